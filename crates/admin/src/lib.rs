@@ -1,0 +1,2 @@
+//! nightlatch: the administrator's one command.
+#![forbid(unsafe_code)]

@@ -1,0 +1,3 @@
+//! One client's lifecycle: enabled or not, its deadline, its checks, its approvals.
+
+pub mod saved;

@@ -1,0 +1,18 @@
+//! The words and the rules of Nightlatch.
+//!
+//! Everything here is pure: no clock, no I/O, no randomness, no async. Time is an argument
+//! ([`time::Now`]), deadlines are return values, and what must happen is an [`registry::Action`]
+//! that the caller carries out. This crate must never depend on anything that could do otherwise.
+#![forbid(unsafe_code)]
+
+pub mod checker;
+pub mod client;
+pub mod duration;
+pub mod ini;
+pub mod interpolate;
+pub mod key_id;
+pub mod name;
+pub mod registry;
+pub mod secret;
+pub mod settings;
+pub mod time;

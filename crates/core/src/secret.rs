@@ -1,0 +1,82 @@
+//! Bytes that nobody but their holder may see.
+
+use std::fmt;
+
+use sha2::{Digest, Sha256};
+use subtle::ConstantTimeEq;
+use zeroize::Zeroizing;
+
+/// Secret bytes: an encrypted payload on the server, a password on the client.
+///
+/// Wiped on drop, never cloned, never printed. Compared in constant time.
+pub struct Secret(Zeroizing<Box<[u8]>>);
+
+impl Secret {
+    /// Takes the bytes over. A vector with spare room is copied once and its old memory wiped.
+    pub fn new(bytes: Vec<u8>) -> Self {
+        let bytes = Zeroizing::new(bytes);
+        Self(Zeroizing::new(bytes.as_slice().into()))
+    }
+
+    /// The bytes themselves. Keep the borrow short, and never put them into a log, an error, an
+    /// argument list or the environment.
+    pub fn expose(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// How many bytes it has.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether it has no bytes at all.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// SHA-256 of the bytes: tells whether a secret is still the same without keeping it.
+    pub fn digest(&self) -> SecretDigest {
+        SecretDigest(Sha256::digest(self.expose()).into())
+    }
+}
+
+impl PartialEq for Secret {
+    fn eq(&self, other: &Self) -> bool {
+        self.expose().ct_eq(other.expose()).into()
+    }
+}
+
+impl Eq for Secret {}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Secret({} bytes)", self.len())
+    }
+}
+
+/// SHA-256 of a [`Secret`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct SecretDigest([u8; 32]);
+
+impl SecretDigest {
+    /// The digest with these 32 bytes, as read back from the store.
+    pub const fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
+    /// The 32 bytes of the digest.
+    pub const fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_secret_never_shows_itself() {
+        let secret = Secret::new(b"correct horse".to_vec());
+        assert_eq!(format!("{secret:?}"), "Secret(13 bytes)");
+    }
+}

@@ -1,0 +1,58 @@
+//! One client's settings: the keys of a section of `clients.conf` (mandos-clients.conf(5)).
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::checker::CheckerTemplate;
+use crate::key_id::{Fingerprint, KeyId};
+use crate::name::ClientName;
+use crate::secret::Secret;
+
+/// What is configured for one client apart from its name and its secret.
+///
+/// `enabled` here is what the file says; whether the client is enabled now is its lifecycle's state.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ClientSettings {
+    /// Who the client is. `None` (an empty value) matches nobody.
+    pub key_id: Option<KeyId>,
+    /// OpenPGP fingerprint, shown only.
+    pub fingerprint: Option<Fingerprint>,
+    /// What `%(host)s` in the checker stands for.
+    pub host: String,
+    /// The shell command that proves the client is up, to be expanded at each run.
+    pub checker: CheckerTemplate,
+    /// How long after its last proof of life the client is disabled. Default 5 minutes.
+    pub timeout: Duration,
+    /// The same after a delivery, to give the machine time to boot. Default 15 minutes.
+    pub extended_timeout: Duration,
+    /// How often the checker runs. Default 2 minutes.
+    pub interval: Duration,
+    /// How long a request waits for approval; zero for none. Default zero.
+    pub approval_delay: Duration,
+    /// How long an approval or denial counts. Default 1 second.
+    pub approval_duration: Duration,
+    /// What happens when nobody decided within `approval_delay`. Default yes.
+    pub approved_by_default: bool,
+    /// Whether a client seen for the first time starts enabled. Default yes.
+    pub enabled: bool,
+}
+
+/// One section of `clients.conf`, whole.
+#[derive(PartialEq, Eq, Debug)]
+pub struct ClientConfig {
+    /// The section's name.
+    pub name: ClientName,
+    /// Its settings.
+    pub settings: ClientSettings,
+    /// The encrypted secret.
+    pub secret: Secret,
+}
+
+/// Where a client's encrypted secret comes from; the program reads the file.
+#[derive(PartialEq, Eq, Debug)]
+pub enum SecretSource {
+    /// `secret =`, base64 decoded.
+    Inline(Secret),
+    /// `secfile =`, with `$VAR` and `~` expanded by the caller's environment.
+    File(PathBuf),
+}

@@ -1,0 +1,123 @@
+//! Time as data: what the programs read off their clocks and hand to the rules.
+//!
+//! Deadlines are kept on the monotonic clock that also counts suspension (`CLOCK_BOOTTIME`), so that
+//! neither a suspended host nor a step of the wall clock extends a release window. The wall clock
+//! serves only to persist a deadline across a reboot and to be shown to people.
+
+use std::time::Duration;
+
+/// Time since the kernel booted, suspension included (`CLOCK_BOOTTIME`, clock_gettime(2)).
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
+pub struct Monotonic(Duration);
+
+impl Monotonic {
+    /// A point `since_boot` after the kernel's start.
+    pub const fn from_boot(since_boot: Duration) -> Self {
+        Self(since_boot)
+    }
+
+    /// How long after the kernel's start this point is.
+    pub const fn since_boot(self) -> Duration {
+        self.0
+    }
+
+    /// This point moved `by` later; the far end of time when it does not fit.
+    pub const fn after(self, by: Duration) -> Self {
+        Self(self.0.saturating_add(by))
+    }
+
+    /// How long it is from `earlier` to this point; zero when `earlier` is not earlier.
+    pub const fn since(self, earlier: Self) -> Duration {
+        self.0.saturating_sub(earlier.0)
+    }
+}
+
+/// Wall-clock time: microseconds since 1970-01-01T00:00:00 UTC, negative before it.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
+pub struct Wall(i64);
+
+impl Wall {
+    /// A point `micros` microseconds after 1970-01-01T00:00:00 UTC.
+    pub const fn from_unix_micros(micros: i64) -> Self {
+        Self(micros)
+    }
+
+    /// Microseconds since 1970-01-01T00:00:00 UTC.
+    pub const fn unix_micros(self) -> i64 {
+        self.0
+    }
+
+    /// This point moved `by` later; the far end of time when it does not fit.
+    pub fn after(self, by: Duration) -> Self {
+        let by = i64::try_from(by.as_micros()).unwrap_or(i64::MAX);
+        Self(self.0.saturating_add(by))
+    }
+
+    /// How long it is from `earlier` to this point; zero when `earlier` is not earlier.
+    pub fn since(self, earlier: Self) -> Duration {
+        let micros = i128::from(self.0) - i128::from(earlier.0);
+        Duration::from_micros(u64::try_from(micros.max(0)).unwrap_or(u64::MAX))
+    }
+}
+
+/// Both clocks, read at one moment by the program.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Now {
+    /// The monotonic clock: what decides.
+    pub mono: Monotonic,
+    /// The wall clock: what is persisted and shown.
+    pub wall: Wall,
+}
+
+/// Which boot of the host a [`Monotonic`] belongs to (`/proc/sys/kernel/random/boot_id`).
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct BootId([u8; 16]);
+
+impl BootId {
+    /// The boot with these 16 bytes as its UUID.
+    pub const fn from_bytes(bytes: [u8; 16]) -> Self {
+        Self(bytes)
+    }
+
+    /// The UUID's 16 bytes.
+    pub const fn as_bytes(&self) -> &[u8; 16] {
+        &self.0
+    }
+
+    /// Reads the kernel's text form, a UUID with dashes; `None` when it is anything else.
+    pub fn parse(text: &str) -> Option<Self> {
+        let digits: Vec<u8> = text.trim().bytes().filter(|b| *b != b'-').collect();
+        let digits: &[u8; 32] = digits.as_slice().try_into().ok()?;
+        let mut bytes = [0; 16];
+        for (byte, pair) in bytes.iter_mut().zip(digits.chunks_exact(2)) {
+            let pair = std::str::from_utf8(pair).ok()?;
+            *byte = u8::from_str_radix(pair, 16).ok()?;
+        }
+        Some(Self(bytes))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn differences_never_go_below_zero() {
+        let early = Wall::from_unix_micros(-5);
+        let late = Wall::from_unix_micros(7);
+        assert_eq!(late.since(early), Duration::from_micros(12));
+        assert_eq!(early.since(late), Duration::ZERO);
+        assert_eq!(
+            Wall::from_unix_micros(i64::MAX).since(Wall::from_unix_micros(i64::MIN)),
+            Duration::from_micros(u64::MAX)
+        );
+    }
+
+    #[test]
+    fn a_boot_id_is_read_as_the_kernel_prints_it() {
+        let id = BootId::parse("f2c1a4de-0b7c-4b1d-9e57-00112233aabb\n");
+        assert_eq!(id.map(|id| id.as_bytes()[0]), Some(0xf2));
+        assert_eq!(BootId::parse("f2c1"), None);
+        assert_eq!(BootId::parse("+2c1a4de-0b7c-4b1d-9e57-00112233aab"), None);
+    }
+}

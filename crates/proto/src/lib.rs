@@ -1,0 +1,4 @@
+//! What crosses the wire: the greeting, the two TLS roles, service discovery. No sockets here.
+//!
+//! The only crate that builds rustls configurations.
+#![forbid(unsafe_code)]

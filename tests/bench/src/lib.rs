@@ -1,0 +1,2 @@
+//! Benchmarks beside the peers.
+#![forbid(unsafe_code)]

@@ -1,0 +1,2 @@
+//! One test, two programs: what runs Nightlatch and stock Mandos side by side.
+#![forbid(unsafe_code)]
