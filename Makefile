@@ -1,0 +1,47 @@
+# The same verbs by hand and in CI. `make help` lists them.
+.PHONY: help run test check lint doc deny bench fuzz boot peers clean
+
+SECONDS_PER_TARGET ?= 600
+export NIGHTLATCH_PEERS ?= $(CURDIR)/target/peers
+
+help: ## list the verbs
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
+
+run: ## build, then play the whole story end to end in a temporary directory
+	@scripts/prepare run
+	@cargo build --quiet --package nightlatch-server --package nightlatch-boot --package nightlatch-admin --package nightlatch-interop --bin nightlatchd --bin nightlatch-boot --bin nightlatch --bin story
+	@target/debug/story
+
+test: peers ## all tests
+	cargo build --workspace --all-targets
+	cargo test --workspace
+
+peers:
+	@scripts/prepare test
+
+check: lint doc deny ## what else must hold: formatting, lints, docs, licences
+
+lint:
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets -- -D warnings
+
+doc:
+	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --document-private-items
+
+deny:
+	@command -v cargo-deny >/dev/null || { echo "installing cargo-deny from crates.io"; cargo install --locked cargo-deny@0.20.2; }
+	cargo deny --offline check bans licenses sources
+
+bench: peers ## benchmarks beside the peers, in one run
+	cargo run --release --package nightlatch-bench
+
+fuzz: ## fuzz every parser of outside bytes, SECONDS_PER_TARGET (600) each
+	fuzz/run $(SECONDS_PER_TARGET)
+
+boot: ## the client for the initramfs, alone and small
+	cargo build --package nightlatch-boot --profile boot
+	@ls -l target/boot/nightlatch-boot
+
+clean: ## remove everything that was built
+	cargo clean
+	rm -rf fuzz/target
