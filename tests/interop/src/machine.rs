@@ -1,0 +1,106 @@
+//! A machine that wants its password: its keys, and the section that a server needs for it.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use tempfile::TempDir;
+
+use crate::programs::{Whose, ours, peer};
+
+/// Which OpenPGP keys a machine has.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Keys {
+    /// Our default.
+    Curve25519,
+    /// The stock default.
+    Rsa4096,
+}
+
+/// A machine: keys in a folder of its own, and its section of `clients.conf`.
+#[derive(Debug)]
+pub struct Machine {
+    /// What it is called.
+    pub name: String,
+    /// The password that its disk wants.
+    pub password: Vec<u8>,
+    keys: TempDir,
+    section: String,
+}
+
+impl Machine {
+    /// Makes keys with `keygen` and encrypts `password` to them. The stock key generator makes RSA
+    /// keys only.
+    pub fn new(name: &str, keygen: Whose, kind: Keys, password: &[u8]) -> Self {
+        let keys = tempfile::tempdir().unwrap();
+        let dir = keys.path().to_str().unwrap();
+        let size: &[&str] = match kind {
+            Keys::Curve25519 => &[],
+            Keys::Rsa4096 => &[
+                "--type",
+                "RSA",
+                "--length",
+                "4096",
+                "--subtype",
+                "RSA",
+                "--sublength",
+                "4096",
+            ],
+        };
+        let program = || match keygen {
+            Whose::Ours => {
+                let mut command = Command::new(ours("nightlatch"));
+                command.arg("keygen");
+                command
+            }
+            Whose::Stock => Command::new(peer("usr/sbin/mandos-keygen")),
+        };
+        run(program().args(["--dir", dir, "--name", name]).args(size));
+        let file = keys.path().join("password");
+        std::fs::write(&file, password).unwrap();
+        let section = run(program()
+            .args(["--dir", dir, "--name", name, "--no-ssh", "--passfile"])
+            .arg(&file));
+        std::fs::remove_file(file).unwrap();
+        let section = String::from_utf8(section).unwrap();
+        Self {
+            name: name.to_owned(),
+            password: password.to_owned(),
+            keys,
+            section,
+        }
+    }
+
+    /// Its section, with `settings` (lines of `key = value`) added.
+    pub fn section(&self, settings: &str) -> String {
+        format!("{}\n{settings}\n", self.section.trim_end())
+    }
+
+    /// The file `name` among its keys.
+    pub fn key_file(&self, name: &str) -> PathBuf {
+        self.keys.path().join(name)
+    }
+
+    /// The folder of its keys.
+    pub fn key_dir(&self) -> &Path {
+        self.keys.path()
+    }
+
+    /// Its key id, as the section gives it.
+    pub fn key_id(&self) -> &str {
+        let line = self
+            .section
+            .lines()
+            .find_map(|line| line.strip_prefix("key_id = "));
+        line.unwrap_or_else(|| panic!("no key_id in the section of {}", self.name))
+    }
+}
+
+fn run(command: &mut Command) -> Vec<u8> {
+    let output = command.stdin(Stdio::null()).output().unwrap();
+    assert!(
+        output.status.success(),
+        "{command:?}: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    output.stdout
+}

@@ -1,0 +1,191 @@
+//! A program that runs beside the test: its standard error is read as it comes, so that tests wait
+//! for events instead of sleeping.
+
+use std::io::{BufRead, BufReader, Read};
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::{Arc, Condvar, Mutex};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+/// How long a test waits for what should come at once: only a hang ever takes this long.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A running program. Killed and reaped on drop.
+#[derive(Debug)]
+pub struct Running {
+    name: String,
+    child: Child,
+    log: Arc<Log>,
+    readers: Vec<JoinHandle<Vec<u8>>>,
+}
+
+#[derive(Debug, Default)]
+struct Log {
+    state: Mutex<LogState>,
+    grew: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct LogState {
+    lines: Vec<String>,
+    ended: bool,
+}
+
+impl Running {
+    /// Starts `command` with no standard input; output and log are collected.
+    pub fn start(name: &str, command: &mut Command) -> Self {
+        Self::start_with(name, command, Stdio::null())
+    }
+
+    /// As [`Self::start`], with `input` as its standard input.
+    pub fn start_with(name: &str, command: &mut Command, input: Stdio) -> Self {
+        let mut child = command
+            .stdin(input)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap_or_else(|error| panic!("cannot start {name} ({command:?}): {error}"));
+        let log = Arc::new(Log::default());
+        let output = child.stdout.take();
+        let errors = child.stderr.take();
+        let shared = Arc::clone(&log);
+        let readers = vec![
+            std::thread::spawn(move || {
+                let mut bytes = Vec::new();
+                if let Some(mut output) = output {
+                    let _ = output.read_to_end(&mut bytes);
+                }
+                bytes
+            }),
+            std::thread::spawn(move || {
+                if let Some(errors) = errors {
+                    shared.follow(BufReader::new(errors));
+                }
+                shared.close();
+                Vec::new()
+            }),
+        ];
+        Self {
+            name: name.to_owned(),
+            child,
+            log,
+            readers,
+        }
+    }
+
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Waits until `wanted` finds something in a line of the log, old or new, and returns that.
+    pub fn wait_for<T>(&self, what: &str, wanted: impl FnMut(&str) -> Option<T>) -> T {
+        self.wait_from(0, what, wanted).1
+    }
+
+    /// As [`Self::wait_for`], from line `first` on; also returns the number of the line after.
+    pub fn wait_from<T>(
+        &self,
+        first: usize,
+        what: &str,
+        mut wanted: impl FnMut(&str) -> Option<T>,
+    ) -> (usize, T) {
+        let mut seen = first;
+        let mut state = self.log.state.lock().unwrap();
+        loop {
+            while let Some(line) = state.lines.get(seen) {
+                seen += 1;
+                if let Some(found) = wanted(line) {
+                    return (seen, found);
+                }
+            }
+            let ended = state.ended;
+            let (next, waited) = self.log.grew.wait_timeout(state, PATIENCE).unwrap();
+            state = next;
+            if (ended || waited.timed_out()) && state.lines.len() <= seen {
+                panic!(
+                    "{} never logged {what}; its log:\n{}",
+                    self.name,
+                    state.lines.join("\n")
+                );
+            }
+        }
+    }
+
+    /// The log so far.
+    pub fn log(&self) -> Vec<String> {
+        self.log.state.lock().unwrap().lines.clone()
+    }
+
+    /// Sends `signal` (as `TERM`).
+    pub fn signal(&self, signal: &str) {
+        let pid = self.child.id().to_string();
+        let status = Command::new("kill")
+            .args(["-s", signal, &pid])
+            .status()
+            .unwrap();
+        assert!(status.success(), "cannot signal {}", self.name);
+    }
+
+    /// Sends SIGTERM and waits for the end.
+    pub fn terminate(self) -> Output {
+        self.signal("TERM");
+        self.finish()
+    }
+
+    /// Kills at once and reaps.
+    pub fn kill(mut self) {
+        let _ = self.child.kill();
+        self.finish();
+    }
+
+    /// Waits for the end and returns everything it said.
+    pub fn finish(mut self) -> Output {
+        let status = self
+            .child
+            .wait()
+            .unwrap_or_else(|_| ExitStatus::from_raw(0));
+        let mut outputs = self
+            .readers
+            .drain(..)
+            .map(|reader| reader.join().unwrap_or_default());
+        let stdout = outputs.next().unwrap_or_default();
+        outputs.for_each(drop);
+        let stderr = self.log().join("\n").into_bytes();
+        Output {
+            status,
+            stdout,
+            stderr,
+        }
+    }
+
+    /// Whether it still runs.
+    pub fn is_running(&mut self) -> bool {
+        matches!(self.child.try_wait(), Ok(None))
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Log {
+    fn follow(&self, reader: impl BufRead) {
+        for line in reader.split(b'\n').map_while(Result::ok) {
+            let mut state = self.state.lock().unwrap();
+            state
+                .lines
+                .push(String::from_utf8_lossy(&line).into_owned());
+            self.grew.notify_all();
+        }
+    }
+
+    fn close(&self) {
+        self.state.lock().unwrap().ended = true;
+        self.grew.notify_all();
+    }
+}

@@ -1,0 +1,51 @@
+//! Where the programs under test are: ours in the build's folder, the peers in what
+//! `scripts/prepare test` unpacked, or installed.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// Whose program: every pairing is tried.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Whose {
+    /// Nightlatch.
+    Ours,
+    /// Mandos 1.8.16.
+    Stock,
+}
+
+/// Our program `name` of this build.
+pub fn ours(name: &str) -> PathBuf {
+    let test = std::env::current_exe().unwrap_or_default();
+    let folder = test.ancestors().find(|folder| folder.join(name).is_file());
+    match folder {
+        Some(folder) => folder.join(name),
+        None => panic!("{name} is not built: run `cargo build --workspace` first"),
+    }
+}
+
+/// The peer's file at `path` (as `usr/sbin/mandos`).
+pub fn peer(path: &str) -> PathBuf {
+    let unpacked = std::env::var_os("NIGHTLATCH_PEERS").map_or_else(
+        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/peers"),
+        PathBuf::from,
+    );
+    let places = [unpacked, PathBuf::from("/")].map(|root| root.join(path));
+    match places.iter().find(|place| place.is_file()) {
+        Some(place) => place.clone(),
+        None => panic!("{path} is not here: run `scripts/prepare test` first"),
+    }
+}
+
+/// The stock Mandos client.
+pub fn mandos_client() -> PathBuf {
+    let output = Command::new("dpkg-architecture")
+        .arg("-qDEB_HOST_MULTIARCH")
+        .output();
+    let triplet = match output {
+        Ok(output) if output.status.success() => {
+            String::from_utf8_lossy(&output.stdout).trim().to_owned()
+        }
+        _ => "x86_64-linux-gnu".to_owned(),
+    };
+    peer(&format!("usr/lib/{triplet}/mandos/plugins.d/mandos-client"))
+}

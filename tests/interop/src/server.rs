@@ -1,0 +1,180 @@
+//! A server under test, ours or stock, on loopback, without a network announcement.
+
+use std::net::TcpListener;
+use std::os::fd::OwnedFd;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use tempfile::TempDir;
+
+use crate::process::Running;
+use crate::programs::{Whose, ours, peer};
+
+/// A running server with its configuration and state.
+#[derive(Debug)]
+pub struct Server {
+    whose: Whose,
+    port: u16,
+    running: Running,
+    home: Home,
+}
+
+/// A server's folders, which survive a restart of it.
+#[derive(Debug)]
+pub struct Home {
+    folder: TempDir,
+    bus: Option<String>,
+}
+
+impl Home {
+    /// New folders with `clients` as `clients.conf`. `bus` is the address of a system bus, which the
+    /// stock server cannot do without.
+    pub fn new(clients: &str, bus: Option<String>) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        for name in ["conf", "state"] {
+            std::fs::create_dir(folder.path().join(name)).unwrap();
+        }
+        let home = Self { folder, bus };
+        home.configure(clients);
+        home
+    }
+
+    /// Replaces `clients.conf`.
+    pub fn configure(&self, clients: &str) {
+        let conf = self.folder.path().join("conf");
+        std::fs::write(conf.join("mandos.conf"), "[DEFAULT]\n").unwrap();
+        write_private(&conf.join("clients.conf"), clients);
+    }
+
+    /// The state directory.
+    pub fn state(&self) -> std::path::PathBuf {
+        self.folder.path().join("state")
+    }
+
+    /// The configuration directory.
+    pub fn conf(&self) -> std::path::PathBuf {
+        self.folder.path().join("conf")
+    }
+}
+
+impl Server {
+    /// Starts it and waits until it listens.
+    pub fn start(whose: Whose, home: Home) -> Self {
+        let mut command = Command::new(match whose {
+            Whose::Ours => ours("nightlatchd"),
+            Whose::Stock => peer("usr/sbin/mandos"),
+        });
+        // The stock server wants a fixed port or a socket where it does not announce itself; a
+        // socket can neither be taken by another test in between nor refuse an early client.
+        let socket = TcpListener::bind("[::1]:0").unwrap();
+        let port = socket.local_addr().unwrap().port();
+        command.args([
+            "--foreground",
+            "--debug",
+            "--no-zeroconf",
+            "--no-dbus",
+            "--socket",
+            "0",
+        ]);
+        command
+            .arg("--configdir")
+            .arg(home.conf())
+            .arg("--statedir")
+            .arg(home.state());
+        if let Some(bus) = &home.bus {
+            command.env("DBUS_SYSTEM_BUS_ADDRESS", bus);
+        }
+        let socket = Stdio::from(OwnedFd::from(socket));
+        let running = Running::start_with(&format!("{whose:?} server"), &mut command, socket);
+        running.wait_for("that it listens", |line| {
+            line.to_lowercase()
+                .contains("now listening on address")
+                .then_some(())
+        });
+        Self {
+            whose,
+            port,
+            running,
+            home,
+        }
+    }
+
+    /// `::1:PORT`, as clients take it.
+    pub fn address(&self) -> String {
+        format!("::1:{}", self.port)
+    }
+
+    /// The process.
+    pub fn running(&self) -> &Running {
+        &self.running
+    }
+
+    /// Waits until it said that it refuses for `reason`.
+    pub fn wait_for_refusal(&self, refusal: Refusal) {
+        let sentence = refusal.sentence(self.whose);
+        self.running
+            .wait_for(sentence, |line| line.contains(sentence).then_some(()));
+    }
+
+    /// Ends it with SIGTERM, and gives its folders back.
+    pub fn stop(self) -> Home {
+        let output = self.running.terminate();
+        assert!(
+            output.status.success(),
+            "{:?}: {}",
+            output.status,
+            String::from_utf8_lossy(&output.stderr)
+        );
+        self.home
+    }
+
+    /// Kills it with SIGKILL, and gives its folders back.
+    pub fn kill(self) -> Home {
+        self.running.kill();
+        self.home
+    }
+
+    /// Ends it with SIGTERM and starts it again with the same folders.
+    pub fn restart(self) -> Self {
+        let whose = self.whose;
+        Self::start(whose, self.stop())
+    }
+}
+
+/// Why a server refuses, and how each says so.
+#[derive(Clone, Copy, Debug)]
+pub enum Refusal {
+    /// No client has this key.
+    UnknownKey,
+    /// The client is disabled.
+    Disabled,
+    /// Nobody approved it in time.
+    NotApproved,
+}
+
+impl Refusal {
+    fn sentence(self, whose: Whose) -> &'static str {
+        match (self, whose) {
+            (Self::UnknownKey, Whose::Stock) => "Client not found for key ID",
+            (Self::Disabled, Whose::Stock) => "is disabled",
+            (Self::NotApproved, Whose::Stock) => "timed out while waiting for approval",
+            (Self::UnknownKey, Whose::Ours) => "unknown key",
+            (Self::Disabled, Whose::Ours) => "client is disabled",
+            (Self::NotApproved, Whose::Ours) => "approval timed out",
+        }
+    }
+}
+
+/// Born private: our server refuses a file of secrets that others can read.
+fn write_private(path: &Path, text: &str) {
+    use std::io::Write;
+    use std::os::unix::fs::OpenOptionsExt;
+    let mut file = std::fs::OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(path)
+        .unwrap();
+    file.write_all(text.as_bytes()).unwrap();
+}

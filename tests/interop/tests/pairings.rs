@@ -1,0 +1,182 @@
+//! The main job in all four pairings: {nightlatchd, mandos} x {nightlatch-boot client, mandos-client}.
+//!
+//! Each test says what a user of Mandos relies on, and holds for every pairing and both kinds of keys.
+
+use nightlatch_interop::client;
+use nightlatch_interop::dbus::Bus;
+use nightlatch_interop::machine::{Keys, Machine};
+use nightlatch_interop::programs::Whose;
+use nightlatch_interop::server::{Home, Refusal, Server};
+
+/// Who serves, who fetches, who made the keys and of which kind.
+#[derive(Clone, Copy, Debug)]
+struct Pairing {
+    server: Whose,
+    client: Whose,
+    keygen: Whose,
+    keys: Keys,
+}
+
+/// What a disk password may hold: white space at both ends, a quote, a zero byte, bytes that are no text.
+const PASSWORD: &[u8] = b" correct horse\t'battery'\0staple\xff\n";
+
+/// A check that always succeeds, and one that never does.
+const UP: &str = "checker = true";
+const DOWN: &str = "checker = false\ntimeout = PT1S\ninterval = PT1S";
+
+fn a_machine_gets_its_password(pairing: Pairing) {
+    let machine = pairing.machine("web1.example.org");
+    let (server, _bus) = pairing.serve(&[machine.section(UP)]);
+    pairing.assert_served(&machine, &server);
+}
+
+fn a_machine_is_approved_by_default_after_the_delay(pairing: Pairing) {
+    let machine = pairing.machine("slow");
+    let approval = format!("{UP}\napproval_delay = PT1S\napproved_by_default = True");
+    let (server, _bus) = pairing.serve(&[machine.section(&approval)]);
+    pairing.assert_served(&machine, &server);
+    let asked = server
+        .running()
+        .log()
+        .iter()
+        .any(|line| line.contains("approval"));
+    assert!(asked, "the server never said that it waits for approval");
+}
+
+fn a_machine_that_nobody_approves_gets_nothing(pairing: Pairing) {
+    let machine = pairing.machine("doubtful");
+    let approval = format!("{UP}\napproval_delay = PT1S\napproved_by_default = False");
+    let (server, _bus) = pairing.serve(&[machine.section(&approval)]);
+    pairing.assert_refused(&machine, &server, Refusal::NotApproved);
+}
+
+fn a_disabled_machine_gets_nothing(pairing: Pairing) {
+    let machine = pairing.machine("retired");
+    let (server, _bus) = pairing.serve(&[machine.section("checker = true\nenabled = False")]);
+    pairing.assert_refused(&machine, &server, Refusal::Disabled);
+}
+
+fn an_unknown_machine_gets_nothing(pairing: Pairing) {
+    let known = pairing.machine("known");
+    let stranger = pairing.machine("stranger");
+    let (server, _bus) = pairing.serve(&[known.section(UP)]);
+    pairing.assert_refused(&stranger, &server, Refusal::UnknownKey);
+}
+
+fn a_machine_that_was_away_too_long_gets_nothing_not_even_after_a_restart(pairing: Pairing) {
+    let machine = pairing.machine("stolen");
+    let neighbour = pairing.machine("neighbour");
+    let (server, _bus) = pairing.serve(&[machine.section(DOWN), neighbour.section(UP)]);
+    // The first requests may come within the deadline; from the first refusal on there is nothing.
+    loop {
+        let thief = client::start(pairing.client, &machine, &server.address());
+        let refused = server.running().wait_for("a decision", |line| {
+            if line.contains("ending secret") || line.contains("released") {
+                return Some(false);
+            }
+            line.contains("disabled").then_some(true)
+        });
+        thief.kill();
+        if refused {
+            break;
+        }
+    }
+    pairing.assert_refused(&machine, &server, Refusal::Disabled);
+    let server = server.restart();
+    pairing.assert_refused(&machine, &server, Refusal::Disabled);
+    pairing.assert_served(&neighbour, &server);
+}
+
+fn two_machines_at_once_get_each_their_own(pairing: Pairing) {
+    let first = pairing.machine("first");
+    let second = Machine::new("second", pairing.keygen, pairing.keys, b"another password");
+    let (server, _bus) = pairing.serve(&[first.section(UP), second.section(UP)]);
+    let one = client::start(pairing.client, &first, &server.address());
+    let two = client::start(pairing.client, &second, &server.address());
+    assert_eq!(one.finish().stdout, first.password);
+    assert_eq!(two.finish().stdout, second.password);
+}
+
+fn a_machine_is_served_again_after_the_server_restarted(pairing: Pairing) {
+    let machine = pairing.machine("patient");
+    let (server, _bus) = pairing.serve(&[machine.section(UP)]);
+    pairing.assert_served(&machine, &server);
+    let server = server.restart();
+    pairing.assert_served(&machine, &server);
+}
+
+impl Pairing {
+    fn machine(self, name: &str) -> Machine {
+        Machine::new(name, self.keygen, self.keys, PASSWORD)
+    }
+
+    /// A server for these sections, and the system bus that the stock one needs.
+    fn serve(self, sections: &[String]) -> (Server, Option<Bus>) {
+        let bus = (self.server == Whose::Stock).then(Bus::start);
+        let home = Home::new(&sections.join("\n"), bus.as_ref().map(Bus::address));
+        (Server::start(self.server, home), bus)
+    }
+
+    fn assert_served(self, machine: &Machine, server: &Server) {
+        let output = client::fetch(self.client, machine, &server.address());
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(
+            output.status.success(),
+            "{self:?}: {:?}\n{said}\n{}",
+            output.status,
+            server.running().log().join("\n")
+        );
+        assert_eq!(output.stdout, machine.password, "{self:?}: {said}");
+    }
+
+    /// The server refuses for this reason, and the client goes on trying without a word on its output.
+    fn assert_refused(self, machine: &Machine, server: &Server, reason: Refusal) {
+        let mut client = client::start(self.client, machine, &server.address());
+        server.wait_for_refusal(reason);
+        assert!(client.is_running(), "{self:?}: the client gave up");
+        let output = client.terminate();
+        assert_eq!(output.stdout, b"", "{self:?}");
+    }
+}
+
+/// One module of tests for each pairing, so that they run side by side and are told apart.
+macro_rules! pairings {
+    ($($name:ident: $server:ident serves $client:ident, keys by $keygen:ident $keys:ident;)*) => {$(
+        mod $name {
+            use super::*;
+
+            const PAIRING: Pairing = Pairing {
+                server: Whose::$server,
+                client: Whose::$client,
+                keygen: Whose::$keygen,
+                keys: Keys::$keys,
+            };
+
+            pairings!(@tests a_machine_gets_its_password
+                a_machine_is_approved_by_default_after_the_delay
+                a_machine_that_nobody_approves_gets_nothing
+                a_disabled_machine_gets_nothing
+                an_unknown_machine_gets_nothing
+                a_machine_that_was_away_too_long_gets_nothing_not_even_after_a_restart
+                two_machines_at_once_get_each_their_own
+                a_machine_is_served_again_after_the_server_restarted);
+        }
+    )*};
+    (@tests $($test:ident)*) => {$(
+        #[test]
+        fn $test() {
+            super::$test(PAIRING);
+        }
+    )*};
+}
+
+pairings! {
+    ours_serves_ours: Ours serves Ours, keys by Ours Curve25519;
+    ours_serves_ours_with_rsa: Ours serves Ours, keys by Stock Rsa4096;
+    ours_serves_stock: Ours serves Stock, keys by Ours Curve25519;
+    ours_serves_stock_with_rsa: Ours serves Stock, keys by Stock Rsa4096;
+    stock_serves_ours: Stock serves Ours, keys by Ours Curve25519;
+    stock_serves_ours_with_rsa: Stock serves Ours, keys by Stock Rsa4096;
+    stock_serves_stock: Stock serves Stock, keys by Stock Rsa4096;
+    stock_serves_stock_with_our_keys: Stock serves Stock, keys by Ours Curve25519;
+}
