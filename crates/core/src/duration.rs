@@ -1,1 +1,293 @@
-//! (to be written)
+//! Lengths of time in text: RFC 3339 appendix A durations, and the older `1d 2h`.
+//!
+//! With the lengths and the limits of mandos(8): a month is 4 weeks, a year is 52 weeks, there are
+//! no fractions, and units must be next to each other (`PT1H0M30S`, not `PT1H30S`).
+
+use std::str::FromStr;
+use std::time::Duration;
+
+use crate::ini::is_space;
+
+const MINUTE: u64 = 60;
+const HOUR: u64 = 60 * MINUTE;
+const DAY: u64 = 24 * HOUR;
+const WEEK: u64 = 7 * DAY;
+const MONTH: u64 = 4 * WEEK;
+const YEAR: u64 = 52 * WEEK;
+
+/// The longest duration accepted, `P10000Y`. Every deadline then fits the clocks and the store.
+pub const MAX: Duration = Duration::from_secs(10_000 * YEAR);
+
+/// Units before the `T`, in the order they must stand.
+const DATE_UNITS: [(char, u64); 3] = [('Y', YEAR), ('M', MONTH), ('D', DAY)];
+
+/// Units after the `T`, in the order they must stand.
+const TIME_UNITS: [(char, u64); 3] = [('H', HOUR), ('M', MINUTE), ('S', 1)];
+
+/// Reads a duration: the form of RFC 3339 appendix A first, then the older sum of `<number><unit>`
+/// with units `s m h d w`. Nothing at all is zero, as in Mandos.
+pub fn parse(text: &str) -> Result<Duration, DurationError> {
+    let seconds = match text.strip_prefix('P') {
+        Some(rest) => appendix_a(rest)?,
+        None => sum(text)?,
+    };
+    let duration = Duration::from_secs(seconds);
+    if duration > MAX {
+        return Err(DurationError::TooLong);
+    }
+    Ok(duration)
+}
+
+/// Prints a duration so that [`parse`] reads it back. A fraction of a second is left out: neither
+/// form can say it.
+pub fn print(duration: Duration) -> String {
+    let seconds = duration.as_secs();
+    if seconds == 0 {
+        return "PT0S".into();
+    }
+    if seconds.is_multiple_of(WEEK) {
+        return format!("P{}W", seconds / WEEK);
+    }
+    let mut text = String::from("P");
+    if seconds >= DAY {
+        text.push_str(&format!("{}D", seconds / DAY));
+    }
+    let time = [
+        (seconds % DAY / HOUR, 'H'),
+        (seconds % HOUR / MINUTE, 'M'),
+        (seconds % MINUTE, 'S'),
+    ];
+    // From the first to the last unit that is not zero: those between must be there.
+    let first = time.iter().position(|(count, _)| *count > 0);
+    let last = time.iter().rposition(|(count, _)| *count > 0);
+    if let (Some(first), Some(last)) = (first, last) {
+        text.push('T');
+        for (count, unit) in &time[first..=last] {
+            text.push_str(&format!("{count}{unit}"));
+        }
+    }
+    text
+}
+
+/// Why a text is no duration.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum DurationError {
+    /// Neither form.
+    #[error("expected a duration such as PT5M, P1DT12H or \"1d 12h\"")]
+    Syntax,
+    /// `PT1H30S`, `P1Y1D`: a unit is left out between two others.
+    #[error("units of a duration must be next to each other: write PT1H0M30S, not PT1H30S")]
+    Gap,
+    /// A part of a second.
+    #[error("expected whole seconds in a duration, without a fraction")]
+    Fraction,
+    /// Below zero.
+    #[error("expected a duration of zero or more, found a negative one")]
+    Negative,
+    /// Over [`MAX`].
+    #[error("expected a duration of at most P10000Y")]
+    TooLong,
+}
+
+/// What follows the `P`.
+fn appendix_a(text: &str) -> Result<u64, DurationError> {
+    if let Some(weeks) = text.strip_suffix('W') {
+        return scaled(weeks, WEEK);
+    }
+    let (date, time) = match text.split_once('T') {
+        Some((date, time)) => (date, Some(time)),
+        None => (text, None),
+    };
+    if text.is_empty() || time == Some("") {
+        return Err(DurationError::Syntax);
+    }
+    let (days, last) = run(date, &DATE_UNITS)?;
+    let Some(time) = time else {
+        return Ok(days);
+    };
+    if last.is_some_and(|unit| unit != 'D') {
+        return Err(DurationError::Gap);
+    }
+    let (seconds, _) = run(time, &TIME_UNITS)?;
+    days.checked_add(seconds).ok_or(DurationError::TooLong)
+}
+
+/// Reads numbers with neighbouring units in order; gives the sum and the last unit.
+fn run(text: &str, units: &[(char, u64)]) -> Result<(u64, Option<char>), DurationError> {
+    let (mut total, mut last) = (0u64, None);
+    let mut rest = text;
+    while !rest.is_empty() {
+        let end = rest
+            .find(|c: char| !c.is_ascii_digit())
+            .ok_or(DurationError::Syntax)?;
+        let (number, tail) = rest.split_at(end);
+        let unit = tail.chars().next().ok_or(DurationError::Syntax)?;
+        if matches!(unit, '.' | ',') {
+            return Err(DurationError::Fraction);
+        }
+        let position = units
+            .iter()
+            .position(|(letter, _)| *letter == unit)
+            .ok_or(DurationError::Syntax)?;
+        match last {
+            Some(last) if position <= last => return Err(DurationError::Syntax),
+            Some(last) if position > last + 1 => return Err(DurationError::Gap),
+            _ => {}
+        }
+        let seconds = scaled(number, units[position].1)?;
+        total = total.checked_add(seconds).ok_or(DurationError::TooLong)?;
+        last = Some(position);
+        rest = &tail[unit.len_utf8()..];
+    }
+    Ok((total, last.map(|position| units[position].0)))
+}
+
+/// The older form: `1d 2h`.
+fn sum(text: &str) -> Result<u64, DurationError> {
+    let tokens = text.split(is_space).filter(|token| !token.is_empty());
+    tokens.map(term).try_fold(0u64, |total, seconds| {
+        total.checked_add(seconds?).ok_or(DurationError::TooLong)
+    })
+}
+
+fn term(token: &str) -> Result<u64, DurationError> {
+    let units = [
+        ('s', 1),
+        ('m', MINUTE),
+        ('h', HOUR),
+        ('d', DAY),
+        ('w', WEEK),
+    ];
+    let (number, seconds) = units
+        .iter()
+        .find_map(|(letter, seconds)| Some((token.strip_suffix(*letter)?, *seconds)))
+        .ok_or(DurationError::Syntax)?;
+    if let Some(number) = number.strip_prefix('-') {
+        return Err(scaled(number, seconds)
+            .err()
+            .unwrap_or(DurationError::Negative));
+    }
+    scaled(number.strip_prefix('+').unwrap_or(number), seconds)
+}
+
+fn scaled(number: &str, seconds: u64) -> Result<u64, DurationError> {
+    if number.is_empty() || !number.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Err(DurationError::Syntax);
+    }
+    // All digits: the only way to fail is to be too large.
+    u64::from_str(number)
+        .ok()
+        .and_then(|number| number.checked_mul(seconds))
+        .ok_or(DurationError::TooLong)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn seconds(text: &str) -> Result<u64, DurationError> {
+        parse(text).map(|duration| duration.as_secs())
+    }
+
+    #[test]
+    fn durations_have_the_lengths_of_mandos() {
+        let measured = [
+            ("PT5M", 300),
+            ("PT0S", 0),
+            ("P1W", 7 * 86_400),
+            ("P1M", 28 * 86_400),
+            ("P1Y", 364 * 86_400),
+            ("P1Y2M3DT4H5M6S", 423 * 86_400 + 4 * 3600 + 5 * 60 + 6),
+            ("P1DT30S", 86_430),
+            ("PT0900S", 900),
+            ("1d 2h", 93_600),
+            ("5m 30s", 330),
+            (" 1w\t1d ", 8 * 86_400),
+            ("", 0),
+        ];
+        for (text, expected) in measured {
+            assert_eq!(seconds(text), Ok(expected), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn units_must_be_next_to_each_other() {
+        for text in ["PT1H30S", "P1Y1D", "P1YT1S", "P1MT1S"] {
+            assert_eq!(seconds(text), Err(DurationError::Gap), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn what_mandos_refuses_is_refused() {
+        for text in [
+            "P", "PT", "P1DT", "pt5m", "5M", "10", "1y", "1d2h", "P1W1D", "PT5M1H", "P5", "PD",
+            "P1S", "PT1D", "P W", "d", "+d", "P+1D", "PT5M ", "P1D 2h", "٣d", "P٣D", "PT1M1M",
+        ] {
+            assert_eq!(seconds(text), Err(DurationError::Syntax), "{text:?}");
+        }
+        assert_eq!(seconds("PT1.5S"), Err(DurationError::Fraction));
+    }
+
+    #[test]
+    fn negative_durations_are_refused() {
+        assert_eq!(seconds("-5m"), Err(DurationError::Negative));
+        assert_eq!(seconds("1h -5m"), Err(DurationError::Negative));
+    }
+
+    #[test]
+    fn durations_out_of_reach_are_refused() {
+        assert_eq!(parse("P10000Y"), Ok(MAX));
+        for text in [
+            "P10001Y",
+            "P10000YT1S",
+            "P99999999999999999999W",
+            "18446744073709551615s 1s",
+            "PT18446744073709551615H",
+            "99999999999999w",
+        ] {
+            let error = seconds(text).unwrap_err();
+            let expected = if text.contains("YT") {
+                DurationError::Gap
+            } else {
+                DurationError::TooLong
+            };
+            assert_eq!(error, expected, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn printing_fills_the_gaps() {
+        let print = |seconds| print(Duration::from_secs(seconds));
+        assert_eq!(print(0), "PT0S");
+        assert_eq!(print(300), "PT5M");
+        assert_eq!(print(3630), "PT1H0M30S");
+        assert_eq!(print(86_430), "P1DT30S");
+        assert_eq!(print(14 * 86_400), "P2W");
+        assert_eq!(print(15 * 86_400), "P15D");
+    }
+
+    proptest! {
+        #[test]
+        fn every_duration_survives_its_text(seconds in 0..=MAX.as_secs()) {
+            let duration = Duration::from_secs(seconds);
+            prop_assert_eq!(parse(&print(duration)), Ok(duration));
+        }
+
+        #[test]
+        fn every_short_duration_survives_its_text(seconds in 0..=2 * WEEK) {
+            let duration = Duration::from_secs(seconds);
+            prop_assert_eq!(parse(&print(duration)), Ok(duration));
+        }
+
+        #[test]
+        fn any_duration_is_printed(duration: Duration) {
+            prop_assert!(print(duration).starts_with('P'));
+        }
+
+        #[test]
+        fn any_text_is_read_or_refused(text in r"P?[0-9YMWDTHSsmhdw +-]{0,24}") {
+            let _ = parse(&text);
+        }
+    }
+}
