@@ -5,6 +5,11 @@
 pub struct CheckerTemplate(String);
 
 impl CheckerTemplate {
+    /// Takes `text` as a template.
+    pub fn new(text: &str) -> Result<Self, std::convert::Infallible> {
+        Ok(Self(text.into()))
+    }
+
     /// The text as configured.
     pub fn as_str(&self) -> &str {
         &self.0

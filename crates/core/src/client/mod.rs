@@ -1,3 +1,180 @@
 //! One client's lifecycle: enabled or not, its deadline, its checks, its approvals.
+//!
+//! A [`Client`] says how it stands and what a request may get at a given moment. It does nothing
+//! by itself: the registry moves its timers, persists its changes and answers its requests.
 
+mod approval;
+mod checks;
+pub(crate) mod deadline;
+pub(crate) mod merge;
 pub mod saved;
+pub mod setting;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+pub(crate) use approval::{Decision, Verdict, Waiting};
+pub(crate) use checks::Check;
+pub(crate) use deadline::Deadline;
+
+use crate::client::saved::{LastCheck, Life, Present, SavedClient, SavedState};
+use crate::name::ClientName;
+use crate::registry::{RequestId, timers};
+use crate::secret::{Secret, SecretDigest};
+use crate::settings::client::{ClientConfig, ClientSettings};
+use crate::time::{BootId, Now, Wall};
+
+/// One client as it stands.
+#[derive(Debug)]
+pub struct Client {
+    pub(crate) name: ClientName,
+    /// What the file said when it was last read; shared with `settings` until one of them changes.
+    pub(crate) configured: Arc<ClientSettings>,
+    pub(crate) configured_secret: SecretDigest,
+    pub(crate) settings: Arc<ClientSettings>,
+    pub(crate) secret: Arc<Secret>,
+    /// Whether `secret` was set at run time, in place of the configured one.
+    pub(crate) own_secret: bool,
+    /// Its place in the configuration: of two with the same key the first counts.
+    pub(crate) place: u32,
+    pub(crate) created: Wall,
+    pub(crate) last_enabled: Option<Wall>,
+    pub(crate) last_checked_ok: Option<Wall>,
+    pub(crate) last_approval_request: Option<Wall>,
+    pub(crate) last_check: LastCheck,
+    /// `Some` means enabled: no client is enabled without a deadline.
+    pub(crate) deadline: Option<Deadline>,
+    pub(crate) decision: Option<Decision>,
+    pub(crate) waiting: Waiting,
+    /// Requests that were granted, whose delivery has not been reported yet.
+    pub(crate) granted: BTreeSet<RequestId>,
+    pub(crate) check: Check,
+    pub(crate) timers: timers::Set,
+}
+
+impl Client {
+    /// The name of its section.
+    pub fn name(&self) -> &ClientName {
+        &self.name
+    }
+
+    /// The settings in force. Their `enabled` is only what the file says: see [`Self::is_enabled`].
+    pub fn settings(&self) -> &ClientSettings {
+        &self.settings
+    }
+
+    /// Whether it may have its secret at all.
+    pub fn is_enabled(&self) -> bool {
+        self.deadline.is_some()
+    }
+
+    /// When it will be disabled, on the wall clock as it stood when that was decided; `None` unless
+    /// enabled.
+    pub fn expires(&self) -> Option<Wall> {
+        self.deadline.map(|deadline| deadline.wall)
+    }
+
+    /// When it was first seen.
+    pub fn created(&self) -> Wall {
+        self.created
+    }
+
+    /// When it was last enabled.
+    pub fn last_enabled(&self) -> Option<Wall> {
+        self.last_enabled
+    }
+
+    /// When it was last proved to be up.
+    pub fn last_checked_ok(&self) -> Option<Wall> {
+        self.last_checked_ok
+    }
+
+    /// When a request last asked for approval.
+    pub fn last_approval_request(&self) -> Option<Wall> {
+        self.last_approval_request
+    }
+
+    /// How the last completed check ended.
+    pub fn last_check(&self) -> LastCheck {
+        self.last_check
+    }
+
+    /// Whether a checker of it runs now. One that was told to stop does not count.
+    pub fn checker_running(&self) -> bool {
+        matches!(self.check, Check::Running)
+    }
+
+    /// Whether a request of it waits for a person's decision.
+    pub fn approval_pending(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
+    /// A client seen for the first time; not enabled yet.
+    pub(crate) fn fresh(config: ClientConfig, place: u32, now: Now) -> Self {
+        let settings = Arc::new(config.settings);
+        Self {
+            name: config.name,
+            configured: Arc::clone(&settings),
+            configured_secret: config.secret.digest(),
+            settings,
+            secret: Arc::new(config.secret),
+            own_secret: false,
+            place,
+            created: now.wall,
+            last_enabled: None,
+            last_checked_ok: None,
+            last_approval_request: None,
+            last_check: LastCheck::None,
+            deadline: None,
+            decision: None,
+            waiting: Waiting::default(),
+            granted: BTreeSet::new(),
+            check: Check::Idle,
+            timers: timers::Set::default(),
+        }
+    }
+
+    /// The whole row for the store.
+    pub(crate) fn to_saved(&self, boot: BootId, now: Now) -> SavedClient {
+        let present = Present {
+            settings: ClientSettings::clone(&self.settings),
+            secret: self.own_secret.then(|| Arc::clone(&self.secret)),
+            state: self.to_state(boot, now),
+        };
+        SavedClient {
+            name: self.name.clone(),
+            configured: ClientSettings::clone(&self.configured),
+            configured_secret: self.configured_secret,
+            life: Life::Present(Box::new(present)),
+        }
+    }
+
+    /// The row of this client once it is removed: nothing of its secret.
+    pub(crate) fn to_removed(&self) -> SavedClient {
+        SavedClient {
+            name: self.name.clone(),
+            configured: ClientSettings::clone(&self.configured),
+            configured_secret: self.configured_secret,
+            life: Life::Removed,
+        }
+    }
+
+    /// The part of the row that changes often.
+    pub(crate) fn to_state(&self, boot: BootId, now: Now) -> SavedState {
+        SavedState {
+            enabled: self.is_enabled(),
+            created: self.created,
+            last_enabled: self.last_enabled,
+            last_checked_ok: self.last_checked_ok,
+            last_approval_request: self.last_approval_request,
+            last_check: self.last_check,
+            deadline: self
+                .deadline
+                .map(|deadline| deadline::to_saved(deadline.mono, boot, now)),
+            denied: self
+                .decision
+                .filter(|decision| !decision.approved && decision.counts(now.mono))
+                .map(|decision| deadline::to_saved(decision.until, boot, now)),
+        }
+    }
+}

@@ -66,6 +66,9 @@ pub struct SavedState {
     pub last_check: LastCheck,
     /// When it will be disabled; `None` unless enabled.
     pub deadline: Option<SavedDeadline>,
+    /// Until when a person's denial counts; `None` when there is none. An approval is not kept: to
+    /// lose it can only make the server stricter.
+    pub denied: Option<SavedDeadline>,
 }
 
 /// How a client's last completed check ended.

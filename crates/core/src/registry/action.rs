@@ -1,18 +1,12 @@
-//! All clients: lookups by key id and by name, every event of their lives, the next deadline of all.
-//!
-//! A pure state machine: `handle_*` takes an event and the time, [`Registry::poll_action`] gives
-//! what must be done, in order, [`Registry::poll_timeout`] says when to call
-//! [`Registry::handle_timeout`] next. Nothing here decides by anything but its arguments.
+//! What goes out of the registry: what the caller must do, and what people may want to know.
 
-use crate::client::saved::{Change, LastCheck, Saved};
-use crate::key_id::KeyId;
+use crate::client::saved::{Change, LastCheck};
 use crate::name::ClientName;
-use crate::settings::client::ClientConfig;
-use crate::time::{BootId, Monotonic, Now};
+use crate::time::Monotonic;
 
 /// Handle of a client in the registry; never reused while the program runs.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub struct ClientId(u32);
+pub struct ClientId(pub(super) u32);
 
 /// Handle of one request for a secret, chosen by the caller, unique while the program runs.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -22,10 +16,12 @@ pub struct RequestId(pub u64);
 /// may be carried out only when that change is durable.
 #[derive(PartialEq, Eq, Debug)]
 pub enum Action {
-    /// Make this durable before anything that follows.
+    /// Make this durable before anything that follows: it decides over a secret, or it is about to
+    /// be acknowledged.
     Persist(Change),
-    /// A proof of life: write it with the next batch, one second from now at the latest. Losing it
-    /// can only shorten a deadline.
+    /// Write this with the next batch, one second from now at the latest. Losing it can only make
+    /// the server stricter. Changes are written in the order in which they came: one that waits must
+    /// never overwrite a [`Action::Persist`] of the same client that came after it.
     PersistSoon(Change),
     /// The one answer to a request.
     Answer {
@@ -35,13 +31,14 @@ pub enum Action {
         answer: Answer,
     },
     /// A request that was answered with [`Answer::Release`], and whose delivery has not been
-    /// reported yet, must not get the secret any more.
+    /// reported yet, must not get the secret any more. It still reports. This comes before the
+    /// [`Action::Persist`] of its cause, so as not to wait for the disk.
     Revoke {
         /// Which request.
         request: RequestId,
     },
-    /// Run the client's checker ([`Registry::checker_command`]) and report with
-    /// [`Registry::handle_check_finished`].
+    /// Run the client's checker ([`super::Registry::checker_command`]) and report with
+    /// [`super::Registry::handle_check_finished`].
     StartCheck {
         /// Whose.
         client: ClientId,
@@ -58,8 +55,8 @@ pub enum Action {
 /// The answer to a request for a secret.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Answer {
-    /// Hand the client's secret over, then report [`Registry::handle_delivered`] or
-    /// [`Registry::handle_delivery_failed`].
+    /// Hand the client's secret over, then report [`super::Registry::handle_delivered`] or
+    /// [`super::Registry::handle_delivery_failed`], one of them exactly once.
     Release(ClientId),
     /// Close without a byte.
     Refuse(Refusal),
@@ -81,6 +78,8 @@ pub enum Refusal {
 }
 
 /// Something that happened, with its reason: the words of the log, the audit and D-Bus.
+///
+/// A client that is gone still has its name: [`super::Registry::name`].
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub enum Event {
@@ -126,6 +125,22 @@ pub enum Event {
         /// Why.
         reason: Refusal,
     },
+    /// A granted request lost its right before its delivery was reported.
+    Revoked {
+        /// Whose.
+        client: ClientId,
+        /// Which request.
+        request: RequestId,
+        /// Why.
+        reason: Refusal,
+    },
+    /// A request ended without an answer, because its peer went away while it waited.
+    Abandoned {
+        /// Whose.
+        client: ClientId,
+        /// Which request.
+        request: RequestId,
+    },
     /// The secret reached the client.
     Delivered {
         /// Whose.
@@ -168,45 +183,4 @@ pub enum DisableReason {
 pub struct Limits {
     /// At most this many checkers run at once; the others wait their turn. At least 1.
     pub concurrent_checks: usize,
-}
-
-/// All clients.
-#[derive(Debug)]
-pub struct Registry {}
-
-impl Registry {
-    /// Merges what is configured with what was saved (mandos-behaviour 3.1 as changed by our
-    /// decisions) and starts every client's life. `spread` picks a random delay from zero up to its
-    /// argument: first checks are spread over the interval by it.
-    pub fn load(
-        configured: Vec<ClientConfig>,
-        saved: Saved,
-        limits: Limits,
-        boot: BootId,
-        now: Now,
-        spread: &mut dyn FnMut(std::time::Duration) -> std::time::Duration,
-    ) -> Self {
-        let _ = (configured, saved, limits, boot, now, spread);
-        Self {}
-    }
-
-    /// What must be done next; `None` when all is done.
-    pub fn poll_action(&mut self) -> Option<Action> {
-        None
-    }
-
-    /// When [`Self::handle_timeout`] must be called next; `None` when nothing is due ever.
-    pub fn poll_timeout(&self) -> Option<Monotonic> {
-        None
-    }
-
-    /// Does everything that is due at `now`.
-    pub fn handle_timeout(&mut self, now: Now) {
-        let _ = now;
-    }
-
-    /// A peer that proved to hold the key `key` asks for its secret.
-    pub fn handle_request(&mut self, request: RequestId, key: &KeyId, now: Now) {
-        let _ = (request, key, now);
-    }
 }

@@ -1,0 +1,96 @@
+//! What a request may get: the person's decision, the wait for one, and what counts without.
+
+use std::collections::BTreeSet;
+
+use super::Client;
+use crate::registry::{Refusal, RequestId};
+use crate::time::{Monotonic, Now};
+
+/// A person's decision. The last one counts, for its whole duration, for any number of requests.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Decision {
+    pub(crate) approved: bool,
+    /// It counts up to and including this moment.
+    pub(crate) until: Monotonic,
+}
+
+impl Decision {
+    pub(crate) fn counts(self, now: Monotonic) -> bool {
+        now <= self.until
+    }
+}
+
+/// What a request gets at one moment.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Verdict {
+    Release,
+    Refuse(Refusal),
+    /// A person may decide until then.
+    Wait(Monotonic),
+}
+
+/// The requests that wait for a decision, the one that waits longest first.
+#[derive(Debug, Default)]
+pub(crate) struct Waiting(BTreeSet<(Monotonic, RequestId)>);
+
+impl Waiting {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub(crate) fn insert(&mut self, request: RequestId, since: Monotonic) {
+        self.0.insert((since, request));
+    }
+
+    pub(crate) fn remove(&mut self, request: RequestId, since: Monotonic) {
+        self.0.remove(&(since, request));
+    }
+
+    /// The request that waits longest, and since when.
+    pub(crate) fn oldest(&self) -> Option<(RequestId, Monotonic)> {
+        self.0.first().map(|(since, request)| (*request, *since))
+    }
+
+    /// All of them, which then wait no more.
+    pub(crate) fn take(&mut self) -> impl Iterator<Item = RequestId> + use<> {
+        std::mem::take(&mut self.0)
+            .into_iter()
+            .map(|(_, request)| request)
+    }
+}
+
+impl Client {
+    /// What a request that came at `since` gets at `now`.
+    ///
+    /// A denial always counts. Without a delay no approval is needed, whatever
+    /// `approved_by_default` says (as in Mandos).
+    pub(crate) fn verdict(&self, since: Monotonic, now: Now) -> Verdict {
+        if self.deadline.is_none_or(|deadline| deadline.passed(now)) {
+            return Verdict::Refuse(Refusal::Disabled);
+        }
+        match self.decision.filter(|decision| decision.counts(now.mono)) {
+            Some(Decision { approved: true, .. }) => return Verdict::Release,
+            Some(Decision {
+                approved: false, ..
+            }) => return Verdict::Refuse(Refusal::Denied),
+            None => {}
+        }
+        if self.settings.approval_delay.is_zero() {
+            return Verdict::Release;
+        }
+        let until = since.after(self.settings.approval_delay);
+        if now.mono < until {
+            Verdict::Wait(until)
+        } else if self.settings.approved_by_default {
+            Verdict::Release
+        } else {
+            Verdict::Refuse(Refusal::ApprovalTimedOut)
+        }
+    }
+
+    /// When the first of its waiting requests is decided without a person.
+    pub(crate) fn approval_ends(&self) -> Option<Monotonic> {
+        let (_, since) = self.waiting.oldest()?;
+        Some(since.after(self.settings.approval_delay))
+    }
+}

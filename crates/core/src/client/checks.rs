@@ -1,0 +1,53 @@
+//! Where a client's check stands. Whose turn it is, is the registry's to know.
+
+use std::time::Duration;
+
+use super::Client;
+use crate::client::saved::LastCheck;
+use crate::time::{Monotonic, Now};
+
+/// No check comes more often than this: an interval of zero would keep the server busy for ever.
+pub(crate) const SHORTEST_INTERVAL: Duration = Duration::from_millis(100);
+
+/// Where a client's check stands.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Check {
+    /// None runs and none is due.
+    Idle,
+    /// One is due and waits for its turn, under this number in the queue.
+    Queued(u64),
+    /// One runs.
+    Running,
+    /// One runs that was told to stop; `again` when another is due already.
+    Stopping { again: bool },
+}
+
+impl Client {
+    /// How often it is checked.
+    pub(crate) fn interval(&self) -> Duration {
+        self.settings.interval.max(SHORTEST_INTERVAL)
+    }
+
+    /// When the check after the one that was due at `due` is due. One that was missed by more than
+    /// an interval is not made up for.
+    pub(crate) fn next_check(&self, due: Monotonic, now: Now) -> Monotonic {
+        let next = due.after(self.interval());
+        if next > now.mono {
+            next
+        } else {
+            now.mono.after(self.interval())
+        }
+    }
+
+    /// Takes note of how a check ended. `stopped` when it had been told to stop: then a signal says
+    /// nothing about the machine.
+    pub(crate) fn note_check(&mut self, result: LastCheck, stopped: bool, now: Now) {
+        if stopped && !matches!(result, LastCheck::Exited(_)) {
+            return;
+        }
+        self.last_check = result;
+        if result == LastCheck::Exited(0) {
+            self.last_checked_ok = Some(now.wall);
+        }
+    }
+}

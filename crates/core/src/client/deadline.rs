@@ -1,0 +1,74 @@
+//! Moments that must survive a restart: kept on the monotonic clock, saved on both.
+
+use std::time::Duration;
+
+use crate::client::saved::SavedDeadline;
+use crate::time::{BootId, Monotonic, Now, Wall};
+
+/// When a client is disabled.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Deadline {
+    /// What decides.
+    pub(crate) mono: Monotonic,
+    /// The same moment as the wall clock had it when it was set: only to be shown.
+    pub(crate) wall: Wall,
+}
+
+impl Deadline {
+    /// The deadline `from_now` after `now`.
+    pub(crate) fn within(from_now: Duration, now: Now) -> Self {
+        Self {
+            mono: now.mono.after(from_now),
+            wall: now.wall.after(from_now),
+        }
+    }
+
+    /// The deadline at `mono`.
+    pub(crate) fn at(mono: Monotonic, now: Now) -> Self {
+        Self {
+            mono,
+            wall: now.wall.after(mono.since(now.mono)),
+        }
+    }
+
+    /// This deadline after the time it was reckoned by went from `old` to `new`.
+    pub(crate) fn shifted(self, old: Duration, new: Duration, now: Now) -> Self {
+        let mono = match new.checked_sub(old) {
+            Some(more) => self.mono.after(more),
+            None => earlier(self.mono, old.saturating_sub(new)),
+        };
+        Self::at(mono, now)
+    }
+
+    /// Whether it has passed.
+    pub(crate) fn passed(self, now: Now) -> bool {
+        self.mono <= now.mono
+    }
+}
+
+fn earlier(moment: Monotonic, by: Duration) -> Monotonic {
+    Monotonic::from_boot(moment.since_boot().saturating_sub(by))
+}
+
+/// `moment` on both clocks, for the store.
+pub(crate) fn to_saved(moment: Monotonic, boot: BootId, now: Now) -> SavedDeadline {
+    let remaining = moment.since(now.mono);
+    SavedDeadline {
+        boot,
+        mono: moment,
+        wall: now.wall.after(remaining),
+        remaining,
+    }
+}
+
+/// The saved moment on this boot's monotonic clock.
+///
+/// In the same boot it is the very moment. In another one the wall clock tells how much of it is
+/// left, never more than was left when it was written: a clock that went backwards extends nothing.
+pub(crate) fn restore(saved: &SavedDeadline, boot: BootId, now: Now) -> Monotonic {
+    if saved.boot == boot {
+        return saved.mono;
+    }
+    let left = saved.wall.since(now.wall).min(saved.remaining);
+    now.mono.after(left)
+}

@@ -1,0 +1,155 @@
+//! A client's configuration and its past, put together: what the file changed since it was last
+//! read counts, all else stays as it was (mandos-behaviour 3.1).
+
+use std::sync::Arc;
+
+use super::{Client, Deadline, Decision, deadline};
+use crate::client::saved::{Present, SavedState};
+use crate::secret::SecretDigest;
+use crate::settings::client::{ClientConfig, ClientSettings};
+use crate::time::{BootId, Now};
+
+/// What a changed file did to a client.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) struct Changed {
+    /// Anything that the store must know.
+    pub(crate) row: bool,
+    /// A setting in force, or the secret.
+    pub(crate) settings: bool,
+    /// What the file now says about `enabled`, when that changed.
+    pub(crate) enabled: Option<bool>,
+}
+
+/// Each setting of `old` that `new` changed is put into `current`.
+fn merge(old: &ClientSettings, new: &ClientSettings, current: &ClientSettings) -> ClientSettings {
+    fn pick<T: PartialEq + Clone>(old: &T, new: &T, current: &T) -> T {
+        let chosen = if old == new { current } else { new };
+        chosen.clone()
+    }
+    // Taken apart so that a setting added later cannot be forgotten here.
+    let ClientSettings {
+        key_id,
+        fingerprint,
+        host,
+        checker,
+        timeout,
+        extended_timeout,
+        interval,
+        approval_delay,
+        approval_duration,
+        approved_by_default,
+        enabled,
+    } = new;
+    ClientSettings {
+        key_id: pick(&old.key_id, key_id, &current.key_id),
+        fingerprint: pick(&old.fingerprint, fingerprint, &current.fingerprint),
+        host: pick(&old.host, host, &current.host),
+        checker: pick(&old.checker, checker, &current.checker),
+        timeout: pick(&old.timeout, timeout, &current.timeout),
+        extended_timeout: pick(
+            &old.extended_timeout,
+            extended_timeout,
+            &current.extended_timeout,
+        ),
+        interval: pick(&old.interval, interval, &current.interval),
+        approval_delay: pick(&old.approval_delay, approval_delay, &current.approval_delay),
+        approval_duration: pick(
+            &old.approval_duration,
+            approval_duration,
+            &current.approval_duration,
+        ),
+        approved_by_default: pick(
+            &old.approved_by_default,
+            approved_by_default,
+            &current.approved_by_default,
+        ),
+        enabled: *enabled,
+    }
+}
+
+impl Client {
+    /// Takes over what its section says now. Its deadline follows a changed timeout; whether it is
+    /// to be enabled or disabled is only told.
+    pub(crate) fn reconfigure(&mut self, config: ClientConfig, now: Now) -> Changed {
+        let mut changed = self.adopt(Arc::new(config.settings), now);
+        let digest = config.secret.digest();
+        if digest != self.configured_secret {
+            changed.row = true;
+            changed.settings |= *self.secret != config.secret;
+            self.configured_secret = digest;
+            self.secret = Arc::new(config.secret);
+            self.own_secret = false;
+        }
+        changed
+    }
+
+    /// The client of this section with the past that was saved. `row` and `digest` are what the
+    /// section said then.
+    pub(crate) fn restored(
+        config: ClientConfig,
+        row: ClientSettings,
+        digest: SecretDigest,
+        present: Present,
+        place: u32,
+        clock: (BootId, Now),
+    ) -> (Self, Changed) {
+        let (boot, now) = clock;
+        let mut client = Self::fresh(config, place, now);
+        let file = std::mem::replace(&mut client.configured, Arc::new(row));
+        client.settings = if present.settings == *client.configured {
+            Arc::clone(&client.configured)
+        } else {
+            Arc::new(present.settings)
+        };
+        client.resume(present.state, boot, now);
+        let mut changed = client.adopt(file, now);
+        if digest != client.configured_secret {
+            changed.row = true;
+        } else if let Some(secret) = present.secret {
+            client.secret = secret;
+            client.own_secret = true;
+        }
+        (client, changed)
+    }
+
+    fn resume(&mut self, state: SavedState, boot: BootId, now: Now) {
+        self.created = state.created;
+        self.last_enabled = state.last_enabled;
+        self.last_checked_ok = state.last_checked_ok;
+        self.last_approval_request = state.last_approval_request;
+        self.last_check = state.last_check;
+        // Enabled without a deadline is a row that nobody wrote: it has no time left.
+        self.deadline = state.enabled.then(|| match &state.deadline {
+            Some(saved) => Deadline::at(deadline::restore(saved, boot, now), now),
+            None => Deadline::at(now.mono, now),
+        });
+        self.decision = state.denied.map(|saved| Decision {
+            approved: false,
+            until: deadline::restore(&saved, boot, now),
+        });
+    }
+
+    fn adopt(&mut self, file: Arc<ClientSettings>, now: Now) -> Changed {
+        let mut changed = Changed::default();
+        if self.configured == file {
+            return changed;
+        }
+        changed.row = true;
+        if self.configured.enabled != file.enabled {
+            changed.enabled = Some(file.enabled);
+        }
+        let merged = merge(&self.configured, &file, &self.settings);
+        changed.settings = merged != *self.settings;
+        let (old, new) = (self.settings.timeout, merged.timeout);
+        if old != new {
+            self.deadline = self.deadline.map(|it| it.shifted(old, new, now));
+        }
+        self.settings = if merged == *file {
+            Arc::clone(&file)
+        } else {
+            Arc::new(merged)
+        };
+        self.configured = file;
+        changed
+    }
+}

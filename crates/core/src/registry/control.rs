@@ -1,0 +1,126 @@
+//! What an administrator, the configuration or the clock does to a client as a whole.
+
+use super::{Action, ClientId, DisableReason, Event, Refusal, Registry, Timer};
+use crate::client::saved::Change;
+use crate::client::setting::{Setting, SettingError};
+use crate::client::{Client, Deadline};
+use crate::time::Now;
+
+impl Registry {
+    /// An administrator enables the client; nothing when it is enabled already.
+    pub fn handle_enable(&mut self, id: ClientId, now: Now) {
+        self.handle_timeout(now);
+        if self.clients.get(&id).is_some_and(|it| !it.is_enabled()) {
+            self.enable(id, now);
+            self.persist_state(id, now);
+            self.tell(Event::Enabled(id));
+        }
+    }
+
+    /// An administrator disables the client; nothing when it is disabled already.
+    pub fn handle_disable(&mut self, id: ClientId, now: Now) {
+        self.handle_timeout(now);
+        if self.clients.get(&id).is_some_and(Client::is_enabled) {
+            self.disable(id, DisableReason::Administrator, now);
+        }
+    }
+
+    /// An administrator removes the client, for as long as its section stays in the file.
+    pub fn handle_remove(&mut self, id: ClientId, now: Now) {
+        self.handle_timeout(now);
+        let Some(client) = self.clients.get(&id) else {
+            return;
+        };
+        let row = Box::new(client.to_removed());
+        self.removed.insert(client.name.clone());
+        self.take_out(id, Change::Put(row));
+    }
+
+    /// An administrator sets a setting of the client.
+    pub fn handle_set(
+        &mut self,
+        id: ClientId,
+        setting: Setting,
+        now: Now,
+    ) -> Result<(), SettingError> {
+        self.handle_timeout(now);
+        let client = self
+            .clients
+            .get_mut(&id)
+            .ok_or(SettingError::NoSuchClient)?;
+        setting.check()?;
+        let (timeout, interval) = (client.settings.timeout, client.settings.interval);
+        if !client.set(setting) {
+            return Ok(());
+        }
+        if let Some(deadline) = client.deadline {
+            let deadline = deadline.shifted(timeout, client.settings.timeout, now);
+            self.set_deadline(id, deadline);
+        }
+        self.put_in_force(id, interval, now);
+        Ok(())
+    }
+
+    /// Persists changed settings and does what follows from them; `interval` is the one before.
+    pub(super) fn put_in_force(&mut self, id: ClientId, interval: std::time::Duration, now: Now) {
+        self.persist_row(id, now);
+        self.tell(Event::Changed(id));
+        if self.expire(id, now) {
+            return;
+        }
+        let restart = self
+            .clients
+            .get(&id)
+            .is_some_and(|it| it.is_enabled() && it.settings.interval != interval);
+        if restart {
+            self.restart_checks(id, now);
+        }
+        self.reconsider(id, now);
+    }
+
+    /// Gives the client its whole timeout, and its first check after one interval.
+    pub(super) fn enable(&mut self, id: ClientId, now: Now) {
+        let Some(client) = self.clients.get_mut(&id) else {
+            return;
+        };
+        client.last_enabled = Some(now.wall);
+        let deadline = Deadline::within(client.settings.timeout, now);
+        let first_check = now.mono.after(client.interval());
+        self.set_deadline(id, deadline);
+        self.set_timer(id, Timer::Check, Some(first_check));
+    }
+
+    /// Disables the client. What is in flight stops before anything else, then it is made durable,
+    /// then it is told.
+    pub(super) fn disable(&mut self, id: ClientId, reason: DisableReason, now: Now) {
+        let Some(client) = self.clients.get_mut(&id) else {
+            return;
+        };
+        client.deadline = None;
+        self.set_timer(id, Timer::Deadline, None);
+        self.set_timer(id, Timer::Check, None);
+        self.revoke(id, Refusal::Disabled);
+        self.persist_state(id, now);
+        self.refuse_waiting(id, Refusal::Disabled);
+        self.stop_check(id);
+        self.tell(Event::Disabled(id, reason));
+    }
+
+    /// Takes the client out of everything; `change` makes it last.
+    pub(super) fn take_out(&mut self, id: ClientId, change: Change) {
+        self.revoke(id, Refusal::Removed);
+        self.act(Action::Persist(change));
+        self.refuse_waiting(id, Refusal::Removed);
+        self.stop_check(id);
+        for timer in [Timer::Deadline, Timer::ApprovalEnds, Timer::Check] {
+            self.set_timer(id, timer, None);
+        }
+        let Some(client) = self.clients.remove(&id) else {
+            return;
+        };
+        let key = client.settings.key_id.as_ref();
+        self.index.remove(id, &client.name, key);
+        self.departed.insert(id, client.name.clone());
+        self.tell(Event::Removed(id, client.name));
+    }
+}

@@ -1,0 +1,266 @@
+//! From configuration and saved state to living clients, at start and at a reload.
+
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::time::Duration;
+
+use super::{
+    Action, ClientId, DisableReason, Event, Index, Limits, Refusal, Registry, Timer, Timers, Turns,
+};
+use crate::client::saved::{Change, LastCheck, Life, Saved, SavedClient};
+use crate::client::{Client, Deadline};
+use crate::name::ClientName;
+use crate::settings::client::ClientConfig;
+use crate::time::{BootId, Now};
+
+/// Picks a random delay from zero up to its argument.
+type Spread<'a> = &'a mut dyn FnMut(Duration) -> Duration;
+
+impl Registry {
+    /// Merges what is configured with what was saved (mandos-behaviour 3.1 as changed by our
+    /// decisions) and starts every client's life. `spread` picks a random delay from zero up to its
+    /// argument: first checks are spread over the interval by it.
+    pub fn load(
+        configured: Vec<ClientConfig>,
+        saved: Saved,
+        limits: Limits,
+        boot: BootId,
+        now: Now,
+        spread: &mut dyn FnMut(Duration) -> Duration,
+    ) -> Self {
+        let mut registry = Self {
+            boot,
+            clients: BTreeMap::new(),
+            next_id: 0,
+            index: Index::default(),
+            removed: HashSet::new(),
+            departed: HashMap::new(),
+            requests: HashMap::new(),
+            turns: Turns::new(limits.concurrent_checks),
+            timers: Timers::default(),
+            actions: VecDeque::new(),
+        };
+        let mut rows: HashMap<ClientName, SavedClient> = saved
+            .clients
+            .into_iter()
+            .map(|row| (row.name.clone(), row))
+            .collect();
+        for (place, config) in (0..).zip(configured) {
+            if registry.by_name(config.name.as_str()).is_some() {
+                continue;
+            }
+            match rows.remove(&config.name) {
+                None => registry.add(config, place, now, spread),
+                Some(SavedClient {
+                    name,
+                    life: Life::Removed,
+                    ..
+                }) => {
+                    registry.removed.insert(name);
+                }
+                Some(row) => registry.restore(config, row, place, now, spread),
+            }
+        }
+        let mut forgotten: Vec<ClientName> = rows.into_keys().collect();
+        forgotten.sort_unstable();
+        registry.forget(forgotten);
+        registry
+    }
+
+    /// Takes over a configuration that was read anew, by the same merge. Requests that wait are
+    /// decided anew; what runs goes on.
+    pub fn reload(
+        &mut self,
+        configured: Vec<ClientConfig>,
+        now: Now,
+        spread: &mut dyn FnMut(Duration) -> Duration,
+    ) {
+        self.handle_timeout(now);
+        let names: HashSet<ClientName> = configured.iter().map(|it| it.name.clone()).collect();
+        self.drop_unconfigured(&names);
+        let mut seen = HashSet::new();
+        for (place, config) in (0..).zip(configured) {
+            if self.removed.contains(&config.name) || !seen.insert(config.name.clone()) {
+                continue;
+            }
+            match self.by_name(config.name.as_str()) {
+                Some(id) => self.reconfigure(id, config, place, now),
+                None => self.add(config, place, now, spread),
+            }
+        }
+        let holders = self.clients.iter().map(|(id, client)| {
+            let key = client.settings.key_id.as_ref();
+            (*id, key, client.place)
+        });
+        self.index.set_keys(holders);
+    }
+
+    /// A client seen for the first time.
+    fn add(&mut self, config: ClientConfig, place: u32, now: Now, spread: Spread<'_>) {
+        let enabled = config.settings.enabled;
+        let id = self.insert(Client::fresh(config, place, now));
+        if enabled {
+            self.enable(id, now);
+            self.spread_first_check(id, spread, now);
+        }
+        self.persist_row(id, now);
+        self.tell(Event::Added(id));
+    }
+
+    /// A client known from before.
+    fn restore(
+        &mut self,
+        config: ClientConfig,
+        row: SavedClient,
+        place: u32,
+        now: Now,
+        spread: Spread<'_>,
+    ) {
+        let Life::Present(present) = row.life else {
+            return;
+        };
+        // A deadline of another boot is written again for this one: each further restart would
+        // otherwise have to believe the wall clock anew.
+        let other_boot = [present.state.deadline, present.state.denied]
+            .iter()
+            .flatten()
+            .any(|moment| moment.boot != self.boot);
+        let (mut client, changed) = Client::restored(
+            config,
+            row.configured,
+            row.configured_secret,
+            *present,
+            place,
+            (self.boot, now),
+        );
+        let outcome = wake(&mut client, changed.enabled, now);
+        let id = self.insert(client);
+        self.spread_first_check(id, spread, now);
+        if changed.row {
+            self.persist_row(id, now);
+        } else if other_boot || outcome != Outcome::AsSaved {
+            self.persist_state(id, now);
+        }
+        match outcome {
+            Outcome::AsSaved | Outcome::Renewed => {}
+            Outcome::Enabled => self.tell(Event::Enabled(id)),
+            Outcome::Disabled(reason) => self.tell(Event::Disabled(id, reason)),
+        }
+    }
+
+    /// A client that lives already, with its section as it is now.
+    fn reconfigure(&mut self, id: ClientId, config: ClientConfig, place: u32, now: Now) {
+        let Some(client) = self.clients.get_mut(&id) else {
+            return;
+        };
+        client.place = place;
+        let interval = client.settings.interval;
+        let key = client.settings.key_id;
+        let changed = client.reconfigure(config, now);
+        let other_key = client.settings.key_id != key;
+        if let Some(deadline) = client.deadline {
+            self.set_deadline(id, deadline);
+        }
+        if !changed.row {
+            return;
+        }
+        if other_key {
+            // They proved a key that is this client's no more.
+            self.revoke(id, Refusal::UnknownKey);
+            self.refuse_waiting(id, Refusal::UnknownKey);
+        }
+        let enabled = self.clients.get(&id).is_some_and(Client::is_enabled);
+        match changed.enabled {
+            Some(true) if !enabled => {
+                self.enable(id, now);
+                self.persist_state(id, now);
+                self.tell(Event::Enabled(id));
+            }
+            Some(false) if enabled => self.disable(id, DisableReason::Configuration, now),
+            _ => {}
+        }
+        self.put_in_force(id, interval, now);
+    }
+
+    fn insert(&mut self, client: Client) -> ClientId {
+        let id = ClientId(self.next_id);
+        self.next_id += 1;
+        let key = client.settings.key_id.as_ref();
+        self.index.insert(id, &client.name, key, client.place);
+        let deadline = client.deadline;
+        self.clients.insert(id, client);
+        self.set_timer(id, Timer::Deadline, deadline.map(|it| it.mono));
+        id
+    }
+
+    /// Spreads the first check of an enabled client over its interval: ten thousand clients do not
+    /// all get theirs in the first second.
+    fn spread_first_check(&mut self, id: ClientId, spread: Spread<'_>, now: Now) {
+        let Some(client) = self.clients.get(&id).filter(|it| it.is_enabled()) else {
+            return;
+        };
+        let interval = client.interval();
+        let first = now.mono.after(spread(interval).min(interval));
+        self.set_timer(id, Timer::Check, Some(first));
+    }
+
+    /// Clients that are no longer configured are no more, nor is what was kept of removed ones.
+    fn drop_unconfigured(&mut self, configured: &HashSet<ClientName>) {
+        let gone: Vec<(ClientId, ClientName)> = self
+            .clients
+            .iter()
+            .filter(|(_, client)| !configured.contains(&client.name))
+            .map(|(id, client)| (*id, client.name.clone()))
+            .collect();
+        for (id, name) in gone {
+            self.take_out(id, Change::Forget(name));
+        }
+        let mut forgotten: Vec<ClientName> = self
+            .removed
+            .extract_if(|name| !configured.contains(name))
+            .collect();
+        forgotten.sort_unstable();
+        self.forget(forgotten);
+    }
+
+    fn forget(&mut self, names: Vec<ClientName>) {
+        for name in names {
+            self.act(Action::Persist(Change::Forget(name)));
+        }
+    }
+}
+
+/// What became of a client over a restart.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Outcome {
+    AsSaved,
+    /// Its deadline passed while nobody could prove it alive; it gets another timeout.
+    Renewed,
+    Enabled,
+    Disabled(DisableReason),
+}
+
+/// Decides how a restored client goes on; `enabled` is what the file newly says about it.
+fn wake(client: &mut Client, enabled: Option<bool>, now: Now) -> Outcome {
+    let whole = Deadline::within(client.settings.timeout, now);
+    match (client.deadline, enabled) {
+        (None, Some(true)) => {
+            client.last_enabled = Some(now.wall);
+            client.deadline = Some(whole);
+            Outcome::Enabled
+        }
+        (Some(_), Some(false)) => {
+            client.deadline = None;
+            Outcome::Disabled(DisableReason::Configuration)
+        }
+        (Some(deadline), _) if deadline.passed(now) => {
+            if client.last_check == LastCheck::Exited(0) {
+                client.deadline = Some(whole);
+                Outcome::Renewed
+            } else {
+                client.deadline = None;
+                Outcome::Disabled(DisableReason::ExpiredWhileDown)
+            }
+        }
+        _ => Outcome::AsSaved,
+    }
+}

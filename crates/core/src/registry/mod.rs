@@ -1,0 +1,179 @@
+//! All clients: lookups by key id and by name, every event of their lives, the next deadline of all.
+//!
+//! A pure state machine: `handle_*` takes an event and the time, [`Registry::poll_action`] gives
+//! what must be done, in order, [`Registry::poll_timeout`] says when to call
+//! [`Registry::handle_timeout`] next. Nothing here decides by anything but its arguments.
+
+mod action;
+mod checks;
+mod control;
+mod index;
+mod load;
+mod requests;
+pub(crate) mod timers;
+
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::sync::Arc;
+
+pub use action::{Action, Answer, ClientId, DisableReason, Event, Limits, Refusal, RequestId};
+use checks::Turns;
+use index::Index;
+use requests::Request;
+use timers::{Timer, Timers};
+
+use crate::client::saved::Change;
+use crate::client::{Client, Deadline};
+use crate::key_id::KeyId;
+use crate::name::ClientName;
+use crate::secret::Secret;
+use crate::time::{BootId, Monotonic, Now};
+
+/// All clients.
+///
+/// Every `handle_*` first does what was due before it, so a caller that is late changes nothing:
+/// what had expired stays expired.
+#[derive(Debug)]
+pub struct Registry {
+    boot: BootId,
+    clients: BTreeMap<ClientId, Client>,
+    next_id: u32,
+    index: Index,
+    /// Removed at run time and still configured: they stay removed.
+    removed: HashSet<ClientName>,
+    /// The names of clients that are gone, for what is still to be said about them.
+    departed: HashMap<ClientId, ClientName>,
+    requests: HashMap<RequestId, Request>,
+    turns: Turns,
+    timers: Timers,
+    actions: VecDeque<Action>,
+}
+
+impl Registry {
+    /// What must be done next; `None` when all is done.
+    pub fn poll_action(&mut self) -> Option<Action> {
+        self.actions.pop_front()
+    }
+
+    /// When [`Self::handle_timeout`] must be called next; `None` when nothing is due ever.
+    pub fn poll_timeout(&self) -> Option<Monotonic> {
+        self.timers.next()
+    }
+
+    /// Does everything that is due at `now`.
+    pub fn handle_timeout(&mut self, now: Now) {
+        while let Some((id, timer)) = self.timers.due(now.mono) {
+            // However late this comes, nothing else of a client comes after its deadline.
+            if self.expire(id, now) {
+                continue;
+            }
+            match timer {
+                Timer::Deadline => {}
+                Timer::ApprovalEnds => self.reconsider(id, now),
+                Timer::Check => self.check_is_due(id, now),
+            }
+        }
+    }
+
+    /// The client that has this key. Of two the first in the configuration.
+    pub fn by_key(&self, key: &KeyId) -> Option<ClientId> {
+        self.index.by_key(key)
+    }
+
+    /// The client of this name.
+    pub fn by_name(&self, name: &str) -> Option<ClientId> {
+        self.index.by_name(name)
+    }
+
+    /// The client with this handle; `None` once it is removed.
+    pub fn client(&self, id: ClientId) -> Option<&Client> {
+        self.clients.get(&id)
+    }
+
+    /// The name of the client with this handle, removed or not.
+    pub fn name(&self, id: ClientId) -> Option<&ClientName> {
+        match self.clients.get(&id) {
+            Some(client) => Some(client.name()),
+            None => self.departed.get(&id),
+        }
+    }
+
+    /// The client's encrypted secret.
+    pub fn secret(&self, id: ClientId) -> Option<Arc<Secret>> {
+        Some(Arc::clone(&self.clients.get(&id)?.secret))
+    }
+
+    /// The command line of the client's checker, expanded as of `now`.
+    pub fn checker_command(&self, id: ClientId, now: Now) -> Option<String> {
+        let _ = now;
+        let client = self.clients.get(&id)?;
+        Some(client.settings().checker.as_str().to_owned())
+    }
+
+    /// All clients, in the order in which they came to be known.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = (ClientId, &Client)> {
+        self.clients.iter().map(|(id, client)| (*id, client))
+    }
+
+    fn act(&mut self, action: Action) {
+        self.actions.push_back(action);
+    }
+
+    fn tell(&mut self, event: Event) {
+        self.act(Action::Event(event));
+    }
+
+    /// What decides, and what is acknowledged, must be durable first.
+    fn persist_state(&mut self, id: ClientId, now: Now) {
+        if let Some(change) = self.state_change(id, now) {
+            self.act(Action::Persist(change));
+        }
+    }
+
+    /// What can only make the server stricter when it is lost may wait.
+    fn persist_state_soon(&mut self, id: ClientId, now: Now) {
+        if let Some(change) = self.state_change(id, now) {
+            self.act(Action::PersistSoon(change));
+        }
+    }
+
+    fn persist_row(&mut self, id: ClientId, now: Now) {
+        if let Some(client) = self.clients.get(&id) {
+            let row = Box::new(client.to_saved(self.boot, now));
+            self.act(Action::Persist(Change::Put(row)));
+        }
+    }
+
+    fn state_change(&self, id: ClientId, now: Now) -> Option<Change> {
+        let client = self.clients.get(&id)?;
+        let state = Box::new(client.to_state(self.boot, now));
+        Some(Change::State(client.name.clone(), state))
+    }
+
+    fn set_timer(&mut self, id: ClientId, timer: Timer, at: Option<Monotonic>) {
+        if let Some(client) = self.clients.get_mut(&id) {
+            self.timers.set(id, &mut client.timers, timer, at);
+        }
+    }
+
+    /// Moves the deadline of an enabled client.
+    fn set_deadline(&mut self, id: ClientId, deadline: Deadline) {
+        if let Some(client) = self.clients.get_mut(&id) {
+            client.deadline = Some(deadline);
+            self.timers
+                .set(id, &mut client.timers, Timer::Deadline, Some(deadline.mono));
+        }
+    }
+
+    /// Disables the client when its deadline has passed; says whether it did.
+    fn expire(&mut self, id: ClientId, now: Now) -> bool {
+        let passed = self
+            .clients
+            .get(&id)
+            .and_then(|client| client.deadline)
+            .is_some_and(|deadline| deadline.passed(now));
+        if passed {
+            self.disable(id, DisableReason::Expired, now);
+        }
+        passed
+    }
+}
