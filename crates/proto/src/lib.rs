@@ -2,3 +2,5 @@
 //!
 //! The only crate that builds rustls configurations.
 #![forbid(unsafe_code)]
+
+pub mod discovery;

@@ -1,0 +1,182 @@
+//! The browser: messages and time in, queries and found servers out.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use nightlatch_core::time::Monotonic;
+
+use super::cache::Link;
+use super::message::{self, Ignored, Kind};
+use super::name::DomainName;
+use super::{Arrival, Event, InterfaceIndex, MDNS_PORT, SERVICE_TYPE, Server, Transmit};
+
+/// The hop limit that proves that no router passed the message on (RFC 6762 section 11, RFC 5082).
+const HOP_LIMIT_ON_LINK: u8 = 255;
+
+/// Browses `_mandos._tcp.local` on any number of interfaces.
+///
+/// After each `handle_*` or `interface_*` call, send what [`poll_transmit`](Self::poll_transmit)
+/// gives until it gives nothing, take what [`poll_event`](Self::poll_event) gives likewise, then
+/// wait for a message or for [`poll_timeout`](Self::poll_timeout), whichever comes first.
+#[derive(Debug)]
+pub struct Browser {
+    service_type: DomainName,
+    links: BTreeMap<InterfaceIndex, Link>,
+    /// What the caller was told of.
+    told: BTreeSet<Server>,
+    events: VecDeque<Event>,
+}
+
+impl Default for Browser {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Browser {
+    /// A browser of no interface yet.
+    pub fn new() -> Self {
+        let labels = SERVICE_TYPE.split('.').map(str::as_bytes);
+        Self {
+            service_type: DomainName::from_wire_labels(labels),
+            links: BTreeMap::new(),
+            told: BTreeSet::new(),
+            events: VecDeque::new(),
+        }
+    }
+
+    /// The interface can send now (for IPv6: its link-local address is no longer tentative).
+    ///
+    /// The first question is due `jitter` from now; RFC 6762 section 5.2 wants a random delay of
+    /// 20 to 120 ms where many hosts may start at one moment. For an interface that was added
+    /// before, say because its link came back, the questions start anew and what is known stays.
+    pub fn interface_added(&mut self, interface: InterfaceIndex, jitter: Duration, now: Monotonic) {
+        let first = now.after(jitter);
+        let service_type = &self.service_type;
+        self.links
+            .entry(interface)
+            .and_modify(|link| link.restart(first))
+            .or_insert_with(|| Link::new(interface, service_type.clone(), first));
+    }
+
+    /// The interface is gone, and with it every server found on it.
+    pub fn interface_removed(&mut self, interface: InterfaceIndex) {
+        self.links.remove(&interface);
+    }
+
+    /// Takes in a message.
+    ///
+    /// # Errors
+    ///
+    /// Why the message was not used; for a debug log at most, since anyone can send anything, and
+    /// since other hosts' queries end up here too.
+    pub fn handle_packet(
+        &mut self,
+        arrival: Arrival,
+        bytes: &[u8],
+        now: Monotonic,
+    ) -> Result<(), Ignored> {
+        let link = self
+            .links
+            .get_mut(&arrival.interface)
+            .ok_or(Ignored::UnknownInterface)?;
+        check_origin(arrival)?;
+        let records = message::parse(bytes)?;
+        link.take(&records, now);
+        Ok(())
+    }
+
+    /// The time of [`poll_timeout`](Self::poll_timeout) has come. Early or late is no harm.
+    pub fn handle_timeout(&mut self, now: Monotonic) {
+        for link in self.links.values_mut() {
+            link.expire(now);
+        }
+    }
+
+    /// The next query that is due, if any.
+    pub fn poll_transmit(&mut self, now: Monotonic) -> Option<Transmit> {
+        for (interface, link) in &mut self.links {
+            let asks = link.take_due(now);
+            if asks.is_empty() {
+                continue;
+            }
+            let browses = asks.iter().any(|ask| ask.kind == Kind::Pointer);
+            let known = if browses { link.known(now) } else { Vec::new() };
+            if let Some(payload) = message::query(&asks, &known) {
+                return Some(Transmit {
+                    interface: *interface,
+                    payload,
+                });
+            }
+        }
+        None
+    }
+
+    /// What was found or lost since the last call.
+    pub fn poll_event(&mut self) -> Option<Event> {
+        if self.events.is_empty() {
+            self.compare_with_told();
+        }
+        self.events.pop_front()
+    }
+
+    /// When to call [`handle_timeout`](Self::handle_timeout); `None` without interfaces.
+    pub fn poll_timeout(&self) -> Option<Monotonic> {
+        self.links.values().map(Link::deadline).min()
+    }
+
+    /// The servers that are announced now, in order of preference.
+    pub fn servers(&self) -> Vec<Server> {
+        let mut servers: Vec<Server> = self.links.values().flat_map(Link::servers).collect();
+        servers.sort_by_cached_key(|server| (preference(server.addr), server.clone()));
+        servers.dedup();
+        servers
+    }
+
+    /// Queues what differs between what is known and what was told. Computed from the tables, not
+    /// gathered as it happens: so the queue cannot outgrow them.
+    fn compare_with_told(&mut self) {
+        let current = self.servers();
+        let lost = self.told.iter().filter(|server| !current.contains(server));
+        let lost: Vec<Server> = lost.cloned().collect();
+        for server in lost {
+            self.told.remove(&server);
+            self.events.push_back(Event::Lost(server));
+        }
+        for server in current {
+            if self.told.insert(server.clone()) {
+                self.events.push_back(Event::Found(server));
+            }
+        }
+    }
+}
+
+/// RFC 6762 sections 6 and 11: from port 5353, and from the local link. What was sent to a group
+/// is from there, since such groups are not routed; so is what has a link-local source, and what
+/// still has the full hop limit. Comparing the source with the interface's prefixes, the RFC's own
+/// way for the rest, would believe a forged source from anywhere.
+fn check_origin(arrival: Arrival) -> Result<(), Ignored> {
+    if arrival.source.port() != MDNS_PORT {
+        return Err(Ignored::SourcePort);
+    }
+    let link_local = match arrival.source {
+        SocketAddr::V6(source) => source.ip().is_unicast_link_local(),
+        SocketAddr::V4(source) => source.ip().is_link_local(),
+    };
+    let proven = arrival.multicast || link_local || arrival.hop_limit == Some(HOP_LIMIT_ON_LINK);
+    if proven {
+        Ok(())
+    } else {
+        Err(Ignored::OffLink)
+    }
+}
+
+/// Lower is tried first. Link-local IPv6 needs no set-up on either side and no router.
+fn preference(addr: SocketAddr) -> u8 {
+    match addr {
+        SocketAddr::V6(v6) if v6.ip().is_unicast_link_local() => 0,
+        SocketAddr::V6(_) => 1,
+        SocketAddr::V4(_) => 2,
+    }
+}
