@@ -1,5 +1,18 @@
-//! OpenPGP behind our own types: decrypt and verify, encrypt and sign, generate.
+//! OpenPGP behind our own types: generate, encrypt and sign, decrypt and verify.
 //!
 //! No type of the library below is public. The server never links this crate: it cannot decrypt
-//! what it serves.
+//! what it serves. Programs that link it must not install a logger for the `log` crate, because
+//! the library below describes what it parses there.
 #![forbid(unsafe_code)]
+
+mod error;
+mod generate;
+mod key;
+mod open;
+mod seal;
+
+pub use error::Error;
+pub use generate::{Algorithm, GenerateOptions, KeyPair, generate};
+pub use key::{MAX_KEY_FILE, PublicKey, SecretKey};
+pub use open::{MAX_MESSAGE, SignaturePolicy, decrypt};
+pub use seal::encrypt_and_sign;

@@ -1,0 +1,82 @@
+//! Why a key cannot be used, or a message not be opened or made.
+//!
+//! No variant carries text of the library below: it might quote what was just decrypted.
+
+/// What went wrong. The groups tell who is to blame: the key file, the message, or the request.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The key file is longer than [`MAX_KEY_FILE`](crate::MAX_KEY_FILE).
+    #[error("the key file is too large: expected at most {limit} bytes")]
+    KeyTooLarge {
+        /// The most bytes a key file may have.
+        limit: usize,
+    },
+    /// The file holds no key of the kind asked for, or a damaged one.
+    #[error("this is no usable OpenPGP {expected}: {problem}")]
+    BadKey {
+        /// What was asked for: `public key` or `secret key`.
+        expected: &'static str,
+        /// What is wrong with it.
+        problem: &'static str,
+    },
+    /// The secret key is protected by a passphrase, which nobody could type during boot.
+    #[error("the secret key is protected by a passphrase: expected one without")]
+    Locked,
+    /// The key has no part that can do what is asked, with an algorithm supported here.
+    #[error("the key cannot {what}: expected an RSA or Curve25519 key that may")]
+    Incapable {
+        /// What it cannot do: `encrypt`, `sign`, `decrypt`.
+        what: &'static str,
+    },
+    /// The public key and the secret key are not of one pair.
+    #[error("the public key does not belong to the secret key")]
+    KeysDiffer,
+
+    /// The message is longer than [`MAX_MESSAGE`](crate::MAX_MESSAGE).
+    #[error("the message is too large: expected at most {limit} bytes")]
+    MessageTooLarge {
+        /// The most bytes a message may have.
+        limit: usize,
+    },
+    /// What the message holds is longer than the caller allows.
+    #[error("the message holds too much: expected at most {limit} bytes of plaintext")]
+    PlaintextTooLarge {
+        /// The most bytes the caller allows.
+        limit: usize,
+    },
+    /// The bytes do not follow the grammar of an encrypted OpenPGP message (RFC 9580, 10.3).
+    #[error("this is no well-formed OpenPGP message: {0}")]
+    Malformed(&'static str),
+    /// It is an OpenPGP message, but not an encrypted one.
+    #[error("the message is not encrypted")]
+    NotEncrypted,
+    /// None of the recipients is this key.
+    #[error("the message is encrypted to another key")]
+    NotForThisKey,
+    /// The encryption carries no integrity protection (RFC 9580, 5.7): anybody could alter it.
+    #[error("the message has no integrity protection (no MDC)")]
+    Unprotected,
+    /// The integrity check failed: the message was damaged or altered.
+    #[error("the message is damaged or was altered on the way")]
+    Corrupted,
+    /// The content is compressed by an algorithm that is not supported.
+    #[error("the message is compressed in an unsupported way: expected ZIP, ZLIB or none")]
+    Compression,
+    /// The content carries no signature.
+    #[error("the message is not signed")]
+    Unsigned,
+    /// The content is signed, but not by the client's own key.
+    #[error("the message is signed by another key")]
+    WrongSigner,
+    /// A signature names the client's own key and does not fit the content.
+    #[error("the signature of the message is wrong")]
+    BadSignature,
+
+    /// A key of this kind or size is not made.
+    #[error("cannot make such a key: {0}")]
+    Options(&'static str),
+    /// The library below failed at something that should always work.
+    #[error("the OpenPGP library failed to {0}")]
+    Library(&'static str),
+}

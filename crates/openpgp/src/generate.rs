@@ -1,0 +1,285 @@
+//! Makes a client's key pair: a primary key that certifies, signs and authenticates, and a subkey
+//! that encrypts; version 4, without passphrase, readable by GnuPG 2.2.
+
+use std::time::Duration;
+
+use nightlatch_core::key_id::Fingerprint;
+use nightlatch_core::secret::Secret;
+use nightlatch_core::time::Wall;
+use pgp::armor::Headers;
+use pgp::composed::{ArmorOptions, KeyType, SignedKeyDetails, SignedSecretKey, SignedSecretSubKey};
+use pgp::crypto::{ecc_curve::ECCCurve, hash::HashAlgorithm, sym::SymmetricKeyAlgorithm};
+use pgp::packet::{
+    self, Features, KeyFlags, PacketTrait, PubKeyInner, SignatureConfig, SignatureType, Subpacket,
+    SubpacketData, UserId,
+};
+use pgp::types::{
+    CompressionAlgorithm, KeyDetails, KeyVersion, PacketHeaderVersion, Password, Timestamp,
+};
+use rand::rngs::OsRng;
+use zeroize::Zeroizing;
+
+use crate::seal::timestamp;
+use crate::{Error, SecretKey};
+
+/// The fewest bits of an RSA key that is made.
+const MIN_RSA_BITS: u32 = 2048;
+
+/// The most bits of an RSA key that is made: more makes boots slow and not safer.
+const MAX_RSA_BITS: u32 = 4096;
+
+/// Room for an armoured RSA-4096 secret key, so that writing it leaves no outgrown copies behind.
+const ARMORED_ROOM: usize = 16 * 1024;
+
+/// The kind of a key or subkey.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Algorithm {
+    /// Ed25519 to sign, X25519 to encrypt, both in the form that GnuPG 2.2 knows.
+    Curve25519,
+    /// RSA with this many bits, 2048 to 4096.
+    Rsa {
+        /// Bits of the modulus.
+        bits: u32,
+    },
+}
+
+/// What to make.
+#[derive(Clone, Debug)]
+pub struct GenerateOptions<'a> {
+    /// Kind of the primary key, which signs.
+    pub primary: Algorithm,
+    /// Kind of the subkey, which encrypts.
+    pub encryption: Algorithm,
+    /// Whose key it is: the client's name, in the user id and in the armour's comment.
+    pub name: &'a str,
+    /// Comment of the user id; may be empty.
+    pub comment: &'a str,
+    /// Address of the user id; may be empty.
+    pub email: &'a str,
+    /// The time of creation that the key carries.
+    pub created: Wall,
+    /// How long after its creation other programs may call it expired. Nightlatch never does.
+    pub expires: Option<Duration>,
+}
+
+/// A fresh key pair in the form its files have.
+#[derive(Debug)]
+pub struct KeyPair {
+    /// `seckey.txt`.
+    pub secret_armored: Secret,
+    /// `pubkey.txt`.
+    pub public_armored: String,
+    /// Fingerprint of the primary key.
+    pub fingerprint: Fingerprint,
+}
+
+/// Makes a key pair. RSA-4096 takes seconds, Curve25519 no time worth mentioning.
+pub fn generate(options: &GenerateOptions<'_>) -> Result<KeyPair, Error> {
+    let user_id = user_id(options)?;
+    let expires = options.expires.map(expiration).transpose()?;
+    let primary = match options.primary {
+        Algorithm::Curve25519 => KeyType::Ed25519Legacy,
+        Algorithm::Rsa { bits } => rsa(bits)?,
+    };
+    let encryption = match options.encryption {
+        Algorithm::Curve25519 => KeyType::ECDH(ECCCurve::Curve25519Legacy),
+        Algorithm::Rsa { bits } => rsa(bits)?,
+    };
+    let plan = Plan {
+        user_id,
+        created: timestamp(options.created),
+        expires,
+    };
+    let key = build(&plan, &primary, &encryption).map_err(|_| Error::Library("make the key"))?;
+    armor(SecretKey(key), options.name)
+}
+
+fn rsa(bits: u32) -> Result<KeyType, Error> {
+    if (MIN_RSA_BITS..=MAX_RSA_BITS).contains(&bits) {
+        Ok(KeyType::Rsa(bits))
+    } else {
+        Err(Error::Options("expected 2048 to 4096 bits for RSA"))
+    }
+}
+
+/// `NAME (COMMENT) <ADDRESS>`, as GnuPG writes a user id.
+fn user_id(options: &GenerateOptions<'_>) -> Result<String, Error> {
+    let GenerateOptions {
+        name,
+        comment,
+        email,
+        ..
+    } = options;
+    if [name, comment, email]
+        .iter()
+        .any(|text| text.chars().any(char::is_control))
+    {
+        return Err(Error::Options(
+            "expected a name, comment and address without control characters",
+        ));
+    }
+    if name.is_empty() {
+        return Err(Error::Options("expected a name"));
+    }
+    let mut text = (*name).to_owned();
+    if !comment.is_empty() {
+        text += &format!(" ({comment})");
+    }
+    if !email.is_empty() {
+        text += &format!(" <{email}>");
+    }
+    Ok(text)
+}
+
+fn expiration(after: Duration) -> Result<pgp::types::Duration, Error> {
+    match u32::try_from(after.as_secs()) {
+        Ok(seconds) if seconds > 0 => Ok(pgp::types::Duration::from_secs(seconds)),
+        _ => Err(Error::Options(
+            "expected it to expire between a second and 136 years after its creation",
+        )),
+    }
+}
+
+struct Plan {
+    user_id: String,
+    created: Timestamp,
+    expires: Option<pgp::types::Duration>,
+}
+
+fn build(
+    plan: &Plan,
+    primary: &KeyType,
+    encryption: &KeyType,
+) -> Result<SignedSecretKey, pgp::errors::Error> {
+    let (public, secret) = primary.generate(OsRng)?;
+    let inner = PubKeyInner::new(KeyVersion::V4, primary.to_alg(), plan.created, None, public)?;
+    let primary = packet::SecretKey::new(packet::PublicKey::from_inner(inner)?, secret)?;
+
+    let (public, secret) = encryption.generate(OsRng)?;
+    let inner = PubKeyInner::new(
+        KeyVersion::V4,
+        encryption.to_alg(),
+        plan.created,
+        None,
+        public,
+    )?;
+    let subkey = packet::SecretSubkey::new(packet::PublicSubkey::from_inner(inner)?, secret)?;
+
+    let user_id = UserId::from_str(PacketHeaderVersion::default(), &plan.user_id)?;
+    let certification = certification(plan, &primary)?.sign_certification(
+        &primary,
+        primary.public_key(),
+        &Password::empty(),
+        user_id.tag(),
+        &user_id,
+    )?;
+    let binding = binding(plan, &primary)?.sign_subkey_binding(
+        &primary,
+        primary.public_key(),
+        &Password::empty(),
+        subkey.public_key(),
+    )?;
+    let details = SignedKeyDetails::new(
+        vec![],
+        vec![],
+        vec![user_id.into_signed(certification)],
+        vec![],
+    );
+    Ok(SignedSecretKey::new(
+        primary,
+        details,
+        vec![],
+        vec![SignedSecretSubKey::new(subkey, vec![binding])],
+    ))
+}
+
+/// The primary key's signature on its user id, with the preferences of the key.
+///
+/// Compression is declined: a password gains nothing by it.
+fn certification(
+    plan: &Plan,
+    primary: &packet::SecretKey,
+) -> Result<SignatureConfig, pgp::errors::Error> {
+    let mut flags = KeyFlags::default();
+    flags.set_certify(true);
+    flags.set_sign(true);
+    flags.set_authentication(true);
+    let mut features = Features::default();
+    features.set_seipd_v1(true);
+    let mut config = self_signature(plan, primary, SignatureType::CertPositive, flags)?;
+    config.hashed_subpackets.extend([
+        Subpacket::regular(SubpacketData::Features(features))?,
+        Subpacket::regular(SubpacketData::PreferredSymmetricAlgorithms(
+            [SymmetricKeyAlgorithm::AES256, SymmetricKeyAlgorithm::AES128]
+                .into_iter()
+                .collect(),
+        ))?,
+        Subpacket::regular(SubpacketData::PreferredHashAlgorithms(
+            [HashAlgorithm::Sha512, HashAlgorithm::Sha256]
+                .into_iter()
+                .collect(),
+        ))?,
+        Subpacket::regular(SubpacketData::PreferredCompressionAlgorithms(
+            [CompressionAlgorithm::Uncompressed].into_iter().collect(),
+        ))?,
+        Subpacket::regular(SubpacketData::IsPrimary(true))?,
+    ]);
+    Ok(config)
+}
+
+/// The primary key's signature that binds the encryption subkey to it.
+fn binding(
+    plan: &Plan,
+    primary: &packet::SecretKey,
+) -> Result<SignatureConfig, pgp::errors::Error> {
+    let mut flags = KeyFlags::default();
+    flags.set_encrypt_comms(true);
+    flags.set_encrypt_storage(true);
+    self_signature(plan, primary, SignatureType::SubkeyBinding, flags)
+}
+
+fn self_signature(
+    plan: &Plan,
+    primary: &packet::SecretKey,
+    kind: SignatureType,
+    flags: KeyFlags,
+) -> Result<SignatureConfig, pgp::errors::Error> {
+    let mut config = SignatureConfig::v4(kind, primary.algorithm(), HashAlgorithm::Sha512);
+    config.hashed_subpackets = vec![
+        Subpacket::regular(SubpacketData::IssuerFingerprint(primary.fingerprint()))?,
+        Subpacket::regular(SubpacketData::SignatureCreationTime(plan.created))?,
+        Subpacket::regular(SubpacketData::KeyFlags(flags))?,
+    ];
+    if let Some(expires) = plan.expires {
+        config
+            .hashed_subpackets
+            .push(Subpacket::regular(SubpacketData::KeyExpirationTime(
+                expires,
+            ))?);
+    }
+    config.unhashed_subpackets = vec![Subpacket::regular(SubpacketData::IssuerKeyId(
+        primary.legacy_key_id(),
+    ))?];
+    Ok(config)
+}
+
+fn armor(key: SecretKey, name: &str) -> Result<KeyPair, Error> {
+    let mut headers = Headers::new();
+    let comment = format!("Nightlatch client key for {name}");
+    headers.insert("Comment".to_owned(), vec![comment]);
+    let armored = || ArmorOptions::from(Some(&headers));
+    let mut secret = Zeroizing::new(Vec::with_capacity(ARMORED_ROOM));
+    key.0
+        .to_armored_writer(&mut *secret, armored())
+        .map_err(|_| Error::Library("write the secret key"))?;
+    let public_armored = key
+        .public_key()
+        .0
+        .to_armored_string(armored())
+        .map_err(|_| Error::Library("write the public key"))?;
+    Ok(KeyPair {
+        secret_armored: Secret::new(std::mem::take(&mut *secret)),
+        public_armored,
+        fingerprint: key.fingerprint(),
+    })
+}

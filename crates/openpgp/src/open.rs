@@ -1,0 +1,314 @@
+//! Opens a message: decrypt, inflate, verify; every layer into memory of bounded size.
+//!
+//! A message has this shape (RFC 9580, 10.3): session keys, then one encrypted packet; in it
+//! perhaps one compressed packet; in that one-pass signatures, a literal, signatures.
+//! Nothing here looks at a clock, and no text of the library below leaves this module.
+
+use std::io::{self, BufRead, Read};
+
+use nightlatch_core::secret::Secret;
+use pgp::composed::{DecryptionOptions, Edata, Esk, Message, PlainSessionKey, SignatureManyReader};
+use pgp::crypto::hash::HashAlgorithm;
+use pgp::packet::{PacketParser, PublicKeyEncryptedSessionKey, Signature, SignatureType};
+use pgp::types::{
+    CompressionAlgorithm, DecryptionKey, EskType, KeyDetails, Password, PkeskVersion,
+    Seipdv1ReadMode, VerifyingKey,
+};
+use zeroize::Zeroizing;
+
+use crate::key::Part;
+use crate::{Error, PublicKey, SecretKey};
+
+/// The most bytes a message may have: what cryptsetup(8) reads of a key file at most (8 MiB), and
+/// as much again for the wrapping.
+pub const MAX_MESSAGE: usize = 16 * 1024 * 1024;
+
+/// The most packets side by side in one layer. A message of GnuPG has three; each one-pass
+/// signature more costs another pass over the content, each session key another RSA operation.
+const MAX_PACKETS: usize = 16;
+
+/// What the packets around the plaintext may take: the literal's header and the signatures.
+const WRAPPING: usize = 64 * 1024;
+
+const BAD_COMPRESSION: &str = "expected compressed data";
+
+/// What to do about the signature.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum SignaturePolicy {
+    /// The client's own key must have signed the content.
+    Required,
+    /// Any signature or none will do.
+    Optional,
+}
+
+/// Opens `message` with `key`: the plaintext byte for byte.
+///
+/// The signature must be made by `verifier`, or by the public half of `key` without one; a
+/// `verifier` of another pair is refused. At most `max` bytes of plaintext are returned. Neither
+/// expiry nor creation times are looked at: the clock of a machine that boots may be wrong.
+///
+/// Plaintext is wiped from the buffers made here; the library below has buffers of a few kB that
+/// it does not wipe while it inflates and verifies.
+pub fn decrypt(
+    key: &SecretKey,
+    verifier: Option<&PublicKey>,
+    message: &[u8],
+    policy: SignaturePolicy,
+    max: usize,
+) -> Result<Secret, Error> {
+    if message.len() > MAX_MESSAGE {
+        return Err(Error::MessageTooLarge { limit: MAX_MESSAGE });
+    }
+    let own;
+    let verifier = match verifier {
+        Some(given) if given.fingerprint() != key.fingerprint() => return Err(Error::KeysDiffer),
+        Some(given) => given,
+        None => {
+            own = key.public_key();
+            &own
+        }
+    };
+    let dearmored = dearmor(message)?;
+    let layer = unseal(key, dearmored.as_deref().unwrap_or(message))?;
+    let inflated = inflate(&layer, max)?;
+    let content = inflated.as_deref().unwrap_or(&layer);
+    read_content(content, verifier, policy, max)
+}
+
+/// The binary form of a message in ASCII armour; `None` when it is binary already, which shows in
+/// its first bit (RFC 9580, 4.2).
+fn dearmor(message: &[u8]) -> Result<Option<Vec<u8>>, Error> {
+    match message.first() {
+        None => Err(Error::Malformed("expected a message, found nothing")),
+        Some(first) if first & 0x80 != 0 => Ok(None),
+        Some(_) => {
+            let mut binary = Vec::new();
+            pgp::armor::Dearmor::new(message)
+                .read_to_end(&mut binary)
+                .map_err(|_| Error::Malformed("expected OpenPGP packets or ASCII armour"))?;
+            Ok(Some(binary))
+        }
+    }
+}
+
+/// Takes the encrypted layer off.
+fn unseal(key: &SecretKey, message: &[u8]) -> Result<Zeroizing<Vec<u8>>, Error> {
+    let Message::Encrypted {
+        esk,
+        mut edata,
+        is_nested,
+    } = parse(message)?
+    else {
+        return Err(Error::NotEncrypted);
+    };
+    if matches!(edata, Edata::SymEncryptedData { .. }) {
+        return Err(Error::Unprotected);
+    }
+    let session_key = session_key(key, &esk)?;
+    let options = DecryptionOptions::new()
+        .enable_gnupg_aead()
+        .set_seipdv1_read_mode(Seipdv1ReadMode::CheckFirst {
+            max_message_size: MAX_MESSAGE,
+        });
+    edata
+        .decrypt_with_options(&session_key, options)
+        .map_err(|_| Error::Corrupted)?;
+    let opened = Message::Encrypted {
+        esk,
+        edata,
+        is_nested,
+    };
+    // Ciphertext never grows by decryption, so the limit of the message holds for its content.
+    read_bounded(opened, MAX_MESSAGE).map_err(|_| Error::Corrupted)
+}
+
+fn session_key(key: &SecretKey, esks: &[Esk]) -> Result<PlainSessionKey, Error> {
+    if key.decryptors().next().is_none() {
+        return Err(Error::Incapable { what: "decrypt" });
+    }
+    esks.iter()
+        .filter_map(|esk| match esk {
+            Esk::PublicKeyEncryptedSessionKey(esk) => Some(esk),
+            Esk::SymKeyEncryptedSessionKey(_) => None,
+        })
+        .find_map(|esk| {
+            key.decryptors().find_map(|part| match part {
+                Part::Primary(part) => open_session_key(esk, part),
+                Part::Sub(part) => open_session_key(esk, part),
+            })
+        })
+        .ok_or(Error::NotForThisKey)
+}
+
+fn open_session_key(
+    esk: &PublicKeyEncryptedSessionKey,
+    part: &impl DecryptionKey,
+) -> Option<PlainSessionKey> {
+    let kind = match esk.version() {
+        PkeskVersion::V3 => EskType::V3_4,
+        PkeskVersion::V6 => EskType::V6,
+        PkeskVersion::Other(_) => return None,
+    };
+    if !esk.match_identity(part) {
+        return None;
+    }
+    part.decrypt(&Password::empty(), esk.values().ok()?, kind)
+        .ok()?
+        .ok()
+}
+
+/// Takes the compressed layer off; `None` when there is none.
+fn inflate(layer: &[u8], max: usize) -> Result<Option<Zeroizing<Vec<u8>>>, Error> {
+    let Message::Compressed {
+        mut reader,
+        is_nested,
+    } = parse(layer)?
+    else {
+        return Ok(None);
+    };
+    let damaged = |_| Error::Malformed(BAD_COMPRESSION);
+    let algorithm = reader
+        .get_mut()
+        .fill_buf()
+        .map_err(damaged)?
+        .first()
+        .copied();
+    match algorithm.map(CompressionAlgorithm::from) {
+        Some(
+            CompressionAlgorithm::Uncompressed
+            | CompressionAlgorithm::ZIP
+            | CompressionAlgorithm::ZLIB,
+        ) => {}
+        _ => return Err(Error::Compression),
+    }
+    let reader = reader.decompress().map_err(damaged)?;
+    let inflating = Message::Compressed { reader, is_nested };
+    match read_bounded(inflating, max.saturating_add(WRAPPING)) {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(ReadError::TooMuch) => Err(Error::PlaintextTooLarge { limit: max }),
+        Err(ReadError::Io) => Err(Error::Malformed(BAD_COMPRESSION)),
+    }
+}
+
+/// Reads the literal and judges its signatures.
+fn read_content(
+    layer: &[u8],
+    verifier: &PublicKey,
+    policy: SignaturePolicy,
+    max: usize,
+) -> Result<Secret, Error> {
+    let mut message = parse(layer)?;
+    let literal = match &message {
+        Message::Literal { .. } => true,
+        Message::Signed { reader, .. } => matches!(reader.get_ref(), Message::Literal { .. }),
+        Message::Compressed { .. } | Message::Encrypted { .. } => false,
+    };
+    if !literal {
+        return Err(Error::Malformed("expected literal data in it"));
+    }
+    let mut plaintext = match read_bounded(&mut message, max) {
+        Ok(plaintext) => plaintext,
+        Err(ReadError::TooMuch) => return Err(Error::PlaintextTooLarge { limit: max }),
+        Err(ReadError::Io) => return Err(Error::Malformed("its content is cut short")),
+    };
+    if policy == SignaturePolicy::Required {
+        verify(&message, verifier)?;
+    }
+    Ok(Secret::new(std::mem::take(&mut *plaintext)))
+}
+
+/// Whether the client's own key has made a valid data signature over the content just read.
+///
+/// SHA-1 is let pass: whoever can make a collision still cannot make the client sign it, and old
+/// sections carry such signatures. MD5 is not.
+fn verify(message: &Message<'_>, verifier: &PublicKey) -> Result<(), Error> {
+    let Message::Signed { reader, .. } = message else {
+        return Err(Error::Unsigned);
+    };
+    let mut verdict = Error::WrongSigner;
+    for index in 0..reader.num_signatures() {
+        let Some(signature) = data_signature(reader, index) else {
+            continue;
+        };
+        for part in verifier.verifiers() {
+            let (valid, named) = match part {
+                Part::Primary(key) => (check(message, index, key), names(signature, key)),
+                Part::Sub(key) => (check(message, index, key), names(signature, key)),
+            };
+            if valid {
+                return Ok(());
+            }
+            if named {
+                verdict = Error::BadSignature;
+            }
+        }
+    }
+    Err(verdict)
+}
+
+fn data_signature<'a>(reader: &'a SignatureManyReader<'_>, index: usize) -> Option<&'a Signature> {
+    let signature = reader.signature(index)?;
+    let over_data = matches!(
+        signature.typ(),
+        Some(SignatureType::Binary | SignatureType::Text)
+    );
+    let broken_hash = matches!(
+        signature.hash_alg(),
+        None | Some(HashAlgorithm::None | HashAlgorithm::Md5)
+    );
+    (over_data && !broken_hash).then_some(signature)
+}
+
+fn check(message: &Message<'_>, index: usize, key: &impl VerifyingKey) -> bool {
+    message.verify_nested_explicit(index, key).is_ok()
+}
+
+fn names(signature: &Signature, key: &impl KeyDetails) -> bool {
+    signature.issuer_key_id().contains(&&key.legacy_key_id())
+        || signature.issuer_fingerprint().contains(&&key.fingerprint())
+}
+
+/// Parses one layer, after its packets were counted.
+fn parse(layer: &[u8]) -> Result<Message<'_>, Error> {
+    let malformed = Error::Malformed("expected OpenPGP packets");
+    let mut packets = PacketParser::new(layer);
+    let mut count = 0;
+    while let Some(packet) = packets.next_ref() {
+        let mut packet = packet.map_err(|_| malformed.clone())?;
+        count += 1;
+        if count > MAX_PACKETS {
+            return Err(Error::Malformed("there are too many packets in it"));
+        }
+        io::copy(&mut packet, &mut io::sink()).map_err(|_| malformed.clone())?;
+    }
+    Message::from_bytes(layer).map_err(|_| malformed)
+}
+
+enum ReadError {
+    TooMuch,
+    // Without the library's text, which might quote what was read.
+    Io,
+}
+
+/// Reads to the end, at most `limit` bytes, and leaves no outgrown copy behind.
+fn read_bounded(mut from: impl Read, limit: usize) -> Result<Zeroizing<Vec<u8>>, ReadError> {
+    let mut bytes = Zeroizing::new(Vec::new());
+    let mut chunk = Zeroizing::new([0; 4096]);
+    loop {
+        let count = from.read(&mut chunk[..]).map_err(|_| ReadError::Io)?;
+        let needed = bytes.len() + count;
+        if count == 0 {
+            return Ok(bytes);
+        }
+        if needed > limit {
+            return Err(ReadError::TooMuch);
+        }
+        if needed > bytes.capacity() {
+            // Growing in place would free the old memory unwiped.
+            let mut larger = Zeroizing::new(Vec::with_capacity(2 * needed));
+            larger.extend_from_slice(&bytes);
+            bytes = larger;
+        }
+        bytes.extend_from_slice(&chunk[..count]);
+    }
+}
