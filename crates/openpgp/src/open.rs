@@ -312,3 +312,6 @@ fn read_bounded(mut from: impl Read, limit: usize) -> Result<Zeroizing<Vec<u8>>,
         bytes.extend_from_slice(&chunk[..count]);
     }
 }
+
+#[cfg(test)]
+mod tests;
