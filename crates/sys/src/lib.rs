@@ -1,2 +1,9 @@
 //! The only unsafe code: one file per family of system calls, each safe to call from outside.
 #![deny(unsafe_op_in_unsafe_fn)]
+
+pub mod capabilities;
+pub mod kmsg;
+pub mod locked;
+pub mod netif;
+mod netlink;
+pub mod signals;

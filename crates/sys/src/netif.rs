@@ -1,0 +1,236 @@
+//! Network interfaces over rtnetlink: list them, hear of changes, take them up and down, and reach
+//! a neighbour that has no route.
+//!
+//! Changes need `CAP_NET_ADMIN` effective during the call: the kernel looks both at who opened the
+//! socket and at who sends, so each change opens a socket of its own. Never policy.
+
+use std::io;
+use std::net::IpAddr;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use rustix::net::netlink::SocketAddrNetlink;
+use rustix::net::{
+    AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, bind, recv, sendto, socket_with,
+};
+
+use crate::netlink::{self as messages, Message, RTM_DELLINK, RTM_NEWLINK};
+
+/// What the kernel sends at most in one datagram of a dump (`NLMSG_GOODSIZE` is 8 kB or a page;
+/// dumps grow to 32 kB when the reader's buffer allows it).
+const DATAGRAM: usize = 32 * 1024;
+
+// Multicast groups of rtnetlink(7): links, and addresses of both families.
+const RTMGRP_LINK: u32 = 0x1;
+const RTMGRP_IPV4_IFADDR: u32 = 0x10;
+const RTMGRP_IPV6_IFADDR: u32 = 0x100;
+
+/// One network interface as the kernel last described it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Interface {
+    /// The interface's index: its scope id.
+    pub index: u32,
+    /// Its name.
+    pub name: String,
+    /// Its flags.
+    pub flags: Flags,
+}
+
+/// The flags of an interface (netdevice(7)).
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Flags(u32);
+
+impl Flags {
+    /// The flags with these bits, as netdevice(7) numbers them.
+    pub const fn from_bits(bits: u32) -> Self {
+        Self(bits)
+    }
+
+    /// `IFF_UP`: taken up by the administrator.
+    pub const fn up(self) -> bool {
+        self.has(libc::IFF_UP)
+    }
+
+    /// `IFF_RUNNING`: ready to carry packets.
+    pub const fn running(self) -> bool {
+        self.has(libc::IFF_RUNNING)
+    }
+
+    /// `IFF_LOOPBACK`.
+    pub const fn loopback(self) -> bool {
+        self.has(libc::IFF_LOOPBACK)
+    }
+
+    /// `IFF_POINTOPOINT`: a line to one peer.
+    pub const fn point_to_point(self) -> bool {
+        self.has(libc::IFF_POINTOPOINT)
+    }
+
+    /// `IFF_BROADCAST`: can reach all neighbours at once.
+    pub const fn broadcast(self) -> bool {
+        self.has(libc::IFF_BROADCAST)
+    }
+
+    /// `IFF_NOARP`: resolves no neighbour addresses.
+    pub const fn no_arp(self) -> bool {
+        self.has(libc::IFF_NOARP)
+    }
+
+    const fn has(self, flag: libc::c_int) -> bool {
+        self.0 & flag as u32 != 0
+    }
+}
+
+/// Every interface of this network namespace, in the kernel's order.
+pub fn interfaces() -> io::Result<Vec<Interface>> {
+    let socket = open(0)?;
+    send(&socket, &messages::dump_links())?;
+    let mut found = Vec::new();
+    let mut buffer = vec![0; DATAGRAM];
+    loop {
+        for message in receive(&socket, &mut buffer)? {
+            match message {
+                Message::Link { index, flags, name } => found.push(Interface {
+                    index,
+                    name,
+                    flags: Flags(flags),
+                }),
+                Message::Done | Message::Ack(None) => return Ok(found),
+                Message::Ack(Some(errno)) => return Err(io::Error::from_raw_os_error(errno)),
+                Message::Other(_) => {}
+            }
+        }
+    }
+}
+
+/// Takes the interface `index` up or down; touches no other flag. Needs `CAP_NET_ADMIN`.
+pub fn set_up(index: u32, up: bool) -> io::Result<()> {
+    let flag = libc::IFF_UP as u32;
+    change(&messages::set_flags(index, if up { flag } else { 0 }, flag))
+}
+
+/// Adds a route that says "this host is a neighbour on that interface". Needs `CAP_NET_ADMIN`.
+///
+/// Fails with [`io::ErrorKind::AlreadyExists`] when there is such a route already.
+pub fn add_host_route(to: IpAddr, index: u32) -> io::Result<()> {
+    change(&messages::add_host_route(to, index))
+}
+
+/// Removes a route added by [`add_host_route`]. Needs `CAP_NET_ADMIN`.
+pub fn remove_host_route(to: IpAddr, index: u32) -> io::Result<()> {
+    change(&messages::remove_host_route(to, index))
+}
+
+/// Tells when a link or an address changes, comes or goes. Needs no privilege.
+///
+/// Open it before listing the interfaces, so that nothing falls in between.
+#[derive(Debug)]
+pub struct Changes(OwnedFd);
+
+impl Changes {
+    /// Starts to listen.
+    pub fn listen() -> io::Result<Self> {
+        open(RTMGRP_LINK | RTMGRP_IPV4_IFADDR | RTMGRP_IPV6_IFADDR).map(Self)
+    }
+
+    /// Reads what has happened without waiting; `None` when nothing has.
+    ///
+    /// When the kernel had to drop messages, everything counts as changed.
+    pub fn drain(&self) -> io::Result<Option<Change>> {
+        let mut buffer = vec![0; DATAGRAM];
+        let mut change = None;
+        loop {
+            match recv(&self.0, &mut buffer[..], RecvFlags::DONTWAIT) {
+                Ok((length, _)) => {
+                    for message in messages::parse(&buffer[..length]) {
+                        change = change.max(Some(kind_of(&message)));
+                    }
+                }
+                Err(rustix::io::Errno::AGAIN) => return Ok(change),
+                Err(rustix::io::Errno::NOBUFS) => change = Some(Change::Links),
+                Err(rustix::io::Errno::INTR) => {}
+                Err(errno) => return Err(errno.into()),
+            }
+        }
+    }
+}
+
+impl AsFd for Changes {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+/// What kind of thing changed; the greater covers the lesser.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Change {
+    /// Only addresses: one came, went, or is now known to be unique.
+    Addresses,
+    /// Links, and perhaps addresses too: list the interfaces again.
+    Links,
+}
+
+fn kind_of(message: &Message) -> Change {
+    match message {
+        Message::Link { .. } | Message::Other(RTM_NEWLINK | RTM_DELLINK) => Change::Links,
+        _ => Change::Addresses,
+    }
+}
+
+fn change(request: &[u8]) -> io::Result<()> {
+    let socket = open(0)?;
+    send(&socket, request)?;
+    let mut buffer = vec![0; DATAGRAM];
+    loop {
+        for message in receive(&socket, &mut buffer)? {
+            match message {
+                Message::Ack(None) => return Ok(()),
+                Message::Ack(Some(errno)) => return Err(io::Error::from_raw_os_error(errno)),
+                _ => {}
+            }
+        }
+    }
+}
+
+fn open(groups: u32) -> io::Result<OwnedFd> {
+    let socket = socket_with(
+        AddressFamily::NETLINK,
+        SocketType::RAW,
+        SocketFlags::CLOEXEC,
+        // Protocol 0 is NETLINK_ROUTE.
+        None,
+    )?;
+    bind(&socket, &SocketAddrNetlink::new(0, groups))?;
+    Ok(socket)
+}
+
+fn send(socket: &OwnedFd, request: &[u8]) -> io::Result<()> {
+    let kernel = SocketAddrNetlink::new(0, 0);
+    sendto(socket, request, SendFlags::empty(), &kernel)?;
+    Ok(())
+}
+
+fn receive(socket: &OwnedFd, buffer: &mut [u8]) -> io::Result<Vec<Message>> {
+    let (length, _) = rustix::io::retry_on_intr(|| recv(socket, &mut *buffer, RecvFlags::empty()))?;
+    Ok(messages::parse(&buffer[..length]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_loopback_interface_is_listed() {
+        let all = interfaces().unwrap();
+        let lo = all.iter().find(|i| i.name == "lo").unwrap();
+        assert!(lo.flags.loopback() && !lo.flags.broadcast());
+    }
+
+    #[test]
+    fn a_change_that_cannot_be_made_says_why() {
+        let error = set_up(0x7fff_fff0, true).unwrap_err();
+        assert!(
+            matches!(error.raw_os_error(), Some(libc::ENODEV | libc::EPERM)),
+            "{error}"
+        );
+    }
+}

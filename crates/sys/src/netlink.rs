@@ -1,0 +1,245 @@
+//! The few rtnetlink messages the boot client speaks (netlink(7), rtnetlink(7)), as bytes.
+//!
+//! Pure: builds requests and reads replies; sockets are in `netif`. The kernel is trusted, yet a
+//! length that does not fit ends the reading instead of the program.
+
+use std::net::IpAddr;
+
+pub(crate) const RTM_NEWLINK: u16 = 16;
+pub(crate) const RTM_DELLINK: u16 = 17;
+const RTM_GETLINK: u16 = 18;
+const RTM_NEWROUTE: u16 = 24;
+const RTM_DELROUTE: u16 = 25;
+
+const NLMSG_ERROR: u16 = 2;
+const NLMSG_DONE: u16 = 3;
+
+const NLM_F_REQUEST: u16 = 0x1;
+const NLM_F_ACK: u16 = 0x4;
+const NLM_F_EXCL: u16 = 0x200;
+const NLM_F_DUMP: u16 = 0x300;
+const NLM_F_CREATE: u16 = 0x400;
+
+const IFLA_IFNAME: u16 = 3;
+const RTA_DST: u16 = 1;
+const RTA_OIF: u16 = 4;
+
+const RT_TABLE_MAIN: u8 = 254;
+const RTPROT_BOOT: u8 = 3;
+const RT_SCOPE_LINK: u8 = 253;
+const RTN_UNICAST: u8 = 1;
+
+/// `struct nlmsghdr`.
+const HEADER: usize = 16;
+/// `struct ifinfomsg`.
+const LINK_HEADER: usize = 16;
+
+/// Asks for every link of the network namespace.
+pub(crate) fn dump_links() -> Vec<u8> {
+    request(RTM_GETLINK, NLM_F_DUMP, &link_header(0, 0, 0))
+}
+
+/// Changes the flags in `mask` of the link `index` to those in `flags`, and no others.
+pub(crate) fn set_flags(index: u32, flags: u32, mask: u32) -> Vec<u8> {
+    request(RTM_NEWLINK, NLM_F_ACK, &link_header(index, flags, mask))
+}
+
+/// Adds a route to the one host `to`, on the link `index` itself; fails when there is one.
+pub(crate) fn add_host_route(to: IpAddr, index: u32) -> Vec<u8> {
+    let flags = NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL;
+    request(RTM_NEWROUTE, flags, &host_route(to, index))
+}
+
+/// Removes what [`add_host_route`] added.
+pub(crate) fn remove_host_route(to: IpAddr, index: u32) -> Vec<u8> {
+    request(RTM_DELROUTE, NLM_F_ACK, &host_route(to, index))
+}
+
+fn request(kind: u16, flags: u16, body: &[u8]) -> Vec<u8> {
+    let length = (HEADER + body.len()) as u32;
+    let mut message = Vec::with_capacity(HEADER + body.len());
+    message.extend_from_slice(&length.to_ne_bytes());
+    message.extend_from_slice(&kind.to_ne_bytes());
+    message.extend_from_slice(&(NLM_F_REQUEST | flags).to_ne_bytes());
+    // Sequence number and port: each request has a socket of its own, so neither tells anything.
+    message.extend_from_slice(&[0; 8]);
+    message.extend_from_slice(body);
+    message
+}
+
+fn link_header(index: u32, flags: u32, mask: u32) -> [u8; LINK_HEADER] {
+    let mut header = [0; LINK_HEADER];
+    header[4..8].copy_from_slice(&index.to_ne_bytes());
+    header[8..12].copy_from_slice(&flags.to_ne_bytes());
+    header[12..16].copy_from_slice(&mask.to_ne_bytes());
+    header
+}
+
+fn host_route(to: IpAddr, index: u32) -> Vec<u8> {
+    let (family, address) = match to {
+        IpAddr::V4(v4) => (libc::AF_INET as u8, v4.octets().to_vec()),
+        IpAddr::V6(v6) => (libc::AF_INET6 as u8, v6.octets().to_vec()),
+    };
+    let bits = (address.len() * 8) as u8;
+    // struct rtmsg: family, dst_len, src_len, tos, table, protocol, scope, type, flags (4).
+    let mut body = vec![
+        family,
+        bits,
+        0,
+        0,
+        RT_TABLE_MAIN,
+        RTPROT_BOOT,
+        RT_SCOPE_LINK,
+        RTN_UNICAST,
+        0,
+        0,
+        0,
+        0,
+    ];
+    attribute(&mut body, RTA_DST, &address);
+    attribute(&mut body, RTA_OIF, &index.to_ne_bytes());
+    body
+}
+
+/// Appends one `struct rtattr`. Only called with data that is a multiple of four bytes long.
+fn attribute(body: &mut Vec<u8>, kind: u16, data: &[u8]) {
+    body.extend_from_slice(&((4 + data.len()) as u16).to_ne_bytes());
+    body.extend_from_slice(&kind.to_ne_bytes());
+    body.extend_from_slice(data);
+}
+
+/// One message read.
+#[derive(PartialEq, Eq, Debug)]
+pub(crate) enum Message {
+    /// A link as it is now (`RTM_NEWLINK`).
+    Link {
+        index: u32,
+        flags: u32,
+        name: String,
+    },
+    /// The end of a dump.
+    Done,
+    /// The answer to a request: `None` is success, else the errno.
+    Ack(Option<i32>),
+    /// Anything else, by its type.
+    Other(u16),
+}
+
+/// Reads every whole message of one datagram.
+pub(crate) fn parse(datagram: &[u8]) -> Vec<Message> {
+    let mut messages = Vec::new();
+    let mut rest = datagram;
+    while let Some((message, after)) = split_message(rest) {
+        messages.push(message);
+        rest = after;
+    }
+    messages
+}
+
+fn split_message(bytes: &[u8]) -> Option<(Message, &[u8])> {
+    let length = read_u32(bytes, 0)? as usize;
+    let kind = read_u16(bytes, 4)?;
+    let body = bytes.get(HEADER..length)?;
+    let message = match kind {
+        RTM_NEWLINK => parse_link(body).unwrap_or(Message::Other(kind)),
+        NLMSG_DONE => Message::Done,
+        NLMSG_ERROR => Message::Ack(parse_ack(body)),
+        other => Message::Other(other),
+    };
+    Some((message, bytes.get(aligned(length)..).unwrap_or(&[])))
+}
+
+fn parse_link(body: &[u8]) -> Option<Message> {
+    let index = read_u32(body, 4)?;
+    let flags = read_u32(body, 8)?;
+    let mut attributes = body.get(LINK_HEADER..)?;
+    while let (Some(length), Some(kind)) = (read_u16(attributes, 0), read_u16(attributes, 2)) {
+        let data = attributes.get(4..usize::from(length))?;
+        if kind == IFLA_IFNAME {
+            let name = data.split(|byte| *byte == 0).next()?;
+            let name = String::from_utf8(name.to_vec()).ok()?;
+            return Some(Message::Link { index, flags, name });
+        }
+        attributes = attributes.get(aligned(usize::from(length))..)?;
+    }
+    None
+}
+
+/// `struct nlmsgerr` starts with the negated errno; a body too short for it counts as `EIO`.
+fn parse_ack(body: &[u8]) -> Option<i32> {
+    let code = read_u32(body, 0).map_or(-libc::EIO, |code| code as i32);
+    (code != 0).then_some(code.saturating_neg())
+}
+
+fn aligned(length: usize) -> usize {
+    length.next_multiple_of(4)
+}
+
+fn read_u16(bytes: &[u8], at: usize) -> Option<u16> {
+    Some(u16::from_ne_bytes(bytes.get(at..at + 2)?.try_into().ok()?))
+}
+
+fn read_u32(bytes: &[u8], at: usize) -> Option<u32> {
+    Some(u32::from_ne_bytes(bytes.get(at..at + 4)?.try_into().ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn link_message(index: u32, flags: u32, name: &[u8]) -> Vec<u8> {
+        let mut body = link_header(index, flags, 0).to_vec();
+        // An attribute of an odd length before the name: the reader has to skip its padding.
+        body.extend_from_slice(&5_u16.to_ne_bytes());
+        body.extend_from_slice(&99_u16.to_ne_bytes());
+        body.extend_from_slice(&[1, 0, 0, 0]);
+        body.extend_from_slice(&((4 + name.len()) as u16).to_ne_bytes());
+        body.extend_from_slice(&IFLA_IFNAME.to_ne_bytes());
+        body.extend_from_slice(name);
+        body.resize(aligned(body.len()), 0);
+        request(RTM_NEWLINK, 0, &body)
+    }
+
+    #[test]
+    fn links_are_read_from_one_datagram() {
+        let mut datagram = link_message(1, 0x49, b"lo\0");
+        datagram.extend(link_message(7, 0x1043, b"enp0s31f6\0"));
+        datagram.extend(request(NLMSG_DONE, 0, &[0; 4]));
+        let link = |index, flags, name: &str| Message::Link {
+            index,
+            flags,
+            name: name.to_owned(),
+        };
+        assert_eq!(
+            parse(&datagram),
+            [
+                link(1, 0x49, "lo"),
+                link(7, 0x1043, "enp0s31f6"),
+                Message::Done
+            ]
+        );
+    }
+
+    #[test]
+    fn an_answer_carries_its_errno() {
+        let refused = request(NLMSG_ERROR, 0, &(-libc::EPERM).to_ne_bytes());
+        assert_eq!(parse(&refused), [Message::Ack(Some(libc::EPERM))]);
+        let done = request(NLMSG_ERROR, 0, &0_i32.to_ne_bytes());
+        assert_eq!(parse(&done), [Message::Ack(None)]);
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_read_without_a_fault(bytes: Vec<u8>) {
+            let _ = parse(&bytes);
+        }
+
+        #[test]
+        fn a_cut_datagram_gives_only_whole_messages(cut in 0_usize..60) {
+            let whole = link_message(3, 1, b"eth0\0");
+            let messages = parse(&whole[..cut.min(whole.len())]);
+            prop_assert!(messages.is_empty() || cut >= whole.len());
+        }
+    }
+}

@@ -1,0 +1,156 @@
+//! Signals that end a program, as something it can wait for (signalfd(2)), so that it can put things
+//! back first and then die of the same signal.
+//!
+//! Never runs code in a signal handler.
+
+use std::io;
+use std::mem::{MaybeUninit, size_of};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+
+use libc::{SIG_BLOCK, SIG_DFL, SIG_IGN, SIG_UNBLOCK};
+
+/// A signal that asks a program to end.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Signal {
+    /// `SIGINT`.
+    Interrupt,
+    /// `SIGHUP`.
+    HangUp,
+    /// `SIGTERM`.
+    Terminate,
+}
+
+impl Signal {
+    const ALL: [Self; 3] = [Self::Interrupt, Self::HangUp, Self::Terminate];
+
+    /// Its number on this system.
+    pub const fn number(self) -> i32 {
+        match self {
+            Self::Interrupt => libc::SIGINT,
+            Self::HangUp => libc::SIGHUP,
+            Self::Terminate => libc::SIGTERM,
+        }
+    }
+}
+
+/// The ending signals, held back and ready to be read.
+#[derive(Debug)]
+pub struct EndSignals(OwnedFd);
+
+impl EndSignals {
+    /// Holds back SIGINT, SIGHUP and SIGTERM from now on, except those ignored already: who starts a
+    /// program with a signal ignored wants it to stay so (nohup(1)).
+    ///
+    /// Call it before the first thread is started: a thread inherits what is held back. The standard
+    /// library clears it again for child processes.
+    pub fn hold() -> io::Result<Self> {
+        let mut set = empty_set();
+        for signal in Signal::ALL {
+            if !is_ignored(signal)? {
+                // SAFETY: `set` is an initialised signal set and the number is a valid signal.
+                unsafe { libc::sigaddset(&raw mut set, signal.number()) };
+            }
+        }
+        change_mask(SIG_BLOCK, &set)?;
+        // SAFETY: -1 asks for a new descriptor; `set` lives through the call.
+        let fd =
+            unsafe { libc::signalfd(-1, &raw const set, libc::SFD_CLOEXEC | libc::SFD_NONBLOCK) };
+        if fd < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        // SAFETY: the kernel just gave us `fd`, and nobody else owns it.
+        Ok(Self(unsafe { OwnedFd::from_raw_fd(fd) }))
+    }
+
+    /// The next signal that came, without waiting.
+    pub fn next(&self) -> io::Result<Option<Signal>> {
+        let mut info = MaybeUninit::<libc::signalfd_siginfo>::uninit();
+        let size = size_of::<libc::signalfd_siginfo>();
+        // SAFETY: `info` has room for `size` bytes, and the descriptor is ours.
+        let read = unsafe { libc::read(self.0.as_raw_fd(), info.as_mut_ptr().cast(), size) };
+        if read < 0 {
+            let error = io::Error::last_os_error();
+            return match error.kind() {
+                io::ErrorKind::WouldBlock => Ok(None),
+                _ => Err(error),
+            };
+        }
+        if read as usize != size {
+            return Ok(None);
+        }
+        // SAFETY: the kernel filled in the whole structure.
+        let number = unsafe { info.assume_init() }.ssi_signo as i32;
+        Ok(Signal::ALL.into_iter().find(|s| s.number() == number))
+    }
+}
+
+impl AsFd for EndSignals {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+/// Ends this process by `signal`, so that who waits for it sees the very signal.
+pub fn die_of(signal: Signal) -> ! {
+    let mut set = empty_set();
+    // SAFETY: `set` is an initialised signal set and the number is a valid signal; restoring the
+    // default disposition installs no handler; raising a signal of ours in ourselves is always allowed.
+    unsafe {
+        libc::sigaddset(&raw mut set, signal.number());
+        libc::signal(signal.number(), SIG_DFL);
+        libc::kill(libc::getpid(), signal.number());
+    }
+    let _ = change_mask(SIG_UNBLOCK, &set);
+    // Not reached: the default of each of these signals is to end the process. The shell's number
+    // for it is the next best answer.
+    std::process::exit(128 + signal.number())
+}
+
+fn is_ignored(signal: Signal) -> io::Result<bool> {
+    let mut old = MaybeUninit::<libc::sigaction>::uninit();
+    // SAFETY: a null new action only asks; `old` has room for the answer.
+    let result = unsafe { libc::sigaction(signal.number(), std::ptr::null(), old.as_mut_ptr()) };
+    if result != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the call succeeded, so `old` is filled in.
+    Ok(unsafe { old.assume_init() }.sa_sigaction == SIG_IGN)
+}
+
+fn empty_set() -> libc::sigset_t {
+    let mut set = MaybeUninit::uninit();
+    // SAFETY: sigemptyset initialises the whole set and cannot fail on a valid pointer.
+    unsafe {
+        libc::sigemptyset(set.as_mut_ptr());
+        set.assume_init()
+    }
+}
+
+fn change_mask(how: i32, set: &libc::sigset_t) -> io::Result<()> {
+    // SAFETY: `set` is an initialised signal set; the old mask is not asked for.
+    match unsafe { libc::pthread_sigmask(how, set, std::ptr::null_mut()) } {
+        0 => Ok(()),
+        code => Err(io::Error::from_raw_os_error(code)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // What a held signal does to a whole process is shown by the tests of nightlatch-boot.
+    #[test]
+    fn a_held_signal_is_read_once() {
+        // The mask is the thread's own, and so is a signal sent to the thread.
+        std::thread::spawn(|| {
+            let signals = EndSignals::hold().unwrap();
+            assert_eq!(signals.next().unwrap(), None);
+            // SAFETY: SIGHUP is held back in this thread, so it only becomes pending here.
+            unsafe { libc::pthread_kill(libc::pthread_self(), libc::SIGHUP) };
+            assert_eq!(signals.next().unwrap(), Some(Signal::HangUp));
+            assert_eq!(signals.next().unwrap(), None);
+        })
+        .join()
+        .unwrap();
+    }
+}
