@@ -2,8 +2,12 @@
 #![deny(unsafe_op_in_unsafe_fn)]
 
 pub mod capabilities;
+pub mod clock;
 pub mod kmsg;
 pub mod locked;
+pub mod memory;
 pub mod netif;
 mod netlink;
+pub mod privileges;
+pub mod process;
 pub mod signals;

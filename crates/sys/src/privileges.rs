@@ -1,0 +1,171 @@
+//! Who the process is: finding an account, and becoming it for good.
+
+use std::ffi::{CStr, CString};
+use std::io;
+use std::ptr;
+
+/// An account of the host (passwd(5)).
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Account {
+    /// Login name.
+    pub name: String,
+    /// User id.
+    pub uid: u32,
+    /// Primary group.
+    pub gid: u32,
+}
+
+/// Why the process could not become another user.
+#[derive(Debug, thiserror::Error)]
+pub enum DropError {
+    /// A system call refused.
+    #[error("cannot become {account}: {call} failed")]
+    Refused {
+        /// Who it was to become.
+        account: String,
+        /// The call.
+        call: &'static str,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// It became the user, but could become root again.
+    #[error("cannot become {account} for good: the way back to root is still open")]
+    Reversible {
+        /// Who it was to become.
+        account: String,
+    },
+}
+
+/// Room for one entry of the user database with all its strings (getpwnam_r(3)).
+const ENTRY_SIZE: usize = 64 * 1024;
+
+/// The account called `name`, if the host has one.
+pub fn account(name: &str) -> io::Result<Option<Account>> {
+    let wanted = CString::new(name)?;
+    let mut buffer = vec![0u8; ENTRY_SIZE];
+    // SAFETY: `passwd` is plain data, for which all zeros is a value.
+    let mut entry: libc::passwd = unsafe { std::mem::zeroed() };
+    let mut found: *mut libc::passwd = ptr::null_mut();
+    // SAFETY: every pointer is to live memory of the size given, and `wanted` ends with a NUL.
+    let error = unsafe {
+        libc::getpwnam_r(
+            wanted.as_ptr(),
+            &mut entry,
+            buffer.as_mut_ptr().cast(),
+            buffer.len(),
+            &mut found,
+        )
+    };
+    // An absent account may also be reported by these (getpwnam(3), ERRORS).
+    match error {
+        0 | libc::ENOENT | libc::ESRCH | libc::EBADF | libc::EPERM => {}
+        error => return Err(io::Error::from_raw_os_error(error)),
+    }
+    if found.is_null() {
+        return Ok(None);
+    }
+    // SAFETY: on success `pw_name` points to a NUL-terminated string within `buffer`.
+    let name = unsafe { CStr::from_ptr(entry.pw_name) };
+    Ok(Some(Account {
+        name: name.to_string_lossy().into_owned(),
+        uid: entry.pw_uid,
+        gid: entry.pw_gid,
+    }))
+}
+
+/// Whether the process runs as root.
+pub fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
+/// Becomes `account` for good: its groups, its group, its user; real, effective and saved. All
+/// threads change together. Verified by trying to go back.
+pub fn become_account(account: &Account) -> Result<(), DropError> {
+    let refused = |call| {
+        let source = io::Error::last_os_error();
+        DropError::Refused {
+            account: account.name.clone(),
+            call,
+            source,
+        }
+    };
+    let name = CString::new(account.name.as_str()).map_err(|error| DropError::Refused {
+        account: account.name.clone(),
+        call: "initgroups",
+        source: error.into(),
+    })?;
+    // SAFETY: `name` is a live NUL-terminated string.
+    if unsafe { libc::initgroups(name.as_ptr(), account.gid) } != 0 {
+        return Err(refused("initgroups"));
+    }
+    // SAFETY: takes plain numbers.
+    if unsafe { libc::setresgid(account.gid, account.gid, account.gid) } != 0 {
+        return Err(refused("setresgid"));
+    }
+    // SAFETY: takes plain numbers.
+    if unsafe { libc::setresuid(account.uid, account.uid, account.uid) } != 0 {
+        return Err(refused("setresuid"));
+    }
+    if account.uid != 0 && can_return() {
+        return Err(DropError::Reversible {
+            account: account.name.clone(),
+        });
+    }
+    Ok(())
+}
+
+/// Tries to become root again; that must fail.
+fn can_return() -> bool {
+    // SAFETY: takes plain numbers; -1 leaves an id as it is.
+    unsafe {
+        libc::setresuid(u32::MAX, 0, u32::MAX) == 0 || libc::setresgid(u32::MAX, 0, u32::MAX) == 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::process::Command;
+
+    /// Set in the child that really drops its privileges.
+    const CHILD: &str = "NIGHTLATCH_TEST_DROP";
+
+    #[test]
+    fn accounts_are_found_by_name() {
+        let root = account("root").unwrap().unwrap();
+        assert_eq!((root.uid, root.gid), (0, 0));
+        assert_eq!(account("no-such-account-here").unwrap(), None);
+        assert!(account("nul\0inside").is_err());
+    }
+
+    #[test]
+    fn becoming_another_account_is_for_good() {
+        if std::env::var_os(CHILD).is_some() {
+            let nobody = account("nobody").unwrap().unwrap();
+            become_account(&nobody).unwrap();
+            let status = std::fs::read_to_string("/proc/thread-self/status").unwrap();
+            let (uid, gid) = (nobody.uid, nobody.gid);
+            assert!(status.contains(&format!("Uid:\t{uid}\t{uid}\t{uid}\t{uid}")));
+            assert!(status.contains(&format!("Gid:\t{gid}\t{gid}\t{gid}\t{gid}")));
+            assert!(!is_root());
+            assert!(!can_return());
+            let root = account("root").unwrap().unwrap();
+            assert!(matches!(
+                become_account(&root),
+                Err(DropError::Refused { .. })
+            ));
+            return;
+        }
+        if !is_root() {
+            eprintln!("skipped: only root can become another user");
+            return;
+        }
+        let name = "privileges::tests::becoming_another_account_is_for_good";
+        let child = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", name, "--nocapture"])
+            .env(CHILD, "1")
+            .output()
+            .unwrap();
+        assert!(child.status.success(), "{child:?}");
+    }
+}
