@@ -68,18 +68,15 @@ fn a_machine_that_was_away_too_long_gets_nothing_not_even_after_a_restart(pairin
     let neighbour = pairing.machine("neighbour");
     let (server, _bus) = pairing.serve(&[machine.section(DOWN), neighbour.section(UP)]);
     // The first requests may come within the deadline; from the first refusal on there is nothing.
-    loop {
+    let mut seen = 0;
+    let mut refused = false;
+    while !refused {
         let thief = client::start(pairing.client, &machine, &server.address());
-        let refused = server.running().wait_for("a decision", |line| {
-            if line.contains("ending secret") || line.contains("released") {
-                return Some(false);
-            }
-            line.contains("disabled").then_some(true)
+        (seen, refused) = server.running().wait_from(seen, "a decision", |line| {
+            let released = line.contains("ending secret") || line.contains("elivered");
+            (released || line.contains("disabled")).then_some(!released)
         });
-        thief.kill();
-        if refused {
-            break;
-        }
+        thief.terminate();
     }
     pairing.assert_refused(&machine, &server, Refusal::Disabled);
     let server = server.restart();

@@ -1,0 +1,60 @@
+//! A private message bus that takes the system bus's place for the programs under test.
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::Command;
+
+use tempfile::TempDir;
+
+use crate::process::Running;
+
+/// A running bus, ended on drop. Everybody may own any name and call anybody: policy is not what
+/// these tests are about.
+#[derive(Debug)]
+pub struct Bus {
+    folder: TempDir,
+    _daemon: Running,
+}
+
+impl Bus {
+    /// Starts it and waits until it answers.
+    pub fn start() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let socket = folder.path().join("bus");
+        let configuration = folder.path().join("bus.conf");
+        let text = format!(
+            "<busconfig><type>system</type><listen>unix:path={}</listen><auth>EXTERNAL</auth>\
+             <policy context=\"default\"><allow user=\"*\"/><allow own=\"*\"/>\
+             <allow send_type=\"method_call\"/><allow send_destination=\"*\" eavesdrop=\"true\"/>\
+             <allow receive_sender=\"*\" eavesdrop=\"true\"/></policy></busconfig>",
+            socket.display()
+        );
+        std::fs::write(&configuration, text).unwrap();
+        let mut command = Command::new("dbus-daemon");
+        command
+            .arg("--nofork")
+            .arg("--nopidfile")
+            .arg("--print-address=2");
+        command.arg("--config-file").arg(&configuration);
+        let daemon = Running::start("dbus-daemon", &mut command);
+        daemon.wait_for("its address", |line| {
+            line.starts_with("unix:path=").then_some(())
+        });
+        // Programs that gave up being root must reach it too.
+        open_to_all(folder.path());
+        open_to_all(&socket);
+        Self {
+            folder,
+            _daemon: daemon,
+        }
+    }
+
+    /// What belongs into `DBUS_SYSTEM_BUS_ADDRESS`.
+    pub fn address(&self) -> String {
+        format!("unix:path={}", self.folder.path().join("bus").display())
+    }
+}
+
+fn open_to_all(path: &Path) {
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o777)).unwrap();
+}

@@ -1,0 +1,121 @@
+//! Hosts on one machine: network namespaces joined by a virtual cable.
+//!
+//! Needs root. Names are unique to the process, and everything is removed on drop.
+
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+/// Whether namespaces can be made here.
+pub fn available() -> bool {
+    let probe = Command::new("unshare")
+        .args(["--net", "true"])
+        .stderr(Stdio::null())
+        .status();
+    let root = Command::new("id")
+        .arg("-u")
+        .output()
+        .is_ok_and(|id| id.stdout == b"0\n");
+    root && probe.is_ok_and(|status| status.success())
+}
+
+/// A host: a network namespace with a name of its own.
+#[derive(Debug)]
+pub struct Host {
+    name: String,
+}
+
+impl Host {
+    /// A new host without any interface that is up but `lo`.
+    pub fn new(role: &str) -> Self {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
+        let host = Self {
+            name: format!("nl-{role}-{}-{count}", std::process::id()),
+        };
+        ip(&["netns", "add", &host.name]);
+        host.ip(&["link", "set", "lo", "up"]);
+        host
+    }
+
+    /// The namespace's name, as `ip netns` knows it.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// `program`, to be run on this host.
+    pub fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
+        let mut command = Command::new("ip");
+        command.args(["netns", "exec", &self.name]).arg(program);
+        command
+    }
+
+    /// Runs `ip` with these arguments on this host.
+    pub fn ip(&self, arguments: &[&str]) {
+        let mut all = vec!["-n", &self.name];
+        all.extend(arguments);
+        ip(&all);
+    }
+
+    /// Whether `interface` has an IPv6 link-local address that is usable.
+    pub fn has_link_local(&self, interface: &str) -> bool {
+        let arguments = [
+            "-n",
+            &self.name,
+            "-6",
+            "addr",
+            "show",
+            "dev",
+            interface,
+            "scope",
+            "link",
+            "-tentative",
+        ];
+        let shown = Command::new("ip").args(arguments).output().unwrap();
+        String::from_utf8_lossy(&shown.stdout).contains("fe80:")
+    }
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        let _ = Command::new("ip")
+            .args(["netns", "delete", &self.name])
+            .status();
+    }
+}
+
+/// Joins two hosts by a cable: interface `one` on the first, `two` on the second. Both are down, have
+/// no IPv4, and will take their link-local address at once, without looking for duplicates first.
+pub fn cable((first, one): (&Host, &str), (second, two): (&Host, &str)) {
+    ip(&[
+        "link",
+        "add",
+        one,
+        "netns",
+        &first.name,
+        "type",
+        "veth",
+        "peer",
+        "name",
+        two,
+        "netns",
+        &second.name,
+    ]);
+    for (host, interface) in [(first, one), (second, two)] {
+        let setting = format!("net.ipv6.conf.{interface}.accept_dad=0");
+        let status = host
+            .command("sysctl")
+            .args(["-q", "-w", &setting])
+            .status()
+            .unwrap();
+        assert!(status.success(), "cannot set {setting}");
+    }
+}
+
+fn ip(arguments: &[&str]) {
+    let output = Command::new("ip").args(arguments).output().unwrap();
+    assert!(
+        output.status.success(),
+        "ip {arguments:?}: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+}
