@@ -2,3 +2,5 @@
 //!
 //! One program for every applet, by the name it is called by or its first argument.
 #![forbid(unsafe_code)]
+
+pub mod client;

@@ -1,0 +1,233 @@
+//! Where `--connect` points: `ADDRESS:PORT`, split at the last colon as in mandos-client(8mandos),
+//! also `[ADDRESS%SCOPE]:PORT`, and names.
+//!
+//! Pure. What can never be reached is refused here, so that nobody waits for it for ever.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv6Addr};
+use std::num::NonZeroU16;
+use std::str::FromStr;
+
+/// Longest name of a host (RFC 1035, 2.3.4, in text form) and of a part of it.
+const MAX_NAME: usize = 253;
+const MAX_LABEL: usize = 63;
+
+/// Longest name of an interface: `IFNAMSIZ` less its final zero (netdevice(7)).
+const MAX_INTERFACE: usize = 15;
+
+/// One server to connect to without searching.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Target {
+    /// Its address or name.
+    pub host: Host,
+    /// Its TCP port.
+    pub port: NonZeroU16,
+}
+
+/// How a target is named.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Host {
+    /// An address that needs no interface.
+    Address(IpAddr),
+    /// An IPv6 link-local address (RFC 4291, 2.5.6), on this interface or on every used one.
+    LinkLocal(Ipv6Addr, Option<Scope>),
+    /// A name to resolve.
+    Name(String),
+}
+
+/// Which interface a link-local address is on (RFC 4007, 11).
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Scope {
+    /// By the interface's index.
+    Index(u32),
+    /// By its name.
+    Name(String),
+}
+
+/// Why a text is no target.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum TargetError {
+    /// No colon, so no port.
+    #[error("expected ADDRESS:PORT, found no port")]
+    NoPort,
+    /// Not a port number.
+    #[error("expected a port from 1 to 65535, found {0:?}")]
+    Port(String),
+    /// Neither an address nor a name.
+    #[error("expected an IP address or a host name, found {0:?}")]
+    Host(String),
+    /// An address that no single machine has.
+    #[error("{0} is not the address of a machine")]
+    Nobody(IpAddr),
+    /// A scope that is no interface.
+    #[error("expected the name or index of an interface after '%', found {0:?}")]
+    Scope(String),
+    /// A scope where it means nothing.
+    #[error("only an IPv6 link-local address (fe80::) takes an interface after '%', {0} does not")]
+    NoScope(IpAddr),
+}
+
+impl FromStr for Target {
+    type Err = TargetError;
+
+    fn from_str(text: &str) -> Result<Self, TargetError> {
+        let (host, port) = text.rsplit_once(':').ok_or(TargetError::NoPort)?;
+        let digits = !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit());
+        let port = digits
+            .then(|| port.parse().ok())
+            .flatten()
+            .ok_or_else(|| TargetError::Port(port.to_owned()))?;
+        let inner = host.strip_prefix('[').and_then(|h| h.strip_suffix(']'));
+        let host = match inner {
+            Some(inner) if inner.contains(':') => parse_host(inner)?,
+            Some(_) => return Err(TargetError::Host(host.to_owned())),
+            None => parse_host(host)?,
+        };
+        Ok(Self { host, port })
+    }
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.host {
+            Host::Address(IpAddr::V6(address)) => write!(f, "[{address}]")?,
+            Host::Address(address) => write!(f, "{address}")?,
+            Host::LinkLocal(address, None) => write!(f, "[{address}]")?,
+            Host::LinkLocal(address, Some(Scope::Index(i))) => write!(f, "[{address}%{i}]")?,
+            Host::LinkLocal(address, Some(Scope::Name(n))) => write!(f, "[{address}%{n}]")?,
+            Host::Name(name) => f.write_str(name)?,
+        }
+        write!(f, ":{}", self.port)
+    }
+}
+
+/// Whether the kernel could have an interface of this name.
+pub fn is_interface_name(name: &str) -> bool {
+    (1..=MAX_INTERFACE).contains(&name.len())
+        && !matches!(name, "." | "..")
+        && !name.contains(|c: char| c == '/' || c == ':' || c.is_whitespace() || c.is_control())
+}
+
+fn parse_host(text: &str) -> Result<Host, TargetError> {
+    let (address, scope) = match text.split_once('%') {
+        Some((address, scope)) => (address, Some(scope)),
+        None => (text, None),
+    };
+    let Ok(ip) = address.parse::<IpAddr>() else {
+        return match scope {
+            None if is_host_name(text) => Ok(Host::Name(text.to_owned())),
+            _ => Err(TargetError::Host(text.to_owned())),
+        };
+    };
+    let ip = ip.to_canonical();
+    if nobody(ip) {
+        return Err(TargetError::Nobody(ip));
+    }
+    match (ip, scope) {
+        (IpAddr::V6(v6), scope) if v6.is_unicast_link_local() => {
+            Ok(Host::LinkLocal(v6, scope.map(parse_scope).transpose()?))
+        }
+        (ip, None) => Ok(Host::Address(ip)),
+        (ip, Some(_)) => Err(TargetError::NoScope(ip)),
+    }
+}
+
+fn nobody(ip: IpAddr) -> bool {
+    let broadcast = matches!(ip, IpAddr::V4(v4) if v4.is_broadcast());
+    ip.is_unspecified() || ip.is_multicast() || broadcast
+}
+
+fn parse_scope(text: &str) -> Result<Scope, TargetError> {
+    match text.parse() {
+        Ok(0) => Err(TargetError::Scope(text.to_owned())),
+        Ok(index) => Ok(Scope::Index(index)),
+        Err(_) if is_interface_name(text) => Ok(Scope::Name(text.to_owned())),
+        Err(_) => Err(TargetError::Scope(text.to_owned())),
+    }
+}
+
+/// RFC 1123, 2.1, and the underscore that people use. A last part of digits only was meant as an
+/// IPv4 address and is none.
+fn is_host_name(text: &str) -> bool {
+    let name = text.strip_suffix('.').unwrap_or(text);
+    let label_ok = |label: &str| {
+        (1..=MAX_LABEL).contains(&label.len())
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+            && label
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
+    };
+    let last = name.rsplit('.').next().unwrap_or(name);
+    name.len() <= MAX_NAME
+        && name.split('.').all(label_ok)
+        && !last.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn read(text: &str) -> Result<String, TargetError> {
+        text.parse::<Target>().map(|target| target.to_string())
+    }
+
+    #[test]
+    fn the_last_colon_separates_the_port() {
+        // The manual's own example: fe80::aede:48ff:fe71:f6f2 port 4711.
+        let target = read("fe80::aede:48ff:fe71:f6f2:4711").unwrap();
+        assert_eq!(target, "[fe80::aede:48ff:fe71:f6f2]:4711");
+        assert_eq!(read("192.0.2.1:80").unwrap(), "192.0.2.1:80");
+        assert_eq!(read("server.example.:80").unwrap(), "server.example.:80");
+    }
+
+    #[test]
+    fn a_scope_goes_with_a_link_local_address_only() {
+        assert_eq!(read("fe80::1%eth0:4711").unwrap(), "[fe80::1%eth0]:4711");
+        assert_eq!(read("[fe80::1%2]:4711").unwrap(), "[fe80::1%2]:4711");
+        let global = "2001:db8::1".parse().unwrap();
+        assert_eq!(
+            read("[2001:db8::1%eth0]:1"),
+            Err(TargetError::NoScope(global))
+        );
+        assert_eq!(read("fe80::1%0:1"), Err(TargetError::Scope("0".into())));
+    }
+
+    #[test]
+    fn what_can_never_work_is_refused() {
+        for text in [
+            "",
+            "host",
+            ":1",
+            "host:",
+            "host:0",
+            "host:65536",
+            "host:+1",
+            "host:x",
+            "1.2.3:1",
+            "300.1.1.1:1",
+            "0.0.0.0:1",
+            "[::]:1",
+            "[ff02::1]:1",
+            "255.255.255.255:1",
+            "::ffff:0.0.0.0:1",
+            "[host]:1",
+            "a b:1",
+            "-a:1",
+            "a..b:1",
+            "[fe80::1:1",
+        ] {
+            assert!(read(text).is_err(), "{text:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_read_or_refused(text in "[-0-9a-f:.%\\[\\]e]{0,40}|.*") {
+            if let Ok(target) = text.parse::<Target>() {
+                prop_assert_eq!(target.to_string().parse::<Target>(), Ok(target));
+            }
+        }
+    }
+}
