@@ -1,0 +1,316 @@
+//! The first line a client sends: `1\r\n`, the protocol version, and what our own client adds to it.
+//!
+//! The line comes before TLS, so nothing in it is authenticated: it may make the server stricter or
+//! its record richer, never more generous. Stock servers read only its first word.
+
+use std::fmt;
+use std::str::FromStr;
+
+/// The longest line that is read, its end included. Stock clients send 3 bytes and ours at most 50;
+/// a peer that sends for ever must not cost memory.
+pub const MAX_LINE: usize = 128;
+
+/// The protocol version that is spoken. Versions below it are served too, as Mandos serves them.
+pub const VERSION: i64 = 1;
+
+/// The line with which a client begins, its end included.
+pub fn client_line(words: &Words) -> String {
+    format!("{VERSION}{words}\r\n")
+}
+
+/// What a client said in its first line.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Greeting {
+    /// The protocol version, at most [`VERSION`]. Values that do not fit are the nearest that does.
+    pub version: i64,
+    /// What follows the version.
+    pub words: Words,
+}
+
+/// The words after the version that we know; all others are ignored.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Words {
+    /// `rehearsal`: the machine only tries whether it would get its secret; it is not booting.
+    pub rehearsal: bool,
+    /// `boot=NONCE`: which boot of the machine is asking.
+    pub boot: Option<BootNonce>,
+}
+
+impl fmt::Display for Words {
+    /// Each word with a space before it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.rehearsal {
+            f.write_str(" rehearsal")?;
+        }
+        match &self.boot {
+            Some(nonce) => write!(f, " boot={nonce}"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// A random number that a machine chooses once per boot, so that two requests of one boot can be
+/// told from requests of two boots. 32 hexadecimal digits on the wire.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct BootNonce(u128);
+
+impl BootNonce {
+    /// The nonce with these 16 bytes.
+    pub const fn from_bytes(bytes: [u8; 16]) -> Self {
+        Self(u128::from_be_bytes(bytes))
+    }
+
+    /// The 16 bytes.
+    pub const fn as_bytes(&self) -> [u8; 16] {
+        self.0.to_be_bytes()
+    }
+}
+
+impl fmt::Display for BootNonce {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:032x}", self.0)
+    }
+}
+
+impl FromStr for BootNonce {
+    type Err = NotANonce;
+
+    fn from_str(text: &str) -> Result<Self, NotANonce> {
+        // from_str_radix would also take a sign.
+        if text.len() != 32 || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+            return Err(NotANonce);
+        }
+        u128::from_str_radix(text, 16)
+            .map(Self)
+            .map_err(|_| NotANonce)
+    }
+}
+
+/// A text that is no [`BootNonce`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("expected 32 hexadecimal digits")]
+pub struct NotANonce;
+
+/// Collects the first line from whatever pieces the network delivers.
+///
+/// LF, CR LF and a CR before anything else end a line, and so does the end of the stream. A CR that
+/// is the last byte so far may be half of a CR LF, so the reader waits for what follows, as Mandos
+/// does.
+#[derive(Default, Debug)]
+pub struct LineReader {
+    line: Vec<u8>,
+}
+
+/// What [`LineReader::push`] made of its bytes.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Progress {
+    /// The line has no end yet.
+    More,
+    /// The line is complete and acceptable. Bytes after its end were dropped: a client has nothing
+    /// to say before the server's ClientHello, and Mandos drops them too.
+    Done(Greeting),
+}
+
+impl LineReader {
+    /// An empty line.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Takes the next bytes from the peer. After an error or [`Progress::Done`] the reader is spent.
+    pub fn push(&mut self, bytes: &[u8]) -> Result<Progress, GreetingError> {
+        for &byte in bytes {
+            let after_cr = self.line.last() == Some(&b'\r');
+            if byte == b'\n' || after_cr {
+                return self.finish().map(Progress::Done);
+            }
+            if self.line.len() + 1 == MAX_LINE {
+                return Err(GreetingError::TooLong);
+            }
+            self.line.push(byte);
+        }
+        Ok(Progress::More)
+    }
+
+    /// The peer will send no more: what there is must be the line.
+    pub fn finish(&mut self) -> Result<Greeting, GreetingError> {
+        let line = std::mem::take(&mut self.line);
+        let line = std::str::from_utf8(&line).map_err(|_| GreetingError::NotText)?;
+        parse(line)
+    }
+}
+
+/// Why a first line is not served. It is the peer's fault in each case; the peer is not told.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum GreetingError {
+    /// No line end within [`MAX_LINE`] bytes.
+    #[error("the first line is longer than {MAX_LINE} bytes")]
+    TooLong,
+    /// Not UTF-8.
+    #[error("the first line is not text")]
+    NotText,
+    /// Nothing, or only blanks, before the end.
+    #[error("the first line is empty, expected protocol version {VERSION}")]
+    Empty,
+    /// The first word is no version that we speak.
+    #[error("unknown protocol version {0:?}, expected {VERSION}")]
+    Version(String),
+}
+
+fn parse(line: &str) -> Result<Greeting, GreetingError> {
+    let mut fields = line.split_ascii_whitespace();
+    let first = fields.next().ok_or(GreetingError::Empty)?;
+    let version = version(first).ok_or_else(|| GreetingError::Version(first.to_owned()))?;
+    let mut words = Words::default();
+    for word in fields {
+        if word == "rehearsal" {
+            words.rehearsal = true;
+        } else if let Some(Ok(nonce)) = word.strip_prefix("boot=").map(str::parse) {
+            words.boot = Some(nonce);
+        }
+    }
+    Ok(Greeting { version, words })
+}
+
+/// An ASCII integer of at most [`VERSION`], with or without a sign.
+fn version(field: &str) -> Option<i64> {
+    let negative = field.starts_with('-');
+    let digits = field.strip_prefix(['-', '+']).unwrap_or(field);
+    if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    // Only digits are left, so a failure means a number beyond i64.
+    let version = match digits.parse::<i64>() {
+        Ok(magnitude) if negative => -magnitude,
+        Ok(magnitude) => magnitude,
+        Err(_) if negative => i64::MIN,
+        Err(_) => i64::MAX,
+    };
+    (version <= VERSION).then_some(version)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn read(bytes: &[u8]) -> Result<Progress, GreetingError> {
+        LineReader::new().push(bytes)
+    }
+
+    fn version_of(line: &[u8]) -> Option<i64> {
+        match read(line) {
+            Ok(Progress::Done(greeting)) => Some(greeting.version),
+            _ => None,
+        }
+    }
+
+    #[test]
+    fn the_stock_line_is_served() {
+        assert_eq!(version_of(b"1\r\n"), Some(1));
+        assert_eq!(client_line(&Words::default()), "1\r\n");
+    }
+
+    #[test]
+    fn what_mandos_served_is_served() {
+        for (line, version) in [
+            (&b"0\n"[..], 0),
+            (b"-5 foo bar\r\n", -5),
+            (b"+1\n", 1),
+            (b"  1 extra words\n", 1),
+            (b"\t001\n", 1),
+            (b"-99999999999999999999999999\n", i64::MIN),
+        ] {
+            assert_eq!(version_of(line), Some(version), "{line:?}");
+        }
+    }
+
+    #[test]
+    fn other_versions_are_refused() {
+        for line in [
+            &b"2\r\n"[..],
+            b"1.0\r\n",
+            b"abc\n",
+            b"0_1\n",
+            b"--1\n",
+            b"+\n",
+            b"0x1\n",
+            "\u{661}\n".as_bytes(),
+            b"99999999999999999999999999\n",
+            b"boot=1 1\n",
+        ] {
+            assert!(
+                matches!(read(line), Err(GreetingError::Version(_))),
+                "{line:?}"
+            );
+        }
+        assert_eq!(read(b"\r\n"), Err(GreetingError::Empty));
+        assert_eq!(read(b"  \n"), Err(GreetingError::Empty));
+        assert_eq!(read(b"1 \xff\n"), Err(GreetingError::NotText));
+    }
+
+    #[test]
+    fn each_kind_of_line_end_is_known() {
+        assert_eq!(version_of(b"1\n"), Some(1));
+        assert_eq!(version_of(b"1\r\nrest"), Some(1));
+        assert_eq!(version_of(b"1\rX"), Some(1));
+        let mut reader = LineReader::new();
+        assert_eq!(reader.push(b"1"), Ok(Progress::More));
+        assert_eq!(reader.push(b"\r"), Ok(Progress::More));
+        assert!(matches!(reader.push(b"\n"), Ok(Progress::Done(_))));
+    }
+
+    #[test]
+    fn the_end_of_the_stream_ends_the_line() {
+        let mut reader = LineReader::new();
+        assert_eq!(reader.push(b"1"), Ok(Progress::More));
+        assert_eq!(reader.finish().map(|greeting| greeting.version), Ok(1));
+        assert_eq!(LineReader::new().finish(), Err(GreetingError::Empty));
+    }
+
+    #[test]
+    fn a_line_of_the_greatest_length_is_served_and_no_longer_one() {
+        let mut line = vec![b' '; MAX_LINE - 2];
+        line.extend(b"1\n");
+        assert_eq!(version_of(&line), Some(1));
+        line.insert(0, b' ');
+        assert_eq!(read(&line), Err(GreetingError::TooLong));
+        assert_eq!(read(&[b'1'; 100_003]), Err(GreetingError::TooLong));
+    }
+
+    #[test]
+    fn known_words_are_read_and_unknown_ones_ignored() {
+        let line = "1 later=yes rehearsal boot=00112233445566778899aabbccddeeff boot=no\r\n";
+        let Ok(Progress::Done(greeting)) = read(line.as_bytes()) else {
+            panic!("refused");
+        };
+        assert!(greeting.words.rehearsal);
+        let nonce = greeting
+            .words
+            .boot
+            .map(|nonce| nonce.as_bytes()[..2].to_vec());
+        assert_eq!(nonce, Some(vec![0x00, 0x11]));
+    }
+
+    proptest! {
+        #[test]
+        fn what_our_client_says_is_understood(rehearsal: bool, boot: Option<[u8; 16]>) {
+            let words = Words { rehearsal, boot: boot.map(BootNonce::from_bytes) };
+            let line = client_line(&words);
+            prop_assert!(line.len() <= MAX_LINE);
+            let greeting = Greeting { version: VERSION, words };
+            prop_assert_eq!(read(line.as_bytes()), Ok(Progress::Done(greeting)));
+        }
+
+        #[test]
+        fn the_pieces_do_not_matter(bytes: Vec<u8>, cut: proptest::sample::Index) {
+            let (head, tail) = bytes.split_at(cut.index(bytes.len() + 1));
+            let mut reader = LineReader::new();
+            let in_pieces = match reader.push(head) {
+                Ok(Progress::More) => reader.push(tail),
+                done => done,
+            };
+            prop_assert_eq!(in_pieces, read(&bytes));
+        }
+    }
+}
