@@ -5,3 +5,4 @@
 
 pub mod discovery;
 pub mod greeting;
+pub mod priority;
