@@ -6,3 +6,4 @@
 pub mod discovery;
 pub mod greeting;
 pub mod priority;
+pub mod tls;

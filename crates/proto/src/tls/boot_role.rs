@@ -1,0 +1,281 @@
+//! The side of a booting machine: TLS *server* of nightlatchd or of a stock Mandos server. Proves
+//! the machine's key, learns the server's where it has one, and reads the payload to its very end.
+
+use std::io::{self, Read, Write};
+use std::sync::Arc;
+
+use nightlatch_core::key_id::KeyId;
+use nightlatch_core::secret::Secret;
+use rustls::server::{
+    Accepted, Acceptor, AlwaysResolvesServerRawPublicKeys, CertificateType, NoServerSessionStorage,
+    ServerConfig, ServerConnection,
+};
+use rustls::version::TLS13;
+use zeroize::Zeroizing;
+
+use super::verifier::AnyRawKey;
+use super::{PeerError, RawKey, SetupError, provider, server_role};
+use crate::greeting::{Words, client_line};
+use crate::priority::Priority;
+
+/// What is read at once: one TLS record (RFC 8446, 5.1).
+const RECORD: usize = 16 * 1024;
+
+/// How a booting machine asks for its secret. One serves all attempts.
+pub struct BootTls {
+    /// For servers that name no type of client certificate: a stock Mandos server, which has no key.
+    /// GnuTLS and rustls both fail when such a peer is asked for a raw key.
+    anonymous: Arc<ServerConfig>,
+    /// For servers that offer raw keys as client certificates: ours, and GnuTLS's own client.
+    asking: Arc<ServerConfig>,
+    trusted: Vec<KeyId>,
+    words: Words,
+}
+
+/// What a server gave.
+#[derive(Debug)]
+pub struct Fetched {
+    /// The encrypted secret, complete.
+    pub payload: Secret,
+    /// The server's own key, if it proved one.
+    pub server_key: Option<KeyId>,
+}
+
+impl BootTls {
+    /// A machine that proves `key`, and believes only a server that proves one of
+    /// `trusted_servers`; any server when there are none.
+    pub fn new(
+        key: RawKey,
+        trusted_servers: Vec<KeyId>,
+        priority: &Priority,
+    ) -> Result<Self, SetupError> {
+        let ask = if trusted_servers.is_empty() {
+            Ask::Optional
+        } else {
+            Ask::Mandatory
+        };
+        Ok(Self {
+            anonymous: config(&key, priority, Ask::Nothing)?,
+            asking: config(&key, priority, ask)?,
+            trusted: trusted_servers,
+            words: Words::default(),
+        })
+    }
+
+    /// The same, saying `words` in the first line.
+    #[must_use]
+    pub fn with_words(mut self, words: Words) -> Self {
+        self.words = words;
+        self
+    }
+
+    /// Greets the server, shakes hands, and reads the payload up to its end.
+    ///
+    /// Blocks as long as `stream` does: a server may keep a machine waiting for an approval, so
+    /// deadlines are the caller's, on the stream. A payload of more than `max_payload` bytes, or one
+    /// whose end the server did not mark, is an error. The stream is spent afterwards.
+    pub fn fetch(
+        &self,
+        stream: &mut (impl Read + Write),
+        max_payload: usize,
+    ) -> Result<Fetched, FetchError> {
+        stream.write_all(client_line(&self.words).as_bytes())?;
+        stream.flush()?;
+        let mut connection = self.handshake(stream)?;
+        let server_key = self.check_server(&connection)?;
+        let payload = read_payload(&mut connection, stream, max_payload)?;
+        // The payload is complete. A server that waits for our close_notify gets it, and one that
+        // does not is not our concern.
+        connection.send_close_notify();
+        let _ = connection.complete_io(stream);
+        if payload.is_empty() {
+            return Err(FetchError::Refused);
+        }
+        Ok(Fetched {
+            payload,
+            server_key,
+        })
+    }
+
+    fn handshake(&self, stream: &mut (impl Read + Write)) -> Result<ServerConnection, FetchError> {
+        let accepted = client_hello(stream)?;
+        let shows_raw_keys = accepted
+            .client_hello()
+            .client_cert_types()
+            .is_some_and(|types| types.contains(&CertificateType::RawPublicKey));
+        let config = if shows_raw_keys {
+            &self.asking
+        } else {
+            &self.anonymous
+        };
+        let mut connection = match accepted.into_connection(Arc::clone(config)) {
+            Ok(connection) => connection,
+            Err((error, mut alert)) => {
+                let _ = alert.write_all(stream);
+                return Err(FetchError::Peer(error.into()));
+            }
+        };
+        while connection.is_handshaking() {
+            connection.complete_io(stream).map_err(handshake_error)?;
+        }
+        Ok(connection)
+    }
+
+    /// The server's key, which must be a trusted one if there are any.
+    fn check_server(&self, connection: &ServerConnection) -> Result<Option<KeyId>, FetchError> {
+        let shown = server_role::key_id(connection.peer_certificates())?;
+        if self.trusted.is_empty() {
+            return Ok(shown);
+        }
+        let shown = shown.ok_or(FetchError::ServerUnproven)?;
+        // Every key is compared, and each in constant time.
+        let trusted = self
+            .trusted
+            .iter()
+            .fold(false, |found, key| found | (*key == shown));
+        if !trusted {
+            return Err(FetchError::ServerUntrusted(shown));
+        }
+        Ok(Some(shown))
+    }
+}
+
+/// Why there is no payload. For the machine's own log; the server is not told.
+#[derive(Debug, thiserror::Error)]
+pub enum FetchError {
+    /// The server closed in good order without giving anything: unknown key, disabled, denied.
+    #[error("the server gave nothing: it does not know this machine, or refuses it")]
+    Refused,
+    /// The connection ended before the server had marked the payload's end.
+    #[error("the payload was cut off after {received} bytes")]
+    Truncated {
+        /// How much had come.
+        received: usize,
+    },
+    /// More than the caller was willing to take.
+    #[error("the payload is longer than {max} bytes")]
+    TooLong {
+        /// How much it would have taken.
+        max: usize,
+    },
+    /// There is a list of trusted servers, and this one showed no key.
+    #[error("the server proved no key, but only servers with a trusted key are believed")]
+    ServerUnproven,
+    /// There is a list of trusted servers, and this one is not on it.
+    #[error("the server's key {0} is not among the trusted ones")]
+    ServerUntrusted(KeyId),
+    /// The server does not keep to the protocol.
+    #[error("the handshake with the server failed")]
+    Peer(#[from] PeerError),
+    /// The connection failed, or a deadline on it passed.
+    #[error("the connection to the server failed")]
+    Io(#[from] io::Error),
+}
+
+/// Whether the server is asked for its key.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ask {
+    Nothing,
+    Optional,
+    Mandatory,
+}
+
+pub(super) fn config(
+    key: &RawKey,
+    priority: &Priority,
+    ask: Ask,
+) -> Result<Arc<ServerConfig>, SetupError> {
+    let builder = ServerConfig::builder_with_provider(provider(priority))
+        .with_protocol_versions(&[&TLS13])?;
+    let builder = match ask {
+        Ask::Nothing => builder.with_no_client_auth(),
+        Ask::Optional => {
+            builder.with_client_cert_verifier(AnyRawKey::new(priority.schemes(), false))
+        }
+        Ask::Mandatory => {
+            builder.with_client_cert_verifier(AnyRawKey::new(priority.schemes(), true))
+        }
+    };
+    let resolver = AlwaysResolvesServerRawPublicKeys::new(key.certified());
+    let mut config = builder.with_cert_resolver(Arc::new(resolver));
+    config.session_storage = Arc::new(NoServerSessionStorage {});
+    config.send_tls13_tickets = 0;
+    Ok(Arc::new(config))
+}
+
+/// Reads the ClientHello and nothing more.
+fn client_hello(stream: &mut (impl Read + Write)) -> Result<Accepted, FetchError> {
+    let mut acceptor = Acceptor::default();
+    loop {
+        if read_tls(&mut acceptor, stream)? == 0 {
+            return Err(FetchError::Peer(PeerError::Closed));
+        }
+        match acceptor.accept() {
+            Ok(Some(accepted)) => return Ok(accepted),
+            Ok(None) => {}
+            Err((error, mut alert)) => {
+                let _ = alert.write_all(stream);
+                return Err(FetchError::Peer(error.into()));
+            }
+        }
+    }
+}
+
+fn read_tls(acceptor: &mut Acceptor, stream: &mut impl Read) -> io::Result<usize> {
+    loop {
+        match acceptor.read_tls(stream) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            result => return result,
+        }
+    }
+}
+
+fn read_payload(
+    connection: &mut ServerConnection,
+    stream: &mut (impl Read + Write),
+    max: usize,
+) -> Result<Secret, FetchError> {
+    let mut payload = Zeroizing::new(Vec::new());
+    let mut record = Zeroizing::new([0; RECORD]);
+    loop {
+        let read = rustls::Stream::new(connection, stream).read(record.as_mut());
+        match read {
+            Ok(0) => return Ok(Secret::new(std::mem::take(&mut *payload))),
+            Ok(n) if n > max - payload.len() => return Err(FetchError::TooLong { max }),
+            Ok(n) => append(&mut payload, &record[..n]),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                return Err(FetchError::Truncated {
+                    received: payload.len(),
+                });
+            }
+            Err(error) => return Err(io_error(error)),
+        }
+    }
+}
+
+/// Appends without leaving copies behind: a vector that grows by itself frees its old memory unwiped.
+fn append(payload: &mut Zeroizing<Vec<u8>>, more: &[u8]) {
+    let needed = payload.len() + more.len();
+    if needed > payload.capacity() {
+        let mut larger = Zeroizing::new(Vec::with_capacity(needed.next_power_of_two()));
+        larger.extend_from_slice(payload);
+        *payload = larger;
+    }
+    payload.extend_from_slice(more);
+}
+
+fn handshake_error(error: io::Error) -> FetchError {
+    match error.kind() {
+        io::ErrorKind::UnexpectedEof => FetchError::Peer(PeerError::Closed),
+        _ => io_error(error),
+    }
+}
+
+/// rustls reports what the peer did wrong inside an `io::Error`.
+fn io_error(error: io::Error) -> FetchError {
+    match PeerError::from_io(&error) {
+        Some(peer) => FetchError::Peer(peer),
+        None => FetchError::Io(error),
+    }
+}

@@ -1,0 +1,111 @@
+//! The side of nightlatchd: TLS *client* of a booting machine. Authenticates the machine by its raw
+//! key, and offers the server's own key to machines that ask for it.
+
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+
+use nightlatch_core::key_id::KeyId;
+use rustls::client::{AlwaysResolvesClientRawPublicKeys, Resumption};
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::version::TLS13;
+use rustls::{ClientConfig, ClientConnection, ServerConnection};
+
+use super::verifier::AnyRawKey;
+use super::{Authenticated, PeerError, RawKey, SetupError, boot_role, provider};
+use crate::priority::Priority;
+
+/// How the server shakes hands. Cheap to clone; one serves all connections.
+#[derive(Clone, Debug)]
+pub struct ServerTls {
+    config: Arc<ClientConfig>,
+}
+
+impl ServerTls {
+    /// A server that proves `own` to machines that ask, and is anonymous as a stock one without it.
+    pub fn new(own: Option<&RawKey>, priority: &Priority) -> Result<Self, SetupError> {
+        let builder = ClientConfig::builder_with_provider(provider(priority))
+            .with_protocol_versions(&[&TLS13])?
+            .dangerous()
+            // Not dangerous here: the key is verified, and names mean nothing in this protocol.
+            .with_custom_certificate_verifier(AnyRawKey::new(priority.schemes(), true));
+        let mut config = match own {
+            Some(key) => builder.with_client_cert_resolver(Arc::new(
+                AlwaysResolvesClientRawPublicKeys::new(key.certified()),
+            )),
+            None => builder.with_no_client_auth(),
+        };
+        config.resumption = Resumption::disabled();
+        config.enable_sni = false;
+        Ok(Self {
+            config: Arc::new(config),
+        })
+    }
+
+    /// The configuration, for an asynchronous connector.
+    pub fn config(&self) -> Arc<ClientConfig> {
+        Arc::clone(&self.config)
+    }
+
+    /// The name to give to a connector. It is never sent nor compared with anything.
+    pub fn peer_name() -> ServerName<'static> {
+        Ipv4Addr::UNSPECIFIED.into()
+    }
+
+    /// A new connection without a socket.
+    pub fn connection(&self) -> Result<ClientConnection, SetupError> {
+        Ok(ClientConnection::new(self.config(), Self::peer_name())?)
+    }
+}
+
+/// Who the peer of this connection is, once the handshake is complete.
+pub fn authenticated(connection: &ClientConnection) -> Result<Authenticated, PeerError> {
+    if connection.is_handshaking() {
+        return Err(PeerError::Incomplete);
+    }
+    let key_id = key_id(connection.peer_certificates())?.ok_or(PeerError::NoKey)?;
+    Ok(Authenticated { key_id })
+}
+
+/// Proves possession of a private key without a network: a whole handshake between both roles in
+/// memory. For the tests of what needs an [`Authenticated`].
+pub fn authenticate_in_memory(key: &RawKey) -> Result<Authenticated, PeerError> {
+    let priority = Priority::default();
+    let mut server = ServerTls::new(None, &priority)
+        .and_then(|tls| tls.connection())
+        .map_err(|SetupError(error)| error)?;
+    let boot = boot_role::config(key, &priority, boot_role::Ask::Nothing)
+        .map_err(|SetupError(error)| error)?;
+    let mut boot = ServerConnection::new(boot)?;
+    while server.is_handshaking() || boot.is_handshaking() {
+        pass_on(&mut server, &mut boot)?;
+        pass_on(&mut boot, &mut server)?;
+    }
+    authenticated(&server)
+}
+
+/// Hands everything that one end has to say to the other one.
+fn pass_on<A, B>(
+    from: &mut rustls::ConnectionCommon<A>,
+    to: &mut rustls::ConnectionCommon<B>,
+) -> Result<(), PeerError> {
+    let mut wire = Vec::new();
+    while from.wants_write() {
+        // Writing to and reading from memory cannot fail.
+        let _ = from.write_tls(&mut wire);
+    }
+    let mut wire = wire.as_slice();
+    while !wire.is_empty() {
+        let _ = to.read_tls(&mut wire);
+        to.process_new_packets()?;
+    }
+    Ok(())
+}
+
+/// The key id of what a peer showed; `None` when it showed nothing.
+pub(super) fn key_id(shown: Option<&[CertificateDer<'_>]>) -> Result<Option<KeyId>, PeerError> {
+    match shown {
+        None | Some([]) => Ok(None),
+        Some([spki]) => KeyId::of_spki(spki).map(Some).map_err(PeerError::KeyId),
+        Some(_) => Err(PeerError::NotRawKey),
+    }
+}
