@@ -10,6 +10,9 @@ mod server_role;
 mod spki;
 mod verifier;
 
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
 
 use nightlatch_core::key_id::{KeyId, KeyIdError};
