@@ -34,6 +34,11 @@ impl Home {
         for name in ["conf", "state"] {
             std::fs::create_dir(folder.path().join(name)).unwrap();
         }
+        // Servers give up being root before they write their state.
+        if let Some((user, group)) = service_user() {
+            std::os::unix::fs::chown(folder.path(), Some(user), Some(group)).unwrap();
+            std::os::unix::fs::chown(folder.path().join("state"), Some(user), Some(group)).unwrap();
+        }
         let home = Self { folder, bus };
         home.configure(clients);
         home
@@ -163,6 +168,22 @@ impl Refusal {
             (Self::NotApproved, Whose::Ours) => "approval timed out",
         }
     }
+}
+
+/// The user and group that both servers become when they are started as root: the first of these
+/// that exists. `None` when the test is not root, and nothing changes hands.
+fn service_user() -> Option<(u32, u32)> {
+    let id = |arguments: &[&str]| -> Option<u32> {
+        let output = Command::new("id").args(arguments).output().ok()?;
+        String::from_utf8(output.stdout).ok()?.trim().parse().ok()
+    };
+    if id(&["-u"]) != Some(0) {
+        return None;
+    }
+    let known = ["_mandos", "mandos", "nobody"];
+    known
+        .iter()
+        .find_map(|user| Some((id(&["-u", user])?, id(&["-g", user])?)))
 }
 
 /// Born private: our server refuses a file of secrets that others can read.
