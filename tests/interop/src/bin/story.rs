@@ -2,7 +2,6 @@
 //!
 //! Two hosts in network namespaces joined by a cable where it is root, loopback otherwise.
 #![forbid(unsafe_code)]
-#![allow(clippy::unwrap_used)] // A demonstration that cannot go on says where and ends.
 
 use std::io::{IsTerminal, Write};
 use std::net::TcpListener;
