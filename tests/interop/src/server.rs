@@ -2,7 +2,7 @@
 
 use std::net::TcpListener;
 use std::os::fd::OwnedFd;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use tempfile::TempDir;
@@ -40,24 +40,30 @@ impl Home {
             std::os::unix::fs::chown(folder.path().join("state"), Some(user), Some(group)).unwrap();
         }
         let home = Self { folder, bus };
+        std::fs::write(home.conf().join("mandos.conf"), "[DEFAULT]\n").unwrap();
         home.configure(clients);
         home
     }
 
     /// Replaces `clients.conf`.
     pub fn configure(&self, clients: &str) {
-        let conf = self.folder.path().join("conf");
-        std::fs::write(conf.join("mandos.conf"), "[DEFAULT]\n").unwrap();
-        write_private(&conf.join("clients.conf"), clients);
+        write_private(&self.conf().join("clients.conf"), clients);
+    }
+
+    /// Adds a setting of the server to `mandos.conf`. The stock server passes over what it does not know.
+    pub fn set(&self, key: &str, value: &str) {
+        let file = self.conf().join("mandos.conf");
+        let text = std::fs::read_to_string(&file).unwrap();
+        std::fs::write(&file, format!("{text}{key} = {value}\n")).unwrap();
     }
 
     /// The state directory.
-    pub fn state(&self) -> std::path::PathBuf {
+    pub fn state(&self) -> PathBuf {
         self.folder.path().join("state")
     }
 
     /// The configuration directory.
-    pub fn conf(&self) -> std::path::PathBuf {
+    pub fn conf(&self) -> PathBuf {
         self.folder.path().join("conf")
     }
 }
@@ -107,6 +113,11 @@ impl Server {
     /// `::1:PORT`, as clients take it.
     pub fn address(&self) -> String {
         format!("::1:{}", self.port)
+    }
+
+    /// The port it listens on, on `::1`.
+    pub fn port(&self) -> u16 {
+        self.port
     }
 
     /// The process.

@@ -1,2 +1,0 @@
-//! Benchmarks beside the peers.
-#![forbid(unsafe_code)]
