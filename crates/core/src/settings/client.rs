@@ -1,12 +1,20 @@
 //! One client's settings: the keys of a section of `clients.conf` (mandos-clients.conf(5)).
+//!
+//! Owns the types and the reading of one section's values; several files are put together in
+//! `client/files.rs`.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::Location;
 use crate::checker::CheckerTemplate;
 use crate::key_id::{Fingerprint, KeyId};
 use crate::name::ClientName;
 use crate::secret::Secret;
+
+mod files;
+mod section;
+pub use files::parse;
 
 /// What is configured for one client apart from its name and its secret.
 ///
@@ -37,6 +45,24 @@ pub struct ClientSettings {
     pub enabled: bool,
 }
 
+impl Default for ClientSettings {
+    fn default() -> Self {
+        Self {
+            key_id: None,
+            fingerprint: None,
+            host: String::new(),
+            checker: CheckerTemplate::default(),
+            timeout: Duration::from_secs(5 * 60),
+            extended_timeout: Duration::from_secs(15 * 60),
+            interval: Duration::from_secs(2 * 60),
+            approval_delay: Duration::ZERO,
+            approval_duration: Duration::from_secs(1),
+            approved_by_default: true,
+            enabled: true,
+        }
+    }
+}
+
 /// One section of `clients.conf`, whole.
 #[derive(PartialEq, Eq, Debug)]
 pub struct ClientConfig {
@@ -48,11 +74,32 @@ pub struct ClientConfig {
     pub secret: Secret,
 }
 
+/// One section of `clients.conf` as read; the program reads the secret's file where it names one.
+#[derive(PartialEq, Eq, Debug)]
+pub struct ParsedClient {
+    /// The section's name.
+    pub name: ClientName,
+    /// Its settings.
+    pub settings: ClientSettings,
+    /// Where the encrypted secret comes from.
+    pub secret: SecretSource,
+    /// Where the section begins.
+    pub origin: Location,
+}
+
 /// Where a client's encrypted secret comes from; the program reads the file.
 #[derive(PartialEq, Eq, Debug)]
 pub enum SecretSource {
     /// `secret =`, base64 decoded.
     Inline(Secret),
-    /// `secfile =`, with `$VAR` and `~` expanded by the caller's environment.
-    File(PathBuf),
+    /// `secfile =`, as written: [`super::path::expand`] resolves `$VAR` and `~`.
+    File {
+        /// The path as written.
+        path: PathBuf,
+        /// Where it is set, for the error when it cannot be read.
+        origin: Location,
+    },
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,6 +1,261 @@
 //! Typed settings of the server and of its clients, from text to type in one step.
 //!
-//! Every error names file, line, section and key, and says what would have been accepted.
+//! Every error names file, line, section and key, and says what would have been accepted. All
+//! errors of a file are reported at once. Files are read by the programs, never here.
+
+use std::fmt;
+use std::sync::Arc;
+
+use crate::checker::CheckerError;
+use crate::duration::DurationError;
+use crate::ini::IniErrorKind;
+use crate::interpolate::InterpolationError;
+use crate::key_id::KeyIdError;
+use crate::name::NameError;
 
 pub mod client;
+pub mod path;
 pub mod server;
+pub(crate) mod suggest;
+mod value;
+
+/// What was read, and what is doubtful about it.
+#[derive(PartialEq, Eq, Debug)]
+pub struct Parsed<T> {
+    /// What was read.
+    pub value: T,
+    /// What the administrator may want to know, in the order of files and lines.
+    pub warnings: Vec<SettingsWarning>,
+}
+
+/// A line of a file.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct Location {
+    /// The file's name as the caller gave it.
+    pub file: Arc<str>,
+    /// The line, from 1.
+    pub line: usize,
+}
+
+impl fmt::Display for Location {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.file, self.line)
+    }
+}
+
+/// Which setting: `FILE:LINE: [SECTION] KEY`.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct Place {
+    /// File and line.
+    pub location: Location,
+    /// The section, where there is one.
+    pub section: Option<String>,
+    /// The key in lower case, when it is about one.
+    pub key: Option<String>,
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:", self.location)?;
+        if let Some(section) = &self.section {
+            write!(f, " [{}]", section.escape_debug())?;
+        }
+        if let Some(key) = &self.key {
+            write!(f, " {}", key.escape_debug())?;
+        }
+        if self.section.is_some() || self.key.is_some() {
+            write!(f, ":")?;
+        }
+        Ok(())
+    }
+}
+
+/// Something that cannot be read: nothing of the file is used.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("{place} {problem}")]
+pub struct SettingsError {
+    /// Where.
+    pub place: Place,
+    /// What, and what would have been accepted.
+    pub problem: Problem,
+}
+
+/// Something that is read but does probably not do what was meant.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("{place} {doubt}")]
+pub struct SettingsWarning {
+    /// Where.
+    pub place: Place,
+    /// What.
+    pub doubt: Doubt,
+}
+
+/// What makes a setting unusable. None shows a secret.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum Problem {
+    /// The form of the file.
+    #[error(transparent)]
+    Form(#[from] IniErrorKind),
+    /// The file is no UTF-8.
+    #[error("expected UTF-8 text, found the byte 0x{0:02x}")]
+    NotText(u8),
+    /// A `%(name)s` that leads nowhere.
+    #[error(transparent)]
+    Interpolation(#[from] InterpolationError),
+    /// No length of time.
+    #[error(transparent)]
+    Duration(#[from] DurationError),
+    /// An interval that would let checks follow each other without a pause.
+    #[error("expected at least PT1S between two checks")]
+    NoInterval,
+    /// Neither yes nor no.
+    #[error("expected 1, yes, true, on, 0, no, false or off, found {0:?}")]
+    Boolean(String),
+    /// No number within bounds.
+    #[error("expected a number from {min} to {max}, found {found:?}")]
+    Number {
+        /// What stands there.
+        found: String,
+        /// The least accepted.
+        min: u64,
+        /// The most accepted.
+        max: u64,
+    },
+    /// No IP address.
+    #[error(
+        "expected an IPv6 address such as fe80::1%eth0 or ::ffff:192.0.2.3, or an IPv4 address with use_ipv6 = no; found {0:?}"
+    )]
+    Address(String),
+    /// No level of the log.
+    #[error("expected critical, error, warning, info or debug, found {0:?}")]
+    LogLevel(String),
+    /// A service name that DNS-SD cannot carry (RFC 6763, 4.1.1).
+    #[error("expected a name of 1 to 63 bytes without control characters, found {0:?}")]
+    ServiceName(String),
+    /// A path that is none.
+    #[error("expected a path")]
+    NoPath,
+    /// A section that cannot name a client.
+    #[error(transparent)]
+    Name(#[from] NameError),
+    /// No key id.
+    #[error(transparent)]
+    KeyId(#[from] KeyIdError),
+    /// No checker command.
+    #[error(transparent)]
+    Checker(#[from] CheckerError),
+    /// A host name that no command line can hold.
+    #[error("expected a host name without NUL characters")]
+    Nul,
+    /// No base64.
+    #[error(
+        "expected base64 (A-Z a-z 0-9 + / and = at the end), found something else at character {column} of the value's line"
+    )]
+    Base64 {
+        /// Which character of the value's line, from 1, white space at its beginning not counted.
+        column: usize,
+    },
+    /// Base64 that ends in the middle of a byte.
+    #[error("expected base64 to its end; a part is missing, or = stands where it may not")]
+    Base64Cut,
+    /// No secret at all.
+    #[error("expected \"secret\" (in base64) or \"secfile\" (a file name)")]
+    NoSecret,
+    /// A secret of no bytes.
+    #[error("expected a secret, found an empty one")]
+    EmptySecret,
+    /// The same client in two files.
+    #[error("this client is already in {first}; a client may stand only once")]
+    DuplicateClient {
+        /// Where it stands first.
+        first: Location,
+    },
+}
+
+/// What makes a setting doubtful.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum Doubt {
+    /// A key that is not known but looks like one.
+    #[error("nothing uses this key; did you mean {suggestion}?")]
+    UnknownKey {
+        /// The known key.
+        suggestion: &'static str,
+    },
+    /// A key that the server does not know.
+    #[error("the server has no such setting; it is ignored")]
+    UnknownSetting,
+    /// A section of the server's file that nothing reads.
+    #[error("only [DEFAULT] is read in this file; this section is ignored")]
+    IgnoredSection,
+    /// A client that no machine can be.
+    #[error("without a key_id no machine is recognised as this client")]
+    NoKeyId,
+    /// The key id that faulty clients computed for every machine.
+    #[error(
+        "this is the key id of no key at all, made by a faulty client; no machine is recognised by it until it has new keys"
+    )]
+    KeyIdOfNothing,
+    /// A key id that belongs to an earlier client, which is the one it finds.
+    #[error(
+        "the client [{first_name}] in {first} has the same key_id and comes first, so this client never gets its secret"
+    )]
+    SameKeyId {
+        /// The earlier client's name.
+        first_name: String,
+        /// Where its section begins.
+        first: Location,
+    },
+    /// A fingerprint that is none. It is shown only, so it stops nobody.
+    #[error("not an OpenPGP fingerprint, left out: {0}")]
+    Fingerprint(KeyIdError),
+    /// `approved_by_default = no` without any time to approve in.
+    #[error("has no effect without a delay: set approval_delay to the time in which to approve")]
+    NoApprovalDelay,
+    /// A client that is disabled before its first check can have counted.
+    #[error(
+        "the timeout is not longer than the interval, so the client will be disabled between two checks"
+    )]
+    TimeoutWithinInterval,
+}
+
+impl SettingsError {
+    fn order(&self) -> usize {
+        self.place.location.line
+    }
+}
+
+/// The text of a file read as bytes; the error names the line of the first byte that is no UTF-8.
+pub fn text<'b>(file: &str, bytes: &'b [u8]) -> Result<&'b str, SettingsError> {
+    std::str::from_utf8(bytes).map_err(|error| {
+        let (before, after) = bytes.split_at(error.valid_up_to());
+        // What stands before the bad byte is valid by the contract of `valid_up_to`.
+        let before = std::str::from_utf8(before).unwrap_or_default();
+        let line = before.replace("\r\n", "\n").matches(['\n', '\r']).count() + 1;
+        SettingsError {
+            place: Place {
+                location: Location {
+                    file: file.into(),
+                    line,
+                },
+                section: None,
+                key: None,
+            },
+            problem: Problem::NotText(after.first().copied().unwrap_or_default()),
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_that_are_no_text_are_found() {
+        assert_eq!(text("f", "[a]\nx = ö\n".as_bytes()), Ok("[a]\nx = ö\n"));
+        let error = text("clients.conf", b"[a]\r\nx = 1\ry = \xff\n").unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "clients.conf:3: expected UTF-8 text, found the byte 0xff"
+        );
+    }
+}

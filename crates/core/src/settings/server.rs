@@ -1,6 +1,24 @@
 //! The server's own settings: `[DEFAULT]` of `nightlatch.conf` or `mandos.conf` (mandos.conf(5)).
 
 use std::path::PathBuf;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use super::{
+    Doubt, Location, Parsed, Place, Problem, SettingsError, SettingsWarning, suggest, value,
+};
+use crate::ini::{DEFAULT, Entry, Ini, is_space};
+use crate::interpolate::interpolate;
+
+mod address;
+pub use address::Address;
+
+/// The most file descriptors a process can be given on Linux (`fs.nr_open`): no limit on
+/// connections beyond it means anything.
+const MAX_DESCRIPTORS: u64 = 1 << 20;
+
+/// More checkers than process ids on Linux (`PID_MAX_LIMIT`) cannot run.
+const MAX_CHECKS: u64 = 1 << 22;
 
 /// Everything `[DEFAULT]` can say. The command line overrides it key by key.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -8,7 +26,7 @@ pub struct ServerSettings {
     /// Listen and announce on this interface only. Default: all.
     pub interface: Option<String>,
     /// Listen on this address only. Default: all.
-    pub address: Option<String>,
+    pub address: Option<Address>,
     /// TCP port; `None` lets the kernel choose.
     pub port: Option<u16>,
     /// GnuTLS priority string, to be understood by `nightlatch-proto`.
@@ -17,8 +35,8 @@ pub struct ServerSettings {
     pub servicename: String,
     /// Log at debug level to standard error.
     pub debug: bool,
-    /// Log level when not debugging.
-    pub debuglevel: Option<String>,
+    /// Log level when not debugging; `None` for the program's own choice.
+    pub debuglevel: Option<LogLevel>,
     /// Offer the D-Bus interface.
     pub use_dbus: bool,
     /// Use IPv6 (dual stack); otherwise IPv4 only.
@@ -40,3 +58,314 @@ pub struct ServerSettings {
     /// Nightlatch's own: at most this many connections at once from one address. Default 32.
     pub max_connections_per_source: usize,
 }
+
+impl Default for ServerSettings {
+    fn default() -> Self {
+        Self {
+            interface: None,
+            address: None,
+            port: None,
+            priority: None,
+            servicename: "Mandos".into(),
+            debug: false,
+            debuglevel: None,
+            use_dbus: true,
+            use_ipv6: true,
+            restore: true,
+            statedir: "/var/lib/nightlatch".into(),
+            socket: None,
+            foreground: false,
+            zeroconf: true,
+            concurrent_checks: 64,
+            max_connections: 4096,
+            max_connections_per_source: 32,
+        }
+    }
+}
+
+/// The settings that one source names: a file or the command line. `Some(None)` is a setting given
+/// with an empty value, which takes an earlier one back.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+#[expect(missing_docs, reason = "each field is documented in ServerSettings")]
+pub struct PartialServerSettings {
+    pub interface: Option<Option<String>>,
+    pub address: Option<Option<Address>>,
+    pub port: Option<Option<u16>>,
+    pub priority: Option<Option<String>>,
+    pub servicename: Option<String>,
+    pub debug: Option<bool>,
+    pub debuglevel: Option<Option<LogLevel>>,
+    pub use_dbus: Option<bool>,
+    pub use_ipv6: Option<bool>,
+    pub restore: Option<bool>,
+    pub statedir: Option<PathBuf>,
+    pub socket: Option<Option<i32>>,
+    pub foreground: Option<bool>,
+    pub zeroconf: Option<bool>,
+    pub concurrent_checks: Option<usize>,
+    pub max_connections: Option<usize>,
+    pub max_connections_per_source: Option<usize>,
+}
+
+impl ServerSettings {
+    /// Takes over what `partial` names. Precedence is the order of calls: file, then command line.
+    pub fn apply(&mut self, partial: PartialServerSettings) {
+        macro_rules! take {
+            ($($field:ident)*) => {
+                let PartialServerSettings { $($field),* } = partial;
+                $(if let Some(value) = $field {
+                    self.$field = value;
+                })*
+            };
+        }
+        take!(interface address port priority servicename debug debuglevel use_dbus use_ipv6 restore
+              statedir socket foreground zeroconf concurrent_checks max_connections
+              max_connections_per_source);
+    }
+
+    /// What does not go together once everything is known; to be refused as wrong usage.
+    pub fn contradictions(&self) -> Vec<Contradiction> {
+        let mut found = Vec::new();
+        if !self.zeroconf && self.port.is_none() && self.socket.is_none() {
+            found.push(Contradiction::Unfindable);
+        }
+        match &self.address {
+            Some(address) if self.use_ipv6 && address.ip().is_ipv4() => {
+                found.push(Contradiction::Ipv4Address(address.clone()));
+            }
+            Some(address) if !self.use_ipv6 && address.ip().is_ipv6() => {
+                found.push(Contradiction::Ipv6Address(address.clone()));
+            }
+            _ => {}
+        }
+        found
+    }
+}
+
+/// Settings that exclude each other.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum Contradiction {
+    /// No announcement, and a port that nobody can know.
+    #[error("without zeroconf a port or a socket is needed, or no machine can find the server")]
+    Unfindable,
+    /// An IPv4 address for an IPv6 socket.
+    #[error(
+        "address {0} is an IPv4 address; write ::ffff:{0}, or set use_ipv6 = no to use IPv4 alone"
+    )]
+    Ipv4Address(Address),
+    /// An IPv6 address for an IPv4 socket.
+    #[error("address {0} is an IPv6 address, but use_ipv6 is off")]
+    Ipv6Address(Address),
+}
+
+/// How much is logged.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+#[expect(missing_docs, reason = "the names say all")]
+pub enum LogLevel {
+    Critical,
+    Error,
+    Warning,
+    Info,
+    Debug,
+}
+
+impl FromStr for LogLevel {
+    type Err = Problem;
+
+    /// In either case.
+    fn from_str(text: &str) -> Result<Self, Problem> {
+        Ok(match text.to_ascii_lowercase().as_str() {
+            "critical" => Self::Critical,
+            "error" => Self::Error,
+            "warning" => Self::Warning,
+            "info" => Self::Info,
+            "debug" => Self::Debug,
+            _ => return Err(Problem::LogLevel(text.to_owned())),
+        })
+    }
+}
+
+/// Reads the server's file; `file` is its name in errors. Text values are taken as they are written,
+/// so a single `%` is one; numbers and yes/no go through `%(name)s` references, as in Mandos.
+pub fn parse(file: &str, text: &str) -> Result<Parsed<PartialServerSettings>, Vec<SettingsError>> {
+    let (ini, faults) = Ini::recover(text);
+    let mut reader = Reader {
+        ini: &ini,
+        file: file.into(),
+        settings: PartialServerSettings::default(),
+        warnings: Vec::new(),
+    };
+    let mut errors: Vec<SettingsError> = faults
+        .into_iter()
+        .map(|fault| SettingsError {
+            place: reader.place(fault.line, fault.section.as_deref(), None),
+            problem: fault.kind.into(),
+        })
+        .collect();
+    for (key, entry) in ini.default_section().entries() {
+        if let Err(problem) = reader.take(key, entry) {
+            let place = reader.place(entry.line(), Some(DEFAULT), Some(key));
+            errors.push(SettingsError { place, problem });
+        }
+    }
+    for section in ini.sections() {
+        reader.doubt(section.line(), section.name(), None, Doubt::IgnoredSection);
+    }
+    if !errors.is_empty() {
+        errors.sort_by_key(SettingsError::order);
+        return Err(errors);
+    }
+    let mut warnings = reader.warnings;
+    warnings.sort_by_key(|warning| warning.place.location.line);
+    Ok(Parsed {
+        value: reader.settings,
+        warnings,
+    })
+}
+
+/// Every key, for suggestions.
+const KEYS: [&str; 17] = [
+    "interface",
+    "address",
+    "port",
+    "priority",
+    "servicename",
+    "debug",
+    "debuglevel",
+    "use_dbus",
+    "use_ipv6",
+    "restore",
+    "statedir",
+    "socket",
+    "foreground",
+    "zeroconf",
+    "concurrent_checks",
+    "max_connections",
+    "max_connections_per_source",
+];
+
+struct Reader<'i> {
+    ini: &'i Ini,
+    file: Arc<str>,
+    settings: PartialServerSettings,
+    warnings: Vec<SettingsWarning>,
+}
+
+impl Reader<'_> {
+    fn take(&mut self, key: &str, entry: &Entry) -> Result<(), Problem> {
+        let raw = entry.value();
+        match key {
+            "interface" => self.settings.interface = Some(filled(raw)),
+            "address" => self.settings.address = Some(optional(raw)?),
+            "port" => {
+                // Zero asks the kernel for a port, as it does in bind(2).
+                let port = self.optional_number(raw, u64::from(u16::MAX))?;
+                self.settings.port = Some(port.filter(|port| *port != 0));
+            }
+            "priority" => self.settings.priority = Some(filled(raw)),
+            "servicename" => self.settings.servicename = Some(service_name(raw)?),
+            "debug" => self.settings.debug = Some(self.boolean(raw)?),
+            "debuglevel" => self.settings.debuglevel = Some(optional(raw)?),
+            "use_dbus" => self.settings.use_dbus = Some(self.boolean(raw)?),
+            "use_ipv6" => self.settings.use_ipv6 = Some(self.boolean(raw)?),
+            "restore" => self.settings.restore = Some(self.boolean(raw)?),
+            "statedir" => {
+                let path = filled(raw).ok_or(Problem::NoPath)?;
+                self.settings.statedir = Some(path.into());
+            }
+            // The bound is that of a descriptor, which is an int (socket(2)).
+            "socket" => {
+                self.settings.socket = Some(self.optional_number(raw, MAX_DESCRIPTORS - 1)?);
+            }
+            "foreground" => self.settings.foreground = Some(self.boolean(raw)?),
+            "zeroconf" => self.settings.zeroconf = Some(self.boolean(raw)?),
+            "concurrent_checks" => {
+                self.settings.concurrent_checks = Some(self.count(raw, MAX_CHECKS)?);
+            }
+            "max_connections" => {
+                self.settings.max_connections = Some(self.count(raw, MAX_DESCRIPTORS)?);
+            }
+            "max_connections_per_source" => {
+                self.settings.max_connections_per_source = Some(self.count(raw, MAX_DESCRIPTORS)?);
+            }
+            _ => {
+                let doubt = match suggest::nearest(key, KEYS) {
+                    Some(suggestion) => Doubt::UnknownKey { suggestion },
+                    None => Doubt::UnknownSetting,
+                };
+                self.doubt(entry.line(), DEFAULT, Some(key), doubt);
+            }
+        }
+        Ok(())
+    }
+
+    fn boolean(&self, raw: &str) -> Result<bool, Problem> {
+        value::boolean(&self.interpolated(raw)?)
+    }
+
+    fn count<N: TryFrom<u64>>(&self, raw: &str, max: u64) -> Result<N, Problem> {
+        self.number(raw, 1, max)
+    }
+
+    /// A number from zero up; `None` when the value is empty.
+    fn optional_number<N: TryFrom<u64>>(&self, raw: &str, max: u64) -> Result<Option<N>, Problem> {
+        match self.interpolated(raw)?.trim_matches(is_space) {
+            "" => Ok(None),
+            text => self.number(text, 0, max).map(Some),
+        }
+    }
+
+    fn number<N: TryFrom<u64>>(&self, raw: &str, min: u64, max: u64) -> Result<N, Problem> {
+        let text = self.interpolated(raw)?;
+        let number = value::number(&text, min, max)?;
+        N::try_from(number).map_err(|_| Problem::Number {
+            found: text.into_owned(),
+            min,
+            max,
+        })
+    }
+
+    fn interpolated<'v>(&self, raw: &'v str) -> Result<std::borrow::Cow<'v, str>, Problem> {
+        let section = self.ini.default_section();
+        Ok(interpolate(raw, &|key| section.value(key))?)
+    }
+
+    fn place(&self, line: usize, section: Option<&str>, key: Option<&str>) -> Place {
+        Place {
+            location: Location {
+                file: self.file.clone(),
+                line,
+            },
+            section: section.map(str::to_owned),
+            key: key.map(str::to_owned),
+        }
+    }
+
+    fn doubt(&mut self, line: usize, section: &str, key: Option<&str>, doubt: Doubt) {
+        let place = self.place(line, Some(section), key);
+        self.warnings.push(SettingsWarning { place, doubt });
+    }
+}
+
+fn filled(raw: &str) -> Option<String> {
+    let text = raw.trim_matches(is_space);
+    (!text.is_empty()).then(|| text.to_owned())
+}
+
+fn optional<T: FromStr<Err = Problem>>(raw: &str) -> Result<Option<T>, Problem> {
+    filled(raw).map(|text| text.parse()).transpose()
+}
+
+/// A DNS-SD instance name (RFC 6763, 4.1.1).
+fn service_name(raw: &str) -> Result<String, Problem> {
+    let name = raw.trim_matches(is_space);
+    let fits = (1..=63).contains(&name.len()) && !name.contains(|c: char| c.is_control());
+    if fits {
+        Ok(name.to_owned())
+    } else {
+        Err(Problem::ServiceName(name.to_owned()))
+    }
+}
+
+#[cfg(test)]
+mod tests;

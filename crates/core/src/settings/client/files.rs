@@ -1,0 +1,204 @@
+//! Several files as one configuration: `clients.conf` first, then what stands beside it.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use super::ParsedClient;
+use super::section::Reader;
+use crate::ini::{DEFAULT, Ini, Section};
+use crate::interpolate::references;
+use crate::key_id::KeyId;
+use crate::settings::{
+    Doubt, Location, Parsed, Place, Problem, SettingsError, SettingsWarning, suggest,
+};
+
+/// Every key that means something.
+const KEYS: [&str; 13] = [
+    "approval_delay",
+    "approval_duration",
+    "approved_by_default",
+    "checker",
+    "enabled",
+    "extended_timeout",
+    "fingerprint",
+    "host",
+    "interval",
+    "key_id",
+    "secfile",
+    "secret",
+    "timeout",
+];
+
+/// Reads the clients from files, each with its name and text, in the order given.
+///
+/// `[DEFAULT]` of the first file holds for every client; that of a later file for its own clients,
+/// before the first one's. A client may stand in one file only. Two clients with the same key id
+/// are legal, as in Mandos: the first one is found.
+pub fn parse(files: &[(String, String)]) -> Result<Parsed<Vec<ParsedClient>>, Vec<SettingsError>> {
+    let mut errors = Findings::default();
+    let mut warnings = Findings::default();
+    let files: Vec<(Arc<str>, Ini)> = files
+        .iter()
+        .enumerate()
+        .map(|(index, (name, text))| {
+            let name: Arc<str> = name.as_str().into();
+            let (ini, faults) = Ini::recover(text);
+            for fault in faults {
+                let place = place(&name, fault.line, fault.section.as_deref(), None);
+                let problem = fault.kind.into();
+                errors.add(index, SettingsError { place, problem });
+            }
+            (name, ini)
+        })
+        .collect();
+    let Some((main_name, main)) = files.first() else {
+        return Ok(Parsed {
+            value: Vec::new(),
+            warnings: Vec::new(),
+        });
+    };
+    let mut clients = Vec::new();
+    let mut seen: HashMap<&str, Location> = HashMap::new();
+    for (index, (name, ini)) in files.iter().enumerate() {
+        for section in ini.sections() {
+            let mut reader = Reader {
+                chain: [
+                    (section, name),
+                    (ini.default_section(), name),
+                    (main.default_section(), main_name),
+                ],
+                errors: Vec::new(),
+                warnings: Vec::new(),
+            };
+            let client = reader.client();
+            if let Some(first) = seen.get(section.name()) {
+                let first = first.clone();
+                let place = place(name, section.line(), Some(section.name()), None);
+                let problem = Problem::DuplicateClient { first };
+                errors.add(index, SettingsError { place, problem });
+            } else {
+                seen.insert(section.name(), reader.origin());
+            }
+            if let Some(client) = client {
+                let key_line = reader.place("key_id");
+                clients.push((index, client, key_line));
+            }
+            reader.errors.into_iter().for_each(|e| errors.add(index, e));
+            reader
+                .warnings
+                .into_iter()
+                .for_each(|w| warnings.add(index, w));
+        }
+    }
+    if !errors.is_empty() {
+        return Err(errors.sorted(|error| &error.place));
+    }
+    doubt_keys(&files, &mut warnings);
+    doubt_same_key_ids(&clients, &mut warnings);
+    Ok(Parsed {
+        value: clients.into_iter().map(|(_, client, _)| client).collect(),
+        warnings: warnings.sorted(|warning| &warning.place),
+    })
+}
+
+/// Warns of keys that nothing uses and that look like one that something does.
+fn doubt_keys(files: &[(Arc<str>, Ini)], warnings: &mut Findings<SettingsWarning>) {
+    let sections = || {
+        files.iter().enumerate().flat_map(|(index, (name, ini))| {
+            std::iter::once(ini.default_section())
+                .chain(ini.sections())
+                .map(move |section| (index, name, section))
+        })
+    };
+    let values = sections().flat_map(|(_, _, section)| section.entries());
+    let used: HashSet<String> = values
+        .flat_map(|(_, entry)| references(entry.value()))
+        .collect();
+    for (index, name, section) in sections() {
+        for (key, entry) in unknown(section).filter(|(key, _)| !used.contains(*key)) {
+            if let Some(suggestion) = suggest::nearest(key, KEYS) {
+                let place = place(name, entry.line(), Some(section.name()), Some(key));
+                let doubt = Doubt::UnknownKey { suggestion };
+                warnings.add(index, SettingsWarning { place, doubt });
+            }
+        }
+    }
+}
+
+fn unknown(section: &Section) -> impl Iterator<Item = (&str, &crate::ini::Entry)> {
+    section.entries().filter(|(key, _)| !KEYS.contains(key))
+}
+
+/// Warns of clients whose key id belongs to an earlier one.
+fn doubt_same_key_ids(
+    clients: &[(usize, ParsedClient, Place)],
+    warnings: &mut Findings<SettingsWarning>,
+) {
+    let mut owners: HashMap<KeyId, &ParsedClient> = HashMap::new();
+    for (index, client, place) in clients {
+        let Some(key_id) = client.settings.key_id else {
+            continue;
+        };
+        if let Some(first) = owners.get(&key_id) {
+            let doubt = Doubt::SameKeyId {
+                first_name: first.name.to_string(),
+                first: first.origin.clone(),
+            };
+            let place = Place {
+                section: Some(client.name.to_string()),
+                ..place.clone()
+            };
+            warnings.add(*index, SettingsWarning { place, doubt });
+        } else {
+            owners.insert(key_id, client);
+        }
+    }
+}
+
+fn place(file: &Arc<str>, line: usize, section: Option<&str>, key: Option<&str>) -> Place {
+    Place {
+        location: Location {
+            file: file.clone(),
+            line,
+        },
+        section: section.map(str::to_owned).or_else(|| {
+            // A key always stands in a section.
+            key.map(|_| DEFAULT.to_owned())
+        }),
+        key: key.map(str::to_owned),
+    }
+}
+
+/// What was found, with the position of its file. The same fault of a value that many clients
+/// inherit is found many times and told once.
+struct Findings<T>(Vec<(usize, T)>);
+
+impl<T> Default for Findings<T> {
+    fn default() -> Self {
+        Self(Vec::new())
+    }
+}
+
+impl<T: PartialEq> Findings<T> {
+    fn add(&mut self, file: usize, finding: T) {
+        self.0.push((file, finding));
+    }
+
+    fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// In the order of files and lines.
+    fn sorted(mut self, place: impl Fn(&T) -> &Place) -> Vec<T> {
+        self.0.sort_by(|(file_a, a), (file_b, b)| {
+            let (a, b) = (place(a), place(b));
+            let key = |file: usize, place: &Place| (file, place.location.line);
+            key(*file_a, a)
+                .cmp(&key(*file_b, b))
+                .then_with(|| a.key.cmp(&b.key))
+                .then_with(|| a.section.cmp(&b.section))
+        });
+        self.0.dedup_by(|(_, a), (_, b)| a == b);
+        self.0.into_iter().map(|(_, finding)| finding).collect()
+    }
+}

@@ -1,0 +1,268 @@
+//! One section's values, looked up in the section, in `[DEFAULT]` of its file and in `[DEFAULT]` of
+//! the main file, with references resolved along the same way.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{ClientSettings, ParsedClient, SecretSource};
+use crate::checker::CheckerTemplate;
+use crate::duration;
+use crate::ini::{Entry, Section, is_space};
+use crate::interpolate::interpolate;
+use crate::key_id::{Fingerprint, KeyId, KeyIdError};
+use crate::name::ClientName;
+use crate::settings::{Doubt, Location, Place, Problem, SettingsError, SettingsWarning, value};
+
+/// A section with the name of its file.
+pub(super) type Source<'i> = (&'i Section, &'i Arc<str>);
+
+/// A section, where its values come from, and all that is found wrong with it.
+pub(super) struct Reader<'i> {
+    /// The section first, then what it inherits from.
+    pub(super) chain: [Source<'i>; 3],
+    /// What makes it unusable.
+    pub(super) errors: Vec<SettingsError>,
+    /// What is doubtful.
+    pub(super) warnings: Vec<SettingsWarning>,
+}
+
+impl<'i> Reader<'i> {
+    /// Reads the whole section; `None` when anything in it is an error.
+    pub(super) fn client(&mut self) -> Option<ParsedClient> {
+        let origin = self.origin();
+        let name = match ClientName::new(self.chain[0].0.name()) {
+            Ok(name) => Some(name),
+            Err(error) => {
+                self.refuse(None, error.into());
+                None
+            }
+        };
+        let settings = self.settings();
+        let secret = self.secret();
+        let client = ParsedClient {
+            name: name?,
+            settings,
+            secret: secret?,
+            origin,
+        };
+        if !self.errors.is_empty() {
+            return None;
+        }
+        self.doubts(&client.settings);
+        Some(client)
+    }
+
+    /// Where the section begins.
+    pub(super) fn origin(&self) -> Location {
+        let (section, file) = self.chain[0];
+        Location {
+            file: file.clone(),
+            line: section.line(),
+        }
+    }
+
+    /// Where `key` is set, or the section itself when it is set nowhere. A value with references
+    /// belongs to the client, for the fault may be in what the client refers to.
+    pub(super) fn place(&self, key: &str) -> Place {
+        let (section, location) = match self.find(key) {
+            Some((entry, (section, file))) => {
+                let location = Location {
+                    file: file.clone(),
+                    line: entry.line(),
+                };
+                let refers = entry.value().contains('%');
+                (if refers { self.chain[0].0 } else { section }, location)
+            }
+            None => (self.chain[0].0, self.origin()),
+        };
+        Place {
+            location,
+            section: Some(section.name().to_owned()),
+            key: Some(key.to_owned()),
+        }
+    }
+
+    fn settings(&mut self) -> ClientSettings {
+        let default = ClientSettings::default();
+        ClientSettings {
+            key_id: self.key_id(),
+            fingerprint: self.fingerprint(),
+            host: self.take("host", host).unwrap_or(default.host),
+            checker: self.take("checker", checker).unwrap_or(default.checker),
+            timeout: self.take("timeout", length).unwrap_or(default.timeout),
+            extended_timeout: self
+                .take("extended_timeout", length)
+                .unwrap_or(default.extended_timeout),
+            interval: self.take("interval", interval).unwrap_or(default.interval),
+            approval_delay: self
+                .take("approval_delay", length)
+                .unwrap_or(default.approval_delay),
+            approval_duration: self
+                .take("approval_duration", length)
+                .unwrap_or(default.approval_duration),
+            approved_by_default: self
+                .take("approved_by_default", value::boolean)
+                .unwrap_or(default.approved_by_default),
+            enabled: self
+                .take("enabled", value::boolean)
+                .unwrap_or(default.enabled),
+        }
+    }
+
+    fn key_id(&mut self) -> Option<KeyId> {
+        let text = self.take("key_id", trimmed)?;
+        if text.is_empty() {
+            return None;
+        }
+        match text.parse() {
+            Ok(key_id) => Some(key_id),
+            // Files made for clients of that time carry it; it must not keep the others from starting.
+            Err(KeyIdError::OfNothing) => {
+                self.doubt("key_id", Doubt::KeyIdOfNothing);
+                None
+            }
+            Err(error) => {
+                self.refuse(Some("key_id"), error.into());
+                None
+            }
+        }
+    }
+
+    fn fingerprint(&mut self) -> Option<Fingerprint> {
+        let text = self.take("fingerprint", trimmed)?;
+        if text.is_empty() {
+            return None;
+        }
+        let fingerprint: Result<Fingerprint, KeyIdError> = text.parse();
+        if let Err(error) = &fingerprint {
+            self.doubt("fingerprint", Doubt::Fingerprint(error.clone()));
+        }
+        fingerprint.ok()
+    }
+
+    /// `secret`, which wins over `secfile`.
+    fn secret(&mut self) -> Option<SecretSource> {
+        if let Some((entry, _)) = self.find("secret") {
+            let text = self.text("secret")?;
+            return match value::base64(&text) {
+                Ok(secret) => Some(SecretSource::Inline(secret)),
+                Err(fault) => {
+                    let mut place = self.place("secret");
+                    // References shift the lines; then only the key's line is known.
+                    if matches!(text, Cow::Borrowed(_)) {
+                        place.location.line = entry.line_of(fault.line);
+                    }
+                    let problem = fault.problem;
+                    self.errors.push(SettingsError { place, problem });
+                    None
+                }
+            };
+        }
+        if self.find("secfile").is_none() {
+            self.refuse(None, Problem::NoSecret);
+            return None;
+        }
+        let path = self.take("secfile", path)?;
+        let origin = self.place("secfile").location;
+        let path = path.into();
+        Some(SecretSource::File { path, origin })
+    }
+
+    /// What is readable but does probably not do what was meant.
+    fn doubts(&mut self, settings: &ClientSettings) {
+        let known = self.warnings.iter();
+        let explained = known.map(|w| &w.doubt).any(|d| *d == Doubt::KeyIdOfNothing);
+        if settings.key_id.is_none() && !explained {
+            self.doubt("key_id", Doubt::NoKeyId);
+        }
+        if !settings.approved_by_default && settings.approval_delay.is_zero() {
+            self.doubt("approved_by_default", Doubt::NoApprovalDelay);
+        }
+        if settings.timeout <= settings.interval {
+            self.doubt("timeout", Doubt::TimeoutWithinInterval);
+        }
+    }
+
+    /// The value of `key`, if it is set and right; an error is noted.
+    fn take<T>(&mut self, key: &str, read: impl Fn(&str) -> Result<T, Problem>) -> Option<T> {
+        let text = self.text(key)?;
+        match read(&text) {
+            Ok(value) => Some(value),
+            Err(problem) => {
+                self.refuse(Some(key), problem);
+                None
+            }
+        }
+    }
+
+    /// The text of `key` with its references resolved, if it is set; an error is noted.
+    fn text(&mut self, key: &str) -> Option<Cow<'i, str>> {
+        let (entry, _) = self.find(key)?;
+        let chain = self.chain;
+        let lookup = move |key: &str| chain.iter().find_map(|(section, _)| section.value(key));
+        match interpolate(entry.value(), &lookup) {
+            Ok(text) => Some(text),
+            Err(error) => {
+                self.refuse(Some(key), error.into());
+                None
+            }
+        }
+    }
+
+    fn find(&self, key: &str) -> Option<(&'i Entry, Source<'i>)> {
+        let mut chain = self.chain.iter();
+        chain.find_map(|source| Some((source.0.entry(key)?, *source)))
+    }
+
+    fn refuse(&mut self, key: Option<&str>, problem: Problem) {
+        let place = match key {
+            Some(key) => self.place(key),
+            None => Place {
+                location: self.origin(),
+                section: Some(self.chain[0].0.name().to_owned()),
+                key: None,
+            },
+        };
+        self.errors.push(SettingsError { place, problem });
+    }
+
+    fn doubt(&mut self, key: &str, doubt: Doubt) {
+        let place = self.place(key);
+        self.warnings.push(SettingsWarning { place, doubt });
+    }
+}
+
+fn trimmed(text: &str) -> Result<String, Problem> {
+    Ok(text.trim_matches(is_space).to_owned())
+}
+
+fn host(text: &str) -> Result<String, Problem> {
+    if text.contains('\0') {
+        return Err(Problem::Nul);
+    }
+    Ok(text.to_owned())
+}
+
+fn checker(text: &str) -> Result<CheckerTemplate, Problem> {
+    Ok(CheckerTemplate::new(text)?)
+}
+
+fn length(text: &str) -> Result<Duration, Problem> {
+    Ok(duration::parse(text.trim_matches(is_space))?)
+}
+
+fn interval(text: &str) -> Result<Duration, Problem> {
+    let length = length(text)?;
+    if length.is_zero() {
+        return Err(Problem::NoInterval);
+    }
+    Ok(length)
+}
+
+fn path(text: &str) -> Result<String, Problem> {
+    if text.is_empty() || text.contains('\0') {
+        return Err(Problem::NoPath);
+    }
+    Ok(text.to_owned())
+}
