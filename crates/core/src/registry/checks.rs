@@ -60,12 +60,12 @@ impl Registry {
             client.check = Check::Idle;
             client.note_check(result, stopped, now);
             let after = client.last_check;
-            if result == LastCheck::Exited(0) && !stopped {
-                self.extend_by_timeout(id, now);
-            }
+            let proved = result == LastCheck::Exited(0) && !stopped;
+            let shortened = proved && self.prolong(id, now);
             // After a restart past the deadline a last check that succeeded means another chance:
-            // that it did not must not get lost.
-            if before == LastCheck::Exited(0) && after != before {
+            // that it failed since must not get lost.
+            let fell = before == LastCheck::Exited(0) && after != before;
+            if shortened || fell {
                 self.persist_state(id, now);
             } else {
                 self.persist_state_soon(id, now);
@@ -85,8 +85,11 @@ impl Registry {
             return;
         };
         client.note_check(LastCheck::Exited(0), false, now);
-        self.extend_by_timeout(id, now);
-        self.persist_state_soon(id, now);
+        if self.prolong(id, now) {
+            self.persist_state(id, now);
+        } else {
+            self.persist_state_soon(id, now);
+        }
         self.tell(Event::CheckedOk(id));
     }
 
@@ -167,14 +170,17 @@ impl Registry {
         }
     }
 
-    /// A proof of life: an enabled client has its whole timeout again.
-    fn extend_by_timeout(&mut self, id: ClientId, now: Now) {
+    /// A proof of life: an enabled client has its whole timeout again. Says whether that is less
+    /// than it had, as after a delivery: such a proof must not get lost.
+    fn prolong(&mut self, id: ClientId, now: Now) -> bool {
         let Some(client) = self.clients.get(&id) else {
-            return;
+            return false;
         };
-        if client.is_enabled() {
-            let deadline = Deadline::within(client.settings.timeout, now);
-            self.set_deadline(id, deadline);
-        }
+        let Some(old) = client.deadline else {
+            return false;
+        };
+        let new = Deadline::within(client.settings.timeout, now);
+        self.set_deadline(id, new);
+        new.mono < old.mono
     }
 }

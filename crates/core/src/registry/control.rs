@@ -53,8 +53,11 @@ impl Registry {
         if !client.set(setting) {
             return Ok(());
         }
-        if let Some(deadline) = client.deadline {
-            let deadline = deadline.shifted(timeout, client.settings.timeout, now);
+        let shifted = client
+            .deadline
+            .filter(|_| client.settings.timeout != timeout)
+            .map(|deadline| deadline.shifted(timeout, client.settings.timeout, now));
+        if let Some(deadline) = shifted {
             self.set_deadline(id, deadline);
         }
         self.put_in_force(id, interval, now);
@@ -63,11 +66,10 @@ impl Registry {
 
     /// Persists changed settings and does what follows from them; `interval` is the one before.
     pub(super) fn put_in_force(&mut self, id: ClientId, interval: std::time::Duration, now: Now) {
+        // A deadline that the change moved into the past must stop what is in flight first.
+        self.expire(id, now);
         self.persist_row(id, now);
         self.tell(Event::Changed(id));
-        if self.expire(id, now) {
-            return;
-        }
         let restart = self
             .clients
             .get(&id)

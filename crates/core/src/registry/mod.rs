@@ -177,3 +177,6 @@ impl Registry {
         passed
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,261 @@
+//! Restarts, changed files and clocks that jump.
+
+use std::time::Duration;
+
+use super::world::*;
+use crate::client::saved::{LastCheck, Life};
+use crate::client::setting::Setting;
+use crate::registry::{Action, Answer, DisableReason, Event, Refusal};
+use crate::secret::Secret;
+use crate::time::Wall;
+
+const BOTH: [bool; 2] = [false, true];
+
+#[test]
+fn a_deadline_holds_over_a_restart() {
+    for reboot in BOTH {
+        let mut world = World::new(vec![config(1)]);
+        world.run(seconds(100));
+        world.restart(vec![config(1)], seconds(50), reboot);
+        assert_eq!(world.left(1), Some(seconds(150)));
+        world.restart(vec![config(1)], seconds(50), false);
+        assert_eq!(world.left(1), Some(seconds(100)));
+    }
+}
+
+#[test]
+fn a_clock_that_went_backwards_extends_nothing() {
+    let mut world = World::new(vec![config(1)]);
+    world.now.wall = Wall::from_unix_micros(0);
+    world.restart(vec![config(1)], Duration::ZERO, false);
+    assert_eq!(world.left(1), Some(seconds(300)));
+    world.restart(vec![config(1)], Duration::ZERO, true);
+    assert_eq!(world.left(1), Some(seconds(300)));
+    // Once in this boot the monotonic clock counts, whatever becomes of the other.
+    world.run(seconds(100));
+    world.now.wall = Wall::from_unix_micros(0);
+    world.restart(vec![config(1)], Duration::ZERO, false);
+    assert_eq!(world.left(1), Some(seconds(200)));
+}
+
+/// "Expired while server was down: never checked OK: disable; last status not 0: disable; else
+/// expires = now + timeout".
+#[test]
+fn what_expired_while_the_server_was_down_depends_on_the_last_check() {
+    for (last, lives) in [
+        (None, false),
+        (Some(LastCheck::Exited(1)), false),
+        (Some(LastCheck::Signaled(9)), false),
+        (Some(LastCheck::Exited(0)), true),
+    ] {
+        for reboot in BOTH {
+            let mut world = World::new(vec![config(1)]);
+            let id = world.id(1);
+            world.run(seconds(60));
+            if let Some(last) = last {
+                world.registry.handle_check_finished(id, last, world.now);
+                world.actions();
+                world.disk.flush();
+            }
+            let actions = world.restart(vec![config(1)], seconds(301), reboot);
+            let event = Event::Disabled(world.id(1), DisableReason::ExpiredWhileDown);
+            assert_eq!(has_event(&actions, &event), !lives);
+            assert_eq!(world.left(1), lives.then_some(seconds(300)));
+        }
+    }
+}
+
+#[test]
+fn a_check_that_fails_after_a_success_is_not_lost() {
+    let mut world = World::new(vec![config(1)]);
+    world.registry.handle_checked_ok(world.id(1), world.now);
+    world.actions();
+    world.disk.flush();
+    world.run(seconds(60));
+    let result = LastCheck::Exited(1);
+    world
+        .registry
+        .handle_check_finished(world.id(1), result, world.now);
+    world.actions();
+    world.disk.crash();
+    world.restart(vec![config(1)], seconds(400), false);
+    assert_eq!(world.left(1), None);
+}
+
+#[test]
+fn disabling_and_removing_survive_a_crash() {
+    let mut world = World::new(vec![config(1), config(2)]);
+    world.registry.handle_disable(world.id(1), world.now);
+    world.registry.handle_remove(world.id(2), world.now);
+    world.actions();
+    world.disk.crash();
+    world.restart(vec![config(1), config(2)], Duration::ZERO, true);
+    assert_eq!(world.answer(1), refused(Refusal::Disabled));
+    assert_eq!(world.answer(2), refused(Refusal::UnknownKey));
+}
+
+#[test]
+fn nothing_of_a_removed_clients_secret_is_kept() {
+    let mut world = World::new(vec![config(1)]);
+    let setting = Setting::Secret(Secret::new(b"own".to_vec()));
+    world
+        .registry
+        .handle_set(world.id(1), setting, world.now)
+        .unwrap();
+    world.registry.handle_remove(world.id(1), world.now);
+    world.actions();
+    assert_eq!(world.disk.load().clients[0].life, Life::Removed);
+}
+
+/// "Client removed at run time but still in clients.conf stays removed after restart; if it is then
+/// also removed from clients.conf the server crashes at start": here it is forgotten.
+#[test]
+fn a_removed_client_stays_removed_until_its_section_goes() {
+    let mut world = World::new(vec![config(1)]);
+    world.registry.handle_remove(world.id(1), world.now);
+    world.actions();
+    world
+        .registry
+        .reload(vec![config(1)], world.now, &mut |most| most);
+    assert_eq!(world.actions(), []);
+    world.restart(vec![config(1)], Duration::ZERO, false);
+    assert_eq!(world.registry.iter().len(), 0);
+    world.restart(vec![], Duration::ZERO, false);
+    assert!(world.disk.load().clients.is_empty());
+    world.restart(vec![config(1)], Duration::ZERO, false);
+    assert_eq!(world.answer(1), Some(Answer::Release(world.id(1))));
+}
+
+/// "If new-config value differs from old-config value: take new config; else keep saved value".
+#[test]
+fn a_changed_file_counts_setting_by_setting() {
+    for live in BOTH {
+        let mut world = World::new(vec![config(1)]);
+        for setting in [
+            Setting::Host("set".into()),
+            Setting::ExtendedTimeout(seconds(7)),
+        ] {
+            world
+                .registry
+                .handle_set(world.id(1), setting, world.now)
+                .unwrap();
+        }
+        world.actions();
+        let changed = || config_with(1, |it| it.host = "filed".into());
+        if live {
+            world
+                .registry
+                .reload(vec![changed()], world.now, &mut |most| most);
+            world.actions();
+        } else {
+            world.restart(vec![changed()], Duration::ZERO, false);
+        }
+        let settings = world.client(1).settings();
+        assert_eq!(settings.host, "filed");
+        assert_eq!(settings.extended_timeout, seconds(7));
+        // And it is remembered as what the file said.
+        world.restart(vec![changed()], Duration::ZERO, false);
+        assert_eq!(world.client(1).settings().extended_timeout, seconds(7));
+    }
+}
+
+#[test]
+fn a_secret_set_at_run_time_counts_until_the_file_has_another() {
+    for live in BOTH {
+        let mut world = World::new(vec![config(1)]);
+        let own = b"set at run time".to_vec();
+        let setting = Setting::Secret(Secret::new(own.clone()));
+        world
+            .registry
+            .handle_set(world.id(1), setting, world.now)
+            .unwrap();
+        world.actions();
+        world.restart(vec![config(1)], Duration::ZERO, true);
+        let secret = world.registry.secret(world.id(1)).unwrap();
+        assert_eq!(secret.expose(), own);
+        let mut other = config(1);
+        other.secret = Secret::new(b"filed".to_vec());
+        if live {
+            world
+                .registry
+                .reload(vec![other], world.now, &mut |most| most);
+        } else {
+            world.restart(vec![other], Duration::ZERO, false);
+        }
+        let secret = world.registry.secret(world.id(1)).unwrap();
+        assert_eq!(secret.expose(), b"filed");
+    }
+}
+
+#[test]
+fn the_file_enables_and_disables_only_when_it_changes() {
+    let disabled = || config_with(1, |it| it.enabled = false);
+    for live in BOTH {
+        let mut world = World::new(vec![config(1)]);
+        let change = |world: &mut World, file| {
+            if live {
+                world
+                    .registry
+                    .reload(vec![file], world.now, &mut |most| most);
+                world.actions()
+            } else {
+                world.restart(vec![file], Duration::ZERO, false)
+            }
+        };
+        let actions = change(&mut world, disabled());
+        let event = Event::Disabled(world.id(1), DisableReason::Configuration);
+        assert!(has_event(&actions, &event));
+        world.registry.handle_enable(world.id(1), world.now);
+        world.actions();
+        change(&mut world, disabled());
+        assert_eq!(world.left(1), Some(seconds(300)));
+        world.registry.handle_disable(world.id(1), world.now);
+        world.actions();
+        let actions = change(&mut world, config(1));
+        assert!(has_event(&actions, &Event::Enabled(world.id(1))));
+        assert_eq!(world.left(1), Some(seconds(300)));
+    }
+}
+
+#[test]
+fn a_reload_with_another_key_ends_what_the_old_one_began() {
+    let delayed = || config_with(1, |it| it.approval_delay = seconds(30));
+    let mut world = World::new(vec![delayed(), config(2)]);
+    let (waiting, _) = world.ask(1);
+    let (granted, _) = world.ask(2);
+    let mut files = vec![delayed(), config(2)];
+    files[0].settings.key_id = Some(key(3));
+    files[1].settings.key_id = Some(key(4));
+    world.registry.reload(files, world.now, &mut |most| most);
+    let actions = world.actions();
+    assert_eq!(answer_to(&actions, waiting), refused(Refusal::UnknownKey));
+    assert!(actions.contains(&Action::Revoke { request: granted }));
+    assert_eq!(world.answer(1), refused(Refusal::UnknownKey));
+    assert_eq!(world.answer(4), Some(Answer::Release(world.id(2))));
+}
+
+#[test]
+fn a_reload_adds_what_is_new_and_drops_what_is_gone() {
+    let mut world = World::new(vec![config(1), config(2)]);
+    let (old, gone) = (world.id(2), world.id(1));
+    let (request, _) = world.ask(1);
+    world.run(seconds(10));
+    world
+        .registry
+        .reload(vec![config(2), config(3)], world.now, &mut |most| most);
+    let actions = world.actions();
+    assert!(actions.contains(&Action::Revoke { request }));
+    assert!(has_event(&actions, &Event::Added(world.id(3))));
+    assert!(world.registry.client(gone).is_none());
+    assert_eq!(world.id(2), old);
+    assert_eq!(world.left(2), Some(seconds(290)));
+    assert_eq!(world.left(3), Some(seconds(300)));
+    assert_eq!(world.disk.load().clients.len(), 2);
+}
+
+#[test]
+fn an_unchanged_restart_in_the_same_boot_writes_nothing() {
+    let mut world = World::new(vec![config(1)]);
+    let actions = world.restart(vec![config(1)], seconds(5), false);
+    assert_eq!(actions, []);
+}

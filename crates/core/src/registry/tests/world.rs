@@ -1,0 +1,244 @@
+//! A registry with a clock that stands still until told, and a store that can crash.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::checker::CheckerTemplate;
+use crate::client::Client;
+use crate::client::saved::{Change, Life, Saved, SavedClient};
+use crate::key_id::KeyId;
+use crate::name::ClientName;
+use crate::registry::{Action, Answer, ClientId, Event, Limits, Refusal, Registry, RequestId};
+use crate::secret::Secret;
+use crate::settings::client::{ClientConfig, ClientSettings};
+use crate::time::{BootId, Monotonic, Now, Wall};
+
+pub(super) fn seconds(count: u64) -> Duration {
+    Duration::from_secs(count)
+}
+
+pub(super) fn key(number: u8) -> KeyId {
+    KeyId::from_bytes([number; 32]).unwrap()
+}
+
+/// Client `number` with Mandos's defaults: 5 minutes, 15 after a delivery, a check every 2.
+pub(super) fn config(number: u8) -> ClientConfig {
+    ClientConfig {
+        name: ClientName::new(&format!("client{number}")).unwrap(),
+        settings: ClientSettings {
+            key_id: Some(key(number)),
+            fingerprint: None,
+            host: format!("host{number}"),
+            checker: CheckerTemplate::new("true").unwrap(),
+            timeout: seconds(300),
+            extended_timeout: seconds(900),
+            interval: seconds(120),
+            approval_delay: Duration::ZERO,
+            approval_duration: seconds(1),
+            approved_by_default: true,
+            enabled: true,
+        },
+        secret: Secret::new(vec![number; 8]),
+    }
+}
+
+pub(super) fn config_with(number: u8, change: impl FnOnce(&mut ClientSettings)) -> ClientConfig {
+    let mut config = config(number);
+    change(&mut config.settings);
+    config
+}
+
+/// Carries changes out, the durable ones at once, the others perhaps.
+#[derive(Default, Debug)]
+pub(super) struct Disk {
+    durable: BTreeMap<ClientName, SavedClient>,
+    /// What a crash may lose, in order.
+    soon: Vec<Change>,
+}
+
+impl Disk {
+    pub(super) fn carry_out(&mut self, action: &Action) {
+        match action {
+            Action::Persist(change) => {
+                self.flush();
+                self.write(change.clone());
+            }
+            Action::PersistSoon(change) => self.soon.push(change.clone()),
+            _ => {}
+        }
+    }
+
+    pub(super) fn flush(&mut self) {
+        for change in std::mem::take(&mut self.soon) {
+            self.write(change);
+        }
+    }
+
+    pub(super) fn crash(&mut self) {
+        self.soon.clear();
+    }
+
+    pub(super) fn load(&self) -> Saved {
+        Saved {
+            clients: self.durable.values().cloned().collect(),
+        }
+    }
+
+    fn write(&mut self, change: Change) {
+        match change {
+            Change::Put(row) => {
+                self.durable.insert(row.name.clone(), *row);
+            }
+            Change::State(name, state) => {
+                if let Some(SavedClient {
+                    life: Life::Present(present),
+                    ..
+                }) = self.durable.get_mut(&name)
+                {
+                    present.state = *state;
+                }
+            }
+            Change::Forget(name) => {
+                self.durable.remove(&name);
+            }
+        }
+    }
+}
+
+pub(super) struct World {
+    pub(super) registry: Registry,
+    pub(super) disk: Disk,
+    pub(super) now: Now,
+    pub(super) boot: BootId,
+    requests: u64,
+}
+
+impl World {
+    /// A server that starts for the first time, its first actions carried out.
+    pub(super) fn new(configured: Vec<ClientConfig>) -> Self {
+        let (now, boot) = (at_boot(), BootId::from_bytes([0; 16]));
+        let registry = load(configured, Saved::default(), boot, now);
+        let mut world = Self {
+            registry,
+            disk: Disk::default(),
+            now,
+            boot,
+            requests: 0,
+        };
+        world.actions();
+        world
+    }
+
+    /// The server stops and starts again after `down`, perhaps with the whole host.
+    pub(super) fn restart(
+        &mut self,
+        configured: Vec<ClientConfig>,
+        down: Duration,
+        reboot: bool,
+    ) -> Vec<Action> {
+        self.pass(down);
+        if reboot {
+            self.now.mono = Monotonic::from_boot(seconds(10));
+            let mut bytes = *self.boot.as_bytes();
+            bytes[0] = bytes[0].wrapping_add(1);
+            self.boot = BootId::from_bytes(bytes);
+        }
+        self.registry = load(configured, self.disk.load(), self.boot, self.now);
+        self.actions()
+    }
+
+    /// Carries everything out and tells what it was.
+    pub(super) fn actions(&mut self) -> Vec<Action> {
+        let mut actions = Vec::new();
+        while let Some(action) = self.registry.poll_action() {
+            self.disk.carry_out(&action);
+            actions.push(action);
+        }
+        actions
+    }
+
+    /// Time passes and nobody looks at the clock.
+    pub(super) fn pass(&mut self, time: Duration) {
+        self.now.mono = self.now.mono.after(time);
+        self.now.wall = self.now.wall.after(time);
+    }
+
+    /// Time passes, and every timer goes off when it should.
+    pub(super) fn run(&mut self, time: Duration) -> Vec<Action> {
+        let end = self.now.mono.after(time);
+        let mut actions = Vec::new();
+        while let Some(next) = self.registry.poll_timeout().filter(|next| *next <= end) {
+            self.pass(next.since(self.now.mono));
+            self.registry.handle_timeout(self.now);
+            actions.extend(self.actions());
+        }
+        self.pass(end.since(self.now.mono));
+        actions
+    }
+
+    pub(super) fn ask(&mut self, number: u8) -> (RequestId, Vec<Action>) {
+        let request = RequestId(self.requests);
+        self.requests += 1;
+        self.registry
+            .handle_request(request, &key(number), self.now);
+        (request, self.actions())
+    }
+
+    /// What a request of client `number` gets at once.
+    pub(super) fn answer(&mut self, number: u8) -> Option<Answer> {
+        let (request, actions) = self.ask(number);
+        answer_to(&actions, request)
+    }
+
+    pub(super) fn id(&self, number: u8) -> ClientId {
+        self.registry.by_name(&format!("client{number}")).unwrap()
+    }
+
+    pub(super) fn client(&self, number: u8) -> &Client {
+        self.registry.client(self.id(number)).unwrap()
+    }
+
+    /// How long the client has left; `None` when it is disabled.
+    pub(super) fn left(&self, number: u8) -> Option<Duration> {
+        let deadline = self.client(number).deadline?;
+        Some(deadline.mono.since(self.now.mono))
+    }
+}
+
+pub(super) fn at_boot() -> Now {
+    Now {
+        mono: Monotonic::from_boot(seconds(1000)),
+        wall: Wall::from_unix_micros(1_700_000_000_000_000),
+    }
+}
+
+fn load(configured: Vec<ClientConfig>, saved: Saved, boot: BootId, now: Now) -> Registry {
+    let limits = Limits {
+        concurrent_checks: 2,
+    };
+    Registry::load(configured, saved, limits, boot, now, &mut |most| most / 2)
+}
+
+pub(super) fn answer_to(actions: &[Action], wanted: RequestId) -> Option<Answer> {
+    let mut answers = actions.iter().filter_map(|action| match action {
+        Action::Answer { request, answer } if *request == wanted => Some(*answer),
+        _ => None,
+    });
+    let answer = answers.next();
+    assert_eq!(answers.next(), None, "a second answer to {wanted:?}");
+    answer
+}
+
+pub(super) fn refused(reason: Refusal) -> Option<Answer> {
+    Some(Answer::Refuse(reason))
+}
+
+pub(super) fn has_event(actions: &[Action], event: &Event) -> bool {
+    actions
+        .iter()
+        .any(|action| matches!(action, Action::Event(it) if it == event))
+}
+
+pub(super) fn position(actions: &[Action], wanted: impl Fn(&Action) -> bool) -> usize {
+    actions.iter().position(wanted).expect("no such action")
+}
