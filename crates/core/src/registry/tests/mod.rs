@@ -1,6 +1,8 @@
 //! The registry against its rules: by sentence, and by a model under random events.
 
+mod invariants;
 mod lifecycle;
 mod many;
+mod model;
 mod restart;
 mod world;

@@ -60,7 +60,8 @@ impl Disk {
     pub(super) fn carry_out(&mut self, action: &Action) {
         match action {
             Action::Persist(change) => {
-                self.flush();
+                // It holds all that waited of this client, and says nothing of the others.
+                self.soon.retain(|waiting| name(waiting) != name(change));
                 self.write(change.clone());
             }
             Action::PersistSoon(change) => self.soon.push(change.clone()),
@@ -102,6 +103,13 @@ impl Disk {
                 self.durable.remove(&name);
             }
         }
+    }
+}
+
+fn name(change: &Change) -> &ClientName {
+    match change {
+        Change::Put(row) => &row.name,
+        Change::State(name, _) | Change::Forget(name) => name,
     }
 }
 

@@ -1,0 +1,609 @@
+//! Random lives against the model: after every event the registry stands as the model says, every
+//! request got what it says, and nothing was told before it was durable.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use proptest::prelude::*;
+
+use super::model::{Clock, Life, Model, Outcome, Section, Stage, word};
+use super::world::{Disk, config, key};
+use crate::client::saved::{Change, LastCheck, Saved};
+use crate::client::setting::Setting;
+use crate::registry::{Action, Answer, ClientId, Event, Limits, Registry, RequestId};
+use crate::secret::Secret;
+use crate::settings::client::ClientConfig;
+use crate::time::{BootId, Monotonic, Now, Wall};
+
+const CLIENTS: usize = 3;
+const CHECKS: usize = 2;
+
+#[derive(Clone, Debug)]
+enum Op {
+    /// Time passes, in milliseconds; `late` when nobody looks at the clock until the next event.
+    Pass {
+        time: u64,
+        late: bool,
+    },
+    /// The wall clock is set.
+    Jump(i64),
+    Ask(usize),
+    PeerGone(usize),
+    Reported {
+        which: usize,
+        delivered: bool,
+    },
+    Checked {
+        which: usize,
+        result: u8,
+    },
+    CheckedOk(usize),
+    StartChecker(usize),
+    StopChecker(usize),
+    Enable(usize),
+    Disable(usize),
+    Approve(usize, bool),
+    Remove(usize),
+    Set(usize, Knob),
+    /// The file changes, to be read at the next reload or start.
+    Edit(usize, Edit),
+    Reload,
+    /// The server ends, perhaps losing its last second, perhaps with the host.
+    Restart {
+        down: u64,
+        reboot: bool,
+        lost: bool,
+    },
+    /// The next event comes, and the server is killed after this many of its actions.
+    KillWithin(usize),
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Knob {
+    Timeout(u64),
+    Extended(u64),
+    Delay(u64),
+    Duration(u64),
+    Default(bool),
+    Secret(u8),
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Edit {
+    Knob(Knob),
+    Enabled(bool),
+    Section(bool),
+}
+
+fn knob() -> impl Strategy<Value = Knob> {
+    let time = |values: &'static [u64]| prop::sample::select(values);
+    prop_oneof![
+        time(&[2_000, 5_000, 9_000]).prop_map(Knob::Timeout),
+        time(&[1_000, 12_000]).prop_map(Knob::Extended),
+        time(&[0, 0, 1_500, 4_000]).prop_map(Knob::Delay),
+        time(&[0, 1_000, 6_000]).prop_map(Knob::Duration),
+        any::<bool>().prop_map(Knob::Default),
+        (1..4_u8).prop_map(Knob::Secret),
+    ]
+}
+
+fn op() -> impl Strategy<Value = Op> {
+    let client = 0..CLIENTS;
+    let which = 0..4_usize;
+    let passes = prop::sample::select(&[0_u64, 1, 500, 999, 1_000, 1_500, 2_000, 4_000, 7_000][..]);
+    let edit = prop_oneof![
+        3 => knob().prop_map(Edit::Knob),
+        1 => any::<bool>().prop_map(Edit::Enabled),
+        1 => any::<bool>().prop_map(Edit::Section),
+    ];
+    let restart = (passes.clone(), any::<bool>(), any::<bool>())
+        .prop_map(|(down, reboot, lost)| Op::Restart { down, reboot, lost });
+    prop_oneof![
+        8 => (passes, any::<bool>()).prop_map(|(time, late)| Op::Pass { time, late }),
+        1 => (-20_000..20_000_i64).prop_map(Op::Jump),
+        8 => client.clone().prop_map(Op::Ask),
+        1 => which.clone().prop_map(Op::PeerGone),
+        5 => (which.clone(), prop::bool::weighted(0.8))
+            .prop_map(|(which, delivered)| Op::Reported { which, delivered }),
+        4 => (which, 0..3_u8).prop_map(|(which, result)| Op::Checked { which, result }),
+        3 => client.clone().prop_map(Op::CheckedOk),
+        1 => client.clone().prop_map(Op::StartChecker),
+        1 => client.clone().prop_map(Op::StopChecker),
+        4 => client.clone().prop_map(Op::Enable),
+        2 => client.clone().prop_map(Op::Disable),
+        3 => (client.clone(), any::<bool>()).prop_map(|(client, yes)| Op::Approve(client, yes)),
+        1 => client.clone().prop_map(Op::Remove),
+        3 => (client.clone(), knob()).prop_map(|(client, knob)| Op::Set(client, knob)),
+        3 => (client, edit).prop_map(|(client, edit)| Op::Edit(client, edit)),
+        1 => Just(Op::Reload),
+        2 => restart,
+        2 => (0..8_usize).prop_map(Op::KillWithin),
+    ]
+}
+
+/// The registry, its disk and its clock beside the model.
+struct Pair {
+    registry: Registry,
+    disk: Disk,
+    model: Model,
+    files: Vec<Option<Section>>,
+    /// The model's number of each client.
+    numbers: BTreeMap<ClientId, usize>,
+    /// Which checks run, and whether they were told to stop.
+    running: BTreeMap<ClientId, bool>,
+    answered: BTreeSet<u64>,
+    next_request: u64,
+    kill_within: Option<usize>,
+}
+
+fn now(clock: Clock) -> Now {
+    Now {
+        mono: Monotonic::from_boot(Duration::from_millis(clock.mono)),
+        wall: Wall::from_unix_micros(clock.wall * 1000),
+    }
+}
+
+fn secret(number: u8) -> Secret {
+    Secret::new(vec![number; 4])
+}
+
+fn load(files: &[Option<Section>], saved: Saved, clock: Clock) -> Registry {
+    let limits = Limits {
+        concurrent_checks: CHECKS,
+    };
+    let boot = BootId::from_bytes([clock.boot; 16]);
+    let configured = configured(files);
+    Registry::load(configured, saved, limits, boot, now(clock), &mut |most| {
+        most / 2
+    })
+}
+
+fn configured(files: &[Option<Section>]) -> Vec<ClientConfig> {
+    let mut configs = Vec::new();
+    for (number, section) in (0..).zip(files) {
+        let Some(section) = section else { continue };
+        let mut config = config(number);
+        let it = &mut config.settings;
+        it.interval = Duration::from_millis(1_000);
+        it.enabled = section.enabled;
+        it.timeout = Duration::from_millis(section.timeout);
+        it.extended_timeout = Duration::from_millis(section.extended);
+        it.approval_delay = Duration::from_millis(section.delay);
+        it.approval_duration = Duration::from_millis(section.duration);
+        it.approved_by_default = section.default;
+        config.secret = secret(section.secret);
+        configs.push(config);
+    }
+    configs
+}
+
+fn turn(section: &mut Section, knob: Knob) {
+    match knob {
+        Knob::Timeout(value) => section.timeout = value,
+        Knob::Extended(value) => section.extended = value,
+        Knob::Delay(value) => section.delay = value,
+        Knob::Duration(value) => section.duration = value,
+        Knob::Default(value) => section.default = value,
+        Knob::Secret(value) => section.secret = value,
+    }
+}
+
+fn setting(knob: Knob) -> Setting {
+    match knob {
+        Knob::Timeout(value) => Setting::Timeout(Duration::from_millis(value)),
+        Knob::Extended(value) => Setting::ExtendedTimeout(Duration::from_millis(value)),
+        Knob::Delay(value) => Setting::ApprovalDelay(Duration::from_millis(value)),
+        Knob::Duration(value) => Setting::ApprovalDuration(Duration::from_millis(value)),
+        Knob::Default(value) => Setting::ApprovedByDefault(value),
+        Knob::Secret(value) => Setting::Secret(secret(value)),
+    }
+}
+
+fn number(name: &str) -> usize {
+    name.trim_start_matches("client").parse().unwrap()
+}
+
+impl Pair {
+    fn new() -> Self {
+        let clock = Clock {
+            mono: 100_000,
+            wall: 1_700_000_000_000,
+            boot: 0,
+        };
+        let section = Section {
+            enabled: true,
+            timeout: 5_000,
+            extended: 12_000,
+            delay: 0,
+            duration: 1_000,
+            default: true,
+            secret: 1,
+        };
+        let mut files = vec![Some(section); CLIENTS];
+        files[1] = Some(Section {
+            delay: 1_500,
+            ..section
+        });
+        let mut pair = Self {
+            registry: load(&files, Saved::default(), clock),
+            disk: Disk::default(),
+            model: Model::new(&files, clock),
+            files,
+            numbers: BTreeMap::new(),
+            running: BTreeMap::new(),
+            answered: BTreeSet::new(),
+            next_request: 0,
+            kill_within: None,
+        };
+        pair.settle(usize::MAX);
+        pair
+    }
+
+    fn now(&self) -> Now {
+        now(self.model.clock)
+    }
+
+    fn id(&self, client: usize) -> Option<ClientId> {
+        self.registry.by_name(&format!("client{client}"))
+    }
+
+    fn nth_request(&self, which: usize, wanted: impl Fn(Stage) -> bool) -> Option<u64> {
+        let mut open = self.model.requests.iter().filter(|it| wanted(it.1.1));
+        open.nth(which).map(|(request, _)| *request)
+    }
+
+    fn play(&mut self, op: Op) {
+        // Only events that write once per client are cut short: the model knows no half of one.
+        let whole = matches!(
+            op,
+            Op::Set(..) | Op::Reload | Op::Restart { .. } | Op::KillWithin(_)
+        );
+        let kill = if whole { None } else { self.kill_within.take() };
+        let before = self.model.clone();
+        if kill.is_some() && !matches!(op, Op::Pass { .. }) {
+            self.registry.handle_timeout(self.now());
+            self.model.due();
+            self.settle(usize::MAX);
+        }
+        let saved = (self.model.durable.clone(), self.model.written.clone());
+        self.enter(op);
+        let Some(limit) = kill else {
+            self.settle(usize::MAX);
+            self.compare(&before);
+            return;
+        };
+        let written = self.settle(limit);
+        for client in 0..CLIENTS {
+            if !written.contains(&client) {
+                self.model.durable[client] = saved.0[client];
+                self.model.written[client] = saved.1[client];
+            }
+        }
+        self.restart(0, false, false);
+        self.settle(usize::MAX);
+        self.compare(&before);
+    }
+
+    fn enter(&mut self, op: Op) {
+        let at = self.now();
+        match op {
+            Op::Pass { time, late } => {
+                self.model.clock.mono += time;
+                self.model.clock.wall += i64::try_from(time).unwrap();
+                if !late {
+                    self.registry.handle_timeout(self.now());
+                    self.model.due();
+                }
+            }
+            Op::Jump(by) => self.model.clock.wall += by,
+            Op::Ask(client) => {
+                let request = self.next_request;
+                self.next_request += 1;
+                let key = key(u8::try_from(client).unwrap());
+                self.registry.handle_request(RequestId(request), &key, at);
+                self.model.ask(request, client);
+            }
+            Op::PeerGone(which) => {
+                if let Some(request) = self.nth_request(which, |_| true) {
+                    self.registry.handle_peer_gone(RequestId(request), at);
+                    self.model.peer_gone(request);
+                }
+            }
+            Op::Reported { which, delivered } => {
+                let granted = |it| !matches!(it, Stage::Waiting(_));
+                let Some(request) = self.nth_request(which, granted) else {
+                    return;
+                };
+                if delivered {
+                    self.registry.handle_delivered(RequestId(request), at);
+                } else {
+                    self.registry.handle_delivery_failed(RequestId(request), at);
+                }
+                self.model.reported(request, delivered);
+            }
+            Op::Checked { which, result } => self.end_check(which, result),
+            Op::Reload => {
+                let configured = configured(&self.files);
+                self.registry.reload(configured, at, &mut |most| most / 2);
+                self.model.reload(&self.files);
+            }
+            Op::Edit(client, edit) => self.edit(client, edit),
+            Op::Restart { down, reboot, lost } => self.restart(down, reboot, lost),
+            Op::KillWithin(limit) => self.kill_within = Some(limit),
+            Op::CheckedOk(client)
+            | Op::StartChecker(client)
+            | Op::StopChecker(client)
+            | Op::Enable(client)
+            | Op::Disable(client)
+            | Op::Approve(client, _)
+            | Op::Remove(client)
+            | Op::Set(client, _) => self.administer(client, &op),
+        }
+    }
+
+    fn administer(&mut self, client: usize, op: &Op) {
+        let Some(id) = self.id(client) else { return };
+        let at = self.now();
+        let (registry, model) = (&mut self.registry, &mut self.model);
+        match *op {
+            Op::CheckedOk(_) => {
+                registry.handle_checked_ok(id, at);
+                model.checked(client, Some(true), false);
+            }
+            Op::StartChecker(_) => {
+                registry.handle_timeout(at);
+                model.due();
+                if model.enabled(client) {
+                    registry.handle_start_checker(id, at);
+                }
+            }
+            Op::StopChecker(_) => {
+                registry.handle_stop_checker(id, at);
+                model.due();
+            }
+            Op::Enable(_) => {
+                registry.handle_enable(id, at);
+                model.enable(client);
+            }
+            Op::Disable(_) => {
+                registry.handle_disable(id, at);
+                model.disable(client);
+            }
+            Op::Approve(_, approved) => {
+                registry.handle_approve(id, approved, at);
+                model.approve(client, approved);
+            }
+            Op::Remove(_) => {
+                registry.handle_remove(id, at);
+                model.remove(client);
+            }
+            Op::Set(_, knob) => {
+                registry.handle_set(id, setting(knob), at).unwrap();
+                model.set(client, |section| turn(section, knob));
+            }
+            _ => unreachable!("no event of one client"),
+        }
+    }
+
+    fn edit(&mut self, client: usize, edit: Edit) {
+        let file = &mut self.files[client];
+        match (edit, file) {
+            (Edit::Section(false), file) => *file = None,
+            (Edit::Section(true), file @ None) => {
+                *file = Some(Section {
+                    enabled: true,
+                    timeout: 5_000,
+                    extended: 12_000,
+                    delay: 1_500,
+                    duration: 1_000,
+                    default: false,
+                    secret: 2,
+                });
+            }
+            (Edit::Enabled(enabled), Some(section)) => section.enabled = enabled,
+            (Edit::Knob(knob), Some(section)) => turn(section, knob),
+            _ => {}
+        }
+    }
+
+    fn end_check(&mut self, which: usize, result: u8) {
+        let Some((id, _)) = self.running.iter().nth(which) else {
+            return;
+        };
+        let id = *id;
+        // What is due comes first: it may tell this very check to stop.
+        self.registry.handle_timeout(self.now());
+        self.model.due();
+        self.settle(usize::MAX);
+        let stopped = self.running.remove(&id).unwrap();
+        let (seen, meant) = match result {
+            0 => (LastCheck::Exited(0), Some(true)),
+            1 => (LastCheck::Exited(1), Some(false)),
+            _ => (LastCheck::Signaled(9), None),
+        };
+        let client = self.numbers[&id];
+        let alive = self.registry.client(id).is_some();
+        self.registry.handle_check_finished(id, seen, self.now());
+        if alive {
+            self.model.checked(client, meant, stopped);
+        }
+    }
+
+    fn restart(&mut self, down: u64, reboot: bool, lost: bool) {
+        let clock = &mut self.model.clock;
+        clock.mono += down;
+        clock.wall += i64::try_from(down).unwrap();
+        if reboot {
+            clock.mono = 50_000;
+            clock.boot = clock.boot.wrapping_add(1);
+        }
+        if lost {
+            self.disk.crash();
+        } else {
+            self.disk.flush();
+        }
+        self.registry = load(&self.files, self.disk.load(), self.model.clock);
+        self.model.restart(&self.files, lost);
+        self.running.clear();
+        self.numbers.clear();
+    }
+
+    /// Carries out as many actions as the server lives for; tells whose rows were written.
+    fn settle(&mut self, limit: usize) -> BTreeSet<usize> {
+        let clients: Vec<_> = self
+            .registry
+            .iter()
+            .map(|(id, client)| (id, number(client.name().as_str())))
+            .collect();
+        self.numbers.extend(clients);
+        let mut written = BTreeSet::new();
+        let mut durable = BTreeSet::new();
+        let mut outcomes = Vec::new();
+        let mut left = limit;
+        while let Some(action) = self.registry.poll_action() {
+            if left == 0 {
+                // Nobody hears of the rest, nor does the model claim that anybody does.
+                self.model.outcomes.clear();
+                return written;
+            }
+            left -= 1;
+            self.disk.carry_out(&action);
+            match action {
+                Action::Persist(change) => {
+                    let client = whose(&change);
+                    written.insert(client);
+                    durable.insert(client);
+                }
+                Action::PersistSoon(change) => {
+                    written.insert(whose(&change));
+                }
+                Action::Answer { request, answer } => {
+                    assert!(self.answered.insert(request.0), "answered twice");
+                    outcomes.push((request.0, outcome(answer)));
+                }
+                Action::Revoke { request } => outcomes.push((request.0, Outcome::Revoked)),
+                Action::StartCheck { client } => {
+                    let already = self.running.insert(client, false);
+                    assert_eq!(already, None, "two checks of one client");
+                    assert!(self.running.len() <= CHECKS, "too many checks");
+                }
+                Action::StopCheck { client } => {
+                    assert_eq!(self.running.insert(client, true), Some(false));
+                }
+                Action::Event(event) => self.check_durable(&event, &durable),
+            }
+        }
+        let mut expected = std::mem::take(&mut self.model.outcomes);
+        expected.sort_unstable();
+        outcomes.sort_unstable();
+        assert_eq!(outcomes, expected, "registry and model answer differently");
+        written
+    }
+
+    /// What is told as done was made durable before.
+    fn check_durable(&self, event: &Event, durable: &BTreeSet<usize>) {
+        let client = match event {
+            Event::Added(id)
+            | Event::Removed(id, _)
+            | Event::Enabled(id)
+            | Event::Disabled(id, _)
+            | Event::Changed(id)
+            | Event::Decided {
+                client: id,
+                approved: false,
+            } => id,
+            _ => return,
+        };
+        let number = self.numbers[client];
+        assert!(durable.contains(&number), "{event:?} told too early");
+    }
+
+    fn compare(&self, before: &Model) {
+        let found: Vec<_> = (0..CLIENTS).map(|client| self.seen(client)).collect();
+        let expected: Vec<_> = (0..CLIENTS).map(|client| self.expected(client)).collect();
+        assert_eq!(found, expected, "registry (left) and model differ");
+        for (id, stopped) in &self.running {
+            let enabled = self.registry.client(*id).is_some_and(|it| it.is_enabled());
+            assert!(enabled || *stopped, "a check goes on without its client");
+        }
+        self.check_deadlines(before);
+        let next = self.registry.poll_timeout();
+        for client in 0..CLIENTS {
+            if let Some(deadline) = self.model.state(client).and_then(|it| it.deadline) {
+                let deadline = Monotonic::from_boot(Duration::from_millis(deadline));
+                assert!(next.is_some_and(|next| next <= deadline));
+            }
+        }
+    }
+
+    /// No client is disabled before its deadline unless somebody did it: the model itself is held
+    /// to this where only time has passed.
+    fn check_deadlines(&self, before: &Model) {
+        for client in 0..CLIENTS {
+            let (Some(old), Some(new)) = (before.state(client), self.model.state(client)) else {
+                continue;
+            };
+            let same = (new.file, new.force) == (old.file, old.force);
+            if same && new.deadline.is_some() && before.clock.boot == self.model.clock.boot {
+                assert!(new.deadline > Some(before.clock.mono) || old.deadline == new.deadline);
+            }
+        }
+    }
+
+    fn seen(&self, client: usize) -> Option<(Option<u64>, Section, bool, bool)> {
+        let id = self.id(client)?;
+        let it = self.registry.client(id).unwrap();
+        let settings = it.settings();
+        let millis = |it: Duration| u64::try_from(it.as_millis()).unwrap();
+        let section = Section {
+            enabled: settings.enabled,
+            timeout: millis(settings.timeout),
+            extended: millis(settings.extended_timeout),
+            delay: millis(settings.approval_delay),
+            duration: millis(settings.approval_duration),
+            default: settings.approved_by_default,
+            secret: self.registry.secret(id).unwrap().expose()[0],
+        };
+        let deadline = it.deadline.map(|it| millis(it.mono.since_boot()));
+        let last_ok = it.last_check() == LastCheck::Exited(0);
+        Some((deadline, section, last_ok, it.approval_pending()))
+    }
+
+    fn expected(&self, client: usize) -> Option<(Option<u64>, Section, bool, bool)> {
+        let Life::Present(state) = self.model.clients[client] else {
+            return None;
+        };
+        let mut requests = self.model.requests.values();
+        let pending =
+            requests.any(|(of, stage)| *of == client && matches!(stage, Stage::Waiting(_)));
+        Some((state.deadline, state.force, state.last_ok, pending))
+    }
+}
+
+fn whose(change: &Change) -> usize {
+    match change {
+        Change::Put(row) => number(row.name.as_str()),
+        Change::State(name, _) | Change::Forget(name) => number(name.as_str()),
+    }
+}
+
+fn outcome(answer: Answer) -> Outcome {
+    match answer {
+        Answer::Release(_) => Outcome::Released,
+        Answer::Refuse(reason) => Outcome::Refused(word(reason)),
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 1500, failure_persistence: None, ..ProptestConfig::default() })]
+    #[test]
+    fn any_life_keeps_the_rules(ops in prop::collection::vec(op(), 1..60)) {
+        let mut pair = Pair::new();
+        for op in ops {
+            pair.play(op);
+        }
+        // In the end every request has its answer.
+        pair.play(Op::Pass { time: 1_000_000, late: false });
+        prop_assert!(!pair.model.requests.values().any(|it| matches!(it.1, Stage::Waiting(_))));
+    }
+}

@@ -1,0 +1,457 @@
+//! The rules once more, written from the documents alone and as plainly as can be: every event
+//! looks at everything, all times are milliseconds. What it says is what must happen.
+
+use std::collections::BTreeMap;
+
+use crate::registry::Refusal;
+
+/// The moment and the boot that the clocks show.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Clock {
+    pub(super) mono: u64,
+    pub(super) wall: i64,
+    pub(super) boot: u8,
+}
+
+/// What one section says, or the settings in force.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Section {
+    pub(super) enabled: bool,
+    pub(super) timeout: u64,
+    pub(super) extended: u64,
+    pub(super) delay: u64,
+    pub(super) duration: u64,
+    pub(super) default: bool,
+    pub(super) secret: u8,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct State {
+    pub(super) file: Section,
+    pub(super) force: Section,
+    pub(super) deadline: Option<u64>,
+    pub(super) last_ok: bool,
+    pub(super) decision: Option<(bool, u64)>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Life {
+    Absent,
+    Removed,
+    Present(State),
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Stage {
+    Waiting(u64),
+    Granted,
+    Revoked,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(super) enum Outcome {
+    Released,
+    Refused(&'static str),
+    Revoked,
+}
+
+/// What the store holds of a client, and when it was written.
+type Row = (Life, Clock);
+
+#[derive(Clone, Debug)]
+pub(super) struct Model {
+    pub(super) clock: Clock,
+    pub(super) clients: Vec<Life>,
+    pub(super) requests: BTreeMap<u64, (usize, Stage)>,
+    pub(super) outcomes: Vec<(u64, Outcome)>,
+    /// What survives every crash.
+    pub(super) durable: Vec<Row>,
+    /// What survives unless the last second is lost.
+    pub(super) written: Vec<Row>,
+}
+
+pub(super) fn word(reason: Refusal) -> &'static str {
+    match reason {
+        Refusal::UnknownKey => "unknown",
+        Refusal::Disabled => "disabled",
+        Refusal::Denied => "denied",
+        Refusal::ApprovalTimedOut => "timed out",
+        Refusal::Removed => "removed",
+    }
+}
+
+impl Model {
+    pub(super) fn new(files: &[Option<Section>], clock: Clock) -> Self {
+        let nothing = vec![(Life::Absent, clock); files.len()];
+        let mut model = Self {
+            clock,
+            clients: vec![Life::Absent; files.len()],
+            requests: BTreeMap::new(),
+            outcomes: Vec::new(),
+            durable: nothing.clone(),
+            written: nothing,
+        };
+        model.reload(files);
+        model
+    }
+
+    pub(super) fn state(&self, client: usize) -> Option<State> {
+        match self.clients[client] {
+            Life::Present(state) => Some(state),
+            _ => None,
+        }
+    }
+
+    pub(super) fn enabled(&self, client: usize) -> bool {
+        self.state(client).is_some_and(|it| it.deadline.is_some())
+    }
+
+    fn change(&mut self, client: usize, change: impl FnOnce(&mut State, u64)) {
+        if let Life::Present(state) = &mut self.clients[client] {
+            change(state, self.clock.mono);
+        }
+    }
+
+    fn save(&mut self, client: usize) {
+        self.save_soon(client);
+        self.durable[client] = self.written[client];
+    }
+
+    fn save_soon(&mut self, client: usize) {
+        let mut life = self.clients[client];
+        if let Life::Present(state) = &mut life {
+            // An approval is not kept, nor is a denial that is over.
+            state.decision = state
+                .decision
+                .filter(|(approved, until)| !approved && self.clock.mono <= *until);
+        }
+        self.written[client] = (life, self.clock);
+    }
+
+    /// All that is due now: deadlines first.
+    pub(super) fn due(&mut self) {
+        for client in 0..self.clients.len() {
+            let deadline = self.state(client).and_then(|it| it.deadline);
+            if deadline.is_some_and(|deadline| deadline <= self.clock.mono) {
+                self.stop(client);
+            }
+            self.reconsider(client);
+        }
+    }
+
+    fn stop(&mut self, client: usize) {
+        self.change(client, |it, _| it.deadline = None);
+        self.save(client);
+        self.revoke(client);
+        self.reconsider(client);
+    }
+
+    fn revoke(&mut self, client: usize) {
+        for (request, (of, stage)) in &mut self.requests {
+            if *of == client && *stage == Stage::Granted {
+                *stage = Stage::Revoked;
+                self.outcomes.push((*request, Outcome::Revoked));
+            }
+        }
+    }
+
+    /// A secret is released neither after the deadline nor while disabled, denied, or unapproved
+    /// when approval is needed.
+    fn verdict(&self, client: usize, since: u64) -> Option<Outcome> {
+        let state = match self.clients[client] {
+            Life::Present(state) => state,
+            Life::Removed => return Some(Outcome::Refused("removed")),
+            Life::Absent => return Some(Outcome::Refused("removed")),
+        };
+        let now = self.clock.mono;
+        if !state.deadline.is_some_and(|deadline| now < deadline) {
+            return Some(Outcome::Refused("disabled"));
+        }
+        match state.decision {
+            Some((true, until)) if now <= until => return Some(Outcome::Released),
+            Some((false, until)) if now <= until => return Some(Outcome::Refused("denied")),
+            _ => {}
+        }
+        let waited = now - since >= state.force.delay;
+        match (state.force.delay, waited, state.force.default) {
+            (0, _, _) | (_, true, true) => Some(Outcome::Released),
+            (_, true, false) => Some(Outcome::Refused("timed out")),
+            (_, false, _) => None,
+        }
+    }
+
+    fn reconsider(&mut self, client: usize) {
+        let waiting: Vec<(u64, u64)> = self
+            .requests
+            .iter()
+            .filter_map(|(request, it)| match it {
+                (of, Stage::Waiting(since)) if *of == client => Some((*request, *since)),
+                _ => None,
+            })
+            .collect();
+        for (request, since) in waiting {
+            if let Some(outcome) = self.verdict(client, since) {
+                self.settle(request, client, outcome);
+            }
+        }
+    }
+
+    fn settle(&mut self, request: u64, client: usize, outcome: Outcome) {
+        self.outcomes.push((request, outcome));
+        if outcome == Outcome::Released {
+            self.requests.insert(request, (client, Stage::Granted));
+        } else {
+            self.requests.remove(&request);
+        }
+    }
+
+    pub(super) fn ask(&mut self, request: u64, client: usize) {
+        self.due();
+        if self.state(client).is_none() {
+            self.outcomes.push((request, Outcome::Refused("unknown")));
+            return;
+        }
+        let since = self.clock.mono;
+        match self.verdict(client, since) {
+            Some(outcome) => self.settle(request, client, outcome),
+            None => {
+                self.requests
+                    .insert(request, (client, Stage::Waiting(since)));
+                self.save_soon(client);
+            }
+        }
+    }
+
+    pub(super) fn peer_gone(&mut self, request: u64) {
+        self.due();
+        if let Some((_, Stage::Waiting(_))) = self.requests.get(&request) {
+            self.requests.remove(&request);
+        }
+    }
+
+    pub(super) fn reported(&mut self, request: u64, delivered: bool) {
+        self.due();
+        let Some((client, stage)) = self.requests.get(&request).copied() else {
+            return;
+        };
+        if let Stage::Waiting(_) = stage {
+            return;
+        }
+        self.requests.remove(&request);
+        if delivered && stage == Stage::Granted && self.enabled(client) {
+            self.change(client, |it, now| {
+                it.deadline = Some(now + it.force.extended);
+            });
+            self.save(client);
+        }
+    }
+
+    /// A check or another proof ended; `disowned` when the check had been told to stop.
+    pub(super) fn checked(&mut self, client: usize, result: Option<bool>, disowned: bool) {
+        self.due();
+        let Some(before) = self.state(client) else {
+            return;
+        };
+        self.change(client, |it, now| {
+            if result.is_some() || !disowned {
+                it.last_ok = result == Some(true);
+            }
+            if result == Some(true) && !disowned && it.deadline.is_some() {
+                it.deadline = Some(now + it.force.timeout);
+            }
+        });
+        let Some(after) = self.state(client) else {
+            return;
+        };
+        // What makes the server stricter must not get lost.
+        if after.deadline < before.deadline || before.last_ok && !after.last_ok {
+            self.save(client);
+        } else {
+            self.save_soon(client);
+        }
+    }
+
+    pub(super) fn enable(&mut self, client: usize) {
+        self.due();
+        if self.state(client).is_some() && !self.enabled(client) {
+            self.change(client, |it, now| it.deadline = Some(now + it.force.timeout));
+            self.save(client);
+        }
+    }
+
+    pub(super) fn disable(&mut self, client: usize) {
+        self.due();
+        if self.enabled(client) {
+            self.stop(client);
+        }
+    }
+
+    pub(super) fn approve(&mut self, client: usize, approved: bool) {
+        self.due();
+        let now = self.clock.mono;
+        let Some(before) = self.state(client) else {
+            return;
+        };
+        self.change(client, |it, now| {
+            it.decision = Some((approved, now + it.force.duration));
+        });
+        let was_denied = matches!(before.decision, Some((false, until)) if now <= until);
+        if !approved {
+            self.revoke(client);
+        }
+        if !approved || was_denied {
+            self.save(client);
+        }
+        self.reconsider(client);
+    }
+
+    pub(super) fn remove(&mut self, client: usize) {
+        self.due();
+        if self.state(client).is_some() {
+            self.take_out(client, Life::Removed);
+        }
+    }
+
+    fn take_out(&mut self, client: usize, life: Life) {
+        self.revoke(client);
+        self.clients[client] = life;
+        self.save(client);
+        self.reconsider(client);
+    }
+
+    pub(super) fn set(&mut self, client: usize, change: impl FnOnce(&mut Section)) {
+        self.due();
+        let Some(mut state) = self.state(client) else {
+            return;
+        };
+        let old = state.force;
+        change(&mut state.force);
+        if state.force == old {
+            return;
+        }
+        move_deadline(&mut state, old.timeout);
+        self.clients[client] = Life::Present(state);
+        self.due();
+        self.save(client);
+    }
+
+    pub(super) fn reload(&mut self, files: &[Option<Section>]) {
+        self.due();
+        for (client, file) in files.iter().enumerate() {
+            match (self.clients[client], file) {
+                (Life::Absent, None) | (Life::Removed, Some(_)) => {}
+                (_, None) => self.take_out(client, Life::Absent),
+                (Life::Absent, Some(file)) => {
+                    self.clients[client] = Life::Present(self.fresh(*file));
+                    self.save(client);
+                }
+                (Life::Present(state), Some(file)) if state.file != *file => {
+                    let (state, enabled) = merged(state, *file);
+                    self.clients[client] = Life::Present(state);
+                    match enabled {
+                        Some(true) => self.enable_in_reload(client),
+                        Some(false) if self.enabled(client) => self.stop(client),
+                        _ => {}
+                    }
+                    self.due();
+                    self.save(client);
+                }
+                (Life::Present(_), Some(_)) => {}
+            }
+        }
+    }
+
+    fn enable_in_reload(&mut self, client: usize) {
+        if !self.enabled(client) {
+            self.change(client, |it, now| it.deadline = Some(now + it.force.timeout));
+        }
+    }
+
+    fn fresh(&self, file: Section) -> State {
+        State {
+            file,
+            force: file,
+            deadline: file.enabled.then_some(self.clock.mono + file.timeout),
+            last_ok: false,
+            decision: None,
+        }
+    }
+
+    /// The server starts anew, with the clocks as they are now.
+    pub(super) fn restart(&mut self, files: &[Option<Section>], lost: bool) {
+        if lost {
+            self.written = self.durable.clone();
+        } else {
+            self.durable = self.written.clone();
+        }
+        self.requests.clear();
+        for (client, file) in files.iter().enumerate() {
+            let (life, at) = self.durable[client];
+            self.clients[client] = match (life, file) {
+                (_, None) => Life::Absent,
+                (Life::Removed, Some(_)) => Life::Removed,
+                (Life::Absent, Some(file)) => Life::Present(self.fresh(*file)),
+                (Life::Present(state), Some(file)) => Life::Present(self.resumed(state, at, *file)),
+            };
+            let moved = at.boot != self.clock.boot;
+            if moved || self.clients[client] != life {
+                self.save(client);
+            }
+        }
+    }
+
+    fn resumed(&self, saved: State, at: Clock, file: Section) -> State {
+        let now = self.clock.mono;
+        let restored = |moment: u64| {
+            if at.boot == self.clock.boot {
+                return moment;
+            }
+            let left = moment.saturating_sub(at.mono);
+            let by_wall = at.wall + i64::try_from(left).unwrap() - self.clock.wall;
+            now + left.min(u64::try_from(by_wall.max(0)).unwrap())
+        };
+        let mut state = saved;
+        state.deadline = saved.deadline.map(restored);
+        state.decision = saved.decision.map(|(_, until)| (false, restored(until)));
+        let (mut state, enabled) = merged(state, file);
+        let whole = Some(now + state.force.timeout);
+        state.deadline = match (state.deadline, enabled) {
+            (None, Some(true)) => whole,
+            (_, Some(false)) => None,
+            (Some(deadline), _) if deadline <= now => whole.filter(|_| state.last_ok),
+            (deadline, _) => deadline,
+        };
+        state
+    }
+}
+
+/// What the file changed counts, all else stays.
+fn merged(mut state: State, file: Section) -> (State, Option<bool>) {
+    let (old, timeout) = (state.file, state.force.timeout);
+    let force = &mut state.force;
+    let pick = |old: u64, new: u64, force: &mut u64| {
+        if old != new {
+            *force = new;
+        }
+    };
+    pick(old.timeout, file.timeout, &mut force.timeout);
+    pick(old.extended, file.extended, &mut force.extended);
+    pick(old.delay, file.delay, &mut force.delay);
+    pick(old.duration, file.duration, &mut force.duration);
+    if old.default != file.default {
+        force.default = file.default;
+    }
+    if old.secret != file.secret {
+        force.secret = file.secret;
+    }
+    force.enabled = file.enabled;
+    state.file = file;
+    move_deadline(&mut state, timeout);
+    let enabled = (old.enabled != file.enabled).then_some(file.enabled);
+    (state, enabled)
+}
+
+fn move_deadline(state: &mut State, old: u64) {
+    let new = state.force.timeout;
+    state.deadline = state.deadline.map(|it| (it + new).saturating_sub(old));
+}
