@@ -1,2 +1,28 @@
 //! Durable state of the server: the trait, the SQLite store, the contract that every store keeps.
+//!
+//! A store holds what [`nightlatch_core::client::saved`] describes and decides nothing about it.
 #![forbid(unsafe_code)]
+
+pub mod contract;
+mod error;
+mod mark;
+pub mod memory;
+mod sqlite;
+
+pub use error::StoreError;
+pub use mark::Rollback;
+pub use memory::MemoryStore;
+pub use sqlite::{FILE_NAME, SqliteStore};
+
+use nightlatch_core::client::saved::{Change, Saved};
+
+/// Where the server's state outlives the server. Every implementation keeps [`contract`].
+pub trait Store: Send {
+    /// Everything that was committed, in no particular order.
+    fn load(&mut self) -> Result<Saved, StoreError>;
+
+    /// Makes `changes` durable, in order, all or nothing: when this returns `Ok`, they survive a
+    /// crash of the program and of the host. After an error nothing of them is acknowledged, and
+    /// the same changes may be committed again.
+    fn commit(&mut self, changes: &[Change]) -> Result<(), StoreError>;
+}

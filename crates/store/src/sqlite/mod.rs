@@ -1,0 +1,305 @@
+//! The store in one SQLite file: WAL, `synchronous = FULL`, one writer that no other process joins.
+//!
+//! The tables stand in [`schema`]. The file is born whole under another name, with mode 0600, in a
+//! directory with mode 0700. Nothing is written to a file before it is known to be ours and sound.
+
+mod row;
+mod schema;
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use nightlatch_core::client::saved::{Change, Life, Saved};
+use rusqlite::config::DbConfig;
+use rusqlite::{Connection, ErrorCode, OpenFlags};
+
+use self::row::{RowError, Writer};
+use crate::mark::{Mark, Rollback};
+use crate::{Store, StoreError};
+
+/// The database's name in the state directory.
+pub const FILE_NAME: &str = "nightlatch.db";
+
+/// Under this name a new database grows until it is whole.
+const UNBORN_NAME: &str = "nightlatch.db.new";
+
+/// Bits of a mode that let others than the owner in.
+const OTHERS: u32 = 0o077;
+
+/// Bits of a mode that let others than the owner write.
+const OTHERS_WRITE: u32 = 0o022;
+
+/// Durable state in a directory of its own.
+pub struct SqliteStore {
+    // Dropped in this order: the database is closed before the directory is given up.
+    db: Connection,
+    path: PathBuf,
+    mark: Mark,
+    generation: u64,
+    rollback: Option<Rollback>,
+}
+
+impl SqliteStore {
+    /// Opens the store in `dir`; both are made when missing. The process keeps it for itself until
+    /// it is dropped.
+    ///
+    /// # Errors
+    /// Every fault of the file is found here, and leaves it as it was.
+    pub fn open(dir: &Path) -> Result<Self, StoreError> {
+        prepare_directory(dir)?;
+        let mark = Mark::take(dir)?;
+        let path = dir.join(FILE_NAME);
+        if !exists(&path)? {
+            create(dir, &path)?;
+        }
+        refuse_open_to_others(&path, OTHERS, 0o600)?;
+        let db = connect(&path)?;
+        let generation = inspect(&db, &path)?;
+        let marked = mark.read();
+        let rollback = (marked > generation).then_some(Rollback {
+            marked,
+            found: generation,
+        });
+        Ok(Self {
+            db,
+            path,
+            mark,
+            generation,
+            rollback,
+        })
+    }
+
+    /// How many commits this state has seen.
+    pub fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    /// Whether the database is older than it has been: whoever was disabled since may be enabled
+    /// again. Worth a loud warning.
+    pub fn rollback(&self) -> Option<Rollback> {
+        self.rollback
+    }
+
+    fn write(&mut self, changes: &[Change]) -> rusqlite::Result<()> {
+        let transaction = self.db.transaction()?;
+        let mut writer = Writer::new(&transaction)?;
+        changes.iter().try_for_each(|change| writer.write(change))?;
+        drop(writer);
+        transaction.execute("UPDATE store SET generation = generation + 1", [])?;
+        transaction.commit()
+    }
+}
+
+impl Store for SqliteStore {
+    fn load(&mut self) -> Result<Saved, StoreError> {
+        let failed = |error| failure(error, "read", &self.path);
+        let mut statement = self.db.prepare(row::SELECT).map_err(failed)?;
+        let mut rows = statement.query([]).map_err(failed)?;
+        let mut clients = Vec::new();
+        while let Some(row) = rows.next().map_err(failed)? {
+            clients.push(row::read(row).map_err(|error| match error {
+                RowError::Database(error) => failed(error),
+                RowError::Value(detail) => StoreError::Corrupt {
+                    path: self.path.clone(),
+                    detail,
+                },
+            })?);
+        }
+        Ok(Saved { clients })
+    }
+
+    fn commit(&mut self, changes: &[Change]) -> Result<(), StoreError> {
+        if changes.is_empty() {
+            return Ok(());
+        }
+        self.write(changes)
+            .map_err(|error| failure(error, "write to", &self.path))?;
+        self.generation += 1;
+        // The changes are durable. Neither of these two can take that back, so neither may turn it
+        // into a failure: without the mark a rollback goes unnoticed, and what stays in the log
+        // leaves it at the next checkpoint.
+        let _ = self.mark.write(self.generation);
+        if changes.iter().any(removes_a_secret) {
+            let _ = self
+                .db
+                .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
+        }
+        Ok(())
+    }
+}
+
+fn removes_a_secret(change: &Change) -> bool {
+    match change {
+        Change::Put(client) => client.life == Life::Removed,
+        Change::State(..) => false,
+        Change::Forget(_) => true,
+    }
+}
+
+fn prepare_directory(dir: &Path) -> Result<(), StoreError> {
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(dir)
+        .map_err(|error| StoreError::file("make", dir, error))?;
+    refuse_open_to_others(dir, OTHERS_WRITE, 0o700)
+}
+
+fn refuse_open_to_others(path: &Path, refused: u32, allowed: u32) -> Result<(), StoreError> {
+    let data = fs::metadata(path).map_err(|error| StoreError::file("look at", path, error))?;
+    let mode = data.permissions().mode() & 0o7777;
+    if mode & refused != 0 {
+        return Err(StoreError::Exposed {
+            path: path.to_owned(),
+            mode,
+            allowed,
+        });
+    }
+    Ok(())
+}
+
+fn exists(path: &Path) -> Result<bool, StoreError> {
+    path.try_exists()
+        .map_err(|error| StoreError::file("look at", path, error))
+}
+
+/// Makes a new database. It gets its name only when it is whole and on the disk, so a file of that
+/// name is never half made.
+fn create(dir: &Path, path: &Path) -> Result<(), StoreError> {
+    let unborn = dir.join(UNBORN_NAME);
+    for leftover in [unborn.clone(), dir.join(format!("{UNBORN_NAME}-journal"))] {
+        match fs::remove_file(&leftover) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(StoreError::file("remove", &leftover, error));
+            }
+            _ => {}
+        }
+    }
+    let file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(&unborn)
+        .map_err(|error| StoreError::file("make", &unborn, error))?;
+    let make = || {
+        let mut db = Connection::open_with_flags(&unborn, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+        let transaction = db.transaction()?;
+        transaction.execute_batch(schema::CREATE)?;
+        transaction.pragma_update(None, "application_id", schema::APPLICATION_ID)?;
+        transaction.pragma_update(None, "user_version", schema::VERSION)?;
+        transaction.commit()
+    };
+    make().map_err(|error| failure(error, "make", path))?;
+    file.sync_all()
+        .and_then(|()| fs::rename(&unborn, path))
+        .and_then(|()| File::open(dir)?.sync_all())
+        .map_err(|error| StoreError::file("make", path, error))
+}
+
+/// A connection that has written nothing yet, and will not when it is dropped.
+fn connect(path: &Path) -> Result<Connection, StoreError> {
+    let failed = |error| failure(error, "open", path);
+    look_at_header(path)?;
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let db = Connection::open_with_flags(path, flags).map_err(failed)?;
+    db.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)
+        .map_err(failed)?;
+    if db.is_readonly("main").map_err(failed)? {
+        return Err(StoreError::ReadOnly(path.to_owned()));
+    }
+    // The lock taken by the first read is kept until the end, and no shared memory is needed.
+    db.pragma_update(None, "locking_mode", "EXCLUSIVE")
+        .map_err(failed)?;
+    Ok(db)
+}
+
+/// Looks at the file's first page before SQLite does, and so before it touches anything (SQLite file
+/// format, 1.3): our files say what they are from birth.
+fn look_at_header(path: &Path) -> Result<(), StoreError> {
+    let mut header = [0; 100];
+    File::open(path)
+        .and_then(|file| file.read_at(&mut header, 0))
+        .map_err(|error| StoreError::file("read", path, error))?;
+    let number = |at: usize| i32::from_be_bytes([0, 1, 2, 3].map(|i| header[at + i]));
+    if !header.starts_with(b"SQLite format 3\0") {
+        return Err(StoreError::Corrupt {
+            path: path.to_owned(),
+            detail: "it does not begin as a database does".to_owned(),
+        });
+    }
+    if number(68) != schema::APPLICATION_ID {
+        return Err(StoreError::Foreign(path.to_owned()));
+    }
+    refuse_newer(number(60), path)
+}
+
+fn refuse_newer(found: i32, path: &Path) -> Result<(), StoreError> {
+    if found > schema::VERSION {
+        return Err(StoreError::Newer {
+            path: path.to_owned(),
+            found,
+            known: schema::VERSION,
+        });
+    }
+    Ok(())
+}
+
+/// Finds every fault of an open database, then makes it ready to be written. Its generation.
+fn inspect(db: &Connection, path: &Path) -> Result<u64, StoreError> {
+    let failed = |error| failure(error, "open", path);
+    let found = db
+        .pragma_query_value(None, "user_version", |row| row.get(0))
+        .map_err(failed)?;
+    // A later release may have died before its change of format reached the file itself.
+    refuse_newer(found, path)?;
+    let verdict: String = db
+        .pragma_query_value(None, "quick_check", |row| row.get(0))
+        .map_err(failed)?;
+    if verdict != "ok" {
+        return Err(StoreError::Corrupt {
+            path: path.to_owned(),
+            detail: verdict,
+        });
+    }
+    let generation: i64 = db
+        .query_row("SELECT generation FROM store", [], |row| row.get(0))
+        .map_err(failed)?;
+    db.pragma_update(None, "journal_mode", "WAL")
+        .and_then(|()| db.pragma_update(None, "synchronous", "FULL"))
+        .and_then(|()| db.pragma_update(None, "foreign_keys", true))
+        .and_then(|()| db.pragma_update(None, "secure_delete", true))
+        .and_then(|()| db.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false))
+        .map_err(failed)?;
+    // It starts at 0 and only rises.
+    Ok(generation.unsigned_abs())
+}
+
+/// What an error of SQLite means to the administrator.
+fn failure(error: rusqlite::Error, doing: &'static str, path: &Path) -> StoreError {
+    let path = path.to_owned();
+    match error.sqlite_error_code() {
+        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => StoreError::InUse(path),
+        Some(ErrorCode::DiskFull) => StoreError::Full(path),
+        Some(ErrorCode::ReadOnly) => StoreError::ReadOnly(path),
+        Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => StoreError::Corrupt {
+            path,
+            detail: error.to_string(),
+        },
+        _ => match error {
+            rusqlite::Error::FromSqlConversionFailure(..)
+            | rusqlite::Error::IntegralValueOutOfRange(..)
+            | rusqlite::Error::InvalidColumnType(..)
+            | rusqlite::Error::QueryReturnedNoRows => StoreError::Corrupt {
+                path,
+                detail: error.to_string(),
+            },
+            error => StoreError::Database {
+                doing,
+                path,
+                source: error.into(),
+            },
+        },
+    }
+}

@@ -1,0 +1,332 @@
+//! One client, to and from its rows. Order and number of the columns stand here only.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use nightlatch_core::checker::CheckerTemplate;
+use nightlatch_core::client::saved::{
+    Change, LastCheck, Life, Present, SavedClient, SavedDeadline, SavedState,
+};
+use nightlatch_core::key_id::{Fingerprint, KeyId};
+use nightlatch_core::name::ClientName;
+use nightlatch_core::secret::{Secret, SecretDigest};
+use nightlatch_core::settings::client::ClientSettings;
+use nightlatch_core::time::{BootId, Monotonic, Wall};
+use rusqlite::types::{FromSql, FromSqlError, Value};
+use rusqlite::{Connection, Row, Statement, params_from_iter};
+
+/// Every row of every client that is remembered.
+pub(super) const SELECT: &str = concat!(
+    "SELECT name, ",
+    "c.key_id, c.fingerprint, c.host, c.checker, c.timeout, c.extended_timeout, c.interval, ",
+    "c.approval_delay, c.approval_duration, c.approved_by_default, c.starts_enabled, ",
+    "c.secret_digest, p.name IS NOT NULL, ",
+    "p.key_id, p.fingerprint, p.host, p.checker, p.timeout, p.extended_timeout, p.interval, ",
+    "p.approval_delay, p.approval_duration, p.approved_by_default, p.starts_enabled, ",
+    "p.secret, p.enabled, p.created_wall, p.last_enabled_wall, p.last_checked_ok_wall, ",
+    "p.last_approval_request_wall, p.last_check_exit, p.last_check_signal, ",
+    "p.deadline_boot, p.deadline_mono, p.deadline_wall, p.deadline_remaining, ",
+    "p.denied_boot, p.denied_mono, p.denied_wall, p.denied_remaining ",
+    "FROM configured AS c LEFT JOIN present AS p USING (name)"
+);
+
+const SETTINGS: &[&str] = &[
+    "key_id",
+    "fingerprint",
+    "host",
+    "checker",
+    "timeout",
+    "extended_timeout",
+    "interval",
+    "approval_delay",
+    "approval_duration",
+    "approved_by_default",
+    "starts_enabled",
+];
+
+const STATE: &[&str] = &[
+    "enabled",
+    "created_wall",
+    "last_enabled_wall",
+    "last_checked_ok_wall",
+    "last_approval_request_wall",
+    "last_check_exit",
+    "last_check_signal",
+    "deadline_boot",
+    "deadline_mono",
+    "deadline_wall",
+    "deadline_remaining",
+    "denied_boot",
+    "denied_mono",
+    "denied_wall",
+    "denied_remaining",
+];
+
+/// The statements that write, prepared for one transaction.
+pub(super) struct Writer<'db> {
+    put_configured: Statement<'db>,
+    put_present: Statement<'db>,
+    delete_present: Statement<'db>,
+    update_state: Statement<'db>,
+    forget: Statement<'db>,
+}
+
+impl<'db> Writer<'db> {
+    pub(super) fn new(db: &'db Connection) -> rusqlite::Result<Self> {
+        let update_state = format!("UPDATE present SET {} WHERE name = ?1", assigned(STATE));
+        Ok(Self {
+            put_configured: db.prepare(&upsert("configured", &[SETTINGS, &["secret_digest"]]))?,
+            put_present: db.prepare(&upsert("present", &[SETTINGS, &["secret"], STATE]))?,
+            delete_present: db.prepare("DELETE FROM present WHERE name = ?1")?,
+            update_state: db.prepare(&update_state)?,
+            forget: db.prepare("DELETE FROM configured WHERE name = ?1")?,
+        })
+    }
+
+    pub(super) fn write(&mut self, change: &Change) -> rusqlite::Result<()> {
+        match change {
+            Change::Put(client) => self.put(client),
+            Change::State(name, state) => {
+                let mut values = named(name);
+                push_state(&mut values, state);
+                run(&mut self.update_state, values)
+            }
+            Change::Forget(name) => run(&mut self.forget, named(name)),
+        }
+    }
+
+    fn put(&mut self, client: &SavedClient) -> rusqlite::Result<()> {
+        let mut values = named(&client.name);
+        push_settings(&mut values, &client.configured);
+        values.push(client.configured_secret.as_bytes().to_vec().into());
+        run(&mut self.put_configured, values)?;
+        let Life::Present(present) = &client.life else {
+            return run(&mut self.delete_present, named(&client.name));
+        };
+        let mut values = named(&client.name);
+        push_settings(&mut values, &present.settings);
+        values.push(blob(present.secret.as_ref().map(|secret| secret.expose())));
+        push_state(&mut values, &present.state);
+        run(&mut self.put_present, values)
+    }
+}
+
+/// The client in a row of [`SELECT`].
+pub(super) fn read(row: &Row<'_>) -> Result<SavedClient, RowError> {
+    let mut columns = Columns { row, next: 0 };
+    let name: String = columns.next()?;
+    let name = ClientName::new(&name).map_err(|error| RowError::Value(error.to_string()))?;
+    let configured = read_settings(&mut columns)?;
+    let configured_secret = SecretDigest::from_bytes(columns.next()?);
+    let life = match columns.next()? {
+        true => Life::Present(Box::new(Present {
+            settings: read_settings(&mut columns)?,
+            secret: columns
+                .next::<Option<Vec<u8>>>()?
+                .map(|bytes| Arc::new(Secret::new(bytes))),
+            state: read_state(&mut columns)?,
+        })),
+        false => Life::Removed,
+    };
+    Ok(SavedClient {
+        name,
+        configured,
+        configured_secret,
+        life,
+    })
+}
+
+/// Why a row is not a client.
+#[derive(Debug)]
+pub(super) enum RowError {
+    /// The database refused, or a column has another type.
+    Database(rusqlite::Error),
+    /// A value that cannot be.
+    Value(String),
+}
+
+impl From<rusqlite::Error> for RowError {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Database(error)
+    }
+}
+
+/// Hands out the columns of a row from left to right.
+struct Columns<'a, 'row> {
+    row: &'a Row<'row>,
+    next: usize,
+}
+
+impl Columns<'_, '_> {
+    fn next<T: FromSql>(&mut self) -> rusqlite::Result<T> {
+        let index = self.next;
+        self.next += 1;
+        self.row.get(index)
+    }
+
+    fn span(&mut self) -> rusqlite::Result<Duration> {
+        let micros: i64 = self.next()?;
+        let micros = u64::try_from(micros).map_err(|_| FromSqlError::OutOfRange(micros))?;
+        Ok(Duration::from_micros(micros))
+    }
+
+    fn wall(&mut self) -> rusqlite::Result<Option<Wall>> {
+        Ok(self.next::<Option<i64>>()?.map(Wall::from_unix_micros))
+    }
+}
+
+fn read_settings(columns: &mut Columns<'_, '_>) -> Result<ClientSettings, RowError> {
+    let key_id = columns
+        .next::<Option<[u8; 32]>>()?
+        .map(KeyId::from_bytes)
+        .transpose()
+        .map_err(|error| RowError::Value(error.to_string()))?;
+    let fingerprint = columns.next::<Option<[u8; 20]>>()?;
+    let host = columns.next()?;
+    let checker: String = columns.next()?;
+    Ok(ClientSettings {
+        key_id,
+        fingerprint: fingerprint.map(Fingerprint::from_bytes),
+        host,
+        checker: CheckerTemplate::new(&checker)
+            .map_err(|error| RowError::Value(error.to_string()))?,
+        timeout: columns.span()?,
+        extended_timeout: columns.span()?,
+        interval: columns.span()?,
+        approval_delay: columns.span()?,
+        approval_duration: columns.span()?,
+        approved_by_default: columns.next()?,
+        enabled: columns.next()?,
+    })
+}
+
+fn read_state(columns: &mut Columns<'_, '_>) -> Result<SavedState, RowError> {
+    let enabled = columns.next()?;
+    let created = Wall::from_unix_micros(columns.next()?);
+    let last_enabled = columns.wall()?;
+    let last_checked_ok = columns.wall()?;
+    let last_approval_request = columns.wall()?;
+    let exit: Option<u8> = columns.next()?;
+    let signal: Option<i32> = columns.next()?;
+    let last_check = match (exit, signal) {
+        (None, None) => LastCheck::None,
+        (Some(status), _) => LastCheck::Exited(status),
+        (None, Some(signal)) => LastCheck::Signaled(signal),
+    };
+    Ok(SavedState {
+        enabled,
+        created,
+        last_enabled,
+        last_checked_ok,
+        last_approval_request,
+        last_check,
+        deadline: read_moment(columns)?,
+        denied: read_moment(columns)?,
+    })
+}
+
+fn read_moment(columns: &mut Columns<'_, '_>) -> Result<Option<SavedDeadline>, RowError> {
+    let boot = columns.next::<Option<[u8; 16]>>()?;
+    let Some(boot) = boot.map(BootId::from_bytes) else {
+        columns.next += 3;
+        return Ok(None);
+    };
+    Ok(Some(SavedDeadline {
+        boot,
+        mono: Monotonic::from_boot(columns.span()?),
+        wall: Wall::from_unix_micros(columns.next()?),
+        remaining: columns.span()?,
+    }))
+}
+
+fn push_settings(values: &mut Vec<Value>, settings: &ClientSettings) {
+    // In the order of SETTINGS.
+    values.extend([
+        blob(settings.key_id.as_ref().map(|id| &id.as_bytes()[..])),
+        blob(settings.fingerprint.as_ref().map(|id| &id.as_bytes()[..])),
+        settings.host.clone().into(),
+        settings.checker.as_str().to_owned().into(),
+        span(settings.timeout),
+        span(settings.extended_timeout),
+        span(settings.interval),
+        span(settings.approval_delay),
+        span(settings.approval_duration),
+        settings.approved_by_default.into(),
+        settings.enabled.into(),
+    ]);
+}
+
+fn push_state(values: &mut Vec<Value>, state: &SavedState) {
+    let (exit, signal) = match state.last_check {
+        LastCheck::None => (Value::Null, Value::Null),
+        LastCheck::Exited(status) => (i64::from(status).into(), Value::Null),
+        LastCheck::Signaled(signal) => (Value::Null, i64::from(signal).into()),
+    };
+    // In the order of STATE.
+    values.extend([
+        state.enabled.into(),
+        state.created.unix_micros().into(),
+        wall(state.last_enabled),
+        wall(state.last_checked_ok),
+        wall(state.last_approval_request),
+        exit,
+        signal,
+    ]);
+    values.extend(moment(state.deadline.as_ref()));
+    values.extend(moment(state.denied.as_ref()));
+}
+
+fn moment(moment: Option<&SavedDeadline>) -> [Value; 4] {
+    let Some(moment) = moment else {
+        return [const { Value::Null }; 4];
+    };
+    [
+        moment.boot.as_bytes().to_vec().into(),
+        span(moment.mono.since_boot()),
+        moment.wall.unix_micros().into(),
+        span(moment.remaining),
+    ]
+}
+
+fn named(name: &ClientName) -> Vec<Value> {
+    vec![name.as_str().to_owned().into()]
+}
+
+fn blob(bytes: Option<&[u8]>) -> Value {
+    bytes.map(<[u8]>::to_vec).into()
+}
+
+fn wall(moment: Option<Wall>) -> Value {
+    moment.map(Wall::unix_micros).into()
+}
+
+/// Microseconds, cut and not rounded up: a deadline read back is never later. What is longer than
+/// 292,000 years is that long.
+fn span(span: Duration) -> Value {
+    i64::try_from(span.as_micros()).unwrap_or(i64::MAX).into()
+}
+
+fn run(statement: &mut Statement<'_>, values: Vec<Value>) -> rusqlite::Result<()> {
+    statement.execute(params_from_iter(values))?;
+    Ok(())
+}
+
+/// `a = ?2, b = ?3, …`: the name is always the first parameter.
+fn assigned(columns: &[&str]) -> String {
+    let assigned = columns.iter().zip(2..);
+    let assigned: Vec<_> = assigned.map(|(c, n)| format!("{c} = ?{n}")).collect();
+    assigned.join(", ")
+}
+
+/// Inserts a row, or sets every column of the row with this name. Not `REPLACE`, which would delete
+/// the row first and what refers to it.
+fn upsert(table: &str, columns: &[&[&str]]) -> String {
+    let columns = columns.concat();
+    let list = columns.join(", ");
+    let places: Vec<_> = (1..columns.len() + 2).map(|n| format!("?{n}")).collect();
+    let (places, assigned) = (places.join(", "), assigned(&columns));
+    format!(
+        "INSERT INTO {table} (name, {list}) VALUES ({places}) \
+         ON CONFLICT (name) DO UPDATE SET {assigned}"
+    )
+}

@@ -1,0 +1,91 @@
+//! The tables. A client has one row in `configured` for as long as it is remembered, and one in
+//! `present` for as long as it exists: of a removed client nothing but what its section said, with
+//! the digest of its secret, is kept.
+//!
+//! Times are whole microseconds: spans as such, moments since 1970 (`*_wall`, UTC) or since the boot
+//! `*_boot` (`*_mono`). Booleans are 0 or 1.
+
+/// `PRAGMA application_id`: "NLst" in ASCII. Tells our file from any other SQLite database.
+pub(super) const APPLICATION_ID: i32 = 0x4e4c_7374;
+
+/// `PRAGMA user_version`: the format of the tables below. A higher one is refused.
+pub(super) const VERSION: i32 = 1;
+
+/// The columns of a client's settings, as both tables have them.
+macro_rules! settings_columns {
+    () => {
+        "key_id BLOB CHECK (length(key_id) = 32),
+         fingerprint BLOB CHECK (length(fingerprint) = 20),
+         host TEXT NOT NULL,
+         checker TEXT NOT NULL,
+         timeout INTEGER NOT NULL CHECK (timeout >= 0),
+         extended_timeout INTEGER NOT NULL CHECK (extended_timeout >= 0),
+         interval INTEGER NOT NULL CHECK (interval >= 0),
+         approval_delay INTEGER NOT NULL CHECK (approval_delay >= 0),
+         approval_duration INTEGER NOT NULL CHECK (approval_duration >= 0),
+         approved_by_default INTEGER NOT NULL CHECK (approved_by_default IN (0, 1)),
+         starts_enabled INTEGER NOT NULL CHECK (starts_enabled IN (0, 1)),"
+    };
+}
+
+/// The columns of a moment on both clocks: all are set, or none.
+macro_rules! moment_columns {
+    ($name:literal) => {
+        concat!(
+            $name,
+            "_boot BLOB CHECK (length(",
+            $name,
+            "_boot) = 16),\n",
+            $name,
+            "_mono INTEGER CHECK ((",
+            $name,
+            "_mono IS NULL) = (",
+            $name,
+            "_boot IS NULL)),\n",
+            $name,
+            "_wall INTEGER CHECK ((",
+            $name,
+            "_wall IS NULL) = (",
+            $name,
+            "_boot IS NULL)),\n",
+            $name,
+            "_remaining INTEGER CHECK ((",
+            $name,
+            "_remaining IS NULL) = (",
+            $name,
+            "_boot IS NULL))\n"
+        )
+    };
+}
+
+/// Makes the tables in an empty database.
+pub(super) const CREATE: &str = concat!(
+    "CREATE TABLE store (
+         one INTEGER PRIMARY KEY CHECK (one = 1),
+         generation INTEGER NOT NULL -- how many commits have been made
+     ) STRICT;
+     INSERT INTO store VALUES (1, 0);
+
+     CREATE TABLE configured (
+         name TEXT PRIMARY KEY NOT NULL,",
+    settings_columns!(),
+    "    secret_digest BLOB NOT NULL CHECK (length(secret_digest) = 32) -- SHA-256
+     ) STRICT, WITHOUT ROWID;
+
+     CREATE TABLE present (
+         name TEXT PRIMARY KEY NOT NULL REFERENCES configured ON DELETE CASCADE,",
+    settings_columns!(),
+    "    secret BLOB, -- set at run time, in place of the configured one
+         enabled INTEGER NOT NULL CHECK (enabled IN (0, 1)),
+         created_wall INTEGER NOT NULL,
+         last_enabled_wall INTEGER,
+         last_checked_ok_wall INTEGER,
+         last_approval_request_wall INTEGER,
+         last_check_exit INTEGER CHECK (last_check_exit BETWEEN 0 AND 255),
+         last_check_signal INTEGER CHECK (last_check_exit IS NULL OR last_check_signal IS NULL),
+         ",
+    moment_columns!("deadline"), // when it will be disabled
+    ",",
+    moment_columns!("denied"), // until when a person's denial counts
+    ") STRICT, WITHOUT ROWID;"
+);

@@ -1,0 +1,88 @@
+//! Every store keeps the contract, and equals a model after any sequence of commits.
+
+use std::collections::BTreeMap;
+
+use nightlatch_core::client::saved::{Change, Life, SavedClient};
+use nightlatch_store::{MemoryStore, SqliteStore, Store, contract};
+use proptest::prelude::*;
+
+#[test]
+fn the_sqlite_store_keeps_the_contract() {
+    let dir = tempfile::tempdir().unwrap();
+    contract::check(|| SqliteStore::open(&dir.path().join("state")).unwrap()).unwrap();
+}
+
+#[test]
+fn the_memory_store_keeps_the_contract() {
+    let store = MemoryStore::default();
+    contract::check(|| store.clone()).unwrap();
+}
+
+/// One step of the model: a batch, and whether the store is opened anew after it.
+#[derive(Clone, Debug)]
+struct Step {
+    batch: Vec<Change>,
+    reopen: bool,
+}
+
+fn any_change() -> impl Strategy<Value = Change> {
+    (0..5u8, any::<u8>(), 0..5u8).prop_map(|(client, seed, kind)| {
+        let mut row = contract::client(&format!("client {client}"), seed);
+        match kind {
+            0 | 1 => Change::Put(row.into()),
+            2 => {
+                row.life = Life::Removed;
+                Change::Put(row.into())
+            }
+            3 => Change::State(row.name, contract::state(seed).into()),
+            _ => Change::Forget(row.name),
+        }
+    })
+}
+
+fn any_step() -> impl Strategy<Value = Step> {
+    (prop::collection::vec(any_change(), 0..6), any::<bool>())
+        .prop_map(|(batch, reopen)| Step { batch, reopen })
+}
+
+fn apply(model: &mut BTreeMap<String, SavedClient>, change: &Change) {
+    match change {
+        Change::Put(row) => {
+            model.insert(row.name.to_string(), (**row).clone());
+        }
+        Change::State(name, state) => {
+            if let Some(row) = model.get_mut(name.as_str())
+                && let Life::Present(present) = &mut row.life
+            {
+                present.state = (**state).clone();
+            }
+        }
+        Change::Forget(name) => {
+            model.remove(name.as_str());
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+
+    #[test]
+    fn any_sequence_of_commits_then_load_equals_the_model(
+        steps in prop::collection::vec(any_step(), 0..6)
+    ) {
+        let dir = tempfile::tempdir().unwrap();
+        let mut store = SqliteStore::open(dir.path()).unwrap();
+        let mut model = BTreeMap::new();
+        for step in &steps {
+            store.commit(&step.batch).unwrap();
+            step.batch.iter().for_each(|change| apply(&mut model, change));
+            if step.reopen {
+                drop(store);
+                store = SqliteStore::open(dir.path()).unwrap();
+            }
+            let mut saved = store.load().unwrap().clients;
+            saved.sort_by(|a, b| a.name.cmp(&b.name));
+            prop_assert_eq!(saved, model.values().cloned().collect::<Vec<_>>());
+        }
+    }
+}
