@@ -3,6 +3,7 @@
 
 pub mod capabilities;
 pub mod clock;
+pub mod inherited;
 pub mod kmsg;
 pub mod locked;
 pub mod memory;
