@@ -1,0 +1,176 @@
+//! How many connections there may be at once, in all and from one address.
+//!
+//! A machine needs one. Whoever opens thousands finds that the others are still served.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+/// The caps, and what is in use of them. Clones share one count.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    total: Arc<Semaphore>,
+    per_source: usize,
+    sources: Arc<Mutex<HashMap<IpAddr, Source>>>,
+}
+
+#[derive(Default, Debug)]
+struct Source {
+    connections: usize,
+    /// Whether it has been turned away since it had its first connection: it is logged once, or a
+    /// flood of connections would be a flood of lines.
+    reported: bool,
+}
+
+impl Limits {
+    /// At most `total` connections at once, and at most `per_source` from one address; at least one
+    /// of each, for a server that can serve nobody helps nobody.
+    pub fn new(total: usize, per_source: usize) -> Self {
+        Self {
+            total: Arc::new(Semaphore::new(total.clamp(1, Semaphore::MAX_PERMITS))),
+            per_source: per_source.max(1),
+            sources: Arc::default(),
+        }
+    }
+
+    /// Waits until there is room for one more connection. Nothing is accepted before: who comes now
+    /// waits in the kernel's backlog, where it costs us nothing.
+    pub async fn room(&self) -> Room {
+        // The semaphore is never closed; should it be, the count per source still holds.
+        Room(Arc::clone(&self.total).acquire_owned().await.ok())
+    }
+
+    /// Counts a connection from `source` for as long as the slot lives.
+    pub fn admit(&self, room: Room, source: IpAddr) -> Result<Slot, TooMany> {
+        let source = source.to_canonical();
+        let mut sources = lock(&self.sources);
+        let entry = sources.entry(source).or_default();
+        if entry.connections >= self.per_source {
+            let first = !std::mem::replace(&mut entry.reported, true);
+            return Err(TooMany {
+                limit: self.per_source,
+                first,
+            });
+        }
+        entry.connections += 1;
+        Ok(Slot {
+            source,
+            sources: Arc::clone(&self.sources),
+            _room: room,
+        })
+    }
+}
+
+/// Room for one connection of anyone.
+#[derive(Debug)]
+pub struct Room(#[expect(dead_code, reason = "held, not read")] Option<OwnedSemaphorePermit>);
+
+/// The place of one connection; free again when dropped.
+#[derive(Debug)]
+pub struct Slot {
+    source: IpAddr,
+    sources: Arc<Mutex<HashMap<IpAddr, Source>>>,
+    _room: Room,
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        if let Entry::Occupied(mut entry) = lock(&self.sources).entry(self.source) {
+            entry.get_mut().connections -= 1;
+            if entry.get().connections == 0 {
+                entry.remove();
+            }
+        }
+    }
+}
+
+/// There are as many connections from this address as there may be.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("there are already {limit} connections from this address")]
+pub struct TooMany {
+    /// How many there may be.
+    pub limit: usize,
+    /// Whether the address is turned away for the first time since it had no connection.
+    pub first: bool,
+}
+
+/// Nothing panics while it holds the lock, so a poisoned count is still right.
+fn lock(sources: &Mutex<HashMap<IpAddr, Source>>) -> MutexGuard<'_, HashMap<IpAddr, Source>> {
+    sources.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::{Ipv4Addr, Ipv6Addr};
+
+    const HERE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+    const THERE: IpAddr = IpAddr::V6(Ipv6Addr::LOCALHOST);
+
+    async fn admit(limits: &Limits, source: IpAddr) -> Result<Slot, TooMany> {
+        limits.admit(limits.room().await, source)
+    }
+
+    #[tokio::test]
+    async fn one_address_gets_no_more_than_its_share() {
+        let limits = Limits::new(10, 2);
+        let first = admit(&limits, HERE).await.unwrap();
+        let _second = admit(&limits, HERE).await.unwrap();
+        assert!(admit(&limits, HERE).await.unwrap_err().first);
+        assert!(!admit(&limits, HERE).await.unwrap_err().first);
+        let _other = admit(&limits, THERE).await.unwrap();
+        drop(first);
+        let _third = admit(&limits, HERE).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn an_ipv4_address_is_the_same_in_both_notations() {
+        let limits = Limits::new(10, 1);
+        let _slot = admit(&limits, HERE).await.unwrap();
+        let mapped = Ipv4Addr::LOCALHOST.to_ipv6_mapped();
+        assert!(admit(&limits, mapped.into()).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn there_is_room_again_when_a_connection_ends() {
+        let limits = Limits::new(1, 10);
+        let slot = admit(&limits, HERE).await.unwrap();
+        let waits = limits.clone();
+        let mut room = polled(async move { waits.room().await });
+        assert!(room.is_pending());
+        drop(slot);
+        assert!(!room.is_pending());
+        assert!(lock(&limits.sources).is_empty());
+    }
+
+    #[tokio::test]
+    async fn who_is_turned_away_leaves_its_room_to_others() {
+        let limits = Limits::new(2, 1);
+        let _slot = admit(&limits, HERE).await.unwrap();
+        assert!(admit(&limits, HERE).await.is_err());
+        let _other = admit(&limits, THERE).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_cap_of_nothing_still_serves_one() {
+        let limits = Limits::new(0, 0);
+        let _slot = admit(&limits, HERE).await.unwrap();
+    }
+
+    /// A future that is polled by hand.
+    struct Polled(std::pin::Pin<Box<dyn Future<Output = Room>>>);
+
+    impl Polled {
+        fn is_pending(&mut self) -> bool {
+            let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+            self.0.as_mut().poll(&mut context).is_pending()
+        }
+    }
+
+    fn polled(future: impl Future<Output = Room> + 'static) -> Polled {
+        Polled(Box::pin(future))
+    }
+}
