@@ -1,0 +1,150 @@
+//! The life of one connection: greeting, handshake, verdict, secret or nothing, close.
+//!
+//! Says nothing to a peer that is not authenticated but TLS, and nothing to one that is refused but
+//! the end.
+
+use std::future::poll_fn;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+
+use nightlatch_proto::greeting::{LineReader, MAX_LINE, Progress, Words};
+use nightlatch_proto::tls::{PeerError, ServerTls, authenticated};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tokio_rustls::client::TlsStream;
+
+use super::{Ended, Gatekeeper, Peer, Permit, Request, Sessions, Stage, Verdict};
+
+impl<G: Gatekeeper> Sessions<G> {
+    /// Serves the peer at the other end of `stream` up to the end.
+    pub async fn attend(&self, mut stream: TcpStream, address: SocketAddr) -> Ended {
+        let words = match timeout(self.deadlines.greeting, greeting(&mut stream)).await {
+            Ok(Ok(words)) => words,
+            Ok(Err(ended)) => return ended,
+            Err(_) => return Ended::Late(Stage::Greeting),
+        };
+        let address = SocketAddr::new(address.ip().to_canonical(), address.port());
+        let peer = Peer { address, words };
+        // In a box of its own, made only now: an idle peer must not cost the room for TLS.
+        Box::pin(self.shake_hands(stream, peer)).await
+    }
+
+    async fn shake_hands(&self, stream: TcpStream, peer: Peer) -> Ended {
+        let connecting = self.connector.connect(ServerTls::peer_name(), stream);
+        let mut tls = match timeout(self.deadlines.handshake, connecting).await {
+            Ok(Ok(tls)) => tls,
+            Ok(Err(error)) => return handshake_failed(error),
+            Err(_) => return Ended::Late(Stage::Handshake),
+        };
+        let who = match authenticated(tls.get_ref().1) {
+            Ok(who) => who,
+            Err(error) => return Ended::Handshake(error),
+        };
+        tracing::debug!(peer = %peer.address, key_id = %who.key_id(), "handshake complete");
+        let asking = async {
+            let mut request = self.gatekeeper.request(who, peer).await;
+            let verdict = request.verdict().await;
+            (request, verdict)
+        };
+        // The request lives until its peer is served: only an unanswered one is dropped early.
+        let (_request, verdict) = tokio::select! {
+            biased;
+            () = anything(&mut tls) => return Ended::Gone,
+            answered = asking => answered,
+        };
+        match verdict {
+            Verdict::Release(permit) => self.deliver(&mut tls, permit).await,
+            Verdict::Refuse(reason) => {
+                self.close(&mut tls).await;
+                Ended::Refused(reason)
+            }
+        }
+    }
+
+    async fn deliver(&self, tls: &mut TlsStream<TcpStream>, permit: impl Permit) -> Ended {
+        let Some(secret) = permit.begin() else {
+            permit.failed();
+            self.close(tls).await;
+            return Ended::Revoked;
+        };
+        let sending = async {
+            tls.write_all(secret.expose()).await?;
+            // Flushes, and marks the end: without the mark the payload is none.
+            tls.shutdown().await
+        };
+        match timeout(self.deadlines.send, sending).await {
+            Ok(Ok(())) => permit.delivered(),
+            Ok(Err(error)) => {
+                permit.failed();
+                return Ended::NotSent(error);
+            }
+            Err(_) => {
+                permit.failed();
+                return Ended::Late(Stage::Sending);
+            }
+        }
+        self.wait_for_close(tls).await;
+        Ended::Delivered
+    }
+
+    /// Closes in good order without having sent anything.
+    async fn close(&self, tls: &mut TlsStream<TcpStream>) {
+        // A peer that takes not even this gets an end of another kind.
+        if let Ok(Ok(())) = timeout(self.deadlines.close, tls.shutdown()).await {
+            self.wait_for_close(tls).await;
+        }
+    }
+
+    /// A socket that is closed while something from the peer is unread resets the connection, and
+    /// the peer could lose what it has not read yet.
+    async fn wait_for_close(&self, tls: &mut TlsStream<TcpStream>) {
+        let _ = timeout(self.deadlines.close, anything(tls)).await;
+    }
+}
+
+/// Reads the first line. Nothing of it is kept in this future while it waits but the line itself.
+async fn greeting(stream: &mut TcpStream) -> Result<Words, Ended> {
+    let mut reader = LineReader::new();
+    loop {
+        let mut progress = None;
+        poll_fn(|context| {
+            let mut bytes = [0; MAX_LINE];
+            let mut buffer = ReadBuf::new(&mut bytes);
+            Pin::new(&mut *stream)
+                .poll_read(context, &mut buffer)
+                .map_ok(|()| {
+                    progress = Some(match buffer.filled() {
+                        [] => reader.finish().map(Progress::Done),
+                        bytes => reader.push(bytes),
+                    });
+                })
+        })
+        .await
+        .map_err(Ended::Broken)?;
+        match progress {
+            Some(Ok(Progress::Done(greeting))) => return Ok(greeting.words),
+            Some(Err(error)) => return Err(Ended::Greeting(error)),
+            Some(Ok(Progress::More)) | None => {}
+        }
+    }
+}
+
+/// Waits until the peer closes, fails, or speaks, which it has no reason to.
+async fn anything(tls: &mut TlsStream<TcpStream>) {
+    let _ = tls.read(&mut [0]).await;
+}
+
+fn handshake_failed(error: io::Error) -> Ended {
+    if let Some(peer) = PeerError::from_io(&error) {
+        return Ended::Handshake(peer);
+    }
+    match error.kind() {
+        io::ErrorKind::UnexpectedEof
+        | io::ErrorKind::ConnectionReset
+        | io::ErrorKind::ConnectionAborted
+        | io::ErrorKind::BrokenPipe => Ended::Handshake(PeerError::Closed),
+        _ => Ended::Broken(error),
+    }
+}
