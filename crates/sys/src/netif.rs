@@ -80,23 +80,63 @@ impl Flags {
     }
 }
 
+/// An address of an interface.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Address {
+    /// The interface's index.
+    pub index: u32,
+    /// The address.
+    pub ip: IpAddr,
+}
+
 /// Every interface of this network namespace, in the kernel's order.
 pub fn interfaces() -> io::Result<Vec<Interface>> {
+    let described = dump(&messages::dump_links())?.into_iter();
+    Ok(described
+        .filter_map(|message| match message {
+            Message::Link { index, flags, name } => Some(Interface {
+                index,
+                name,
+                flags: Flags(flags),
+            }),
+            _ => None,
+        })
+        .collect())
+}
+
+/// Every address of this network namespace under which others may be told to reach it: none that
+/// is not known to be unique, none that is deprecated, none that is temporary for privacy.
+pub fn addresses() -> io::Result<Vec<Address>> {
+    let described = dump(&messages::dump_addresses())?.into_iter();
+    Ok(described
+        .filter_map(|message| match message {
+            Message::Address { index, flags, ip } => {
+                may_be_told(ip, flags).then_some(Address { index, ip })
+            }
+            _ => None,
+        })
+        .collect())
+}
+
+fn may_be_told(ip: IpAddr, flags: u32) -> bool {
+    let unfit = libc::IFA_F_TENTATIVE | libc::IFA_F_DADFAILED | libc::IFA_F_DEPRECATED;
+    // The same bit says of an IPv4 address that another of its network came first.
+    let temporary = ip.is_ipv6() && flags & libc::IFA_F_TEMPORARY != 0;
+    flags & unfit == 0 && !temporary
+}
+
+/// Asks for a table, and reads it to its end.
+fn dump(request: &[u8]) -> io::Result<Vec<Message>> {
     let socket = open(0)?;
-    send(&socket, &messages::dump_links())?;
-    let mut found = Vec::new();
+    send(&socket, request)?;
+    let mut table = Vec::new();
     let mut buffer = vec![0; DATAGRAM];
     loop {
         for message in receive(&socket, &mut buffer)? {
             match message {
-                Message::Link { index, flags, name } => found.push(Interface {
-                    index,
-                    name,
-                    flags: Flags(flags),
-                }),
-                Message::Done | Message::Ack(None) => return Ok(found),
+                Message::Done | Message::Ack(None) => return Ok(table),
                 Message::Ack(Some(errno)) => return Err(io::Error::from_raw_os_error(errno)),
-                Message::Other(_) => {}
+                other => table.push(other),
             }
         }
     }
@@ -223,6 +263,21 @@ mod tests {
         let all = interfaces().unwrap();
         let lo = all.iter().find(|i| i.name == "lo").unwrap();
         assert!(lo.flags.loopback() && !lo.flags.broadcast());
+    }
+
+    #[test]
+    fn the_loopback_address_is_listed_with_its_interface() {
+        let lo = interfaces().unwrap();
+        let lo = lo.iter().find(|i| i.name == "lo").unwrap();
+        if !lo.flags.up() {
+            eprintln!("the loopback interface is down: nothing to see");
+            return;
+        }
+        let local = Address {
+            index: lo.index,
+            ip: IpAddr::from([127, 0, 0, 1]),
+        };
+        assert!(addresses().unwrap().contains(&local));
     }
 
     #[test]

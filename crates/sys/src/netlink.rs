@@ -8,6 +8,8 @@ use std::net::IpAddr;
 pub(crate) const RTM_NEWLINK: u16 = 16;
 pub(crate) const RTM_DELLINK: u16 = 17;
 const RTM_GETLINK: u16 = 18;
+const RTM_NEWADDR: u16 = 20;
+const RTM_GETADDR: u16 = 22;
 const RTM_NEWROUTE: u16 = 24;
 const RTM_DELROUTE: u16 = 25;
 
@@ -21,6 +23,9 @@ const NLM_F_DUMP: u16 = 0x300;
 const NLM_F_CREATE: u16 = 0x400;
 
 const IFLA_IFNAME: u16 = 3;
+const IFA_ADDRESS: u16 = 1;
+const IFA_LOCAL: u16 = 2;
+const IFA_FLAGS: u16 = 8;
 const RTA_DST: u16 = 1;
 const RTA_OIF: u16 = 4;
 
@@ -33,10 +38,17 @@ const RTN_UNICAST: u8 = 1;
 const HEADER: usize = 16;
 /// `struct ifinfomsg`.
 const LINK_HEADER: usize = 16;
+/// `struct ifaddrmsg`.
+const ADDRESS_HEADER: usize = 8;
 
 /// Asks for every link of the network namespace.
 pub(crate) fn dump_links() -> Vec<u8> {
     request(RTM_GETLINK, NLM_F_DUMP, &link_header(0, 0, 0))
+}
+
+/// Asks for every address of the network namespace.
+pub(crate) fn dump_addresses() -> Vec<u8> {
+    request(RTM_GETADDR, NLM_F_DUMP, &[0; ADDRESS_HEADER])
 }
 
 /// Changes the flags in `mask` of the link `index` to those in `flags`, and no others.
@@ -117,6 +129,8 @@ pub(crate) enum Message {
         flags: u32,
         name: String,
     },
+    /// An address as it is now (`RTM_NEWADDR`).
+    Address { index: u32, flags: u32, ip: IpAddr },
     /// The end of a dump.
     Done,
     /// The answer to a request: `None` is success, else the errno.
@@ -142,6 +156,7 @@ fn split_message(bytes: &[u8]) -> Option<(Message, &[u8])> {
     let body = bytes.get(HEADER..length)?;
     let message = match kind {
         RTM_NEWLINK => parse_link(body).unwrap_or(Message::Other(kind)),
+        RTM_NEWADDR => parse_address(body).unwrap_or(Message::Other(kind)),
         NLMSG_DONE => Message::Done,
         NLMSG_ERROR => Message::Ack(parse_ack(body)),
         other => Message::Other(other),
@@ -152,17 +167,45 @@ fn split_message(bytes: &[u8]) -> Option<(Message, &[u8])> {
 fn parse_link(body: &[u8]) -> Option<Message> {
     let index = read_u32(body, 4)?;
     let flags = read_u32(body, 8)?;
-    let mut attributes = body.get(LINK_HEADER..)?;
-    while let (Some(length), Some(kind)) = (read_u16(attributes, 0), read_u16(attributes, 2)) {
-        let data = attributes.get(4..usize::from(length))?;
-        if kind == IFLA_IFNAME {
-            let name = data.split(|byte| *byte == 0).next()?;
-            let name = String::from_utf8(name.to_vec()).ok()?;
-            return Some(Message::Link { index, flags, name });
+    let (_, name) = attributes(body.get(LINK_HEADER..)?).find(|(kind, _)| *kind == IFLA_IFNAME)?;
+    let name = name.split(|byte| *byte == 0).next()?;
+    let name = String::from_utf8(name.to_vec()).ok()?;
+    Some(Message::Link { index, flags, name })
+}
+
+fn parse_address(body: &[u8]) -> Option<Message> {
+    let index = read_u32(body, 4)?;
+    // The header's flags are a byte; IFA_FLAGS has all of them.
+    let mut flags = u32::from(*body.get(2)?);
+    let (mut own, mut other) = (None, None);
+    for (kind, data) in attributes(body.get(ADDRESS_HEADER..)?) {
+        match kind {
+            IFA_FLAGS => flags = read_u32(data, 0)?,
+            IFA_LOCAL => own = read_address(data),
+            IFA_ADDRESS => other = read_address(data),
+            _ => {}
         }
-        attributes = attributes.get(aligned(usize::from(length))..)?;
     }
-    None
+    // On a line to one peer IFA_ADDRESS is the peer's; IPv6 elsewhere has no IFA_LOCAL.
+    let ip = own.or(other)?;
+    Some(Message::Address { index, flags, ip })
+}
+
+fn read_address(data: &[u8]) -> Option<IpAddr> {
+    let v4 = <[u8; 4]>::try_from(data).map(IpAddr::from);
+    v4.or_else(|_| <[u8; 16]>::try_from(data).map(IpAddr::from))
+        .ok()
+}
+
+/// The attributes (`struct rtattr`) that follow a header, up to the first that is malformed.
+fn attributes(mut rest: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
+    std::iter::from_fn(move || {
+        let length = usize::from(read_u16(rest, 0)?);
+        let kind = read_u16(rest, 2)?;
+        let data = rest.get(4..length)?;
+        rest = rest.get(aligned(length)..).unwrap_or(&[]);
+        Some((kind, data))
+    })
 }
 
 /// `struct nlmsgerr` starts with the negated errno; a body too short for it counts as `EIO`.
@@ -218,6 +261,33 @@ mod tests {
                 link(7, 0x1043, "enp0s31f6"),
                 Message::Done
             ]
+        );
+    }
+
+    #[test]
+    fn an_address_is_read_with_its_long_flags() {
+        let v6 = "fe80::1".parse::<std::net::Ipv6Addr>().unwrap();
+        let mut body = vec![libc::AF_INET6 as u8, 64, 0x80, 253, 3, 0, 0, 0];
+        attribute(&mut body, IFA_ADDRESS, &v6.octets());
+        attribute(&mut body, IFA_FLAGS, &0x240_u32.to_ne_bytes());
+        let read = parse(&request(RTM_NEWADDR, 0, &body));
+        let expected = Message::Address {
+            index: u32::from_ne_bytes([3, 0, 0, 0]),
+            flags: 0x240,
+            ip: v6.into(),
+        };
+        assert_eq!(read, [expected]);
+    }
+
+    #[test]
+    fn the_own_end_of_a_line_is_read_not_the_peers() {
+        let mut body = vec![libc::AF_INET as u8, 32, 0x80, 0, 4, 0, 0, 0];
+        attribute(&mut body, IFA_ADDRESS, &[10, 0, 0, 2]);
+        attribute(&mut body, IFA_LOCAL, &[10, 0, 0, 1]);
+        let read = parse(&request(RTM_NEWADDR, 0, &body));
+        assert!(
+            matches!(&read[..], [Message::Address { ip, flags: 0x80, .. }]
+            if *ip == IpAddr::from([10, 0, 0, 1]))
         );
     }
 
