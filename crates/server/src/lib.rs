@@ -6,4 +6,5 @@
 
 pub mod limits;
 pub mod listen;
+pub mod publish;
 pub mod session;

@@ -11,9 +11,6 @@ use super::message::{self, Ignored, Kind};
 use super::name::DomainName;
 use super::{Arrival, Event, InterfaceIndex, MDNS_PORT, SERVICE_TYPE, Server, Transmit};
 
-/// The hop limit that proves that no router passed the message on (RFC 6762 section 11, RFC 5082).
-const HOP_LIMIT_ON_LINK: u8 = 255;
-
 /// Browses `_mandos._tcp.local` on any number of interfaces.
 ///
 /// After each `handle_*` or `interface_*` call, send what [`poll_transmit`](Self::poll_transmit)
@@ -152,24 +149,15 @@ impl Browser {
     }
 }
 
-/// RFC 6762 sections 6 and 11: from port 5353, and from the local link. What was sent to a group
-/// is from there, since such groups are not routed; so is what has a link-local source, and what
-/// still has the full hop limit. Comparing the source with the interface's prefixes, the RFC's own
-/// way for the rest, would believe a forged source from anywhere.
+/// RFC 6762 sections 6 and 11: from port 5353, and from the local link.
 fn check_origin(arrival: Arrival) -> Result<(), Ignored> {
     if arrival.source.port() != MDNS_PORT {
         return Err(Ignored::SourcePort);
     }
-    let link_local = match arrival.source {
-        SocketAddr::V6(source) => source.ip().is_unicast_link_local(),
-        SocketAddr::V4(source) => source.ip().is_link_local(),
-    };
-    let proven = arrival.multicast || link_local || arrival.hop_limit == Some(HOP_LIMIT_ON_LINK);
-    if proven {
-        Ok(())
-    } else {
-        Err(Ignored::OffLink)
+    if !arrival.is_from_link() {
+        return Err(Ignored::OffLink);
     }
+    Ok(())
 }
 
 /// Lower is tried first. Link-local IPv6 needs no set-up on either side and no router.

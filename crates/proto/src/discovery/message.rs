@@ -87,7 +87,7 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Vec<Record>, Ignored> {
 }
 
 /// Refuses by the header alone what should not reach the parser.
-fn check_header(bytes: &[u8]) -> Result<(), Ignored> {
+pub(super) fn check_header(bytes: &[u8]) -> Result<(), Ignored> {
     if bytes.len() > MAX_MESSAGE {
         return Err(Ignored::TooLong);
     }

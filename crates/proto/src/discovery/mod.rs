@@ -1,4 +1,5 @@
-//! Finding servers on the local link: a browser of `_mandos._tcp` without sockets and without a clock.
+//! Servers on the local link: a browser of `_mandos._tcp` and a responder that announces one, without
+//! sockets and without a clock.
 //!
 //! Multicast DNS is RFC 6762, service discovery RFC 6763. What comes in here was sent by anyone on
 //! the link: every table has a bound, every time to live a ceiling, and nothing found is believed
@@ -8,6 +9,7 @@ mod browser;
 mod cache;
 mod message;
 mod name;
+mod responder;
 mod schedule;
 #[cfg(test)]
 mod tests;
@@ -16,6 +18,7 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 
 pub use browser::Browser;
 pub use message::Ignored;
+pub use responder::{Reply, Responder, Service};
 
 /// The service type that Mandos servers announce.
 pub const SERVICE_TYPE: &str = "_mandos._tcp.local";
@@ -48,6 +51,23 @@ pub struct Arrival {
     /// The hop limit (TTL in IPv4) that it came with, where the socket tells.
     pub hop_limit: Option<u8>,
 }
+
+impl Arrival {
+    /// RFC 6762 section 11: whether it is proven to be from the local link. What was sent to a group
+    /// is, since such groups are not routed; so is what has a link-local source, and what still has
+    /// the full hop limit. Comparing the source with the interface's prefixes, the RFC's own way for
+    /// the rest, would believe a forged source from anywhere.
+    fn is_from_link(&self) -> bool {
+        let link_local = match self.source {
+            SocketAddr::V6(source) => source.ip().is_unicast_link_local(),
+            SocketAddr::V4(source) => source.ip().is_link_local(),
+        };
+        self.multicast || link_local || self.hop_limit == Some(HOP_LIMIT_ON_LINK)
+    }
+}
+
+/// The hop limit that proves that no router passed the message on (RFC 6762 section 11, RFC 5082).
+const HOP_LIMIT_ON_LINK: u8 = 255;
 
 /// One address of one server, as seen on one interface.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]

@@ -39,6 +39,11 @@ impl DomainName {
         rest.eq_ignore_ascii_case(&parent.0).then_some(label)
     }
 
+    /// The wire form, without the root label.
+    pub(super) fn wire(&self) -> &[u8] {
+        &self.0
+    }
+
     pub(super) fn is_root(&self) -> bool {
         self.0.is_empty()
     }

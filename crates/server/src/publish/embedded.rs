@@ -1,0 +1,287 @@
+//! The responder of our own, for machines without Avahi: its sockets, its clock, its interfaces.
+//!
+//! What to say and when is decided in `nightlatch_proto::discovery`.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::hash::{BuildHasher, RandomState};
+use std::io;
+use std::net::IpAddr;
+use std::os::fd::{AsFd, AsRawFd, RawFd};
+use std::pin::pin;
+use std::task::Poll;
+
+use nightlatch_core::time::Monotonic;
+use nightlatch_proto::discovery::{self, Arrival, InterfaceIndex, MAX_MESSAGE, Responder};
+use nightlatch_sys::netif::{self, Changes, Interface};
+use tokio::io::unix::AsyncFd;
+use tracing::{debug, warn};
+
+use super::pause::Pause;
+use super::sockets::GroupSocket;
+use super::{Announcement, Service};
+
+/// Announces until `until` is ready, then says goodbye.
+pub(super) async fn announce<T>(service: &mut Service, until: impl Future<Output = T>) -> T {
+    let mut until = pin!(until);
+    let mut pause = Pause::default();
+    loop {
+        let error = match Embedded::start(service) {
+            Ok(mut embedded) => {
+                let outcome = tokio::select! {
+                    error = embedded.run(service) => Err(error),
+                    done = &mut until => Ok(done),
+                };
+                embedded.stop();
+                match outcome {
+                    Ok(done) => return done,
+                    Err(error) => error,
+                }
+            }
+            Err(error) => error,
+        };
+        service.withdrawn();
+        if pause.is_first() {
+            warn!(reason = %error, "cannot announce the service; trying again");
+        }
+        tokio::select! {
+            () = pause.wait() => {}
+            done = &mut until => return done,
+        }
+    }
+}
+
+struct Embedded {
+    announcement: Announcement,
+    responder: Responder,
+    sockets: BTreeMap<InterfaceIndex, GroupSocket>,
+    changes: AsyncFd<ChangesFd>,
+    buffer: Box<[u8; MAX_MESSAGE]>,
+}
+
+enum Happened {
+    Message(Arrival, usize),
+    Interfaces,
+    Timeout,
+}
+
+impl Embedded {
+    fn start(service: &Service) -> io::Result<Self> {
+        let mut embedded = Self {
+            announcement: service.announcement.clone(),
+            responder: Responder::new(
+                discovery::Service {
+                    name: service.name.clone(),
+                    host: host_label(),
+                    port: service.announcement.port,
+                },
+                // The hasher is seeded by the kernel's randomness.
+                RandomState::new().hash_one(std::process::id()),
+            ),
+            sockets: BTreeMap::new(),
+            // Listened to before the interfaces are listed: nothing falls in between.
+            changes: watched(Changes::listen()?)?,
+            buffer: Box::new([0; MAX_MESSAGE]),
+        };
+        embedded.follow_interfaces()?;
+        Ok(embedded)
+    }
+
+    /// Answers until something fails that starting anew may mend.
+    async fn run(&mut self, service: &mut Service) -> io::Error {
+        loop {
+            self.transmit();
+            self.tell(service);
+            match self.wait().await {
+                Ok(Happened::Message(arrival, length)) => {
+                    let message = &self.buffer[..length];
+                    if let Err(reason) = self.responder.handle_packet(arrival, message, now()) {
+                        debug!(source = %arrival.source, %reason, "ignored a message");
+                    }
+                }
+                Ok(Happened::Timeout) => self.responder.handle_timeout(now()),
+                Ok(Happened::Interfaces) => {
+                    if let Err(error) = self.follow_interfaces() {
+                        return error;
+                    }
+                }
+                Err(error) => return error,
+            }
+        }
+    }
+
+    fn stop(&mut self) {
+        self.responder.withdraw();
+        self.transmit();
+    }
+
+    fn tell(&self, service: &mut Service) {
+        if service.name != self.responder.name() {
+            service.withdrawn();
+            service.rename(self.responder.name().to_owned());
+        }
+        if self.responder.is_announced() {
+            service.announced("our own responder");
+        } else {
+            service.withdrawn();
+        }
+    }
+
+    fn transmit(&mut self) {
+        while let Some(reply) = self.responder.poll_transmit(now()) {
+            let Some(socket) = self.sockets.get(&reply.interface) else {
+                continue;
+            };
+            if let Err(error) = socket.send(reply.to, &reply.payload) {
+                // The link has gone down, or the asker has left: what matters is said again.
+                debug!(interface = reply.interface.0, reason = %error, "cannot send a message");
+            }
+        }
+    }
+
+    async fn wait(&mut self) -> io::Result<Happened> {
+        let deadline = self.responder.poll_timeout();
+        let timeout = async {
+            match deadline {
+                Some(deadline) => tokio::time::sleep(deadline.since(now())).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            message = receive(&self.sockets, &mut self.buffer) => {
+                let (arrival, length) = message;
+                Ok(Happened::Message(arrival, length))
+            }
+            ready = self.changes.readable() => {
+                let mut ready = ready?;
+                ready.get_inner().0.drain()?;
+                ready.clear_ready();
+                Ok(Happened::Interfaces)
+            }
+            () = timeout => Ok(Happened::Timeout),
+        }
+    }
+
+    /// Joins the group where the service is to be announced, and leaves it elsewhere.
+    fn follow_interfaces(&mut self) -> io::Result<()> {
+        let wanted: Vec<InterfaceIndex> = netif::interfaces()?
+            .iter()
+            .filter(|interface| is_wanted(interface, &self.announcement))
+            .map(|interface| InterfaceIndex(interface.index))
+            .collect();
+        let addresses = netif::addresses()?;
+        let gone: Vec<InterfaceIndex> = self
+            .sockets
+            .keys()
+            .filter(|interface| !wanted.contains(interface))
+            .copied()
+            .collect();
+        for interface in gone {
+            self.responder.interface_removed(interface);
+            self.sockets.remove(&interface);
+        }
+        for interface in wanted {
+            let own = addresses.iter().filter(|it| it.index == interface.0);
+            let own: Vec<IpAddr> = own.map(|address| address.ip).collect();
+            let own = to_be_told(&own, self.announcement.ipv6);
+            self.follow_interface(interface, &own);
+        }
+        Ok(())
+    }
+
+    fn follow_interface(&mut self, interface: InterfaceIndex, addresses: &[IpAddr]) {
+        if !addresses.is_empty() && !self.sockets.contains_key(&interface) {
+            match GroupSocket::join(interface, self.announcement.ipv6) {
+                Ok(socket) => {
+                    self.sockets.insert(interface, socket);
+                }
+                // The interface may have gone meanwhile; its next change has us try again.
+                Err(error) => {
+                    warn!(interface = interface.0, reason = %error, "cannot announce on an interface");
+                    return;
+                }
+            }
+        }
+        self.responder.interface_added(interface, addresses, now());
+    }
+}
+
+/// Waits for a message on any socket. One that fails is passed over: its interface has gone down,
+/// and news of that is under way.
+async fn receive(
+    sockets: &BTreeMap<InterfaceIndex, GroupSocket>,
+    buffer: &mut [u8; MAX_MESSAGE],
+) -> (Arrival, usize) {
+    std::future::poll_fn(|context| {
+        for (interface, socket) in sockets {
+            if let Poll::Ready(Ok((message, source))) = socket.poll_receive(context, buffer) {
+                let arrival = Arrival {
+                    interface: *interface,
+                    source,
+                    multicast: true,
+                    hop_limit: None,
+                };
+                return Poll::Ready((arrival, message.len()));
+            }
+        }
+        Poll::Pending
+    })
+    .await
+}
+
+fn is_wanted(interface: &Interface, announcement: &Announcement) -> bool {
+    let flags = interface.flags;
+    match &announcement.interface {
+        Some(name) => *name == interface.name && flags.up() && flags.running(),
+        None => flags.up() && flags.running() && !flags.loopback() && !flags.point_to_point(),
+    }
+}
+
+/// The addresses to announce: for IPv6 the link-local ones, which every neighbour reaches without
+/// any set-up; others only where there are none.
+fn to_be_told(own: &[IpAddr], ipv6: bool) -> Vec<IpAddr> {
+    let family = own.iter().filter(|address| address.is_ipv6() == ipv6);
+    let link_local =
+        |address: &&IpAddr| matches!(address, IpAddr::V6(v6) if v6.is_unicast_link_local());
+    let near: Vec<IpAddr> = family.clone().filter(link_local).copied().collect();
+    let mut told = if near.is_empty() {
+        family.copied().collect()
+    } else {
+        near
+    };
+    told.sort_unstable();
+    told
+}
+
+/// The host name to claim. The machine's own name is left alone: systemd-resolved may hold it.
+fn host_label() -> String {
+    let system = rustix::system::uname();
+    let node = system.nodename().to_string_lossy();
+    let label = node.split('.').next().unwrap_or_default();
+    format!("{label}-nightlatch")
+}
+
+#[allow(
+    clippy::disallowed_methods,
+    reason = "the responder's clock is read here"
+)]
+fn now() -> Monotonic {
+    nightlatch_sys::clock::now().mono
+}
+
+#[expect(
+    deprecated,
+    reason = "its replacement is unsafe, to be promised that the descriptor stays the same and open: \
+              `ChangesFd` keeps that, as it owns it for as long as it lives"
+)]
+fn watched(changes: Changes) -> io::Result<AsyncFd<ChangesFd>> {
+    AsyncFd::new(ChangesFd(changes))
+}
+
+struct ChangesFd(Changes);
+
+impl AsRawFd for ChangesFd {
+    fn as_raw_fd(&self) -> RawFd {
+        self.0.as_fd().as_raw_fd()
+    }
+}
