@@ -2,12 +2,15 @@
 //!
 //! usage: announce NAME PORT [INTERFACE]
 //!
-//! Says `announced as NAME` and `withdrawn` on standard error, beside the log.
+//! Says `announced as NAME` and `withdrawn` on standard error, beside the log, and `connected` when
+//! somebody connects to the port.
 #![forbid(unsafe_code)]
 
+use std::net::Ipv6Addr;
 use std::process::ExitCode;
 
 use nightlatch_server::publish::{self, Announcement};
+use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 
@@ -34,6 +37,9 @@ async fn main() -> ExitCode {
     let Ok(mut terminate) = signal(SignalKind::terminate()) else {
         return ExitCode::FAILURE;
     };
+    let Ok(listener) = TcpListener::bind((Ipv6Addr::UNSPECIFIED, port)).await else {
+        return ExitCode::FAILURE;
+    };
     let (stop, stopped) = oneshot::channel();
     let mut publisher = publish::spawn(announcement, async {
         let _ = stopped.await;
@@ -45,6 +51,7 @@ async fn main() -> ExitCode {
                 Some(name) => eprintln!("announced as {name}"),
                 None => eprintln!("withdrawn"),
             },
+            Ok((_, peer)) = listener.accept() => eprintln!("connected from {}", peer.ip()),
             _ = terminate.recv() => break,
         }
     }
