@@ -158,7 +158,7 @@ fn settings(seed: u8) -> ClientSettings {
         key_id: KeyId::from_bytes([seed; 32]).ok(),
         fingerprint: Some(Fingerprint::from_bytes([seed; 20])),
         host: format!("host-{seed}"),
-        checker: CheckerTemplate::new(&format!("fping -q -- %(host)s; exit {seed}"))
+        checker: CheckerTemplate::new(format!("fping -q -- %(host)s; exit {seed}"))
             .expect("a valid checker"),
         timeout: seconds(1),
         extended_timeout: seconds(2),

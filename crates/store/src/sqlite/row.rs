@@ -188,7 +188,7 @@ fn read_settings(columns: &mut Columns<'_, '_>) -> Result<ClientSettings, RowErr
         key_id,
         fingerprint: fingerprint.map(Fingerprint::from_bytes),
         host,
-        checker: CheckerTemplate::new(&checker)
+        checker: CheckerTemplate::new(checker)
             .map_err(|error| RowError::Value(error.to_string()))?,
         timeout: columns.span()?,
         extended_timeout: columns.span()?,
