@@ -4,7 +4,10 @@
 //! decisions do not.
 #![forbid(unsafe_code)]
 
+mod checker;
+pub mod driver;
 pub mod limits;
 pub mod listen;
 pub mod publish;
+mod random;
 pub mod session;

@@ -1,0 +1,148 @@
+//! The one task that owns the registry, and the handle by which all others speak to it.
+//!
+//! Commands come in, [`nightlatch_core::registry`] decides, and its actions are carried out in
+//! order. What must be durable is committed before anything that depends on it; one transaction
+//! takes all changes that are ready. Nothing is decided here.
+
+mod actor;
+mod outbox;
+mod permit;
+mod report;
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use nightlatch_core::client::saved::LastCheck;
+use nightlatch_core::key_id::KeyId;
+use nightlatch_core::registry::{ClientId, RequestId};
+use nightlatch_core::settings::client::ClientConfig;
+use nightlatch_proto::tls::Authenticated;
+use tokio::sync::{mpsc, oneshot};
+
+pub use actor::{Driver, DriverError};
+pub use permit::DriverPermit;
+
+use crate::session::{self, Gatekeeper, Peer};
+
+/// What is sent to the driver. The channel has no bound of its own: each sender has at most a few
+/// commands under way, and there are no more senders than connections and checks, which are bounded.
+pub(crate) enum Command {
+    /// Somebody proved a key and wants the secret.
+    Request {
+        request: RequestId,
+        key: KeyId,
+        peer: Peer,
+        answer: oneshot::Sender<Verdict>,
+    },
+    /// The peer of a request that was not answered yet is gone.
+    PeerGone(RequestId),
+    /// A secret was handed over.
+    Delivered(RequestId),
+    /// A secret could not be handed over, or was not.
+    Failed(RequestId),
+    /// A check ended.
+    Checked(ClientId, LastCheck),
+    /// The configuration was read anew. Answered when what it changed is durable.
+    Reload(Vec<ClientConfig>, oneshot::Sender<()>),
+    /// End: checks are killed, what is known is written. Answered when all is done.
+    Stop(oneshot::Sender<()>),
+}
+
+type Verdict = session::Verdict<DriverPermit>;
+
+/// Speaks to the driver. Cheap to clone.
+#[derive(Clone)]
+pub struct Handle {
+    commands: mpsc::UnboundedSender<Command>,
+    next_request: Arc<AtomicU64>,
+}
+
+impl Handle {
+    fn new(commands: mpsc::UnboundedSender<Command>) -> Self {
+        Self {
+            commands,
+            next_request: Arc::default(),
+        }
+    }
+
+    /// Takes over clients that were read anew; returns when their changes are durable, or the driver
+    /// has ended.
+    pub async fn reload(&self, clients: Vec<ClientConfig>) {
+        let (done, durable) = oneshot::channel();
+        self.send(Command::Reload(clients, done));
+        let _ = durable.await;
+    }
+
+    /// Ends the driver; returns when everything is written and every check has been killed.
+    pub async fn stop(&self) {
+        let (done, ended) = oneshot::channel();
+        self.send(Command::Stop(done));
+        let _ = ended.await;
+    }
+
+    /// A driver that has ended hears nothing more, and owes nobody anything.
+    fn send(&self, command: Command) {
+        let _ = self.commands.send(command);
+    }
+}
+
+impl fmt::Debug for Handle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Handle")
+    }
+}
+
+impl Gatekeeper for Handle {
+    type Request = Request;
+
+    async fn request(&self, who: Authenticated, peer: Peer) -> Request {
+        let id = RequestId(self.next_request.fetch_add(1, Ordering::Relaxed));
+        let (answer, verdict) = oneshot::channel();
+        self.send(Command::Request {
+            request: id,
+            key: who.key_id(),
+            peer,
+            answer,
+        });
+        Request {
+            id,
+            handle: self.clone(),
+            verdict: Some(verdict),
+        }
+    }
+}
+
+/// A request under way. Dropped before its verdict, it tells that the peer is gone.
+#[derive(Debug)]
+pub struct Request {
+    id: RequestId,
+    handle: Handle,
+    verdict: Option<oneshot::Receiver<Verdict>>,
+}
+
+impl session::Request for Request {
+    type Permit = DriverPermit;
+
+    async fn verdict(&mut self) -> Verdict {
+        if let Some(verdict) = &mut self.verdict
+            && let Ok(verdict) = verdict.await
+        {
+            self.verdict = None;
+            return verdict;
+        }
+        // The driver has ended, and the session is about to: there is no answer any more.
+        std::future::pending().await
+    }
+}
+
+impl Drop for Request {
+    fn drop(&mut self) {
+        // A verdict that arrived and was not fetched goes with the channel: a permit in it reports.
+        if self.verdict.is_some() {
+            self.handle.send(Command::PeerGone(self.id));
+        }
+    }
+}

@@ -1,0 +1,93 @@
+//! The right to send one secret once, which a disable can take back until the sending begins.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+
+use nightlatch_core::registry::RequestId;
+use nightlatch_core::secret::Secret;
+
+use super::{Command, Handle};
+use crate::session::Permit;
+
+const GRANTED: u8 = 0;
+const SENDING: u8 = 1;
+const REVOKED: u8 = 2;
+
+/// What the driver keeps of a right that it gave: one atomic step decides whether the secret goes
+/// out or the right is taken back.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Ticket(Arc<AtomicU8>);
+
+impl Ticket {
+    /// Takes the right back, unless the sending has begun.
+    pub(super) fn revoke(&self) {
+        self.take(REVOKED);
+    }
+
+    fn begin(&self) -> bool {
+        self.take(SENDING)
+    }
+
+    fn take(&self, to: u8) -> bool {
+        let order = Ordering::AcqRel;
+        self.0
+            .compare_exchange(GRANTED, to, order, Ordering::Acquire)
+            .is_ok()
+    }
+}
+
+/// The right to send one client's secret once.
+pub struct DriverPermit {
+    request: RequestId,
+    ticket: Ticket,
+    secret: Arc<Secret>,
+    handle: Handle,
+    delivered: bool,
+}
+
+impl DriverPermit {
+    pub(super) fn new(
+        request: RequestId,
+        ticket: Ticket,
+        secret: Arc<Secret>,
+        handle: Handle,
+    ) -> Self {
+        Self {
+            request,
+            ticket,
+            secret,
+            handle,
+            delivered: false,
+        }
+    }
+}
+
+impl Permit for DriverPermit {
+    fn begin(&self) -> Option<Arc<Secret>> {
+        self.ticket.begin().then(|| Arc::clone(&self.secret))
+    }
+
+    fn delivered(mut self) {
+        self.delivered = true;
+    }
+
+    fn failed(self) {}
+}
+
+impl Drop for DriverPermit {
+    fn drop(&mut self) {
+        let report = if self.delivered {
+            Command::Delivered
+        } else {
+            Command::Failed
+        };
+        self.handle.send(report(self.request));
+    }
+}
+
+impl fmt::Debug for DriverPermit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("DriverPermit").field(&self.request).finish()
+    }
+}
