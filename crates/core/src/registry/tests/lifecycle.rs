@@ -98,14 +98,22 @@ fn a_failed_delivery_moves_no_deadline() {
 
 #[test]
 fn a_proof_that_shortens_an_extended_deadline_is_durable() {
-    let mut world = World::new(vec![config(1)]);
-    let (request, _) = world.ask(1);
-    world.registry.handle_delivered(request, world.now);
-    world.registry.handle_checked_ok(world.id(1), world.now);
-    world.actions();
-    world.disk.crash();
-    world.restart(vec![config(1)], Duration::ZERO, false);
-    assert_eq!(world.left(1), Some(seconds(300)));
+    for by_check in [false, true] {
+        let mut world = World::new(vec![config(1)]);
+        let id = world.id(1);
+        world.run(seconds(60));
+        let (request, _) = world.ask(1);
+        world.registry.handle_delivered(request, world.now);
+        if by_check {
+            world.registry.handle_check_finished(id, OK, world.now);
+        } else {
+            world.registry.handle_checked_ok(id, world.now);
+        }
+        world.actions();
+        world.disk.crash();
+        world.restart(vec![config(1)], Duration::ZERO, false);
+        assert_eq!(world.left(1), Some(seconds(300)));
+    }
 }
 
 #[test]
