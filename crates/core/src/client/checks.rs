@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::Client;
+use crate::checker::CheckerVariables;
 use crate::client::saved::LastCheck;
 use crate::time::{Monotonic, Now};
 
@@ -48,6 +49,31 @@ impl Client {
         self.last_check = result;
         if result == LastCheck::Exited(0) {
             self.last_checked_ok = Some(now.wall);
+        }
+    }
+
+    /// What the checker's references stand for now.
+    pub(crate) fn checker_variables<'a>(
+        &'a self,
+        dbus_object_path: &'a str,
+    ) -> CheckerVariables<'a> {
+        let settings = &self.settings;
+        CheckerVariables {
+            approval_delay: settings.approval_delay,
+            approval_duration: settings.approval_duration,
+            created: self.created,
+            dbus_object_path,
+            enabled: self.is_enabled(),
+            expires: self.expires(),
+            fingerprint: settings.fingerprint,
+            host: &settings.host,
+            interval: settings.interval,
+            key_id: settings.key_id,
+            last_approval_request: self.last_approval_request,
+            last_checked_ok: self.last_checked_ok,
+            last_enabled: self.last_enabled,
+            name: self.name.as_str(),
+            timeout: settings.timeout,
         }
     }
 }

@@ -61,6 +61,7 @@ impl Registry {
             self.set_deadline(id, deadline);
         }
         self.put_in_force(id, interval, now);
+        self.tell(Event::Changed(id));
         Ok(())
     }
 
@@ -69,7 +70,6 @@ impl Registry {
         // A deadline that the change moved into the past must stop what is in flight first.
         self.expire(id, now);
         self.persist_row(id, now);
-        self.tell(Event::Changed(id));
         let restart = self
             .clients
             .get(&id)

@@ -179,6 +179,9 @@ impl Registry {
             _ => {}
         }
         self.put_in_force(id, interval, now);
+        if changed.settings {
+            self.tell(Event::Changed(id));
+        }
     }
 
     fn insert(&mut self, client: Client) -> ClientId {

@@ -102,11 +102,12 @@ impl Registry {
         Some(Arc::clone(&self.clients.get(&id)?.secret))
     }
 
-    /// The command line of the client's checker, expanded as of `now`.
-    pub fn checker_command(&self, id: ClientId, now: Now) -> Option<String> {
-        let _ = now;
+    /// The command line of the client's checker, expanded with what stands now.
+    /// `dbus_object_path` is the client's path on D-Bus, empty when it has none.
+    pub fn checker_command(&self, id: ClientId, dbus_object_path: &str) -> Option<String> {
         let client = self.clients.get(&id)?;
-        Some(client.settings().checker.as_str().to_owned())
+        let variables = client.checker_variables(dbus_object_path);
+        Some(client.settings.checker.expand(&variables))
     }
 
     /// All clients, in the order in which they came to be known.

@@ -164,7 +164,7 @@ impl Model {
             Life::Absent => return Some(Outcome::Refused("removed")),
         };
         let now = self.clock.mono;
-        if !state.deadline.is_some_and(|deadline| now < deadline) {
+        if state.deadline.is_none_or(|deadline| deadline <= now) {
             return Some(Outcome::Refused("disabled"));
         }
         match state.decision {

@@ -1,0 +1,108 @@
+//! What can happen to a server and its clients, and how often it does in a random life.
+
+use proptest::prelude::*;
+
+use super::invariants::CLIENTS;
+
+#[derive(Clone, Debug)]
+pub(super) enum Op {
+    /// Time passes, in milliseconds; `late` when nobody looks at the clock until the next event.
+    Pass {
+        time: u64,
+        late: bool,
+    },
+    /// The wall clock is set.
+    Jump(i64),
+    Ask(usize),
+    PeerGone(usize),
+    Reported {
+        which: usize,
+        delivered: bool,
+    },
+    Checked {
+        which: usize,
+        result: u8,
+    },
+    CheckedOk(usize),
+    StartChecker(usize),
+    StopChecker(usize),
+    Enable(usize),
+    Disable(usize),
+    Approve(usize, bool),
+    Remove(usize),
+    Set(usize, Knob),
+    /// The file changes, to be read at the next reload or start.
+    Edit(usize, Edit),
+    Reload,
+    /// The server ends, perhaps losing its last second, perhaps with the host.
+    Restart {
+        down: u64,
+        reboot: bool,
+        lost: bool,
+    },
+    /// The next event comes, and the server is killed after this many of its actions.
+    KillWithin(usize),
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Knob {
+    Timeout(u64),
+    Extended(u64),
+    Delay(u64),
+    Duration(u64),
+    Default(bool),
+    Secret(u8),
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Edit {
+    Knob(Knob),
+    Enabled(bool),
+    Section(bool),
+}
+
+fn knob() -> impl Strategy<Value = Knob> {
+    let time = |values: &'static [u64]| prop::sample::select(values);
+    prop_oneof![
+        time(&[2_000, 5_000, 9_000]).prop_map(Knob::Timeout),
+        time(&[1_000, 12_000]).prop_map(Knob::Extended),
+        time(&[0, 0, 1_500, 4_000]).prop_map(Knob::Delay),
+        time(&[0, 1_000, 6_000]).prop_map(Knob::Duration),
+        any::<bool>().prop_map(Knob::Default),
+        (1..4_u8).prop_map(Knob::Secret),
+    ]
+}
+
+pub(super) fn op() -> impl Strategy<Value = Op> {
+    let client = 0..CLIENTS;
+    let which = 0..4_usize;
+    let passes = prop::sample::select(&[0_u64, 1, 500, 999, 1_000, 1_500, 2_000, 4_000, 7_000][..]);
+    let edit = prop_oneof![
+        3 => knob().prop_map(Edit::Knob),
+        1 => any::<bool>().prop_map(Edit::Enabled),
+        1 => any::<bool>().prop_map(Edit::Section),
+    ];
+    let restart = (passes.clone(), any::<bool>(), any::<bool>())
+        .prop_map(|(down, reboot, lost)| Op::Restart { down, reboot, lost });
+    prop_oneof![
+        8 => (passes, any::<bool>()).prop_map(|(time, late)| Op::Pass { time, late }),
+        1 => (-20_000..20_000_i64).prop_map(Op::Jump),
+        8 => client.clone().prop_map(Op::Ask),
+        1 => which.clone().prop_map(Op::PeerGone),
+        5 => (which.clone(), prop::bool::weighted(0.8))
+            .prop_map(|(which, delivered)| Op::Reported { which, delivered }),
+        4 => (which, 0..3_u8).prop_map(|(which, result)| Op::Checked { which, result }),
+        3 => client.clone().prop_map(Op::CheckedOk),
+        1 => client.clone().prop_map(Op::StartChecker),
+        1 => client.clone().prop_map(Op::StopChecker),
+        4 => client.clone().prop_map(Op::Enable),
+        2 => client.clone().prop_map(Op::Disable),
+        3 => (client.clone(), any::<bool>()).prop_map(|(client, yes)| Op::Approve(client, yes)),
+        1 => client.clone().prop_map(Op::Remove),
+        3 => (client.clone(), knob()).prop_map(|(client, knob)| Op::Set(client, knob)),
+        3 => (client, edit).prop_map(|(client, edit)| Op::Edit(client, edit)),
+        1 => Just(Op::Reload),
+        2 => restart,
+        2 => (0..8_usize).prop_map(Op::KillWithin),
+    ]
+}
