@@ -152,7 +152,7 @@ pub enum Problem {
         "expected base64 (A-Z a-z 0-9 + / and = at the end), found something else at character {column} of the value's line"
     )]
     Base64 {
-        /// Which character of the value's line, from 1, white space at its beginning not counted.
+        /// Which character of the line, from 1, indentation not counted.
         column: usize,
     },
     /// Base64 that ends in the middle of a byte.
@@ -216,12 +216,6 @@ pub enum Doubt {
         "the timeout is not longer than the interval, so the client will be disabled between two checks"
     )]
     TimeoutWithinInterval,
-}
-
-impl SettingsError {
-    fn order(&self) -> usize {
-        self.place.location.line
-    }
 }
 
 /// The text of a file read as bytes; the error names the line of the first byte that is no UTF-8.

@@ -1,5 +1,6 @@
 //! The server's own settings: `[DEFAULT]` of `nightlatch.conf` or `mandos.conf` (mandos.conf(5)).
 
+use std::borrow::Cow;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -13,7 +14,7 @@ use crate::interpolate::interpolate;
 mod address;
 pub use address::Address;
 
-/// The most file descriptors a process can be given on Linux (`fs.nr_open`): no limit on
+/// The most file descriptors a process is given on Linux unless `fs.nr_open` is raised: no limit on
 /// connections beyond it means anything.
 const MAX_DESCRIPTORS: u64 = 1 << 20;
 
@@ -212,7 +213,7 @@ pub fn parse(file: &str, text: &str) -> Result<Parsed<PartialServerSettings>, Ve
         reader.doubt(section.line(), section.name(), None, Doubt::IgnoredSection);
     }
     if !errors.is_empty() {
-        errors.sort_by_key(SettingsError::order);
+        errors.sort_by_key(|error| error.place.location.line);
         return Err(errors);
     }
     let mut warnings = reader.warnings;
@@ -273,7 +274,6 @@ impl Reader<'_> {
                 let path = filled(raw).ok_or(Problem::NoPath)?;
                 self.settings.statedir = Some(path.into());
             }
-            // The bound is that of a descriptor, which is an int (socket(2)).
             "socket" => {
                 self.settings.socket = Some(self.optional_number(raw, MAX_DESCRIPTORS - 1)?);
             }
@@ -303,29 +303,19 @@ impl Reader<'_> {
         value::boolean(&self.interpolated(raw)?)
     }
 
-    fn count<N: TryFrom<u64>>(&self, raw: &str, max: u64) -> Result<N, Problem> {
-        self.number(raw, 1, max)
+    fn count(&self, raw: &str, max: u64) -> Result<usize, Problem> {
+        number(&self.interpolated(raw)?, 1, max)
     }
 
     /// A number from zero up; `None` when the value is empty.
     fn optional_number<N: TryFrom<u64>>(&self, raw: &str, max: u64) -> Result<Option<N>, Problem> {
         match self.interpolated(raw)?.trim_matches(is_space) {
             "" => Ok(None),
-            text => self.number(text, 0, max).map(Some),
+            text => number(text, 0, max).map(Some),
         }
     }
 
-    fn number<N: TryFrom<u64>>(&self, raw: &str, min: u64, max: u64) -> Result<N, Problem> {
-        let text = self.interpolated(raw)?;
-        let number = value::number(&text, min, max)?;
-        N::try_from(number).map_err(|_| Problem::Number {
-            found: text.into_owned(),
-            min,
-            max,
-        })
-    }
-
-    fn interpolated<'v>(&self, raw: &'v str) -> Result<std::borrow::Cow<'v, str>, Problem> {
+    fn interpolated<'v>(&self, raw: &'v str) -> Result<Cow<'v, str>, Problem> {
         let section = self.ini.default_section();
         Ok(interpolate(raw, &|key| section.value(key))?)
     }
@@ -345,6 +335,15 @@ impl Reader<'_> {
         let place = self.place(line, Some(section), key);
         self.warnings.push(SettingsWarning { place, doubt });
     }
+}
+
+fn number<N: TryFrom<u64>>(text: &str, min: u64, max: u64) -> Result<N, Problem> {
+    let number = value::number(text, min, max)?;
+    N::try_from(number).map_err(|_| Problem::Number {
+        found: text.to_owned(),
+        min,
+        max,
+    })
 }
 
 fn filled(raw: &str) -> Option<String> {

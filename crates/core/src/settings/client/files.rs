@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::ParsedClient;
 use super::section::Reader;
-use crate::ini::{DEFAULT, Ini, Section};
+use crate::ini::{Entry, Ini, Section};
 use crate::interpolate::references;
 use crate::key_id::KeyId;
 use crate::settings::{
@@ -37,25 +37,51 @@ const KEYS: [&str; 13] = [
 pub fn parse(files: &[(String, String)]) -> Result<Parsed<Vec<ParsedClient>>, Vec<SettingsError>> {
     let mut errors = Findings::default();
     let mut warnings = Findings::default();
-    let files: Vec<(Arc<str>, Ini)> = files
+    let files: Vec<File> = files
         .iter()
         .enumerate()
-        .map(|(index, (name, text))| {
-            let name: Arc<str> = name.as_str().into();
-            let (ini, faults) = Ini::recover(text);
-            for fault in faults {
-                let place = place(&name, fault.line, fault.section.as_deref(), None);
-                let problem = fault.kind.into();
-                errors.add(index, SettingsError { place, problem });
-            }
-            (name, ini)
-        })
+        .map(|(index, (name, text))| read_file(index, name, text, &mut errors))
         .collect();
+    let clients = read_clients(&files, &mut errors, &mut warnings);
+    if !errors.is_empty() {
+        return Err(errors.sorted(|error| &error.place));
+    }
+    doubt_keys(&files, &mut warnings);
+    doubt_same_key_ids(&clients, &mut warnings);
+    Ok(Parsed {
+        value: clients.into_iter().map(|found| found.client).collect(),
+        warnings: warnings.sorted(|warning| &warning.place),
+    })
+}
+
+/// A file's name and what it holds.
+type File = (Arc<str>, Ini);
+
+/// A client, the position of its file, and where its key id is set.
+struct Found {
+    file: usize,
+    client: ParsedClient,
+    key_id: Place,
+}
+
+fn read_file(index: usize, name: &str, text: &str, errors: &mut Findings<SettingsError>) -> File {
+    let name: Arc<str> = name.into();
+    let (ini, faults) = Ini::recover(text);
+    for fault in faults {
+        let place = place(&name, fault.line, fault.section.as_deref(), None);
+        let problem = fault.kind.into();
+        errors.add(index, SettingsError { place, problem });
+    }
+    (name, ini)
+}
+
+fn read_clients(
+    files: &[File],
+    errors: &mut Findings<SettingsError>,
+    warnings: &mut Findings<SettingsWarning>,
+) -> Vec<Found> {
     let Some((main_name, main)) = files.first() else {
-        return Ok(Parsed {
-            value: Vec::new(),
-            warnings: Vec::new(),
-        });
+        return Vec::new();
     };
     let mut clients = Vec::new();
     let mut seen: HashMap<&str, Location> = HashMap::new();
@@ -70,39 +96,30 @@ pub fn parse(files: &[(String, String)]) -> Result<Parsed<Vec<ParsedClient>>, Ve
                 errors: Vec::new(),
                 warnings: Vec::new(),
             };
-            let client = reader.client();
+            if let Some(client) = reader.client() {
+                clients.push(Found {
+                    file: index,
+                    client,
+                    key_id: reader.place("key_id"),
+                });
+            }
+            errors.extend(index, reader.errors);
+            warnings.extend(index, reader.warnings);
+            let place = place(name, section.line(), Some(section.name()), None);
             if let Some(first) = seen.get(section.name()) {
                 let first = first.clone();
-                let place = place(name, section.line(), Some(section.name()), None);
                 let problem = Problem::DuplicateClient { first };
                 errors.add(index, SettingsError { place, problem });
             } else {
-                seen.insert(section.name(), reader.origin());
+                seen.insert(section.name(), place.location);
             }
-            if let Some(client) = client {
-                let key_line = reader.place("key_id");
-                clients.push((index, client, key_line));
-            }
-            reader.errors.into_iter().for_each(|e| errors.add(index, e));
-            reader
-                .warnings
-                .into_iter()
-                .for_each(|w| warnings.add(index, w));
         }
     }
-    if !errors.is_empty() {
-        return Err(errors.sorted(|error| &error.place));
-    }
-    doubt_keys(&files, &mut warnings);
-    doubt_same_key_ids(&clients, &mut warnings);
-    Ok(Parsed {
-        value: clients.into_iter().map(|(_, client, _)| client).collect(),
-        warnings: warnings.sorted(|warning| &warning.place),
-    })
+    clients
 }
 
 /// Warns of keys that nothing uses and that look like one that something does.
-fn doubt_keys(files: &[(Arc<str>, Ini)], warnings: &mut Findings<SettingsWarning>) {
+fn doubt_keys(files: &[File], warnings: &mut Findings<SettingsWarning>) {
     let sections = || {
         files.iter().enumerate().flat_map(|(index, (name, ini))| {
             std::iter::once(ini.default_section())
@@ -125,18 +142,15 @@ fn doubt_keys(files: &[(Arc<str>, Ini)], warnings: &mut Findings<SettingsWarning
     }
 }
 
-fn unknown(section: &Section) -> impl Iterator<Item = (&str, &crate::ini::Entry)> {
+fn unknown(section: &Section) -> impl Iterator<Item = (&str, &Entry)> {
     section.entries().filter(|(key, _)| !KEYS.contains(key))
 }
 
 /// Warns of clients whose key id belongs to an earlier one.
-fn doubt_same_key_ids(
-    clients: &[(usize, ParsedClient, Place)],
-    warnings: &mut Findings<SettingsWarning>,
-) {
+fn doubt_same_key_ids(clients: &[Found], warnings: &mut Findings<SettingsWarning>) {
     let mut owners: HashMap<KeyId, &ParsedClient> = HashMap::new();
-    for (index, client, place) in clients {
-        let Some(key_id) = client.settings.key_id else {
+    for found in clients {
+        let Some(key_id) = found.client.settings.key_id else {
             continue;
         };
         if let Some(first) = owners.get(&key_id) {
@@ -145,12 +159,13 @@ fn doubt_same_key_ids(
                 first: first.origin.clone(),
             };
             let place = Place {
-                section: Some(client.name.to_string()),
-                ..place.clone()
+                // A key id inherited from [DEFAULT] is still this client's.
+                section: Some(found.client.name.to_string()),
+                ..found.key_id.clone()
             };
-            warnings.add(*index, SettingsWarning { place, doubt });
+            warnings.add(found.file, SettingsWarning { place, doubt });
         } else {
-            owners.insert(key_id, client);
+            owners.insert(key_id, &found.client);
         }
     }
 }
@@ -161,10 +176,7 @@ fn place(file: &Arc<str>, line: usize, section: Option<&str>, key: Option<&str>)
             file: file.clone(),
             line,
         },
-        section: section.map(str::to_owned).or_else(|| {
-            // A key always stands in a section.
-            key.map(|_| DEFAULT.to_owned())
-        }),
+        section: section.map(str::to_owned),
         key: key.map(str::to_owned),
     }
 }
@@ -182,6 +194,11 @@ impl<T> Default for Findings<T> {
 impl<T: PartialEq> Findings<T> {
     fn add(&mut self, file: usize, finding: T) {
         self.0.push((file, finding));
+    }
+
+    fn extend(&mut self, file: usize, findings: Vec<T>) {
+        let findings = findings.into_iter().map(|finding| (file, finding));
+        self.0.extend(findings);
     }
 
     fn is_empty(&self) -> bool {
