@@ -5,9 +5,71 @@
 #![forbid(unsafe_code)]
 
 mod checker;
+pub mod cli;
+pub mod config;
 pub mod driver;
 pub mod limits;
 pub mod listen;
+mod logging;
+mod own_key;
 pub mod publish;
 mod random;
+pub mod run;
+mod selftest;
+mod serve;
 pub mod session;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use cli::Action;
+use run::RunError;
+
+/// The whole program, by its command line.
+pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let result = match cli::parse(arguments) {
+        Action::Print(text) => return print(&text),
+        Action::Usage(text) => {
+            eprint!("{text}");
+            return ExitCode::from(64);
+        }
+        Action::SelfTest => match selftest::run() {
+            Ok(lines) => return print(&lines),
+            Err(lines) => {
+                print(&lines);
+                return ExitCode::FAILURE;
+            }
+        },
+        Action::CheckConfig(options) => run::check_config(&options).map(|found| print(&found)),
+        Action::Serve(options) => run::serve(options).map(|()| ExitCode::SUCCESS),
+    };
+    result.unwrap_or_else(|error| {
+        complain(&error);
+        ExitCode::from(error.status())
+    })
+}
+
+/// Output that nobody reads any more is no fault of ours.
+fn print(text: &str) -> ExitCode {
+    use std::io::Write;
+    match std::io::stdout().write_all(text.as_bytes()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(_) => ExitCode::FAILURE,
+    }
+}
+
+/// The one place where the program says why it ends.
+fn complain(error: &RunError) {
+    if let RunError::Config(faulty) = error {
+        for fault in &faulty.faults {
+            eprintln!("nightlatchd: {}", serve::chain(fault));
+            if let Some(hint) = fault.hint() {
+                eprintln!("hint: {hint}");
+            }
+        }
+    }
+    eprintln!("nightlatchd: {}", serve::chain(error));
+    if let Some(hint) = error.hint() {
+        eprintln!("hint: {hint}");
+    }
+}

@@ -13,6 +13,8 @@ pub struct Account {
     pub uid: u32,
     /// Primary group.
     pub gid: u32,
+    /// Home directory.
+    pub home: String,
 }
 
 /// Why the process could not become another user.
@@ -66,11 +68,19 @@ pub fn account(name: &str) -> io::Result<Option<Account>> {
     }
     // SAFETY: on success `pw_name` points to a NUL-terminated string within `buffer`.
     let name = unsafe { CStr::from_ptr(entry.pw_name) };
+    // SAFETY: as above for `pw_dir`.
+    let home = unsafe { CStr::from_ptr(entry.pw_dir) };
     Ok(Some(Account {
         name: name.to_string_lossy().into_owned(),
         uid: entry.pw_uid,
         gid: entry.pw_gid,
+        home: home.to_string_lossy().into_owned(),
     }))
+}
+
+/// The group that the process acts as.
+pub fn effective_group() -> u32 {
+    rustix::process::getegid().as_raw()
 }
 
 /// Whether the process runs as root.

@@ -1,15 +1,13 @@
 //! The driver's loop: hear, decide, commit, act.
 
 use std::collections::HashMap;
-use std::io;
 use std::time::Duration;
 
 use nightlatch_core::client::saved::Change;
 use nightlatch_core::name::ClientName;
 use nightlatch_core::registry::{Action, Answer, ClientId, Event, Registry, RequestId};
 use nightlatch_store::{Store, StoreError};
-use nightlatch_sys::clock::{self, Alarm};
-use tokio::io::unix::AsyncFd;
+use nightlatch_sys::clock;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until};
@@ -28,6 +26,13 @@ const FLUSH_WITHIN: Duration = Duration::from_secs(1);
 /// How long after a failed commit it is tried again: a full disk stays full for a while.
 const RETRY_COMMIT: Duration = Duration::from_secs(1);
 
+/// The runtime's timers stand still while the host is suspended, so they are asked again this often.
+/// Being late changes no decision: every event first does what was due before it.
+const LONGEST_SLEEP: Duration = Duration::from_secs(30);
+
+/// What `%(dbus_object_path)s` in a checker stands for while there is no such object.
+const NO_OBJECT_PATH: &str = "";
+
 /// So many commands are decided before their actions are carried out: a flood must not keep the
 /// answers waiting.
 const BATCH: usize = 1024;
@@ -37,7 +42,6 @@ pub struct Driver {
     registry: Registry,
     commands: mpsc::UnboundedReceiver<Command>,
     handle: Handle,
-    alarm: AsyncFd<Alarm>,
     outbox: Outbox<Deed>,
     requests: HashMap<RequestId, Asked>,
     checks: Checks,
@@ -52,9 +56,6 @@ pub struct Driver {
 /// Why the driver ended by itself.
 #[derive(Debug, thiserror::Error)]
 pub enum DriverError {
-    /// The host gives no timer.
-    #[error("cannot make a timer")]
-    Timer(#[source] io::Error),
     /// The store's code panicked; what is durable is unknown.
     #[error("the store ended by a fault of this program")]
     Store,
@@ -93,17 +94,13 @@ struct Committed {
 impl Driver {
     /// A driver of `registry`, whose changes go to `store`. Needs a tokio runtime; nothing happens
     /// before [`Self::run`].
-    pub fn new(registry: Registry, store: Box<dyn Store>) -> Result<(Self, Handle), DriverError> {
+    pub fn new(registry: Registry, store: Box<dyn Store>) -> (Self, Handle) {
         let (sender, commands) = mpsc::unbounded_channel();
         let handle = Handle::new(sender);
-        let alarm = Alarm::new()
-            .and_then(AsyncFd::new)
-            .map_err(DriverError::Timer)?;
         let driver = Self {
             registry,
             commands,
             handle: handle.clone(),
-            alarm,
             outbox: Outbox::default(),
             requests: HashMap::new(),
             checks: Checks::default(),
@@ -112,7 +109,7 @@ impl Driver {
             failed: false,
             stopping: false,
         };
-        Ok((driver, handle))
+        (driver, handle)
     }
 
     /// Runs until it is told to stop.
@@ -125,10 +122,6 @@ impl Driver {
             if self.stopping && self.is_finished() {
                 return Ok(());
             }
-            self.alarm
-                .get_ref()
-                .set(self.registry.poll_timeout())
-                .map_err(DriverError::Timer)?;
             self.wait().await?;
         }
     }
@@ -137,12 +130,13 @@ impl Driver {
         let flush_at = self
             .flush_at
             .filter(|_| matches!(self.store, Shelf::Idle(_)));
+        let due_at = self.registry.poll_timeout().map(|due| {
+            let left = due.since(clock::now().mono);
+            Instant::now() + left.min(LONGEST_SLEEP)
+        });
         tokio::select! {
             command = self.commands.recv() => self.hear(command),
-            rung = self.alarm.readable() => {
-                rung.map_err(DriverError::Timer)?.clear_ready();
-                self.registry.handle_timeout(clock::now());
-            }
+            () = at(due_at) => self.registry.handle_timeout(clock::now()),
             committed = self.store.committed() => return self.committed(committed),
             () = at(flush_at) => {}
         }
@@ -305,7 +299,7 @@ impl Driver {
     }
 
     fn start_check(&mut self, client: ClientId) {
-        let command = self.registry.checker_command(client, clock::now());
+        let command = self.registry.checker_command(client, NO_OBJECT_PATH);
         match command.filter(|_| !self.stopping) {
             Some(command) => {
                 let commands = self.handle.commands.clone();

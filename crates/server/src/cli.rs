@@ -1,0 +1,192 @@
+//! The command line of nightlatchd: every option of mandos(8), and what it asks for.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::{ArgAction, Parser};
+use nightlatch_core::settings::server::{Address, LogLevel, PartialServerSettings};
+
+/// Where the configuration is unless told otherwise.
+pub const CONFIG_FOLDER: &str = "/etc/nightlatch";
+
+/// Keeps watch over machines with encrypted disks and hands each its disk password while it is up.
+///
+/// Reads nightlatch.conf (or mandos.conf) and clients.conf, announces itself on the local network,
+/// and serves Mandos clients and nightlatch-boot alike. Runs in the foreground; logs to standard
+/// error or the journal.
+#[derive(Parser, Debug)]
+#[command(
+    name = "nightlatchd",
+    version,
+    disable_version_flag = true,
+    infer_long_args = true,
+    after_help = "Examples:
+  nightlatchd --check-config                       read everything and say what was found
+  nightlatchd --configdir /etc/mandos              serve the clients of a Mandos server as they are
+  nightlatchd --debug --no-zeroconf --port 4711    try it by hand on a fixed port"
+)]
+pub struct Options {
+    /// Listen and announce on this network interface only
+    #[arg(short, long, value_name = "IF")]
+    interface: Option<String>,
+    /// Listen on this address only (IPv6, or IPv4 with --no-ipv6)
+    #[arg(short, long)]
+    address: Option<Address>,
+    /// TCP port to listen on; the kernel chooses without it
+    #[arg(short, long)]
+    port: Option<u16>,
+    /// GnuTLS priority string; the forms that Mandos documents are understood
+    #[arg(long, value_name = "STRING")]
+    priority: Option<String>,
+    /// Name to announce
+    #[arg(long, value_name = "NAME")]
+    servicename: Option<String>,
+    /// Folder of the configuration
+    #[arg(long, value_name = "DIRECTORY", default_value = CONFIG_FOLDER)]
+    pub configdir: PathBuf,
+    /// Log everything to standard error
+    #[arg(long)]
+    debug: bool,
+    /// What to log: critical, error, warning, info (the default) or debug
+    #[arg(long, value_name = "LEVEL")]
+    debuglevel: Option<LogLevel>,
+    /// Offer no D-Bus interface
+    #[arg(long)]
+    no_dbus: bool,
+    /// Use IPv4 only
+    #[arg(long)]
+    no_ipv6: bool,
+    /// Start without the saved state: every client as the configuration has it
+    #[arg(long)]
+    no_restore: bool,
+    /// Folder of the state
+    #[arg(long, value_name = "DIRECTORY")]
+    statedir: Option<PathBuf>,
+    /// Use this inherited file descriptor as the listening socket
+    #[arg(long, value_name = "FD")]
+    socket: Option<i32>,
+    /// Accepted for compatibility: it never runs in the background
+    #[arg(long)]
+    foreground: bool,
+    /// Do not announce the service (needs --port or --socket)
+    #[arg(long)]
+    no_zeroconf: bool,
+    /// Test the program itself, and say what works
+    #[arg(long)]
+    check: bool,
+    /// Read the whole configuration, say what was found, and change nothing
+    #[arg(long)]
+    check_config: bool,
+    /// Show the program's version
+    #[arg(short, long, action = ArgAction::Version)]
+    version: (),
+}
+
+/// What to do.
+#[derive(Debug)]
+pub enum Action {
+    /// Serve.
+    Serve(Options),
+    /// Read the configuration and say what was found.
+    CheckConfig(Options),
+    /// Test the program itself.
+    SelfTest,
+    /// Print this to standard output, for it was asked for.
+    Print(String),
+    /// Print this to standard error, for the command line is wrong.
+    Usage(String),
+}
+
+/// What this command line, the program's name first, asks for.
+pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Action {
+    match Options::try_parse_from(arguments) {
+        Ok(options) if options.check => Action::SelfTest,
+        Ok(options) if options.check_config => Action::CheckConfig(options),
+        Ok(options) => Action::Serve(options),
+        Err(error) if error.use_stderr() => Action::Usage(error.render().ansi().to_string()),
+        Err(help) => Action::Print(help.render().to_string()),
+    }
+}
+
+impl Options {
+    /// The settings that were given, to override the file's.
+    pub fn settings(&self) -> PartialServerSettings {
+        let given = |flag: bool, value: bool| flag.then_some(value);
+        PartialServerSettings {
+            interface: self.interface.clone().map(some_unless_empty),
+            address: self.address.clone().map(Some),
+            port: self.port.map(Some),
+            priority: self.priority.clone().map(some_unless_empty),
+            servicename: self.servicename.clone(),
+            debug: given(self.debug, true),
+            debuglevel: self.debuglevel.map(Some),
+            use_dbus: given(self.no_dbus, false),
+            use_ipv6: given(self.no_ipv6, false),
+            restore: given(self.no_restore, false),
+            statedir: self.statedir.clone(),
+            socket: self.socket.map(Some),
+            foreground: given(self.foreground, true),
+            zeroconf: given(self.no_zeroconf, false),
+            ..PartialServerSettings::default()
+        }
+    }
+}
+
+fn some_unless_empty(text: String) -> Option<String> {
+    Some(text).filter(|text| !text.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use nightlatch_core::settings::server::ServerSettings;
+
+    fn parse(line: &str) -> Action {
+        let words = ["nightlatchd"].into_iter().chain(line.split_whitespace());
+        super::parse(words.map(OsString::from))
+    }
+
+    #[test]
+    fn every_option_of_mandos_is_understood() {
+        let line = "-i eth0 -a ::1 -p 4711 --priority NORMAL --servicename House --configdir /c --debug \
+                    --debuglevel warning --no-dbus --no-ipv6 --no-restore --statedir /s --socket 3 --foreground \
+                    --no-zeroconf";
+        let Action::Serve(options) = parse(line) else {
+            panic!("refused");
+        };
+        let mut settings = ServerSettings::default();
+        settings.apply(options.settings());
+        assert_eq!(options.configdir, PathBuf::from("/c"));
+        assert_eq!(settings.interface.as_deref(), Some("eth0"));
+        assert_eq!(settings.port, Some(4711));
+        assert_eq!(settings.servicename, "House");
+        assert_eq!(settings.socket, Some(3));
+        assert!(settings.debug && settings.foreground);
+        assert!(
+            !settings.use_dbus && !settings.use_ipv6 && !settings.restore && !settings.zeroconf
+        );
+    }
+
+    #[test]
+    fn long_options_may_be_cut_short() {
+        assert!(matches!(
+            parse("--no-z --servicen x --port 1"),
+            Action::Serve(_)
+        ));
+    }
+
+    #[test]
+    fn help_and_version_are_no_errors() {
+        assert!(matches!(parse("--help"), Action::Print(text) if text.contains("Examples:")));
+        assert!(matches!(parse("-v"), Action::Print(text) if text.starts_with("nightlatchd ")));
+        assert!(matches!(parse("--port many"), Action::Usage(_)));
+    }
+
+    #[test]
+    fn what_is_not_given_overrides_nothing() {
+        let Action::Serve(options) = parse("") else {
+            panic!("refused");
+        };
+        assert_eq!(options.settings(), PartialServerSettings::default());
+    }
+}

@@ -1,0 +1,416 @@
+//! Reads a configuration directory: one file of the server, its clients, their secrets.
+//!
+//! Everything is read before privileges are dropped, and every fault is reported, not the first one.
+
+use std::fmt;
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use nightlatch_core::secret::Secret;
+use nightlatch_core::settings::client::{self, ClientConfig, ParsedClient, SecretSource};
+use nightlatch_core::settings::server::{self, PartialServerSettings};
+use nightlatch_core::settings::{self, Location, Parsed, SettingsError, SettingsWarning, path};
+use nightlatch_sys::privileges::{self, Account};
+use zeroize::Zeroizing;
+
+/// A configuration file of more than this is none. 100,000 clients take some 85 MB.
+const MAX_FILE: u64 = 1 << 30;
+
+/// A secret of more than this opens no disk.
+const MAX_SECRET: u64 = 1 << 20;
+
+/// The server's own file: ours, else that of Mandos as it is.
+const SERVER_FILES: [&str; 2] = ["nightlatch.conf", "mandos.conf"];
+
+const CLIENTS_FILE: &str = "clients.conf";
+const CLIENTS_FOLDER: &str = "clients.d";
+
+/// What a configuration directory says.
+#[derive(Debug)]
+pub struct Configuration {
+    /// The server's file, where there is one.
+    pub server_file: Option<PathBuf>,
+    /// What it says.
+    pub server: PartialServerSettings,
+    /// Every client, in the order of the files.
+    pub clients: Vec<ClientConfig>,
+    /// The files that clients were read from.
+    pub client_files: Vec<PathBuf>,
+    /// What the administrator may want to know.
+    pub warnings: Vec<String>,
+}
+
+/// What is wrong with a configuration; nothing of it is used.
+#[derive(Debug)]
+pub struct ConfigError {
+    /// Each fault with its hint, in the order of files and lines.
+    pub faults: Vec<Fault>,
+}
+
+/// One fault.
+#[derive(Debug, thiserror::Error)]
+pub enum Fault {
+    /// A setting.
+    #[error(transparent)]
+    Setting(#[from] SettingsError),
+    /// A file or folder that cannot be read.
+    #[error("{}: cannot be read", path.display())]
+    Unreadable {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A file larger than any of its kind.
+    #[error("{}: expected at most {limit} bytes", path.display())]
+    TooLarge {
+        /// Which.
+        path: PathBuf,
+        /// How much is read.
+        limit: u64,
+    },
+    /// A file of secrets that others can read.
+    #[error("{}: holds secrets, and others can read it (mode {mode:04o})", path.display())]
+    Exposed {
+        /// Which.
+        path: PathBuf,
+        /// Its permission bits.
+        mode: u32,
+    },
+    /// A client's secret file.
+    #[error("{origin}: [{client}] secfile: {}: cannot be read", path.display())]
+    Secret {
+        /// Where it is set.
+        origin: Location,
+        /// Whose.
+        client: String,
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A client's secret file without anything in it.
+    #[error("{origin}: [{client}] secfile: {}: expected an encrypted secret, found an empty file", path.display())]
+    EmptySecret {
+        /// Where it is set.
+        origin: Location,
+        /// Whose.
+        client: String,
+        /// The file.
+        path: PathBuf,
+    },
+}
+
+impl Fault {
+    /// How to mend it, where the fault itself does not say.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Exposed { path, .. } => Some(format!("chmod 600 {}", path.display())),
+            Self::Unreadable { source, .. } | Self::Secret { source, .. }
+                if source.kind() == io::ErrorKind::PermissionDenied && !privileges::is_root() =>
+            {
+                Some("only root can read it: restart the server, which reads it as root".into())
+            }
+            Self::Unreadable { source, path } if source.kind() == io::ErrorKind::NotFound => {
+                Some(format!(
+                    "make {} or name another folder with --configdir",
+                    path.display()
+                ))
+            }
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.faults.len() {
+            1 => f.write_str("the configuration has a fault"),
+            number => write!(f, "the configuration has {number} faults"),
+        }
+    }
+}
+
+impl std::error::Error for ConfigError {}
+
+/// Reads the server's file of `folder` alone; defaults where there is none.
+pub fn read_server(
+    folder: &Path,
+) -> Result<(Option<PathBuf>, Parsed<PartialServerSettings>), ConfigError> {
+    for name in SERVER_FILES {
+        let file = folder.join(name);
+        let bytes = match read(&file, MAX_FILE) {
+            Ok(bytes) => bytes,
+            Err(Fault::Unreadable { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+                continue;
+            }
+            Err(fault) => return Err(fault.into()),
+        };
+        let shown = file.display().to_string();
+        let parsed = settings::text(&shown, &bytes)
+            .map_err(|error| vec![error])
+            .and_then(|text| server::parse(&shown, text));
+        return match parsed {
+            Ok(parsed) => Ok((Some(file), parsed)),
+            Err(errors) => Err(ConfigError {
+                faults: errors.into_iter().map(Fault::from).collect(),
+            }),
+        };
+    }
+    Ok((
+        None,
+        Parsed {
+            value: PartialServerSettings::default(),
+            warnings: Vec::new(),
+        },
+    ))
+}
+
+/// Reads everything in `folder`. `service` is the account that may read secrets beside root.
+pub fn read_all(folder: &Path, service: Option<&Account>) -> Result<Configuration, ConfigError> {
+    let mut faults = Vec::new();
+    if let Err(source) = fs::read_dir(folder) {
+        return Err(Fault::Unreadable {
+            path: folder.to_owned(),
+            source,
+        }
+        .into());
+    }
+    let mut warnings = Vec::new();
+    let (server_file, server) = match read_server(folder) {
+        Ok((file, parsed)) => {
+            warn(&mut warnings, parsed.warnings);
+            (file, parsed.value)
+        }
+        Err(error) => {
+            faults.extend(error.faults);
+            (None, PartialServerSettings::default())
+        }
+    };
+    let client_files = client_files(folder).unwrap_or_else(|fault| {
+        faults.push(fault);
+        Vec::new()
+    });
+    let clients = match read_clients(&client_files, service) {
+        Ok(parsed) => {
+            warn(&mut warnings, parsed.warnings);
+            parsed.value
+        }
+        Err(error) => {
+            faults.extend(error.faults);
+            Vec::new()
+        }
+    };
+    if !faults.is_empty() {
+        return Err(ConfigError { faults });
+    }
+    if clients.is_empty() {
+        warnings.push(format!(
+            "{}: no clients are defined",
+            folder.join(CLIENTS_FILE).display()
+        ));
+    }
+    Ok(Configuration {
+        server_file,
+        server,
+        clients,
+        client_files,
+        warnings,
+    })
+}
+
+impl From<Fault> for ConfigError {
+    fn from(fault: Fault) -> Self {
+        Self {
+            faults: vec![fault],
+        }
+    }
+}
+
+fn warn(warnings: &mut Vec<String>, found: Vec<SettingsWarning>) {
+    warnings.extend(found.iter().map(ToString::to_string));
+}
+
+/// `clients.conf`, then `clients.d/*.conf` by name; those that exist.
+fn client_files(folder: &Path) -> Result<Vec<PathBuf>, Fault> {
+    let mut files = Vec::new();
+    let main = folder.join(CLIENTS_FILE);
+    if main.exists() {
+        files.push(main);
+    }
+    let more = folder.join(CLIENTS_FOLDER);
+    let unreadable = |source| Fault::Unreadable {
+        path: more.clone(),
+        source,
+    };
+    let entries = match fs::read_dir(&more) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(files),
+        Err(error) => return Err(unreadable(error)),
+    };
+    let mut found = Vec::new();
+    for entry in entries {
+        let path = entry.map_err(unreadable)?.path();
+        if path
+            .extension()
+            .is_some_and(|extension| extension == "conf")
+        {
+            found.push(path);
+        }
+    }
+    found.sort_unstable();
+    files.append(&mut found);
+    Ok(files)
+}
+
+fn read_clients(
+    files: &[PathBuf],
+    service: Option<&Account>,
+) -> Result<Parsed<Vec<ClientConfig>>, ConfigError> {
+    let mut faults = Vec::new();
+    let mut texts = Vec::new();
+    for file in files {
+        match read_private(file, MAX_FILE, service) {
+            Ok(bytes) => {
+                let shown = file.display().to_string();
+                match settings::text(&shown, &bytes) {
+                    Ok(text) => texts.push((shown, text.to_owned())),
+                    Err(error) => faults.push(error.into()),
+                }
+            }
+            Err(fault) => faults.push(fault),
+        }
+    }
+    let parsed = client::parse(&texts);
+    // The texts hold the secrets, encrypted.
+    drop(
+        texts
+            .into_iter()
+            .map(|(_, text)| Zeroizing::new(text))
+            .collect::<Vec<_>>(),
+    );
+    let parsed = match parsed {
+        Ok(parsed) => parsed,
+        Err(errors) => {
+            faults.extend(errors.into_iter().map(Fault::from));
+            return Err(ConfigError { faults });
+        }
+    };
+    let mut clients = Vec::with_capacity(parsed.value.len());
+    for ParsedClient {
+        name,
+        settings,
+        secret,
+        ..
+    } in parsed.value
+    {
+        match resolve(name.as_str(), secret, service) {
+            Ok(secret) => clients.push(ClientConfig {
+                name,
+                settings,
+                secret,
+            }),
+            Err(fault) => faults.push(fault),
+        }
+    }
+    if !faults.is_empty() {
+        return Err(ConfigError { faults });
+    }
+    Ok(Parsed {
+        value: clients,
+        warnings: parsed.warnings,
+    })
+}
+
+fn resolve(client: &str, secret: SecretSource, service: Option<&Account>) -> Result<Secret, Fault> {
+    let (path, origin) = match secret {
+        SecretSource::Inline(secret) => return Ok(secret),
+        SecretSource::File { path, origin } => (path, origin),
+    };
+    let path = path::expand(&path, |name| std::env::var(name).ok(), home);
+    let client = client.to_owned();
+    match read_private(&path, MAX_SECRET, service) {
+        Ok(bytes) if bytes.is_empty() => Err(Fault::EmptySecret {
+            origin,
+            client,
+            path,
+        }),
+        Ok(mut bytes) => Ok(Secret::new(std::mem::take(&mut *bytes))),
+        Err(Fault::Unreadable { path, source }) => Err(Fault::Secret {
+            origin,
+            client,
+            path,
+            source,
+        }),
+        Err(fault) => Err(fault),
+    }
+}
+
+fn home(user: Option<&str>) -> Option<String> {
+    match user {
+        None => std::env::var("HOME").ok(),
+        Some(user) => privileges::account(user)
+            .ok()
+            .flatten()
+            .map(|account| account.home),
+    }
+}
+
+/// Reads a file that only root, the service and their groups may be able to read.
+fn read_private(
+    path: &Path,
+    limit: u64,
+    service: Option<&Account>,
+) -> Result<Zeroizing<Vec<u8>>, Fault> {
+    let unreadable = |source| Fault::Unreadable {
+        path: path.to_owned(),
+        source,
+    };
+    let file = File::open(path).map_err(unreadable)?;
+    let metadata = file.metadata().map_err(unreadable)?;
+    let mode = metadata.mode() & 0o7777;
+    let group = metadata.gid();
+    let group_is_ours = group == 0
+        || group == privileges::effective_group()
+        || service.is_some_and(|account| account.gid == group);
+    let exposed = mode & 0o007 != 0 || (mode & 0o070 != 0 && !group_is_ours);
+    // A device such as /dev/stdin has the mode of no file.
+    if metadata.is_file() && exposed {
+        return Err(Fault::Exposed {
+            path: path.to_owned(),
+            mode,
+        });
+    }
+    read_open(file, path, limit)
+}
+
+fn read(path: &Path, limit: u64) -> Result<Zeroizing<Vec<u8>>, Fault> {
+    let file = File::open(path).map_err(|source| Fault::Unreadable {
+        path: path.to_owned(),
+        source,
+    })?;
+    read_open(file, path, limit)
+}
+
+fn read_open(file: File, path: &Path, limit: u64) -> Result<Zeroizing<Vec<u8>>, Fault> {
+    // With room for all of it from the start, no copy is left behind by a growing buffer.
+    let length = file
+        .metadata()
+        .map_or(0, |metadata| metadata.len().min(limit));
+    let mut bytes = Zeroizing::new(Vec::with_capacity(usize::try_from(length).unwrap_or(0) + 1));
+    file.take(limit + 1)
+        .read_to_end(&mut bytes)
+        .map_err(|source| Fault::Unreadable {
+            path: path.to_owned(),
+            source,
+        })?;
+    if bytes.len() as u64 > limit {
+        return Err(Fault::TooLarge {
+            path: path.to_owned(),
+            limit,
+        });
+    }
+    Ok(bytes)
+}

@@ -1,0 +1,8 @@
+//! Program nightlatchd.
+#![forbid(unsafe_code)]
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    nightlatch_server::main(std::env::args_os())
+}

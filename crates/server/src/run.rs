@@ -1,0 +1,302 @@
+//! From the command line to a running server, and back to nothing.
+//!
+//! As root it reads, binds and makes the state's folder; then it becomes its own user for good, and
+//! only then touches the state.
+
+use std::fmt;
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, chown};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use nightlatch_core::client::saved::Saved;
+use nightlatch_core::registry::{Limits, Registry};
+use nightlatch_core::settings::client::ClientConfig;
+use nightlatch_core::settings::server::ServerSettings;
+use nightlatch_proto::priority::Priority;
+use nightlatch_proto::tls::ServerTls;
+use nightlatch_store::{SqliteStore, Store, StoreError};
+use nightlatch_sys::privileges::{self, Account};
+use nightlatch_sys::{clock, memory};
+use tracing::{error, info, warn};
+
+use crate::cli::Options;
+use crate::config::{self, ConfigError, Configuration};
+use crate::listen::{self, ListenError};
+use crate::own_key::{self, OwnKeyError};
+use crate::{logging, random, serve};
+
+/// Whom the server becomes when it is started as root: the first of these that exists.
+const ACCOUNTS: [&str; 3] = ["_nightlatch", "_mandos", "nobody"];
+
+/// A checker that a killed server had just started may hold the state's lock for a moment longer.
+const STATE_RETRIES: u32 = 20;
+const STATE_RETRY: Duration = Duration::from_millis(100);
+
+/// Why the server could not start, or ended.
+#[derive(Debug)]
+pub enum RunError {
+    /// The configuration.
+    Config(ConfigError),
+    /// Settings that exclude each other, or a value that means nothing.
+    Usage(String),
+    /// The listening socket.
+    Listen(ListenError),
+    /// The state.
+    Store(StoreError),
+    /// The server's own key.
+    OwnKey(OwnKeyError),
+    /// Anything of the host: what failed, and why.
+    Host(&'static str, Box<dyn std::error::Error + Send + Sync>),
+}
+
+impl RunError {
+    /// The exit status, from sysexits.h.
+    pub fn status(&self) -> u8 {
+        match self {
+            Self::Usage(_) => 64,
+            Self::Config(_) => 78,
+            Self::Listen(_) => 69,
+            Self::Store(_) | Self::OwnKey(_) => 74,
+            Self::Host(..) => 71,
+        }
+    }
+
+    /// How to mend it.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Store(error) => error.hint(),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for RunError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Config(error) => error.fmt(f),
+            Self::Usage(what) => f.write_str(what),
+            Self::Listen(error) => error.fmt(f),
+            Self::Store(error) => error.fmt(f),
+            Self::OwnKey(error) => error.fmt(f),
+            Self::Host(what, _) => f.write_str(what),
+        }
+    }
+}
+
+impl std::error::Error for RunError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Config(_) | Self::Usage(_) => None,
+            Self::Listen(error) => error.source(),
+            Self::Store(error) => error.source(),
+            Self::OwnKey(error) => error.source(),
+            Self::Host(_, error) => Some(&**error),
+        }
+    }
+}
+
+fn host<E>(what: &'static str) -> impl FnOnce(E) -> RunError
+where
+    E: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    move |error| RunError::Host(what, error.into())
+}
+
+/// Reads everything and says what it found; changes nothing.
+pub fn check_config(options: &Options) -> Result<String, RunError> {
+    let account = service_account()?;
+    let configuration =
+        config::read_all(&options.configdir, account.as_ref()).map_err(RunError::Config)?;
+    let settings = settings(options, &configuration)?;
+    priority(&settings)?;
+    let mut found = String::new();
+    let mut say = |line: String| {
+        found.push_str(&line);
+        found.push('\n');
+    };
+    match &configuration.server_file {
+        Some(file) => say(format!("{}: read", file.display())),
+        None => say(format!(
+            "{}: no nightlatch.conf or mandos.conf, defaults hold",
+            options.configdir.display()
+        )),
+    }
+    for file in &configuration.client_files {
+        say(format!("{}: read", file.display()));
+    }
+    let enabled = configuration
+        .clients
+        .iter()
+        .filter(|client| client.settings.enabled)
+        .count();
+    say(format!(
+        "clients: {}, of which {enabled} start enabled",
+        configuration.clients.len()
+    ));
+    for warning in &configuration.warnings {
+        say(format!("warning: {warning}"));
+    }
+    Ok(found)
+}
+
+/// Serves until it is told to end.
+pub fn serve(options: Options) -> Result<(), RunError> {
+    memory::forbid_core_dumps().map_err(host("cannot forbid core dumps"))?;
+    let account = service_account()?;
+    let configuration =
+        config::read_all(&options.configdir, account.as_ref()).map_err(RunError::Config)?;
+    let settings = settings(&options, &configuration)?;
+    logging::start(&settings);
+    for warning in &configuration.warnings {
+        warn!("{warning}");
+    }
+    let priority = priority(&settings)?;
+    let sockets = listen::bind(&listen::Options {
+        interface: settings.interface.clone(),
+        address: settings.address.as_ref().map(ToString::to_string),
+        port: settings.port,
+        ipv6: settings.use_ipv6,
+        socket: settings.socket,
+    })
+    .map_err(RunError::Listen)?;
+    lock(&configuration.clients);
+    make_state_folder(&settings.statedir, account.as_ref())
+        .map_err(host("cannot make the state's folder"))?;
+    if let Some(account) = &account {
+        privileges::become_account(account).map_err(host("cannot give up being root"))?;
+        memory::forbid_core_dumps().map_err(host("cannot forbid core dumps"))?;
+        info!(user = account.name, "no longer root");
+    }
+    let mut store = open(&settings.statedir)?;
+    let own_key = own_key::load_or_make(&settings.statedir).map_err(RunError::OwnKey)?;
+    info!(key_id = %own_key.key_id(), "this server's own key");
+    let saved = if settings.restore {
+        store.load().map_err(RunError::Store)?
+    } else {
+        forget_all(&mut store)?
+    };
+    let boot = clock::boot_id().map_err(host("cannot tell this boot from the last"))?;
+    let limits = Limits {
+        concurrent_checks: settings.concurrent_checks,
+    };
+    info!(clients = configuration.clients.len(), "configuration read");
+    let registry = Registry::load(
+        configuration.clients,
+        saved,
+        limits,
+        boot,
+        clock::now(),
+        &mut random::up_to,
+    );
+    let tls = ServerTls::new(Some(&own_key), &priority).map_err(host("cannot set up TLS"))?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(host("cannot start the runtime"))?;
+    let server = serve::Server {
+        settings: Arc::new(settings),
+        configdir: options.configdir,
+        account,
+        registry,
+        store: Box::new(store),
+        sockets,
+        tls,
+    };
+    let ended = runtime.block_on(server.run());
+    // Nothing that is left may keep it: all that counts is durable.
+    runtime.shutdown_background();
+    ended.map_err(|error| RunError::Host("the server ended by a fault", error))
+}
+
+fn settings(options: &Options, configuration: &Configuration) -> Result<ServerSettings, RunError> {
+    let mut settings = ServerSettings::default();
+    settings.apply(configuration.server.clone());
+    settings.apply(options.settings());
+    match settings.contradictions().first() {
+        Some(contradiction) => Err(RunError::Usage(contradiction.to_string())),
+        None => Ok(settings),
+    }
+}
+
+fn priority(settings: &ServerSettings) -> Result<Priority, RunError> {
+    match &settings.priority {
+        Some(text) => text
+            .parse()
+            .map_err(|error| RunError::Usage(format!("priority: {error}"))),
+        None => Ok(Priority::default()),
+    }
+}
+
+/// Whom to become; `None` when the program is not root, and stays who it is.
+fn service_account() -> Result<Option<Account>, RunError> {
+    if !privileges::is_root() {
+        return Ok(None);
+    }
+    for name in ACCOUNTS {
+        if let Some(account) = privileges::account(name).map_err(host("cannot look up accounts"))? {
+            return Ok(Some(account));
+        }
+    }
+    let wanted = ACCOUNTS.join(", ");
+    Err(RunError::Usage(format!(
+        "started as root, and none of the users {wanted} exists to become"
+    )))
+}
+
+/// What is swapped out can be read from the disk later. A limit on locked memory is no reason not
+/// to serve: the secrets are encrypted.
+fn lock(clients: &[ClientConfig]) {
+    let failed = clients
+        .iter()
+        .find_map(|client| memory::lock(client.secret.expose()).err());
+    if let Some(error) = failed {
+        warn!(%error, limit = memory::lock_limit(), "cannot lock all secrets into memory; raise LimitMEMLOCK");
+    }
+}
+
+/// Makes the state's folder where there is none, for the user that the server becomes.
+fn make_state_folder(folder: &Path, account: Option<&Account>) -> io::Result<()> {
+    match std::fs::DirBuilder::new().mode(0o700).create(folder) {
+        Ok(()) => {}
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(()),
+        Err(error) => return Err(error),
+    }
+    match account {
+        Some(account) => chown(folder, Some(account.uid), Some(account.gid)),
+        None => Ok(()),
+    }
+}
+
+fn open(folder: &Path) -> Result<SqliteStore, RunError> {
+    let mut tries = 0;
+    let store = loop {
+        match SqliteStore::open(folder) {
+            Err(StoreError::InUse(_)) if tries < STATE_RETRIES => std::thread::sleep(STATE_RETRY),
+            opened => break opened.map_err(RunError::Store)?,
+        }
+        tries += 1;
+    };
+    if let Some(rollback) = store.rollback() {
+        error!(
+            commits_made = rollback.marked,
+            commits_found = rollback.found,
+            "the state is older than it has been, as after a restored backup: clients disabled since then may be enabled"
+        );
+    }
+    Ok(store)
+}
+
+/// `--no-restore`: what was saved is forgotten, durably, or the next start would bring it back.
+fn forget_all(store: &mut SqliteStore) -> Result<Saved, RunError> {
+    use nightlatch_core::client::saved::Change;
+    let saved = store.load().map_err(RunError::Store)?;
+    let changes: Vec<Change> = saved
+        .clients
+        .into_iter()
+        .map(|client| Change::Forget(client.name))
+        .collect();
+    store.commit(&changes).map_err(RunError::Store)?;
+    Ok(Saved::default())
+}

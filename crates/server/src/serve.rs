@@ -1,0 +1,198 @@
+//! The running server: who is started, what signals do, what systemd hears.
+
+use std::error::Error;
+use std::io;
+use std::net::TcpListener;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use nightlatch_core::registry::Registry;
+use nightlatch_core::settings::server::ServerSettings;
+use nightlatch_proto::tls::ServerTls;
+use nightlatch_store::Store;
+use nightlatch_sys::clock;
+use nightlatch_sys::privileges::Account;
+use sd_notify::NotifyState;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::watch;
+use tokio::time::{interval, timeout};
+use tracing::{debug, error, info, warn};
+
+use crate::config;
+use crate::driver::{Driver, Handle};
+use crate::limits::Limits;
+use crate::publish::{self, Announcement, Publisher};
+use crate::session;
+use crate::session::{Deadlines, Sessions};
+
+/// How long withdrawing the announcement may take at the end.
+const WITHDRAWAL: Duration = Duration::from_millis(600);
+
+/// How long writing the last changes may take: SIGTERM has to end the server within a second.
+const LAST_COMMIT: Duration = Duration::from_millis(800);
+
+type Fault = Box<dyn Error + Send + Sync>;
+
+/// A server that is ready to run.
+pub(crate) struct Server {
+    pub(crate) settings: Arc<ServerSettings>,
+    pub(crate) configdir: PathBuf,
+    pub(crate) account: Option<Account>,
+    pub(crate) registry: Registry,
+    pub(crate) store: Box<dyn Store>,
+    pub(crate) sockets: Vec<TcpListener>,
+    pub(crate) tls: ServerTls,
+}
+
+impl Server {
+    /// Runs until a signal ends it.
+    pub(crate) async fn run(self) -> Result<(), Fault> {
+        let mut hangup = signal(SignalKind::hangup())?;
+        let end = Ends::new()?;
+        let (stop, stopped) = watch::channel(());
+        let (driver, handle) = Driver::new(self.registry, self.store);
+        let mut driver = tokio::spawn(driver.run());
+
+        let port = self
+            .sockets
+            .first()
+            .map(|socket| socket.local_addr())
+            .transpose()?;
+        let sessions = Sessions::new(handle.clone(), &self.tls, Deadlines::default());
+        let limits = Limits::new(
+            self.settings.max_connections,
+            self.settings.max_connections_per_source,
+        );
+        let mut serving = tokio::spawn(session::serve(
+            self.sockets,
+            sessions,
+            limits,
+            until(stopped.clone()),
+        ));
+        let publisher = port
+            .filter(|_| self.settings.zeroconf)
+            .map(|address| publish(&self.settings, address.port(), stopped));
+        notify(&[NotifyState::Ready]);
+        let mut watchdog = sd_notify::watchdog_enabled().map(|limit| interval(limit / 2));
+
+        let mut end = end;
+        let ended: Result<(), Fault> = loop {
+            tokio::select! {
+                () = end.next() => break Ok(()),
+                _ = hangup.recv() => reload(&self.configdir, self.account.as_ref(), &handle).await,
+                () = tick(&mut watchdog) => notify(&[NotifyState::Watchdog]),
+                ended = &mut driver => break flatten(ended),
+                ended = &mut serving => break flatten(ended),
+            }
+        };
+        notify(&[NotifyState::Stopping]);
+        drop(stop);
+        let withdrawn = async {
+            if let Some(publisher) = publisher {
+                let _ = timeout(WITHDRAWAL, publisher.finished()).await;
+            }
+        };
+        let written = timeout(LAST_COMMIT, handle.stop());
+        let (_, written) = tokio::join!(withdrawn, written);
+        if written.is_err() {
+            warn!("the last proofs of life could not be written in time");
+        }
+        info!("ended");
+        ended
+    }
+}
+
+/// SIGTERM and SIGINT.
+struct Ends {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Ends {
+    fn new() -> io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
+/// Reads the configuration anew. A faulty one changes nothing.
+async fn reload(folder: &std::path::Path, account: Option<&Account>, handle: &Handle) {
+    let usec = i128::from(clock::monotonic_usec());
+    notify(&[NotifyState::Reloading, NotifyState::MonotonicUsec(usec)]);
+    match config::read_all(folder, account) {
+        Ok(configuration) => {
+            for warning in &configuration.warnings {
+                warn!("{warning}");
+            }
+            let clients = configuration.clients.len();
+            handle.reload(configuration.clients).await;
+            // What the socket, the state and the log were set up by is fixed for the process's life.
+            info!(
+                clients,
+                "configuration reloaded; changed settings of the server itself need a restart"
+            );
+        }
+        Err(faulty) => {
+            for fault in &faulty.faults {
+                error!(hint = fault.hint(), "{}", chain(fault));
+            }
+            error!("not reloaded, everything stays as it was: {faulty}");
+        }
+    }
+    notify(&[NotifyState::Ready]);
+}
+
+fn publish(settings: &ServerSettings, port: u16, stopped: watch::Receiver<()>) -> Publisher {
+    let announcement = Announcement {
+        name: settings.servicename.clone(),
+        port,
+        interface: settings.interface.clone(),
+        ipv6: settings.use_ipv6,
+    };
+    publish::spawn(announcement, until(stopped))
+}
+
+/// Ready when the sender is gone.
+async fn until(mut stopped: watch::Receiver<()>) {
+    while stopped.changed().await.is_ok() {}
+}
+
+async fn tick(watchdog: &mut Option<tokio::time::Interval>) {
+    match watchdog {
+        Some(watchdog) => drop(watchdog.tick().await),
+        None => std::future::pending().await,
+    }
+}
+
+fn flatten<E: Into<Fault>>(
+    ended: Result<Result<(), E>, tokio::task::JoinError>,
+) -> Result<(), Fault> {
+    ended?.map_err(Into::into)
+}
+
+fn notify(state: &[NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(state) {
+        debug!(%error, "cannot tell the service manager");
+    }
+}
+
+/// An error with all its sources on one line.
+pub(crate) fn chain(error: &dyn Error) -> String {
+    let mut line = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        line = format!("{line}: {error}");
+        source = error.source();
+    }
+    line
+}
