@@ -11,7 +11,7 @@ pub mod driver;
 pub mod limits;
 pub mod listen;
 mod logging;
-mod own_key;
+pub mod own_key;
 pub mod publish;
 mod random;
 pub mod run;

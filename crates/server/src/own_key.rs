@@ -45,7 +45,7 @@ fn make(folder: &Path, path: PathBuf) -> Result<RawKey, OwnKeyError> {
 
 /// Why there is no key.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum OwnKeyError {
+pub enum OwnKeyError {
     /// The file cannot be read or written.
     #[error("{}: cannot be read or made", path.display())]
     File {
