@@ -13,13 +13,24 @@ use crate::process::Running;
 #[derive(Debug)]
 pub struct Bus {
     folder: TempDir,
-    _daemon: Running,
+    daemon: Running,
 }
 
 impl Bus {
     /// Starts it and waits until it answers.
     pub fn start() -> Self {
-        let folder = tempfile::tempdir().unwrap();
+        Self::start_in(tempfile::tempdir().unwrap())
+    }
+
+    /// Ends it, and starts another at the same address.
+    #[must_use]
+    pub fn restart(self) -> Self {
+        let Self { folder, daemon } = self;
+        daemon.kill();
+        Self::start_in(folder)
+    }
+
+    fn start_in(folder: TempDir) -> Self {
         let socket = folder.path().join("bus");
         let configuration = folder.path().join("bus.conf");
         let text = format!(
@@ -30,6 +41,8 @@ impl Bus {
             socket.display()
         );
         std::fs::write(&configuration, text).unwrap();
+        // What a bus that was killed has left.
+        let _ = std::fs::remove_file(&socket);
         let mut command = Command::new("dbus-daemon");
         command
             .arg("--nofork")
@@ -45,7 +58,7 @@ impl Bus {
         open_to_all(&socket);
         Self {
             folder,
-            _daemon: daemon,
+            daemon,
         }
     }
 
