@@ -10,6 +10,7 @@ use std::net::IpAddr;
 use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::pin::pin;
 use std::task::Poll;
+use std::time::Duration;
 
 use nightlatch_core::time::Monotonic;
 use nightlatch_proto::discovery::{self, Arrival, InterfaceIndex, MAX_MESSAGE, Responder};
@@ -32,6 +33,9 @@ pub(super) async fn announce<T>(service: &mut Service, until: impl Future<Output
                     error = embedded.run(service) => Err(error),
                     done = &mut until => Ok(done),
                 };
+                if embedded.responder.is_announced() {
+                    pause.reset();
+                }
                 embedded.stop();
                 match outcome {
                     Ok(done) => return done,
@@ -51,11 +55,20 @@ pub(super) async fn announce<T>(service: &mut Service, until: impl Future<Output
     }
 }
 
+/// When to try again to join the group where that failed, say because a program holds the port for
+/// itself.
+const JOIN_AGAIN: Duration = Duration::from_secs(30);
+
+/// How many errors in a row a socket may report before it is left alone until the next event.
+const MAX_ERRORS: usize = 8;
+
 struct Embedded {
     announcement: Announcement,
     responder: Responder,
     sockets: BTreeMap<InterfaceIndex, GroupSocket>,
     changes: AsyncFd<ChangesFd>,
+    /// Set while the group could not be joined on some interface.
+    join_again: Option<Monotonic>,
     buffer: Box<[u8; MAX_MESSAGE]>,
 }
 
@@ -81,6 +94,7 @@ impl Embedded {
             sockets: BTreeMap::new(),
             // Listened to before the interfaces are listed: nothing falls in between.
             changes: watched(Changes::listen()?)?,
+            join_again: None,
             buffer: Box::new([0; MAX_MESSAGE]),
         };
         embedded.follow_interfaces()?;
@@ -99,8 +113,10 @@ impl Embedded {
                         debug!(source = %arrival.source, %reason, "ignored a message");
                     }
                 }
-                Ok(Happened::Timeout) => self.responder.handle_timeout(now()),
-                Ok(Happened::Interfaces) => {
+                Ok(Happened::Timeout) if self.join_again.is_none_or(|at| at > now()) => {
+                    self.responder.handle_timeout(now());
+                }
+                Ok(Happened::Timeout | Happened::Interfaces) => {
                     if let Err(error) = self.follow_interfaces() {
                         return error;
                     }
@@ -140,7 +156,8 @@ impl Embedded {
     }
 
     async fn wait(&mut self) -> io::Result<Happened> {
-        let deadline = self.responder.poll_timeout();
+        let deadlines = [self.responder.poll_timeout(), self.join_again];
+        let deadline = deadlines.into_iter().flatten().min();
         let timeout = async {
             match deadline {
                 Some(deadline) => tokio::time::sleep(deadline.since(now())).await,
@@ -180,48 +197,59 @@ impl Embedded {
             self.responder.interface_removed(interface);
             self.sockets.remove(&interface);
         }
+        let first_failure = self.join_again.take().is_none();
         for interface in wanted {
             let own = addresses.iter().filter(|it| it.index == interface.0);
             let own: Vec<IpAddr> = own.map(|address| address.ip).collect();
             let own = to_be_told(&own, self.announcement.ipv6);
-            self.follow_interface(interface, &own);
+            if let Err(error) = self.follow_interface(interface, &own) {
+                if first_failure {
+                    let interface = interface.0;
+                    warn!(interface, reason = %error, "cannot announce on an interface; trying again");
+                }
+                self.join_again = Some(now().after(JOIN_AGAIN));
+            }
         }
         Ok(())
     }
 
-    fn follow_interface(&mut self, interface: InterfaceIndex, addresses: &[IpAddr]) {
+    fn follow_interface(
+        &mut self,
+        interface: InterfaceIndex,
+        addresses: &[IpAddr],
+    ) -> io::Result<()> {
         if !addresses.is_empty() && !self.sockets.contains_key(&interface) {
-            match GroupSocket::join(interface, self.announcement.ipv6) {
-                Ok(socket) => {
-                    self.sockets.insert(interface, socket);
-                }
-                // The interface may have gone meanwhile; its next change has us try again.
-                Err(error) => {
-                    warn!(interface = interface.0, reason = %error, "cannot announce on an interface");
-                    return;
-                }
-            }
+            let socket = GroupSocket::join(interface, self.announcement.ipv6)?;
+            self.sockets.insert(interface, socket);
         }
         self.responder.interface_added(interface, addresses, now());
+        Ok(())
     }
 }
 
-/// Waits for a message on any socket. One that fails is passed over: its interface has gone down,
-/// and news of that is under way.
+/// Waits for a message on any socket. Errors are passed over: they say that an interface has gone
+/// down, and news of that is under way.
 async fn receive(
     sockets: &BTreeMap<InterfaceIndex, GroupSocket>,
     buffer: &mut [u8; MAX_MESSAGE],
 ) -> (Arrival, usize) {
     std::future::poll_fn(|context| {
         for (interface, socket) in sockets {
-            if let Poll::Ready(Ok((message, source))) = socket.poll_receive(context, buffer) {
-                let arrival = Arrival {
-                    interface: *interface,
-                    source,
-                    multicast: true,
-                    hop_limit: None,
-                };
-                return Poll::Ready((arrival, message.len()));
+            // Asked again after an error: only a socket that has nothing to tell wakes us later.
+            for _ in 0..MAX_ERRORS {
+                match socket.poll_receive(context, buffer) {
+                    Poll::Ready(Ok((message, source))) => {
+                        let arrival = Arrival {
+                            interface: *interface,
+                            source,
+                            multicast: true,
+                            hop_limit: None,
+                        };
+                        return Poll::Ready((arrival, message.len()));
+                    }
+                    Poll::Ready(Err(_)) => {}
+                    Poll::Pending => break,
+                }
             }
         }
         Poll::Pending

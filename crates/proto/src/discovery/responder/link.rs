@@ -120,8 +120,7 @@ impl Link {
                         sent: sent + 1,
                         next,
                     };
-                    // The first may be answered to us alone, which saves the others the answer.
-                    return identity.probe(&self.addresses, sent == 0);
+                    return identity.probe(&self.addresses);
                 }
                 self.phase = Phase::Announcing { sent: 0, next: now };
                 self.take_due(identity, now)

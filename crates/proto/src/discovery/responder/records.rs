@@ -168,11 +168,12 @@ impl Identity {
     }
 
     /// Asks whether anyone holds our names, and says what we would put there (RFC 6762 section 8.1).
-    pub(super) fn probe(&self, addresses: &[IpAddr], unicast: bool) -> Option<Vec<u8>> {
+    /// The answer is to go to the group: sockets that are bound to it hear nothing else.
+    pub(super) fn probe(&self, addresses: &[IpAddr]) -> Option<Vec<u8>> {
         let mut packet = Packet::new_query(0);
         for name in [&self.instance, &self.host] {
             let class = CLASS::IN.into();
-            let question = Question::new(name.to_dns(), QTYPE::ANY, class, unicast);
+            let question = Question::new(name.to_dns(), QTYPE::ANY, class, false);
             packet.questions.push(question);
         }
         for item in [Item::Service, Item::Text, Item::Addresses] {
