@@ -107,6 +107,24 @@ fn what_we_announce_is_found_by_our_browser_and_by_avahi() {
 }
 
 #[test]
+fn without_ipv6_we_announce_over_ipv4() {
+    let Some(lan) = Lan::new() else { return };
+    lan.server
+        .ip(&["addr", "add", "192.0.2.1/24", "dev", "srv0"]);
+    lan.client
+        .ip(&["addr", "add", "192.0.2.2/24", "dev", "cli0"]);
+    let bus = Bus::start();
+    let _peer = Avahi::start(&lan.client, &bus);
+    let mut command = lan.server.command(env!("CARGO_BIN_EXE_announce"));
+    command.args(["Mandos", "4711"]).env("ANNOUNCE_IPV4", "1");
+    on_bus(&mut command, None);
+    let server = Running::start("announce", &mut command);
+    wait(&server, 0, OURS);
+    let found = avahi::resolve(&lan.client, &bus, "Mandos");
+    assert_eq!((&*found.address, &*found.port), ("192.0.2.1", "4711"));
+}
+
+#[test]
 fn what_we_announce_is_found_by_the_stock_client() {
     let Some(lan) = Lan::new() else { return };
     let machine = Machine::new("guest", Whose::Stock, Keys::Rsa4096, b"password");
