@@ -1,0 +1,209 @@
+//! What peers that say nothing cost: a ceiling on the server's memory under 10,000 of them.
+#![forbid(unsafe_code)]
+// unwrap in a test is the assertion itself, in its helpers too.
+#![allow(clippy::unwrap_used)]
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{Ipv4Addr, TcpStream};
+use std::process::{Child, Command, Stdio};
+
+use nightlatch_core::registry::Refusal;
+use nightlatch_core::secret::Secret;
+use nightlatch_proto::priority::Priority;
+use nightlatch_proto::tls::{Authenticated, ServerTls};
+use nightlatch_server::limits::Limits;
+use nightlatch_server::listen::{self, Options};
+use nightlatch_server::session::{
+    Deadlines, Gatekeeper, Peer, Permit, Request, Sessions, Verdict, serve,
+};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+/// How many peers there should be.
+const PEERS: u64 = 10_000;
+
+/// How many of them go on to the point where the server waits for their part of the handshake.
+const SHAKING: usize = 1_000;
+
+/// Descriptors that both processes need for other things.
+const SPARE: u64 = 100;
+
+/// What a peer may cost that has said nothing, in bytes of the server's own memory. A few hundred
+/// are needed; the rest is room for another allocator.
+const CEILING: u64 = 4 * 1024;
+
+/// What a peer may cost that has been sent a ClientHello: the keys offered in it, and the buffers.
+const CEILING_SHAKING: u64 = 64 * 1024;
+
+/// Tells the copy of this program that it is the server.
+const ROLE: &str = "NIGHTLATCH_TEST_IDLE_SERVER";
+
+#[test]
+fn ten_thousand_idle_peers_cost_little_memory() {
+    raise_limit();
+    if std::env::var_os(ROLE).is_some() {
+        return serve_until_the_end_of_input();
+    }
+    let server = Server::start();
+    let _warm: Vec<_> = (0..100).map(|_| server.connect()).collect();
+    server.wait_until_all_are_accepted();
+
+    let before = server.memory();
+    let mut peers: Vec<_> = (0..peers()).map(|_| server.connect()).collect();
+    server.wait_until_all_are_accepted();
+    let idle = server.memory();
+    let each = idle.saturating_sub(before) / peers.len() as u64;
+    eprintln!("{} idle peers: {each} bytes each", peers.len());
+    assert!(each < CEILING, "{each} bytes for each idle peer");
+
+    for peer in &mut peers[..SHAKING] {
+        peer.write_all(b"1\r\n").unwrap();
+    }
+    for peer in &mut peers[..SHAKING] {
+        peer.read_exact(&mut [0]).unwrap();
+    }
+    let each = server.memory().saturating_sub(idle) / SHAKING as u64;
+    eprintln!("{SHAKING} peers in the handshake: {each} bytes each");
+    assert!(
+        each < CEILING_SHAKING,
+        "{each} bytes for each in the handshake"
+    );
+}
+
+/// As many as wanted, or as there are descriptors for.
+fn peers() -> u64 {
+    let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+    let peers = PEERS.min(limit.saturating_sub(2 * SPARE));
+    if peers < PEERS {
+        eprintln!("only {peers} peers: there are no more than {limit} file descriptors");
+    }
+    assert!(
+        peers as usize > SHAKING,
+        "too few file descriptors: {limit}"
+    );
+    peers
+}
+
+fn raise_limit() {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit {
+        current: limit.maximum,
+        ..limit
+    };
+    setrlimit(Resource::Nofile, raised).unwrap();
+}
+
+/// The server in a process of its own, so that nothing but it is measured.
+struct Server {
+    process: Child,
+    port: u16,
+}
+
+impl Server {
+    fn start() -> Self {
+        let mut process = Command::new(std::env::current_exe().unwrap())
+            .args(["ten_thousand_idle_peers_cost_little_memory", "--exact"])
+            .arg("--nocapture")
+            .env(ROLE, "1")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        BufReader::new(process.stderr.take().unwrap())
+            .read_line(&mut line)
+            .unwrap();
+        let port = line.trim().parse().unwrap();
+        Self { process, port }
+    }
+
+    fn connect(&self) -> TcpStream {
+        TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).unwrap()
+    }
+
+    /// Connections are accepted in their order: when the last is answered, all were.
+    fn wait_until_all_are_accepted(&self) {
+        let mut last = self.connect();
+        last.write_all(b"1\r\n").unwrap();
+        last.read_exact(&mut [0]).unwrap();
+    }
+
+    /// Its anonymous memory in bytes (proc_pid_status(5)).
+    fn memory(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.process.id()));
+        let status = status.unwrap();
+        let line = status
+            .lines()
+            .find_map(|line| line.strip_prefix("RssAnon:"));
+        let kib: u64 = line
+            .unwrap()
+            .trim()
+            .trim_end_matches(" kB")
+            .parse()
+            .unwrap();
+        kib * 1024
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        drop(self.process.stdin.take());
+        let _ = self.process.wait();
+    }
+}
+
+fn serve_until_the_end_of_input() {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        let listeners = listen::bind(&Options::default()).unwrap();
+        eprintln!("{}", listeners[0].local_addr().unwrap().port());
+        let tls = ServerTls::new(None, &Priority::default()).unwrap();
+        let never = std::time::Duration::from_secs(3600);
+        let deadlines = Deadlines {
+            greeting: never,
+            handshake: never,
+            ..Deadlines::default()
+        };
+        let sessions = Sessions::new(Nobody, &tls, deadlines);
+        let limits = Limits::new(1 << 20, 1 << 20);
+        let stop = async {
+            let end = tokio::task::spawn_blocking(|| std::io::stdin().read_to_end(&mut Vec::new()));
+            let _ = end.await;
+        };
+        serve(listeners, sessions, limits, stop).await.unwrap();
+    });
+}
+
+/// A gatekeeper that nobody gets as far as.
+#[derive(Clone)]
+struct Nobody;
+
+impl Gatekeeper for Nobody {
+    type Request = Nobody;
+
+    async fn request(&self, _who: Authenticated, _peer: Peer) -> Nobody {
+        Nobody
+    }
+}
+
+impl Request for Nobody {
+    type Permit = Nobody;
+
+    async fn verdict(&mut self) -> Verdict<Nobody> {
+        Verdict::Refuse(Refusal::UnknownKey)
+    }
+}
+
+impl Permit for Nobody {
+    fn begin(&self) -> Option<std::sync::Arc<Secret>> {
+        None
+    }
+
+    fn delivered(self) {}
+
+    fn failed(self) {}
+}

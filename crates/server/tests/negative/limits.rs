@@ -1,0 +1,130 @@
+//! The whole server side of the network, with its limits.
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
+use std::time::Duration;
+
+use nightlatch_proto::priority::Priority;
+use nightlatch_proto::tls::ServerTls;
+use nightlatch_server::limits::Limits;
+use nightlatch_server::listen::{self, Options};
+use nightlatch_server::session::{Sessions, serve};
+use rustix::net::{AddressFamily, SocketType};
+use tokio::sync::oneshot;
+
+use crate::gate::{Gate, Script};
+use crate::hostile::{GREETING, fetch, key};
+use crate::{SHORT, patient};
+
+/// A server on a port of its own while `clients` runs against it.
+async fn with_server<T: Send + 'static>(
+    gate: Gate,
+    limits: Limits,
+    clients: impl FnOnce(u16) -> T + Send + 'static,
+) -> T {
+    let listeners = listen::bind(&Options::default()).unwrap();
+    let port = listeners[0].local_addr().unwrap().port();
+    let tls = ServerTls::new(None, &Priority::default()).unwrap();
+    let sessions = Sessions::new(gate, &tls, patient());
+    let (done, stop) = oneshot::channel();
+    let clients = tokio::task::spawn_blocking(move || {
+        let result = clients(port);
+        let _ = done.send(());
+        result
+    });
+    let stop = async {
+        let _ = stop.await;
+    };
+    serve(listeners, sessions, limits, stop).await.unwrap();
+    clients.await.unwrap()
+}
+
+/// Connects from the `n`th loopback address.
+fn connect_from(n: u8, port: u16) -> TcpStream {
+    let socket = rustix::net::socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
+    let from = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(127, 0, 0, n)), 0);
+    rustix::net::bind(&socket, &from).unwrap();
+    rustix::net::connect(&socket, &SocketAddr::from((Ipv4Addr::LOCALHOST, port))).unwrap();
+    let stream = TcpStream::from(socket);
+    stream
+        .set_read_timeout(Some(Duration::from_secs(30)))
+        .unwrap();
+    stream
+}
+
+/// Whether the server takes the greeting and answers.
+fn is_attended(mut stream: &TcpStream) -> bool {
+    let greeted = stream.write_all(GREETING);
+    greeted.is_ok() && matches!(stream.read(&mut [0]), Ok(1))
+}
+
+#[tokio::test]
+async fn one_address_cannot_take_the_place_of_others() {
+    let gate = Gate::releasing(b"secret");
+    with_server(gate, Limits::new(100, 2), |port| {
+        let held = [connect_from(2, port), connect_from(2, port)];
+        let mut third = connect_from(2, port);
+        assert!(
+            matches!(third.read(&mut [0]), Ok(0)),
+            "it is closed at once"
+        );
+        let fetched = fetch(key(), &mut connect_from(3, port));
+        assert_eq!(fetched.unwrap().payload.expose(), b"secret");
+        assert!(held.iter().all(is_attended));
+        drop(held);
+        // Ends as soon as the server has noticed, or the test fails by its time-out.
+        while !is_attended(&connect_from(2, port)) {}
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn over_the_total_one_waits_and_is_served_in_its_turn() {
+    let gate = Gate::releasing(b"secret");
+    with_server(gate, Limits::new(2, 2), |port| {
+        let held = [connect_from(2, port), connect_from(3, port)];
+        assert!(held.iter().all(is_attended));
+        let mut waiting = connect_from(4, port);
+        waiting.set_read_timeout(Some(SHORT)).unwrap();
+        waiting.write_all(GREETING).unwrap();
+        let error = waiting.read(&mut [0]).unwrap_err();
+        assert_eq!(
+            error.kind(),
+            ErrorKind::WouldBlock,
+            "it is not answered yet"
+        );
+        drop(held);
+        waiting
+            .set_read_timeout(Some(Duration::from_secs(30)))
+            .unwrap();
+        assert!(matches!(waiting.read(&mut [0]), Ok(1)));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_fault_in_one_session_does_not_touch_the_server() {
+    let gate = Gate::new(Script::Panic);
+    with_server(gate, Limits::new(1, 1), |port| {
+        for _ in 0..3 {
+            assert!(fetch(key(), &mut connect_from(2, port)).is_err());
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_server_that_stops_ends_its_sessions() {
+    let gate = Gate::new(Script::Wait);
+    let held = with_server(gate, Limits::new(10, 10), |port| {
+        let held = connect_from(2, port);
+        assert!(is_attended(&held));
+        held
+    })
+    .await;
+    // The runtime needs its thread to end them.
+    let end = tokio::task::spawn_blocking(move || (&held).read_to_end(&mut Vec::new()));
+    let end = end.await.unwrap();
+    let timed_out = matches!(&end, Err(error) if error.kind() == ErrorKind::WouldBlock);
+    assert!(!timed_out, "{end:?}");
+}

@@ -1,0 +1,59 @@
+//! Peers that must get nothing, or not more than is theirs: each kind of wrong peer against the real
+//! session on a real socket, and what the gatekeeper heard of it.
+#![forbid(unsafe_code)]
+// unwrap in a test is the assertion itself, in its helpers too.
+#![allow(clippy::unwrap_used)]
+
+mod gate;
+mod greetings;
+mod handshakes;
+mod hostile;
+mod limits;
+mod verdicts;
+
+use std::net::TcpStream;
+use std::time::Duration;
+
+use nightlatch_proto::priority::Priority;
+use nightlatch_proto::tls::ServerTls;
+use nightlatch_server::session::{Deadlines, Ended, Sessions};
+use tokio::net::TcpListener;
+
+use gate::Gate;
+
+/// Long enough for whoever means to keep it, short enough to wait for whoever does not.
+const SHORT: Duration = Duration::from_millis(100);
+
+/// Deadlines that no test reaches.
+fn patient() -> Deadlines {
+    let long = Duration::from_secs(60);
+    Deadlines {
+        greeting: long,
+        handshake: long,
+        send: long,
+        close: long,
+    }
+}
+
+/// One session with `peer` at the other end: how it ended, and what the peer says of it.
+async fn meet<T: Send + 'static>(
+    gate: &Gate,
+    deadlines: Deadlines,
+    peer: impl FnOnce(TcpStream) -> T + Send + 'static,
+) -> (Ended, T) {
+    let tls = ServerTls::new(None, &Priority::default()).unwrap();
+    let sessions = Sessions::new(gate.clone(), &tls, deadlines);
+    meet_with(&sessions, peer).await
+}
+
+async fn meet_with<T: Send + 'static>(
+    sessions: &Sessions<Gate>,
+    peer: impl FnOnce(TcpStream) -> T + Send + 'static,
+) -> (Ended, T) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let peer = tokio::task::spawn_blocking(move || peer(TcpStream::connect(address).unwrap()));
+    let (stream, from) = listener.accept().await.unwrap();
+    let ended = sessions.attend(stream, from).await;
+    (ended, peer.await.unwrap())
+}

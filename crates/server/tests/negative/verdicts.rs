@@ -1,0 +1,162 @@
+//! After the handshake: what each verdict means for the peer, and what the gatekeeper hears.
+
+use std::io::{Read, Write};
+use std::sync::Arc;
+
+use nightlatch_core::registry::Refusal;
+use nightlatch_core::secret::Secret;
+use nightlatch_proto::priority::Priority;
+use nightlatch_proto::tls::{BootTls, FetchError, ServerTls};
+use nightlatch_server::session::{Deadlines, Ended, Sessions, Stage};
+
+use crate::gate::{Gate, Script};
+use crate::hostile::{connected, fetch, key};
+use crate::{SHORT, meet, meet_with, patient};
+
+#[tokio::test]
+async fn a_released_secret_arrives_whole() {
+    // More than a record, and more than TLS keeps in its buffers.
+    let secret: Vec<u8> = (0..300_000u32).map(|i| i as u8).collect();
+    let gate = Gate::releasing(&secret);
+    let (ended, fetched) = meet(&gate, patient(), |mut stream| fetch(key(), &mut stream)).await;
+    assert!(matches!(ended, Ended::Delivered), "{ended:?}");
+    assert!(fetched.unwrap().payload.expose() == secret);
+    assert_eq!(gate.heard(), ["asked", "delivered"]);
+}
+
+#[tokio::test]
+async fn a_server_with_a_key_proves_it() {
+    let own = key();
+    let trusted = own.key_id();
+    let gate = Gate::releasing(b"secret");
+    let tls = ServerTls::new(Some(&own), &Priority::default()).unwrap();
+    let sessions = Sessions::new(gate, &tls, patient());
+    let (_, fetched) = meet_with(&sessions, move |mut stream| {
+        let boot = BootTls::new(key(), vec![trusted], &Priority::default()).unwrap();
+        boot.fetch(&mut stream, 1000)
+    })
+    .await;
+    assert_eq!(fetched.unwrap().server_key, Some(trusted));
+}
+
+#[tokio::test]
+async fn a_refusal_is_an_orderly_end_without_a_byte() {
+    for reason in [
+        Refusal::UnknownKey,
+        Refusal::Disabled,
+        Refusal::Denied,
+        Refusal::ApprovalTimedOut,
+        Refusal::Removed,
+    ] {
+        let gate = Gate::new(Script::Refuse(reason));
+        let (ended, fetched) = meet(&gate, patient(), |mut stream| fetch(key(), &mut stream)).await;
+        assert!(
+            matches!(fetched, Err(FetchError::Refused)),
+            "{reason:?}: {fetched:?}"
+        );
+        assert!(
+            matches!(ended, Ended::Refused(given) if given == reason),
+            "{ended:?}"
+        );
+        assert_eq!(gate.heard(), ["asked"]);
+    }
+}
+
+#[tokio::test]
+async fn a_right_that_is_revoked_in_time_releases_nothing() {
+    let gate = Gate::new(Script::ReleaseInVain);
+    let (ended, fetched) = meet(&gate, patient(), |mut stream| fetch(key(), &mut stream)).await;
+    assert!(matches!(fetched, Err(FetchError::Refused)), "{fetched:?}");
+    assert!(matches!(ended, Ended::Revoked), "{ended:?}");
+    assert_eq!(gate.heard(), ["asked", "failed"]);
+}
+
+#[tokio::test]
+async fn a_peer_that_leaves_while_it_waits_is_noticed() {
+    type Leave = fn(rustls::StreamOwned<rustls::ServerConnection, std::net::TcpStream>);
+    let ways: [(&str, Leave); 4] = [
+        ("closes in order", |mut tls| {
+            tls.conn.send_close_notify();
+            tls.flush().unwrap();
+            let _ = tls.read(&mut [0]);
+        }),
+        ("closes the connection", drop),
+        ("closes its half", |mut tls| {
+            tls.sock.shutdown(std::net::Shutdown::Write).unwrap();
+            let _ = tls.read(&mut [0]);
+        }),
+        ("speaks", |mut tls| {
+            tls.write_all(b"hurry up").unwrap();
+            let _ = tls.read(&mut [0]);
+        }),
+    ];
+    for (how, leave) in ways {
+        let gate = Gate::new(Script::Wait);
+        let (ended, ()) = meet(&gate, patient(), move |stream| leave(connected(stream))).await;
+        assert!(matches!(ended, Ended::Gone), "{how}: {ended:?}");
+        assert_eq!(gate.heard(), ["asked", "gone"], "{how}");
+    }
+}
+
+#[tokio::test]
+async fn a_peer_that_does_not_take_its_secret_is_not_waited_for() {
+    // Far more than fits into the buffers of both sockets.
+    let secret = Arc::new(Secret::new(vec![7; 64 << 20]));
+    let gate = Gate::new(Script::Release(secret));
+    let deadlines = Deadlines {
+        send: SHORT,
+        ..patient()
+    };
+    let (done, until) = std::sync::mpsc::channel::<()>();
+    let meeting = meet(&gate, deadlines, move |stream| {
+        let tls = connected(stream);
+        // Holds the connection open, and reads nothing, until the session is over.
+        let _ = until.recv();
+        drop(tls);
+    });
+    let watch = async {
+        while gate.heard().len() < 2 {
+            tokio::task::yield_now().await;
+        }
+        drop(done);
+    };
+    let ((ended, ()), ()) = tokio::join!(meeting, watch);
+    assert!(matches!(ended, Ended::Late(Stage::Sending)), "{ended:?}");
+    assert_eq!(gate.heard(), ["asked", "failed"]);
+}
+
+#[tokio::test]
+async fn a_peer_that_resets_the_connection_has_not_got_its_secret() {
+    let secret = Arc::new(Secret::new(vec![7; 64 << 20]));
+    let gate = Gate::new(Script::Release(secret));
+    let (ended, ()) = meet(&gate, patient(), |stream| {
+        let mut tls = connected(stream);
+        tls.read_exact(&mut [0]).unwrap();
+        // Dropped with unread bytes: a reset.
+    })
+    .await;
+    assert!(matches!(ended, Ended::NotSent(_)), "{ended:?}");
+    assert_eq!(gate.heard(), ["asked", "failed"]);
+}
+
+#[tokio::test]
+async fn a_peer_that_never_closes_has_its_secret_all_the_same() {
+    let gate = Gate::releasing(b"secret");
+    let deadlines = Deadlines {
+        close: SHORT,
+        ..patient()
+    };
+    let (done, until) = std::sync::mpsc::channel::<()>();
+    let (ended, ()) = meet(&gate, deadlines, move |stream| {
+        let mut tls = connected(stream);
+        let mut secret = Vec::new();
+        tls.read_to_end(&mut secret).unwrap();
+        assert_eq!(secret, b"secret");
+        // It has seen our end and does not answer; only the deadline frees the session.
+        let _ = until.recv_timeout(SHORT * 3);
+    })
+    .await;
+    drop(done);
+    assert!(matches!(ended, Ended::Delivered), "{ended:?}");
+    assert_eq!(gate.heard(), ["asked", "delivered"]);
+}
