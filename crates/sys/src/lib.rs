@@ -12,3 +12,4 @@ mod netlink;
 pub mod privileges;
 pub mod process;
 pub mod signals;
+pub mod terminal;
