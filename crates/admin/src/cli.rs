@@ -5,6 +5,9 @@
 use std::path::PathBuf;
 
 use clap::{ArgAction, Args, Parser, Subcommand};
+use nightlatch_core::key_id::KeyId;
+
+use crate::enroll::server_key_id;
 
 /// Unattended reboots for encrypted machines: the administrator's command.
 #[derive(Parser, Debug)]
@@ -18,6 +21,8 @@ pub(crate) struct Cli {
 pub(crate) enum Verb {
     /// Make a client's keys, or encrypt a password with them
     Keygen(Keygen),
+    /// Let the server open this machine's disks
+    Enroll(Enroll),
 }
 
 /// Where keys are when --dir does not say.
@@ -105,6 +110,72 @@ pub(crate) struct Keygen {
     version: (),
 }
 
+/// Lets the server open this machine's disks when it boots. Makes keys when there are none, makes a
+/// random key, adds it to a key slot of each DEVICE (LUKS2), and prints the section for clients.conf
+/// on the server, for example:
+///
+///     nightlatch enroll /dev/sda3 | ssh server nightlatch add
+#[derive(Args, Debug)]
+#[command(verbatim_doc_comment, after_long_help = ENROLL_NOTES)]
+pub(crate) struct Enroll {
+    /// LUKS2 device or container file; several get the same key
+    #[arg(required = true, value_name = "DEVICE")]
+    pub(crate) device: Vec<PathBuf>,
+
+    #[arg(short, long, value_name = "DIRECTORY", help = DIR_HELP)]
+    pub(crate) dir: Option<PathBuf>,
+
+    /// Name of the client on the server [default: this machine's full host name]
+    #[arg(short, long)]
+    pub(crate) name: Option<String>,
+
+    /// Address by which the server checks that this machine is alive [default: the name]
+    #[arg(long)]
+    pub(crate) host: Option<String>,
+
+    /// Command by which the server checks that this machine is alive, as it is to be run:
+    /// 'fping -q -- %(host)s' [default: by the SSH host key, if an SSH server answers here]
+    #[arg(long, value_name = "COMMAND")]
+    pub(crate) checker: Option<String>,
+
+    /// Do not look for an SSH server on this machine to make a checker from its host key
+    #[arg(short = 'S', long)]
+    pub(crate) no_ssh: bool,
+
+    /// Believe only servers that prove this key when booting; may be repeated. Added to the file
+    /// trusted-servers beside the keys
+    #[arg(long, value_name = "HEX", value_parser = server_key_id)]
+    pub(crate) server_key_id: Vec<KeyId>,
+
+    /// Ask for the new passphrase instead of making a random key
+    #[arg(long)]
+    pub(crate) passphrase: bool,
+
+    /// What opens the devices today, every byte of the file; - is standard input
+    /// [default: ask on the terminal]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) key_file: Option<PathBuf>,
+
+    /// Where to save the header before it is changed
+    /// [default: luks-header-UUID.img beside the keys]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) header_backup: Option<PathBuf>,
+
+    /// Say each step, and change nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+}
+
+const ENROLL_NOTES: &str = "\
+The random key has 256 bits. Its key slot therefore uses PBKDF2 with the fewest iterations: a slow key \
+derivation makes guessing dear, and a key of 256 bits cannot be guessed however cheap a guess is. It \
+saves the machine seconds and a gigabyte of memory at boot. A typed passphrase (--passphrase) gets the \
+usual, slow derivation.
+
+The passphrases that open the devices today keep doing so. When a step fails, the key slots added so \
+far are removed again. A saved header can be opened by every passphrase that the device had then: \
+destroy it when you revoke one.";
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -119,7 +190,9 @@ mod tests {
     fn the_short_forms_are_those_of_mandos_keygen() {
         let line = "nightlatch keygen -d /k -t RSA -l 2048 -s RSA -L 3072 -n N -e E -c C -x 1y \
                     -T ed25519 -f -S";
-        let Verb::Keygen(options) = Cli::parse_from(line.split_whitespace()).verb;
+        let Verb::Keygen(options) = Cli::parse_from(line.split_whitespace()).verb else {
+            panic!("another verb");
+        };
         assert_eq!(options.length, Some(2048));
         assert_eq!(options.sublength, Some(3072));
         assert_eq!(options.expire, "1y");

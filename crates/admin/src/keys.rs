@@ -1,6 +1,7 @@
 //! A client's keys on disk: the directory, its four files, how they are read and made.
 
 mod place;
+mod trusted;
 mod write;
 
 use std::fs::File;
@@ -20,7 +21,9 @@ use zeroize::Zeroizing;
 
 use crate::failure::{EX_DATAERR, EX_IOERR, EX_NOINPUT, EX_SOFTWARE, EX_USAGE, Failure};
 pub(crate) use place::Directory;
+pub(crate) use trusted::TRUSTED;
 pub(crate) use write::Existing;
+use write::Writer;
 
 /// The OpenPGP key that the password is encrypted to.
 const PUBLIC: &str = "pubkey.txt";
@@ -58,6 +61,23 @@ impl Directory {
     /// Makes a set of keys and puts it in place; its key id.
     pub(crate) fn make(&self, new: &NewKeys<'_>, existing: Existing) -> Result<KeyId, Failure> {
         let writer = self.writer()?;
+        Self::make_by(&writer, new, existing)
+    }
+
+    /// Makes a set of keys unless one turns up when what was cut short earlier is finished.
+    pub(crate) fn make_missing(&self, new: &NewKeys<'_>) -> Result<Option<KeyId>, Failure> {
+        let writer = self.writer()?;
+        if self.holds_any() {
+            return Ok(None);
+        }
+        Self::make_by(&writer, new, Existing::Refuse).map(Some)
+    }
+
+    fn make_by(
+        writer: &Writer<'_>,
+        new: &NewKeys<'_>,
+        existing: Existing,
+    ) -> Result<KeyId, Failure> {
         // Before the work: RSA keys take seconds.
         writer.check(existing)?;
         let openpgp = generate(&GenerateOptions {
@@ -85,12 +105,16 @@ impl Directory {
         Ok(tls.key_id())
     }
 
-    /// Reads the set of keys.
+    /// Reads the set of keys, after finishing one whose placing was cut short.
     pub(crate) fn load(&self) -> Result<KeySet, Failure> {
         if self.path().is_dir() {
-            // Completes a set whose placing was cut short.
             self.writer()?;
         }
+        self.read_set()
+    }
+
+    /// Reads the set of keys as it is, and changes nothing.
+    pub(crate) fn read_set(&self) -> Result<KeySet, Failure> {
         let bad = |file: &str| Failure::new(EX_DATAERR, format!("cannot use {}", self.show(file)));
         let public = PublicKey::from_armored(self.read(PUBLIC)?.expose())
             .map_err(|error| bad(PUBLIC).because(error))?;

@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 mod cli;
+mod enroll;
 mod expiry;
 mod failure;
 mod keygen;
@@ -45,5 +46,6 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 fn dispatch(verb: Verb) -> Result<(), Failure> {
     match verb {
         Verb::Keygen(options) => keygen::run(&options),
+        Verb::Enroll(options) => enroll::run(&options),
     }
 }

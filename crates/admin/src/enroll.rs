@@ -1,0 +1,404 @@
+//! `nightlatch enroll`: lets this machine's disks be opened by a password that the server hands out.
+//!
+//! Everything that can fail without touching a disk is done first; what was changed on a disk is
+//! undone when a later step fails. Secrets reach cryptsetup(8) through pipes only.
+
+mod cryptsetup;
+mod disk;
+
+use std::path::{Path, PathBuf};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use nightlatch_core::key_id::KeyId;
+use nightlatch_core::name::ClientName;
+use nightlatch_core::secret::Secret;
+use nightlatch_openpgp::Algorithm;
+use nightlatch_proto::tls::KeyKind;
+use nightlatch_sys::clock;
+use nightlatch_sys::signals::{EndSignals, Signal, die_of};
+use rand::RngCore;
+use rand::rngs::OsRng;
+use zeroize::Zeroizing;
+
+use crate::cli::Enroll;
+use crate::failure::{EX_NOPERM, EX_OSERR, EX_SOFTWARE, EX_UNAVAILABLE, EX_USAGE, Failure};
+use crate::failure::{note, warn};
+use crate::keygen::{encrypt, print};
+use crate::keys::{self, Directory, KeySet, NewKeys};
+use crate::passphrase;
+use crate::section::{self, Checker, Section};
+use crate::ssh;
+use disk::{Disk, Kdf};
+
+/// Bytes of randomness in a key made here: as many as the strongest cipher of the disk uses.
+const RANDOM_BYTES: usize = 32;
+
+/// The letters that many bytes take in base64, without padding.
+const RANDOM_LETTERS: usize = (RANDOM_BYTES * 4).div_ceil(3);
+
+/// How often a person may mistype the passphrase of a disk.
+const TRIES: usize = 3;
+
+/// What the options say, checked.
+struct Plan<'a> {
+    options: &'a Enroll,
+    directory: Directory,
+    name: ClientName,
+    disks: Vec<Disk>,
+    backups: Vec<PathBuf>,
+}
+
+/// Carries the verb out.
+pub(crate) fn run(options: &Enroll) -> Result<(), Failure> {
+    let plan = Plan::new(options)?;
+    if options.dry_run {
+        return plan.describe();
+    }
+    let openers = plan.openers()?;
+    let password = if options.passphrase {
+        passphrase::ask_new("Enter new passphrase for the server to hand out: ")?
+    } else {
+        random_key()?
+    };
+    let keys = plan.keys()?;
+    let message = encrypt(&keys, &password)?;
+    let host_key = plan.host_key();
+    let section = plan.section(&keys, &message, host_key.as_ref());
+    for (disk, backup) in plan.disks.iter().zip(&plan.backups) {
+        disk.save_header(backup)?;
+        note(format_args!(
+            "saved the header of {disk} to {}",
+            backup.display()
+        ));
+    }
+    let mut changes = Changes::begin()?;
+    let done = plan
+        .disks
+        .iter()
+        .zip(&openers)
+        .try_for_each(|(disk, opener)| changes.add(disk, opener, &password, plan.kdf()))
+        .and_then(|()| plan.directory.trust(&options.server_key_id))
+        .and_then(|()| changes.check())
+        .and_then(|()| print(&section));
+    if let Err(failure) = done {
+        changes.undo();
+        return Err(failure);
+    }
+    note(format_args!(
+        "enrolled {}: put the printed section into clients.conf on the server, then make a new \
+         initramfs here",
+        plan.name
+    ));
+    Ok(())
+}
+
+impl<'a> Plan<'a> {
+    fn new(options: &'a Enroll) -> Result<Self, Failure> {
+        let name = section::check_name(&keys::name_or_host(options.name.as_deref())?)?;
+        if let Some(host) = &options.host {
+            section::check_value("--host", host)?;
+        }
+        if let Some(checker) = &options.checker {
+            section::check_value("--checker", checker)?;
+        }
+        if options.header_backup.is_some() && options.device.len() > 1 {
+            return Err(
+                Failure::new(EX_USAGE, "--header-backup with several devices")
+                    .hint("leave it out: each header is then saved beside the keys"),
+            );
+        }
+        let directory = options
+            .dir
+            .as_deref()
+            .map_or_else(Directory::default_place, Directory::new);
+        let mut disks: Vec<Disk> = Vec::new();
+        for device in &options.device {
+            let disk = Disk::inspect(device)?;
+            if disks.iter().any(|earlier| earlier.is_same(&disk)) {
+                return Err(Failure::new(EX_USAGE, format!("{disk} is given twice")));
+            }
+            disks.push(disk);
+        }
+        let backups = disks
+            .iter()
+            .map(|disk| match &options.header_backup {
+                Some(file) => file.clone(),
+                None => free_name(directory.path(), disk.uuid()),
+            })
+            .collect();
+        Ok(Self {
+            options,
+            directory,
+            name,
+            disks,
+            backups,
+        })
+    }
+
+    /// Says each step, and takes none.
+    fn describe(&self) -> Result<(), Failure> {
+        let place = self.directory.path().display();
+        let step = |text: String| note(format_args!("dry run: {text}"));
+        if self.directory.holds_any() {
+            self.directory.read_set()?;
+            step(format!("use the keys in {place}"));
+        } else {
+            step(format!("make keys for {} in {place}", self.name));
+        }
+        for disk in &self.disks {
+            step(match &self.options.key_file {
+                Some(file) => format!("test that {} opens {disk}", file.display()),
+                None => format!("ask for a passphrase of {disk} and test it"),
+            });
+        }
+        step(if self.options.passphrase {
+            "ask for the new passphrase".to_owned()
+        } else {
+            format!("make a random key of {} bits", RANDOM_BYTES * 8)
+        });
+        for (disk, backup) in self.disks.iter().zip(&self.backups) {
+            step(format!("save the header of {disk} to {}", backup.display()));
+        }
+        for disk in &self.disks {
+            step(format!(
+                "add the key to a free key slot of {disk} and test it"
+            ));
+        }
+        for id in &self.options.server_key_id {
+            step(format!(
+                "trust the server {id} in {place}/{}",
+                keys::TRUSTED
+            ));
+        }
+        step("print the section for clients.conf on the server".to_owned());
+        Ok(())
+    }
+
+    /// For each disk, what opens it today, tried.
+    fn openers(&self) -> Result<Vec<Opener>, Failure> {
+        let mut openers: Vec<Opener> = Vec::new();
+        let from_file = match &self.options.key_file {
+            Some(file) => Some(Opener::new(passphrase::read(file)?)),
+            None => None,
+        };
+        for disk in &self.disks {
+            let opener = match &from_file {
+                Some(opener) if disk.opens(opener, None)? => opener.clone(),
+                Some(_) => return Err(wrong(disk).hint("give another --key-file")),
+                None => ask_opener(disk, &openers)?,
+            };
+            openers.push(opener);
+        }
+        Ok(openers)
+    }
+
+    fn keys(&self) -> Result<KeySet, Failure> {
+        if !self.directory.holds_any() {
+            // A set whose placing was cut short is finished here, and is then no reason to fail.
+            let key_id = self.directory.make_missing(&NewKeys {
+                name: self.name.as_str(),
+                email: "",
+                comment: "",
+                primary: Algorithm::Curve25519,
+                encryption: Algorithm::Curve25519,
+                expires: None,
+                tls: KeyKind::Ed25519,
+                created: clock::now().wall,
+            })?;
+            if let Some(key_id) = key_id {
+                let place = self.directory.path().display();
+                note(format_args!("made keys in {place}, key id {key_id}"));
+            }
+        }
+        self.directory.load()
+    }
+
+    fn host_key(&self) -> Option<ssh::HostKey> {
+        if self.options.no_ssh || self.options.checker.is_some() {
+            return None;
+        }
+        ssh::host_key()
+    }
+
+    fn section<'s>(
+        &'s self,
+        keys: &KeySet,
+        message: &'s [u8],
+        host_key: Option<&'s ssh::HostKey>,
+    ) -> Section<'s> {
+        Section {
+            name: &self.name,
+            host: self.options.host.as_deref().unwrap_or(self.name.as_str()),
+            key_id: keys.tls.key_id(),
+            fingerprint: keys.public.fingerprint(),
+            message,
+            checker: match (&self.options.checker, host_key) {
+                (Some(command), _) => Checker::Command(command),
+                (None, Some(key)) => Checker::Ssh(key),
+                (None, None) => Checker::Default,
+            },
+        }
+    }
+
+    fn kdf(&self) -> Kdf {
+        if self.options.passphrase {
+            Kdf::Usual
+        } else {
+            Kdf::Cheap
+        }
+    }
+}
+
+/// What opens a disk today; several disks may share it.
+type Opener = std::rc::Rc<Secret>;
+
+fn ask_opener(disk: &Disk, earlier: &[Opener]) -> Result<Opener, Failure> {
+    for opener in earlier {
+        if disk.opens(opener, None)? {
+            return Ok(opener.clone());
+        }
+    }
+    for _ in 0..TRIES {
+        let typed = passphrase::ask(&format!("Enter a passphrase that opens {disk} today: "))?;
+        if disk.opens(&typed, None)? {
+            return Ok(Opener::new(typed));
+        }
+        note("no key slot opens with it");
+    }
+    Err(wrong(disk))
+}
+
+fn wrong(disk: &Disk) -> Failure {
+    Failure::new(
+        EX_NOPERM,
+        format!("the passphrase does not open {disk}; nothing was changed"),
+    )
+}
+
+/// A key of high entropy that survives every way a password can take: letters, digits, `-` and `_`.
+fn random_key() -> Result<Secret, Failure> {
+    let mut bytes = Zeroizing::new([0; RANDOM_BYTES]);
+    OsRng
+        .try_fill_bytes(bytes.as_mut_slice())
+        .map_err(|error| {
+            Failure::new(EX_OSERR, "no random numbers from the system").because(error)
+        })?;
+    let mut letters = Zeroizing::new(vec![0; RANDOM_LETTERS]);
+    let written = URL_SAFE_NO_PAD
+        .encode_slice(bytes.as_slice(), letters.as_mut_slice())
+        .map_err(|error| Failure::new(EX_SOFTWARE, "cannot write the key").because(error))?;
+    letters.truncate(written);
+    Ok(Secret::new(std::mem::take(&mut *letters)))
+}
+
+/// A file name for the header of the disk `uuid` that is not taken.
+fn free_name(directory: &Path, uuid: &str) -> PathBuf {
+    let first = directory.join(format!("luks-header-{uuid}.img"));
+    let later = (2_u32..).map(|number| directory.join(format!("luks-header-{uuid}.{number}.img")));
+    std::iter::once(first)
+        .chain(later)
+        .find(|path| path.symlink_metadata().is_err())
+        .unwrap_or_else(|| directory.join("luks-header.img"))
+}
+
+/// What was changed on disks so far. Signals that would end the program wait until it is whole or
+/// undone.
+struct Changes<'a> {
+    signals: EndSignals,
+    caught: Option<Signal>,
+    added: Vec<(&'a Disk, u32, &'a Secret)>,
+}
+
+impl<'a> Changes<'a> {
+    fn begin() -> Result<Self, Failure> {
+        let signals = EndSignals::hold()
+            .map_err(|error| Failure::new(EX_OSERR, "cannot hold signals").because(error))?;
+        Ok(Self {
+            signals,
+            caught: None,
+            added: Vec::new(),
+        })
+    }
+
+    fn add(
+        &mut self,
+        disk: &'a Disk,
+        opener: &'a Secret,
+        password: &Secret,
+        kdf: Kdf,
+    ) -> Result<(), Failure> {
+        self.check()?;
+        let before = disk.slots()?;
+        let outcome = disk.add_key(opener, password, kdf);
+        // Whatever it says, what counts is what is on the disk now.
+        let new: Vec<u32> = match disk.slots() {
+            Ok(after) => after.difference(&before).copied().collect(),
+            Err(failure) => {
+                warn(format_args!(
+                    "cannot tell whether {disk} has a new key slot"
+                ));
+                return Err(failure);
+            }
+        };
+        if let [slot] = new[..] {
+            self.added.push((disk, slot, opener));
+        }
+        outcome?;
+        let [slot] = new[..] else {
+            return Err(Failure::new(
+                EX_UNAVAILABLE,
+                format!("{disk} was changed by another program at the same time"),
+            )
+            .hint(format!("look at its key slots: cryptsetup luksDump {disk}")));
+        };
+        if !disk.opens(password, Some(slot))? {
+            return Err(Failure::new(
+                EX_UNAVAILABLE,
+                format!("the new key does not open key slot {slot} of {disk}"),
+            ));
+        }
+        note(format_args!(
+            "added the key to key slot {slot} of {disk} and tested it"
+        ));
+        Ok(())
+    }
+
+    /// Fails when the program was asked to end.
+    fn check(&mut self) -> Result<(), Failure> {
+        match self.signals.next() {
+            Ok(None) => Ok(()),
+            Ok(Some(signal)) => {
+                self.caught = Some(signal);
+                Err(Failure::new(EX_UNAVAILABLE, "stopped by a signal"))
+            }
+            Err(error) => Err(Failure::new(EX_OSERR, "cannot read signals").because(error)),
+        }
+    }
+
+    /// Takes the new key slots away again, last first, and says so.
+    fn undo(mut self) {
+        for (disk, slot, opener) in self.added.drain(..).rev() {
+            match disk.remove_slot(slot, opener) {
+                Ok(()) => note(format_args!("removed key slot {slot} of {disk} again")),
+                Err(failure) => {
+                    warn(format_args!(
+                        "key slot {slot} of {disk} is still there: {failure}"
+                    ));
+                    note(format_args!(
+                        "remove it with: cryptsetup luksKillSlot {disk} {slot}"
+                    ));
+                }
+            }
+        }
+        if let Some(signal) = self.caught {
+            note("stopped by a signal; the disks open as before");
+            die_of(signal);
+        }
+    }
+}
+
+/// Reads the value of `--server-key-id`.
+pub(crate) fn server_key_id(text: &str) -> Result<KeyId, String> {
+    text.parse::<KeyId>().map_err(|error| error.to_string())
+}
