@@ -1,0 +1,305 @@
+//! The sockets of the search for servers (RFC 6762), and the browser behind them.
+//!
+//! IPv6 on an interface has two sockets, so that each message tells by its socket how it came: one
+//! bound to the group, one to the interface's own link-local address for answers to it alone.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::net::{Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6, UdpSocket};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
+
+use nightlatch_core::time::Monotonic;
+use nightlatch_proto::discovery::{
+    Arrival, Browser, Event, GROUP_V4, GROUP_V6, InterfaceIndex, MAX_MESSAGE, MDNS_PORT, Server,
+    Transmit,
+};
+use nightlatch_sys::netif::Interface;
+use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, ipproto, socket_with, sockopt};
+
+use crate::log::Log;
+
+/// RFC 6762, 11: messages are sent with the largest hop limit.
+const HOPS: u8 = 255;
+
+/// RFC 6762, 5.2: the first question waits 20 to 120 ms.
+const FIRST_QUESTION: Duration = Duration::from_millis(20);
+const SPREAD_MILLIS: u32 = 100;
+
+/// Most messages read from one socket at once, so that a flood does not starve the rest.
+const BATCH: usize = 64;
+
+/// Searches for servers on all used interfaces.
+pub(super) struct Discovery {
+    browser: Browser,
+    links: BTreeMap<u32, Link>,
+    log: Log,
+}
+
+/// One interface on which we search.
+struct Link {
+    own: Option<Ipv6Addr>,
+    sockets: Vec<Socket>,
+}
+
+struct Socket {
+    socket: UdpSocket,
+    /// The group to which queries go through this socket, if any do.
+    asks: Option<SocketAddr>,
+    /// Whether everything that it receives was sent to a group.
+    multicast: bool,
+}
+
+impl Discovery {
+    /// No interface yet.
+    pub(super) fn new(log: Log) -> Self {
+        Self {
+            browser: Browser::new(),
+            links: BTreeMap::new(),
+            log,
+        }
+    }
+
+    /// Searches on those of `used` that are ready now, and no longer on others.
+    pub(super) fn refresh<'a>(
+        &mut self,
+        used: impl Iterator<Item = &'a Interface>,
+        now: Monotonic,
+    ) {
+        let addresses = Addresses::read();
+        let mut ready = BTreeSet::new();
+        for interface in used.filter(|i| i.flags.up() && i.flags.running()) {
+            let own = addresses.link_local.get(&interface.index).copied();
+            let v4 = addresses.v4.contains(&interface.name);
+            if own.is_none() && !v4 {
+                continue;
+            }
+            ready.insert(interface.index);
+            self.prepare(interface, own, v4, now);
+        }
+        let lost = self.links.keys().filter(|index| !ready.contains(index));
+        for index in lost.copied().collect::<Vec<u32>>() {
+            self.links.remove(&index);
+            self.browser.interface_removed(InterfaceIndex(index));
+        }
+    }
+
+    /// Makes the sockets that the interface lacks.
+    fn prepare(&mut self, interface: &Interface, own: Option<Ipv6Addr>, v4: bool, now: Monotonic) {
+        let index = interface.index;
+        let has = |link: &Link| {
+            let has_v4 = link
+                .sockets
+                .iter()
+                .any(|s| matches!(s.asks, Some(SocketAddr::V4(_))));
+            link.own == own && has_v4 == v4
+        };
+        if self.links.get(&index).is_some_and(has) {
+            return;
+        }
+        let mut sockets = Vec::new();
+        let wanted = own
+            .into_iter()
+            .flat_map(|own| [group_v6(index), own_v6(own, index)])
+            .chain(v4.then(|| group_v4(index)));
+        for socket in wanted {
+            match socket {
+                Ok(socket) => sockets.push(socket),
+                Err(error) => {
+                    let name = &interface.name;
+                    self.log
+                        .say(&format!("cannot search for servers on {name}: {error}"));
+                }
+            }
+        }
+        self.log
+            .debug(|| format!("searching for servers on {}", interface.name));
+        self.links.insert(index, Link { own, sockets });
+        let spread =
+            Duration::from_millis(u64::from(now.since_boot().subsec_micros() % SPREAD_MILLIS));
+        self.browser
+            .interface_added(InterfaceIndex(index), FIRST_QUESTION + spread, now);
+    }
+
+    /// The descriptors to wait for.
+    pub(super) fn descriptors(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        let links = self.links.values();
+        links.flat_map(|link| link.sockets.iter().map(|socket| socket.socket.as_fd()))
+    }
+
+    /// Reads what came in and sends what is due.
+    pub(super) fn drive(&mut self, now: Monotonic) {
+        let mut buffer = vec![0; MAX_MESSAGE];
+        for (index, link) in &self.links {
+            for socket in &link.sockets {
+                for _ in 0..BATCH {
+                    let Ok((length, source)) = socket.socket.recv_from(&mut buffer) else {
+                        break;
+                    };
+                    let arrival = Arrival {
+                        interface: InterfaceIndex(*index),
+                        source,
+                        multicast: socket.multicast,
+                        hop_limit: None,
+                    };
+                    // What is ignored is mostly other hosts' questions, and our own.
+                    let _ = self.browser.handle_packet(arrival, &buffer[..length], now);
+                }
+            }
+        }
+        self.browser.handle_timeout(now);
+        while let Some(transmit) = self.browser.poll_transmit(now) {
+            self.send(&transmit);
+        }
+    }
+
+    /// What was found or lost.
+    pub(super) fn poll_event(&mut self) -> Option<Event> {
+        self.browser.poll_event()
+    }
+
+    /// When to drive it again without a message.
+    pub(super) fn poll_timeout(&self) -> Option<Monotonic> {
+        self.browser.poll_timeout()
+    }
+
+    /// The interfaces on which `address` was found.
+    pub(super) fn interfaces_of(&self, address: SocketAddr) -> Vec<u32> {
+        let servers = self.browser.servers().into_iter();
+        servers
+            .filter(|server: &Server| server.addr == address)
+            .map(|server| server.interface.0)
+            .collect()
+    }
+
+    fn send(&self, transmit: &Transmit) {
+        let Some(link) = self.links.get(&transmit.interface.0) else {
+            return;
+        };
+        for socket in &link.sockets {
+            let Some(group) = socket.asks else { continue };
+            if let Err(error) = socket.socket.send_to(&transmit.payload, group) {
+                // The browser asks again by itself.
+                self.log.debug(|| format!("cannot ask {group}: {error}"));
+            }
+        }
+    }
+}
+
+fn open(family: AddressFamily) -> io::Result<OwnedFd> {
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket = socket_with(family, SocketType::DGRAM, flags, Some(ipproto::UDP))?;
+    // RFC 6762, 15.1: other programs of this machine may listen too.
+    sockopt::set_socket_reuseaddr(&socket, true)?;
+    sockopt::set_socket_reuseport(&socket, true)?;
+    Ok(socket)
+}
+
+fn group_v6(index: u32) -> io::Result<Socket> {
+    let group = SocketAddrV6::new(GROUP_V6, MDNS_PORT, 0, index);
+    let socket = open(AddressFamily::INET6)?;
+    bind(&socket, &group)?;
+    sockopt::set_ipv6_add_membership(&socket, &GROUP_V6, index)?;
+    Ok(Socket {
+        socket: socket.into(),
+        asks: None,
+        multicast: true,
+    })
+}
+
+fn own_v6(own: Ipv6Addr, index: u32) -> io::Result<Socket> {
+    let socket = open(AddressFamily::INET6)?;
+    bind(&socket, &SocketAddrV6::new(own, MDNS_PORT, 0, index))?;
+    sockopt::set_ipv6_multicast_if(&socket, index)?;
+    sockopt::set_ipv6_multicast_hops(&socket, HOPS.into())?;
+    Ok(Socket {
+        socket: socket.into(),
+        asks: Some(SocketAddrV6::new(GROUP_V6, MDNS_PORT, 0, index).into()),
+        multicast: false,
+    })
+}
+
+/// One socket for both: answers to us alone are missed in IPv4, and asked for again in the group.
+fn group_v4(index: u32) -> io::Result<Socket> {
+    let any = std::net::Ipv4Addr::UNSPECIFIED;
+    let group = SocketAddrV4::new(GROUP_V4, MDNS_PORT);
+    let socket = open(AddressFamily::INET)?;
+    bind(&socket, &group)?;
+    sockopt::set_ip_add_membership_with_ifindex(&socket, &GROUP_V4, &any, index)?;
+    sockopt::set_ip_multicast_if_with_ifindex(&socket, &GROUP_V4, &any, index)?;
+    sockopt::set_ip_multicast_ttl(&socket, HOPS.into())?;
+    Ok(Socket {
+        socket: socket.into(),
+        asks: Some(group.into()),
+        multicast: true,
+    })
+}
+
+/// The addresses of this machine, as far as they matter here.
+#[derive(Default, Debug)]
+struct Addresses {
+    /// By interface index: a link-local address that is known to be unique.
+    link_local: BTreeMap<u32, Ipv6Addr>,
+    /// The names of interfaces that have IPv4.
+    v4: BTreeSet<String>,
+}
+
+impl Addresses {
+    /// From proc(5); what is missing there, the kernel does not have.
+    fn read() -> Self {
+        let text = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
+        Self {
+            link_local: link_locals(&text("/proc/net/if_inet6")),
+            v4: with_routes(&text("/proc/net/route")),
+        }
+    }
+}
+
+/// Lines of `/proc/net/if_inet6`: address, index, prefix length, scope, flags, all in hexadecimal.
+fn link_locals(text: &str) -> BTreeMap<u32, Ipv6Addr> {
+    /// `IFA_F_DADFAILED` and `IFA_F_TENTATIVE` (rtnetlink(7), linux/if_addr.h).
+    const UNUSABLE: u32 = 0x08 | 0x40;
+    let line = |line: &str| {
+        let mut fields = line.split_whitespace();
+        let address = u128::from_str_radix(fields.next()?, 16).ok()?;
+        let address = Ipv6Addr::from_bits(address);
+        let index = u32::from_str_radix(fields.next()?, 16).ok()?;
+        let flags = u32::from_str_radix(fields.nth(2)?, 16).ok()?;
+        let usable = address.is_unicast_link_local() && flags & UNUSABLE == 0;
+        usable.then_some((index, address))
+    };
+    text.lines().filter_map(line).collect()
+}
+
+/// The first words of `/proc/net/route` after its head: an interface with an IPv4 address has a
+/// route to its own network.
+fn with_routes(text: &str) -> BTreeSet<String> {
+    let names = text
+        .lines()
+        .skip(1)
+        .filter_map(|line| line.split_whitespace().next());
+    names.map(str::to_owned).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_usable_link_local_address_counts() {
+        let text = "\
+fe80000000000000aede48fffe71f6f2 02 40 20 80     eth0
+fe80000000000000aede48fffe71f6f3 03 40 20 c0     eth1
+00000000000000000000000000000001 01 80 10 80       lo
+";
+        let own = "fe80::aede:48ff:fe71:f6f2".parse().unwrap();
+        assert_eq!(link_locals(text), BTreeMap::from([(2, own)]));
+        assert_eq!(link_locals("nonsense\n"), BTreeMap::new());
+    }
+
+    #[test]
+    fn interfaces_with_routes_have_ipv4() {
+        let text = "Iface\tDestination\tGateway\neth0\t00000000\t0101A8C0\n";
+        assert_eq!(with_routes(text), BTreeSet::from(["eth0".to_owned()]));
+    }
+}

@@ -1,0 +1,414 @@
+//! The command line, as mandos-client(8mandos) documents it, and what is ours in it.
+//!
+//! Pure: from arguments to an [`Action`], nothing read and nothing printed.
+
+use std::ffi::OsString;
+use std::num::ParseIntError;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use nightlatch_core::key_id::{KeyId, KeyIdError};
+use nightlatch_proto::priority::{Priority, PriorityError};
+
+use super::connect::{Target, TargetError, is_interface_name};
+use super::interfaces::Selection;
+
+/// What mandos-client(8mandos) waits for an interface.
+const DELAY: Duration = Duration::from_millis(2500);
+
+/// How often mandos-client(8mandos) tries a server.
+const RETRY: Duration = Duration::from_secs(10);
+
+/// Where mandos-client(8mandos) looks for network hooks.
+const HOOK_DIRECTORY: &str = "/lib/mandos/network-hooks.d";
+
+/// What the command line asks for.
+#[derive(Debug)]
+pub enum Action {
+    /// Fetch the password.
+    Fetch(Box<Options>),
+    /// Explain the options.
+    Help,
+    /// Explain them shortly.
+    Usage,
+    /// Say which version this is.
+    Version,
+}
+
+/// How to fetch the password.
+#[derive(Debug)]
+pub struct Options {
+    /// The one server to connect to, and the text that named it.
+    pub connect: Option<(Target, String)>,
+    /// The interfaces as they were given, separated by commas.
+    pub devices: String,
+    /// What they mean.
+    pub selection: Selection,
+    /// Where the keys are.
+    pub keys: KeyPaths,
+    /// What TLS may use.
+    pub priority: Priority,
+    /// How long a new interface may make the kernel talkative.
+    pub delay: Duration,
+    /// How long between two tries of one server.
+    pub retry: Duration,
+    /// Where the network hooks are.
+    pub hook_directory: PathBuf,
+    /// Whether each step is told.
+    pub debug: bool,
+    /// The keys of which a server must prove one, beside those of the file `trusted-servers`.
+    pub server_key_ids: Vec<KeyId>,
+    /// Whether a payload that the client's own key did not sign is used.
+    pub allow_unsigned: bool,
+}
+
+/// Key files that are not in their default place.
+#[derive(Default, Debug)]
+pub struct KeyPaths {
+    /// `--pubkey`.
+    pub pubkey: Option<PathBuf>,
+    /// `--seckey`.
+    pub seckey: Option<PathBuf>,
+    /// `--tls-privkey`.
+    pub tls_privkey: Option<PathBuf>,
+    /// `--tls-pubkey`.
+    pub tls_pubkey: Option<PathBuf>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            connect: None,
+            devices: String::new(),
+            selection: Selection::Suitable,
+            keys: KeyPaths::default(),
+            priority: Priority::default(),
+            delay: DELAY,
+            retry: RETRY,
+            hook_directory: HOOK_DIRECTORY.into(),
+            debug: false,
+            server_key_ids: Vec::new(),
+            allow_unsigned: false,
+        }
+    }
+}
+
+/// What makes no sense on the command line.
+#[derive(Debug, thiserror::Error)]
+pub enum UsageError {
+    /// An option that does not exist, lacks its value or has one too many.
+    #[error(transparent)]
+    Syntax(#[from] lexopt::Error),
+    /// The beginning of no option.
+    #[error("unknown option --{0}")]
+    Unknown(String),
+    /// The beginning of several options.
+    #[error("--{0} could be any of --{first}", first = .1.join(", --"))]
+    Ambiguous(String, Vec<&'static str>),
+    /// A value that is not text.
+    #[error("{0} expects text in UTF-8")]
+    NotText(&'static str),
+    /// `--connect`.
+    #[error("bad --connect")]
+    Connect(#[from] TargetError),
+    /// `--interface`.
+    #[error("expected the name of a network interface after --interface, found {0:?}")]
+    Interface(String),
+    /// `--priority`.
+    #[error("bad --priority")]
+    Priority(#[from] PriorityError),
+    /// `--delay` or `--retry`.
+    #[error("{0} expects a number of seconds that is not negative, found {1:?}")]
+    Seconds(&'static str, String),
+    /// `--dh-bits`.
+    #[error("--dh-bits expects a number of bits")]
+    Bits(#[source] ParseIntError),
+    /// `--server-key-id`.
+    #[error("bad --server-key-id")]
+    KeyId(#[from] KeyIdError),
+}
+
+/// Reads the arguments that follow the applet's name.
+pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Action, UsageError> {
+    let arguments: Vec<OsString> = arguments.into_iter().collect();
+    let mut parser = lexopt::Parser::from_args(arguments);
+    parser.set_short_equals(false);
+    let mut options = Options::default();
+    let mut devices = Vec::new();
+    while let Some(argument) = parser.next()? {
+        let name = match argument {
+            lexopt::Arg::Long(name) => complete(name)?,
+            lexopt::Arg::Short(letter) => match of_letter(letter) {
+                Some(name) => name,
+                None => return Err(argument.unexpected().into()),
+            },
+            value @ lexopt::Arg::Value(_) => return Err(value.unexpected().into()),
+        };
+        match name {
+            "help" => return Ok(Action::Help),
+            "usage" => return Ok(Action::Usage),
+            "version" => return Ok(Action::Version),
+            "debug" => options.debug = true,
+            "allow-unsigned" => options.allow_unsigned = true,
+            "interface" => devices.push(text("--interface", parser.value()?)?),
+            _ => set(&mut options, name, parser.value()?)?,
+        }
+    }
+    let names = || devices.iter().flat_map(|list| list.split(','));
+    if let Some(bad) = names().find(|name| !name.is_empty() && !is_interface_name(name)) {
+        return Err(UsageError::Interface(bad.to_owned()));
+    }
+    options.selection = Selection::of_names(names());
+    let given: Vec<&str> = names().filter(|name| !name.is_empty()).collect();
+    options.devices = given.join(",");
+    Ok(Action::Fetch(Box::new(options)))
+}
+
+fn set(options: &mut Options, name: &'static str, value: OsString) -> Result<(), UsageError> {
+    match name {
+        "connect" => {
+            let target = text("--connect", value)?;
+            options.connect = Some((target.parse()?, target));
+        }
+        "pubkey" => options.keys.pubkey = Some(value.into()),
+        "seckey" => options.keys.seckey = Some(value.into()),
+        "tls-privkey" => options.keys.tls_privkey = Some(value.into()),
+        "tls-pubkey" => options.keys.tls_pubkey = Some(value.into()),
+        "priority" => options.priority = text("--priority", value)?.parse()?,
+        // TLS 1.3 has groups instead of parameters (RFC 8446, 4.2.7): nothing to set any more.
+        "dh-bits" => {
+            let bits: Result<u32, _> = text("--dh-bits", value)?.parse();
+            bits.map_err(UsageError::Bits)?;
+        }
+        "dh-params" => {}
+        "delay" => options.delay = seconds("--delay", value)?,
+        "retry" => options.retry = seconds("--retry", value)?,
+        "network-hook-dir" => options.hook_directory = value.into(),
+        "server-key-id" => {
+            let id = text("--server-key-id", value)?.parse()?;
+            options.server_key_ids.push(id);
+        }
+        other => return Err(UsageError::Unknown(other.to_owned())),
+    }
+    Ok(())
+}
+
+fn text(option: &'static str, value: OsString) -> Result<String, UsageError> {
+    value.into_string().map_err(|_| UsageError::NotText(option))
+}
+
+fn seconds(option: &'static str, value: OsString) -> Result<Duration, UsageError> {
+    let value = text(option, value)?;
+    let parsed = value.trim().parse::<f64>().ok();
+    parsed
+        .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
+        .ok_or(UsageError::Seconds(option, value))
+}
+
+/// Options of Mandos, and those of ours: a beginning that fits one of Mandos's means that one, as
+/// it did before ours existed.
+const MANDOS: [&str; 16] = [
+    "connect",
+    "interface",
+    "pubkey",
+    "seckey",
+    "tls-privkey",
+    "tls-pubkey",
+    "priority",
+    "dh-bits",
+    "dh-params",
+    "delay",
+    "retry",
+    "network-hook-dir",
+    "debug",
+    "help",
+    "usage",
+    "version",
+];
+const OURS: [&str; 2] = ["server-key-id", "allow-unsigned"];
+
+fn complete(name: &str) -> Result<&'static str, UsageError> {
+    let all = MANDOS.iter().chain(&OURS);
+    if let Some(exact) = all.clone().find(|option| **option == name) {
+        return Ok(exact);
+    }
+    for list in [&MANDOS[..], &OURS[..]] {
+        let fitting: Vec<&'static str> = list
+            .iter()
+            .copied()
+            .filter(|option| option.starts_with(name))
+            .collect();
+        match fitting[..] {
+            [] => {}
+            [only] => return Ok(only),
+            _ => return Err(UsageError::Ambiguous(name.to_owned(), fitting)),
+        }
+    }
+    Err(UsageError::Unknown(name.to_owned()))
+}
+
+fn of_letter(letter: char) -> Option<&'static str> {
+    Some(match letter {
+        'c' => "connect",
+        'i' => "interface",
+        'p' => "pubkey",
+        's' => "seckey",
+        't' => "tls-privkey",
+        'T' => "tls-pubkey",
+        '?' => "help",
+        'V' => "version",
+        _ => return None,
+    })
+}
+
+/// The text of `--usage`.
+pub const USAGE: &str = "\
+Usage: nightlatch-boot client [-?V] [-c ADDRESS:PORT] [-i NAME[,NAME...]] [-p FILE] [-s FILE]
+       [-t FILE] [-T FILE] [--priority STRING] [--dh-bits BITS] [--dh-params FILE]
+       [--delay SECONDS] [--retry SECONDS] [--network-hook-dir DIR] [--debug]
+       [--server-key-id HEX]... [--allow-unsigned] [--help] [--usage] [--version]
+";
+
+/// The text of `--help`.
+pub const HELP: &str = "\
+Usage: nightlatch-boot client [OPTIONS]
+
+Finds a server, proves this machine's key and prints the disk password.
+
+  -c, --connect ADDRESS:PORT    connect to this server instead of searching
+  -i, --interface NAME[,NAME..] network interfaces to use; \"none\" ends the list
+  -p, --pubkey FILE             OpenPGP public key
+  -s, --seckey FILE             OpenPGP secret key
+  -t, --tls-privkey FILE        TLS private key
+  -T, --tls-pubkey FILE         TLS raw public key
+      --server-key-id HEX       believe only servers with this key id (repeatable), and
+                                those in the file trusted-servers beside the TLS private key
+      --allow-unsigned          accept a password that this machine's key did not sign
+      --priority STRING         GnuTLS priority string
+      --dh-bits BITS            accepted, without effect in TLS 1.3
+      --dh-params FILE          accepted, without effect in TLS 1.3
+      --delay SECONDS           how long the console is kept quiet for new interfaces [2.5]
+      --retry SECONDS           time between two tries of one server [10]
+      --network-hook-dir DIR    network hooks [/lib/mandos/network-hooks.d]
+      --debug                   tell each step on standard error
+  -?, --help                    show this help
+      --usage                   show a short usage message
+  -V, --version                 show the version
+
+The keys are in /conf/conf.d/nightlatch, or in /conf/conf.d/mandos where that does not exist.
+";
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn read(arguments: &[&str]) -> Result<Action, UsageError> {
+        parse(arguments.iter().map(OsString::from))
+    }
+
+    fn options(arguments: &[&str]) -> Options {
+        match read(arguments) {
+            Ok(Action::Fetch(options)) => *options,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn without_arguments_the_defaults_of_the_manual_hold() {
+        let options = options(&[]);
+        assert!(options.connect.is_none() && !options.debug && !options.allow_unsigned);
+        assert_eq!(options.selection, Selection::Suitable);
+        assert_eq!(
+            (options.delay, options.retry),
+            (Duration::from_millis(2500), Duration::from_secs(10))
+        );
+        assert_eq!(
+            options.hook_directory,
+            PathBuf::from("/lib/mandos/network-hooks.d")
+        );
+    }
+
+    #[test]
+    fn every_option_of_mandos_is_known_by_both_its_names() {
+        let options = options(&[
+            "-c::1:4711",
+            "-ieth0",
+            "-i",
+            "eth1,eth2",
+            "-p",
+            "a",
+            "-s",
+            "b",
+            "-tc",
+            "-T",
+            "d",
+            "--priority=NORMAL",
+            "--dh-bits=1024",
+            "--dh-params",
+            "x",
+            "--delay=0.5",
+            "--retry=1",
+            "--network-hook-dir",
+            "h",
+            "--debug",
+        ]);
+        assert_eq!(options.connect.unwrap().1, "::1:4711");
+        assert_eq!(options.devices, "eth0,eth1,eth2");
+        assert_eq!(options.keys.pubkey, Some("a".into()));
+        assert_eq!(options.keys.seckey, Some("b".into()));
+        assert_eq!(options.keys.tls_privkey, Some("c".into()));
+        assert_eq!(options.keys.tls_pubkey, Some("d".into()));
+        assert_eq!(options.delay, Duration::from_millis(500));
+        assert_eq!(options.retry, Duration::from_secs(1));
+        assert!(options.debug);
+        assert!(matches!(read(&["-?"]), Ok(Action::Help)));
+        assert!(matches!(read(&["--usage"]), Ok(Action::Usage)));
+        assert!(matches!(read(&["-V"]), Ok(Action::Version)));
+    }
+
+    #[test]
+    fn a_unique_beginning_is_enough_and_mandos_comes_first() {
+        assert_eq!(options(&["--se", "x"]).keys.seckey, Some("x".into()));
+        assert!(options(&["--allow"]).allow_unsigned);
+        assert!(matches!(
+            read(&["--de", "1"]),
+            Err(UsageError::Ambiguous(..))
+        ));
+    }
+
+    #[test]
+    fn nonsense_is_refused() {
+        for bad in [
+            &["--connect", "x"][..],
+            &["--connect", "::1:0"],
+            &["--delay", "x"],
+            &["--delay=-1"],
+            &["--retry", "inf"],
+            &["--retry", "nan"],
+            &["--dh-bits", "many"],
+            &["--priority", "GOOD"],
+            &["--server-key-id", "12"],
+            &["--interface", "a/b"],
+            &["--unknown"],
+            &["--debug=yes"],
+            &["-x"],
+            &["word"],
+            &["--connect"],
+        ] {
+            assert!(read(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_arguments_are_read_or_refused(arguments in prop::collection::vec(
+            prop_oneof![
+                "\\PC{0,12}",
+                prop::sample::select(MANDOS.iter().chain(&OURS).map(|o| format!("--{o}")).collect::<Vec<_>>()),
+            ], 0..8)) {
+            let _ = parse(arguments.into_iter().map(OsString::from));
+        }
+    }
+}

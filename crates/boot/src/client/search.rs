@@ -1,0 +1,275 @@
+//! The search for a password: one thread that waits for signals, changes of the network, messages
+//! of servers and the results of tries, and does what is due.
+//!
+//! Whatever ends it, the network is put back first.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::net::{Shutdown, TcpStream};
+use std::os::fd::AsFd;
+
+use nightlatch_core::secret::Secret;
+use nightlatch_core::time::Monotonic;
+use nightlatch_proto::discovery::Event;
+use nightlatch_sys::capabilities::Capabilities;
+use nightlatch_sys::clock;
+use nightlatch_sys::netif::{Change, Changes};
+use nightlatch_sys::signals::{EndSignals, Signal};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+use super::attempt::{Attempts, Equipment, Failure, Report};
+use super::discovery::Discovery;
+use super::network::Network;
+use super::options::Options;
+use super::schedule::{Destination, Schedule};
+use super::targets;
+use super::{End, FatalError};
+use crate::log::{Log, chain};
+
+/// Searches until there is a password, which `deliver` gets, or a signal comes, which is returned.
+pub(super) fn run(
+    options: &Options,
+    equipment: Equipment,
+    capabilities: Capabilities,
+    signals: &EndSignals,
+    log: Log,
+    deliver: impl FnOnce(&Secret) -> Result<Option<Signal>, FatalError>,
+) -> Result<Option<Signal>, FatalError> {
+    let network = Network::new(
+        options.selection.clone(),
+        options.connect.is_some(),
+        capabilities,
+        log,
+    );
+    let wait = |error| FatalError::System("wait for events", error);
+    let mut search = Search {
+        options,
+        log,
+        changes: Changes::listen().map_err(|e| FatalError::System("watch the network", e))?,
+        attempts: Attempts::new(equipment).map_err(wait)?,
+        schedule: Schedule::new(options.retry),
+        discovery: options.connect.is_none().then(|| Discovery::new(log)),
+        network,
+        connected: BTreeMap::new(),
+        told: BTreeMap::new(),
+        alone: false,
+    };
+    let result = match search.until_end(signals) {
+        Ok(End::Password(password)) => deliver(&password),
+        Ok(End::Signal(signal)) => Ok(Some(signal)),
+        Err(error) => Err(wait(error)),
+    };
+    search.network.restore();
+    result
+}
+
+struct Search<'a> {
+    options: &'a Options,
+    log: Log,
+    changes: Changes,
+    attempts: Attempts,
+    schedule: Schedule,
+    /// Without `--connect`.
+    discovery: Option<Discovery>,
+    network: Network,
+    /// The sockets of tries that are connected.
+    connected: BTreeMap<Destination, TcpStream>,
+    /// What was told last of each destination: the same is told again only with `--debug`.
+    told: BTreeMap<Destination, String>,
+    /// Whether the lack of interfaces was told.
+    alone: bool,
+}
+
+impl Search<'_> {
+    fn until_end(&mut self, signals: &EndSignals) -> io::Result<End> {
+        self.look_at_network(clock::now().mono)?;
+        loop {
+            let now = clock::now().mono;
+            if let Some(signal) = signals.next()? {
+                return Ok(End::Signal(signal));
+            }
+            if let Some(change) = self.changes.drain()? {
+                self.handle_change(change, now)?;
+            }
+            self.attempts.clear();
+            while let Some(report) = self.attempts.poll_report() {
+                if let Some(password) = self.handle_report(report, now) {
+                    return Ok(End::Password(password));
+                }
+            }
+            self.network.handle_timeout(now);
+            self.discover(now);
+            self.start_and_evict(now);
+            self.wait(signals, now)?;
+        }
+    }
+
+    fn handle_change(&mut self, change: Change, now: Monotonic) -> io::Result<()> {
+        match change {
+            Change::Links => self.look_at_network(now)?,
+            Change::Addresses => self.look_at_addresses(now),
+        }
+        self.schedule.handle_change(now);
+        Ok(())
+    }
+
+    fn look_at_network(&mut self, now: Monotonic) -> io::Result<()> {
+        self.network.refresh(now.after(self.options.delay))?;
+        let none = self.network.used().next().is_none();
+        if none && !self.alone && self.discovery.is_some() {
+            self.log.say("waiting for a network interface");
+        }
+        self.alone = none;
+        if let Some((target, _)) = &self.options.connect {
+            let (network, used) = (&self.network, self.network.used());
+            let wanted: BTreeSet<Destination> =
+                targets::destinations(target, network.interfaces(), used)
+                    .into_iter()
+                    .collect();
+            let known = self.schedule.destinations();
+            let vanished: Vec<Destination> =
+                known.filter(|to| !wanted.contains(to)).cloned().collect();
+            for destination in &vanished {
+                self.schedule.remove(destination);
+            }
+            for destination in wanted {
+                self.schedule.add(destination, now);
+            }
+        }
+        self.look_at_addresses(now);
+        Ok(())
+    }
+
+    fn look_at_addresses(&mut self, now: Monotonic) {
+        if let Some(discovery) = &mut self.discovery {
+            discovery.refresh(self.network.used(), now);
+        }
+    }
+
+    fn discover(&mut self, now: Monotonic) {
+        let Some(discovery) = &mut self.discovery else {
+            return;
+        };
+        discovery.drive(now);
+        while let Some(event) = discovery.poll_event() {
+            match event {
+                Event::Found(server) => {
+                    self.log
+                        .debug(|| format!("found {:?} at {}", server.instance, server.addr));
+                    self.schedule.add(Destination::Address(server.addr), now);
+                }
+                Event::Lost(server) => {
+                    self.log
+                        .debug(|| format!("lost {:?} at {}", server.instance, server.addr));
+                    // Another interface may announce the same address still.
+                    if discovery.interfaces_of(server.addr).is_empty() {
+                        let destination = Destination::Address(server.addr);
+                        self.schedule.remove(&destination);
+                        self.told.remove(&destination);
+                    }
+                }
+            }
+        }
+    }
+
+    fn start_and_evict(&mut self, now: Monotonic) {
+        while let Some(destination) = self.schedule.poll_start(now) {
+            self.log.debug(|| format!("trying {destination}"));
+            self.attempts.start(destination);
+        }
+        if let Some(destination) = self.schedule.poll_evict(now)
+            && let Some(socket) = self.connected.get(&destination)
+        {
+            self.log
+                .debug(|| format!("{destination} held a place for long, others wait"));
+            let _ = socket.shutdown(Shutdown::Both);
+        }
+    }
+
+    fn handle_report(&mut self, report: Report, now: Monotonic) -> Option<Secret> {
+        match report {
+            Report::Connected(destination, socket) => {
+                self.log.debug(|| format!("connected to {destination}"));
+                self.connected.insert(destination, socket);
+                None
+            }
+            Report::Done(destination, Ok(password)) => {
+                self.log
+                    .debug(|| format!("{destination} gave the password"));
+                Some(password)
+            }
+            Report::Done(destination, Err(failure)) => {
+                self.connected.remove(&destination);
+                self.handle_failure(&destination, &failure, now);
+                None
+            }
+        }
+    }
+
+    fn handle_failure(&mut self, destination: &Destination, failure: &Failure, now: Monotonic) {
+        self.tell(destination, failure);
+        self.schedule
+            .handle_failed(destination, failure.is_local(), now);
+        if failure.lacks_route() && self.make_route(destination) {
+            self.schedule.handle_mended(destination, now);
+        }
+    }
+
+    /// Once in a while is enough for who reads it on a console.
+    fn tell(&mut self, destination: &Destination, failure: &Failure) {
+        let text = format!("{destination}: {}", chain(failure));
+        if self.told.get(destination) == Some(&text) {
+            self.log.debug(|| text);
+            return;
+        }
+        self.log.say(&text);
+        if let Failure::Open(nightlatch_openpgp::Error::Unsigned) = failure {
+            self.log
+                .hint("encrypt it again with `mandos-keygen --password`, or use --allow-unsigned");
+        }
+        self.told.insert(destination.clone(), text);
+    }
+
+    /// Makes the host a neighbour on the interface it must be on; tells whether that is new.
+    fn make_route(&mut self, destination: &Destination) -> bool {
+        let Destination::Address(address) = destination else {
+            return false;
+        };
+        let on = match &self.discovery {
+            Some(discovery) => discovery.interfaces_of(*address),
+            None => match self.network.used().collect::<Vec<_>>()[..] {
+                [only] => vec![only.index],
+                _ => Vec::new(),
+            },
+        };
+        on.into_iter()
+            .any(|index| self.network.add_route(address.ip(), index))
+    }
+
+    /// Waits for something to happen or to be due.
+    fn wait(&self, signals: &EndSignals, now: Monotonic) -> io::Result<()> {
+        let fixed = [signals.as_fd(), self.changes.as_fd(), self.attempts.as_fd()];
+        let sockets = self.discovery.iter().flat_map(Discovery::descriptors);
+        let mut waited: Vec<PollFd<'_>> = fixed
+            .into_iter()
+            .chain(sockets)
+            .map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN))
+            .collect();
+        let due = [
+            self.schedule.poll_timeout(),
+            self.network.poll_timeout(),
+            self.discovery.as_ref().and_then(Discovery::poll_timeout),
+        ];
+        let limit = due.into_iter().flatten().min().map(|due| {
+            let left = due.since(now);
+            Timespec {
+                tv_sec: i64::try_from(left.as_secs()).unwrap_or(i64::MAX),
+                tv_nsec: left.subsec_nanos().into(),
+            }
+        });
+        match poll(&mut waited, limit.as_ref()) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
+            Err(errno) => Err(errno.into()),
+        }
+    }
+}

@@ -1,0 +1,26 @@
+//! The exit statuses, those of sysexits(3) that Mandos's programs use.
+
+use std::process::ExitCode;
+
+/// How a program ends when no signal ends it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Exit {
+    /// It did what it is for.
+    Success = 0,
+    /// The command line makes no sense (`EX_USAGE`).
+    Usage = 64,
+    /// Something it needs, such as a key file, cannot be used (`EX_UNAVAILABLE`).
+    Unavailable = 69,
+    /// The system refused something that should always work (`EX_OSERR`).
+    System = 71,
+    /// The password could not be handed over (`EX_IOERR`).
+    Output = 74,
+    /// A configuration file is wrong (`EX_CONFIG`).
+    Config = 78,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit as u8)
+    }
+}

@@ -1,0 +1,64 @@
+//! What the user reads: messages on standard error, each with the name of the applet, and help on
+//! standard output. A stream that is closed is no reason to end. Never anything secret.
+
+use std::error::Error;
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::process::ExitCode;
+
+use crate::exit::Exit;
+
+/// The messages of one applet.
+#[derive(Clone, Copy, Debug)]
+pub struct Log {
+    applet: &'static str,
+    debug: bool,
+}
+
+impl Log {
+    /// Messages of `applet`; with `debug`, those about each step too.
+    pub const fn new(applet: &'static str, debug: bool) -> Self {
+        Self { applet, debug }
+    }
+
+    /// What the administrator should know.
+    pub fn say(&self, what: &str) {
+        line(&format!("nightlatch-boot {}: {what}", self.applet));
+    }
+
+    /// What could mend what was said last.
+    pub fn hint(&self, what: &str) {
+        self.say(&format!("hint: {what}"));
+    }
+
+    /// What only helps to find a fault.
+    pub fn debug(&self, what: impl FnOnce() -> String) {
+        if self.debug {
+            self.say(&what());
+        }
+    }
+}
+
+/// An error with all its causes, in one line.
+pub fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        let _ = write!(text, ": {cause}");
+        next = cause.source();
+    }
+    text
+}
+
+/// One line on standard error.
+pub fn line(text: &str) {
+    let _ = std::io::stderr().write_all(format!("{}\n", text.trim_end()).as_bytes());
+}
+
+/// What was asked for, on standard output.
+pub fn print(text: &str) -> ExitCode {
+    match std::io::stdout().write_all(text.as_bytes()) {
+        Ok(()) => Exit::Success.into(),
+        Err(_) => Exit::Output.into(),
+    }
+}

@@ -1,0 +1,189 @@
+//! The client with `--connect`, as a program, against a server made of the server's TLS role.
+
+mod world;
+
+use std::io::Read;
+use std::net::TcpListener;
+use std::os::unix::process::ExitStatusExt;
+
+use nightlatch_proto::tls::{KeyKind, RawKey};
+
+use world::{Answer, Machine, PASSWORD, Server};
+
+#[test]
+fn the_password_comes_out_byte_for_byte() {
+    let machine = Machine::new();
+    let server = Server::start(None, vec![Answer::Give(machine.payload())]);
+    let output = machine.client(&server.address).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    assert_eq!(output.stdout, PASSWORD);
+    assert_eq!(server.served(), [machine.key_id]);
+}
+
+#[test]
+fn a_refused_client_asks_again() {
+    let machine = Machine::new();
+    let answers = vec![
+        Answer::Refuse,
+        Answer::CutOff,
+        Answer::Give(machine.payload()),
+    ];
+    let server = Server::start(None, answers);
+    let output = machine.client(&server.address).output().unwrap();
+    assert_eq!(output.stdout, PASSWORD);
+    assert_eq!(server.served().len(), 3);
+}
+
+#[test]
+fn names_are_resolved_and_dead_servers_waited_for() {
+    let machine = Machine::new();
+    let place = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = place.local_addr().unwrap().port();
+    drop(place);
+    let mut client = machine
+        .client(&format!("localhost:{port}"))
+        .spawn()
+        .unwrap();
+    let mut first = [0];
+    // It has said that it cannot connect: only now there is a server.
+    client
+        .stderr
+        .as_mut()
+        .unwrap()
+        .read_exact(&mut first)
+        .unwrap();
+    let listener = TcpListener::bind(("127.0.0.1", port)).unwrap();
+    let _server = Server::on(listener, None, vec![Answer::Give(machine.payload())]);
+    let output = client.wait_with_output().unwrap();
+    assert_eq!(output.stdout, PASSWORD);
+}
+
+#[test]
+fn an_unsigned_or_foreign_payload_gives_nothing_and_the_next_one_is_taken() {
+    let machine = Machine::new();
+    let answers = vec![
+        Answer::Give(machine.payload_signed_by(&Machine::new().secret())),
+        Answer::Give(b"no payload at all".to_vec()),
+        Answer::Give(Machine::new().payload()),
+        Answer::Give(machine.payload()),
+    ];
+    let server = Server::start(None, answers);
+    let output = machine.client(&server.address).output().unwrap();
+    assert_eq!(output.stdout, PASSWORD);
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.contains("signed by another key"), "{said}");
+    assert!(said.contains("encrypted to another key"), "{said}");
+    assert_eq!(server.served().len(), 4);
+}
+
+#[test]
+fn only_a_trusted_server_is_believed() {
+    let machine = Machine::new();
+    let own = RawKey::generate(KeyKind::Ed25519).unwrap();
+    let id = own.key_id().to_string();
+    let foreign = RawKey::generate(KeyKind::Ed25519).unwrap();
+    for (key, list) in [(Some(&foreign), true), (None, false)] {
+        let server = Server::start(key, vec![Answer::Give(machine.payload()); 2]);
+        let mut command = machine.client(&server.address);
+        if list {
+            machine.trust(&id);
+        } else {
+            command.args(["--server-key-id", &id]);
+        }
+        let mut client = command.spawn().unwrap();
+        let mut said = [0; 20];
+        client
+            .stderr
+            .as_mut()
+            .unwrap()
+            .read_exact(&mut said)
+            .unwrap();
+        world::terminate(&client);
+        assert_eq!(client.wait_with_output().unwrap().stdout, b"");
+    }
+    let server = Server::start(Some(&own), vec![Answer::Give(machine.payload())]);
+    let output = machine.client(&server.address).output().unwrap();
+    assert_eq!(output.stdout, PASSWORD);
+}
+
+#[test]
+fn an_empty_list_of_trusted_servers_is_a_fault() {
+    let machine = Machine::new();
+    machine.trust("# nobody yet");
+    let output = machine.client("127.0.0.1:9").output().unwrap();
+    assert_eq!(
+        (output.status.code(), &output.stdout[..]),
+        (Some(78), &b""[..])
+    );
+}
+
+#[test]
+fn a_missing_key_is_a_fault() {
+    let machine = Machine::new();
+    let mut command = machine.client("127.0.0.1:9");
+    command.args(["--seckey", "/nonexistent"]);
+    assert_eq!(command.output().unwrap().status.code(), Some(69));
+}
+
+#[test]
+fn nonsense_is_refused_and_help_is_none() {
+    let run = |arguments: &[&str]| world::program().args(arguments).output().unwrap();
+    for bad in [&["client", "--connect", "nowhere"][..], &["unknown"], &[]] {
+        assert_eq!(run(bad).status.code(), Some(64), "{bad:?}");
+    }
+    for good in [
+        &["client", "--help"][..],
+        &["mandos-client", "-V"],
+        &["--help"],
+        &["--version"],
+    ] {
+        let output = run(good);
+        assert!(
+            output.status.success() && !output.stdout.is_empty(),
+            "{good:?}"
+        );
+    }
+}
+
+#[test]
+fn a_signal_ends_it_by_that_signal() {
+    let machine = Machine::new();
+    let server = Server::start(None, vec![Answer::Wait]);
+    let client = machine.client(&server.address).spawn().unwrap();
+    server.wait_served(1);
+    world::terminate(&client);
+    let output = client.wait_with_output().unwrap();
+    assert_eq!(output.status.signal(), Some(15));
+    assert_eq!(output.stdout, b"");
+}
+
+#[test]
+fn nothing_secret_is_told_even_with_debug() {
+    let machine = Machine::new();
+    let server = Server::start(None, vec![Answer::Refuse, Answer::Give(machine.payload())]);
+    let output = machine
+        .client(&server.address)
+        .arg("--debug")
+        .output()
+        .unwrap();
+    assert_eq!(output.stdout, PASSWORD);
+    let hex: String = PASSWORD[..8]
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
+    let said = String::from_utf8(output.stderr).unwrap();
+    let said_bare: String = said.to_lowercase().split_whitespace().collect();
+    assert!(
+        !said.contains("correct horse") && !said_bare.contains(&hex),
+        "{said}"
+    );
+}
+
+#[test]
+fn a_reader_that_is_gone_is_an_error() {
+    let machine = Machine::new();
+    let server = Server::start(None, vec![Answer::Give(machine.payload())]);
+    let mut client = machine.client(&server.address).spawn().unwrap();
+    drop(client.stdout.take());
+    assert_eq!(client.wait().unwrap().code(), Some(74));
+}
