@@ -1,5 +1,9 @@
 //! A machine with its key files, and servers that do what a test scripts.
 #![allow(dead_code, reason = "each test program uses a part")]
+#![allow(
+    clippy::unwrap_used,
+    reason = "this is test code, though outside a test function"
+)]
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
