@@ -12,10 +12,11 @@ use nightlatch_store::{SqliteStore, Store};
 use nightlatch_sys::clock;
 
 type Tested = Result<(), Box<dyn Error + Send + Sync>>;
+type Test = (&'static str, fn() -> Tested);
 
 /// Runs every test; a line for each. `Err` when one failed.
 pub(crate) fn run() -> Result<String, String> {
-    let tests: [(&str, fn() -> Tested); 3] = [
+    let tests: [Test; 3] = [
         ("clocks", clocks),
         ("TLS handshake with a raw key", handshake),
         ("state on disk", state),

@@ -56,10 +56,7 @@ impl Bus {
         // Programs that gave up being root must reach it too.
         open_to_all(folder.path());
         open_to_all(&socket);
-        Self {
-            folder,
-            daemon,
-        }
+        Self { folder, daemon }
     }
 
     /// What belongs into `DBUS_SYSTEM_BUS_ADDRESS`.
