@@ -36,6 +36,13 @@ impl Limits {
         }
     }
 
+    /// Makes room for at least `connections` in all, before there is one. Each socket that listens
+    /// keeps one place while nobody comes, so fewer places than sockets would serve some never.
+    pub fn ensure(&self, connections: usize) {
+        let missing = connections.saturating_sub(self.total.available_permits());
+        self.total.add_permits(missing);
+    }
+
     /// Waits until there is room for one more connection. Nothing is accepted before: who comes now
     /// waits in the kernel's backlog, where it costs us nothing.
     pub async fn room(&self) -> Room {
@@ -152,6 +159,16 @@ mod tests {
         let _slot = admit(&limits, HERE).await.unwrap();
         assert!(admit(&limits, HERE).await.is_err());
         let _other = admit(&limits, THERE).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn each_listening_socket_has_a_place() {
+        let limits = Limits::new(1, 10);
+        limits.ensure(2);
+        limits.ensure(1);
+        let (_one, _two) = (limits.room().await, limits.room().await);
+        let waits = limits.clone();
+        assert!(polled(async move { waits.room().await }).is_pending());
     }
 
     #[tokio::test]

@@ -34,6 +34,7 @@ pub async fn serve<G: Gatekeeper>(
     limits: Limits,
     stop: impl Future<Output = ()>,
 ) -> io::Result<()> {
+    limits.ensure(listeners.len());
     let sessions = Arc::new(sessions);
     let mut doors = JoinSet::new();
     for listener in listeners {
