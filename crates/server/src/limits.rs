@@ -7,7 +7,52 @@ use std::collections::hash_map::Entry;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+/// Descriptors that are never spent on connections. A flood of them must not keep a checker from
+/// starting: machines would miss their proofs of life and be disabled. Enough for 64 checkers with
+/// their pipes, the store, the log and D-Bus.
+const RESERVED: u64 = 512;
+
+/// How many of `wanted` connections there are file descriptors for, after the process's soft limit
+/// has been raised as far as needed and allowed (getrlimit(2)). At least one.
+pub fn within_descriptors(wanted: usize) -> usize {
+    let limit = getrlimit(Resource::Nofile);
+    let needed = u64::try_from(wanted)
+        .unwrap_or(u64::MAX)
+        .saturating_add(RESERVED);
+    let current = limit.current.unwrap_or(u64::MAX);
+    let reachable = needed.min(limit.maximum.unwrap_or(u64::MAX)).max(current);
+    let raised = Rlimit {
+        current: Some(reachable),
+        ..limit
+    };
+    let available = if reachable > current && setrlimit(Resource::Nofile, raised).is_ok() {
+        reachable
+    } else {
+        current
+    };
+    let connections = beside_the_reserve(available, wanted);
+    if connections < wanted {
+        tracing::warn!(
+            wanted,
+            connections,
+            descriptors = available,
+            "fewer connections than configured: the limit of open files is too low"
+        );
+    }
+    connections
+}
+
+/// All but the reserve, or half of what there is when that is less than two reserves.
+fn beside_the_reserve(descriptors: u64, wanted: usize) -> usize {
+    let free = descriptors - RESERVED.min(descriptors / 2);
+    usize::try_from(free)
+        .unwrap_or(usize::MAX)
+        .min(wanted)
+        .max(1)
+}
 
 /// The caps, and what is in use of them. Clones share one count.
 #[derive(Clone, Debug)]
@@ -119,6 +164,15 @@ mod tests {
 
     async fn admit(limits: &Limits, source: IpAddr) -> Result<Slot, TooMany> {
         limits.admit(limits.room().await, source)
+    }
+
+    #[test]
+    fn connections_never_take_the_last_descriptors() {
+        assert_eq!(beside_the_reserve(u64::MAX, 4096), 4096);
+        assert_eq!(beside_the_reserve(4096 + RESERVED, 4096), 4096);
+        assert_eq!(beside_the_reserve(2048, 4096), 2048 - 512);
+        assert_eq!(beside_the_reserve(100, 4096), 50);
+        assert_eq!(beside_the_reserve(0, 4096), 1);
     }
 
     #[tokio::test]

@@ -21,7 +21,7 @@ use tracing::{debug, error, info, warn};
 
 use crate::config;
 use crate::driver::{Driver, Handle};
-use crate::limits::Limits;
+use crate::limits::{self, Limits};
 use crate::publish::{self, Announcement, Publisher};
 use crate::session;
 use crate::session::{Deadlines, Sessions};
@@ -61,7 +61,7 @@ impl Server {
             .transpose()?;
         let sessions = Sessions::new(handle.clone(), &self.tls, Deadlines::default());
         let limits = Limits::new(
-            self.settings.max_connections,
+            limits::within_descriptors(self.settings.max_connections),
             self.settings.max_connections_per_source,
         );
         let mut serving = tokio::spawn(session::serve(
