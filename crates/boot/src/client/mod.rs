@@ -1,6 +1,6 @@
 //! The applet `client`: finds a server and fetches the disk password.
 //!
-//! The order of things on the way in and out is here; what happens between is in [`search`].
+//! The order of things on the way in and out is here; what happens between is in `search`.
 
 mod attempt;
 pub mod connect;

@@ -1,6 +1,6 @@
 //! Announces a service until SIGTERM, for tests that need it on a host of its own.
 //!
-//! usage: announce NAME PORT [INTERFACE]; over IPv4 with ANNOUNCE_IPV4 in the environment
+//! usage: `announce NAME PORT [INTERFACE]`; over IPv4 with ANNOUNCE_IPV4 in the environment
 //!
 //! Says `announced as NAME` and `withdrawn` on standard error, beside the log, and `connected` when
 //! somebody connects to the port.
