@@ -20,8 +20,17 @@ pub(crate) struct Cli {
 #[derive(Subcommand, Debug)]
 pub(crate) enum Verb {
     /// Make a client's keys, or encrypt a password with them
+    ///
+    /// Makes seckey.txt and pubkey.txt (OpenPGP), tls-privkey.pem and tls-pubkey.pem (TLS). With
+    /// --password or --passfile it makes no keys, but encrypts a password with those that are there
+    /// and prints a section for clients.conf on the server.
     Keygen(Keygen),
     /// Let the server open this machine's disks
+    ///
+    /// Makes keys when there are none, makes a random key, adds it to a key slot of each DEVICE
+    /// (LUKS2), and prints the section for clients.conf on the server, for example:
+    /// nightlatch enroll /dev/sda3 | ssh server nightlatch add
+    #[command(after_long_help = ENROLL_NOTES)]
     Enroll(Enroll),
 }
 
@@ -29,9 +38,7 @@ pub(crate) enum Verb {
 const DIR_HELP: &str = "Directory of the key files [default: /etc/nightlatch/keys; if that holds \
     no keys, /etc/keys/mandos or /etc/mandos/keys when one of them does]";
 
-/// Makes the keys of a client: seckey.txt and pubkey.txt (OpenPGP), tls-privkey.pem and
-/// tls-pubkey.pem (TLS). With --password or --passfile it makes no keys, but encrypts a password with
-/// those that are there and prints a section for clients.conf on the server.
+/// `keygen`.
 #[derive(Args, Debug)]
 #[command(disable_version_flag = true)]
 pub(crate) struct Keygen {
@@ -110,13 +117,8 @@ pub(crate) struct Keygen {
     version: (),
 }
 
-/// Lets the server open this machine's disks when it boots. Makes keys when there are none, makes a
-/// random key, adds it to a key slot of each DEVICE (LUKS2), and prints the section for clients.conf
-/// on the server, for example:
-///
-///     nightlatch enroll /dev/sda3 | ssh server nightlatch add
+/// `enroll`.
 #[derive(Args, Debug)]
-#[command(verbatim_doc_comment, after_long_help = ENROLL_NOTES)]
 pub(crate) struct Enroll {
     /// LUKS2 device or container file; several get the same key
     #[arg(required = true, value_name = "DEVICE")]

@@ -1,4 +1,5 @@
 //! `nightlatch enroll` on container files, with the real cryptsetup(8) or one that records or fails.
+#![allow(clippy::unwrap_used, reason = "in a test it is the assertion itself")]
 
 mod support;
 

@@ -1,4 +1,5 @@
 //! `nightlatch keygen` beside mandos-keygen(8), GnuPG, OpenSSL and Python's configparser.
+#![allow(clippy::unwrap_used, reason = "in a test it is the assertion itself")]
 
 mod support;
 
@@ -310,6 +311,56 @@ fn an_ssh_server_that_answers_becomes_the_checker() {
     };
     assert!(check(&command));
     assert!(!check(&command.replace("AAAAC3Nz", "AAAAC3Nx")));
+}
+
+#[test]
+fn the_checker_of_a_section_knows_a_real_ssh_server() {
+    let keys = directory();
+    keygen(keys.path(), &[]);
+    // In a network of its own, where port 22 is free; all of it ends with the shell.
+    let script = r#"
+set -e
+ip link set lo up
+mount -t tmpfs none /run
+mkdir /run/sshd
+ssh-keygen -q -t ed25519 -N '' -f "$1/host" >&2
+/usr/sbin/sshd -D -f /dev/null -h "$1/host" -o PidFile=none &
+tries=0
+until ssh-keyscan localhost 2>/dev/null | grep -q .; do
+    tries=$((tries + 1))
+    [ $tries -lt 300 ]
+    sleep 0.1
+done
+printf x | "$2" keygen -F - -n localhost -d "$1" >"$1/section"
+check=$(python3 -c 'import configparser, sys
+c = configparser.ConfigParser()
+c.read(sys.argv[1])
+print(c["localhost"]["checker"].replace("%(host)s", "localhost"))' "$1/section")
+sh -c "$check" || { echo "not known: $check" >&2; exit 1; }
+wrong=$(printf %s "$check" | sed 's/AAAAC3Nz/AAAAC3Nx/')
+! sh -c "$wrong"
+"#;
+    let mut unshare = Command::new("unshare");
+    unshare.args(["--net", "--mount", "--pid", "--fork", "--kill-child"]);
+    if !run(unshare.arg("true"), b"").status.success() {
+        eprintln!("cannot make a network namespace here: not tested");
+        return;
+    }
+    let mut unshare = Command::new("unshare");
+    unshare.args([
+        "--net",
+        "--mount",
+        "--pid",
+        "--fork",
+        "--kill-child",
+        "sh",
+        "-c",
+        script,
+        "sh",
+    ]);
+    succeed(unshare.arg(keys.path()).arg(NIGHTLATCH), b"");
+    let section = fs::read_to_string(keys.path().join("section")).unwrap();
+    assert!(value(&section, "ssh_fingerprint").starts_with("ssh-ed25519 AAAAC3Nz"));
 }
 
 #[test]

@@ -1,8 +1,8 @@
 //! The real program, run as an administrator would: in a directory of its own, with what else it
 //! needs on this machine.
 
-// Each test file uses its own part of this.
-#![allow(dead_code)]
+#![allow(dead_code, reason = "each test file uses its own part of this")]
+#![allow(clippy::unwrap_used, reason = "in a test it is the assertion itself")]
 
 use std::fs;
 use std::io::Write;
