@@ -331,6 +331,8 @@ fn hooks_under(program: &[&str]) -> (Vec<String>, Vec<String>) {
         .args([
             "--interface",
             "lo,none",
+            "--retry",
+            "1",
             "--debug",
             "--delay",
             "0.5",
