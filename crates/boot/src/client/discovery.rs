@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::net::{Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6, UdpSocket};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6, UdpSocket};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
@@ -183,6 +183,16 @@ impl Discovery {
                 self.log.debug(|| format!("cannot ask {group}: {error}"));
             }
         }
+    }
+}
+
+/// Whether the interface has an address to speak to `to` from. Without one, the kernel would take
+/// that of another interface, to which no answer can come.
+pub(super) fn has_source(interface: &Interface, to: IpAddr) -> bool {
+    let addresses = Addresses::read();
+    match to {
+        IpAddr::V6(_) => addresses.link_local.contains_key(&interface.index),
+        IpAddr::V4(_) => addresses.v4.contains(&interface.name),
     }
 }
 

@@ -18,7 +18,7 @@ use nightlatch_sys::signals::{EndSignals, Signal};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::attempt::{Attempts, Equipment, Failure, Report};
-use super::discovery::Discovery;
+use super::discovery::{Discovery, has_source};
 use super::network::Network;
 use super::options::Options;
 use super::schedule::{Destination, Schedule};
@@ -238,7 +238,7 @@ impl Search<'_> {
         let on = match &self.discovery {
             Some(discovery) => discovery.interfaces_of(*address),
             None => match self.network.used().collect::<Vec<_>>()[..] {
-                [only] => vec![only.index],
+                [only] if has_source(only, address.ip()) => vec![only.index],
                 _ => Vec::new(),
             },
         };
