@@ -33,6 +33,7 @@ deny:
 	cargo deny --offline check bans licenses sources
 
 bench: peers ## benchmarks beside the peers, in one run
+	cargo build --release --package nightlatch-server --package nightlatch-boot --package nightlatch-admin
 	cargo run --release --package nightlatch-bench
 
 fuzz: ## fuzz every parser of outside bytes, SECONDS_PER_TARGET (600) each
