@@ -296,6 +296,13 @@ Finds a server, proves this machine's key and prints the disk password.
   -V, --version                 show the version
 
 The keys are in /conf/conf.d/nightlatch, or in /conf/conf.d/mandos where that does not exist.
+
+Examples:
+  nightlatch-boot client                                 as in the initramfs: every suitable
+                                                         interface, every server, until one answers
+  nightlatch-boot client --interface eth0 --debug        on one interface, telling each step
+  nightlatch-boot client --connect '[fe80::1%eth0]:4711' a server that is known
+  nightlatch-boot client | cryptsetup open --key-file - /dev/sda3 root
 ";
 
 #[cfg(test)]
