@@ -80,7 +80,7 @@ impl Server {
         let ended: Result<(), Fault> = loop {
             tokio::select! {
                 () = end.next() => break Ok(()),
-                _ = hangup.recv() => reload(&self.configdir, self.account.as_ref(), &handle).await,
+                _ = hangup.recv() => reload(&self.configdir, self.account.as_ref(), &handle),
                 () = tick(&mut watchdog) => notify(&[NotifyState::Watchdog]),
                 ended = &mut driver => break flatten(ended),
                 ended = &mut serving => break flatten(ended),
@@ -126,7 +126,7 @@ impl Ends {
 }
 
 /// Reads the configuration anew. A faulty one changes nothing.
-async fn reload(folder: &std::path::Path, account: Option<&Account>, handle: &Handle) {
+fn reload(folder: &std::path::Path, account: Option<&Account>, handle: &Handle) {
     let usec = i128::from(clock::monotonic_usec());
     notify(&[NotifyState::Reloading, NotifyState::MonotonicUsec(usec)]);
     match config::read_all(folder, account) {
@@ -135,21 +135,28 @@ async fn reload(folder: &std::path::Path, account: Option<&Account>, handle: &Ha
                 warn!("{warning}");
             }
             let clients = configuration.clients.len();
-            handle.reload(configuration.clients).await;
-            // What the socket, the state and the log were set up by is fixed for the process's life.
-            info!(
-                clients,
-                "configuration reloaded; changed settings of the server itself need a restart"
-            );
+            let durable = handle.reload(configuration.clients);
+            // A full disk keeps this waiting. The watchdog and SIGTERM cannot wait with it.
+            tokio::spawn(async move {
+                if !durable.await {
+                    return;
+                }
+                // What the socket, the state and the log were set up by is fixed for the process's life.
+                info!(
+                    clients,
+                    "configuration reloaded; changed settings of the server itself need a restart"
+                );
+                notify(&[NotifyState::Ready]);
+            });
         }
         Err(faulty) => {
             for fault in &faulty.faults {
                 error!(hint = fault.hint(), "{}", chain(fault));
             }
             error!("not reloaded, everything stays as it was: {faulty}");
+            notify(&[NotifyState::Ready]);
         }
     }
-    notify(&[NotifyState::Ready]);
 }
 
 fn publish(settings: &ServerSettings, port: u16, stopped: watch::Receiver<()>) -> Publisher {

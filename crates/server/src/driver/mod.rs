@@ -68,12 +68,12 @@ impl Handle {
         }
     }
 
-    /// Takes over clients that were read anew; returns when their changes are durable, or the driver
-    /// has ended.
-    pub async fn reload(&self, clients: Vec<ClientConfig>) {
+    /// Takes over clients that were read anew, from now on. What it returns is ready when their
+    /// changes are durable; `false` when the driver ended before.
+    pub fn reload(&self, clients: Vec<ClientConfig>) -> impl Future<Output = bool> + Send + use<> {
         let (done, durable) = oneshot::channel();
         self.send(Command::Reload(clients, done));
-        let _ = durable.await;
+        async move { durable.await.is_ok() }
     }
 
     /// Ends the driver; returns when everything is written and every check has been killed.
