@@ -51,6 +51,8 @@ pub struct Driver {
     /// The last commit failed.
     failed: bool,
     stopping: bool,
+    /// A commit failed while stopping: there is no later to try again.
+    given_up: bool,
 }
 
 /// Why the driver ended by itself.
@@ -108,6 +110,7 @@ impl Driver {
             flush_at: None,
             failed: false,
             stopping: false,
+            given_up: false,
         };
         (driver, handle)
     }
@@ -313,7 +316,7 @@ impl Driver {
 
     /// Starts a commit when something waits for it, or has waited long enough.
     fn write(&mut self) {
-        if !self.outbox.is_unwritten() {
+        if !self.outbox.is_unwritten() || self.given_up {
             self.flush_at = None;
             return;
         }
@@ -361,6 +364,7 @@ impl Driver {
             }
             Err(failure) => {
                 self.outbox.put_back(changes);
+                self.given_up = self.stopping;
                 self.flush_at = Some(Instant::now() + RETRY_COMMIT);
                 if !std::mem::replace(&mut self.failed, true) {
                     let hint = failure.hint();
@@ -373,7 +377,7 @@ impl Driver {
 
     fn is_finished(&self) -> bool {
         let idle = matches!(self.store, Shelf::Idle(_));
-        idle && (!self.outbox.is_unwritten() || self.failed)
+        idle && (!self.outbox.is_unwritten() || self.given_up)
     }
 }
 
