@@ -1,0 +1,275 @@
+//! SIGKILL at any moment: what was acknowledged holds in every later life, and the state always
+//! opens.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use nightlatch_proto::tls::FetchError;
+
+use crate::house::{House, Machine, Server};
+
+/// Lives of the server, one after another on the same state.
+const LIVES: usize = 200;
+
+/// A small generator (splitmix64): the same seed gives the same lives but for the scheduler's part.
+struct Random(u64);
+
+impl Random {
+    fn up_to(&mut self, most: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut word = self.0;
+        word = (word ^ (word >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        word = (word ^ (word >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (word ^ (word >> 31)) % (most + 1)
+    }
+
+    fn once_in(&mut self, times: u64) -> bool {
+        self.up_to(times - 1) == 0
+    }
+}
+
+/// How a client dies, if nobody disables it.
+#[derive(Clone, Copy, PartialEq)]
+enum Kind {
+    /// It expires within a second or two.
+    Mayfly,
+    /// It would, but has long enough after a delivery.
+    Booting,
+    /// Its checks succeed.
+    Lasting,
+}
+
+impl Kind {
+    fn settings(self) -> &'static str {
+        match self {
+            Self::Mayfly => {
+                "timeout = PT1S\nextended_timeout = PT1S\ninterval = PT1S\nchecker = false"
+            }
+            Self::Booting => {
+                "timeout = PT1S\nextended_timeout = PT1H\ninterval = PT1S\nchecker = false"
+            }
+            Self::Lasting => {
+                "timeout = PT1H\nextended_timeout = PT1H\ninterval = PT1S\nchecker = true"
+            }
+        }
+    }
+}
+
+/// What `clients.conf` says of a client.
+#[derive(Clone, Copy, PartialEq, Debug)]
+enum Section {
+    Absent,
+    Disabled,
+    Enabled,
+}
+
+struct Client {
+    machine: Machine,
+    kind: Kind,
+    section: Section,
+    /// Acknowledged: it gets nothing.
+    refused: bool,
+    /// Acknowledged: it gets its secret.
+    served: bool,
+}
+
+/// What the lives saw in all, so that a test of nothing does not pass.
+#[derive(Default, Debug)]
+struct Seen {
+    disabled: usize,
+    delivered: usize,
+    reloaded: usize,
+    unacknowledged: usize,
+}
+
+impl Client {
+    /// The file is about to say something else of it; what may change by that is promised no more.
+    fn rewrite(&mut self, section: Section) {
+        match (self.section, section) {
+            (Section::Absent, Section::Disabled) | (_, Section::Enabled) => self.refused = false,
+            _ => {}
+        }
+        self.served &= section == Section::Enabled;
+        self.section = section;
+    }
+
+    /// What a life's log promised, when the file said the same all along.
+    fn learn(&mut self, log: &[String]) {
+        let client = format!("client=\"{}\"", self.machine.name);
+        for line in log.iter().filter(|line| line.contains(&client)) {
+            if line.contains(" disabled client=") {
+                (self.refused, self.served) = (true, false);
+            } else if line.contains(" enabled client=") || line.contains("new client") {
+                self.served = self.section == Section::Enabled && self.kind == Kind::Lasting;
+            } else if line.contains("secret delivered") {
+                self.served = self.kind != Kind::Mayfly;
+            }
+        }
+    }
+
+    /// What a life's log promised whose file was changed from `before` while it ran.
+    fn learn_changed(&mut self, before: Section, log: &[String]) {
+        if !log
+            .iter()
+            .any(|line| line.contains("configuration reloaded"))
+        {
+            return;
+        }
+        if self.section != Section::Enabled {
+            (self.refused, self.served) = (true, false);
+        } else if before != Section::Enabled {
+            self.learn(log);
+        }
+    }
+
+    /// Asks, and compares with what was promised.
+    fn probe(&self, port: u16) {
+        if !self.refused && !self.served {
+            return;
+        }
+        match self.machine.fetch(port) {
+            Ok(()) => assert!(!self.refused, "{} came back", self.machine.name),
+            Err(FetchError::Refused) => {
+                assert!(!self.served, "{} was lost", self.machine.name);
+            }
+            Err(error) => panic!("{}: {error:?}", self.machine.name),
+        }
+    }
+}
+
+fn file(clients: &[Client]) -> String {
+    let section = |client: &Client| match client.section {
+        Section::Absent => String::new(),
+        Section::Disabled => client
+            .machine
+            .section(&format!("{}\nenabled = no", client.kind.settings())),
+        Section::Enabled => client.machine.section(client.kind.settings()),
+    };
+    clients.iter().map(section).collect()
+}
+
+/// Asks for everybody's secret again and again.
+fn hammer(clients: &[Client], port: u16, stop: &AtomicBool) {
+    while !stop.load(Ordering::Relaxed) {
+        for client in clients {
+            let _ = client.machine.fetch(port);
+        }
+    }
+}
+
+/// Lets the server live for a moment under requests, changes the file meanwhile, and kills it.
+fn live(house: &House, clients: &mut [Client], server: Server, random: &mut Random) -> Vec<String> {
+    let before: Vec<Section> = clients.iter().map(|client| client.section).collect();
+    let changes = !random.once_in(3);
+    if changes {
+        for client in clients.iter_mut() {
+            let section = match random.up_to(9) {
+                0 => Section::Absent,
+                1 => Section::Disabled,
+                2..5 => Section::Enabled,
+                _ => client.section,
+            };
+            if section != client.section {
+                client.rewrite(section);
+            }
+        }
+    }
+    let text = file(clients);
+    let waits = random.once_in(3);
+    let moment = Duration::from_micros(random.up_to(if waits { 2_000 } else { 40_000 }));
+    let stop = AtomicBool::new(false);
+    let port = server.port;
+    let asking = &*clients;
+    let output = thread::scope(|scope| {
+        scope.spawn(|| hammer(asking, port, &stop));
+        if changes {
+            house.write_clients(&text);
+            server.reload();
+            if waits {
+                server.says("configuration reloaded");
+            }
+        }
+        // The moment is the test's subject: any length of it is right.
+        thread::sleep(moment);
+        server.running.signal("KILL");
+        stop.store(true, Ordering::Relaxed);
+        server.running.finish()
+    });
+    let log = String::from_utf8_lossy(&output.stderr);
+    let log: Vec<String> = log.lines().map(str::to_owned).collect();
+    for (client, before) in clients.iter_mut().zip(before) {
+        if client.section == before {
+            client.learn(&log);
+        } else {
+            client.learn_changed(before, &log);
+        }
+    }
+    log
+}
+
+/// A life that is over before it has said that it listens, as often as not.
+fn stillborn(house: &House, clients: &mut [Client], random: &mut Random) {
+    let server = Server::spawn(&mut house.command());
+    thread::sleep(Duration::from_micros(random.up_to(25_000)));
+    server.running.signal("KILL");
+    let output = server.running.finish();
+    let log = String::from_utf8_lossy(&output.stderr);
+    let log: Vec<String> = log.lines().map(str::to_owned).collect();
+    clients.iter_mut().for_each(|client| client.learn(&log));
+}
+
+fn count(seen: &mut Seen, log: &[String]) {
+    let lines = |what: &str| log.iter().filter(|line| line.contains(what)).count();
+    seen.disabled += lines(" disabled client=");
+    seen.delivered += lines("secret delivered");
+    seen.reloaded += lines("configuration reloaded");
+    seen.unacknowledged += usize::from(lines("configuration reloaded") == 0);
+}
+
+#[test]
+fn nothing_acknowledged_is_lost_when_it_is_killed() {
+    let seed = match std::env::var("NIGHTLATCH_SEED") {
+        Ok(seed) => seed.parse().unwrap(),
+        Err(_) => SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap()
+            .as_nanos() as u64,
+    };
+    // Shown when the test fails.
+    println!("NIGHTLATCH_SEED={seed}");
+    let mut random = Random(seed);
+    let kinds = [
+        Kind::Mayfly,
+        Kind::Mayfly,
+        Kind::Booting,
+        Kind::Lasting,
+        Kind::Lasting,
+        Kind::Lasting,
+    ];
+    let mut clients: Vec<Client> = (0..)
+        .zip(kinds)
+        .map(|(number, kind)| Client {
+            machine: Machine::new(&format!("c{number}")),
+            kind,
+            section: Section::Enabled,
+            refused: false,
+            served: false,
+        })
+        .collect();
+    let house = House::new(&file(&clients));
+    let mut seen = Seen::default();
+    for life in 0..LIVES {
+        if random.once_in(8) {
+            stillborn(&house, &mut clients, &mut random);
+            continue;
+        }
+        println!("life {life}");
+        let server = house.start(&[]);
+        clients.iter().for_each(|client| client.probe(server.port));
+        let log = live(&house, &mut clients, server, &mut random);
+        count(&mut seen, &log);
+    }
+    println!("{seen:?}");
+    assert!(seen.disabled > 0 && seen.delivered > 0 && seen.reloaded > 0);
+}

@@ -1,0 +1,120 @@
+//! A full disk: a small file system of its own, in a mount namespace that ends with the server.
+
+use std::fs;
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use nightlatch_interop::programs::ours;
+
+use crate::house::{House, Machine, Server, fails, service};
+
+const FAILURE: &str = "cannot write the state";
+
+/// `nightlatchd` with a file system of `size` for its state, after `prepare` was done in there.
+fn command(house: &House, size: &str, prepare: &str) -> Option<Command> {
+    let Some(account) = service() else {
+        eprintln!("not root: no file system can be mounted");
+        return None;
+    };
+    let mut command = Command::new("unshare");
+    let mount = format!(
+        "mount -t tmpfs -o size={size},mode=0700,uid={},gid={} none \"$0\" && {prepare} && exec \"$@\"",
+        account.uid, account.gid
+    );
+    command.args(["-m", "sh", "-c", &mount]);
+    command.arg(house.state()).arg(ours("nightlatchd"));
+    house.options(&mut command);
+    Some(command)
+}
+
+/// Takes all space that is left for the server's state.
+fn fill(house: &House, server: &Server) -> PathBuf {
+    let root = PathBuf::from(format!("/proc/{}/root", server.running.pid()));
+    let inside = house.state().join("filler");
+    let path = root.join(inside.strip_prefix("/").unwrap());
+    let mut file = fs::File::create(&path).unwrap();
+    while file.write_all(&[0; 4096]).is_ok() {}
+    path
+}
+
+/// Many new clients: more than fits into what is left of pages already taken.
+fn crowd() -> String {
+    let client = |number| {
+        format!("[crowd{number}]\nkey_id = {number:064x}\nsecret = AAAA\nchecker = true\n")
+    };
+    (1..=300).map(client).collect()
+}
+
+#[test]
+fn a_full_disk_holds_up_what_changes_and_nothing_else() {
+    let (a, b) = (Machine::new("a"), Machine::new("b"));
+    let house = House::new(&(a.section("") + &b.section("")));
+    let Some(mut command) = command(&house, "4m", "true") else {
+        return;
+    };
+    let server = Server::spawn(&mut command);
+    server.listens();
+    a.is_served(&server);
+    server.says("secret delivered client=\"a\"");
+    let filler = fill(&house, &server);
+    house.write_clients(&(a.section("enabled = no") + &b.section("") + &crowd()));
+    server.reload();
+    server.says(FAILURE);
+    let log = server.running.log();
+    let line = log.iter().find(|line| line.contains(FAILURE)).unwrap();
+    assert!(
+        line.contains("no space is left") && line.contains("make room"),
+        "{line}"
+    );
+    b.is_served(&server);
+    for acknowledged in [
+        "disabled client=\"a\"",
+        "client=\"crowd",
+        "configuration reloaded",
+    ] {
+        assert!(!server.has_said(acknowledged), "{acknowledged}");
+    }
+    fs::remove_file(filler).unwrap();
+    server.says("the state can be written again");
+    server.says("configuration reloaded");
+    assert!(server.has_said("disabled client=\"a\""));
+    a.is_refused(&server, "client is disabled");
+    assert!(server.running.terminate().status.success());
+}
+
+#[test]
+fn a_server_on_a_full_disk_can_be_ended() {
+    let a = Machine::new("a");
+    let house = House::new(&a.section(""));
+    let Some(mut command) = command(&house, "4m", "true") else {
+        return;
+    };
+    let server = Server::spawn(&mut command);
+    server.listens();
+    fill(&house, &server);
+    house.write_clients(&(a.section("enabled = no") + &crowd()));
+    server.reload();
+    server.says(FAILURE);
+    let told = Instant::now();
+    let output = server.running.terminate();
+    let took = told.elapsed();
+    eprintln!("ended {took:?} after SIGTERM on a full disk");
+    assert!(took < Duration::from_secs(5), "{took:?}");
+    let log = String::from_utf8(output.stderr).unwrap();
+    assert!(!log.contains("configuration reloaded"), "{log}");
+}
+
+#[test]
+fn no_server_starts_on_a_full_disk() {
+    let house = House::new("");
+    let prepare = "{ head -c 1000000 /dev/zero >\"$0/filler\" 2>/dev/null || true; }";
+    let Some(mut command) = command(&house, "64k", prepare) else {
+        return;
+    };
+    let socket = std::net::TcpListener::bind("[::1]:0").unwrap();
+    let socket = std::os::fd::OwnedFd::from(socket);
+    let output = command.stdin(socket).output().unwrap();
+    fails(&output, 74, &["no space is left", "hint: make room"]);
+}

@@ -1,0 +1,10 @@
+//! The real server when things go wrong: killed at any moment, no space, damaged state, faulty
+//! configuration. What it acknowledged holds, and what it cannot do it says.
+
+mod configuration;
+mod crash;
+mod damage;
+mod disk;
+mod house;
+mod reload;
+mod stop;
