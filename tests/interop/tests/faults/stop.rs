@@ -1,7 +1,7 @@
 //! The end by SIGTERM, two servers at once, and what must never be in a log.
 
 use std::path::Path;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use nightlatch_core::client::saved::{LastCheck, Life};
 use nightlatch_store::{SqliteStore, Store};
@@ -34,7 +34,6 @@ fn sigterm_ends_it_within_a_second_with_what_it_knew_saved() {
     };
     assert_eq!(a.state.last_check, LastCheck::Exited(0));
     assert!(a.state.last_checked_ok.is_some());
-    assert!(SystemTime::now() > UNIX_EPOCH);
 }
 
 #[test]
