@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use nightlatch_core::client::saved::{Life, Saved};
-use nightlatch_core::key_id::KeyId;
 use nightlatch_core::name::ClientName;
 use nightlatch_core::registry::{Limits, Refusal, Registry};
 use nightlatch_core::secret::Secret;

@@ -14,6 +14,7 @@ use nightlatch_interop::programs::ours;
 use nightlatch_proto::priority::Priority;
 use nightlatch_proto::tls::{BootTls, FetchError, KeyKind, RawKey};
 use nightlatch_sys::privileges::{self, Account};
+use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
 /// What every client here has as its secret, and how its section says so.
@@ -204,7 +205,17 @@ impl Server {
     }
 
     pub(crate) fn reload(&self) {
-        self.running.signal("HUP");
+        self.send(Signal::HUP);
+    }
+
+    /// Kills it on the spot: no other program is started to do it.
+    pub(crate) fn kill(&self) {
+        self.send(Signal::KILL);
+    }
+
+    fn send(&self, signal: Signal) {
+        let pid = i32::try_from(self.running.pid()).unwrap();
+        kill_process(Pid::from_raw(pid).unwrap(), signal).unwrap();
     }
 }
 
