@@ -180,7 +180,7 @@ fn live(house: &House, clients: &mut [Client], server: Server, random: &mut Rand
         }
     }
     let text = file(clients);
-    // As often as not it dies on the very word, before a late commit could catch up with it.
+    // As often as not it dies as soon as it has given its word.
     let waits = random.once_in(2);
     let moment = Duration::from_micros(random.up_to(if waits { 300 } else { 40_000 }));
     let stop = AtomicBool::new(false);
