@@ -1,5 +1,7 @@
-//! SIGKILL at any moment: what was acknowledged holds in every later life, and the state always
-//! opens.
+//! SIGKILL at any moment: what was acknowledged is in the store that the dead server left behind and
+//! holds in every later life, and the state always opens.
+//!
+//! A server that acknowledges before its commit is done fails this within a few lives.
 
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
@@ -7,9 +9,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
+use nightlatch_core::client::saved::{Life, Saved};
 use nightlatch_proto::tls::FetchError;
+use nightlatch_store::{SqliteStore, Store};
 
 use crate::house::{House, Machine, Server};
+
+/// What `PT1H` in the settings below comes to.
+const AN_HOUR: Duration = Duration::from_secs(3600);
 
 /// Lives of the server, one after another on the same state.
 const LIVES: usize = 200;
@@ -127,6 +134,37 @@ impl Client {
         }
     }
 
+    /// Compares what was promised with what the dead server left in its store. A start would work
+    /// some of it out anew, and hide that it had been lost.
+    fn audit(&self, saved: &Saved) {
+        let row = saved
+            .clients
+            .iter()
+            .find(|row| row.name.as_str() == self.machine.name);
+        let present = row.and_then(|row| match &row.life {
+            Life::Present(present) => Some(&present.state),
+            Life::Removed => None,
+        });
+        let name = &self.machine.name;
+        if self.refused {
+            assert!(
+                !present.is_some_and(|state| state.enabled),
+                "{name} is enabled in the store: {present:?}"
+            );
+        }
+        if self.served {
+            let left = present
+                .filter(|state| state.enabled)
+                .and_then(|state| state.deadline);
+            let left =
+                left.unwrap_or_else(|| panic!("{name} is not enabled in the store: {present:?}"));
+            assert!(
+                left.remaining > AN_HOUR / 2,
+                "{name} lost the time that it was given: {left:?}"
+            );
+        }
+    }
+
     /// Asks, and compares with what was promised.
     fn probe(&self, port: u16) {
         if !self.refused && !self.served {
@@ -140,6 +178,19 @@ impl Client {
             Err(error) => panic!("{}: {error:?}", self.machine.name),
         }
     }
+}
+
+/// What the server would find at its next start, read from a copy.
+fn left_behind(house: &House) -> Saved {
+    let copy = tempfile::tempdir().unwrap();
+    let Ok(files) = std::fs::read_dir(house.state()) else {
+        return Saved::default();
+    };
+    for file in files {
+        let file = file.unwrap();
+        std::fs::copy(file.path(), copy.path().join(file.file_name())).unwrap();
+    }
+    SqliteStore::open(copy.path()).unwrap().load().unwrap()
 }
 
 fn file(clients: &[Client]) -> String {
@@ -224,6 +275,11 @@ fn stillborn(house: &House, clients: &mut [Client], random: &mut Random) {
     clients.iter_mut().for_each(|client| client.learn(&log));
 }
 
+fn audit(house: &House, clients: &[Client]) {
+    let saved = left_behind(house);
+    clients.iter().for_each(|client| client.audit(&saved));
+}
+
 fn count(seen: &mut Seen, log: &[String]) {
     let lines = |what: &str| log.iter().filter(|line| line.contains(what)).count();
     seen.disabled += lines(" disabled client=");
@@ -264,6 +320,7 @@ fn nothing_acknowledged_is_lost_when_it_is_killed() {
     for life in 0..LIVES {
         if random.once_in(8) {
             stillborn(&house, &mut clients, &mut random);
+            audit(&house, &clients);
             continue;
         }
         println!("life {life}");
@@ -271,6 +328,7 @@ fn nothing_acknowledged_is_lost_when_it_is_killed() {
         clients.iter().for_each(|client| client.probe(server.port));
         let log = live(&house, &mut clients, server, &mut random);
         count(&mut seen, &log);
+        audit(&house, &clients);
     }
     println!("{seen:?}");
     assert!(seen.disabled > 0 && seen.delivered > 0 && seen.reloaded > 0);
