@@ -100,10 +100,13 @@ impl Running {
                     return (seen, found);
                 }
             }
-            let ended = state.ended;
-            let (next, waited) = self.log.grew.wait_timeout(state, PATIENCE).unwrap();
-            state = next;
-            if (ended || waited.timed_out()) && state.lines.len() <= seen {
+            let mut over = state.ended;
+            if !over {
+                let (next, waited) = self.log.grew.wait_timeout(state, PATIENCE).unwrap();
+                state = next;
+                over = waited.timed_out();
+            }
+            if over && state.lines.len() <= seen {
                 panic!(
                     "{} never logged {what}; its log:\n{}",
                     self.name,
