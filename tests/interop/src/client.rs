@@ -1,8 +1,9 @@
-//! A boot client under test, ours or stock, told where its server is.
+//! A boot client under test, ours or stock: told where its server is, or searching for it on a host.
 
 use std::process::{Command, Output};
 
 use crate::machine::Machine;
+use crate::netns::Host;
 use crate::process::Running;
 use crate::programs::{Whose, mandos_client, ours};
 
@@ -41,4 +42,13 @@ pub fn start(whose: Whose, machine: &Machine, address: &str) -> Running {
 /// Runs a client to its end: the password is on its standard output.
 pub fn fetch(whose: Whose, machine: &Machine, address: &str) -> Output {
     start(whose, machine, address).finish()
+}
+
+/// Starts a client on `host` that finds its server by itself. `options` may name interfaces;
+/// without, it takes all that suit.
+pub fn search(whose: Whose, machine: &Machine, host: &Host, options: &[&str]) -> Running {
+    let mut command = host.inside(&command(whose, machine));
+    command.args(options);
+    let name = format!("{whose:?} client of {}", machine.name);
+    Running::start(&name, &mut command)
 }

@@ -11,3 +11,4 @@ pub mod netns;
 pub mod process;
 pub mod programs;
 pub mod server;
+pub mod site;

@@ -1,5 +1,6 @@
 //! A machine that wants its password: its keys, and the section that a server needs for it.
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -73,6 +74,47 @@ impl Machine {
     /// Its section, with `settings` (lines of `key = value`) added.
     pub fn section(&self, settings: &str) -> String {
         format!("{}\n{settings}\n", self.section.trim_end())
+    }
+
+    /// As [`Self::section`], with the payload `file` instead of its own.
+    pub fn section_serving(&self, file: &Path, settings: &str) -> String {
+        let (head, _) = self.section.split_once("secret =").unwrap();
+        format!("{head}secfile = {}\n{settings}\n", file.display())
+    }
+
+    /// The password encrypted to this machine by GnuPG, signed by the key of `signer` or by nobody.
+    pub fn payload_of_gnupg(&self, signer: Option<&Self>) -> PathBuf {
+        // Under /tmp in any case: a socket's path has room for 107 bytes only.
+        let home = tempfile::tempdir_in("/tmp").unwrap();
+        let gpg = || {
+            let mut command = Command::new("gpg");
+            command.args(["--batch", "--quiet", "--trust-model", "always", "--homedir"]);
+            command.arg(home.path());
+            command
+        };
+        let (password, payload) = (home.path().join("password"), self.key_file("payload"));
+        std::fs::write(&password, &self.password).unwrap();
+        let mut encrypt = gpg();
+        if let Some(signer) = signer {
+            run(gpg().arg("--import").arg(signer.key_file("seckey.txt")));
+            encrypt.arg("--sign");
+        }
+        encrypt
+            .arg("--recipient-file")
+            .arg(self.key_file("pubkey.txt"))
+            .arg("--output")
+            .arg(&payload)
+            .arg("--encrypt")
+            .arg(&password);
+        run(&mut encrypt);
+        // Our server refuses a file of secrets that others can read.
+        std::fs::set_permissions(&payload, std::fs::Permissions::from_mode(0o600)).unwrap();
+        // GnuPG has left its agent running.
+        run(Command::new("gpgconf")
+            .arg("--homedir")
+            .arg(home.path())
+            .args(["--kill", "all"]));
+        payload
     }
 
     /// The file `name` among its keys.

@@ -49,11 +49,26 @@ impl Host {
         command
     }
 
-    /// Runs `ip` with these arguments on this host.
-    pub fn ip(&self, arguments: &[&str]) {
+    /// What `command` runs, with its arguments and environment, to be run on this host.
+    pub fn inside(&self, command: &Command) -> Command {
+        let mut inside = self.command(command.get_program());
+        inside.args(command.get_args());
+        let set = |(name, value): (_, Option<_>)| Some((name, value?));
+        inside.envs(command.get_envs().filter_map(set));
+        inside
+    }
+
+    /// Runs `ip` with these arguments on this host; what it printed.
+    pub fn ip(&self, arguments: &[&str]) -> String {
         let mut all = vec!["-n", &self.name];
         all.extend(arguments);
-        ip(&all);
+        ip(&all)
+    }
+
+    /// Its interfaces with their flags and addresses, and its routes: what a program that leaves
+    /// everything as it found it must not change.
+    pub fn network(&self) -> String {
+        self.ip(&["-br", "link"]) + &self.ip(&["-br", "addr"]) + &self.ip(&["-6", "route"])
     }
 
     /// Whether `interface` has an IPv6 link-local address that is usable.
@@ -80,6 +95,67 @@ impl Drop for Host {
         let _ = Command::new("ip")
             .args(["netns", "delete", &self.name])
             .status();
+    }
+}
+
+/// Two hosts and the cable between them: `srv0` on the one, `cli0` on the other. No IPv4 anywhere,
+/// not even on `lo`.
+#[derive(Debug)]
+pub struct Lan {
+    /// Where servers run.
+    pub server: Host,
+    /// Where clients run.
+    pub client: Host,
+}
+
+impl Lan {
+    /// With both ends up; `None`, and said so, where there are no namespaces.
+    pub fn new(role: &str) -> Option<Self> {
+        let lan = Self::unplugged(role)?;
+        lan.plug_in();
+        Some(lan)
+    }
+
+    /// As [`Self::new`], with the cable's ends down.
+    pub fn unplugged(role: &str) -> Option<Self> {
+        let lan = Self::without_cable(role)?;
+        lan.lay_cable();
+        Some(lan)
+    }
+
+    /// As [`Self::new`], before there are any interfaces.
+    pub fn without_cable(role: &str) -> Option<Self> {
+        if !available() {
+            eprintln!("skipped: needs root and network namespaces");
+            return None;
+        }
+        let host = || {
+            let host = Host::new(role);
+            host.ip(&["-4", "addr", "flush", "dev", "lo"]);
+            host
+        };
+        Some(Self {
+            server: host(),
+            client: host(),
+        })
+    }
+
+    /// Makes `srv0` and `cli0`, both down.
+    pub fn lay_cable(&self) {
+        cable((&self.server, "srv0"), (&self.client, "cli0"));
+    }
+
+    /// Sets both ends up.
+    pub fn plug_in(&self) {
+        self.server.ip(&["link", "set", "srv0", "up"]);
+        self.client.ip(&["link", "set", "cli0", "up"]);
+    }
+
+    /// Fails when anybody has given himself IPv4.
+    pub fn assert_no_ipv4(&self) {
+        for host in [&self.server, &self.client] {
+            assert_eq!(host.ip(&["-4", "addr"]), "", "IPv4 on {}", host.name());
+        }
     }
 }
 
@@ -111,11 +187,12 @@ pub fn cable((first, one): (&Host, &str), (second, two): (&Host, &str)) {
     }
 }
 
-fn ip(arguments: &[&str]) {
+fn ip(arguments: &[&str]) -> String {
     let output = Command::new("ip").args(arguments).output().unwrap();
     assert!(
         output.status.success(),
         "ip {arguments:?}: {}",
         String::from_utf8_lossy(&output.stderr)
     );
+    String::from_utf8_lossy(&output.stdout).into_owned()
 }

@@ -1,4 +1,5 @@
-//! A server under test, ours or stock, on loopback, without a network announcement.
+//! A server under test, ours or stock: on loopback without a network announcement, or announced on a
+//! host of its own.
 
 use std::net::TcpListener;
 use std::os::fd::OwnedFd;
@@ -7,6 +8,7 @@ use std::process::{Command, Stdio};
 
 use tempfile::TempDir;
 
+use crate::netns::Host;
 use crate::process::Running;
 use crate::programs::{Whose, ours, peer};
 
@@ -69,39 +71,36 @@ impl Home {
 }
 
 impl Server {
-    /// Starts it and waits until it listens.
+    /// Starts it on loopback and waits until it listens.
     pub fn start(whose: Whose, home: Home) -> Self {
-        let mut command = Command::new(match whose {
-            Whose::Ours => ours("nightlatchd"),
-            Whose::Stock => peer("usr/sbin/mandos"),
-        });
+        let mut command = command(whose, &home);
         // The stock server wants a fixed port or a socket where it does not announce itself; a
         // socket can neither be taken by another test in between nor refuse an early client.
         let socket = TcpListener::bind("[::1]:0").unwrap();
         let port = socket.local_addr().unwrap().port();
-        command.args([
-            "--foreground",
-            "--debug",
-            "--no-zeroconf",
-            "--no-dbus",
-            "--socket",
-            "0",
-        ]);
-        command
-            .arg("--configdir")
-            .arg(home.conf())
-            .arg("--statedir")
-            .arg(home.state());
-        if let Some(bus) = &home.bus {
-            command.env("DBUS_SYSTEM_BUS_ADDRESS", bus);
-        }
+        command.args(["--no-zeroconf", "--socket", "0"]);
         let socket = Stdio::from(OwnedFd::from(socket));
         let running = Running::start_with(&format!("{whose:?} server"), &mut command, socket);
-        running.wait_for("that it listens", |line| {
-            line.to_lowercase()
-                .contains("now listening on address")
-                .then_some(())
-        });
+        running.wait_for("that it listens", listening);
+        Self {
+            whose,
+            port,
+            running,
+            home,
+        }
+    }
+
+    /// Starts it on `host`, on a port that it chooses, and waits until it is announced there: by
+    /// the Avahi on its home's bus, or without such a bus, if it can, by itself.
+    pub fn announced(whose: Whose, home: Home, host: &Host) -> Self {
+        let mut command = host.inside(&command(whose, &home));
+        let running = Running::start(&format!("{whose:?} server"), &mut command);
+        let port = running.wait_for("that it listens", listening);
+        let sentence = match whose {
+            Whose::Ours => "announcing the service",
+            Whose::Stock => "Zeroconf service established",
+        };
+        running.wait_for(sentence, |line| line.contains(sentence).then_some(()));
         Self {
             whose,
             port,
@@ -150,11 +149,45 @@ impl Server {
         self.home
     }
 
-    /// Ends it with SIGTERM and starts it again with the same folders.
+    /// The id of its own TLS key, which only ours has and says.
+    pub fn key_id(&self) -> String {
+        self.running.wait_for("its own key", |line| {
+            let (_, id) = line.split_once("own key key_id=")?;
+            Some(id.trim().to_owned())
+        })
+    }
+
+    /// Ends it with SIGTERM and starts it again with the same folders, on loopback.
     pub fn restart(self) -> Self {
         let whose = self.whose;
         Self::start(whose, self.stop())
     }
+}
+
+fn command(whose: Whose, home: &Home) -> Command {
+    let mut command = Command::new(match whose {
+        Whose::Ours => ours("nightlatchd"),
+        Whose::Stock => peer("usr/sbin/mandos"),
+    });
+    command.args(["--foreground", "--debug", "--no-dbus"]);
+    command
+        .arg("--configdir")
+        .arg(home.conf())
+        .arg("--statedir")
+        .arg(home.state());
+    if let Some(bus) = &home.bus {
+        command.env("DBUS_SYSTEM_BUS_ADDRESS", bus);
+    }
+    command
+}
+
+/// The port, from the line in which a server says where it listens.
+fn listening(line: &str) -> Option<u16> {
+    let line = line.to_lowercase();
+    let (_, place) = line.split_once("now listening on address")?;
+    let (_, port) = place.split_once("port ")?;
+    let end = port.find(|c: char| !c.is_ascii_digit());
+    port[..end.unwrap_or(port.len())].parse().ok()
 }
 
 /// Why a server refuses, and how each says so.

@@ -8,41 +8,12 @@ use nightlatch_interop::avahi::{self, Avahi};
 use nightlatch_interop::client;
 use nightlatch_interop::dbus::Bus;
 use nightlatch_interop::machine::{Keys, Machine};
-use nightlatch_interop::netns::{self, Host, cable};
+use nightlatch_interop::netns::{Host, Lan, cable};
 use nightlatch_interop::process::Running;
 use nightlatch_interop::programs::Whose;
 
 const AVAHI: &str = "by=\"Avahi\"";
 const OURS: &str = "by=\"our own responder\"";
-
-/// Two hosts and the cable between them: `srv0` on the one, `cli0` on the other.
-struct Lan {
-    server: Host,
-    client: Host,
-}
-
-impl Lan {
-    /// With the cable plugged in, but nothing up; `None` where there are no namespaces.
-    fn unplugged() -> Option<Self> {
-        if !netns::available() {
-            eprintln!("skipped: needs root and network namespaces");
-            return None;
-        }
-        let lan = Self {
-            server: Host::new("pubs"),
-            client: Host::new("pubc"),
-        };
-        cable((&lan.server, "srv0"), (&lan.client, "cli0"));
-        Some(lan)
-    }
-
-    fn new() -> Option<Self> {
-        let lan = Self::unplugged()?;
-        lan.server.ip(&["link", "set", "srv0", "up"]);
-        lan.client.ip(&["link", "set", "cli0", "up"]);
-        Some(lan)
-    }
-}
 
 /// Announces on `host`; without a bus, by our own responder.
 fn announce(host: &Host, bus: Option<&Bus>, arguments: &[&str]) -> Running {
@@ -81,7 +52,7 @@ fn announced(running: &Running) -> String {
 
 #[test]
 fn what_avahi_announces_is_found_by_our_browser_and_by_avahi() {
-    let Some(lan) = Lan::new() else { return };
+    let Some(lan) = Lan::new("pub") else { return };
     let (bus, other) = (Bus::start(), Bus::start());
     let _avahi = Avahi::start(&lan.server, &bus);
     let _peer = Avahi::start(&lan.client, &other);
@@ -95,7 +66,7 @@ fn what_avahi_announces_is_found_by_our_browser_and_by_avahi() {
 
 #[test]
 fn what_we_announce_is_found_by_our_browser_and_by_avahi() {
-    let Some(lan) = Lan::new() else { return };
+    let Some(lan) = Lan::new("pub") else { return };
     let bus = Bus::start();
     let _peer = Avahi::start(&lan.client, &bus);
     let server = announce(&lan.server, None, &["Mandos", "4711"]);
@@ -108,7 +79,7 @@ fn what_we_announce_is_found_by_our_browser_and_by_avahi() {
 
 #[test]
 fn without_ipv6_we_announce_over_ipv4() {
-    let Some(lan) = Lan::new() else { return };
+    let Some(lan) = Lan::new("pub") else { return };
     lan.server
         .ip(&["addr", "add", "192.0.2.1/24", "dev", "srv0"]);
     lan.client
@@ -126,22 +97,22 @@ fn without_ipv6_we_announce_over_ipv4() {
 
 #[test]
 fn what_we_announce_is_found_by_the_stock_client() {
-    let Some(lan) = Lan::new() else { return };
+    let Some(lan) = Lan::new("pub") else { return };
     let machine = Machine::new("guest", Whose::Stock, Keys::Rsa4096, b"password");
     let server = announce(&lan.server, None, &["Mandos", "4711"]);
     wait(&server, 0, OURS);
-    let client = client::command(Whose::Stock, &machine);
-    let mut command = lan.client.command(client.get_program());
-    command
-        .args(client.get_args())
-        .args(["--interface", "cli0"]);
-    let _client = Running::start("mandos-client", &mut command);
+    let _client = client::search(
+        Whose::Stock,
+        &machine,
+        &lan.client,
+        &["--interface", "cli0"],
+    );
     wait(&server, 0, "connected from fe80:");
 }
 
 #[test]
 fn a_server_that_starts_later_is_found_when_it_announces() {
-    let Some(lan) = Lan::new() else { return };
+    let Some(lan) = Lan::new("pub") else { return };
     let browser = browse(&lan.client, "cli0");
     wait(&browser, 0, "browsing");
     let _server = announce(&lan.server, None, &["Mandos", "4711"]);
@@ -150,12 +121,12 @@ fn a_server_that_starts_later_is_found_when_it_announces() {
 
 #[test]
 fn interfaces_may_come_later_go_and_come_back() {
-    let Some(lan) = Lan::unplugged() else { return };
+    let Some(lan) = Lan::unplugged("pub") else {
+        return;
+    };
     let server = announce(&lan.server, None, &["Mandos", "4711"]);
     let browser = browse(&lan.client, "cli0");
-    for host in [(&lan.server, "srv0"), (&lan.client, "cli0")] {
-        host.0.ip(&["link", "set", host.1, "up"]);
-    }
+    lan.plug_in();
     let next = wait(&server, 0, OURS);
     wait(&browser, 0, "found Mandos [fe80:");
     lan.server.ip(&["link", "set", "srv0", "down"]);
@@ -166,7 +137,7 @@ fn interfaces_may_come_later_go_and_come_back() {
 
 #[test]
 fn only_the_chosen_interface_is_announced_on() {
-    let Some(lan) = Lan::new() else { return };
+    let Some(lan) = Lan::new("pub") else { return };
     cable((&lan.server, "srv1"), (&lan.client, "cli1"));
     lan.server.ip(&["link", "set", "srv1", "up"]);
     lan.client.ip(&["link", "set", "cli1", "up"]);
@@ -182,7 +153,7 @@ fn only_the_chosen_interface_is_announced_on() {
 
 #[test]
 fn a_goodbye_is_said_at_the_end_by_us_and_by_avahi() {
-    let Some(lan) = Lan::new() else { return };
+    let Some(lan) = Lan::new("pub") else { return };
     let bus = Bus::start();
     let browser = browse(&lan.client, "cli0");
     let server = announce(&lan.server, None, &["Mandos", "4711"]);
@@ -199,7 +170,7 @@ fn a_goodbye_is_said_at_the_end_by_us_and_by_avahi() {
 
 #[test]
 fn a_taken_name_is_changed_as_avahi_does() {
-    let Some(lan) = Lan::new() else { return };
+    let Some(lan) = Lan::new("pub") else { return };
     let bus = Bus::start();
     let first = announce(&lan.client, None, &["Mandos", "4711"]);
     assert_eq!(announced(&first), "Mandos");
@@ -222,7 +193,7 @@ fn a_taken_name_is_changed_as_avahi_does() {
 
 #[test]
 fn two_that_start_at_once_end_with_two_names() {
-    let Some(lan) = Lan::new() else { return };
+    let Some(lan) = Lan::new("pub") else { return };
     let one = announce(&lan.server, None, &["Mandos", "4711"]);
     let two = announce(&lan.client, None, &["Mandos", "4712"]);
     let mut names = [announced(&one), announced(&two)];
@@ -232,7 +203,7 @@ fn two_that_start_at_once_end_with_two_names() {
 
 #[test]
 fn avahi_is_followed_as_it_comes_and_goes() {
-    let Some(lan) = Lan::new() else { return };
+    let Some(lan) = Lan::new("pub") else { return };
     let (bus, other) = (Bus::start(), Bus::start());
     let _peer = Avahi::start(&lan.client, &other);
     // The bus is there, Avahi is not.

@@ -3,7 +3,7 @@
 //! usage: `announce NAME PORT [INTERFACE]`; over IPv4 with ANNOUNCE_IPV4 in the environment
 //!
 //! Says `announced as NAME` and `withdrawn` on standard error, beside the log, and `connected` when
-//! somebody connects to the port.
+//! somebody connects to the port; it then says nothing to him, as a server that hangs.
 #![forbid(unsafe_code)]
 
 use std::net::Ipv6Addr;
@@ -45,13 +45,17 @@ async fn main() -> ExitCode {
         let _ = stopped.await;
     });
     eprintln!("started");
+    let mut waiting = Vec::new();
     loop {
         tokio::select! {
             () = publisher.changed() => match publisher.name() {
                 Some(name) => eprintln!("announced as {name}"),
                 None => eprintln!("withdrawn"),
             },
-            Ok((_, peer)) = listener.accept() => eprintln!("connected from {}", peer.ip()),
+            Ok((stream, peer)) = listener.accept() => {
+                waiting.push(stream);
+                eprintln!("connected from {}", peer.ip());
+            }
             _ = terminate.recv() => break,
         }
     }
