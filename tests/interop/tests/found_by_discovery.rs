@@ -1,0 +1,235 @@
+//! The real programs find each other over a cable, without any IPv4: {nightlatchd announced by itself,
+//! nightlatchd through Avahi, mandos through Avahi} x {nightlatch-boot client, mandos-client}.
+//!
+//! Each test has hosts and cables of its own. Where namespaces cannot be made it says so.
+
+use nightlatch_interop::avahi::Avahi;
+use nightlatch_interop::client;
+use nightlatch_interop::dbus::Bus;
+use nightlatch_interop::machine::{Keys, Machine};
+use nightlatch_interop::netns::{Host, Lan, cable};
+use nightlatch_interop::process::Running;
+use nightlatch_interop::programs::Whose;
+use nightlatch_interop::server::Refusal;
+use nightlatch_interop::site::Kind;
+
+/// White space at both ends, a zero byte, bytes that are no text.
+const PASSWORD: &[u8] = b" correct horse\0staple\xff\n";
+
+const UP: &str = "checker = true";
+
+/// The client's end of the first cable.
+const CLI0: &[&str] = &["--interface", "cli0"];
+
+fn machine(name: &str) -> Machine {
+    Machine::new(name, Whose::Ours, Keys::Curve25519, PASSWORD)
+}
+
+/// Starts a client on the LAN's client side that tells its steps in its log.
+fn search(client: Whose, machine: &Machine, lan: &Lan, options: &[&str]) -> Running {
+    client::search(
+        client,
+        machine,
+        &lan.client,
+        &[&["--debug"], options].concat(),
+    )
+}
+
+/// Waits until `text` stands in the log.
+fn wait(running: &Running, text: &str) {
+    running.wait_for(text, |line| line.contains(text).then_some(()));
+}
+
+/// Waits for the client's end, which must bring `machine`'s password; what it said.
+fn assert_gets(client: Running, machine: &Machine) -> String {
+    let output = client.finish();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{:?}\n{said}", output.status);
+    assert_eq!(output.stdout, machine.password, "{said}");
+    said
+}
+
+/// Waits until the client says `reason`, and that it has printed nothing by then.
+fn assert_refuses(client: Running, reason: &str) {
+    wait(&client, reason);
+    assert_eq!(client.terminate().stdout, b"");
+}
+
+fn a_client_finds_its_server(kind: Kind, client: Whose) {
+    let Some(lan) = Lan::new("find") else { return };
+    let machine = machine("tower");
+    let _site = kind.serve(&lan.server, &machine.section(UP));
+    let before = lan.client.network();
+    assert_gets(search(client, &machine, &lan, CLI0), &machine);
+    assert_eq!(lan.client.network(), before);
+    lan.assert_no_ipv4();
+}
+
+fn a_client_finds_its_server_beside_an_avahi_of_its_own(kind: Kind, client: Whose) {
+    let Some(lan) = Lan::new("find") else { return };
+    let machine = machine("tower");
+    let _site = kind.serve(&lan.server, &machine.section(UP));
+    let bus = Bus::start();
+    let _avahi = Avahi::start(&lan.client, &bus);
+    assert_gets(search(client, &machine, &lan, CLI0), &machine);
+    lan.assert_no_ipv4();
+}
+
+fn a_server_that_starts_after_the_client_is_found(kind: Kind, client: Whose) {
+    let Some(lan) = Lan::new("find") else { return };
+    let machine = machine("tower");
+    let searching = search(client, &machine, &lan, CLI0);
+    wait(
+        &searching,
+        match client {
+            Whose::Ours => "searching for servers on cli0",
+            Whose::Stock => "Starting Avahi loop search",
+        },
+    );
+    let _site = kind.serve(&lan.server, &machine.section(UP));
+    assert_gets(searching, &machine);
+}
+
+fn a_server_on_the_second_interface_is_found(kind: Kind, client: Whose) {
+    let Some(lan) = Lan::new("find") else { return };
+    let machine = machine("tower");
+    let other = Host::new("find");
+    second_cable(&lan, &other);
+    let _site = kind.serve(&other, &machine.section(UP));
+    assert_gets(search(client, &machine, &lan, &[]), &machine);
+}
+
+fn where_one_server_refused_another_serves(kind: Kind, client: Whose) {
+    let Some(lan) = Lan::new("find") else { return };
+    let machine = machine("tower");
+    let other = Host::new("find");
+    second_cable(&lan, &other);
+    let disabled = format!("{UP}\nenabled = False");
+    let refuses = kind.serve(&lan.server, &machine.section(&disabled));
+    let client = search(client, &machine, &lan, &[]);
+    refuses.server.wait_for_refusal(Refusal::Disabled);
+    let _serves = kind.serve(&other, &machine.section(UP));
+    assert_gets(client, &machine);
+}
+
+/// From the client's `cli1` to `srv1` of `other`.
+fn second_cable(lan: &Lan, other: &Host) {
+    cable((other, "srv1"), (&lan.client, "cli1"));
+    other.ip(&["link", "set", "srv1", "up"]);
+    lan.client.ip(&["link", "set", "cli1", "up"]);
+}
+
+/// One module for each server and client, so that they run side by side and are told apart.
+macro_rules! matrix {
+    ($($name:ident: $client:ident finds $kind:ident;)*) => {$(
+        mod $name {
+            use super::*;
+
+            matrix!(@tests Kind::$kind, Whose::$client;
+                a_client_finds_its_server
+                a_client_finds_its_server_beside_an_avahi_of_its_own
+                a_server_that_starts_after_the_client_is_found
+                a_server_on_the_second_interface_is_found
+                where_one_server_refused_another_serves);
+        }
+    )*};
+    (@tests $kind:expr, $client:expr; $($test:ident)*) => {$(
+        #[test]
+        fn $test() {
+            super::$test($kind, $client);
+        }
+    )*};
+}
+
+matrix! {
+    ours_finds_ours: Ours finds OursAlone;
+    ours_finds_ours_through_avahi: Ours finds OursByAvahi;
+    ours_finds_stock: Ours finds StockByAvahi;
+    stock_finds_ours: Stock finds OursAlone;
+    stock_finds_ours_through_avahi: Stock finds OursByAvahi;
+    stock_finds_stock: Stock finds StockByAvahi;
+}
+
+#[test]
+fn an_interface_that_appears_after_the_client_started_is_used() {
+    let Some(lan) = Lan::without_cable("find") else {
+        return;
+    };
+    let machine = machine("tower");
+    let client = search(Whose::Ours, &machine, &lan, &[]);
+    wait(&client, "waiting for a network interface");
+    lan.lay_cable();
+    lan.server.ip(&["link", "set", "srv0", "up"]);
+    let _site = Kind::OursAlone.serve(&lan.server, &machine.section(UP));
+    assert_gets(client, &machine);
+}
+
+#[test]
+fn a_link_without_carrier_is_taken_up_waited_for_and_left_as_found() {
+    let Some(lan) = Lan::unplugged("find") else {
+        return;
+    };
+    let machine = machine("tower");
+    let before = lan.client.network();
+    let client = search(Whose::Ours, &machine, &lan, &[]);
+    wait(&client, "taking interface cli0 up");
+    lan.server.ip(&["link", "set", "srv0", "up"]);
+    let _site = Kind::OursAlone.serve(&lan.server, &machine.section(UP));
+    assert_gets(client, &machine);
+    lan.server.ip(&["link", "set", "srv0", "down"]);
+    assert_eq!(lan.client.network(), before);
+}
+
+#[test]
+fn a_server_that_hangs_does_not_delay_another() {
+    let Some(lan) = Lan::new("find") else { return };
+    let machine = machine("tower");
+    let mut announce = lan.server.command(env!("CARGO_BIN_EXE_announce"));
+    announce.args(["Mandos", "1"]);
+    announce.env("DBUS_SYSTEM_BUS_ADDRESS", "unix:path=/nonexistent");
+    let hangs = Running::start("announce", &mut announce);
+    let client = search(Whose::Ours, &machine, &lan, &[]);
+    wait(&hangs, "connected from fe80:");
+    let site = Kind::OursAlone.serve(&lan.server, &machine.section(UP));
+    let said = assert_gets(client, &machine);
+    // The one that was found first has not even been given up.
+    let given = format!("]:{} gave the password", site.server.port());
+    assert!(said.contains(&given), "{said}");
+    assert!(!said.contains("]:1: "), "{said}");
+}
+
+#[test]
+fn a_payload_that_nobody_signed_is_refused_unless_allowed() {
+    let Some(lan) = Lan::new("find") else { return };
+    let machine = machine("tower");
+    let payload = machine.payload_of_gnupg(None);
+    let section = machine.section_serving(&payload, UP);
+    let _site = Kind::OursAlone.serve(&lan.server, &section);
+    let ours = |options: &[&str]| search(Whose::Ours, &machine, &lan, options);
+    assert_refuses(ours(&[]), "not signed");
+    assert_gets(ours(&["--allow-unsigned"]), &machine);
+}
+
+#[test]
+fn a_payload_that_another_signed_is_refused() {
+    let Some(lan) = Lan::new("find") else { return };
+    let (tower, other) = (machine("tower"), machine("other"));
+    let payload = tower.payload_of_gnupg(Some(&other));
+    let section = tower.section_serving(&payload, UP);
+    let _site = Kind::OursAlone.serve(&lan.server, &section);
+    let ours = |options: &[&str]| search(Whose::Ours, &tower, &lan, options);
+    assert_refuses(ours(&[]), "signed by another key");
+}
+
+#[test]
+fn only_a_server_with_the_named_key_is_believed() {
+    let Some(lan) = Lan::new("find") else { return };
+    let machine = machine("tower");
+    let site = Kind::OursAlone.serve(&lan.server, &machine.section(UP));
+    let ours = |id: &str| {
+        let options = ["--server-key-id", id];
+        search(Whose::Ours, &machine, &lan, &options)
+    };
+    assert_refuses(ours(&"ab".repeat(32)), "is not among the trusted ones");
+    assert_gets(ours(&site.server.key_id()), &machine);
+}
