@@ -1,10 +1,12 @@
 //! Benchmarks beside the peers: both programs, the same story, one run.
 //!
-//! Prints the tables of docs/performance.md. `make bench` builds everything optimised and runs it.
+//! Prints the tables of docs/performance.md, or those named as arguments: `password`, `discovery`
+//! (needs root), `throughput`, `idle`, `many`. `make bench` builds everything optimised and runs it.
 #![forbid(unsafe_code)]
 
 mod load;
 mod memory;
+mod search;
 
 use std::time::{Duration, Instant};
 
@@ -37,10 +39,19 @@ fn main() {
         Keys::Rsa4096,
         b"correct horse battery staple",
     );
-    one_password(&ours, &stock);
-    throughput(&ours);
-    idle_peers(&ours);
-    many_clients(&ours);
+    let tables: [(&str, &dyn Fn()); 5] = [
+        ("password", &|| one_password(&ours, &stock)),
+        ("discovery", &|| search::by_discovery(&ours, &stock)),
+        ("throughput", &|| throughput(&ours)),
+        ("idle", &|| idle_peers(&ours)),
+        ("many", &|| many_clients(&ours)),
+    ];
+    let wanted: Vec<String> = std::env::args().skip(1).collect();
+    for (table, print) in tables {
+        if wanted.is_empty() || wanted.iter().any(|name| name == table) {
+            print();
+        }
+    }
 }
 
 fn one_password(ours: &Machine, stock: &Machine) {

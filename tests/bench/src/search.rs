@@ -1,0 +1,58 @@
+//! How long a client takes that must find its server first, over a cable between two namespaces.
+
+use std::time::Duration;
+
+use nightlatch_interop::client;
+use nightlatch_interop::machine::Machine;
+use nightlatch_interop::netns::Lan;
+use nightlatch_interop::programs::Whose;
+use nightlatch_interop::site::Kind;
+
+use crate::{clock, name};
+
+/// Searches for one figure; the median is shown.
+const SEARCHES: usize = 10;
+
+/// From a client's start on a link that has its address already to the password.
+pub(crate) fn by_discovery(ours: &Machine, stock: &Machine) {
+    let Some(lan) = Lan::new("bench") else { return };
+    for (host, interface) in [(&lan.server, "srv0"), (&lan.client, "cli0")] {
+        while !host.has_link_local(interface) {
+            std::thread::yield_now();
+        }
+    }
+    println!("\n## From a usable link-local address to the password, median of {SEARCHES}\n");
+    println!("| server | announced by | client | keys | ms | slowest, ms |");
+    println!("|---|---|---|---|---|---|");
+    for (kind, server, announced_by) in [
+        (Kind::StockByAvahi, Whose::Stock, "Avahi"),
+        (Kind::OursByAvahi, Whose::Ours, "Avahi"),
+        (Kind::OursAlone, Whose::Ours, "itself"),
+    ] {
+        for (client, keys, machine) in [
+            (Whose::Stock, "RSA-4096", stock),
+            (Whose::Ours, "RSA-4096", stock),
+            (Whose::Ours, "Curve25519", ours),
+        ] {
+            let _site = kind.serve(&lan.server, &machine.section("checker = true"));
+            let mut took: Vec<Duration> = (0..SEARCHES)
+                .map(|_| {
+                    let start = clock();
+                    let options = ["--interface", "cli0"];
+                    let output = client::search(client, machine, &lan.client, &options).finish();
+                    assert_eq!(output.stdout, machine.password);
+                    start.elapsed()
+                })
+                .collect();
+            took.sort();
+            let millis = |took: Duration| took.as_secs_f64() * 1000.0;
+            println!(
+                "| {} | {announced_by} | {} | {keys} | {:.0} | {:.0} |",
+                name(server),
+                name(client),
+                millis(took[SEARCHES / 2]),
+                millis(took[SEARCHES - 1]),
+            );
+        }
+    }
+}
