@@ -17,9 +17,7 @@ const SEARCHES: usize = 10;
 pub(crate) fn by_discovery(ours: &Machine, stock: &Machine) {
     let Some(lan) = Lan::new("bench") else { return };
     for (host, interface) in [(&lan.server, "srv0"), (&lan.client, "cli0")] {
-        while !host.has_link_local(interface) {
-            std::thread::yield_now();
-        }
+        host.wait_for_link_local(interface);
     }
     println!("\n## From a usable link-local address to the password, median of {SEARCHES}\n");
     println!("| server | announced by | client | keys | ms | slowest, ms |");

@@ -39,14 +39,22 @@ impl Avahi {
             host.name()
         );
         std::fs::write(&file, text).unwrap();
-        // Its run-time folder cannot be configured: it gets a /run of its own.
-        let script = "mount -t tmpfs none /run && exec \"$0\" \
-                      --no-drop-root --no-chroot --no-rlimits -f \"$1\"";
+        // Its run-time folder cannot be configured: it gets a /run of its own. It wants its package's
+        // user and group even where it stays root: where there are none, it sees files that have them.
+        let script = r#"set -e
+            mount -t tmpfs none /run
+            for file in passwd group; do
+                getent $file avahi >/dev/null && continue
+                { cat /etc/$file; echo "avahi:x:65533:65533::/:/usr/sbin/nologin"; } >"$2/$file"
+                mount --bind "$2/$file" /etc/$file
+            done
+            exec "$0" --no-drop-root --no-chroot --no-rlimits -f "$1""#;
         let mut command = host.command("unshare");
         command
             .args(["-m", "sh", "-c", script])
             .arg(peer("usr/sbin/avahi-daemon"))
             .arg(&file)
+            .arg(folder.path())
             .env("DBUS_SYSTEM_BUS_ADDRESS", bus.address());
         let daemon = Running::start("avahi-daemon", &mut command);
         daemon.wait_for("that it is ready", |line| {
@@ -72,7 +80,8 @@ impl Avahi {
 /// Waits until an `avahi-browse` on `host` has resolved `name`.
 pub fn resolve(host: &Host, bus: &Bus, name: &str) -> Resolved {
     let mut browse = browser(host, bus);
-    browse.args(["-c", "avahi-browse -rp _mandos._tcp >&2"]);
+    browse.args(["-c", "exec \"$0\" -rp _mandos._tcp >&2"]);
+    browse.arg(peer("usr/bin/avahi-browse"));
     let running = Running::start("avahi-browse", &mut browse);
     running.wait_for("the service", |line| {
         read(line).filter(|found| found.name == name)
@@ -82,7 +91,8 @@ pub fn resolve(host: &Host, bus: &Bus, name: &str) -> Resolved {
 /// Every server that Avahi on `host` knows now.
 pub fn all(host: &Host, bus: &Bus) -> Vec<Resolved> {
     let mut browse = browser(host, bus);
-    browse.args(["-c", "exec avahi-browse -rpt _mandos._tcp"]);
+    browse.args(["-c", "exec \"$0\" -rpt _mandos._tcp"]);
+    browse.arg(peer("usr/bin/avahi-browse"));
     let output = browse.output().unwrap();
     let mut found: Vec<Resolved> = String::from_utf8_lossy(&output.stdout)
         .lines()

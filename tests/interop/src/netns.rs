@@ -2,8 +2,17 @@
 //!
 //! Needs root. Names are unique to the process, and everything is removed on drop.
 
+use std::io::Read;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+/// How long a change of addresses is waited for before they are looked at again.
+const LOOK_AGAIN: Timespec = Timespec {
+    tv_sec: 1,
+    tv_nsec: 0,
+};
 
 /// Whether namespaces can be made here.
 pub fn available() -> bool {
@@ -71,8 +80,28 @@ impl Host {
         self.ip(&["-br", "link"]) + &self.ip(&["-br", "addr"]) + &self.ip(&["-6", "route"])
     }
 
+    /// Waits until `interface`, which is up and plugged in, has an IPv6 link-local address that is
+    /// known to be unique.
+    pub fn wait_for_link_local(&self, interface: &str) {
+        let mut monitor = Command::new("ip")
+            .args(["-n", &self.name, "-6", "monitor", "address"])
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut changes = monitor.stdout.take().unwrap();
+        while !self.has_link_local(interface) {
+            // A change before the monitor listened is seen by looking again.
+            let mut waited = [PollFd::new(&changes, PollFlags::IN)];
+            if poll(&mut waited, Some(&LOOK_AGAIN)).unwrap() > 0 {
+                assert_ne!(changes.read(&mut [0; 1024]).unwrap(), 0, "no monitor");
+            }
+        }
+        let _ = monitor.kill();
+        let _ = monitor.wait();
+    }
+
     /// Whether `interface` has an IPv6 link-local address that is usable.
-    pub fn has_link_local(&self, interface: &str) -> bool {
+    fn has_link_local(&self, interface: &str) -> bool {
         let arguments = [
             "-n",
             &self.name,

@@ -59,6 +59,7 @@ fn a_client_finds_its_server(kind: Kind, client: Whose) {
     let Some(lan) = Lan::new("find") else { return };
     let machine = machine("tower");
     let _site = kind.serve(&lan.server, &machine.section(UP));
+    lan.client.wait_for_link_local("cli0");
     let before = lan.client.network();
     assert_gets(search(client, &machine, &lan, CLI0), &machine);
     assert_eq!(lan.client.network(), before);

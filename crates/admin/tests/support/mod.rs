@@ -12,6 +12,17 @@ use std::process::{Command, Output, Stdio};
 
 pub(crate) const NIGHTLATCH: &str = env!("CARGO_BIN_EXE_nightlatch");
 
+/// The peer's program at `place` (as `usr/sbin/sshd`): unpacked by `scripts/prepare test`, or installed.
+pub(crate) fn peer(place: &str) -> PathBuf {
+    let unpacked = std::env::var_os("NIGHTLATCH_PEERS").map_or_else(
+        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/peers"),
+        PathBuf::from,
+    );
+    let places = [unpacked, PathBuf::from("/")].map(|root| root.join(place));
+    let found = places.into_iter().find(|place| place.is_file());
+    found.unwrap_or_else(|| panic!("{place} is not here: run `scripts/prepare test` first"))
+}
+
 /// A temporary directory under /tmp: the sockets of gpg's agent have room for 107 bytes of path only.
 pub(crate) fn directory() -> tempfile::TempDir {
     tempfile::tempdir_in("/tmp").unwrap()
