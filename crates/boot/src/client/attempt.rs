@@ -215,13 +215,16 @@ fn connect(destination: &Destination) -> Result<TcpStream, Failure> {
 
 fn dial(address: SocketAddr) -> Result<TcpStream, Failure> {
     let socket = TcpStream::connect_timeout(&address, CONNECT).map_err(Failure::Connect)?;
-    let keep_alive = || {
+    let configure = || {
+        // Our flight of the handshake is written in three parts. The second would wait for the server's
+        // kernel to acknowledge the first, which it puts off for 40 ms (tcp(7), `TCP_NODELAY`).
+        sockopt::set_tcp_nodelay(&socket, true)?;
         sockopt::set_socket_keepalive(&socket, true)?;
         sockopt::set_tcp_keepidle(&socket, KEEPALIVE_IDLE)?;
         sockopt::set_tcp_keepintvl(&socket, KEEPALIVE_INTERVAL)?;
         sockopt::set_tcp_keepcnt(&socket, KEEPALIVE_COUNT)
     };
-    keep_alive().map_err(|errno| Failure::Connect(errno.into()))?;
+    configure().map_err(|errno| Failure::Connect(errno.into()))?;
     Ok(socket)
 }
 
