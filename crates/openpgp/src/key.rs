@@ -11,6 +11,7 @@ use pgp::packet::{self, KeyFlags, Signature, SubpacketData};
 use pgp::types::{KeyDetails, SecretParams};
 
 use crate::Error;
+use crate::armor::dearmor;
 
 /// The most bytes a key file may have. An armoured RSA-4096 secret key takes 7 kB; the rest is
 /// room for signatures of others.
@@ -97,7 +98,9 @@ fn parse<K: Deserializable>(expected: &'static str, file: &[u8]) -> Result<K, Er
     }
     let bad = |problem| Error::BadKey { expected, problem };
     let unreadable = bad("it cannot be parsed");
-    let (mut keys, _) = K::from_reader_many(file).map_err(|_| unreadable.clone())?;
+    let dearmored = dearmor(file).map_err(|_| unreadable.clone())?;
+    let binary = dearmored.as_deref().map_or(file, Vec::as_slice);
+    let mut keys = K::from_bytes_many(binary).map_err(|_| unreadable.clone())?;
     let key = keys
         .next()
         .ok_or(bad("there is none in it"))?

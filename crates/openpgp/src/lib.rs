@@ -5,6 +5,7 @@
 //! the library below describes what it parses there.
 #![forbid(unsafe_code)]
 
+mod armor;
 mod error;
 mod generate;
 mod key;

@@ -16,6 +16,7 @@ use pgp::types::{
 };
 use zeroize::Zeroizing;
 
+use crate::armor::dearmor;
 use crate::key::Part;
 use crate::{Error, PublicKey, SecretKey};
 
@@ -68,27 +69,15 @@ pub fn decrypt(
             &own
         }
     };
-    let dearmored = dearmor(message)?;
-    let layer = unseal(key, dearmored.as_deref().unwrap_or(message))?;
+    if message.is_empty() {
+        return Err(Error::Malformed("expected a message, found nothing"));
+    }
+    let dearmored = dearmor(message)
+        .map_err(|_| Error::Malformed("expected OpenPGP packets or ASCII armour"))?;
+    let layer = unseal(key, dearmored.as_deref().map_or(message, Vec::as_slice))?;
     let inflated = inflate(&layer, max)?;
     let content = inflated.as_deref().unwrap_or(&layer);
     read_content(content, verifier, policy, max)
-}
-
-/// The binary form of a message in ASCII armour; `None` when it is binary already, which shows in
-/// its first bit (RFC 9580, 4.2).
-fn dearmor(message: &[u8]) -> Result<Option<Vec<u8>>, Error> {
-    match message.first() {
-        None => Err(Error::Malformed("expected a message, found nothing")),
-        Some(first) if first & 0x80 != 0 => Ok(None),
-        Some(_) => {
-            let mut binary = Vec::new();
-            pgp::armor::Dearmor::new(message)
-                .read_to_end(&mut binary)
-                .map_err(|_| Error::Malformed("expected OpenPGP packets or ASCII armour"))?;
-            Ok(Some(binary))
-        }
-    }
 }
 
 /// Takes the encrypted layer off.

@@ -1,0 +1,18 @@
+//! ASCII armour, taken off before anything is parsed: so the parser is compiled for one kind of input,
+//! which keeps the boot client small.
+
+use std::io::{self, Read};
+
+use zeroize::Zeroizing;
+
+/// The binary form of what is in ASCII armour; `None` when it is binary already, which shows in its
+/// first bit (RFC 9580, 4.2).
+pub(crate) fn dearmor(file: &[u8]) -> io::Result<Option<Zeroizing<Vec<u8>>>> {
+    if file.first().is_none_or(|first| first & 0x80 != 0) {
+        return Ok(None);
+    }
+    // What is in it is never longer: with room for it, no outgrown copy is left behind.
+    let mut binary = Zeroizing::new(Vec::with_capacity(file.len()));
+    pgp::armor::Dearmor::new(file).read_to_end(&mut binary)?;
+    Ok(Some(binary))
+}
