@@ -6,6 +6,7 @@
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6, TcpListener, TcpStream};
 use std::os::fd::{AsFd, OwnedFd, RawFd};
+use std::time::Duration;
 
 use nightlatch_sys::inherited;
 use rustix::io::Errno;
@@ -15,6 +16,12 @@ use tokio::net::TcpSocket;
 /// How many connections the kernel keeps for us while we are busy or full. It takes at most
 /// `net.core.somaxconn`; Mandos's 5 let a burst of machines that boot together run into time-outs.
 const BACKLOG: i32 = 4096;
+
+/// A peer that lost its power while it waits for an approval is noticed after this long in silence,
+/// and [`PROBES`] more questions, [`PROBE_INTERVAL`] apart.
+const KEEP_ALIVE: Duration = Duration::from_secs(30);
+const PROBE_INTERVAL: Duration = Duration::from_secs(10);
+const PROBES: u32 = 3;
 
 /// Where to listen: keys and options of mandos.conf(5) and mandos(8) by their names.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -178,8 +185,19 @@ fn set_up(socket: &OwnedFd, address: Option<SocketAddr>, options: &Options) -> i
         }
         rustix::net::bind(socket, &address)?;
     }
+    inherit(socket)?;
     rustix::net::listen(socket, BACKLOG)?;
     rustix::io::ioctl_fionbio(socket, true)?;
+    Ok(())
+}
+
+/// What each connection takes over from the socket that it was accepted on (tcp(7), socket(7)).
+fn inherit(socket: &OwnedFd) -> io::Result<()> {
+    sockopt::set_tcp_nodelay(socket, true)?;
+    sockopt::set_socket_keepalive(socket, true)?;
+    sockopt::set_tcp_keepidle(socket, KEEP_ALIVE)?;
+    sockopt::set_tcp_keepintvl(socket, PROBE_INTERVAL)?;
+    sockopt::set_tcp_keepcnt(socket, PROBES)?;
     Ok(())
 }
 

@@ -23,6 +23,10 @@ use crate::random;
 /// Proofs of life reach the store this late at most. Losing them can only shorten a deadline.
 const FLUSH_WITHIN: Duration = Duration::from_secs(1);
 
+/// Under load changes are gathered for so long before the next commit: each costs the disk as much as
+/// many, and nobody who asked for one notices.
+const GATHER: Duration = Duration::from_millis(10);
+
 /// How long after a failed commit it is tried again: a full disk stays full for a while.
 const RETRY_COMMIT: Duration = Duration::from_secs(1);
 
@@ -48,6 +52,8 @@ pub struct Driver {
     store: Shelf,
     /// When unwritten changes go to the store though nothing waits for them, or go there again.
     flush_at: Option<Instant>,
+    /// When the last commit ended.
+    committed_at: Option<Instant>,
     /// The last commit failed.
     failed: bool,
     stopping: bool,
@@ -108,6 +114,7 @@ impl Driver {
             checks: Checks::default(),
             store: Shelf::Idle(store),
             flush_at: None,
+            committed_at: None,
             failed: false,
             stopping: false,
             given_up: false,
@@ -321,10 +328,16 @@ impl Driver {
             return;
         }
         let now = Instant::now();
-        let flush_at = *self.flush_at.get_or_insert(now + FLUSH_WITHIN);
         // A failed commit is not urgent before its time has come again.
         let urgent = self.outbox.is_urgent() && !self.failed;
-        if !(urgent || self.stopping || flush_at <= now) {
+        let latest = if urgent {
+            self.committed_at.map_or(now, |last| last + GATHER)
+        } else {
+            now + FLUSH_WITHIN
+        };
+        let flush_at = self.flush_at.map_or(latest, |at| at.min(latest));
+        self.flush_at = Some(flush_at);
+        if !(self.stopping || flush_at <= now) {
             return;
         }
         match std::mem::replace(&mut self.store, Shelf::Gone) {
@@ -355,6 +368,7 @@ impl Driver {
             return Err(DriverError::Store);
         };
         self.store = Shelf::Idle(store);
+        self.committed_at = Some(Instant::now());
         match result {
             Ok(()) => {
                 if std::mem::take(&mut self.failed) {

@@ -6,7 +6,6 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustix::net::sockopt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::sleep;
@@ -17,12 +16,6 @@ use crate::limits::{Limits, Slot};
 /// How long nothing is accepted after it failed: with no descriptors left, every try fails at once
 /// and would keep a core busy.
 const BACK_OFF: Duration = Duration::from_millis(100);
-
-/// A peer that lost its power while it waits for an approval is noticed after this long in silence,
-/// and [`PROBES`] more questions, [`PROBE_INTERVAL`] apart.
-const KEEP_ALIVE: Duration = Duration::from_secs(30);
-const PROBE_INTERVAL: Duration = Duration::from_secs(10);
-const PROBES: u32 = 3;
 
 /// Serves all who connect to `listeners` until `stop` is ready.
 ///
@@ -105,21 +98,9 @@ async fn attend<G: Gatekeeper>(
     address: SocketAddr,
     slot: Slot,
 ) {
-    if let Err(error) = configure(&stream) {
-        tracing::debug!(peer = %address, %error, "cannot configure the connection");
-    }
     let ended = sessions.attend(stream, address).await;
     log(address, &ended);
     drop(slot);
-}
-
-fn configure(stream: &TcpStream) -> io::Result<()> {
-    stream.set_nodelay(true)?;
-    sockopt::set_socket_keepalive(stream, true)?;
-    sockopt::set_tcp_keepidle(stream, KEEP_ALIVE)?;
-    sockopt::set_tcp_keepintvl(stream, PROBE_INTERVAL)?;
-    sockopt::set_tcp_keepcnt(stream, PROBES)?;
-    Ok(())
 }
 
 /// One line for each connection: what the gatekeeper knows, with the client's name, it logs itself.

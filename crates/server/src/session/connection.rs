@@ -4,7 +4,7 @@
 //! the end.
 
 use std::future::poll_fn;
-use std::io;
+use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::pin::Pin;
 
@@ -70,7 +70,12 @@ impl<G: Gatekeeper> Sessions<G> {
             return Ended::Revoked;
         };
         let sending = async {
-            tls.write_all(secret.expose()).await?;
+            let secret = secret.expose();
+            // What the connection takes at once goes out together with the mark of its end.
+            let taken = tls.get_mut().1.writer().write(secret)?;
+            if let Some(rest @ [_, ..]) = secret.get(taken..) {
+                tls.write_all(rest).await?;
+            }
             // Flushes, and marks the end: without the mark the payload is none.
             tls.shutdown().await
         };

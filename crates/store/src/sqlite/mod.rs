@@ -15,7 +15,7 @@ use nightlatch_core::client::saved::{Change, Life, Saved};
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
-use self::row::{RowError, Writer};
+use self::row::{RowError, Statements};
 use crate::mark::{Mark, Rollback};
 use crate::{Store, StoreError};
 
@@ -35,6 +35,7 @@ const OTHERS_WRITE: u32 = 0o022;
 pub struct SqliteStore {
     // Dropped in this order: the database is closed before the directory is given up.
     db: Connection,
+    statements: Statements,
     path: PathBuf,
     mark: Mark,
     generation: u64,
@@ -64,6 +65,7 @@ impl SqliteStore {
         });
         Ok(Self {
             db,
+            statements: Statements::new(),
             path,
             mark,
             generation,
@@ -84,10 +86,12 @@ impl SqliteStore {
 
     fn write(&mut self, changes: &[Change]) -> rusqlite::Result<()> {
         let transaction = self.db.transaction()?;
-        let mut writer = Writer::new(&transaction)?;
-        changes.iter().try_for_each(|change| writer.write(change))?;
-        drop(writer);
-        transaction.execute("UPDATE store SET generation = generation + 1", [])?;
+        for change in changes {
+            self.statements.write(&transaction, change)?;
+        }
+        transaction
+            .prepare_cached("UPDATE store SET generation = generation + 1")?
+            .execute([])?;
         transaction.commit()
     }
 }

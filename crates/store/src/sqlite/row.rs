@@ -13,7 +13,7 @@ use nightlatch_core::secret::{Secret, SecretDigest};
 use nightlatch_core::settings::client::ClientSettings;
 use nightlatch_core::time::{BootId, Monotonic, Wall};
 use rusqlite::types::{FromSql, FromSqlError, Value};
-use rusqlite::{Connection, Row, Statement, params_from_iter};
+use rusqlite::{Connection, Row, params_from_iter};
 
 /// Every row of every client that is remembered.
 pub(super) const SELECT: &str = concat!(
@@ -62,52 +62,52 @@ const STATE: &[&str] = &[
     "denied_remaining",
 ];
 
-/// The statements that write, prepared for one transaction.
-pub(super) struct Writer<'db> {
-    put_configured: Statement<'db>,
-    put_present: Statement<'db>,
-    delete_present: Statement<'db>,
-    update_state: Statement<'db>,
-    forget: Statement<'db>,
+/// The statements that write. Each is prepared when it is first needed, and kept by the connection.
+pub(super) struct Statements {
+    put_configured: String,
+    put_present: String,
+    delete_present: String,
+    update_state: String,
+    forget: String,
 }
 
-impl<'db> Writer<'db> {
-    pub(super) fn new(db: &'db Connection) -> rusqlite::Result<Self> {
-        let update_state = format!("UPDATE present SET {} WHERE name = ?1", assigned(STATE));
-        Ok(Self {
-            put_configured: db.prepare(&upsert("configured", &[SETTINGS, &["secret_digest"]]))?,
-            put_present: db.prepare(&upsert("present", &[SETTINGS, &["secret"], STATE]))?,
-            delete_present: db.prepare("DELETE FROM present WHERE name = ?1")?,
-            update_state: db.prepare(&update_state)?,
-            forget: db.prepare("DELETE FROM configured WHERE name = ?1")?,
-        })
-    }
-
-    pub(super) fn write(&mut self, change: &Change) -> rusqlite::Result<()> {
-        match change {
-            Change::Put(client) => self.put(client),
-            Change::State(name, state) => {
-                let mut values = named(name);
-                push_state(&mut values, state);
-                run(&mut self.update_state, values)
-            }
-            Change::Forget(name) => run(&mut self.forget, named(name)),
+impl Statements {
+    pub(super) fn new() -> Self {
+        Self {
+            put_configured: upsert("configured", &[SETTINGS, &["secret_digest"]]),
+            put_present: upsert("present", &[SETTINGS, &["secret"], STATE]),
+            delete_present: "DELETE FROM present WHERE name = ?1".to_owned(),
+            update_state: format!("UPDATE present SET {} WHERE name = ?1", assigned(STATE)),
+            forget: "DELETE FROM configured WHERE name = ?1".to_owned(),
         }
     }
 
-    fn put(&mut self, client: &SavedClient) -> rusqlite::Result<()> {
+    /// Writes one change.
+    pub(super) fn write(&self, db: &Connection, change: &Change) -> rusqlite::Result<()> {
+        match change {
+            Change::Put(client) => self.put(db, client),
+            Change::State(name, state) => {
+                let mut values = named(name);
+                push_state(&mut values, state);
+                run(db, &self.update_state, values)
+            }
+            Change::Forget(name) => run(db, &self.forget, named(name)),
+        }
+    }
+
+    fn put(&self, db: &Connection, client: &SavedClient) -> rusqlite::Result<()> {
         let mut values = named(&client.name);
         push_settings(&mut values, &client.configured);
         values.push(client.configured_secret.as_bytes().to_vec().into());
-        run(&mut self.put_configured, values)?;
+        run(db, &self.put_configured, values)?;
         let Life::Present(present) = &client.life else {
-            return run(&mut self.delete_present, named(&client.name));
+            return run(db, &self.delete_present, named(&client.name));
         };
         let mut values = named(&client.name);
         push_settings(&mut values, &present.settings);
         values.push(blob(present.secret.as_ref().map(|secret| secret.expose())));
         push_state(&mut values, &present.state);
-        run(&mut self.put_present, values)
+        run(db, &self.put_present, values)
     }
 }
 
@@ -306,8 +306,9 @@ fn span(span: Duration) -> Value {
     i64::try_from(span.as_micros()).unwrap_or(i64::MAX).into()
 }
 
-fn run(statement: &mut Statement<'_>, values: Vec<Value>) -> rusqlite::Result<()> {
-    statement.execute(params_from_iter(values))?;
+fn run(db: &Connection, statement: &str, values: Vec<Value>) -> rusqlite::Result<()> {
+    db.prepare_cached(statement)?
+        .execute(params_from_iter(values))?;
     Ok(())
 }
 
