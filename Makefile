@@ -32,9 +32,10 @@ deny:
 	@command -v cargo-deny >/dev/null || { echo "installing cargo-deny from crates.io"; cargo install --locked cargo-deny@0.20.2; }
 	cargo deny --offline check bans licenses sources
 
-bench: peers ## benchmarks beside the peers, in one run
-	cargo build --release --package nightlatch-server --package nightlatch-boot --package nightlatch-admin
-	cargo run --release --package nightlatch-bench
+bench: peers ## benchmarks beside the peers, in one run; TABLES="unlocks many" for some of them
+	cargo build --release --package nightlatch-server --package nightlatch-admin
+	cargo build --package nightlatch-boot --profile boot
+	NIGHTLATCH_BOOT=$(CURDIR)/target/boot/nightlatch-boot cargo run --release --package nightlatch-bench -- $(TABLES)
 
 fuzz: ## fuzz every parser of outside bytes, SECONDS_PER_TARGET (600) each
 	fuzz/run $(SECONDS_PER_TARGET)

@@ -43,9 +43,23 @@ pub(crate) fn settled(pid: u32) -> u64 {
     last
 }
 
+/// Bytes of the process itself that are in memory now.
+pub(crate) fn resident(pid: u32) -> u64 {
+    field(pid, "status", "VmRSS:")
+}
+
+/// Bytes of the process itself that were in memory at most since its start.
+pub(crate) fn most_resident(pid: u32) -> u64 {
+    field(pid, "status", "VmHWM:")
+}
+
 fn of_process(pid: u32) -> u64 {
-    let smaps = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap_or_default();
-    let line = smaps.lines().find_map(|line| line.strip_prefix("Pss:"));
+    field(pid, "smaps_rollup", "Pss:")
+}
+
+fn field(pid: u32, file: &str, name: &str) -> u64 {
+    let text = fs::read_to_string(format!("/proc/{pid}/{file}")).unwrap_or_default();
+    let line = text.lines().find_map(|line| line.strip_prefix(name));
     let kilobytes = line.and_then(|line| {
         line.trim()
             .trim_end_matches(" kB")

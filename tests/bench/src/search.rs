@@ -3,18 +3,18 @@
 use std::time::Duration;
 
 use nightlatch_interop::client;
-use nightlatch_interop::machine::Machine;
 use nightlatch_interop::netns::Lan;
 use nightlatch_interop::programs::Whose;
 use nightlatch_interop::site::Kind;
 
-use crate::{clock, name};
+use crate::{Setup, clock, name};
 
 /// Searches for one figure; the median is shown.
 const SEARCHES: usize = 10;
 
 /// From a client's start on a link that has its address already to the password.
-pub(crate) fn by_discovery(ours: &Machine, stock: &Machine) {
+pub(crate) fn by_discovery(setup: &Setup) {
+    let (ours, stock) = (&setup.ours, &setup.stock);
     let Some(lan) = Lan::new("bench") else { return };
     for (host, interface) in [(&lan.server, "srv0"), (&lan.client, "cli0")] {
         host.wait_for_link_local(interface);
@@ -27,6 +27,9 @@ pub(crate) fn by_discovery(ours: &Machine, stock: &Machine) {
         (Kind::OursByAvahi, Whose::Ours, "Avahi"),
         (Kind::OursAlone, Whose::Ours, "itself"),
     ] {
+        if !setup.servers.contains(&server) {
+            continue;
+        }
         for (client, keys, machine) in [
             (Whose::Stock, "RSA-4096", stock),
             (Whose::Ours, "RSA-4096", stock),

@@ -5,13 +5,13 @@ use std::process::{Command, Output};
 use crate::machine::Machine;
 use crate::netns::Host;
 use crate::process::Running;
-use crate::programs::{Whose, mandos_client, ours};
+use crate::programs::{Whose, boot_client, mandos_client};
 
 /// A client that wants `machine`'s password.
 pub fn command(whose: Whose, machine: &Machine) -> Command {
     let mut command = match whose {
         Whose::Ours => {
-            let mut command = Command::new(ours("nightlatch-boot"));
+            let mut command = Command::new(boot_client());
             command.arg("client");
             command
         }

@@ -2,16 +2,19 @@
 //! for events instead of sleeping.
 
 use std::io::{BufRead, BufReader, Read};
-use std::os::unix::process::ExitStatusExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use nightlatch_sys::process::kill_group;
+
 /// How long a test waits for what should come at once: only a hang ever takes this long.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A running program. Killed and reaped on drop.
+/// A running program, in a process group of its own. Killed with all that it started, and reaped, on
+/// drop.
 #[derive(Debug)]
 pub struct Running {
     name: String,
@@ -44,6 +47,7 @@ impl Running {
             .stdin(input)
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
+            .process_group(0)
             .spawn()
             .unwrap_or_else(|error| panic!("cannot start {name} ({command:?}): {error}"));
         let log = Arc::new(Log::default());
@@ -138,8 +142,8 @@ impl Running {
     }
 
     /// Kills at once and reaps.
-    pub fn kill(mut self) {
-        let _ = self.child.kill();
+    pub fn kill(self) {
+        let _ = kill_group(self.child.id());
         self.finish();
     }
 
@@ -171,7 +175,8 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        let _ = self.child.kill();
+        // The stock server leaves a process behind when it is killed.
+        let _ = kill_group(self.child.id());
         let _ = self.child.wait();
     }
 }

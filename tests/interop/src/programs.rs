@@ -23,6 +23,12 @@ pub fn ours(name: &str) -> PathBuf {
     }
 }
 
+/// Our boot client: the one that `NIGHTLATCH_BOOT` names, as the small one of `make boot`, else that of
+/// this build.
+pub fn boot_client() -> PathBuf {
+    std::env::var_os("NIGHTLATCH_BOOT").map_or_else(|| ours("nightlatch-boot"), PathBuf::from)
+}
+
 /// The peer's file at `path` (as `usr/sbin/mandos`).
 pub fn peer(path: &str) -> PathBuf {
     let unpacked = std::env::var_os("NIGHTLATCH_PEERS").map_or_else(

@@ -26,6 +26,7 @@ pub struct Server {
 pub struct Home {
     folder: TempDir,
     bus: Option<String>,
+    quiet: bool,
 }
 
 impl Home {
@@ -41,7 +42,11 @@ impl Home {
             std::os::unix::fs::chown(folder.path(), Some(user), Some(group)).unwrap();
             std::os::unix::fs::chown(folder.path().join("state"), Some(user), Some(group)).unwrap();
         }
-        let home = Self { folder, bus };
+        let home = Self {
+            folder,
+            bus,
+            quiet: false,
+        };
         std::fs::write(home.conf().join("mandos.conf"), "[DEFAULT]\n").unwrap();
         home.configure(clients);
         home
@@ -59,6 +64,11 @@ impl Home {
         std::fs::write(&file, format!("{text}{key} = {value}\n")).unwrap();
     }
 
+    /// Lets our server log as by default, and not everything. The stock one would say nothing at all.
+    pub fn quiet(&mut self) {
+        self.quiet = true;
+    }
+
     /// The state directory.
     pub fn state(&self) -> PathBuf {
         self.folder.path().join("state")
@@ -73,10 +83,17 @@ impl Home {
 impl Server {
     /// Starts it on loopback and waits until it listens.
     pub fn start(whose: Whose, home: Home) -> Self {
+        Self::start_on(whose, home, TcpListener::bind("[::1]:0").unwrap())
+    }
+
+    /// Starts it on `socket` and waits until it listens.
+    pub fn start_on(whose: Whose, home: Home, socket: TcpListener) -> Self {
         let mut command = command(whose, &home);
         // The stock server wants a fixed port or a socket where it does not announce itself; a
         // socket can neither be taken by another test in between nor refuse an early client.
-        let socket = TcpListener::bind("[::1]:0").unwrap();
+        if socket.local_addr().unwrap().is_ipv4() {
+            command.arg("--no-ipv6");
+        }
         let port = socket.local_addr().unwrap().port();
         command.args(["--no-zeroconf", "--socket", "0"]);
         let socket = Stdio::from(OwnedFd::from(socket));
@@ -169,7 +186,10 @@ fn command(whose: Whose, home: &Home) -> Command {
         Whose::Ours => ours("nightlatchd"),
         Whose::Stock => peer("usr/sbin/mandos"),
     });
-    command.args(["--foreground", "--debug", "--no-dbus"]);
+    command.args(["--foreground", "--no-dbus"]);
+    if !(home.quiet && whose == Whose::Ours) {
+        command.arg("--debug");
+    }
     command
         .arg("--configdir")
         .arg(home.conf())

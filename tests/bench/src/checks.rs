@@ -1,0 +1,82 @@
+//! Checkers: what running a thousand of them every second costs.
+
+use std::fs;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use nightlatch_interop::programs::Whose;
+
+use crate::fleet::section;
+use crate::{Setup, clock, cpu, name, serve};
+
+/// Clients that are each checked once a second.
+const CLIENTS: usize = 1000;
+
+/// How long they are watched, after as long to come to a steady state.
+const WATCHED: Duration = Duration::from_secs(10);
+
+/// Shells for the bound.
+const SHELLS: u32 = 2000;
+
+pub(crate) fn a_second(setup: &Setup) {
+    println!("\n## {CLIENTS} clients whose checker is `true`, one check of each a second\n");
+    println!(
+        "| what | checks/s | the server itself, of one core | with its checkers, of one core |"
+    );
+    println!("|---|---|---|---|");
+    let bare = bare_shells();
+    println!(
+        "| bare `sh -c true`, started and waited for | | | {:.0} % |",
+        100.0 * bare
+    );
+    let sections: String = (0..CLIENTS)
+        .map(|number| {
+            let key_id = format!("{:064x}", number + 1);
+            section(
+                &setup.ours,
+                number,
+                &key_id,
+                "checker = true\ninterval = PT1S\ntimeout = PT1H",
+            )
+        })
+        .collect();
+    for server in setup.servers.iter().copied() {
+        let (running, _bus) = serve(server, &sections, &[]);
+        let pid = running.running().pid();
+        std::thread::sleep(WATCHED);
+        let before = (cpu::of_itself(pid), cpu::of_tree(pid), started(), clock());
+        std::thread::sleep(WATCHED);
+        let seconds = before.3.elapsed().as_secs_f64();
+        // The stock server takes a process more for each check.
+        let processes = if server == Whose::Stock { 2.0 } else { 1.0 };
+        println!(
+            "| {} | {:.0} | {:.0} % | {:.0} % |",
+            name(server),
+            (started() - before.2) / seconds / processes,
+            100.0 * (cpu::of_itself(pid) - before.0) / seconds,
+            100.0 * (cpu::of_tree(pid) - before.1) / seconds,
+        );
+    }
+}
+
+/// What as many shells cost a program that does nothing else, of one core.
+fn bare_shells() -> f64 {
+    let own = std::process::id();
+    let before = cpu::of_tree(own);
+    for _ in 0..SHELLS {
+        let mut shell = Command::new("/bin/sh");
+        shell.args(["-c", "true"]).stdin(Stdio::null());
+        assert!(shell.status().unwrap().success());
+    }
+    (cpu::of_tree(own) - before) / f64::from(SHELLS) * CLIENTS as f64
+}
+
+/// Processes started on this machine since its boot (proc_stat(5)).
+fn started() -> f64 {
+    let stat = fs::read_to_string("/proc/stat").unwrap_or_default();
+    let line = stat
+        .lines()
+        .find_map(|line| line.strip_prefix("processes "));
+    line.and_then(|count| count.trim().parse().ok())
+        .unwrap_or_default()
+}
