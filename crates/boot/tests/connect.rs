@@ -35,6 +35,34 @@ fn a_refused_client_asks_again() {
 }
 
 #[test]
+fn a_try_has_a_process_without_privileges_and_its_end_is_one_failed_try() {
+    let machine = Machine::new();
+    let server = Server::start(None, vec![Answer::Wait, Answer::Give(machine.payload())]);
+    let client = machine.client(&server.address).spawn().unwrap();
+    server.wait_served(1);
+    let parent = client.id();
+    let children = format!("/proc/{parent}/task/{parent}/children");
+    let child = std::fs::read_to_string(children).unwrap().trim().to_owned();
+    let status = std::fs::read_to_string(format!("/proc/{child}/status")).unwrap();
+    for line in [
+        "CapPrm:\t0000000000000000",
+        "CapEff:\t0000000000000000",
+        "NoNewPrivs:\t1",
+    ] {
+        assert!(status.contains(line), "{status}");
+    }
+    // Standard input, the pipe, standard error, and the socket.
+    let descriptors = std::fs::read_dir(format!("/proc/{child}/fd")).map(Iterator::count);
+    // Without root nobody may look into a process that must not be dumped.
+    assert!(descriptors.is_err() || descriptors.unwrap() == 4);
+    world::kill(child.parse().unwrap());
+    let output = client.wait_with_output().unwrap();
+    assert_eq!(output.stdout, PASSWORD);
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.contains("ended by a fault, or was ended"), "{said}");
+}
+
+#[test]
 fn names_are_resolved_and_dead_servers_waited_for() {
     let machine = Machine::new();
     let place = TcpListener::bind("127.0.0.1:0").unwrap();

@@ -54,6 +54,50 @@ impl fmt::Debug for Secret {
     }
 }
 
+/// A secret that comes in parts. Growing leaves no copy behind: a vector that grows by itself frees
+/// its old memory unwiped.
+#[derive(Default)]
+pub struct SecretBuffer(Zeroizing<Vec<u8>>);
+
+impl SecretBuffer {
+    /// Adds the next part.
+    pub fn append(&mut self, part: &[u8]) {
+        let needed = self.0.len() + part.len();
+        if needed > self.0.capacity() {
+            let mut larger = Zeroizing::new(Vec::with_capacity(needed.next_power_of_two()));
+            larger.extend_from_slice(&self.0);
+            self.0 = larger;
+        }
+        self.0.extend_from_slice(part);
+    }
+
+    /// How many bytes there are.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether nothing came yet.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The bytes so far. As with [`Secret::expose`].
+    pub fn expose(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// The whole.
+    pub fn finish(mut self) -> Secret {
+        Secret::new(std::mem::take(&mut *self.0))
+    }
+}
+
+impl fmt::Debug for SecretBuffer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "SecretBuffer({} bytes)", self.len())
+    }
+}
+
 /// SHA-256 of a [`Secret`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct SecretDigest([u8; 32]);
@@ -78,5 +122,19 @@ mod tests {
     fn a_secret_never_shows_itself() {
         let secret = Secret::new(b"correct horse".to_vec());
         assert_eq!(format!("{secret:?}"), "Secret(13 bytes)");
+        let mut buffer = SecretBuffer::default();
+        buffer.append(b"correct horse");
+        assert_eq!(format!("{buffer:?}"), "SecretBuffer(13 bytes)");
+    }
+
+    #[test]
+    fn parts_become_one_secret() {
+        let mut buffer = SecretBuffer::default();
+        for part in [&b"correct"[..], b"", b" horse", &[7; 10_000]] {
+            buffer.append(part);
+        }
+        let whole = [&b"correct horse"[..], &[7; 10_000]].concat();
+        assert_eq!(buffer.expose(), whole);
+        assert_eq!(buffer.finish(), Secret::new(whole));
     }
 }

@@ -6,7 +6,7 @@
 
 use std::io::{self, BufRead, Read};
 
-use nightlatch_core::secret::Secret;
+use nightlatch_core::secret::{Secret, SecretBuffer};
 use pgp::composed::{DecryptionOptions, Edata, Esk, Message, PlainSessionKey, SignatureManyReader};
 use pgp::crypto::hash::HashAlgorithm;
 use pgp::packet::{PacketParser, PublicKeyEncryptedSessionKey, Signature, SignatureType};
@@ -75,13 +75,13 @@ pub fn decrypt(
     let dearmored = dearmor(message)
         .map_err(|_| Error::Malformed("expected OpenPGP packets or ASCII armour"))?;
     let layer = unseal(key, dearmored.as_deref().map_or(message, Vec::as_slice))?;
-    let inflated = inflate(&layer, max)?;
-    let content = inflated.as_deref().unwrap_or(&layer);
-    read_content(content, verifier, policy, max)
+    let inflated = inflate(layer.expose(), max)?;
+    let content = inflated.as_ref().unwrap_or(&layer);
+    read_content(content.expose(), verifier, policy, max)
 }
 
 /// Takes the encrypted layer off.
-fn unseal(key: &SecretKey, message: &[u8]) -> Result<Zeroizing<Vec<u8>>, Error> {
+fn unseal(key: &SecretKey, message: &[u8]) -> Result<Secret, Error> {
     let Message::Encrypted {
         esk,
         mut edata,
@@ -147,7 +147,7 @@ fn open_session_key(
 }
 
 /// Takes the compressed layer off; `None` when there is none.
-fn inflate(layer: &[u8], max: usize) -> Result<Option<Zeroizing<Vec<u8>>>, Error> {
+fn inflate(layer: &[u8], max: usize) -> Result<Option<Secret>, Error> {
     let Message::Compressed {
         mut reader,
         is_nested,
@@ -195,7 +195,7 @@ fn read_content(
     if !literal {
         return Err(Error::Malformed("expected literal data in it"));
     }
-    let mut plaintext = match read_bounded(&mut message, max) {
+    let plaintext = match read_bounded(&mut message, max) {
         Ok(plaintext) => plaintext,
         Err(ReadError::TooMuch) => return Err(Error::PlaintextTooLarge { limit: max }),
         Err(ReadError::Io) => return Err(Error::Malformed("its content is cut short")),
@@ -203,7 +203,7 @@ fn read_content(
     if policy == SignaturePolicy::Required {
         verify(&message, verifier)?;
     }
-    Ok(Secret::new(std::mem::take(&mut *plaintext)))
+    Ok(plaintext)
 }
 
 /// Whether the client's own key has made a valid data signature over the content just read.
@@ -280,25 +280,15 @@ enum ReadError {
 }
 
 /// Reads to the end, at most `limit` bytes, and leaves no outgrown copy behind.
-fn read_bounded(mut from: impl Read, limit: usize) -> Result<Zeroizing<Vec<u8>>, ReadError> {
-    let mut bytes = Zeroizing::new(Vec::new());
+fn read_bounded(mut from: impl Read, limit: usize) -> Result<Secret, ReadError> {
+    let mut bytes = SecretBuffer::default();
     let mut chunk = Zeroizing::new([0; 4096]);
     loop {
-        let count = from.read(&mut chunk[..]).map_err(|_| ReadError::Io)?;
-        let needed = bytes.len() + count;
-        if count == 0 {
-            return Ok(bytes);
+        match from.read(&mut chunk[..]).map_err(|_| ReadError::Io)? {
+            0 => return Ok(bytes.finish()),
+            count if bytes.len() + count > limit => return Err(ReadError::TooMuch),
+            count => bytes.append(&chunk[..count]),
         }
-        if needed > limit {
-            return Err(ReadError::TooMuch);
-        }
-        if needed > bytes.capacity() {
-            // Growing in place would free the old memory unwiped.
-            let mut larger = Zeroizing::new(Vec::with_capacity(2 * needed));
-            larger.extend_from_slice(&bytes);
-            bytes = larger;
-        }
-        bytes.extend_from_slice(&chunk[..count]);
     }
 }
 

@@ -2,6 +2,7 @@
 #![deny(unsafe_op_in_unsafe_fn)]
 
 pub mod capabilities;
+pub mod child;
 pub mod clock;
 pub mod inherited;
 pub mod kmsg;

@@ -1,22 +1,19 @@
-//! One try of one server: connect, shake hands, fetch, decrypt; each in a thread of its own, so
-//! that blocking code serves, and one panic is one failed try.
+//! One try of one server: connect, shake hands, fetch, decrypt, with blocking calls. It runs in a
+//! process of its own ([`super::attempts`]), which has no privileges: what a server sends is parsed
+//! where it can do least, and a fault over it is one failed try.
 
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream, ToSocketAddrs};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
-use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
 use nightlatch_core::secret::Secret;
 use nightlatch_openpgp::{MAX_MESSAGE, PublicKey, SecretKey, SignaturePolicy, decrypt};
 use nightlatch_proto::tls::{BootTls, FetchError};
-use rustix::event::{EventfdFlags, eventfd};
 use rustix::io::Errno;
 use rustix::net::sockopt;
 
 use super::schedule::Destination;
+use crate::log::Log;
 
 /// How long a server may take to accept a connection: three retransmissions of the first packet.
 const CONNECT: Duration = Duration::from_secs(10);
@@ -60,12 +57,6 @@ pub(super) enum Failure {
     /// No password in the payload.
     #[error("cannot use what the server gave")]
     Open(#[from] nightlatch_openpgp::Error),
-    /// A fault of ours.
-    #[error("the try ended by a fault of this program")]
-    Fault,
-    /// No thread.
-    #[error("cannot start a thread")]
-    Thread(#[source] io::Error),
 }
 
 impl Failure {
@@ -94,96 +85,14 @@ impl Failure {
     }
 }
 
-/// What a try tells.
-pub(super) enum Report {
-    /// It is connected; the copy of its socket can end it.
-    Connected(Destination, TcpStream),
-    /// It is over.
-    Done(Destination, Result<Secret, Failure>),
-}
-
-/// Runs tries, and tells by a readable descriptor when there are reports.
-pub(super) struct Attempts {
-    equipment: Arc<Equipment>,
-    wake: Arc<OwnedFd>,
-    sender: Sender<Report>,
-    reports: Receiver<Report>,
-}
-
-impl Attempts {
-    /// No try yet.
-    pub(super) fn new(equipment: Equipment) -> io::Result<Self> {
-        let (sender, reports) = channel();
-        Ok(Self {
-            equipment: Arc::new(equipment),
-            wake: Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?),
-            sender,
-            reports,
-        })
-    }
-
-    /// Starts a try; however it ends, a [`Report::Done`] comes.
-    pub(super) fn start(&self, destination: Destination) {
-        let equipment = Arc::clone(&self.equipment);
-        let reporter = Reporter {
-            destination: destination.clone(),
-            sender: self.sender.clone(),
-            wake: Arc::clone(&self.wake),
-        };
-        let started = std::thread::Builder::new().spawn(move || {
-            // What is shared is only read, so a panic leaves nothing half done behind.
-            let tried = catch_unwind(AssertUnwindSafe(|| attempt(&equipment, &reporter)));
-            let result = tried.unwrap_or(Err(Failure::Fault));
-            reporter.report(Report::Done(reporter.destination.clone(), result));
-        });
-        if let Err(error) = started {
-            let failure = Err(Failure::Thread(error));
-            let _ = self.sender.send(Report::Done(destination, failure));
-            wake(&self.wake);
-        }
-    }
-
-    /// What was reported since the last call.
-    pub(super) fn poll_report(&self) -> Option<Report> {
-        self.reports.try_recv().ok()
-    }
-
-    /// Call it before reading the reports, when the descriptor is readable.
-    pub(super) fn clear(&self) {
-        let _ = rustix::io::read(&self.wake, &mut [0; 8]);
-    }
-}
-
-impl AsFd for Attempts {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.wake.as_fd()
-    }
-}
-
-struct Reporter {
-    destination: Destination,
-    sender: Sender<Report>,
-    wake: Arc<OwnedFd>,
-}
-
-impl Reporter {
-    fn report(&self, report: Report) {
-        // When nobody listens any more, the program is ending.
-        let _ = self.sender.send(report);
-        wake(&self.wake);
-    }
-}
-
-fn wake(wake: &OwnedFd) {
-    // Full means that it is readable already.
-    let _ = rustix::io::write(wake, &1_u64.to_ne_bytes());
-}
-
-fn attempt(equipment: &Equipment, reporter: &Reporter) -> Result<Secret, Failure> {
-    let socket = connect(&reporter.destination)?;
-    if let Ok(copy) = socket.try_clone() {
-        reporter.report(Report::Connected(reporter.destination.clone(), copy));
-    }
+/// Fetches the password from `destination`.
+pub(super) fn attempt(
+    equipment: &Equipment,
+    destination: &Destination,
+    log: Log,
+) -> Result<Secret, Failure> {
+    let socket = connect(destination)?;
+    log.debug(|| format!("connected to {destination}"));
     let mut stream = Patient::new(socket)?;
     let fetched = equipment.tls.fetch(&mut stream, MAX_MESSAGE)?;
     let _ = stream.socket.shutdown(Shutdown::Both);

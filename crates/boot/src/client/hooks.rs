@@ -126,7 +126,7 @@ fn command(hook: &Path, mode: Mode, options: &Options, capabilities: Capabilitie
         .env("DEVICE", &options.devices)
         .env("MODE", mode.word())
         .env("VERBOSITY", if options.debug { "1" } else { "0" })
-        .env("DELAY", format!("{:.6}", options.delay.as_secs_f64()))
+        .env("DELAY", seconds(options.delay))
         .stdin(Stdio::null())
         .stdout(stderr());
     match &options.connect {
@@ -138,6 +138,11 @@ fn command(hook: &Path, mode: Mode, options: &Options, capabilities: Capabilitie
         command.uid(0).gid(0);
     }
     command
+}
+
+/// As C prints it with `%f`.
+fn seconds(delay: Duration) -> String {
+    format!("{}.{:06}", delay.as_secs(), delay.subsec_micros())
 }
 
 fn stderr() -> Stdio {

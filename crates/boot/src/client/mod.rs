@@ -3,6 +3,7 @@
 //! The order of things on the way in and out is here; what happens between is in `search`.
 
 mod attempt;
+mod attempts;
 pub mod connect;
 mod discovery;
 mod hooks;

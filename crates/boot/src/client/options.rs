@@ -199,10 +199,28 @@ fn text(option: &'static str, value: OsString) -> Result<String, UsageError> {
 
 fn seconds(option: &'static str, value: OsString) -> Result<Duration, UsageError> {
     let value = text(option, value)?;
-    let parsed = value.trim().parse::<f64>().ok();
-    parsed
-        .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
-        .ok_or(UsageError::Seconds(option, value))
+    decimal(value.trim()).ok_or(UsageError::Seconds(option, value))
+}
+
+/// `2`, `2.5`, `.5` or `2.`: without the tables that floating point numbers would bring into the
+/// initramfs. Digits after the ninth of the fraction are less than a nanosecond.
+fn decimal(text: &str) -> Option<Duration> {
+    let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
+    let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+    if whole.len() + fraction.len() == 0 || !digits(whole) || !digits(fraction) {
+        return None;
+    }
+    let seconds = if whole.is_empty() {
+        0
+    } else {
+        whole.parse().ok()?
+    };
+    let nanos: String = fraction
+        .chars()
+        .chain("000000000".chars())
+        .take(9)
+        .collect();
+    Some(Duration::new(seconds, nanos.parse().ok()?))
 }
 
 /// Options of Mandos, and those of ours: a beginning that fits one of Mandos's means that one, as
@@ -376,6 +394,15 @@ mod tests {
     }
 
     #[test]
+    fn seconds_may_have_a_fraction() {
+        for (text, millis) in [("2", 2000), ("2.5", 2500), (".25", 250), ("3.", 3000)] {
+            assert_eq!(decimal(text), Some(Duration::from_millis(millis)), "{text}");
+        }
+        assert_eq!(decimal("0.0000000019"), Some(Duration::from_nanos(1)));
+        assert_eq!(decimal("99999999999999999999"), None);
+    }
+
+    #[test]
     fn a_unique_beginning_is_enough_and_mandos_comes_first() {
         assert_eq!(options(&["--se", "x"]).keys.seckey, Some("x".into()));
         assert!(options(&["--allow"]).allow_unsigned);
@@ -392,6 +419,8 @@ mod tests {
             &["--connect", "::1:0"],
             &["--delay", "x"],
             &["--delay=-1"],
+            &["--delay", "."],
+            &["--delay", "1.5s"],
             &["--retry", "inf"],
             &["--retry", "nan"],
             &["--dh-bits", "many"],

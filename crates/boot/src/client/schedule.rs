@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use nightlatch_core::time::Monotonic;
 
-/// Most tries at one time. Anyone on the link can announce servers; each try is a thread.
+/// Most tries at one time. Anyone on the link can announce servers; each try is a process.
 const SLOTS: usize = 16;
 
 /// How long a try keeps its slot when others wait. A server may take long over an approval, but a

@@ -5,7 +5,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::net::{Shutdown, TcpStream};
 use std::os::fd::AsFd;
 
 use nightlatch_core::secret::Secret;
@@ -17,14 +16,15 @@ use nightlatch_sys::netif::{Change, Changes};
 use nightlatch_sys::signals::{EndSignals, Signal};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use super::attempt::{Attempts, Equipment, Failure, Report};
+use super::attempt::Equipment;
+use super::attempts::{Attempts, Failed};
 use super::discovery::{Discovery, has_source};
 use super::network::Network;
 use super::options::Options;
 use super::schedule::{Destination, Schedule};
 use super::targets;
 use super::{End, FatalError};
-use crate::log::{Log, chain};
+use crate::log::Log;
 
 /// Searches until there is a password, which `deliver` gets, or a signal comes, which is returned.
 pub(super) fn run(
@@ -46,11 +46,10 @@ pub(super) fn run(
         options,
         log,
         changes: Changes::listen().map_err(|e| FatalError::System("watch the network", e))?,
-        attempts: Attempts::new(equipment).map_err(wait)?,
+        attempts: Attempts::new(equipment, log),
         schedule: Schedule::new(options.retry),
         discovery: options.connect.is_none().then(|| Discovery::new(log)),
         network,
-        connected: BTreeMap::new(),
         told: BTreeMap::new(),
         alone: false,
     };
@@ -72,8 +71,6 @@ struct Search<'a> {
     /// Without `--connect`.
     discovery: Option<Discovery>,
     network: Network,
-    /// The sockets of tries that are connected.
-    connected: BTreeMap<Destination, TcpStream>,
     /// What was told last of each destination: the same is told again only with `--debug`.
     told: BTreeMap<Destination, String>,
     /// Whether the lack of interfaces was told.
@@ -91,10 +88,14 @@ impl Search<'_> {
             if let Some(change) = self.changes.drain()? {
                 self.handle_change(change, now)?;
             }
-            self.attempts.clear();
-            while let Some(report) = self.attempts.poll_report() {
-                if let Some(password) = self.handle_report(report, now) {
-                    return Ok(End::Password(password));
+            while let Some((destination, result)) = self.attempts.poll_report() {
+                match result {
+                    Ok(password) => {
+                        let log = self.log;
+                        log.debug(|| format!("{destination} gave the password"));
+                        return Ok(End::Password(password));
+                    }
+                    Err(failed) => self.handle_failure(&destination, &failed, now),
                 }
             }
             self.network.handle_timeout(now);
@@ -175,55 +176,34 @@ impl Search<'_> {
     fn start_and_evict(&mut self, now: Monotonic) {
         while let Some(destination) = self.schedule.poll_start(now) {
             self.log.debug(|| format!("trying {destination}"));
-            self.attempts.start(destination);
+            if let Err(failed) = self.attempts.start(&destination) {
+                self.handle_failure(&destination, &failed, now);
+            }
         }
-        if let Some(destination) = self.schedule.poll_evict(now)
-            && let Some(socket) = self.connected.get(&destination)
-        {
+        if let Some(destination) = self.schedule.poll_evict(now) {
             self.log
                 .debug(|| format!("{destination} held a place for long, others wait"));
-            let _ = socket.shutdown(Shutdown::Both);
+            self.attempts.end(&destination);
         }
     }
 
-    fn handle_report(&mut self, report: Report, now: Monotonic) -> Option<Secret> {
-        match report {
-            Report::Connected(destination, socket) => {
-                self.log.debug(|| format!("connected to {destination}"));
-                self.connected.insert(destination, socket);
-                None
-            }
-            Report::Done(destination, Ok(password)) => {
-                self.log
-                    .debug(|| format!("{destination} gave the password"));
-                Some(password)
-            }
-            Report::Done(destination, Err(failure)) => {
-                self.connected.remove(&destination);
-                self.handle_failure(&destination, &failure, now);
-                None
-            }
-        }
-    }
-
-    fn handle_failure(&mut self, destination: &Destination, failure: &Failure, now: Monotonic) {
-        self.tell(destination, failure);
-        self.schedule
-            .handle_failed(destination, failure.is_local(), now);
-        if failure.lacks_route() && self.make_route(destination) {
+    fn handle_failure(&mut self, destination: &Destination, failed: &Failed, now: Monotonic) {
+        self.tell(destination, failed);
+        self.schedule.handle_failed(destination, failed.local, now);
+        if failed.lacks_route && self.make_route(destination) {
             self.schedule.handle_mended(destination, now);
         }
     }
 
     /// Once in a while is enough for who reads it on a console.
-    fn tell(&mut self, destination: &Destination, failure: &Failure) {
-        let text = format!("{destination}: {}", chain(failure));
+    fn tell(&mut self, destination: &Destination, failed: &Failed) {
+        let text = format!("{destination}: {}", failed.words);
         if self.told.get(destination) == Some(&text) {
             self.log.debug(|| text);
             return;
         }
         self.log.say(&text);
-        if let Failure::Open(nightlatch_openpgp::Error::Unsigned) = failure {
+        if failed.unsigned {
             self.log
                 .hint("encrypt it again with `mandos-keygen --password`, or use --allow-unsigned");
         }
@@ -248,10 +228,11 @@ impl Search<'_> {
 
     /// Waits for something to happen or to be due.
     fn wait(&self, signals: &EndSignals, now: Monotonic) -> io::Result<()> {
-        let fixed = [signals.as_fd(), self.changes.as_fd(), self.attempts.as_fd()];
+        let fixed = [signals.as_fd(), self.changes.as_fd()];
         let sockets = self.discovery.iter().flat_map(Discovery::descriptors);
         let mut waited: Vec<PollFd<'_>> = fixed
             .into_iter()
+            .chain(self.attempts.descriptors())
             .chain(sockets)
             .map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN))
             .collect();

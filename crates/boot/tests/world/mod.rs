@@ -132,6 +132,12 @@ pub(crate) fn terminate(client: &Child) {
     rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
 }
 
+/// Ends a process at once.
+pub(crate) fn kill(pid: i32) {
+    let pid = rustix::process::Pid::from_raw(pid).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+}
+
 /// What a server does with one client.
 #[derive(Clone)]
 pub(crate) enum Answer {

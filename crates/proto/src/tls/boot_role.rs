@@ -5,7 +5,7 @@ use std::io::{self, Read, Write};
 use std::sync::Arc;
 
 use nightlatch_core::key_id::KeyId;
-use nightlatch_core::secret::Secret;
+use nightlatch_core::secret::{Secret, SecretBuffer};
 use rustls::server::{
     Accepted, Acceptor, AlwaysResolvesServerRawPublicKeys, CertificateType, NoServerSessionStorage,
     ServerConfig, ServerConnection,
@@ -235,14 +235,14 @@ fn read_payload(
     stream: &mut (impl Read + Write),
     max: usize,
 ) -> Result<Secret, FetchError> {
-    let mut payload = Zeroizing::new(Vec::new());
+    let mut payload = SecretBuffer::default();
     let mut record = Zeroizing::new([0; RECORD]);
     loop {
         let read = rustls::Stream::new(connection, stream).read(record.as_mut());
         match read {
-            Ok(0) => return Ok(Secret::new(std::mem::take(&mut *payload))),
+            Ok(0) => return Ok(payload.finish()),
             Ok(n) if n > max - payload.len() => return Err(FetchError::TooLong { max }),
-            Ok(n) => append(&mut payload, &record[..n]),
+            Ok(n) => payload.append(&record[..n]),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
                 return Err(FetchError::Truncated {
@@ -252,17 +252,6 @@ fn read_payload(
             Err(error) => return Err(io_error(error)),
         }
     }
-}
-
-/// Appends without leaving copies behind: a vector that grows by itself frees its old memory unwiped.
-fn append(payload: &mut Zeroizing<Vec<u8>>, more: &[u8]) {
-    let needed = payload.len() + more.len();
-    if needed > payload.capacity() {
-        let mut larger = Zeroizing::new(Vec::with_capacity(needed.next_power_of_two()));
-        larger.extend_from_slice(payload);
-        *payload = larger;
-    }
-    payload.extend_from_slice(more);
 }
 
 fn handshake_error(error: io::Error) -> FetchError {

@@ -1,0 +1,239 @@
+//! The tries that run, each in a process of its own, and what they report by a pipe.
+//!
+//! Decides nothing: when which server is tried, and what follows from a failure, is said elsewhere.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use nightlatch_core::secret::{Secret, SecretBuffer};
+use nightlatch_openpgp::Error as OpenError;
+use nightlatch_sys::capabilities::Capabilities;
+use nightlatch_sys::child::Child;
+use nightlatch_sys::locked;
+use rustix::fs::{OFlags, fcntl_setfl};
+use rustix::io::Errno;
+use zeroize::Zeroizing;
+
+use super::attempt::{Equipment, Failure, attempt};
+use super::schedule::Destination;
+use crate::log::{Log, chain};
+
+/// The first byte of a report: the password follows, after its length.
+const PASSWORD: u8 = b'P';
+/// The first byte of a report: what failed follows, as a letter for each of [`Failed`]'s flags that is
+/// set, a line end, and the words.
+const FAILURE: u8 = b'F';
+const LOCAL: u8 = b'l';
+const LACKS_ROUTE: u8 = b'r';
+const UNSIGNED: u8 = b'u';
+
+/// What is read of a report at once.
+const CHUNK: usize = 4096;
+
+/// Why a try gave no password.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Failed {
+    /// In words, for who reads it on a console.
+    pub(super) words: String,
+    /// It failed for want of a network: a change of the network may mend it.
+    pub(super) local: bool,
+    /// There was no route at all.
+    pub(super) lacks_route: bool,
+    /// The payload was not signed.
+    pub(super) unsigned: bool,
+}
+
+impl Failed {
+    fn other(words: impl Into<String>) -> Self {
+        Self {
+            words: words.into(),
+            local: false,
+            lacks_route: false,
+            unsigned: false,
+        }
+    }
+}
+
+/// Runs tries.
+pub(super) struct Attempts {
+    equipment: Equipment,
+    log: Log,
+    running: BTreeMap<Destination, Try>,
+}
+
+struct Try {
+    child: Child,
+    pipe: OwnedFd,
+    report: SecretBuffer,
+}
+
+impl Attempts {
+    /// No try yet.
+    pub(super) fn new(equipment: Equipment, log: Log) -> Self {
+        Self {
+            equipment,
+            log,
+            running: BTreeMap::new(),
+        }
+    }
+
+    /// Starts a try; however it ends, [`Self::poll_report`] tells.
+    pub(super) fn start(&mut self, destination: &Destination) -> Result<(), Failed> {
+        let (equipment, log) = (&self.equipment, self.log);
+        let part = || {
+            // What is locked does not stay so in a copy. Where the limit could not be lifted it fails
+            // here as it did there, where it was told.
+            let _ = locked::lock_everything();
+            match Capabilities::give_up() {
+                Ok(()) => report(attempt(equipment, destination, log)),
+                Err(error) => say(&Failed::other(format!(
+                    "cannot give up privileges: {error}"
+                ))),
+            }
+        };
+        let started = Child::start(part).and_then(|(child, pipe)| {
+            fcntl_setfl(&pipe, OFlags::NONBLOCK)?;
+            let report = SecretBuffer::default();
+            Ok(Try {
+                child,
+                pipe,
+                report,
+            })
+        });
+        match started {
+            Ok(started) => {
+                self.running.insert(destination.clone(), started);
+                Ok(())
+            }
+            Err(error) => Err(Failed::other(format!("cannot start a process: {error}"))),
+        }
+    }
+
+    /// Ends the try of `destination`. It counts as a failure.
+    pub(super) fn end(&self, destination: &Destination) {
+        if let Some(running) = self.running.get(destination) {
+            running.child.kill();
+        }
+    }
+
+    /// A try that has come to its end.
+    pub(super) fn poll_report(&mut self) -> Option<(Destination, Result<Secret, Failed>)> {
+        let running = self.running.iter_mut();
+        let mut ended = running.filter_map(|(to, one)| one.is_over().then(|| to.clone()));
+        let destination = ended.next()?;
+        let Try { report, .. } = self.running.remove(&destination)?;
+        Some((destination, read(report.expose())))
+    }
+
+    /// The descriptors to wait for.
+    pub(super) fn descriptors(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        self.running.values().map(|running| running.pipe.as_fd())
+    }
+}
+
+impl Try {
+    /// Reads what has come; says whether nothing more will.
+    fn is_over(&mut self) -> bool {
+        let mut chunk = Zeroizing::new([0; CHUNK]);
+        loop {
+            match rustix::io::read(&self.pipe, &mut chunk[..]) {
+                Ok(0) => return true,
+                Ok(count) => self.report.append(&chunk[..count]),
+                Err(Errno::INTR) => {}
+                Err(Errno::AGAIN) => return false,
+                Err(_) => return true,
+            }
+        }
+    }
+}
+
+/// In the try's process: tells how it ended.
+fn report(result: Result<Secret, Failure>) {
+    match result {
+        Ok(password) => {
+            let length = (password.len() as u64).to_le_bytes();
+            write(&[&[PASSWORD], &length, password.expose()]);
+        }
+        Err(failure) => say(&Failed {
+            words: chain(&failure),
+            local: failure.is_local(),
+            lacks_route: failure.lacks_route(),
+            unsigned: matches!(failure, Failure::Open(OpenError::Unsigned)),
+        }),
+    }
+}
+
+fn say(failed: &Failed) {
+    let flags: Vec<u8> = [
+        (failed.local, LOCAL),
+        (failed.lacks_route, LACKS_ROUTE),
+        (failed.unsigned, UNSIGNED),
+    ]
+    .into_iter()
+    .filter_map(|(set, flag)| set.then_some(flag))
+    .collect();
+    write(&[&[FAILURE], &flags, b"\n", failed.words.as_bytes()]);
+}
+
+/// Without a buffer that would keep a copy of a password. Standard output is the pipe here.
+fn write(parts: &[&[u8]]) {
+    let out = io::stdout();
+    for part in parts {
+        let mut rest = *part;
+        while !rest.is_empty() {
+            match rustix::io::write(&out, rest) {
+                Ok(count) => rest = &rest[count..],
+                Err(Errno::INTR) => {}
+                // Nobody listens any more.
+                Err(_) => return,
+            }
+        }
+    }
+}
+
+fn read(report: &[u8]) -> Result<Secret, Failed> {
+    match report {
+        // One that was ended in between must not look like a shorter password.
+        [PASSWORD, rest @ ..]
+            if let Some((length, password)) = rest.split_first_chunk()
+                && u64::from_le_bytes(*length) == password.len() as u64 =>
+        {
+            Ok(Secret::new(password.to_vec()))
+        }
+        [FAILURE, rest @ ..] => {
+            let mut parts = rest.splitn(2, |byte| *byte == b'\n');
+            let flags = parts.next().unwrap_or_default();
+            let words = String::from_utf8_lossy(parts.next().unwrap_or_default()).into_owned();
+            Err(Failed {
+                words,
+                local: flags.contains(&LOCAL),
+                lacks_route: flags.contains(&LACKS_ROUTE),
+                unsigned: flags.contains(&UNSIGNED),
+            })
+        }
+        _ => Err(Failed::other("the try ended by a fault, or was ended")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_report_that_was_cut_short_is_no_password() {
+        let whole = [&[PASSWORD][..], &3_u64.to_le_bytes(), b"abc"].concat();
+        assert_eq!(read(&whole), Ok(Secret::new(b"abc".to_vec())));
+        for length in 0..whole.len() {
+            assert!(read(&whole[..length]).is_err(), "{length}");
+        }
+    }
+
+    #[test]
+    fn a_failure_keeps_its_kind_and_its_words() {
+        let failed = read(b"Flu\ncannot: go\non").unwrap_err();
+        assert!(failed.local && failed.unsigned && !failed.lacks_route);
+        assert_eq!(failed.words, "cannot: go\non");
+        assert!(!read(b"").unwrap_err().local);
+    }
+}
