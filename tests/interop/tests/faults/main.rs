@@ -6,5 +6,6 @@ mod crash;
 mod damage;
 mod disk;
 mod house;
+mod manager;
 mod reload;
 mod stop;
