@@ -155,10 +155,13 @@ impl Server {
     }
 
     /// Ends it with SIGTERM, and gives its folders back.
+    ///
+    /// Ours must end well. How the stock one ends is its own affair: its exit handler can fail with
+    /// a `KeyError: 'secret'`, and the next start serves all the same.
     pub fn stop(self) -> Home {
         let output = self.running.terminate();
         assert!(
-            output.status.success(),
+            self.whose == Whose::Stock || output.status.success(),
             "{:?}: {}",
             output.status,
             String::from_utf8_lossy(&output.stderr)
