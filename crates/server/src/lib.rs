@@ -4,20 +4,24 @@
 //! decisions do not.
 #![forbid(unsafe_code)]
 
+mod audit;
 mod checker;
 pub mod cli;
 pub mod config;
+mod dbus;
 pub mod driver;
 pub mod limits;
 pub mod listen;
 mod logging;
 pub mod own_key;
+mod pause;
 pub mod publish;
 mod random;
 pub mod run;
 mod selftest;
 mod serve;
 pub mod session;
+mod words;
 
 use std::ffi::OsString;
 use std::process::ExitCode;

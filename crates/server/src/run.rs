@@ -5,6 +5,7 @@
 
 use std::fmt;
 use std::io;
+use std::net::TcpListener;
 use std::os::unix::fs::{DirBuilderExt, chown};
 use std::path::Path;
 use std::sync::Arc;
@@ -23,6 +24,7 @@ use tracing::{error, info, warn};
 
 use crate::cli::Options;
 use crate::config::{self, ConfigError, Configuration};
+use crate::dbus::About;
 use crate::listen::{self, ListenError};
 use crate::own_key::{self, OwnKeyError};
 use crate::{logging, random, serve};
@@ -148,7 +150,7 @@ pub fn serve(options: Options) -> Result<(), RunError> {
     let configuration =
         config::read_all(&options.configdir, account.as_ref()).map_err(RunError::Config)?;
     let settings = settings(&options, &configuration)?;
-    logging::start(&settings);
+    let log = logging::start(&settings);
     for warning in &configuration.warnings {
         warn!("{warning}");
     }
@@ -180,6 +182,7 @@ pub fn serve(options: Options) -> Result<(), RunError> {
     let boot = clock::boot_id().map_err(host("cannot tell this boot from the last"))?;
     let limits = Limits {
         concurrent_checks: settings.concurrent_checks,
+        check_on_release: settings.check_on_release,
     };
     info!(clients = configuration.clients.len(), "configuration read");
     let registry = Registry::load(
@@ -201,6 +204,11 @@ pub fn serve(options: Options) -> Result<(), RunError> {
         account,
         registry,
         store: Box::new(store),
+        about: About {
+            key_id: own_key.key_id().to_string(),
+            addresses: addresses(&sockets),
+            log,
+        },
         sockets,
         tls,
     };
@@ -267,6 +275,12 @@ fn make_state_folder(folder: &Path, account: Option<&Account>) -> io::Result<()>
         Some(account) => chown(folder, Some(account.uid), Some(account.gid)),
         None => Ok(()),
     }
+}
+
+/// Where the server listens, in words.
+fn addresses(sockets: &[TcpListener]) -> Vec<String> {
+    let addresses = sockets.iter().filter_map(|socket| socket.local_addr().ok());
+    addresses.map(|address| address.to_string()).collect()
 }
 
 fn open(folder: &Path) -> Result<SqliteStore, RunError> {
