@@ -40,10 +40,8 @@ impl Home {
             std::fs::create_dir(folder.path().join(name)).unwrap();
         }
         // Servers give up being root before they write their state.
-        if let Some((user, group)) = service_user() {
-            std::os::unix::fs::chown(folder.path(), Some(user), Some(group)).unwrap();
-            std::os::unix::fs::chown(folder.path().join("state"), Some(user), Some(group)).unwrap();
-        }
+        open_to_service(folder.path());
+        open_to_service(&folder.path().join("state"));
         let home = Self {
             folder,
             bus,
@@ -258,6 +256,18 @@ impl Refusal {
             (Self::NotApproved, Whose::Ours) => "approval timed out",
         }
     }
+}
+
+/// Gives a folder to the user that servers become when they give up being root.
+pub fn open_to_service(folder: &Path) {
+    if let Some((user, group)) = service_user() {
+        std::os::unix::fs::chown(folder, Some(user), Some(group)).unwrap();
+    }
+}
+
+/// The group that servers become when they give up being root, as a number.
+pub fn service_group() -> String {
+    service_user().map_or_else(String::new, |(_, group)| group.to_string())
 }
 
 /// The user and group that both servers become when they are started as root: the first of these
