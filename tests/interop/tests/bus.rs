@@ -17,7 +17,7 @@ use nightlatch_interop::dbus::Bus;
 use nightlatch_interop::programs::Whose;
 
 fn the_introspection_is_ours_word_for_word(whose: Whose) {
-    let site = Administered::start(whose, &section("client.example-1", ""));
+    let site = Administered::start(whose, &section("foo.example-1", ""));
     // What else there is below `/` is our own interface.
     let children: &[&str] = match whose {
         Whose::Stock => &["clients"],

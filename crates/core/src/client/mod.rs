@@ -19,6 +19,7 @@ pub(crate) use deadline::Deadline;
 
 use crate::client::saved::{LastCheck, Life, Present, SavedClient, SavedState};
 use crate::name::ClientName;
+use crate::registry::strangers::Refusals;
 use crate::registry::{RequestId, timers};
 use crate::secret::{Secret, SecretDigest};
 use crate::settings::client::{ClientConfig, ClientSettings};
@@ -59,6 +60,8 @@ pub struct Client {
     pub(crate) proved: Option<Monotonic>,
     /// Whether its secret was released since it was last proved to be up.
     pub(crate) released: bool,
+    /// How often it was refused lately.
+    pub(crate) refusals: Refusals,
     /// The boot that its secret was last released to, where it said which.
     pub(crate) released_boot: Option<[u8; 16]>,
     pub(crate) timers: timers::Set,
@@ -157,6 +160,7 @@ impl Client {
             watched: false,
             proved: None,
             released: false,
+            refusals: Refusals::default(),
             released_boot: None,
             timers: timers::Set::default(),
         }

@@ -10,7 +10,7 @@ mod control;
 mod index;
 mod load;
 mod requests;
-mod strangers;
+pub(crate) mod strangers;
 pub(crate) mod timers;
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};

@@ -39,13 +39,13 @@ impl Registry {
         };
         match client.verdict(now.mono, now) {
             Verdict::Wait(_) if ask.rehearsal => {
-                self.refuse(request, Some(id), Refusal::RehearsalNeedsApproval);
+                self.refuse_again(request, id, Refusal::RehearsalNeedsApproval, now);
             }
             Verdict::Release(_) if ask.rehearsal && !client.is_proved(now) => {
-                self.refuse(request, Some(id), Refusal::RehearsalUnproved);
+                self.refuse_again(request, id, Refusal::RehearsalUnproved, now);
             }
             Verdict::Release(grant) => self.grant(request, id, ask, grant),
-            Verdict::Refuse(reason) => self.refuse(request, Some(id), reason),
+            Verdict::Refuse(reason) => self.refuse_again(request, id, reason, now),
             Verdict::Wait(until) => {
                 client.last_approval_request = Some(now.wall);
                 client.waiting.insert(request, now.mono);
@@ -181,7 +181,7 @@ impl Registry {
             client.waiting.remove(request, since);
             let ask = self.requests.remove(&request).map(|it| it.ask);
             match decided {
-                Err(reason) => self.refuse(request, Some(id), reason),
+                Err(reason) => self.refuse_again(request, id, reason, now),
                 Ok(grant) => self.grant(request, id, ask.unwrap_or_default(), grant),
             }
         }
@@ -246,6 +246,13 @@ impl Registry {
 
     fn refuse(&mut self, request: RequestId, client: Option<ClientId>, reason: Refusal) {
         self.refuse_in(request, client, reason, false);
+    }
+
+    /// Refuses what may come again and again.
+    fn refuse_again(&mut self, request: RequestId, id: ClientId, reason: Refusal, now: Now) {
+        let client = self.clients.get_mut(&id);
+        let flood = client.is_some_and(|client| client.refusals.hear(now.mono));
+        self.refuse_in(request, Some(id), reason, flood);
     }
 
     fn refuse_stranger(&mut self, request: RequestId, now: Now) {

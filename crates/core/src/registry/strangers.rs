@@ -1,5 +1,5 @@
-//! Requests with unknown keys: when they are so many that somebody should look, and that the record
-//! should not hold each of them.
+//! Requests that come by the hundred: when somebody should look, and when the record should not hold
+//! each of them.
 
 use std::time::Duration;
 
@@ -59,6 +59,32 @@ impl Strangers {
         self.ends = None;
         let count = std::mem::take(&mut self.count);
         (count > MANY).then_some(count)
+    }
+}
+
+/// So many refusals of one client within [`REFUSED_WINDOW`] are told one by one. One that was disabled asks
+/// every ten seconds for as long as it is switched on.
+const REFUSED_MANY: u32 = 10;
+
+/// How long the refusals of a client are counted together.
+const REFUSED_WINDOW: Duration = Duration::from_secs(60 * 60);
+
+/// Counts the refusals of one client.
+#[derive(Debug, Default)]
+pub(crate) struct Refusals {
+    ends: Option<Monotonic>,
+    count: u32,
+}
+
+impl Refusals {
+    /// One more; whether enough were told in this window.
+    pub(super) fn hear(&mut self, now: Monotonic) -> bool {
+        if self.ends.is_none_or(|ends| ends <= now) {
+            self.ends = Some(now.after(REFUSED_WINDOW));
+            self.count = 0;
+        }
+        self.count = self.count.saturating_add(1);
+        self.count > REFUSED_MANY
     }
 }
 

@@ -3,6 +3,7 @@
 //! `docs/dbus.md` describes the keys. Nothing of a secret is ever among them.
 
 mod command;
+mod settings;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -12,6 +13,7 @@ use nightlatch_core::client::saved::LastCheck;
 use nightlatch_core::name::ClientName;
 use nightlatch_core::record::{Entry, Kind};
 use nightlatch_core::registry::{Alarm, DisableReason, Event};
+use nightlatch_core::settings::client::ClientSettings;
 use nightlatch_core::time::Wall;
 use nightlatch_sys::netif;
 use serde::Serialize;
@@ -47,6 +49,8 @@ impl Who {
 pub(crate) struct Context<'a> {
     pub(crate) time: Wall,
     pub(crate) client: Option<&'a ClientName>,
+    /// The client's settings now.
+    pub(crate) settings: Option<&'a ClientSettings>,
     pub(crate) asker: Option<&'a Asker>,
     pub(crate) who: &'a Who,
 }
@@ -89,7 +93,7 @@ const REFUSE: Option<&str> = Some("refuse");
 
 /// The entry for an event; `None` for what is not recorded.
 pub(crate) fn entry(event: &Event, context: Context<'_>) -> Option<Entry> {
-    let (kind, says) = said(event)?;
+    let (kind, says) = said(event, context.settings)?;
     Some(write(kind, says, context))
 }
 
@@ -102,7 +106,7 @@ pub(crate) fn of_server(kind: Kind, detail: String, context: Context<'_>) -> Ent
     write(kind, says, context)
 }
 
-fn said(event: &Event) -> Option<(Kind, Says)> {
+fn said(event: &Event, client: Option<&ClientSettings>) -> Option<(Kind, Says)> {
     let mut says = Says::default();
     let kind = match event {
         Event::Granted {
@@ -173,7 +177,8 @@ fn said(event: &Event) -> Option<(Kind, Says)> {
             Kind::CheckFailed
         }
         Event::Changed(_, keys) => {
-            says.detail = Some(keys.join(", "));
+            let settings = keys.iter().map(|key| settings::value(client, key));
+            says.detail = Some(settings.collect::<Vec<_>>().join("; "));
             Kind::Changed
         }
         Event::CheckedOk(_) => Kind::CheckedOk,
@@ -194,6 +199,7 @@ fn write(kind: Kind, says: Says, context: Context<'_>) -> Entry {
         client,
         asker,
         who,
+        ..
     } = context;
     let text = Text {
         time: timestamp(time),

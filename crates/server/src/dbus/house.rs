@@ -79,13 +79,28 @@ impl House {
                     None => return std::future::pending().await,
                 },
                 call = self.calls.next(), if self.ready => match call {
-                    Some(call) => self.call(call?).await?,
+                    Some(call) => {
+                        self.catch_up().await?;
+                        self.call(call?).await?;
+                    }
                     None => return Err(zbus::Error::InputOutput(
                         std::io::Error::from(std::io::ErrorKind::ConnectionAborted).into(),
                     )),
                 },
             }
         }
+    }
+
+    /// Takes in what was told before a call is looked at: who saw something happen, in the log say,
+    /// finds it when he looks.
+    async fn catch_up(&mut self) -> zbus::Result<()> {
+        for _ in 0..AT_ONCE {
+            match self.heard.try_next() {
+                Some(told) => self.told(told).await?,
+                None => break,
+            }
+        }
+        Ok(())
     }
 
     async fn told(&mut self, told: Told) -> zbus::Result<()> {
@@ -250,6 +265,9 @@ impl House {
         self.connection.send(&answer).await
     }
 }
+
+/// So much that was told goes before a call: calls must have their turn.
+const AT_ONCE: usize = 256;
 
 /// So many of a client's records tell why it stands as it does: the last of each kind is among them.
 const TELLED: u32 = 50;

@@ -359,6 +359,9 @@ impl Driver {
         let context = Context {
             time: clock::now().wall,
             client: name.as_ref(),
+            settings: client
+                .and_then(|id| self.registry.client(id))
+                .map(|client| client.settings()),
             asker: asker.as_ref(),
             who: &self.who,
         };
@@ -392,6 +395,7 @@ impl Driver {
         let context = Context {
             time: clock::now().wall,
             client: None,
+            settings: None,
             asker: None,
             who: &self.who,
         };
@@ -433,32 +437,30 @@ impl Driver {
         }
     }
 
-    /// Logs an event, and tells the listener how its client stands now.
+    /// Tells the listener of an event and how its client stands now, and logs it.
     fn tell(&mut self, report: Report) {
-        report.log();
-        let Report {
-            event,
-            client,
-            asker,
-        } = report;
-        let id = client.as_ref().map(|(id, _)| *id);
-        let command = id.and_then(|id| match event {
+        let id = report.client.as_ref().map(|(id, _)| *id);
+        let command = id.and_then(|id| match report.event {
             Event::CheckFinished(..) => self.check_commands.remove(&id),
             _ => self.check_commands.get(&id).cloned(),
         });
-        let view = id.and_then(|id| self.registry.client(id)).map(view);
         match &mut self.listener {
             Some(listener) if listener.is_gone() => self.listener = None,
             Some(listener) if listener.needs_all() => self.tell_all(),
-            Some(listener) if listener.hears() => listener.tell(Told::Event(Box::new(Notice {
-                event,
-                client,
-                view,
-                asker,
-                command,
-            }))),
+            Some(listener) if listener.hears() => {
+                let client = id.and_then(|id| self.registry.client(id));
+                listener.tell(Told::Event(Box::new(Notice {
+                    event: report.event.clone(),
+                    client: report.client.clone(),
+                    view: client.map(view),
+                    asker: report.asker.clone(),
+                    command,
+                })));
+            }
             _ => {}
         }
+        // Who reads the log and looks finds what it says.
+        report.log();
     }
 
     /// Tells the listener how all clients stand.

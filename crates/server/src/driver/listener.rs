@@ -106,6 +106,13 @@ impl Listener {
 }
 
 impl Heard {
+    /// The next thing when it is here already.
+    pub(crate) fn try_next(&mut self) -> Option<Told> {
+        let told = self.receiver.try_recv().ok()?;
+        self.waiting.fetch_sub(1, Ordering::Relaxed);
+        Some(told)
+    }
+
     /// The next thing; `None` when the driver has ended.
     pub(crate) async fn next(&mut self) -> Option<Told> {
         let told = self.receiver.recv().await?;
