@@ -10,6 +10,7 @@ pub mod cli;
 pub mod config;
 mod dbus;
 pub mod driver;
+mod import_state;
 pub mod limits;
 pub mod listen;
 mod logging;
@@ -45,6 +46,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             }
         },
         Action::CheckConfig(options) => run::check_config(&options).map(|found| print(&found)),
+        Action::ImportState(options) => import_state::run(&options).map(|told| print(&told)),
         Action::Serve(options) => run::serve(options).map(|()| ExitCode::SUCCESS),
     };
     result.unwrap_or_else(|error| {
