@@ -9,6 +9,9 @@ use nightlatch_core::key_id::KeyId;
 
 use crate::enroll::server_key_id;
 
+mod import_mandos;
+pub(crate) use import_mandos::ImportMandos;
+
 /// Unattended reboots for encrypted machines: the administrator's command.
 #[derive(Parser, Debug)]
 #[command(name = "nightlatch", version, propagate_version = true)]
@@ -32,6 +35,12 @@ pub(crate) enum Verb {
     /// nightlatch enroll /dev/sda3 | ssh server nightlatch add
     #[command(after_long_help = ENROLL_NOTES)]
     Enroll(Enroll),
+    /// Take over a Mandos server or client
+    ///
+    /// Says line by line what becomes of its configuration, its clients' state and its keys, and what
+    /// is not taken over; does it after --yes, or when it is answered so on a terminal. Mandos's own
+    /// files are never changed. Stop the Mandos server first: it writes its state when it ends.
+    ImportMandos(ImportMandos),
 }
 
 /// Where keys are when --dir does not say.

@@ -24,6 +24,8 @@ pub(crate) const EX_CANTCREAT: u8 = 73;
 pub(crate) const EX_IOERR: u8 = 74;
 /// It is not allowed.
 pub(crate) const EX_NOPERM: u8 = 77;
+/// A configuration has faults.
+pub(crate) const EX_CONFIG: u8 = 78;
 
 /// Why a verb did not do what it was asked to: for a person, with what they can do about it.
 #[derive(Debug)]

@@ -8,6 +8,7 @@ mod cli;
 mod enroll;
 mod expiry;
 mod failure;
+pub mod import;
 mod keygen;
 mod keys;
 mod passphrase;
@@ -47,5 +48,6 @@ fn dispatch(verb: Verb) -> Result<(), Failure> {
     match verb {
         Verb::Keygen(options) => keygen::run(&options),
         Verb::Enroll(options) => enroll::run(&options),
+        Verb::ImportMandos(options) => import::run(&options),
     }
 }

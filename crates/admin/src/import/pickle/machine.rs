@@ -205,8 +205,7 @@ impl<'p> Machine<'p> {
             opcode::STACK_GLOBAL => {
                 let name = self.pop()?;
                 let module = self.pop()?;
-                let (&Node::Text(module), &Node::Text(name)) =
-                    (self.node(module), self.node(name))
+                let (&Node::Text(module), &Node::Text(name)) = (self.node(module), self.node(name))
                 else {
                     return Err(Fault::Type);
                 };
