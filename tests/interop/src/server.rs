@@ -25,7 +25,10 @@ pub struct Server {
 /// A server's folders, which survive a restart of it.
 #[derive(Debug)]
 pub struct Home {
-    folder: TempDir,
+    /// Goes away with all that is in it.
+    _folder: TempDir,
+    conf: PathBuf,
+    state: PathBuf,
     bus: Option<String>,
     on_bus: bool,
     quiet: bool,
@@ -42,15 +45,22 @@ impl Home {
         // Servers give up being root before they write their state.
         open_to_service(folder.path());
         open_to_service(&folder.path().join("state"));
-        let home = Self {
-            folder,
-            bus,
-            on_bus: false,
-            quiet: false,
-        };
+        let home = Self::of(folder, "conf", "state", bus);
         std::fs::write(home.conf().join("mandos.conf"), "[DEFAULT]\n").unwrap();
         home.configure(clients);
         home
+    }
+
+    /// The folders at these places in `folder`, as they are.
+    pub fn of(folder: TempDir, conf: &str, state: &str, bus: Option<String>) -> Self {
+        Self {
+            conf: folder.path().join(conf),
+            state: folder.path().join(state),
+            _folder: folder,
+            bus,
+            on_bus: false,
+            quiet: false,
+        }
     }
 
     /// Replaces `clients.conf`.
@@ -77,12 +87,12 @@ impl Home {
 
     /// The state directory.
     pub fn state(&self) -> PathBuf {
-        self.folder.path().join("state")
+        self.state.clone()
     }
 
     /// The configuration directory.
     pub fn conf(&self) -> PathBuf {
-        self.folder.path().join("conf")
+        self.conf.clone()
     }
 }
 

@@ -209,8 +209,9 @@ fn read_state(file: &Path, without_state: bool) -> Result<Option<StockState>, Fa
         (false, false) => {
             return Err(
                 Failure::new(EX_NOINPUT, format!("there is no state in {shown}")).hint(
-                    "a Mandos server that runs has none, and writes it when it is stopped; if there \
-                     never was one, give --without-state: every client then starts as clients.conf says",
+                    "a Mandos server that runs has none, and one that ended without writing it has forgotten \
+                     who was disabled: start it, disable those clients again and stop it, or give \
+                     --without-state: every client then starts as clients.conf says",
                 ),
             );
         }
