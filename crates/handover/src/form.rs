@@ -42,11 +42,13 @@ pub(crate) struct Document<'a> {
 #[serde(deny_unknown_fields)]
 struct Client<'a> {
     name: Cow<'a, str>,
+    #[serde(borrow)]
     configured: Settings<'a>,
     /// SHA-256 of the secret that was configured.
     configured_secret: Cow<'a, str>,
+    /// The configured secret of a client that stands in no file.
+    added: Option<Base64<'a>>,
     /// Missing when an administrator removed the client.
-    #[serde(borrow)]
     present: Option<Living<'a>>,
 }
 
@@ -81,6 +83,9 @@ struct Living<'a> {
     last_check: Check,
     deadline: Option<Moment<'a>>,
     denied: Option<Moment<'a>>,
+    released: bool,
+    /// The UUID of the machine's boot, without dashes.
+    released_boot: Option<Cow<'a, str>>,
 }
 
 /// Base64 of something that nobody shall see: it has no `Debug`.
@@ -152,6 +157,7 @@ impl<'a> Client<'a> {
             name: client.name.as_str().into(),
             configured: Settings::of(&client.configured),
             configured_secret: hex(client.configured_secret.as_bytes()).into(),
+            added: client.added.as_deref().map(base64),
             present: match &client.life {
                 Life::Present(present) => Some(Living::of(present)),
                 Life::Removed => None,
@@ -165,6 +171,7 @@ impl<'a> Client<'a> {
             name: ClientName::new(&self.name).map_err(wrong("name"))?,
             configured: self.configured.into_core()?,
             configured_secret: SecretDigest::from_bytes(digest),
+            added: self.added.map(secret).transpose()?,
             life: match self.present {
                 Some(living) => Life::Present(Box::new(living.into_core()?)),
                 None => Life::Removed,
@@ -212,10 +219,7 @@ impl<'a> Living<'a> {
         let state = &present.state;
         Self {
             settings: Settings::of(&present.settings),
-            secret: present
-                .secret
-                .as_ref()
-                .map(|secret| Base64(BASE64.encode(secret.expose()).into())),
+            secret: present.secret.as_deref().map(base64),
             enabled: state.enabled,
             created: state.created.unix_micros(),
             last_enabled: state.last_enabled.map(Wall::unix_micros),
@@ -228,6 +232,8 @@ impl<'a> Living<'a> {
             },
             deadline: state.deadline.as_ref().map(Moment::of),
             denied: state.denied.as_ref().map(Moment::of),
+            released: state.released,
+            released_boot: state.released_boot.as_ref().map(|boot| hex(boot).into()),
         }
     }
 
@@ -252,6 +258,11 @@ impl<'a> Living<'a> {
                 },
                 deadline: self.deadline.map(Moment::into_core).transpose()?,
                 denied: self.denied.map(Moment::into_core).transpose()?,
+                released: self.released,
+                released_boot: self
+                    .released_boot
+                    .map(|boot| bytes(&boot).map_err(wrong("released_boot")))
+                    .transpose()?,
             },
         })
     }
@@ -275,6 +286,10 @@ impl Moment<'_> {
             remaining: Duration::from_micros(self.remaining),
         })
     }
+}
+
+fn base64(secret: &Secret) -> Base64<'static> {
+    Base64(BASE64.encode(secret.expose()).into())
 }
 
 /// Without the decoder's text, which might quote what it read.

@@ -80,6 +80,8 @@ prop_compose! {
         last_check in last_check(),
         deadline in proptest::option::of(moment()),
         denied in proptest::option::of(moment()),
+        released in any::<bool>(),
+        released_boot in proptest::option::of(any::<[u8; 16]>()),
     ) -> Present {
         let [created, last_enabled, last_checked_ok, last_approval_request] =
             times.map(|time| time.map(Wall::from_unix_micros));
@@ -95,6 +97,8 @@ prop_compose! {
                 last_check,
                 deadline,
                 denied,
+                released,
+                released_boot,
             },
         }
     }
@@ -105,12 +109,14 @@ prop_compose! {
         name in "[a-z \"\\\\ü]{1,20}",
         configured in settings(),
         secret in any::<[u8; 8]>(),
+        added in proptest::option::of(proptest::collection::vec(any::<u8>(), 1..50)),
         present in proptest::option::of(present()),
     ) -> SavedClient {
         SavedClient {
             name: ClientName::new(&name).unwrap(),
             configured,
             configured_secret: Secret::new(secret.to_vec()).digest(),
+            added: added.map(|bytes| Arc::new(Secret::new(bytes))),
             life: present.map_or(Life::Removed, |it| Life::Present(Box::new(it))),
         }
     }

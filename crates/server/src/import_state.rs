@@ -140,7 +140,8 @@ fn replace(
         .into_iter()
         .map(|client| Change::Put(Box::new(client)));
     let changes: Vec<Change> = gone.chain(new).collect();
-    store.commit(&changes).map_err(RunError::Store)
+    store.commit(&changes).map_err(RunError::Store)?;
+    Ok(())
 }
 
 /// What a document holds, in one line.

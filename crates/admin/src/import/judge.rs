@@ -73,6 +73,7 @@ pub(crate) fn removed(config: &ClientConfig, configured: &StockSettings) -> Judg
             name: config.name.clone(),
             configured: settings(configured, config, &mut Vec::new()),
             configured_secret: config.secret.digest(),
+            added: None,
             life: Life::Removed,
         }),
     }
@@ -89,7 +90,7 @@ pub(crate) fn present(
     let mut remarks = Vec::new();
     let configured = settings(configured, config, &mut Vec::new());
     let in_force = settings(&client.settings, config, &mut remarks);
-    let mut changed = differences(&configured, &in_force);
+    let mut changed = configured.differences(&in_force);
     let secret = own_secret(secret, config, &mut remarks)?;
     if secret.is_some() {
         changed.push("secret");
@@ -108,6 +109,9 @@ pub(crate) fn present(
         last_check: client.last_check,
         deadline,
         denied,
+        // Mandos does not keep when a secret was released.
+        released: false,
+        released_boot: None,
     };
     let life = Life::Present(Box::new(Present {
         settings: in_force,
@@ -122,6 +126,7 @@ pub(crate) fn present(
             name: config.name.clone(),
             configured,
             configured_secret: config.secret.digest(),
+            added: None,
             life,
         }),
     })
@@ -228,49 +233,6 @@ fn settings(
 /// Mandos reads negative spans, which mean what none means.
 fn span(micros: i128) -> Duration {
     Duration::from_micros(u64::try_from(micros.max(0)).unwrap_or(u64::MAX))
-}
-
-/// The names of the settings that differ, as in `clients.conf`.
-fn differences(old: &ClientSettings, new: &ClientSettings) -> Vec<&'static str> {
-    // Taken apart so that a setting added later cannot be forgotten here.
-    let ClientSettings {
-        key_id,
-        fingerprint,
-        host,
-        checker,
-        timeout,
-        extended_timeout,
-        interval,
-        approval_delay,
-        approval_duration,
-        approved_by_default,
-        enabled: _,
-    } = new;
-    let fields = [
-        ("key_id", *key_id != old.key_id),
-        ("fingerprint", *fingerprint != old.fingerprint),
-        ("host", *host != old.host),
-        ("checker", *checker != old.checker),
-        ("timeout", *timeout != old.timeout),
-        (
-            "extended_timeout",
-            *extended_timeout != old.extended_timeout,
-        ),
-        ("interval", *interval != old.interval),
-        ("approval_delay", *approval_delay != old.approval_delay),
-        (
-            "approval_duration",
-            *approval_duration != old.approval_duration,
-        ),
-        (
-            "approved_by_default",
-            *approved_by_default != old.approved_by_default,
-        ),
-    ];
-    fields
-        .iter()
-        .filter_map(|(name, differs)| differs.then_some(*name))
-        .collect()
 }
 
 #[cfg(test)]
