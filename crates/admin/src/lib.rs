@@ -18,7 +18,7 @@ mod ssh;
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 
 use cli::{Cli, Verb};
 use failure::{EX_USAGE, Failure};
@@ -42,6 +42,11 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             ExitCode::from(failure.exit())
         }
     }
+}
+
+/// The command line's definition, for who describes it.
+pub fn command() -> clap::Command {
+    Cli::command()
 }
 
 fn dispatch(verb: Verb) -> Result<(), Failure> {

@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::{ArgAction, Parser};
+use clap::{ArgAction, CommandFactory, Parser};
 use nightlatch_core::settings::server::{Address, LogLevel, PartialServerSettings};
 
 /// Where the configuration is unless told otherwise.
@@ -104,6 +104,11 @@ pub enum Action {
     Print(String),
     /// Print this to standard error, for the command line is wrong.
     Usage(String),
+}
+
+/// The command line's definition, for who describes it.
+pub fn command() -> clap::Command {
+    Options::command()
 }
 
 /// What this command line, the program's name first, asks for.

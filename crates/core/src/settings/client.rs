@@ -14,7 +14,7 @@ use crate::secret::Secret;
 
 mod files;
 mod section;
-pub use files::parse;
+pub use files::{KEYS, parse};
 
 /// What is configured for one client apart from its name and its secret.
 ///

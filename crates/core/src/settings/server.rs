@@ -238,8 +238,8 @@ pub fn parse(file: &str, text: &str) -> Result<Parsed<PartialServerSettings>, Ve
     })
 }
 
-/// Every key, for suggestions.
-const KEYS: [&str; 20] = [
+/// Every key that means something.
+pub const KEYS: [&str; 20] = [
     "interface",
     "address",
     "port",

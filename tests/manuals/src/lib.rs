@@ -1,0 +1,17 @@
+//! Manual pages: from `docs/man/NAME.SECTION.md` to man(7), with the options that the programs define.
+#![forbid(unsafe_code)]
+
+mod options;
+mod page;
+mod roff;
+
+use std::path::{Path, PathBuf};
+
+pub use options::command;
+pub use page::{Block, Page, PageError, pages};
+pub use roff::{RoffError, render};
+
+/// Where the sources are.
+pub fn source_folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/man")
+}
