@@ -3,11 +3,20 @@
 //! One program for every applet, by the name it is called by or its first argument.
 #![forbid(unsafe_code)]
 
+pub mod cli;
 pub mod client;
 pub mod exit;
+pub mod files;
 pub mod log;
+pub mod output;
+pub mod password_prompt;
+pub mod plugin_runner;
+pub mod plymouth;
+pub mod process;
+pub mod prompt;
+pub mod wait;
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::{CString, OsStr, OsString};
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -19,13 +28,50 @@ struct Applet {
     names: &'static [&'static str],
     about: &'static str,
     run: fn(Vec<OsString>) -> ExitCode,
+    privilege: Privilege,
 }
 
-const APPLETS: &[Applet] = &[Applet {
-    names: &["client", "mandos-client"],
-    about: "fetch the disk password from a server",
-    run: client::run,
-}];
+impl Applet {
+    fn start(&self, arguments: Vec<OsString>) -> ExitCode {
+        // In a list of processes it has the name of the applet, however it was started.
+        let name = CString::new(self.names[0]).unwrap_or_default();
+        let _ = rustix::thread::set_name(&name);
+        (self.run)(arguments)
+    }
+}
+
+/// What an applet needs when the plugin runner starts it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Privilege {
+    /// Nothing.
+    None,
+    /// Root as its effective user: it keeps the few capabilities that it needs and becomes its real
+    /// user at once.
+    Lowers,
+    /// Root all along.
+    Root,
+}
+
+const APPLETS: &[Applet] = &[
+    Applet {
+        names: &["client", "mandos-client"],
+        about: "fetch the disk password from a server",
+        run: client::run,
+        privilege: Privilege::Lowers,
+    },
+    Applet {
+        names: &["plugin-runner"],
+        about: "run plugins, print what the first to succeed prints",
+        run: plugin_runner::run,
+        privilege: Privilege::None,
+    },
+    Applet {
+        names: &["password-prompt"],
+        about: "ask for the password on the terminal",
+        run: password_prompt::run,
+        privilege: Privilege::None,
+    },
+];
 
 /// Runs the applet that `arguments`, beginning with the program's name, ask for.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
@@ -33,13 +79,13 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let called = arguments.next().unwrap_or_default();
     let name = Path::new(&called).file_name().unwrap_or(&called);
     if let Some(applet) = named(name) {
-        return (applet.run)(arguments.collect());
+        return applet.start(arguments.collect());
     }
     let Some(first) = arguments.next() else {
         return refuse("expected the name of an applet");
     };
     if let Some(applet) = named(&first) {
-        return (applet.run)(arguments.collect());
+        return applet.start(arguments.collect());
     }
     match first.to_str() {
         Some("--help" | "-h" | "-?") => log::print(&help()),
@@ -53,6 +99,11 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 fn named(name: &OsStr) -> Option<&'static Applet> {
     let name = name.to_str()?;
     APPLETS.iter().find(|applet| applet.names.contains(&name))
+}
+
+/// What the applet called `name` needs; nothing when there is none.
+fn privilege_of(name: &OsStr) -> Privilege {
+    named(name).map_or(Privilege::None, |applet| applet.privilege)
 }
 
 fn refuse(what: &str) -> ExitCode {

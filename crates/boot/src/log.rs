@@ -39,6 +39,17 @@ impl Log {
     }
 }
 
+/// From now on a panic tells its place only: its message may quote what was being worked on.
+pub fn silence_panics(applet: &'static str) {
+    std::panic::set_hook(Box::new(move |panic| {
+        let place = panic.location().map(ToString::to_string);
+        let place = place.unwrap_or_default();
+        line(&format!(
+            "nightlatch-boot {applet}: fault of this program at {place}"
+        ));
+    }));
+}
+
 /// An error with all its causes, in one line.
 pub fn chain(error: &dyn Error) -> String {
     let mut text = error.to_string();

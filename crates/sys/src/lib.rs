@@ -4,6 +4,7 @@
 pub mod capabilities;
 pub mod child;
 pub mod clock;
+pub mod identity;
 pub mod inherited;
 pub mod kmsg;
 pub mod locked;

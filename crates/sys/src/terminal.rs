@@ -1,15 +1,17 @@
-//! Asks a person for a password on the terminal that controls this process.
+//! Asks a person for a password on a terminal.
 //!
 //! Echo is off while they type and the terminal is put back on every way out: signals that would end
-//! or stop the process are held until that is done. Never touches standard input or output.
+//! or stop the process are held until that is done.
 
+use std::fmt;
 use std::fs::{File, OpenOptions};
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd};
 
 use nightlatch_core::secret::Secret;
-use rustix::event::{PollFd, PollFlags, poll};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
 use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
 use zeroize::Zeroizing;
 
@@ -28,58 +30,145 @@ const HELD: [i32; 5] = [
     libc::SIGTSTP,
 ];
 
-/// Shows `prompt` and reads one line without echo: every byte before the line feed, white space and
-/// all. A stopped process asks again when it is continued.
+/// Shows `prompt` on the terminal that controls this process and reads one line there without echo:
+/// every byte before the line feed, white space and all. A stopped process asks again when it is
+/// continued. Never touches standard input or output.
 ///
 /// # Errors
 /// `ENXIO` without a controlling terminal; `UnexpectedEof` when the person ends the input;
 /// `InvalidData` for a line that the terminal cut off.
 pub fn read_password(prompt: &str) -> io::Result<Secret> {
-    let terminal = OpenOptions::new().read(true).write(true).open(TERMINAL)?;
+    let terminal = controlling()?;
+    read_password_on(&terminal, &terminal, prompt)
+}
+
+/// The terminal that controls this process.
+///
+/// # Errors
+/// `ENXIO` when there is none.
+pub fn controlling() -> io::Result<File> {
+    OpenOptions::new().read(true).write(true).open(TERMINAL)
+}
+
+/// As [`read_password`], on the terminal `input`, with the prompt on `output`.
+///
+/// # Errors
+/// `ENOTTY` when `input` is no terminal; else as [`read_password`].
+pub fn read_password_on(input: &File, output: &File, prompt: &str) -> io::Result<Secret> {
     loop {
-        // The signals are released last, after the terminal is itself again, and act at that moment.
-        let held = HeldSignals::hold()?;
-        let quiet = Quiet::begin(&terminal)?;
-        (&terminal).write_all(prompt.as_bytes())?;
-        let line = read_line(&terminal, &held)?;
-        drop(quiet);
-        if let Some(line) = line {
-            return Ok(line);
+        let mut question = Question::ask(input, output, prompt)?;
+        while !question.is_interrupted()? {
+            if let Some(line) = question.read()? {
+                return Ok(line);
+            }
+            let ready = |fd| PollFd::from_borrowed_fd(fd, PollFlags::IN);
+            let mut fds = question.descriptors().map(ready);
+            match poll(&mut fds, None) {
+                Ok(_) | Err(Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
         }
-        (&terminal).write_all(b"\n")?;
-        drop(held);
+        // The signal acts when the question is dropped. Whom it did not end asks again.
     }
 }
 
-/// One line, or `None` when a signal came first.
-fn read_line(mut terminal: &File, held: &HeldSignals) -> io::Result<Option<Secret>> {
-    let mut line = Zeroizing::new([0; MAX_LINE]);
-    let mut length = 0;
+/// A question that stands on a terminal. The terminal is itself again once it is dropped.
+pub struct Question<'a> {
+    // In this order: signals are released last, and act at that moment.
+    quiet: Quiet<'a>,
+    output: &'a File,
+    held: HeldSignals,
+    line: Zeroizing<[u8; MAX_LINE]>,
+    length: usize,
+    answered: bool,
+}
+
+impl<'a> Question<'a> {
+    /// Shows `prompt` on `output` and turns echo off on the terminal `input`. What was typed before
+    /// is no answer, and is dropped.
+    ///
+    /// # Errors
+    /// `ENOTTY` when `input` is no terminal.
+    pub fn ask(input: &'a File, mut output: &'a File, prompt: &str) -> io::Result<Self> {
+        let held = HeldSignals::hold()?;
+        let quiet = Quiet::begin(input)?;
+        output.write_all(prompt.as_bytes())?;
+        Ok(Self {
+            quiet,
+            output,
+            held,
+            line: Zeroizing::new([0; MAX_LINE]),
+            length: 0,
+            answered: false,
+        })
+    }
+
+    /// What to wait for: the one tells of a signal, the other of a line.
+    pub fn descriptors(&self) -> [BorrowedFd<'_>; 2] {
+        [self.held.queue.as_fd(), self.quiet.terminal.as_fd()]
+    }
+
+    /// Whether a signal came that is to end or stop the process: drop the question to let it act.
+    pub fn is_interrupted(&self) -> io::Result<bool> {
+        is_readable(self.held.queue.as_fd())
+    }
+
+    /// The line, once it is there. Does not wait.
+    ///
+    /// # Errors
+    /// `UnexpectedEof` when the person ends the input; `InvalidData` for a line that the terminal cut
+    /// off.
+    pub fn read(&mut self) -> io::Result<Option<Secret>> {
+        let terminal = self.quiet.terminal;
+        while is_readable(terminal.as_fd())? {
+            let room = &mut self.line[self.length..];
+            if room.is_empty() {
+                let words = "the line is longer than 4095 bytes";
+                return Err(io::Error::new(io::ErrorKind::InvalidData, words));
+            }
+            let read = rustix::io::read(terminal, room)?;
+            if read == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            self.length += read;
+            if let Some(end) = self.line[..self.length]
+                .iter()
+                .position(|byte| *byte == b'\n')
+            {
+                self.answered = true;
+                return Ok(Some(Secret::new(self.line[..end].to_vec())));
+            }
+        }
+        Ok(None)
+    }
+}
+
+impl fmt::Debug for Question<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Question({} bytes typed)", self.length)
+    }
+}
+
+impl Drop for Question<'_> {
+    fn drop(&mut self) {
+        if !self.answered {
+            // The next output starts on a line of its own.
+            let _ = self.output.write_all(b"\n");
+        }
+    }
+}
+
+fn is_readable(descriptor: BorrowedFd<'_>) -> io::Result<bool> {
+    let now = Timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    let mut asked = [PollFd::from_borrowed_fd(descriptor, PollFlags::IN)];
     loop {
-        let ready = |fd| PollFd::from_borrowed_fd(fd, PollFlags::IN);
-        let mut fds = [ready(held.queue.as_fd()), ready(terminal.as_fd())];
-        match poll(&mut fds, None) {
-            Ok(_) => {}
-            Err(rustix::io::Errno::INTR) => continue,
-            Err(error) => return Err(error.into()),
-        }
-        if !fds[0].revents().is_empty() {
-            return Ok(None);
-        }
-        let read = terminal.read(&mut line[length..])?;
-        if read == 0 {
-            return Err(if length == MAX_LINE {
-                io::Error::new(
-                    io::ErrorKind::InvalidData,
-                    "the line is longer than 4095 bytes",
-                )
-            } else {
-                io::ErrorKind::UnexpectedEof.into()
-            });
-        }
-        length += read;
-        if line[length - 1] == b'\n' {
-            return Ok(Some(Secret::new(line[..length - 1].to_vec())));
+        match poll(&mut asked, Some(&now)) {
+            Ok(_) => return Ok(!asked[0].revents().is_empty()),
+            Err(Errno::INTR) => {}
+            Err(errno) => return Err(errno.into()),
         }
     }
 }

@@ -11,5 +11,6 @@ pub mod machine;
 pub mod netns;
 pub mod process;
 pub mod programs;
+pub mod pty;
 pub mod server;
 pub mod site;

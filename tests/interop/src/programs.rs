@@ -44,6 +44,11 @@ pub fn peer(path: &str) -> PathBuf {
 
 /// The stock Mandos client.
 pub fn mandos_client() -> PathBuf {
+    stock_boot("plugins.d/mandos-client")
+}
+
+/// The stock program `name` of those for the initramfs, as `plugin-runner`.
+pub fn stock_boot(name: &str) -> PathBuf {
     let output = Command::new("dpkg-architecture")
         .arg("-qDEB_HOST_MULTIARCH")
         .output();
@@ -53,5 +58,5 @@ pub fn mandos_client() -> PathBuf {
         }
         _ => "x86_64-linux-gnu".to_owned(),
     };
-    peer(&format!("usr/lib/{triplet}/mandos/plugins.d/mandos-client"))
+    peer(&format!("usr/lib/{triplet}/mandos/{name}"))
 }

@@ -12,7 +12,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
 use nightlatch_sys::capabilities::{Capabilities, Capability};
-use nightlatch_sys::signals::{EndSignals, Signal};
+use nightlatch_sys::signals::{EndSignals, Signal, release_in};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
@@ -53,7 +53,7 @@ pub(super) fn run(
         log.debug(|| format!("running network hook {} {}", hook.display(), mode.word()));
         let mut command = command(&hook, mode, options, capabilities);
         let raised = [Capability::SetUid, Capability::SetGid];
-        let child = match capabilities.with(&raised, || command.spawn()) {
+        let child = match capabilities.with(&raised, || release_in(&mut command).spawn()) {
             Ok(child) => child,
             Err(error) => {
                 log.say(&format!(

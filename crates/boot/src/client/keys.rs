@@ -2,8 +2,7 @@
 //!
 //! A list that exists and cannot be used is an error: it must never come to mean "everyone".
 
-use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use nightlatch_core::key_id::{KeyId, KeyIdError};
@@ -13,6 +12,7 @@ use zeroize::Zeroizing;
 
 use super::options::KeyPaths;
 use crate::exit::Exit;
+use crate::files::read_bounded;
 
 /// Where the initramfs has the keys; the first directory that exists is the one.
 const DIRECTORIES: [&str; 2] = ["/conf/conf.d/nightlatch", "/conf/conf.d/mandos"];
@@ -122,20 +122,6 @@ fn default_directory() -> &'static Path {
 
 fn read_key(path: &Path) -> Result<Zeroizing<Vec<u8>>, KeysError> {
     read_bounded(path, MAX_KEY_FILE).map_err(|error| KeysError::Read(path.to_owned(), error))
-}
-
-/// Reads a file into memory that is reserved once, so that no outgrown copy stays behind unwiped.
-fn read_bounded(path: &Path, max: usize) -> io::Result<Zeroizing<Vec<u8>>> {
-    let mut bytes = Zeroizing::new(Vec::with_capacity(max + 1));
-    let limit = u64::try_from(max).unwrap_or(u64::MAX).saturating_add(1);
-    File::open(path)?.take(limit).read_to_end(&mut bytes)?;
-    if bytes.len() > max {
-        return Err(io::Error::new(
-            io::ErrorKind::FileTooLarge,
-            format!("expected at most {max} bytes"),
-        ));
-    }
-    Ok(bytes)
 }
 
 fn trusted_servers(path: &Path) -> Result<Vec<KeyId>, KeysError> {

@@ -17,7 +17,6 @@ mod targets;
 
 use std::ffi::OsString;
 use std::io;
-use std::os::fd::AsFd;
 use std::process::ExitCode;
 
 use nightlatch_core::secret::Secret;
@@ -27,39 +26,25 @@ use nightlatch_proto::tls::BootTls;
 use nightlatch_sys::capabilities::{self, Capabilities, Capability, lower};
 use nightlatch_sys::signals::{EndSignals, Signal, die_of};
 use nightlatch_sys::{clock, locked, memory};
-use rustix::event::{PollFd, PollFlags, poll};
 
+use crate::cli::{self, About};
 use crate::exit::Exit;
 use crate::log::{self, Log, chain};
+use crate::output::write_out;
 use attempt::Equipment;
 use keys::KeysError;
-use options::{Action, Options, UsageError};
+use options::Options;
 
 const NAME: &str = "client";
 
-/// The most that a pipe takes at once without waiting (pipe(7), `PIPE_BUF`).
-const PIPE_BUF: usize = 4096;
+const ABOUT: About = About {
+    name: NAME,
+    help: options::HELP,
+};
 
 /// Runs the applet with the arguments that follow its name.
 pub fn run(arguments: Vec<OsString>) -> ExitCode {
-    match options::parse(arguments) {
-        Ok(Action::Help) => log::print(options::HELP),
-        Ok(Action::Usage) => log::print(options::USAGE),
-        Ok(Action::Version) => log::print(concat!(
-            "nightlatch-boot client ",
-            env!("CARGO_PKG_VERSION"),
-            "\n"
-        )),
-        Ok(Action::Fetch(options)) => fetch(&options),
-        Err(error) => refuse(&error),
-    }
-}
-
-fn refuse(error: &UsageError) -> ExitCode {
-    let log = Log::new(NAME, false);
-    log.say(&chain(error));
-    log.hint("`nightlatch-boot client --help` explains the options");
-    Exit::Usage.into()
+    cli::run(&ABOUT, options::parse(arguments), |options| fetch(&options))
 }
 
 /// How the search ended.
@@ -109,7 +94,7 @@ fn fetch(options: &Options) -> ExitCode {
 
 /// Signals, privileges and memory first, then the keys; the network only when all that is well.
 fn prepared(options: &Options, log: Log) -> Result<Option<Signal>, FatalError> {
-    silence_panics();
+    log::silence_panics(NAME);
     let system = |what| move |error| FatalError::System(what, error);
     let signals = EndSignals::hold().map_err(system("hold back signals"))?;
     let capabilities = lower(&kept()).map_err(system("lower privileges"))?;
@@ -129,7 +114,7 @@ fn prepared(options: &Options, log: Log) -> Result<Option<Signal>, FatalError> {
         capabilities,
         &signals,
         log,
-        |password| write_out(password, &signals),
+        |password| write_out(password, &signals).map_err(FatalError::Output),
     );
     hooks::run(hooks::Mode::Stop, options, capabilities, &signals, log);
     end
@@ -153,17 +138,6 @@ fn kept() -> Vec<Capability> {
     kept
 }
 
-/// A panic's message may quote what was being worked on: only its place is told.
-fn silence_panics() {
-    std::panic::set_hook(Box::new(|panic| {
-        let place = panic.location().map(ToString::to_string);
-        let place = place.unwrap_or_default();
-        log::line(&format!(
-            "nightlatch-boot {NAME}: fault of this program at {place}"
-        ));
-    }));
-}
-
 fn equipment(options: &Options, capabilities: Capabilities) -> Result<Equipment, FatalError> {
     let readable = [Capability::DacReadSearch];
     let keys = capabilities.with(&readable, || keys::read(&options.keys))?;
@@ -185,34 +159,4 @@ fn equipment(options: &Options, capabilities: Capabilities) -> Result<Equipment,
             false => SignaturePolicy::Required,
         },
     })
-}
-
-/// Writes the password to standard output, byte for byte, without a buffer that would keep a copy.
-/// A reader that does not read cannot keep a signal from ending the program.
-fn write_out(password: &Secret, signals: &EndSignals) -> Result<Option<Signal>, FatalError> {
-    let out = io::stdout();
-    let failed = |errno: rustix::io::Errno| FatalError::Output(errno.into());
-    let mut rest = password.expose();
-    while !rest.is_empty() {
-        let mut waited = [
-            PollFd::new(&out, PollFlags::OUT),
-            PollFd::from_borrowed_fd(signals.as_fd(), PollFlags::IN),
-        ];
-        match poll(&mut waited, None) {
-            Ok(_) | Err(rustix::io::Errno::INTR) => {}
-            Err(errno) => return Err(failed(errno)),
-        }
-        if let Some(signal) = signals.next().map_err(FatalError::Output)? {
-            return Ok(Some(signal));
-        }
-        if waited[0].revents().is_empty() {
-            continue;
-        }
-        match rustix::io::write(&out, &rest[..rest.len().min(PIPE_BUF)]) {
-            Ok(written) => rest = &rest[written..],
-            Err(rustix::io::Errno::INTR | rustix::io::Errno::AGAIN) => {}
-            Err(errno) => return Err(failed(errno)),
-        }
-    }
-    Ok(None)
 }

@@ -12,6 +12,7 @@ use nightlatch_proto::priority::{Priority, PriorityError};
 
 use super::connect::{Target, TargetError, is_interface_name};
 use super::interfaces::Selection;
+use crate::cli::{Action, Arguments, Names, Part, SyntaxError};
 
 /// What mandos-client(8mandos) waits for an interface.
 const DELAY: Duration = Duration::from_millis(2500);
@@ -21,19 +22,6 @@ const RETRY: Duration = Duration::from_secs(10);
 
 /// Where mandos-client(8mandos) looks for network hooks.
 const HOOK_DIRECTORY: &str = "/lib/mandos/network-hooks.d";
-
-/// What the command line asks for.
-#[derive(Debug)]
-pub enum Action {
-    /// Fetch the password.
-    Fetch(Box<Options>),
-    /// Explain the options.
-    Help,
-    /// Explain them shortly.
-    Usage,
-    /// Say which version this is.
-    Version,
-}
 
 /// How to fetch the password.
 #[derive(Debug)]
@@ -96,18 +84,9 @@ impl Default for Options {
 /// What makes no sense on the command line.
 #[derive(Debug, thiserror::Error)]
 pub enum UsageError {
-    /// An option that does not exist, lacks its value or has one too many.
+    /// What no command line may be.
     #[error(transparent)]
-    Syntax(#[from] lexopt::Error),
-    /// The beginning of no option.
-    #[error("unknown option --{0}")]
-    Unknown(String),
-    /// The beginning of several options.
-    #[error("--{0} could be any of --{first}", first = .1.join(", --"))]
-    Ambiguous(String, Vec<&'static str>),
-    /// A value that is not text.
-    #[error("{0} expects text in UTF-8")]
-    NotText(&'static str),
+    Syntax(#[from] SyntaxError),
     /// `--connect`.
     #[error("bad --connect")]
     Connect(#[from] TargetError),
@@ -129,29 +108,20 @@ pub enum UsageError {
 }
 
 /// Reads the arguments that follow the applet's name.
-pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Action, UsageError> {
-    let arguments: Vec<OsString> = arguments.into_iter().collect();
-    let mut parser = lexopt::Parser::from_args(arguments);
-    parser.set_short_equals(false);
+pub fn parse(
+    arguments: impl IntoIterator<Item = OsString>,
+) -> Result<Action<Box<Options>>, UsageError> {
+    let mut arguments = Arguments::new(&NAMES, arguments);
     let mut options = Options::default();
     let mut devices = Vec::new();
-    while let Some(argument) = parser.next()? {
-        let name = match argument {
-            lexopt::Arg::Long(name) => complete(name)?,
-            lexopt::Arg::Short(letter) => match of_letter(letter) {
-                Some(name) => name,
-                None => return Err(argument.unexpected().into()),
-            },
-            value @ lexopt::Arg::Value(_) => return Err(value.unexpected().into()),
-        };
-        match name {
-            "help" => return Ok(Action::Help),
-            "usage" => return Ok(Action::Usage),
-            "version" => return Ok(Action::Version),
-            "debug" => options.debug = true,
-            "allow-unsigned" => options.allow_unsigned = true,
-            "interface" => devices.push(text("--interface", parser.value()?)?),
-            _ => set(&mut options, name, parser.value()?)?,
+    while let Some(part) = arguments.next_part()? {
+        match part {
+            Part::Word(word) => return Err(SyntaxError::Word(word).into()),
+            Part::Option("help") => return Ok(Action::Help),
+            Part::Option("usage") => return Ok(Action::Usage),
+            Part::Option("version") => return Ok(Action::Version),
+            Part::Option("interface") => devices.push(arguments.text("--interface")?),
+            Part::Option(name) => set(&mut options, name, &mut arguments)?,
         }
     }
     let names = || devices.iter().flat_map(|list| list.split(','));
@@ -161,44 +131,46 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Action, Us
     options.selection = Selection::of_names(names());
     let given: Vec<&str> = names().filter(|name| !name.is_empty()).collect();
     options.devices = given.join(",");
-    Ok(Action::Fetch(Box::new(options)))
+    Ok(Action::Run(Box::new(options)))
 }
 
-fn set(options: &mut Options, name: &'static str, value: OsString) -> Result<(), UsageError> {
+fn set(
+    options: &mut Options,
+    name: &'static str,
+    arguments: &mut Arguments,
+) -> Result<(), UsageError> {
     match name {
+        "debug" => options.debug = true,
+        "allow-unsigned" => options.allow_unsigned = true,
         "connect" => {
-            let target = text("--connect", value)?;
+            let target = arguments.text("--connect")?;
             options.connect = Some((target.parse()?, target));
         }
-        "pubkey" => options.keys.pubkey = Some(value.into()),
-        "seckey" => options.keys.seckey = Some(value.into()),
-        "tls-privkey" => options.keys.tls_privkey = Some(value.into()),
-        "tls-pubkey" => options.keys.tls_pubkey = Some(value.into()),
-        "priority" => options.priority = text("--priority", value)?.parse()?,
+        "pubkey" => options.keys.pubkey = Some(arguments.value()?.into()),
+        "seckey" => options.keys.seckey = Some(arguments.value()?.into()),
+        "tls-privkey" => options.keys.tls_privkey = Some(arguments.value()?.into()),
+        "tls-pubkey" => options.keys.tls_pubkey = Some(arguments.value()?.into()),
+        "priority" => options.priority = arguments.text("--priority")?.parse()?,
         // TLS 1.3 has groups instead of parameters (RFC 8446, 4.2.7): nothing to set any more.
         "dh-bits" => {
-            let bits: Result<u32, _> = text("--dh-bits", value)?.parse();
+            let bits: Result<u32, _> = arguments.text("--dh-bits")?.parse();
             bits.map_err(UsageError::Bits)?;
         }
-        "dh-params" => {}
-        "delay" => options.delay = seconds("--delay", value)?,
-        "retry" => options.retry = seconds("--retry", value)?,
-        "network-hook-dir" => options.hook_directory = value.into(),
+        "dh-params" => drop(arguments.value()?),
+        "delay" => options.delay = seconds("--delay", arguments)?,
+        "retry" => options.retry = seconds("--retry", arguments)?,
+        "network-hook-dir" => options.hook_directory = arguments.value()?.into(),
         "server-key-id" => {
-            let id = text("--server-key-id", value)?.parse()?;
+            let id = arguments.text("--server-key-id")?.parse()?;
             options.server_key_ids.push(id);
         }
-        other => return Err(UsageError::Unknown(other.to_owned())),
+        other => return Err(SyntaxError::Unknown(other.to_owned()).into()),
     }
     Ok(())
 }
 
-fn text(option: &'static str, value: OsString) -> Result<String, UsageError> {
-    value.into_string().map_err(|_| UsageError::NotText(option))
-}
-
-fn seconds(option: &'static str, value: OsString) -> Result<Duration, UsageError> {
-    let value = text(option, value)?;
+fn seconds(option: &'static str, arguments: &mut Arguments) -> Result<Duration, UsageError> {
+    let value = arguments.text(option)?;
     decimal(value.trim()).ok_or(UsageError::Seconds(option, value))
 }
 
@@ -223,9 +195,19 @@ fn decimal(text: &str) -> Option<Duration> {
     Some(Duration::new(seconds, nanos.parse().ok()?))
 }
 
-/// Options of Mandos, and those of ours: a beginning that fits one of Mandos's means that one, as
-/// it did before ours existed.
-const MANDOS: [&str; 16] = [
+const NAMES: Names = Names {
+    mandos: &MANDOS,
+    ours: &OURS,
+    short: &[
+        ('c', "connect"),
+        ('i', "interface"),
+        ('p', "pubkey"),
+        ('s', "seckey"),
+        ('t', "tls-privkey"),
+        ('T', "tls-pubkey"),
+    ],
+};
+const MANDOS: [&str; 13] = [
     "connect",
     "interface",
     "pubkey",
@@ -239,57 +221,15 @@ const MANDOS: [&str; 16] = [
     "retry",
     "network-hook-dir",
     "debug",
-    "help",
-    "usage",
-    "version",
 ];
 const OURS: [&str; 2] = ["server-key-id", "allow-unsigned"];
 
-fn complete(name: &str) -> Result<&'static str, UsageError> {
-    let all = MANDOS.iter().chain(&OURS);
-    if let Some(exact) = all.clone().find(|option| **option == name) {
-        return Ok(exact);
-    }
-    for list in [&MANDOS[..], &OURS[..]] {
-        let fitting: Vec<&'static str> = list
-            .iter()
-            .copied()
-            .filter(|option| option.starts_with(name))
-            .collect();
-        match fitting[..] {
-            [] => {}
-            [only] => return Ok(only),
-            _ => return Err(UsageError::Ambiguous(name.to_owned(), fitting)),
-        }
-    }
-    Err(UsageError::Unknown(name.to_owned()))
-}
-
-fn of_letter(letter: char) -> Option<&'static str> {
-    Some(match letter {
-        'c' => "connect",
-        'i' => "interface",
-        'p' => "pubkey",
-        's' => "seckey",
-        't' => "tls-privkey",
-        'T' => "tls-pubkey",
-        '?' => "help",
-        'V' => "version",
-        _ => return None,
-    })
-}
-
-/// The text of `--usage`.
-pub const USAGE: &str = "\
+/// The text of `--help`.
+pub const HELP: &str = "\
 Usage: nightlatch-boot client [-?V] [-c ADDRESS:PORT] [-i NAME[,NAME...]] [-p FILE] [-s FILE]
        [-t FILE] [-T FILE] [--priority STRING] [--dh-bits BITS] [--dh-params FILE]
        [--delay SECONDS] [--retry SECONDS] [--network-hook-dir DIR] [--debug]
        [--server-key-id HEX]... [--allow-unsigned] [--help] [--usage] [--version]
-";
-
-/// The text of `--help`.
-pub const HELP: &str = "\
-Usage: nightlatch-boot client [OPTIONS]
 
 Finds a server, proves this machine's key and prints the disk password.
 
@@ -329,13 +269,13 @@ mod tests {
 
     use super::*;
 
-    fn read(arguments: &[&str]) -> Result<Action, UsageError> {
+    fn read(arguments: &[&str]) -> Result<Action<Box<Options>>, UsageError> {
         parse(arguments.iter().map(OsString::from))
     }
 
     fn options(arguments: &[&str]) -> Options {
         match read(arguments) {
-            Ok(Action::Fetch(options)) => *options,
+            Ok(Action::Run(options)) => *options,
             other => panic!("{other:?}"),
         }
     }
@@ -408,7 +348,7 @@ mod tests {
         assert!(options(&["--allow"]).allow_unsigned);
         assert!(matches!(
             read(&["--de", "1"]),
-            Err(UsageError::Ambiguous(..))
+            Err(UsageError::Syntax(SyntaxError::Ambiguous(..)))
         ));
     }
 

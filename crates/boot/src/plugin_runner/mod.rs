@@ -1,0 +1,177 @@
+//! The applet `plugin-runner`: runs plugins, passes on what the first one to succeed prints
+//! (plugin-runner(8mandos)).
+//!
+//! It stays root when it is root, so that no plugin can reach it; plugins never are, but for applets of
+//! this program that need it.
+
+pub mod options;
+mod plugins;
+mod restarts;
+mod runner;
+
+use std::ffi::OsString;
+use std::io;
+use std::path::Path;
+use std::process::ExitCode;
+
+use nightlatch_core::secret::Secret;
+use nightlatch_sys::signals::{EndSignals, Signal, die_of};
+use nightlatch_sys::{locked, memory};
+
+use crate::cli::{self, About, Action};
+use crate::exit::Exit;
+use crate::log::{self, Log, chain};
+use crate::output::write_out;
+use crate::process::{Process, end_all};
+use options::{ConfigError, Options};
+use runner::{End, race};
+
+const NAME: &str = "plugin-runner";
+
+const ABOUT: About = About {
+    name: NAME,
+    help: HELP,
+};
+
+const HELP: &str = "\
+Usage: nightlatch-boot plugin-runner [-?V] [-G VAR=VALUE] [-E PLUGIN:VAR=VALUE] [-g OPTION[,...]]
+       [-o PLUGIN:OPTION[,...]] [-d PLUGIN] [-e PLUGIN] [--userid ID] [--groupid ID]
+       [--plugin-dir DIR] [--plugin-helper-dir DIR] [--config-file FILE] [--no-fallback]
+       [--debug] [--help] [--usage] [--version]
+
+Runs every program of a directory side by side and prints what the first one to succeed prints.
+When none succeeds, it asks for a password on the terminal.
+
+  -G, --global-env VAR=VALUE          environment of every plugin
+  -E, --env-for PLUGIN:VAR=VALUE      environment of one plugin
+  -g, --global-options OPTION[,...]   options of every plugin
+  -o, --options-for PLUGIN:OPT[,...]  options of one plugin
+  -d, --disable PLUGIN                do not start this plugin
+  -e, --enable PLUGIN                 start it after all
+      --userid ID                     user that plugins run as, a number [65534]
+      --groupid ID                    group that plugins run as, a number [65534]
+      --plugin-dir DIR                where plugins are [/lib/mandos/plugins.d]
+      --plugin-helper-dir DIR         where their helpers are [/lib/mandos/plugin-helpers]
+      --config-file FILE              more options [/conf/conf.d/mandos/plugin-runner.conf]
+      --no-fallback                   never ask on the terminal
+      --debug                         tell each step on standard error
+  -?, --help                          show this help
+      --usage                         show a short usage message
+  -V, --version                       show the version
+
+The file holds options with white space between them; what follows # on a line is a comment. The
+command line has the last word.
+
+Example: a plugin that is told more, and one that is left out:
+  nightlatch-boot plugin-runner --options-for=mandos-client:--debug,--retry=5 --disable=plymouth
+";
+
+/// The longest configuration file that makes sense.
+const MAX_CONFIG: usize = 1024 * 1024;
+
+/// Runs the applet with the arguments that follow its name.
+pub fn run(arguments: Vec<OsString>) -> ExitCode {
+    match options::parse(&arguments) {
+        // A machine must not stay locked over a misspelt option: who stands there is asked.
+        Err(error) => {
+            cli::refuse(NAME, &error);
+            run_with(Options::default(), Some(Exit::Usage))
+        }
+        Ok(Action::Run(first)) => match configured(&first.config_file, &arguments) {
+            Ok(options) => run_with(options, None),
+            Err(error) => {
+                let log = Log::new(NAME, false);
+                log.say(&format!(
+                    "{}: {}",
+                    first.config_file.display(),
+                    chain(&error)
+                ));
+                log.hint(&format!(
+                    "`nightlatch-boot {NAME} --help` explains the options"
+                ));
+                run_with(first, Some(Exit::Config))
+            }
+        },
+        asked => cli::run(&ABOUT, asked, |_| Exit::Success.into()),
+    }
+}
+
+/// Why there are no options.
+#[derive(Debug, thiserror::Error)]
+enum ReadError {
+    #[error("cannot read the configuration file")]
+    Read(#[from] io::Error),
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+}
+
+fn configured(file: &Path, arguments: &[OsString]) -> Result<Options, ReadError> {
+    let config = match crate::files::read_bounded(file, MAX_CONFIG) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+        read => read?.to_vec(),
+    };
+    Ok(options::parse_with(&config, arguments)?)
+}
+
+/// Runs with these options; when there is a `fault`, without plugins, and with that exit status.
+fn run_with(options: Options, fault: Option<Exit>) -> ExitCode {
+    log::silence_panics(NAME);
+    let log = Log::new(NAME, options.debug);
+    options.warnings.iter().for_each(|warning| log.say(warning));
+    match raced(&options, fault, log) {
+        Ok(Ok(exit)) => exit.into(),
+        Ok(Err(signal)) => die_of(signal),
+        Err(error) => {
+            log.say(&chain(&error));
+            Exit::System.into()
+        }
+    }
+}
+
+/// The whole of it: the exit status, or the signal to die of.
+fn raced(options: &Options, fault: Option<Exit>, log: Log) -> io::Result<Result<Exit, Signal>> {
+    let signals = EndSignals::hold()?;
+    memory::forbid_core_dumps()?;
+    // The limit that this lifts is lifted for the plugins too.
+    if let Err(error) = locked::lock_everything() {
+        log.debug(|| format!("memory is not locked: {error}"));
+    }
+    let (plugins, fault) = match (fault, plugins::find(options, log)) {
+        (Some(fault), _) => (Vec::new(), fault),
+        (None, Ok(plugins)) => (plugins, Exit::Success),
+        (None, Err(error)) => {
+            log.say(&chain(&error));
+            (Vec::new(), Exit::Unavailable)
+        }
+    };
+    if plugins.is_empty() && fault == Exit::Success {
+        log.say(&format!("no plugin in {}", options.directory.display()));
+    }
+    let (end, running) = race(plugins, options, &signals, log)?;
+    match end {
+        End::Plugin(password) => hand_over(&password, running, &signals)
+            .map(|signal| signal.map_or(Ok(Exit::Success), Err)),
+        End::Person(password) => {
+            hand_over(&password, running, &signals).map(|signal| signal.map_or(Ok(fault), Err))
+        }
+        End::Nobody => Ok(Ok(match fault {
+            Exit::Success => Exit::Unavailable,
+            fault => fault,
+        })),
+        End::Signal(signal) => {
+            end_all(running);
+            Ok(Err(signal))
+        }
+    }
+}
+
+/// The password first: who waits for it can begin while the others end.
+fn hand_over(
+    password: &Secret,
+    running: Vec<Process>,
+    signals: &EndSignals,
+) -> io::Result<Option<Signal>> {
+    let written = write_out(password, signals);
+    end_all(running);
+    written
+}

@@ -1,0 +1,319 @@
+//! The command line and the configuration file, as plugin-runner(8mandos) documents them, and what is
+//! ours in them.
+//!
+//! Pure: from words to [`Options`], nothing read and nothing printed.
+
+use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::PathBuf;
+
+use crate::cli::{Action, Arguments, Names, Part, SyntaxError};
+
+/// The user and the group that own nothing (plugin-runner(8mandos), `--userid`).
+const NOBODY: u32 = 65534;
+
+/// What to run, and how.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Options {
+    /// Environment of every plugin: `VAR=value`, or `VAR` to take one away.
+    pub environment: Vec<OsString>,
+    /// Options of every plugin.
+    pub arguments: Vec<OsString>,
+    /// What is said of single plugins, by their names.
+    pub plugins: BTreeMap<OsString, PluginOptions>,
+    /// The user that plugins run as.
+    pub user: u32,
+    /// The group that plugins run as.
+    pub group: u32,
+    /// Where the plugins are.
+    pub directory: PathBuf,
+    /// Where their helpers are.
+    pub helper_directory: PathBuf,
+    /// The file that holds more options.
+    pub config_file: PathBuf,
+    /// Whether a person is asked when no plugin can give a password.
+    pub fallback: bool,
+    /// Whether each step is told.
+    pub debug: bool,
+    /// What is wrong, but no reason to leave a machine locked.
+    pub warnings: Vec<String>,
+}
+
+/// What is said of one plugin.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct PluginOptions {
+    /// It is not started.
+    pub disabled: bool,
+    /// Its own options.
+    pub arguments: Vec<OsString>,
+    /// Its own environment.
+    pub environment: Vec<OsString>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            environment: Vec::new(),
+            arguments: Vec::new(),
+            plugins: BTreeMap::new(),
+            user: NOBODY,
+            group: NOBODY,
+            directory: "/lib/mandos/plugins.d".into(),
+            helper_directory: "/lib/mandos/plugin-helpers".into(),
+            config_file: "/conf/conf.d/mandos/plugin-runner.conf".into(),
+            fallback: true,
+            debug: false,
+            warnings: Vec::new(),
+        }
+    }
+}
+
+/// What makes no sense.
+#[derive(Debug, thiserror::Error)]
+pub enum UsageError {
+    /// What no command line may be.
+    #[error(transparent)]
+    Syntax(#[from] SyntaxError),
+    /// An option for one plugin that does not say for which.
+    #[error("{0} expects PLUGIN:VALUE, found {1:?}")]
+    NoPlugin(&'static str, OsString),
+    /// The same word in a file that is not for asking.
+    #[error("--{0} has no place in a configuration file")]
+    NotInFile(&'static str),
+}
+
+/// Reads the command line alone: what it asks for, and which configuration file it means.
+pub fn parse(arguments: &[OsString]) -> Result<Action<Options>, UsageError> {
+    apply(Options::default(), arguments)
+}
+
+/// Reads the text of the configuration file, then the command line, which has the last word.
+pub fn parse_with(config: &[u8], arguments: &[OsString]) -> Result<Options, ConfigError> {
+    let from_file = apply(Options::default(), &words(config));
+    let options = match from_file.map_err(ConfigError::File)? {
+        Action::Run(options) => options,
+        Action::Help | Action::Usage | Action::Version => {
+            return Err(ConfigError::File(UsageError::NotInFile(
+                "help, --usage or --version",
+            )));
+        }
+    };
+    match apply(options, arguments).map_err(ConfigError::CommandLine)? {
+        Action::Run(options) => Ok(options),
+        // `parse` has answered these.
+        Action::Help | Action::Usage | Action::Version => Ok(Options::default()),
+    }
+}
+
+/// Where it is that something makes no sense.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// In the configuration file.
+    #[error("bad configuration file")]
+    File(#[source] UsageError),
+    /// On the command line.
+    #[error(transparent)]
+    CommandLine(UsageError),
+}
+
+/// Words with white space between them; from `#` on a line is a comment. Nothing is quoted.
+fn words(config: &[u8]) -> Vec<OsString> {
+    let lines = config.split(|byte| *byte == b'\n');
+    let lines = lines.filter_map(|line| line.split(|byte| *byte == b'#').next());
+    let words = lines.flat_map(|line| line.split(u8::is_ascii_whitespace));
+    let words = words.filter(|word| !word.is_empty());
+    words
+        .map(|word| OsString::from_vec(word.to_vec()))
+        .collect()
+}
+
+const NAMES: Names = Names {
+    mandos: &[
+        "global-env",
+        "env-for",
+        "global-options",
+        "options-for",
+        "disable",
+        "enable",
+        "userid",
+        "groupid",
+        "plugin-dir",
+        "plugin-helper-dir",
+        "config-file",
+        "debug",
+    ],
+    ours: &["no-fallback"],
+    short: &[
+        ('G', "global-env"),
+        ('E', "env-for"),
+        ('g', "global-options"),
+        ('o', "options-for"),
+        ('d', "disable"),
+        ('e', "enable"),
+    ],
+};
+
+fn apply(mut options: Options, arguments: &[OsString]) -> Result<Action<Options>, UsageError> {
+    let mut arguments = Arguments::new(&NAMES, arguments.iter().cloned());
+    while let Some(part) = arguments.next_part()? {
+        match part {
+            Part::Option("help") => return Ok(Action::Help),
+            Part::Option("usage") => return Ok(Action::Usage),
+            Part::Option("version") => return Ok(Action::Version),
+            Part::Option(name) => set(&mut options, name, &mut arguments)?,
+            Part::Word(word) => return Err(SyntaxError::Word(word).into()),
+        }
+    }
+    Ok(Action::Run(options))
+}
+
+fn set(
+    options: &mut Options,
+    name: &'static str,
+    arguments: &mut Arguments,
+) -> Result<(), UsageError> {
+    let plugins = &mut options.plugins;
+    match name {
+        "debug" => options.debug = true,
+        "no-fallback" => options.fallback = false,
+        "global-env" => options.environment.push(arguments.value()?),
+        "env-for" => {
+            let (plugin, setting) = for_plugin("--env-for", arguments.value()?)?;
+            plugins.entry(plugin).or_default().environment.push(setting);
+        }
+        "global-options" => options.arguments.extend(split(&arguments.value()?)),
+        "options-for" => {
+            let (plugin, list) = for_plugin("--options-for", arguments.value()?)?;
+            let list = split(&list);
+            plugins.entry(plugin).or_default().arguments.extend(list);
+        }
+        "disable" => plugins.entry(arguments.value()?).or_default().disabled = true,
+        "enable" => plugins.entry(arguments.value()?).or_default().disabled = false,
+        "userid" => number(&mut options.user, &mut options.warnings, name, arguments)?,
+        "groupid" => number(&mut options.group, &mut options.warnings, name, arguments)?,
+        "plugin-dir" => options.directory = arguments.value()?.into(),
+        "plugin-helper-dir" => options.helper_directory = arguments.value()?.into(),
+        "config-file" => options.config_file = arguments.value()?.into(),
+        other => return Err(SyntaxError::Unknown(other.to_owned()).into()),
+    }
+    Ok(())
+}
+
+/// What is no number is told and left, so that the machine still has plugins that run as nobody.
+fn number(
+    id: &mut u32,
+    warnings: &mut Vec<String>,
+    name: &'static str,
+    arguments: &mut Arguments,
+) -> Result<(), UsageError> {
+    let given = arguments.value()?;
+    // The highest number means "leave it" in setresuid(2), which would leave root.
+    match given.to_str().and_then(|text| text.trim().parse().ok()) {
+        Some(number) if number != u32::MAX => *id = number,
+        _ => warnings.push(format!(
+            "--{name} expects a number, found {given:?}: using {id}"
+        )),
+    }
+    Ok(())
+}
+
+fn for_plugin(option: &'static str, given: OsString) -> Result<(OsString, OsString), UsageError> {
+    let bytes = given.as_bytes();
+    match bytes.iter().position(|byte| *byte == b':') {
+        None | Some(0) => Err(UsageError::NoPlugin(option, given)),
+        Some(colon) => {
+            let part = |bytes| OsStr::from_bytes(bytes).to_owned();
+            Ok((part(&bytes[..colon]), part(&bytes[colon + 1..])))
+        }
+    }
+}
+
+/// At commas. An empty list has no options, an empty place in a list is an empty one.
+fn split(list: &OsStr) -> Vec<OsString> {
+    if list.is_empty() {
+        return Vec::new();
+    }
+    let parts = list.as_bytes().split(|byte| *byte == b',');
+    parts
+        .map(|part| OsStr::from_bytes(part).to_owned())
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn read(config: &str, arguments: &[&str]) -> Result<Options, ConfigError> {
+        let arguments: Vec<OsString> = arguments.iter().map(OsString::from).collect();
+        parse_with(config.as_bytes(), &arguments)
+    }
+
+    #[test]
+    fn the_command_line_has_the_last_word() {
+        let options = read(
+            "--userid=5 --disable foo # --debug\n\t-d\nbar --plugin-dir=/a#b",
+            &["--userid", "6", "-e", "bar", "--plugin-dir=/c"],
+        )
+        .unwrap();
+        assert_eq!((options.user, options.debug), (6, false));
+        assert!(options.plugins[OsStr::new("foo")].disabled);
+        assert!(!options.plugins[OsStr::new("bar")].disabled);
+        assert_eq!(options.directory, PathBuf::from("/c"));
+    }
+
+    // plugin-runner(8mandos): "--options-for=foo:--bar=baz or --options-for=foo:--bar,baz".
+    #[test]
+    fn lists_are_split_at_commas_only() {
+        let options = read(
+            "",
+            &["-o", "foo:--bar,baz", "-o", "foo:x,,y z", "-g", "", "-g=a"],
+        );
+        let options = options.unwrap();
+        let foo = &options.plugins[OsStr::new("foo")];
+        assert_eq!(foo.arguments, ["--bar", "baz", "x", "", "y z"]);
+        assert_eq!(options.arguments, ["=a"]);
+    }
+
+    #[test]
+    fn a_plugin_has_an_environment_of_its_own() {
+        let options = read("-G A=1", &["-E", "foo:A=2:3", "--global-env", "B"]).unwrap();
+        assert_eq!(options.environment, ["A=1", "B"]);
+        assert_eq!(options.plugins[OsStr::new("foo")].environment, ["A=2:3"]);
+    }
+
+    #[test]
+    fn a_number_that_is_none_leaves_the_default() {
+        for bad in ["abc", "-1", "4294967295", ""] {
+            let options = read("", &["--userid", bad, "--groupid", bad]).unwrap();
+            assert_eq!((options.user, options.group), (NOBODY, NOBODY), "{bad}");
+            assert_eq!(options.warnings.len(), 2);
+        }
+    }
+
+    #[test]
+    fn nonsense_is_refused_and_its_place_is_told() {
+        for bad in [
+            &["word"][..],
+            &["--nope"],
+            &["-E", "nocolon"],
+            &["-E", ":X=1"],
+            &["-o", "foo"],
+            &["--userid"],
+        ] {
+            assert!(matches!(read("", bad), Err(ConfigError::CommandLine(_))));
+        }
+        for bad in ["word", "--nope", "--help", "-o foo"] {
+            assert!(matches!(read(bad, &[]), Err(ConfigError::File(_))), "{bad}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_configuration_is_read_or_refused(config in prop::collection::vec(any::<u8>(), 0..60)) {
+            let _ = parse_with(&config, &[]);
+        }
+    }
+}

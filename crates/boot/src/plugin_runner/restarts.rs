@@ -1,0 +1,79 @@
+//! When a plugin that died is started again.
+//!
+//! Pure: `now` is an argument.
+
+use std::os::unix::process::ExitStatusExt;
+use std::process::ExitStatus;
+use std::time::Duration;
+
+use nightlatch_core::time::Monotonic;
+
+/// The first pause.
+const FIRST: Duration = Duration::from_secs(1);
+
+/// The longest pause: somebody who stands at the machine sees it try.
+const LONGEST: Duration = Duration::from_secs(60);
+
+/// The exit status that asks for another try (sysexits(3), `EX_TEMPFAIL`).
+const TEMPORARY: i32 = 75;
+
+/// Whether another try makes sense: it crashed, was killed, or says so itself. One that ended by itself
+/// with another status knows that it cannot help, as where there is no terminal.
+pub(super) fn makes_sense(status: ExitStatus) -> bool {
+    status.signal().is_some() || status.code() == Some(TEMPORARY)
+}
+
+/// The pauses of one plugin.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Pauses {
+    next: Duration,
+}
+
+impl Pauses {
+    /// Of a plugin that never died.
+    pub(super) const fn new() -> Self {
+        Self { next: FIRST }
+    }
+
+    /// When to start one again that was started at `started` and died at `now`: each pause is twice as
+    /// long as the one before, until it has run for longer than the longest of them.
+    pub(super) fn due(&mut self, started: Monotonic, now: Monotonic) -> Monotonic {
+        if now.since(started) > LONGEST {
+            self.next = FIRST;
+        }
+        let due = now.after(self.next);
+        self.next = (self.next * 2).min(LONGEST);
+        due
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_grow_and_shrink_after_a_long_life() {
+        let mut pauses = Pauses::new();
+        let mut now = Monotonic::from_boot(Duration::from_secs(100));
+        let mut seen = Vec::new();
+        for _ in 0..8 {
+            let due = pauses.due(now, now);
+            seen.push(due.since(now).as_secs());
+            now = due;
+        }
+        assert_eq!(seen, [1, 2, 4, 8, 16, 32, 60, 60]);
+        let started = now;
+        now = now.after(Duration::from_secs(61));
+        assert_eq!(pauses.due(started, now).since(now), FIRST);
+    }
+
+    #[test]
+    fn who_says_that_he_cannot_is_not_asked_again() {
+        let exited = |code: i32| ExitStatus::from_raw(code << 8);
+        assert!(makes_sense(ExitStatus::from_raw(11)));
+        assert!(makes_sense(exited(75)));
+        for code in [0, 1, 64, 69] {
+            assert!(!makes_sense(exited(code)), "{code}");
+        }
+    }
+}

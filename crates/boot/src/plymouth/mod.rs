@@ -1,0 +1,3 @@
+//! The applet `plymouth`.
+
+pub mod daemon;

@@ -1,0 +1,28 @@
+//! Waiting for one of several things.
+
+use std::io;
+use std::os::fd::BorrowedFd;
+use std::time::Duration;
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+
+/// Waits until one of `descriptors` can be read or has come to its end, or `limit` is over, or for no
+/// reason at all: the caller looks at each.
+pub fn for_any<'a>(
+    descriptors: impl IntoIterator<Item = BorrowedFd<'a>>,
+    limit: Option<Duration>,
+) -> io::Result<()> {
+    let mut waited: Vec<PollFd<'_>> = descriptors
+        .into_iter()
+        .map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN))
+        .collect();
+    let limit = limit.map(|limit| Timespec {
+        tv_sec: i64::try_from(limit.as_secs()).unwrap_or(i64::MAX),
+        tv_nsec: limit.subsec_nanos().into(),
+    });
+    match poll(&mut waited, limit.as_ref()) {
+        Ok(_) | Err(Errno::INTR) => Ok(()),
+        Err(errno) => Err(errno.into()),
+    }
+}

@@ -1,0 +1,89 @@
+//! What the tests of all applets need.
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use nightlatch_interop::programs::{Whose, boot_client, stock_boot};
+use tempfile::TempDir;
+
+/// Both programs, for the tests that both must pass.
+pub(crate) const BOTH: [Whose; 2] = [Whose::Ours, Whose::Stock];
+
+/// Our applet `name`.
+pub(crate) fn applet(name: &str) -> Command {
+    let mut command = Command::new(boot_client());
+    command.arg(name);
+    command
+}
+
+/// A plugin of either side, as a program.
+pub(crate) fn plugin(whose: Whose, name: &str) -> Command {
+    match whose {
+        Whose::Ours => applet(name),
+        Whose::Stock => Command::new(stock_boot(&format!("plugins.d/{name}"))),
+    }
+}
+
+/// Whether the test has the rights of root; says so when not.
+pub(crate) fn is_root() -> bool {
+    let root = rustix::process::geteuid().is_root();
+    if !root {
+        eprintln!("skipped: needs root");
+    }
+    root
+}
+
+/// A directory of plugins.
+pub(crate) struct Plugins {
+    folder: TempDir,
+}
+
+impl Plugins {
+    /// An empty one, beside a folder that every user can write to.
+    pub(crate) fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let plugins = Self { folder };
+        for (path, mode) in [(".", 0o755), ("plugins.d", 0o755), ("open", 0o777)] {
+            let path = plugins.folder.path().join(path);
+            std::fs::create_dir_all(&path).unwrap();
+            std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+        }
+        plugins
+    }
+
+    /// The directory itself.
+    pub(crate) fn directory(&self) -> PathBuf {
+        self.folder.path().join("plugins.d")
+    }
+
+    /// A path that plugins can write to.
+    pub(crate) fn open(&self, name: &str) -> PathBuf {
+        self.folder.path().join("open").join(name)
+    }
+
+    /// Adds a shell script.
+    pub(crate) fn script(&self, name: &str, script: &str) -> &Self {
+        let path = self.directory().join(name);
+        std::fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)).unwrap();
+        self
+    }
+
+    /// Adds a link to a program.
+    pub(crate) fn link(&self, name: &str, program: &Path) -> &Self {
+        std::os::unix::fs::symlink(program, self.directory().join(name)).unwrap();
+        self
+    }
+
+    /// A runner of these plugins.
+    pub(crate) fn runner(&self, whose: Whose) -> Command {
+        let mut command = match whose {
+            Whose::Ours => applet("plugin-runner"),
+            Whose::Stock => Command::new(stock_boot("plugin-runner")),
+        };
+        command.arg("--plugin-dir").arg(self.directory());
+        command.args(["--config-file", "/nonexistent"]);
+        command
+    }
+}

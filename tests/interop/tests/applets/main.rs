@@ -1,0 +1,6 @@
+//! The programs of the initramfs that hand a password on: ours and, where Mandos has the same, theirs
+//! by the same test.
+
+mod house;
+mod password_prompt;
+mod plugin_runner;
