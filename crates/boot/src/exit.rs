@@ -13,6 +13,8 @@ pub enum Exit {
     Unavailable = 69,
     /// The system refused something that should always work (`EX_OSERR`).
     System = 71,
+    /// A file that the system should have is missing or cannot be used (`EX_OSFILE`).
+    File = 72,
     /// The password could not be handed over (`EX_IOERR`).
     Output = 74,
     /// A configuration file is wrong (`EX_CONFIG`).

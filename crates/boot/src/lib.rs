@@ -3,6 +3,7 @@
 //! One program for every applet, by the name it is called by or its first argument.
 #![forbid(unsafe_code)]
 
+pub mod askpass_fifo;
 pub mod cli;
 pub mod client;
 pub mod exit;
@@ -70,6 +71,18 @@ const APPLETS: &[Applet] = &[
         about: "ask for the password on the terminal",
         run: password_prompt::run,
         privilege: Privilege::None,
+    },
+    Applet {
+        names: &["plymouth"],
+        about: "ask for the password on Plymouth's screen",
+        run: plymouth::run,
+        privilege: Privilege::Root,
+    },
+    Applet {
+        names: &["askpass-fifo"],
+        about: "wait for the password at a FIFO",
+        run: askpass_fifo::run,
+        privilege: Privilege::Root,
     },
 ];
 

@@ -1,9 +1,12 @@
 //! A terminal with nobody at it but the test: what is shown is read, what is typed is written.
 
+use std::ffi::OsString;
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Write};
+use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::Mutex;
 use std::time::Duration;
@@ -11,7 +14,7 @@ use std::time::Duration;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::OFlags;
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
-use rustix::termios::{LocalModes, tcgetattr};
+use rustix::termios::{LocalModes, tcgetattr, ttyname};
 
 use crate::process::PATIENCE;
 
@@ -48,6 +51,13 @@ impl Terminal {
             slave,
             shown: Mutex::default(),
         }
+    }
+
+    /// The path of its device.
+    pub fn name(&self) -> PathBuf {
+        PathBuf::from(OsString::from_vec(
+            ttyname(&self.slave, Vec::new()).unwrap().into_bytes(),
+        ))
     }
 
     /// Starts `command` with this terminal as its standard input and error, and as the one that

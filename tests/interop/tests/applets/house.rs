@@ -3,6 +3,7 @@
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use nightlatch_interop::programs::{Whose, boot_client, stock_boot};
 use tempfile::TempDir;
@@ -23,6 +24,20 @@ pub(crate) fn plugin(whose: Whose, name: &str) -> Command {
         Whose::Ours => applet(name),
         Whose::Stock => Command::new(stock_boot(&format!("plugins.d/{name}"))),
     }
+}
+
+/// Held by tests that ask at a terminal, where nobody is asked while Plymouth runs, and alone by those
+/// that run it.
+static SCREEN: RwLock<()> = RwLock::new(());
+
+/// No Plymouth of the tests runs as long as this is held.
+pub(crate) fn no_plymouth() -> RwLockReadGuard<'static, ()> {
+    SCREEN.read().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Plymouth may run as long as this is held.
+pub(crate) fn plymouth_runs() -> RwLockWriteGuard<'static, ()> {
+    SCREEN.write().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Whether the test has the rights of root; says so when not.

@@ -1,6 +1,8 @@
 //! The programs of the initramfs that hand a password on: ours and, where Mandos has the same, theirs
 //! by the same test.
 
+mod askpass_fifo;
 mod house;
 mod password_prompt;
 mod plugin_runner;
+mod plymouth;

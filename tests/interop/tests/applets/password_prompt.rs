@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 
 use nightlatch_interop::pty::Terminal;
 
-use crate::house::{BOTH, applet, plugin};
+use crate::house::{BOTH, applet, no_plymouth, plugin};
 
 const NAME: &str = "password-prompt";
 
@@ -24,6 +24,7 @@ fn without_variables(mut command: Command) -> Command {
 // "If exit status is 0, the output from the program is the password as it was read."
 #[test]
 fn the_line_comes_out_as_it_was_typed() {
+    let _screen = no_plymouth();
     for whose in BOTH {
         for (typed, password) in [
             (&b" a\tb \n"[..], &b" a\tb "[..]),
@@ -46,6 +47,7 @@ fn the_line_comes_out_as_it_was_typed() {
 
 #[test]
 fn the_question_names_the_disk() {
+    let _screen = no_plymouth();
     for whose in BOTH {
         for (variables, arguments, question) in [
             (
@@ -88,6 +90,7 @@ fn the_question_names_the_disk() {
 // Ours alone: theirs goes on waiting when the signal comes just before it reads.
 #[test]
 fn a_signal_puts_the_terminal_back_and_ends_it_by_that_signal() {
+    let _screen = no_plymouth();
     for (signal, number) in [("TERM", 15), ("INT", 2), ("HUP", 1)] {
         let terminal = Terminal::new();
         let seat = terminal.start(&without_variables(applet(NAME)));
@@ -101,6 +104,7 @@ fn a_signal_puts_the_terminal_back_and_ends_it_by_that_signal() {
 
 #[test]
 fn keys_that_send_signals_and_the_end_of_input_put_the_terminal_back() {
+    let _screen = no_plymouth();
     for key in [&b"\x03"[..], b"\x1c", b"\x04"] {
         let terminal = Terminal::new();
         let seat = terminal.start(&without_variables(applet(NAME)));
@@ -119,6 +123,7 @@ fn keys_that_send_signals_and_the_end_of_input_put_the_terminal_back() {
 
 #[test]
 fn a_stopped_question_is_asked_again() {
+    let _screen = no_plymouth();
     let terminal = Terminal::new();
     let seat = terminal.start(&without_variables(applet(NAME)));
     terminal.wait_for("disk: ");
@@ -132,6 +137,7 @@ fn a_stopped_question_is_asked_again() {
 
 #[test]
 fn statuses_are_those_of_sysexits() {
+    let _screen = no_plymouth();
     for whose in BOTH {
         for (arguments, status) in [(&["--nope"][..], 64), (&["word"], 64), (&[], 69)] {
             let mut command = plugin(whose, NAME);

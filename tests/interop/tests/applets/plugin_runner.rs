@@ -12,7 +12,7 @@ use nightlatch_interop::process::Running;
 use nightlatch_interop::programs::{Whose, boot_client, stock_boot};
 use nightlatch_interop::pty::Terminal;
 
-use crate::house::{BOTH, Plugins, applet, is_root};
+use crate::house::{BOTH, Plugins, applet, is_root, no_plymouth};
 
 /// Without a terminal, so that a fallback cannot succeed by typing.
 fn finish(name: &str, command: &Command) -> Output {
@@ -324,6 +324,7 @@ fn what_everyone_can_write_to_is_not_run() {
 /// Our applets under their runner and under ours, their plugins under ours.
 #[test]
 fn plugins_of_both_sides_run_under_both_runners() {
+    let _screen = no_plymouth();
     for (runner, whose) in [
         (Whose::Ours, Whose::Ours),
         (Whose::Ours, Whose::Stock),
@@ -353,6 +354,7 @@ fn plugins_of_both_sides_run_under_both_runners() {
 
 #[test]
 fn our_client_is_lowered_under_our_runner_and_its_sibling_restores_the_terminal() {
+    let _screen = no_plymouth();
     if !is_root() {
         return;
     }

@@ -1,0 +1,192 @@
+//! The applet `askpass-fifo`: reads a password from the FIFO that cryptsetup's askpass reads
+//! (askpass-fifo(8mandos)).
+
+use std::ffi::OsString;
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use nightlatch_core::secret::{Secret, SecretBuffer};
+use nightlatch_sys::signals::{EndSignals, die_of};
+use nightlatch_sys::{locked, memory};
+use rustix::fs::{CWD, FileType, Mode, OFlags, mknodat};
+use rustix::io::Errno;
+use zeroize::Zeroizing;
+
+use crate::cli::{self, About, Action, Arguments, Names, Part, SyntaxError};
+use crate::exit::Exit;
+use crate::log::{self, Log, chain};
+use crate::output::write_out;
+
+const NAME: &str = "askpass-fifo";
+
+/// Where programs put a password for cryptsetup's askpass.
+pub const FIFO: &str = "/lib/cryptsetup/passfifo";
+
+const ABOUT: About = About {
+    name: NAME,
+    help: HELP,
+};
+
+const HELP: &str = "\
+Usage: nightlatch-boot askpass-fifo [-?V] [--fifo FILE] [--debug] [--help] [--usage] [--version]
+
+Waits for a password at a FIFO and prints it, byte for byte.
+
+      --fifo FILE  the FIFO, made when it does not exist [/lib/cryptsetup/passfifo]
+      --debug      tell each step on standard error
+  -?, --help       show this help
+      --usage      show a short usage message
+  -V, --version    show the version
+
+Example, in two shells:
+  nightlatch-boot askpass-fifo --fifo /run/pass | cryptsetup open --key-file - /dev/sda3 root
+  systemd-ask-password > /run/pass
+";
+
+const NAMES: Names = Names {
+    mandos: &[],
+    ours: &["fifo", "debug"],
+    short: &[],
+};
+
+/// The most that is taken: what cryptsetup(8) takes of a key file.
+const MAX_PASSWORD: usize = 8 * 1024 * 1024;
+
+struct Options {
+    fifo: PathBuf,
+    debug: bool,
+}
+
+/// Runs the applet with the arguments that follow its name.
+pub fn run(arguments: Vec<OsString>) -> ExitCode {
+    cli::run(&ABOUT, parse(arguments), |options| fetch(&options))
+}
+
+fn parse(arguments: Vec<OsString>) -> Result<Action<Options>, SyntaxError> {
+    let mut arguments = Arguments::new(&NAMES, arguments);
+    let mut options = Options {
+        fifo: FIFO.into(),
+        debug: false,
+    };
+    while let Some(part) = arguments.next_part()? {
+        match part {
+            Part::Option("fifo") => options.fifo = arguments.value()?.into(),
+            Part::Option("debug") => options.debug = true,
+            Part::Option("help") => return Ok(Action::Help),
+            Part::Option("usage") => return Ok(Action::Usage),
+            Part::Option(_) => return Ok(Action::Version),
+            Part::Word(word) => return Err(SyntaxError::Word(word)),
+        }
+    }
+    Ok(Action::Run(options))
+}
+
+/// Why there is no password.
+#[derive(Debug, thiserror::Error)]
+enum FifoError {
+    #[error("cannot make the FIFO {0}")]
+    Make(PathBuf, #[source] io::Error),
+    #[error("cannot read {0}")]
+    Read(PathBuf, #[source] io::Error),
+    #[error("{0} is no FIFO")]
+    NoFifo(PathBuf),
+    #[error("others than its owner can write to {0}, or it belongs to somebody else")]
+    Shared(PathBuf),
+    #[error("more than {MAX_PASSWORD} bytes came by {0}")]
+    TooLong(PathBuf),
+}
+
+impl FifoError {
+    fn exit(&self) -> Exit {
+        match self {
+            Self::Make(..) | Self::Read(..) => Exit::File,
+            _ => Exit::Unavailable,
+        }
+    }
+}
+
+/// Signals end it as they come: it has nothing to put back.
+fn fetch(options: &Options) -> ExitCode {
+    log::silence_panics(NAME);
+    let log = Log::new(NAME, options.debug);
+    if let Err(error) = memory::forbid_core_dumps().and_then(|()| locked::lock_everything()) {
+        log.debug(|| format!("memory is not locked: {error}"));
+    }
+    let password = match read(&options.fifo, log) {
+        Ok(password) => password,
+        Err(error) => {
+            log.say(&chain(&error));
+            return error.exit().into();
+        }
+    };
+    match EndSignals::hold().and_then(|signals| write_out(&password, &signals)) {
+        Ok(None) => Exit::Success.into(),
+        Ok(Some(signal)) => die_of(signal),
+        Err(error) => {
+            log.say(&format!("cannot hand over the password: {error}"));
+            Exit::Output.into()
+        }
+    }
+}
+
+/// All that the first writer writes. One that writes nothing has no password: the next is waited for.
+fn read(path: &Path, log: Log) -> Result<Secret, FifoError> {
+    make(path).map_err(|error| FifoError::Make(path.to_owned(), error))?;
+    loop {
+        log.debug(|| format!("waiting for a password at {}", path.display()));
+        let mut fifo = open(path)?;
+        let mut password = SecretBuffer::default();
+        let mut chunk = Zeroizing::new([0; 4096]);
+        loop {
+            let count = match fifo.read(&mut chunk[..]) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                read => read.map_err(|error| FifoError::Read(path.to_owned(), error))?,
+            };
+            if count == 0 {
+                break;
+            }
+            if password.len() + count > MAX_PASSWORD {
+                return Err(FifoError::TooLong(path.to_owned()));
+            }
+            password.append(&chunk[..count]);
+        }
+        if !password.is_empty() {
+            return Ok(password.finish());
+        }
+    }
+}
+
+fn make(path: &Path) -> io::Result<()> {
+    let owner_only = Mode::RUSR | Mode::WUSR;
+    match mknodat(CWD, path, FileType::Fifo, owner_only, 0) {
+        Ok(()) | Err(Errno::EXIST) => Ok(()),
+        Err(errno) => Err(errno.into()),
+    }
+}
+
+/// Opens it, which waits for a writer. A FIFO that others can write to is none for passwords: they could
+/// have a disk opened that they made.
+fn open(path: &Path) -> Result<File, FifoError> {
+    let failed = |error| FifoError::Read(path.to_owned(), error);
+    // Looked at without opening it: opening another kind of file may do things.
+    let seen = path.symlink_metadata().map_err(failed)?;
+    if !seen.file_type().is_fifo() {
+        return Err(FifoError::NoFifo(path.to_owned()));
+    }
+    let myself = rustix::process::geteuid().as_raw();
+    if seen.mode() & 0o022 != 0 || ![0, myself].contains(&seen.uid()) {
+        return Err(FifoError::Shared(path.to_owned()));
+    }
+    let flags = OFlags::NOFOLLOW.bits().cast_signed();
+    let mut options = OpenOptions::new();
+    let fifo = options.read(true).custom_flags(flags).open(path);
+    let fifo = fifo.map_err(failed)?;
+    let opened = fifo.metadata().map_err(failed)?;
+    match (opened.dev(), opened.ino()) == (seen.dev(), seen.ino()) {
+        true => Ok(fifo),
+        false => Err(FifoError::NoFifo(path.to_owned())),
+    }
+}

@@ -1,0 +1,156 @@
+//! plymouth(8mandos) with the real daemon of Plymouth, which has a terminal of the test's instead of a
+//! screen, on a host of its own.
+
+use std::os::unix::process::ExitStatusExt;
+use std::process::Command;
+
+use nightlatch_interop::process::Running;
+use nightlatch_interop::programs::peer;
+use nightlatch_interop::pty::Terminal;
+
+use crate::house::{applet, is_root, plymouth_runs};
+
+/// Our programs reach each other there and nothing outside: the daemon's socket is of the network's
+/// namespace. The daemon takes the serial console, which is the terminal.
+const HOUSE: &str = "
+mount -t tmpfs none /run
+mount -t overlay none -o lowerdir=\"$1\":/usr /usr
+echo ttyS0 > /run/active
+mount --bind /run/active /sys/class/tty/console/active
+[ -e /dev/ttyS0 ] || { mount -t tmpfs none /mnt; : > /dev/ttyS0; }
+mount --bind \"$2\" /dev/ttyS0
+plymouthd --mode=boot --kernel-command-line=nosplash --pid-file=/run/pid
+plymouth --wait show-splash
+echo ready >&2
+exec sleep infinity
+";
+
+struct House {
+    running: Running,
+    terminal: Terminal,
+}
+
+impl House {
+    fn start() -> Self {
+        let terminal = Terminal::new();
+        let usr = peer("usr/sbin/plymouthd");
+        let usr = usr
+            .parent()
+            .unwrap()
+            .parent()
+            .unwrap()
+            .canonicalize()
+            .unwrap();
+        let mut command = Command::new("unshare");
+        command
+            .args([
+                "--mount",
+                "--net",
+                "--pid",
+                "--fork",
+                "--kill-child",
+                "--mount-proc",
+            ])
+            .args(["sh", "-euc", HOUSE, "sh"])
+            .arg(usr)
+            .arg(terminal.name());
+        let running = Running::start("plymouthd", &mut command);
+        running.wait_for("that Plymouth is ready", |line| {
+            (line == "ready").then_some(())
+        });
+        Self { running, terminal }
+    }
+
+    fn inside(&self, command: &Command) -> Command {
+        let unshare = self.running.pid();
+        let children = format!("/proc/{unshare}/task/{unshare}/children");
+        let shell = std::fs::read_to_string(children).unwrap();
+        let mut inside = Command::new("nsenter");
+        inside
+            .args(["--target", shell.trim(), "--mount", "--net", "--pid", "--"])
+            .arg(command.get_program())
+            .args(command.get_args());
+        inside
+    }
+
+    /// Starts our applet and waits until its question is on the screen.
+    fn ask(&self, question: &str) -> Running {
+        let mut ask = applet("plymouth");
+        ask.args(["--prompt", question]);
+        let running = Running::start("plymouth", &mut self.inside(&ask));
+        self.terminal.wait_for(question);
+        running
+    }
+
+    fn pid(&self) -> String {
+        let output = self
+            .inside(Command::new("cat").arg("/run/pid"))
+            .output()
+            .unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    }
+}
+
+#[test]
+fn a_person_at_plymouths_screen_is_asked() {
+    if !is_root() {
+        return;
+    }
+    let _alone = plymouth_runs();
+    let house = House::start();
+    let running = house.ask("Say the word");
+    house.terminal.type_in(b"the word\r");
+    let output = running.finish();
+    assert_eq!(output.stdout, b"the word", "{output:?}");
+    assert!(output.status.success());
+
+    // "If this program is killed ... it cannot tell plymouth(8) to abort": the next question is then
+    // asked of a new daemon, and answered.
+    let before = house.pid();
+    let running = house.ask("Never mind");
+    let inner = running.pid();
+    let child = std::fs::read_to_string(format!("/proc/{inner}/task/{inner}/children")).unwrap();
+    let target = if child.trim().is_empty() {
+        inner.to_string()
+    } else {
+        child.trim().to_owned()
+    };
+    let killed = Command::new("kill").arg(&target).status().unwrap();
+    assert!(killed.success());
+    let output = running.finish();
+    assert_eq!(output.stdout, b"");
+    assert!(!output.status.success() || output.status.signal().is_some());
+    assert_ne!(house.pid(), before, "{output:?}");
+    let running = house.ask("Once more");
+    house.terminal.type_in(b"again\r");
+    assert_eq!(running.finish().stdout, b"again");
+
+    // password-prompt(8mandos): "If it is detected, this process will immediately exit".
+    let mut prompt = house.inside(&applet("password-prompt"));
+    assert_eq!(prompt.output().unwrap().status.code(), Some(69));
+    house.running.kill();
+}
+
+#[test]
+fn without_plymouth_nobody_is_asked() {
+    if !is_root() {
+        return;
+    }
+    let mut command = Command::new("unshare");
+    let ask = applet("plymouth");
+    command
+        .arg("--net")
+        .arg(ask.get_program())
+        .args(ask.get_args());
+    let output = Running::start("plymouth", &mut command).finish();
+    assert_eq!(output.status.code(), Some(69));
+    for (arguments, status) in [
+        (&["--nope"][..], 64),
+        (&["word"], 64),
+        (&["--help"], 0),
+        (&["-V"], 0),
+    ] {
+        let output = applet("plymouth").args(arguments).output().unwrap();
+        assert_eq!(output.status.code(), Some(status), "{arguments:?}");
+    }
+}
