@@ -17,6 +17,7 @@ use zeroize::Zeroizing;
 
 use crate::cli::{self, About, Action, Arguments, Names, Part, SyntaxError};
 use crate::exit::Exit;
+use crate::files::is_private;
 use crate::log::{self, Log, chain};
 use crate::output::write_out;
 
@@ -93,7 +94,7 @@ enum FifoError {
     Read(PathBuf, #[source] io::Error),
     #[error("{0} is no FIFO")]
     NoFifo(PathBuf),
-    #[error("others than its owner can write to {0}, or it belongs to somebody else")]
+    #[error("others can use {0}: expected `chmod 600 {0}`, and root or this user as its owner")]
     Shared(PathBuf),
     #[error("more than {MAX_PASSWORD} bytes came by {0}")]
     TooLong(PathBuf),
@@ -167,8 +168,8 @@ fn make(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Opens it, which waits for a writer. A FIFO that others can write to is none for passwords: they could
-/// have a disk opened that they made.
+/// Opens it, which waits for a writer. A FIFO that others can use is none for passwords: they could take
+/// one, or have a disk opened that they made.
 fn open(path: &Path) -> Result<File, FifoError> {
     let failed = |error| FifoError::Read(path.to_owned(), error);
     // Looked at without opening it: opening another kind of file may do things.
@@ -176,8 +177,7 @@ fn open(path: &Path) -> Result<File, FifoError> {
     if !seen.file_type().is_fifo() {
         return Err(FifoError::NoFifo(path.to_owned()));
     }
-    let myself = rustix::process::geteuid().as_raw();
-    if seen.mode() & 0o022 != 0 || ![0, myself].contains(&seen.uid()) {
+    if !is_private(&seen) {
         return Err(FifoError::Shared(path.to_owned()));
     }
     let flags = OFlags::NOFOLLOW.bits().cast_signed();

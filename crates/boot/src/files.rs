@@ -1,7 +1,8 @@
-//! Reading files that may hold secrets.
+//! Files that hold secrets, or that secrets pass through.
 
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io::{self, Read};
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use zeroize::Zeroizing;
@@ -21,4 +22,16 @@ pub fn read_bounded(path: &Path, max: usize) -> io::Result<Zeroizing<Vec<u8>>> {
         ));
     }
     Ok(bytes)
+}
+
+/// Whether nobody but root and this program's own user can do anything with a file.
+pub fn is_private(file: &Metadata) -> bool {
+    let myself = rustix::process::geteuid().as_raw();
+    file.mode() & 0o077 == 0 && [0, myself].contains(&file.uid())
+}
+
+/// Whether a file is root's or this program's own user's, and nobody else can change it.
+pub fn is_owned(file: &Metadata) -> bool {
+    let myself = rustix::process::geteuid().as_raw();
+    file.mode() & 0o022 == 0 && [0, myself].contains(&file.uid())
 }

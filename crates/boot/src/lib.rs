@@ -6,16 +6,21 @@
 pub mod askpass_fifo;
 pub mod cli;
 pub mod client;
+pub mod cryptroot;
 pub mod exit;
 pub mod files;
 pub mod log;
 pub mod output;
+pub mod password_agent;
 pub mod password_prompt;
 pub mod plugin_runner;
 pub mod plymouth;
 pub mod process;
 pub mod prompt;
+mod restarts;
+pub mod source;
 pub mod wait;
+pub mod watch;
 
 use std::ffi::{CString, OsStr, OsString};
 use std::path::Path;
@@ -83,6 +88,18 @@ const APPLETS: &[Applet] = &[
         about: "wait for the password at a FIFO",
         run: askpass_fifo::run,
         privilege: Privilege::Root,
+    },
+    Applet {
+        names: &["cryptroot"],
+        about: "give the password to Debian's cryptroot",
+        run: cryptroot::run,
+        privilege: Privilege::None,
+    },
+    Applet {
+        names: &["password-agent"],
+        about: "answer systemd's questions for a password",
+        run: password_agent::run,
+        privilege: Privilege::None,
     },
 ];
 

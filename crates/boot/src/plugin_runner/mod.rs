@@ -6,7 +6,6 @@
 
 pub mod options;
 mod plugins;
-mod restarts;
 mod runner;
 
 use std::ffi::OsString;
@@ -147,7 +146,7 @@ fn raced(options: &Options, fault: Option<Exit>, log: Log) -> io::Result<Result<
     if plugins.is_empty() && fault == Exit::Success {
         log.say(&format!("no plugin in {}", options.directory.display()));
     }
-    let (end, running) = race(plugins, options, &signals, log)?;
+    let (end, running) = race(&plugins, options, &signals, log)?;
     match end {
         End::Plugin(password) => hand_over(&password, running, &signals)
             .map(|signal| signal.map_or(Ok(Exit::Success), Err)),

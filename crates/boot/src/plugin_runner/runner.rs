@@ -4,19 +4,17 @@
 use std::fs::File;
 use std::io;
 use std::os::fd::AsFd;
-use std::time::Duration;
 
 use nightlatch_core::secret::Secret;
-use nightlatch_core::time::Monotonic;
 use nightlatch_sys::clock;
 use nightlatch_sys::signals::{EndSignals, Signal};
 use nightlatch_sys::terminal::{self, Question};
 
 use super::options::Options;
 use super::plugins::Plugin;
-use super::restarts::{Pauses, makes_sense};
 use crate::log::{Log, chain};
-use crate::process::{Ended, Process, end_all};
+use crate::process::{Process, end_all};
+use crate::source::Source;
 use crate::wait;
 
 /// What getpass(3) is asked to say.
@@ -35,39 +33,24 @@ pub(super) enum End {
     Signal(Signal),
 }
 
-struct Slot {
-    plugin: Plugin,
-    pauses: Pauses,
-    state: State,
-}
-
-enum State {
-    Running(Process, Monotonic),
-    Paused(Monotonic),
-    Over,
-}
-
 /// Runs `plugins` until there is a password. Those that still run are then in the second place, for
 /// the caller to end.
 pub(super) fn race(
-    plugins: Vec<Plugin>,
+    plugins: &[Plugin],
     options: &Options,
     signals: &EndSignals,
     log: Log,
 ) -> io::Result<(End, Vec<Process>)> {
     let now = clock::now().mono;
-    let slots = plugins.into_iter().map(|plugin| Slot {
-        plugin,
-        pauses: Pauses::new(),
-        state: State::Paused(now),
+    let sources = plugins.iter().map(|plugin| {
+        let what = format!("plugin {:?}", plugin.name);
+        Source::new(what, now, || plugin.start(options))
     });
-    let mut slots: Vec<Slot> = slots.collect();
+    let mut sources: Vec<Source<'_>> = sources.collect();
     let terminal = terminal::controlling().or_else(|_| standard_input());
-    let result = until_end(&mut slots, terminal.as_ref().ok(), options, signals, log);
-    let running = slots.into_iter().filter_map(|slot| match slot.state {
-        State::Running(process, _) => Some(process),
-        State::Paused(_) | State::Over => None,
-    });
+    let terminal = terminal.as_ref().ok().filter(|_| options.fallback);
+    let result = until_end(&mut sources, terminal, signals, log);
+    let running = sources.into_iter().filter_map(Source::into_process);
     let running: Vec<Process> = running.collect();
     match result {
         Ok(end) => Ok((end, running)),
@@ -84,14 +67,13 @@ fn standard_input() -> io::Result<File> {
 }
 
 fn until_end(
-    slots: &mut [Slot],
+    sources: &mut [Source<'_>],
     terminal: Option<&File>,
-    options: &Options,
     signals: &EndSignals,
     log: Log,
 ) -> io::Result<End> {
     let mut fallback = Fallback {
-        terminal: terminal.filter(|_| options.fallback),
+        terminal,
         question: None,
         log,
     };
@@ -100,93 +82,23 @@ fn until_end(
             return Ok(End::Signal(signal));
         }
         let now = clock::now().mono;
-        for slot in &mut *slots {
-            if let Some(password) = slot.advance(options, now, log)? {
+        for source in &mut *sources {
+            if let Some(password) = source.advance(now, log)? {
                 return Ok(End::Plugin(password));
             }
         }
-        let running = slots.iter().any(Slot::is_running);
+        let running = sources.iter().any(Source::is_running);
         if let Some(typed) = fallback.advance(!running) {
             return Ok(End::Person(typed));
         }
-        let due = slots.iter().filter_map(Slot::due).min();
-        if !running && due.is_none() && fallback.question.is_none() {
+        if sources.iter().all(Source::is_over) && fallback.question.is_none() {
             return Ok(End::Nobody);
         }
-        let descriptors = slots.iter().flat_map(Slot::descriptors);
+        let due = sources.iter().filter_map(Source::due).min();
+        let descriptors = sources.iter().flat_map(Source::descriptors);
         let asked = fallback.question.iter().flat_map(Question::descriptors);
         let descriptors = descriptors.chain(asked).chain([signals.as_fd()]);
-        let limit = due.map(|due| due.since(now).max(Duration::from_millis(1)));
-        wait::for_any(descriptors, limit)?;
-    }
-}
-
-impl Slot {
-    /// Starts it when that is due, and listens to it; answers with its password.
-    fn advance(
-        &mut self,
-        options: &Options,
-        now: Monotonic,
-        log: Log,
-    ) -> io::Result<Option<Secret>> {
-        if matches!(self.state, State::Paused(due) if due <= now) {
-            self.start(options, now, log);
-        }
-        let State::Running(process, started) = &mut self.state else {
-            return Ok(None);
-        };
-        let name = &self.plugin.name;
-        match process.poll_end()? {
-            None => {}
-            Some(Ended::Password(password)) => {
-                log.debug(|| format!("plugin {name:?} has succeeded"));
-                return Ok(Some(password));
-            }
-            Some(Ended::Failed(status)) if makes_sense(status) => {
-                let due = self.pauses.due(*started, now);
-                let pause = due.since(now).as_secs();
-                log.say(&format!(
-                    "plugin {name:?} died: {status}; again in {pause} s"
-                ));
-                self.state = State::Paused(due);
-            }
-            Some(Ended::Failed(status)) => {
-                log.debug(|| format!("plugin {name:?} failed: {status}"));
-                self.state = State::Over;
-            }
-        }
-        Ok(None)
-    }
-
-    fn start(&mut self, options: &Options, now: Monotonic, log: Log) {
-        let name = &self.plugin.name;
-        log.debug(|| format!("starting plugin {name:?}"));
-        self.state = match self.plugin.start(options) {
-            Ok(process) => State::Running(process, now),
-            Err(error) => {
-                log.say(&format!("cannot start plugin {name:?}: {error}"));
-                State::Over
-            }
-        };
-    }
-
-    fn is_running(&self) -> bool {
-        matches!(self.state, State::Running(..))
-    }
-
-    fn due(&self) -> Option<Monotonic> {
-        match self.state {
-            State::Paused(due) => Some(due),
-            State::Running(..) | State::Over => None,
-        }
-    }
-
-    fn descriptors(&self) -> impl Iterator<Item = std::os::fd::BorrowedFd<'_>> {
-        let process = match &self.state {
-            State::Running(process, _) => Some(process),
-            State::Paused(_) | State::Over => None,
-        };
-        process.into_iter().flat_map(Process::descriptors)
+        wait::for_any(descriptors, due.map(|due| due.since(now)))?;
     }
 }
 

@@ -59,7 +59,8 @@ fn both_make_the_fifo_of_cryptsetup() {
         let program = plugin(whose, NAME);
         let mut words: Vec<_> = vec![program.get_program()];
         words.extend(program.get_args());
-        let script = "mkdir -p /lib/cryptsetup && mount -t tmpfs none /lib/cryptsetup || exit
+        let script = "mount -t tmpfs none /run && mkdir -p /run/upper/lib/cryptsetup /run/work || exit
+            mount -t overlay none -o lowerdir=/usr,upperdir=/run/upper,workdir=/run/work /usr || exit
             \"$@\" & until [ -p /lib/cryptsetup/passfifo ]; do sleep 0.02; done
             stat -c %a /lib/cryptsetup/passfifo >&2
             printf 'by fifo\\n' > /lib/cryptsetup/passfifo; wait $!";

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
+use nightlatch_interop::process::Running;
 use nightlatch_interop::programs::{Whose, boot_client, stock_boot};
 use tempfile::TempDir;
 
@@ -47,6 +48,17 @@ pub(crate) fn is_root() -> bool {
         eprintln!("skipped: needs root");
     }
     root
+}
+
+/// A file of the host that `unshare --fork` has made for a story.
+pub(crate) fn inside(story: &Running, path: &str) -> PathBuf {
+    let unshare = story.pid();
+    let children = format!("/proc/{unshare}/task/{unshare}/children");
+    let shell = std::fs::read_to_string(children).unwrap();
+    Path::new("/proc")
+        .join(shell.trim())
+        .join("root")
+        .join(path)
 }
 
 /// A directory of plugins.

@@ -2,7 +2,9 @@
 //! by the same test.
 
 mod askpass_fifo;
+mod cryptroot;
 mod house;
+mod password_agent;
 mod password_prompt;
 mod plugin_runner;
 mod plymouth;

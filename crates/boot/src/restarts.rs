@@ -19,25 +19,25 @@ const TEMPORARY: i32 = 75;
 
 /// Whether another try makes sense: it crashed, was killed, or says so itself. One that ended by itself
 /// with another status knows that it cannot help, as where there is no terminal.
-pub(super) fn makes_sense(status: ExitStatus) -> bool {
+pub(crate) fn makes_sense(status: ExitStatus) -> bool {
     status.signal().is_some() || status.code() == Some(TEMPORARY)
 }
 
 /// The pauses of one plugin.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct Pauses {
+pub(crate) struct Pauses {
     next: Duration,
 }
 
 impl Pauses {
     /// Of a plugin that never died.
-    pub(super) const fn new() -> Self {
+    pub(crate) const fn new() -> Self {
         Self { next: FIRST }
     }
 
     /// When to start one again that was started at `started` and died at `now`: each pause is twice as
     /// long as the one before, until it has run for longer than the longest of them.
-    pub(super) fn due(&mut self, started: Monotonic, now: Monotonic) -> Monotonic {
+    pub(crate) fn due(&mut self, started: Monotonic, now: Monotonic) -> Monotonic {
         if now.since(started) > LONGEST {
             self.next = FIRST;
         }

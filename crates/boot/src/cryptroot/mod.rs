@@ -1,0 +1,316 @@
+//! The applet `cryptroot`: gives the password to Debian's cryptroot through askpass's FIFO, the moment
+//! that askpass asks.
+//!
+//! A volume gets a password once. When it asks again the password was refused, and only the person
+//! at the console can help: more tries would use up those that the person has.
+
+mod readers;
+
+use std::collections::BTreeSet;
+use std::ffi::OsString;
+use std::fs::{self, OpenOptions};
+use std::io;
+use std::os::fd::AsFd;
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+use std::time::Duration;
+
+use nightlatch_core::secret::Secret;
+use nightlatch_core::time::Monotonic;
+use nightlatch_sys::signals::{EndSignals, Signal, die_of};
+use nightlatch_sys::{clock, locked, memory};
+use rustix::fs::OFlags;
+use rustix::io::Errno;
+
+use crate::askpass_fifo::FIFO;
+use crate::cli::{self, About, Action, Arguments, Names, Part, SyntaxError};
+use crate::exit::Exit;
+use crate::files::is_private;
+use crate::log::{self, Log, chain};
+use crate::output::write_to;
+use crate::process::{Process, end_all};
+use crate::source::Source;
+use crate::wait;
+use crate::watch::Watch;
+use readers::Reader;
+
+const NAME: &str = "cryptroot";
+
+/// An event tells that somebody opens the FIFO, a moment before /proc does: how long to look for him.
+const LOOKING: Duration = Duration::from_secs(1);
+
+/// The time between two looks.
+const BETWEEN_LOOKS: Duration = Duration::from_millis(10);
+
+const ABOUT: About = About {
+    name: NAME,
+    help: HELP,
+};
+
+const HELP: &str = "\
+Usage: nightlatch-boot cryptroot [-?V] [--fifo FILE] [--debug] [--help] [--usage] [--version]
+       [--] [COMMAND [ARGUMENT...]]
+
+Fetches the password once and gives it to each volume that asks by cryptsetup's askpass, until it is
+ended by a signal. A volume that asks again has refused it, and is left to the person at the console.
+
+COMMAND prints the password; without one it is this program's plugin-runner, without plugins that
+would ask at the console.
+
+      --fifo FILE  askpass's FIFO [/lib/cryptsetup/passfifo]
+      --debug      tell each step on standard error
+  -?, --help       show this help
+      --usage      show a short usage message
+  -V, --version    show the version
+
+Example, early in the initramfs:
+  nightlatch-boot cryptroot &
+";
+
+const NAMES: Names = Names {
+    mandos: &[],
+    ours: &["fifo", "debug"],
+    short: &[],
+};
+
+/// This very program, whatever its file is called.
+const MYSELF: &str = "/proc/self/exe";
+
+/// Those who would ask where askpass asks already.
+const NOT_AT_THE_CONSOLE: [&str; 5] = [
+    "--disable=askpass-fifo",
+    "--disable=password-prompt",
+    "--disable=plymouth",
+    "--disable=splashy",
+    "--disable=usplash",
+];
+
+struct Options {
+    fifo: PathBuf,
+    debug: bool,
+    command: Vec<OsString>,
+}
+
+/// Runs the applet with the arguments that follow its name.
+pub fn run(arguments: Vec<OsString>) -> ExitCode {
+    cli::run(&ABOUT, parse(arguments), |options| feed(&options))
+}
+
+fn parse(arguments: Vec<OsString>) -> Result<Action<Options>, SyntaxError> {
+    let mut arguments = Arguments::new(&NAMES, arguments);
+    let mut options = Options {
+        fifo: FIFO.into(),
+        debug: false,
+        command: Vec::new(),
+    };
+    while let Some(part) = arguments.next_part()? {
+        match part {
+            Part::Option("fifo") => options.fifo = arguments.value()?.into(),
+            Part::Option("debug") => options.debug = true,
+            Part::Option("help") => return Ok(Action::Help),
+            Part::Option("usage") => return Ok(Action::Usage),
+            Part::Option(_) => return Ok(Action::Version),
+            Part::Word(word) => {
+                options.command.push(word);
+                options.command.extend(arguments.rest()?);
+            }
+        }
+    }
+    Ok(Action::Run(options))
+}
+
+fn command(options: &Options) -> Command {
+    match options.command.split_first() {
+        Some((program, arguments)) => {
+            let mut command = Command::new(program);
+            command.args(arguments);
+            command
+        }
+        None => {
+            let mut command = Command::new(MYSELF);
+            command.args(["plugin-runner", "--no-fallback"]);
+            command.args(NOT_AT_THE_CONSOLE);
+            command
+        }
+    }
+}
+
+/// Why no volume can be given a password.
+#[derive(Debug, thiserror::Error)]
+enum FeedError {
+    #[error("cannot watch {0}")]
+    Watch(PathBuf, #[source] io::Error),
+    #[error("no password could be fetched")]
+    NoPassword,
+    #[error("the system refused")]
+    System(#[from] io::Error),
+}
+
+impl FeedError {
+    fn exit(&self) -> Exit {
+        match self {
+            Self::Watch(..) => Exit::File,
+            Self::NoPassword => Exit::Unavailable,
+            Self::System(_) => Exit::System,
+        }
+    }
+}
+
+fn feed(options: &Options) -> ExitCode {
+    log::silence_panics(NAME);
+    let log = Log::new(NAME, options.debug);
+    match fed(options, log) {
+        Ok(signal) => die_of(signal),
+        Err(error) => {
+            log.say(&chain(&error));
+            error.exit().into()
+        }
+    }
+}
+
+fn fed(options: &Options, log: Log) -> Result<Signal, FeedError> {
+    let signals = EndSignals::hold()?;
+    if let Err(error) = memory::forbid_core_dumps().and_then(|()| locked::lock_everything()) {
+        log.debug(|| format!("memory is not locked: {error}"));
+    }
+    let directory = options.fifo.parent().unwrap_or(Path::new("/"));
+    let watch = Watch::for_openings(directory)
+        .map_err(|error| FeedError::Watch(directory.to_owned(), error))?;
+    let now = clock::now().mono;
+    let start = || Process::start(&mut command(options));
+    let mut source = Source::new("the search for a password".to_owned(), now, start);
+    let fetched = fetch(&mut source, &signals, log);
+    end_all(source.into_process().into_iter().collect());
+    let password = match fetched? {
+        Ok(password) => password,
+        Err(signal) => return Ok(signal),
+    };
+    log.debug(|| "there is a password: waiting for a volume that asks".to_owned());
+    let mut feed = Feed {
+        fifo: &options.fifo,
+        log,
+        answered: BTreeSet::new(),
+        seen: BTreeSet::new(),
+    };
+    feed.until_signal(&password, &watch, &signals)
+}
+
+/// The password, or the signal that came first.
+fn fetch(
+    source: &mut Source<'_>,
+    signals: &EndSignals,
+    log: Log,
+) -> Result<Result<Secret, Signal>, FeedError> {
+    loop {
+        if let Some(signal) = signals.next()? {
+            return Ok(Err(signal));
+        }
+        let now = clock::now().mono;
+        if let Some(password) = source.advance(now, log)? {
+            return Ok(Ok(password));
+        }
+        if source.is_over() {
+            return Err(FeedError::NoPassword);
+        }
+        let limit = source.due().map(|due| due.since(now));
+        wait::for_any(source.descriptors().chain([signals.as_fd()]), limit)?;
+    }
+}
+
+/// Who was given the password.
+struct Feed<'a> {
+    fifo: &'a Path,
+    log: Log,
+    answered: BTreeSet<String>,
+    seen: BTreeSet<Reader>,
+}
+
+impl Feed<'_> {
+    fn until_signal(
+        &mut self,
+        password: &Secret,
+        watch: &Watch,
+        signals: &EndSignals,
+    ) -> Result<Signal, FeedError> {
+        let mut look_until: Monotonic = clock::now().mono;
+        loop {
+            if let Some(signal) = signals.next()? {
+                return Ok(signal);
+            }
+            let came = watch.drain()?;
+            let now = clock::now().mono;
+            if came {
+                look_until = now.after(LOOKING);
+            }
+            if let Some(signal) = self.look(password, signals)? {
+                return Ok(signal);
+            }
+            let limit = (now < look_until).then_some(BETWEEN_LOOKS);
+            wait::for_any([watch.as_fd(), signals.as_fd()], limit)?;
+        }
+    }
+
+    /// Answers whoever reads the FIFO and has not been seen yet.
+    fn look(&mut self, password: &Secret, signals: &EndSignals) -> io::Result<Option<Signal>> {
+        let Ok(fifo) = fs::symlink_metadata(self.fifo) else {
+            // Nobody has made it yet.
+            return Ok(None);
+        };
+        if !fifo.file_type().is_fifo() || !is_private(&fifo) {
+            return Ok(None);
+        }
+        let readers = readers::of(&fifo);
+        self.seen.retain(|known| readers.contains(known));
+        let Some(reader) = readers.into_iter().find(|one| !self.seen.contains(one)) else {
+            return Ok(None);
+        };
+        let volume = reader.volume.clone();
+        self.seen.insert(reader);
+        if self.answered.contains(&volume) {
+            let what = format!("the password was refused for the volume {volume:?}");
+            self.log.say(&format!("{what}: a person must answer"));
+            return Ok(None);
+        }
+        let written = write(self.fifo, password, signals)?;
+        if let Written::Whole = written {
+            self.log
+                .debug(|| format!("gave the password to the volume {volume:?}"));
+            self.answered.insert(volume);
+        }
+        match written {
+            Written::Signal(signal) => Ok(Some(signal)),
+            Written::Whole | Written::Gone => Ok(None),
+        }
+    }
+}
+
+enum Written {
+    Whole,
+    /// The reader has its answer from elsewhere.
+    Gone,
+    Signal(Signal),
+}
+
+/// Never waits for a reader to open it, and never opens it without a password to write: a writer that
+/// writes nothing would be taken for an empty password.
+fn write(path: &Path, password: &Secret, signals: &EndSignals) -> io::Result<Written> {
+    let flags = (OFlags::NONBLOCK | OFlags::NOFOLLOW).bits().cast_signed();
+    let fifo = match OpenOptions::new()
+        .write(true)
+        .custom_flags(flags)
+        .open(path)
+    {
+        Ok(fifo) => fifo,
+        Err(error) if error.raw_os_error() == Some(Errno::NXIO.raw_os_error()) => {
+            return Ok(Written::Gone);
+        }
+        Err(error) => return Err(error),
+    };
+    match write_to(fifo.as_fd(), password, signals) {
+        Ok(None) => Ok(Written::Whole),
+        Ok(Some(signal)) => Ok(Written::Signal(signal)),
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(Written::Gone),
+        Err(error) => Err(error),
+    }
+}

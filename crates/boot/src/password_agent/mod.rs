@@ -1,0 +1,206 @@
+//! The applet `password-agent`: answers systemd's questions with the password that a client fetches
+//! (password-agent(8mandos)).
+//!
+//! What was answered once and is asked again is left to a person: more tries with the same password
+//! would use up those that the person has.
+
+pub mod options;
+mod question;
+mod questions;
+
+use std::ffi::OsString;
+use std::io;
+use std::os::fd::AsFd;
+use std::path::PathBuf;
+use std::process::{Command, ExitCode};
+use std::time::Duration;
+
+use nightlatch_core::secret::Secret;
+use nightlatch_core::time::Monotonic;
+use nightlatch_sys::identity::{Identity, start_as};
+use nightlatch_sys::signals::{EndSignals, Signal, die_of};
+use nightlatch_sys::{clock, locked, memory, privileges};
+
+use crate::cli::{self, About};
+use crate::exit::Exit;
+use crate::log::{self, Log, chain};
+use crate::process::{Process, end_all};
+use crate::source::Source;
+use crate::wait;
+use crate::watch::Watch;
+use options::Options;
+use questions::Questions;
+
+const NAME: &str = "password-agent";
+
+const ABOUT: About = About {
+    name: NAME,
+    help: HELP,
+};
+
+const HELP: &str = "\
+Usage: nightlatch-boot password-agent [-?V] [-d DIR] [--helper-directory DIR] [-u ID] [-g ID]
+       [--linger SECONDS] [--debug] [--help] [--usage] [--version] [--] [CLIENT [OPTION...]]
+
+Runs CLIENT and gives the password that it prints to everybody who asks by systemd's password agents.
+What asks again has refused the password, and is left to a person.
+
+  -d, --agent-directory DIR   where the questions are [/run/systemd/ask-password]
+      --helper-directory DIR  where helpers of CLIENT are [/lib/mandos/plugin-helpers]
+  -u, --user ID               CLIENT's real user, a number [65534]
+  -g, --group ID              CLIENT's real group, a number [65534]
+      --linger SECONDS        how long to watch for a question that comes again [20]
+      --debug                 tell each step on standard error
+  -?, --help                  show this help
+      --usage                 show a short usage message
+  -V, --version               show the version
+
+CLIENT is /lib/mandos/plugins.d/mandos-client unless it is given. It has root as its effective user,
+as a set-user-ID program has, and is expected to give that up.
+
+Example, a client with options:
+  nightlatch-boot password-agent -- /usr/bin/nightlatch-boot client --interface eth0
+";
+
+/// How the client learns where its helpers are.
+const HELPERS: &str = "MANDOSPLUGINHELPERDIR";
+
+/// Runs the applet with the arguments that follow its name.
+pub fn run(arguments: Vec<OsString>) -> ExitCode {
+    cli::run(&ABOUT, options::parse(arguments), |options| {
+        answer(&options)
+    })
+}
+
+/// Why nobody is answered.
+#[derive(Debug, thiserror::Error)]
+enum AgentError {
+    #[error("cannot watch {0}")]
+    Watch(PathBuf, #[source] io::Error),
+    #[error("nobody asks for a password in {0}")]
+    NoQuestion(PathBuf),
+    #[error("no password could be fetched")]
+    NoPassword,
+    #[error("the system refused")]
+    System(#[from] io::Error),
+}
+
+impl AgentError {
+    fn exit(&self) -> Exit {
+        match self {
+            Self::Watch(..) => Exit::File,
+            Self::NoQuestion(_) | Self::NoPassword => Exit::Unavailable,
+            Self::System(_) => Exit::System,
+        }
+    }
+}
+
+fn answer(options: &Options) -> ExitCode {
+    log::silence_panics(NAME);
+    let log = Log::new(NAME, options.debug);
+    match answered(options, log) {
+        Ok(None) => Exit::Success.into(),
+        Ok(Some(signal)) => die_of(signal),
+        Err(error) => {
+            log.say(&chain(&error));
+            error.exit().into()
+        }
+    }
+}
+
+fn answered(options: &Options, log: Log) -> Result<Option<Signal>, AgentError> {
+    let signals = EndSignals::hold()?;
+    if let Err(error) = memory::forbid_core_dumps().and_then(|()| locked::lock_everything()) {
+        log.debug(|| format!("memory is not locked: {error}"));
+    }
+    let directory = &options.directory;
+    let watch =
+        Watch::for_changes(directory).map_err(|e| AgentError::Watch(directory.clone(), e))?;
+    let mut questions = Questions::of(directory, log);
+    questions.look(None)?;
+    if !questions.any() {
+        return Err(AgentError::NoQuestion(directory.clone()));
+    }
+    let now = clock::now().mono;
+    let mut source = Source::new("the client".to_owned(), now, || start(options));
+    let mut agent = Agent {
+        questions,
+        password: None,
+        alone_since: None,
+        linger: options.linger,
+    };
+    let end = agent.until_end(&mut source, &watch, &signals, log);
+    end_all(source.into_process().into_iter().collect());
+    end
+}
+
+fn start(options: &Options) -> io::Result<Process> {
+    let (program, arguments) = options
+        .client
+        .split_first()
+        .ok_or(io::ErrorKind::NotFound)?;
+    let mut command = Command::new(program);
+    command
+        .args(arguments)
+        .env(HELPERS, &options.helper_directory);
+    // Who is not root tries things out, and can only be who he is.
+    if privileges::is_root() {
+        let identity = Identity {
+            user: options.user,
+            group: options.group,
+            effective_root: true,
+        };
+        start_as(&mut command, identity);
+    }
+    Process::start(&mut command)
+}
+
+struct Agent<'a> {
+    questions: Questions<'a>,
+    password: Option<Secret>,
+    /// When the last question vanished.
+    alone_since: Option<Monotonic>,
+    linger: Duration,
+}
+
+impl Agent<'_> {
+    fn until_end(
+        &mut self,
+        source: &mut Source<'_>,
+        watch: &Watch,
+        signals: &EndSignals,
+        log: Log,
+    ) -> Result<Option<Signal>, AgentError> {
+        loop {
+            if let Some(signal) = signals.next()? {
+                return Ok(Some(signal));
+            }
+            let now = clock::now().mono;
+            if let Some(password) = source.advance(now, log)? {
+                self.password = Some(password);
+            } else if self.password.is_none() && source.is_over() {
+                return Err(AgentError::NoPassword);
+            }
+            watch.drain()?;
+            self.questions.look(self.password.as_ref())?;
+            let left = self.left(now);
+            if left == Some(Duration::ZERO) {
+                return Ok(None);
+            }
+            let due = source.due().map(|due| due.since(now));
+            let limit = [left, due].into_iter().flatten().min();
+            let fixed = [watch.as_fd(), signals.as_fd()];
+            wait::for_any(source.descriptors().chain(fixed), limit)?;
+        }
+    }
+
+    /// How long to stay, once everybody has an answer and has gone.
+    fn left(&mut self, now: Monotonic) -> Option<Duration> {
+        if self.password.is_none() || self.questions.any() {
+            self.alone_since = None;
+            return None;
+        }
+        let since = *self.alone_since.get_or_insert(now);
+        Some(since.after(self.linger).since(now))
+    }
+}

@@ -1,0 +1,98 @@
+//! A question of systemd's, as a file tells it (https://systemd.io/PASSWORD_AGENTS/).
+//!
+//! Pure: from text to [`Question`].
+
+use std::path::PathBuf;
+
+/// What a file asks.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Question {
+    /// Where the answer goes: a datagram socket.
+    pub(super) socket: PathBuf,
+    /// Who asks, if it says so.
+    pub(super) pid: Option<u32>,
+    /// Until when, in microseconds of `CLOCK_MONOTONIC`; `None` for ever.
+    pub(super) not_after: Option<u64>,
+    /// What is asked for, in a form that stays the same when it is asked again. Empty when not told.
+    pub(super) id: String,
+}
+
+/// What makes a file no question.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub(super) enum QuestionError {
+    #[error("expected a section [Ask]")]
+    NoSection,
+    #[error("expected Socket= with an absolute path")]
+    NoSocket,
+}
+
+/// Reads a file's text. What makes no sense in a key is left out, as systemd's own agents do.
+pub(super) fn parse(text: &str) -> Result<Question, QuestionError> {
+    let mut lines = text.lines().map(str::trim);
+    lines
+        .find(|line| *line == "[Ask]")
+        .ok_or(QuestionError::NoSection)?;
+    let mut socket = None;
+    let (mut pid, mut not_after, mut id) = (None, None, String::new());
+    for line in lines.take_while(|line| !line.starts_with('[')) {
+        let Some((key, value)) = line.split_once('=') else {
+            continue;
+        };
+        let value = value.trim();
+        match key.trim_end() {
+            "Socket" => socket = Some(value),
+            "PID" => pid = value.parse().ok(),
+            "NotAfter" => not_after = value.parse().ok().filter(|due| *due > 0),
+            "Id" => value.clone_into(&mut id),
+            _ => {}
+        }
+    }
+    match socket {
+        Some(socket) if socket.starts_with('/') => Ok(Question {
+            socket: socket.into(),
+            pid,
+            not_after,
+            id,
+        }),
+        _ => Err(QuestionError::NoSocket),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn a_question_of_systemd_is_read() {
+        let text = "[Ask]\nPID=181\nSocket=/run/systemd/ask-password/sck.5\nAcceptCached=1\nEcho=0\n\
+                    NotAfter=12\nMessage=Please enter passphrase\nIcon=drive\nId=cryptsetup:/dev/x\n\
+                    [Other]\nPID=2\n";
+        let expected = Question {
+            socket: "/run/systemd/ask-password/sck.5".into(),
+            pid: Some(181),
+            not_after: Some(12),
+            id: "cryptsetup:/dev/x".into(),
+        };
+        assert_eq!(parse(text), Ok(expected));
+    }
+
+    #[test]
+    fn what_is_missing_is_not_made_up() {
+        let question = parse("# c\n[Ask]\nSocket=/s\nNotAfter=0\nPID=x\n").unwrap();
+        assert_eq!((question.pid, question.not_after), (None, None));
+        assert_eq!(question.id, "");
+        assert_eq!(parse("Socket=/s\n"), Err(QuestionError::NoSection));
+        assert_eq!(parse("[Ask]\nSocket=s\n"), Err(QuestionError::NoSocket));
+        assert_eq!(parse("[Ask]\nPID=1\n"), Err(QuestionError::NoSocket));
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_read_or_refused(text in "(\\PC|\n){0,80}") {
+            let _ = parse(&text);
+            let _ = parse(&format!("[Ask]\n{text}"));
+        }
+    }
+}

@@ -1,0 +1,162 @@
+//! The questions that stand in the directory, and what becomes of each.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsString;
+use std::fs;
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::net::UnixDatagram;
+use std::path::Path;
+
+use nightlatch_core::secret::Secret;
+use nightlatch_sys::clock;
+use rustix::io::Errno;
+use rustix::process::{Pid, test_kill_process};
+use zeroize::Zeroizing;
+
+use super::question::{Question, parse};
+use crate::files::{is_owned, read_bounded};
+use crate::log::{Log, chain};
+
+/// What the names of questions begin with.
+const PREFIX: &[u8] = b"ask.";
+
+/// The longest file that is a question.
+const MAX_FILE: usize = 64 * 1024;
+
+/// What a question has come to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Standing {
+    /// It waits for the password.
+    Open,
+    /// It has the password, or is none, or is for a person to answer.
+    Done,
+}
+
+/// All questions of a directory.
+#[derive(Debug)]
+pub(super) struct Questions<'a> {
+    directory: &'a Path,
+    log: Log,
+    standing: BTreeMap<OsString, Standing>,
+    /// What was answered: who asks for it again has refused the password.
+    answered: BTreeSet<String>,
+}
+
+impl<'a> Questions<'a> {
+    /// None seen yet.
+    pub(super) fn of(directory: &'a Path, log: Log) -> Self {
+        Self {
+            directory,
+            log,
+            standing: BTreeMap::new(),
+            answered: BTreeSet::new(),
+        }
+    }
+
+    /// Whether a question stands, answered or not.
+    pub(super) fn any(&self) -> bool {
+        !self.standing.is_empty()
+    }
+
+    /// Looks at the directory anew, and answers with `password`, if there is one, what is open.
+    pub(super) fn look(&mut self, password: Option<&Secret>) -> io::Result<()> {
+        let mut here = BTreeSet::new();
+        for entry in fs::read_dir(self.directory)? {
+            let name = entry?.file_name();
+            if name.as_bytes().starts_with(PREFIX) {
+                here.insert(name);
+            }
+        }
+        self.standing.retain(|name, _| here.contains(name));
+        for name in here {
+            if self.standing.get(&name) == Some(&Standing::Done) {
+                continue;
+            }
+            let standing = match self.read(&name) {
+                Some(question) => self.handle(&question, password),
+                None => Standing::Done,
+            };
+            self.standing.insert(name, standing);
+        }
+        Ok(())
+    }
+
+    /// What a file asks; nothing when it is no question, or nobody waits for the answer.
+    fn read(&self, name: &OsString) -> Option<Question> {
+        let path = self.directory.join(name);
+        let said = path.display();
+        let told = |why: &str| self.log.say(&format!("leaving out {said}: {why}"));
+        match fs::symlink_metadata(&path) {
+            Ok(file) if file.is_file() && is_owned(&file) => {}
+            Ok(_) => {
+                told("expected a file of root's or this user's that others cannot write to");
+                return None;
+            }
+            // It was taken back in between.
+            Err(_) => return None,
+        }
+        let text = read_bounded(&path, MAX_FILE).ok()?;
+        let question = match parse(&String::from_utf8_lossy(&text)) {
+            Ok(question) => question,
+            Err(error) => {
+                told(&chain(&error));
+                return None;
+            }
+        };
+        let waits = is_in_time(&question) && has_asker(&question);
+        if !waits {
+            let log = self.log;
+            log.debug(|| format!("nobody waits any more for the answer to {said}"));
+        }
+        waits.then_some(question)
+    }
+
+    fn handle(&mut self, question: &Question, password: Option<&Secret>) -> Standing {
+        let id = &question.id;
+        if !id.is_empty() && self.answered.contains(id) {
+            let what = format!("the password was refused for {id:?}");
+            self.log.say(&format!("{what}: a person must answer"));
+            return Standing::Done;
+        }
+        let Some(password) = password else {
+            return Standing::Open;
+        };
+        match answer(question, password) {
+            Ok(()) => {
+                self.log
+                    .debug(|| format!("answered the question for {id:?}"));
+                self.answered.insert(id.clone());
+            }
+            Err(error) => self
+                .log
+                .say(&format!("cannot answer the question for {id:?}: {error}")),
+        }
+        Standing::Done
+    }
+}
+
+fn is_in_time(question: &Question) -> bool {
+    question
+        .not_after
+        .is_none_or(|due| clock::monotonic_usec() < due)
+}
+
+fn has_asker(question: &Question) -> bool {
+    let pid = question.pid.and_then(|pid| i32::try_from(pid).ok());
+    let asker = pid.filter(|pid| *pid > 0).and_then(Pid::from_raw);
+    asker.is_none_or(|asker| !matches!(test_kill_process(asker), Err(Errno::SRCH)))
+}
+
+/// One datagram: a plus, the password, and a NUL.
+fn answer(question: &Question, password: &Secret) -> io::Result<()> {
+    let mut datagram = Zeroizing::new(Vec::with_capacity(password.len() + 2));
+    datagram.push(b'+');
+    datagram.extend_from_slice(password.expose());
+    datagram.push(0);
+    let socket = UnixDatagram::unbound()?;
+    // Nobody who does not read may hold up the answers to others.
+    socket.set_nonblocking(true)?;
+    socket.send_to(&datagram, &question.socket)?;
+    Ok(())
+}
