@@ -31,7 +31,8 @@ const ABOUT: About = About {
     help: HELP,
 };
 
-const HELP: &str = "\
+/// The text of `--help`.
+pub const HELP: &str = "\
 Usage: nightlatch-boot askpass-fifo [-?V] [--fifo FILE] [--debug] [--help] [--usage] [--version]
 
 Waits for a password at a FIFO and prints it, byte for byte.

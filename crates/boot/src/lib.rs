@@ -9,6 +9,7 @@ pub mod client;
 pub mod cryptroot;
 pub mod exit;
 pub mod files;
+pub mod key_socket;
 pub mod log;
 pub mod output;
 pub mod password_agent;
@@ -33,6 +34,7 @@ struct Applet {
     /// The first is ours, the others are those of Mandos's programs.
     names: &'static [&'static str],
     about: &'static str,
+    help: &'static str,
     run: fn(Vec<OsString>) -> ExitCode,
     privilege: Privilege,
 }
@@ -62,43 +64,57 @@ const APPLETS: &[Applet] = &[
     Applet {
         names: &["client", "mandos-client"],
         about: "fetch the disk password from a server",
+        help: client::options::HELP,
         run: client::run,
         privilege: Privilege::Lowers,
     },
     Applet {
         names: &["plugin-runner"],
         about: "run plugins, print what the first to succeed prints",
+        help: plugin_runner::HELP,
         run: plugin_runner::run,
         privilege: Privilege::None,
     },
     Applet {
         names: &["password-prompt"],
         about: "ask for the password on the terminal",
+        help: password_prompt::HELP,
         run: password_prompt::run,
         privilege: Privilege::None,
     },
     Applet {
         names: &["plymouth"],
         about: "ask for the password on Plymouth's screen",
+        help: plymouth::HELP,
         run: plymouth::run,
         privilege: Privilege::Root,
     },
     Applet {
         names: &["askpass-fifo"],
         about: "wait for the password at a FIFO",
+        help: askpass_fifo::HELP,
         run: askpass_fifo::run,
         privilege: Privilege::Root,
     },
     Applet {
         names: &["cryptroot"],
         about: "give the password to Debian's cryptroot",
+        help: cryptroot::HELP,
         run: cryptroot::run,
         privilege: Privilege::None,
     },
     Applet {
         names: &["password-agent"],
         about: "answer systemd's questions for a password",
+        help: password_agent::HELP,
         run: password_agent::run,
+        privilege: Privilege::None,
+    },
+    Applet {
+        names: &["key-socket"],
+        about: "be the key file of volumes in crypttab(5)",
+        help: key_socket::HELP,
+        run: key_socket::run,
         privilege: Privilege::None,
     },
 ];
@@ -124,6 +140,11 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         }
         _ => refuse(&format!("unknown applet {first:?}")),
     }
+}
+
+/// The applets: the name of each, and the text of its `--help`.
+pub fn helps() -> impl Iterator<Item = (&'static str, &'static str)> {
+    APPLETS.iter().map(|applet| (applet.names[0], applet.help))
 }
 
 fn named(name: &OsStr) -> Option<&'static Applet> {

@@ -25,7 +25,8 @@ const ABOUT: About = About {
     help: HELP,
 };
 
-const HELP: &str = "\
+/// The text of `--help`.
+pub const HELP: &str = "\
 Usage: nightlatch-boot password-prompt [-?V] [-p PREFIX] [--prompt PROMPT] [--debug]
        [--help] [--usage] [--version]
 

@@ -5,7 +5,6 @@
 use std::collections::BTreeSet;
 use std::process::{Command, Stdio};
 
-use nightlatch_boot::client::options;
 use nightlatch_core::settings::{client, server};
 use nightlatch_manuals::{Page, command, pages, render, source_folder};
 
@@ -128,24 +127,38 @@ fn keys_of_configuration_files_are_those_of_the_parsers() {
 }
 
 #[test]
-fn options_of_the_boot_client_are_those_that_its_help_tells() {
+fn options_of_the_boot_program_are_those_that_its_help_tells() {
     let named = |text: &str| -> BTreeSet<String> {
         let words = text.split([' ', ',']).filter(|word| word.starts_with('-'));
         words.map(str::to_owned).collect()
     };
-    let lines = options::HELP
-        .lines()
-        .filter_map(|line| line.strip_prefix("  "));
-    // Options come first; an explanation is set far to the right.
-    let options = lines.filter(|line| line.trim_start().starts_with('-'));
-    let told: BTreeSet<String> = options
-        .flat_map(|line| named(line.get(..28).unwrap_or(line)))
-        .collect();
-    let described: BTreeSet<String> = terms(&page("nightlatch-boot(8)"), "OPTIONS")
-        .iter()
-        .flat_map(|term| words(term, |word| word.starts_with('-')))
-        .collect();
-    assert_eq!(described, told);
+    // Told once, for all applets.
+    let common = ["-?", "--help", "--usage", "-V", "--version"].map(str::to_owned);
+    for (applet, help) in nightlatch_boot::helps() {
+        let lines = help.lines().filter_map(|line| line.strip_prefix("  "));
+        // Options come first; an explanation is set far to the right.
+        let options = lines.filter(|line| line.trim_start().starts_with('-'));
+        let told = options.flat_map(|line| {
+            let end = line
+                .trim_start()
+                .find("  ")
+                .map(|at| at + line.len() - line.trim_start().len());
+            named(&line[..end.unwrap_or(line.len())])
+        });
+        let mut told: BTreeSet<String> = told.collect();
+        let section = match applet {
+            "client" => "OPTIONS".to_owned(),
+            other => {
+                told.retain(|option| !common.contains(option));
+                other.to_uppercase()
+            }
+        };
+        let described: BTreeSet<String> = terms(&page("nightlatch-boot(8)"), &section)
+            .iter()
+            .flat_map(|term| words(term, |word| word.starts_with('-')))
+            .collect();
+        assert_eq!(described, told, "{applet}");
+    }
 }
 
 #[test]

@@ -48,7 +48,8 @@ const ABOUT: About = About {
     help: HELP,
 };
 
-const HELP: &str = "\
+/// The text of `--help`.
+pub const HELP: &str = "\
 Usage: nightlatch-boot cryptroot [-?V] [--fifo FILE] [--debug] [--help] [--usage] [--version]
        [--] [COMMAND [ARGUMENT...]]
 

@@ -38,7 +38,8 @@ const ABOUT: About = About {
     help: HELP,
 };
 
-const HELP: &str = "\
+/// The text of `--help`.
+pub const HELP: &str = "\
 Usage: nightlatch-boot password-agent [-?V] [-d DIR] [--helper-directory DIR] [-u ID] [-g ID]
        [--linger SECONDS] [--debug] [--help] [--usage] [--version] [--] [CLIENT [OPTION...]]
 

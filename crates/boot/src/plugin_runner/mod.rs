@@ -32,7 +32,8 @@ const ABOUT: About = About {
     help: HELP,
 };
 
-const HELP: &str = "\
+/// The text of `--help`.
+pub const HELP: &str = "\
 Usage: nightlatch-boot plugin-runner [-?V] [-G VAR=VALUE] [-E PLUGIN:VAR=VALUE] [-g OPTION[,...]]
        [-o PLUGIN:OPTION[,...]] [-d PLUGIN] [-e PLUGIN] [--userid ID] [--groupid ID]
        [--plugin-dir DIR] [--plugin-helper-dir DIR] [--config-file FILE] [--no-fallback]

@@ -33,7 +33,8 @@ const ABOUT: About = About {
     help: HELP,
 };
 
-const HELP: &str = "\
+/// The text of `--help`.
+pub const HELP: &str = "\
 Usage: nightlatch-boot plymouth [-?V] [--prompt PROMPT] [--debug] [--help] [--usage] [--version]
 
 Asks for a password on Plymouth's screen and prints it, without an end of line.

@@ -4,6 +4,7 @@
 mod askpass_fifo;
 mod cryptroot;
 mod house;
+mod key_socket;
 mod password_agent;
 mod password_prompt;
 mod plugin_runner;
