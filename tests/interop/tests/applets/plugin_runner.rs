@@ -8,9 +8,11 @@ use std::process::{Command, Output};
 use std::time::Instant;
 
 use nightlatch_interop::machine::{Keys, Machine};
-use nightlatch_interop::process::Running;
+use nightlatch_interop::process::{PATIENCE, Running};
 use nightlatch_interop::programs::{Whose, boot_client, stock_boot};
 use nightlatch_interop::pty::Terminal;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use crate::house::{BOTH, Plugins, applet, is_root, no_plymouth};
 
@@ -264,18 +266,18 @@ fn a_runner_that_is_ended_ends_its_plugins() {
         let pid = runner.wait_for("its plugin", |line| {
             Some(line.strip_prefix("pid ")?.to_owned())
         });
+        let plugin = Pid::from_raw(pid.parse().unwrap()).unwrap();
+        let plugin = pidfd_open(plugin, PidfdFlags::empty()).unwrap();
         runner.signal(signal);
-        // Its end closes the last writer of standard error.
         let output = runner.finish();
         assert!(output.status.signal().is_some());
-        assert!(is_gone(&pid), "{signal}");
+        let patience = Timespec {
+            tv_sec: PATIENCE.as_secs().cast_signed(),
+            tv_nsec: 0,
+        };
+        let ended = poll(&mut [PollFd::new(&plugin, PollFlags::IN)], Some(&patience));
+        assert_eq!(ended, Ok(1), "{signal}");
     }
-}
-
-/// Whether a process has ended. One that nobody reaped yet has.
-fn is_gone(pid: &str) -> bool {
-    let status = fs::read_to_string(Path::new("/proc").join(pid).join("status"));
-    status.is_err() || status.is_ok_and(|status| status.contains("State:\tZ"))
 }
 
 #[test]
