@@ -160,6 +160,27 @@ fn of_letter(names: &Names, letter: char) -> Option<&'static str> {
     }
 }
 
+/// Reads the command line of an applet that has no options but `--debug`.
+pub fn only_debug(arguments: Vec<OsString>) -> Result<Action<bool>, SyntaxError> {
+    const NAMES: Names = Names {
+        mandos: &[],
+        ours: &["debug"],
+        short: &[],
+    };
+    let mut arguments = Arguments::new(&NAMES, arguments);
+    let mut debug = false;
+    while let Some(part) = arguments.next_part()? {
+        match part {
+            Part::Option("debug") => debug = true,
+            Part::Option("help") => return Ok(Action::Help),
+            Part::Option("usage") => return Ok(Action::Usage),
+            Part::Option(_) => return Ok(Action::Version),
+            Part::Word(word) => return Err(SyntaxError::Word(word)),
+        }
+    }
+    Ok(Action::Run(debug))
+}
+
 /// Does what the command line asks for: tells, refuses, or runs the applet.
 pub fn run<T>(
     about: &About,

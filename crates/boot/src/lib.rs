@@ -7,6 +7,7 @@ pub mod askpass_fifo;
 pub mod cli;
 pub mod client;
 pub mod cryptroot;
+mod daemon;
 pub mod exit;
 pub mod files;
 pub mod key_socket;
@@ -20,6 +21,8 @@ pub mod process;
 pub mod prompt;
 mod restarts;
 pub mod source;
+pub mod splashy;
+pub mod usplash;
 pub mod wait;
 pub mod watch;
 
@@ -87,6 +90,20 @@ const APPLETS: &[Applet] = &[
         about: "ask for the password on Plymouth's screen",
         help: plymouth::HELP,
         run: plymouth::run,
+        privilege: Privilege::Root,
+    },
+    Applet {
+        names: &["usplash"],
+        about: "ask for the password on Usplash's screen",
+        help: usplash::HELP,
+        run: usplash::run,
+        privilege: Privilege::Root,
+    },
+    Applet {
+        names: &["splashy"],
+        about: "ask for the password on Splashy's screen",
+        help: splashy::HELP,
+        run: splashy::run,
         privilege: Privilege::Root,
     },
     Applet {

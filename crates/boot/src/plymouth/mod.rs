@@ -18,12 +18,12 @@ use rustix::io::Errno;
 use zeroize::Zeroizing;
 
 use crate::cli::{self, About, Action, Arguments, Names, Part, SyntaxError};
+use crate::daemon::Daemon;
 use crate::exit::Exit;
 use crate::log::{self, Log, chain};
 use crate::output::write_out;
 use crate::prompt::{self, Wording};
 use crate::wait;
-use daemon::Daemon;
 use protocol::{Reply, ReplyError};
 
 const NAME: &str = "plymouth";
@@ -140,7 +140,7 @@ fn asked(options: &Options, log: Log) -> Result<Option<Signal>, PlymouthError> {
     }
     let stream = connect().map_err(PlymouthError::NotThere)?;
     // Known from the beginning, so that no other process can take its place.
-    let daemon = Daemon::at(&stream);
+    let daemon = daemon::at(&stream);
     match exchange(&stream, protocol::PING, &signals)? {
         Exchanged::Signal(signal) => return Ok(Some(signal)),
         Exchanged::Reply(Reply::Acknowledged) => {}

@@ -5,6 +5,7 @@ mod askpass_fifo;
 mod cryptroot;
 mod house;
 mod key_socket;
+mod old_splashes;
 mod password_agent;
 mod password_prompt;
 mod plugin_runner;

@@ -1,0 +1,149 @@
+//! The applet `usplash`: asks on Usplash's screen by its two FIFOs (usplash(8mandos)).
+
+use std::ffi::OsString;
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
+use std::os::fd::AsFd;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::process::ExitCode;
+
+use nightlatch_core::secret::{Secret, SecretBuffer};
+use nightlatch_sys::signals::{EndSignals, Signal, die_of};
+use nightlatch_sys::{locked, memory};
+use rustix::fs::OFlags;
+use rustix::io::Errno;
+use zeroize::Zeroizing;
+
+use crate::cli::{self, About};
+use crate::daemon::Daemon;
+use crate::exit::Exit;
+use crate::log::{self, Log, chain};
+use crate::output::write_out;
+use crate::prompt::{self, Wording};
+use crate::wait;
+
+const NAME: &str = "usplash";
+
+/// The daemon (usplash(8mandos), FILES).
+const DAEMON: &str = "/sbin/usplash";
+
+/// Where commands go, each with a NUL at its end.
+const COMMANDS: &str = "/dev/.initramfs/usplash_fifo";
+
+/// Where the answer comes from.
+const ANSWERS: &str = "/dev/.initramfs/usplash_outfifo";
+
+/// The longest line of a person's.
+const MAX_LINE: usize = 64 * 1024;
+
+const ABOUT: About = About {
+    name: NAME,
+    help: HELP,
+};
+
+/// The text of `--help`.
+pub const HELP: &str = "\
+Usage: nightlatch-boot usplash [-?V] [--debug] [--help] [--usage] [--version]
+
+Asks for a password on Usplash's screen and prints it, without an end of line.
+
+      --debug    tell each step on standard error
+  -?, --help     show this help
+      --usage    show a short usage message
+  -V, --version  show the version
+
+The question names the disk by CRYPTTAB_SOURCE and CRYPTTAB_NAME, or cryptsource and crypttarget.
+A signal takes the question from the screen: Usplash is started anew for that.
+
+Example:
+  nightlatch-boot usplash | cryptsetup open --key-file - /dev/sda3 root
+";
+
+/// Runs the applet with the arguments that follow its name.
+pub fn run(arguments: Vec<OsString>) -> ExitCode {
+    cli::run(&ABOUT, cli::only_debug(arguments), ask)
+}
+
+fn ask(debug: bool) -> ExitCode {
+    log::silence_panics(NAME);
+    let log = Log::new(NAME, debug);
+    match asked(log) {
+        Ok(Ok(exit)) => exit.into(),
+        Ok(Err(signal)) => die_of(signal),
+        Err(error) => {
+            log.say(&format!(
+                "cannot ask on Usplash's screen: {}",
+                chain(&error)
+            ));
+            Exit::Unavailable.into()
+        }
+    }
+}
+
+fn asked(log: Log) -> io::Result<Result<Exit, Signal>> {
+    let signals = EndSignals::hold()?;
+    if let Err(error) = memory::forbid_core_dumps().and_then(|()| locked::lock_everything()) {
+        log.debug(|| format!("memory is not locked: {error}"));
+    }
+    let Some(daemon) = Daemon::of_program(Path::new(DAEMON))? else {
+        log.say("Usplash does not run");
+        return Ok(Ok(Exit::Unavailable));
+    };
+    let mut commands = open(COMMANDS, OpenOptions::new().write(true))?;
+    let answers = open(ANSWERS, OpenOptions::new().read(true))?;
+    let question = prompt::question(&Wording::default()).replace('\0', "");
+    // The time-out would end it while somebody types.
+    commands.write_all(format!("TIMEOUT 0\0INPUTQUIET {question}\0").as_bytes())?;
+    match read_line(&answers, &signals)? {
+        Ok(password) => {
+            let signal = write_out(&password, &signals)?;
+            Ok(signal.map_or(Ok(Exit::Success), Err))
+        }
+        Err(signal) => {
+            if let Err(error) = daemon.replace() {
+                log.say(&format!(
+                    "cannot take the question from the screen: {error}"
+                ));
+            }
+            Ok(Err(signal))
+        }
+    }
+}
+
+/// Without waiting for the other side: a daemon that runs has its end open.
+fn open(path: &str, options: &mut OpenOptions) -> io::Result<File> {
+    let flags = (OFlags::NONBLOCK | OFlags::NOFOLLOW).bits().cast_signed();
+    let opened = options.custom_flags(flags).open(path);
+    opened.map_err(|error| io::Error::new(error.kind(), format!("{path}: {error}")))
+}
+
+/// A line, without its end, or the signal that came first.
+fn read_line(answers: &File, signals: &EndSignals) -> io::Result<Result<Secret, Signal>> {
+    let mut line = SecretBuffer::default();
+    let mut chunk = Zeroizing::new([0; 4096]);
+    loop {
+        wait::for_any([answers.as_fd(), signals.as_fd()], None)?;
+        if let Some(signal) = signals.next()? {
+            return Ok(Err(signal));
+        }
+        let ended = match rustix::io::read(answers, &mut chunk[..]) {
+            Ok(count) => {
+                line.append(&chunk[..count]);
+                count == 0
+            }
+            Err(Errno::AGAIN | Errno::INTR) => false,
+            Err(errno) => return Err(errno.into()),
+        };
+        let end = line.expose().iter().position(|byte| *byte == b'\n');
+        if let Some(end) = end.or(ended.then_some(line.len())) {
+            return match line.is_empty() {
+                true => Err(io::ErrorKind::UnexpectedEof.into()),
+                false => Ok(Ok(Secret::new(line.expose()[..end].to_vec()))),
+            };
+        }
+        if line.len() > MAX_LINE {
+            return Err(io::ErrorKind::InvalidData.into());
+        }
+    }
+}

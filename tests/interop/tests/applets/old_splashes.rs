@@ -1,0 +1,100 @@
+//! usplash(8mandos) and splashy(8mandos). No distribution has these daemons any more: shells under their
+//! names stand in for them, and do what the manuals say of them.
+
+use std::process::Command;
+
+use nightlatch_interop::process::Running;
+
+use crate::house::{applet, is_root};
+
+/// A host with a place for both daemons. Each start of one is a line of /run/starts.
+const HOUSE: &str = "
+mount -t tmpfs none /run
+mkdir -p /run/upper/sbin /run/work
+for name in usplash splashy; do cp /bin/sh /run/upper/sbin/$name; done
+mount -t overlay none -o lowerdir=/usr,upperdir=/run/upper,workdir=/run/work /usr
+mount -t tmpfs none /dev
+mknod -m 666 /dev/null c 1 3
+mkdir /dev/.initramfs
+cd /run; touch starts
+until_started() { until [ $(wc -l < starts) = $1 ]; do sleep 0.01; done; }
+";
+
+/// Tells what it is asked; answers unless it is to be silent.
+const USPLASH: &str = "
+mkfifo /dev/.initramfs/usplash_fifo /dev/.initramfs/usplash_outfifo
+cat > usplash.sh <<'END'
+exec 3<>/dev/.initramfs/usplash_fifo 4<>/dev/.initramfs/usplash_outfifo
+echo \"$*\" >> starts
+head -z -n 2 <&3 | tr '\\0' '\\n' > asked
+[ \"$1\" = silent ] || printf 'typed word\\n' >&4
+exec /usr/sbin/usplash -c 'while :; do sleep 0.02; done'
+END
+";
+
+/// It runs as it is told to, until it is started anew to boot; the asker answers or does not.
+const SPLASHY: &str = "
+echo 'echo boot >> starts; while :; do sleep 0.02; done' > boot
+cat > upper/sbin/splashy_update <<'END'
+#!/bin/sh
+echo \"$1\" > /run/asked
+[ -e /run/silent ] && exec sleep 1000
+echo 'typed word'
+END
+chmod 755 upper/sbin/splashy_update
+/sbin/splashy -c 'echo first >> starts; while :; do sleep 0.02; done' & until_started 1
+";
+
+fn play(name: &str, story: &str) -> String {
+    let program = applet(name);
+    let mut command = Command::new("unshare");
+    command
+        .args(["--mount", "--pid", "--fork", "--kill-child", "--mount-proc"])
+        .args(["sh", "-euc", &format!("{HOUSE}{story}"), "sh"])
+        .arg(program.get_program())
+        .args(program.get_args())
+        .env("CRYPTTAB_NAME", "root")
+        .env_remove("CRYPTTAB_SOURCE");
+    let output = Running::start(name, &mut command).finish();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{said}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// What is said, then that a signal was the end, and the daemons that were started.
+const CUT_OFF: &str = "
+\"$@\" & applet=$!; until [ -s asked ]; do sleep 0.01; done
+kill $applet; wait $applet || echo status $?
+until_started 2; cat starts
+";
+
+#[test]
+fn usplash_is_asked_by_its_fifos() {
+    if !is_root() {
+        return;
+    }
+    let usplash =
+        |how: &str| format!("{USPLASH}/sbin/usplash usplash.sh {how} & until_started 1\n");
+    let told = play(
+        "usplash",
+        &format!("{}\"$@\"; echo; cat asked", usplash("-c -x 800")),
+    );
+    let question = "TIMEOUT 0\nINPUTQUIET Unlocking the disk (root)\nEnter passphrase: \n";
+    assert_eq!(told, format!("typed word\n{question}"));
+    let told = play("usplash", &format!("{}{CUT_OFF}", usplash("silent")));
+    assert_eq!(told, "status 143\nsilent\nsilent\n");
+    assert_eq!(play("usplash", "\"$@\" || echo $?"), "69\n");
+}
+
+#[test]
+fn splashy_is_asked_by_its_program() {
+    if !is_root() {
+        return;
+    }
+    let told = play("splashy", &format!("{SPLASHY}\"$@\"; echo; cat asked"));
+    let question = "getpass Unlocking the disk (root)\nEnter passphrase: \n";
+    assert_eq!(told, format!("typed word\n{question}"));
+    let told = play("splashy", &format!("{SPLASHY}> silent\n{CUT_OFF}"));
+    assert_eq!(told, "status 143\nfirst\nboot\n");
+    assert_eq!(play("splashy", "\"$@\" || echo $?"), "69\n");
+}
