@@ -109,14 +109,15 @@ fn who_does_not_wait_is_not_answered() {
     if !has_systemd() {
         return;
     }
-    // One who has gone, one who is late, no question, a file of somebody else's, a socket that is none.
+    // One who has gone, one who is late, no question, a file of somebody else's, a socket that is none:
+    // this is looked at before the one that is answered, after which all are gone.
     let story = "
         cd /run/systemd/ask-password
         printf '[Ask]\\nPID=4194000\\nSocket=/run/none\\n' > ask.gone
         printf '[Ask]\\nNotAfter=1\\nSocket=/run/none\\n' > ask.late
         printf 'hello' > ask.none
         printf '[Ask]\\nSocket=/run/none\\n' > ask.foreign; chown nobody ask.foreign
-        printf '[Ask]\\nSocket=/run/none\\nId=deaf\\n' > ask.deaf
+        printf '[Ask]\\nSocket=/run/none\\nId=deaf\\n' > 'ask.!deaf'
         \"$agent\" \"$@\" & agent=$!
         ask a; rm ask.*; wait $agent; echo agent $? >&2
     ";
