@@ -1,11 +1,12 @@
 //! The feed of Debian's cryptroot, with the real askpass of its package cryptsetup.
 
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use nightlatch_interop::process::Running;
 use nightlatch_interop::programs::peer;
 use nightlatch_interop::pty::Terminal;
+use nightlatch_sys::clock;
 
 use crate::house::{applet, inside, is_root};
 
@@ -60,7 +61,7 @@ fn every_volume_gets_the_password_once_and_a_person_keeps_the_other_tries() {
         wait $asked; kill $feeder; wait $feeder || echo feeder $? >&2
     ";
     let console = Terminal::new();
-    let running = play(&console, "printf 'secret word'", &story);
+    let running = play(&console, "printf 'secret word'", story);
     running.wait_for("the first answer", said("root got secret word"));
     running.wait_for("the second answer", said("data got secret word"));
     running.wait_for(
@@ -85,12 +86,12 @@ fn who_asks_before_there_is_a_password_is_answered_at_once_when_it_comes() {
         "ask root",
     );
     running.wait_for("that it is fetched", said("fetched"));
-    let began = Instant::now();
+    let began = clock::now().mono;
     running.wait_for("the answer", said("root got secret word"));
     assert!(
-        began.elapsed() < Duration::from_secs(2),
+        clock::now().mono.since(began) < Duration::from_secs(2),
         "{:?}",
-        began.elapsed()
+        clock::now().mono.since(began)
     );
     running.kill();
 }
