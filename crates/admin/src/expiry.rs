@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use nightlatch_core::calendar::DateTime;
 use nightlatch_core::time::Wall;
 
 const DAY: u64 = 24 * 60 * 60;
@@ -45,54 +46,30 @@ pub(crate) fn parse(text: &str, created: Wall) -> Result<Option<Duration>, Expir
 
 /// A point in time: `YYYY-MM-DD` or `YYYYMMDDThhmmss`, UTC.
 fn moment(text: &str) -> Option<Wall> {
-    let bytes = text.as_bytes();
     let number = |from: usize, to: usize| {
         let digits = text.get(from..to)?;
         digits.bytes().all(|b| b.is_ascii_digit()).then_some(())?;
-        digits.parse::<i64>().ok()
+        digits.parse::<u16>().ok()
     };
-    let (year, month, day, second) = match bytes {
-        [_, _, _, _, b'-', _, _, b'-', _, _] => {
-            (number(0, 4)?, number(5, 7)?, number(8, 10)?, 12 * 3600)
-        }
+    // Two digits always fit.
+    let pair = |from: usize| Some(number(from, from + 2)? as u8);
+    let (month, day, [hour, minute, second]) = match text.as_bytes() {
+        [_, _, _, _, b'-', _, _, b'-', _, _] => (pair(5)?, pair(8)?, [12, 0, 0]),
         [_, _, _, _, _, _, _, _, b'T', _, _, _, _, _, _] => {
-            let (hour, minute, second) = (number(9, 11)?, number(11, 13)?, number(13, 15)?);
-            (hour < 24 && minute < 60 && second < 60).then_some(())?;
-            let second = hour * 3600 + minute * 60 + second;
-            (number(0, 4)?, number(4, 6)?, number(6, 8)?, second)
+            (pair(4)?, pair(6)?, [pair(9)?, pair(11)?, pair(13)?])
         }
         _ => return None,
     };
-    let days = days_since_1970(year, month, day)?;
-    Some(Wall::from_unix_micros((days * 86_400 + second) * 1_000_000))
-}
-
-/// Days from 1970-01-01 to a date of the Gregorian calendar, which must exist.
-fn days_since_1970(year: i64, month: i64, day: i64) -> Option<i64> {
-    let leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
-    let lengths = [
-        31,
-        if leap { 29 } else { 28 },
-        31,
-        30,
-        31,
-        30,
-        31,
-        31,
-        30,
-        31,
-        30,
-        31,
-    ];
-    let index = usize::try_from(month - 1).ok()?;
-    if day < 1 || day > *lengths.get(index)? || year < 1 {
-        return None;
-    }
-    let before = year - 1;
-    let leap_days = before / 4 - before / 100 + before / 400;
-    let in_year: i64 = lengths[..index].iter().sum::<i64>() + day - 1;
-    // 719,162 days lie between 0001-01-01 and 1970-01-01.
-    Some(before * 365 + leap_days + in_year - 719_162)
+    let date = DateTime {
+        year: number(0, 4)?.into(),
+        month,
+        day,
+        hour,
+        minute,
+        second,
+        micros: 0,
+    };
+    date.to_wall()
 }
 
 /// Why a text says no time to expire.
@@ -150,13 +127,5 @@ mod tests {
             assert_eq!(parse(text, CREATED), Err(ExpiryError::Grammar), "{text}");
         }
         assert_eq!(parse("2026-11-22", CREATED), Err(ExpiryError::Past));
-    }
-
-    #[test]
-    fn a_leap_day_exists_in_its_year_only() {
-        assert_eq!(days_since_1970(1970, 1, 1), Some(0));
-        assert_eq!(days_since_1970(2000, 3, 1), Some(11_017));
-        assert_eq!(days_since_1970(2000, 2, 29), Some(11_016));
-        assert_eq!(days_since_1970(2100, 2, 29), None);
     }
 }

@@ -7,6 +7,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::time::Duration;
 
+use crate::calendar::DateTime;
 use crate::key_id::{Fingerprint, KeyId};
 use crate::settings::suggest;
 use crate::time::Wall;
@@ -139,7 +140,7 @@ impl CheckerVariables<'_> {
     /// A value in the form that Python's `str` gives it, for checkers were written against that.
     fn text(&self, attribute: Attribute) -> Cow<'_, str> {
         let moment = |wall: Option<Wall>| match wall {
-            Some(wall) => Cow::Owned(DateTime(wall).to_string()),
+            Some(wall) => Cow::Owned(PythonDateTime(wall).to_string()),
             None => Cow::Borrowed("None"),
         };
         let length = |duration| Cow::Owned(TimeDelta(duration).to_string());
@@ -254,21 +255,14 @@ impl fmt::Display for TimeDelta {
 }
 
 /// Prints as Python's `str(datetime)`, in UTC: `2026-11-21 23:19:55.400000`.
-struct DateTime(Wall);
+struct PythonDateTime(Wall);
 
-impl fmt::Display for DateTime {
+impl fmt::Display for PythonDateTime {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let micros = self.0.unix_micros();
-        let seconds = micros.div_euclid(1_000_000);
-        let (year, month, day) = civil(seconds.div_euclid(86_400));
-        let second = seconds.rem_euclid(86_400);
-        let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
-        write!(
-            f,
-            "{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02}"
-        )?;
-        // Below a million, so it always fits.
-        fraction(f, micros.rem_euclid(1_000_000) as u32)
+        let at = DateTime::from(self.0);
+        write!(f, "{:04}-{:02}-{:02} ", at.year, at.month, at.day)?;
+        write!(f, "{:02}:{:02}:{:02}", at.hour, at.minute, at.second)?;
+        fraction(f, at.micros)
     }
 }
 
@@ -277,26 +271,6 @@ fn fraction(f: &mut fmt::Formatter<'_>, micros: u32) -> fmt::Result {
         0 => Ok(()),
         micros => write!(f, ".{micros:06}"),
     }
-}
-
-/// Year, month and day of the proleptic Gregorian calendar, `days` after 1970-01-01. Counted in eras
-/// of 400 years that begin on 1 March, so that the leap day is the last day of its year.
-fn civil(days: i64) -> (i64, i64, i64) {
-    let days = days + 719_468;
-    let era = days.div_euclid(146_097);
-    let day_of_era = days.rem_euclid(146_097);
-    let year_of_era =
-        (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let shifted = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * shifted + 2) / 5 + 1;
-    let month = if shifted < 10 {
-        shifted + 3
-    } else {
-        shifted - 9
-    };
-    let year = year_of_era + 400 * era + i64::from(month <= 2);
-    (year, month, day)
 }
 
 #[cfg(test)]

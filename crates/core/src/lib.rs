@@ -5,6 +5,7 @@
 //! that the caller carries out. This crate must never depend on anything that could do otherwise.
 #![forbid(unsafe_code)]
 
+pub mod calendar;
 pub mod checker;
 pub mod client;
 pub mod duration;
