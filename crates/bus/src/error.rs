@@ -1,0 +1,94 @@
+//! Why something on the bus did not work, by whose fault it was.
+
+use crate::names::{MANDOS, NIGHTLATCH, errors};
+
+/// Why a call was not answered as hoped.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum Error {
+    /// There is no bus to connect to.
+    #[error("cannot connect to the system bus")]
+    NoBus(#[source] zbus::Error),
+    /// The connection to the bus broke.
+    #[error("lost the connection to the system bus")]
+    BusLost(#[source] zbus::Error),
+    /// Nobody has the server's name.
+    #[error("no server has the name {MANDOS} on the system bus")]
+    NoServer,
+    /// The server went away before it answered.
+    #[error("the server went away before it answered")]
+    ServerGone,
+    /// The bus does not let us.
+    #[error("the system bus does not allow it: {0}")]
+    AccessDenied(String),
+    /// The object is not there (any more).
+    #[error("the server has no such client: {0}")]
+    NoSuchClient(String),
+    /// The server has no such thing: it is a stock one.
+    #[error("this server has no {NIGHTLATCH}")]
+    NotSupported,
+    /// `AddClient`: the text is no valid section.
+    #[error("{0}")]
+    BadSection(String),
+    /// `AddClient`: name or key belongs to another client.
+    #[error("{0}")]
+    Taken(String),
+    /// The order could not be written to disk, and nothing changed.
+    #[error("the server could not write it down, and changed nothing: {0}")]
+    NotDurable(String),
+    /// Any other error that the server answered.
+    #[error("the server answers {name}: {text}")]
+    Refused {
+        /// The error's name on the bus.
+        name: String,
+        /// What it says.
+        text: String,
+    },
+    /// An answer that is not in the form of the interface.
+    #[error("cannot understand the server's answer: {0}")]
+    Malformed(String),
+}
+
+impl Error {
+    /// From what a call ended with.
+    pub(crate) fn of_call(error: zbus::Error) -> Self {
+        use zbus::fdo::Error as Fdo;
+        match error {
+            zbus::Error::FDO(error) => match *error {
+                Fdo::ServiceUnknown(_) | Fdo::NameHasNoOwner(_) => Self::NoServer,
+                Fdo::NoReply(_) => Self::ServerGone,
+                Fdo::AccessDenied(text) => Self::AccessDenied(text),
+                Fdo::UnknownObject(text) => Self::NoSuchClient(text),
+                Fdo::ZBus(error) => Self::of_call(error),
+                other => refused(&other),
+            },
+            zbus::Error::MethodError(name, text, _) => {
+                Self::of_name(name.as_str(), text.unwrap_or_default())
+            }
+            error @ (zbus::Error::InputOutput(_) | zbus::Error::Handshake(_)) => {
+                Self::BusLost(error)
+            }
+            error => Self::Malformed(error.to_string()),
+        }
+    }
+
+    fn of_name(name: &str, text: String) -> Self {
+        match name {
+            errors::BAD_SECTION => Self::BadSection(text),
+            errors::TAKEN => Self::Taken(text),
+            errors::NO_SUCH_CLIENT => Self::NoSuchClient(text),
+            errors::NOT_DURABLE => Self::NotDurable(text),
+            name => Self::Refused {
+                name: name.to_owned(),
+                text,
+            },
+        }
+    }
+}
+
+fn refused(error: &zbus::fdo::Error) -> Error {
+    use zbus::DBusError;
+    Error::Refused {
+        name: error.name().to_string(),
+        text: error.description().unwrap_or_default().to_owned(),
+    }
+}

@@ -1,0 +1,217 @@
+//! What `org.nightlatch.Nightlatch1` says (`docs/dbus.md`): the answers and questions as types.
+
+use std::collections::HashMap;
+
+use nightlatch_core::time::Wall;
+use zbus::{OwnedVariant, Variant};
+
+use crate::error::Error;
+
+/// The most records of one page.
+pub const MAX_PAGE: u32 = 1000;
+
+/// Whether a client may have its secret now.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Verdict {
+    /// It would be handed over.
+    Released,
+    /// A person would be asked.
+    Asks,
+    /// It would be refused.
+    Refused,
+}
+
+impl Verdict {
+    /// The word on the bus.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Released => "released",
+            Self::Asks => "asks",
+            Self::Refused => "refused",
+        }
+    }
+
+    fn by_word(word: &str) -> Option<Self> {
+        [Self::Released, Self::Asks, Self::Refused]
+            .into_iter()
+            .find(|verdict| verdict.as_str() == word)
+    }
+}
+
+/// The answer of `Explain`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Explanation {
+    /// Whether the client may have its secret now.
+    pub verdict: Verdict,
+    /// Why, in one word.
+    pub reason: String,
+    /// Since when; `None` when that is not known.
+    pub since: Option<Wall>,
+    /// When this ends by itself; `None` when it does not.
+    pub until: Option<Wall>,
+    /// One paragraph for a person, with what to do.
+    pub text: String,
+}
+
+impl Explanation {
+    /// Reads the dictionary that `Explain` answers.
+    pub(crate) fn read(answer: &HashMap<String, OwnedVariant>) -> Result<Self, Error> {
+        let text = |key: &'static str| match answer.get(key).map(|value| &**value) {
+            Some(Variant::Str(text)) => Ok(text.to_string()),
+            _ => Err(Error::Malformed(format!("Explain: expected a text {key}"))),
+        };
+        let time = |key| match answer.get(key).map(|value| &**value) {
+            Some(Variant::I64(millis)) => Ok(Some(wall(*millis))),
+            None => Ok(None),
+            Some(_) => Err(Error::Malformed(format!("Explain: expected a time {key}"))),
+        };
+        let word = text("verdict")?;
+        let verdict = Verdict::by_word(&word)
+            .ok_or_else(|| Error::Malformed(format!("Explain: unknown verdict {word:?}")))?;
+        Ok(Self {
+            verdict,
+            reason: text("reason")?,
+            since: time("since")?,
+            until: time("until")?,
+            text: text("text")?,
+        })
+    }
+}
+
+/// Which records are asked for; by default all.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Query {
+    /// Only records with a higher sequence number.
+    pub after: u64,
+    /// Only records about this client.
+    pub client: Option<String>,
+    /// Only records from then on.
+    pub since: Option<Wall>,
+    /// Only records of these kinds; all when there are none.
+    pub kinds: Vec<String>,
+    /// Only alarms.
+    pub alarms: bool,
+    /// At most so many in one page; 0 stands for [`MAX_PAGE`].
+    pub limit: u32,
+    /// The newest that match instead of the oldest.
+    pub last: bool,
+}
+
+impl Query {
+    /// The dictionary that `QueryRecords` takes.
+    pub(crate) fn write(&self) -> HashMap<&'static str, Variant<'_>> {
+        let mut words = HashMap::new();
+        if self.after > 0 {
+            words.insert("after", Variant::U64(self.after));
+        }
+        if let Some(client) = &self.client {
+            words.insert("client", Variant::Str(client.as_str().into()));
+        }
+        if let Some(since) = self.since {
+            // Rounded down, so that nothing is missed.
+            words.insert("since", Variant::I64(since.unix_micros().div_euclid(1000)));
+        }
+        if !self.kinds.is_empty() {
+            let kinds: Vec<&str> = self.kinds.iter().map(String::as_str).collect();
+            words.insert("kinds", Variant::from(kinds));
+        }
+        if self.alarms {
+            words.insert("alarms", Variant::Bool(true));
+        }
+        if self.limit > 0 {
+            words.insert("limit", Variant::U32(self.limit.min(MAX_PAGE)));
+        }
+        if self.last {
+            words.insert("last", Variant::Bool(true));
+        }
+        words
+    }
+}
+
+/// Some records, oldest first.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Page {
+    /// The records as lines of JSON, byte for byte as they are chained.
+    pub lines: Vec<String>,
+    /// What [`Query::after`] must be to go on; `None` when there are no more.
+    pub next: Option<u64>,
+}
+
+/// The end of the chain of records that is known to the server: sequence number and hash.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct ChainEnd {
+    /// The sequence number; 0 when there is no record.
+    pub seq: u64,
+    /// The hash in hexadecimal; empty when there is no record.
+    pub hash: String,
+}
+
+/// What the server says of itself.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct About {
+    /// Its version.
+    pub version: String,
+    /// The id of its own TLS key, 64 hexadecimal digits.
+    pub key_id: String,
+    /// Where it listens, as `[::]:40000`.
+    pub addresses: Vec<String>,
+    /// Counts of clients: `all`, `enabled`, `waiting`.
+    pub clients: HashMap<String, u32>,
+    /// The last record.
+    pub record_head: ChainEnd,
+    /// The last record that was dropped for its age.
+    pub record_anchor: ChainEnd,
+    /// What it logs: `error`, `warn`, `info` or `debug`.
+    pub log_level: String,
+}
+
+impl About {
+    /// Reads all properties of the interface. What is missing stays empty: the dictionary may grow, and
+    /// a tool may ask an older server.
+    pub(crate) fn read(mut answer: HashMap<String, OwnedVariant>) -> Result<Self, Error> {
+        Ok(Self {
+            version: take(&mut answer, "Version")?,
+            key_id: take(&mut answer, "KeyID")?,
+            addresses: take(&mut answer, "Addresses")?,
+            clients: take(&mut answer, "Clients")?,
+            record_head: chain_end(&mut answer, "RecordHead")?,
+            record_anchor: chain_end(&mut answer, "RecordAnchor")?,
+            log_level: take(&mut answer, "LogLevel")?,
+        })
+    }
+}
+
+fn take<T>(answer: &mut HashMap<String, OwnedVariant>, property: &str) -> Result<T, Error>
+where
+    T: Default + TryFrom<OwnedVariant, Error = zbus::Error>,
+{
+    let Some(value) = answer.remove(property) else {
+        return Ok(T::default());
+    };
+    T::try_from(value).map_err(|error| Error::Malformed(format!("{property}: {error}")))
+}
+
+fn chain_end(
+    answer: &mut HashMap<String, OwnedVariant>,
+    property: &str,
+) -> Result<ChainEnd, Error> {
+    let Some(value) = answer.remove(property) else {
+        return Ok(ChainEnd::default());
+    };
+    let malformed = || Error::Malformed(format!("{property}: expected a number and a text"));
+    let Variant::Structure(fields) = &*value else {
+        return Err(malformed());
+    };
+    match fields.fields() {
+        [Variant::U64(seq), Variant::Str(hash)] => Ok(ChainEnd {
+            seq: *seq,
+            hash: hash.to_string(),
+        }),
+        _ => Err(malformed()),
+    }
+}
+
+/// A point in time from milliseconds since 1970 UTC.
+fn wall(millis: i64) -> Wall {
+    Wall::from_unix_micros(millis.saturating_mul(1000))
+}

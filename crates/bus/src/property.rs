@@ -1,0 +1,305 @@
+//! The properties of a client's object: one table of names, types, access and annotations, in the order
+//! of the stock server; and their values.
+
+use zbus::Variant;
+
+use crate::names::ClientPath;
+
+/// A property of `se.recompile.Mandos.Client`.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[expect(missing_docs, reason = "the names are those of the interface")]
+pub enum Property {
+    ApprovalDelay,
+    ApprovalDuration,
+    ApprovalPending,
+    ApprovedByDefault,
+    CheckerRunning,
+    Checker,
+    Created,
+    Enabled,
+    Expires,
+    ExtendedTimeout,
+    Fingerprint,
+    Host,
+    Interval,
+    KeyID,
+    LastApprovalRequest,
+    LastCheckedOK,
+    LastCheckerStatus,
+    LastEnabled,
+    Name,
+    ObjectPath,
+    Secret,
+    Timeout,
+}
+
+/// What kind of value a property has.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Kind {
+    /// `b`.
+    Boolean,
+    /// `t`, a length of time in milliseconds.
+    Milliseconds,
+    /// `s`.
+    Text,
+    /// `s`, a point in time (see [`crate::moment`]).
+    Moment,
+    /// `n`, how a check ended.
+    Status,
+    /// `o`.
+    Path,
+    /// `ay`.
+    Bytes,
+}
+
+impl Kind {
+    /// The D-Bus signature of its values.
+    pub const fn signature(self) -> &'static str {
+        match self {
+            Self::Boolean => "b",
+            Self::Milliseconds => "t",
+            Self::Text | Self::Moment => "s",
+            Self::Status => "n",
+            Self::Path => "o",
+            Self::Bytes => "ay",
+        }
+    }
+}
+
+/// What a caller may do with a property.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Access {
+    /// Get only.
+    Read,
+    /// Get and set.
+    ReadWrite,
+    /// Set only.
+    Write,
+}
+
+impl Access {
+    /// As introspection calls it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Read => "read",
+            Self::ReadWrite => "readwrite",
+            Self::Write => "write",
+        }
+    }
+}
+
+/// How a change is told of (`org.freedesktop.DBus.Property.EmitsChangedSignal`).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Emits {
+    /// With the new value: what holds without an annotation.
+    Value,
+    /// Without the value: it is only said to be another now.
+    Invalidates,
+    /// Never, for it never changes.
+    Const,
+}
+
+/// A row of the table.
+struct Row(Property, &'static str, Kind, Access, Emits);
+
+const TABLE: [Row; 22] = {
+    use Access::{Read, ReadWrite, Write};
+    use Emits::{Const, Invalidates, Value};
+    use Kind::{Boolean, Bytes, Milliseconds, Moment, Path, Status, Text};
+    use Property as P;
+    [
+        Row(
+            P::ApprovalDelay,
+            "ApprovalDelay",
+            Milliseconds,
+            ReadWrite,
+            Value,
+        ),
+        Row(
+            P::ApprovalDuration,
+            "ApprovalDuration",
+            Milliseconds,
+            ReadWrite,
+            Value,
+        ),
+        Row(P::ApprovalPending, "ApprovalPending", Boolean, Read, Value),
+        Row(
+            P::ApprovedByDefault,
+            "ApprovedByDefault",
+            Boolean,
+            ReadWrite,
+            Value,
+        ),
+        Row(
+            P::CheckerRunning,
+            "CheckerRunning",
+            Boolean,
+            ReadWrite,
+            Value,
+        ),
+        Row(P::Checker, "Checker", Text, ReadWrite, Value),
+        Row(P::Created, "Created", Moment, Read, Const),
+        Row(P::Enabled, "Enabled", Boolean, ReadWrite, Value),
+        Row(P::Expires, "Expires", Moment, Read, Value),
+        Row(
+            P::ExtendedTimeout,
+            "ExtendedTimeout",
+            Milliseconds,
+            ReadWrite,
+            Value,
+        ),
+        Row(P::Fingerprint, "Fingerprint", Text, Read, Const),
+        Row(P::Host, "Host", Text, ReadWrite, Value),
+        Row(P::Interval, "Interval", Milliseconds, ReadWrite, Value),
+        Row(P::KeyID, "KeyID", Text, Read, Const),
+        Row(
+            P::LastApprovalRequest,
+            "LastApprovalRequest",
+            Moment,
+            Read,
+            Value,
+        ),
+        Row(P::LastCheckedOK, "LastCheckedOK", Moment, ReadWrite, Value),
+        Row(
+            P::LastCheckerStatus,
+            "LastCheckerStatus",
+            Status,
+            Read,
+            Value,
+        ),
+        Row(P::LastEnabled, "LastEnabled", Moment, Read, Value),
+        Row(P::Name, "Name", Text, Read, Const),
+        Row(P::ObjectPath, "ObjectPath", Path, Read, Const),
+        Row(P::Secret, "Secret", Bytes, Write, Invalidates),
+        Row(P::Timeout, "Timeout", Milliseconds, ReadWrite, Value),
+    ]
+};
+
+impl Property {
+    /// All of them, in the order of the stock server.
+    pub fn all() -> impl Iterator<Item = Self> {
+        TABLE.iter().map(|row| row.0)
+    }
+
+    /// Those that can be read, in the same order.
+    pub fn readable() -> impl Iterator<Item = Self> {
+        Self::all().filter(|property| property.access() != Access::Write)
+    }
+
+    /// The property with this name, to the letter.
+    pub fn by_name(name: &str) -> Option<Self> {
+        TABLE.iter().find(|row| row.1 == name).map(|row| row.0)
+    }
+
+    /// Its name.
+    pub const fn name(self) -> &'static str {
+        self.row().1
+    }
+
+    /// What kind of value it has.
+    pub const fn kind(self) -> Kind {
+        self.row().2
+    }
+
+    /// What a caller may do with it.
+    pub const fn access(self) -> Access {
+        self.row().3
+    }
+
+    /// How its changes are told of.
+    pub const fn emits(self) -> Emits {
+        self.row().4
+    }
+
+    /// Whether introspection marks it as deprecated.
+    pub const fn is_deprecated(self) -> bool {
+        matches!(self, Self::ObjectPath)
+    }
+
+    const fn row(self) -> &'static Row {
+        // The table is in the order of the enum; a test holds it there.
+        &TABLE[self as usize]
+    }
+}
+
+/// The value of a property. The secret has none here: it is never read, and set by a call of its own.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Value {
+    /// Yes or no.
+    Boolean(bool),
+    /// A length of time in milliseconds.
+    Milliseconds(u64),
+    /// A text, or a point in time as text (see [`crate::moment`]).
+    Text(String),
+    /// How a check ended.
+    Status(i16),
+    /// An object.
+    Path(ClientPath),
+}
+
+impl Value {
+    /// Reads what came from the bus for `property`, which must have its type to the letter.
+    pub fn read(property: Property, variant: &Variant<'_>) -> Result<Self, WrongType> {
+        let value = match (property.kind(), variant) {
+            (Kind::Boolean, Variant::Bool(value)) => Self::Boolean(*value),
+            (Kind::Milliseconds, Variant::U64(value)) => Self::Milliseconds(*value),
+            (Kind::Text | Kind::Moment, Variant::Str(value)) => Self::Text(value.to_string()),
+            (Kind::Status, Variant::I16(value)) => Self::Status(*value),
+            (Kind::Path, Variant::ObjectPath(value)) => Self::Path(value.into()),
+            _ => {
+                return Err(WrongType {
+                    property,
+                    found: variant.value_signature().to_string(),
+                });
+            }
+        };
+        Ok(value)
+    }
+
+    /// As it goes to the bus.
+    pub fn to_variant(&self) -> Variant<'_> {
+        match self {
+            Self::Boolean(value) => Variant::Bool(*value),
+            Self::Milliseconds(value) => Variant::U64(*value),
+            Self::Text(value) => Variant::Str(value.as_str().into()),
+            Self::Status(value) => Variant::I16(*value),
+            Self::Path(value) => Variant::ObjectPath(value.as_object_path()),
+        }
+    }
+}
+
+/// A value of another type than its property has.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("{} has the D-Bus type {}, found {found}", .property.name(), .property.kind().signature())]
+pub struct WrongType {
+    /// The property.
+    pub property: Property,
+    /// The signature of what was found.
+    pub found: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_has_the_order_of_the_enum() {
+        for (index, row) in TABLE.iter().enumerate() {
+            assert_eq!(row.0 as usize, index);
+            assert_eq!(format!("{:?}", row.0), row.1);
+            assert_eq!(Property::by_name(row.1), Some(row.0));
+        }
+    }
+
+    #[test]
+    fn a_value_must_have_the_type_of_its_property() {
+        let text = Value::Text("a".into());
+        let read = |property| Value::read(property, &text.to_variant());
+        assert_eq!(read(Property::Host), Ok(text.clone()));
+        let error = read(Property::Timeout).unwrap_err();
+        assert_eq!(error.to_string(), "Timeout has the D-Bus type t, found s");
+        assert!(read(Property::Secret).is_err());
+        // An int32 where milliseconds belong is no int64.
+        assert!(Value::read(Property::Timeout, &Variant::I32(1)).is_err());
+    }
+}

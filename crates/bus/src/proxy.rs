@@ -1,0 +1,249 @@
+//! A server as its callers see it: everything that can be asked of it over the bus.
+//!
+//! There is no limit on how long an answer takes: a server that is asked for a durable change answers
+//! when it is durable. The bus says so when the server goes away instead.
+
+use std::collections::HashMap;
+
+use nightlatch_core::secret::Secret;
+use zbus::connection::Builder;
+use zbus::fdo::DBusProxy;
+use zbus::names::BusName;
+use zbus::{Connection, DynamicType, Message, OwnedObjectPath, Variant};
+
+use crate::client::ClientView;
+use crate::error::Error;
+use crate::names::{
+    CLIENT, ClientPath, MANDOS, NIGHTLATCH, NIGHTLATCH_PATH, OBJECT_MANAGER, PROPERTIES, ROOT,
+};
+use crate::own::{About, Explanation, Page, Query};
+use crate::property::{Property, Value};
+use crate::signal::Signals;
+
+mod managed;
+use managed::Managed;
+pub(crate) use managed::{ClientProperties, Properties};
+
+/// The error that the stock server answers when it is to remove what is not there.
+const KEY_ERROR: &str = "org.freedesktop.DBus.Python.KeyError";
+
+/// A connection to the bus, through which a server is called. Cloning is cheap, and calls of clones may
+/// run at the same time.
+///
+/// Made and used within [`crate::block_on`], or another tokio runtime.
+#[derive(Clone, Debug)]
+pub struct Server {
+    connection: Connection,
+}
+
+impl Server {
+    /// Connects to the system bus (`DBUS_SYSTEM_BUS_ADDRESS`, or the usual place). There need not be a
+    /// server yet.
+    pub async fn connect() -> Result<Self, Error> {
+        Self::build(Builder::system()).await
+    }
+
+    /// Connects to the bus at `address`, as `unix:path=/run/dbus/system_bus_socket`.
+    pub async fn connect_to(address: &str) -> Result<Self, Error> {
+        Self::build(Builder::address(address)).await
+    }
+
+    async fn build(builder: Builder<'_>) -> Result<Self, Error> {
+        let connection = builder.build().await.map_err(Error::NoBus)?;
+        Ok(Self { connection })
+    }
+
+    /// Whether somebody has the server's name now.
+    pub async fn is_running(&self) -> Result<bool, Error> {
+        self.has_owner(MANDOS).await
+    }
+
+    /// Every client, in the order of the server: one call.
+    pub async fn clients(&self) -> Result<Vec<ClientView>, Error> {
+        let answer = self.managed_objects().await?;
+        read_clients(&answer)
+    }
+
+    /// Sets a property of a client.
+    pub async fn set(
+        &self,
+        client: &ClientPath,
+        property: Property,
+        value: &Value,
+    ) -> Result<(), Error> {
+        self.set_raw(client, property, value.to_variant()).await
+    }
+
+    /// Gives a client another encrypted secret.
+    pub async fn set_secret(&self, client: &ClientPath, secret: &Secret) -> Result<(), Error> {
+        let bytes = Variant::from(secret.expose());
+        self.set_raw(client, Property::Secret, bytes).await
+    }
+
+    async fn set_raw(
+        &self,
+        client: &ClientPath,
+        property: Property,
+        value: Variant<'_>,
+    ) -> Result<(), Error> {
+        let arguments = (CLIENT, property.name(), value);
+        self.call_client(client, PROPERTIES, "Set", &arguments)
+            .await
+    }
+
+    /// Approves or denies what waits, and what comes within the client's approval duration.
+    pub async fn approve(&self, client: &ClientPath, approved: bool) -> Result<(), Error> {
+        self.call_client(client, CLIENT, "Approve", &approved).await
+    }
+
+    /// Takes it that the client was just proved to be up.
+    pub async fn checked_ok(&self, client: &ClientPath) -> Result<(), Error> {
+        self.call_client(client, CLIENT, "CheckedOK", &()).await
+    }
+
+    /// Removes a client.
+    pub async fn remove(&self, client: &ClientPath) -> Result<(), Error> {
+        let path = client.as_object_path();
+        match self.call(MANDOS, ROOT, MANDOS, "RemoveClient", &path).await {
+            Ok(_) => Ok(()),
+            Err(Error::Refused { name, .. }) if name == KEY_ERROR => {
+                Err(Error::NoSuchClient(client.to_string()))
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Hears the signals from now on.
+    pub async fn signals(&self) -> Result<Signals, Error> {
+        Signals::subscribe(self.clone()).await
+    }
+
+    /// Adds a client from the text of a section; gives its path. With `dry_run` it is only checked.
+    pub async fn add_client(&self, section: &str, dry_run: bool) -> Result<ClientPath, Error> {
+        let options = HashMap::from([("dry-run", Variant::Bool(dry_run))]);
+        let answer = self.call_own("AddClient", &(section, options)).await?;
+        let path: OwnedObjectPath = body(&answer)?;
+        Ok(ClientPath::from(&*path))
+    }
+
+    /// Whether the client `name` may have its secret now, and why.
+    pub async fn explain(&self, name: &str) -> Result<Explanation, Error> {
+        let answer = self.call_own("Explain", &name).await?;
+        Explanation::read(&body(&answer)?)
+    }
+
+    /// A page of the record.
+    pub async fn query_records(&self, query: &Query) -> Result<Page, Error> {
+        let answer = self.call_own("QueryRecords", &query.write()).await?;
+        let (lines, next): (Vec<String>, u64) = body(&answer)?;
+        Ok(Page {
+            lines,
+            next: (next > 0).then_some(next),
+        })
+    }
+
+    /// What the server says of itself.
+    pub async fn about(&self) -> Result<About, Error> {
+        let answer = self.call_own_properties("GetAll", &NIGHTLATCH).await?;
+        About::read(body(&answer)?)
+    }
+
+    /// Sets what the server logs: `error`, `warn`, `info` or `debug`.
+    pub async fn set_log_level(&self, level: &str) -> Result<(), Error> {
+        let arguments = (NIGHTLATCH, "LogLevel", Variant::from(level));
+        self.call_own_properties("Set", &arguments).await?;
+        Ok(())
+    }
+
+    pub(crate) fn connection(&self) -> &Connection {
+        &self.connection
+    }
+
+    pub(crate) async fn managed_objects(&self) -> Result<Message, Error> {
+        self.call(MANDOS, ROOT, OBJECT_MANAGER, "GetManagedObjects", &())
+            .await
+    }
+
+    async fn call_client(
+        &self,
+        client: &ClientPath,
+        interface: &str,
+        method: &str,
+        arguments: &(impl serde::Serialize + DynamicType),
+    ) -> Result<(), Error> {
+        let path = client.as_str();
+        self.call(MANDOS, path, interface, method, arguments)
+            .await?;
+        Ok(())
+    }
+
+    async fn call_own(
+        &self,
+        method: &str,
+        arguments: &(impl serde::Serialize + DynamicType),
+    ) -> Result<Message, Error> {
+        let answer = self
+            .call(NIGHTLATCH, NIGHTLATCH_PATH, NIGHTLATCH, method, arguments)
+            .await;
+        self.or_not_supported(answer).await
+    }
+
+    async fn call_own_properties(
+        &self,
+        method: &str,
+        arguments: &(impl serde::Serialize + DynamicType),
+    ) -> Result<Message, Error> {
+        let answer = self
+            .call(NIGHTLATCH, NIGHTLATCH_PATH, PROPERTIES, method, arguments)
+            .await;
+        self.or_not_supported(answer).await
+    }
+
+    /// Nobody with our own name, while somebody has the name of Mandos: a stock server.
+    async fn or_not_supported(&self, answer: Result<Message, Error>) -> Result<Message, Error> {
+        match answer {
+            Err(Error::NoServer) if self.is_running().await? => Err(Error::NotSupported),
+            answer => answer,
+        }
+    }
+
+    async fn has_owner(&self, name: &'static str) -> Result<bool, Error> {
+        let bus = DBusProxy::new(&self.connection)
+            .await
+            .map_err(Error::of_call)?;
+        let name = BusName::try_from(name).map_err(Error::of_call)?;
+        bus.name_has_owner(name)
+            .await
+            .map_err(|error| Error::of_call(error.into()))
+    }
+
+    async fn call(
+        &self,
+        name: &str,
+        path: &str,
+        interface: &str,
+        method: &str,
+        arguments: &(impl serde::Serialize + DynamicType),
+    ) -> Result<Message, Error> {
+        self.connection
+            .call_method(Some(name), path, Some(interface), method, arguments)
+            .await
+            .map_err(Error::of_call)
+    }
+}
+
+/// The clients in an answer of `GetManagedObjects`.
+pub(crate) fn read_clients(answer: &Message) -> Result<Vec<ClientView>, Error> {
+    let managed: Managed = body(answer)?;
+    Ok(managed.0)
+}
+
+fn body<T>(answer: &Message) -> Result<T, Error>
+where
+    T: serde::de::DeserializeOwned + zbus::Type,
+{
+    answer
+        .body()
+        .deserialize()
+        .map_err(|error| Error::Malformed(error.to_string()))
+}
