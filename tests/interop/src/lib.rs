@@ -3,6 +3,7 @@
 //! Every guard here ends what it started and removes what it made when it is dropped.
 #![forbid(unsafe_code)]
 
+pub mod administered;
 pub mod avahi;
 pub mod client;
 pub mod dbus;

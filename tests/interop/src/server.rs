@@ -27,6 +27,7 @@ pub struct Server {
 pub struct Home {
     folder: TempDir,
     bus: Option<String>,
+    on_bus: bool,
     quiet: bool,
 }
 
@@ -46,6 +47,7 @@ impl Home {
         let home = Self {
             folder,
             bus,
+            on_bus: false,
             quiet: false,
         };
         std::fs::write(home.conf().join("mandos.conf"), "[DEFAULT]\n").unwrap();
@@ -63,6 +65,11 @@ impl Home {
         let file = self.conf().join("mandos.conf");
         let text = std::fs::read_to_string(&file).unwrap();
         std::fs::write(&file, format!("{text}{key} = {value}\n")).unwrap();
+    }
+
+    /// Lets the server offer its interface on the bus.
+    pub fn on_bus(&mut self) {
+        self.on_bus = true;
     }
 
     /// Lets the server log as by default, and not everything: what a benchmark measures.
@@ -195,7 +202,10 @@ fn command(whose: Whose, home: &Home) -> Command {
         Whose::Ours => ours("nightlatchd"),
         Whose::Stock => peer("usr/sbin/mandos"),
     });
-    command.args(["--foreground", "--no-dbus"]);
+    command.arg("--foreground");
+    if !home.on_bus {
+        command.arg("--no-dbus");
+    }
     if !home.quiet {
         command.arg("--debug");
     }

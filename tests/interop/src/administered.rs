@@ -1,0 +1,83 @@
+//! A server that offers its interface on a private bus, and the tools that administer it there.
+
+use std::process::{Command, Output, Stdio};
+
+use nightlatch_bus::proxy;
+
+use crate::dbus::Bus;
+use crate::process::Running;
+use crate::programs::{Whose, ours, peer};
+use crate::server::{Home, Server};
+
+/// The server and its bus, ended on drop.
+#[derive(Debug)]
+pub struct Administered {
+    /// The server.
+    pub server: Server,
+    /// The bus.
+    pub bus: Bus,
+}
+
+impl Administered {
+    /// Starts a server with these sections as `clients.conf`, and waits until it listens.
+    pub fn start(whose: Whose, sections: &str) -> Self {
+        let bus = Bus::start();
+        let mut home = Home::new(sections, Some(bus.address()));
+        home.on_bus();
+        let server = Server::start(whose, home);
+        Self { server, bus }
+    }
+
+    /// Connects to the server as our tools do.
+    pub async fn connect(&self) -> proxy::Server {
+        proxy::Server::connect_to(&self.bus.address())
+            .await
+            .unwrap()
+    }
+
+    /// Runs `nightlatch` with these arguments to its end.
+    pub fn nightlatch(&self, arguments: &[&str]) -> Output {
+        self.run(Command::new(ours("nightlatch")).args(arguments))
+    }
+
+    /// Runs the stock `mandos-ctl` with these arguments to its end.
+    pub fn mandos_ctl(&self, arguments: &[&str]) -> Output {
+        self.run(mandos_ctl().args(arguments))
+    }
+
+    /// Starts `nightlatch` with these arguments.
+    pub fn start_nightlatch(&self, arguments: &[&str]) -> Running {
+        let mut command = Command::new(ours("nightlatch"));
+        command.args(arguments);
+        Running::start("nightlatch", self.on_bus(&mut command))
+    }
+
+    /// Runs a program on this bus, with nothing on its standard input.
+    pub fn run(&self, command: &mut Command) -> Output {
+        self.on_bus(command).stdin(Stdio::null()).output().unwrap()
+    }
+
+    fn on_bus<'c>(&self, command: &'c mut Command) -> &'c mut Command {
+        command.env("DBUS_SYSTEM_BUS_ADDRESS", self.bus.address())
+    }
+}
+
+/// The stock `mandos-ctl`, by the Python that has its libraries.
+pub fn mandos_ctl() -> Command {
+    let mut command = Command::new("/usr/bin/python3");
+    command.arg(peer("usr/sbin/mandos-ctl"));
+    command
+}
+
+/// The section of a client that needs no machine: checks succeed, nobody has its key.
+pub fn section(name: &str, more: &str) -> String {
+    let digest: u64 = name.bytes().fold(7, |sum, byte| {
+        sum.wrapping_mul(31).wrapping_add(byte.into())
+    });
+    let key_id = format!("{digest:016x}").repeat(4);
+    let fingerprint = format!("{digest:020x}").repeat(2);
+    format!(
+        "[{name}]\nkey_id = {key_id}\nfingerprint = {fingerprint}\nsecret = YWJj\n\
+         host = {name}.example\nchecker = true\n{more}\n"
+    )
+}
