@@ -2,6 +2,7 @@
 //!
 //! Only grammar stands here. What an option means is decided by the verb's own module.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{ArgAction, Args, Parser, Subcommand};
@@ -32,6 +33,20 @@ pub(crate) enum Verb {
     /// nightlatch enroll /dev/sda3 | ssh server nightlatch add
     #[command(after_long_help = ENROLL_NOTES)]
     Enroll(Enroll),
+    /// Do what mandos-ctl does, by its own options
+    Ctl(Ctl),
+}
+
+/// `ctl`. Its options are read by [`crate::ctl`].
+#[derive(Args, Debug)]
+#[command(disable_help_flag = true, disable_version_flag = true)]
+pub(crate) struct Ctl {
+    #[arg(
+        trailing_var_arg = true,
+        allow_hyphen_values = true,
+        value_name = "OPTIONS"
+    )]
+    pub(crate) arguments: Vec<OsString>,
 }
 
 /// Where keys are when --dir does not say.

@@ -4,17 +4,23 @@
 //! standard error. No secret ever stands in an argument, in the environment or in a message.
 #![forbid(unsafe_code)]
 
+mod bus;
 mod cli;
+mod ctl;
 mod enroll;
 mod expiry;
 mod failure;
 mod keygen;
 mod keys;
+mod output;
 mod passphrase;
+mod secret_file;
 mod section;
 mod ssh;
+mod state;
 
 use std::ffi::OsString;
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -24,6 +30,10 @@ use failure::{EX_USAGE, Failure};
 
 /// Runs the command line `arguments`, the program's name first, and says how it ended (sysexits.h).
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let arguments: Vec<OsString> = arguments.into_iter().collect();
+    if is_mandos_ctl(&arguments) {
+        return ExitCode::from(ctl::run(arguments.into_iter().skip(1)));
+    }
     let cli = match Cli::try_parse_from(arguments) {
         Ok(cli) => cli,
         Err(error) => {
@@ -35,7 +45,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     // Where the system forbids it, keys and passwords are no worse off than in any other program.
     let _ = nightlatch_sys::memory::forbid_core_dumps();
     match dispatch(cli.verb) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(status) => ExitCode::from(status),
         Err(failure) => {
             failure.report();
             ExitCode::from(failure.exit())
@@ -43,9 +53,19 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     }
 }
 
-fn dispatch(verb: Verb) -> Result<(), Failure> {
+/// Whether the program was called by the name of the stock tool.
+fn is_mandos_ctl(arguments: &[OsString]) -> bool {
+    let name = arguments
+        .first()
+        .and_then(|path| Path::new(path).file_name());
+    name.is_some_and(|name| name.as_encoded_bytes().ends_with(b"mandos-ctl"))
+}
+
+/// Carries the verb out; gives the exit status.
+fn dispatch(verb: Verb) -> Result<u8, Failure> {
     match verb {
-        Verb::Keygen(options) => keygen::run(&options),
-        Verb::Enroll(options) => enroll::run(&options),
+        Verb::Keygen(options) => keygen::run(&options).map(|()| 0),
+        Verb::Enroll(options) => enroll::run(&options).map(|()| 0),
+        Verb::Ctl(options) => Ok(ctl::run(options.arguments)),
     }
 }

@@ -54,8 +54,10 @@ impl DateTime {
     /// The point in time; `None` when there is no such date, or [`Wall`] cannot hold it.
     pub fn to_wall(self) -> Option<Wall> {
         let days = days(self.year, self.month, self.day)?;
-        let in_range =
-            self.hour < 24 && self.minute < 60 && self.second < 60 && i64::from(self.micros) < MICROS;
+        let in_range = self.hour < 24
+            && self.minute < 60
+            && self.second < 60
+            && i64::from(self.micros) < MICROS;
         if !in_range {
             return None;
         }

@@ -94,7 +94,8 @@ fn anything_else_after_a_percent_is_refused() {
 
 #[test]
 fn dates_far_away_are_printed() {
-    let date = |days: i64| PythonDateTime(Wall::from_unix_micros(days * 86_400_000_000)).to_string();
+    let date =
+        |days: i64| PythonDateTime(Wall::from_unix_micros(days * 86_400_000_000)).to_string();
     assert_eq!(date(0), "1970-01-01 00:00:00");
     assert_eq!(date(-1), "1969-12-31 00:00:00");
     assert_eq!(date(11_016), "2000-02-29 00:00:00");
