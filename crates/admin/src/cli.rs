@@ -10,6 +10,9 @@ use nightlatch_core::key_id::KeyId;
 
 use crate::enroll::server_key_id;
 
+pub(crate) mod clients;
+use clients::{Call, CheckConfig, Complete, Completions};
+
 /// Unattended reboots for encrypted machines: the administrator's command.
 #[derive(Parser, Debug)]
 #[command(name = "nightlatch", version, propagate_version = true)]
@@ -33,8 +36,23 @@ pub(crate) enum Verb {
     /// nightlatch enroll /dev/sda3 | ssh server nightlatch add
     #[command(after_long_help = ENROLL_NOTES)]
     Enroll(Enroll),
+    #[command(flatten)]
+    Call(Call),
+    /// Let the server's program read its configuration and say what it thinks
+    #[command(after_help = "Examples:
+  nightlatch check-config
+  nightlatch check-config /etc/mandos")]
+    CheckConfig(CheckConfig),
     /// Do what mandos-ctl does, by its own options
     Ctl(Ctl),
+    /// Print a script that makes a shell complete verbs, options and names of machines
+    #[command(after_help = "Examples:
+  eval \"$(nightlatch completions bash)\"
+  nightlatch completions fish | source")]
+    Completions(Completions),
+    /// What the scripts of completions call
+    #[command(hide = true)]
+    Complete(Complete),
 }
 
 /// `ctl`. Its options are read by [`crate::ctl`].

@@ -58,6 +58,12 @@ impl Failure {
         Self::new(UNREAD, "")
     }
 
+    /// Says what it is about.
+    pub(crate) fn about(mut self, subject: &str) -> Self {
+        self.what = format!("{subject}: {}", self.what);
+        self
+    }
+
     /// Adds the error behind it.
     pub(crate) fn because(mut self, source: impl Error + 'static) -> Self {
         self.source = Some(Box::new(source));

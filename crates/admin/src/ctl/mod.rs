@@ -49,6 +49,11 @@ pub(crate) fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
     })
 }
 
+/// Every long option, with its dashes.
+pub(crate) fn long_options() -> impl Iterator<Item = String> {
+    options::long_names().map(|name| format!("--{name}"))
+}
+
 async fn carry_out(options: Options) -> Result<u8, Failure> {
     let debug = options.debug;
     let log = move |call: &str| {

@@ -201,6 +201,11 @@ pub(super) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Act
     }
 }
 
+/// The long name of every option.
+pub(super) fn long_names() -> impl Iterator<Item = &'static str> {
+    OPTIONS.iter().map(|option| option.name)
+}
+
 /// What was read so far.
 #[derive(Default)]
 struct Reader {

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use nightlatch_bus::moment;
+use nightlatch_core::duration;
 use nightlatch_core::time::Wall;
 
 /// Units from the longest to the shortest, each with its length in seconds.
@@ -24,6 +25,15 @@ pub(crate) fn length(length: Duration) -> String {
         rest %= seconds;
     }
     words.join(" ")
+}
+
+/// A setting's length of time as `clients.conf` has it, or with a fraction of a second that it could not
+/// have: such a one was set by mandos-ctl, and mostly by mistake.
+pub(crate) fn setting(length: Duration) -> String {
+    match length.subsec_millis() {
+        0 => duration::print(length),
+        millis => format!("PT{}.{millis:03}S", length.as_secs()),
+    }
 }
 
 /// How long ago `then` was.
@@ -51,6 +61,15 @@ pub(crate) fn time_and_distance(wall: Wall, now: Wall) -> String {
     format!("{} ({distance})", time(wall))
 }
 
+/// A name as a word of a shell's command line.
+pub(crate) fn word(name: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_@%+=:,./-".contains(&byte);
+    if !name.is_empty() && !name.starts_with('-') && name.bytes().all(plain) {
+        return name.to_owned();
+    }
+    format!("'{}'", name.replace('\'', r"'\''"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -64,6 +83,18 @@ mod tests {
         assert_eq!(shown(3600), "1 h");
         assert_eq!(shown(2 * 86_400 + 3 * 3600 + 59), "2 d 3 h");
         assert_eq!(shown(86_400 + 59), "1 d");
+    }
+
+    #[test]
+    fn a_fraction_of_a_second_is_shown() {
+        assert_eq!(setting(Duration::from_secs(300)), "PT5M");
+        assert_eq!(setting(Duration::from_millis(31)), "PT0.031S");
+    }
+
+    #[test]
+    fn names_are_words_of_a_shell() {
+        assert_eq!(word("foo.example-1"), "foo.example-1");
+        assert_eq!(word("it's me"), r"'it'\''s me'");
     }
 
     #[test]

@@ -2,10 +2,10 @@
 
 use nightlatch_bus::client::{CheckStatus, ClientView};
 use nightlatch_bus::moment;
-use nightlatch_core::duration;
 use nightlatch_core::time::Wall;
 use serde::Serialize;
 
+use super::human;
 use crate::failure::{EX_SOFTWARE, Failure};
 use crate::state::State;
 
@@ -55,13 +55,13 @@ impl<'c> From<&'c ClientView> for Client<'c> {
                 CheckStatus::Exited(status) => status.into(),
             },
             last_checked_ok: client.last_checked_ok.map(time),
-            timeout: duration::print(client.timeout),
-            extended_timeout: duration::print(client.extended_timeout),
-            interval: duration::print(client.interval),
+            timeout: human::setting(client.timeout),
+            extended_timeout: human::setting(client.extended_timeout),
+            interval: human::setting(client.interval),
             approval_pending: client.approval_pending,
             approved_by_default: client.approved_by_default,
-            approval_delay: duration::print(client.approval_delay),
-            approval_duration: duration::print(client.approval_duration),
+            approval_delay: human::setting(client.approval_delay),
+            approval_duration: human::setting(client.approval_duration),
             last_approval_request: client.last_approval_request.map(time),
             last_enabled: client.last_enabled.map(time),
             created: client.created.map(time),

@@ -89,9 +89,9 @@ mod tests {
         ];
         assert_eq!(
             render(["NAME", "UP", "Z"], &rows, false),
-            "NAME          UP   Z\n\
-             foo.example        x\n\
-             a\\u{1b}[2J    yes\n"
+            "NAME         UP   Z\n\
+             foo.example       x\n\
+             a\\u{1b}[2J   yes\n"
         );
     }
 
