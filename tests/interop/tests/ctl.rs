@@ -232,11 +232,22 @@ fn is_enabled_answers_what_was_before_the_other_orders() {
     let site = Administered::start(Whose::Stock, &section("foo", "enabled = no"));
     for program in ["ours", "theirs"] {
         let run = |arguments: &[&str]| match program {
-            "ours" => site.nightlatch(&[&["ctl"], arguments].concat()).status.code(),
+            "ours" => site
+                .nightlatch(&[&["ctl"], arguments].concat())
+                .status
+                .code(),
             _ => site.mandos_ctl(arguments).status.code(),
         };
-        assert_eq!(run(&["--enable", "--is-enabled", "foo"]), Some(1), "{program}");
-        assert_eq!(run(&["--is-enabled", "--disable", "foo"]), Some(0), "{program}");
+        assert_eq!(
+            run(&["--enable", "--is-enabled", "foo"]),
+            Some(1),
+            "{program}"
+        );
+        assert_eq!(
+            run(&["--is-enabled", "--disable", "foo"]),
+            Some(0),
+            "{program}"
+        );
         assert_eq!(run(&["--disable", "foo"]), Some(0), "{program}");
         assert_eq!(run(&["--is-enabled", "foo"]), Some(1), "{program}");
     }

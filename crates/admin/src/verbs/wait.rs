@@ -35,6 +35,13 @@ async fn until_it_happens(options: &Wait, server: &Server) -> Result<(), Failure
     let clients = signals.snapshot().await.map_err(bus::failure)?;
     // Whom nobody knows now is rather mistyped than to come.
     let mut client = select::one(&clients, &options.name)?.clone();
+    if !stands(options.until, &client) {
+        let name = &options.name;
+        note(format_args!(
+            "waiting until {name} is {}",
+            word(options.until)
+        ));
+    }
     while !stands(options.until, &client) {
         match signals.next().await {
             Some(Signal::GotSecret(path))
