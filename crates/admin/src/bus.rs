@@ -41,13 +41,11 @@ pub(crate) fn failure(error: Error) -> Failure {
     };
     let what = match &error {
         Error::Refused { name, text } => refusal(name, text),
+        // Its text holds that of its own source already.
+        Error::NoBus(source) | Error::BusLost(source) => format!("{error}: {source}"),
         error => error.to_string(),
     };
     let failure = Failure::new(exit, what);
-    let failure = match error {
-        Error::NoBus(source) | Error::BusLost(source) => failure.because(source),
-        _ => failure,
-    };
     match hint {
         Some(hint) => failure.hint(hint),
         None => failure,

@@ -57,7 +57,8 @@ impl Administered {
         self.on_bus(command).stdin(Stdio::null()).output().unwrap()
     }
 
-    fn on_bus<'c>(&self, command: &'c mut Command) -> &'c mut Command {
+    /// Lets a program find this bus as the system's.
+    pub fn on_bus<'c>(&self, command: &'c mut Command) -> &'c mut Command {
         command.env("DBUS_SYSTEM_BUS_ADDRESS", self.bus.address())
     }
 }

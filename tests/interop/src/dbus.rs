@@ -19,7 +19,13 @@ pub struct Bus {
 impl Bus {
     /// Starts it and waits until it answers.
     pub fn start() -> Self {
-        Self::start_in(tempfile::tempdir().unwrap())
+        Self::start_in(tempfile::tempdir().unwrap(), "")
+    }
+
+    /// Starts one on which nobody may call who has `name`.
+    pub fn guarding(name: &str) -> Self {
+        let rule = format!("<deny send_destination=\"{name}\"/>");
+        Self::start_in(tempfile::tempdir().unwrap(), &rule)
     }
 
     /// Ends it, and starts another at the same address.
@@ -27,17 +33,17 @@ impl Bus {
     pub fn restart(self) -> Self {
         let Self { folder, daemon } = self;
         daemon.kill();
-        Self::start_in(folder)
+        Self::start_in(folder, "")
     }
 
-    fn start_in(folder: TempDir) -> Self {
+    fn start_in(folder: TempDir, rule: &str) -> Self {
         let socket = folder.path().join("bus");
         let configuration = folder.path().join("bus.conf");
         let text = format!(
             "<busconfig><type>system</type><listen>unix:path={}</listen><auth>EXTERNAL</auth>\
              <policy context=\"default\"><allow user=\"*\"/><allow own=\"*\"/>\
              <allow send_type=\"method_call\"/><allow send_destination=\"*\" eavesdrop=\"true\"/>\
-             <allow receive_sender=\"*\" eavesdrop=\"true\"/></policy></busconfig>",
+             <allow receive_sender=\"*\" eavesdrop=\"true\"/>{rule}</policy></busconfig>",
             socket.display()
         );
         std::fs::write(&configuration, text).unwrap();

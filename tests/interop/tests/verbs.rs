@@ -1,14 +1,16 @@
 //! The verbs of `nightlatch` at the stock server.
 #![forbid(unsafe_code)]
 
-use std::process::Output;
+use std::io::Write;
+use std::process::{Command, Output, Stdio};
 
 use nightlatch_bus::block_on;
 use nightlatch_bus::client::{CheckStatus, ClientView};
 use nightlatch_interop::administered::{Administered, section};
 use nightlatch_interop::client;
+use nightlatch_interop::dbus::Bus;
 use nightlatch_interop::machine::{Keys, Machine};
-use nightlatch_interop::programs::Whose;
+use nightlatch_interop::programs::{Whose, ours};
 
 fn stdout(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
@@ -130,6 +132,37 @@ fn machines_are_removed_only_when_it_is_meant() {
     assert!(clients(&site).is_empty());
     refused(&site, &["remove", "--all", "--yes"], 67, "no clients");
     assert_eq!(stdout(&succeed(&site, &["list", "--json"])), "[]\n");
+}
+
+#[test]
+fn a_person_at_the_terminal_is_asked() {
+    let site = Administered::start(Whose::Stock, &three("enabled = no"));
+    let on_terminal = |line: &str, answer: &str| {
+        let mut script = Command::new("script");
+        let nightlatch = ours("nightlatch");
+        script.args(["--quiet", "--return", "--log-out", "/dev/null"]);
+        script
+            .arg("--command")
+            .arg(format!("{} {line}", nightlatch.display()));
+        let mut child = site
+            .on_bus(&mut script)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut terminal = child.stdin.take().unwrap();
+        terminal.write_all(answer.as_bytes()).unwrap();
+        child.wait_with_output().unwrap()
+    };
+    let output = on_terminal("remove db", "n\n");
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    assert!(stdout(&output).contains("Remove db? [y/N]"), "{output:?}");
+    assert_eq!(clients(&site).len(), 3);
+    let output = on_terminal("remove 'web-*'", "yes\n");
+    assert!(output.status.success(), "{output:?}");
+    assert_eq!(clients(&site).len(), 1);
+    // Colour is for terminals, and for those who like it.
+    assert!(stdout(&on_terminal("list", "")).contains("\x1b[2mdisabled\x1b[0m"));
 }
 
 #[test]
@@ -279,6 +312,9 @@ fn a_decision_without_a_request_is_said_to_be_early() {
     let said = stderr(&succeed(&site, &["deny", "db"]));
     assert!(said.contains("db has no request that waits"), "{said}");
     assert!(said.contains("within PT1S"), "{said}");
+    // Whom a pattern catches is not decided in advance.
+    let said = stderr(&succeed(&site, &["approve", "--all"]));
+    assert!(said.contains("no request waits"), "{said}");
 }
 
 #[test]
@@ -325,9 +361,9 @@ fn shells_complete_what_is_there() {
     assert_eq!(complete(&["lis"]), "list\n");
     let script = "eval \"$(\"$1\" completions bash)\"; PATH=${1%/*}:$PATH\n\
         COMP_WORDS=(nightlatch enable d); COMP_CWORD=2; _nightlatch; echo \"${COMPREPLY[@]}\"";
-    let mut bash = std::process::Command::new("bash");
+    let mut bash = Command::new("bash");
     bash.args(["-c", script, "bash"]);
-    bash.arg(nightlatch_interop::programs::ours("nightlatch"));
+    bash.arg(ours("nightlatch"));
     assert_eq!(stdout(&site.run(&mut bash)), "db\n");
 }
 
@@ -335,13 +371,71 @@ fn shells_complete_what_is_there() {
 fn output_that_nobody_reads_is_no_trouble() {
     let site = Administered::start(Whose::Stock, &three("enabled = no"));
     let script = "\"$1\" list | true; echo ${PIPESTATUS[0]}";
-    let mut bash = std::process::Command::new("bash");
+    let mut bash = Command::new("bash");
     bash.args(["-c", script, "bash"]);
-    bash.arg(nightlatch_interop::programs::ours("nightlatch"));
+    bash.arg(ours("nightlatch"));
     let output = site.run(&mut bash);
     assert_eq!(stderr(&output), "");
     assert!(
         ["0\n", "141\n"].contains(&stdout(&output).as_str()),
         "{output:?}"
     );
+}
+
+#[test]
+fn the_servers_own_program_checks_the_configuration() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |text: &str| {
+        use std::os::unix::fs::OpenOptionsExt;
+        let mut options = std::fs::OpenOptions::new();
+        options.write(true).create(true).truncate(true).mode(0o600);
+        let mut file = options.open(folder.path().join("clients.conf")).unwrap();
+        file.write_all(text.as_bytes()).unwrap();
+    };
+    let check = |program: &std::path::Path| {
+        let mut command = Command::new(program);
+        command.arg("check-config").arg(folder.path());
+        command.env("PATH", "/nonexistent").output().unwrap()
+    };
+    write(&section("foo", ""));
+    let output = check(&ours("nightlatch"));
+    assert!(output.status.success(), "{output:?}");
+    assert!(
+        stdout(&output).contains("clients: 1, of which 1 start enabled"),
+        "{output:?}"
+    );
+    write(&section("foo", "timeout = 10"));
+    let output = check(&ours("nightlatch"));
+    assert_eq!(output.status.code(), Some(78), "{output:?}");
+    assert!(
+        stderr(&output).contains("clients.conf:7: [foo] timeout: expected a duration"),
+        "{output:?}"
+    );
+    // Away from the server's program, there is none.
+    let alone = folder.path().join("nightlatch");
+    std::fs::copy(ours("nightlatch"), &alone).unwrap();
+    let output = check(&alone);
+    assert_eq!(output.status.code(), Some(69), "{output:?}");
+    assert!(
+        stderr(&output).contains("nightlatchd is not installed on this host"),
+        "{output:?}"
+    );
+}
+
+#[test]
+fn who_is_not_allowed_is_told_who_is() {
+    let bus = Bus::guarding("se.recompile.Mandos");
+    block_on(async {
+        let owner = zbus::connection::Builder::address(bus.address().as_str());
+        let _owner = owner.name("se.recompile.Mandos").build().await.unwrap();
+        let mut list = Command::new(ours("nightlatch"));
+        list.arg("list")
+            .env("DBUS_SYSTEM_BUS_ADDRESS", bus.address());
+        let output = list.output().unwrap();
+        assert_eq!(output.status.code(), Some(77), "{output:?}");
+        assert!(
+            stderr(&output).contains("hint: run it as root, or as a member"),
+            "{output:?}"
+        );
+    });
 }

@@ -34,13 +34,15 @@ pub(crate) enum Call {
     Disable(Change),
     /// Grant a request that waits
     ///
-    /// A decision also counts for a request that comes within the machine's approval_duration.
+    /// Of machines that are named, the decision also counts for a request that comes within their
+    /// approval_duration. A pattern and --all decide only what waits now.
     #[command(after_help = "Examples:
   nightlatch wait foo.example --until waiting && nightlatch approve foo.example")]
     Approve(Change),
     /// Refuse a request that waits
     ///
-    /// A decision also counts for a request that comes within the machine's approval_duration.
+    /// Of machines that are named, the decision also counts for a request that comes within their
+    /// approval_duration. A pattern and --all decide only what waits now.
     #[command(after_help = "Examples:
   nightlatch deny foo.example")]
     Deny(Change),

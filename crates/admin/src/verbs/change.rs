@@ -62,10 +62,19 @@ impl Deed {
     }
 }
 
-/// Carries the verb out.
+/// Carries the verb out. Of what a pattern or `--all` chooses, only requests that wait are decided: a
+/// decision in advance is for who is named.
 pub(crate) async fn run(deed: Deed, options: &Change, server: &Server) -> Result<u8, Failure> {
     let clients = server.clients().await.map_err(bus::failure)?;
-    let selection = Selection::of(&clients, &options.which)?;
+    let mut selection = Selection::of(&clients, &options.which)?;
+    let decides = matches!(deed, Deed::Approve | Deed::Deny);
+    if decides && !selection.by_name {
+        selection.clients.retain(|client| client.approval_pending);
+        if selection.clients.is_empty() {
+            note("no request waits");
+            return Ok(0);
+        }
+    }
     let what = format!("{} {}", deed.verb(), selection.names());
     if options.sure.dry_run {
         note(format_args!("dry run: {what}"));
@@ -75,7 +84,7 @@ pub(crate) async fn run(deed: Deed, options: &Change, server: &Server) -> Result
     if deed == Deed::Remove || many {
         ask::confirm(&what, &options.sure)?;
     }
-    if matches!(deed, Deed::Approve | Deed::Deny) {
+    if decides {
         explain_early(&selection.clients);
     }
     let call = |client: &&ClientView| deed.call(server.clone(), client.path.clone());

@@ -205,3 +205,15 @@ fn a_record_that_was_touched_is_found() {
         "ends with number 4, while the server states 5",
     );
 }
+
+#[test]
+fn ten_thousand_machines_are_one_call() {
+    let names: Vec<String> = (0..10_000)
+        .map(|n| format!("machine-{n}.example"))
+        .collect();
+    let server = StandIn::with_clients(&names);
+    for arguments in [&["list"][..], &["ctl"]] {
+        let text = succeed(&server, arguments);
+        assert_eq!(text.lines().count(), 10_001, "{arguments:?}");
+    }
+}

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
 use nightlatch_bus::client::ClientView;
-use nightlatch_bus::names::{CLIENT, ClientPath, MANDOS, NIGHTLATCH, NIGHTLATCH_PATH};
+use nightlatch_bus::names::{CLIENT, CLIENT_OLD, ClientPath, MANDOS, NIGHTLATCH, NIGHTLATCH_PATH};
 use nightlatch_bus::property::{Kind, Property, Value};
 use nightlatch_interop::dbus::Bus;
 use sha2::{Digest, Sha256};
@@ -36,8 +36,15 @@ struct State {
 }
 
 impl StandIn {
+    /// Starts it with one client, `foo`.
     pub(crate) fn start() -> Self {
+        Self::with_clients(&["foo".to_owned()])
+    }
+
+    /// Starts it with these clients.
+    pub(crate) fn with_clients(names: &[String]) -> Self {
         let bus = Bus::start();
+        let clients = Clients(names.to_vec());
         let runtime = Runtime::new().unwrap();
         let state = Arc::new(Mutex::new(State::default()));
         let address = bus.address();
@@ -45,7 +52,7 @@ impl StandIn {
         let connection = runtime.block_on(async move {
             zbus::connection::Builder::address(address.as_str())
                 .serve_at(NIGHTLATCH_PATH, own)
-                .serve_at("/", Clients)
+                .serve_at("/", clients)
                 .name(MANDOS)
                 .name(NIGHTLATCH)
                 .build()
@@ -250,34 +257,43 @@ impl Own {
     }
 }
 
-/// One client, `foo`.
-struct Clients;
+/// Clients with these names.
+struct Clients(Vec<String>);
 
 type Interfaces = HashMap<String, HashMap<String, OwnedVariant>>;
 
 #[zbus::interface(name = "org.freedesktop.DBus.ObjectManager")]
 impl Clients {
+    /// Every client with both interfaces, as a server answers.
     fn get_managed_objects(&self) -> HashMap<OwnedObjectPath, Interfaces> {
-        let path = ClientPath::of_name("foo");
-        let values = Property::readable().map(|property| (property, value(property)));
-        let client = ClientView::read(path.clone(), values).unwrap();
-        let properties = client.values().map(|(property, value)| {
-            let value = OwnedVariant::try_from(value.to_variant()).unwrap();
-            (property.name().to_owned(), value)
+        let objects = self.0.iter().map(|name| {
+            let path = ClientPath::of_name(name);
+            let values = Property::readable().map(|property| (property, value(property, name)));
+            let client = ClientView::read(path.clone(), values).unwrap();
+            let properties = || {
+                let properties = client.values().map(|(property, value)| {
+                    let value = OwnedVariant::try_from(value.to_variant()).unwrap();
+                    (property.name().to_owned(), value)
+                });
+                properties.collect()
+            };
+            let interfaces = [CLIENT, CLIENT_OLD].map(|name| (name.to_owned(), properties()));
+            let path = ObjectPath::try_from(path.as_str()).unwrap().into_owned();
+            (path.into(), HashMap::from(interfaces))
         });
-        let interfaces = HashMap::from([(CLIENT.to_owned(), properties.collect())]);
-        let path = ObjectPath::try_from(path.as_str()).unwrap().into_owned();
-        HashMap::from([(path.into(), interfaces)])
+        objects.collect()
     }
 }
 
-fn value(property: Property) -> Value {
+fn value(property: Property, name: &str) -> Value {
     match property.kind() {
         Kind::Boolean => Value::Boolean(false),
         Kind::Milliseconds => Value::Milliseconds(1000),
-        Kind::Text if property == Property::Name => Value::Text("foo".to_owned()),
-        Kind::Text | Kind::Moment | Kind::Bytes => Value::Text(String::new()),
+        Kind::Text if property == Property::Name => Value::Text(name.to_owned()),
+        Kind::Text => Value::Text("ab".repeat(32)),
+        Kind::Moment => Value::Text("2026-11-21T23:19:55.400000".to_owned()),
+        Kind::Bytes => Value::Text(String::new()),
         Kind::Status => Value::Status(0),
-        Kind::Path => Value::Path(ClientPath::of_name("foo")),
+        Kind::Path => Value::Path(ClientPath::of_name(name)),
     }
 }
