@@ -94,15 +94,21 @@ pub fn mandos_ctl() -> Command {
     command
 }
 
-/// The section of a client that needs no machine: checks succeed, nobody has its key.
+/// The section of a client that needs no machine: checks succeed unless `more` has another checker, and
+/// nobody has its key.
 pub fn section(name: &str, more: &str) -> String {
     let digest: u64 = name.bytes().fold(7, |sum, byte| {
         sum.wrapping_mul(31).wrapping_add(byte.into())
     });
     let key_id = format!("{digest:016x}").repeat(4);
     let fingerprint = format!("{digest:020x}").repeat(2);
+    let checker = if more.contains("checker =") {
+        ""
+    } else {
+        "checker = true\n"
+    };
     format!(
         "[{name}]\nkey_id = {key_id}\nfingerprint = {fingerprint}\nsecret = YWJj\n\
-         host = {name}.example\nchecker = true\n{more}\n"
+         host = {name}.example\n{checker}{more}\n"
     )
 }
