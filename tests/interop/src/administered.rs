@@ -37,6 +37,17 @@ impl Administered {
         Self { server, bus }
     }
 
+    /// The same, logging as by default: what a benchmark measures.
+    pub fn quiet(whose: Whose, sections: &str) -> Self {
+        let bus = Bus::start();
+        let mut home = Home::new(sections, Some(bus.address()));
+        home.on_bus();
+        home.quiet();
+        let server = Server::start(whose, home);
+        wait_for_bus(&server, whose);
+        Self { server, bus }
+    }
+
     /// Starts our server with what an earlier one left.
     pub fn start_again(home: Home, bus: Bus) -> Self {
         let server = Server::start(Whose::Ours, home);
