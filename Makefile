@@ -1,5 +1,5 @@
 # The same verbs by hand and in CI. `make help` lists them.
-.PHONY: help run test check lint doc deny bench fuzz boot peers clean
+.PHONY: help run test check lint doc deny man bench fuzz boot peers clean
 
 SECONDS_PER_TARGET ?= 600
 export NIGHTLATCH_PEERS ?= $(CURDIR)/target/peers
@@ -31,6 +31,9 @@ doc:
 deny:
 	@command -v cargo-deny >/dev/null || { echo "installing cargo-deny from crates.io"; cargo install --locked cargo-deny@0.20.2; }
 	cargo deny --offline check bans licenses sources
+
+man: ## the manual pages, into target/man: man -M target/man nightlatchd
+	cargo run --quiet --package nightlatch-manuals -- target/man
 
 bench: peers ## benchmarks beside the peers, in one run; TABLES="unlocks many" for some of them
 	cargo build --release --package nightlatch-server --package nightlatch-admin

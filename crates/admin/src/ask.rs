@@ -13,18 +13,24 @@ pub(crate) fn confirm(what: &str, sure: &Sure) -> Result<(), Failure> {
     if sure.yes {
         return Ok(());
     }
-    if !io::stdin().is_terminal() || !io::stderr().is_terminal() {
-        return Err(Failure::new(EX_USAGE, format!("this would {what}")).hint(
+    match yes(&format!("{}{}?", what[..1].to_uppercase(), &what[1..])) {
+        Some(true) => Ok(()),
+        Some(false) => Err(Failure::new(DECLINED, "nothing was changed")),
+        None => Err(Failure::new(EX_USAGE, format!("this would {what}")).hint(
             "nobody is here to ask: give --yes if that is meant, or --dry-run to look first",
-        ));
+        )),
+    }
+}
+
+/// Whether a person at the terminal says yes to `question`; `None` where nobody is.
+pub(crate) fn yes(question: &str) -> Option<bool> {
+    if !io::stdin().is_terminal() || !io::stderr().is_terminal() {
+        return None;
     }
     let mut stderr = io::stderr().lock();
     // A question that nobody sees is not answered with yes.
-    let _ = write!(stderr, "{}{}? [y/N] ", what[..1].to_uppercase(), &what[1..]);
+    let _ = write!(stderr, "{question} [y/N] ");
     let mut answer = String::new();
     let read = io::stdin().lock().read_line(&mut answer);
-    match answer.trim().to_lowercase().as_str() {
-        "y" | "yes" if read.is_ok() => Ok(()),
-        _ => Err(Failure::new(DECLINED, "nothing was changed")),
-    }
+    Some(read.is_ok() && matches!(answer.trim().to_lowercase().as_str(), "y" | "yes"))
 }

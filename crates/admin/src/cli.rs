@@ -11,7 +11,9 @@ use nightlatch_core::key_id::KeyId;
 use crate::enroll::server_key_id;
 
 pub(crate) mod clients;
+mod import_mandos;
 use clients::{Call, CheckConfig, Complete, Completions};
+pub(crate) use import_mandos::ImportMandos;
 
 /// Unattended reboots for encrypted machines: the administrator's command.
 #[derive(Parser, Debug)]
@@ -38,6 +40,12 @@ pub(crate) enum Verb {
     Enroll(Enroll),
     #[command(flatten)]
     Call(Call),
+    /// Take over a Mandos server or client
+    ///
+    /// Says line by line what becomes of its configuration, its clients' state and its keys, and what
+    /// is not taken over; does it after --yes, or when it is answered so on a terminal. Mandos's own
+    /// files are never changed. Stop the Mandos server first: it writes its state when it ends.
+    ImportMandos(ImportMandos),
     /// Let the server's program read its configuration and say what it thinks
     #[command(after_help = "Examples:
   nightlatch check-config

@@ -30,6 +30,8 @@ pub(crate) const EX_TEMPFAIL: u8 = 75;
 pub(crate) const EX_PROTOCOL: u8 = 76;
 /// It is not allowed.
 pub(crate) const EX_NOPERM: u8 = 77;
+/// A configuration has faults.
+pub(crate) const EX_CONFIG: u8 = 78;
 /// Nobody reads the output any more: the exit status of a shell's command that SIGPIPE ended.
 const UNREAD: u8 = 128 + 13;
 

@@ -105,6 +105,16 @@ impl Directory {
         Ok(tls.key_id())
     }
 
+    /// Copies the set of keys in `source`, which is only read, and puts the copy in place.
+    pub(crate) fn copy_from(&self, source: &Self, existing: Existing) -> Result<(), Failure> {
+        let content: Vec<Secret> = FILES
+            .iter()
+            .map(|file| source.read(file))
+            .collect::<Result<_, _>>()?;
+        let files = FILES.into_iter().zip(content.iter().map(Secret::expose));
+        self.writer()?.place(&files.collect::<Vec<_>>(), existing)
+    }
+
     /// Reads the set of keys, after finishing one whose placing was cut short.
     pub(crate) fn load(&self) -> Result<KeySet, Failure> {
         if self.path().is_dir() {

@@ -13,6 +13,7 @@ mod enroll;
 mod expiry;
 mod failure;
 mod glob;
+pub mod import;
 mod keygen;
 mod keys;
 mod output;
@@ -29,7 +30,7 @@ use std::ffi::OsString;
 use std::path::Path;
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 use nightlatch_bus::block_on;
 use nightlatch_sys::clock;
 
@@ -64,6 +65,11 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     }
 }
 
+/// The command line's definition, for who describes it.
+pub fn command() -> clap::Command {
+    Cli::command()
+}
+
 /// Whether the program was called by the name of the stock tool.
 fn is_mandos_ctl(arguments: &[OsString]) -> bool {
     let name = arguments
@@ -77,6 +83,7 @@ fn dispatch(verb: Verb) -> Result<u8, Failure> {
     match verb {
         Verb::Keygen(options) => keygen::run(&options).map(|()| 0),
         Verb::Enroll(options) => enroll::run(&options).map(|()| 0),
+        Verb::ImportMandos(options) => import::run(&options).map(|()| 0),
         Verb::Ctl(options) => Ok(ctl::run(options.arguments)),
         Verb::CheckConfig(options) => check_config::run(&options),
         Verb::Completions(options) => completions::script(&options),

@@ -13,6 +13,7 @@ pub mod ini;
 pub mod interpolate;
 pub mod key_id;
 pub mod name;
+pub mod record;
 pub mod registry;
 pub mod secret;
 pub mod settings;

@@ -53,6 +53,12 @@ impl Wall {
         Self(self.0.saturating_add(by))
     }
 
+    /// This point moved `by` earlier; the far end of time when it does not fit.
+    pub fn before(self, by: Duration) -> Self {
+        let by = i64::try_from(by.as_micros()).unwrap_or(i64::MAX);
+        Self(self.0.saturating_sub(by))
+    }
+
     /// How long it is from `earlier` to this point; zero when `earlier` is not earlier.
     pub fn since(self, earlier: Self) -> Duration {
         let micros = i128::from(self.0) - i128::from(earlier.0);

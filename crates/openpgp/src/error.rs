@@ -54,6 +54,9 @@ pub enum Error {
     /// None of the recipients is this key.
     #[error("the message is encrypted to another key")]
     NotForThisKey,
+    /// It is encrypted by another passphrase, or by none.
+    #[error("the message does not open with this passphrase")]
+    WrongPassphrase,
     /// The encryption carries no integrity protection (RFC 9580, 5.7): anybody could alter it.
     #[error("the message has no integrity protection (no MDC)")]
     Unprotected,

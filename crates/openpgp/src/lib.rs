@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 mod armor;
+mod derive;
 mod error;
 mod generate;
 mod key;
@@ -15,5 +16,5 @@ mod seal;
 pub use error::Error;
 pub use generate::{Algorithm, GenerateOptions, KeyPair, generate};
 pub use key::{MAX_KEY_FILE, PublicKey, SecretKey};
-pub use open::{MAX_MESSAGE, SignaturePolicy, decrypt};
+pub use open::{MAX_MESSAGE, SignaturePolicy, decrypt, decrypt_with_passphrase};
 pub use seal::encrypt_and_sign;

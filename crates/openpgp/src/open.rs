@@ -18,7 +18,7 @@ use zeroize::Zeroizing;
 
 use crate::armor::dearmor;
 use crate::key::Part;
-use crate::{Error, PublicKey, SecretKey};
+use crate::{Error, PublicKey, SecretKey, derive};
 
 /// The most bytes a message may have: what cryptsetup(8) reads of a key file at most (8 MiB), and
 /// as much again for the wrapping.
@@ -74,14 +74,46 @@ pub fn decrypt(
     }
     let dearmored = dearmor(message)
         .map_err(|_| Error::Malformed("expected OpenPGP packets or ASCII armour"))?;
-    let layer = unseal(key, dearmored.as_deref().map_or(message, Vec::as_slice))?;
+    let message = dearmored.as_deref().map_or(message, Vec::as_slice);
+    let layer = unseal(message, |esks| session_key(key, esks))?;
+    let signer = match policy {
+        SignaturePolicy::Required => Some(verifier),
+        SignaturePolicy::Optional => None,
+    };
+    read_layer(&layer, signer, max)
+}
+
+/// Opens `message`, which anybody who knows `passphrase` could have made: its plaintext, at most `max`
+/// bytes. It must be without armour. That a passphrase is wrong shows as [`Error::WrongPassphrase`].
+pub fn decrypt_with_passphrase(
+    passphrase: &Secret,
+    message: &[u8],
+    max: usize,
+) -> Result<Secret, Error> {
+    if message.len() > MAX_MESSAGE {
+        return Err(Error::MessageTooLarge { limit: MAX_MESSAGE });
+    }
+    let layer = unseal(message, |esks| derived_key(passphrase, esks));
+    let layer = layer.map_err(|error| match error {
+        // A passphrase that is wrong gives some key, and that a content that makes no sense.
+        Error::Corrupted => Error::WrongPassphrase,
+        error => error,
+    })?;
+    read_layer(&layer, None, max)
+}
+
+/// What is in an opened layer.
+fn read_layer(layer: &Secret, signer: Option<&PublicKey>, max: usize) -> Result<Secret, Error> {
     let inflated = inflate(layer.expose(), max)?;
-    let content = inflated.as_ref().unwrap_or(&layer);
-    read_content(content.expose(), verifier, policy, max)
+    let content = inflated.as_ref().unwrap_or(layer);
+    read_content(content.expose(), signer, max)
 }
 
 /// Takes the encrypted layer off.
-fn unseal(key: &SecretKey, message: &[u8]) -> Result<Secret, Error> {
+fn unseal(
+    message: &[u8],
+    session_key: impl FnOnce(&[Esk]) -> Result<PlainSessionKey, Error>,
+) -> Result<Secret, Error> {
     let Message::Encrypted {
         esk,
         mut edata,
@@ -93,7 +125,7 @@ fn unseal(key: &SecretKey, message: &[u8]) -> Result<Secret, Error> {
     if matches!(edata, Edata::SymEncryptedData { .. }) {
         return Err(Error::Unprotected);
     }
-    let session_key = session_key(key, &esk)?;
+    let session_key = session_key(&esk)?;
     let options = DecryptionOptions::new()
         .enable_gnupg_aead()
         .set_seipdv1_read_mode(Seipdv1ReadMode::CheckFirst {
@@ -146,6 +178,15 @@ fn open_session_key(
         .ok()
 }
 
+fn derived_key(passphrase: &Secret, esks: &[Esk]) -> Result<PlainSessionKey, Error> {
+    esks.iter()
+        .find_map(|esk| match esk {
+            Esk::SymKeyEncryptedSessionKey(esk) => derive::session_key(esk, passphrase),
+            Esk::PublicKeyEncryptedSessionKey(_) => None,
+        })
+        .ok_or(Error::WrongPassphrase)
+}
+
 /// Takes the compressed layer off; `None` when there is none.
 fn inflate(layer: &[u8], max: usize) -> Result<Option<Secret>, Error> {
     let Message::Compressed {
@@ -179,13 +220,8 @@ fn inflate(layer: &[u8], max: usize) -> Result<Option<Secret>, Error> {
     }
 }
 
-/// Reads the literal and judges its signatures.
-fn read_content(
-    layer: &[u8],
-    verifier: &PublicKey,
-    policy: SignaturePolicy,
-    max: usize,
-) -> Result<Secret, Error> {
+/// Reads the literal, which `signer` must have signed if one is given.
+fn read_content(layer: &[u8], signer: Option<&PublicKey>, max: usize) -> Result<Secret, Error> {
     let mut message = parse(layer)?;
     let literal = match &message {
         Message::Literal { .. } => true,
@@ -200,8 +236,8 @@ fn read_content(
         Err(ReadError::TooMuch) => return Err(Error::PlaintextTooLarge { limit: max }),
         Err(ReadError::Io) => return Err(Error::Malformed("its content is cut short")),
     };
-    if policy == SignaturePolicy::Required {
-        verify(&message, verifier)?;
+    if let Some(signer) = signer {
+        verify(&message, signer)?;
     }
     Ok(plaintext)
 }

@@ -10,7 +10,7 @@ use nightlatch_core::secret::Secret;
 use nightlatch_core::time::Wall;
 use nightlatch_openpgp::{
     Algorithm, Error, GenerateOptions, KeyPair, PublicKey, SecretKey, SignaturePolicy, decrypt,
-    encrypt_and_sign, generate,
+    decrypt_with_passphrase, encrypt_and_sign, generate,
 };
 
 /// White space, line ends of both kinds, a NUL and bytes that are no UTF-8: all must survive.
@@ -242,4 +242,36 @@ fn a_key_with_a_passphrase_is_refused() {
     let export = [&unlock[..], &["--armor", "--export-secret-keys"]].concat();
     let locked = home.run(&export, b"").stdout;
     assert_eq!(SecretKey::from_armored(&locked).unwrap_err(), Error::Locked);
+}
+
+#[test]
+fn what_gnupg_encrypted_by_a_passphrase_opens_with_that_one_only() {
+    let home = Home::new();
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), "a passphrase\n").unwrap();
+    let file = file.path().to_str().unwrap();
+    let options = ["--pinentry-mode", "loopback", "--passphrase-file", file];
+    let sealed = home.run(&[&options[..], &["--symmetric"]].concat(), PASSWORD);
+    let open = |passphrase: &[u8], max| {
+        decrypt_with_passphrase(&Secret::new(passphrase.to_vec()), &sealed.stdout, max)
+    };
+    assert_eq!(open(b"a passphrase", MAX).unwrap().expose(), PASSWORD);
+    assert_eq!(open(b"another", MAX), Err(Error::WrongPassphrase));
+    let limit = PASSWORD.len() - 1;
+    assert_eq!(
+        open(b"a passphrase", limit),
+        Err(Error::PlaintextTooLarge { limit })
+    );
+}
+
+#[test]
+fn a_message_to_a_key_opens_with_no_passphrase() {
+    let pair = curve25519();
+    let public = PublicKey::from_armored(pair.public_armored.as_bytes()).unwrap();
+    let password = Secret::new(PASSWORD.to_vec());
+    let sealed = encrypt_and_sign(&public, &secret_key(&pair), &password, NOW).unwrap();
+    assert_eq!(
+        decrypt_with_passphrase(&password, &sealed, MAX),
+        Err(Error::WrongPassphrase)
+    );
 }

@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::{ArgAction, Parser};
+use clap::{ArgAction, CommandFactory, Parser};
 use nightlatch_core::settings::server::{Address, LogLevel, PartialServerSettings};
 
 /// Where the configuration is unless told otherwise.
@@ -77,6 +77,13 @@ pub struct Options {
     /// Read the whole configuration, say what was found, and change nothing
     #[arg(long)]
     check_config: bool,
+    /// Take over the state in this document into a state that holds no clients, and end; - is
+    /// standard input. nightlatch import-mandos makes such documents
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["check", "check_config"])]
+    pub(crate) import_state: Option<PathBuf>,
+    /// With --import-state: forget the clients that the state holds
+    #[arg(long, requires = "import_state")]
+    pub(crate) replace_state: bool,
     /// Show the program's version
     #[arg(short, long, action = ArgAction::Version)]
     version: (),
@@ -89,6 +96,8 @@ pub enum Action {
     Serve(Options),
     /// Read the configuration and say what was found.
     CheckConfig(Options),
+    /// Take over a state.
+    ImportState(Options),
     /// Test the program itself.
     SelfTest,
     /// Print this to standard output, for it was asked for.
@@ -97,11 +106,17 @@ pub enum Action {
     Usage(String),
 }
 
+/// The command line's definition, for who describes it.
+pub fn command() -> clap::Command {
+    Options::command()
+}
+
 /// What this command line, the program's name first, asks for.
 pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Action {
     match Options::try_parse_from(arguments) {
         Ok(options) if options.check => Action::SelfTest,
         Ok(options) if options.check_config => Action::CheckConfig(options),
+        Ok(options) if options.import_state.is_some() => Action::ImportState(options),
         Ok(options) => Action::Serve(options),
         Err(error) if error.use_stderr() => Action::Usage(error.render().ansi().to_string()),
         Err(help) => Action::Print(help.render().to_string()),

@@ -4,20 +4,25 @@
 //! decisions do not.
 #![forbid(unsafe_code)]
 
+mod audit;
 mod checker;
 pub mod cli;
 pub mod config;
+mod dbus;
 pub mod driver;
+mod import_state;
 pub mod limits;
 pub mod listen;
 mod logging;
 pub mod own_key;
+mod pause;
 pub mod publish;
 mod random;
 pub mod run;
 mod selftest;
 mod serve;
 pub mod session;
+mod words;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -41,6 +46,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             }
         },
         Action::CheckConfig(options) => run::check_config(&options).map(|found| print(&found)),
+        Action::ImportState(options) => import_state::run(&options).map(|told| print(&told)),
         Action::Serve(options) => run::serve(options).map(|()| ExitCode::SUCCESS),
     };
     result.unwrap_or_else(|error| {

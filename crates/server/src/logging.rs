@@ -3,20 +3,71 @@
 
 use std::io::{self, IsTerminal};
 use std::os::unix::fs::MetadataExt;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use nightlatch_core::settings::server::{LogLevel, ServerSettings};
+use tracing::Level;
+use tracing_subscriber::Registry;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::reload::{self, Handle};
 use tracing_subscriber::util::SubscriberInitExt;
 
-/// Starts logging. Before this, problems go to standard error as plain lines.
-pub(crate) fn start(settings: &ServerSettings) {
-    let level = level(settings);
-    // Libraries tell of their inner life at debug and info: their warnings are enough.
-    let wanted = Targets::new()
+/// Changes what is logged while the server runs.
+#[derive(Clone, Debug)]
+pub(crate) struct LogControl {
+    filter: Handle<Targets, Registry>,
+    level: Arc<Mutex<LevelFilter>>,
+}
+
+impl LogControl {
+    /// What is logged now.
+    pub(crate) fn level(&self) -> LevelFilter {
+        *self.level.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// From now on `level` is logged.
+    pub(crate) fn set(&self, level: LevelFilter) {
+        // It fails only when the log itself is gone.
+        if self.filter.reload(wanted(level)).is_ok() {
+            *self.level.lock().unwrap_or_else(PoisonError::into_inner) = level;
+        }
+    }
+}
+
+/// The level's word; there is no level that logs nothing.
+pub(crate) fn word(level: LevelFilter) -> &'static str {
+    match level.into_level() {
+        Some(Level::ERROR) | None => "error",
+        Some(Level::WARN) => "warn",
+        Some(Level::INFO) => "info",
+        Some(_) => "debug",
+    }
+}
+
+/// The level of a word.
+pub(crate) fn level_of(word: &str) -> Option<LevelFilter> {
+    let levels = [
+        LevelFilter::ERROR,
+        LevelFilter::WARN,
+        LevelFilter::INFO,
+        LevelFilter::DEBUG,
+    ];
+    levels.into_iter().find(|level| self::word(*level) == word)
+}
+
+/// Libraries tell of their inner life at debug and info: their warnings are enough.
+fn wanted(level: LevelFilter) -> Targets {
+    Targets::new()
         .with_default(level.min(LevelFilter::WARN))
-        .with_target("nightlatch_server", level);
-    let registry = tracing_subscriber::registry().with(wanted);
+        .with_target("nightlatch_server", level)
+}
+
+/// Starts logging. Before this, problems go to standard error as plain lines.
+pub(crate) fn start(settings: &ServerSettings) -> LogControl {
+    let level = level(settings);
+    let (filter, handle) = reload::Layer::new(wanted(level));
+    let registry = tracing_subscriber::registry().with(filter);
     // A second start, as in tests, keeps the first.
     let _ = match journal() {
         Some(journal) => registry.with(journal).try_init(),
@@ -28,6 +79,10 @@ pub(crate) fn start(settings: &ServerSettings) {
             registry.with(lines).try_init()
         }
     };
+    LogControl {
+        filter: handle,
+        level: Arc::new(Mutex::new(level)),
+    }
 }
 
 fn level(settings: &ServerSettings) -> LevelFilter {

@@ -5,6 +5,7 @@
 
 use std::fmt;
 use std::io;
+use std::net::TcpListener;
 use std::os::unix::fs::{DirBuilderExt, chown};
 use std::path::Path;
 use std::sync::Arc;
@@ -23,6 +24,8 @@ use tracing::{error, info, warn};
 
 use crate::cli::Options;
 use crate::config::{self, ConfigError, Configuration};
+use crate::dbus::About;
+use crate::import_state::ImportError;
 use crate::listen::{self, ListenError};
 use crate::own_key::{self, OwnKeyError};
 use crate::{logging, random, serve};
@@ -47,6 +50,8 @@ pub enum RunError {
     Store(StoreError),
     /// The server's own key.
     OwnKey(OwnKeyError),
+    /// A state that was to be taken over.
+    Import(ImportError),
     /// Anything of the host: what failed, and why.
     Host(&'static str, Box<dyn std::error::Error + Send + Sync>),
 }
@@ -59,6 +64,7 @@ impl RunError {
             Self::Config(_) => 78,
             Self::Listen(_) => 69,
             Self::Store(_) | Self::OwnKey(_) => 74,
+            Self::Import(error) => error.status(),
             Self::Host(..) => 71,
         }
     }
@@ -67,6 +73,7 @@ impl RunError {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Store(error) => error.hint(),
+            Self::Import(error) => error.hint(),
             _ => None,
         }
     }
@@ -80,6 +87,7 @@ impl fmt::Display for RunError {
             Self::Listen(error) => error.fmt(f),
             Self::Store(error) => error.fmt(f),
             Self::OwnKey(error) => error.fmt(f),
+            Self::Import(error) => error.fmt(f),
             Self::Host(what, _) => f.write_str(what),
         }
     }
@@ -92,12 +100,13 @@ impl std::error::Error for RunError {
             Self::Listen(error) => error.source(),
             Self::Store(error) => error.source(),
             Self::OwnKey(error) => error.source(),
+            Self::Import(error) => error.source(),
             Self::Host(_, error) => Some(&**error),
         }
     }
 }
 
-fn host<E>(what: &'static str) -> impl FnOnce(E) -> RunError
+pub(crate) fn host<E>(what: &'static str) -> impl FnOnce(E) -> RunError
 where
     E: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
@@ -148,7 +157,7 @@ pub fn serve(options: Options) -> Result<(), RunError> {
     let configuration =
         config::read_all(&options.configdir, account.as_ref()).map_err(RunError::Config)?;
     let settings = settings(&options, &configuration)?;
-    logging::start(&settings);
+    let log = logging::start(&settings);
     for warning in &configuration.warnings {
         warn!("{warning}");
     }
@@ -162,13 +171,7 @@ pub fn serve(options: Options) -> Result<(), RunError> {
     })
     .map_err(RunError::Listen)?;
     lock(&configuration.clients);
-    make_state_folder(&settings.statedir, account.as_ref())
-        .map_err(host("cannot make the state's folder"))?;
-    if let Some(account) = &account {
-        privileges::become_account(account).map_err(host("cannot give up being root"))?;
-        memory::forbid_core_dumps().map_err(host("cannot forbid core dumps"))?;
-        info!(user = account.name, "no longer root");
-    }
+    become_owner(&settings.statedir, account.as_ref())?;
     let mut store = open(&settings.statedir)?;
     let own_key = own_key::load_or_make(&settings.statedir).map_err(RunError::OwnKey)?;
     info!(key_id = %own_key.key_id(), "this server's own key");
@@ -180,6 +183,7 @@ pub fn serve(options: Options) -> Result<(), RunError> {
     let boot = clock::boot_id().map_err(host("cannot tell this boot from the last"))?;
     let limits = Limits {
         concurrent_checks: settings.concurrent_checks,
+        check_on_release: settings.check_on_release,
     };
     info!(clients = configuration.clients.len(), "configuration read");
     let registry = Registry::load(
@@ -201,6 +205,11 @@ pub fn serve(options: Options) -> Result<(), RunError> {
         account,
         registry,
         store: Box::new(store),
+        about: About {
+            key_id: own_key.key_id().to_string(),
+            addresses: addresses(&sockets),
+            log,
+        },
         sockets,
         tls,
     };
@@ -230,7 +239,7 @@ fn priority(settings: &ServerSettings) -> Result<Priority, RunError> {
 }
 
 /// Whom to become; `None` when the program is not root, and stays who it is.
-fn service_account() -> Result<Option<Account>, RunError> {
+pub(crate) fn service_account() -> Result<Option<Account>, RunError> {
     if !privileges::is_root() {
         return Ok(None);
     }
@@ -256,6 +265,17 @@ fn lock(clients: &[ClientConfig]) {
     }
 }
 
+/// Makes the state's folder and becomes, for good, the user that owns it.
+pub(crate) fn become_owner(folder: &Path, account: Option<&Account>) -> Result<(), RunError> {
+    make_state_folder(folder, account).map_err(host("cannot make the state's folder"))?;
+    if let Some(account) = account {
+        privileges::become_account(account).map_err(host("cannot give up being root"))?;
+        memory::forbid_core_dumps().map_err(host("cannot forbid core dumps"))?;
+        info!(user = account.name, "no longer root");
+    }
+    Ok(())
+}
+
 /// Makes the state's folder where there is none, for the user that the server becomes.
 fn make_state_folder(folder: &Path, account: Option<&Account>) -> io::Result<()> {
     match std::fs::DirBuilder::new().mode(0o700).create(folder) {
@@ -269,7 +289,13 @@ fn make_state_folder(folder: &Path, account: Option<&Account>) -> io::Result<()>
     }
 }
 
-fn open(folder: &Path) -> Result<SqliteStore, RunError> {
+/// Where the server listens, in words.
+fn addresses(sockets: &[TcpListener]) -> Vec<String> {
+    let addresses = sockets.iter().filter_map(|socket| socket.local_addr().ok());
+    addresses.map(|address| address.to_string()).collect()
+}
+
+pub(crate) fn open(folder: &Path) -> Result<SqliteStore, RunError> {
     let mut tries = 0;
     let store = loop {
         match SqliteStore::open(folder) {

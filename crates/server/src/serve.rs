@@ -20,7 +20,8 @@ use tokio::time::{interval, timeout};
 use tracing::{debug, error, info, warn};
 
 use crate::config;
-use crate::driver::{Driver, Handle};
+use crate::dbus::{self, About};
+use crate::driver::{self, Driver, Handle};
 use crate::limits::{self, Limits};
 use crate::publish::{self, Announcement, Publisher};
 use crate::session;
@@ -43,6 +44,7 @@ pub(crate) struct Server {
     pub(crate) store: Box<dyn Store>,
     pub(crate) sockets: Vec<TcpListener>,
     pub(crate) tls: ServerTls,
+    pub(crate) about: About,
 }
 
 impl Server {
@@ -51,7 +53,14 @@ impl Server {
         let mut hangup = signal(SignalKind::hangup())?;
         let end = Ends::new()?;
         let (stop, stopped) = watch::channel(());
-        let (driver, handle) = Driver::new(self.registry, self.store);
+        let (driver, handle) = Driver::new(
+            self.registry,
+            self.store,
+            driver::Options {
+                alarm_command: self.settings.alarm_command.clone(),
+                keep_records: self.settings.keep_records,
+            },
+        );
         let mut driver = tokio::spawn(driver.run());
 
         let port = self
@@ -70,6 +79,10 @@ impl Server {
             limits,
             until(stopped.clone()),
         ));
+        let administration = self
+            .settings
+            .use_dbus
+            .then(|| dbus::spawn(handle.clone(), self.about, until(stopped.clone())));
         let publisher = port
             .filter(|_| self.settings.zeroconf)
             .map(|address| publish(&self.settings, address.port(), stopped));
@@ -93,6 +106,9 @@ impl Server {
                 let _ = timeout(WITHDRAWAL, publisher.finished()).await;
             }
         };
+        if let Some(administration) = administration {
+            administration.abort();
+        }
         let written = timeout(LAST_COMMIT, handle.stop());
         let (_, written) = tokio::join!(withdrawn, written);
         if written.is_err() {

@@ -11,6 +11,7 @@ use nightlatch_core::client::saved::{
 };
 use nightlatch_core::key_id::{Fingerprint, KeyId};
 use nightlatch_core::name::ClientName;
+use nightlatch_core::record::{Chain, Ends, Entry, Kind, Line, Query};
 use nightlatch_core::secret::Secret;
 use nightlatch_core::settings::client::ClientSettings;
 use nightlatch_core::time::{BootId, Monotonic, Wall};
@@ -106,7 +107,98 @@ pub fn check<S: Store>(mut open: impl FnMut() -> S) -> Result<(), StoreError> {
         expected,
         "a batch is carried out in order"
     );
+    check_record(open)
+}
+
+/// The part of the contract about the record, which is empty at first.
+fn check_record<S: Store>(mut open: impl FnMut() -> S) -> Result<(), StoreError> {
+    assert_eq!(open().ends(), Ends::default(), "the record is empty");
+    let added: Vec<Change> = (1..=6)
+        .map(|seed| Change::Record(entry(seed).into()))
+        .collect();
+    let mut lines = open().commit(&added[..4])?;
+    lines.extend(open().commit(&added[4..])?);
+    let texts: Vec<_> = lines.iter().map(|line| line.text.clone()).collect();
+    let expected: Vec<_> = (1..=6).map(|seed| entry(seed).text).collect();
+    assert_eq!(texts, expected, "entries are told in order");
+    let head = verified(Chain::default(), &lines);
+    assert_eq!(open().ends().head, head, "the end is the last entry");
+    let all = Query::default();
+    let mut find = |query: Query| open().records(&query);
+    assert_eq!(find(all.clone())?.lines, lines, "all are there");
+    let first = find(Query {
+        limit: 4,
+        ..all.clone()
+    })?;
+    assert_eq!((first.lines.len(), first.next), (4, Some(4)));
+    let rest = find(Query {
+        after: 4,
+        ..all.clone()
+    })?;
+    assert_eq!((&rest.lines[..], rest.next), (&lines[4..], None));
+    let newest = find(Query {
+        limit: 2,
+        newest: true,
+        ..all.clone()
+    })?;
+    assert_eq!(newest.lines, lines[4..], "the newest, oldest first");
+    let mut numbers = |query: Query| {
+        let lines = find(query)?.lines;
+        Ok::<_, StoreError>(lines.iter().map(|line| line.seq).collect::<Vec<_>>())
+    };
+    let of_one = Query {
+        client: Some("client1".to_owned()),
+        ..all.clone()
+    };
+    assert_eq!(numbers(of_one)?, [1, 4], "those of one client");
+    let since = Query {
+        since: Some(Wall::from_unix_micros(500)),
+        ..all.clone()
+    };
+    assert_eq!(numbers(since)?, [5, 6], "those since then");
+    let kinds = Query {
+        kinds: vec![Kind::Refused],
+        ..all.clone()
+    };
+    assert_eq!(numbers(kinds)?, [1, 3, 5], "those of a kind");
+    let alarms = Query {
+        alarms: true,
+        ..all.clone()
+    };
+    assert_eq!(numbers(alarms)?, [6], "alarms");
+
+    let drop = Change::DropRecords(Wall::from_unix_micros(300));
+    open().commit(&[drop.clone(), drop])?;
+    let ends = open().ends();
+    assert_eq!((ends.anchor.seq, ends.head), (2, head), "old ones go");
+    assert_eq!(open().records(&all)?.lines, lines[2..]);
+    assert_eq!(verified(ends.anchor, &lines[2..]), head);
+    open().commit(&[Change::DropRecords(Wall::from_unix_micros(1000))])?;
+    let ends = open().ends();
+    assert_eq!((ends.anchor, ends.head), (head, head), "all may go");
+    let next = open().commit(&[Change::Record(entry(7).into())])?;
+    assert_eq!(verified(head, &next).seq, 7, "the chain goes on");
     Ok(())
+}
+
+fn verified(from: Chain, lines: &[Line]) -> Chain {
+    let checked = lines.iter().try_fold(from, |at, line| at.check(line));
+    checked.expect("an unbroken chain")
+}
+
+fn entry(seed: i64) -> Entry {
+    let client = ClientName::new(&format!("client{}", seed % 3)).expect("a valid name");
+    Entry {
+        time: Wall::from_unix_micros(seed * 100),
+        kind: if seed % 2 == 0 {
+            Kind::Released
+        } else {
+            Kind::Refused
+        },
+        client: (seed % 3 != 0).then_some(client),
+        alarm: seed == 6,
+        text: format!(r#"{{"seed":{seed}}}"#).into(),
+    }
 }
 
 /// A client with every field filled in, told apart by `seed`.
@@ -116,6 +208,9 @@ pub fn client(name: &str, seed: u8) -> SavedClient {
         name: ClientName::new(name).expect("a valid name"),
         configured: settings(seed),
         configured_secret: secret.digest(),
+        added: seed
+            .is_multiple_of(2)
+            .then(|| Arc::new(Secret::new(vec![seed; 200]))),
         life: Life::Present(Box::new(Present {
             settings: settings(seed.wrapping_add(100)),
             secret: Some(Arc::new(secret)),
@@ -139,6 +234,8 @@ pub fn state(seed: u8) -> SavedState {
         },
         deadline: Some(moment(seed)),
         denied: seed.is_multiple_of(2).then(|| moment(seed.wrapping_add(1))),
+        released: seed.is_multiple_of(3),
+        released_boot: seed.is_multiple_of(5).then_some([seed; 16]),
     }
 }
 

@@ -15,6 +15,7 @@ pub use memory::MemoryStore;
 pub use sqlite::{FILE_NAME, SqliteStore};
 
 use nightlatch_core::client::saved::{Change, Saved};
+use nightlatch_core::record::{Ends, Line, Page, Query};
 
 /// Where the server's state outlives the server. Every implementation keeps [`contract`].
 pub trait Store: Send {
@@ -23,6 +24,13 @@ pub trait Store: Send {
 
     /// Makes `changes` durable, in order, all or nothing: when this returns `Ok`, they survive a
     /// crash of the program and of the host. After an error nothing of them is acknowledged, and
-    /// the same changes may be committed again.
-    fn commit(&mut self, changes: &[Change]) -> Result<(), StoreError>;
+    /// the same changes may be committed again. Returns the entries that the record has now, in order.
+    fn commit(&mut self, changes: &[Change]) -> Result<Vec<Line>, StoreError>;
+
+    /// The entries that `query` asks for. Looks at so many only that a commit need not wait long: a
+    /// page may have fewer entries than asked for, or none, and yet go on.
+    fn records(&mut self, query: &Query) -> Result<Page, StoreError>;
+
+    /// Where the record begins and ends.
+    fn ends(&self) -> Ends;
 }

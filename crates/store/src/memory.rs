@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use nightlatch_core::client::saved::{Change, Life, Saved, SavedClient};
 use nightlatch_core::name::ClientName;
+use nightlatch_core::record::{Chain, Ends, Entry, Line, Page, Query};
 
 use crate::{Store, StoreError};
 
@@ -16,6 +17,8 @@ pub struct MemoryStore(Arc<Mutex<Inner>>);
 #[derive(Debug, Default)]
 struct Inner {
     clients: HashMap<ClientName, SavedClient>,
+    record: Vec<(Line, Entry)>,
+    ends: Ends,
     commits: usize,
     failing: bool,
 }
@@ -43,33 +46,80 @@ impl Store for MemoryStore {
         })
     }
 
-    fn commit(&mut self, changes: &[Change]) -> Result<(), StoreError> {
+    fn commit(&mut self, changes: &[Change]) -> Result<Vec<Line>, StoreError> {
         let mut inner = self.lock();
         if inner.failing {
             return Err(StoreError::Full("memory".into()));
         }
-        changes
-            .iter()
-            .for_each(|change| apply(&mut inner.clients, change));
-        inner.commits += 1;
-        Ok(())
+        inner.commits += usize::from(!changes.is_empty());
+        let head = inner.ends.head.seq;
+        changes.iter().for_each(|change| inner.apply(change));
+        let added = inner.record.iter().filter(|(line, _)| line.seq > head);
+        Ok(added.map(|(line, _)| line.clone()).collect())
+    }
+
+    fn records(&mut self, query: &Query) -> Result<Page, StoreError> {
+        let inner = self.lock();
+        let matching = |(line, entry): &&(Line, Entry)| {
+            line.seq > query.after
+                && query.client.as_ref().is_none_or(|wanted| {
+                    let client = entry.client.as_ref();
+                    client.is_some_and(|client| client.as_str() == wanted)
+                })
+                && query.since.is_none_or(|since| entry.time >= since)
+                && (query.kinds.is_empty() || query.kinds.contains(&entry.kind))
+                && (entry.alarm || !query.alarms)
+        };
+        let lines = inner.record.iter().filter(matching);
+        let mut lines: Vec<Line> = lines.map(|(line, _)| line.clone()).collect();
+        let limit = query.limit.clamp(1, Query::MOST) as usize;
+        let more = lines.len() > limit && !query.newest;
+        if query.newest {
+            lines.drain(..lines.len().saturating_sub(limit));
+        } else {
+            lines.truncate(limit);
+        }
+        let next = lines.last().filter(|_| more).map(|line| line.seq);
+        Ok(Page { lines, next })
+    }
+
+    fn ends(&self) -> Ends {
+        self.lock().ends
     }
 }
 
-fn apply(clients: &mut HashMap<ClientName, SavedClient>, change: &Change) {
-    match change {
-        Change::Put(client) => {
-            clients.insert(client.name.clone(), (**client).clone());
-        }
-        Change::State(name, state) => {
-            if let Some(client) = clients.get_mut(name)
-                && let Life::Present(present) = &mut client.life
-            {
-                present.state = (**state).clone();
+impl Inner {
+    fn apply(&mut self, change: &Change) {
+        match change {
+            Change::Put(client) => {
+                self.clients.insert(client.name.clone(), (**client).clone());
             }
-        }
-        Change::Forget(name) => {
-            clients.remove(name);
+            Change::State(name, state) => {
+                if let Some(client) = self.clients.get_mut(name)
+                    && let Life::Present(present) = &mut client.life
+                {
+                    present.state = (**state).clone();
+                }
+            }
+            Change::Forget(name) => {
+                self.clients.remove(name);
+            }
+            Change::Record(entry) => {
+                self.ends.head = self.ends.head.next(&entry.text);
+                let Chain { seq, hash } = self.ends.head;
+                let text = entry.text.clone();
+                let line = Line { seq, hash, text };
+                self.record.push((line, (**entry).clone()));
+            }
+            Change::DropRecords(before) => {
+                let old = self.record.iter().take_while(|(_, it)| it.time < *before);
+                for (line, _) in self.record.drain(..old.count()) {
+                    self.ends.anchor = Chain {
+                        seq: line.seq,
+                        hash: line.hash,
+                    };
+                }
+            }
         }
     }
 }

@@ -60,6 +60,8 @@ fn apply(model: &mut BTreeMap<String, SavedClient>, change: &Change) {
         Change::Forget(name) => {
             model.remove(name.as_str());
         }
+        // The contract has them.
+        Change::Record(_) | Change::DropRecords(_) => {}
     }
 }
 

@@ -18,7 +18,9 @@ fn put(seed: u8) -> Change {
 
 fn filled(dir: &Path, clients: u8) -> SqliteStore {
     let mut store = SqliteStore::open(dir).unwrap();
-    (0..clients).for_each(|seed| store.commit(&[put(seed)]).unwrap());
+    for seed in 0..clients {
+        store.commit(&[put(seed)]).unwrap();
+    }
     store
 }
 
@@ -115,7 +117,7 @@ fn a_later_format_is_refused_and_left_alone() {
     drop(filled(dir.path(), 1));
     let file = dir.path().join(FILE_NAME);
     let db = rusqlite::Connection::open(&file).unwrap();
-    db.pragma_update(None, "user_version", 2).unwrap();
+    db.pragma_update(None, "user_version", 3).unwrap();
     drop(db);
     let before = contents(dir.path());
     let refused = error(dir.path());
@@ -123,8 +125,8 @@ fn a_later_format_is_refused_and_left_alone() {
         matches!(
             refused,
             StoreError::Newer {
-                found: 2,
-                known: 1,
+                found: 3,
+                known: 2,
                 ..
             }
         ),
@@ -274,7 +276,7 @@ fn a_full_disk_loses_nothing_that_was_acknowledged() {
     let mut acknowledged = 0;
     let refused = loop {
         match store.commit(&[put(acknowledged)]) {
-            Ok(()) => acknowledged += 1,
+            Ok(_) => acknowledged += 1,
             Err(error) => break error,
         }
         assert!(acknowledged < u8::MAX, "the file system never filled up");

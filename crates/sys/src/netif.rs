@@ -104,6 +104,17 @@ pub fn interfaces() -> io::Result<Vec<Interface>> {
         .collect())
 }
 
+/// The name of the interface with this index, in this network namespace.
+pub fn name_of(index: u32) -> io::Result<String> {
+    let any = socket_with(
+        AddressFamily::UNIX,
+        SocketType::DGRAM,
+        SocketFlags::CLOEXEC,
+        None,
+    )?;
+    Ok(rustix::net::netdevice::index_to_name(&any, index)?)
+}
+
 /// Every address of this network namespace under which others may be told to reach it: none that
 /// is not known to be unique, none that is deprecated, none that is temporary for privacy.
 pub fn addresses() -> io::Result<Vec<Address>> {

@@ -44,20 +44,36 @@ const ENTRY_SIZE: usize = 64 * 1024;
 /// The account called `name`, if the host has one.
 pub fn account(name: &str) -> io::Result<Option<Account>> {
     let wanted = CString::new(name)?;
+    look_up(|entry, buffer, length, found| {
+        // SAFETY: `look_up` gives pointers to live memory of the size given, and `wanted` ends with
+        // a NUL.
+        unsafe { libc::getpwnam_r(wanted.as_ptr(), entry, buffer, length, found) }
+    })
+}
+
+/// The name of the user with this id, if the host has one.
+pub fn user_name(uid: u32) -> io::Result<Option<String>> {
+    let account = look_up(|entry, buffer, length, found| {
+        // SAFETY: `look_up` gives pointers to live memory of the size given.
+        unsafe { libc::getpwuid_r(uid, entry, buffer, length, found) }
+    })?;
+    Ok(account.map(|account| account.name))
+}
+
+/// Asks the user database by one of the two functions of getpwnam(3).
+fn look_up(
+    ask: impl FnOnce(*mut libc::passwd, *mut libc::c_char, usize, *mut *mut libc::passwd) -> i32,
+) -> io::Result<Option<Account>> {
     let mut buffer = vec![0u8; ENTRY_SIZE];
     // SAFETY: `passwd` is plain data, for which all zeros is a value.
     let mut entry: libc::passwd = unsafe { std::mem::zeroed() };
     let mut found: *mut libc::passwd = ptr::null_mut();
-    // SAFETY: every pointer is to live memory of the size given, and `wanted` ends with a NUL.
-    let error = unsafe {
-        libc::getpwnam_r(
-            wanted.as_ptr(),
-            &mut entry,
-            buffer.as_mut_ptr().cast(),
-            buffer.len(),
-            &mut found,
-        )
-    };
+    let error = ask(
+        &mut entry,
+        buffer.as_mut_ptr().cast(),
+        buffer.len(),
+        &mut found,
+    );
     // An absent account may also be reported by these (getpwnam(3), ERRORS).
     match error {
         0 | libc::ENOENT | libc::ESRCH | libc::EBADF | libc::EPERM => {}

@@ -4,6 +4,7 @@
 //! everything optimised and runs it.
 #![forbid(unsafe_code)]
 
+mod administration;
 mod checks;
 mod client;
 mod cpu;
@@ -36,7 +37,7 @@ struct Setup {
 
 type Table = (&'static str, fn(&Setup));
 
-const TABLES: [Table; 8] = [
+const TABLES: [Table; 9] = [
     ("unlocks", unlocks::rate),
     ("burst", unlocks::burst),
     ("many", many::clients),
@@ -45,6 +46,7 @@ const TABLES: [Table; 8] = [
     ("discovery", search::by_discovery),
     ("checks", checks::a_second),
     ("idle", idle::peers),
+    ("administration", administration::tools),
 ];
 
 /// Leaves the stock server out, which takes most of the time.

@@ -21,10 +21,37 @@ pub struct Administered {
 impl Administered {
     /// Starts a server with these sections as `clients.conf`, and waits until it listens.
     pub fn start(whose: Whose, sections: &str) -> Self {
+        Self::start_with(whose, sections, &[])
+    }
+
+    /// The same, with settings of the server.
+    pub fn start_with(whose: Whose, sections: &str, settings: &[(&str, &str)]) -> Self {
         let bus = Bus::start();
         let mut home = Home::new(sections, Some(bus.address()));
         home.on_bus();
+        for (key, value) in settings {
+            home.set(key, value);
+        }
         let server = Server::start(whose, home);
+        wait_for_bus(&server, whose);
+        Self { server, bus }
+    }
+
+    /// The same, logging as by default: what a benchmark measures.
+    pub fn quiet(whose: Whose, sections: &str) -> Self {
+        let bus = Bus::start();
+        let mut home = Home::new(sections, Some(bus.address()));
+        home.on_bus();
+        home.quiet();
+        let server = Server::start(whose, home);
+        wait_for_bus(&server, whose);
+        Self { server, bus }
+    }
+
+    /// Starts our server with what an earlier one left.
+    pub fn start_again(home: Home, bus: Bus) -> Self {
+        let server = Server::start(Whose::Ours, home);
+        wait_for_bus(&server, Whose::Ours);
         Self { server, bus }
     }
 
@@ -60,6 +87,15 @@ impl Administered {
     /// Lets a program find this bus as the system's.
     pub fn on_bus<'c>(&self, command: &'c mut Command) -> &'c mut Command {
         command.env("DBUS_SYSTEM_BUS_ADDRESS", self.bus.address())
+    }
+}
+
+/// Ours listens first: no machine need wait for the bus.
+fn wait_for_bus(server: &Server, whose: Whose) {
+    if whose == Whose::Ours {
+        let sentence = "administration over D-Bus";
+        let said = |line: &str| line.contains(sentence).then_some(());
+        server.running().wait_for(sentence, said);
     }
 }
 

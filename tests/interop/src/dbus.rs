@@ -8,8 +8,12 @@ use tempfile::TempDir;
 
 use crate::process::Running;
 
-/// A running bus, ended on drop. Everybody may own any name and call anybody: policy is not what
-/// these tests are about.
+/// Everybody may own any name and call anybody.
+const OPEN: &str = "<policy context=\"default\"><allow user=\"*\"/><allow own=\"*\"/>\
+    <allow send_type=\"method_call\"/><allow send_destination=\"*\" eavesdrop=\"true\"/>\
+    <allow receive_sender=\"*\" eavesdrop=\"true\"/></policy>";
+
+/// A running bus, ended on drop.
 #[derive(Debug)]
 pub struct Bus {
     folder: TempDir,
@@ -19,13 +23,20 @@ pub struct Bus {
 impl Bus {
     /// Starts it and waits until it answers.
     pub fn start() -> Self {
-        Self::start_in(tempfile::tempdir().unwrap(), "")
+        Self::start_in(tempfile::tempdir().unwrap(), OPEN)
     }
 
-    /// Starts one on which nobody may call who has `name`.
-    pub fn guarding(name: &str) -> Self {
-        let rule = format!("<deny send_destination=\"{name}\"/>");
-        Self::start_in(tempfile::tempdir().unwrap(), &rule)
+    /// A bus that denies what a system bus denies, apart from what `policies` (elements of a
+    /// configuration file) allow.
+    pub fn strict(policies: &str) -> Self {
+        let deny = "<policy context=\"default\"><allow user=\"*\"/><deny own=\"*\"/>\
+            <deny send_type=\"method_call\"/><allow send_type=\"signal\"/>\
+            <allow send_requested_reply=\"true\" send_type=\"method_return\"/>\
+            <allow send_requested_reply=\"true\" send_type=\"error\"/>\
+            <allow receive_type=\"method_call\"/><allow receive_type=\"method_return\"/>\
+            <allow receive_type=\"error\"/><allow receive_type=\"signal\"/>\
+            <allow send_destination=\"org.freedesktop.DBus\"/></policy>";
+        Self::start_in(tempfile::tempdir().unwrap(), &format!("{deny}{policies}"))
     }
 
     /// Ends it, and starts another at the same address.
@@ -33,17 +44,15 @@ impl Bus {
     pub fn restart(self) -> Self {
         let Self { folder, daemon } = self;
         daemon.kill();
-        Self::start_in(folder, "")
+        Self::start_in(folder, OPEN)
     }
 
-    fn start_in(folder: TempDir, rule: &str) -> Self {
+    fn start_in(folder: TempDir, policies: &str) -> Self {
         let socket = folder.path().join("bus");
         let configuration = folder.path().join("bus.conf");
         let text = format!(
             "<busconfig><type>system</type><listen>unix:path={}</listen><auth>EXTERNAL</auth>\
-             <policy context=\"default\"><allow user=\"*\"/><allow own=\"*\"/>\
-             <allow send_type=\"method_call\"/><allow send_destination=\"*\" eavesdrop=\"true\"/>\
-             <allow receive_sender=\"*\" eavesdrop=\"true\"/>{rule}</policy></busconfig>",
+             {policies}</busconfig>",
             socket.display()
         );
         std::fs::write(&configuration, text).unwrap();

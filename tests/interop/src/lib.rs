@@ -13,3 +13,19 @@ pub mod process;
 pub mod programs;
 pub mod server;
 pub mod site;
+
+/// One test, two servers: makes each function of a [`programs::Whose`] a test of the stock server and
+/// one of ours.
+#[macro_export]
+macro_rules! both_servers {
+    ($($test:ident)*) => {
+        mod stock_server {
+            use nightlatch_interop::programs::Whose;
+            $(#[test] fn $test() { super::$test(Whose::Stock); })*
+        }
+        mod our_server {
+            use nightlatch_interop::programs::Whose;
+            $(#[test] fn $test() { super::$test(Whose::Ours); })*
+        }
+    };
+}

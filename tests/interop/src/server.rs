@@ -25,7 +25,10 @@ pub struct Server {
 /// A server's folders, which survive a restart of it.
 #[derive(Debug)]
 pub struct Home {
-    folder: TempDir,
+    /// Goes away with all that is in it.
+    _folder: TempDir,
+    conf: PathBuf,
+    state: PathBuf,
     bus: Option<String>,
     on_bus: bool,
     quiet: bool,
@@ -40,19 +43,24 @@ impl Home {
             std::fs::create_dir(folder.path().join(name)).unwrap();
         }
         // Servers give up being root before they write their state.
-        if let Some((user, group)) = service_user() {
-            std::os::unix::fs::chown(folder.path(), Some(user), Some(group)).unwrap();
-            std::os::unix::fs::chown(folder.path().join("state"), Some(user), Some(group)).unwrap();
-        }
-        let home = Self {
-            folder,
-            bus,
-            on_bus: false,
-            quiet: false,
-        };
+        open_to_service(folder.path());
+        open_to_service(&folder.path().join("state"));
+        let home = Self::of(folder, "conf", "state", bus);
         std::fs::write(home.conf().join("mandos.conf"), "[DEFAULT]\n").unwrap();
         home.configure(clients);
         home
+    }
+
+    /// The folders at these places in `folder`, as they are.
+    pub fn of(folder: TempDir, conf: &str, state: &str, bus: Option<String>) -> Self {
+        Self {
+            conf: folder.path().join(conf),
+            state: folder.path().join(state),
+            _folder: folder,
+            bus,
+            on_bus: false,
+            quiet: false,
+        }
     }
 
     /// Replaces `clients.conf`.
@@ -79,12 +87,12 @@ impl Home {
 
     /// The state directory.
     pub fn state(&self) -> PathBuf {
-        self.folder.path().join("state")
+        self.state.clone()
     }
 
     /// The configuration directory.
     pub fn conf(&self) -> PathBuf {
-        self.folder.path().join("conf")
+        self.conf.clone()
     }
 }
 
@@ -258,6 +266,18 @@ impl Refusal {
             (Self::NotApproved, Whose::Ours) => "approval timed out",
         }
     }
+}
+
+/// Gives a folder to the user that servers become when they give up being root.
+pub fn open_to_service(folder: &Path) {
+    if let Some((user, group)) = service_user() {
+        std::os::unix::fs::chown(folder, Some(user), Some(group)).unwrap();
+    }
+}
+
+/// The group that servers become when they give up being root, as a number.
+pub fn service_group() -> String {
+    service_user().map_or_else(String::new, |(_, group)| group.to_string())
 }
 
 /// The user and group that both servers become when they are started as root: the first of these

@@ -13,14 +13,19 @@ use nightlatch_bus::property::{Property, Value};
 use nightlatch_bus::signal::{Signal, Signals};
 use nightlatch_core::secret::Secret;
 use nightlatch_interop::administered::{Administered, section};
+use nightlatch_interop::both_servers;
 use nightlatch_interop::dbus::Bus;
 use nightlatch_interop::programs::Whose;
 
-#[test]
-fn the_introspection_is_that_of_the_stock_server() {
-    let site = Administered::start(Whose::Stock, &section("foo.example-1", ""));
+fn the_introspection_is_ours_word_for_word(whose: Whose) {
+    let site = Administered::start(whose, &section("foo.example-1", ""));
+    // What else there is below `/` is our own interface.
+    let children: &[&str] = match whose {
+        Whose::Stock => &["clients"],
+        Whose::Ours => &["clients", "org"],
+    };
     let own = [
-        ("/", introspect::root(["clients"])),
+        ("/", introspect::root(children.iter().copied())),
         ("/clients", introspect::parent(["foo_example_1"])),
         ("/clients/foo_example_1", introspect::client()),
     ];
@@ -32,6 +37,14 @@ fn the_introspection_is_that_of_the_stock_server() {
         assert!(stock.status.success(), "{stock:?}");
         assert_eq!(facts(xml.as_bytes()), facts(&stock.stdout), "{path}");
     }
+}
+
+both_servers! {
+    the_introspection_is_ours_word_for_word
+    every_property_is_read
+    what_is_set_is_told
+    a_check_is_told_from_its_start_to_its_end
+    a_removed_client_is_told_and_unknown
 }
 
 /// What a document of introspection says, whatever the order in which it says it: one line for each
@@ -64,12 +77,11 @@ fn facts(xml: &[u8]) -> Vec<String> {
     lines
 }
 
-#[test]
-fn every_property_of_a_stock_client_is_read() {
+fn every_property_is_read(whose: Whose) {
     let more = "timeout = PT7M\nextended_timeout = PT20M\ninterval = PT3M\napproval_delay = PT30S\n\
         approval_duration = PT2S\napproved_by_default = no\nenabled = no";
     let sections = [section("bar-2", more), section("a.b", "")].concat();
-    let site = Administered::start(Whose::Stock, &sections);
+    let site = Administered::start(whose, &sections);
     let mut clients = block_on(async { site.connect().await.clients().await.unwrap() });
     // Its order is another at each start.
     clients.sort_by(|a, b| a.name.cmp(&b.name));
@@ -98,15 +110,14 @@ fn every_property_of_a_stock_client_is_read() {
     assert!(other.enabled && other.expires > other.created);
 }
 
-#[test]
-fn what_is_set_is_told() {
-    let site = Administered::start(Whose::Stock, &section("foo", "enabled = no"));
+fn what_is_set_is_told(whose: Whose) {
+    let site = Administered::start(whose, &section("foo", "enabled = no"));
     block_on(async {
         let server = site.connect().await;
         let mut signals = server.signals().await.unwrap();
         assert!(signals.server_is_running());
-        let mut foo = signals.snapshot().await.unwrap().remove(0);
-        let path = foo.path.clone();
+        let mut client = signals.snapshot().await.unwrap().remove(0);
+        let path = client.path.clone();
         let settings = [
             (Property::Host, Value::Text("elsewhere".into())),
             (Property::Checker, Value::Text("exit 3".into())),
@@ -122,7 +133,7 @@ fn what_is_set_is_told() {
                 _ => None,
             });
             assert_eq!(told.await, [(property, value.clone())]);
-            assert_eq!(foo.apply(property, &value), Ok(true));
+            assert_eq!(client.apply(property, &value), Ok(true));
         }
         let secret = Secret::new(b"another".to_vec());
         server.set_secret(&path, &secret).await.unwrap();
@@ -131,13 +142,12 @@ fn what_is_set_is_told() {
             _ => None,
         });
         assert_eq!(told.await, [Property::Secret]);
-        assert_eq!(server.clients().await.unwrap(), [foo]);
+        assert_eq!(server.clients().await.unwrap(), [client]);
     });
 }
 
-#[test]
-fn a_check_is_told_from_its_start_to_its_end() {
-    let site = Administered::start(Whose::Stock, &section("foo", ""));
+fn a_check_is_told_from_its_start_to_its_end(whose: Whose) {
+    let site = Administered::start(whose, &section("foo", ""));
     block_on(async {
         let server = site.connect().await;
         let mut signals = server.signals().await.unwrap();
@@ -176,9 +186,8 @@ fn a_check_is_told_from_its_start_to_its_end() {
     });
 }
 
-#[test]
-fn a_removed_client_is_told_and_unknown() {
-    let site = Administered::start(Whose::Stock, &section("foo", ""));
+fn a_removed_client_is_told_and_unknown(whose: Whose) {
+    let site = Administered::start(whose, &section("foo", ""));
     block_on(async {
         let server = site.connect().await;
         let mut signals = server.signals().await.unwrap();

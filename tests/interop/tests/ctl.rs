@@ -1,4 +1,4 @@
-//! `nightlatch ctl` beside the stock mandos-ctl, at the same stock server: the same bytes, the same exit
+//! `nightlatch ctl` beside the stock mandos-ctl, at the same server, stock and ours: the same bytes, the same exit
 //! statuses, the same effect.
 #![forbid(unsafe_code)]
 
@@ -8,7 +8,22 @@ use nightlatch_bus::block_on;
 use nightlatch_bus::client::ClientView;
 use nightlatch_core::settings::client::RUN_TIME_KEYS;
 use nightlatch_interop::administered::{Administered, mandos_ctl, section};
+use nightlatch_interop::both_servers;
 use nightlatch_interop::programs::{Whose, ours};
+
+both_servers! {
+    tables_and_json_are_the_same_bytes
+    texts_beyond_ascii_are_the_same_bytes
+    without_clients_nothing_fails
+    usage_errors_have_the_same_exit_status
+    orders_have_the_same_effect
+    durations_beyond_a_month_are_no_trouble
+    is_enabled_answers_what_was_before_the_other_orders
+    checkers_are_started_and_stopped
+    a_secret_is_set_from_a_file_or_standard_input
+    removing_denies_first_and_all_means_all
+    called_by_its_name_it_is_mandos_ctl
+}
 
 /// Runs both; their exit statuses must be the same. What ours and theirs said.
 fn both(site: &Administered, arguments: &[&str]) -> (Output, Output) {
@@ -35,9 +50,8 @@ fn quiet_clients() -> String {
     .concat()
 }
 
-#[test]
-fn tables_and_json_are_the_same_bytes() {
-    let site = Administered::start(Whose::Stock, &quiet_clients());
+fn tables_and_json_are_the_same_bytes(whose: Whose) {
+    let site = Administered::start(whose, &quiet_clients());
     for arguments in [
         &[][..],
         &["--verbose"],
@@ -60,9 +74,8 @@ fn tables_and_json_are_the_same_bytes() {
     }
 }
 
-#[test]
-fn texts_beyond_ascii_are_the_same_bytes() {
-    let site = Administered::start(Whose::Stock, &section("foo", "enabled = no"));
+fn texts_beyond_ascii_are_the_same_bytes(whose: Whose) {
+    let site = Administered::start(whose, &section("foo", "enabled = no"));
     let host = "bär \u{1f512}\u{7f}\t\"\\/";
     assert!(
         site.nightlatch(&["ctl", "-H", host, "foo"])
@@ -78,9 +91,8 @@ fn texts_beyond_ascii_are_the_same_bytes() {
     assert!(found.contains(host));
 }
 
-#[test]
-fn without_clients_nothing_fails() {
-    let site = Administered::start(Whose::Stock, "");
+fn without_clients_nothing_fails(whose: Whose) {
+    let site = Administered::start(whose, "");
     let (ours, theirs) = both(&site, &["-j"]);
     assert_eq!(
         (&ours.stdout[..], &theirs.stdout[..]),
@@ -98,9 +110,8 @@ fn without_clients_nothing_fails() {
     );
 }
 
-#[test]
-fn usage_errors_have_the_same_exit_status() {
-    let site = Administered::start(Whose::Stock, &section("foo", "enabled = no"));
+fn usage_errors_have_the_same_exit_status(whose: Whose) {
+    let site = Administered::start(whose, &section("foo", "enabled = no"));
     for line in [
         "--all",
         "--all --verbose",
@@ -164,11 +175,10 @@ fn settings(client: &ClientView) -> String {
     )
 }
 
-#[test]
-fn orders_have_the_same_effect() {
+fn orders_have_the_same_effect(whose: Whose) {
     let more = "enabled = no\nchecker = sleep 1000";
     let sections = [section("ours", more), section("theirs", more)].concat();
-    let site = Administered::start(Whose::Stock, &sections);
+    let site = Administered::start(whose, &sections);
     block_on(async {
         let server = site.connect().await;
         for line in [
@@ -215,10 +225,9 @@ fn orders_have_the_same_effect() {
     });
 }
 
-#[test]
-fn durations_beyond_a_month_are_no_trouble() {
+fn durations_beyond_a_month_are_no_trouble(whose: Whose) {
     // The stock tool cannot send what has more than 31 bits of milliseconds.
-    let site = Administered::start(Whose::Stock, &section("foo", "enabled = no"));
+    let site = Administered::start(whose, &section("foo", "enabled = no"));
     let output = site.nightlatch(&["ctl", "--timeout", "P1Y2M3DT4H5M6S", "foo"]);
     assert!(output.status.success(), "{output:?}");
     let (ours, theirs) = both(&site, &[]);
@@ -227,9 +236,8 @@ fn durations_beyond_a_month_are_no_trouble() {
     assert!(shown.contains(" 423T04:05:06 "), "{shown}");
 }
 
-#[test]
-fn is_enabled_answers_what_was_before_the_other_orders() {
-    let site = Administered::start(Whose::Stock, &section("foo", "enabled = no"));
+fn is_enabled_answers_what_was_before_the_other_orders(whose: Whose) {
+    let site = Administered::start(whose, &section("foo", "enabled = no"));
     for program in ["ours", "theirs"] {
         let run = |arguments: &[&str]| match program {
             "ours" => site
@@ -253,12 +261,8 @@ fn is_enabled_answers_what_was_before_the_other_orders() {
     }
 }
 
-#[test]
-fn checkers_are_started_and_stopped() {
-    let site = Administered::start(
-        Whose::Stock,
-        &section("foo", "enabled = no\ninterval = P1W"),
-    );
+fn checkers_are_started_and_stopped(whose: Whose) {
+    let site = Administered::start(whose, &section("foo", "enabled = no\ninterval = P1W"));
     let running = || {
         let clients = block_on(async { site.connect().await.clients().await.unwrap() });
         clients[0].checker_running
@@ -271,9 +275,8 @@ fn checkers_are_started_and_stopped() {
     assert!(!running());
 }
 
-#[test]
-fn a_secret_is_set_from_a_file_or_standard_input() {
-    let site = Administered::start(Whose::Stock, &section("foo", "enabled = no"));
+fn a_secret_is_set_from_a_file_or_standard_input(whose: Whose) {
+    let site = Administered::start(whose, &section("foo", "enabled = no"));
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), b"\x00\xffsecret\n").unwrap();
     let mut command = Command::new(ours("nightlatch"));
@@ -290,12 +293,11 @@ fn a_secret_is_set_from_a_file_or_standard_input() {
     assert_eq!(output.status.code(), Some(2), "{output:?}");
 }
 
-#[test]
-fn removing_denies_first_and_all_means_all() {
+fn removing_denies_first_and_all_means_all(whose: Whose) {
     let sections: Vec<String> = (0..300)
         .map(|n| section(&format!("m{n}"), "enabled = no"))
         .collect();
-    let site = Administered::start(Whose::Stock, &sections.concat());
+    let site = Administered::start(whose, &sections.concat());
     let output = site.nightlatch(&["ctl", "--debug", "--remove", "--deny", "m7"]);
     assert!(output.status.success(), "{output:?}");
     let calls = String::from_utf8(output.stderr).unwrap();
@@ -313,9 +315,8 @@ fn removing_denies_first_and_all_means_all() {
     assert!(clients.is_empty());
 }
 
-#[test]
-fn called_by_its_name_it_is_mandos_ctl() {
-    let site = Administered::start(Whose::Stock, &section("foo", "enabled = no"));
+fn called_by_its_name_it_is_mandos_ctl(whose: Whose) {
+    let site = Administered::start(whose, &section("foo", "enabled = no"));
     let folder = tempfile::tempdir().unwrap();
     let link = folder.path().join("mandos-ctl");
     std::os::unix::fs::symlink(ours("nightlatch"), &link).unwrap();

@@ -61,13 +61,14 @@ fn the_core_can_do_nothing_but_decide() {
 
 #[test]
 fn crates_of_one_layer_do_not_know_each_other() {
-    let layers: [&[&str]; 2] = [
+    let layers: [&[&str]; 3] = [
         &[
             "nightlatch-proto",
             "nightlatch-openpgp",
             "nightlatch-sys",
             "nightlatch-store",
         ],
+        &["nightlatch-bus", "nightlatch-handover"],
         &["nightlatch-server", "nightlatch-boot", "nightlatch-admin"],
     ];
     for layer in layers {

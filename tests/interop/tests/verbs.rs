@@ -1,4 +1,4 @@
-//! The verbs of `nightlatch` at the stock server.
+//! The verbs of `nightlatch` at both servers.
 #![forbid(unsafe_code)]
 
 use std::io::Write;
@@ -7,10 +7,25 @@ use std::process::{Command, Output, Stdio};
 use nightlatch_bus::block_on;
 use nightlatch_bus::client::{CheckStatus, ClientView};
 use nightlatch_interop::administered::{Administered, section};
+use nightlatch_interop::both_servers;
 use nightlatch_interop::client;
 use nightlatch_interop::dbus::Bus;
 use nightlatch_interop::machine::{Keys, Machine};
 use nightlatch_interop::programs::{Whose, ours};
+
+both_servers! {
+    machines_are_listed_and_shown
+    machines_are_enabled_and_disabled_with_care
+    machines_are_removed_only_when_it_is_meant
+    a_person_at_the_terminal_is_asked
+    settings_are_set_all_or_none
+    a_check_says_what_the_checker_says
+    a_request_is_waited_for_approved_and_seen_to_be_served
+    waiting_ends_with_its_time_or_its_machine
+    a_decision_without_a_request_is_said_to_be_early
+    shells_complete_what_is_there
+    output_that_nobody_reads_is_no_trouble
+}
 
 fn stdout(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
@@ -56,9 +71,8 @@ fn three(more: &str) -> String {
         .concat()
 }
 
-#[test]
-fn machines_are_listed_and_shown() {
-    let site = Administered::start(Whose::Stock, &three("enabled = no"));
+fn machines_are_listed_and_shown(whose: Whose) {
+    let site = Administered::start(whose, &three("enabled = no"));
     let list = stdout(&succeed(&site, &["list"]));
     let names = list
         .lines()
@@ -84,9 +98,8 @@ fn machines_are_listed_and_shown() {
     refused(&site, &["show"], 64, "required");
 }
 
-#[test]
-fn machines_are_enabled_and_disabled_with_care() {
-    let site = Administered::start(Whose::Stock, &three("enabled = no"));
+fn machines_are_enabled_and_disabled_with_care(whose: Whose) {
+    let site = Administered::start(whose, &three("enabled = no"));
     let said = stderr(&succeed(&site, &["enable", "db", "web-1", "db"]));
     assert!(said.contains("enabled "), "{said}");
     assert_eq!(enabled(&site), ["db", "web-1"]);
@@ -121,9 +134,8 @@ fn machines_are_enabled_and_disabled_with_care() {
     assert_eq!(enabled(&site), [] as [String; 0]);
 }
 
-#[test]
-fn machines_are_removed_only_when_it_is_meant() {
-    let site = Administered::start(Whose::Stock, &three("enabled = no"));
+fn machines_are_removed_only_when_it_is_meant(whose: Whose) {
+    let site = Administered::start(whose, &three("enabled = no"));
     refused(&site, &["remove", "db"], 64, "this would remove db");
     succeed(&site, &["remove", "--dry-run", "--all"]);
     assert_eq!(clients(&site).len(), 3);
@@ -134,9 +146,8 @@ fn machines_are_removed_only_when_it_is_meant() {
     assert_eq!(stdout(&succeed(&site, &["list", "--json"])), "[]\n");
 }
 
-#[test]
-fn a_person_at_the_terminal_is_asked() {
-    let site = Administered::start(Whose::Stock, &three("enabled = no"));
+fn a_person_at_the_terminal_is_asked(whose: Whose) {
+    let site = Administered::start(whose, &three("enabled = no"));
     let on_terminal = |line: &str, answer: &str| {
         let mut script = Command::new("script");
         let nightlatch = ours("nightlatch");
@@ -165,9 +176,8 @@ fn a_person_at_the_terminal_is_asked() {
     assert!(stdout(&on_terminal("list", "")).contains("\x1b[2mdisabled\x1b[0m"));
 }
 
-#[test]
-fn settings_are_set_all_or_none() {
-    let site = Administered::start(Whose::Stock, &three("enabled = no"));
+fn settings_are_set_all_or_none(whose: Whose) {
+    let site = Administered::start(whose, &three("enabled = no"));
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), b"\x00\xff").unwrap();
     let secret = format!("secret=@{}", file.path().display());
@@ -226,14 +236,13 @@ fn settings_are_set_all_or_none() {
     );
 }
 
-#[test]
-fn a_check_says_what_the_checker_says() {
+fn a_check_says_what_the_checker_says(whose: Whose) {
     let sections = [
         section("good", "enabled = no"),
         section("bad", "enabled = no\nchecker = exit 3"),
         section("killed", "enabled = no\nchecker = kill -9 $$"),
     ];
-    let site = Administered::start(Whose::Stock, &sections.concat());
+    let site = Administered::start(whose, &sections.concat());
     assert_eq!(
         stdout(&succeed(&site, &["check-now", "good"])),
         "good: alive\n"
@@ -261,11 +270,10 @@ fn a_check_says_what_the_checker_says() {
     assert_eq!(good.last_check, CheckStatus::Exited(0));
 }
 
-#[test]
-fn a_request_is_waited_for_approved_and_seen_to_be_served() {
+fn a_request_is_waited_for_approved_and_seen_to_be_served(whose: Whose) {
     let machine = Machine::new("foo", Whose::Ours, Keys::Curve25519, b"a password");
     let more = "approval_delay = PT1M\napproved_by_default = no\nchecker = true\n";
-    let site = Administered::start(Whose::Stock, &machine.section(more));
+    let site = Administered::start(whose, &machine.section(more));
     let released = site.start_nightlatch(&["wait", "foo", "--until", "released", "-t", "1m"]);
     // From then on it hears what comes.
     let listens = |line: &str| line.contains("waiting until foo").then_some(());
@@ -287,9 +295,8 @@ fn a_request_is_waited_for_approved_and_seen_to_be_served() {
     assert_eq!(boot.finish().stdout, b"a password");
 }
 
-#[test]
-fn waiting_ends_with_its_time_or_its_machine() {
-    let site = Administered::start(Whose::Stock, &three("enabled = no"));
+fn waiting_ends_with_its_time_or_its_machine(whose: Whose) {
+    let site = Administered::start(whose, &three("enabled = no"));
     let wait = ["wait", "db", "--until", "enabled", "--timeout", "0s"];
     refused(&site, &wait, 75, "db was not enabled within 0 s");
     refused(
@@ -306,9 +313,8 @@ fn waiting_ends_with_its_time_or_its_machine() {
     assert_eq!(waits.finish().status.code(), Some(67));
 }
 
-#[test]
-fn a_decision_without_a_request_is_said_to_be_early() {
-    let site = Administered::start(Whose::Stock, &three("enabled = no"));
+fn a_decision_without_a_request_is_said_to_be_early(whose: Whose) {
+    let site = Administered::start(whose, &three("enabled = no"));
     let said = stderr(&succeed(&site, &["deny", "db"]));
     assert!(said.contains("db has no request that waits"), "{said}");
     assert!(said.contains("within PT1S"), "{said}");
@@ -346,9 +352,8 @@ fn what_a_stock_server_lacks_is_said() {
     );
 }
 
-#[test]
-fn shells_complete_what_is_there() {
-    let site = Administered::start(Whose::Stock, &three("enabled = no"));
+fn shells_complete_what_is_there(whose: Whose) {
+    let site = Administered::start(whose, &three("enabled = no"));
     let complete = |words: &[&str]| {
         let arguments = [&["complete", "--", "nightlatch"], words].concat();
         stdout(&succeed(&site, &arguments))
@@ -367,9 +372,8 @@ fn shells_complete_what_is_there() {
     assert_eq!(stdout(&site.run(&mut bash)), "db\n");
 }
 
-#[test]
-fn output_that_nobody_reads_is_no_trouble() {
-    let site = Administered::start(Whose::Stock, &three("enabled = no"));
+fn output_that_nobody_reads_is_no_trouble(whose: Whose) {
+    let site = Administered::start(whose, &three("enabled = no"));
     let script = "\"$1\" list | true; echo ${PIPESTATUS[0]}";
     let mut bash = Command::new("bash");
     bash.args(["-c", script, "bash"]);
@@ -424,7 +428,8 @@ fn the_servers_own_program_checks_the_configuration() {
 
 #[test]
 fn who_is_not_allowed_is_told_who_is() {
-    let bus = Bus::guarding("se.recompile.Mandos");
+    let bus =
+        Bus::strict("<policy context=\"mandatory\"><allow own=\"se.recompile.Mandos\"/></policy>");
     block_on(async {
         let owner = zbus::connection::Builder::address(bus.address().as_str());
         let _owner = owner.name("se.recompile.Mandos").build().await.unwrap();

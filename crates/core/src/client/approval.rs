@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::Client;
-use crate::registry::{Refusal, RequestId};
+use crate::registry::{Alarm, Ask, Grant, Refusal, RequestId};
 use crate::time::{Monotonic, Now};
 
 /// A person's decision. The last one counts, for its whole duration, for any number of requests.
@@ -23,7 +23,7 @@ impl Decision {
 /// What a request gets at one moment.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Verdict {
-    Release,
+    Release(Grant),
     Refuse(Refusal),
     /// A person may decide until then.
     Wait(Monotonic),
@@ -69,23 +69,32 @@ impl Client {
             return Verdict::Refuse(Refusal::Disabled);
         }
         match self.decision.filter(|decision| decision.counts(now.mono)) {
-            Some(Decision { approved: true, .. }) => return Verdict::Release,
+            Some(Decision { approved: true, .. }) => return Verdict::Release(Grant::Approved),
             Some(Decision {
                 approved: false, ..
             }) => return Verdict::Refuse(Refusal::Denied),
             None => {}
         }
         if self.settings.approval_delay.is_zero() {
-            return Verdict::Release;
+            return Verdict::Release(Grant::NotNeeded);
         }
         let until = since.after(self.settings.approval_delay);
         if now.mono < until {
             Verdict::Wait(until)
         } else if self.settings.approved_by_default {
-            Verdict::Release
+            Verdict::Release(Grant::ByDefault)
         } else {
             Verdict::Refuse(Refusal::ApprovalTimedOut)
         }
+    }
+
+    /// What is suspicious about a request that gets the secret.
+    pub(crate) fn alarm(&self, ask: Ask) -> Option<Alarm> {
+        if self.released {
+            return Some(Alarm::SecondRequest);
+        }
+        let served = self.released_boot.is_some() && self.released_boot == ask.boot;
+        served.then_some(Alarm::SameBoot)
     }
 
     /// When the first of its waiting requests is decided without a person.

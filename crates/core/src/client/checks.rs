@@ -49,7 +49,15 @@ impl Client {
         self.last_check = result;
         if result == LastCheck::Exited(0) {
             self.last_checked_ok = Some(now.wall);
+            self.proved = Some(now.mono);
+            self.released = false;
         }
+    }
+
+    /// Whether it was proved to be up within the last two intervals.
+    pub(crate) fn is_proved(&self, now: Now) -> bool {
+        self.proved
+            .is_some_and(|at| now.mono <= at.after(self.interval().saturating_mul(2)))
     }
 
     /// What the checker's references stand for now.

@@ -10,12 +10,12 @@ use crate::settings::client::{ClientConfig, ClientSettings};
 use crate::time::{BootId, Now};
 
 /// What a changed file did to a client.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub(crate) struct Changed {
     /// Anything that the store must know.
     pub(crate) row: bool,
-    /// A setting in force, or the secret.
-    pub(crate) settings: bool,
+    /// The keys of the settings in force that are others now, the secret's too.
+    pub(crate) settings: Vec<&'static str>,
     /// What the file now says about `enabled`, when that changed.
     pub(crate) enabled: Option<bool>,
 }
@@ -75,7 +75,10 @@ impl Client {
         let digest = config.secret.digest();
         if digest != self.configured_secret {
             changed.row = true;
-            changed.settings |= *self.secret != config.secret;
+            if *self.secret != config.secret {
+                changed.settings.push("secret");
+                self.secret_changes += 1;
+            }
             self.configured_secret = digest;
             self.secret = Arc::new(config.secret);
             self.own_secret = false;
@@ -118,6 +121,8 @@ impl Client {
         self.last_checked_ok = state.last_checked_ok;
         self.last_approval_request = state.last_approval_request;
         self.last_check = state.last_check;
+        self.released = state.released;
+        self.released_boot = state.released_boot;
         // Enabled without a deadline is a row that nobody wrote: it has no time left.
         self.deadline = state.enabled.then(|| match &state.deadline {
             Some(saved) => Deadline::at(deadline::restore(saved, boot, now), now),
@@ -139,7 +144,7 @@ impl Client {
             changed.enabled = Some(file.enabled);
         }
         let merged = merge(&self.configured, &file, &self.settings);
-        changed.settings = merged != *self.settings;
+        changed.settings = merged.differences(&self.settings);
         let (old, new) = (self.settings.timeout, merged.timeout);
         if old != new {
             self.deadline = self.deadline.map(|it| it.shifted(old, new, now));

@@ -19,10 +19,11 @@ pub(crate) use deadline::Deadline;
 
 use crate::client::saved::{LastCheck, Life, Present, SavedClient, SavedState};
 use crate::name::ClientName;
+use crate::registry::strangers::Refusals;
 use crate::registry::{RequestId, timers};
 use crate::secret::{Secret, SecretDigest};
 use crate::settings::client::{ClientConfig, ClientSettings};
-use crate::time::{BootId, Now, Wall};
+use crate::time::{BootId, Monotonic, Now, Wall};
 
 /// One client as it stands.
 #[derive(Debug)]
@@ -35,6 +36,10 @@ pub struct Client {
     pub(crate) secret: Arc<Secret>,
     /// Whether `secret` was set at run time, in place of the configured one.
     pub(crate) own_secret: bool,
+    /// Rises with every change of `secret`.
+    pub(crate) secret_changes: u32,
+    /// Whether it was added at run time and stands in no file.
+    pub(crate) added: bool,
     /// Its place in the configuration: of two with the same key the first counts.
     pub(crate) place: u32,
     pub(crate) created: Wall,
@@ -49,6 +54,16 @@ pub struct Client {
     /// Requests that were granted, whose delivery has not been reported yet.
     pub(crate) granted: BTreeSet<RequestId>,
     pub(crate) check: Check,
+    /// Whether the next result tells if it still answers while its secret was just released.
+    pub(crate) watched: bool,
+    /// When it was last proved to be up, by this program.
+    pub(crate) proved: Option<Monotonic>,
+    /// Whether its secret was released since it was last proved to be up.
+    pub(crate) released: bool,
+    /// How often it was refused lately.
+    pub(crate) refusals: Refusals,
+    /// The boot that its secret was last released to, where it said which.
+    pub(crate) released_boot: Option<[u8; 16]>,
     pub(crate) timers: timers::Set,
 }
 
@@ -61,6 +76,16 @@ impl Client {
     /// The settings in force. Their `enabled` is only what the file says: see [`Self::is_enabled`].
     pub fn settings(&self) -> &ClientSettings {
         &self.settings
+    }
+
+    /// Whether it was added at run time and stands in no file.
+    pub fn is_added(&self) -> bool {
+        self.added
+    }
+
+    /// Rises with every change of its secret.
+    pub fn secret_changes(&self) -> u32 {
+        self.secret_changes
     }
 
     /// Whether it may have its secret at all.
@@ -119,6 +144,8 @@ impl Client {
             settings,
             secret: Arc::new(config.secret),
             own_secret: false,
+            secret_changes: 0,
+            added: false,
             place,
             created: now.wall,
             last_enabled: None,
@@ -130,6 +157,11 @@ impl Client {
             waiting: Waiting::default(),
             granted: BTreeSet::new(),
             check: Check::Idle,
+            watched: false,
+            proved: None,
+            released: false,
+            refusals: Refusals::default(),
+            released_boot: None,
             timers: timers::Set::default(),
         }
     }
@@ -145,6 +177,7 @@ impl Client {
             name: self.name.clone(),
             configured: ClientSettings::clone(&self.configured),
             configured_secret: self.configured_secret,
+            added: self.added.then(|| Arc::clone(&self.secret)),
             life: Life::Present(Box::new(present)),
         }
     }
@@ -155,6 +188,7 @@ impl Client {
             name: self.name.clone(),
             configured: ClientSettings::clone(&self.configured),
             configured_secret: self.configured_secret,
+            added: None,
             life: Life::Removed,
         }
     }
@@ -175,6 +209,8 @@ impl Client {
                 .decision
                 .filter(|decision| !decision.approved && decision.counts(now.mono))
                 .map(|decision| deadline::to_saved(decision.until, boot, now)),
+            released: self.released,
+            released_boot: self.released_boot,
         }
     }
 }

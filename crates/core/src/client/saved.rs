@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::name::ClientName;
+use crate::record::Entry;
 use crate::secret::{Secret, SecretDigest};
 use crate::settings::client::ClientSettings;
 use crate::time::{BootId, Monotonic, Wall};
@@ -24,6 +25,9 @@ pub struct SavedClient {
     pub configured: ClientSettings,
     /// The digest of the secret that `clients.conf` had then. The secret itself is not kept.
     pub configured_secret: SecretDigest,
+    /// The configured secret of a client that was added at run time: it stands in no file, and nor
+    /// does its section.
+    pub added: Option<Arc<Secret>>,
     /// Whether it still exists.
     pub life: Life,
 }
@@ -69,6 +73,10 @@ pub struct SavedState {
     /// Until when a person's denial counts; `None` when there is none. An approval is not kept: to
     /// lose it can only make the server stricter.
     pub denied: Option<SavedDeadline>,
+    /// Whether its secret was released since it was last proved to be up.
+    pub released: bool,
+    /// The boot of the machine that its secret was last released to, where it said which.
+    pub released_boot: Option<[u8; 16]>,
 }
 
 /// How a client's last completed check ended.
@@ -105,4 +113,20 @@ pub enum Change {
     State(ClientName, Box<SavedState>),
     /// Deletes the row: the client is neither configured nor remembered any more.
     Forget(ClientName),
+    /// Adds an entry to the record.
+    Record(Box<Entry>),
+    /// Drops the oldest entries of the record: those before the first one that is not older than
+    /// this.
+    DropRecords(Wall),
+}
+
+impl Change {
+    /// The client it is about, where it is a change of one.
+    pub fn client(&self) -> Option<&ClientName> {
+        match self {
+            Self::Put(client) => Some(&client.name),
+            Self::State(name, _) | Self::Forget(name) => Some(name),
+            Self::Record(_) | Self::DropRecords(_) => None,
+        }
+    }
 }

@@ -47,6 +47,21 @@ pub enum SettingError {
 }
 
 impl Setting {
+    /// Its key in a client's section.
+    pub fn key(&self) -> &'static str {
+        match self {
+            Self::Host(_) => "host",
+            Self::Checker(_) => "checker",
+            Self::Timeout(_) => "timeout",
+            Self::ExtendedTimeout(_) => "extended_timeout",
+            Self::Interval(_) => "interval",
+            Self::ApprovalDelay(_) => "approval_delay",
+            Self::ApprovalDuration(_) => "approval_duration",
+            Self::ApprovedByDefault(_) => "approved_by_default",
+            Self::Secret(_) => "secret",
+        }
+    }
+
     /// Whether it could be in force at all.
     pub(crate) fn check(&self) -> Result<(), SettingError> {
         match self {
@@ -76,6 +91,11 @@ impl Client {
             Setting::Secret(value) => {
                 if *self.secret == value {
                     return false;
+                }
+                self.secret_changes += 1;
+                if self.added {
+                    // There is no file that could say otherwise.
+                    self.configured_secret = value.digest();
                 }
                 self.own_secret = value.digest() != self.configured_secret;
                 self.secret = std::sync::Arc::new(value);

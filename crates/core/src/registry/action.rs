@@ -52,6 +52,15 @@ pub enum Action {
     Event(Event),
 }
 
+/// How a machine asks. None of it is proved: it may make the registry stricter, never more generous.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Ask {
+    /// Which boot of the machine is asking, a random number, when it says so.
+    pub boot: Option<[u8; 16]>,
+    /// The machine is up and only tries whether it would get its secret.
+    pub rehearsal: bool,
+}
+
 /// The answer to a request for a secret.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Answer {
@@ -60,6 +69,17 @@ pub enum Answer {
     Release(ClientId),
     /// Close without a byte.
     Refuse(Refusal),
+}
+
+/// Why a request gets the secret of an enabled client.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Grant {
+    /// Nobody need approve it.
+    NotNeeded,
+    /// A person approved it.
+    Approved,
+    /// Nobody decided in time, and it is approved by default.
+    ByDefault,
 }
 
 /// Why a request gets nothing.
@@ -75,6 +95,23 @@ pub enum Refusal {
     ApprovalTimedOut,
     /// The client was removed while the request waited.
     Removed,
+    /// A rehearsal of a machine that was not proved to be up just now.
+    RehearsalUnproved,
+    /// A rehearsal of a machine that a person would have to approve.
+    RehearsalNeedsApproval,
+}
+
+/// What an administrator should look at. It refuses nobody.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Alarm {
+    /// The secret was released before, and the machine not proved to be up since.
+    SecondRequest,
+    /// The secret was released before to the same boot of the machine.
+    SameBoot,
+    /// The machine still passed its check while something asked for its secret.
+    StillAnswers,
+    /// So many requests with unknown keys came within a minute.
+    UnknownKeys(u32),
 }
 
 /// Something that happened, with its reason: the words of the log, the audit and D-Bus.
@@ -91,6 +128,8 @@ pub enum Event {
     Enabled(ClientId),
     /// A client was disabled, and why.
     Disabled(ClientId, DisableReason),
+    /// Something that an administrator should look at, beside what is told of a grant.
+    Alarmed(Option<ClientId>, Alarm),
     /// A request waits for a decision of a person.
     NeedsApproval {
         /// Whose.
@@ -109,12 +148,18 @@ pub enum Event {
         /// Yes or no.
         approved: bool,
     },
-    /// A request got `Answer::Release`.
+    /// A request got `Answer::Release`. This comes before the answer.
     Granted {
         /// Whose.
         client: ClientId,
         /// Which request.
         request: RequestId,
+        /// Why.
+        grant: Grant,
+        /// It is a rehearsal.
+        rehearsal: bool,
+        /// What is suspicious about it.
+        alarm: Option<Alarm>,
     },
     /// A request got `Answer::Refuse`.
     Refused {
@@ -124,6 +169,8 @@ pub enum Event {
         request: RequestId,
         /// Why.
         reason: Refusal,
+        /// One of a flood: enough of its kind were told already.
+        flood: bool,
     },
     /// A granted request lost its right before its delivery was reported.
     Revoked {
@@ -157,12 +204,14 @@ pub enum Event {
     },
     /// A check started.
     CheckStarted(ClientId),
+    /// A running check was told to stop. It still ends.
+    CheckStopping(ClientId),
     /// A check ended.
     CheckFinished(ClientId, LastCheck),
     /// A proof of life that came otherwise than by a check.
     CheckedOk(ClientId),
-    /// Settings of a client changed.
-    Changed(ClientId),
+    /// Settings of a client changed: these keys of its section.
+    Changed(ClientId, Vec<&'static str>),
 }
 
 /// Why a client was disabled.
@@ -183,4 +232,6 @@ pub enum DisableReason {
 pub struct Limits {
     /// At most this many checkers run at once; the others wait their turn. At least 1.
     pub concurrent_checks: usize,
+    /// Whether each release starts a check: one that succeeds is an alarm.
+    pub check_on_release: bool,
 }

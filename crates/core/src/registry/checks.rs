@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Action, ClientId, Event, Registry, Timer};
+use super::{Action, Alarm, ClientId, Event, Registry, Timer};
 use crate::client::saved::LastCheck;
 use crate::client::{Check, Deadline};
 use crate::time::Now;
@@ -61,6 +61,7 @@ impl Registry {
             client.note_check(result, stopped, now);
             let after = client.last_check;
             let proved = result == LastCheck::Exited(0) && !stopped;
+            let still_answers = std::mem::take(&mut client.watched) && proved;
             let shortened = proved && self.prolong(id, now);
             // After a restart past the deadline a last check that succeeded means another chance:
             // that it failed since must not get lost.
@@ -71,6 +72,9 @@ impl Registry {
                 self.persist_state_soon(id, now);
             }
             self.tell(Event::CheckFinished(id, result));
+            if still_answers {
+                self.tell(Event::Alarmed(Some(id), Alarm::StillAnswers));
+            }
             if again {
                 self.queue_check(id);
             }
@@ -119,6 +123,16 @@ impl Registry {
         self.start_checks();
     }
 
+    /// Checks at once whether the machine still answers, though something just got its secret. A check
+    /// that runs already serves as well.
+    pub(super) fn watch(&mut self, id: ClientId) {
+        if let Some(client) = self.clients.get_mut(&id) {
+            client.watched = true;
+            self.queue_check(id);
+            self.start_checks();
+        }
+    }
+
     /// Starts the interval anew with a check at once.
     pub(super) fn restart_checks(&mut self, id: ClientId, now: Now) {
         let Some(client) = self.clients.get(&id) else {
@@ -165,6 +179,7 @@ impl Registry {
             Check::Running => {
                 client.check = Check::Stopping { again: false };
                 self.act(Action::StopCheck { client: id });
+                self.tell(Event::CheckStopping(id));
             }
             Check::Stopping { .. } => client.check = Check::Stopping { again: false },
         }

@@ -31,8 +31,12 @@ impl Registry {
         let Some(client) = self.clients.get(&id) else {
             return;
         };
+        let name = client.name.clone();
+        if client.added {
+            return self.take_out(id, Change::Forget(name));
+        }
         let row = Box::new(client.to_removed());
-        self.removed.insert(client.name.clone());
+        self.removed.insert(name);
         self.take_out(id, Change::Put(row));
     }
 
@@ -50,6 +54,7 @@ impl Registry {
             .ok_or(SettingError::NoSuchClient)?;
         setting.check()?;
         let (timeout, interval) = (client.settings.timeout, client.settings.interval);
+        let key = setting.key();
         if !client.set(setting) {
             return Ok(());
         }
@@ -61,7 +66,7 @@ impl Registry {
             self.set_deadline(id, deadline);
         }
         self.put_in_force(id, interval, now);
-        self.tell(Event::Changed(id));
+        self.tell(Event::Changed(id, vec![key]));
         Ok(())
     }
 

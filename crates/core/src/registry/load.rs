@@ -4,11 +4,13 @@ use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::time::Duration;
 
 use super::{
-    Action, ClientId, DisableReason, Event, Index, Limits, Refusal, Registry, Timer, Timers, Turns,
+    Action, ClientId, DisableReason, Event, Index, Limits, Refusal, Registry, Strangers, Timer,
+    Timers, Turns,
 };
 use crate::client::saved::{Change, LastCheck, Life, Saved, SavedClient};
 use crate::client::{Client, Deadline};
 use crate::name::ClientName;
+use crate::secret::Secret;
 use crate::settings::client::ClientConfig;
 use crate::time::{BootId, Now};
 
@@ -36,6 +38,8 @@ impl Registry {
             departed: HashMap::new(),
             requests: HashMap::new(),
             turns: Turns::new(limits.concurrent_checks),
+            check_on_release: limits.check_on_release,
+            strangers: Strangers::default(),
             timers: Timers::default(),
             actions: VecDeque::new(),
         };
@@ -44,12 +48,17 @@ impl Registry {
             .into_iter()
             .map(|row| (row.name.clone(), row))
             .collect();
-        for (place, config) in (0..).zip(configured) {
+        let added = added_at_run_time(&configured, &rows);
+        let origins = configured.into_iter().map(|config| (config, Origin::File));
+        let all = origins.chain(added.into_iter().map(|config| (config, Origin::RunTime)));
+        for (place, (config, origin)) in (0..).zip(all) {
             if registry.by_name(config.name.as_str()).is_some() {
                 continue;
             }
             match rows.remove(&config.name) {
-                None => registry.add(config, place, now, spread),
+                None => {
+                    registry.add(config, origin, place, now, spread);
+                }
                 Some(SavedClient {
                     name,
                     life: Life::Removed,
@@ -57,7 +66,7 @@ impl Registry {
                 }) => {
                     registry.removed.insert(name);
                 }
-                Some(row) => registry.restore(config, row, place, now, spread),
+                Some(row) => registry.restore((config, origin), row, place, now, spread),
             }
         }
         let mut forgotten: Vec<ClientName> = rows.into_keys().collect();
@@ -84,7 +93,9 @@ impl Registry {
             }
             match self.by_name(config.name.as_str()) {
                 Some(id) => self.reconfigure(id, config, place, now),
-                None => self.add(config, place, now, spread),
+                None => {
+                    self.add(config, Origin::File, place, now, spread);
+                }
             }
         }
         let holders = self.clients.iter().map(|(id, client)| {
@@ -94,22 +105,58 @@ impl Registry {
         self.index.set_keys(holders);
     }
 
+    /// An administrator adds a client at run time. It stays until it is removed, or until a file has
+    /// a section of its name.
+    pub fn handle_add(
+        &mut self,
+        config: ClientConfig,
+        now: Now,
+        spread: &mut dyn FnMut(Duration) -> Duration,
+    ) -> Result<ClientId, AddError> {
+        self.handle_timeout(now);
+        if self.by_name(config.name.as_str()).is_some() {
+            return Err(AddError::NameTaken);
+        }
+        if self.removed.contains(&config.name) {
+            return Err(AddError::Removed);
+        }
+        let key = config.settings.key_id.as_ref();
+        let holder = key
+            .and_then(|key| self.by_key(key))
+            .and_then(|id| self.name(id));
+        if let Some(holder) = holder {
+            return Err(AddError::KeyTaken(holder.clone()));
+        }
+        // After everyone in a file: of two with the same key the file's counts.
+        Ok(self.add(config, Origin::RunTime, u32::MAX, now, spread))
+    }
+
     /// A client seen for the first time.
-    fn add(&mut self, config: ClientConfig, place: u32, now: Now, spread: Spread<'_>) {
+    fn add(
+        &mut self,
+        config: ClientConfig,
+        origin: Origin,
+        place: u32,
+        now: Now,
+        spread: Spread<'_>,
+    ) -> ClientId {
         let enabled = config.settings.enabled;
-        let id = self.insert(Client::fresh(config, place, now));
+        let mut client = Client::fresh(config, place, now);
+        client.added = origin == Origin::RunTime;
+        let id = self.insert(client);
         if enabled {
             self.enable(id, now);
             self.spread_first_check(id, spread, now);
         }
         self.persist_row(id, now);
         self.tell(Event::Added(id));
+        id
     }
 
     /// A client known from before.
     fn restore(
         &mut self,
-        config: ClientConfig,
+        (config, origin): (ClientConfig, Origin),
         row: SavedClient,
         place: u32,
         now: Now,
@@ -124,7 +171,8 @@ impl Registry {
             .iter()
             .flatten()
             .any(|moment| moment.boot != self.boot);
-        let (mut client, changed) = Client::restored(
+        let was_added = row.added.is_some();
+        let (mut client, mut changed) = Client::restored(
             config,
             row.configured,
             row.configured_secret,
@@ -132,6 +180,8 @@ impl Registry {
             place,
             (self.boot, now),
         );
+        client.added = origin == Origin::RunTime;
+        changed.row |= client.added != was_added;
         let outcome = wake(&mut client, changed.enabled, now);
         let id = self.insert(client);
         self.spread_first_check(id, spread, now);
@@ -155,7 +205,8 @@ impl Registry {
         client.place = place;
         let interval = client.settings.interval;
         let key = client.settings.key_id;
-        let changed = client.reconfigure(config, now);
+        let mut changed = client.reconfigure(config, now);
+        changed.row |= std::mem::take(&mut client.added);
         let other_key = client.settings.key_id != key;
         if let Some(deadline) = client.deadline {
             self.set_deadline(id, deadline);
@@ -179,8 +230,8 @@ impl Registry {
             _ => {}
         }
         self.put_in_force(id, interval, now);
-        if changed.settings {
-            self.tell(Event::Changed(id));
+        if !changed.settings.is_empty() {
+            self.tell(Event::Changed(id, changed.settings));
         }
     }
 
@@ -211,7 +262,7 @@ impl Registry {
         let gone: Vec<(ClientId, ClientName)> = self
             .clients
             .iter()
-            .filter(|(_, client)| !configured.contains(&client.name))
+            .filter(|(_, client)| !client.added && !configured.contains(&client.name))
             .map(|(id, client)| (*id, client.name.clone()))
             .collect();
         for (id, name) in gone {
@@ -230,6 +281,50 @@ impl Registry {
             self.act(Action::Persist(Change::Forget(name)));
         }
     }
+}
+
+/// Where a client's section stands.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Origin {
+    File,
+    /// Nowhere: it was added at run time.
+    RunTime,
+}
+
+/// Why a client cannot be added at run time. Nothing changed.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum AddError {
+    /// There is one of this name.
+    #[error("there is a client of this name already")]
+    NameTaken,
+    /// It was removed while its section is still in a file.
+    #[error("this client was removed, but its section is still in the configuration file")]
+    Removed,
+    /// Another client has the same key.
+    #[error("the client [{0}] has the same key_id")]
+    KeyTaken(ClientName),
+}
+
+/// The sections of clients that were added at run time and stand in no file, by name.
+fn added_at_run_time(
+    configured: &[ClientConfig],
+    rows: &HashMap<ClientName, SavedClient>,
+) -> Vec<ClientConfig> {
+    let in_file: HashSet<&ClientName> = configured.iter().map(|it| &it.name).collect();
+    let mut added: Vec<ClientConfig> = rows
+        .values()
+        .filter(|row| !in_file.contains(&row.name))
+        .filter_map(|row| {
+            let secret = row.added.as_ref()?;
+            Some(ClientConfig {
+                name: row.name.clone(),
+                settings: row.configured.clone(),
+                secret: Secret::new(secret.expose().to_vec()),
+            })
+        })
+        .collect();
+    added.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+    added
 }
 
 /// What became of a client over a restart.

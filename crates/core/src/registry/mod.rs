@@ -10,15 +10,20 @@ mod control;
 mod index;
 mod load;
 mod requests;
+pub(crate) mod strangers;
 pub(crate) mod timers;
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
-pub use action::{Action, Answer, ClientId, DisableReason, Event, Limits, Refusal, RequestId};
+pub use action::{
+    Action, Alarm, Answer, Ask, ClientId, DisableReason, Event, Grant, Limits, Refusal, RequestId,
+};
 use checks::Turns;
 use index::Index;
+pub use load::AddError;
 use requests::Request;
+use strangers::Strangers;
 use timers::{Timer, Timers};
 
 use crate::client::saved::Change;
@@ -44,6 +49,8 @@ pub struct Registry {
     departed: HashMap<ClientId, ClientName>,
     requests: HashMap<RequestId, Request>,
     turns: Turns,
+    check_on_release: bool,
+    strangers: Strangers,
     timers: Timers,
     actions: VecDeque<Action>,
 }
@@ -56,11 +63,17 @@ impl Registry {
 
     /// When [`Self::handle_timeout`] must be called next; `None` when nothing is due ever.
     pub fn poll_timeout(&self) -> Option<Monotonic> {
-        self.timers.next()
+        [self.timers.next(), self.strangers.ends()]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// Does everything that is due at `now`.
     pub fn handle_timeout(&mut self, now: Now) {
+        if let Some(count) = self.strangers.close(now.mono) {
+            self.tell(Event::Alarmed(None, Alarm::UnknownKeys(count)));
+        }
         while let Some((id, timer)) = self.timers.due(now.mono) {
             // However late this comes, nothing else of a client comes after its deadline.
             if self.expire(id, now) {

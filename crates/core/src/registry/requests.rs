@@ -1,6 +1,9 @@
 //! A request's way: asked, perhaps waiting, answered once, delivered or not.
 
-use super::{Action, Answer, ClientId, Event, Refusal, Registry, RequestId, Timer};
+use super::strangers::Heard;
+use super::{
+    Action, Alarm, Answer, Ask, ClientId, Event, Grant, Refusal, Registry, RequestId, Timer,
+};
 use crate::client::{Deadline, Decision, Verdict};
 use crate::key_id::KeyId;
 use crate::time::{Monotonic, Now};
@@ -9,6 +12,7 @@ use crate::time::{Monotonic, Now};
 #[derive(Debug)]
 pub(super) struct Request {
     client: ClientId,
+    ask: Ask,
     stage: Stage,
 }
 
@@ -24,27 +28,35 @@ enum Stage {
 
 impl Registry {
     /// A peer that proved to hold the key `key` asks for its secret.
-    pub fn handle_request(&mut self, request: RequestId, key: &KeyId, now: Now) {
+    pub fn handle_request(&mut self, request: RequestId, key: &KeyId, ask: Ask, now: Now) {
         self.handle_timeout(now);
         if self.requests.contains_key(&request) {
             return;
         }
-        let Some(id) = self.by_key(key) else {
-            return self.refuse(request, None, Refusal::UnknownKey);
-        };
-        let Some(client) = self.clients.get_mut(&id) else {
-            return self.refuse(request, None, Refusal::UnknownKey);
+        let known = self.by_key(key);
+        let Some((id, client)) = known.and_then(|id| Some((id, self.clients.get_mut(&id)?))) else {
+            return self.refuse_stranger(request, now);
         };
         match client.verdict(now.mono, now) {
-            Verdict::Release => self.grant(request, id),
-            Verdict::Refuse(reason) => self.refuse(request, Some(id), reason),
+            Verdict::Wait(_) if ask.rehearsal => {
+                self.refuse_again(request, id, Refusal::RehearsalNeedsApproval, now);
+            }
+            Verdict::Release(_) if ask.rehearsal && !client.is_proved(now) => {
+                self.refuse_again(request, id, Refusal::RehearsalUnproved, now);
+            }
+            Verdict::Release(grant) => self.grant(request, id, ask, grant),
+            Verdict::Refuse(reason) => self.refuse_again(request, id, reason, now),
             Verdict::Wait(until) => {
                 client.last_approval_request = Some(now.wall);
                 client.waiting.insert(request, now.mono);
                 let approved_by_default = client.settings.approved_by_default;
                 let ends = client.approval_ends();
-                let stage = Stage::Waiting(now.mono);
-                self.requests.insert(request, Request { client: id, stage });
+                let entry = Request {
+                    client: id,
+                    ask,
+                    stage: Stage::Waiting(now.mono),
+                };
+                self.requests.insert(request, entry);
                 self.set_timer(id, Timer::ApprovalEnds, ends);
                 self.persist_state_soon(id, now);
                 self.tell(Event::NeedsApproval {
@@ -64,6 +76,7 @@ impl Registry {
         let Some(Request {
             client: id,
             stage: Stage::Waiting(since),
+            ..
         }) = self.requests.get(&request)
         else {
             return;
@@ -80,29 +93,45 @@ impl Registry {
     /// The secret of a granted request reached the client: it has its extended timeout from now on.
     pub fn handle_delivered(&mut self, request: RequestId, now: Now) {
         self.handle_timeout(now);
-        let Some((id, stage)) = self.end(request) else {
+        let Some(Request {
+            client: id,
+            ask,
+            stage,
+        }) = self.end(request)
+        else {
             return;
         };
-        // One that lost its right while the secret was on its way moves no deadline.
-        let enabled = self
-            .clients
-            .get(&id)
-            .filter(|client| stage == Stage::Granted && client.is_enabled());
-        if let Some(client) = enabled {
-            let deadline = Deadline::within(client.settings.extended_timeout, now);
-            self.set_deadline(id, deadline);
+        let mut watch = false;
+        // A rehearsal changes nothing, whatever became of it.
+        if let Some(client) = self.clients.get_mut(&id).filter(|_| !ask.rehearsal) {
+            client.released = true;
+            client.released_boot = ask.boot.or(client.released_boot);
+            // One that lost its right while the secret was on its way moves no deadline.
+            if stage == Stage::Granted && client.is_enabled() {
+                let deadline = Deadline::within(client.settings.extended_timeout, now);
+                self.set_deadline(id, deadline);
+                watch = self.check_on_release;
+            }
             self.persist_state(id, now);
         }
         self.tell(Event::Delivered {
             client: id,
             request,
         });
+        if watch {
+            self.watch(id);
+        }
     }
 
     /// The secret of a granted request did not reach the client, or was not sent at all.
     pub fn handle_delivery_failed(&mut self, request: RequestId, now: Now) {
         self.handle_timeout(now);
-        if let Some((id, Stage::Granted)) = self.end(request) {
+        if let Some(Request {
+            client: id,
+            stage: Stage::Granted,
+            ..
+        }) = self.end(request)
+        {
             self.tell(Event::DeliveryFailed {
                 client: id,
                 request,
@@ -144,14 +173,16 @@ impl Registry {
             };
             // Those that came later wait at least as long.
             let verdict = client.verdict(since, now);
-            if let Verdict::Wait(_) = verdict {
-                break;
-            }
+            let decided = match verdict {
+                Verdict::Wait(_) => break,
+                Verdict::Refuse(reason) => Err(reason),
+                Verdict::Release(grant) => Ok(grant),
+            };
             client.waiting.remove(request, since);
-            self.requests.remove(&request);
-            match verdict {
-                Verdict::Refuse(reason) => self.refuse(request, Some(id), reason),
-                _ => self.grant(request, id),
+            let ask = self.requests.remove(&request).map(|it| it.ask);
+            match decided {
+                Err(reason) => self.refuse_again(request, id, reason, now),
+                Ok(grant) => self.grant(request, id, ask.unwrap_or_default(), grant),
             }
         }
         let ends = self.clients.get(&id).and_then(|it| it.approval_ends());
@@ -188,45 +219,79 @@ impl Registry {
         self.set_timer(id, Timer::ApprovalEnds, None);
     }
 
-    fn grant(&mut self, request: RequestId, id: ClientId) {
+    fn grant(&mut self, request: RequestId, id: ClientId, ask: Ask, grant: Grant) {
+        let mut alarm = None;
         if let Some(client) = self.clients.get_mut(&id) {
             client.granted.insert(request);
+            alarm = client.alarm(ask).filter(|_| !ask.rehearsal);
         }
-        let stage = Stage::Granted;
-        self.requests.insert(request, Request { client: id, stage });
+        let entry = Request {
+            client: id,
+            ask,
+            stage: Stage::Granted,
+        };
+        self.requests.insert(request, entry);
+        self.tell(Event::Granted {
+            client: id,
+            request,
+            grant,
+            rehearsal: ask.rehearsal,
+            alarm,
+        });
         self.act(Action::Answer {
             request,
             answer: Answer::Release(id),
         });
-        self.tell(Event::Granted {
-            client: id,
-            request,
-        });
     }
 
     fn refuse(&mut self, request: RequestId, client: Option<ClientId>, reason: Refusal) {
-        self.act(Action::Answer {
-            request,
-            answer: Answer::Refuse(reason),
-        });
+        self.refuse_in(request, client, reason, false);
+    }
+
+    /// Refuses what may come again and again.
+    fn refuse_again(&mut self, request: RequestId, id: ClientId, reason: Refusal, now: Now) {
+        let client = self.clients.get_mut(&id);
+        let flood = client.is_some_and(|client| client.refusals.hear(now.mono));
+        self.refuse_in(request, Some(id), reason, flood);
+    }
+
+    fn refuse_stranger(&mut self, request: RequestId, now: Now) {
+        let Heard { flood, alarm, over } = self.strangers.hear(now.mono);
+        for count in [over, alarm].into_iter().flatten() {
+            self.tell(Event::Alarmed(None, Alarm::UnknownKeys(count)));
+        }
+        self.refuse_in(request, None, Refusal::UnknownKey, flood);
+    }
+
+    fn refuse_in(
+        &mut self,
+        request: RequestId,
+        client: Option<ClientId>,
+        reason: Refusal,
+        flood: bool,
+    ) {
         self.tell(Event::Refused {
             client,
             request,
             reason,
+            flood,
+        });
+        self.act(Action::Answer {
+            request,
+            answer: Answer::Refuse(reason),
         });
     }
 
     /// Ends a request that was granted.
-    fn end(&mut self, request: RequestId) -> Option<(ClientId, Stage)> {
-        let Request { client: id, stage } = *self.requests.get(&request)?;
-        if let Stage::Waiting(_) = stage {
+    fn end(&mut self, request: RequestId) -> Option<Request> {
+        if let Stage::Waiting(_) = self.requests.get(&request)?.stage {
             return None;
         }
-        self.requests.remove(&request);
-        if let Some(client) = self.clients.get_mut(&id) {
+        let ended = self.requests.remove(&request)?;
+        if let Some(client) = self.clients.get_mut(&ended.client) {
             client.granted.remove(&request);
         }
-        Some((id, stage))
+        Some(ended)
     }
 
     fn stop_waiting(&mut self, request: RequestId, id: ClientId, since: Monotonic) {

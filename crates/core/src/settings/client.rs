@@ -15,7 +15,7 @@ use crate::secret::Secret;
 mod files;
 mod run_time;
 mod section;
-pub use files::parse;
+pub use files::{KEYS, parse};
 pub use run_time::{RUN_TIME_KEYS, setting};
 
 /// What is configured for one client apart from its name and its secret.
@@ -45,6 +45,51 @@ pub struct ClientSettings {
     pub approved_by_default: bool,
     /// Whether a client seen for the first time starts enabled. Default yes.
     pub enabled: bool,
+}
+
+impl ClientSettings {
+    /// The keys in which `self` and `other` differ, as they stand in a file.
+    pub fn differences(&self, other: &Self) -> Vec<&'static str> {
+        // Taken apart so that a setting added later cannot be forgotten here.
+        let Self {
+            key_id,
+            fingerprint,
+            host,
+            checker,
+            timeout,
+            extended_timeout,
+            interval,
+            approval_delay,
+            approval_duration,
+            approved_by_default,
+            enabled,
+        } = self;
+        [
+            ("key_id", *key_id != other.key_id),
+            ("fingerprint", *fingerprint != other.fingerprint),
+            ("host", *host != other.host),
+            ("checker", *checker != other.checker),
+            ("timeout", *timeout != other.timeout),
+            (
+                "extended_timeout",
+                *extended_timeout != other.extended_timeout,
+            ),
+            ("interval", *interval != other.interval),
+            ("approval_delay", *approval_delay != other.approval_delay),
+            (
+                "approval_duration",
+                *approval_duration != other.approval_duration,
+            ),
+            (
+                "approved_by_default",
+                *approved_by_default != other.approved_by_default,
+            ),
+            ("enabled", *enabled != other.enabled),
+        ]
+        .into_iter()
+        .filter_map(|(key, differs)| differs.then_some(key))
+        .collect()
+    }
 }
 
 impl Default for ClientSettings {

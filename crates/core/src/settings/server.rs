@@ -4,10 +4,12 @@ use std::borrow::Cow;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::{
     Doubt, Location, Parsed, Place, Problem, SettingsError, SettingsWarning, suggest, value,
 };
+use crate::duration;
 use crate::ini::{DEFAULT, Entry, Ini, is_space};
 use crate::interpolate::interpolate;
 
@@ -58,6 +60,12 @@ pub struct ServerSettings {
     pub max_connections: usize,
     /// Nightlatch's own: at most this many connections at once from one address. Default 32.
     pub max_connections_per_source: usize,
+    /// Nightlatch's own: a shell command, run on an alarm and when a machine waits for approval.
+    pub alarm_command: Option<String>,
+    /// Nightlatch's own: whether a release starts a check, which raises an alarm when it succeeds.
+    pub check_on_release: bool,
+    /// Nightlatch's own: how long the record is kept. Default a year of 52 weeks.
+    pub keep_records: Duration,
 }
 
 impl Default for ServerSettings {
@@ -80,6 +88,9 @@ impl Default for ServerSettings {
             concurrent_checks: 64,
             max_connections: 4096,
             max_connections_per_source: 32,
+            alarm_command: None,
+            check_on_release: true,
+            keep_records: Duration::from_secs(52 * 7 * 24 * 60 * 60),
         }
     }
 }
@@ -106,6 +117,9 @@ pub struct PartialServerSettings {
     pub concurrent_checks: Option<usize>,
     pub max_connections: Option<usize>,
     pub max_connections_per_source: Option<usize>,
+    pub alarm_command: Option<Option<String>>,
+    pub check_on_release: Option<bool>,
+    pub keep_records: Option<Duration>,
 }
 
 impl ServerSettings {
@@ -121,7 +135,7 @@ impl ServerSettings {
         }
         take!(interface address port priority servicename debug debuglevel use_dbus use_ipv6 restore
               statedir socket foreground zeroconf concurrent_checks max_connections
-              max_connections_per_source);
+              max_connections_per_source alarm_command check_on_release keep_records);
     }
 
     /// What does not go together once everything is known; to be refused as wrong usage.
@@ -224,8 +238,8 @@ pub fn parse(file: &str, text: &str) -> Result<Parsed<PartialServerSettings>, Ve
     })
 }
 
-/// Every key, for suggestions.
-const KEYS: [&str; 17] = [
+/// Every key that means something.
+pub const KEYS: [&str; 20] = [
     "interface",
     "address",
     "port",
@@ -243,6 +257,9 @@ const KEYS: [&str; 17] = [
     "concurrent_checks",
     "max_connections",
     "max_connections_per_source",
+    "alarm_command",
+    "check_on_release",
+    "keep_records",
 ];
 
 struct Reader<'i> {
@@ -287,6 +304,13 @@ impl Reader<'_> {
             }
             "max_connections_per_source" => {
                 self.settings.max_connections_per_source = Some(self.count(raw, MAX_DESCRIPTORS)?);
+            }
+            "alarm_command" => self.settings.alarm_command = Some(filled(raw)),
+            "check_on_release" => self.settings.check_on_release = Some(self.boolean(raw)?),
+            "keep_records" => {
+                let text = self.interpolated(raw)?;
+                let kept = duration::parse(text.trim_matches(is_space))?;
+                self.settings.keep_records = Some(kept);
             }
             _ => {
                 let doubt = match suggest::nearest(key, KEYS) {

@@ -5,11 +5,15 @@
 //! takes all changes that are ready. Nothing is decided here.
 
 mod actor;
+mod listener;
+mod order;
 mod outbox;
 mod permit;
 mod report;
+mod shelf;
 #[cfg(test)]
 mod tests;
+mod view;
 
 use std::fmt;
 use std::sync::Arc;
@@ -17,19 +21,27 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use nightlatch_core::client::saved::LastCheck;
 use nightlatch_core::key_id::KeyId;
+use nightlatch_core::record::{Ends, Page, Query};
 use nightlatch_core::registry::{ClientId, RequestId};
 use nightlatch_core::settings::client::ClientConfig;
 use nightlatch_proto::tls::Authenticated;
+use nightlatch_store::{Store, StoreError};
 use tokio::sync::{mpsc, oneshot};
 
-pub use actor::{Driver, DriverError};
+pub use actor::{Driver, DriverError, Options};
+use listener::Listener;
+pub(crate) use listener::{Heard, Notice, Told};
+pub(crate) use order::{Act, Order, OrderError};
 pub use permit::DriverPermit;
+pub(crate) use report::Asker;
+use shelf::Reading;
 
+use crate::audit::Who;
 use crate::session::{self, Gatekeeper, Peer};
 
 /// What is sent to the driver. The channel has no bound of its own: each sender has at most a few
 /// commands under way, and there are no more senders than connections and checks, which are bounded.
-pub(crate) enum Command {
+enum Command {
     /// Somebody proved a key and wants the secret.
     Request {
         request: RequestId,
@@ -47,6 +59,12 @@ pub(crate) enum Command {
     Checked(ClientId, LastCheck),
     /// The configuration was read anew. Answered when what it changed is durable.
     Reload(Vec<ClientConfig>, oneshot::Sender<()>),
+    /// An administrator wants something. The listener hears what came of it, under this number.
+    Order { order: Order, who: Who, number: u64 },
+    /// Something is to be read from the store.
+    Read(Reading),
+    /// Somebody wants to hear everything; who did before hears no more.
+    Listen(Listener),
     /// End: checks are killed, what is known is written. Answered when all is done.
     Stop(oneshot::Sender<()>),
 }
@@ -74,6 +92,40 @@ impl Handle {
         let (done, durable) = oneshot::channel();
         self.send(Command::Reload(clients, done));
         async move { durable.await.is_ok() }
+    }
+
+    /// Puts an order. Whoever listens hears what came of it, under `number`.
+    pub(crate) fn order(&self, order: Order, who: Who, number: u64) {
+        self.send(Command::Order { order, who, number });
+    }
+
+    /// Hears everything from now on: first how all clients stand.
+    pub(crate) fn listen(&self) -> Heard {
+        let (listener, heard) = Listener::new();
+        self.send(Command::Listen(listener));
+        heard
+    }
+
+    /// The entries of the record that `query` asks for. `None` when the driver ends before.
+    pub(crate) async fn records(&self, query: Query) -> Option<Result<Page, StoreError>> {
+        self.read(move |store| store.records(&query)).await
+    }
+
+    /// Where the record begins and ends. `None` when the driver ends before.
+    pub(crate) async fn record_ends(&self) -> Option<Ends> {
+        self.read(|store| store.ends()).await
+    }
+
+    async fn read<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&mut dyn Store) -> T + Send + 'static,
+    ) -> Option<T> {
+        let (answer, answered) = oneshot::channel();
+        self.send(Command::Read(Box::new(move |store| {
+            // Who asked may have gone.
+            let _ = answer.send(read(store));
+        })));
+        answered.await.ok()
     }
 
     /// Ends the driver; returns when everything is written and every check has been killed.

@@ -19,12 +19,16 @@ pub(super) struct Outbox<D> {
     steps: VecDeque<Step<D>>,
     /// Changes that nothing waits for are written within a while all the same.
     urgent: bool,
+    /// The last commit failed.
+    failing: bool,
 }
 
 #[derive(Debug)]
 enum Step<D> {
     /// What comes after this of the same client waits until so many changes are durable.
     Barrier(u64, ClientName),
+    /// The same, unless the store fails.
+    Record(u64, ClientName),
     /// A deed of a client, or of none.
     Deed(Option<ClientName>, D),
     /// A deed that waits for every change before it, whoever's.
@@ -39,6 +43,7 @@ impl<D> Default for Outbox<D> {
             durable: 0,
             steps: VecDeque::new(),
             urgent: false,
+            failing: false,
         }
     }
 }
@@ -46,10 +51,20 @@ impl<D> Default for Outbox<D> {
 impl<D> Outbox<D> {
     /// `change` must be durable before what comes after it of the same client.
     pub(super) fn change(&mut self, change: Change) {
-        let name = name(&change).clone();
+        let name = change.client().cloned();
         self.change_soon(change);
         self.urgent = true;
-        self.steps.push_back(Step::Barrier(self.came, name));
+        if let Some(name) = name {
+            self.steps.push_back(Step::Barrier(self.came, name));
+        }
+    }
+
+    /// `change` is to be durable before what comes after it of `client`; but a full disk must not
+    /// keep a machine from booting.
+    pub(super) fn record(&mut self, change: Change, client: ClientName) {
+        self.change_soon(change);
+        self.urgent = true;
+        self.steps.push_back(Step::Record(self.came, client));
     }
 
     /// `change` is to be written with the next ones; nothing waits for it.
@@ -69,21 +84,30 @@ impl<D> Outbox<D> {
         self.steps.push_back(Step::Last(self.came, deed));
     }
 
+    /// Somebody waits for what is unwritten.
+    pub(super) fn hurry(&mut self) {
+        self.urgent = true;
+    }
+
     /// The deeds that nothing holds up any more, in order.
     pub(super) fn ready(&mut self) -> Vec<D> {
         let durable = self.durable;
+        let failing = self.failing;
         let mut held: HashSet<ClientName> = HashSet::new();
         let mut ready = Vec::new();
         let mut kept = VecDeque::new();
         for step in self.steps.drain(..) {
             match step {
-                Step::Barrier(number, _) | Step::Last(number, _) if number > durable => {
-                    if let Step::Barrier(_, name) = &step {
-                        held.insert(name.clone());
-                    }
+                Step::Barrier(number, ref name) if number > durable => {
+                    held.insert(name.clone());
                     kept.push_back(step);
                 }
-                Step::Barrier(..) => {}
+                Step::Record(number, ref name) if number > durable && !failing => {
+                    held.insert(name.clone());
+                    kept.push_back(step);
+                }
+                Step::Last(number, _) if number > durable => kept.push_back(step),
+                Step::Barrier(..) | Step::Record(..) => {}
                 Step::Deed(Some(name), deed) if held.contains(&name) => {
                     kept.push_back(Step::Deed(Some(name), deed));
                 }
@@ -104,6 +128,11 @@ impl<D> Outbox<D> {
         !self.unwritten.is_empty()
     }
 
+    /// How many changes are unwritten.
+    pub(super) fn unwritten(&self) -> usize {
+        self.unwritten.len()
+    }
+
     /// All unwritten changes, to be committed in one transaction.
     pub(super) fn take(&mut self) -> Vec<Change> {
         self.urgent = false;
@@ -112,6 +141,7 @@ impl<D> Outbox<D> {
 
     /// What [`Self::take`] gave is durable.
     pub(super) fn committed(&mut self, count: usize) {
+        self.failing = false;
         self.durable += count as u64;
     }
 
@@ -120,13 +150,23 @@ impl<D> Outbox<D> {
         changes.append(&mut self.unwritten);
         self.unwritten = changes;
         self.urgent = true;
+        self.failing = true;
     }
-}
 
-fn name(change: &Change) -> &ClientName {
-    match change {
-        Change::Put(client) => &client.name,
-        Change::State(name, _) | Change::Forget(name) => name,
+    /// Takes out the deeds that `wanted` makes something of, though they still wait.
+    pub(super) fn take_out<T>(&mut self, mut wanted: impl FnMut(&D) -> Option<T>) -> Vec<T> {
+        let mut taken = Vec::new();
+        self.steps.retain(|step| match step {
+            Step::Deed(_, deed) => match wanted(deed) {
+                Some(it) => {
+                    taken.push(it);
+                    false
+                }
+                None => true,
+            },
+            _ => true,
+        });
+        taken
     }
 }
 
@@ -153,7 +193,7 @@ mod tests {
         outbox.at_last(5);
         assert_eq!(outbox.ready(), [1, 3, 4]);
         let changes = outbox.take();
-        assert_eq!(outbox.ready(), []);
+        assert_eq!(outbox.ready(), [] as [i32; 0]);
         outbox.committed(changes.len());
         assert_eq!(outbox.ready(), [2, 5]);
     }
@@ -177,5 +217,41 @@ mod tests {
         outbox.deed(of("a"), 1);
         assert_eq!(outbox.ready(), [1]);
         assert!(outbox.is_unwritten() && !outbox.is_urgent());
+    }
+
+    #[test]
+    fn a_release_waits_for_its_record_unless_the_store_fails() {
+        let mut outbox = Outbox::default();
+        let name = of("a").unwrap();
+        outbox.record(forget("x"), name.clone());
+        outbox.deed(of("a"), 1);
+        assert!(outbox.is_urgent());
+        assert_eq!(outbox.ready(), [] as [i32; 0]);
+        let changes = outbox.take();
+        outbox.put_back(changes);
+        assert_eq!(outbox.ready(), [1]);
+        outbox.record(forget("y"), name);
+        outbox.deed(of("a"), 2);
+        assert_eq!(outbox.ready(), [2], "while it fails nobody waits");
+        let changes = outbox.take();
+        outbox.committed(changes.len());
+        outbox.record(forget("z"), of("a").unwrap());
+        outbox.deed(of("a"), 3);
+        assert_eq!(outbox.ready(), [] as [i32; 0], "and then again");
+    }
+
+    #[test]
+    fn what_still_waits_can_be_taken_out() {
+        let mut outbox = Outbox::default();
+        outbox.change(forget("a"));
+        outbox.deed(of("a"), 1);
+        outbox.deed(of("a"), 2);
+        assert_eq!(
+            outbox.take_out(|deed| (*deed == 1).then_some("one")),
+            ["one"]
+        );
+        let changes = outbox.take();
+        outbox.committed(changes.len());
+        assert_eq!(outbox.ready(), [2]);
     }
 }

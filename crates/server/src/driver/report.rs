@@ -4,36 +4,43 @@
 
 use nightlatch_core::client::saved::LastCheck;
 use nightlatch_core::key_id::KeyId;
-use nightlatch_core::registry::{DisableReason, Event, Refusal};
+use nightlatch_core::name::ClientName;
+use nightlatch_core::registry::{ClientId, Event};
 use tracing::{debug, info, warn};
 
 use crate::session::Peer;
+use crate::words;
 
 /// Who asked, for the lines about a request.
 #[derive(Clone, Debug)]
-pub(super) struct Asker {
-    pub(super) peer: Peer,
-    pub(super) key: KeyId,
+pub(crate) struct Asker {
+    pub(crate) peer: Peer,
+    pub(crate) key: KeyId,
 }
 
 /// An event with what a reader wants to know beside it.
 #[derive(Debug)]
 pub(super) struct Report {
     pub(super) event: Event,
-    pub(super) client: Option<String>,
+    pub(super) client: Option<(ClientId, ClientName)>,
     pub(super) asker: Option<Asker>,
 }
 
 impl Report {
     pub(super) fn log(&self) {
-        let client = self.client.as_deref().unwrap_or("-");
+        let client = self.client.as_ref().map_or("-", |(_, name)| name.as_str());
         match &self.event {
             Event::Added(_) => info!(client, "new client"),
             Event::Removed(..) => info!(client, "client removed"),
             Event::Enabled(_) => info!(client, "enabled"),
-            Event::Disabled(_, reason) => warn!(client, reason = disabled(*reason), "disabled"),
+            Event::Disabled(_, reason) => warn!(
+                client,
+                reason = words::disabled_sentence(*reason),
+                "disabled"
+            ),
             Event::Decided { approved: true, .. } => info!(client, "approved"),
             Event::Decided { .. } => info!(client, "denied"),
+            Event::CheckStopping(_) => debug!(client, "check told to stop"),
             Event::CheckStarted(_) => debug!(client, "check started"),
             Event::CheckFinished(_, LastCheck::Exited(0)) => debug!(client, "check succeeded"),
             Event::CheckFinished(_, LastCheck::Exited(status)) => {
@@ -44,7 +51,12 @@ impl Report {
             }
             Event::CheckFinished(_, LastCheck::None) => {}
             Event::CheckedOk(_) => info!(client, "declared alive"),
-            Event::Changed(_) => info!(client, "settings changed"),
+            Event::Changed(_, keys) => {
+                info!(client, settings = keys.join(", "), "settings changed")
+            }
+            Event::Alarmed(_, alarm) => {
+                warn!(client, why = words::alarm_sentence(*alarm), "alarm");
+            }
             event => self.log_request(client, event),
         }
     }
@@ -78,20 +90,32 @@ impl Report {
                     "waits for approval"
                 );
             }
+            Event::Granted {
+                alarm: Some(alarm), ..
+            } => {
+                let why = words::alarm_sentence(*alarm);
+                warn!(client, peer, key_id, why, "alarm: granted");
+            }
             Event::Granted { .. } => debug!(client, peer, key_id, "granted"),
             Event::Delivered { .. } => info!(client, peer, key_id, "secret delivered"),
             Event::DeliveryFailed { .. } => {
                 warn!(client, peer, key_id, "secret granted but not delivered");
             }
             Event::Refused { reason, .. } => {
-                info!(client, peer, key_id, reason = refused(*reason), "refused");
+                info!(
+                    client,
+                    peer,
+                    key_id,
+                    reason = words::refusal_sentence(*reason),
+                    "refused"
+                );
             }
             Event::Revoked { reason, .. } => {
                 warn!(
                     client,
                     peer,
                     key_id,
-                    reason = refused(*reason),
+                    reason = words::refusal_sentence(*reason),
                     "release taken back"
                 );
             }
@@ -103,26 +127,5 @@ impl Report {
             }
             event => debug!(client, ?event, "event"),
         }
-    }
-}
-
-fn disabled(reason: DisableReason) -> &'static str {
-    match reason {
-        DisableReason::Expired => "its deadline passed without a proof of life",
-        DisableReason::ExpiredWhileDown => {
-            "its deadline passed while the server was down, and its last check had not succeeded"
-        }
-        DisableReason::Administrator => "an administrator disabled it",
-        DisableReason::Configuration => "the configuration now says enabled = no",
-    }
-}
-
-fn refused(reason: Refusal) -> &'static str {
-    match reason {
-        Refusal::UnknownKey => "unknown key",
-        Refusal::Disabled => "client is disabled",
-        Refusal::Denied => "denied",
-        Refusal::ApprovalTimedOut => "approval timed out",
-        Refusal::Removed => "client was removed",
     }
 }

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use nightlatch_core::client::saved::{Life, Saved};
 use nightlatch_core::name::ClientName;
-use nightlatch_core::registry::{Limits, Refusal, Registry};
+use nightlatch_core::record::{Line, Query};
+use nightlatch_core::registry::{ClientId, DisableReason, Event, Limits, Refusal, Registry};
 use nightlatch_core::secret::Secret;
 use nightlatch_core::settings::client::{ClientConfig, ClientSettings};
 use nightlatch_core::time::BootId;
@@ -15,7 +16,8 @@ use nightlatch_sys::clock;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-use super::{Driver, DriverError, Handle, Verdict};
+use super::{Act, Driver, DriverError, Handle, Heard, Options, Order, OrderError, Told, Verdict};
+use crate::audit::Who;
 use crate::session::{Gatekeeper, Peer, Permit, Request as _};
 
 /// Only a hang ever takes this long.
@@ -47,12 +49,13 @@ impl House {
             Saved::default(),
             Limits {
                 concurrent_checks: 8,
+                check_on_release: false,
             },
             BootId::from_bytes([7; 16]),
             clock::now(),
             &mut |most| most,
         );
-        let (driver, handle) = Driver::new(registry, Box::new(store.clone()));
+        let (driver, handle) = Driver::new(registry, Box::new(store.clone()), options());
         let driver = tokio::spawn(driver.run());
         let house = Self {
             keys,
@@ -119,6 +122,13 @@ impl House {
             .unwrap()
             .unwrap()
             .unwrap();
+    }
+}
+
+fn options() -> Options {
+    Options {
+        alarm_command: None,
+        keep_records: Duration::from_secs(3600),
     }
 }
 
@@ -299,4 +309,105 @@ async fn a_store_that_fails_to_the_end_keeps_nobody() {
     );
     assert!(house.saved_enabled("a"));
     house.driver.await.unwrap().unwrap();
+}
+
+/// What the record says: kind and reason of each entry.
+async fn record(house: &House) -> Vec<String> {
+    let read = house.handle.records(Query::default());
+    let page = timeout(PATIENCE, read).await.unwrap().unwrap().unwrap();
+    let words = |line: &Line| {
+        let text: serde_json::Value = serde_json::from_str(&line.text).unwrap();
+        let word = |key: &str| text[key].as_str().unwrap_or("-").to_owned();
+        format!("{} {} {}", word("kind"), word("client"), word("who"))
+    };
+    page.lines.iter().map(words).collect()
+}
+
+#[tokio::test]
+async fn a_secret_is_in_the_record_before_it_leaves() {
+    let house = House::new().await;
+    let entries = |house: &House| {
+        let mut store = house.store.clone();
+        store.records(&Query::default()).unwrap().lines.len()
+    };
+    let before = entries(&house);
+    let permit = house.permit(0).await;
+    assert_eq!(entries(&house), before + 1);
+    drop(permit);
+    let record = record(&house).await;
+    assert_eq!(
+        record[record.len() - 2..],
+        ["released a server", "undelivered a server"]
+    );
+    house.end().await;
+}
+
+#[tokio::test]
+async fn a_full_disk_keeps_nobody_from_booting_and_the_record_follows() {
+    let house = House::new().await;
+    house.store.set_failing(true);
+    for _ in 0..2 {
+        drop(house.permit(0).await);
+    }
+    drop(house.permit(1).await);
+    house.store.set_failing(false);
+    let record = loop {
+        let record = record(&house).await;
+        if record.contains(&"undelivered b server".to_owned()) {
+            break record;
+        }
+    };
+    let released = record
+        .iter()
+        .filter(|entry| entry.starts_with("released a"));
+    assert_eq!(released.count(), 2);
+    house.end().await;
+}
+
+/// What came of the order, after the events before it.
+async fn outcome(heard: &mut Heard) -> (Vec<Event>, Result<Option<ClientId>, OrderError>) {
+    let mut events = Vec::new();
+    loop {
+        match timeout(PATIENCE, heard.next()).await.unwrap().unwrap() {
+            Told::Done(_, result) => return (events, result),
+            Told::Event(notice) => events.push(notice.event),
+            Told::All(_) | Told::Recorded(_) => {}
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_order_is_answered_when_it_is_durable_and_after_its_events() {
+    let house = House::new().await;
+    let mut heard = house.handle.listen();
+    let Some(Told::All(all)) = heard.next().await else {
+        panic!("no picture of all");
+    };
+    let a = all[0].0;
+    let who = Who::User("uid 7".into());
+    let disable = Order::Client(a, Act::Disable);
+    house.handle.order(disable, who.clone(), 1);
+    let (events, result) = outcome(&mut heard).await;
+    assert_eq!(result, Ok(Some(a)));
+    assert_eq!(events, [Event::Disabled(a, DisableReason::Administrator)]);
+    assert!(!house.saved_enabled("a"));
+    house.store.set_failing(true);
+    let enable = Order::Client(a, Act::Enable);
+    house.handle.order(enable, who.clone(), 2);
+    let (_, result) = outcome(&mut heard).await;
+    assert_eq!(result, Err(OrderError::NotDurable));
+    assert!(!house.saved_enabled("a"));
+    house.store.set_failing(false);
+    let record = record(&house).await;
+    assert!(
+        record.contains(&"disabled a uid 7".to_owned()),
+        "{record:?}"
+    );
+    house
+        .handle
+        .order(Order::Client(a, Act::Remove), who.clone(), 3);
+    assert_eq!(outcome(&mut heard).await.1, Ok(Some(a)));
+    house.handle.order(Order::Client(a, Act::Enable), who, 4);
+    assert_eq!(outcome(&mut heard).await.1, Err(OrderError::NoSuchClient));
+    house.end().await;
 }

@@ -18,9 +18,9 @@ use nightlatch_sys::netif::{self, Changes, Interface};
 use tokio::io::unix::AsyncFd;
 use tracing::{debug, warn};
 
-use super::pause::Pause;
 use super::sockets::GroupSocket;
 use super::{Announcement, Service};
+use crate::pause::Pause;
 
 /// Announces until `until` is ready, then says goodbye.
 pub(super) async fn announce<T>(service: &mut Service, until: impl Future<Output = T>) -> T {

@@ -5,7 +5,6 @@
 
 mod avahi;
 mod embedded;
-mod pause;
 mod sockets;
 
 use std::future::Future;

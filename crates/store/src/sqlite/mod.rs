@@ -3,6 +3,7 @@
 //! The tables stand in [`schema`]. The file is born whole under another name, with mode 0600, in a
 //! directory with mode 0700. Nothing is written to a file before it is known to be ours and sound.
 
+mod records;
 mod row;
 mod schema;
 
@@ -12,6 +13,7 @@ use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use nightlatch_core::client::saved::{Change, Life, Saved};
+use nightlatch_core::record::{Ends, Line, Page, Query};
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
@@ -39,6 +41,7 @@ pub struct SqliteStore {
     path: PathBuf,
     mark: Mark,
     generation: u64,
+    record: Ends,
     rollback: Option<Rollback>,
 }
 
@@ -56,8 +59,9 @@ impl SqliteStore {
             create(dir, &path)?;
         }
         refuse_open_to_others(&path, OTHERS, 0o600)?;
-        let db = connect(&path)?;
-        let generation = inspect(&db, &path)?;
+        let mut db = connect(&path)?;
+        let generation = inspect(&mut db, &path)?;
+        let record = records::ends(&db).map_err(|error| failure(error, "read", &path))?;
         let marked = mark.read();
         let rollback = (marked > generation).then_some(Rollback {
             marked,
@@ -69,6 +73,7 @@ impl SqliteStore {
             path,
             mark,
             generation,
+            record,
             rollback,
         })
     }
@@ -84,15 +89,25 @@ impl SqliteStore {
         self.rollback
     }
 
-    fn write(&mut self, changes: &[Change]) -> rusqlite::Result<()> {
+    fn write(&mut self, changes: &[Change]) -> rusqlite::Result<Vec<Line>> {
         let transaction = self.db.transaction()?;
+        let mut record = self.record;
+        let mut lines = Vec::new();
         for change in changes {
-            self.statements.write(&transaction, change)?;
+            match change {
+                Change::Record(entry) => {
+                    lines.push(records::add(&transaction, &mut record, entry)?)
+                }
+                Change::DropRecords(before) => records::drop(&transaction, &mut record, *before)?,
+                change => self.statements.write(&transaction, change)?,
+            }
         }
         transaction
             .prepare_cached("UPDATE store SET generation = generation + 1")?
             .execute([])?;
-        transaction.commit()
+        transaction.commit()?;
+        self.record = record;
+        Ok(lines)
     }
 }
 
@@ -114,11 +129,12 @@ impl Store for SqliteStore {
         Ok(Saved { clients })
     }
 
-    fn commit(&mut self, changes: &[Change]) -> Result<(), StoreError> {
+    fn commit(&mut self, changes: &[Change]) -> Result<Vec<Line>, StoreError> {
         if changes.is_empty() {
-            return Ok(());
+            return Ok(Vec::new());
         }
-        self.write(changes)
+        let lines = self
+            .write(changes)
             .map_err(|error| failure(error, "write to", &self.path))?;
         self.generation += 1;
         // The changes are durable. Neither of these two can take that back, so neither may turn it
@@ -130,15 +146,23 @@ impl Store for SqliteStore {
                 .db
                 .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
         }
-        Ok(())
+        Ok(lines)
+    }
+
+    fn records(&mut self, query: &Query) -> Result<Page, StoreError> {
+        records::find(&self.db, query).map_err(|error| failure(error, "read", &self.path))
+    }
+
+    fn ends(&self) -> Ends {
+        self.record
     }
 }
 
 fn removes_a_secret(change: &Change) -> bool {
     match change {
         Change::Put(client) => client.life == Life::Removed,
-        Change::State(..) => false,
         Change::Forget(_) => true,
+        Change::State(..) | Change::Record(_) | Change::DropRecords(_) => false,
     }
 }
 
@@ -190,7 +214,9 @@ fn create(dir: &Path, path: &Path) -> Result<(), StoreError> {
     let make = || {
         let mut db = Connection::open_with_flags(&unborn, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
         let transaction = db.transaction()?;
-        transaction.execute_batch(schema::CREATE)?;
+        for step in schema::STEPS {
+            transaction.execute_batch(step)?;
+        }
         transaction.pragma_update(None, "application_id", schema::APPLICATION_ID)?;
         transaction.pragma_update(None, "user_version", schema::VERSION)?;
         transaction.commit()
@@ -251,7 +277,7 @@ fn refuse_newer(found: i32, path: &Path) -> Result<(), StoreError> {
 }
 
 /// Finds every fault of an open database, then makes it ready to be written. Its generation.
-fn inspect(db: &Connection, path: &Path) -> Result<u64, StoreError> {
+fn inspect(db: &mut Connection, path: &Path) -> Result<u64, StoreError> {
     let failed = |error| failure(error, "open", path);
     let found = db
         .pragma_query_value(None, "user_version", |row| row.get(0))
@@ -275,9 +301,25 @@ fn inspect(db: &Connection, path: &Path) -> Result<u64, StoreError> {
         .and_then(|()| db.pragma_update(None, "foreign_keys", true))
         .and_then(|()| db.pragma_update(None, "secure_delete", true))
         .and_then(|()| db.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false))
+        .map(drop)
+        .and_then(|()| migrate(db, found))
         .map_err(failed)?;
     // It starts at 0 and only rises.
     Ok(generation.unsigned_abs())
+}
+
+/// Brings the tables from an older format to today's, or leaves them as they were.
+fn migrate(db: &mut Connection, found: i32) -> rusqlite::Result<()> {
+    let known = usize::try_from(found).unwrap_or(0);
+    if found == schema::VERSION {
+        return Ok(());
+    }
+    let transaction = db.transaction()?;
+    for step in schema::STEPS.iter().skip(known) {
+        transaction.execute_batch(step)?;
+    }
+    transaction.pragma_update(None, "user_version", schema::VERSION)?;
+    transaction.commit()
 }
 
 /// What an error of SQLite means to the administrator.
@@ -305,5 +347,54 @@ fn failure(error: rusqlite::Error, doing: &'static str, path: &Path) -> StoreErr
                 source: error.into(),
             },
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use nightlatch_core::client::saved::SavedClient;
+
+    use super::*;
+    use crate::contract;
+
+    /// A client as the first format could keep it.
+    fn old_client() -> SavedClient {
+        let mut client = contract::client("old", 1);
+        assert_eq!(client.added, None);
+        if let Life::Present(present) = &mut client.life {
+            present.state.released = false;
+            present.state.released_boot = None;
+        }
+        client
+    }
+
+    #[test]
+    fn a_database_of_the_first_format_is_taken_over() {
+        let dir = tempfile::tempdir().unwrap();
+        drop(SqliteStore::open(dir.path()).unwrap());
+        let path = dir.path().join(FILE_NAME);
+        fs::remove_file(&path).unwrap();
+        let db = Connection::open(&path).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+        db.execute_batch(schema::STEPS[0]).unwrap();
+        db.pragma_update(None, "application_id", schema::APPLICATION_ID)
+            .unwrap();
+        db.pragma_update(None, "user_version", 1).unwrap();
+        db.execute_batch(
+            "INSERT INTO configured VALUES ('old', zeroblob(32), NULL, 'h', 'c', 1, 2, 3, 4, 5, 1, 1, \
+             zeroblob(32))",
+        )
+        .unwrap();
+        drop(db);
+
+        let mut store = SqliteStore::open(dir.path()).unwrap();
+        let saved = store.load().unwrap();
+        assert_eq!(saved.clients[0].name.as_str(), "old");
+        assert_eq!(saved.clients[0].life, Life::Removed);
+        assert_eq!(store.ends(), Ends::default());
+        store.commit(&[Change::Put(old_client().into())]).unwrap();
+        drop(store);
+        let mut store = SqliteStore::open(dir.path()).unwrap();
+        assert_eq!(store.load().unwrap().clients, [old_client()]);
     }
 }

@@ -20,13 +20,14 @@ pub(super) const SELECT: &str = concat!(
     "SELECT name, ",
     "c.key_id, c.fingerprint, c.host, c.checker, c.timeout, c.extended_timeout, c.interval, ",
     "c.approval_delay, c.approval_duration, c.approved_by_default, c.starts_enabled, ",
-    "c.secret_digest, p.name IS NOT NULL, ",
+    "c.secret_digest, c.added_secret, p.name IS NOT NULL, ",
     "p.key_id, p.fingerprint, p.host, p.checker, p.timeout, p.extended_timeout, p.interval, ",
     "p.approval_delay, p.approval_duration, p.approved_by_default, p.starts_enabled, ",
     "p.secret, p.enabled, p.created_wall, p.last_enabled_wall, p.last_checked_ok_wall, ",
     "p.last_approval_request_wall, p.last_check_exit, p.last_check_signal, ",
     "p.deadline_boot, p.deadline_mono, p.deadline_wall, p.deadline_remaining, ",
-    "p.denied_boot, p.denied_mono, p.denied_wall, p.denied_remaining ",
+    "p.denied_boot, p.denied_mono, p.denied_wall, p.denied_remaining, ",
+    "p.released, p.released_boot ",
     "FROM configured AS c LEFT JOIN present AS p USING (name)"
 );
 
@@ -60,6 +61,8 @@ const STATE: &[&str] = &[
     "denied_mono",
     "denied_wall",
     "denied_remaining",
+    "released",
+    "released_boot",
 ];
 
 /// The statements that write. Each is prepared when it is first needed, and kept by the connection.
@@ -74,7 +77,10 @@ pub(super) struct Statements {
 impl Statements {
     pub(super) fn new() -> Self {
         Self {
-            put_configured: upsert("configured", &[SETTINGS, &["secret_digest"]]),
+            put_configured: upsert(
+                "configured",
+                &[SETTINGS, &["secret_digest", "added_secret"]],
+            ),
             put_present: upsert("present", &[SETTINGS, &["secret"], STATE]),
             delete_present: "DELETE FROM present WHERE name = ?1".to_owned(),
             update_state: format!("UPDATE present SET {} WHERE name = ?1", assigned(STATE)),
@@ -92,6 +98,8 @@ impl Statements {
                 run(db, &self.update_state, values)
             }
             Change::Forget(name) => run(db, &self.forget, named(name)),
+            // Not rows of clients: see `records`.
+            Change::Record(_) | Change::DropRecords(_) => Ok(()),
         }
     }
 
@@ -99,6 +107,7 @@ impl Statements {
         let mut values = named(&client.name);
         push_settings(&mut values, &client.configured);
         values.push(client.configured_secret.as_bytes().to_vec().into());
+        values.push(blob(client.added.as_ref().map(|secret| secret.expose())));
         run(db, &self.put_configured, values)?;
         let Life::Present(present) = &client.life else {
             return run(db, &self.delete_present, named(&client.name));
@@ -118,12 +127,11 @@ pub(super) fn read(row: &Row<'_>) -> Result<SavedClient, RowError> {
     let name = ClientName::new(&name).map_err(|error| RowError::Value(error.to_string()))?;
     let configured = read_settings(&mut columns)?;
     let configured_secret = SecretDigest::from_bytes(columns.next()?);
+    let added = columns.secret()?;
     let life = match columns.next()? {
         true => Life::Present(Box::new(Present {
             settings: read_settings(&mut columns)?,
-            secret: columns
-                .next::<Option<Vec<u8>>>()?
-                .map(|bytes| Arc::new(Secret::new(bytes))),
+            secret: columns.secret()?,
             state: read_state(&mut columns)?,
         })),
         false => Life::Removed,
@@ -132,6 +140,7 @@ pub(super) fn read(row: &Row<'_>) -> Result<SavedClient, RowError> {
         name,
         configured,
         configured_secret,
+        added,
         life,
     })
 }
@@ -168,6 +177,11 @@ impl Columns<'_, '_> {
         let micros: i64 = self.next()?;
         let micros = u64::try_from(micros).map_err(|_| FromSqlError::OutOfRange(micros))?;
         Ok(Duration::from_micros(micros))
+    }
+
+    fn secret(&mut self) -> rusqlite::Result<Option<Arc<Secret>>> {
+        let bytes = self.next::<Option<Vec<u8>>>()?;
+        Ok(bytes.map(|bytes| Arc::new(Secret::new(bytes))))
     }
 
     fn wall(&mut self) -> rusqlite::Result<Option<Wall>> {
@@ -222,6 +236,8 @@ fn read_state(columns: &mut Columns<'_, '_>) -> Result<SavedState, RowError> {
         last_check,
         deadline: read_moment(columns)?,
         denied: read_moment(columns)?,
+        released: columns.next()?,
+        released_boot: columns.next()?,
     })
 }
 
@@ -274,6 +290,10 @@ fn push_state(values: &mut Vec<Value>, state: &SavedState) {
     ]);
     values.extend(moment(state.deadline.as_ref()));
     values.extend(moment(state.denied.as_ref()));
+    values.extend([
+        state.released.into(),
+        blob(state.released_boot.as_ref().map(|boot| &boot[..])),
+    ]);
 }
 
 fn moment(moment: Option<&SavedDeadline>) -> [Value; 4] {

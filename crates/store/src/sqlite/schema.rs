@@ -9,7 +9,7 @@
 pub(super) const APPLICATION_ID: i32 = 0x4e4c_7374;
 
 /// `PRAGMA user_version`: the format of the tables below. A higher one is refused.
-pub(super) const VERSION: i32 = 1;
+pub(super) const VERSION: i32 = 2;
 
 /// The columns of a client's settings, as both tables have them.
 macro_rules! settings_columns {
@@ -58,8 +58,10 @@ macro_rules! moment_columns {
     };
 }
 
-/// Makes the tables in an empty database.
-pub(super) const CREATE: &str = concat!(
+/// What makes each format from the one before it, the first from nothing.
+pub(super) const STEPS: [&str; VERSION as usize] = [FIRST, RECORDS];
+
+const FIRST: &str = concat!(
     "CREATE TABLE store (
          one INTEGER PRIMARY KEY CHECK (one = 1),
          generation INTEGER NOT NULL -- how many commits have been made
@@ -89,3 +91,28 @@ pub(super) const CREATE: &str = concat!(
     moment_columns!("denied"), // until when a person's denial counts
     ") STRICT, WITHOUT ROWID;"
 );
+
+/// The record, clients that are added at run time, and what alarms need to know.
+const RECORDS: &str = "
+    ALTER TABLE configured ADD COLUMN added_secret BLOB; -- of a client that stands in no file
+    ALTER TABLE present ADD COLUMN released INTEGER NOT NULL DEFAULT 0 CHECK (released IN (0, 1));
+    ALTER TABLE present ADD COLUMN released_boot BLOB CHECK (length(released_boot) = 16);
+    -- The last entry that was dropped.
+    ALTER TABLE store ADD COLUMN anchor_seq INTEGER NOT NULL DEFAULT 0 CHECK (anchor_seq >= 0);
+    ALTER TABLE store ADD COLUMN anchor_hash BLOB NOT NULL
+        DEFAULT x'0000000000000000000000000000000000000000000000000000000000000000'
+        CHECK (length(anchor_hash) = 32);
+
+    CREATE TABLE record (
+        seq INTEGER PRIMARY KEY,
+        time INTEGER NOT NULL,
+        kind TEXT NOT NULL,
+        client TEXT,
+        alarm INTEGER NOT NULL CHECK (alarm IN (0, 1)),
+        text TEXT NOT NULL, -- JSON
+        hash BLOB NOT NULL CHECK (length(hash) = 32)
+    ) STRICT;
+    CREATE INDEX record_by_time ON record (time);
+    CREATE INDEX record_by_client ON record (client) WHERE client IS NOT NULL;
+    CREATE INDEX record_of_alarms ON record (seq) WHERE alarm;
+";

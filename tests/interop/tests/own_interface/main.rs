@@ -1,4 +1,5 @@
-//! The verbs that need `org.nightlatch.Nightlatch1`, at a stand-in for our server on a private bus.
+//! The verbs that need `org.nightlatch.Nightlatch1`, at a stand-in for our server on a private bus: for
+//! what our server never does, as losing records, and for fleets that nobody starts for a test.
 #![forbid(unsafe_code)]
 
 mod stand_in;
@@ -188,14 +189,14 @@ fn a_record_that_was_touched_is_found() {
     refused(
         &verify(&server),
         65,
-        "number 2 or one before it is not what was written",
+        "record 2, or one before it, was changed",
     );
     let server = whole();
     server.lose(2);
     refused(
         &verify(&server),
         65,
-        "after number 2 comes number 4, expected 3",
+        "record 3 is missing: the next one is 4",
     );
     let server = whole();
     server.lose(4);

@@ -2,9 +2,9 @@
 
 use nightlatch_bus::own::{About, ChainEnd, Query};
 use nightlatch_bus::proxy::Server;
+use nightlatch_core::record::{Chain, Line};
 use serde::Serialize;
 
-use super::record::{Hash, Line};
 use crate::failure::{EX_DATAERR, EX_PROTOCOL, Failure};
 use crate::output;
 
@@ -18,30 +18,29 @@ struct Found {
     hash: String,
 }
 
-/// A chain as far as it was followed.
+/// The record as far as it was followed.
 #[derive(Debug)]
-struct Chain {
-    /// The last record followed, or the one before the first.
-    seq: u64,
-    hash: Hash,
+struct Followed {
+    /// After the last entry followed, or before the first.
+    at: Chain,
     records: u64,
     /// The end that the server stated before the records were read.
-    head: ChainEnd,
+    head: Chain,
     head_seen: bool,
 }
 
 /// Follows the whole chain, and says in one line whether it is whole.
 pub(super) async fn verify(server: &Server, json: bool) -> Result<u8, Failure> {
     let about = server.about().await.map_err(super::failure)?;
-    let mut chain = Chain::begin(about)?;
+    let mut followed = Followed::begin(&about)?;
     let mut query = Query {
-        after: chain.seq,
+        after: followed.at.seq,
         ..Query::default()
     };
     loop {
         let page = server.query_records(&query).await.map_err(super::failure)?;
         for line in &page.lines {
-            chain.follow(line)?;
+            followed.follow(line)?;
         }
         match page.next {
             // Whoever answers the same page for ever is not followed for ever.
@@ -49,75 +48,61 @@ pub(super) async fn verify(server: &Server, json: bool) -> Result<u8, Failure> {
             _ => break,
         }
     }
-    chain.finish()?;
+    followed.finish()?;
+    let Followed { at, records, .. } = followed;
     // The first followed the anchor, so that this cannot be below zero.
-    let first = chain.seq - chain.records + 1;
+    let first = at.seq - records + 1;
     if json {
         let found = Found {
             whole: true,
-            records: chain.records,
-            first: (chain.records > 0).then_some(first),
-            last: (chain.records > 0).then_some(chain.seq),
-            hash: chain.hash.to_string(),
+            records,
+            first: (records > 0).then_some(first),
+            last: (records > 0).then_some(at.seq),
+            hash: at.hash.to_string(),
         };
         output::print(&output::json::text(&found)?)?;
         return Ok(0);
     }
-    output::print(&match chain.records {
+    output::print(&match records {
         0 => "the record is whole: it is empty\n".to_owned(),
         records => format!(
             "the record is whole: {records} records, number {first} to {}; the last hash is {}\n",
-            chain.seq, chain.hash
+            at.seq, at.hash
         ),
     })?;
     Ok(0)
 }
 
-impl Chain {
+impl Followed {
     /// Begins after the last record that was dropped for its age, as the server states it.
-    fn begin(about: About) -> Result<Self, Failure> {
-        let anchor = about.record_anchor;
-        let hash = if anchor.seq == 0 {
-            Hash::FIRST
-        } else {
-            Hash::read(&anchor.hash).ok_or_else(|| no_hash("RecordAnchor"))?
-        };
-        let head = about.record_head;
+    fn begin(about: &About) -> Result<Self, Failure> {
+        let at = place(&about.record_anchor, "RecordAnchor")?;
+        let head = place(&about.record_head, "RecordHead")?;
         Ok(Self {
-            seq: anchor.seq,
-            hash,
+            at,
             records: 0,
-            head_seen: head.seq == anchor.seq,
+            head_seen: head.seq == at.seq,
             head,
         })
     }
 
     fn follow(&mut self, text: &str) -> Result<(), Failure> {
-        let line = Line::read(text).map_err(|error| {
-            broken(format!("what follows number {} is no record", self.seq)).because(error)
+        let line: Line = text.parse().map_err(|error| {
+            broken(format!("what follows number {} is no record", self.at.seq)).because(error)
         })?;
-        let expected = self.seq + 1;
-        if line.seq != expected {
-            return Err(broken(format!(
-                "after number {} comes number {}, expected {expected}",
-                self.seq, line.seq
-            )));
-        }
-        let hash = line.hash_after(self.hash);
-        if line.stated_hash() != Some(hash) {
-            return Err(broken(format!(
-                "number {expected} or one before it is not what was written: its hash does not fit"
-            )));
-        }
-        if expected == self.head.seq {
-            if Hash::read(&self.head.hash) != Some(hash) {
+        self.at = self
+            .at
+            .check(&line)
+            .map_err(|error| broken(error.to_string()))?;
+        if self.at.seq == self.head.seq {
+            if self.at != self.head {
                 return Err(broken(format!(
-                    "number {expected} is not the one that the server states as the last"
+                    "number {} is not the one that the server states as the last",
+                    self.at.seq
                 )));
             }
             self.head_seen = true;
         }
-        (self.seq, self.hash) = (expected, hash);
         self.records += 1;
         Ok(())
     }
@@ -126,74 +111,86 @@ impl Chain {
         if !self.head_seen {
             return Err(broken(format!(
                 "it ends with number {}, while the server states {} as the last",
-                self.seq, self.head.seq
+                self.at.seq, self.head.seq
             )));
         }
         Ok(())
     }
 }
 
+/// A place in the chain as the server states it.
+fn place(end: &ChainEnd, property: &str) -> Result<Chain, Failure> {
+    if end.seq == 0 {
+        return Ok(Chain::default());
+    }
+    let hash = end.hash.parse().map_err(|_| {
+        Failure::new(
+            EX_PROTOCOL,
+            format!("{property} of the server holds no hash"),
+        )
+    })?;
+    Ok(Chain { seq: end.seq, hash })
+}
+
 fn broken(what: String) -> Failure {
     Failure::new(EX_DATAERR, format!("the record is not whole: {what}"))
 }
 
-fn no_hash(property: &str) -> Failure {
-    Failure::new(
-        EX_PROTOCOL,
-        format!("{property} of the server holds no hash"),
-    )
-}
-
 #[cfg(test)]
 mod tests {
-    use super::super::record::tests::chained;
     use super::*;
 
-    fn lines(count: u64) -> (Vec<String>, Hash) {
-        let mut before = Hash::FIRST;
-        let lines = (1..=count).map(|seq| {
-            let (line, hash) = chained(seq, &format!("{{\"detail\":\"{seq}\"}}"), before);
-            before = hash;
-            line
-        });
-        (lines.collect(), before)
+    fn lines(count: u64) -> Vec<Line> {
+        let mut at = Chain::default();
+        let line = |number: u64| {
+            let text = format!("{{\"detail\":\"{number}\"}}");
+            at = at.next(&text);
+            Line {
+                seq: at.seq,
+                hash: at.hash,
+                text: text.into(),
+            }
+        };
+        (1..=count).map(line).collect()
     }
 
-    /// Follows a chain that should end at `head`.
-    fn followed(lines: &[String], seq: u64, head: Hash) -> Result<u64, String> {
+    /// Follows lines that should end at `head`, or at the start.
+    fn followed(lines: &[String], head: Option<&Line>) -> Result<u64, String> {
+        let head = head.map(|line| ChainEnd {
+            seq: line.seq,
+            hash: line.hash.to_string(),
+        });
         let about = About {
-            record_head: ChainEnd {
-                seq,
-                hash: head.to_string(),
-            },
+            record_head: head.unwrap_or_default(),
             ..About::default()
         };
-        let mut chain = Chain::begin(about).map_err(|failure| failure.to_string())?;
+        let mut followed = Followed::begin(&about).map_err(|failure| failure.to_string())?;
         lines
             .iter()
-            .try_for_each(|line| chain.follow(line))
-            .and_then(|()| chain.finish())
+            .try_for_each(|line| followed.follow(line))
+            .and_then(|()| followed.finish())
             .map_err(|failure| failure.to_string())?;
-        Ok(chain.records)
+        Ok(followed.records)
+    }
+
+    fn texts(lines: &[Line]) -> Vec<String> {
+        lines.iter().map(Line::to_string).collect()
     }
 
     #[test]
-    fn a_whole_chain_is_whole() {
-        let (lines, head) = lines(5);
-        assert_eq!(followed(&lines, 5, head), Ok(5));
-        assert_eq!(followed(&[], 0, Hash::FIRST), Ok(0));
+    fn a_whole_record_is_whole() {
+        let whole = lines(5);
+        assert_eq!(followed(&texts(&whole), whole.last()), Ok(5));
+        assert_eq!(followed(&[], None), Ok(0));
         // One that came while it was read is no fault.
-        let (four, head) = (
-            &lines[..4],
-            Line::read(&lines[3]).unwrap().stated_hash().unwrap(),
-        );
-        assert_eq!(followed(four, 4, head), Ok(4));
-        assert_eq!(followed(&lines, 4, head), Ok(5));
+        assert_eq!(followed(&texts(&whole), Some(&whole[3])), Ok(5));
     }
 
     #[test]
     fn whatever_was_done_to_a_record_is_found() {
-        let (whole, head) = lines(5);
+        let whole = lines(5);
+        let head = whole.last();
+        let whole = texts(&whole);
         let mut changed = whole.clone();
         changed[2] = changed[2].replace("\"3\"", "\"4\"");
         let mut missing = whole.clone();
@@ -204,9 +201,11 @@ mod tests {
         let mut garbage = whole.clone();
         garbage[4] = "{".to_owned();
         for lines in [changed, missing, swapped, cut, garbage] {
-            let error = followed(&lines, 5, head).unwrap_err();
+            let error = followed(&lines, head).unwrap_err();
             assert!(error.starts_with("the record is not whole: "), "{error}");
         }
-        assert!(followed(&whole, 5, Hash::FIRST).is_err());
+        let mut other = lines(5);
+        other[4].hash = Chain::default().hash;
+        assert!(followed(&whole, other.last()).is_err());
     }
 }

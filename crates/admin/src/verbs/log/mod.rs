@@ -4,6 +4,7 @@ use nightlatch_bus::error::Error;
 use nightlatch_bus::own::Query;
 use nightlatch_bus::proxy::Server;
 use nightlatch_bus::signal::Signal;
+use nightlatch_core::record::Line;
 use nightlatch_core::time::Wall;
 
 use crate::cli::clients::Log;
@@ -13,7 +14,7 @@ use crate::{bus, output, when};
 mod chain;
 mod record;
 
-use record::{Line, Record};
+use record::Record;
 
 /// Carries the verb out.
 pub(crate) async fn run(options: &Log, server: &Server, now: Wall) -> Result<u8, Failure> {
@@ -114,8 +115,9 @@ impl Reader<'_> {
 
     /// Shows a record that was told, if it is asked for and new.
     fn heard(&mut self, line: &str) -> Result<(), Failure> {
-        let read = Line::read(line).map_err(malformed)?;
-        if read.seq <= self.last || !self.wants(&read.record().map_err(malformed)?) {
+        let read: Line = line.parse().map_err(malformed)?;
+        let record = Record::read(&read.text).map_err(malformed)?;
+        if read.seq <= self.last || !self.wants(&record) {
             return Ok(());
         }
         let mut text = String::new();
@@ -133,18 +135,19 @@ impl Reader<'_> {
     }
 
     fn show(&mut self, line: &str, text: &mut String) -> Result<(), Failure> {
-        let read = Line::read(line).map_err(malformed)?;
+        let read: Line = line.parse().map_err(malformed)?;
         self.last = self.last.max(read.seq);
         if self.options.json {
             text.push_str(line);
         } else {
-            text.push_str(&read.record().map_err(malformed)?.show(self.coloured));
+            let record = Record::read(&read.text).map_err(malformed)?;
+            text.push_str(&record.show(self.coloured));
         }
         text.push('\n');
         Ok(())
     }
 }
 
-fn malformed(error: serde_json::Error) -> Failure {
+fn malformed(error: impl std::error::Error + Send + Sync + 'static) -> Failure {
     Failure::new(EX_PROTOCOL, "cannot understand a record of the server").because(error)
 }

@@ -11,7 +11,7 @@ use super::model::{Clock, Life, Model, Outcome, Section, Stage, word};
 use super::world::{Disk, config, key};
 use crate::client::saved::{Change, LastCheck, Saved};
 use crate::client::setting::Setting;
-use crate::registry::{Action, Answer, ClientId, Event, Limits, Registry, RequestId};
+use crate::registry::{Action, Answer, Ask, ClientId, Event, Limits, Registry, RequestId};
 use crate::secret::Secret;
 use crate::settings::client::ClientConfig;
 use crate::time::{BootId, Monotonic, Now, Wall};
@@ -48,6 +48,7 @@ fn secret(number: u8) -> Secret {
 fn load(files: &[Option<Section>], saved: Saved, clock: Clock) -> Registry {
     let limits = Limits {
         concurrent_checks: CHECKS,
+        check_on_release: false,
     };
     let boot = BootId::from_bytes([clock.boot; 16]);
     let configured = configured(files);
@@ -198,7 +199,8 @@ impl Pair {
                 let request = self.next_request;
                 self.next_request += 1;
                 let key = key(u8::try_from(client).unwrap());
-                self.registry.handle_request(RequestId(request), &key, at);
+                self.registry
+                    .handle_request(RequestId(request), &key, Ask::default(), at);
                 self.model.ask(request, client);
             }
             Op::PeerGone(which) => {
@@ -405,7 +407,7 @@ impl Pair {
             | Event::Removed(id, _)
             | Event::Enabled(id)
             | Event::Disabled(id, _)
-            | Event::Changed(id)
+            | Event::Changed(id, _)
             | Event::Decided {
                 client: id,
                 approved: false,
@@ -479,10 +481,7 @@ impl Pair {
 }
 
 fn whose(change: &Change) -> usize {
-    match change {
-        Change::Put(row) => number(row.name.as_str()),
-        Change::State(name, _) | Change::Forget(name) => number(name.as_str()),
-    }
+    number(change.client().unwrap().as_str())
 }
 
 fn outcome(answer: Answer) -> Outcome {

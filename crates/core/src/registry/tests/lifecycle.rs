@@ -7,7 +7,7 @@ use crate::checker::CheckerTemplate;
 use crate::client::saved::LastCheck;
 use crate::client::setting::{Setting, SettingError};
 use crate::key_id::KeyId;
-use crate::registry::{Action, Answer, DisableReason, Event, Refusal, RequestId};
+use crate::registry::{Action, Answer, Ask, DisableReason, Event, Refusal, RequestId};
 use crate::secret::Secret;
 
 const MILLISECOND: Duration = Duration::from_millis(1);
@@ -483,9 +483,13 @@ fn a_request_is_known_by_one_number_once() {
     let mut world = World::new(vec![config(1)]);
     let request = RequestId(7);
     let key: KeyId = key(1);
-    world.registry.handle_request(request, &key, world.now);
+    world
+        .registry
+        .handle_request(request, &key, Ask::default(), world.now);
     assert!(answer_to(&world.actions(), request).is_some());
-    world.registry.handle_request(request, &key, world.now);
+    world
+        .registry
+        .handle_request(request, &key, Ask::default(), world.now);
     assert_eq!(answer_to(&world.actions(), request), None);
 }
 

@@ -6,7 +6,7 @@ use super::world::{at_boot, config_with, seconds};
 use crate::client::saved::{LastCheck, Saved};
 use crate::key_id::KeyId;
 use crate::name::ClientName;
-use crate::registry::{Action, Answer, Limits, Registry, RequestId};
+use crate::registry::{Action, Answer, Ask, Event, Limits, Registry, RequestId};
 use crate::settings::client::ClientConfig;
 use crate::time::BootId;
 
@@ -34,6 +34,7 @@ fn a_hundred_thousand_clients_are_checked_and_served() {
     };
     let limits = Limits {
         concurrent_checks: 64,
+        check_on_release: false,
     };
     let boot = BootId::from_bytes([0; 16]);
     let configured = (0..CLIENTS).map(numbered).collect();
@@ -54,9 +55,13 @@ fn a_hundred_thousand_clients_are_checked_and_served() {
     assert!(checked > CLIENTS * 9 / 10);
     for number in (0..CLIENTS).step_by(1000) {
         let request = RequestId(number.into());
-        registry.handle_request(request, &key(number), now);
+        registry.handle_request(request, &key(number), Ask::default(), now);
         let id = registry.by_name(&format!("client{number}")).unwrap();
         let answer = Answer::Release(id);
+        assert!(matches!(
+            registry.poll_action(),
+            Some(Action::Event(Event::Granted { .. }))
+        ));
         assert_eq!(
             registry.poll_action(),
             Some(Action::Answer { request, answer })

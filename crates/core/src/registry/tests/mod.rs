@@ -1,5 +1,7 @@
 //! The registry against its rules: by sentence, and by a model under random events.
 
+mod adding;
+mod alarms;
 mod events;
 mod invariants;
 mod lifecycle;

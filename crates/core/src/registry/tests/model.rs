@@ -46,6 +46,8 @@ pub(super) enum Stage {
     Waiting(u64),
     Granted,
     Revoked,
+    /// Revoked, and the client gone since.
+    Orphaned,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -77,6 +79,7 @@ pub(super) fn word(reason: Refusal) -> &'static str {
         Refusal::Denied => "denied",
         Refusal::ApprovalTimedOut => "timed out",
         Refusal::Removed => "removed",
+        Refusal::RehearsalUnproved | Refusal::RehearsalNeedsApproval => "rehearsal",
     }
 }
 
@@ -238,12 +241,15 @@ impl Model {
             return;
         }
         self.requests.remove(&request);
-        if delivered && stage == Stage::Granted && self.enabled(client) {
+        if !delivered || stage == Stage::Orphaned {
+            return;
+        }
+        if stage == Stage::Granted && self.enabled(client) {
             self.change(client, |it, now| {
                 it.deadline = Some(now + it.force.extended);
             });
-            self.save(client);
         }
+        self.save(client);
     }
 
     /// A check or another proof ended; `disowned` when the check had been told to stop.
@@ -314,6 +320,11 @@ impl Model {
 
     fn take_out(&mut self, client: usize, life: Life) {
         self.revoke(client);
+        for (of, stage) in self.requests.values_mut() {
+            if *of == client && *stage == Stage::Revoked {
+                *stage = Stage::Orphaned;
+            }
+        }
         self.clients[client] = life;
         self.save(client);
         self.reconsider(client);

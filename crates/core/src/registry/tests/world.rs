@@ -8,7 +8,7 @@ use crate::client::Client;
 use crate::client::saved::{Change, Life, Saved, SavedClient};
 use crate::key_id::KeyId;
 use crate::name::ClientName;
-use crate::registry::{Action, Answer, ClientId, Event, Limits, Refusal, Registry, RequestId};
+use crate::registry::{Action, Answer, Ask, ClientId, Event, Limits, Refusal, Registry, RequestId};
 use crate::secret::Secret;
 use crate::settings::client::{ClientConfig, ClientSettings};
 use crate::time::{BootId, Monotonic, Now, Wall};
@@ -61,7 +61,8 @@ impl Disk {
         match action {
             Action::Persist(change) => {
                 // It holds all that waited of this client, and says nothing of the others.
-                self.soon.retain(|waiting| name(waiting) != name(change));
+                self.soon
+                    .retain(|waiting| waiting.client() != change.client());
                 self.write(change.clone());
             }
             Action::PersistSoon(change) => self.soon.push(change.clone()),
@@ -102,14 +103,8 @@ impl Disk {
             Change::Forget(name) => {
                 self.durable.remove(&name);
             }
+            Change::Record(_) | Change::DropRecords(_) => unreachable!("not by the registry"),
         }
-    }
-}
-
-fn name(change: &Change) -> &ClientName {
-    match change {
-        Change::Put(row) => &row.name,
-        Change::State(name, _) | Change::Forget(name) => name,
     }
 }
 
@@ -124,8 +119,12 @@ pub(super) struct World {
 impl World {
     /// A server that starts for the first time, its first actions carried out.
     pub(super) fn new(configured: Vec<ClientConfig>) -> Self {
+        Self::with_limits(configured, LIMITS)
+    }
+
+    pub(super) fn with_limits(configured: Vec<ClientConfig>, limits: Limits) -> Self {
         let (now, boot) = (at_boot(), BootId::from_bytes([0; 16]));
-        let registry = load(configured, Saved::default(), boot, now);
+        let registry = load(configured, Saved::default(), limits, boot, now);
         let mut world = Self {
             registry,
             disk: Disk::default(),
@@ -151,7 +150,7 @@ impl World {
             bytes[0] = bytes[0].wrapping_add(1);
             self.boot = BootId::from_bytes(bytes);
         }
-        self.registry = load(configured, self.disk.load(), self.boot, self.now);
+        self.registry = load(configured, self.disk.load(), LIMITS, self.boot, self.now);
         self.actions()
     }
 
@@ -185,10 +184,14 @@ impl World {
     }
 
     pub(super) fn ask(&mut self, number: u8) -> (RequestId, Vec<Action>) {
+        self.ask_as(number, Ask::default())
+    }
+
+    pub(super) fn ask_as(&mut self, number: u8, ask: Ask) -> (RequestId, Vec<Action>) {
         let request = RequestId(self.requests);
         self.requests += 1;
         self.registry
-            .handle_request(request, &key(number), self.now);
+            .handle_request(request, &key(number), ask, self.now);
         (request, self.actions())
     }
 
@@ -220,10 +223,18 @@ pub(super) fn at_boot() -> Now {
     }
 }
 
-fn load(configured: Vec<ClientConfig>, saved: Saved, boot: BootId, now: Now) -> Registry {
-    let limits = Limits {
-        concurrent_checks: 2,
-    };
+const LIMITS: Limits = Limits {
+    concurrent_checks: 2,
+    check_on_release: false,
+};
+
+fn load(
+    configured: Vec<ClientConfig>,
+    saved: Saved,
+    limits: Limits,
+    boot: BootId,
+    now: Now,
+) -> Registry {
     Registry::load(configured, saved, limits, boot, now, &mut |most| most / 2)
 }
 

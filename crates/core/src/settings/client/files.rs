@@ -13,7 +13,7 @@ use crate::settings::{
 };
 
 /// Every key that means something.
-const KEYS: [&str; 13] = [
+pub const KEYS: [&str; 13] = [
     "approval_delay",
     "approval_duration",
     "approved_by_default",

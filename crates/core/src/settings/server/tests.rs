@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use super::*;
 
 fn settings(text: &str) -> (ServerSettings, Vec<String>) {
@@ -40,6 +42,9 @@ zeroconf = off
 concurrent_checks = 7
 max_connections = 10000
 max_connections_per_source = 100
+alarm_command = mail -s 100% root
+check_on_release = no
+keep_records = 30d
 ";
     let (settings, warnings) = settings(text);
     let expected = ServerSettings {
@@ -62,6 +67,9 @@ max_connections_per_source = 100
         concurrent_checks: 7,
         max_connections: 10_000,
         max_connections_per_source: 100,
+        alarm_command: Some("mail -s 100% root".into()),
+        check_on_release: false,
+        keep_records: Duration::from_secs(30 * 86_400),
     };
     assert_eq!(settings, expected);
     assert_eq!(warnings, Vec::<String>::new());

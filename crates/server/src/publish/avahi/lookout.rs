@@ -6,7 +6,7 @@ use zbus::fdo::{DBusProxy, NameOwnerChangedStream};
 
 use super::next;
 use super::proxies::BUS_NAME;
-use crate::publish::pause::Pause;
+use crate::pause::Pause;
 
 /// Whether Avahi is there, followed as it and the bus come and go.
 #[derive(Default)]

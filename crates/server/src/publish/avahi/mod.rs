@@ -16,8 +16,8 @@ use proxies::{
     GROUP_FAILURE, INET, INET6, SERVER_RUNNING, ServerProxy,
 };
 
-use super::pause::Pause;
 use super::{Announcement, Service};
+use crate::pause::Pause;
 
 const SERVICE_TYPE: &str = "_mandos._tcp";
 

@@ -9,7 +9,7 @@ const LONGEST: Duration = Duration::from_secs(30);
 
 /// Pauses that double from one second to half a minute.
 #[derive(Debug)]
-pub(super) struct Pause(Duration);
+pub(crate) struct Pause(Duration);
 
 impl Default for Pause {
     fn default() -> Self {
@@ -18,18 +18,18 @@ impl Default for Pause {
 }
 
 impl Pause {
-    pub(super) async fn wait(&mut self) {
+    pub(crate) async fn wait(&mut self) {
         tokio::time::sleep(self.0).await;
         self.0 = (self.0 * 2).min(LONGEST);
     }
 
     /// Whether nothing has failed since the last success.
-    pub(super) fn is_first(&self) -> bool {
+    pub(crate) fn is_first(&self) -> bool {
         self.0 == FIRST
     }
 
     /// It worked.
-    pub(super) fn reset(&mut self) {
+    pub(crate) fn reset(&mut self) {
         *self = Self::default();
     }
 }

@@ -1,0 +1,239 @@
+//! What becomes of each client: the rules of an import (docs/decisions/0065). Pure: the moment is an
+//! argument.
+//!
+//! Never makes a client enabled that was disabled, whose time had run out, or that was removed.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use nightlatch_core::checker::CheckerTemplate;
+use nightlatch_core::client::saved::{Life, Present, SavedClient, SavedDeadline, SavedState};
+use nightlatch_core::secret::Secret;
+use nightlatch_core::settings::client::{ClientConfig, ClientSettings};
+use nightlatch_core::time::{BootId, Now, Wall};
+use nightlatch_openpgp::Error;
+
+use super::state::{StockClient, StockSettings};
+
+/// How a client will stand.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Standing {
+    /// The stock server never knew it: it starts as `clients.conf` says.
+    New {
+        /// Whether that is enabled.
+        enabled: bool,
+    },
+    /// An administrator removed it.
+    Removed,
+    /// It was disabled.
+    Disabled,
+    /// Its time ran out.
+    Expired(Wall),
+    /// It is enabled until then.
+    Enabled(Wall),
+}
+
+/// What becomes of a client.
+pub(crate) struct Judged {
+    pub(crate) standing: Standing,
+    /// The settings that were changed at run time.
+    pub(crate) changed: Vec<&'static str>,
+    /// What is not as it was, each a sentence without a full stop.
+    pub(crate) remarks: Vec<String>,
+    /// What the store shall hold; nothing for a new client.
+    pub(crate) saved: Option<SavedClient>,
+}
+
+/// When it is, and in which boot.
+#[derive(Clone, Copy)]
+pub(crate) struct Clock {
+    pub(crate) now: Now,
+    pub(crate) boot: BootId,
+}
+
+/// A client in `clients.conf` of which the state knows nothing.
+pub(crate) fn unknown(config: &ClientConfig) -> Judged {
+    Judged {
+        standing: Standing::New {
+            enabled: config.settings.enabled,
+        },
+        changed: Vec::new(),
+        remarks: Vec::new(),
+        saved: None,
+    }
+}
+
+/// A client in `clients.conf` that an administrator removed.
+pub(crate) fn removed(config: &ClientConfig, configured: &StockSettings) -> Judged {
+    Judged {
+        standing: Standing::Removed,
+        changed: Vec::new(),
+        remarks: Vec::new(),
+        saved: Some(SavedClient {
+            name: config.name.clone(),
+            configured: settings(configured, config, &mut Vec::new()),
+            configured_secret: config.secret.digest(),
+            added: None,
+            life: Life::Removed,
+        }),
+    }
+}
+
+/// A client that exists. `secret` is what came out of its encrypted secret.
+pub(crate) fn present(
+    config: &ClientConfig,
+    client: &StockClient,
+    configured: &StockSettings,
+    secret: Result<Secret, Error>,
+    clock: Clock,
+) -> Result<Judged, Error> {
+    let mut remarks = Vec::new();
+    let configured = settings(configured, config, &mut Vec::new());
+    let in_force = settings(&client.settings, config, &mut remarks);
+    let mut changed = configured.differences(&in_force);
+    let secret = own_secret(secret, config, &mut remarks)?;
+    if secret.is_some() {
+        changed.push("secret");
+    }
+    let (standing, deadline) = standing(client, &in_force, clock, &mut remarks);
+    let denied = client.denied.then(|| {
+        remarks.push("is denied; that counts for its approval_duration from now".to_owned());
+        moment(in_force.approval_duration, clock)
+    });
+    let state = SavedState {
+        enabled: deadline.is_some(),
+        created: client.created,
+        last_enabled: client.last_enabled,
+        last_checked_ok: client.last_checked_ok,
+        last_approval_request: client.last_approval_request,
+        last_check: client.last_check,
+        deadline,
+        denied,
+        // Mandos does not keep when a secret was released.
+        released: false,
+        released_boot: None,
+    };
+    let life = Life::Present(Box::new(Present {
+        settings: in_force,
+        secret: secret.map(Arc::new),
+        state,
+    }));
+    Ok(Judged {
+        standing,
+        changed,
+        remarks,
+        saved: Some(SavedClient {
+            name: config.name.clone(),
+            configured,
+            configured_secret: config.secret.digest(),
+            added: None,
+            life,
+        }),
+    })
+}
+
+/// How it stands, and until when it is enabled.
+fn standing(
+    client: &StockClient,
+    settings: &ClientSettings,
+    clock: Clock,
+    remarks: &mut Vec<String>,
+) -> (Standing, Option<SavedDeadline>) {
+    if !client.settings.enabled {
+        return (Standing::Disabled, None);
+    }
+    // Enabled without a deadline is a state that no server writes: it has no time left.
+    let Some(expires) = client.expires else {
+        return (Standing::Expired(clock.now.wall), None);
+    };
+    let left = expires.since(clock.now.wall);
+    if left.is_zero() {
+        return (Standing::Expired(expires), None);
+    }
+    let longest = longest(settings);
+    if left > longest {
+        remarks
+            .push("its deadline was later than its settings can give, and is cut to that".into());
+    }
+    let deadline = moment(left.min(longest), clock);
+    (Standing::Enabled(deadline.wall), Some(deadline))
+}
+
+/// The most that is ever left: after a proof of life, after a delivery, or after the stock server
+/// enabled it or was started.
+fn longest(settings: &ClientSettings) -> Duration {
+    let started = settings.interval.saturating_mul(2);
+    settings.timeout.max(settings.extended_timeout).max(started)
+}
+
+fn moment(left: Duration, clock: Clock) -> SavedDeadline {
+    SavedDeadline {
+        boot: clock.boot,
+        mono: clock.now.mono.after(left),
+        wall: clock.now.wall.after(left),
+        remaining: left,
+    }
+}
+
+/// The secret that was set at run time, if one was.
+fn own_secret(
+    opened: Result<Secret, Error>,
+    config: &ClientConfig,
+    remarks: &mut Vec<String>,
+) -> Result<Option<Secret>, Error> {
+    match opened {
+        Ok(secret) if secret == config.secret => Ok(None),
+        Ok(secret) if secret.is_empty() => {
+            remarks.push("its secret was set to nothing; the configured one counts".to_owned());
+            Ok(None)
+        }
+        Ok(secret) => Ok(Some(secret)),
+        Err(Error::WrongPassphrase) => {
+            remarks.push("its secret in clients.conf was changed since, and counts".to_owned());
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Settings as ours. What `clients.conf` says about `enabled` is taken as it is now, so that a change
+/// of it while no server ran is none: it would enable what was disabled.
+fn settings(
+    stock: &StockSettings,
+    config: &ClientConfig,
+    remarks: &mut Vec<String>,
+) -> ClientSettings {
+    let checker = CheckerTemplate::new(stock.checker.as_str()).unwrap_or_else(|error| {
+        remarks.push(format!(
+            "its checker was set to what cannot be run ({error}); the configured one counts"
+        ));
+        config.settings.checker.clone()
+    });
+    let host = if stock.host.contains('\0') {
+        remarks.push("its host was set to no host name; the configured one counts".to_owned());
+        config.settings.host.clone()
+    } else {
+        stock.host.clone()
+    };
+    ClientSettings {
+        key_id: stock.key_id.parse().ok(),
+        fingerprint: stock.fingerprint.parse().ok(),
+        host,
+        checker,
+        timeout: span(stock.timeout),
+        extended_timeout: span(stock.extended_timeout),
+        interval: span(stock.interval),
+        approval_delay: span(stock.approval_delay),
+        approval_duration: span(stock.approval_duration),
+        approved_by_default: stock.approved_by_default,
+        enabled: config.settings.enabled,
+    }
+}
+
+/// Mandos reads negative spans, which mean what none means.
+fn span(micros: i128) -> Duration {
+    Duration::from_micros(u64::try_from(micros.max(0)).unwrap_or(u64::MAX))
+}
+
+#[cfg(test)]
+mod tests;

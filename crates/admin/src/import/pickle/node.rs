@@ -1,0 +1,227 @@
+//! The values in a pickle and how they are looked at.
+
+use std::slice;
+
+use nightlatch_core::calendar;
+use nightlatch_core::secret::Secret;
+use nightlatch_core::time::Wall;
+
+use super::{Pickle, Value};
+
+/// A node by its number.
+pub(super) type Id = u32;
+
+/// One node. What it holds are numbers of other nodes.
+pub(super) enum Node<'p> {
+    None,
+    Bool(bool),
+    Int(i64),
+    Float(f64),
+    Text(&'p str),
+    Bytes(&'p [u8]),
+    /// Bytes that had to be put together: they may be secret.
+    Built(Secret),
+    Tuple(Vec<Id>),
+    List(Vec<Id>),
+    /// In the order in which they were set; a later value for a key replaces an earlier one.
+    Dict(Vec<(Id, Id)>),
+    DateTime(DateTime),
+    /// Microseconds.
+    TimeDelta(i128),
+    /// Not a value, but a type to make one of.
+    Class(Class),
+}
+
+/// A value to look at.
+#[derive(Clone)]
+pub enum View<'a> {
+    /// `None`.
+    None,
+    /// `True` or `False`.
+    Bool(bool),
+    /// An integer.
+    Int(i64),
+    /// A floating point number.
+    Float(f64),
+    /// Text.
+    Text(&'a str),
+    /// Bytes, which may be secret.
+    Bytes(&'a [u8]),
+    /// A tuple.
+    Tuple(Items<'a>),
+    /// A list.
+    List(Items<'a>),
+    /// A dictionary.
+    Dict(Entries<'a>),
+    /// A date and time without a zone.
+    DateTime(DateTime),
+    /// A span of time, in microseconds; may be negative.
+    TimeDelta(i128),
+}
+
+impl<'a> Value<'a> {
+    /// What it is.
+    pub fn view(self) -> View<'a> {
+        match &self.pickle.nodes[self.id as usize] {
+            // The machine lets no type stand where a value must be.
+            Node::None | Node::Class(_) => View::None,
+            Node::Bool(value) => View::Bool(*value),
+            Node::Int(value) => View::Int(*value),
+            Node::Float(value) => View::Float(*value),
+            Node::Text(text) => View::Text(text),
+            Node::Bytes(bytes) => View::Bytes(bytes),
+            Node::Built(bytes) => View::Bytes(bytes.expose()),
+            Node::Tuple(ids) => View::Tuple(self.items(ids)),
+            Node::List(ids) => View::List(self.items(ids)),
+            Node::Dict(entries) => View::Dict(Entries {
+                pickle: self.pickle,
+                entries: entries.iter(),
+            }),
+            Node::DateTime(date) => View::DateTime(*date),
+            Node::TimeDelta(micros) => View::TimeDelta(*micros),
+        }
+    }
+
+    fn items(self, ids: &'a [Id]) -> Items<'a> {
+        Items {
+            pickle: self.pickle,
+            ids: ids.iter(),
+        }
+    }
+}
+
+/// The values in a tuple or list, in order.
+#[derive(Clone)]
+pub struct Items<'a> {
+    pickle: &'a Pickle<'a>,
+    ids: slice::Iter<'a, Id>,
+}
+
+impl<'a> Iterator for Items<'a> {
+    type Item = Value<'a>;
+
+    fn next(&mut self) -> Option<Value<'a>> {
+        let id = *self.ids.next()?;
+        Some(Value {
+            pickle: self.pickle,
+            id,
+        })
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        self.ids.size_hint()
+    }
+}
+
+impl ExactSizeIterator for Items<'_> {}
+
+/// The keys of a dictionary with their values, in the order in which they were set.
+#[derive(Clone)]
+pub struct Entries<'a> {
+    pickle: &'a Pickle<'a>,
+    entries: slice::Iter<'a, (Id, Id)>,
+}
+
+impl<'a> Iterator for Entries<'a> {
+    type Item = (Value<'a>, Value<'a>);
+
+    fn next(&mut self) -> Option<(Value<'a>, Value<'a>)> {
+        let (key, value) = *self.entries.next()?;
+        let pickle = self.pickle;
+        Some((Value { pickle, id: key }, Value { pickle, id: value }))
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        self.entries.size_hint()
+    }
+}
+
+impl ExactSizeIterator for Entries<'_> {}
+
+/// A `datetime.datetime` without a time zone: the ten bytes of its pickle, and the moment they stand
+/// for when they are read as UTC.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct DateTime {
+    bytes: [u8; 10],
+    wall: Wall,
+}
+
+impl DateTime {
+    /// Reads year (two bytes), month, day, hour, minute, second and microseconds (three bytes),
+    /// big-endian; `None` when there is no such time, or it is the second of a repeated hour (`fold`).
+    pub(super) fn new(bytes: &[u8]) -> Option<Self> {
+        let bytes: [u8; 10] = bytes.try_into().ok()?;
+        let [century, year, month, day, hour, minute, second, a, b, c] = bytes;
+        let year = u16::from_be_bytes([century, year]);
+        let date = calendar::DateTime {
+            year: year.into(),
+            month,
+            day,
+            hour,
+            minute,
+            second,
+            micros: u32::from_be_bytes([0, a, b, c]),
+        };
+        // The years that Python has.
+        let wall = date.to_wall().filter(|_| (1..=9999).contains(&year))?;
+        Some(Self { bytes, wall })
+    }
+
+    /// The ten bytes.
+    pub fn as_bytes(&self) -> &[u8; 10] {
+        &self.bytes
+    }
+
+    /// The moment, as UTC.
+    pub fn wall(&self) -> Wall {
+        self.wall
+    }
+}
+
+/// The types that a pickle may name. None of them does anything when it is made.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Class {
+    /// How protocol 2 writes bytes: text, and the encoding `latin1` to make bytes of it.
+    Encode,
+    /// How protocol 2 writes no bytes at all.
+    Bytes,
+    DateTime,
+    TimeDelta,
+    /// A subclass of `int` that stands for a truth value.
+    DbusBoolean,
+    /// A subclass of `int`.
+    DbusInteger,
+    /// A subclass of `str`.
+    DbusText,
+}
+
+impl Class {
+    /// The type that Python calls `module.name`.
+    pub(super) fn named(module: &str, name: &str) -> Option<Self> {
+        Some(match (module, name) {
+            ("_codecs", "encode") => Self::Encode,
+            // Protocol 2 writes the names of Python 2.
+            ("__builtin__" | "builtins", "bytes") => Self::Bytes,
+            ("datetime", "datetime") => Self::DateTime,
+            ("datetime", "timedelta") => Self::TimeDelta,
+            ("dbus", "Boolean") => Self::DbusBoolean,
+            ("dbus", "Int16" | "Int32" | "Int64" | "UInt16" | "UInt32" | "UInt64" | "Byte") => {
+                Self::DbusInteger
+            }
+            ("dbus", "String" | "ObjectPath") => Self::DbusText,
+            _ => return None,
+        })
+    }
+
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::Encode => "_codecs.encode",
+            Self::Bytes => "bytes",
+            Self::DateTime => "datetime.datetime",
+            Self::TimeDelta => "datetime.timedelta",
+            Self::DbusBoolean => "dbus.Boolean",
+            Self::DbusInteger => "a D-Bus integer",
+            Self::DbusText => "a D-Bus text",
+        }
+    }
+}

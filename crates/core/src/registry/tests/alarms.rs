@@ -1,0 +1,231 @@
+//! What is suspicious, and what a rehearsal gets, sentence by sentence.
+
+use std::time::Duration;
+
+use super::world::*;
+use crate::client::saved::LastCheck;
+use crate::registry::{Action, Alarm, Answer, Ask, Event, Limits, Refusal, RequestId};
+
+const FIRST_BOOT: Option<[u8; 16]> = Some([1; 16]);
+const SECOND_BOOT: Option<[u8; 16]> = Some([2; 16]);
+
+fn boot(boot: Option<[u8; 16]>) -> Ask {
+    Ask {
+        boot,
+        rehearsal: false,
+    }
+}
+
+fn rehearsal() -> Ask {
+    Ask {
+        boot: None,
+        rehearsal: true,
+    }
+}
+
+/// The alarm of a request that is granted, and that is then delivered.
+fn served(world: &mut World, ask: Ask) -> Option<Alarm> {
+    let (request, actions) = world.ask_as(1, ask);
+    world.registry.handle_delivered(request, world.now);
+    world.actions();
+    granted(&actions, request)
+}
+
+fn granted(actions: &[Action], wanted: RequestId) -> Option<Alarm> {
+    let alarm = actions.iter().find_map(|action| match action {
+        Action::Event(Event::Granted { request, alarm, .. }) if *request == wanted => Some(*alarm),
+        _ => None,
+    });
+    alarm.expect("it was not granted")
+}
+
+fn alarms(actions: &[Action]) -> Vec<Alarm> {
+    let alarm = |action: &Action| match action {
+        Action::Event(Event::Alarmed(_, alarm)) => Some(*alarm),
+        _ => None,
+    };
+    actions.iter().filter_map(alarm).collect()
+}
+
+fn check(world: &mut World, result: LastCheck) -> Vec<Action> {
+    let id = world.id(1);
+    world.registry.handle_start_checker(id, world.now);
+    world.registry.handle_check_finished(id, result, world.now);
+    world.actions()
+}
+
+#[test]
+fn a_second_request_is_an_alarm_until_the_machine_was_up() {
+    let mut world = World::new(vec![config(1)]);
+    assert_eq!(served(&mut world, Ask::default()), None);
+    assert_eq!(
+        served(&mut world, Ask::default()),
+        Some(Alarm::SecondRequest)
+    );
+    check(&mut world, LastCheck::Exited(1));
+    assert_eq!(
+        served(&mut world, Ask::default()),
+        Some(Alarm::SecondRequest)
+    );
+    check(&mut world, LastCheck::Exited(0));
+    assert_eq!(served(&mut world, Ask::default()), None);
+    let id = world.id(1);
+    world.registry.handle_checked_ok(id, world.now);
+    assert_eq!(served(&mut world, Ask::default()), None);
+}
+
+#[test]
+fn a_release_that_did_not_arrive_is_none() {
+    let mut world = World::new(vec![config(1)]);
+    let (request, _) = world.ask(1);
+    world.registry.handle_delivery_failed(request, world.now);
+    world.actions();
+    assert_eq!(served(&mut world, Ask::default()), None);
+}
+
+#[test]
+fn a_boot_is_served_once_whatever_the_checks_say() {
+    let mut world = World::new(vec![config(1)]);
+    assert_eq!(served(&mut world, boot(FIRST_BOOT)), None);
+    check(&mut world, LastCheck::Exited(0));
+    assert_eq!(served(&mut world, boot(FIRST_BOOT)), Some(Alarm::SameBoot));
+    check(&mut world, LastCheck::Exited(0));
+    assert_eq!(served(&mut world, boot(SECOND_BOOT)), None);
+}
+
+#[test]
+fn alarms_outlive_a_restart() {
+    let mut world = World::new(vec![config(1)]);
+    served(&mut world, boot(FIRST_BOOT));
+    world.restart(vec![config(1)], seconds(1), true);
+    assert_eq!(
+        served(&mut world, boot(SECOND_BOOT)),
+        Some(Alarm::SecondRequest)
+    );
+    check(&mut world, LastCheck::Exited(0));
+    world.disk.flush();
+    world.restart(vec![config(1)], seconds(1), false);
+    assert_eq!(served(&mut world, boot(SECOND_BOOT)), Some(Alarm::SameBoot));
+}
+
+fn watching() -> World {
+    World::with_limits(
+        vec![config(1)],
+        Limits {
+            concurrent_checks: 2,
+            check_on_release: true,
+        },
+    )
+}
+
+#[test]
+fn who_still_answers_while_its_secret_is_released_raises_an_alarm() {
+    let mut world = watching();
+    let id = world.id(1);
+    let (request, _) = world.ask(1);
+    world.registry.handle_delivered(request, world.now);
+    let actions = world.actions();
+    assert!(actions.contains(&Action::StartCheck { client: id }));
+    world
+        .registry
+        .handle_check_finished(id, LastCheck::Exited(0), world.now);
+    assert_eq!(alarms(&world.actions()), [Alarm::StillAnswers]);
+    // The next check is a check like any other.
+    assert_eq!(alarms(&check(&mut world, LastCheck::Exited(0))), []);
+}
+
+#[test]
+fn who_does_not_answer_is_booting() {
+    let mut world = watching();
+    let id = world.id(1);
+    served(&mut world, Ask::default());
+    world
+        .registry
+        .handle_check_finished(id, LastCheck::Exited(1), world.now);
+    assert_eq!(alarms(&world.actions()), []);
+    assert_eq!(alarms(&check(&mut world, LastCheck::Exited(0))), []);
+}
+
+#[test]
+fn a_burst_of_unknown_keys_is_told_twice_and_recorded_ten_times() {
+    let mut world = World::new(vec![config(1)]);
+    let mut told = Vec::new();
+    let mut recorded = 0;
+    for _ in 0..500 {
+        let (request, actions) = world.ask(9);
+        assert_eq!(answer_to(&actions, request), refused(Refusal::UnknownKey));
+        told.extend(alarms(&actions));
+        let plain = |it: &&Action| matches!(it, Action::Event(Event::Refused { flood: false, .. }));
+        recorded += actions.iter().filter(plain).count();
+    }
+    told.extend(alarms(&world.run(seconds(60))));
+    assert_eq!(told, [Alarm::UnknownKeys(10), Alarm::UnknownKeys(500)]);
+    assert_eq!(recorded, 10);
+}
+
+#[test]
+fn a_machine_that_is_up_may_rehearse_and_nothing_changes() {
+    let mut world = World::new(vec![config(1)]);
+    check(&mut world, LastCheck::Exited(0));
+    let (left, before) = (
+        world.left(1),
+        world.client(1).to_state(world.boot, world.now),
+    );
+    for _ in 0..3 {
+        let (request, actions) = world.ask_as(1, rehearsal());
+        let id = world.id(1);
+        assert_eq!(answer_to(&actions, request), Some(Answer::Release(id)));
+        assert_eq!(granted(&actions, request), None);
+        world.registry.handle_delivered(request, world.now);
+        world.actions();
+    }
+    assert_eq!(world.left(1), left);
+    assert_eq!(world.client(1).to_state(world.boot, world.now), before);
+    assert_eq!(served(&mut world, Ask::default()), None);
+}
+
+#[test]
+fn who_was_not_just_proved_to_be_up_may_not_rehearse() {
+    let mut world = World::new(vec![config_with(1, |it| it.timeout = seconds(3600))]);
+    let unproved = refused(Refusal::RehearsalUnproved);
+    let (request, actions) = world.ask_as(1, rehearsal());
+    assert_eq!(answer_to(&actions, request), unproved);
+    check(&mut world, LastCheck::Exited(0));
+    world.pass(seconds(241));
+    let (request, actions) = world.ask_as(1, rehearsal());
+    assert_eq!(answer_to(&actions, request), unproved);
+}
+
+#[test]
+fn nobody_is_asked_to_approve_a_rehearsal() {
+    let mut world = World::new(vec![config_with(1, |it| {
+        it.approval_delay = Duration::from_secs(60);
+    })]);
+    check(&mut world, LastCheck::Exited(0));
+    let (request, actions) = world.ask_as(1, rehearsal());
+    assert_eq!(
+        answer_to(&actions, request),
+        refused(Refusal::RehearsalNeedsApproval)
+    );
+    assert!(!world.client(1).approval_pending());
+    let id = world.id(1);
+    world.registry.handle_disable(id, world.now);
+    world.actions();
+    let (request, actions) = world.ask_as(1, rehearsal());
+    assert_eq!(answer_to(&actions, request), refused(Refusal::Disabled));
+}
+
+#[test]
+fn a_disabled_machine_that_asks_on_fills_no_record() {
+    let mut world = World::new(vec![config_with(1, |it| it.enabled = false)]);
+    let told = |world: &mut World| {
+        let (_, actions) = world.ask(1);
+        actions
+            .iter()
+            .any(|it| matches!(it, Action::Event(Event::Refused { flood: false, .. })))
+    };
+    let count = (0..100).filter(|_| told(&mut world)).count();
+    assert_eq!(count, 10);
+    world.pass(seconds(3600));
+    assert!(told(&mut world));
+}

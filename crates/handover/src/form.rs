@@ -1,0 +1,337 @@
+//! The document as JSON has it, and the way to the core's types and back.
+
+use std::borrow::Cow;
+use std::collections::HashSet;
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use nightlatch_core::checker::CheckerTemplate;
+use nightlatch_core::client::saved::{
+    LastCheck, Life, Present, Saved, SavedClient, SavedDeadline, SavedState,
+};
+use nightlatch_core::name::ClientName;
+use nightlatch_core::secret::{Secret, SecretDigest};
+use nightlatch_core::settings::client::ClientSettings;
+use nightlatch_core::time::{BootId, Monotonic, Wall};
+use serde::{Deserialize, Serialize};
+
+use crate::{FORMAT, HandoverError, VERSION};
+
+/// What a document of any version begins with.
+#[derive(Deserialize)]
+pub(crate) struct Header {
+    pub(crate) format: String,
+    pub(crate) version: u32,
+}
+
+/// The whole document. Text is borrowed where it can be: secrets are then decoded without a copy.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Document<'a> {
+    format: Cow<'a, str>,
+    version: u32,
+    #[serde(borrow)]
+    clients: Vec<Client<'a>>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Client<'a> {
+    name: Cow<'a, str>,
+    #[serde(borrow)]
+    configured: Settings<'a>,
+    /// SHA-256 of the secret that was configured.
+    configured_secret: Cow<'a, str>,
+    /// The configured secret of a client that stands in no file.
+    added: Option<Base64<'a>>,
+    /// Missing when an administrator removed the client.
+    present: Option<Living<'a>>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Settings<'a> {
+    key_id: Option<Cow<'a, str>>,
+    fingerprint: Option<Cow<'a, str>>,
+    host: Cow<'a, str>,
+    checker: Cow<'a, str>,
+    timeout: u64,
+    extended_timeout: u64,
+    interval: u64,
+    approval_delay: u64,
+    approval_duration: u64,
+    approved_by_default: bool,
+    enabled: bool,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Living<'a> {
+    #[serde(borrow)]
+    settings: Settings<'a>,
+    /// A secret set at run time.
+    secret: Option<Base64<'a>>,
+    enabled: bool,
+    created: i64,
+    last_enabled: Option<i64>,
+    last_checked_ok: Option<i64>,
+    last_approval_request: Option<i64>,
+    last_check: Check,
+    deadline: Option<Moment<'a>>,
+    denied: Option<Moment<'a>>,
+    released: bool,
+    /// The UUID of the machine's boot, without dashes.
+    released_boot: Option<Cow<'a, str>>,
+}
+
+/// Base64 of something that nobody shall see: it has no `Debug`.
+#[derive(Serialize, Deserialize)]
+#[serde(transparent)]
+struct Base64<'a>(#[serde(borrow)] Cow<'a, str>);
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Check {
+    None,
+    Exited(u8),
+    Signaled(i32),
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Moment<'a> {
+    /// The UUID of the boot in which `since_boot` counts, without dashes.
+    boot: Cow<'a, str>,
+    since_boot: u64,
+    wall: i64,
+    remaining: u64,
+}
+
+impl<'a> Document<'a> {
+    pub(crate) fn of(saved: &'a Saved) -> Self {
+        Self {
+            format: FORMAT.into(),
+            version: VERSION,
+            clients: saved.clients.iter().map(Client::of).collect(),
+        }
+    }
+
+    pub(crate) fn into_saved(self) -> Result<Saved, HandoverError> {
+        let mut seen = HashSet::new();
+        let mut clients = Vec::with_capacity(self.clients.len());
+        for client in self.clients {
+            let name = client.name.clone();
+            let client = client.into_saved().map_err(|error| match error {
+                ClientError::Value(what) => HandoverError::Value {
+                    client: name.clone().into_owned(),
+                    what,
+                },
+                ClientError::Deadline => HandoverError::Deadline(name.clone().into_owned()),
+            })?;
+            if !seen.insert(client.name.clone()) {
+                return Err(HandoverError::Twice(name.into_owned()));
+            }
+            clients.push(client);
+        }
+        Ok(Saved { clients })
+    }
+}
+
+enum ClientError {
+    Value(String),
+    Deadline,
+}
+
+/// Keeps what was wrong, with the name of the field.
+fn wrong<E: fmt::Display>(field: &str) -> impl FnOnce(E) -> ClientError {
+    move |error| ClientError::Value(format!("{field}: {error}"))
+}
+
+impl<'a> Client<'a> {
+    fn of(client: &'a SavedClient) -> Self {
+        Self {
+            name: client.name.as_str().into(),
+            configured: Settings::of(&client.configured),
+            configured_secret: hex(client.configured_secret.as_bytes()).into(),
+            added: client.added.as_deref().map(base64),
+            present: match &client.life {
+                Life::Present(present) => Some(Living::of(present)),
+                Life::Removed => None,
+            },
+        }
+    }
+
+    fn into_saved(self) -> Result<SavedClient, ClientError> {
+        let digest = bytes(&self.configured_secret).map_err(wrong("configured_secret"))?;
+        Ok(SavedClient {
+            name: ClientName::new(&self.name).map_err(wrong("name"))?,
+            configured: self.configured.into_core()?,
+            configured_secret: SecretDigest::from_bytes(digest),
+            added: self.added.map(secret).transpose()?,
+            life: match self.present {
+                Some(living) => Life::Present(Box::new(living.into_core()?)),
+                None => Life::Removed,
+            },
+        })
+    }
+}
+
+impl<'a> Settings<'a> {
+    fn of(settings: &'a ClientSettings) -> Self {
+        Self {
+            key_id: settings.key_id.map(|id| id.to_string().into()),
+            fingerprint: settings.fingerprint.map(|it| it.to_string().into()),
+            host: settings.host.as_str().into(),
+            checker: settings.checker.as_str().into(),
+            timeout: micros(settings.timeout),
+            extended_timeout: micros(settings.extended_timeout),
+            interval: micros(settings.interval),
+            approval_delay: micros(settings.approval_delay),
+            approval_duration: micros(settings.approval_duration),
+            approved_by_default: settings.approved_by_default,
+            enabled: settings.enabled,
+        }
+    }
+
+    fn into_core(self) -> Result<ClientSettings, ClientError> {
+        Ok(ClientSettings {
+            key_id: parsed(self.key_id.as_deref(), "key_id")?,
+            fingerprint: parsed(self.fingerprint.as_deref(), "fingerprint")?,
+            host: self.host.into_owned(),
+            checker: CheckerTemplate::new(self.checker).map_err(wrong("checker"))?,
+            timeout: Duration::from_micros(self.timeout),
+            extended_timeout: Duration::from_micros(self.extended_timeout),
+            interval: Duration::from_micros(self.interval),
+            approval_delay: Duration::from_micros(self.approval_delay),
+            approval_duration: Duration::from_micros(self.approval_duration),
+            approved_by_default: self.approved_by_default,
+            enabled: self.enabled,
+        })
+    }
+}
+
+impl<'a> Living<'a> {
+    fn of(present: &'a Present) -> Self {
+        let state = &present.state;
+        Self {
+            settings: Settings::of(&present.settings),
+            secret: present.secret.as_deref().map(base64),
+            enabled: state.enabled,
+            created: state.created.unix_micros(),
+            last_enabled: state.last_enabled.map(Wall::unix_micros),
+            last_checked_ok: state.last_checked_ok.map(Wall::unix_micros),
+            last_approval_request: state.last_approval_request.map(Wall::unix_micros),
+            last_check: match state.last_check {
+                LastCheck::None => Check::None,
+                LastCheck::Exited(status) => Check::Exited(status),
+                LastCheck::Signaled(signal) => Check::Signaled(signal),
+            },
+            deadline: state.deadline.as_ref().map(Moment::of),
+            denied: state.denied.as_ref().map(Moment::of),
+            released: state.released,
+            released_boot: state.released_boot.as_ref().map(|boot| hex(boot).into()),
+        }
+    }
+
+    fn into_core(self) -> Result<Present, ClientError> {
+        if self.enabled != self.deadline.is_some() {
+            return Err(ClientError::Deadline);
+        }
+        let wall = |micros: Option<i64>| micros.map(Wall::from_unix_micros);
+        Ok(Present {
+            settings: self.settings.into_core()?,
+            secret: self.secret.map(secret).transpose()?,
+            state: SavedState {
+                enabled: self.enabled,
+                created: Wall::from_unix_micros(self.created),
+                last_enabled: wall(self.last_enabled),
+                last_checked_ok: wall(self.last_checked_ok),
+                last_approval_request: wall(self.last_approval_request),
+                last_check: match self.last_check {
+                    Check::None => LastCheck::None,
+                    Check::Exited(status) => LastCheck::Exited(status),
+                    Check::Signaled(signal) => LastCheck::Signaled(signal),
+                },
+                deadline: self.deadline.map(Moment::into_core).transpose()?,
+                denied: self.denied.map(Moment::into_core).transpose()?,
+                released: self.released,
+                released_boot: self
+                    .released_boot
+                    .map(|boot| bytes(&boot).map_err(wrong("released_boot")))
+                    .transpose()?,
+            },
+        })
+    }
+}
+
+impl Moment<'_> {
+    fn of(moment: &SavedDeadline) -> Self {
+        Self {
+            boot: hex(moment.boot.as_bytes()).into(),
+            since_boot: micros(moment.mono.since_boot()),
+            wall: moment.wall.unix_micros(),
+            remaining: micros(moment.remaining),
+        }
+    }
+
+    fn into_core(self) -> Result<SavedDeadline, ClientError> {
+        Ok(SavedDeadline {
+            boot: BootId::from_bytes(bytes(&self.boot).map_err(wrong("boot"))?),
+            mono: Monotonic::from_boot(Duration::from_micros(self.since_boot)),
+            wall: Wall::from_unix_micros(self.wall),
+            remaining: Duration::from_micros(self.remaining),
+        })
+    }
+}
+
+fn base64(secret: &Secret) -> Base64<'static> {
+    Base64(BASE64.encode(secret.expose()).into())
+}
+
+/// Without the decoder's text, which might quote what it read.
+fn secret(text: Base64<'_>) -> Result<Arc<Secret>, ClientError> {
+    let bytes = BASE64.decode(text.0.as_bytes());
+    match bytes.map(Secret::new) {
+        Ok(secret) if !secret.is_empty() => Ok(Arc::new(secret)),
+        _ => Err(ClientError::Value("secret: expected base64".to_owned())),
+    }
+}
+
+fn parsed<T: FromStr<Err: fmt::Display>>(
+    text: Option<&str>,
+    field: &str,
+) -> Result<Option<T>, ClientError> {
+    text.map(|text| text.parse().map_err(wrong(field)))
+        .transpose()
+}
+
+/// Whole microseconds, cut: no deadline is later on the other side.
+fn micros(span: Duration) -> u64 {
+    u64::try_from(span.as_micros()).unwrap_or(u64::MAX)
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn bytes<const N: usize>(text: &str) -> Result<[u8; N], String> {
+    let wrong = || format!("expected {} hexadecimal digits", 2 * N);
+    let (pairs, rest) = text.as_bytes().as_chunks::<2>();
+    if pairs.len() != N || !rest.is_empty() {
+        return Err(wrong());
+    }
+    let mut bytes = [0; N];
+    for (byte, pair) in bytes.iter_mut().zip(pairs) {
+        let digit = |digit: u8| char::from(digit).to_digit(16);
+        let (Some(high), Some(low)) = (digit(pair[0]), digit(pair[1])) else {
+            return Err(wrong());
+        };
+        // Two digits of four bits each.
+        *byte = (high << 4 | low) as u8;
+    }
+    Ok(bytes)
+}

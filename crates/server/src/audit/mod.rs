@@ -1,0 +1,243 @@
+//! What goes into the record: an event of the registry, with who and where, as one line of JSON.
+//!
+//! `docs/dbus.md` describes the keys. Nothing of a secret is ever among them.
+
+mod command;
+mod settings;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use nightlatch_core::calendar::DateTime;
+use nightlatch_core::client::saved::LastCheck;
+use nightlatch_core::name::ClientName;
+use nightlatch_core::record::{Entry, Kind};
+use nightlatch_core::registry::{Alarm, DisableReason, Event};
+use nightlatch_core::settings::client::ClientSettings;
+use nightlatch_core::time::Wall;
+use nightlatch_sys::netif;
+use serde::Serialize;
+
+use crate::driver::Asker;
+use crate::words;
+
+pub(crate) use command::AlarmCommand;
+
+/// Who gave an order.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) enum Who {
+    /// Nobody: the server by its rules.
+    Server,
+    /// The configuration, read at the start or anew.
+    Configuration,
+    /// Somebody on the bus, in words: `uid 0 (root)`.
+    User(Arc<str>),
+}
+
+impl Who {
+    fn as_str(&self) -> &str {
+        match self {
+            Self::Server => "server",
+            Self::Configuration => "configuration",
+            Self::User(user) => user,
+        }
+    }
+}
+
+/// What is known beside the event itself.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Context<'a> {
+    pub(crate) time: Wall,
+    pub(crate) client: Option<&'a ClientName>,
+    /// The client's settings now.
+    pub(crate) settings: Option<&'a ClientSettings>,
+    pub(crate) asker: Option<&'a Asker>,
+    pub(crate) who: &'a Who,
+}
+
+/// An entry's text.
+#[derive(Serialize, Default)]
+struct Text<'a> {
+    time: String,
+    kind: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    client: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    key_id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    peer: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    interface: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    decision: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<&'static str>,
+    who: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    alarm: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    detail: Option<String>,
+}
+
+/// What an event says beside its kind.
+#[derive(Default)]
+struct Says {
+    decision: Option<&'static str>,
+    reason: Option<&'static str>,
+    alarm: Option<Alarm>,
+    detail: Option<String>,
+}
+
+const RELEASE: Option<&str> = Some("release");
+const REFUSE: Option<&str> = Some("refuse");
+
+/// The entry for an event; `None` for what is not recorded.
+pub(crate) fn entry(event: &Event, context: Context<'_>) -> Option<Entry> {
+    let (kind, says) = said(event, context.settings)?;
+    Some(write(kind, says, context))
+}
+
+/// An entry of the server itself.
+pub(crate) fn of_server(kind: Kind, detail: String, context: Context<'_>) -> Entry {
+    let says = Says {
+        detail: Some(detail),
+        ..Says::default()
+    };
+    write(kind, says, context)
+}
+
+fn said(event: &Event, client: Option<&ClientSettings>) -> Option<(Kind, Says)> {
+    let mut says = Says::default();
+    let kind = match event {
+        Event::Granted {
+            grant,
+            rehearsal,
+            alarm,
+            ..
+        } => {
+            says.decision = RELEASE;
+            says.reason = Some(words::grant(*grant));
+            says.alarm = *alarm;
+            if *rehearsal {
+                Kind::Rehearsed
+            } else {
+                Kind::Released
+            }
+        }
+        Event::Refused { flood: true, .. } => return None,
+        Event::Refused { reason, .. } => {
+            says.decision = REFUSE;
+            says.reason = Some(words::refusal(*reason));
+            Kind::Refused
+        }
+        Event::Revoked { reason, .. } => {
+            says.decision = REFUSE;
+            says.reason = Some(words::refusal(*reason));
+            Kind::Revoked
+        }
+        Event::NeedsApproval {
+            approved_by_default,
+            ..
+        } => {
+            says.decision = Some("ask");
+            let then = if *approved_by_default {
+                "released"
+            } else {
+                "refused"
+            };
+            says.detail = Some(format!("without an answer it will be {then}"));
+            Kind::Waits
+        }
+        Event::DeliveryFailed { .. } => Kind::Undelivered,
+        Event::Abandoned { .. } => Kind::Abandoned,
+        Event::Decided { approved, .. } => {
+            if *approved {
+                Kind::Approved
+            } else {
+                Kind::Denied
+            }
+        }
+        Event::Disabled(_, reason) => {
+            says.reason = Some(words::disabled(*reason));
+            match reason {
+                DisableReason::Expired | DisableReason::ExpiredWhileDown => Kind::Expired,
+                DisableReason::Administrator | DisableReason::Configuration => Kind::Disabled,
+            }
+        }
+        Event::Alarmed(_, alarm) => {
+            says.alarm = Some(*alarm);
+            Kind::Alarm
+        }
+        Event::CheckFinished(_, LastCheck::Exited(status @ 1..)) => {
+            says.detail = Some(format!("exit status {status}"));
+            Kind::CheckFailed
+        }
+        Event::CheckFinished(_, LastCheck::Signaled(signal)) => {
+            says.detail = Some(format!("killed by signal {signal}"));
+            Kind::CheckFailed
+        }
+        Event::Changed(_, keys) => {
+            let settings = keys.iter().map(|key| settings::value(client, key));
+            says.detail = Some(settings.collect::<Vec<_>>().join("; "));
+            Kind::Changed
+        }
+        Event::CheckedOk(_) => Kind::CheckedOk,
+        Event::Added(_) => Kind::Added,
+        Event::Removed(..) => Kind::Removed,
+        Event::Enabled(_) => Kind::Enabled,
+        _ => return None,
+    };
+    if let Some(alarm) = says.alarm {
+        says.detail = Some(words::alarm_sentence(alarm));
+    }
+    Some((kind, says))
+}
+
+fn write(kind: Kind, says: Says, context: Context<'_>) -> Entry {
+    let Context {
+        time,
+        client,
+        asker,
+        who,
+        ..
+    } = context;
+    let text = Text {
+        time: timestamp(time),
+        kind: kind.as_str(),
+        client: client.map(ClientName::as_str),
+        key_id: asker.map(|asker| asker.key.to_string()),
+        peer: asker.map(|asker| asker.peer.address.to_string()),
+        interface: asker.and_then(|asker| interface(asker.peer.address)),
+        decision: says.decision,
+        reason: says.reason,
+        who: who.as_str(),
+        alarm: says.alarm.map(words::alarm),
+        detail: says.detail,
+    };
+    // Text and numbers always make JSON.
+    let json = serde_json::to_string(&text).unwrap_or_default();
+    Entry {
+        time,
+        kind,
+        client: client.cloned(),
+        alarm: text.alarm.is_some() || kind == Kind::Lost,
+        text: json.into(),
+    }
+}
+
+/// The interface of a link-local peer. Every other address says less of where it came in.
+fn interface(peer: SocketAddr) -> Option<String> {
+    match peer {
+        SocketAddr::V6(peer) if peer.scope_id() != 0 => netif::name_of(peer.scope_id()).ok(),
+        _ => None,
+    }
+}
+
+/// RFC 3339, UTC, to the microsecond.
+pub(crate) fn timestamp(wall: Wall) -> String {
+    let at = DateTime::from(wall);
+    format!(
+        "{:04}-{:02}-{:02}T{:02}:{:02}:{:02}.{:06}Z",
+        at.year, at.month, at.day, at.hour, at.minute, at.second, at.micros
+    )
+}

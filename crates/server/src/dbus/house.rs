@@ -1,0 +1,286 @@
+//! One connection to the bus: calls in, orders out, replies and signals back, in order.
+
+use std::collections::{HashMap, VecDeque};
+
+use nightlatch_bus::names::{NIGHTLATCH, NIGHTLATCH_PATH, errors};
+use nightlatch_core::record::{Line, Page, Query};
+use nightlatch_core::registry::ClientId;
+use nightlatch_sys::clock;
+use tracing::{debug, info};
+use zbus::export::ordered_stream::OrderedStreamExt;
+use zbus::message::{Flags, Message, Type};
+use zbus::{Connection, MessageStream};
+
+use super::answer::{Call, Reaction};
+use super::caller::Callers;
+use super::explain::{Explanation, Reason, TELLING};
+use super::own::{self, About, Own};
+use super::shadow::Shadow;
+use super::tell::Signals;
+use super::wire::{Fault, INVALID_ARGS, UNKNOWN_OBJECT};
+use crate::driver::{Handle, Heard, Order, OrderError, Told};
+use crate::logging;
+
+/// What is kept while a connection lasts.
+pub(super) struct House {
+    connection: Connection,
+    calls: MessageStream,
+    driver: Handle,
+    heard: Heard,
+    about: About,
+    callers: Callers,
+    shadow: Shadow,
+    /// The first picture of all has come.
+    ready: bool,
+    /// Calls whose order is under way, by its number.
+    orders: HashMap<u64, Ordered>,
+    next_order: u64,
+    /// Calls that wait for the orders before them.
+    later: VecDeque<Message>,
+}
+
+/// A call that waits for its order.
+struct Ordered {
+    call: Message,
+    /// The answer is the path of the client.
+    wants_path: bool,
+}
+
+impl House {
+    pub(super) async fn new(
+        connection: Connection,
+        driver: Handle,
+        about: About,
+    ) -> zbus::Result<Self> {
+        let calls = MessageStream::from(&connection);
+        let heard = driver.listen();
+        Ok(Self {
+            connection,
+            calls,
+            heard,
+            driver,
+            about,
+            callers: Callers::new().await?,
+            shadow: Shadow::default(),
+            ready: false,
+            orders: HashMap::new(),
+            next_order: 0,
+            later: VecDeque::new(),
+        })
+    }
+
+    /// Serves until the connection breaks.
+    pub(super) async fn run(&mut self) -> zbus::Result<()> {
+        loop {
+            tokio::select! {
+                told = self.heard.next() => match told {
+                    Some(told) => self.told(told).await?,
+                    // The driver has ended, and the server is about to.
+                    None => return std::future::pending().await,
+                },
+                call = self.calls.next(), if self.ready => match call {
+                    Some(call) => {
+                        self.catch_up().await?;
+                        self.call(call?).await?;
+                    }
+                    None => return Err(zbus::Error::InputOutput(
+                        std::io::Error::from(std::io::ErrorKind::ConnectionAborted).into(),
+                    )),
+                },
+            }
+        }
+    }
+
+    /// Takes in what was told before a call is looked at: who saw something happen, in the log say,
+    /// finds it when he looks.
+    async fn catch_up(&mut self) -> zbus::Result<()> {
+        for _ in 0..AT_ONCE {
+            match self.heard.try_next() {
+                Some(told) => self.told(told).await?,
+                None => break,
+            }
+        }
+        Ok(())
+    }
+
+    async fn told(&mut self, told: Told) -> zbus::Result<()> {
+        match told {
+            Told::All(all) => {
+                let signals = Signals::catching_up(&mut self.shadow, all)?;
+                // At first nobody has missed anything.
+                if std::mem::replace(&mut self.ready, true) {
+                    self.connection.send_all(&signals.0).await?;
+                }
+            }
+            Told::Event(notice) => {
+                let signals = Signals::of(&mut self.shadow, &notice)?;
+                self.connection.send_all(&signals.0).await?;
+            }
+            Told::Recorded(line) => {
+                let signal = Message::signal(NIGHTLATCH_PATH, NIGHTLATCH, "Recorded");
+                let signal = signal.build(&line.to_string())?;
+                self.connection.send(&signal).await?;
+            }
+            Told::Done(number, result) => {
+                if let Some(ordered) = self.orders.remove(&number) {
+                    self.done(&ordered, result).await?;
+                }
+                while self.orders.is_empty()
+                    && let Some(call) = self.later.pop_front()
+                {
+                    self.handle(&call).await?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn call(&mut self, message: Message) -> zbus::Result<()> {
+        if message.message_type() != Type::MethodCall {
+            return Ok(());
+        }
+        let header = message.header();
+        let member = header.member().map(|member| member.as_str());
+        let waits = {
+            let call = Call::new(&message, "", None, member.unwrap_or_default());
+            !self.later.is_empty() || (call.looks() && !self.orders.is_empty())
+        };
+        drop(header);
+        if waits {
+            self.later.push_back(message);
+            return Ok(());
+        }
+        self.handle(&message).await
+    }
+
+    async fn handle(&mut self, message: &Message) -> zbus::Result<()> {
+        let header = message.header();
+        let (Some(path), Some(member)) = (header.path(), header.member()) else {
+            return Ok(());
+        };
+        let interface = header.interface().map(|interface| interface.as_str());
+        let call = Call::new(message, path.as_str(), interface, member.as_str());
+        match call.react(&self.shadow) {
+            Ok(Reaction::Answer(answer)) => self.reply(message, Ok(answer)).await,
+            Ok(Reaction::Order(order)) => {
+                let who = self.callers.who(header.sender()).await;
+                let number = self.next_order;
+                self.next_order += 1;
+                let ordered = Ordered {
+                    call: message.clone(),
+                    wants_path: matches!(order, Order::Add(_)),
+                };
+                self.orders.insert(number, ordered);
+                self.driver.order(order, who, number);
+                Ok(())
+            }
+            Ok(Reaction::Own(own)) => {
+                let answer = self.own(message, own).await;
+                self.reply(message, answer).await
+            }
+            Err(fault) => self.reply(message, Err(fault)).await,
+        }
+    }
+
+    /// Carries out what our own interface has beside orders.
+    async fn own(&mut self, message: &Message, own: Own) -> Result<Message, Fault> {
+        let header = message.header();
+        let answer = Message::method_return(&header);
+        let built = match own {
+            Own::Records(query) => {
+                let Page { lines, next } = self.records(query).await?;
+                let lines: Vec<String> = lines.iter().map(Line::to_string).collect();
+                answer.build(&(lines, next.unwrap_or(0)))
+            }
+            Own::Explain(view) => {
+                let query = Query {
+                    client: Some(view.name.clone()),
+                    kinds: TELLING.to_vec(),
+                    limit: TELLED,
+                    newest: true,
+                    ..Query::default()
+                };
+                let lines = self.records(query).await?.lines;
+                let reasons: Vec<Reason> = lines.iter().filter_map(Reason::read).collect();
+                let explanation = Explanation::new(&view, &reasons, clock::now().wall);
+                answer.build(&explanation.to_dict())
+            }
+            Own::Properties(which) => {
+                let ends = self.driver.record_ends().await.ok_or_else(stopping)?;
+                let values = own::values(which, &self.about, &self.shadow, &ends);
+                match which {
+                    None => answer.build(&values),
+                    Some(_) => match values.0.into_iter().next() {
+                        Some((_, value)) => answer.build(&value),
+                        None => return Err(Fault::failed("this property has no value")),
+                    },
+                }
+            }
+            Own::LogLevel(level) => {
+                let who = self.callers.who(header.sender()).await;
+                info!(?who, level = logging::word(level), "log level set");
+                self.about.log.set(level);
+                answer.build(&())
+            }
+        };
+        built.map_err(|error| Fault::failed(error.to_string()))
+    }
+
+    async fn records(&self, query: Query) -> Result<Page, Fault> {
+        let page = self.driver.records(query).await.ok_or_else(stopping)?;
+        page.map_err(|error| Fault::failed(format!("the record cannot be read: {error}")))
+    }
+
+    async fn done(
+        &self,
+        ordered: &Ordered,
+        result: Result<Option<ClientId>, OrderError>,
+    ) -> zbus::Result<()> {
+        let answer = match result {
+            Ok(client) => {
+                let answer = Message::method_return(&ordered.call.header());
+                let view = client.and_then(|id| self.shadow.get(id));
+                match view.filter(|_| ordered.wants_path) {
+                    Some(view) => Ok(answer.build(&view.path.as_object_path())?),
+                    None => Ok(answer.build(&())?),
+                }
+            }
+            Err(error) => Err(Fault::new(error_name(&error), error.to_string())),
+        };
+        self.reply(&ordered.call, answer).await
+    }
+
+    async fn reply(&self, call: &Message, answer: Result<Message, Fault>) -> zbus::Result<()> {
+        let flags = call.primary_header().flags();
+        if flags.contains(Flags::NO_REPLY_EXPECTED) {
+            return Ok(());
+        }
+        let answer = match answer {
+            Ok(answer) => answer,
+            Err(Fault { name, text }) => {
+                debug!(name, text, "a call over D-Bus was refused");
+                Message::error(&call.header(), name).build(&text)?
+            }
+        };
+        self.connection.send(&answer).await
+    }
+}
+
+/// So much that was told goes before a call: calls must have their turn.
+const AT_ONCE: usize = 256;
+
+/// So many of a client's records tell why it stands as it does: the last of each kind is among them.
+const TELLED: u32 = 50;
+
+fn stopping() -> Fault {
+    Fault::failed("the server is stopping")
+}
+
+fn error_name(error: &OrderError) -> &'static str {
+    match error {
+        OrderError::NoSuchClient => UNKNOWN_OBJECT,
+        OrderError::Setting(_) => INVALID_ARGS,
+        OrderError::Add(_) => errors::TAKEN,
+        OrderError::NotDurable => errors::NOT_DURABLE,
+    }
+}

@@ -1,0 +1,385 @@
+//! `org.nightlatch.Nightlatch1`: what the Mandos interface has no word for (`docs/dbus.md`).
+
+use std::collections::HashMap;
+
+use nightlatch_bus::client::ClientView;
+use nightlatch_bus::names::{NIGHTLATCH, PROPERTIES, errors};
+use nightlatch_core::name::ClientName;
+use nightlatch_core::record::{Ends, Kind, Query};
+use nightlatch_core::settings::SettingsError;
+use nightlatch_core::settings::client::{self, ClientConfig, ParsedClient, SecretSource};
+use nightlatch_core::time::Wall;
+use zbus::Variant;
+
+use super::answer::{Call, Reaction};
+use super::shadow::Shadow;
+use super::wire::{Fault, Map};
+use crate::driver::Order;
+use crate::logging::{self, LogControl};
+
+/// How a section is called in errors.
+const SECTION: &str = "section";
+
+/// What the server says of itself.
+#[derive(Clone, Debug)]
+pub(crate) struct About {
+    /// The id of its own TLS key.
+    pub(crate) key_id: String,
+    /// Where it listens.
+    pub(crate) addresses: Vec<String>,
+    /// What it logs.
+    pub(crate) log: LogControl,
+}
+
+/// What takes a while, or changes the server itself.
+#[derive(Debug)]
+pub(super) enum Own {
+    /// The record, as asked for.
+    Records(Query),
+    /// Why a client stands as it does.
+    Explain(Box<ClientView>),
+    /// All properties, or the one of this name.
+    Properties(Option<Property>),
+    /// Another log level.
+    LogLevel(tracing::level_filters::LevelFilter),
+}
+
+type Outcome = Result<Reaction, Fault>;
+
+/// The objects above ours, which have nothing but it.
+pub(super) fn child_of(path: &str) -> Option<&'static str> {
+    match path {
+        "/org" => Some("nightlatch"),
+        "/org/nightlatch" => Some("Nightlatch1"),
+        _ => None,
+    }
+}
+
+/// What a call of our object comes to.
+pub(super) fn react(call: &Call<'_>, shadow: &Shadow) -> Outcome {
+    match call.member {
+        "Introspect" => return call.introspect(|| INTROSPECTION.to_owned()),
+        "Get" | "Set" | "GetAll" if call.is(&[PROPERTIES]) => return property(call),
+        _ if !call.is(&[NIGHTLATCH]) => return Err(call.unknown()),
+        _ => {}
+    }
+    match call.member {
+        "AddClient" => add(call, shadow),
+        "Explain" => {
+            let name: &str = call.arguments()?;
+            let view = shadow.named(name).ok_or_else(|| {
+                Fault::new(
+                    errors::NO_SUCH_CLIENT,
+                    format!("there is no client [{name}]"),
+                )
+            })?;
+            Ok(Reaction::Own(Own::Explain(Box::new(view.clone()))))
+        }
+        "QueryRecords" => {
+            let words: HashMap<String, Variant<'_>> = call.arguments()?;
+            Ok(Reaction::Own(Own::Records(query(&words)?)))
+        }
+        _ => Err(call.unknown()),
+    }
+}
+
+/// A property of our interface.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Property {
+    Version,
+    KeyId,
+    Addresses,
+    Clients,
+    RecordHead,
+    RecordAnchor,
+    LogLevel,
+}
+
+impl Property {
+    const ALL: [(Self, &'static str); 7] = [
+        (Self::Version, "Version"),
+        (Self::KeyId, "KeyID"),
+        (Self::Addresses, "Addresses"),
+        (Self::Clients, "Clients"),
+        (Self::RecordHead, "RecordHead"),
+        (Self::RecordAnchor, "RecordAnchor"),
+        (Self::LogLevel, "LogLevel"),
+    ];
+
+    fn by_name(name: &str) -> Result<Self, Fault> {
+        let found = Self::ALL.iter().find(|(_, known)| *known == name);
+        let (property, _) = found.ok_or_else(|| Fault::no_property(name))?;
+        Ok(*property)
+    }
+
+    fn value(self, about: &About, shadow: &Shadow, ends: &Ends) -> Variant<'static> {
+        let place = |place: nightlatch_core::record::Chain| {
+            let hash = match place.seq {
+                0 => String::new(),
+                _ => place.hash.to_string(),
+            };
+            Variant::from((place.seq, hash))
+        };
+        match self {
+            Self::Version => Variant::from(env!("CARGO_PKG_VERSION")),
+            Self::KeyId => Variant::from(about.key_id.clone()),
+            Self::Addresses => Variant::from(about.addresses.clone()),
+            Self::Clients => Variant::from(counts(shadow)),
+            Self::RecordHead => place(ends.head),
+            Self::RecordAnchor => place(ends.anchor),
+            Self::LogLevel => Variant::from(logging::word(about.log.level())),
+        }
+    }
+}
+
+/// The properties that were asked for.
+pub(super) fn values(
+    which: Option<Property>,
+    about: &About,
+    shadow: &Shadow,
+    ends: &Ends,
+) -> Map<&'static str, Variant<'static>> {
+    let wanted = Property::ALL
+        .iter()
+        .filter(|(it, _)| which.is_none_or(|which| which == *it));
+    Map(wanted
+        .map(|(property, name)| (*name, property.value(about, shadow, ends)))
+        .collect())
+}
+
+fn counts(shadow: &Shadow) -> HashMap<String, u32> {
+    let count = |wanted: fn(&ClientView) -> bool| {
+        let count = shadow.iter().filter(|(_, view)| wanted(view)).count();
+        u32::try_from(count).unwrap_or(u32::MAX)
+    };
+    HashMap::from([
+        ("all".to_owned(), count(|_| true)),
+        ("enabled".to_owned(), count(|view| view.enabled)),
+        ("waiting".to_owned(), count(|view| view.approval_pending)),
+    ])
+}
+
+fn property(call: &Call<'_>) -> Outcome {
+    let ours = |interface: &str| interface.is_empty() || interface == NIGHTLATCH;
+    match call.member {
+        "GetAll" => {
+            let interface: &str = call.arguments()?;
+            if !ours(interface) {
+                return call.answer(&Map::<&str, Variant<'_>>(Vec::new()));
+            }
+            Ok(Reaction::Own(Own::Properties(None)))
+        }
+        "Get" => {
+            let (interface, name): (&str, &str) = call.arguments()?;
+            if !ours(interface) {
+                return Err(Fault::no_property(name));
+            }
+            Ok(Reaction::Own(Own::Properties(Some(Property::by_name(
+                name,
+            )?))))
+        }
+        _ => {
+            let (interface, name, value): (&str, &str, Variant<'_>) = call.arguments()?;
+            if !ours(interface) || Property::by_name(name)? != Property::LogLevel {
+                return Err(Fault::invalid(format!("{name} cannot be set")));
+            }
+            let level = match &value {
+                Variant::Str(word) => logging::level_of(word),
+                _ => None,
+            };
+            let level = level.ok_or_else(|| {
+                Fault::invalid("LogLevel: expected \"error\", \"warn\", \"info\" or \"debug\"")
+            })?;
+            Ok(Reaction::Own(Own::LogLevel(level)))
+        }
+    }
+}
+
+fn add(call: &Call<'_>, shadow: &Shadow) -> Outcome {
+    let (text, options): (&str, HashMap<String, Variant<'_>>) = call.arguments()?;
+    let mut dry_run = false;
+    for (key, value) in &options {
+        match (key.as_str(), value) {
+            ("dry-run", Variant::Bool(value)) => dry_run = *value,
+            _ => return Err(Fault::invalid(format!("AddClient: unknown option {key}"))),
+        }
+    }
+    let config = section(text).map_err(|faults| Fault::new(errors::BAD_SECTION, faults))?;
+    if !dry_run {
+        return Ok(Reaction::Order(Order::Add(Box::new(config))));
+    }
+    let taken = |text: String| Err(Fault::new(errors::TAKEN, text));
+    if shadow.named(config.name.as_str()).is_some() {
+        return taken(format!("there is a client [{}] already", config.name));
+    }
+    let key = config.settings.key_id.map(|id| id.to_string());
+    let holder = shadow
+        .iter()
+        .find(|(_, view)| Some(&view.key_id) == key.as_ref());
+    if let Some((_, holder)) = holder {
+        return taken(format!("the client [{}] has the same key_id", holder.name));
+    }
+    call.answer(&path_of(&config.name).as_object_path())
+}
+
+fn path_of(name: &ClientName) -> nightlatch_bus::names::ClientPath {
+    nightlatch_bus::names::ClientPath::of_name(name.as_str())
+}
+
+/// The one client of a section's text, or every fault of it, a line each.
+fn section(text: &str) -> Result<ClientConfig, String> {
+    let lines = |errors: Vec<SettingsError>| {
+        let lines: Vec<String> = errors.iter().map(ToString::to_string).collect();
+        lines.join("\n")
+    };
+    let parsed = client::parse(&[(SECTION.to_owned(), text.to_owned())]).map_err(lines)?;
+    // Nobody would see a warning.
+    if !parsed.warnings.is_empty() {
+        let lines: Vec<String> = parsed.warnings.iter().map(ToString::to_string).collect();
+        return Err(lines.join("\n"));
+    }
+    let mut clients = parsed.value.into_iter();
+    let (Some(client), None) = (clients.next(), clients.next()) else {
+        return Err("expected one section: [NAME] and its settings".to_owned());
+    };
+    let ParsedClient {
+        name,
+        settings,
+        secret,
+        ..
+    } = client;
+    match secret {
+        SecretSource::Inline(secret) => Ok(ClientConfig {
+            name,
+            settings,
+            secret,
+        }),
+        SecretSource::File { origin, .. } => Err(format!(
+            "{origin}: [{name}] secfile: a client that is added needs its secret in the section \
+             itself: secret = (base64)"
+        )),
+    }
+}
+
+fn query(words: &HashMap<String, Variant<'_>>) -> Result<Query, Fault> {
+    let mut query = Query::default();
+    for (key, value) in words {
+        match (key.as_str(), value) {
+            ("after", Variant::U64(after)) => query.after = *after,
+            ("client", Variant::Str(client)) => query.client = Some(client.to_string()),
+            ("since", Variant::I64(millis)) => {
+                let micros = millis.saturating_mul(1000);
+                query.since = Some(Wall::from_unix_micros(micros));
+            }
+            ("kinds", Variant::Array(kinds)) => query.kinds = kinds_of(kinds)?,
+            ("alarms", Variant::Bool(alarms)) => query.alarms = *alarms,
+            ("limit", Variant::U32(limit)) => query.limit = *limit,
+            ("last", Variant::Bool(last)) => query.newest = *last,
+            _ => {
+                return Err(Fault::invalid(format!(
+                    "QueryRecords: unknown key {key}, or its value has another type than expected"
+                )));
+            }
+        }
+    }
+    Ok(query)
+}
+
+fn kinds_of(kinds: &zbus::Array<'_>) -> Result<Vec<Kind>, Fault> {
+    let kind = |kind: &Variant<'_>| match kind {
+        Variant::Str(word) => word
+            .as_str()
+            .parse::<Kind>()
+            .map_err(|error| error.to_string()),
+        _ => Err("expected strings".to_owned()),
+    };
+    let kinds: Result<Vec<Kind>, String> = kinds.inner().iter().map(kind).collect();
+    kinds.map_err(|fault| Fault::invalid(format!("QueryRecords: kinds: {fault}")))
+}
+
+const INTROSPECTION: &str = r#"<!DOCTYPE node PUBLIC "-//freedesktop//DTD D-BUS Object Introspection 1.0//EN"
+"http://www.freedesktop.org/standards/dbus/1.0/introspect.dtd">
+<node>
+  <interface name="org.freedesktop.DBus.Introspectable">
+    <method name="Introspect"><arg direction="out" type="s" name="xml_data"/></method>
+  </interface>
+  <interface name="org.freedesktop.DBus.Properties">
+    <method name="Get">
+      <arg direction="in" type="s" name="interface_name"/>
+      <arg direction="in" type="s" name="property_name"/>
+      <arg direction="out" type="v" name="value"/>
+    </method>
+    <method name="Set">
+      <arg direction="in" type="s" name="interface_name"/>
+      <arg direction="in" type="s" name="property_name"/>
+      <arg direction="in" type="v" name="value"/>
+    </method>
+    <method name="GetAll">
+      <arg direction="in" type="s" name="interface_name"/>
+      <arg direction="out" type="a{sv}" name="props"/>
+    </method>
+  </interface>
+  <interface name="org.nightlatch.Nightlatch1">
+    <method name="AddClient">
+      <arg direction="in" type="s" name="section"/>
+      <arg direction="in" type="a{sv}" name="options"/>
+      <arg direction="out" type="o" name="object_path"/>
+    </method>
+    <method name="Explain">
+      <arg direction="in" type="s" name="name"/>
+      <arg direction="out" type="a{sv}" name="explanation"/>
+    </method>
+    <method name="QueryRecords">
+      <arg direction="in" type="a{sv}" name="query"/>
+      <arg direction="out" type="as" name="lines"/>
+      <arg direction="out" type="t" name="next"/>
+    </method>
+    <signal name="Recorded"><arg type="s" name="line"/></signal>
+    <property name="Version" type="s" access="read"/>
+    <property name="KeyID" type="s" access="read"/>
+    <property name="Addresses" type="as" access="read"/>
+    <property name="Clients" type="a{su}" access="read">
+      <annotation name="org.freedesktop.DBus.Property.EmitsChangedSignal" value="false"/>
+    </property>
+    <property name="RecordHead" type="(ts)" access="read">
+      <annotation name="org.freedesktop.DBus.Property.EmitsChangedSignal" value="false"/>
+    </property>
+    <property name="RecordAnchor" type="(ts)" access="read">
+      <annotation name="org.freedesktop.DBus.Property.EmitsChangedSignal" value="false"/>
+    </property>
+    <property name="LogLevel" type="s" access="readwrite">
+      <annotation name="org.freedesktop.DBus.Property.EmitsChangedSignal" value="false"/>
+    </property>
+  </interface>
+</node>
+"#;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_section_is_refused_with_line_and_key() {
+        let faults = section("[a]\nkey_id = 0\nsecret = AAAA\n").unwrap_err();
+        assert!(faults.contains("section:2: [a] key_id"), "{faults}");
+        let faults = section("").unwrap_err();
+        assert!(faults.contains("expected one section"), "{faults}");
+        let key_id = "a1".repeat(32);
+        let faults = section(&format!("[a]\nkey_id = {key_id}\nsecfile = /x\n")).unwrap_err();
+        assert!(faults.contains("section:3: [a] secfile"), "{faults}");
+        let whole = format!("[a]\nkey_id = {key_id}\nsecret = AAAA\ntimeout = 10m\n");
+        let config = section(&whole).unwrap();
+        assert_eq!(config.settings.timeout.as_secs(), 600);
+    }
+
+    #[test]
+    fn a_query_with_a_word_that_is_not_known_is_refused() {
+        let of =
+            |key: &str, value: Variant<'static>| query(&HashMap::from([(key.to_owned(), value)]));
+        assert_eq!(of("after", Variant::U64(7)).unwrap().after, 7);
+        assert!(of("after", Variant::I32(7)).is_err());
+        assert!(of("afterwards", Variant::U64(7)).is_err());
+        let fault = of("kinds", Variant::from(vec!["relaesed"])).unwrap_err();
+        assert!(fault.text.contains("known are released,"), "{fault:?}");
+    }
+}

@@ -1,0 +1,74 @@
+//! The clients as the bus was last told of them: what reads are answered from, and what tells which
+//! properties an event changed.
+
+use std::collections::{BTreeMap, HashMap};
+
+use nightlatch_bus::client::ClientView;
+use nightlatch_bus::names::ClientPath;
+use nightlatch_core::registry::ClientId;
+use zbus::ObjectPath;
+
+/// All clients, in the order in which they came to be known.
+#[derive(Debug, Default)]
+pub(super) struct Shadow {
+    clients: BTreeMap<ClientId, ClientView>,
+    by_path: HashMap<ClientPath, ClientId>,
+    by_name: HashMap<String, ClientId>,
+}
+
+impl Shadow {
+    pub(super) fn iter(&self) -> impl Iterator<Item = (ClientId, &ClientView)> {
+        self.clients.iter().map(|(id, view)| (*id, view))
+    }
+
+    pub(super) fn get(&self, id: ClientId) -> Option<&ClientView> {
+        self.clients.get(&id)
+    }
+
+    pub(super) fn at(&self, path: &str) -> Option<(ClientId, &ClientView)> {
+        let path = ObjectPath::try_from(path).ok()?;
+        let id = *self.by_path.get(&ClientPath::from(&path))?;
+        Some((id, self.clients.get(&id)?))
+    }
+
+    pub(super) fn named(&self, name: &str) -> Option<&ClientView> {
+        self.clients.get(self.by_name.get(name)?)
+    }
+
+    /// Puts in how a client stands now; how it stood before.
+    pub(super) fn put(&mut self, id: ClientId, mut view: ClientView) -> Option<ClientView> {
+        view.path = match self.clients.get(&id) {
+            Some(before) => before.path.clone(),
+            None => self.free(&view.path),
+        };
+        self.by_path.insert(view.path.clone(), id);
+        self.by_name.insert(view.name.clone(), id);
+        self.clients.insert(id, view)
+    }
+
+    /// Takes a client out; how it stood.
+    pub(super) fn remove(&mut self, id: ClientId) -> Option<ClientView> {
+        let view = self.clients.remove(&id)?;
+        self.by_path.remove(&view.path);
+        // One of the same name may have come already.
+        if self.by_name.get(&view.name) == Some(&id) {
+            self.by_name.remove(&view.name);
+        }
+        Some(view)
+    }
+
+    /// This path, or with a number when another client has it: `a.b` and `a-b` are the same on the bus.
+    fn free(&self, path: &ClientPath) -> ClientPath {
+        let numbered = |number: u32| {
+            let text = format!("{path}__{number}");
+            ClientPath::from(&ObjectPath::from_string_unchecked(text))
+        };
+        let mut free = path.clone();
+        let mut number = 2;
+        while self.by_path.contains_key(&free) {
+            free = numbered(number);
+            number += 1;
+        }
+        free
+    }
+}

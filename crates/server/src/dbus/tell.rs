@@ -1,0 +1,296 @@
+//! An event as the signals of the Mandos interface, in the order in which Mandos sends them.
+//!
+//! Every signal but those of the standard interfaces is sent by both names of the interface. A changed
+//! property is told three times: `PropertyChanged` by both names, then `PropertiesChanged`.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use nightlatch_bus::client::ClientView;
+use nightlatch_bus::names::{
+    CLIENT, CLIENT_OLD, ClientPath, INTROSPECTABLE, MANDOS, MANDOS_OLD, OBJECT_MANAGER, PROPERTIES,
+    ROOT,
+};
+use nightlatch_bus::property::{Property, Value};
+use nightlatch_core::client::saved::LastCheck;
+use nightlatch_core::registry::{ClientId, Event, Refusal};
+use serde::Serialize;
+use zbus::message::Message;
+use zbus::{Type, Variant};
+
+use super::shadow::Shadow;
+use super::wire::Map;
+use crate::driver::Notice;
+
+/// Collects signals.
+#[derive(Debug, Default)]
+pub(super) struct Signals(pub(super) Vec<Message>);
+
+impl Signals {
+    /// What `notice` means to those who watch; `shadow` is brought up to date.
+    pub(super) fn of(shadow: &mut Shadow, notice: &Notice) -> zbus::Result<Self> {
+        let mut signals = Self::default();
+        match (&notice.client, &notice.event) {
+            (None, Event::Refused { reason, flood, .. }) => {
+                if *reason == Refusal::UnknownKey && !flood {
+                    signals.not_found(notice)?;
+                }
+            }
+            (Some((id, _)), Event::Removed(..)) => signals.removed(shadow, *id)?,
+            (Some((id, _)), _) => signals.client(shadow, *id, notice)?,
+            (None, _) => {}
+        }
+        Ok(signals)
+    }
+
+    /// What it takes to go from `shadow` to how all clients stand now.
+    pub(super) fn catching_up(
+        shadow: &mut Shadow,
+        all: Vec<(ClientId, ClientView)>,
+    ) -> zbus::Result<Self> {
+        let mut signals = Self::default();
+        let mut gone: Vec<ClientId> = shadow.iter().map(|(id, _)| id).collect();
+        gone.retain(|id| all.binary_search_by_key(id, |(id, _)| *id).is_err());
+        for id in gone {
+            signals.removed(shadow, id)?;
+        }
+        for (id, view) in all {
+            match shadow.put(id, view) {
+                None => signals.added(shadow, id)?,
+                Some(before) => signals.changes(shadow, id, &before, &[])?,
+            }
+        }
+        Ok(signals)
+    }
+
+    fn client(&mut self, shadow: &mut Shadow, id: ClientId, notice: &Notice) -> zbus::Result<()> {
+        // An event of a client that is gone since: its end is told by an event of its own.
+        let Some(view) = notice.view.clone() else {
+            return Ok(());
+        };
+        let Some(before) = shadow.put(id, view) else {
+            return self.added(shadow, id);
+        };
+        // What somebody did to the machine comes before what it changed, as Mandos has it.
+        if let Event::Refused { reason, .. } = notice.event {
+            self.rejected(&before.path, reason)?;
+        }
+        self.changes(shadow, id, &before, order(&notice.event))?;
+        let path = &before.path;
+        match &notice.event {
+            Event::CheckStarted(_) => {
+                let command = notice.command.as_deref().unwrap_or_default();
+                self.twice(path, [CLIENT, CLIENT_OLD], "CheckerStarted", &command)?;
+            }
+            // One that was told to stop has ended long ago for all who watch.
+            Event::CheckFinished(_, result) if before.checker_running => {
+                let command = notice.command.as_deref().unwrap_or_default();
+                if let Some((status, wait_status)) = completed(*result) {
+                    let body = (status, wait_status, command);
+                    self.twice(path, [CLIENT, CLIENT_OLD], "CheckerCompleted", &body)?;
+                }
+            }
+            Event::NeedsApproval {
+                approved_by_default,
+                ..
+            } => {
+                let delay = before.approval_delay;
+                let body = (milliseconds(delay), *approved_by_default);
+                self.twice(path, [CLIENT, CLIENT_OLD], "NeedApproval", &body)?;
+            }
+            Event::Delivered { .. } => {
+                self.twice(path, [CLIENT, CLIENT_OLD], "GotSecret", &())?;
+            }
+            Event::Changed(_, keys) if keys.contains(&"secret") => self.other_secret(path)?,
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Tells what differs, `first` first and the rest in the order of the table.
+    fn changes(
+        &mut self,
+        shadow: &Shadow,
+        id: ClientId,
+        before: &ClientView,
+        first: &[Property],
+    ) -> zbus::Result<()> {
+        let Some(view) = shadow.get(id) else {
+            return Ok(());
+        };
+        let mut changes = view.changes_since(before);
+        let place = |property: Property| {
+            let place = first.iter().position(|it| *it == property);
+            place.unwrap_or(first.len())
+        };
+        changes.sort_by_key(|(property, _)| place(*property));
+        for (property, value) in changes {
+            self.changed(&view.path, property, &value)?;
+        }
+        Ok(())
+    }
+
+    fn changed(
+        &mut self,
+        path: &ClientPath,
+        property: Property,
+        value: &Value,
+    ) -> zbus::Result<()> {
+        let name = property.name();
+        let body = (name, value.to_variant());
+        self.twice(path, [CLIENT, CLIENT_OLD], "PropertyChanged", &body)?;
+        let none: [&str; 0] = [];
+        let body = (CLIENT, Map(vec![(name, value.to_variant())]), &none[..]);
+        self.once(path.as_str(), PROPERTIES, "PropertiesChanged", &body)
+    }
+
+    /// Nobody can read a secret; that it is another now is told.
+    fn other_secret(&mut self, path: &ClientPath) -> zbus::Result<()> {
+        let none: Map<&str, Variant<'_>> = Map(Vec::new());
+        let body = (CLIENT, none, &[Property::Secret.name()][..]);
+        self.once(path.as_str(), PROPERTIES, "PropertiesChanged", &body)
+    }
+
+    fn added(&mut self, shadow: &Shadow, id: ClientId) -> zbus::Result<()> {
+        let Some(view) = shadow.get(id) else {
+            return Ok(());
+        };
+        let path = view.path.as_object_path();
+        let body = (&path, managed(view));
+        self.once(ROOT, OBJECT_MANAGER, "InterfacesAdded", &body)?;
+        self.of_root("ClientAdded", &path)
+    }
+
+    fn removed(&mut self, shadow: &mut Shadow, id: ClientId) -> zbus::Result<()> {
+        let Some(view) = shadow.remove(id) else {
+            return Ok(());
+        };
+        let path = view.path.as_object_path();
+        let interfaces = [CLIENT, CLIENT_OLD, PROPERTIES, INTROSPECTABLE];
+        let body = (&path, &interfaces[..]);
+        self.once(ROOT, OBJECT_MANAGER, "InterfacesRemoved", &body)?;
+        self.of_root("ClientRemoved", &(&path, view.name.as_str()))
+    }
+
+    fn not_found(&mut self, notice: &Notice) -> zbus::Result<()> {
+        let Some(asker) = &notice.asker else {
+            return Ok(());
+        };
+        let body = (asker.key.to_string(), host(asker.peer.address));
+        self.of_root("ClientNotFound", &body)
+    }
+
+    fn rejected(&mut self, path: &ClientPath, reason: Refusal) -> zbus::Result<()> {
+        let reason = match reason {
+            Refusal::Disabled => "Disabled",
+            Refusal::Denied => "Denied",
+            Refusal::ApprovalTimedOut => "Approval timed out",
+            Refusal::Removed => "Removed",
+            // Who only rehearses was not rejected, and nobody was at all whose key is not this
+            // client's any more.
+            Refusal::RehearsalUnproved | Refusal::RehearsalNeedsApproval | Refusal::UnknownKey => {
+                return Ok(());
+            }
+        };
+        self.twice(path, [CLIENT, CLIENT_OLD], "Rejected", &reason)
+    }
+
+    fn of_root<B: Serialize + Type>(&mut self, member: &str, body: &B) -> zbus::Result<()> {
+        self.once(ROOT, MANDOS, member, body)?;
+        self.once(ROOT, MANDOS_OLD, member, body)
+    }
+
+    fn twice<B: Serialize + Type>(
+        &mut self,
+        path: &ClientPath,
+        interfaces: [&str; 2],
+        member: &str,
+        body: &B,
+    ) -> zbus::Result<()> {
+        for interface in interfaces {
+            self.once(path.as_str(), interface, member, body)?;
+        }
+        Ok(())
+    }
+
+    fn once<B: Serialize + Type>(
+        &mut self,
+        path: &str,
+        interface: &str,
+        member: &str,
+        body: &B,
+    ) -> zbus::Result<()> {
+        self.0
+            .push(Message::signal(path, interface, member).build(body)?);
+        Ok(())
+    }
+}
+
+/// A client as the object manager shows it.
+pub(super) fn managed(view: &ClientView) -> Map<&'static str, Map<&'static str, Variant<'static>>> {
+    Map(vec![
+        (CLIENT, properties(view)),
+        (CLIENT_OLD, properties(view)),
+        (PROPERTIES, Map(Vec::new())),
+        (INTROSPECTABLE, Map(Vec::new())),
+    ])
+}
+
+/// All that can be read of a client.
+pub(super) fn properties(view: &ClientView) -> Map<&'static str, Variant<'static>> {
+    Map(view
+        .values()
+        .map(|(property, value)| (property.name(), variant(&value)))
+        .collect())
+}
+
+fn variant(value: &Value) -> Variant<'static> {
+    match value {
+        Value::Boolean(value) => Variant::Bool(*value),
+        Value::Milliseconds(value) => Variant::U64(*value),
+        Value::Text(value) => Variant::Str(value.clone().into()),
+        Value::Status(value) => Variant::I16(*value),
+        Value::Path(value) => Variant::ObjectPath(value.as_object_path().to_owned()),
+    }
+}
+
+/// Which properties an event changes, in the order of Mandos.
+fn order(event: &Event) -> &'static [Property] {
+    use Property as P;
+    match event {
+        Event::CheckFinished(..) => &[
+            P::CheckerRunning,
+            P::LastCheckerStatus,
+            P::LastCheckedOK,
+            P::Expires,
+        ],
+        Event::CheckedOk(_) => &[P::LastCheckedOK, P::LastCheckerStatus, P::Expires],
+        Event::Disabled(..) => &[P::Expires, P::CheckerRunning, P::Enabled],
+        Event::Enabled(_) => &[P::Enabled, P::LastEnabled, P::Expires],
+        Event::Changed(..) => &[P::Timeout, P::ExtendedTimeout, P::Interval, P::Expires],
+        _ => &[],
+    }
+}
+
+/// Exit code and wait status (wait(2)) of a check; a signal counts as the code -1.
+fn completed(result: LastCheck) -> Option<(i16, i64)> {
+    match result {
+        LastCheck::None => None,
+        LastCheck::Exited(status) => Some((status.into(), i64::from(status) << 8)),
+        LastCheck::Signaled(signal) => Some((-1, (-1_i64 << 8) | i64::from(signal))),
+    }
+}
+
+fn milliseconds(length: Duration) -> u64 {
+    u64::try_from(length.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// The address alone, with the interface of a link-local one.
+fn host(address: SocketAddr) -> String {
+    match address {
+        SocketAddr::V6(address) if address.scope_id() != 0 => {
+            format!("{}%{}", address.ip(), address.scope_id())
+        }
+        address => address.ip().to_string(),
+    }
+}

@@ -1,0 +1,213 @@
+//! `--import-state`: takes over a state that another program hands over, as the server's user and by
+//! the store's own way of writing. Never starts to serve.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use nightlatch_core::client::saved::{Change, Life, Saved};
+use nightlatch_core::record::Kind;
+use nightlatch_core::settings::server::ServerSettings;
+use nightlatch_handover::HandoverError;
+use nightlatch_store::Store;
+use nightlatch_sys::{clock, memory};
+use zeroize::Zeroizing;
+
+use crate::audit::{self, Context, Who};
+use crate::cli::Options;
+use crate::config;
+use crate::run::{RunError, become_owner, host, open, service_account};
+
+/// A document of more than this is none. 100,000 clients take some 150 MB.
+const MAX_DOCUMENT: u64 = 1 << 30;
+
+/// Why nothing was taken over. The state is as it was.
+#[derive(Debug, thiserror::Error)]
+pub enum ImportError {
+    /// The document cannot be read.
+    #[error("cannot read {}", path.display())]
+    Unreadable {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// It is larger than any.
+    #[error("the document is too large: expected at most {MAX_DOCUMENT} bytes")]
+    TooLarge,
+    /// It is no document.
+    #[error(transparent)]
+    Document(#[from] HandoverError),
+    /// The state holds clients.
+    #[error("{} holds {clients} clients already", statedir.display())]
+    NotEmpty {
+        /// Where the state is.
+        statedir: PathBuf,
+        /// How many clients it holds.
+        clients: usize,
+    },
+}
+
+impl ImportError {
+    /// The exit status, from sysexits.h.
+    pub(crate) fn status(&self) -> u8 {
+        match self {
+            Self::Unreadable { .. } => 66,
+            Self::TooLarge | Self::Document(_) => 65,
+            Self::NotEmpty { .. } => 73,
+        }
+    }
+
+    /// How to mend it.
+    pub(crate) fn hint(&self) -> Option<String> {
+        match self {
+            Self::NotEmpty { .. } => {
+                Some("give --replace-state to forget them, or another --statedir".to_owned())
+            }
+            Self::Document(HandoverError::Newer(_)) => {
+                Some("use the nightlatch and nightlatchd of one release".to_owned())
+            }
+            _ => None,
+        }
+    }
+}
+
+impl From<ImportError> for RunError {
+    fn from(error: ImportError) -> Self {
+        Self::Import(error)
+    }
+}
+
+/// Takes the document over; says what it was.
+pub(crate) fn run(options: &Options) -> Result<String, RunError> {
+    memory::forbid_core_dumps().map_err(host("cannot forbid core dumps"))?;
+    let path = options.import_state.clone().unwrap_or_default();
+    let statedir = statedir(options)?;
+    // Read before root is given up: the file need not be readable for the server's user.
+    let text = document(&path)?;
+    let incoming = nightlatch_handover::read(&text).map_err(ImportError::from)?;
+    drop(text);
+    become_owner(&statedir, service_account()?.as_ref())?;
+    let mut store = open(&statedir)?;
+    let told = summary(&incoming, &statedir);
+    replace(
+        &mut store,
+        incoming,
+        options.replace_state,
+        &statedir,
+        &told,
+    )?;
+    Ok(told)
+}
+
+/// As the server itself would have it.
+fn statedir(options: &Options) -> Result<PathBuf, RunError> {
+    let (_, file) = config::read_server(&options.configdir).map_err(RunError::Config)?;
+    let mut settings = ServerSettings::default();
+    settings.apply(file.value);
+    settings.apply(options.settings());
+    Ok(settings.statedir)
+}
+
+fn document(path: &Path) -> Result<Zeroizing<Vec<u8>>, ImportError> {
+    let unreadable = |source| ImportError::Unreadable {
+        path: path.to_owned(),
+        source,
+    };
+    let mut text = Zeroizing::new(Vec::new());
+    let mut read = |from: &mut dyn Read| from.take(MAX_DOCUMENT + 1).read_to_end(&mut text);
+    if path == Path::new("-") {
+        read(&mut io::stdin().lock()).map_err(unreadable)?;
+    } else {
+        read(&mut File::open(path).map_err(unreadable)?).map_err(unreadable)?;
+    }
+    if text.len() as u64 > MAX_DOCUMENT {
+        return Err(ImportError::TooLarge);
+    }
+    Ok(text)
+}
+
+/// All of it in one transaction.
+fn replace(
+    store: &mut dyn Store,
+    incoming: Saved,
+    forget: bool,
+    statedir: &Path,
+    told: &str,
+) -> Result<(), RunError> {
+    let before = store.load().map_err(RunError::Store)?.clients;
+    if !before.is_empty() && !forget {
+        let error = ImportError::NotEmpty {
+            statedir: statedir.to_owned(),
+            clients: before.len(),
+        };
+        return Err(error.into());
+    }
+    let gone = before.into_iter().map(|client| Change::Forget(client.name));
+    let new = incoming
+        .clients
+        .into_iter()
+        .map(|client| Change::Put(Box::new(client)));
+    let entry = audit::of_server(
+        Kind::Imported,
+        told.trim_end().to_owned(),
+        Context {
+            time: clock::now().wall,
+            client: None,
+            settings: None,
+            asker: None,
+            who: &Who::Configuration,
+        },
+    );
+    let record = std::iter::once(Change::Record(Box::new(entry)));
+    let changes: Vec<Change> = gone.chain(new).chain(record).collect();
+    store.commit(&changes).map_err(RunError::Store)?;
+    Ok(())
+}
+
+/// What a document holds, in one line.
+fn summary(saved: &Saved, statedir: &Path) -> String {
+    let count =
+        |wanted: fn(&Life) -> bool| saved.clients.iter().filter(|it| wanted(&it.life)).count();
+    let enabled = count(|life| matches!(life, Life::Present(it) if it.state.enabled));
+    let disabled = count(|life| matches!(life, Life::Present(it) if !it.state.enabled));
+    let removed = count(|life| *life == Life::Removed);
+    format!(
+        "{}: {enabled} enabled, {disabled} disabled and {removed} removed clients taken over\n",
+        statedir.display()
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use nightlatch_store::{MemoryStore, contract};
+
+    fn saved(names: &[&str]) -> Saved {
+        let clients = names.iter().map(|name| contract::client(name, 1));
+        Saved {
+            clients: clients.collect(),
+        }
+    }
+
+    fn names(store: &mut MemoryStore) -> Vec<String> {
+        let clients = store.load().unwrap().clients;
+        let mut names: Vec<String> = clients.iter().map(|it| it.name.to_string()).collect();
+        names.sort_unstable();
+        names
+    }
+
+    #[test]
+    fn a_state_with_clients_is_replaced_only_when_that_is_asked_for() {
+        let mut store = MemoryStore::default();
+        let dir = Path::new("/s");
+        replace(&mut store, saved(&["a", "b"]), false, dir, "told").unwrap();
+        let refused = replace(&mut store, saved(&["b", "c"]), false, dir, "told").unwrap_err();
+        assert_eq!(refused.status(), 73);
+        assert_eq!(refused.to_string(), "/s holds 2 clients already");
+        assert_eq!(names(&mut store), ["a", "b"]);
+        replace(&mut store, saved(&["b", "c"]), true, dir, "told").unwrap();
+        assert_eq!(store.ends().head.seq, 2, "each import is in the record");
+        assert_eq!(names(&mut store), ["b", "c"]);
+    }
+}

@@ -1,0 +1,106 @@
+//! The words for what the registry decided: one for programs, one sentence for people.
+
+use std::time::Duration;
+
+use nightlatch_core::registry::{Alarm, DisableReason, Grant, Refusal};
+
+/// Why a request gets the secret.
+pub(crate) fn grant(grant: Grant) -> &'static str {
+    match grant {
+        Grant::NotNeeded => "enabled",
+        Grant::Approved => "approved",
+        Grant::ByDefault => "approved-by-default",
+    }
+}
+
+/// Why a request gets nothing.
+pub(crate) fn refusal(reason: Refusal) -> &'static str {
+    match reason {
+        Refusal::UnknownKey => "unknown-key",
+        Refusal::Disabled => "disabled",
+        Refusal::Denied => "denied",
+        Refusal::ApprovalTimedOut => "approval-timed-out",
+        Refusal::Removed => "removed",
+        Refusal::RehearsalUnproved => "rehearsal-unproved",
+        Refusal::RehearsalNeedsApproval => "rehearsal-needs-approval",
+    }
+}
+
+/// The same, for a line of the log.
+pub(crate) fn refusal_sentence(reason: Refusal) -> &'static str {
+    match reason {
+        Refusal::UnknownKey => "unknown key",
+        Refusal::Disabled => "client is disabled",
+        Refusal::Denied => "denied",
+        Refusal::ApprovalTimedOut => "approval timed out",
+        Refusal::Removed => "client was removed",
+        Refusal::RehearsalUnproved => {
+            "it only rehearses, and was not seen up within its last two intervals"
+        }
+        Refusal::RehearsalNeedsApproval => "it only rehearses, and would need approval",
+    }
+}
+
+/// Why a client was disabled.
+pub(crate) fn disabled(reason: DisableReason) -> &'static str {
+    match reason {
+        DisableReason::Expired => "expired",
+        DisableReason::ExpiredWhileDown => "expired-while-down",
+        DisableReason::Administrator => "administrator",
+        DisableReason::Configuration => "configuration",
+    }
+}
+
+/// The same, for people.
+pub(crate) fn disabled_sentence(reason: DisableReason) -> &'static str {
+    match reason {
+        DisableReason::Expired => "its deadline passed without a proof of life",
+        DisableReason::ExpiredWhileDown => {
+            "its deadline passed while the server was down, and its last check had not succeeded"
+        }
+        DisableReason::Administrator => "an administrator disabled it",
+        DisableReason::Configuration => "the configuration now says enabled = no",
+    }
+}
+
+/// What kind of alarm.
+pub(crate) fn alarm(alarm: Alarm) -> &'static str {
+    match alarm {
+        Alarm::SecondRequest => "second-request",
+        Alarm::SameBoot => "same-boot",
+        Alarm::StillAnswers => "still-answers",
+        Alarm::UnknownKeys(_) => "unknown-keys",
+    }
+}
+
+/// The same, for people.
+pub(crate) fn alarm_sentence(alarm: Alarm) -> String {
+    match alarm {
+        Alarm::SecondRequest => {
+            "its secret was released before, and it was not seen up since".to_owned()
+        }
+        Alarm::SameBoot => "its secret was released before to the same boot".to_owned(),
+        Alarm::StillAnswers => {
+            "it still passes its check while something asked for its secret".to_owned()
+        }
+        Alarm::UnknownKeys(count) => {
+            format!("{count} requests with unknown keys within a minute")
+        }
+    }
+}
+
+/// A length of time for people: `1d2h`, `5m30s`; what is shorter than a second is `0s`.
+pub(crate) fn length(length: Duration) -> String {
+    let seconds = length.as_secs();
+    let units = [
+        (seconds / 86_400, 'd'),
+        (seconds / 3600 % 24, 'h'),
+        (seconds / 60 % 60, 'm'),
+        (seconds % 60, 's'),
+    ];
+    let parts = units.iter().filter(|(count, _)| *count > 0);
+    let text: String = parts
+        .map(|(count, unit)| format!("{count}{unit}"))
+        .collect();
+    if text.is_empty() { "0s".into() } else { text }
+}

@@ -1,0 +1,167 @@
+//! Configuration files, what is in their way, and what is missing.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+
+use nightlatch_interop::administered::section;
+
+use crate::house::{Move, errors};
+
+fn write(house: &Move, path: &str, text: &str) {
+    let file = house.from(path);
+    fs::create_dir_all(file.parent().unwrap()).unwrap();
+    fs::write(file, text).unwrap();
+}
+
+/// A server that was configured and never started.
+fn fresh() -> Move {
+    let house = Move::new();
+    write(
+        &house,
+        "etc/mandos/clients.conf",
+        &section("one", "timeout = PT1H"),
+    );
+    house
+}
+
+#[test]
+fn without_a_state_nothing_is_taken_over_unless_there_never_was_one() {
+    let house = fresh();
+    let said = house.refuse(66, &[]);
+    assert!(
+        said.contains("there is no state in ") && said.contains("--without-state"),
+        "{said}"
+    );
+    let told = house.succeed(&["--without-state"]);
+    assert!(
+        told.contains("every client starts as clients.conf says"),
+        "{told}"
+    );
+
+    let house = Move::of_stock(&section("one", "timeout = PT1H"));
+    let said = house.refuse(69, &["--without-state"]);
+    assert!(said.contains("there is a state in "), "{said}");
+}
+
+#[test]
+fn what_is_there_is_replaced_only_when_that_is_asked_for() {
+    let house = Move::of_stock(&section("one", "timeout = PT1H"));
+    house.succeed(&[]);
+    let said = house.refuse(73, &[]);
+    assert!(
+        said.contains("clients.conf") && said.contains("--force"),
+        "{said}"
+    );
+    let before = fs::read(house.to("etc/nightlatch/clients.conf")).unwrap();
+    house.succeed(&["--force"]);
+    let backup = fs::read(house.to("etc/nightlatch/clients.conf.~1~")).unwrap();
+    assert_eq!(backup, before);
+    let mode = fs::metadata(house.to("etc/nightlatch/clients.conf")).unwrap();
+    assert_eq!(
+        mode.permissions().mode() & 0o007,
+        0,
+        "others cannot read it"
+    );
+}
+
+#[test]
+fn a_state_that_is_there_is_kept_without_its_configuration_too() {
+    let house = Move::of_stock(&section("one", "timeout = PT1H"));
+    house.succeed(&[]);
+    fs::remove_dir_all(house.to("etc")).unwrap();
+    let output = house.import(&["--yes"]);
+    assert_eq!(output.status.code(), Some(78), "{}", errors(&output));
+    let said = errors(&output);
+    assert!(
+        said.contains("holds 1 clients already") && said.contains("--force"),
+        "{said}"
+    );
+    assert!(!house.to("etc/nightlatch/clients.conf").exists());
+}
+
+#[test]
+fn what_does_not_apply_here_is_told_and_turned_off() {
+    let house = fresh();
+    let conf = "# ours\n[DEFAULT]\nstatedir = /srv/mandos\nrestore = no\nservicename = House\n\
+                priority = SECURE256:!CTYPE-X.509:+CTYPE-OPENPGP:!RSA:+SIGN-DSA-SHA256\n";
+    write(&house, "etc/mandos/mandos.conf", conf);
+    write(
+        &house,
+        "etc/default/mandos",
+        "#A=1\nCONFIGDIR=/etc/mandos\nDAEMON_ARGS=\"--port 4711\"\n",
+    );
+    let told = house.succeed(&["--without-state"]);
+    for line in [
+        "mandos.conf:3: statedir: ",
+        "mandos.conf:4: restore: ",
+        "mandos.conf:6: priority: ",
+        "etc/default/mandos:3: DAEMON_ARGS=--port 4711: ",
+    ] {
+        assert!(told.contains(line), "{line}: {told}");
+    }
+    assert!(!told.contains("CONFIGDIR"), "{told}");
+    let text = fs::read_to_string(house.to("etc/nightlatch/nightlatch.conf")).unwrap();
+    assert!(
+        text.starts_with("# ours\n[DEFAULT]\n# not taken over from Mandos: statedir"),
+        "{text}"
+    );
+    assert!(text.contains("\nservicename = House\n"), "{text}");
+}
+
+#[test]
+fn the_state_is_looked_for_where_the_file_says_it_is() {
+    let house = Move::of_stock(&section("one", "timeout = PT1H"));
+    write(
+        &house,
+        "etc/mandos/mandos.conf",
+        "[DEFAULT]\nstatedir = /srv/mandos\n",
+    );
+    assert!(house.refuse(66, &[]).contains("srv/mandos/clients.pickle"));
+    fs::create_dir_all(house.from("srv/mandos")).unwrap();
+    fs::rename(house.pickle(), house.from("srv/mandos/clients.pickle")).unwrap();
+    assert!(house.succeed(&[]).contains("one: enabled until"));
+}
+
+#[test]
+fn secrets_in_files_are_put_into_the_new_file() {
+    let house = Move::new();
+    let conf = "[one]\nfingerprint =\nsecfile = /srv/%(host)s.bin\nhost = one\n";
+    write(&house, "etc/mandos/clients.conf", conf);
+    assert!(
+        house
+            .refuse(66, &["--without-state"])
+            .contains("srv/one.bin")
+    );
+    write(&house, "srv/one.bin", "abc");
+    let told = house.succeed(&["--without-state"]);
+    assert!(
+        told.contains("[one] secfile: its content is put into clients.conf"),
+        "{told}"
+    );
+    let text = fs::read_to_string(house.to("etc/nightlatch/clients.conf")).unwrap();
+    assert!(
+        text.starts_with("[one]\nsecret =\n    YWJj\nfingerprint"),
+        "{text}"
+    );
+}
+
+#[test]
+fn a_configuration_with_faults_is_refused_with_each_of_them() {
+    let house = Move::new();
+    let conf = "[one]\nsecret = YWJj\ntimeout = soon\n[two]\nsecret = !\n";
+    write(&house, "etc/mandos/clients.conf", conf);
+    let said = house.refuse(78, &["--without-state"]);
+    assert!(said.contains("clients.conf:3: [one] timeout:"), "{said}");
+    assert!(said.contains("clients.conf:5: [two] secret:"), "{said}");
+}
+
+#[test]
+fn nothing_to_take_over_is_told() {
+    let house = Move::new();
+    fs::create_dir_all(house.from("")).unwrap();
+    assert!(
+        house
+            .refuse(66, &[])
+            .contains("neither a Mandos server nor a Mandos client")
+    );
+}

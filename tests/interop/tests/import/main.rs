@@ -1,0 +1,7 @@
+//! A Mandos server or client, taken over by `nightlatch import-mandos`.
+
+mod client;
+mod files;
+mod house;
+mod pickle;
+mod server;

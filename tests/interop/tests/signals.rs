@@ -1,0 +1,212 @@
+//! The signals of both servers for the same story, one beside the other.
+#![forbid(unsafe_code)]
+
+use std::num::NonZeroUsize;
+use std::time::Duration;
+
+use nightlatch_interop::administered::{Administered, section};
+use nightlatch_interop::programs::Whose;
+use zbus::connection::Builder;
+use zbus::export::ordered_stream::OrderedStreamExt;
+use zbus::{Connection, MatchRule, Message, MessageStream, OwnedObjectPath, Variant};
+
+const NAME: &str = "se.recompile.Mandos";
+const CLIENT: &str = "se.recompile.Mandos.Client";
+const FOO: &str = "/clients/foo";
+
+/// A signal as text, with every time of day as `TIME`.
+fn text(signal: &Message) -> String {
+    let header = signal.header();
+    let body = signal.body();
+    if let Ok((path, mut interfaces)) = body.deserialize::<(OwnedObjectPath, Vec<String>)>() {
+        // The stock server keeps them in a set.
+        interfaces.sort();
+        return format!("{} {path:?} {interfaces:?}", header.member().unwrap());
+    }
+    let body = body.deserialize::<zbus::Structure<'_>>();
+    let body = body.map_or_else(|_| String::new(), |body| format!("{:?}", body.fields()));
+    format!(
+        "{} {}.{} {}",
+        header.path().unwrap(),
+        header.interface().unwrap(),
+        header.member().unwrap(),
+        without_times(&body)
+    )
+}
+
+fn without_times(text: &str) -> String {
+    let mut plain = String::new();
+    let mut rest = text;
+    while let Some(at) = rest.find("\"20") {
+        let (before, quoted) = rest.split_at(at + 1);
+        plain.push_str(before);
+        let end = quoted.find('"').unwrap();
+        let time = quoted[..end].contains('T');
+        plain.push_str(if time { "TIME" } else { &quoted[..end] });
+        rest = &quoted[end..];
+    }
+    plain + rest
+}
+
+struct Stage {
+    _site: Administered,
+    connection: Connection,
+    signals: MessageStream,
+    seen: Vec<String>,
+}
+
+impl Stage {
+    async fn new(whose: Whose) -> Self {
+        let site = Administered::start(whose, &section("foo", "enabled = no\ninterval = PT1H"));
+        let address = site.bus.address();
+        let connection = Builder::address(address.as_str()).build().await.unwrap();
+        let rule = MatchRule::builder()
+            .msg_type(zbus::message::Type::Signal)
+            .sender(NAME)
+            .build()
+            .unwrap();
+        let signals = MessageStream::for_match_rule(rule, &connection, NonZeroUsize::new(1000))
+            .await
+            .unwrap();
+        Self {
+            _site: site,
+            connection,
+            signals,
+            seen: Vec::new(),
+        }
+    }
+
+    async fn call(
+        &self,
+        path: &str,
+        interface: &str,
+        member: &str,
+        body: &(impl serde::Serialize + zbus::Type),
+    ) -> Result<(), String> {
+        self.connection
+            .call_method(Some(NAME), path, Some(interface), member, body)
+            .await
+            .map(drop)
+            .map_err(|error| error.to_string())
+    }
+
+    async fn set(&self, property: &str, value: Variant<'_>) -> Result<(), String> {
+        let body = (CLIENT, property, value);
+        self.call(FOO, "org.freedesktop.DBus.Properties", "Set", &body)
+            .await
+    }
+
+    /// Waits until a signal has this in it.
+    async fn until(&mut self, wanted: &str) {
+        loop {
+            let next = tokio::time::timeout(Duration::from_secs(60), self.signals.next()).await;
+            let signal = next.unwrap_or_else(|_| panic!("no {wanted} in {:#?}", self.seen));
+            let signal = signal.unwrap().unwrap();
+            // What Mandos has no word for.
+            if signal
+                .header()
+                .path()
+                .unwrap()
+                .as_str()
+                .starts_with("/org/")
+            {
+                continue;
+            }
+            self.seen.push(text(&signal));
+            if self.seen.last().unwrap().contains(wanted) {
+                return;
+            }
+        }
+    }
+}
+
+async fn story(whose: Whose) -> Vec<String> {
+    let mut stage = Stage::new(whose).await;
+    stage.set("Checker", Variant::from("exit 3")).await.unwrap();
+    stage.set("Timeout", Variant::U64(60_000)).await.unwrap();
+    // What is the same already is not told again.
+    stage.set("Timeout", Variant::U64(60_000)).await.unwrap();
+    stage
+        .set("ExtendedTimeout", Variant::U64(90_000))
+        .await
+        .unwrap();
+    stage
+        .set("ApprovalDelay", Variant::U64(1_000))
+        .await
+        .unwrap();
+    stage
+        .set("ApprovalDuration", Variant::U64(2_000))
+        .await
+        .unwrap();
+    stage
+        .set("ApprovedByDefault", Variant::Bool(false))
+        .await
+        .unwrap();
+    stage.set("Host", Variant::from("elsewhere")).await.unwrap();
+    stage
+        .set("Secret", Variant::from(b"abc".to_vec()))
+        .await
+        .unwrap();
+    stage
+        .set("Secret", Variant::from(b"abcd".to_vec()))
+        .await
+        .unwrap();
+    stage.call(FOO, CLIENT, "CheckedOK", &()).await.unwrap();
+    stage
+        .set("CheckerRunning", Variant::Bool(true))
+        .await
+        .unwrap();
+    stage.until("CheckerCompleted").await;
+    stage.until("CheckerCompleted").await;
+    stage
+        .set("Checker", Variant::from("kill -9 $$"))
+        .await
+        .unwrap();
+    stage
+        .set("CheckerRunning", Variant::Bool(true))
+        .await
+        .unwrap();
+    stage.until("CheckerCompleted").await;
+    stage.until("CheckerCompleted").await;
+    stage.set("Checker", Variant::from("true")).await.unwrap();
+    stage
+        .set("CheckerRunning", Variant::Bool(true))
+        .await
+        .unwrap();
+    stage.until("CheckerCompleted").await;
+    stage.until("CheckerCompleted").await;
+    stage
+        .set("Checker", Variant::from("exec sleep 60"))
+        .await
+        .unwrap();
+    stage
+        .set("CheckerRunning", Variant::Bool(true))
+        .await
+        .unwrap();
+    stage.until("CheckerStarted").await;
+    stage.until("CheckerStarted").await;
+    stage
+        .set("CheckerRunning", Variant::Bool(false))
+        .await
+        .unwrap();
+    stage.call(FOO, CLIENT, "Approve", &true).await.unwrap();
+    stage.set("Enabled", Variant::Bool(true)).await.unwrap();
+    stage.set("Enabled", Variant::Bool(true)).await.unwrap();
+    stage.set("Enabled", Variant::Bool(false)).await.unwrap();
+    let path = OwnedObjectPath::try_from(FOO).unwrap();
+    stage.call("/", NAME, "RemoveClient", &path).await.unwrap();
+    stage.until("ClientRemoved").await;
+    stage.until("ClientRemoved").await;
+    stage.seen
+}
+
+#[test]
+fn both_servers_tell_the_same_story() {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let (stock, ours) =
+        runtime.block_on(async { tokio::join!(story(Whose::Stock), story(Whose::Ours)) });
+    for (number, (ours, stock)) in ours.iter().zip(&stock).enumerate() {
+        assert_eq!(ours, stock, "signal {number}");
+    }
+    assert_eq!(ours.len(), stock.len());
+}

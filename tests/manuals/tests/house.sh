@@ -1,0 +1,34 @@
+# $1: an empty folder with the file "script"; $2: where the programs are.
+folder=$1
+mkdir "$folder"/{etc,lib,mnt,work}
+cp -a /etc/. "$folder/etc"
+mount --bind "$folder/etc" /etc
+mount --bind "$folder/lib" /var/lib
+mount --bind "$folder/mnt" /mnt
+ip link set lo up
+export PATH=$2:$PATH HOME=$folder/work
+cd "$folder/work"
+port=4711
+
+# A bus, and a server on it for the sections in these files.
+start_server() {
+    install -d -m 0750 /etc/nightlatch
+    cat "$@" > "$folder/clients.conf"
+    install -m 0600 "$folder/clients.conf" /etc/nightlatch/clients.conf
+    export DBUS_SYSTEM_BUS_ADDRESS=unix:path=$folder/bus
+    cat > "$folder/bus.conf" <<EOF
+<busconfig><type>system</type><listen>unix:path=$folder/bus</listen><auth>EXTERNAL</auth>
+<policy context="default"><allow user="*"/><allow own="*"/><allow send_type="method_call"/>
+<allow send_destination="*" eavesdrop="true"/><allow receive_sender="*" eavesdrop="true"/></policy></busconfig>
+EOF
+    dbus-daemon --fork --nopidfile --config-file "$folder/bus.conf" 2> /dev/null
+    chmod 777 "$folder/bus"
+    nightlatchd --no-zeroconf --port "$port" 2> "$folder/log" &
+    until grep -q "administration over D-Bus" "$folder/log"; do
+        kill -0 $! || { cat "$folder/log" >&2; exit 1; }
+        sleep 0.01
+    done
+}
+
+set -o pipefail
+. "$folder/script"
