@@ -34,15 +34,14 @@ pub(crate) enum Call {
     Disable(Change),
     /// Grant a request that waits
     ///
-    /// Of machines that are named, the decision also counts for a request that comes within their
-    /// approval_duration. A pattern and --all decide only what waits now.
+    /// Of machines that are named, it also counts for a request that comes within their approval_duration.
+    /// A pattern and --all approve only what waits now.
     #[command(after_help = "Examples:
   nightlatch wait foo.example --until waiting && nightlatch approve foo.example")]
     Approve(Change),
     /// Refuse a request that waits
     ///
-    /// Of machines that are named, the decision also counts for a request that comes within their
-    /// approval_duration. A pattern and --all decide only what waits now.
+    /// A decision also counts for a request that comes within the machine's approval_duration.
     #[command(after_help = "Examples:
   nightlatch deny foo.example")]
     Deny(Change),

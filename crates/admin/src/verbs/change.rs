@@ -62,13 +62,12 @@ impl Deed {
     }
 }
 
-/// Carries the verb out. Of what a pattern or `--all` chooses, only requests that wait are decided: a
-/// decision in advance is for who is named.
+/// Carries the verb out. Of what a pattern or `--all` chooses, only requests that wait are approved: an
+/// approval in advance is for who is named. A denial in advance hurts nobody.
 pub(crate) async fn run(deed: Deed, options: &Change, server: &Server) -> Result<u8, Failure> {
     let clients = server.clients().await.map_err(bus::failure)?;
     let mut selection = Selection::of(&clients, &options.which)?;
-    let decides = matches!(deed, Deed::Approve | Deed::Deny);
-    if decides && !selection.by_name {
+    if deed == Deed::Approve && !selection.by_name {
         selection.clients.retain(|client| client.approval_pending);
         if selection.clients.is_empty() {
             note("no request waits");
@@ -84,7 +83,7 @@ pub(crate) async fn run(deed: Deed, options: &Change, server: &Server) -> Result
     if deed == Deed::Remove || many {
         ask::confirm(&what, &options.sure)?;
     }
-    if decides {
+    if matches!(deed, Deed::Approve | Deed::Deny) {
         explain_early(&selection.clients);
     }
     let call = |client: &&ClientView| deed.call(server.clone(), client.path.clone());
