@@ -38,6 +38,10 @@ pub(crate) enum Verb {
     /// nightlatch enroll /dev/sda3 | ssh server nightlatch add
     #[command(after_long_help = ENROLL_NOTES)]
     Enroll(Enroll),
+    /// Show all clients on one screen, and decide there
+    ///
+    /// Every key of mandos-monitor does the same here; only removing asks first. Press ? for all keys.
+    Monitor(Monitor),
     #[command(flatten)]
     Call(Call),
     /// Take over a Mandos server or client
@@ -207,6 +211,15 @@ pub(crate) struct Enroll {
     /// Say each step, and change nothing
     #[arg(long)]
     pub(crate) dry_run: bool,
+}
+
+/// `monitor`.
+#[derive(Args, Debug)]
+pub(crate) struct Monitor {
+    /// Write everything that happens on the screen to a new FILE, for a report of a fault. It has the
+    /// names, hosts and key ids of all clients, and no secret
+    #[arg(long, value_name = "FILE")]
+    pub(crate) record: Option<PathBuf>,
 }
 
 const ENROLL_NOTES: &str = "\

@@ -16,6 +16,7 @@ mod glob;
 pub mod import;
 mod keygen;
 mod keys;
+mod monitor;
 mod output;
 mod passphrase;
 mod secret_file;
@@ -83,6 +84,7 @@ fn dispatch(verb: Verb) -> Result<u8, Failure> {
     match verb {
         Verb::Keygen(options) => keygen::run(&options).map(|()| 0),
         Verb::Enroll(options) => enroll::run(&options).map(|()| 0),
+        Verb::Monitor(options) => monitor::run(&options).map(|()| 0),
         Verb::ImportMandos(options) => import::run(&options).map(|()| 0),
         Verb::Ctl(options) => Ok(ctl::run(options.arguments)),
         Verb::CheckConfig(options) => check_config::run(&options),

@@ -25,8 +25,9 @@ impl State {
             CheckStatus::Never | CheckStatus::Exited(0)
         );
         match client {
-            client if client.approval_pending => Self::Waiting,
+            // A server may not have told a request yet that its client was disabled meanwhile.
             client if !client.enabled => Self::Disabled,
+            client if client.approval_pending => Self::Waiting,
             _ if failed => Self::Failing,
             _ => Self::Enabled,
         }

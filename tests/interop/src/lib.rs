@@ -11,6 +11,7 @@ pub mod machine;
 pub mod netns;
 pub mod process;
 pub mod programs;
+pub mod screen;
 pub mod server;
 pub mod site;
 

@@ -68,7 +68,7 @@ pub(crate) async fn run(options: &Look, server: &Server, now: Wall) -> Result<u8
 }
 
 /// What the properties of a client tell: less than the server knows.
-fn derive(client: &ClientView, now: Wall) -> Explanation {
+pub(crate) fn derive(client: &ClientView, now: Wall) -> Explanation {
     if !client.enabled {
         return disabled(client, now);
     }

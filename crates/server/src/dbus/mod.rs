@@ -28,8 +28,9 @@ use crate::pause::Pause;
 use house::House;
 pub(crate) use own::About;
 
-/// The names that tools look for.
-const NAMES: [&str; 3] = [MANDOS, MANDOS_OLD, NIGHTLATCH];
+/// The names that tools look for. Our own first: a tool that sees a Mandos server come asks it at once
+/// whether it is one of ours.
+const NAMES: [&str; 3] = [NIGHTLATCH, MANDOS, MANDOS_OLD];
 
 /// Messages that may wait to be read.
 const QUEUE: NonZeroUsize = NonZeroUsize::new(1024).expect("not zero");

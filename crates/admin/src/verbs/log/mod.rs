@@ -12,7 +12,7 @@ use crate::failure::{EX_PROTOCOL, EX_UNAVAILABLE, EX_USAGE, Failure, note};
 use crate::{bus, output, when};
 
 mod chain;
-mod record;
+pub(crate) mod record;
 
 use record::Record;
 

@@ -10,32 +10,36 @@ const KIND: usize = 12;
 
 /// What happened.
 #[derive(Deserialize, Debug)]
-pub(super) struct Record {
+pub(crate) struct Record {
     /// RFC 3339, UTC.
-    pub(super) time: String,
+    pub(crate) time: String,
     /// What kind of thing.
-    pub(super) kind: String,
+    pub(crate) kind: String,
     /// Whom it is about.
-    pub(super) client: Option<String>,
+    pub(crate) client: Option<String>,
     key_id: Option<String>,
-    peer: Option<String>,
+    /// From where.
+    pub(crate) peer: Option<String>,
     interface: Option<String>,
     decision: Option<String>,
-    reason: Option<String>,
-    who: Option<String>,
+    /// Why.
+    pub(crate) reason: Option<String>,
+    /// By whom.
+    pub(crate) who: Option<String>,
     /// What is alarming about it.
-    pub(super) alarm: Option<String>,
-    detail: Option<String>,
+    pub(crate) alarm: Option<String>,
+    /// A sentence.
+    pub(crate) detail: Option<String>,
 }
 
 impl Record {
     /// Takes an entry's text apart.
-    pub(super) fn read(text: &str) -> Result<Self, serde_json::Error> {
+    pub(crate) fn read(text: &str) -> Result<Self, serde_json::Error> {
         serde_json::from_str(text)
     }
 
     /// One line for a person.
-    pub(super) fn show(&self, coloured: bool) -> String {
+    pub(crate) fn show(&self, coloured: bool) -> String {
         let style = match (self.kind.as_str(), &self.alarm) {
             (_, Some(_)) | ("alarm", _) => Style::Bad,
             ("refused" | "denied" | "expired" | "undelivered" | "check-failed", _) => {

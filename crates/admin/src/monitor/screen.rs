@@ -1,0 +1,176 @@
+//! The terminal: taken over, drawn on, and given back as it was on every way out.
+
+use std::env;
+use std::io::{self, BufWriter, Stdout, Write};
+use std::panic;
+
+use ratatui::Terminal;
+use ratatui::backend::{Backend, ClearType, CrosstermBackend};
+use ratatui::crossterm::cursor::Show;
+use ratatui::crossterm::event::{DisableMouseCapture, EnableMouseCapture};
+use ratatui::crossterm::execute;
+use ratatui::crossterm::terminal::{
+    EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode, enable_raw_mode, size,
+};
+
+use crate::monitor::draw;
+use crate::monitor::draw::text::Charset;
+use crate::monitor::draw::theme::Look;
+use crate::monitor::event::Size;
+use crate::monitor::state::State;
+
+/// What a frame is gathered in, so that it goes out at once: a whole screen, with its colours, fits.
+const FRAME: usize = 64 * 1024;
+
+/// Terminals that have no colours.
+const COLOURLESS: [&str; 2] = ["dumb", "vt"];
+
+/// The terminal while it is ours.
+#[derive(Debug)]
+pub(crate) struct Screen {
+    terminal: Terminal<CrosstermBackend<BufWriter<Stdout>>>,
+    mouse: bool,
+}
+
+impl Screen {
+    /// Takes the terminal over.
+    pub(crate) fn open() -> io::Result<Self> {
+        give_back_on_panic();
+        let out = BufWriter::with_capacity(FRAME, io::stdout());
+        let screen = Self {
+            terminal: Terminal::new(CrosstermBackend::new(out))?,
+            mouse: true,
+        };
+        screen.take()?;
+        Ok(screen)
+    }
+
+    /// Draws what the state knows.
+    pub(crate) fn draw(&mut self, state: &State) -> io::Result<()> {
+        self.terminal.draw(|frame| draw::draw(state, frame))?;
+        Ok(())
+    }
+
+    /// Forgets what is on the screen: the next frame is drawn whole.
+    pub(crate) fn forget(&mut self) -> io::Result<()> {
+        // Its own `clear` asks the terminal where the cursor is, and the answer goes to who reads keys.
+        self.terminal.backend_mut().clear_region(ClearType::All)?;
+        self.terminal.swap_buffers();
+        Ok(())
+    }
+
+    /// Takes part in the mouse, or no more.
+    pub(crate) fn set_mouse(&mut self, mouse: bool) -> io::Result<()> {
+        self.mouse = mouse;
+        if mouse {
+            execute!(io::stdout(), EnableMouseCapture)
+        } else {
+            execute!(io::stdout(), DisableMouseCapture)
+        }
+    }
+
+    /// Gives the terminal back for a while.
+    pub(crate) fn leave(&self) {
+        give_back();
+    }
+
+    /// Takes the terminal over again.
+    pub(crate) fn take_again(&mut self) -> io::Result<()> {
+        // It may have been set to anything meanwhile.
+        let _ = disable_raw_mode();
+        self.take()?;
+        self.forget()
+    }
+
+    fn take(&self) -> io::Result<()> {
+        enable_raw_mode()?;
+        execute!(io::stdout(), EnterAlternateScreen)?;
+        if self.mouse {
+            execute!(io::stdout(), EnableMouseCapture)?;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Screen {
+    fn drop(&mut self) {
+        give_back();
+    }
+}
+
+/// Makes the terminal what it was. Nothing better can be done when it fails: the terminal is gone then.
+fn give_back() {
+    let mut out = io::stdout();
+    let _ = execute!(out, DisableMouseCapture, LeaveAlternateScreen, Show);
+    let _ = disable_raw_mode();
+    let _ = out.flush();
+}
+
+/// The message of a panic belongs on a terminal that can show it.
+fn give_back_on_panic() {
+    let before = panic::take_hook();
+    panic::set_hook(Box::new(move |panic| {
+        give_back();
+        before(panic);
+    }));
+}
+
+/// How large the terminal is.
+pub(crate) fn screen_size() -> io::Result<Size> {
+    let (columns, rows) = size()?;
+    Ok(Size { columns, rows })
+}
+
+/// What the terminal can show, by what the environment says of it.
+pub(crate) fn look() -> Look {
+    look_by(|name| env::var(name).ok().filter(|value| !value.is_empty()))
+}
+
+fn look_by(variable: impl Fn(&str) -> Option<String>) -> Look {
+    // The first that is set counts (setlocale(3)).
+    let locale = ["LC_ALL", "LC_CTYPE", "LANG"]
+        .into_iter()
+        .find_map(&variable);
+    let locale = locale.unwrap_or_default().to_ascii_lowercase();
+    let utf8 = locale.contains("utf-8") || locale.contains("utf8");
+    let terminal = variable("TERM").unwrap_or_else(|| "dumb".to_owned());
+    let colourless = COLOURLESS.iter().any(|start| terminal.starts_with(start));
+    Look {
+        charset: if utf8 { Charset::Utf8 } else { Charset::Ascii },
+        colour: variable("NO_COLOR").is_none() && !colourless,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn look_of(environment: &[(&str, &str)]) -> (Charset, bool) {
+        let look = look_by(|name| {
+            let found = environment.iter().find(|(known, _)| *known == name);
+            found.map(|(_, value)| (*value).to_owned())
+        });
+        (look.charset, look.colour)
+    }
+
+    #[test]
+    fn the_environment_says_what_can_be_shown() {
+        let xterm = ("TERM", "xterm-256color");
+        let utf8 = ("LANG", "sv_SE.UTF-8");
+        assert_eq!(look_of(&[xterm, utf8]), (Charset::Utf8, true));
+        assert_eq!(
+            look_of(&[xterm, utf8, ("NO_COLOR", "1")]),
+            (Charset::Utf8, false)
+        );
+        assert_eq!(
+            look_of(&[xterm, utf8, ("LC_ALL", "C")]),
+            (Charset::Ascii, true)
+        );
+        assert_eq!(
+            look_of(&[("TERM", "vt100"), ("LANG", "C.utf8")]),
+            (Charset::Utf8, false)
+        );
+        assert_eq!(look_of(&[("TERM", "dumb")]), (Charset::Ascii, false));
+        assert_eq!(look_of(&[]), (Charset::Ascii, false));
+    }
+}
