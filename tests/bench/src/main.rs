@@ -14,7 +14,9 @@ mod handshake;
 mod idle;
 mod many;
 mod memory;
+mod monitor;
 mod search;
+mod terminal;
 mod unlocks;
 
 use std::net::{Ipv4Addr, TcpListener};
@@ -37,7 +39,7 @@ struct Setup {
 
 type Table = (&'static str, fn(&Setup));
 
-const TABLES: [Table; 9] = [
+const TABLES: [Table; 10] = [
     ("unlocks", unlocks::rate),
     ("burst", unlocks::burst),
     ("many", many::clients),
@@ -47,6 +49,7 @@ const TABLES: [Table; 9] = [
     ("checks", checks::a_second),
     ("idle", idle::peers),
     ("administration", administration::tools),
+    ("monitor", monitor::screens),
 ];
 
 /// Leaves the stock server out, which takes most of the time.

@@ -121,7 +121,7 @@ fn each_key_does_what_the_manual_says_in_nightlatch_monitor_at_ours() {
 /// "a: Approve", "d: Deny": a real machine gets its password, or nothing.
 fn requests_are_answered(whose: Whose, server: Whose, yes: &str, no: &str) {
     let machine = Machine::new("tower", Whose::Ours, Keys::Curve25519, b"sesame");
-    let asks = "checker = true\napproval_delay = PT5M\napproved_by_default = False";
+    let asks = "checker = true\napproval_delay = PT5M\napproval_duration = PT1M\napproved_by_default = False";
     // A server for each: an answer counts for a while, and who is refused asks again.
     for (key, said) in [(yes, "received its secret"), (no, "rejected")] {
         let site = Administered::start(server, &machine.section(asks));

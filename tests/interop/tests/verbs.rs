@@ -272,7 +272,9 @@ fn a_check_says_what_the_checker_says(whose: Whose) {
 
 fn a_request_is_waited_for_approved_and_seen_to_be_served(whose: Whose) {
     let machine = Machine::new("foo", Whose::Ours, Keys::Curve25519, b"a password");
-    let more = "approval_delay = PT1M\napproved_by_default = no\nchecker = true\n";
+    // Long enough for a busy machine: it counts from the decision on.
+    let more = "approval_delay = PT1M\napproval_duration = PT1M\napproved_by_default = no\n\
+        checker = true\n";
     let site = Administered::start(whose, &machine.section(more));
     let released = site.start_nightlatch(&["wait", "foo", "--until", "released", "-t", "1m"]);
     // From then on it hears what comes.

@@ -229,4 +229,14 @@ mod tests {
         }
         assert!(BINDINGS.iter().all(|binding| !binding.help.is_empty()));
     }
+
+    #[test]
+    fn the_manual_has_every_line() {
+        let page = include_str!("../../../../docs/man/nightlatch-monitor.1.md");
+        for binding in &BINDINGS {
+            let keys: Vec<String> = binding.keys().map(|key| format!("`{key}`")).collect();
+            let item = format!("- {}\n\n  {}.\n", keys.join(", "), binding.help);
+            assert!(page.contains(&item), "the manual has no\n{item}");
+        }
+    }
 }

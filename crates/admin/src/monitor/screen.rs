@@ -4,14 +4,15 @@ use std::env;
 use std::io::{self, BufWriter, Stdout, Write};
 use std::panic;
 
-use ratatui::Terminal;
-use ratatui::backend::{Backend, ClearType, CrosstermBackend};
+use ratatui::backend::{Backend, CrosstermBackend};
+use ratatui::buffer::Buffer;
 use ratatui::crossterm::cursor::Show;
 use ratatui::crossterm::event::{DisableMouseCapture, EnableMouseCapture};
 use ratatui::crossterm::execute;
 use ratatui::crossterm::terminal::{
     EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode, enable_raw_mode, size,
 };
+use ratatui::layout::{Position, Rect};
 
 use crate::monitor::draw;
 use crate::monitor::draw::text::Charset;
@@ -28,7 +29,9 @@ const COLOURLESS: [&str; 2] = ["dumb", "vt"];
 /// The terminal while it is ours.
 #[derive(Debug)]
 pub(crate) struct Screen {
-    terminal: Terminal<CrosstermBackend<BufWriter<Stdout>>>,
+    backend: CrosstermBackend<BufWriter<Stdout>>,
+    /// What stands on it; `None` when that is not known.
+    shown: Option<(Buffer, Option<Position>)>,
     mouse: bool,
 }
 
@@ -38,25 +41,47 @@ impl Screen {
         give_back_on_panic();
         let out = BufWriter::with_capacity(FRAME, io::stdout());
         let screen = Self {
-            terminal: Terminal::new(CrosstermBackend::new(out))?,
+            backend: CrosstermBackend::new(out),
+            shown: None,
             mouse: true,
         };
         screen.take()?;
         Ok(screen)
     }
 
-    /// Draws what the state knows.
+    /// Draws what the state knows: only what is another than before goes to the terminal, and nothing
+    /// at all when nothing is.
     pub(crate) fn draw(&mut self, state: &State) -> io::Result<()> {
-        self.terminal.draw(|frame| draw::draw(state, frame))?;
+        let (columns, rows) = size()?;
+        let area = Rect::new(0, 0, columns, rows);
+        let mut next = Buffer::empty(area);
+        let cursor = draw::draw(state, &mut next);
+        let before = match self.shown.take() {
+            Some(shown) if shown.0.area == area => shown,
+            _ => {
+                self.backend.clear()?;
+                (Buffer::empty(area), Some(Position::ORIGIN))
+            }
+        };
+        let changes = before.0.diff(&next);
+        if !changes.is_empty() || cursor != before.1 {
+            self.backend.draw(changes.into_iter())?;
+            match cursor {
+                Some(position) => {
+                    self.backend.set_cursor_position(position)?;
+                    self.backend.show_cursor()?;
+                }
+                None => self.backend.hide_cursor()?,
+            }
+            Backend::flush(&mut self.backend)?;
+        }
+        self.shown = Some((next, cursor));
         Ok(())
     }
 
     /// Forgets what is on the screen: the next frame is drawn whole.
-    pub(crate) fn forget(&mut self) -> io::Result<()> {
-        // Its own `clear` asks the terminal where the cursor is, and the answer goes to who reads keys.
-        self.terminal.backend_mut().clear_region(ClearType::All)?;
-        self.terminal.swap_buffers();
-        Ok(())
+    pub(crate) fn forget(&mut self) {
+        self.shown = None;
     }
 
     /// Takes part in the mouse, or no more.
@@ -78,8 +103,8 @@ impl Screen {
     pub(crate) fn take_again(&mut self) -> io::Result<()> {
         // It may have been set to anything meanwhile.
         let _ = disable_raw_mode();
-        self.take()?;
-        self.forget()
+        self.forget();
+        self.take()
     }
 
     fn take(&self) -> io::Result<()> {

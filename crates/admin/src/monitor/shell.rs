@@ -24,6 +24,8 @@ use crate::monitor::state::State;
 
 /// At most so often the screen is drawn: quick to the eye, and little over a slow line.
 const FRAME: Duration = Duration::from_millis(50);
+/// So long a frame waits for the rest of what a server tells of one change: it tells a property at a time.
+const GATHER: Duration = Duration::from_millis(3);
 /// So often time passes on the screen.
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -42,8 +44,10 @@ struct Shell {
     wishes: UnboundedSender<Wish>,
     recording: Option<File>,
     ended: Option<Ended>,
-    /// Whether something happened since the last frame.
-    stale: bool,
+    /// When the next frame is due, if something happened since the last one.
+    due: Option<Instant>,
+    /// The earliest that another frame may be drawn.
+    earliest: Instant,
 }
 
 /// Runs the screen until its end. Every event is written to `recording`, if there is one.
@@ -59,38 +63,34 @@ pub(crate) async fn run(recording: Option<File>) -> io::Result<Ended> {
         wishes,
         recording,
         ended: None,
-        stale: true,
+        due: None,
+        earliest: Instant::now(),
     };
-    shell.handle(started)?;
+    shell.handle(started, Duration::ZERO)?;
     thread::spawn(move || read_terminal(&pressed));
     tokio::spawn(link::run(told, wished));
 
     let mut second = interval(SECOND);
     second.set_missed_tick_behavior(MissedTickBehavior::Skip);
-    let mut frame = Instant::now();
     loop {
+        let frame = shell
+            .due
+            .map_or(shell.earliest, |due| due.max(shell.earliest));
         tokio::select! {
             biased;
             end = signals.next() => match end {
                 Caught::End(signal) => shell.ended = Some(Ended::Signal(signal)),
                 Caught::Stop => shell.suspend()?,
-                Caught::Continue => {
-                    shell.screen.take_again()?;
-                    shell.stale = true;
-                }
+                Caught::Continue => shell.take_screen_again()?,
             },
             event = input.recv() => match event {
-                Some(event) => shell.handle(event?)?,
+                Some(event) => shell.handle(event?, Duration::ZERO)?,
                 None => return Err(io::ErrorKind::UnexpectedEof.into()),
             },
-            () = sleep_until(frame), if shell.stale => {
-                shell.stale = false;
-                shell.screen.draw(&shell.state)?;
-                frame = Instant::now() + FRAME;
-            }
-            _ = second.tick() => shell.handle(Event::Passed)?,
+            () = sleep_until(frame), if shell.due.is_some() => shell.draw()?,
+            _ = second.tick() => shell.handle(Event::Passed, Duration::ZERO)?,
             Some(event) = server.recv() => {
-                shell.handle(event)?;
+                shell.handle(event, GATHER)?;
                 shell.handle_all(&mut server)?;
             }
         }
@@ -101,7 +101,9 @@ pub(crate) async fn run(recording: Option<File>) -> io::Result<Ended> {
 }
 
 impl Shell {
-    fn handle(&mut self, event: Event) -> io::Result<()> {
+    /// Lets the state have an event, which is to be on the screen in `within` if the last frame is not too
+    /// young.
+    fn handle(&mut self, event: Event, within: Duration) -> io::Result<()> {
         let wall = clock::now().wall;
         let at = Clock {
             wall,
@@ -110,7 +112,8 @@ impl Shell {
         if let Some(file) = &mut self.recording {
             recording::write(file, at, &event)?;
         }
-        self.stale = true;
+        let due = Instant::now() + within;
+        self.due = Some(self.due.map_or(due, |before| before.min(due)));
         for order in self.state.handle(event, at) {
             self.obey(order)?;
         }
@@ -122,7 +125,7 @@ impl Shell {
         // A bound, so that keys are heard however much it tells.
         for _ in 0..1000 {
             match server.try_recv() {
-                Ok(event) => self.handle(event)?,
+                Ok(event) => self.handle(event, GATHER)?,
                 Err(_) => break,
             }
         }
@@ -133,7 +136,7 @@ impl Shell {
         match order {
             Order::Do(deed) => self.wish(Wish::Do(deed)),
             Order::Ask(path, name) => self.wish(Wish::Ask(path, name)),
-            Order::Redraw => self.screen.forget()?,
+            Order::Redraw => self.screen.forget(),
             Order::Mouse(mouse) => self.screen.set_mouse(mouse)?,
             Order::Suspend => self.suspend()?,
             Order::Quit => self.ended = Some(Ended::Quit),
@@ -150,8 +153,19 @@ impl Shell {
     fn suspend(&mut self) -> io::Result<()> {
         self.screen.leave();
         kill_process(getpid(), Any::STOP)?;
+        self.take_screen_again()
+    }
+
+    fn take_screen_again(&mut self) -> io::Result<()> {
         self.screen.take_again()?;
-        self.stale = true;
+        self.due = Some(Instant::now());
+        Ok(())
+    }
+
+    fn draw(&mut self) -> io::Result<()> {
+        self.due = None;
+        self.screen.draw(&self.state)?;
+        self.earliest = Instant::now() + FRAME;
         Ok(())
     }
 }

@@ -10,20 +10,21 @@ mod table;
 pub(crate) mod text;
 pub(crate) mod theme;
 
-use ratatui::Frame;
+use ratatui::buffer::Buffer;
+use ratatui::layout::Position;
 
 use crate::monitor::draw::brush::Brush;
 use crate::monitor::draw::theme::Role;
 use crate::monitor::state::{Mode, State};
 
-/// Draws the whole screen.
-pub(crate) fn draw(state: &State, frame: &mut Frame<'_>) {
+/// Draws the whole screen on an empty buffer. Gives where the cursor belongs, if it is to be seen.
+pub(crate) fn draw(state: &State, buffer: &mut Buffer) -> Option<Position> {
     let areas = state.areas();
-    let mut brush = Brush::new(frame.buffer_mut(), state.look);
+    let mut brush = Brush::new(buffer, state.look);
     if areas.too_small {
         let text = "too small for the monitor";
         brush.text(0, 0, areas.body.width, text, Role::Plain);
-        return;
+        return None;
     }
     lines::title(&mut brush, state, &areas);
     if let Mode::Help(above) = state.mode {
@@ -34,7 +35,5 @@ pub(crate) fn draw(state: &State, frame: &mut Frame<'_>) {
         details::draw(&mut brush, state, &areas);
         panes::log(&mut brush, state, &areas);
     }
-    if let Some(cursor) = lines::bottom(&mut brush, state, &areas) {
-        frame.set_cursor_position(cursor);
-    }
+    lines::bottom(&mut brush, state, &areas)
 }

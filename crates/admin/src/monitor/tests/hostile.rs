@@ -3,9 +3,9 @@
 use nightlatch_bus::client::ClientView;
 use nightlatch_bus::names::ClientPath;
 use proptest::prelude::*;
-use ratatui::Terminal;
-use ratatui::backend::{CrosstermBackend, TestBackend};
-use ratatui::{TerminalOptions, Viewport, layout::Rect};
+use ratatui::backend::{Backend, CrosstermBackend};
+use ratatui::buffer::Buffer;
+use ratatui::layout::Rect;
 
 use super::{Person, UTF8, client, waiting};
 use crate::monitor::draw;
@@ -73,18 +73,12 @@ fn no_control_character_reaches_the_terminal() {
 
 /// The bytes of one whole frame.
 fn sent(person: &Person) -> Vec<u8> {
-    let Size { columns, rows } = person.state.size;
-    let area = Rect::new(0, 0, columns, rows);
+    let buffer = person.buffer();
+    let changes = Buffer::empty(buffer.area).diff(&buffer);
     let mut bytes = Vec::new();
-    let options = TerminalOptions {
-        viewport: Viewport::Fixed(area),
-    };
-    let backend = CrosstermBackend::new(&mut bytes);
-    let mut terminal = Terminal::with_options(backend, options).unwrap();
-    terminal
-        .draw(|frame| draw::draw(&person.state, frame))
+    CrosstermBackend::new(&mut bytes)
+        .draw(changes.into_iter())
         .unwrap();
-    drop(terminal);
     bytes
 }
 
@@ -107,7 +101,7 @@ proptest! {
         person.types(&keys);
         person.buffer();
         // A terminal that is smaller than was heard of yet.
-        let mut terminal = Terminal::new(TestBackend::new(columns / 2, rows / 2)).unwrap();
-        terminal.draw(|frame| draw::draw(&person.state, frame)).unwrap();
+        let mut smaller = Buffer::empty(Rect::new(0, 0, columns / 2, rows / 2));
+        draw::draw(&person.state, &mut smaller);
     }
 }

@@ -12,9 +12,8 @@ use nightlatch_bus::client::{CheckStatus, ClientView};
 use nightlatch_bus::names::ClientPath;
 use nightlatch_bus::property::{Property, Value};
 use nightlatch_core::time::Wall;
-use ratatui::Terminal;
-use ratatui::backend::TestBackend;
 use ratatui::buffer::Buffer;
+use ratatui::layout::Rect;
 
 use crate::monitor::draw;
 use crate::monitor::draw::text::Charset;
@@ -86,11 +85,9 @@ impl Person {
     /// What stands on the screen.
     fn buffer(&self) -> Buffer {
         let Size { columns, rows } = self.state.size;
-        let mut terminal = Terminal::new(TestBackend::new(columns, rows)).unwrap();
-        terminal
-            .draw(|frame| draw::draw(&self.state, frame))
-            .unwrap();
-        terminal.backend().buffer().clone()
+        let mut buffer = Buffer::empty(Rect::new(0, 0, columns, rows));
+        draw::draw(&self.state, &mut buffer);
+        buffer
     }
 
     /// What stands on the screen, as lines without the spaces at their ends.
