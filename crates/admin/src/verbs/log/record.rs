@@ -57,7 +57,9 @@ impl Record {
         let kind = style.paint(&format!("{:<KIND$}", visible(&self.kind)), coloured);
         let mut line = format!("{time}  {kind}");
         let from = [("from ", &self.peer), ("on ", &self.interface)];
-        let why = [("", &self.reason), ("by ", &self.who), ("", &self.detail)];
+        // What the server does by its rules is what it is there for.
+        let who = self.who.clone().filter(|who| who != "server");
+        let why = [("", &self.reason), ("by ", &who), ("", &self.detail)];
         let mut add = |label: &str, part: &str| {
             line.push_str("  ");
             line.push_str(label);
