@@ -59,9 +59,27 @@ async fn offer(driver: Handle, about: About) {
         if let Err(error) = ended
             && pause.is_first()
         {
-            warn!(reason = %error, "no administration over D-Bus for now; trying again");
+            let hint = hint(&error);
+            warn!(reason = %error, hint, "no administration over D-Bus for now; trying again");
         }
         pause.wait().await;
+    }
+}
+
+/// What the administrator can do about it.
+fn hint(error: &zbus::Error) -> Option<&'static str> {
+    match error {
+        zbus::Error::NameTaken => {
+            Some("another server, ours or one of Mandos, has the name on this bus: stop it")
+        }
+        zbus::Error::FDO(error) if matches!(**error, zbus::fdo::Error::AccessDenied(_)) => Some(
+            "the bus does not let this user have the names: dist/dbus/nightlatch.conf belongs into \
+             /etc/dbus-1/system.d",
+        ),
+        zbus::Error::Connection(..) => {
+            Some("no system bus runs here; use_dbus = no says that this is meant")
+        }
+        _ => None,
     }
 }
 
