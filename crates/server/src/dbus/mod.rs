@@ -6,6 +6,7 @@
 //! and finds it again.
 
 mod answer;
+mod call;
 mod caller;
 mod explain;
 mod house;
