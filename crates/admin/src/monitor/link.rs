@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use nightlatch_bus::client::CheckStatus;
 use nightlatch_bus::error::Error;
+use nightlatch_bus::names::ClientPath;
 use nightlatch_bus::own::Query;
 use nightlatch_bus::property::{Property, Value};
 use nightlatch_bus::proxy::Server;
@@ -13,8 +14,6 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 
 use crate::monitor::event::{About, Act, Deed, Event, Told};
 use crate::monitor::state::RECORDS;
-
-use nightlatch_bus::names::ClientPath;
 
 /// How long after a failure it is tried again.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -33,7 +32,7 @@ pub(crate) async fn run(events: UnboundedSender<Event>, mut wishes: UnboundedRec
     loop {
         let why = match connect(&events, &mut wishes).await {
             Ok(()) => return,
-            Err(error) => chain(&error),
+            Err(why) => why,
         };
         if events.send(Event::Disconnected(why)).is_err() {
             return;
@@ -45,13 +44,13 @@ pub(crate) async fn run(events: UnboundedSender<Event>, mut wishes: UnboundedRec
     }
 }
 
-/// Follows one connection to the bus. Ends well when nobody listens any more.
+/// Follows one connection to the bus. Ends well when nobody listens any more, otherwise says why.
 async fn connect(
     events: &UnboundedSender<Event>,
     wishes: &mut UnboundedReceiver<Wish>,
-) -> Result<(), Error> {
-    let server = Server::connect().await?;
-    let mut signals = server.signals().await?;
+) -> Result<(), String> {
+    let server = Server::connect().await.map_err(|error| chain(&error))?;
+    let mut signals = server.signals().await.map_err(|error| chain(&error))?;
     if signals.server_is_running() {
         greet(&server, &mut signals, events).await?;
     } else if events
@@ -63,7 +62,7 @@ async fn connect(
     loop {
         tokio::select! {
             signal = signals.next() => match signal {
-                None => return Err(Error::ServerGone),
+                None => return Err("the connection to the system bus was lost".to_owned()),
                 Some(Signal::ServerCame) => greet(&server, &mut signals, events).await?,
                 Some(signal) => {
                     if let Some(event) = translate(signal) && events.send(event).is_err() {
@@ -86,7 +85,7 @@ async fn greet(
     server: &Server,
     signals: &mut Signals,
     events: &UnboundedSender<Event>,
-) -> Result<(), Error> {
+) -> Result<(), String> {
     let about = match server.about().await {
         Ok(about) => About::Nightlatch(about.version),
         Err(Error::NotSupported) => About::Mandos,
@@ -101,24 +100,22 @@ async fn greet(
 }
 
 /// A server that goes while it is greeted will be heard of again when it comes back.
-fn gone_again(error: Error, events: &UnboundedSender<Event>) -> Result<(), Error> {
-    match error {
-        Error::NoServer | Error::ServerGone => {
-            drop(events.send(Event::Disconnected(chain(&error))));
-            Ok(())
-        }
-        error => Err(error),
+fn gone_again(error: Error, events: &UnboundedSender<Event>) -> Result<(), String> {
+    let why = chain(&error);
+    if !matches!(error, Error::NoServer | Error::ServerGone) {
+        return Err(why);
     }
+    // Who does not listen is found out by the caller.
+    drop(events.send(Event::Disconnected(why)));
+    Ok(())
 }
 
 fn translate(signal: Signal) -> Option<Event> {
     let event = match signal {
         Signal::Added(client) => Event::Added(client),
         Signal::Removed(path) => Event::Removed(path),
-        Signal::Changed { client, values, .. } if values.is_empty() => {
-            let _only_a_secret = client;
-            return None;
-        }
+        // Only a secret, which nobody can see.
+        Signal::Changed { values, .. } if values.is_empty() => return None,
         Signal::Changed { client, values, .. } => Event::Changed(client, values),
         Signal::Rejected { client, reason } => Event::Told(client, Told::Rejected(reason)),
         Signal::NeedApproval {
@@ -178,7 +175,7 @@ async fn carry_out(server: Server, wish: Wish, events: UnboundedSender<Event>) {
         Wish::Ask(path, name) => {
             let query = Query {
                 client: Some(name.clone()),
-                limit: RECORDS as u32,
+                limit: RECORDS,
                 last: true,
                 ..Query::default()
             };

@@ -3,6 +3,7 @@
 use std::env;
 use std::io::{self, BufWriter, Stdout, Write};
 use std::panic;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use ratatui::backend::{Backend, CrosstermBackend};
 use ratatui::buffer::Buffer;
@@ -25,6 +26,10 @@ const FRAME: usize = 64 * 1024;
 
 /// Terminals that have no colours.
 const COLOURLESS: [&str; 2] = ["dumb", "vt"];
+
+/// Whether the terminal is ours now. To give it back twice would put the cursor back too, over the message
+/// of a panic.
+static TAKEN: AtomicBool = AtomicBool::new(false);
 
 /// The terminal while it is ours.
 #[derive(Debug)]
@@ -108,6 +113,7 @@ impl Screen {
     }
 
     fn take(&self) -> io::Result<()> {
+        TAKEN.store(true, Ordering::Relaxed);
         enable_raw_mode()?;
         execute!(io::stdout(), EnterAlternateScreen)?;
         if self.mouse {
@@ -125,6 +131,9 @@ impl Drop for Screen {
 
 /// Makes the terminal what it was. Nothing better can be done when it fails: the terminal is gone then.
 fn give_back() {
+    if !TAKEN.swap(false, Ordering::Relaxed) {
+        return;
+    }
     let mut out = io::stdout();
     let _ = execute!(out, DisableMouseCapture, LeaveAlternateScreen, Show);
     let _ = disable_raw_mode();

@@ -89,7 +89,9 @@ pub(crate) async fn run(recording: Option<File>) -> io::Result<Ended> {
             },
             () = sleep_until(frame), if shell.due.is_some() => shell.draw()?,
             _ = second.tick() => shell.handle(Event::Passed, Duration::ZERO)?,
-            Some(event) = server.recv() => {
+            event = server.recv() => {
+                // It tries for ever; only a fault of ours can end it.
+                let event = event.ok_or_else(|| io::Error::other("nobody hears the server any more"))?;
                 shell.handle(event, GATHER)?;
                 shell.handle_all(&mut server)?;
             }

@@ -94,7 +94,7 @@ pub(crate) fn bottom(brush: &mut Brush<'_>, state: &State, areas: &Areas) -> Opt
             if let Some(notice) = &state.notice {
                 let role = match notice.level {
                     Level::Info => Role::Plain,
-                    Level::Warning => Role::Bad,
+                    Level::Warning | Level::Alarm => Role::Bad,
                 };
                 brush.text(1, y, columns, &notice.text, role);
             } else {

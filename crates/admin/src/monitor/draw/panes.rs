@@ -107,6 +107,7 @@ pub(crate) fn log(brush: &mut Brush<'_>, state: &State, areas: &Areas) {
         let role = match line.level {
             Level::Info => Role::Plain,
             Level::Warning => Role::Heading,
+            Level::Alarm => Role::Bad,
         };
         for (index, part) in parts.into_iter().enumerate().rev() {
             let time = if index == 0 {

@@ -10,7 +10,7 @@ use crate::monitor::state::{Link, State};
 use crate::verbs::log::record::Record;
 
 /// Records that are kept: what a person reads of a client at a glance.
-pub(crate) const RECORDS: usize = 100;
+pub(crate) const RECORDS: u32 = 100;
 
 /// The details pane.
 #[derive(Debug, Default)]
@@ -115,7 +115,7 @@ impl State {
             ..
         }) = &mut self.details
         {
-            if records.len() == RECORDS {
+            if records.len() >= RECORDS as usize {
                 records.remove(0);
             }
             records.push(record);

@@ -14,6 +14,8 @@ pub(crate) enum Level {
     Info,
     /// What a person should look at.
     Warning,
+    /// What the server calls an alarm.
+    Alarm,
 }
 
 /// A line of the log.

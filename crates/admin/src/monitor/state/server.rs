@@ -204,7 +204,7 @@ impl State {
             let about = record.client.as_deref().unwrap_or("the server");
             let detail = record.detail.as_deref().unwrap_or_default();
             let text = format!("ALARM {alarm}: {about}: {detail}");
-            self.note(Level::Warning, text);
+            self.note(Level::Alarm, text);
         }
         self.add_record(record);
     }
