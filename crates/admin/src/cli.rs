@@ -2,6 +2,7 @@
 //!
 //! Only grammar stands here. What an option means is decided by the verb's own module.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{ArgAction, Args, Parser, Subcommand};
@@ -9,7 +10,9 @@ use nightlatch_core::key_id::KeyId;
 
 use crate::enroll::server_key_id;
 
+pub(crate) mod clients;
 mod import_mandos;
+use clients::{Call, CheckConfig, Complete, Completions};
 pub(crate) use import_mandos::ImportMandos;
 
 /// Unattended reboots for encrypted machines: the administrator's command.
@@ -35,12 +38,45 @@ pub(crate) enum Verb {
     /// nightlatch enroll /dev/sda3 | ssh server nightlatch add
     #[command(after_long_help = ENROLL_NOTES)]
     Enroll(Enroll),
+    /// Show all clients on one screen, and decide there
+    ///
+    /// Every key of mandos-monitor does the same here; only removing asks first. Press ? for all keys.
+    Monitor(Monitor),
+    #[command(flatten)]
+    Call(Call),
     /// Take over a Mandos server or client
     ///
     /// Says line by line what becomes of its configuration, its clients' state and its keys, and what
     /// is not taken over; does it after --yes, or when it is answered so on a terminal. Mandos's own
     /// files are never changed. Stop the Mandos server first: it writes its state when it ends.
     ImportMandos(ImportMandos),
+    /// Let the server's program read its configuration and say what it thinks
+    #[command(after_help = "Examples:
+  nightlatch check-config
+  nightlatch check-config /etc/mandos")]
+    CheckConfig(CheckConfig),
+    /// Do what mandos-ctl does, by its own options
+    Ctl(Ctl),
+    /// Print a script that makes a shell complete verbs, options and names of machines
+    #[command(after_help = "Examples:
+  eval \"$(nightlatch completions bash)\"
+  nightlatch completions fish | source")]
+    Completions(Completions),
+    /// What the scripts of completions call
+    #[command(hide = true)]
+    Complete(Complete),
+}
+
+/// `ctl`. Its options are read by [`crate::ctl`].
+#[derive(Args, Debug)]
+#[command(disable_help_flag = true, disable_version_flag = true)]
+pub(crate) struct Ctl {
+    #[arg(
+        trailing_var_arg = true,
+        allow_hyphen_values = true,
+        value_name = "OPTIONS"
+    )]
+    pub(crate) arguments: Vec<OsString>,
 }
 
 /// Where keys are when --dir does not say.
@@ -175,6 +211,15 @@ pub(crate) struct Enroll {
     /// Say each step, and change nothing
     #[arg(long)]
     pub(crate) dry_run: bool,
+}
+
+/// `monitor`.
+#[derive(Args, Debug)]
+pub(crate) struct Monitor {
+    /// Write everything that happens on the screen to a new FILE, for a report of a fault. It has the
+    /// names, hosts and key ids of all clients, and no secret
+    #[arg(long, value_name = "FILE")]
+    pub(crate) record: Option<PathBuf>,
 }
 
 const ENROLL_NOTES: &str = "\

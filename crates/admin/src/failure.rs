@@ -12,6 +12,8 @@ pub(crate) const EX_USAGE: u8 = 64;
 pub(crate) const EX_DATAERR: u8 = 65;
 /// A file to be read is not there or cannot be read.
 pub(crate) const EX_NOINPUT: u8 = 66;
+/// There is no such client.
+pub(crate) const EX_NOUSER: u8 = 67;
 /// Something else that is needed is not there.
 pub(crate) const EX_UNAVAILABLE: u8 = 69;
 /// A fault of our own.
@@ -22,10 +24,16 @@ pub(crate) const EX_OSERR: u8 = 71;
 pub(crate) const EX_CANTCREAT: u8 = 73;
 /// Reading or writing failed.
 pub(crate) const EX_IOERR: u8 = 74;
+/// It did not happen in time; it may later.
+pub(crate) const EX_TEMPFAIL: u8 = 75;
+/// Who was asked answered something that makes no sense.
+pub(crate) const EX_PROTOCOL: u8 = 76;
 /// It is not allowed.
 pub(crate) const EX_NOPERM: u8 = 77;
 /// A configuration has faults.
 pub(crate) const EX_CONFIG: u8 = 78;
+/// Nobody reads the output any more: the exit status of a shell's command that SIGPIPE ended.
+const UNREAD: u8 = 128 + 13;
 
 /// Why a verb did not do what it was asked to: for a person, with what they can do about it.
 #[derive(Debug)]
@@ -47,6 +55,17 @@ impl Failure {
         }
     }
 
+    /// Nobody reads the output any more. Nothing is said of it.
+    pub(crate) fn unread() -> Self {
+        Self::new(UNREAD, "")
+    }
+
+    /// Says what it is about.
+    pub(crate) fn about(mut self, subject: &str) -> Self {
+        self.what = format!("{subject}: {}", self.what);
+        self
+    }
+
     /// Adds the error behind it.
     pub(crate) fn because(mut self, source: impl Error + 'static) -> Self {
         self.source = Some(Box::new(source));
@@ -66,6 +85,9 @@ impl Failure {
 
     /// Says it on standard error.
     pub(crate) fn report(&self) {
+        if self.exit == UNREAD {
+            return;
+        }
         say(RED, "nightlatch:", &self.to_string());
         if let Some(text) = &self.hint {
             say(YELLOW, "hint:", text);

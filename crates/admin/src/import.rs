@@ -16,9 +16,9 @@ mod server;
 mod state;
 mod take;
 
-use std::io::{self, BufRead, IsTerminal, Write};
 use std::path::PathBuf;
 
+use crate::ask;
 use crate::cli::ImportMandos;
 use crate::failure::{EX_CANTCREAT, EX_IOERR, EX_NOINPUT, Failure, note};
 use client::ClientPlan;
@@ -56,7 +56,7 @@ pub(crate) fn run(options: &ImportMandos) -> Result<(), Failure> {
     let places = server.iter().flat_map(ServerPlan::in_the_way);
     let places = places.chain(client.iter().flat_map(ClientPlan::in_the_way));
     refuse_to_overwrite(&places.collect::<Vec<_>>(), options.force)?;
-    if !agreed(options)? {
+    if !agreed(options) {
         note("nothing was changed; --yes does it");
         return Ok(());
     }
@@ -89,19 +89,9 @@ fn refuse_to_overwrite(places: &[PathBuf], force: bool) -> Result<(), Failure> {
 }
 
 /// Whether it is to be done: said on the command line, else asked where a person is.
-fn agreed(options: &ImportMandos) -> Result<bool, Failure> {
+fn agreed(options: &ImportMandos) -> bool {
     if options.dry_run || options.yes {
-        return Ok(options.yes);
+        return options.yes;
     }
-    if !io::stdin().is_terminal() || !io::stderr().is_terminal() {
-        return Ok(false);
-    }
-    let ask = || -> io::Result<String> {
-        write!(io::stderr(), "Take this over? [y/N] ")?;
-        let mut answer = String::new();
-        io::stdin().lock().read_line(&mut answer)?;
-        Ok(answer)
-    };
-    let answer = ask().map_err(|error| Failure::new(EX_IOERR, "cannot ask").because(error))?;
-    Ok(matches!(answer.trim(), "y" | "Y" | "yes" | "Yes"))
+    ask::yes("Take this over?").unwrap_or(false)
 }

@@ -4,27 +4,49 @@
 //! standard error. No secret ever stands in an argument, in the environment or in a message.
 #![forbid(unsafe_code)]
 
+mod ask;
+mod bus;
 mod cli;
+mod completions;
+mod ctl;
 mod enroll;
 mod expiry;
 mod failure;
+mod glob;
 pub mod import;
 mod keygen;
 mod keys;
+mod monitor;
+mod output;
 mod passphrase;
+mod secret_file;
 mod section;
+mod select;
 mod ssh;
+mod state;
+mod verbs;
+mod when;
 
 use std::ffi::OsString;
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
+use nightlatch_bus::block_on;
+use nightlatch_sys::clock;
 
+use cli::clients::Call;
 use cli::{Cli, Verb};
 use failure::{EX_USAGE, Failure};
+use verbs::change::Deed;
+use verbs::{add, change, check_config, check_now, list, log, set, show, wait, why};
 
 /// Runs the command line `arguments`, the program's name first, and says how it ended (sysexits.h).
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let arguments: Vec<OsString> = arguments.into_iter().collect();
+    if is_mandos_ctl(&arguments) {
+        return ExitCode::from(ctl::run(arguments.into_iter().skip(1)));
+    }
     let cli = match Cli::try_parse_from(arguments) {
         Ok(cli) => cli,
         Err(error) => {
@@ -36,7 +58,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     // Where the system forbids it, keys and passwords are no worse off than in any other program.
     let _ = nightlatch_sys::memory::forbid_core_dumps();
     match dispatch(cli.verb) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(status) => ExitCode::from(status),
         Err(failure) => {
             failure.report();
             ExitCode::from(failure.exit())
@@ -49,10 +71,46 @@ pub fn command() -> clap::Command {
     Cli::command()
 }
 
-fn dispatch(verb: Verb) -> Result<(), Failure> {
+/// Whether the program was called by the name of the stock tool.
+fn is_mandos_ctl(arguments: &[OsString]) -> bool {
+    let name = arguments
+        .first()
+        .and_then(|path| Path::new(path).file_name());
+    name.is_some_and(|name| name.as_encoded_bytes().ends_with(b"mandos-ctl"))
+}
+
+/// Carries the verb out; gives the exit status.
+fn dispatch(verb: Verb) -> Result<u8, Failure> {
     match verb {
-        Verb::Keygen(options) => keygen::run(&options),
-        Verb::Enroll(options) => enroll::run(&options),
-        Verb::ImportMandos(options) => import::run(&options),
+        Verb::Keygen(options) => keygen::run(&options).map(|()| 0),
+        Verb::Enroll(options) => enroll::run(&options).map(|()| 0),
+        Verb::Monitor(options) => monitor::run(&options).map(|()| 0),
+        Verb::ImportMandos(options) => import::run(&options).map(|()| 0),
+        Verb::Ctl(options) => Ok(ctl::run(options.arguments)),
+        Verb::CheckConfig(options) => check_config::run(&options),
+        Verb::Completions(options) => completions::script(&options),
+        Verb::Complete(options) => block_on(completions::complete(&options)),
+        Verb::Call(verb) => block_on(call(verb)),
+    }
+}
+
+/// Carries out a verb that calls a server.
+async fn call(verb: Call) -> Result<u8, Failure> {
+    let server = &bus::connect().await?;
+    let now = clock::now().wall;
+    match verb {
+        Call::List(options) => list::run(&options, server, now).await,
+        Call::Show(options) => show::run(&options, server, now).await,
+        Call::Enable(options) => change::run(Deed::Enable, &options, server).await,
+        Call::Disable(options) => change::run(Deed::Disable, &options, server).await,
+        Call::Approve(options) => change::run(Deed::Approve, &options, server).await,
+        Call::Deny(options) => change::run(Deed::Deny, &options, server).await,
+        Call::Remove(options) => change::run(Deed::Remove, &options, server).await,
+        Call::Add(options) => add::run(&options, server).await,
+        Call::Set(options) => set::run(&options, server).await,
+        Call::CheckNow(options) => check_now::run(&options, server).await,
+        Call::Wait(options) => wait::run(&options, server).await,
+        Call::Log(options) => log::run(&options, server, now).await,
+        Call::Why(options) => why::run(&options, server, now).await,
     }
 }

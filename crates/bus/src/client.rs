@@ -7,7 +7,7 @@ use nightlatch_core::time::Wall;
 
 use crate::moment::{self, MomentError};
 use crate::names::ClientPath;
-use crate::property::{Property, Value, WrongType};
+use crate::property::{BadValue, Property, Value};
 
 /// `LastCheckerStatus` of a client without a completed check.
 const NEVER: i16 = -2;
@@ -236,9 +236,9 @@ pub enum ViewError {
     /// A property that every server has.
     #[error("the property {} is missing", .0.name())]
     Missing(Property),
-    /// A value of the wrong type.
+    /// A value that its property cannot have.
     #[error(transparent)]
-    Type(#[from] WrongType),
+    Value(#[from] BadValue),
     /// A text that is no time.
     #[error("{}", .0.name())]
     Moment(Property, #[source] MomentError),
@@ -288,10 +288,7 @@ fn status(property: Property, value: &Value) -> Result<CheckStatus, ViewError> {
 }
 
 fn wrong(property: Property, value: &Value) -> ViewError {
-    ViewError::Type(WrongType {
-        property,
-        found: value.to_variant().value_signature().to_string(),
-    })
+    ViewError::Value(BadValue::of_type(property, &value.to_variant()))
 }
 
 #[cfg(test)]

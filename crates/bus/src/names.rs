@@ -70,6 +70,12 @@ impl ClientPath {
         Self(path.into())
     }
 
+    /// The path that a text is; `None` when no object can have it.
+    pub fn parse(path: &str) -> Option<Self> {
+        let path = ObjectPath::try_from(path).ok()?;
+        Some(Self::from(&path))
+    }
+
     /// The path as text.
     pub fn as_str(&self) -> &str {
         &self.0

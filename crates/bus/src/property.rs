@@ -238,20 +238,20 @@ pub enum Value {
 }
 
 impl Value {
-    /// Reads what came from the bus for `property`, which must have its type to the letter.
-    pub fn read(property: Property, variant: &Variant<'_>) -> Result<Self, WrongType> {
+    /// Reads what came from the bus for `property`. It must have its type, but that milliseconds may be
+    /// any whole number: mandos-ctl sends them as `i`.
+    pub fn read(property: Property, variant: &Variant<'_>) -> Result<Self, BadValue> {
         let value = match (property.kind(), variant) {
             (Kind::Boolean, Variant::Bool(value)) => Self::Boolean(*value),
-            (Kind::Milliseconds, Variant::U64(value)) => Self::Milliseconds(*value),
             (Kind::Text | Kind::Moment, Variant::Str(value)) => Self::Text(value.to_string()),
             (Kind::Status, Variant::I16(value)) => Self::Status(*value),
             (Kind::Path, Variant::ObjectPath(value)) => Self::Path(value.into()),
-            _ => {
-                return Err(WrongType {
-                    property,
-                    found: variant.value_signature().to_string(),
-                });
-            }
+            (Kind::Milliseconds, variant) => match whole_number(variant) {
+                Some(Ok(value)) => Self::Milliseconds(value),
+                Some(Err(_)) => return Err(BadValue::Negative(property)),
+                None => return Err(BadValue::of_type(property, variant)),
+            },
+            _ => return Err(BadValue::of_type(property, variant)),
         };
         Ok(value)
     }
@@ -268,14 +268,41 @@ impl Value {
     }
 }
 
-/// A value of another type than its property has.
+/// A number of any integer type, which may be below zero; `None` when it is no number.
+fn whole_number(variant: &Variant<'_>) -> Option<Result<u64, std::num::TryFromIntError>> {
+    Some(match variant {
+        Variant::U8(value) => Ok((*value).into()),
+        Variant::U16(value) => Ok((*value).into()),
+        Variant::U32(value) => Ok((*value).into()),
+        Variant::U64(value) => Ok(*value),
+        Variant::I16(value) => (*value).try_into(),
+        Variant::I32(value) => (*value).try_into(),
+        Variant::I64(value) => (*value).try_into(),
+        _ => return None,
+    })
+}
+
+/// A value that its property cannot have.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
-#[error("{} has the D-Bus type {}, found {found}", .property.name(), .property.kind().signature())]
-pub struct WrongType {
-    /// The property.
-    pub property: Property,
-    /// The signature of what was found.
-    pub found: String,
+pub enum BadValue {
+    /// One of another type.
+    #[error("{} has the D-Bus type {}, found {found}", .property.name(), .property.kind().signature())]
+    Type {
+        /// The property.
+        property: Property,
+        /// The signature of what was found.
+        found: String,
+    },
+    /// A length of time below zero.
+    #[error("{} takes zero or more milliseconds, found a negative number", .0.name())]
+    Negative(Property),
+}
+
+impl BadValue {
+    pub(crate) fn of_type(property: Property, found: &Variant<'_>) -> Self {
+        let found = found.value_signature().to_string();
+        Self::Type { property, found }
+    }
 }
 
 #[cfg(test)]
@@ -299,7 +326,16 @@ mod tests {
         let error = read(Property::Timeout).unwrap_err();
         assert_eq!(error.to_string(), "Timeout has the D-Bus type t, found s");
         assert!(read(Property::Secret).is_err());
-        // An int32 where milliseconds belong is no int64.
-        assert!(Value::read(Property::Timeout, &Variant::I32(1)).is_err());
+    }
+
+    #[test]
+    fn milliseconds_may_be_any_whole_number_from_zero() {
+        let read = |variant| Value::read(Property::Timeout, &variant);
+        for variant in [Variant::U8(7), Variant::I32(7), Variant::I64(7)] {
+            assert_eq!(read(variant), Ok(Value::Milliseconds(7)));
+        }
+        let negative = Err(BadValue::Negative(Property::Timeout));
+        assert_eq!(read(Variant::I32(-7)), negative);
+        assert!(read(Variant::F64(7.0)).is_err());
     }
 }

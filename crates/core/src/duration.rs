@@ -24,14 +24,56 @@ const DATE_UNITS: [(char, u64); 3] = [('Y', YEAR), ('M', MONTH), ('D', DAY)];
 /// Units after the `T`, in the order they must stand.
 const TIME_UNITS: [(char, u64); 3] = [('H', HOUR), ('M', MINUTE), ('S', 1)];
 
+/// Units of the older form.
+const OLD_UNITS: [(char, u64); 5] = [
+    ('s', 1),
+    ('m', MINUTE),
+    ('h', HOUR),
+    ('d', DAY),
+    ('w', WEEK),
+];
+
 /// Reads a duration: the form of RFC 3339 appendix A first, then the older sum of `<number><unit>`
 /// with units `s m h d w`. Nothing at all is zero, as in Mandos.
 pub fn parse(text: &str) -> Result<Duration, DurationError> {
-    let seconds = match text.strip_prefix('P') {
-        Some(rest) => appendix_a(rest)?,
-        None => sum(text)?,
-    };
-    let duration = Duration::from_secs(seconds);
+    match text.strip_prefix('P') {
+        Some(rest) => within_max(appendix_a(rest)?.saturating_mul(1000)),
+        None => within_max(sum(text)?.saturating_mul(1000)),
+    }
+}
+
+/// Reads a duration in the form of RFC 3339 appendix A only.
+pub fn parse_rfc3339(text: &str) -> Result<Duration, DurationError> {
+    match text.strip_prefix('P') {
+        Some(_) => parse(text),
+        None => Err(DurationError::Syntax),
+    }
+}
+
+/// Reads whatever mandos-ctl(8) makes of a text that is in no form: the sum of all numbers in it, each
+/// with the unit `s m h d w` that follows it at once, or without one in milliseconds.
+///
+/// `PT1H30S` is 31 milliseconds. Only for who must take what Mandos takes, and says so.
+pub fn parse_lenient(text: &str) -> Result<Duration, DurationError> {
+    let mut millis = 0_u64;
+    let mut rest = text;
+    while let Some(start) = rest.find(|c: char| c.is_ascii_digit()) {
+        let number = &rest[start..];
+        let end = number.find(|c: char| !c.is_ascii_digit());
+        let (digits, tail) = number.split_at(end.unwrap_or(number.len()));
+        let unit = OLD_UNITS
+            .iter()
+            .find(|(letter, _)| tail.starts_with(*letter));
+        let scale = unit.map_or(1, |(_, seconds)| seconds * 1000);
+        let term = scaled(digits, scale)?;
+        millis = millis.checked_add(term).ok_or(DurationError::TooLong)?;
+        rest = tail;
+    }
+    within_max(millis)
+}
+
+fn within_max(millis: u64) -> Result<Duration, DurationError> {
+    let duration = Duration::from_millis(millis);
     if duration > MAX {
         return Err(DurationError::TooLong);
     }
@@ -151,14 +193,7 @@ fn sum(text: &str) -> Result<u64, DurationError> {
 }
 
 fn term(token: &str) -> Result<u64, DurationError> {
-    let units = [
-        ('s', 1),
-        ('m', MINUTE),
-        ('h', HOUR),
-        ('d', DAY),
-        ('w', WEEK),
-    ];
-    let (number, seconds) = units
+    let (number, seconds) = OLD_UNITS
         .iter()
         .find_map(|(letter, seconds)| Some((token.strip_suffix(*letter)?, *seconds)))
         .ok_or(DurationError::Syntax)?;
@@ -257,6 +292,45 @@ mod tests {
     }
 
     #[test]
+    fn the_lenient_reading_is_that_of_mandos_ctl() {
+        let measured = [
+            ("PT1H30S", 31),
+            ("P1Y1D", 2),
+            ("P", 0),
+            ("", 0),
+            ("PT1.5S", 6),
+            ("pt5m", 300_000),
+            ("5M", 5),
+            ("10", 10),
+            ("1d2h", 93_600_000),
+            ("5 m", 5),
+            ("-5m", 300_000),
+            ("5ms", 300_000),
+            ("1w1d1h1m1s1", 694_861_001),
+            ("5,5m", 300_005),
+        ];
+        for (text, millis) in measured {
+            let expected = Ok(Duration::from_millis(millis));
+            assert_eq!(parse_lenient(text), expected, "{text:?}");
+        }
+        for text in [
+            "99999999999999999999",
+            "18446744073709551615w",
+            "1w 18446744073709551615",
+        ] {
+            assert_eq!(parse_lenient(text), Err(DurationError::TooLong), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn only_the_form_of_the_rfc_is_of_the_rfc() {
+        assert_eq!(parse_rfc3339("PT5M"), Ok(Duration::from_secs(300)));
+        for text in ["5m", "", "PT1H30S", "PT5M "] {
+            assert!(parse_rfc3339(text).is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
     fn printing_fills_the_gaps() {
         let print = |seconds| print(Duration::from_secs(seconds));
         assert_eq!(print(0), "PT0S");
@@ -287,7 +361,7 @@ mod tests {
 
         #[test]
         fn any_text_is_read_or_refused(text in r"P?[0-9YMWDTHSsmhdw +-]{0,24}") {
-            let _ = parse(&text);
+            let _ = (parse(&text), parse_lenient(&text));
         }
     }
 }

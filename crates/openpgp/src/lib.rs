@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 mod armor;
+mod derive;
 mod error;
 mod generate;
 mod key;

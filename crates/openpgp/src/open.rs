@@ -7,21 +7,18 @@
 use std::io::{self, BufRead, Read};
 
 use nightlatch_core::secret::{Secret, SecretBuffer};
-use pgp::composed::{
-    DecryptionOptions, Edata, Esk, Message, PlainSessionKey, SignatureManyReader,
-    decrypt_session_key_with_password,
-};
+use pgp::composed::{DecryptionOptions, Edata, Esk, Message, PlainSessionKey, SignatureManyReader};
 use pgp::crypto::hash::HashAlgorithm;
 use pgp::packet::{PacketParser, PublicKeyEncryptedSessionKey, Signature, SignatureType};
 use pgp::types::{
     CompressionAlgorithm, DecryptionKey, EskType, KeyDetails, Password, PkeskVersion,
-    Seipdv1ReadMode, StringToKey, VerifyingKey,
+    Seipdv1ReadMode, VerifyingKey,
 };
 use zeroize::Zeroizing;
 
 use crate::armor::dearmor;
 use crate::key::Part;
-use crate::{Error, PublicKey, SecretKey};
+use crate::{Error, PublicKey, SecretKey, derive};
 
 /// The most bytes a message may have: what cryptsetup(8) reads of a key file at most (8 MiB), and
 /// as much again for the wrapping.
@@ -181,17 +178,12 @@ fn open_session_key(
         .ok()
 }
 
-/// The session key that `passphrase` leads to. Functions that take as much memory as the message asks
-/// for (Argon2) are refused.
 fn derived_key(passphrase: &Secret, esks: &[Esk]) -> Result<PlainSessionKey, Error> {
-    let password = Password::from(passphrase.expose());
     esks.iter()
-        .filter_map(|esk| match esk {
-            Esk::SymKeyEncryptedSessionKey(esk) => Some(esk),
+        .find_map(|esk| match esk {
+            Esk::SymKeyEncryptedSessionKey(esk) => derive::session_key(esk, passphrase),
             Esk::PublicKeyEncryptedSessionKey(_) => None,
         })
-        .filter(|esk| matches!(esk.s2k(), Some(StringToKey::IteratedAndSalted { .. })))
-        .find_map(|esk| decrypt_session_key_with_password(esk, &password).ok())
         .ok_or(Error::WrongPassphrase)
 }
 

@@ -6,12 +6,14 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use nightlatch_core::client::saved::{Change, Life, Saved};
+use nightlatch_core::record::Kind;
 use nightlatch_core::settings::server::ServerSettings;
 use nightlatch_handover::HandoverError;
 use nightlatch_store::Store;
-use nightlatch_sys::memory;
+use nightlatch_sys::{clock, memory};
 use zeroize::Zeroizing;
 
+use crate::audit::{self, Context, Who};
 use crate::cli::Options;
 use crate::config;
 use crate::run::{RunError, become_owner, host, open, service_account};
@@ -88,7 +90,13 @@ pub(crate) fn run(options: &Options) -> Result<String, RunError> {
     become_owner(&statedir, service_account()?.as_ref())?;
     let mut store = open(&statedir)?;
     let told = summary(&incoming, &statedir);
-    replace(&mut store, incoming, options.replace_state, &statedir)?;
+    replace(
+        &mut store,
+        incoming,
+        options.replace_state,
+        &statedir,
+        &told,
+    )?;
     Ok(told)
 }
 
@@ -125,6 +133,7 @@ fn replace(
     incoming: Saved,
     forget: bool,
     statedir: &Path,
+    told: &str,
 ) -> Result<(), RunError> {
     let before = store.load().map_err(RunError::Store)?.clients;
     if !before.is_empty() && !forget {
@@ -139,7 +148,19 @@ fn replace(
         .clients
         .into_iter()
         .map(|client| Change::Put(Box::new(client)));
-    let changes: Vec<Change> = gone.chain(new).collect();
+    let entry = audit::of_server(
+        Kind::Imported,
+        told.trim_end().to_owned(),
+        Context {
+            time: clock::now().wall,
+            client: None,
+            settings: None,
+            asker: None,
+            who: &Who::Configuration,
+        },
+    );
+    let record = std::iter::once(Change::Record(Box::new(entry)));
+    let changes: Vec<Change> = gone.chain(new).chain(record).collect();
     store.commit(&changes).map_err(RunError::Store)?;
     Ok(())
 }
@@ -180,12 +201,13 @@ mod tests {
     fn a_state_with_clients_is_replaced_only_when_that_is_asked_for() {
         let mut store = MemoryStore::default();
         let dir = Path::new("/s");
-        replace(&mut store, saved(&["a", "b"]), false, dir).unwrap();
-        let refused = replace(&mut store, saved(&["b", "c"]), false, dir).unwrap_err();
+        replace(&mut store, saved(&["a", "b"]), false, dir, "told").unwrap();
+        let refused = replace(&mut store, saved(&["b", "c"]), false, dir, "told").unwrap_err();
         assert_eq!(refused.status(), 73);
         assert_eq!(refused.to_string(), "/s holds 2 clients already");
         assert_eq!(names(&mut store), ["a", "b"]);
-        replace(&mut store, saved(&["b", "c"]), true, dir).unwrap();
+        replace(&mut store, saved(&["b", "c"]), true, dir, "told").unwrap();
+        assert_eq!(store.ends().head.seq, 2, "each import is in the record");
         assert_eq!(names(&mut store), ["b", "c"]);
     }
 }

@@ -5,6 +5,7 @@
 
 use std::fs;
 use std::io;
+use std::mem::MaybeUninit;
 use std::time::Duration;
 
 use nightlatch_core::time::{BootId, Monotonic, Now, Wall};
@@ -25,6 +26,23 @@ pub fn now() -> Now {
                 .saturating_add(wall.tv_nsec / 1_000),
         ),
     }
+}
+
+/// How far the clocks of people here are ahead of UTC at `wall`, in seconds: by `TZ`, else by
+/// `/etc/localtime` (tzset(3)).
+pub fn ahead_of_utc(wall: Wall) -> i32 {
+    let seconds = wall.unix_micros().div_euclid(1_000_000);
+    let mut local = MaybeUninit::<libc::tm>::uninit();
+    // SAFETY: both pointers are to values of ours that live through the call, which only writes to
+    // `local`. The environment is not changed by these programs while they run.
+    let known = unsafe { libc::localtime_r(&raw const seconds, local.as_mut_ptr()) };
+    if known.is_null() {
+        // A year that does not fit into its type.
+        return 0;
+    }
+    // SAFETY: the call succeeded, so `local` is filled in.
+    let ahead = unsafe { local.assume_init() }.tm_gmtoff;
+    i32::try_from(ahead).unwrap_or(0)
 }
 
 /// `CLOCK_MONOTONIC` in microseconds, for systemd's `MONOTONIC_USEC=` alone (sd_notify(3)).

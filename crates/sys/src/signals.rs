@@ -20,9 +20,12 @@ pub enum Signal {
     HangUp,
     /// `SIGTERM`.
     Terminate,
+    /// `SIGQUIT`. Never held by [`EndSignals`]: who sends it wants to see where the program is.
+    Quit,
 }
 
 impl Signal {
+    /// Those that are held.
     const ALL: [Self; 3] = [Self::Interrupt, Self::HangUp, Self::Terminate];
 
     /// Its number on this system.
@@ -31,6 +34,7 @@ impl Signal {
             Self::Interrupt => libc::SIGINT,
             Self::HangUp => libc::SIGHUP,
             Self::Terminate => libc::SIGTERM,
+            Self::Quit => libc::SIGQUIT,
         }
     }
 }

@@ -4,6 +4,7 @@
 //! everything optimised and runs it.
 #![forbid(unsafe_code)]
 
+mod administration;
 mod checks;
 mod client;
 mod cpu;
@@ -13,7 +14,9 @@ mod handshake;
 mod idle;
 mod many;
 mod memory;
+mod monitor;
 mod search;
+mod terminal;
 mod unlocks;
 
 use std::net::{Ipv4Addr, TcpListener};
@@ -36,7 +39,7 @@ struct Setup {
 
 type Table = (&'static str, fn(&Setup));
 
-const TABLES: [Table; 8] = [
+const TABLES: [Table; 10] = [
     ("unlocks", unlocks::rate),
     ("burst", unlocks::burst),
     ("many", many::clients),
@@ -45,6 +48,8 @@ const TABLES: [Table; 8] = [
     ("discovery", search::by_discovery),
     ("checks", checks::a_second),
     ("idle", idle::peers),
+    ("administration", administration::tools),
+    ("monitor", monitor::screens),
 ];
 
 /// Leaves the stock server out, which takes most of the time.

@@ -37,6 +37,17 @@ impl Administered {
         Self { server, bus }
     }
 
+    /// The same, logging as by default: what a benchmark measures.
+    pub fn quiet(whose: Whose, sections: &str) -> Self {
+        let bus = Bus::start();
+        let mut home = Home::new(sections, Some(bus.address()));
+        home.on_bus();
+        home.quiet();
+        let server = Server::start(whose, home);
+        wait_for_bus(&server, whose);
+        Self { server, bus }
+    }
+
     /// Starts our server with what an earlier one left.
     pub fn start_again(home: Home, bus: Bus) -> Self {
         let server = Server::start(Whose::Ours, home);
@@ -73,7 +84,8 @@ impl Administered {
         self.on_bus(command).stdin(Stdio::null()).output().unwrap()
     }
 
-    fn on_bus<'c>(&self, command: &'c mut Command) -> &'c mut Command {
+    /// Lets a program find this bus as the system's.
+    pub fn on_bus<'c>(&self, command: &'c mut Command) -> &'c mut Command {
         command.env("DBUS_SYSTEM_BUS_ADDRESS", self.bus.address())
     }
 }
@@ -94,15 +106,21 @@ pub fn mandos_ctl() -> Command {
     command
 }
 
-/// The section of a client that needs no machine: checks succeed, nobody has its key.
+/// The section of a client that needs no machine: checks succeed unless `more` has another checker, and
+/// nobody has its key.
 pub fn section(name: &str, more: &str) -> String {
     let digest: u64 = name.bytes().fold(7, |sum, byte| {
         sum.wrapping_mul(31).wrapping_add(byte.into())
     });
     let key_id = format!("{digest:016x}").repeat(4);
     let fingerprint = format!("{digest:020x}").repeat(2);
+    let checker = if more.contains("checker =") {
+        ""
+    } else {
+        "checker = true\n"
+    };
     format!(
         "[{name}]\nkey_id = {key_id}\nfingerprint = {fingerprint}\nsecret = YWJj\n\
-         host = {name}.example\nchecker = true\n{more}\n"
+         host = {name}.example\n{checker}{more}\n"
     )
 }

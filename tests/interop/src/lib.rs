@@ -12,5 +12,22 @@ pub mod netns;
 pub mod process;
 pub mod programs;
 pub mod pty;
+pub mod screen;
 pub mod server;
 pub mod site;
+
+/// One test, two servers: makes each function of a [`programs::Whose`] a test of the stock server and
+/// one of ours.
+#[macro_export]
+macro_rules! both_servers {
+    ($($test:ident)*) => {
+        mod stock_server {
+            use nightlatch_interop::programs::Whose;
+            $(#[test] fn $test() { super::$test(Whose::Stock); })*
+        }
+        mod our_server {
+            use nightlatch_interop::programs::Whose;
+            $(#[test] fn $test() { super::$test(Whose::Ours); })*
+        }
+    };
+}

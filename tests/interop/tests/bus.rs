@@ -13,6 +13,7 @@ use nightlatch_bus::property::{Property, Value};
 use nightlatch_bus::signal::{Signal, Signals};
 use nightlatch_core::secret::Secret;
 use nightlatch_interop::administered::{Administered, section};
+use nightlatch_interop::both_servers;
 use nightlatch_interop::dbus::Bus;
 use nightlatch_interop::programs::Whose;
 
@@ -38,19 +39,7 @@ fn the_introspection_is_ours_word_for_word(whose: Whose) {
     }
 }
 
-/// One test, two servers.
-macro_rules! both {
-    ($($test:ident)*) => {
-        mod stock {
-            $(#[test] fn $test() { super::$test(super::Whose::Stock); })*
-        }
-        mod ours {
-            $(#[test] fn $test() { super::$test(super::Whose::Ours); })*
-        }
-    };
-}
-
-both! {
+both_servers! {
     the_introspection_is_ours_word_for_word
     every_property_is_read
     what_is_set_is_told

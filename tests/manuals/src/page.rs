@@ -67,18 +67,36 @@ pub enum PageError {
 
 /// Every page in a folder, by name.
 pub fn pages(folder: &Path) -> Result<Vec<Page>, PageError> {
+    let sources = sources(folder)?;
+    let pages = sources.iter().map(|(path, text)| Page::new(path, text));
+    pages.collect()
+}
+
+/// Every guide in a folder: text for people who read on, with examples that are run likewise.
+pub fn guides(folder: &Path) -> Result<Vec<Page>, PageError> {
+    let mut guides = Vec::new();
+    for (path, text) in sources(folder)? {
+        let name = path.file_stem().and_then(|name| name.to_str());
+        let name = name.ok_or_else(|| PageError::Name(path.clone()))?;
+        guides.push(Page::of(name, "guide", text, Vec::new()));
+    }
+    Ok(guides)
+}
+
+/// The files in a folder with what they hold.
+fn sources(folder: &Path) -> Result<Vec<(PathBuf, String)>, PageError> {
     let unreadable = |path: &Path| {
         let path = path.to_owned();
         move |source| PageError::Unreadable { path, source }
     };
-    let mut pages = Vec::new();
+    let mut sources = Vec::new();
     for entry in std::fs::read_dir(folder).map_err(unreadable(folder))? {
         let path = entry.map_err(unreadable(folder))?.path();
         let text = std::fs::read_to_string(&path).map_err(unreadable(&path))?;
-        pages.push(Page::new(&path, &text)?);
+        sources.push((path, text));
     }
-    pages.sort_by(|a, b| a.name.cmp(&b.name));
-    Ok(pages)
+    sources.sort();
+    Ok(sources)
 }
 
 impl Page {
@@ -109,17 +127,21 @@ impl Page {
             }
             whole.push('\n');
         }
-        let (text, comments) = without_comments(&whole);
+        Ok(Self::of(name, section, whole, commands))
+    }
+
+    fn of(name: &str, section: &str, text: String, commands: Vec<String>) -> Self {
+        let (text, comments) = without_comments(&text);
         let script = comments
             .iter()
             .find_map(|it| it.trim_start().strip_prefix(BEFORE));
-        Ok(Self {
+        Self {
             name: name.to_owned(),
             section: section.to_owned(),
             before_the_examples: script.unwrap_or_default().to_owned(),
             text,
             commands,
-        })
+        }
     }
 
     /// `nightlatchd(8)`.

@@ -16,13 +16,16 @@ pub struct RoffError {
 
 /// The page as man(1) reads it.
 pub fn render(page: &Page) -> Result<String, RoffError> {
-    let mut writer = Writer::default();
-    writer.out = format!(
+    let head = format!(
         ".TH {} {} \"\" \"Nightlatch {}\" \"Nightlatch manual\"\n.nh\n.ad l\n",
         page.name.to_uppercase(),
         page.section,
         env!("CARGO_PKG_VERSION"),
     );
+    let mut writer = Writer {
+        out: head,
+        ..Writer::default()
+    };
     let events: Vec<Event<'_>> = Parser::new(&page.text).collect();
     for (index, event) in events.iter().enumerate() {
         writer
@@ -133,11 +136,7 @@ impl Writer {
                 self.line();
                 self.items.pop();
             }
-            TagEnd::List(_) => {
-                if !self.items.is_empty() {
-                    self.request("RE");
-                }
-            }
+            TagEnd::List(_) if !self.items.is_empty() => self.request("RE"),
             TagEnd::CodeBlock => {
                 self.code = false;
                 self.line();

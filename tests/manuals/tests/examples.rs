@@ -1,4 +1,4 @@
-//! The examples of every page, run as a reader would: each command must succeed.
+//! The examples of every page and of every guide, run as a reader would: each command must succeed.
 #![allow(clippy::unwrap_used, reason = "in a test it is the assertion itself")]
 
 use std::fs;
@@ -7,19 +7,20 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use nightlatch_interop::programs::ours;
-use nightlatch_manuals::{Page, pages, source_folder};
+use nightlatch_manuals::{Page, guide_folder, guides, pages, source_folder};
 
 /// A host of its own: its files of configuration and state, its processes, its loopback.
 const HOUSE: &str = include_str!("house.sh");
 
 #[test]
-fn every_example_of_every_page_works() {
+fn every_example_works() {
     let id = Command::new("id").arg("-u").output().unwrap();
     if id.stdout != b"0\n" {
         eprintln!("skipped: a mount namespace of one's own needs root");
         return;
     }
-    let pages = pages(&source_folder()).unwrap();
+    let mut pages = pages(&source_folder()).unwrap();
+    pages.extend(guides(&guide_folder()).unwrap());
     let pages: Vec<(&Page, String)> = pages.iter().map(|page| (page, script(page))).collect();
     // Side by side: most of the time each waits for a key to be derived.
     std::thread::scope(|scope| {

@@ -24,7 +24,7 @@ EOF
     dbus-daemon --fork --nopidfile --config-file "$folder/bus.conf" 2> /dev/null
     chmod 777 "$folder/bus"
     nightlatchd --no-zeroconf --port "$port" 2> "$folder/log" &
-    until grep -q "now listening" "$folder/log"; do
+    until grep -q "administration over D-Bus" "$folder/log"; do
         kill -0 $! || { cat "$folder/log" >&2; exit 1; }
         sleep 0.01
     done

@@ -29,12 +29,12 @@ pub(crate) fn state(
     let boot = clock::boot_id().map_err(|error| {
         Failure::new(EX_OSERR, "cannot tell this boot from the last").because(error)
     })?;
-    let mut secrets = open(state, clients);
-    // After the secrets, which may take minutes.
+    // Before the secrets, which may take minutes: nobody's time shall run out by that.
     let clock = Clock {
         now: clock::now(),
         boot,
     };
+    let mut secrets = open(state, clients);
     let mut saved = Saved::default();
     let mut expired = 0;
     for config in clients {
@@ -88,7 +88,7 @@ fn open<'a>(
         .collect();
     if known.len() > MANY {
         note(format_args!(
-            "opening the secrets of {} clients, some ten a second",
+            "opening the secrets of {} clients, some fifteen a second for each core",
             known.len()
         ));
     }

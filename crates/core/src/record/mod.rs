@@ -89,6 +89,8 @@ kinds! {
     Changed = "changed",
     /// The configuration was read anew.
     Reloaded = "reloaded",
+    /// A state was taken over from elsewhere.
+    Imported = "imported",
     /// The server started.
     Started = "started",
     /// The server stopped.

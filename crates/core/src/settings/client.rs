@@ -13,8 +13,10 @@ use crate::name::ClientName;
 use crate::secret::Secret;
 
 mod files;
+mod run_time;
 mod section;
 pub use files::{KEYS, parse};
+pub use run_time::{RUN_TIME_KEYS, setting};
 
 /// What is configured for one client apart from its name and its secret.
 ///

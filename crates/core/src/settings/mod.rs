@@ -16,7 +16,7 @@ use crate::name::NameError;
 pub mod client;
 pub mod path;
 pub mod server;
-pub(crate) mod suggest;
+pub mod suggest;
 mod value;
 
 /// What was read, and what is doubtful about it.

@@ -5,7 +5,7 @@ const MAX_LENGTH: usize = 64;
 
 /// The known word nearest to `word`, when it is so near that a slip of the hand explains it: one
 /// insertion, deletion, substitution or swap of neighbours for each three letters, three at most.
-pub(crate) fn nearest<'k>(word: &str, known: impl IntoIterator<Item = &'k str>) -> Option<&'k str> {
+pub fn nearest<'k>(word: &str, known: impl IntoIterator<Item = &'k str>) -> Option<&'k str> {
     let word: Vec<char> = word.chars().take(MAX_LENGTH + 1).collect();
     if word.len() > MAX_LENGTH {
         return None;

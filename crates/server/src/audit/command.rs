@@ -33,7 +33,7 @@ impl AlarmCommand {
         let (sender, mut records) = mpsc::channel::<Arc<str>>(WAITING);
         tokio::spawn(async move {
             while let Some(record) = records.recv().await {
-                if let Err(fault) = run(&command, &record).await {
+                if let Err(fault) = run(&command, &record, LIMIT).await {
                     warn!(%fault, "alarm_command failed");
                 }
             }
@@ -57,13 +57,13 @@ impl AlarmCommand {
 enum Fault {
     #[error("it cannot be run: {0}")]
     Start(#[source] io::Error),
-    #[error("it did not end within {} seconds and was killed", LIMIT.as_secs())]
-    Late,
+    #[error("it did not end within {} seconds and was killed", .0.as_secs())]
+    Late(Duration),
     #[error("it ended with {0}")]
     Status(std::process::ExitStatus),
 }
 
-async fn run(command: &str, record: &str) -> Result<(), Fault> {
+async fn run(command: &str, record: &str, limit: Duration) -> Result<(), Fault> {
     let mut child = Command::new("/bin/sh")
         .args(["-c", command])
         .current_dir("/")
@@ -83,13 +83,46 @@ async fn run(command: &str, record: &str) -> Result<(), Fault> {
         }
         child.wait().await
     };
-    let ended = timeout(LIMIT, fed_and_ended).await;
+    let ended = timeout(limit, fed_and_ended).await;
     // What it left behind ends with it.
     let _ = kill_group(leader);
     match ended {
-        Err(_) => Err(Fault::Late),
+        Err(_) => Err(Fault::Late(limit)),
         Ok(Err(error)) => Err(Fault::Start(error)),
         Ok(Ok(status)) if status.success() => Ok(()),
         Ok(Ok(status)) => Err(Fault::Status(status)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MOMENT: Duration = Duration::from_millis(200);
+    const PATIENCE: Duration = Duration::from_secs(20);
+
+    #[tokio::test]
+    async fn it_gets_the_record_and_its_status_counts() {
+        let read = "test \"$(cat)\" = '{}'";
+        assert!(run(read, "{}", PATIENCE).await.is_ok());
+        let other = run(read, "[]", PATIENCE).await;
+        assert!(matches!(other, Err(Fault::Status(_))), "{other:?}");
+        // One that reads nothing of much is no trouble.
+        assert!(run("true", &"x".repeat(1 << 20), PATIENCE).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn one_that_hangs_is_killed_with_all_that_it_started() {
+        let folder = tempfile::tempdir().unwrap();
+        let pipe = folder.path().join("pipe");
+        let made = std::process::Command::new("mkfifo").arg(&pipe).status();
+        assert!(made.unwrap().success());
+        // All that it starts holds the pipe: its end is theirs.
+        let reader = pipe.clone();
+        let ended = tokio::task::spawn_blocking(move || std::fs::read(reader));
+        let command = format!("exec 3> {}; sleep 1000 & sleep 1000", pipe.display());
+        let late = run(&command, "{}", MOMENT).await;
+        assert!(matches!(late, Err(Fault::Late(_))), "{late:?}");
+        timeout(PATIENCE, ended).await.unwrap().unwrap().unwrap();
     }
 }

@@ -6,19 +6,18 @@ use std::time::Duration;
 use nightlatch_bus::client::ClientView;
 use nightlatch_bus::introspect;
 use nightlatch_bus::names::{
-    CLIENT, CLIENT_OLD, CLIENTS, INTROSPECTABLE, MANDOS, MANDOS_OLD, NIGHTLATCH_PATH,
-    OBJECT_MANAGER, PROPERTIES, ROOT,
+    CLIENT, CLIENT_OLD, CLIENTS, MANDOS, MANDOS_OLD, NIGHTLATCH_PATH, OBJECT_MANAGER, PROPERTIES,
+    ROOT,
 };
 use nightlatch_bus::property::{Access, Property};
 use nightlatch_core::checker::CheckerTemplate;
 use nightlatch_core::client::setting::Setting;
 use nightlatch_core::registry::ClientId;
 use nightlatch_core::secret::Secret;
-use serde::{Deserialize, Serialize};
-use zbus::message::{Body, Message};
-use zbus::{ObjectPath, Type, Variant};
+use zbus::{ObjectPath, Variant};
 
-use super::own::{self, Own};
+use super::call::{Call, Outcome, Reaction};
+use super::own;
 use super::shadow::Shadow;
 use super::tell::{managed, properties};
 use super::wire::{self, Fault, Map};
@@ -27,58 +26,7 @@ use crate::driver::{Act, Order};
 /// `org.freedesktop.DBus.Peer`.
 const PEER: &str = "org.freedesktop.DBus.Peer";
 
-/// What a call comes to.
-#[derive(Debug)]
-pub(super) enum Reaction {
-    /// This answer.
-    Answer(Message),
-    /// The answer is what becomes of this order.
-    Order(Order),
-    /// Something of our own interface that takes a while.
-    Own(Own),
-}
-
-/// A call taken apart.
-pub(super) struct Call<'m> {
-    pub(super) message: &'m Message,
-    pub(super) path: &'m str,
-    pub(super) interface: Option<&'m str>,
-    pub(super) member: &'m str,
-    body: Body,
-}
-
-type Outcome = Result<Reaction, Fault>;
-
-impl<'m> Call<'m> {
-    pub(super) fn new(
-        message: &'m Message,
-        path: &'m str,
-        interface: Option<&'m str>,
-        member: &'m str,
-    ) -> Self {
-        let body = message.body();
-        Self {
-            message,
-            path,
-            interface,
-            member,
-            body,
-        }
-    }
-
-    /// Whether it only looks: it must see what the orders before it did.
-    pub(super) fn looks(&self) -> bool {
-        matches!(
-            self.member,
-            "Get"
-                | "GetAll"
-                | "GetManagedObjects"
-                | "GetAllClients"
-                | "GetAllClientsWithProperties"
-                | "Explain"
-        )
-    }
-
+impl Call<'_> {
     /// What is to be done. Nothing is done yet.
     pub(super) fn react(&self, shadow: &Shadow) -> Outcome {
         if self.is(&[PEER]) && self.member == "Ping" {
@@ -176,43 +124,6 @@ impl<'m> Call<'m> {
                 }
             }
         }
-    }
-
-    /// Whether the call names one of these interfaces, or none.
-    pub(super) fn is(&self, interfaces: &[&str]) -> bool {
-        self.interface
-            .is_none_or(|interface| interfaces.contains(&interface))
-    }
-
-    /// The arguments, which must have these types.
-    pub(super) fn arguments<'s, T: Deserialize<'s> + Type>(&'s self) -> Result<T, Fault> {
-        self.body.deserialize().map_err(|_| {
-            let found = self.body.signature();
-            let expected = T::SIGNATURE.to_string_no_parens();
-            let found = found.to_string_no_parens();
-            Fault::invalid(format!(
-                "{}: expected arguments of the types '{expected}', found '{found}'",
-                self.member
-            ))
-        })
-    }
-
-    pub(super) fn answer<B: Serialize + Type>(&self, body: &B) -> Outcome {
-        Message::method_return(&self.message.header())
-            .build(body)
-            .map(Reaction::Answer)
-            .map_err(|error| Fault::failed(error.to_string()))
-    }
-
-    pub(super) fn introspect(&self, document: impl FnOnce() -> String) -> Outcome {
-        if self.is(&[INTROSPECTABLE]) && self.member == "Introspect" {
-            return self.answer(&document());
-        }
-        Err(self.unknown())
-    }
-
-    pub(super) fn unknown(&self) -> Fault {
-        Fault::unknown_method(self.interface, self.member)
     }
 }
 

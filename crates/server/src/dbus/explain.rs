@@ -49,6 +49,12 @@ impl Reason {
     }
 }
 
+impl Reason {
+    fn who(&self) -> &str {
+        self.who.as_deref().unwrap_or("somebody")
+    }
+}
+
 /// The answer.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Explanation {
@@ -91,29 +97,28 @@ impl Explanation {
 }
 
 fn disabled(view: &ClientView, why: Option<&Reason>) -> Explanation {
-    let name = &view.name;
     let (reason, because) = match why {
         None if view.last_enabled.is_none() => ("never-enabled", "it was never enabled".to_owned()),
+        None => (
+            "disabled",
+            "it was disabled, and the record does not say why".to_owned(),
+        ),
         Some(why) if why.kind == Kind::Expired => {
             let seen = match view.last_checked_ok {
                 Some(seen) => format!("it was last seen up at {}", at(seen)),
                 None => "it was never seen up".to_owned(),
             };
-            let since = at(why.time);
             let timeout = words::length(view.timeout);
+            let since = at(why.time);
             (
                 "expired",
-                format!("{since} its deadline passed: {seen}, and its timeout is {timeout}"),
+                format!("its deadline passed at {since}: {seen}, and its timeout is {timeout}"),
             )
         }
         Some(why) => {
-            let who = why.who.as_deref().unwrap_or("somebody");
-            ("disabled", format!("{} {who} disabled it", at(why.time)))
+            let (who, since) = (why.who(), at(why.time));
+            ("disabled", format!("{who} disabled it at {since}"))
         }
-        None => (
-            "disabled",
-            "it was disabled, and the record does not say why".to_owned(),
-        ),
     };
     Explanation {
         verdict: Verdict::Refused,
@@ -121,33 +126,27 @@ fn disabled(view: &ClientView, why: Option<&Reason>) -> Explanation {
         since: why.map(|why| why.time),
         until: None,
         text: format!(
-            "{name} may not have its secret: {because}. If the machine is where it belongs and nobody \
-             tampered with it: nightlatch enable {name}"
+            "It gets no secret: {because}. When the machine is as it should be: nightlatch enable {}.",
+            view.name
         ),
     }
 }
 
 fn of_decision(view: &ClientView, decision: &Reason, until: Wall) -> Explanation {
-    let name = &view.name;
-    let who = decision.who.as_deref().unwrap_or("somebody");
+    let (name, who) = (&view.name, decision.who());
     let (since, end) = (at(decision.time), at(until));
-    let approved = decision.kind == Kind::Approved;
-    let (verdict, reason, text) = if approved {
-        (
-            Verdict::Released,
-            "approved",
-            format!(
-                "{name} may have its secret until {end}: {since} {who} approved it. To take that back: nightlatch deny {name}"
-            ),
-        )
+    let (verdict, reason, text) = if decision.kind == Kind::Approved {
+        let text = format!(
+            "It gets its secret until {end}: {who} approved it at {since}. To take that back: \
+             nightlatch deny {name}."
+        );
+        (Verdict::Released, "approved", text)
     } else {
-        (
-            Verdict::Refused,
-            "denied",
-            format!(
-                "{name} may not have its secret until {end}: {since} {who} denied it. To let it in: nightlatch approve {name}"
-            ),
-        )
+        let text = format!(
+            "It gets no secret until {end}: {who} denied it at {since}. To let it in: \
+             nightlatch approve {name}."
+        );
+        (Verdict::Refused, "denied", text)
     };
     Explanation {
         verdict,
@@ -166,25 +165,27 @@ fn asks(view: &ClientView) -> Explanation {
     } else {
         "it is refused"
     };
-    let waits = if view.approval_pending {
-        format!("It waits now: nightlatch approve {name}, or nightlatch deny {name}")
+    let text = if view.approval_pending {
+        format!(
+            "A request of it waits for a person. Without an answer within {delay} {then}. Answer with: \
+             nightlatch approve {name}, or nightlatch deny {name}."
+        )
     } else {
-        "It does not ask now".to_owned()
+        format!(
+            "It is enabled, and when it asks, a person is asked. Without an answer within {delay} {then}. \
+             It does not ask now."
+        )
     };
     Explanation {
         verdict: Verdict::Asks,
         reason: "needs-approval",
         since: view.last_enabled,
         until: view.expires,
-        text: format!(
-            "{name} is enabled, and a person is asked: within {delay} somebody can approve or deny it, \
-             else {then}. {waits}"
-        ),
+        text,
     }
 }
 
 fn enabled(view: &ClientView) -> Explanation {
-    let name = &view.name;
     let until = view.expires.map(at).unwrap_or_default();
     let check = match view.last_check {
         CheckStatus::Exited(0) => "Its last check succeeded".to_owned(),
@@ -192,15 +193,15 @@ fn enabled(view: &ClientView) -> Explanation {
         CheckStatus::Exited(status) => format!("Its last check failed with status {status}"),
         CheckStatus::Crashed => "Its last check was killed".to_owned(),
     };
-    let next = words::length(view.interval);
+    let interval = words::length(view.interval);
     Explanation {
         verdict: Verdict::Released,
         reason: "enabled",
         since: view.last_enabled,
         until: view.expires,
         text: format!(
-            "{name} may have its secret: it is enabled until {until} unless it is seen up before. {check}; \
-             it is checked every {next}"
+            "It gets its secret at once when it asks: it is enabled and needs no approval. It will be \
+             disabled at {until} unless it proves to be up before. {check}; it is checked every {interval}."
         ),
     }
 }
@@ -209,4 +210,120 @@ fn enabled(view: &ClientView) -> Explanation {
 fn at(wall: Wall) -> String {
     let whole = Wall::from_unix_micros(wall.unix_micros().div_euclid(1_000_000) * 1_000_000);
     format!("{} UTC", moment::print(Some(whole)).replacen('T', " ", 1))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use nightlatch_bus::names::ClientPath;
+
+    use super::*;
+
+    const MINUTE: i64 = 60_000_000;
+    const NOW: Wall = Wall::from_unix_micros(1_700_000_000_000_000);
+
+    fn view() -> ClientView {
+        ClientView {
+            path: ClientPath::of_name("db"),
+            name: "db".to_owned(),
+            key_id: String::new(),
+            fingerprint: String::new(),
+            host: String::new(),
+            checker: String::new(),
+            enabled: true,
+            expires: Some(NOW.after(Duration::from_secs(300))),
+            timeout: Duration::from_secs(300),
+            extended_timeout: Duration::from_secs(900),
+            interval: Duration::from_secs(120),
+            checker_running: false,
+            last_check: CheckStatus::Exited(0),
+            last_checked_ok: Some(NOW),
+            created: Some(NOW),
+            last_enabled: Some(NOW),
+            approval_pending: false,
+            approved_by_default: false,
+            approval_delay: Duration::ZERO,
+            approval_duration: Duration::from_secs(120),
+            last_approval_request: None,
+        }
+    }
+
+    fn reason(kind: Kind, minutes_ago: i64) -> Reason {
+        Reason {
+            kind,
+            time: Wall::from_unix_micros(NOW.unix_micros() - minutes_ago * MINUTE),
+            who: Some("uid 0 (root)".to_owned()),
+        }
+    }
+
+    fn explained(view: &ClientView, reasons: &[Reason]) -> (Verdict, &'static str, String) {
+        let Explanation {
+            verdict,
+            reason,
+            text,
+            ..
+        } = Explanation::new(view, reasons, NOW);
+        (verdict, reason, text)
+    }
+
+    #[test]
+    fn a_decision_counts_for_its_duration_and_the_last_one_wins() {
+        let view = view();
+        let (yes, no) = (reason(Kind::Approved, 2), reason(Kind::Denied, 1));
+        let explain = |reasons: &[Reason]| {
+            let (verdict, reason, _) = explained(&view, reasons);
+            (verdict, reason)
+        };
+        assert_eq!(
+            explain(std::slice::from_ref(&yes)),
+            (Verdict::Released, "approved")
+        );
+        assert_eq!(
+            explain(&[yes.clone(), no.clone()]),
+            (Verdict::Refused, "denied")
+        );
+        let old = [reason(Kind::Denied, 3)];
+        assert_eq!(explain(&old), (Verdict::Released, "enabled"));
+    }
+
+    #[test]
+    fn who_disabled_it_or_that_its_time_ran_out_is_told() {
+        let mut view = view();
+        view.enabled = false;
+        let (verdict, why, text) = explained(&view, &[reason(Kind::Disabled, 5)]);
+        assert_eq!((verdict, why), (Verdict::Refused, "disabled"));
+        assert!(
+            text.contains("uid 0 (root) disabled it at 2023-11-14 22:08:20 UTC"),
+            "{text}"
+        );
+        let reasons = [
+            reason(Kind::Disabled, 9),
+            reason(Kind::Enabled, 8),
+            reason(Kind::Expired, 5),
+        ];
+        let (_, why, text) = explained(&view, &reasons);
+        assert_eq!(why, "expired");
+        assert!(
+            text.contains("its timeout is 5m") && text.contains("nightlatch enable db"),
+            "{text}"
+        );
+        view.last_enabled = None;
+        assert_eq!(explained(&view, &[]).1, "never-enabled");
+    }
+
+    #[test]
+    fn who_must_be_asked_is_asked() {
+        let mut view = view();
+        view.approval_delay = Duration::from_secs(60);
+        let (verdict, why, text) = explained(&view, &[]);
+        assert_eq!((verdict, why), (Verdict::Asks, "needs-approval"));
+        assert!(text.contains("within 1m it is refused"), "{text}");
+        view.approval_pending = true;
+        let (_, _, text) = explained(&view, &[]);
+        assert!(
+            text.starts_with("A request of it waits for a person."),
+            "{text}"
+        );
+    }
 }

@@ -11,10 +11,10 @@ use zbus::export::ordered_stream::OrderedStreamExt;
 use zbus::message::{Flags, Message, Type};
 use zbus::{Connection, MessageStream};
 
-use super::answer::{Call, Reaction};
+use super::call::{Call, Own, Reaction};
 use super::caller::Callers;
 use super::explain::{Explanation, Reason, TELLING};
-use super::own::{self, About, Own};
+use super::own::{self, About};
 use super::shadow::Shadow;
 use super::tell::Signals;
 use super::wire::{Fault, INVALID_ARGS, UNKNOWN_OBJECT};

@@ -6,6 +6,7 @@
 //! and finds it again.
 
 mod answer;
+mod call;
 mod caller;
 mod explain;
 mod house;
@@ -28,8 +29,9 @@ use crate::pause::Pause;
 use house::House;
 pub(crate) use own::About;
 
-/// The names that tools look for.
-const NAMES: [&str; 3] = [MANDOS, MANDOS_OLD, NIGHTLATCH];
+/// The names that tools look for. Our own first: a tool that sees a Mandos server come asks it at once
+/// whether it is one of ours.
+const NAMES: [&str; 3] = [NIGHTLATCH, MANDOS, MANDOS_OLD];
 
 /// Messages that may wait to be read.
 const QUEUE: NonZeroUsize = NonZeroUsize::new(1024).expect("not zero");
@@ -58,9 +60,27 @@ async fn offer(driver: Handle, about: About) {
         if let Err(error) = ended
             && pause.is_first()
         {
-            warn!(reason = %error, "no administration over D-Bus for now; trying again");
+            let hint = hint(&error);
+            warn!(reason = %error, hint, "no administration over D-Bus for now; trying again");
         }
         pause.wait().await;
+    }
+}
+
+/// What the administrator can do about it.
+fn hint(error: &zbus::Error) -> Option<&'static str> {
+    match error {
+        zbus::Error::NameTaken => {
+            Some("another server, ours or one of Mandos, has the name on this bus: stop it")
+        }
+        zbus::Error::FDO(error) if matches!(**error, zbus::fdo::Error::AccessDenied(_)) => Some(
+            "the bus does not let this user have the names: dist/dbus/nightlatch.conf belongs into \
+             /etc/dbus-1/system.d",
+        ),
+        zbus::Error::Connection(..) => {
+            Some("no system bus runs here; use_dbus = no says that this is meant")
+        }
+        _ => None,
     }
 }
 

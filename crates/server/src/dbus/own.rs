@@ -11,7 +11,7 @@ use nightlatch_core::settings::client::{self, ClientConfig, ParsedClient, Secret
 use nightlatch_core::time::Wall;
 use zbus::Variant;
 
-use super::answer::{Call, Reaction};
+use super::call::{Call, Outcome, Own, Reaction};
 use super::shadow::Shadow;
 use super::wire::{Fault, Map};
 use crate::driver::Order;
@@ -30,21 +30,6 @@ pub(crate) struct About {
     /// What it logs.
     pub(crate) log: LogControl,
 }
-
-/// What takes a while, or changes the server itself.
-#[derive(Debug)]
-pub(super) enum Own {
-    /// The record, as asked for.
-    Records(Query),
-    /// Why a client stands as it does.
-    Explain(Box<ClientView>),
-    /// All properties, or the one of this name.
-    Properties(Option<Property>),
-    /// Another log level.
-    LogLevel(tracing::level_filters::LevelFilter),
-}
-
-type Outcome = Result<Reaction, Fault>;
 
 /// The objects above ours, which have nothing but it.
 pub(super) fn child_of(path: &str) -> Option<&'static str> {
@@ -85,7 +70,7 @@ pub(super) fn react(call: &Call<'_>, shadow: &Shadow) -> Outcome {
 
 /// A property of our interface.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Property {
+enum Property {
     Version,
     KeyId,
     Addresses,
@@ -106,10 +91,9 @@ impl Property {
         (Self::LogLevel, "LogLevel"),
     ];
 
-    fn by_name(name: &str) -> Result<Self, Fault> {
+    fn by_name(name: &str) -> Result<(Self, &'static str), Fault> {
         let found = Self::ALL.iter().find(|(_, known)| *known == name);
-        let (property, _) = found.ok_or_else(|| Fault::no_property(name))?;
-        Ok(*property)
+        found.copied().ok_or_else(|| Fault::no_property(name))
     }
 
     fn value(self, about: &About, shadow: &Shadow, ends: &Ends) -> Variant<'static> {
@@ -134,14 +118,14 @@ impl Property {
 
 /// The properties that were asked for.
 pub(super) fn values(
-    which: Option<Property>,
+    which: Option<&str>,
     about: &About,
     shadow: &Shadow,
     ends: &Ends,
 ) -> Map<&'static str, Variant<'static>> {
     let wanted = Property::ALL
         .iter()
-        .filter(|(it, _)| which.is_none_or(|which| which == *it));
+        .filter(|(_, name)| which.is_none_or(|which| which == *name));
     Map(wanted
         .map(|(property, name)| (*name, property.value(about, shadow, ends)))
         .collect())
@@ -174,13 +158,12 @@ fn property(call: &Call<'_>) -> Outcome {
             if !ours(interface) {
                 return Err(Fault::no_property(name));
             }
-            Ok(Reaction::Own(Own::Properties(Some(Property::by_name(
-                name,
-            )?))))
+            let (_, name) = Property::by_name(name)?;
+            Ok(Reaction::Own(Own::Properties(Some(name))))
         }
         _ => {
             let (interface, name, value): (&str, &str, Variant<'_>) = call.arguments()?;
-            if !ours(interface) || Property::by_name(name)? != Property::LogLevel {
+            if !ours(interface) || Property::by_name(name)?.0 != Property::LogLevel {
                 return Err(Fault::invalid(format!("{name} cannot be set")));
             }
             let level = match &value {

@@ -5,47 +5,29 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use nightlatch_bus::names::ClientPath;
-use nightlatch_core::client::saved::Change;
 use nightlatch_core::name::ClientName;
 use nightlatch_core::record::Kind;
-use nightlatch_core::registry::{Action, Answer, Ask, ClientId, Event, Registry, RequestId};
+use nightlatch_core::registry::{Action, Answer, Ask, ClientId, Registry, RequestId};
 use nightlatch_store::Store;
 use nightlatch_sys::clock;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep_until};
-use tracing::{error, info};
+use tracing::info;
 
-use super::listener::{Listener, Notice, Told};
+use super::listener::Listener;
 use super::order::{Order, OrderError};
 use super::outbox::Outbox;
 use super::permit::{DriverPermit, Ticket};
 use super::report::{Asker, Report};
-use super::shelf::{Committed, Reading, Shelf, Worked};
-use super::view::view;
+use super::shelf::{Reading, Shelf};
 use super::{Command, Handle, Verdict};
-use crate::audit::{self, AlarmCommand, Context, Who};
+use crate::audit::{AlarmCommand, Who};
 use crate::checker::{self, Checks};
 use crate::random;
-
-/// Proofs of life reach the store this late at most. Losing them can only shorten a deadline.
-const FLUSH_WITHIN: Duration = Duration::from_secs(1);
-
-/// Under load changes are gathered for so long before the next commit: each costs the disk as much as
-/// many, and nobody who asked for one notices.
-const GATHER: Duration = Duration::from_millis(10);
-
-/// How long after a failed commit it is tried again: a full disk stays full for a while.
-const RETRY_COMMIT: Duration = Duration::from_secs(1);
 
 /// The runtime's timers stand still while the host is suspended, so they are asked again this often.
 /// Being late changes no decision: every event first does what was due before it.
 const LONGEST_SLEEP: Duration = Duration::from_secs(30);
-
-/// How often old records are dropped.
-const DROP_RECORDS: Duration = Duration::from_secs(24 * 60 * 60);
-
-/// While the disk takes nothing, no more than so many changes are kept for it.
-const MOST_UNWRITTEN: usize = 50_000;
 
 /// So many commands are decided before their actions are carried out: a flood must not keep the
 /// answers waiting.
@@ -53,34 +35,34 @@ const BATCH: usize = 1024;
 
 /// The task that owns the registry.
 pub struct Driver {
-    registry: Registry,
-    commands: mpsc::UnboundedReceiver<Command>,
-    handle: Handle,
-    outbox: Outbox<Deed>,
-    requests: HashMap<RequestId, Asked>,
-    checks: Checks,
+    pub(super) registry: Registry,
+    pub(super) commands: mpsc::UnboundedReceiver<Command>,
+    pub(super) handle: Handle,
+    pub(super) outbox: Outbox<Deed>,
+    pub(super) requests: HashMap<RequestId, Asked>,
+    pub(super) checks: Checks,
     /// The command lines of checks that run.
-    check_commands: HashMap<ClientId, Arc<str>>,
+    pub(super) check_commands: HashMap<ClientId, Arc<str>>,
     /// Who gave the order that is being carried out.
-    who: Who,
-    alarms: Option<AlarmCommand>,
-    listener: Option<Listener>,
-    store: Shelf,
+    pub(super) who: Who,
+    pub(super) alarms: Option<AlarmCommand>,
+    pub(super) listener: Option<Listener>,
+    pub(super) store: Shelf,
     /// What is to be read from the store between commits.
-    readings: VecDeque<Reading>,
-    keep_records: Duration,
-    drop_records_at: Instant,
+    pub(super) readings: VecDeque<Reading>,
+    pub(super) keep_records: Duration,
+    pub(super) drop_records_at: Instant,
     /// When unwritten changes go to the store though nothing waits for them, or go there again.
-    flush_at: Option<Instant>,
+    pub(super) flush_at: Option<Instant>,
     /// When the last commit ended.
-    committed_at: Option<Instant>,
+    pub(super) committed_at: Option<Instant>,
     /// The last commit failed.
-    failed: bool,
+    pub(super) failed: bool,
     /// So many records were left out since.
-    left_out: u64,
-    stopping: bool,
+    pub(super) left_out: u64,
+    pub(super) stopping: bool,
     /// A commit failed while stopping: there is no later to try again.
-    given_up: bool,
+    pub(super) given_up: bool,
 }
 
 /// Why the driver ended by itself.
@@ -92,7 +74,7 @@ pub enum DriverError {
 }
 
 /// What is to be done once the changes before it are durable.
-enum Deed {
+pub(super) enum Deed {
     Answer(oneshot::Sender<Verdict>, Verdict),
     StartCheck(ClientId),
     StopCheck(ClientId),
@@ -112,10 +94,10 @@ pub struct Options {
 }
 
 /// A request that was heard of.
-struct Asked {
-    asker: Asker,
-    answer: Option<oneshot::Sender<Verdict>>,
-    ticket: Ticket,
+pub(super) struct Asked {
+    pub(super) asker: Asker,
+    pub(super) answer: Option<oneshot::Sender<Verdict>>,
+    pub(super) ticket: Ticket,
 }
 
 impl Driver {
@@ -351,74 +333,7 @@ impl Driver {
         self.outbox.deed(client, Deed::Answer(sender, verdict));
     }
 
-    fn report(&mut self, event: Event) {
-        let (client, request) = whose(&event);
-        let name = client.and_then(|client| self.name(client));
-        let asked = request.and_then(|request| self.requests.get(&request));
-        let asker = asked.map(|asked| asked.asker.clone());
-        let context = Context {
-            time: clock::now().wall,
-            client: name.as_ref(),
-            settings: client
-                .and_then(|id| self.registry.client(id))
-                .map(|client| client.settings()),
-            asker: asker.as_ref(),
-            who: &self.who,
-        };
-        if let Some(entry) = audit::entry(&event, context) {
-            if let Some(alarms) = &self.alarms {
-                alarms.hear(&entry);
-            }
-            let change = Change::Record(Box::new(entry));
-            match (&event, &name) {
-                _ if self.failed && self.outbox.unwritten() >= MOST_UNWRITTEN => {
-                    self.left_out += 1;
-                }
-                // No secret leaves before it is in the record.
-                (Event::Granted { .. }, Some(name)) => self.outbox.record(change, name.clone()),
-                _ => self.outbox.change_soon(change),
-            }
-        }
-        let client = client.zip(name.clone());
-        self.outbox.deed(
-            name,
-            Deed::Report(Report {
-                event,
-                client,
-                asker,
-            }),
-        );
-    }
-
-    /// Records something of the server itself.
-    fn record(&mut self, kind: Kind, detail: String) {
-        let context = Context {
-            time: clock::now().wall,
-            client: None,
-            settings: None,
-            asker: None,
-            who: &self.who,
-        };
-        let entry = audit::of_server(kind, detail, context);
-        self.outbox.change_soon(Change::Record(Box::new(entry)));
-    }
-
-    /// Records how many records there are not.
-    fn own_up(&mut self) {
-        let left_out = std::mem::take(&mut self.left_out);
-        if left_out > 0 {
-            let detail = format!("{left_out} records were left out while the disk took nothing");
-            self.record(Kind::Lost, detail);
-        }
-    }
-
-    fn drop_records(&mut self) {
-        self.drop_records_at = Instant::now() + DROP_RECORDS;
-        let before = clock::now().wall.before(self.keep_records);
-        self.outbox.change_soon(Change::DropRecords(before));
-    }
-
-    fn name(&self, client: ClientId) -> Option<ClientName> {
+    pub(super) fn name(&self, client: ClientId) -> Option<ClientName> {
         self.registry.name(client).cloned()
     }
 
@@ -434,46 +349,6 @@ impl Driver {
                 Deed::Done(done) => drop(done.send(())),
                 Deed::Reply(number, result) => self.reply(number, result),
             }
-        }
-    }
-
-    /// Tells the listener of an event and how its client stands now, and logs it.
-    fn tell(&mut self, report: Report) {
-        let id = report.client.as_ref().map(|(id, _)| *id);
-        let command = id.and_then(|id| match report.event {
-            Event::CheckFinished(..) => self.check_commands.remove(&id),
-            _ => self.check_commands.get(&id).cloned(),
-        });
-        match &mut self.listener {
-            Some(listener) if listener.is_gone() => self.listener = None,
-            Some(listener) if listener.needs_all() => self.tell_all(),
-            Some(listener) if listener.hears() => {
-                let client = id.and_then(|id| self.registry.client(id));
-                listener.tell(Told::Event(Box::new(Notice {
-                    event: report.event.clone(),
-                    client: report.client.clone(),
-                    view: client.map(view),
-                    asker: report.asker.clone(),
-                    command,
-                })));
-            }
-            _ => {}
-        }
-        // Who reads the log and looks finds what it says.
-        report.log();
-    }
-
-    /// Tells the listener how all clients stand.
-    fn tell_all(&mut self) {
-        if let Some(listener) = &mut self.listener {
-            let all = self.registry.iter().map(|(id, client)| (id, view(client)));
-            listener.tell(Told::All(all.collect()));
-        }
-    }
-
-    fn reply(&mut self, number: u64, result: Result<Option<ClientId>, OrderError>) {
-        if let Some(listener) = &self.listener {
-            listener.send(Told::Done(number, result));
         }
     }
 
@@ -498,88 +373,6 @@ impl Driver {
         }
     }
 
-    /// Gives the store its next piece of work.
-    fn work(&mut self) {
-        self.write();
-        let written = !self.outbox.is_unwritten() || self.failed;
-        if self.store.is_idle()
-            && written
-            && let Some(reading) = self.readings.pop_front()
-        {
-            self.store.read(reading);
-        }
-    }
-
-    /// Starts a commit when something waits for it, or has waited long enough.
-    fn write(&mut self) {
-        if !self.outbox.is_unwritten() || self.given_up {
-            self.flush_at = None;
-            return;
-        }
-        let now = Instant::now();
-        // A failed commit is not urgent before its time has come again.
-        let urgent = self.outbox.is_urgent() && !self.failed;
-        let latest = if urgent {
-            self.committed_at.map_or(now, |last| last + GATHER)
-        } else {
-            now + FLUSH_WITHIN
-        };
-        let flush_at = self.flush_at.map_or(latest, |at| at.min(latest));
-        self.flush_at = Some(flush_at);
-        if !(self.stopping || flush_at <= now) {
-            return;
-        }
-        if self.store.is_idle() {
-            self.flush_at = None;
-            self.store.commit(self.outbox.take());
-        }
-    }
-
-    fn worked(&mut self, worked: Option<Worked>) -> Result<(), DriverError> {
-        let worked = worked.ok_or(DriverError::Store)?;
-        if let Some(committed) = self.store.put_back(worked) {
-            self.committed(committed);
-            // A reading that waits has its turn even when commits come one after the other.
-            if let Some(reading) = self.readings.pop_front() {
-                self.store.read(reading);
-            }
-        }
-        Ok(())
-    }
-
-    fn committed(&mut self, Committed { changes, result }: Committed) {
-        self.committed_at = Some(Instant::now());
-        match result {
-            Ok(lines) => {
-                if std::mem::take(&mut self.failed) {
-                    info!("the state can be written again");
-                    self.own_up();
-                }
-                self.outbox.committed(changes.len());
-                if let Some(listener) = &mut self.listener {
-                    let told = lines.into_iter().map(Told::Recorded);
-                    told.for_each(|line| listener.tell(line));
-                }
-            }
-            Err(failure) => {
-                self.outbox.put_back(changes);
-                let replies = self.outbox.take_out(|deed| match deed {
-                    Deed::Reply(number, _) => Some(*number),
-                    _ => None,
-                });
-                for number in replies {
-                    self.reply(number, Err(OrderError::NotDurable));
-                }
-                self.given_up = self.stopping;
-                self.flush_at = Some(Instant::now() + RETRY_COMMIT);
-                if !std::mem::replace(&mut self.failed, true) {
-                    let hint = failure.hint();
-                    error!(error = %failure, hint, "cannot write the state: nothing that changes it takes effect until it can");
-                }
-            }
-        }
-    }
-
     fn is_finished(&self) -> bool {
         self.store.is_idle() && (!self.outbox.is_unwritten() || self.given_up)
     }
@@ -593,38 +386,5 @@ async fn at(moment: Option<Instant>) {
     match moment {
         Some(moment) => sleep_until(moment).await,
         None => std::future::pending().await,
-    }
-}
-
-/// Which client and which request an event is about.
-fn whose(event: &Event) -> (Option<ClientId>, Option<RequestId>) {
-    match *event {
-        Event::Added(client)
-        | Event::Removed(client, _)
-        | Event::Enabled(client)
-        | Event::Disabled(client, _)
-        | Event::Decided { client, .. }
-        | Event::CheckStarted(client)
-        | Event::CheckStopping(client)
-        | Event::CheckFinished(client, _)
-        | Event::CheckedOk(client)
-        | Event::Changed(client, _) => (Some(client), None),
-        Event::Alarmed(client, _) => (client, None),
-        Event::NeedsApproval {
-            client, request, ..
-        }
-        | Event::Granted {
-            client, request, ..
-        }
-        | Event::Revoked {
-            client, request, ..
-        }
-        | Event::Abandoned { client, request }
-        | Event::Delivered { client, request }
-        | Event::DeliveryFailed { client, request } => (Some(client), Some(request)),
-        Event::Refused {
-            client, request, ..
-        } => (client, Some(request)),
-        _ => (None, None),
     }
 }

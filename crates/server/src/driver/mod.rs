@@ -5,12 +5,14 @@
 //! takes all changes that are ready. Nothing is decided here.
 
 mod actor;
+mod commits;
 mod listener;
 mod order;
 mod outbox;
 mod permit;
 mod report;
 mod shelf;
+mod telling;
 #[cfg(test)]
 mod tests;
 mod view;

@@ -237,22 +237,22 @@ fn trimmed(text: &str) -> Result<String, Problem> {
     Ok(text.trim_matches(is_space).to_owned())
 }
 
-fn host(text: &str) -> Result<String, Problem> {
+pub(super) fn host(text: &str) -> Result<String, Problem> {
     if text.contains('\0') {
         return Err(Problem::Nul);
     }
     Ok(text.to_owned())
 }
 
-fn checker(text: &str) -> Result<CheckerTemplate, Problem> {
+pub(super) fn checker(text: &str) -> Result<CheckerTemplate, Problem> {
     Ok(CheckerTemplate::new(text)?)
 }
 
-fn length(text: &str) -> Result<Duration, Problem> {
+pub(super) fn length(text: &str) -> Result<Duration, Problem> {
     Ok(duration::parse(text.trim_matches(is_space))?)
 }
 
-fn interval(text: &str) -> Result<Duration, Problem> {
+pub(super) fn interval(text: &str) -> Result<Duration, Problem> {
     let length = length(text)?;
     if length.is_zero() {
         return Err(Problem::NoInterval);

@@ -1,0 +1,87 @@
+//! What mandos-ctl can tell a server to do with clients.
+
+use nightlatch_bus::client::ClientView;
+use nightlatch_bus::error::Error;
+use nightlatch_bus::many;
+use nightlatch_bus::property::{Property, Value};
+use nightlatch_bus::proxy::Server;
+use nightlatch_core::secret::Secret;
+
+/// One order, for all clients that are selected.
+#[derive(Debug)]
+pub(super) enum Order {
+    /// Sets a property.
+    Set(Property, Value),
+    /// Sets the encrypted secret.
+    SetSecret(Secret),
+    /// Approves or denies.
+    Approve(bool),
+    /// Removes the client.
+    Remove,
+    /// Says by the exit status whether the client is enabled, and ends the program.
+    IsEnabled,
+}
+
+/// The clients that an order is for.
+#[derive(Clone, Copy)]
+pub(super) struct Selected<'c>(pub(super) &'c [&'c ClientView]);
+
+impl Order {
+    /// Gives it for every client, and the answers in their order.
+    pub(super) async fn carry_out(
+        self,
+        server: &Server,
+        clients: Selected<'_>,
+    ) -> Vec<Result<(), Error>> {
+        let order = std::sync::Arc::new(self);
+        let call = |client: &&ClientView| {
+            let (server, order) = (server.clone(), std::sync::Arc::clone(&order));
+            let path = client.path.clone();
+            async move {
+                match &*order {
+                    Self::Set(property, value) => server.set(&path, *property, value).await,
+                    Self::SetSecret(secret) => server.set_secret(&path, secret).await,
+                    Self::Approve(approved) => server.approve(&path, *approved).await,
+                    Self::Remove => server.remove(&path).await,
+                    Self::IsEnabled => Ok(()),
+                }
+            }
+        };
+        many::for_each(clients.0, call).await
+    }
+
+    /// The call that it makes, as `--debug` shows it. Never with the secret.
+    pub(super) fn call(&self, client: &ClientView) -> String {
+        let path = &client.path;
+        let set = |property: Property, value: &str| {
+            format!(
+                "se.recompile.Mandos:{path}:org.freedesktop.DBus.Properties.Set(\
+                 'se.recompile.Mandos.Client', '{}', {value})",
+                property.name()
+            )
+        };
+        match self {
+            Self::Set(property, value) => set(*property, &shown(value)),
+            Self::SetSecret(_) => set(Property::Secret, "..."),
+            Self::Approve(approved) => {
+                let argument = shown(&Value::Boolean(*approved));
+                format!("se.recompile.Mandos:{path}:se.recompile.Mandos.Client.Approve({argument})")
+            }
+            Self::Remove => {
+                format!("se.recompile.Mandos:/:se.recompile.Mandos.RemoveClient('{path}')")
+            }
+            Self::IsEnabled => String::new(),
+        }
+    }
+}
+
+fn shown(value: &Value) -> String {
+    match value {
+        Value::Boolean(true) => "True".to_owned(),
+        Value::Boolean(false) => "False".to_owned(),
+        Value::Milliseconds(millis) => millis.to_string(),
+        Value::Text(text) => format!("'{}'", text.escape_debug()),
+        Value::Status(number) => number.to_string(),
+        Value::Path(path) => format!("'{path}'"),
+    }
+}

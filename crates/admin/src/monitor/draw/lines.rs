@@ -1,0 +1,151 @@
+//! The first and the last line of the screen.
+
+use ratatui::layout::Position;
+
+use crate::monitor::draw::brush::Brush;
+use crate::monitor::draw::layout::Areas;
+use crate::monitor::draw::text::width;
+use crate::monitor::draw::theme::Role;
+use crate::monitor::event::About;
+use crate::monitor::fleet::filter;
+use crate::monitor::keys::{BINDINGS, Binding, Group};
+use crate::monitor::state::log::Level;
+use crate::monitor::state::{Link, Mode, State};
+use crate::state::State as Standing;
+
+/// Columns between two hints.
+const GAP: u16 = 2;
+
+/// Which server it is, and how many clients stand how.
+pub(crate) fn title(brush: &mut Brush<'_>, state: &State, areas: &Areas) {
+    let area = areas.title;
+    let end = brush.text(
+        1,
+        area.y,
+        area.width.saturating_sub(1),
+        "Nightlatch",
+        Role::Active,
+    );
+    let (server, role) = match &state.link {
+        Link::Looking => ("looking for a server".to_owned(), Role::Warning),
+        Link::Up(About::Mandos) => ("Mandos server".to_owned(), Role::Plain),
+        Link::Up(About::Nightlatch(version)) => (format!("nightlatchd {version}"), Role::Plain),
+        Link::Down(_, since) => {
+            let at = state.clock.local(*since);
+            let time = format!("{:02}:{:02}:{:02}", at.hour, at.minute, at.second);
+            (format!("no server since {time}"), Role::Bad)
+        }
+    };
+    let x = end + GAP;
+    let end = brush.text(x, area.y, area.width.saturating_sub(x), &server, role);
+    let x = end + GAP;
+    let room = area.width.saturating_sub(x + 1);
+    let counts = counts(state, room.into(), brush.glyphs().dot);
+    brush.right(x, area.y, room, &counts, Role::Plain);
+}
+
+/// How many there are, and how many of these are not as they should be: what fits.
+fn counts(state: &State, room: usize, dot: &str) -> String {
+    let fleet = &state.fleet;
+    let mut text = match fleet.len() {
+        1 => "1 client".to_owned(),
+        count => format!("{count} clients"),
+    };
+    // In the order of how soon a person should look.
+    let standings = [Standing::Waiting, Standing::Failing, Standing::Disabled];
+    for standing in standings {
+        let count = fleet.count(standing);
+        let part = format!(" {dot} {count} {}", standing.word());
+        if count > 0 && width(&text) + width(&part) <= room {
+            text.push_str(&part);
+        }
+    }
+    text
+}
+
+/// A question, what is being typed, what just happened, or what can be pressed. Gives where the cursor
+/// belongs, if it is to be seen.
+pub(crate) fn bottom(brush: &mut Brush<'_>, state: &State, areas: &Areas) -> Option<Position> {
+    let (y, columns) = (areas.bottom.y, areas.bottom.width.saturating_sub(2));
+    match &state.mode {
+        Mode::Ask(act, id) => {
+            let name = state
+                .fleet
+                .get(*id)
+                .map_or("", |client| client.name.as_str());
+            let answers = "   y: yes, any other key: no";
+            let answers_width = u16::try_from(width(answers)).unwrap_or(columns);
+            let room = columns.saturating_sub(answers_width);
+            let question = format!("Really {} {name}?", act.verb());
+            let end = brush.text(1, y, room, &question, Role::Question);
+            brush.text(end, y, answers_width, answers, Role::Question);
+            None
+        }
+        Mode::Filter => {
+            let end = brush.text(1, y, columns, "/", Role::Key);
+            let text = state.fleet.filter().text();
+            let room = (columns + 1).saturating_sub(end);
+            let cursor = brush.text(end, y, room, text, Role::Plain);
+            let room = (columns + 1).saturating_sub(cursor + 3);
+            brush.text(cursor + 3, y, room, filter::HELP, Role::Quiet);
+            Some(Position::new(cursor.min(columns), y))
+        }
+        Mode::Browse | Mode::Help(_) => {
+            if let Some(notice) = &state.notice {
+                let role = match notice.level {
+                    Level::Info => Role::Plain,
+                    Level::Warning | Level::Alarm => Role::Bad,
+                };
+                brush.text(1, y, columns, &notice.text, role);
+            } else {
+                hints(brush, y, columns);
+            }
+            None
+        }
+    }
+}
+
+/// The keys that have a word of their own, as many as fit: those of the program on the right.
+fn hints(brush: &mut Brush<'_>, y: u16, columns: u16) {
+    let program = |binding: &&Binding| binding.group == Group::Program;
+    let named = || BINDINGS.iter().filter(|binding| !binding.hint.is_empty());
+    let always: u16 = named().filter(program).map(hint_width).sum();
+    let mut x = 1 + columns.saturating_sub(always - GAP);
+    let end = x;
+    for binding in named().filter(program) {
+        x = hint(brush, x, y, binding);
+    }
+    x = 1;
+    for binding in named().filter(|binding| !program(binding)) {
+        if x + hint_width(binding) > end {
+            return;
+        }
+        x = hint(brush, x, y, binding);
+    }
+}
+
+fn hint_width(binding: &Binding) -> u16 {
+    let key = binding
+        .keys()
+        .next()
+        .map_or(0, |key| width(&key.to_string()));
+    u16::try_from(key + 1 + width(binding.hint)).unwrap_or(u16::MAX - GAP) + GAP
+}
+
+/// Writes a key and its word. Gives where the next one begins.
+fn hint(brush: &mut Brush<'_>, x: u16, y: u16, binding: &Binding) -> u16 {
+    let key = binding
+        .keys()
+        .next()
+        .map_or_else(String::new, |key| key.to_string());
+    let end = x + hint_width(binding);
+    let x = brush.text(x, y, end - x, &key, Role::Key);
+    brush.text(
+        x + 1,
+        y,
+        end.saturating_sub(x + 1),
+        binding.hint,
+        Role::Quiet,
+    );
+    end
+}

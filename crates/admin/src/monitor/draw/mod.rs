@@ -1,0 +1,39 @@
+//! Draws what the state knows. Pure: the same state gives the same screen, and drawing changes nothing.
+
+pub(crate) mod brush;
+pub(crate) mod details;
+pub(crate) mod help;
+pub(crate) mod layout;
+mod lines;
+mod panes;
+mod table;
+pub(crate) mod text;
+pub(crate) mod theme;
+
+use ratatui::buffer::Buffer;
+use ratatui::layout::Position;
+
+use crate::monitor::draw::brush::Brush;
+use crate::monitor::draw::theme::Role;
+use crate::monitor::state::{Mode, State};
+
+/// Draws the whole screen on an empty buffer. Gives where the cursor belongs, if it is to be seen.
+pub(crate) fn draw(state: &State, buffer: &mut Buffer) -> Option<Position> {
+    let areas = state.areas();
+    let mut brush = Brush::new(buffer, state.look);
+    if areas.too_small {
+        let text = "too small for the monitor";
+        brush.text(0, 0, areas.body.width, text, Role::Plain);
+        return None;
+    }
+    lines::title(&mut brush, state, &areas);
+    if let Mode::Help(above) = state.mode {
+        help::draw(&mut brush, &areas, above);
+    } else {
+        panes::requests(&mut brush, state, &areas);
+        table::draw(&mut brush, state, &areas);
+        details::draw(&mut brush, state, &areas);
+        panes::log(&mut brush, state, &areas);
+    }
+    lines::bottom(&mut brush, state, &areas)
+}

@@ -1,0 +1,139 @@
+//! The requests that wait, and the log.
+
+use ratatui::layout::Rect;
+
+use nightlatch_core::calendar::DateTime;
+
+use crate::monitor::draw::brush::Brush;
+use crate::monitor::draw::layout::Areas;
+use crate::monitor::draw::text::{Break, exactly, wrap};
+use crate::monitor::draw::theme::Role;
+use crate::monitor::fleet::order::decided_at;
+use crate::monitor::keys::{BINDINGS, Command};
+use crate::monitor::state::log::{Level, Line};
+use crate::monitor::state::{Pane, State};
+
+/// Draws the requests, and with which key they are answered.
+pub(crate) fn requests(brush: &mut Brush<'_>, state: &State, areas: &Areas) {
+    let area = areas.requests;
+    if area.height == 0 {
+        return;
+    }
+    let waiting = state.waiting();
+    let title = format!(
+        "Waiting for you: {}   {}: yes  {}: no",
+        waiting.len(),
+        key(Command::Yes),
+        key(Command::No)
+    );
+    brush.rule(area.x, area.y - 1, area.width, &title, Role::Question);
+    let now = state.clock.wall;
+    let rows = waiting
+        .iter()
+        .skip(state.request.top)
+        .take(areas.request_rows());
+    for (id, y) in rows.zip(area.y..) {
+        let Some(client) = state.fleet.get(*id) else {
+            continue;
+        };
+        let left = decided_at(client).map_or_else(Default::default, |at| at.since(now));
+        let fate = if client.approved_by_default {
+            "approved"
+        } else {
+            "denied"
+        };
+        let text = format!("{fate} in {}", exactly(left));
+        let columns = &areas.columns;
+        let width = columns.name.width.min(area.width);
+        brush.text(columns.name.x, y, width, &client.name, Role::Plain);
+        let x = columns.name.x + width + 2;
+        brush.text(x, y, area.width.saturating_sub(x), &text, Role::Question);
+        if state.request.client == Some(*id) {
+            brush.text(area.x, y, 1, brush.glyphs().mark, Role::Question);
+            if state.focus == Pane::Requests {
+                brush.mark(Rect {
+                    y,
+                    height: 1,
+                    ..area
+                });
+            }
+        }
+    }
+}
+
+/// The first key of a command, as the table has it.
+fn key(command: Command) -> String {
+    let binding = BINDINGS.iter().find(|binding| binding.command == command);
+    let key = binding.and_then(|binding| binding.keys().next());
+    key.map_or_else(String::new, |key| key.to_string())
+}
+
+/// How a title looks.
+pub(crate) fn title_role(state: &State, pane: Pane) -> Role {
+    if state.focus == pane {
+        Role::Active
+    } else {
+        Role::Heading
+    }
+}
+
+/// Columns of the time before a line of the log.
+const TIME: u16 = 10;
+
+/// Draws the log: the last lines that fit.
+pub(crate) fn log(brush: &mut Brush<'_>, state: &State, areas: &Areas) {
+    let area = areas.log;
+    if area.height == 0 {
+        return;
+    }
+    let mut title = "Log".to_owned();
+    if state.log.verbose {
+        title.push_str(", every check");
+    }
+    if state.log.below > 0 {
+        title.push_str(&format!(", {} newer below", state.log.below));
+    }
+    let role = title_role(state, Pane::Log);
+    brush.rule(area.x, area.y - 1, area.width, &title, role);
+    let room = area.width.saturating_sub(TIME + 1);
+    let charset = state.look.charset;
+    let mut rows = Vec::new();
+    for line in state.log.backwards() {
+        let text = charset.clean(&line.text);
+        let parts = match state.log.wrap {
+            true => wrap(&text, room.into(), Break::Any),
+            false => vec![&*text],
+        };
+        let role = match line.level {
+            Level::Info => Role::Plain,
+            Level::Warning => Role::Heading,
+            Level::Alarm => Role::Bad,
+        };
+        for (index, part) in parts.into_iter().enumerate().rev() {
+            let time = if index == 0 {
+                time(line)
+            } else {
+                String::new()
+            };
+            rows.push((time, part.to_owned(), role));
+        }
+        if rows.len() >= area.height.into() {
+            break;
+        }
+    }
+    rows.truncate(area.height.into());
+    for ((time, text, role), y) in rows.into_iter().rev().zip(area.y..) {
+        brush.text(area.x + 1, y, TIME - 1, &time, Role::Quiet);
+        brush.text(area.x + TIME, y, room, &text, role);
+    }
+}
+
+fn time(line: &Line) -> String {
+    let DateTime {
+        hour,
+        minute,
+        second,
+        ..
+    } = line.at;
+    format!("{hour:02}:{minute:02}:{second:02}")
+}

@@ -1,0 +1,95 @@
+//! Colours and other marks, by what they mean. The sixteen colours of the terminal are used, so that its
+//! owner's choice of them holds; without colour, bold and reverse say the same.
+
+use ratatui::style::{Color, Modifier, Style};
+use serde::{Deserialize, Serialize};
+
+use crate::monitor::draw::text::Charset;
+use crate::state::State as Standing;
+
+/// What the terminal can show.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub(crate) struct Look {
+    /// Its characters.
+    pub(crate) charset: Charset,
+    /// Whether it has colours, and they are wanted.
+    pub(crate) colour: bool,
+}
+
+/// What something on the screen means.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Role {
+    /// Text.
+    Plain,
+    /// What stands back: lines, labels, what is gone.
+    Quiet,
+    /// A heading.
+    Heading,
+    /// A heading of the pane that the keys work on.
+    Active,
+    /// A key that can be pressed.
+    Key,
+    /// As it should be.
+    Good,
+    /// Not as it should be, but there is time.
+    Warning,
+    /// Something is about to be lost, or is.
+    Bad,
+    /// A question to the person.
+    Question,
+}
+
+/// Below this part of its window a client has missed a check with the usual settings.
+const WARNING: f64 = 0.5;
+/// Below this part little is left.
+const BAD: f64 = 0.2;
+
+impl Role {
+    /// How a client's state looks.
+    pub(crate) const fn of(standing: Standing) -> Self {
+        match standing {
+            Standing::Waiting => Self::Question,
+            Standing::Failing => Self::Bad,
+            Standing::Enabled => Self::Good,
+            Standing::Disabled => Self::Quiet,
+        }
+    }
+
+    /// How a part of a window, from 0 to 1, looks.
+    pub(crate) fn of_part(part: f64) -> Self {
+        if part < BAD {
+            Self::Bad
+        } else if part < WARNING {
+            Self::Warning
+        } else {
+            Self::Good
+        }
+    }
+}
+
+impl Look {
+    /// The style for a meaning.
+    pub(crate) fn style(self, role: Role) -> Style {
+        let plain = Style::new();
+        let bold = plain.add_modifier(Modifier::BOLD);
+        let painted = |colour: Color| if self.colour { plain.fg(colour) } else { plain };
+        match role {
+            Role::Plain => plain,
+            Role::Quiet if self.colour => plain.fg(Color::DarkGray),
+            Role::Quiet => plain,
+            Role::Heading | Role::Key => bold,
+            Role::Active if self.colour => bold.fg(Color::Cyan),
+            Role::Active => bold,
+            Role::Good => painted(Color::Green),
+            Role::Warning => painted(Color::Yellow),
+            Role::Bad if self.colour => bold.fg(Color::Red),
+            Role::Question if self.colour => bold.fg(Color::Yellow),
+            Role::Bad | Role::Question => bold,
+        }
+    }
+
+    /// The row that keys work on.
+    pub(crate) fn marked(self) -> Style {
+        Style::new().add_modifier(Modifier::REVERSED)
+    }
+}

@@ -1,0 +1,264 @@
+//! All clients, always in order: which there are, which are shown and where each stands.
+//!
+//! A change of one client costs a binary search and the moving of small numbers, however many there are.
+//! Only choosing another order or filter looks at all of them.
+
+pub(crate) mod filter;
+pub(crate) mod order;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, HashMap};
+
+use nightlatch_bus::client::ClientView;
+use nightlatch_bus::names::ClientPath;
+use nightlatch_core::time::Wall;
+
+use filter::Filter;
+use order::Sort;
+
+use crate::state::State as Standing;
+
+/// A client as long as it is known. A number is never given to another.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub(crate) struct Id(u64);
+
+/// All clients.
+#[derive(Debug, Default)]
+pub(crate) struct Fleet {
+    clients: HashMap<Id, ClientView>,
+    paths: HashMap<ClientPath, Id>,
+    last: u64,
+    /// All, in order.
+    all: Vec<Id>,
+    /// Those of `all` that the filter shows; empty when it shows all.
+    filtered: Vec<Id>,
+    /// Requests that wait: the oldest first, so that a new one never takes another's place.
+    waiting: Vec<Id>,
+    counts: BTreeMap<Standing, usize>,
+    sort: Sort,
+    reversed: bool,
+    filter: Filter,
+}
+
+impl Fleet {
+    /// Forgets all clients and takes these, in the order and with the filter of before.
+    pub(crate) fn replace(&mut self, clients: Vec<ClientView>, now: Wall) {
+        self.clients.clear();
+        self.paths.clear();
+        self.waiting.clear();
+        self.counts.clear();
+        for client in clients {
+            // A server that tells of an object twice has one client there.
+            if let Some(id) = self.paths.get(&client.path) {
+                self.clients.insert(*id, client);
+            } else {
+                self.store(client);
+            }
+        }
+        for client in self.clients.values() {
+            *self.counts.entry(Standing::of(client)).or_default() += 1;
+        }
+        self.waiting = self.asking();
+        self.order_anew(now);
+    }
+
+    /// Adds a client, or takes its new picture.
+    pub(crate) fn insert(&mut self, client: ClientView, now: Wall) -> Id {
+        if let Some(id) = self.find(&client.path) {
+            self.change(id, now, |known| *known = client);
+            return id;
+        }
+        let id = self.store(client);
+        self.enter(id, now);
+        id
+    }
+
+    /// Forgets a client.
+    pub(crate) fn remove(&mut self, path: &ClientPath) -> Option<ClientView> {
+        let id = self.find(path)?;
+        self.leave(id);
+        self.waiting.retain(|waiting| *waiting != id);
+        self.paths.remove(path);
+        self.clients.remove(&id)
+    }
+
+    /// Lets `change` work on a client and puts it where it belongs then.
+    pub(crate) fn change<T>(
+        &mut self,
+        id: Id,
+        now: Wall,
+        change: impl FnOnce(&mut ClientView) -> T,
+    ) -> Option<T> {
+        if !self.clients.contains_key(&id) {
+            return None;
+        }
+        self.leave(id);
+        let done = self.clients.get_mut(&id).map(change);
+        self.enter(id, now);
+        done
+    }
+
+    /// The client with this number, if it is still there.
+    pub(crate) fn get(&self, id: Id) -> Option<&ClientView> {
+        self.clients.get(&id)
+    }
+
+    /// The number of the client at `path`.
+    pub(crate) fn find(&self, path: &ClientPath) -> Option<Id> {
+        self.paths.get(path).copied()
+    }
+
+    /// How many there are.
+    pub(crate) fn len(&self) -> usize {
+        self.all.len()
+    }
+
+    /// How many stand so.
+    pub(crate) fn count(&self, standing: Standing) -> usize {
+        self.counts.get(&standing).copied().unwrap_or(0)
+    }
+
+    /// Those that are shown, in order.
+    pub(crate) fn shown(&self) -> &[Id] {
+        if self.filter.is_empty() {
+            &self.all
+        } else {
+            &self.filtered
+        }
+    }
+
+    /// The row that a client is in, among those shown.
+    pub(crate) fn row(&self, id: Id) -> Option<usize> {
+        let client = self.clients.get(&id)?;
+        let row = self.place(self.shown(), client);
+        (self.shown().get(row) == Some(&id)).then_some(row)
+    }
+
+    /// Those whose request waits for a decision, the oldest first.
+    pub(crate) fn waiting(&self) -> &[Id] {
+        &self.waiting
+    }
+
+    /// What they are ordered by, and whether that is turned round.
+    pub(crate) const fn order(&self) -> (Sort, bool) {
+        (self.sort, self.reversed)
+    }
+
+    /// Chooses an order.
+    pub(crate) fn sort(&mut self, sort: Sort, reversed: bool, now: Wall) {
+        self.sort = sort;
+        self.reversed = reversed;
+        self.order_anew(now);
+    }
+
+    /// What is shown.
+    pub(crate) const fn filter(&self) -> &Filter {
+        &self.filter
+    }
+
+    /// Chooses what is shown.
+    pub(crate) fn show(&mut self, filter: Filter, now: Wall) {
+        self.filter = filter;
+        self.filter_anew(now);
+    }
+
+    /// Looks again at a filter that time changes.
+    pub(crate) fn pass_time(&mut self, now: Wall) {
+        if self.filter.looks_at_time() {
+            self.filter_anew(now);
+        }
+    }
+
+    fn store(&mut self, client: ClientView) -> Id {
+        self.last += 1;
+        let id = Id(self.last);
+        self.paths.insert(client.path.clone(), id);
+        self.clients.insert(id, client);
+        id
+    }
+
+    /// Puts a client where it belongs in everything that is kept in order.
+    fn enter(&mut self, id: Id, now: Wall) {
+        let Some(client) = self.clients.get(&id) else {
+            return;
+        };
+        let at = self.place(&self.all, client);
+        let filtered = self.filter.shows(client, now);
+        let at_filtered = self.place(&self.filtered, client);
+        let standing = Standing::of(client);
+        self.all.insert(at, id);
+        if filtered && !self.filter.is_empty() {
+            self.filtered.insert(at_filtered, id);
+        }
+        *self.counts.entry(standing).or_default() += 1;
+        let waits = self.waiting.contains(&id);
+        if standing == Standing::Waiting && !waits {
+            self.waiting.push(id);
+        } else if standing != Standing::Waiting && waits {
+            self.waiting.retain(|waiting| *waiting != id);
+        }
+    }
+
+    /// Takes a client, still as it was, out of what is kept in order. A request keeps its place until
+    /// it is known whether it still waits.
+    fn leave(&mut self, id: Id) {
+        let Some(client) = self.clients.get(&id) else {
+            return;
+        };
+        let at = self.place(&self.all, client);
+        let at_filtered = self.place(&self.filtered, client);
+        if let Some(count) = self.counts.get_mut(&Standing::of(client)) {
+            *count -= 1;
+        }
+        for (list, at) in [(&mut self.all, at), (&mut self.filtered, at_filtered)] {
+            if list.get(at) == Some(&id) {
+                list.remove(at);
+            }
+        }
+    }
+
+    /// Where `client` stands in an ordered list, or belongs if it is not in it.
+    fn place(&self, list: &[Id], client: &ClientView) -> usize {
+        list.partition_point(|other| {
+            let other = self.clients.get(other);
+            other.is_some_and(|other| self.compare(other, client).is_lt())
+        })
+    }
+
+    fn compare(&self, a: &ClientView, b: &ClientView) -> std::cmp::Ordering {
+        let order = self.sort.compare(a, b);
+        if self.reversed {
+            order.reverse()
+        } else {
+            order
+        }
+    }
+
+    fn order_anew(&mut self, now: Wall) {
+        let mut clients: Vec<(&Id, &ClientView)> = self.clients.iter().collect();
+        clients.sort_unstable_by(|(_, a), (_, b)| self.compare(a, b));
+        self.all = clients.into_iter().map(|(id, _)| *id).collect();
+        self.filter_anew(now);
+    }
+
+    fn filter_anew(&mut self, now: Wall) {
+        self.filtered.clear();
+        if self.filter.is_empty() {
+            return;
+        }
+        let shows = |id: &&Id| {
+            let client = self.clients.get(id);
+            client.is_some_and(|client| self.filter.shows(client, now))
+        };
+        self.filtered = self.all.iter().filter(shows).copied().collect();
+    }
+
+    /// All whose request waits, the oldest first.
+    fn asking(&self) -> Vec<Id> {
+        let waits = |(_, client): &(&Id, &ClientView)| Standing::of(client) == Standing::Waiting;
+        let mut waiting: Vec<(&Id, &ClientView)> = self.clients.iter().filter(waits).collect();
+        waiting.sort_by_key(|(id, client)| (client.last_approval_request, **id));
+        waiting.into_iter().map(|(id, _)| *id).collect()
+    }
+}

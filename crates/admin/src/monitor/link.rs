@@ -1,0 +1,230 @@
+//! The server: finds it, hears it, carries out orders, and starts again when it or the bus goes away.
+
+use std::error::Error as _;
+use std::time::Duration;
+
+use nightlatch_bus::client::CheckStatus;
+use nightlatch_bus::error::Error;
+use nightlatch_bus::names::ClientPath;
+use nightlatch_bus::own::Query;
+use nightlatch_bus::property::{Property, Value};
+use nightlatch_bus::proxy::Server;
+use nightlatch_bus::signal::{Signal, Signals};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
+
+use crate::monitor::event::{About, Act, Deed, Event, Told};
+use crate::monitor::state::RECORDS;
+
+/// How long after a failure it is tried again.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// What is asked of the server.
+#[derive(Clone, Debug)]
+pub(crate) enum Wish {
+    /// Something is done to a client.
+    Do(Deed),
+    /// The reason and the records of a client, by its object and name.
+    Ask(ClientPath, String),
+}
+
+/// Tells `events` what a server tells, and carries out `wishes`, for as long as somebody listens.
+pub(crate) async fn run(events: UnboundedSender<Event>, mut wishes: UnboundedReceiver<Wish>) {
+    loop {
+        let why = match connect(&events, &mut wishes).await {
+            Ok(()) => return,
+            Err(why) => why,
+        };
+        if events.send(Event::Disconnected(why)).is_err() {
+            return;
+        }
+        tokio::time::sleep(PAUSE).await;
+        while let Ok(wish) = wishes.try_recv() {
+            refuse(&events, wish, &Error::NoServer);
+        }
+    }
+}
+
+/// Follows one connection to the bus. Ends well when nobody listens any more, otherwise says why.
+async fn connect(
+    events: &UnboundedSender<Event>,
+    wishes: &mut UnboundedReceiver<Wish>,
+) -> Result<(), String> {
+    let server = Server::connect().await.map_err(|error| chain(&error))?;
+    let mut signals = server.signals().await.map_err(|error| chain(&error))?;
+    if signals.server_is_running() {
+        greet(&server, &mut signals, events).await?;
+    } else if events
+        .send(Event::Disconnected(chain(&Error::NoServer)))
+        .is_err()
+    {
+        return Ok(());
+    }
+    loop {
+        tokio::select! {
+            signal = signals.next() => match signal {
+                None => return Err("the connection to the system bus was lost".to_owned()),
+                Some(Signal::ServerCame) => greet(&server, &mut signals, events).await?,
+                Some(signal) => {
+                    if let Some(event) = translate(signal) && events.send(event).is_err() {
+                        return Ok(());
+                    }
+                }
+            },
+            wish = wishes.recv() => match wish {
+                None => return Ok(()),
+                Some(wish) => {
+                    tokio::spawn(carry_out(server.clone(), wish, events.clone()));
+                }
+            },
+        }
+    }
+}
+
+/// Reads all clients of a server that is there.
+async fn greet(
+    server: &Server,
+    signals: &mut Signals,
+    events: &UnboundedSender<Event>,
+) -> Result<(), String> {
+    let about = match server.about().await {
+        Ok(about) => About::Nightlatch(about.version),
+        Err(Error::NotSupported) => About::Mandos,
+        Err(error) => return gone_again(error, events),
+    };
+    match signals.snapshot().await {
+        // Who does not listen is found out by the caller.
+        Ok(clients) => drop(events.send(Event::Connected(about, clients))),
+        Err(error) => return gone_again(error, events),
+    }
+    Ok(())
+}
+
+/// A server that goes while it is greeted will be heard of again when it comes back.
+fn gone_again(error: Error, events: &UnboundedSender<Event>) -> Result<(), String> {
+    let why = chain(&error);
+    if !matches!(error, Error::NoServer | Error::ServerGone) {
+        return Err(why);
+    }
+    // Who does not listen is found out by the caller.
+    drop(events.send(Event::Disconnected(why)));
+    Ok(())
+}
+
+fn translate(signal: Signal) -> Option<Event> {
+    let event = match signal {
+        Signal::Added(client) => Event::Added(client),
+        Signal::Removed(path) => Event::Removed(path),
+        // Only a secret, which nobody can see.
+        Signal::Changed { values, .. } if values.is_empty() => return None,
+        Signal::Changed { client, values, .. } => Event::Changed(client, values),
+        Signal::Rejected { client, reason } => Event::Told(client, Told::Rejected(reason)),
+        Signal::NeedApproval {
+            client,
+            delay,
+            approved_by_default,
+        } => {
+            let milliseconds = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX);
+            let default = approved_by_default;
+            Event::Told(
+                client,
+                Told::NeedApproval {
+                    milliseconds,
+                    default,
+                },
+            )
+        }
+        Signal::GotSecret(client) => Event::Told(client, Told::GotSecret),
+        Signal::CheckerStarted { client, command } => {
+            Event::Told(client, Told::CheckerStarted(command))
+        }
+        Signal::CheckerCompleted {
+            client,
+            status,
+            signal,
+            command,
+        } => {
+            let exit = match status {
+                CheckStatus::Exited(exit) => Some(exit),
+                CheckStatus::Never | CheckStatus::Crashed => None,
+            };
+            Event::Told(
+                client,
+                Told::CheckerCompleted {
+                    exit,
+                    signal,
+                    command,
+                },
+            )
+        }
+        Signal::ClientNotFound { key_id, address } => Event::Unknown { key_id, address },
+        Signal::Recorded(line) => Event::Recorded(line),
+        Signal::ServerGone => Event::Disconnected(chain(&Error::NoServer)),
+        // Its caller has to read all clients.
+        Signal::ServerCame => return None,
+    };
+    Some(event)
+}
+
+async fn carry_out(server: Server, wish: Wish, events: UnboundedSender<Event>) {
+    match wish {
+        Wish::Do(deed) => {
+            if let Err(error) = act(&server, &deed).await {
+                refuse(&events, Wish::Do(deed), &error);
+            }
+        }
+        Wish::Ask(path, name) => {
+            let query = Query {
+                client: Some(name.clone()),
+                limit: RECORDS,
+                last: true,
+                ..Query::default()
+            };
+            let reason = server.explain(&name).await.map(|answer| answer.text);
+            let records = server.query_records(&query).await.map(|page| page.lines);
+            drop(events.send(Event::Answered {
+                path,
+                reason: reason.unwrap_or_else(|error| chain(&error)),
+                records: records.unwrap_or_default(),
+            }));
+        }
+    }
+}
+
+async fn act(server: &Server, deed: &Deed) -> Result<(), Error> {
+    let path = &deed.path;
+    let set =
+        |property, value| async move { server.set(path, property, &Value::Boolean(value)).await };
+    match deed.act {
+        Act::Approve => server.approve(path, true).await,
+        Act::Deny => server.approve(path, false).await,
+        Act::Enable => set(Property::Enabled, true).await,
+        Act::Disable => set(Property::Enabled, false).await,
+        Act::StartChecker => set(Property::CheckerRunning, true).await,
+        Act::StopChecker => set(Property::CheckerRunning, false).await,
+        Act::CheckedOk => server.checked_ok(path).await,
+        Act::Remove => server.remove(path).await,
+    }
+}
+
+fn refuse(events: &UnboundedSender<Event>, wish: Wish, error: &Error) {
+    let event = match wish {
+        Wish::Do(deed) => Event::Failed(deed, chain(error)),
+        Wish::Ask(path, _) => Event::Answered {
+            path,
+            reason: chain(error),
+            records: Vec::new(),
+        },
+    };
+    drop(events.send(event));
+}
+
+/// The error with all that is behind it, in one line.
+fn chain(error: &Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(error) = next {
+        text.push_str(&format!(": {error}"));
+        next = error.source();
+    }
+    text
+}

@@ -1,0 +1,283 @@
+//! What runs the screen: waits for keys, the server, signals and the clock, one event at a time.
+
+use std::fs::File;
+use std::io;
+use std::thread;
+use std::time::Duration;
+
+use nightlatch_sys::clock;
+use nightlatch_sys::signals::Signal;
+use ratatui::crossterm::event as terminal;
+use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
+use ratatui::crossterm::event::{MouseButton, MouseEvent, MouseEventKind};
+use rustix::process::{Signal as Any, getpid, kill_process};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
+
+use crate::monitor::event::{Button, Clock, Event, Mouse, Order, Size};
+use crate::monitor::key::{Key, Named};
+use crate::monitor::link::{self, Wish};
+use crate::monitor::recording;
+use crate::monitor::screen::{Screen, look, screen_size};
+use crate::monitor::state::State;
+
+/// At most so often the screen is drawn: quick to the eye, and little over a slow line.
+const FRAME: Duration = Duration::from_millis(50);
+/// So long a frame waits for the rest of what a server tells of one change: it tells a property at a time.
+const GATHER: Duration = Duration::from_millis(3);
+/// So often time passes on the screen.
+const SECOND: Duration = Duration::from_secs(1);
+
+/// Why the program ends.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Ended {
+    /// The person has seen enough.
+    Quit,
+    /// A signal asks for it, and the program is to die of it.
+    Signal(Signal),
+}
+
+struct Shell {
+    state: State,
+    screen: Screen,
+    wishes: UnboundedSender<Wish>,
+    recording: Option<File>,
+    ended: Option<Ended>,
+    /// When the next frame is due, if something happened since the last one.
+    due: Option<Instant>,
+    /// The earliest that another frame may be drawn.
+    earliest: Instant,
+}
+
+/// Runs the screen until its end. Every event is written to `recording`, if there is one.
+pub(crate) async fn run(recording: Option<File>) -> io::Result<Ended> {
+    let mut signals = Signals::new()?;
+    let (wishes, wished) = unbounded_channel();
+    let (told, mut server) = unbounded_channel();
+    let (pressed, mut input) = unbounded_channel();
+    let started = Event::Started(look(), screen_size()?);
+    let mut shell = Shell {
+        state: State::default(),
+        screen: Screen::open()?,
+        wishes,
+        recording,
+        ended: None,
+        due: None,
+        earliest: Instant::now(),
+    };
+    shell.handle(started, Duration::ZERO)?;
+    thread::spawn(move || read_terminal(&pressed));
+    tokio::spawn(link::run(told, wished));
+
+    let mut second = interval(SECOND);
+    second.set_missed_tick_behavior(MissedTickBehavior::Skip);
+    loop {
+        let frame = shell
+            .due
+            .map_or(shell.earliest, |due| due.max(shell.earliest));
+        tokio::select! {
+            biased;
+            end = signals.next() => match end {
+                Caught::End(signal) => shell.ended = Some(Ended::Signal(signal)),
+                Caught::Stop => shell.suspend()?,
+                Caught::Continue => shell.take_screen_again()?,
+            },
+            event = input.recv() => match event {
+                Some(event) => shell.handle(event?, Duration::ZERO)?,
+                None => return Err(io::ErrorKind::UnexpectedEof.into()),
+            },
+            () = sleep_until(frame), if shell.due.is_some() => shell.draw()?,
+            _ = second.tick() => shell.handle(Event::Passed, Duration::ZERO)?,
+            event = server.recv() => {
+                // It tries for ever; only a fault of ours can end it.
+                let event = event.ok_or_else(|| io::Error::other("nobody hears the server any more"))?;
+                shell.handle(event, GATHER)?;
+                shell.handle_all(&mut server)?;
+            }
+        }
+        if let Some(ended) = shell.ended {
+            return Ok(ended);
+        }
+    }
+}
+
+impl Shell {
+    /// Lets the state have an event, which is to be on the screen in `within` if the last frame is not too
+    /// young.
+    fn handle(&mut self, event: Event, within: Duration) -> io::Result<()> {
+        let wall = clock::now().wall;
+        let at = Clock {
+            wall,
+            ahead: clock::ahead_of_utc(wall),
+        };
+        if let Some(file) = &mut self.recording {
+            recording::write(file, at, &event)?;
+        }
+        let due = Instant::now() + within;
+        self.due = Some(self.due.map_or(due, |before| before.min(due)));
+        for order in self.state.handle(event, at) {
+            self.obey(order)?;
+        }
+        Ok(())
+    }
+
+    /// What the server told while it was not listened to: one frame shows it all.
+    fn handle_all(&mut self, server: &mut UnboundedReceiver<Event>) -> io::Result<()> {
+        // A bound, so that keys are heard however much it tells.
+        for _ in 0..1000 {
+            match server.try_recv() {
+                Ok(event) => self.handle(event, GATHER)?,
+                Err(_) => break,
+            }
+        }
+        Ok(())
+    }
+
+    fn obey(&mut self, order: Order) -> io::Result<()> {
+        match order {
+            Order::Do(deed) => self.wish(Wish::Do(deed)),
+            Order::Ask(path, name) => self.wish(Wish::Ask(path, name)),
+            Order::Redraw => self.screen.forget(),
+            Order::Mouse(mouse) => self.screen.set_mouse(mouse)?,
+            Order::Suspend => self.suspend()?,
+            Order::Quit => self.ended = Some(Ended::Quit),
+        }
+        Ok(())
+    }
+
+    fn wish(&self, wish: Wish) {
+        // The other side is there as long as this one.
+        let _ = self.wishes.send(wish);
+    }
+
+    /// Gives the terminal back, stops, and takes it again when the shell continues the program.
+    fn suspend(&mut self) -> io::Result<()> {
+        self.screen.leave();
+        kill_process(getpid(), Any::STOP)?;
+        self.take_screen_again()
+    }
+
+    fn take_screen_again(&mut self) -> io::Result<()> {
+        self.screen.take_again()?;
+        self.due = Some(Instant::now());
+        Ok(())
+    }
+
+    fn draw(&mut self) -> io::Result<()> {
+        self.due = None;
+        self.screen.draw(&self.state)?;
+        self.earliest = Instant::now() + FRAME;
+        Ok(())
+    }
+}
+
+/// Signals that the program waits for.
+struct Signals {
+    interrupt: tokio::signal::unix::Signal,
+    hang_up: tokio::signal::unix::Signal,
+    terminate: tokio::signal::unix::Signal,
+    quit: tokio::signal::unix::Signal,
+    stop: tokio::signal::unix::Signal,
+    go_on: tokio::signal::unix::Signal,
+}
+
+enum Caught {
+    End(Signal),
+    Stop,
+    Continue,
+}
+
+impl Signals {
+    fn new() -> io::Result<Self> {
+        let other = |signal: Any| SignalKind::from_raw(signal.as_raw());
+        Ok(Self {
+            interrupt: signal(SignalKind::interrupt())?,
+            hang_up: signal(SignalKind::hangup())?,
+            terminate: signal(SignalKind::terminate())?,
+            quit: signal(SignalKind::quit())?,
+            stop: signal(other(Any::TSTP))?,
+            go_on: signal(other(Any::CONT))?,
+        })
+    }
+
+    async fn next(&mut self) -> Caught {
+        tokio::select! {
+            _ = self.interrupt.recv() => Caught::End(Signal::Interrupt),
+            _ = self.hang_up.recv() => Caught::End(Signal::HangUp),
+            _ = self.terminate.recv() => Caught::End(Signal::Terminate),
+            _ = self.quit.recv() => Caught::End(Signal::Quit),
+            _ = self.stop.recv() => Caught::Stop,
+            _ = self.go_on.recv() => Caught::Continue,
+        }
+    }
+}
+
+/// Reads the keyboard and the mouse until the program ends or the terminal is gone.
+fn read_terminal(to: &UnboundedSender<io::Result<Event>>) {
+    loop {
+        let event = match terminal::read() {
+            Ok(event) => translate(event).map(Ok),
+            Err(error) => Some(Err(error)),
+        };
+        let Some(event) = event else {
+            continue;
+        };
+        let failed = event.is_err();
+        if to.send(event).is_err() || failed {
+            return;
+        }
+    }
+}
+
+fn translate(event: terminal::Event) -> Option<Event> {
+    match event {
+        terminal::Event::Key(key) => key_of(key).map(Event::Key),
+        terminal::Event::Mouse(mouse) => mouse_of(mouse).map(Event::Mouse),
+        terminal::Event::Resize(columns, rows) => Some(Event::Resized(Size { columns, rows })),
+        _ => None,
+    }
+}
+
+fn key_of(key: KeyEvent) -> Option<Key> {
+    if key.kind == KeyEventKind::Release {
+        return None;
+    }
+    let named = match key.code {
+        KeyCode::Char(c) if key.modifiers.contains(KeyModifiers::CONTROL) => {
+            return Some(Key::Ctrl(c.to_ascii_lowercase()));
+        }
+        KeyCode::Char(c) if key.modifiers.contains(KeyModifiers::ALT) => {
+            return Some(Key::Meta(c.to_ascii_lowercase()));
+        }
+        KeyCode::Char(c) => return Some(Key::Char(c)),
+        KeyCode::F(number) => return Some(Key::Function(number)),
+        KeyCode::Up => Named::Up,
+        KeyCode::Down => Named::Down,
+        KeyCode::PageUp => Named::PageUp,
+        KeyCode::PageDown => Named::PageDown,
+        KeyCode::Home => Named::Home,
+        KeyCode::End => Named::End,
+        KeyCode::Tab => Named::Tab,
+        KeyCode::BackTab => Named::BackTab,
+        KeyCode::Enter => Named::Enter,
+        KeyCode::Esc => Named::Esc,
+        KeyCode::Backspace => Named::Backspace,
+        _ => return None,
+    };
+    Some(Key::Named(named))
+}
+
+fn mouse_of(mouse: MouseEvent) -> Option<Mouse> {
+    let what = match mouse.kind {
+        MouseEventKind::Down(MouseButton::Left) => Button::Press,
+        MouseEventKind::ScrollUp => Button::Up,
+        MouseEventKind::ScrollDown => Button::Down,
+        _ => return None,
+    };
+    Some(Mouse {
+        what,
+        column: mouse.column,
+        row: mouse.row,
+    })
+}

@@ -1,0 +1,260 @@
+//! What keys do.
+
+use crate::monitor::event::{Act, Deed, Order};
+use crate::monitor::fleet::Id;
+use crate::monitor::fleet::filter::Filter;
+use crate::monitor::key::{Key, Named};
+use crate::monitor::keys::{Command, command};
+use crate::monitor::state::log::Level;
+use crate::monitor::state::{Details, Link, Mark, Mode, Pane, State};
+
+/// Rows of a page that stay on the screen, for the eye to hold on to.
+const OVERLAP: usize = 1;
+
+impl State {
+    /// A key was pressed.
+    pub(super) fn press(&mut self, key: Key) {
+        self.notice = None;
+        match self.mode {
+            Mode::Browse => {
+                if let Some(command) = command(key) {
+                    self.obey(command);
+                }
+            }
+            Mode::Filter => self.type_filter(key),
+            Mode::Help(above) => self.press_in_help(key, above),
+            Mode::Ask(act, id) => self.answer(key, act, id),
+        }
+    }
+
+    /// Does what a key, or the mouse, asks for.
+    pub(super) fn obey(&mut self, command: Command) {
+        use Command as C;
+        match command {
+            C::Yes => self.decide(Act::Approve),
+            C::No => self.decide(Act::Deny),
+            C::Approve => self.act(Act::Approve),
+            C::Deny => self.act(Act::Deny),
+            C::Enable => self.act(Act::Enable),
+            C::Disable => self.act(Act::Disable),
+            C::Remove => self.act(Act::Remove),
+            C::StartChecker => self.act(Act::StartChecker),
+            C::StopChecker => self.act(Act::StopChecker),
+            C::CheckedOk => self.act(Act::CheckedOk),
+            C::Up => self.step(-1),
+            C::Down => self.step(1),
+            C::PageUp => self.step(-self.page()),
+            C::PageDown => self.step(self.page()),
+            C::First => self.step(isize::MIN),
+            C::Last => self.step(isize::MAX),
+            C::NextPane => self.turn(1),
+            C::PreviousPane => self.turn(-1),
+            C::Filter => self.mode = Mode::Filter,
+            C::Sort => {
+                let (sort, _) = self.fleet.order();
+                self.fleet.sort(sort.next(), false, self.clock.wall);
+            }
+            C::Reverse => {
+                let (sort, reversed) = self.fleet.order();
+                self.fleet.sort(sort, !reversed, self.clock.wall);
+            }
+            C::Details => self.toggle_details(),
+            C::Log => self.log.open = !self.log.open,
+            C::Wrap => self.log.wrap = !self.log.wrap,
+            C::Verbose => {
+                self.log.verbose = !self.log.verbose;
+                let text = if self.log.verbose { "On" } else { "Off" };
+                self.note(Level::Info, format!("Verbose mode: {text}"));
+            }
+            C::Mouse => self.toggle_mouse(),
+            C::Redraw => self.orders.push(Order::Redraw),
+            C::Help => self.mode = Mode::Help(0),
+            C::Close => self.close(),
+            C::Suspend => self.orders.push(Order::Suspend),
+            C::Quit => self.orders.push(Order::Quit),
+        }
+    }
+
+    /// Has something done to the marked client, after a question where something is lost.
+    fn act(&mut self, act: Act) {
+        let mark = match self.focus {
+            Pane::Requests => self.request,
+            Pane::Clients | Pane::Details | Pane::Log => self.marked,
+        };
+        match self.meant(mark) {
+            Some(id) if act == Act::Remove => self.mode = Mode::Ask(act, id),
+            Some(id) => self.order(act, id),
+            None => {}
+        }
+    }
+
+    /// Decides the marked request, wherever the keys work.
+    fn decide(&mut self, act: Act) {
+        if let Some(id) = self.meant(self.request) {
+            self.order(act, id);
+        }
+    }
+
+    /// The client at a mark, if an order about it can reach a server and it is the one that the person
+    /// saw there; otherwise says why not.
+    fn meant(&mut self, mark: Mark) -> Option<Id> {
+        if !self.is_connected() {
+            return None;
+        }
+        if mark.client.is_none() {
+            self.say(Level::Info, "nothing is marked");
+        } else if !mark.is_settled(self.clock.wall) {
+            let text = "not done: the mark has just moved by itself, press again if you mean it";
+            self.say(Level::Warning, text);
+            return None;
+        }
+        mark.client
+    }
+
+    /// Whether there is a server; otherwise says that there is none.
+    fn is_connected(&mut self) -> bool {
+        let connected = matches!(self.link, Link::Up(_));
+        if !connected {
+            self.say(Level::Warning, "not done: there is no server");
+        }
+        connected
+    }
+
+    fn order(&mut self, act: Act, id: Id) {
+        if let Some(client) = self.fleet.get(id) {
+            self.orders.push(Order::Do(Deed {
+                act,
+                path: client.path.clone(),
+                name: client.name.clone(),
+            }));
+        }
+    }
+
+    /// An answer to a question: only `y` is yes.
+    fn answer(&mut self, key: Key, act: Act, id: Id) {
+        self.mode = Mode::Browse;
+        if matches!(key, Key::Char('y' | 'Y')) {
+            if self.is_connected() {
+                self.order(act, id);
+            }
+        } else {
+            self.say(Level::Info, "not done");
+        }
+    }
+
+    fn type_filter(&mut self, key: Key) {
+        let mut text = self.fleet.filter().text().to_owned();
+        match key {
+            Key::Named(Named::Enter) => {
+                self.mode = Mode::Browse;
+                return;
+            }
+            Key::Named(Named::Esc) | Key::Ctrl('c') => {
+                self.mode = Mode::Browse;
+                text.clear();
+            }
+            Key::Named(Named::Up) => return self.obey(Command::Up),
+            Key::Named(Named::Down) => return self.obey(Command::Down),
+            Key::Named(Named::Backspace) | Key::Ctrl('h') => {
+                text.pop();
+            }
+            Key::Ctrl('u') => text.clear(),
+            Key::Char(c) => text.push(c),
+            _ => return,
+        }
+        self.fleet.show(Filter::new(&text), self.clock.wall);
+    }
+
+    fn press_in_help(&mut self, key: Key, above: usize) {
+        let areas = self.areas();
+        let last = areas.help_lines.saturating_sub(areas.help_rows());
+        let page = areas.help_rows().saturating_sub(OVERLAP).max(1);
+        self.mode = match command(key) {
+            Some(Command::Up) => Mode::Help(above.saturating_sub(1)),
+            Some(Command::Down) => Mode::Help((above + 1).min(last)),
+            Some(Command::PageUp) => Mode::Help(above.saturating_sub(page)),
+            Some(Command::PageDown) => Mode::Help((above + page).min(last)),
+            Some(Command::First) => Mode::Help(0),
+            Some(Command::Last) => Mode::Help(last),
+            Some(Command::Redraw) => {
+                self.orders.push(Order::Redraw);
+                Mode::Help(above)
+            }
+            _ => Mode::Browse,
+        };
+    }
+
+    /// Moves in the pane that keys work on.
+    pub(super) fn step(&mut self, rows: isize) {
+        self.step_in(self.focus, rows);
+    }
+
+    /// Moves in a pane.
+    pub(super) fn step_in(&mut self, pane: Pane, rows: isize) {
+        match pane {
+            Pane::Requests => self.request.step(self.fleet.waiting(), rows),
+            Pane::Clients => self.marked.step(self.fleet.shown(), rows),
+            Pane::Log => self.log.scroll(rows.saturating_neg()),
+            Pane::Details => {
+                if let Some(details) = &mut self.details {
+                    details.above = details.above.saturating_add_signed(rows);
+                }
+            }
+        }
+    }
+
+    /// How far a page goes.
+    fn page(&self) -> isize {
+        let areas = self.areas();
+        let rows = match self.focus {
+            Pane::Requests => areas.request_rows(),
+            Pane::Clients => areas.table_rows(),
+            Pane::Details => areas.details_rows(),
+            Pane::Log => areas.log_rows(),
+        };
+        isize::try_from(rows.saturating_sub(OVERLAP).max(1)).unwrap_or(1)
+    }
+
+    /// Has the keys work on another pane.
+    fn turn(&mut self, by: isize) {
+        let panes = self.panes();
+        let at = panes.iter().position(|pane| *pane == self.focus);
+        let next = at.unwrap_or(0).wrapping_add_signed(by);
+        // One before the first is the largest number: the last pane.
+        let next = if next == usize::MAX {
+            panes.len() - 1
+        } else {
+            next % panes.len()
+        };
+        self.focus = panes[next];
+    }
+
+    /// Closes the last thing that was opened; with nothing open, shows the help, as mandos-monitor does.
+    fn close(&mut self) {
+        if self.details.is_some() {
+            self.details = None;
+        } else if !self.fleet.filter().text().is_empty() {
+            self.fleet.show(Filter::default(), self.clock.wall);
+        } else {
+            self.mode = Mode::Help(0);
+        }
+    }
+
+    pub(super) fn toggle_details(&mut self) {
+        self.details = match self.details {
+            Some(_) => None,
+            None => Some(Details::default()),
+        };
+    }
+
+    fn toggle_mouse(&mut self) {
+        self.mouse = !self.mouse;
+        self.orders.push(Order::Mouse(self.mouse));
+        let text = if self.mouse {
+            "the mouse works here; to select text, hold Shift"
+        } else {
+            "the mouse is left to the terminal"
+        };
+        self.say(Level::Info, text);
+    }
+}

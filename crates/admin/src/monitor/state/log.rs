@@ -1,0 +1,86 @@
+//! The log pane: what happened since the program started.
+
+use std::collections::VecDeque;
+
+use nightlatch_core::calendar::DateTime;
+
+/// Lines that are kept, as in mandos-monitor.
+const LINES: usize = 1000;
+
+/// How much a line matters.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Level {
+    /// What goes as it should.
+    Info,
+    /// What a person should look at.
+    Warning,
+    /// What the server calls an alarm.
+    Alarm,
+}
+
+/// A line of the log.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Line {
+    /// When, on the clock of the wall where the person is.
+    pub(crate) at: DateTime,
+    /// How much it matters.
+    pub(crate) level: Level,
+    /// What happened. From outside: to be cleaned before it is shown.
+    pub(crate) text: String,
+}
+
+/// The log pane.
+#[derive(Debug)]
+pub(crate) struct Log {
+    lines: VecDeque<Line>,
+    /// Whether the pane is there.
+    pub(crate) open: bool,
+    /// Whether checks that succeed are logged too.
+    pub(crate) verbose: bool,
+    /// Whether a long line is broken, or else cut.
+    pub(crate) wrap: bool,
+    /// How many lines are below the pane: 0 follows what comes.
+    pub(crate) below: usize,
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self {
+            lines: VecDeque::new(),
+            open: true,
+            verbose: false,
+            wrap: true,
+            below: 0,
+        }
+    }
+}
+
+impl Log {
+    /// Adds a line. A pane that was scrolled back stays where it is.
+    pub(crate) fn push(&mut self, at: DateTime, level: Level, text: String) {
+        if self.lines.len() == LINES {
+            self.lines.pop_front();
+        }
+        self.lines.push_back(Line { at, level, text });
+        if self.below > 0 {
+            self.scroll(1);
+        }
+    }
+
+    /// Goes back by `lines`, or forth.
+    pub(crate) fn scroll(&mut self, lines: isize) {
+        let most = self.lines.len().saturating_sub(1);
+        self.below = self.below.saturating_add_signed(lines).min(most);
+    }
+
+    /// The lines, the last one above the pane's lower edge first.
+    pub(crate) fn backwards(&self) -> impl Iterator<Item = &Line> {
+        self.lines.iter().rev().skip(self.below)
+    }
+
+    /// All lines, the first one first.
+    #[cfg(test)]
+    pub(crate) fn texts(&self) -> Vec<&str> {
+        self.lines.iter().map(|line| line.text.as_str()).collect()
+    }
+}

@@ -1,0 +1,309 @@
+//! What the screen knows. [`State::handle`] takes what happened and when, and says what is to be done;
+//! nothing else changes it, and drawing only reads it.
+
+mod commands;
+mod details;
+pub(crate) mod log;
+mod mouse;
+mod server;
+
+use std::time::Duration;
+
+use nightlatch_bus::client::ClientView;
+use nightlatch_core::time::Wall;
+
+use crate::monitor::draw::layout::{Areas, areas};
+use crate::monitor::draw::text::Charset;
+use crate::monitor::draw::theme::Look;
+use crate::monitor::event::{About, Act, Clock, Event, Order, Size};
+use crate::monitor::fleet::{Fleet, Id};
+
+pub(crate) use details::{Details, RECORDS};
+use log::{Level, Log};
+
+/// How long a line at the bottom says what happened.
+const NOTICE: Duration = Duration::from_secs(5);
+
+/// For so long after the mark has moved by itself, keys that would change a client do nothing: the
+/// person may have meant the client that stood there when they began to press.
+const SETTLING: Duration = Duration::from_millis(700);
+
+/// A part of the screen that keys can work on.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Pane {
+    /// The requests that wait.
+    Requests,
+    /// The table of clients.
+    Clients,
+    /// The details of one.
+    Details,
+    /// The log.
+    Log,
+}
+
+/// Whether there is a server.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) enum Link {
+    /// It is looked for.
+    Looking,
+    /// It is there.
+    Up(About),
+    /// It is not: why, and since when. What is shown is what was last known.
+    Down(String, Wall),
+}
+
+/// What keys mean.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) enum Mode {
+    /// As in the table of keys.
+    Browse,
+    /// They are the text of a filter.
+    Filter,
+    /// They move about in the help, of which so many lines are above the screen, or close it.
+    Help(usize),
+    /// They answer whether this is to be done to this client.
+    Ask(Act, Id),
+}
+
+/// A line at the bottom, for a while.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Notice {
+    /// Whether something is wrong.
+    pub(crate) level: Level,
+    /// What is said.
+    pub(crate) text: String,
+    until: Wall,
+}
+
+/// A mark in a list that may be longer than its place on the screen.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Mark {
+    /// The client that is marked.
+    pub(crate) client: Option<Id>,
+    /// The row it was last seen in: what comes to stand there is marked when it goes.
+    row: usize,
+    /// The first row on the screen.
+    pub(crate) top: usize,
+    /// When it last moved by itself, if that was the last time it moved.
+    moved: Option<Wall>,
+}
+
+/// What the screen knows.
+#[derive(Debug)]
+pub(crate) struct State {
+    pub(crate) look: Look,
+    pub(crate) size: Size,
+    pub(crate) link: Link,
+    pub(crate) fleet: Fleet,
+    /// The mark in the table.
+    pub(crate) marked: Mark,
+    /// The mark among the requests.
+    pub(crate) request: Mark,
+    pub(crate) focus: Pane,
+    pub(crate) mode: Mode,
+    pub(crate) log: Log,
+    pub(crate) details: Option<Details>,
+    pub(crate) notice: Option<Notice>,
+    /// When the last event happened.
+    pub(crate) clock: Clock,
+    mouse: bool,
+    /// Names of clients that were removed since the last second: a server that ends removes all.
+    removed: Vec<String>,
+    orders: Vec<Order>,
+}
+
+impl Default for State {
+    fn default() -> Self {
+        Self {
+            look: Look {
+                charset: Charset::Ascii,
+                colour: false,
+            },
+            size: Size {
+                columns: 80,
+                rows: 24,
+            },
+            link: Link::Looking,
+            fleet: Fleet::default(),
+            marked: Mark::default(),
+            request: Mark::default(),
+            focus: Pane::Clients,
+            mode: Mode::Browse,
+            log: Log::default(),
+            details: None,
+            notice: None,
+            clock: Clock::default(),
+            mouse: false,
+            removed: Vec::new(),
+            orders: Vec::new(),
+        }
+    }
+}
+
+impl State {
+    /// Takes what happened at `clock`, and says what is to be done.
+    pub(crate) fn handle(&mut self, event: Event, clock: Clock) -> Vec<Order> {
+        self.clock = clock;
+        let before = (self.marked.client, self.request.client);
+        let mut by_person = false;
+        match event {
+            Event::Started(look, size) => self.start(look, size),
+            Event::Resized(size) => self.size = size,
+            Event::Passed => self.pass(),
+            Event::Key(key) => {
+                by_person = true;
+                self.press(key);
+            }
+            Event::Mouse(mouse) => {
+                by_person = true;
+                self.point(mouse);
+            }
+            told => self.hear(told),
+        }
+        self.settle();
+        // Who saw an empty table meant nobody in it; an empty list of requests is not even there.
+        let expected = by_person || before.0.is_none();
+        self.marked.note_move(before.0, expected, clock.wall);
+        self.request.note_move(before.1, by_person, clock.wall);
+        self.follow_details();
+        std::mem::take(&mut self.orders)
+    }
+
+    /// Where everything stands on the screen.
+    pub(crate) fn areas(&self) -> Areas {
+        areas(self)
+    }
+
+    /// The panes there are, from the top.
+    pub(crate) fn panes(&self) -> Vec<Pane> {
+        let there = [
+            (Pane::Requests, !self.waiting().is_empty()),
+            (Pane::Clients, true),
+            (Pane::Details, self.details.is_some()),
+            (Pane::Log, self.log.open),
+        ];
+        let there = there.into_iter().filter(|(_, there)| *there);
+        there.map(|(pane, _)| pane).collect()
+    }
+
+    /// Requests that wait for a decision, the oldest first. Without a server nobody can decide.
+    pub(crate) fn waiting(&self) -> &[Id] {
+        match self.link {
+            Link::Up(_) => self.fleet.waiting(),
+            Link::Looking | Link::Down(..) => &[],
+        }
+    }
+
+    /// The client that keys work on.
+    pub(crate) fn target(&self) -> Option<(Id, &ClientView)> {
+        let id = match self.focus {
+            Pane::Requests => self.request.client?,
+            _ => self.marked.client?,
+        };
+        Some((id, self.fleet.get(id)?))
+    }
+
+    fn start(&mut self, look: Look, size: Size) {
+        self.look = look;
+        self.size = size;
+        self.mouse = true;
+        let version = env!("CARGO_PKG_VERSION");
+        let text = format!("Nightlatch monitor {version}; q: quit, ?: help");
+        self.note(Level::Info, text);
+    }
+
+    /// What the passing of a second changes.
+    fn pass(&mut self) {
+        if self
+            .notice
+            .as_ref()
+            .is_some_and(|notice| notice.until <= self.clock.wall)
+        {
+            self.notice = None;
+        }
+        self.fleet.pass_time(self.clock.wall);
+        self.tell_removed();
+    }
+
+    /// Puts right what an event may have left pointing nowhere.
+    fn settle(&mut self) {
+        let areas = self.areas();
+        self.marked.hold(
+            self.fleet.shown(),
+            |id| self.fleet.row(id),
+            areas.table_rows(),
+        );
+        let waiting = self.waiting().to_vec();
+        let row = |id| waiting.iter().position(|waiting| *waiting == id);
+        self.request.hold(&waiting, row, areas.request_rows());
+        if !self.panes().contains(&self.focus) {
+            self.focus = Pane::Clients;
+        }
+        if let Mode::Ask(_, id) = self.mode
+            && self.fleet.get(id).is_none()
+        {
+            self.mode = Mode::Browse;
+        }
+    }
+
+    /// Adds a line to the log.
+    fn note(&mut self, level: Level, text: String) {
+        self.log
+            .push(self.clock.local(self.clock.wall), level, text);
+    }
+
+    /// Says something at the bottom, for a while.
+    fn say(&mut self, level: Level, text: impl Into<String>) {
+        self.notice = Some(Notice {
+            level,
+            text: text.into(),
+            until: self.clock.wall.after(NOTICE),
+        });
+    }
+}
+
+impl Mark {
+    /// Keeps the mark on a client of `list`, and its row on the screen.
+    fn hold(&mut self, list: &[Id], row: impl Fn(Id) -> Option<usize>, rows: usize) {
+        match self.client.and_then(row) {
+            Some(row) => self.row = row,
+            None => {
+                self.row = self.row.min(list.len().saturating_sub(1));
+                self.client = list.get(self.row).copied();
+            }
+        }
+        let rows = rows.max(1);
+        self.top = self.top.min(list.len().saturating_sub(rows));
+        self.top = self
+            .top
+            .clamp((self.row + 1).saturating_sub(rows), self.row);
+    }
+
+    /// Notes that it may have moved since it was on `before`, as the person expected or not.
+    fn note_move(&mut self, before: Option<Id>, expected: bool, now: Wall) {
+        if self.client != before {
+            self.moved = (!expected).then_some(now);
+        }
+    }
+
+    /// Whether it stands where the person saw it when they began to press a key.
+    fn is_settled(&self, now: Wall) -> bool {
+        // A clock that was set back settles nothing.
+        self.moved
+            .is_none_or(|moved| now < moved || now.since(moved) >= SETTLING)
+    }
+
+    /// Moves by `rows`, to the ends at most.
+    fn step(&mut self, list: &[Id], rows: isize) {
+        let last = list.len().saturating_sub(1);
+        self.put(list, self.row.saturating_add_signed(rows).min(last));
+    }
+
+    /// Moves to a row.
+    fn put(&mut self, list: &[Id], row: usize) {
+        if let Some(id) = list.get(row) {
+            self.client = Some(*id);
+            self.row = row;
+        }
+    }
+}

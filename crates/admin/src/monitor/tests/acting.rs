@@ -1,0 +1,219 @@
+//! What a person does, and what is ordered for it.
+
+use nightlatch_bus::names::ClientPath;
+use nightlatch_bus::property::{Property, Value};
+
+use super::{Person, SECOND, changed, client, disabled, failing, waiting};
+use crate::monitor::event::{Act, Button, Deed, Event, Mouse, Order};
+use crate::monitor::state::Pane;
+
+fn deed(act: Act, name: &str) -> Order {
+    Order::Do(Deed {
+        act,
+        path: ClientPath::of_name(name),
+        name: name.to_owned(),
+    })
+}
+
+#[test]
+fn each_key_of_mandos_monitor_orders_what_it_says_of_the_marked_client() {
+    let mut person = Person::with(vec![client("a"), client("b"), client("c")]);
+    person.presses("Down");
+    for (key, act) in [
+        ("a", Act::Approve),
+        ("d", Act::Deny),
+        ("+", Act::Enable),
+        ("-", Act::Disable),
+        ("s", Act::StartChecker),
+        ("S", Act::StopChecker),
+        ("C", Act::CheckedOk),
+    ] {
+        assert_eq!(person.presses(key), [deed(act, "b")], "{key}");
+    }
+    assert_eq!(person.presses("Ctrl-L"), [Order::Redraw]);
+    assert_eq!(person.presses("Q"), [Order::Quit]);
+}
+
+#[test]
+fn removing_asks_first_and_only_yes_is_yes() {
+    let mut person = Person::with(vec![client("a"), client("b")]);
+    for key in ["R", "_", "Ctrl-K"] {
+        assert_eq!(person.presses(key), []);
+        assert!(
+            person
+                .screen()
+                .contains("Really remove a?   y: yes, any other key: no")
+        );
+        assert_eq!(person.presses("y"), [deed(Act::Remove, "a")]);
+    }
+    for no in ["n", "Esc", "Enter", "R", "q", "-"] {
+        assert_eq!(person.presses("R"), []);
+        assert_eq!(person.presses(no), [], "{no}");
+    }
+}
+
+#[test]
+fn a_question_about_a_client_that_went_is_asked_no_more() {
+    let mut person = Person::with(vec![client("a"), client("b")]);
+    person.presses("R");
+    person.sees(Event::Removed(ClientPath::of_name("a")));
+    assert_eq!(person.presses("y"), []);
+}
+
+#[test]
+fn the_oldest_request_is_answered_by_one_key_from_anywhere() {
+    let mut person = Person::with(vec![client("a"), waiting("b", false), client("c")]);
+    assert_eq!(person.presses("y"), [deed(Act::Approve, "b")]);
+    assert_eq!(person.presses("n"), [deed(Act::Deny, "b")]);
+    assert_eq!(person.marked(), Some("a"));
+    // The request of another comes below it, and another can be chosen.
+    person.sees(Event::Added(Box::new(waiting("aa", true))));
+    person.waits(SECOND);
+    assert_eq!(person.presses("y"), [deed(Act::Approve, "b")]);
+    person.presses("Shift-Tab Down");
+    assert_eq!(person.state.focus, Pane::Requests);
+    assert_eq!(person.presses("n"), [deed(Act::Deny, "aa")]);
+    assert_eq!(person.presses("a"), [deed(Act::Approve, "aa")]);
+}
+
+#[test]
+fn nothing_is_done_to_a_client_that_has_just_come_under_the_mark() {
+    let mut person = Person::with(vec![waiting("a", false), waiting("b", false)]);
+    // The answer of somebody else takes the first request away.
+    person.sees(changed(
+        "a",
+        Property::ApprovalPending,
+        Value::Boolean(false),
+    ));
+    assert_eq!(person.presses("y"), []);
+    assert!(person.screen().contains("the mark has just moved"));
+    person.waits(SECOND);
+    assert_eq!(person.presses("y"), [deed(Act::Approve, "b")]);
+    // The same in the table.
+    person.sees(Event::Removed(ClientPath::of_name("a")));
+    assert_eq!(person.presses("-"), []);
+    // A person who moves the mark knows where it is.
+    person.sees(Event::Added(Box::new(client("c"))));
+    assert_eq!(person.presses("Down -"), [deed(Act::Disable, "c")]);
+}
+
+#[test]
+fn without_a_server_nothing_is_ordered() {
+    let mut person = Person::with(vec![client("a")]);
+    person.sees(Event::Disconnected("it went".to_owned()));
+    person.waits(SECOND);
+    assert_eq!(person.presses("-"), []);
+    assert!(person.screen().contains("not done: there is no server"));
+    assert!(person.screen().contains("no server since 14:00:01"));
+}
+
+#[test]
+fn the_mark_stays_on_its_client_wherever_that_goes() {
+    let mut person = Person::with(vec![client("b"), client("d"), failing("f", SECOND)]);
+    person.presses("Down");
+    assert_eq!(person.marked(), Some("d"));
+    person.sees(Event::Added(Box::new(client("c"))));
+    person.presses("o O");
+    person.presses("/");
+    person.types("d");
+    person.presses("Enter");
+    assert_eq!(person.marked(), Some("d"));
+}
+
+#[test]
+fn the_table_is_ordered_by_name_state_and_deadline_both_ways() {
+    let mut person = Person::with(vec![
+        disabled("a"),
+        client("b"),
+        failing("c", SECOND),
+        waiting("d", true),
+    ]);
+    assert_eq!(person.names(), ["a", "b", "c", "d"]);
+    person.presses("o");
+    assert_eq!(person.names(), ["d", "c", "b", "a"]);
+    person.presses("o");
+    assert_eq!(person.names(), ["c", "b", "d", "a"]);
+    person.presses("O");
+    assert_eq!(person.names(), ["a", "d", "b", "c"]);
+    person.presses("o");
+    assert_eq!(person.names(), ["a", "b", "c", "d"]);
+}
+
+#[test]
+fn a_filter_works_while_it_is_typed_and_escape_ends_it() {
+    let names = ["web-1", "WEB-2", "db"];
+    let mut clients: Vec<_> = names.map(client).into();
+    clients.push(disabled("web-3"));
+    let mut person = Person::with(clients);
+    person.presses("/");
+    person.types("web");
+    assert_eq!(person.names(), ["WEB-2", "web-1", "web-3"]);
+    person.types(" is:dis");
+    assert_eq!(person.names(), ["web-3"]);
+    // Keys are text there, and no orders.
+    assert_eq!(person.presses("- R q"), []);
+    assert_eq!(person.names(), [""; 0]);
+    person.presses("Ctrl-U Enter");
+    assert_eq!(person.names().len(), 4);
+    person.presses("/");
+    person.types("db");
+    person.presses("Enter Esc");
+    assert_eq!(person.names().len(), 4);
+}
+
+#[test]
+fn the_mouse_marks_scrolls_and_sorts_but_never_changes_a_client() {
+    let mut person = Person::with((0..40).map(|n| client(&format!("c{n:02}"))).collect());
+    let mouse = |what, column, row| Event::Mouse(Mouse { what, column, row });
+    assert_eq!(person.sees(mouse(Button::Press, 5, 4)), []);
+    assert_eq!(person.marked(), Some("c02"));
+    person.sees(mouse(Button::Down, 5, 4));
+    assert_eq!(person.marked(), Some("c05"));
+    // A click on what is marked opens its details.
+    person.sees(mouse(Button::Press, 5, 7));
+    assert!(person.state.details.is_some());
+    let state_heading = person.state.areas().columns.state.x;
+    person.sees(mouse(Button::Press, state_heading, 1));
+    person.sees(mouse(Button::Press, state_heading, 1));
+    assert!(person.state.fleet.order().1);
+    for row in 0..24 {
+        for column in 0..80 {
+            let orders = person.sees(mouse(Button::Press, column, row));
+            assert!(!orders.iter().any(|order| matches!(order, Order::Do(_))));
+        }
+    }
+}
+
+#[test]
+fn panes_take_turns_in_a_circle() {
+    let mut person = Person::with(vec![waiting("a", true)]);
+    person.presses("Enter");
+    let mut seen = Vec::new();
+    for _ in 0..4 {
+        seen.push(person.state.focus);
+        person.presses("Tab");
+    }
+    let expected = [Pane::Clients, Pane::Details, Pane::Log, Pane::Requests];
+    assert_eq!(seen, expected);
+    assert_eq!(person.state.focus, Pane::Clients);
+    // A pane that goes takes the keys with it.
+    person.presses("Tab Enter");
+    assert_eq!(person.state.focus, Pane::Clients);
+}
+
+#[test]
+fn the_help_is_opened_scrolled_and_closed() {
+    let mut person = Person::with(vec![client("a")]);
+    person.sees(Event::Resized(crate::monitor::event::Size {
+        columns: 60,
+        rows: 12,
+    }));
+    for key in ["?", "F1", "Esc"] {
+        person.presses(key);
+        assert!(person.screen().contains("The marked client"), "{key}");
+        person.presses("End");
+        assert!(person.screen().contains("Quit"));
+        assert_eq!(person.presses("q"), []);
+        assert!(!person.screen().contains("Quit"));
+    }
+}

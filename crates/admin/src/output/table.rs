@@ -1,0 +1,104 @@
+//! Tables for people: aligned columns, a heading, nothing after the last column.
+
+use super::Style;
+
+/// A cell: what stands there, and how.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Cell {
+    text: String,
+    style: Style,
+}
+
+impl Cell {
+    /// A cell in a style. Control characters are shown as they are written in a program, so that no
+    /// value can move the terminal's cursor.
+    pub(crate) fn new(text: impl AsRef<str>, style: Style) -> Self {
+        Self {
+            text: visible(text.as_ref()),
+            style,
+        }
+    }
+
+    /// A cell as it is.
+    pub(crate) fn plain(text: impl AsRef<str>) -> Self {
+        Self::new(text, Style::Plain)
+    }
+}
+
+/// `text` without control characters.
+pub(crate) fn visible(text: &str) -> String {
+    if !text.chars().any(char::is_control) {
+        return text.to_owned();
+    }
+    let shown = text.chars().map(|character| match character {
+        control if control.is_control() => control.escape_debug().to_string(),
+        other => other.to_string(),
+    });
+    shown.collect()
+}
+
+/// Lines the rows up under their headings, two spaces between columns.
+pub(crate) fn render<const N: usize>(
+    headings: [&str; N],
+    rows: &[[Cell; N]],
+    coloured: bool,
+) -> String {
+    let headings = headings.map(|heading| Cell::new(heading, Style::Bold));
+    let mut widths = [0; N];
+    for row in std::iter::once(&headings).chain(rows) {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = (*width).max(width_of(&cell.text));
+        }
+    }
+    let mut text = String::new();
+    for row in std::iter::once(&headings).chain(rows) {
+        let mut line = String::new();
+        let mut owed = 0;
+        for (cell, width) in row.iter().zip(widths) {
+            if !cell.text.is_empty() {
+                line.extend(std::iter::repeat_n(' ', owed));
+                line.push_str(&cell.style.paint(&cell.text, coloured));
+                owed = 0;
+            }
+            owed += width - width_of(&cell.text) + 2;
+        }
+        text.push_str(&line);
+        text.push('\n');
+    }
+    text
+}
+
+/// Columns of the terminal. Every character counts as one: names of machines are no more.
+fn width_of(text: &str) -> usize {
+    text.chars().count()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_line_up_and_end_with_their_text() {
+        let rows = [
+            [
+                Cell::plain("foo.example"),
+                Cell::plain(""),
+                Cell::plain("x"),
+            ],
+            [Cell::plain("a\x1b[2J"), Cell::plain("yes"), Cell::plain("")],
+        ];
+        assert_eq!(
+            render(["NAME", "UP", "Z"], &rows, false),
+            "NAME         UP   Z\n\
+             foo.example       x\n\
+             a\\u{1b}[2J   yes\n"
+        );
+    }
+
+    #[test]
+    fn colour_takes_no_room() {
+        let rows = [[Cell::new("a", Style::Good), Cell::plain("b")]];
+        let text = render(["NAME", "UP"], &rows, true);
+        assert!(text.ends_with("\x1b[32ma\x1b[0m     b\n"), "{text:?}");
+    }
+}

@@ -1,0 +1,57 @@
+//! What came of an order for several clients, told once for all verbs.
+
+use nightlatch_bus::client::ClientView;
+use nightlatch_bus::error::Error;
+use serde::Serialize;
+
+use crate::cli::clients::Sure;
+use crate::failure::{Failure, note};
+use crate::select::names;
+use crate::{bus, output};
+
+/// One client's line in JSON.
+#[derive(Serialize)]
+struct Line<'c> {
+    client: &'c str,
+    done: bool,
+    error: Option<String>,
+}
+
+/// Tells what was done (`disabled`) to which clients and what failed; gives the exit status, that of the
+/// first failure.
+pub(super) fn tell(
+    done: &str,
+    clients: &[&ClientView],
+    answers: Vec<Result<(), Error>>,
+    sure: &Sure,
+) -> Result<u8, Failure> {
+    let failures: Vec<Option<Failure>> = answers
+        .into_iter()
+        .map(|answer| answer.err().map(bus::failure))
+        .collect();
+    let pairs = || clients.iter().zip(&failures);
+    if sure.json {
+        let lines = pairs().map(|(client, failure)| Line {
+            client: &client.name,
+            done: failure.is_none(),
+            error: failure.as_ref().map(Failure::to_string),
+        });
+        output::print(&output::json::text(&lines.collect::<Vec<_>>())?)?;
+    } else {
+        let succeeded = pairs().filter(|(_, failure)| failure.is_none());
+        let succeeded: Vec<&str> = succeeded.map(|(client, _)| client.name.as_str()).collect();
+        if !succeeded.is_empty() {
+            note(format_args!("{done} {}", names(succeeded.into_iter())));
+        }
+    }
+    let mut status = 0;
+    for (client, failure) in clients.iter().zip(failures) {
+        if let Some(failure) = failure {
+            if status == 0 {
+                status = failure.exit();
+            }
+            failure.about(&client.name).report();
+        }
+    }
+    Ok(status)
+}
