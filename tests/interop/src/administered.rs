@@ -1,5 +1,6 @@
 //! A server that offers its interface on a private bus, and the tools that administer it there.
 
+use std::net::{Ipv4Addr, TcpListener};
 use std::process::{Command, Output, Stdio};
 
 use nightlatch_bus::proxy;
@@ -43,7 +44,9 @@ impl Administered {
         let mut home = Home::new(sections, Some(bus.address()));
         home.on_bus();
         home.quiet();
-        let server = Server::start(whose, home);
+        // Where a server that says nothing can be waited for.
+        let socket = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let server = Server::start_on(whose, home, socket);
         wait_for_bus(&server, whose);
         Self { server, bus }
     }
