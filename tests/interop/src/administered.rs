@@ -47,8 +47,19 @@ impl Administered {
         // Where a server that says nothing can be waited for.
         let socket = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let server = Server::start_on(whose, home, socket);
-        wait_for_bus(&server, whose);
-        Self { server, bus }
+        let site = Self { server, bus };
+        site.wait_for_clients();
+        site
+    }
+
+    /// Waits until the server answers on the bus. It may listen before, or say nothing.
+    fn wait_for_clients(&self) {
+        nightlatch_bus::block_on(async {
+            let server = self.connect().await;
+            while server.clients().await.is_err() {
+                std::thread::sleep(std::time::Duration::from_millis(20));
+            }
+        });
     }
 
     /// Starts our server with what an earlier one left.
