@@ -4,6 +4,7 @@
 use nightlatch_bus::client::{CheckStatus, ClientView};
 use nightlatch_bus::moment;
 use nightlatch_bus::own::Verdict;
+use nightlatch_core::calendar::DateTime;
 use nightlatch_core::record::{Kind, Line};
 use nightlatch_core::registry::{Grant, Refusal, Standing};
 use nightlatch_core::time::Wall;
@@ -224,8 +225,7 @@ fn enabled(view: &ClientView, until: Option<Wall>) -> Explanation {
 
 /// For people, to the second.
 fn at(wall: Wall) -> String {
-    let whole = Wall::from_unix_micros(wall.unix_micros().div_euclid(1_000_000) * 1_000_000);
-    format!("{} UTC", moment::print(Some(whole)).replacen('T', " ", 1))
+    format!("{} UTC", DateTime::from(wall).to_second(' '))
 }
 
 #[cfg(test)]
