@@ -27,12 +27,7 @@ impl Administered {
 
     /// The same, with settings of the server.
     pub fn start_with(whose: Whose, sections: &str, settings: &[(&str, &str)]) -> Self {
-        let bus = Bus::start();
-        let mut home = Home::new(sections, Some(bus.address()));
-        home.on_bus();
-        for (key, value) in settings {
-            home.set(key, value);
-        }
+        let (bus, home) = Self::home(sections, settings);
         let server = Server::start(whose, home);
         wait_for_bus(&server, whose);
         Self { server, bus }
@@ -40,26 +35,29 @@ impl Administered {
 
     /// The same, logging as by default: what a benchmark measures.
     pub fn quiet(whose: Whose, sections: &str) -> Self {
-        let bus = Bus::start();
-        let mut home = Home::new(sections, Some(bus.address()));
-        home.on_bus();
+        let (bus, mut home) = Self::home(sections, &[]);
         home.quiet();
-        // Where a server that says nothing can be waited for.
+        // Where a server that says nothing can be waited for. It may listen before it is on the bus.
         let socket = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let server = Server::start_on(whose, home, socket);
         let site = Self { server, bus };
-        site.wait_for_clients();
+        nightlatch_bus::block_on(async {
+            let mut signals = site.connect().await.signals().await.unwrap();
+            while !signals.server_is_running() {
+                signals.next().await.expect("the bus is gone");
+            }
+        });
         site
     }
 
-    /// Waits until the server answers on the bus. It may listen before, or say nothing.
-    fn wait_for_clients(&self) {
-        nightlatch_bus::block_on(async {
-            let server = self.connect().await;
-            while server.clients().await.is_err() {
-                std::thread::sleep(std::time::Duration::from_millis(20));
-            }
-        });
+    fn home(sections: &str, settings: &[(&str, &str)]) -> (Bus, Home) {
+        let bus = Bus::start();
+        let mut home = Home::new(sections, Some(bus.address()));
+        home.on_bus();
+        for (key, value) in settings {
+            home.set(key, value);
+        }
+        (bus, home)
     }
 
     /// Starts our server with what an earlier one left.
