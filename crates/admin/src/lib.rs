@@ -12,7 +12,6 @@ mod ctl;
 mod enroll;
 mod expiry;
 mod failure;
-mod glob;
 pub mod import;
 mod keygen;
 mod keys;

@@ -1,11 +1,11 @@
 //! Which clients a verb is about: names, patterns, or all.
 
+use glob::Pattern;
 use nightlatch_bus::client::ClientView;
 use nightlatch_core::settings::suggest;
 
 use crate::cli::clients::Which;
-use crate::failure::{EX_NOUSER, Failure};
-use crate::glob;
+use crate::failure::{EX_NOUSER, EX_USAGE, Failure};
 
 /// The clients that were chosen, in the order of the server and each once.
 #[derive(Debug)]
@@ -43,10 +43,11 @@ impl<'c> Selection<'c> {
                 continue;
             }
             let mut found = false;
-            if glob::is_pattern(name) {
+            if is_pattern(name) {
                 by_name = false;
+                let pattern = pattern(name)?;
                 for (chosen, client) in chosen.iter_mut().zip(clients) {
-                    if glob::matches(name, &client.name) {
+                    if pattern.matches(&client.name) {
                         (*chosen, found) = (true, true);
                     }
                 }
@@ -85,8 +86,22 @@ pub(crate) fn one<'c>(clients: &'c [ClientView], name: &str) -> Result<&'c Clien
     found.ok_or_else(|| unknown(clients, name))
 }
 
+/// Whether `text` has a character that makes it a pattern.
+fn is_pattern(text: &str) -> bool {
+    text.contains(['*', '?', '['])
+}
+
+/// A pattern of names, as in a shell.
+fn pattern(text: &str) -> Result<Pattern, Failure> {
+    Pattern::new(text).map_err(|error| {
+        Failure::new(EX_USAGE, format!("{text:?} is no pattern"))
+            .because(error)
+            .hint("* is any text, ? any character, [a-f] one of these, [!a-f] none of these")
+    })
+}
+
 fn unknown(clients: &[ClientView], name: &str) -> Failure {
-    if glob::is_pattern(name) {
+    if is_pattern(name) {
         return Failure::new(EX_NOUSER, format!("no client fits the pattern {name:?}"))
             .hint("the names are shown by: nightlatch list");
     }
@@ -118,6 +133,14 @@ mod tests {
         assert_eq!(names, ["b.example", "a.example", "web-1"]);
         assert!(!by_name);
         assert_eq!(chosen(&["web-1"]), Ok((vec!["web-1".to_owned()], true)));
+    }
+
+    #[test]
+    fn a_text_that_is_no_pattern_is_said_to_be_none() {
+        let error = chosen(&["web[1"]).unwrap_err();
+        assert!(error.starts_with("\"web[1\" is no pattern: "), "{error}");
+        let (names, _) = chosen(&["[!bw].e*", "web-[0-9]"]).unwrap();
+        assert_eq!(names, ["a.example", "web-1"]);
     }
 
     #[test]

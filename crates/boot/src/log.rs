@@ -1,10 +1,10 @@
 //! What the user reads: messages on standard error, each with the name of the applet, and help on
 //! standard output. A stream that is closed is no reason to end. Never anything secret.
 
-use std::error::Error;
-use std::fmt::Write as _;
 use std::io::Write as _;
 use std::process::ExitCode;
+
+pub use nightlatch_core::chain::chain;
 
 use crate::exit::Exit;
 
@@ -48,17 +48,6 @@ pub fn silence_panics(applet: &'static str) {
             "nightlatch-boot {applet}: fault of this program at {place}"
         ));
     }));
-}
-
-/// An error with all its causes, in one line.
-pub fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        let _ = write!(text, ": {cause}");
-        next = cause.source();
-    }
-    text
 }
 
 /// One line on standard error.

@@ -13,10 +13,7 @@ pub fn print(wall: Option<Wall>) -> String {
         return String::new();
     };
     let at = DateTime::from(wall);
-    let mut text = format!(
-        "{:04}-{:02}-{:02}T{:02}:{:02}:{:02}",
-        at.year, at.month, at.day, at.hour, at.minute, at.second
-    );
+    let mut text = at.to_second('T');
     if at.micros != 0 {
         text.push_str(&format!(".{:06}", at.micros));
     }

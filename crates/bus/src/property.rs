@@ -239,10 +239,14 @@ pub enum Value {
 
 impl Value {
     /// Reads what came from the bus for `property`. It must have its type, but that milliseconds may be
-    /// any whole number: mandos-ctl sends them as `i`.
+    /// any whole number, as mandos-ctl sends them as `i`, and a boolean may be 0 or 1.
     pub fn read(property: Property, variant: &Variant<'_>) -> Result<Self, BadValue> {
         let value = match (property.kind(), variant) {
             (Kind::Boolean, Variant::Bool(value)) => Self::Boolean(*value),
+            (Kind::Boolean, variant) => match whole_number(variant) {
+                Some(Ok(value @ 0..=1)) => Self::Boolean(value == 1),
+                _ => return Err(BadValue::of_type(property, variant)),
+            },
             (Kind::Text | Kind::Moment, Variant::Str(value)) => Self::Text(value.to_string()),
             (Kind::Status, Variant::I16(value)) => Self::Status(*value),
             (Kind::Path, Variant::ObjectPath(value)) => Self::Path(value.into()),
@@ -254,6 +258,17 @@ impl Value {
             _ => return Err(BadValue::of_type(property, variant)),
         };
         Ok(value)
+    }
+
+    /// As it goes to the bus, without what it was made of.
+    pub fn into_variant(self) -> Variant<'static> {
+        match self {
+            Self::Boolean(value) => Variant::Bool(value),
+            Self::Milliseconds(value) => Variant::U64(value),
+            Self::Text(value) => Variant::Str(value.into()),
+            Self::Status(value) => Variant::I16(value),
+            Self::Path(value) => Variant::ObjectPath(value.as_object_path().into_owned()),
+        }
     }
 
     /// As it goes to the bus.
@@ -326,6 +341,17 @@ mod tests {
         let error = read(Property::Timeout).unwrap_err();
         assert_eq!(error.to_string(), "Timeout has the D-Bus type t, found s");
         assert!(read(Property::Secret).is_err());
+    }
+
+    #[test]
+    fn a_boolean_may_be_zero_or_one() {
+        let read = |variant| Value::read(Property::Enabled, &variant);
+        assert_eq!(read(Variant::Bool(true)), Ok(Value::Boolean(true)));
+        assert_eq!(read(Variant::I32(0)), Ok(Value::Boolean(false)));
+        assert_eq!(read(Variant::U8(1)), Ok(Value::Boolean(true)));
+        assert!(read(Variant::I32(2)).is_err());
+        assert!(read(Variant::I32(-1)).is_err());
+        assert!(read(Variant::Str("yes".into())).is_err());
     }
 
     #[test]

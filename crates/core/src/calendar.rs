@@ -51,6 +51,20 @@ impl From<Wall> for DateTime {
 }
 
 impl DateTime {
+    /// Date and time of day to the second, with `between` between the two: `2026-11-21T23:19:55`.
+    pub fn to_second(self, between: char) -> String {
+        let Self {
+            year,
+            month,
+            day,
+            hour,
+            minute,
+            second,
+            ..
+        } = self;
+        format!("{year:04}-{month:02}-{day:02}{between}{hour:02}:{minute:02}:{second:02}")
+    }
+
     /// The point in time; `None` when there is no such date, or [`Wall`] cannot hold it.
     pub fn to_wall(self) -> Option<Wall> {
         let days = days(self.year, self.month, self.day)?;

@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 pub mod calendar;
+pub mod chain;
 pub mod checker;
 pub mod client;
 pub mod duration;

@@ -28,6 +28,7 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 
 use cli::Action;
+use nightlatch_core::chain::chain;
 use run::RunError;
 
 /// The whole program, by its command line.
@@ -68,13 +69,13 @@ fn print(text: &str) -> ExitCode {
 fn complain(error: &RunError) {
     if let RunError::Config(faulty) = error {
         for fault in &faulty.faults {
-            eprintln!("nightlatchd: {}", serve::chain(fault));
+            eprintln!("nightlatchd: {}", chain(fault));
             if let Some(hint) = fault.hint() {
                 eprintln!("hint: {hint}");
             }
         }
     }
-    eprintln!("nightlatchd: {}", serve::chain(error));
+    eprintln!("nightlatchd: {}", chain(error));
     if let Some(hint) = error.hint() {
         eprintln!("hint: {hint}");
     }

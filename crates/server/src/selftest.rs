@@ -30,7 +30,7 @@ pub(crate) fn run() -> Result<String, String> {
                 failed = true;
                 lines.push_str(&format!(
                     "failed  {name}: {}\n",
-                    crate::serve::chain(&*error)
+                    nightlatch_core::chain::chain(&*error)
                 ));
             }
         }

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use nightlatch_core::chain::chain;
 use nightlatch_core::registry::Registry;
 use nightlatch_core::settings::server::ServerSettings;
 use nightlatch_proto::tls::ServerTls;
@@ -207,15 +208,4 @@ fn notify(state: &[NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(state) {
         debug!(%error, "cannot tell the service manager");
     }
-}
-
-/// An error with all its sources on one line.
-pub(crate) fn chain(error: &dyn Error) -> String {
-    let mut line = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        line = format!("{line}: {error}");
-        source = error.source();
-    }
-    line
 }

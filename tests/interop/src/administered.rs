@@ -1,5 +1,6 @@
 //! A server that offers its interface on a private bus, and the tools that administer it there.
 
+use std::net::{Ipv4Addr, TcpListener};
 use std::process::{Command, Output, Stdio};
 
 use nightlatch_bus::proxy;
@@ -26,12 +27,7 @@ impl Administered {
 
     /// The same, with settings of the server.
     pub fn start_with(whose: Whose, sections: &str, settings: &[(&str, &str)]) -> Self {
-        let bus = Bus::start();
-        let mut home = Home::new(sections, Some(bus.address()));
-        home.on_bus();
-        for (key, value) in settings {
-            home.set(key, value);
-        }
+        let (bus, home) = Self::home(sections, settings);
         let server = Server::start(whose, home);
         wait_for_bus(&server, whose);
         Self { server, bus }
@@ -39,13 +35,29 @@ impl Administered {
 
     /// The same, logging as by default: what a benchmark measures.
     pub fn quiet(whose: Whose, sections: &str) -> Self {
+        let (bus, mut home) = Self::home(sections, &[]);
+        home.quiet();
+        // Where a server that says nothing can be waited for. It may listen before it is on the bus.
+        let socket = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let server = Server::start_on(whose, home, socket);
+        let site = Self { server, bus };
+        nightlatch_bus::block_on(async {
+            let mut signals = site.connect().await.signals().await.unwrap();
+            while !signals.server_is_running() {
+                signals.next().await.expect("the bus is gone");
+            }
+        });
+        site
+    }
+
+    fn home(sections: &str, settings: &[(&str, &str)]) -> (Bus, Home) {
         let bus = Bus::start();
         let mut home = Home::new(sections, Some(bus.address()));
         home.on_bus();
-        home.quiet();
-        let server = Server::start(whose, home);
-        wait_for_bus(&server, whose);
-        Self { server, bus }
+        for (key, value) in settings {
+            home.set(key, value);
+        }
+        (bus, home)
     }
 
     /// Starts our server with what an earlier one left.

@@ -109,8 +109,10 @@ async fn a_client_that_was_added_is_served_after_a_kill() {
         "a dry run"
     );
     assert_eq!(server.add_client(&section, false).await.unwrap(), path);
-    let again = server.add_client(&section, false).await;
-    assert!(matches!(again, Err(Error::Taken(_))), "{again:?}");
+    for dry_run in [true, false] {
+        let again = server.add_client(&section, dry_run).await;
+        assert!(matches!(again, Err(Error::Taken(_))), "{again:?}");
+    }
     let site = killed_and_started(site);
     is_served(&machine, &site);
     // Else the removal takes back what was not reported as delivered yet, and the record says so.
@@ -206,6 +208,22 @@ async fn a_person_lets_a_machine_in_or_not_and_the_record_says_who() {
         let entry = record.iter().find(|it| it["kind"] == kind).unwrap();
         assert!(entry["who"].as_str().unwrap().starts_with(&uid), "{entry}");
     }
+}
+
+#[tokio::test]
+async fn an_approval_ends_with_the_server_and_why_says_so() {
+    let more = "approval_delay = PT1H\napproval_duration = PT1H\n";
+    let site = Administered::start(Whose::Ours, &section("asks", &format!("{more}{UP}")));
+    let server = site.connect().await;
+    server
+        .approve(&ClientPath::of_name("asks"), true)
+        .await
+        .unwrap();
+    let explanation = server.explain("asks").await.unwrap();
+    assert_eq!(explanation.verdict, Verdict::Released);
+    let site = killed_and_started(site);
+    let explanation = site.connect().await.explain("asks").await.unwrap();
+    assert_eq!(explanation.verdict, Verdict::Asks, "{explanation:?}");
 }
 
 #[tokio::test]

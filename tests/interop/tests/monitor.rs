@@ -98,6 +98,31 @@ fn each_key_does_what_the_manual_says(whose: Whose, server: Whose) {
     assert_eq!(screen.wait_for_end(), 0);
 }
 
+/// The other two keys of "Remove".
+fn more_keys_remove(whose: Whose) {
+    for key in ["_", "C-k"] {
+        let site = Administered::start(Whose::Stock, &section("pear", LONG));
+        let screen = Screen::start(&monitor(whose, &site.bus), 80, 24);
+        screen.wait_for_text("pear");
+        screen.press(&["Down", key]);
+        if whose == Whose::Ours {
+            screen.wait_for_text("Really remove pear?");
+            screen.press(&["y"]);
+        }
+        wait_for_client(&site, "pear", |client| client.is_none());
+    }
+}
+
+#[test]
+fn more_keys_remove_in_mandos_monitor() {
+    more_keys_remove(Whose::Stock);
+}
+
+#[test]
+fn more_keys_remove_in_nightlatch_monitor() {
+    more_keys_remove(Whose::Ours);
+}
+
 #[test]
 fn each_key_does_what_the_manual_says_in_mandos_monitor_at_a_stock_server() {
     each_key_does_what_the_manual_says(Whose::Stock, Whose::Stock);

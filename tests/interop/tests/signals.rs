@@ -1,6 +1,7 @@
 //! The signals of both servers for the same story, one beside the other.
 #![forbid(unsafe_code)]
 
+use std::collections::HashMap;
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
@@ -209,4 +210,83 @@ fn both_servers_tell_the_same_story() {
         assert_eq!(ours, stock, "signal {number}");
     }
     assert_eq!(ours.len(), stock.len());
+}
+
+/// What the object manager of a server shows: paths, their interfaces, and of each property its type.
+async fn objects(whose: Whose) -> Vec<String> {
+    let stage = Stage::new(whose).await;
+    let answer = stage
+        .connection
+        .call_method(
+            Some(NAME),
+            "/",
+            Some("org.freedesktop.DBus.ObjectManager"),
+            "GetManagedObjects",
+            &(),
+        )
+        .await
+        .unwrap();
+    type Properties<'m> = HashMap<String, Variant<'m>>;
+    let body = answer.body();
+    let objects: HashMap<OwnedObjectPath, HashMap<String, Properties<'_>>> =
+        body.deserialize().unwrap();
+    let mut shown = Vec::new();
+    for (path, interfaces) in &objects {
+        for (interface, properties) in interfaces {
+            shown.push(format!("{path:?} {interface}"));
+            for (name, value) in properties {
+                let kind = value.value_signature();
+                shown.push(format!("{path:?} {interface} {name} {kind}"));
+            }
+        }
+    }
+    shown.sort();
+    shown
+}
+
+#[test]
+fn both_object_managers_show_the_same() {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let (stock, ours) =
+        runtime.block_on(async { tokio::join!(objects(Whose::Stock), objects(Whose::Ours)) });
+    assert_eq!(ours, stock);
+    assert!(ours.len() > 40, "{ours:?}");
+}
+
+/// The names of the errors of calls that no server can carry out.
+async fn errors(whose: Whose) -> Vec<String> {
+    let stage = Stage::new(whose).await;
+    let properties = "org.freedesktop.DBus.Properties";
+    let nobody = OwnedObjectPath::try_from("/clients/nobody").unwrap();
+    let name = |answer: Result<(), String>| {
+        let error = answer.expect_err("it was carried out");
+        error.split(": ").next().unwrap().to_owned()
+    };
+    vec![
+        name(stage.call("/", NAME, "RemoveClient", &nobody).await),
+        name(stage.call("/", NAME, "Nonsense", &()).await),
+        name(stage.call(FOO, CLIENT, "Nonsense", &()).await),
+        name(stage.call("/clients/nobody", CLIENT, "Enable", &()).await),
+        name(
+            stage
+                .call(FOO, properties, "Get", &(CLIENT, "Secret"))
+                .await,
+        ),
+        name(
+            stage
+                .call(FOO, properties, "Get", &(CLIENT, "Nonsense"))
+                .await,
+        ),
+        name(stage.call(FOO, properties, "Get", &("", "Host")).await),
+        name(stage.set("Name", Variant::from("bar")).await),
+        name(stage.set("Nonsense", Variant::from("bar")).await),
+    ]
+}
+
+#[test]
+fn errors_have_the_same_names() {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let (stock, ours) =
+        runtime.block_on(async { tokio::join!(errors(Whose::Stock), errors(Whose::Ours)) });
+    assert_eq!(ours, stock);
 }

@@ -12,6 +12,7 @@ use nightlatch_interop::client;
 use nightlatch_interop::dbus::Bus;
 use nightlatch_interop::machine::{Keys, Machine};
 use nightlatch_interop::programs::{Whose, ours};
+use nightlatch_interop::screen::Screen;
 
 both_servers! {
     machines_are_listed_and_shown
@@ -366,12 +367,58 @@ fn shells_complete_what_is_there(whose: Whose) {
     assert_eq!(names, ["web-1", "web-2"]);
     assert_eq!(complete(&["set", "db", "tim"]), "timeout=\n");
     assert_eq!(complete(&["lis"]), "list\n");
-    let script = "eval \"$(\"$1\" completions bash)\"; PATH=${1%/*}:$PATH\n\
-        COMP_WORDS=(nightlatch enable d); COMP_CWORD=2; _nightlatch; echo \"${COMPREPLY[@]}\"";
-    let mut bash = Command::new("bash");
-    bash.args(["-c", script, "bash"]);
-    bash.arg(ours("nightlatch"));
-    assert_eq!(stdout(&site.run(&mut bash)), "db\n");
+}
+
+#[test]
+fn three_shells_complete_names_of_machines_and_settings() {
+    let site = Administered::start(Whose::Stock, &three("enabled = no"));
+    let program = ours("nightlatch");
+    let path = format!(
+        "{}:{}",
+        program.parent().unwrap().display(),
+        std::env::var("PATH").unwrap()
+    );
+    for (shell, options, prepare) in [
+        (
+            "bash",
+            &["--norc", "-i"][..],
+            "eval \"$(nightlatch completions bash)\"",
+        ),
+        (
+            "zsh",
+            &["-f", "-i"],
+            "autoload -Uz compinit; compinit -u -D; eval \"$(nightlatch completions zsh)\"",
+        ),
+        (
+            "fish",
+            &["--no-config"],
+            "nightlatch completions fish | source",
+        ),
+    ] {
+        let mut command = Command::new(shell);
+        command
+            .args(options)
+            .env("PATH", &path)
+            .env("LC_ALL", "C.UTF-8");
+        command.env("DBUS_SYSTEM_BUS_ADDRESS", site.bus.address());
+        // What a shell remembers of its first start stays here.
+        let home = tempfile::tempdir().unwrap();
+        command.env("HOME", home.path());
+        let screen = Screen::start(&command, 100, 24);
+        // A shell that is not ready yet would lose what is typed. What it prints is not what was typed.
+        screen.type_text("echo is''-ready");
+        screen.press(&["Enter"]);
+        screen.wait_for_text("is-ready");
+        screen.type_text(prepare);
+        screen.press(&["Enter"]);
+        screen.type_text("nightlatch enable d");
+        screen.press(&["Tab"]);
+        screen.wait_for_text("nightlatch enable db");
+        screen.press(&["C-u"]);
+        screen.type_text("nightlatch set db tim");
+        screen.press(&["Tab"]);
+        screen.wait_for_text("nightlatch set db timeout=");
+    }
 }
 
 fn output_that_nobody_reads_is_no_trouble(whose: Whose) {

@@ -3,8 +3,10 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use clap::builder::PossibleValuesParser;
 use clap::{Args, Subcommand, ValueEnum};
 use nightlatch_core::duration;
+use nightlatch_core::record::Kind;
 
 use crate::state::State;
 
@@ -250,7 +252,7 @@ pub(crate) struct Log {
     pub(crate) since: Option<String>,
 
     /// Only this kind, as released, refused, approved, disabled; may be repeated
-    #[arg(short, long, value_name = "KIND")]
+    #[arg(short, long, value_name = "KIND", value_parser = kinds(), hide_possible_values = true)]
     pub(crate) kind: Vec<String>,
 
     /// Only alarms
@@ -272,6 +274,11 @@ pub(crate) struct Log {
     /// Check that no record was changed, taken out or put elsewhere, and say so in one line
     #[arg(long, conflicts_with_all = ["client", "since", "kind", "alarms", "last", "follow"])]
     pub(crate) verify: bool,
+}
+
+/// What a record can be about.
+fn kinds() -> PossibleValuesParser {
+    PossibleValuesParser::new(Kind::ALL.iter().map(|kind| kind.as_str()))
 }
 
 /// `check-config`.

@@ -131,14 +131,5 @@ fn told(name: &str, judged: &Judged) -> String {
 
 /// `2026-11-25 00:01:43 UTC`.
 fn date(wall: Wall) -> String {
-    let DateTime {
-        year,
-        month,
-        day,
-        hour,
-        minute,
-        second,
-        ..
-    } = wall.into();
-    format!("{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02} UTC")
+    format!("{} UTC", DateTime::from(wall).to_second(' '))
 }

@@ -1,6 +1,5 @@
 //! The server: finds it, hears it, carries out orders, and starts again when it or the bus goes away.
 
-use std::error::Error as _;
 use std::time::Duration;
 
 use nightlatch_bus::client::CheckStatus;
@@ -10,6 +9,7 @@ use nightlatch_bus::own::Query;
 use nightlatch_bus::property::{Property, Value};
 use nightlatch_bus::proxy::Server;
 use nightlatch_bus::signal::{Signal, Signals};
+use nightlatch_core::chain::chain;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 
 use crate::monitor::event::{About, Act, Deed, Event, Told};
@@ -216,15 +216,4 @@ fn refuse(events: &UnboundedSender<Event>, wish: Wish, error: &Error) {
         },
     };
     drop(events.send(event));
-}
-
-/// The error with all that is behind it, in one line.
-fn chain(error: &Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(error) = next {
-        text.push_str(&format!(": {error}"));
-        next = error.source();
-    }
-    text
 }

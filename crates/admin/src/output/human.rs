@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use nightlatch_bus::moment;
+use nightlatch_core::calendar::DateTime;
 use nightlatch_core::duration;
 use nightlatch_core::time::Wall;
 
@@ -46,9 +46,7 @@ pub(crate) fn ago(then: Option<Wall>, now: Wall) -> String {
 
 /// A point in time as RFC 3339, in UTC, to the second.
 pub(crate) fn time(wall: Wall) -> String {
-    let seconds = wall.unix_micros().div_euclid(1_000_000);
-    let whole = Wall::from_unix_micros(seconds.saturating_mul(1_000_000));
-    format!("{}Z", moment::print(Some(whole)))
+    format!("{}Z", DateTime::from(wall).to_second('T'))
 }
 
 /// A point in time and how far away it is: `2026-11-21T23:19:55Z (4 min ago)`.

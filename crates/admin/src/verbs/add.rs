@@ -86,8 +86,33 @@ async fn give(server: &Server, section: &Section<'_>, dry_run: bool) -> Result<S
             "append the section to /etc/mandos/clients.conf and restart it: \
              systemctl restart mandos",
         )),
+        Err(Error::BadSection(faults)) => {
+            let faults = in_file(&faults, section);
+            Err(Failure::new(EX_DATAERR, faults))
+        }
         Err(error) => Err(bus::failure(error).about(&place)),
     }
+}
+
+/// The faults that a server found in a section, a line each, with their place in the file: the server counts
+/// `section:LINE` from the section's heading.
+fn in_file(faults: &str, section: &Section<'_>) -> String {
+    let place = |fault: &str| {
+        let (line, what) = fault.strip_prefix("section:")?.split_once(": ")?;
+        let line = line.parse::<usize>().ok()?.checked_add(section.line - 1)?;
+        Some(format!("{}:{line}: {what}", section.file.display()))
+    };
+    let unplaced = |fault: &str| {
+        let Section {
+            file, line, name, ..
+        } = section;
+        format!("{}:{line}: [{name}]: {fault}", file.display())
+    };
+    let faults = faults.lines();
+    let faults: Vec<String> = faults
+        .map(|fault| place(fault).unwrap_or_else(|| unplaced(fault)))
+        .collect();
+    faults.join("\n")
 }
 
 /// The whole text of a file. It holds no password, but what opens with a machine's key: it is wiped all the
@@ -189,6 +214,17 @@ mod tests {
         assert_eq!(
             names("# nothing\n"),
             Err("f:1: expected a section, found none".to_owned())
+        );
+    }
+
+    #[test]
+    fn the_faults_of_a_section_stand_where_they_are_in_the_file() {
+        let text = "\n# two\n[a]\nsecret = AAAA\n[b]\nkey_id = 7\n";
+        let sections = split(Path::new("f"), text).unwrap();
+        let faults = "section:2: [b] key_id: expected more\nexpected one section";
+        assert_eq!(
+            in_file(faults, &sections[1]),
+            "f:6: [b] key_id: expected more\nf:5: [b]: expected one section"
         );
     }
 }

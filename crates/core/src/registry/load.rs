@@ -114,6 +114,13 @@ impl Registry {
         spread: &mut dyn FnMut(Duration) -> Duration,
     ) -> Result<ClientId, AddError> {
         self.handle_timeout(now);
+        self.can_add(&config)?;
+        // After everyone in a file: of two with the same key the file's counts.
+        Ok(self.add(config, Origin::RunTime, u32::MAX, now, spread))
+    }
+
+    /// Whether [`Self::handle_add`] would take this client.
+    pub fn can_add(&self, config: &ClientConfig) -> Result<(), AddError> {
         if self.by_name(config.name.as_str()).is_some() {
             return Err(AddError::NameTaken);
         }
@@ -124,11 +131,10 @@ impl Registry {
         let holder = key
             .and_then(|key| self.by_key(key))
             .and_then(|id| self.name(id));
-        if let Some(holder) = holder {
-            return Err(AddError::KeyTaken(holder.clone()));
+        match holder {
+            Some(holder) => Err(AddError::KeyTaken(holder.clone())),
+            None => Ok(()),
         }
-        // After everyone in a file: of two with the same key the file's counts.
-        Ok(self.add(config, Origin::RunTime, u32::MAX, now, spread))
     }
 
     /// A client seen for the first time.

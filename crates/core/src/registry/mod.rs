@@ -10,6 +10,7 @@ mod control;
 mod index;
 mod load;
 mod requests;
+mod standing;
 pub(crate) mod strangers;
 pub(crate) mod timers;
 
@@ -23,6 +24,7 @@ use checks::Turns;
 use index::Index;
 pub use load::AddError;
 use requests::Request;
+pub use standing::Standing;
 use strangers::Strangers;
 use timers::{Timer, Timers};
 

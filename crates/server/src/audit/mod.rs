@@ -236,8 +236,5 @@ fn interface(peer: SocketAddr) -> Option<String> {
 /// RFC 3339, UTC, to the microsecond.
 pub(crate) fn timestamp(wall: Wall) -> String {
     let at = DateTime::from(wall);
-    format!(
-        "{:04}-{:02}-{:02}T{:02}:{:02}:{:02}.{:06}Z",
-        at.year, at.month, at.day, at.hour, at.minute, at.second, at.micros
-    )
+    format!("{}.{:06}Z", at.to_second('T'), at.micros)
 }

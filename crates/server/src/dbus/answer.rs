@@ -9,7 +9,7 @@ use nightlatch_bus::names::{
     CLIENT, CLIENT_OLD, CLIENTS, MANDOS, MANDOS_OLD, NIGHTLATCH_PATH, OBJECT_MANAGER, PROPERTIES,
     ROOT,
 };
-use nightlatch_bus::property::{Access, Property};
+use nightlatch_bus::property::{Access, Property, Value};
 use nightlatch_core::checker::CheckerTemplate;
 use nightlatch_core::client::setting::Setting;
 use nightlatch_core::registry::ClientId;
@@ -145,27 +145,35 @@ fn find(interface: &str, name: &str) -> Result<Property, Fault> {
 /// What setting a property means.
 fn set(property: Property, value: &Variant<'_>) -> Result<Act, Fault> {
     use Property as P;
-    let length = || Ok::<_, Fault>(Duration::from_millis(wire::milliseconds(property, value)?));
-    let flag = || wire::boolean(property, value);
-    let setting = match property {
-        P::Enabled => return Ok(if flag()? { Act::Enable } else { Act::Disable }),
-        P::CheckerRunning if flag()? => return Ok(Act::StartChecker),
-        P::CheckerRunning => return Ok(Act::StopChecker),
+    if property == P::Secret {
+        let secret = Secret::new(wire::bytes(property, value)?);
+        return Ok(Act::Set(Setting::Secret(secret)));
+    }
+    let value = Value::read(property, value).map_err(|error| Fault::invalid(error.to_string()))?;
+    let length = Duration::from_millis;
+    Ok(match (property, value) {
+        (P::Enabled, Value::Boolean(true)) => Act::Enable,
+        (P::Enabled, Value::Boolean(false)) => Act::Disable,
+        (P::CheckerRunning, Value::Boolean(true)) => Act::StartChecker,
+        (P::CheckerRunning, Value::Boolean(false)) => Act::StopChecker,
         // Whatever is written means now.
-        P::LastCheckedOK => return wire::text(property, value).map(|_| Act::CheckedOk),
-        P::ApprovalDelay => Setting::ApprovalDelay(length()?),
-        P::ApprovalDuration => Setting::ApprovalDuration(length()?),
-        P::ApprovedByDefault => Setting::ApprovedByDefault(flag()?),
-        P::ExtendedTimeout => Setting::ExtendedTimeout(length()?),
-        P::Interval => Setting::Interval(length()?),
-        P::Timeout => Setting::Timeout(length()?),
-        P::Host => Setting::Host(wire::text(property, value)?.to_owned()),
-        P::Checker => {
-            let template = CheckerTemplate::new(wire::text(property, value)?);
-            Setting::Checker(template.map_err(|error| Fault::invalid(format!("Checker: {error}")))?)
+        (P::LastCheckedOK, Value::Text(_)) => Act::CheckedOk,
+        (P::ApprovedByDefault, Value::Boolean(yes)) => Act::Set(Setting::ApprovedByDefault(yes)),
+        (P::ApprovalDelay, Value::Milliseconds(it)) => Act::Set(Setting::ApprovalDelay(length(it))),
+        (P::ApprovalDuration, Value::Milliseconds(it)) => {
+            Act::Set(Setting::ApprovalDuration(length(it)))
         }
-        P::Secret => Setting::Secret(Secret::new(wire::bytes(property, value)?)),
+        (P::ExtendedTimeout, Value::Milliseconds(it)) => {
+            Act::Set(Setting::ExtendedTimeout(length(it)))
+        }
+        (P::Interval, Value::Milliseconds(it)) => Act::Set(Setting::Interval(length(it))),
+        (P::Timeout, Value::Milliseconds(it)) => Act::Set(Setting::Timeout(length(it))),
+        (P::Host, Value::Text(host)) => Act::Set(Setting::Host(host)),
+        (P::Checker, Value::Text(text)) => {
+            let template = CheckerTemplate::new(text);
+            let template = template.map_err(|error| Fault::invalid(format!("Checker: {error}")));
+            Act::Set(Setting::Checker(template?))
+        }
         _ => return Err(Fault::access(property, "set")),
-    };
-    Ok(Act::Set(setting))
+    })
 }

@@ -3,6 +3,7 @@
 use nightlatch_bus::client::ClientView;
 use nightlatch_bus::names::INTROSPECTABLE;
 use nightlatch_core::record::Query;
+use nightlatch_core::registry::ClientId;
 use serde::{Deserialize, Serialize};
 use tracing::level_filters::LevelFilter;
 use zbus::Type;
@@ -11,17 +12,15 @@ use zbus::message::{Body, Message};
 use super::wire::Fault;
 use crate::driver::Order;
 
-/// What takes a while, or changes the server itself.
+/// What takes a look at the record or the registry.
 #[derive(Debug)]
 pub(super) enum Own {
     /// The record, as asked for.
     Records(Query),
     /// Why a client stands as it does.
-    Explain(Box<ClientView>),
+    Explain(ClientId, Box<ClientView>),
     /// All properties, or the one of this name.
     Properties(Option<&'static str>),
-    /// Another log level.
-    LogLevel(LevelFilter),
 }
 
 /// What a call comes to.
@@ -33,6 +32,8 @@ pub(super) enum Reaction {
     Order(Order),
     /// Something of our own interface that takes a while.
     Own(Own),
+    /// The server is to log by another level.
+    LogLevel(LevelFilter),
 }
 
 /// A call taken apart.

@@ -1,9 +1,12 @@
-//! Why a client stands as it does: may it have its secret now, since when, and what to do.
+//! Why a client stands as it does, in words: what the registry says, since when and by whom as the
+//! record has it, and what to do.
 
 use nightlatch_bus::client::{CheckStatus, ClientView};
 use nightlatch_bus::moment;
 use nightlatch_bus::own::Verdict;
+use nightlatch_core::calendar::DateTime;
 use nightlatch_core::record::{Kind, Line};
+use nightlatch_core::registry::{Grant, Refusal, Standing};
 use nightlatch_core::time::Wall;
 use serde::Deserialize;
 use zbus::Variant;
@@ -37,6 +40,10 @@ struct Text {
 }
 
 impl Reason {
+    fn who(&self) -> &str {
+        self.who.as_deref().unwrap_or("somebody")
+    }
+
     /// Of a record that the server wrote itself.
     pub(super) fn read(line: &Line) -> Option<Self> {
         let text: Text = serde_json::from_str(&line.text).ok()?;
@@ -46,12 +53,6 @@ impl Reason {
             time,
             who: text.who,
         })
-    }
-}
-
-impl Reason {
-    fn who(&self) -> &str {
-        self.who.as_deref().unwrap_or("somebody")
     }
 }
 
@@ -66,19 +67,25 @@ pub(super) struct Explanation {
 }
 
 impl Explanation {
-    /// Of a client that stands like `view`, of which the record says `reasons`, oldest first.
-    pub(super) fn new(view: &ClientView, reasons: &[Reason], now: Wall) -> Self {
+    /// Of a client that looks like `view`, which would get `standing` for as long as `until`, and of which the
+    /// record says `reasons`, oldest first.
+    pub(super) fn new(
+        view: &ClientView,
+        standing: Standing,
+        until: Option<Wall>,
+        reasons: &[Reason],
+    ) -> Self {
         let last = |kinds: &[Kind]| reasons.iter().rev().find(|it| kinds.contains(&it.kind));
-        if !view.enabled {
-            return disabled(view, last(&[Kind::Disabled, Kind::Expired]));
-        }
-        let decided = last(&[Kind::Approved, Kind::Denied])
-            .map(|it| (it, it.time.after(view.approval_duration)))
-            .filter(|(_, until)| now <= *until);
-        match decided {
-            Some((decision, until)) => of_decision(view, decision, until),
-            None if !view.approval_delay.is_zero() => asks(view),
-            None => enabled(view),
+        match standing {
+            Standing::Released(Grant::Approved) => {
+                of_decision(view, true, last(&[Kind::Approved]), until)
+            }
+            Standing::Refused(Refusal::Denied) => {
+                of_decision(view, false, last(&[Kind::Denied]), until)
+            }
+            Standing::Released(_) => enabled(view, until),
+            Standing::Asks => asks(view, until),
+            Standing::Refused(_) => disabled(view, last(&[Kind::Disabled, Kind::Expired])),
         }
     }
 
@@ -132,32 +139,42 @@ fn disabled(view: &ClientView, why: Option<&Reason>) -> Explanation {
     }
 }
 
-fn of_decision(view: &ClientView, decision: &Reason, until: Wall) -> Explanation {
-    let (name, who) = (&view.name, decision.who());
-    let (since, end) = (at(decision.time), at(until));
-    let (verdict, reason, text) = if decision.kind == Kind::Approved {
-        let text = format!(
-            "It gets its secret until {end}: {who} approved it at {since}. To take that back: \
-             nightlatch deny {name}."
-        );
-        (Verdict::Released, "approved", text)
+fn of_decision(
+    view: &ClientView,
+    approved: bool,
+    decision: Option<&Reason>,
+    until: Option<Wall>,
+) -> Explanation {
+    let name = &view.name;
+    let end = until.map_or_else(|| "its decision ends".to_owned(), at);
+    let (verb, other) = if approved {
+        ("approved", format!("It gets its secret until {end}"))
     } else {
-        let text = format!(
-            "It gets no secret until {end}: {who} denied it at {since}. To let it in: \
-             nightlatch approve {name}."
-        );
-        (Verdict::Refused, "denied", text)
+        ("denied", format!("It gets no secret until {end}"))
+    };
+    let because = match decision {
+        Some(decision) => format!("{} {verb} it at {}", decision.who(), at(decision.time)),
+        None => format!("somebody {verb} it"),
+    };
+    let change = if approved {
+        format!("To take that back: nightlatch deny {name}.")
+    } else {
+        format!("To let it in: nightlatch approve {name}.")
     };
     Explanation {
-        verdict,
-        reason,
-        since: Some(decision.time),
-        until: Some(until),
-        text,
+        verdict: if approved {
+            Verdict::Released
+        } else {
+            Verdict::Refused
+        },
+        reason: verb,
+        since: decision.map(|decision| decision.time),
+        until,
+        text: format!("{other}: {because}. {change}"),
     }
 }
 
-fn asks(view: &ClientView) -> Explanation {
+fn asks(view: &ClientView, until: Option<Wall>) -> Explanation {
     let name = &view.name;
     let delay = words::length(view.approval_delay);
     let then = if view.approved_by_default {
@@ -180,13 +197,13 @@ fn asks(view: &ClientView) -> Explanation {
         verdict: Verdict::Asks,
         reason: "needs-approval",
         since: view.last_enabled,
-        until: view.expires,
+        until,
         text,
     }
 }
 
-fn enabled(view: &ClientView) -> Explanation {
-    let until = view.expires.map(at).unwrap_or_default();
+fn enabled(view: &ClientView, until: Option<Wall>) -> Explanation {
+    let end = until.map(at).unwrap_or_default();
     let check = match view.last_check {
         CheckStatus::Exited(0) => "Its last check succeeded".to_owned(),
         CheckStatus::Never => "It was not checked yet".to_owned(),
@@ -198,18 +215,17 @@ fn enabled(view: &ClientView) -> Explanation {
         verdict: Verdict::Released,
         reason: "enabled",
         since: view.last_enabled,
-        until: view.expires,
+        until,
         text: format!(
             "It gets its secret at once when it asks: it is enabled and needs no approval. It will be \
-             disabled at {until} unless it proves to be up before. {check}; it is checked every {interval}."
+             disabled at {end} unless it proves to be up before. {check}; it is checked every {interval}."
         ),
     }
 }
 
 /// For people, to the second.
 fn at(wall: Wall) -> String {
-    let whole = Wall::from_unix_micros(wall.unix_micros().div_euclid(1_000_000) * 1_000_000);
-    format!("{} UTC", moment::print(Some(whole)).replacen('T', " ", 1))
+    format!("{} UTC", DateTime::from(wall).to_second(' '))
 }
 
 #[cfg(test)]
@@ -257,41 +273,54 @@ mod tests {
         }
     }
 
-    fn explained(view: &ClientView, reasons: &[Reason]) -> (Verdict, &'static str, String) {
+    fn explained(
+        view: &ClientView,
+        standing: Standing,
+        reasons: &[Reason],
+    ) -> (Verdict, &'static str, String) {
         let Explanation {
             verdict,
             reason,
             text,
             ..
-        } = Explanation::new(view, reasons, NOW);
+        } = Explanation::new(view, standing, view.expires, reasons);
         (verdict, reason, text)
     }
 
     #[test]
-    fn a_decision_counts_for_its_duration_and_the_last_one_wins() {
-        let view = view();
+    fn who_decided_is_told() {
         let (yes, no) = (reason(Kind::Approved, 2), reason(Kind::Denied, 1));
-        let explain = |reasons: &[Reason]| {
-            let (verdict, reason, _) = explained(&view, reasons);
-            (verdict, reason)
-        };
-        assert_eq!(
-            explain(std::slice::from_ref(&yes)),
-            (Verdict::Released, "approved")
-        );
-        assert_eq!(
-            explain(&[yes.clone(), no.clone()]),
-            (Verdict::Refused, "denied")
-        );
-        let old = [reason(Kind::Denied, 3)];
-        assert_eq!(explain(&old), (Verdict::Released, "enabled"));
+        let reasons = [yes, no];
+        let approved = Standing::Released(Grant::Approved);
+        let (verdict, why, text) = explained(&view(), approved, &reasons);
+        assert_eq!((verdict, why), (Verdict::Released, "approved"));
+        assert!(text.contains("uid 0 (root) approved it"), "{text}");
+        let denied = Standing::Refused(Refusal::Denied);
+        let (verdict, why, text) = explained(&view(), denied, &reasons);
+        assert_eq!((verdict, why), (Verdict::Refused, "denied"));
+        assert!(text.contains("uid 0 (root) denied it"), "{text}");
+        // What the record has no more is not invented.
+        let (_, why, text) = explained(&view(), denied, &[]);
+        assert_eq!(why, "denied");
+        assert!(text.contains("somebody denied it"), "{text}");
+    }
+
+    #[test]
+    fn a_decision_of_the_record_that_does_not_count_is_not_told() {
+        // Approvals do not outlive a restart; the record has them all the same.
+        let mut view = view();
+        view.approval_delay = Duration::from_secs(60);
+        let (verdict, ..) = explained(&view, Standing::Asks, &[reason(Kind::Approved, 0)]);
+        assert_eq!(verdict, Verdict::Asks);
     }
 
     #[test]
     fn who_disabled_it_or_that_its_time_ran_out_is_told() {
         let mut view = view();
         view.enabled = false;
-        let (verdict, why, text) = explained(&view, &[reason(Kind::Disabled, 5)]);
+        view.expires = None;
+        let gone = Standing::Refused(Refusal::Disabled);
+        let (verdict, why, text) = explained(&view, gone, &[reason(Kind::Disabled, 5)]);
         assert_eq!((verdict, why), (Verdict::Refused, "disabled"));
         assert!(
             text.contains("uid 0 (root) disabled it at 2023-11-14 22:08:20 UTC"),
@@ -302,25 +331,25 @@ mod tests {
             reason(Kind::Enabled, 8),
             reason(Kind::Expired, 5),
         ];
-        let (_, why, text) = explained(&view, &reasons);
+        let (_, why, text) = explained(&view, gone, &reasons);
         assert_eq!(why, "expired");
         assert!(
             text.contains("its timeout is 5m") && text.contains("nightlatch enable db"),
             "{text}"
         );
         view.last_enabled = None;
-        assert_eq!(explained(&view, &[]).1, "never-enabled");
+        assert_eq!(explained(&view, gone, &[]).1, "never-enabled");
     }
 
     #[test]
     fn who_must_be_asked_is_asked() {
         let mut view = view();
         view.approval_delay = Duration::from_secs(60);
-        let (verdict, why, text) = explained(&view, &[]);
+        let (verdict, why, text) = explained(&view, Standing::Asks, &[]);
         assert_eq!((verdict, why), (Verdict::Asks, "needs-approval"));
         assert!(text.contains("within 1m it is refused"), "{text}");
         view.approval_pending = true;
-        let (_, _, text) = explained(&view, &[]);
+        let (_, _, text) = explained(&view, Standing::Asks, &[]);
         assert!(
             text.starts_with("A request of it waits for a person."),
             "{text}"

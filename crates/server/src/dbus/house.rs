@@ -2,10 +2,8 @@
 
 use std::collections::{HashMap, VecDeque};
 
-use nightlatch_bus::names::{NIGHTLATCH, NIGHTLATCH_PATH, errors};
-use nightlatch_core::record::{Line, Page, Query};
+use nightlatch_bus::names::{ClientPath, NIGHTLATCH, NIGHTLATCH_PATH, errors};
 use nightlatch_core::registry::ClientId;
-use nightlatch_sys::clock;
 use tracing::{debug, info};
 use zbus::export::ordered_stream::OrderedStreamExt;
 use zbus::message::{Flags, Message, Type};
@@ -13,7 +11,7 @@ use zbus::{Connection, MessageStream};
 
 use super::call::{Call, Own, Reaction};
 use super::caller::Callers;
-use super::explain::{Explanation, Reason, TELLING};
+use super::look::Look;
 use super::own::{self, About};
 use super::shadow::Shadow;
 use super::tell::Signals;
@@ -42,8 +40,8 @@ pub(super) struct House {
 /// A call that waits for its order.
 struct Ordered {
     call: Message,
-    /// The answer is the path of the client.
-    wants_path: bool,
+    /// The answer is the path of this client, or the one it would have.
+    adds: Option<ClientPath>,
 }
 
 impl House {
@@ -168,67 +166,46 @@ impl House {
                 self.next_order += 1;
                 let ordered = Ordered {
                     call: message.clone(),
-                    wants_path: matches!(order, Order::Add(_)),
+                    adds: match &order {
+                        Order::Add(config) | Order::TryAdd(config) => {
+                            Some(ClientPath::of_name(config.name.as_str()))
+                        }
+                        Order::Client(..) => None,
+                    },
                 };
                 self.orders.insert(number, ordered);
                 self.driver.order(order, who, number);
                 Ok(())
             }
+            Ok(Reaction::LogLevel(level)) => {
+                let who = self.callers.who(header.sender()).await;
+                info!(?who, level = logging::word(level), "log level set");
+                self.about.log.set(level);
+                let answer = Message::method_return(&header).build(&())?;
+                self.reply(message, Ok(answer)).await
+            }
             Ok(Reaction::Own(own)) => {
-                let answer = self.own(message, own).await;
-                self.reply(message, answer).await
+                self.look_up(message, own);
+                Ok(())
             }
             Err(fault) => self.reply(message, Err(fault)).await,
         }
     }
 
-    /// Carries out what our own interface has beside orders.
-    async fn own(&mut self, message: &Message, own: Own) -> Result<Message, Fault> {
-        let header = message.header();
-        let answer = Message::method_return(&header);
-        let built = match own {
-            Own::Records(query) => {
-                let Page { lines, next } = self.records(query).await?;
-                let lines: Vec<String> = lines.iter().map(Line::to_string).collect();
-                answer.build(&(lines, next.unwrap_or(0)))
-            }
-            Own::Explain(view) => {
-                let query = Query {
-                    client: Some(view.name.clone()),
-                    kinds: TELLING.to_vec(),
-                    limit: TELLED,
-                    newest: true,
-                    ..Query::default()
-                };
-                let lines = self.records(query).await?.lines;
-                let reasons: Vec<Reason> = lines.iter().filter_map(Reason::read).collect();
-                let explanation = Explanation::new(&view, &reasons, clock::now().wall);
-                answer.build(&explanation.to_dict())
-            }
-            Own::Properties(which) => {
-                let ends = self.driver.record_ends().await.ok_or_else(stopping)?;
-                let values = own::values(which, &self.about, &self.shadow, &ends);
-                match which {
-                    None => answer.build(&values),
-                    Some(_) => match values.0.into_iter().next() {
-                        Some((_, value)) => answer.build(&value),
-                        None => return Err(Fault::failed("this property has no value")),
-                    },
-                }
-            }
-            Own::LogLevel(level) => {
-                let who = self.callers.who(header.sender()).await;
-                info!(?who, level = logging::word(level), "log level set");
-                self.about.log.set(level);
-                answer.build(&())
-            }
+    /// Answers what takes a look at the store, or at the registry, when it has: a disk that is slow must
+    /// not keep others from approving.
+    fn look_up(&self, message: &Message, own: Own) {
+        let look = Look {
+            driver: self.driver.clone(),
+            about: self.about.clone(),
+            counts: own::counts(&self.shadow),
         };
-        built.map_err(|error| Fault::failed(error.to_string()))
-    }
-
-    async fn records(&self, query: Query) -> Result<Page, Fault> {
-        let page = self.driver.records(query).await.ok_or_else(stopping)?;
-        page.map_err(|error| Fault::failed(format!("the record cannot be read: {error}")))
+        let (connection, message) = (self.connection.clone(), message.clone());
+        tokio::spawn(async move {
+            let answer = look.answer(&message, own).await;
+            // A connection that broke is noticed by who reads from it.
+            let _ = reply(&connection, &message, answer).await;
+        });
     }
 
     async fn done(
@@ -240,10 +217,11 @@ impl House {
             Ok(client) => {
                 let answer = Message::method_return(&ordered.call.header());
                 let view = client.and_then(|id| self.shadow.get(id));
-                match view.filter(|_| ordered.wants_path) {
-                    Some(view) => Ok(answer.build(&view.path.as_object_path())?),
-                    None => Ok(answer.build(&())?),
-                }
+                let path = view.map(|view| &view.path);
+                Ok(match &ordered.adds {
+                    Some(adds) => answer.build(&path.unwrap_or(adds).as_object_path())?,
+                    None => answer.build(&())?,
+                })
             }
             Err(error) => Err(Fault::new(error_name(&error), error.to_string())),
         };
@@ -251,30 +229,31 @@ impl House {
     }
 
     async fn reply(&self, call: &Message, answer: Result<Message, Fault>) -> zbus::Result<()> {
-        let flags = call.primary_header().flags();
-        if flags.contains(Flags::NO_REPLY_EXPECTED) {
-            return Ok(());
-        }
-        let answer = match answer {
-            Ok(answer) => answer,
-            Err(Fault { name, text }) => {
-                debug!(name, text, "a call over D-Bus was refused");
-                Message::error(&call.header(), name).build(&text)?
-            }
-        };
-        self.connection.send(&answer).await
+        reply(&self.connection, call, answer).await
     }
+}
+
+async fn reply(
+    connection: &Connection,
+    call: &Message,
+    answer: Result<Message, Fault>,
+) -> zbus::Result<()> {
+    let flags = call.primary_header().flags();
+    if flags.contains(Flags::NO_REPLY_EXPECTED) {
+        return Ok(());
+    }
+    let answer = match answer {
+        Ok(answer) => answer,
+        Err(Fault { name, text }) => {
+            debug!(name, text, "a call over D-Bus was refused");
+            Message::error(&call.header(), name).build(&text)?
+        }
+    };
+    connection.send(&answer).await
 }
 
 /// So much that was told goes before a call: calls must have their turn.
 const AT_ONCE: usize = 256;
-
-/// So many of a client's records tell why it stands as it does: the last of each kind is among them.
-const TELLED: u32 = 50;
-
-fn stopping() -> Fault {
-    Fault::failed("the server is stopping")
-}
 
 fn error_name(error: &OrderError) -> &'static str {
     match error {

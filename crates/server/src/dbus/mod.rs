@@ -10,6 +10,7 @@ mod call;
 mod caller;
 mod explain;
 mod house;
+mod look;
 mod own;
 mod shadow;
 mod tell;

@@ -4,7 +4,6 @@ use std::collections::HashMap;
 
 use nightlatch_bus::client::ClientView;
 use nightlatch_bus::names::{NIGHTLATCH, PROPERTIES, errors};
-use nightlatch_core::name::ClientName;
 use nightlatch_core::record::{Ends, Kind, Query};
 use nightlatch_core::settings::SettingsError;
 use nightlatch_core::settings::client::{self, ClientConfig, ParsedClient, SecretSource};
@@ -49,16 +48,11 @@ pub(super) fn react(call: &Call<'_>, shadow: &Shadow) -> Outcome {
         _ => {}
     }
     match call.member {
-        "AddClient" => add(call, shadow),
+        "AddClient" => add(call),
         "Explain" => {
             let name: &str = call.arguments()?;
-            let view = shadow.named(name).ok_or_else(|| {
-                Fault::new(
-                    errors::NO_SUCH_CLIENT,
-                    format!("there is no client [{name}]"),
-                )
-            })?;
-            Ok(Reaction::Own(Own::Explain(Box::new(view.clone()))))
+            let (id, view) = shadow.named(name).ok_or_else(|| no_client(name))?;
+            Ok(Reaction::Own(Own::Explain(id, Box::new(view.clone()))))
         }
         "QueryRecords" => {
             let words: HashMap<String, Variant<'_>> = call.arguments()?;
@@ -66,6 +60,13 @@ pub(super) fn react(call: &Call<'_>, shadow: &Shadow) -> Outcome {
         }
         _ => Err(call.unknown()),
     }
+}
+
+pub(super) fn no_client(name: &str) -> Fault {
+    Fault::new(
+        errors::NO_SUCH_CLIENT,
+        format!("there is no client [{name}]"),
+    )
 }
 
 /// A property of our interface.
@@ -96,7 +97,7 @@ impl Property {
         found.copied().ok_or_else(|| Fault::no_property(name))
     }
 
-    fn value(self, about: &About, shadow: &Shadow, ends: &Ends) -> Variant<'static> {
+    fn value(self, about: &About, counts: &Counts, ends: &Ends) -> Variant<'static> {
         let place = |place: nightlatch_core::record::Chain| {
             let hash = match place.seq {
                 0 => String::new(),
@@ -108,7 +109,7 @@ impl Property {
             Self::Version => Variant::from(env!("CARGO_PKG_VERSION")),
             Self::KeyId => Variant::from(about.key_id.clone()),
             Self::Addresses => Variant::from(about.addresses.clone()),
-            Self::Clients => Variant::from(counts(shadow)),
+            Self::Clients => Variant::from(counts.clone()),
             Self::RecordHead => place(ends.head),
             Self::RecordAnchor => place(ends.anchor),
             Self::LogLevel => Variant::from(logging::word(about.log.level())),
@@ -120,18 +121,22 @@ impl Property {
 pub(super) fn values(
     which: Option<&str>,
     about: &About,
-    shadow: &Shadow,
+    counts: &Counts,
     ends: &Ends,
 ) -> Map<&'static str, Variant<'static>> {
     let wanted = Property::ALL
         .iter()
         .filter(|(_, name)| which.is_none_or(|which| which == *name));
     Map(wanted
-        .map(|(property, name)| (*name, property.value(about, shadow, ends)))
+        .map(|(property, name)| (*name, property.value(about, counts, ends)))
         .collect())
 }
 
-fn counts(shadow: &Shadow) -> HashMap<String, u32> {
+/// How many clients there are, by word.
+pub(super) type Counts = HashMap<String, u32>;
+
+/// How many clients there are now.
+pub(super) fn counts(shadow: &Shadow) -> Counts {
     let count = |wanted: fn(&ClientView) -> bool| {
         let count = shadow.iter().filter(|(_, view)| wanted(view)).count();
         u32::try_from(count).unwrap_or(u32::MAX)
@@ -173,12 +178,12 @@ fn property(call: &Call<'_>) -> Outcome {
             let level = level.ok_or_else(|| {
                 Fault::invalid("LogLevel: expected \"error\", \"warn\", \"info\" or \"debug\"")
             })?;
-            Ok(Reaction::Own(Own::LogLevel(level)))
+            Ok(Reaction::LogLevel(level))
         }
     }
 }
 
-fn add(call: &Call<'_>, shadow: &Shadow) -> Outcome {
+fn add(call: &Call<'_>) -> Outcome {
     let (text, options): (&str, HashMap<String, Variant<'_>>) = call.arguments()?;
     let mut dry_run = false;
     for (key, value) in &options {
@@ -188,25 +193,12 @@ fn add(call: &Call<'_>, shadow: &Shadow) -> Outcome {
         }
     }
     let config = section(text).map_err(|faults| Fault::new(errors::BAD_SECTION, faults))?;
-    if !dry_run {
-        return Ok(Reaction::Order(Order::Add(Box::new(config))));
-    }
-    let taken = |text: String| Err(Fault::new(errors::TAKEN, text));
-    if shadow.named(config.name.as_str()).is_some() {
-        return taken(format!("there is a client [{}] already", config.name));
-    }
-    let key = config.settings.key_id.map(|id| id.to_string());
-    let holder = shadow
-        .iter()
-        .find(|(_, view)| Some(&view.key_id) == key.as_ref());
-    if let Some((_, holder)) = holder {
-        return taken(format!("the client [{}] has the same key_id", holder.name));
-    }
-    call.answer(&path_of(&config.name).as_object_path())
-}
-
-fn path_of(name: &ClientName) -> nightlatch_bus::names::ClientPath {
-    nightlatch_bus::names::ClientPath::of_name(name.as_str())
+    let config = Box::new(config);
+    Ok(Reaction::Order(if dry_run {
+        Order::TryAdd(config)
+    } else {
+        Order::Add(config)
+    }))
 }
 
 /// The one client of a section's text, or every fault of it, a line each.

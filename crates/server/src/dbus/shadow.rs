@@ -31,8 +31,9 @@ impl Shadow {
         Some((id, self.clients.get(&id)?))
     }
 
-    pub(super) fn named(&self, name: &str) -> Option<&ClientView> {
-        self.clients.get(self.by_name.get(name)?)
+    pub(super) fn named(&self, name: &str) -> Option<(ClientId, &ClientView)> {
+        let id = *self.by_name.get(name)?;
+        Some((id, self.clients.get(&id)?))
     }
 
     /// Puts in how a client stands now; how it stood before.

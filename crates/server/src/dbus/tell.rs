@@ -240,18 +240,8 @@ pub(super) fn managed(view: &ClientView) -> Map<&'static str, Map<&'static str, 
 pub(super) fn properties(view: &ClientView) -> Map<&'static str, Variant<'static>> {
     Map(view
         .values()
-        .map(|(property, value)| (property.name(), variant(&value)))
+        .map(|(property, value)| (property.name(), value.into_variant()))
         .collect())
-}
-
-fn variant(value: &Value) -> Variant<'static> {
-    match value {
-        Value::Boolean(value) => Variant::Bool(*value),
-        Value::Milliseconds(value) => Variant::U64(*value),
-        Value::Text(value) => Variant::Str(value.clone().into()),
-        Value::Status(value) => Variant::I16(*value),
-        Value::Path(value) => Variant::ObjectPath(value.as_object_path().to_owned()),
-    }
 }
 
 /// Which properties an event changes, in the order of Mandos.

@@ -1,4 +1,4 @@
-//! What messages are made of: ordered dictionaries, lenient values, errors.
+//! What messages are made of: ordered dictionaries, secrets, errors.
 
 use nightlatch_bus::property::Property;
 use serde::{Serialize, Serializer};
@@ -77,43 +77,15 @@ impl Fault {
     }
 }
 
-/// The number of milliseconds; any whole number that is not negative will do, as tools send them in
-/// many types.
-pub(super) fn milliseconds(property: Property, value: &Variant<'_>) -> Result<u64, Fault> {
-    let number = match value {
-        Variant::U8(number) => Some(u64::from(*number)),
-        Variant::U16(number) => Some(u64::from(*number)),
-        Variant::U32(number) => Some(u64::from(*number)),
-        Variant::U64(number) => Some(*number),
-        Variant::I16(number) => u64::try_from(*number).ok(),
-        Variant::I32(number) => u64::try_from(*number).ok(),
-        Variant::I64(number) => u64::try_from(*number).ok(),
-        _ => None,
-    };
-    number.ok_or_else(|| expected(property, "milliseconds, a whole number from 0 up", value))
-}
-
-/// Yes or no; 0 and 1 will do.
-pub(super) fn boolean(property: Property, value: &Variant<'_>) -> Result<bool, Fault> {
-    if let Variant::Bool(value) = value {
-        return Ok(*value);
-    }
-    match milliseconds(property, value) {
-        Ok(0) => Ok(false),
-        Ok(1) => Ok(true),
-        _ => Err(expected(property, "a boolean", value)),
-    }
-}
-
-pub(super) fn text<'v>(property: Property, value: &'v Variant<'_>) -> Result<&'v str, Fault> {
-    match value {
-        Variant::Str(text) => Ok(text.as_str()),
-        _ => Err(expected(property, "a string", value)),
-    }
-}
-
+/// The bytes of a secret. The error tells nothing of them.
 pub(super) fn bytes(property: Property, value: &Variant<'_>) -> Result<Vec<u8>, Fault> {
-    let wrong = || expected(property, "an array of bytes", value);
+    let wrong = || {
+        Fault::invalid(format!(
+            "{}: expected an array of bytes, found a value of the type {}",
+            property.name(),
+            value.value_signature()
+        ))
+    };
     let Variant::Array(array) = value else {
         return Err(wrong());
     };
@@ -125,41 +97,9 @@ pub(super) fn bytes(property: Property, value: &Variant<'_>) -> Result<Vec<u8>, 
     bytes.ok_or_else(wrong)
 }
 
-fn expected(property: Property, what: &str, found: &Variant<'_>) -> Fault {
-    Fault::invalid(format!(
-        "{}: expected {what}, found a value of the type {}",
-        property.name(),
-        found.value_signature()
-    ))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_number_may_come_in_any_type_but_not_below_zero() {
-        let read = |value: Variant<'_>| milliseconds(Property::Timeout, &value);
-        assert_eq!(read(Variant::I32(5)), Ok(5));
-        assert_eq!(read(Variant::U64(u64::MAX)), Ok(u64::MAX));
-        for wrong in [Variant::I64(-1), Variant::F64(1.0), Variant::Bool(true)] {
-            let fault = read(wrong).unwrap_err();
-            assert_eq!(fault.name, INVALID_ARGS);
-            assert!(
-                fault.text.starts_with("Timeout: expected milliseconds"),
-                "{fault:?}"
-            );
-        }
-    }
-
-    #[test]
-    fn a_boolean_may_be_a_number() {
-        let read = |value: Variant<'_>| boolean(Property::Enabled, &value);
-        assert_eq!(read(Variant::Bool(true)), Ok(true));
-        assert_eq!(read(Variant::I32(0)), Ok(false));
-        assert!(read(Variant::I32(2)).is_err());
-        assert!(read(Variant::Str("yes".into())).is_err());
-    }
 
     #[test]
     fn a_secret_is_bytes_and_its_error_shows_none() {

@@ -20,6 +20,7 @@ use super::outbox::Outbox;
 use super::permit::{DriverPermit, Ticket};
 use super::report::{Asker, Report};
 use super::shelf::{Reading, Shelf};
+use super::telling::CLOCK_IS_SET;
 use super::{Command, Handle, Verdict};
 use crate::audit::{AlarmCommand, Who};
 use crate::checker::{self, Checks};
@@ -120,7 +121,7 @@ impl Driver {
             store: Shelf::Idle(store),
             readings: VecDeque::new(),
             keep_records: options.keep_records,
-            drop_records_at: Instant::now(),
+            drop_records_at: Instant::now() + CLOCK_IS_SET,
             flush_at: None,
             committed_at: None,
             failed: false,
@@ -224,6 +225,11 @@ impl Driver {
                 self.outbox.at_last(Deed::Done(done));
             }
             Command::Order { order, who, number } => self.order(order, who, number),
+            Command::Standing(client, answer) => {
+                self.registry.handle_timeout(now);
+                // Who asked may have gone.
+                let _ = answer.send(self.registry.standing(client, now));
+            }
             Command::Read(reading) => {
                 // It sees what came before it.
                 self.outbox.hurry();
@@ -270,9 +276,8 @@ impl Driver {
         let result = self.by(who, |driver| {
             order.carry_out(&mut driver.registry, clock::now())
         });
-        let client = result.as_ref().ok().and_then(|id| self.name(*id));
-        self.outbox
-            .deed(client, Deed::Reply(number, result.map(Some)));
+        let client = result.as_ref().ok().and_then(|id| self.name((*id)?));
+        self.outbox.deed(client, Deed::Reply(number, result));
     }
 
     /// Its last words go into the log with who it was.

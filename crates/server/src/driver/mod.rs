@@ -24,8 +24,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use nightlatch_core::client::saved::LastCheck;
 use nightlatch_core::key_id::KeyId;
 use nightlatch_core::record::{Ends, Page, Query};
-use nightlatch_core::registry::{ClientId, RequestId};
+use nightlatch_core::registry::{ClientId, RequestId, Standing};
 use nightlatch_core::settings::client::ClientConfig;
+use nightlatch_core::time::Wall;
 use nightlatch_proto::tls::Authenticated;
 use nightlatch_store::{Store, StoreError};
 use tokio::sync::{mpsc, oneshot};
@@ -63,6 +64,8 @@ enum Command {
     Reload(Vec<ClientConfig>, oneshot::Sender<()>),
     /// An administrator wants something. The listener hears what came of it, under this number.
     Order { order: Order, who: Who, number: u64 },
+    /// What would this client get now, and until when?
+    Standing(ClientId, oneshot::Sender<Option<(Standing, Option<Wall>)>>),
     /// Something is to be read from the store.
     Read(Reading),
     /// Somebody wants to hear everything; who did before hears no more.
@@ -106,6 +109,14 @@ impl Handle {
         let (listener, heard) = Listener::new();
         self.send(Command::Listen(listener));
         heard
+    }
+
+    /// What a client would get if it asked now, and when that ends by itself. `None` when it is gone, or
+    /// the driver ends before.
+    pub(crate) async fn standing(&self, client: ClientId) -> Option<(Standing, Option<Wall>)> {
+        let (answer, answered) = oneshot::channel();
+        self.send(Command::Standing(client, answer));
+        answered.await.ok()?
     }
 
     /// The entries of the record that `query` asks for. `None` when the driver ends before.

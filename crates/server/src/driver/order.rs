@@ -14,6 +14,8 @@ pub(crate) enum Order {
     Client(ClientId, Act),
     /// A new client.
     Add(Box<ClientConfig>),
+    /// The same, without doing it.
+    TryAdd(Box<ClientConfig>),
 }
 
 /// What is to be done with a client.
@@ -48,16 +50,24 @@ pub(crate) enum OrderError {
 }
 
 impl Order {
-    /// Puts the order to the registry; the client it is about.
+    /// Puts the order to the registry; the client it is about, where there is one.
     pub(super) fn carry_out(
         self,
         registry: &mut Registry,
         now: Now,
-    ) -> Result<ClientId, OrderError> {
+    ) -> Result<Option<ClientId>, OrderError> {
         let (id, act) = match self {
             Self::Client(id, act) => (id, act),
             Self::Add(config) => {
-                return Ok(registry.handle_add(*config, now, &mut random::up_to)?);
+                return Ok(Some(registry.handle_add(
+                    *config,
+                    now,
+                    &mut random::up_to,
+                )?));
+            }
+            Self::TryAdd(config) => {
+                registry.can_add(&config)?;
+                return Ok(None);
             }
         };
         if registry.client(id).is_none() {
@@ -73,6 +83,6 @@ impl Order {
             Act::StartChecker => registry.handle_start_checker(id, now),
             Act::StopChecker => registry.handle_stop_checker(id, now),
         }
-        Ok(id)
+        Ok(Some(id))
     }
 }

@@ -15,7 +15,11 @@ use super::report::Report;
 use super::view::view;
 use crate::audit::{self, Context};
 
-/// How often old records are dropped.
+/// How long after the start old records are dropped first. A host without a clock of its own has been told
+/// the time by then: one that is years ahead must not cost the record.
+pub(super) const CLOCK_IS_SET: Duration = Duration::from_secs(60 * 60);
+
+/// How often old records are dropped from then on.
 const DROP_RECORDS: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// While the disk takes nothing, no more than so many changes are kept for it.
@@ -71,6 +75,9 @@ impl Driver {
             who: &self.who,
         };
         let entry = audit::of_server(kind, detail, context);
+        if let Some(alarms) = &self.alarms {
+            alarms.hear(&entry);
+        }
         self.outbox.change_soon(Change::Record(Box::new(entry)));
     }
 

@@ -74,8 +74,8 @@ fn a_section_that_the_server_refuses_is_named() {
     let server = StandIn::start();
     let text = "[one]\nhost = a\n[bad]\ntimeout = x\n";
     let output = run(&server, &["add"], text);
-    refused(&output, 65, "-:3: [bad]: ");
-    refused(&output, 65, "expected a duration");
+    // The server counts from the section's heading; the line of the file is what helps.
+    refused(&output, 65, "-:4: [bad] timeout: expected a duration");
     // The one before it was only checked.
     assert!(server.added().iter().all(|(_, dry_run)| *dry_run));
     refused(

@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use nightlatch_bus::client::{CheckStatus, ClientView};
 use nightlatch_bus::moment;
-use nightlatch_core::calendar::DateTime;
 use nightlatch_core::time::Wall;
 
 use crate::monitor::draw::brush::Brush;
@@ -188,7 +187,7 @@ fn settings(client: &ClientView, clock: Clock) -> Vec<(&'static str, String)> {
 
 /// A point in time as the clocks here show it, and how far it is.
 fn date(wall: Wall, clock: Clock) -> String {
-    let text = written(clock.local(wall));
+    let text = clock.local(wall).to_second(' ');
     if wall <= clock.wall {
         format!("{text}, {}", ago(clock.wall.since(wall)))
     } else {
@@ -196,24 +195,14 @@ fn date(wall: Wall, clock: Clock) -> String {
     }
 }
 
-fn written(at: DateTime) -> String {
-    let DateTime {
-        year,
-        month,
-        day,
-        hour,
-        minute,
-        second,
-        ..
-    } = at;
-    format!("{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02}")
-}
-
 fn sentence(record: &Record, clock: Clock) -> String {
     let time = moment::parse(record.time.trim_end_matches('Z'))
         .ok()
         .flatten();
-    let mut text = time.map_or_else(|| record.time.clone(), |time| written(clock.local(time)));
+    let mut text = time.map_or_else(
+        || record.time.clone(),
+        |time| clock.local(time).to_second(' '),
+    );
     text.push_str("  ");
     text.push_str(&record.kind);
     if let Some(alarm) = &record.alarm {

@@ -8,4 +8,5 @@ mod lifecycle;
 mod many;
 mod model;
 mod restart;
+mod standing;
 mod world;
