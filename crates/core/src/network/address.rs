@@ -96,7 +96,7 @@ impl fmt::Display for Mac {
 }
 
 /// An address and how many bits of it are the network's.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct Cidr {
     /// The address.
     pub ip: IpAddr,
@@ -130,7 +130,7 @@ impl fmt::Display for Cidr {
 }
 
 /// A route: `default via 192.0.2.1`, `198.51.100.0/24 via 192.0.2.1 onlink`, `198.51.100.0/24`.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct Route {
     /// Where it leads to; `None` is everywhere, and then there is a gateway.
     pub to: Option<Cidr>,

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 mod address;
+pub mod maker;
 mod read;
 mod words;
 
