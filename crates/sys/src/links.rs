@@ -37,8 +37,8 @@ pub fn present() -> io::Result<Vec<Present>> {
     let present = links.map(|link| Present {
         in_use: used.contains(&link.index),
         maker: maker(link.group),
-        driver: named(&link.name, "device/driver"),
-        bus_address: named(&link.name, "device"),
+        driver: driver(&link.name),
+        bus_address: bus_address(&link.name),
         up: Flags::from_bits(link.flags).up(),
         index: link.index,
         name: link.name,
@@ -96,10 +96,25 @@ fn is_given(ip: IpAddr) -> bool {
     }
 }
 
-/// The last part of what a symbolic link beside an interface's description points to.
-fn named(interface: &str, what: &str) -> Option<String> {
-    let target = std::fs::read_link(Path::new(CLASS).join(interface).join(what)).ok()?;
+fn driver(interface: &str) -> Option<String> {
+    let link = Path::new(CLASS).join(interface).join("device/driver");
+    let target = std::fs::read_link(link).ok()?;
     Some(target.file_name()?.to_str()?.to_owned())
+}
+
+/// Where its device is on its bus; a virtual device of virtio is on no bus, but the one that offers it
+/// is.
+fn bus_address(interface: &str) -> Option<String> {
+    let device = Path::new(CLASS).join(interface).join("device");
+    let mut device = std::fs::canonicalize(device).ok()?;
+    if device
+        .file_name()?
+        .as_encoded_bytes()
+        .starts_with(b"virtio")
+    {
+        device.pop();
+    }
+    Some(device.file_name()?.to_str()?.to_owned())
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ use nightlatch_proto::discovery::{
     Arrival, Browser, Event, GROUP_V4, GROUP_V6, InterfaceIndex, MAX_MESSAGE, MDNS_PORT, Server,
     Transmit,
 };
-use nightlatch_sys::netif::Interface;
+use nightlatch_sys::netif::{self, Interface};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, ipproto, socket_with, sockopt};
 
 use crate::log::Log;
@@ -70,7 +70,7 @@ impl Discovery {
         let mut ready = BTreeSet::new();
         for interface in used.filter(|i| i.flags.up() && i.flags.running()) {
             let own = addresses.link_local.get(&interface.index).copied();
-            let v4 = addresses.v4.contains(&interface.name);
+            let v4 = addresses.v4.contains(&interface.index);
             if own.is_none() && !v4 {
                 continue;
             }
@@ -192,7 +192,7 @@ pub(super) fn has_source(interface: &Interface, to: IpAddr) -> bool {
     let addresses = Addresses::read();
     match to {
         IpAddr::V6(_) => addresses.link_local.contains_key(&interface.index),
-        IpAddr::V4(_) => addresses.v4.contains(&interface.name),
+        IpAddr::V4(_) => addresses.v4.contains(&interface.index),
     }
 }
 
@@ -250,17 +250,19 @@ fn group_v4(index: u32) -> io::Result<Socket> {
 struct Addresses {
     /// By interface index: a link-local address that is known to be unique.
     link_local: BTreeMap<u32, Ipv6Addr>,
-    /// The names of interfaces that have IPv4.
-    v4: BTreeSet<String>,
+    /// The indexes of interfaces that have IPv4.
+    v4: BTreeSet<u32>,
 }
 
 impl Addresses {
-    /// From proc(5); what is missing there, the kernel does not have.
+    /// From proc(5) and rtnetlink(7); what is missing there, the kernel does not have.
     fn read() -> Self {
         let text = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
+        let all = netif::addresses().unwrap_or_default().into_iter();
+        let v4 = all.filter(|address| address.ip.is_ipv4());
         Self {
             link_local: link_locals(&text("/proc/net/if_inet6")),
-            v4: with_routes(&text("/proc/net/route")),
+            v4: v4.map(|address| address.index).collect(),
         }
     }
 }
@@ -281,16 +283,6 @@ fn link_locals(text: &str) -> BTreeMap<u32, Ipv6Addr> {
     text.lines().filter_map(line).collect()
 }
 
-/// The first words of `/proc/net/route` after its head: an interface with an IPv4 address has a
-/// route to its own network.
-fn with_routes(text: &str) -> BTreeSet<String> {
-    let names = text
-        .lines()
-        .skip(1)
-        .filter_map(|line| line.split_whitespace().next());
-    names.map(str::to_owned).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -305,11 +297,5 @@ fe80000000000000aede48fffe71f6f3 03 40 20 c0     eth1
         let own = "fe80::aede:48ff:fe71:f6f2".parse().unwrap();
         assert_eq!(link_locals(text), BTreeMap::from([(2, own)]));
         assert_eq!(link_locals("nonsense\n"), BTreeMap::new());
-    }
-
-    #[test]
-    fn interfaces_with_routes_have_ipv4() {
-        let text = "Iface\tDestination\tGateway\neth0\t00000000\t0101A8C0\n";
-        assert_eq!(with_routes(text), BTreeSet::from(["eth0".to_owned()]));
     }
 }

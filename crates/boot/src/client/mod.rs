@@ -9,6 +9,7 @@ mod discovery;
 mod hooks;
 pub mod interfaces;
 mod keys;
+mod links;
 mod network;
 pub mod options;
 mod schedule;
@@ -58,6 +59,8 @@ enum End {
 enum FatalError {
     #[error(transparent)]
     Keys(#[from] KeysError),
+    #[error(transparent)]
+    Network(#[from] links::UnreadableError),
     #[error("cannot set up TLS")]
     Tls(#[from] nightlatch_proto::tls::SetupError),
     #[error("the system refused to {0}")]
@@ -70,6 +73,7 @@ impl FatalError {
     fn exit(&self) -> Exit {
         match self {
             Self::Keys(error) => error.exit(),
+            Self::Network(_) => Exit::File,
             Self::Tls(_) => Exit::Unavailable,
             Self::System(..) => Exit::System,
             Self::Output(_) => Exit::Output,
@@ -104,6 +108,9 @@ fn prepared(options: &Options, log: Log) -> Result<Option<Signal>, FatalError> {
         log.debug(|| format!("memory is not locked: {error}"));
     }
     let equipment = equipment(options, capabilities)?;
+    let links = capabilities.with(&[Capability::DacReadSearch], || {
+        links::read(options.network.as_deref(), log)
+    })?;
     if let Some(signal) = hooks::run(hooks::Mode::Start, options, capabilities, &signals, log) {
         hooks::run(hooks::Mode::Stop, options, capabilities, &signals, log);
         return Ok(Some(signal));
@@ -111,6 +118,7 @@ fn prepared(options: &Options, log: Log) -> Result<Option<Signal>, FatalError> {
     let end = search::run(
         options,
         equipment,
+        links,
         capabilities,
         &signals,
         log,

@@ -120,6 +120,11 @@ impl Link {
         }
     }
 
+    /// Whether it is an interface that is recognised by something else than its name.
+    pub fn is_recognised(&self) -> bool {
+        matches!(&self.kind, Kind::Device(wanted) if !wanted.is_by_name())
+    }
+
     /// The links it is made of.
     pub fn parts(&self) -> &[LinkName] {
         match &self.kind {
