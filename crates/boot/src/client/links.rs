@@ -17,8 +17,8 @@ use crate::log::{Log, chain};
 /// Where the image has it (docs/decisions/0100-what-goes-into-an-image.md).
 const FILE: &str = "/conf/conf.d/nightlatch/network.conf";
 
-/// A machine with a thousand VLANs has less than this.
-const MAX_BYTES: usize = 256 * 1024;
+/// A machine with hundreds of VLANs has less than this.
+const MAX_BYTES: usize = 64 * 1024;
 
 /// More changes in one go than any network needs; the next change of the network goes on.
 const MAX_CHANGES: usize = 10_000;
@@ -87,6 +87,11 @@ impl Links {
         for _ in 0..MAX_CHANGES {
             let present = links::present()?;
             let Some(change) = self.maker.next_change(&present) else {
+                while let Some(member) = self.maker.poll_refused(&present) {
+                    self.log.say(&format!(
+                        "interface {member} is in use, and stays out of its bond or bridge"
+                    ));
+                }
                 break;
             };
             let outcome = match self.apply(&change) {
@@ -98,11 +103,6 @@ impl Links {
                 }
             };
             self.maker.handle_outcome(change, outcome, &present);
-        }
-        while let Some(member) = self.maker.poll_refused() {
-            self.log.say(&format!(
-                "interface {member} is in use, and stays out of the bond or bridge it belongs to"
-            ));
         }
         Ok(())
     }

@@ -54,7 +54,7 @@ impl Network {
     ) -> Self {
         let wanted = match &selection {
             Selection::Suitable => definition,
-            Selection::Named(names) => definition.needed_for(names.iter().map(String::as_str)),
+            Selection::Named(names) => definition.needed_for(names),
             Selection::AsTheyAre => Definition::default(),
         };
         Self {

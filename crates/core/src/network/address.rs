@@ -11,10 +11,24 @@ const MAX_NAME: usize = 15;
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct LinkName(String);
 
-/// A text that cannot be the name of a link.
+/// A text that is not what was expected.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
-#[error("expected the name of a network interface (at most 15 bytes), found {0:?}")]
-pub struct NotALinkName(pub String);
+#[error("expected {expected}, found {found:?}")]
+pub struct Unlike {
+    /// What was expected, with an example.
+    pub expected: &'static str,
+    /// What stands there.
+    pub found: String,
+}
+
+impl Unlike {
+    fn new(expected: &'static str, found: &str) -> Self {
+        Self {
+            expected,
+            found: found.to_owned(),
+        }
+    }
+}
 
 impl LinkName {
     /// The name as text.
@@ -31,14 +45,17 @@ impl LinkName {
 }
 
 impl FromStr for LinkName {
-    type Err = NotALinkName;
+    type Err = Unlike;
 
     /// Refuses also what the kernel would complete by a number (`eth%d`), and `DEFAULT`, which no
     /// section of ours can have.
-    fn from_str(text: &str) -> Result<Self, NotALinkName> {
+    fn from_str(text: &str) -> Result<Self, Unlike> {
         match Self::is_valid(text) && !text.contains('%') && text != crate::ini::DEFAULT {
             true => Ok(Self(text.to_owned())),
-            false => Err(NotALinkName(text.to_owned())),
+            false => Err(Unlike::new(
+                "the name of a network interface (at most 15 bytes)",
+                text,
+            )),
         }
     }
 }
@@ -49,28 +66,15 @@ impl fmt::Display for LinkName {
     }
 }
 
-/// A text that is none of the addresses here.
-#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
-#[error("expected {expected}, found {found:?}")]
-pub struct NotAnAddress {
-    /// What was expected, with an example.
-    pub expected: &'static str,
-    /// What stands there.
-    pub found: String,
-}
-
 /// A hardware address of six bytes.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct Mac(pub [u8; 6]);
 
 impl FromStr for Mac {
-    type Err = NotAnAddress;
+    type Err = Unlike;
 
-    fn from_str(text: &str) -> Result<Self, NotAnAddress> {
-        let wrong = || NotAnAddress {
-            expected: "a hardware address such as 52:54:00:12:34:56",
-            found: text.to_owned(),
-        };
+    fn from_str(text: &str) -> Result<Self, Unlike> {
+        let wrong = || Unlike::new("a hardware address such as 52:54:00:12:34:56", text);
         let mut bytes = [0; 6];
         let mut parts = text.split([':', '-']);
         for byte in &mut bytes {
@@ -105,9 +109,9 @@ pub struct Cidr {
 }
 
 impl FromStr for Cidr {
-    type Err = NotAnAddress;
+    type Err = Unlike;
 
-    fn from_str(text: &str) -> Result<Self, NotAnAddress> {
+    fn from_str(text: &str) -> Result<Self, Unlike> {
         let read = || {
             let (ip, bits) = text.split_once('/')?;
             let ip: IpAddr = ip.parse().ok()?;
@@ -116,9 +120,11 @@ impl FromStr for Cidr {
             let most = if ip.is_ipv4() { 32 } else { 128 };
             (bits <= most).then_some(Self { ip, bits })
         };
-        read().ok_or_else(|| NotAnAddress {
-            expected: "an address with the length of its network, such as 192.0.2.7/24",
-            found: text.to_owned(),
+        read().ok_or_else(|| {
+            Unlike::new(
+                "an address with the length of its network, such as 192.0.2.7/24",
+                text,
+            )
         })
     }
 }
@@ -141,9 +147,9 @@ pub struct Route {
 }
 
 impl FromStr for Route {
-    type Err = NotAnAddress;
+    type Err = Unlike;
 
-    fn from_str(text: &str) -> Result<Self, NotAnAddress> {
+    fn from_str(text: &str) -> Result<Self, Unlike> {
         let read = || {
             let mut words = text.split_whitespace();
             let to = match words.next()? {
@@ -162,10 +168,7 @@ impl FromStr for Route {
             };
             Self { to, via, onlink }.checked(words.next().is_none())
         };
-        read().ok_or_else(|| NotAnAddress {
-            expected: "a route such as \"default via 192.0.2.1\" or \"198.51.100.0/24 via 192.0.2.1 onlink\"",
-            found: text.to_owned(),
-        })
+        read().ok_or_else(|| Unlike::new("a route such as \"default via 192.0.2.1\" or \"198.51.100.0/24 via 192.0.2.1 onlink\"", text))
     }
 }
 

@@ -4,13 +4,11 @@
 //! Pure: the caller shows the links as they are, makes the one change it is told, says how that went,
 //! and shows them again. So every step starts from what the kernel says, never from what was hoped.
 
-use std::collections::{BTreeMap, BTreeSet};
-
 use super::{Cidr, Definition, Kind, Link, LinkName, Mac, Match, Route};
 
 /// How often one link is made, so that whoever keeps taking it away does not keep us busy. More than
 /// once, for loading the kernel's module of bonding makes a link of its own, which may have the name.
-const CREATIONS: u8 = 4;
+const CREATIONS: usize = 4;
 
 /// A link as the kernel describes it.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -54,7 +52,7 @@ pub enum By {
 }
 
 /// One change. Numbers are those of links.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Change {
     /// Make a link, marked as ours.
     Create {
@@ -92,7 +90,7 @@ pub enum Change {
 }
 
 /// What is made.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub enum New {
     /// A VLAN.
     Vlan {
@@ -141,17 +139,15 @@ pub struct Maker {
     /// Whether addresses and routes are given too.
     addressing: bool,
     /// Interfaces once recognised stay so: a member of a bond has the bond's address.
-    recognised: BTreeMap<LinkName, u32>,
+    recognised: Vec<(LinkName, u32)>,
     /// What is not tried again.
-    settled: BTreeSet<Change>,
-    /// How often the making of each was tried.
-    creations: BTreeMap<LinkName, u8>,
+    settled: Vec<Change>,
+    /// What was tried to be made, each as often as it was.
+    creations: Vec<LinkName>,
     /// What takes the changes back, the last one last.
     undo: Vec<Undo>,
-    /// Members that others use.
-    refused: BTreeSet<LinkName>,
-    /// Those of them that nobody has been told of.
-    untold: Vec<LinkName>,
+    /// Members that others use, as far as that was told.
+    refused: Vec<LinkName>,
 }
 
 #[derive(Clone, Debug)]
@@ -167,12 +163,11 @@ impl Maker {
         Self {
             definition,
             addressing,
-            recognised: BTreeMap::new(),
-            settled: BTreeSet::new(),
-            creations: BTreeMap::new(),
+            recognised: Vec::new(),
+            settled: Vec::new(),
+            creations: Vec::new(),
             undo: Vec::new(),
-            refused: BTreeSet::new(),
-            untold: Vec::new(),
+            refused: Vec::new(),
         }
     }
 
@@ -184,20 +179,20 @@ impl Maker {
     /// Learns which interface is which, by the links as they are.
     pub fn recognise(&mut self, present: &[Present]) {
         let there = |index: u32| present.iter().any(|link| link.index == index);
-        self.recognised.retain(|_, index| there(*index));
+        self.recognised.retain(|(_, index)| there(*index));
         for link in self.definition.links() {
             let Kind::Device(wanted) = &link.kind else {
                 continue;
             };
-            if wanted.is_by_name() || self.recognised.contains_key(&link.name) {
+            if wanted.is_by_name() || self.recognised.iter().any(|(name, _)| *name == link.name) {
                 continue;
             }
-            let taken: BTreeSet<u32> = self.recognised.values().copied().collect();
+            let taken = |index: u32| self.recognised.iter().any(|(_, taken)| *taken == index);
             let found = present
                 .iter()
-                .find(|it| !taken.contains(&it.index) && wanted.fits(it));
+                .find(|it| !taken(it.index) && wanted.fits(it));
             if let Some(found) = found {
-                self.recognised.insert(link.name.clone(), found.index);
+                self.recognised.push((link.name.clone(), found.index));
             }
         }
     }
@@ -206,13 +201,34 @@ impl Maker {
     pub fn name_of(&self, index: u32) -> Option<&LinkName> {
         let mut known = self.recognised.iter();
         known
-            .find(|(_, known)| **known == index)
+            .find(|(_, known)| *known == index)
             .map(|(name, _)| name)
     }
 
-    /// A member that was left alone because somebody uses it; each is told once.
-    pub fn poll_refused(&mut self) -> Option<LinkName> {
-        self.untold.pop()
+    /// A member that is left alone because somebody uses it; each is told once.
+    pub fn poll_refused(&mut self, present: &[Present]) -> Option<LinkName> {
+        let untold = self.find_refused(present)?.clone();
+        self.refused.push(untold.clone());
+        Some(untold)
+    }
+
+    fn find_refused(&self, present: &[Present]) -> Option<&LinkName> {
+        for link in self.definition.links() {
+            let Some(master) = self.find(&link.name, present) else {
+                continue;
+            };
+            let refused = |name: &&LinkName| {
+                let member = self.find(name, present);
+                let elsewhere = |it: &Present| it.in_use || it.master.is_some();
+                member.is_some_and(|it| it.master != Some(master.index) && elsewhere(it))
+            };
+            let mut members = link.members().iter();
+            let untold = members.find(|name| refused(name) && !self.refused.contains(name));
+            if untold.is_some() && master.maker == By::Us {
+                return untold;
+            }
+        }
+        None
     }
 
     /// The next change to make; `None` when there is nothing to do until the links change.
@@ -224,15 +240,15 @@ impl Maker {
                 return Some(remove);
             }
         }
-        let links = self.definition.links().to_vec();
-        links.iter().find_map(|link| self.next_for(link, present))
+        let mut links = self.definition.links().iter();
+        links.find_map(|link| self.next_for(link, present))
     }
 
     /// Says how a change went that [`next_change`](Self::next_change) asked for; `present` is what it
     /// was shown then.
     pub fn handle_outcome(&mut self, change: Change, outcome: Outcome, present: &[Present]) {
         if let Change::Create { name, .. } = &change {
-            *self.creations.entry(name.clone()).or_default() += 1;
+            self.creations.push(name.clone());
         }
         if outcome == Outcome::Made {
             self.undo.extend(self.undo_of(&change, present));
@@ -244,7 +260,7 @@ impl Maker {
             _ => false,
         };
         if !shows {
-            self.settled.insert(change);
+            self.settled.push(change);
         }
     }
 
@@ -280,7 +296,7 @@ impl Maker {
                 let before = before(*index)?;
                 // One that came with its module while we tried to make ours was not there before.
                 let name: LinkName = before.name.parse().ok()?;
-                let came_now = self.creations.contains_key(&name);
+                let came_now = self.creations.contains(&name);
                 if before.maker == By::TheDead || came_now {
                     return None;
                 }
@@ -302,7 +318,9 @@ impl Maker {
 
     fn find<'p>(&self, name: &LinkName, present: &'p [Present]) -> Option<&'p Present> {
         let index = match self.definition.link(name.as_str()).map(|link| &link.kind) {
-            Some(Kind::Device(wanted)) if !wanted.is_by_name() => Some(*self.recognised.get(name)?),
+            Some(Kind::Device(wanted)) if !wanted.is_by_name() => {
+                Some(self.recognised.iter().find(|(known, _)| known == name)?.1)
+            }
             _ => None,
         };
         present.iter().find(|link| match index {
@@ -311,7 +329,7 @@ impl Maker {
         })
     }
 
-    fn next_for(&mut self, link: &Link, present: &[Present]) -> Option<Change> {
+    fn next_for(&self, link: &Link, present: &[Present]) -> Option<Change> {
         let found = self.find(&link.name, present);
         let change = match (&link.kind, found) {
             (Kind::Device(_), None) => None,
@@ -344,7 +362,7 @@ impl Maker {
     }
 
     fn next_to_create(&self, link: &Link, present: &[Present]) -> Option<Change> {
-        if self.creations.get(&link.name).copied().unwrap_or_default() >= CREATIONS {
+        if self.creations.iter().filter(|it| **it == link.name).count() >= CREATIONS {
             return None;
         }
         let parts = link.parts().iter();
@@ -387,7 +405,7 @@ impl Maker {
     }
 
     fn next_for_members(
-        &mut self,
+        &self,
         link: &Link,
         master: &Present,
         present: &[Present],
@@ -410,12 +428,7 @@ impl Maker {
                         false => Change::SetUp(member.index, wanted_up),
                     }
                 }
-                _ => {
-                    if self.refused.insert(name.clone()) {
-                        self.untold.push(name.clone());
-                    }
-                    continue;
-                }
+                _ => continue,
             };
             if !self.settled.contains(&change) {
                 return Some(change);

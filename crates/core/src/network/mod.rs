@@ -4,7 +4,6 @@
 //! Owns what may stand in it and what follows from it. Never knows which interfaces there are. Source
 //! of the facts about links: ip-link(8), and the kernel's documentation of bonding.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 mod address;
@@ -12,14 +11,17 @@ pub mod maker;
 mod read;
 mod words;
 
-pub use address::{Cidr, LinkName, Mac, NotALinkName, NotAnAddress, Route};
+pub use address::{Cidr, LinkName, Mac, Route, Unlike};
 pub use read::{Fault, KEYS, Wrong};
-pub use words::{BondMode, HashPolicy, LacpRate, Protocol, Word};
+pub use words::{BondMode, HashPolicy, LacpRate, Protocol, Word, YesNo};
 
 /// How often a bond looks whether its members have a carrier, in milliseconds, when nothing says so:
 /// what the kernel's documentation of bonding calls a good starting point. Its own default is never,
 /// and then a dead member is used for ever.
 pub const MIIMON: u32 = 100;
+
+/// How many links may stand one on another: as many as the kernel allows (`MAX_NEST_DEV`).
+const DEEPEST: usize = 8;
 
 /// Every link that is described, each after all that it is made of. No link is made of itself, and
 /// none is a member of two.
@@ -162,17 +164,8 @@ pub enum Misfit {
         second: LinkName,
     },
     /// A link that is made of itself.
-    #[error("{0} is made of itself, by way of what it is made of")]
+    #[error("{0} is made of itself, or of too many links one on another")]
     Circle(LinkName),
-}
-
-impl Misfit {
-    /// The link without which it would not be so.
-    pub fn blamed(&self) -> &LinkName {
-        match self {
-            Self::Twice(name) | Self::Circle(name) | Self::TwoMasters { second: name, .. } => name,
-        }
-    }
 }
 
 impl Definition {
@@ -181,23 +174,30 @@ impl Definition {
     /// # Errors
     /// When they do not fit together.
     pub fn new(links: Vec<Link>) -> Result<Self, Misfit> {
-        let mut names = BTreeSet::new();
-        let mut masters: BTreeMap<&LinkName, &LinkName> = BTreeMap::new();
-        for link in &links {
-            if !names.insert(&link.name) {
-                return Err(Misfit::Twice(link.name.clone()));
-            }
-            for member in link.members() {
-                if let Some(first) = masters.insert(member, &link.name) {
-                    return Err(Misfit::TwoMasters {
-                        member: member.clone(),
-                        first: first.clone(),
-                        second: link.name.clone(),
-                    });
-                }
-            }
+        match misfit(&links) {
+            Some((_, misfit)) => Err(misfit),
+            None => Ok(Self::sorted(links)),
         }
-        in_order(links).map(|links| Self { links })
+    }
+
+    /// Links that fit together, in order.
+    fn sorted(mut links: Vec<Link>) -> Self {
+        // What is deeper is made of more; among equals the order stays.
+        let depths: Vec<(LinkName, usize)> = links
+            .iter()
+            .map(|link| {
+                (
+                    link.name.clone(),
+                    depth(&links, link, 0).unwrap_or(links.len()),
+                )
+            })
+            .collect();
+        let depth_of = |link: &Link| {
+            let known = depths.iter().find(|(name, _)| *name == link.name);
+            known.map_or(0, |(_, depth)| *depth)
+        };
+        links.sort_by_key(depth_of);
+        Self { links }
     }
 
     /// The links, each after all that it is made of.
@@ -218,43 +218,60 @@ impl Definition {
 
     /// What the links of these names need: themselves, and all that they are made of.
     #[must_use]
-    pub fn needed_for<'n>(&self, names: impl IntoIterator<Item = &'n str>) -> Self {
-        let mut needed: BTreeSet<&str> = names.into_iter().collect();
+    pub fn needed_for(mut self, names: &[impl AsRef<str>]) -> Self {
+        let wanted = |name: &LinkName| names.iter().any(|it| it.as_ref() == name.as_str());
         // What a link is made of stands before it.
-        for link in self.links.iter().rev() {
-            if needed.contains(link.name.as_str()) {
-                needed.extend(link.parts().iter().map(LinkName::as_str));
+        let mut parts: Vec<LinkName> = Vec::new();
+        let mut index = self.links.len();
+        while index > 0 {
+            index -= 1;
+            let link = &self.links[index];
+            if wanted(&link.name) || parts.contains(&link.name) {
+                parts.extend_from_slice(link.parts());
+            } else {
+                self.links.remove(index);
             }
         }
-        let links = self.links.iter();
-        let links = links.filter(|link| needed.contains(link.name.as_str()));
-        Self {
-            links: links.cloned().collect(),
-        }
+        self
     }
 }
 
-/// Sorts links so that each stands after its parts, and else as they stood.
-fn in_order(mut rest: Vec<Link>) -> Result<Vec<Link>, Misfit> {
-    let mut sorted = Vec::with_capacity(rest.len());
-    while !rest.is_empty() {
-        let waits: BTreeSet<&LinkName> = rest.iter().map(|link| &link.name).collect();
-        let ready: Vec<bool> = rest
-            .iter()
-            .map(|link| link.parts().iter().all(|part| !waits.contains(part)))
-            .collect();
-        if !ready.contains(&true) {
-            return Err(Misfit::Circle(rest.swap_remove(0).name));
+/// The first link that does not fit to those before it, and why.
+fn misfit(links: &[Link]) -> Option<(usize, Misfit)> {
+    for (index, link) in links.iter().enumerate() {
+        let before = &links[..index];
+        if before.iter().any(|other| other.name == link.name) {
+            return Some((index, Misfit::Twice(link.name.clone())));
         }
-        let mut ready = ready.into_iter();
-        let (now, later) = rest
-            .into_iter()
-            .partition(|_| ready.next().unwrap_or_default());
-        let now: Vec<Link> = now;
-        sorted.extend(now);
-        rest = later;
+        for member in link.members() {
+            if let Some(first) = before.iter().find(|it| it.members().contains(member)) {
+                let misfit = Misfit::TwoMasters {
+                    member: member.clone(),
+                    first: first.name.clone(),
+                    second: link.name.clone(),
+                };
+                return Some((index, misfit));
+            }
+        }
     }
-    Ok(sorted)
+    let circle = |link: &&Link| depth(links, link, 0).is_none();
+    let index = links.iter().position(|link| circle(&link))?;
+    Some((index, Misfit::Circle(links[index].name.clone())))
+}
+
+/// How many links stand one on another below `link`; `None` for one that is made of itself, or deeper
+/// than any network.
+fn depth(links: &[Link], link: &Link, above: usize) -> Option<usize> {
+    if above > DEEPEST {
+        return None;
+    }
+    let mut depth = 0;
+    for part in link.parts() {
+        if let Some(part) = links.iter().find(|it| it.name == *part) {
+            depth = depth.max(self::depth(links, part, above + 1)? + 1);
+        }
+    }
+    Some(depth)
 }
 
 impl fmt::Display for Definition {

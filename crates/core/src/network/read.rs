@@ -1,13 +1,9 @@
-//! `network.conf` from text: a section for each link, in the dialect of our other files.
+//! `network.conf` from text: a section for each link.
 
 use std::str::FromStr;
 
-use super::words::Word;
-use super::{
-    Bond, BondMode, Definition, Kind, Link, LinkName, MIIMON, Match, Misfit, NotALinkName,
-    NotAnAddress,
-};
-use crate::ini::{Ini, IniErrorKind, Section};
+use super::words::{Word, YesNo};
+use super::{Bond, BondMode, Definition, Kind, Link, LinkName, MIIMON, Match, Misfit, Unlike};
 
 /// A VLAN's number: 0 and 4095 mean something else (IEEE 802.1Q, 9.6).
 const VLAN_IDS: (u32, u32) = (1, 4094);
@@ -54,14 +50,16 @@ pub struct Fault {
 /// What can be wrong.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum Wrong {
-    /// The form of the file.
-    #[error(transparent)]
-    Form(IniErrorKind),
-    /// `[DEFAULT]`.
-    #[error("there are no defaults here; expected the section of a link")]
-    Default,
-    /// A key that no link of this kind has.
-    #[error("{key} is no key of a {kind}")]
+    /// Something else than was expected.
+    #[error("expected {expected}, found {found:?}")]
+    Expected {
+        /// What was expected.
+        expected: String,
+        /// What stands there.
+        found: String,
+    },
+    /// A key that no link of this kind has, or that stands there twice.
+    #[error("{key} may not stand here: it is no key of a {kind}, or it stands here already")]
     Key {
         /// The key.
         key: String,
@@ -76,35 +74,6 @@ pub enum Wrong {
         /// The kind of its link.
         kind: &'static str,
     },
-    /// A word that is none of those expected.
-    #[error("{key}: expected one of {expected}, found {found:?}")]
-    Word {
-        /// The key.
-        key: &'static str,
-        /// All words.
-        expected: String,
-        /// What stands there.
-        found: String,
-    },
-    /// No number, or one out of range.
-    #[error("{key}: expected a number from {} to {}, found {found:?}", range.0, range.1)]
-    Number {
-        /// The key.
-        key: &'static str,
-        /// The least and the most.
-        range: (u32, u32),
-        /// What stands there.
-        found: String,
-    },
-    /// A primary that is not one of the members.
-    #[error("primary: expected one of the members, found {0}")]
-    Primary(LinkName),
-    /// No name of a link.
-    #[error(transparent)]
-    Name(#[from] NotALinkName),
-    /// No address.
-    #[error(transparent)]
-    Address(#[from] NotAnAddress),
     /// Links that do not fit together.
     #[error(transparent)]
     Misfit(#[from] Misfit),
@@ -125,95 +94,121 @@ impl Definition {
     /// Reads a file's text, and leaves out the links that have a fault: at boot a part of the network
     /// is better than none.
     pub fn recover(text: &str) -> (Self, Vec<Fault>) {
-        let (ini, errors) = Ini::recover(text);
-        let form = errors.into_iter().map(|error| Fault {
-            line: error.line,
-            wrong: Wrong::Form(error.kind),
-        });
-        let mut faults: Vec<Fault> = form.collect();
-        let defaults = ini.default_section();
-        if defaults.line() > 0 {
-            faults.push(Fault {
-                line: defaults.line(),
-                wrong: Wrong::Default,
-            });
-        }
+        let mut faults = Vec::new();
         let mut links = Vec::new();
-        for section in ini.sections() {
-            match link(section) {
-                Ok(link) => links.push(link),
+        let mut lines = Vec::new();
+        for section in sections(text, &mut faults) {
+            match link(&section) {
+                Ok(link) => {
+                    links.push(link);
+                    lines.push(section.line);
+                }
                 Err(fault) => faults.push(fault),
             }
         }
-        loop {
-            let misfit = match Self::new(links.clone()) {
-                Ok(definition) => return (definition, faults),
-                Err(misfit) => misfit,
-            };
-            let name = misfit.blamed().clone();
-            links.retain(|link| link.name != name);
+        while let Some((index, misfit)) = super::misfit(&links) {
+            links.remove(index);
             faults.push(Fault {
-                line: ini.section(name.as_str()).map_or(1, Section::line),
+                line: lines.remove(index),
                 wrong: misfit.into(),
             });
         }
+        (Self::sorted(links), faults)
+    }
+}
+
+/// One section: the line and the name of its header, and its keys, each with value and line.
+struct Section<'t> {
+    line: usize,
+    name: &'t str,
+    keys: Vec<(&'t str, &'t str, usize)>,
+}
+
+/// Splits a file. The dialect is the simple part of that of our other files, without what would take a
+/// tenth of the room that the boot client has for all of this: `[name]`, `key = value` in one line,
+/// comments that begin a line.
+fn sections<'t>(text: &'t str, faults: &mut Vec<Fault>) -> Vec<Section<'t>> {
+    let mut sections: Vec<Section<'t>> = Vec::new();
+    for (number, line) in text.lines().enumerate() {
+        let line = line.trim();
+        let number = number + 1;
+        if line.is_empty() || line.starts_with(['#', ';']) {
+            continue;
+        }
+        let header = line.strip_prefix('[').and_then(|l| l.strip_suffix(']'));
+        match (header, line.split_once('='), sections.last_mut()) {
+            (Some(name), ..) => sections.push(Section {
+                line: number,
+                name,
+                keys: Vec::new(),
+            }),
+            (None, Some((key, value)), Some(section)) => {
+                section
+                    .keys
+                    .push((key.trim_end(), value.trim_start(), number));
+            }
+            _ => faults.push(Fault {
+                line: number,
+                wrong: expected("[LINK], or KEY = VALUE below one", line),
+            }),
+        }
+    }
+    sections
+}
+
+fn expected(expected: impl Into<String>, found: &str) -> Wrong {
+    Wrong::Expected {
+        expected: expected.into(),
+        found: found.to_owned(),
     }
 }
 
 /// Reads the section of one link; the first fault counts.
-fn link(section: &Section) -> Result<Link, Fault> {
-    let here = Keys { section };
-    let name = section
-        .name()
-        .parse()
-        .map_err(|wrong| here.fault("", wrong))?;
-    let word = section.value("kind").unwrap_or("device");
-    here.check_keys(word)?;
+fn link(section: &Section<'_>) -> Result<Link, Fault> {
+    let name = section.parsed("", section.name)?;
+    let word = section.text("kind").unwrap_or("device");
+    section.check_keys(word)?;
     let kind = match word {
         "vlan" => Kind::Vlan {
-            id: here.number("id", VLAN_IDS)?.map_or_else(
-                || Err(here.missing("id", "vlan")),
-                // The range is within 16 bits.
-                |id| Ok(u16::try_from(id).unwrap_or_default()),
-            )?,
-            parent: here
+            id: section.id()?,
+            parent: section
                 .value("parent")?
-                .ok_or_else(|| here.missing("parent", "vlan"))?,
-            protocol: here.word("protocol")?.unwrap_or_default(),
+                .ok_or_else(|| section.missing("parent", "vlan"))?,
+            protocol: section.word("protocol")?.unwrap_or_default(),
         },
-        "bond" => Kind::Bond(here.bond()?),
+        "bond" => Kind::Bond(section.bond()?),
         "bridge" => Kind::Bridge {
-            members: here.members("bridge")?,
-            stp: here.yes("stp")?,
-            forward_delay: here.number("forward-delay", FORWARD_DELAYS)?,
+            members: section.members("bridge")?,
+            stp: section.word("stp")?.unwrap_or(YesNo::No) == YesNo::Yes,
+            forward_delay: section.number("forward-delay", FORWARD_DELAYS)?,
         },
         _ => Kind::Device(Match {
-            mac: here.value("match-mac")?,
-            driver: here.text("match-driver"),
-            path: here.text("match-path"),
+            mac: section.value("match-mac")?,
+            driver: section.text("match-driver").map(str::to_owned),
+            path: section.text("match-path").map(str::to_owned),
         }),
     };
     Ok(Link {
         name,
         kind,
-        mac: here.value("mac")?,
-        mtu: here.number("mtu", MTUS)?,
-        addresses: here.list("addresses", |c| c.is_whitespace())?,
-        routes: here.list("routes", |c| c == ',' || c == '\n')?,
+        mac: section.value("mac")?,
+        mtu: section.number("mtu", MTUS)?,
+        addresses: section.list("addresses", char::is_whitespace)?,
+        routes: section.list("routes", |c| c == ',')?,
     })
 }
 
-/// The values of one section.
-struct Keys<'s> {
-    section: &'s Section,
-}
+impl Section<'_> {
+    fn text(&self, key: &str) -> Option<&str> {
+        let entry = self.keys.iter().find(|(known, ..)| *known == key);
+        entry.map(|(_, value, _)| *value).filter(|v| !v.is_empty())
+    }
 
-impl Keys<'_> {
-    fn fault(&self, key: &str, wrong: impl Into<Wrong>) -> Fault {
-        let entry = self.section.entry(key);
+    fn fault(&self, key: &str, wrong: Wrong) -> Fault {
+        let entry = self.keys.iter().find(|(known, ..)| *known == key);
         Fault {
-            line: entry.map_or(self.section.line(), |entry| entry.line()),
-            wrong: wrong.into(),
+            line: entry.map_or(self.line, |(.., line)| *line),
+            wrong,
         }
     }
 
@@ -225,54 +220,48 @@ impl Keys<'_> {
     fn check_keys(&self, kind: &str) -> Result<(), Fault> {
         let kinds = KEYS[0].1;
         if !kinds.contains(&kind) {
-            let wrong = Wrong::Word {
-                key: "kind",
-                expected: kinds.join(", "),
-                found: kind.to_owned(),
-            };
-            return Err(self.fault("kind", wrong));
+            let kinds = format!("one of {}", kinds.join(", "));
+            return Err(self.fault("kind", expected(kinds, kind)));
         }
-        let known = |key: &str| {
-            let key = KEYS.iter().find(|(known, _)| *known == key);
-            key.is_some_and(|(_, kinds)| kinds.contains(&kind))
-        };
-        match self.section.entries().find(|(key, _)| !known(key)) {
-            None => Ok(()),
-            Some((key, _)) => {
-                let wrong = Wrong::Key {
-                    key: key.to_owned(),
-                    kind: kind.to_owned(),
-                };
-                Err(self.fault(key, wrong))
+        for (index, (key, _, line)) in self.keys.iter().enumerate() {
+            let known = KEYS.iter().find(|(known, _)| known == key);
+            let known = known.is_some_and(|(_, kinds)| kinds.contains(&kind));
+            if !known || self.keys.iter().take(index).any(|(other, ..)| other == key) {
+                return Err(Fault {
+                    line: *line,
+                    wrong: Wrong::Key {
+                        key: (*key).to_owned(),
+                        kind: kind.to_owned(),
+                    },
+                });
             }
         }
+        Ok(())
     }
 
-    fn text(&self, key: &str) -> Option<String> {
-        let value = self.section.value(key).filter(|value| !value.is_empty());
-        // One line, so that printing it gives the same again.
-        value.map(|value| value.replace('\n', " "))
+    fn parsed<T: FromStr<Err = Unlike>>(&self, key: &str, text: &str) -> Result<T, Fault> {
+        text.parse()
+            .map_err(|error: Unlike| self.fault(key, expected(error.expected, text)))
     }
 
-    fn value<T: FromStr<Err: Into<Wrong>>>(&self, key: &str) -> Result<Option<T>, Fault> {
-        let value = self.section.value(key).map(str::parse).transpose();
-        value.map_err(|wrong: T::Err| self.fault(key, wrong))
+    fn value<T: FromStr<Err = Unlike>>(&self, key: &str) -> Result<Option<T>, Fault> {
+        let text = self.text(key);
+        text.map(|text| self.parsed(key, text)).transpose()
     }
 
-    fn list<T: FromStr<Err: Into<Wrong>>>(
+    fn list<T: FromStr<Err = Unlike>>(
         &self,
         key: &str,
         between: fn(char) -> bool,
     ) -> Result<Vec<T>, Fault> {
-        let text = self.section.value(key).unwrap_or_default();
+        let text = self.text(key).unwrap_or_default();
         let items = text.split(between).filter(|item| !item.trim().is_empty());
-        let items: Result<Vec<T>, T::Err> = items.map(str::parse).collect();
-        items.map_err(|wrong| self.fault(key, wrong))
+        items.map(|item| self.parsed(key, item)).collect()
     }
 
     fn members(&self, kind: &'static str) -> Result<Vec<LinkName>, Fault> {
         let mut members: Vec<LinkName> = Vec::new();
-        for member in self.list("members", |c: char| c.is_whitespace())? {
+        for member in self.list("members", char::is_whitespace)? {
             if !members.contains(&member) {
                 members.push(member);
             }
@@ -280,21 +269,6 @@ impl Keys<'_> {
         match members.is_empty() {
             true => Err(self.missing("members", kind)),
             false => Ok(members),
-        }
-    }
-
-    fn word<T: Word>(&self, key: &'static str) -> Result<Option<T>, Fault> {
-        let Some(text) = self.section.value(key) else {
-            return Ok(None);
-        };
-        let wrong = || Wrong::Word {
-            key,
-            expected: T::words(),
-            found: text.to_owned(),
-        };
-        match T::of(text) {
-            Some(value) => Ok(Some(value)),
-            None => Err(self.fault(key, wrong())),
         }
     }
 
@@ -309,40 +283,37 @@ impl Keys<'_> {
         };
         match &bond.primary {
             Some(primary) if !bond.members.contains(primary) => {
-                Err(self.fault("primary", Wrong::Primary(primary.clone())))
+                Err(self.fault("primary", expected("one of the members", primary.as_str())))
             }
             _ => Ok(bond),
         }
     }
 
-    fn yes(&self, key: &'static str) -> Result<bool, Fault> {
-        match self.section.value(key) {
-            None | Some("no") => Ok(false),
-            Some("yes") => Ok(true),
-            Some(other) => {
-                let wrong = Wrong::Word {
-                    key,
-                    expected: "yes, no".to_owned(),
-                    found: other.to_owned(),
-                };
-                Err(self.fault(key, wrong))
-            }
+    fn word<T: Word>(&self, key: &'static str) -> Result<Option<T>, Fault> {
+        let Some(text) = self.text(key) else {
+            return Ok(None);
+        };
+        match T::of(text) {
+            Some(value) => Ok(Some(value)),
+            None => Err(self.fault(key, expected(format!("one of {}", T::words()), text))),
         }
     }
 
+    fn id(&self) -> Result<u16, Fault> {
+        let id = self.number("id", VLAN_IDS)?;
+        let id = id.and_then(|id| u16::try_from(id).ok());
+        id.ok_or_else(|| self.missing("id", "vlan"))
+    }
+
     fn number(&self, key: &'static str, range: (u32, u32)) -> Result<Option<u32>, Fault> {
-        let Some(text) = self.section.value(key) else {
+        let Some(text) = self.text(key) else {
             return Ok(None);
         };
         match text.parse() {
             Ok(number) if (range.0..=range.1).contains(&number) => Ok(Some(number)),
             _ => {
-                let wrong = Wrong::Number {
-                    key,
-                    range,
-                    found: text.to_owned(),
-                };
-                Err(self.fault(key, wrong))
+                let range = format!("a number from {} to {}", range.0, range.1);
+                Err(self.fault(key, expected(range, text)))
             }
         }
     }

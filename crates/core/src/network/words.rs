@@ -105,3 +105,13 @@ words! {
         Service = "802.1ad" 0x88a8,
     }
 }
+
+words! {
+    /// Yes or no.
+    YesNo {
+        /// No.
+        No = "no" 0,
+        /// Yes.
+        Yes = "yes" 1,
+    }
+}

@@ -1,3 +1,5 @@
+use std::collections::BTreeMap;
+
 use proptest::collection::vec;
 use proptest::prelude::*;
 
@@ -303,9 +305,9 @@ fn a_member_that_somebody_uses_is_left_alone_and_told_once() {
     assert!(kernel.run(&mut maker, ENOUGH));
     assert!(kernel.named("e0").unwrap().up && master_of(&kernel, "e0").is_none());
     assert_eq!(master_of(&kernel, "e1").as_deref(), Some("b"));
-    assert_eq!(maker.poll_refused().unwrap().as_str(), "e0");
+    assert_eq!(maker.poll_refused(&kernel.links).unwrap().as_str(), "e0");
     assert!(kernel.run(&mut maker, ENOUGH));
-    assert_eq!(maker.poll_refused(), None);
+    assert_eq!(maker.poll_refused(&kernel.links), None);
 }
 
 #[test]
