@@ -255,47 +255,20 @@ struct Addresses {
 }
 
 impl Addresses {
-    /// From proc(5) and rtnetlink(7); what is missing there, the kernel does not have.
+    /// What cannot be asked for, the kernel does not have.
     fn read() -> Self {
-        let text = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
-        let all = netif::addresses().unwrap_or_default().into_iter();
-        let v4 = all.filter(|address| address.ip.is_ipv4());
-        Self {
-            link_local: link_locals(&text("/proc/net/if_inet6")),
-            v4: v4.map(|address| address.index).collect(),
+        let mut addresses = Self::default();
+        for netif::Address { index, ip } in netif::addresses().unwrap_or_default() {
+            match ip {
+                IpAddr::V4(_) => {
+                    addresses.v4.insert(index);
+                }
+                IpAddr::V6(v6) if v6.is_unicast_link_local() => {
+                    addresses.link_local.insert(index, v6);
+                }
+                IpAddr::V6(_) => {}
+            }
         }
-    }
-}
-
-/// Lines of `/proc/net/if_inet6`: address, index, prefix length, scope, flags, all in hexadecimal.
-fn link_locals(text: &str) -> BTreeMap<u32, Ipv6Addr> {
-    /// `IFA_F_DADFAILED` and `IFA_F_TENTATIVE` (rtnetlink(7), linux/if_addr.h).
-    const UNUSABLE: u32 = 0x08 | 0x40;
-    let line = |line: &str| {
-        let mut fields = line.split_whitespace();
-        let address = u128::from_str_radix(fields.next()?, 16).ok()?;
-        let address = Ipv6Addr::from_bits(address);
-        let index = u32::from_str_radix(fields.next()?, 16).ok()?;
-        let flags = u32::from_str_radix(fields.nth(2)?, 16).ok()?;
-        let usable = address.is_unicast_link_local() && flags & UNUSABLE == 0;
-        usable.then_some((index, address))
-    };
-    text.lines().filter_map(line).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_a_usable_link_local_address_counts() {
-        let text = "\
-fe80000000000000aede48fffe71f6f2 02 40 20 80     eth0
-fe80000000000000aede48fffe71f6f3 03 40 20 c0     eth1
-00000000000000000000000000000001 01 80 10 80       lo
-";
-        let own = "fe80::aede:48ff:fe71:f6f2".parse().unwrap();
-        assert_eq!(link_locals(text), BTreeMap::from([(2, own)]));
-        assert_eq!(link_locals("nonsense\n"), BTreeMap::new());
+        addresses
     }
 }

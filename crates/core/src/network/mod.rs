@@ -180,24 +180,19 @@ impl Definition {
         }
     }
 
-    /// Links that fit together, in order.
-    fn sorted(mut links: Vec<Link>) -> Self {
-        // What is deeper is made of more; among equals the order stays.
-        let depths: Vec<(LinkName, usize)> = links
-            .iter()
-            .map(|link| {
-                (
-                    link.name.clone(),
-                    depth(&links, link, 0).unwrap_or(links.len()),
-                )
-            })
-            .collect();
-        let depth_of = |link: &Link| {
-            let known = depths.iter().find(|(name, _)| *name == link.name);
-            known.map_or(0, |(_, depth)| *depth)
-        };
-        links.sort_by_key(depth_of);
-        Self { links }
+    /// Links that fit together, in order: what is deeper is made of more.
+    fn sorted(links: Vec<Link>) -> Self {
+        let depths: Vec<Option<usize>> = links.iter().map(|it| depth(&links, it, 0)).collect();
+        let mut links: Vec<Option<Link>> = links.into_iter().map(Some).collect();
+        let mut sorted = Vec::with_capacity(links.len());
+        for level in 0..=DEEPEST {
+            for (link, depth) in links.iter_mut().zip(&depths) {
+                if *depth == Some(level) {
+                    sorted.extend(link.take());
+                }
+            }
+        }
+        Self { links: sorted }
     }
 
     /// The links, each after all that it is made of.

@@ -2,7 +2,7 @@
 
 use std::str::FromStr;
 
-use super::words::{Word, YesNo};
+use super::words::{self, Word, YesNo};
 use super::{Bond, BondMode, Definition, Kind, Link, LinkName, MIIMON, Match, Misfit, Unlike};
 
 /// A VLAN's number: 0 and 4095 mean something else (IEEE 802.1Q, 9.6).
@@ -290,12 +290,17 @@ impl Section<'_> {
     }
 
     fn word<T: Word>(&self, key: &'static str) -> Result<Option<T>, Fault> {
+        let index = self.choice(key, T::WORDS)?;
+        Ok(index.and_then(|index| T::ALL.get(index).copied()))
+    }
+
+    fn choice(&self, key: &str, words: &[(&str, u16)]) -> Result<Option<usize>, Fault> {
         let Some(text) = self.text(key) else {
             return Ok(None);
         };
-        match T::of(text) {
-            Some(value) => Ok(Some(value)),
-            None => Err(self.fault(key, expected(format!("one of {}", T::words()), text))),
+        match words::index_of(text, words) {
+            None => Err(self.fault(key, expected(format!("one of {}", words::all(words)), text))),
+            index => Ok(index),
         }
     }
 

@@ -197,7 +197,7 @@ fn route() -> impl Strategy<Value = Route> {
 }
 
 fn all<T: Word + std::fmt::Debug>() -> impl Strategy<Value = T> {
-    select(T::ALL).prop_map(|(_, value, _)| value)
+    select(T::ALL)
 }
 
 /// A link whose parts are among `parts`; the index keeps links from sharing members.

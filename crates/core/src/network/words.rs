@@ -2,21 +2,32 @@
 
 /// A choice that has a word in files and a number in the kernel.
 pub trait Word: Copy + Sized + 'static {
-    /// Every choice: the word, what it is, the kernel's number.
-    const ALL: &'static [(&'static str, Self, u16)];
+    /// Every choice.
+    const ALL: &'static [Self];
+    /// The words for them, in the same order, and the kernel's numbers.
+    const WORDS: &'static [(&'static str, u16)];
 
     /// The choice that `text` names, by its word or the kernel's number, as files of others have both.
     fn of(text: &str) -> Option<Self> {
-        let number = text.parse().ok();
-        let named = |(word, _, code): &&(&str, Self, u16)| *word == text || Some(*code) == number;
-        Self::ALL.iter().find(named).map(|(_, value, _)| *value)
+        Self::ALL.get(index_of(text, Self::WORDS)?).copied()
     }
 
     /// All words, for who must choose.
     fn words() -> String {
-        let words: Vec<&str> = Self::ALL.iter().map(|(word, ..)| *word).collect();
-        words.join(", ")
+        all(Self::WORDS)
     }
+}
+
+/// Which of `words` a text is.
+pub(super) fn index_of(text: &str, words: &[(&str, u16)]) -> Option<usize> {
+    let number = text.parse().ok();
+    let named = |(word, code): &(&str, u16)| *word == text || Some(*code) == number;
+    words.iter().position(named)
+}
+
+pub(super) fn all(words: &[(&str, u16)]) -> String {
+    let words: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
+    words.join(", ")
 }
 
 macro_rules! words {
@@ -28,7 +39,8 @@ macro_rules! words {
         }
 
         impl Word for $name {
-            const ALL: &'static [(&'static str, Self, u16)] = &[$(($word, Self::$variant, $code),)*];
+            const ALL: &'static [Self] = &[$(Self::$variant,)*];
+            const WORDS: &'static [(&'static str, u16)] = &[$(($word, $code),)*];
         }
 
         impl $name {
