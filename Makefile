@@ -36,7 +36,7 @@ man: ## the manual pages, into target/man: man -M target/man nightlatchd
 	cargo run --quiet --package nightlatch-manuals -- target/man
 
 bench: peers ## benchmarks beside the peers, in one run; TABLES="unlocks many" for some of them
-	cargo build --release --package nightlatch-server --package nightlatch-admin
+	cargo build --release --package nightlatch-server --package nightlatch-admin --package nightlatch-interop --bins
 	$(MAKE) --no-print-directory boot
 	NIGHTLATCH_BOOT=$(CURDIR)/target/boot/nightlatch-boot cargo run --release --package nightlatch-bench -- $(TABLES)
 
