@@ -25,7 +25,8 @@ impl Directory {
         Self::default_under(Path::new("/"))
     }
 
-    fn default_under(root: &Path) -> Self {
+    /// The same, below the root of a file system.
+    pub(crate) fn default_under(root: &Path) -> Self {
         let own = Self(root.join(OWN));
         if own.holds_any() {
             return own;
