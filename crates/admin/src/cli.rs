@@ -13,6 +13,7 @@ use crate::enroll::server_key_id;
 pub(crate) mod clients;
 pub(crate) mod image;
 mod import_mandos;
+pub(crate) mod network;
 use clients::{Call, CheckConfig, Complete, Completions};
 pub(crate) use import_mandos::ImportMandos;
 
@@ -56,6 +57,15 @@ pub(crate) enum Verb {
   nightlatch image plan
   nightlatch image stage \"$DESTDIR\"")]
     Image(image::Image),
+    /// Show the links that this machine's initramfs makes to reach a server
+    ///
+    /// Reads the files of netplan, networkd, NetworkManager and ifupdown. VLANs, bonds and bridges that they
+    /// describe are made in the initramfs and removed again; what cannot be, is told. Run it as root:
+    /// NetworkManager's files are for root alone.
+    #[command(after_help = "Examples:
+  nightlatch network
+  nightlatch network --interface bond0.5 --conf")]
+    Network(network::Network),
     /// Let the server's program read its configuration and say what it thinks
     #[command(after_help = "Examples:
   nightlatch check-config

@@ -17,6 +17,7 @@ pub mod import;
 mod keygen;
 mod keys;
 mod monitor;
+pub mod network;
 mod output;
 mod passphrase;
 mod secret_file;
@@ -87,6 +88,7 @@ fn dispatch(verb: Verb) -> Result<u8, Failure> {
         Verb::Monitor(options) => monitor::run(&options).map(|()| 0),
         Verb::ImportMandos(options) => import::run(&options).map(|()| 0),
         Verb::Image(options) => image::run(&options).map(|()| 0),
+        Verb::Network(options) => network::run(&options).map(|()| 0),
         Verb::Ctl(options) => Ok(ctl::run(options.arguments)),
         Verb::CheckConfig(options) => check_config::run(&options),
         Verb::Completions(options) => completions::script(&options),
