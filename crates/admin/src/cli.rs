@@ -11,7 +11,6 @@ use nightlatch_core::key_id::KeyId;
 use crate::enroll::server_key_id;
 
 pub(crate) mod clients;
-pub(crate) mod image;
 mod import_mandos;
 use clients::{Call, CheckConfig, Complete, Completions};
 pub(crate) use import_mandos::ImportMandos;
@@ -51,11 +50,6 @@ pub(crate) enum Verb {
     /// is not taken over; does it after --yes, or when it is answered so on a terminal. Mandos's own
     /// files are never changed. Stop the Mandos server first: it writes its state when it ends.
     ImportMandos(ImportMandos),
-    /// Say or put in place what goes into this machine's initramfs
-    #[command(after_help = "Examples:
-  nightlatch image plan
-  nightlatch image stage \"$DESTDIR\"")]
-    Image(image::Image),
     /// Let the server's program read its configuration and say what it thinks
     #[command(after_help = "Examples:
   nightlatch check-config

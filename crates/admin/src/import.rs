@@ -6,7 +6,7 @@ mod client;
 mod conf;
 mod daemon;
 mod edit;
-pub(crate) mod files;
+mod files;
 mod judge;
 pub mod pickle;
 mod report;

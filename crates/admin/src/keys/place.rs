@@ -25,8 +25,7 @@ impl Directory {
         Self::default_under(Path::new("/"))
     }
 
-    /// The same, below the root of a file system.
-    pub(crate) fn default_under(root: &Path) -> Self {
+    fn default_under(root: &Path) -> Self {
         let own = Self(root.join(OWN));
         if own.holds_any() {
             return own;
