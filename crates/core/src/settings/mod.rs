@@ -14,7 +14,6 @@ use crate::key_id::KeyIdError;
 use crate::name::NameError;
 
 pub mod client;
-pub mod machine;
 pub mod path;
 pub mod server;
 pub mod suggest;
@@ -127,14 +126,6 @@ pub enum Problem {
         "expected an IPv6 address such as fe80::1%eth0 or ::ffff:192.0.2.3, or an IPv4 address with use_ipv6 = no; found {0:?}"
     )]
     Address(String),
-    /// No server to connect to.
-    #[error("expected ADDRESS:PORT such as [fe80::1%eth0]:4711, found {0:?}")]
-    Server(String),
-    /// No name that an interface can have (netdevice(7)).
-    #[error(
-        "expected names of network interfaces such as eth0, with commas between them; found {0:?}"
-    )]
-    Interface(String),
     /// No level of the log.
     #[error("expected critical, error, warning, info or debug, found {0:?}")]
     LogLevel(String),
@@ -196,12 +187,6 @@ pub enum Doubt {
     /// A section of the server's file that nothing reads.
     #[error("only [DEFAULT] is read in this file; this section is ignored")]
     IgnoredSection,
-    /// A section of a machine's file that nothing reads.
-    #[error("only [client] is read in this file; this section is ignored")]
-    NotTheClient,
-    /// A key of a machine's file that nothing reads.
-    #[error("nothing uses this key; it is ignored")]
-    UnusedKey,
     /// A client that no machine can be.
     #[error("without a key_id no machine is recognised as this client")]
     NoKeyId,
