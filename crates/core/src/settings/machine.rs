@@ -9,7 +9,7 @@ use super::{
 };
 use crate::connect::{Target, is_interface_name};
 use crate::duration;
-use crate::ini::{DEFAULT, Entry, Ini, Section, is_space};
+use crate::ini::{Entry, Ini, Section, is_space};
 
 /// The one section that is read.
 const SECTION: &str = "client";
@@ -117,15 +117,10 @@ struct Reader {
 impl Reader {
     fn section(&mut self, section: &Section) {
         if section.name() != SECTION {
-            // A `[DEFAULT]` that is not there has no name either.
-            if !section.name().is_empty() && !(section.name() == DEFAULT && section.line() == 0) {
-                let read = SECTION;
-                self.doubt(
-                    section.line(),
-                    section.name(),
-                    None,
-                    Doubt::IgnoredSection { read },
-                );
+            // A `[DEFAULT]` that is not there stands in no line.
+            if section.line() > 0 {
+                let doubt = Doubt::IgnoredSection { read: SECTION };
+                self.doubt(section.line(), section.name(), None, doubt);
             }
             return;
         }
