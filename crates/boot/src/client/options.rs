@@ -48,6 +48,8 @@ pub struct Options {
     pub server_key_ids: Vec<KeyId>,
     /// Whether a payload that the client's own key did not sign is used.
     pub allow_unsigned: bool,
+    /// Whether it is no boot, and only tried whether one would get the password.
+    pub rehearsal: bool,
 }
 
 /// Key files that are not in their default place.
@@ -77,6 +79,7 @@ impl Default for Options {
             debug: false,
             server_key_ids: Vec::new(),
             allow_unsigned: false,
+            rehearsal: false,
         }
     }
 }
@@ -142,6 +145,7 @@ fn set(
     match name {
         "debug" => options.debug = true,
         "allow-unsigned" => options.allow_unsigned = true,
+        "rehearsal" => options.rehearsal = true,
         "connect" => {
             let target = arguments.text("--connect")?;
             options.connect = Some((target.parse()?, target));
@@ -222,14 +226,14 @@ const MANDOS: [&str; 13] = [
     "network-hook-dir",
     "debug",
 ];
-const OURS: [&str; 2] = ["server-key-id", "allow-unsigned"];
+const OURS: [&str; 3] = ["server-key-id", "allow-unsigned", "rehearsal"];
 
 /// The text of `--help`.
 pub const HELP: &str = "\
 Usage: nightlatch-boot client [-?V] [-c ADDRESS:PORT] [-i NAME[,NAME...]] [-p FILE] [-s FILE]
        [-t FILE] [-T FILE] [--priority STRING] [--dh-bits BITS] [--dh-params FILE]
        [--delay SECONDS] [--retry SECONDS] [--network-hook-dir DIR] [--debug]
-       [--server-key-id HEX]... [--allow-unsigned] [--help] [--usage] [--version]
+       [--server-key-id HEX]... [--allow-unsigned] [--rehearsal] [--help] [--usage] [--version]
 
 Finds a server, proves this machine's key and prints the disk password.
 
@@ -242,6 +246,8 @@ Finds a server, proves this machine's key and prints the disk password.
       --server-key-id HEX       believe only servers with this key id (repeatable), and
                                 those in the file trusted-servers beside the TLS private key
       --allow-unsigned          accept a password that this machine's key did not sign
+      --rehearsal               this is no boot: the server only says whether one would get the
+                                password, and how long the machine may be away
       --priority STRING         GnuTLS priority string
       --dh-bits BITS            accepted, without effect in TLS 1.3
       --dh-params FILE          accepted, without effect in TLS 1.3
