@@ -6,6 +6,7 @@
 
 mod ask;
 mod bus;
+mod check;
 mod cli;
 mod completions;
 mod ctl;
@@ -86,6 +87,7 @@ fn dispatch(verb: Verb) -> Result<u8, Failure> {
         Verb::Enroll(options) => enroll::run(&options).map(|()| 0),
         Verb::Monitor(options) => monitor::run(&options).map(|()| 0),
         Verb::ImportMandos(options) => import::run(&options).map(|()| 0),
+        Verb::Check(options) => check::run(&options),
         Verb::Image(options) => image::run(&options).map(|()| 0),
         Verb::Ctl(options) => Ok(ctl::run(options.arguments)),
         Verb::CheckConfig(options) => check_config::run(&options),
