@@ -187,7 +187,7 @@ fn equipment(options: &Options, capabilities: Capabilities) -> Result<Equipment,
     let mut trusted = keys.trusted_servers;
     trusted.extend(&options.server_key_ids);
     let words = Words {
-        rehearsal: false,
+        rehearsal: options.rehearsal,
         // The kernel's id is random and lasts as long as the boot: just what the word means.
         boot: clock::boot_id()
             .ok()

@@ -58,6 +58,8 @@ pub struct Options {
     pub allow_unsigned: bool,
     /// Whether the kernel's command line is obeyed.
     pub kernel_command_line: bool,
+    /// Whether it is no boot, and only tried whether one would get the password.
+    pub rehearsal: bool,
 }
 
 /// Key files that are not in their default place.
@@ -88,6 +90,7 @@ impl Default for Options {
             server_key_ids: Vec::new(),
             allow_unsigned: false,
             kernel_command_line: false,
+            rehearsal: false,
         }
     }
 }
@@ -200,6 +203,7 @@ fn set(
         "debug" => options.debug = true,
         "allow-unsigned" => options.allow_unsigned = true,
         "kernel-command-line" => options.kernel_command_line = true,
+        "rehearsal" => options.rehearsal = true,
         "connect" => {
             let target = arguments.text("--connect")?;
             options.connect = Some((target.parse()?, target));
@@ -280,15 +284,20 @@ const MANDOS: [&str; 13] = [
     "network-hook-dir",
     "debug",
 ];
-const OURS: [&str; 3] = ["server-key-id", "allow-unsigned", "kernel-command-line"];
+const OURS: [&str; 4] = [
+    "server-key-id",
+    "allow-unsigned",
+    "kernel-command-line",
+    "rehearsal",
+];
 
 /// The text of `--help`.
 pub const HELP: &str = "\
 Usage: nightlatch-boot client [-?V] [-c ADDRESS:PORT] [-i NAME[,NAME...]] [-p FILE] [-s FILE]
        [-t FILE] [-T FILE] [--priority STRING] [--dh-bits BITS] [--dh-params FILE]
        [--delay SECONDS] [--retry SECONDS] [--network-hook-dir DIR] [--debug]
-       [--server-key-id HEX]... [--allow-unsigned] [--kernel-command-line] [--help] [--usage]
-       [--version]
+       [--server-key-id HEX]... [--allow-unsigned] [--kernel-command-line] [--rehearsal]
+       [--help] [--usage] [--version]
 
 Finds a server, proves this machine's key and prints the disk password.
 
@@ -302,6 +311,8 @@ Finds a server, proves this machine's key and prints the disk password.
                                 those in the file trusted-servers beside the TLS private key
       --allow-unsigned          accept a password that this machine's key did not sign
       --kernel-command-line     obey mandos=, nightlatch= and ip= on the kernel's command line
+      --rehearsal               this is no boot: the server only says whether one would get the
+                                password, and how long the machine may be away
       --priority STRING         GnuTLS priority string
       --dh-bits BITS            accepted, without effect in TLS 1.3
       --dh-params FILE          accepted, without effect in TLS 1.3
