@@ -3,6 +3,7 @@
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 
 use nightlatch_core::settings::machine::{self, MachineSettings};
 use nightlatch_core::settings::{SettingsError, text};
@@ -42,8 +43,10 @@ impl Plan {
         let settings = settings(&mut plan, root)?;
         let owner = accounts::owner(root);
         add_keys(&mut plan, root, owner)?;
-        add_options(&mut plan, root, &settings, owner)?;
-        plan.add_program(PROGRAM_PLACE.to_owned(), program(root)?);
+        let program = program(root)?;
+        add_options(&mut plan, &program, &settings)?;
+        add_runner_options(&mut plan, root, owner)?;
+        plan.add_program(PROGRAM_PLACE.to_owned(), program);
         // Plugins are what sees the password.
         plan.add_directory("/lib/mandos", 0o755);
         plan.add_directory(PLUGINS, 0o755);
@@ -134,17 +137,37 @@ fn add_keys(plan: &mut Plan, root: &Path, owner: Owner) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The options of the client and of the plugin runner.
-fn add_options(
-    plan: &mut Plan,
-    root: &Path,
-    settings: &MachineSettings,
-    owner: Owner,
-) -> Result<(), Failure> {
+/// The options of the client, which has tried them: at boot nobody could mend them.
+fn add_options(plan: &mut Plan, program: &Path, settings: &MachineSettings) -> Result<(), Failure> {
     let arguments = settings.arguments();
-    if !arguments.is_empty() {
-        plan.add_text("client.options", arguments.join("\n") + "\n");
+    if arguments.is_empty() {
+        return Ok(());
     }
+    // Asked for help after them, it reads them and does nothing.
+    let tried = Command::new(program)
+        .arg("client")
+        .args(&arguments)
+        .arg("--help")
+        .stdin(Stdio::null())
+        .output();
+    let tried = tried.map_err(|error| {
+        Failure::new(EX_UNAVAILABLE, format!("cannot run {}", program.display())).because(error)
+    })?;
+    if !tried.status.success() {
+        let said = String::from_utf8_lossy(&tried.stderr);
+        let why = said.lines().next().unwrap_or_default().to_owned();
+        return Err(Failure::new(
+            EX_CONFIG,
+            format!("the client does not take its options: {why}"),
+        )
+        .hint("mend `options` in client.conf; `nightlatch-boot client --help` explains them"));
+    }
+    plan.add_text("client.options", arguments.join("\n") + "\n");
+    Ok(())
+}
+
+/// The options of the plugin runner.
+fn add_runner_options(plan: &mut Plan, root: &Path, owner: Owner) -> Result<(), Failure> {
     let mut runner = String::new();
     if owner != NOBODY {
         runner = format!("--userid={}\n--groupid={}\n", owner.user, owner.group);
