@@ -74,10 +74,10 @@ fn keys_are_made_once_and_kept_until_the_purge_wipes_them() {
         without.iter().all(|image| !with.contains(image)),
         "{without:?}"
     );
-    system.install(&["nightlatch-client"]);
+    system.upgrade(&["nightlatch-client"]);
     assert_eq!(keys(&system), made);
 
-    system.apt(&["purge", "nightlatch-client"]);
+    system.apt(&["purge", "nightlatch-client", "nightlatch"]);
     assert!(!system.file("/etc/nightlatch").exists());
 }
 

@@ -121,7 +121,13 @@ fn upgrading_and_removing_keep_what_is_the_administrators_and_purging_wipes_it()
     system.install(&["nightlatch-server", "nightlatch"]);
     configure(&system, TOWER);
     system.run(&["systemctl", "reload", "nightlatchd"]);
-    system.run(&["nightlatch", "disable", "tower"]);
+    // At the very first start the bus has not read the package's policy yet: the server tries again.
+    system.until("the server is on the bus", |system| {
+        system
+            .try_run(&["nightlatch", "disable", "tower"])
+            .status
+            .success()
+    });
     let first = property(&system, "MainPID");
     let disabled = |system: &System| {
         system.until("tower is known, and disabled still", |system| {
