@@ -14,6 +14,7 @@ pub(crate) mod check;
 pub(crate) mod clients;
 pub(crate) mod image;
 mod import_mandos;
+pub(crate) mod network;
 use clients::{Call, CheckConfig, Complete, Completions};
 use image::Image;
 pub(crate) use import_mandos::ImportMandos;
@@ -69,6 +70,15 @@ pub(crate) enum Verb {
   nightlatch image plan
   nightlatch image stage \"$DESTDIR\"")]
     Image(Image),
+    /// Show the links that this machine's initramfs makes to reach a server
+    ///
+    /// Reads the files of netplan, networkd, NetworkManager and ifupdown. VLANs, bonds and bridges that they
+    /// describe are made in the initramfs and removed again; what cannot be, is told. Run it as root:
+    /// NetworkManager's files are for root alone.
+    #[command(after_help = "Examples:
+  nightlatch network
+  nightlatch network --interface bond0.5 --conf")]
+    Network(network::Network),
     /// Let the server's program read its configuration and say what it thinks
     #[command(after_help = "Examples:
   nightlatch check-config

@@ -19,6 +19,7 @@ pub mod import;
 mod keygen;
 mod keys;
 mod monitor;
+pub mod network;
 mod output;
 mod passphrase;
 mod secret_file;
@@ -82,6 +83,7 @@ fn dispatch(verb: Verb) -> Result<u8, Failure> {
         Verb::ImportMandos(options) => import::run(&options).map(|()| 0),
         Verb::Check(options) => check::run(&options),
         Verb::Image(options) => image::run(&options).map(|()| 0),
+        Verb::Network(options) => network::run(&options).map(|()| 0),
         Verb::Ctl(options) => Ok(ctl::run(options.arguments)),
         Verb::CheckConfig(options) => check_config::run(&options),
         Verb::Completions(options) => completions::script(&options),

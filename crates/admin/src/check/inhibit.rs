@@ -12,13 +12,15 @@ use std::time::Duration;
 use super::report::Report;
 use crate::cli::check::Check;
 use crate::failure::{EX_UNAVAILABLE, Failure, note};
+use crate::image::Plan;
 
 /// The time between two checks: a server that comes back should not hold up a reboot for long.
 const EVERY: Duration = Duration::from_secs(5 * 60);
 
 /// Checks for ever, unless the administrator does not want it.
 pub(super) fn run(options: &Check) -> Result<u8, Failure> {
-    if !crate::image::settings(Path::new("/"))?.inhibit {
+    let settings = crate::image::settings(&mut Plan::default(), Path::new("/"))?;
+    if !settings.inhibit {
         note("client.conf does not say `inhibit = yes`: reboots are not held up");
         return Ok(0);
     }

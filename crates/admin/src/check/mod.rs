@@ -17,6 +17,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use nightlatch_bus::block_on;
+use nightlatch_core::network::Kind;
 use nightlatch_core::secret::Secret;
 use nightlatch_core::settings::machine::MachineSettings;
 use nightlatch_proto::rehearsal::Terms;
@@ -60,8 +61,10 @@ fn check(options: &Check, report: &mut Report) -> Result<(), Failure> {
     for remark in &plan.remarks {
         report.doubtful("machine", remark.clone(), None);
     }
-    let settings = crate::image::settings(root)?;
+    // What is doubtful about them is among the plan's remarks.
+    let settings = crate::image::settings(&mut Plan::default(), root)?;
     images::check(root, &plan, report);
+    links(root, &settings, report)?;
     let rehearsed = rehearse::check(options, &settings, report)?;
     let Some((password, terms)) = rehearsed else {
         return Ok(());
@@ -69,6 +72,26 @@ fn check(options: &Check, report: &mut Report) -> Result<(), Failure> {
     volumes::check(root, &password, report);
     drop::<Secret>(password);
     time(&settings, &terms, report);
+    Ok(())
+}
+
+/// Which links a boot would make.
+fn links(root: &Path, settings: &MachineSettings, report: &mut Report) -> Result<(), Failure> {
+    if !settings.network {
+        report.good("network", "client.conf says that no links are made");
+        return Ok(());
+    }
+    let network = crate::network::definition(root, &settings.interfaces)?;
+    let made = network.definition.links().iter();
+    let made = made.filter(|link| !matches!(link.kind, Kind::Device(_)));
+    let names: Vec<&str> = made.map(|link| link.name.as_str()).collect();
+    match names.is_empty() {
+        true => report.good(
+            "network",
+            "interfaces are used as they are: no link is made",
+        ),
+        false => report.good("network", format!("a boot makes {}", names.join(", "))),
+    }
     Ok(())
 }
 

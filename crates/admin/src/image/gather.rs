@@ -13,7 +13,8 @@ use super::network_hooks;
 use super::plan::{Directory, FOLDER, Link, Owner, Plan, PlannedFile, Source};
 use super::programs::{self, CLIENT};
 use crate::failure::{EX_CONFIG, EX_IOERR, EX_NOINPUT, EX_UNAVAILABLE, Failure, note};
-use crate::keys;
+use crate::network::found::{Remark, Weight};
+use crate::{keys, network};
 
 /// The machine's settings.
 const SETTINGS: &str = "etc/nightlatch/client.conf";
@@ -64,8 +65,28 @@ impl Plan {
         // Servers are found by link-local addresses. Built into most kernels.
         plan.add_module("ipv6");
         network_hooks::add(&mut plan, root, &settings.interfaces.join(","))?;
+        if settings.network {
+            add_links(&mut plan, root, &settings.interfaces)?;
+        }
         Ok(plan)
     }
+}
+
+/// The VLANs, bonds and bridges that the host's own network has, where it needs any to reach a server.
+fn add_links(plan: &mut Plan, root: &Path, interfaces: &[String]) -> Result<(), Failure> {
+    let network = network::definition(root, interfaces)?;
+    if !network.definition.links().is_empty() {
+        plan.add_text("network.conf", network.definition.to_string());
+    }
+    for module in &network.modules {
+        plan.add_module(module);
+    }
+    // `nightlatch network` tells the rest.
+    let matters = |remark: &&Remark| remark.weight == Weight::Matters;
+    for remark in network.remarks.iter().filter(matters) {
+        plan.remark(format!("{}: {}", remark.place, remark.what));
+    }
+    Ok(())
 }
 
 /// The text of a file; none when it does not exist.
