@@ -1,0 +1,65 @@
+//! What was measured on the way: how long from the start of the unlocking to the opened disk.
+
+use std::sync::Mutex;
+use std::time::Duration;
+
+use nightlatch_interop::programs::Whose;
+
+use crate::images::BootSystem;
+
+/// One boot.
+#[derive(Debug)]
+pub struct Unlock {
+    /// What unlocked it.
+    pub system: BootSystem,
+    /// How it found its server.
+    pub way: &'static str,
+    /// Whose client.
+    pub client: Whose,
+    /// Whose server.
+    pub server: Whose,
+    /// When the unlocking began, after the guest's start.
+    pub began: Duration,
+    /// When the disk was open.
+    pub opened: Duration,
+    /// The emulator's processor time in between, seconds.
+    pub cpu: f64,
+}
+
+/// All of them.
+#[derive(Debug, Default)]
+pub struct Figures {
+    unlocks: Mutex<Vec<Unlock>>,
+}
+
+impl Figures {
+    /// Adds one.
+    pub fn add(&self, unlock: Unlock) {
+        self.unlocks.lock().unwrap().push(unlock);
+    }
+
+    /// Prints them as a table, if there are any.
+    pub fn print(&self) {
+        let unlocks = self.unlocks.lock().unwrap();
+        if unlocks.is_empty() {
+            return;
+        }
+        println!(
+            "\n| boot system | client | server | found by | began, s | to the open disk, s | CPU, s |"
+        );
+        println!("|---|---|---|---|---|---|---|");
+        for unlock in &*unlocks {
+            println!(
+                "| {:?} | {:?} | {:?} | {} | {:.1} | {:.1} | {:.1} |",
+                unlock.system,
+                unlock.client,
+                unlock.server,
+                unlock.way,
+                unlock.began.as_secs_f64(),
+                (unlock.opened - unlock.began).as_secs_f64(),
+                unlock.cpu
+            );
+        }
+        println!();
+    }
+}
