@@ -55,7 +55,7 @@ impl BootSystem {
     pub fn begins(self) -> &'static str {
         match self {
             Self::InitramfsTools => "Begin: Running /scripts/init-premount",
-            Self::Dracut => "Starting systemd-cryptsetup@root_crypt",
+            Self::Dracut => "Cryptography Setup for root_crypt...",
         }
     }
 
@@ -63,7 +63,7 @@ impl BootSystem {
     pub fn asks(self) -> &'static str {
         match self {
             Self::InitramfsTools => "Please unlock disk root_crypt",
-            Self::Dracut => "Please enter passphrase for disk",
+            Self::Dracut => "Please enter passphrase for disk root_crypt",
         }
     }
 
@@ -71,7 +71,7 @@ impl BootSystem {
     pub fn opened(self) -> &'static str {
         match self {
             Self::InitramfsTools => "cryptsetup: root_crypt: set up successfully",
-            Self::Dracut => "Finished systemd-cryptsetup@root_crypt",
+            Self::Dracut => "Cryptography Setup for root_crypt.\r\n",
         }
     }
 }
@@ -216,7 +216,7 @@ fn recipe(suite: Suite, who: Who) -> String {
 
 /// Our Debian packages, as `make deb` built them.
 fn packages() -> Vec<PathBuf> {
-    let folder = tree("target/debian");
+    let folder = tree("target/deb");
     let mut packages: Vec<PathBuf> = std::fs::read_dir(&folder)
         .into_iter()
         .flatten()
