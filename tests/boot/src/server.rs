@@ -3,8 +3,13 @@
 use nightlatch_interop::avahi::Avahi;
 use nightlatch_interop::dbus::Bus;
 use nightlatch_interop::netns::Host;
-use nightlatch_interop::programs::Whose;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use nightlatch_interop::programs::{Whose, ours};
 use nightlatch_interop::server::{Home, Server};
+
+use crate::guest::{Guest, PATIENCE};
 
 /// A running server. Dropped in this order.
 #[derive(Debug)]
@@ -54,4 +59,69 @@ impl Place {
     pub fn bus(&self) -> &Bus {
         &self.bus
     }
+
+    /// Waits until our server has said `text`, while `guest` boots.
+    pub fn wait_until_said(&self, guest: &Guest, text: &str) {
+        let said = || {
+            self.server
+                .running()
+                .log()
+                .iter()
+                .any(|line| line.contains(text))
+        };
+        wait_until(guest, &format!("the server to say {text:?}"), said);
+    }
+
+    /// Waits until our server has refused `guest` for this reason.
+    pub fn wait_until_refused(&self, guest: &Guest, reason: &str) {
+        self.wait_until_said(guest, reason);
+    }
+
+    /// Waits until `guest` has a connection to the server, or to the kernel in place of it.
+    pub fn wait_until_connected(&self, guest: &Guest) {
+        let port = format!("sport = :{}", self.server.port());
+        let connected = || {
+            let mut ss = self.host.command("ss");
+            let output = ss
+                .args(["-Htn", "state", "established", &port])
+                .output()
+                .unwrap();
+            !output.stdout.is_empty()
+        };
+        wait_until(guest, "it to connect", connected);
+    }
+
+    /// How many releases our server has in its record.
+    pub fn releases(&self) -> usize {
+        let mut log = Command::new(ours("nightlatch"));
+        log.args(["log", "--json", "--last", "1000"]);
+        log.env("DBUS_SYSTEM_BUS_ADDRESS", self.bus.address());
+        let output = log.stdin(Stdio::null()).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "nightlatch log: {said}");
+        let records = String::from_utf8(output.stdout).unwrap();
+        records
+            .lines()
+            .filter(|line| line.contains("\"released\""))
+            .count()
+    }
+
+    /// What our server has said of connections.
+    pub fn connections(&self) -> Vec<String> {
+        let mut log = self.server.running().log();
+        log.retain(|line| line.contains("peer="));
+        log
+    }
 }
+
+/// Waits for what can only be looked for, for as long as a guest may take.
+fn wait_until(guest: &Guest, what: &str, done: impl Fn() -> bool) {
+    let limit = guest.now() + PATIENCE;
+    while !done() {
+        assert!(guest.now() < limit, "waited in vain for {what}");
+        std::thread::sleep(GLANCE);
+    }
+}
+
+/// Between two looks.
+const GLANCE: Duration = Duration::from_millis(100);

@@ -1,5 +1,8 @@
 //! The scenarios, by what is different in them.
 
+mod network;
+mod person;
+mod several;
 mod unlock;
 
 use crate::scenario::Scenario;
@@ -8,5 +11,8 @@ use crate::scenario::Scenario;
 pub fn all() -> Vec<Scenario> {
     let mut all = Vec::new();
     all.extend(unlock::scenarios());
+    all.extend(person::scenarios());
+    all.extend(network::scenarios());
+    all.extend(several::scenarios());
     all
 }
