@@ -12,6 +12,7 @@ pub mod figures;
 pub mod guest;
 pub mod images;
 pub mod lan;
+pub mod making;
 pub mod places;
 pub mod runner;
 pub mod scenario;
