@@ -30,6 +30,7 @@ pub struct Unlock {
 #[derive(Debug, Default)]
 pub struct Figures {
     unlocks: Mutex<Vec<Unlock>>,
+    copies: Mutex<Vec<(Whose, usize)>>,
 }
 
 impl Figures {
@@ -38,8 +39,18 @@ impl Figures {
         self.unlocks.lock().unwrap().push(unlock);
     }
 
-    /// Prints them as a table, if there are any.
+    /// Adds how many copies of the password were in memory after a boot with this client.
+    pub fn add_copies(&self, client: Whose, copies: usize) {
+        self.copies.lock().unwrap().push((client, copies));
+    }
+
+    /// Prints them as tables, if there are any.
     pub fn print(&self) {
+        for (client, copies) in &*self.copies.lock().unwrap() {
+            println!(
+                "copies of the password in memory after a boot with the {client:?} client: {copies}"
+            );
+        }
         let unlocks = self.unlocks.lock().unwrap();
         if unlocks.is_empty() {
             return;

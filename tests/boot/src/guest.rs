@@ -265,6 +265,17 @@ impl Guest {
         self.console.text(from)
     }
 
+    /// Types a command at a shell that is no program of ours: what it said.
+    pub fn at_the_shell(&self, command: &str) -> String {
+        let from = *self.read.lock().unwrap();
+        // The shell shows what is typed: that is not yet the end.
+        self.type_line(&format!("{command}; echo EN''D"));
+        self.wait_for("END");
+        let said = self.console.text(from);
+        let shown = said.find("EN''D").map_or(0, |at| at + "EN''D".len());
+        said[shown..].to_owned()
+    }
+
     /// What its network was like when the root was opened.
     pub fn network(&self) -> String {
         let text = self.text().replace('\r', "");

@@ -14,6 +14,9 @@ use crate::chroot::{run, to_its_end};
 use crate::images::{DATA_UUID, ROOT_UUID, Suite, TYPED, Who};
 use crate::places::tree;
 
+/// A password that does not open the disk.
+pub const WRONG: &str = "released, but not what opens the disk";
+
 /// The least that LUKS2 takes: nobody guesses here, and the emulator is slow.
 const KDF: [&str; 4] = ["--pbkdf", "pbkdf2", "--pbkdf-force-iterations", "1000"];
 
@@ -114,7 +117,7 @@ fn make_logged(suite: Suite, who: Who, folder: &Path, log: &File) {
     // A key of its own for the stock server to hand out, beside what a person types.
     write_private(&folder.join("served"), &random());
     write_private(&folder.join("typed"), TYPED);
-    write_private(&folder.join("wrong"), "not what opens the disk");
+    write_private(&folder.join("wrong"), WRONG);
     let deb = folder.join("packages");
     std::fs::create_dir(&deb).unwrap();
     if who.whose() == Whose::Ours {

@@ -2,6 +2,7 @@
 
 mod network;
 mod person;
+mod secrets;
 mod several;
 mod unlock;
 
@@ -13,6 +14,7 @@ pub fn all() -> Vec<Scenario> {
     all.extend(unlock::scenarios());
     all.extend(person::scenarios());
     all.extend(network::scenarios());
+    all.extend(secrets::scenarios());
     all.extend(several::scenarios());
     all
 }
