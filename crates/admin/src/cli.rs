@@ -11,8 +11,10 @@ use nightlatch_core::key_id::KeyId;
 use crate::enroll::server_key_id;
 
 pub(crate) mod clients;
+pub(crate) mod image;
 mod import_mandos;
 use clients::{Call, CheckConfig, Complete, Completions};
+use image::Image;
 pub(crate) use import_mandos::ImportMandos;
 
 /// Unattended reboots for encrypted machines: the administrator's command.
@@ -50,6 +52,13 @@ pub(crate) enum Verb {
     /// is not taken over; does it after --yes, or when it is answered so on a terminal. Mandos's own
     /// files are never changed. Stop the Mandos server first: it writes its state when it ends.
     ImportMandos(ImportMandos),
+    /// Show or write what goes into this machine's boot image
+    ///
+    /// The hooks of initramfs-tools, dracut and mkinitcpio all use this. Keys are copied, never shown.
+    #[command(after_help = "Examples:
+  nightlatch image plan
+  nightlatch image stage \"$DESTDIR\"")]
+    Image(Image),
     /// Let the server's program read its configuration and say what it thinks
     #[command(after_help = "Examples:
   nightlatch check-config

@@ -13,6 +13,7 @@ mod ctl;
 mod enroll;
 mod expiry;
 mod failure;
+mod image;
 pub mod import;
 mod keygen;
 mod keys;
@@ -78,6 +79,7 @@ fn dispatch(verb: Verb) -> Result<u8, Failure> {
         Verb::Enroll(options) => enroll::run(&options).map(|()| 0),
         Verb::Monitor(options) => monitor::run(&options).map(|()| 0),
         Verb::ImportMandos(options) => import::run(&options).map(|()| 0),
+        Verb::Image(options) => image::run(&options).map(|()| 0),
         Verb::Ctl(options) => Ok(ctl::run(options.arguments)),
         Verb::CheckConfig(options) => check_config::run(&options),
         Verb::Completions(options) => completions::script(&options),

@@ -4,7 +4,6 @@
 
 mod attempt;
 mod attempts;
-pub mod connect;
 mod discovery;
 mod hooks;
 pub mod interfaces;

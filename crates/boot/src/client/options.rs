@@ -10,9 +10,9 @@ use std::time::Duration;
 use nightlatch_core::key_id::{KeyId, KeyIdError};
 use nightlatch_proto::priority::{Priority, PriorityError};
 
-use super::connect::{Target, TargetError, is_interface_name};
 use super::interfaces::Selection;
 use crate::cli::{Action, Arguments, Names, Part, SyntaxError};
+use nightlatch_core::connect::{Target, TargetError, is_interface_name};
 
 /// What mandos-client(8mandos) waits for an interface.
 const DELAY: Duration = Duration::from_millis(2500);
