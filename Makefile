@@ -7,10 +7,11 @@ export NIGHTLATCH_PEERS ?= $(CURDIR)/target/peers
 help: ## list the verbs
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
 
-build: man ## all programs as they are installed, manual pages and completions; install them by `sudo make install`
+build: man ## all that is installed: programs, manual pages, completions; `sudo make install` puts it in place
 	cargo build --release --package nightlatch-server --package nightlatch-admin
 	$(MAKE) --no-print-directory boot
 	@mkdir -p target/completions
+	cargo run --quiet --package nightlatch-packages --bin libraries -- target/libraries.txt
 	@for shell in bash zsh fish; do target/release/nightlatch completions $$shell > target/completions/nightlatch.$$shell; done
 
 # Where it goes, by the names of GNU: prefix=/usr, sbindir=... dist/install.list says what goes where.
