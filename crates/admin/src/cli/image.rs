@@ -25,6 +25,10 @@ pub(crate) enum Verb {
 /// `image plan`.
 #[derive(Args, Debug)]
 pub(crate) struct PlanOptions {
+    /// With the units for an image that has systemd in it
+    #[arg(long)]
+    pub(crate) systemd: bool,
+
     /// As JSON, for programs
     #[arg(long)]
     pub(crate) json: bool,
@@ -33,6 +37,10 @@ pub(crate) struct PlanOptions {
 /// `image stage`.
 #[derive(Args, Debug)]
 pub(crate) struct StageOptions {
+    /// With the units for an image that has systemd in it
+    #[arg(long)]
+    pub(crate) systemd: bool,
+
     /// The folder that the image is made from
     #[arg(value_name = "DIRECTORY")]
     pub(crate) directory: PathBuf,

@@ -9,6 +9,7 @@ mod plan;
 mod programs;
 mod show;
 mod stage;
+mod units;
 
 use std::path::Path;
 
@@ -28,7 +29,14 @@ pub(crate) fn run(options: &Image) -> Result<(), Failure> {
                 .hint("run this as root: sudo nightlatch image ..."),
         );
     }
-    let plan = Plan::of(Path::new("/"))?;
+    let systemd = match &options.verb {
+        Verb::Plan(options) => options.systemd,
+        Verb::Stage(options) => options.systemd,
+    };
+    let mut plan = Plan::of(Path::new("/"))?;
+    if systemd {
+        plan.add_units();
+    }
     for remark in &plan.remarks {
         warn(remark);
     }
