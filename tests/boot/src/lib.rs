@@ -35,9 +35,17 @@ pub fn run(arguments: &cli::Arguments) -> ExitCode {
         }
         return ExitCode::SUCCESS;
     }
-    if let Err(error) = alone::ensure() {
-        eprintln!("boot-test: {error}");
-        return ExitCode::from(69);
+    match alone::run() {
+        Ok(None) => {}
+        // No code: a signal has ended it, as it does when somebody ends this one.
+        Ok(Some(ended)) => {
+            let code = ended.code().and_then(|code| u8::try_from(code).ok());
+            return ExitCode::from(code.unwrap_or(1));
+        }
+        Err(error) => {
+            eprintln!("boot-test: {error}");
+            return ExitCode::from(69);
+        }
     }
     if runner::play(arguments, &chosen) {
         ExitCode::SUCCESS

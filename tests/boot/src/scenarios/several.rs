@@ -84,7 +84,7 @@ fn two_volumes(stage: &Stage<'_>, system: BootSystem) {
 /// systemd here: what its unit would do is typed.
 fn serve(guest: &Guest) {
     guest.wait_for_root();
-    guest.run("mount -t tmpfs none /tmp && mount -o ro /dev/vdb /mnt && mkdir /tmp/state");
+    guest.run("mount -t tmpfs none /tmp && mount -o ro /dev/vdb /mnt && install -d -m 0700 -o _nightlatch -g _nightlatch /tmp/state");
     guest.run("for card in /sys/class/net/*; do ip link set \"${card##*/}\" up; done");
     guest.type_line(
         "nightlatchd --foreground --no-dbus --configdir /mnt --statedir /tmp/state </dev/null &",
