@@ -57,14 +57,17 @@ pub fn recipe(suite: Suite, who: Who) -> String {
         .collect()
 }
 
-/// Our Debian packages, as `make deb` built them.
+/// Our Debian packages, as `make deb` built them: those that bring our names, not Mandos's.
 fn packages() -> Vec<PathBuf> {
     let folder = tree("target/deb");
     let mut packages: Vec<PathBuf> = std::fs::read_dir(&folder)
         .into_iter()
         .flatten()
         .map(|entry| entry.unwrap().path())
-        .filter(|path| path.extension().is_some_and(|extension| extension == "deb"))
+        .filter(|path| {
+            let name = path.file_name().unwrap().to_string_lossy();
+            name.ends_with(".deb") && !name.starts_with("nightlatch-mandos")
+        })
         .collect();
     assert!(
         !packages.is_empty(),
