@@ -210,7 +210,7 @@ fn says_anything(text: &str) -> bool {
 }
 
 /// The program for the image: the one that was installed with this one.
-fn program(root: &Path) -> Result<PathBuf, Failure> {
+pub(crate) fn program(root: &Path) -> Result<PathBuf, Failure> {
     let own = std::env::current_exe()
         .ok()
         .filter(|_| root == Path::new("/"));

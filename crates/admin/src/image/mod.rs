@@ -13,13 +13,23 @@ mod units;
 
 use std::path::Path;
 
+use nightlatch_core::settings::machine::MachineSettings;
 use rustix::fs::Mode;
 use rustix::process::umask;
 
 use crate::cli::image::{Image, Verb};
 use crate::failure::{EX_NOPERM, Failure, warn};
 use crate::output;
-pub(crate) use plan::Plan;
+pub(crate) use gather::program;
+pub(crate) use plan::{FOLDER, Plan, Source};
+#[cfg(test)]
+pub(crate) use plan::{Link, Owner, PlannedFile, Program};
+
+/// The administrator's settings of the machine whose files are below `root`.
+pub(crate) fn settings(root: &Path) -> Result<MachineSettings, Failure> {
+    // What is doubtful about them is a remark of the plan.
+    gather::settings(&mut Plan::default(), root)
+}
 
 /// Carries the verb out.
 pub(crate) fn run(options: &Image) -> Result<(), Failure> {
