@@ -1,11 +1,50 @@
 # The same verbs by hand and in CI. `make help` lists them.
-.PHONY: help run test check lint doc deny man bench fuzz boot peers clean
+.PHONY: help build install uninstall deb deb-test boot-test boot-test-short run test check lint doc deny man bench fuzz boot peers clean
 
 SECONDS_PER_TARGET ?= 600
 export NIGHTLATCH_PEERS ?= $(CURDIR)/target/peers
 
 help: ## list the verbs
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
+
+build: man ## all that is installed: programs, manual pages, completions; `sudo make install` puts it in place
+	cargo build --release --package nightlatch-server --package nightlatch-admin
+	$(MAKE) --no-print-directory boot
+	@mkdir -p target/completions
+	cargo run --quiet --package nightlatch-packages --bin libraries -- target/libraries.txt
+	@for shell in bash zsh fish; do target/release/nightlatch completions $$shell > target/completions/nightlatch.$$shell; done
+
+# Where it goes, by the names of GNU: prefix=/usr, sbindir=... dist/install.list says what goes where.
+prefix ?= $(or $(PREFIX),/usr/local)
+PLACES := DESTDIR prefix bindir sbindir libdir mandir docdir sysconfdir localstatedir \
+	bashcompletiondir zshcompletiondir fishcompletiondir \
+	unitdir sysusersdir tmpfilesdir dbusdir initdir logrotatedir initramfsdir dracutdir mkinitcpiodir
+placed = $(foreach place,$(PLACES),$(if $($(place)),$(place)="$($(place))"))
+
+install: ## what was built, into prefix (/usr/local), below DESTDIR; PACKAGES="common server client"
+	@$(placed) scripts/install install $(PACKAGES)
+
+uninstall: ## remove that again, but for configuration that was changed, keys and state
+	@$(placed) scripts/install uninstall $(PACKAGES)
+
+deb: build ## Debian packages, into target/deb
+	@scripts/prepare deb
+	@scripts/deb $(DEB_VERSION)
+
+deb-test: deb ## install, upgrade, remove and purge the packages in Debian systems; needs root
+	@scripts/prepare deb-test
+	cargo test --package nightlatch-packages -- --include-ignored
+
+SUITES ?= bookworm trixie
+# Guests need taps and network namespaces: root.
+boot_tests = scripts/prepare boot-test && cargo build --quiet --workspace --bins && \
+	for suite in $(1); do $(if $(filter 0,$(shell id -u)),,sudo --preserve-env=NIGHTLATCH_PEERS) target/debug/boot-test --suite $$suite $(2) || exit; done
+
+boot-test: deb ## boot real guests with encrypted disks, all scenarios; needs root; SUITES="bookworm trixie" ARGUMENTS="--only mdns"
+	@$(call boot_tests,$(SUITES),$(ARGUMENTS))
+
+boot-test-short: deb ## the same with the few scenarios that show the most
+	@$(call boot_tests,bookworm,--short)
 
 run: ## build, then play the whole story end to end in a temporary directory
 	@scripts/prepare run

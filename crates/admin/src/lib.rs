@@ -6,6 +6,8 @@
 
 mod ask;
 mod bus;
+mod called;
+mod check;
 mod cli;
 mod completions;
 mod ctl;
@@ -29,13 +31,13 @@ mod verbs;
 mod when;
 
 use std::ffi::OsString;
-use std::path::Path;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
 use nightlatch_bus::block_on;
 use nightlatch_sys::clock;
 
+use called::Called;
 use cli::clients::Call;
 use cli::{Cli, Verb};
 use failure::{EX_USAGE, Failure};
@@ -44,10 +46,10 @@ use verbs::{add, change, check_config, check_now, list, log, set, show, wait, wh
 
 /// Runs the command line `arguments`, the program's name first, and says how it ended (sysexits.h).
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
-    let arguments: Vec<OsString> = arguments.into_iter().collect();
-    if is_mandos_ctl(&arguments) {
-        return ExitCode::from(ctl::run(arguments.into_iter().skip(1)));
-    }
+    let arguments = match Called::by(arguments) {
+        Called::Ctl(arguments) => return ExitCode::from(ctl::run(arguments)),
+        Called::Command(arguments) => arguments,
+    };
     let cli = match Cli::try_parse_from(arguments) {
         Ok(cli) => cli,
         Err(error) => {
@@ -72,14 +74,6 @@ pub fn command() -> clap::Command {
     Cli::command()
 }
 
-/// Whether the program was called by the name of the stock tool.
-fn is_mandos_ctl(arguments: &[OsString]) -> bool {
-    let name = arguments
-        .first()
-        .and_then(|path| Path::new(path).file_name());
-    name.is_some_and(|name| name.as_encoded_bytes().ends_with(b"mandos-ctl"))
-}
-
 /// Carries the verb out; gives the exit status.
 fn dispatch(verb: Verb) -> Result<u8, Failure> {
     match verb {
@@ -87,6 +81,7 @@ fn dispatch(verb: Verb) -> Result<u8, Failure> {
         Verb::Enroll(options) => enroll::run(&options).map(|()| 0),
         Verb::Monitor(options) => monitor::run(&options).map(|()| 0),
         Verb::ImportMandos(options) => import::run(&options).map(|()| 0),
+        Verb::Check(options) => check::run(&options),
         Verb::Image(options) => image::run(&options).map(|()| 0),
         Verb::Network(options) => network::run(&options).map(|()| 0),
         Verb::Ctl(options) => Ok(ctl::run(options.arguments)),

@@ -9,6 +9,7 @@ pub mod calendar;
 pub mod chain;
 pub mod checker;
 pub mod client;
+pub mod connect;
 pub mod duration;
 pub mod ini;
 pub mod interpolate;

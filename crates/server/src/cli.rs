@@ -1,13 +1,17 @@
 //! The command line of nightlatchd: every option of mandos(8), and what it asks for.
 
-use std::ffi::OsString;
-use std::path::PathBuf;
+use std::ffi::{OsStr, OsString};
+use std::path::{Path, PathBuf};
 
-use clap::{ArgAction, CommandFactory, Parser};
+use clap::{ArgAction, CommandFactory, FromArgMatches, Parser};
 use nightlatch_core::settings::server::{Address, LogLevel, PartialServerSettings};
 
 /// Where the configuration is unless told otherwise.
 pub const CONFIG_FOLDER: &str = "/etc/nightlatch";
+
+/// Where it is when the program is called by the name of Mandos's server, as mandos(8) says.
+const MANDOS: &str = "mandos";
+const MANDOS_CONFIG_FOLDER: &str = "/etc/mandos";
 
 /// Keeps watch over machines with encrypted disks and hands each its disk password while it is up.
 ///
@@ -113,7 +117,7 @@ pub fn command() -> clap::Command {
 
 /// What this command line, the program's name first, asks for.
 pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Action {
-    match Options::try_parse_from(arguments) {
+    match read(arguments.into_iter().collect()) {
         Ok(options) if options.check => Action::SelfTest,
         Ok(options) if options.check_config => Action::CheckConfig(options),
         Ok(options) if options.import_state.is_some() => Action::ImportState(options),
@@ -121,6 +125,18 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Action {
         Err(error) if error.use_stderr() => Action::Usage(error.render().ansi().to_string()),
         Err(help) => Action::Print(help.render().to_string()),
     }
+}
+
+fn read(arguments: Vec<OsString>) -> Result<Options, clap::Error> {
+    let called = arguments.first().map(Path::new).and_then(Path::file_name);
+    let command = if called == Some(OsStr::new(MANDOS)) {
+        command().mut_arg("configdir", |folder| {
+            folder.default_value(MANDOS_CONFIG_FOLDER)
+        })
+    } else {
+        command()
+    };
+    Options::from_arg_matches(&command.try_get_matches_from(arguments)?)
 }
 
 impl Options {
@@ -180,6 +196,21 @@ mod tests {
         assert!(
             !settings.use_dbus && !settings.use_ipv6 && !settings.restore && !settings.zeroconf
         );
+    }
+
+    #[test]
+    fn called_by_the_name_of_mandos_it_reads_mandos_s_configuration() {
+        for (line, folder) in [
+            ("/usr/sbin/mandos --foreground", "/etc/mandos"),
+            ("mandos --configdir /c", "/c"),
+            ("/usr/sbin/nightlatchd", "/etc/nightlatch"),
+            ("/opt/mandos/nightlatchd", "/etc/nightlatch"),
+        ] {
+            let Action::Serve(options) = super::parse(line.split(' ').map(OsString::from)) else {
+                panic!("refused: {line}");
+            };
+            assert_eq!(options.configdir, PathBuf::from(folder), "{line}");
+        }
     }
 
     #[test]

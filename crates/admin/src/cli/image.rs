@@ -1,4 +1,4 @@
-//! The grammar of `nightlatch image`.
+//! `image`: its grammar.
 
 use std::path::PathBuf;
 
@@ -8,47 +8,40 @@ use clap::{Args, Subcommand};
 #[derive(Args, Debug)]
 pub(crate) struct Image {
     #[command(subcommand)]
-    pub(crate) verb: ImageVerb,
+    pub(crate) verb: Verb,
 }
 
 #[derive(Subcommand, Debug)]
-pub(crate) enum ImageVerb {
-    /// Say what goes into this machine's initramfs
+pub(crate) enum Verb {
+    /// Show what would go into an image
+    Plan(PlanOptions),
+    /// Write it below a folder that becomes an image, for the hook of a boot system
     ///
-    /// One line each: the kind (d folder, f file, x program with its libraries, l link), the mode, the
-    /// owner's number, the path in the image and where it comes from.
-    Plan(What),
-    /// Put it below the folder that an image is made from
-    ///
-    /// For hooks of initramfs-tools, dracut and mkinitcpio. What a hook is left to do is printed, a line
-    /// each, with tabs: "program SOURCE PLACE" for a program whose libraries are needed too, "module
-    /// NAME" for a kernel module.
-    Stage(Stage),
+    /// Prints what the hook must add with its own tools, a line each, with tabs between the words:
+    /// "module NAME" and "program SOURCE PLACE".
+    Stage(StageOptions),
 }
 
-/// Of which machine.
+/// `image plan`.
 #[derive(Args, Debug)]
-pub(crate) struct What {
-    /// Root of the machine's file system
-    #[arg(long, value_name = "DIRECTORY", default_value = "/")]
-    pub(crate) root: PathBuf,
+pub(crate) struct PlanOptions {
+    /// With the units for an image that has systemd in it
+    #[arg(long)]
+    pub(crate) systemd: bool,
 
-    /// The boot client [default: /usr/sbin/nightlatch-boot below --root]
-    #[arg(long, value_name = "FILE")]
-    pub(crate) program: Option<PathBuf>,
-
-    /// Print JSON
+    /// As JSON, for programs
     #[arg(long)]
     pub(crate) json: bool,
 }
 
 /// `image stage`.
 #[derive(Args, Debug)]
-pub(crate) struct Stage {
+pub(crate) struct StageOptions {
+    /// With the units for an image that has systemd in it
+    #[arg(long)]
+    pub(crate) systemd: bool,
+
     /// The folder that the image is made from
     #[arg(value_name = "DIRECTORY")]
     pub(crate) directory: PathBuf,
-
-    #[command(flatten)]
-    pub(crate) what: What,
 }

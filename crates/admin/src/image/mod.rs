@@ -1,38 +1,56 @@
-//! `nightlatch image`: what goes into this machine's initramfs, said or done (docs/decisions/0100).
+//! `nightlatch image`: what goes into a boot image of this machine, shown or written.
 //!
-//! The one place that knows. The hooks of initramfs-tools, dracut and mkinitcpio ask it, and the check
-//! before a reboot compares with it.
+//! One place knows it, for every boot system: the [`Plan`]. Contents of key files are never printed.
 
-mod hooks;
-mod host;
+mod accounts;
+mod gather;
+mod network_hooks;
 mod plan;
+mod programs;
 mod show;
 mod stage;
+mod units;
 
-use crate::cli::image::{Image, ImageVerb};
-use crate::failure::{Failure, warn};
+use std::path::Path;
 
-pub(crate) use host::Host;
-pub(crate) use plan::Plan;
+use rustix::fs::Mode;
+use rustix::process::umask;
+
+use crate::cli::image::{Image, Verb};
+use crate::failure::{EX_NOPERM, Failure, warn};
+use crate::output;
+pub(crate) use gather::{program, settings};
+pub(crate) use plan::{FOLDER, Plan, Source};
+#[cfg(test)]
+pub(crate) use plan::{Link, Owner, PlannedFile, Program};
 
 /// Carries the verb out.
 pub(crate) fn run(options: &Image) -> Result<(), Failure> {
+    if !rustix::process::geteuid().is_root() {
+        return Err(
+            Failure::new(EX_NOPERM, "only root can read what goes into an image")
+                .hint("run this as root: sudo nightlatch image ..."),
+        );
+    }
+    let systemd = match &options.verb {
+        Verb::Plan(options) => options.systemd,
+        Verb::Stage(options) => options.systemd,
+    };
+    let mut plan = Plan::of(Path::new("/"))?;
+    if systemd {
+        plan.add_units();
+    }
+    for remark in &plan.remarks {
+        warn(remark);
+    }
     match &options.verb {
-        ImageVerb::Plan(options) => {
-            let plan = plan_of(&Host::new(&options.root, options.program.as_deref()))?;
-            show::print(&plan, options.json)
-        }
-        ImageVerb::Stage(options) => {
-            let host = Host::new(&options.what.root, options.what.program.as_deref());
-            let plan = plan_of(&host)?;
-            stage::below(&options.directory, &plan)?;
-            show::print_rest(&plan)
+        Verb::Plan(options) if options.json => output::print(&show::json(&plan)?),
+        Verb::Plan(_) => output::print(&show::people(&plan, output::coloured())),
+        Verb::Stage(options) => {
+            // Modes are what the plan says, whatever this process has inherited.
+            umask(Mode::empty());
+            stage::write(&plan, &options.directory)?;
+            output::print(&show::shell(&plan))
         }
     }
-}
-
-fn plan_of(host: &Host) -> Result<Plan, Failure> {
-    let plan = Plan::of(host)?;
-    plan.doubts.iter().for_each(warn);
-    Ok(plan)
 }

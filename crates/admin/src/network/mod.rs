@@ -23,17 +23,16 @@ use nightlatch_core::network::{Definition, Kind};
 
 use crate::cli::network::Network;
 use crate::failure::{EX_OSERR, Failure, warn};
-use crate::image::Host;
 use found::Remark;
 use resolve::{Resolved, resolve};
 
 /// Carries the verb out.
 pub(crate) fn run(options: &Network) -> Result<(), Failure> {
-    let settings = Host::new(&options.root, None).settings()?;
-    settings.warnings.iter().for_each(warn);
-    let settings = settings.value;
+    let mut doubts = crate::image::Plan::default();
+    let settings = crate::image::settings(&mut doubts, &options.root)?;
+    doubts.remarks.iter().for_each(warn);
     let wanted = match options.interface.is_empty() {
-        true => &settings.interface,
+        true => &settings.interfaces,
         false => &options.interface,
     };
     let plan = definition(&options.root, wanted)?;

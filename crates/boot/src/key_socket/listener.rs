@@ -52,13 +52,15 @@ impl Listener {
     }
 
     /// The next peer that came, without waiting. Peers of other users than root and this program's own
-    /// get nothing.
+    /// get nothing, nor those that cannot be told.
     pub(super) fn accept(&self) -> io::Result<Option<Peer>> {
         loop {
             match self.socket.accept() {
                 Ok((stream, address)) => {
-                    let user = socket_peercred(&stream)?.uid;
-                    if user == Uid::ROOT || user == geteuid() {
+                    // A peer from outside this process's PID namespace has no number here, which is an error: it
+                    // gets nothing, and others are served.
+                    let user = socket_peercred(&stream).ok().map(|peer| peer.uid);
+                    if user == Some(Uid::ROOT) || user == Some(geteuid()) {
                         let volume = volume(&address);
                         return Ok(Some(Peer { stream, volume }));
                     }

@@ -1,0 +1,178 @@
+//! What is in the packages, with which modes. `make deb-test` builds them first.
+
+use std::process::Command;
+
+use nightlatch_packages::debs::{PACKAGES, contents, folder};
+use nightlatch_packages::{output, repository, text};
+
+/// For root alone.
+const PRIVATE: [&str; 4] = [
+    "/etc/nightlatch/keys/",
+    "/etc/nightlatch/plugins.d/",
+    "/etc/nightlatch/plugin-helpers/",
+    "/etc/nightlatch/clients.conf",
+];
+
+#[test]
+#[ignore = "make deb-test builds the packages first"]
+fn everything_belongs_to_root_and_has_the_least_mode_that_works() {
+    for package in PACKAGES {
+        for entry in contents(package) {
+            assert_eq!(entry.owner, "root/root", "{package}: {entry:?}");
+            let program = [
+                "/bin/",
+                "/sbin/",
+                "/init.d/",
+                "/hooks/",
+                "/scripts/",
+                "/modules.d/",
+            ];
+            let modes: &[&str] = match entry.mode.chars().next() {
+                Some('l') => &["lrwxrwxrwx"],
+                Some('d') if PRIVATE.contains(&entry.path.as_str()) => &["drwx------"],
+                Some('d') => &["drwxr-xr-x"],
+                _ if PRIVATE.contains(&entry.path.as_str()) => &["-rw-------"],
+                _ if program.iter().any(|part| entry.path.contains(part)) => {
+                    &["-rwxr-xr-x", "-rw-r--r--"]
+                }
+                _ => &["-rw-r--r--"],
+            };
+            assert!(modes.contains(&entry.mode.as_str()), "{package}: {entry:?}");
+        }
+    }
+}
+
+#[test]
+#[ignore = "make deb-test builds the packages first"]
+fn each_package_has_what_it_is_for() {
+    for (package, paths) in [
+        (
+            "nightlatch",
+            vec!["/usr/bin/nightlatch", "/usr/share/man/man1/nightlatch.1.gz"],
+        ),
+        (
+            "nightlatch-server",
+            vec![
+                "/usr/sbin/nightlatchd",
+                "/lib/systemd/system/nightlatchd.service",
+                "/usr/lib/sysusers.d/nightlatchd.conf",
+                "/usr/lib/tmpfiles.d/nightlatchd.conf",
+                "/usr/share/dbus-1/system.d/nightlatch.conf",
+                "/etc/init.d/nightlatchd",
+                "/usr/share/man/man8/nightlatchd.8.gz",
+            ],
+        ),
+        (
+            "nightlatch-client",
+            vec![
+                "/usr/sbin/nightlatch-boot",
+                "/lib/systemd/system/nightlatch-key.socket",
+                "/usr/share/initramfs-tools/conf-hooks.d/zz-nightlatch",
+            ],
+        ),
+    ] {
+        let contents = contents(package);
+        for path in paths {
+            assert!(
+                contents.iter().any(|entry| entry.path == path),
+                "{package}: {path}"
+            );
+        }
+    }
+}
+
+#[test]
+#[ignore = "make deb-test builds the packages first"]
+fn the_stock_names_lead_to_programs_of_ours() {
+    let links = contents("nightlatch-mandos");
+    for name in ["mandos", "mandos-ctl", "mandos-monitor", "mandos-keygen"] {
+        let path = format!("/usr/sbin/{name}");
+        let link = links.iter().find(|entry| entry.path == path);
+        let target = link.and_then(|entry| entry.target.as_deref());
+        assert!(
+            matches!(target, Some("nightlatchd" | "../bin/nightlatch")),
+            "{path}: {target:?}"
+        );
+    }
+    let boot = links.iter().filter_map(|entry| entry.target.as_deref());
+    assert_eq!(
+        boot.filter(|target| target.ends_with("sbin/nightlatch-boot"))
+            .count(),
+        7
+    );
+}
+
+#[test]
+#[ignore = "make deb-test builds the packages first"]
+fn lintian_has_nothing_to_say() {
+    let changes = std::fs::read_dir(folder())
+        .unwrap()
+        .flatten()
+        .map(|entry| entry.path());
+    let changes = changes
+        .into_iter()
+        .find(|path| path.extension().is_some_and(|kind| kind == "changes"));
+    let said = output(
+        Command::new("lintian")
+            .args([
+                "--allow-root",
+                "--fail-on",
+                "error,warning",
+                "--tag-display-limit",
+                "0",
+            ])
+            .arg(changes.expect("target/deb has no .changes: run `make deb` first")),
+    );
+    let said =
+        String::from_utf8_lossy(&said.stdout).into_owned() + &String::from_utf8_lossy(&said.stderr);
+    assert!(said.trim().is_empty(), "{said}");
+}
+
+/// The packages and `make install` read one list: they must have the same files.
+#[test]
+#[ignore = "make deb-test builds the packages first"]
+fn make_install_puts_the_same_files_there_and_uninstall_takes_them_away() {
+    let folder = tempfile::tempdir().unwrap();
+    let make = |verb: &str| {
+        text(
+            Command::new("make")
+                .current_dir(repository())
+                .args([
+                    "--no-print-directory",
+                    verb,
+                    "prefix=/usr",
+                    "unitdir=/lib/systemd/system",
+                ])
+                .args(["zshcompletiondir=/usr/share/zsh/vendor-completions"])
+                .arg("PACKAGES=server client common mandos")
+                .arg("libdir=/usr/lib/x86_64-linux-gnu")
+                .arg(format!("DESTDIR={}", folder.path().display())),
+        )
+    };
+    make("install");
+    for package in PACKAGES {
+        for entry in contents(package) {
+            let plain = entry.path.trim_end_matches(".gz");
+            // What debhelper adds, and folders, which stand for what is in them.
+            let added = ["changelog", "changelog.Debian", "copyright"];
+            if added.iter().any(|name| plain.ends_with(name))
+                || plain.contains("/share/lintian")
+                || (plain.ends_with('/') && !plain.contains("/etc/nightlatch/"))
+            {
+                continue;
+            }
+            let here = folder.path().join(plain.trim_start_matches('/'));
+            assert!(
+                here.symlink_metadata().is_ok(),
+                "{package} has {plain}, make install has not"
+            );
+        }
+    }
+    make("uninstall");
+    let left = text(
+        Command::new("find")
+            .arg(folder.path())
+            .args(["!", "-type", "d"]),
+    );
+    assert_eq!(left, "");
+}

@@ -1,0 +1,8 @@
+//! The lives of the packages in real Debian systems: installed, upgraded, removed, come back, purged. `make deb-test`
+//! builds the packages first.
+
+mod client;
+mod key_socket;
+mod mandos;
+mod server;
+mod sysv;
