@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use nightlatch_boot::client::connect::Target;
+use nightlatch_core::connect::Target;
 
 fuzz_target!(|text: &str| {
     if let Ok(target) = text.parse::<Target>() {

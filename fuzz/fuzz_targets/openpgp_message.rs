@@ -8,7 +8,8 @@ use nightlatch_openpgp::{PublicKey, SecretKey, SignaturePolicy, decrypt};
 
 /// Made for this target alone; the seeds are encrypted to it.
 static KEYS: LazyLock<(SecretKey, PublicKey)> = LazyLock::new(|| {
-    let secret = SecretKey::from_armored(include_bytes!("../keys/seckey.txt")).expect("the fuzzing key");
+    let secret =
+        SecretKey::from_armored(include_bytes!("../keys/seckey.txt")).expect("the fuzzing key");
     let public = secret.public_key();
     (secret, public)
 });
@@ -19,10 +20,22 @@ const SIGNED: &[u8] = b"signed for the fuzzer";
 fuzz_target!(|message: &[u8]| {
     let (secret, public) = &*KEYS;
     let limit = 1 << 16;
-    if let Ok(password) = decrypt(secret, Some(public), message, SignaturePolicy::Required, limit) {
+    if let Ok(password) = decrypt(
+        secret,
+        Some(public),
+        message,
+        SignaturePolicy::Required,
+        limit,
+    ) {
         assert_eq!(password.expose(), SIGNED);
     }
-    if let Ok(password) = decrypt(secret, Some(public), message, SignaturePolicy::Optional, limit) {
+    if let Ok(password) = decrypt(
+        secret,
+        Some(public),
+        message,
+        SignaturePolicy::Optional,
+        limit,
+    ) {
         assert!(password.len() <= limit);
     }
 });

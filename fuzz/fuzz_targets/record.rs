@@ -13,5 +13,7 @@ fuzz_target!(|text: &str| {
         assert!(text.contains(&line.to_string()));
         assert_eq!(line.to_string().parse(), Ok(line.clone()));
     }
-    let _ = lines.iter().try_fold(Chain::default(), |at, line| at.check(line));
+    let _ = lines
+        .iter()
+        .try_fold(Chain::default(), |at, line| at.check(line));
 });

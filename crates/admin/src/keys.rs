@@ -34,7 +34,7 @@ const TLS_PUBLIC: &str = "tls-pubkey.pem";
 /// The TLS key by which the client proves itself.
 const TLS_PRIVATE: &str = "tls-privkey.pem";
 /// All of them: a set is whole or of no use.
-const FILES: [&str; 4] = [PUBLIC, SECRET, TLS_PUBLIC, TLS_PRIVATE];
+pub(crate) const FILES: [&str; 4] = [PUBLIC, SECRET, TLS_PUBLIC, TLS_PRIVATE];
 
 /// A client's keys, read and found to belong together.
 #[derive(Debug)]

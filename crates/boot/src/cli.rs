@@ -5,6 +5,7 @@
 
 use std::error::Error;
 use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt;
 use std::process::ExitCode;
 
 use crate::exit::Exit;
@@ -158,6 +159,17 @@ fn of_letter(names: &Names, letter: char) -> Option<&'static str> {
             .iter()
             .find_map(|(short, long)| (*short == letter).then_some(*long)),
     }
+}
+
+/// The options in a file: words with white space between them; from `#` on a line is a comment. Nothing is quoted.
+pub fn words(config: &[u8]) -> Vec<OsString> {
+    let lines = config.split(|byte| *byte == b'\n');
+    let lines = lines.filter_map(|line| line.split(|byte| *byte == b'#').next());
+    let words = lines.flat_map(|line| line.split(u8::is_ascii_whitespace));
+    let words = words.filter(|word| !word.is_empty());
+    words
+        .map(|word| OsString::from_vec(word.to_vec()))
+        .collect()
 }
 
 /// Reads the command line of an applet that has no options but `--debug`.

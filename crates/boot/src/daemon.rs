@@ -12,7 +12,6 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use nightlatch_sys::signals::release_in;
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
 use crate::wait;
@@ -87,9 +86,9 @@ impl Daemon {
     /// Ends it and starts another; `arguments` begin with its name.
     pub(crate) fn replace_with(self, arguments: &[OsString]) -> io::Result<()> {
         let _ = pidfd_send_signal(&self.handle, Signal::TERM);
-        if !is_over(&self.handle, GRACE)? {
+        if !wait::for_end(self.handle.as_fd(), GRACE)? {
             pidfd_send_signal(&self.handle, Signal::KILL)?;
-            is_over(&self.handle, GRACE)?;
+            wait::for_end(self.handle.as_fd(), GRACE)?;
         }
         let (name, arguments) = arguments.split_first().ok_or(io::ErrorKind::InvalidInput)?;
         let mut command = Command::new(self.program);
@@ -107,20 +106,5 @@ impl Daemon {
         let pid = pid.and_then(Pid::from_raw);
         let handle = pidfd_open(pid.ok_or(io::ErrorKind::InvalidInput)?, PidfdFlags::empty())?;
         wait::for_any([handle.as_fd()], Some(GRACE))
-    }
-}
-
-fn is_over(handle: &OwnedFd, limit: Duration) -> io::Result<bool> {
-    let limit = Timespec {
-        tv_sec: i64::try_from(limit.as_secs()).unwrap_or(i64::MAX),
-        tv_nsec: limit.subsec_nanos().into(),
-    };
-    let mut waited = [PollFd::new(handle, PollFlags::IN)];
-    loop {
-        match poll(&mut waited, Some(&limit)) {
-            Ok(ready) => return Ok(ready > 0),
-            Err(rustix::io::Errno::INTR) => {}
-            Err(errno) => return Err(errno.into()),
-        }
     }
 }

@@ -7,6 +7,20 @@ use std::path::Path;
 
 use zeroize::Zeroizing;
 
+/// Where the initramfs has keys and settings: ours, and Mandos's.
+const CONFIGURATION: [&str; 2] = ["/conf/conf.d/nightlatch", "/conf/conf.d/mandos"];
+
+/// The first of these folders that exists. Files of both are never mixed: they would be of different
+/// machines.
+pub fn configuration() -> &'static Path {
+    let [ours, mandos] = CONFIGURATION.map(Path::new);
+    // What cannot be looked at exists, so that reading it says why.
+    match ours.try_exists() {
+        Ok(false) => mandos,
+        _ => ours,
+    }
+}
+
 /// Reads a file into memory that is reserved once, so that no outgrown copy stays behind unwiped.
 ///
 /// # Errors

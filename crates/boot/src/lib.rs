@@ -10,9 +10,11 @@ pub mod cryptroot;
 mod daemon;
 pub mod exit;
 pub mod files;
+pub mod kernel_command_line;
 pub mod key_socket;
 pub mod log;
 pub mod output;
+pub mod parameters;
 pub mod password_agent;
 pub mod password_prompt;
 pub mod plugin_runner;
@@ -132,6 +134,13 @@ const APPLETS: &[Applet] = &[
         about: "be the key file of volumes in crypttab(5)",
         help: key_socket::HELP,
         run: key_socket::run,
+        privilege: Privilege::None,
+    },
+    Applet {
+        names: &["parameters"],
+        about: "say what the kernel's command line asks for",
+        help: parameters::HELP,
+        run: parameters::run,
         privilege: Privilege::None,
     },
 ];

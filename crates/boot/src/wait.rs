@@ -4,6 +4,7 @@ use std::io;
 use std::os::fd::BorrowedFd;
 use std::time::Duration;
 
+use nightlatch_sys::clock;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
@@ -24,5 +25,25 @@ pub fn for_any<'a>(
     match poll(&mut waited, limit.as_ref()) {
         Ok(_) | Err(Errno::INTR) => Ok(()),
         Err(errno) => Err(errno.into()),
+    }
+}
+
+/// Waits until the process of a pidfd (pidfd_open(2)) has ended, or `limit` is over; tells whether it has.
+pub fn for_end(process: BorrowedFd<'_>, limit: Duration) -> io::Result<bool> {
+    let due = clock::now().mono.after(limit);
+    loop {
+        let left = due.since(clock::now().mono);
+        let left = Timespec {
+            tv_sec: i64::try_from(left.as_secs()).unwrap_or(i64::MAX),
+            tv_nsec: left.subsec_nanos().into(),
+        };
+        match poll(
+            &mut [PollFd::from_borrowed_fd(process, PollFlags::IN)],
+            Some(&left),
+        ) {
+            Ok(ready) => return Ok(ready > 0),
+            Err(Errno::INTR) => {}
+            Err(errno) => return Err(errno.into()),
+        }
     }
 }

@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 use std::process::{Command, Stdio};
 
-use nightlatch_core::settings::{client, server};
+use nightlatch_core::settings::{client, machine, server};
 use nightlatch_interop::programs::ours;
 use nightlatch_manuals::{Page, command, pages, render, source_folder};
 
@@ -98,7 +98,11 @@ fn every_verb_has_a_page_with_its_options() {
         let words = format!("nightlatch {verb}");
         // Its options are read by a parser of its own.
         assert!(
-            verb == "ctl" || described.contains(words.as_str()),
+            verb == "ctl"
+                || described.contains(words.as_str())
+                || described
+                    .iter()
+                    .any(|of| of.starts_with(&format!("{words} "))),
             "no page has the options of {words}"
         );
         let entry = format!("**nightlatch-{verb}**(1)");
@@ -115,6 +119,7 @@ fn keys_of_configuration_files_are_those_of_the_parsers() {
     for (title, keys) in [
         ("clients.conf(5)", &client::KEYS[..]),
         ("nightlatch.conf(5)", &server::KEYS[..]),
+        ("client.conf(5)", &machine::KEYS[..]),
     ] {
         let page = page(title);
         let described: Vec<String> = terms(&page, "SETTINGS")
@@ -186,13 +191,17 @@ fn configuration_in_the_pages_is_accepted_without_a_doubt() {
                     let parsed = server::parse(&name, &block.text).unwrap();
                     assert_eq!(parsed.warnings, [], "{name}");
                 }
+                "conf machine" => {
+                    let parsed = machine::parse(&name, &block.text).unwrap();
+                    assert_eq!(parsed.warnings, [], "{name}");
+                }
                 "sh" | "sh run" | "text" => continue,
                 other => panic!("{name}: unknown kind {other:?}"),
             }
             seen.insert(block.kind);
         }
     }
-    assert_eq!(seen.len(), 2);
+    assert_eq!(seen.len(), 3);
 }
 
 #[test]
@@ -207,7 +216,8 @@ fn pages_that_are_named_exist() {
             .skip(1)
             .step_by(2)
         {
-            let ours = name.starts_with("nightlatch") || name == "clients.conf";
+            let ours =
+                name.starts_with("nightlatch") || matches!(name, "clients.conf" | "client.conf");
             let section = rest.strip_prefix('(').and_then(|rest| rest.split_once(')'));
             if let (true, Some((section, _))) = (ours, section) {
                 let title = format!("{name}({section})");

@@ -1,4 +1,4 @@
-//! A stock client: its keys and network hooks, and what its options mean here.
+//! A stock client: its keys, and what goes into its image beside them.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -11,14 +11,30 @@ use crate::keys::{Directory, Existing};
 
 /// Where mandos-keygen(8) makes keys, today and before.
 const KEYS: [&str; 2] = ["/etc/keys/mandos", "/etc/mandos/keys"];
-const RUNNER_CONF: &str = "/etc/mandos/plugin-runner.conf";
-const HOOKS: &str = "/etc/mandos/network-hooks.d";
-/// Programs of the administrator's own that a plugin runner would start.
-const PLUGINS: [&str; 2] = ["/etc/mandos/plugins.d", "/etc/mandos/plugin-helpers"];
-
-/// Ours.
+/// Where ours are.
 const OUR_KEYS: &str = "/etc/nightlatch/keys";
-const OUR_HOOKS: &str = "/etc/nightlatch/network-hooks.d";
+
+/// Options of plugins and of their runner (plugin-runner(8mandos)); read here as they are.
+const RUNNER_CONF: &str = "/etc/mandos/plugin-runner.conf";
+
+/// Folders of programs: Mandos's, ours, and the mode of ours where it is made. Plugins are what sees the
+/// password.
+const PROGRAMS: [(&str, &str, u32); 3] = [
+    (
+        "/etc/mandos/network-hooks.d",
+        "/etc/nightlatch/network-hooks.d",
+        0o755,
+    ),
+    ("/etc/mandos/plugins.d", "/etc/nightlatch/plugins.d", 0o700),
+    (
+        "/etc/mandos/plugin-helpers",
+        "/etc/nightlatch/plugin-helpers",
+        0o700,
+    ),
+];
+
+/// The folder of all that is ours.
+const OUR_FOLDER: &str = "/etc/nightlatch";
 
 /// Parameters for key exchanges that TLS 1.3 has not.
 const DH_PARAMETERS: &str = "dhparams.pem";
@@ -27,8 +43,36 @@ const DH_PARAMETERS: &str = "dhparams.pem";
 pub(crate) struct ClientPlan {
     keys: Directory,
     our_keys: Directory,
-    hooks: Vec<PathBuf>,
-    our_hooks: PathBuf,
+    copies: Vec<CopiedFile>,
+}
+
+/// A file that is copied as it is.
+struct CopiedFile {
+    from: PathBuf,
+    folder: PathBuf,
+    folder_mode: u32,
+}
+
+impl CopiedFile {
+    fn place(&self) -> Option<PathBuf> {
+        Some(self.folder.join(self.from.file_name()?))
+    }
+
+    fn carry_out(&self) -> Result<(), Failure> {
+        let Some(place) = self.place() else {
+            return Ok(());
+        };
+        make_folder(&self.folder, self.folder_mode)?;
+        let failed = |error| {
+            Failure::new(EX_IOERR, format!("cannot read {}", self.from.display())).because(error)
+        };
+        let mode = fs::metadata(&self.from).map_err(failed)?.mode() & 0o755;
+        // Its name begins with a dot: neither a runner nor a hook's caller would start it.
+        let new = self.folder.join(".import-mandos");
+        let _ = fs::remove_file(&new);
+        write_new(&new, mode, &files::read(&self.from)?)?;
+        put_in_place(&new, &place)
+    }
 }
 
 /// The keys of a stock client below `from`.
@@ -60,42 +104,24 @@ impl ClientPlan {
                 file.display()
             ));
         }
-        let (hooks, our_hooks) = (
-            regular_files(&below(from, HOOKS.as_ref()))?,
-            below(to, OUR_HOOKS.as_ref()),
-        );
-        for hook in &hooks {
-            report.takes(hook, &our_hooks);
-        }
-        if !hooks.is_empty() {
-            report.detail(format_args!(
-                "to be used with nightlatch-boot client --network-hook-dir {OUR_HOOKS}"
-            ));
-        }
-        runner_options(&below(from, RUNNER_CONF.as_ref()), report)?;
-        for folder in PLUGINS {
-            for plugin in regular_files(&below(from, folder.as_ref()))? {
-                report.not_taken(format_args!(
-                    "{}: nothing here runs plugins",
-                    plugin.display()
-                ));
-            }
+        let copies = copies(from, to)?;
+        for copy in &copies {
+            report.takes(&copy.from, &copy.folder);
         }
         Ok(Some(Self {
             keys,
             our_keys,
-            hooks,
-            our_hooks,
+            copies,
         }))
     }
 
     /// What would be overwritten.
     pub(crate) fn in_the_way(&self) -> Vec<PathBuf> {
-        let hooks = self.hooks.iter().filter_map(|hook| self.place_of(hook));
-        let hooks = hooks.filter(|place| place.symlink_metadata().is_ok());
+        let places = self.copies.iter().filter_map(CopiedFile::place);
+        let places = places.filter(|place| place.symlink_metadata().is_ok());
         let keys = self.our_keys.path().to_owned();
         let keys = Some(keys).filter(|_| self.our_keys.holds_any());
-        keys.into_iter().chain(hooks).collect()
+        keys.into_iter().chain(places).collect()
     }
 
     /// Does it.
@@ -106,28 +132,31 @@ impl ClientPlan {
             Existing::Refuse
         };
         self.our_keys.copy_from(&self.keys, existing)?;
-        if !self.hooks.is_empty() {
-            make_folder(&self.our_hooks, 0o755)?;
-        }
-        for hook in &self.hooks {
-            let Some(place) = self.place_of(hook) else {
-                continue;
-            };
-            let failed = |error| {
-                Failure::new(EX_IOERR, format!("cannot read {}", hook.display())).because(error)
-            };
-            let mode = fs::metadata(hook).map_err(failed)?.mode() & 0o755;
-            let new = self.our_hooks.join(".import-mandos");
-            let _ = fs::remove_file(&new);
-            write_new(&new, mode, &files::read(hook)?)?;
-            put_in_place(&new, &place)?;
-        }
-        Ok(())
+        self.copies.iter().try_for_each(CopiedFile::carry_out)
     }
+}
 
-    fn place_of(&self, hook: &Path) -> Option<PathBuf> {
-        Some(self.our_hooks.join(hook.file_name()?))
+/// All that is copied from below `from` to below `to`.
+fn copies(from: &Path, to: &Path) -> Result<Vec<CopiedFile>, Failure> {
+    let mut copies = Vec::new();
+    for (theirs, ours, folder_mode) in PROGRAMS {
+        for file in regular_files(&below(from, theirs.as_ref()))? {
+            copies.push(CopiedFile {
+                from: file,
+                folder: below(to, ours.as_ref()),
+                folder_mode,
+            });
+        }
     }
+    let conf = below(from, RUNNER_CONF.as_ref());
+    if conf.exists() {
+        copies.push(CopiedFile {
+            from: conf,
+            folder: below(to, OUR_FOLDER.as_ref()),
+            folder_mode: 0o755,
+        });
+    }
+    Ok(copies)
 }
 
 /// The regular files in a folder, by name; none where there is no folder.
@@ -148,52 +177,4 @@ fn regular_files(folder: &Path) -> Result<Vec<PathBuf>, Failure> {
     }
     found.sort_unstable();
     Ok(found)
-}
-
-/// Tells what became of each option of plugin-runner(8mandos): white space separates them, and `#`
-/// begins a comment.
-fn runner_options(file: &Path, report: &mut Report) -> Result<(), Failure> {
-    if !file.exists() {
-        return Ok(());
-    }
-    let bytes = files::read(file)?;
-    let text = String::from_utf8_lossy(&bytes);
-    for (number, line) in (1..).zip(text.lines()) {
-        let line = line.split('#').next().unwrap_or_default();
-        for option in line.split_whitespace() {
-            let place = format!("{}:{number}: {option}", file.display());
-            report.not_taken(match for_the_client(option) {
-                Some(options) => format!("{place}: start nightlatch-boot client with {options}"),
-                None => format!("{place}: nothing here runs plugins"),
-            });
-        }
-    }
-    Ok(())
-}
-
-/// The options that the boot client gets by an option of the plugin runner, as words.
-fn for_the_client(option: &str) -> Option<String> {
-    let options = option
-        .strip_prefix("--options-for=mandos-client:")
-        .or_else(|| option.strip_prefix("-omandos-client:"))
-        .or_else(|| option.strip_prefix("--global-options="))
-        .or_else(|| option.strip_prefix("-g"))?;
-    Some(options.replace(',', " "))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn options_of_the_boot_client_are_found_in_those_of_the_runner() {
-        let connect = "--options-for=mandos-client:--connect=[::1]:4711,--retry=5";
-        assert_eq!(
-            for_the_client(connect).as_deref(),
-            Some("--connect=[::1]:4711 --retry=5")
-        );
-        assert_eq!(for_the_client("-g--debug").as_deref(), Some("--debug"));
-        assert_eq!(for_the_client("--disable=plymouth"), None);
-        assert_eq!(for_the_client("--options-for=plymouth:--prompt=x"), None);
-    }
 }

@@ -22,10 +22,11 @@ impl Directory {
 
     /// Our own place, unless keys are only in one of Mandos's.
     pub(crate) fn default_place() -> Self {
-        Self::default_under(Path::new("/"))
+        Self::place_under(Path::new("/"))
     }
 
-    fn default_under(root: &Path) -> Self {
+    /// The same on a machine whose files are below `root`.
+    pub(crate) fn place_under(root: &Path) -> Self {
         let own = Self(root.join(OWN));
         if own.holds_any() {
             return own;
@@ -35,6 +36,11 @@ impl Directory {
             .map(|place| Self(root.join(place)))
             .find(Self::holds_any)
             .unwrap_or(own)
+    }
+
+    /// Whether it is our own place on the machine whose files are below `root`.
+    pub(crate) fn is_own_place(&self, root: &Path) -> bool {
+        self.0 == root.join(OWN)
     }
 
     /// Its path.
@@ -58,7 +64,7 @@ mod tests {
     fn keys_of_mandos_are_found_where_we_have_none() {
         let root = tempfile::tempdir().unwrap();
         let root = root.path();
-        let chosen = || Directory::default_under(root);
+        let chosen = || Directory::place_under(root);
         for place in MANDOS {
             std::fs::create_dir_all(root.join(place)).unwrap();
         }

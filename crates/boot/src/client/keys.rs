@@ -12,10 +12,7 @@ use zeroize::Zeroizing;
 
 use super::options::KeyPaths;
 use crate::exit::Exit;
-use crate::files::read_bounded;
-
-/// Where the initramfs has the keys; the first directory that exists is the one.
-const DIRECTORIES: [&str; 2] = ["/conf/conf.d/nightlatch", "/conf/conf.d/mandos"];
+use crate::files::{configuration, read_bounded};
 
 /// The list beside the TLS private key.
 const TRUSTED_SERVERS: &str = "trusted-servers";
@@ -84,7 +81,7 @@ impl KeysError {
 
 /// Reads all keys, from `paths` or from the default directory.
 pub(super) fn read(paths: &KeyPaths) -> Result<Keys, KeysError> {
-    let directory = default_directory();
+    let directory = configuration();
     let place =
         |given: &Option<PathBuf>, name: &str| given.clone().unwrap_or_else(|| directory.join(name));
     let pubkey = place(&paths.pubkey, "pubkey.txt");
@@ -108,16 +105,6 @@ pub(super) fn read(paths: &KeyPaths) -> Result<Keys, KeysError> {
         public,
         trusted_servers: trusted_servers(&tls_privkey.with_file_name(TRUSTED_SERVERS))?,
     })
-}
-
-/// The first that exists. Files of both are never mixed: they would be of different machines.
-fn default_directory() -> &'static Path {
-    let [ours, mandos] = DIRECTORIES.map(Path::new);
-    // What cannot be looked at exists, so that reading it says why.
-    match ours.try_exists() {
-        Ok(false) => mandos,
-        _ => ours,
-    }
 }
 
 fn read_key(path: &Path) -> Result<Zeroizing<Vec<u8>>, KeysError> {

@@ -4,11 +4,11 @@
 
 mod attempt;
 mod attempts;
-pub mod connect;
 mod discovery;
 mod hooks;
 pub mod interfaces;
 mod keys;
+mod links;
 mod network;
 pub mod options;
 mod schedule;
@@ -27,8 +27,9 @@ use nightlatch_sys::capabilities::{self, Capabilities, Capability, lower};
 use nightlatch_sys::signals::{EndSignals, Signal, die_of};
 use nightlatch_sys::{clock, locked, memory};
 
-use crate::cli::{self, About};
+use crate::cli::{self, About, Action};
 use crate::exit::Exit;
+use crate::kernel_command_line::Parameters;
 use crate::log::{self, Log, chain};
 use crate::output::write_out;
 use attempt::Equipment;
@@ -42,9 +43,52 @@ const ABOUT: About = About {
     help: options::HELP,
 };
 
+/// Names the interface to use where nothing else does, as the boot system's own setting has it.
+const INTERFACE: &str = "NIGHTLATCH_INTERFACE";
+
 /// Runs the applet with the arguments that follow its name.
-pub fn run(arguments: Vec<OsString>) -> ExitCode {
-    cli::run(&ABOUT, options::parse(arguments), |options| fetch(&options))
+pub fn run(mut arguments: Vec<OsString>) -> ExitCode {
+    // Alone first: who asks for help has nothing to do with files.
+    let alone = options::parse(Options::default(), arguments.iter().cloned());
+    let Ok(Action::Run(alone)) = alone else {
+        return cli::run(&ABOUT, alone, |_| Exit::Success.into());
+    };
+    let log = Log::new(NAME, alone.debug);
+    if alone.kernel_command_line {
+        let parameters = Parameters::of_this_boot();
+        parameters
+            .warnings
+            .iter()
+            .for_each(|warning| log.say(warning));
+        if parameters.off {
+            log.say("switched off on the kernel's command line");
+            return Exit::Unavailable.into();
+        }
+        arguments.extend(parameters.arguments().into_iter().map(OsString::from));
+    }
+    let configured = match options::configured() {
+        Ok(configured) => configured,
+        Err(error) => {
+            log.say(&chain(&error));
+            log.hint("mend `options` in client.conf and build the initramfs anew");
+            return Exit::Config.into();
+        }
+    };
+    let action = options::parse(configured, arguments);
+    cli::run(&ABOUT, action, |mut options| {
+        use_fallback(&mut options, log);
+        fetch(&options)
+    })
+}
+
+/// Lets the boot system choose the interface where nobody else did.
+fn use_fallback(options: &mut Options, log: Log) {
+    let named = std::env::var(INTERFACE).unwrap_or_default();
+    if options.devices.is_empty()
+        && let Err(error) = options.use_interfaces(&[named])
+    {
+        log.say(&format!("left out {INTERFACE}: {}", chain(&error)));
+    }
 }
 
 /// How the search ended.
@@ -58,6 +102,8 @@ enum End {
 enum FatalError {
     #[error(transparent)]
     Keys(#[from] KeysError),
+    #[error(transparent)]
+    Network(#[from] links::UnreadableError),
     #[error("cannot set up TLS")]
     Tls(#[from] nightlatch_proto::tls::SetupError),
     #[error("the system refused to {0}")]
@@ -70,6 +116,7 @@ impl FatalError {
     fn exit(&self) -> Exit {
         match self {
             Self::Keys(error) => error.exit(),
+            Self::Network(_) => Exit::File,
             Self::Tls(_) => Exit::Unavailable,
             Self::System(..) => Exit::System,
             Self::Output(_) => Exit::Output,
@@ -104,6 +151,9 @@ fn prepared(options: &Options, log: Log) -> Result<Option<Signal>, FatalError> {
         log.debug(|| format!("memory is not locked: {error}"));
     }
     let equipment = equipment(options, capabilities)?;
+    let links = capabilities.with(&[Capability::DacReadSearch], || {
+        links::read(options.network.as_deref(), log)
+    })?;
     if let Some(signal) = hooks::run(hooks::Mode::Start, options, capabilities, &signals, log) {
         hooks::run(hooks::Mode::Stop, options, capabilities, &signals, log);
         return Ok(Some(signal));
@@ -111,6 +161,7 @@ fn prepared(options: &Options, log: Log) -> Result<Option<Signal>, FatalError> {
     let end = search::run(
         options,
         equipment,
+        links,
         capabilities,
         &signals,
         log,
@@ -144,7 +195,7 @@ fn equipment(options: &Options, capabilities: Capabilities) -> Result<Equipment,
     let mut trusted = keys.trusted_servers;
     trusted.extend(&options.server_key_ids);
     let words = Words {
-        rehearsal: false,
+        rehearsal: options.rehearsal,
         // The kernel's id is random and lasts as long as the boot: just what the word means.
         boot: clock::boot_id()
             .ok()

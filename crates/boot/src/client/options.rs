@@ -1,8 +1,9 @@
 //! The command line, as mandos-client(8mandos) documents it, and what is ours in it.
 //!
-//! Pure: from arguments to an [`Action`], nothing read and nothing printed.
+//! The reading is pure: from arguments to an [`Action`]. The initramfs may have more options in a file.
 
 use std::ffi::OsString;
+use std::io;
 use std::num::ParseIntError;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -10,9 +11,10 @@ use std::time::Duration;
 use nightlatch_core::key_id::{KeyId, KeyIdError};
 use nightlatch_proto::priority::{Priority, PriorityError};
 
-use super::connect::{Target, TargetError, is_interface_name};
 use super::interfaces::Selection;
-use crate::cli::{Action, Arguments, Names, Part, SyntaxError};
+use crate::cli::{Action, Arguments, Names, Part, SyntaxError, words};
+use crate::files::{configuration, read_bounded};
+use nightlatch_core::connect::{Target, TargetError, is_interface_name};
 
 /// What mandos-client(8mandos) waits for an interface.
 const DELAY: Duration = Duration::from_millis(2500);
@@ -22,6 +24,12 @@ const RETRY: Duration = Duration::from_secs(10);
 
 /// Where mandos-client(8mandos) looks for network hooks.
 const HOOK_DIRECTORY: &str = "/lib/mandos/network-hooks.d";
+
+/// More options, beside the keys: words with white space between them.
+const FILE: &str = "client.options";
+
+/// The longest file of options that makes sense.
+const MAX_FILE: usize = 64 * 1024;
 
 /// How to fetch the password.
 #[derive(Debug)]
@@ -42,12 +50,18 @@ pub struct Options {
     pub retry: Duration,
     /// Where the network hooks are.
     pub hook_directory: PathBuf,
+    /// The file of links to be made, where it is not the usual one.
+    pub network: Option<PathBuf>,
     /// Whether each step is told.
     pub debug: bool,
     /// The keys of which a server must prove one, beside those of the file `trusted-servers`.
     pub server_key_ids: Vec<KeyId>,
     /// Whether a payload that the client's own key did not sign is used.
     pub allow_unsigned: bool,
+    /// Whether the kernel's command line is obeyed.
+    pub kernel_command_line: bool,
+    /// Whether it is no boot, and only tried whether one would get the password.
+    pub rehearsal: bool,
 }
 
 /// Key files that are not in their default place.
@@ -74,10 +88,30 @@ impl Default for Options {
             delay: DELAY,
             retry: RETRY,
             hook_directory: HOOK_DIRECTORY.into(),
+            network: None,
             debug: false,
             server_key_ids: Vec::new(),
             allow_unsigned: false,
+            kernel_command_line: false,
+            rehearsal: false,
         }
+    }
+}
+
+impl Options {
+    /// Uses these interfaces: lists of names with commas between, none of them meaning all that suit.
+    ///
+    /// # Errors
+    /// When a name could not be that of an interface.
+    pub fn use_interfaces(&mut self, lists: &[String]) -> Result<(), UsageError> {
+        let names = || lists.iter().flat_map(|list| list.split(','));
+        if let Some(bad) = names().find(|name| !name.is_empty() && !is_interface_name(name)) {
+            return Err(UsageError::Interface(bad.to_owned()));
+        }
+        self.selection = Selection::of_names(names());
+        let given: Vec<&str> = names().filter(|name| !name.is_empty()).collect();
+        self.devices = given.join(",");
+        Ok(())
     }
 }
 
@@ -107,12 +141,45 @@ pub enum UsageError {
     KeyId(#[from] KeyIdError),
 }
 
-/// Reads the arguments that follow the applet's name.
+/// Why the file of options cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum FileError {
+    /// It is there, and cannot be read.
+    #[error("cannot read {0}")]
+    Read(PathBuf, #[source] io::Error),
+    /// It makes no sense.
+    #[error("bad options in {0}")]
+    Usage(PathBuf, #[source] UsageError),
+    /// It asks for help.
+    #[error("{0} asks for help or the version, expected options of how to fetch the password")]
+    Asking(PathBuf),
+}
+
+/// The options of the initramfs, before the command line; the defaults where it has none.
+///
+/// # Errors
+/// A file that cannot be used is one: it may say whom not to believe.
+pub fn configured() -> Result<Options, FileError> {
+    let path = configuration().join(FILE);
+    let bytes = match read_bounded(&path, MAX_FILE) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Options::default()),
+        Err(error) => return Err(FileError::Read(path, error)),
+        Ok(bytes) => bytes,
+    };
+    match parse(Options::default(), words(&bytes)) {
+        Ok(Action::Run(options)) => Ok(*options),
+        Ok(_) => Err(FileError::Asking(path)),
+        Err(error) => Err(FileError::Usage(path, error)),
+    }
+}
+
+/// Reads the arguments that follow the applet's name, on top of `options`. Interfaces replace those that
+/// these have.
 pub fn parse(
+    mut options: Options,
     arguments: impl IntoIterator<Item = OsString>,
 ) -> Result<Action<Box<Options>>, UsageError> {
     let mut arguments = Arguments::new(&NAMES, arguments);
-    let mut options = Options::default();
     let mut devices = Vec::new();
     while let Some(part) = arguments.next_part()? {
         match part {
@@ -124,13 +191,9 @@ pub fn parse(
             Part::Option(name) => set(&mut options, name, &mut arguments)?,
         }
     }
-    let names = || devices.iter().flat_map(|list| list.split(','));
-    if let Some(bad) = names().find(|name| !name.is_empty() && !is_interface_name(name)) {
-        return Err(UsageError::Interface(bad.to_owned()));
+    if !devices.is_empty() {
+        options.use_interfaces(&devices)?;
     }
-    options.selection = Selection::of_names(names());
-    let given: Vec<&str> = names().filter(|name| !name.is_empty()).collect();
-    options.devices = given.join(",");
     Ok(Action::Run(Box::new(options)))
 }
 
@@ -142,6 +205,8 @@ fn set(
     match name {
         "debug" => options.debug = true,
         "allow-unsigned" => options.allow_unsigned = true,
+        "kernel-command-line" => options.kernel_command_line = true,
+        "rehearsal" => options.rehearsal = true,
         "connect" => {
             let target = arguments.text("--connect")?;
             options.connect = Some((target.parse()?, target));
@@ -159,6 +224,7 @@ fn set(
         "dh-params" => drop(arguments.value()?),
         "delay" => options.delay = seconds("--delay", arguments)?,
         "retry" => options.retry = seconds("--retry", arguments)?,
+        "network" => options.network = Some(arguments.value()?.into()),
         "network-hook-dir" => options.hook_directory = arguments.value()?.into(),
         "server-key-id" => {
             let id = arguments.text("--server-key-id")?.parse()?;
@@ -222,14 +288,21 @@ const MANDOS: [&str; 13] = [
     "network-hook-dir",
     "debug",
 ];
-const OURS: [&str; 2] = ["server-key-id", "allow-unsigned"];
+const OURS: [&str; 5] = [
+    "server-key-id",
+    "allow-unsigned",
+    "kernel-command-line",
+    "network",
+    "rehearsal",
+];
 
 /// The text of `--help`.
 pub const HELP: &str = "\
 Usage: nightlatch-boot client [-?V] [-c ADDRESS:PORT] [-i NAME[,NAME...]] [-p FILE] [-s FILE]
        [-t FILE] [-T FILE] [--priority STRING] [--dh-bits BITS] [--dh-params FILE]
-       [--delay SECONDS] [--retry SECONDS] [--network-hook-dir DIR] [--debug]
-       [--server-key-id HEX]... [--allow-unsigned] [--help] [--usage] [--version]
+       [--delay SECONDS] [--retry SECONDS] [--network FILE] [--network-hook-dir DIR]
+       [--debug] [--server-key-id HEX]... [--allow-unsigned] [--kernel-command-line]
+       [--rehearsal] [--help] [--usage] [--version]
 
 Finds a server, proves this machine's key and prints the disk password.
 
@@ -242,18 +315,24 @@ Finds a server, proves this machine's key and prints the disk password.
       --server-key-id HEX       believe only servers with this key id (repeatable), and
                                 those in the file trusted-servers beside the TLS private key
       --allow-unsigned          accept a password that this machine's key did not sign
+      --kernel-command-line     obey mandos=, nightlatch= and ip= on the kernel's command line
+      --rehearsal               this is no boot: the server only says whether one would get the
+                                password, and how long the machine may be away
       --priority STRING         GnuTLS priority string
       --dh-bits BITS            accepted, without effect in TLS 1.3
       --dh-params FILE          accepted, without effect in TLS 1.3
       --delay SECONDS           how long the console is kept quiet for new interfaces [2.5]
       --retry SECONDS           time between two tries of one server [10]
+      --network FILE            VLANs, bonds and bridges to make
+                                [/conf/conf.d/nightlatch/network.conf, if it exists]
       --network-hook-dir DIR    network hooks [/lib/mandos/network-hooks.d]
       --debug                   tell each step on standard error
   -?, --help                    show this help
       --usage                   show a short usage message
   -V, --version                 show the version
 
-The keys are in /conf/conf.d/nightlatch, or in /conf/conf.d/mandos where that does not exist.
+The keys are in /conf/conf.d/nightlatch, or in /conf/conf.d/mandos where that does not exist. The file
+client.options beside them has more options; those of the command line have the last word.
 
 Examples:
   nightlatch-boot client                                 as in the initramfs: every suitable
@@ -270,7 +349,7 @@ mod tests {
     use super::*;
 
     fn read(arguments: &[&str]) -> Result<Action<Box<Options>>, UsageError> {
-        parse(arguments.iter().map(OsString::from))
+        parse(Options::default(), arguments.iter().map(OsString::from))
     }
 
     fn options(arguments: &[&str]) -> Options {
@@ -334,6 +413,23 @@ mod tests {
     }
 
     #[test]
+    fn the_command_line_has_the_last_word() {
+        let over = |arguments: &[&str]| {
+            let file = options(&["-i", "eth0", "--connect=192.0.2.1:4", "--retry=5"]);
+            match parse(file, arguments.iter().map(OsString::from)) {
+                Ok(Action::Run(options)) => *options,
+                other => panic!("{other:?}"),
+            }
+        };
+        let over_it = over(&["-i", "eth1", "-i", "eth2", "--connect=[fe80::1]:4"]);
+        assert_eq!(over_it.devices, "eth1,eth2");
+        assert_eq!(over_it.connect.unwrap().1, "[fe80::1]:4");
+        assert_eq!(over_it.retry, Duration::from_secs(5));
+        assert_eq!(over(&[]).devices, "eth0");
+        assert_eq!(over(&["-i", ""]).selection, Selection::Suitable);
+    }
+
+    #[test]
     fn seconds_may_have_a_fraction() {
         for (text, millis) in [("2", 2000), ("2.5", 2500), (".25", 250), ("3.", 3000)] {
             assert_eq!(decimal(text), Some(Duration::from_millis(millis)), "{text}");
@@ -384,7 +480,7 @@ mod tests {
                 "\\PC{0,12}",
                 prop::sample::select(MANDOS.iter().chain(&OURS).map(|o| format!("--{o}")).collect::<Vec<_>>()),
             ], 0..8)) {
-            let _ = parse(arguments.into_iter().map(OsString::from));
+            let _ = parse(Options::default(), arguments.into_iter().map(OsString::from));
         }
     }
 }

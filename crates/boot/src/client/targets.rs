@@ -4,8 +4,8 @@ use std::net::{SocketAddr, SocketAddrV6};
 
 use nightlatch_sys::netif::Interface;
 
-use super::connect::{Host, Scope, Target};
 use super::schedule::Destination;
+use nightlatch_core::connect::{Host, Scope, Target};
 
 /// Where to connect for `target`. Nothing for an address on an interface that does not exist yet.
 ///

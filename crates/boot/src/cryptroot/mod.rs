@@ -4,6 +4,8 @@
 //! A volume gets a password once. When it asks again the password was refused, and only the person
 //! at the console can help: more tries would use up those that the person has.
 
+mod first;
+mod only;
 mod readers;
 
 use std::collections::BTreeSet;
@@ -33,6 +35,7 @@ use crate::process::{Process, end_all};
 use crate::source::Source;
 use crate::wait;
 use crate::watch::Watch;
+use only::Only;
 use readers::Reader;
 
 const NAME: &str = "cryptroot";
@@ -50,8 +53,8 @@ const ABOUT: About = About {
 
 /// The text of `--help`.
 pub const HELP: &str = "\
-Usage: nightlatch-boot cryptroot [-?V] [--fifo FILE] [--debug] [--help] [--usage] [--version]
-       [--] [COMMAND [ARGUMENT...]]
+Usage: nightlatch-boot cryptroot [-?V] [--fifo FILE] [--first COMMAND] [--kernel-command-line]
+       [--end] [--debug] [--help] [--usage] [--version] [--] [COMMAND [ARGUMENT...]]
 
 Fetches the password once and gives it to each volume that asks by cryptsetup's askpass, until it is
 ended by a signal. A volume that asks again has refused it, and is left to the person at the console.
@@ -59,19 +62,23 @@ ended by a signal. A volume that asks again has refused it, and is left to the p
 COMMAND prints the password; without one it is this program's plugin-runner, without plugins that
 would ask at the console.
 
-      --fifo FILE  askpass's FIFO [/lib/cryptsetup/passfifo]
-      --debug      tell each step on standard error
-  -?, --help       show this help
-      --usage      show a short usage message
-  -V, --version    show the version
+      --fifo FILE            askpass's FIFO [/lib/cryptsetup/passfifo]
+      --first COMMAND        a command of the shell that is run to its end before the search
+      --kernel-command-line  let plugin-runner obey mandos=, nightlatch= and ip= on the kernel's command line
+      --end                  end the one that runs, and wait until it has put everything back
+      --debug                tell each step on standard error
+  -?, --help                 show this help
+      --usage                show a short usage message
+  -V, --version              show the version
 
-Example, early in the initramfs:
+Example, early in the initramfs, and before it is left:
   nightlatch-boot cryptroot &
+  nightlatch-boot cryptroot --end
 ";
 
 const NAMES: Names = Names {
     mandos: &[],
-    ours: &["fifo", "debug"],
+    ours: &["fifo", "first", "kernel-command-line", "end", "debug"],
     short: &[],
 };
 
@@ -87,8 +94,12 @@ const NOT_AT_THE_CONSOLE: [&str; 5] = [
     "--disable=usplash",
 ];
 
+#[derive(Default)]
 struct Options {
     fifo: PathBuf,
+    first: Option<OsString>,
+    kernel_command_line: bool,
+    end: bool,
     debug: bool,
     command: Vec<OsString>,
 }
@@ -102,12 +113,14 @@ fn parse(arguments: Vec<OsString>) -> Result<Action<Options>, SyntaxError> {
     let mut arguments = Arguments::new(&NAMES, arguments);
     let mut options = Options {
         fifo: FIFO.into(),
-        debug: false,
-        command: Vec::new(),
+        ..Options::default()
     };
     while let Some(part) = arguments.next_part()? {
         match part {
             Part::Option("fifo") => options.fifo = arguments.value()?.into(),
+            Part::Option("first") => options.first = Some(arguments.value()?),
+            Part::Option("kernel-command-line") => options.kernel_command_line = true,
+            Part::Option("end") => options.end = true,
             Part::Option("debug") => options.debug = true,
             Part::Option("help") => return Ok(Action::Help),
             Part::Option("usage") => return Ok(Action::Usage),
@@ -132,6 +145,9 @@ fn command(options: &Options) -> Command {
             let mut command = Command::new(MYSELF);
             command.args(["plugin-runner", "--no-fallback"]);
             command.args(NOT_AT_THE_CONSOLE);
+            if options.kernel_command_line {
+                command.arg("--kernel-command-line");
+            }
             command
         }
     }
@@ -142,6 +158,12 @@ fn command(options: &Options) -> Command {
 enum FeedError {
     #[error("cannot watch {0}")]
     Watch(PathBuf, #[source] io::Error),
+    #[error("cannot use {0}, which tells whether another one feeds the same FIFO")]
+    Only(PathBuf, #[source] io::Error),
+    #[error("another one feeds the same FIFO already")]
+    Another,
+    #[error("cannot end the one that runs")]
+    End(#[source] io::Error),
     #[error("no password could be fetched")]
     NoPassword,
     #[error("the system refused")]
@@ -151,9 +173,9 @@ enum FeedError {
 impl FeedError {
     fn exit(&self) -> Exit {
         match self {
-            Self::Watch(..) => Exit::File,
-            Self::NoPassword => Exit::Unavailable,
-            Self::System(_) => Exit::System,
+            Self::Watch(..) | Self::Only(..) => Exit::File,
+            Self::Another | Self::NoPassword => Exit::Unavailable,
+            Self::End(_) | Self::System(_) => Exit::System,
         }
     }
 }
@@ -161,13 +183,24 @@ impl FeedError {
 fn feed(options: &Options) -> ExitCode {
     log::silence_panics(NAME);
     let log = Log::new(NAME, options.debug);
-    match fed(options, log) {
-        Ok(signal) => die_of(signal),
+    let end = match options.end {
+        true => end(options, log),
+        false => fed(options, log).map(Some),
+    };
+    match end {
+        Ok(None) => Exit::Success.into(),
+        Ok(Some(signal)) => die_of(signal),
         Err(error) => {
             log.say(&chain(&error));
             error.exit().into()
         }
     }
+}
+
+fn end(options: &Options, log: Log) -> Result<Option<Signal>, FeedError> {
+    let ended = only::end(&options.fifo).map_err(FeedError::End)?;
+    log.debug(|| if ended { "ended it" } else { "nothing to end" }.to_owned());
+    Ok(None)
 }
 
 fn fed(options: &Options, log: Log) -> Result<Signal, FeedError> {
@@ -178,6 +211,15 @@ fn fed(options: &Options, log: Log) -> Result<Signal, FeedError> {
     let directory = options.fifo.parent().unwrap_or(Path::new("/"));
     let watch = Watch::for_openings(directory)
         .map_err(|error| FeedError::Watch(directory.to_owned(), error))?;
+    // Held until the process ends.
+    let _only = Only::take(&options.fifo)
+        .map_err(|error| FeedError::Only(options.fifo.clone(), error))?
+        .ok_or(FeedError::Another)?;
+    if let Some(line) = &options.first
+        && let Some(signal) = first::run(line, &signals, log)?
+    {
+        return Ok(signal);
+    }
     let now = clock::now().mono;
     let start = || Process::start(&mut command(options));
     let mut source = Source::new("the search for a password".to_owned(), now, start);

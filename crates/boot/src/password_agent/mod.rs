@@ -5,7 +5,7 @@
 //! would use up those that the person has.
 
 pub mod options;
-mod question;
+pub mod question;
 mod questions;
 
 use std::ffi::OsString;

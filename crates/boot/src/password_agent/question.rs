@@ -6,34 +6,40 @@ use std::path::PathBuf;
 
 /// What a file asks.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) struct Question {
+pub struct Question {
     /// Where the answer goes: a datagram socket.
-    pub(super) socket: PathBuf,
+    pub socket: PathBuf,
     /// Who asks, if it says so.
-    pub(super) pid: Option<u32>,
+    pub pid: Option<u32>,
     /// Until when, in microseconds of `CLOCK_MONOTONIC`; `None` for ever.
-    pub(super) not_after: Option<u64>,
+    pub not_after: Option<u64>,
     /// What is asked for, in a form that stays the same when it is asked again. Empty when not told.
-    pub(super) id: String,
+    pub id: String,
+    /// Whether a token's PIN is asked for: a wrong one uses up a try of a few, and no disk's password
+    /// is one.
+    pub for_pin: bool,
 }
 
 /// What makes a file no question.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
-pub(super) enum QuestionError {
+pub enum QuestionError {
+    /// The section is missing.
     #[error("expected a section [Ask]")]
     NoSection,
+    /// Nothing tells where the answer is to go.
     #[error("expected Socket= with an absolute path")]
     NoSocket,
 }
 
 /// Reads a file's text. What makes no sense in a key is left out, as systemd's own agents do.
-pub(super) fn parse(text: &str) -> Result<Question, QuestionError> {
+pub fn parse(text: &str) -> Result<Question, QuestionError> {
     let mut lines = text.lines().map(str::trim);
     lines
         .find(|line| *line == "[Ask]")
         .ok_or(QuestionError::NoSection)?;
     let mut socket = None;
     let (mut pid, mut not_after, mut id) = (None, None, String::new());
+    let mut for_pin = false;
     for line in lines.take_while(|line| !line.starts_with('[')) {
         let Some((key, value)) = line.split_once('=') else {
             continue;
@@ -44,6 +50,7 @@ pub(super) fn parse(text: &str) -> Result<Question, QuestionError> {
             "PID" => pid = value.parse().ok(),
             "NotAfter" => not_after = value.parse().ok().filter(|due| *due > 0),
             "Id" => value.clone_into(&mut id),
+            "Message" => for_pin = names_pin(value),
             _ => {}
         }
     }
@@ -53,9 +60,17 @@ pub(super) fn parse(text: &str) -> Result<Question, QuestionError> {
             pid,
             not_after,
             id,
+            for_pin,
         }),
         _ => Err(QuestionError::NoSocket),
     }
+}
+
+/// systemd-cryptsetup has no other mark on its question for the PIN of a TPM, a FIDO2 or a PKCS#11 token
+/// ("Please enter TPM2 PIN:", "Please enter security token PIN:").
+fn names_pin(message: &str) -> bool {
+    let words = message.split(|letter: char| !letter.is_alphanumeric());
+    words.into_iter().any(|word| word == "PIN")
 }
 
 #[cfg(test)]
@@ -74,6 +89,7 @@ mod tests {
             pid: Some(181),
             not_after: Some(12),
             id: "cryptsetup:/dev/x".into(),
+            for_pin: false,
         };
         assert_eq!(parse(text), Ok(expected));
     }
@@ -86,6 +102,16 @@ mod tests {
         assert_eq!(parse("Socket=/s\n"), Err(QuestionError::NoSection));
         assert_eq!(parse("[Ask]\nSocket=s\n"), Err(QuestionError::NoSocket));
         assert_eq!(parse("[Ask]\nPID=1\n"), Err(QuestionError::NoSocket));
+    }
+
+    #[test]
+    fn a_token_that_wants_its_pin_is_known() {
+        let asks = |message: &str| {
+            let text = format!("[Ask]\nSocket=/s\nMessage={message}\n");
+            parse(&text).unwrap().for_pin
+        };
+        assert!(asks("Please enter TPM2 PIN:") && asks("Please enter security token PIN:"));
+        assert!(!asks("Please enter passphrase for disk PINE (root):") && !asks("Pin"));
     }
 
     proptest! {

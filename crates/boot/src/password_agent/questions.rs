@@ -104,6 +104,10 @@ impl<'a> Questions<'a> {
                 return None;
             }
         };
+        if question.for_pin {
+            told("a token's PIN is for a person to type");
+            return None;
+        }
         let waits = is_in_time(&question) && has_asker(&question);
         if !waits {
             let log = self.log;

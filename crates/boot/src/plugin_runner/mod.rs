@@ -10,7 +10,7 @@ mod runner;
 
 use std::ffi::OsString;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use nightlatch_core::secret::Secret;
@@ -19,6 +19,8 @@ use nightlatch_sys::{locked, memory};
 
 use crate::cli::{self, About, Action};
 use crate::exit::Exit;
+use crate::files;
+use crate::kernel_command_line::Parameters;
 use crate::log::{self, Log, chain};
 use crate::output::write_out;
 use crate::process::{Process, end_all};
@@ -37,7 +39,7 @@ pub const HELP: &str = "\
 Usage: nightlatch-boot plugin-runner [-?V] [-G VAR=VALUE] [-E PLUGIN:VAR=VALUE] [-g OPTION[,...]]
        [-o PLUGIN:OPTION[,...]] [-d PLUGIN] [-e PLUGIN] [--userid ID] [--groupid ID]
        [--plugin-dir DIR] [--plugin-helper-dir DIR] [--config-file FILE] [--no-fallback]
-       [--debug] [--help] [--usage] [--version]
+       [--kernel-command-line] [--debug] [--help] [--usage] [--version]
 
 Runs every program of a directory side by side and prints what the first one to succeed prints.
 When none succeeds, it asks for a password on the terminal.
@@ -52,8 +54,10 @@ When none succeeds, it asks for a password on the terminal.
       --groupid ID                    group that plugins run as, a number [65534]
       --plugin-dir DIR                where plugins are [/lib/mandos/plugins.d]
       --plugin-helper-dir DIR         where their helpers are [/lib/mandos/plugin-helpers]
-      --config-file FILE              more options [/conf/conf.d/mandos/plugin-runner.conf]
+      --config-file FILE              more options [/conf/conf.d/nightlatch/plugin-runner.conf, or in
+                                      /conf/conf.d/mandos where that folder does not exist]
       --no-fallback                   never ask on the terminal
+      --kernel-command-line           obey mandos=, nightlatch= and ip= on the kernel's command line
       --debug                         tell each step on standard error
   -?, --help                          show this help
       --usage                         show a short usage message
@@ -77,13 +81,13 @@ pub fn run(arguments: Vec<OsString>) -> ExitCode {
             cli::refuse(NAME, &error);
             run_with(Options::default(), Some(Exit::Usage))
         }
-        Ok(Action::Run(first)) => match configured(&first.config_file, &arguments) {
+        Ok(Action::Run(first)) => match configured(&config_file(&first), &arguments) {
             Ok(options) => run_with(options, None),
             Err(error) => {
                 let log = Log::new(NAME, false);
                 log.say(&format!(
                     "{}: {}",
-                    first.config_file.display(),
+                    config_file(&first).display(),
                     chain(&error)
                 ));
                 log.hint(&format!(
@@ -105,8 +109,14 @@ enum ReadError {
     Config(#[from] ConfigError),
 }
 
+/// The file of more options.
+fn config_file(options: &Options) -> PathBuf {
+    let usual = || files::configuration().join("plugin-runner.conf");
+    options.config_file.clone().unwrap_or_else(usual)
+}
+
 fn configured(file: &Path, arguments: &[OsString]) -> Result<Options, ReadError> {
-    let config = match crate::files::read_bounded(file, MAX_CONFIG) {
+    let config = match files::read_bounded(file, MAX_CONFIG) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
         read => read?.to_vec(),
     };
@@ -114,7 +124,10 @@ fn configured(file: &Path, arguments: &[OsString]) -> Result<Options, ReadError>
 }
 
 /// Runs with these options; when there is a `fault`, without plugins, and with that exit status.
-fn run_with(options: Options, fault: Option<Exit>) -> ExitCode {
+fn run_with(mut options: Options, fault: Option<Exit>) -> ExitCode {
+    if options.kernel_command_line {
+        options.obey(&Parameters::of_this_boot());
+    }
     log::silence_panics(NAME);
     let log = Log::new(NAME, options.debug);
     options.warnings.iter().for_each(|warning| log.say(warning));

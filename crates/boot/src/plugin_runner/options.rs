@@ -5,13 +5,17 @@
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
-use crate::cli::{Action, Arguments, Names, Part, SyntaxError};
+use crate::cli::{Action, Arguments, Names, Part, SyntaxError, words};
+use crate::kernel_command_line::Parameters;
 
 /// The user and the group that own nothing (plugin-runner(8mandos), `--userid`).
 const NOBODY: u32 = 65534;
+
+/// The name of the client among plugins.
+const CLIENT: &str = "mandos-client";
 
 /// What to run, and how.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -30,8 +34,10 @@ pub struct Options {
     pub directory: PathBuf,
     /// Where their helpers are.
     pub helper_directory: PathBuf,
-    /// The file that holds more options.
-    pub config_file: PathBuf,
+    /// The file that holds more options; without one, that of the initramfs.
+    pub config_file: Option<PathBuf>,
+    /// Whether the kernel's command line is obeyed.
+    pub kernel_command_line: bool,
     /// Whether a person is asked when no plugin can give a password.
     pub fallback: bool,
     /// Whether each step is told.
@@ -61,7 +67,8 @@ impl Default for Options {
             group: NOBODY,
             directory: "/lib/mandos/plugins.d".into(),
             helper_directory: "/lib/mandos/plugin-helpers".into(),
-            config_file: "/conf/conf.d/mandos/plugin-runner.conf".into(),
+            config_file: None,
+            kernel_command_line: false,
             fallback: true,
             debug: false,
             warnings: Vec::new(),
@@ -106,6 +113,17 @@ pub fn parse_with(config: &[u8], arguments: &[OsString]) -> Result<Options, Conf
     }
 }
 
+impl Options {
+    /// Takes over what the kernel's command line says of the client.
+    pub fn obey(&mut self, parameters: &Parameters) {
+        let client = self.plugins.entry(CLIENT.into()).or_default();
+        client.disabled |= parameters.off;
+        let arguments = parameters.arguments().into_iter().map(OsString::from);
+        client.arguments.extend(arguments);
+        self.warnings.extend(parameters.warnings.iter().cloned());
+    }
+}
+
 /// Where it is that something makes no sense.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
@@ -115,17 +133,6 @@ pub enum ConfigError {
     /// On the command line.
     #[error(transparent)]
     CommandLine(UsageError),
-}
-
-/// Words with white space between them; from `#` on a line is a comment. Nothing is quoted.
-fn words(config: &[u8]) -> Vec<OsString> {
-    let lines = config.split(|byte| *byte == b'\n');
-    let lines = lines.filter_map(|line| line.split(|byte| *byte == b'#').next());
-    let words = lines.flat_map(|line| line.split(u8::is_ascii_whitespace));
-    let words = words.filter(|word| !word.is_empty());
-    words
-        .map(|word| OsString::from_vec(word.to_vec()))
-        .collect()
 }
 
 const NAMES: Names = Names {
@@ -143,7 +150,7 @@ const NAMES: Names = Names {
         "config-file",
         "debug",
     ],
-    ours: &["no-fallback"],
+    ours: &["no-fallback", "kernel-command-line"],
     short: &[
         ('G', "global-env"),
         ('E', "env-for"),
@@ -194,7 +201,8 @@ fn set(
         "groupid" => number(&mut options.group, &mut options.warnings, name, arguments)?,
         "plugin-dir" => options.directory = arguments.value()?.into(),
         "plugin-helper-dir" => options.helper_directory = arguments.value()?.into(),
-        "config-file" => options.config_file = arguments.value()?.into(),
+        "config-file" => options.config_file = Some(arguments.value()?.into()),
+        "kernel-command-line" => options.kernel_command_line = true,
         other => return Err(SyntaxError::Unknown(other.to_owned()).into()),
     }
     Ok(())
@@ -282,6 +290,18 @@ mod tests {
         let options = read("-G A=1", &["-E", "foo:A=2:3", "--global-env", "B"]).unwrap();
         assert_eq!(options.environment, ["A=1", "B"]);
         assert_eq!(options.plugins[OsStr::new("foo")].environment, ["A=2:3"]);
+    }
+
+    #[test]
+    fn the_kernels_command_line_switches_off_the_client_alone() {
+        let mut options = read("-d foo", &[]).unwrap();
+        options.obey(&Parameters::parse(
+            "mandos=off,connect:192.0.2.1:4 nonsense ip=x",
+        ));
+        let client = &options.plugins[OsStr::new(CLIENT)];
+        assert!(client.disabled && options.plugins[OsStr::new("foo")].disabled);
+        assert_eq!(client.arguments, ["--connect=192.0.2.1:4"]);
+        assert_eq!(options.plugins.len(), 2);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //! without the program /bin/plymouth.
 
 pub mod daemon;
-mod protocol;
+pub mod protocol;
 
 use std::ffi::OsString;
 use std::io::{self, Write};

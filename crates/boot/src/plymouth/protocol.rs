@@ -7,12 +7,12 @@
 use nightlatch_core::secret::{Secret, SecretBuffer};
 
 /// The name of the socket in the abstract namespace (unix(7)).
-pub(super) const SOCKET: &[u8] = b"/org/freedesktop/plymouthd";
+pub const SOCKET: &[u8] = b"/org/freedesktop/plymouthd";
 
 /// Are you there?
-pub(super) const PING: &[u8] = b"P\0";
+pub const PING: &[u8] = b"P\0";
 /// Show the splash screen.
-pub(super) const SHOW_SPLASH: &[u8] = b"$\0";
+pub const SHOW_SPLASH: &[u8] = b"$\0";
 
 const ASK_FOR_PASSWORD: u8 = b'*';
 const ARGUMENT: u8 = 0x02;
@@ -29,7 +29,7 @@ const MAX_ARGUMENT: usize = 254;
 const MAX_PASSWORD: usize = 64 * 1024;
 
 /// Asks the person at the screen. A question that is too long is cut off.
-pub(super) fn ask_for_password(question: &str) -> Vec<u8> {
+pub fn ask_for_password(question: &str) -> Vec<u8> {
     let mut question = question.replace('\0', "");
     let mut end = question.len().min(MAX_ARGUMENT);
     while !question.is_char_boundary(end) {
@@ -43,7 +43,7 @@ pub(super) fn ask_for_password(question: &str) -> Vec<u8> {
 
 /// What the daemon says.
 #[derive(PartialEq, Eq, Debug)]
-pub(super) enum Reply {
+pub enum Reply {
     /// It has understood.
     Acknowledged,
     /// It does not do that, or not for this user.
@@ -56,15 +56,17 @@ pub(super) enum Reply {
 
 /// What cannot be a reply.
 #[derive(PartialEq, Eq, Debug, thiserror::Error)]
-pub(super) enum ReplyError {
+pub enum ReplyError {
+    /// Its first byte is that of no reply.
     #[error("Plymouth said {0:#04x}, which is no reply")]
     Unknown(u8),
+    /// An answer that nobody has typed.
     #[error("Plymouth told of an answer of {0} bytes")]
     TooLong(usize),
 }
 
 /// The reply in what came so far, once it is whole.
-pub(super) fn reply(came: &SecretBuffer) -> Result<Option<Reply>, ReplyError> {
+pub fn reply(came: &SecretBuffer) -> Result<Option<Reply>, ReplyError> {
     let Some((kind, rest)) = came.expose().split_first() else {
         return Ok(None);
     };

@@ -1,4 +1,4 @@
-//! Typed settings of the server and of its clients, from text to type in one step.
+//! Typed settings of the server, of its clients and of a machine, from text to type in one step.
 //!
 //! Every error names file, line, section and key, and says what would have been accepted. All
 //! errors of a file are reported at once. Files are read by the programs, never here.
@@ -7,6 +7,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::checker::CheckerError;
+use crate::connect::TargetError;
 use crate::duration::DurationError;
 use crate::ini::IniErrorKind;
 use crate::interpolate::InterpolationError;
@@ -14,6 +15,7 @@ use crate::key_id::KeyIdError;
 use crate::name::NameError;
 
 pub mod client;
+pub mod machine;
 pub mod path;
 pub mod server;
 pub mod suggest;
@@ -158,6 +160,18 @@ pub enum Problem {
     /// Base64 that ends in the middle of a byte.
     #[error("expected base64 to its end; a part is missing, or = stands where it may not")]
     Base64Cut,
+    /// No server to connect to.
+    #[error(transparent)]
+    Connect(#[from] TargetError),
+    /// No interface.
+    #[error("expected the name of a network interface, found {0:?}")]
+    Interface(String),
+    /// A word where an option should begin.
+    #[error("expected an option of the client such as --retry=5, found {0:?}")]
+    NoOption(String),
+    /// A word that would be taken for a comment later.
+    #[error("expected words without '#', which would begin a comment, found {0:?}")]
+    CommentInOptions(String),
     /// No secret at all.
     #[error("expected \"secret\" (in base64) or \"secfile\" (a file name)")]
     NoSecret,
@@ -181,12 +195,15 @@ pub enum Doubt {
         /// The known key.
         suggestion: &'static str,
     },
-    /// A key that the server does not know.
-    #[error("the server has no such setting; it is ignored")]
+    /// A key that is not known.
+    #[error("there is no such setting; it is ignored")]
     UnknownSetting,
-    /// A section of the server's file that nothing reads.
-    #[error("only [DEFAULT] is read in this file; this section is ignored")]
-    IgnoredSection,
+    /// A section that nothing reads.
+    #[error("only [{read}] is read in this file; this section is ignored")]
+    IgnoredSection {
+        /// The section that is read.
+        read: &'static str,
+    },
     /// A client that no machine can be.
     #[error("without a key_id no machine is recognised as this client")]
     NoKeyId,

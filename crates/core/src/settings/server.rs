@@ -224,7 +224,13 @@ pub fn parse(file: &str, text: &str) -> Result<Parsed<PartialServerSettings>, Ve
         }
     }
     for section in ini.sections() {
-        reader.doubt(section.line(), section.name(), None, Doubt::IgnoredSection);
+        let read = DEFAULT;
+        reader.doubt(
+            section.line(),
+            section.name(),
+            None,
+            Doubt::IgnoredSection { read },
+        );
     }
     if !errors.is_empty() {
         errors.sort_by_key(|error| error.place.location.line);

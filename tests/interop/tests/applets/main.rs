@@ -2,6 +2,7 @@
 //! by the same test.
 
 mod askpass_fifo;
+mod boot_parameters;
 mod cryptroot;
 mod house;
 mod key_socket;

@@ -128,7 +128,7 @@ fn unknown_keys_and_sections_are_doubted() {
         warnings,
         [
             "nightlatch.conf:2: [DEFAULT] service_name: nothing uses this key; did you mean servicename?",
-            "nightlatch.conf:3: [DEFAULT] colour: the server has no such setting; it is ignored",
+            "nightlatch.conf:3: [DEFAULT] colour: there is no such setting; it is ignored",
             "nightlatch.conf:4: [server]: only [DEFAULT] is read in this file; this section is ignored",
         ]
     );

@@ -1,10 +1,10 @@
 //! Where `--connect` points: `ADDRESS:PORT`, split at the last colon as in mandos-client(8mandos),
 //! also `[ADDRESS%SCOPE]:PORT`, and names.
 //!
-//! Pure. What can never be reached is refused here, so that nobody waits for it for ever.
+//! What can never be reached is refused here, so that nobody waits for it for ever.
 
+use core::net::{IpAddr, Ipv6Addr};
 use std::fmt;
-use std::net::{IpAddr, Ipv6Addr};
 use std::num::NonZeroU16;
 use std::str::FromStr;
 

@@ -1,0 +1,56 @@
+//! `nightlatch image`: what goes into a boot image of this machine, shown or written.
+//!
+//! One place knows it, for every boot system: the [`Plan`]. Contents of key files are never printed.
+
+mod accounts;
+mod gather;
+mod network_hooks;
+mod plan;
+mod programs;
+mod show;
+mod stage;
+mod units;
+
+use std::path::Path;
+
+use rustix::fs::Mode;
+use rustix::process::umask;
+
+use crate::cli::image::{Image, Verb};
+use crate::failure::{EX_NOPERM, Failure, warn};
+use crate::output;
+pub(crate) use gather::{program, settings};
+pub(crate) use plan::{FOLDER, Plan, Source};
+#[cfg(test)]
+pub(crate) use plan::{Link, Owner, PlannedFile, Program};
+
+/// Carries the verb out.
+pub(crate) fn run(options: &Image) -> Result<(), Failure> {
+    if !rustix::process::geteuid().is_root() {
+        return Err(
+            Failure::new(EX_NOPERM, "only root can read what goes into an image")
+                .hint("run this as root: sudo nightlatch image ..."),
+        );
+    }
+    let systemd = match &options.verb {
+        Verb::Plan(options) => options.systemd,
+        Verb::Stage(options) => options.systemd,
+    };
+    let mut plan = Plan::of(Path::new("/"))?;
+    if systemd {
+        plan.add_units();
+    }
+    for remark in &plan.remarks {
+        warn(remark);
+    }
+    match &options.verb {
+        Verb::Plan(options) if options.json => output::print(&show::json(&plan)?),
+        Verb::Plan(_) => output::print(&show::people(&plan, output::coloured())),
+        Verb::Stage(options) => {
+            // Modes are what the plan says, whatever this process has inherited.
+            umask(Mode::empty());
+            stage::write(&plan, &options.directory)?;
+            output::print(&show::shell(&plan))
+        }
+    }
+}

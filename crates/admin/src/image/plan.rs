@@ -1,0 +1,134 @@
+//! The plan: pure data, no content of any key.
+
+use std::path::{Path, PathBuf};
+
+/// Where all that is ours lies in an image, but for the program and what plugins of others expect.
+pub(crate) const FOLDER: &str = "/conf/conf.d/nightlatch";
+
+/// What goes into a boot image, beside what the boot system itself puts there.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub(crate) struct Plan {
+    /// Folders that need a mode or an owner of their own, outer ones first.
+    pub(crate) directories: Vec<Directory>,
+    /// Files that are written as they are.
+    pub(crate) files: Vec<PlannedFile>,
+    /// Symbolic links.
+    pub(crate) links: Vec<Link>,
+    /// Programs, to be copied with the shared libraries they need.
+    pub(crate) programs: Vec<Program>,
+    /// Kernel modules to be loaded before the network is used.
+    pub(crate) modules: Vec<String>,
+    /// What the administrator should know: what was left out, and what was taken from elsewhere.
+    pub(crate) remarks: Vec<String>,
+}
+
+/// User and group, by number: an image has no accounts.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Owner {
+    pub(crate) user: u32,
+    pub(crate) group: u32,
+}
+
+impl Owner {
+    /// User and group 0.
+    pub(crate) const ROOT: Self = Self { user: 0, group: 0 };
+}
+
+/// A folder.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Directory {
+    /// Where in the image, from `/`.
+    pub(crate) path: String,
+    pub(crate) mode: u32,
+    pub(crate) owner: Owner,
+}
+
+/// A file.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct PlannedFile {
+    /// Where in the image, from `/`.
+    pub(crate) path: String,
+    pub(crate) source: Source,
+    pub(crate) mode: u32,
+    pub(crate) owner: Owner,
+}
+
+/// What is in a file.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) enum Source {
+    /// The same as in this file of the machine.
+    Copy(PathBuf),
+    /// What was made for the image. Never a key.
+    Text(String),
+}
+
+/// A symbolic link.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Link {
+    /// Where in the image, from `/`.
+    pub(crate) path: String,
+    /// What it says.
+    pub(crate) target: String,
+}
+
+/// A program, or anything else that may need shared libraries.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Program {
+    /// Where in the image, from `/`.
+    pub(crate) path: String,
+    /// Which file of the machine.
+    pub(crate) source: PathBuf,
+}
+
+impl Plan {
+    /// Adds a text of ours, for everybody in the image to read, in [`FOLDER`].
+    pub(crate) fn add_text(&mut self, name: &str, text: String) {
+        self.files.push(PlannedFile {
+            path: format!("{FOLDER}/{name}"),
+            source: Source::Text(text),
+            mode: 0o644,
+            owner: Owner::ROOT,
+        });
+    }
+
+    /// Adds a folder of root's.
+    pub(crate) fn add_directory(&mut self, path: &str, mode: u32) {
+        self.directories.push(Directory {
+            path: path.to_owned(),
+            mode,
+            owner: Owner::ROOT,
+        });
+    }
+
+    /// Adds a program, unless something is to be there already.
+    pub(crate) fn add_program(&mut self, path: String, source: PathBuf) {
+        if !self.has(&path) {
+            self.programs.push(Program { path, source });
+        }
+    }
+
+    /// Adds a kernel module once.
+    pub(crate) fn add_module(&mut self, name: &str) {
+        if !self.modules.iter().any(|known| known == name) {
+            self.modules.push(name.to_owned());
+        }
+    }
+
+    /// Adds a remark.
+    pub(crate) fn remark(&mut self, text: impl Into<String>) {
+        self.remarks.push(text.into());
+    }
+
+    /// Whether something is to be at this path of the image.
+    pub(crate) fn has(&self, path: &str) -> bool {
+        self.files.iter().any(|file| file.path == path)
+            || self.links.iter().any(|link| link.path == path)
+            || self.programs.iter().any(|program| program.path == path)
+    }
+}
+
+/// A path of the machine as a path of the image, where it can be said in a line to a shell's script.
+pub(crate) fn sayable(path: &Path) -> Option<&str> {
+    path.to_str()
+        .filter(|path| !path.contains(char::is_control))
+}

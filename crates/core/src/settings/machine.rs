@@ -1,0 +1,207 @@
+//! A machine's own settings: `[client]` of `client.conf`, which decides what goes into its boot image and
+//! how it reboots.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{
+    Doubt, Location, Parsed, Place, Problem, SettingsError, SettingsWarning, suggest, value,
+};
+use crate::connect::{Target, is_interface_name};
+use crate::duration;
+use crate::ini::{Entry, Ini, Section, is_space};
+
+/// The one section that is read.
+const SECTION: &str = "client";
+
+/// Everything `[client]` can say.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct MachineSettings {
+    /// Connect to this server instead of searching.
+    pub connect: Option<Target>,
+    /// Use these interfaces only, in this order. None: all that suit.
+    pub interfaces: Vec<String>,
+    /// Whether the links of the host (VLANs, bonds, bridges) are taken along into the image.
+    pub network: bool,
+    /// More options of the client, each a word of its command line.
+    pub options: Vec<String>,
+    /// How long a reboot may take until the password is asked for.
+    pub downtime: Option<Duration>,
+    /// Whether a reboot is held up that the machine would not come back from.
+    pub inhibit: bool,
+}
+
+impl Default for MachineSettings {
+    fn default() -> Self {
+        Self {
+            connect: None,
+            interfaces: Vec::new(),
+            network: true,
+            options: Vec::new(),
+            downtime: None,
+            inhibit: false,
+        }
+    }
+}
+
+impl MachineSettings {
+    /// The client's command line that these settings mean, `options` last.
+    pub fn arguments(&self) -> Vec<String> {
+        let mut arguments = Vec::new();
+        if let Some(target) = &self.connect {
+            arguments.push(format!("--connect={target}"));
+        }
+        if !self.interfaces.is_empty() {
+            arguments.push(format!("--interface={}", self.interfaces.join(",")));
+        }
+        arguments.extend(self.options.iter().cloned());
+        arguments
+    }
+}
+
+/// Every key that means something.
+pub const KEYS: [&str; 6] = [
+    "connect",
+    "interface",
+    "network",
+    "options",
+    "downtime",
+    "inhibit",
+];
+
+/// Reads the machine's file; `file` is its name in errors. Values are taken as they are written: a `%` is
+/// just that. An empty value is the default.
+///
+/// # Errors
+/// All that is wrong in the file, in the order of its lines.
+pub fn parse(file: &str, text: &str) -> Result<Parsed<MachineSettings>, Vec<SettingsError>> {
+    let (ini, faults) = Ini::recover(text);
+    let mut reader = Reader {
+        file: file.into(),
+        settings: MachineSettings::default(),
+        errors: Vec::new(),
+        warnings: Vec::new(),
+    };
+    for fault in faults {
+        let place = reader.place(fault.line, fault.section.as_deref(), None);
+        let problem = fault.kind.into();
+        reader.errors.push(SettingsError { place, problem });
+    }
+    for section in std::iter::once(ini.default_section()).chain(ini.sections()) {
+        reader.section(section);
+    }
+    let Reader {
+        settings,
+        mut errors,
+        mut warnings,
+        ..
+    } = reader;
+    if !errors.is_empty() {
+        errors.sort_by_key(|error| error.place.location.line);
+        return Err(errors);
+    }
+    warnings.sort_by_key(|warning| warning.place.location.line);
+    Ok(Parsed {
+        value: settings,
+        warnings,
+    })
+}
+
+struct Reader {
+    file: Arc<str>,
+    settings: MachineSettings,
+    errors: Vec<SettingsError>,
+    warnings: Vec<SettingsWarning>,
+}
+
+impl Reader {
+    fn section(&mut self, section: &Section) {
+        if section.name() != SECTION {
+            // A `[DEFAULT]` that is not there stands in no line.
+            if section.line() > 0 {
+                let doubt = Doubt::IgnoredSection { read: SECTION };
+                self.doubt(section.line(), section.name(), None, doubt);
+            }
+            return;
+        }
+        for (key, entry) in section.entries() {
+            if let Err(problem) = self.take(key, entry) {
+                let place = self.place(entry.line(), Some(SECTION), Some(key));
+                self.errors.push(SettingsError { place, problem });
+            }
+        }
+    }
+
+    fn take(&mut self, key: &str, entry: &Entry) -> Result<(), Problem> {
+        let raw = entry.value().trim_matches(is_space);
+        let settings = &mut self.settings;
+        let default = MachineSettings::default();
+        match key {
+            "connect" => settings.connect = filled(raw).map(str::parse).transpose()?,
+            "interface" => settings.interfaces = interfaces(raw)?,
+            "network" => settings.network = yes_or_no(raw, default.network)?,
+            "options" => settings.options = options(raw)?,
+            "downtime" => settings.downtime = filled(raw).map(duration::parse).transpose()?,
+            "inhibit" => settings.inhibit = yes_or_no(raw, default.inhibit)?,
+            _ => {
+                let doubt = match suggest::nearest(key, KEYS) {
+                    Some(suggestion) => Doubt::UnknownKey { suggestion },
+                    None => Doubt::UnknownSetting,
+                };
+                self.doubt(entry.line(), SECTION, Some(key), doubt);
+            }
+        }
+        Ok(())
+    }
+
+    fn place(&self, line: usize, section: Option<&str>, key: Option<&str>) -> Place {
+        Place {
+            location: Location {
+                file: self.file.clone(),
+                line,
+            },
+            section: section.map(str::to_owned),
+            key: key.map(str::to_owned),
+        }
+    }
+
+    fn doubt(&mut self, line: usize, section: &str, key: Option<&str>, doubt: Doubt) {
+        let place = self.place(line, Some(section), key);
+        self.warnings.push(SettingsWarning { place, doubt });
+    }
+}
+
+fn filled(raw: &str) -> Option<&str> {
+    Some(raw).filter(|text| !text.is_empty())
+}
+
+fn yes_or_no(raw: &str, default: bool) -> Result<bool, Problem> {
+    filled(raw).map_or(Ok(default), value::boolean)
+}
+
+/// Names with commas or white space between them.
+fn interfaces(raw: &str) -> Result<Vec<String>, Problem> {
+    let names = raw.split(|c: char| c == ',' || is_space(c) || c == '\n');
+    let names = names.filter(|name| !name.is_empty());
+    names
+        .map(|name| match is_interface_name(name) {
+            true => Ok(name.to_owned()),
+            false => Err(Problem::Interface(name.to_owned())),
+        })
+        .collect()
+}
+
+/// Words with white space between them. In the image they stand in a file whose comments begin with `#`.
+fn options(raw: &str) -> Result<Vec<String>, Problem> {
+    let words = raw.split_whitespace();
+    if let Some(bad) = words.clone().find(|word| word.contains('#')) {
+        return Err(Problem::CommentInOptions(bad.to_owned()));
+    }
+    match words.clone().next() {
+        Some(first) if !first.starts_with('-') => Err(Problem::NoOption(first.to_owned())),
+        _ => Ok(words.map(str::to_owned).collect()),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,16 @@
+
+# Added by the module nightlatch: asks a server and the person at the console, side by side, and the person alone
+# when what came does not open the volume. `device` and `luksname` are those of the caller.
+ask_for_password() {
+    nightlatch_command=
+    for nightlatch_word in "$@"; do
+        case "$nightlatch_previous" in --cmd | --tty-cmd) nightlatch_command=$nightlatch_word ;; esac
+        nightlatch_previous=$nightlatch_word
+    done
+    if [ -n "$nightlatch_command" ] && [ "$(/usr/bin/nightlatch-boot parameters)" != off ]; then
+        # shellcheck disable=SC2154
+        CRYPTTAB_SOURCE=$device CRYPTTAB_NAME=$luksname /usr/bin/nightlatch-boot plugin-runner --kernel-command-line |
+            $nightlatch_command --key-file=- && return 0
+    fi
+    ask_a_person "$@"
+}
