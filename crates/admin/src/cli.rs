@@ -10,9 +10,11 @@ use nightlatch_core::key_id::KeyId;
 
 use crate::enroll::server_key_id;
 
+pub(crate) mod check;
 pub(crate) mod clients;
 pub(crate) mod image;
 mod import_mandos;
+pub(crate) mod network;
 use clients::{Call, CheckConfig, Complete, Completions};
 use image::Image;
 pub(crate) use import_mandos::ImportMandos;
@@ -52,6 +54,15 @@ pub(crate) enum Verb {
     /// is not taken over; does it after --yes, or when it is answered so on a terminal. Mandos's own
     /// files are never changed. Stop the Mandos server first: it writes its state when it ends.
     ImportMandos(ImportMandos),
+    /// Would this machine come back from a reboot?
+    ///
+    /// Opens every boot image and compares it with this machine, asks the server from each interface as a
+    /// boot would (it counts as a rehearsal), tries the password on each volume, and compares how long a
+    /// reboot takes with how long the server allows. Nothing is changed.
+    #[command(after_help = "Examples:
+  nightlatch check && systemctl reboot
+  nightlatch check --all --max-age 30        on the server")]
+    Check(check::Check),
     /// Show or write what goes into this machine's boot image
     ///
     /// The hooks of initramfs-tools, dracut and mkinitcpio all use this. Keys are copied, never shown.
@@ -59,6 +70,15 @@ pub(crate) enum Verb {
   nightlatch image plan
   nightlatch image stage \"$DESTDIR\"")]
     Image(Image),
+    /// Show the links that this machine's initramfs makes to reach a server
+    ///
+    /// Reads the files of netplan, networkd, NetworkManager and ifupdown. VLANs, bonds and bridges that they
+    /// describe are made in the initramfs and removed again; what cannot be, is told. Run it as root:
+    /// NetworkManager's files are for root alone.
+    #[command(after_help = "Examples:
+  nightlatch network
+  nightlatch network --interface bond0.5 --conf")]
+    Network(network::Network),
     /// Let the server's program read its configuration and say what it thinks
     #[command(after_help = "Examples:
   nightlatch check-config

@@ -3,7 +3,7 @@
 //! Everything that can fail without touching a disk is done first; what was changed on a disk is
 //! undone when a later step fails. Secrets reach cryptsetup(8) through pipes only.
 
-mod cryptsetup;
+pub(crate) mod cryptsetup;
 mod disk;
 
 use std::path::{Path, PathBuf};

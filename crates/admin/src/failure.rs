@@ -83,6 +83,11 @@ impl Failure {
         self.exit
     }
 
+    /// What the administrator can do.
+    pub(crate) fn hint_text(&self) -> Option<String> {
+        self.hint.clone()
+    }
+
     /// Says it on standard error.
     pub(crate) fn report(&self) {
         if self.exit == UNREAD {

@@ -6,7 +6,7 @@ mod client;
 mod conf;
 mod daemon;
 mod edit;
-mod files;
+pub(crate) mod files;
 mod judge;
 pub mod pickle;
 mod report;

@@ -7,6 +7,7 @@
 mod ask;
 mod bus;
 mod called;
+mod check;
 mod cli;
 mod completions;
 mod ctl;
@@ -18,6 +19,7 @@ pub mod import;
 mod keygen;
 mod keys;
 mod monitor;
+pub mod network;
 mod output;
 mod passphrase;
 mod secret_file;
@@ -79,7 +81,9 @@ fn dispatch(verb: Verb) -> Result<u8, Failure> {
         Verb::Enroll(options) => enroll::run(&options).map(|()| 0),
         Verb::Monitor(options) => monitor::run(&options).map(|()| 0),
         Verb::ImportMandos(options) => import::run(&options).map(|()| 0),
+        Verb::Check(options) => check::run(&options),
         Verb::Image(options) => image::run(&options).map(|()| 0),
+        Verb::Network(options) => network::run(&options).map(|()| 0),
         Verb::Ctl(options) => Ok(ctl::run(options.arguments)),
         Verb::CheckConfig(options) => check_config::run(&options),
         Verb::Completions(options) => completions::script(&options),

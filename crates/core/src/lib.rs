@@ -15,6 +15,7 @@ pub mod ini;
 pub mod interpolate;
 pub mod key_id;
 pub mod name;
+pub mod network;
 pub mod record;
 pub mod registry;
 pub mod secret;

@@ -6,4 +6,5 @@
 pub mod discovery;
 pub mod greeting;
 pub mod priority;
+pub mod rehearsal;
 pub mod tls;

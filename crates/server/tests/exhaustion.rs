@@ -11,6 +11,7 @@ use std::process::{Child, ChildStderr, Command, Stdio};
 use nightlatch_core::registry::Refusal;
 use nightlatch_core::secret::Secret;
 use nightlatch_proto::priority::Priority;
+use nightlatch_proto::rehearsal::Terms;
 use nightlatch_proto::tls::{Authenticated, ServerTls};
 use nightlatch_server::limits::Limits;
 use nightlatch_server::listen::{self, Options};
@@ -231,6 +232,10 @@ impl Request for Nobody {
 impl Permit for Nobody {
     fn begin(&self) -> Option<std::sync::Arc<Secret>> {
         None
+    }
+
+    fn terms(&self) -> Terms {
+        unreachable!("nobody gets anything")
     }
 
     fn delivered(self) {}

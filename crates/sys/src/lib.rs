@@ -7,6 +7,7 @@ pub mod clock;
 pub mod identity;
 pub mod inherited;
 pub mod kmsg;
+pub mod links;
 pub mod locked;
 pub mod memory;
 pub mod netif;

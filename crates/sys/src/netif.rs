@@ -13,6 +13,8 @@ use rustix::net::{
     AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, bind, recv, sendto, socket_with,
 };
 
+use nightlatch_core::network::{Cidr, Route};
+
 use crate::netlink::{self as messages, Message, RTM_DELLINK, RTM_NEWLINK};
 
 /// What the kernel sends at most in one datagram of a dump (`NLMSG_GOODSIZE` is 8 kB or a page;
@@ -94,10 +96,10 @@ pub fn interfaces() -> io::Result<Vec<Interface>> {
     let described = dump(&messages::dump_links())?.into_iter();
     Ok(described
         .filter_map(|message| match message {
-            Message::Link { index, flags, name } => Some(Interface {
-                index,
-                name,
-                flags: Flags(flags),
+            Message::Link(link) => Some(Interface {
+                index: link.index,
+                name: link.name,
+                flags: Flags(link.flags),
             }),
             _ => None,
         })
@@ -137,7 +139,7 @@ fn may_be_told(ip: IpAddr, flags: u32) -> bool {
 }
 
 /// Asks for a table, and reads it to its end.
-fn dump(request: &[u8]) -> io::Result<Vec<Message>> {
+pub(crate) fn dump(request: &[u8]) -> io::Result<Vec<Message>> {
     let socket = open(0)?;
     send(&socket, request)?;
     let mut table = Vec::new();
@@ -163,12 +165,22 @@ pub fn set_up(index: u32, up: bool) -> io::Result<()> {
 ///
 /// Fails with [`io::ErrorKind::AlreadyExists`] when there is such a route already.
 pub fn add_host_route(to: IpAddr, index: u32) -> io::Result<()> {
-    change(&messages::add_host_route(to, index))
+    change(&host_route(to, index, true))
 }
 
 /// Removes a route added by [`add_host_route`]. Needs `CAP_NET_ADMIN`.
 pub fn remove_host_route(to: IpAddr, index: u32) -> io::Result<()> {
-    change(&messages::remove_host_route(to, index))
+    change(&host_route(to, index, false))
+}
+
+fn host_route(to: IpAddr, index: u32, add: bool) -> Vec<u8> {
+    let bits = if to.is_ipv4() { 32 } else { 128 };
+    let route = Route {
+        to: Some(Cidr { ip: to, bits }),
+        via: None,
+        onlink: false,
+    };
+    messages::changes::route(index, &route, add)
 }
 
 /// Tells when a link or an address changes, comes or goes. Needs no privilege.
@@ -222,12 +234,12 @@ pub enum Change {
 
 fn kind_of(message: &Message) -> Change {
     match message {
-        Message::Link { .. } | Message::Other(RTM_NEWLINK | RTM_DELLINK) => Change::Links,
+        Message::Link(_) | Message::Other(RTM_NEWLINK | RTM_DELLINK) => Change::Links,
         _ => Change::Addresses,
     }
 }
 
-fn change(request: &[u8]) -> io::Result<()> {
+pub(crate) fn change(request: &[u8]) -> io::Result<()> {
     let socket = open(0)?;
     send(&socket, request)?;
     let mut buffer = vec![0; DATAGRAM];

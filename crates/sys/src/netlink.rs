@@ -5,6 +5,10 @@
 
 use std::net::IpAddr;
 
+use nightlatch_core::network::Mac;
+
+pub(crate) mod changes;
+
 pub(crate) const RTM_NEWLINK: u16 = 16;
 pub(crate) const RTM_DELLINK: u16 = 17;
 const RTM_GETLINK: u16 = 18;
@@ -22,7 +26,16 @@ const NLM_F_EXCL: u16 = 0x200;
 const NLM_F_DUMP: u16 = 0x300;
 const NLM_F_CREATE: u16 = 0x400;
 
+const IFLA_ADDRESS: u16 = 1;
 const IFLA_IFNAME: u16 = 3;
+const IFLA_MTU: u16 = 4;
+const IFLA_MASTER: u16 = 10;
+const IFLA_LINKINFO: u16 = 18;
+const IFLA_INFO_KIND: u16 = 1;
+const IFLA_GROUP: u16 = 27;
+const IFLA_PERM_ADDRESS: u16 = 54;
+/// The flag of an attribute that holds attributes; not part of its type.
+const NLA_TYPE_MASK: u16 = 0x3fff;
 const IFA_ADDRESS: u16 = 1;
 const IFA_LOCAL: u16 = 2;
 const IFA_FLAGS: u16 = 8;
@@ -56,17 +69,6 @@ pub(crate) fn set_flags(index: u32, flags: u32, mask: u32) -> Vec<u8> {
     request(RTM_NEWLINK, NLM_F_ACK, &link_header(index, flags, mask))
 }
 
-/// Adds a route to the one host `to`, on the link `index` itself; fails when there is one.
-pub(crate) fn add_host_route(to: IpAddr, index: u32) -> Vec<u8> {
-    let flags = NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL;
-    request(RTM_NEWROUTE, flags, &host_route(to, index))
-}
-
-/// Removes what [`add_host_route`] added.
-pub(crate) fn remove_host_route(to: IpAddr, index: u32) -> Vec<u8> {
-    request(RTM_DELROUTE, NLM_F_ACK, &host_route(to, index))
-}
-
 fn request(kind: u16, flags: u16, body: &[u8]) -> Vec<u8> {
     let length = (HEADER + body.len()) as u32;
     let mut message = Vec::with_capacity(HEADER + body.len());
@@ -87,48 +89,40 @@ fn link_header(index: u32, flags: u32, mask: u32) -> [u8; LINK_HEADER] {
     header
 }
 
-fn host_route(to: IpAddr, index: u32) -> Vec<u8> {
-    let (family, address) = match to {
-        IpAddr::V4(v4) => (libc::AF_INET as u8, v4.octets().to_vec()),
-        IpAddr::V6(v6) => (libc::AF_INET6 as u8, v6.octets().to_vec()),
-    };
-    let bits = (address.len() * 8) as u8;
-    // struct rtmsg: family, dst_len, src_len, tos, table, protocol, scope, type, flags (4).
-    let mut body = vec![
-        family,
-        bits,
-        0,
-        0,
-        RT_TABLE_MAIN,
-        RTPROT_BOOT,
-        RT_SCOPE_LINK,
-        RTN_UNICAST,
-        0,
-        0,
-        0,
-        0,
-    ];
-    attribute(&mut body, RTA_DST, &address);
-    attribute(&mut body, RTA_OIF, &index.to_ne_bytes());
-    body
-}
-
-/// Appends one `struct rtattr`. Only called with data that is a multiple of four bytes long.
+/// Appends one `struct rtattr`. Only called with less than 64 kB.
 fn attribute(body: &mut Vec<u8>, kind: u16, data: &[u8]) {
     body.extend_from_slice(&((4 + data.len()) as u16).to_ne_bytes());
     body.extend_from_slice(&kind.to_ne_bytes());
     body.extend_from_slice(data);
+    body.resize(aligned(body.len()), 0);
+}
+
+fn octets(ip: IpAddr) -> (u8, Vec<u8>) {
+    match ip {
+        IpAddr::V4(v4) => (libc::AF_INET as u8, v4.octets().to_vec()),
+        IpAddr::V6(v6) => (libc::AF_INET6 as u8, v6.octets().to_vec()),
+    }
+}
+
+/// A link, as far as it matters here.
+#[derive(PartialEq, Eq, Default, Debug)]
+pub(crate) struct Link {
+    pub(crate) index: u32,
+    pub(crate) flags: u32,
+    pub(crate) name: String,
+    pub(crate) mac: Option<Mac>,
+    pub(crate) permanent_mac: Option<Mac>,
+    pub(crate) mtu: u32,
+    pub(crate) master: Option<u32>,
+    pub(crate) kind: Option<String>,
+    pub(crate) group: u32,
 }
 
 /// One message read.
 #[derive(PartialEq, Eq, Debug)]
 pub(crate) enum Message {
     /// A link as it is now (`RTM_NEWLINK`).
-    Link {
-        index: u32,
-        flags: u32,
-        name: String,
-    },
+    Link(Link),
     /// An address as it is now (`RTM_NEWADDR`).
     Address { index: u32, flags: u32, ip: IpAddr },
     /// The end of a dump.
@@ -165,12 +159,34 @@ fn split_message(bytes: &[u8]) -> Option<(Message, &[u8])> {
 }
 
 fn parse_link(body: &[u8]) -> Option<Message> {
-    let index = read_u32(body, 4)?;
-    let flags = read_u32(body, 8)?;
-    let (_, name) = attributes(body.get(LINK_HEADER..)?).find(|(kind, _)| *kind == IFLA_IFNAME)?;
-    let name = name.split(|byte| *byte == 0).next()?;
-    let name = String::from_utf8(name.to_vec()).ok()?;
-    Some(Message::Link { index, flags, name })
+    let mut link = Link {
+        index: read_u32(body, 4)?,
+        flags: read_u32(body, 8)?,
+        ..Link::default()
+    };
+    let mac = |data: &[u8]| data.try_into().ok().map(Mac);
+    for (kind, data) in attributes(body.get(LINK_HEADER..)?) {
+        match kind & NLA_TYPE_MASK {
+            IFLA_IFNAME => link.name = text(data)?,
+            IFLA_ADDRESS => link.mac = mac(data),
+            IFLA_PERM_ADDRESS => link.permanent_mac = mac(data),
+            IFLA_MTU => link.mtu = read_u32(data, 0)?,
+            IFLA_MASTER => link.master = read_u32(data, 0),
+            IFLA_GROUP => link.group = read_u32(data, 0)?,
+            IFLA_LINKINFO => {
+                let named = attributes(data).find(|(kind, _)| *kind == IFLA_INFO_KIND);
+                link.kind = named.and_then(|(_, data)| text(data));
+            }
+            _ => {}
+        }
+    }
+    (!link.name.is_empty()).then_some(Message::Link(link))
+}
+
+/// A text that ends with a zero byte.
+fn text(data: &[u8]) -> Option<String> {
+    let text = data.split(|byte| *byte == 0).next()?;
+    String::from_utf8(text.to_vec()).ok()
 }
 
 fn parse_address(body: &[u8]) -> Option<Message> {
@@ -249,10 +265,13 @@ mod tests {
         let mut datagram = link_message(1, 0x49, b"lo\0");
         datagram.extend(link_message(7, 0x1043, b"enp0s31f6\0"));
         datagram.extend(request(NLMSG_DONE, 0, &[0; 4]));
-        let link = |index, flags, name: &str| Message::Link {
-            index,
-            flags,
-            name: name.to_owned(),
+        let link = |index, flags, name: &str| {
+            Message::Link(Link {
+                index,
+                flags,
+                name: name.to_owned(),
+                ..Link::default()
+            })
         };
         assert_eq!(
             parse(&datagram),

@@ -16,7 +16,8 @@ check() {
 # With systemd in the image, what asks for passwords there, which is a module of its own since dracut 102.
 depends() {
     echo crypt
-    if [[ " $omit_dracutmodules " != *" systemd "* ]] && compgen -G "$dracutbasedir/modules.d/*systemd-cryptsetup" >/dev/null; then
+    [[ " $omit_dracutmodules " != *" systemd "* ]] || return 0
+    if [[ -x $systemdutildir/systemd-cryptsetup ]] && compgen -G "$dracutbasedir/modules.d/*systemd-cryptsetup" >/dev/null; then
         echo systemd-cryptsetup
     fi
 }
@@ -35,6 +36,7 @@ install() {
         derror "nightlatch: THIS MACHINE WILL NOT FETCH ITS DISK PASSWORD AT BOOT, for the reason above"
         return 0
     fi
+    mkdir -p "$initdir/etc/modules-load.d"
     while IFS=$'\t' read -r kind what place; do
         case "$kind" in
         program) inst "$what" "$place" ;;

@@ -176,6 +176,7 @@ impl System {
     ///
     /// # Panics
     /// When it does not in a long time; `what` was expected.
+    #[allow(clippy::disallowed_methods, reason = "a test's own clock")]
     pub fn until(&self, what: &str, mut holds: impl FnMut(&Self) -> bool) {
         let start = Instant::now();
         while !holds(self) {
@@ -235,6 +236,7 @@ fn canonical(folder: &Path) -> String {
 }
 
 /// The first process of the system that this systemd-nspawn makes.
+#[allow(clippy::disallowed_methods, reason = "a test's own clock")]
 fn leader(nspawn: &mut Child, folder: &Path) -> Pid {
     let children = format!("/proc/{0}/task/{0}/children", nspawn.id());
     let start = Instant::now();

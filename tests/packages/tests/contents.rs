@@ -67,7 +67,7 @@ fn each_package_has_what_it_is_for() {
             vec![
                 "/usr/sbin/nightlatch-boot",
                 "/lib/systemd/system/nightlatch-key.socket",
-                "/usr/share/initramfs-tools/conf-hooks.d/nightlatch",
+                "/usr/share/initramfs-tools/conf-hooks.d/zz-nightlatch",
             ],
         ),
     ] {

@@ -19,7 +19,7 @@ const NO_PERMISSION: i32 = 2;
 
 /// Why a command was not carried out.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Denied {
+pub(crate) enum Denied {
     /// It could not be started.
     #[error("cannot run cryptsetup")]
     Start(#[source] io::Error),
@@ -38,7 +38,7 @@ pub(super) enum Denied {
 
 impl Denied {
     /// Whether the passphrase given fits no key slot.
-    pub(super) fn is_wrong_passphrase(&self) -> bool {
+    pub(crate) fn is_wrong_passphrase(&self) -> bool {
         matches!(
             self,
             Self::Failed {
@@ -49,7 +49,7 @@ impl Denied {
     }
 
     /// As the reason of a failure.
-    pub(super) fn failure(self, what: &str) -> Failure {
+    pub(crate) fn failure(self, what: &str) -> Failure {
         match &self {
             Self::Start(error) if error.kind() == io::ErrorKind::NotFound => {
                 Failure::new(EX_UNAVAILABLE, what)
@@ -64,7 +64,7 @@ impl Denied {
 
 /// Runs `cryptsetup --batch-mode ARGUMENTS [NEW KEY]`: `input` on its standard input, `new_key` as a
 /// file to be read at the end of the arguments. What it printed.
-pub(super) fn run(
+pub(crate) fn run(
     arguments: &[&OsStr],
     input: Option<&Secret>,
     new_key: Option<&Secret>,

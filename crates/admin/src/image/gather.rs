@@ -3,6 +3,7 @@
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 
 use nightlatch_core::settings::machine::{self, MachineSettings};
 use nightlatch_core::settings::{SettingsError, text};
@@ -12,7 +13,8 @@ use super::network_hooks;
 use super::plan::{Directory, FOLDER, Link, Owner, Plan, PlannedFile, Source};
 use super::programs::{self, CLIENT};
 use crate::failure::{EX_CONFIG, EX_IOERR, EX_NOINPUT, EX_UNAVAILABLE, Failure, note};
-use crate::keys;
+use crate::network::found::{Remark, Weight};
+use crate::{keys, network};
 
 /// The machine's settings.
 const SETTINGS: &str = "etc/nightlatch/client.conf";
@@ -42,8 +44,10 @@ impl Plan {
         let settings = settings(&mut plan, root)?;
         let owner = accounts::owner(root);
         add_keys(&mut plan, root, owner)?;
-        add_options(&mut plan, root, &settings, owner)?;
-        plan.add_program(PROGRAM_PLACE.to_owned(), program(root)?);
+        let program = program(root)?;
+        add_options(&mut plan, &program, &settings)?;
+        add_runner_options(&mut plan, root, owner)?;
+        plan.add_program(PROGRAM_PLACE.to_owned(), program);
         // Plugins are what sees the password.
         plan.add_directory("/lib/mandos", 0o755);
         plan.add_directory(PLUGINS, 0o755);
@@ -61,8 +65,28 @@ impl Plan {
         // Servers are found by link-local addresses. Built into most kernels.
         plan.add_module("ipv6");
         network_hooks::add(&mut plan, root, &settings.interfaces.join(","))?;
+        if settings.network {
+            add_links(&mut plan, root, &settings.interfaces)?;
+        }
         Ok(plan)
     }
+}
+
+/// The VLANs, bonds and bridges that the host's own network has, where it needs any to reach a server.
+fn add_links(plan: &mut Plan, root: &Path, interfaces: &[String]) -> Result<(), Failure> {
+    let network = network::definition(root, interfaces)?;
+    if !network.definition.links().is_empty() {
+        plan.add_text("network.conf", network.definition.to_string());
+    }
+    for module in &network.modules {
+        plan.add_module(module);
+    }
+    // `nightlatch network` tells the rest.
+    let matters = |remark: &&Remark| remark.weight == Weight::Matters;
+    for remark in network.remarks.iter().filter(matters) {
+        plan.remark(format!("{}: {}", remark.place, remark.what));
+    }
+    Ok(())
 }
 
 /// The text of a file; none when it does not exist.
@@ -134,17 +158,37 @@ fn add_keys(plan: &mut Plan, root: &Path, owner: Owner) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The options of the client and of the plugin runner.
-fn add_options(
-    plan: &mut Plan,
-    root: &Path,
-    settings: &MachineSettings,
-    owner: Owner,
-) -> Result<(), Failure> {
+/// The options of the client, which has tried them: at boot nobody could mend them.
+fn add_options(plan: &mut Plan, program: &Path, settings: &MachineSettings) -> Result<(), Failure> {
     let arguments = settings.arguments();
-    if !arguments.is_empty() {
-        plan.add_text("client.options", arguments.join("\n") + "\n");
+    if arguments.is_empty() {
+        return Ok(());
     }
+    // Asked for help after them, it reads them and does nothing.
+    let tried = Command::new(program)
+        .arg("client")
+        .args(&arguments)
+        .arg("--help")
+        .stdin(Stdio::null())
+        .output();
+    let tried = tried.map_err(|error| {
+        Failure::new(EX_UNAVAILABLE, format!("cannot run {}", program.display())).because(error)
+    })?;
+    if !tried.status.success() {
+        let said = String::from_utf8_lossy(&tried.stderr);
+        let why = said.lines().next().unwrap_or_default().to_owned();
+        return Err(Failure::new(
+            EX_CONFIG,
+            format!("the client does not take its options: {why}"),
+        )
+        .hint("mend `options` in client.conf; `nightlatch-boot client --help` explains them"));
+    }
+    plan.add_text("client.options", arguments.join("\n") + "\n");
+    Ok(())
+}
+
+/// The options of the plugin runner.
+fn add_runner_options(plan: &mut Plan, root: &Path, owner: Owner) -> Result<(), Failure> {
     let mut runner = String::new();
     if owner != NOBODY {
         runner = format!("--userid={}\n--groupid={}\n", owner.user, owner.group);
@@ -187,7 +231,7 @@ fn says_anything(text: &str) -> bool {
 }
 
 /// The program for the image: the one that was installed with this one.
-fn program(root: &Path) -> Result<PathBuf, Failure> {
+pub(crate) fn program(root: &Path) -> Result<PathBuf, Failure> {
     let own = std::env::current_exe()
         .ok()
         .filter(|_| root == Path::new("/"));

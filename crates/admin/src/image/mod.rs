@@ -19,7 +19,10 @@ use rustix::process::umask;
 use crate::cli::image::{Image, Verb};
 use crate::failure::{EX_NOPERM, Failure, warn};
 use crate::output;
-pub(crate) use plan::Plan;
+pub(crate) use gather::{program, settings};
+pub(crate) use plan::{FOLDER, Plan, Source};
+#[cfg(test)]
+pub(crate) use plan::{Link, Owner, PlannedFile, Program};
 
 /// Carries the verb out.
 pub(crate) fn run(options: &Image) -> Result<(), Failure> {

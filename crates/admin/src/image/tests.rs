@@ -16,12 +16,9 @@ use crate::keys::{Existing, NewKeys};
 fn machine(keys: &str) -> TempDir {
     let root = tempfile::tempdir().unwrap();
     fs::create_dir_all(root.path().join("usr/sbin")).unwrap();
-    write(
-        root.path(),
-        "usr/sbin/nightlatch-boot",
-        0o755,
-        "the program",
-    );
+    // Stands in for the program, which refuses what it does not know.
+    let program = "#!/bin/sh\ncase \"$*\" in *--nonsense*) echo unknown >&2; exit 64 ;; esac\n";
+    script(root.path(), "usr/sbin/nightlatch-boot", program);
     let keys = root.path().join(keys);
     fs::create_dir_all(keys.parent().unwrap()).unwrap();
     let new = NewKeys {
@@ -185,6 +182,14 @@ fn settings_become_options_of_the_client() {
         "--connect=192.0.2.1:47\n--interface=eth0\n--retry=5\n"
     );
     assert_eq!(plan.remarks.len(), 1);
+    fs::write(
+        root.path().join(SETTINGS),
+        "[client]\noptions = --nonsense\n",
+    )
+    .unwrap();
+    let failure = Plan::of(root.path()).unwrap_err();
+    assert_eq!(failure.exit(), EX_CONFIG);
+    assert!(failure.to_string().ends_with("unknown"));
 }
 
 #[test]

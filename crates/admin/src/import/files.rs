@@ -46,6 +46,18 @@ pub(crate) fn read_whole(file: &Path) -> io::Result<Zeroizing<Vec<u8>>> {
     Ok(bytes)
 }
 
+/// Whether there is anything to lose at `place`: a configuration that says nothing, as the sample that a package
+/// installs, is nothing. What cannot be read may say something.
+pub(crate) fn holds_settings(place: &Path) -> bool {
+    place.symlink_metadata().is_ok()
+        && read_whole(place).map_or(true, |text| !says_nothing(&String::from_utf8_lossy(&text)))
+}
+
+fn says_nothing(text: &str) -> bool {
+    let mut lines = text.lines().map(str::trim_end);
+    lines.all(|line| line.is_empty() || line.starts_with(['#', ';']) || line == "[DEFAULT]")
+}
+
 /// The failure to make something.
 pub(crate) fn cannot_make(path: &Path) -> impl FnOnce(io::Error) -> Failure {
     let what = format!("cannot make {}", path.display());

@@ -108,7 +108,7 @@ impl ServerPlan {
     /// What would be overwritten.
     pub(crate) fn in_the_way(&self) -> Vec<PathBuf> {
         let mut places = vec![self.folder.join(OUR_CONF), self.folder.join(OUR_CLIENTS)];
-        places.retain(|place| place.symlink_metadata().is_ok());
+        places.retain(|place| files::holds_settings(place));
         places
     }
 

@@ -96,13 +96,22 @@ pub(super) fn attempt(
     let mut stream = Patient::new(socket)?;
     let fetched = equipment.tls.fetch(&mut stream, MAX_MESSAGE)?;
     let _ = stream.socket.shutdown(Shutdown::Both);
-    Ok(decrypt(
+    let password = decrypt(
         &equipment.secret,
         Some(&equipment.public),
         fetched.payload.expose(),
         equipment.signature,
         MAX_PASSWORD,
-    )?)
+    )?;
+    if let (Some(terms), Some(key)) = (fetched.terms, fetched.server_key) {
+        // For programs to read: nightlatch(1) compares it with how long a reboot takes.
+        let (left, timeout) = (terms.left.as_secs(), terms.timeout.as_secs());
+        let interval = terms.interval.as_secs();
+        log.say(&format!(
+            "rehearsed: server={key} at={destination} left={left} timeout={timeout} interval={interval}"
+        ));
+    }
+    Ok(password)
 }
 
 fn connect(destination: &Destination) -> Result<TcpStream, Failure> {

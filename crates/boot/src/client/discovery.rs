@@ -14,7 +14,7 @@ use nightlatch_proto::discovery::{
     Arrival, Browser, Event, GROUP_V4, GROUP_V6, InterfaceIndex, MAX_MESSAGE, MDNS_PORT, Server,
     Transmit,
 };
-use nightlatch_sys::netif::Interface;
+use nightlatch_sys::netif::{self, Interface};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, ipproto, socket_with, sockopt};
 
 use crate::log::Log;
@@ -70,7 +70,7 @@ impl Discovery {
         let mut ready = BTreeSet::new();
         for interface in used.filter(|i| i.flags.up() && i.flags.running()) {
             let own = addresses.link_local.get(&interface.index).copied();
-            let v4 = addresses.v4.contains(&interface.name);
+            let v4 = addresses.v4.contains(&interface.index);
             if own.is_none() && !v4 {
                 continue;
             }
@@ -192,7 +192,7 @@ pub(super) fn has_source(interface: &Interface, to: IpAddr) -> bool {
     let addresses = Addresses::read();
     match to {
         IpAddr::V6(_) => addresses.link_local.contains_key(&interface.index),
-        IpAddr::V4(_) => addresses.v4.contains(&interface.name),
+        IpAddr::V4(_) => addresses.v4.contains(&interface.index),
     }
 }
 
@@ -250,66 +250,25 @@ fn group_v4(index: u32) -> io::Result<Socket> {
 struct Addresses {
     /// By interface index: a link-local address that is known to be unique.
     link_local: BTreeMap<u32, Ipv6Addr>,
-    /// The names of interfaces that have IPv4.
-    v4: BTreeSet<String>,
+    /// The indexes of interfaces that have IPv4.
+    v4: BTreeSet<u32>,
 }
 
 impl Addresses {
-    /// From proc(5); what is missing there, the kernel does not have.
+    /// What cannot be asked for, the kernel does not have.
     fn read() -> Self {
-        let text = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
-        Self {
-            link_local: link_locals(&text("/proc/net/if_inet6")),
-            v4: with_routes(&text("/proc/net/route")),
+        let mut addresses = Self::default();
+        for netif::Address { index, ip } in netif::addresses().unwrap_or_default() {
+            match ip {
+                IpAddr::V4(_) => {
+                    addresses.v4.insert(index);
+                }
+                IpAddr::V6(v6) if v6.is_unicast_link_local() => {
+                    addresses.link_local.insert(index, v6);
+                }
+                IpAddr::V6(_) => {}
+            }
         }
-    }
-}
-
-/// Lines of `/proc/net/if_inet6`: address, index, prefix length, scope, flags, all in hexadecimal.
-fn link_locals(text: &str) -> BTreeMap<u32, Ipv6Addr> {
-    /// `IFA_F_DADFAILED` and `IFA_F_TENTATIVE` (rtnetlink(7), linux/if_addr.h).
-    const UNUSABLE: u32 = 0x08 | 0x40;
-    let line = |line: &str| {
-        let mut fields = line.split_whitespace();
-        let address = u128::from_str_radix(fields.next()?, 16).ok()?;
-        let address = Ipv6Addr::from_bits(address);
-        let index = u32::from_str_radix(fields.next()?, 16).ok()?;
-        let flags = u32::from_str_radix(fields.nth(2)?, 16).ok()?;
-        let usable = address.is_unicast_link_local() && flags & UNUSABLE == 0;
-        usable.then_some((index, address))
-    };
-    text.lines().filter_map(line).collect()
-}
-
-/// The first words of `/proc/net/route` after its head: an interface with an IPv4 address has a
-/// route to its own network.
-fn with_routes(text: &str) -> BTreeSet<String> {
-    let names = text
-        .lines()
-        .skip(1)
-        .filter_map(|line| line.split_whitespace().next());
-    names.map(str::to_owned).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_a_usable_link_local_address_counts() {
-        let text = "\
-fe80000000000000aede48fffe71f6f2 02 40 20 80     eth0
-fe80000000000000aede48fffe71f6f3 03 40 20 c0     eth1
-00000000000000000000000000000001 01 80 10 80       lo
-";
-        let own = "fe80::aede:48ff:fe71:f6f2".parse().unwrap();
-        assert_eq!(link_locals(text), BTreeMap::from([(2, own)]));
-        assert_eq!(link_locals("nonsense\n"), BTreeMap::new());
-    }
-
-    #[test]
-    fn interfaces_with_routes_have_ipv4() {
-        let text = "Iface\tDestination\tGateway\neth0\t00000000\t0101A8C0\n";
-        assert_eq!(with_routes(text), BTreeSet::from(["eth0".to_owned()]));
+        addresses
     }
 }

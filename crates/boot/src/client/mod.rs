@@ -8,6 +8,7 @@ mod discovery;
 mod hooks;
 pub mod interfaces;
 mod keys;
+mod links;
 mod network;
 pub mod options;
 mod schedule;
@@ -101,6 +102,8 @@ enum End {
 enum FatalError {
     #[error(transparent)]
     Keys(#[from] KeysError),
+    #[error(transparent)]
+    Network(#[from] links::UnreadableError),
     #[error("cannot set up TLS")]
     Tls(#[from] nightlatch_proto::tls::SetupError),
     #[error("the system refused to {0}")]
@@ -113,6 +116,7 @@ impl FatalError {
     fn exit(&self) -> Exit {
         match self {
             Self::Keys(error) => error.exit(),
+            Self::Network(_) => Exit::File,
             Self::Tls(_) => Exit::Unavailable,
             Self::System(..) => Exit::System,
             Self::Output(_) => Exit::Output,
@@ -147,6 +151,9 @@ fn prepared(options: &Options, log: Log) -> Result<Option<Signal>, FatalError> {
         log.debug(|| format!("memory is not locked: {error}"));
     }
     let equipment = equipment(options, capabilities)?;
+    let links = capabilities.with(&[Capability::DacReadSearch], || {
+        links::read(options.network.as_deref(), log)
+    })?;
     if let Some(signal) = hooks::run(hooks::Mode::Start, options, capabilities, &signals, log) {
         hooks::run(hooks::Mode::Stop, options, capabilities, &signals, log);
         return Ok(Some(signal));
@@ -154,6 +161,7 @@ fn prepared(options: &Options, log: Log) -> Result<Option<Signal>, FatalError> {
     let end = search::run(
         options,
         equipment,
+        links,
         capabilities,
         &signals,
         log,
@@ -187,7 +195,7 @@ fn equipment(options: &Options, capabilities: Capabilities) -> Result<Equipment,
     let mut trusted = keys.trusted_servers;
     trusted.extend(&options.server_key_ids);
     let words = Words {
-        rehearsal: false,
+        rehearsal: options.rehearsal,
         // The kernel's id is random and lasts as long as the boot: just what the word means.
         boot: clock::boot_id()
             .ok()

@@ -1,4 +1,5 @@
 //! What this program changes on the machine, and puts back: links, routes, the console's level.
+//! Which links are made is decided in `core`, and done in [`Links`].
 //!
 //! Decides nothing about servers. [`Network::restore`] is called on every way out.
 
@@ -6,12 +7,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::IpAddr;
 
+use nightlatch_core::network::Definition;
 use nightlatch_core::time::Monotonic;
 use nightlatch_sys::capabilities::{Capabilities, Capability};
 use nightlatch_sys::kmsg;
 use nightlatch_sys::netif::{self, Interface};
 
 use super::interfaces::Selection;
+use super::links::Links;
 use crate::log::Log;
 
 /// The console level while interfaces come up: warnings and worse, as mandos-client(8mandos) has
@@ -24,6 +27,7 @@ pub(super) struct Network {
     connecting: bool,
     capabilities: Capabilities,
     log: Log,
+    links: Links,
     interfaces: Vec<Interface>,
     /// By index: what we took up, and its name for messages.
     taken_up: BTreeMap<u32, String>,
@@ -44,10 +48,17 @@ impl Network {
     pub(super) fn new(
         selection: Selection,
         connecting: bool,
+        definition: Definition,
         capabilities: Capabilities,
         log: Log,
     ) -> Self {
+        let wanted = match &selection {
+            Selection::Suitable => definition,
+            Selection::Named(names) => definition.needed_for(names),
+            Selection::AsTheyAre => Definition::default(),
+        };
         Self {
+            links: Links::new(wanted, connecting, capabilities, log),
             selection,
             connecting,
             capabilities,
@@ -60,10 +71,14 @@ impl Network {
         }
     }
 
-    /// Lists the interfaces anew and takes up those to be used, all at once. The console stays
-    /// quiet until they run, or until `quiet_until`.
+    /// Makes the links that can be made by now, lists the interfaces anew and takes up those to be
+    /// used, all at once. The console stays quiet until they run, or until `quiet_until`.
     pub(super) fn refresh(&mut self, quiet_until: Monotonic) -> io::Result<()> {
-        self.interfaces = netif::interfaces()?;
+        if self.links.are_due()? {
+            self.be_quiet(quiet_until);
+            self.links.make()?;
+        }
+        self.interfaces = self.list()?;
         let present: BTreeSet<u32> = self.interfaces.iter().map(|i| i.index).collect();
         self.taken_up.retain(|index, _| present.contains(index));
         self.tried.retain(|index| present.contains(index));
@@ -77,12 +92,19 @@ impl Network {
             for interface in down {
                 self.take_up(interface);
             }
-            self.interfaces = netif::interfaces()?;
+            self.interfaces = self.list()?;
         }
         if self.settled() {
             self.be_loud();
         }
         Ok(())
+    }
+
+    /// Every interface there is, by the names that the definition of links has for them.
+    fn list(&self) -> io::Result<Vec<Interface>> {
+        let mut all = netif::interfaces()?;
+        self.links.name(&mut all);
+        Ok(all)
     }
 
     /// Every interface there is.
@@ -92,8 +114,12 @@ impl Network {
 
     /// The interfaces to be used.
     pub(super) fn used(&self) -> impl Iterator<Item = &Interface> {
+        let by_default = self.selection == Selection::Suitable;
+        // Nothing is to be found on a member of a bond or bridge: what comes in goes to its master.
+        let hidden = move |i: &Interface| by_default && self.links.is_member(i);
         let chosen = |i: &&Interface| self.selection.uses(i, self.connecting);
-        self.interfaces.iter().filter(chosen)
+        let chosen = self.interfaces.iter().filter(chosen);
+        chosen.filter(move |i| !hidden(i))
     }
 
     /// When [`handle_timeout`](Self::handle_timeout) is to be called.
@@ -154,6 +180,7 @@ impl Network {
                     .say(&format!("cannot take interface {name} down: {error}"));
             }
         }
+        self.links.unmake();
         self.be_loud();
     }
 

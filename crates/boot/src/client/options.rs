@@ -50,6 +50,8 @@ pub struct Options {
     pub retry: Duration,
     /// Where the network hooks are.
     pub hook_directory: PathBuf,
+    /// The file of links to be made, where it is not the usual one.
+    pub network: Option<PathBuf>,
     /// Whether each step is told.
     pub debug: bool,
     /// The keys of which a server must prove one, beside those of the file `trusted-servers`.
@@ -58,6 +60,8 @@ pub struct Options {
     pub allow_unsigned: bool,
     /// Whether the kernel's command line is obeyed.
     pub kernel_command_line: bool,
+    /// Whether it is no boot, and only tried whether one would get the password.
+    pub rehearsal: bool,
 }
 
 /// Key files that are not in their default place.
@@ -84,10 +88,12 @@ impl Default for Options {
             delay: DELAY,
             retry: RETRY,
             hook_directory: HOOK_DIRECTORY.into(),
+            network: None,
             debug: false,
             server_key_ids: Vec::new(),
             allow_unsigned: false,
             kernel_command_line: false,
+            rehearsal: false,
         }
     }
 }
@@ -200,6 +206,7 @@ fn set(
         "debug" => options.debug = true,
         "allow-unsigned" => options.allow_unsigned = true,
         "kernel-command-line" => options.kernel_command_line = true,
+        "rehearsal" => options.rehearsal = true,
         "connect" => {
             let target = arguments.text("--connect")?;
             options.connect = Some((target.parse()?, target));
@@ -217,6 +224,7 @@ fn set(
         "dh-params" => drop(arguments.value()?),
         "delay" => options.delay = seconds("--delay", arguments)?,
         "retry" => options.retry = seconds("--retry", arguments)?,
+        "network" => options.network = Some(arguments.value()?.into()),
         "network-hook-dir" => options.hook_directory = arguments.value()?.into(),
         "server-key-id" => {
             let id = arguments.text("--server-key-id")?.parse()?;
@@ -280,15 +288,21 @@ const MANDOS: [&str; 13] = [
     "network-hook-dir",
     "debug",
 ];
-const OURS: [&str; 3] = ["server-key-id", "allow-unsigned", "kernel-command-line"];
+const OURS: [&str; 5] = [
+    "server-key-id",
+    "allow-unsigned",
+    "kernel-command-line",
+    "network",
+    "rehearsal",
+];
 
 /// The text of `--help`.
 pub const HELP: &str = "\
 Usage: nightlatch-boot client [-?V] [-c ADDRESS:PORT] [-i NAME[,NAME...]] [-p FILE] [-s FILE]
        [-t FILE] [-T FILE] [--priority STRING] [--dh-bits BITS] [--dh-params FILE]
-       [--delay SECONDS] [--retry SECONDS] [--network-hook-dir DIR] [--debug]
-       [--server-key-id HEX]... [--allow-unsigned] [--kernel-command-line] [--help] [--usage]
-       [--version]
+       [--delay SECONDS] [--retry SECONDS] [--network FILE] [--network-hook-dir DIR]
+       [--debug] [--server-key-id HEX]... [--allow-unsigned] [--kernel-command-line]
+       [--rehearsal] [--help] [--usage] [--version]
 
 Finds a server, proves this machine's key and prints the disk password.
 
@@ -302,11 +316,15 @@ Finds a server, proves this machine's key and prints the disk password.
                                 those in the file trusted-servers beside the TLS private key
       --allow-unsigned          accept a password that this machine's key did not sign
       --kernel-command-line     obey mandos=, nightlatch= and ip= on the kernel's command line
+      --rehearsal               this is no boot: the server only says whether one would get the
+                                password, and how long the machine may be away
       --priority STRING         GnuTLS priority string
       --dh-bits BITS            accepted, without effect in TLS 1.3
       --dh-params FILE          accepted, without effect in TLS 1.3
       --delay SECONDS           how long the console is kept quiet for new interfaces [2.5]
       --retry SECONDS           time between two tries of one server [10]
+      --network FILE            VLANs, bonds and bridges to make
+                                [/conf/conf.d/nightlatch/network.conf, if it exists]
       --network-hook-dir DIR    network hooks [/lib/mandos/network-hooks.d]
       --debug                   tell each step on standard error
   -?, --help                    show this help

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::os::fd::AsFd;
 
+use nightlatch_core::network::Definition;
 use nightlatch_core::secret::Secret;
 use nightlatch_core::time::Monotonic;
 use nightlatch_proto::discovery::Event;
@@ -30,6 +31,7 @@ use crate::log::Log;
 pub(super) fn run(
     options: &Options,
     equipment: Equipment,
+    links: Definition,
     capabilities: Capabilities,
     signals: &EndSignals,
     log: Log,
@@ -38,6 +40,7 @@ pub(super) fn run(
     let network = Network::new(
         options.selection.clone(),
         options.connect.is_some(),
+        links,
         capabilities,
         log,
     );

@@ -1,5 +1,7 @@
 //! What goes out of the registry: what the caller must do, and what people may want to know.
 
+use std::time::Duration;
+
 use crate::client::saved::{Change, LastCheck};
 use crate::name::ClientName;
 use crate::time::Monotonic;
@@ -59,6 +61,17 @@ pub struct Ask {
     pub boot: Option<[u8; 16]>,
     /// The machine is up and only tries whether it would get its secret.
     pub rehearsal: bool,
+}
+
+/// How long a client may be away.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Terms {
+    /// When it is disabled, if no check succeeds any more.
+    pub until: Monotonic,
+    /// What each check that succeeds gives it.
+    pub timeout: Duration,
+    /// The time between two checks.
+    pub interval: Duration,
 }
 
 /// The answer to a request for a secret.

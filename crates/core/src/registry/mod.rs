@@ -19,6 +19,7 @@ use std::sync::Arc;
 
 pub use action::{
     Action, Alarm, Answer, Ask, ClientId, DisableReason, Event, Grant, Limits, Refusal, RequestId,
+    Terms,
 };
 use checks::Turns;
 use index::Index;
@@ -115,6 +116,16 @@ impl Registry {
     /// The client's encrypted secret.
     pub fn secret(&self, id: ClientId) -> Option<Arc<Secret>> {
         Some(Arc::clone(&self.clients.get(&id)?.secret))
+    }
+
+    /// Until when the client may be away, if it is enabled: a moment, and the settings that give it.
+    pub fn terms(&self, id: ClientId) -> Option<Terms> {
+        let client = self.clients.get(&id)?;
+        Some(Terms {
+            until: client.deadline?.mono,
+            timeout: client.settings.timeout,
+            interval: client.settings.interval,
+        })
     }
 
     /// The command line of the client's checker, expanded with what stands now.

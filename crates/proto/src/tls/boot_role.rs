@@ -17,6 +17,7 @@ use super::verifier::AnyRawKey;
 use super::{PeerError, RawKey, SetupError, provider, server_role};
 use crate::greeting::{Words, client_line};
 use crate::priority::Priority;
+use crate::rehearsal::{self, Answer, NotAnAnswer, Terms};
 
 /// What is read at once: one TLS record (RFC 8446, 5.1).
 const RECORD: usize = 16 * 1024;
@@ -39,6 +40,8 @@ pub struct Fetched {
     pub payload: Secret,
     /// The server's own key, if it proved one.
     pub server_key: Option<KeyId>,
+    /// How long the machine may be away, when it was a rehearsal.
+    pub terms: Option<Terms>,
 }
 
 impl BootTls {
@@ -63,6 +66,9 @@ impl BootTls {
     }
 
     /// The same, saying `words` in the first line.
+    ///
+    /// A machine that rehearses shakes hands only with a server that has a key: a stock server has
+    /// none, and would release the secret as to a boot.
     #[must_use]
     pub fn with_words(mut self, words: Words) -> Self {
         self.words = words;
@@ -91,9 +97,14 @@ impl BootTls {
         if payload.is_empty() {
             return Err(FetchError::Refused);
         }
+        let (payload, terms) = match self.words.rehearsal {
+            true => rehearsed(payload).map(|(payload, terms)| (payload, Some(terms)))?,
+            false => (payload, None),
+        };
         Ok(Fetched {
             payload,
             server_key,
+            terms,
         })
     }
 
@@ -103,10 +114,11 @@ impl BootTls {
             .client_hello()
             .client_cert_types()
             .is_some_and(|types| types.contains(&CertificateType::RawPublicKey));
-        let config = if shows_raw_keys {
-            &self.asking
-        } else {
-            &self.anonymous
+        let config = match shows_raw_keys {
+            true => &self.asking,
+            // Before we prove ourselves: it would release the secret.
+            false if self.words.rehearsal => return Err(FetchError::NoRehearsal),
+            false => &self.anonymous,
         };
         let mut connection = match accepted.into_connection(Arc::clone(config)) {
             Ok(connection) => connection,
@@ -124,7 +136,7 @@ impl BootTls {
     /// The server's key, which must be a trusted one if there are any.
     fn check_server(&self, connection: &ServerConnection) -> Result<Option<KeyId>, FetchError> {
         let shown = server_role::key_id(connection.peer_certificates())?;
-        if self.trusted.is_empty() {
+        if self.trusted.is_empty() && !(self.words.rehearsal && shown.is_none()) {
             return Ok(shown);
         }
         let shown = shown.ok_or(FetchError::ServerUnproven)?;
@@ -158,6 +170,17 @@ pub enum FetchError {
         /// How much it would have taken.
         max: usize,
     },
+    /// A rehearsal that the server refused.
+    #[error("the server refuses: {0}")]
+    RefusedFor(String),
+    /// A rehearsal with a server that has no key of its own.
+    #[error(
+        "the server has no key, as one of Mandos: it knows no rehearsals and would count it as a boot"
+    )]
+    NoRehearsal,
+    /// A rehearsal that the server did not answer as one.
+    #[error(transparent)]
+    NotRehearsed(#[from] NotAnAnswer),
     /// There is a list of trusted servers, and this one showed no key.
     #[error("the server proved no key, but only servers with a trusted key are believed")]
     ServerUnproven,
@@ -250,6 +273,19 @@ fn read_payload(
                 });
             }
             Err(error) => return Err(io_error(error)),
+        }
+    }
+}
+
+/// What stands before the payload of a rehearsal.
+fn rehearsed(whole: Secret) -> Result<(Secret, Terms), FetchError> {
+    let bytes = whole.expose();
+    match rehearsal::read(bytes)? {
+        (Answer::Refused(reason), _) => Err(FetchError::RefusedFor(reason)),
+        (Answer::Released(terms), end) => {
+            let mut payload = SecretBuffer::default();
+            payload.append(&bytes[end..]);
+            Ok((payload.finish(), terms))
         }
     }
 }

@@ -324,11 +324,13 @@ impl Driver {
                 (None, Verdict::Refuse(reason))
             }
             Answer::Release(client) => {
-                let Some(secret) = self.registry.secret(client) else {
+                let (secret, terms) = (self.registry.secret(client), self.registry.terms(client));
+                let Some((secret, terms)) = secret.zip(terms) else {
                     return;
                 };
                 let handle = self.handle.clone();
-                let permit = DriverPermit::new(request, asked.ticket.clone(), secret, handle);
+                let ticket = asked.ticket.clone();
+                let permit = DriverPermit::new(request, ticket, secret, terms, handle);
                 (
                     self.registry.name(client).cloned(),
                     Verdict::Release(permit),

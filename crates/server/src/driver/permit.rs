@@ -4,8 +4,10 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 
-use nightlatch_core::registry::RequestId;
+use nightlatch_core::registry::{self, RequestId};
 use nightlatch_core::secret::Secret;
+use nightlatch_proto::rehearsal::Terms;
+use nightlatch_sys::clock;
 
 use super::{Command, Handle};
 use crate::session::Permit;
@@ -42,6 +44,7 @@ pub struct DriverPermit {
     request: RequestId,
     ticket: Ticket,
     secret: Arc<Secret>,
+    terms: registry::Terms,
     handle: Handle,
     delivered: bool,
 }
@@ -51,12 +54,14 @@ impl DriverPermit {
         request: RequestId,
         ticket: Ticket,
         secret: Arc<Secret>,
+        terms: registry::Terms,
         handle: Handle,
     ) -> Self {
         Self {
             request,
             ticket,
             secret,
+            terms,
             handle,
             delivered: false,
         }
@@ -66,6 +71,14 @@ impl DriverPermit {
 impl Permit for DriverPermit {
     fn begin(&self) -> Option<Arc<Secret>> {
         self.ticket.begin().then(|| Arc::clone(&self.secret))
+    }
+
+    fn terms(&self) -> Terms {
+        Terms {
+            left: self.terms.until.since(clock::now().mono),
+            timeout: self.terms.timeout,
+            interval: self.terms.interval,
+        }
     }
 
     fn delivered(mut self) {

@@ -9,6 +9,7 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 
 use nightlatch_proto::greeting::{LineReader, MAX_LINE, Progress, Words};
+use nightlatch_proto::rehearsal::Answer;
 use nightlatch_proto::tls::{PeerError, ServerTls, authenticated};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
@@ -16,6 +17,7 @@ use tokio::time::timeout;
 use tokio_rustls::client::TlsStream;
 
 use super::{Ended, Gatekeeper, Peer, Permit, Request, Sessions, Stage, Verdict};
+use crate::words::refusal;
 
 impl<G: Gatekeeper> Sessions<G> {
     /// Serves the peer at the other end of `stream` up to the end.
@@ -43,6 +45,7 @@ impl<G: Gatekeeper> Sessions<G> {
             Err(error) => return Ended::Handshake(error),
         };
         tracing::debug!(peer = %peer.address, key_id = %who.key_id(), "handshake complete");
+        let rehearsal = peer.words.rehearsal;
         let asking = async {
             let mut request = self.gatekeeper.request(who, peer).await;
             let verdict = request.verdict().await;
@@ -55,22 +58,37 @@ impl<G: Gatekeeper> Sessions<G> {
             answered = asking => answered,
         };
         match verdict {
-            Verdict::Release(permit) => self.deliver(&mut tls, permit).await,
+            Verdict::Release(permit) => self.deliver(&mut tls, permit, rehearsal).await,
             Verdict::Refuse(reason) => {
+                if rehearsal {
+                    let answer = Answer::Refused(refusal(reason).to_owned());
+                    // As with the end: a peer that takes not even this gets none.
+                    let said = answer.to_string();
+                    let _ = timeout(self.deadlines.close, tls.write_all(said.as_bytes())).await;
+                }
                 self.close(&mut tls).await;
                 Ended::Refused(reason)
             }
         }
     }
 
-    async fn deliver(&self, tls: &mut TlsStream<TcpStream>, permit: impl Permit) -> Ended {
+    async fn deliver(
+        &self,
+        tls: &mut TlsStream<TcpStream>,
+        permit: impl Permit,
+        rehearsal: bool,
+    ) -> Ended {
         let Some(secret) = permit.begin() else {
             permit.failed();
             self.close(tls).await;
             return Ended::Revoked;
         };
+        let head = rehearsal.then(|| Answer::Released(permit.terms()).to_string());
         let sending = async {
             let secret = secret.expose();
+            if let Some(head) = head {
+                tls.write_all(head.as_bytes()).await?;
+            }
             // What the connection takes at once goes out together with the mark of its end.
             let taken = tls.get_mut().1.writer().write(secret)?;
             if let Some(rest @ [_, ..]) = secret.get(taken..) {

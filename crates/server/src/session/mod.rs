@@ -15,6 +15,7 @@ use std::time::Duration;
 use nightlatch_core::registry::Refusal;
 use nightlatch_core::secret::Secret;
 use nightlatch_proto::greeting::{GreetingError, Words};
+use nightlatch_proto::rehearsal::Terms;
 use nightlatch_proto::tls::{Authenticated, PeerError, ServerTls};
 use tokio_rustls::TlsConnector;
 
@@ -45,6 +46,9 @@ pub trait Permit: Send {
     /// The secret, to be sent now; `None` when the right was revoked since the verdict. A secret
     /// whose sending has begun cannot be called back.
     fn begin(&self) -> Option<Arc<Secret>>;
+
+    /// How long the machine may be away, for one that rehearses.
+    fn terms(&self) -> Terms;
 
     /// All of it, and its end, left for the peer.
     fn delivered(self);

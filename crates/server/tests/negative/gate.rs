@@ -1,10 +1,12 @@
 //! A gatekeeper that says what a test wants, and remembers what it heard.
 
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use nightlatch_core::key_id::KeyId;
 use nightlatch_core::registry::Refusal;
 use nightlatch_core::secret::Secret;
+use nightlatch_proto::rehearsal::Terms;
 use nightlatch_proto::tls::Authenticated;
 use nightlatch_server::session::{Gatekeeper, Peer, Permit, Request, Verdict};
 
@@ -123,6 +125,13 @@ impl Drop for Asking {
     }
 }
 
+/// What it says to a machine that rehearses.
+pub(crate) const TERMS: Terms = Terms {
+    left: Duration::from_secs(100),
+    timeout: Duration::from_secs(300),
+    interval: Duration::from_secs(120),
+};
+
 pub(crate) struct Right {
     gate: Gate,
     secret: Option<Arc<Secret>>,
@@ -131,6 +140,10 @@ pub(crate) struct Right {
 impl Permit for Right {
     fn begin(&self) -> Option<Arc<Secret>> {
         self.secret.clone()
+    }
+
+    fn terms(&self) -> Terms {
+        TERMS
     }
 
     fn delivered(self) {

@@ -4,12 +4,12 @@ use std::io::{Read, Write};
 
 use nightlatch_proto::greeting::{BootNonce, GreetingError, Words};
 use nightlatch_proto::priority::Priority;
-use nightlatch_proto::tls::{BootTls, PeerError};
-use nightlatch_server::session::{Deadlines, Ended, Stage};
+use nightlatch_proto::tls::{BootTls, PeerError, ServerTls};
+use nightlatch_server::session::{Deadlines, Ended, Sessions, Stage};
 
-use crate::gate::Gate;
+use crate::gate::{Gate, TERMS};
 use crate::hostile::{key, read_record, say};
-use crate::{SHORT, meet, patient};
+use crate::{SHORT, meet, meet_with, patient};
 
 #[tokio::test]
 async fn a_line_that_is_none_gets_not_a_byte() {
@@ -134,14 +134,19 @@ async fn the_words_of_the_line_reach_the_gatekeeper() {
         boot: Some(BootNonce::from_bytes([7; 16])),
     };
     let said = words.clone();
-    let key = key();
-    let id = key.key_id();
-    let (ended, _) = meet(&gate, patient(), move |mut stream| {
-        let boot = BootTls::new(key, vec![], &Priority::default()).unwrap();
+    let machine = key();
+    let id = machine.key_id();
+    // Nobody rehearses with a server that has no key.
+    let tls = ServerTls::new(Some(&key()), &Priority::default()).unwrap();
+    let sessions = Sessions::new(gate.clone(), &tls, patient());
+    let (ended, fetched) = meet_with(&sessions, move |mut stream| {
+        let boot = BootTls::new(machine, vec![], &Priority::default()).unwrap();
         boot.with_words(said).fetch(&mut stream, 1000).unwrap()
     })
     .await;
     assert!(matches!(ended, Ended::Delivered), "{ended:?}");
+    assert_eq!(fetched.payload.expose(), b"secret");
+    assert_eq!(fetched.terms, Some(TERMS));
     let (who, peer) = gate.first();
     assert_eq!(who, id);
     assert_eq!(peer.words, words);

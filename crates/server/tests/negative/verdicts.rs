@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use nightlatch_core::registry::Refusal;
 use nightlatch_core::secret::Secret;
+use nightlatch_proto::greeting::Words;
 use nightlatch_proto::priority::Priority;
-use nightlatch_proto::tls::{BootTls, FetchError, ServerTls};
+use nightlatch_proto::tls::{BootTls, FetchError, Fetched, ServerTls};
 use nightlatch_server::session::{Deadlines, Ended, Sessions, Stage};
 
 use crate::gate::{Gate, Script};
@@ -60,6 +61,39 @@ async fn a_refusal_is_an_orderly_end_without_a_byte() {
         );
         assert_eq!(gate.heard(), ["asked"]);
     }
+}
+
+#[tokio::test]
+async fn who_rehearses_is_told_why_it_is_refused() {
+    let gate = Gate::new(Script::Refuse(Refusal::Disabled));
+    let tls = ServerTls::new(Some(&key()), &Priority::default()).unwrap();
+    let sessions = Sessions::new(gate, &tls, patient());
+    let (ended, fetched) = meet_with(&sessions, rehearse).await;
+    assert!(
+        matches!(&fetched, Err(FetchError::RefusedFor(reason)) if reason == "disabled"),
+        "{fetched:?}"
+    );
+    assert!(matches!(ended, Ended::Refused(Refusal::Disabled)));
+}
+
+#[tokio::test]
+async fn nobody_rehearses_with_a_server_without_a_key() {
+    let gate = Gate::releasing(b"secret");
+    let (_, fetched) = meet(&gate, patient(), rehearse).await;
+    assert!(
+        matches!(fetched, Err(FetchError::NoRehearsal)),
+        "{fetched:?}"
+    );
+    assert!(gate.heard().is_empty(), "nothing was asked for");
+}
+
+fn rehearse(mut stream: std::net::TcpStream) -> Result<Fetched, FetchError> {
+    let boot = BootTls::new(key(), vec![], &Priority::default()).unwrap();
+    let words = Words {
+        rehearsal: true,
+        boot: None,
+    };
+    boot.with_words(words).fetch(&mut stream, 1000)
 }
 
 #[tokio::test]

@@ -47,7 +47,7 @@ pub(crate) async fn run(options: &Log, server: &Server, now: Wall) -> Result<u8,
 }
 
 /// What a failed question about the record means.
-fn failure(error: Error) -> Failure {
+pub(crate) fn failure(error: Error) -> Failure {
     match error {
         Error::NotSupported => Failure::new(
             EX_UNAVAILABLE,

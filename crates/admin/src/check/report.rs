@@ -1,0 +1,200 @@
+//! What was found: one line each as it is found, or all of it as JSON at the end.
+
+use serde::Serialize;
+
+use crate::failure::Failure;
+use crate::output::table::visible;
+use crate::output::{self, Style};
+
+/// How good a finding is.
+#[derive(Clone, Copy, PartialEq, Eq, Serialize, Debug)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Level {
+    /// As it should be.
+    Ok,
+    /// It may go wrong.
+    Warning,
+    /// It will go wrong.
+    Failed,
+}
+
+/// One line.
+#[derive(Clone, PartialEq, Eq, Serialize, Debug)]
+pub(super) struct Finding {
+    /// How good it is.
+    pub(super) level: Level,
+    /// What it is about: `image`, `server`, ...
+    pub(super) about: String,
+    /// What was found.
+    pub(super) said: String,
+    /// What a person can do.
+    pub(super) hint: Option<String>,
+}
+
+/// All findings.
+#[derive(Debug)]
+pub(super) struct Report {
+    json: bool,
+    findings: Vec<Finding>,
+    /// Nobody reads it any more: told once, at the end.
+    unread: Option<Failure>,
+}
+
+#[derive(Serialize)]
+struct Whole<'r> {
+    comes_back: bool,
+    findings: &'r [Finding],
+}
+
+impl Report {
+    /// Nothing found yet; shown line by line unless it is for a program.
+    pub(super) fn new(json: bool) -> Self {
+        Self {
+            json,
+            findings: Vec::new(),
+            unread: None,
+        }
+    }
+
+    /// It is as it should be.
+    pub(super) fn good(&mut self, about: &str, said: impl Into<String>) {
+        self.add(Level::Ok, about, said.into(), None);
+    }
+
+    /// It may keep the machine from coming back.
+    pub(super) fn doubtful(&mut self, about: &str, said: impl Into<String>, hint: Option<String>) {
+        self.add(Level::Warning, about, said.into(), hint);
+    }
+
+    /// It will.
+    pub(super) fn bad(&mut self, about: &str, said: impl Into<String>, hint: Option<String>) {
+        self.add(Level::Failed, about, said.into(), hint);
+    }
+
+    /// Whether the machine would not come back.
+    pub(super) fn is_bad(&self) -> bool {
+        self.findings
+            .iter()
+            .any(|found| found.level == Level::Failed)
+    }
+
+    /// How many things would keep it from coming back.
+    pub(super) fn failures(&self) -> usize {
+        let bad = self.findings.iter();
+        bad.filter(|found| found.level == Level::Failed).count()
+    }
+
+    /// What would keep it from coming back, in one line.
+    pub(super) fn reason(&self) -> Option<String> {
+        let mut bad = self
+            .findings
+            .iter()
+            .filter(|found| found.level == Level::Failed);
+        bad.next()
+            .map(|found| format!("{}: {}", found.about, found.said))
+    }
+
+    fn add(&mut self, level: Level, about: &str, said: String, hint: Option<String>) {
+        let finding = Finding {
+            level,
+            about: about.to_owned(),
+            said,
+            hint,
+        };
+        if !self.json
+            && self.unread.is_none()
+            && let Err(failure) = output::print(&line(&finding, output::coloured()))
+        {
+            self.unread = Some(failure);
+        }
+        self.findings.push(finding);
+    }
+
+    /// The verdict on this machine.
+    pub(super) fn finish(&mut self) -> Result<(), Failure> {
+        self.conclude(
+            "This machine would come back.",
+            "This machine would NOT come back by itself.",
+        )
+    }
+
+    /// The verdict on all machines of a server.
+    pub(super) fn finish_fleet(&mut self) -> Result<(), Failure> {
+        let all = self.findings.len();
+        let bad = self.failures();
+        self.conclude(
+            &format!("All {all} machines rehearsed lately."),
+            &format!("Of {all} machines {bad} may NOT come back by themselves."),
+        )
+    }
+
+    fn conclude(&mut self, good: &str, bad: &str) -> Result<(), Failure> {
+        if let Some(failure) = self.unread.take() {
+            return Err(failure);
+        }
+        let comes_back = !self.is_bad();
+        if self.json {
+            let whole = Whole {
+                comes_back,
+                findings: &self.findings,
+            };
+            return output::print(&output::json::text(&whole)?);
+        }
+        let (style, verdict) = match comes_back {
+            true => (Style::Good, good),
+            false => (Style::Bad, bad),
+        };
+        output::print(&format!("\n{}\n", style.paint(verdict, output::coloured())))
+    }
+}
+
+/// Room for the longest word that says what a line is about.
+const ABOUT: usize = 8;
+
+fn line(finding: &Finding, coloured: bool) -> String {
+    let (style, word) = match finding.level {
+        Level::Ok => (Style::Good, "ok  "),
+        Level::Warning => (Style::Warning, "warn"),
+        Level::Failed => (Style::Bad, "FAIL"),
+    };
+    let mark = style.paint(word, coloured);
+    let mut text = format!(
+        "{mark}  {:<ABOUT$}  {}\n",
+        finding.about,
+        visible(&finding.said)
+    );
+    if let Some(hint) = &finding.hint {
+        let hint = format!("-> {}", visible(hint));
+        let hint = Style::Dim.paint(&hint, coloured);
+        text.push_str(&format!("{:width$}{hint}\n", "", width = ABOUT + 8));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_failure_is_enough() {
+        let mut report = Report::new(true);
+        report.good("a", "well");
+        report.doubtful("b", "perhaps", None);
+        assert!(!report.is_bad() && report.reason().is_none());
+        report.bad("c", "no", Some("do this".to_owned()));
+        assert!(report.is_bad());
+        assert_eq!(report.reason().as_deref(), Some("c: no"));
+    }
+
+    #[test]
+    fn what_to_do_stands_below_what_was_found() {
+        let finding = Finding {
+            level: Level::Failed,
+            about: "image".into(),
+            said: "it is old".into(),
+            hint: Some("make it anew".into()),
+        };
+        let expected = "FAIL  image     it is old\n                -> make it anew\n";
+        assert_eq!(line(&finding, false), expected);
+    }
+}

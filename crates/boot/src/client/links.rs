@@ -1,0 +1,205 @@
+//! VLANs, bonds and bridges that are made before the search and removed after it.
+//!
+//! Reads `network.conf` and carries out what [`Maker`] says; never decides which change is next.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use nightlatch_core::network::maker::{Change, Maker, Outcome};
+use nightlatch_core::network::{Definition, Link, LinkName};
+use nightlatch_sys::capabilities::{Capabilities, Capability};
+use nightlatch_sys::links;
+use nightlatch_sys::netif::Interface;
+
+use crate::files::read_bounded;
+use crate::log::{Log, chain};
+
+/// Where the image has it (docs/decisions/0100-what-goes-into-an-image.md).
+const FILE: &str = "/conf/conf.d/nightlatch/network.conf";
+
+/// A machine with hundreds of VLANs has less than this.
+const MAX_BYTES: usize = 64 * 1024;
+
+/// More changes in one go than any network needs; the next change of the network goes on.
+const MAX_CHANGES: usize = 10_000;
+
+/// A file that was named and cannot be read.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot read --network {0:?}")]
+pub(super) struct UnreadableError(PathBuf, #[source] io::Error);
+
+/// Reads the definition of links. The usual file may be missing; what is wrong in a file is told, and
+/// the rest is used: a part of the network is better than none.
+///
+/// # Errors
+/// When the file that was named cannot be read.
+pub(super) fn read(named: Option<&Path>, log: Log) -> Result<Definition, UnreadableError> {
+    let path = named.unwrap_or(Path::new(FILE));
+    let bytes = match read_bounded(path, MAX_BYTES) {
+        Ok(bytes) => bytes,
+        Err(error) if named.is_some() => return Err(UnreadableError(path.to_owned(), error)),
+        Err(error) => {
+            if error.kind() != io::ErrorKind::NotFound {
+                log.say(&format!("cannot read {FILE}: {error}"));
+            }
+            return Ok(Definition::default());
+        }
+    };
+    let (definition, faults) = Definition::recover(&String::from_utf8_lossy(&bytes));
+    for fault in faults {
+        log.say(&format!("{}: {}", path.display(), chain(&fault)));
+    }
+    Ok(definition)
+}
+
+/// The links that are made, and how to make and unmake them.
+pub(super) struct Links {
+    maker: Maker,
+    capabilities: Capabilities,
+    log: Log,
+}
+
+impl Links {
+    /// Nothing is made yet; `connecting` says that addresses are wanted too.
+    pub(super) fn new(
+        definition: Definition,
+        connecting: bool,
+        capabilities: Capabilities,
+        log: Log,
+    ) -> Self {
+        Self {
+            maker: Maker::new(definition, connecting),
+            capabilities,
+            log,
+        }
+    }
+
+    /// Whether there is anything to make with the interfaces there are.
+    pub(super) fn are_due(&mut self) -> io::Result<bool> {
+        if self.maker.definition().links().is_empty() {
+            return Ok(false);
+        }
+        Ok(self.maker.next_change(&links::present()?).is_some())
+    }
+
+    /// Makes what is due.
+    pub(super) fn make(&mut self) -> io::Result<()> {
+        for _ in 0..MAX_CHANGES {
+            let present = links::present()?;
+            let Some(change) = self.maker.next_change(&present) else {
+                while let Some(member) = self.maker.poll_refused(&present) {
+                    self.log.say(&format!(
+                        "interface {member} is in use, and stays out of its bond or bridge"
+                    ));
+                }
+                break;
+            };
+            let outcome = match self.apply(&change) {
+                Ok(()) => Outcome::Made,
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Outcome::WasThere,
+                Err(error) => {
+                    self.complain(&change, &error);
+                    Outcome::Failed
+                }
+            };
+            self.maker.handle_outcome(change, outcome, &present);
+        }
+        Ok(())
+    }
+
+    /// Takes everything back. What cannot be taken back does not keep the rest from being.
+    pub(super) fn unmake(&mut self) {
+        loop {
+            let present = match links::present() {
+                Ok(present) => present,
+                Err(error) => {
+                    self.log.say(&format!("cannot list the links: {error}"));
+                    return;
+                }
+            };
+            let Some(change) = self.maker.next_undo(&present) else {
+                return;
+            };
+            if let Err(error) = self.apply(&change) {
+                self.complain(&change, &error);
+            }
+        }
+    }
+
+    /// Gives the interfaces the names that the definition has for them, whatever the kernel calls them
+    /// in the initramfs.
+    pub(super) fn name(&self, interfaces: &mut [Interface]) {
+        for interface in interfaces {
+            if let Some(name) = self.maker.name_of(interface.index) {
+                name.as_str().clone_into(&mut interface.name);
+            } else if self.is_taken(&interface.name) {
+                // Two interfaces of one name would be one too many. Nobody can ask for this one.
+                interface.name = format!("the kernel's {}", interface.name);
+            }
+        }
+    }
+
+    /// Whether an interface, by its name here, belongs to a bond or bridge that is made.
+    pub(super) fn is_member(&self, interface: &Interface) -> bool {
+        self.maker.definition().is_member(&interface.name)
+    }
+
+    /// Whether a name is that of an interface that is recognised by something else.
+    fn is_taken(&self, name: &str) -> bool {
+        let link = self.maker.definition().link(name);
+        link.is_some_and(Link::is_recognised)
+    }
+
+    fn apply(&self, change: &Change) -> io::Result<()> {
+        self.log.debug(|| self.describe(change));
+        self.capabilities
+            .with(&[Capability::NetAdmin], || links::apply(change))
+    }
+
+    fn complain(&self, change: &Change, error: &io::Error) {
+        self.log
+            .say(&format!("{}: it failed: {error}", self.describe(change)));
+        let unsupported =
+            rustix::io::Errno::from_io_error(error) == Some(rustix::io::Errno::OPNOTSUPP);
+        if unsupported && matches!(change, Change::Create { .. }) {
+            self.log
+                .hint("the kernel's module for it (8021q, bonding or bridge) is not in the image");
+        }
+    }
+
+    fn describe(&self, change: &Change) -> String {
+        let link = |index: &u32| match self.maker.name_of(*index).map(LinkName::as_str) {
+            Some(name) => name.to_owned(),
+            None => {
+                nightlatch_sys::netif::name_of(*index).unwrap_or_else(|_| format!("number {index}"))
+            }
+        };
+        match change {
+            Change::Create { name, .. } | Change::CreateRawBond(name) => format!("making {name}"),
+            Change::Remove(index) => format!("removing {}", link(index)),
+            Change::SetMaster(index, Some(master)) => {
+                format!("making {} a member of {}", link(index), link(master))
+            }
+            Change::SetMaster(index, None) => format!("making {} a member of nothing", link(index)),
+            Change::SetUp(index, true) => format!("taking interface {} up", link(index)),
+            Change::SetUp(index, false) => format!("taking interface {} down", link(index)),
+            Change::SetMtu(index, mtu) => format!("setting the MTU of {} to {mtu}", link(index)),
+            Change::SetMac(index, mac) => {
+                format!("setting the address of {} to {mac}", link(index))
+            }
+            Change::SetPrimary(bond, member) => {
+                format!("making {} the primary of {}", link(member), link(bond))
+            }
+            Change::AddAddress(index, address) => format!("adding {address} to {}", link(index)),
+            Change::RemoveAddress(index, address) => {
+                format!("removing {address} from {}", link(index))
+            }
+            Change::AddRoute(index, route) => {
+                format!("adding a route to {route} on {}", link(index))
+            }
+            Change::RemoveRoute(index, route) => {
+                format!("removing the route to {route} on {}", link(index))
+            }
+        }
+    }
+}

@@ -1,0 +1,207 @@
+//! Names and addresses of links.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::str::FromStr;
+
+/// Longest name of an interface: `IFNAMSIZ` less its final zero (netdevice(7)).
+const MAX_NAME: usize = 15;
+
+/// What a link is called.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct LinkName(String);
+
+/// A text that is not what was expected.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("expected {expected}, found {found:?}")]
+pub struct Unlike {
+    /// What was expected, with an example.
+    pub expected: &'static str,
+    /// What stands there.
+    pub found: String,
+}
+
+impl Unlike {
+    fn new(expected: &'static str, found: &str) -> Self {
+        Self {
+            expected,
+            found: found.to_owned(),
+        }
+    }
+}
+
+impl LinkName {
+    /// The name as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Whether the kernel could have an interface of this name.
+    pub fn is_valid(name: &str) -> bool {
+        (1..=MAX_NAME).contains(&name.len())
+            && !matches!(name, "." | "..")
+            && !name.contains(|c: char| c == '/' || c == ':' || c.is_whitespace() || c.is_control())
+    }
+}
+
+impl FromStr for LinkName {
+    type Err = Unlike;
+
+    /// Refuses also what the kernel would complete by a number (`eth%d`), and `DEFAULT`, which no
+    /// section of ours can have.
+    fn from_str(text: &str) -> Result<Self, Unlike> {
+        match Self::is_valid(text) && !text.contains('%') && text != crate::ini::DEFAULT {
+            true => Ok(Self(text.to_owned())),
+            false => Err(Unlike::new(
+                "the name of a network interface (at most 15 bytes)",
+                text,
+            )),
+        }
+    }
+}
+
+impl fmt::Display for LinkName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.0)
+    }
+}
+
+/// A hardware address of six bytes.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct Mac(pub [u8; 6]);
+
+impl FromStr for Mac {
+    type Err = Unlike;
+
+    fn from_str(text: &str) -> Result<Self, Unlike> {
+        let wrong = || Unlike::new("a hardware address such as 52:54:00:12:34:56", text);
+        let mut bytes = [0; 6];
+        let mut parts = text.split([':', '-']);
+        for byte in &mut bytes {
+            let part = parts.next().filter(|part| part.len() == 2);
+            let digits = part.filter(|part| part.bytes().all(|b| b.is_ascii_hexdigit()));
+            *byte = digits
+                .and_then(|part| u8::from_str_radix(part, 16).ok())
+                .ok_or_else(wrong)?;
+        }
+        match parts.next() {
+            None => Ok(Self(bytes)),
+            Some(_) => Err(wrong()),
+        }
+    }
+}
+
+impl fmt::Display for Mac {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [first, rest @ ..] = self.0;
+        write!(f, "{first:02x}")?;
+        rest.iter().try_for_each(|byte| write!(f, ":{byte:02x}"))
+    }
+}
+
+/// An address and how many bits of it are the network's.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct Cidr {
+    /// The address.
+    pub ip: IpAddr,
+    /// 0 to 32, or to 128.
+    pub bits: u8,
+}
+
+impl FromStr for Cidr {
+    type Err = Unlike;
+
+    fn from_str(text: &str) -> Result<Self, Unlike> {
+        let read = || {
+            let (ip, bits) = text.split_once('/')?;
+            let ip: IpAddr = ip.parse().ok()?;
+            let digits = bits.bytes().all(|byte| byte.is_ascii_digit());
+            let bits = bits.parse().ok().filter(|_| digits)?;
+            let most = if ip.is_ipv4() { 32 } else { 128 };
+            (bits <= most).then_some(Self { ip, bits })
+        };
+        read().ok_or_else(|| {
+            Unlike::new(
+                "an address with the length of its network, such as 192.0.2.7/24",
+                text,
+            )
+        })
+    }
+}
+
+impl fmt::Display for Cidr {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.ip, self.bits)
+    }
+}
+
+/// A route: `default via 192.0.2.1`, `198.51.100.0/24 via 192.0.2.1 onlink`, `198.51.100.0/24`.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct Route {
+    /// Where it leads to; `None` is everywhere, and then there is a gateway.
+    pub to: Option<Cidr>,
+    /// Over whom; `None` is straight on the link.
+    pub via: Option<IpAddr>,
+    /// Whether the gateway is on the link although no address of the link says so.
+    pub onlink: bool,
+}
+
+impl FromStr for Route {
+    type Err = Unlike;
+
+    fn from_str(text: &str) -> Result<Self, Unlike> {
+        let read = || {
+            let mut words = text.split_whitespace();
+            let to = match words.next()? {
+                "default" => None,
+                network => Some(network.parse::<Cidr>().ok()?),
+            };
+            let via = match words.next() {
+                Some("via") => Some(words.next()?.parse::<IpAddr>().ok()?),
+                Some(_) => return None,
+                None => None,
+            };
+            let onlink = match words.next() {
+                Some("onlink") => true,
+                Some(_) => return None,
+                None => false,
+            };
+            Self { to, via, onlink }.checked(words.next().is_none())
+        };
+        read().ok_or_else(|| Unlike::new("a route such as \"default via 192.0.2.1\" or \"198.51.100.0/24 via 192.0.2.1 onlink\"", text))
+    }
+}
+
+impl Route {
+    /// Nothing that cannot be: everywhere without a gateway, or a gateway of the other family.
+    fn checked(self, complete: bool) -> Option<Self> {
+        let fits = match (self.to, self.via) {
+            (None, via) => via.is_some(),
+            (Some(to), Some(via)) => to.ip.is_ipv4() == via.is_ipv4(),
+            (Some(_), None) => true,
+        };
+        (fits && complete).then_some(self)
+    }
+
+    /// Whether it is one of IPv4.
+    pub fn is_ipv4(&self) -> bool {
+        let of_family = self.via.or(self.to.map(|to| to.ip));
+        of_family.is_some_and(|ip| ip.is_ipv4())
+    }
+}
+
+impl fmt::Display for Route {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.to {
+            None => f.write_str("default")?,
+            Some(to) => write!(f, "{to}")?,
+        }
+        if let Some(via) = self.via {
+            write!(f, " via {via}")?;
+        }
+        match self.onlink {
+            true => f.write_str(" onlink"),
+            false => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,507 @@
+//! Which change of the machine's links is next, until all that is described is there; and how to take
+//! everything back.
+//!
+//! Pure: the caller shows the links as they are, makes the one change it is told, says how that went,
+//! and shows them again. So every step starts from what the kernel says, never from what was hoped.
+
+use super::{Cidr, Definition, Kind, Link, LinkName, Mac, Match, Route};
+
+/// How often one link is made, so that whoever keeps taking it away does not keep us busy. More than
+/// once, for loading the kernel's module of bonding makes a link of its own, which may have the name.
+const CREATIONS: usize = 4;
+
+/// A link as the kernel describes it.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Present {
+    /// Its number.
+    pub index: u32,
+    /// Its name.
+    pub name: String,
+    /// Whether it is up.
+    pub up: bool,
+    /// Its hardware address now.
+    pub mac: Option<Mac>,
+    /// The hardware address that its maker gave it.
+    pub permanent_mac: Option<Mac>,
+    /// The largest packet, in bytes.
+    pub mtu: u32,
+    /// The number of the link that it is a member of.
+    pub master: Option<u32>,
+    /// What it is, where it is no interface of the machine: `vlan`, `bond`, ...
+    pub kind: Option<String>,
+    /// Its driver.
+    pub driver: Option<String>,
+    /// Where it is on its bus: `0000:02:00.0`.
+    pub bus_address: Option<String>,
+    /// Who made it.
+    pub maker: By,
+    /// Whether somebody uses it: it has an address beyond its own cable.
+    pub in_use: bool,
+}
+
+/// Who made a link.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum By {
+    /// Not this program.
+    #[default]
+    Others,
+    /// This process.
+    Us,
+    /// A process of this program that was killed.
+    TheDead,
+}
+
+/// One change. Numbers are those of links.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Change {
+    /// Make a link, marked as ours.
+    Create {
+        /// Its name.
+        name: LinkName,
+        /// What it is.
+        new: New,
+        /// Its hardware address.
+        mac: Option<Mac>,
+        /// Its largest packet.
+        mtu: Option<u32>,
+    },
+    /// Make a bond as the kernel's module makes one: nobody's, without members.
+    CreateRawBond(LinkName),
+    /// Take a link away.
+    Remove(u32),
+    /// Make the first a member of the second, or of nothing.
+    SetMaster(u32, Option<u32>),
+    /// Take it up or down.
+    SetUp(u32, bool),
+    /// Set its largest packet.
+    SetMtu(u32, u32),
+    /// Set its hardware address.
+    SetMac(u32, Mac),
+    /// Let the bond, the first, prefer a member, the second.
+    SetPrimary(u32, u32),
+    /// Give it an address.
+    AddAddress(u32, Cidr),
+    /// Take that away.
+    RemoveAddress(u32, Cidr),
+    /// Give it a route.
+    AddRoute(u32, Route),
+    /// Take that away.
+    RemoveRoute(u32, Route),
+}
+
+/// What is made.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum New {
+    /// A VLAN.
+    Vlan {
+        /// The number of its parent.
+        parent: u32,
+        /// Its id.
+        id: u16,
+        /// The EtherType that marks it.
+        protocol: u16,
+    },
+    /// A bond, by the kernel's numbers.
+    Bond {
+        /// The mode.
+        mode: u16,
+        /// How often members are looked at, in milliseconds.
+        miimon: u32,
+        /// The rate of LACP.
+        lacp_rate: Option<u16>,
+        /// Which packets belong together.
+        hash_policy: Option<u16>,
+    },
+    /// A bridge.
+    Bridge {
+        /// Whether it speaks the spanning tree protocol.
+        stp: bool,
+        /// How long a new port listens, in seconds.
+        forward_delay: Option<u32>,
+    },
+}
+
+/// How a change went.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Outcome {
+    /// It is made.
+    Made,
+    /// Something of that name was there.
+    WasThere,
+    /// It failed.
+    Failed,
+}
+
+/// Makes the links of a definition.
+#[derive(Debug)]
+pub struct Maker {
+    definition: Definition,
+    /// Whether addresses and routes are given too.
+    addressing: bool,
+    /// Interfaces once recognised stay so: a member of a bond has the bond's address.
+    recognised: Vec<(LinkName, u32)>,
+    /// What is not tried again.
+    settled: Vec<Change>,
+    /// What was tried to be made, each as often as it was.
+    creations: Vec<LinkName>,
+    /// What takes the changes back, the last one last.
+    undo: Vec<Undo>,
+    /// Members that others use, as far as that was told.
+    refused: Vec<LinkName>,
+}
+
+#[derive(Clone, Debug)]
+enum Undo {
+    Change(Change),
+    /// Take away what we made: its number is known only once it is there.
+    Unmake(LinkName),
+}
+
+impl Maker {
+    /// Nothing is made yet. With `addressing`, links get their addresses and routes as well.
+    pub fn new(definition: Definition, addressing: bool) -> Self {
+        Self {
+            definition,
+            addressing,
+            recognised: Vec::new(),
+            settled: Vec::new(),
+            creations: Vec::new(),
+            undo: Vec::new(),
+            refused: Vec::new(),
+        }
+    }
+
+    /// What is to be made.
+    pub fn definition(&self) -> &Definition {
+        &self.definition
+    }
+
+    /// Learns which interface is which, by the links as they are.
+    pub fn recognise(&mut self, present: &[Present]) {
+        let there = |index: u32| present.iter().any(|link| link.index == index);
+        self.recognised.retain(|(_, index)| there(*index));
+        for link in self.definition.links() {
+            let Kind::Device(wanted) = &link.kind else {
+                continue;
+            };
+            if wanted.is_by_name() || self.recognised.iter().any(|(name, _)| *name == link.name) {
+                continue;
+            }
+            let taken = |index: u32| self.recognised.iter().any(|(_, taken)| *taken == index);
+            let found = present
+                .iter()
+                .find(|it| !taken(it.index) && wanted.fits(it));
+            if let Some(found) = found {
+                self.recognised.push((link.name.clone(), found.index));
+            }
+        }
+    }
+
+    /// The name that the definition has for an interface of another name.
+    pub fn name_of(&self, index: u32) -> Option<&LinkName> {
+        let mut known = self.recognised.iter();
+        known
+            .find(|(_, known)| *known == index)
+            .map(|(name, _)| name)
+    }
+
+    /// A member that is left alone because somebody uses it; each is told once.
+    pub fn poll_refused(&mut self, present: &[Present]) -> Option<LinkName> {
+        let untold = self.find_refused(present)?.clone();
+        self.refused.push(untold.clone());
+        Some(untold)
+    }
+
+    fn find_refused(&self, present: &[Present]) -> Option<&LinkName> {
+        for link in self.definition.links() {
+            let Some(master) = self.find(&link.name, present) else {
+                continue;
+            };
+            let refused = |name: &&LinkName| {
+                let member = self.find(name, present);
+                let elsewhere = |it: &Present| it.in_use || it.master.is_some();
+                member.is_some_and(|it| it.master != Some(master.index) && elsewhere(it))
+            };
+            let mut members = link.members().iter();
+            let untold = members.find(|name| refused(name) && !self.refused.contains(name));
+            if untold.is_some() && master.maker == By::Us {
+                return untold;
+            }
+        }
+        None
+    }
+
+    /// The next change to make; `None` when there is nothing to do until the links change.
+    pub fn next_change(&mut self, present: &[Present]) -> Option<Change> {
+        self.recognise(present);
+        if let Some(left_over) = present.iter().find(|link| link.maker == By::TheDead) {
+            let remove = Change::Remove(left_over.index);
+            if !self.settled.contains(&remove) {
+                return Some(remove);
+            }
+        }
+        let mut links = self.definition.links().iter();
+        links.find_map(|link| self.next_for(link, present))
+    }
+
+    /// Says how a change went that [`next_change`](Self::next_change) asked for; `present` is what it
+    /// was shown then.
+    pub fn handle_outcome(&mut self, change: Change, outcome: Outcome, present: &[Present]) {
+        if let Change::Create { name, .. } = &change {
+            self.creations.push(name.clone());
+        }
+        if outcome == Outcome::Made {
+            self.undo.extend(self.undo_of(&change, present));
+        }
+        // What does not show in the links must not be done twice, and what failed not for ever.
+        let shows = match change {
+            Change::Create { .. } => outcome != Outcome::Failed,
+            Change::SetMaster(..) | Change::SetUp(..) => outcome == Outcome::Made,
+            _ => false,
+        };
+        if !shows {
+            self.settled.push(change);
+        }
+    }
+
+    /// The next change that takes something back; `None` when all is as it was found. Each is asked
+    /// for once, whether it succeeds or not.
+    pub fn next_undo(&mut self, present: &[Present]) -> Option<Change> {
+        let there = |index: u32| present.iter().any(|link| link.index == index);
+        while let Some(undo) = self.undo.pop() {
+            let change = match undo {
+                Undo::Change(change) => change,
+                Undo::Unmake(name) => {
+                    let ours = present
+                        .iter()
+                        .find(|link| link.maker == By::Us && link.name == name.as_str());
+                    match ours {
+                        Some(link) => Change::Remove(link.index),
+                        None => continue,
+                    }
+                }
+            };
+            if change.subject().is_none_or(there) {
+                return Some(change);
+            }
+        }
+        None
+    }
+
+    fn undo_of(&self, change: &Change, present: &[Present]) -> Option<Undo> {
+        let before = |index: u32| present.iter().find(|link| link.index == index);
+        let undo = match change {
+            Change::Create { name, .. } => return Some(Undo::Unmake(name.clone())),
+            Change::Remove(index) => {
+                let before = before(*index)?;
+                // One that came with its module while we tried to make ours was not there before.
+                let name: LinkName = before.name.parse().ok()?;
+                let came_now = self.creations.contains(&name);
+                if before.maker == By::TheDead || came_now {
+                    return None;
+                }
+                Change::CreateRawBond(name)
+            }
+            Change::SetMaster(index, _) => Change::SetMaster(*index, before(*index)?.master),
+            Change::SetUp(index, up) => Change::SetUp(*index, !up),
+            Change::SetMtu(index, _) => Change::SetMtu(*index, before(*index)?.mtu),
+            Change::SetMac(index, _) => Change::SetMac(*index, before(*index)?.mac?),
+            Change::AddAddress(index, address) => Change::RemoveAddress(*index, *address),
+            Change::AddRoute(index, route) => Change::RemoveRoute(*index, *route),
+            Change::CreateRawBond(_)
+            | Change::SetPrimary(..)
+            | Change::RemoveAddress(..)
+            | Change::RemoveRoute(..) => return None,
+        };
+        Some(Undo::Change(undo))
+    }
+
+    fn find<'p>(&self, name: &LinkName, present: &'p [Present]) -> Option<&'p Present> {
+        let index = match self.definition.link(name.as_str()).map(|link| &link.kind) {
+            Some(Kind::Device(wanted)) if !wanted.is_by_name() => {
+                Some(self.recognised.iter().find(|(known, _)| known == name)?.1)
+            }
+            _ => None,
+        };
+        present.iter().find(|link| match index {
+            Some(index) => link.index == index,
+            None => link.name == name.as_str(),
+        })
+    }
+
+    fn next_for(&self, link: &Link, present: &[Present]) -> Option<Change> {
+        let found = self.find(&link.name, present);
+        let change = match (&link.kind, found) {
+            (Kind::Device(_), None) => None,
+            (Kind::Device(_), Some(found)) => self.next_for_device(link, found),
+            (Kind::Bond(_), Some(found)) if is_raw_bond(found, present) => {
+                Some(Change::Remove(found.index))
+            }
+            // Whoever made it knows what it is to be.
+            (_, Some(found)) if found.maker != By::Us => None,
+            (Kind::Vlan { .. }, Some(found)) => self.keep_parent_up(link, present, found),
+            (_, Some(found)) => self.next_for_members(link, found, present),
+            (_, None) => self.next_to_create(link, present),
+        };
+        change
+            .filter(|change| !self.settled.contains(change))
+            .or_else(|| self.next_address(link, found?))
+    }
+
+    /// Sizes and addresses of an interface that nobody uses yet.
+    fn next_for_device(&self, link: &Link, found: &Present) -> Option<Change> {
+        if found.in_use || found.master.is_some() {
+            return None;
+        }
+        let mtu = link.mtu.filter(|mtu| *mtu != found.mtu);
+        let mtu = mtu.map(|mtu| Change::SetMtu(found.index, mtu));
+        let mac = link.mac.filter(|mac| Some(*mac) != found.mac && !found.up);
+        let mac = mac.map(|mac| Change::SetMac(found.index, mac));
+        let changes = [mtu, mac].into_iter().flatten();
+        changes.into_iter().find(|c| !self.settled.contains(c))
+    }
+
+    fn next_to_create(&self, link: &Link, present: &[Present]) -> Option<Change> {
+        if self.creations.iter().filter(|it| **it == link.name).count() >= CREATIONS {
+            return None;
+        }
+        let parts = link.parts().iter();
+        let mut parts = parts.filter_map(|name| self.find(name, present));
+        let shared = link.members().is_empty();
+        let first = parts.find(|part| shared || (part.master.is_none() && !part.in_use))?;
+        let new = match &link.kind {
+            Kind::Vlan { .. } if !first.up => return Some(Change::SetUp(first.index, true)),
+            Kind::Vlan { id, protocol, .. } => New::Vlan {
+                parent: first.index,
+                id: *id,
+                protocol: protocol.code(),
+            },
+            Kind::Bond(bond) => New::Bond {
+                mode: bond.mode.code(),
+                miimon: bond.miimon,
+                lacp_rate: bond.lacp_rate.map(|rate| rate.code()),
+                hash_policy: bond.hash_policy.map(|policy| policy.code()),
+            },
+            Kind::Bridge {
+                stp, forward_delay, ..
+            } => New::Bridge {
+                stp: *stp,
+                forward_delay: *forward_delay,
+            },
+            Kind::Device(_) => return None,
+        };
+        Some(Change::Create {
+            name: link.name.clone(),
+            new,
+            mac: link.mac,
+            mtu: link.mtu,
+        })
+    }
+
+    /// A VLAN runs only while its parent is up.
+    fn keep_parent_up(&self, link: &Link, present: &[Present], vlan: &Present) -> Option<Change> {
+        let parent = self.find(link.parts().first()?, present)?;
+        (vlan.maker == By::Us && !parent.up).then_some(Change::SetUp(parent.index, true))
+    }
+
+    fn next_for_members(
+        &self,
+        link: &Link,
+        master: &Present,
+        present: &[Present],
+    ) -> Option<Change> {
+        let bond = match &link.kind {
+            Kind::Bond(bond) => Some(bond),
+            _ => None,
+        };
+        for name in link.members() {
+            let Some(member) = self.find(name, present) else {
+                continue;
+            };
+            let change = match member.master {
+                Some(index) if index == master.index => continue,
+                None if !member.in_use => {
+                    // A bond takes only what is down, a bridge forwards only for what is up.
+                    let wanted_up = bond.is_none();
+                    match member.up == wanted_up {
+                        true => Change::SetMaster(member.index, Some(master.index)),
+                        false => Change::SetUp(member.index, wanted_up),
+                    }
+                }
+                _ => continue,
+            };
+            if !self.settled.contains(&change) {
+                return Some(change);
+            }
+        }
+        let primary = self.find(bond?.primary.as_ref()?, present)?;
+        let joined = primary.master == Some(master.index);
+        joined.then_some(Change::SetPrimary(master.index, primary.index))
+    }
+
+    /// Addresses once the link is up, for the kernel forgets routes of one that is down.
+    fn next_address(&self, link: &Link, found: &Present) -> Option<Change> {
+        let own = found.master.is_none() && found.up && self.addressing;
+        if !own || self.definition.is_member(link.name.as_str()) {
+            return None;
+        }
+        let addresses = link.addresses.iter();
+        let addresses = addresses.map(|address| Change::AddAddress(found.index, *address));
+        let routes = link.routes.iter();
+        let routes = routes.map(|route| Change::AddRoute(found.index, *route));
+        let mut all = addresses.chain(routes);
+        all.find(|change| !self.settled.contains(change))
+    }
+}
+
+impl Change {
+    /// The number of the link that must be there for it.
+    fn subject(&self) -> Option<u32> {
+        match self {
+            Self::Create { .. } | Self::CreateRawBond(_) => None,
+            Self::Remove(index)
+            | Self::SetMaster(index, _)
+            | Self::SetUp(index, _)
+            | Self::SetMtu(index, _)
+            | Self::SetMac(index, _)
+            | Self::SetPrimary(index, _)
+            | Self::AddAddress(index, _)
+            | Self::RemoveAddress(index, _)
+            | Self::AddRoute(index, _)
+            | Self::RemoveRoute(index, _) => Some(*index),
+        }
+    }
+}
+
+impl Match {
+    /// Whether an interface is the one that is meant. Links that are made of others have their
+    /// addresses and are never meant.
+    pub fn fits(&self, link: &Present) -> bool {
+        const MADE_OF_OTHERS: [&str; 6] = ["vlan", "bond", "bridge", "macvlan", "ipvlan", "team"];
+        let kind = link.kind.as_deref().unwrap_or_default();
+        let mac = link.permanent_mac.or(link.mac);
+        let bus_address = self.path.as_deref().map(bus_address);
+        !MADE_OF_OTHERS.contains(&kind)
+            && self.mac.is_none_or(|wanted| mac == Some(wanted))
+            && (self.driver.is_none() || self.driver == link.driver)
+            && (bus_address.is_none() || bus_address == link.bus_address.as_deref())
+    }
+}
+
+/// What of udev's `ID_PATH` the kernel knows: `pci-0000:02:00.0` is the device `0000:02:00.0`.
+fn bus_address(path: &str) -> &str {
+    path.split_once('-').map_or(path, |(_, address)| address)
+}
+
+/// Whether it is a bond that nobody has set up, as the kernel's module makes one when it is loaded.
+fn is_raw_bond(link: &Present, present: &[Present]) -> bool {
+    let has_members = present.iter().any(|it| it.master == Some(link.index));
+    link.kind.as_deref() == Some("bond")
+        && link.maker == By::Others
+        && !link.up
+        && !has_members
+        && !link.in_use
+}
+
+#[cfg(test)]
+mod tests;

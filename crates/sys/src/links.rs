@@ -1,0 +1,140 @@
+//! Links as [`nightlatch_core::network::maker`] sees them, and the changes that it asks for.
+//!
+//! Never decides anything. Changes need `CAP_NET_ADMIN` effective during the call.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::net::IpAddr;
+use std::path::Path;
+
+use nightlatch_core::network::maker::{By, Change, Present};
+use rustix::io::Errno;
+use rustix::process::{Pid, getpid, test_kill_process};
+
+use crate::netif::{self, Flags};
+use crate::netlink::{self as messages, Message};
+
+/// What a link's group begins with when this program made it; the rest is the number of the process.
+/// Nothing else makes groups, and nobody by hand would make one like this.
+const MARK: u32 = 0x4e << MARK_SHIFT;
+/// Numbers of processes are below 2^22 (`PID_MAX_LIMIT`, proc(5)).
+const MARK_SHIFT: u32 = 24;
+
+/// Where the kernel describes network interfaces.
+const CLASS: &str = "/sys/class/net";
+
+/// Every link of this network namespace.
+///
+/// # Errors
+/// Those of asking the kernel for links or addresses.
+pub fn present() -> io::Result<Vec<Present>> {
+    let used = used()?;
+    let described = netif::dump(&messages::dump_links())?.into_iter();
+    let links = described.filter_map(|message| match message {
+        Message::Link(link) => Some(link),
+        _ => None,
+    });
+    let present = links.map(|link| Present {
+        in_use: used.contains(&link.index),
+        maker: maker(link.group),
+        driver: driver(&link.name),
+        bus_address: bus_address(&link.name),
+        up: Flags::from_bits(link.flags).up(),
+        index: link.index,
+        name: link.name,
+        mac: link.mac,
+        permanent_mac: link.permanent_mac,
+        mtu: link.mtu,
+        master: link.master,
+        kind: link.kind,
+    });
+    Ok(present.collect())
+}
+
+/// Makes a change.
+///
+/// # Errors
+/// What the kernel answers.
+pub fn apply(change: &Change) -> io::Result<()> {
+    netif::change(&messages::changes::message(change, own_mark()))
+}
+
+fn own_mark() -> u32 {
+    MARK | getpid().as_raw_nonzero().get().cast_unsigned()
+}
+
+fn maker(group: u32) -> By {
+    if group == own_mark() {
+        return By::Us;
+    }
+    if group >> MARK_SHIFT != MARK >> MARK_SHIFT {
+        return By::Others;
+    }
+    let process = i32::try_from(group & !MARK).ok().and_then(Pid::from_raw);
+    // One that we may not signal is there too.
+    match process.map(test_kill_process) {
+        Some(Err(Errno::SRCH)) => By::TheDead,
+        _ => By::Others,
+    }
+}
+
+/// The links with an address that is not just that of its own cable.
+fn used() -> io::Result<BTreeSet<u32>> {
+    let described = netif::dump(&messages::dump_addresses())?.into_iter();
+    Ok(described
+        .filter_map(|message| match message {
+            Message::Address { index, ip, .. } => is_given(ip).then_some(index),
+            _ => None,
+        })
+        .collect())
+}
+
+fn is_given(ip: IpAddr) -> bool {
+    match ip {
+        IpAddr::V4(_) => true,
+        IpAddr::V6(v6) => !v6.is_unicast_link_local(),
+    }
+}
+
+fn driver(interface: &str) -> Option<String> {
+    let link = Path::new(CLASS).join(interface).join("device/driver");
+    let target = std::fs::read_link(link).ok()?;
+    Some(target.file_name()?.to_str()?.to_owned())
+}
+
+/// Where its device is on its bus; a virtual device of virtio is on no bus, but the one that offers it
+/// is.
+fn bus_address(interface: &str) -> Option<String> {
+    let device = Path::new(CLASS).join(interface).join("device");
+    let mut device = std::fs::canonicalize(device).ok()?;
+    if device
+        .file_name()?
+        .as_encoded_bytes()
+        .starts_with(b"virtio")
+    {
+        device.pop();
+    }
+    Some(device.file_name()?.to_str()?.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mark_tells_who_made_a_link() {
+        assert_eq!(maker(own_mark()), By::Us);
+        assert_eq!(maker(0), By::Others);
+        assert_eq!(maker(0x1234_5678), By::Others);
+        // The first process is always there, and no process has the highest number.
+        assert_eq!(maker(MARK | 1), By::Others);
+        assert_eq!(maker(MARK | 0x3f_ffff), By::TheDead);
+    }
+
+    #[test]
+    fn the_loopback_interface_is_there_with_its_size() {
+        let all = present().unwrap();
+        let lo = all.iter().find(|link| link.name == "lo").unwrap();
+        assert!(lo.mtu > 1500 && lo.master.is_none() && lo.maker == By::Others);
+    }
+}

@@ -1,0 +1,192 @@
+//! What is added to the images of real boot systems: what the machine needs to get its password, nothing else, and
+//! for root's eyes only. The lists in `golden/` are reviewed by people.
+#![allow(clippy::unwrap_used, reason = "in a test it is the assertion itself")]
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use nightlatch_image_tests::cpio::{self, Item};
+use nightlatch_image_tests::workshop::{Made, make};
+
+/// What may be added to an image that initramfs-tools compresses as shipped, bytes. The zstd of Debian 13 makes a
+/// twentieth more of the same files.
+const MAX_ADDED: [(&str, u64); 2] = [("bookworm", 1_300_000), ("trixie", 1_350_000)];
+
+/// A program of this size is the one of `make boot`, not that of a debug build.
+const MAX_SMALL: usize = 8_000_000;
+
+/// Stands in files that no image may hold.
+const FORBIDDEN: &[u8] = b"not-for-any-image";
+
+/// A server's configuration, another machine's keys and leftovers, where they could be found.
+const FORBIDDEN_FILES: &str = "
+mkdir -p /etc/nightlatch/keys.old /etc/nightlatch/keys
+for file in clients.conf nightlatch.conf keys.old/seckey.txt keys/seckey.txt.bak keys/luks-header-x.img; do
+    echo not-for-any-image > /etc/nightlatch/$file
+done
+";
+
+/// With keys made, as they are on an enrolled machine.
+const ENROL: &str = "nightlatch keygen --name guest; cp /etc/nightlatch/keys/seckey.txt /out/\n";
+
+fn is_root() -> bool {
+    let root = rustix::process::geteuid().is_root();
+    if !root {
+        eprintln!("skipped: a file system for the guest needs root");
+    }
+    root
+}
+
+/// An image without keys and one with them, by the same command.
+fn before_and_after(suite: &str, image: &str) -> (Made, [BTreeMap<String, Item>; 2]) {
+    let script =
+        format!("image() {{ {image}\n}}\n{FORBIDDEN_FILES}image before\n{ENROL}image after\n");
+    let made = make(suite, &script);
+    let images = ["before", "after"].map(|name| {
+        let file = made.file(name);
+        let mode = fs::metadata(&file).unwrap().mode() & 0o7777;
+        assert_eq!(mode, 0o600, "{name}");
+        cpio::read(&file)
+    });
+    let warning = "THIS MACHINE WILL NOT FETCH ITS DISK PASSWORD AT BOOT";
+    assert!(made.said.contains(warning), "without keys: {}", made.said);
+    let [before, after] = &images;
+    assert!(!before.keys().any(|name| name.contains("nightlatch/")));
+    let secret = fs::read(made.file("seckey.txt")).unwrap();
+    assert_eq!(
+        after["conf/conf.d/nightlatch/seckey.txt"].content, secret,
+        "this machine's key"
+    );
+    for (name, item) in after {
+        let mut windows = item.content.windows(FORBIDDEN.len());
+        assert!(!windows.any(|window| window == FORBIDDEN), "{name}");
+    }
+    (made, images)
+}
+
+/// Compares with the list; `UPDATE_GOLDEN=1` writes it anew, for a person to review.
+fn assert_list(name: &str, added: &str) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("golden")
+        .join(name);
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        fs::write(&path, added).unwrap();
+    }
+    let expected = fs::read_to_string(&path).unwrap_or_default();
+    assert!(
+        added == expected,
+        "the image is not as {} says:\n{added}",
+        path.display()
+    );
+}
+
+/// Boot systems make indexes of what is there.
+fn counts(name: &str) -> bool {
+    !name.ends_with("/ORDER") && !name.contains("/modules.")
+}
+
+#[test]
+fn initramfs_tools_of_debian_12_adds_what_is_needed() {
+    initramfs_tools("bookworm");
+}
+
+#[test]
+fn initramfs_tools_of_debian_13_adds_what_is_needed() {
+    initramfs_tools("trixie");
+}
+
+fn initramfs_tools(suite: &str) {
+    if !is_root() {
+        return;
+    }
+    let (made, [before, after]) = before_and_after(suite, "mkinitramfs -o /out/$1 $kernel");
+    assert_list(
+        "initramfs-tools.txt",
+        &cpio::difference(&before, &after, counts),
+    );
+    let [size, larger] = ["before", "after"].map(|name| fs::metadata(made.file(name)).unwrap());
+    let added = larger.len() - size.len();
+    let program = after["usr/bin/nightlatch-boot"].content.len();
+    eprintln!("{suite}: {added} bytes are added, by a program of {program} bytes");
+    let limit = MAX_ADDED.iter().find(|(of, _)| *of == suite).unwrap().1;
+    if program <= MAX_SMALL {
+        assert!(added <= limit, "{added}, expected at most {limit}");
+    }
+}
+
+#[test]
+fn dracut_of_debian_12_adds_what_is_needed() {
+    dracut("bookworm", "dracut.txt", "--add 'systemd nightlatch'");
+}
+
+#[test]
+fn dracut_of_debian_13_adds_what_is_needed() {
+    dracut("trixie", "dracut.txt", "--add 'systemd nightlatch'");
+}
+
+#[test]
+fn dracut_without_systemd_adds_what_is_needed() {
+    let modules = "--omit 'systemd systemd-initrd dracut-systemd' --add nightlatch";
+    dracut("bookworm", "dracut-without-systemd.txt", modules);
+}
+
+/// For a known machine: kernel modules for the devices of the one that runs the test differ.
+fn dracut(suite: &str, list: &str, modules: &str) {
+    if !is_root() {
+        return;
+    }
+    let image = format!(
+        "dracut --quiet --force --kver $kernel --hostonly --no-hostonly-cmdline \
+         --no-hostonly-default-device --filesystems ext4 --compress zstd \
+         --add-drivers 'virtio_net dm_crypt' {modules} /out/$1"
+    );
+    let (_, [before, after]) = before_and_after(suite, &image);
+    // What dracut says of its own making.
+    let counts = |name: &str| counts(name) && !name.starts_with("usr/lib/dracut/build");
+    assert_list(list, &cpio::difference(&before, &after, counts));
+}
+
+#[test]
+fn programs_of_the_administrator_come_along_and_mandos_steps_back() {
+    if !is_root() {
+        return;
+    }
+    // Scripts of the names that mandos-client has: they stand in for the package.
+    let script = format!(
+        "{ENROL}
+        mkdir -p /etc/nightlatch/plugins.d /etc/nightlatch/network-hooks.d
+        cp /usr/bin/nproc /etc/nightlatch/plugins.d/own
+        printf '#!/bin/sh\\n[ $1 != files ] || echo /usr/bin/cut\\n[ $1 != modules ] || echo tun\\n' \\
+            > /etc/nightlatch/network-hooks.d/hook
+        chmod 755 /etc/nightlatch/network-hooks.d/hook
+        printf '[client]\\nconnect = [fe80::1]:4711\\n' > /etc/nightlatch/client.conf
+        for stage in init-premount local-premount; do
+            printf '#!/bin/sh\\necho\\n' > /usr/share/initramfs-tools/scripts/$stage/mandos
+            chmod 755 /usr/share/initramfs-tools/scripts/$stage/mandos
+        done
+        mkinitramfs -o /out/image $kernel"
+    );
+    let made = make("bookworm", &script);
+    let image = cpio::read(&made.file("image"));
+    for name in [
+        "usr/lib/mandos/plugins.d/own",
+        "usr/lib/mandos/network-hooks.d/hook",
+        "usr/bin/cut",
+    ] {
+        assert!(image.contains_key(name), "{name}");
+    }
+    let text = |name: &str| String::from_utf8_lossy(&image[name].content).into_owned();
+    assert_eq!(
+        text("conf/conf.d/nightlatch/client.options"),
+        "--connect=[fe80::1]:4711\n"
+    );
+    assert!(text("conf/modules").contains("tun"));
+    assert!(image.keys().any(|name| name.contains("/tun.ko")));
+    let warned = made.said.contains("mandos-client is installed too");
+    assert!(warned, "{}", made.said);
+    let scripts = image.keys().filter(|name| name.starts_with("scripts/"));
+    assert!(!scripts.into_iter().any(|name| name.ends_with("/mandos")));
+    assert!(!text("scripts/init-premount/ORDER").contains("/mandos"));
+}

@@ -1,0 +1,78 @@
+//! The boot client tries whether a boot would get the password, at our server and a stock one.
+
+use std::process::Output;
+
+use nightlatch_interop::client;
+use nightlatch_interop::dbus::Bus;
+use nightlatch_interop::machine::{Keys, Machine};
+use nightlatch_interop::process::Running;
+use nightlatch_interop::programs::Whose;
+use nightlatch_interop::server::{Home, Server};
+
+/// The first check counts as a proof of life; the next one is minutes away.
+const UP: &str = "checker = true\ntimeout = PT5M\ninterval = PT2M";
+
+fn rehearse(machine: &Machine, address: &str) -> Running {
+    let mut command = client::command(Whose::Ours, machine);
+    command.args(["--connect", address, "--rehearsal", "--retry", "0.2"]);
+    Running::start("client", &mut command)
+}
+
+fn said(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+#[test]
+fn a_machine_that_is_up_gets_its_password_and_its_time_and_nothing_changes() {
+    let machine = Machine::new("tower", Whose::Ours, Keys::Curve25519, b"password");
+    let server = Server::start(Whose::Ours, Home::new(&machine.section(UP), None));
+    let output = rehearse(&machine, &server.address()).finish();
+    let said = said(&output);
+    assert!(output.status.success(), "{said}");
+    assert_eq!(output.stdout, b"password");
+    let line = said.lines().find(|line| line.contains("rehearsed: "));
+    let line = line.expect("a line about the rehearsal");
+    assert!(
+        line.contains(&format!("server={} ", server.key_id())),
+        "{line}"
+    );
+    assert!(line.contains("timeout=300 interval=120"), "{line}");
+    // Another one at once: the first was no release that a second one would be suspicious after.
+    let again = rehearse(&machine, &server.address()).finish();
+    assert_eq!(again.stdout, b"password");
+    let log = server.running().log().join("\n");
+    assert!(!log.contains("alarm"), "{log}");
+}
+
+#[test]
+fn the_reason_of_a_refusal_is_told() {
+    for (settings, reason) in [
+        ("checker = true\nenabled = no", "disabled"),
+        ("checker = false", "rehearsal-unproved"),
+        (
+            "checker = true\napproved_by_default = no\napproval_delay = PT1M",
+            "rehearsal-needs-approval",
+        ),
+    ] {
+        let machine = Machine::new("tower", Whose::Ours, Keys::Curve25519, b"password");
+        let server = Server::start(Whose::Ours, Home::new(&machine.section(settings), None));
+        let client = rehearse(&machine, &server.address());
+        let told = format!("the server refuses: {reason}");
+        client.wait_for(&told, |line| line.contains(&told).then_some(()));
+        assert_eq!(client.terminate().stdout, b"");
+    }
+}
+
+#[test]
+fn a_stock_server_is_left_before_it_releases_anything() {
+    let machine = Machine::new("tower", Whose::Ours, Keys::Curve25519, b"password");
+    let bus = Bus::start();
+    let home = Home::new(&machine.section(UP), Some(bus.address()));
+    let server = Server::start(Whose::Stock, home);
+    let client = rehearse(&machine, &server.address());
+    let told = "it knows no rehearsals";
+    client.wait_for(told, |line| line.contains(told).then_some(()));
+    assert_eq!(client.terminate().stdout, b"");
+    let log = server.running().log().join("\n");
+    assert!(!log.contains("Sending secret"), "{log}");
+}
