@@ -1,5 +1,5 @@
 # The same verbs by hand and in CI. `make help` lists them.
-.PHONY: help build install uninstall deb deb-test run test check lint doc deny man bench fuzz boot peers clean
+.PHONY: help build install uninstall deb deb-test boot-test boot-test-short run test check lint doc deny man bench fuzz boot peers clean
 
 SECONDS_PER_TARGET ?= 600
 export NIGHTLATCH_PEERS ?= $(CURDIR)/target/peers
@@ -34,6 +34,17 @@ deb: build ## Debian packages, into target/deb
 deb-test: deb ## install, upgrade, remove and purge the packages in Debian systems; needs root
 	@scripts/prepare deb-test
 	cargo test --package nightlatch-packages -- --include-ignored
+
+SUITES ?= bookworm trixie
+# Guests need taps and network namespaces: root.
+boot_tests = scripts/prepare boot-test && cargo build --quiet --workspace --bins && \
+	for suite in $(1); do $(if $(filter 0,$(shell id -u)),,sudo --preserve-env=NIGHTLATCH_PEERS) target/debug/boot-test --suite $$suite $(2) || exit; done
+
+boot-test: deb ## boot real guests with encrypted disks, all scenarios; needs root; SUITES="bookworm trixie" ARGUMENTS="--only mdns"
+	@$(call boot_tests,$(SUITES),$(ARGUMENTS))
+
+boot-test-short: deb ## the same with the few scenarios that show the most
+	@$(call boot_tests,bookworm,--short)
 
 run: ## build, then play the whole story end to end in a temporary directory
 	@scripts/prepare run

@@ -71,7 +71,7 @@ fn searches(client: Whose, machine: &Machine, lan: &Lan) -> Vec<Duration> {
 
 /// Announces a server that is none, and waits until it is announced.
 fn dead_server(lan: &Lan) -> Running {
-    let mut command = lan.server.command(&programs::ours("announce"));
+    let mut command = lan.server.command(programs::ours("announce"));
     command.args(["A dead server", "4712", "srv0"]);
     // By a responder of its own.
     command.env("DBUS_SYSTEM_BUS_ADDRESS", "unix:path=/nonexistent");

@@ -128,6 +128,20 @@ impl Server {
         }
     }
 
+    /// Starts it on `host` at `port`, not announced, and waits until it listens.
+    pub fn at_port(whose: Whose, home: Home, host: &Host, port: u16) -> Self {
+        let mut command = host.inside(&command(whose, &home));
+        command.args(["--no-zeroconf", "--port", &port.to_string()]);
+        let running = Running::start(&format!("{whose:?} server"), &mut command);
+        running.wait_for("that it listens", listening);
+        Self {
+            whose,
+            port,
+            running,
+            home,
+        }
+    }
+
     /// Starts it on `host`, on a port that it chooses, and waits until it is announced there: by
     /// the Avahi on its home's bus, or without such a bus, if it can, by itself.
     pub fn announced(whose: Whose, home: Home, host: &Host) -> Self {

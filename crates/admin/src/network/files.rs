@@ -110,7 +110,8 @@ impl Files<'_> {
         ];
         let is_ours = |name: &str| {
             let left_over = name.starts_with('.') || name.ends_with('~') || name.contains(".dpkg-");
-            !left_over && !(netplan && name.starts_with("netplan-"))
+            let generated = netplan && name.starts_with("netplan-");
+            !left_over && !generated
         };
         let names = self.by_name(&folders, is_ours);
         let texts: Vec<Text> = names

@@ -5,6 +5,16 @@ use proptest::prelude::*;
 
 use super::*;
 
+/// A link's name, whether it is up, its address and largest packet, its master and its kind.
+type Picture = (
+    String,
+    bool,
+    Option<Mac>,
+    u32,
+    Option<String>,
+    Option<String>,
+);
+
 /// A kernel, as far as links matter: what ip-link(8) and the documentation of bonding say it does.
 #[derive(Clone, Debug)]
 struct Kernel {
@@ -138,16 +148,7 @@ impl Kernel {
     }
 
     /// All there is, without the numbers, which nobody can put back.
-    fn picture(
-        &self,
-    ) -> Vec<(
-        String,
-        bool,
-        Option<Mac>,
-        u32,
-        Option<String>,
-        Option<String>,
-    )> {
+    fn picture(&self) -> Vec<Picture> {
         let master = |index: Option<u32>| {
             let master = self.links.iter().find(|link| Some(link.index) == index);
             master.map(|link| link.name.clone())

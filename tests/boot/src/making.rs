@@ -1,0 +1,247 @@
+//! Makes machines: packages by apt, images of both boot systems, disks that are encrypted in user space, and
+//! the machine's own enrolment. Once for each hash of what goes in.
+
+use std::fs::{File, OpenOptions};
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use nightlatch_interop::programs::Whose;
+use sha2::{Digest, Sha256};
+
+use crate::chroot::{run, to_its_end};
+use crate::images::{DATA_UUID, ROOT_UUID, Suite, TYPED, Who};
+use crate::places::tree;
+
+/// A password that does not open the disk.
+pub const WRONG: &str = "released, but not what opens the disk";
+
+/// The least that LUKS2 takes: nobody guesses here, and the emulator is slow.
+const KDF: [&str; 4] = ["--pbkdf", "pbkdf2", "--pbkdf-force-iterations", "1000"];
+
+/// How much room LUKS2 takes before the data, MB.
+const HEADER_MB: u64 = 32;
+
+const INIT: &str = include_str!("../guest/init");
+const BASE: &str = include_str!("../guest/base.sh");
+const STOCK: &str = include_str!("../guest/stock.sh");
+const OURS: &str = include_str!("../guest/ours.sh");
+const ENROL: &str = include_str!("../guest/enrol.sh");
+const IMAGES: &str = include_str!("../guest/images.sh");
+
+/// A hash of all that goes into a machine.
+pub fn recipe(suite: Suite, who: Who) -> String {
+    let mut hash = Sha256::new();
+    hash.update(std::fs::read(tree("scripts/guest-root")).unwrap());
+    hash.update(suite.name());
+    hash.update(format!("{who:?}"));
+    for text in [
+        INIT,
+        BASE,
+        IMAGES,
+        include_str!("making.rs"),
+        include_str!("chroot.rs"),
+    ] {
+        hash.update(text);
+    }
+    scripts(who).iter().for_each(|text| hash.update(text));
+    if who.whose() == Whose::Ours {
+        for package in packages() {
+            hash.update(std::fs::read(package).unwrap());
+        }
+    }
+    hash.finalize()
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
+}
+
+/// Our Debian packages, as `make deb` built them: those that bring our names, not Mandos's.
+fn packages() -> Vec<PathBuf> {
+    let folder = tree("target/deb");
+    let mut packages: Vec<PathBuf> = std::fs::read_dir(&folder)
+        .into_iter()
+        .flatten()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| {
+            let name = path.file_name().unwrap().to_string_lossy();
+            name.ends_with(".deb") && !name.starts_with("nightlatch-mandos")
+        })
+        .collect();
+    assert!(
+        !packages.is_empty(),
+        "no packages in {}: run `make deb` first",
+        folder.display()
+    );
+    packages.sort();
+    packages
+}
+
+/// Makes a machine in `folder`, in place of what is there.
+///
+/// # Panics
+/// When it cannot be made, after the end of what was said.
+pub fn make(suite: Suite, who: Who, folder: &Path) {
+    let log_file = folder.with_extension("log");
+    std::fs::create_dir_all(folder.parent().unwrap()).unwrap();
+    let log = File::create(&log_file).unwrap();
+    let made = std::panic::catch_unwind(|| make_logged(suite, who, folder, &log));
+    if let Err(panic) = made {
+        eprintln!("{}", crate::tail(&std::fs::read(&log_file).unwrap(), 30));
+        eprintln!(
+            "cannot make the machine; all that was said: {}",
+            log_file.display()
+        );
+        std::panic::resume_unwind(panic);
+    }
+}
+
+fn make_logged(suite: Suite, who: Who, folder: &Path, log: &File) {
+    // In `PATH` of a service or a bare `ssh` the folders of the administrator's programs may be missing.
+    if folder.exists() {
+        std::fs::remove_dir_all(folder).unwrap();
+    }
+    std::fs::create_dir_all(folder).unwrap();
+    let stock_root = Command::new(tree("scripts/guest-root"))
+        .arg(suite.name())
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&stock_root.stderr);
+    assert!(stock_root.status.success(), "scripts/guest-root: {said}");
+    let stock_root = String::from_utf8(stock_root.stdout).unwrap();
+
+    let root = folder.join("root");
+    let mut copy = Command::new("cp");
+    copy.args(["-a", "--reflink=auto", stock_root.trim()])
+        .arg(&root);
+    to_its_end(&mut copy, log);
+
+    // A key of its own for the stock server to hand out, beside what a person types.
+    write_private(&folder.join("served"), &random());
+    write_private(&folder.join("typed"), TYPED);
+    write_private(&folder.join("wrong"), WRONG);
+    let deb = folder.join("packages");
+    std::fs::create_dir(&deb).unwrap();
+    if who.whose() == Whose::Ours {
+        for package in packages() {
+            std::fs::copy(&package, deb.join(package.file_name().unwrap())).unwrap();
+        }
+    }
+    let binds: [(&Path, &str); 1] = [(folder, "/run/machine")];
+    let module = match who.whose() {
+        Whose::Ours => "nightlatch",
+        Whose::Stock => "mandos",
+    };
+    let settings = format!(
+        "NAME={}\nROOT_UUID={ROOT_UUID}\nDATA_UUID={DATA_UUID}\nDRACUT_MODULE={module}\n",
+        who.name()
+    );
+    let [install, enrol] = scripts(who);
+    for script in [BASE, install, IMAGES] {
+        run(&root, &binds, &format!("{settings}{script}"), log);
+    }
+    std::fs::remove_dir_all(deb).unwrap();
+
+    let mark = random();
+    std::fs::write(folder.join("mark"), &mark).unwrap();
+    write_private(&root.join("nightlatch-boot-test.mark"), &mark);
+    let mut init = OpenOptions::new();
+    init.write(true).create_new(true).mode(0o755);
+    let mut init = init.open(root.join("nightlatch-boot-test-init")).unwrap();
+    init.write_all(INIT.as_bytes()).unwrap();
+    drop(init);
+
+    encrypted(folder, "root.luks", ROOT_UUID, Some(&root), log);
+    encrypted(folder, "data.luks", DATA_UUID, None, log);
+    if !enrol.is_empty() {
+        run(&root, &binds, &format!("{settings}{enrol}"), log);
+    }
+    std::fs::remove_dir_all(root).unwrap();
+}
+
+/// A LUKS2 volume, made in user space: `content` or nothing on ext4, encrypted in place. What a person types
+/// opens it, and so does the file `served`.
+fn encrypted(folder: &Path, name: &str, uuid: &str, content: Option<&Path>, log: &File) {
+    let disk = folder.join(name);
+    let size = content.map_or(8, |root| megabytes(root) * 5 / 4 + 64);
+    File::create(&disk)
+        .unwrap()
+        .set_len((size + HEADER_MB) << 20)
+        .unwrap();
+    let mut format = Command::new("mke2fs");
+    format.args([
+        "-q",
+        "-t",
+        "ext4",
+        "-O",
+        "^has_journal",
+        "-E",
+        "root_owner=0:0",
+    ]);
+    if let Some(root) = content {
+        format.arg("-d").arg(root);
+    }
+    to_its_end(format.arg(&disk).arg(format!("{size}M")), log);
+
+    let mut encrypt = Command::new("cryptsetup");
+    encrypt.args(["reencrypt", "--encrypt", "--type", "luks2", "--batch-mode"]);
+    encrypt.args([
+        "--force-offline-reencrypt",
+        "--resilience",
+        "none",
+        "--uuid",
+        uuid,
+    ]);
+    encrypt
+        .args(["--reduce-device-size", &format!("{HEADER_MB}M")])
+        .args(KDF);
+    to_its_end(
+        encrypt
+            .arg("--key-file")
+            .arg(folder.join("typed"))
+            .arg(&disk),
+        log,
+    );
+
+    let mut add = Command::new("cryptsetup");
+    add.args(["luksAddKey", "--batch-mode"]).args(KDF);
+    add.arg("--key-file")
+        .arg(folder.join("typed"))
+        .arg(&disk)
+        .arg(folder.join("served"));
+    to_its_end(&mut add, log);
+}
+
+/// How much is in a folder.
+fn megabytes(folder: &Path) -> u64 {
+    let output = Command::new("du")
+        .args(["-sxm"])
+        .arg(folder)
+        .output()
+        .unwrap();
+    let said = String::from_utf8(output.stdout).unwrap();
+    said.split_whitespace().next().unwrap().parse().unwrap()
+}
+
+/// 128 random bits in hexadecimal notation.
+fn random() -> String {
+    let mut bytes = [0; 16];
+    rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty()).unwrap();
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Born private.
+fn write_private(path: &Path, text: &str) {
+    let mut file = OpenOptions::new();
+    let file = file.write(true).create_new(true).mode(0o600).open(path);
+    file.unwrap().write_all(text.as_bytes()).unwrap();
+}
+
+/// The scripts that install a machine's client, and that give it its place on a server.
+fn scripts(who: Who) -> [&'static str; 2] {
+    match who.whose() {
+        Whose::Ours => [OURS, ENROL],
+        Whose::Stock => [STOCK, ""],
+    }
+}

@@ -1,0 +1,20 @@
+//! The scenarios, by what is different in them.
+
+mod network;
+mod person;
+mod secrets;
+mod several;
+mod unlock;
+
+use crate::scenario::Scenario;
+
+/// All of them, in the order in which they are played.
+pub fn all() -> Vec<Scenario> {
+    let mut all = Vec::new();
+    all.extend(unlock::scenarios());
+    all.extend(person::scenarios());
+    all.extend(network::scenarios());
+    all.extend(secrets::scenarios());
+    all.extend(several::scenarios());
+    all
+}

@@ -1,0 +1,153 @@
+//! What is left of a secret: in the guest's memory, and for whoever gets a shell by wrong passphrases.
+
+use memchr::memmem;
+use nightlatch_interop::programs::{Whose, ours};
+
+use crate::guest::{Guest, Plan};
+use crate::images::{BootSystem, Machine, Who};
+use crate::lan::Lan;
+use crate::making::WRONG;
+use crate::scenario::{Scenario, Stage};
+use crate::server::Place;
+
+/// How often a person who knows nothing may guess.
+const GUESSES: usize = 20;
+
+/// What Debian's initramfs shows when it gives up and opens a shell.
+const SHELL: &str = "(initramfs)";
+
+pub(super) fn scenarios() -> Vec<Scenario> {
+    vec![
+        Scenario::new(
+            "initramfs-tools-wrong-passphrases",
+            "who guesses 20 times gets no shell with a secret: no process, no key, no copy in memory",
+            |stage| wrong_passphrases(stage, true),
+        ),
+        Scenario::new(
+            "initramfs-tools-wrong-passphrases-disabled",
+            "the same with a disabled client, which stays locked",
+            |stage| wrong_passphrases(stage, false),
+        ),
+        Scenario::new(
+            "initramfs-tools-memory-after-boot",
+            "how many copies of the password are left in memory once the disk is open",
+            |stage| after_boot(stage, Who::Ours),
+        ),
+        Scenario::new(
+            "stock-client-memory-after-boot",
+            "the same for the stock client",
+            |stage| after_boot(stage, Who::Stock),
+        )
+        .with(&[Who::Stock], 1),
+    ]
+}
+
+fn wrong_passphrases(stage: &Stage<'_>, released: bool) {
+    let lan = Lan::new();
+    let machine = stage.machine(Who::Ours);
+    let system = BootSystem::InitramfsTools;
+    // A password that the disk refuses is in the machine's memory, and does not end the scenario.
+    let section = match released {
+        true => machine.section_of_wrong_password(""),
+        false => machine.section_of_wrong_password("enabled = no"),
+    };
+    let place = Place::announced(Whose::Ours, lan.host("server"), &section);
+    let guest = stage.start("guest", Plan::new(machine, system, lan.tap()));
+    guest.wait_for(system.asks());
+    if released {
+        // The second question comes when the released password was refused.
+        guest.wait_for(system.asks());
+    } else {
+        place.wait_until_refused(&guest, "client is disabled");
+    }
+    for guess in 1..=GUESSES {
+        guest.type_line(&format!("guess number {guess}"));
+        if guest.wait_for_any(&[system.asks(), SHELL]).which == 1 {
+            break;
+        }
+    }
+    guest.assert_locked();
+    assert_eq!(place.releases(), usize::from(released));
+    if guest.said(SHELL).is_some() {
+        assert_nothing_for_a_shell(&guest);
+    }
+    let memory = guest.memory();
+    // The search finds what is there: the kernel keeps its command line.
+    assert_ne!(copies(&memory, b"init=/nightlatch-boot-test-init"), 0);
+    assert_eq!(
+        copies(&memory, WRONG.as_bytes()),
+        0,
+        "copies of the password are in memory"
+    );
+}
+
+/// Looks around as whoever sits there would.
+fn assert_nothing_for_a_shell(guest: &Guest) {
+    let processes = guest.at_the_shell("ps");
+    assert!(
+        !processes.contains("nightlatch-boot"),
+        "still running:\n{processes}"
+    );
+    let keys = guest.at_the_shell("find / -xdev -name '*key.pem' -o -xdev -name 'seckey*'");
+    assert!(
+        !keys.contains("key.pem") && !keys.contains("seckey.txt"),
+        "keys are left:\n{keys}"
+    );
+    let links = guest.at_the_shell("ip link");
+    assert!(
+        !links.contains("BROADCAST,MULTICAST,UP"),
+        "the network is up:\n{links}"
+    );
+}
+
+fn after_boot(stage: &Stage<'_>, who: Who) {
+    let lan = Lan::new();
+    let machine = stage.machine(who);
+    let place = Place::announced(Whose::Ours, lan.host("server"), &machine.section(""));
+    let guest = stage.start(
+        "guest",
+        Plan::new(machine, BootSystem::InitramfsTools, lan.tap()),
+    );
+    guest.wait_for_root();
+    let password = password(machine, &place);
+    let memory = guest.memory();
+    assert_ne!(copies(&memory, machine.mark.as_bytes()), 0);
+    stage
+        .figures
+        .add_copies(who.whose(), copies(&memory, &password));
+}
+
+fn copies(memory: &[u8], secret: &[u8]) -> usize {
+    memmem::find_iter(memory, secret).count()
+}
+
+/// What the server has for this machine, fetched with its keys.
+fn password(machine: &Machine, place: &Place) -> Vec<u8> {
+    if machine.who.whose() == Whose::Stock {
+        return std::fs::read(machine.file("served")).unwrap();
+    }
+    let mut client = place.host.command(ours("nightlatch-boot"));
+    client.args([
+        "client",
+        "--interface",
+        "none",
+        "--network-hook-dir",
+        "/nonexistent",
+    ]);
+    client.args(["--connect", &place.server.address()]);
+    for (option, file) in [
+        ("--pubkey", "pubkey.txt"),
+        ("--seckey", "seckey.txt"),
+        ("--tls-privkey", "tls-privkey.pem"),
+        ("--tls-pubkey", "tls-pubkey.pem"),
+    ] {
+        client.arg(option).arg(machine.file("keys").join(file));
+    }
+    let output = client.output().unwrap();
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    output.stdout
+}
