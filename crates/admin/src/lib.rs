@@ -7,7 +7,7 @@
 mod ask;
 mod bus;
 mod called;
-mod check;
+pub mod check;
 mod cli;
 mod completions;
 mod ctl;

@@ -268,11 +268,12 @@ impl Guest {
     /// Types a command at a shell that is no program of ours: what it said.
     pub fn at_the_shell(&self, command: &str) -> String {
         let from = *self.read.lock().unwrap();
-        // The shell shows what is typed: that is not yet the end.
-        self.type_line(&format!("{command}; echo EN''D"));
+        // The terminal shows what is typed, and the shell does once more: neither is the end.
+        let end = "EN''D";
+        self.type_line(&format!("{command}; echo {end}"));
         self.wait_for("END");
         let said = self.console.text(from);
-        let shown = said.find("EN''D").map_or(0, |at| at + "EN''D".len());
+        let shown = said.rfind(end).map_or(0, |at| at + end.len());
         said[shown..].to_owned()
     }
 

@@ -6,8 +6,9 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::thread::sleep;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use nightlatch_sys::clock;
 use rustix::process::{Pid, Signal, geteuid, kill_process};
 use tempfile::TempDir;
 
@@ -69,6 +70,8 @@ impl System {
                 "--register=no",
                 "--keep-unit",
                 "--private-network",
+                // For the server, which locks secrets into memory.
+                "--capability=CAP_IPC_LOCK",
             ])
             // Read-only is the base, which many use at once; the overlay is not.
             .args(["--volatile=overlay", "--read-only", "--console=pipe"])
@@ -178,10 +181,10 @@ impl System {
     /// When it does not in a long time; `what` was expected.
     #[allow(clippy::disallowed_methods, reason = "a test's own clock")]
     pub fn until(&self, what: &str, mut holds: impl FnMut(&Self) -> bool) {
-        let start = Instant::now();
+        let start = clock::now().mono;
         while !holds(self) {
             assert!(
-                start.elapsed() < PATIENCE,
+                clock::now().mono.since(start) < PATIENCE,
                 "in vain: {what}. The console said:\n{}\nThe server said:\n{}",
                 std::fs::read_to_string(self.folder.path().join("console")).unwrap_or_default(),
                 String::from_utf8_lossy(
@@ -239,7 +242,7 @@ fn canonical(folder: &Path) -> String {
 #[allow(clippy::disallowed_methods, reason = "a test's own clock")]
 fn leader(nspawn: &mut Child, folder: &Path) -> Pid {
     let children = format!("/proc/{0}/task/{0}/children", nspawn.id());
-    let start = Instant::now();
+    let start = clock::now().mono;
     loop {
         let list = std::fs::read_to_string(&children).unwrap_or_default();
         // While it prepares, its child is a helper that ends.
@@ -253,7 +256,7 @@ fn leader(nspawn: &mut Child, folder: &Path) -> Pid {
             return leader;
         }
         assert!(
-            start.elapsed() < PATIENCE && nspawn.try_wait().unwrap().is_none(),
+            clock::now().mono.since(start) < PATIENCE && nspawn.try_wait().unwrap().is_none(),
             "no system: {}",
             std::fs::read_to_string(folder.join("console")).unwrap_or_default()
         );

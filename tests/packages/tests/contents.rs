@@ -68,6 +68,9 @@ fn each_package_has_what_it_is_for() {
                 "/usr/sbin/nightlatch-boot",
                 "/lib/systemd/system/nightlatch-key.socket",
                 "/usr/share/initramfs-tools/conf-hooks.d/zz-nightlatch",
+                "/usr/share/initramfs-tools/hooks/nightlatch",
+                "/usr/lib/dracut/modules.d/90nightlatch/module-setup.sh",
+                "/etc/nightlatch/client.conf",
             ],
         ),
     ] {

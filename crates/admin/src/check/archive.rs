@@ -12,43 +12,66 @@ use cpio::newc;
 use sha2::{Digest, Sha256};
 
 /// What a member's mode says of its kind (cpio(5)).
-const KIND: u32 = 0o170000;
-const LINK: u32 = 0o120000;
-const REGULAR: u32 = 0o100000;
+const KIND: u32 = 0o170_000;
+const LINK: u32 = 0o120_000;
+const REGULAR: u32 = 0o100_000;
 
-/// A link says less than this.
-const MAX_TARGET: u64 = 4096;
+/// A link says less than this (`PATH_MAX`), and a list that is read is not longer.
+const MAX_TEXT: u64 = 64 * 1024;
 
-/// What is in an image, by path from `/`. Of files, what was asked for is read and the rest passed over.
-pub(super) type Members = BTreeMap<String, Member>;
+/// Larger than any image that a machine could load, unpacked: what decompresses without end ends here.
+const MAX_UNPACKED: u64 = 8 << 30;
+
+/// What is in an image, by path from `/`.
+pub type Members = BTreeMap<String, Member>;
 
 /// One thing in an image.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) struct Member {
+pub struct Member {
     /// Permissions.
-    pub(super) mode: u32,
+    pub mode: u32,
     /// User and group.
-    pub(super) owner: (u32, u32),
+    pub owner: (u32, u32),
     /// What it is.
-    pub(super) what: What,
+    pub what: What,
+}
+
+impl Member {
     /// Whether it is a file, read or not.
-    pub(super) is_file: bool,
+    pub fn is_file(&self) -> bool {
+        matches!(self.what, What::File(_) | What::Text(_) | What::Unread)
+    }
 }
 
 /// What a member is.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) enum What {
-    /// A file that was asked for, by its SHA-256: it may be a key.
+pub enum What {
+    /// A file of which the digest was asked for: its SHA-256, as it may be a key.
     File([u8; 32]),
+    /// A file of which the text was asked for.
+    Text(String),
+    /// A file that nobody asked for.
+    Unread,
     /// A link to this.
     Link(String),
     /// Anything else.
     Other,
 }
 
+/// What is to be known of a file.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Want {
+    /// That it is there.
+    Presence,
+    /// The SHA-256 of its content.
+    Digest,
+    /// Its content: no secret, and no longer than a list of a person.
+    Text,
+}
+
 /// Why an image cannot be opened.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum ArchiveError {
+pub enum ArchiveError {
     /// Reading failed, or it is cut off or none.
     #[error("cannot be read")]
     Read(#[from] io::Error),
@@ -72,8 +95,8 @@ const COMPRESSED: [(&[u8], &str); 6] = [
 
 const CPIO: &[u8] = b"0707";
 
-/// Reads an image; the contents of those files whose path `wanted` accepts.
-pub(super) fn open(image: &Path, wanted: impl Fn(&str) -> bool) -> Result<Members, ArchiveError> {
+/// Reads an image; of each file, by its path, what `want` asks for.
+pub(super) fn open(image: &Path, want: impl Fn(&str) -> Want) -> Result<Members, ArchiveError> {
     let mut file = BufReader::new(File::open(image)?);
     let mut members = Members::new();
     loop {
@@ -82,7 +105,7 @@ pub(super) fn open(image: &Path, wanted: impl Fn(&str) -> bool) -> Result<Member
             return Ok(members);
         }
         if start.starts_with(CPIO) {
-            read_archive(&mut file, &wanted, &mut members)?;
+            read_archive(&mut file, &want, &mut members)?;
             continue;
         }
         let known = COMPRESSED
@@ -93,7 +116,7 @@ pub(super) fn open(image: &Path, wanted: impl Fn(&str) -> bool) -> Result<Member
         let here = file.stream_position()?;
         let mut rest = file.into_inner();
         rest.seek(SeekFrom::Start(here))?;
-        read_compressed(rest, program, &wanted, &mut members)?;
+        read_compressed(rest, program, &want, &mut members)?;
         return Ok(members);
     }
 }
@@ -117,7 +140,7 @@ fn skip_zeros(file: &mut BufReader<File>) -> io::Result<Vec<u8>> {
 fn read_compressed(
     file: File,
     program: &'static str,
-    wanted: &impl Fn(&str) -> bool,
+    want: &impl Fn(&str) -> Want,
     members: &mut Members,
 ) -> Result<(), ArchiveError> {
     let failed = |error| ArchiveError::Decompress(program, error);
@@ -128,7 +151,7 @@ fn read_compressed(
         .stderr(Stdio::null())
         .spawn()
         .map_err(failed)?;
-    let result = read_output(&mut child, wanted, members);
+    let result = read_output(&mut child, want, members);
     // It may complain of what follows the archive, which the kernel would read on its own.
     let _ = child.kill();
     let _ = child.wait();
@@ -137,66 +160,119 @@ fn read_compressed(
 
 fn read_output(
     child: &mut Child,
-    wanted: &impl Fn(&str) -> bool,
+    want: &impl Fn(&str) -> Want,
     members: &mut Members,
 ) -> io::Result<()> {
     let output = child.stdout.take().ok_or(io::ErrorKind::BrokenPipe)?;
-    let mut output = BufReader::with_capacity(1 << 16, output);
+    let output = BufReader::with_capacity(1 << 16, output.take(MAX_UNPACKED));
+    match read_unpacked(output, want, members)? {
+        // What is cut off or broken may come out as nothing at all.
+        0 => Err(io::ErrorKind::UnexpectedEof.into()),
+        _ => Ok(()),
+    }
+}
+
+/// Reads archives with nothing but zeros between them up to the end; how many there were.
+///
+/// # Errors
+/// When one is cut off or none.
+pub fn read_unpacked(
+    mut from: impl BufRead,
+    want: &impl Fn(&str) -> Want,
+    members: &mut Members,
+) -> io::Result<usize> {
     let mut archives = 0;
     loop {
-        // Between two archives there may be zeros here too.
-        let here = output.fill_buf()?;
-        let zeros = here.iter().take_while(|byte| **byte == 0).count();
+        let here = from.fill_buf()?;
         if here.is_empty() {
-            // What is cut off or broken may come out as nothing at all.
-            let any = archives > 0;
-            return any.then_some(()).ok_or(io::ErrorKind::UnexpectedEof.into());
+            return Ok(archives);
         }
+        let zeros = here.iter().take_while(|byte| **byte == 0).count();
         if zeros == 0 {
-            read_archive(&mut output, wanted, members)?;
+            read_archive(&mut from, want, members)?;
             archives += 1;
         }
-        output.consume(zeros);
+        from.consume(zeros);
     }
 }
 
 /// Reads one archive up to its trailer.
 fn read_archive(
     mut from: &mut impl Read,
-    wanted: &impl Fn(&str) -> bool,
+    want: &impl Fn(&str) -> Want,
     members: &mut Members,
 ) -> io::Result<()> {
+    let mut shared = SharedFiles::new();
     loop {
         let mut reader = newc::Reader::new(from)?;
-        let entry = reader.entry();
-        if entry.is_trailer() {
+        if reader.entry().is_trailer() {
             reader.finish()?;
             return Ok(());
         }
-        let path = normal(entry.name());
-        let (mode, owner) = (entry.mode(), (entry.uid(), entry.gid()));
-        let what = match mode & KIND {
-            LINK => {
-                let mut target = String::new();
-                (&mut reader).take(MAX_TARGET).read_to_string(&mut target)?;
-                What::Link(target)
-            }
-            REGULAR if wanted(&path) => {
-                let mut digest = Sha256::new();
-                io::copy(&mut reader, &mut digest)?;
-                What::File(digest.finalize().into())
-            }
-            _ => What::Other,
-        };
-        let member = Member {
-            mode: mode & 0o7777,
-            owner,
-            what,
-            is_file: mode & KIND == REGULAR,
-        };
+        let path = normal(reader.entry().name());
+        let mut member = read_member(&mut reader, want(&path))?;
+        if member.is_file() && reader.entry().nlink() > 1 {
+            settle(&mut shared, reader.entry(), &path, &mut member, members);
+        }
         // A later one replaces an earlier one, as it does for the kernel.
         members.insert(path, member);
         from = reader.finish()?;
+    }
+}
+
+fn read_member<R: Read>(reader: &mut newc::Reader<R>, want: Want) -> io::Result<Member> {
+    let entry = reader.entry();
+    let (mode, owner, links) = (entry.mode(), (entry.uid(), entry.gid()), entry.nlink());
+    let what = match (mode & KIND, want) {
+        (LINK, _) => What::Link(text(reader)?),
+        (REGULAR, Want::Text) => What::Text(text(reader)?),
+        // Of a file with several names another one may be asked for.
+        (REGULAR, Want::Presence) if links < 2 => What::Unread,
+        (REGULAR, _) => {
+            let mut digest = Sha256::new();
+            io::copy(reader, &mut digest)?;
+            What::File(digest.finalize().into())
+        }
+        _ => What::Other,
+    };
+    Ok(Member {
+        mode: mode & 0o7777,
+        owner,
+        what,
+    })
+}
+
+fn text(reader: &mut impl Read) -> io::Result<String> {
+    let mut bytes = Vec::new();
+    reader.take(MAX_TEXT).read_to_end(&mut bytes)?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+/// Files with several names, by device and inode: their names, and what is in them as soon as it came.
+type SharedFiles = BTreeMap<(u32, u32, u32), (Vec<String>, Option<What>)>;
+
+/// Of several names of one file only one comes with what is in it: mostly the last, as cpio(1) has it.
+fn settle(
+    shared: &mut SharedFiles,
+    entry: &newc::Entry,
+    path: &str,
+    member: &mut Member,
+    members: &mut Members,
+) {
+    let file = (entry.dev_major(), entry.dev_minor(), entry.ino());
+    let (names, known) = shared.entry(file).or_default();
+    if entry.file_size() == 0 {
+        names.push(path.to_owned());
+        if let Some(what) = known {
+            member.what = what.clone();
+        }
+        return;
+    }
+    *known = Some(member.what.clone());
+    for name in names {
+        if let Some(earlier) = members.get_mut(name) {
+            earlier.what = member.what.clone();
+        }
     }
 }
 
@@ -232,7 +308,11 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let image = folder.path().join("image");
         std::fs::write(&image, bytes).unwrap();
-        open(&image, |path| path.starts_with("/usr/lib/mandos"))
+        open(&image, |path| match path {
+            path if path.starts_with("/usr/lib/mandos") => Want::Digest,
+            "/list" => Want::Text,
+            _ => Want::Presence,
+        })
     }
 
     fn piped(program: &str, bytes: &[u8]) -> Vec<u8> {
@@ -253,21 +333,48 @@ mod tests {
             ("lib/mandos/key", 0o100400, b"secret"),
             ("etc/other", 0o100644, b"other"),
             ("bin", 0o120777, b"usr/bin"),
+            ("list", 0o100644, b"a\nb\n"),
         ]);
         for program in ["zstd", "gzip", "xz"] {
             let mut image = early.clone();
             image.resize(image.len().next_multiple_of(512), 0);
             image.extend(piped(program, &main));
             let members = read(&image).unwrap();
-            assert_eq!(members.len(), 4, "{program}: {members:?}");
+            assert_eq!(members.len(), 5, "{program}: {members:?}");
             let key = &members["/usr/lib/mandos/key"];
             assert_eq!((key.mode, key.owner), (0o400, (7, 8)));
             let digest: [u8; 32] = Sha256::digest(b"secret").into();
             assert_eq!(key.what, What::File(digest));
-            assert_eq!(members["/etc/other"].what, What::Other);
+            assert_eq!(members["/etc/other"].what, What::Unread);
+            assert_eq!(members["/list"].what, What::Text("a\nb\n".into()));
             assert_eq!(members["/usr/bin"].what, What::Link("usr/bin".into()));
         }
-        assert_eq!(read(&main).unwrap().len(), 3, "nothing is compressed");
+        assert_eq!(read(&main).unwrap().len(), 4, "nothing is compressed");
+    }
+
+    /// cpio(1) writes what is in a file with its last name, other programs with its first.
+    #[test]
+    fn each_name_of_a_file_has_what_is_in_it() {
+        let file = |name: &str, content: &[u8], bytes: &mut Vec<u8>| {
+            let builder = newc::Builder::new(name).mode(0o100_644).ino(9).nlink(3);
+            let mut writer = builder.write(bytes, content.len() as u32);
+            writer.write_all(content).unwrap();
+            writer.finish().unwrap();
+        };
+        let names = ["lib/mandos/a", "etc/b", "lib/mandos/c"];
+        for full in names {
+            let mut bytes = Vec::new();
+            for name in names {
+                let content: &[u8] = if name == full { b"hook" } else { b"" };
+                file(name, content, &mut bytes);
+            }
+            newc::trailer(&mut bytes).unwrap();
+            let members = read(&bytes).unwrap();
+            let hook = What::File(Sha256::digest(b"hook").into());
+            for name in ["/usr/lib/mandos/a", "/usr/lib/mandos/c"] {
+                assert_eq!(members[name].what, hook, "{name}, with it in {full}");
+            }
+        }
     }
 
     #[test]

@@ -1,10 +1,13 @@
 //! What an image holds against what it should hold. Pure, but for reading the files of the plan, which
 //! the caller does.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
-use super::archive::{Member, Members, What, normal};
+use super::archive::{Member, Members, Want, What, normal};
+use super::systems::System;
 use crate::image::{FOLDER, Plan, Source};
+use crate::keys::FILES;
 
 /// Folders of which nothing may be in an image: the server's configuration and state.
 const FORBIDDEN: [&str; 4] = [
@@ -21,6 +24,26 @@ const RUN: [&str; 3] = [
     "/usr/lib/mandos/network-hooks.d",
 ];
 
+/// Where keys are in an image that Mandos's client has a part in.
+const MANDOS: &str = "/conf/conf.d/mandos";
+
+/// Which volumes the scripts of initramfs-tools open (`cryptsetup-initramfs`).
+const VOLUMES: &str = "/cryptroot/crypttab";
+
+/// Kernel modules are below it.
+const MODULES: &str = "/usr/lib/modules/";
+
+/// What an image of one kernel should hold.
+#[derive(Debug)]
+pub(super) struct Expected<'m> {
+    /// Files, programs and links of ours, with those of the image's system.
+    pub(super) plan: &'m Plan,
+    /// Kernel modules that are not built into the kernel, by names with `_`.
+    pub(super) modules: BTreeSet<String>,
+    /// The volumes that a boot opens before the real system begins.
+    pub(super) volumes: &'m [String],
+}
+
 /// How an image differs.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(super) enum Difference {
@@ -32,42 +55,63 @@ pub(super) enum Difference {
     OtherProgram(String),
     /// Others than its owner can do more with it, or it has another owner.
     Permissions(String),
-    /// Nobody asked for this: a key of another machine, a hook that was removed since.
+    /// It lacks this, and so nothing starts the client.
+    NotStarted(String),
+    /// It boots by nothing that is known here.
+    UnknownSystem,
+    /// It lacks this kernel module.
+    Module(String),
+    /// It does not open this volume.
+    Volume(String),
+    /// Something among the keys that is none of this machine's: another machine's, perhaps.
+    Stranger(String),
+    /// Nobody asked for this: a hook that was removed since.
     Superfluous(String),
     /// It belongs into no image.
     Forbidden(String),
 }
 
-/// Whether the contents of this path are needed to compare.
-pub(super) fn is_wanted(plan: &Plan, path: &str) -> bool {
+/// What has to be known of the file at this path to compare an image with `plan`.
+pub(super) fn wanted(plan: &Plan, path: &str) -> Want {
     let files = plan.files.iter().map(|file| &file.path);
     let programs = plan.programs.iter().map(|program| &program.path);
-    files.chain(programs).any(|planned| normal(planned) == path)
+    match path {
+        VOLUMES => Want::Text,
+        _ if mandos_key(path).is_some() => Want::Digest,
+        _ if files.chain(programs).any(|planned| normal(planned) == path) => Want::Digest,
+        _ => Want::Presence,
+    }
 }
 
 /// All differences. `digest` is the SHA-256 of one of the machine's files.
 pub(super) fn differences<E>(
-    plan: &Plan,
+    expected: &Expected<'_>,
     members: &Members,
     mut digest: impl FnMut(&Path) -> Result<[u8; 32], E>,
     digest_of_text: impl Fn(&str) -> [u8; 32],
 ) -> Result<Vec<Difference>, E> {
+    let plan = expected.plan;
     let mut found = Vec::new();
     for file in &plan.files {
         let Some(member) = members.get(&normal(&file.path)) else {
             found.push(Difference::Missing(file.path.clone()));
             continue;
         };
-        let expected = match &file.source {
+        let content = match &file.source {
             Source::Copy(source) => digest(source)?,
             Source::Text(text) => digest_of_text(text),
         };
-        if member.what != What::File(expected) {
+        if member.what != What::File(content) {
             found.push(Difference::Other(file.path.clone()));
         }
         let owner = (file.owner.user, file.owner.group);
         if member.owner != owner || member.mode & !file.mode != 0 {
             found.push(Difference::Permissions(file.path.clone()));
+        }
+        let name = file.path.strip_prefix(FOLDER).unwrap_or_default();
+        let stock = members.get(&format!("{MANDOS}{name}"));
+        if stock.is_some_and(|stock| is_file_but(stock, content)) && !name.is_empty() {
+            found.push(Difference::Stranger(format!("{MANDOS}{name}")));
         }
     }
     for program in &plan.programs {
@@ -82,20 +126,81 @@ pub(super) fn differences<E>(
     let missing = |path: &&String| !members.contains_key(&normal(path));
     let links = plan.links.iter().map(|link| &link.path).filter(missing);
     found.extend(links.cloned().map(Difference::Missing));
+    found.extend(unable(expected, members));
     found.extend(superfluous(plan, members));
     found.sort();
     Ok(found)
+}
+
+/// Why the client would not be started, or not find what it needs beside its own files.
+fn unable(expected: &Expected<'_>, members: &Members) -> Vec<Difference> {
+    let mut found = Vec::new();
+    let system = System::of(members);
+    match system.map(System::starter) {
+        None => found.push(Difference::UnknownSystem),
+        Some(starter) if !members.contains_key(starter) => {
+            found.push(Difference::NotStarted(starter.to_owned()));
+        }
+        Some(_) => {}
+    }
+    let present: BTreeSet<String> = members.keys().filter_map(|path| module(path)).collect();
+    let lacking = expected.modules.difference(&present).cloned();
+    found.extend(lacking.map(Difference::Module));
+    if system == Some(System::InitramfsTools) {
+        let opened = opened(members);
+        let closed = expected.volumes.iter();
+        let closed = closed.filter(|name| !opened.contains(*name));
+        found.extend(closed.cloned().map(Difference::Volume));
+    }
+    found
+}
+
+/// The volumes that the scripts of initramfs-tools open; none where they are not.
+pub(super) fn opened(members: &Members) -> BTreeSet<String> {
+    let list = match members.get(VOLUMES).map(|member| &member.what) {
+        Some(What::Text(list)) => list.as_str(),
+        _ => "",
+    };
+    let names = list
+        .lines()
+        .filter_map(|line| line.split_whitespace().next());
+    names.map(str::to_owned).collect()
+}
+
+fn module(path: &str) -> Option<String> {
+    module_name(path.strip_prefix(MODULES)?)
+}
+
+/// The name of the kernel module in the file at this path, with `_` as the kernel has it.
+pub(super) fn module_name(path: &str) -> Option<String> {
+    let name = path.rsplit('/').next()?;
+    let (name, rest) = name.split_once(".ko")?;
+    // It may be compressed.
+    (rest.is_empty() || rest.starts_with('.')).then(|| name.replace('-', "_"))
+}
+
+fn is_file_but(member: &Member, content: [u8; 32]) -> bool {
+    member.is_file() && member.what != What::File(content)
+}
+
+fn mandos_key(path: &str) -> Option<&str> {
+    let name = path.strip_prefix(MANDOS)?.strip_prefix('/')?;
+    FILES.contains(&name).then_some(name)
 }
 
 fn superfluous<'m>(plan: &'m Plan, members: &'m Members) -> impl Iterator<Item = Difference> + 'm {
     let files = plan.files.iter().map(|file| &file.path);
     let programs = plan.programs.iter().map(|program| &program.path);
     let links = plan.links.iter().map(|link| &link.path);
-    let planned: Vec<String> = files
+    let planned: BTreeSet<String> = files
         .chain(programs)
         .chain(links)
         .map(|path| normal(path))
         .collect();
+    let own: BTreeSet<String> = plan.programs.iter().map(|one| normal(&one.path)).collect();
+    // Where systemd is not, the boot system links more names to our program.
+    let is_link_to_own =
+        move |member: &Member| matches!(&member.what, What::Link(to) if own.contains(&normal(to)));
     members.iter().filter_map(move |(path, member)| {
         if !is_something(member) || planned.contains(path) {
             return None;
@@ -103,16 +208,17 @@ fn superfluous<'m>(plan: &'m Plan, members: &'m Members) -> impl Iterator<Item =
         if FORBIDDEN.iter().any(|folder| is_below(path, folder)) {
             return Some(Difference::Forbidden(path.clone()));
         }
-        let ours = std::iter::once(FOLDER).chain(RUN);
-        ours.into_iter()
-            .any(|folder| is_below(path, folder))
-            .then(|| Difference::Superfluous(path.clone()))
+        if is_below(path, FOLDER) {
+            return Some(Difference::Stranger(path.clone()));
+        }
+        let is_run = RUN.iter().any(|folder| is_below(path, folder));
+        (is_run && !is_link_to_own(member)).then(|| Difference::Superfluous(path.clone()))
     })
 }
 
 /// Folders are none.
 fn is_something(member: &Member) -> bool {
-    member.is_file || matches!(member.what, What::Link(_))
+    member.is_file() || matches!(member.what, What::Link(_))
 }
 
 fn is_below(path: &str, folder: &str) -> bool {
@@ -130,6 +236,8 @@ mod tests {
 
     const KEY: &str = "/conf/conf.d/nightlatch/seckey.txt";
     const CLIENT: &str = "/usr/bin/nightlatch-boot";
+    const START: &str = "/scripts/init-premount/nightlatch";
+    const DRIVER: &str = "/usr/lib/modules/6.1/kernel/drivers/net/virtio-net.ko.xz";
     const PLUGIN: &str = "/lib/mandos/plugins.d/mandos-client";
 
     fn plan() -> Plan {
@@ -157,7 +265,6 @@ mod tests {
             mode,
             owner: (owner, owner),
             what: What::File([content; 32]),
-            is_file: true,
         }
     }
 
@@ -165,14 +272,21 @@ mod tests {
     fn image() -> Members {
         let link = Member {
             what: What::Link(CLIENT.into()),
-            is_file: false,
             ..file(0o777, 0, 0)
+        };
+        let volumes = Member {
+            what: What::Text("root UUID=1 none luks\ndata UUID=2 none\n".into()),
+            ..file(0o644, 0, 0)
         };
         Members::from([
             (KEY.to_owned(), file(0o400, 9, 1)),
             (CLIENT.to_owned(), file(0o755, 0, 2)),
             (normal(PLUGIN), link),
             ("/etc/passwd".to_owned(), file(0o644, 0, 0)),
+            ("/conf/initramfs.conf".to_owned(), file(0o644, 0, 0)),
+            (START.to_owned(), file(0o755, 0, 0)),
+            (VOLUMES.to_owned(), volumes),
+            (DRIVER.to_owned(), file(0o644, 0, 0)),
         ])
     }
 
@@ -181,7 +295,12 @@ mod tests {
             let key = path.ends_with("seckey.txt");
             Ok::<_, Infallible>(if key { [1; 32] } else { [2; 32] })
         };
-        differences(&plan(), members, digest, |_| [0; 32]).unwrap()
+        let expected = Expected {
+            plan: &plan(),
+            modules: BTreeSet::from(["virtio_net".to_owned()]),
+            volumes: &["data".to_owned(), "root".to_owned()],
+        };
+        differences(&expected, members, digest, |_| [0; 32]).unwrap()
     }
 
     #[test]
@@ -222,8 +341,32 @@ mod tests {
         let another = "/conf/conf.d/nightlatch/other.pem";
         assert_eq!(
             changed(another, Some(file(0o400, 9, 3))),
-            [Difference::Superfluous(named(another))]
+            [Difference::Stranger(named(another))]
         );
+        let mandos = "/conf/conf.d/mandos/seckey.txt";
+        assert_eq!(changed(mandos, Some(file(0o400, 9, 1))), []);
+        assert_eq!(
+            changed(mandos, Some(file(0o400, 9, 3))),
+            [Difference::Stranger(named(mandos))]
+        );
+        assert_eq!(changed(START, None), [Difference::NotStarted(named(START))]);
+        assert_eq!(
+            changed("/conf/initramfs.conf", None),
+            [Difference::UnknownSystem]
+        );
+        assert_eq!(
+            changed(DRIVER, None),
+            [Difference::Module(named("virtio_net"))]
+        );
+        let one = Member {
+            what: What::Text("root UUID=1 none luks\n".into()),
+            ..file(0o644, 0, 0)
+        };
+        assert_eq!(
+            changed(VOLUMES, Some(one)),
+            [Difference::Volume(named("data"))]
+        );
+        assert_eq!(changed(VOLUMES, None).len(), 2);
         let server = "/etc/nightlatch/clients.conf";
         assert_eq!(
             changed(server, Some(file(0o600, 0, 3))),

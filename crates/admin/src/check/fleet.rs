@@ -36,6 +36,7 @@ pub(super) async fn run(options: &Check) -> Result<u8, Failure> {
     clients.sort_by(|a, b| a.name.cmp(&b.name));
     let rehearsals = rehearsals(&server, now).await?;
     let mut report = Report::new(options.json);
+    report.make_room(clients.iter().map(|client| client.name.as_str()));
     let age = Duration::from_secs(u64::from(options.max_age) * 24 * 60 * 60);
     for client in &clients {
         judge(client, rehearsals.get(&client.name), age, now, &mut report);

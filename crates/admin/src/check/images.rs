@@ -9,157 +9,309 @@ use std::path::{Path, PathBuf};
 use nightlatch_core::chain::chain;
 use sha2::{Digest, Sha256};
 
-use super::archive;
-use super::compare::{self, Difference, differences};
-use super::report::Report;
-use crate::image::Plan;
+use super::archive::{self, Members, Want};
+use super::compare::{self, Difference, Expected, differences};
+use super::kernels::{self, Installed};
+use super::report::{Level, Report};
+use super::systems::System;
+use crate::image::{FOLDER, Plan};
 use crate::keys::Directory;
 
-/// What an image of a kernel is called, by what makes it: initramfs-tools, dracut, mkinitcpio, others.
-fn names_of(kernel: &str) -> [String; 4] {
-    [
-        format!("initrd.img-{kernel}"),
-        format!("initramfs-{kernel}.img"),
-        format!("initrd-{kernel}"),
-        format!("initramfs-{}.img", kernel.trim_start_matches("vmlinuz-")),
-    ]
+/// Where unified kernel images are (the Boot Loader Specification, "type #2").
+const UNIFIED: [&str; 3] = ["boot/efi/EFI/Linux", "boot/EFI/Linux", "efi/EFI/Linux"];
+
+/// A secret key, where any client has it in an image.
+const SECRETS: [&str; 2] = [
+    "/conf/conf.d/nightlatch/seckey.txt",
+    "/conf/conf.d/mandos/seckey.txt",
+];
+
+/// What images are compared with.
+pub(super) struct Machine<'m> {
+    /// Where its files are.
+    pub(super) root: &'m Path,
+    /// What the next image would hold.
+    pub(super) plan: &'m Plan,
+    /// Modules of the drivers of the interfaces that a boot uses.
+    pub(super) drivers: BTreeSet<String>,
+    /// The volumes that a boot opens before the real system begins.
+    pub(super) volumes: Vec<String>,
 }
 
-/// Says of each image whether a boot with it would work.
-pub(super) fn check(root: &Path, plan: &Plan, report: &mut Report) {
-    let boot = root.join("boot");
-    let kernels = kernels(root);
-    if kernels.is_empty() {
+/// Says of each image whether a boot with it would work; the volumes that they open.
+pub(super) fn check(machine: &Machine<'_>, report: &mut Report) -> BTreeSet<String> {
+    let boot = machine.root.join("boot");
+    let Installed { kernels, others } = kernels::installed(&names(&boot));
+    let mut opened = BTreeSet::new();
+    if kernels.is_empty() && unified(machine.root, report) == 0 {
         let hint = Some("is /boot mounted? expected kernels as /boot/vmlinuz-VERSION".to_owned());
-        return report.bad("image", "there is no kernel in /boot", hint);
+        report.bad("image", "there is no kernel in /boot", hint);
     }
-    for kernel in kernels {
-        let found = names_of(&kernel)
-            .into_iter()
-            .map(|name| boot.join(name))
-            .find(|path| path.is_file());
-        match found {
-            Some(image) => check_one(&image, plan, report),
-            None => report.bad(
-                "image",
-                format!("the kernel {kernel} has no image in /boot"),
-                Some(rebuild(root)),
-            ),
+    if let Some(running) = running(machine.root)
+        && !kernels.is_empty()
+        && !kernels.iter().any(|(version, _)| *version == running)
+    {
+        let said =
+            format!("the kernel that runs, {running}, is not in /boot: another one will boot");
+        report.doubtful("image", said, Some("is /boot mounted?".to_owned()));
+    }
+    for (kernel, images) in kernels {
+        if images.is_empty() {
+            let said = format!("the kernel {kernel} has no image in /boot");
+            report.bad("image", said, Some(rebuild(machine.root, &kernel, true)));
+        }
+        for image in images {
+            let image = Image {
+                path: boot.join(image),
+                kernel: kernel.clone(),
+                rebuild: rebuild(machine.root, &kernel, false),
+            };
+            report.busy(&format!("opening {}", image.path.display()));
+            opened.extend(image.check(machine, report));
         }
     }
-    if let Ok(keys) = Directory::default_place().load() {
+    for other in others {
+        left_behind(&boot.join(other), report);
+    }
+    keys(machine.root, report);
+    opened
+}
+
+fn keys(root: &Path, report: &mut Report) {
+    // That they belong together was seen when the plan was made.
+    if let Ok(keys) = Directory::place_under(root).read_set() {
         report.good("keys", format!("key id {}", keys.tls.key_id()));
     }
 }
 
-/// The versions of the kernels that can be booted.
-fn kernels(root: &Path) -> BTreeSet<String> {
-    let Ok(entries) = fs::read_dir(root.join("boot")) else {
-        return BTreeSet::new();
-    };
-    let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
-    names
-        .filter_map(|name| name.strip_prefix("vmlinuz-").map(str::to_owned))
+fn names(folder: &Path) -> BTreeSet<String> {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    // Links for the boot loader lead to what is there by another name.
+    let files = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_file()));
+    files
+        .filter_map(|entry| entry.file_name().into_string().ok())
         .collect()
 }
 
-/// What makes all images anew here.
-fn rebuild(root: &Path) -> String {
-    let has = |program: &str| root.join("usr/sbin").join(program).exists();
+/// The version of the kernel that runs.
+fn running(root: &Path) -> Option<String> {
+    let version = fs::read_to_string(root.join("proc/sys/kernel/osrelease")).ok()?;
+    let version = version.trim().to_owned();
+    // One that was loaded from elsewhere, as in a container, has no modules here either.
+    root.join("lib/modules")
+        .join(&version)
+        .exists()
+        .then_some(version)
+}
+
+/// Says that unified kernel images are not looked into; how many there are.
+fn unified(root: &Path, report: &mut Report) -> usize {
+    let mut count = 0;
+    for folder in UNIFIED {
+        let names = names(&root.join(folder));
+        for name in names.iter().filter(|name| name.ends_with(".efi")) {
+            count += 1;
+            let said =
+                format!("/{folder}/{name} is a unified kernel image, which is not looked into");
+            report.doubtful("image", said, None);
+        }
+    }
+    count
+}
+
+/// What makes the images of this kernel anew here.
+fn rebuild(root: &Path, kernel: &str, is_new: bool) -> String {
+    // update-initramfs(8) updates only what is there.
+    let how = if is_new { "-c" } else { "-u" };
     match () {
-        () if has("update-initramfs") => "update-initramfs -u -k all",
-        () if root.join("usr/bin/mkinitcpio").exists() => "mkinitcpio -P",
-        () => "dracut --regenerate-all --force",
+        () if has_initramfs_tools(root) => format!("update-initramfs {how} -k {kernel}"),
+        () if root.join("usr/bin/mkinitcpio").exists() => "mkinitcpio -P".to_owned(),
+        () => format!("dracut --force --kver {kernel}"),
     }
-    .to_owned()
 }
 
-fn check_one(image: &Path, plan: &Plan, report: &mut Report) {
-    let name = image.display();
-    let before = report.failures();
-    match fs::metadata(image).map(|file| file.permissions().mode()) {
-        Ok(mode) if mode & 0o044 != 0 => {
+/// Whether initramfs-tools makes the images of this machine.
+pub(super) fn has_initramfs_tools(root: &Path) -> bool {
+    root.join("usr/sbin/update-initramfs").exists()
+}
+
+/// An image of no kernel that is there is read by nobody but thieves.
+fn left_behind(path: &Path, report: &mut Report) {
+    let name = path.display();
+    if !is_readable(path) {
+        return;
+    }
+    let opened = archive::open(path, |_| Want::Presence);
+    let holds_keys = |members: &Members| SECRETS.iter().any(|key| members.contains_key(*key));
+    match opened {
+        Ok(members) if holds_keys(&members) => {
+            let hint = Some(format!(
+                "rm {name}, where nothing needs it; else chmod go= {name}"
+            ));
+            let said =
+                format!("{name} is no kernel's image, holds keys, and can be read by everybody");
+            report.bad("image", said, hint);
+        }
+        _ => {}
+    }
+}
+
+fn is_readable(path: &Path) -> bool {
+    fs::metadata(path).is_ok_and(|file| file.permissions().mode() & 0o044 != 0)
+}
+
+/// An image of a kernel that is there.
+struct Image {
+    path: PathBuf,
+    kernel: String,
+    rebuild: String,
+}
+
+impl Image {
+    /// The volumes that it opens.
+    fn check(&self, machine: &Machine<'_>, report: &mut Report) -> BTreeSet<String> {
+        let before = report.failures();
+        if is_readable(&self.path) {
+            let name = self.path.display();
             let hint = Some(format!("chmod go= {name}, and see what makes it so"));
-            report.bad(
-                "image",
-                format!("{name} can be read by everybody, and holds keys"),
-                hint,
+            let said = format!("{name} can be read by everybody, and holds keys");
+            report.bad("image", said, hint);
+        }
+        let mut all = machine.plan.clone();
+        for system in [System::Systemd, System::InitramfsTools] {
+            system.add_to(&mut all, machine.root);
+        }
+        let members = match archive::open(&self.path, |path| compare::wanted(&all, path)) {
+            Ok(members) => members,
+            Err(error) => {
+                self.say(Level::Failed, &chain(&error), report);
+                return BTreeSet::new();
+            }
+        };
+        let mut plan = machine.plan.clone();
+        if let Some(system) = System::of(&members) {
+            system.add_to(&mut plan, machine.root);
+        }
+        let expected = Expected {
+            plan: &plan,
+            modules: self.modules(machine),
+            volumes: &machine.volumes,
+        };
+        match differences(&expected, &members, digest, digest_of_text) {
+            Ok(found) => self.tell(&plan, &found, report),
+            Err(error) => {
+                let said = format!("cannot be compared: {error}");
+                self.say(Level::Failed, &said, report);
+            }
+        }
+        if report.failures() == before {
+            let said = format!(
+                "{} holds this machine's keys and the client that is installed",
+                self.path.display()
             );
+            report.good("image", said);
         }
-        Ok(_) => {}
-        Err(error) => return report.bad("image", format!("{name}: {error}"), None),
+        compare::opened(&members)
     }
-    let wanted = |path: &str| compare::is_wanted(plan, path);
-    let members = match archive::open(image, wanted) {
-        Ok(members) => members,
-        Err(error) => {
-            let hint = Some(rebuild(Path::new("/")));
-            return report.bad("image", format!("{name} {}", chain(&error)), hint);
-        }
-    };
-    match differences(plan, &members, digest, digest_of_text) {
-        Ok(found) => tell(image, plan, &found, report),
-        Err(error) => report.bad("image", format!("cannot compare {name}: {error}"), None),
-    }
-    if report.failures() == before {
-        report.good(
-            "image",
-            format!("{name} holds this machine's keys and the client that is installed"),
-        );
-    }
-}
 
-fn tell(image: &Path, plan: &Plan, found: &[Difference], report: &mut Report) {
-    let name = image.display();
-    let hint = || Some(rebuild(Path::new("/")));
-    let all_missing = plan
-        .files
-        .iter()
-        .all(|file| found.contains(&Difference::Missing(file.path.clone())));
-    if all_missing {
-        return report.bad("image", format!("{name} has nothing of Nightlatch"), hint());
+    /// The modules that it needs, less those that are built into its kernel. Where that is not known, none.
+    fn modules(&self, machine: &Machine<'_>) -> BTreeSet<String> {
+        let folder = machine.root.join("lib/modules").join(&self.kernel);
+        let Ok(builtin) = fs::read_to_string(folder.join("modules.builtin")) else {
+            return BTreeSet::new();
+        };
+        let builtin: BTreeSet<String> = builtin.lines().filter_map(compare::module_name).collect();
+        let plain = |name: &String| name.replace('-', "_");
+        let needed = machine.plan.modules.iter().chain(&machine.drivers);
+        needed
+            .map(plain)
+            .filter(|name| !builtin.contains(name))
+            .collect()
     }
-    for difference in found {
+
+    fn say(&self, level: Level, said: &str, report: &mut Report) {
+        let said = format!("{} {said}", self.path.display());
+        report.add(level, "image", said, Some(self.rebuild.clone()));
+    }
+
+    fn tell(&self, plan: &Plan, found: &[Difference], report: &mut Report) {
+        let is_own = |path: &str| path.starts_with(FOLDER);
+        let own = plan.files.iter().filter(|file| is_own(&file.path));
+        let mut missing = own.map(|file| Difference::Missing(file.path.clone()));
+        if missing.all(|file| found.contains(&file)) {
+            return self.say(Level::Failed, "has nothing of Nightlatch", report);
+        }
+        for difference in found {
+            let (level, said, hint) = self.in_words(plan, difference);
+            let said = format!("{} {said}", self.path.display());
+            report.add(level, "image", said, hint);
+        }
+    }
+
+    fn in_words(&self, plan: &Plan, difference: &Difference) -> (Level, String, Option<String>) {
+        let rebuild = Some(self.rebuild.clone());
         match difference {
-            Difference::Missing(path) => {
-                report.bad("image", format!("{name} lacks {path}"), hint())
-            }
+            Difference::Missing(path) => (Level::Failed, format!("lacks {path}"), rebuild),
             Difference::Other(path) => {
-                let said = format!("{name} has another {path} than this machine");
-                report.bad("image", said, hint());
+                let said = format!("has another {path} than this machine");
+                (Level::Failed, said, rebuild)
             }
-            Difference::OtherProgram(path) if is_newer_than_program(image, plan, path) => {
-                let said = format!("{name} has its own {path}: stripped, perhaps");
-                report.doubtful("image", said, None);
+            Difference::OtherProgram(path) if self.is_newer_than(plan, path) => {
+                let said = format!("has its own {path}: stripped, perhaps");
+                (Level::Warning, said, None)
             }
             Difference::OtherProgram(path) => {
-                let said = format!("{name} has an older {path} than is installed");
-                report.doubtful("image", said, hint());
+                let said = format!("has an older {path} than is installed");
+                (Level::Warning, said, rebuild)
             }
             Difference::Permissions(path) => {
-                let said =
-                    format!("{path} in {name} has not the owner and the mode that it should");
-                report.bad("image", said, hint());
+                let said = format!("has {path} with another owner or mode than it should have");
+                (Level::Failed, said, rebuild)
+            }
+            Difference::NotStarted(path) => {
+                let said = format!("has nothing that starts the client: it lacks {path}");
+                (Level::Failed, said, rebuild)
+            }
+            Difference::UnknownSystem => {
+                let said = "is made by nothing that is known here: see that it starts the client";
+                (Level::Warning, said.to_owned(), None)
+            }
+            Difference::Module(name) => {
+                let said = format!("lacks the kernel module {name}, which the network needs");
+                (Level::Failed, said, rebuild)
+            }
+            Difference::Volume(name) => {
+                let said = format!("does not open the volume {name}");
+                let hint = format!("is it in /etc/crypttab? then {}", self.rebuild);
+                (Level::Failed, said, Some(hint))
+            }
+            Difference::Stranger(path) => {
+                let said = format!("has {path}, a key or setting that is none of this machine's");
+                (Level::Failed, said, rebuild)
             }
             Difference::Superfluous(path) => {
-                let said = format!("{name} has {path}, which is no part of it any more");
-                report.doubtful("image", said, hint());
+                let said = format!("has {path}, which is no part of it any more");
+                (Level::Warning, said, rebuild)
             }
             Difference::Forbidden(path) => {
-                let hint = Some("no hook of ours puts it there; find out what does".to_owned());
-                report.bad("image", format!("{name} has {path}, a server's file"), hint);
+                let hint = "no hook of ours puts it there; find out what does".to_owned();
+                (
+                    Level::Failed,
+                    format!("has {path}, a server's file"),
+                    Some(hint),
+                )
             }
         }
     }
-}
 
-fn is_newer_than_program(image: &Path, plan: &Plan, path: &str) -> bool {
-    let program = plan.programs.iter().find(|program| program.path == path);
-    let changed = |path: &PathBuf| fs::metadata(path).and_then(|file| file.modified());
-    let source = program.map(|program| changed(&program.source));
-    match (changed(&image.to_owned()), source) {
-        (Ok(image), Some(Ok(program))) => image > program,
-        _ => false,
+    fn is_newer_than(&self, plan: &Plan, path: &str) -> bool {
+        let program = plan.programs.iter().find(|program| program.path == path);
+        let changed = |path: &PathBuf| fs::metadata(path).and_then(|file| file.modified());
+        let source = program.map(|program| changed(&program.source));
+        match (changed(&self.path), source) {
+            (Ok(image), Some(Ok(program))) => image > program,
+            _ => false,
+        }
     }
 }
 

@@ -3,14 +3,16 @@
 //! Looks at all that a boot will need, and changes nothing. Each part says what it found; what follows
 //! from that is decided here alone.
 
-mod archive;
+pub mod archive;
 mod compare;
 mod downtime;
 mod fleet;
 mod images;
 mod inhibit;
+mod kernels;
 mod rehearse;
 mod report;
+mod systems;
 mod volumes;
 
 use std::path::Path;
@@ -18,7 +20,6 @@ use std::time::Duration;
 
 use nightlatch_bus::block_on;
 use nightlatch_core::network::Kind;
-use nightlatch_core::secret::Secret;
 use nightlatch_core::settings::machine::MachineSettings;
 use nightlatch_proto::rehearsal::Terms;
 
@@ -51,10 +52,13 @@ pub(crate) fn run(options: &Check) -> Result<u8, Failure> {
 /// All parts, in the order in which a boot needs them.
 fn check(options: &Check, report: &mut Report) -> Result<(), Failure> {
     let root = Path::new("/");
+    let bad = |report: &mut Report, failure: &Failure| {
+        report.bad("machine", failure.to_string(), failure.hint_text());
+    };
     let plan = match Plan::of(root) {
         Ok(plan) => plan,
         Err(failure) => {
-            report.bad("machine", failure.to_string(), failure.hint_text());
+            bad(report, &failure);
             return Ok(());
         }
     };
@@ -63,28 +67,63 @@ fn check(options: &Check, report: &mut Report) -> Result<(), Failure> {
     }
     // What is doubtful about them is among the plan's remarks.
     let settings = crate::image::settings(&mut Plan::default(), root)?;
-    images::check(root, &plan, report);
-    links(root, &settings, report)?;
-    let rehearsed = rehearse::check(options, &settings, report)?;
-    let Some((password, terms)) = rehearsed else {
-        return Ok(());
+    let volumes = match volumes::volumes(root) {
+        Ok(volumes) => volumes,
+        Err(error) => {
+            report.bad(
+                "volume",
+                format!("cannot read /etc/crypttab: {error}"),
+                None,
+            );
+            Vec::new()
+        }
     };
-    volumes::check(root, &password, report);
-    drop::<Secret>(password);
-    time(&settings, &terms, report);
+    let early = volumes.iter().filter(|volume| volume.is_early());
+    let machine = images::Machine {
+        root,
+        plan: &plan,
+        drivers: rehearse::drivers(root, &settings),
+        volumes: early.map(|volume| volume.name.clone()).collect(),
+    };
+    let boot = volumes::Boot {
+        opened: images::check(&machine, report),
+        forgets: images::has_initramfs_tools(root),
+    };
+    let made = links(root, &settings, report)?;
+    let fetched = rehearse::check(options, &settings, &made, report)?;
+    if fetched.is_some() {
+        report.has_fetched();
+        report.busy("trying the volumes");
+    }
+    let password = fetched.as_ref().map(|fetched| &fetched.password);
+    volumes::check(root, &volumes, &boot, password, report);
+    match fetched.map(|fetched| fetched.terms) {
+        Some(Some(terms)) => time(&settings, &terms, report),
+        Some(None) => {
+            let said = "a server of Mandos does not tell how long this machine may be away";
+            let hint =
+                "compare its timeout with how long a reboot takes: mandos-ctl NAME".to_owned();
+            report.doubtful("time", said, Some(hint));
+        }
+        None => {}
+    }
     Ok(())
 }
 
-/// Which links a boot would make.
-fn links(root: &Path, settings: &MachineSettings, report: &mut Report) -> Result<(), Failure> {
+/// Which links a boot would make: their names.
+fn links(
+    root: &Path,
+    settings: &MachineSettings,
+    report: &mut Report,
+) -> Result<Vec<String>, Failure> {
     if !settings.network {
         report.good("network", "client.conf says that no links are made");
-        return Ok(());
+        return Ok(Vec::new());
     }
     let network = crate::network::definition(root, &settings.interfaces)?;
     let made = network.definition.links().iter();
     let made = made.filter(|link| !matches!(link.kind, Kind::Device(_)));
-    let names: Vec<&str> = made.map(|link| link.name.as_str()).collect();
+    let names: Vec<String> = made.map(|link| link.name.as_str().to_owned()).collect();
     match names.is_empty() {
         true => report.good(
             "network",
@@ -92,7 +131,7 @@ fn links(root: &Path, settings: &MachineSettings, report: &mut Report) -> Result
         ),
         false => report.good("network", format!("a boot makes {}", names.join(", "))),
     }
-    Ok(())
+    Ok(names)
 }
 
 /// Whether the machine may be away for as long as a reboot takes.

@@ -1,257 +1,231 @@
-//! Asks the server as the boot client would, from each interface: by running the boot client, which says
-//! that it only rehearses.
+//! Asks the servers as the boot client would, from each interface: by running the boot client, which says that
+//! it only rehearses.
 
-use std::fs;
-use std::io::{BufRead, BufReader, Read};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::sync::mpsc;
+mod client;
+mod interfaces;
+
+use std::collections::BTreeSet;
+use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
-use nightlatch_core::secret::{Secret, SecretBuffer};
+use nightlatch_core::secret::Secret;
 use nightlatch_core::settings::machine::MachineSettings;
 use nightlatch_proto::rehearsal::Terms;
-use nightlatch_sys::clock;
-use zeroize::Zeroizing;
 
 use super::report::Report;
 use crate::cli::check::Check;
 use crate::failure::{EX_SOFTWARE, Failure};
-use crate::keys::{Directory, FILES};
+use client::{Outcome, is_stock, refusal};
 
-/// How the boot client begins the line that tells of a rehearsal.
-const REHEARSED: &str = "rehearsed: ";
-
-/// Longest password: what cryptsetup(8) reads of a key file at most.
-const MAX_PASSWORD: usize = 8 * 1024 * 1024;
-
-/// What came of one rehearsal.
-struct Outcome {
-    interface: String,
-    /// The password and the line about it.
-    got: Option<(Secret, String)>,
-    /// The last thing that the client said.
-    said: String,
+/// What was fetched.
+pub(super) struct Fetched {
+    pub(super) password: Secret,
+    /// How long the machine may be away; a server of Mandos does not tell.
+    pub(super) terms: Option<Terms>,
 }
 
-/// Rehearses on every interface that the boot client would use; the password and the server's terms when
-/// one succeeds.
+/// One run of the client: from where, and how that is called.
+struct Try {
+    label: String,
+    interfaces: String,
+}
+
+/// Rehearses on every interface that a boot would use. `made` are the links that it makes.
 pub(super) fn check(
     options: &Check,
     settings: &MachineSettings,
+    made: &[String],
     report: &mut Report,
-) -> Result<Option<(Secret, Terms)>, Failure> {
-    let interfaces = match settings.interfaces.is_empty() {
-        false => settings.interfaces.clone(),
-        true => usable(),
-    };
-    if interfaces.is_empty() {
+) -> Result<Option<Fetched>, Failure> {
+    let present = interfaces::present(Path::new("/"));
+    let (usable, remarks) = interfaces::usable(&present, &settings.interfaces, made);
+    for remark in remarks {
+        report.doubtful("network", remark, None);
+    }
+    if usable.is_empty() {
         let hint = Some("ip link: is a cable plugged in, and the interface up?".to_owned());
         report.bad("network", "no interface is up that a boot could use", hint);
         return Ok(None);
     }
-    let wait = Duration::from_secs(options.wait.into());
     let program = crate::image::program(Path::new("/"))?;
-    let rehearse = |interface| rehearse(&program, interface, settings, wait);
+    let wait = Duration::from_secs(options.wait.into());
+    let tries = tries(settings, usable);
+    report.busy(&format!("asking servers, for {} s at most", options.wait));
+    let outcomes = all(&tries, |one| {
+        let mut arguments = client_options(settings, &one.interfaces);
+        arguments.push("--rehearsal".to_owned());
+        client::run(&program, &arguments, wait)
+    })?;
+    let mut fetched = None;
+    let mut failed = Vec::new();
+    for (one, outcome) in tries.iter().zip(outcomes) {
+        let Outcome {
+            password,
+            told,
+            mut said,
+        } = outcome;
+        let from = &one.label;
+        match password.zip(told) {
+            Some((password, told)) => {
+                let (at, key) = (told.at, told.key);
+                let said =
+                    format!("from {from}: {at} with the key {key} gives this machine its password");
+                report.good("server", said);
+                let terms = Some(told.terms);
+                fetched.get_or_insert(Fetched { password, terms });
+            }
+            None if said.is_empty() => {
+                said.push(format!("no server was found within {} s", options.wait));
+                failed.push((one, said));
+            }
+            None => failed.push((one, said)),
+        }
+    }
+    tell(&failed, fetched.is_some(), options.stock_server, report);
+    if fetched.is_none() && options.stock_server {
+        return Ok(by_stock_server(&program, settings, &failed, wait, report));
+    }
+    Ok(fetched)
+}
+
+/// The kernel modules of the drivers of the interfaces that a boot uses.
+pub(super) fn drivers(root: &Path, settings: &MachineSettings) -> BTreeSet<String> {
+    let present = interfaces::present(root);
+    let (usable, _) = interfaces::usable(&present, &settings.interfaces, &[]);
+    interfaces::drivers(root, &usable)
+}
+
+/// With a server that is named, the way to it is the kernel's choice.
+fn tries(settings: &MachineSettings, usable: Vec<String>) -> Vec<Try> {
+    if let Some(target) = &settings.connect {
+        return vec![Try {
+            label: format!("here, by `connect = {target}`"),
+            interfaces: usable.join(","),
+        }];
+    }
+    let one = |name: String| Try {
+        label: name.clone(),
+        interfaces: name,
+    };
+    usable.into_iter().map(one).collect()
+}
+
+/// All tries side by side.
+fn all(tries: &[Try], run: impl Fn(&Try) -> Outcome + Sync) -> Result<Vec<Outcome>, Failure> {
+    let run = &run;
     let outcomes: Vec<_> = thread::scope(|scope| {
-        let running: Vec<_> = interfaces
+        let running: Vec<_> = tries
             .iter()
-            .map(|interface| scope.spawn(move || rehearse(interface)))
+            .map(|one| scope.spawn(move || run(one)))
             .collect();
         running.into_iter().map(|one| one.join()).collect()
     });
-    let mut result = None;
-    let alone = outcomes.len() == 1;
-    let mut silent = Vec::new();
-    for outcome in outcomes {
-        // A fault of ours has told of itself.
-        let ended = |_| Failure::new(EX_SOFTWARE, "a rehearsal ended by a fault");
-        let outcome = outcome.map_err(ended)?;
-        match outcome.got {
-            Some((password, line)) => {
-                let terms = told(&line);
-                let (key, at) = (word(&line, "server"), word(&line, "at"));
-                report.good(
-                    "server",
-                    format!(
-                        "from {}: the server at {at} with the key {key} gives this machine its password",
-                        outcome.interface
-                    ),
-                );
-                if let (None, Some(terms)) = (&result, terms) {
-                    result = Some((password, terms));
-                }
-            }
-            None => silent.push((outcome.interface, outcome.said)),
-        }
-    }
-    for (interface, said) in silent {
-        let said = format!("from {interface}: {said}");
-        match result.is_some() && !alone {
-            true => report.doubtful("server", said, None),
-            false => {
-                let hint = hint(&said).to_owned();
-                report.bad("server", said, Some(hint));
-            }
-        }
-    }
-    Ok(result)
-}
-
-/// What to do about it, by the word that the server gave for its reason.
-fn hint(said: &str) -> &'static str {
-    let reasons = [
-        (
-            "disabled",
-            "on the server: nightlatch why NAME, nightlatch enable NAME",
-        ),
-        (
-            "unknown-key",
-            "the server does not know this machine's key: nightlatch enroll prints a section for it",
-        ),
-        (
-            "rehearsal-unproved",
-            "the server did not see this machine up lately; there: nightlatch check-now NAME",
-        ),
-        (
-            "rehearsal-needs-approval",
-            "a person has to approve each boot; on the server: nightlatch show NAME",
-        ),
-    ];
-    let known = reasons.iter().find(|(reason, _)| said.ends_with(reason));
-    known.map_or(
-        "does the server run, on the same network? here: avahi-browse -rt _mandos._tcp",
-        |(_, hint)| hint,
-    )
-}
-
-fn told(line: &str) -> Option<Terms> {
-    let seconds = |key| word(line, key).parse().ok().map(Duration::from_secs);
-    Some(Terms {
-        left: seconds("left")?,
-        timeout: seconds("timeout")?,
-        interval: seconds("interval")?,
-    })
-}
-
-fn word<'l>(line: &'l str, key: &str) -> &'l str {
-    let mut words = line.split(' ').filter_map(|word| word.split_once('='));
-    words
-        .find_map(|(name, value)| (name == key).then_some(value))
-        .unwrap_or_default()
-}
-
-/// Interfaces of the machine that are up, as the boot client would choose them: no loopback, none that
-/// belongs to a bond or a bridge.
-fn usable() -> Vec<String> {
-    let Ok(entries) = fs::read_dir("/sys/class/net") else {
-        return Vec::new();
-    };
-    let mut found: Vec<String> = entries
-        .filter_map(|entry| {
-            let path = entry.ok()?.path();
-            let read = |name: &str| fs::read_to_string(path.join(name)).unwrap_or_default();
-            // ARPHRD_ETHER (netdevice(7)).
-            let ethernet = read("type").trim() == "1";
-            let up = read("operstate").trim() == "up";
-            (ethernet && up && !path.join("master").exists())
-                .then(|| path.file_name()?.to_str().map(str::to_owned))
-                .flatten()
-        })
-        .collect();
-    found.sort_unstable();
-    found
-}
-
-fn rehearse(
-    program: &Path,
-    interface: &str,
-    settings: &MachineSettings,
-    wait: Duration,
-) -> Outcome {
-    let mut command = Command::new(program);
-    command
-        .arg("client")
-        .args(settings.arguments())
-        // The network of the running machine is there already.
-        .args([
-            "--rehearsal",
-            "--retry=2",
-            "--network-hook-dir=/nonexistent",
-        ])
-        .args(key_options())
-        .arg(format!("--interface={interface}"))
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
-    let outcome = |got, said| Outcome {
-        interface: interface.to_owned(),
-        got,
-        said,
-    };
-    let mut child = match command.spawn() {
-        Ok(child) => child,
-        Err(error) => return outcome(None, format!("cannot run {}: {error}", program.display())),
-    };
-    let (password, lines) = listen(&mut child, wait);
-    let _ = child.kill();
-    let _ = child.wait();
-    let line = lines.iter().find_map(|line| line.split_once(REHEARSED));
-    let got = password.zip(line.map(|(_, line)| line.to_owned()));
-    let last = lines.last().map(|line| {
-        let said = line.trim_start_matches("nightlatch-boot client: ");
-        said.to_owned()
-    });
-    let silence = || format!("no server was found within {} s", wait.as_secs());
-    outcome(got, last.unwrap_or_else(silence))
-}
-
-fn key_options() -> Vec<String> {
-    let keys: PathBuf = Directory::default_place().path().to_owned();
-    let names = ["--pubkey", "--seckey", "--tls-pubkey", "--tls-privkey"];
-    let files = names.into_iter().zip(FILES);
-    files
-        .map(|(option, file)| format!("{option}={}", keys.join(file).display()))
+    // A fault of ours has told of itself.
+    let ended = |_| Failure::new(EX_SOFTWARE, "a rehearsal ended by a fault");
+    outcomes
+        .into_iter()
+        .map(|outcome| outcome.map_err(ended))
         .collect()
 }
 
-/// What the client printed, if it succeeded in time, and the lines that it said.
-fn listen(child: &mut Child, wait: Duration) -> (Option<Secret>, Vec<String>) {
-    let (sender, receiver) = mpsc::channel();
-    let reader = child.stdout.take().map(|out| thread::spawn(|| read(out)));
-    if let Some(errors) = child.stderr.take() {
-        thread::spawn(move || {
-            for line in BufReader::new(errors).lines().map_while(Result::ok) {
-                if sender.send(line).is_err() {
-                    return;
-                }
-            }
-        });
-    }
-    let until = clock::now().mono.after(wait);
-    let mut lines = Vec::new();
-    // It closes its messages when it ends.
-    loop {
-        match receiver.recv_timeout(until.since(clock::now().mono)) {
-            Ok(line) => lines.push(line),
-            Err(mpsc::RecvTimeoutError::Disconnected) => break,
-            Err(mpsc::RecvTimeoutError::Timeout) => return (None, lines),
-        }
-    }
-    let succeeded = child.wait().is_ok_and(|status| status.success());
-    let printed = reader.and_then(|reader| reader.join().ok()?);
-    (printed.filter(|_| succeeded), lines)
+/// As in the image, but for the network of the running machine, which is there already: nothing is made or taken
+/// up, and no hook run.
+fn client_options(settings: &MachineSettings, interfaces: &str) -> Vec<String> {
+    let others = MachineSettings {
+        interfaces: Vec::new(),
+        ..settings.clone()
+    };
+    let mut options = others.arguments();
+    // What it says is for a person to read.
+    options.retain(|option| option != "--debug");
+    options.extend(
+        [
+            "--retry=2",
+            "--network=/dev/null",
+            "--network-hook-dir=/nonexistent",
+        ]
+        .map(str::to_owned),
+    );
+    options.push(format!("--interface={interfaces}"));
+    options
 }
 
-fn read(mut output: impl Read) -> Option<Secret> {
-    let mut buffer = SecretBuffer::default();
-    let mut chunk = Zeroizing::new([0; 4096]);
-    loop {
-        match output.read(&mut chunk[..]).ok()? {
-            0 => return Some(buffer.finish()),
-            count if buffer.len() + count > MAX_PASSWORD => return None,
-            count => buffer.append(&chunk[..count]),
+/// Says why tries failed: a fault only where none succeeded, since one server is enough.
+fn tell(failed: &[(&Try, Vec<String>)], enough: bool, asks_stock: bool, report: &mut Report) {
+    let lines = failed.iter().flat_map(|(one, said)| {
+        let from = &one.label;
+        said.iter()
+            .map(move |line| (format!("from {from}: {line}"), line))
+    });
+    for (said, line) in lines {
+        match () {
+            () if is_stock(line) && asks_stock => {}
+            () if is_stock(line) => {
+                let hint =
+                    "nightlatch check --stock-server asks it all the same: it writes down a boot, \
+                            and gives the machine its extended_timeout"
+                        .to_owned();
+                report.doubtful("server", said, (!enough).then_some(hint));
+            }
+            () if enough => report.doubtful("server", said, None),
+            () => report.bad("server", said, Some(hint(line).to_owned())),
         }
     }
+}
+
+/// What to do about it, by the word that the server gave for its reason.
+fn hint(line: &str) -> &'static str {
+    match refusal(line) {
+        Some("disabled") => "on the server: nightlatch why NAME, nightlatch enable NAME",
+        Some("unknown-key") => {
+            "the server does not know this machine's key: nightlatch enroll prints a section for it"
+        }
+        Some("rehearsal-unproved") => {
+            "the server did not see this machine up lately; there: nightlatch check-now NAME"
+        }
+        Some("rehearsal-needs-approval") => {
+            "a person has to approve each boot; on the server: nightlatch show NAME"
+        }
+        Some(_) => "on the server: nightlatch why NAME",
+        None => "does the server run, on the same network? here: avahi-browse -rt _mandos._tcp",
+    }
+}
+
+/// Asks the servers of Mandos that were found, as a boot: the administrator wants it.
+fn by_stock_server(
+    program: &Path,
+    settings: &MachineSettings,
+    failed: &[(&Try, Vec<String>)],
+    wait: Duration,
+    report: &mut Report,
+) -> Option<Fetched> {
+    for (one, said) in failed {
+        for line in said.iter().filter(|line| is_stock(line)) {
+            let Some((address, _)) = line.split_once(": ") else {
+                continue;
+            };
+            let settings = MachineSettings {
+                connect: None,
+                ..settings.clone()
+            };
+            let mut arguments = client_options(&settings, &one.interfaces);
+            arguments.push(format!("--connect={address}"));
+            let outcome = client::run(program, &arguments, wait);
+            let from = &one.label;
+            if let Some(password) = outcome.password {
+                let said = format!(
+                    "from {from}: {address}, a server of Mandos, gives this machine its password"
+                );
+                report.good("server", said);
+                let terms = None;
+                return Some(Fetched { password, terms });
+            }
+            let why = outcome.said.last().cloned();
+            let why = why.unwrap_or_else(|| format!("{address}: it does not answer"));
+            let hint = "on the server: mandos-ctl --verbose".to_owned();
+            report.bad("server", format!("from {from}: {why}"), Some(hint));
+        }
+    }
+    None
 }

@@ -1,6 +1,9 @@
 //! What was found: one line each as it is found, or all of it as JSON at the end.
 
+use std::io::{self, IsTerminal};
+
 use serde::Serialize;
+use unicode_width::UnicodeWidthStr;
 
 use crate::failure::Failure;
 use crate::output::table::visible;
@@ -38,6 +41,12 @@ pub(super) struct Report {
     findings: Vec<Finding>,
     /// Nobody reads it any more: told once, at the end.
     unread: Option<Failure>,
+    /// Room for what lines are about.
+    width: usize,
+    /// The password was fetched, as a boot would.
+    tried: bool,
+    /// Something stands on the terminal that says what is being done.
+    busy: bool,
 }
 
 #[derive(Serialize)]
@@ -53,6 +62,38 @@ impl Report {
             json,
             findings: Vec::new(),
             unread: None,
+            busy: false,
+            tried: false,
+            width: ABOUT,
+        }
+    }
+
+    /// Makes room for lines about these.
+    pub(super) fn make_room<'n>(&mut self, names: impl Iterator<Item = &'n str>) {
+        let widest = names.map(UnicodeWidthStr::width).max().unwrap_or_default();
+        self.width = widest.clamp(ABOUT, MAX_ABOUT);
+    }
+
+    /// The password was fetched, as a boot would.
+    pub(super) fn has_fetched(&mut self) {
+        self.tried = true;
+    }
+
+    /// Says on a terminal what takes a while, until something is found.
+    pub(super) fn busy(&mut self, what: &str) {
+        if self.json || !io::stderr().is_terminal() {
+            return;
+        }
+        self.clear();
+        output::complain(&format!("... {}", visible(what)));
+        self.busy = true;
+    }
+
+    fn clear(&mut self) {
+        if self.busy {
+            // Back to the start of the line, and erase it (ECMA-48, CR and EL).
+            output::complain("\r\x1b[K");
+            self.busy = false;
         }
     }
 
@@ -94,7 +135,9 @@ impl Report {
             .map(|found| format!("{}: {}", found.about, found.said))
     }
 
-    fn add(&mut self, level: Level, about: &str, said: String, hint: Option<String>) {
+    /// It is as good as `level` says.
+    pub(super) fn add(&mut self, level: Level, about: &str, said: String, hint: Option<String>) {
+        self.clear();
         let finding = Finding {
             level,
             about: about.to_owned(),
@@ -103,7 +146,7 @@ impl Report {
         };
         if !self.json
             && self.unread.is_none()
-            && let Err(failure) = output::print(&line(&finding, output::coloured()))
+            && let Err(failure) = output::print(&line(&finding, self.width, output::coloured()))
         {
             self.unread = Some(failure);
         }
@@ -112,23 +155,32 @@ impl Report {
 
     /// The verdict on this machine.
     pub(super) fn finish(&mut self) -> Result<(), Failure> {
-        self.conclude(
-            "This machine would come back.",
-            "This machine would NOT come back by itself.",
-        )
+        let good = match self.tried {
+            true => "This machine would come back.",
+            false => {
+                "Nothing was found that would keep this machine from coming back, but not all was tried."
+            }
+        };
+        self.conclude(good, "This machine would NOT come back by itself.")
     }
 
     /// The verdict on all machines of a server.
     pub(super) fn finish_fleet(&mut self) -> Result<(), Failure> {
         let all = self.findings.len();
         let bad = self.failures();
+        let good = match all {
+            0 => "This server has no machines.".to_owned(),
+            1 => "Its one machine rehearsed lately.".to_owned(),
+            _ => format!("All {all} machines rehearsed lately."),
+        };
         self.conclude(
-            &format!("All {all} machines rehearsed lately."),
+            &good,
             &format!("Of {all} machines {bad} may NOT come back by themselves."),
         )
     }
 
     fn conclude(&mut self, good: &str, bad: &str) -> Result<(), Failure> {
+        self.clear();
         if let Some(failure) = self.unread.take() {
             return Err(failure);
         }
@@ -148,25 +200,24 @@ impl Report {
     }
 }
 
-/// Room for the longest word that says what a line is about.
+/// Room for the longest word that says what a line is about, and the most for names of machines.
 const ABOUT: usize = 8;
+const MAX_ABOUT: usize = 40;
 
-fn line(finding: &Finding, coloured: bool) -> String {
+fn line(finding: &Finding, width: usize, coloured: bool) -> String {
     let (style, word) = match finding.level {
         Level::Ok => (Style::Good, "ok  "),
         Level::Warning => (Style::Warning, "warn"),
         Level::Failed => (Style::Bad, "FAIL"),
     };
     let mark = style.paint(word, coloured);
-    let mut text = format!(
-        "{mark}  {:<ABOUT$}  {}\n",
-        finding.about,
-        visible(&finding.said)
-    );
+    let about = visible(&finding.about);
+    let gap = " ".repeat(width.saturating_sub(about.width()));
+    let mut text = format!("{mark}  {about}{gap}  {}\n", visible(&finding.said));
     if let Some(hint) = &finding.hint {
         let hint = format!("-> {}", visible(hint));
         let hint = Style::Dim.paint(&hint, coloured);
-        text.push_str(&format!("{:width$}{hint}\n", "", width = ABOUT + 8));
+        text.push_str(&format!("{:width$}{hint}\n", "", width = width + 8));
     }
     text
 }
@@ -195,6 +246,6 @@ mod tests {
             hint: Some("make it anew".into()),
         };
         let expected = "FAIL  image     it is old\n                -> make it anew\n";
-        assert_eq!(line(&finding, false), expected);
+        assert_eq!(line(&finding, ABOUT, false), expected);
     }
 }

@@ -1,160 +1,179 @@
-//! The encrypted volumes of crypttab(5): does the password open each of them?
+//! Does the password open each volume that a boot asks it for, and does what else opens volumes open them?
 
-use std::ffi::OsStr;
-use std::fs;
-use std::path::{Path, PathBuf};
+mod crypttab;
+
+use std::collections::BTreeSet;
+use std::ffi::OsString;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::path::Path;
 
 use nightlatch_core::secret::Secret;
 
-use super::report::Report;
-use crate::enroll::cryptsetup;
+use crypttab::{Key, device};
+pub(super) use crypttab::{Volume, volumes};
 
-/// Where a device is found by what stands in crypttab(5).
-const TAGS: [(&str, &str); 4] = [
-    ("UUID=", "dev/disk/by-uuid"),
-    ("PARTUUID=", "dev/disk/by-partuuid"),
-    ("LABEL=", "dev/disk/by-label"),
-    ("PARTLABEL=", "dev/disk/by-partlabel"),
-];
+use super::report::{Level, Report};
+use crate::enroll::cryptsetup::{self, Denied};
 
-/// A line of crypttab(5).
-#[derive(Clone, PartialEq, Eq, Debug)]
-struct Volume {
-    name: String,
-    source: String,
-    key: Option<String>,
-    options: Vec<String>,
+/// What the boot of this machine does, as far as it matters to volumes.
+pub(super) struct Boot {
+    /// The volumes that each image opens.
+    pub(super) opened: BTreeSet<String>,
+    /// Whether initramfs-tools makes the images: what they do not open is then asked for when nobody answers
+    /// any more. systemd remembers the password.
+    pub(super) forgets: bool,
 }
 
-impl Volume {
-    fn has(&self, option: &str) -> bool {
-        self.options.iter().any(|given| given == option)
+/// Tries each volume; with nothing where the password could not be fetched.
+pub(super) fn check(
+    root: &Path,
+    volumes: &[Volume],
+    boot: &Boot,
+    password: Option<&Secret>,
+    report: &mut Report,
+) {
+    for volume in volumes {
+        let (level, said, hint) = judge(root, volume, boot, password);
+        let level = match level {
+            // The real system goes on without it.
+            Level::Failed if volume.has("nofail") && !volume.is_early() => Level::Warning,
+            level => level,
+        };
+        report.add(level, "volume", format!("{}: {said}", volume.name), hint);
     }
-
-    /// Whether its password is asked for, or read from a socket of ours.
-    fn is_asked_for(&self) -> bool {
-        let by_us = |key: &String| key.starts_with("/run/nightlatch/");
-        self.key.as_ref().is_none_or(by_us)
-    }
-}
-
-/// Tries the password on each volume.
-pub(super) fn check(root: &Path, password: &Secret, report: &mut Report) {
-    let file = root.join("etc/crypttab");
-    let text = match fs::read_to_string(&file) {
-        Ok(text) => text,
-        Err(error) => {
-            let said = format!("cannot read {}: {error}", file.display());
-            return report.doubtful("volume", said, None);
-        }
-    };
-    let volumes = read(&text);
-    if volumes.is_empty() {
-        let said = "there is none in /etc/crypttab: nothing asks for a password";
+    let is_asked = |volume: &Volume| matches!(volume.key, Key::Asked | Key::Socket);
+    if !volumes.iter().any(is_asked) {
+        let said =
+            "no volume of /etc/crypttab or below / is opened by a password: nothing asks for one";
         report.doubtful("volume", said, None);
     }
-    let mut opened = false;
-    for volume in &volumes {
-        opened |= check_one(root, volume, password, report);
+}
+
+type Judgement = (Level, String, Option<String>);
+
+fn judge(root: &Path, volume: &Volume, boot: &Boot, password: Option<&Secret>) -> Judgement {
+    if volume.has("noauto") && !volume.is_early() {
+        return (Level::Ok, "is not opened at boot".to_owned(), None);
     }
-    if !opened && volumes.iter().any(Volume::is_asked_for) {
-        let hint = Some("nightlatch enroll DEVICE gives a volume this machine's key".to_owned());
-        report.bad("volume", "the password opens none of the volumes", hint);
+    if volume.key == Key::Random {
+        return (Level::Ok, "has a new key at each boot".to_owned(), None);
+    }
+    if let Key::Otherwise(by) = &volume.key {
+        let said = format!("is opened by {by}, which cannot be tried here");
+        return (Level::Warning, said, None);
+    }
+    if let Some(option) = volume.no_luks() {
+        let said = format!("no LUKS volume ({option}): nothing can tell whether its key is right");
+        return (Level::Warning, said, None);
+    }
+    match (&volume.key, password) {
+        (Key::File(file), _) => with_key_file(root, volume, file),
+        (_, Some(password)) => with_password(root, volume, boot, password),
+        (_, None) => (
+            Level::Warning,
+            "not tried without the password".to_owned(),
+            None,
+        ),
     }
 }
 
-fn check_one(root: &Path, volume: &Volume, password: &Secret, report: &mut Report) -> bool {
-    let name = &volume.name;
-    if volume.has("noauto") {
-        report.good("volume", format!("{name} is not opened at boot"));
-        return false;
-    }
-    if !volume.is_asked_for() {
-        report.good("volume", format!("{name} has a key file of its own"));
-        return false;
-    }
+fn with_password(root: &Path, volume: &Volume, boot: &Boot, password: &Secret) -> Judgement {
     let device = device(root, &volume.source);
-    let mut arguments: Vec<&OsStr> = ["open", "--test-passphrase", "--key-file", "-"]
-        .map(OsStr::new)
-        .to_vec();
-    let header = volume
-        .options
-        .iter()
-        .find(|option| option.starts_with("header="));
-    let header = header.map(|option| option.replacen("header=", "--header=", 1));
-    arguments.extend(header.as_deref().map(OsStr::new));
-    arguments.push(device.as_os_str());
-    match cryptsetup::run(&arguments, Some(password), None) {
-        Ok(_) => {
-            report.good(
-                "volume",
-                format!("the password opens {name} on {}", device.display()),
-            );
-            true
-        }
+    let shown = device.display();
+    match try_key(root, volume, "-".into(), Some(password)) {
         Err(denied) if denied.is_wrong_passphrase() => {
-            let hint = format!(
-                "nightlatch enroll {} gives it this machine's key",
-                device.display()
-            );
-            let said = format!("the password does not open {name}: a boot would ask for another");
-            report.bad("volume", said, Some(hint));
-            false
+            let hint = format!("nightlatch enroll {shown} gives it this machine's key");
+            let said = format!("the password does not open {shown}: a boot would wait for another");
+            (Level::Failed, said, Some(hint))
         }
-        Err(denied) => {
-            report.bad("volume", format!("cannot try {name}: {denied}"), None);
-            false
+        Err(denied) => cannot_try(&denied),
+        Ok(()) => {
+            let is_late = !boot.opened.contains(&volume.name) && !volume.is_early();
+            let said = format!("the password opens {shown}");
+            if volume.key == Key::Asked && is_late && boot.forgets {
+                let said = format!(
+                    "{said}, but it is asked for when the image is done, by nobody who has it"
+                );
+                let hint = "add the option initramfs to its line in /etc/crypttab, and make the images \
+                            anew; or let it read the key socket (man nightlatch-boot)";
+                return (Level::Failed, said, Some(hint.to_owned()));
+            }
+            (Level::Ok, said, None)
         }
     }
 }
 
-/// What opens each of them. crypttab(5): fields with white space between, `#` begins a comment.
-fn read(text: &str) -> Vec<Volume> {
-    let lines = text.lines().map(str::trim);
-    let lines = lines.filter(|line| !line.is_empty() && !line.starts_with('#'));
-    let volumes = lines.filter_map(|line| {
-        let mut fields = line.split_whitespace();
-        let (name, source) = (fields.next()?, fields.next()?);
-        let key = fields.next().filter(|key| !["none", "-"].contains(key));
-        let options = fields.next().unwrap_or_default();
-        Some(Volume {
-            name: name.to_owned(),
-            source: source.to_owned(),
-            key: key.map(str::to_owned),
-            options: options.split(',').map(str::to_owned).collect(),
-        })
-    });
-    volumes.collect()
-}
-
-fn device(root: &Path, source: &str) -> PathBuf {
-    let tagged = TAGS.into_iter().find_map(|(tag, folder)| {
-        let value = source.strip_prefix(tag)?.trim_matches('"');
-        Some(root.join(folder).join(value))
-    });
-    tagged.unwrap_or_else(|| root.join(source.trim_start_matches('/')))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_crypttab_is_read() {
-        let text = "# name device key options\nroot UUID=\"ab-c\" none luks,initramfs\n\
-                    data /dev/sdb1 /etc/keys/data luks\n\n\tswap LABEL=s - \nbad\n\
-                    more /dev/sdc /run/nightlatch/key luks,noauto\n";
-        let volumes = read(text);
-        let names: Vec<&str> = volumes.iter().map(|volume| volume.name.as_str()).collect();
-        assert_eq!(names, ["root", "data", "swap", "more"]);
-        assert!(volumes[0].is_asked_for() && volumes[0].has("initramfs"));
-        assert!(!volumes[1].is_asked_for() && volumes[2].is_asked_for());
-        assert!(volumes[3].is_asked_for() && volumes[3].has("noauto"));
-        let root = Path::new("/r");
-        assert_eq!(
-            device(root, &volumes[0].source),
-            Path::new("/r/dev/disk/by-uuid/ab-c")
-        );
-        assert_eq!(device(root, "/dev/sdb1"), Path::new("/r/dev/sdb1"));
+fn with_key_file(root: &Path, volume: &Volume, file: &Path) -> Judgement {
+    let path = root.join(file.strip_prefix("/").unwrap_or(file));
+    let shown = file.display();
+    let about = match std::fs::metadata(&path) {
+        Ok(about) => about,
+        Err(error) => {
+            let hint = "mend its line in /etc/crypttab".to_owned();
+            let said = format!("its key file {shown} cannot be read: {error}");
+            return (Level::Failed, said, Some(hint));
+        }
+    };
+    if about.file_type().is_socket() {
+        let said = format!("its key comes from the socket {shown}, which is not asked here");
+        return (Level::Warning, said, None);
     }
+    match try_key(root, volume, path.into_os_string(), None) {
+        Err(denied) if denied.is_wrong_passphrase() => {
+            let hint = "mend its line in /etc/crypttab, or add the key: man cryptsetup-luksAddKey";
+            let said = format!("its key file {shown} does not open it");
+            (Level::Failed, said, Some(hint.to_owned()))
+        }
+        Err(denied) => cannot_try(&denied),
+        Ok(()) if about.permissions().mode() & 0o077 != 0 => {
+            let said =
+                format!("its key file {shown} opens it, but others than root can read the file");
+            (Level::Warning, said, Some(format!("chmod go= {shown}")))
+        }
+        Ok(()) => (Level::Ok, format!("its key file {shown} opens it"), None),
+    }
+}
+
+fn cannot_try(denied: &Denied) -> Judgement {
+    let hint = "is the device there? mend the line in /etc/crypttab".to_owned();
+    (
+        Level::Failed,
+        format!("cannot be tried: {denied}"),
+        Some(hint),
+    )
+}
+
+/// Runs cryptsetup(8), which opens nothing by this.
+fn try_key(
+    root: &Path,
+    volume: &Volume,
+    key_file: OsString,
+    password: Option<&Secret>,
+) -> Result<(), Denied> {
+    let mut arguments: Vec<OsString> = ["open", "--test-passphrase", "--key-file"]
+        .map(OsString::from)
+        .to_vec();
+    arguments.push(key_file);
+    for (option, long) in [("key-slot", "--key-slot"), ("keyslot", "--key-slot")] {
+        if let Some(slot) = volume.option(option) {
+            arguments.push(format!("{long}={slot}").into());
+        }
+    }
+    if password.is_none() {
+        for (option, long) in [
+            ("keyfile-offset", "--keyfile-offset"),
+            ("keyfile-size", "--keyfile-size"),
+        ] {
+            if let Some(bytes) = volume.option(option) {
+                arguments.push(format!("{long}={bytes}").into());
+            }
+        }
+    }
+    if let Some(header) = volume.option("header") {
+        let header = root.join(header.trim_start_matches('/'));
+        arguments.push(format!("--header={}", header.display()).into());
+    }
+    arguments.push(device(root, &volume.source).into_os_string());
+    let arguments: Vec<_> = arguments.iter().map(OsString::as_os_str).collect();
+    cryptsetup::run(&arguments, password, None).map(drop)
 }

@@ -20,9 +20,9 @@ use crate::cli::image::{Image, Verb};
 use crate::failure::{EX_NOPERM, Failure, warn};
 use crate::output;
 pub(crate) use gather::{program, settings};
-pub(crate) use plan::{FOLDER, Plan, Source};
+pub(crate) use plan::{FOLDER, Owner, Plan, PlannedFile, Source};
 #[cfg(test)]
-pub(crate) use plan::{Link, Owner, PlannedFile, Program};
+pub(crate) use plan::{Link, Program};
 
 /// Carries the verb out.
 pub(crate) fn run(options: &Image) -> Result<(), Failure> {

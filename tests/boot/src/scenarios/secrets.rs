@@ -13,6 +13,9 @@ use crate::server::Place;
 /// How often a person who knows nothing may guess.
 const GUESSES: usize = 20;
 
+/// What memory is given out by.
+const PAGE: usize = 4096;
+
 /// What Debian's initramfs shows when it gives up and opens a shell.
 const SHELL: &str = "(initramfs)";
 

@@ -1,5 +1,7 @@
 //! A machine to be checked: its files below a folder of the test, laid over those of this host in a mount
 //! namespace for as long as a command runs.
+//!
+//! What makes images is no more than a name here, so that the check knows who does: images are made by the test.
 
 use std::cell::RefCell;
 use std::fs;
@@ -21,41 +23,79 @@ const PASSWORD: &str = "a password of the machine";
 const LAY: &str = r#"set -e
 mount --bind "$0/boot" /boot
 mount -t tmpfs none "$0/over"
-mkdir "$0/over/work"
-cp -a "$0/etc" "$0/over/upper"
-mount -t overlay none -o "lowerdir=/etc,upperdir=$0/over/upper,workdir=$0/over/work" /etc
+for folder in etc usr; do
+    over=$0/over/$folder
+    mkdir "$over" "$over/work"
+    cp -a "$0/$folder" "$over/upper"
+    mount -t overlay none -o "lowerdir=/$folder,upperdir=$over/upper,workdir=$over/work" "/$folder"
+done
 exec "$@""#;
+
+/// The scripts that initramfs-tools takes along.
+const SCRIPTS: &str = concat!(
+    env!("CARGO_MANIFEST_DIR"),
+    "/../../dist/initramfs-tools/scripts"
+);
+
+/// Where they are on the machine.
+const TOOLS: &str = "usr/share/initramfs-tools/scripts";
 
 pub(crate) struct House {
     folder: TempDir,
     lan: Lan,
     site: RefCell<Option<Site>>,
+    /// Each volume's line in crypttab, and whether the image opens it.
+    volumes: RefCell<Vec<(String, bool)>>,
 }
 
 impl House {
     /// A machine that its server knows, with these settings there. `None`, and said so, without root.
     pub(crate) fn new(settings: &str) -> Option<Self> {
+        Self::with(Kind::OursAlone, settings)
+    }
+
+    /// The same with another server.
+    pub(crate) fn with(kind: Kind, settings: &str) -> Option<Self> {
         let lan = Lan::new("check")?;
         let machine = Machine::new("tower", Whose::Ours, Keys::Curve25519, PASSWORD.as_bytes());
-        let site = Kind::OursAlone.serve(&lan.server, &machine.section(settings));
+        let site = kind.serve(&lan.server, &machine.section(settings));
         lan.client.wait_for_link_local("cli0");
         let folder = tempfile::tempdir().unwrap();
-        for name in ["boot", "etc/nightlatch", "over", "stage"] {
+        for name in [
+            "boot",
+            "etc/nightlatch",
+            "over",
+            "stage",
+            "usr/sbin",
+            "usr/share",
+        ] {
             fs::create_dir_all(folder.path().join(name)).unwrap();
         }
         let house = Self {
             folder,
             lan,
             site: RefCell::new(Some(site)),
+            volumes: RefCell::default(),
         };
         house.copy_keys(&machine);
         fs::write(house.path("boot/vmlinuz-6.1"), "").unwrap();
-        let disk = house.path("disk");
-        let crypttab = format!("root {} none luks\n", disk.display());
-        fs::write(house.path("etc/crypttab"), crypttab).unwrap();
-        house.lock_volume_with(PASSWORD);
+        fs::write(house.path("usr/sbin/update-initramfs"), "").unwrap();
+        house.install_scripts();
+        house.add_volume("root", "none luks,initramfs", true);
+        house.lock_volume_with("root", PASSWORD);
         house.make_image(&[]);
         Some(house)
+    }
+
+    /// As the package does.
+    fn install_scripts(&self) {
+        for stage in fs::read_dir(SCRIPTS).unwrap() {
+            let stage = stage.unwrap();
+            let place = self.path(TOOLS).join(stage.file_name());
+            fs::create_dir_all(&place).unwrap();
+            let script = stage.path().join("nightlatch");
+            fs::copy(script, place.join("nightlatch")).unwrap();
+        }
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -106,9 +146,27 @@ impl House {
         self.make_image(&[]);
     }
 
+    /// Adds a volume to crypttab: its key and its options. Its image has to be made anew.
+    pub(crate) fn add_volume(&self, name: &str, how: &str, in_image: bool) {
+        let disk = self.path(name);
+        let line = format!("{name} {} {how}\n", disk.display());
+        self.volumes.borrow_mut().push((line, in_image));
+        let volumes = self.volumes.borrow();
+        let lines: String = volumes.iter().map(|(line, _)| line.as_str()).collect();
+        fs::write(self.path("etc/crypttab"), lines).unwrap();
+    }
+
+    /// A file of the machine in /etc/nightlatch, as a key file: its path there.
+    pub(crate) fn add_file(&self, name: &str, content: &str) -> String {
+        let file = self.path("etc/nightlatch").join(name);
+        fs::write(&file, content).unwrap();
+        fs::set_permissions(file, fs::Permissions::from_mode(0o600)).unwrap();
+        format!("/etc/nightlatch/{name}")
+    }
+
     /// A LUKS2 container with one password.
-    pub(crate) fn lock_volume_with(&self, password: &str) {
-        let disk = self.path("disk");
+    pub(crate) fn lock_volume_with(&self, name: &str, password: &str) {
+        let disk = self.path(name);
         let file = fs::File::create(&disk).unwrap();
         file.set_len(32 << 20).unwrap();
         let mut format = Command::new("cryptsetup")
@@ -139,6 +197,7 @@ impl House {
                 fs::copy(source, place).unwrap();
             }
         }
+        self.add_boot_system(&stage);
         for name in more {
             let file = stage.join(name);
             fs::create_dir_all(file.parent().unwrap()).unwrap();
@@ -157,6 +216,65 @@ impl House {
             .unwrap();
         assert!(packed.success());
         fs::set_permissions(&image, fs::Permissions::from_mode(0o600)).unwrap();
+    }
+
+    /// What initramfs-tools itself puts there, as far as it matters.
+    fn add_boot_system(&self, stage: &Path) {
+        for folder in ["conf", "cryptroot"] {
+            fs::create_dir_all(stage.join(folder)).unwrap();
+        }
+        fs::write(stage.join("conf/initramfs.conf"), "").unwrap();
+        let copied = Command::new("cp")
+            .arg("-a")
+            .arg(self.path(TOOLS))
+            .arg(stage.join("scripts"))
+            .status();
+        assert!(copied.unwrap().success());
+        let volumes = self.volumes.borrow();
+        let opened = volumes.iter().filter(|(_, in_image)| *in_image);
+        let lines: String = opened.map(|(line, _)| line.as_str()).collect();
+        fs::write(stage.join("cryptroot/crypttab"), lines).unwrap();
+    }
+
+    /// As after an image was made while the package was half installed.
+    pub(crate) fn forget_scripts_in_the_image(&self) {
+        fs::rename(self.path(TOOLS), self.path("scripts")).unwrap();
+        fs::create_dir_all(self.path(TOOLS)).unwrap();
+        self.make_image(&[]);
+        fs::remove_dir(self.path(TOOLS)).unwrap();
+        fs::rename(self.path("scripts"), self.path(TOOLS)).unwrap();
+    }
+
+    /// A second interface, with a cable to nobody.
+    pub(crate) fn add_a_wrong_cable(&self) {
+        let host = &self.lan.client;
+        host.ip(&[
+            "link", "add", "aaa0", "type", "veth", "peer", "name", "aaa1",
+        ]);
+        host.ip(&["link", "add", "docker0", "type", "bridge"]);
+        host.ip(&["link", "set", "aaa1", "master", "docker0"]);
+        for name in ["aaa0", "aaa1", "docker0"] {
+            host.ip(&["link", "set", name, "up"]);
+        }
+        host.wait_for_link_local("aaa0");
+    }
+
+    pub(crate) fn add_an_interface_that_is_down(&self) {
+        let host = &self.lan.client;
+        host.ip(&[
+            "link", "add", "down0", "type", "veth", "peer", "name", "down1",
+        ]);
+    }
+
+    /// Everything that a check must not change.
+    pub(crate) fn network(&self) -> String {
+        self.lan.client.network()
+    }
+
+    pub(crate) fn leave_an_image_behind(&self) {
+        let old = self.path("boot/initrd.img-6.0.dpkg-bak");
+        fs::copy(self.image(), &old).unwrap();
+        fs::set_permissions(old, fs::Permissions::from_mode(0o644)).unwrap();
     }
 
     pub(crate) fn make_new_keys_after_the_image(&self) {

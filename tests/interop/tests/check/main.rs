@@ -5,6 +5,7 @@
 mod machine;
 
 use machine::House;
+use nightlatch_interop::site::Kind;
 
 /// A check succeeds soon: the proof of life that a rehearsal needs.
 const UP: &str = "checker = true\ntimeout = PT20M\ninterval = PT1S";
@@ -12,12 +13,14 @@ const UP: &str = "checker = true\ntimeout = PT20M\ninterval = PT1S";
 #[test]
 fn a_machine_in_order_would_come_back() {
     let Some(house) = House::new(UP) else { return };
+    let before = house.network();
     let (status, said) = house.check(&[]);
     assert_eq!(status, Some(0), "{said}");
+    assert_eq!(house.network(), before);
     for part in [
         "ok    image     /boot/initrd.img-6.1 holds this machine's keys",
-        "ok    server    from cli0: the server at [fe80:",
-        "ok    volume    the password opens root on ",
+        "ok    server    from cli0: [fe80:",
+        "ok    volume    root: the password opens ",
         "ok    time      a reboot takes ",
         "This machine would come back.",
     ] {
@@ -55,7 +58,7 @@ fn an_image_is_for_root_alone_and_has_nothing_of_a_server() {
     for part in [
         "can be read by everybody",
         "has /etc/nightlatch/clients.conf, a server's file",
-        "has /conf/conf.d/nightlatch/other.pem, which is no part of it",
+        "has /conf/conf.d/nightlatch/other.pem, a key or setting that is none of this machine's",
     ] {
         assert!(said.contains(part), "{part}\n{said}");
     }
@@ -87,10 +90,10 @@ fn a_server_that_is_away_or_refuses_is_told() {
 #[test]
 fn a_volume_that_the_password_does_not_open_is_told() {
     let Some(house) = House::new(UP) else { return };
-    house.lock_volume_with("another password");
+    house.lock_volume_with("root", "another password");
     let (status, said) = house.check(&[]);
     assert_eq!(status, Some(1), "{said}");
-    assert!(said.contains("the password does not open root"), "{said}");
+    assert!(said.contains("root: the password does not open "), "{said}");
 }
 
 #[test]
@@ -104,4 +107,146 @@ fn a_reboot_that_takes_longer_than_the_server_allows_is_told() {
     house.configure("[client]\ndowntime = PT19M\n");
     let (status, said) = house.check(&[]);
     assert_eq!(status, Some(0), "{said}");
+}
+
+#[test]
+fn an_image_that_starts_nothing_would_not_boot_by_itself() {
+    let Some(house) = House::new(UP) else { return };
+    house.forget_scripts_in_the_image();
+    let (status, said) = house.check(&[]);
+    assert_eq!(status, Some(1), "{said}");
+    for part in [
+        "has nothing that starts the client: it lacks /scripts/init-premount/nightlatch",
+        "-> update-initramfs -u -k 6.1",
+    ] {
+        assert!(said.contains(part), "{part}\n{said}");
+    }
+}
+
+#[test]
+fn an_image_that_is_left_behind_must_not_give_the_keys_away() {
+    let Some(house) = House::new(UP) else { return };
+    house.leave_an_image_behind();
+    let (status, said) = house.check(&[]);
+    assert_eq!(status, Some(1), "{said}");
+    let part = "initrd.img-6.0.dpkg-bak is no kernel's image, holds keys, and can be read";
+    assert!(said.contains(part), "{said}");
+}
+
+#[test]
+fn each_volume_is_tried_by_what_opens_it() {
+    let Some(house) = House::new(UP) else { return };
+    let right = house.add_file("right", "a key");
+    let wrong = house.add_file("wrong", "another key");
+    house.add_volume("by-file", &format!("{right} luks"), false);
+    house.add_volume("by-wrong-file", &format!("{wrong} luks"), false);
+    house.add_volume("optional", &format!("{wrong} luks,nofail"), false);
+    for name in ["by-file", "by-wrong-file", "optional"] {
+        house.lock_volume_with(name, "a key");
+    }
+    house.add_volume("late", "none luks", false);
+    house.add_volume("socket", "/run/nightlatch/key luks", false);
+    for name in ["late", "socket"] {
+        house.lock_volume_with(name, "a password of the machine");
+    }
+    house.add_volume("forgotten", "none luks,initramfs", false);
+    house.lock_volume_with("forgotten", "a password of the machine");
+    house.add_volume("swap", "/dev/urandom swap,plain", false);
+    house.add_volume("gone", "none luks,initramfs", true);
+    house.make_image(&[]);
+    let (status, said) = house.check(&[]);
+    assert_eq!(status, Some(1), "{said}");
+    for part in [
+        "ok    volume    root: the password opens ",
+        "ok    volume    by-file: its key file /etc/nightlatch/right opens it",
+        "FAIL  volume    by-wrong-file: its key file /etc/nightlatch/wrong does not open it",
+        "warn  volume    optional: its key file /etc/nightlatch/wrong does not open it",
+        "FAIL  volume    late: the password opens ",
+        "-> add the option initramfs to its line",
+        "ok    volume    socket: the password opens ",
+        "FAIL  image     /boot/initrd.img-6.1 does not open the volume forgotten",
+        "ok    volume    swap: has a new key at each boot",
+        "FAIL  volume    gone: cannot be tried: cryptsetup says: Device ",
+    ] {
+        assert!(said.contains(part), "{part}\n{said}");
+    }
+}
+
+#[test]
+fn one_interface_that_leads_to_a_server_is_enough() {
+    let Some(house) = House::new(UP) else { return };
+    house.add_a_wrong_cable();
+    let (status, said) = house.check(&["--wait", "3"]);
+    assert_eq!(status, Some(0), "{said}");
+    for part in [
+        "ok    server    from cli0: ",
+        "warn  server    from aaa0: no server was found within 3 s",
+    ] {
+        assert!(said.contains(part), "{part}\n{said}");
+    }
+    assert!(!said.contains("docker0"), "{said}");
+}
+
+#[test]
+fn the_interfaces_of_the_configuration_are_tried_each_by_itself_and_none_is_taken_up() {
+    let Some(house) = House::new(UP) else { return };
+    house.add_a_wrong_cable();
+    house.add_an_interface_that_is_down();
+    house.configure("[client]\ninterface = cli0, aaa0, down0\n");
+    let before = house.network();
+    let (status, said) = house.check(&["--wait", "3"]);
+    assert_eq!(status, Some(0), "{said}");
+    for part in [
+        "ok    server    from cli0: ",
+        "warn  server    from aaa0: no server was found within 3 s",
+        "warn  network   down0 is down: a boot would take it up, it is not tried",
+    ] {
+        assert!(said.contains(part), "{part}\n{said}");
+    }
+    assert_eq!(house.network(), before);
+}
+
+#[test]
+fn a_server_that_wants_a_person_s_approval_is_told() {
+    let settings = format!("{UP}\napproved_by_default = no\napproval_delay = PT1M");
+    let Some(house) = House::new(&settings) else {
+        return;
+    };
+    let (status, said) = house.check(&[]);
+    assert_eq!(status, Some(1), "{said}");
+    for part in [
+        "the server refuses: rehearsal-needs-approval",
+        "-> a person has to approve each boot",
+        "warn  volume    root: not tried without the password",
+    ] {
+        assert!(said.contains(part), "{part}\n{said}");
+    }
+}
+
+#[test]
+fn a_server_of_mandos_is_asked_only_when_it_is_wanted() {
+    let Some(house) = House::with(Kind::StockByAvahi, UP) else {
+        return;
+    };
+    let (status, said) = house.check(&[]);
+    assert_eq!(status, Some(0), "{said}");
+    for part in [
+        "warn  server    from cli0: [fe80:",
+        "-> nightlatch check --stock-server",
+        "not all was tried",
+    ] {
+        assert!(said.contains(part), "{part}\n{said}");
+    }
+    assert!(!house.server_log().contains("Sending secret"));
+    let (status, said) = house.check(&["--stock-server"]);
+    assert_eq!(status, Some(0), "{said}");
+    for part in [
+        "a server of Mandos, gives this machine its password",
+        "ok    volume    root: the password opens ",
+        "warn  time      a server of Mandos does not tell",
+        "This machine would come back.",
+    ] {
+        assert!(said.contains(part), "{part}\n{said}");
+    }
+    assert!(house.server_log().contains("Sending secret"));
 }

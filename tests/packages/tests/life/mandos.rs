@@ -50,12 +50,36 @@ fn the_server_stands_beside_that_of_mandos_and_takes_its_names() {
         system.run(&["systemctl", "is-active", unit]);
     }
 
+    // Taken over, as the guide says: the sample that the package installed is not in the way.
+    std::fs::write(
+        system.file("/etc/mandos/clients.conf"),
+        "[web1]\nkey_id = f33fcbed11ed5e03073f6a55b86ffe92af0e24c045fb6e3b40547b3dc0c030ed\n\
+         fingerprint = 7788F2A28BB4A8C7C5D2F7D8B4A3F9F5A5E6B1C2\nhost = web1\n\
+         secret = RW5jcnlwdGVkIHRvIHRo\n",
+    )
+    .unwrap();
+    system.run(&["systemctl", "stop", "mandos", "nightlatchd"]);
+    // Now and then it ends without writing its state.
+    system.until("Mandos has written its state", |system| {
+        system.run(&["systemctl", "start", "mandos"]);
+        system.until("it knows its client", |system| {
+            let list = system.try_run(&["mandos-ctl"]);
+            String::from_utf8_lossy(&list.stdout).contains("web1")
+        });
+        system.run(&["systemctl", "stop", "mandos"]);
+        system.file("/var/lib/mandos/clients.pickle").exists()
+    });
+    system.run(&["nightlatch", "import-mandos", "--yes"]);
+    system.run(&["systemctl", "disable", "mandos"]);
+    system.run(&["systemctl", "start", "nightlatchd"]);
+    let clients = "/etc/nightlatch/clients.conf";
+    let mode = system.run(&["stat", "-c", "%U:%G:%a", clients]);
+    assert_eq!(mode, "root:_nightlatch:640\n");
+
     system.install(&["nightlatch-mandos"]);
     assert_eq!(status(&system, "mandos"), "config-files");
-    system.until(
-        "ours has the bus, and the stock name of the tool answers",
-        |system| system.try_run(&["mandos-ctl", "--dump-json"]).stdout == b"{}\n",
-    );
+    let dump = system.run(&["mandos-ctl", "--dump-json"]);
+    assert!(dump.contains("\"web1\""), "{dump}");
     let version = system.run(&["mandos", "--version"]);
     assert!(version.starts_with("nightlatchd "), "{version}");
     // The stock configuration, where the stock server has it.

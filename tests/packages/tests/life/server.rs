@@ -68,6 +68,8 @@ fn it_is_closed_to_two_point_zero_and_its_ping_works_under_exactly_these_setting
     configure(&system, TOWER);
     system.run(&["systemctl", "reload", "nightlatchd"]);
     checked(&system, "good");
+    let said = system.run(&["journalctl", "--no-pager", "--unit=nightlatchd"]);
+    assert!(!said.contains("cannot lock"), "{said}");
 
     // The ping would not work with less: this is what keeps the test honest.
     let more = "/run/systemd/system/nightlatchd.service.d";

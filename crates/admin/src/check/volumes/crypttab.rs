@@ -1,0 +1,312 @@
+//! Which volumes a machine has: those of crypttab(5), and those below its root file system that crypttab does
+//! not name. Reads files of the machine and of sysfs; opens nothing.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// Where a device is found by what stands in crypttab(5).
+const TAGS: [(&str, &str); 5] = [
+    ("UUID=", "dev/disk/by-uuid"),
+    ("PARTUUID=", "dev/disk/by-partuuid"),
+    ("LABEL=", "dev/disk/by-label"),
+    ("PARTLABEL=", "dev/disk/by-partlabel"),
+    ("ID=", "dev/disk/by-id"),
+];
+
+/// Without them nothing starts.
+const NEEDED: [&str; 2] = ["/", "/usr"];
+
+/// How many devices may lie one above the other: LVM on LUKS on RAID on partitions are four.
+const MAX_DEPTH: usize = 16;
+
+/// By which options a volume is opened in the image: crypttab(5) of Debian, and of systemd.
+const EARLY: [&str; 2] = ["initramfs", "x-initrd.attach"];
+
+/// Options by which neither a password nor a key file opens a volume.
+const OTHERWISE: [&str; 4] = ["keyscript", "tpm2-device", "fido2-device", "pkcs11-uri"];
+
+/// What is no LUKS: nothing tells whether a password is right.
+const NO_LUKS: [&str; 4] = ["plain", "tcrypt", "tcrypt-hidden", "bitlk"];
+
+/// A volume.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Volume {
+    pub(crate) name: String,
+    /// What it lies on, as crypttab says.
+    pub(crate) source: String,
+    pub(crate) key: Key,
+    options: Vec<String>,
+    /// Whether the root file system, or that of /usr, lies on it.
+    pub(crate) is_needed: bool,
+}
+
+/// What opens a volume.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) enum Key {
+    /// A password that is asked for.
+    Asked,
+    /// The password, from our socket (nightlatch-boot(8), KEY-SOCKET).
+    Socket,
+    /// This file.
+    File(PathBuf),
+    /// A new key at each boot, from this device.
+    Random,
+    /// Something else, by this option or on this device.
+    Otherwise(String),
+}
+
+impl Volume {
+    /// The value of an option, empty for one without.
+    pub(crate) fn option(&self, name: &str) -> Option<&str> {
+        self.options.iter().find_map(|option| {
+            let (key, value) = option.split_once('=').unwrap_or((option, ""));
+            (key == name).then_some(value)
+        })
+    }
+
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.option(name).is_some()
+    }
+
+    /// Whether the image should open it, before the real system begins.
+    pub(crate) fn is_early(&self) -> bool {
+        self.is_needed || EARLY.iter().any(|option| self.has(option))
+    }
+
+    /// By which option it is no LUKS volume.
+    pub(crate) fn no_luks(&self) -> Option<&'static str> {
+        NO_LUKS.into_iter().find(|option| self.has(option))
+    }
+}
+
+/// All volumes of the machine whose files are below `root`, those of crypttab first and in its order.
+pub(crate) fn volumes(root: &Path) -> io::Result<Vec<Volume>> {
+    let mut volumes = match fs::read_to_string(root.join("etc/crypttab")) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+        text => read(&text?),
+    };
+    let needed = below_root(root);
+    for volume in &mut volumes {
+        volume.is_needed = needed.contains_key(&volume.name);
+    }
+    for (name, device) in needed {
+        // The kernel's command line names it (systemd-cryptsetup-generator(8)).
+        if !volumes.iter().any(|volume| volume.name == name) {
+            volumes.push(Volume {
+                name,
+                source: format!("/dev/{device}"),
+                key: Key::Asked,
+                options: Vec::new(),
+                is_needed: true,
+            });
+        }
+    }
+    Ok(volumes)
+}
+
+/// crypttab(5): fields with white space between, `#` begins a comment.
+pub(crate) fn read(text: &str) -> Vec<Volume> {
+    let lines = text.lines().map(str::trim);
+    let lines = lines.filter(|line| !line.is_empty() && !line.starts_with('#'));
+    let volumes = lines.filter_map(|line| {
+        let mut fields = line.split_whitespace().map(unescaped);
+        let (name, source) = (fields.next()?, fields.next()?);
+        let key = fields.next().unwrap_or_default();
+        let options = fields.next().unwrap_or_default();
+        let mut volume = Volume {
+            name,
+            source,
+            key: Key::Asked,
+            options: options.split(',').map(str::to_owned).collect(),
+            is_needed: false,
+        };
+        volume.key = opened_by(&volume, &key);
+        Some(volume)
+    });
+    volumes.collect()
+}
+
+fn opened_by(volume: &Volume, key: &str) -> Key {
+    let otherwise = OTHERWISE.into_iter().find(|option| volume.has(option));
+    match (otherwise, key) {
+        (Some(option), _) => Key::Otherwise(format!("the option {option}")),
+        (_, "" | "none" | "-") => Key::Asked,
+        (_, "/dev/urandom" | "/dev/random" | "/dev/hw_random") => Key::Random,
+        (_, key) if key.starts_with("/run/nightlatch/") => Key::Socket,
+        (_, key) if !key.starts_with('/') || key.contains(':') => {
+            Key::Otherwise(format!("a key on another device, {key}"))
+        }
+        (_, key) => Key::File(key.into()),
+    }
+}
+
+/// `\040` stands for a space, as in fstab(5).
+fn unescaped(field: &str) -> String {
+    field.replace("\\040", " ").replace("\\011", "\t")
+}
+
+/// The file that is the device of a volume.
+pub(crate) fn device(root: &Path, source: &str) -> PathBuf {
+    let tagged = TAGS.into_iter().find_map(|(tag, folder)| {
+        let value = source.strip_prefix(tag)?.trim_matches('"');
+        Some(root.join(folder).join(value))
+    });
+    tagged.unwrap_or_else(|| root.join(source.trim_start_matches('/')))
+}
+
+/// The encrypted volumes that the root file system and that of /usr lie on, and the device below each.
+fn below_root(root: &Path) -> BTreeMap<String, String> {
+    let mounts = fs::read_to_string(root.join("proc/self/mountinfo")).unwrap_or_default();
+    let devices = mounts.lines().filter_map(|line| {
+        let mut fields = line.split(' ').skip(2);
+        let (numbers, place) = (fields.next()?, fields.nth(1)?);
+        // Some file systems have numbers of their own, as btrfs: then the source is what tells.
+        let source = line.split_once(" - ")?.1.split(' ').nth(1)?;
+        let folder = match fs::canonicalize(root.join(source.trim_start_matches('/'))) {
+            Ok(device) if numbers.starts_with("0:") => {
+                root.join("sys/class/block").join(device.file_name()?)
+            }
+            _ => root.join("sys/dev/block").join(numbers),
+        };
+        NEEDED.contains(&place).then_some(folder)
+    });
+    let mut found = BTreeMap::new();
+    let mut seen = BTreeSet::new();
+    for folder in devices {
+        climb_down(root, &folder, MAX_DEPTH, &mut seen, &mut found);
+    }
+    found
+}
+
+fn climb_down(
+    root: &Path,
+    folder: &Path,
+    depth: usize,
+    seen: &mut BTreeSet<PathBuf>,
+    found: &mut BTreeMap<String, String>,
+) {
+    let Ok(folder) = fs::canonicalize(folder) else {
+        return;
+    };
+    if depth == 0 || !seen.insert(folder.clone()) {
+        return;
+    }
+    let entries = fs::read_dir(folder.join("slaves")).into_iter().flatten();
+    let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+    let below: Vec<String> = names.collect();
+    let about = |name: &str| fs::read_to_string(folder.join("dm").join(name)).unwrap_or_default();
+    // cryptsetup(8) names its devices so for others to know (libcryptsetup's DM_UUID_PREFIX).
+    if let (true, [device, ..]) = (about("uuid").starts_with("CRYPT-"), &below[..]) {
+        found.insert(about("name").trim().to_owned(), device.clone());
+    }
+    if folder.join("partition").exists()
+        && let Some(whole) = folder.parent()
+    {
+        climb_down(root, whole, depth - 1, seen, found);
+    }
+    for name in &below {
+        let next = root.join("sys/class/block").join(name);
+        climb_down(root, &next, depth - 1, seen, found);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    #[test]
+    fn a_crypttab_is_read() {
+        let text = "# name device key options\nroot UUID=\"ab-c\" none luks,initramfs\n\
+                    data /dev/sdb1 /etc/keys/my\\040data luks\n\n\tswap LABEL=s - \nbad\n\
+                    more /dev/sdc /run/nightlatch/key luks,noauto\n\
+                    old /dev/sdd /dev/urandom swap,plain\ntpm /dev/sde none tpm2-device=auto\n\
+                    usb /dev/sdf /key:LABEL=usb luks,key-slot=1\n";
+        let volumes = read(text);
+        let names: Vec<&str> = volumes.iter().map(|volume| volume.name.as_str()).collect();
+        assert_eq!(names, ["root", "data", "swap", "more", "old", "tpm", "usb"]);
+        let keys: Vec<&Key> = volumes.iter().map(|volume| &volume.key).collect();
+        assert_eq!(
+            keys[..5],
+            [
+                &Key::Asked,
+                &Key::File("/etc/keys/my data".into()),
+                &Key::Asked,
+                &Key::Socket,
+                &Key::Random,
+            ]
+        );
+        assert!(keys[5..].iter().all(|key| matches!(key, Key::Otherwise(_))));
+        assert!(volumes[0].is_early() && !volumes[2].is_early());
+        assert!(volumes[3].has("noauto"));
+        assert_eq!(volumes[4].no_luks(), Some("plain"));
+        assert_eq!(volumes[6].option("key-slot"), Some("1"));
+        let root = Path::new("/r");
+        assert_eq!(
+            device(root, &volumes[0].source),
+            Path::new("/r/dev/disk/by-uuid/ab-c")
+        );
+        assert_eq!(device(root, "/dev/sdb1"), Path::new("/r/dev/sdb1"));
+    }
+
+    /// A folder that stands in for sysfs: LVM on LUKS on a partition of RAID, and btrfs on LUKS.
+    #[test]
+    fn what_the_root_lies_on_is_found_through_all_layers() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path();
+        let device = |name: &str, dm: Option<[&str; 2]>, below: &[&str]| {
+            let place = root.join("sys/devices").join(name);
+            fs::create_dir_all(place.join("slaves")).unwrap();
+            for name in below {
+                fs::write(place.join("slaves").join(name), "").unwrap();
+            }
+            if let Some([name, uuid]) = dm {
+                fs::create_dir(place.join("dm")).unwrap();
+                fs::write(place.join("dm/name"), format!("{name}\n")).unwrap();
+                fs::write(place.join("dm/uuid"), format!("{uuid}\n")).unwrap();
+            }
+            place
+        };
+        let link = |place: &Path, at: &str| {
+            let at = root.join(at);
+            fs::create_dir_all(at.parent().unwrap()).unwrap();
+            symlink(place, at).unwrap();
+        };
+        link(
+            &device("dm-1", Some(["vg-root", "LVM-x"]), &["dm-0"]),
+            "sys/dev/block/254:1",
+        );
+        let luks = device("dm-0", Some(["cryptroot", "CRYPT-LUKS2-y"]), &["md0p1"]);
+        link(&luks, "sys/class/block/dm-0");
+        device("md0", None, &["sda"]);
+        let part = device("md0/md0p1", None, &[]);
+        fs::write(part.join("partition"), "1").unwrap();
+        link(&part, "sys/class/block/md0p1");
+        link(&device("sda", None, &[]), "sys/class/block/sda");
+        let other = device("dm-2", Some(["user", "CRYPT-LUKS2-z"]), &["sdb"]);
+        link(&other, "sys/class/block/dm-2");
+        fs::create_dir_all(root.join("dev/mapper")).unwrap();
+        fs::write(root.join("dev/dm-2"), "").unwrap();
+        symlink("../dm-2", root.join("dev/mapper/user")).unwrap();
+        fs::create_dir_all(root.join("proc/self")).unwrap();
+        fs::write(
+            root.join("proc/self/mountinfo"),
+            "21 1 254:1 / / rw - ext4 /dev/mapper/vg-root rw\n\
+             22 21 0:44 / /usr rw - btrfs /dev/mapper/user rw\n\
+             23 21 0:5 / /proc rw - proc proc rw\n",
+        )
+        .unwrap();
+        let expected = [("cryptroot", "md0p1"), ("user", "sdb")];
+        let expected = expected.map(|(name, below)| (name.to_owned(), below.to_owned()));
+        assert_eq!(below_root(root), BTreeMap::from(expected));
+        // crypttab names one of them; the other is known by the kernel's command line alone.
+        fs::create_dir(root.join("etc")).unwrap();
+        fs::write(root.join("etc/crypttab"), "user UUID=1 none luks\n").unwrap();
+        let volumes = volumes(root).unwrap();
+        assert!(volumes.iter().all(Volume::is_early), "{volumes:?}");
+        assert_eq!(volumes[1].source, "/dev/md0p1");
+    }
+}
