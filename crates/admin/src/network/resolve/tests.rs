@@ -107,3 +107,18 @@ fn links_that_do_not_fit_are_left_out_and_the_others_made() {
         "enp1s0 is a member of both a and b; a link can be a member of one only; b is left out";
     assert_eq!(resolved.remarks[0].what, told);
 }
+
+proptest::proptest! {
+    #[test]
+    fn whatever_the_files_say_the_image_reads_what_is_meant(text in "([a-z0-9_\\[\\]=:.,{} -]{0,20}\n?){0,12}") {
+        let file = || std::sync::Arc::<str>::from("f");
+        let all = vec![
+            netplan::read(&[(file(), &text)]),
+            networkd::read(&[(file(), "a.netdev", &text), (file(), "b.network", &text)]),
+            networkmanager::read(&[(file(), &text)]),
+            crate::network::ifupdown::read(&[(file(), &text)]),
+        ];
+        let definition = resolve(all, &host(), &[]).definition;
+        proptest::prop_assert_eq!(Definition::parse(&definition.to_string()), Ok(definition));
+    }
+}
