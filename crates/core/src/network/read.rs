@@ -239,7 +239,7 @@ impl Section<'_> {
 
     fn parsed<T: FromStr<Err = Unlike>>(&self, key: &str, text: &str) -> Result<T, Box<Fault>> {
         text.parse()
-            .map_err(|error: Unlike| self.fault(key, expected(error.expected, text)))
+            .map_err(|error: Unlike| self.fault(key, expected(error.0, text)))
     }
 
     fn value<T: FromStr<Err = Unlike>>(&self, key: &str) -> Result<Option<T>, Box<Fault>> {
