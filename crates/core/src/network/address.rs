@@ -1,7 +1,7 @@
 //! Names and addresses of links.
 
+use core::net::IpAddr;
 use std::fmt;
-use std::net::IpAddr;
 use std::str::FromStr;
 
 /// Longest name of an interface: `IFNAMSIZ` less its final zero (netdevice(7)).
