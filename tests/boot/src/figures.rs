@@ -30,7 +30,7 @@ pub struct Unlock {
 #[derive(Debug, Default)]
 pub struct Figures {
     unlocks: Mutex<Vec<Unlock>>,
-    copies: Mutex<Vec<(Whose, usize)>>,
+    copies: Mutex<Vec<(Whose, Vec<usize>)>>,
 }
 
 impl Figures {
@@ -39,16 +39,18 @@ impl Figures {
         self.unlocks.lock().unwrap().push(unlock);
     }
 
-    /// Adds how many copies of the password were in memory after a boot with this client.
-    pub fn add_copies(&self, client: Whose, copies: usize) {
-        self.copies.lock().unwrap().push((client, copies));
+    /// Adds where copies of the password were in memory after a boot with this client, as bytes from the start
+    /// of a page: what went through a pipe stands at the start of one.
+    pub fn add_copies(&self, client: Whose, places: Vec<usize>) {
+        self.copies.lock().unwrap().push((client, places));
     }
 
     /// Prints them as tables, if there are any.
     pub fn print(&self) {
-        for (client, copies) in &*self.copies.lock().unwrap() {
+        for (client, places) in &*self.copies.lock().unwrap() {
+            let count = places.len();
             println!(
-                "copies of the password in memory after a boot with the {client:?} client: {copies}"
+                "{client:?} client: {count} copies of the password in memory after a boot, in their pages at {places:?}"
             );
         }
         let unlocks = self.unlocks.lock().unwrap();

@@ -5,6 +5,7 @@
 use std::collections::BTreeSet;
 use std::process::{Command, Stdio};
 
+use nightlatch_core::network;
 use nightlatch_core::settings::{client, machine, server};
 use nightlatch_interop::programs::ours;
 use nightlatch_manuals::{Page, command, pages, render, source_folder};
@@ -116,10 +117,12 @@ fn every_verb_has_a_page_with_its_options() {
 
 #[test]
 fn keys_of_configuration_files_are_those_of_the_parsers() {
+    let links = network::KEYS.map(|(key, _)| key);
     for (title, keys) in [
         ("clients.conf(5)", &client::KEYS[..]),
         ("nightlatch.conf(5)", &server::KEYS[..]),
         ("client.conf(5)", &machine::KEYS[..]),
+        ("network.conf(5)", &links[..]),
     ] {
         let page = page(title);
         let described: Vec<String> = terms(&page, "SETTINGS")
@@ -195,13 +198,17 @@ fn configuration_in_the_pages_is_accepted_without_a_doubt() {
                     let parsed = machine::parse(&name, &block.text).unwrap();
                     assert_eq!(parsed.warnings, [], "{name}");
                 }
+                "conf network" => {
+                    let parsed = network::Definition::parse(&block.text);
+                    assert!(parsed.is_ok(), "{name}: {parsed:?}");
+                }
                 "sh" | "sh run" | "text" => continue,
                 other => panic!("{name}: unknown kind {other:?}"),
             }
             seen.insert(block.kind);
         }
     }
-    assert_eq!(seen.len(), 3);
+    assert_eq!(seen.len(), 4);
 }
 
 #[test]

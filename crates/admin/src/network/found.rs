@@ -167,10 +167,8 @@ impl Found {
     where
         T: std::str::FromStr<Err: fmt::Display>,
     {
-        let value = text
-            .trim()
-            .parse()
-            .map_err(|error: T::Err| error.to_string());
+        let value = text.trim().parse();
+        let value = value.map_err(|error: T::Err| format!("{error}, found {text:?}"));
         self.value(place, key, value)
     }
 

@@ -12,7 +12,7 @@ use nightlatch_sys::links;
 use nightlatch_sys::netif::Interface;
 
 use crate::files::read_bounded;
-use crate::log::{Log, chain};
+use crate::log::Log;
 
 /// Where the image has it (docs/decisions/0100-what-goes-into-an-image.md).
 const FILE: &str = "/conf/conf.d/nightlatch/network.conf";
@@ -47,7 +47,7 @@ pub(super) fn read(named: Option<&Path>, log: Log) -> Result<Definition, Unreada
     };
     let (definition, faults) = Definition::recover(&String::from_utf8_lossy(&bytes));
     for fault in faults {
-        log.say(&format!("{}: {}", path.display(), chain(&fault)));
+        log.say(&format!("{}: {fault}", path.display()));
     }
     Ok(definition)
 }

@@ -1,7 +1,7 @@
 //! Names and addresses of links.
 
+use core::net::IpAddr;
 use std::fmt;
-use std::net::IpAddr;
 use std::str::FromStr;
 
 /// Longest name of an interface: `IFNAMSIZ` less its final zero (netdevice(7)).
@@ -12,23 +12,12 @@ const MAX_NAME: usize = 15;
 pub struct LinkName(String);
 
 /// A text that is not what was expected.
-#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
-#[error("expected {expected}, found {found:?}")]
-pub struct Unlike {
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("expected {0}")]
+pub struct Unlike(
     /// What was expected, with an example.
-    pub expected: &'static str,
-    /// What stands there.
-    pub found: String,
-}
-
-impl Unlike {
-    fn new(expected: &'static str, found: &str) -> Self {
-        Self {
-            expected,
-            found: found.to_owned(),
-        }
-    }
-}
+    pub &'static str,
+);
 
 impl LinkName {
     /// The name as text.
@@ -52,10 +41,7 @@ impl FromStr for LinkName {
     fn from_str(text: &str) -> Result<Self, Unlike> {
         match Self::is_valid(text) && !text.contains('%') && text != crate::ini::DEFAULT {
             true => Ok(Self(text.to_owned())),
-            false => Err(Unlike::new(
-                "the name of a network interface (at most 15 bytes)",
-                text,
-            )),
+            false => Err(Unlike("the name of a network interface (at most 15 bytes)")),
         }
     }
 }
@@ -74,7 +60,7 @@ impl FromStr for Mac {
     type Err = Unlike;
 
     fn from_str(text: &str) -> Result<Self, Unlike> {
-        let wrong = || Unlike::new("a hardware address such as 52:54:00:12:34:56", text);
+        const WRONG: Unlike = Unlike("a hardware address such as 52:54:00:12:34:56");
         let mut bytes = [0; 6];
         let mut parts = text.split([':', '-']);
         for byte in &mut bytes {
@@ -82,11 +68,11 @@ impl FromStr for Mac {
             let digits = part.filter(|part| part.bytes().all(|b| b.is_ascii_hexdigit()));
             *byte = digits
                 .and_then(|part| u8::from_str_radix(part, 16).ok())
-                .ok_or_else(wrong)?;
+                .ok_or(WRONG)?;
         }
         match parts.next() {
             None => Ok(Self(bytes)),
-            Some(_) => Err(wrong()),
+            Some(_) => Err(WRONG),
         }
     }
 }
@@ -120,12 +106,9 @@ impl FromStr for Cidr {
             let most = if ip.is_ipv4() { 32 } else { 128 };
             (bits <= most).then_some(Self { ip, bits })
         };
-        read().ok_or_else(|| {
-            Unlike::new(
-                "an address with the length of its network, such as 192.0.2.7/24",
-                text,
-            )
-        })
+        read().ok_or(Unlike(
+            "an address with the length of its network, such as 192.0.2.7/24",
+        ))
     }
 }
 
@@ -168,7 +151,9 @@ impl FromStr for Route {
             };
             Self { to, via, onlink }.checked(words.next().is_none())
         };
-        read().ok_or_else(|| Unlike::new("a route such as \"default via 192.0.2.1\" or \"198.51.100.0/24 via 192.0.2.1 onlink\"", text))
+        read().ok_or(Unlike(
+            "a route such as \"default via 192.0.2.1\" or \"198.51.100.0/24 via 192.0.2.1 onlink\"",
+        ))
     }
 }
 

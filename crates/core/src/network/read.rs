@@ -103,7 +103,7 @@ impl Definition {
                     links.push(link);
                     lines.push(section.line);
                 }
-                Err(fault) => faults.push(fault),
+                Err(fault) => faults.push(*fault),
             }
         }
         while let Some((index, misfit)) = super::misfit(&links) {
@@ -163,8 +163,8 @@ fn expected(expected: impl Into<String>, found: &str) -> Wrong {
     }
 }
 
-/// Reads the section of one link; the first fault counts.
-fn link(section: &Section<'_>) -> Result<Link, Fault> {
+/// Reads the section of one link; the first fault counts. It is boxed here for the sake of less code.
+fn link(section: &Section<'_>) -> Result<Link, Box<Fault>> {
     let name = section.parsed("", section.name)?;
     let word = section.text("kind").unwrap_or("device");
     section.check_keys(word)?;
@@ -204,20 +204,20 @@ impl Section<'_> {
         entry.map(|(_, value, _)| *value).filter(|v| !v.is_empty())
     }
 
-    fn fault(&self, key: &str, wrong: Wrong) -> Fault {
+    fn fault(&self, key: &str, wrong: Wrong) -> Box<Fault> {
         let entry = self.keys.iter().find(|(known, ..)| *known == key);
-        Fault {
+        Box::new(Fault {
             line: entry.map_or(self.line, |(.., line)| *line),
             wrong,
-        }
+        })
     }
 
-    fn missing(&self, key: &'static str, kind: &'static str) -> Fault {
+    fn missing(&self, key: &'static str, kind: &'static str) -> Box<Fault> {
         self.fault("", Wrong::Missing { key, kind })
     }
 
     /// Every key must be one of the kind's, and the kind must be one.
-    fn check_keys(&self, kind: &str) -> Result<(), Fault> {
+    fn check_keys(&self, kind: &str) -> Result<(), Box<Fault>> {
         let kinds = KEYS[0].1;
         if !kinds.contains(&kind) {
             let kinds = format!("one of {}", kinds.join(", "));
@@ -227,39 +227,43 @@ impl Section<'_> {
             let known = KEYS.iter().find(|(known, _)| known == key);
             let known = known.is_some_and(|(_, kinds)| kinds.contains(&kind));
             if !known || self.keys.iter().take(index).any(|(other, ..)| other == key) {
-                return Err(Fault {
-                    line: *line,
-                    wrong: Wrong::Key {
-                        key: (*key).to_owned(),
-                        kind: kind.to_owned(),
-                    },
-                });
+                let wrong = Wrong::Key {
+                    key: (*key).to_owned(),
+                    kind: kind.to_owned(),
+                };
+                return Err(Box::new(Fault { line: *line, wrong }));
             }
         }
         Ok(())
     }
 
-    fn parsed<T: FromStr<Err = Unlike>>(&self, key: &str, text: &str) -> Result<T, Fault> {
+    fn parsed<T: FromStr<Err = Unlike>>(&self, key: &str, text: &str) -> Result<T, Box<Fault>> {
         text.parse()
-            .map_err(|error: Unlike| self.fault(key, expected(error.expected, text)))
+            .map_err(|error: Unlike| self.fault(key, expected(error.0, text)))
     }
 
-    fn value<T: FromStr<Err = Unlike>>(&self, key: &str) -> Result<Option<T>, Fault> {
-        let text = self.text(key);
-        text.map(|text| self.parsed(key, text)).transpose()
+    fn value<T: FromStr<Err = Unlike>>(&self, key: &str) -> Result<Option<T>, Box<Fault>> {
+        match self.text(key) {
+            Some(text) => self.parsed(key, text).map(Some),
+            None => Ok(None),
+        }
     }
 
     fn list<T: FromStr<Err = Unlike>>(
         &self,
         key: &str,
         between: fn(char) -> bool,
-    ) -> Result<Vec<T>, Fault> {
-        let text = self.text(key).unwrap_or_default();
-        let items = text.split(between).filter(|item| !item.trim().is_empty());
-        items.map(|item| self.parsed(key, item)).collect()
+    ) -> Result<Vec<T>, Box<Fault>> {
+        let mut list = Vec::new();
+        for item in self.text(key).unwrap_or_default().split(between) {
+            if !item.trim().is_empty() {
+                list.push(self.parsed(key, item)?);
+            }
+        }
+        Ok(list)
     }
 
-    fn members(&self, kind: &'static str) -> Result<Vec<LinkName>, Fault> {
+    fn members(&self, kind: &'static str) -> Result<Vec<LinkName>, Box<Fault>> {
         let mut members: Vec<LinkName> = Vec::new();
         for member in self.list("members", char::is_whitespace)? {
             if !members.contains(&member) {
@@ -272,7 +276,7 @@ impl Section<'_> {
         }
     }
 
-    fn bond(&self) -> Result<Bond, Fault> {
+    fn bond(&self) -> Result<Bond, Box<Fault>> {
         let bond = Bond {
             mode: self.word("mode")?.unwrap_or(BondMode::RoundRobin),
             miimon: self.number("miimon", MIIMONS)?.unwrap_or(MIIMON),
@@ -289,12 +293,12 @@ impl Section<'_> {
         }
     }
 
-    fn word<T: Word>(&self, key: &'static str) -> Result<Option<T>, Fault> {
+    fn word<T: Word>(&self, key: &'static str) -> Result<Option<T>, Box<Fault>> {
         let index = self.choice(key, T::WORDS)?;
         Ok(index.and_then(|index| T::ALL.get(index).copied()))
     }
 
-    fn choice(&self, key: &str, words: &[(&str, u16)]) -> Result<Option<usize>, Fault> {
+    fn choice(&self, key: &str, words: &[(&str, u16)]) -> Result<Option<usize>, Box<Fault>> {
         let Some(text) = self.text(key) else {
             return Ok(None);
         };
@@ -304,13 +308,13 @@ impl Section<'_> {
         }
     }
 
-    fn id(&self) -> Result<u16, Fault> {
+    fn id(&self) -> Result<u16, Box<Fault>> {
         let id = self.number("id", VLAN_IDS)?;
         let id = id.and_then(|id| u16::try_from(id).ok());
         id.ok_or_else(|| self.missing("id", "vlan"))
     }
 
-    fn number(&self, key: &'static str, range: (u32, u32)) -> Result<Option<u32>, Fault> {
+    fn number(&self, key: &'static str, range: (u32, u32)) -> Result<Option<u32>, Box<Fault>> {
         let Some(text) = self.text(key) else {
             return Ok(None);
         };

@@ -17,7 +17,11 @@ const SERVER_LATE: Duration = Duration::from_secs(60);
 const CABLE_LATE: Duration = Duration::from_secs(10);
 
 pub(super) fn scenarios() -> Vec<Scenario> {
-    let mut all = Vec::new();
+    let mut all = vec![Scenario::new(
+        "initramfs-tools-connect-ipv4",
+        "a server at an IPv4 address is reached, by mandos=connect:ADDRESS:PORT and ip=",
+        by_ipv4,
+    )];
     for system in [BootSystem::InitramfsTools, BootSystem::Dracut] {
         let named = |what: &str| format!("{}-{what}", system.name());
         all.push(Scenario::new(
@@ -100,38 +104,40 @@ fn wrong_interface_first(stage: &Stage<'_>, system: BootSystem) {
 fn as_found(stage: &Stage<'_>, system: BootSystem) {
     let lan = Lan::new();
     let machine = stage.machine(Who::Ours);
-    let host = lan.host("server");
-    host.ip(&["addr", "add", "192.0.2.1/24", "dev", "srv0"]);
-    let ip = "ip=192.0.2.10::192.0.2.1:255.255.255.0:::off";
-
-    let without = stage.start(
-        "without",
-        Plan::new(machine, system, lan.tap())
-            .with("nightlatch=off")
-            .with(ip),
-    );
+    let plan = || Plan::new(machine, system, lan.tap());
+    let without = stage.start("without", plan().with("nightlatch=off"));
     without.wait_for(system.asks());
     without.type_line(TYPED);
     without.wait_for_root();
     let expected = without.network();
     drop(without);
 
-    let place = Place::unannounced(Whose::Ours, host, &machine.section(""));
-    let connect = format!("nightlatch=connect:192.0.2.1:{PORT}");
-    let guest = stage.start(
-        "connect",
-        Plan::new(machine, system, lan.tap())
-            .with(&connect)
-            .with(ip),
-    );
+    let place = Place::announced(Whose::Ours, lan.host("server"), &machine.section(""));
+    let guest = stage.start("mdns", plan());
     guest.wait_for_root();
     assert_same_network(&guest.network(), &expected);
     drop((guest, place));
 
-    let _place = Place::announced(Whose::Ours, lan.host("server"), &machine.section(""));
-    let guest = stage.start("mdns", Plan::new(machine, system, lan.tap()));
+    let host = lan.host("server");
+    host.ip(&["addr", "add", "fe80::1/64", "dev", "srv0", "nodad"]);
+    let _place = Place::unannounced(Whose::Ours, host, &machine.section(""));
+    let connect = format!("nightlatch=connect:fe80::1:{PORT}");
+    let guest = stage.start("connect", plan().with(&connect));
     guest.wait_for_root();
     assert_same_network(&guest.network(), &expected);
+}
+
+/// The administrator asks for an address by `ip=`, and the boot system configures it: it stays (decision 0101).
+fn by_ipv4(stage: &Stage<'_>) {
+    let lan = Lan::new();
+    let machine = stage.machine(Who::Ours);
+    let host = lan.host("server");
+    host.ip(&["addr", "add", "192.0.2.1/24", "dev", "srv0"]);
+    let _place = Place::unannounced(Whose::Ours, host, &machine.section(""));
+    let plan = Plan::new(machine, BootSystem::InitramfsTools, lan.tap());
+    let plan = plan.with(&format!("mandos=connect:192.0.2.1:{PORT}"));
+    let plan = plan.with("ip=192.0.2.10::192.0.2.1:255.255.255.0:::off");
+    stage.start("guest", plan).wait_for_root();
 }
 
 /// The same but for the cards' own addresses, which differ from tap to tap.
