@@ -92,7 +92,7 @@ BOOT_CFLAGS := -fno-asynchronous-unwind-tables -DMY_ASSEMBLER_IS_TOO_OLD_FOR_ADX
 boot: ## the client for the initramfs, alone and small
 	RUSTFLAGS="$(RELR)" AWS_LC_SYS_CFLAGS="$(BOOT_CFLAGS)" cargo build --package nightlatch-boot --profile boot
 	@# A panic aborts, so nothing reads the tables for unwinding: a tenth of what goes into an image.
-	objcopy --remove-section=.eh_frame --remove-section=.eh_frame_hdr target/boot/nightlatch-boot
+	@scripts/blank-sections target/boot/nightlatch-boot .eh_frame .eh_frame_hdr
 	@ls -l target/boot/nightlatch-boot
 
 clean: ## remove everything that was built

@@ -15,7 +15,7 @@ use tempfile::TempDir;
 use crate::{debs, output, repository, text};
 
 /// Only a hang ever takes this long.
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_secs(300);
 
 /// Between two looks at what tells nobody that it has changed.
 const LOOK: Duration = Duration::from_millis(50);

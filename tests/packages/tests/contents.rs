@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use nightlatch_packages::debs::{PACKAGES, contents, folder};
+use nightlatch_packages::debs::{PACKAGES, contents, file, folder};
 use nightlatch_packages::{output, repository, text};
 
 /// For root alone.
@@ -26,6 +26,7 @@ fn everything_belongs_to_root_and_has_the_least_mode_that_works() {
                 "/hooks/",
                 "/scripts/",
                 "/modules.d/",
+                "/network-hooks.d/",
             ];
             let modes: &[&str] = match entry.mode.chars().next() {
                 Some('l') => &["lrwxrwxrwx"],
@@ -129,6 +130,33 @@ fn lintian_has_nothing_to_say() {
     let said =
         String::from_utf8_lossy(&said.stdout).into_owned() + &String::from_utf8_lossy(&said.stderr);
     assert!(said.trim().is_empty(), "{said}");
+}
+
+/// strip(1) can undo what the linker did.
+#[test]
+#[ignore = "make deb-test builds the packages first"]
+fn programs_keep_their_tables_read_only() {
+    let folder = tempfile::tempdir().unwrap();
+    for (package, program) in [
+        ("nightlatch", "usr/bin/nightlatch"),
+        ("nightlatch-server", "usr/sbin/nightlatchd"),
+        ("nightlatch-client", "usr/sbin/nightlatch-boot"),
+    ] {
+        text(
+            Command::new("dpkg-deb")
+                .arg("--extract")
+                .arg(file(package))
+                .arg(folder.path()),
+        );
+        let headers = text(
+            Command::new("readelf")
+                .arg("-ldW")
+                .arg(folder.path().join(program)),
+        );
+        for wanted in ["GNU_RELRO", "BIND_NOW", "PIE"] {
+            assert!(headers.contains(wanted), "{program} has no {wanted}");
+        }
+    }
 }
 
 /// The packages and `make install` read one list: they must have the same files.
