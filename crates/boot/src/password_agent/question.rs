@@ -1,4 +1,4 @@
-//! A question of systemd's, as a file tells it (https://systemd.io/PASSWORD_AGENTS/).
+//! A question of systemd's, as a file tells it (<https://systemd.io/PASSWORD_AGENTS/>).
 //!
 //! Pure: from text to [`Question`].
 
