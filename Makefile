@@ -1,5 +1,5 @@
 # The same verbs by hand and in CI. `make help` lists them.
-.PHONY: help build install uninstall deb deb-test boot-test boot-test-short run test check lint doc deny man bench fuzz boot peers clean
+.PHONY: help build install uninstall deb deb-test deb-test-short boot-test boot-test-short run test check lint doc deny man bench fuzz boot peers clean
 
 SECONDS_PER_TARGET ?= 600
 export NIGHTLATCH_PEERS ?= $(CURDIR)/target/peers
@@ -34,6 +34,10 @@ deb: build ## Debian packages, into target/deb
 deb-test: deb ## install, upgrade, remove and purge the packages in Debian systems; needs root
 	@scripts/prepare deb-test
 	cargo test --package nightlatch-packages -- --include-ignored
+
+deb-test-short: deb ## what is in the packages, and what lintian says
+	@scripts/prepare deb-test
+	cargo test --package nightlatch-packages --test contents --test sources -- --include-ignored
 
 SUITES ?= bookworm trixie
 # Guests need taps and network namespaces: root.
