@@ -234,3 +234,37 @@ fn only_a_server_with_the_named_key_is_believed() {
     assert_refuses(ours(&"ab".repeat(32)), "is not among the trusted ones");
     assert_gets(ours(&site.server.key_id()), &machine);
 }
+
+/// Otherwise it would release twice, and raise an alarm over the second. It waits before it releases, so
+/// that there is time to find all of them, and to ask twice.
+fn one_server_with_several_addresses_is_asked_once(kind: Kind, lan: &Lan) {
+    let machine = machine("tower");
+    let settings = format!("{UP}\napproval_delay = PT1S");
+    let site = kind.serve(&lan.server, &machine.section(&settings));
+    let said = assert_gets(search(Whose::Ours, &machine, lan, &[]), &machine);
+    let told = |what: &str| said.lines().filter(|line| line.contains(what)).count();
+    assert!(told("found ") >= 2, "{said}");
+    assert_eq!(told("connected to "), 1, "{said}");
+    let log = site.server.running().log().join("\n");
+    assert!(!log.contains("alarm"), "{log}");
+}
+
+#[test]
+fn a_server_on_two_cables_is_asked_once() {
+    let Some(lan) = Lan::new("find") else { return };
+    second_cable(&lan, &lan.server);
+    for cable in ["cli0", "cli1"] {
+        lan.client.wait_for_link_local(cable);
+    }
+    one_server_with_several_addresses_is_asked_once(Kind::OursAlone, &lan);
+}
+
+#[test]
+fn a_server_with_two_addresses_on_one_cable_is_asked_once() {
+    let Some(lan) = Lan::new("find") else { return };
+    for address in ["2001:db8::1/64", "2001:db8::2/64"] {
+        lan.server
+            .ip(&["addr", "add", address, "dev", "srv0", "nodad"]);
+    }
+    one_server_with_several_addresses_is_asked_once(Kind::OursByAvahi, &lan);
+}

@@ -85,15 +85,16 @@ impl Failure {
     }
 }
 
-/// Fetches the password from `destination`.
+/// Fetches the password from `destination`. Calls `answered` once the handshake is done.
 pub(super) fn attempt(
     equipment: &Equipment,
     destination: &Destination,
     log: Log,
+    answered: impl Fn(),
 ) -> Result<Secret, Failure> {
     let socket = connect(destination)?;
     log.debug(|| format!("connected to {destination}"));
-    let mut stream = Patient::new(socket)?;
+    let mut stream = Patient::new(socket, answered)?;
     let fetched = equipment.tls.fetch(&mut stream, MAX_MESSAGE)?;
     let _ = stream.socket.shutdown(Shutdown::Both);
     let password = decrypt(
@@ -148,16 +149,18 @@ fn dial(address: SocketAddr) -> Result<TcpStream, Failure> {
 
 /// A socket with a deadline for each read until the server has answered our side of the handshake,
 /// and none from then on.
-struct Patient {
+struct Patient<F> {
     socket: TcpStream,
+    /// To call then.
+    answered: F,
     /// How often we began to speak: with the greeting, and with our side of the handshake.
     flights: u8,
     speaking: bool,
     hurried: bool,
 }
 
-impl Patient {
-    fn new(socket: TcpStream) -> Result<Self, Failure> {
+impl<F: Fn()> Patient<F> {
+    fn new(socket: TcpStream, answered: F) -> Result<Self, Failure> {
         let limit = Some(HANDSHAKE);
         let set = socket
             .set_read_timeout(limit)
@@ -165,6 +168,7 @@ impl Patient {
         set.map_err(Failure::Connect)?;
         Ok(Self {
             socket,
+            answered,
             flights: 0,
             speaking: false,
             hurried: true,
@@ -172,19 +176,20 @@ impl Patient {
     }
 }
 
-impl Read for Patient {
+impl<F: Fn()> Read for Patient<F> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let read = self.socket.read(buffer)?;
         self.speaking = false;
         if self.hurried && self.flights >= 2 {
             self.socket.set_read_timeout(None)?;
             self.hurried = false;
+            (self.answered)();
         }
         Ok(read)
     }
 }
 
-impl Write for Patient {
+impl<F> Write for Patient<F> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         if !self.speaking {
             self.speaking = true;

@@ -19,9 +19,11 @@ use super::attempt::{Equipment, Failure, attempt};
 use super::schedule::Destination;
 use crate::log::{Log, chain};
 
-/// The first byte of a report: the password follows, after its length.
+/// What a report begins with once the server has answered.
+const ANSWERED: u8 = b'A';
+/// The first byte of a report's end: the password follows, after its length.
 const PASSWORD: u8 = b'P';
-/// The first byte of a report: what failed follows, as a letter for each of [`Failed`]'s flags that is
+/// The first byte of a report's end: what failed follows, as a letter for each of [`Failed`]'s flags that is
 /// set, a line end, and the words.
 const FAILURE: u8 = b'F';
 const LOCAL: u8 = b'l';
@@ -55,6 +57,15 @@ impl Failed {
     }
 }
 
+/// What a try has to tell.
+#[derive(Debug)]
+pub(super) enum Report {
+    /// The handshake is done, and the server thinks.
+    Answered,
+    /// It has come to its end.
+    Over(Result<Secret, Failed>),
+}
+
 /// Runs tries.
 pub(super) struct Attempts {
     equipment: Equipment,
@@ -66,6 +77,8 @@ struct Try {
     child: Child,
     pipe: OwnedFd,
     report: SecretBuffer,
+    /// Whether it was told that the server has answered.
+    answered: bool,
 }
 
 impl Attempts {
@@ -86,7 +99,9 @@ impl Attempts {
             // here as it did there, where it was told.
             let _ = locked::lock_everything();
             match Capabilities::give_up() {
-                Ok(()) => report(attempt(equipment, destination, log)),
+                Ok(()) => report(attempt(equipment, destination, log, || {
+                    write(&[&[ANSWERED]])
+                })),
                 Err(error) => say(&Failed::other(format!(
                     "cannot give up privileges: {error}"
                 ))),
@@ -99,6 +114,7 @@ impl Attempts {
                 child,
                 pipe,
                 report,
+                answered: false,
             })
         });
         match started {
@@ -117,13 +133,20 @@ impl Attempts {
         }
     }
 
-    /// A try that has come to its end.
-    pub(super) fn poll_report(&mut self) -> Option<(Destination, Result<Secret, Failed>)> {
-        let running = self.running.iter_mut();
-        let mut ended = running.filter_map(|(to, one)| one.is_over().then(|| to.clone()));
-        let destination = ended.next()?;
-        let Try { report, .. } = self.running.remove(&destination)?;
-        Some((destination, read(report.expose())))
+    /// What a try has to tell now.
+    pub(super) fn poll_report(&mut self) -> Option<(Destination, Report)> {
+        for (destination, running) in &mut self.running {
+            let destination = destination.clone();
+            if running.is_over() {
+                let Try { report, .. } = self.running.remove(&destination)?;
+                return Some((destination, Report::Over(read(report.expose()))));
+            }
+            if !running.answered && running.report.expose().starts_with(&[ANSWERED]) {
+                running.answered = true;
+                return Some((destination, Report::Answered));
+            }
+        }
+        None
     }
 
     /// The descriptors to wait for.
@@ -193,7 +216,7 @@ fn write(parts: &[&[u8]]) {
 }
 
 fn read(report: &[u8]) -> Result<Secret, Failed> {
-    match report {
+    match report.strip_prefix(&[ANSWERED]).unwrap_or(report) {
         // One that was ended in between must not look like a shorter password.
         [PASSWORD, rest @ ..]
             if let Some((length, password)) = rest.split_first_chunk()
@@ -222,10 +245,12 @@ mod tests {
 
     #[test]
     fn a_report_that_was_cut_short_is_no_password() {
-        let whole = [&[PASSWORD][..], &3_u64.to_le_bytes(), b"abc"].concat();
-        assert_eq!(read(&whole), Ok(Secret::new(b"abc".to_vec())));
-        for length in 0..whole.len() {
-            assert!(read(&whole[..length]).is_err(), "{length}");
+        for before in [&[][..], &[ANSWERED]] {
+            let whole = [before, &[PASSWORD], &3_u64.to_le_bytes(), b"abc"].concat();
+            assert_eq!(read(&whole), Ok(Secret::new(b"abc".to_vec())));
+            for length in 0..whole.len() {
+                assert!(read(&whole[..length]).is_err(), "{length}");
+            }
         }
     }
 

@@ -18,7 +18,7 @@ use nightlatch_sys::signals::{EndSignals, Signal};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::attempt::Equipment;
-use super::attempts::{Attempts, Failed};
+use super::attempts::{Attempts, Failed, Report};
 use super::discovery::{Discovery, has_source};
 use super::network::Network;
 use super::options::Options;
@@ -91,7 +91,11 @@ impl Search<'_> {
             if let Some(change) = self.changes.drain()? {
                 self.handle_change(change, now)?;
             }
-            while let Some((destination, result)) = self.attempts.poll_report() {
+            while let Some((destination, report)) = self.attempts.poll_report() {
+                let Report::Over(result) = report else {
+                    self.schedule.handle_answered(&destination);
+                    continue;
+                };
                 match result {
                     Ok(password) => {
                         let log = self.log;
@@ -137,7 +141,7 @@ impl Search<'_> {
                 self.schedule.remove(destination);
             }
             for destination in wanted {
-                self.schedule.add(destination, now);
+                self.schedule.add(destination, None, now);
             }
         }
         self.look_at_addresses(now);
@@ -160,7 +164,10 @@ impl Search<'_> {
                 Event::Found(server) => {
                     self.log
                         .debug(|| format!("found {:?} at {}", server.instance, server.addr));
-                    self.schedule.add(Destination::Address(server.addr), now);
+                    // Whose ports are random has no other server's address under its name.
+                    let name = format!("{}:{}", server.host, server.addr.port());
+                    let destination = Destination::Address(server.addr);
+                    self.schedule.add(destination, Some(name), now);
                 }
                 Event::Lost(server) => {
                     self.log

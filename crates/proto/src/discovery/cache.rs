@@ -254,12 +254,14 @@ impl Link {
             let services = instance.services.iter();
             services.map(move |service| (instance, service))
         });
-        services.flat_map(|(instance, service)| {
+        services.flat_map(move |(instance, service)| {
             let host = self.hosts.get(&service.target);
             let addresses = host.into_iter().flat_map(|host| host.addresses.keys());
-            addresses.map(|address| Server {
+            let name = printable_name(&service.target);
+            addresses.map(move |address| Server {
                 interface: self.interface,
                 instance: instance.label.clone(),
+                host: name.clone(),
                 addr: scoped(*address, service.port, self.interface),
             })
         })
@@ -355,6 +357,12 @@ fn scoped(address: IpAddr, port: u16, interface: InterfaceIndex) -> SocketAddr {
         }
         other => SocketAddr::new(other, port),
     }
+}
+
+/// A whole name, likewise.
+fn printable_name(name: &DomainName) -> String {
+    let labels: Vec<String> = name.labels().map(printable).collect();
+    labels.join(".").to_ascii_lowercase()
 }
 
 /// A label as text fit for a log line: a forged name must not write lines or colours of its own.

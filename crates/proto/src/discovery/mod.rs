@@ -77,6 +77,9 @@ pub struct Server {
     /// The service's name, such as `Mandos`. Chosen by the sender: for logs only, free of control
     /// characters.
     pub instance: String,
+    /// The name of its host, in small letters: what has the same host and port is one server with several
+    /// addresses. Chosen by the sender, as the instance's.
+    pub host: String,
     /// Where to connect. An IPv6 link-local address has its interface as scope.
     pub addr: SocketAddr,
 }

@@ -140,6 +140,7 @@ fn server(addr: &str) -> Server {
     Server {
         interface: ETH,
         instance: "Mandos".into(),
+        host: "server.local".into(),
         addr: addr.parse().unwrap(),
     }
 }
