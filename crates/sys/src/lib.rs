@@ -16,3 +16,4 @@ pub mod privileges;
 pub mod process;
 pub mod signals;
 pub mod terminal;
+pub mod wiping;
