@@ -45,7 +45,7 @@ const OTHER_SECTIONS: [&str; 30] = [
 ];
 
 /// Keys that are not needed to reach a server on the link.
-const NOT_NEEDED: [&str; 47] = [
+const NOT_NEEDED: [&str; 48] = [
     // [NetDev] and [Match]
     "Description",
     // [Link]
@@ -89,6 +89,7 @@ const NOT_NEEDED: [&str; 47] = [
     "ConfigureWithoutCarrier",
     "IgnoreCarrierLoss",
     "KeepConfiguration",
+    "KeepMaster",
     "DefaultRouteOnDevice",
     "BindCarrier",
     "LinkLocal",
@@ -300,11 +301,16 @@ impl Whole<'_> {
         })
     }
 
-    /// What `[Match]` means. `None`, and noted, when only the running system can know.
+    /// What `[Match]` means. `None` when it means no interface that could be used at boot, or, and noted, when
+    /// only the running system can know.
     fn selector(&self, found: &mut Found) -> Option<Selector> {
+        let matches = || self.entries.iter().filter(|(_, it)| it.section == "Match");
+        if matches().any(|(_, entry)| is_never_meant(entry)) {
+            return None;
+        }
         let mut selector = Selector::default();
         let mut known = true;
-        for (place, entry) in self.entries.iter().filter(|(_, it)| it.section == "Match") {
+        for (place, entry) in matches() {
             let words = || entry.value.split_whitespace().map(str::to_owned);
             match entry.key {
                 "Name" | "OriginalName" => selector.names.extend(words()),
@@ -318,6 +324,7 @@ impl Whole<'_> {
                 // What is no cable is no interface that could be used here.
                 "Type" if entry.value == "ether" => selector.physical = true,
                 "Kind" if entry.value == "!*" => selector.physical = true,
+                "Virtualization" if entry.value == "!container" => {}
                 _ => {
                     let what = format!(
                         "[Match] {}: not understood, the file is left out",
@@ -340,10 +347,10 @@ impl Whole<'_> {
     }
 
     fn network(&self, found: &mut Found) {
-        self.remark_others(found, &[MATCH, LINK, NETWORK, ADDRESS, ROUTE]);
         let Some(who) = self.selector(found) else {
             return;
         };
+        self.remark_others(found, &[MATCH, LINK, NETWORK, ADDRESS, ROUTE]);
         let mut own = Attachment::new(who, self.place.clone());
         own.first_of = Some(NETWORKS);
         own.mac = self.mac(found, "Link");
@@ -537,8 +544,30 @@ const ROUTE: Known = (
     ],
 );
 
-/// An address without a length is one of a single host.
+/// Whether a line of `[Match]` leaves out every wired interface, and every link that is made at boot:
+/// containers, tunnels, and Wi-Fi, which a network hook brings up.
+fn is_never_meant(entry: &Entry<'_>) -> bool {
+    let mut words = entry.value.split_whitespace();
+    let wanted: &[&str] = match entry.key {
+        "Virtualization" => return entry.value == "container",
+        "WLANInterfaceType" | "SSID" | "BSSID" => return true,
+        "Type" => &["ether", "vlan", "bond", "bridge"],
+        "Kind" => &["vlan", "bond", "bridge"],
+        _ => return false,
+    };
+    let is_wanted =
+        |word: &str| wanted.contains(&word) || word.starts_with('!') || word.contains('*');
+    !words.any(is_wanted)
+}
+
+/// An address without a length is one of a single host; one of zeros has networkd choose a network of its
+/// own to serve.
 fn address(found: &mut Found, place: &Place, text: &str) -> Option<Cidr> {
+    if let Some((zeros, _)) = text.split_once('/')
+        && matches!(zeros, "0.0.0.0" | "::")
+    {
+        return None;
+    }
     match (text.contains('/'), text.contains(':')) {
         (true, _) => found.parse(place, "Address", text),
         (false, true) => found.parse(place, "Address", &format!("{text}/128")),

@@ -52,3 +52,44 @@ fn what_is_not_understood_is_told() {
         ]
     );
 }
+
+#[test]
+fn files_that_mean_no_wired_interface_are_left_out_without_a_word() {
+    for condition in [
+        "Type=wlan",
+        "Type=sit",
+        "Kind=tun",
+        "Virtualization=container",
+        "SSID=home",
+    ] {
+        let text = format!("[Match]\nName=x*\n{condition}\n[Network]\nColour=red\n");
+        let found = read(&[("f".into(), "f.network", &text)]);
+        assert!(found.attachments.is_empty(), "{condition}");
+        assert_eq!(found.remarks, [], "{condition}");
+    }
+    for condition in ["Type=ether", "Type=!wlan", "Kind=bond", "Kind=!vlan"] {
+        let text = format!("[Match]\nName=x*\n{condition}\n[Network]\nColour=red\n");
+        let found = read(&[("f".into(), "f.network", &text)]);
+        assert_ne!(found.remarks, [], "{condition}");
+    }
+}
+
+/// Each machine with systemd has these: they are no news to anybody.
+#[test]
+fn the_files_that_come_with_systemd_raise_no_doubts() {
+    let Ok(folder) = std::fs::read_dir("/usr/lib/systemd/network") else {
+        eprintln!("no systemd here: nothing to read");
+        return;
+    };
+    let mut texts = Vec::new();
+    for entry in folder {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_str().unwrap().to_owned();
+        texts.push((name, std::fs::read_to_string(path).unwrap()));
+    }
+    assert!(!texts.is_empty());
+    for (name, text) in &texts {
+        let found = read(&[(name.as_str().into(), name, text)]);
+        assert_eq!(found.remarks, [], "{name}");
+    }
+}
