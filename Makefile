@@ -73,7 +73,7 @@ doc:
 
 deny:
 	@command -v cargo-deny >/dev/null || { echo "installing cargo-deny from crates.io"; cargo install --locked cargo-deny@0.20.2; }
-	cargo deny --offline check bans licenses sources
+	cargo deny --locked check bans licenses sources
 
 man: ## the manual pages, into target/man: man -M target/man nightlatchd
 	cargo run --quiet --package nightlatch-manuals -- target/man

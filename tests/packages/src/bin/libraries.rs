@@ -33,7 +33,7 @@ fn write(file: &Path) -> Result<(), Box<dyn Error>> {
     let metadata = MetadataCommand::new()
         .manifest_path(nightlatch_packages::repository().join("Cargo.toml"))
         .features(CargoOpt::SomeFeatures(Vec::new()))
-        .other_options(["--offline", "--locked", "--filter-platform", &host].map(String::from))
+        .other_options(["--locked", "--filter-platform", &host].map(String::from))
         .exec()?;
     let mut text = String::from(
         "The programs of Nightlatch contain these libraries, under these licences.\n\n",
