@@ -2,6 +2,7 @@
 
 use std::process::Output;
 
+use nightlatch_interop::administered::{Administered, section};
 use nightlatch_interop::client;
 use nightlatch_interop::dbus::Bus;
 use nightlatch_interop::machine::{Keys, Machine};
@@ -75,4 +76,55 @@ fn a_stock_server_is_left_before_it_releases_anything() {
     assert_eq!(client.terminate().stdout, b"");
     let log = server.running().log().join("\n");
     assert!(!log.contains("Sending secret"), "{log}");
+}
+
+/// What an administrator asks of the whole fleet: `nightlatch check --all`, by the server's record.
+#[test]
+fn the_server_knows_who_rehearsed_and_who_did_not() {
+    let machine = Machine::new("tower", Whose::Ours, Keys::Curve25519, b"password");
+    let refused = Machine::new("waits", Whose::Ours, Keys::Curve25519, b"password");
+    let sections = [
+        machine.section(UP),
+        refused.section("checker = true\napproved_by_default = no"),
+        section("absent", ""),
+        section("gone", "enabled = no"),
+    ];
+    let site = Administered::start(Whose::Ours, &sections.join("\n"));
+    assert_eq!(fleet(&site, &[]).0, Some(1), "nobody has rehearsed yet");
+
+    let address = site.server.address();
+    assert!(rehearse(&machine, &address).finish().status.success());
+    let client = rehearse(&refused, &address);
+    let told = "rehearsal-needs-approval";
+    client.wait_for(told, |line| line.contains(told).then_some(()));
+    client.terminate();
+
+    let (status, said) = fleet(&site, &[]);
+    assert_eq!(status, Some(1), "{said}");
+    for (name, what) in [
+        ("tower", "rehearsed"),
+        ("waits", "was refused"),
+        ("absent", "never rehearsed"),
+        ("gone", "is disabled"),
+    ] {
+        let line = said.lines().find(|line| line.contains(name)).expect(name);
+        assert!(line.contains(what), "{line}");
+        assert_eq!(line.contains("ok "), name == "tower", "{line}");
+    }
+    // Whoever is in order alone makes a fleet in order.
+    for name in ["waits", "absent", "gone"] {
+        let removed = site.nightlatch(&["remove", "--yes", name]);
+        assert!(removed.status.success(), "{removed:?}");
+    }
+    let (status, said) = fleet(&site, &[]);
+    assert_eq!(status, Some(0), "{said}");
+    let (status, said) = fleet(&site, &["--json"]);
+    assert_eq!(status, Some(0), "{said}");
+    assert!(said.contains("\"tower\""), "{said}");
+}
+
+fn fleet(site: &Administered, options: &[&str]) -> (Option<i32>, String) {
+    let output = site.nightlatch(&[&["check", "--all"], options].concat());
+    let said = String::from_utf8_lossy(&output.stdout).into_owned() + &said(&output);
+    (output.status.code(), said)
 }
