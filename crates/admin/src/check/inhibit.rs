@@ -36,17 +36,18 @@ pub(super) fn run(options: &Check) -> Result<u8, Failure> {
             Ok(()) => report.reason(),
             Err(failure) => Some(failure.to_string()),
         };
-        if told.as_ref() != Some(&reason) {
+        let is_news = told.as_ref() != Some(&reason);
+        let is_held = lock.as_mut().is_some_and(Lock::is_held);
+        if is_news || !is_held {
+            // The new one first, so that no moment is without.
+            lock = reason.as_deref().map(Lock::take).transpose()?;
+        }
+        if is_news {
+            // Said when it is so.
             note(match &reason {
                 Some(reason) => format!("reboots are held up: {reason}"),
                 None => "this machine would come back: reboots are free".to_owned(),
             });
-        }
-        let is_same = told.as_ref() == Some(&reason);
-        let is_held = is_same && lock.as_mut().is_some_and(Lock::is_held);
-        if !is_held {
-            // The new one first, so that no moment is without.
-            lock = reason.as_deref().map(Lock::take).transpose()?;
         }
         told = Some(reason);
         thread::sleep(EVERY);

@@ -2,6 +2,7 @@
 //! builds the packages first.
 
 mod client;
+mod inhibit;
 mod key_socket;
 mod mandos;
 mod server;
