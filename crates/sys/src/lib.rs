@@ -16,4 +16,7 @@ pub mod privileges;
 pub mod process;
 pub mod signals;
 pub mod terminal;
+// Of 32-bit ARM the functions are others, and libgcc stays.
+#[cfg(all(panic = "abort", not(target_arch = "arm")))]
+mod unwinder;
 pub mod wiping;
