@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
+use std::io::{self, BufRead, BufReader, Cursor, Read, Seek, SeekFrom};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
@@ -204,7 +204,8 @@ fn read_archive(
 ) -> io::Result<()> {
     let mut shared = SharedFiles::new();
     loop {
-        let mut reader = newc::Reader::new(from)?;
+        let header = read_header(from)?;
+        let mut reader = newc::Reader::new(Cursor::new(header).chain(from))?;
         if reader.entry().is_trailer() {
             reader.finish()?;
             return Ok(());
@@ -216,7 +217,28 @@ fn read_archive(
         }
         // A later one replaces an earlier one, as it does for the kernel.
         members.insert(path, member);
-        from = reader.finish()?;
+        from = reader.finish()?.into_inner().1;
+    }
+}
+
+/// How long a member's header is, and where in it the length of its name stands: eight hexadecimal digits.
+const HEADER: usize = 110;
+const NAME_LENGTH: std::ops::Range<usize> = 94..102;
+
+/// Reads a header, which the reader of archives then reads: it would make room for a name of any length before
+/// it sees that there is none.
+fn read_header(from: &mut impl Read) -> io::Result<[u8; HEADER]> {
+    let mut header = [0; HEADER];
+    from.read_exact(&mut header)?;
+    let length = std::str::from_utf8(&header[NAME_LENGTH])
+        .ok()
+        .and_then(|digits| u64::from_str_radix(digits, 16).ok());
+    match length {
+        Some(length) if length <= MAX_TEXT => Ok(header),
+        _ => Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            format!("expected a name of at most {MAX_TEXT} bytes"),
+        )),
     }
 }
 
@@ -276,8 +298,9 @@ fn settle(
     }
 }
 
-/// A path from `/`. The folders that are links into /usr in an image of today are those in /usr.
+/// A path from `/`, up to a zero byte, where it ends for the kernel. The folders that are links into /usr in an image of today are those in /usr.
 pub(super) fn normal(name: &str) -> String {
+    let name = name.split('\0').next().unwrap_or_default();
     let name = name.trim_start_matches("./").trim_matches('/');
     let first = name.split('/').next().unwrap_or_default();
     match first {
@@ -378,6 +401,12 @@ mod tests {
     }
 
     #[test]
+    fn a_name_ends_where_it_ends_for_the_kernel() {
+        let members = read(&archive(&[("list\0other", 0o100644, b"x")])).unwrap();
+        assert_eq!(members["/list"].what, What::Text("x".into()));
+    }
+
+    #[test]
     fn what_is_no_image_is_said_so() {
         assert!(matches!(read(b"hello"), Err(ArchiveError::Unknown)));
         let whole = piped("zstd", &archive(&[("a", 0o100644, &[7; 9999])]));
@@ -387,5 +416,9 @@ mod tests {
             Err(ArchiveError::Decompress("zstd", _))
         ));
         assert!(matches!(read(b"070701000"), Err(ArchiveError::Read(_))));
+        // A name without an end takes no memory.
+        let mut long = archive(&[("a", 0o100644, b"")]);
+        long[NAME_LENGTH].copy_from_slice(b"ffffffff");
+        assert!(matches!(read(&long), Err(ArchiveError::Read(_))));
     }
 }

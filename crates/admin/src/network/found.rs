@@ -4,7 +4,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use nightlatch_core::network::{Cidr, Link, LinkName, Mac, Route};
+use nightlatch_core::network::{Cidr, Link, LinkName, Mac, Mtu, Route};
 use serde::Serialize;
 
 /// What one or more files say.
@@ -43,7 +43,7 @@ pub struct Attachment {
     /// Their hardware address.
     pub mac: Option<Mac>,
     /// Their largest packet.
-    pub mtu: Option<u32>,
+    pub mtu: Option<Mtu>,
     /// Their addresses.
     pub addresses: Vec<Cidr>,
     /// Their routes.
@@ -170,6 +170,17 @@ impl Found {
         let value = text.trim().parse();
         let value = value.map_err(|error: T::Err| format!("{error}, found {text:?}"));
         self.value(place, key, value)
+    }
+
+    /// Reads a number, where zero is that nothing is said.
+    pub fn parse_unless_zero<T>(&mut self, place: &Place, key: &str, text: &str) -> Option<T>
+    where
+        T: std::str::FromStr<Err: fmt::Display>,
+    {
+        match text.trim().parse() {
+            Ok(0_u32) => None,
+            _ => self.parse(place, key, text),
+        }
     }
 
     /// Takes over what another says too.

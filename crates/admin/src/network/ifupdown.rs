@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use nightlatch_core::network::{Bond, BondMode, Cidr, Kind, Link, LinkName, MIIMON, Route, Word};
+use nightlatch_core::network::{Bond, BondMode, Cidr, Kind, Link, LinkName, Route, VlanId, Word};
 
 use super::found::{Attachment, Described, Found, Place, Selector, Weight};
 use super::keyfile;
@@ -312,12 +312,13 @@ impl Stanza {
             }
         }
         let miimon = self.option(&["bond_miimon"]);
-        let miimon = miimon.and_then(|(text, place)| found.parse(place, "bond-miimon", text));
+        let miimon =
+            miimon.and_then(|(text, place)| found.parse_unless_zero(place, "bond-miimon", text));
         Some(Kind::Bond(Bond {
             mode: self
                 .word(found, "bond_mode")
                 .unwrap_or(BondMode::RoundRobin),
-            miimon: miimon.filter(|millis| *millis > 0).unwrap_or(MIIMON),
+            miimon: miimon.unwrap_or_default(),
             lacp_rate: self.word(found, "bond_lacp_rate"),
             hash_policy: self.word(found, "bond_xmit_hash_policy"),
             primary: None,
@@ -374,13 +375,13 @@ impl Stanza {
         let raw = self.option(&["vlan_raw_device"]);
         let id = self.option(&["vlan_id"]);
         let number = match (id, dotted, raw) {
-            (Some((id, place)), ..) => found.parse::<u16>(place, "vlan-id", id)?,
+            (Some((id, place)), ..) => found.parse::<VlanId>(place, "vlan-id", id)?,
             (None, Some((_, id)), _) if id.bytes().all(|b| b.is_ascii_digit()) => {
-                id.parse().ok()?
+                found.parse(&self.place, "the VLAN's number in its name", id)?
             }
             (None, _, Some((_, place))) => {
                 let digits = self.name.trim_start_matches(|c: char| !c.is_ascii_digit());
-                found.parse::<u16>(
+                found.parse::<VlanId>(
                     place,
                     "vlan-raw-device: the VLAN's number in its name",
                     digits,

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use nightlatch_core::network::{Bond, BondMode, Cidr, Kind, Link, LinkName, MIIMON, Route, Word};
+use nightlatch_core::network::{
+    Bond, BondMode, Cidr, Kind, Link, LinkName, Miimon, Route, VlanId, Word,
+};
 
 use super::found::{Attachment, Described, Found, Place, Selector, Weight};
 use super::keyfile;
@@ -288,7 +290,7 @@ impl Reader {
         };
         let mut bond = Bond {
             mode: BondMode::RoundRobin,
-            miimon: MIIMON,
+            miimon: Miimon::default(),
             lacp_rate: None,
             hash_policy: None,
             primary: None,
@@ -323,11 +325,8 @@ impl Reader {
                 let millis =
                     millis(text).ok_or_else(|| format!("expected milliseconds, found {text:?}"));
                 // Never is what it must not be: a member without a carrier would be used for ever.
-                let millis = self
-                    .found
-                    .value(&value.place, key, millis)
-                    .filter(|it| *it > 0);
-                bond.miimon = millis.unwrap_or(MIIMON);
+                let millis = self.found.value(&value.place, key, millis);
+                bond.miimon = millis.and_then(Miimon::new).unwrap_or_default();
             }
             "primary" => {}
             "arp-interval" | "arp-ip-targets" | "arp-validate" | "arp-all-targets" => {
@@ -393,7 +392,7 @@ impl Reader {
         let (mut number, mut parent) = (None, None);
         for (key, value) in node.map() {
             match key.as_str() {
-                "id" => number = self.parsed::<u16>(value, key),
+                "id" => number = self.parsed::<VlanId>(value, key),
                 "link" => parent = value.text().map(|id| (self.selector(id), &value.place)),
                 _ => self.common(key, value, &mut common),
             }

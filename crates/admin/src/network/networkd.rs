@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use nightlatch_core::network::{
-    Bond, BondMode, Cidr, HashPolicy, Kind, LacpRate, Link, LinkName, MIIMON, Mac, Protocol, Route,
-    Word,
+    Bond, BondMode, Cidr, ForwardDelay, HashPolicy, Kind, LacpRate, Link, LinkName, Mac, Miimon,
+    Mtu, Protocol, Route, Word,
 };
 
 use super::found::{Attachment, Described, Found, Place, Selector, Weight};
@@ -228,10 +228,11 @@ impl Whole<'_> {
         }
     }
 
-    fn bytes(&self, found: &mut Found, section: &str) -> Option<u32> {
+    fn bytes(&self, found: &mut Found, section: &str) -> Option<Mtu> {
         let (text, place) = self.last(section, "MTUBytes")?;
-        let bytes =
-            bytes(text).ok_or_else(|| format!("expected a number of bytes, found {text:?}"));
+        let bytes = bytes(text)
+            .and_then(Mtu::new)
+            .ok_or_else(|| format!("expected a number of bytes from 68 to 65535, found {text:?}"));
         found.value(place, "MTUBytes", bytes)
     }
 
@@ -272,7 +273,7 @@ impl Whole<'_> {
             mode: self
                 .word(found, "Bond", "Mode")
                 .unwrap_or(BondMode::RoundRobin),
-            miimon: miimon.filter(|millis| *millis > 0).unwrap_or(MIIMON),
+            miimon: miimon.and_then(Miimon::new).unwrap_or_default(),
             lacp_rate: self.word::<LacpRate>(found, "Bond", "LACPTransmitRate"),
             hash_policy: self.word::<HashPolicy>(found, "Bond", "TransmitHashPolicy"),
             primary: None,
@@ -290,14 +291,15 @@ impl Whole<'_> {
         let delay = self
             .last("Bridge", "ForwardDelaySec")
             .and_then(|(text, place)| {
-                let millis = millis(text)
-                    .ok_or_else(|| format!("expected a length of time, found {text:?}"));
-                found.value(place, "ForwardDelaySec", millis)
+                let delay = millis(text)
+                    .and_then(|millis| ForwardDelay::new(millis / 1000))
+                    .ok_or_else(|| format!("expected at most 30 seconds, found {text:?}"));
+                found.value(place, "ForwardDelaySec", delay)
             });
         Some(Kind::Bridge {
             members: Vec::new(),
             stp: self.yes(found, "Bridge", "STP").unwrap_or(false),
-            forward_delay: delay.map(|millis| millis / 1000),
+            forward_delay: delay,
         })
     }
 

@@ -4,9 +4,7 @@
 
 use std::sync::Arc;
 
-use nightlatch_core::network::{
-    Bond, BondMode, Cidr, Kind, Link, LinkName, MIIMON, Mac, Route, Word,
-};
+use nightlatch_core::network::{Bond, BondMode, Cidr, Kind, Link, LinkName, Mac, Route, Word};
 
 use super::found::{Attachment, Described, Found, Place, Selector, Weight};
 use super::keyfile::{self, Entry, entries};
@@ -257,8 +255,7 @@ impl Profile<'_> {
     fn common(&self, found: &mut Found, own: &mut Attachment) {
         let ethernet = ["ethernet", "802-3-ethernet"];
         if let Some((mtu, place)) = self.get(&ethernet, "mtu") {
-            // 0 is "as it is".
-            own.mtu = found.parse(&place, "mtu", mtu).filter(|mtu| *mtu > 0);
+            own.mtu = found.parse_unless_zero(&place, "mtu", mtu);
         }
         let cloned = self.get(&ethernet, "cloned-mac-address");
         let cloned = cloned.or_else(|| self.get(&["bridge"], "mac-address"));
@@ -359,7 +356,8 @@ impl Profile<'_> {
 
     fn bond(&self, found: &mut Found) -> Option<Kind> {
         let miimon = self.get(&["bond"], "miimon");
-        let miimon = miimon.and_then(|(text, place)| found.parse(&place, "miimon", text));
+        let miimon =
+            miimon.and_then(|(text, place)| found.parse_unless_zero(&place, "miimon", text));
         for key in ["arp_interval", "arp_ip_target", "arp_validate"] {
             if let Some((_, place)) = self.get(&["bond"], key) {
                 let what = format!("{key}: members are watched by their carrier instead");
@@ -370,7 +368,7 @@ impl Profile<'_> {
             mode: self
                 .word(found, "bond", "mode")
                 .unwrap_or(BondMode::RoundRobin),
-            miimon: miimon.filter(|millis| *millis > 0).unwrap_or(MIIMON),
+            miimon: miimon.unwrap_or_default(),
             lacp_rate: self.word(found, "bond", "lacp_rate"),
             hash_policy: self.word(found, "bond", "xmit_hash_policy"),
             primary: None,

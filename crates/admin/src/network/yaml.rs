@@ -47,13 +47,15 @@ pub struct YamlError {
 /// # Errors
 /// What is no YAML, and what netplan has no use for: keys that are not texts, aliases.
 pub fn parse(file: &Arc<str>, text: &str) -> Result<Node, YamlError> {
+    // An end that comes too soon is told of the last line, not of one behind it.
+    let last = text.lines().count().max(1);
     let mut open: Vec<Open> = Vec::new();
     for event in Parser::new_from_str(text) {
         let (event, span) = event.map_err(|error| YamlError {
-            line: error.marker().line(),
+            line: error.marker().line().clamp(1, last),
             what: error.info().to_owned(),
         })?;
-        let line = span.start.line();
+        let line = span.start.line().clamp(1, last);
         let wrong = |what: &str| YamlError {
             line,
             what: what.to_owned(),

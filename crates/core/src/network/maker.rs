@@ -4,7 +4,7 @@
 //! Pure: the caller shows the links as they are, makes the one change it is told, says how that went,
 //! and shows them again. So every step starts from what the kernel says, never from what was hoped.
 
-use super::{Cidr, Definition, Kind, Link, LinkName, Mac, Match, Route};
+use super::{Cidr, Definition, ForwardDelay, Kind, Link, LinkName, Mac, Match, Mtu, Route};
 
 /// How often one link is made, so that whoever keeps taking it away does not keep us busy. More than
 /// once, for loading the kernel's module of bonding makes a link of its own, which may have the name.
@@ -353,7 +353,7 @@ impl Maker {
         if found.in_use || found.master.is_some() {
             return None;
         }
-        let mtu = link.mtu.filter(|mtu| *mtu != found.mtu);
+        let mtu = link.mtu.map(Mtu::get).filter(|mtu| *mtu != found.mtu);
         let mtu = mtu.map(|mtu| Change::SetMtu(found.index, mtu));
         let mac = link.mac.filter(|mac| Some(*mac) != found.mac && !found.up);
         let mac = mac.map(|mac| Change::SetMac(found.index, mac));
@@ -373,12 +373,12 @@ impl Maker {
             Kind::Vlan { .. } if !first.up => return Some(Change::SetUp(first.index, true)),
             Kind::Vlan { id, protocol, .. } => New::Vlan {
                 parent: first.index,
-                id: *id,
+                id: id.get(),
                 protocol: protocol.code(),
             },
             Kind::Bond(bond) => New::Bond {
                 mode: bond.mode.code(),
-                miimon: bond.miimon,
+                miimon: bond.miimon.get(),
                 lacp_rate: bond.lacp_rate.map(|rate| rate.code()),
                 hash_policy: bond.hash_policy.map(|policy| policy.code()),
             },
@@ -386,7 +386,7 @@ impl Maker {
                 stp, forward_delay, ..
             } => New::Bridge {
                 stp: *stp,
-                forward_delay: *forward_delay,
+                forward_delay: forward_delay.map(ForwardDelay::get),
             },
             Kind::Device(_) => return None,
         };
@@ -394,7 +394,7 @@ impl Maker {
             name: link.name.clone(),
             new,
             mac: link.mac,
-            mtu: link.mtu,
+            mtu: link.mtu.map(Mtu::get),
         })
     }
 

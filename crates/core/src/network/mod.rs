@@ -8,17 +8,14 @@ use std::fmt;
 
 mod address;
 pub mod maker;
+mod number;
 mod read;
 mod words;
 
 pub use address::{Cidr, LinkName, Mac, Route, Unlike};
+pub use number::{ForwardDelay, Miimon, Mtu, VlanId};
 pub use read::{Fault, KEYS, Wrong};
 pub use words::{BondMode, HashPolicy, LacpRate, Protocol, Word, YesNo};
-
-/// How often a bond looks whether its members have a carrier, in milliseconds, when nothing says so:
-/// what the kernel's documentation of bonding calls a good starting point. Its own default is never,
-/// and then a dead member is used for ever.
-pub const MIIMON: u32 = 100;
 
 /// How many links may stand one on another: as many as the kernel allows (`MAX_NEST_DEV`).
 const DEEPEST: usize = 8;
@@ -39,8 +36,8 @@ pub struct Link {
     pub kind: Kind,
     /// The hardware address that it is given.
     pub mac: Option<Mac>,
-    /// The largest packet, in bytes.
-    pub mtu: Option<u32>,
+    /// The largest packet.
+    pub mtu: Option<Mtu>,
     /// Its own addresses, for `--connect`.
     pub addresses: Vec<Cidr>,
     /// Its routes, for `--connect`.
@@ -54,8 +51,8 @@ pub enum Kind {
     Device(Match),
     /// One network of several on a cable (IEEE 802.1Q).
     Vlan {
-        /// 1 to 4094.
-        id: u16,
+        /// Its number.
+        id: VlanId,
         /// The link that carries it.
         parent: LinkName,
         /// How packets are marked.
@@ -69,8 +66,8 @@ pub enum Kind {
         members: Vec<LinkName>,
         /// Whether it speaks the spanning tree protocol.
         stp: bool,
-        /// How long a new port listens before it forwards, in seconds.
-        forward_delay: Option<u32>,
+        /// How long a new port listens before it forwards.
+        forward_delay: Option<ForwardDelay>,
     },
 }
 
@@ -90,8 +87,8 @@ pub struct Match {
 pub struct Bond {
     /// Who sends when.
     pub mode: BondMode,
-    /// How often members are looked at, in milliseconds.
-    pub miimon: u32,
+    /// How often members are looked at.
+    pub miimon: Miimon,
     /// How often partners of 802.3ad tell of themselves.
     pub lacp_rate: Option<LacpRate>,
     /// Which packets belong together.
@@ -334,7 +331,7 @@ impl fmt::Display for Match {
 impl fmt::Display for Bond {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "mode = {}", self.mode)?;
-        if self.miimon != MIIMON {
+        if self.miimon != Miimon::default() {
             writeln!(f, "miimon = {}", self.miimon)?;
         }
         line(f, "lacp-rate", self.lacp_rate.as_ref())?;

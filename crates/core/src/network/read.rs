@@ -3,16 +3,7 @@
 use std::str::FromStr;
 
 use super::words::{self, Word, YesNo};
-use super::{Bond, BondMode, Definition, Kind, Link, LinkName, MIIMON, Match, Misfit, Unlike};
-
-/// A VLAN's number: 0 and 4095 mean something else (IEEE 802.1Q, 9.6).
-const VLAN_IDS: (u32, u32) = (1, 4094);
-/// What IPv4 needs at least (RFC 791, 3.1), and what the kernel takes at most.
-const MTUS: (u32, u32) = (68, 65_535);
-/// More than a minute and the members are not looked at at all.
-const MIIMONS: (u32, u32) = (1, 60_000);
-/// `BR_MAX_FORWARD_DELAY` (IEEE 802.1D, 8.10.2); 0 only without a spanning tree.
-const FORWARD_DELAYS: (u32, u32) = (0, 30);
+use super::{Bond, BondMode, Definition, Kind, Link, LinkName, Match, Misfit, Unlike};
 
 /// Every key, with the kinds of links that have it.
 pub const KEYS: [(&str, &[&str]); 19] = [
@@ -170,7 +161,9 @@ fn link(section: &Section<'_>) -> Result<Link, Box<Fault>> {
     section.check_keys(word)?;
     let kind = match word {
         "vlan" => Kind::Vlan {
-            id: section.id()?,
+            id: section
+                .value("id")?
+                .ok_or_else(|| section.missing("id", "vlan"))?,
             parent: section
                 .value("parent")?
                 .ok_or_else(|| section.missing("parent", "vlan"))?,
@@ -180,7 +173,7 @@ fn link(section: &Section<'_>) -> Result<Link, Box<Fault>> {
         "bridge" => Kind::Bridge {
             members: section.members("bridge")?,
             stp: section.word("stp")?.unwrap_or(YesNo::No) == YesNo::Yes,
-            forward_delay: section.number("forward-delay", FORWARD_DELAYS)?,
+            forward_delay: section.value("forward-delay")?,
         },
         _ => Kind::Device(Match {
             mac: section.value("match-mac")?,
@@ -192,7 +185,7 @@ fn link(section: &Section<'_>) -> Result<Link, Box<Fault>> {
         name,
         kind,
         mac: section.value("mac")?,
-        mtu: section.number("mtu", MTUS)?,
+        mtu: section.value("mtu")?,
         addresses: section.list("addresses", char::is_whitespace)?,
         routes: section.list("routes", |c| c == ',')?,
     })
@@ -279,7 +272,7 @@ impl Section<'_> {
     fn bond(&self) -> Result<Bond, Box<Fault>> {
         let bond = Bond {
             mode: self.word("mode")?.unwrap_or(BondMode::RoundRobin),
-            miimon: self.number("miimon", MIIMONS)?.unwrap_or(MIIMON),
+            miimon: self.value("miimon")?.unwrap_or_default(),
             lacp_rate: self.word("lacp-rate")?,
             hash_policy: self.word("hash-policy")?,
             primary: self.value("primary")?,
@@ -305,25 +298,6 @@ impl Section<'_> {
         match words::index_of(text, words) {
             None => Err(self.fault(key, expected(format!("one of {}", words::all(words)), text))),
             index => Ok(index),
-        }
-    }
-
-    fn id(&self) -> Result<u16, Box<Fault>> {
-        let id = self.number("id", VLAN_IDS)?;
-        let id = id.and_then(|id| u16::try_from(id).ok());
-        id.ok_or_else(|| self.missing("id", "vlan"))
-    }
-
-    fn number(&self, key: &'static str, range: (u32, u32)) -> Result<Option<u32>, Box<Fault>> {
-        let Some(text) = self.text(key) else {
-            return Ok(None);
-        };
-        match text.parse() {
-            Ok(number) if (range.0..=range.1).contains(&number) => Ok(Some(number)),
-            _ => {
-                let range = format!("a number from {} to {}", range.0, range.1);
-                Err(self.fault(key, expected(range, text)))
-            }
         }
     }
 }

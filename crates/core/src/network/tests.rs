@@ -211,18 +211,21 @@ fn link(index: usize) -> impl Strategy<Value = Link> {
             option::of("pci-[0-9:.]{3,12}")
         )
             .prop_map(|(mac, driver, path)| Kind::Device(Match { mac, driver, path })),
-        (1_u16..=4094, select(parts.clone()), all::<Protocol>()).prop_map(
-            |(id, parent, protocol)| {
+        (
+            (1_u32..=4094).prop_map(|id| VlanId::new(id).unwrap()),
+            select(parts.clone()),
+            all::<Protocol>()
+        )
+            .prop_map(|(id, parent, protocol)| {
                 Kind::Vlan {
                     id,
                     parent,
                     protocol,
                 }
-            }
-        ),
+            }),
         (
             all::<BondMode>(),
-            1_u32..=60_000,
+            (1_u32..=60_000).prop_map(|millis| Miimon::new(millis).unwrap()),
             option::of(all::<LacpRate>()),
             option::of(all::<HashPolicy>()),
             option::of(select(parts.clone()))
@@ -241,18 +244,22 @@ fn link(index: usize) -> impl Strategy<Value = Link> {
                     })
                 }
             }),
-        (any::<bool>(), option::of(0_u32..=30)).prop_map(move |(stp, forward_delay)| {
-            let members = parts.clone();
-            Kind::Bridge {
-                members,
-                stp,
-                forward_delay,
-            }
-        }),
+        (
+            any::<bool>(),
+            option::of((0_u32..=30).prop_map(|s| ForwardDelay::new(s).unwrap()))
+        )
+            .prop_map(move |(stp, forward_delay)| {
+                let members = parts.clone();
+                Kind::Bridge {
+                    members,
+                    stp,
+                    forward_delay,
+                }
+            }),
     ];
     let rest = (
         option::of(mac()),
-        option::of(68_u32..=65_535),
+        option::of((68_u32..=65_535).prop_map(|bytes| Mtu::new(bytes).unwrap())),
         vec(cidr(), 0..3),
         vec(route(), 0..3),
     );

@@ -1,3 +1,4 @@
+use super::super::found::Remark;
 use super::*;
 
 fn links(text: &str) -> Vec<String> {
@@ -22,7 +23,7 @@ fn vlans_are_known_by_name_or_by_their_raw_device() {
     ] {
         let found = links(text);
         assert!(
-            found[0].starts_with(&format!("Vlan {{ id: {id},")),
+            found[0].starts_with(&format!("Vlan {{ id: VlanId({id}),")),
             "{found:?}"
         );
     }
@@ -55,4 +56,17 @@ fn what_runs_programs_and_what_is_unknown_is_told() {
             "f:2 bridge_ports: all is not understood, name the interfaces",
         ]
     );
+}
+
+#[test]
+fn a_number_that_no_vlan_can_have_is_told() {
+    for text in [
+        "iface eth0.4095 inet manual\n",
+        "iface eth0.0 inet manual\n",
+    ] {
+        let found = read(&[("f".into(), text)]);
+        assert!(found.links.is_empty(), "{text}");
+        let told = |remark: &Remark| remark.what.contains("from 1 to 4094");
+        assert!(found.remarks.iter().any(told), "{:?}", found.remarks);
+    }
 }

@@ -38,7 +38,7 @@ fn what_is_not_understood_is_told_with_its_line_and_never_with_a_secret() {
         [
             "f:3 matters wg0: tunnels and WireGuard need a network hook",
             "f:7 unknown auth: not understood",
-            "f:8 matters mtu: invalid digit found in string, found \"many\"",
+            "f:8 matters mtu: expected a number from 68 to 65535, found \"many\"",
             "f:10 matters v: expected id and link",
         ]
     );
