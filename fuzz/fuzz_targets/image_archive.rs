@@ -1,0 +1,38 @@
+//! What is read of an unpacked boot image, written anew and read again is the same.
+#![no_main]
+
+use std::io::Write;
+
+use cpio::newc;
+use libfuzzer_sys::fuzz_target;
+use nightlatch_admin::check::archive::{Members, Want, What, read_unpacked};
+
+fn read(bytes: &[u8]) -> Option<Members> {
+    let mut members = Members::new();
+    read_unpacked(bytes, &|_| Want::Text, &mut members).ok()?;
+    Some(members)
+}
+
+fuzz_target!(|bytes: &[u8]| {
+    let Some(members) = read(bytes) else { return };
+    let mut written = Vec::new();
+    for (path, member) in &members {
+        let (kind, content) = match &member.what {
+            What::Text(text) => (0o100_000, text.as_str()),
+            What::Link(to) => (0o120_000, to.as_str()),
+            What::File(_) | What::Unread => unreachable!("all texts were asked for"),
+            What::Other => (0o040_000, ""),
+        };
+        // Bytes that are no text are longer as one, and a text has an end.
+        if content.len() > 60_000 {
+            return;
+        }
+        let builder = newc::Builder::new(path).mode(kind | member.mode);
+        let builder = builder.uid(member.owner.0).gid(member.owner.1);
+        let mut writer = builder.write(&mut written, content.len() as u32);
+        writer.write_all(content.as_bytes()).unwrap();
+        writer.finish().unwrap();
+    }
+    newc::trailer(&mut written).unwrap();
+    assert_eq!(read(&written), Some(members));
+});

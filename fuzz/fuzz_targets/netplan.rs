@@ -1,0 +1,10 @@
+//! Netplan's YAML is read or remarked on, and what is read can be carried out.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use nightlatch_admin::network::netplan::read;
+
+#[path = "../found.rs"]
+mod found;
+
+fuzz_target!(|text: &str| found::check(text, read(&[("f".into(), text)])));
