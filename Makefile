@@ -1,5 +1,5 @@
 # The same verbs by hand and in CI. `make help` lists them.
-.PHONY: help build install uninstall deb deb-test deb-test-short boot-test boot-test-short run test check lint doc deny man bench fuzz boot peers clean
+.PHONY: help build install uninstall deb deb-test deb-test-short boot-test boot-test-short image-test run test check lint doc deny man bench fuzz boot peers clean
 
 SECONDS_PER_TARGET ?= 600
 export NIGHTLATCH_PEERS ?= $(CURDIR)/target/peers
@@ -49,6 +49,11 @@ boot-test: deb ## boot real guests with encrypted disks, all scenarios; needs ro
 
 boot-test-short: deb ## the same with the few scenarios that show the most
 	@$(call boot_tests,bookworm,--short)
+
+image-test: boot ## what the small client adds to the images of Debian 12 and 13, and how much; needs root
+	@scripts/prepare test
+	cargo build --workspace --bins
+	NIGHTLATCH_BOOT=$(CURDIR)/target/boot/nightlatch-boot cargo test --package nightlatch-image-tests --test contents -- --nocapture initramfs_tools
 
 run: ## build, then play the whole story end to end in a temporary directory
 	@scripts/prepare run
