@@ -21,6 +21,7 @@ mod random;
 pub mod run;
 mod selftest;
 mod serve;
+mod service_manager;
 pub mod session;
 mod words;
 

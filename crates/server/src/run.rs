@@ -28,6 +28,7 @@ use crate::dbus::About;
 use crate::import_state::ImportError;
 use crate::listen::{self, ListenError};
 use crate::own_key::{self, OwnKeyError};
+use crate::service_manager::ServiceManager;
 use crate::{logging, random, serve};
 
 /// Whom the server becomes when it is started as root: the first of these that exists.
@@ -171,6 +172,7 @@ pub fn serve(options: Options) -> Result<(), RunError> {
     })
     .map_err(RunError::Listen)?;
     lock(&configuration.clients);
+    let manager = Arc::new(ServiceManager::connect());
     become_owner(&settings.statedir, account.as_ref())?;
     let mut store = open(&settings.statedir)?;
     let own_key = own_key::load_or_make(&settings.statedir).map_err(RunError::OwnKey)?;
@@ -212,6 +214,7 @@ pub fn serve(options: Options) -> Result<(), RunError> {
         },
         sockets,
         tls,
+        manager,
     };
     let ended = runtime.block_on(server.run());
     // Nothing that is left may keep it: all that counts is durable.

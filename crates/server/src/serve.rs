@@ -18,13 +18,14 @@ use sd_notify::NotifyState;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::time::{interval, timeout};
-use tracing::{debug, error, info, warn};
+use tracing::{error, info, warn};
 
 use crate::config;
 use crate::dbus::{self, About};
 use crate::driver::{self, Driver, Handle};
 use crate::limits::{self, Limits};
 use crate::publish::{self, Announcement, Publisher};
+use crate::service_manager::ServiceManager;
 use crate::session;
 use crate::session::{Deadlines, Sessions};
 
@@ -46,6 +47,7 @@ pub(crate) struct Server {
     pub(crate) sockets: Vec<TcpListener>,
     pub(crate) tls: ServerTls,
     pub(crate) about: About,
+    pub(crate) manager: Arc<ServiceManager>,
 }
 
 impl Server {
@@ -87,20 +89,20 @@ impl Server {
         let publisher = port
             .filter(|_| self.settings.zeroconf)
             .map(|address| publish(&self.settings, address.port(), stopped));
-        notify(&[NotifyState::Ready]);
+        self.manager.tell(&[NotifyState::Ready]);
         let mut watchdog = sd_notify::watchdog_enabled().map(|limit| interval(limit / 2));
 
         let mut end = end;
         let ended: Result<(), Fault> = loop {
             tokio::select! {
                 () = end.next() => break Ok(()),
-                _ = hangup.recv() => reload(&self.configdir, self.account.as_ref(), &handle),
-                () = tick(&mut watchdog) => notify(&[NotifyState::Watchdog]),
+                _ = hangup.recv() => reload(&self.configdir, self.account.as_ref(), &handle, &self.manager),
+                () = tick(&mut watchdog) => self.manager.tell(&[NotifyState::Watchdog]),
                 ended = &mut driver => break flatten(ended),
                 ended = &mut serving => break flatten(ended),
             }
         };
-        notify(&[NotifyState::Stopping]);
+        self.manager.tell(&[NotifyState::Stopping]);
         drop(stop);
         let withdrawn = async {
             if let Some(publisher) = publisher {
@@ -143,9 +145,14 @@ impl Ends {
 }
 
 /// Reads the configuration anew. A faulty one changes nothing.
-fn reload(folder: &std::path::Path, account: Option<&Account>, handle: &Handle) {
+fn reload(
+    folder: &std::path::Path,
+    account: Option<&Account>,
+    handle: &Handle,
+    manager: &Arc<ServiceManager>,
+) {
     let usec = i128::from(clock::monotonic_usec());
-    notify(&[NotifyState::Reloading, NotifyState::MonotonicUsec(usec)]);
+    manager.tell(&[NotifyState::Reloading, NotifyState::MonotonicUsec(usec)]);
     match config::read_all(folder, account) {
         Ok(configuration) => {
             for warning in &configuration.warnings {
@@ -154,6 +161,7 @@ fn reload(folder: &std::path::Path, account: Option<&Account>, handle: &Handle) 
             let clients = configuration.clients.len();
             let durable = handle.reload(configuration.clients);
             // A full disk keeps this waiting. The watchdog and SIGTERM cannot wait with it.
+            let manager = Arc::clone(manager);
             tokio::spawn(async move {
                 if !durable.await {
                     return;
@@ -163,7 +171,7 @@ fn reload(folder: &std::path::Path, account: Option<&Account>, handle: &Handle) 
                     clients,
                     "configuration reloaded; changed settings of the server itself need a restart"
                 );
-                notify(&[NotifyState::Ready]);
+                manager.tell(&[NotifyState::Ready]);
             });
         }
         Err(faulty) => {
@@ -171,7 +179,7 @@ fn reload(folder: &std::path::Path, account: Option<&Account>, handle: &Handle) 
                 error!(hint = fault.hint(), "{}", chain(fault));
             }
             error!("not reloaded, everything stays as it was: {faulty}");
-            notify(&[NotifyState::Ready]);
+            manager.tell(&[NotifyState::Ready]);
         }
     }
 }
@@ -202,10 +210,4 @@ fn flatten<E: Into<Fault>>(
     ended: Result<Result<(), E>, tokio::task::JoinError>,
 ) -> Result<(), Fault> {
     ended?.map_err(Into::into)
-}
-
-fn notify(state: &[NotifyState<'_>]) {
-    if let Err(error) = sd_notify::notify(state) {
-        debug!(%error, "cannot tell the service manager");
-    }
 }
