@@ -51,8 +51,11 @@ impl<'a> Plan<'a> {
         let mut arguments: Vec<String> = arguments.map(str::to_owned).into();
         arguments.push("root=/dev/mapper/root_crypt".to_owned());
         arguments.push("init=/nightlatch-boot-test-init".to_owned());
-        if system == BootSystem::Dracut {
+        if system != BootSystem::InitramfsTools {
             arguments.push(format!("rd.luks.name={ROOT_UUID}=root_crypt"));
+        }
+        if system == BootSystem::DracutWithoutSystemd {
+            arguments.push(format!("rd.luks.uuid={ROOT_UUID}"));
         }
         Self {
             machine,
@@ -63,6 +66,7 @@ impl<'a> Plan<'a> {
             image: match system {
                 BootSystem::InitramfsTools => "initramfs-tools.img",
                 BootSystem::Dracut => "dracut.img",
+                BootSystem::DracutWithoutSystemd => "dracut-without-systemd.img",
             },
             plugged: true,
         }
@@ -88,7 +92,7 @@ impl<'a> Plan<'a> {
         self.disks.push(self.machine.file("data.luks"));
         match self.system {
             BootSystem::InitramfsTools => self.image = "initramfs-tools-two.img",
-            BootSystem::Dracut => {
+            BootSystem::Dracut | BootSystem::DracutWithoutSystemd => {
                 let data = crate::images::DATA_UUID;
                 self.arguments
                     .push(format!("rd.luks.name={data}=data_crypt"));

@@ -35,6 +35,8 @@ pub enum BootSystem {
     InitramfsTools,
     /// dracut with systemd in the initrd.
     Dracut,
+    /// dracut with nothing but its shell scripts. It says little on the console.
+    DracutWithoutSystemd,
 }
 
 impl BootSystem {
@@ -43,6 +45,7 @@ impl BootSystem {
         match self {
             Self::InitramfsTools => "initramfs-tools",
             Self::Dracut => "dracut",
+            Self::DracutWithoutSystemd => "dracut-without-systemd",
         }
     }
 
@@ -51,6 +54,7 @@ impl BootSystem {
         match self {
             Self::InitramfsTools => "Begin: Running /scripts/init-premount",
             Self::Dracut => "Setup for root_crypt...",
+            Self::DracutWithoutSystemd => self.asks(),
         }
     }
 
@@ -59,6 +63,7 @@ impl BootSystem {
         match self {
             Self::InitramfsTools => "Please unlock disk root_crypt",
             Self::Dracut => "Please enter passphrase for disk root_crypt",
+            Self::DracutWithoutSystemd => "Enter passphrase: ",
         }
     }
 
@@ -67,6 +72,8 @@ impl BootSystem {
         match self {
             Self::InitramfsTools => "cryptsetup: root_crypt: set up successfully",
             Self::Dracut => "Setup for root_crypt.\r",
+            // What the opened root says first.
+            Self::DracutWithoutSystemd => "NETWORK-BEGIN",
         }
     }
 }

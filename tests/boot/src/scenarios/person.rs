@@ -17,9 +17,10 @@ pub(super) fn scenarios() -> Vec<Scenario> {
             "a disabled client gets nothing; what a person types opens the disk",
             move |stage| refused(stage, system),
         );
-        all.push(match system {
-            BootSystem::InitramfsTools => refused.short(),
-            BootSystem::Dracut => refused,
+        all.push(if system == BootSystem::InitramfsTools {
+            refused.short()
+        } else {
+            refused
         });
         all.push(Scenario::new(
             &named("no-server"),
@@ -44,6 +45,12 @@ pub(super) fn scenarios() -> Vec<Scenario> {
             ));
         }
     }
+    let system = BootSystem::DracutWithoutSystemd;
+    all.push(Scenario::new(
+        &format!("{}-refused-then-typed", system.name()),
+        "a disabled client gets nothing; what a person types opens the disk",
+        move |stage| refused(stage, system),
+    ));
     all
 }
 

@@ -38,6 +38,14 @@ pub(super) fn scenarios() -> Vec<Scenario> {
             }
         }
     }
+    for way in [Way::Mdns, Way::Connect] {
+        let system = BootSystem::DracutWithoutSystemd;
+        all.push(Scenario::new(
+            &format!("{}-{}-ours", system.name(), way.name()),
+            &format!("dracut's shell scripts open the disk, by {}", way.name()),
+            move |stage| unlock(stage, system, Who::Ours, way, Whose::Ours),
+        ));
+    }
     for (system, server) in [
         (BootSystem::InitramfsTools, Whose::Ours),
         (BootSystem::Dracut, Whose::Ours),
