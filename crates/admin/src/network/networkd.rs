@@ -547,13 +547,14 @@ const ROUTE: Known = (
 );
 
 /// Whether a line of `[Match]` leaves out every wired interface, and every link that is made at boot:
-/// containers, tunnels, and Wi-Fi, which a network hook brings up.
+/// containers, tunnels, and Wi-Fi that leads to no network of others.
 fn is_never_meant(entry: &Entry<'_>) -> bool {
     let mut words = entry.value.split_whitespace();
     let wanted: &[&str] = match entry.key {
         "Virtualization" => return entry.value == "container",
-        "WLANInterfaceType" | "SSID" | "BSSID" => return true,
-        "Type" => &["ether", "vlan", "bond", "bridge"],
+        "WLANInterfaceType" => return matches!(entry.value.as_str(), "ad-hoc" | "ap"),
+        // Of Wi-Fi is told that it is left out: it may be the only network there is.
+        "Type" => &["ether", "vlan", "bond", "bridge", "wlan"],
         "Kind" => &["vlan", "bond", "bridge"],
         _ => return false,
     };

@@ -56,18 +56,24 @@ fn what_is_not_understood_is_told() {
 #[test]
 fn files_that_mean_no_wired_interface_are_left_out_without_a_word() {
     for condition in [
-        "Type=wlan",
+        "Type=wlan\nWLANInterfaceType=ap",
         "Type=sit",
         "Kind=tun",
         "Virtualization=container",
-        "SSID=home",
     ] {
         let text = format!("[Match]\nName=x*\n{condition}\n[Network]\nColour=red\n");
         let found = read(&[("f".into(), "f.network", &text)]);
         assert!(found.attachments.is_empty(), "{condition}");
         assert_eq!(found.remarks, [], "{condition}");
     }
-    for condition in ["Type=ether", "Type=!wlan", "Kind=bond", "Kind=!vlan"] {
+    for condition in [
+        "Type=wlan",
+        "SSID=home",
+        "Type=ether",
+        "Type=!wlan",
+        "Kind=bond",
+        "Kind=!vlan",
+    ] {
         let text = format!("[Match]\nName=x*\n{condition}\n[Network]\nColour=red\n");
         let found = read(&[("f".into(), "f.network", &text)]);
         assert_ne!(found.remarks, [], "{condition}");
