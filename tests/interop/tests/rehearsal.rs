@@ -84,8 +84,8 @@ fn the_server_knows_who_rehearsed_and_who_did_not() {
     let machine = Machine::new("tower", Whose::Ours, Keys::Curve25519, b"password");
     let refused = Machine::new("waits", Whose::Ours, Keys::Curve25519, b"password");
     let sections = [
-        machine.section(UP),
-        refused.section("checker = true\napproved_by_default = no"),
+        machine.section("checker = true\ntimeout = PT5M\ninterval = PT1S"),
+        refused.section("checker = true\napproved_by_default = no\napproval_delay = PT1M"),
         section("absent", ""),
         section("gone", "enabled = no"),
     ];
