@@ -1,0 +1,193 @@
+//! The sections and keys of systemd-networkd's files, by what becomes of them.
+
+/// Sections that have nothing to do with reaching a server on the link.
+pub(super) const OTHER_SECTIONS: [&str; 30] = [
+    "DHCP",
+    "DHCPv4",
+    "DHCPv6",
+    "DHCPServer",
+    "DHCPServerStaticLease",
+    "DHCPPrefixDelegation",
+    "IPv6AcceptRA",
+    "IPv6SendRA",
+    "IPv6Prefix",
+    "IPv6RoutePrefix",
+    "IPv6PREF64Prefix",
+    "IPv6AddressLabel",
+    "RoutingPolicyRule",
+    "NextHop",
+    "LLDP",
+    "CAN",
+    "QDisc",
+    "NetworkEmulator",
+    "TokenBucketFilter",
+    "FairQueueing",
+    "FairQueueingControlledDelay",
+    "ControlledDelay",
+    "Bridge",
+    "BridgeFDB",
+    "BridgeMDB",
+    "Neighbor",
+    "SR-IOV",
+    "Install",
+    "CAKE",
+    "HierarchyTokenBucket",
+];
+
+/// Keys that are not needed to reach a server on the link.
+pub(super) const NOT_NEEDED: [&str; 48] = [
+    // [NetDev] and [Match]
+    "Description",
+    // [Link]
+    "RequiredForOnline",
+    "RequiredFamilyForOnline",
+    "ActivationPolicy",
+    "Multicast",
+    "AllMulticast",
+    "Promiscuous",
+    "Group",
+    "NamePolicy",
+    "AlternativeNamesPolicy",
+    "AlternativeName",
+    "WakeOnLan",
+    "MACAddressPolicy",
+    "Alias",
+    // [Network]
+    "DHCP",
+    "DHCPServer",
+    "LinkLocalAddressing",
+    "IPv6LinkLocalAddressGenerationMode",
+    "IPv6AcceptRA",
+    "IPv6SendRA",
+    "IPv6PrivacyExtensions",
+    "IPv6DuplicateAddressDetection",
+    "IPv6HopLimit",
+    "LLMNR",
+    "MulticastDNS",
+    "DNSOverTLS",
+    "DNSSEC",
+    "LLDP",
+    "EmitLLDP",
+    "DNS",
+    "Domains",
+    "DNSDefaultRoute",
+    "NTP",
+    "IPForward",
+    "IPv4Forwarding",
+    "IPv6Forwarding",
+    "IPMasquerade",
+    "ConfigureWithoutCarrier",
+    "IgnoreCarrierLoss",
+    "KeepConfiguration",
+    "KeepMaster",
+    "DefaultRouteOnDevice",
+    "BindCarrier",
+    "LinkLocal",
+    // [Bond], [Bridge], [VLAN]
+    "UpDelaySec",
+    "DownDelaySec",
+    "AgeingTimeSec",
+    "MulticastSnooping",
+];
+
+/// A section with the keys that are read.
+pub(super) type Known = (&'static str, &'static [&'static str]);
+
+pub(super) const NETDEV: Known = ("NetDev", &["Name", "Kind", "MACAddress", "MTUBytes"]);
+pub(super) const VLAN: Known = ("VLAN", &["Id", "Protocol"]);
+pub(super) const BOND: Known = (
+    "Bond",
+    &[
+        "Mode",
+        "TransmitHashPolicy",
+        "LACPTransmitRate",
+        "MIIMonitorSec",
+        "ARPIntervalSec",
+        "ARPIPTargets",
+        "ARPValidate",
+        "ARPAllTargets",
+    ],
+);
+pub(super) const BRIDGE: Known = ("Bridge", &["STP", "ForwardDelaySec", "VLANFiltering"]);
+/// All keys of `[Match]` are looked at by `selector`, which notes those that it does not know.
+pub(super) const MATCH: Known = (
+    "Match",
+    &[
+        "Name",
+        "OriginalName",
+        "MACAddress",
+        "PermanentMACAddress",
+        "Driver",
+        "Path",
+        "Type",
+        "Kind",
+        "Property",
+        "Host",
+        "Virtualization",
+        "KernelCommandLine",
+        "KernelVersion",
+        "Architecture",
+        "Firmware",
+        "Credential",
+        "SSID",
+        "BSSID",
+        "WLANInterfaceType",
+    ],
+);
+pub(super) const LINK: Known = ("Link", &["MACAddress", "MTUBytes"]);
+pub(super) const NETWORK: Known = (
+    "Network",
+    &[
+        "VLAN",
+        "Bond",
+        "Bridge",
+        "PrimarySlave",
+        "Address",
+        "Gateway",
+        "MACVLAN",
+        "MACVTAP",
+        "IPVLAN",
+        "IPVTAP",
+        "VXLAN",
+        "Tunnel",
+        "VRF",
+        "Xfrm",
+        "MACsec",
+        "IPoIB",
+        "BatmanAdvanced",
+    ],
+);
+pub(super) const ADDRESS: Known = (
+    "Address",
+    &[
+        "Address",
+        "Peer",
+        "Broadcast",
+        "Label",
+        "PreferredLifetime",
+        "Scope",
+        "RouteMetric",
+        "DuplicateAddressDetection",
+        "AddPrefixRoute",
+        "ManageTemporaryAddress",
+        "HomeAddress",
+    ],
+);
+pub(super) const ROUTE: Known = (
+    "Route",
+    &[
+        "Gateway",
+        "GatewayOnLink",
+        "Destination",
+        "Metric",
+        "Source",
+        "Scope",
+        "PreferredSource",
+        "Table",
+        "Protocol",
+        "Type",
+        "IPv6Preference",
+        "MTUBytes",
+        "InitialCongestionWindow",
+    ],
+);
