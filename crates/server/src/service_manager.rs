@@ -38,7 +38,9 @@ impl ServiceManager {
     pub(crate) fn tell(&self, states: &[NotifyState<'_>]) {
         let lines: String = states.iter().map(|state| format!("{state}\n")).collect();
         let told = self.0.as_ref().map(|socket| socket.send(lines.as_bytes()));
-        if matches!(told, Some(Ok(_))) {
+        // One that reads nothing at the moment is there all the same: to try again would wait for it.
+        let is_there = |error: &io::Error| error.kind() == io::ErrorKind::WouldBlock;
+        if told.is_some_and(|told| told.as_ref().map_or_else(is_there, |_| true)) {
             return;
         }
         if let Err(error) = sd_notify::notify(states) {

@@ -107,8 +107,8 @@ fn wrong_passphrases(stage: &Stage<'_>, released: bool, kernel: Kernel) {
     );
 }
 
-/// Whether the page holds the password from its start and nothing else: it went through a pipe. The pipes of cryptsetup
-/// and of who asks for it are not ours.
+/// Whether the page holds the password from its start and nothing else: as what went through a pipe
+/// does: ours, or those of cryptsetup and of who asks for it. That the page is free is shown with `init_on_free=1` only.
 fn is_alone_in_its_page(memory: &[u8], at: usize) -> bool {
     let rest = &memory[at + WRONG.len()..];
     at.is_multiple_of(PAGE) && rest.iter().take(PAGE - WRONG.len()).all(|byte| *byte == 0)
