@@ -137,10 +137,10 @@ impl Reader {
         let settings = &mut self.settings;
         let default = MachineSettings::default();
         match key {
-            "connect" => settings.connect = filled(raw).map(str::parse).transpose()?,
-            "interface" => settings.interfaces = interfaces(raw)?,
+            "connect" => settings.connect = filled(words(raw)?).map(str::parse).transpose()?,
+            "interface" => settings.interfaces = interfaces(words(raw)?)?,
             "network" => settings.network = yes_or_no(raw, default.network)?,
-            "options" => settings.options = options(raw)?,
+            "options" => settings.options = options(words(raw)?)?,
             "downtime" => settings.downtime = filled(raw).map(duration::parse).transpose()?,
             "inhibit" => settings.inhibit = yes_or_no(raw, default.inhibit)?,
             _ => {
@@ -191,12 +191,18 @@ fn interfaces(raw: &str) -> Result<Vec<String>, Problem> {
         .collect()
 }
 
-/// Words with white space between them. In the image they stand in a file whose comments begin with `#`.
+/// What becomes a part of the client's command line, which stands in a file whose comments begin with `#`. The
+/// kernel allows that character even in the name of an interface.
+fn words(raw: &str) -> Result<&str, Problem> {
+    match raw.split_whitespace().find(|word| word.contains('#')) {
+        Some(bad) => Err(Problem::Comment(bad.to_owned())),
+        None => Ok(raw),
+    }
+}
+
+/// Words with white space between them.
 fn options(raw: &str) -> Result<Vec<String>, Problem> {
     let words = raw.split_whitespace();
-    if let Some(bad) = words.clone().find(|word| word.contains('#')) {
-        return Err(Problem::CommentInOptions(bad.to_owned()));
-    }
     match words.clone().next() {
         Some(first) if !first.starts_with('-') => Err(Problem::NoOption(first.to_owned())),
         _ => Ok(words.map(str::to_owned).collect()),

@@ -171,7 +171,7 @@ pub enum Problem {
     NoOption(String),
     /// A word that would be taken for a comment later.
     #[error("expected words without '#', which would begin a comment, found {0:?}")]
-    CommentInOptions(String),
+    Comment(String),
     /// No secret at all.
     #[error("expected \"secret\" (in base64) or \"secfile\" (a file name)")]
     NoSecret,

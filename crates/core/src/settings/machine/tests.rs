@@ -81,11 +81,22 @@ inhibit
     );
     assert!(errors[4].starts_with("client.conf:6: [client] downtime: "));
     assert!(errors[5].starts_with("client.conf:7: [client]: "));
-    let errors = parse("f", "[client]\noptions = --retry=5 # slow\n").unwrap_err();
-    assert_eq!(
-        errors[0].to_string(),
-        "f:2: [client] options: expected words without '#', which would begin a comment, found \"#\""
-    );
+}
+
+#[test]
+fn what_would_begin_a_comment_in_the_image_is_refused_wherever_it_stands() {
+    for (line, found) in [
+        ("options = --retry=5 # slow", "#"),
+        ("interface = eth0, eth#1", "eth#1"),
+        ("connect = [fe80::1%eth#1]:4711", "[fe80::1%eth#1]:4711"),
+    ] {
+        let errors = parse("f", &format!("[client]\n{line}\n")).unwrap_err();
+        let key = line.split(' ').next().unwrap();
+        let expected = format!(
+            "f:2: [client] {key}: expected words without '#', which would begin a comment, found {found:?}"
+        );
+        assert_eq!(errors[0].to_string(), expected);
+    }
 }
 
 #[test]
@@ -116,8 +127,11 @@ fn the_commented_sample_is_valid_and_each_key_in_it_is_known() {
 
 proptest! {
     #[test]
-    fn what_is_read_is_a_command_line_that_a_file_of_words_can_hold(text in "(\\[client\\]\n)?(options|connect|interface) = .{0,40}\n") {
-        if let Ok(parsed) = parse("f", &text) {
+    fn what_is_read_is_a_command_line_that_a_file_of_words_can_hold(
+        start in "options = -|connect = \\[fe80::1%|interface = ",
+        rest in "([a-f]|[#]|[, \u{a0}]|\\PC){0,6}(\\]:1)?",
+    ) {
+        if let Ok(parsed) = parse("f", &format!("[client]\n{start}{rest}\n")) {
             for word in parsed.value.arguments() {
                 prop_assert!(!word.contains(char::is_whitespace) && !word.contains('#'), "{word:?}");
             }
