@@ -88,7 +88,7 @@ bench: peers ## benchmarks beside the peers, in one run; TABLES="unlocks many" f
 	$(MAKE) --no-print-directory boot
 	NIGHTLATCH_BOOT=$(CURDIR)/target/boot/nightlatch-boot cargo run --release --package nightlatch-bench -- $(TABLES)
 
-fuzz: ## fuzz every parser of outside bytes, SECONDS_PER_TARGET (600) each
+fuzz: ## fuzz every parser of outside bytes, SECONDS_PER_TARGET (600) each; SEED=1 repeats the same inputs
 	fuzz/run $(SECONDS_PER_TARGET)
 
 # 136 kB of relocations become 8 kB, where the C library can read them: glibc 2.36, as in Debian 12.
