@@ -7,7 +7,8 @@ use std::io;
 use std::net::IpAddr;
 use std::path::Path;
 
-use nightlatch_core::network::maker::{By, Change, Present};
+use nightlatch_core::network::change::Change;
+use nightlatch_core::network::present::{By, Present};
 use rustix::io::Errno;
 use rustix::process::{Pid, getpid, test_kill_process};
 

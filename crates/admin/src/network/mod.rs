@@ -18,7 +18,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-use nightlatch_core::network::maker::Present;
+use nightlatch_core::network::present::Present;
 use nightlatch_core::network::{Definition, Kind};
 
 use crate::cli::network::Network;

@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use nightlatch_core::network::maker::Present;
+use nightlatch_core::network::present::Present;
 use nightlatch_core::network::{Definition, Kind, Link, LinkName, Mac, Match};
 
 use super::found::{Attachment, Described, Found, Place, Remark, Selector, Weight};

@@ -5,7 +5,8 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use nightlatch_core::network::maker::{Change, Maker, Outcome};
+use nightlatch_core::network::change::{Change, Outcome};
+use nightlatch_core::network::maker::Maker;
 use nightlatch_core::network::{Definition, Link, LinkName};
 use nightlatch_sys::capabilities::{Capabilities, Capability};
 use nightlatch_sys::links;

@@ -4,133 +4,13 @@
 //! Pure: the caller shows the links as they are, makes the one change it is told, says how that went,
 //! and shows them again. So every step starts from what the kernel says, never from what was hoped.
 
-use super::{Cidr, Definition, ForwardDelay, Kind, Link, LinkName, Mac, Match, Mtu, Route};
+use super::change::{Change, New, Outcome};
+use super::present::{By, Present, is_raw_bond};
+use super::{Definition, ForwardDelay, Kind, Link, LinkName, Mtu};
 
 /// How often one link is made, so that whoever keeps taking it away does not keep us busy. More than
 /// once, for loading the kernel's module of bonding makes a link of its own, which may have the name.
 const CREATIONS: usize = 4;
-
-/// A link as the kernel describes it.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct Present {
-    /// Its number.
-    pub index: u32,
-    /// Its name.
-    pub name: String,
-    /// Whether it is up.
-    pub up: bool,
-    /// Its hardware address now.
-    pub mac: Option<Mac>,
-    /// The hardware address that its maker gave it.
-    pub permanent_mac: Option<Mac>,
-    /// The largest packet, in bytes.
-    pub mtu: u32,
-    /// The number of the link that it is a member of.
-    pub master: Option<u32>,
-    /// What it is, where it is no interface of the machine: `vlan`, `bond`, ...
-    pub kind: Option<String>,
-    /// Its driver.
-    pub driver: Option<String>,
-    /// Where it is on its bus: `0000:02:00.0`.
-    pub bus_address: Option<String>,
-    /// Who made it.
-    pub maker: By,
-    /// Whether somebody uses it: it has an address beyond its own cable.
-    pub in_use: bool,
-}
-
-/// Who made a link.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub enum By {
-    /// Not this program.
-    #[default]
-    Others,
-    /// This process.
-    Us,
-    /// A process of this program that was killed.
-    TheDead,
-}
-
-/// One change. Numbers are those of links.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Change {
-    /// Make a link, marked as ours.
-    Create {
-        /// Its name.
-        name: LinkName,
-        /// What it is.
-        new: New,
-        /// Its hardware address.
-        mac: Option<Mac>,
-        /// Its largest packet.
-        mtu: Option<u32>,
-    },
-    /// Make a bond as the kernel's module makes one: nobody's, without members.
-    CreateRawBond(LinkName),
-    /// Take a link away.
-    Remove(u32),
-    /// Make the first a member of the second, or of nothing.
-    SetMaster(u32, Option<u32>),
-    /// Take it up or down.
-    SetUp(u32, bool),
-    /// Set its largest packet.
-    SetMtu(u32, u32),
-    /// Set its hardware address.
-    SetMac(u32, Mac),
-    /// Let the bond, the first, prefer a member, the second.
-    SetPrimary(u32, u32),
-    /// Give it an address.
-    AddAddress(u32, Cidr),
-    /// Take that away.
-    RemoveAddress(u32, Cidr),
-    /// Give it a route.
-    AddRoute(u32, Route),
-    /// Take that away.
-    RemoveRoute(u32, Route),
-}
-
-/// What is made.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum New {
-    /// A VLAN.
-    Vlan {
-        /// The number of its parent.
-        parent: u32,
-        /// Its id.
-        id: u16,
-        /// The EtherType that marks it.
-        protocol: u16,
-    },
-    /// A bond, by the kernel's numbers.
-    Bond {
-        /// The mode.
-        mode: u16,
-        /// How often members are looked at, in milliseconds.
-        miimon: u32,
-        /// The rate of LACP.
-        lacp_rate: Option<u16>,
-        /// Which packets belong together.
-        hash_policy: Option<u16>,
-    },
-    /// A bridge.
-    Bridge {
-        /// Whether it speaks the spanning tree protocol.
-        stp: bool,
-        /// How long a new port listens, in seconds.
-        forward_delay: Option<u32>,
-    },
-}
-
-/// How a change went.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Outcome {
-    /// It is made.
-    Made,
-    /// Something of that name was there.
-    WasThere,
-    /// It failed.
-    Failed,
-}
 
 /// Makes the links of a definition.
 #[derive(Debug)]
@@ -452,55 +332,6 @@ impl Maker {
         let mut all = addresses.chain(routes);
         all.find(|change| !self.settled.contains(change))
     }
-}
-
-impl Change {
-    /// The number of the link that must be there for it.
-    fn subject(&self) -> Option<u32> {
-        match self {
-            Self::Create { .. } | Self::CreateRawBond(_) => None,
-            Self::Remove(index)
-            | Self::SetMaster(index, _)
-            | Self::SetUp(index, _)
-            | Self::SetMtu(index, _)
-            | Self::SetMac(index, _)
-            | Self::SetPrimary(index, _)
-            | Self::AddAddress(index, _)
-            | Self::RemoveAddress(index, _)
-            | Self::AddRoute(index, _)
-            | Self::RemoveRoute(index, _) => Some(*index),
-        }
-    }
-}
-
-impl Match {
-    /// Whether an interface is the one that is meant. Links that are made of others have their
-    /// addresses and are never meant.
-    pub fn fits(&self, link: &Present) -> bool {
-        const MADE_OF_OTHERS: [&str; 6] = ["vlan", "bond", "bridge", "macvlan", "ipvlan", "team"];
-        let kind = link.kind.as_deref().unwrap_or_default();
-        let mac = link.permanent_mac.or(link.mac);
-        let bus_address = self.path.as_deref().map(bus_address);
-        !MADE_OF_OTHERS.contains(&kind)
-            && self.mac.is_none_or(|wanted| mac == Some(wanted))
-            && (self.driver.is_none() || self.driver == link.driver)
-            && (bus_address.is_none() || bus_address == link.bus_address.as_deref())
-    }
-}
-
-/// What of udev's `ID_PATH` the kernel knows: `pci-0000:02:00.0` is the device `0000:02:00.0`.
-fn bus_address(path: &str) -> &str {
-    path.split_once('-').map_or(path, |(_, address)| address)
-}
-
-/// Whether it is a bond that nobody has set up, as the kernel's module makes one when it is loaded.
-fn is_raw_bond(link: &Present, present: &[Present]) -> bool {
-    let has_members = present.iter().any(|it| it.master == Some(link.index));
-    link.kind.as_deref() == Some("bond")
-        && link.maker == By::Others
-        && !link.up
-        && !has_members
-        && !link.in_use
 }
 
 #[cfg(test)]

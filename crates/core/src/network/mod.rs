@@ -7,8 +7,10 @@
 use std::fmt;
 
 mod address;
+pub mod change;
 pub mod maker;
 mod number;
+pub mod present;
 mod read;
 mod words;
 

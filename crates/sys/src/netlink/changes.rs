@@ -1,7 +1,7 @@
 //! The rtnetlink messages that make, change and remove links, addresses and routes (rtnetlink(7);
 //! the attributes of VLANs, bonds and bridges are those of linux/if_link.h).
 
-use nightlatch_core::network::maker::{Change, New};
+use nightlatch_core::network::change::{Change, New};
 use nightlatch_core::network::{Cidr, Route};
 
 use super::{

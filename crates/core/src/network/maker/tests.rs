@@ -4,6 +4,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 
 use super::*;
+use crate::network::Mac;
 
 /// A link's name, whether it is up, its address and largest packet, its master and its kind.
 type Picture = (
