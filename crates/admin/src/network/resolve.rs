@@ -269,7 +269,7 @@ impl Work<'_> {
             for link in self.made.values_mut() {
                 match &mut link.kind {
                     Kind::Vlan { parent, .. } if *parent == name => *parent = link.name.clone(),
-                    Kind::Bond(bond) => bond.members.retain(|member| *member != name),
+                    Kind::Bond(bond) => bond.remove_member(&name),
                     Kind::Bridge { members, .. } => members.retain(|member| *member != name),
                     _ => {}
                 }

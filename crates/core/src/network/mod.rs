@@ -108,6 +108,14 @@ impl Match {
     }
 }
 
+impl Bond {
+    /// Takes a member out, where it is one.
+    pub fn remove_member(&mut self, name: &LinkName) {
+        self.members.retain(|member| member != name);
+        self.primary.take_if(|primary| primary == name);
+    }
+}
+
 impl Link {
     /// A link with nothing but its name and kind.
     pub fn new(name: LinkName, kind: Kind) -> Self {

@@ -122,3 +122,21 @@ proptest::proptest! {
         proptest::prop_assert_eq!(Definition::parse(&definition.to_string()), Ok(definition));
     }
 }
+
+#[test]
+fn what_is_made_of_nothing_is_neither_a_member_nor_preferred() {
+    let netplan = netplan::read(&[(
+        "f".into(),
+        "network:\n  bridges:\n    empty: {interfaces: []}\n  bonds:\n    bond0:\n      \
+         interfaces: [empty, enp1s0]\n      parameters: {primary: empty}\n",
+    )]);
+    let resolved = resolve(vec![netplan], &host(), &[]);
+    let expected = "[enp1s0]\nmatch-mac = 52:54:00:00:00:01\n\n\
+                    [bond0]\nkind = bond\nmode = balance-rr\nmembers = enp1s0\n";
+    assert_eq!(resolved.definition.to_string(), expected);
+    let remarks: Vec<&str> = resolved.remarks.iter().map(|it| it.what.as_str()).collect();
+    assert_eq!(
+        remarks,
+        ["empty is made of nothing and reaches nobody; it is left out"]
+    );
+}
