@@ -137,10 +137,12 @@ impl Reader {
         let settings = &mut self.settings;
         let default = MachineSettings::default();
         match key {
-            "connect" => settings.connect = filled(words(raw)?).map(str::parse).transpose()?,
-            "interface" => settings.interfaces = interfaces(words(raw)?)?,
+            "connect" => {
+                settings.connect = filled(without_comment(raw)?).map(str::parse).transpose()?
+            }
+            "interface" => settings.interfaces = interfaces(without_comment(raw)?)?,
             "network" => settings.network = yes_or_no(raw, default.network)?,
-            "options" => settings.options = options(words(raw)?)?,
+            "options" => settings.options = options(without_comment(raw)?)?,
             "downtime" => settings.downtime = filled(raw).map(duration::parse).transpose()?,
             "inhibit" => settings.inhibit = yes_or_no(raw, default.inhibit)?,
             _ => {
@@ -193,7 +195,7 @@ fn interfaces(raw: &str) -> Result<Vec<String>, Problem> {
 
 /// What becomes a part of the client's command line, which stands in a file whose comments begin with `#`. The
 /// kernel allows that character even in the name of an interface.
-fn words(raw: &str) -> Result<&str, Problem> {
+fn without_comment(raw: &str) -> Result<&str, Problem> {
     match raw.split_whitespace().find(|word| word.contains('#')) {
         Some(bad) => Err(Problem::Comment(bad.to_owned())),
         None => Ok(raw),
