@@ -33,7 +33,6 @@ pub enum Setting {
 
 /// Why a setting was refused. Nothing changed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
-#[non_exhaustive]
 pub enum SettingError {
     /// The client is gone.
     #[error("the client does not exist")]

@@ -129,9 +129,11 @@ pub enum Alarm {
 
 /// Something that happened, with its reason: the words of the log, the audit and D-Bus.
 ///
+/// Every event is translated into a line of the log, a record and signals, in the server. None of these
+/// translations has a wildcard arm: an event that one of them does not know must not compile.
+///
 /// A client that is gone still has its name: [`super::Registry::name`].
 #[derive(Clone, PartialEq, Eq, Debug)]
-#[non_exhaustive]
 pub enum Event {
     /// A client came into being (configured for the first time, or added).
     Added(ClientId),

@@ -2,6 +2,8 @@
 //!
 //! `docs/dbus.md` describes the keys. Nothing of a secret is ever among them.
 
+#![deny(clippy::wildcard_enum_match_arm)]
+
 mod command;
 mod settings;
 
@@ -185,7 +187,11 @@ fn said(event: &Event, client: Option<&ClientSettings>) -> Option<(Kind, Says)> 
         Event::Added(_) => Kind::Added,
         Event::Removed(..) => Kind::Removed,
         Event::Enabled(_) => Kind::Enabled,
-        _ => return None,
+        // A release is recorded when it is granted, before the secret leaves.
+        Event::Delivered { .. }
+        | Event::CheckStarted(_)
+        | Event::CheckStopping(_)
+        | Event::CheckFinished(_, LastCheck::None | LastCheck::Exited(0)) => return None,
     };
     if let Some(alarm) = says.alarm {
         says.detail = Some(words::alarm_sentence(alarm));
@@ -229,7 +235,7 @@ fn write(kind: Kind, says: Says, context: Context<'_>) -> Entry {
 fn interface(peer: SocketAddr) -> Option<String> {
     match peer {
         SocketAddr::V6(peer) if peer.scope_id() != 0 => netif::name_of(peer.scope_id()).ok(),
-        _ => None,
+        SocketAddr::V6(_) | SocketAddr::V4(_) => None,
     }
 }
 

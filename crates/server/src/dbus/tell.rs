@@ -3,6 +3,8 @@
 //! Every signal but those of the standard interfaces is sent by both names of the interface. A changed
 //! property is told three times: `PropertyChanged` by both names, then `PropertiesChanged`.
 
+#![deny(clippy::wildcard_enum_match_arm)]
+
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -30,17 +32,24 @@ impl Signals {
     /// What `notice` means to those who watch; `shadow` is brought up to date.
     pub(super) fn of(shadow: &mut Shadow, notice: &Notice) -> zbus::Result<Self> {
         let mut signals = Self::default();
-        match (&notice.client, &notice.event) {
-            (None, Event::Refused { reason, flood, .. }) => {
-                if *reason == Refusal::UnknownKey && !flood {
-                    signals.not_found(notice)?;
-                }
-            }
-            (Some((id, _)), Event::Removed(..)) => signals.removed(shadow, *id)?,
-            (Some((id, _)), _) => signals.client(shadow, *id, notice)?,
-            (None, _) => {}
+        match &notice.client {
+            Some((id, _)) => signals.client(shadow, *id, notice)?,
+            None => signals.no_client(notice)?,
         }
         Ok(signals)
+    }
+
+    /// An event that is about no client.
+    fn no_client(&mut self, notice: &Notice) -> zbus::Result<()> {
+        if let Event::Refused {
+            reason: Refusal::UnknownKey,
+            flood: false,
+            ..
+        } = notice.event
+        {
+            self.not_found(notice)?;
+        }
+        Ok(())
     }
 
     /// What it takes to go from `shadow` to how all clients stand now.
@@ -64,6 +73,9 @@ impl Signals {
     }
 
     fn client(&mut self, shadow: &mut Shadow, id: ClientId, notice: &Notice) -> zbus::Result<()> {
+        if let Event::Removed(..) = notice.event {
+            return self.removed(shadow, id);
+        }
         // An event of a client that is gone since: its end is told by an event of its own.
         let Some(view) = notice.view.clone() else {
             return Ok(());
@@ -102,7 +114,22 @@ impl Signals {
                 self.twice(path, [CLIENT, CLIENT_OLD], "GotSecret", &())?;
             }
             Event::Changed(_, keys) if keys.contains(&"secret") => self.other_secret(path)?,
-            _ => {}
+            // The changed properties say all of it, or the record does (`Recorded`).
+            Event::Added(_)
+            | Event::Removed(..)
+            | Event::Enabled(_)
+            | Event::Disabled(..)
+            | Event::Alarmed(..)
+            | Event::Decided { .. }
+            | Event::Granted { .. }
+            | Event::Refused { .. }
+            | Event::Revoked { .. }
+            | Event::Abandoned { .. }
+            | Event::DeliveryFailed { .. }
+            | Event::CheckStopping(_)
+            | Event::CheckFinished(..)
+            | Event::CheckedOk(_)
+            | Event::Changed(..) => {}
         }
         Ok(())
     }
@@ -258,7 +285,19 @@ fn order(event: &Event) -> &'static [Property] {
         Event::Disabled(..) => &[P::Expires, P::CheckerRunning, P::Enabled],
         Event::Enabled(_) => &[P::Enabled, P::LastEnabled, P::Expires],
         Event::Changed(..) => &[P::Timeout, P::ExtendedTimeout, P::Interval, P::Expires],
-        _ => &[],
+        Event::Added(_)
+        | Event::Removed(..)
+        | Event::Alarmed(..)
+        | Event::NeedsApproval { .. }
+        | Event::Decided { .. }
+        | Event::Granted { .. }
+        | Event::Refused { .. }
+        | Event::Revoked { .. }
+        | Event::Abandoned { .. }
+        | Event::Delivered { .. }
+        | Event::DeliveryFailed { .. }
+        | Event::CheckStarted(_)
+        | Event::CheckStopping(_) => &[],
     }
 }
 
@@ -281,6 +320,6 @@ fn host(address: SocketAddr) -> String {
         SocketAddr::V6(address) if address.scope_id() != 0 => {
             format!("{}%{}", address.ip(), address.scope_id())
         }
-        address => address.ip().to_string(),
+        SocketAddr::V6(_) | SocketAddr::V4(_) => address.ip().to_string(),
     }
 }

@@ -2,6 +2,8 @@
 //!
 //! Every release, refusal, disable and failed check shows at the default level (info).
 
+#![deny(clippy::wildcard_enum_match_arm)]
+
 use nightlatch_core::client::saved::LastCheck;
 use nightlatch_core::key_id::KeyId;
 use nightlatch_core::name::ClientName;
@@ -57,11 +59,17 @@ impl Report {
             Event::Alarmed(_, alarm) => {
                 warn!(client, why = words::alarm_sentence(*alarm), "alarm");
             }
-            event => self.log_request(client, event),
+            Event::NeedsApproval { .. }
+            | Event::Granted { .. }
+            | Event::Refused { .. }
+            | Event::Revoked { .. }
+            | Event::Abandoned { .. }
+            | Event::Delivered { .. }
+            | Event::DeliveryFailed { .. } => self.log_request(client),
         }
     }
 
-    fn log_request(&self, client: &str, event: &Event) {
+    fn log_request(&self, client: &str) {
         let peer = self
             .asker
             .as_ref()
@@ -72,7 +80,7 @@ impl Report {
             .as_ref()
             .map(|asker| asker.key)
             .map(tracing::field::display);
-        match event {
+        match &self.event {
             Event::NeedsApproval {
                 approved_by_default,
                 ..
@@ -125,7 +133,18 @@ impl Report {
                     peer, key_id, "peer went away while it waited for approval"
                 );
             }
-            event => debug!(client, ?event, "event"),
+            // None of a request: see `log`.
+            Event::Added(_)
+            | Event::Removed(..)
+            | Event::Enabled(_)
+            | Event::Disabled(..)
+            | Event::Alarmed(..)
+            | Event::Decided { .. }
+            | Event::CheckStarted(_)
+            | Event::CheckStopping(_)
+            | Event::CheckFinished(..)
+            | Event::CheckedOk(_)
+            | Event::Changed(..) => {}
         }
     }
 }

@@ -1,5 +1,7 @@
 //! What happened, to everyone who is told: the record, the log, the alarm command, the listener.
 
+#![deny(clippy::wildcard_enum_match_arm)]
+
 use std::time::Duration;
 
 use nightlatch_core::client::saved::Change;
@@ -99,9 +101,13 @@ impl Driver {
     /// Tells the listener of an event and how its client stands now, and logs it.
     pub(super) fn tell(&mut self, report: Report) {
         let id = report.client.as_ref().map(|(id, _)| *id);
-        let command = id.and_then(|id| match report.event {
-            Event::CheckFinished(..) => self.check_commands.remove(&id),
-            _ => self.check_commands.get(&id).cloned(),
+        let finished = matches!(report.event, Event::CheckFinished(..));
+        let command = id.and_then(|id| {
+            if finished {
+                self.check_commands.remove(&id)
+            } else {
+                self.check_commands.get(&id).cloned()
+            }
         });
         match &mut self.listener {
             Some(listener) if listener.is_gone() => self.listener = None,
@@ -166,6 +172,5 @@ fn whose(event: &Event) -> (Option<ClientId>, Option<RequestId>) {
         Event::Refused {
             client, request, ..
         } => (client, Some(request)),
-        _ => (None, None),
     }
 }
