@@ -77,7 +77,8 @@ pub(crate) fn alarm(alarm: Alarm) -> &'static str {
 pub(crate) fn alarm_sentence(alarm: Alarm) -> String {
     match alarm {
         Alarm::SecondRequest => {
-            "its secret was released before, and it was not seen up since".to_owned()
+            "its secret was released before, or is being released now, and it was not seen up since"
+                .to_owned()
         }
         Alarm::SameBoot => "its secret was released before to the same boot".to_owned(),
         Alarm::StillAnswers => {

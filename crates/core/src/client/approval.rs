@@ -88,9 +88,14 @@ impl Client {
         }
     }
 
+    /// Whether a request was granted, and is no rehearsal, whose delivery has not been reported yet.
+    pub(crate) fn is_being_released(&self) -> bool {
+        self.under_way.values().any(|ask| !ask.rehearsal)
+    }
+
     /// What is suspicious about a request that gets the secret.
     pub(crate) fn alarm(&self, ask: Ask) -> Option<Alarm> {
-        if self.released {
+        if self.released || self.is_being_released() {
             return Some(Alarm::SecondRequest);
         }
         let served = self.released_boot.is_some() && self.released_boot == ask.boot;

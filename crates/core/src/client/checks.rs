@@ -49,6 +49,9 @@ impl Client {
         self.last_check = result;
         if result == LastCheck::Exited(0) {
             self.last_checked_ok = Some(now.wall);
+        }
+        // One that had been told to stop prolongs nothing, and so must not let a delivery do it.
+        if result == LastCheck::Exited(0) && !stopped {
             self.proved = Some(now.mono);
             self.released = false;
         }

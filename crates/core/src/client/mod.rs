@@ -10,7 +10,7 @@ pub(crate) mod merge;
 pub mod saved;
 pub mod setting;
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 pub(crate) use approval::{Decision, Verdict, Waiting};
@@ -20,7 +20,7 @@ pub(crate) use deadline::Deadline;
 use crate::client::saved::{LastCheck, Life, Present, SavedClient, SavedState};
 use crate::name::ClientName;
 use crate::registry::strangers::Refusals;
-use crate::registry::{RequestId, timers};
+use crate::registry::{Ask, RequestId, timers};
 use crate::secret::{Secret, SecretDigest};
 use crate::settings::client::{ClientConfig, ClientSettings};
 use crate::time::{BootId, Monotonic, Now, Wall};
@@ -51,8 +51,9 @@ pub struct Client {
     pub(crate) deadline: Option<Deadline>,
     pub(crate) decision: Option<Decision>,
     pub(crate) waiting: Waiting,
-    /// Requests that were granted, whose delivery has not been reported yet.
-    pub(crate) granted: BTreeSet<RequestId>,
+    /// Requests that were granted, also those that lost their right since, whose delivery has not been
+    /// reported yet: their secret may have left.
+    pub(crate) under_way: BTreeMap<RequestId, Ask>,
     pub(crate) check: Check,
     /// Whether the next result tells if it still answers while its secret was just released.
     pub(crate) watched: bool,
@@ -60,6 +61,9 @@ pub struct Client {
     pub(crate) proved: Option<Monotonic>,
     /// Whether its secret was released since it was last proved to be up.
     pub(crate) released: bool,
+    /// Whether it was enabled since its secret was last released: who enables it vouches for it. Not
+    /// saved, as to lose it is stricter.
+    pub(crate) vouched: bool,
     /// How often it was refused lately.
     pub(crate) refusals: Refusals,
     /// The boot that its secret was last released to, where it said which.
@@ -155,11 +159,12 @@ impl Client {
             deadline: None,
             decision: None,
             waiting: Waiting::default(),
-            granted: BTreeSet::new(),
+            under_way: BTreeMap::new(),
             check: Check::Idle,
             watched: false,
             proved: None,
             released: false,
+            vouched: false,
             refusals: Refusals::default(),
             released_boot: None,
             timers: timers::Set::default(),
@@ -209,7 +214,8 @@ impl Client {
                 .decision
                 .filter(|decision| !decision.approved && decision.counts(now.mono))
                 .map(|decision| deadline::to_saved(decision.until, boot, now)),
-            released: self.released,
+            // A release under way counts: after a crash nobody could report it.
+            released: self.released || self.is_being_released(),
             released_boot: self.released_boot,
         }
     }

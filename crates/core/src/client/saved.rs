@@ -73,7 +73,7 @@ pub struct SavedState {
     /// Until when a person's denial counts; `None` when there is none. An approval is not kept: to
     /// lose it can only make the server stricter.
     pub denied: Option<SavedDeadline>,
-    /// Whether its secret was released since it was last proved to be up.
+    /// Whether its secret was released, or granted with no report yet, since it was last proved to be up.
     pub released: bool,
     /// The boot of the machine that its secret was last released to, where it said which.
     pub released_boot: Option<[u8; 16]>,

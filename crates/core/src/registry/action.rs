@@ -117,7 +117,8 @@ pub enum Refusal {
 /// What an administrator should look at. It refuses nobody.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Alarm {
-    /// The secret was released before, and the machine not proved to be up since.
+    /// The secret was released before, or is being released now, and the machine not proved to be up
+    /// since.
     SecondRequest,
     /// The secret was released before to the same boot of the machine.
     SameBoot,

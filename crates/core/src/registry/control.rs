@@ -91,6 +91,7 @@ impl Registry {
             return;
         };
         client.last_enabled = Some(now.wall);
+        client.vouched = true;
         let deadline = Deadline::within(client.settings.timeout, now);
         let first_check = now.mono.after(client.interval());
         self.set_deadline(id, deadline);

@@ -44,7 +44,7 @@ impl Registry {
             Verdict::Release(_) if ask.rehearsal && !client.is_proved(now) => {
                 self.refuse_again(request, id, Refusal::RehearsalUnproved, now);
             }
-            Verdict::Release(grant) => self.grant(request, id, ask, grant),
+            Verdict::Release(grant) => self.grant(request, id, ask, grant, now),
             Verdict::Refuse(reason) => self.refuse_again(request, id, reason, now),
             Verdict::Wait(until) => {
                 client.last_approval_request = Some(now.wall);
@@ -90,7 +90,9 @@ impl Registry {
         });
     }
 
-    /// The secret of a granted request reached the client: it has its extended timeout from now on.
+    /// The secret of a granted request reached the client. The first delivery after a proof of life, or
+    /// after the client was enabled, gives it its extended timeout from now on; further ones move no
+    /// deadline, or requests alone would keep it away for ever.
     pub fn handle_delivered(&mut self, request: RequestId, now: Now) {
         self.handle_timeout(now);
         let Some(Request {
@@ -104,12 +106,16 @@ impl Registry {
         let mut watch = false;
         // A rehearsal changes nothing, whatever became of it.
         if let Some(client) = self.clients.get_mut(&id).filter(|_| !ask.rehearsal) {
+            let first = !client.released || client.vouched;
             client.released = true;
+            client.vouched = false;
             client.released_boot = ask.boot.or(client.released_boot);
             // One that lost its right while the secret was on its way moves no deadline.
             if stage == Stage::Granted && client.is_enabled() {
                 let deadline = Deadline::within(client.settings.extended_timeout, now);
-                self.set_deadline(id, deadline);
+                if first {
+                    self.set_deadline(id, deadline);
+                }
                 watch = self.check_on_release;
             }
             self.persist_state(id, now);
@@ -126,12 +132,19 @@ impl Registry {
     /// The secret of a granted request did not reach the client, or was not sent at all.
     pub fn handle_delivery_failed(&mut self, request: RequestId, now: Now) {
         self.handle_timeout(now);
-        if let Some(Request {
+        let Some(Request {
             client: id,
-            stage: Stage::Granted,
-            ..
+            ask,
+            stage,
         }) = self.end(request)
-        {
+        else {
+            return;
+        };
+        if !ask.rehearsal {
+            // Nothing was released, as far as this request goes.
+            self.persist_state_soon(id, now);
+        }
+        if stage == Stage::Granted {
             self.tell(Event::DeliveryFailed {
                 client: id,
                 request,
@@ -182,7 +195,7 @@ impl Registry {
             let ask = self.requests.remove(&request).map(|it| it.ask);
             match decided {
                 Err(reason) => self.refuse_again(request, id, reason, now),
-                Ok(grant) => self.grant(request, id, ask.unwrap_or_default(), grant),
+                Ok(grant) => self.grant(request, id, ask.unwrap_or_default(), grant, now),
             }
         }
         let ends = self.clients.get(&id).and_then(|it| it.approval_ends());
@@ -191,12 +204,14 @@ impl Registry {
 
     /// Takes the right from every granted request that has not been reported.
     pub(super) fn revoke(&mut self, id: ClientId, reason: Refusal) {
-        let Some(client) = self.clients.get_mut(&id) else {
+        let Some(client) = self.clients.get(&id) else {
             return;
         };
-        for request in std::mem::take(&mut client.granted) {
-            if let Some(entry) = self.requests.get_mut(&request) {
-                entry.stage = Stage::Revoked;
+        let under_way: Vec<RequestId> = client.under_way.keys().copied().collect();
+        for request in under_way {
+            match self.requests.get_mut(&request) {
+                Some(entry) if entry.stage == Stage::Granted => entry.stage = Stage::Revoked,
+                _ => continue,
             }
             self.act(Action::Revoke { request });
             self.tell(Event::Revoked {
@@ -219,11 +234,16 @@ impl Registry {
         self.set_timer(id, Timer::ApprovalEnds, None);
     }
 
-    fn grant(&mut self, request: RequestId, id: ClientId, ask: Ask, grant: Grant) {
+    fn grant(&mut self, request: RequestId, id: ClientId, ask: Ask, grant: Grant, now: Now) {
         let mut alarm = None;
         if let Some(client) = self.clients.get_mut(&id) {
-            client.granted.insert(request);
             alarm = client.alarm(ask).filter(|_| !ask.rehearsal);
+            client.under_way.insert(request, ask);
+        }
+        if !ask.rehearsal {
+            // Together with the record of the grant, and so before the secret leaves: a crash between
+            // the two must not make the next request look like the first.
+            self.persist_state_soon(id, now);
         }
         let entry = Request {
             client: id,
@@ -289,7 +309,7 @@ impl Registry {
         }
         let ended = self.requests.remove(&request)?;
         if let Some(client) = self.clients.get_mut(&ended.client) {
-            client.granted.remove(&request);
+            client.under_way.remove(&request);
         }
         Some(ended)
     }

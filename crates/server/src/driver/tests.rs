@@ -343,6 +343,28 @@ async fn a_secret_is_in_the_record_before_it_leaves() {
 }
 
 #[tokio::test]
+async fn of_two_releases_in_one_moment_the_second_is_an_alarm() {
+    let house = House::new().await;
+    let (first, second) = (house.permit(0).await, house.permit(0).await);
+    // Should the server end now, the next one knows that a secret may have left.
+    let saved = house.store.clone().load().unwrap();
+    let a = saved.clients.into_iter().find(|it| it.name.as_str() == "a");
+    let a = a.map(|it| it.life);
+    assert!(matches!(a, Some(Life::Present(present)) if present.state.released));
+    let alarms = Query {
+        alarms: true,
+        ..Query::default()
+    };
+    let page = house.store.clone().records(&alarms).unwrap();
+    let [line] = &page.lines[..] else {
+        panic!("not one alarm: {page:?}");
+    };
+    assert!(line.text.contains("second-request"), "{line:?}");
+    drop((first, second));
+    house.end().await;
+}
+
+#[tokio::test]
 async fn a_full_disk_keeps_nobody_from_booting_and_the_record_follows() {
     let house = House::new().await;
     house.store.set_failing(true);

@@ -80,7 +80,70 @@ fn a_release_that_did_not_arrive_is_none() {
     let (request, _) = world.ask(1);
     world.registry.handle_delivery_failed(request, world.now);
     world.actions();
+    world.disk.flush();
+    world.restart(vec![config(1)], seconds(1), false);
     assert_eq!(served(&mut world, Ask::default()), None);
+}
+
+#[test]
+fn of_two_requests_in_one_moment_the_second_is_an_alarm() {
+    let second = Some(Alarm::SecondRequest);
+    let mut world = World::new(vec![config(1)]);
+    let (first, actions) = world.ask_as(1, boot(FIRST_BOOT));
+    assert_eq!(granted(&actions, first), None);
+    let (next, actions) = world.ask_as(1, boot(SECOND_BOOT));
+    assert_eq!(granted(&actions, next), second);
+    // One of them is still on its way.
+    world.registry.handle_delivery_failed(next, world.now);
+    let (third, actions) = world.ask(1);
+    assert_eq!(granted(&actions, third), second);
+}
+
+#[test]
+fn a_release_that_was_taken_back_may_have_left_all_the_same() {
+    let mut world = World::new(vec![config(1)]);
+    let id = world.id(1);
+    world.ask(1);
+    world.registry.handle_disable(id, world.now);
+    world.registry.handle_enable(id, world.now);
+    world.actions();
+    let (next, actions) = world.ask(1);
+    assert_eq!(granted(&actions, next), Some(Alarm::SecondRequest));
+}
+
+#[test]
+fn a_release_under_way_is_remembered_by_what_its_record_is_written_with() {
+    let mut world = World::new(vec![config(1)]);
+    let (request, actions) = world.ask(1);
+    let saved = position(&actions, |it| matches!(it, Action::PersistSoon(_)));
+    let told = position(&actions, |it| {
+        matches!(it, Action::Event(Event::Granted { .. }))
+    });
+    let answered = position(&actions, |it| matches!(it, Action::Answer { .. }));
+    assert!(saved < told && told < answered, "{request:?}");
+    world.disk.flush();
+    world.restart(vec![config(1)], seconds(1), true);
+    assert_eq!(
+        served(&mut world, Ask::default()),
+        Some(Alarm::SecondRequest)
+    );
+}
+
+#[test]
+fn a_check_that_was_told_to_stop_proves_nothing() {
+    let mut world = World::new(vec![config(1)]);
+    served(&mut world, Ask::default());
+    let id = world.id(1);
+    world.registry.handle_start_checker(id, world.now);
+    world.registry.handle_stop_checker(id, world.now);
+    world
+        .registry
+        .handle_check_finished(id, LastCheck::Exited(0), world.now);
+    world.actions();
+    assert_eq!(
+        served(&mut world, Ask::default()),
+        Some(Alarm::SecondRequest)
+    );
 }
 
 #[test]

@@ -6,14 +6,13 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
-use super::events::{Edit, Knob, Op, op};
+use super::events::{Edit, Op, op};
 use super::model::{Clock, Life, Model, Outcome, Section, Stage, word};
-use super::world::{Disk, config, key};
+use super::never_later::NeverLater;
+use super::sections::{configured, setting, turn};
+use super::world::{Disk, key};
 use crate::client::saved::{Change, LastCheck, Saved};
-use crate::client::setting::Setting;
 use crate::registry::{Action, Answer, Ask, ClientId, Event, Limits, Registry, RequestId};
-use crate::secret::Secret;
-use crate::settings::client::ClientConfig;
 use crate::time::{BootId, Monotonic, Now, Wall};
 
 pub(super) const CLIENTS: usize = 3;
@@ -32,6 +31,19 @@ struct Pair {
     answered: BTreeSet<u64>,
     next_request: u64,
     kill_within: Option<usize>,
+    latest: NeverLater,
+    /// Who was just proved or declared to be in order.
+    vouched: BTreeSet<usize>,
+}
+
+/// What is compared of a client.
+#[derive(PartialEq, Eq, Debug)]
+struct Seen {
+    deadline: Option<u64>,
+    section: Section,
+    last_ok: bool,
+    pending: bool,
+    released: bool,
 }
 
 fn now(clock: Clock) -> Now {
@@ -39,10 +51,6 @@ fn now(clock: Clock) -> Now {
         mono: Monotonic::from_boot(Duration::from_millis(clock.mono)),
         wall: Wall::from_unix_micros(clock.wall * 1000),
     }
-}
-
-fn secret(number: u8) -> Secret {
-    Secret::new(vec![number; 4])
 }
 
 fn load(files: &[Option<Section>], saved: Saved, clock: Clock) -> Registry {
@@ -55,47 +63,6 @@ fn load(files: &[Option<Section>], saved: Saved, clock: Clock) -> Registry {
     Registry::load(configured, saved, limits, boot, now(clock), &mut |most| {
         most / 2
     })
-}
-
-fn configured(files: &[Option<Section>]) -> Vec<ClientConfig> {
-    let mut configs = Vec::new();
-    for (number, section) in (0..).zip(files) {
-        let Some(section) = section else { continue };
-        let mut config = config(number);
-        let it = &mut config.settings;
-        it.interval = Duration::from_millis(1_000);
-        it.enabled = section.enabled;
-        it.timeout = Duration::from_millis(section.timeout);
-        it.extended_timeout = Duration::from_millis(section.extended);
-        it.approval_delay = Duration::from_millis(section.delay);
-        it.approval_duration = Duration::from_millis(section.duration);
-        it.approved_by_default = section.default;
-        config.secret = secret(section.secret);
-        configs.push(config);
-    }
-    configs
-}
-
-fn turn(section: &mut Section, knob: Knob) {
-    match knob {
-        Knob::Timeout(value) => section.timeout = value,
-        Knob::Extended(value) => section.extended = value,
-        Knob::Delay(value) => section.delay = value,
-        Knob::Duration(value) => section.duration = value,
-        Knob::Default(value) => section.default = value,
-        Knob::Secret(value) => section.secret = value,
-    }
-}
-
-fn setting(knob: Knob) -> Setting {
-    match knob {
-        Knob::Timeout(value) => Setting::Timeout(Duration::from_millis(value)),
-        Knob::Extended(value) => Setting::ExtendedTimeout(Duration::from_millis(value)),
-        Knob::Delay(value) => Setting::ApprovalDelay(Duration::from_millis(value)),
-        Knob::Duration(value) => Setting::ApprovalDuration(Duration::from_millis(value)),
-        Knob::Default(value) => Setting::ApprovedByDefault(value),
-        Knob::Secret(value) => Setting::Secret(secret(value)),
-    }
 }
 
 fn number(name: &str) -> usize {
@@ -133,8 +100,11 @@ impl Pair {
             answered: BTreeSet::new(),
             next_request: 0,
             kill_within: None,
+            latest: NeverLater::default(),
+            vouched: (0..CLIENTS).collect(),
         };
         pair.settle(usize::MAX);
+        pair.check_latest(true);
         pair
     }
 
@@ -158,6 +128,8 @@ impl Pair {
             Op::Set(..) | Op::Reload | Op::Restart { .. } | Op::KillWithin(_)
         );
         let kill = if whole { None } else { self.kill_within.take() };
+        let may_enable =
+            kill.is_some() || matches!(op, Op::Enable(_) | Op::Reload | Op::Restart { .. });
         let before = self.model.clone();
         if kill.is_some() && !matches!(op, Op::Pass { .. }) {
             self.registry.handle_timeout(self.now());
@@ -169,6 +141,7 @@ impl Pair {
         let Some(limit) = kill else {
             self.settle(usize::MAX);
             self.compare(&before);
+            self.check_latest(may_enable);
             return;
         };
         let written = self.settle(limit);
@@ -181,6 +154,19 @@ impl Pair {
         self.restart(0, false, false);
         self.settle(usize::MAX);
         self.compare(&before);
+        self.check_latest(may_enable);
+    }
+
+    /// No client is enabled for longer than it may be, or by anybody who may not enable it.
+    fn check_latest(&mut self, may_enable: bool) {
+        for client in 0..CLIENTS {
+            let seen = self.seen(client);
+            let enabled = seen.and_then(|it| Some((it.deadline?, it.section)));
+            let vouched =
+                self.vouched.remove(&client) || may_enable && !self.latest.is_enabled(client);
+            let now = self.model.clock.mono;
+            self.latest.check(client, enabled, vouched, now);
+        }
     }
 
     fn enter(&mut self, op: Op) {
@@ -194,7 +180,10 @@ impl Pair {
                     self.model.due();
                 }
             }
-            Op::Jump(by) => self.model.clock.wall += by,
+            Op::Jump(by) => {
+                self.model.clock.wall += by;
+                self.latest.jump(by);
+            }
             Op::Ask(client) => {
                 let request = self.next_request;
                 self.next_request += 1;
@@ -249,6 +238,7 @@ impl Pair {
             Op::CheckedOk(_) => {
                 registry.handle_checked_ok(id, at);
                 model.checked(client, Some(true), false);
+                self.vouched.insert(client);
             }
             Op::StartChecker(_) => {
                 registry.handle_timeout(at);
@@ -326,6 +316,8 @@ impl Pair {
         self.registry.handle_check_finished(id, seen, self.now());
         if alive {
             self.model.checked(client, meant, stopped);
+            self.vouched
+                .extend((meant == Some(true) && !stopped).then_some(client));
         }
     }
 
@@ -334,6 +326,7 @@ impl Pair {
         clock.mono += down;
         clock.wall += i64::try_from(down).unwrap();
         if reboot {
+            self.latest.reboot(clock.mono, 50_000);
             clock.mono = 50_000;
             clock.boot = clock.boot.wrapping_add(1);
         }
@@ -344,6 +337,7 @@ impl Pair {
         }
         self.registry = load(&self.files, self.disk.load(), self.model.clock);
         self.model.restart(&self.files, lost);
+        self.vouched.extend(&self.model.renewed);
         self.running.clear();
         self.numbers.clear();
     }
@@ -450,7 +444,7 @@ impl Pair {
         }
     }
 
-    fn seen(&self, client: usize) -> Option<(Option<u64>, Section, bool, bool)> {
+    fn seen(&self, client: usize) -> Option<Seen> {
         let id = self.id(client)?;
         let it = self.registry.client(id).unwrap();
         let settings = it.settings();
@@ -466,17 +460,29 @@ impl Pair {
         };
         let deadline = it.deadline.map(|it| millis(it.mono.since_boot()));
         let last_ok = it.last_check() == LastCheck::Exited(0);
-        Some((deadline, section, last_ok, it.approval_pending()))
+        Some(Seen {
+            deadline,
+            section,
+            last_ok,
+            pending: it.approval_pending(),
+            released: it.released,
+        })
     }
 
-    fn expected(&self, client: usize) -> Option<(Option<u64>, Section, bool, bool)> {
+    fn expected(&self, client: usize) -> Option<Seen> {
         let Life::Present(state) = self.model.clients[client] else {
             return None;
         };
         let mut requests = self.model.requests.values();
         let pending =
             requests.any(|(of, stage)| *of == client && matches!(stage, Stage::Waiting(_)));
-        Some((state.deadline, state.force, state.last_ok, pending))
+        Some(Seen {
+            deadline: state.deadline,
+            section: state.force,
+            last_ok: state.last_ok,
+            pending,
+            released: state.released,
+        })
     }
 }
 

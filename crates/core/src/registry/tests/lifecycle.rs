@@ -89,6 +89,56 @@ fn a_delivery_gives_the_extended_timeout_once_it_is_durable() {
     assert_eq!(world.left(1), Some(seconds(895)));
 }
 
+/// A delivery to client 1, `after` the time before.
+fn deliver(world: &mut World, after: u64) {
+    world.run(seconds(after));
+    let (request, _) = world.ask(1);
+    world.registry.handle_delivered(request, world.now);
+    world.actions();
+}
+
+#[test]
+fn requests_alone_hold_no_deadline_open() {
+    let mut world = World::new(vec![config(1)]);
+    deliver(&mut world, 200);
+    assert_eq!(world.left(1), Some(seconds(900)));
+    deliver(&mut world, 800);
+    assert_eq!(world.left(1), Some(seconds(100)));
+    // Nor does a restart make the next one the first.
+    world.restart(vec![config(1)], seconds(50), true);
+    deliver(&mut world, 0);
+    assert_eq!(world.left(1), Some(seconds(50)));
+    world.run(seconds(50));
+    assert_eq!(world.answer(1), refused(Refusal::Disabled));
+}
+
+#[test]
+fn of_several_deliveries_in_flight_one_extends() {
+    let mut world = World::new(vec![config(1)]);
+    let (first, _) = world.ask(1);
+    let (second, _) = world.ask(1);
+    world.registry.handle_delivered(first, world.now);
+    world.run(seconds(100));
+    world.registry.handle_delivered(second, world.now);
+    assert_eq!(world.left(1), Some(seconds(800)));
+}
+
+#[test]
+fn who_proves_or_enables_it_lets_the_next_delivery_extend() {
+    let mut world = World::new(vec![config(1)]);
+    let id = world.id(1);
+    deliver(&mut world, 0);
+    world.registry.handle_checked_ok(id, world.now);
+    deliver(&mut world, 100);
+    assert_eq!(world.left(1), Some(seconds(900)));
+    world.run(seconds(900));
+    world.registry.handle_enable(id, world.now);
+    deliver(&mut world, 100);
+    assert_eq!(world.left(1), Some(seconds(900)));
+    deliver(&mut world, 100);
+    assert_eq!(world.left(1), Some(seconds(800)));
+}
+
 #[test]
 fn a_failed_delivery_moves_no_deadline() {
     let mut world = World::new(vec![config(1)]);

@@ -60,6 +60,10 @@ fn a_hundred_thousand_clients_are_checked_and_served() {
         let answer = Answer::Release(id);
         assert!(matches!(
             registry.poll_action(),
+            Some(Action::PersistSoon(_))
+        ));
+        assert!(matches!(
+            registry.poll_action(),
             Some(Action::Event(Event::Granted { .. }))
         ));
         assert_eq!(

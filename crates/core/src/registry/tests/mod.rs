@@ -7,6 +7,8 @@ mod invariants;
 mod lifecycle;
 mod many;
 mod model;
+mod never_later;
 mod restart;
+mod sections;
 mod standing;
 mod world;

@@ -32,6 +32,10 @@ pub(super) struct State {
     pub(super) deadline: Option<u64>,
     pub(super) last_ok: bool,
     pub(super) decision: Option<(bool, u64)>,
+    /// Its secret left since the last proof of life; saved also while it may be leaving.
+    pub(super) released: bool,
+    /// It was enabled since its secret last left. Forgotten by a restart.
+    pub(super) vouched: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -70,6 +74,8 @@ pub(super) struct Model {
     pub(super) durable: Vec<Row>,
     /// What survives unless the last second is lost.
     pub(super) written: Vec<Row>,
+    /// Who got another timeout at the last start, because its last check had succeeded.
+    pub(super) renewed: Vec<usize>,
 }
 
 pub(super) fn word(reason: Refusal) -> &'static str {
@@ -93,6 +99,7 @@ impl Model {
             outcomes: Vec::new(),
             durable: nothing.clone(),
             written: nothing,
+            renewed: Vec::new(),
         };
         model.reload(files);
         model
@@ -122,7 +129,10 @@ impl Model {
 
     fn save_soon(&mut self, client: usize) {
         let mut life = self.clients[client];
+        let leaving = self.is_leaving(client);
         if let Life::Present(state) = &mut life {
+            state.released |= leaving;
+            state.vouched = false;
             // An approval is not kept, nor is a denial that is over.
             state.decision = state
                 .decision
@@ -199,10 +209,18 @@ impl Model {
         }
     }
 
+    /// A secret was granted, and nobody has said yet what became of it.
+    fn is_leaving(&self, client: usize) -> bool {
+        let mut requests = self.requests.values();
+        requests
+            .any(|(of, stage)| *of == client && matches!(stage, Stage::Granted | Stage::Revoked))
+    }
+
     fn settle(&mut self, request: u64, client: usize, outcome: Outcome) {
         self.outcomes.push((request, outcome));
         if outcome == Outcome::Released {
             self.requests.insert(request, (client, Stage::Granted));
+            self.save_soon(client);
         } else {
             self.requests.remove(&request);
         }
@@ -241,14 +259,20 @@ impl Model {
             return;
         }
         self.requests.remove(&request);
-        if !delivered || stage == Stage::Orphaned {
+        if stage == Stage::Orphaned {
             return;
         }
-        if stage == Stage::Granted && self.enabled(client) {
-            self.change(client, |it, now| {
-                it.deadline = Some(now + it.force.extended);
-            });
+        if !delivered {
+            return self.save_soon(client);
         }
+        // Once for each proof of life, and for each time that somebody enabled it.
+        self.change(client, |it, now| {
+            let extends = !it.released || it.vouched;
+            if stage == Stage::Granted && it.deadline.is_some() && extends {
+                it.deadline = Some(now + it.force.extended);
+            }
+            (it.released, it.vouched) = (true, false);
+        });
         self.save(client);
     }
 
@@ -262,8 +286,9 @@ impl Model {
             if result.is_some() || !disowned {
                 it.last_ok = result == Some(true);
             }
-            if result == Some(true) && !disowned && it.deadline.is_some() {
-                it.deadline = Some(now + it.force.timeout);
+            if result == Some(true) && !disowned {
+                it.released = false;
+                it.deadline = it.deadline.map(|_| now + it.force.timeout);
             }
         });
         let Some(after) = self.state(client) else {
@@ -280,7 +305,7 @@ impl Model {
     pub(super) fn enable(&mut self, client: usize) {
         self.due();
         if self.state(client).is_some() && !self.enabled(client) {
-            self.change(client, |it, now| it.deadline = Some(now + it.force.timeout));
+            self.enable_now(client);
             self.save(client);
         }
     }
@@ -372,9 +397,16 @@ impl Model {
         }
     }
 
+    fn enable_now(&mut self, client: usize) {
+        self.change(client, |it, now| {
+            it.deadline = Some(now + it.force.timeout);
+            it.vouched = true;
+        });
+    }
+
     fn enable_in_reload(&mut self, client: usize) {
         if !self.enabled(client) {
-            self.change(client, |it, now| it.deadline = Some(now + it.force.timeout));
+            self.enable_now(client);
         }
     }
 
@@ -385,6 +417,8 @@ impl Model {
             deadline: file.enabled.then_some(self.clock.mono + file.timeout),
             last_ok: false,
             decision: None,
+            released: false,
+            vouched: file.enabled,
         }
     }
 
@@ -396,13 +430,16 @@ impl Model {
             self.durable = self.written.clone();
         }
         self.requests.clear();
+        self.renewed.clear();
         for (client, file) in files.iter().enumerate() {
             let (life, at) = self.durable[client];
             self.clients[client] = match (life, file) {
                 (_, None) => Life::Absent,
                 (Life::Removed, Some(_)) => Life::Removed,
                 (Life::Absent, Some(file)) => Life::Present(self.fresh(*file)),
-                (Life::Present(state), Some(file)) => Life::Present(self.resumed(state, at, *file)),
+                (Life::Present(state), Some(file)) => {
+                    Life::Present(self.resumed(client, state, at, *file))
+                }
             };
             let moved = at.boot != self.clock.boot;
             if moved || self.clients[client] != life {
@@ -411,7 +448,7 @@ impl Model {
         }
     }
 
-    fn resumed(&self, saved: State, at: Clock, file: Section) -> State {
+    fn resumed(&mut self, client: usize, saved: State, at: Clock, file: Section) -> State {
         let now = self.clock.mono;
         let restored = |moment: u64| {
             if at.boot == self.clock.boot {
@@ -429,7 +466,10 @@ impl Model {
         state.deadline = match (state.deadline, enabled) {
             (None, Some(true)) => whole,
             (_, Some(false)) => None,
-            (Some(deadline), _) if deadline <= now => whole.filter(|_| state.last_ok),
+            (Some(deadline), _) if deadline <= now => {
+                self.renewed.extend(state.last_ok.then_some(client));
+                whole.filter(|_| state.last_ok)
+            }
             (deadline, _) => deadline,
         };
         state
