@@ -4,12 +4,20 @@ use nightlatch_bus::error::Error;
 use nightlatch_bus::proxy::Server;
 
 use crate::failure::{
-    EX_DATAERR, EX_IOERR, EX_NOPERM, EX_NOUSER, EX_PROTOCOL, EX_UNAVAILABLE, Failure,
+    EX_DATAERR, EX_IOERR, EX_NOPERM, EX_NOUSER, EX_PROTOCOL, EX_UNAVAILABLE, Failure, warn,
 };
+use crate::output::table::visible;
 
 /// Connects to the system bus.
 pub(crate) async fn connect() -> Result<Server, Failure> {
     Server::connect().await.map_err(failure)
+}
+
+/// Tells what the server itself wants mended. A server without such words has nothing to say.
+pub(crate) async fn tell_warnings(server: &Server) {
+    if let Ok(about) = server.about().await {
+        about.warnings.iter().for_each(|line| warn(visible(line)));
+    }
 }
 
 /// What a failed call means to a person.

@@ -163,6 +163,8 @@ pub struct About {
     pub record_anchor: ChainEnd,
     /// What it logs: `error`, `warn`, `info` or `debug`.
     pub log_level: String,
+    /// What an administrator should mend, a sentence each.
+    pub warnings: Vec<String>,
 }
 
 impl About {
@@ -177,6 +179,7 @@ impl About {
             record_head: chain_end(&mut answer, "RecordHead")?,
             record_anchor: chain_end(&mut answer, "RecordAnchor")?,
             log_level: take(&mut answer, "LogLevel")?,
+            warnings: take(&mut answer, "Warnings")?,
         })
     }
 }

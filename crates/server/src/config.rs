@@ -2,6 +2,9 @@
 //!
 //! Everything is read before privileges are dropped, and every fault is reported, not the first one.
 
+mod folder;
+
+use std::collections::HashSet;
 use std::fmt;
 use std::fs::{self, File};
 use std::io::{self, Read};
@@ -14,6 +17,8 @@ use nightlatch_core::settings::server::{self, PartialServerSettings};
 use nightlatch_core::settings::{self, Location, Parsed, SettingsError, SettingsWarning, path};
 use nightlatch_sys::privileges::{self, Account};
 use zeroize::Zeroizing;
+
+use folder::ClientFiles;
 
 /// A configuration file of more than this is none. 100,000 clients take some 85 MB.
 const MAX_FILE: u64 = 1 << 30;
@@ -40,6 +45,20 @@ pub struct Configuration {
     pub client_files: Vec<PathBuf>,
     /// What the administrator may want to know.
     pub warnings: Vec<String>,
+    /// What is wrong with files of `clients.d`, which are not used. Empty unless they were to be tolerated.
+    pub faults: Vec<Fault>,
+}
+
+impl Configuration {
+    /// The same, refused when anything is wrong with any file.
+    fn whole(self) -> Result<Self, ConfigError> {
+        if self.faults.is_empty() {
+            return Ok(self);
+        }
+        Err(ConfigError {
+            faults: self.faults,
+        })
+    }
 }
 
 /// What is wrong with a configuration; nothing of it is used.
@@ -101,13 +120,37 @@ pub enum Fault {
         /// The file.
         path: PathBuf,
     },
+    /// Anything else about a client's secret file.
+    #[error("{origin}: [{client}] secfile: {fault}")]
+    BadSecretFile {
+        /// Where it is set.
+        origin: Location,
+        /// Whose.
+        client: String,
+        /// What is wrong with the file.
+        fault: Box<Fault>,
+    },
 }
 
 impl Fault {
+    /// The configuration's file that it is in.
+    fn file(&self) -> Option<PathBuf> {
+        match self {
+            Self::Setting(error) => Some(PathBuf::from(&*error.place.location.file)),
+            Self::Unreadable { path, .. }
+            | Self::TooLarge { path, .. }
+            | Self::Exposed { path, .. } => Some(path.clone()),
+            Self::Secret { origin, .. }
+            | Self::EmptySecret { origin, .. }
+            | Self::BadSecretFile { origin, .. } => Some(PathBuf::from(&*origin.file)),
+        }
+    }
+
     /// How to mend it, where the fault itself does not say.
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Exposed { path, .. } => Some(format!("chmod 600 {}", path.display())),
+            Self::BadSecretFile { fault, .. } => fault.hint(),
             Self::Unreadable { source, .. } | Self::Secret { source, .. }
                 if source.kind() == io::ErrorKind::PermissionDenied && !privileges::is_root() =>
             {
@@ -168,9 +211,18 @@ pub fn read_server(
     ))
 }
 
-/// Reads everything in `folder`. `service` is the account that may read secrets beside root.
+/// Reads everything in `folder`; any fault refuses all of it. `service` is the account that may read
+/// secrets beside root.
 pub fn read_all(folder: &Path, service: Option<&Account>) -> Result<Configuration, ConfigError> {
-    let mut faults = Vec::new();
+    read_for_start(folder, service)?.whole()
+}
+
+/// The same for a server that starts: a file of `clients.d` with a fault is not used and takes nothing from
+/// the clients of the others. At a start there is nothing else that could go on for them.
+pub fn read_for_start(
+    folder: &Path,
+    service: Option<&Account>,
+) -> Result<Configuration, ConfigError> {
     if let Err(source) = fs::read_dir(folder) {
         return Err(Fault::Unreadable {
             path: folder.to_owned(),
@@ -178,6 +230,7 @@ pub fn read_all(folder: &Path, service: Option<&Account>) -> Result<Configuratio
         }
         .into());
     }
+    let mut faults = Vec::new();
     let mut warnings = Vec::new();
     let (server_file, server) = match read_server(folder) {
         Ok((file, parsed)) => {
@@ -189,24 +242,19 @@ pub fn read_all(folder: &Path, service: Option<&Account>) -> Result<Configuratio
             (None, PartialServerSettings::default())
         }
     };
-    let client_files = client_files(folder).unwrap_or_else(|fault| {
+    let files = folder::client_files(folder).unwrap_or_else(|fault| {
         faults.push(fault);
-        Vec::new()
+        ClientFiles::default()
     });
-    let clients = match read_clients(&client_files, service) {
-        Ok(parsed) => {
-            warn(&mut warnings, parsed.warnings);
-            parsed.value
-        }
-        Err(error) => {
-            faults.extend(error.faults);
-            Vec::new()
-        }
-    };
-    if !faults.is_empty() {
+    let clients = read_tolerantly(&files, service);
+    let fatal = |fault: &Fault| !fault.file().is_some_and(|file| files.more.contains(&file));
+    if !faults.is_empty() || clients.faults.iter().any(fatal) {
+        faults.extend(clients.faults);
         return Err(ConfigError { faults });
     }
-    if clients.is_empty() {
+    warn(&mut warnings, clients.warnings);
+    warnings.extend(files.left_out);
+    if clients.clients.is_empty() {
         warnings.push(format!(
             "{}: no clients are defined",
             folder.join(CLIENTS_FILE).display()
@@ -215,9 +263,10 @@ pub fn read_all(folder: &Path, service: Option<&Account>) -> Result<Configuratio
     Ok(Configuration {
         server_file,
         server,
-        clients,
-        client_files,
+        clients: clients.clients,
+        client_files: clients.files,
         warnings,
+        faults: clients.faults,
     })
 }
 
@@ -233,44 +282,59 @@ fn warn(warnings: &mut Vec<String>, found: Vec<SettingsWarning>) {
     warnings.extend(found.iter().map(ToString::to_string));
 }
 
-/// `clients.conf`, then `clients.d/*.conf` by name; those that exist.
-fn client_files(folder: &Path) -> Result<Vec<PathBuf>, Fault> {
-    let mut files = Vec::new();
-    let main = folder.join(CLIENTS_FILE);
-    if main.exists() {
-        files.push(main);
-    }
-    let more = folder.join(CLIENTS_FOLDER);
-    let unreadable = |source| Fault::Unreadable {
-        path: more.clone(),
-        source,
-    };
-    let entries = match fs::read_dir(&more) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(files),
-        Err(error) => return Err(unreadable(error)),
-    };
-    let mut found = Vec::new();
-    for entry in entries {
-        let path = entry.map_err(unreadable)?.path();
-        if path
-            .extension()
-            .is_some_and(|extension| extension == "conf")
-        {
-            found.push(path);
+/// What the files with clients say, and what is wrong with those that are not used.
+struct Clients {
+    files: Vec<PathBuf>,
+    clients: Vec<ClientConfig>,
+    warnings: Vec<SettingsWarning>,
+    faults: Vec<Fault>,
+}
+
+/// Reads all files that have no fault. Without one of them others may be faulty in another way, or not at
+/// all, so it is done again until what is left is whole.
+fn read_tolerantly(files: &ClientFiles, service: Option<&Account>) -> Clients {
+    let mut left: Vec<PathBuf> = files.main.iter().chain(&files.more).cloned().collect();
+    let mut faults: Vec<Fault> = Vec::new();
+    loop {
+        let found = match read_clients(files.main.as_deref(), &left, service) {
+            Ok(parsed) => {
+                return Clients {
+                    files: left,
+                    clients: parsed.value,
+                    warnings: parsed.warnings,
+                    faults,
+                };
+            }
+            Err(error) => error.faults,
+        };
+        let faulty: HashSet<Option<PathBuf>> = found.iter().map(Fault::file).collect();
+        let before = left.len();
+        left.retain(|file| !faulty.contains(&Some(file.clone())));
+        faults.extend(found);
+        // Without progress the fault is in no file of its own, and fatal.
+        let main_is_whole = files.main.as_ref().is_none_or(|main| left.contains(main));
+        if left.len() == before || !main_is_whole {
+            return Clients {
+                files: Vec::new(),
+                clients: Vec::new(),
+                warnings: Vec::new(),
+                faults,
+            };
         }
     }
-    found.sort_unstable();
-    files.append(&mut found);
-    Ok(files)
 }
 
 fn read_clients(
+    main: Option<&Path>,
     files: &[PathBuf],
     service: Option<&Account>,
 ) -> Result<Parsed<Vec<ClientConfig>>, ConfigError> {
     let mut faults = Vec::new();
     let mut texts = Vec::new();
+    if main.is_none() {
+        // The first file is the one whose [DEFAULT] holds for all, and no other may take its place.
+        texts.push((CLIENTS_FILE.to_owned(), String::new()));
+    }
     for file in files {
         match read_private(file, MAX_FILE, service) {
             Ok(bytes) => {
@@ -344,7 +408,11 @@ fn resolve(client: &str, secret: SecretSource, service: Option<&Account>) -> Res
             path,
             source,
         }),
-        Err(fault) => Err(fault),
+        Err(fault) => Err(Fault::BadSecretFile {
+            origin,
+            client,
+            fault: Box::new(fault),
+        }),
     }
 }
 

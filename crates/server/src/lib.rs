@@ -23,6 +23,7 @@ mod selftest;
 mod serve;
 mod service_manager;
 pub mod session;
+mod warnings;
 mod words;
 
 use std::ffi::OsString;

@@ -11,6 +11,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use nightlatch_core::chain::chain;
 use nightlatch_core::client::saved::Saved;
 use nightlatch_core::registry::{Limits, Registry};
 use nightlatch_core::settings::client::ClientConfig;
@@ -29,6 +30,7 @@ use crate::import_state::ImportError;
 use crate::listen::{self, ListenError};
 use crate::own_key::{self, OwnKeyError};
 use crate::service_manager::ServiceManager;
+use crate::warnings::{Topic, Warnings};
 use crate::{logging, random, serve};
 
 /// Whom the server becomes when it is started as root: the first of these that exists.
@@ -156,9 +158,11 @@ pub fn serve(options: Options) -> Result<(), RunError> {
     memory::forbid_core_dumps().map_err(host("cannot forbid core dumps"))?;
     let account = service_account()?;
     let configuration =
-        config::read_all(&options.configdir, account.as_ref()).map_err(RunError::Config)?;
+        config::read_for_start(&options.configdir, account.as_ref()).map_err(RunError::Config)?;
     let settings = settings(&options, &configuration)?;
     let log = logging::start(&settings);
+    let warnings = Warnings::default();
+    tell_faults(&configuration, &warnings);
     for warning in &configuration.warnings {
         warn!("{warning}");
     }
@@ -211,15 +215,31 @@ pub fn serve(options: Options) -> Result<(), RunError> {
             key_id: own_key.key_id().to_string(),
             addresses: addresses(&sockets),
             log,
+            warnings: warnings.clone(),
         },
         sockets,
         tls,
         manager,
+        warnings,
     };
     let ended = runtime.block_on(server.run());
     // Nothing that is left may keep it: all that counts is durable.
     runtime.shutdown_background();
     ended.map_err(|error| RunError::Host("the server ended by a fault", error))
+}
+
+/// Names the files that are not used, everywhere an administrator looks.
+fn tell_faults(configuration: &Configuration, warnings: &Warnings) {
+    for fault in &configuration.faults {
+        error!(
+            hint = fault.hint(),
+            "{}; this file is not used, and its clients get nothing",
+            chain(fault)
+        );
+    }
+    let lines = configuration.faults.iter();
+    let lines = lines.map(|fault| format!("{}; this file is not used", chain(fault)));
+    warnings.set(Topic::Configuration, lines.collect());
 }
 
 fn settings(options: &Options, configuration: &Configuration) -> Result<ServerSettings, RunError> {

@@ -3,7 +3,7 @@
 use std::error::Error;
 use std::io;
 use std::net::TcpListener;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -28,6 +28,7 @@ use crate::publish::{self, Announcement, Publisher};
 use crate::service_manager::ServiceManager;
 use crate::session;
 use crate::session::{Deadlines, Sessions};
+use crate::warnings::{Topic, Warnings};
 
 /// How long withdrawing the announcement may take at the end.
 const WITHDRAWAL: Duration = Duration::from_millis(600);
@@ -48,6 +49,7 @@ pub(crate) struct Server {
     pub(crate) tls: ServerTls,
     pub(crate) about: About,
     pub(crate) manager: Arc<ServiceManager>,
+    pub(crate) warnings: Warnings,
 }
 
 impl Server {
@@ -96,7 +98,10 @@ impl Server {
         let ended: Result<(), Fault> = loop {
             tokio::select! {
                 () = end.next() => break Ok(()),
-                _ = hangup.recv() => reload(&self.configdir, self.account.as_ref(), &handle, &self.manager),
+                _ = hangup.recv() => {
+                    let reading = (&*self.configdir, self.account.as_ref());
+                    reload(reading, &handle, &self.manager, &self.warnings);
+                }
                 () = tick(&mut watchdog) => self.manager.tell(&[NotifyState::Watchdog]),
                 ended = &mut driver => break flatten(ended),
                 ended = &mut serving => break flatten(ended),
@@ -146,10 +151,10 @@ impl Ends {
 
 /// Reads the configuration anew. A faulty one changes nothing.
 fn reload(
-    folder: &std::path::Path,
-    account: Option<&Account>,
+    (folder, account): (&Path, Option<&Account>),
     handle: &Handle,
     manager: &Arc<ServiceManager>,
+    warnings: &Warnings,
 ) {
     let usec = i128::from(clock::monotonic_usec());
     manager.tell(&[NotifyState::Reloading, NotifyState::MonotonicUsec(usec)]);
@@ -158,6 +163,7 @@ fn reload(
             for warning in &configuration.warnings {
                 warn!("{warning}");
             }
+            warnings.set(Topic::Configuration, Vec::new());
             let clients = configuration.clients.len();
             let durable = handle.reload(configuration.clients);
             // A full disk keeps this waiting. The watchdog and SIGTERM cannot wait with it.

@@ -12,9 +12,10 @@ use crate::output::{self, Style, human};
 use crate::select::Selection;
 use crate::state::State;
 
-/// Carries the verb out. One call to the server, however many clients it has.
+/// Carries the verb out. Two calls to the server, however many clients it has.
 pub(crate) async fn run(options: &List, server: &Server, now: Wall) -> Result<u8, Failure> {
     let clients = server.clients().await.map_err(bus::failure)?;
+    bus::tell_warnings(server).await;
     let mut chosen: Vec<&ClientView> = if options.names.is_empty() {
         clients.iter().collect()
     } else {

@@ -31,6 +31,7 @@ struct Line<'c> {
 /// Carries the verb out.
 pub(crate) async fn run(options: &Look, server: &Server, now: Wall) -> Result<u8, Failure> {
     let clients = server.clients().await.map_err(bus::failure)?;
+    bus::tell_warnings(server).await;
     let chosen = Selection::of(&clients, &options.which)?.clients;
     let mut explained = Vec::with_capacity(chosen.len());
     for client in chosen {

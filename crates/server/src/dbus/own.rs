@@ -15,6 +15,7 @@ use super::shadow::Shadow;
 use super::wire::{Fault, Map};
 use crate::driver::Order;
 use crate::logging::{self, LogControl};
+use crate::warnings::Warnings;
 
 /// How a section is called in errors.
 const SECTION: &str = "section";
@@ -28,6 +29,8 @@ pub(crate) struct About {
     pub(crate) addresses: Vec<String>,
     /// What it logs.
     pub(crate) log: LogControl,
+    /// What an administrator should mend.
+    pub(crate) warnings: Warnings,
 }
 
 /// The objects above ours, which have nothing but it.
@@ -79,10 +82,11 @@ enum Property {
     RecordHead,
     RecordAnchor,
     LogLevel,
+    Warnings,
 }
 
 impl Property {
-    const ALL: [(Self, &'static str); 7] = [
+    const ALL: [(Self, &'static str); 8] = [
         (Self::Version, "Version"),
         (Self::KeyId, "KeyID"),
         (Self::Addresses, "Addresses"),
@@ -90,6 +94,7 @@ impl Property {
         (Self::RecordHead, "RecordHead"),
         (Self::RecordAnchor, "RecordAnchor"),
         (Self::LogLevel, "LogLevel"),
+        (Self::Warnings, "Warnings"),
     ];
 
     fn by_name(name: &str) -> Result<(Self, &'static str), Fault> {
@@ -113,6 +118,7 @@ impl Property {
             Self::RecordHead => place(ends.head),
             Self::RecordAnchor => place(ends.anchor),
             Self::LogLevel => Variant::from(logging::word(about.log.level())),
+            Self::Warnings => Variant::from(about.warnings.all()),
         }
     }
 }
@@ -323,6 +329,9 @@ const INTROSPECTION: &str = r#"<!DOCTYPE node PUBLIC "-//freedesktop//DTD D-BUS 
       <annotation name="org.freedesktop.DBus.Property.EmitsChangedSignal" value="false"/>
     </property>
     <property name="LogLevel" type="s" access="readwrite">
+      <annotation name="org.freedesktop.DBus.Property.EmitsChangedSignal" value="false"/>
+    </property>
+    <property name="Warnings" type="as" access="read">
       <annotation name="org.freedesktop.DBus.Property.EmitsChangedSignal" value="false"/>
     </property>
   </interface>

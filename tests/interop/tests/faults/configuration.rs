@@ -96,3 +96,126 @@ fn a_server_that_nobody_could_find_is_refused() {
         .stdin(Stdio::null());
     fails(&command.output().unwrap(), 64, &["zeroconf", "port"]);
 }
+
+/// A file of `clients.d` that the service may read.
+fn put(house: &House, name: &str, text: &str) {
+    let folder = house.conf().join("clients.d");
+    fs::create_dir_all(&folder).unwrap();
+    give(&folder);
+    // Written beside it, for what is found in there is counted.
+    let unborn = house.file("unborn");
+    write_private(&unborn, text.as_bytes());
+    give(&unborn);
+    fs::rename(unborn, folder.join(name)).unwrap();
+}
+
+#[test]
+fn leftovers_in_clients_d_are_left_out_with_a_line_each() {
+    let a = Machine::new("a");
+    let house = House::new("");
+    put(&house, "web1.conf", &a.section(""));
+    put(&house, "web1.conf~", "no section at all");
+    put(&house, "web1.conf.dpkg-old", &a.section(""));
+    put(&house, "web1.conf.rpmnew", &a.section(""));
+    let inside = |name: &str| house.conf().join("clients.d").join(name);
+    // What Emacs makes while a file is changed.
+    std::os::unix::fs::symlink("root@host.4711:1700000000", inside(".#web1.conf")).unwrap();
+    std::os::unix::fs::symlink("/nonexistent/web2.conf", inside("web2.conf")).unwrap();
+    let checked = house.run(&["--check-config"]);
+    assert!(checked.status.success(), "{checked:?}");
+    let said = String::from_utf8(checked.stdout).unwrap();
+    assert!(said.contains("clients: 1, of which 1 start"), "{said}");
+    let server = house.start(&[]);
+    for name in [
+        ".#web1.conf",
+        "web1.conf~",
+        "web1.conf.dpkg-old",
+        "web1.conf.rpmnew",
+        "web2.conf",
+    ] {
+        let line = format!("{}: left out", inside(name).display());
+        assert!(said.contains(&line), "{line} is not in:\n{said}");
+        assert!(server.has_said(&line), "{line}");
+    }
+    a.is_served(&server);
+    server.reload();
+    server.says("configuration reloaded");
+    a.is_served(&server);
+}
+
+#[test]
+fn a_faulty_file_in_clients_d_takes_nothing_from_the_others_at_the_start() {
+    let (a, b, c) = (Machine::new("a"), Machine::new("b"), Machine::new("c"));
+    let house = House::new(&c.section(""));
+    put(&house, "a.conf", &a.section(""));
+    put(&house, "b.conf", &b.section("timeout = soon"));
+    let place = format!(
+        "{}:5: [b] timeout",
+        house.conf().join("clients.d/b.conf").display()
+    );
+    fails(&house.run(&["--check-config"]), 78, &[&place]);
+    let server = house.start(&[]);
+    assert!(server.has_said(&place) && server.has_said("this file is not used"));
+    a.is_served(&server);
+    c.is_served(&server);
+    b.is_refused(&server, "unknown key");
+    // At a reload nothing changes.
+    put(&house, "a.conf", &a.section("enabled = no"));
+    server.reload();
+    server.says("not reloaded, everything stays as it was");
+    a.is_served(&server);
+    put(&house, "b.conf", &b.section(""));
+    server.reload();
+    server.says("configuration reloaded");
+    b.is_served(&server);
+    a.is_refused(&server, "client is disabled");
+}
+
+#[test]
+fn a_secret_that_cannot_be_read_takes_its_own_file_only() {
+    let (a, b) = (Machine::new("a"), Machine::new("b"));
+    let house = House::new("");
+    put(&house, "a.conf", &a.section(""));
+    let secret = house.file("b.secret");
+    let text = b.section("").replace(
+        &format!("secret = {SECRET_BASE64}"),
+        &format!("secfile = {}", secret.display()),
+    );
+    put(&house, "b.conf", &text);
+    drop(house.start(&[]));
+    write_private(&secret, b"secret");
+    expose(&secret);
+    let server = house.start(&[]);
+    assert!(server.has_said("others can read it"));
+    a.is_served(&server);
+}
+
+#[test]
+fn a_clients_conf_that_leads_nowhere_is_not_the_same_as_none() {
+    let a = Machine::new("a");
+    let house = House::new("");
+    put(&house, "a.conf", &a.section(""));
+    fs::remove_file(house.clients_file()).unwrap();
+    drop(house.start(&[]));
+    std::os::unix::fs::symlink("/nonexistent/clients.conf", house.clients_file()).unwrap();
+    house.fails(78, &["clients.conf", "cannot be read"]);
+}
+
+#[test]
+fn defaults_of_one_file_of_clients_d_are_no_other_files() {
+    // Without a clients.conf, the first file would otherwise stand for it, and with it away the next.
+    let (a, b) = (Machine::new("a"), Machine::new("b"));
+    let house = House::new("");
+    fs::remove_file(house.clients_file()).unwrap();
+    put(
+        &house,
+        "a.conf",
+        &format!("[DEFAULT]\nenabled = no\n{}", a.section("")),
+    );
+    put(&house, "b.conf", &b.section(""));
+    let said = String::from_utf8(house.run(&["--check-config"]).stdout).unwrap();
+    assert!(
+        said.contains("clients: 2, of which 1 start enabled"),
+        "{said}"
+    );
+}

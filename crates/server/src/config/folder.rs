@@ -1,0 +1,182 @@
+//! Which files of a configuration directory describe clients, and what in `clients.d` is left out.
+//!
+//! Editors and package managers put files of their own beside those that they change. None of them is a
+//! file of clients, and none is a reason not to serve.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use super::{CLIENTS_FILE, CLIENTS_FOLDER, Fault};
+
+/// So many files that are left out are named one by one: a folder full of backups must not fill the log.
+const NAMED: usize = 20;
+
+/// The files with clients, and what stands beside them.
+#[derive(Debug, Default)]
+pub(super) struct ClientFiles {
+    /// `clients.conf`, where there is one.
+    pub(super) main: Option<PathBuf>,
+    /// The files of `clients.d`, by name.
+    pub(super) more: Vec<PathBuf>,
+    /// What is left out of `clients.d`, a line each.
+    pub(super) left_out: Vec<String>,
+}
+
+/// Finds the files with clients in `folder`.
+pub(super) fn client_files(folder: &Path) -> Result<ClientFiles, Fault> {
+    let mut files = ClientFiles::default();
+    let main = folder.join(CLIENTS_FILE);
+    // A link that leads nowhere is not the same as no file: its clients are away for a moment.
+    match fs::symlink_metadata(&main) {
+        Ok(_) => files.main = Some(main),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(source) => return Err(Fault::Unreadable { path: main, source }),
+    }
+    let more = folder.join(CLIENTS_FOLDER);
+    let unreadable = |source| Fault::Unreadable {
+        path: more.clone(),
+        source,
+    };
+    let entries = match fs::read_dir(&more) {
+        Ok(entries) => entries,
+        // A link that leads nowhere is a folder that is away.
+        Err(error)
+            if error.kind() == io::ErrorKind::NotFound && fs::symlink_metadata(&more).is_err() =>
+        {
+            return Ok(files);
+        }
+        Err(error) => return Err(unreadable(error)),
+    };
+    let mut left_out = Vec::new();
+    for entry in entries {
+        let path = entry.map_err(unreadable)?.path();
+        match why_left_out(&path) {
+            None => files.more.push(path),
+            Some(why) => left_out.push((path, why)),
+        }
+    }
+    files.more.sort_unstable();
+    left_out.sort_unstable();
+    files.left_out = lines(&more, &left_out);
+    Ok(files)
+}
+
+fn lines(folder: &Path, left_out: &[(PathBuf, &str)]) -> Vec<String> {
+    let named = left_out.iter().take(NAMED);
+    let mut lines: Vec<String> = named
+        .map(|(path, why)| format!("{}: left out: {why}", path.display()))
+        .collect();
+    if let Some(more) = left_out.len().checked_sub(NAMED).filter(|more| *more > 0) {
+        lines.push(format!(
+            "{}: {more} more files are left out",
+            folder.display()
+        ));
+    }
+    lines
+}
+
+/// Why this entry of `clients.d` is no file of clients.
+fn why_left_out(path: &Path) -> Option<&'static str> {
+    let name = path.file_name().unwrap_or_default();
+    if name.as_bytes().starts_with(b".") {
+        return Some("a hidden file, such as an editor's lock or swap file");
+    }
+    if name.as_bytes().starts_with(b"#") || name.as_bytes().starts_with(b"~") {
+        return Some("an editor's backup");
+    }
+    if path.extension() != Some(OsStr::new("conf")) {
+        return Some("its name does not end in .conf");
+    }
+    match fs::metadata(path) {
+        Ok(data) if data.is_file() => None,
+        Ok(data) if data.is_dir() => Some("a folder"),
+        Ok(_) => Some("neither a file nor a link to one"),
+        Err(error) if leads_nowhere(path, &error) => Some("a link that leads nowhere"),
+        // Reading it tells what is wrong.
+        Err(_) => None,
+    }
+}
+
+/// A link into a folder that the server may not enter is another fault.
+fn leads_nowhere(path: &Path, error: &io::Error) -> bool {
+    error.kind() != io::ErrorKind::PermissionDenied
+        && fs::symlink_metadata(path).is_ok_and(|data| data.is_symlink())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::symlink;
+
+    fn folder(names: &[&str]) -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        fs::create_dir(folder.path().join(CLIENTS_FOLDER)).unwrap();
+        for name in names {
+            fs::write(folder.path().join(CLIENTS_FOLDER).join(name), "").unwrap();
+        }
+        folder
+    }
+
+    fn found(folder: &Path) -> Vec<String> {
+        let files = client_files(folder).unwrap();
+        let name = |path: &PathBuf| path.file_name().unwrap().to_str().unwrap().to_owned();
+        files.more.iter().map(name).collect()
+    }
+
+    #[test]
+    fn leftovers_of_editors_and_packages_are_no_clients() {
+        let leftovers = [
+            ".#web1.conf",
+            "#web1.conf#",
+            "#web1.conf",
+            "web1.conf~",
+            ".web1.conf.swp",
+            ".web1.conf",
+            "web1.conf.dpkg-old",
+            "web1.conf.dpkg-new",
+            "web1.conf.rpmnew",
+            "web1.conf.rpmsave",
+            "web1.conf.bak",
+            "web1.conf.ucf-dist",
+            "~$web1.conf",
+            "4913",
+        ];
+        let folder = folder(&leftovers);
+        let inside = folder.path().join(CLIENTS_FOLDER);
+        fs::write(inside.join("web1.conf"), "").unwrap();
+        fs::create_dir(inside.join("old.conf")).unwrap();
+        symlink("/nonexistent/web2.conf", inside.join("web2.conf")).unwrap();
+        symlink("web3.conf", inside.join("web3.conf")).unwrap();
+        symlink("web1.conf/under", inside.join("web4.conf")).unwrap();
+        symlink("/dev/null", inside.join("web5.conf")).unwrap();
+        symlink("web1.conf", inside.join("web6.conf")).unwrap();
+        assert_eq!(found(folder.path()), ["web1.conf", "web6.conf"]);
+        let told = client_files(folder.path()).unwrap().left_out;
+        assert_eq!(told.len(), leftovers.len() + 5, "{told:#?}");
+        assert!(
+            told.iter()
+                .any(|it| it.contains("web2.conf: left out: a link that leads nowhere"))
+        );
+    }
+
+    #[test]
+    fn a_folder_full_of_backups_does_not_fill_the_log() {
+        let names: Vec<String> = (0..500).map(|number| format!("{number}.bak")).collect();
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        let told = client_files(folder(&names).path()).unwrap().left_out;
+        assert_eq!(told.len(), NAMED + 1);
+        assert!(told[NAMED].ends_with("480 more files are left out"));
+    }
+
+    #[test]
+    fn a_link_that_leads_nowhere_is_not_the_same_as_no_file() {
+        let folder = tempfile::tempdir().unwrap();
+        symlink("/nonexistent/clients", folder.path().join(CLIENTS_FILE)).unwrap();
+        assert!(client_files(folder.path()).unwrap().main.is_some());
+        symlink("/nonexistent/d", folder.path().join(CLIENTS_FOLDER)).unwrap();
+        assert!(client_files(folder.path()).is_err());
+    }
+}
