@@ -13,6 +13,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use nightlatch_core::key_id::KeyId;
 use nightlatch_core::name::ClientName;
 use nightlatch_core::secret::Secret;
+use nightlatch_core::ssh::HostKey;
 use nightlatch_openpgp::Algorithm;
 use nightlatch_proto::tls::KeyKind;
 use nightlatch_sys::clock;
@@ -214,7 +215,7 @@ impl<'a> Plan<'a> {
         self.directory.load()
     }
 
-    fn host_key(&self) -> Option<ssh::HostKey> {
+    fn host_key(&self) -> Option<HostKey> {
         if self.options.no_ssh || self.options.checker.is_some() {
             return None;
         }
@@ -225,7 +226,7 @@ impl<'a> Plan<'a> {
         &'s self,
         keys: &KeySet,
         message: &'s [u8],
-        host_key: Option<&'s ssh::HostKey>,
+        host_key: Option<&'s HostKey>,
     ) -> Section<'s> {
         Section {
             name: &self.name,
@@ -235,7 +236,7 @@ impl<'a> Plan<'a> {
             message,
             checker: match (&self.options.checker, host_key) {
                 (Some(command), _) => Checker::Command(command),
-                (None, Some(key)) => Checker::Ssh(key),
+                (None, Some(key)) => Checker::SshHostKey(key),
                 (None, None) => Checker::Default,
             },
         }

@@ -96,7 +96,7 @@ fn print_section(options: &Keygen, directory: &Directory) -> Result<(), Failure>
         key_id: keys.tls.key_id(),
         fingerprint: keys.public.fingerprint(),
         message: &message,
-        checker: host_key.as_ref().map_or(Checker::Default, Checker::Ssh),
+        checker: host_key.as_ref().map_or(Checker::Default, Checker::BySsh),
     };
     print(&section)
 }

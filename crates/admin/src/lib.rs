@@ -22,6 +22,7 @@ mod monitor;
 pub mod network;
 mod output;
 mod passphrase;
+mod proof;
 mod secret_file;
 mod section;
 mod select;

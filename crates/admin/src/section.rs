@@ -6,11 +6,12 @@ use std::fmt;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use nightlatch_core::checker::by_ssh;
 use nightlatch_core::key_id::{Fingerprint, KeyId};
 use nightlatch_core::name::ClientName;
+use nightlatch_core::ssh::HostKey;
 
 use crate::failure::{EX_USAGE, Failure};
-use crate::ssh::HostKey;
 
 /// Width of the lines of base64, as OpenPGP's armour has (RFC 9580, 6.3).
 const LINE: usize = 64;
@@ -32,8 +33,10 @@ pub(crate) struct Section<'a> {
 pub(crate) enum Checker<'a> {
     /// As the server does by itself.
     Default,
-    /// By this machine's SSH host key.
-    Ssh(&'a HostKey),
+    /// By this machine's SSH host key, which the server itself checks. Not for a server of Mandos.
+    SshHostKey(&'a HostKey),
+    /// By this machine's SSH host key and ssh(1), for any server.
+    BySsh(&'a HostKey),
     /// By a command, as it is to be run: `%(host)s` and such still to be filled in.
     Command(&'a str),
 }
@@ -55,13 +58,13 @@ impl fmt::Display for Section<'_> {
         match &self.checker {
             Checker::Default => Ok(()),
             Checker::Command(command) => writeln!(f, "checker = {}", escape(command)),
-            Checker::Ssh(HostKey { kind, key }) => writeln!(
-                f,
-                "checker = ssh-keyscan -t {kind} %%(host)s 2>/dev/null | grep --fixed-strings \
-                 --line-regexp --quiet --regexp=%%(host)s\" %(ssh_fingerprint)s\"\n\
-                 ssh_fingerprint = {}",
-                escape(key)
-            ),
+            Checker::SshHostKey(key) => {
+                writeln!(f, "checker = builtin:ssh-hostkey\nssh_fingerprint = {key}")
+            }
+            Checker::BySsh(key) => {
+                let command = by_ssh(key.kind(), "%(ssh_fingerprint)s", "%%(host)s");
+                writeln!(f, "checker = {command}\nssh_fingerprint = {key}")
+            }
         }
     }
 }
@@ -104,7 +107,7 @@ mod tests {
     fn section(checker: Checker<'_>) -> String {
         Section {
             name: &ClientName::new("foo").unwrap(),
-            host: "50%.example",
+            host: "50.example",
             key_id: KeyId::from_bytes([0xab; 32]).unwrap(),
             fingerprint: Fingerprint::from_bytes([0xcd; 20]),
             message: &[0; 50],
@@ -121,24 +124,29 @@ mod tests {
         assert_eq!(
             section(Checker::Default),
             format!(
-                "[foo]\nhost = 50%%.example\nkey_id = {key_id}\nfingerprint = {fingerprint}\n\
+                "[foo]\nhost = 50.example\nkey_id = {key_id}\nfingerprint = {fingerprint}\n\
                  secret =\n    {line}\n    AAA=\n"
             )
         );
     }
 
     #[test]
-    fn an_ssh_checker_has_the_lines_of_mandos_keygen() {
-        let key = HostKey {
-            kind: "ed25519",
-            key: "ssh-ed25519 AAAAC3".to_owned(),
-        };
-        let text = section(Checker::Ssh(&key));
-        assert!(text.ends_with(
-            "\nchecker = ssh-keyscan -t ed25519 %%(host)s 2>/dev/null | grep --fixed-strings \
-             --line-regexp --quiet --regexp=%%(host)s\" %(ssh_fingerprint)s\"\n\
-             ssh_fingerprint = ssh-ed25519 AAAAC3\n"
-        ));
+    fn checkers_by_the_host_key_are_read_as_proofs() {
+        let key: HostKey =
+            "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEB"
+                .parse()
+                .unwrap();
+        for (checker, builtin) in [
+            (Checker::SshHostKey(&key), true),
+            (Checker::BySsh(&key), false),
+        ] {
+            let text = section(checker);
+            let files = [("clients.conf".to_owned(), text)];
+            let parsed = nightlatch_core::settings::client::parse(&files).unwrap();
+            let checker = &parsed.value[0].settings.checker;
+            assert!(checker.proves_private_key(), "{}", checker.as_str());
+            assert_eq!(checker.is_builtin(), builtin);
+        }
     }
 
     #[test]

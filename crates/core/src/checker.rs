@@ -1,180 +1,157 @@
-//! A checker command: validated at load, expanded and quoted at each run (mandos-clients.conf(5),
-//! "RUNTIME EXPANSION").
+//! A client's checker: a shell command, or a check that the server does itself (`builtin:NAME`).
 //!
-//! Pure: it makes the command line and never runs it.
+//! Pure: it says what is to be done and never does it.
 
-use std::borrow::Cow;
-use std::fmt;
-use std::time::Duration;
-
-use crate::calendar::DateTime;
-use crate::key_id::{Fingerprint, KeyId};
+use crate::ini::is_space;
 use crate::settings::suggest;
-use crate::time::Wall;
+use crate::ssh::{HostKey, HostKeyError};
 
-/// What a checker command can refer to, by the name it has there.
-const ATTRIBUTES: [(&str, Attribute); 15] = [
-    ("approval_delay", Attribute::ApprovalDelay),
-    ("approval_duration", Attribute::ApprovalDuration),
-    ("created", Attribute::Created),
-    ("dbus_object_path", Attribute::DbusObjectPath),
-    ("enabled", Attribute::Enabled),
-    ("expires", Attribute::Expires),
-    ("fingerprint", Attribute::Fingerprint),
-    ("host", Attribute::Host),
-    ("interval", Attribute::Interval),
-    ("key_id", Attribute::KeyId),
-    ("last_approval_request", Attribute::LastApprovalRequest),
-    ("last_checked_ok", Attribute::LastCheckedOk),
-    ("last_enabled", Attribute::LastEnabled),
-    ("name", Attribute::Name),
-    ("timeout", Attribute::Timeout),
-];
+mod by_ssh;
+mod template;
+pub use by_ssh::by_ssh;
+pub use template::{CheckerTemplate, CheckerVariables};
 
-#[derive(Clone, Copy)]
-enum Attribute {
-    ApprovalDelay,
-    ApprovalDuration,
-    Created,
-    DbusObjectPath,
-    Enabled,
-    Expires,
-    Fingerprint,
-    Host,
-    Interval,
-    KeyId,
-    LastApprovalRequest,
-    LastCheckedOk,
-    LastEnabled,
-    Name,
-    Timeout,
+/// The beginning of a checker that is no command.
+const BUILTIN: &str = "builtin:";
+
+/// The names of the built-in checkers.
+const SSH_HOST_KEY: &str = "ssh-hostkey";
+
+/// The longest name that an error quotes.
+const QUOTED: usize = 40;
+
+/// A checker as configured, after the start-time interpolation.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Checker {
+    text: String,
+    kind: Kind,
 }
 
-/// A checker command as configured, after the start-time interpolation: a shell command in which
-/// `%(attribute)s` stands for a value and `%%` for a percent sign.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct CheckerTemplate(String);
+enum Kind {
+    Command(CheckerTemplate),
+    SshHostKey(HostKey),
+}
 
-impl CheckerTemplate {
-    /// Takes `text` as a command; refused when it refers to anything that [`Self::expand`] could
-    /// not give.
+/// One check, with what stands now filled in.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Probe {
+    /// A command line for `/bin/sh -c`; exit status 0 is a proof of life.
+    Command {
+        /// The command line.
+        line: String,
+        /// Whether it calls ping(8) or one of its kind, which may need a capability.
+        pings: bool,
+    },
+    /// A key exchange with the SSH server at `host`, up to its signature with `key`.
+    SshHostKey {
+        /// `HOST`, `HOST:PORT` or `[ADDRESS]:PORT`.
+        host: String,
+        /// The only key that counts.
+        key: HostKey,
+    },
+}
+
+impl Probe {
+    /// In one line, as the command on D-Bus.
+    pub fn line(&self) -> String {
+        match self {
+            Self::Command { line, .. } => line.clone(),
+            Self::SshHostKey { host, .. } => format!("{BUILTIN}{SSH_HOST_KEY} {host}"),
+        }
+    }
+}
+
+impl Checker {
+    /// A checker in the form that stands alone: a command, or `builtin:ssh-hostkey TYPE BASE64`.
     pub fn new(text: impl Into<String>) -> Result<Self, CheckerError> {
         let text = text.into();
-        if text.contains('\0') {
-            return Err(CheckerError::Nul);
+        let Some(builtin) = text.trim_matches(is_space).strip_prefix(BUILTIN) else {
+            let template = CheckerTemplate::new(text.clone())?;
+            let kind = Kind::Command(template);
+            return Ok(Self { text, kind });
+        };
+        let (name, key) = builtin.split_once(is_space).unwrap_or((builtin, ""));
+        if name != SSH_HOST_KEY {
+            return Err(CheckerError::UnknownBuiltin {
+                name: name.chars().take(QUOTED).collect(),
+                suggestion: suggest::nearest(name, [SSH_HOST_KEY]),
+            });
         }
-        let mut rest = text.as_str();
-        while let Some((_, _, tail)) = next_piece(rest)? {
-            rest = tail;
+        if key.trim_matches(is_space).is_empty() {
+            return Err(CheckerError::NoHostKey);
         }
-        Ok(Self(text))
+        Ok(Self::ssh_host_key(key.parse()?))
     }
 
-    /// The text as configured.
+    /// `builtin:ssh-hostkey` with the key that is pinned.
+    pub fn ssh_host_key(key: HostKey) -> Self {
+        Self {
+            text: format!("{BUILTIN}{SSH_HOST_KEY} {key}"),
+            kind: Kind::SshHostKey(key),
+        }
+    }
+
+    /// In the form that [`Self::new`] reads.
     pub fn as_str(&self) -> &str {
-        &self.0
+        &self.text
     }
 
-    /// The command line for `/bin/sh -c`. Each value is quoted, so that whatever it holds it is one
-    /// word (unless the command itself puts the reference between double quotes).
-    pub fn expand(&self, variables: &CheckerVariables<'_>) -> String {
-        let mut command = String::with_capacity(2 * self.0.len());
-        let mut rest = self.0.as_str();
-        // Errors cannot happen: `new` went the same way.
-        while let Ok(Some((plain, piece, tail))) = next_piece(rest) {
-            command.push_str(plain);
-            match piece {
-                Piece::Percent => command.push('%'),
-                Piece::Value(attribute) => command.push_str(&quote(&variables.text(attribute))),
-            }
-            rest = tail;
+    /// The check to be done now.
+    pub fn probe(&self, variables: &CheckerVariables<'_>) -> Probe {
+        match &self.kind {
+            Kind::Command(template) => Probe::Command {
+                line: template.expand(variables),
+                pings: template.pings(),
+            },
+            Kind::SshHostKey(key) => Probe::SshHostKey {
+                host: variables.host.to_owned(),
+                key: key.clone(),
+            },
         }
-        command.push_str(rest);
-        command
+    }
+
+    /// Whether a success proves that the machine holds a private key, and so cannot come from somebody
+    /// else at its address: `builtin:ssh-hostkey`, and the command by ssh(1) that `nightlatch keygen`
+    /// writes. Of any other command nothing is known.
+    pub fn proves_private_key(&self) -> bool {
+        match &self.kind {
+            Kind::SshHostKey(_) => true,
+            Kind::Command(template) => by_ssh::is_by_ssh(template.as_str()),
+        }
+    }
+
+    /// Whether the server does it by itself.
+    pub fn is_builtin(&self) -> bool {
+        matches!(self.kind, Kind::SshHostKey(_))
+    }
+
+    /// Whether it takes a host key that ssh-keyscan(1) shows for a proof. That program shows what it was
+    /// told before the other side has signed anything with it.
+    pub fn trusts_ssh_keyscan(&self) -> bool {
+        match &self.kind {
+            Kind::SshHostKey(_) => false,
+            Kind::Command(template) => template.as_str().contains("ssh-keyscan"),
+        }
     }
 }
 
-impl Default for CheckerTemplate {
+impl Default for Checker {
     /// `fping -q -- %(host)s`, as in Mandos.
     fn default() -> Self {
-        Self("fping -q -- %(host)s".into())
-    }
-}
-
-/// What the attributes of one client stand for at one moment.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct CheckerVariables<'a> {
-    /// The client's `approval_delay`.
-    pub approval_delay: Duration,
-    /// The client's `approval_duration`.
-    pub approval_duration: Duration,
-    /// When the client was first seen.
-    pub created: Wall,
-    /// Its path on D-Bus; empty when there is none.
-    pub dbus_object_path: &'a str,
-    /// Whether it is enabled now.
-    pub enabled: bool,
-    /// When it will be disabled.
-    pub expires: Option<Wall>,
-    /// Its OpenPGP fingerprint.
-    pub fingerprint: Option<Fingerprint>,
-    /// The client's `host`.
-    pub host: &'a str,
-    /// The client's `interval`.
-    pub interval: Duration,
-    /// Its key id.
-    pub key_id: Option<KeyId>,
-    /// When a request last asked for approval.
-    pub last_approval_request: Option<Wall>,
-    /// When it was last proved to be up.
-    pub last_checked_ok: Option<Wall>,
-    /// When it was last enabled.
-    pub last_enabled: Option<Wall>,
-    /// Its name.
-    pub name: &'a str,
-    /// The client's `timeout`.
-    pub timeout: Duration,
-}
-
-impl CheckerVariables<'_> {
-    /// A value in the form that Python's `str` gives it, for checkers were written against that.
-    fn text(&self, attribute: Attribute) -> Cow<'_, str> {
-        let moment = |wall: Option<Wall>| match wall {
-            Some(wall) => Cow::Owned(PythonDateTime(wall).to_string()),
-            None => Cow::Borrowed("None"),
-        };
-        let length = |duration| Cow::Owned(TimeDelta(duration).to_string());
-        match attribute {
-            Attribute::ApprovalDelay => length(self.approval_delay),
-            Attribute::ApprovalDuration => length(self.approval_duration),
-            Attribute::Created => moment(Some(self.created)),
-            Attribute::DbusObjectPath => self.dbus_object_path.into(),
-            Attribute::Enabled => if self.enabled { "True" } else { "False" }.into(),
-            Attribute::Expires => moment(self.expires),
-            Attribute::Fingerprint => match self.fingerprint {
-                Some(fingerprint) => fingerprint.to_string().into(),
-                None => "".into(),
-            },
-            Attribute::Host => self.host.into(),
-            Attribute::Interval => length(self.interval),
-            Attribute::KeyId => match self.key_id {
-                Some(key_id) => format!("{key_id:X}").into(),
-                None => "".into(),
-            },
-            Attribute::LastApprovalRequest => moment(self.last_approval_request),
-            Attribute::LastCheckedOk => moment(self.last_checked_ok),
-            Attribute::LastEnabled => moment(self.last_enabled),
-            Attribute::Name => self.name.into(),
-            Attribute::Timeout => length(self.timeout),
+        let template = CheckerTemplate::default();
+        Self {
+            text: template.as_str().to_owned(),
+            kind: Kind::Command(template),
         }
     }
 }
 
-/// Why a text is no checker command.
+/// Why a text is no checker.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum CheckerError {
     /// A name that is no attribute.
-    #[error("%({name})s is nothing a checker can refer to; expected {}", expected(.suggestion))]
+    #[error("%({name})s is nothing a checker can refer to; expected {}", template::expected(.suggestion))]
     Unknown {
         /// The name as written.
         name: String,
@@ -189,88 +166,22 @@ pub enum CheckerError {
     /// A NUL character, which no command line can hold.
     #[error("expected a command line without NUL characters")]
     Nul,
-}
-
-fn expected(suggestion: &Option<&'static str>) -> String {
-    match suggestion {
-        Some(name) => format!("%({name})s, perhaps"),
-        None => {
-            let names: Vec<&str> = ATTRIBUTES.iter().map(|(name, _)| *name).collect();
-            format!("one of {}", names.join(", "))
-        }
-    }
-}
-
-/// Quotes a word for a POSIX shell, only when it needs it (Python's `shlex.quote`).
-fn quote(word: &str) -> Cow<'_, str> {
-    let safe = |byte: u8| byte.is_ascii_alphanumeric() || b"_@%+=:,./-".contains(&byte);
-    if !word.is_empty() && word.bytes().all(safe) {
-        return Cow::Borrowed(word);
-    }
-    Cow::Owned(format!("'{}'", word.replace('\'', r#"'"'"'"#)))
-}
-
-/// What a `%` can begin.
-enum Piece {
-    Percent,
-    Value(Attribute),
-}
-
-/// The text up to the next `%`, what that begins, and what follows; `None` without any.
-fn next_piece(text: &str) -> Result<Option<(&str, Piece, &str)>, CheckerError> {
-    let Some((plain, rest)) = text.split_once('%') else {
-        return Ok(None);
-    };
-    if let Some(rest) = rest.strip_prefix('%') {
-        return Ok(Some((plain, Piece::Percent, rest)));
-    }
-    let (name, rest) = rest
-        .strip_prefix('(')
-        .and_then(|rest| rest.split_once(')'))
-        .and_then(|(name, rest)| Some((name, rest.strip_prefix('s')?)))
-        .ok_or(CheckerError::Malformed)?;
-    let attribute = ATTRIBUTES.iter().find(|(known, _)| *known == name);
-    let (_, attribute) = attribute.ok_or_else(|| CheckerError::Unknown {
-        name: name.to_owned(),
-        suggestion: suggest::nearest(name, ATTRIBUTES.iter().map(|(known, _)| *known)),
-    })?;
-    Ok(Some((plain, Piece::Value(*attribute), rest)))
-}
-
-/// Prints as Python's `str(timedelta)`: `0:05:00`, `1 day, 0:05:00`.
-struct TimeDelta(Duration);
-
-impl fmt::Display for TimeDelta {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let seconds = self.0.as_secs();
-        match seconds / 86_400 {
-            0 => {}
-            1 => write!(f, "1 day, ")?,
-            days => write!(f, "{days} days, ")?,
-        }
-        let (hours, minutes) = (seconds / 3600 % 24, seconds / 60 % 60);
-        write!(f, "{hours}:{minutes:02}:{:02}", seconds % 60)?;
-        fraction(f, self.0.subsec_micros())
-    }
-}
-
-/// Prints as Python's `str(datetime)`, in UTC: `2026-11-21 23:19:55.400000`.
-struct PythonDateTime(Wall);
-
-impl fmt::Display for PythonDateTime {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let at = DateTime::from(self.0);
-        write!(f, "{:04}-{:02}-{:02} ", at.year, at.month, at.day)?;
-        write!(f, "{:02}:{:02}:{:02}", at.hour, at.minute, at.second)?;
-        fraction(f, at.micros)
-    }
-}
-
-fn fraction(f: &mut fmt::Formatter<'_>, micros: u32) -> fmt::Result {
-    match micros {
-        0 => Ok(()),
-        micros => write!(f, ".{micros:06}"),
-    }
+    /// `builtin:` with a name that is none.
+    #[error("there is no built-in checker {name:?}; expected builtin:{SSH_HOST_KEY}{}", if .suggestion.is_some() { ", perhaps" } else { "" })]
+    UnknownBuiltin {
+        /// The name as written.
+        name: String,
+        /// The name that was probably meant.
+        suggestion: Option<&'static str>,
+    },
+    /// `builtin:ssh-hostkey` without a key.
+    #[error(
+        "builtin:ssh-hostkey needs the machine's SSH host key; set ssh_fingerprint to the line of its /etc/ssh/ssh_host_ed25519_key.pub (ssh-ed25519 AAAA...)"
+    )]
+    NoHostKey,
+    /// `builtin:ssh-hostkey` with something else than a key.
+    #[error(transparent)]
+    HostKey(#[from] HostKeyError),
 }
 
 #[cfg(test)]

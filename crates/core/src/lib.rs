@@ -20,4 +20,5 @@ pub mod record;
 pub mod registry;
 pub mod secret;
 pub mod settings;
+pub mod ssh;
 pub mod time;

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use nightlatch_core::checker::CheckerTemplate;
+use nightlatch_core::checker::Checker;
 use nightlatch_core::client::saved::{
     LastCheck, Life, Present, Saved, SavedClient, SavedDeadline, SavedState,
 };
@@ -202,7 +202,7 @@ impl<'a> Settings<'a> {
             key_id: parsed(self.key_id.as_deref(), "key_id")?,
             fingerprint: parsed(self.fingerprint.as_deref(), "fingerprint")?,
             host: self.host.into_owned(),
-            checker: CheckerTemplate::new(self.checker).map_err(wrong("checker"))?,
+            checker: Checker::new(self.checker).map_err(wrong("checker"))?,
             timeout: Duration::from_micros(self.timeout),
             extended_timeout: Duration::from_micros(self.extended_timeout),
             interval: Duration::from_micros(self.interval),

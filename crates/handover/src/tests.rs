@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use nightlatch_core::checker::CheckerTemplate;
+use nightlatch_core::checker::Checker;
 use nightlatch_core::client::saved::{
     LastCheck, Life, Present, Saved, SavedClient, SavedDeadline, SavedState,
 };
@@ -39,7 +39,7 @@ prop_compose! {
             key_id: key_id.and_then(|bytes| KeyId::from_bytes(bytes).ok()),
             fingerprint: fingerprint.map(Fingerprint::from_bytes),
             host,
-            checker: CheckerTemplate::new(checker).unwrap(),
+            checker: Checker::new(checker).unwrap(),
             timeout,
             extended_timeout,
             interval,

@@ -1,4 +1,5 @@
-//! What crosses the wire: the greeting, the two TLS roles, service discovery. No sockets here.
+//! What crosses the wire: the greeting, the two TLS roles, service discovery, the proof of an SSH host key.
+//! No sockets here.
 //!
 //! The only crate that builds rustls configurations.
 #![forbid(unsafe_code)]
@@ -7,4 +8,5 @@ pub mod discovery;
 pub mod greeting;
 pub mod priority;
 pub mod rehearsal;
+pub mod ssh;
 pub mod tls;

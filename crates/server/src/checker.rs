@@ -1,4 +1,5 @@
-//! Runs checkers: `/bin/sh -c COMMAND` in a process group of its own, killed whole.
+//! Runs checkers: `/bin/sh -c COMMAND` in a process group of its own, killed whole, or a check that the server
+//! does itself.
 //!
 //! When one is due and what its result means is the registry's to decide.
 
@@ -7,16 +8,26 @@ use std::os::unix::process::ExitStatusExt;
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
+use nightlatch_core::checker::Probe;
 use nightlatch_core::client::saved::LastCheck;
 use nightlatch_core::registry::ClientId;
+use nightlatch_core::ssh::HostKey;
 use nightlatch_sys::process::{kill_group, terminate_group};
 use tokio::process::{Child, Command};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 use tracing::{debug, warn};
 
+mod host_key;
+
 /// How long a checker that was told to end may take before it is killed.
 const GRACE: Duration = Duration::from_millis(500);
+
+/// What is reported of a built-in check that failed: as of a command that did.
+const FAILED: LastCheck = LastCheck::Exited(1);
+
+/// What is reported of a built-in check that was broken off: as of a command that was (`SIGTERM`).
+const BROKEN_OFF: LastCheck = LastCheck::Signaled(15);
 
 /// What is reported of a check that could not be run at all: the shell's own "command not found".
 pub(crate) const NOT_RUN: LastCheck = LastCheck::Exited(127);
@@ -29,14 +40,39 @@ pub(crate) struct Checks {
 
 #[derive(Debug)]
 struct Running {
-    leader: u32,
+    /// Of the process group; a built-in check has none.
+    leader: Option<u32>,
     /// Dropped to end it.
     stop: Option<oneshot::Sender<()>>,
 }
 
 impl Checks {
-    /// Starts `command` for `client`; `report` hears how it ended, once, whatever happens.
+    /// Starts the check of `client`, which is called `name`; `report` hears how it ended, once, whatever
+    /// happens.
     pub(crate) fn start(
+        &mut self,
+        client: ClientId,
+        name: String,
+        probe: Probe,
+        report: impl FnOnce(LastCheck) + Send + 'static,
+    ) {
+        match probe {
+            Probe::Command { line, .. } => self.start_command(client, &line, report),
+            Probe::SshHostKey { host, key } => {
+                let stopped = self.insert(client, None);
+                tokio::spawn(async move { report(by_host_key(&name, &host, &key, stopped).await) });
+            }
+        }
+    }
+
+    fn insert(&mut self, client: ClientId, leader: Option<u32>) -> oneshot::Receiver<()> {
+        let (stop, stopped) = oneshot::channel();
+        let stop = Some(stop);
+        self.running.insert(client, Running { leader, stop });
+        stopped
+    }
+
+    fn start_command(
         &mut self,
         client: ClientId,
         command: &str,
@@ -51,14 +87,7 @@ impl Checks {
         };
         // Only a child that was waited for has no id, and nobody has.
         let leader = child.id().unwrap_or_default();
-        let (stop, stopped) = oneshot::channel();
-        self.running.insert(
-            client,
-            Running {
-                leader,
-                stop: Some(stop),
-            },
-        );
+        let stopped = self.insert(client, Some(leader));
         tokio::spawn(async move { report(attend(child, leader, stopped).await) });
     }
 
@@ -77,7 +106,33 @@ impl Checks {
     /// Kills every checker at once: the server ends.
     pub(crate) fn kill_all(&mut self) {
         for (_, running) in self.running.drain() {
-            log_failure(kill_group(running.leader));
+            // Without a group, dropping what stops it does.
+            if let Some(leader) = running.leader {
+                log_failure(kill_group(leader));
+            }
+        }
+    }
+}
+
+async fn by_host_key(
+    name: &str,
+    host: &str,
+    key: &HostKey,
+    stopped: oneshot::Receiver<()>,
+) -> LastCheck {
+    let ended = tokio::select! {
+        ended = host_key::check(host, key) => ended,
+        _ = stopped => return BROKEN_OFF,
+    };
+    match ended {
+        Ok(()) => LastCheck::Exited(0),
+        Err(fault) => {
+            if fault.is_somebody_else() {
+                warn!(client = name, host, %fault, "whoever answers for a client is not that client, or it has new host keys");
+            } else {
+                debug!(client = name, host, %fault, "a check of an SSH host key failed");
+            }
+            FAILED
         }
     }
 }

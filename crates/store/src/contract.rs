@@ -5,7 +5,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use nightlatch_core::checker::CheckerTemplate;
+use nightlatch_core::checker::Checker;
 use nightlatch_core::client::saved::{
     Change, LastCheck, Life, Present, Saved, SavedClient, SavedDeadline, SavedState,
 };
@@ -255,7 +255,7 @@ fn settings(seed: u8) -> ClientSettings {
         key_id: KeyId::from_bytes([seed; 32]).ok(),
         fingerprint: Some(Fingerprint::from_bytes([seed; 20])),
         host: format!("host-{seed}"),
-        checker: CheckerTemplate::new(format!("fping -q -- %(host)s; exit {seed}"))
+        checker: Checker::new(format!("fping -q -- %(host)s; exit {seed}"))
             .expect("a valid checker"),
         timeout: seconds(1),
         extended_timeout: seconds(2),

@@ -15,7 +15,7 @@ use crate::cli::check::Check;
 use crate::failure::{EX_PROTOCOL, Failure};
 use crate::output::human;
 use crate::verbs::log::record::Record;
-use crate::{bus, when};
+use crate::{bus, proof, when};
 
 /// How the reasons begin for which the server refuses a rehearsal only.
 const REHEARSAL: &str = "rehearsal-";
@@ -66,6 +66,10 @@ fn judge(
         Some(reason) => report.bad(name, format!("was refused {when}: {reason}"), run()),
         None if now.since(last.time) > age => {
             report.bad(name, format!("rehearsed {when}, too long ago"), run());
+        }
+        None if proof::is_forgeable(client) => {
+            let said = format!("rehearsed {when}, but its checker by ssh-keyscan proves nothing");
+            report.doubtful(name, said, Some(proof::INSTEAD.to_owned()));
         }
         None => report.good(name, format!("rehearsed {when}")),
     }

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use nightlatch_core::checker::CheckerTemplate;
+use nightlatch_core::checker::Checker;
 use nightlatch_core::client::saved::{Life, Present, SavedClient, SavedDeadline, SavedState};
 use nightlatch_core::secret::Secret;
 use nightlatch_core::settings::client::{ClientConfig, ClientSettings};
@@ -203,7 +203,7 @@ fn settings(
     config: &ClientConfig,
     remarks: &mut Vec<String>,
 ) -> ClientSettings {
-    let checker = CheckerTemplate::new(stock.checker.as_str()).unwrap_or_else(|error| {
+    let checker = Checker::new(stock.checker.as_str()).unwrap_or_else(|error| {
         remarks.push(format!(
             "its checker was set to what cannot be run ({error}); the configured one counts"
         ));

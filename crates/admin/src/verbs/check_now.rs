@@ -17,7 +17,7 @@ use crate::failure::{EX_NOUSER, Failure, note};
 use crate::output::table::visible;
 use crate::output::{self, Style};
 use crate::select::Selection;
-use crate::{ask, bus};
+use crate::{ask, bus, proof};
 
 /// The exit status when a machine does not answer.
 const FAILED: u8 = 1;
@@ -132,6 +132,9 @@ fn tell(
         let coloured = output::coloured();
         let lines = pairs().map(|(client, end)| line(client, end, coloured));
         output::print(&lines.collect::<String>())?;
+        if let Some(warning) = proof::warning(clients.iter().copied()) {
+            note(warning);
+        }
     }
     Ok(if pairs().all(|(_, end)| alive(end)) {
         0

@@ -9,6 +9,7 @@ use crate::cli::clients::List;
 use crate::failure::{Failure, note};
 use crate::output::table::{Cell, render};
 use crate::output::{self, Style, human};
+use crate::proof;
 use crate::select::Selection;
 use crate::state::State;
 
@@ -36,6 +37,9 @@ pub(crate) async fn run(options: &List, server: &Server, now: Wall) -> Result<u8
         return Ok(0);
     }
     output::print(&table(&chosen, now, output::coloured()))?;
+    if let Some(warning) = proof::warning(chosen) {
+        note(warning);
+    }
     Ok(0)
 }
 

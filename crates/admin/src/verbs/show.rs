@@ -9,6 +9,7 @@ use crate::cli::clients::Look;
 use crate::failure::Failure;
 use crate::output::table::visible;
 use crate::output::{self, Style, human};
+use crate::proof;
 use crate::select::Selection;
 use crate::state::State;
 
@@ -55,6 +56,7 @@ fn describe(client: &ClientView, now: Wall, coloured: bool) -> String {
     line("last seen", time(client.last_checked_ok));
     line("last check", check(client));
     line("checker", client.checker.clone());
+    line("a good check proves", proof::of(&client.checker).to_owned());
     line("interval", human::setting(client.interval));
     line("timeout", human::setting(client.timeout));
     line("extended timeout", human::setting(client.extended_timeout));
@@ -120,6 +122,7 @@ foo  enabled
   last seen              2026-11-21T23:17:55Z (2 min ago)
   last check             good
   checker                a\\u{1b}[2J
+  a good check proves    not known; a ping is answered by anybody
   interval               PT5M
   timeout                PT5M
   extended timeout       PT5M

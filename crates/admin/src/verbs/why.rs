@@ -15,6 +15,7 @@ use crate::cli::clients::Look;
 use crate::failure::Failure;
 use crate::output::table::visible;
 use crate::output::{self, Style, human};
+use crate::proof;
 use crate::select::Selection;
 
 /// One machine's answer in JSON.
@@ -62,7 +63,11 @@ pub(crate) async fn run(options: &Look, server: &Server, now: Wall) -> Result<u8
             Verdict::Refused => Style::Bad,
         };
         let name = style.paint(&visible(&client.name), coloured);
-        format!("{name}: {}\n", visible(explanation.text.trim()))
+        let mut text = visible(explanation.text.trim());
+        if let Some(warning) = proof::warning([*client]) {
+            text = format!("{text} {}.", visible(&warning));
+        }
+        format!("{name}: {text}\n")
     });
     output::print(&paragraphs.collect::<Vec<_>>().join("\n"))?;
     Ok(0)

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::Client;
 use super::checks::SHORTEST_INTERVAL;
-use crate::checker::CheckerTemplate;
+use crate::checker::Checker;
 use crate::secret::Secret;
 
 /// A setting and its new value. Enabling, approving, and running a checker are events of their own.
@@ -13,7 +13,7 @@ pub enum Setting {
     /// What `%(host)s` in the checker stands for.
     Host(String),
     /// The checker command.
-    Checker(CheckerTemplate),
+    Checker(Checker),
     /// How long after its last proof of life it is disabled. A running deadline moves by the
     /// difference.
     Timeout(Duration),

@@ -39,7 +39,7 @@ pub enum Action {
         /// Which request.
         request: RequestId,
     },
-    /// Run the client's checker ([`super::Registry::checker_command`]) and report with
+    /// Run the client's checker ([`super::Registry::probe`]) and report with
     /// [`super::Registry::handle_check_finished`].
     StartCheck {
         /// Whose.

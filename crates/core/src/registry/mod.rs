@@ -29,6 +29,7 @@ pub use standing::Standing;
 use strangers::Strangers;
 use timers::{Timer, Timers};
 
+use crate::checker::Probe;
 use crate::client::saved::Change;
 use crate::client::{Client, Deadline};
 use crate::key_id::KeyId;
@@ -128,12 +129,12 @@ impl Registry {
         })
     }
 
-    /// The command line of the client's checker, expanded with what stands now.
+    /// The client's check, with what stands now filled in.
     /// `dbus_object_path` is the client's path on D-Bus, empty when it has none.
-    pub fn checker_command(&self, id: ClientId, dbus_object_path: &str) -> Option<String> {
+    pub fn probe(&self, id: ClientId, dbus_object_path: &str) -> Option<Probe> {
         let client = self.clients.get(&id)?;
         let variables = client.checker_variables(dbus_object_path);
-        Some(client.settings.checker.expand(&variables))
+        Some(client.settings.checker.probe(&variables))
     }
 
     /// All clients, in the order in which they came to be known.

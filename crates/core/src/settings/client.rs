@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::Location;
-use crate::checker::CheckerTemplate;
+use crate::checker::Checker;
 use crate::key_id::{Fingerprint, KeyId};
 use crate::name::ClientName;
 use crate::secret::Secret;
@@ -29,8 +29,8 @@ pub struct ClientSettings {
     pub fingerprint: Option<Fingerprint>,
     /// What `%(host)s` in the checker stands for.
     pub host: String,
-    /// The shell command that proves the client is up, to be expanded at each run.
-    pub checker: CheckerTemplate,
+    /// The check that proves the client is up.
+    pub checker: Checker,
     /// How long after its last proof of life the client is disabled. Default 5 minutes.
     pub timeout: Duration,
     /// The same after a delivery, to give the machine time to boot. Default 15 minutes.
@@ -98,7 +98,7 @@ impl Default for ClientSettings {
             key_id: None,
             fingerprint: None,
             host: String::new(),
-            checker: CheckerTemplate::default(),
+            checker: Checker::default(),
             timeout: Duration::from_secs(5 * 60),
             extended_timeout: Duration::from_secs(15 * 60),
             interval: Duration::from_secs(2 * 60),

@@ -149,6 +149,9 @@ pub enum Problem {
     /// A host name that no command line can hold.
     #[error("expected a host name without NUL characters")]
     Nul,
+    /// A host that `builtin:ssh-hostkey` cannot reach.
+    #[error("builtin:ssh-hostkey needs HOST, HOST:PORT or [ADDRESS]:PORT: {0}")]
+    SshHost(TargetError),
     /// No base64.
     #[error(
         "expected base64 (A-Z a-z 0-9 + / and = at the end), found something else at character {column} of the value's line"
@@ -228,6 +231,15 @@ pub enum Doubt {
     /// `approved_by_default = no` without any time to approve in.
     #[error("has no effect without a delay: set approval_delay to the time in which to approve")]
     NoApprovalDelay,
+    /// A checker that anybody passes who knows the machine's public host key.
+    #[error(
+        "ssh-keyscan shows a host key before the other side has proved that it holds the private key, so whoever knows the public key can keep this client enabled; write checker = builtin:ssh-hostkey{}",
+        if *.pinned { " and keep ssh_fingerprint" } else { " and ssh_fingerprint = the line of the machine's /etc/ssh/ssh_host_ed25519_key.pub" }
+    )]
+    SshKeyscan {
+        /// Whether `ssh_fingerprint` holds a key already.
+        pinned: bool,
+    },
     /// A client that is disabled before its first check can have counted.
     #[error(
         "the timeout is not longer than the interval, so the client will be disabled between two checks"

@@ -10,7 +10,7 @@ use nightlatch_bus::names::{
     ROOT,
 };
 use nightlatch_bus::property::{Access, Property, Value};
-use nightlatch_core::checker::CheckerTemplate;
+use nightlatch_core::checker::Checker;
 use nightlatch_core::client::setting::Setting;
 use nightlatch_core::registry::ClientId;
 use nightlatch_core::secret::Secret;
@@ -170,7 +170,7 @@ fn set(property: Property, value: &Variant<'_>) -> Result<Act, Fault> {
         (P::Timeout, Value::Milliseconds(it)) => Act::Set(Setting::Timeout(length(it))),
         (P::Host, Value::Text(host)) => Act::Set(Setting::Host(host)),
         (P::Checker, Value::Text(text)) => {
-            let template = CheckerTemplate::new(text);
+            let template = Checker::new(text);
             let template = template.map_err(|error| Fault::invalid(format!("Checker: {error}")));
             Act::Set(Setting::Checker(template?))
         }

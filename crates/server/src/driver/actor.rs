@@ -365,16 +365,18 @@ impl Driver {
             .name(client)
             .map(|name| ClientPath::of_name(name.as_str()));
         let path = path.as_ref().map_or("", ClientPath::as_str);
-        let command = self.registry.checker_command(client, path);
-        match command.filter(|_| !self.stopping) {
-            Some(command) => {
+        let probe = self.registry.probe(client, path);
+        match probe.filter(|_| !self.stopping) {
+            Some(probe) => {
                 if self.listener.is_some() {
-                    self.check_commands.insert(client, command.as_str().into());
+                    self.check_commands.insert(client, probe.line().into());
                 }
+                let name = self.registry.name(client).map(ToString::to_string);
                 let commands = self.handle.commands.clone();
-                self.checks.start(client, &command, move |result| {
-                    let _ = commands.send(Command::Checked(client, result));
-                });
+                self.checks
+                    .start(client, name.unwrap_or_default(), probe, move |result| {
+                        let _ = commands.send(Command::Checked(client, result));
+                    });
             }
             None => self.handle.send(Command::Checked(client, checker::NOT_RUN)),
         }

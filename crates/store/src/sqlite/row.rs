@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use nightlatch_core::checker::CheckerTemplate;
+use nightlatch_core::checker::Checker;
 use nightlatch_core::client::saved::{
     Change, LastCheck, Life, Present, SavedClient, SavedDeadline, SavedState,
 };
@@ -202,8 +202,7 @@ fn read_settings(columns: &mut Columns<'_, '_>) -> Result<ClientSettings, RowErr
         key_id,
         fingerprint: fingerprint.map(Fingerprint::from_bytes),
         host,
-        checker: CheckerTemplate::new(checker)
-            .map_err(|error| RowError::Value(error.to_string()))?,
+        checker: Checker::new(checker).map_err(|error| RowError::Value(error.to_string()))?,
         timeout: columns.span()?,
         extended_timeout: columns.span()?,
         interval: columns.span()?,

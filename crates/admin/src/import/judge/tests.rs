@@ -47,7 +47,7 @@ fn stock_settings(enabled: bool) -> StockSettings {
         key_id: String::new(),
         fingerprint: String::new(),
         host: "host".to_owned(),
-        checker: CheckerTemplate::default().as_str().to_owned(),
+        checker: Checker::default().as_str().to_owned(),
         timeout: minutes(5),
         extended_timeout: minutes(15),
         interval: minutes(2),

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::world::*;
-use crate::checker::CheckerTemplate;
+use crate::checker::Checker;
 use crate::client::saved::LastCheck;
 use crate::client::setting::{Setting, SettingError};
 use crate::key_id::KeyId;
@@ -547,14 +547,10 @@ fn a_request_is_known_by_one_number_once() {
 fn a_checker_command_has_what_stands_now_quoted() {
     let mut world = World::new(vec![config_with(1, |it| {
         it.host = "a host".into();
-        it.checker =
-            CheckerTemplate::new("ping %(host)s %(enabled)s %(dbus_object_path)s").unwrap();
+        it.checker = Checker::new("ping %(host)s %(enabled)s %(dbus_object_path)s").unwrap();
     })]);
     let id = world.id(1);
     world.registry.handle_disable(id, world.now);
-    let command = world.registry.checker_command(id, "/clients/client1");
-    assert_eq!(
-        command.as_deref(),
-        Some("ping 'a host' False /clients/client1")
-    );
+    let probe = world.registry.probe(id, "/clients/client1").unwrap();
+    assert_eq!(probe.line(), "ping 'a host' False /clients/client1");
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::checker::CheckerTemplate;
+use crate::checker::Checker;
 use crate::client::Client;
 use crate::client::saved::{Change, Life, Saved, SavedClient};
 use crate::key_id::KeyId;
@@ -29,7 +29,7 @@ pub(super) fn config(number: u8) -> ClientConfig {
             key_id: Some(key(number)),
             fingerprint: None,
             host: format!("host{number}"),
-            checker: CheckerTemplate::new("true").unwrap(),
+            checker: Checker::new("true").unwrap(),
             timeout: seconds(300),
             extended_timeout: seconds(900),
             interval: seconds(120),

@@ -13,7 +13,7 @@ use crate::settings::{
 };
 
 /// Every key that means something.
-pub const KEYS: [&str; 13] = [
+pub const KEYS: [&str; 14] = [
     "approval_delay",
     "approval_duration",
     "approved_by_default",
@@ -26,6 +26,7 @@ pub const KEYS: [&str; 13] = [
     "key_id",
     "secfile",
     "secret",
+    "ssh_fingerprint",
     "timeout",
 ];
 

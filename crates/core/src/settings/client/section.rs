@@ -2,17 +2,19 @@
 //! the main file, with references resolved along the same way.
 
 use std::borrow::Cow;
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::{ClientSettings, ParsedClient, SecretSource};
-use crate::checker::CheckerTemplate;
+use crate::checker::{Checker, CheckerError};
 use crate::duration;
 use crate::ini::{Entry, Section, is_space};
 use crate::interpolate::interpolate;
 use crate::key_id::{Fingerprint, KeyId, KeyIdError};
 use crate::name::ClientName;
 use crate::settings::{Doubt, Location, Place, Problem, SettingsError, SettingsWarning, value};
+use crate::ssh::{self, HostKey, HostKeyError};
 
 /// A section with the name of its file.
 pub(super) type Source<'i> = (&'i Section, &'i Arc<str>);
@@ -40,6 +42,8 @@ impl<'i> Reader<'i> {
         };
         let settings = self.settings();
         let secret = self.secret();
+        self.check_host(&settings);
+        self.unused();
         let client = ParsedClient {
             name: name?,
             settings,
@@ -89,7 +93,7 @@ impl<'i> Reader<'i> {
             key_id: self.key_id(),
             fingerprint: self.fingerprint(),
             host: self.take("host", host).unwrap_or(default.host),
-            checker: self.take("checker", checker).unwrap_or(default.checker),
+            checker: self.checker().unwrap_or(default.checker),
             timeout: self.take("timeout", length).unwrap_or(default.timeout),
             extended_timeout: self
                 .take("extended_timeout", length)
@@ -107,6 +111,52 @@ impl<'i> Reader<'i> {
             enabled: self
                 .take("enabled", value::boolean)
                 .unwrap_or(default.enabled),
+        }
+    }
+
+    /// `checker`. A built-in one that needs a host key and does not say it has it in `ssh_fingerprint`.
+    fn checker(&mut self) -> Option<Checker> {
+        let text = self.text("checker")?;
+        match Checker::new(text) {
+            Ok(checker) => Some(checker),
+            Err(CheckerError::NoHostKey) if self.find("ssh_fingerprint").is_some() => {
+                let key = self.take("ssh_fingerprint", |text| {
+                    let key: Result<HostKey, HostKeyError> = text.parse();
+                    Ok(key.map_err(CheckerError::from)?)
+                })?;
+                Some(Checker::ssh_host_key(key))
+            }
+            Err(error) => {
+                self.refuse(Some("checker"), error.into());
+                None
+            }
+        }
+    }
+
+    /// A host that the built-in checker cannot reach.
+    fn check_host(&mut self, settings: &ClientSettings) {
+        let reported = |error: &SettingsError| error.place.key.as_deref() == Some("host");
+        if !settings.checker.is_builtin() || self.errors.iter().any(reported) {
+            return;
+        }
+        if let Err(error) = ssh::endpoint(&settings.host) {
+            self.refuse(Some("host"), Problem::SshHost(error));
+        }
+    }
+
+    /// Mandos resolves the references of every value, used or not, and refuses what leads nowhere.
+    fn unused(&mut self) {
+        let mut seen = HashSet::new();
+        let entries = self.chain.iter().flat_map(|(section, _)| section.entries());
+        let keys: Vec<&str> = entries
+            .map(|(key, _)| key)
+            .filter(|key| seen.insert(*key))
+            .collect();
+        for key in keys {
+            let known = |error: &SettingsError| error.place.key.as_deref() == Some(key);
+            if !self.errors.iter().any(known) {
+                self.text(key);
+            }
         }
     }
 
@@ -179,6 +229,11 @@ impl<'i> Reader<'i> {
         if !settings.approved_by_default && settings.approval_delay.is_zero() {
             self.doubt("approved_by_default", Doubt::NoApprovalDelay);
         }
+        if settings.checker.trusts_ssh_keyscan() {
+            let pinned = self.text("ssh_fingerprint");
+            let pinned = pinned.is_some_and(|text| text.parse::<HostKey>().is_ok());
+            self.doubt("checker", Doubt::SshKeyscan { pinned });
+        }
         if settings.timeout <= settings.interval {
             self.doubt("timeout", Doubt::TimeoutWithinInterval);
         }
@@ -244,8 +299,8 @@ pub(super) fn host(text: &str) -> Result<String, Problem> {
     Ok(text.to_owned())
 }
 
-pub(super) fn checker(text: &str) -> Result<CheckerTemplate, Problem> {
-    Ok(CheckerTemplate::new(text)?)
+pub(super) fn checker(text: &str) -> Result<Checker, Problem> {
+    Ok(Checker::new(text)?)
 }
 
 pub(super) fn length(text: &str) -> Result<Duration, Problem> {

@@ -213,3 +213,138 @@ proptest! {
         let _ = parse(&[("a".to_owned(), text.clone()), ("b".to_owned(), text)]);
     }
 }
+
+const HOST_KEY: &str =
+    "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEB";
+
+fn with_checker(lines: &str) -> String {
+    format!("[foo]\nkey_id = KEY_ID\nsecret = YWJj\n{lines}")
+        .replace("checker = builtin", "host = foo\nchecker = builtin")
+        .replace("HOST_KEY", HOST_KEY)
+}
+
+#[test]
+fn a_builtin_checker_has_its_host_key_from_the_section() {
+    let inline = one(&with_checker("checker = builtin:ssh-hostkey HOST_KEY\n"));
+    for lines in [
+        "checker = builtin:ssh-hostkey\nssh_fingerprint = HOST_KEY\n",
+        "checker = builtin:ssh-hostkey\nssh_fingerprint = HOST_KEY root@foo\n",
+        "checker = builtin:ssh-hostkey %(ssh_fingerprint)s\nssh_fingerprint = HOST_KEY\n",
+        "checker = builtin:ssh-hostkey\n[DEFAULT]\nssh_fingerprint = HOST_KEY\n",
+    ] {
+        let client = one(&with_checker(lines));
+        assert_eq!(client.settings.checker, inline.settings.checker, "{lines}");
+    }
+}
+
+#[test]
+fn a_builtin_checker_without_a_good_host_key_is_refused_with_its_place() {
+    for (lines, place) in [
+        (
+            "checker = builtin:ssh-hostkey\n",
+            "clients.conf:5: [foo] checker: builtin:ssh-hostkey needs",
+        ),
+        (
+            "checker = builtin:ssh-hostkey\nssh_fingerprint = AAAA\n",
+            "clients.conf:6: [foo] ssh_fingerprint: expected an SSH host key",
+        ),
+        (
+            "checker = builtin:ssh-hostkey\nssh_fingerprint = ssh-dss AAAA\n",
+            "clients.conf:6: [foo] ssh_fingerprint: expected a host key of the kind ssh-ed25519, ",
+        ),
+        (
+            "checker = builtin:ssh-hostkey\nssh_fingerprint =\n",
+            "clients.conf:6: [foo] ssh_fingerprint: expected an SSH host key",
+        ),
+        (
+            "checker = builtin:ssh-hostkey HOST_KE\n",
+            "clients.conf:5: [foo] checker: expected an SSH host key",
+        ),
+        (
+            "checker = builtin:ping\n",
+            "clients.conf:5: [foo] checker: there is no built-in checker \"ping\"; expected builtin:ssh-hostkey",
+        ),
+    ] {
+        let found = errors(&with_checker(lines));
+        assert!(found.len() == 1 && found[0].starts_with(place), "{found:?}");
+    }
+}
+
+#[test]
+fn a_checker_by_ssh_keyscan_is_doubted() {
+    let keyscan = "checker = ssh-keyscan %%(host)s | grep --quiet \"%(ssh_fingerprint)s\"\n\
+                   ssh_fingerprint = HOST_KEY\n";
+    let found = warnings(&with_checker(keyscan));
+    assert_eq!(found.len(), 1);
+    assert!(found[0].starts_with("clients.conf:4: [foo] checker: ssh-keyscan shows"));
+    assert!(found[0].ends_with("write checker = builtin:ssh-hostkey and keep ssh_fingerprint"));
+    let other = warnings(&with_checker("checker = ssh-keyscan %%(host)s | grep x\n"));
+    assert!(
+        other[0].ends_with("/etc/ssh/ssh_host_ed25519_key.pub"),
+        "{other:?}"
+    );
+    let good = "checker = builtin:ssh-hostkey\nssh_fingerprint = HOST_KEY\n";
+    assert_eq!(warnings(&with_checker(good)), [""; 0]);
+}
+
+#[test]
+fn references_of_a_key_that_nothing_uses_are_resolved_too() {
+    for (lines, place) in [
+        (
+            "note = %(nothing)s\n",
+            "clients.conf:4: [foo] note: %(nothing)s refers to a key",
+        ),
+        (
+            "note = 100 %\n",
+            "clients.conf:4: [foo] note: expected % or (",
+        ),
+        (
+            "secfile = %(nothing)s\n",
+            "clients.conf:4: [foo] secfile: %(nothing)s",
+        ),
+        (
+            "[DEFAULT]\nnote = %(note)s\n",
+            "clients.conf:5: [foo] note: references nest",
+        ),
+    ] {
+        let found = errors(&with_checker(lines));
+        assert!(found.len() == 1 && found[0].starts_with(place), "{found:?}");
+    }
+    // What another section than the default one says concerns nobody else.
+    let other = "note = %(a)s\na = b\n[DEFAULT]\nmore = %(key_id)s\n";
+    one(&with_checker(other));
+}
+
+#[test]
+fn a_builtin_checker_needs_a_host_that_it_can_reach() {
+    let section = |host: &str| {
+        format!(
+            "[foo]\nkey_id = KEY_ID\nsecret = YWJj\n{host}checker = builtin:ssh-hostkey {HOST_KEY}\n"
+        )
+    };
+    for host in [
+        "host = foo\n",
+        "host = foo:2222\n",
+        "host = ::1\n",
+        "host = [::1]:22\n",
+    ] {
+        one(&section(host));
+    }
+    for (host, place) in [
+        (
+            "",
+            "clients.conf:1: [foo] host: builtin:ssh-hostkey needs HOST",
+        ),
+        (
+            "host = a b\n",
+            "clients.conf:4: [foo] host: builtin:ssh-hostkey needs HOST",
+        ),
+        (
+            "host = foo:0\n",
+            "clients.conf:4: [foo] host: builtin:ssh-hostkey needs HOST",
+        ),
+    ] {
+        let found = errors(&section(host));
+        assert!(found.len() == 1 && found[0].starts_with(place), "{found:?}");
+    }
+}

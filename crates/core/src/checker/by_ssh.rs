@@ -1,0 +1,56 @@
+//! A checker by ssh(1) that succeeds only after ssh has verified the signature of the pinned key.
+//!
+//! For sections that a stock Mandos server reads too. Its form is known here, so that it is recognised.
+//!
+//! ssh ends with the same status when the host key is wrong and when nobody may log in, so its log decides,
+//! and of the log one message: that of its function `kex_input_newkeys`, which ssh listens with only after
+//! the signature was good. Nothing that the other side sends can stand in for it: by `LogLevel=QUIET` ssh
+//! prints no other message, whether its own, a banner or a last word of the other side, and by `-F none` no
+//! file of the host says otherwise. `LogVerbose` and `KnownHostsCommand` came with OpenSSH 8.5.
+
+use crate::ssh::{HostKey, KeyKind};
+
+/// The name that the key is known by, in place of the host's.
+const ALIAS: &str = "pinned";
+
+/// The command. `key` is `TYPE BASE64` and `host` the machine, or what stands for them in a file.
+pub fn by_ssh(kind: KeyKind, key: &str, host: &str) -> String {
+    let algorithms = kind.algorithms().join(",");
+    format!(
+        "ssh -F none -aTx -l nightlatch -o BatchMode=yes -o CheckHostIP=no -o ConnectTimeout=10 \
+         -o GlobalKnownHostsFile=/dev/null -o HostKeyAlgorithms={algorithms} -o HostKeyAlias={ALIAS} \
+         -o IdentityAgent=none -o IdentityFile=none -o 'KnownHostsCommand=/bin/echo {ALIAS} {key}' \
+         -o LogLevel=QUIET -o 'LogVerbose=*kex_input_newkeys*' -o PreferredAuthentications=none \
+         -o StrictHostKeyChecking=yes -o UserKnownHostsFile=/dev/null -- {host} true 2>&1 >/dev/null \
+         </dev/null | grep --fixed-strings --quiet 'SSH2_MSG_NEWKEYS received'"
+    )
+}
+
+/// Whether `text` is such a command for one key, on any port (`-p PORT` before the host).
+pub(super) fn is_by_ssh(text: &str) -> bool {
+    let marker = format!("KnownHostsCommand=/bin/echo {ALIAS} ");
+    let Some((_, rest)) = text.split_once(&marker) else {
+        return false;
+    };
+    let Some((key, _)) = rest.split_once('\'') else {
+        return false;
+    };
+    let Ok(key) = key.parse::<HostKey>() else {
+        return false;
+    };
+    let expected = by_ssh(key.kind(), &key.to_string(), "%(host)s");
+    without_port(text) == expected
+}
+
+fn without_port(text: &str) -> String {
+    let Some((before, after)) = text.split_once(" -- ") else {
+        return text.to_owned();
+    };
+    let before = match before.rsplit_once(" -p ") {
+        Some((start, port)) if !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit()) => {
+            start
+        }
+        _ => before,
+    };
+    format!("{before} -- {after}")
+}
