@@ -5,6 +5,7 @@
 //! that the caller carries out. This crate must never depend on anything that could do otherwise.
 #![forbid(unsafe_code)]
 
+pub mod alarm_queue;
 pub mod calendar;
 pub mod chain;
 pub mod checker;
@@ -14,6 +15,7 @@ pub mod duration;
 pub mod ini;
 pub mod interpolate;
 pub mod key_id;
+pub mod log_limit;
 pub mod name;
 pub mod network;
 pub mod record;

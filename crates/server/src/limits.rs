@@ -59,15 +59,8 @@ fn beside_the_reserve(descriptors: u64, wanted: usize) -> usize {
 pub struct Limits {
     total: Arc<Semaphore>,
     per_source: usize,
-    sources: Arc<Mutex<HashMap<IpAddr, Source>>>,
-}
-
-#[derive(Default, Debug)]
-struct Source {
-    connections: usize,
-    /// Whether it has been turned away since it had its first connection: it is logged once, or a
-    /// flood of connections would be a flood of lines.
-    reported: bool,
+    /// How many connections each address has.
+    sources: Arc<Mutex<HashMap<IpAddr, usize>>>,
 }
 
 impl Limits {
@@ -100,14 +93,10 @@ impl Limits {
         let source = source.to_canonical();
         let mut sources = lock(&self.sources);
         let entry = sources.entry(source).or_default();
-        if entry.connections >= self.per_source {
-            let first = !std::mem::replace(&mut entry.reported, true);
-            return Err(TooMany {
-                limit: self.per_source,
-                first,
-            });
+        if *entry >= self.per_source {
+            return Err(TooMany(self.per_source));
         }
-        entry.connections += 1;
+        *entry += 1;
         Ok(Slot {
             source,
             sources: Arc::clone(&self.sources),
@@ -124,15 +113,15 @@ pub struct Room(#[expect(dead_code, reason = "held, not read")] Option<OwnedSema
 #[derive(Debug)]
 pub struct Slot {
     source: IpAddr,
-    sources: Arc<Mutex<HashMap<IpAddr, Source>>>,
+    sources: Arc<Mutex<HashMap<IpAddr, usize>>>,
     _room: Room,
 }
 
 impl Drop for Slot {
     fn drop(&mut self) {
         if let Entry::Occupied(mut entry) = lock(&self.sources).entry(self.source) {
-            entry.get_mut().connections -= 1;
-            if entry.get().connections == 0 {
+            *entry.get_mut() -= 1;
+            if *entry.get() == 0 {
                 entry.remove();
             }
         }
@@ -141,16 +130,11 @@ impl Drop for Slot {
 
 /// There are as many connections from this address as there may be.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
-#[error("there are already {limit} connections from this address")]
-pub struct TooMany {
-    /// How many there may be.
-    pub limit: usize,
-    /// Whether the address is turned away for the first time since it had no connection.
-    pub first: bool,
-}
+#[error("there are already {0} connections from this address")]
+pub struct TooMany(usize);
 
 /// Nothing panics while it holds the lock, so a poisoned count is still right.
-fn lock(sources: &Mutex<HashMap<IpAddr, Source>>) -> MutexGuard<'_, HashMap<IpAddr, Source>> {
+fn lock(sources: &Mutex<HashMap<IpAddr, usize>>) -> MutexGuard<'_, HashMap<IpAddr, usize>> {
     sources.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -180,8 +164,7 @@ mod tests {
         let limits = Limits::new(10, 2);
         let first = admit(&limits, HERE).await.unwrap();
         let _second = admit(&limits, HERE).await.unwrap();
-        assert!(admit(&limits, HERE).await.unwrap_err().first);
-        assert!(!admit(&limits, HERE).await.unwrap_err().first);
+        assert_eq!(admit(&limits, HERE).await.unwrap_err(), TooMany(2));
         let _other = admit(&limits, THERE).await.unwrap();
         drop(first);
         let _third = admit(&limits, HERE).await.unwrap();

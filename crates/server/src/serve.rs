@@ -118,7 +118,13 @@ impl Server {
             administration.abort();
         }
         let written = timeout(LAST_COMMIT, handle.stop());
-        let (_, written) = tokio::join!(withdrawn, written);
+        // Its last line says how many it left out.
+        let closed = async {
+            if !serving.is_finished() {
+                let _ = timeout(WITHDRAWAL, &mut serving).await;
+            }
+        };
+        let (_, written, ()) = tokio::join!(withdrawn, written, closed);
         if written.is_err() {
             warn!("the last proofs of life could not be written in time");
         }

@@ -69,6 +69,7 @@ pub(crate) fn alarm(alarm: Alarm) -> &'static str {
         Alarm::SecondRequest => "second-request",
         Alarm::SameBoot => "same-boot",
         Alarm::StillAnswers => "still-answers",
+        Alarm::Disabled => "disabled",
         Alarm::UnknownKeys(_) => "unknown-keys",
     }
 }
@@ -84,6 +85,7 @@ pub(crate) fn alarm_sentence(alarm: Alarm) -> String {
         Alarm::StillAnswers => {
             "it still passes its check while something asked for its secret".to_owned()
         }
+        Alarm::Disabled => "it is disabled, and something asked for its secret".to_owned(),
         Alarm::UnknownKeys(count) => {
             format!("{count} requests with unknown keys within a minute")
         }

@@ -124,6 +124,8 @@ pub enum Alarm {
     SameBoot,
     /// The machine still passed its check while something asked for its secret.
     StillAnswers,
+    /// A client asked for its secret although it is disabled.
+    Disabled,
     /// So many requests with unknown keys came within a minute.
     UnknownKeys(u32),
 }
@@ -187,6 +189,8 @@ pub enum Event {
         reason: Refusal,
         /// One of a flood: enough of its kind were told already.
         flood: bool,
+        /// What is suspicious about it.
+        alarm: Option<Alarm>,
     },
     /// A granted request lost its right before its delivery was reported.
     Revoked {

@@ -105,6 +105,7 @@ impl Registry {
             return;
         };
         client.deadline = None;
+        client.refusals.forget_alarm();
         self.set_timer(id, Timer::Deadline, None);
         self.set_timer(id, Timer::Check, None);
         self.revoke(id, Refusal::Disabled);

@@ -265,14 +265,20 @@ impl Registry {
     }
 
     fn refuse(&mut self, request: RequestId, client: Option<ClientId>, reason: Refusal) {
-        self.refuse_in(request, client, reason, false);
+        self.refuse_in(request, client, reason, (false, None));
     }
 
     /// Refuses what may come again and again.
     fn refuse_again(&mut self, request: RequestId, id: ClientId, reason: Refusal, now: Now) {
-        let client = self.clients.get_mut(&id);
-        let flood = client.is_some_and(|client| client.refusals.hear(now.mono));
-        self.refuse_in(request, Some(id), reason, flood);
+        let mut flood = false;
+        let mut alarm = None;
+        if let Some(client) = self.clients.get_mut(&id) {
+            flood = client.refusals.hear(now.mono);
+            if reason == Refusal::Disabled && client.refusals.alarms(now.mono) {
+                alarm = Some(Alarm::Disabled);
+            }
+        }
+        self.refuse_in(request, Some(id), reason, (flood, alarm));
     }
 
     fn refuse_stranger(&mut self, request: RequestId, now: Now) {
@@ -280,7 +286,7 @@ impl Registry {
         for count in [over, alarm].into_iter().flatten() {
             self.tell(Event::Alarmed(None, Alarm::UnknownKeys(count)));
         }
-        self.refuse_in(request, None, Refusal::UnknownKey, flood);
+        self.refuse_in(request, None, Refusal::UnknownKey, (flood, None));
     }
 
     fn refuse_in(
@@ -288,13 +294,14 @@ impl Registry {
         request: RequestId,
         client: Option<ClientId>,
         reason: Refusal,
-        flood: bool,
+        (flood, alarm): (bool, Option<Alarm>),
     ) {
         self.tell(Event::Refused {
             client,
             request,
             reason,
-            flood,
+            flood: flood && alarm.is_none(),
+            alarm,
         });
         self.act(Action::Answer {
             request,

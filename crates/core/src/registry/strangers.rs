@@ -66,7 +66,8 @@ impl Strangers {
 /// every ten seconds for as long as it is switched on.
 const REFUSED_MANY: u32 = 10;
 
-/// How long the refusals of a client are counted together.
+/// How long the refusals of a client are counted together, and how long a disabled one asks on before it is an
+/// alarm again.
 const REFUSED_WINDOW: Duration = Duration::from_secs(60 * 60);
 
 /// Counts the refusals of one client.
@@ -74,6 +75,8 @@ const REFUSED_WINDOW: Duration = Duration::from_secs(60 * 60);
 pub(crate) struct Refusals {
     ends: Option<Monotonic>,
     count: u32,
+    /// That it asks although it is disabled is no news until then.
+    alarmed_until: Option<Monotonic>,
 }
 
 impl Refusals {
@@ -85,6 +88,20 @@ impl Refusals {
         }
         self.count = self.count.saturating_add(1);
         self.count > REFUSED_MANY
+    }
+
+    /// One more while it is disabled; true when that is an alarm.
+    pub(super) fn alarms(&mut self, now: Monotonic) -> bool {
+        let news = self.alarmed_until.is_none_or(|until| until <= now);
+        if news {
+            self.alarmed_until = Some(now.after(REFUSED_WINDOW));
+        }
+        news
+    }
+
+    /// It was disabled just now: its next request is news again.
+    pub(super) const fn forget_alarm(&mut self) {
+        self.alarmed_until = None;
     }
 }
 

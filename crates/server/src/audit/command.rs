@@ -1,54 +1,109 @@
 //! `alarm_command`: tells a person of an alarm, or that a machine waits for approval.
 //!
 //! It gets the record on standard input and can answer nothing: to approve needs the bus. It never
-//! holds anything up; when it hangs it is killed, and when too many wait, some are left out and the log
-//! says so.
+//! holds anything up; when it hangs it is killed. Repeats of one kind about one client wait together and
+//! reach it as one record with a count ([`AlarmQueue`]).
 
 use std::io;
 use std::process::Stdio;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use nightlatch_core::record::{Entry, Kind};
+use nightlatch_core::alarm_queue::{AlarmQueue, Message};
+use nightlatch_core::record::Entry;
+use nightlatch_sys::clock;
 use nightlatch_sys::process::kill_group;
 use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
-use tokio::sync::mpsc;
-use tokio::time::timeout;
+use tokio::sync::Notify;
+use tokio::task::AbortHandle;
+use tokio::time::{sleep, timeout};
 use tracing::warn;
 
-/// How long the command may take.
+/// How long the command may take. One runs at a time.
 const LIMIT: Duration = Duration::from_secs(30);
-
-/// So many wait for their turn at most; one runs at a time.
-const WAITING: usize = 100;
 
 /// Runs the command for the entries that call for it.
 #[derive(Debug)]
-pub(crate) struct AlarmCommand(mpsc::Sender<Arc<str>>);
+pub(crate) struct AlarmCommand {
+    queue: Arc<Queue>,
+    runner: AbortHandle,
+}
+
+#[derive(Default, Debug)]
+struct Queue {
+    waiting: Mutex<AlarmQueue<Arc<str>>>,
+    pushed: Notify,
+}
 
 impl AlarmCommand {
     /// Needs a tokio runtime.
     pub(crate) fn new(command: String) -> Self {
-        let (sender, mut records) = mpsc::channel::<Arc<str>>(WAITING);
-        tokio::spawn(async move {
-            while let Some(record) = records.recv().await {
+        let queue = Arc::new(Queue::default());
+        let records = Arc::clone(&queue);
+        let runner = tokio::spawn(async move {
+            loop {
+                let record = records.next().await;
                 if let Err(fault) = run(&command, &record, LIMIT).await {
                     warn!(%fault, "alarm_command failed");
                 }
             }
         });
-        Self(sender)
+        Self {
+            queue,
+            runner: runner.abort_handle(),
+        }
     }
 
-    /// Runs the command when `entry` calls for a person.
-    pub(crate) fn hear(&self, entry: &Entry) {
-        if !(entry.alarm || entry.kind == Kind::Waits) {
-            return;
+    /// Runs the command for `entry`, which calls for a person; `kind` tells it from others about the client.
+    pub(crate) fn tell(&self, kind: &'static str, entry: &Entry) {
+        let record = Arc::clone(&entry.text);
+        self.queue.lock().push(entry.client.as_ref(), kind, record);
+        self.queue.pushed.notify_one();
+    }
+}
+
+impl Drop for AlarmCommand {
+    fn drop(&mut self) {
+        self.runner.abort();
+    }
+}
+
+impl Queue {
+    async fn next(&self) -> String {
+        loop {
+            let now = clock::now().mono;
+            let (message, due) = {
+                let mut waiting = self.lock();
+                (waiting.pop(now), waiting.next_due(now))
+            };
+            if let Some(message) = message {
+                return told(&message);
+            }
+            let pause = async {
+                match due {
+                    Some(due) => sleep(due.since(now)).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                () = self.pushed.notified() => {}
+                () = pause => {}
+            }
         }
-        if self.0.try_send(Arc::clone(&entry.text)).is_err() {
-            warn!(record = &*entry.text, "alarm_command is too slow: left out");
-        }
+    }
+
+    /// Nothing panics while it holds the lock.
+    fn lock(&self) -> MutexGuard<'_, AlarmQueue<Arc<str>>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The record, with the number of its repeats as one more key.
+fn told(message: &Message<Arc<str>>) -> String {
+    match message.first.strip_suffix('}') {
+        Some(open) if message.repeats > 0 => format!("{open},\"repeats\":{}}}", message.repeats),
+        _ => message.first.as_ref().to_owned(),
     }
 }
 
@@ -109,6 +164,16 @@ mod tests {
         assert!(matches!(other, Err(Fault::Status(_))), "{other:?}");
         // One that reads nothing of much is no trouble.
         assert!(run("true", &"x".repeat(1 << 20), PATIENCE).await.is_ok());
+    }
+
+    #[test]
+    fn repeats_are_a_key_of_the_record() {
+        let told = |repeats| {
+            let first = Arc::from(r#"{"kind":"alarm"}"#);
+            told(&Message { first, repeats })
+        };
+        assert_eq!(told(0), r#"{"kind":"alarm"}"#);
+        assert_eq!(told(7), r#"{"kind":"alarm","repeats":7}"#);
     }
 
     #[tokio::test]

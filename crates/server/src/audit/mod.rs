@@ -108,6 +108,30 @@ pub(crate) fn of_server(kind: Kind, detail: String, context: Context<'_>) -> Ent
     write(kind, says, context)
 }
 
+/// The word by which repeats of an event about one client are told as one; `None` for an event that no person
+/// must see at once.
+pub(crate) fn calls_for_a_person(event: &Event) -> Option<&'static str> {
+    match event {
+        Event::Granted { alarm, .. } | Event::Refused { alarm, .. } => alarm.map(words::alarm),
+        Event::Alarmed(_, alarm) => Some(words::alarm(*alarm)),
+        Event::NeedsApproval { .. } => Some(Kind::Waits.as_str()),
+        Event::Added(_)
+        | Event::Removed(..)
+        | Event::Enabled(_)
+        | Event::Disabled(..)
+        | Event::Decided { .. }
+        | Event::Revoked { .. }
+        | Event::Abandoned { .. }
+        | Event::Delivered { .. }
+        | Event::DeliveryFailed { .. }
+        | Event::CheckStarted(_)
+        | Event::CheckStopping(_)
+        | Event::CheckFinished(..)
+        | Event::CheckedOk(_)
+        | Event::Changed(..) => None,
+    }
+}
+
 fn said(event: &Event, client: Option<&ClientSettings>) -> Option<(Kind, Says)> {
     let mut says = Says::default();
     let kind = match event {
@@ -127,9 +151,10 @@ fn said(event: &Event, client: Option<&ClientSettings>) -> Option<(Kind, Says)> 
             }
         }
         Event::Refused { flood: true, .. } => return None,
-        Event::Refused { reason, .. } => {
+        Event::Refused { reason, alarm, .. } => {
             says.decision = REFUSE;
             says.reason = Some(words::refusal(*reason));
+            says.alarm = *alarm;
             Kind::Refused
         }
         Event::Revoked { reason, .. } => {

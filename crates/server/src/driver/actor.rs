@@ -15,6 +15,7 @@ use tokio::time::{Instant, sleep_until};
 use tracing::info;
 
 use super::listener::Listener;
+use super::log_quotas::LogQuotas;
 use super::order::{Order, OrderError};
 use super::outbox::Outbox;
 use super::permit::{DriverPermit, Ticket};
@@ -47,6 +48,7 @@ pub struct Driver {
     /// Who gave the order that is being carried out.
     pub(super) who: Who,
     pub(super) alarms: Option<AlarmCommand>,
+    pub(super) log_quotas: LogQuotas,
     pub(super) listener: Option<Listener>,
     pub(super) store: Shelf,
     /// What is to be read from the store between commits.
@@ -117,6 +119,7 @@ impl Driver {
             check_commands: HashMap::new(),
             who: Who::Server,
             alarms: options.alarm_command.map(AlarmCommand::new),
+            log_quotas: LogQuotas::default(),
             listener: None,
             store: Shelf::Idle(store),
             readings: VecDeque::new(),
@@ -140,7 +143,9 @@ impl Driver {
             self.collect();
             self.act();
             self.work();
+            self.log_quotas.close(clock::now().mono);
             if self.stopping && self.is_finished() {
+                self.log_quotas.finish();
                 return Ok(());
             }
             self.wait().await?;
@@ -149,7 +154,8 @@ impl Driver {
 
     async fn wait(&mut self) -> Result<(), DriverError> {
         let flush_at = self.flush_at.filter(|_| self.store.is_idle());
-        let due_at = self.registry.poll_timeout().map(|due| {
+        let due = [self.registry.poll_timeout(), self.log_quotas.ends()];
+        let due_at = due.into_iter().flatten().min().map(|due| {
             let left = due.since(clock::now().mono);
             Instant::now() + left.min(LONGEST_SLEEP)
         });

@@ -7,6 +7,7 @@
 mod actor;
 mod commits;
 mod listener;
+mod log_quotas;
 mod order;
 mod outbox;
 mod permit;

@@ -109,6 +109,15 @@ impl Report {
             Event::DeliveryFailed { .. } => {
                 warn!(client, peer, key_id, "secret granted but not delivered");
             }
+            Event::Refused {
+                reason,
+                alarm: Some(alarm),
+                ..
+            } => {
+                let reason = words::refusal_sentence(*reason);
+                let why = words::alarm_sentence(*alarm);
+                warn!(client, peer, key_id, reason, why, "alarm: refused");
+            }
             Event::Refused { reason, .. } => {
                 info!(
                     client,

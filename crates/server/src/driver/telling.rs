@@ -43,8 +43,10 @@ impl Driver {
             who: &self.who,
         };
         if let Some(entry) = audit::entry(&event, context) {
-            if let Some(alarms) = &self.alarms {
-                alarms.hear(&entry);
+            if let Some((alarms, kind)) =
+                self.alarms.as_ref().zip(audit::calls_for_a_person(&event))
+            {
+                alarms.tell(kind, &entry);
             }
             let change = Change::Record(Box::new(entry));
             match (&event, &name) {
@@ -77,8 +79,8 @@ impl Driver {
             who: &self.who,
         };
         let entry = audit::of_server(kind, detail, context);
-        if let Some(alarms) = &self.alarms {
-            alarms.hear(&entry);
+        if let (Some(alarms), Kind::Lost) = (&self.alarms, kind) {
+            alarms.tell(kind.as_str(), &entry);
         }
         self.outbox.change_soon(Change::Record(Box::new(entry)));
     }
@@ -125,7 +127,9 @@ impl Driver {
             _ => {}
         }
         // Who reads the log and looks finds what it says.
-        report.log();
+        if self.log_quotas.admit(&report, clock::now().mono) {
+            report.log();
+        }
     }
 
     /// Tells the listener how all clients stand.

@@ -11,6 +11,8 @@ use std::future::Future;
 use std::pin::pin;
 use std::time::Duration;
 
+use nightlatch_core::log_limit::{LogLimit, Quota};
+use nightlatch_sys::clock;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tracing::{info, warn};
@@ -74,6 +76,7 @@ pub fn spawn(
         name: announcement.name.clone(),
         announcement,
         told,
+        log: LogLimit::new(LINES),
     };
     let task = tokio::spawn(async move { announce(&mut service, shutdown).await });
     Publisher { name, task }
@@ -87,16 +90,33 @@ struct Service {
     /// of Avahi, and when the other publisher takes over.
     name: String,
     told: watch::Sender<Option<String>>,
+    /// Whoever claims every name that is chosen must not fill the log.
+    log: LogLimit<&'static str>,
 }
 
+/// Names change once or twice, when the server comes to a network.
+const LINES: Quota = Quota {
+    class: 5,
+    all: u32::MAX,
+};
+
 impl Service {
-    fn announced(&self, by: &str) {
-        let news = Some(&self.name);
-        if self.told.borrow().as_ref() == news {
+    fn may_log(&mut self, kind: &'static str) -> bool {
+        let now = clock::now().mono;
+        for (kind, left_out) in self.log.close(now).into_iter().flat_map(|it| it.largest) {
+            warn!(kind, left_out, "lines about the announcement were left out");
+        }
+        self.log.admit(kind, now)
+    }
+
+    fn announced(&mut self, by: &str) {
+        if self.told.borrow().as_ref() == Some(&self.name) {
             return;
         }
-        info!(name = %self.name, port = self.announcement.port, by, "announcing the service");
-        self.told.send_replace(news.cloned());
+        if self.may_log("announcing") {
+            info!(name = %self.name, port = self.announcement.port, by, "announcing the service");
+        }
+        self.told.send_replace(Some(self.name.clone()));
     }
 
     fn withdrawn(&self) {
@@ -104,7 +124,9 @@ impl Service {
     }
 
     fn rename(&mut self, other: String) {
-        warn!(taken = %self.name, chosen = %other, "the service name is taken on the network");
+        if self.may_log("name taken") {
+            warn!(taken = %self.name, chosen = %other, "the service name is taken on the network");
+        }
         self.name = other;
     }
 }

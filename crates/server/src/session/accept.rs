@@ -1,6 +1,5 @@
 //! Takes connections off the listening sockets, within the limits, and gives each a task.
 
-use std::error::Error;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -10,7 +9,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::sleep;
 
-use super::{Ended, Gatekeeper, Sessions, Stage};
+use super::log::ConnectionLog;
+use super::{Gatekeeper, Sessions};
 use crate::limits::{Limits, Slot};
 
 /// How long nothing is accepted after it failed: with no descriptors left, every try fails at once
@@ -29,6 +29,7 @@ pub async fn serve<G: Gatekeeper>(
 ) -> io::Result<()> {
     limits.ensure(listeners.len());
     let sessions = Arc::new(sessions);
+    let log = Arc::new(ConnectionLog::new());
     let mut doors = JoinSet::new();
     for listener in listeners {
         let listener = TcpListener::from_std(listener)?;
@@ -38,19 +39,30 @@ pub async fn serve<G: Gatekeeper>(
             address.ip(),
             address.port()
         );
-        doors.spawn(accept_all(listener, Arc::clone(&sessions), limits.clone()));
+        doors.spawn(accept_all(
+            listener,
+            address,
+            Arc::clone(&sessions),
+            limits.clone(),
+            Arc::clone(&log),
+        ));
     }
-    tokio::select! {
+    let ended = tokio::select! {
         () = stop => Ok(()),
         // They never end by themselves.
         Some(ended) = doors.join_next() => ended.map_err(io::Error::other),
-    }
+        () = log.close_windows() => Ok(()),
+    };
+    log.finish();
+    ended
 }
 
 async fn accept_all<G: Gatekeeper>(
     listener: TcpListener,
+    address: SocketAddr,
     sessions: Arc<Sessions<G>>,
     limits: Limits,
+    log: Arc<ConnectionLog>,
 ) {
     let mut open = JoinSet::new();
     let mut failing = false;
@@ -67,24 +79,21 @@ async fn accept_all<G: Gatekeeper>(
             }
         };
         match accepted {
-            Ok((stream, address)) => {
+            Ok((stream, peer)) => {
                 failing = false;
-                match limits.admit(room, address.ip()) {
+                match limits.admit(room, peer.ip()) {
                     Ok(slot) => {
                         let sessions = Arc::clone(&sessions);
-                        open.spawn(attend(sessions, stream, address, slot));
+                        open.spawn(attend(sessions, stream, peer, slot, Arc::clone(&log)));
                     }
-                    Err(error) if error.first => {
-                        tracing::info!(peer = %address, reason = %error, "refused");
-                    }
-                    Err(_) => {}
+                    Err(error) => log.turned_away(peer, error),
                 }
             }
             // One that came and went; the next may be a good one.
             Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
             Err(error) => {
                 if !std::mem::replace(&mut failing, true) {
-                    tracing::error!(%error, "cannot accept connections, will keep trying");
+                    log.cannot_accept(address, &error);
                 }
                 sleep(BACK_OFF).await;
             }
@@ -97,40 +106,11 @@ async fn attend<G: Gatekeeper>(
     stream: TcpStream,
     address: SocketAddr,
     slot: Slot,
+    log: Arc<ConnectionLog>,
 ) {
     let ended = sessions.attend(stream, address).await;
-    log(address, &ended);
+    log.ended(address, &ended);
     drop(slot);
-}
-
-/// One line for each connection: what the gatekeeper knows, with the client's name, it logs itself.
-fn log(address: SocketAddr, ended: &Ended) {
-    let peer = SocketAddr::new(address.ip().to_canonical(), address.port());
-    match ended {
-        Ended::Greeting(error) => refused(peer, error),
-        Ended::Handshake(error) => refused(peer, error),
-        Ended::Late(stage @ (Stage::Greeting | Stage::Handshake)) => {
-            tracing::info!(%peer, reason = %format_args!("too long for {stage}"), "refused");
-        }
-        Ended::Broken(error) => tracing::debug!(%peer, %error, "the connection failed"),
-        Ended::NotSent(error) => tracing::debug!(%peer, %error, "the secret could not be sent"),
-        Ended::Late(stage @ Stage::Sending) => {
-            tracing::debug!(%peer, "the peer took too long for {stage}");
-        }
-        Ended::Delivered | Ended::Refused(_) | Ended::Revoked | Ended::Gone => {
-            tracing::debug!(%peer, ?ended, "connection closed");
-        }
-    }
-}
-
-fn refused(peer: SocketAddr, error: &dyn Error) {
-    let mut reason = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        reason = format!("{reason}: {error}");
-        source = error.source();
-    }
-    tracing::info!(%peer, %reason, "refused");
 }
 
 fn report_panic(ended: Result<(), JoinError>) {

@@ -44,7 +44,6 @@ impl<G: Gatekeeper> Sessions<G> {
             Ok(who) => who,
             Err(error) => return Ended::Handshake(error),
         };
-        tracing::debug!(peer = %peer.address, key_id = %who.key_id(), "handshake complete");
         let rehearsal = peer.words.rehearsal;
         let asking = async {
             let mut request = self.gatekeeper.request(who, peer).await;

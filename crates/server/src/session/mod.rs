@@ -5,6 +5,7 @@
 
 mod accept;
 mod connection;
+mod log;
 
 use std::fmt;
 use std::io;

@@ -5,6 +5,7 @@ mod configuration;
 mod crash;
 mod damage;
 mod disk;
+mod floods;
 mod house;
 mod manager;
 mod reload;

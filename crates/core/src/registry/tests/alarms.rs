@@ -292,3 +292,35 @@ fn a_disabled_machine_that_asks_on_fills_no_record() {
     world.pass(seconds(3600));
     assert!(told(&mut world));
 }
+
+/// The alarms of refusals.
+fn refused_with(actions: &[Action]) -> Vec<Option<Alarm>> {
+    let refused = |action: &Action| match action {
+        Action::Event(Event::Refused { alarm, .. }) => Some(*alarm),
+        _ => None,
+    };
+    actions.iter().filter_map(refused).collect()
+}
+
+#[test]
+fn a_disabled_machine_that_asks_is_an_alarm_once_an_hour_and_once_for_each_disable() {
+    let mut world = World::new(vec![config(1)]);
+    let id = world.id(1);
+    let disabled = [Some(Alarm::Disabled)];
+    world.registry.handle_disable(id, world.now);
+    world.actions();
+    assert_eq!(refused_with(&world.ask(1).1), disabled);
+    assert_eq!(refused_with(&world.ask(1).1), [None]);
+    world.registry.handle_enable(id, world.now);
+    world.registry.handle_disable(id, world.now);
+    world.actions();
+    assert_eq!(refused_with(&world.ask(1).1), disabled);
+    for _ in 0..20 {
+        assert_eq!(refused_with(&world.ask(1).1), [None]);
+    }
+    world.pass(seconds(60 * 60));
+    assert_eq!(refused_with(&world.ask(1).1), disabled);
+    // A stranger is none: it has an alarm of its own kind.
+    let (_, actions) = world.ask(9);
+    assert_eq!(refused_with(&actions), [None]);
+}

@@ -102,7 +102,11 @@ impl Published {
                     let other = server.get_alternative_service_name(&service.name).await?;
                     service.rename(other);
                 }
-                Outcome::Paused => info!(state, "Avahi changed its state"),
+                // Another host with this one's name makes it do so.
+                Outcome::Paused if service.may_log("state of Avahi") => {
+                    info!(state, "Avahi changed its state");
+                }
+                Outcome::Paused => {}
             }
         }
     }
@@ -143,7 +147,7 @@ fn is_collision(result: &zbus::Result<()>) -> bool {
 /// Follows the group until its name is found to be another's.
 async fn follow(
     changes: &mut proxies::GroupStates,
-    service: &Service,
+    service: &mut Service,
     pause: &mut Pause,
 ) -> zbus::Result<Outcome> {
     loop {

@@ -1,0 +1,199 @@
+//! Quotas for log lines that other hosts can cause: a flood of requests must not become a flood of lines.
+//!
+//! Lines are counted in classes, for one window at a time. What exceeds a quota is left out and told as a number
+//! when the window ends.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::time::Duration;
+
+use crate::time::Monotonic;
+
+/// How long lines are counted together.
+pub const WINDOW: Duration = Duration::from_secs(60);
+
+/// So many classes are counted by name; the lines of all others count as one. Bounds the memory that a peer
+/// with many addresses can use up.
+const MOST_CLASSES: usize = 256;
+
+/// So many classes are named when a window ends: the end of a flood must not be a flood either.
+const NAMED: usize = 3;
+
+/// How many lines there may be within one [`WINDOW`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Quota {
+    /// Of one class.
+    pub class: u32,
+    /// Of all classes together.
+    pub all: u32,
+}
+
+/// Counts the lines of the current window.
+#[derive(Debug)]
+pub struct LogLimit<K> {
+    quota: Quota,
+    /// `None` before the first line, and once the window has ended.
+    ends: Option<Monotonic>,
+    written: u32,
+    classes: BTreeMap<K, Count>,
+    /// Lines of classes that are not counted by name.
+    unnamed: u64,
+}
+
+#[derive(Clone, Copy, Default, Debug)]
+struct Count {
+    written: u32,
+    left_out: u64,
+}
+
+/// The lines that a window left out.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct LeftOut<K> {
+    /// The classes with most of them, the largest first.
+    pub largest: Vec<(K, u64)>,
+    /// Those of all other classes together.
+    pub others: u64,
+}
+
+impl<K: Ord> LogLimit<K> {
+    /// Nothing is counted yet.
+    pub const fn new(quota: Quota) -> Self {
+        Self {
+            quota,
+            ends: None,
+            written: 0,
+            classes: BTreeMap::new(),
+            unnamed: 0,
+        }
+    }
+
+    /// Counts a line of `class`; true when it is to be written. [`Self::close`] comes first.
+    pub fn admit(&mut self, class: K, now: Monotonic) -> bool {
+        self.ends.get_or_insert(now.after(WINDOW));
+        if self.classes.len() >= MOST_CLASSES && !self.classes.contains_key(&class) {
+            self.unnamed = self.unnamed.saturating_add(1);
+            return false;
+        }
+        let count = self.classes.entry(class).or_default();
+        if count.written >= self.quota.class || self.written >= self.quota.all {
+            count.left_out = count.left_out.saturating_add(1);
+            return false;
+        }
+        count.written += 1;
+        self.written += 1;
+        true
+    }
+
+    /// When [`Self::close`] ends the window; `None` while there is none.
+    pub const fn ends(&self) -> Option<Monotonic> {
+        self.ends
+    }
+
+    /// Ends the window when its time has come; what it left out, if anything.
+    pub fn close(&mut self, now: Monotonic) -> Option<LeftOut<K>> {
+        if self.ends? > now {
+            return None;
+        }
+        self.finish()
+    }
+
+    /// Ends the window early, as at the end of the program.
+    pub fn finish(&mut self) -> Option<LeftOut<K>> {
+        self.ends = None;
+        self.written = 0;
+        let unnamed = std::mem::take(&mut self.unnamed);
+        let mut largest: Vec<_> = std::mem::take(&mut self.classes)
+            .into_iter()
+            .map(|(class, count)| (class, count.left_out))
+            .filter(|(_, left_out)| *left_out > 0)
+            .collect();
+        largest.sort_by_key(|(_, left_out)| std::cmp::Reverse(*left_out));
+        let rest = largest.split_off(largest.len().min(NAMED));
+        let others = rest
+            .into_iter()
+            .fold(unnamed, |sum, (_, left_out)| sum.saturating_add(left_out));
+        (others > 0 || !largest.is_empty()).then_some(LeftOut { largest, others })
+    }
+}
+
+/// The network of a peer's address: one host can have all the IPv6 addresses of its /64 at once.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct SourceClass(IpAddr);
+
+impl From<IpAddr> for SourceClass {
+    fn from(address: IpAddr) -> Self {
+        Self(match address.to_canonical() {
+            IpAddr::V4(address) => Ipv4Addr::from_bits(address.to_bits() & (u32::MAX << 8)).into(),
+            IpAddr::V6(address) => {
+                Ipv6Addr::from_bits(address.to_bits() & (u128::MAX << 64)).into()
+            }
+        })
+    }
+}
+
+impl fmt::Display for SourceClass {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let length = if self.0.is_ipv4() { 24 } else { 64 };
+        write!(f, "{}/{length}", self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const QUOTA: Quota = Quota { class: 3, all: 5 };
+
+    fn at(seconds: u64) -> Monotonic {
+        Monotonic::from_boot(Duration::from_secs(seconds))
+    }
+
+    #[test]
+    fn a_class_has_its_quota_and_the_rest_is_a_number_at_the_end() {
+        let mut limit = LogLimit::new(QUOTA);
+        assert_eq!(limit.ends(), None);
+        let written = (0..100).filter(|_| limit.admit("flood", at(5))).count();
+        assert_eq!(written, 3);
+        assert!(limit.admit("other", at(6)), "the quota is of the class");
+        assert_eq!(limit.ends(), Some(at(65)));
+        assert_eq!(limit.close(at(64)), None);
+        let left_out = limit.close(at(65)).unwrap();
+        assert_eq!(left_out.largest, [("flood", 97)]);
+        assert_eq!(left_out.others, 0);
+        assert_eq!((limit.close(at(66)), limit.ends()), (None, None));
+        assert!(limit.admit("flood", at(66)), "a new window");
+    }
+
+    #[test]
+    fn a_window_without_a_flood_ends_in_silence() {
+        let mut limit = LogLimit::new(QUOTA);
+        assert!(limit.admit("one", at(0)));
+        assert_eq!(limit.close(at(60)), None);
+        assert_eq!(limit.ends(), None);
+    }
+
+    #[test]
+    fn many_classes_together_have_a_quota_and_few_of_them_are_named() {
+        let mut limit = LogLimit::new(QUOTA);
+        let classes = (0..10_000_u32).flat_map(|class| [class, class]);
+        let written = classes.filter(|class| limit.admit(*class, at(0))).count();
+        assert_eq!(written, 5);
+        assert!(limit.classes.len() <= MOST_CLASSES);
+        let left_out = limit.finish().unwrap();
+        assert_eq!(left_out.largest.len(), NAMED);
+        let named: u64 = left_out.largest.iter().map(|(_, count)| count).sum();
+        assert_eq!(named + left_out.others, 20_000 - 5);
+    }
+
+    #[test]
+    fn the_addresses_of_one_network_are_one_source() {
+        let class = |address: &str| SourceClass::from(address.parse::<IpAddr>().unwrap());
+        assert_eq!(class("2001:db8::1"), class("2001:db8::ffff:1"));
+        assert_ne!(class("2001:db8::1"), class("2001:db8:0:1::1"));
+        assert_eq!(class("::ffff:192.0.2.1"), class("192.0.2.200"));
+        assert_ne!(class("192.0.2.1"), class("192.0.3.1"));
+        assert_eq!(class("2001:db8::1").to_string(), "2001:db8::/64");
+        assert_eq!(class("192.0.2.77").to_string(), "192.0.2.0/24");
+    }
+}

@@ -1,0 +1,148 @@
+//! The log lines of connections, within quotas: whoever has no key must not fill the log.
+
+use std::error::Error;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use nightlatch_core::chain::chain;
+use nightlatch_core::log_limit::{LeftOut, LogLimit, Quota, SourceClass};
+use nightlatch_core::time::Monotonic;
+use nightlatch_sys::clock;
+use tokio::sync::Notify;
+use tokio::time::sleep;
+use tracing::Level;
+
+use super::{Ended, Stage};
+use crate::limits::TooMany;
+
+/// Enough to see what is wrong with a machine in one network while there is a flood from another.
+const QUOTA: Quota = Quota { class: 3, all: 10 };
+
+type Class = (SourceClass, &'static str);
+
+/// Writes the lines and counts those that it leaves out.
+#[derive(Debug)]
+pub(super) struct ConnectionLog {
+    limit: Mutex<LogLimit<Class>>,
+    /// A window has begun.
+    begun: Notify,
+}
+
+impl ConnectionLog {
+    pub(super) const fn new() -> Self {
+        Self {
+            limit: Mutex::new(LogLimit::new(QUOTA)),
+            begun: Notify::const_new(),
+        }
+    }
+
+    /// Tells at the end of each window what was left out. Never ends.
+    pub(super) async fn close_windows(&self) {
+        loop {
+            let now = clock::now().mono;
+            let ends = {
+                let mut limit = self.lock();
+                tell(limit.close(now));
+                limit.ends()
+            };
+            match ends {
+                Some(ends) => sleep(ends.since(now)).await,
+                None => self.begun.notified().await,
+            }
+        }
+    }
+
+    /// Tells what was left out until now.
+    pub(super) fn finish(&self) {
+        tell(self.lock().finish());
+    }
+
+    /// How a connection ended. What the gatekeeper knows, with the client's name, it logs itself.
+    pub(super) fn ended(&self, address: SocketAddr, ended: &Ended) {
+        let peer = SocketAddr::new(address.ip().to_canonical(), address.port());
+        match ended {
+            Ended::Greeting(error) => self.refused(peer, "greeting", error),
+            Ended::Handshake(error) => self.refused(peer, "handshake", error),
+            Ended::Late(stage @ (Stage::Greeting | Stage::Handshake)) => {
+                if self.admit(peer.ip(), "late", Level::INFO) {
+                    tracing::info!(%peer, reason = %format_args!("too long for {stage}"), "refused");
+                }
+            }
+            Ended::Broken(error) => {
+                if self.admit(peer.ip(), "broken", Level::DEBUG) {
+                    tracing::debug!(%peer, %error, "the connection failed");
+                }
+            }
+            Ended::NotSent(error) => {
+                if self.admit(peer.ip(), "not sent", Level::DEBUG) {
+                    tracing::debug!(%peer, %error, "the secret could not be sent");
+                }
+            }
+            Ended::Late(stage @ Stage::Sending) => {
+                if self.admit(peer.ip(), "not sent", Level::DEBUG) {
+                    tracing::debug!(%peer, "the peer took too long for {stage}");
+                }
+            }
+            Ended::Delivered | Ended::Refused(_) | Ended::Revoked | Ended::Gone => {
+                if self.admit(peer.ip(), "closed", Level::DEBUG) {
+                    tracing::debug!(%peer, ?ended, "connection closed");
+                }
+            }
+        }
+    }
+
+    /// A connection that was not let in.
+    pub(super) fn turned_away(&self, peer: SocketAddr, error: TooMany) {
+        self.refused(peer, "too many", &error);
+    }
+
+    /// Nothing can be accepted: peers can cause it, and end it, at will.
+    pub(super) fn cannot_accept(&self, listener: SocketAddr, error: &std::io::Error) {
+        if self.admit(listener.ip(), "cannot accept", Level::ERROR) {
+            tracing::error!(%error, "cannot accept connections, will keep trying");
+        }
+    }
+
+    fn refused(&self, peer: SocketAddr, kind: &'static str, error: &dyn Error) {
+        if self.admit(peer.ip(), kind, Level::INFO) {
+            tracing::info!(%peer, reason = %chain(error), "refused");
+        }
+    }
+
+    fn admit(&self, source: IpAddr, kind: &'static str, level: Level) -> bool {
+        // What the level leaves out was not left out by a quota.
+        let written = match level {
+            Level::DEBUG => tracing::enabled!(Level::DEBUG),
+            Level::INFO => tracing::enabled!(Level::INFO),
+            _ => true,
+        };
+        written && self.count((source.into(), kind), clock::now().mono)
+    }
+
+    fn count(&self, class: Class, now: Monotonic) -> bool {
+        let mut limit = self.lock();
+        tell(limit.close(now));
+        if limit.ends().is_none() {
+            self.begun.notify_one();
+        }
+        limit.admit(class, now)
+    }
+
+    /// Nothing panics while it holds the lock, so a poisoned count is still right.
+    fn lock(&self) -> MutexGuard<'_, LogLimit<Class>> {
+        self.limit.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn tell(left_out: Option<LeftOut<Class>>) {
+    const SENTENCE: &str = "lines about connections in the last minute were left out";
+    let Some(LeftOut { largest, others }) = left_out else {
+        return;
+    };
+    for ((network, kind), left_out) in largest {
+        tracing::warn!(%network, kind, left_out, "{SENTENCE}");
+    }
+    if others > 0 {
+        tracing::warn!(left_out = others, "{SENTENCE}: other networks and kinds");
+    }
+}

@@ -1,0 +1,84 @@
+//! Peers that ask by the thousand: the log stays readable, and what concerns honest machines is in it.
+
+use std::io::{Read, Write};
+use std::net::{Ipv6Addr, Shutdown, TcpStream};
+
+use crate::house::{House, Machine, Server};
+
+/// Connections of each kind. One line for each would be twice as many as there may be in all.
+const TIMES: usize = 200;
+
+/// So many lines may a minute's flood of all kinds at once cost, the server's own first words included.
+const LINES: usize = 100;
+
+fn connect(server: &Server) -> TcpStream {
+    let stream = TcpStream::connect((Ipv6Addr::LOCALHOST, server.port)).unwrap();
+    stream
+        .set_read_timeout(Some(nightlatch_interop::process::PATIENCE))
+        .unwrap();
+    stream
+}
+
+/// Says `words` and waits until the server has closed.
+fn says(server: &Server, words: &[u8]) {
+    let mut stream = connect(server);
+    let _ = stream.write_all(words);
+    let _ = stream.shutdown(Shutdown::Write);
+    // A reset is an end too.
+    let _ = stream.read_to_end(&mut Vec::new());
+}
+
+#[test]
+fn a_flood_of_every_kind_leaves_a_short_log_with_every_honest_event_in_it() {
+    let (off, good, asks) = (
+        Machine::new("off"),
+        Machine::new("good"),
+        Machine::new("late"),
+    );
+    let stranger = Machine::new("stranger");
+    let sections = [
+        off.section("enabled = no"),
+        good.section("checker = false"),
+        asks.section("enabled = no"),
+    ];
+    let house = House::new(&sections.concat());
+    let server = house.start(&["--debug"]);
+    let before = server.running.log().len();
+    for time in 0..TIMES {
+        says(&server, b"");
+        says(&server, b"9\r\n");
+        says(&server, b"1\r\nthis is no TLS");
+        assert!(stranger.fetch(server.port).is_err());
+        assert!(off.fetch(server.port).is_err());
+        if time == TIMES / 2 {
+            good.is_served(&server);
+            good.is_served(&server);
+            asks.is_refused(&server, "client is disabled");
+        }
+    }
+    let heard = server.running.log();
+    let lines = heard.len() - before;
+    assert!(lines <= LINES, "{lines} lines:\n{}", heard.join("\n"));
+    let has = |parts: &[&str]| {
+        let found = heard
+            .iter()
+            .any(|it| parts.iter().all(|part| it.contains(part)));
+        assert!(found, "{parts:?} in none of:\n{}", heard.join("\n"));
+    };
+    has(&["secret delivered", &good.key_id]);
+    has(&["alarm: granted", &good.key_id]);
+    has(&["alarm: refused", "client=\"off\"", "it is disabled"]);
+    has(&["alarm: refused", "client=\"late\""]);
+    has(&["unknown key", &stranger.key_id]);
+    let output = server.running.terminate();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    for kind in ["greeting", "handshake", "unknown-key", "disabled"] {
+        let told = said
+            .lines()
+            .any(|line| line.contains("left out") && line.contains(&format!("kind=\"{kind}\"")));
+        assert!(
+            told,
+            "no number of those of kind {kind} at the end:\n{said}"
+        );
+    }
+}
