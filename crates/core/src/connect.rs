@@ -8,6 +8,8 @@ use std::fmt;
 use std::num::NonZeroU16;
 use std::str::FromStr;
 
+use crate::digits;
+
 /// Longest name of a host (RFC 1035, 2.3.4, in text form) and of a part of it.
 const MAX_NAME: usize = 253;
 const MAX_LABEL: usize = 63;
@@ -72,11 +74,7 @@ impl FromStr for Target {
 
     fn from_str(text: &str) -> Result<Self, TargetError> {
         let (host, port) = text.rsplit_once(':').ok_or(TargetError::NoPort)?;
-        let digits = !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit());
-        let port = digits
-            .then(|| port.parse().ok())
-            .flatten()
-            .ok_or_else(|| TargetError::Port(port.to_owned()))?;
+        let port = digits::decimal(port).ok_or_else(|| TargetError::Port(port.to_owned()))?;
         let inner = host.strip_prefix('[').and_then(|h| h.strip_suffix(']'));
         let host = match inner {
             Some(inner) if inner.contains(':') => parse_host(inner)?,

@@ -8,6 +8,8 @@ use std::str::FromStr;
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
+use crate::digits::{self, Hex};
+
 /// SHA-256 over a DER SubjectPublicKeyInfo (RFC 5280, 4.1.2.7; RFC 7250, 3): who a client is.
 ///
 /// Compared in constant time. Displayed in lower case as in files; `{:X}` is upper case as on D-Bus.
@@ -70,13 +72,13 @@ impl fmt::Display for KeyId {
 
 impl fmt::LowerHex for KeyId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+        fmt::LowerHex::fmt(&Hex(&self.0), f)
     }
 }
 
 impl fmt::UpperHex for KeyId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02X}"))
+        fmt::UpperHex::fmt(&Hex(&self.0), f)
     }
 }
 
@@ -115,7 +117,7 @@ impl FromStr for Fingerprint {
 impl fmt::Display for Fingerprint {
     /// Upper case without spaces, as GnuPG and Mandos print it.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02X}"))
+        fmt::UpperHex::fmt(&Hex(&self.0), f)
     }
 }
 
@@ -149,21 +151,16 @@ pub enum KeyIdError {
 fn hex<const N: usize>(text: &str) -> Result<[u8; N], KeyIdError> {
     let mut digits = Vec::with_capacity(2 * N);
     for character in text.chars().filter(|c| *c != ' ') {
-        let digit = character.to_digit(16).ok_or(KeyIdError::Digit(character))?;
-        // A hexadecimal digit is below 16, so it always fits.
-        digits.push(digit as u8);
+        if !character.is_ascii_hexdigit() {
+            return Err(KeyIdError::Digit(character));
+        }
+        // ASCII is one byte.
+        digits.push(character as u8);
     }
-    if digits.len() != 2 * N {
-        return Err(KeyIdError::Length {
-            expected: 2 * N,
-            found: digits.len(),
-        });
-    }
-    let mut bytes = [0; N];
-    for (byte, pair) in bytes.iter_mut().zip(digits.chunks_exact(2)) {
-        *byte = pair[0] << 4 | pair[1];
-    }
-    Ok(bytes)
+    digits::hex(&digits).ok_or(KeyIdError::Length {
+        expected: 2 * N,
+        found: digits.len(),
+    })
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ pub mod chain;
 pub mod checker;
 pub mod client;
 pub mod connect;
+pub mod digits;
 pub mod duration;
 pub mod ini;
 pub mod interpolate;

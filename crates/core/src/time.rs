@@ -6,6 +6,8 @@
 
 use std::time::Duration;
 
+use crate::digits;
+
 /// Time since the kernel booted, suspension included (`CLOCK_BOOTTIME`, clock_gettime(2)).
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
 pub struct Monotonic(Duration);
@@ -92,14 +94,13 @@ impl BootId {
 
     /// Reads the kernel's text form, a UUID with dashes; `None` when it is anything else.
     pub fn parse(text: &str) -> Option<Self> {
-        let digits: Vec<u8> = text.trim().bytes().filter(|b| *b != b'-').collect();
-        let digits: &[u8; 32] = digits.as_slice().try_into().ok()?;
-        let mut bytes = [0; 16];
-        for (byte, pair) in bytes.iter_mut().zip(digits.chunks_exact(2)) {
-            let pair = std::str::from_utf8(pair).ok()?;
-            *byte = u8::from_str_radix(pair, 16).ok()?;
+        let text = text.trim();
+        let dashes = text.match_indices('-').map(|(place, _)| place);
+        if text.len() != 36 || !dashes.eq([8, 13, 18, 23]) {
+            return None;
         }
-        Some(Self(bytes))
+        let digits: Vec<u8> = text.bytes().filter(|byte| *byte != b'-').collect();
+        digits::hex(&digits).map(Self)
     }
 }
 
@@ -124,6 +125,15 @@ mod tests {
         let id = BootId::parse("f2c1a4de-0b7c-4b1d-9e57-00112233aabb\n");
         assert_eq!(id.map(|id| id.as_bytes()[0]), Some(0xf2));
         assert_eq!(BootId::parse("f2c1"), None);
-        assert_eq!(BootId::parse("+2c1a4de-0b7c-4b1d-9e57-00112233aab"), None);
+        for wrong in [
+            "+2c1a4de-0b7c-4b1d-9e57-00112233aabb",
+            "f2c1a4de-0b7c-4b1d-9e57-00112233aa+b",
+            "f2c1a4de-0b7c-4b1d-9e57-00112233aab",
+            "f2c1a4de-0b7c-4b1d-9e57-00112233aabbcc",
+            "f2c1a4de0b7c4b1d9e5700112233aabb",
+            "f2c1a4de0b7c-4b1d-9e57-0011-2233aabb",
+        ] {
+            assert_eq!(BootId::parse(wrong), None, "{wrong:?}");
+        }
     }
 }

@@ -13,6 +13,7 @@ use nightlatch_core::checker::Checker;
 use nightlatch_core::client::saved::{
     LastCheck, Life, Present, Saved, SavedClient, SavedDeadline, SavedState,
 };
+use nightlatch_core::digits::{self, Hex};
 use nightlatch_core::name::ClientName;
 use nightlatch_core::secret::{Secret, SecretDigest};
 use nightlatch_core::settings::client::ClientSettings;
@@ -315,23 +316,9 @@ fn micros(span: Duration) -> u64 {
 }
 
 fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    Hex(bytes).to_string()
 }
 
 fn bytes<const N: usize>(text: &str) -> Result<[u8; N], String> {
-    let wrong = || format!("expected {} hexadecimal digits", 2 * N);
-    let (pairs, rest) = text.as_bytes().as_chunks::<2>();
-    if pairs.len() != N || !rest.is_empty() {
-        return Err(wrong());
-    }
-    let mut bytes = [0; N];
-    for (byte, pair) in bytes.iter_mut().zip(pairs) {
-        let digit = |digit: u8| char::from(digit).to_digit(16);
-        let (Some(high), Some(low)) = (digit(pair[0]), digit(pair[1])) else {
-            return Err(wrong());
-        };
-        // Two digits of four bits each.
-        *byte = (high << 4 | low) as u8;
-    }
-    Ok(bytes)
+    digits::hex(text.as_bytes()).ok_or_else(|| format!("expected {} hexadecimal digits", 2 * N))
 }

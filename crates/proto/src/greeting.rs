@@ -6,6 +6,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use nightlatch_core::digits;
+
 /// The longest line that is read, its end included. Stock clients send 3 bytes and ours at most 50;
 /// a peer that sends for ever must not cost memory.
 pub const MAX_LINE: usize = 128;
@@ -76,13 +78,8 @@ impl FromStr for BootNonce {
     type Err = NotANonce;
 
     fn from_str(text: &str) -> Result<Self, NotANonce> {
-        // from_str_radix would also take a sign.
-        if text.len() != 32 || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-            return Err(NotANonce);
-        }
-        u128::from_str_radix(text, 16)
-            .map(Self)
-            .map_err(|_| NotANonce)
+        let bytes = digits::hex(text.as_bytes()).ok_or(NotANonce)?;
+        Ok(Self(u128::from_be_bytes(bytes)))
     }
 }
 

@@ -6,6 +6,8 @@
 use std::fmt;
 use std::time::Duration;
 
+use nightlatch_core::digits;
+
 /// The longest line, its end included.
 const MAX_LINE: usize = 128;
 
@@ -87,7 +89,7 @@ fn read_terms(text: &str) -> Result<Terms, NotAnAnswer> {
     let seconds = |key: &str| {
         let mut words = text.split(' ').filter_map(|word| word.split_once('='));
         let value = words.find(|(name, _)| *name == key).map(|(_, value)| value);
-        let value = value.and_then(|value| value.parse().ok());
+        let value = value.and_then(digits::decimal);
         value.map(Duration::from_secs).ok_or(NotAnAnswer)
     };
     Ok(Terms {

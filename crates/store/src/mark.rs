@@ -55,7 +55,7 @@ impl Mark {
         let read = self.file.read_exact_at(&mut digits, 0);
         read.ok()
             .and_then(|()| std::str::from_utf8(&digits).ok())
-            .and_then(|text| text.parse().ok())
+            .and_then(nightlatch_core::digits::decimal)
             .unwrap_or(0)
     }
 

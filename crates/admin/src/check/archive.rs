@@ -9,6 +9,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use cpio::newc;
+use nightlatch_core::digits;
 use sha2::{Digest, Sha256};
 
 /// What a member's mode says of its kind (cpio(5)).
@@ -221,8 +222,10 @@ fn read_archive(
     }
 }
 
-/// How long a member's header is, and where in it the length of its name stands: eight hexadecimal digits.
+/// How long a member's header is: six bytes that tell the format, then numbers of eight hexadecimal digits each.
+/// Where the length of the name stands among them.
 const HEADER: usize = 110;
+const NUMBERS: usize = 6;
 const NAME_LENGTH: std::ops::Range<usize> = 94..102;
 
 /// Reads a header, which the reader of archives then reads: it would make room for a name of any length before
@@ -230,10 +233,13 @@ const NAME_LENGTH: std::ops::Range<usize> = 94..102;
 fn read_header(from: &mut impl Read) -> io::Result<[u8; HEADER]> {
     let mut header = [0; HEADER];
     from.read_exact(&mut header)?;
-    let length = std::str::from_utf8(&header[NAME_LENGTH])
-        .ok()
-        .and_then(|digits| u64::from_str_radix(digits, 16).ok());
-    match length {
+    if !header[NUMBERS..].iter().all(u8::is_ascii_hexdigit) {
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            "expected hexadecimal digits in the header of a file",
+        ));
+    }
+    match digits::hex(&header[NAME_LENGTH]).map(|bytes| u64::from(u32::from_be_bytes(bytes))) {
         Some(length) if length <= MAX_TEXT => Ok(header),
         _ => Err(io::Error::new(
             io::ErrorKind::InvalidData,

@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use nightlatch_core::digits;
+
 use super::plan::Owner;
 
 /// Accounts that exist for this, ours first.
@@ -29,8 +31,8 @@ fn numbers(line: &str, name: &str) -> Option<Owner> {
     if fields.next() != Some(name) {
         return None;
     }
-    let user = fields.nth(1)?.parse().ok()?;
-    let group = fields.next()?.parse().ok()?;
+    let user = digits::decimal(fields.nth(1)?)?;
+    let group = digits::decimal(fields.next()?)?;
     // Root would defeat the purpose, and the highest number means "leave it" in chown(2).
     let sound = |id| id != 0 && id != u32::MAX;
     (sound(user) && sound(group)).then_some(Owner { user, group })

@@ -9,6 +9,7 @@ use std::os::unix::fs::{DirBuilderExt, FileTypeExt};
 use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
+use nightlatch_core::digits;
 use nightlatch_sys::inherited;
 use rustix::fs::Mode;
 use rustix::net::AddressFamily;
@@ -95,7 +96,7 @@ fn handed_over() -> io::Result<Option<UnixListener>> {
     let number = |name| {
         env::var(name)
             .ok()
-            .and_then(|text| text.parse::<u32>().ok())
+            .and_then(|text| digits::decimal::<u32>(&text))
     };
     if number("LISTEN_PID") != Some(std::process::id()) {
         return Ok(None);

@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use std::process::{Command, ExitCode};
 use std::time::Duration;
 
+use nightlatch_core::digits;
 use nightlatch_core::secret::Secret;
 use nightlatch_core::time::Monotonic;
 use nightlatch_sys::signals::{EndSignals, Signal, die_of};
@@ -104,7 +105,8 @@ fn parse(arguments: Vec<OsString>) -> Result<Action<Options>, UsageError> {
             Part::Option("volume") => options.volumes.push(arguments.text("--volume")?),
             Part::Option("keep") => {
                 let given = arguments.text("--keep")?;
-                let seconds = given.parse::<u32>().map_err(|_| UsageError::Keep(given))?;
+                let seconds: u32 =
+                    digits::decimal(&given).ok_or_else(|| UsageError::Keep(given))?;
                 options.keep = Duration::from_secs(seconds.into());
             }
             Part::Option("debug") => options.debug = true,

@@ -4,6 +4,8 @@
 
 use std::path::PathBuf;
 
+use nightlatch_core::digits;
+
 /// What a file asks.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Question {
@@ -47,8 +49,8 @@ pub fn parse(text: &str) -> Result<Question, QuestionError> {
         let value = value.trim();
         match key.trim_end() {
             "Socket" => socket = Some(value),
-            "PID" => pid = value.parse().ok(),
-            "NotAfter" => not_after = value.parse().ok().filter(|due| *due > 0),
+            "PID" => pid = digits::decimal(value),
+            "NotAfter" => not_after = digits::decimal(value).filter(|due| *due > 0),
             "Id" => value.clone_into(&mut id),
             "Message" => for_pin = names_pin(value),
             _ => {}

@@ -4,6 +4,8 @@ use core::net::IpAddr;
 use std::fmt;
 use std::str::FromStr;
 
+use crate::digits;
+
 /// Longest name of an interface: `IFNAMSIZ` less its final zero (netdevice(7)).
 const MAX_NAME: usize = 15;
 
@@ -64,11 +66,8 @@ impl FromStr for Mac {
         let mut bytes = [0; 6];
         let mut parts = text.split([':', '-']);
         for byte in &mut bytes {
-            let part = parts.next().filter(|part| part.len() == 2);
-            let digits = part.filter(|part| part.bytes().all(|b| b.is_ascii_hexdigit()));
-            *byte = digits
-                .and_then(|part| u8::from_str_radix(part, 16).ok())
-                .ok_or(WRONG)?;
+            let part = parts.next().and_then(|part| digits::hex(part.as_bytes()));
+            [*byte] = part.ok_or(WRONG)?;
         }
         match parts.next() {
             None => Ok(Self(bytes)),
@@ -101,8 +100,7 @@ impl FromStr for Cidr {
         let read = || {
             let (ip, bits) = text.split_once('/')?;
             let ip: IpAddr = ip.parse().ok()?;
-            let digits = bits.bytes().all(|byte| byte.is_ascii_digit());
-            let bits = bits.parse().ok().filter(|_| digits)?;
+            let bits = digits::decimal(bits)?;
             let most = if ip.is_ipv4() { 32 } else { 128 };
             (bits <= most).then_some(Self { ip, bits })
         };

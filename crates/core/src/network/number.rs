@@ -31,7 +31,7 @@ macro_rules! numbers {
 
             fn from_str(text: &str) -> Result<Self, Unlike> {
                 let expected = concat!("a number from ", $least, " to ", $most);
-                text.parse().ok().and_then(Self::new).ok_or(Unlike(expected))
+                crate::digits::decimal(text).and_then(Self::new).ok_or(Unlike(expected))
             }
         }
 

@@ -20,7 +20,7 @@ pub trait Word: Copy + Sized + 'static {
 
 /// Which of `words` a text is.
 pub(super) fn index_of(text: &str, words: &[(&str, u16)]) -> Option<usize> {
-    let number = text.parse().ok();
+    let number = crate::digits::decimal(text);
     let named = |(word, code): &(&str, u16)| *word == text || Some(*code) == number;
     words.iter().position(named)
 }

@@ -6,6 +6,8 @@ use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 
+use crate::digits::{self, Hex};
+
 /// An entry's hash. All zero before the first.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct Link([u8; 32]);
@@ -24,7 +26,7 @@ impl Link {
 
 impl fmt::Display for Link {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+        fmt::Display::fmt(&Hex(&self.0), f)
     }
 }
 
@@ -39,17 +41,10 @@ impl FromStr for Link {
 
     /// 64 hexadecimal digits in lower case.
     fn from_str(text: &str) -> Result<Self, NotALine> {
-        let digits: &[u8; 64] = text.as_bytes().try_into().map_err(|_| NotALine)?;
-        let mut bytes = [0; 32];
-        for (byte, pair) in bytes.iter_mut().zip(digits.chunks_exact(2)) {
-            let nibble = |digit: u8| match digit {
-                b'0'..=b'9' => Ok(digit - b'0'),
-                b'a'..=b'f' => Ok(digit - b'a' + 10),
-                _ => Err(NotALine),
-            };
-            *byte = nibble(pair[0])? << 4 | nibble(pair[1])?;
-        }
-        Ok(Self(bytes))
+        // One text for each hash.
+        let lower = !text.bytes().any(|byte| byte.is_ascii_uppercase());
+        let bytes = digits::hex(text.as_bytes()).filter(|_| lower);
+        bytes.map(Self).ok_or(NotALine)
     }
 }
 

@@ -7,6 +7,7 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+use nightlatch_core::digits;
 use nightlatch_core::secret::{Secret, SecretBuffer};
 use nightlatch_core::time::Monotonic;
 use nightlatch_proto::rehearsal::Terms;
@@ -181,7 +182,7 @@ fn told(line: &str) -> Option<Told> {
         let mut words = line.split(' ').filter_map(|word| word.split_once('='));
         words.find_map(|(name, value)| (name == key).then(|| value.to_owned()))
     };
-    let seconds = |key| Some(Duration::from_secs(word(key)?.parse().ok()?));
+    let seconds = |key| Some(Duration::from_secs(digits::decimal(&word(key)?)?));
     Some(Told {
         key: word("server")?,
         at: word("at")?,
