@@ -131,6 +131,76 @@ pub enum DurationError {
     TooLong,
 }
 
+/// A text that is no duration, for who wrote it.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("{error}, found {found:?}{}", advice(found, *error))]
+pub struct NotADuration {
+    /// The text.
+    pub found: String,
+    /// Why it is none.
+    pub error: DurationError,
+}
+
+/// As [`parse`], without white space around it; the error quotes the text and says what is missing.
+pub fn read(text: &str) -> Result<Duration, NotADuration> {
+    let text = text.trim_matches(is_space);
+    parse(text).map_err(|error| NotADuration {
+        found: text.to_owned(),
+        error,
+    })
+}
+
+/// What would make a duration of it.
+fn advice(text: &str, error: DurationError) -> String {
+    let comment = comment_advice(text);
+    if !comment.is_empty() || error != DurationError::Syntax {
+        return comment.to_owned();
+    }
+    let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let capitals = text.to_ascii_uppercase();
+    if capitals != text && parse(&capitals).is_ok() {
+        return format!(": write it in capitals, {capitals}");
+    }
+    if let Some(rest) = text.strip_prefix('P') {
+        if !rest.contains('T') && parse(&format!("PT{rest}")).is_ok() {
+            return format!(": hours, minutes and seconds stand after a T, PT{rest}");
+        }
+        if rest.ends_with(|last: char| last.is_ascii_digit()) {
+            return ": the unit after the last number is missing".to_owned();
+        }
+        return String::new();
+    }
+    let mut tokens = text.split(is_space).filter(|token| !token.is_empty());
+    let Some(bad) = tokens.find(|token| term(token).is_err()) else {
+        return String::new();
+    };
+    let number = bad.trim_end_matches(|c: char| !c.is_ascii_digit());
+    let unit = &bad[number.len()..];
+    if digits(bad) {
+        return match tokens
+            .next()
+            .filter(|next| OLD_UNITS.iter().any(|(unit, _)| next.chars().eq([*unit])))
+        {
+            Some(unit) => format!(": a unit follows its number at once, {bad}{unit}"),
+            None => format!(": {bad} needs a unit, as in {bad}s for seconds or {bad}m for minutes"),
+        };
+    }
+    if digits(number) && unit.chars().all(char::is_alphabetic) {
+        return format!(": {unit:?} is no unit, units are s, m, h, d and w");
+    }
+    String::new()
+}
+
+/// For a value that seems to have a comment behind it, which is a part of the value in these files.
+pub(crate) fn comment_advice(text: &str) -> &'static str {
+    let begins_comment = |word: &str| word.starts_with(['#', ';']);
+    if text.split_whitespace().skip(1).any(begins_comment) {
+        ": a comment must have a line of its own"
+    } else {
+        ""
+    }
+}
+
 /// What follows the `P`.
 fn appendix_a(text: &str) -> Result<u64, DurationError> {
     if let Some(weeks) = text.strip_suffix('W') {
@@ -244,6 +314,60 @@ mod tests {
         for (text, expected) in measured {
             assert_eq!(seconds(text), Ok(expected), "{text:?}");
         }
+    }
+
+    #[test]
+    fn an_error_quotes_what_was_found_and_says_what_is_missing() {
+        let said = |text| read(text).unwrap_err().to_string();
+        let expected = r#"expected a duration such as PT5M, P1DT12H or "1d 12h", found "#;
+        for (text, rest) in [
+            (
+                "300",
+                r#""300": 300 needs a unit, as in 300s for seconds or 300m for minutes"#,
+            ),
+            (
+                " 300\t",
+                r#""300": 300 needs a unit, as in 300s for seconds or 300m for minutes"#,
+            ),
+            (
+                "1d 12",
+                r#""1d 12": 12 needs a unit, as in 12s for seconds or 12m for minutes"#,
+            ),
+            ("5 m", r#""5 m": a unit follows its number at once, 5m"#),
+            (
+                "5min",
+                r#""5min": "min" is no unit, units are s, m, h, d and w"#,
+            ),
+            ("5M", r#""5M": "M" is no unit, units are s, m, h, d and w"#),
+            (
+                "1d 5minutes",
+                r#""1d 5minutes": "minutes" is no unit, units are s, m, h, d and w"#,
+            ),
+            ("PT5", r#""PT5": the unit after the last number is missing"#),
+            (
+                "P5H",
+                r#""P5H": hours, minutes and seconds stand after a T, PT5H"#,
+            ),
+            ("pt5m", r#""pt5m": write it in capitals, PT5M"#),
+            (
+                "PT5M # five",
+                r#""PT5M # five": a comment must have a line of its own"#,
+            ),
+            (
+                "5m ;five",
+                r#""5m ;five": a comment must have a line of its own"#,
+            ),
+            ("soon", r#""soon""#),
+            ("m", r#""m""#),
+            ("5µ", r#""5µ": "µ" is no unit, units are s, m, h, d and w"#),
+        ] {
+            assert_eq!(said(text), format!("{expected}{rest}"));
+        }
+        assert!(said("PT1H30S").ends_with(r#"not PT1H30S, found "PT1H30S""#));
+        assert!(
+            said("PT1.5S # x")
+                .ends_with(r#"found "PT1.5S # x": a comment must have a line of its own"#)
+        );
     }
 
     #[test]

@@ -236,7 +236,7 @@ pub(crate) struct Wait {
     pub(crate) until: Until,
 
     /// Give up after this time, as 10m or PT10M; the exit status is 75 then
-    #[arg(short, long, value_name = "TIME", value_parser = duration::parse)]
+    #[arg(short, long, value_name = "TIME", value_parser = duration::read)]
     pub(crate) timeout: Option<Duration>,
 }
 

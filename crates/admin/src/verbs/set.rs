@@ -242,7 +242,7 @@ mod tests {
             ("enabled=yes", "enabled cannot be set"),
             (
                 "timeout=10",
-                "timeout=10: expected a duration such as PT5M, P1DT12H or \"1d 12h\"",
+                "timeout=10: expected a duration such as PT5M, P1DT12H or \"1d 12h\", found \"10\": 10 needs a unit, as in 10s for seconds or 10m for minutes",
             ),
             ("secret=YWJj", "expected a file: secret=@FILE"),
         ] {

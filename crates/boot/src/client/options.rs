@@ -4,7 +4,6 @@
 
 use std::ffi::OsString;
 use std::io;
-use std::num::ParseIntError;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -15,6 +14,7 @@ use super::interfaces::Selection;
 use crate::cli::{Action, Arguments, Names, Part, SyntaxError, words};
 use crate::files::{configuration, read_bounded};
 use nightlatch_core::connect::{Target, TargetError, is_interface_name};
+use nightlatch_core::digits;
 
 /// What mandos-client(8mandos) waits for an interface.
 const DELAY: Duration = Duration::from_millis(2500);
@@ -134,8 +134,8 @@ pub enum UsageError {
     #[error("{0} expects a number of seconds that is not negative, found {1:?}")]
     Seconds(&'static str, String),
     /// `--dh-bits`.
-    #[error("--dh-bits expects a number of bits")]
-    Bits(#[source] ParseIntError),
+    #[error("--dh-bits expects a number of bits, found {0:?}")]
+    Bits(String),
     /// `--server-key-id`.
     #[error("bad --server-key-id")]
     KeyId(#[from] KeyIdError),
@@ -218,8 +218,8 @@ fn set(
         "priority" => options.priority = arguments.text("--priority")?.parse()?,
         // TLS 1.3 has groups instead of parameters (RFC 8446, 4.2.7): nothing to set any more.
         "dh-bits" => {
-            let bits: Result<u32, _> = arguments.text("--dh-bits")?.parse();
-            bits.map_err(UsageError::Bits)?;
+            let bits = arguments.text("--dh-bits")?;
+            digits::decimal::<u32>(&bits).ok_or(UsageError::Bits(bits))?;
         }
         "dh-params" => drop(arguments.value()?),
         "delay" => options.delay = seconds("--delay", arguments)?,

@@ -1,9 +1,10 @@
 //! The command line, as password-agent(8mandos) documents it, and what is ours in it.
 
 use std::ffi::OsString;
-use std::num::ParseIntError;
 use std::path::PathBuf;
 use std::time::Duration;
+
+use nightlatch_core::digits;
 
 use crate::cli::{Action, Arguments, Names, Part, SyntaxError};
 
@@ -39,8 +40,8 @@ pub enum UsageError {
     #[error(transparent)]
     Syntax(#[from] SyntaxError),
     /// `--user`, `--group` or `--linger`.
-    #[error("{0} expects a number")]
-    Number(&'static str, #[source] ParseIntError),
+    #[error("{0} expects a number from 0 to {max}, found {1:?}", max = u32::MAX)]
+    Number(&'static str, String),
     /// The number that means another thing to the system.
     #[error("{0} expects the number of a user or a group")]
     NotAnId(&'static str),
@@ -93,9 +94,7 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Action<Opt
 
 fn number(option: &'static str, arguments: &mut Arguments) -> Result<u32, UsageError> {
     let given = arguments.text(option)?;
-    given
-        .parse()
-        .map_err(|error| UsageError::Number(option, error))
+    digits::decimal(&given).ok_or(UsageError::Number(option, given))
 }
 
 /// The highest number means "leave it" in setresuid(2), which would leave root.

@@ -143,7 +143,7 @@ impl Reader {
             "interface" => settings.interfaces = interfaces(without_comment(raw)?)?,
             "network" => settings.network = yes_or_no(raw, default.network)?,
             "options" => settings.options = options(without_comment(raw)?)?,
-            "downtime" => settings.downtime = filled(raw).map(duration::parse).transpose()?,
+            "downtime" => settings.downtime = filled(raw).map(duration::read).transpose()?,
             "inhibit" => settings.inhibit = yes_or_no(raw, default.inhibit)?,
             _ => {
                 let doubt = match suggest::nearest(key, KEYS) {

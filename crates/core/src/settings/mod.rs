@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use crate::checker::CheckerError;
 use crate::connect::TargetError;
-use crate::duration::DurationError;
+use crate::duration::{NotADuration, comment_advice};
 use crate::ini::IniErrorKind;
 use crate::interpolate::InterpolationError;
 use crate::key_id::KeyIdError;
@@ -106,15 +106,18 @@ pub enum Problem {
     Interpolation(#[from] InterpolationError),
     /// No length of time.
     #[error(transparent)]
-    Duration(#[from] DurationError),
+    Duration(#[from] NotADuration),
     /// An interval that would let checks follow each other without a pause.
-    #[error("expected at least PT1S between two checks")]
-    NoInterval,
+    #[error("expected at least PT1S between two checks, found {0:?}")]
+    NoInterval(String),
     /// Neither yes nor no.
-    #[error("expected 1, yes, true, on, 0, no, false or off, found {0:?}")]
+    #[error("expected 1, yes, true, on, 0, no, false or off, found {0:?}{advice}", advice = comment_advice(.0))]
     Boolean(String),
     /// No number within bounds.
-    #[error("expected a number from {min} to {max}, found {found:?}")]
+    #[error(
+        "expected a number from {min} to {max}, found {found:?}{}",
+        comment_advice(found)
+    )]
     Number {
         /// What stands there.
         found: String,
@@ -129,7 +132,7 @@ pub enum Problem {
     )]
     Address(String),
     /// No level of the log.
-    #[error("expected critical, error, warning, info or debug, found {0:?}")]
+    #[error("expected critical, error, warning, info or debug, found {0:?}{advice}", advice = comment_advice(.0))]
     LogLevel(String),
     /// A service name that DNS-SD cannot carry (RFC 6763, 4.1.1).
     #[error("expected a name of 1 to 63 bytes without control characters, found {0:?}")]

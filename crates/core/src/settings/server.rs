@@ -244,6 +244,21 @@ pub fn parse(file: &str, text: &str) -> Result<Parsed<PartialServerSettings>, Ve
     })
 }
 
+/// Where `key` is set in the server's file, for a value that only others can judge.
+pub fn place_of(file: &str, text: &str, key: &str) -> Place {
+    let (ini, _) = Ini::recover(text);
+    let section = ini.default_section();
+    let entry = section.entries().find(|(name, _)| *name == key);
+    Place {
+        location: Location {
+            file: file.into(),
+            line: entry.map_or(section.line(), |(_, entry)| entry.line()),
+        },
+        section: Some(DEFAULT.to_owned()),
+        key: Some(key.to_owned()),
+    }
+}
+
 /// Every key that means something.
 pub const KEYS: [&str; 20] = [
     "interface",
@@ -315,7 +330,7 @@ impl Reader<'_> {
             "check_on_release" => self.settings.check_on_release = Some(self.boolean(raw)?),
             "keep_records" => {
                 let text = self.interpolated(raw)?;
-                let kept = duration::parse(text.trim_matches(is_space))?;
+                let kept = duration::read(&text)?;
                 self.settings.keep_records = Some(kept);
             }
             _ => {

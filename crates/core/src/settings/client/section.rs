@@ -304,13 +304,13 @@ pub(super) fn checker(text: &str) -> Result<Checker, Problem> {
 }
 
 pub(super) fn length(text: &str) -> Result<Duration, Problem> {
-    Ok(duration::parse(text.trim_matches(is_space))?)
+    Ok(duration::read(text)?)
 }
 
 pub(super) fn interval(text: &str) -> Result<Duration, Problem> {
     let length = length(text)?;
     if length.is_zero() {
-        return Err(Problem::NoInterval);
+        return Err(Problem::NoInterval(text.to_owned()));
     }
     Ok(length)
 }

@@ -105,13 +105,13 @@ secret = YWJj
     assert_eq!(
         found,
         [
-            "clients.conf:2: [DEFAULT] timeout: expected a duration such as PT5M, P1DT12H or \"1d 12h\"",
+            "clients.conf:2: [DEFAULT] timeout: expected a duration such as PT5M, P1DT12H or \"1d 12h\", found \"soon\"",
             "clients.conf:4: [foo] key_id: expected 64 hexadecimal digits, found 2",
             "clients.conf:5: [foo] enabled: expected 1, yes, true, on, 0, no, false or off, found \"perhaps\"",
             "clients.conf:8: [foo] secret: expected base64 (A-Z a-z 0-9 + / and = at the end), found something else at character 3 of the value's line",
             "clients.conf:10: [bar] checker: %(hots)s is nothing a checker can refer to; expected %(host)s, perhaps",
             "clients.conf:11: [bar] host: %(name)s refers to a key that is set neither in this section nor in [DEFAULT]; write %% for a plain %",
-            "clients.conf:12: [bar] interval: expected at least PT1S between two checks",
+            "clients.conf:12: [bar] interval: expected at least PT1S between two checks, found \"PT0S\"",
             "clients.conf:14: [baz]: expected \"secret\" (in base64) or \"secfile\" (a file name)",
         ]
     );
