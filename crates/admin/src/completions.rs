@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use clap::{Arg, Command, CommandFactory, ValueHint};
 use nightlatch_bus::proxy::Server;
+use nightlatch_core::name::natural;
 use nightlatch_core::settings::client::RUN_TIME_KEYS;
 
 use crate::cli::Cli;
@@ -160,7 +161,11 @@ fn setting(before: &[String], last: &str) -> Candidates {
 async fn names() -> Vec<String> {
     let asked = async { Server::connect().await?.clients().await };
     match tokio::time::timeout(PATIENCE, asked).await {
-        Ok(Ok(clients)) => clients.into_iter().map(|client| client.name).collect(),
+        Ok(Ok(clients)) => {
+            let mut names: Vec<String> = clients.into_iter().map(|client| client.name).collect();
+            names.sort_by(|a, b| natural(a, b));
+            names
+        }
         Ok(Err(_)) | Err(_) => Vec::new(),
     }
 }

@@ -1,6 +1,7 @@
 //! What a client is called: the name of its section.
 
 use std::borrow::Borrow;
+use std::cmp::Ordering;
 use std::fmt;
 use std::sync::Arc;
 
@@ -62,4 +63,92 @@ pub enum NameError {
     /// A line break, tabulator or other control character.
     #[error("a client's name cannot hold the control character {0:?}")]
     Control(char),
+}
+
+/// The order of names for people: numbers in them count as numbers, so that `host2` comes before `host10`.
+/// Names that differ are never `Equal`.
+pub fn natural(a: &str, b: &str) -> Ordering {
+    let (mut left, mut right) = (a, b);
+    loop {
+        let (Some(first), Some(second)) = (left.chars().next(), right.chars().next()) else {
+            // One is the beginning of the other, but for zeros before a number.
+            return left.len().cmp(&right.len()).then_with(|| a.cmp(b));
+        };
+        if first.is_ascii_digit() && second.is_ascii_digit() {
+            let (number, rest) = split_number(left);
+            let (other, other_rest) = split_number(right);
+            // Without zeros before it, the longer number is the larger one.
+            let order = number
+                .len()
+                .cmp(&other.len())
+                .then_with(|| number.cmp(other));
+            if order.is_ne() {
+                return order;
+            }
+            (left, right) = (rest, other_rest);
+        } else if first == second {
+            left = &left[first.len_utf8()..];
+            right = &right[second.len_utf8()..];
+        } else {
+            return first.cmp(&second);
+        }
+    }
+}
+
+/// The number that `text` begins with, without zeros before it, and what follows.
+fn split_number(text: &str) -> (&str, &str) {
+    let end = text.find(|c: char| !c.is_ascii_digit());
+    let (number, rest) = text.split_at(end.unwrap_or(text.len()));
+    (number.trim_start_matches('0'), rest)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn people_expect_host2_before_host10() {
+        let sorted = [
+            "a",
+            "a0",
+            "a00",
+            "a01",
+            "a1",
+            "a1b",
+            "a2",
+            "a10",
+            "a10b2",
+            "a10b10",
+            "a99999999999999999999",
+            "a100000000000000000000",
+            "b1",
+            "host",
+            "host-2",
+            "host-10",
+            "host2",
+            "host10",
+        ];
+        for (place, name) in sorted.iter().enumerate() {
+            for (other_place, other) in sorted.iter().enumerate() {
+                assert_eq!(
+                    natural(name, other),
+                    place.cmp(&other_place),
+                    "{name} {other}"
+                );
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn the_natural_order_is_an_order(names in prop::collection::vec("[a0-2é]{0,4}", 3)) {
+            let [a, b, c] = [&names[0], &names[1], &names[2]];
+            prop_assert_eq!(natural(a, b).is_eq(), a == b);
+            prop_assert_eq!(natural(a, b), natural(b, a).reverse());
+            if natural(a, b).is_le() && natural(b, c).is_le() {
+                prop_assert!(natural(a, c).is_le());
+            }
+        }
+    }
 }

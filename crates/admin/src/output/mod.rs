@@ -14,11 +14,21 @@ pub(crate) mod table;
 pub(crate) fn print(text: &str) -> Result<(), Failure> {
     let mut stdout = io::stdout().lock();
     let written = stdout.write_all(text.as_bytes());
-    match written.and_then(|()| stdout.flush()) {
-        Ok(()) => Ok(()),
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Err(Failure::unread()),
-        Err(error) => Err(Failure::new(EX_IOERR, "cannot write to standard output").because(error)),
+    written.and_then(|()| stdout.flush()).map_err(failure)
+}
+
+/// Why standard output took not all of it.
+pub(crate) fn failure(error: io::Error) -> Failure {
+    if error.kind() == io::ErrorKind::BrokenPipe {
+        return Failure::unread();
     }
+    Failure::new(EX_IOERR, "cannot write to standard output").because(error)
+}
+
+/// The columns of the terminal that standard output is; `None` when it is none.
+pub(crate) fn columns() -> Option<usize> {
+    let size = rustix::termios::tcgetwinsize(io::stdout()).ok()?;
+    Some(usize::from(size.ws_col)).filter(|columns| *columns > 0)
 }
 
 /// Prints to standard error, as it is and in one write. A closed stream is no reason to stop what was

@@ -37,8 +37,22 @@ pub(crate) fn visible(text: &str) -> String {
     shown.collect()
 }
 
-/// Lines the rows up under their headings, two spaces between columns.
+/// How far the second line of a row that does not fit is indented.
+const INDENT: usize = 4;
+
+/// Lines the rows up under their headings, two spaces between columns. On a terminal, a row that is too long
+/// goes on in the next line, with a whole cell.
 pub(crate) fn render<const N: usize>(
+    headings: [&str; N],
+    rows: &[[Cell; N]],
+    coloured: bool,
+) -> String {
+    let columns = super::columns().unwrap_or(usize::MAX);
+    render_in(columns, headings, rows, coloured)
+}
+
+fn render_in<const N: usize>(
+    columns: usize,
     headings: [&str; N],
     rows: &[[Cell; N]],
     coloured: bool,
@@ -53,14 +67,21 @@ pub(crate) fn render<const N: usize>(
     let mut text = String::new();
     for row in std::iter::once(&headings).chain(rows) {
         let mut line = String::new();
-        let mut owed = 0;
+        // Columns of this line of the terminal that are taken, and those that the next cell begins after.
+        let (mut taken, mut owed) = (0, 0);
         for (cell, width) in row.iter().zip(widths) {
-            if !cell.text.is_empty() {
+            let own = width_of(&cell.text);
+            if own > 0 {
+                if taken > 0 && taken + owed + own > columns {
+                    line.push('\n');
+                    (taken, owed) = (0, INDENT);
+                }
                 line.extend(std::iter::repeat_n(' ', owed));
                 line.push_str(&cell.style.paint(&cell.text, coloured));
+                taken += owed + own;
                 owed = 0;
             }
-            owed += width - width_of(&cell.text) + 2;
+            owed += width - own + 2;
         }
         text.push_str(&line);
         text.push('\n');
@@ -93,6 +114,34 @@ mod tests {
              foo.example       x\n\
              a\\u{1b}[2J   yes\n"
         );
+    }
+
+    #[test]
+    fn a_row_that_is_too_long_is_broken_between_its_cells() {
+        let rows = [
+            [
+                Cell::plain("host2.example"),
+                Cell::new("2 min ago", Style::Good),
+                Cell::plain("host2.example"),
+            ],
+            [Cell::plain("a"), Cell::plain("never"), Cell::plain("a")],
+        ];
+        let headings = ["NAME", "LAST SEEN", "HOST"];
+        let text = |columns| render_in(columns, headings, &rows, false);
+        assert_eq!(
+            text(30),
+            "NAME           LAST SEEN  HOST\n\
+             host2.example  2 min ago\n    host2.example\n\
+             a              never      a\n"
+        );
+        assert_eq!(text(39), text(usize::MAX));
+        // Nothing is lost where not even a cell fits.
+        let words = |text: &str| {
+            text.split_whitespace()
+                .map(str::to_owned)
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(words(&text(1)), words(&text(80)));
     }
 
     #[test]
