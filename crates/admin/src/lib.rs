@@ -55,8 +55,15 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Ok(cli) => cli,
         Err(error) => {
             // Help and version are what was asked for; clap knows which stream and which colour.
-            let _ = error.print();
-            return ExitCode::from(if error.use_stderr() { EX_USAGE } else { 0 });
+            let printed = error.print();
+            return ExitCode::from(match printed.map_err(output::failure) {
+                _ if error.use_stderr() => EX_USAGE,
+                Ok(()) => 0,
+                Err(failure) => {
+                    failure.report();
+                    failure.exit()
+                }
+            });
         }
     };
     // Where the system forbids it, keys and passwords are no worse off than in any other program.

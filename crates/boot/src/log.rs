@@ -57,8 +57,16 @@ pub fn line(text: &str) {
 
 /// What was asked for, on standard output.
 pub fn print(text: &str) -> ExitCode {
-    match std::io::stdout().write_all(text.as_bytes()) {
+    let mut out = std::io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         Ok(()) => Exit::Success.into(),
-        Err(_) => Exit::Output.into(),
+        Err(error) => {
+            if error.kind() != std::io::ErrorKind::BrokenPipe {
+                line(&format!(
+                    "nightlatch-boot: cannot write to standard output: {error}"
+                ));
+            }
+            Exit::Output.into()
+        }
     }
 }

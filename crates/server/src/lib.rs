@@ -27,24 +27,30 @@ mod warnings;
 mod words;
 
 use std::ffi::OsString;
+use std::io::{ErrorKind, Write as _};
 use std::process::ExitCode;
 
 use cli::Action;
 use nightlatch_core::chain::chain;
 use run::RunError;
 
+/// Writing failed (sysexits.h).
+const EX_IOERR: u8 = 74;
+/// Nobody reads the output any more: the exit status of a shell's command that SIGPIPE ended.
+const UNREAD: u8 = 128 + 13;
+
 /// The whole program, by its command line.
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let result = match cli::parse(arguments) {
         Action::Print(text) => return print(&text),
         Action::Usage(text) => {
-            eprint!("{text}");
+            say(&text);
             return ExitCode::from(64);
         }
         Action::SelfTest => match selftest::run() {
             Ok(lines) => return print(&lines),
             Err(lines) => {
-                print(&lines);
+                let _ = print(&lines);
                 return ExitCode::FAILURE;
             }
         },
@@ -58,27 +64,38 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     })
 }
 
-/// Output that nobody reads any more is no fault of ours.
+/// Prints what was asked for. A reader that has left, as `head` does, needs no word of it.
 fn print(text: &str) -> ExitCode {
-    use std::io::Write;
-    match std::io::stdout().write_all(text.as_bytes()) {
+    let mut out = std::io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(_) => ExitCode::FAILURE,
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => ExitCode::from(UNREAD),
+        Err(error) => {
+            say(&format!(
+                "nightlatchd: cannot write to standard output: {error}\n"
+            ));
+            ExitCode::from(EX_IOERR)
+        }
     }
+}
+
+/// Says something on standard error. Where that takes nothing there is nobody to tell.
+fn say(text: &str) {
+    let _ = std::io::stderr().lock().write_all(text.as_bytes());
 }
 
 /// The one place where the program says why it ends.
 fn complain(error: &RunError) {
+    let line = |error: &dyn std::error::Error, hint: Option<String>| {
+        say(&format!("nightlatchd: {}\n", chain(error)));
+        if let Some(hint) = hint {
+            say(&format!("hint: {hint}\n"));
+        }
+    };
     if let RunError::Config(faulty) = error {
         for fault in &faulty.faults {
-            eprintln!("nightlatchd: {}", chain(fault));
-            if let Some(hint) = fault.hint() {
-                eprintln!("hint: {hint}");
-            }
+            line(fault, fault.hint());
         }
     }
-    eprintln!("nightlatchd: {}", chain(error));
-    if let Some(hint) = error.hint() {
-        eprintln!("hint: {hint}");
-    }
+    line(error, error.hint());
 }
