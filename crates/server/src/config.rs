@@ -14,7 +14,10 @@ use std::path::{Path, PathBuf};
 use nightlatch_core::secret::Secret;
 use nightlatch_core::settings::client::{self, ClientConfig, ParsedClient, SecretSource};
 use nightlatch_core::settings::server::{self, PartialServerSettings};
-use nightlatch_core::settings::{self, Location, Parsed, SettingsError, SettingsWarning, path};
+use nightlatch_core::settings::{
+    self, Location, Parsed, Place, SettingsError, SettingsWarning, path,
+};
+use nightlatch_proto::priority::{Priority, PriorityError};
 use nightlatch_sys::privileges::{self, Account};
 use zeroize::Zeroizing;
 
@@ -98,6 +101,14 @@ pub enum Fault {
         /// Its permission bits.
         mode: u32,
     },
+    /// A priority string that this server cannot honour.
+    #[error("{place} {problem}")]
+    Priority {
+        /// Where it is set.
+        place: Place,
+        /// Why not.
+        problem: PriorityError,
+    },
     /// A client's secret file.
     #[error("{origin}: [{client}] secfile: {}: cannot be read", path.display())]
     Secret {
@@ -149,6 +160,10 @@ impl Fault {
     /// How to mend it, where the fault itself does not say.
     pub fn hint(&self) -> Option<String> {
         match self {
+            Self::Priority { .. } => Some(format!(
+                "leave the line out, for {}",
+                nightlatch_proto::priority::DEFAULT
+            )),
             Self::Exposed { path, .. } => Some(format!("chmod 600 {}", path.display())),
             Self::BadSecretFile { fault, .. } => fault.hint(),
             Self::Unreadable { source, .. } | Self::Secret { source, .. }
@@ -194,9 +209,12 @@ pub fn read_server(
         let shown = file.display().to_string();
         let parsed = settings::text(&shown, &bytes)
             .map_err(|error| vec![error])
-            .and_then(|text| server::parse(&shown, text));
+            .and_then(|text| Ok((server::parse(&shown, text)?, text)));
         return match parsed {
-            Ok(parsed) => Ok((Some(file), parsed)),
+            Ok((parsed, text)) => {
+                check_priority(&shown, text, &parsed.value)?;
+                Ok((Some(file), parsed))
+            }
             Err(errors) => Err(ConfigError {
                 faults: errors.into_iter().map(Fault::from).collect(),
             }),
@@ -209,6 +227,18 @@ pub fn read_server(
             warnings: Vec::new(),
         },
     ))
+}
+
+/// Refuses a priority string that cannot be honoured where it is set. The settings do not know what TLS has.
+fn check_priority(shown: &str, text: &str, settings: &PartialServerSettings) -> Result<(), Fault> {
+    let given = settings.priority.as_ref().and_then(Option::as_deref);
+    match given.map(str::parse::<Priority>) {
+        Some(Err(problem)) => Err(Fault::Priority {
+            place: server::place_of(shown, text, "priority"),
+            problem,
+        }),
+        _ => Ok(()),
+    }
 }
 
 /// Reads everything in `folder`; any fault refuses all of it. `service` is the account that may read
