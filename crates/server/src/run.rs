@@ -176,7 +176,7 @@ pub fn serve(options: Options) -> Result<(), RunError> {
     })
     .map_err(RunError::Listen)?;
     lock(&configuration.clients);
-    let manager = Arc::new(ServiceManager::connect());
+    let manager = ServiceManager::connect();
     become_owner(&settings.statedir, account.as_ref())?;
     let mut store = open(&settings.statedir)?;
     let own_key = own_key::load_or_make(&settings.statedir).map_err(RunError::OwnKey)?;

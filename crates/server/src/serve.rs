@@ -25,7 +25,7 @@ use crate::dbus::{self, About};
 use crate::driver::{self, Driver, Handle};
 use crate::limits::{self, Limits};
 use crate::publish::{self, Announcement, Publisher};
-use crate::service_manager::ServiceManager;
+use crate::service_manager::{Notifier, ServiceManager};
 use crate::session;
 use crate::session::{Deadlines, Sessions};
 use crate::warnings::{Topic, Warnings};
@@ -48,13 +48,14 @@ pub(crate) struct Server {
     pub(crate) sockets: Vec<TcpListener>,
     pub(crate) tls: ServerTls,
     pub(crate) about: About,
-    pub(crate) manager: Arc<ServiceManager>,
+    pub(crate) manager: ServiceManager,
     pub(crate) warnings: Warnings,
 }
 
 impl Server {
     /// Runs until a signal ends it.
     pub(crate) async fn run(self) -> Result<(), Fault> {
+        let manager = self.manager.notifier();
         let mut hangup = signal(SignalKind::hangup())?;
         let end = Ends::new()?;
         let (stop, stopped) = watch::channel(());
@@ -91,7 +92,7 @@ impl Server {
         let publisher = port
             .filter(|_| self.settings.zeroconf)
             .map(|address| publish(&self.settings, address.port(), stopped));
-        self.manager.tell(&[NotifyState::Ready]);
+        manager.tell(&[NotifyState::Ready]);
         let mut watchdog = sd_notify::watchdog_enabled().map(|limit| interval(limit / 2));
 
         let mut end = end;
@@ -100,14 +101,14 @@ impl Server {
                 () = end.next() => break Ok(()),
                 _ = hangup.recv() => {
                     let reading = (&*self.configdir, self.account.as_ref());
-                    reload(reading, &handle, &self.manager, &self.warnings);
+                    reload(reading, &handle, &manager, &self.warnings);
                 }
-                () = tick(&mut watchdog) => self.manager.tell(&[NotifyState::Watchdog]),
+                () = tick(&mut watchdog) => manager.tell(&[NotifyState::Watchdog]),
                 ended = &mut driver => break flatten(ended),
                 ended = &mut serving => break flatten(ended),
             }
         };
-        self.manager.tell(&[NotifyState::Stopping]);
+        manager.tell(&[NotifyState::Stopping]);
         drop(stop);
         let withdrawn = async {
             if let Some(publisher) = publisher {
@@ -124,7 +125,7 @@ impl Server {
                 let _ = timeout(WITHDRAWAL, &mut serving).await;
             }
         };
-        let (_, written, ()) = tokio::join!(withdrawn, written, closed);
+        let (_, written, (), ()) = tokio::join!(withdrawn, written, closed, manager.flush());
         if written.is_err() {
             warn!("the last proofs of life could not be written in time");
         }
@@ -159,7 +160,7 @@ impl Ends {
 fn reload(
     (folder, account): (&Path, Option<&Account>),
     handle: &Handle,
-    manager: &Arc<ServiceManager>,
+    manager: &Notifier,
     warnings: &Warnings,
 ) {
     let usec = i128::from(clock::monotonic_usec());
@@ -173,7 +174,7 @@ fn reload(
             let clients = configuration.clients.len();
             let durable = handle.reload(configuration.clients);
             // A full disk keeps this waiting. The watchdog and SIGTERM cannot wait with it.
-            let manager = Arc::clone(manager);
+            let manager = manager.clone();
             tokio::spawn(async move {
                 if !durable.await {
                     return;

@@ -1,30 +1,47 @@
 //! Telling whoever started the server how it is (sd_notify(3)).
 //!
 //! The socket is connected while the server is still root: that of start-stop-daemon(8) is in a folder that its
-//! own user may not enter.
+//! own user may not enter. What is told goes out in a task of its own: a service manager that reads nothing holds
+//! nothing up.
 
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::net::{SocketAddr, UnixDatagram};
+use std::os::unix::net::{SocketAddr, UnixDatagram as Connected};
 use std::time::Duration;
 
 use sd_notify::NotifyState;
+use tokio::net::UnixDatagram;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::timeout;
 use tracing::{debug, warn};
 
 /// Where it listens.
 const SOCKET: &str = "NOTIFY_SOCKET";
 
-/// How long it may have no room for what it is told. While machines boot it can be behind for a moment; one
-/// that reads nothing must not hold the server up.
-const PATIENCE: Duration = Duration::from_secs(2);
+/// So many messages wait while it has no room for them: more than a start, an end and some reloads make.
+const WAITING: usize = 64;
+
+/// How long the end of the server waits for its last word to go out.
+const LAST_WORD: Duration = Duration::from_millis(200);
 
 /// The service manager, if there is one.
 #[derive(Debug)]
 pub(crate) struct ServiceManager {
     name: Option<OsString>,
-    socket: Option<UnixDatagram>,
+    socket: Option<Connected>,
+}
+
+/// Tells the service manager, in order. Clones tell the same one.
+#[derive(Clone, Debug)]
+pub(crate) struct Notifier(Option<mpsc::Sender<Message>>);
+
+#[derive(Debug)]
+enum Message {
+    Tell(String),
+    /// All before it went out.
+    Flush(oneshot::Sender<()>),
 }
 
 impl ServiceManager {
@@ -41,106 +58,155 @@ impl ServiceManager {
         Self { name, socket }
     }
 
-    /// Tells it, if it is there. Waits for two seconds at most.
-    pub(crate) fn tell(&self, states: &[NotifyState<'_>]) {
-        let Some(name) = &self.name else {
-            return;
+    /// Starts the task that tells it. Needs a tokio runtime.
+    pub(crate) fn notifier(self) -> Notifier {
+        let Some(name) = self.name else {
+            return Notifier(None);
         };
-        let lines: String = states.iter().map(|state| format!("{state}\n")).collect();
-        if let Err(error) = self.send(name, lines.as_bytes()) {
-            warn!(%error, "cannot tell the service manager");
-        }
-    }
-
-    fn send(&self, name: &OsStr, lines: &[u8]) -> io::Result<usize> {
-        match self.socket.as_ref().map(|socket| socket.send(lines)) {
-            Some(Ok(sent)) => Ok(sent),
-            // It is there all the same: another socket would wait as long.
-            Some(Err(error)) if error.kind() == io::ErrorKind::WouldBlock => Err(error),
-            // One that has gone away may be back under its name.
-            _ => connect_to(name)?.send(lines),
-        }
+        let (sender, mut messages) = mpsc::channel(WAITING);
+        let mut socket = self.socket.and_then(|socket| in_runtime(socket).ok());
+        tokio::spawn(async move {
+            while let Some(message) = messages.recv().await {
+                match message {
+                    Message::Flush(done) => drop(done.send(())),
+                    Message::Tell(lines) => {
+                        if let Err(error) = send(&mut socket, &name, lines.as_bytes()).await {
+                            warn!(%error, "cannot tell the service manager");
+                        }
+                    }
+                }
+            }
+        });
+        Notifier(Some(sender))
     }
 }
 
-fn connect_to(name: &OsStr) -> io::Result<UnixDatagram> {
+impl Notifier {
+    /// Tells it, if it is there, and waits for nothing.
+    pub(crate) fn tell(&self, states: &[NotifyState<'_>]) {
+        let Some(sender) = &self.0 else {
+            return;
+        };
+        let is_behind = sender.capacity() < sender.max_capacity();
+        if is_behind && matches!(states, [NotifyState::Watchdog]) {
+            // It will see that the server is alive when it reads what waits already.
+            return;
+        }
+        let lines: String = states.iter().map(|state| format!("{state}\n")).collect();
+        if sender.try_send(Message::Tell(lines)).is_err() {
+            warn!("cannot tell the service manager: it has read nothing of what was told before");
+        }
+    }
+
+    /// Waits until all went out, for a moment at most.
+    pub(crate) async fn flush(&self) {
+        let Some(sender) = &self.0 else {
+            return;
+        };
+        let (done, gone_out) = oneshot::channel();
+        let flushed = async {
+            if sender.send(Message::Flush(done)).await.is_ok() {
+                let _ = gone_out.await;
+            }
+        };
+        let _ = timeout(LAST_WORD, flushed).await;
+    }
+}
+
+/// Sends as soon as there is room. One that has gone away may be back under its name.
+async fn send(socket: &mut Option<UnixDatagram>, name: &OsStr, lines: &[u8]) -> io::Result<()> {
+    if let Some(connected) = socket
+        && connected.send(lines).await.is_ok()
+    {
+        return Ok(());
+    }
+    let again = socket.insert(in_runtime(connect_to(name)?)?);
+    again.send(lines).await.map(drop)
+}
+
+fn in_runtime(socket: Connected) -> io::Result<UnixDatagram> {
+    socket.set_nonblocking(true)?;
+    UnixDatagram::from_std(socket)
+}
+
+fn connect_to(name: &OsStr) -> io::Result<Connected> {
     let address = match name.as_bytes() {
         [b'@', name @ ..] => SocketAddr::from_abstract_name(name)?,
         _ => SocketAddr::from_pathname(name)?,
     };
-    let socket = UnixDatagram::unbound()?;
+    let socket = Connected::unbound()?;
     socket.connect_addr(&address)?;
-    socket.set_write_timeout(Some(PATIENCE))?;
     Ok(socket)
 }
 
 #[cfg(test)]
 mod tests {
-    use std::sync::mpsc;
-
     use super::*;
 
-    #[test]
-    fn sockets_are_found_by_path_and_by_name() {
+    /// Only a hang ever takes this long.
+    const PATIENCE: Duration = Duration::from_secs(20);
+
+    async fn heard(manager: &UnixDatagram) -> Vec<u8> {
+        let mut heard = [0; 64];
+        let length = timeout(PATIENCE, manager.recv(&mut heard)).await.unwrap();
+        heard[..length.unwrap()].to_vec()
+    }
+
+    #[tokio::test]
+    async fn sockets_are_found_by_path_and_by_name() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("notify");
-        let by_path = UnixDatagram::bind(&path).unwrap();
+        let by_path = Connected::bind(&path).unwrap();
         let name = format!("nightlatch-test-{}", std::process::id());
         let address = SocketAddr::from_abstract_name(name.as_bytes()).unwrap();
-        let by_name = UnixDatagram::bind_addr(&address).unwrap();
+        let by_name = Connected::bind_addr(&address).unwrap();
         for (named, manager) in [
             (path.into_os_string(), by_path),
             (format!("@{name}").into(), by_name),
         ] {
-            let told = ServiceManager::named(Some(named));
+            let manager = in_runtime(manager).unwrap();
+            let told = ServiceManager::named(Some(named)).notifier();
             told.tell(&[NotifyState::Ready]);
-            let mut heard = [0; 32];
-            let length = manager.recv(&mut heard).unwrap();
-            assert_eq!(&heard[..length], b"READY=1\n");
+            assert_eq!(heard(&manager).await, b"READY=1\n");
         }
     }
 
-    #[test]
-    fn a_manager_that_is_behind_hears_it_later() {
+    #[tokio::test]
+    async fn a_manager_that_reads_nothing_holds_nothing_up_and_hears_all_of_it_later() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("notify");
-        let manager = UnixDatagram::bind(&path).unwrap();
-        manager.set_read_timeout(Some(PATIENCE * 5)).unwrap();
-        let others = UnixDatagram::unbound().unwrap();
+        let manager = Connected::bind(&path).unwrap();
+        let others = Connected::unbound().unwrap();
         others.connect(&path).unwrap();
         others.set_nonblocking(true).unwrap();
         let waiting = (0..).take_while(|_| others.send(b"STATUS=other\n").is_ok());
         let waiting = waiting.count();
-        let (begin, begun) = mpsc::channel();
-        let reader = std::thread::spawn(move || {
-            begun.recv().unwrap();
-            let mut heard = [0; 32];
-            let mut next = || {
-                manager
-                    .recv(&mut heard)
-                    .map(|length| heard[..length].to_vec())
-            };
-            (0..=waiting).map(|_| next().unwrap()).last()
-        });
-        let told = ServiceManager::named(Some(path.into_os_string()));
-        begin.send(()).unwrap();
+        let told = ServiceManager::named(Some(path.into_os_string())).notifier();
         told.tell(&[NotifyState::Ready]);
-        assert_eq!(reader.join().unwrap().unwrap(), b"READY=1\n");
+        // This is a runtime of one thread: had it waited, nothing could read.
+        for _ in 0..1000 {
+            told.tell(&[NotifyState::Watchdog]);
+        }
+        told.tell(&[NotifyState::Stopping]);
+        let manager = in_runtime(manager).unwrap();
+        for _ in 0..waiting {
+            assert_eq!(heard(&manager).await, b"STATUS=other\n");
+        }
+        assert_eq!(heard(&manager).await, b"READY=1\n");
+        assert_eq!(heard(&manager).await, b"STOPPING=1\n");
+        timeout(PATIENCE, told.flush()).await.unwrap();
     }
 
-    #[test]
-    fn one_that_has_come_back_is_found_again() {
+    #[tokio::test]
+    async fn one_that_has_come_back_is_found_again() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("notify");
-        let first = UnixDatagram::bind(&path).unwrap();
-        let told = ServiceManager::named(Some(path.clone().into_os_string()));
+        let first = Connected::bind(&path).unwrap();
+        let told = ServiceManager::named(Some(path.clone().into_os_string())).notifier();
         drop(first);
         std::fs::remove_file(&path).unwrap();
-        let second = UnixDatagram::bind(&path).unwrap();
+        let second = in_runtime(Connected::bind(&path).unwrap()).unwrap();
         told.tell(&[NotifyState::Ready]);
-        let mut heard = [0; 32];
-        second.set_nonblocking(true).unwrap();
-        let length = second.recv(&mut heard).unwrap();
-        assert_eq!(&heard[..length], b"READY=1\n");
+        assert_eq!(heard(&second).await, b"READY=1\n");
     }
 }
