@@ -73,10 +73,16 @@ pub(crate) fn bottom(brush: &mut Brush<'_>, state: &State, areas: &Areas) -> Opt
                 .fleet
                 .get(*id)
                 .map_or("", |client| client.name.as_str());
-            let answers = "   y: yes, any other key: no";
+            let question = format!("Really {} {name}?", act.verb());
+            // The name counts for more than the words about the keys.
+            let all = "   y: yes, any other key: no";
+            let answers = if width(&question) + width(all) <= columns.into() {
+                all
+            } else {
+                "  y/n"
+            };
             let answers_width = u16::try_from(width(answers)).unwrap_or(columns);
             let room = columns.saturating_sub(answers_width);
-            let question = format!("Really {} {name}?", act.verb());
             let end = brush.text(1, y, room, &question, Role::Question);
             brush.text(end, y, answers_width, answers, Role::Question);
             None

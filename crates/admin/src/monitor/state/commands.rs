@@ -6,7 +6,7 @@ use crate::monitor::fleet::filter::Filter;
 use crate::monitor::key::{Key, Named};
 use crate::monitor::keys::{Command, command};
 use crate::monitor::state::log::Level;
-use crate::monitor::state::{Details, Link, Mark, Mode, Pane, State};
+use crate::monitor::state::{Details, Link, Mode, Pane, State};
 
 /// Rows of a page that stay on the screen, for the eye to hold on to.
 const OVERLAP: usize = 1;
@@ -77,11 +77,11 @@ impl State {
 
     /// Has something done to the marked client, after a question where something is lost.
     fn act(&mut self, act: Act) {
-        let mark = match self.focus {
-            Pane::Requests => self.request,
-            Pane::Clients | Pane::Details | Pane::Log => self.marked,
+        let pane = match self.focus {
+            Pane::Requests => Pane::Requests,
+            Pane::Clients | Pane::Details | Pane::Log => Pane::Clients,
         };
-        match self.meant(mark) {
+        match self.meant(pane) {
             Some(id) if act == Act::Remove => self.mode = Mode::Ask(act, id),
             Some(id) => self.order(act, id),
             None => {}
@@ -90,17 +90,21 @@ impl State {
 
     /// Decides the marked request, wherever the keys work.
     fn decide(&mut self, act: Act) {
-        if let Some(id) = self.meant(self.request) {
+        if let Some(id) = self.meant(Pane::Requests) {
             self.order(act, id);
         }
     }
 
-    /// The client at a mark, if an order about it can reach a server and it is the one that the person
-    /// saw there; otherwise says why not.
-    fn meant(&mut self, mark: Mark) -> Option<Id> {
+    /// The client at the mark of a list, if an order about it can reach a server and it is the one that the
+    /// person sees there; otherwise says why not.
+    fn meant(&mut self, pane: Pane) -> Option<Id> {
         if !self.is_connected() {
             return None;
         }
+        let mark = match pane {
+            Pane::Requests => self.request,
+            Pane::Clients | Pane::Details | Pane::Log => self.marked,
+        };
         if mark.client.is_none() {
             self.say(Level::Info, "nothing is marked");
         } else if !mark.is_settled(self.clock.wall) {
@@ -108,7 +112,29 @@ impl State {
             self.say(Level::Warning, text);
             return None;
         }
-        mark.client
+        mark.client.filter(|id| self.must_be_shown(&[pane], *id))
+    }
+
+    /// Whether the row of a client is on the screen, in one of these lists; otherwise says that it is not.
+    fn must_be_shown(&mut self, lists: &[Pane], id: Id) -> bool {
+        let areas = self.areas();
+        let shown = lists.iter().any(|list| {
+            let (row, top, rows) = match list {
+                Pane::Requests => {
+                    let row = self.waiting().iter().position(|waiting| *waiting == id);
+                    (row, self.request.top, areas.request_rows())
+                }
+                Pane::Clients | Pane::Details | Pane::Log => {
+                    (self.fleet.row(id), self.marked.top, areas.table_rows())
+                }
+            };
+            row.is_some_and(|row| (top..top + rows).contains(&row))
+        });
+        if !shown {
+            let text = "not done: its row is not on the screen; make the window larger";
+            self.say(Level::Warning, text);
+        }
+        shown
     }
 
     /// Whether there is a server; otherwise says that there is none.
@@ -134,7 +160,7 @@ impl State {
     fn answer(&mut self, key: Key, act: Act, id: Id) {
         self.mode = Mode::Browse;
         if matches!(key, Key::Char('y' | 'Y')) {
-            if self.is_connected() {
+            if self.is_connected() && self.must_be_shown(&[Pane::Requests, Pane::Clients], id) {
                 self.order(act, id);
             }
         } else {

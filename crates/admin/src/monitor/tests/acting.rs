@@ -4,7 +4,7 @@ use nightlatch_bus::names::ClientPath;
 use nightlatch_bus::property::{Property, Value};
 
 use super::{Person, SECOND, changed, client, disabled, failing, waiting};
-use crate::monitor::event::{Act, Button, Deed, Event, Mouse, Order};
+use crate::monitor::event::{Act, Button, Deed, Event, Mouse, Order, Size};
 use crate::monitor::state::Pane;
 
 fn deed(act: Act, name: &str) -> Order {
@@ -216,4 +216,85 @@ fn the_help_is_opened_scrolled_and_closed() {
         assert_eq!(person.presses("q"), []);
         assert!(!person.screen().contains("Quit"));
     }
+}
+
+/// The names in the rows of the screen, not those in the first and the last line.
+fn is_on_screen(screen: &str, name: &str) -> bool {
+    let lines: Vec<&str> = screen.lines().collect();
+    let last = lines.len().saturating_sub(1);
+    let rows = lines
+        .iter()
+        .enumerate()
+        .skip(1)
+        .filter(|(at, _)| *at < last);
+    rows.map(|(_, line)| line).any(|line| line.contains(name))
+}
+
+#[test]
+fn no_key_changes_a_client_whose_row_is_not_on_the_screen_at_any_size() {
+    const KEYS: &str = "y n a d + - s S C";
+    let names: Vec<String> = (0..30).map(|n| format!("host{n:02}")).collect();
+    let mut ordered = 0;
+    for (columns, rows) in
+        (0..14).flat_map(|rows| [0, 20, 39, 40, 79, 120, 200].map(|it| (it, rows)))
+    {
+        for (keys, asks) in [
+            ("Down", 0),
+            ("End", 3),
+            ("Enter End", 20),
+            ("l Enter End", 20),
+            ("Shift-Tab Down End", 20),
+            ("/ h o s t 2 Enter End", 9),
+        ] {
+            let clients = names.iter().enumerate().map(|(n, name)| {
+                if n < asks {
+                    waiting(name, false)
+                } else {
+                    client(name)
+                }
+            });
+            let mut person = Person::with(clients.collect());
+            // What a larger screen showed may be out of sight on a smaller one.
+            person.presses(keys);
+            person.sees(Event::Resized(Size { columns, rows }));
+            person.waits(SECOND);
+            let screen = person.screen();
+            let mut check = |orders: Vec<Order>| {
+                for order in orders {
+                    if let Order::Do(deed) = order {
+                        ordered += 1;
+                        let seen = is_on_screen(&screen, &deed.name);
+                        assert!(seen, "{columns}x{rows} {keys}: {deed:?} on\n{screen}");
+                    }
+                }
+            };
+            for key in KEYS.split(' ') {
+                check(person.presses(key));
+            }
+            check(person.presses("R y"));
+        }
+    }
+    assert!(ordered > 100, "{ordered}");
+}
+
+#[test]
+fn a_question_whose_row_went_out_of_sight_is_not_answered_with_yes() {
+    let mut person = Person::with(vec![client("a")]);
+    person.presses("R");
+    person.sees(Event::Resized(Size {
+        columns: 20,
+        rows: 5,
+    }));
+    assert_eq!(person.presses("y"), []);
+}
+
+#[test]
+fn a_question_on_a_narrow_screen_has_the_name_in_it() {
+    let mut person = Person::with(vec![client("database-1")]);
+    person.sees(Event::Resized(Size {
+        columns: 40,
+        rows: 12,
+    }));
+    person.presses("R");
+    assert!(person.screen().contains("Really remove database-1?  y/n"));
 }
