@@ -42,6 +42,22 @@ pub(crate) enum Verb {
     /// nightlatch enroll /dev/sda3 | ssh server nightlatch add
     #[command(after_long_help = ENROLL_NOTES)]
     Enroll(Enroll),
+    /// Give disks that are enrolled a new key
+    ///
+    /// Makes a random key, adds it to a free key slot of each DEVICE, prints the new section for the server, and
+    /// then removes the key slot of the old one.
+    #[command(after_help = "Examples:
+  nightlatch rotate /dev/sda3 > section
+  nightlatch rotate --keep-old /dev/sda3 > section; nightlatch rotate --finish /dev/sda3")]
+    Rotate(Rotate),
+    /// Take back what enroll did to disks
+    ///
+    /// Removes the key slots that enroll made in each DEVICE, asking for no passphrase, and the keys of this
+    /// machine when no other disk needs them; says what is to be done on the server.
+    #[command(after_help = "Examples:
+  nightlatch unenroll --dry-run /dev/sda3
+  nightlatch unenroll /dev/sda3")]
+    Unenroll(Unenroll),
     /// Show all clients on one screen, and decide there
     ///
     /// Every key of mandos-monitor does the same here; only removing asks first. Press ? for all keys.
@@ -198,6 +214,10 @@ pub(crate) struct Enroll {
     #[arg(required = true, value_name = "DEVICE")]
     pub(crate) device: Vec<PathBuf>,
 
+    /// File or device with the header of DEVICE, where that is detached
+    #[arg(long, value_name = "FILE")]
+    pub(crate) header: Option<PathBuf>,
+
     #[arg(short, long, value_name = "DIRECTORY", help = DIR_HELP)]
     pub(crate) dir: Option<PathBuf>,
 
@@ -236,6 +256,82 @@ pub(crate) struct Enroll {
     /// [default: luks-header-UUID.img beside the keys]
     #[arg(long, value_name = "FILE")]
     pub(crate) header_backup: Option<PathBuf>,
+
+    /// Keep the key slot of an earlier enrolment, instead of replacing it
+    #[arg(long)]
+    pub(crate) add: bool,
+
+    /// Say each step, and change nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+}
+
+/// `rotate`.
+#[derive(Args, Debug)]
+pub(crate) struct Rotate {
+    /// LUKS2 device or container file that is enrolled; several get the same key
+    #[arg(required = true, value_name = "DEVICE")]
+    pub(crate) device: Vec<PathBuf>,
+
+    /// File or device with the header of DEVICE, where that is detached
+    #[arg(long, value_name = "FILE")]
+    pub(crate) header: Option<PathBuf>,
+
+    #[arg(short, long, value_name = "DIRECTORY", help = DIR_HELP)]
+    pub(crate) dir: Option<PathBuf>,
+
+    /// Address by which the server checks that this machine is alive [default: the name]
+    #[arg(long)]
+    pub(crate) host: Option<String>,
+
+    /// Command by which the server checks that this machine is alive, as it is to be run
+    #[arg(long, value_name = "COMMAND")]
+    pub(crate) checker: Option<String>,
+
+    /// Do not look for an SSH server on this machine to make a checker from its host key
+    #[arg(short = 'S', long)]
+    pub(crate) no_ssh: bool,
+
+    /// What opens the devices today, every byte of the file; - is standard input
+    /// [default: ask on the terminal]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) key_file: Option<PathBuf>,
+
+    /// Where to save the header before it is changed
+    /// [default: luks-header-UUID.img beside the keys]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) header_backup: Option<PathBuf>,
+
+    /// Keep the old key, until rotate --finish
+    #[arg(long, conflicts_with = "finish")]
+    pub(crate) keep_old: bool,
+
+    /// Remove all of our key slots but the newest, and do nothing else
+    #[arg(long)]
+    pub(crate) finish: bool,
+
+    /// Say each step, and change nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+}
+
+/// `unenroll`.
+#[derive(Args, Debug)]
+pub(crate) struct Unenroll {
+    /// LUKS2 device or container file that is enrolled
+    #[arg(required = true, value_name = "DEVICE")]
+    pub(crate) device: Vec<PathBuf>,
+
+    /// File or device with the header of DEVICE, where that is detached
+    #[arg(long, value_name = "FILE")]
+    pub(crate) header: Option<PathBuf>,
+
+    #[arg(short, long, value_name = "DIRECTORY", help = DIR_HELP)]
+    pub(crate) dir: Option<PathBuf>,
+
+    /// Keep this machine's keys
+    #[arg(long)]
+    pub(crate) keep_keys: bool,
 
     /// Say each step, and change nothing
     #[arg(long)]

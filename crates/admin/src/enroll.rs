@@ -1,10 +1,15 @@
-//! `nightlatch enroll`: lets this machine's disks be opened by a password that the server hands out.
+//! `nightlatch enroll` and `rotate`: let this machine's disks be opened by a password that the server hands out.
 //!
 //! Everything that can fail without touching a disk is done first; what was changed on a disk is
 //! undone when a later step fails. Secrets reach cryptsetup(8) through pipes only.
 
+mod changes;
 pub(crate) mod cryptsetup;
+mod delivery;
 mod disk;
+mod rotate;
+mod token;
+mod unenroll;
 
 use std::path::{Path, PathBuf};
 
@@ -17,20 +22,23 @@ use nightlatch_core::ssh::HostKey;
 use nightlatch_openpgp::Algorithm;
 use nightlatch_proto::tls::KeyKind;
 use nightlatch_sys::clock;
-use nightlatch_sys::signals::{EndSignals, Signal, die_of};
 use rand::RngCore;
 use rand::rngs::OsRng;
 use zeroize::Zeroizing;
 
 use crate::cli::Enroll;
-use crate::failure::{EX_NOPERM, EX_OSERR, EX_SOFTWARE, EX_UNAVAILABLE, EX_USAGE, Failure};
-use crate::failure::{note, warn};
-use crate::keygen::{encrypt, print};
+use crate::failure::{EX_NOPERM, EX_OSERR, EX_SOFTWARE, EX_USAGE, Failure, note};
+use crate::keygen::encrypt;
 use crate::keys::{self, Directory, KeySet, NewKeys};
 use crate::passphrase;
 use crate::section::{self, Checker, Section};
 use crate::ssh;
+use changes::{Changes, NewKey};
+use delivery::Delivery;
 use disk::{Disk, Kdf};
+pub(crate) use rotate::run as rotate;
+use token::Enrolment;
+pub(crate) use unenroll::run as unenroll;
 
 /// Bytes of randomness in a key made here: as many as the strongest cipher of the disk uses.
 const RANDOM_BYTES: usize = 32;
@@ -47,45 +55,19 @@ struct Plan<'a> {
     directory: Directory,
     name: ClientName,
     disks: Vec<Disk>,
+    /// What each disk was enrolled with before.
+    earlier: Vec<Vec<Enrolment>>,
     backups: Vec<PathBuf>,
 }
 
 /// Carries the verb out.
 pub(crate) fn run(options: &Enroll) -> Result<(), Failure> {
     let plan = Plan::new(options)?;
+    plan.tell_earlier();
     if options.dry_run {
         return plan.describe();
     }
-    let openers = plan.openers()?;
-    let password = if options.passphrase {
-        passphrase::ask_new("Enter new passphrase for the server to hand out: ")?
-    } else {
-        random_key()?
-    };
-    let keys = plan.keys()?;
-    let message = encrypt(&keys, &password)?;
-    let host_key = plan.host_key();
-    let section = plan.section(&keys, &message, host_key.as_ref());
-    for (disk, backup) in plan.disks.iter().zip(&plan.backups) {
-        disk.save_header(backup)?;
-        note(format_args!(
-            "saved the header of {disk} to {}",
-            backup.display()
-        ));
-    }
-    let mut changes = Changes::begin()?;
-    let done = plan
-        .disks
-        .iter()
-        .zip(&openers)
-        .try_for_each(|(disk, opener)| changes.add(disk, opener, &password, plan.kdf()))
-        .and_then(|()| plan.directory.trust(&options.server_key_id))
-        .and_then(|()| changes.check())
-        .and_then(|()| print(&section));
-    if let Err(failure) = done {
-        changes.undo();
-        return Err(failure);
-    }
+    plan.carry_out()?;
     note(format_args!(
         "enrolled {}: put the printed section into clients.conf on the server, then make a new \
          initramfs here",
@@ -95,6 +77,84 @@ pub(crate) fn run(options: &Enroll) -> Result<(), Failure> {
 }
 
 impl<'a> Plan<'a> {
+    /// Adds a key to every disk, prints the section, and then removes what is replaced. Whatever ends the program
+    /// in between, the disks open as before, and the next enrolment removes what this one left.
+    fn carry_out(&self) -> Result<(), Failure> {
+        let out = Delivery::check()?;
+        let openers = self.openers()?;
+        let password = if self.options.passphrase {
+            passphrase::ask_new("Enter new passphrase for the server to hand out: ")?
+        } else {
+            random_key()?
+        };
+        let keys = self.keys()?;
+        let message = encrypt(&keys, &password)?;
+        let host_key = self.host_key();
+        let section = self.section(&keys, &message, host_key.as_ref());
+        self.disks.iter().try_for_each(Disk::has_free_slot)?;
+        let mut changes = Changes::begin()?;
+        let done = self
+            .disks
+            .iter()
+            .zip(&self.backups)
+            .try_for_each(|(disk, backup)| changes.save_header(disk, backup))
+            .and_then(|()| {
+                let key_id = keys.tls.key_id().to_string();
+                let new = NewKey {
+                    password: &password,
+                    kdf: self.kdf(),
+                    name: self.name.as_str(),
+                    key_id: &key_id,
+                };
+                let mut both = self.disks.iter().zip(&openers);
+                both.try_for_each(|(disk, opener)| changes.add(disk, opener, &new))
+            })
+            .and_then(|()| self.directory.trust(&self.options.server_key_id))
+            .and_then(|()| changes.check())
+            .and_then(|()| out.deliver(&section.to_string(), || changes.check()));
+        if let Err(failure) = done {
+            changes.undo();
+            return Err(failure);
+        }
+        self.remove_earlier().inspect_err(|_| {
+            note("the new key slots and the printed section are good all the same");
+        })
+    }
+
+    /// What the disks were enrolled with before, and what becomes of it.
+    fn tell_earlier(&self) {
+        for (disk, earlier) in self.disks.iter().zip(&self.earlier) {
+            for enrolment in earlier {
+                let becomes = if self.options.add {
+                    "it stays"
+                } else {
+                    "it is removed once the new section is printed"
+                };
+                note(format_args!(
+                    "{disk} is enrolled already, as {:?} in {}: {becomes}",
+                    enrolment.name,
+                    enrolment.shown()
+                ));
+            }
+        }
+    }
+
+    fn remove_earlier(&self) -> Result<(), Failure> {
+        if self.options.add {
+            return Ok(());
+        }
+        for (disk, earlier) in self.disks.iter().zip(&self.earlier) {
+            for enrolment in earlier {
+                disk.remove(enrolment)?;
+                note(format_args!(
+                    "removed the earlier {} of {disk}",
+                    enrolment.shown()
+                ));
+            }
+        }
+        Ok(())
+    }
+
     fn new(options: &'a Enroll) -> Result<Self, Failure> {
         let name = section::check_name(&keys::name_or_host(options.name.as_deref())?)?;
         if let Some(host) = &options.host {
@@ -114,8 +174,15 @@ impl<'a> Plan<'a> {
             .as_deref()
             .map_or_else(Directory::default_place, Directory::new);
         let mut disks: Vec<Disk> = Vec::new();
+        let header = options.header.as_deref();
+        if header.is_some() && options.device.len() > 1 {
+            return Err(Failure::new(EX_USAGE, "--header with several devices")
+                .hint("enroll one device after the other"));
+        }
+        let mut earlier = Vec::new();
         for device in &options.device {
-            let disk = Disk::inspect(device)?;
+            let disk = Disk::inspect(device, header)?;
+            earlier.push(disk.enrolments()?);
             if disks.iter().any(|earlier| earlier.is_same(&disk)) {
                 return Err(Failure::new(EX_USAGE, format!("{disk} is given twice")));
             }
@@ -133,6 +200,7 @@ impl<'a> Plan<'a> {
             directory,
             name,
             disks,
+            earlier,
             backups,
         })
     }
@@ -173,6 +241,15 @@ impl<'a> Plan<'a> {
             ));
         }
         step("print the section for clients.conf on the server".to_owned());
+        let replaced = self.disks.iter().zip(&self.earlier);
+        for (disk, earlier) in replaced.filter(|_| !self.options.add) {
+            for enrolment in earlier {
+                step(format!(
+                    "remove the earlier {} of {disk}",
+                    enrolment.shown()
+                ));
+            }
+        }
         Ok(())
     }
 
@@ -301,102 +378,6 @@ fn free_name(directory: &Path, uuid: &str) -> PathBuf {
         .chain(later)
         .find(|path| path.symlink_metadata().is_err())
         .unwrap_or_else(|| directory.join("luks-header.img"))
-}
-
-/// What was changed on disks so far. Signals that would end the program wait until it is whole or
-/// undone.
-struct Changes<'a> {
-    signals: EndSignals,
-    caught: Option<Signal>,
-    added: Vec<(&'a Disk, u32, &'a Secret)>,
-}
-
-impl<'a> Changes<'a> {
-    fn begin() -> Result<Self, Failure> {
-        let signals = EndSignals::hold()
-            .map_err(|error| Failure::new(EX_OSERR, "cannot hold signals").because(error))?;
-        Ok(Self {
-            signals,
-            caught: None,
-            added: Vec::new(),
-        })
-    }
-
-    fn add(
-        &mut self,
-        disk: &'a Disk,
-        opener: &'a Secret,
-        password: &Secret,
-        kdf: Kdf,
-    ) -> Result<(), Failure> {
-        self.check()?;
-        let before = disk.slots()?;
-        let outcome = disk.add_key(opener, password, kdf);
-        // Whatever it says, what counts is what is on the disk now.
-        let new: Vec<u32> = match disk.slots() {
-            Ok(after) => after.difference(&before).copied().collect(),
-            Err(failure) => {
-                warn(format_args!(
-                    "cannot tell whether {disk} has a new key slot"
-                ));
-                return Err(failure);
-            }
-        };
-        if let [slot] = new[..] {
-            self.added.push((disk, slot, opener));
-        }
-        outcome?;
-        let [slot] = new[..] else {
-            return Err(Failure::new(
-                EX_UNAVAILABLE,
-                format!("{disk} was changed by another program at the same time"),
-            )
-            .hint(format!("look at its key slots: cryptsetup luksDump {disk}")));
-        };
-        if !disk.opens(password, Some(slot))? {
-            return Err(Failure::new(
-                EX_UNAVAILABLE,
-                format!("the new key does not open key slot {slot} of {disk}"),
-            ));
-        }
-        note(format_args!(
-            "added the key to key slot {slot} of {disk} and tested it"
-        ));
-        Ok(())
-    }
-
-    /// Fails when the program was asked to end.
-    fn check(&mut self) -> Result<(), Failure> {
-        match self.signals.next() {
-            Ok(None) => Ok(()),
-            Ok(Some(signal)) => {
-                self.caught = Some(signal);
-                Err(Failure::new(EX_UNAVAILABLE, "stopped by a signal"))
-            }
-            Err(error) => Err(Failure::new(EX_OSERR, "cannot read signals").because(error)),
-        }
-    }
-
-    /// Takes the new key slots away again, last first, and says so.
-    fn undo(mut self) {
-        for (disk, slot, opener) in self.added.drain(..).rev() {
-            match disk.remove_slot(slot, opener) {
-                Ok(()) => note(format_args!("removed key slot {slot} of {disk} again")),
-                Err(failure) => {
-                    warn(format_args!(
-                        "key slot {slot} of {disk} is still there: {failure}"
-                    ));
-                    note(format_args!(
-                        "remove it with: cryptsetup luksKillSlot {disk} {slot}"
-                    ));
-                }
-            }
-        }
-        if let Some(signal) = self.caught {
-            note("stopped by a signal; the disks open as before");
-            die_of(signal);
-        }
-    }
 }
 
 /// Reads the value of `--server-key-id`.

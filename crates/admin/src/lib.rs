@@ -87,6 +87,8 @@ fn dispatch(verb: Verb) -> Result<u8, Failure> {
     match verb {
         Verb::Keygen(options) => keygen::run(&options).map(|()| 0),
         Verb::Enroll(options) => enroll::run(&options).map(|()| 0),
+        Verb::Rotate(options) => enroll::rotate(&options).map(|()| 0),
+        Verb::Unenroll(options) => enroll::unenroll(&options).map(|()| 0),
         Verb::Monitor(options) => monitor::run(&options).map(|()| 0),
         Verb::ImportMandos(options) => import::run(&options).map(|()| 0),
         Verb::Check(options) => check::run(&options),

@@ -48,6 +48,15 @@ impl Denied {
         )
     }
 
+    /// Whether there is no room for one more key: no slot, or no place for its material.
+    pub(crate) fn is_lack_of_room(&self) -> bool {
+        const WORDS: [&str; 3] = ["slots full", "No space for new keyslot", "No free keyslot"];
+        match self {
+            Self::Failed { says, .. } => WORDS.iter().any(|words| says.contains(words)),
+            Self::Start(_) | Self::Pipe(_) => false,
+        }
+    }
+
     /// As the reason of a failure.
     pub(crate) fn failure(self, what: &str) -> Failure {
         match &self {
@@ -75,7 +84,11 @@ pub(crate) fn run(
     };
     let new_key = new_key.map(filled).transpose().map_err(Denied::Pipe)?;
     let mut command = Command::new("cryptsetup");
-    command.arg("--batch-mode").args(arguments);
+    // What it says is read here.
+    command
+        .env("LC_ALL", "C")
+        .arg("--batch-mode")
+        .args(arguments);
     if let Some(pipe) = &new_key {
         rustix::io::fcntl_setfd(pipe, FdFlags::empty()).map_err(|e| Denied::Pipe(e.into()))?;
         command.arg(format!("/proc/self/fd/{}", pipe.as_raw_fd()));

@@ -9,11 +9,13 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
+use nightlatch_core::digits;
 use nightlatch_core::secret::Secret;
 use serde::Deserialize;
 
 use super::cryptsetup::{self, Denied};
-use crate::failure::{EX_CANTCREAT, EX_DATAERR, EX_NOINPUT, Failure};
+use super::token::{self, Enrolment, NewToken};
+use crate::failure::{EX_CANTCREAT, EX_DATAERR, EX_NOINPUT, EX_SOFTWARE, EX_UNAVAILABLE, Failure};
 
 /// What both versions of the format begin with (LUKS2 On-Disk Format Specification, 2.1).
 const MAGIC: &[u8; 6] = b"LUKS\xba\xbe";
@@ -42,27 +44,38 @@ pub(super) struct Disk {
     given: PathBuf,
     /// Without links, never beginning with a dash.
     path: PathBuf,
+    /// The file or device that has the header, where it is not at the beginning of the disk. As `path`.
+    header: Option<PathBuf>,
     uuid: String,
 }
 
+/// How many key slots a header can have (LUKS2 On-Disk Format Specification, 3.2).
+const MOST_SLOTS: usize = 32;
+
 impl Disk {
-    /// Looks at the header, and refuses what must not be served a password automatically.
-    pub(super) fn inspect(given: &Path) -> Result<Self, Failure> {
-        let shown = given.display();
-        let unreadable = |error: io::Error| {
-            Failure::new(EX_NOINPUT, format!("cannot read {shown}")).because(error)
+    /// Looks at the header, at the beginning of the disk or in `header`, and refuses what must not be served a
+    /// password automatically.
+    pub(super) fn inspect(given: &Path, header: Option<&Path>) -> Result<Self, Failure> {
+        let unreadable = |path: &Path| {
+            let what = format!("cannot read {}", path.display());
+            move |error: io::Error| Failure::new(EX_NOINPUT, what).because(error)
         };
-        let path = given.canonicalize().map_err(unreadable)?;
+        let path = given.canonicalize().map_err(unreadable(given))?;
+        let real_header = header.map(Path::canonicalize).transpose();
+        let at_header = header.unwrap_or(given);
+        let shown = at_header.display();
+        let real_header = real_header.map_err(unreadable(at_header))?;
         let mut start = [0; UUID_AT.end];
-        match File::open(&path).and_then(|mut file| file.read_exact(&mut start)) {
+        let opened = File::open(real_header.as_deref().unwrap_or(&path));
+        match opened.and_then(|mut file| file.read_exact(&mut start)) {
             Err(error) if error.kind() != io::ErrorKind::UnexpectedEof => {
-                return Err(unreadable(error));
+                return Err(unreadable(at_header)(error));
             }
             _ => {}
         }
         if !start.starts_with(MAGIC) {
             return Err(Failure::new(EX_DATAERR, format!("{shown} is no LUKS device"))
-                .hint("give the device that holds the encryption, not what is opened from it (lsblk --fs shows crypto_LUKS)"));
+                .hint("give the device that holds the encryption, not what is opened from it (lsblk --fs shows crypto_LUKS), and --header where its header is elsewhere"));
         }
         if start[VERSION_AT..VERSION_AT + 2] != [0, 2] {
             return Err(Failure::new(
@@ -85,6 +98,7 @@ impl Disk {
                 ))
             })?,
             path,
+            header: real_header,
         };
         disk.metadata()?.check(&disk)?;
         Ok(disk)
@@ -95,6 +109,31 @@ impl Disk {
         self.path == other.path
     }
 
+    /// The arguments by which cryptsetup(8) finds it; they end a command line.
+    fn place(&self) -> Vec<&OsStr> {
+        let header = self.header.as_deref();
+        let option = header.map(|header| [OsStr::new("--header"), header.as_os_str()]);
+        let option = option.into_iter().flatten();
+        option.chain([self.path.as_os_str()]).collect()
+    }
+
+    /// Fails when there is no room for one more key.
+    pub(super) fn has_free_slot(&self) -> Result<(), Failure> {
+        if self.slots()?.len() < MOST_SLOTS {
+            return Ok(());
+        }
+        Err(
+            Failure::new(EX_UNAVAILABLE, format!("{self} has no free key slot"))
+                .hint(self.how_to_free()),
+        )
+    }
+
+    fn how_to_free(&self) -> String {
+        format!(
+            "cryptsetup luksDump {self} shows the key slots, cryptsetup luksKillSlot {self} NUMBER empties one"
+        )
+    }
+
     /// The UUID in the header: letters, digits and dashes.
     pub(super) fn uuid(&self) -> &str {
         &self.uuid
@@ -103,7 +142,10 @@ impl Disk {
     /// The key slots that are in use.
     pub(super) fn slots(&self) -> Result<BTreeSet<u32>, Failure> {
         let slots = self.metadata()?.keyslots;
-        Ok(slots.keys().filter_map(|slot| slot.parse().ok()).collect())
+        Ok(slots
+            .keys()
+            .filter_map(|slot| digits::decimal(slot))
+            .collect())
     }
 
     /// Whether `password` opens the disk, by any key slot or by this one.
@@ -118,7 +160,7 @@ impl Disk {
         if let Some(slot) = &slot {
             arguments.extend([OsStr::new("--key-slot"), OsStr::new(slot)]);
         }
-        arguments.push(self.path.as_os_str());
+        arguments.extend(self.place());
         match cryptsetup::run(&arguments, Some(password), None) {
             Ok(_) => Ok(true),
             Err(denied @ Denied::Failed { .. }) if denied.is_wrong_passphrase() => Ok(false),
@@ -136,19 +178,14 @@ impl Disk {
         }
         let what = format!("cannot save the header of {self} to {}", file.display());
         // cryptsetup makes it with O_EXCL and mode 0400.
-        cryptsetup::run(
-            &[
-                OsStr::new("luksHeaderBackup"),
-                OsStr::new("--header-backup-file"),
-                std::path::absolute(file)
-                    .unwrap_or_else(|_| file.to_owned())
-                    .as_os_str(),
-                self.path.as_os_str(),
-            ],
-            None,
-            None,
-        )
-        .map_err(|denied| denied.failure(&what))?;
+        let absolute = std::path::absolute(file).unwrap_or_else(|_| file.to_owned());
+        let mut arguments = vec![
+            OsStr::new("luksHeaderBackup"),
+            OsStr::new("--header-backup-file"),
+            absolute.as_os_str(),
+        ];
+        arguments.extend(self.place());
+        cryptsetup::run(&arguments, None, None).map_err(|denied| denied.failure(&what))?;
         File::open(file)
             .and_then(|saved| saved.sync_all())
             .map_err(|error| Failure::new(EX_CANTCREAT, what).because(error))
@@ -173,41 +210,84 @@ impl Disk {
                 .map(OsStr::new),
             );
         }
-        arguments.push(self.path.as_os_str());
-        cryptsetup::run(&arguments, Some(opener), Some(password))
-            .map(drop)
-            .map_err(|denied| denied.failure(&format!("cannot add a key to {self}")))
+        arguments.extend(self.place());
+        let what = format!("cannot add a key to {self}");
+        match cryptsetup::run(&arguments, Some(opener), Some(password)) {
+            Ok(_) => Ok(()),
+            Err(denied) if denied.is_lack_of_room() => {
+                Err(denied.failure(&what).hint(self.how_to_free()))
+            }
+            Err(denied) => Err(denied.failure(&what)),
+        }
     }
 
-    /// Empties a key slot, by leave of what opens another one.
-    pub(super) fn remove_slot(&self, slot: u32, opener: &Secret) -> Result<(), Failure> {
+    /// Empties a key slot. Never the last one: then nothing would open the disk any more.
+    pub(super) fn remove_slot(&self, slot: u32) -> Result<(), Failure> {
+        let what = format!("cannot remove key slot {slot} of {self}");
+        if self.slots()?.iter().all(|other| *other == slot) {
+            return Err(
+                Failure::new(EX_UNAVAILABLE, format!("{what}: it is the only one")).hint(format!(
+                    "add a passphrase that opens the disk first: cryptsetup luksAddKey {self}"
+                )),
+            );
+        }
         let slot = slot.to_string();
-        cryptsetup::run(
-            &[
-                OsStr::new("luksKillSlot"),
-                OsStr::new("--key-file=-"),
-                self.path.as_os_str(),
-                OsStr::new(&slot),
-            ],
-            Some(opener),
-            None,
-        )
-        .map(drop)
-        .map_err(|denied| denied.failure(&format!("cannot remove key slot {slot} of {self}")))
+        let mut arguments = vec![OsStr::new("luksKillSlot")];
+        arguments.extend(self.place());
+        arguments.push(OsStr::new(&slot));
+        cryptsetup::run(&arguments, None, None)
+            .map(drop)
+            .map_err(|denied| denied.failure(&what))
+    }
+
+    /// What enrolments left in the header, oldest first.
+    pub(super) fn enrolments(&self) -> Result<Vec<Enrolment>, Failure> {
+        Ok(token::enrolments(&self.metadata()?.tokens))
+    }
+
+    /// Writes into the header that a key slot is ours.
+    pub(super) fn mark(&self, token: &NewToken<'_>) -> Result<(), Failure> {
+        let what = format!("cannot mark the new key slot of {self}");
+        let json = token
+            .to_json()
+            .map_err(|error| Failure::new(EX_SOFTWARE, what.clone()).because(error))?;
+        let mut arguments = vec![OsStr::new("token"), OsStr::new("import")];
+        arguments.extend(self.place());
+        // It is no secret, but goes the same way.
+        cryptsetup::run(&arguments, Some(&Secret::new(json)), None)
+            .map(drop)
+            .map_err(|denied| denied.failure(&what))
+    }
+
+    /// Removes what an enrolment left: its key slots, then the token that says that they are its.
+    pub(super) fn remove(&self, enrolment: &Enrolment) -> Result<(), Failure> {
+        let there = self.slots()?;
+        for slot in enrolment.slots.iter().filter(|slot| there.contains(slot)) {
+            self.remove_slot(*slot)?;
+        }
+        self.remove_token(enrolment.token)
+    }
+
+    fn remove_token(&self, token: u32) -> Result<(), Failure> {
+        let number = token.to_string();
+        let mut arguments = vec![
+            OsStr::new("token"),
+            OsStr::new("remove"),
+            OsStr::new("--token-id"),
+            OsStr::new(&number),
+        ];
+        arguments.extend(self.place());
+        cryptsetup::run(&arguments, None, None)
+            .map(drop)
+            .map_err(|denied| denied.failure(&format!("cannot remove token {token} of {self}")))
     }
 
     fn metadata(&self) -> Result<Metadata, Failure> {
         let what = format!("cannot read the LUKS2 header of {self}");
-        let json = cryptsetup::run(
-            &[
-                OsStr::new("luksDump"),
-                OsStr::new("--dump-json-metadata"),
-                self.path.as_os_str(),
-            ],
-            None,
-            None,
-        )
-        .map_err(|denied| denied.failure(&what))?;
+        let mut arguments = vec![OsStr::new("luksDump"), OsStr::new("--dump-json-metadata")];
+        arguments.extend(self.place());
+        let json =
+            cryptsetup::run(&arguments, None, None).map_err(|denied| denied.failure(&what))?;
         serde_json::from_slice(&json).map_err(|error| Failure::new(EX_DATAERR, what).because(error))
     }
 }
@@ -230,6 +310,8 @@ fn uuid(field: &[u8]) -> Option<String> {
 struct Metadata {
     keyslots: BTreeMap<String, Keyslot>,
     segments: BTreeMap<String, Segment>,
+    #[serde(default)]
+    tokens: token::Tokens,
     config: Config,
 }
 
@@ -311,6 +393,7 @@ mod tests {
         let disk = Disk {
             given: "/dev/sda3".into(),
             path: "/dev/sda3".into(),
+            header: None,
             uuid: "1".to_owned(),
         };
         let metadata: Metadata = serde_json::from_str(json).unwrap();

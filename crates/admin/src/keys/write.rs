@@ -79,6 +79,24 @@ impl Directory {
     }
 }
 
+impl Directory {
+    /// Removes every key file there is; private ones are overwritten first. May be cut short and called again.
+    pub(crate) fn remove_keys(&self) -> Result<(), Failure> {
+        let writer = self.writer()?;
+        let removed = FILES
+            .iter()
+            .try_for_each(|name| wipe(&writer.at(name)))
+            .and_then(|()| writer.handle.sync_all());
+        removed.map_err(|error| {
+            Failure::new(
+                EX_CANTCREAT,
+                format!("cannot remove the keys in {}", self.path().display()),
+            )
+            .because(error)
+        })
+    }
+}
+
 fn make_directory(path: &Path) -> io::Result<()> {
     if path.is_dir() {
         return Ok(());

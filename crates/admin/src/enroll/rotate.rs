@@ -1,0 +1,106 @@
+//! `nightlatch rotate`: a new key for disks that are enrolled, in place of the old one.
+
+use super::disk::Disk;
+use super::{Plan, note};
+use crate::cli::{Enroll, Rotate};
+use crate::failure::{EX_UNAVAILABLE, EX_USAGE, Failure};
+
+/// Carries the verb out.
+pub(crate) fn run(options: &Rotate) -> Result<(), Failure> {
+    let header = options.header.as_deref();
+    let disks = options
+        .device
+        .iter()
+        .map(|device| Disk::inspect(device, header))
+        .collect::<Result<Vec<_>, _>>()?;
+    if options.finish {
+        return disks
+            .iter()
+            .try_for_each(|disk| finish(disk, options.dry_run));
+    }
+    let options = as_enrolment(options, name(&disks)?);
+    let plan = Plan::new(&options)?;
+    plan.tell_earlier();
+    if options.dry_run {
+        return plan.describe();
+    }
+    plan.carry_out()?;
+    note(format_args!(
+        "{} has a new key: put the printed section, or its secret alone, in the place of the old one on the server",
+        plan.name
+    ));
+    if options.add {
+        note(
+            "when the server hands it out (nightlatch check), remove the old one: nightlatch rotate --finish",
+        );
+    }
+    Ok(())
+}
+
+/// Removes all but the newest key.
+fn finish(disk: &Disk, dry_run: bool) -> Result<(), Failure> {
+    let enrolments = disk.enrolments()?;
+    let usable = enrolments.iter().rposition(|it| !it.slots.is_empty());
+    let newest = usable.ok_or_else(|| not_enrolled(disk))?;
+    for (place, enrolment) in enrolments.iter().enumerate() {
+        if place == newest {
+            continue;
+        }
+        if dry_run {
+            note(format_args!(
+                "dry run: remove {} of {disk}",
+                enrolment.shown()
+            ));
+            continue;
+        }
+        disk.remove(enrolment)?;
+        note(format_args!("removed {} of {disk}", enrolment.shown()));
+    }
+    Ok(())
+}
+
+/// The one name under which all disks are enrolled.
+fn name(disks: &[Disk]) -> Result<String, Failure> {
+    let mut name: Option<String> = None;
+    for disk in disks {
+        let enrolment = disk.enrolments()?.pop().ok_or_else(|| not_enrolled(disk))?;
+        let earlier = name.get_or_insert_with(|| enrolment.name.clone());
+        if *earlier != enrolment.name {
+            return Err(Failure::new(
+                EX_USAGE,
+                format!(
+                    "{disk} is enrolled as {:?}, another device as {earlier:?}",
+                    enrolment.name
+                ),
+            )
+            .hint("rotate one after the other"));
+        }
+    }
+    name.ok_or_else(|| Failure::new(EX_USAGE, "no device is given"))
+}
+
+fn not_enrolled(disk: &Disk) -> Failure {
+    Failure::new(
+        EX_UNAVAILABLE,
+        format!("{disk} has no key slot that nightlatch enroll made and marked"),
+    )
+    .hint(format!("enroll it: nightlatch enroll {disk}"))
+}
+
+fn as_enrolment(options: &Rotate, name: String) -> Enroll {
+    Enroll {
+        device: options.device.clone(),
+        header: options.header.clone(),
+        dir: options.dir.clone(),
+        name: Some(name),
+        host: options.host.clone(),
+        checker: options.checker.clone(),
+        no_ssh: options.no_ssh,
+        server_key_id: Vec::new(),
+        passphrase: false,
+        key_file: options.key_file.clone(),
+        header_backup: options.header_backup.clone(),
+        add: options.keep_old,
+        dry_run: options.dry_run,
+    }
+}
