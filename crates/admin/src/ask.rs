@@ -29,7 +29,9 @@ pub(crate) fn yes(question: &str) -> Option<bool> {
     }
     let mut stderr = io::stderr().lock();
     // A question that nobody sees is not answered with yes.
-    let _ = write!(stderr, "{question} [y/N] ");
+    if write!(stderr, "{question} [y/N] ").is_err() {
+        return None;
+    }
     let mut answer = String::new();
     let read = io::stdin().lock().read_line(&mut answer);
     Some(read.is_ok() && matches!(answer.trim().to_lowercase().as_str(), "y" | "yes"))

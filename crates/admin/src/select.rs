@@ -2,10 +2,12 @@
 
 use glob::Pattern;
 use nightlatch_bus::client::ClientView;
+use nightlatch_core::name::natural;
 use nightlatch_core::settings::suggest;
 
 use crate::cli::clients::Which;
 use crate::failure::{EX_NOUSER, EX_USAGE, Failure};
+use crate::output::table::visible;
 
 /// The clients that were chosen, in the order of the server and each once.
 #[derive(Debug)]
@@ -63,9 +65,11 @@ impl<'c> Selection<'c> {
         })
     }
 
-    /// Their names for a sentence: all of a few, else the first and how many more.
-    pub(crate) fn names(&self) -> String {
-        names(self.clients.iter().map(|client| client.name.as_str()))
+    /// Their names for a question: every one, for nobody can say yes to what is not shown.
+    pub(crate) fn all_names(&self) -> String {
+        let mut names: Vec<&str> = self.clients.iter().map(|it| it.name.as_str()).collect();
+        names.sort_by(|a, b| natural(a, b));
+        visible(&names.join(", "))
     }
 }
 
@@ -74,9 +78,9 @@ pub(crate) fn names<'n>(names: impl Iterator<Item = &'n str>) -> String {
     const SHOWN: usize = 5;
     let names: Vec<&str> = names.collect();
     if names.len() <= SHOWN {
-        return names.join(", ");
+        return visible(&names.join(", "));
     }
-    let first = names[..SHOWN - 1].join(", ");
+    let first = visible(&names[..SHOWN - 1].join(", "));
     format!("{first} and {} more", names.len() - (SHOWN - 1))
 }
 
@@ -158,6 +162,17 @@ mod tests {
             chosen(&["db*"]),
             Err("no client fits the pattern \"db*\"".to_owned())
         );
+    }
+
+    #[test]
+    fn a_question_has_every_name_and_no_control_character_in_it() {
+        let clients: Vec<_> = (1..=12).map(|n| client(&format!("h{n}"))).collect();
+        let selection = Selection::named(&clients, &["h*".to_owned()]).unwrap();
+        let all = selection.all_names();
+        assert_eq!(all, "h1, h2, h3, h4, h5, h6, h7, h8, h9, h10, h11, h12");
+        let clients = [client("a\x1b[2J")];
+        let selection = Selection::named(&clients, &["a*".to_owned()]).unwrap();
+        assert_eq!(selection.all_names(), "a\\u{1b}[2J");
     }
 
     #[test]

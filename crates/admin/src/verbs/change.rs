@@ -74,7 +74,7 @@ pub(crate) async fn run(deed: Deed, options: &Change, server: &Server) -> Result
             return Ok(0);
         }
     }
-    let what = format!("{} {}", deed.verb(), selection.names());
+    let what = format!("{} {}", deed.verb(), selection.all_names());
     if options.sure.dry_run {
         note(format_args!("dry run: {what}"));
         return Ok(0);

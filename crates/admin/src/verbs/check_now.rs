@@ -45,7 +45,7 @@ pub(crate) async fn run(options: &CheckNow, server: &Server) -> Result<u8, Failu
     let mut signals = server.signals().await.map_err(bus::failure)?;
     let clients = signals.snapshot().await.map_err(bus::failure)?;
     let selection = Selection::of(&clients, &options.which)?;
-    let what = format!("check {}", selection.names());
+    let what = format!("check {}", selection.all_names());
     if options.sure.dry_run {
         note(format_args!("dry run: {what}"));
         return Ok(0);

@@ -57,7 +57,11 @@ pub(crate) async fn run(options: &Set, server: &Server) -> Result<u8, Failure> {
     };
     let selection = Selection::of(&clients, &which)?;
     // Never with the value of a secret, which stands in a file.
-    let what = format!("set {} of {}", assignments.join(", "), selection.names());
+    let what = format!(
+        "set {} of {}",
+        assignments.join(", "),
+        selection.all_names()
+    );
     if options.sure.dry_run {
         note(format_args!("dry run: {what}"));
         return Ok(0);
