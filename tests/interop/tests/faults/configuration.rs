@@ -219,3 +219,87 @@ fn defaults_of_one_file_of_clients_d_are_no_other_files() {
         "{said}"
     );
 }
+
+#[test]
+fn a_priority_line_that_cannot_be_honoured_is_named_with_its_place() {
+    for line in ["priority = SOMETIMES", "priority = SECURE128:+VERS-TLS1.2"] {
+        let house = House::new("");
+        house.write_server(line);
+        let place = "nightlatch.conf:2: [DEFAULT] priority: ";
+        house.fails(78, &[place, "hint: leave the line out"]);
+        fails(&house.run(&["--check-config"]), 78, &[place]);
+    }
+}
+
+#[test]
+fn output_that_cannot_be_written_is_said_by_every_program() {
+    let house = House::new(&Machine::new("a").section(""));
+    let conf = house.conf().display().to_string();
+    let full = || {
+        fs::OpenOptions::new()
+            .write(true)
+            .open("/dev/full")
+            .unwrap()
+    };
+    let asked: [(&str, &[&str]); 9] = [
+        ("nightlatchd", &["--check-config", "--configdir", &conf]),
+        ("nightlatchd", &["--check"]),
+        ("nightlatchd", &["--help"]),
+        ("nightlatch", &["--help"]),
+        ("nightlatch", &["--version"]),
+        ("nightlatch", &["completions", "bash"]),
+        ("nightlatch", &["check-config", &conf]),
+        ("nightlatch-boot", &["--help"]),
+        ("nightlatch-boot", &["client", "--version"]),
+    ];
+    for (program, arguments) in asked {
+        let mut command = std::process::Command::new(nightlatch_interop::programs::ours(program));
+        command.args(arguments).stdin(Stdio::null()).stdout(full());
+        let output = command.output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        let status = output.status.code();
+        assert!(
+            matches!(status, Some(1..=100)) && said.contains("cannot write to standard output"),
+            "{program} {arguments:?}: {status:?}, {said}"
+        );
+    }
+}
+
+#[test]
+fn a_full_standard_error_is_no_fault_of_the_program() {
+    let house = House::new("[a]\ntimeout = soon\n");
+    for arguments in [&["--check-config"][..], &["--no-such-option"], &[]] {
+        let mut command = house.command();
+        let full = fs::OpenOptions::new()
+            .write(true)
+            .open("/dev/full")
+            .unwrap();
+        let output = command.args(arguments).stdin(Stdio::null()).stderr(full);
+        let status = output.output().unwrap().status.code();
+        assert!(matches!(status, Some(64 | 78)), "{arguments:?}: {status:?}");
+    }
+}
+
+#[test]
+fn what_is_no_duration_is_quoted_with_what_is_missing() {
+    for (value, expected) in [
+        ("300", "found \"300\": 300 needs a unit"),
+        ("5min", "found \"5min\": \"min\" is no unit"),
+        (
+            "PT5M ; five minutes",
+            "a comment must have a line of its own",
+        ),
+    ] {
+        let house = House::new(&Machine::new("a").section(&format!("timeout = {value}")));
+        house.fails(78, &["clients.conf:", "[a] timeout: ", expected]);
+    }
+    let house = House::new("");
+    house.write_server("max_connections = 5 # a few\nkeep_records = 30");
+    let expected = [
+        "nightlatch.conf:2: [DEFAULT] max_connections",
+        "found \"5 # a few\": a comment must have a line of its own",
+        "nightlatch.conf:3: [DEFAULT] keep_records",
+        "30 needs a unit",
+    ];
+    house.fails(78, &expected);
+}
