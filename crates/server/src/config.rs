@@ -147,7 +147,9 @@ impl Fault {
     /// The configuration's file that it is in.
     fn file(&self) -> Option<PathBuf> {
         match self {
-            Self::Setting(error) => Some(PathBuf::from(&*error.place.location.file)),
+            Self::Setting(SettingsError { place, .. }) | Self::Priority { place, .. } => {
+                Some(PathBuf::from(&*place.location.file))
+            }
             Self::Unreadable { path, .. }
             | Self::TooLarge { path, .. }
             | Self::Exposed { path, .. } => Some(path.clone()),
