@@ -1,5 +1,5 @@
 # The same verbs by hand and in CI. `make help` lists them.
-.PHONY: help build install uninstall deb deb-test deb-test-short boot-test boot-test-short image-test run test check lint doc deny man bench fuzz boot peers clean
+.PHONY: help build install uninstall deb deb-test deb-test-short boot-test boot-test-short image-test run test quick check lint doc deny man bench fuzz boot peers clean
 
 SECONDS_PER_TARGET ?= 600
 export NIGHTLATCH_PEERS ?= $(CURDIR)/target/peers
@@ -60,9 +60,11 @@ run: ## build, then play the whole story end to end in a temporary directory
 	@cargo build --quiet --package nightlatch-server --package nightlatch-boot --package nightlatch-admin --package nightlatch-interop --bin nightlatchd --bin nightlatch-boot --bin nightlatch --bin story
 	@target/debug/story
 
-test: peers ## all tests
-	cargo build --workspace --all-targets
-	cargo test --workspace
+test: peers ## all tests, and what was skipped; ARGUMENTS="-p nightlatch-interop --test signals" for some
+	@scripts/test $(ARGUMENTS)
+
+quick: ## the tests that need neither peers nor, for the most part, root: two minutes
+	@scripts/test --quick
 
 peers:
 	@scripts/prepare test

@@ -159,7 +159,7 @@ fn no_mode_is_changed_after_birth() {
     ]);
     strace.args([NIGHTLATCH, "keygen", "-n", "foo", "-d", path(keys.path())]);
     if run(&mut strace, b"").status.code() != Some(0) {
-        eprintln!("cannot trace here: not tested");
+        nightlatch_test_support::skipped("needs strace, and the right to trace");
         return;
     }
     let trace = fs::read_to_string(trace).unwrap();
@@ -344,7 +344,7 @@ wrong=$(printf %s "$check" | sed "s|pinned ssh-ed25519 [A-Za-z0-9+/=]*|pinned $(
     let mut unshare = Command::new("unshare");
     unshare.args(["--net", "--mount", "--pid", "--fork", "--kill-child"]);
     if !run(unshare.arg("true"), b"").status.success() {
-        eprintln!("cannot make a network namespace here: not tested");
+        nightlatch_test_support::skipped("needs root and network namespaces");
         return;
     }
     let mut unshare = Command::new("unshare");

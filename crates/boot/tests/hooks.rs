@@ -61,7 +61,9 @@ fn path() -> String {
 fn has(program: &str) -> bool {
     let found = peers().join(program).exists();
     if !found {
-        eprintln!("skipped: {program} is not unpacked (scripts/prepare test)");
+        nightlatch_test_support::skipped(format_args!(
+            "{program} is not unpacked (scripts/prepare test)"
+        ));
     }
     found
 }
@@ -228,7 +230,9 @@ fn a_server_behind_a_wireguard_tunnel_is_reached() {
         .stderr(Stdio::null());
     if !add.status().unwrap().success() {
         assert!(std::env::var_os("NIGHTLATCH_ALL_LINKS").is_none());
-        eprintln!("skipped: this kernel has no WireGuard");
+        nightlatch_test_support::runs_elsewhere(
+            "this kernel has no WireGuard; scripts/links-guest boots one that has",
+        );
         return;
     }
     here.cable_to(&there);
@@ -283,7 +287,7 @@ fn the_stock_bridge_hook_works_unchanged() {
     }
     // By this path it calls it.
     if !Path::new("/sbin/brctl").exists() {
-        eprintln!("skipped: bridge-utils is not installed (scripts/prepare test)");
+        nightlatch_test_support::skipped("bridge-utils is not installed (scripts/prepare test)");
         return;
     }
     let (here, there) = (Host::new(), Host::new());

@@ -112,7 +112,7 @@ fn hooks_see_what_they_see_under_mandos() {
         return;
     }
     if !Path::new(STOCK).exists() {
-        eprintln!("skipped: no mandos-client to compare with");
+        nightlatch_test_support::skipped("needs the stock mandos-client (scripts/prepare test)");
         return;
     }
     let (ours, arguments) = hooks_under(&[env!("CARGO_BIN_EXE_nightlatch-boot"), "client"]);

@@ -36,7 +36,7 @@ impl Python {
         let mut process = match command.spawn() {
             Ok(process) => process,
             Err(error) if error.kind() == ErrorKind::NotFound => {
-                eprintln!("not compared with Python: there is no python3");
+                nightlatch_test_support::skipped("needs python3, to compare with");
                 return None;
             }
             Err(error) => panic!("cannot start python3: {error}"),

@@ -265,7 +265,7 @@ const SMALL: &str = "NIGHTLATCH_TEST_SMALL";
 fn a_full_disk_loses_nothing_that_was_acknowledged() {
     let Some(root) = std::env::var_os(SMALL) else {
         if !in_small_file_system("a_full_disk_loses_nothing_that_was_acknowledged") {
-            eprintln!("skipped: no mount namespaces here");
+            nightlatch_test_support::skipped("needs mount namespaces");
         }
         return;
     };
@@ -302,7 +302,7 @@ fn a_full_disk_loses_nothing_that_was_acknowledged() {
 fn no_store_is_made_where_there_is_no_room() {
     let Some(root) = std::env::var_os(SMALL) else {
         if !in_small_file_system("no_store_is_made_where_there_is_no_room") {
-            eprintln!("skipped: no mount namespaces here");
+            nightlatch_test_support::skipped("needs mount namespaces");
         }
         return;
     };
@@ -318,7 +318,7 @@ fn no_store_is_made_where_there_is_no_room() {
 fn a_read_only_directory_is_refused() {
     let Some(root) = std::env::var_os(SMALL) else {
         if !in_small_file_system("a_read_only_directory_is_refused") {
-            eprintln!("skipped: no mount namespaces here");
+            nightlatch_test_support::skipped("needs mount namespaces");
         }
         return;
     };

@@ -157,8 +157,7 @@ mod tests {
 
     #[test]
     fn another_real_user_stays_and_keeps_what_was_asked_for() {
-        if !is_root() {
-            eprintln!("not root: the change of user is not tried");
+        if !nightlatch_test_support::is_root() {
             return;
         }
         in_a_thread(|| {

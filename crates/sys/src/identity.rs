@@ -67,7 +67,6 @@ fn become_identity(identity: Identity, parent: Pid) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::privileges::is_root;
 
     fn status(identity: Identity) -> String {
         let mut command = Command::new("cat");
@@ -78,8 +77,7 @@ mod tests {
 
     #[test]
     fn a_program_is_whom_it_was_told_to_be() {
-        if !is_root() {
-            eprintln!("skipped: only root can start programs as others");
+        if !nightlatch_test_support::is_root() {
             return;
         }
         let plain = Identity {

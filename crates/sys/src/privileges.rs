@@ -182,8 +182,7 @@ mod tests {
             ));
             return;
         }
-        if !is_root() {
-            eprintln!("skipped: only root can become another user");
+        if !nightlatch_test_support::is_root() {
             return;
         }
         let name = "privileges::tests::becoming_another_account_is_for_good";

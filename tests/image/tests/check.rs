@@ -9,8 +9,7 @@ use nightlatch_image_tests::workshop::make;
 /// In a guest with keys, with an image that `image` puts into its argument: what is said of it as it is, and after each of
 /// some changes.
 fn checked(suite: &str, image: &str) -> Option<String> {
-    if !rustix::process::geteuid().is_root() {
-        eprintln!("skipped: a file system for the guest needs root");
+    if !nightlatch_test_support::is_root() {
         return None;
     }
     let script = format!(

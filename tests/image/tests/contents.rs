@@ -30,14 +30,6 @@ done
 /// With keys made, as they are on an enrolled machine.
 const ENROL: &str = "nightlatch keygen --name guest; cp /etc/nightlatch/keys/seckey.txt /out/\n";
 
-fn is_root() -> bool {
-    let root = rustix::process::geteuid().is_root();
-    if !root {
-        eprintln!("skipped: a file system for the guest needs root");
-    }
-    root
-}
-
 /// An image without keys and one with them, by the same command.
 fn before_and_after(suite: &str, image: &str) -> (Made, [BTreeMap<String, Item>; 2]) {
     let script =
@@ -97,7 +89,7 @@ fn initramfs_tools_of_debian_13_adds_what_is_needed() {
 }
 
 fn initramfs_tools(suite: &str) {
-    if !is_root() {
+    if !nightlatch_test_support::is_root() {
         return;
     }
     let (made, [before, after]) = before_and_after(suite, "mkinitramfs -o /out/$1 $kernel");
@@ -139,7 +131,7 @@ fn dracut_without_systemd_adds_what_is_needed() {
 
 /// Without kernel modules: those for the devices of the machine that runs the test differ.
 fn dracut(suite: &str, list: &str, modules: &str) {
-    if !is_root() {
+    if !nightlatch_test_support::is_root() {
         return;
     }
     let image = format!(
@@ -154,7 +146,7 @@ fn dracut(suite: &str, list: &str, modules: &str) {
 
 #[test]
 fn programs_of_the_administrator_come_along_and_mandos_steps_back() {
-    if !is_root() {
+    if !nightlatch_test_support::is_root() {
         return;
     }
     // Scripts of the names that mandos-client has: they stand in for the package.

@@ -56,7 +56,7 @@ impl Avahi {
             .arg(&file)
             .arg(folder.path())
             .env("DBUS_SYSTEM_BUS_ADDRESS", bus.address());
-        let daemon = Running::start("avahi-daemon", &mut command);
+        let daemon = Running::start("avahi-daemon", &mut command).of_a_peer();
         daemon.wait_for("that it is ready", |line| {
             line.contains("Server startup complete").then_some(())
         });

@@ -9,6 +9,7 @@ pub mod client;
 pub mod dbus;
 pub mod machine;
 pub mod netns;
+mod peer_watch;
 pub mod process;
 pub mod programs;
 pub mod pty;

@@ -6,6 +6,7 @@ use std::io::Read;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use nightlatch_test_support::Deadline;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 /// How long a change of addresses is waited for before they are looked at again.
@@ -89,7 +90,13 @@ impl Host {
             .spawn()
             .unwrap();
         let mut changes = monitor.stdout.take().unwrap();
+        let deadline = Deadline::start();
         while !self.has_link_local(interface) {
+            if deadline.passed() {
+                let _ = monitor.kill();
+                let _ = monitor.wait();
+                panic!("{interface} never had an IPv6 link-local address");
+            }
             // A change before the monitor listened is seen by looking again.
             let mut waited = [PollFd::new(&changes, PollFlags::IN)];
             if poll(&mut waited, Some(&LOOK_AGAIN)).unwrap() > 0 {
@@ -155,7 +162,7 @@ impl Lan {
     /// As [`Self::new`], before there are any interfaces.
     pub fn without_cable(role: &str) -> Option<Self> {
         if !available() {
-            eprintln!("skipped: needs root and network namespaces");
+            nightlatch_test_support::skipped("needs root and network namespaces");
             return None;
         }
         let host = || {

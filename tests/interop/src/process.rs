@@ -9,9 +9,17 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use nightlatch_sys::process::kill_group;
+use nightlatch_test_support::Deadline;
+pub use nightlatch_test_support::PATIENCE;
+use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
 
-/// How long a test waits for what should come at once: only a hang ever takes this long.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+use crate::peer_watch;
+
+/// Between two looks at whether a process still runs.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// Limit for reading the last words of a process that has ended: another may hold its standard error open.
+const LAST_WORDS: Duration = Duration::from_secs(2);
 
 /// A running program, in a process group of its own. Killed with all that it started, and reaped, on
 /// drop.
@@ -21,6 +29,8 @@ pub struct Running {
     child: Child,
     log: Arc<Log>,
     readers: Vec<JoinHandle<Vec<u8>>>,
+    /// Present while a stock program runs: it may fail by itself.
+    peer: Option<peer_watch::Watched>,
 }
 
 #[derive(Debug, Default)]
@@ -75,7 +85,15 @@ impl Running {
             child,
             log,
             readers,
+            peer: None,
         }
+    }
+
+    /// Marks it as a stock program: when a wait comes to nothing while it is dead-locked, that is the peer's fault.
+    #[must_use]
+    pub fn of_a_peer(mut self) -> Self {
+        self.peer = Some(peer_watch::watch(&self.name, self.child.id()));
+        self
     }
 
     /// Its process id.
@@ -96,6 +114,8 @@ impl Running {
         mut wanted: impl FnMut(&str) -> Option<T>,
     ) -> (usize, T) {
         let mut seen = first;
+        let mut deadline = Deadline::start();
+        let mut ended = false;
         let mut state = self.log.state.lock().unwrap();
         loop {
             while let Some(line) = state.lines.get(seen) {
@@ -104,20 +124,28 @@ impl Running {
                     return (seen, found);
                 }
             }
-            let mut over = state.ended;
-            if !over {
-                let (next, waited) = self.log.grew.wait_timeout(state, PATIENCE).unwrap();
-                state = next;
-                over = waited.timed_out();
+            if state.ended || deadline.passed() {
+                break;
             }
-            if over && state.lines.len() <= seen {
-                panic!(
-                    "{} never logged {what}; its log:\n{}",
-                    self.name,
-                    state.lines.join("\n")
-                );
+            if !ended && self.has_ended() {
+                ended = true;
+                deadline = Deadline::after(LAST_WORDS);
             }
+            let limit = deadline.left().min(LOOK);
+            state = self.log.grew.wait_timeout(state, limit).unwrap().0;
         }
+        let log = state.lines.join("\n");
+        drop(state);
+        let how = if ended {
+            "ended before it logged"
+        } else {
+            "never logged"
+        };
+        if ended && self.peer.is_some() {
+            nightlatch_test_support::peer_fault(format!("{} {how} {what}", self.name));
+        }
+        peer_watch::report_stuck();
+        panic!("{} {how} {what}; its log:\n{log}", self.name);
     }
 
     /// The log so far.
@@ -148,11 +176,35 @@ impl Running {
     }
 
     /// Waits for the end and returns everything it said.
+    ///
+    /// # Panics
+    /// When it does not end in time.
     pub fn finish(mut self) -> Output {
+        let deadline = Deadline::start();
+        while !self.has_ended() {
+            if deadline.passed() {
+                peer_watch::report_stuck();
+                panic!(
+                    "{} did not end; its log:\n{}",
+                    self.name,
+                    self.log().join("\n")
+                );
+            }
+            std::thread::sleep(LOOK / 20);
+        }
         let status = self
             .child
             .wait()
             .unwrap_or_else(|_| ExitStatus::from_raw(0));
+        // What it has left running may hold its output open.
+        let last_words = Deadline::after(LAST_WORDS);
+        while !self.readers.iter().all(JoinHandle::is_finished) {
+            if last_words.passed() {
+                let _ = kill_group(self.child.id());
+                break;
+            }
+            std::thread::sleep(LOOK / 20);
+        }
         let mut outputs = self
             .readers
             .drain(..)
@@ -168,8 +220,16 @@ impl Running {
     }
 
     /// Whether it still runs.
-    pub fn is_running(&mut self) -> bool {
-        matches!(self.child.try_wait(), Ok(None))
+    pub fn is_running(&self) -> bool {
+        !self.has_ended()
+    }
+
+    /// True when it has ended, by its exit status, which stays to be read.
+    fn has_ended(&self) -> bool {
+        let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
+        let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+        // An error: somebody has read the status.
+        pid.is_none_or(|pid| !matches!(waitid(WaitId::Pid(pid), options), Ok(None)))
     }
 }
 

@@ -11,12 +11,11 @@ use std::process::{Child, Command, Output, Stdio};
 use std::sync::Mutex;
 use std::time::Duration;
 
+use nightlatch_test_support::Deadline;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::OFlags;
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{LocalModes, tcgetattr, ttyname};
-
-use crate::process::PATIENCE;
 
 /// A pseudoterminal.
 #[derive(Debug)]
@@ -110,6 +109,7 @@ impl Terminal {
     /// Waits until each of `texts` is shown, in any order, after what was waited for before.
     pub fn wait_for_each(&self, texts: &[&str]) {
         let mut shown = self.shown.lock().unwrap();
+        let deadline = Deadline::start();
         loop {
             let end = |text: &&str| {
                 let at = shown
@@ -122,7 +122,7 @@ impl Terminal {
                 shown.drain(..last);
                 return;
             }
-            if !self.read_more(&mut shown, PATIENCE) {
+            if !self.read_more(&mut shown, deadline.left()) {
                 let shown = String::from_utf8_lossy(&shown);
                 panic!("never shown: {texts:?}; shown: {shown:?}");
             }
@@ -137,10 +137,7 @@ impl Terminal {
     }
 
     fn read_more(&self, shown: &mut Vec<u8>, patience: Duration) -> bool {
-        let limit = Timespec {
-            tv_sec: patience.as_secs().cast_signed(),
-            tv_nsec: 0,
-        };
+        let limit = Timespec::try_from(patience).unwrap();
         let mut waited = [PollFd::new(&self.master, PollFlags::IN)];
         if !poll(&mut waited, Some(&limit)).is_ok_and(|ready| ready > 0) {
             return false;

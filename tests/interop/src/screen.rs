@@ -1,11 +1,12 @@
 //! A program on a terminal: keys go in, and what a person would see comes out. The terminal is tmux's.
 
 use std::process::{Command, Output};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use nightlatch_test_support::Deadline;
 use tempfile::TempDir;
 
-use crate::process::{PATIENCE, Running};
+use crate::process::Running;
 
 /// What runs the program, and says how it ended and what it left of the terminal. (tmux itself loses an
 /// exit status now and then.)
@@ -15,7 +16,7 @@ const SHELL: &str = r#""$@"; echo "ended $?."; stty -a; exec sleep 1000"#;
 #[derive(Debug)]
 pub struct Screen {
     folder: TempDir,
-    _server: Running,
+    server: Running,
 }
 
 impl Screen {
@@ -29,10 +30,13 @@ impl Screen {
         // The inner terminal is tmux's own; the outer one does not matter.
         server.env("TERM", "screen").env("LC_ALL", "C.UTF-8");
         let screen = Self {
-            _server: Running::start("tmux", &mut server),
+            server: Running::start("tmux", &mut server),
             folder,
         };
+        let deadline = Deadline::start();
         while !socket.exists() {
+            let why = format!("tmux never listened: {:?}", screen.server.log());
+            assert!(screen.server.is_running() && !deadline.passed(), "{why}");
             std::thread::sleep(GLANCE);
         }
         let (columns, rows) = (columns.to_string(), rows.to_string());
@@ -82,16 +86,13 @@ impl Screen {
 
     /// Waits until `wanted` finds something on it.
     pub fn wait_for<T>(&self, what: &str, mut wanted: impl FnMut(&str) -> Option<T>) -> T {
-        let start = now();
+        let deadline = Deadline::start();
         loop {
             let text = self.text();
             if let Some(found) = wanted(&text) {
                 return found;
             }
-            assert!(
-                start.elapsed() < PATIENCE,
-                "never saw {what}; the screen:\n{text}"
-            );
+            assert!(!deadline.passed(), "never saw {what}; the screen:\n{text}");
             std::thread::sleep(GLANCE);
         }
     }
@@ -169,9 +170,3 @@ impl Drop for Screen {
 
 /// Between two looks at the screen.
 const GLANCE: Duration = Duration::from_millis(20);
-
-/// A test's patience is measured; nothing else depends on it.
-#[allow(clippy::disallowed_methods)]
-fn now() -> Instant {
-    Instant::now()
-}

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use nightlatch_test_support::Deadline;
 use tempfile::TempDir;
 
 use crate::netns::Host;
@@ -113,10 +114,10 @@ impl Server {
         let port = socket.local_addr().unwrap().port();
         command.args(["--no-zeroconf", "--socket", "0"]);
         let socket = Stdio::from(OwnedFd::from(socket));
-        let running = Running::start_with(&format!("{whose:?} server"), &mut command, socket);
+        let running = started(whose, &mut command, socket);
         if home.quiet && whose == Whose::Stock {
             // It says nothing then.
-            wait_until_accepted(port);
+            wait_until_accepted(port, &running);
         } else {
             running.wait_for("that it listens", listening);
         }
@@ -132,7 +133,7 @@ impl Server {
     pub fn at_port(whose: Whose, home: Home, host: &Host, port: u16) -> Self {
         let mut command = host.inside(&command(whose, &home));
         command.args(["--no-zeroconf", "--port", &port.to_string()]);
-        let running = Running::start(&format!("{whose:?} server"), &mut command);
+        let running = started(whose, &mut command, Stdio::null());
         running.wait_for("that it listens", listening);
         Self {
             whose,
@@ -146,7 +147,7 @@ impl Server {
     /// the Avahi on its home's bus, or without such a bus, if it can, by itself.
     pub fn announced(whose: Whose, home: Home, host: &Host) -> Self {
         let mut command = host.inside(&command(whose, &home));
-        let running = Running::start(&format!("{whose:?} server"), &mut command);
+        let running = started(whose, &mut command, Stdio::null());
         let port = running.wait_for("that it listens", listening);
         let sentence = match whose {
             Whose::Ours => "announcing the service",
@@ -219,6 +220,14 @@ impl Server {
     }
 }
 
+fn started(whose: Whose, command: &mut Command, input: Stdio) -> Running {
+    let running = Running::start_with(&format!("{whose:?} server"), command, input);
+    match whose {
+        Whose::Ours => running,
+        Whose::Stock => running.of_a_peer(),
+    }
+}
+
 fn command(whose: Whose, home: &Home) -> Command {
     let mut command = Command::new(match whose {
         Whose::Ours => ours("nightlatchd"),
@@ -243,8 +252,11 @@ fn command(whose: Whose, home: &Home) -> Command {
 }
 
 /// Tries until somebody listens on loopback.
-fn wait_until_accepted(port: u16) {
+fn wait_until_accepted(port: u16, server: &Running) {
+    let deadline = Deadline::start();
     while TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_err() {
+        let why = format!("the server never listened; its log: {:?}", server.log());
+        assert!(server.is_running() && !deadline.passed(), "{why}");
         std::thread::sleep(Duration::from_millis(10));
     }
 }

@@ -128,7 +128,7 @@ impl Pairing {
 
     /// The server refuses for this reason, and the client goes on trying without a word on its output.
     fn assert_refused(self, machine: &Machine, server: &Server, reason: Refusal) {
-        let mut client = client::start(self.client, machine, &server.address());
+        let client = client::start(self.client, machine, &server.address());
         server.wait_for_refusal(reason);
         assert!(client.is_running(), "{self:?}: the client gave up");
         let output = client.terminate();

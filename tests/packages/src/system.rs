@@ -9,7 +9,7 @@ use std::thread::sleep;
 use std::time::Duration;
 
 use nightlatch_sys::clock;
-use rustix::process::{Pid, Signal, geteuid, kill_process};
+use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
 use crate::{debs, output, repository, text};
@@ -55,8 +55,7 @@ impl System {
     }
 
     fn start(suite: &str, init: Init) -> Option<Self> {
-        if !geteuid().is_root() {
-            eprintln!("NOT RUN: this needs a system of its own, which only root can make");
+        if !nightlatch_test_support::is_root() {
             return None;
         }
         let higher = debs::higher();

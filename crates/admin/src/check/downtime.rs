@@ -163,7 +163,7 @@ mod tests {
             .env("TZ", "UTC")
             .output()
         else {
-            eprintln!("NOT RUN: last(1) is not installed");
+            nightlatch_test_support::skipped("needs last(1)");
             return;
         };
         let shown = String::from_utf8_lossy(&last.stdout).into_owned();

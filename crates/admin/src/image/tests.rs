@@ -245,8 +245,7 @@ fn no_key_is_ever_shown() {
 
 #[test]
 fn what_is_staged_has_its_modes_and_stays_within_its_folder() {
-    if !rustix::process::geteuid().is_root() {
-        eprintln!("skipped: only root can give files away");
+    if !nightlatch_test_support::is_root() {
         return;
     }
     let root = machine(KEYS);

@@ -122,7 +122,7 @@ pub(crate) fn possible() -> bool {
         .status();
     let possible = rustix::process::geteuid().is_root() && probe.is_ok_and(|s| s.success());
     if !possible {
-        eprintln!("skipped: needs root and network namespaces");
+        nightlatch_test_support::skipped("needs root and network namespaces");
     }
     possible
 }

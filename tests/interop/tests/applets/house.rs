@@ -1,9 +1,9 @@
 //! What the tests of all applets need.
 
+use std::fs::File;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use nightlatch_interop::process::Running;
 use nightlatch_interop::programs::{Whose, boot_client, stock_boot};
@@ -27,28 +27,29 @@ pub(crate) fn plugin(whose: Whose, name: &str) -> Command {
     }
 }
 
-/// Held by tests that ask at a terminal, where nobody is asked while Plymouth runs, and alone by those
-/// that run it.
-static SCREEN: RwLock<()> = RwLock::new(());
+/// Locked by tests that ask at a terminal, where nobody is asked while Plymouth runs, and by one that runs it
+/// alone. A file, since each test has a process of its own.
+fn screen() -> File {
+    File::create(concat!(env!("CARGO_TARGET_TMPDIR"), "/screen")).unwrap()
+}
 
 /// No Plymouth of the tests runs as long as this is held.
-pub(crate) fn no_plymouth() -> RwLockReadGuard<'static, ()> {
-    SCREEN.read().unwrap_or_else(PoisonError::into_inner)
+#[must_use]
+pub(crate) fn no_plymouth() -> File {
+    let screen = screen();
+    screen.lock_shared().unwrap();
+    screen
 }
 
 /// Plymouth may run as long as this is held.
-pub(crate) fn plymouth_runs() -> RwLockWriteGuard<'static, ()> {
-    SCREEN.write().unwrap_or_else(PoisonError::into_inner)
+#[must_use]
+pub(crate) fn plymouth_runs() -> File {
+    let screen = screen();
+    screen.lock().unwrap();
+    screen
 }
 
-/// Whether the test has the rights of root; says so when not.
-pub(crate) fn is_root() -> bool {
-    let root = rustix::process::geteuid().is_root();
-    if !root {
-        eprintln!("skipped: needs root");
-    }
-    root
-}
+pub(crate) use nightlatch_test_support::is_root;
 
 /// A file of the host that `unshare --fork` has made for a story.
 pub(crate) fn inside(story: &Running, path: &str) -> PathBuf {

@@ -101,7 +101,7 @@ fn a_socket_of_systemd_is_used() {
         .output()
         .is_err()
     {
-        eprintln!("skipped: needs systemd-socket-activate");
+        nightlatch_test_support::skipped("needs systemd-socket-activate");
         return;
     }
     let program = applet(NAME);
@@ -151,7 +151,7 @@ fn failures_have_their_statuses() {
 fn systemd_cryptsetup_names_its_volume_and_reads_the_key() {
     let attach = Path::new("/lib/systemd/systemd-cryptsetup");
     if !attach.exists() {
-        eprintln!("skipped: needs systemd-cryptsetup");
+        nightlatch_test_support::skipped("needs systemd-cryptsetup");
         return;
     }
     let folder = tempfile::tempdir().unwrap();

@@ -45,7 +45,7 @@ fn has_systemd() -> bool {
         .output()
         .is_ok();
     if !here {
-        eprintln!("skipped: needs systemd-ask-password");
+        nightlatch_test_support::skipped("needs systemd-ask-password");
     }
     here && is_root()
 }

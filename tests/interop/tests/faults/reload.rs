@@ -44,7 +44,7 @@ fn a_faulty_file_changes_nothing_and_is_named() {
 #[test]
 fn a_file_that_only_root_can_read_asks_for_a_restart() {
     if service().is_none() {
-        eprintln!("not root: a file that only root can read cannot be made");
+        nightlatch_test_support::skipped("makes a file that only root can read: needs root");
         return;
     }
     let a = Machine::new("a");

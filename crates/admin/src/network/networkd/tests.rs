@@ -84,7 +84,7 @@ fn files_that_mean_no_wired_interface_are_left_out_without_a_word() {
 #[test]
 fn the_files_that_come_with_systemd_raise_no_doubts() {
     let Ok(folder) = std::fs::read_dir("/usr/lib/systemd/network") else {
-        eprintln!("no systemd here: nothing to read");
+        nightlatch_test_support::skipped("needs the files of systemd-networkd");
         return;
     };
     let mut texts = Vec::new();
