@@ -12,13 +12,23 @@ mod world;
 use std::io::{BufRead, BufReader, Read};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::ExitStatusExt;
-use std::path::Path;
+use std::path::PathBuf;
 use std::process::Stdio;
 
 use hosts::{Ended, Host, possible};
 use world::{Machine, PASSWORD};
 
-const STOCK: &str = "/usr/lib/x86_64-linux-gnu/mandos/plugins.d/mandos-client";
+/// The stock client, as `scripts/prepare test` unpacks it, or installed.
+fn stock() -> Option<PathBuf> {
+    let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../../target/peers");
+    let peers =
+        std::env::var_os("NIGHTLATCH_PEERS").map_or_else(|| PathBuf::from(root), PathBuf::from);
+    let place = "usr/lib/x86_64-linux-gnu/mandos/plugins.d/mandos-client";
+    [peers, PathBuf::from("/")]
+        .map(|root| root.join(place))
+        .into_iter()
+        .find(|path| path.exists())
+}
 
 #[test]
 fn the_server_in_a_namespace() {
@@ -111,12 +121,12 @@ fn hooks_see_what_they_see_under_mandos() {
     if !possible() {
         return;
     }
-    if !Path::new(STOCK).exists() {
+    let Some(stock) = stock() else {
         nightlatch_test_support::skipped("needs the stock mandos-client (scripts/prepare test)");
         return;
-    }
+    };
     let (ours, arguments) = hooks_under(&[env!("CARGO_BIN_EXE_nightlatch-boot"), "client"]);
-    let (stock, _) = hooks_under(&[STOCK]);
+    let (stock, _) = hooks_under(&[stock.to_str().unwrap()]);
     assert_eq!(ours[..2], stock[..2]);
     // Mandos cuts the port off CONNECT before the hooks are stopped.
     let stock_stop: Vec<String> = stock[2..]

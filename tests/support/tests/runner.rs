@@ -1,4 +1,5 @@
 //! The runner, on tests of this very file: each does what a test must not do, when it is told to.
+#![allow(clippy::unwrap_used, reason = "in a test it is the assertion itself")]
 
 use std::process::{Command, Output, Stdio};
 
@@ -45,6 +46,20 @@ fn act_fails_once_by_a_peer() {
         if std::fs::create_dir(place).is_ok() {
             nightlatch_test_support::peer_fault("it dead-locked");
             panic!("no answer");
+        }
+    }
+}
+
+#[test]
+fn act_waits_for_an_orphan() {
+    if acts("orphan") {
+        let script = "setsid sleep 0.1 >/dev/null 2>&1 & echo $!";
+        let output = Command::new("sh").args(["-c", script]).output().unwrap();
+        let pid = String::from_utf8(output.stdout).unwrap();
+        let place = std::path::Path::new("/proc").join(pid.trim());
+        let deadline = nightlatch_test_support::Deadline::start();
+        while place.exists() {
+            assert!(!deadline.passed(), "nobody reads its status");
         }
     }
 }
@@ -168,6 +183,12 @@ fn a_peer_that_fails_by_itself_gets_a_second_try_which_is_told() {
         summary.contains("peer\trunner: act_fails_once_by_a_peer\tit dead-locked"),
         "{summary}"
     );
+}
+
+#[test]
+fn an_orphan_that_ends_is_gone() {
+    let (output, said) = run("act_waits_for_an_orphan", "orphan", &[]);
+    assert!(output.status.success(), "{said}");
 }
 
 #[test]

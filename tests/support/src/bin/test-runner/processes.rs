@@ -6,7 +6,7 @@ use std::fs;
 use std::time::Duration;
 
 use nightlatch_test_support::Deadline;
-use rustix::process::{Pid, Signal, WaitOptions, getpid, kill_process, waitpid};
+use rustix::process::{Pid, Signal, WaitOptions, getpid, kill_process, wait};
 
 /// A process that ends by itself soon after its test is not left behind.
 const GRACE: Duration = Duration::from_secs(2);
@@ -108,5 +108,5 @@ pub(crate) fn end_descendants(grace: bool) -> Vec<Process> {
 
 /// Takes the status of every child that has ended.
 fn reap() {
-    while let Ok(Some(_)) = waitpid(None, WaitOptions::NOHANG) {}
+    while let Ok(Some(_)) = wait(WaitOptions::NOHANG) {}
 }

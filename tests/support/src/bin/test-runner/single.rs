@@ -4,24 +4,28 @@
 //! whose end is seen here, and then everything below.
 
 use std::ffi::{OsStr, OsString};
-use std::os::unix::process::ExitStatusExt;
-use std::process::{Command, ExitCode, ExitStatus, Stdio};
+use std::process::{Command, ExitCode, Stdio};
+use std::sync::mpsc::{Sender, channel};
+use std::thread;
 use std::time::Duration;
 
-use nightlatch_test_support::{Deadline, Note};
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use nightlatch_test_support::Note;
+use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
-use rustix::process::{Pid, PidfdFlags, getpid, getppid, pidfd_open, set_child_subreaper, setsid};
+use rustix::process::{
+    Pid, PidfdFlags, WaitOptions, WaitStatus, getpid, getppid, pidfd_open, set_child_subreaper,
+    setsid, wait,
+};
 
 use crate::processes;
 
 /// Exit status after the deadline, as of timeout(1).
 const TIMED_OUT: u8 = 124;
 
+/// What ends the watch before the deadline.
 enum End {
-    Ended,
-    TimedOut,
-    RunnerGone,
+    Test(WaitStatus),
+    Runner,
 }
 
 pub(crate) fn run(arguments: &[OsString]) -> ExitCode {
@@ -47,39 +51,29 @@ pub(crate) fn run(arguments: &[OsString]) -> ExitCode {
 fn watch(limit: Duration, program: &OsStr, arguments: &[OsString]) -> std::io::Result<u8> {
     setsid()?;
     set_child_subreaper(Some(getpid()))?;
-    let runner = getppid()
-        .map(|pid| pidfd_open(pid, PidfdFlags::empty()))
-        .transpose()?;
-    let mut test = Command::new(program)
-        .args(arguments)
-        .stdin(Stdio::null())
-        .spawn()?;
-    let pid = test.id();
-    let raw = i32::try_from(pid)
+    let (sender, ends) = channel();
+    watch_runner(sender.clone())?;
+    let mut command = Command::new(program);
+    let test = command.args(arguments).stdin(Stdio::null()).spawn()?;
+    let pid = i32::try_from(test.id())
         .ok()
         .and_then(Pid::from_raw)
         .ok_or(Errno::SRCH)?;
-    let ended = pidfd_open(raw, PidfdFlags::empty())?;
-    let mut polled = vec![PollFd::new(&ended, PollFlags::IN)];
-    polled.extend(
-        runner
-            .as_ref()
-            .map(|runner| PollFd::new(runner, PollFlags::IN)),
-    );
-    let (code, end) = match wait(&mut polled, Deadline::after(limit))? {
-        End::Ended => (exit_code(test.wait()?), End::Ended),
-        End::TimedOut => {
+    thread::spawn(move || reap(pid, &sender));
+    let code = match ends.recv_timeout(limit) {
+        Ok(End::Test(status)) => exit_code(status),
+        Ok(End::Runner) => TIMED_OUT,
+        Err(_) => {
             eprintln!("\nended: it ran for {limit:?}, which is its limit. Its processes:");
             processes::descendants()
                 .iter()
                 .for_each(|process| eprintln!("    {process}"));
-            (TIMED_OUT, End::TimedOut)
+            TIMED_OUT
         }
-        End::RunnerGone => (TIMED_OUT, End::RunnerGone),
     };
-    let well = matches!(end, End::Ended) && code == 0;
+    let well = code == 0;
     let processes = processes::end_descendants(well);
-    let namespaces = remove_namespaces(pid);
+    let namespaces = remove_namespaces(test.id());
     if well {
         // A test that failed could not clean up.
         let left = processes.iter().map(ToString::to_string).chain(namespaces);
@@ -88,27 +82,40 @@ fn watch(limit: Duration, program: &OsStr, arguments: &[OsString]) -> std::io::R
     Ok(code)
 }
 
-fn wait(polled: &mut [PollFd<'_>], deadline: Deadline) -> std::io::Result<End> {
+/// Sends the end of the process that started this one.
+fn watch_runner(sender: Sender<End>) -> rustix::io::Result<()> {
+    let Some(runner) = getppid() else {
+        return Ok(());
+    };
+    let runner = pidfd_open(runner, PidfdFlags::empty())?;
+    thread::spawn(move || {
+        while poll(&mut [PollFd::new(&runner, PollFlags::IN)], None) == Err(Errno::INTR) {}
+        let _ = sender.send(End::Runner);
+    });
+    Ok(())
+}
+
+/// Takes the status of every orphan when it ends, so that a test does not take it for one that runs, and sends that of
+/// the test.
+fn reap(test: Pid, sender: &Sender<End>) {
     loop {
-        let left = Timespec::try_from(deadline.left()).map_err(|_| Errno::INVAL)?;
-        match poll(polled, Some(&left)) {
-            Ok(0) if deadline.passed() => return Ok(End::TimedOut),
-            Ok(0) | Err(Errno::INTR) => {}
-            Ok(_) if polled[0].revents().is_empty() => return Ok(End::RunnerGone),
-            Ok(_) => return Ok(End::Ended),
-            Err(error) => return Err(error.into()),
+        match wait(WaitOptions::empty()) {
+            Ok(Some((pid, status))) if pid == test => {
+                let _ = sender.send(End::Test(status));
+            }
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(_) => return,
         }
     }
 }
 
-fn exit_code(status: ExitStatus) -> u8 {
-    if let Some(signal) = status.signal() {
+fn exit_code(status: WaitStatus) -> u8 {
+    let signal = status.terminating_signal();
+    if let Some(signal) = signal {
         eprintln!("\nended by signal {signal}");
-        return u8::try_from(128 + signal).unwrap_or(u8::MAX);
     }
-    status
-        .code()
-        .and_then(|code| u8::try_from(code).ok())
+    let code = status.exit_status().or(signal.map(|signal| 128 + signal));
+    code.and_then(|code| u8::try_from(code).ok())
         .unwrap_or(u8::MAX)
 }
 
