@@ -4,20 +4,20 @@
 use std::ffi::OsString;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read};
-use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use nightlatch_core::secret::{Secret, SecretBuffer};
 use nightlatch_sys::signals::{EndSignals, die_of};
 use nightlatch_sys::{locked, memory};
-use rustix::fs::{CWD, FileType, Mode, OFlags, mknodat};
+use rustix::fs::{CWD, FileType, Mode, mknodat};
 use rustix::io::Errno;
 use zeroize::Zeroizing;
 
 use crate::cli::{self, About, Action, Arguments, Names, Part, SyntaxError};
 use crate::exit::Exit;
-use crate::files::is_private;
+use crate::files::{Found, is_private};
 use crate::log::{self, Log, chain};
 use crate::output::write_out;
 
@@ -173,21 +173,12 @@ fn make(path: &Path) -> io::Result<()> {
 /// one, or have a disk opened that they made.
 fn open(path: &Path) -> Result<File, FifoError> {
     let failed = |error| FifoError::Read(path.to_owned(), error);
-    // Looked at without opening it: opening another kind of file may do things.
-    let seen = path.symlink_metadata().map_err(failed)?;
-    if !seen.file_type().is_fifo() {
+    let found = Found::at(path).map_err(failed)?;
+    if !found.about().file_type().is_fifo() {
         return Err(FifoError::NoFifo(path.to_owned()));
     }
-    if !is_private(&seen) {
+    if !is_private(found.about()) {
         return Err(FifoError::Shared(path.to_owned()));
     }
-    let flags = OFlags::NOFOLLOW.bits().cast_signed();
-    let mut options = OpenOptions::new();
-    let fifo = options.read(true).custom_flags(flags).open(path);
-    let fifo = fifo.map_err(failed)?;
-    let opened = fifo.metadata().map_err(failed)?;
-    match (opened.dev(), opened.ino()) == (seen.dev(), seen.ino()) {
-        true => Ok(fifo),
-        false => Err(FifoError::NoFifo(path.to_owned())),
-    }
+    found.open(OpenOptions::new().read(true)).map_err(failed)
 }

@@ -2,67 +2,99 @@
 //! back (plymouth(8mandos), usplash(8mandos), splashy(8mandos); BUGS).
 
 use std::ffi::{OsStr, OsString};
-use std::fs;
+use std::fs::{self, File};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::time::Duration;
 
+use nightlatch_sys::peers::only_user_of;
 use nightlatch_sys::signals::release_in;
-use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+use nightlatch_sys::trusted::{Executable, TrustError};
+use rustix::process::{Pid, PidfdFlags, Signal, geteuid, pidfd_open, pidfd_send_signal};
 
+use crate::files::is_trusted;
 use crate::wait;
 
 /// How long the old one may take to end, and the new one to be ready.
 const GRACE: Duration = Duration::from_secs(2);
 
-/// One very process, whatever its number means later.
+/// One very process, whatever its number means later, and the program that it runs.
 #[derive(Debug)]
 pub(crate) struct Daemon {
     handle: OwnedFd,
-    program: PathBuf,
+    program: Executable,
     arguments: Vec<OsString>,
 }
 
+/// Why a process is no daemon that could be replaced.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum DaemonError {
+    #[error("cannot look at the process {0}")]
+    Look(i32, #[source] io::Error),
+    #[error("cannot tell which process it is")]
+    Peer(#[source] io::Error),
+    #[error("cannot read /proc")]
+    Proc(#[source] io::Error),
+    #[error("the process {0} has ended")]
+    Gone(i32),
+    #[error("the process {0} is not root's alone")]
+    Owner(i32),
+    #[error("expected {expected}, found {}", found.display())]
+    Name { expected: String, found: PathBuf },
+    #[error("the process {0} runs another program than is at its place now")]
+    Changed(i32),
+    #[error("its program is not started anew")]
+    Program(#[from] TrustError),
+}
+
 impl Daemon {
-    /// The process `pid`.
+    /// The process `pid`, which `handle` refers to.
     ///
     /// # Errors
-    /// When its program is not called `name`, or cannot be looked at, which needs root.
-    pub(crate) fn of_process(pid: Pid, name: &str) -> io::Result<Self> {
-        let handle = pidfd_open(pid, PidfdFlags::empty())?;
-        let folder = PathBuf::from(format!("/proc/{}", pid.as_raw_nonzero()));
-        let program = fs::read_link(folder.join("exe"))?;
-        if program.file_name() != Some(OsStr::new(name)) {
-            return Err(io::Error::other(format!(
-                "expected {name}, found {}",
-                program.display()
-            )));
+    /// When it is not root's (or this program's user's), its program is not called `name`, somebody else can have
+    /// put that program where it is, or it cannot be looked at, which needs root.
+    pub(crate) fn of_process(handle: OwnedFd, pid: Pid, name: &str) -> Result<Self, DaemonError> {
+        let number = pid.as_raw_nonzero().get();
+        let look = |error| DaemonError::Look(number, error);
+        if !only_user_of(number.unsigned_abs()).is_some_and(is_trusted) {
+            return Err(DaemonError::Owner(number));
         }
-        let line = fs::read(folder.join("cmdline"))?;
-        let words = line.split(|byte| *byte == 0);
-        let mut arguments: Vec<OsString> = words
-            .map(|word| OsStr::from_bytes(word).to_owned())
-            .collect();
-        // Each word ends with NUL, the last one too.
-        arguments.pop();
+        let folder = PathBuf::from(format!("/proc/{number}"));
+        let running = File::open(folder.join("exe")).map_err(look)?;
+        let path = fs::read_link(folder.join("exe")).map_err(look)?;
+        let line = fs::read(folder.join("cmdline")).map_err(look)?;
+        // All that was of the process that the handle refers to, if that is there still.
+        if wait::for_end(handle.as_fd(), Duration::ZERO).map_err(look)? {
+            return Err(DaemonError::Gone(number));
+        }
+        if path.file_name() != Some(OsStr::new(name)) {
+            return Err(DaemonError::Name {
+                expected: name.to_owned(),
+                found: path,
+            });
+        }
+        let program = Executable::open(&path, geteuid().as_raw())?;
+        if !program.is(&running).map_err(look)? {
+            return Err(DaemonError::Changed(number));
+        }
         Ok(Self {
             handle,
             program,
-            arguments,
+            arguments: words(&line),
         })
     }
 
-    /// A process of the program at `path`, if there is one.
-    pub(crate) fn of_program(path: &Path) -> io::Result<Option<Self>> {
+    /// A process of the program at `path`, if root (or this program's user) runs one. Those of others do not count.
+    pub(crate) fn of_program(path: &Path) -> Result<Option<Self>, DaemonError> {
         // As the kernel tells it, where /sbin is a link.
         let path = path.canonicalize().unwrap_or_else(|_| path.to_owned());
         let name = path.file_name().and_then(OsStr::to_str).unwrap_or_default();
-        for entry in fs::read_dir("/proc")? {
-            let entry = entry?;
+        let entries = fs::read_dir("/proc").map_err(DaemonError::Proc)?;
+        for entry in entries.filter_map(Result::ok) {
             let number = entry
                 .file_name()
                 .to_str()
@@ -70,8 +102,14 @@ impl Daemon {
             let Some(pid) = number.and_then(Pid::from_raw) else {
                 continue;
             };
-            if fs::read_link(entry.path().join("exe")).is_ok_and(|program| program == path) {
-                return Self::of_process(pid, name).map(Some);
+            let user = only_user_of(pid.as_raw_nonzero().get().unsigned_abs());
+            let runs = || fs::read_link(entry.path().join("exe")).is_ok_and(|it| it == path);
+            if user.is_some_and(is_trusted) && runs() {
+                // One that has ended by now was none.
+                let Ok(handle) = pidfd_open(pid, PidfdFlags::empty()) else {
+                    continue;
+                };
+                return Self::of_process(handle, pid, name).map(Some);
             }
         }
         Ok(None)
@@ -91,7 +129,7 @@ impl Daemon {
             wait::for_end(self.handle.as_fd(), GRACE)?;
         }
         let (name, arguments) = arguments.split_first().ok_or(io::ErrorKind::InvalidInput)?;
-        let mut command = Command::new(self.program);
+        let mut command = self.program.command();
         command
             .arg0(name)
             .args(arguments)
@@ -107,4 +145,14 @@ impl Daemon {
         let handle = pidfd_open(pid.ok_or(io::ErrorKind::InvalidInput)?, PidfdFlags::empty())?;
         wait::for_any([handle.as_fd()], Some(GRACE))
     }
+}
+
+/// The arguments of a process (proc(5), cmdline): each ends with NUL, the last one too.
+fn words(line: &[u8]) -> Vec<OsString> {
+    let words = line.split(|byte| *byte == 0);
+    let mut words: Vec<OsString> = words
+        .map(|word| OsStr::from_bytes(word).to_owned())
+        .collect();
+    words.pop();
+    words
 }

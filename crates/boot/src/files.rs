@@ -1,10 +1,12 @@
 //! Files that hold secrets, or that secrets pass through.
 
-use std::fs::{File, Metadata};
+use std::fs::{File, Metadata, OpenOptions};
 use std::io::{self, Read};
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use rustix::fs::{CWD, Mode, OFlags, openat};
 use zeroize::Zeroizing;
 
 /// Where the initramfs has keys and settings: ours, and Mandos's.
@@ -26,9 +28,14 @@ pub fn configuration() -> &'static Path {
 /// # Errors
 /// `FileTooLarge` when it has more than `max` bytes.
 pub fn read_bounded(path: &Path, max: usize) -> io::Result<Zeroizing<Vec<u8>>> {
+    read_all(&File::open(path)?, max)
+}
+
+/// The same from an open file.
+pub fn read_all(file: &File, max: usize) -> io::Result<Zeroizing<Vec<u8>>> {
     let mut bytes = Zeroizing::new(Vec::with_capacity(max + 1));
     let limit = u64::try_from(max).unwrap_or(u64::MAX).saturating_add(1);
-    File::open(path)?.take(limit).read_to_end(&mut bytes)?;
+    file.take(limit).read_to_end(&mut bytes)?;
     if bytes.len() > max {
         return Err(io::Error::new(
             io::ErrorKind::FileTooLarge,
@@ -38,14 +45,51 @@ pub fn read_bounded(path: &Path, max: usize) -> io::Result<Zeroizing<Vec<u8>>> {
     Ok(bytes)
 }
 
+/// A file that was found by its name and not opened yet: opening a device or another's FIFO may wait or do
+/// things. What was found is what is opened later, whatever has the name by then.
+#[derive(Debug)]
+pub struct Found {
+    /// Opened for nothing (`O_PATH`).
+    file: File,
+    about: Metadata,
+}
+
+impl Found {
+    /// What is at `path`; a link there is itself what is found.
+    pub fn at(path: &Path) -> io::Result<Self> {
+        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let file = File::from(openat(CWD, path, flags, Mode::empty())?);
+        let about = file.metadata()?;
+        Ok(Self { file, about })
+    }
+
+    /// What the file is, and whose.
+    pub fn about(&self) -> &Metadata {
+        &self.about
+    }
+
+    /// A path that leads to it as long as this is there.
+    pub fn path(&self) -> PathBuf {
+        PathBuf::from(format!("/proc/self/fd/{}", self.file.as_raw_fd()))
+    }
+
+    /// Opens it.
+    pub fn open(&self, options: &OpenOptions) -> io::Result<File> {
+        options.open(self.path())
+    }
+}
+
 /// Whether nobody but root and this program's own user can do anything with a file.
 pub fn is_private(file: &Metadata) -> bool {
-    let myself = rustix::process::geteuid().as_raw();
-    file.mode() & 0o077 == 0 && [0, myself].contains(&file.uid())
+    file.mode() & 0o077 == 0 && is_trusted(file.uid())
 }
 
 /// Whether a file is root's or this program's own user's, and nobody else can change it.
 pub fn is_owned(file: &Metadata) -> bool {
-    let myself = rustix::process::geteuid().as_raw();
-    file.mode() & 0o022 == 0 && [0, myself].contains(&file.uid())
+    file.mode() & 0o022 == 0 && is_trusted(file.uid())
+}
+
+/// Whether a user is root or this program's own.
+pub fn is_trusted(user: u32) -> bool {
+    user == 0 || user == rustix::process::geteuid().as_raw()
 }

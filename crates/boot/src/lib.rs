@@ -20,6 +20,7 @@ pub mod password_prompt;
 pub mod plugin_runner;
 pub mod plymouth;
 pub mod process;
+mod program;
 pub mod prompt;
 mod restarts;
 pub mod source;

@@ -4,11 +4,13 @@ use std::ffi::OsString;
 use std::io;
 use std::os::fd::AsFd;
 use std::path::Path;
-use std::process::{Command, ExitCode};
+use std::process::ExitCode;
 
 use nightlatch_core::secret::Secret;
 use nightlatch_sys::signals::{EndSignals, Signal, die_of};
+use nightlatch_sys::trusted::Executable;
 use nightlatch_sys::{locked, memory};
+use rustix::process::geteuid;
 
 use crate::cli::{self, About};
 use crate::daemon::Daemon;
@@ -76,12 +78,14 @@ fn asked(log: Log) -> io::Result<Result<Exit, Signal>> {
     if let Err(error) = memory::forbid_core_dumps().and_then(|()| locked::lock_everything()) {
         log.debug(|| format!("memory is not locked: {error}"));
     }
-    let Some(daemon) = Daemon::of_program(Path::new(DAEMON))? else {
+    let Some(daemon) = Daemon::of_program(Path::new(DAEMON)).map_err(io::Error::other)? else {
         log.say("Splashy does not run");
         return Ok(Ok(Exit::Unavailable));
     };
     let question = format!("getpass {}", prompt::question(&Wording::default()));
-    let mut asker = Process::start(Command::new(ASKER).arg(question))?;
+    let program = Executable::open(Path::new(ASKER), geteuid().as_raw());
+    let program = program.map_err(io::Error::other)?;
+    let mut asker = Process::start(program.command().arg(question))?;
     loop {
         if let Some(signal) = signals.next()? {
             end_all(vec![asker]);

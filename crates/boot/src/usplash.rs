@@ -1,10 +1,10 @@
 //! The applet `usplash`: asks on Usplash's screen by its two FIFOs (usplash(8mandos)).
 
 use std::ffi::OsString;
-use std::fs::{File, OpenOptions};
+use std::fs::{File, Metadata, OpenOptions};
 use std::io::{self, Write};
 use std::os::fd::AsFd;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -18,6 +18,7 @@ use zeroize::Zeroizing;
 use crate::cli::{self, About};
 use crate::daemon::Daemon;
 use crate::exit::Exit;
+use crate::files::{Found, is_owned, is_private};
 use crate::log::{self, Log, chain};
 use crate::output::write_out;
 use crate::prompt::{self, Wording};
@@ -86,12 +87,13 @@ fn asked(log: Log) -> io::Result<Result<Exit, Signal>> {
     if let Err(error) = memory::forbid_core_dumps().and_then(|()| locked::lock_everything()) {
         log.debug(|| format!("memory is not locked: {error}"));
     }
-    let Some(daemon) = Daemon::of_program(Path::new(DAEMON))? else {
+    let Some(daemon) = Daemon::of_program(Path::new(DAEMON)).map_err(io::Error::other)? else {
         log.say("Usplash does not run");
         return Ok(Ok(Exit::Unavailable));
     };
-    let mut commands = open(COMMANDS, OpenOptions::new().write(true))?;
-    let answers = open(ANSWERS, OpenOptions::new().read(true))?;
+    let mut commands = open(COMMANDS, is_owned, OpenOptions::new().write(true))?;
+    // Who else reads it gets a part of the password, or all of it.
+    let answers = open(ANSWERS, is_private, OpenOptions::new().read(true))?;
     let question = prompt::question(&Wording::default()).replace('\0', "");
     // The time-out would end it while somebody types.
     commands.write_all(format!("TIMEOUT 0\0INPUTQUIET {question}\0").as_bytes())?;
@@ -112,10 +114,15 @@ fn asked(log: Log) -> io::Result<Result<Exit, Signal>> {
 }
 
 /// Without waiting for the other side: a daemon that runs has its end open.
-fn open(path: &str, options: &mut OpenOptions) -> io::Result<File> {
-    let flags = (OFlags::NONBLOCK | OFlags::NOFOLLOW).bits().cast_signed();
-    let opened = options.custom_flags(flags).open(path);
-    opened.map_err(|error| io::Error::new(error.kind(), format!("{path}: {error}")))
+fn open(path: &str, accept: fn(&Metadata) -> bool, options: &mut OpenOptions) -> io::Result<File> {
+    let told = |error: io::Error| io::Error::new(error.kind(), format!("{path}: {error}"));
+    let found = Found::at(Path::new(path)).map_err(told)?;
+    if !found.about().file_type().is_fifo() || !accept(found.about()) {
+        let expected = "expected a FIFO of root's that others cannot use";
+        return Err(io::Error::other(format!("{path}: {expected}")));
+    }
+    let flags = OFlags::NONBLOCK.bits().cast_signed();
+    found.open(options.custom_flags(flags)).map_err(told)
 }
 
 /// A line, without its end, or the signal that came first.

@@ -76,6 +76,13 @@ impl Capabilities {
         result
     }
 
+    /// Gives up those of `list` for good in this thread and in those it will start.
+    pub fn without(self, list: &[Capability]) -> io::Result<Self> {
+        let permitted = self.permitted - set_of(list);
+        set_capabilities(None, sets(CapabilitySet::empty(), permitted))?;
+        Ok(Self { permitted })
+    }
+
     /// Whether `capability` can be raised.
     pub fn has(self, capability: Capability) -> bool {
         self.permitted.contains(set_of(&[capability]))
@@ -148,7 +155,11 @@ mod tests {
     #[test]
     fn what_was_given_up_does_not_come_back() {
         in_a_thread(|| {
-            let kept = lower(&[Capability::NetAdmin]).unwrap();
+            let both = lower(&[Capability::NetAdmin, Capability::Kill]).unwrap();
+            let kept = both.without(&[Capability::Kill]).unwrap();
+            assert!(!kept.has(Capability::Kill));
+            let during = both.with(&[Capability::Kill], || capabilities(None).unwrap());
+            assert!(!during.permitted.contains(CapabilitySet::KILL));
             Capabilities::give_up().unwrap();
             let during = kept.with(&[Capability::NetAdmin], || capabilities(None).unwrap());
             assert!(during.effective.is_empty() && during.permitted.is_empty());

@@ -7,15 +7,18 @@ pub mod clock;
 pub mod identity;
 pub mod inherited;
 pub mod kmsg;
+pub mod link_local;
 pub mod links;
 pub mod locked;
 pub mod memory;
 pub mod netif;
 mod netlink;
+pub mod peers;
 pub mod privileges;
 pub mod process;
 pub mod signals;
 pub mod terminal;
+pub mod trusted;
 // Of 32-bit ARM the functions are others, and libgcc stays.
 #[cfg(all(panic = "abort", not(target_arch = "arm")))]
 mod unwinder;

@@ -10,12 +10,12 @@ mod readers;
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
-use std::fs::{self, OpenOptions};
+use std::fs::OpenOptions;
 use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode};
+use std::process::ExitCode;
 use std::time::Duration;
 
 use nightlatch_core::secret::Secret;
@@ -28,10 +28,11 @@ use rustix::io::Errno;
 use crate::askpass_fifo::FIFO;
 use crate::cli::{self, About, Action, Arguments, Names, Part, SyntaxError};
 use crate::exit::Exit;
-use crate::files::is_private;
+use crate::files::{Found, is_private};
 use crate::log::{self, Log, chain};
 use crate::output::write_to;
 use crate::process::{Process, end_all};
+use crate::program::Program;
 use crate::source::Source;
 use crate::wait;
 use crate::watch::Watch;
@@ -82,9 +83,6 @@ const NAMES: Names = Names {
     short: &[],
 };
 
-/// This very program, whatever its file is called.
-const MYSELF: &str = "/proc/self/exe";
-
 /// Those who would ask where askpass asks already.
 const NOT_AT_THE_CONSOLE: [&str; 5] = [
     "--disable=askpass-fifo",
@@ -134,23 +132,21 @@ fn parse(arguments: Vec<OsString>) -> Result<Action<Options>, SyntaxError> {
     Ok(Action::Run(options))
 }
 
-fn command(options: &Options) -> Command {
-    match options.command.split_first() {
-        Some((program, arguments)) => {
-            let mut command = Command::new(program);
-            command.args(arguments);
-            command
-        }
-        None => {
-            let mut command = Command::new(MYSELF);
-            command.args(["plugin-runner", "--no-fallback"]);
-            command.args(NOT_AT_THE_CONSOLE);
-            if options.kernel_command_line {
-                command.arg("--kernel-command-line");
-            }
-            command
+fn start(options: &Options) -> io::Result<Process> {
+    let program = match options.command.first() {
+        Some(name) => Program::named(name).map_err(io::Error::other)?,
+        None => Program::Myself,
+    };
+    let mut command = program.command();
+    command.args(options.command.iter().skip(1));
+    if options.command.is_empty() {
+        command.args(["plugin-runner", "--no-fallback"]);
+        command.args(NOT_AT_THE_CONSOLE);
+        if options.kernel_command_line {
+            command.arg("--kernel-command-line");
         }
     }
+    Process::start(&mut command)
 }
 
 /// Why no volume can be given a password.
@@ -221,8 +217,9 @@ fn fed(options: &Options, log: Log) -> Result<Signal, FeedError> {
         return Ok(signal);
     }
     let now = clock::now().mono;
-    let start = || Process::start(&mut command(options));
-    let mut source = Source::new("the search for a password".to_owned(), now, start);
+    let mut source = Source::new("the search for a password".to_owned(), now, || {
+        start(options)
+    });
     let fetched = fetch(&mut source, &signals, log);
     end_all(source.into_process().into_iter().collect());
     let password = match fetched? {
@@ -296,14 +293,14 @@ impl Feed<'_> {
 
     /// Answers whoever reads the FIFO and has not been seen yet.
     fn look(&mut self, password: &Secret, signals: &EndSignals) -> io::Result<Option<Signal>> {
-        let Ok(fifo) = fs::symlink_metadata(self.fifo) else {
+        let Ok(fifo) = Found::at(self.fifo) else {
             // Nobody has made it yet.
             return Ok(None);
         };
-        if !fifo.file_type().is_fifo() || !is_private(&fifo) {
+        if !fifo.about().file_type().is_fifo() || !is_private(fifo.about()) {
             return Ok(None);
         }
-        let readers = readers::of(&fifo);
+        let readers = readers::of(fifo.about());
         self.seen.retain(|known| readers.contains(known));
         let Some(reader) = readers.into_iter().find(|one| !self.seen.contains(one)) else {
             return Ok(None);
@@ -315,7 +312,7 @@ impl Feed<'_> {
             self.log.say(&format!("{what}: a person must answer"));
             return Ok(None);
         }
-        let written = write(self.fifo, password, signals)?;
+        let written = write(&fifo, password, signals)?;
         if let Written::Whole = written {
             self.log
                 .debug(|| format!("gave the password to the volume {volume:?}"));
@@ -337,13 +334,9 @@ enum Written {
 
 /// Never waits for a reader to open it, and never opens it without a password to write: a writer that
 /// writes nothing would be taken for an empty password.
-fn write(path: &Path, password: &Secret, signals: &EndSignals) -> io::Result<Written> {
-    let flags = (OFlags::NONBLOCK | OFlags::NOFOLLOW).bits().cast_signed();
-    let fifo = match OpenOptions::new()
-        .write(true)
-        .custom_flags(flags)
-        .open(path)
-    {
+fn write(fifo: &Found, password: &Secret, signals: &EndSignals) -> io::Result<Written> {
+    let flags = OFlags::NONBLOCK.bits().cast_signed();
+    let fifo = match fifo.open(OpenOptions::new().write(true).custom_flags(flags)) {
         Ok(fifo) => fifo,
         Err(error) if error.raw_os_error() == Some(Errno::NXIO.raw_os_error()) => {
             return Ok(Written::Gone);

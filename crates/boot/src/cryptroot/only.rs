@@ -13,6 +13,7 @@ use rustix::process::{
     Flock, FlockType, Pid, PidfdFlags, Signal, fcntl_getlk, pidfd_open, pidfd_send_signal,
 };
 
+use crate::files::is_private;
 use crate::wait;
 
 /// Longer than the feed takes to end: its search has two seconds for what it started, which has as many.
@@ -75,5 +76,13 @@ fn open(fifo: &Path) -> io::Result<File> {
     let flags = OFlags::NOFOLLOW.bits().cast_signed();
     let mut options = OpenOptions::new();
     options.read(true).write(true).create(true).truncate(false);
-    options.mode(0o600).custom_flags(flags).open(path)
+    let file = options.mode(0o600).custom_flags(flags).open(&path)?;
+    let about = file.metadata()?;
+    match about.is_file() && is_private(&about) {
+        true => Ok(file),
+        // Who has the lock of another's file is nobody that may be ended by us.
+        false => Err(io::Error::other(format!(
+            "expected {path:?} to be a file of root's or this user's, and of nobody else's use"
+        ))),
+    }
 }

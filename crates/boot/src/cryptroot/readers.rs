@@ -6,6 +6,10 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
+use nightlatch_sys::peers::only_user_of;
+
+use crate::files::is_trusted;
+
 /// Where the name of the volume may stand in the environment, the newer name first.
 const NAMES: [&[u8]; 2] = [b"CRYPTTAB_NAME=", b"crypttarget="];
 
@@ -25,18 +29,14 @@ pub(super) struct Reader {
 
 /// Those that have `fifo` open for reading and run as root or as this program's user.
 pub(super) fn of(fifo: &Metadata) -> Vec<Reader> {
-    let myself = rustix::process::geteuid().as_raw();
     let Ok(entries) = fs::read_dir("/proc") else {
         return Vec::new();
     };
     let entries = entries.filter_map(Result::ok);
-    let trusted = entries.filter(|entry| {
-        let owner = entry.metadata().map(|process| process.uid());
-        owner.is_ok_and(|owner| owner == 0 || owner == myself)
-    });
-    let found = trusted.filter_map(|entry| {
+    let found = entries.filter_map(|entry| {
         let pid = entry.file_name().to_str()?.parse().ok()?;
         let folder = entry.path();
+        only_user_of(pid).is_some_and(is_trusted).then_some(())?;
         (pid != std::process::id() && reads(&folder, fifo)).then_some(())?;
         Some(Reader {
             pid,

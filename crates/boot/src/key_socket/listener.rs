@@ -11,10 +11,14 @@ use std::path::{Path, PathBuf};
 
 use nightlatch_core::digits;
 use nightlatch_sys::inherited;
+use nightlatch_sys::peers::Peer as Process;
+use nightlatch_sys::trusted::check_folder;
 use rustix::fs::Mode;
 use rustix::net::AddressFamily;
-use rustix::net::sockopt::{socket_acceptconn, socket_domain, socket_peercred};
-use rustix::process::{Uid, geteuid, umask};
+use rustix::net::sockopt::{socket_acceptconn, socket_domain};
+use rustix::process::{geteuid, umask};
+
+use crate::files::is_trusted;
 
 /// The first descriptor that systemd hands over.
 const FIRST: i32 = 3;
@@ -60,8 +64,7 @@ impl Listener {
                 Ok((stream, address)) => {
                     // A peer from outside this process's PID namespace has no number here, which is an error: it
                     // gets nothing, and others are served.
-                    let user = socket_peercred(&stream).ok().map(|peer| peer.uid);
-                    if user == Some(Uid::ROOT) || user == Some(geteuid()) {
+                    if Process::of(&stream).is_ok_and(|peer| is_trusted(peer.user)) {
                         let volume = volume(&address);
                         return Ok(Some(Peer { stream, volume }));
                     }
@@ -119,6 +122,9 @@ fn make(path: &Path) -> io::Result<UnixListener> {
     {
         DirBuilder::new().mode(0o700).create(parent)?;
     }
+    // Who can write there puts a socket of his own in its place.
+    let parent = path.parent().filter(|parent| *parent != Path::new(""));
+    check_folder(parent.unwrap_or(Path::new(".")), geteuid().as_raw()).map_err(io::Error::other)?;
     match fs::symlink_metadata(path) {
         Ok(old) if old.file_type().is_socket() => fs::remove_file(path)?,
         Ok(_) | Err(_) => {}

@@ -6,7 +6,7 @@ use std::ffi::OsString;
 use std::io::{self, Write};
 use std::os::fd::AsFd;
 use std::path::PathBuf;
-use std::process::{Command, ExitCode};
+use std::process::ExitCode;
 use std::time::Duration;
 
 use nightlatch_core::digits;
@@ -19,6 +19,7 @@ use crate::cli::{self, About, Action, Arguments, Names, Part, SyntaxError};
 use crate::exit::Exit;
 use crate::log::{self, Log, chain};
 use crate::process::{Process, end_all};
+use crate::program::Program;
 use crate::source::Source;
 use crate::wait;
 use listener::{Listener, Peer};
@@ -30,9 +31,6 @@ const KEEP: Duration = Duration::from_secs(60);
 
 /// A peer that reads nothing for so long gets nothing.
 const PATIENCE: Duration = Duration::from_secs(5);
-
-/// This very program, whatever its file is called.
-const MYSELF: &str = "/proc/self/exe";
 
 const ABOUT: About = About {
     name: NAME,
@@ -122,19 +120,17 @@ fn parse(arguments: Vec<OsString>) -> Result<Action<Options>, UsageError> {
     Ok(Action::Run(options))
 }
 
-fn command(options: &Options) -> Command {
-    match options.command.split_first() {
-        Some((program, arguments)) => {
-            let mut command = Command::new(program);
-            command.args(arguments);
-            command
-        }
-        None => {
-            let mut command = Command::new(MYSELF);
-            command.arg("client");
-            command
-        }
+fn start(options: &Options) -> io::Result<Process> {
+    let program = match options.command.first() {
+        Some(name) => Program::named(name).map_err(io::Error::other)?,
+        None => Program::Myself,
+    };
+    let mut command = program.command();
+    command.args(options.command.iter().skip(1));
+    if options.command.is_empty() {
+        command.arg("client");
     }
+    Process::start(&mut command)
 }
 
 /// Why no volume can be served.
@@ -179,8 +175,9 @@ fn served(options: &Options, log: Log) -> Result<Option<Signal>, KeyError> {
     let listener = Listener::open(&options.socket).map_err(KeyError::Listen)?;
     log.debug(|| "waiting for volumes".to_owned());
     let now = clock::now().mono;
-    let start = || Process::start(&mut command(options));
-    let mut source = Source::new("the search for a password".to_owned(), now, start);
+    let mut source = Source::new("the search for a password".to_owned(), now, || {
+        start(options)
+    });
     let mut desk = Desk {
         options,
         log,

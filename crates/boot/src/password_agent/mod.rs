@@ -12,7 +12,7 @@ use std::ffi::OsString;
 use std::io;
 use std::os::fd::AsFd;
 use std::path::PathBuf;
-use std::process::{Command, ExitCode};
+use std::process::ExitCode;
 use std::time::Duration;
 
 use nightlatch_core::secret::Secret;
@@ -25,6 +25,7 @@ use crate::cli::{self, About};
 use crate::exit::Exit;
 use crate::log::{self, Log, chain};
 use crate::process::{Process, end_all};
+use crate::program::Program;
 use crate::source::Source;
 use crate::wait;
 use crate::watch::Watch;
@@ -140,7 +141,8 @@ fn start(options: &Options) -> io::Result<Process> {
         .client
         .split_first()
         .ok_or(io::ErrorKind::NotFound)?;
-    let mut command = Command::new(program);
+    let program = Program::named(program).map_err(io::Error::other)?;
+    let mut command = program.command();
     command
         .args(arguments)
         .env(HELPERS, &options.helper_directory);

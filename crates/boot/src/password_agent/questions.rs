@@ -2,9 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
-use std::fs;
+use std::fs::{self, OpenOptions};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 
@@ -15,7 +16,7 @@ use rustix::process::{Pid, test_kill_process};
 use zeroize::Zeroizing;
 
 use super::question::{Question, parse};
-use crate::files::{is_owned, read_bounded};
+use crate::files::{Found, is_owned, is_trusted, read_all};
 use crate::log::{Log, chain};
 
 /// What the names of questions begin with.
@@ -87,16 +88,14 @@ impl<'a> Questions<'a> {
         let path = self.directory.join(name);
         let said = path.display();
         let told = |why: &str| self.log.say(&format!("leaving out {said}: {why}"));
-        match fs::symlink_metadata(&path) {
-            Ok(file) if file.is_file() && is_owned(&file) => {}
-            Ok(_) => {
-                told("expected a file of root's or this user's that others cannot write to");
-                return None;
-            }
-            // It was taken back in between.
-            Err(_) => return None,
+        // One that is not there was taken back in between.
+        let found = Found::at(&path).ok()?;
+        if !found.about().is_file() || !is_owned(found.about()) {
+            told("expected a file of root's or this user's that others cannot write to");
+            return None;
         }
-        let text = read_bounded(&path, MAX_FILE).ok()?;
+        let text = found.open(OpenOptions::new().read(true)).ok()?;
+        let text = read_all(&text, MAX_FILE).ok()?;
         let question = match parse(&String::from_utf8_lossy(&text)) {
             Ok(question) => question,
             Err(error) => {
@@ -161,6 +160,14 @@ fn answer(question: &Question, password: &Secret) -> io::Result<()> {
     let socket = UnixDatagram::unbound()?;
     // Nobody who does not read may hold up the answers to others.
     socket.set_nonblocking(true)?;
-    socket.send_to(&datagram, &question.socket)?;
+    let there = Found::at(&question.socket)?;
+    if !there.about().file_type().is_socket() || !is_trusted(there.about().uid()) {
+        let expected = "expected a socket of root's or this user's";
+        return Err(io::Error::other(format!(
+            "{}: {expected}",
+            question.socket.display()
+        )));
+    }
+    socket.send_to(&datagram, there.path())?;
     Ok(())
 }

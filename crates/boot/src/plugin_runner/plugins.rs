@@ -1,30 +1,30 @@
 //! The plugins: which files of the directory count, and how each is started.
 //!
-//! A file is opened once and run by that descriptor, so that what was checked is what runs.
+//! What is run must be what nobody but root (and this program's user) can have put where it is: the file, its folder,
+//! and every folder and link on the way. It is run by the
+//! descriptor of the file that was checked.
 
 use std::ffi::{OsStr, OsString};
-use std::fs::{self, File, Metadata};
+use std::fs;
 use std::io;
-use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{FileExt, MetadataExt};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use nightlatch_sys::identity::{Identity, leave_open, start_as};
+use nightlatch_sys::identity::{Identity, start_as};
 use nightlatch_sys::privileges;
+use nightlatch_sys::trusted::{TrustError, check_folder};
+use rustix::process::geteuid;
 
 use super::options::Options;
 use crate::Privilege;
 use crate::log::{Log, chain};
 use crate::process::Process;
+use crate::program::Program;
 
 /// Names that editors and package managers leave behind.
 const LEFT_BEHIND: [&str; 5] = ["~", ".dpkg-new", ".dpkg-old", ".dpkg-bak", ".dpkg-divert"];
-
-/// This very program.
-const MYSELF: &str = "/proc/self/exe";
 
 /// Whom a plugin learns from where its helpers are.
 const HELPERS: &str = "MANDOSPLUGINHELPERDIR";
@@ -36,8 +36,8 @@ pub(super) enum DirectoryError {
     #[error("cannot read the plugin directory {0}")]
     Read(PathBuf, #[source] io::Error),
     /// Others could put programs into it.
-    #[error("the plugin directory {0} is writable for everyone: expected `chmod o-w {0}`")]
-    Writable(PathBuf),
+    #[error("the plugin directory {0} is not used")]
+    Untrusted(PathBuf, #[source] TrustError),
 }
 
 /// A program that may give a password.
@@ -45,7 +45,7 @@ pub(super) enum DirectoryError {
 pub(super) struct Plugin {
     /// Its file's name.
     pub(super) name: OsString,
-    file: File,
+    program: Program,
     /// What it may, because it is an applet of this very program.
     privilege: Privilege,
 }
@@ -54,10 +54,10 @@ pub(super) struct Plugin {
 pub(super) fn find(options: &Options, log: Log) -> Result<Vec<Plugin>, DirectoryError> {
     let directory = &options.directory;
     let unreadable = |error| DirectoryError::Read(directory.clone(), error);
-    if is_open_to_all(&fs::metadata(directory).map_err(unreadable)?) {
-        return Err(DirectoryError::Writable(directory.clone()));
-    }
-    let myself = fs::metadata(MYSELF).ok();
+    // Said before it is said why it cannot be looked at.
+    fs::metadata(directory).map_err(unreadable)?;
+    check_folder(directory, geteuid().as_raw())
+        .map_err(|error| DirectoryError::Untrusted(directory.clone(), error))?;
     let mut names = Vec::new();
     for entry in fs::read_dir(directory).map_err(unreadable)? {
         names.push(entry.map_err(unreadable)?.file_name());
@@ -70,7 +70,7 @@ pub(super) fn find(options: &Options, log: Log) -> Result<Vec<Plugin>, Directory
             log.debug(|| format!("leaving out {name:?}"));
             continue;
         }
-        match open(directory, name, myself.as_ref()) {
+        match open(directory, name) {
             Ok(plugin) => plugins.push(plugin),
             Err(error) => log.say(&chain(&error)),
         }
@@ -87,51 +87,30 @@ fn is_plugin_name(name: &OsStr) -> bool {
 
 /// Why a file is not run.
 #[derive(Debug, thiserror::Error)]
-enum FileError {
-    #[error("leaving out plugin {0:?}")]
-    Open(OsString, #[source] io::Error),
-    #[error("leaving out plugin {0:?}: expected an executable file")]
-    NotExecutable(OsString),
-    #[error("leaving out plugin {0:?}, which is writable for everyone: expected `chmod o-w`")]
-    Writable(OsString),
-}
+#[error("leaving out plugin {0:?}")]
+struct FileError(OsString, #[source] TrustError);
 
-fn open(directory: &Path, name: OsString, myself: Option<&Metadata>) -> Result<Plugin, FileError> {
-    let path = directory.join(&name);
-    let failed = |error| FileError::Open(name.clone(), error);
-    // Asked before it is opened: opening a FIFO or a device may wait or do things.
-    let seen = fs::metadata(&path).map_err(failed)?;
-    if !seen.is_file() || seen.mode() & 0o111 == 0 {
-        return Err(FileError::NotExecutable(name));
-    }
-    let file = File::open(&path).map_err(failed)?;
-    let opened = file.metadata().map_err(failed)?;
-    if is_open_to_all(&opened) {
-        return Err(FileError::Writable(name));
-    }
-    let same = |one: &Metadata| (one.dev(), one.ino()) == (opened.dev(), opened.ino());
-    let privilege = match myself.is_some_and(same) {
-        true => crate::privilege_of(&name),
-        false => Privilege::None,
+fn open(directory: &Path, name: OsString) -> Result<Plugin, FileError> {
+    let program = match Program::open(&directory.join(&name)) {
+        Ok(program) => program,
+        Err(error) => return Err(FileError(name, error)),
+    };
+    let privilege = match program {
+        Program::Myself => crate::privilege_of(&name),
+        Program::Other(_) | Program::Any(_) => Privilege::None,
     };
     Ok(Plugin {
         name,
-        file,
+        program,
         privilege,
     })
-}
-
-fn is_open_to_all(file: &Metadata) -> bool {
-    file.mode() & 0o002 != 0
 }
 
 impl Plugin {
     /// Starts it.
     pub(super) fn start(&self, options: &Options) -> io::Result<Process> {
         let own = options.plugins.get(&self.name);
-        let descriptor = self.file.as_raw_fd();
-        // By /proc and not by /dev/fd, which an initramfs may lack.
-        let mut command = Command::new(format!("/proc/self/fd/{descriptor}"));
+        let mut command = self.program.command_for_others();
         command
             .arg0(&self.name)
             .args(own.iter().flat_map(|own| &own.arguments))
@@ -140,10 +119,6 @@ impl Plugin {
         let special = own.iter().flat_map(|own| &own.environment);
         for setting in options.environment.iter().chain(special) {
             set_environment(&mut command, setting);
-        }
-        if self.is_script() {
-            // Its interpreter opens it again.
-            leave_open(&mut command, descriptor);
         }
         // Who is not root tries things out, and can only be who he is.
         if privileges::is_root() && self.privilege != Privilege::Root {
@@ -155,11 +130,6 @@ impl Plugin {
             start_as(&mut command, identity);
         }
         Process::start(&mut command)
-    }
-
-    fn is_script(&self) -> bool {
-        let mut start = [0; 2];
-        self.file.read_exact_at(&mut start, 0).is_ok() && start == *b"#!"
     }
 }
 

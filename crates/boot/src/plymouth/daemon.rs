@@ -2,12 +2,15 @@
 
 use std::fs;
 use std::io;
-use std::os::unix::net::UnixStream;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr, UnixStream};
 use std::path::Path;
 
-use rustix::net::sockopt::socket_peercred;
+use nightlatch_sys::peers::{self, Peer, only_user_of};
 
-use crate::daemon::Daemon;
+use super::protocol::SOCKET;
+use crate::daemon::{Daemon, DaemonError};
+use crate::files::is_trusted;
 
 /// Where the daemon writes its process id.
 const PID_FILE: &str = "/run/plymouth/pid";
@@ -16,7 +19,7 @@ const PID_FILE: &str = "/run/plymouth/pid";
 const NAME: &str = "plymouthd";
 
 /// Whether Plymouth has the screen: it has left its process id, or there is a process of its name
-/// (password-prompt(8mandos)).
+/// (password-prompt(8mandos)). Processes of others do not count, which may have any name.
 pub fn is_running() -> bool {
     Path::new(PID_FILE).exists() || has_process()
 }
@@ -27,11 +30,41 @@ fn has_process() -> bool {
     };
     entries.filter_map(Result::ok).any(|entry| {
         let name = fs::read_to_string(entry.path().join("comm"));
+        let pid = entry.file_name().to_str().and_then(|pid| pid.parse().ok());
         name.is_ok_and(|name| name.trim_end() == NAME)
+            && pid.and_then(only_user_of).is_some_and(is_trusted)
     })
 }
 
+/// Why there is no connection to the daemon.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ConnectError {
+    /// Nobody listens.
+    #[error("Plymouth does not run")]
+    NotThere(#[source] io::Error),
+    /// The name is abstract, so that everybody can take it.
+    #[error("the user {0} (process {1}) listens in Plymouth's place: expected a daemon of root's")]
+    Impostor(u32, i32),
+}
+
+/// A connection to the daemon. Nothing is said to, or taken from, whoever is not root or this program's user.
+pub(super) fn connect() -> Result<UnixStream, ConnectError> {
+    let address = SocketAddr::from_abstract_name(SOCKET);
+    let stream = address.and_then(|address| UnixStream::connect_addr(&address));
+    let stream = stream.map_err(ConnectError::NotThere)?;
+    let peer = Peer::of(&stream).map_err(ConnectError::NotThere)?;
+    match is_trusted(peer.user) {
+        true => Ok(stream),
+        false => {
+            let pid = peer.pid.as_raw_nonzero().get();
+            Err(ConnectError::Impostor(peer.user, pid))
+        }
+    }
+}
+
 /// The daemon at the other end of its socket, as the kernel knows it.
-pub(super) fn at(stream: &UnixStream) -> io::Result<Daemon> {
-    Daemon::of_process(socket_peercred(stream)?.pid, NAME)
+pub(super) fn at(stream: &UnixStream) -> Result<Daemon, DaemonError> {
+    let peer = Peer::of(stream).map_err(DaemonError::Peer)?;
+    let handle = peers::process(stream, &peer).map_err(DaemonError::Peer)?;
+    Daemon::of_process(handle, peer.pid, NAME)
 }

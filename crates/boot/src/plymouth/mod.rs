@@ -7,8 +7,7 @@ pub mod protocol;
 use std::ffi::OsString;
 use std::io::{self, Write};
 use std::os::fd::AsFd;
-use std::os::linux::net::SocketAddrExt;
-use std::os::unix::net::{SocketAddr, UnixStream};
+use std::os::unix::net::UnixStream;
 use std::process::ExitCode;
 
 use nightlatch_core::secret::{Secret, SecretBuffer};
@@ -18,12 +17,13 @@ use rustix::io::Errno;
 use zeroize::Zeroizing;
 
 use crate::cli::{self, About, Action, Arguments, Names, Part, SyntaxError};
-use crate::daemon::Daemon;
+use crate::daemon::{Daemon, DaemonError};
 use crate::exit::Exit;
 use crate::log::{self, Log, chain};
 use crate::output::write_out;
 use crate::prompt::{self, Wording};
 use crate::wait;
+use daemon::{ConnectError, connect};
 use protocol::{Reply, ReplyError};
 
 const NAME: &str = "plymouth";
@@ -91,8 +91,8 @@ fn parse(arguments: Vec<OsString>) -> Result<Action<Options>, SyntaxError> {
 /// Why nobody could be asked.
 #[derive(Debug, thiserror::Error)]
 enum PlymouthError {
-    #[error("Plymouth does not run")]
-    NotThere(#[source] io::Error),
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
     #[error("Plymouth asks for root only")]
     Refused,
     #[error("nobody answered on Plymouth's screen")]
@@ -101,6 +101,8 @@ enum PlymouthError {
     Gone,
     #[error(transparent)]
     Reply(#[from] ReplyError),
+    #[error(transparent)]
+    Daemon(#[from] DaemonError),
     #[error("the system refused")]
     System(#[from] io::Error),
 }
@@ -138,7 +140,7 @@ fn asked(options: &Options, log: Log) -> Result<Option<Signal>, PlymouthError> {
     if let Err(error) = memory::forbid_core_dumps().and_then(|()| locked::lock_everything()) {
         log.debug(|| format!("memory is not locked: {error}"));
     }
-    let stream = connect().map_err(PlymouthError::NotThere)?;
+    let stream = connect()?;
     // Known from the beginning, so that no other process can take its place.
     let daemon = daemon::at(&stream);
     match exchange(&stream, protocol::PING, &signals)? {
@@ -147,7 +149,7 @@ fn asked(options: &Options, log: Log) -> Result<Option<Signal>, PlymouthError> {
         Exchanged::Reply(_) => return Err(PlymouthError::Refused),
     }
     // The daemon answers one request on each connection.
-    let stream = connect().map_err(PlymouthError::NotThere)?;
+    let stream = connect()?;
     let question = protocol::ask_for_password(&prompt::question(&options.wording));
     let end = match exchange(&stream, &question, &signals)? {
         Exchanged::Reply(Reply::Answer(password)) => End::Password(password),
@@ -167,13 +169,12 @@ fn asked(options: &Options, log: Log) -> Result<Option<Signal>, PlymouthError> {
     }
 }
 
-fn connect() -> io::Result<UnixStream> {
-    UnixStream::connect_addr(&SocketAddr::from_abstract_name(protocol::SOCKET)?)
-}
-
 /// The new daemon shows nothing until it is told to, and forgets who does not wait for its reply.
-fn clear_screen(daemon: io::Result<Daemon>, signals: &EndSignals) -> Result<(), PlymouthError> {
-    daemon.and_then(Daemon::replace)?;
+fn clear_screen(
+    daemon: Result<Daemon, DaemonError>,
+    signals: &EndSignals,
+) -> Result<(), PlymouthError> {
+    daemon?.replace()?;
     exchange(&connect()?, protocol::SHOW_SPLASH, signals)?;
     Ok(())
 }

@@ -106,6 +106,15 @@ fn a_search_that_fails_is_told() {
     };
     let failed = feed().arg("false").output().unwrap();
     assert_eq!(failed.status.code(), Some(69));
+    // A lock that others can hold says nothing of who feeds the FIFO.
+    let lock = folder.path().join("fifo.nightlatch");
+    std::fs::set_permissions(&lock, std::os::unix::fs::PermissionsExt::from_mode(0o666)).unwrap();
+    for end in [&["--end"][..], &["true"]] {
+        let refused = feed().args(end).output().unwrap();
+        assert_ne!(refused.status.code(), Some(0), "{end:?}");
+        let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+        assert!(said.contains("of nobody else's use"), "{said}");
+    }
     let mut nowhere = applet("cryptroot");
     nowhere.args(["--fifo", "/nonexistent/fifo", "true"]);
     assert_eq!(nowhere.output().unwrap().status.code(), Some(72));

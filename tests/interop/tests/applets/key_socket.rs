@@ -141,6 +141,14 @@ fn failures_have_their_statuses() {
         let output = applet(NAME).args(arguments).output().unwrap();
         assert_eq!(output.status.code(), Some(status), "{arguments:?}");
     }
+    let open = folder.path().join("open");
+    std::fs::create_dir(&open).unwrap();
+    for mode in [0o777, 0o1777, 0o775] {
+        std::fs::set_permissions(&open, std::fs::Permissions::from_mode(mode)).unwrap();
+        let mut shared = applet(NAME);
+        shared.arg("--socket").arg(open.join("key")).arg("true");
+        assert_eq!(shared.output().unwrap().status.code(), Some(72), "{mode:o}");
+    }
     let running = start(&[], &path, "exec sleep 1000");
     let output = running.terminate();
     assert!(!path.exists() && output.status.code().is_none());

@@ -22,7 +22,7 @@ until_started() { until [ $(wc -l < starts) = $1 ]; do sleep 0.01; done; }
 
 /// Tells what it is asked; answers unless it is to be silent.
 const USPLASH: &str = "
-mkfifo /dev/.initramfs/usplash_fifo /dev/.initramfs/usplash_outfifo
+mkfifo -m ${mode-600} /dev/.initramfs/usplash_fifo /dev/.initramfs/usplash_outfifo
 cat > usplash.sh <<'END'
 exec 3<>/dev/.initramfs/usplash_fifo 4<>/dev/.initramfs/usplash_outfifo
 echo \"$*\" >> starts
@@ -84,6 +84,18 @@ fn usplash_is_asked_by_its_fifos() {
     let told = play("usplash", &format!("{}{CUT_OFF}", usplash("silent")));
     assert_eq!(told, "status 143\nsilent\nsilent\n");
     assert_eq!(play("usplash", "\"$@\" || echo $?"), "69\n");
+    // FIFOs that others can use, and a daemon that another user has started, are not believed.
+    let shared = format!("mode=666\n{}\"$@\" || echo $?", usplash("-c"));
+    assert_eq!(play("usplash", &shared), "69\n");
+    let anybody = "chmod 777 /run; setpriv --reuid 65534 --regid 65534 --clear-groups /sbin/usplash -c 'while :; do sleep 0.02; done' &
+        until [ \"$(readlink /proc/$!/exe)\" = /usr/sbin/usplash ]; do sleep 0.01; done
+        mkfifo -m 600 /dev/.initramfs/usplash_fifo /dev/.initramfs/usplash_outfifo
+        \"$@\" 2>&1 || echo $?";
+    let told = play("usplash", anybody);
+    assert!(
+        told.contains("Usplash does not run") && told.ends_with("69\n"),
+        "{told}"
+    );
 }
 
 #[test]

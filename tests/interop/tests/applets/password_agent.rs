@@ -114,11 +114,13 @@ fn who_does_not_wait_is_not_answered() {
     // this is looked at before the one that is answered, after which all are gone.
     let story = "
         cd /run/systemd/ask-password
+        ask theirs & asked; chown nobody sck.*
         printf '[Ask]\\nPID=4194000\\nSocket=/run/none\\n' > ask.gone
         printf '[Ask]\\nNotAfter=1\\nSocket=/run/none\\n' > ask.late
         printf 'hello' > ask.none
         printf '[Ask]\\nSocket=/run/none\\n' > ask.foreign; chown nobody ask.foreign
         printf '[Ask]\\nSocket=/run/none\\nId=deaf\\n' > 'ask.!deaf'
+        ln -s /etc/hostname ask.link
         \"$agent\" \"$@\" & agent=$!
         ask a; rm ask.*; wait $agent; echo agent $? >&2
     ";
@@ -136,7 +138,10 @@ fn who_does_not_wait_is_not_answered() {
         "nobody waits any more for the answer to /run/systemd/ask-password/ask.late",
         "leaving out /run/systemd/ask-password/ask.none: expected a section [Ask]",
         "leaving out /run/systemd/ask-password/ask.foreign: expected a file of root's",
+        "leaving out /run/systemd/ask-password/ask.link: expected a file of root's",
         "cannot answer the question for \"deaf\"",
+        "cannot answer the question for \"theirs\": /run/systemd/ask-password/sck.",
+        ": expected a socket of root's or this user's",
     ] {
         assert!(log.contains(line), "{line}\n{log}");
     }

@@ -314,13 +314,40 @@ fn what_everyone_can_write_to_is_not_run() {
     );
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(
-        said.contains("\"open\", which is writable for everyone"),
+        said.contains("plugin \"open\": others can write to "),
         "{said}"
     );
     plugins.script("good", "printf x");
-    fs::set_permissions(plugins.directory(), fs::Permissions::from_mode(0o777)).unwrap();
+    for (mode, status) in [(0o777, 69), (0o1777, 69), (0o775, 69), (0o755, 0)] {
+        fs::set_permissions(plugins.directory(), fs::Permissions::from_mode(mode)).unwrap();
+        let output = finish("runner", &plugins.runner(Whose::Ours));
+        assert_eq!(output.status.code(), Some(status), "{mode:o}");
+    }
+}
+
+// Plugins see the password: what another user can put in the place of one is none, wherever on the way it is.
+#[test]
+fn what_another_user_owns_is_not_run() {
+    if !is_root() {
+        return;
+    }
+    let plugins = Plugins::new();
+    plugins.script("plugin", "printf x");
+    let directory = plugins.directory();
+    for path in [
+        directory.join("plugin"),
+        directory.clone(),
+        directory.join(".."),
+    ] {
+        std::os::unix::fs::chown(&path, Some(65534), None).unwrap();
+        let output = finish("runner", &plugins.runner(Whose::Ours));
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(69), "{said}");
+        assert!(said.contains("belongs to user 65534"), "{said}");
+        std::os::unix::fs::chown(&path, Some(0), None).unwrap();
+    }
     let output = finish("runner", &plugins.runner(Whose::Ours));
-    assert_eq!(output.status.code(), Some(69));
+    assert_eq!(output.stdout, b"x");
 }
 
 /// Our applets under their runner and under ours, their plugins under ours.

@@ -5,7 +5,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::process::Command;
 
 use nightlatch_interop::process::Running;
-use nightlatch_interop::programs::peer;
+use nightlatch_interop::programs::{ours, peer};
 use nightlatch_interop::pty::Terminal;
 
 use crate::house::{applet, is_root, plymouth_runs};
@@ -129,6 +129,102 @@ fn a_person_at_plymouths_screen_is_asked() {
     let mut prompt = house.inside(&applet("password-prompt"));
     assert_eq!(prompt.output().unwrap().status.code(), Some(69));
     house.running.kill();
+}
+
+/// Runs `story` in a host where `$impostor` is a program called plymouthd, and `as_other` runs one as another
+/// user. `"$@"` is our applet.
+fn play(name: &str, story: &str) -> std::process::Output {
+    let program = applet(name);
+    let folder = tempfile::tempdir().unwrap();
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(folder.path(), mode).unwrap();
+    let impostor = folder.path().join("plymouthd");
+    std::fs::copy(ours("impostor"), &impostor).unwrap();
+    let before = "
+        mount -t tmpfs none /run
+        impostor=$1; shift
+        as_other() { setpriv --reuid 65534 --regid 65534 --clear-groups \"$@\"; }
+    ";
+    let mut command = Command::new("unshare");
+    command
+        .args([
+            "--mount",
+            "--net",
+            "--pid",
+            "--fork",
+            "--kill-child",
+            "--mount-proc",
+        ])
+        .args(["sh", "-euc", &format!("{before}{story}"), "sh"])
+        .arg(&impostor)
+        .arg(program.get_program())
+        .args(program.get_args());
+    Running::start(name, &mut command).finish()
+}
+
+// The daemon's name is abstract, so that every process can take it.
+#[test]
+fn nobody_but_root_is_taken_for_plymouth() {
+    if !is_root() {
+        return;
+    }
+    let _alone = plymouth_runs();
+    let story = "
+        as_other $impostor /run/owned 2>/run/said & until grep -q ready /run/said; do sleep 0.01; done
+        \"$@\" --prompt word || echo status $?
+        [ ! -e /run/owned ]; ! grep told /run/said
+    ";
+    let output = play("plymouth", story);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.stdout, b"status 69\n", "{said}");
+    assert!(output.status.success(), "it was asked, or run: {said}");
+    assert!(said.contains("the user 65534 (process "), "{said}");
+}
+
+/// A daemon of root's answers; but a program that another user can change is not started again as root.
+#[test]
+fn a_program_that_others_can_change_is_not_started_as_root() {
+    if !is_root() {
+        return;
+    }
+    let _alone = plymouth_runs();
+    let story = "
+        mkdir /run/open; cp $impostor /run/open/; chmod 777 /run/open
+        /run/open/plymouthd /run/first silent 2>/run/said & until grep -q ready /run/said; do sleep 0.01; done
+        rm /run/first
+        \"$@\" --prompt word & asker=$!
+        until grep -q 'told \\*' /run/said; do sleep 0.01; done
+        kill $asker; wait $asker || echo status $?
+        [ ! -e /run/first ]
+    ";
+    let output = play("plymouth", story);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.stdout, b"status 143\n", "{said}");
+    assert!(output.status.success(), "it was started again: {said}");
+    assert!(said.contains("others can write to /run/open"), "{said}");
+}
+
+// password-prompt(8mandos): "If it is detected, this process will immediately exit": so nobody may pretend it.
+#[test]
+fn a_process_of_another_user_does_not_keep_a_person_from_being_asked() {
+    if !is_root() {
+        return;
+    }
+    let _alone = plymouth_runs();
+    let story = "
+        as_other $impostor /run/owned 2>/run/said & until grep -q ready /run/said; do sleep 0.01; done
+        \"$@\" < /dev/null 2>&1 || true
+        mkdir /run/roots; cp /bin/sleep /run/roots/plymouthd; /run/roots/plymouthd 1000 &
+        until [ $(cat /proc/$!/comm) = plymouthd ]; do sleep 0.01; done
+        \"$@\" < /dev/null 2>&1 || true
+    ";
+    let output = play("password-prompt", story);
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    let [first, second] = said.lines().collect::<Vec<_>>()[..] else {
+        panic!("{said}");
+    };
+    assert!(first.contains("expected a terminal"), "{first}");
+    assert!(second.contains("Plymouth has the screen"), "{second}");
 }
 
 #[test]

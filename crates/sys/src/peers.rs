@@ -1,0 +1,143 @@
+//! The process at the other end of a stream socket, and who a process is: as the kernel knows them (unix(7)),
+//! whatever the process says of itself.
+//!
+//! Never decides who is trusted.
+
+use std::fs;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+use std::path::PathBuf;
+
+use rustix::io::Errno;
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
+
+/// unix(7), since Linux 6.5. libc has no name for it yet.
+#[cfg(not(any(target_arch = "sparc", target_arch = "sparc64")))]
+const SO_PEERPIDFD: libc::c_int = 77;
+#[cfg(any(target_arch = "sparc", target_arch = "sparc64"))]
+const SO_PEERPIDFD: libc::c_int = 0x56;
+
+/// The process that connected, or that called listen(2).
+#[derive(Debug)]
+pub struct Peer {
+    /// Its effective user at that moment.
+    pub user: u32,
+    /// Its process id at that moment.
+    pub pid: Pid,
+}
+
+impl Peer {
+    /// The peer of a connected stream socket.
+    ///
+    /// # Errors
+    /// When the kernel cannot tell, as of a process that is outside of this one's PID namespace.
+    pub fn of(socket: impl AsFd) -> io::Result<Self> {
+        let mut peer = libc::ucred {
+            pid: 0,
+            uid: u32::MAX,
+            gid: u32::MAX,
+        };
+        option(&socket, libc::SO_PEERCRED, &mut peer)?;
+        let unknown = || io::Error::other("the kernel cannot tell which process the peer is");
+        Ok(Self {
+            user: peer.uid,
+            pid: Pid::from_raw(peer.pid).ok_or_else(unknown)?,
+        })
+    }
+}
+
+/// A descriptor of the peer's process (pidfd_open(2)). From the socket itself where the kernel can do that
+/// (Linux 6.5), so that no other process can have taken its number.
+pub fn process(socket: impl AsFd, peer: &Peer) -> io::Result<OwnedFd> {
+    let mut number: libc::c_int = -1;
+    match option(&socket, SO_PEERPIDFD, &mut number) {
+        // SAFETY: the kernel has just made this descriptor for us, and nothing else knows its number.
+        Ok(()) if number >= 0 => Ok(unsafe { OwnedFd::from_raw_fd(number) }),
+        Ok(()) => Err(io::ErrorKind::InvalidData.into()),
+        Err(error) if error.raw_os_error() == Some(Errno::NOPROTOOPT.raw_os_error()) => {
+            Ok(pidfd_open(peer.pid, PidfdFlags::empty())?)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+fn option<T>(socket: &impl AsFd, name: libc::c_int, value: &mut T) -> io::Result<()> {
+    let size = size_of::<T>();
+    let mut length = libc::socklen_t::try_from(size).map_err(io::Error::other)?;
+    // SAFETY: `value` is plain data of `length` bytes that lives during the call.
+    let done = unsafe {
+        libc::getsockopt(
+            socket.as_fd().as_raw_fd(),
+            libc::SOL_SOCKET,
+            name,
+            std::ptr::from_mut(value).cast(),
+            &raw mut length,
+        )
+    };
+    if done != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    match usize::try_from(length) == Ok(size) {
+        true => Ok(()),
+        false => Err(io::ErrorKind::InvalidData.into()),
+    }
+}
+
+/// The user of a process, when its real, effective, saved and file system user are one and the same: a
+/// set-user-ID program that somebody has started is nobody's.
+///
+/// The owner of /proc/PID is no answer: it is root for every process that is not dumpable (proc(5)), which
+/// everybody may make of his own.
+pub fn only_user_of(pid: u32) -> Option<u32> {
+    let status = fs::read_to_string(PathBuf::from(format!("/proc/{pid}/status"))).ok()?;
+    only_user(&status)
+}
+
+fn only_user(status: &str) -> Option<u32> {
+    let ids = status.lines().find_map(|line| line.strip_prefix("Uid:"))?;
+    let ids: Option<Vec<u32>> = ids.split_whitespace().map(|id| id.parse().ok()).collect();
+    match ids?[..] {
+        [real, effective, saved, files] if [effective, saved, files] == [real; 3] => Some(real),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::net::UnixStream;
+
+    #[test]
+    fn the_kernel_tells_who_the_peer_is() {
+        let (ours, _theirs) = UnixStream::pair().unwrap();
+        let peer = Peer::of(&ours).unwrap();
+        assert_eq!(peer.user, rustix::process::geteuid().as_raw());
+        assert_eq!(peer.pid, rustix::process::getpid());
+        let process = process(&ours, &peer).unwrap();
+        rustix::process::pidfd_send_signal(&process, rustix::process::Signal::CONT).unwrap();
+    }
+
+    #[test]
+    fn a_socket_without_a_peer_has_none() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let stream = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        assert!(Peer::of(&stream).is_err());
+    }
+
+    #[test]
+    fn a_process_that_is_several_users_is_nobodys() {
+        let myself = rustix::process::geteuid().as_raw();
+        assert_eq!(only_user_of(std::process::id()), Some(myself));
+        assert_eq!(only_user("Name:\tUid: 0\nUid:\t5\t5\t5\t5\n"), Some(5));
+        for other in [
+            "Uid:\t5\t0\t0\t0\n",
+            "Uid:\t0\t0\t0\t5\n",
+            "Uid:\t0\n",
+            "Uid:\tx\t0\t0\t0\n",
+            "Gid:\t0\t0\t0\t0\n",
+            "",
+        ] {
+            assert_eq!(only_user(other), None, "{other:?}");
+        }
+    }
+}
