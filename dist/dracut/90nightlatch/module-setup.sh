@@ -36,6 +36,8 @@ install() {
         derror "nightlatch: THIS MACHINE WILL NOT FETCH ITS DISK PASSWORD AT BOOT, for the reason above"
         return 0
     fi
+    # One that is there already would keep its mode.
+    [[ ! -f $outfile ]] || chmod go= "$outfile"
     mkdir -p "$initdir/etc/modules-load.d"
     while IFS=$'\t' read -r kind what place; do
         case "$kind" in

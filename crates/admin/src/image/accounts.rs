@@ -1,4 +1,4 @@
-//! Who owns the keys in the image: the user that the client becomes there.
+//! Whom plugins run as in the image, and the client once it has read its keys. They own nothing there.
 
 use std::path::Path;
 

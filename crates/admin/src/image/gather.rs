@@ -43,7 +43,7 @@ impl Plan {
         let mut plan = Self::default();
         let settings = settings(&mut plan, root)?;
         let owner = accounts::owner(root);
-        add_keys(&mut plan, root, owner)?;
+        add_keys(&mut plan, root)?;
         let program = program(root)?;
         add_options(&mut plan, &program, &settings)?;
         add_runner_options(&mut plan, root, owner)?;
@@ -123,7 +123,10 @@ pub(crate) fn settings(plan: &mut Plan, root: &Path) -> Result<MachineSettings, 
     Ok(parsed.value)
 }
 
-fn add_keys(plan: &mut Plan, root: &Path, owner: Owner) -> Result<(), Failure> {
+/// For root alone, in the image as here: the accounts that plugins run as there are shared with others on the running
+/// system, and while the image is made its files lie where everybody can go. The client reads its keys as root before it
+/// becomes another user.
+fn add_keys(plan: &mut Plan, root: &Path) -> Result<(), Failure> {
     let keys = keys::Directory::place_under(root);
     if !keys.holds_any() {
         let what = format!("this machine has no keys in {}", keys.path().display());
@@ -141,7 +144,7 @@ fn add_keys(plan: &mut Plan, root: &Path, owner: Owner) -> Result<(), Failure> {
     plan.directories.push(Directory {
         path: FOLDER.to_owned(),
         mode: 0o700,
-        owner,
+        owner: Owner::ROOT,
     });
     for name in keys::FILES.into_iter().chain([keys::TRUSTED]) {
         let source = keys.path().join(name);
@@ -152,7 +155,7 @@ fn add_keys(plan: &mut Plan, root: &Path, owner: Owner) -> Result<(), Failure> {
             path: format!("{FOLDER}/{name}"),
             source: Source::Copy(source),
             mode: 0o400,
-            owner,
+            owner: Owner::ROOT,
         });
     }
     Ok(())

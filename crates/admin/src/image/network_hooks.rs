@@ -31,7 +31,11 @@ pub(super) fn add(plan: &mut Plan, root: &Path, devices: &str) -> Result<(), Fai
     }
     for one in found {
         let place = format!("{PLACE}/{}", one.name);
-        if one.is_executable() {
+        if one.is_executable()
+            && let Some(why) = one.distrust()
+        {
+            plan.remark(why);
+        } else if one.is_executable() {
             for (mode, take) in [
                 ("files", file as fn(&mut Plan, &str, &str)),
                 ("modules", module),

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use super::plan::{Plan, sayable};
 use crate::failure::{EX_IOERR, Failure};
+use nightlatch_sys::trusted::Executable;
 
 /// Names that editors and package managers leave behind (plugin-runner(8mandos), FILES).
 const LEFT_BEHIND: [&str; 5] = ["~", ".dpkg-new", ".dpkg-old", ".dpkg-bak", ".dpkg-divert"];
@@ -26,6 +27,13 @@ impl Found {
     /// Whether anybody may run it.
     pub(super) fn is_executable(&self) -> bool {
         self.about.mode() & 0o111 != 0
+    }
+
+    /// Why it is left out: somebody else than root can change what it does. At boot it would be left out too.
+    pub(super) fn distrust(&self) -> Option<String> {
+        let user = rustix::process::geteuid().as_raw();
+        let error = Executable::open(&self.path, user).err()?;
+        Some(format!("left out {}: {error}", self.path.display()))
     }
 }
 
@@ -100,10 +108,8 @@ pub(super) fn add(
         let shown = one.path.display();
         if !one.is_executable() {
             plan.remark(format!("left out {shown}: expected an executable file"));
-        } else if one.about.mode() & 0o002 != 0 {
-            plan.remark(format!(
-                "left out {shown}, which everybody may write to: expected `chmod o-w {shown}`"
-            ));
+        } else if let Some(why) = one.distrust() {
+            plan.remark(why);
         } else {
             plan.add_program(format!("{place}/{}", one.name), one.path);
         }

@@ -10,8 +10,8 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use rustix::fs::{
-    AtFlags, CWD, FileType, Gid, Mode, OFlags, ResolveFlags, Uid, chmodat, chownat, fchown,
-    mkdirat, openat, openat2, sendfile, statat, symlinkat, unlinkat,
+    AtFlags, CWD, FileType, Gid, Mode, OFlags, ResolveFlags, Uid, fchmod, fchown, mkdirat, openat,
+    openat2, sendfile, statat, symlinkat, unlinkat,
 };
 use rustix::io::Errno;
 
@@ -93,17 +93,16 @@ impl Tree {
         let mode = Mode::from_raw_mode(one.mode);
         match mkdirat(&parent, name, mode) {
             // Another hook has made it.
-            Err(Errno::EXIST) => chmodat(&parent, name, mode, AtFlags::empty())?,
-            result => result?,
+            Ok(()) | Err(Errno::EXIST) => {}
+            Err(error) => return Err(error.into()),
         }
+        // A link there would lead to a folder of this machine.
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let made = openat(&parent, name, flags, Mode::empty())?;
         let (user, group) = ids(one.owner);
-        Ok(chownat(
-            &parent,
-            name,
-            user,
-            group,
-            AtFlags::SYMLINK_NOFOLLOW,
-        )?)
+        // The owner first: one that somebody else had keeps no right over what comes into it.
+        fchown(&made, user, group)?;
+        Ok(fchmod(&made, mode)?)
     }
 
     fn file(&self, one: &PlannedFile) -> io::Result<()> {

@@ -109,7 +109,7 @@ fn a_machine_without_settings_has_its_keys_and_one_program_in_the_image() {
     assert!(
         plan.files
             .iter()
-            .all(|file| file.mode == 0o400 && file.owner == NOBODY)
+            .all(|file| file.mode == 0o400 && file.owner == Owner::ROOT)
     );
 }
 
@@ -243,6 +243,55 @@ fn no_key_is_ever_shown() {
     }
 }
 
+// What is made for the image lies in a folder that everybody can go to, for as long as that takes and when it is killed.
+#[test]
+fn no_account_but_root_owns_a_key_whatever_accounts_there_are() {
+    for accounts in ["", "_mandos:x:105:110::/:\n", "_nightlatch:x:106:111::/:\n"] {
+        let root = machine(KEYS);
+        write(root.path(), "etc/passwd", 0o644, accounts);
+        let plan = Plan::of(root.path()).unwrap();
+        let folder = plan
+            .directories
+            .iter()
+            .find(|it| it.path == FOLDER)
+            .unwrap();
+        assert_eq!((folder.mode, folder.owner), (0o700, Owner::ROOT));
+        let mut keys = plan.files.iter().filter(|it| it.path.starts_with(FOLDER));
+        assert!(keys.all(|it| it.owner == Owner::ROOT), "{accounts}");
+    }
+}
+
+#[test]
+fn a_folder_that_is_there_already_becomes_what_the_plan_says_and_a_link_is_refused() {
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("skipped: only root can give files away");
+        return;
+    }
+    let root = machine(KEYS);
+    let plan = Plan::of(root.path()).unwrap();
+    let image = tempfile::tempdir().unwrap();
+    let folder = image.path().join("conf/conf.d/nightlatch");
+    fs::create_dir_all(&folder).unwrap();
+    std::os::unix::fs::chown(&folder, Some(65534), Some(65534)).unwrap();
+    stage::write(&plan, image.path()).unwrap();
+    let about = fs::metadata(&folder).unwrap();
+    assert_eq!(
+        (about.mode() & 0o7777, about.uid(), about.gid()),
+        (0o700, 0, 0)
+    );
+    fs::remove_dir_all(&folder).unwrap();
+    let outside = tempfile::tempdir().unwrap();
+    fs::set_permissions(
+        outside.path(),
+        std::os::unix::fs::PermissionsExt::from_mode(0o755),
+    )
+    .unwrap();
+    symlink(outside.path(), &folder).unwrap();
+    assert!(stage::write(&plan, image.path()).is_err());
+    assert_eq!(fs::metadata(outside.path()).unwrap().mode() & 0o7777, 0o755);
+    assert_eq!(fs::read_dir(outside.path()).unwrap().count(), 0);
+}
+
 #[test]
 fn what_is_staged_has_its_modes_and_stays_within_its_folder() {
     if !nightlatch_test_support::is_root() {
@@ -269,8 +318,8 @@ fn what_is_staged_has_its_modes_and_stays_within_its_folder() {
         let about = fs::metadata(folder.join(name)).unwrap();
         (about.mode() & 0o7777, about.uid(), about.gid())
     };
-    assert_eq!(about(""), (0o700, 65534, 65534));
-    assert_eq!(about("seckey.txt"), (0o400, 65534, 65534));
+    assert_eq!(about(""), (0o700, 0, 0));
+    assert_eq!(about("seckey.txt"), (0o400, 0, 0));
     assert_eq!(about("client.options"), (0o644, 0, 0));
     assert_eq!(
         fs::read(folder.join("seckey.txt")).unwrap(),

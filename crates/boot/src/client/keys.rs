@@ -10,9 +10,10 @@ use nightlatch_openpgp::{MAX_KEY_FILE, PublicKey, SecretKey};
 use nightlatch_proto::tls::{RawKey, RawKeyError};
 use zeroize::Zeroizing;
 
+use super::files::Files;
 use super::options::KeyPaths;
 use crate::exit::Exit;
-use crate::files::{configuration, read_bounded};
+use crate::files::configuration;
 
 /// The list beside the TLS private key.
 const TRUSTED_SERVERS: &str = "trusted-servers";
@@ -79,8 +80,9 @@ impl KeysError {
     }
 }
 
-/// Reads all keys, from `paths` or from the default directory.
-pub(super) fn read(paths: &KeyPaths) -> Result<Keys, KeysError> {
+/// Reads all keys, from `paths` or from the default directory, by `files`.
+pub(super) fn read(paths: &KeyPaths, files: Files) -> Result<Keys, KeysError> {
+    let read_key = |path: &Path| read_key(path, files);
     let directory = configuration();
     let place =
         |given: &Option<PathBuf>, name: &str| given.clone().unwrap_or_else(|| directory.join(name));
@@ -103,17 +105,19 @@ pub(super) fn read(paths: &KeyPaths) -> Result<Keys, KeysError> {
         tls,
         secret,
         public,
-        trusted_servers: trusted_servers(&tls_privkey.with_file_name(TRUSTED_SERVERS))?,
+        trusted_servers: trusted_servers(&tls_privkey.with_file_name(TRUSTED_SERVERS), files)?,
     })
 }
 
-fn read_key(path: &Path) -> Result<Zeroizing<Vec<u8>>, KeysError> {
-    read_bounded(path, MAX_KEY_FILE).map_err(|error| KeysError::Read(path.to_owned(), error))
+fn read_key(path: &Path, files: Files) -> Result<Zeroizing<Vec<u8>>, KeysError> {
+    files
+        .read(path, MAX_KEY_FILE)
+        .map_err(|error| KeysError::Read(path.to_owned(), error))
 }
 
-fn trusted_servers(path: &Path) -> Result<Vec<KeyId>, KeysError> {
+fn trusted_servers(path: &Path, files: Files) -> Result<Vec<KeyId>, KeysError> {
     let unreadable = |error| KeysError::ReadList(path.to_owned(), error);
-    let bytes = match read_bounded(path, MAX_LIST) {
+    let bytes = match files.read(path, MAX_LIST) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         read => read.map_err(unreadable)?,
     };
@@ -141,7 +145,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join(TRUSTED_SERVERS);
         std::fs::write(&path, text).unwrap();
-        trusted_servers(&path)
+        trusted_servers(&path, Files::AS_OURSELVES)
     }
 
     #[test]
@@ -157,13 +161,13 @@ mod tests {
             assert_eq!(list(text).unwrap_err().exit(), Exit::Config, "{text:?}");
         }
         let directory = tempfile::tempdir().unwrap();
-        let error = trusted_servers(directory.path()).unwrap_err();
+        let error = trusted_servers(directory.path(), Files::AS_OURSELVES).unwrap_err();
         assert_eq!(error.exit(), Exit::Config);
     }
 
     #[test]
     fn without_a_list_every_server_is_believed() {
         let nowhere = Path::new("/nonexistent/trusted-servers");
-        assert_eq!(trusted_servers(nowhere).unwrap(), []);
+        assert_eq!(trusted_servers(nowhere, Files::AS_OURSELVES).unwrap(), []);
     }
 }

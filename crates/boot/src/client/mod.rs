@@ -5,6 +5,7 @@
 mod attempt;
 mod attempts;
 mod discovery;
+mod files;
 mod hooks;
 pub mod interfaces;
 mod keys;
@@ -23,7 +24,7 @@ use nightlatch_core::secret::Secret;
 use nightlatch_openpgp::SignaturePolicy;
 use nightlatch_proto::greeting::{BootNonce, Words};
 use nightlatch_proto::tls::BootTls;
-use nightlatch_sys::capabilities::{self, Capabilities, Capability, lower};
+use nightlatch_sys::capabilities::{Capability, lower};
 use nightlatch_sys::signals::{EndSignals, Signal, die_of};
 use nightlatch_sys::{clock, locked, memory};
 
@@ -33,6 +34,7 @@ use crate::kernel_command_line::Parameters;
 use crate::log::{self, Log, chain};
 use crate::output::write_out;
 use attempt::Equipment;
+use files::Files;
 use keys::KeysError;
 use options::Options;
 
@@ -150,10 +152,13 @@ fn prepared(options: &Options, log: Log) -> Result<Option<Signal>, FatalError> {
     if let Err(error) = capabilities.with(&limits, locked::lock_everything) {
         log.debug(|| format!("memory is not locked: {error}"));
     }
-    let equipment = equipment(options, capabilities)?;
-    let links = capabilities.with(&[Capability::DacReadSearch], || {
-        links::read(options.network.as_deref(), log)
-    })?;
+    let files = Files::new(capabilities);
+    let equipment = equipment(options, files)?;
+    let links = links::read(options.network.as_deref(), files, log)?;
+    // From here on there is no file that it could read and its user could not.
+    let capabilities = capabilities
+        .without(&[Files::NEEDED])
+        .map_err(system("give up a privilege"))?;
     if let Some(signal) = hooks::run(hooks::Mode::Start, options, capabilities, &signals, log) {
         hooks::run(hooks::Mode::Stop, options, capabilities, &signals, log);
         return Ok(Some(signal));
@@ -171,10 +176,9 @@ fn prepared(options: &Options, log: Log) -> Result<Option<Signal>, FatalError> {
     end
 }
 
-/// What may be needed later. Files of others are for root alone: an ordinary user who got this
-/// capability with the program could read everything with `--seckey`.
-fn kept() -> Vec<Capability> {
-    let mut kept = vec![
+/// What may be needed later.
+fn kept() -> [Capability; 8] {
+    [
         Capability::NetAdmin,
         Capability::Syslog,
         Capability::SetUid,
@@ -182,16 +186,12 @@ fn kept() -> Vec<Capability> {
         Capability::Kill,
         Capability::IpcLock,
         Capability::SysResource,
-    ];
-    if capabilities::is_root() {
-        kept.push(Capability::DacReadSearch);
-    }
-    kept
+        Files::NEEDED,
+    ]
 }
 
-fn equipment(options: &Options, capabilities: Capabilities) -> Result<Equipment, FatalError> {
-    let readable = [Capability::DacReadSearch];
-    let keys = capabilities.with(&readable, || keys::read(&options.keys))?;
+fn equipment(options: &Options, files: Files) -> Result<Equipment, FatalError> {
+    let keys = keys::read(&options.keys, files)?;
     let mut trusted = keys.trusted_servers;
     trusted.extend(&options.server_key_ids);
     let words = Words {
