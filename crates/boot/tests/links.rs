@@ -230,6 +230,82 @@ fn a_signal_midway_puts_everything_back() {
     assert_eq!(picture(&here), before);
 }
 
+// What was put on top of it went with it, so that nothing has to fail.
+#[test]
+fn addresses_and_routes_are_taken_back_before_the_link_and_nothing_fails() {
+    if !possible() {
+        return;
+    }
+    let (here, _there) = bridged();
+    let machine = Machine::new();
+    let before = picture(&here);
+    let conf = "[port]\naddresses = 192.0.2.7/24\nroutes = 198.51.100.0/24 via 192.0.2.1, default via 192.0.2.1\n";
+    let mut command = client(&here, &machine, conf, &["--connect", "198.51.100.9:9"]);
+    let mut client = command.spawn().unwrap();
+    let mut lines = BufReader::new(client.stderr.take().unwrap()).lines();
+    let made = lines.by_ref().map_while(Result::ok);
+    assert_eq!(
+        made.filter(|line| line.contains("adding a route"))
+            .take(2)
+            .count(),
+        2
+    );
+    world::terminate(&client);
+    let said: String = lines.map_while(Result::ok).collect();
+    assert_eq!(client.wait().unwrap().signal(), Some(15));
+    assert!(
+        said.contains("removing 192.0.2.7/24") && !said.contains("failed"),
+        "{said}"
+    );
+    assert_eq!(picture(&here), before);
+}
+
+/// As dropbear-initramfs or dracut-sshd do, whose boot system gives the interface its address.
+#[test]
+fn an_interface_that_others_use_by_now_is_left_to_them() {
+    if !possible() {
+        return;
+    }
+    let (here, _there) = bridged();
+    let machine = Machine::new();
+    let mut client = started(
+        &mut client(&here, &machine, "", &[]),
+        "searching for servers on port",
+    );
+    here.ip(&["addr", "add", "192.0.2.2/24", "dev", "port"]);
+    world::terminate(&client);
+    assert_eq!(client.wait().unwrap().signal(), Some(15));
+    let after = picture(&here);
+    assert!(after.contains("192.0.2.2/24"), "{after}");
+    assert!(
+        here.ip(&["-o", "link", "show", "port"]).contains(",UP"),
+        "{after}"
+    );
+}
+
+#[test]
+fn a_bridge_that_others_use_by_now_is_left_to_them_and_to_no_later_client() {
+    if !possible() {
+        return;
+    }
+    let (here, there) = bridged();
+    let machine = Machine::new();
+    let mut first = started(
+        &mut client(&here, &machine, BRIDGE, &[]),
+        "searching for servers on br0",
+    );
+    here.ip(&["addr", "add", "192.0.2.2/24", "dev", "br0"]);
+    world::terminate(&first);
+    assert_eq!(first.wait().unwrap().signal(), Some(15));
+    let left = picture(&here);
+    assert!(
+        left.contains("master br0") && left.contains("192.0.2.2/24"),
+        "{left}"
+    );
+    let _server = there.serve(&machine);
+    fetches(&here, &machine, BRIDGE, &[]);
+}
+
 #[test]
 fn what_a_killed_one_left_is_removed_by_the_next() {
     if !possible() {

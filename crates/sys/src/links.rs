@@ -29,14 +29,22 @@ const CLASS: &str = "/sys/class/net";
 /// # Errors
 /// Those of asking the kernel for links or addresses.
 pub fn present() -> io::Result<Vec<Present>> {
-    let used = used()?;
+    let Used { any, by_others } = used()?;
     let described = netif::dump(&messages::dump_links())?.into_iter();
     let links = described.filter_map(|message| match message {
         Message::Link(link) => Some(link),
         _ => None,
     });
-    let present = links.map(|link| Present {
-        in_use: used.contains(&link.index),
+    let links: Vec<_> = links.collect();
+    let carries = |index: u32| links.iter().any(|upper| is_on(upper, index));
+    let carrying: BTreeSet<u32> = links
+        .iter()
+        .map(|link| link.index)
+        .filter(|i| carries(*i))
+        .collect();
+    let present = links.into_iter().map(|link| Present {
+        in_use: any.contains(&link.index),
+        used_by_others: by_others.contains(&link.index) || carrying.contains(&link.index),
         maker: maker(link.group),
         driver: driver(&link.name),
         bus_address: bus_address(&link.name),
@@ -79,15 +87,69 @@ fn maker(group: u32) -> By {
     }
 }
 
+/// Whether others have put a link of theirs on the link `index`, and it is up.
+fn is_on(upper: &messages::Link, index: u32) -> bool {
+    const PUT_ON_OTHERS: [&str; 6] = ["vlan", "macvlan", "macvtap", "ipvlan", "ipvtap", "macsec"];
+    let kind = upper.kind.as_deref().unwrap_or_default();
+    upper.lower == Some(index)
+        && PUT_ON_OTHERS.contains(&kind)
+        && maker(upper.group) == By::Others
+        && Flags::from_bits(upper.flags).up()
+}
+
 /// The links with an address that is not just that of its own cable.
-fn used() -> io::Result<BTreeSet<u32>> {
-    let described = netif::dump(&messages::dump_addresses())?.into_iter();
-    Ok(described
-        .filter_map(|message| match message {
-            Message::Address { index, ip, .. } => is_given(ip).then_some(index),
-            _ => None,
-        })
-        .collect())
+struct Used {
+    any: BTreeSet<u32>,
+    /// Those of which a person or a program gave one, not the kernel, which takes what routers announce.
+    by_others: BTreeSet<u32>,
+}
+
+fn used() -> io::Result<Used> {
+    let described = netif::dump(&messages::dump_addresses())?;
+    let mut used = Used {
+        any: BTreeSet::new(),
+        by_others: BTreeSet::new(),
+    };
+    // The kernel knows its own addresses, as that of the loopback interface; or else it never tells.
+    let tells = described.iter().any(|message| {
+        matches!(
+            message,
+            Message::Address {
+                origin: Some(_),
+                ..
+            }
+        )
+    });
+    for message in described {
+        let Message::Address {
+            index,
+            flags,
+            ip,
+            origin,
+        } = message
+        else {
+            continue;
+        };
+        if is_given(ip) {
+            used.any.insert(index);
+            if !is_of_kernel(ip, flags, origin, tells) {
+                used.by_others.insert(index);
+            }
+        }
+    }
+    Ok(used)
+}
+
+/// Whether the kernel made an address by itself, after a router's announcement.
+fn is_of_kernel(ip: IpAddr, flags: u32, origin: Option<u8>, tells: bool) -> bool {
+    /// Of a router's announcement (`IFAPROT_KERNEL_RA`).
+    const ANNOUNCED: u8 = 2;
+    let has = |bit: u32| flags & bit != 0;
+    match (ip, origin) {
+        (IpAddr::V4(_), _) => false,
+        (_, Some(origin)) => origin == ANNOUNCED,
+        _ => has(libc::IFA_F_TEMPORARY) || (!tells && !has(libc::IFA_F_PERMANENT)),
+    }
 }
 
 fn is_given(ip: IpAddr) -> bool {
@@ -130,6 +192,29 @@ mod tests {
         // The first process is always there, and no process has the highest number.
         assert_eq!(maker(MARK | 1), By::Others);
         assert_eq!(maker(MARK | 0x3f_ffff), By::TheDead);
+    }
+
+    #[test]
+    fn an_address_that_the_kernel_made_is_nobodys() {
+        let of_kernel = |ip: &str, flags, origin, tells| {
+            is_of_kernel(ip.parse().unwrap(), flags, origin, tells)
+        };
+        let permanent = libc::IFA_F_PERMANENT;
+        assert!(of_kernel("2001:db8::1", 0, Some(2), true));
+        assert!(of_kernel("2001:db8::1", 0, None, false));
+        assert!(of_kernel("2001:db8::1", libc::IFA_F_TEMPORARY, None, true));
+        for (ip, flags, origin, tells) in [
+            ("192.0.2.1", 0, None, false),
+            ("192.0.2.1", permanent, None, true),
+            ("2001:db8::1", permanent, None, false),
+            ("2001:db8::1", 0, None, true),
+            ("2001:db8::1", 0, Some(4), true),
+        ] {
+            assert!(
+                !of_kernel(ip, flags, origin, tells),
+                "{ip} {flags} {origin:?}"
+            );
+        }
     }
 
     #[test]

@@ -123,9 +123,9 @@ pub fn addresses() -> io::Result<Vec<Address>> {
     let described = dump(&messages::dump_addresses())?.into_iter();
     Ok(described
         .filter_map(|message| match message {
-            Message::Address { index, flags, ip } => {
-                may_be_told(ip, flags).then_some(Address { index, ip })
-            }
+            Message::Address {
+                index, flags, ip, ..
+            } => may_be_told(ip, flags).then_some(Address { index, ip }),
             _ => None,
         })
         .collect())

@@ -29,6 +29,7 @@ const NLM_F_CREATE: u16 = 0x400;
 const IFLA_ADDRESS: u16 = 1;
 const IFLA_IFNAME: u16 = 3;
 const IFLA_MTU: u16 = 4;
+const IFLA_LINK: u16 = 5;
 const IFLA_MASTER: u16 = 10;
 const IFLA_LINKINFO: u16 = 18;
 const IFLA_INFO_KIND: u16 = 1;
@@ -39,6 +40,7 @@ const NLA_TYPE_MASK: u16 = 0x3fff;
 const IFA_ADDRESS: u16 = 1;
 const IFA_LOCAL: u16 = 2;
 const IFA_FLAGS: u16 = 8;
+const IFA_PROTO: u16 = 11;
 const RTA_DST: u16 = 1;
 const RTA_OIF: u16 = 4;
 
@@ -115,6 +117,8 @@ pub(crate) struct Link {
     pub(crate) mtu: u32,
     pub(crate) master: Option<u32>,
     pub(crate) kind: Option<String>,
+    /// The link below it; of a virtual cable its other end.
+    pub(crate) lower: Option<u32>,
     pub(crate) group: u32,
 }
 
@@ -124,7 +128,13 @@ pub(crate) enum Message {
     /// A link as it is now (`RTM_NEWLINK`).
     Link(Link),
     /// An address as it is now (`RTM_NEWADDR`).
-    Address { index: u32, flags: u32, ip: IpAddr },
+    Address {
+        index: u32,
+        flags: u32,
+        ip: IpAddr,
+        /// Who gave it (`IFAPROT_*`), where the kernel tells it (since Linux 5.18).
+        origin: Option<u8>,
+    },
     /// The end of a dump.
     Done,
     /// The answer to a request: `None` is success, else the errno.
@@ -172,6 +182,7 @@ fn parse_link(body: &[u8]) -> Option<Message> {
             IFLA_PERM_ADDRESS => link.permanent_mac = mac(data),
             IFLA_MTU => link.mtu = read_u32(data, 0)?,
             IFLA_MASTER => link.master = read_u32(data, 0),
+            IFLA_LINK => link.lower = read_u32(data, 0),
             IFLA_GROUP => link.group = read_u32(data, 0)?,
             IFLA_LINKINFO => {
                 let named = attributes(data).find(|(kind, _)| *kind == IFLA_INFO_KIND);
@@ -193,10 +204,11 @@ fn parse_address(body: &[u8]) -> Option<Message> {
     let index = read_u32(body, 4)?;
     // The header's flags are a byte; IFA_FLAGS has all of them.
     let mut flags = u32::from(*body.get(2)?);
-    let (mut own, mut other) = (None, None);
+    let (mut own, mut other, mut origin) = (None, None, None);
     for (kind, data) in attributes(body.get(ADDRESS_HEADER..)?) {
         match kind {
             IFA_FLAGS => flags = read_u32(data, 0)?,
+            IFA_PROTO => origin = data.first().copied(),
             IFA_LOCAL => own = read_address(data),
             IFA_ADDRESS => other = read_address(data),
             _ => {}
@@ -204,7 +216,12 @@ fn parse_address(body: &[u8]) -> Option<Message> {
     }
     // On a line to one peer IFA_ADDRESS is the peer's; IPv6 elsewhere has no IFA_LOCAL.
     let ip = own.or(other)?;
-    Some(Message::Address { index, flags, ip })
+    Some(Message::Address {
+        index,
+        flags,
+        ip,
+        origin,
+    })
 }
 
 fn read_address(data: &[u8]) -> Option<IpAddr> {
@@ -289,11 +306,13 @@ mod tests {
         let mut body = vec![libc::AF_INET6 as u8, 64, 0x80, 253, 3, 0, 0, 0];
         attribute(&mut body, IFA_ADDRESS, &v6.octets());
         attribute(&mut body, IFA_FLAGS, &0x240_u32.to_ne_bytes());
+        attribute(&mut body, IFA_PROTO, &[3]);
         let read = parse(&request(RTM_NEWADDR, 0, &body));
         let expected = Message::Address {
             index: u32::from_ne_bytes([3, 0, 0, 0]),
             flags: 0x240,
             ip: v6.into(),
+            origin: Some(3),
         };
         assert_eq!(read, [expected]);
     }

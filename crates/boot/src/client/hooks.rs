@@ -3,8 +3,8 @@
 //!
 //! They run as root. Waiting for one never keeps a signal from ending the program.
 
-use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::io::{self, Write};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -12,15 +12,31 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
 use nightlatch_sys::capabilities::{Capabilities, Capability};
+use nightlatch_sys::clock;
+use nightlatch_sys::process::{kill_group, terminate_group};
 use nightlatch_sys::signals::{EndSignals, Signal, release_in};
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::process::{Pid, PidfdFlags, pidfd_open};
+use nightlatch_sys::trusted::{Executable, check_folder};
+use rustix::fs::{Mode as FileMode, OFlags};
+use rustix::io::Errno;
+use rustix::pipe::{PipeFlags, pipe_with};
+use rustix::process::{Pid, PidfdFlags, geteuid, pidfd_open};
 
 use super::options::Options;
 use crate::log::{Log, chain};
+use crate::wait;
 
 /// How long a hook may take to end once it is asked to.
 const GRACE: Duration = Duration::from_secs(2);
+
+/// How long a hook may take to make the network usable: a radio that looks for its network needs half a minute. One
+/// that hangs must not keep the machine down.
+const START_LIMIT: Duration = Duration::from_secs(120);
+
+/// How long one may take to end the use of the network: somebody waits for the password.
+const STOP_LIMIT: Duration = Duration::from_secs(10);
+
+/// How much of what a hook says is passed on, in bytes.
+const MAX_SAID: usize = 64 * 1024;
 
 /// When the hooks run.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -38,6 +54,13 @@ impl Mode {
             Self::Stop => "stop",
         }
     }
+
+    const fn limit(self) -> Duration {
+        match self {
+            Self::Start => START_LIMIT,
+            Self::Stop => STOP_LIMIT,
+        }
+    }
 }
 
 /// Runs every hook, one after another. A signal ends the one that runs; on starting it also ends
@@ -49,41 +72,48 @@ pub(super) fn run(
     signals: &EndSignals,
     log: Log,
 ) -> Option<Signal> {
-    for hook in hooks(&options.hook_directory, log) {
+    // Without the capabilities, as an ordinary user who tries things out, they run as that user.
+    let as_root = capabilities.has(Capability::SetUid) && capabilities.has(Capability::SetGid);
+    let user = if as_root { 0 } else { geteuid().as_raw() };
+    for hook in hooks(&options.hook_directory, user, log) {
         log.debug(|| format!("running network hook {} {}", hook.display(), mode.word()));
-        let mut command = command(&hook, mode, options, capabilities);
-        let raised = [Capability::SetUid, Capability::SetGid];
-        let child = match capabilities.with(&raised, || release_in(&mut command).spawn()) {
-            Ok(child) => child,
+        let program = match Executable::open(&hook, user) {
+            Ok(program) => program,
             Err(error) => {
-                log.say(&format!(
-                    "cannot run network hook {}: {error}",
-                    hook.display()
-                ));
+                log.say(&format!("leaving out a network hook: {}", chain(&error)));
                 continue;
             }
         };
-        match wait(child, capabilities, signals) {
-            Ok((status, _)) if status.success() => {}
-            Ok((status, None)) => {
-                log.say(&format!("network hook {} failed: {status}", hook.display()));
+        let mut command = program.command();
+        set_up(&mut command, mode, options, as_root);
+        let named = Hook {
+            path: &hook,
+            capabilities,
+            log,
+        };
+        match named.run(&mut command, mode.limit(), signals) {
+            Ok(Ended::Itself(status)) if status.success() => {}
+            Ok(Ended::Itself(status)) => named.say(&format!("failed: {status}")),
+            Ok(Ended::TooLate) => {
+                let limit = mode.limit().as_secs();
+                named.say(&format!("has not ended after {limit} s, and was ended"));
             }
-            Ok((_, Some(signal))) if mode == Mode::Start => return Some(signal),
-            Ok((_, Some(_))) => {}
-            Err(error) => {
-                let hook = hook.display();
-                log.say(&format!(
-                    "cannot wait for network hook {hook}: {}",
-                    chain(&error)
-                ));
-            }
+            Ok(Ended::Signal(signal)) if mode == Mode::Start => return Some(signal),
+            Ok(Ended::Signal(_)) => {}
+            Err(error) => named.say(&format!("cannot be run: {}", chain(&error))),
         }
     }
     None
 }
 
 /// The hooks in the order of their names' bytes. A directory that does not exist has none.
-fn hooks(directory: &Path, log: Log) -> Vec<PathBuf> {
+fn hooks(directory: &Path, user: u32, log: Log) -> Vec<PathBuf> {
+    if directory.exists()
+        && let Err(error) = check_folder(directory, user)
+    {
+        log.say(&format!("no network hooks are run: {}", chain(&error)));
+        return Vec::new();
+    }
     let entries = match std::fs::read_dir(directory) {
         Ok(entries) => entries,
         Err(error) => {
@@ -118,8 +148,7 @@ fn is_executable(path: &Path) -> bool {
         .is_ok_and(|file| file.is_file() && file.permissions().mode() & 0o111 != 0)
 }
 
-fn command(hook: &Path, mode: Mode, options: &Options, capabilities: Capabilities) -> Command {
-    let mut command = Command::new(hook);
+fn set_up(command: &mut Command, mode: Mode, options: &Options, as_root: bool) {
     command
         .arg(mode.word())
         .env("MANDOSNETHOOKDIR", &options.hook_directory)
@@ -127,17 +156,14 @@ fn command(hook: &Path, mode: Mode, options: &Options, capabilities: Capabilitie
         .env("MODE", mode.word())
         .env("VERBOSITY", if options.debug { "1" } else { "0" })
         .env("DELAY", seconds(options.delay))
-        .stdin(Stdio::null())
-        .stdout(stderr());
+        .stdin(Stdio::null());
     match &options.connect {
         Some((_, target)) => command.env("CONNECT", target),
         None => command.env_remove("CONNECT"),
     };
-    // Without the capability, as an ordinary user who tries things out, they run as that user.
-    if capabilities.has(Capability::SetUid) && capabilities.has(Capability::SetGid) {
+    if as_root {
         command.uid(0).gid(0);
     }
-    command
 }
 
 /// As C prints it with `%f`.
@@ -145,54 +171,140 @@ fn seconds(delay: Duration) -> String {
     format!("{}.{:06}", delay.as_secs(), delay.subsec_micros())
 }
 
-fn stderr() -> Stdio {
-    match io::stderr().as_fd().try_clone_to_owned() {
-        Ok(copy) => copy.into(),
-        Err(_) => Stdio::null(),
-    }
+/// How a hook ended.
+enum Ended {
+    Itself(ExitStatus),
+    TooLate,
+    Signal(Signal),
 }
 
-/// Waits until the hook ends; a signal meanwhile ends it.
-fn wait(
-    mut child: Child,
+/// One hook, for messages.
+#[derive(Clone, Copy)]
+struct Hook<'a> {
+    path: &'a Path,
     capabilities: Capabilities,
-    signals: &EndSignals,
-) -> io::Result<(ExitStatus, Option<Signal>)> {
-    let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
-    let pid = pid.ok_or(io::ErrorKind::InvalidInput)?;
-    let pidfd = pidfd_open(pid, PidfdFlags::empty())?;
-    loop {
-        if ended(&pidfd, Some(signals), None)? {
-            return Ok((child.wait()?, None));
-        }
-        let Some(signal) = signals.next()? else {
-            continue;
+    log: Log,
+}
+
+impl Hook<'_> {
+    fn say(self, what: &str) {
+        let hook = self.path.display();
+        self.log.say(&format!("network hook {hook} {what}"));
+    }
+
+    /// Runs it to its end, to the limit of its time, or until a signal comes.
+    fn run(
+        self,
+        command: &mut Command,
+        limit: Duration,
+        signals: &EndSignals,
+    ) -> io::Result<Ended> {
+        let (said, saying) = pipe()?;
+        command
+            .stdout(saying.try_clone()?)
+            .stderr(saying)
+            .process_group(0);
+        let raised = [Capability::SetUid, Capability::SetGid];
+        let child = self
+            .capabilities
+            .with(&raised, || release_in(command).spawn());
+        // Its copies of the pipe's end are the hook's alone from now on.
+        command.stdout(Stdio::null()).stderr(Stdio::null());
+        let mut child = child?;
+        let mut said = Said {
+            pipe: said,
+            left: MAX_SAID,
         };
-        capabilities.with(&[Capability::Kill], || {
-            let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
-        });
-        if !ended(&pidfd, None, Some(GRACE))? {
-            let _ = capabilities.with(&[Capability::Kill], || child.kill());
+        let ended = self.until_end(&mut child, &mut said, limit, signals);
+        if !matches!(ended, Ok(Ended::Itself(_))) {
+            self.end(&mut child);
         }
-        return Ok((child.wait()?, Some(signal)));
+        child.wait()?;
+        said.pass_on(self);
+        ended
+    }
+
+    fn until_end(
+        self,
+        child: &mut Child,
+        said: &mut Said,
+        limit: Duration,
+        signals: &EndSignals,
+    ) -> io::Result<Ended> {
+        let handle = pidfd_open(pid_of(child)?, PidfdFlags::empty())?;
+        let due = clock::now().mono.after(limit);
+        loop {
+            if let Some(signal) = signals.next()? {
+                return Ok(Ended::Signal(signal));
+            }
+            if let Some(status) = child.try_wait()? {
+                return Ok(Ended::Itself(status));
+            }
+            said.pass_on(self);
+            let left = due.since(clock::now().mono);
+            if left.is_zero() {
+                return Ok(Ended::TooLate);
+            }
+            let waited = [handle.as_fd(), signals.as_fd(), said.pipe.as_fd()];
+            wait::for_any(waited, Some(left))?;
+        }
+    }
+
+    /// Ends it with all that it has started: asks first.
+    fn end(self, child: &mut Child) {
+        let group = child.id();
+        self.capabilities.with(&[Capability::Kill], || {
+            // The child is not reaped yet, so that the number is still that of its group.
+            let _ = terminate_group(group);
+            let handle = pid_of(child).and_then(|pid| Ok(pidfd_open(pid, PidfdFlags::empty())?));
+            if let Ok(handle) = handle {
+                let _ = wait::for_end(handle.as_fd(), GRACE);
+            }
+            let _ = kill_group(group);
+        });
     }
 }
 
-/// Waits for the end of the process, for a signal or for the time to pass; tells whether it ended.
-fn ended(
-    pidfd: &OwnedFd,
-    signals: Option<&EndSignals>,
-    limit: Option<Duration>,
-) -> io::Result<bool> {
-    let mut waited = vec![PollFd::new(pidfd, PollFlags::IN)];
-    waited.extend(signals.map(|signals| PollFd::new(signals, PollFlags::IN)));
-    let limit = limit.map(|limit| Timespec {
-        tv_sec: i64::try_from(limit.as_secs()).unwrap_or(i64::MAX),
-        tv_nsec: limit.subsec_nanos().into(),
-    });
-    match poll(&mut waited, limit.as_ref()) {
-        Ok(_) => Ok(!waited[0].revents().is_empty()),
-        Err(rustix::io::Errno::INTR) => Ok(false),
-        Err(errno) => Err(errno.into()),
+fn pid_of(child: &Child) -> io::Result<Pid> {
+    let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
+    pid.ok_or_else(|| io::ErrorKind::InvalidInput.into())
+}
+
+/// What a hook says, on its way to standard error.
+struct Said {
+    pipe: OwnedFd,
+    /// How many bytes are passed on still.
+    left: usize,
+}
+
+impl Said {
+    /// Passes on what has come, as far as it is not too much.
+    fn pass_on(&mut self, hook: Hook<'_>) {
+        let mut chunk = [0; 4096];
+        // No more at once than the pipe holds, so that one who never stops saying things is stopped in time.
+        for _ in 0..16 {
+            let count = match rustix::io::read(&self.pipe, &mut chunk) {
+                Ok(count) if count > 0 => count,
+                Err(Errno::INTR) => continue,
+                _ => return,
+            };
+            let passed = count.min(self.left);
+            let _ = io::stderr().write_all(&chunk[..passed]);
+            if passed < count && self.left > 0 {
+                let _ = io::stderr().write_all(b"\n");
+                hook.say("says too much: the rest is left out");
+            }
+            self.left -= passed;
+        }
     }
+}
+
+/// A pipe of which neither end ever waits. The writing end can be read too, so that whatever a hook leaves running is not
+/// ended by SIGPIPE when nobody listens any more; what does not fit then is lost.
+fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
+    let (reader, _writer) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
+    let both = OFlags::RDWR | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let path = format!("/proc/self/fd/{}", reader.as_raw_fd());
+    let writer = rustix::fs::open(path, both, FileMode::empty())?;
+    Ok((reader, writer))
 }

@@ -11,8 +11,9 @@ use nightlatch_core::network::{Definition, Link, LinkName};
 use nightlatch_sys::capabilities::{Capabilities, Capability};
 use nightlatch_sys::links;
 use nightlatch_sys::netif::Interface;
+use rustix::io::Errno;
 
-use crate::files::read_bounded;
+use super::files::Files;
 use crate::log::Log;
 
 /// Where the image has it (docs/decisions/0100-what-goes-into-an-image.md).
@@ -34,9 +35,13 @@ pub(super) struct UnreadableError(PathBuf, #[source] io::Error);
 ///
 /// # Errors
 /// When the file that was named cannot be read.
-pub(super) fn read(named: Option<&Path>, log: Log) -> Result<Definition, UnreadableError> {
+pub(super) fn read(
+    named: Option<&Path>,
+    files: Files,
+    log: Log,
+) -> Result<Definition, UnreadableError> {
     let path = named.unwrap_or(Path::new(FILE));
-    let bytes = match read_bounded(path, MAX_BYTES) {
+    let bytes = match files.read(path, MAX_BYTES) {
         Ok(bytes) => bytes,
         Err(error) if named.is_some() => return Err(UnreadableError(path.to_owned(), error)),
         Err(error) => {
@@ -51,6 +56,12 @@ pub(super) fn read(named: Option<&Path>, log: Log) -> Result<Definition, Unreada
         log.say(&format!("{}: {fault}", path.display()));
     }
     Ok(definition)
+}
+
+/// Whether what is to be taken away is not there any more, which is as it should be: a link, a route, an address.
+fn is_gone(error: &io::Error) -> bool {
+    let gone = [Errno::NODEV, Errno::SRCH, Errno::ADDRNOTAVAIL];
+    Errno::from_io_error(error).is_some_and(|errno| gone.contains(&errno))
 }
 
 /// The links that are made, and how to make and unmake them.
@@ -118,13 +129,34 @@ impl Links {
                     return;
                 }
             };
-            let Some(change) = self.maker.next_undo(&present) else {
+            let change = self.maker.next_undo(&present);
+            while let Some(link) = self.maker.poll_left() {
+                self.log.say(&format!(
+                    "interface {link} is used by others now, and left as it is"
+                ));
+            }
+            let Some(change) = change else {
                 return;
             };
-            if let Err(error) = self.apply(&change) {
-                self.complain(&change, &error);
+            match self.apply(&change) {
+                Err(error) if is_gone(&error) => {
+                    let log = self.log;
+                    log.debug(|| format!("{}: it is gone already", self.describe(&change)));
+                }
+                Err(error) => self.complain(&change, &error),
+                Ok(()) => {}
             }
         }
+    }
+
+    /// Takes a link back down in its turn, which the caller has taken up.
+    pub(super) fn handle_taken_up(&mut self, index: u32) {
+        self.maker.handle_taken_up(index);
+    }
+
+    /// Makes all of a definition from now on.
+    pub(super) fn widen(&mut self, definition: Definition) {
+        self.maker.widen(definition);
     }
 
     /// Gives the interfaces the names that the definition has for them, whatever the kernel calls them
@@ -160,8 +192,7 @@ impl Links {
     fn complain(&self, change: &Change, error: &io::Error) {
         self.log
             .say(&format!("{}: it failed: {error}", self.describe(change)));
-        let unsupported =
-            rustix::io::Errno::from_io_error(error) == Some(rustix::io::Errno::OPNOTSUPP);
+        let unsupported = Errno::from_io_error(error) == Some(Errno::OPNOTSUPP);
         if unsupported && matches!(change, Change::Create { .. }) {
             self.log
                 .hint("the kernel's module for it (8021q, bonding or bridge) is not in the image");
@@ -178,6 +209,7 @@ impl Links {
         match change {
             Change::Create { name, .. } | Change::CreateRawBond(name) => format!("making {name}"),
             Change::Remove(index) => format!("removing {}", link(index)),
+            Change::HandOver(index) => format!("leaving {} to others", link(index)),
             Change::SetMaster(index, Some(master)) => {
                 format!("making {} a member of {}", link(index), link(master))
             }

@@ -20,6 +20,8 @@ pub enum Change {
     CreateRawBond(LinkName),
     /// Take a link away.
     Remove(u32),
+    /// Take our mark from a link that others use by now: it is theirs.
+    HandOver(u32),
     /// Make the first a member of the second, or of nothing.
     SetMaster(u32, Option<u32>),
     /// Take it up or down.
@@ -89,6 +91,7 @@ impl Change {
         match self {
             Self::Create { .. } | Self::CreateRawBond(_) => None,
             Self::Remove(index)
+            | Self::HandOver(index)
             | Self::SetMaster(index, _)
             | Self::SetUp(index, _)
             | Self::SetMtu(index, _)

@@ -28,6 +28,9 @@ pub struct Maker {
     undo: Vec<Undo>,
     /// Members that others use, as far as that was told.
     refused: Vec<LinkName>,
+    /// Links that are left as they are because others use them, and how many of them were told.
+    left: Vec<String>,
+    told_left: usize,
 }
 
 #[derive(Clone, Debug)]
@@ -35,6 +38,22 @@ enum Undo {
     Change(Change),
     /// Take away what we made: its number is known only once it is there.
     Unmake(LinkName),
+}
+
+/// What becomes of something that is to be taken back.
+enum Undoing {
+    Possible,
+    /// What it is about is not there any more.
+    Pointless,
+    /// It would take a link away from others.
+    TakesAway,
+}
+
+fn is_addressing(undo: &Undo) -> bool {
+    matches!(
+        undo,
+        Undo::Change(Change::RemoveAddress(..) | Change::RemoveRoute(..))
+    )
 }
 
 impl Maker {
@@ -48,7 +67,14 @@ impl Maker {
             creations: Vec::new(),
             undo: Vec::new(),
             refused: Vec::new(),
+            left: Vec::new(),
+            told_left: 0,
         }
+    }
+
+    /// Makes all of a definition, where it was a part of it before.
+    pub fn widen(&mut self, definition: Definition) {
+        self.definition = definition;
     }
 
     /// What is to be made.
@@ -144,12 +170,20 @@ impl Maker {
         }
     }
 
-    /// The next change that takes something back; `None` when all is as it was found. Each is asked
-    /// for once, whether it succeeds or not.
+    /// Says that the caller has taken a link up, which is taken back in its turn.
+    pub fn handle_taken_up(&mut self, index: u32) {
+        self.undo.push(Undo::Change(Change::SetUp(index, false)));
+    }
+
+    /// The next change that takes something back; `None` when all is as it was found, but for what others use by
+    /// now. Each is asked for once, whether it succeeds or not.
     pub fn next_undo(&mut self, present: &[Present]) -> Option<Change> {
-        let there = |index: u32| present.iter().any(|link| link.index == index);
-        while let Some(undo) = self.undo.pop() {
-            let change = match undo {
+        loop {
+            // Our addresses and routes first: who has some then is others'. And the kernel forgets routes of a
+            // link that is taken down.
+            let last = self.undo.len().checked_sub(1);
+            let at = self.undo.iter().rposition(is_addressing).or(last)?;
+            let change = match self.undo.remove(at) {
                 Undo::Change(change) => change,
                 Undo::Unmake(name) => {
                     let ours = present
@@ -161,11 +195,70 @@ impl Maker {
                     }
                 }
             };
-            if change.subject().is_none_or(there) {
-                return Some(change);
+            match (self.can_be_undone(&change, present), change) {
+                (Undoing::Possible, change) => return Some(change),
+                (Undoing::TakesAway, Change::Remove(index)) => {
+                    return Some(Change::HandOver(index));
+                }
+                (Undoing::TakesAway | Undoing::Pointless, _) => {}
             }
         }
-        None
+    }
+
+    /// Whether everything that a change is about is there still, and no user of it is in the way.
+    fn can_be_undone(&mut self, change: &Change, present: &[Present]) -> Undoing {
+        if let Change::CreateRawBond(name) = change {
+            return match present.iter().any(|link| link.name == name.as_str()) {
+                true => Undoing::Pointless,
+                false => Undoing::Possible,
+            };
+        }
+        let subject = change.subject();
+        let Some(link) = present.iter().find(|link| Some(link.index) == subject) else {
+            return Undoing::Pointless;
+        };
+        let takes_away = match change {
+            Change::SetUp(_, false) => link.master.is_some() || self.serves_others(link, present),
+            Change::Remove(_) | Change::SetMaster(..) | Change::SetMtu(..) | Change::SetMac(..) => {
+                self.serves_others(link, present)
+            }
+            _ => false,
+        };
+        if !takes_away {
+            return Undoing::Possible;
+        }
+        if !self.left.contains(&link.name) {
+            self.left.push(link.name.clone());
+        }
+        Undoing::TakesAway
+    }
+
+    /// Whether others use a link by now, or one that is made of it.
+    fn serves_others(&self, link: &Present, present: &[Present]) -> bool {
+        let mut serving: Vec<u32> = Vec::new();
+        let mut found = Some(link.index);
+        // Up from the link, as long as there is one that was not met yet.
+        while let Some(index) = found {
+            serving.push(index);
+            let on_it = |upper: &&Present| {
+                let definition = self.definition.link(&upper.name);
+                let parts = definition.iter().flat_map(|upper| upper.parts());
+                let mut parts = parts.filter_map(|name| self.find(name, present));
+                let made = upper.maker == By::Us || self.left.contains(&upper.name);
+                made && parts.any(|part| serving.contains(&part.index))
+            };
+            let is_new = |upper: &&Present| !serving.contains(&upper.index) && on_it(upper);
+            found = present.iter().find(is_new).map(|upper| upper.index);
+        }
+        let used = |it: &Present| it.used_by_others && serving.contains(&it.index);
+        present.iter().any(used)
+    }
+
+    /// What was left as it is because others use it; each is told once.
+    pub fn poll_left(&mut self) -> Option<String> {
+        let untold = self.left.get(self.told_left)?.clone();
+        self.told_left += 1;
+        Some(untold)
     }
 
     fn undo_of(&self, change: &Change, present: &[Present]) -> Option<Undo> {
@@ -189,6 +282,7 @@ impl Maker {
             Change::AddAddress(index, address) => Change::RemoveAddress(*index, *address),
             Change::AddRoute(index, route) => Change::RemoveRoute(*index, *route),
             Change::CreateRawBond(_)
+            | Change::HandOver(_)
             | Change::SetPrimary(..)
             | Change::RemoveAddress(..)
             | Change::RemoveRoute(..) => return None,

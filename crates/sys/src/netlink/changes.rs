@@ -6,14 +6,14 @@ use nightlatch_core::network::{Cidr, Route};
 
 use super::{
     IFA_ADDRESS, IFA_FLAGS, IFA_LOCAL, IFLA_ADDRESS, IFLA_GROUP, IFLA_IFNAME, IFLA_INFO_KIND,
-    IFLA_LINKINFO, IFLA_MASTER, IFLA_MTU, NLM_F_ACK, NLM_F_CREATE, NLM_F_EXCL, RT_SCOPE_LINK,
-    RT_TABLE_MAIN, RTA_DST, RTA_OIF, RTM_DELLINK, RTM_DELROUTE, RTM_NEWADDR, RTM_NEWLINK,
-    RTM_NEWROUTE, RTN_UNICAST, RTPROT_BOOT, attribute, link_header, octets, request, set_flags,
+    IFLA_LINK, IFLA_LINKINFO, IFLA_MASTER, IFLA_MTU, NLM_F_ACK, NLM_F_CREATE, NLM_F_EXCL,
+    RT_SCOPE_LINK, RT_TABLE_MAIN, RTA_DST, RTA_OIF, RTM_DELLINK, RTM_DELROUTE, RTM_NEWADDR,
+    RTM_NEWLINK, RTM_NEWROUTE, RTN_UNICAST, RTPROT_BOOT, attribute, link_header, octets, request,
+    set_flags,
 };
 
 const RTM_DELADDR: u16 = 21;
 
-const IFLA_LINK: u16 = 5;
 const IFLA_INFO_DATA: u16 = 2;
 const IFLA_VLAN_ID: u16 = 1;
 const IFLA_VLAN_PROTOCOL: u16 = 5;
@@ -66,6 +66,7 @@ pub(crate) fn message(change: &Change, group: u32) -> Vec<u8> {
             create(RTM_NEWLINK, &body)
         }
         Change::Remove(index) => request(RTM_DELLINK, NLM_F_ACK, &link_header(*index, 0, 0)),
+        Change::HandOver(index) => number(*index, IFLA_GROUP, 0),
         Change::SetMaster(index, master) => number(*index, IFLA_MASTER, master.unwrap_or(0)),
         Change::SetUp(index, up) => {
             let flag = libc::IFF_UP as u32;

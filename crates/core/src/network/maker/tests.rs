@@ -99,6 +99,7 @@ impl Kernel {
                 self.add(name.as_str(), Some("bond"), By::Others);
             }
             Change::Remove(index) => self.remove(*index),
+            Change::HandOver(index) => self.link(*index).maker = By::Others,
             Change::SetMaster(index, None) => self.release(*index),
             Change::SetMaster(index, Some(master)) => {
                 if bond(self, *master) {
@@ -310,6 +311,95 @@ fn a_member_that_somebody_uses_is_left_alone_and_told_once() {
     assert_eq!(maker.poll_refused(&kernel.links).unwrap().as_str(), "e0");
     assert!(kernel.run(&mut maker, ENOUGH));
     assert_eq!(maker.poll_refused(&kernel.links), None);
+}
+
+/// Takes everything back; the changes, in their order.
+fn undone(kernel: &mut Kernel, maker: &mut Maker) -> Vec<Change> {
+    let mut all = Vec::new();
+    while let Some(change) = maker.next_undo(&kernel.links.clone()) {
+        kernel.apply(&change);
+        all.push(change);
+    }
+    all
+}
+
+// The kernel forgets the routes of a link that goes down: removing them then would fail.
+#[test]
+fn routes_and_addresses_go_before_the_link_that_the_caller_took_up() {
+    let mut kernel = Kernel::new(&[("e0", false)]);
+    let mut maker = maker(
+        "[e0]\nmac = 02:00:00:00:00:99\naddresses = 192.0.2.7/24\nroutes = default via 192.0.2.1\n",
+    );
+    assert!(kernel.run(&mut maker, ENOUGH));
+    kernel.link(2).up = true;
+    maker.handle_taken_up(2);
+    assert!(kernel.run(&mut maker, ENOUGH));
+    let undone = undone(&mut kernel, &mut maker);
+    assert!(
+        matches!(
+            undone[..],
+            [
+                Change::RemoveRoute(2, _),
+                Change::RemoveAddress(2, _),
+                Change::SetUp(2, false),
+                Change::SetMac(2, _),
+            ]
+        ),
+        "{undone:?}"
+    );
+}
+
+#[test]
+fn what_others_use_by_now_is_left_to_them() {
+    let mut kernel = Kernel::new(&[("e0", false), ("e1", false)]);
+    let mut maker = maker("[e0]\naddresses = 192.0.2.7/24\n");
+    for index in [2, 3] {
+        kernel.link(index).up = true;
+        maker.handle_taken_up(index);
+    }
+    assert!(kernel.run(&mut maker, ENOUGH));
+    kernel.link(2).used_by_others = true;
+    let undone = undone(&mut kernel, &mut maker);
+    assert!(
+        matches!(
+            undone[..],
+            [Change::RemoveAddress(2, _), Change::SetUp(3, false)]
+        ),
+        "{undone:?}"
+    );
+    assert_eq!(maker.poll_left().as_deref(), Some("e0"));
+    assert_eq!(maker.poll_left(), None);
+}
+
+/// A bond, with the VLAN on it and the members in it, of which others use any part from the bond up.
+#[test]
+fn all_that_a_used_link_is_made_of_is_left_with_it() {
+    for used in ["bond0", "bond0.5", "br0"] {
+        let mut kernel = Kernel::new(&[("e0", true), ("e1", false), ("e2", false), ("e3", false)]);
+        let mut maker = maker(ALL);
+        assert!(kernel.run(&mut maker, ENOUGH));
+        let index = kernel.named(used).unwrap().index;
+        kernel.link(index).used_by_others = true;
+        undone(&mut kernel, &mut maker);
+        for member in ["e0", "e1"] {
+            assert_eq!(
+                master_of(&kernel, member).as_deref(),
+                Some("bond0"),
+                "{used}"
+            );
+            assert!(kernel.named(member).unwrap().up, "{used}: {member}");
+        }
+        assert_eq!(kernel.named("bond0.5").is_some(), used != "bond0");
+        assert_eq!(kernel.named("br0").is_some(), used == "br0");
+        assert!(kernel.named("e3.7").is_none() && !kernel.named("e3").unwrap().up);
+        // Nobody takes it for what a killed client left behind.
+        assert_eq!(kernel.named(used).unwrap().maker, By::Others);
+        kernel.kill();
+        assert!(
+            kernel.links.iter().all(|link| link.maker != By::TheDead),
+            "{used}"
+        );
+    }
 }
 
 #[test]
