@@ -1,4 +1,5 @@
-//! Any kernel's command line is read, and what it asks for are options that the client understands.
+//! Any kernel's command line is read, what it asks for are options that the client understands, and an interface that was
+//! found is found again in every other form.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
@@ -10,4 +11,14 @@ fuzz_target!(|line: &str| {
     parameters.needs_addresses(None);
     let arguments = parameters.arguments().into_iter().map(Into::into);
     assert!(parse(Options::default(), arguments).is_ok());
+    for device in &parameters.devices {
+        for form in [
+            format!("ip={device}:dhcp:1500:52:54:00:12:34:56"),
+            format!("ip=[fe80::1]::[fe80::2]:64:host:{device}:none:1500:52:54:00:12:34:56"),
+            format!("ip=:::::{device}:dhcp:9.9.9.9:[2001:db8::53]"),
+        ] {
+            // What holds words together in a line is never part of a name.
+            assert_eq!(Parameters::parse(&form).devices, [device.clone()], "{form}");
+        }
+    }
 });

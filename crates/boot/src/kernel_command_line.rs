@@ -2,7 +2,7 @@
 //!
 //! The reading is pure. Whatever stands there, a machine comes up: what is not understood is told and left.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::Path;
 
 use nightlatch_core::connect::{Host, Target, is_interface_name};
@@ -16,9 +16,34 @@ const MAX_LENGTH: usize = 64 * 1024;
 /// Both names of our own parameter.
 const NAMES: [&str; 2] = ["mandos", "nightlatch"];
 
-/// Which field of `ip=` is the interface, from 0, and how many fields at least make it the kernel's form
-/// (nfsroot.txt of the kernel's documentation). With fewer, dracut's `ip=INTERFACE:METHOD` is meant.
+/// Which field of the kernel's form of `ip=` is the interface, from 0 (nfsroot of the kernel's documentation).
 const DEVICE_FIELD: usize = 5;
+
+/// How addresses are got, in all forms of `ip=`: the kernel's, those of dracut.cmdline(7), and NetworkManager's.
+const METHODS: [&str; 22] = [
+    "all",
+    "any",
+    "auto",
+    "auto6",
+    "bootp",
+    "both",
+    "dhcp",
+    "dhcp4",
+    "dhcp6",
+    "either6",
+    "fou",
+    "ibft",
+    "link-local",
+    "link6",
+    "local6",
+    "none",
+    "off",
+    "on",
+    "rarp",
+    "shared",
+    "single-dhcp",
+    "static",
+];
 
 /// What it asks for.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -112,26 +137,63 @@ impl Parameters {
 
     fn take_ip(&mut self, value: &str) {
         let fields = fields(value);
-        let device = match fields[..] {
-            [method] => {
-                self.addressed |= !matches!(method, "" | "off" | "none");
-                return;
-            }
-            [device, _] => device,
-            _ => fields.get(DEVICE_FIELD).copied().unwrap_or_default(),
-        };
+        if let [method] = fields[..] {
+            self.addressed |= !matches!(method, "" | "off" | "none");
+            return;
+        }
         self.addressed = true;
+        let mut tell = |found: &str, expected: &str| {
+            self.warnings.push(format!(
+                "left out {found} in ip={value}: expected {expected}"
+            ));
+        };
+        let Some(device) = device(&fields) else {
+            return tell(
+                &format!("{:?}", fields[0]),
+                "an IPv4 address, an IPv6 address in brackets, or the name of a network interface",
+            );
+        };
         if device.is_empty() || self.devices.iter().any(|known| known == device) {
             return;
         }
         // An option of the client separates names by commas.
         match is_interface_name(device) && !device.contains(',') && device != "none" {
             true => self.devices.push(device.to_owned()),
-            false => self.warnings.push(format!(
-                "left out {device:?} in ip={value}: expected the name of a network interface"
-            )),
+            false => tell(&format!("{device:?}"), "the name of a network interface"),
         }
     }
+}
+
+/// The interface that the fields of `ip=` name, which may be none (empty); `None` when they make no sense.
+///
+/// The forms are told apart by what stands first. The kernel's begins with the machine's address, which may be empty:
+/// `CLIENT:SERVER:GATEWAY:NETMASK:HOST:DEVICE:METHOD`, and what follows is of no interest. dracut's short one begins
+/// with the interface: `DEVICE:METHOD[:MTU[:MAC]]`, where the MAC has colons of its own.
+fn device<'f>(fields: &[&'f str]) -> Option<&'f str> {
+    let (first, second) = (*fields.first()?, *fields.get(1)?);
+    if first.is_empty() || is_address(first) {
+        return Some(fields.get(DEVICE_FIELD).copied().unwrap_or_default());
+    }
+    // An IPv6 address without brackets looks like many fields.
+    let of_address = first.bytes().all(|digit| digit.is_ascii_hexdigit());
+    (!of_address || is_method(second)).then_some(first)
+}
+
+/// Also with its length, as NetworkManager allows.
+fn is_address(field: &str) -> bool {
+    let field = field.split_once('/').map_or(field, |(address, _)| address);
+    match field
+        .strip_prefix('[')
+        .and_then(|rest| rest.strip_suffix(']'))
+    {
+        Some(inner) => inner.parse::<Ipv6Addr>().is_ok(),
+        None => field.parse::<Ipv4Addr>().is_ok(),
+    }
+}
+
+/// dracut allowed several with commas between them.
+fn is_method(field: &str) -> bool {
+    field.split(',').all(|method| METHODS.contains(&method))
 }
 
 /// Words with white space between them; double quotes hold some together and are not part of them.
@@ -221,11 +283,45 @@ mod tests {
             "ip=dhcp",
             "ip=",
             "ip=10.0.2.15::10.0.2.2:255.255.255.0",
+            "ip=[2001:db8::5/64]::[2001:db8::1]:64:host",
+            "ip=192.0.2.7/24::192.0.2.1:255.255.255.0:host::none:9.9.9.9",
             "ip=:::::",
+            "ifname=eth5:52:54:00:12:34:56 BOOTIF=01-52-54-00-12-34-56",
             "zip=:::::eth0",
         ] {
             assert_eq!(arguments(none), Vec::<String>::new(), "{none}");
         }
+    }
+
+    // dracut.cmdline(7): "ip=<interface>:{dhcp|on|any|dhcp6|auto6|link6}[:[<mtu>][:<macaddr>]]".
+    #[test]
+    fn an_interface_that_stands_first_is_the_one_whatever_follows() {
+        for (line, device) in [
+            ("ip=eth0:dhcp:1500:52:54:00:12:34:56", "eth0"),
+            ("ip=eth0:dhcp::52:54:00:12:34:56", "eth0"),
+            ("ip=eth0:dhcp:9000", "eth0"),
+            ("ip=eth0:dhcp6", "eth0"),
+            ("ip=eth0:dhcp,dhcp6", "eth0"),
+            ("ip=eth0:link-local:1500:52:54:00:12:34:56", "eth0"),
+            ("ip=eth0:some-new-method:1500:52:54:00:12:34:56", "eth0"),
+            ("ip=enp0s31f6.5:on", "enp0s31f6.5"),
+            // All of hexadecimal digits, and an interface still.
+            ("ip=fade0:auto6:1500:52:54:00:12:34:56", "fade0"),
+            (
+                "ip=192.0.2.7:[2001:db8::9]:192.0.2.1:255.255.255.0:00:eth1:none:1500:52:54:00:12:34:56",
+                "eth1",
+            ),
+            (
+                "ip=[fe80::1]::[fe80::2]:64:dhcp:eth1:none:[2001:db8::53]:9.9.9.9",
+                "eth1",
+            ),
+            ("ip=::::::dhcp ip=eth2:dhcp", "eth2"),
+            ("ip=::::host:eth3:ibft", "eth3"),
+        ] {
+            assert_eq!(arguments(line), [format!("--interface={device}")], "{line}");
+        }
+        let two = "ip=eth0:dhcp:1500:52:54:00:12:34:56 ip=eth1:dhcp6 ip=eth0:auto6";
+        assert_eq!(arguments(two), ["--interface=eth0,eth1"]);
     }
 
     #[test]
@@ -242,6 +338,15 @@ mod tests {
             (
                 "ip=:::::a/b:",
                 "left out \"a/b\" in ip=:::::a/b:: expected the name of a network interface",
+            ),
+            (
+                "ip=52-54-00-12-34-56:dhcp",
+                "left out \"52-54-00-12-34-56\" in ip=52-54-00-12-34-56:dhcp: expected the name of a network interface",
+            ),
+            (
+                "ip=2001:db8::5::2001:db8::1:64:host:eth0:none",
+                "left out \"2001\" in ip=2001:db8::5::2001:db8::1:64:host:eth0:none: expected an IPv4 address, an IPv6 \
+                 address in brackets, or the name of a network interface",
             ),
         ] {
             let parameters = Parameters::parse(line);
@@ -276,7 +381,61 @@ mod tests {
         }
     }
 
+    /// One part of `ip=` of each kind, or nothing.
+    fn maybe(parts: &'static [&'static str]) -> impl Strategy<Value = &'static str> {
+        prop_oneof![Just(""), prop::sample::select(parts)]
+    }
+
+    const ADDRESSES: &[&str] = &["192.0.2.7", "[2001:db8::5]", "[fe80::1%2]", "10.0.0.1"];
+    const CLIENTS: &[&str] = &[
+        "192.0.2.7",
+        "[2001:db8::5]",
+        "192.0.2.7/24",
+        "[2001:db8::5/64]",
+    ];
+    const MASKS: &[&str] = &["255.255.255.0", "24", "64"];
+    const HOSTS: &[&str] = &["host", "host.example", "00", "dhcp", "eth9", "192.0.2.7"];
+    const MTUS: &[&str] = &["1500", "9000"];
+    const MACS: &[&str] = &[
+        "52:54:00:12:34:56",
+        "00:00:00:00:00:00",
+        "fe:dc:ba:98:76:54",
+    ];
+
+    prop_compose! {
+        /// Everything that may follow the method.
+        fn rest()(mtu in maybe(MTUS), mac in maybe(MACS), dns in maybe(ADDRESSES), which in 0..4) -> String {
+            match which {
+                0 => String::new(),
+                1 => format!(":{mtu}"),
+                2 => format!(":{mtu}:{mac}"),
+                _ => format!(":{dns}:{dns}:{dns}"),
+            }
+        }
+    }
+
     proptest! {
+        #[test]
+        fn the_interface_is_found_in_every_form(
+            device in "[a-z][a-z0-9]{0,8}(\\.[0-9]{1,3})?",
+            (client, peer, gateway) in (maybe(CLIENTS), maybe(ADDRESSES), maybe(ADDRESSES)),
+            (mask, host) in (maybe(MASKS), maybe(HOSTS)),
+            method in prop::sample::select(&METHODS[..]),
+            rest in rest(),
+        ) {
+            prop_assume!(device != "none");
+            for value in [
+                format!("{device}:{method}{rest}"),
+                format!("{client}:{peer}:{gateway}:{mask}:{host}:{device}:{method}{rest}"),
+            ] {
+                let parameters = Parameters::parse(&format!("ip={value}"));
+                prop_assert_eq!(&parameters.devices, &[device.clone()], "{}", value);
+                prop_assert!(parameters.warnings.is_empty() && parameters.addressed);
+            }
+            let without = format!("ip={client}:{peer}:{gateway}:{mask}:{host}::{method}{rest}");
+            prop_assert_eq!(Parameters::parse(&without).devices, Vec::<String>::new());
+        }
+
         #[test]
         fn any_line_is_read(line in "((mandos|nightlatch|ip)=[-a-z0-9:,.%\\[\\]\"/ ]{0,40} ){0,3}|.*") {
             for argument in Parameters::parse(&line).arguments() {

@@ -9,8 +9,11 @@ pub enum Selection {
     /// Nothing: every suitable interface.
     #[default]
     Suitable,
-    /// These, whatever they are; those that do not exist yet are waited for.
+    /// These, whatever they are; those that do not exist yet are waited for, and when none comes to be, all that
+    /// are suitable are used.
     Named(Vec<String>),
+    /// These and never others: `none` stands behind them.
+    Only(Vec<String>),
     /// `none` alone: take nothing up, use the suitable ones that are up already.
     AsTheyAre,
 }
@@ -23,7 +26,7 @@ impl Selection {
             if name == "none" {
                 return match chosen.is_empty() {
                     true => Self::AsTheyAre,
-                    false => Self::Named(chosen),
+                    false => Self::Only(chosen),
                 };
             }
             if !chosen.iter().any(|known| known == name) {
@@ -40,7 +43,7 @@ impl Selection {
     pub fn uses(&self, interface: &Interface, connecting: bool) -> bool {
         match self {
             Self::Suitable => is_suitable(interface.flags, connecting),
-            Self::Named(names) => names.contains(&interface.name),
+            Self::Named(names) | Self::Only(names) => names.contains(&interface.name),
             Self::AsTheyAre => interface.flags.up() && is_suitable(interface.flags, connecting),
         }
     }
@@ -99,7 +102,7 @@ mod tests {
     #[test]
     fn none_ends_the_list() {
         let named = Selection::of_names(["eth0", "", "eth0", "none", "eth1"]);
-        assert_eq!(named, Selection::Named(vec!["eth0".to_owned()]));
+        assert_eq!(named, Selection::Only(vec!["eth0".to_owned()]));
         let as_they_are = Selection::of_names(["none", "eth1"]);
         assert!(!as_they_are.takes_up());
         assert!(as_they_are.uses(&interface("x", UP | BROADCAST), false));
