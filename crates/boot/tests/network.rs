@@ -193,3 +193,163 @@ fn hooks_under(program: &[&str]) -> (Vec<String>, Vec<String>) {
     assert_eq!(child.0.wait().unwrap().signal(), Some(15));
     (read(".seen"), read(".arguments"))
 }
+
+/// A folder with this hook in it.
+fn hook(script: &str) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("hook");
+    std::fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+    folder
+}
+
+/// What a client with these hooks says, that is ended once it has tried to connect.
+fn said_with_hooks(hooks: &Path) -> String {
+    let machine = Machine::new();
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_nightlatch-boot"));
+    command
+        .arg("client")
+        .args(machine.key_options())
+        .args(["--interface", "none", "--connect", "127.0.0.1:9"])
+        .arg("--network-hook-dir")
+        .arg(hooks)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped());
+    let mut child = Ended(command.spawn().unwrap());
+    let lines = BufReader::new(child.0.stderr.take().unwrap()).lines();
+    let mut said = String::new();
+    for line in lines.map_while(Result::ok) {
+        let tried = line.contains("127.0.0.1:9");
+        said += &(line + "\n");
+        if tried {
+            world::terminate(&child.0);
+        }
+    }
+    assert_eq!(child.0.wait().unwrap().signal(), Some(15), "{said}");
+    said
+}
+
+#[test]
+fn a_hook_that_others_can_change_is_not_run() {
+    let folder = hook("echo HOOK RAN");
+    assert!(said_with_hooks(folder.path()).contains("HOOK RAN"));
+    let path = folder.path().join("hook");
+    let mode = |path: &Path, mode| {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+    };
+    mode(&path, 0o775);
+    let said = said_with_hooks(folder.path());
+    assert!(!said.contains("HOOK RAN"), "{said}");
+    assert!(
+        said.contains("leaving out a network hook: others can write to"),
+        "{said}"
+    );
+    mode(&path, 0o755);
+    mode(folder.path(), 0o1777);
+    let said = said_with_hooks(folder.path());
+    assert!(!said.contains("HOOK RAN"), "{said}");
+    assert!(
+        said.contains("no network hooks are run: others can write to"),
+        "{said}"
+    );
+}
+
+#[test]
+fn a_hook_that_says_too_much_is_cut_off_and_goes_on() {
+    let folder = hook(
+        "[ $1 = stop ] || { head -c 1000000 /dev/zero | tr '\\0' 'x'; echo; } 2>/dev/null; echo END > \"$MANDOSNETHOOKDIR/.end\"",
+    );
+    let said = said_with_hooks(folder.path());
+    assert!(
+        said.contains("says too much: the rest is left out"),
+        "{}",
+        said.len()
+    );
+    assert!(said.len() < 80_000, "{}", said.len());
+    assert!(folder.path().join(".end").exists());
+}
+
+// Whatever hangs, the client ends, and all that the hook has started too.
+#[test]
+fn a_hook_that_hangs_is_ended_with_its_children() {
+    let script = "[ $1 = start ] || { sleep 1000 & echo $! > \"$MANDOSNETHOOKDIR/.child\"; wait; }";
+    let folder = hook(script);
+    let said = said_with_hooks(folder.path());
+    assert!(
+        said.contains("has not ended after 10 s, and was ended"),
+        "{said}"
+    );
+    let child = std::fs::read_to_string(folder.path().join(".child")).unwrap();
+    let comm = std::fs::read_to_string(format!("/proc/{}/comm", child.trim()));
+    assert_ne!(comm.ok().as_deref(), Some("sleep\n"), "it runs still");
+}
+
+#[test]
+fn an_interface_that_does_not_exist_is_named_and_others_are_used_after_a_while() {
+    if !possible() {
+        return;
+    }
+    let (here, there) = (Host::new(), Host::new());
+    here.cable_to(&there);
+    let machine = Machine::new();
+    let _server = there.serve(&machine);
+    let before = here.flags();
+    let output = here
+        .client(&machine, &["--interface", "00"])
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.stdout, PASSWORD, "{said}");
+    assert!(
+        said.contains("does not exist: 00; without it, others are used after 30 s"),
+        "{said}"
+    );
+    assert!(
+        said.contains("still without 00: using other network interfaces"),
+        "{said}"
+    );
+    assert_eq!(here.flags(), before);
+}
+
+#[test]
+fn behind_none_no_other_interface_is_ever_used() {
+    if !possible() {
+        return;
+    }
+    let here = Host::new();
+    let machine = Machine::new();
+    let mut client = here
+        .client(&machine, &["--interface", "00,none"])
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(client.stderr.take().unwrap()).lines();
+    let said = lines.find_map(|line| line.ok().filter(|line| line.contains("00")));
+    world::terminate(&client);
+    client.wait().unwrap();
+    assert!(said.unwrap().ends_with("does not exist: 00"));
+}
+
+#[test]
+fn want_of_a_link_local_address_is_told_with_its_reason() {
+    if !possible() {
+        return;
+    }
+    let (here, there) = (Host::new(), Host::new());
+    here.cable_to(&there);
+    let set = here
+        .command("sysctl")
+        .args(["-qw", "net.ipv6.conf.wire.disable_ipv6=1"])
+        .status();
+    assert!(set.unwrap().success());
+    let machine = Machine::new();
+    let mut client = here.client(&machine, &[]).spawn().unwrap();
+    let mut lines = BufReader::new(client.stderr.take().unwrap()).lines();
+    let expected = "interface wire has no IPv6 link-local address (IPv6 is disabled there: \
+                    disable_ipv6=1), and no IPv4 address: no server can be found there";
+    assert!(lines.any(|line| line.unwrap().contains(expected)));
+    here.ip(&["addr", "add", "192.0.2.2/24", "dev", "wire"]);
+    assert!(lines.any(|line| line.unwrap().contains("searching there over IPv4 only")));
+    world::terminate(&client);
+    client.wait().unwrap();
+}

@@ -203,6 +203,8 @@ fn publish(settings: &ServerSettings, port: u16, stopped: watch::Receiver<()>) -
         port,
         interface: settings.interface.clone(),
         ipv6: settings.use_ipv6,
+        // Not where it listens on an address of IPv6 only.
+        ipv4: !settings.use_ipv6 || settings.address.is_none(),
     };
     publish::spawn(announcement, until(stopped))
 }

@@ -165,6 +165,45 @@ fn an_interface_that_appears_after_the_client_started_is_used() {
     assert_gets(client, &machine);
 }
 
+/// IPv6 is switched off on the interface of `host`; both sides have IPv4.
+fn over_ipv4_alone(lan: &Lan, host: &Host, interface: &str) {
+    lan.server
+        .ip(&["addr", "add", "192.0.2.1/24", "dev", "srv0"]);
+    lan.client
+        .ip(&["addr", "add", "192.0.2.2/24", "dev", "cli0"]);
+    let setting = format!("net.ipv6.conf.{interface}.disable_ipv6=1");
+    let set = host.command("sysctl").args(["-qw", &setting]).status();
+    assert!(set.unwrap().success());
+}
+
+#[test]
+fn a_machine_without_ipv6_finds_its_server_over_ipv4() {
+    let Some(lan) = Lan::new("find") else { return };
+    over_ipv4_alone(&lan, &lan.client, "cli0");
+    let machine = machine("tower");
+    let _site = Kind::OursAlone.serve(&lan.server, &machine.section(UP));
+    let said = assert_gets(search(Whose::Ours, &machine, &lan, CLI0), &machine);
+    let told = "interface cli0 has no IPv6 link-local address (IPv6 is disabled there: disable_ipv6=1), \
+                searching there over IPv4 only";
+    assert!(said.contains(told), "{said}");
+}
+
+#[test]
+fn a_server_without_ipv6_is_found_over_ipv4_and_says_why() {
+    let Some(lan) = Lan::new("find") else { return };
+    over_ipv4_alone(&lan, &lan.server, "srv0");
+    let machine = machine("tower");
+    let site = Kind::OursAlone.serve(&lan.server, &machine.section(UP));
+    assert_gets(search(Whose::Ours, &machine, &lan, CLI0), &machine);
+    let log = site.server.running().log().join("\n");
+    for told in [
+        "no IPv6 link-local address: the server is announced there over IPv4 only",
+        "disable_ipv6=1",
+    ] {
+        assert!(log.contains(told), "{log}");
+    }
+}
+
 #[test]
 fn a_link_without_carrier_is_taken_up_waited_for_and_left_as_found() {
     let Some(lan) = Lan::unplugged("find") else {

@@ -3,14 +3,17 @@
 //!
 //! Decides nothing about servers. [`Network::restore`] is called on every way out.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::io;
 use std::net::IpAddr;
+use std::time::Duration;
 
 use nightlatch_core::network::Definition;
+use nightlatch_core::network::link_local::{self as link_local_watch, Remark};
 use nightlatch_core::time::Monotonic;
 use nightlatch_sys::capabilities::{Capabilities, Capability};
 use nightlatch_sys::kmsg;
+use nightlatch_sys::link_local;
 use nightlatch_sys::netif::{self, Interface};
 
 use super::interfaces::Selection;
@@ -21,6 +24,10 @@ use crate::log::Log;
 /// it. Drivers tell of each link at the level of notices.
 const QUIET: u8 = 5;
 
+/// How long to wait for an interface that was asked for by its name, before others are used. One on USB comes within some
+/// seconds. One that was misspelt, or has another name since an update, never comes.
+const PATIENCE: Duration = Duration::from_secs(30);
+
 /// The interfaces in use and what was changed for them.
 pub(super) struct Network {
     selection: Selection,
@@ -28,9 +35,17 @@ pub(super) struct Network {
     capabilities: Capabilities,
     log: Log,
     links: Links,
+    /// All that the file defines, where only a part is made as long as the interfaces that were asked for exist.
+    all: Option<Definition>,
+    /// Those that do not exist, as that was told last.
+    missing: Option<String>,
+    /// When others are used in the place of those that do not exist.
+    others_due: Option<Monotonic>,
+    /// Interfaces without a link-local address.
+    link_local: link_local_watch::Watch,
     interfaces: Vec<Interface>,
-    /// By index: what we took up, and its name for messages.
-    taken_up: BTreeMap<u32, String>,
+    /// By index: what we took up.
+    taken_up: BTreeSet<u32>,
     /// By index: what we tried to take up.
     tried: BTreeSet<u32>,
     routes: BTreeSet<(IpAddr, u32)>,
@@ -52,19 +67,24 @@ impl Network {
         capabilities: Capabilities,
         log: Log,
     ) -> Self {
-        let wanted = match &selection {
-            Selection::Suitable => definition,
-            Selection::Named(names) => definition.needed_for(names),
-            Selection::AsTheyAre => Definition::default(),
+        let (wanted, all) = match &selection {
+            Selection::Suitable => (definition, None),
+            Selection::Named(names) => (definition.clone().needed_for(names), Some(definition)),
+            Selection::Only(names) => (definition.needed_for(names), None),
+            Selection::AsTheyAre => (Definition::default(), None),
         };
         Self {
+            all,
+            missing: None,
+            others_due: None,
             links: Links::new(wanted, connecting, capabilities, log),
             selection,
             connecting,
             capabilities,
             log,
+            link_local: link_local_watch::Watch::default(),
             interfaces: Vec::new(),
-            taken_up: BTreeMap::new(),
+            taken_up: BTreeSet::new(),
             tried: BTreeSet::new(),
             routes: BTreeSet::new(),
             quiet: None,
@@ -73,14 +93,15 @@ impl Network {
 
     /// Makes the links that can be made by now, lists the interfaces anew and takes up those to be
     /// used, all at once. The console stays quiet until they run, or until `quiet_until`.
-    pub(super) fn refresh(&mut self, quiet_until: Monotonic) -> io::Result<()> {
+    pub(super) fn refresh(&mut self, now: Monotonic, quiet_until: Monotonic) -> io::Result<()> {
         if self.links.are_due()? {
             self.be_quiet(quiet_until);
             self.links.make()?;
         }
         self.interfaces = self.list()?;
+        self.look_for_named(now);
         let present: BTreeSet<u32> = self.interfaces.iter().map(|i| i.index).collect();
-        self.taken_up.retain(|index, _| present.contains(index));
+        self.taken_up.retain(|index| present.contains(index));
         self.tried.retain(|index| present.contains(index));
         let down: Vec<Interface> = self
             .used()
@@ -100,6 +121,79 @@ impl Network {
         Ok(())
     }
 
+    /// Tells which of the interfaces that were asked for do not exist. When none does, others are used after a while.
+    fn look_for_named(&mut self, now: Monotonic) {
+        let (Selection::Named(names) | Selection::Only(names)) = &self.selection else {
+            return;
+        };
+        let exists = |name: &&String| self.interfaces.iter().any(|i| i.name == **name);
+        let missing: Vec<&str> = names
+            .iter()
+            .filter(|n| !exists(n))
+            .map(String::as_str)
+            .collect();
+        let none = missing.len() == names.len();
+        let missing = Some(missing.join(", ")).filter(|names| !names.is_empty());
+        let waits = none && self.all.is_some();
+        self.others_due = match waits {
+            true => Some(self.others_due.unwrap_or_else(|| now.after(PATIENCE))),
+            false => None,
+        };
+        if missing == self.missing {
+            return;
+        }
+        if let Some(names) = &missing {
+            let seconds = PATIENCE.as_secs();
+            let then = match waits {
+                true => format!("; without it, others are used after {seconds} s"),
+                false => String::new(),
+            };
+            self.log.say(&format!(
+                "waiting for a network interface that does not exist: {names}{then}"
+            ));
+        }
+        self.missing = missing;
+    }
+
+    /// Says of which interfaces no server can be found for want of a link-local address, and why.
+    pub(super) fn look_for_link_local(&mut self, now: Monotonic) {
+        let ready = self.used().filter(|i| i.flags.up() && i.flags.running());
+        let observed = match link_local::observe(ready) {
+            Ok(observed) => observed,
+            Err(error) => {
+                self.log
+                    .debug(|| format!("cannot look at addresses: {error}"));
+                return;
+            }
+        };
+        for remark in self.link_local.look(observed, now) {
+            match remark {
+                Remark::Lacks(it) => {
+                    let why = it
+                        .reason
+                        .map(|reason| format!(" ({reason})"))
+                        .unwrap_or_default();
+                    let then = match it.has_ipv4 {
+                        true => "searching there over IPv4 only",
+                        false => "and no IPv4 address: no server can be found there",
+                    };
+                    let name = &it.name;
+                    self.log.say(&format!(
+                        "interface {name} has no IPv6 link-local address{why}, {then}"
+                    ));
+                    if let Some(reason) = it.reason {
+                        self.log.hint(&reason.hint(name));
+                    }
+                }
+                Remark::HasNow { name } => {
+                    self.log.say(&format!(
+                        "interface {name} has an IPv6 link-local address now"
+                    ));
+                }
+            }
+        }
+    }
+
     /// Every interface there is, by the names that the definition of links has for them.
     fn list(&self) -> io::Result<Vec<Interface>> {
         let mut all = netif::interfaces()?;
@@ -114,24 +208,52 @@ impl Network {
 
     /// The interfaces to be used.
     pub(super) fn used(&self) -> impl Iterator<Item = &Interface> {
-        let by_default = self.selection == Selection::Suitable;
+        let by_default = self.selection == Selection::Suitable || self.uses_others();
         // Nothing is to be found on a member of a bond or bridge: what comes in goes to its master.
         let hidden = move |i: &Interface| by_default && self.links.is_member(i);
-        let chosen = |i: &&Interface| self.selection.uses(i, self.connecting);
+        let chosen = |i: &&Interface| {
+            let suits = || self.uses_others() && Selection::Suitable.uses(i, self.connecting);
+            self.selection.uses(i, self.connecting) || suits()
+        };
         let chosen = self.interfaces.iter().filter(chosen);
         chosen.filter(move |i| !hidden(i))
     }
 
-    /// When [`handle_timeout`](Self::handle_timeout) is to be called.
-    pub(super) fn poll_timeout(&self) -> Option<Monotonic> {
-        self.quiet.as_ref().map(|quiet| quiet.until)
+    /// Whether others are used than those that were asked for, none of which came to be.
+    fn uses_others(&self) -> bool {
+        matches!(self.selection, Selection::Named(_)) && self.all.is_none()
     }
 
-    /// The time has come.
-    pub(super) fn handle_timeout(&mut self, now: Monotonic) {
+    /// When [`handle_timeout`](Self::handle_timeout) is to be called.
+    pub(super) fn poll_timeout(&self) -> Option<Monotonic> {
+        let loud = self.quiet.as_ref().map(|quiet| quiet.until);
+        let lacking = self.link_local.poll_timeout().filter(|_| !self.connecting);
+        [loud, self.others_due, lacking].into_iter().flatten().min()
+    }
+
+    /// The time has come. Tells whether other interfaces are to be used from now on: then all must be looked at anew.
+    pub(super) fn handle_timeout(&mut self, now: Monotonic) -> bool {
         if self.quiet.as_ref().is_some_and(|quiet| quiet.until <= now) {
             self.be_loud();
         }
+        if !self.connecting && self.link_local.poll_timeout().is_some_and(|due| due <= now) {
+            self.look_for_link_local(now);
+        }
+        if self.others_due.is_none_or(|due| due > now) {
+            return false;
+        }
+        self.others_due = None;
+        if let Some(all) = self.all.take() {
+            self.links.widen(all);
+            let missing = self.missing.as_deref().unwrap_or_default();
+            self.log.say(&format!(
+                "still without {missing}: using other network interfaces"
+            ));
+            self.log.hint(
+                "name one that exists in `ip=`, in DEVICE of initramfs.conf or with --interface",
+            );
+        }
+        true
     }
 
     /// Makes a host that has no route a neighbour on interface `index`; tells whether that is new.
@@ -167,19 +289,7 @@ impl Network {
                     .debug(|| format!("cannot remove the route to {to}: {error}"));
             }
         }
-        for (index, name) in std::mem::take(&mut self.taken_up) {
-            self.log.debug(|| format!("taking interface {name} down"));
-            let down = self
-                .capabilities
-                .with(&[Capability::NetAdmin], || netif::set_up(index, false));
-            // An interface that went away meanwhile is as it should be.
-            if let Err(error) = down
-                && rustix::io::Errno::from_io_error(&error) != Some(rustix::io::Errno::NODEV)
-            {
-                self.log
-                    .say(&format!("cannot take interface {name} down: {error}"));
-            }
-        }
+        // In the order in which all of it was done, the last first.
         self.links.unmake();
         self.be_loud();
     }
@@ -193,7 +303,8 @@ impl Network {
             .with(&[Capability::NetAdmin], || netif::set_up(index, true));
         match up {
             Ok(()) => {
-                self.taken_up.insert(index, name);
+                self.links.handle_taken_up(index);
+                self.taken_up.insert(index);
             }
             Err(error) => {
                 self.log
@@ -208,7 +319,7 @@ impl Network {
     }
 
     fn settled(&self) -> bool {
-        let pending = |i: &Interface| self.taken_up.contains_key(&i.index) && !i.flags.running();
+        let pending = |i: &Interface| self.taken_up.contains(&i.index) && !i.flags.running();
         !self.interfaces.iter().any(pending)
     }
 

@@ -20,6 +20,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use super::attempt::Equipment;
 use super::attempts::{Attempts, Failed, Report};
 use super::discovery::{Discovery, has_source};
+use super::interfaces::Selection;
 use super::network::Network;
 use super::options::Options;
 use super::schedule::{Destination, Schedule};
@@ -105,7 +106,9 @@ impl Search<'_> {
                     Err(failed) => self.handle_failure(&destination, &failed, now),
                 }
             }
-            self.network.handle_timeout(now);
+            if self.network.handle_timeout(now) {
+                self.look_at_network(now)?;
+            }
             self.discover(now);
             self.start_and_evict(now);
             self.wait(signals, now)?;
@@ -122,9 +125,14 @@ impl Search<'_> {
     }
 
     fn look_at_network(&mut self, now: Monotonic) -> io::Result<()> {
-        self.network.refresh(now.after(self.options.delay))?;
+        self.network.refresh(now, now.after(self.options.delay))?;
         let none = self.network.used().next().is_none();
-        if none && !self.alone && self.discovery.is_some() {
+        // Of those that were asked for by name the network tells itself.
+        let named = matches!(
+            self.options.selection,
+            Selection::Named(_) | Selection::Only(_)
+        );
+        if none && !self.alone && self.discovery.is_some() && !named {
             self.log.say("waiting for a network interface");
         }
         self.alone = none;
@@ -151,6 +159,7 @@ impl Search<'_> {
     fn look_at_addresses(&mut self, now: Monotonic) {
         if let Some(discovery) = &mut self.discovery {
             discovery.refresh(self.network.used(), now);
+            self.network.look_for_link_local(now);
         }
     }
 

@@ -8,6 +8,7 @@ use std::fmt;
 
 mod address;
 pub mod change;
+pub mod link_local;
 pub mod maker;
 mod number;
 pub mod present;

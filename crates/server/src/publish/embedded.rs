@@ -2,7 +2,8 @@
 //!
 //! What to say and when is decided in `nightlatch_proto::discovery`.
 
-use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::hash::{BuildHasher, RandomState};
 use std::io;
@@ -62,10 +63,28 @@ const JOIN_AGAIN: Duration = Duration::from_secs(30);
 /// How many errors in a row a socket may report before it is left alone until the next event.
 const MAX_ERRORS: usize = 8;
 
+/// One for each interface and protocol: what is said goes out by both.
+type Sockets = BTreeMap<(InterfaceIndex, Protocol), GroupSocket>;
+
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+enum Protocol {
+    V4,
+    V6,
+}
+
+impl Protocol {
+    fn of(address: IpAddr) -> Self {
+        match address {
+            IpAddr::V4(_) => Self::V4,
+            IpAddr::V6(_) => Self::V6,
+        }
+    }
+}
+
 struct Embedded {
     announcement: Announcement,
     responder: Responder,
-    sockets: BTreeMap<InterfaceIndex, GroupSocket>,
+    sockets: Sockets,
     changes: AsyncFd<ChangesFd>,
     /// Set while the group could not be joined on some interface.
     join_again: Option<Monotonic>,
@@ -145,12 +164,15 @@ impl Embedded {
 
     fn transmit(&mut self) {
         while let Some(reply) = self.responder.poll_transmit(now()) {
-            let Some(socket) = self.sockets.get(&reply.interface) else {
-                continue;
-            };
-            if let Err(error) = socket.send(reply.to, &reply.payload) {
-                // The link has gone down, or the asker has left: what matters is said again.
-                debug!(interface = reply.interface.0, reason = %error, "cannot send a message");
+            let to = reply.to.map(|to| Protocol::of(to.ip()));
+            let sockets = self.sockets.iter().filter(|((interface, protocol), _)| {
+                *interface == reply.interface && to.is_none_or(|to| to == *protocol)
+            });
+            for (_, socket) in sockets {
+                if let Err(error) = socket.send(reply.to, &reply.payload) {
+                    // The link has gone down, or the asker has left: what matters is said again.
+                    debug!(interface = reply.interface.0, reason = %error, "cannot send a message");
+                }
             }
         }
     }
@@ -171,7 +193,7 @@ impl Embedded {
             }
             ready = self.changes.readable() => {
                 let mut ready = ready?;
-                ready.get_inner().0.drain()?;
+                ready.get_inner().drain()?;
                 ready.clear_ready();
                 Ok(Happened::Interfaces)
             }
@@ -187,22 +209,22 @@ impl Embedded {
             .map(|interface| InterfaceIndex(interface.index))
             .collect();
         let addresses = netif::addresses()?;
-        let gone: Vec<InterfaceIndex> = self
+        let gone: BTreeSet<InterfaceIndex> = self
             .sockets
             .keys()
+            .map(|(interface, _)| *interface)
             .filter(|interface| !wanted.contains(interface))
-            .copied()
             .collect();
         for interface in gone {
             self.responder.interface_removed(interface);
-            self.sockets.remove(&interface);
+            self.sockets.retain(|(it, _), _| *it != interface);
         }
         let first_failure = self.join_again.take().is_none();
         for interface in wanted {
             let own = addresses.iter().filter(|it| it.index == interface.0);
             let own: Vec<IpAddr> = own.map(|address| address.ip).collect();
-            let own = to_be_told(&own, self.announcement.ipv6);
-            if let Err(error) = self.follow_interface(interface, &own) {
+            let own = to_be_told(&own, &self.announcement);
+            for error in self.follow_interface(interface, &own) {
                 if first_failure {
                     let interface = interface.0;
                     warn!(interface, reason = %error, "cannot announce on an interface; trying again");
@@ -213,28 +235,38 @@ impl Embedded {
         Ok(())
     }
 
+    /// Answers with what failed. What can be said by the other protocol is said.
     fn follow_interface(
         &mut self,
         interface: InterfaceIndex,
         addresses: &[IpAddr],
-    ) -> io::Result<()> {
-        if !addresses.is_empty() && !self.sockets.contains_key(&interface) {
-            let socket = GroupSocket::join(interface, self.announcement.ipv6)?;
-            self.sockets.insert(interface, socket);
+    ) -> Vec<io::Error> {
+        let mut errors = Vec::new();
+        for protocol in [Protocol::V6, Protocol::V4] {
+            let key = (interface, protocol);
+            if !addresses.iter().any(|it| Protocol::of(*it) == protocol) {
+                self.sockets.remove(&key);
+            } else if let Entry::Vacant(missing) = self.sockets.entry(key) {
+                match GroupSocket::join(interface, protocol == Protocol::V6) {
+                    Ok(socket) => {
+                        missing.insert(socket);
+                    }
+                    Err(error) => errors.push(error),
+                }
+            }
         }
-        self.responder.interface_added(interface, addresses, now());
-        Ok(())
+        let heard = |it: &&IpAddr| self.sockets.contains_key(&(interface, Protocol::of(**it)));
+        let told: Vec<IpAddr> = addresses.iter().filter(heard).copied().collect();
+        self.responder.interface_added(interface, &told, now());
+        errors
     }
 }
 
 /// Waits for a message on any socket. Errors are passed over: they say that an interface has gone
 /// down, and news of that is under way.
-async fn receive(
-    sockets: &BTreeMap<InterfaceIndex, GroupSocket>,
-    buffer: &mut [u8; MAX_MESSAGE],
-) -> (Arrival, usize) {
+async fn receive(sockets: &Sockets, buffer: &mut [u8; MAX_MESSAGE]) -> (Arrival, usize) {
     std::future::poll_fn(|context| {
-        for (interface, socket) in sockets {
+        for ((interface, _), socket) in sockets {
             // Asked again after an error: only a socket that has nothing to tell wakes us later.
             for _ in 0..MAX_ERRORS {
                 match socket.poll_receive(context, buffer) {
@@ -257,7 +289,7 @@ async fn receive(
     .await
 }
 
-fn is_wanted(interface: &Interface, announcement: &Announcement) -> bool {
+pub(super) fn is_wanted(interface: &Interface, announcement: &Announcement) -> bool {
     let flags = interface.flags;
     match &announcement.interface {
         Some(name) => *name == interface.name && flags.up() && flags.running(),
@@ -265,18 +297,20 @@ fn is_wanted(interface: &Interface, announcement: &Announcement) -> bool {
     }
 }
 
-/// The addresses to announce: for IPv6 the link-local ones, which every neighbour reaches without
-/// any set-up; others only where there are none.
-fn to_be_told(own: &[IpAddr], ipv6: bool) -> Vec<IpAddr> {
-    let family = own.iter().filter(|address| address.is_ipv6() == ipv6);
+/// The addresses to announce: of IPv6 the link-local ones, which every neighbour reaches without
+/// any set-up, others only where there are none; and those of IPv4.
+fn to_be_told(own: &[IpAddr], announcement: &Announcement) -> Vec<IpAddr> {
+    let v4 = own.iter().filter(|it| it.is_ipv4() && announcement.ipv4);
+    let v6 = own.iter().filter(|it| it.is_ipv6() && announcement.ipv6);
     let link_local =
         |address: &&IpAddr| matches!(address, IpAddr::V6(v6) if v6.is_unicast_link_local());
-    let near: Vec<IpAddr> = family.clone().filter(link_local).copied().collect();
+    let near: Vec<IpAddr> = v6.clone().filter(link_local).copied().collect();
     let mut told = if near.is_empty() {
-        family.copied().collect()
+        v6.copied().collect()
     } else {
         near
     };
+    told.extend(v4);
     told.sort_unstable();
     told
 }
@@ -293,7 +327,7 @@ fn host_label() -> String {
     clippy::disallowed_methods,
     reason = "the responder's clock is read here"
 )]
-fn now() -> Monotonic {
+pub(super) fn now() -> Monotonic {
     nightlatch_sys::clock::now().mono
 }
 
@@ -302,11 +336,18 @@ fn now() -> Monotonic {
     reason = "its replacement is unsafe, to be promised that the descriptor stays the same and open: \
               `ChangesFd` keeps that, as it owns it for as long as it lives"
 )]
-fn watched(changes: Changes) -> io::Result<AsyncFd<ChangesFd>> {
+pub(super) fn watched(changes: Changes) -> io::Result<AsyncFd<ChangesFd>> {
     AsyncFd::new(ChangesFd(changes))
 }
 
-struct ChangesFd(Changes);
+pub(super) struct ChangesFd(Changes);
+
+impl ChangesFd {
+    /// Whether something has happened.
+    pub(super) fn drain(&self) -> io::Result<()> {
+        self.0.drain().map(drop)
+    }
+}
 
 impl AsRawFd for ChangesFd {
     fn as_raw_fd(&self) -> RawFd {

@@ -6,6 +6,7 @@
 mod avahi;
 mod embedded;
 mod sockets;
+mod warn;
 
 use std::future::Future;
 use std::pin::pin;
@@ -34,8 +35,11 @@ pub struct Announcement {
     pub port: u16,
     /// Announce on this interface only (`--interface`).
     pub interface: Option<String>,
-    /// Announce over IPv6, else over IPv4; one of them, as Mandos does (`use_ipv6`).
+    /// Announce over IPv6 (`use_ipv6`).
     pub ipv6: bool,
+    /// Announce over IPv4. Together with IPv6 for those machines that have no link-local address; Mandos has one of
+    /// them only.
+    pub ipv4: bool,
 }
 
 /// The running announcement. Dropping it does not end it; its `shutdown` does.
@@ -78,7 +82,20 @@ pub fn spawn(
         told,
         log: LogLimit::new(LINES),
     };
-    let task = tokio::spawn(async move { announce(&mut service, shutdown).await });
+    let task = tokio::spawn(async move {
+        let announcement = service.announcement.clone();
+        let watch = async {
+            match announcement.ipv6 {
+                true => warn::watch(&announcement).await,
+                // Who wants no IPv6 misses none.
+                false => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = announce(&mut service, shutdown) => {}
+            () = watch => {}
+        }
+    });
     Publisher { name, task }
 }
 

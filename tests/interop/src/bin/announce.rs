@@ -1,6 +1,6 @@
 //! Announces a service until SIGTERM, for tests that need it on a host of its own.
 //!
-//! usage: `announce NAME PORT [INTERFACE]`; over IPv4 with ANNOUNCE_IPV4 in the environment
+//! usage: `announce NAME PORT [INTERFACE]`; over IPv4 alone with ANNOUNCE_IPV4 in the environment
 //!
 //! Says `announced as NAME` and `withdrawn` on standard error, beside the log, and `connected` when
 //! somebody connects to the port; it then says nothing to him, as a server that hangs.
@@ -33,6 +33,7 @@ async fn main() -> ExitCode {
         port,
         interface: arguments.next(),
         ipv6: std::env::var_os("ANNOUNCE_IPV4").is_none(),
+        ipv4: true,
     };
     let Ok(mut terminate) = signal(SignalKind::terminate()) else {
         return ExitCode::FAILURE;

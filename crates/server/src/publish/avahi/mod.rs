@@ -12,8 +12,8 @@ use zbus::export::futures_core::Stream;
 
 pub(super) use lookout::Lookout;
 use proxies::{
-    ANY_INTERFACE, COLLISION_ERROR, EntryGroupProxy, GROUP_COLLISION, GROUP_ESTABLISHED,
-    GROUP_FAILURE, INET, INET6, SERVER_RUNNING, ServerProxy,
+    ANY_INTERFACE, ANY_PROTOCOL, COLLISION_ERROR, EntryGroupProxy, GROUP_COLLISION,
+    GROUP_ESTABLISHED, GROUP_FAILURE, INET, INET6, SERVER_RUNNING, ServerProxy,
 };
 
 use super::{Announcement, Service};
@@ -122,7 +122,11 @@ async fn add(
         Some(name) => server.get_network_interface_index_by_name(name).await?,
         None => ANY_INTERFACE,
     };
-    let protocol = if announcement.ipv6 { INET6 } else { INET };
+    let protocol = match (announcement.ipv6, announcement.ipv4) {
+        (true, true) => ANY_PROTOCOL,
+        (true, false) => INET6,
+        (false, _) => INET,
+    };
     let (domain, host, port) = ("", "", announcement.port);
     group
         .add_service(

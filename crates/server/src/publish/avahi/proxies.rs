@@ -13,6 +13,8 @@ pub(super) const ANY_INTERFACE: i32 = -1;
 /// `AVAHI_PROTO_INET` and `AVAHI_PROTO_INET6`.
 pub(super) const INET: i32 = 0;
 pub(super) const INET6: i32 = 1;
+/// `AVAHI_PROTO_UNSPEC`: both.
+pub(super) const ANY_PROTOCOL: i32 = -1;
 
 /// `AVAHI_SERVER_RUNNING`; in every other state nothing may be announced.
 pub(super) const SERVER_RUNNING: i32 = 2;
