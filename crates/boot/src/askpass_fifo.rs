@@ -10,7 +10,6 @@ use std::process::ExitCode;
 
 use nightlatch_core::secret::{Secret, SecretBuffer};
 use nightlatch_sys::signals::{EndSignals, die_of};
-use nightlatch_sys::{locked, memory};
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 use rustix::io::Errno;
 use zeroize::Zeroizing;
@@ -114,9 +113,6 @@ impl FifoError {
 fn fetch(options: &Options) -> ExitCode {
     log::silence_panics(NAME);
     let log = Log::new(NAME, options.debug);
-    if let Err(error) = memory::forbid_core_dumps().and_then(|()| locked::lock_everything()) {
-        log.debug(|| format!("memory is not locked: {error}"));
-    }
     let password = match read(&options.fifo, log) {
         Ok(password) => password,
         Err(error) => {

@@ -30,10 +30,14 @@ pub mod wait;
 pub mod watch;
 
 use std::ffi::{CString, OsStr, OsString};
+use std::io;
 use std::path::Path;
 use std::process::ExitCode;
 
+use nightlatch_sys::{locked, memory};
+
 use exit::Exit;
+use log::Log;
 
 /// An applet: its names and what runs it.
 struct Applet {
@@ -50,7 +54,25 @@ impl Applet {
         // In a list of processes it has the name of the applet, however it was started.
         let name = CString::new(self.names[0]).unwrap_or_default();
         let _ = rustix::thread::set_name(&name);
+        // The client does so itself when it has become its user: the change of user would undo it.
+        if self.privilege != Privilege::Lowers
+            && let Err(error) = self.protect_memory(&arguments)
+        {
+            Log::new(self.names[0], false).say(&format!("cannot forbid core dumps: {error}"));
+            return Exit::System.into();
+        }
         (self.run)(arguments)
+    }
+
+    /// Keeps passwords out of core dumps, of swap and of other processes' sight, in every applet, also in
+    /// one that is added later. What an applet starts has the same limits.
+    fn protect_memory(&self, arguments: &[OsString]) -> io::Result<()> {
+        memory::forbid_core_dumps()?;
+        if let Err(error) = locked::lock_everything() {
+            let debug = arguments.iter().any(|argument| argument == "--debug");
+            Log::new(self.names[0], debug).debug(|| format!("memory is not locked: {error}"));
+        }
+        Ok(())
     }
 }
 

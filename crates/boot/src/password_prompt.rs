@@ -9,7 +9,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::process::ExitCode;
 
 use nightlatch_sys::signals::{EndSignals, die_of};
-use nightlatch_sys::{locked, memory, terminal};
+use nightlatch_sys::terminal;
 
 use crate::cli::{self, About, Action, Arguments, Names, Part, SyntaxError};
 use crate::exit::Exit;
@@ -104,10 +104,6 @@ fn ask(options: &Options) -> ExitCode {
 }
 
 fn asked(question: &str, log: Log) -> io::Result<ExitCode> {
-    memory::forbid_core_dumps()?;
-    if let Err(error) = locked::lock_everything() {
-        log.debug(|| format!("memory is not locked: {error}"));
-    }
     let input = copy(io::stdin().as_fd())?;
     let output = copy(io::stderr().as_fd())?;
     let password = loop {

@@ -9,7 +9,6 @@ use std::process::ExitCode;
 use nightlatch_core::secret::Secret;
 use nightlatch_sys::signals::{EndSignals, Signal, die_of};
 use nightlatch_sys::trusted::Executable;
-use nightlatch_sys::{locked, memory};
 use rustix::process::geteuid;
 
 use crate::cli::{self, About};
@@ -75,9 +74,6 @@ fn ask(debug: bool) -> ExitCode {
 
 fn asked(log: Log) -> io::Result<Result<Exit, Signal>> {
     let signals = EndSignals::hold()?;
-    if let Err(error) = memory::forbid_core_dumps().and_then(|()| locked::lock_everything()) {
-        log.debug(|| format!("memory is not locked: {error}"));
-    }
     let Some(daemon) = Daemon::of_program(Path::new(DAEMON)).map_err(io::Error::other)? else {
         log.say("Splashy does not run");
         return Ok(Ok(Exit::Unavailable));

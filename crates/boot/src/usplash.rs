@@ -10,7 +10,6 @@ use std::process::ExitCode;
 
 use nightlatch_core::secret::{Secret, SecretBuffer};
 use nightlatch_sys::signals::{EndSignals, Signal, die_of};
-use nightlatch_sys::{locked, memory};
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 use zeroize::Zeroizing;
@@ -84,9 +83,6 @@ fn ask(debug: bool) -> ExitCode {
 
 fn asked(log: Log) -> io::Result<Result<Exit, Signal>> {
     let signals = EndSignals::hold()?;
-    if let Err(error) = memory::forbid_core_dumps().and_then(|()| locked::lock_everything()) {
-        log.debug(|| format!("memory is not locked: {error}"));
-    }
     let Some(daemon) = Daemon::of_program(Path::new(DAEMON)).map_err(io::Error::other)? else {
         log.say("Usplash does not run");
         return Ok(Ok(Exit::Unavailable));

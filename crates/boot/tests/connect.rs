@@ -6,7 +6,8 @@ use std::io::Read;
 use std::net::TcpListener;
 use std::os::unix::process::ExitStatusExt;
 
-use nightlatch_proto::tls::{KeyKind, RawKey};
+use nightlatch_proto::priority::Priority;
+use nightlatch_proto::tls::{KeyKind, RawKey, ServerTls};
 
 use world::{Answer, Machine, PASSWORD, Server};
 
@@ -132,6 +133,36 @@ fn only_a_trusted_server_is_believed() {
     let server = Server::start(Some(&own), vec![Answer::Give(machine.payload())]);
     let output = machine.client(&server.address).output().unwrap();
     assert_eq!(output.stdout, PASSWORD);
+}
+
+/// The list beside the keys and the option are one rule: each is tried alone. The server that holds the
+/// key comes second at the same place.
+#[test]
+fn who_shows_a_trusted_key_without_holding_it_is_not_believed() {
+    let own = RawKey::generate(KeyKind::Ed25519).unwrap();
+    let id = own.key_id().to_string();
+    for list in [true, false] {
+        let machine = Machine::new();
+        let genuine = ServerTls::new(Some(&own), &Priority::default()).unwrap();
+        let false_payload = machine.payload_of_another_password();
+        let server = Server::of_several(
+            TcpListener::bind("127.0.0.1:0").unwrap(),
+            vec![
+                (world::impostor(&own), Answer::Give(false_payload)),
+                (genuine.config(), Answer::Give(machine.payload())),
+            ],
+        );
+        let mut command = machine.client(&server.address);
+        if list {
+            machine.trust(&id);
+        } else {
+            command.args(["--server-key-id", &id]);
+        }
+        let output = command.output().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.stdout, PASSWORD, "{said}");
+        assert!(said.contains("signature does not belong"), "{said}");
+    }
 }
 
 #[test]

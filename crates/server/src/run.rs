@@ -14,7 +14,7 @@ use std::time::Duration;
 use nightlatch_core::chain::chain;
 use nightlatch_core::client::saved::Saved;
 use nightlatch_core::registry::{Limits, Registry};
-use nightlatch_core::settings::client::ClientConfig;
+use nightlatch_core::secret::Secret;
 use nightlatch_core::settings::server::ServerSettings;
 use nightlatch_proto::priority::Priority;
 use nightlatch_proto::tls::ServerTls;
@@ -175,7 +175,7 @@ pub fn serve(options: Options) -> Result<(), RunError> {
         socket: settings.socket,
     })
     .map_err(RunError::Listen)?;
-    lock(&configuration.clients);
+    lock_secrets(configuration.clients.iter().map(|client| &client.secret));
     let manager = ServiceManager::connect();
     become_owner(&settings.statedir, account.as_ref())?;
     let mut store = open(&settings.statedir)?;
@@ -200,7 +200,8 @@ pub fn serve(options: Options) -> Result<(), RunError> {
         clock::now(),
         &mut random::up_to,
     );
-    let tls = ServerTls::new(Some(&own_key), &priority).map_err(host("cannot set up TLS"))?;
+    let tls = ServerTls::new(Some(&own_key), &priority)
+        .map_err(host("cannot set up TLS"))?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -279,10 +280,10 @@ pub(crate) fn service_account() -> Result<Option<Account>, RunError> {
 
 /// What is swapped out can be read from the disk later. A limit on locked memory is no reason not
 /// to serve: the secrets are encrypted.
-fn lock(clients: &[ClientConfig]) {
-    let failed = clients
-        .iter()
-        .find_map(|client| memory::lock(client.secret.expose()).err());
+pub(crate) fn lock_secrets<'a>(secrets: impl IntoIterator<Item = &'a Secret>) {
+    let failed = secrets
+        .into_iter()
+        .find_map(|secret| memory::lock(secret.expose()).err());
     if let Some(error) = failed {
         warn!(%error, limit = memory::lock_limit(), "cannot lock all secrets into memory; raise LimitMEMLOCK");
     }

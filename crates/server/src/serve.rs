@@ -25,6 +25,7 @@ use crate::dbus::{self, About};
 use crate::driver::{self, Driver, Handle};
 use crate::limits::{self, Limits};
 use crate::publish::{self, Announcement, Publisher};
+use crate::run::lock_secrets;
 use crate::service_manager::{Notifier, ServiceManager};
 use crate::session;
 use crate::session::{Deadlines, Sessions};
@@ -172,6 +173,7 @@ fn reload(
             }
             warnings.set(Topic::Configuration, Vec::new());
             let clients = configuration.clients.len();
+            lock_secrets(configuration.clients.iter().map(|client| &client.secret));
             let durable = handle.reload(configuration.clients);
             // A full disk keeps this waiting. The watchdog and SIGTERM cannot wait with it.
             let manager = manager.clone();

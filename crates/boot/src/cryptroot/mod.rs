@@ -20,8 +20,8 @@ use std::time::Duration;
 
 use nightlatch_core::secret::Secret;
 use nightlatch_core::time::Monotonic;
+use nightlatch_sys::clock;
 use nightlatch_sys::signals::{EndSignals, Signal, die_of};
-use nightlatch_sys::{clock, locked, memory};
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 
@@ -201,9 +201,6 @@ fn end(options: &Options, log: Log) -> Result<Option<Signal>, FeedError> {
 
 fn fed(options: &Options, log: Log) -> Result<Signal, FeedError> {
     let signals = EndSignals::hold()?;
-    if let Err(error) = memory::forbid_core_dumps().and_then(|()| locked::lock_everything()) {
-        log.debug(|| format!("memory is not locked: {error}"));
-    }
     let directory = options.fifo.parent().unwrap_or(Path::new("/"));
     let watch = Watch::for_openings(directory)
         .map_err(|error| FeedError::Watch(directory.to_owned(), error))?;

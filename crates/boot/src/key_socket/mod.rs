@@ -12,8 +12,8 @@ use std::time::Duration;
 use nightlatch_core::digits;
 use nightlatch_core::secret::Secret;
 use nightlatch_core::time::Monotonic;
+use nightlatch_sys::clock;
 use nightlatch_sys::signals::{EndSignals, Signal, die_of};
-use nightlatch_sys::{clock, locked, memory};
 
 use crate::cli::{self, About, Action, Arguments, Names, Part, SyntaxError};
 use crate::exit::Exit;
@@ -169,9 +169,6 @@ fn serve(options: &Options) -> ExitCode {
 
 fn served(options: &Options, log: Log) -> Result<Option<Signal>, KeyError> {
     let signals = EndSignals::hold()?;
-    if let Err(error) = memory::forbid_core_dumps().and_then(|()| locked::lock_everything()) {
-        log.debug(|| format!("memory is not locked: {error}"));
-    }
     let listener = Listener::open(&options.socket).map_err(KeyError::Listen)?;
     log.debug(|| "waiting for volumes".to_owned());
     let now = clock::now().mono;

@@ -19,7 +19,7 @@ use nightlatch_core::secret::Secret;
 use nightlatch_core::time::Monotonic;
 use nightlatch_sys::identity::{Identity, start_as};
 use nightlatch_sys::signals::{EndSignals, Signal, die_of};
-use nightlatch_sys::{clock, locked, memory, privileges};
+use nightlatch_sys::{clock, privileges};
 
 use crate::cli::{self, About};
 use crate::exit::Exit;
@@ -112,9 +112,6 @@ fn answer(options: &Options) -> ExitCode {
 
 fn answered(options: &Options, log: Log) -> Result<Option<Signal>, AgentError> {
     let signals = EndSignals::hold()?;
-    if let Err(error) = memory::forbid_core_dumps().and_then(|()| locked::lock_everything()) {
-        log.debug(|| format!("memory is not locked: {error}"));
-    }
     let directory = &options.directory;
     let watch =
         Watch::for_changes(directory).map_err(|e| AgentError::Watch(directory.clone(), e))?;

@@ -15,7 +15,6 @@ use std::process::ExitCode;
 
 use nightlatch_core::secret::Secret;
 use nightlatch_sys::signals::{EndSignals, Signal, die_of};
-use nightlatch_sys::{locked, memory};
 
 use crate::cli::{self, About, Action};
 use crate::exit::Exit;
@@ -144,11 +143,6 @@ fn run_with(mut options: Options, fault: Option<Exit>) -> ExitCode {
 /// The whole of it: the exit status, or the signal to die of.
 fn raced(options: &Options, fault: Option<Exit>, log: Log) -> io::Result<Result<Exit, Signal>> {
     let signals = EndSignals::hold()?;
-    memory::forbid_core_dumps()?;
-    // The limit that this lifts is lifted for the plugins too.
-    if let Err(error) = locked::lock_everything() {
-        log.debug(|| format!("memory is not locked: {error}"));
-    }
     let (plugins, fault) = match (fault, plugins::find(options, log)) {
         (Some(fault), _) => (Vec::new(), fault),
         (None, Ok(plugins)) => (plugins, Exit::Success),

@@ -12,7 +12,6 @@ use std::process::ExitCode;
 
 use nightlatch_core::secret::{Secret, SecretBuffer};
 use nightlatch_sys::signals::{EndSignals, Signal, die_of};
-use nightlatch_sys::{locked, memory};
 use rustix::io::Errno;
 use zeroize::Zeroizing;
 
@@ -137,9 +136,6 @@ fn ask(options: &Options) -> ExitCode {
 
 fn asked(options: &Options, log: Log) -> Result<Option<Signal>, PlymouthError> {
     let signals = EndSignals::hold()?;
-    if let Err(error) = memory::forbid_core_dumps().and_then(|()| locked::lock_everything()) {
-        log.debug(|| format!("memory is not locked: {error}"));
-    }
     let stream = connect()?;
     // Known from the beginning, so that no other process can take its place.
     let daemon = daemon::at(&stream);

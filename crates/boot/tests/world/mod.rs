@@ -9,6 +9,7 @@ use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 use std::time::Duration;
@@ -22,7 +23,12 @@ use nightlatch_openpgp::{
 use nightlatch_proto::greeting::{LineReader, Progress};
 use nightlatch_proto::priority::Priority;
 use nightlatch_proto::tls::{KeyKind, RawKey, ServerTls, authenticated};
-use rustls::StreamOwned;
+use rustls::client::AlwaysResolvesClientRawPublicKeys;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::sign::CertifiedKey;
+use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, SignatureScheme, StreamOwned};
 use tempfile::TempDir;
 
 /// Not text, and without an end of line.
@@ -91,12 +97,21 @@ impl Machine {
         self.payload_signed_by(&self.secret())
     }
 
+    /// A password that no server has, which this machine would take for its own.
+    pub(crate) fn payload_of_another_password(&self) -> Vec<u8> {
+        self.payload_of(b"of an impostor", &self.secret())
+    }
+
     /// The same by another hand.
     pub(crate) fn payload_signed_by(&self, signer: &SecretKey) -> Vec<u8> {
+        self.payload_of(PASSWORD, signer)
+    }
+
+    fn payload_of(&self, password: &[u8], signer: &SecretKey) -> Vec<u8> {
         let public = std::fs::read(self.file("pubkey.txt")).unwrap();
         let public = PublicKey::from_armored(&public).unwrap();
         let now = Wall::from_unix_micros(1_700_000_000_000_000);
-        encrypt_and_sign(&public, signer, &Secret::new(PASSWORD.to_vec()), now).unwrap()
+        encrypt_and_sign(&public, signer, &Secret::new(password.to_vec()), now).unwrap()
     }
 
     /// Options for its keys.
@@ -165,13 +180,22 @@ impl Server {
 
     /// The same on a socket that listens already.
     pub(crate) fn on(listener: TcpListener, own: Option<&RawKey>, answers: Vec<Answer>) -> Self {
-        let address = listener.local_addr().unwrap().to_string();
         let tls = ServerTls::new(own, &Priority::default()).unwrap();
+        let serve = |answer| (tls.config(), answer);
+        Self::of_several(listener, answers.into_iter().map(serve).collect())
+    }
+
+    /// Each answer by a server of its own, all of them at one place.
+    pub(crate) fn of_several(
+        listener: TcpListener,
+        answers: Vec<(Arc<ClientConfig>, Answer)>,
+    ) -> Self {
+        let address = listener.local_addr().unwrap().to_string();
         let (sender, served) = channel();
         thread::spawn(move || {
-            for answer in answers {
+            for (tls, answer) in answers {
                 let (socket, _) = listener.accept().unwrap();
-                serve(&tls, socket, answer, &sender);
+                serve(tls, socket, answer, &sender);
             }
         });
         Self { address, served }
@@ -190,7 +214,67 @@ impl Server {
     }
 }
 
-fn serve(tls: &ServerTls, mut socket: TcpStream, answer: Answer, served: &Sender<KeyId>) {
+/// The TLS of a server that shows the key `shown` and does not hold it.
+pub(crate) fn impostor(shown: &RawKey) -> Arc<ClientConfig> {
+    let own = RawKey::generate(KeyKind::Ed25519).unwrap();
+    let private = PrivateKeyDer::from_pem_slice(own.private_pem().expose()).unwrap();
+    let provider = rustls::crypto::aws_lc_rs::default_provider();
+    let signer = provider.key_provider.load_private_key(private).unwrap();
+    let key = CertificateDer::from(shown.spki().to_vec());
+    let certified = Arc::new(CertifiedKey::new(vec![key], signer));
+    let config = ClientConfig::builder_with_provider(Arc::new(provider))
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .unwrap()
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(Anybody))
+        .with_client_cert_resolver(Arc::new(AlwaysResolvesClientRawPublicKeys::new(certified)));
+    Arc::new(config)
+}
+
+/// Takes each key of a machine for good.
+#[derive(Debug)]
+struct Anybody;
+
+impl ServerCertVerifier for Anybody {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        Ok(HandshakeSignatureValid::assertion())
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        Ok(HandshakeSignatureValid::assertion())
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        vec![SignatureScheme::ED25519]
+    }
+
+    fn requires_raw_public_keys(&self) -> bool {
+        true
+    }
+}
+
+fn serve(tls: Arc<ClientConfig>, mut socket: TcpStream, answer: Answer, served: &Sender<KeyId>) {
     let mut line = LineReader::new();
     loop {
         let mut byte = [0];
@@ -200,7 +284,7 @@ fn serve(tls: &ServerTls, mut socket: TcpStream, answer: Answer, served: &Sender
             break;
         }
     }
-    let mut connection = tls.connection().unwrap();
+    let mut connection = ClientConnection::new(tls, ServerTls::peer_name()).unwrap();
     while connection.is_handshaking() {
         if connection.complete_io(&mut socket).is_err() {
             return;

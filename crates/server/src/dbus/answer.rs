@@ -22,6 +22,7 @@ use super::shadow::Shadow;
 use super::tell::{managed, properties};
 use super::wire::{self, Fault, Map};
 use crate::driver::{Act, Order};
+use crate::run::lock_secrets;
 
 /// `org.freedesktop.DBus.Peer`.
 const PEER: &str = "org.freedesktop.DBus.Peer";
@@ -147,6 +148,7 @@ fn set(property: Property, value: &Variant<'_>) -> Result<Act, Fault> {
     use Property as P;
     if property == P::Secret {
         let secret = Secret::new(wire::bytes(property, value)?);
+        lock_secrets([&secret]);
         return Ok(Act::Set(Setting::Secret(secret)));
     }
     let value = Value::read(property, value).map_err(|error| Fault::invalid(error.to_string()))?;

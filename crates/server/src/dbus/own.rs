@@ -15,6 +15,7 @@ use super::shadow::Shadow;
 use super::wire::{Fault, Map};
 use crate::driver::Order;
 use crate::logging::{self, LogControl};
+use crate::run::lock_secrets;
 use crate::warnings::Warnings;
 
 /// How a section is called in errors.
@@ -230,11 +231,14 @@ fn section(text: &str) -> Result<ClientConfig, String> {
         ..
     } = client;
     match secret {
-        SecretSource::Inline(secret) => Ok(ClientConfig {
-            name,
-            settings,
-            secret,
-        }),
+        SecretSource::Inline(secret) => {
+            lock_secrets([&secret]);
+            Ok(ClientConfig {
+                name,
+                settings,
+                secret,
+            })
+        }
         SecretSource::File { origin, .. } => Err(format!(
             "{origin}: [{name}] secfile: a client that is added needs its secret in the section \
              itself: secret = (base64)"
