@@ -1,15 +1,19 @@
 //! The browser: messages and time in, queries and found servers out.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::net::SocketAddr;
+use std::collections::{BTreeMap, VecDeque};
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use nightlatch_core::time::Monotonic;
 
 use super::cache::Link;
-use super::message::{self, Ignored, Kind};
+use super::message::{self, Ignored};
 use super::name::DomainName;
+use super::view::Place;
 use super::{Arrival, Event, InterfaceIndex, MDNS_PORT, SERVICE_TYPE, Server, Transmit};
+
+/// What makes a server of one source one that is told of: lower comes first.
+type Rank = (u8, SocketAddr);
 
 /// Browses `_mandos._tcp.local` on any number of interfaces.
 ///
@@ -21,7 +25,7 @@ pub struct Browser {
     service_type: DomainName,
     links: BTreeMap<InterfaceIndex, Link>,
     /// What the caller was told of.
-    told: BTreeSet<Server>,
+    told: BTreeMap<(InterfaceIndex, IpAddr), BTreeMap<Rank, Server>>,
     events: VecDeque<Event>,
 }
 
@@ -38,7 +42,7 @@ impl Browser {
         Self {
             service_type: DomainName::from_wire_labels(labels),
             links: BTreeMap::new(),
-            told: BTreeSet::new(),
+            told: BTreeMap::new(),
             events: VecDeque::new(),
         }
     }
@@ -60,6 +64,15 @@ impl Browser {
     /// The interface is gone, and with it every server found on it.
     pub fn interface_removed(&mut self, interface: InterfaceIndex) {
         self.links.remove(&interface);
+        let events = &mut self.events;
+        self.told.retain(|(on, _), servers| {
+            let kept = *on != interface;
+            if !kept {
+                let lost = std::mem::take(servers).into_values();
+                events.extend(lost.map(Event::Lost));
+            }
+            kept
+        });
     }
 
     /// Takes in a message.
@@ -79,8 +92,14 @@ impl Browser {
             .get_mut(&arrival.interface)
             .ok_or(Ignored::UnknownInterface)?;
         check_origin(arrival)?;
+        let source = arrival.source.ip();
+        let print = link.fingerprint(bytes);
+        if link.is_repeated(source, print, now) {
+            return Err(Ignored::Repeated);
+        }
         let records = message::parse(bytes)?;
-        link.take(&records, now);
+        link.take(source, &records, now);
+        link.remember(source, print, now);
         Ok(())
     }
 
@@ -94,13 +113,7 @@ impl Browser {
     /// The next query that is due, if any.
     pub fn poll_transmit(&mut self, now: Monotonic) -> Option<Transmit> {
         for (interface, link) in &mut self.links {
-            let asks = link.take_due(now);
-            if asks.is_empty() {
-                continue;
-            }
-            let browses = asks.iter().any(|ask| ask.kind == Kind::Pointer);
-            let known = if browses { link.known(now) } else { Vec::new() };
-            if let Some(payload) = message::query(&asks, &known) {
+            if let Some(payload) = link.take_query(now) {
                 return Some(Transmit {
                     interface: *interface,
                     payload,
@@ -110,7 +123,8 @@ impl Browser {
         None
     }
 
-    /// What was found or lost since the last call.
+    /// What was found or lost since the last call. Ask after each message: what one message announces another
+    /// may push out.
     pub fn poll_event(&mut self) -> Option<Event> {
         if self.events.is_empty() {
             self.compare_with_told();
@@ -125,27 +139,65 @@ impl Browser {
 
     /// The servers that are announced now, in order of preference.
     pub fn servers(&self) -> Vec<Server> {
-        let mut servers: Vec<Server> = self.links.values().flat_map(Link::servers).collect();
+        let all = self.links.values().flat_map(Link::places);
+        let mut servers: Vec<Server> = all.map(|place| place.server()).collect();
         servers.sort_by_cached_key(|server| (preference(server.addr), server.clone()));
-        servers.dedup();
+        servers.dedup_by_key(|server| (server.interface, server.addr, server.source));
         servers
+    }
+
+    /// Whether `addr` is announced now, and on which interfaces.
+    pub fn interfaces_of(&self, addr: SocketAddr) -> Vec<InterfaceIndex> {
+        let announces = |link: &&Link| link.places().any(|place| place.addr == addr);
+        let links = self.links.iter();
+        let on = links.filter(|(_, link)| announces(link));
+        on.map(|(interface, _)| *interface).collect()
+    }
+
+    /// An interface on which more was announced, since the last call, than is kept for one.
+    pub fn poll_left_out(&mut self) -> Option<InterfaceIndex> {
+        let links = self.links.iter_mut();
+        let mut left_out = links.filter_map(|(interface, link)| {
+            let left_out = link.take_left_out();
+            left_out.then_some(*interface)
+        });
+        left_out.next()
     }
 
     /// Queues what differs between what is known and what was told. Computed from the tables, not
     /// gathered as it happens: so the queue cannot outgrow them.
     fn compare_with_told(&mut self) {
-        let current = self.servers();
-        let lost = self.told.iter().filter(|server| !current.contains(server));
-        let lost: Vec<Server> = lost.cloned().collect();
-        for server in lost {
-            self.told.remove(&server);
-            self.events.push_back(Event::Lost(server));
-        }
-        for server in current {
-            if self.told.insert(server.clone()) {
-                self.events.push_back(Event::Found(server));
+        let mut found = Vec::new();
+        for (interface, link) in &mut self.links {
+            for source in link.take_changed() {
+                let mut current: BTreeMap<Rank, Place<'_>> = BTreeMap::new();
+                for place in link.places_of(source) {
+                    let rank = (preference(place.addr), place.addr);
+                    current.entry(rank).or_insert(place);
+                }
+                let told = self.told.entry((*interface, source)).or_default();
+                told.retain(|rank, server| {
+                    let kept = current.contains_key(rank);
+                    if !kept {
+                        self.events.push_back(Event::Lost(server.clone()));
+                    }
+                    kept
+                });
+                for (rank, place) in current {
+                    told.entry(rank).or_insert_with(|| {
+                        let server = place.server();
+                        found.push((rank, server.clone()));
+                        server
+                    });
+                }
+                if told.is_empty() {
+                    self.told.remove(&(*interface, source));
+                }
             }
         }
+        found.sort();
+        let found = found.into_iter().map(|(_, server)| Event::Found(server));
+        self.events.extend(found);
     }
 }
 

@@ -1,28 +1,33 @@
-//! What one link has told: instances, the services behind them, their hosts' addresses. Bounded.
+//! What one link has told, source by source, and the questions to it. Bounded.
 //!
-//! Only what was asked for is kept: pointers of our service type, services of those instances,
-//! addresses of those services' hosts. When a table is full the records that came first stay.
+//! Anyone on the link can announce servers, as many as he likes, and from any address. No table here is for
+//! who comes first: where there is no room, the source that has most gives some up, and what it told first.
+//! What is pushed out was told to the caller before ([`super::Event::Found`]), who may keep it.
 
-use std::collections::BTreeMap;
-use std::net::{IpAddr, SocketAddr, SocketAddrV6};
+use std::collections::hash_map::RandomState;
+use std::collections::{BTreeMap, BTreeSet};
+use std::hash::BuildHasher;
+use std::net::IpAddr;
+use std::time::Duration;
 
 use nightlatch_core::time::Monotonic;
 
-use super::message::{Ask, Data, Kind, Known, Record};
+use super::InterfaceIndex;
+use super::message::{Data, Known, Query, Record};
 use super::name::DomainName;
-use super::schedule::{Lease, Schedule};
-use super::{InterfaceIndex, Server};
+use super::schedule::Schedule;
+use super::view::{Place, View};
 
-/// Most instances kept for one link. A network has a handful of servers; a rogue that invents
+/// Most instances kept for one link, of all sources. A network has a handful of servers; who invents
 /// thousands costs no more memory than this.
-pub(super) const MAX_INSTANCES: usize = 16;
+pub const MAX_INSTANCES: usize = 512;
 
-/// Most services (host and port) kept for one instance. An honest instance has one, or two for
-/// the second in which a new one replaces an old one.
-pub(super) const MAX_SERVICES: usize = 2;
+/// Most queries sent to one link in a second: what is announced and cannot be resolved is asked for.
+pub(super) const MAX_QUERIES: u32 = 32;
+const SECOND: Duration = Duration::from_secs(1);
 
-/// Most addresses kept for one host, the limit for what one host can make us connect to.
-pub(super) const MAX_ADDRESSES: usize = 8;
+/// For how long the same message of the same source is not read again: it could only renew what lasts longer.
+const REPEATED: Duration = SECOND;
 
 /// The questions and the cache of one interface.
 #[derive(Debug)]
@@ -30,29 +35,24 @@ pub(super) struct Link {
     interface: InterfaceIndex,
     service_type: DomainName,
     browse: Schedule,
-    instances: BTreeMap<DomainName, Instance>,
-    hosts: BTreeMap<DomainName, Host>,
+    sources: BTreeMap<IpAddr, Source>,
+    /// How many instances there are, and were.
+    count: usize,
+    added: u64,
+    /// The sources of which something may be told that was not before, or the other way round.
+    changed: BTreeSet<IpAddr>,
+    /// Something was pushed out since the caller asked.
+    left_out: bool,
+    hasher: RandomState,
+    /// Queries since the time: at most [`MAX_QUERIES`] a second.
+    sent: (Monotonic, u32),
 }
 
-#[derive(Debug)]
-struct Instance {
-    label: String,
-    lease: Lease,
-    services: Vec<Service>,
-    resolve: Schedule,
-}
-
-#[derive(Debug)]
-struct Service {
-    target: DomainName,
-    port: u16,
-    lease: Lease,
-}
-
-#[derive(Debug)]
-struct Host {
-    addresses: BTreeMap<IpAddr, Lease>,
-    resolve: Schedule,
+#[derive(Debug, Default)]
+struct Source {
+    view: View,
+    /// A fingerprint of the message that came last, and when it did.
+    last: Option<(u64, Monotonic)>,
 }
 
 impl Link {
@@ -65,8 +65,13 @@ impl Link {
             interface,
             service_type,
             browse: Schedule::starting(first),
-            instances: BTreeMap::new(),
-            hosts: BTreeMap::new(),
+            sources: BTreeMap::new(),
+            count: 0,
+            added: 0,
+            changed: BTreeSet::new(),
+            left_out: false,
+            hasher: RandomState::new(),
+            sent: (first, 0),
         }
     }
 
@@ -75,305 +80,171 @@ impl Link {
         self.browse = Schedule::starting(first);
     }
 
+    /// A fingerprint of a message, which nobody can aim at.
+    pub(super) fn fingerprint(&self, bytes: &[u8]) -> u64 {
+        self.hasher.hash_one(bytes)
+    }
+
+    /// Whether the source has just said the very same, and nothing else since. A flood of one message then
+    /// costs a look at its bytes.
+    pub(super) fn is_repeated(&self, source: IpAddr, print: u64, now: Monotonic) -> bool {
+        let last = self.sources.get(&source).and_then(|known| known.last);
+        last.is_some_and(|(last, since)| last == print && now.since(since) < REPEATED)
+    }
+
+    /// The message with this fingerprint was read.
+    pub(super) fn remember(&mut self, source: IpAddr, print: u64, now: Monotonic) {
+        if let Some(known) = self.sources.get_mut(&source) {
+            known.last = Some((print, now));
+        }
+    }
+
     /// Takes in the records of one message. Their order in it does not matter.
-    pub(super) fn take(&mut self, records: &[Record], now: Monotonic) {
+    pub(super) fn take(&mut self, source: IpAddr, records: &[Record], now: Monotonic) {
         for record in records {
             if let Data::Pointer(instance) = &record.data
                 && record.name == self.service_type
             {
-                self.take_pointer(record, instance, now);
+                self.take_pointer(source, record, instance, now);
             }
         }
-        for record in records {
-            if let Data::Service { target, port } = &record.data {
-                self.take_service(record, target, *port, now);
-            }
+        if let Some(known) = self.sources.get_mut(&source)
+            && known.view.take(records, now)
+        {
+            self.changed.insert(source);
         }
-        for record in records {
-            if let Data::Address(address) = record.data {
-                self.take_address(record, address, now);
-            }
-        }
-        self.expire(now);
     }
 
-    fn take_pointer(&mut self, record: &Record, name: &DomainName, now: Monotonic) {
+    fn take_pointer(&mut self, source: IpAddr, record: &Record, name: &DomainName, now: Monotonic) {
         let Some(label) = name.label_below(&self.service_type) else {
             return;
         };
-        let lease = Lease::new(record.ttl, now);
-        if let Some(instance) = self.instances.get_mut(name) {
-            instance.lease = lease;
-        } else if self.instances.len() < MAX_INSTANCES && !record.ttl.is_zero() {
-            let instance = Instance {
-                label: printable(label),
-                lease,
-                services: Vec::new(),
-                resolve: Schedule::starting(now),
-            };
-            self.instances.insert(name.clone(), instance);
+        let known = self.sources.get(&source);
+        let is_new = known.is_none_or(|known| !known.view.holds(name));
+        if is_new && record.ttl.is_zero() {
+            return;
         }
+        if is_new {
+            if self.count == MAX_INSTANCES {
+                self.make_room(source);
+            }
+            self.count += 1;
+            self.added += 1;
+        }
+        let view = &mut self.sources.entry(source).or_default().view;
+        view.take_pointer(record, name, label, self.added, now);
     }
 
-    fn take_service(&mut self, record: &Record, target: &DomainName, port: u16, now: Monotonic) {
-        let Some(instance) = self.instances.get_mut(&record.name) else {
+    /// Forgets what the source with the most instances told first; of equals, what was told first of all.
+    /// `newcomer` is about to add one.
+    fn make_room(&mut self, newcomer: IpAddr) {
+        let share = |(source, known): &(&IpAddr, &mut Source)| {
+            let len = known.view.len() + usize::from(**source == newcomer);
+            (len, std::cmp::Reverse(known.view.oldest()))
+        };
+        let sources = self.sources.iter_mut();
+        let held = sources.filter(|(_, known)| known.view.len() > 0);
+        let Some((source, largest)) = held.max_by_key(share) else {
             return;
         };
-        // A root target says that there is no such service (RFC 2782).
-        if target.is_root() || port == 0 {
-            return;
+        let source = *source;
+        largest.view.remove_oldest();
+        if largest.view.len() == 0 {
+            self.sources.remove(&source);
         }
-        let services = &mut instance.services;
-        let same = |service: &Service| service.port == port && service.target == *target;
-        if record.flush {
-            let others = services.iter_mut().filter(|service| !same(service));
-            others.for_each(|service| service.lease.supersede(now));
-        }
-        let lease = Lease::new(record.ttl, now);
-        if let Some(service) = services.iter_mut().find(|service| same(service)) {
-            service.lease = lease;
-        } else if services.len() < MAX_SERVICES && !record.ttl.is_zero() {
-            services.push(Service {
-                target: target.clone(),
-                port,
-                lease,
-            });
-            self.hosts.entry(target.clone()).or_insert_with(|| Host {
-                addresses: BTreeMap::new(),
-                resolve: Schedule::starting(now),
-            });
-        }
-    }
-
-    fn take_address(&mut self, record: &Record, address: IpAddr, now: Monotonic) {
-        let Some(host) = self.hosts.get_mut(&record.name) else {
-            return;
-        };
-        if !is_connectable(address) {
-            return;
-        }
-        let addresses = &mut host.addresses;
-        if record.flush {
-            let same_type = |other: &IpAddr| other.is_ipv4() == address.is_ipv4();
-            let others = addresses
-                .iter_mut()
-                .filter(|(other, _)| **other != address && same_type(other));
-            others.for_each(|(_, lease)| lease.supersede(now));
-        }
-        let lease = Lease::new(record.ttl, now);
-        if let Some(known) = addresses.get_mut(&address) {
-            *known = lease;
-        } else if addresses.len() < MAX_ADDRESSES && !record.ttl.is_zero() {
-            addresses.insert(address, lease);
-        }
+        self.count -= 1;
+        self.left_out = true;
+        self.changed.insert(source);
     }
 
     /// Forgets what ran out, and what nothing leads to any more.
     pub(super) fn expire(&mut self, now: Monotonic) {
-        self.instances
-            .retain(|_, instance| !instance.lease.is_over(now));
-        for instance in self.instances.values_mut() {
-            let had_service = !instance.services.is_empty();
-            instance
-                .services
-                .retain(|service| !service.lease.is_over(now));
-            if had_service && instance.services.is_empty() {
-                instance.resolve = Schedule::starting(now);
+        for (source, known) in &mut self.sources {
+            if known.view.expire(now) {
+                self.changed.insert(*source);
             }
         }
-        let instances = &self.instances;
-        self.hosts.retain(|name, _| {
-            let mut services = instances.values().flat_map(|instance| &instance.services);
-            services.any(|service| service.target == *name)
-        });
-        for host in self.hosts.values_mut() {
-            let had_address = !host.addresses.is_empty();
-            host.addresses.retain(|_, lease| !lease.is_over(now));
-            if had_address && host.addresses.is_empty() {
-                host.resolve = Schedule::starting(now);
-            }
-        }
+        self.sources.retain(|_, known| known.view.len() > 0);
+        self.count = self.sources.values().map(|it| it.view.len()).sum();
     }
 
-    /// The questions that are due, each marked as asked.
-    pub(super) fn take_due(&mut self, now: Monotonic) -> Vec<Ask> {
-        let mut asks = Vec::new();
-        let mut browse = self.browse.is_due(now);
+    /// The next query, its questions marked as asked; `None` when nothing is due, or enough was asked.
+    pub(super) fn take_query(&mut self, now: Monotonic) -> Option<Vec<u8>> {
+        if now.since(self.sent.0) >= SECOND || now < self.sent.0 {
+            self.sent = (now, 0);
+        }
+        if self.sent.1 == MAX_QUERIES {
+            return None;
+        }
+        let mut query = Query::default();
+        let browses = self.ask_for_all(&mut query, now);
+        // Who told least is asked first.
+        let mut sources: Vec<&mut Source> = self.sources.values_mut().collect();
+        sources.sort_by_key(|source| source.view.len());
+        for source in sources {
+            source.view.ask(&mut query, now);
+        }
+        if browses {
+            self.known(now).for_each(|known| query.know(&known));
+        }
+        let payload = query.finish()?;
+        self.sent.1 += 1;
+        Some(payload)
+    }
+
+    /// Asks for instances, when that is due.
+    fn ask_for_all(&mut self, query: &mut Query, now: Monotonic) -> bool {
+        let mut due = self.browse.is_due(now);
         let unicast = self.browse.is_first();
-        for instance in self.instances.values_mut() {
-            browse |= instance.lease.take_renewal(now);
+        for source in self.sources.values_mut() {
+            due |= source.view.take_renewal(now);
         }
-        if browse {
+        if due {
             self.browse.asked(now);
-            asks.push(Ask {
-                name: self.service_type.clone(),
-                kind: Kind::Pointer,
-                unicast,
-            });
+            query.ask(&self.service_type, super::message::Kind::Pointer, unicast);
         }
-        for (name, instance) in &mut self.instances {
-            instance.take_due(name, now, &mut asks);
-        }
-        for (name, host) in &mut self.hosts {
-            host.take_due(name, now, &mut asks);
-        }
-        asks
+        due
     }
 
     /// The pointers that a responder need not repeat.
-    pub(super) fn known(&self, now: Monotonic) -> Vec<Known<'_>> {
-        let fresh = self
-            .instances
-            .iter()
-            .filter(|(_, instance)| instance.lease.is_fresh(now) && !instance.services.is_empty());
-        fresh
-            .map(|(name, instance)| Known {
-                name: &self.service_type,
-                instance: name,
-                remaining: instance.lease.remaining(now),
-            })
-            .collect()
+    fn known(&self, now: Monotonic) -> impl Iterator<Item = Known<'_>> {
+        let sources = self.sources.values();
+        sources.flat_map(move |source| source.view.known(&self.service_type, now))
     }
 
     /// When next to ask or to forget something.
     pub(super) fn deadline(&self) -> Monotonic {
+        let mut asked_enough = Monotonic::default();
+        if self.sent.1 == MAX_QUERIES {
+            asked_enough = self.sent.0.after(SECOND);
+        }
         let mut deadline = self.browse.next();
         let mut consider = |at: Monotonic| deadline = deadline.min(at);
-        for instance in self.instances.values() {
-            instance.deadlines(&mut consider);
+        for source in self.sources.values() {
+            source.view.deadlines(&mut consider);
         }
-        for host in self.hosts.values() {
-            host.deadlines(&mut consider);
-        }
-        deadline
+        deadline.max(asked_enough)
     }
 
     /// Every address of every service that is known now.
-    pub(super) fn servers(&self) -> impl Iterator<Item = Server> {
-        let services = self.instances.values().flat_map(|instance| {
-            let services = instance.services.iter();
-            services.map(move |service| (instance, service))
-        });
-        services.flat_map(move |(instance, service)| {
-            let host = self.hosts.get(&service.target);
-            let addresses = host.into_iter().flat_map(|host| host.addresses.keys());
-            let name = printable_name(&service.target);
-            addresses.map(move |address| Server {
-                interface: self.interface,
-                instance: instance.label.clone(),
-                host: name.clone(),
-                addr: scoped(*address, service.port, self.interface),
-            })
-        })
-    }
-}
-
-impl Instance {
-    fn take_due(&mut self, name: &DomainName, now: Monotonic, asks: &mut Vec<Ask>) {
-        let mut due = self.services.is_empty() && self.resolve.is_due(now);
-        let unicast = self.resolve.is_first();
-        if due {
-            self.resolve.asked(now);
-        }
-        for service in &mut self.services {
-            due |= service.lease.take_renewal(now);
-        }
-        if due {
-            asks.push(Ask {
-                name: name.clone(),
-                kind: Kind::Service,
-                unicast,
-            });
-        }
+    pub(super) fn places(&self) -> impl Iterator<Item = Place<'_>> {
+        let sources = self.sources.keys();
+        sources.flat_map(|source| self.places_of(*source))
     }
 
-    fn deadlines(&self, consider: &mut impl FnMut(Monotonic)) {
-        consider(self.lease.expires());
-        self.lease.renewal().into_iter().for_each(&mut *consider);
-        if self.services.is_empty() {
-            consider(self.resolve.next());
-        }
-        for service in &self.services {
-            consider(service.lease.expires());
-            service.lease.renewal().into_iter().for_each(&mut *consider);
-        }
-    }
-}
-
-impl Host {
-    fn take_due(&mut self, name: &DomainName, now: Monotonic, asks: &mut Vec<Ask>) {
-        let mut v6 = self.wants_question() && self.resolve.is_due(now);
-        let mut v4 = v6 && self.addresses.is_empty();
-        let unicast = self.resolve.is_first();
-        if v6 {
-            self.resolve.asked(now);
-        }
-        for (address, lease) in &mut self.addresses {
-            if lease.take_renewal(now) {
-                v6 |= address.is_ipv6();
-                v4 |= address.is_ipv4();
-            }
-        }
-        let kinds = [(v6, Kind::AddressV6), (v4, Kind::AddressV4)];
-        for (_, kind) in kinds.into_iter().filter(|(due, _)| *due) {
-            asks.push(Ask {
-                name: name.clone(),
-                kind,
-                unicast,
-            });
-        }
+    /// Those that `source` has told.
+    pub(super) fn places_of(&self, source: IpAddr) -> impl Iterator<Item = Place<'_>> {
+        let known = self.sources.get(&source).into_iter();
+        known.flat_map(move |known| known.view.places(self.interface, source))
     }
 
-    /// Without any address it is asked for until one comes. With IPv4 alone, IPv6 is asked for
-    /// once: it works where addresses are not set up yet.
-    fn wants_question(&self) -> bool {
-        let only_v4 = self.addresses.keys().all(IpAddr::is_ipv4);
-        self.addresses.is_empty() || (only_v4 && self.resolve.is_first())
+    /// The sources of which something may have changed since this was asked last.
+    pub(super) fn take_changed(&mut self) -> BTreeSet<IpAddr> {
+        std::mem::take(&mut self.changed)
     }
 
-    fn deadlines(&self, consider: &mut impl FnMut(Monotonic)) {
-        if self.wants_question() {
-            consider(self.resolve.next());
-        }
-        for lease in self.addresses.values() {
-            consider(lease.expires());
-            lease.renewal().into_iter().for_each(&mut *consider);
-        }
+    /// Whether something was left out since this was asked last.
+    pub(super) fn take_left_out(&mut self) -> bool {
+        std::mem::take(&mut self.left_out)
     }
-}
-
-/// Whether a server can be at this address: one host, not this one, on IPv6 or IPv4 proper.
-fn is_connectable(address: IpAddr) -> bool {
-    let mapped = matches!(address, IpAddr::V6(v6) if v6.to_ipv4_mapped().is_some());
-    let broadcast = matches!(address, IpAddr::V4(v4) if v4.is_broadcast());
-    let nowhere = address.is_unspecified() || address.is_multicast() || address.is_loopback();
-    !(mapped || broadcast || nowhere)
-}
-
-fn scoped(address: IpAddr, port: u16, interface: InterfaceIndex) -> SocketAddr {
-    match address {
-        IpAddr::V6(v6) if v6.is_unicast_link_local() => {
-            SocketAddr::V6(SocketAddrV6::new(v6, port, 0, interface.0))
-        }
-        other => SocketAddr::new(other, port),
-    }
-}
-
-/// A whole name, likewise.
-fn printable_name(name: &DomainName) -> String {
-    let labels: Vec<String> = name.labels().map(printable).collect();
-    labels.join(".").to_ascii_lowercase()
-}
-
-/// A label as text fit for a log line: a forged name must not write lines or colours of its own.
-fn printable(label: &[u8]) -> String {
-    let text = String::from_utf8_lossy(label);
-    let clean = |c: char| {
-        if c.is_control() {
-            char::REPLACEMENT_CHARACTER
-        } else {
-            c
-        }
-    };
-    text.chars().map(clean).collect()
 }

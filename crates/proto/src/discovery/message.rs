@@ -19,6 +19,9 @@ const MAX_RECORDS: usize = 256;
 /// Longest query to send, in bytes: one packet on any link that carries IPv6 (RFC 8200 section 5).
 const MAX_QUERY: usize = 1200;
 
+/// Length of a message's header, in bytes (RFC 1035 section 4.1.1).
+const HEADER: usize = 12;
+
 /// Longest time to live that is believed: the one of RFC 6762 section 10 for names that do not
 /// change. A forged record can then not stay for longer.
 const MAX_TTL: Duration = Duration::from_secs(75 * 60);
@@ -36,6 +39,9 @@ pub enum Ignored {
     /// RFC 6762 section 11: only the local link is believed.
     #[error("not proven to be sent on the local link")]
     OffLink,
+    /// The same source has just sent the same.
+    #[error("repeated")]
+    Repeated,
     /// Longer than [`MAX_MESSAGE`].
     #[error("longer than {MAX_MESSAGE} bytes")]
     TooLong,
@@ -91,7 +97,7 @@ pub(super) fn check_header(bytes: &[u8]) -> Result<(), Ignored> {
     if bytes.len() > MAX_MESSAGE {
         return Err(Ignored::TooLong);
     }
-    let (header, _) = bytes.split_at_checked(12).ok_or(Ignored::Malformed)?;
+    let (header, _) = bytes.split_at_checked(HEADER).ok_or(Ignored::Malformed)?;
     let records: usize = header[4..]
         .chunks_exact(2)
         .map(|count| usize::from(u16::from_be_bytes([count[0], count[1]])))
@@ -124,15 +130,7 @@ fn record(record: &ResourceRecord<'_>) -> Option<Record> {
     })
 }
 
-/// A question of ours.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) struct Ask {
-    pub(super) name: DomainName,
-    pub(super) kind: Kind,
-    /// Ask for an answer to us alone (RFC 6762 section 5.4).
-    pub(super) unicast: bool,
-}
-
+/// The type of record that a question asks for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Kind {
     Pointer,
@@ -159,40 +157,75 @@ pub(super) struct Known<'a> {
     pub(super) remaining: Duration,
 }
 
-/// Writes one query. Questions and then known answers that do not fit into one packet are left
-/// out: a question is asked again later, an answer told twice does no harm.
-pub(super) fn query(asks: &[Ask], known: &[Known<'_>]) -> Option<Vec<u8>> {
-    let mut packet = Packet::new_query(0);
-    let mut room = MAX_QUERY - 12;
-    for ask in asks {
-        let name = ask.name.to_dns();
-        let length = wire_length(&ask.name) + 4;
-        let Some(left) = room.checked_sub(length) else {
-            break;
-        };
-        room = left;
-        packet.questions.push(Question::new(
-            name,
-            ask.kind.code().into(),
-            CLASS::IN.into(),
-            ask.unicast,
-        ));
+/// A query that is being put together. Known answers that do not fit into one packet are left out: an answer
+/// told twice does no harm.
+#[derive(Debug)]
+pub(super) struct Query {
+    room: usize,
+    questions: Vec<(DomainName, Kind, bool)>,
+    known: Vec<(DomainName, DomainName, Duration)>,
+}
+
+impl Default for Query {
+    fn default() -> Self {
+        Self {
+            room: MAX_QUERY - HEADER,
+            questions: Vec::new(),
+            known: Vec::new(),
+        }
     }
-    for known in known {
+}
+
+impl Query {
+    /// Whether `count` questions about `name` fit still.
+    pub(super) fn has_room(&self, name: &DomainName, count: usize) -> bool {
+        self.room >= count * question_length(name)
+    }
+
+    /// Adds a question; `unicast` asks for an answer to us alone (RFC 6762 section 5.4).
+    pub(super) fn ask(&mut self, name: &DomainName, kind: Kind, unicast: bool) {
+        let asked = |(other, of, _): &(DomainName, Kind, bool)| *of == kind && other == name;
+        if self.has_room(name, 1) && !self.questions.iter().any(asked) {
+            self.room -= question_length(name);
+            self.questions.push((name.clone(), kind, unicast));
+        }
+    }
+
+    /// Adds a known answer.
+    pub(super) fn know(&mut self, known: &Known<'_>) {
         let length = wire_length(known.name) + 10 + wire_length(known.instance);
-        let Some(left) = room.checked_sub(length) else {
-            break;
-        };
-        room = left;
-        let ttl = u32::try_from(known.remaining.as_secs()).unwrap_or(u32::MAX);
-        let data = RData::PTR(PTR(known.instance.to_dns()));
-        let answer = ResourceRecord::new(known.name.to_dns(), CLASS::IN, ttl, data);
-        packet.answers.push(answer);
+        let told =
+            |(_, instance, _): &(DomainName, DomainName, Duration)| instance == known.instance;
+        if self.room >= length && !self.known.iter().any(told) {
+            self.room -= length;
+            let (name, instance) = (known.name.clone(), known.instance.clone());
+            self.known.push((name, instance, known.remaining));
+        }
     }
-    if packet.questions.is_empty() {
-        return None;
+
+    /// The message; `None` when it asks nothing.
+    pub(super) fn finish(&self) -> Option<Vec<u8>> {
+        if self.questions.is_empty() {
+            return None;
+        }
+        let mut packet = Packet::new_query(0);
+        for (name, kind, unicast) in &self.questions {
+            let class = CLASS::IN.into();
+            let question = Question::new(name.to_dns(), kind.code().into(), class, *unicast);
+            packet.questions.push(question);
+        }
+        for (name, instance, remaining) in &self.known {
+            let ttl = u32::try_from(remaining.as_secs()).unwrap_or(u32::MAX);
+            let data = RData::PTR(PTR(instance.to_dns()));
+            let answer = ResourceRecord::new(name.to_dns(), CLASS::IN, ttl, data);
+            packet.answers.push(answer);
+        }
+        packet.build_bytes_vec_compressed().ok()
     }
-    packet.build_bytes_vec_compressed().ok()
+}
+
+fn question_length(name: &DomainName) -> usize {
+    wire_length(name) + 4
 }
 
 fn wire_length(name: &DomainName) -> usize {

@@ -2,8 +2,8 @@
 //! sockets and without a clock.
 //!
 //! Multicast DNS is RFC 6762, service discovery RFC 6763. What comes in here was sent by anyone on
-//! the link: every table has a bound, every time to live a ceiling, and nothing found is believed
-//! to be a server before TLS and the payload's signature say so.
+//! the link: every table has a bound, no table is for who comes first, every time to live has a ceiling, and
+//! nothing found is believed to be a server before TLS and the payload's signature say so.
 
 mod browser;
 mod cache;
@@ -13,10 +13,12 @@ mod responder;
 mod schedule;
 #[cfg(test)]
 mod tests;
+mod view;
 
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 pub use browser::Browser;
+pub use cache::MAX_INSTANCES;
 pub use message::Ignored;
 pub use responder::{Reply, Responder, Service};
 
@@ -74,11 +76,13 @@ const HOP_LIMIT_ON_LINK: u8 = 255;
 pub struct Server {
     /// The interface on which it was found.
     pub interface: InterfaceIndex,
+    /// Who told of it. On the link anyone can send from any address.
+    pub source: IpAddr,
     /// The service's name, such as `Mandos`. Chosen by the sender: for logs only, free of control
     /// characters.
     pub instance: String,
-    /// The name of its host, in small letters: what has the same host and port is one server with several
-    /// addresses. Chosen by the sender, as the instance's.
+    /// The name of its host, in small letters. Chosen by the sender, as the instance's: what has the same host
+    /// and port claims to be one server with several addresses.
     pub host: String,
     /// Where to connect. An IPv6 link-local address has its interface as scope.
     pub addr: SocketAddr,
