@@ -201,7 +201,8 @@ pub fn serve(options: Options) -> Result<(), RunError> {
         &mut random::up_to,
     );
     let tls = ServerTls::new(Some(&own_key), &priority)
-        .map_err(host("cannot set up TLS"))?;
+        .map_err(host("cannot set up TLS"))?
+        .offering_to_wait();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()

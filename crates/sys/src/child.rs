@@ -8,7 +8,7 @@ use std::os::fd::OwnedFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use rustix::io::Errno;
-use rustix::pipe::{PipeFlags, pipe_with};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use rustix::process::{
     Pid, PidfdFlags, Signal, WaitOptions, getpid, getppid, pidfd_open, pidfd_send_signal,
     set_parent_process_death_signal, waitpid,
@@ -26,8 +26,8 @@ pub struct Child {
 }
 
 impl Child {
-    /// Runs `part` in a copy of this process and answers with it and the end of a pipe that `part`'s
-    /// standard output leads to.
+    /// Runs `part` in a copy of this process and answers with it and the end of a socket whose other end is
+    /// `part`'s standard output. What is written to it `part` reads from there.
     ///
     /// The copy has every other descriptor closed but standard input and error, never gains
     /// privileges, and ends when this process ends. The signals that are held back here are held
@@ -35,7 +35,7 @@ impl Child {
     ///
     /// # Errors
     /// When there are several threads: a copy of a program of which one thread holds a lock would
-    /// wait for that lock for ever. Else what pipe(2), fork(2) and pidfd_open(2) say.
+    /// wait for that lock for ever. Else what socketpair(2), fork(2) and pidfd_open(2) say.
     pub fn start(part: impl FnOnce()) -> io::Result<(Self, OwnedFd)> {
         if threads()? != 1 {
             return Err(io::Error::new(
@@ -43,7 +43,12 @@ impl Child {
                 "a program of several threads cannot be copied",
             ));
         }
-        let (reader, writer) = pipe_with(PipeFlags::CLOEXEC)?;
+        let (ours, theirs) = socketpair(
+            AddressFamily::UNIX,
+            SocketType::STREAM,
+            SocketFlags::CLOEXEC,
+            None,
+        )?;
         let parent = getpid();
         // SAFETY: there is one thread only, so that the copy is whole and may run any code; it never
         // returns from here, so that nothing of the caller runs twice.
@@ -51,8 +56,8 @@ impl Child {
         match forked {
             -1 => Err(io::Error::last_os_error()),
             0 => {
-                drop(reader);
-                let ran = catch_unwind(AssertUnwindSafe(|| run(parent, writer, part)));
+                drop(ours);
+                let ran = catch_unwind(AssertUnwindSafe(|| run(parent, theirs, part)));
                 let status = match ran {
                     Ok(Ok(())) => 0,
                     Ok(Err(_)) => 1,
@@ -71,12 +76,12 @@ impl Child {
                         return Err(error.into());
                     }
                 };
-                Ok((Self { pid, handle }, reader))
+                Ok((Self { pid, handle }, ours))
             }
         }
     }
 
-    /// Ends it at once. It closes its end of the pipe by that.
+    /// Ends it at once. It closes its end of the socket by that.
     pub fn kill(&self) {
         // One that has ended already is no error.
         let _ = pidfd_send_signal(&self.handle, Signal::KILL);
@@ -94,16 +99,16 @@ impl Drop for Child {
 }
 
 /// Nobody may look into the copy either: it has the parent's dumpable state.
-fn run(parent: Pid, writer: OwnedFd, part: impl FnOnce()) -> io::Result<()> {
+fn run(parent: Pid, output: OwnedFd, part: impl FnOnce()) -> io::Result<()> {
     set_parent_process_death_signal(Some(Signal::KILL))?;
     if getppid() != Some(parent) {
         // It ended before it could be heard of.
         return Ok(());
     }
     set_no_new_privs(true)?;
-    rustix::stdio::dup2_stdout(&writer)?;
+    rustix::stdio::dup2_stdout(&output)?;
     // The copy never returns: what owned these here is never dropped.
-    std::mem::forget(writer);
+    std::mem::forget(output);
     close_all_from(FIRST_OTHER);
     part();
     Ok(())

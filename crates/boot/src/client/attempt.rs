@@ -6,9 +6,12 @@ use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream, ToSocketAddrs};
 use std::time::Duration;
 
+use nightlatch_core::key_id::KeyId;
 use nightlatch_core::secret::Secret;
+use nightlatch_core::time::Monotonic;
 use nightlatch_openpgp::{MAX_MESSAGE, PublicKey, SecretKey, SignaturePolicy, decrypt};
 use nightlatch_proto::tls::{BootTls, FetchError};
+use nightlatch_sys::clock;
 use rustix::io::Errno;
 use rustix::net::sockopt;
 
@@ -18,8 +21,8 @@ use crate::log::Log;
 /// How long a server may take to accept a connection: three retransmissions of the first packet.
 const CONNECT: Duration = Duration::from_secs(10);
 
-/// How long a server may keep silent until the handshake is complete. After it, it may wait for an
-/// administrator's approval as long as it is alive.
+/// How long a server may take until it is known to be there, and once more for a handshake that is left when it
+/// is asked. After that it may wait for an administrator's approval as long as it is alive.
 const HANDSHAKE: Duration = Duration::from_secs(20);
 
 /// A peer that died while it waited is noticed within half a minute (tcp(7)).
@@ -85,17 +88,24 @@ impl Failure {
     }
 }
 
-/// Fetches the password from `destination`. Calls `answered` once the handshake is done.
+/// Fetches the password from `destination`. Calls `connected`, with the key that the server has proved if it is
+/// one of ours, before it asks for anything; that returns when it may.
 pub(super) fn attempt(
     equipment: &Equipment,
     destination: &Destination,
     log: Log,
-    answered: impl Fn(),
+    connected: impl FnOnce(Option<KeyId>) -> io::Result<()>,
 ) -> Result<Secret, Failure> {
     let socket = connect(destination)?;
     log.debug(|| format!("connected to {destination}"));
-    let mut stream = Patient::new(socket, answered)?;
-    let fetched = equipment.tls.fetch(&mut stream, MAX_MESSAGE)?;
+    let mut stream = Timed::new(socket);
+    let server = equipment.tls.connect(&mut stream)?;
+    connected(server.server_key()).map_err(FetchError::Io)?;
+    stream.renew();
+    let asked = server.ask(&mut stream)?;
+    log.debug(|| format!("asked {destination}"));
+    stream.lift();
+    let fetched = asked.payload(&mut stream, MAX_MESSAGE)?;
     let _ = stream.socket.shutdown(Shutdown::Both);
     let password = decrypt(
         &equipment.secret,
@@ -147,58 +157,83 @@ fn dial(address: SocketAddr) -> Result<TcpStream, Failure> {
     Ok(socket)
 }
 
-/// A socket with a deadline for each read until the server has answered our side of the handshake,
-/// and none from then on.
-struct Patient<F> {
+/// A socket with one deadline for all that is read and written until it is taken away: who sends byte by byte
+/// gains nothing.
+struct Timed {
     socket: TcpStream,
-    /// To call then.
-    answered: F,
-    /// How often we began to speak: with the greeting, and with our side of the handshake.
-    flights: u8,
-    speaking: bool,
-    hurried: bool,
+    deadline: Option<Monotonic>,
 }
 
-impl<F: Fn()> Patient<F> {
-    fn new(socket: TcpStream, answered: F) -> Result<Self, Failure> {
-        let limit = Some(HANDSHAKE);
-        let set = socket
-            .set_read_timeout(limit)
-            .and(socket.set_write_timeout(limit));
-        set.map_err(Failure::Connect)?;
-        Ok(Self {
-            socket,
-            answered,
-            flights: 0,
-            speaking: false,
-            hurried: true,
-        })
+impl Timed {
+    fn new(socket: TcpStream) -> Self {
+        let deadline = Some(clock::now().mono.after(HANDSHAKE));
+        Self { socket, deadline }
+    }
+
+    /// The same time again.
+    fn renew(&mut self) {
+        self.deadline = Some(clock::now().mono.after(HANDSHAKE));
+    }
+
+    /// From now on as long as the peer is alive.
+    fn lift(&mut self) {
+        self.deadline = None;
+    }
+
+    fn left(&self) -> io::Result<Option<Duration>> {
+        let Some(deadline) = self.deadline else {
+            return Ok(None);
+        };
+        match deadline.since(clock::now().mono) {
+            Duration::ZERO => Err(io::ErrorKind::TimedOut.into()),
+            left => Ok(Some(left)),
+        }
     }
 }
 
-impl<F: Fn()> Read for Patient<F> {
+impl Read for Timed {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let read = self.socket.read(buffer)?;
-        self.speaking = false;
-        if self.hurried && self.flights >= 2 {
-            self.socket.set_read_timeout(None)?;
-            self.hurried = false;
-            (self.answered)();
-        }
-        Ok(read)
+        self.socket.set_read_timeout(self.left()?)?;
+        self.socket.read(buffer)
     }
 }
 
-impl<F> Write for Patient<F> {
+impl Write for Timed {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if !self.speaking {
-            self.speaking = true;
-            self.flights = self.flights.saturating_add(1);
-        }
+        self.socket.set_write_timeout(self.left()?)?;
         self.socket.write(bytes)
     }
 
     fn flush(&mut self) -> io::Result<()> {
         self.socket.flush()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use super::*;
+
+    /// A byte now and then renews nothing.
+    #[test]
+    fn who_sends_byte_by_byte_runs_into_the_deadline() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let socket = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (mut peer, _) = listener.accept().unwrap();
+        std::thread::spawn(move || while peer.write_all(b"x").is_ok() {});
+        let mut stream = Timed {
+            socket,
+            deadline: Some(clock::now().mono.after(Duration::from_millis(200))),
+        };
+        let end = loop {
+            if let Err(error) = stream.read(&mut [0; 16]) {
+                break error;
+            }
+        };
+        assert_eq!(end.kind(), io::ErrorKind::TimedOut);
+        // It can be taken away, once it may think.
+        stream.lift();
+        assert_eq!(stream.read(&mut [0]).unwrap(), 1);
     }
 }

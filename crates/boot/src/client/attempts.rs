@@ -1,4 +1,4 @@
-//! The tries that run, each in a process of its own, and what they report by a pipe.
+//! The tries that run, each in a process of its own, and what they and we tell each other by a socket.
 //!
 //! Decides nothing: when which server is tried, and what follows from a failure, is said elsewhere.
 
@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
+use nightlatch_core::key_id::KeyId;
 use nightlatch_core::secret::{Secret, SecretBuffer};
 use nightlatch_openpgp::Error as OpenError;
 use nightlatch_sys::capabilities::Capabilities;
@@ -19,8 +20,12 @@ use super::attempt::{Equipment, Failure, attempt};
 use super::schedule::Destination;
 use crate::log::{Log, chain};
 
-/// What a report begins with once the server has answered.
-const ANSWERED: u8 = b'A';
+/// What a report begins with once the server could be asked. Its key follows, of [`KEY`] bytes, or zeros.
+const CONNECTED: u8 = b'C';
+const KEY: usize = 32;
+const NO_KEY: [u8; KEY] = [0; KEY];
+/// What a try is told when it may ask.
+const ASK: u8 = b'?';
 /// The first byte of a report's end: the password follows, after its length.
 const PASSWORD: u8 = b'P';
 /// The first byte of a report's end: what failed follows, as a letter for each of [`Failed`]'s flags that is
@@ -60,8 +65,8 @@ impl Failed {
 /// What a try has to tell.
 #[derive(Debug)]
 pub(super) enum Report {
-    /// The handshake is done, and the server thinks.
-    Answered,
+    /// The server is there, and has proved this key if it is one of ours. It waits for [`Attempts::ask`].
+    Connected(Option<KeyId>),
     /// It has come to its end.
     Over(Result<Secret, Failed>),
 }
@@ -75,10 +80,10 @@ pub(super) struct Attempts {
 
 struct Try {
     child: Child,
-    pipe: OwnedFd,
+    socket: OwnedFd,
     report: SecretBuffer,
-    /// Whether it was told that the server has answered.
-    answered: bool,
+    /// Whether it was told that the server is there.
+    connected: bool,
 }
 
 impl Attempts {
@@ -99,22 +104,20 @@ impl Attempts {
             // here as it did there, where it was told.
             let _ = locked::lock_everything();
             match Capabilities::give_up() {
-                Ok(()) => report(attempt(equipment, destination, log, || {
-                    write(&[&[ANSWERED]])
-                })),
+                Ok(()) => report(attempt(equipment, destination, log, may_ask)),
                 Err(error) => say(&Failed::other(format!(
                     "cannot give up privileges: {error}"
                 ))),
             }
         };
-        let started = Child::start(part).and_then(|(child, pipe)| {
-            fcntl_setfl(&pipe, OFlags::NONBLOCK)?;
+        let started = Child::start(part).and_then(|(child, socket)| {
+            fcntl_setfl(&socket, OFlags::NONBLOCK)?;
             let report = SecretBuffer::default();
             Ok(Try {
                 child,
-                pipe,
+                socket,
                 report,
-                answered: false,
+                connected: false,
             })
         });
         match started {
@@ -123,6 +126,14 @@ impl Attempts {
                 Ok(())
             }
             Err(error) => Err(Failed::other(format!("cannot start a process: {error}"))),
+        }
+    }
+
+    /// Lets the try of `destination` ask its server.
+    pub(super) fn ask(&self, destination: &Destination) {
+        if let Some(running) = self.running.get(destination) {
+            // One that has ended tells so itself.
+            let _ = rustix::io::write(&running.socket, &[ASK]);
         }
     }
 
@@ -141,9 +152,11 @@ impl Attempts {
                 let Try { report, .. } = self.running.remove(&destination)?;
                 return Some((destination, Report::Over(read(report.expose()))));
             }
-            if !running.answered && running.report.expose().starts_with(&[ANSWERED]) {
-                running.answered = true;
-                return Some((destination, Report::Answered));
+            if !running.connected
+                && let Some((key, _)) = connected(running.report.expose())
+            {
+                running.connected = true;
+                return Some((destination, Report::Connected(key)));
             }
         }
         None
@@ -151,7 +164,7 @@ impl Attempts {
 
     /// The descriptors to wait for.
     pub(super) fn descriptors(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
-        self.running.values().map(|running| running.pipe.as_fd())
+        self.running.values().map(|running| running.socket.as_fd())
     }
 }
 
@@ -160,7 +173,7 @@ impl Try {
     fn is_over(&mut self) -> bool {
         let mut chunk = Zeroizing::new([0; CHUNK]);
         loop {
-            match rustix::io::read(&self.pipe, &mut chunk[..]) {
+            match rustix::io::read(&self.socket, &mut chunk[..]) {
                 Ok(0) => return true,
                 Ok(count) => self.report.append(&chunk[..count]),
                 Err(Errno::INTR) => {}
@@ -169,6 +182,31 @@ impl Try {
             }
         }
     }
+}
+
+/// In the try's process: tells that the server is there, and waits until it may be asked.
+fn may_ask(key: Option<KeyId>) -> io::Result<()> {
+    let key = key.map_or(NO_KEY, |key| *key.as_bytes());
+    write(&[&[CONNECTED][..], &key]);
+    let mut answer = [0];
+    loop {
+        match rustix::io::read(io::stdout(), &mut answer) {
+            Ok(1) if answer == [ASK] => return Ok(()),
+            Err(Errno::INTR) => {}
+            // Nobody wants it any more.
+            _ => return Err(io::ErrorKind::BrokenPipe.into()),
+        }
+    }
+}
+
+/// What a report tells of the server, and what follows.
+fn connected(report: &[u8]) -> Option<(Option<KeyId>, &[u8])> {
+    let (key, rest) = report.strip_prefix(&[CONNECTED])?.split_first_chunk()?;
+    let key = match *key {
+        NO_KEY => None,
+        key => KeyId::from_bytes(key).ok(),
+    };
+    Some((key, rest))
 }
 
 /// In the try's process: tells how it ended.
@@ -199,7 +237,7 @@ fn say(failed: &Failed) {
     write(&[&[FAILURE], &flags, b"\n", failed.words.as_bytes()]);
 }
 
-/// Without a buffer that would keep a copy of a password. Standard output is the pipe here.
+/// Without a buffer that would keep a copy of a password. Standard output leads to the parent here.
 fn write(parts: &[&[u8]]) {
     let out = io::stdout();
     for part in parts {
@@ -216,7 +254,7 @@ fn write(parts: &[&[u8]]) {
 }
 
 fn read(report: &[u8]) -> Result<Secret, Failed> {
-    match report.strip_prefix(&[ANSWERED]).unwrap_or(report) {
+    match connected(report).map_or(report, |(_, rest)| rest) {
         // One that was ended in between must not look like a shorter password.
         [PASSWORD, rest @ ..]
             if let Some((length, password)) = rest.split_first_chunk()
@@ -245,11 +283,24 @@ mod tests {
 
     #[test]
     fn a_report_that_was_cut_short_is_no_password() {
-        for before in [&[][..], &[ANSWERED]] {
+        let connected = [&[CONNECTED][..], &[7; KEY]].concat();
+        for before in [&[][..], &connected] {
             let whole = [before, &[PASSWORD], &3_u64.to_le_bytes(), b"abc"].concat();
             assert_eq!(read(&whole), Ok(Secret::new(b"abc".to_vec())));
             for length in 0..whole.len() {
                 assert!(read(&whole[..length]).is_err(), "{length}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_key_of_a_server_comes_whole_or_not_at_all() {
+        let key = KeyId::from_bytes([7; KEY]).unwrap();
+        for (bytes, told) in [([7; KEY], Some(key)), (NO_KEY, None)] {
+            let whole = [&[CONNECTED][..], &bytes].concat();
+            assert_eq!(connected(&whole), Some((told, &[][..])));
+            for length in 0..whole.len() {
+                assert_eq!(connected(&whole[..length]), None, "{length}");
             }
         }
     }

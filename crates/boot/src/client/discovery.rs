@@ -3,7 +3,7 @@
 //! IPv6 on an interface has two sockets, so that each message tells by its socket how it came: one
 //! bound to the group, one to the interface's own link-local address for answers to it alone.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6, UdpSocket};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use nightlatch_core::time::Monotonic;
 use nightlatch_proto::discovery::{
-    Arrival, Browser, Event, GROUP_V4, GROUP_V6, InterfaceIndex, MAX_MESSAGE, MDNS_PORT, Server,
-    Transmit,
+    Arrival, Browser, Event, GROUP_V4, GROUP_V6, InterfaceIndex, MAX_INSTANCES, MAX_MESSAGE,
+    MDNS_PORT, Transmit,
 };
 use nightlatch_sys::netif::{self, Interface};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, ipproto, socket_with, sockopt};
@@ -33,6 +33,9 @@ const BATCH: usize = 64;
 pub(super) struct Discovery {
     browser: Browser,
     links: BTreeMap<u32, Link>,
+    events: VecDeque<Event>,
+    /// The interfaces of which it was told that something is left out.
+    told_left_out: BTreeSet<u32>,
     log: Log,
 }
 
@@ -56,6 +59,8 @@ impl Discovery {
         Self {
             browser: Browser::new(),
             links: BTreeMap::new(),
+            events: VecDeque::new(),
+            told_left_out: BTreeSet::new(),
             log,
         }
     }
@@ -130,6 +135,7 @@ impl Discovery {
     /// Reads what came in and sends what is due.
     pub(super) fn drive(&mut self, now: Monotonic) {
         let mut buffer = vec![0; MAX_MESSAGE];
+        let events = &mut self.events;
         for (index, link) in &self.links {
             for socket in &link.sockets {
                 for _ in 0..BATCH {
@@ -144,18 +150,33 @@ impl Discovery {
                     };
                     // What is ignored is mostly other hosts' questions, and our own.
                     let _ = self.browser.handle_packet(arrival, &buffer[..length], now);
+                    // At once: the next message may push out what this one announces.
+                    events.extend(std::iter::from_fn(|| self.browser.poll_event()));
                 }
             }
         }
         self.browser.handle_timeout(now);
+        events.extend(std::iter::from_fn(|| self.browser.poll_event()));
         while let Some(transmit) = self.browser.poll_transmit(now) {
             self.send(&transmit);
         }
+        self.tell_left_out();
     }
 
     /// What was found or lost.
     pub(super) fn poll_event(&mut self) -> Option<Event> {
-        self.browser.poll_event()
+        self.events.pop_front()
+    }
+
+    fn tell_left_out(&mut self) {
+        while let Some(interface) = self.browser.poll_left_out() {
+            if self.told_left_out.insert(interface.0) {
+                self.log.say(&format!(
+                    "more than {MAX_INSTANCES} servers are announced on one network: some are left out"
+                ));
+                self.log.hint("--connect names the right one");
+            }
+        }
     }
 
     /// When to drive it again without a message.
@@ -165,11 +186,8 @@ impl Discovery {
 
     /// The interfaces on which `address` was found.
     pub(super) fn interfaces_of(&self, address: SocketAddr) -> Vec<u32> {
-        let servers = self.browser.servers().into_iter();
-        servers
-            .filter(|server: &Server| server.addr == address)
-            .map(|server| server.interface.0)
-            .collect()
+        let on = self.browser.interfaces_of(address).into_iter();
+        on.map(|interface| interface.0).collect()
     }
 
     fn send(&self, transmit: &Transmit) {

@@ -1,58 +1,70 @@
-//! When which server is tried: every one at once, each again after the same time whatever failed.
+//! When which server is tried and asked: every one at once, each again after the same time whatever failed.
 //!
-//! A server that has several addresses is tried at one of them after another: asked at two at the same
-//! time it would release twice, and take the second for somebody else who has the keys.
+//! A try has two steps. First it connects, which asks for nothing and tells, of a server of ours, which key it
+//! has. Then it asks; a server is asked at one address at a time, or it would release twice and take the second
+//! for somebody else who has the keys. Which addresses are one server is known by the proven key; of a server
+//! without one by the names that were announced, which anybody can claim, and only for a moment.
 //!
-//! Pure, `now` is an argument. Servers that keep silent must not keep others from being tried.
+//! Pure, `now` is an argument. Nobody who announces servers, however many, keeps others from being tried.
+
+mod destination;
+mod room;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
-use std::fmt;
-use std::net::SocketAddr;
+use std::net::IpAddr;
 use std::time::Duration;
 
+use nightlatch_core::key_id::KeyId;
 use nightlatch_core::time::Monotonic;
 
-/// Most tries at one time. Anyone on the link can announce servers; each try is a process.
-const SLOTS: usize = 16;
+pub(super) use destination::Destination;
+pub(super) use room::MAX_DESTINATIONS;
 
-/// How long a try keeps its slot when others wait. A server may take long over an approval, but a
-/// link full of silent servers must not hide the real one.
-const HELD: Duration = Duration::from_secs(30);
+/// Most tries at one time. Anyone on the link can announce servers; each try is a process.
+pub(super) const SLOTS: usize = 64;
+
+/// How long a first try keeps its slot when others wait; twice as long the next time, and so on. A link full of
+/// silent servers must not hide the real one for long, and a slow one must get its time.
+const HELD: Duration = Duration::from_millis(500);
 
 /// The least time between two tries of one server, however often the network changes.
 const PACE: Duration = Duration::from_millis(250);
 
-/// How long the other addresses of a server wait for one that has not answered: a second and a third
-/// packet to open a connection were lost by then (RFC 6298, 2).
-const ALTERNATIVE: Duration = Duration::from_secs(3);
+/// How long an address waits while what claims to be the same server, and has no key to prove it, is asked at
+/// another one. An honest one that is alive has answered by then, unless a person decides.
+const CLAIMED: Duration = Duration::from_secs(2);
 
-/// Where to connect.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub(super) enum Destination {
-    /// An address; a link-local one has its scope.
-    Address(SocketAddr),
-    /// A name to resolve at each try, and a port.
-    Name(String, u16),
-}
+/// How long the addresses of one proven key wait while it is asked at one of them. A person who approves needs
+/// time; who passes on the bytes of the real server, and then falls silent, must not hold it up for ever.
+const PROVEN: Duration = Duration::from_secs(300);
 
-impl fmt::Display for Destination {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Address(address) => write!(f, "{address}"),
-            Self::Name(name, port) => write!(f, "{name}:{port}"),
-        }
-    }
+/// By how much a source's next destination stands back behind those of others that were found with it.
+const TURN: Duration = Duration::from_millis(4);
+
+/// Where a destination was heard of.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Origin {
+    /// Who announced it. Forged as easily as the rest.
+    pub source: IpAddr,
+    /// What claims to be one server has the same name.
+    pub name: String,
 }
 
 /// All destinations and when their turn is.
 #[derive(Debug)]
 pub(super) struct Schedule {
     retry: Duration,
+    /// Only servers with trusted keys connect: a proven key is one of them.
+    trusted_only: bool,
     entries: BTreeMap<Destination, Entry>,
     /// How often the network has changed.
     changes: u64,
     /// How many were added.
     added: u64,
+    /// A destination was left out, or given up untried.
+    left_out: bool,
 }
 
 #[derive(Debug)]
@@ -61,12 +73,16 @@ struct Entry {
     /// When the last try began, and how often the network had changed by then.
     started: Monotonic,
     changes: u64,
-    /// Nobody wants it any more; forgotten when its try ends.
+    tries: u32,
+    /// Nobody announces it any more; forgotten when a try of it ends.
     gone: bool,
-    /// Which server has this address, where that is known.
-    server: Option<String>,
-    /// How many were added before it: what was found first is tried first.
+    origin: Option<Origin>,
+    /// Behind how many others of its source it came.
+    turn: u32,
+    /// Behind how many others it came.
     rank: u64,
+    /// What it proved last.
+    key: Option<KeyId>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -79,55 +95,79 @@ enum State {
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Stage {
-    /// Until its server has proved that it is there.
+    /// Until the server is known to be there.
     Connecting,
-    /// The handshake is done. From then on a server may think as long as it likes.
-    Answered,
-    /// It was asked to end.
-    Ending,
+    /// It could be asked, since then.
+    Connected(Option<KeyId>, Monotonic),
+    /// It was asked then. From then on a server may think.
+    Asked(Option<KeyId>, Monotonic),
+    /// It was told to end.
+    Ending(Reason),
+}
+
+/// Why a try is ended that could go on.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Reason {
+    /// Others wait for its slot.
+    Room,
+    /// The same server is being asked at another address.
+    SameServer,
 }
 
 impl Schedule {
-    /// Nothing to try yet. `retry` is the time between two tries of one server.
-    pub(super) fn new(retry: Duration) -> Self {
+    /// Nothing to try yet. `retry` is the time between two tries of one server; with `trusted_only` each key
+    /// that a server proves is a trusted one.
+    pub(super) fn new(retry: Duration, trusted_only: bool) -> Self {
         Self {
             retry: retry.max(PACE),
+            trusted_only,
             entries: BTreeMap::new(),
             changes: 0,
             added: 0,
+            left_out: false,
         }
     }
 
-    /// A destination to try from now on; `server` is the same for all addresses of one server.
-    pub(super) fn add(&mut self, destination: Destination, server: Option<String>, now: Monotonic) {
+    /// A destination to try from now on.
+    pub(super) fn add(&mut self, destination: Destination, origin: Option<Origin>, now: Monotonic) {
+        if let Some(known) = self.entries.get_mut(&destination) {
+            known.gone = false;
+            return;
+        }
+        let source = origin.as_ref().map(|origin| origin.source);
+        if self.entries.len() >= MAX_DESTINATIONS && !self.make_room(source) {
+            self.left_out = true;
+            return;
+        }
         self.added += 1;
-        let entry = self.entries.entry(destination).or_insert(Entry {
+        let turn = self.share(source);
+        let entry = Entry {
             state: State::Waiting(now, false),
             started: now,
             changes: self.changes,
+            tries: 0,
             gone: false,
-            server,
+            origin,
+            turn: u32::try_from(turn).unwrap_or(u32::MAX),
             rank: self.added,
-        });
-        entry.gone = false;
+            key: None,
+        };
+        self.entries.insert(destination, entry);
     }
 
-    /// The server at `destination` has proved that it is there.
-    pub(super) fn handle_answered(&mut self, destination: &Destination) {
-        if let Some(entry) = self.entries.get_mut(destination)
-            && entry.state == State::Running(Stage::Connecting)
-        {
-            entry.state = State::Running(Stage::Answered);
-        }
-    }
-
-    /// A destination that is not there any more. A try that runs may still succeed.
+    /// A destination that is announced no more. A try that runs may still succeed, and what was never tried is
+    /// tried once: whoever can announce can say goodbye too. What has proved a trusted key stays.
     pub(super) fn remove(&mut self, destination: &Destination) {
-        match self.entries.get_mut(destination) {
-            Some(entry) if matches!(entry.state, State::Running(_)) => entry.gone = true,
-            _ => {
-                self.entries.remove(destination);
-            }
+        let Some(entry) = self.entries.get(destination) else {
+            return;
+        };
+        if self.is_kept(entry) {
+            return;
+        }
+        if matches!(entry.state, State::Waiting(..)) && entry.tries > 0 {
+            self.entries.remove(destination);
+        } else if let Some(entry) = self.entries.get_mut(destination) {
+            entry.gone = true;
         }
     }
 
@@ -142,24 +182,54 @@ impl Schedule {
         }
     }
 
-    /// A try has failed; `local` says that it was for want of a network.
+    /// The server at `destination` is there, and has proved `key` if it is one of ours.
+    pub(super) fn handle_connected(
+        &mut self,
+        destination: &Destination,
+        key: Option<KeyId>,
+        now: Monotonic,
+    ) {
+        if let Some(entry) = self.entries.get_mut(destination)
+            && entry.state == State::Running(Stage::Connecting)
+        {
+            entry.state = State::Running(Stage::Connected(key, now));
+            entry.key = key;
+        }
+    }
+
+    /// A try has failed; `local` says that it was for want of a network. Tells whether that is news: not so
+    /// when it was told to end.
     ///
     /// The next turn is at a whole multiple of the retry time after the beginning of this try, so
     /// that it tells a server nothing of how long which step took.
-    pub(super) fn handle_failed(&mut self, destination: &Destination, local: bool, now: Monotonic) {
+    pub(super) fn handle_failed(
+        &mut self,
+        destination: &Destination,
+        local: bool,
+        now: Monotonic,
+    ) -> bool {
         let (retry, changes) = (self.retry, self.changes);
         let Some(entry) = self.entries.get_mut(destination) else {
-            return;
+            return false;
+        };
+        let reason = match entry.state {
+            State::Running(Stage::Ending(reason)) => Some(reason),
+            _ => None,
         };
         if entry.gone {
             self.entries.remove(destination);
-            return;
+            return reason.is_none();
         }
         let mut due = next_turn(entry.started, retry, now);
         if local && entry.changes != changes {
             due = due.min(now.max(entry.started.after(PACE)));
         }
+        if reason == Some(Reason::SameServer) {
+            // As soon as it is no longer asked elsewhere.
+            due = now;
+        }
         entry.state = State::Waiting(due, local);
+        reason.is_none()
     }
 
     /// What stood in the way of `destination` was mended.
@@ -174,50 +244,66 @@ impl Schedule {
         if self.running() >= SLOTS {
             return None;
         }
-        let first = self
-            .waiting()
-            .min_by_key(|(due, _, entry)| (*due, entry.rank));
-        let (due, next, _) = first?;
-        if due > now {
-            return None;
-        }
-        let next = next.clone();
+        let due = self.waiting().filter(|(due, ..)| *due <= now);
+        let first = due.min_by_key(|(due, _, entry)| {
+            let turn = TURN.saturating_mul(entry.turn);
+            (due.after(turn), entry.rank)
+        });
+        let next = first?.1.clone();
         let entry = self.entries.get_mut(&next)?;
         entry.state = State::Running(Stage::Connecting);
         entry.started = now;
         entry.changes = self.changes;
+        entry.tries = entry.tries.saturating_add(1);
         Some(next)
     }
 
-    /// A try that must end now, so that another can begin; it ends as a failure.
-    pub(super) fn poll_evict(&mut self, now: Monotonic) -> Option<Destination> {
-        if self.running() < SLOTS || self.waiting().all(|(due, ..)| due > now) {
-            return None;
-        }
-        // One at a time: a try that was asked to end gives its slot back presently.
-        if self.is_ending() {
-            return None;
-        }
-        let (started, longest) = self.held().min()?;
-        let longest = longest.clone();
-        if now < started.after(HELD) {
-            return None;
-        }
-        self.entries.get_mut(&longest)?.state = State::Running(Stage::Ending);
-        Some(longest)
+    /// The next connected destination that may be asked now; it counts as asked.
+    pub(super) fn poll_ask(&mut self, now: Monotonic) -> Option<Destination> {
+        let connected = self.entries.iter().filter_map(|(to, entry)| {
+            let State::Running(Stage::Connected(key, since)) = entry.state else {
+                return None;
+            };
+            let free = match key {
+                Some(key) => self.asked_until(key).is_none_or(|until| until <= now),
+                None => !self.is_claimed(entry) || since.after(CLAIMED) <= now,
+            };
+            free.then_some((since, entry.rank, to, key))
+        });
+        let (_, _, next, key) = connected.min()?;
+        let next = next.clone();
+        self.entries.get_mut(&next)?.state = State::Running(Stage::Asked(key, now));
+        Some(next)
     }
 
-    /// When to poll again; `None` when only an event can change anything.
-    pub(super) fn poll_timeout(&self) -> Option<Monotonic> {
-        let due = self.waiting().map(|(due, ..)| due).min()?;
-        if self.running() < SLOTS {
-            return Some(due);
-        }
-        if self.is_ending() {
-            return None;
-        }
-        let (started, _) = self.held().min()?;
-        Some(due.max(started.after(HELD)))
+    /// A try that must end now.
+    pub(super) fn poll_end(&mut self, now: Monotonic) -> Option<(Destination, Reason)> {
+        let (next, reason) = match self.same_server(now) {
+            Some(same) => (same, Reason::SameServer),
+            None => (self.longest(now)?, Reason::Room),
+        };
+        self.entries.get_mut(&next)?.state = State::Running(Stage::Ending(reason));
+        Some((next, reason))
+    }
+
+    /// Whether a destination was left out, or given up untried, since this was asked last.
+    pub(super) fn take_left_out(&mut self) -> bool {
+        std::mem::take(&mut self.left_out)
+    }
+
+    /// When to poll again, if nothing happens; what was due at `now` must have been polled.
+    pub(super) fn poll_timeout(&self, now: Monotonic) -> Option<Monotonic> {
+        let starts = self.waiting().map(|(due, ..)| due);
+        let others = self.entries.values().filter_map(|entry| match entry.state {
+            State::Running(Stage::Connected(None, since)) => Some(since.after(CLAIMED)),
+            State::Running(Stage::Asked(Some(_), since)) => Some(since.after(PROVEN)),
+            _ => None,
+        });
+        // Only a full house has reason to end a try for its slot.
+        let full = self.running() >= SLOTS;
+        let ends = self.endable().filter(|_| full).map(|(end, ..)| end);
+        let all = starts.chain(others).chain(ends);
+        all.filter(|at| *at > now).min()
     }
 
     /// Every destination, in no particular order.
@@ -230,61 +316,56 @@ impl Schedule {
         self.entries.values().filter(running).count()
     }
 
-    fn is_ending(&self) -> bool {
-        let ending = |entry: &Entry| entry.state == State::Running(Stage::Ending);
-        self.entries.values().any(ending)
-    }
-
-    /// What waits for its turn, and when that is. Without what waits for another address of its server to
-    /// fail, whenever that will be.
+    /// What waits for its turn, and when that is: not before its server is done with at another address.
     fn waiting(&self) -> impl Iterator<Item = (Monotonic, &Destination, &Entry)> {
-        let occupied = self.occupied();
+        let asked = self.asked();
         self.entries.iter().filter_map(move |(to, entry)| {
             let State::Waiting(due, _) = entry.state else {
                 return None;
             };
-            let server = entry.server.as_deref();
-            match server.and_then(|server| occupied.get(server)) {
-                None => Some((due, to, entry)),
-                Some(until) => until.map(|until| (due.max(until), to, entry)),
-            }
+            let until = entry.key.and_then(|key| asked.get(&key));
+            Some((until.map_or(due, |until| due.max(*until)), to, entry))
         })
     }
 
-    /// The servers that are being tried, and until when their other addresses wait: `None` when for
-    /// as long as it takes.
-    fn occupied(&self) -> BTreeMap<&str, Option<Monotonic>> {
-        let mut occupied = BTreeMap::new();
-        for entry in self.entries.values() {
-            let (State::Running(stage), Some(server)) = (entry.state, entry.server.as_deref())
-            else {
-                continue;
-            };
-            let until = match stage {
-                Stage::Connecting => Some(entry.started.after(ALTERNATIVE)),
-                Stage::Answered | Stage::Ending => None,
-            };
-            occupied
-                .entry(server)
-                .and_modify(|other: &mut Option<Monotonic>| {
-                    *other = other.and_then(|other| until.map(|until| other.max(until)))
-                })
-                .or_insert(until);
+    /// The proven keys that are being asked, and until when nobody else asks them.
+    fn asked(&self) -> BTreeMap<KeyId, Monotonic> {
+        let asked = self.entries.values().filter_map(|entry| match entry.state {
+            State::Running(Stage::Asked(Some(key), since)) => Some((key, since.after(PROVEN))),
+            _ => None,
+        });
+        let mut latest = BTreeMap::new();
+        for (key, until) in asked {
+            let known = latest.entry(key).or_insert(until);
+            *known = until.max(*known);
         }
-        occupied
+        latest
     }
 
-    fn held(&self) -> impl Iterator<Item = (Monotonic, &Destination)> {
-        let held = |entry: &Entry| {
-            matches!(
-                entry.state,
-                State::Running(Stage::Connecting | Stage::Answered)
-            )
+    fn asked_until(&self, key: KeyId) -> Option<Monotonic> {
+        self.asked().get(&key).copied()
+    }
+
+    /// Whether what claims to be the same server is being asked.
+    fn is_claimed(&self, entry: &Entry) -> bool {
+        let name = |entry: &Entry| entry.origin.as_ref().map(|origin| origin.name.clone());
+        let Some(own) = name(entry) else {
+            return false;
         };
-        self.entries
-            .iter()
-            .filter(move |(_, entry)| held(entry))
-            .map(|(to, entry)| (entry.started, to))
+        self.entries.values().any(|other| {
+            matches!(other.state, State::Running(Stage::Asked(None, _)))
+                && name(other).as_ref() == Some(&own)
+        })
+    }
+
+    /// A connected try of a server that is being asked at another address.
+    fn same_server(&self, now: Monotonic) -> Option<Destination> {
+        let asked = self.asked();
+        let same = self.entries.iter().find(|(_, entry)| {
+            matches!(entry.state, State::Running(Stage::Connected(Some(key), _))
+                if asked.get(&key).is_some_and(|until| *until > now))
+        });
+        same.map(|(to, _)| to.clone())
     }
 }
 
@@ -293,132 +374,4 @@ fn next_turn(started: Monotonic, retry: Duration, now: Monotonic) -> Monotonic {
     let turns = past / retry.as_nanos().max(1) + 1;
     let turns = u32::try_from(turns).unwrap_or(u32::MAX);
     started.after(retry.saturating_mul(turns))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const RETRY: Duration = Duration::from_secs(10);
-
-    fn at(millis: u64) -> Monotonic {
-        Monotonic::from_boot(Duration::from_millis(millis))
-    }
-
-    fn server(number: u8) -> Destination {
-        Destination::Address(SocketAddr::from(([192, 0, 2, number], 4711)))
-    }
-
-    #[test]
-    fn every_server_is_tried_at_once() {
-        let mut schedule = Schedule::new(RETRY);
-        schedule.add(server(1), None, at(0));
-        schedule.add(server(2), None, at(0));
-        assert_eq!(schedule.poll_start(at(0)), Some(server(1)));
-        assert_eq!(schedule.poll_start(at(0)), Some(server(2)));
-        assert_eq!(schedule.poll_start(at(0)), None);
-        assert_eq!(schedule.poll_timeout(), None);
-    }
-
-    #[test]
-    fn the_next_try_does_not_tell_how_long_this_one_took() {
-        for took in [0, 1, 500, 9_000] {
-            let mut schedule = Schedule::new(RETRY);
-            schedule.add(server(1), None, at(0));
-            schedule.poll_start(at(0)).unwrap();
-            schedule.handle_failed(&server(1), false, at(took));
-            assert_eq!(schedule.poll_timeout(), Some(at(10_000)), "{took}");
-            schedule.handle_change(at(took));
-            assert_eq!(schedule.poll_timeout(), Some(at(10_000)), "{took}");
-        }
-    }
-
-    #[test]
-    fn want_of_a_network_ends_when_the_network_changes() {
-        let mut schedule = Schedule::new(RETRY);
-        schedule.add(server(1), None, at(0));
-        schedule.poll_start(at(0)).unwrap();
-        schedule.handle_failed(&server(1), true, at(1));
-        assert_eq!(schedule.poll_timeout(), Some(at(10_000)));
-        schedule.handle_change(at(2));
-        assert_eq!(schedule.poll_timeout(), Some(at(250)));
-        assert_eq!(schedule.poll_start(at(250)), Some(server(1)));
-        schedule.handle_change(at(251));
-        schedule.handle_failed(&server(1), true, at(260));
-        assert_eq!(schedule.poll_timeout(), Some(at(500)));
-    }
-
-    #[test]
-    fn silent_servers_do_not_keep_another_waiting_for_ever() {
-        let mut schedule = Schedule::new(RETRY);
-        for number in 0..16 {
-            schedule.add(server(number), None, at(u64::from(number)));
-            schedule.poll_start(at(u64::from(number))).unwrap();
-        }
-        schedule.add(server(99), None, at(100));
-        assert_eq!(schedule.poll_start(at(100)), None);
-        assert_eq!(schedule.poll_evict(at(100)), None);
-        assert_eq!(schedule.poll_timeout(), Some(at(30_000)));
-        assert_eq!(schedule.poll_evict(at(30_000)), Some(server(0)));
-        assert_eq!(schedule.poll_evict(at(30_000)), None);
-        schedule.handle_failed(&server(0), false, at(30_001));
-        assert_eq!(schedule.poll_start(at(30_001)), Some(server(99)));
-    }
-
-    #[test]
-    fn a_server_that_goes_while_it_is_tried_is_forgotten_afterwards() {
-        let mut schedule = Schedule::new(RETRY);
-        schedule.add(server(1), None, at(0));
-        schedule.poll_start(at(0)).unwrap();
-        schedule.remove(&server(1));
-        assert_eq!(schedule.destinations().count(), 1);
-        schedule.handle_failed(&server(1), false, at(5));
-        assert_eq!(schedule.destinations().count(), 0);
-    }
-
-    /// A schedule with two addresses of one server, of which the first is being tried since 0.
-    fn two_addresses() -> Schedule {
-        let mut schedule = Schedule::new(RETRY);
-        for number in [2, 1] {
-            schedule.add(server(number), Some("tower.local:4711".to_owned()), at(0));
-        }
-        // What was found first, not what is smaller.
-        assert_eq!(schedule.poll_start(at(0)), Some(server(2)));
-        assert_eq!(schedule.poll_start(at(0)), None);
-        schedule
-    }
-
-    #[test]
-    fn a_server_that_does_not_answer_is_tried_at_its_other_address() {
-        let mut schedule = two_addresses();
-        assert_eq!(schedule.poll_timeout(), Some(at(3_000)));
-        assert_eq!(schedule.poll_start(at(2_999)), None);
-        assert_eq!(schedule.poll_start(at(3_000)), Some(server(1)));
-    }
-
-    #[test]
-    fn a_server_that_thinks_is_not_asked_twice() {
-        let mut schedule = two_addresses();
-        schedule.handle_answered(&server(2));
-        assert_eq!(schedule.poll_timeout(), None);
-        assert_eq!(schedule.poll_start(at(3_600_000)), None);
-        // Others are, meanwhile.
-        schedule.add(
-            server(3),
-            Some("other.local:4711".to_owned()),
-            at(3_600_000),
-        );
-        assert_eq!(schedule.poll_start(at(3_600_000)), Some(server(3)));
-        schedule.handle_failed(&server(2), false, at(3_600_001));
-        assert_eq!(schedule.poll_start(at(3_600_001)), Some(server(1)));
-    }
-
-    #[test]
-    fn a_server_that_refuses_at_one_address_is_tried_at_the_other_at_once() {
-        let mut schedule = two_addresses();
-        schedule.handle_failed(&server(2), false, at(40));
-        assert_eq!(schedule.poll_start(at(40)), Some(server(1)));
-        schedule.handle_failed(&server(1), false, at(80));
-        assert_eq!(schedule.poll_timeout(), Some(at(10_000)));
-    }
 }

@@ -23,10 +23,13 @@ use super::discovery::{Discovery, has_source};
 use super::interfaces::Selection;
 use super::network::Network;
 use super::options::Options;
-use super::schedule::{Destination, Schedule};
+use super::schedule::{Destination, MAX_DESTINATIONS, Origin, Reason, Schedule};
 use super::targets;
 use super::{End, FatalError};
 use crate::log::Log;
+
+/// Of how many destinations at most it is told why they failed, without `--debug`.
+const MAX_TOLD: usize = 32;
 
 /// Searches until there is a password, which `deliver` gets, or a signal comes, which is returned.
 pub(super) fn run(
@@ -50,11 +53,12 @@ pub(super) fn run(
         options,
         log,
         changes: Changes::listen().map_err(|e| FatalError::System("watch the network", e))?,
+        schedule: Schedule::new(options.retry, equipment.tls.trusts_only_some()),
         attempts: Attempts::new(equipment, log),
-        schedule: Schedule::new(options.retry),
         discovery: options.connect.is_none().then(|| Discovery::new(log)),
         network,
         told: BTreeMap::new(),
+        much_left_out: false,
         alone: false,
     };
     let result = match search.until_end(signals) {
@@ -77,6 +81,8 @@ struct Search<'a> {
     network: Network,
     /// What was told last of each destination: the same is told again only with `--debug`.
     told: BTreeMap<Destination, String>,
+    /// Whether it was told that destinations are left out.
+    much_left_out: bool,
     /// Whether the lack of interfaces was told.
     alone: bool,
 }
@@ -93,24 +99,25 @@ impl Search<'_> {
                 self.handle_change(change, now)?;
             }
             while let Some((destination, report)) = self.attempts.poll_report() {
-                let Report::Over(result) = report else {
-                    self.schedule.handle_answered(&destination);
-                    continue;
-                };
-                match result {
-                    Ok(password) => {
+                match report {
+                    Report::Connected(key) => {
+                        self.schedule.handle_connected(&destination, key, now);
+                    }
+                    Report::Over(Ok(password)) => {
                         let log = self.log;
                         log.debug(|| format!("{destination} gave the password"));
                         return Ok(End::Password(password));
                     }
-                    Err(failed) => self.handle_failure(&destination, &failed, now),
+                    Report::Over(Err(failed)) => {
+                        self.handle_failure(&destination, &failed, now);
+                    }
                 }
             }
             if self.network.handle_timeout(now) {
                 self.look_at_network(now)?;
             }
             self.discover(now);
-            self.start_and_evict(now);
+            self.start_ask_and_end(now);
             self.wait(signals, now)?;
         }
     }
@@ -173,42 +180,59 @@ impl Search<'_> {
                 Event::Found(server) => {
                     self.log
                         .debug(|| format!("found {:?} at {}", server.instance, server.addr));
-                    // Whose ports are random has no other server's address under its name.
-                    let name = format!("{}:{}", server.host, server.addr.port());
+                    let origin = Origin {
+                        source: server.source,
+                        // Whose ports are random has no other server's address under its name.
+                        name: format!("{}:{}", server.host, server.addr.port()),
+                    };
                     let destination = Destination::Address(server.addr);
-                    self.schedule.add(destination, Some(name), now);
+                    self.schedule.add(destination, Some(origin), now);
                 }
                 Event::Lost(server) => {
                     self.log
                         .debug(|| format!("lost {:?} at {}", server.instance, server.addr));
-                    // Another interface may announce the same address still.
+                    // Another source, or another interface, may announce the same address still.
                     if discovery.interfaces_of(server.addr).is_empty() {
                         let destination = Destination::Address(server.addr);
                         self.schedule.remove(&destination);
-                        self.told.remove(&destination);
                     }
                 }
             }
         }
     }
 
-    fn start_and_evict(&mut self, now: Monotonic) {
+    fn start_ask_and_end(&mut self, now: Monotonic) {
         while let Some(destination) = self.schedule.poll_start(now) {
             self.log.debug(|| format!("trying {destination}"));
             if let Err(failed) = self.attempts.start(&destination) {
                 self.handle_failure(&destination, &failed, now);
             }
         }
-        if let Some(destination) = self.schedule.poll_evict(now) {
-            self.log
-                .debug(|| format!("{destination} held a place for long, others wait"));
+        while let Some(destination) = self.schedule.poll_ask(now) {
+            self.attempts.ask(&destination);
+        }
+        while let Some((destination, reason)) = self.schedule.poll_end(now) {
+            self.log.debug(|| match reason {
+                Reason::Room => format!("{destination} gives way to others that wait"),
+                Reason::SameServer => {
+                    format!("{destination} is a server that is being asked at another address")
+                }
+            });
             self.attempts.end(&destination);
+        }
+        if self.schedule.take_left_out() && !self.much_left_out {
+            self.much_left_out = true;
+            self.log.say(&format!(
+                "more than {MAX_DESTINATIONS} servers were found: some are left out"
+            ));
+            self.log.hint("--connect names the right one");
         }
     }
 
     fn handle_failure(&mut self, destination: &Destination, failed: &Failed, now: Monotonic) {
-        self.tell(destination, failed);
-        self.schedule.handle_failed(destination, failed.local, now);
+        if self.schedule.handle_failed(destination, failed.local, now) {
+            self.tell(destination, failed);
+        }
         if failed.lacks_route && self.make_route(destination) {
             self.schedule.handle_mended(destination, now);
         }
@@ -217,8 +241,14 @@ impl Search<'_> {
     /// Once in a while is enough for who reads it on a console.
     fn tell(&mut self, destination: &Destination, failed: &Failed) {
         let text = format!("{destination}: {}", failed.words);
-        if self.told.get(destination) == Some(&text) {
+        let known = self.told.get(destination);
+        if known == Some(&text) || (known.is_none() && self.told.len() > MAX_TOLD) {
             self.log.debug(|| text);
+            return;
+        }
+        if known.is_none() && self.told.len() == MAX_TOLD {
+            self.told.insert(destination.clone(), text);
+            self.log.say("more servers fail: --debug shows all");
             return;
         }
         self.log.say(&text);
@@ -256,7 +286,7 @@ impl Search<'_> {
             .map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN))
             .collect();
         let due = [
-            self.schedule.poll_timeout(),
+            self.schedule.poll_timeout(now),
             self.network.poll_timeout(),
             self.discovery.as_ref().and_then(Discovery::poll_timeout),
         ];

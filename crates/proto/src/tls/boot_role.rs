@@ -14,7 +14,7 @@ use rustls::version::TLS13;
 use zeroize::Zeroizing;
 
 use super::verifier::AnyRawKey;
-use super::{PeerError, RawKey, SetupError, provider, server_role};
+use super::{ASK, PeerError, RawKey, SetupError, WAITS_TO_BE_ASKED, provider, server_role};
 use crate::greeting::{Words, client_line};
 use crate::priority::Priority;
 use crate::rehearsal::{self, Answer, NotAnAnswer, Terms};
@@ -27,8 +27,10 @@ pub struct BootTls {
     /// For servers that name no type of client certificate: a stock Mandos server, which has no key.
     /// GnuTLS and rustls both fail when such a peer is asked for a raw key.
     anonymous: Arc<ServerConfig>,
-    /// For servers that offer raw keys as client certificates: ours, and GnuTLS's own client.
+    /// For servers that offer raw keys as client certificates, as GnuTLS's own client.
     asking: Arc<ServerConfig>,
+    /// For those that also wait to be asked: ours.
+    waiting: Arc<ServerConfig>,
     trusted: Vec<KeyId>,
     words: Words,
 }
@@ -57,12 +59,21 @@ impl BootTls {
         } else {
             Ask::Mandatory
         };
+        let asking = config(&key, priority, ask)?;
+        let mut waiting = ServerConfig::clone(&asking);
+        waiting.alpn_protocols = vec![WAITS_TO_BE_ASKED.to_vec()];
         Ok(Self {
             anonymous: config(&key, priority, Ask::Nothing)?,
-            asking: config(&key, priority, ask)?,
+            asking,
+            waiting: Arc::new(waiting),
             trusted: trusted_servers,
             words: Words::default(),
         })
+    }
+
+    /// Whether it believes servers with trusted keys only.
+    pub fn trusts_only_some(&self) -> bool {
+        !self.trusted.is_empty()
     }
 
     /// The same, saying `words` in the first line.
@@ -75,62 +86,55 @@ impl BootTls {
         self
     }
 
-    /// Greets the server, shakes hands, and reads the payload up to its end.
-    ///
-    /// Blocks as long as `stream` does: a server may keep a machine waiting for an approval, so
-    /// deadlines are the caller's, on the stream. A payload of more than `max_payload` bytes, or one
-    /// whose end the server did not mark, is an error. The stream is spent afterwards.
+    /// All three steps: [`Self::connect`], [`Connected::ask`], [`Asked::payload`].
     pub fn fetch(
         &self,
         stream: &mut (impl Read + Write),
         max_payload: usize,
     ) -> Result<Fetched, FetchError> {
-        stream.write_all(client_line(&self.words).as_bytes())?;
-        stream.flush()?;
-        let mut connection = self.handshake(stream)?;
-        let server_key = self.check_server(&connection)?;
-        let payload = read_payload(&mut connection, stream, max_payload)?;
-        // The payload is complete. A server that waits for our close_notify gets it, and one that
-        // does not is not our concern.
-        connection.send_close_notify();
-        let _ = connection.complete_io(stream);
-        if payload.is_empty() {
-            return Err(FetchError::Refused);
-        }
-        let (payload, terms) = match self.words.rehearsal {
-            true => rehearsed(payload).map(|(payload, terms)| (payload, Some(terms)))?,
-            false => (payload, None),
-        };
-        Ok(Fetched {
-            payload,
-            server_key,
-            terms,
-        })
+        let connected = self.connect(stream)?;
+        connected.ask(stream)?.payload(stream, max_payload)
     }
 
-    fn handshake(&self, stream: &mut (impl Read + Write)) -> Result<ServerConnection, FetchError> {
+    /// Greets the server and shakes hands as far as that asks for nothing: to the end with a server of ours,
+    /// which then waits to be asked, and has proved its key; up to its ClientHello with any other, for which a
+    /// complete handshake is the request.
+    ///
+    /// Blocks as long as `stream` does. The deadline is the caller's, on the stream, and should be one for all
+    /// of it: a peer may send byte by byte.
+    pub fn connect(&self, stream: &mut (impl Read + Write)) -> Result<Connected<'_>, FetchError> {
+        stream.write_all(client_line(&self.words).as_bytes())?;
+        stream.flush()?;
         let accepted = client_hello(stream)?;
-        let shows_raw_keys = accepted
-            .client_hello()
-            .client_cert_types()
-            .is_some_and(|types| types.contains(&CertificateType::RawPublicKey));
-        let config = match shows_raw_keys {
-            true => &self.asking,
+        let mut hello = Offer::of(&accepted);
+        if self.words.rehearsal && !hello.raw_keys {
             // Before we prove ourselves: it would release the secret.
-            false if self.words.rehearsal => return Err(FetchError::NoRehearsal),
-            false => &self.anonymous,
-        };
-        let mut connection = match accepted.into_connection(Arc::clone(config)) {
-            Ok(connection) => connection,
-            Err((error, mut alert)) => {
-                let _ = alert.write_all(stream);
-                return Err(FetchError::Peer(error.into()));
-            }
-        };
-        while connection.is_handshaking() {
-            connection.complete_io(stream).map_err(handshake_error)?;
+            return Err(FetchError::NoRehearsal);
         }
-        Ok(connection)
+        if !self.trusted.is_empty() && !hello.raw_keys {
+            return Err(FetchError::ServerUnproven);
+        }
+        // Without a key to wait with it is any other server.
+        hello.waits &= hello.raw_keys;
+        let config = match hello {
+            Offer { waits: true, .. } => &self.waiting,
+            Offer { raw_keys: true, .. } => &self.asking,
+            Offer { .. } => &self.anonymous,
+        };
+        let config = Arc::clone(config);
+        if !hello.waits {
+            return Ok(Connected {
+                tls: self,
+                step: Step::Hello(Box::new((accepted, config))),
+            });
+        }
+        let connection = handshake(accepted, config, stream)?;
+        // One that proves nothing cannot be told from others: asking it is like asking any.
+        let server_key = self.check_server(&connection)?;
+        Ok(Connected {
+            tls: self,
+            step: Step::Waits(Box::new(connection), server_key),
+        })
     }
 
     /// The server's key, which must be a trusted one if there are any.
@@ -150,6 +154,131 @@ impl BootTls {
         }
         Ok(Some(shown))
     }
+}
+
+/// What a server's ClientHello offers.
+#[derive(Clone, Copy)]
+struct Offer {
+    /// To prove a raw key.
+    raw_keys: bool,
+    /// To wait, after the handshake, until it is asked.
+    waits: bool,
+}
+
+impl Offer {
+    fn of(accepted: &Accepted) -> Self {
+        let hello = accepted.client_hello();
+        let raw_keys = hello
+            .client_cert_types()
+            .is_some_and(|types| types.contains(&CertificateType::RawPublicKey));
+        let waits = hello
+            .alpn()
+            .is_some_and(|mut protocols| protocols.any(|name| name == WAITS_TO_BE_ASKED));
+        Self { raw_keys, waits }
+    }
+}
+
+/// A server that has not been asked for anything yet.
+pub struct Connected<'a> {
+    tls: &'a BootTls,
+    step: Step,
+}
+
+enum Step {
+    /// It has sent its ClientHello. It takes a complete handshake for the request.
+    Hello(Box<(Accepted, Arc<ServerConfig>)>),
+    /// The handshake is complete, and it waits to be asked.
+    Waits(Box<ServerConnection>, Option<KeyId>),
+}
+
+impl Connected<'_> {
+    /// The key that the server has proved; `None` of one that can prove one only by being asked, or has none.
+    pub fn server_key(&self) -> Option<KeyId> {
+        match &self.step {
+            Step::Hello(_) => None,
+            Step::Waits(_, key) => *key,
+        }
+    }
+
+    /// Asks the server for the payload. Blocks as long as `stream` does, which is as long as a handshake takes,
+    /// with some servers.
+    pub fn ask(self, stream: &mut (impl Read + Write)) -> Result<Asked, FetchError> {
+        let (connection, server_key) = match self.step {
+            Step::Hello(step) => {
+                let (accepted, config) = *step;
+                let connection = handshake(accepted, config, stream)?;
+                let server_key = self.tls.check_server(&connection)?;
+                (connection, server_key)
+            }
+            Step::Waits(mut connection, server_key) => {
+                let mut tls = rustls::Stream::new(&mut *connection, stream);
+                tls.write_all(&ASK)
+                    .and_then(|()| tls.flush())
+                    .map_err(io_error)?;
+                (*connection, server_key)
+            }
+        };
+        Ok(Asked {
+            connection,
+            server_key,
+            rehearsal: self.tls.words.rehearsal,
+        })
+    }
+}
+
+/// A server that has been asked.
+pub struct Asked {
+    connection: ServerConnection,
+    server_key: Option<KeyId>,
+    rehearsal: bool,
+}
+
+impl Asked {
+    /// Reads the payload up to its end.
+    ///
+    /// Blocks as long as `stream` does: a server may keep a machine waiting for an approval. A payload of more
+    /// than `max` bytes, or one whose end the server did not mark, is an error. The stream is spent afterwards.
+    pub fn payload(
+        mut self,
+        stream: &mut (impl Read + Write),
+        max: usize,
+    ) -> Result<Fetched, FetchError> {
+        let payload = read_payload(&mut self.connection, stream, max)?;
+        // The payload is complete. A server that waits for our close_notify gets it, and one that
+        // does not is not our concern.
+        self.connection.send_close_notify();
+        let _ = self.connection.complete_io(stream);
+        if payload.is_empty() {
+            return Err(FetchError::Refused);
+        }
+        let (payload, terms) = match self.rehearsal {
+            true => rehearsed(payload).map(|(payload, terms)| (payload, Some(terms)))?,
+            false => (payload, None),
+        };
+        Ok(Fetched {
+            payload,
+            server_key: self.server_key,
+            terms,
+        })
+    }
+}
+
+fn handshake(
+    accepted: Accepted,
+    config: Arc<ServerConfig>,
+    stream: &mut (impl Read + Write),
+) -> Result<ServerConnection, FetchError> {
+    let mut connection = match accepted.into_connection(config) {
+        Ok(connection) => connection,
+        Err((error, mut alert)) => {
+            let _ = alert.write_all(stream);
+            return Err(FetchError::Peer(error.into()));
+        }
+    };
+    while connection.is_handshaking() {
+        connection.complete_io(stream).map_err(handshake_error)?;
+    }
+    Ok(connection)
 }
 
 /// Why there is no payload. For the machine's own log; the server is not told.

@@ -19,12 +19,19 @@ use nightlatch_core::key_id::{KeyId, KeyIdError};
 use rustls::crypto::CryptoProvider;
 use rustls::{AlertDescription, CertificateError, OtherError, PeerIncompatible};
 
-pub use boot_role::{BootTls, FetchError, Fetched};
+pub use boot_role::{Asked, BootTls, Connected, FetchError, Fetched};
 pub use raw_key::{KeyKind, RawKey, RawKeyError};
-pub use server_role::{ServerTls, authenticate_in_memory, authenticated};
+pub use server_role::{ServerTls, authenticate_in_memory, authenticated, waits_to_be_asked};
 pub use spki::{KeyAlgorithm, KeyError, algorithm};
 
 use crate::priority::Priority;
+
+/// The name in ALPN (RFC 7301) by which a server offers to wait until it is asked, and a machine accepts. The
+/// machine then learns, by the proven key, which addresses are one server, and asks it once.
+const WAITS_TO_BE_ASKED: &[u8] = b"nightlatch-asks/1";
+
+/// What a machine asks with, where that was agreed: application data, and nothing else ever.
+pub const ASK: [u8; 1] = *b"?";
 
 /// A peer that has proved, in a completed handshake, that it holds the private key of this key id.
 ///

@@ -11,7 +11,7 @@ use rustls::version::TLS13;
 use rustls::{ClientConfig, ClientConnection, ServerConnection};
 
 use super::verifier::AnyRawKey;
-use super::{Authenticated, PeerError, RawKey, SetupError, boot_role, provider};
+use super::{Authenticated, PeerError, RawKey, SetupError, WAITS_TO_BE_ASKED, boot_role, provider};
 use crate::priority::Priority;
 
 /// How the server shakes hands. Cheap to clone; one serves all connections.
@@ -41,6 +41,17 @@ impl ServerTls {
         })
     }
 
+    /// The same, offering to wait after the handshake until it is asked: [`waits_to_be_asked`]. A stock client
+    /// does not know the offer, and has asked by its handshake.
+    #[must_use]
+    pub fn offering_to_wait(self) -> Self {
+        let mut config = ClientConfig::clone(&self.config);
+        config.alpn_protocols = vec![WAITS_TO_BE_ASKED.to_vec()];
+        Self {
+            config: Arc::new(config),
+        }
+    }
+
     /// The configuration, for an asynchronous connector.
     pub fn config(&self) -> Arc<ClientConfig> {
         Arc::clone(&self.config)
@@ -64,6 +75,12 @@ pub fn authenticated(connection: &ClientConnection) -> Result<Authenticated, Pee
     }
     let key_id = key_id(connection.peer_certificates())?.ok_or(PeerError::NoKey)?;
     Ok(Authenticated { key_id })
+}
+
+/// Whether the peer of this connection, whose handshake is complete, will ask by sending [`super::ASK`], and
+/// has not asked before.
+pub fn waits_to_be_asked(connection: &ClientConnection) -> bool {
+    connection.alpn_protocol() == Some(WAITS_TO_BE_ASKED)
 }
 
 /// Proves possession of a private key without a network: a whole handshake between both roles in

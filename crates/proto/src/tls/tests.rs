@@ -2,8 +2,16 @@ use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::thread;
 
-use rustls::{ClientConnection, StreamOwned};
+use std::sync::Arc;
 
+use rustls::client::AlwaysResolvesClientRawPublicKeys;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::sign::CertifiedKey;
+use rustls::version::TLS13;
+use rustls::{ClientConfig, ClientConnection, StreamOwned};
+
+use super::verifier::AnyRawKey;
 use super::*;
 
 fn key() -> RawKey {
@@ -19,6 +27,18 @@ fn serve(
     Result<Fetched, FetchError>,
     Result<Authenticated, PeerError>,
 ) {
+    let tls = ServerTls::new(own.as_ref(), &Priority::default()).unwrap();
+    serve_by(tls.connection().unwrap(), boot, finish)
+}
+
+fn serve_by(
+    mut connection: ClientConnection,
+    boot: &BootTls,
+    finish: fn(StreamOwned<ClientConnection, TcpStream>),
+) -> (
+    Result<Fetched, FetchError>,
+    Result<Authenticated, PeerError>,
+) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     let server = thread::spawn(move || {
@@ -26,8 +46,6 @@ fn serve(
         let mut line = [0; 3];
         socket.read_exact(&mut line).unwrap();
         assert_eq!(&line, b"1\r\n");
-        let tls = ServerTls::new(own.as_ref(), &Priority::default()).unwrap();
-        let mut connection = tls.connection().unwrap();
         while connection.is_handshaking() {
             if let Err(error) = connection.complete_io(&mut socket) {
                 return Err(PeerError::from_io(&error).unwrap_or(PeerError::Closed));
@@ -116,6 +134,65 @@ fn a_server_without_a_trusted_key_is_not_believed() {
     );
 }
 
+/// A server that shows the keys `shown` and signs by another, of whatever kind.
+fn impostor(shown: &[&RawKey], signs: &RawKey) -> ClientConnection {
+    let private = PrivateKeyDer::from_pem_slice(signs.private_pem().expose()).unwrap();
+    let signer = rustls::crypto::aws_lc_rs::default_provider()
+        .key_provider
+        .load_private_key(private)
+        .unwrap();
+    let shown = shown
+        .iter()
+        .map(|key| CertificateDer::from(key.spki().to_vec()));
+    let certified = Arc::new(CertifiedKey::new(shown.collect(), signer));
+    let priority = Priority::default();
+    let config = ClientConfig::builder_with_provider(provider(&priority))
+        .with_protocol_versions(&[&TLS13])
+        .unwrap()
+        .dangerous()
+        .with_custom_certificate_verifier(AnyRawKey::new(priority.schemes(), true))
+        .with_client_cert_resolver(Arc::new(AlwaysResolvesClientRawPublicKeys::new(certified)));
+    ClientConnection::new(Arc::new(config), ServerTls::peer_name()).unwrap()
+}
+
+/// Nobody may be taken for the holder of a key that is only shown: not with a list of trusted keys, and
+/// not without one, where the key tells which addresses are one server.
+#[test]
+fn who_shows_a_trusted_key_without_holding_it_is_not_believed() {
+    for kind in [KeyKind::Ed25519, KeyKind::EcdsaP256] {
+        let trusted = RawKey::generate(kind).unwrap();
+        for list in [vec![trusted.key_id()], vec![]] {
+            for signs in [kind, KeyKind::Ed25519, KeyKind::EcdsaP256] {
+                let signs = RawKey::generate(signs).unwrap();
+                let boot = boot(key(), list.clone());
+                let (fetched, _) = serve_by(impostor(&[&trusted], &signs), &boot, give);
+                assert!(
+                    matches!(fetched, Err(FetchError::Peer(PeerError::BadSignature))),
+                    "{kind:?}: {fetched:?}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn a_trusted_key_beside_another_is_not_believed() {
+    let (trusted, own) = (key(), key());
+    for shown in [[&trusted, &own], [&own, &trusted]] {
+        for list in [vec![trusted.key_id()], vec![]] {
+            let boot = boot(key(), list);
+            let (fetched, _) = serve_by(impostor(&shown, &own), &boot, give);
+            assert!(
+                matches!(
+                    fetched,
+                    Err(FetchError::Peer(PeerError::Key(KeyError::Malformed)))
+                ),
+                "{fetched:?}"
+            );
+        }
+    }
+}
+
 #[test]
 fn nothing_at_all_is_a_refusal() {
     let (fetched, _) = serve(None, &boot(key(), vec![]), refuse);
@@ -129,4 +206,94 @@ fn a_payload_that_is_cut_off_is_no_payload() {
         matches!(fetched, Err(FetchError::Truncated { received: 4 })),
         "{fetched:?}"
     );
+}
+
+/// What a server of ours does with a machine that has agreed to ask: reads one byte, says whether it was asked.
+fn waits(mut stream: StreamOwned<ClientConnection, TcpStream>) {
+    assert!(waits_to_be_asked(&stream.conn));
+    let mut ask = [0; 1];
+    match stream.read(&mut ask) {
+        Ok(1) => {
+            assert_eq!(ask, ASK);
+            give(stream);
+        }
+        other => panic!("not asked: {other:?}"),
+    }
+}
+
+#[test]
+fn a_server_that_waits_to_be_asked_proves_its_key_first() {
+    let own = key();
+    let (id, tls) = (
+        own.key_id(),
+        ServerTls::new(Some(&own), &Priority::default()),
+    );
+    let connection = || {
+        tls.clone()
+            .unwrap()
+            .offering_to_wait()
+            .connection()
+            .unwrap()
+    };
+    let (fetched, _) = serve_by(connection(), &boot(key(), vec![id]), waits);
+    assert_eq!(fetched.unwrap().server_key, Some(id));
+}
+
+/// Up to the moment at which it asks, the machine has not even shown who it is.
+#[test]
+fn a_server_that_does_not_wait_gets_no_handshake_before_it_is_asked() {
+    for own in [None, Some(key())] {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut stream = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (mut socket, _) = listener.accept().unwrap();
+        let tls = ServerTls::new(own.as_ref(), &Priority::default()).unwrap();
+        let mut connection = tls.connection().unwrap();
+        connection.write_tls(&mut socket).unwrap();
+        let boot = boot(key(), vec![]);
+        let connected = boot.connect(&mut stream).unwrap();
+        assert_eq!(connected.server_key(), None);
+        let server = thread::spawn(move || {
+            let mut line = [0; 3];
+            socket.read_exact(&mut line).unwrap();
+            let mut before = [0; 1];
+            socket.set_nonblocking(true).unwrap();
+            let silent = socket.peek(&mut before).unwrap_err();
+            assert_eq!(silent.kind(), std::io::ErrorKind::WouldBlock);
+            socket.set_nonblocking(false).unwrap();
+            (connection, socket)
+        });
+        let (mut connection, mut socket) = server.join().unwrap();
+        let server = thread::spawn(move || {
+            while connection.is_handshaking() {
+                connection.complete_io(&mut socket).unwrap();
+            }
+            give(StreamOwned::new(connection, socket));
+        });
+        let fetched = connected
+            .ask(&mut stream)
+            .unwrap()
+            .payload(&mut stream, 1000);
+        assert_eq!(fetched.unwrap().payload.expose(), b"payload");
+        server.join().unwrap();
+    }
+}
+
+/// Its ClientHello tells: it is not shown who the machine is.
+#[test]
+fn with_a_list_of_trusted_servers_one_without_a_key_is_left_at_its_first_word() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut stream = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let (mut socket, _) = listener.accept().unwrap();
+    let tls = ServerTls::new(None, &Priority::default()).unwrap();
+    tls.connection().unwrap().write_tls(&mut socket).unwrap();
+    let boot = boot(key(), vec![key().key_id()]);
+    let refused = boot.connect(&mut stream).err();
+    assert!(
+        matches!(refused, Some(FetchError::ServerUnproven)),
+        "{refused:?}"
+    );
+    drop(stream);
+    let mut all = Vec::new();
+    socket.read_to_end(&mut all).unwrap();
+    assert_eq!(all, b"1\r\n");
 }

@@ -10,7 +10,7 @@ use std::pin::Pin;
 
 use nightlatch_proto::greeting::{LineReader, MAX_LINE, Progress, Words};
 use nightlatch_proto::rehearsal::Answer;
-use nightlatch_proto::tls::{PeerError, ServerTls, authenticated};
+use nightlatch_proto::tls::{ASK, PeerError, ServerTls, authenticated, waits_to_be_asked};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -44,6 +44,14 @@ impl<G: Gatekeeper> Sessions<G> {
             Ok(who) => who,
             Err(error) => return Ended::Handshake(error),
         };
+        if waits_to_be_asked(tls.get_ref().1) {
+            match timeout(self.deadlines.handshake, is_asked(&mut tls)).await {
+                Ok(true) => {}
+                // A machine that has found this server at another address too.
+                Ok(false) => return Ended::NotAsked,
+                Err(_) => return Ended::Late(Stage::Asking),
+            }
+        }
         let rehearsal = peer.words.rehearsal;
         let asking = async {
             let mut request = self.gatekeeper.request(who, peer).await;
@@ -151,6 +159,12 @@ async fn greeting(stream: &mut TcpStream) -> Result<Words, Ended> {
             Some(Ok(Progress::More)) | None => {}
         }
     }
+}
+
+/// Waits until the peer asks; anything else it does is its end.
+async fn is_asked(tls: &mut TlsStream<TcpStream>) -> bool {
+    let mut ask = [0; ASK.len()];
+    tls.read_exact(&mut ask).await.is_ok() && ask == ASK
 }
 
 /// Waits until the peer closes, fails, or speaks, which it has no reason to.

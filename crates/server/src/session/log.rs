@@ -78,12 +78,16 @@ impl ConnectionLog {
                     tracing::debug!(%peer, %error, "the secret could not be sent");
                 }
             }
-            Ended::Late(stage @ Stage::Sending) => {
+            Ended::Late(stage @ (Stage::Asking | Stage::Sending)) => {
                 if self.admit(peer.ip(), "not sent", Level::DEBUG) {
                     tracing::debug!(%peer, "the peer took too long for {stage}");
                 }
             }
-            Ended::Delivered | Ended::Refused(_) | Ended::Revoked | Ended::Gone => {
+            Ended::Delivered
+            | Ended::Refused(_)
+            | Ended::Revoked
+            | Ended::NotAsked
+            | Ended::Gone => {
                 if self.admit(peer.ip(), "closed", Level::DEBUG) {
                     tracing::debug!(%peer, ?ended, "connection closed");
                 }

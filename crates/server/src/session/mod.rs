@@ -81,7 +81,7 @@ pub struct Peer {
 pub struct Deadlines {
     /// For the first line.
     pub greeting: Duration,
-    /// For the TLS handshake.
+    /// For the TLS handshake, and as long again for asking after it, where that is a step of its own.
     pub handshake: Duration,
     /// For taking the secret.
     pub send: Duration,
@@ -149,6 +149,8 @@ pub enum Ended {
     Refused(Refusal),
     /// The gatekeeper released, and took it back before anything was sent.
     Revoked,
+    /// The peer left without having asked for anything.
+    NotAsked,
     /// The peer went away while it waited for the verdict, or broke the silence it owes.
     Gone,
     /// The secret could not be sent.
@@ -170,6 +172,8 @@ pub enum Stage {
     Greeting,
     /// The TLS handshake.
     Handshake,
+    /// Asking for the secret.
+    Asking,
     /// Sending the secret.
     Sending,
 }
@@ -179,6 +183,7 @@ impl fmt::Display for Stage {
         f.write_str(match self {
             Self::Greeting => "the first line",
             Self::Handshake => "the handshake",
+            Self::Asking => "asking for the secret",
             Self::Sending => "taking the secret",
         })
     }

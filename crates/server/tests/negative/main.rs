@@ -4,6 +4,7 @@
 // unwrap in a test is the assertion itself, in its helpers too.
 #![allow(clippy::unwrap_used)]
 
+mod asking;
 mod gate;
 mod greetings;
 mod handshakes;

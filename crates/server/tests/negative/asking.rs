@@ -1,0 +1,133 @@
+//! Between the handshake and the request: a machine that finds this server at several addresses shakes hands at
+//! each, and asks at one. Who does not ask is never asked about.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::sync::Arc;
+
+use nightlatch_proto::priority::Priority;
+use nightlatch_proto::tls::{BootTls, ServerTls};
+use nightlatch_server::session::{Deadlines, Ended, Sessions, Stage};
+use rustls::{ServerConnection, StreamOwned};
+
+use crate::gate::Gate;
+use crate::hostile::{GREETING, fetch, key, shows, signer};
+use crate::{SHORT, meet_with, patient};
+
+/// Without a key of its own: hostile peers that are made of rustls do not ask for one.
+fn sessions(gate: &Gate, deadlines: Deadlines) -> Sessions<Gate> {
+    let tls = ServerTls::new(None, &Priority::default()).unwrap();
+    Sessions::new(gate.clone(), &tls.offering_to_wait(), deadlines)
+}
+
+/// A machine that has agreed to ask, and does what `then` says.
+fn agreed(mut stream: TcpStream, then: fn(StreamOwned<ServerConnection, TcpStream>)) {
+    let key = key();
+    let mut config = shows(vec![key.spki().to_vec().into()], signer(&key));
+    config.alpn_protocols = vec![b"nightlatch-asks/1".to_vec()];
+    stream.write_all(GREETING).unwrap();
+    let mut connection = ServerConnection::new(Arc::new(config)).unwrap();
+    while connection.is_handshaking() || connection.wants_write() {
+        connection.complete_io(&mut stream).unwrap();
+    }
+    assert!(connection.alpn_protocol().is_some());
+    then(StreamOwned::new(connection, stream));
+}
+
+#[tokio::test]
+async fn who_asks_is_served() {
+    let gate = Gate::releasing(b"secret");
+    let tls = ServerTls::new(Some(&key()), &Priority::default()).unwrap();
+    let sessions = Sessions::new(gate.clone(), &tls.offering_to_wait(), patient());
+    let (ended, fetched) = meet_with(&sessions, |mut stream| fetch(key(), &mut stream)).await;
+    assert!(matches!(ended, Ended::Delivered), "{ended:?}");
+    assert_eq!(fetched.unwrap().payload.expose(), b"secret");
+    assert_eq!(gate.heard(), ["asked", "delivered"]);
+}
+
+/// It has asked by its handshake, as every client but ours.
+#[tokio::test]
+async fn who_does_not_know_the_step_is_served() {
+    let gate = Gate::releasing(b"secret");
+    let (ended, got) = meet_with(&sessions(&gate, patient()), |stream| {
+        let key = key();
+        let config = shows(vec![key.spki().to_vec().into()], signer(&key));
+        crate::hostile::shake_hands(stream, config)
+    })
+    .await;
+    assert!(matches!(ended, Ended::Delivered), "{ended:?}");
+    assert_eq!(got.unwrap(), b"secret");
+}
+
+#[tokio::test]
+async fn the_key_is_proved_before_anything_is_asked() {
+    let gate = Gate::releasing(b"secret");
+    let own = key();
+    let tls = ServerTls::new(Some(&own), &Priority::default()).unwrap();
+    let sessions = Sessions::new(gate.clone(), &tls.offering_to_wait(), patient());
+    let trusted = own.key_id();
+    let (ended, proved) = meet_with(&sessions, move |mut stream| {
+        let boot = BootTls::new(key(), vec![trusted], &Priority::default()).unwrap();
+        // It leaves without having asked.
+        boot.connect(&mut stream).unwrap().server_key()
+    })
+    .await;
+    assert_eq!(proved, Some(trusted));
+    assert!(matches!(ended, Ended::NotAsked), "{ended:?}");
+    assert!(gate.heard().is_empty());
+}
+
+#[tokio::test]
+async fn who_says_anything_else_or_leaves_is_not_asked_about() {
+    type Does = fn(StreamOwned<ServerConnection, TcpStream>);
+    let ways: [(&str, Does); 4] = [
+        ("closes in order", |mut tls| {
+            tls.conn.send_close_notify();
+            tls.flush().unwrap();
+            let _ = tls.read(&mut [0]);
+        }),
+        ("closes the connection", drop),
+        ("closes its half", |mut tls| {
+            tls.sock.shutdown(std::net::Shutdown::Write).unwrap();
+            let _ = tls.read(&mut [0]);
+        }),
+        ("says something else", |mut tls| {
+            tls.write_all(b"!").unwrap();
+            let _ = tls.read(&mut [0]);
+        }),
+    ];
+    for (how, does) in ways {
+        let gate = Gate::releasing(b"secret");
+        let (ended, ()) = meet_with(&sessions(&gate, patient()), move |stream| {
+            agreed(stream, does);
+        })
+        .await;
+        assert!(matches!(ended, Ended::NotAsked), "{how}: {ended:?}");
+        assert!(gate.heard().is_empty(), "{how}");
+    }
+}
+
+#[tokio::test]
+async fn who_never_asks_is_not_waited_for() {
+    let gate = Gate::releasing(b"secret");
+    let deadlines = Deadlines {
+        handshake: SHORT,
+        ..patient()
+    };
+    // On a busy machine it is the handshake that is late.
+    let (ended, ()) = meet_with(&sessions(&gate, deadlines), |mut stream| {
+        let key = key();
+        let mut config = shows(vec![key.spki().to_vec().into()], signer(&key));
+        config.alpn_protocols = vec![b"nightlatch-asks/1".to_vec()];
+        stream.write_all(GREETING).unwrap();
+        let mut connection = ServerConnection::new(Arc::new(config)).unwrap();
+        while connection
+            .complete_io(&mut stream)
+            .is_ok_and(|(read, _)| read > 0)
+        {}
+    })
+    .await;
+    let late = matches!(ended, Ended::Late(Stage::Asking | Stage::Handshake));
+    assert!(late, "{ended:?}");
+    assert!(gate.heard().is_empty());
+}
