@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use nightlatch_interop::client;
 use nightlatch_interop::machine::Machine;
-use nightlatch_interop::netns::Lan;
+use nightlatch_interop::netns::{Host, Lan, Switch};
 use nightlatch_interop::process::Running;
 use nightlatch_interop::programs::{self, Whose};
 use nightlatch_interop::site::Kind;
@@ -41,7 +41,7 @@ pub(crate) fn by_discovery(setup: &Setup) {
         ] {
             let _dead = hangs.then(|| dead_server(&lan));
             let _site = kind.serve(&lan.server, &machine.section("checker = true"));
-            let took = searches(client, machine, &lan);
+            let took = searches(client, machine, &lan.client, "cli0");
             let millis = |took: Duration| took.as_secs_f64() * 1000.0;
             println!(
                 "| {} | {announced_by} | {} | {keys} | {} | {:.0} | {:.0} |",
@@ -53,14 +53,51 @@ pub(crate) fn by_discovery(setup: &Setup) {
             );
         }
     }
+    beside_many(ours);
 }
 
-fn searches(client: Whose, machine: &Machine, lan: &Lan) -> Vec<Duration> {
+/// Ours at ours, on a network with a neighbour who announces servers that are none, without end.
+fn beside_many(machine: &Machine) {
+    let Some(switch) = Switch::new("bench") else {
+        return;
+    };
+    println!("\n## The same, among servers that are none, median of {SEARCHES}\n");
+    println!("| names | from sources | their ports | ms | slowest, ms |");
+    println!("|---|---|---|---|---|");
+    for (names, sources, mode, ports) in [
+        (16, 1, "REFUSE", "refuse"),
+        (200, 1, "REFUSE", "refuse"),
+        (200, 200, "REFUSE", "refuse"),
+        (200, 1, "SILENT", "say nothing"),
+    ] {
+        let (server, client, neighbour) = (switch.host(), switch.host(), switch.host());
+        let mut command = neighbour.command(programs::ours("rogue"));
+        command.args([
+            Switch::INTERFACE,
+            &names.to_string(),
+            &sources.to_string(),
+            mode,
+        ]);
+        let rogue = Running::start("rogue", &mut command);
+        rogue.wait_for("its announcements", |line| {
+            line.starts_with("announced").then_some(())
+        });
+        let _site = Kind::OursAlone.serve(&server, &machine.section("checker = true"));
+        let took = searches(Whose::Ours, machine, &client, Switch::INTERFACE);
+        println!(
+            "| {names} | {sources} | {ports} | {:.0} | {:.0} |",
+            took[SEARCHES / 2].as_secs_f64() * 1000.0,
+            took[SEARCHES - 1].as_secs_f64() * 1000.0,
+        );
+    }
+}
+
+fn searches(client: Whose, machine: &Machine, host: &Host, interface: &str) -> Vec<Duration> {
     let mut took: Vec<Duration> = (0..SEARCHES)
         .map(|_| {
             let start = clock();
-            let options = ["--interface", "cli0"];
-            let output = client::search(client, machine, &lan.client, &options).finish();
+            let options = ["--interface", interface];
+            let output = client::search(client, machine, host, &options).finish();
             assert_eq!(output.stdout, machine.password);
             start.elapsed()
         })

@@ -195,6 +195,55 @@ impl Lan {
     }
 }
 
+/// Hosts on one switch, which passes multicast on to all of them.
+#[derive(Debug)]
+pub struct Switch {
+    role: String,
+    switch: Host,
+    ports: AtomicU32,
+}
+
+impl Switch {
+    /// The interface of each host on it.
+    pub const INTERFACE: &str = "eth0";
+
+    /// One without any host; `None`, and said so, where there are no namespaces.
+    pub fn new(role: &str) -> Option<Self> {
+        if !available() {
+            eprintln!("skipped: needs root and network namespaces");
+            return None;
+        }
+        let switch = Host::new(role);
+        switch.ip(&[
+            "link",
+            "add",
+            "br0",
+            "type",
+            "bridge",
+            "mcast_snooping",
+            "0",
+        ]);
+        switch.ip(&["link", "set", "br0", "up"]);
+        Some(Self {
+            role: role.to_owned(),
+            switch,
+            ports: AtomicU32::new(0),
+        })
+    }
+
+    /// A new host on it, whose interface is up and has its link-local address.
+    pub fn host(&self) -> Host {
+        let host = Host::new(&self.role);
+        let port = format!("port{}", self.ports.fetch_add(1, Ordering::Relaxed));
+        cable((&host, Self::INTERFACE), (&self.switch, &port));
+        self.switch
+            .ip(&["link", "set", &port, "master", "br0", "up"]);
+        host.ip(&["link", "set", Self::INTERFACE, "up"]);
+        host.wait_for_link_local(Self::INTERFACE);
+        host
+    }
+}
+
 /// Joins two hosts by a cable: interface `one` on the first, `two` on the second. Both are down, have
 /// no IPv4, and will take their link-local address at once, without looking for duplicates first.
 pub fn cable((first, one): (&Host, &str), (second, two): (&Host, &str)) {
