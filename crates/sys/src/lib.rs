@@ -13,6 +13,7 @@ pub mod locked;
 pub mod memory;
 pub mod netif;
 mod netlink;
+pub mod observe;
 pub mod peers;
 pub mod privileges;
 pub mod process;

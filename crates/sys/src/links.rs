@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 use std::io;
 use std::net::IpAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use nightlatch_core::network::change::Change;
 use nightlatch_core::network::present::{By, Present};
@@ -22,7 +22,7 @@ const MARK: u32 = 0x4e << MARK_SHIFT;
 const MARK_SHIFT: u32 = 24;
 
 /// Where the kernel describes network interfaces.
-const CLASS: &str = "/sys/class/net";
+pub(crate) const CLASS: &str = "/sys/class/net";
 
 /// Every link of this network namespace.
 ///
@@ -159,7 +159,7 @@ fn is_given(ip: IpAddr) -> bool {
     }
 }
 
-fn driver(interface: &str) -> Option<String> {
+pub(crate) fn driver(interface: &str) -> Option<String> {
     let link = Path::new(CLASS).join(interface).join("device/driver");
     let target = std::fs::read_link(link).ok()?;
     Some(target.file_name()?.to_str()?.to_owned())
@@ -167,7 +167,17 @@ fn driver(interface: &str) -> Option<String> {
 
 /// Where its device is on its bus; a virtual device of virtio is on no bus, but the one that offers it
 /// is.
-fn bus_address(interface: &str) -> Option<String> {
+pub(crate) fn bus_address(interface: &str) -> Option<String> {
+    Some(device(interface)?.file_name()?.to_str()?.to_owned())
+}
+
+/// The name of that bus.
+pub(crate) fn bus(interface: &str) -> Option<String> {
+    let bus = std::fs::canonicalize(device(interface)?.join("subsystem")).ok()?;
+    Some(bus.file_name()?.to_str()?.to_owned())
+}
+
+fn device(interface: &str) -> Option<PathBuf> {
     let device = Path::new(CLASS).join(interface).join("device");
     let mut device = std::fs::canonicalize(device).ok()?;
     if device
@@ -177,7 +187,7 @@ fn bus_address(interface: &str) -> Option<String> {
     {
         device.pop();
     }
-    Some(device.file_name()?.to_str()?.to_owned())
+    Some(device)
 }
 
 #[cfg(test)]

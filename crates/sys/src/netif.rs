@@ -155,6 +155,49 @@ pub(crate) fn dump(request: &[u8]) -> io::Result<Vec<Message>> {
     }
 }
 
+/// Asks for a table, and shows each datagram of it.
+pub(crate) fn dump_raw(request: &[u8], mut show: impl FnMut(&[u8])) -> io::Result<()> {
+    converse(request, |datagram| {
+        show(datagram);
+        ended(datagram)
+    })
+}
+
+/// Asks for one thing, and shows the datagram of the answer.
+pub(crate) fn ask_raw(request: &[u8], mut show: impl FnMut(&[u8])) -> io::Result<()> {
+    converse(request, |datagram| {
+        show(datagram);
+        ended(datagram).map(|_| true)
+    })
+}
+
+/// Sends a request and reads until `is_last` says so.
+fn converse(request: &[u8], mut is_last: impl FnMut(&[u8]) -> io::Result<bool>) -> io::Result<()> {
+    let socket = open(0)?;
+    send(&socket, request)?;
+    let mut buffer = vec![0; DATAGRAM];
+    loop {
+        let received =
+            rustix::io::retry_on_intr(|| recv(&socket, &mut buffer[..], RecvFlags::empty()));
+        let (length, _) = received?;
+        if is_last(&buffer[..length])? {
+            return Ok(());
+        }
+    }
+}
+
+/// Whether a datagram ends an answer; an error where it says that there is none.
+fn ended(datagram: &[u8]) -> io::Result<bool> {
+    for message in messages::parse(datagram) {
+        match message {
+            Message::Done | Message::Ack(None) => return Ok(true),
+            Message::Ack(Some(errno)) => return Err(io::Error::from_raw_os_error(errno)),
+            _ => {}
+        }
+    }
+    Ok(false)
+}
+
 /// Takes the interface `index` up or down; touches no other flag. Needs `CAP_NET_ADMIN`.
 pub fn set_up(index: u32, up: bool) -> io::Result<()> {
     let flag = libc::IFF_UP as u32;
@@ -179,6 +222,7 @@ fn host_route(to: IpAddr, index: u32, add: bool) -> Vec<u8> {
         to: Some(Cidr { ip: to, bits }),
         via: None,
         onlink: false,
+        source: None,
     };
     messages::changes::route(index, &route, add)
 }

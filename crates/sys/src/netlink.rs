@@ -8,6 +8,7 @@ use std::net::IpAddr;
 use nightlatch_core::network::Mac;
 
 pub(crate) mod changes;
+pub(crate) mod observe;
 
 pub(crate) const RTM_NEWLINK: u16 = 16;
 pub(crate) const RTM_DELLINK: u16 = 17;

@@ -1,6 +1,6 @@
 //! Names and addresses of links.
 
-use core::net::IpAddr;
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::fmt;
 use std::str::FromStr;
 
@@ -93,6 +93,30 @@ pub struct Cidr {
     pub bits: u8,
 }
 
+impl Cidr {
+    /// The network: the address without the bits that are not the network's.
+    #[must_use]
+    pub fn network(self) -> Self {
+        let ip = match self.ip {
+            IpAddr::V4(v4) => {
+                let mask = u32::MAX.checked_shl(32 - u32::from(self.bits.min(32)));
+                Ipv4Addr::from_bits(v4.to_bits() & mask.unwrap_or(0)).into()
+            }
+            IpAddr::V6(v6) => {
+                let mask = u128::MAX.checked_shl(128 - u32::from(self.bits.min(128)));
+                Ipv6Addr::from_bits(v6.to_bits() & mask.unwrap_or(0)).into()
+            }
+        };
+        Self { ip, ..self }
+    }
+
+    /// Whether an address is in the same network.
+    pub fn covers(self, ip: IpAddr) -> bool {
+        let bits = self.bits;
+        self.ip.is_ipv4() == ip.is_ipv4() && Self { ip, bits }.network() == self.network()
+    }
+}
+
 impl FromStr for Cidr {
     type Err = Unlike;
 
@@ -116,7 +140,7 @@ impl fmt::Display for Cidr {
     }
 }
 
-/// A route: `default via 192.0.2.1`, `198.51.100.0/24 via 192.0.2.1 onlink`, `198.51.100.0/24`.
+/// A route: `default via 192.0.2.1`, `198.51.100.0/24 via 192.0.2.1 onlink src 192.0.2.7`, `198.51.100.0/24`.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct Route {
     /// Where it leads to; `None` is everywhere, and then there is a gateway.
@@ -125,6 +149,8 @@ pub struct Route {
     pub via: Option<IpAddr>,
     /// Whether the gateway is on the link although no address of the link says so.
     pub onlink: bool,
+    /// The address that packets are sent from; `None` is the kernel's choice.
+    pub source: Option<IpAddr>,
 }
 
 impl FromStr for Route {
@@ -137,17 +163,26 @@ impl FromStr for Route {
                 "default" => None,
                 network => Some(network.parse::<Cidr>().ok()?),
             };
-            let via = match words.next() {
-                Some("via") => Some(words.next()?.parse::<IpAddr>().ok()?),
-                Some(_) => return None,
+            let mut words = words.peekable();
+            let via = match words.next_if_eq(&"via") {
+                Some(_) => Some(words.next()?.parse::<IpAddr>().ok()?),
                 None => None,
             };
-            let onlink = match words.next() {
-                Some("onlink") => true,
-                Some(_) => return None,
-                None => false,
+            let (mut onlink, mut source) = (false, None);
+            while let Some(word) = words.next() {
+                match word {
+                    "onlink" if !onlink => onlink = true,
+                    "src" if source.is_none() => source = Some(words.next()?.parse().ok()?),
+                    _ => return None,
+                }
+            }
+            let route = Self {
+                to,
+                via,
+                onlink,
+                source,
             };
-            Self { to, via, onlink }.checked(words.next().is_none())
+            route.checked()
         };
         read().ok_or(Unlike(
             "a route such as \"default via 192.0.2.1\" or \"198.51.100.0/24 via 192.0.2.1 onlink\"",
@@ -157,13 +192,15 @@ impl FromStr for Route {
 
 impl Route {
     /// Nothing that cannot be: everywhere without a gateway, or a gateway of the other family.
-    fn checked(self, complete: bool) -> Option<Self> {
+    fn checked(self) -> Option<Self> {
         let fits = match (self.to, self.via) {
             (None, via) => via.is_some(),
             (Some(to), Some(via)) => to.ip.is_ipv4() == via.is_ipv4(),
-            (Some(_), None) => true,
+            // A link that packets go out on needs no other word for it.
+            (Some(_), None) => !self.onlink,
         };
-        (fits && complete).then_some(self)
+        let source = self.source.is_none_or(|it| it.is_ipv4() == self.is_ipv4());
+        (fits && source).then_some(self)
     }
 
     /// Whether it is one of IPv4.
@@ -182,9 +219,12 @@ impl fmt::Display for Route {
         if let Some(via) = self.via {
             write!(f, " via {via}")?;
         }
-        match self.onlink {
-            true => f.write_str(" onlink"),
-            false => Ok(()),
+        if self.onlink {
+            f.write_str(" onlink")?;
+        }
+        match self.source {
+            Some(source) => write!(f, " src {source}"),
+            None => Ok(()),
         }
     }
 }

@@ -8,17 +8,24 @@ use std::fmt;
 
 mod address;
 pub mod change;
+pub mod compare;
+pub mod learn;
 pub mod link_local;
 pub mod maker;
 mod number;
 pub mod present;
+pub mod reach;
 mod read;
+pub mod snapshot;
 mod words;
 
 pub use address::{Cidr, LinkName, Mac, Route, Unlike};
 pub use number::{ForwardDelay, Miimon, Mtu, VlanId};
 pub use read::{Fault, KEYS, Wrong};
 pub use words::{BondMode, HashPolicy, LacpRate, Protocol, Word, YesNo};
+
+/// Among `addresses`, that DHCP gives one.
+const DHCP: &str = "dhcp";
 
 /// How many links may stand one on another: as many as the kernel allows (`MAX_NEST_DEV`).
 const DEEPEST: usize = 8;
@@ -41,10 +48,14 @@ pub struct Link {
     pub mac: Option<Mac>,
     /// The largest packet.
     pub mtu: Option<Mtu>,
+    /// Whether it has an IPv4 address by DHCP, for `--connect`.
+    pub dhcp: bool,
     /// Its own addresses, for `--connect`.
     pub addresses: Vec<Cidr>,
     /// Its routes, for `--connect`.
     pub routes: Vec<Route>,
+    /// Links of the running system in whose place it is used, such as the bridge that it is a port of.
+    pub stands_for: Vec<LinkName>,
 }
 
 /// What a link is.
@@ -125,14 +136,32 @@ impl Link {
             kind,
             mac: None,
             mtu: None,
+            dhcp: false,
             addresses: Vec::new(),
             routes: Vec::new(),
+            stands_for: Vec::new(),
         }
     }
 
     /// Whether it is an interface that is recognised by something else than its name.
     pub fn is_recognised(&self) -> bool {
         matches!(&self.kind, Kind::Device(wanted) if !wanted.is_by_name())
+    }
+
+    /// Says once that it is used in the place of `name`.
+    pub fn stand_for(&mut self, name: LinkName) {
+        if self.name != name && !self.stands_for.contains(&name) {
+            self.stands_for.push(name);
+        }
+    }
+
+    /// Its settings but its name, as its section has them.
+    pub fn settings(&self) -> Vec<(String, String)> {
+        let text = self.to_string();
+        let lines = text.lines().filter_map(|line| line.split_once(" = "));
+        lines
+            .map(|(key, value)| (key.to_owned(), value.to_owned()))
+            .collect()
     }
 
     /// The links it is made of.
@@ -211,6 +240,18 @@ impl Definition {
     /// The link of this name.
     pub fn link(&self, name: &str) -> Option<&Link> {
         self.links.iter().find(|link| link.name.as_str() == name)
+    }
+
+    /// The link of this name, or else the first that stands for it.
+    pub fn used_for(&self, name: &str) -> Option<&Link> {
+        let stands = |link: &&Link| link.stands_for.iter().any(|it| it.as_str() == name);
+        self.link(name).or_else(|| self.links.iter().find(stands))
+    }
+
+    /// The links that no other link is made of.
+    pub fn tops(&self) -> impl Iterator<Item = &Link> {
+        let is_part = |name: &LinkName| self.links.iter().any(|it| it.parts().contains(name));
+        self.links.iter().filter(move |link| !is_part(&link.name))
     }
 
     /// Whether the link of this name belongs to another, so that nothing is to be found on itself.
@@ -321,11 +362,17 @@ impl fmt::Display for Link {
         }
         line(f, "mac", self.mac.as_ref())?;
         line(f, "mtu", self.mtu.as_ref())?;
-        if !self.addresses.is_empty() {
-            writeln!(f, "addresses = {}", list(&self.addresses, " "))?;
+        let dhcp = self.dhcp.then(|| DHCP.to_owned());
+        let addresses = self.addresses.iter().map(ToString::to_string);
+        let addresses: Vec<String> = dhcp.into_iter().chain(addresses).collect();
+        if !addresses.is_empty() {
+            writeln!(f, "addresses = {}", addresses.join(" "))?;
         }
         if !self.routes.is_empty() {
             writeln!(f, "routes = {}", list(&self.routes, ", "))?;
+        }
+        if !self.stands_for.is_empty() {
+            writeln!(f, "stands-for = {}", list(&self.stands_for, " "))?;
         }
         Ok(())
     }

@@ -50,7 +50,10 @@ impl Match {
     /// Whether an interface is the one that is meant. Links that are made of others have their
     /// addresses and are never meant.
     pub fn fits(&self, link: &Present) -> bool {
-        const MADE_OF_OTHERS: [&str; 6] = ["vlan", "bond", "bridge", "macvlan", "ipvlan", "team"];
+        const MADE_OF_OTHERS: [&str; 12] = [
+            "vlan", "bond", "bridge", "macvlan", "macvtap", "ipvlan", "ipvtap", "macsec", "team",
+            "vrf", "hsr", "batadv",
+        ];
         let kind = link.kind.as_deref().unwrap_or_default();
         let mac = link.permanent_mac.or(link.mac);
         let bus_address = self.path.as_deref().map(bus_address);

@@ -3,10 +3,10 @@
 use std::str::FromStr;
 
 use super::words::{self, Word, YesNo};
-use super::{Bond, BondMode, Definition, Kind, Link, LinkName, Match, Misfit, Unlike};
+use super::{Bond, BondMode, Cidr, DHCP, Definition, Kind, Link, LinkName, Match, Misfit, Unlike};
 
 /// Every key, with the kinds of links that have it.
-pub const KEYS: [(&str, &[&str]); 19] = [
+pub const KEYS: [(&str, &[&str]); 20] = [
     ("kind", &["device", "vlan", "bond", "bridge"]),
     ("match-mac", &["device"]),
     ("match-driver", &["device"]),
@@ -26,6 +26,7 @@ pub const KEYS: [(&str, &[&str]); 19] = [
     ("mtu", &["device", "vlan", "bond", "bridge"]),
     ("addresses", &["device", "vlan", "bond", "bridge"]),
     ("routes", &["device", "vlan", "bond", "bridge"]),
+    ("stands-for", &["device", "vlan", "bond", "bridge"]),
 ];
 
 /// What is wrong in a `network.conf`, and where.
@@ -181,14 +182,43 @@ fn link(section: &Section<'_>) -> Result<Link, Box<Fault>> {
             path: section.text("match-path").map(str::to_owned),
         }),
     };
+    let mut addresses = section.list("addresses", char::is_whitespace)?;
+    let given = addresses.len();
+    addresses.retain(|it| *it != Given::Dhcp);
+    let statics = |it| match it {
+        Given::Static(cidr) => Some(cidr),
+        Given::Dhcp => None,
+    };
     Ok(Link {
         name,
         kind,
         mac: section.value("mac")?,
         mtu: section.value("mtu")?,
-        addresses: section.list("addresses", char::is_whitespace)?,
+        dhcp: addresses.len() < given,
+        addresses: addresses.into_iter().filter_map(statics).collect(),
         routes: section.list("routes", |c| c == ',')?,
+        stands_for: section.list("stands-for", char::is_whitespace)?,
     })
+}
+
+/// One of `addresses`.
+#[derive(PartialEq, Eq)]
+enum Given {
+    Dhcp,
+    Static(Cidr),
+}
+
+impl FromStr for Given {
+    type Err = Unlike;
+
+    fn from_str(text: &str) -> Result<Self, Unlike> {
+        let wrong =
+            |_| Unlike("dhcp, or an address with the length of its network, such as 192.0.2.7/24");
+        match text {
+            DHCP => Ok(Self::Dhcp),
+            _ => text.parse().map(Self::Static).map_err(wrong),
+        }
+    }
 }
 
 impl Section<'_> {

@@ -183,8 +183,9 @@ fn route() -> impl Strategy<Value = Route> {
         any::<[u8; 16]>(),
         any::<bool>(),
         any::<bool>(),
+        any::<bool>(),
     )
-        .prop_map(|(to, v4, v6, via, onlink)| {
+        .prop_map(|(to, v4, v6, via, onlink, source)| {
             let v4_wanted = to.is_none_or(|to| to.ip.is_ipv4());
             let gateway = if v4_wanted { v4.into() } else { v6.into() };
             let via = (via || to.is_none()).then_some(gateway);
@@ -192,6 +193,7 @@ fn route() -> impl Strategy<Value = Route> {
                 to,
                 via,
                 onlink: onlink && via.is_some(),
+                source: source.then_some(gateway),
             }
         })
 }
@@ -262,15 +264,21 @@ fn link(index: usize) -> impl Strategy<Value = Link> {
         option::of((68_u32..=65_535).prop_map(|bytes| Mtu::new(bytes).unwrap())),
         vec(cidr(), 0..3),
         vec(route(), 0..3),
+        any::<bool>(),
+        vec(select(vec![name("br0"), name("#s")]), 0..2),
     );
-    (kind, rest).prop_map(move |(kind, (mac, mtu, addresses, routes))| Link {
-        name: own.clone(),
-        kind,
-        mac,
-        mtu,
-        addresses,
-        routes,
-    })
+    (kind, rest).prop_map(
+        move |(kind, (mac, mtu, addresses, routes, dhcp, stands_for))| Link {
+            name: own.clone(),
+            kind,
+            mac,
+            mtu,
+            dhcp,
+            addresses,
+            routes,
+            stands_for,
+        },
+    )
 }
 
 proptest! {

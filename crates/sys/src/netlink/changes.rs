@@ -26,6 +26,7 @@ const IFLA_BR_FORWARD_DELAY: u16 = 1;
 const IFLA_BR_STP_STATE: u16 = 5;
 
 const RTA_GATEWAY: u16 = 5;
+const RTA_PREFSRC: u16 = 7;
 const RT_SCOPE_UNIVERSE: u8 = 0;
 const RTNH_F_ONLINK: u32 = 4;
 
@@ -123,6 +124,9 @@ pub(crate) fn route(index: u32, route: &Route, add: bool) -> Vec<u8> {
     }
     if let Some(via) = route.via {
         attribute(&mut body, RTA_GATEWAY, &octets(via).1);
+    }
+    if let Some(source) = route.source {
+        attribute(&mut body, RTA_PREFSRC, &octets(source).1);
     }
     attribute(&mut body, RTA_OIF, &index.to_ne_bytes());
     match add {

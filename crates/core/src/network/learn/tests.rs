@@ -1,0 +1,613 @@
+use super::super::present::Present;
+use super::super::reach::{Unreachable, reach};
+use super::super::snapshot::{Details, SeenAddress, SeenLink};
+use super::super::{Kind, Mac, compare};
+use super::*;
+
+/// A machine whose links are numbered from 1 in their order.
+#[derive(Default)]
+struct Host(Snapshot);
+
+fn mac(last: u8) -> Mac {
+    Mac([0x52, 0x54, 0, 0, 0, last])
+}
+
+fn ip(text: &str) -> IpAddr {
+    text.parse().unwrap()
+}
+
+impl Host {
+    fn add(&mut self, name: &str, kind: Option<&str>) -> &mut SeenLink {
+        let index = u32::try_from(self.0.links.len()).unwrap() + 1;
+        self.0.links.push(SeenLink {
+            present: Present {
+                index,
+                name: name.to_owned(),
+                up: true,
+                mtu: 1500,
+                kind: kind.map(str::to_owned),
+                ..Present::default()
+            },
+            ethernet: true,
+            running: true,
+            ..SeenLink::default()
+        });
+        self.0.links.last_mut().unwrap()
+    }
+
+    fn index(&self, name: &str) -> u32 {
+        self.0.named(name).unwrap().present.index
+    }
+
+    fn nic(&mut self, name: &str, last: u8) -> &mut SeenLink {
+        let link = self.add(name, None);
+        link.present.permanent_mac = Some(mac(last));
+        link.present.mac = Some(mac(last));
+        link.present.driver = Some("e1000e".to_owned());
+        link.present.bus_address = Some(format!("0000:0{last}:00.0"));
+        link.bus = Some("pci".to_owned());
+        link
+    }
+
+    /// A link on another, with its address.
+    fn on(&mut self, name: &str, kind: &str, parent: &str, details: Details) -> &mut SeenLink {
+        let below = self.0.named(parent).unwrap();
+        let (parent, address) = (below.present.index, below.present.mac);
+        let link = self.add(name, Some(kind));
+        link.parent = Some(parent);
+        link.present.mac = address;
+        link.details = details;
+        link
+    }
+
+    fn vlan(&mut self, name: &str, id: u16, parent: &str) {
+        let protocol = 0x8100;
+        self.on(name, "vlan", parent, Details::Vlan { id, protocol });
+    }
+
+    /// A link of others, with the address of the first.
+    fn of(&mut self, name: &str, kind: &str, details: Details, members: &[&str]) {
+        let address = members.first().and_then(|it| self.0.named(it)?.present.mac);
+        let link = self.add(name, Some(kind));
+        link.present.mac = address;
+        link.details = details;
+        let index = link.present.index;
+        for member in members {
+            let member = self.0.links.iter_mut().find(|it| it.name() == *member);
+            let member = member.unwrap();
+            member.present.master = Some(index);
+            if kind == "bond" {
+                member.present.mac = address;
+            }
+        }
+    }
+
+    fn bond(&mut self, name: &str, mode: u16, members: &[&str]) {
+        let details = Details::Bond {
+            mode,
+            miimon: 100,
+            lacp_rate: 1,
+            hash_policy: 1,
+            primary: None,
+        };
+        self.of(name, "bond", details, members);
+    }
+
+    fn bridge(&mut self, name: &str, ports: &[&str]) {
+        let details = Details::Bridge {
+            filters_vlans: false,
+        };
+        self.of(name, "bridge", details, ports);
+    }
+
+    fn address(&mut self, link: &str, cidr: &str) -> &mut SeenAddress {
+        let link = self.index(link);
+        self.0.addresses.push(SeenAddress {
+            link,
+            cidr: cidr.parse().unwrap(),
+            peer: None,
+            dynamic: false,
+            no_prefix_route: false,
+        });
+        self.0.addresses.last_mut().unwrap()
+    }
+
+    fn found(&self, link: &str) -> Way {
+        Way {
+            link: self.index(link),
+            reach: Reach::Neighbour,
+        }
+    }
+
+    fn routed(&self, link: &str, to: &str, prefix: u8, via: Option<&str>, source: &str) -> Way {
+        Way {
+            link: self.index(link),
+            reach: Reach::Routed(Routed {
+                to: ip(to),
+                prefix,
+                via: via.map(ip),
+                source: Some(ip(source)),
+                is_static: true,
+            }),
+        }
+    }
+
+    fn learn(&self, ways: &[Way]) -> Learned {
+        let learned = learn(&self.0, ways);
+        let text = learned.definition.to_string();
+        assert_eq!(Definition::parse(&text), Ok(learned.definition.clone()));
+        // What was just learned is what is there.
+        assert_eq!(
+            compare::differences(&learned.definition, &learned, &self.0),
+            []
+        );
+        // Whatever is connected to is reached with what was written.
+        for way in ways {
+            if let Reach::Routed(routed) = &way.reach
+                && learned.remarks.is_empty()
+            {
+                let reached = reach(&learned.definition, routed.to).unwrap();
+                assert_eq!(
+                    reached.via.is_some(),
+                    routed.via.is_some() && !reached.by_dhcp
+                );
+            }
+        }
+        learned
+    }
+
+    fn conf(&self, ways: &[Way]) -> String {
+        let learned = self.learn(ways);
+        assert_eq!(learned.remarks, []);
+        learned.definition.to_string()
+    }
+
+    fn told(&self, way: Way) -> String {
+        let learned = self.learn(&[way]);
+        assert_eq!(learned.definition, Definition::default());
+        let remarks: Vec<String> = learned.remarks.iter().map(ToString::to_string).collect();
+        remarks.join("; ")
+    }
+}
+
+#[test]
+fn a_vlan_on_a_bond_leads_to_the_permanent_addresses_of_its_cards() {
+    let mut host = Host::default();
+    host.nic("eno1", 1);
+    host.nic("eno2", 2);
+    host.nic("eno3", 3);
+    host.bond("bond0", 4, &["eno1", "eno2"]);
+    host.vlan("bond0.5", 5, "bond0");
+    assert_eq!(
+        host.conf(&[host.found("bond0.5")]),
+        "[eno1]\nmatch-mac = 52:54:00:00:00:01\n\n[eno2]\nmatch-mac = 52:54:00:00:00:02\n\n\
+         [bond0]\nkind = bond\nmode = 802.3ad\nlacp-rate = fast\nhash-policy = layer3+4\n\
+         members = eno1 eno2\n\n[bond0.5]\nkind = vlan\nid = 5\nparent = bond0\n"
+    );
+}
+
+#[test]
+fn a_bridge_is_replaced_by_its_port_which_gets_its_address() {
+    let mut host = Host::default();
+    host.nic("eno1", 1);
+    host.vlan("eno1.7", 7, "eno1");
+    host.add("vnet0", Some("tun"));
+    host.add("veth1", Some("veth"));
+    host.bridge("br0", &["vnet0", "veth1", "eno1.7"]);
+    host.address("br0", "192.0.2.7/24");
+    let port =
+        "[eno1]\nmatch-mac = 52:54:00:00:00:01\n\n[eno1.7]\nkind = vlan\nid = 7\nparent = eno1\n";
+    assert_eq!(
+        host.conf(&[host.found("br0")]),
+        format!("{port}stands-for = br0\n")
+    );
+    let way = host.routed("br0", "198.51.100.1", 0, Some("192.0.2.1"), "192.0.2.7");
+    let conf = host.conf(&[way]);
+    assert_eq!(
+        conf,
+        format!(
+            "{port}addresses = 192.0.2.7/24\nroutes = default via 192.0.2.1\nstands-for = br0\n"
+        )
+    );
+    // `interface = br0` of a configuration means the port.
+    let definition = Definition::parse(&conf).unwrap();
+    assert_eq!(definition.used_for("br0").unwrap().name.as_str(), "eno1.7");
+}
+
+#[test]
+fn a_vlan_on_a_bridge_is_one_on_its_port() {
+    let mut host = Host::default();
+    host.nic("eno1", 1);
+    host.bridge("vmbr0", &["eno1"]);
+    host.vlan("vmbr0.9", 9, "vmbr0");
+    assert_eq!(
+        host.conf(&[host.found("vmbr0.9")]),
+        "[eno1]\nmatch-mac = 52:54:00:00:00:01\nstands-for = vmbr0\n\n\
+         [vmbr0.9]\nkind = vlan\nid = 9\nparent = eno1\n"
+    );
+}
+
+#[test]
+fn gateways_that_no_address_covers_are_on_the_link_however_the_system_says_it() {
+    // Hetzner: a /32 and a gateway elsewhere. OVH: the same with another address. Old style: a peer.
+    for peer in [None, Some("172.31.1.1/32")] {
+        let mut host = Host::default();
+        host.nic("eth0", 1);
+        host.address("eth0", "203.0.113.7/32").peer = peer.map(|it| it.parse().unwrap());
+        let way = host.routed("eth0", "198.51.100.1", 0, Some("172.31.1.1"), "203.0.113.7");
+        assert_eq!(
+            host.conf(&[way]),
+            "[eth0]\nmatch-mac = 52:54:00:00:00:01\naddresses = 203.0.113.7/32\n\
+             routes = default via 172.31.1.1 onlink\n"
+        );
+    }
+    let mut host = Host::default();
+    host.nic("eth0", 1);
+    host.address("eth0", "2001:db8:1::7/64");
+    let way = |via| host.routed("eth0", "2001:db8:2::1", 0, Some(via), "2001:db8:1::7");
+    assert!(
+        host.conf(&[way("fe80::1")])
+            .ends_with("routes = default via fe80::1\n")
+    );
+    let conf = host.conf(&[way("2001:db8:f::1")]);
+    assert!(conf.ends_with("routes = default via 2001:db8:f::1 onlink\n"));
+}
+
+#[test]
+fn the_other_end_of_a_line_is_a_route() {
+    let mut host = Host::default();
+    host.nic("eth0", 1);
+    host.address("eth0", "10.0.0.1/32").peer = Some("10.9.9.9/32".parse().unwrap());
+    let conf = host.conf(&[host.routed("eth0", "10.9.9.9", 32, None, "10.0.0.1")]);
+    assert!(
+        conf.ends_with("addresses = 10.0.0.1/32\nroutes = 10.9.9.9/32\n"),
+        "{conf}"
+    );
+}
+
+#[test]
+fn a_server_on_the_network_of_an_address_needs_no_route() {
+    let mut host = Host::default();
+    host.nic("eth0", 1);
+    host.address("eth0", "192.0.2.7/24");
+    let conf = host.conf(&[host.routed("eth0", "192.0.2.9", 24, None, "192.0.2.7")]);
+    assert!(conf.ends_with("addresses = 192.0.2.7/24\n"), "{conf}");
+    // Some networks pass everything through the gateway, whatever the address says.
+    let way = host.routed("eth0", "192.0.2.9", 0, Some("192.0.2.1"), "192.0.2.7");
+    let conf = host.conf(&[way]);
+    assert!(
+        conf.ends_with("routes = 192.0.2.9/32 via 192.0.2.1\n"),
+        "{conf}"
+    );
+}
+
+#[test]
+fn an_address_of_the_loopback_interface_moves_to_the_link_that_carries_it() {
+    let mut host = Host::default();
+    host.add("lo", None).loopback = true;
+    host.nic("eth0", 1);
+    host.address("lo", "10.255.0.1/32");
+    let way = host.routed("eth0", "198.51.100.1", 24, Some("10.1.1.1"), "10.255.0.1");
+    let conf = host.conf(&[way]);
+    let end = "addresses = 10.255.0.1/32\nroutes = 198.51.100.0/24 via 10.1.1.1 onlink\n";
+    assert!(conf.ends_with(end), "{conf}");
+}
+
+#[test]
+fn two_servers_by_two_default_routes_get_routes_of_their_own() {
+    let mut host = Host::default();
+    host.nic("eth0", 1);
+    host.nic("eth1", 2);
+    host.address("eth0", "192.0.2.7/24");
+    host.address("eth1", "203.0.113.7/24");
+    let conf = host.conf(&[
+        host.routed("eth0", "198.51.100.1", 0, Some("192.0.2.1"), "192.0.2.7"),
+        host.routed(
+            "eth1",
+            "198.51.100.2",
+            0,
+            Some("203.0.113.1"),
+            "203.0.113.7",
+        ),
+    ]);
+    for route in [
+        "routes = 198.51.100.1/32 via 192.0.2.1\n",
+        "routes = 198.51.100.2/32 via 203.0.113.1\n",
+    ] {
+        assert!(conf.contains(route), "{conf}");
+    }
+}
+
+#[test]
+fn two_addresses_of_one_link_are_told_apart_by_their_routes() {
+    let mut host = Host::default();
+    host.nic("eth0", 1);
+    host.address("eth0", "192.0.2.7/32");
+    host.address("eth0", "203.0.113.7/32");
+    let conf = host.conf(&[
+        host.routed("eth0", "198.51.100.1", 32, Some("10.0.0.1"), "192.0.2.7"),
+        host.routed("eth0", "198.51.100.2", 32, Some("10.0.0.2"), "203.0.113.7"),
+    ]);
+    let routes = "routes = 198.51.100.1/32 via 10.0.0.1 onlink src 192.0.2.7, \
+                  198.51.100.2/32 via 10.0.0.2 onlink src 203.0.113.7\n";
+    assert!(conf.ends_with(routes), "{conf}");
+}
+
+#[test]
+fn what_a_lease_gives_is_not_written_as_if_it_were_this_machine_s() {
+    let mut host = Host::default();
+    host.nic("eth0", 1);
+    host.address("eth0", "192.0.2.7/24").dynamic = true;
+    host.address("eth0", "2001:db8::7/64").dynamic = true;
+    let conf = host.conf(&[host.routed("eth0", "198.51.100.1", 0, Some("192.0.2.1"), "192.0.2.7")]);
+    assert_eq!(
+        conf,
+        "[eth0]\nmatch-mac = 52:54:00:00:00:01\naddresses = dhcp\n"
+    );
+    let way = host.routed("eth0", "198.51.100.1", 24, Some("192.0.2.2"), "192.0.2.7");
+    let conf = host.conf(&[way]);
+    assert!(
+        conf.ends_with("routes = 198.51.100.0/24 via 192.0.2.2 onlink\n"),
+        "{conf}"
+    );
+    let way = host.routed("eth0", "2001:db8:f::1", 0, Some("fe80::1"), "2001:db8::7");
+    let learned = host.learn(&[way]);
+    assert_eq!(learned.definition.links()[0].addresses, []);
+    assert_eq!(learned.remarks[0].what, What::Router(ip("2001:db8::7")));
+    let mut host = Host::default();
+    host.nic("eth0", 1);
+    host.address("eth0", "2001:db8::7/128").dynamic = true;
+    let way = host.routed("eth0", "2001:db8:f::1", 0, Some("fe80::1"), "2001:db8::7");
+    assert!(host.told(way).contains("was given by DHCPv6"));
+}
+
+#[test]
+fn cards_that_share_an_address_are_told_apart() {
+    let mut host = Host::default();
+    host.nic("eth0", 1);
+    // A virtual function has the address of the interface that it stands in for.
+    let twin = host.nic("enP1s1", 2);
+    twin.present.permanent_mac = Some(mac(1));
+    twin.present.driver = Some("mlx5_core".to_owned());
+    let conf = host.conf(&[host.found("eth0")]);
+    assert_eq!(
+        conf,
+        "[eth0]\nmatch-mac = 52:54:00:00:00:01\nmatch-driver = e1000e\n"
+    );
+    let third = host.nic("eth2", 3);
+    third.present.permanent_mac = Some(mac(1));
+    third.present.mac = Some(mac(1));
+    let conf = host.conf(&[host.found("eth2")]);
+    assert_eq!(
+        conf,
+        "[eth2]\nmatch-mac = 52:54:00:00:00:01\nmatch-path = pci-0000:03:00.0\n"
+    );
+    let definition = Definition::parse(&conf).unwrap();
+    let Kind::Device(wanted) = &definition.links()[0].kind else {
+        unreachable!()
+    };
+    let fits: Vec<&str> = host
+        .0
+        .links
+        .iter()
+        .filter(|it| wanted.fits(&it.present))
+        .map(SeenLink::name)
+        .collect();
+    assert_eq!(fits, ["eth2"]);
+}
+
+#[test]
+fn an_address_that_changes_with_each_boot_recognises_nothing() {
+    let mut host = Host::default();
+    host.nic("end0", 1).present.permanent_mac = None;
+    assert_eq!(
+        host.conf(&[host.found("end0")]),
+        "[end0]\nmatch-path = pci-0000:01:00.0\n"
+    );
+}
+
+#[test]
+fn settings_that_differ_from_what_is_usual_are_taken_along() {
+    let mut host = Host::default();
+    let card = host.nic("eth0", 1);
+    card.present.mac = Some(mac(77));
+    card.present.mtu = 9000;
+    assert_eq!(
+        host.conf(&[host.found("eth0")]),
+        "[eth0]\nmatch-mac = 52:54:00:00:00:01\nmac = 52:54:00:00:00:4d\nmtu = 9000\n"
+    );
+}
+
+#[test]
+fn a_vrf_is_left_out_and_a_macvlan_is_its_parent() {
+    let mut host = Host::default();
+    host.nic("eth0", 1);
+    host.of("blue", "vrf", Details::None, &["eth0"]);
+    host.address("eth0", "192.0.2.7/24");
+    let conf = host.conf(&[host.routed("eth0", "192.0.2.9", 24, None, "192.0.2.7")]);
+    assert!(!conf.contains("blue") && conf.contains("addresses = 192.0.2.7/24"));
+    host.on("mv0", "macvlan", "eth0", Details::None);
+    let conf = host.conf(&[host.found("mv0")]);
+    assert!(conf.contains("[eth0]") && conf.contains("stands-for = mv0"));
+}
+
+#[test]
+fn a_way_that_a_boot_does_not_have_is_told_and_nothing_is_written() {
+    let mut host = Host::default();
+    host.add("lo", None).loopback = true;
+    host.nic("eth0", 1);
+    host.nic("wlan0", 2).wireless = true;
+    host.add("wg0", Some("wireguard")).ethernet = false;
+    host.add("veth1", Some("veth"));
+    host.bridge("docker0", &["veth1"]);
+    host.bridge("ap0", &["wlan0"]);
+    host.vlan("docker0.5", 5, "docker0");
+    host.vlan("far", 5, "eth0");
+    host.0.links.last_mut().unwrap().parent_elsewhere = true;
+    host.bond("empty", 1, &[]);
+    for (link, told) in [
+        ("lo", "leads to no network interface"),
+        ("wlan0", "wlan0 is wireless"),
+        ("ap0", "wlan0 is wireless"),
+        ("wg0", "a link of the kind wireguard"),
+        ("docker0", "docker0 leads to no network interface"),
+        ("docker0.5", "docker0 leads to no network interface"),
+        ("veth1", "veth1 leads to no network interface"),
+        ("far", "is in another network namespace"),
+        ("empty", "empty leads to no network interface"),
+    ] {
+        let said = host.told(host.found(link));
+        assert!(
+            said.starts_with(link) && said.contains(told),
+            "{link}: {said}"
+        );
+    }
+    host.address("eth0", "192.0.2.7/24");
+    for (way, told) in [
+        (
+            host.routed("eth0", "192.0.2.9", 0, Some("fe80::1"), "192.0.2.7"),
+            "by the gateway fe80::1",
+        ),
+        (
+            host.routed("eth0", "192.0.2.9", 24, None, "192.0.2.8"),
+            "no address to reach",
+        ),
+    ] {
+        let said = host.told(way);
+        assert!(said.contains(told), "{said}");
+    }
+}
+
+#[test]
+fn a_virtual_cable_is_an_interface_where_there_is_nothing_else() {
+    let mut host = Host::default();
+    let end = host.add("lan0", Some("veth"));
+    end.present.mac = Some(mac(9));
+    end.parent_elsewhere = true;
+    // Both ends of this one are here: it leads nowhere.
+    host.add("inner", Some("veth")).parent = Some(9);
+    host.bridge("br0", &["inner", "lan0"]);
+    assert_eq!(
+        host.conf(&[host.found("br0")]),
+        "[lan0]\nmatch-mac = 52:54:00:00:00:09\nstands-for = br0\n"
+    );
+}
+
+#[test]
+fn links_that_are_made_of_themselves_end_the_search() {
+    let mut host = Host::default();
+    host.nic("eth0", 1);
+    host.vlan("a", 1, "eth0");
+    host.vlan("b", 2, "a");
+    let b = host.index("b");
+    host.0.links[1].parent = Some(b);
+    assert!(
+        host.told(host.found("b"))
+            .contains("leads to no network interface")
+    );
+}
+
+#[test]
+fn what_drifted_is_told_by_its_weight() {
+    let mut host = Host::default();
+    host.nic("eno1", 1);
+    host.nic("eno2", 2);
+    host.bond("bond0", 1, &["eno1", "eno2"]);
+    host.vlan("bond0.5", 5, "bond0");
+    let learned = host.learn(&[host.found("bond0.5")]);
+    let conf = learned.definition.to_string();
+    let differences = |conf: &str| -> Vec<(String, bool)> {
+        let file = Definition::parse(conf).unwrap();
+        let all = compare::differences(&file, &learned, &host.0).into_iter();
+        all.map(|it| (it.to_string(), it.is_decisive())).collect()
+    };
+    let one = |said: &str, decisive| vec![(said.to_owned(), decisive)];
+    // Other words for the same.
+    for same in [
+        conf.replace("eno1 eno2", "eno2 eno1"),
+        conf.replace(
+            "match-mac = 52:54:00:00:00:01",
+            "match-path = pci-0000:01:00.0",
+        ),
+        conf.replace("[eno1]\nmatch-mac = 52:54:00:00:00:01\n", "[eno1]\n"),
+    ] {
+        assert_eq!(differences(&same), []);
+    }
+    assert_eq!(
+        differences(&conf.replace("id = 5", "id = 6")),
+        one("bond0.5: id in the file: 6; now: 5", true)
+    );
+    assert_eq!(
+        differences(&conf.replace("members", "miimon = 50\nmembers")),
+        one("bond0: miimon in the file: 50; now: not set", false)
+    );
+    assert_eq!(
+        differences(&conf.replace("00:01", "00:09")),
+        one(
+            "eno1: match-mac in the file: 52:54:00:00:00:09; now: 52:54:00:00:00:01",
+            true
+        )
+    );
+    let more = format!("{conf}\n[bond0.6]\nkind = vlan\nid = 6\nparent = bond0\n");
+    let said = "bond0.6 is in the file; the running system has no such link, or does not need it";
+    assert_eq!(differences(&more), one(said, true));
+    let all = differences("");
+    assert_eq!(
+        all.iter().filter(|(_, decisive)| *decisive).count(),
+        2,
+        "{all:?}"
+    );
+}
+
+#[test]
+fn a_bridge_in_a_file_means_the_same_as_its_port() {
+    let mut host = Host::default();
+    host.nic("eno1", 1);
+    host.bridge("br0", &["eno1"]);
+    host.address("br0", "192.0.2.7/24");
+    let way = host.routed("br0", "192.0.2.9", 24, None, "192.0.2.7");
+    let learned = host.learn(&[way]);
+    let file = "[br0]\nkind = bridge\nmembers = eno1\naddresses = 192.0.2.7/24\n";
+    let file = Definition::parse(file).unwrap();
+    assert_eq!(compare::differences(&file, &learned, &host.0), []);
+}
+
+#[test]
+fn an_address_is_reached_by_what_the_file_has_or_the_reason_is_told() {
+    let reached = |conf: &str, to: &str| reach(&Definition::parse(conf).unwrap(), ip(to));
+    let link = "[eth0]\naddresses = 192.0.2.7/24\n";
+    assert_eq!(reached(link, "192.0.2.9").unwrap().via, None);
+    assert_eq!(
+        reached(link, "198.51.100.1"),
+        Err(Unreachable::NoRoute(ip("198.51.100.1")))
+    );
+    assert_eq!(
+        reached(link, "2001:db8::1"),
+        Err(Unreachable::NoAddress(ip("2001:db8::1")))
+    );
+    assert_eq!(
+        reached("", "192.0.2.9"),
+        Err(Unreachable::NoAddress(ip("192.0.2.9")))
+    );
+    let by = |route: &str| reached(&format!("{link}routes = {route}\n"), "198.51.100.1");
+    assert_eq!(
+        by("default via 192.0.2.1").unwrap().via,
+        Some(ip("192.0.2.1"))
+    );
+    let two = "default via 192.0.2.1, 198.51.100.0/24 via 192.0.2.2";
+    assert_eq!(by(two).unwrap().via, Some(ip("192.0.2.2")));
+    assert!(matches!(
+        by("default via 10.0.0.1"),
+        Err(Unreachable::Gateway { .. })
+    ));
+    assert!(by("default via 10.0.0.1 onlink").is_ok());
+    assert!(by("10.0.0.1/32, default via 10.0.0.1").is_ok());
+    assert!(
+        reached("[eth0]\naddresses = dhcp\n", "198.51.100.1")
+            .unwrap()
+            .by_dhcp
+    );
+    // Addresses of a member are never given.
+    let member = "[eth0]\naddresses = 192.0.2.7/24\n[br0]\nkind = bridge\nmembers = eth0\n";
+    assert!(reached(member, "192.0.2.9").is_err());
+}

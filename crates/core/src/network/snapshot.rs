@@ -1,0 +1,151 @@
+//! What the running kernel shows of a machine's network, as far as a boot can depend on it.
+
+use core::net::IpAddr;
+
+use super::present::Present;
+use super::{Cidr, Mac};
+
+/// All links and addresses of a network namespace at one moment.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Snapshot {
+    /// In the kernel's order.
+    pub links: Vec<SeenLink>,
+    /// In the kernel's order.
+    pub addresses: Vec<SeenAddress>,
+}
+
+/// A link with what says how it is made.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct SeenLink {
+    /// What is known of every link.
+    pub present: Present,
+    /// Index of the link below it: that of a VLAN or macvlan, the other end of a veth.
+    pub parent: Option<u32>,
+    /// Whether that link is in another network namespace.
+    pub parent_elsewhere: bool,
+    /// Whether it is of Ethernet or InfiniBand, which have neighbours.
+    pub ethernet: bool,
+    /// Whether it is the loopback interface.
+    pub loopback: bool,
+    /// Whether it has a carrier.
+    pub running: bool,
+    /// Whether it is a wireless interface.
+    pub wireless: bool,
+    /// Bus of its device, as sysfs calls the subsystem: `pci`, `usb`, `platform`.
+    pub bus: Option<String>,
+    /// Hardware address that it had before it joined a bond.
+    pub mac_before_bond: Option<Mac>,
+    /// What is particular to its kind.
+    pub details: Details,
+}
+
+/// What is particular to a kind of link. Numbers are the kernel's.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub enum Details {
+    /// Nothing that matters.
+    #[default]
+    None,
+    /// A VLAN.
+    Vlan {
+        /// Its number.
+        id: u16,
+        /// The EtherType that marks it.
+        protocol: u16,
+    },
+    /// A bond.
+    Bond {
+        /// The mode.
+        mode: u16,
+        /// MII monitoring interval in milliseconds; 0 is never.
+        miimon: u32,
+        /// The rate of LACP.
+        lacp_rate: u16,
+        /// The transmit hash policy.
+        hash_policy: u16,
+        /// Index of the preferred member.
+        primary: Option<u32>,
+    },
+    /// A bridge.
+    Bridge {
+        /// Whether ports let some VLANs through only.
+        filters_vlans: bool,
+    },
+}
+
+/// An address of a link.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct SeenAddress {
+    /// Index of the link.
+    pub link: u32,
+    /// The address, with the network that it makes reachable; with a peer, all its bits.
+    pub cidr: Cidr,
+    /// The network of the peer at the other end of the line.
+    pub peer: Option<Cidr>,
+    /// Whether it has a lifetime: DHCP or a router gave it.
+    pub dynamic: bool,
+    /// Whether the kernel made no route for its network.
+    pub no_prefix_route: bool,
+}
+
+/// How the kernel sends packets to an address.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct SeenRoute {
+    /// What its tables say of it.
+    pub kind: RouteKind,
+    /// Index of the link that packets leave by.
+    pub link: u32,
+    /// Length of the prefix that matched.
+    pub prefix: u8,
+    /// The gateway.
+    pub via: Option<IpAddr>,
+    /// The source address that the kernel takes.
+    pub source: Option<IpAddr>,
+    /// Whether an administrator or a program other than a DHCP client or the kernel made it.
+    pub is_static: bool,
+}
+
+/// What becomes of packets to an address.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum RouteKind {
+    /// They are sent.
+    Unicast,
+    /// The address is this machine's own.
+    Local,
+    /// They are dropped, or the address is that of several.
+    Other,
+}
+
+impl Snapshot {
+    /// The link with this index.
+    pub fn link(&self, index: u32) -> Option<&SeenLink> {
+        self.links.iter().find(|link| link.present.index == index)
+    }
+
+    /// The link of this name.
+    pub fn named(&self, name: &str) -> Option<&SeenLink> {
+        self.links.iter().find(|link| link.present.name == name)
+    }
+
+    /// The links whose master has this index.
+    pub fn members(&self, master: u32) -> impl Iterator<Item = &SeenLink> {
+        let links = self.links.iter();
+        links.filter(move |link| link.present.master == Some(master))
+    }
+
+    /// Whether an address is one of this machine's.
+    pub fn has_address(&self, ip: IpAddr) -> bool {
+        self.addresses.iter().any(|seen| seen.cidr.ip == ip)
+    }
+}
+
+impl SeenLink {
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.present.name
+    }
+
+    /// What kind of link it is, in ip-link(8)'s words; empty for an interface of the machine.
+    pub fn kind(&self) -> &str {
+        self.present.kind.as_deref().unwrap_or_default()
+    }
+}
