@@ -38,7 +38,7 @@ pub const HELP: &str = "\
 Usage: nightlatch-boot plugin-runner [-?V] [-G VAR=VALUE] [-E PLUGIN:VAR=VALUE] [-g OPTION[,...]]
        [-o PLUGIN:OPTION[,...]] [-d PLUGIN] [-e PLUGIN] [--userid ID] [--groupid ID]
        [--plugin-dir DIR] [--plugin-helper-dir DIR] [--config-file FILE] [--no-fallback]
-       [--kernel-command-line] [--debug] [--help] [--usage] [--version]
+       [--kernel-command-line] [--show-client FILE] [--debug] [--help] [--usage] [--version]
 
 Runs every program of a directory side by side and prints what the first one to succeed prints.
 When none succeeds, it asks for a password on the terminal.
@@ -57,6 +57,8 @@ When none succeeds, it asks for a password on the terminal.
                                       /conf/conf.d/mandos where that folder does not exist]
       --no-fallback                   never ask on the terminal
       --kernel-command-line           obey mandos=, nightlatch= and ip= on the kernel's command line
+      --show-client FILE              run nothing; print the options, a line each, that a boot with the
+                                      kernel's command line in FILE gives the client
       --debug                         tell each step on standard error
   -?, --help                          show this help
       --usage                         show a short usage message
@@ -81,6 +83,7 @@ pub fn run(arguments: Vec<OsString>) -> ExitCode {
             run_with(Options::default(), Some(Exit::Usage))
         }
         Ok(Action::Run(first)) => match configured(&config_file(&first), &arguments) {
+            Ok(options) if options.show_client.is_some() => show_client(options),
             Ok(options) => run_with(options, None),
             Err(error) => {
                 let log = Log::new(NAME, false);
@@ -92,11 +95,33 @@ pub fn run(arguments: Vec<OsString>) -> ExitCode {
                 log.hint(&format!(
                     "`nightlatch-boot {NAME} --help` explains the options"
                 ));
-                run_with(first, Some(Exit::Config))
+                match first.show_client {
+                    Some(_) => Exit::Config.into(),
+                    None => run_with(first, Some(Exit::Config)),
+                }
             }
         },
         asked => cli::run(&ABOUT, asked, |_| Exit::Success.into()),
     }
+}
+
+/// For `nightlatch check`: what is wrong is told, and nothing is printed where the client is not started.
+fn show_client(mut options: Options) -> ExitCode {
+    let log = Log::new(NAME, options.debug);
+    let file = options.show_client.take().unwrap_or_default();
+    match files::read_bounded(&file, MAX_CONFIG) {
+        Ok(line) => options.obey(&Parameters::parse(&String::from_utf8_lossy(&line))),
+        Err(error) => {
+            log.say(&format!("cannot read {}: {error}", file.display()));
+            return Exit::File.into();
+        }
+    }
+    options.warnings.iter().for_each(|warning| log.say(warning));
+    let Some(client) = options.client() else {
+        return Exit::Unavailable.into();
+    };
+    let lines = client.iter().map(|option| option.to_string_lossy() + "\n");
+    log::print(&lines.collect::<String>())
 }
 
 /// Why there are no options.

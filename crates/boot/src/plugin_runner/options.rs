@@ -40,6 +40,9 @@ pub struct Options {
     pub kernel_command_line: bool,
     /// Whether a person is asked when no plugin can give a password.
     pub fallback: bool,
+    /// Nothing is run: the options of the client are printed as a boot with the kernel's command line in this file
+    /// gives them.
+    pub show_client: Option<PathBuf>,
     /// Whether each step is told.
     pub debug: bool,
     /// What is wrong, but no reason to leave a machine locked.
@@ -70,6 +73,7 @@ impl Default for Options {
             config_file: None,
             kernel_command_line: false,
             fallback: true,
+            show_client: None,
             debug: false,
             warnings: Vec::new(),
         }
@@ -122,6 +126,20 @@ impl Options {
         client.arguments.extend(arguments);
         self.warnings.extend(parameters.warnings.iter().cloned());
     }
+
+    /// The options that the client is started with; none when it is not started.
+    pub fn client(&self) -> Option<Vec<&OsStr>> {
+        let own = self.plugins.get(OsStr::new(CLIENT));
+        if own.is_some_and(|own| own.disabled) {
+            return None;
+        }
+        let own = own.into_iter().flat_map(|own| &own.arguments);
+        Some(
+            own.chain(&self.arguments)
+                .map(OsString::as_os_str)
+                .collect(),
+        )
+    }
 }
 
 /// Where it is that something makes no sense.
@@ -150,7 +168,7 @@ const NAMES: Names = Names {
         "config-file",
         "debug",
     ],
-    ours: &["no-fallback", "kernel-command-line"],
+    ours: &["no-fallback", "kernel-command-line", "show-client"],
     short: &[
         ('G', "global-env"),
         ('E', "env-for"),
@@ -203,6 +221,7 @@ fn set(
         "plugin-helper-dir" => options.helper_directory = arguments.value()?.into(),
         "config-file" => options.config_file = Some(arguments.value()?.into()),
         "kernel-command-line" => options.kernel_command_line = true,
+        "show-client" => options.show_client = Some(arguments.value()?.into()),
         other => return Err(SyntaxError::Unknown(other.to_owned()).into()),
     }
     Ok(())
@@ -302,6 +321,16 @@ mod tests {
         assert!(client.disabled && options.plugins[OsStr::new("foo")].disabled);
         assert_eq!(client.arguments, ["--connect=192.0.2.1:4"]);
         assert_eq!(options.plugins.len(), 2);
+    }
+
+    #[test]
+    fn the_options_of_the_client_are_its_own_those_of_all_and_the_kernels() {
+        let mut options = read("-g --debug -o mandos-client:--retry=5", &[]).unwrap();
+        options.obey(&Parameters::parse("nightlatch=connect:192.0.2.1:4"));
+        let client = options.client().unwrap();
+        assert_eq!(client, ["--retry=5", "--connect=192.0.2.1:4", "--debug"]);
+        options.obey(&Parameters::parse("nightlatch=off"));
+        assert_eq!(options.client(), None);
     }
 
     #[test]
