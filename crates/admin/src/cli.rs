@@ -86,14 +86,14 @@ pub(crate) enum Verb {
   nightlatch image plan
   nightlatch image stage \"$DESTDIR\"")]
     Image(Image),
-    /// Show the links that this machine's initramfs makes to reach a server
+    /// Show or learn the links, addresses and routes by which a boot reaches a server
     ///
-    /// Reads the files of netplan, networkd, NetworkManager and ifupdown. VLANs, bonds and bridges that they
-    /// describe are made in the initramfs and removed again; what cannot be, is told. Run it as root:
-    /// NetworkManager's files are for root alone.
+    /// They are learned from the running system, which reaches the server now, and kept in
+    /// /etc/nightlatch/network.conf. Each image has a copy of that file, and makes what it says.
     #[command(after_help = "Examples:
+  nightlatch network --learn
   nightlatch network
-  nightlatch network --interface bond0.5 --conf")]
+  nightlatch network --learn --interface bond0.5 --dry-run")]
     Network(network::Network),
     /// Let the server's program read its configuration and say what it thinks
     #[command(after_help = "Examples:

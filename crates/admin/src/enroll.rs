@@ -73,6 +73,9 @@ pub(crate) fn run(options: &Enroll) -> Result<(), Failure> {
          initramfs here",
         plan.name
     ));
+    if options.dir.is_none() {
+        crate::network::for_the_next_image();
+    }
     Ok(())
 }
 
@@ -249,6 +252,9 @@ impl<'a> Plan<'a> {
                     enrolment.shown()
                 ));
             }
+        }
+        if self.options.dir.is_none() {
+            step("learn how a boot reaches a server, if that is not known: nightlatch network --learn".to_owned());
         }
         Ok(())
     }

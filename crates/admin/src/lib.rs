@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 mod ask;
+mod boot_command;
 mod bus;
 mod called;
 pub mod check;
@@ -19,7 +20,7 @@ pub mod import;
 mod keygen;
 mod keys;
 mod monitor;
-pub mod network;
+mod network;
 mod output;
 mod passphrase;
 mod proof;

@@ -10,6 +10,7 @@ mod fleet;
 mod images;
 mod inhibit;
 mod kernels;
+mod network;
 mod rehearse;
 mod report;
 mod systems;
@@ -19,7 +20,6 @@ use std::path::Path;
 use std::time::Duration;
 
 use nightlatch_bus::block_on;
-use nightlatch_core::network::Kind;
 use nightlatch_core::settings::machine::MachineSettings;
 use nightlatch_proto::rehearsal::Terms;
 
@@ -27,6 +27,7 @@ use crate::cli::check::Check;
 use crate::failure::{EX_NOPERM, Failure};
 use crate::image::Plan;
 use crate::output::human;
+use network::BootNetwork;
 use report::Report;
 
 /// Carries the verb out; 1 when something would keep a machine from coming back.
@@ -79,18 +80,28 @@ fn check(options: &Check, report: &mut Report) -> Result<(), Failure> {
         }
     };
     let early = volumes.iter().filter(|volume| volume.is_early());
+    let network = match BootNetwork::of(root, &settings) {
+        Ok(network) => network,
+        Err(failure) => {
+            bad(report, &failure);
+            return Ok(());
+        }
+    };
     let machine = images::Machine {
         root,
         plan: &plan,
-        drivers: rehearse::drivers(root, &settings),
+        drivers: network.drivers(),
         volumes: early.map(|volume| volume.name.clone()).collect(),
     };
     let boot = volumes::Boot {
         opened: images::check(&machine, report),
         forgets: images::has_initramfs_tools(root),
     };
-    let made = links(root, &settings, report)?;
-    let fetched = rehearse::check(options, &settings, &made, report)?;
+    let program = crate::image::program(root)?;
+    let fetched = match network.check(&program, report)? {
+        true => rehearse::check(options, &program, &network, report)?,
+        false => None,
+    };
     if fetched.is_some() {
         report.has_fetched();
         report.busy("trying the volumes");
@@ -108,30 +119,6 @@ fn check(options: &Check, report: &mut Report) -> Result<(), Failure> {
         None => {}
     }
     Ok(())
-}
-
-/// Which links a boot would make: their names.
-fn links(
-    root: &Path,
-    settings: &MachineSettings,
-    report: &mut Report,
-) -> Result<Vec<String>, Failure> {
-    if !settings.network {
-        report.good("network", "client.conf says that no links are made");
-        return Ok(Vec::new());
-    }
-    let network = crate::network::definition(root, &settings.interfaces)?;
-    let made = network.definition.links().iter();
-    let made = made.filter(|link| !matches!(link.kind, Kind::Device(_)));
-    let names: Vec<String> = made.map(|link| link.name.as_str().to_owned()).collect();
-    match names.is_empty() {
-        true => report.good(
-            "network",
-            "interfaces are used as they are: no link is made",
-        ),
-        false => report.good("network", format!("a boot makes {}", names.join(", "))),
-    }
-    Ok(names)
 }
 
 /// Whether the machine may be away for as long as a reboot takes.

@@ -2,18 +2,18 @@
 //! it only rehearses.
 
 mod client;
-mod interfaces;
 
-use std::collections::BTreeSet;
 use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
+use nightlatch_core::connect::Target;
 use nightlatch_core::secret::Secret;
-use nightlatch_core::settings::machine::MachineSettings;
 use nightlatch_proto::rehearsal::Terms;
 
+use super::network::{BootNetwork, Usable};
 use super::report::Report;
+use crate::boot_command::BootCommand;
 use crate::cli::check::Check;
 use crate::failure::{EX_SOFTWARE, Failure};
 use client::{Outcome, is_stock, refusal};
@@ -31,15 +31,18 @@ struct Try {
     interfaces: String,
 }
 
-/// Rehearses on every interface that a boot would use. `made` are the links that it makes.
+/// What a rehearsal says itself, and so takes out of the options of a boot: with a value, where there is one.
+const OWN: [(&str, Option<char>, bool); 2] =
+    [("interface", Some('i'), true), ("debug", None, false)];
+
+/// Rehearses on every interface that a boot would use.
 pub(super) fn check(
     options: &Check,
-    settings: &MachineSettings,
-    made: &[String],
+    program: &Path,
+    network: &BootNetwork,
     report: &mut Report,
 ) -> Result<Option<Fetched>, Failure> {
-    let present = interfaces::present(Path::new("/"));
-    let (usable, remarks) = interfaces::usable(&present, &settings.interfaces, made);
+    let (usable, remarks) = network.usable();
     for remark in remarks {
         report.doubtful("network", remark, None);
     }
@@ -48,14 +51,15 @@ pub(super) fn check(
         report.bad("network", "no interface is up that a boot could use", hint);
         return Ok(None);
     }
-    let program = crate::image::program(Path::new("/"))?;
+    let command = &network.command;
     let wait = Duration::from_secs(options.wait.into());
-    let tries = tries(settings, usable);
+    let tries = tries(command.target().as_ref(), &usable);
     report.busy(&format!("asking servers, for {} s at most", options.wait));
     let outcomes = all(&tries, |one| {
-        let mut arguments = client_options(settings, &one.interfaces);
+        let mut arguments = client_options(command, &one.interfaces);
+        arguments.extend(network.target_now().map(|it| format!("--connect={it}")));
         arguments.push("--rehearsal".to_owned());
-        client::run(&program, &arguments, wait)
+        client::run(program, &arguments, wait)
     })?;
     let mut fetched = None;
     let mut failed = Vec::new();
@@ -84,31 +88,26 @@ pub(super) fn check(
     }
     tell(&failed, fetched.is_some(), options.stock_server, report);
     if fetched.is_none() && options.stock_server {
-        return Ok(by_stock_server(&program, settings, &failed, wait, report));
+        return Ok(by_stock_server(program, command, &failed, wait, report));
     }
     Ok(fetched)
 }
 
-/// The kernel modules of the drivers of the interfaces that a boot uses.
-pub(super) fn drivers(root: &Path, settings: &MachineSettings) -> BTreeSet<String> {
-    let present = interfaces::present(root);
-    let (usable, _) = interfaces::usable(&present, &settings.interfaces, &[]);
-    interfaces::drivers(root, &usable)
-}
-
 /// With a server that is named, the way to it is the kernel's choice.
-fn tries(settings: &MachineSettings, usable: Vec<String>) -> Vec<Try> {
-    if let Some(target) = &settings.connect {
+fn tries(target: Option<&Target>, usable: &[Usable]) -> Vec<Try> {
+    let names = usable.iter().map(|one| one.running.clone());
+    if let Some(target) = target {
+        let names: Vec<String> = names.collect();
         return vec![Try {
-            label: format!("here, by `connect = {target}`"),
-            interfaces: usable.join(","),
+            label: format!("here, by connecting to {target}"),
+            interfaces: names.join(","),
         }];
     }
     let one = |name: String| Try {
         label: name.clone(),
         interfaces: name,
     };
-    usable.into_iter().map(one).collect()
+    names.map(one).collect()
 }
 
 /// All tries side by side.
@@ -131,14 +130,8 @@ fn all(tries: &[Try], run: impl Fn(&Try) -> Outcome + Sync) -> Result<Vec<Outcom
 
 /// As in the image, but for the network of the running machine, which is there already: nothing is made or taken
 /// up, and no hook run.
-fn client_options(settings: &MachineSettings, interfaces: &str) -> Vec<String> {
-    let others = MachineSettings {
-        interfaces: Vec::new(),
-        ..settings.clone()
-    };
-    let mut options = others.arguments();
-    // What it says is for a person to read.
-    options.retain(|option| option != "--debug");
+fn client_options(command: &BootCommand, interfaces: &str) -> Vec<String> {
+    let mut options = command.without(&OWN);
     options.extend(
         [
             "--retry=2",
@@ -195,7 +188,7 @@ fn hint(line: &str) -> &'static str {
 /// Asks the servers of Mandos that were found, as a boot: the administrator wants it.
 fn by_stock_server(
     program: &Path,
-    settings: &MachineSettings,
+    command: &BootCommand,
     failed: &[(&Try, Vec<String>)],
     wait: Duration,
     report: &mut Report,
@@ -205,11 +198,7 @@ fn by_stock_server(
             let Some((address, _)) = line.split_once(": ") else {
                 continue;
             };
-            let settings = MachineSettings {
-                connect: None,
-                ..settings.clone()
-            };
-            let mut arguments = client_options(&settings, &one.interfaces);
+            let mut arguments = client_options(command, &one.interfaces);
             arguments.push(format!("--connect={address}"));
             let outcome = client::run(program, &arguments, wait);
             let from = &one.label;

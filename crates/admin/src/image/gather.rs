@@ -13,7 +13,7 @@ use super::network_hooks;
 use super::plan::{Directory, FOLDER, Link, Owner, Plan, PlannedFile, Source};
 use super::programs::{self, CLIENT};
 use crate::failure::{EX_CONFIG, EX_IOERR, EX_NOINPUT, EX_UNAVAILABLE, Failure, note};
-use crate::network::found::{Remark, Weight};
+use crate::network::ConfFile;
 use crate::{keys, network};
 
 /// The machine's settings.
@@ -42,6 +42,11 @@ impl Plan {
     pub(crate) fn of(root: &Path) -> Result<Self, Failure> {
         let mut plan = Self::default();
         let settings = settings(&mut plan, root)?;
+        let file = ConfFile::read(root)?.filter(|_| settings.network);
+        let settings = match &file {
+            Some(file) => network::at_boot(&settings, &file.definition),
+            None => settings,
+        };
         let owner = accounts::owner(root);
         add_keys(&mut plan, root)?;
         let program = program(root)?;
@@ -65,27 +70,29 @@ impl Plan {
         // Servers are found by link-local addresses. Built into most kernels.
         plan.add_module("ipv6");
         network_hooks::add(&mut plan, root, &settings.interfaces.join(","))?;
-        if settings.network {
-            add_links(&mut plan, root, &settings.interfaces)?;
+        if let Some(file) = file {
+            add_network(&mut plan, file, root)?;
         }
         Ok(plan)
     }
 }
 
-/// The VLANs, bonds and bridges that the host's own network has, where it needs any to reach a server.
-fn add_links(plan: &mut Plan, root: &Path, interfaces: &[String]) -> Result<(), Failure> {
-    let network = network::definition(root, interfaces)?;
-    if !network.definition.links().is_empty() {
-        plan.add_text("network.conf", network.definition.to_string());
+/// The links, addresses and routes that were learned, as they are, with the modules that they need. In a chroot nothing is
+/// known of the machine but this file.
+fn add_network(plan: &mut Plan, file: ConfFile, root: &Path) -> Result<(), Failure> {
+    for fault in &file.faults {
+        plan.remark(format!("{}: {fault}", file.path.display()));
     }
-    for module in &network.modules {
-        plan.add_module(module);
+    let snapshot = network::is_own(root).then(network::snapshot).transpose()?;
+    for module in network::modules(&file.definition, snapshot.as_ref()) {
+        plan.add_module(&module);
     }
-    // `nightlatch network` tells the rest.
-    let matters = |remark: &&Remark| remark.weight == Weight::Matters;
-    for remark in network.remarks.iter().filter(matters) {
-        plan.remark(format!("{}: {}", remark.place, remark.what));
-    }
+    plan.files.push(PlannedFile {
+        path: format!("{FOLDER}/network.conf"),
+        source: Source::Copy(file.path),
+        mode: 0o644,
+        owner: Owner::ROOT,
+    });
     Ok(())
 }
 
@@ -190,8 +197,26 @@ fn add_options(plan: &mut Plan, program: &Path, settings: &MachineSettings) -> R
     Ok(())
 }
 
-/// The options of the plugin runner.
+/// The options of the plugin runner, as the image has them.
+pub(crate) fn runner_options(root: &Path) -> Result<String, Failure> {
+    gather_runner_options(&mut Plan::default(), root, accounts::owner(root))
+}
+
 fn add_runner_options(plan: &mut Plan, root: &Path, owner: Owner) -> Result<(), Failure> {
+    let runner = gather_runner_options(plan, root, owner)?;
+    if !runner.is_empty() {
+        plan.files.push(PlannedFile {
+            path: format!("{FOLDER}/{RUNNER}"),
+            source: Source::Text(runner),
+            // It may tell plugins of others their secrets.
+            mode: 0o600,
+            owner: Owner::ROOT,
+        });
+    }
+    Ok(())
+}
+
+fn gather_runner_options(plan: &mut Plan, root: &Path, owner: Owner) -> Result<String, Failure> {
     let mut runner = String::new();
     if owner != NOBODY {
         runner = format!("--userid={}\n--groupid={}\n", owner.user, owner.group);
@@ -215,16 +240,7 @@ fn add_runner_options(plan: &mut Plan, root: &Path, owner: Owner) -> Result<(), 
             runner.push_str(&said);
         }
     }
-    if !runner.is_empty() {
-        plan.files.push(PlannedFile {
-            path: format!("{FOLDER}/{RUNNER}"),
-            source: Source::Text(runner),
-            // It may tell plugins of others their secrets.
-            mode: 0o600,
-            owner: Owner::ROOT,
-        });
-    }
-    Ok(())
+    Ok(runner)
 }
 
 /// Whether there is anything but comments.

@@ -19,7 +19,7 @@ use rustix::process::umask;
 use crate::cli::image::{Image, Verb};
 use crate::failure::{EX_NOPERM, Failure, warn};
 use crate::output;
-pub(crate) use gather::{program, settings};
+pub(crate) use gather::{program, runner_options, settings};
 pub(crate) use plan::{FOLDER, Owner, Plan, PlannedFile, Source};
 #[cfg(test)]
 pub(crate) use plan::{Link, Program};

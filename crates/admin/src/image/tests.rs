@@ -193,6 +193,32 @@ fn settings_become_options_of_the_client() {
 }
 
 #[test]
+fn the_learned_network_goes_along_as_it_is_and_names_mean_what_a_boot_has() {
+    let root = machine(KEYS);
+    let conf = "# mine\n[eth0]\nmatch-mac = 52:54:00:00:00:01\n[eth0.5]\nkind = vlan\nid = 5\nparent = eth0\n\
+                stands-for = br0\n[bad]\nkind = tun\n";
+    write(root.path(), "etc/nightlatch/network.conf", 0o600, conf);
+    let settings = "[client]\nconnect = [fe80::1%br0]:47\ninterface = br0, eth1\n";
+    write(root.path(), SETTINGS, 0o644, settings);
+    // Nothing else of a network counts: this is another machine's root.
+    write(root.path(), "etc/netplan/x.yaml", 0o644, "network: {vlans: {x: {id: 1, link: eth9}}}");
+    let plan = Plan::of(root.path()).unwrap();
+    let place = format!("{FOLDER}/network.conf");
+    let file = plan.files.iter().find(|file| file.path == place).unwrap();
+    let source = root.path().join("etc/nightlatch/network.conf");
+    assert_eq!(file.source, Source::Copy(source));
+    assert_eq!((file.mode, file.owner), (0o644, Owner::ROOT));
+    assert_eq!(plan.modules, ["ipv6", "8021q"]);
+    assert_eq!(
+        made(&plan, "client.options"),
+        "--connect=[fe80::1%eth0.5]:47\n--interface=eth0.5,eth1\n"
+    );
+    assert!(plan.remarks[0].contains("network.conf: line 9: expected one of device"));
+    fs::write(root.path().join(SETTINGS), "[client]\nnetwork = no\n").unwrap();
+    assert!(!paths(&Plan::of(root.path()).unwrap()).contains(&place.as_str()));
+}
+
+#[test]
 fn a_network_hook_brings_its_files_and_modules() {
     let root = machine(KEYS);
     let hooks = "etc/nightlatch/network-hooks.d";

@@ -1,104 +1,115 @@
-//! `nightlatch network`: the links that the initramfs makes to reach a server, from the files that
-//! describe this machine's network (docs/decisions/0112-the-hosts-network-files.md).
+//! `nightlatch network`: the links, addresses and routes of the boot, learned from the running kernel and kept in
+//! `/etc/nightlatch/network.conf` (docs/decisions/0117).
 //!
-//! Each reader is a function of texts; files are found in one place, and decided is in `resolve`.
+//! What is learned is decided in `core::network::learn`; here the kernel is asked, the file is written and shown.
 
-mod files;
-pub mod found;
-pub mod ifupdown;
-pub mod keyfile;
-pub mod netplan;
-pub mod networkd;
-pub mod networkmanager;
-pub mod resolve;
+mod addresses;
+mod chroot;
+pub(crate) mod drift;
+pub(crate) mod file;
+mod learn;
+mod search;
 mod show;
-pub mod yaml;
+mod ways;
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-use nightlatch_core::network::present::Present;
-use nightlatch_core::network::{Definition, Kind};
+use nightlatch_core::connect::{Host, Scope};
+use nightlatch_core::network::learn::{Reach, Way, learn as learn_from};
+use nightlatch_core::network::snapshot::Snapshot;
+use nightlatch_core::network::{Definition, Kind, Link};
+use nightlatch_core::settings::machine::MachineSettings;
 
 use crate::cli::network::Network;
 use crate::failure::{EX_OSERR, Failure, warn};
-use found::Remark;
-use resolve::{Resolved, resolve};
+pub(crate) use file::ConfFile;
+pub(crate) use learn::for_the_next_image;
+pub(crate) use search::is_searched;
+pub(crate) use ways::Ways;
 
 /// Carries the verb out.
 pub(crate) fn run(options: &Network) -> Result<(), Failure> {
+    if options.learn {
+        return learn::run(options);
+    }
     let mut doubts = crate::image::Plan::default();
     let settings = crate::image::settings(&mut doubts, &options.root)?;
     doubts.remarks.iter().for_each(warn);
-    let wanted = match options.interface.is_empty() {
-        true => &settings.interfaces,
-        false => &options.interface,
-    };
-    let plan = definition(&options.root, wanted)?;
-    show::print(&plan, wanted, settings.network, options)
+    show::run(&settings, options)
 }
 
-/// What an image needs for the links of a machine.
-#[derive(Debug)]
-pub(crate) struct Plan {
-    /// The links, as `network.conf` has them by their `Display`. Empty where none is needed.
-    pub(crate) definition: Definition,
-    /// Kernel modules: of the kinds of links, and of the drivers of the interfaces below them.
-    pub(crate) modules: Vec<String>,
-    /// Where each link stands.
-    places: std::collections::BTreeMap<nightlatch_core::network::LinkName, found::Place>,
-    /// What is left out, and what that means.
-    pub(crate) remarks: Vec<Remark>,
-}
-
-/// Reads the network of the machine whose root is `root`. `wanted` are the interfaces that are asked
-/// for; without, every link that can reach somebody is made.
-///
-/// # Errors
-/// When this machine's own interfaces cannot be listed.
-pub(crate) fn definition(root: &Path, wanted: &[String]) -> Result<Plan, Failure> {
-    // The interfaces of another machine are not known here.
-    let own = root == Path::new("/");
-    let host = match own {
-        true => nightlatch_sys::links::present().map_err(|error| {
-            Failure::new(EX_OSERR, "cannot list this machine's interfaces").because(error)
-        })?,
-        false => Vec::new(),
-    };
-    let Resolved {
-        definition,
-        places,
-        remarks,
-    } = resolve(files::all(root), &host, wanted);
-    let modules = modules(&definition, &host);
-    Ok(Plan {
-        definition,
-        modules,
-        places,
-        remarks,
+/// The network of this machine now.
+pub(crate) fn snapshot() -> Result<Snapshot, Failure> {
+    nightlatch_sys::observe::snapshot().map_err(|error| {
+        Failure::new(EX_OSERR, "cannot list this machine's interfaces").because(error)
     })
 }
 
-fn modules(definition: &Definition, host: &[Present]) -> Vec<String> {
+/// Whether the kernel shows the network of the machine whose root is `root`.
+pub(crate) fn is_own(root: &Path) -> bool {
+    root == Path::new("/") && !chroot::is_chroot()
+}
+
+/// The names of all links that a boot has: interfaces of the machine, and what the file makes.
+pub(crate) fn boot_links(definition: &Definition, snapshot: &Snapshot) -> Vec<String> {
+    let links = definition.links().iter();
+    let mut names: Vec<String> = links.map(|link| link.name.to_string()).collect();
+    for link in &snapshot.links {
+        let way = Way {
+            link: link.present.index,
+            reach: Reach::Neighbour,
+        };
+        let alone = learn_from(snapshot, &[way]).definition;
+        let is_device =
+            |it: &Link| it.name.as_str() == link.name() && matches!(it.kind, Kind::Device(_));
+        if alone.links().iter().any(is_device) && !names.iter().any(|it| it == link.name()) {
+            names.push(link.name().to_owned());
+        }
+    }
+    names
+}
+
+/// The settings with the names that links have at boot, where others stand for them.
+pub(crate) fn at_boot(settings: &MachineSettings, definition: &Definition) -> MachineSettings {
+    let mut settings = settings.clone();
+    let name_of = |name: &str| {
+        let link = definition.used_for(name);
+        link.map_or_else(|| name.to_owned(), |link| link.name.to_string())
+    };
+    let mut interfaces: Vec<String> = Vec::new();
+    for name in &settings.interfaces {
+        let name = name_of(name);
+        if !interfaces.contains(&name) {
+            interfaces.push(name);
+        }
+    }
+    settings.interfaces = interfaces;
+    for target in settings.connect.iter_mut() {
+        if let Host::LinkLocal(_, Some(Scope::Name(name))) = &mut target.host {
+            *name = name_of(name);
+        }
+    }
+    settings
+}
+
+/// The kernel modules that links need: of their kinds, and where `snapshot` is that of the machine, of the drivers
+/// of its interfaces.
+pub(crate) fn modules(definition: &Definition, snapshot: Option<&Snapshot>) -> Vec<String> {
     let mut modules = BTreeSet::new();
     for link in definition.links() {
-        match &link.kind {
-            Kind::Vlan { .. } => {
-                modules.insert("8021q".to_owned());
-            }
-            Kind::Bond(_) => {
-                modules.insert("bonding".to_owned());
-            }
-            Kind::Bridge { .. } => {
-                modules.insert("bridge".to_owned());
-            }
-            Kind::Device(_) => {}
-        }
-        let names = link.parts().iter().chain([&link.name]);
-        for name in names {
-            let here = host.iter().any(|present| present.name == name.as_str());
-            modules.extend(here.then(|| driver_module(name.as_str())).flatten());
+        let kind = match &link.kind {
+            Kind::Vlan { .. } => Some("8021q"),
+            Kind::Bond(_) => Some("bonding"),
+            Kind::Bridge { .. } => Some("bridge"),
+            Kind::Device(_) => None,
+        };
+        modules.extend(kind.map(str::to_owned));
+        let Some(snapshot) = snapshot else { continue };
+        for name in link.parts().iter().chain([&link.name]) {
+            let seen = drift::counterpart(definition, name.as_str(), snapshot);
+            modules.extend(seen.and_then(|seen| driver_module(seen.name())));
         }
     }
     modules.into_iter().collect()

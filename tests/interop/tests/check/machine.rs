@@ -12,7 +12,7 @@ use std::process::{Command, Stdio};
 
 use cpio::newc;
 use nightlatch_interop::machine::{Keys, Machine};
-use nightlatch_interop::netns::{Host, Lan};
+use nightlatch_interop::netns::{Host, Lan, cable};
 use nightlatch_interop::programs::{Whose, ours};
 use nightlatch_interop::site::{Kind, Site};
 use tempfile::TempDir;
@@ -43,6 +43,8 @@ const TOOLS: &str = "usr/share/initramfs-tools/scripts";
 pub(crate) struct House {
     folder: TempDir,
     lan: Lan,
+    /// At the end of a cable, without a server.
+    nobody: Host,
     site: RefCell<Option<Site>>,
     /// Each volume's line in crypttab, and whether the image opens it.
     volumes: RefCell<Vec<(String, bool)>>,
@@ -74,6 +76,7 @@ impl House {
         let house = Self {
             folder,
             lan,
+            nobody: Host::new("nobody"),
             site: RefCell::new(Some(site)),
             volumes: RefCell::default(),
         };
@@ -98,7 +101,11 @@ impl House {
         }
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn wait_for_link_local(&self, interface: &str) {
+        self.lan.client.wait_for_link_local(interface);
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
@@ -144,6 +151,48 @@ impl House {
     pub(crate) fn configure(&self, settings: &str) {
         fs::write(self.path("etc/nightlatch/client.conf"), settings).unwrap();
         self.make_image(&[]);
+    }
+
+    /// Writes a file of the machine, and makes the image anew.
+    pub(crate) fn write(&self, name: &str, text: &str) {
+        let file = self.path(name);
+        fs::create_dir_all(file.parent().unwrap()).unwrap();
+        fs::write(file, text).unwrap();
+        self.make_image(&[]);
+    }
+
+    /// Runs `ip` on the machine, or where its server is.
+    pub(crate) fn ip(&self, at_server: bool, arguments: &str) {
+        let host = match at_server {
+            true => &self.lan.server,
+            false => &self.lan.client,
+        };
+        host.ip(&arguments.split_whitespace().collect::<Vec<_>>());
+    }
+
+    /// Learns the network of the next image, and makes it.
+    pub(crate) fn learn(&self) {
+        self.run_kept(&["network", "--learn", "--wait", "60", "--force"]);
+        self.make_image(&[]);
+    }
+
+    /// The port of the server.
+    pub(crate) fn port(&self) -> u16 {
+        self.site.borrow().as_ref().unwrap().server.port()
+    }
+
+    /// Runs our program on the machine, and keeps what it leaves in /etc/nightlatch.
+    fn run_kept(&self, arguments: &[&str]) {
+        let mut command = self.lan.client.command("unshare");
+        let lay = "mount --bind \"$0/etc/nightlatch\" /mnt\n".to_owned() + LAY.trim_end_matches("exec \"$@\"")
+            + "mount --bind /mnt /etc/nightlatch\nexec \"$@\"";
+        command
+            .args(["--mount", "--propagation", "private", "sh", "-c", &lay])
+            .arg(self.folder.path())
+            .arg(ours("nightlatch"))
+            .args(arguments);
+        let output = command.output().unwrap();
+        assert!(output.status.success(), "{output:?}");
     }
 
     /// Adds a volume to crypttab: its key and its options. Its image has to be made anew.
@@ -248,12 +297,15 @@ impl House {
     /// A second interface, with a cable to nobody.
     pub(crate) fn add_a_wrong_cable(&self) {
         let host = &self.lan.client;
+        cable((host, "aaa0"), (&self.nobody, "aaa1"));
+        self.nobody.ip(&["link", "set", "aaa1", "up"]);
+        // A container on a bridge: both ends are here.
         host.ip(&[
-            "link", "add", "aaa0", "type", "veth", "peer", "name", "aaa1",
+            "link", "add", "in0", "type", "veth", "peer", "name", "in1",
         ]);
         host.ip(&["link", "add", "docker0", "type", "bridge"]);
-        host.ip(&["link", "set", "aaa1", "master", "docker0"]);
-        for name in ["aaa0", "aaa1", "docker0"] {
+        host.ip(&["link", "set", "in1", "master", "docker0"]);
+        for name in ["aaa0", "in0", "in1", "docker0"] {
             host.ip(&["link", "set", name, "up"]);
         }
         host.wait_for_link_local("aaa0");
@@ -261,9 +313,7 @@ impl House {
 
     pub(crate) fn add_an_interface_that_is_down(&self) {
         let host = &self.lan.client;
-        host.ip(&[
-            "link", "add", "down0", "type", "veth", "peer", "name", "down1",
-        ]);
+        cable((host, "down0"), (&self.nobody, "down1"));
     }
 
     /// Everything that a check must not change.

@@ -2,13 +2,14 @@
 //! server. The image is made here of what `nightlatch image stage` writes: what real builders make of it is
 //! tried elsewhere.
 
+mod boot_network;
 mod machine;
 
 use machine::House;
 use nightlatch_interop::site::Kind;
 
 /// A check succeeds soon: the proof of life that a rehearsal needs.
-const UP: &str = "checker = true\ntimeout = PT20M\ninterval = PT1S";
+pub(crate) const UP: &str = "checker = true\ntimeout = PT20M\ninterval = PT1S";
 
 #[test]
 fn a_machine_in_order_would_come_back() {

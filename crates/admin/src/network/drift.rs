@@ -1,0 +1,72 @@
+//! What differs between the file and the running system.
+
+use nightlatch_core::network::compare::{Difference, differences};
+use nightlatch_core::network::learn::{Learned, Reach, Way, learn};
+use nightlatch_core::network::snapshot::{SeenLink, Snapshot};
+use nightlatch_core::network::{Definition, Kind, Link};
+
+/// The link of the running system that a link of the file is: by what recognises it, or by its name.
+pub(crate) fn counterpart<'s>(
+    definition: &Definition,
+    name: &str,
+    snapshot: &'s Snapshot,
+) -> Option<&'s SeenLink> {
+    match definition.link(name).map(|link| &link.kind) {
+        Some(Kind::Device(wanted)) if !wanted.is_by_name() => {
+            let mut links = snapshot.links.iter();
+            links.find(|link| !link.loopback && wanted.fits(&link.present))
+        }
+        _ => snapshot.named(name),
+    }
+}
+
+/// The link of the running system on which the server is reached that a boot reaches on `link`: the bridge, where that
+/// is its port.
+pub(crate) fn in_use<'s>(
+    definition: &Definition,
+    link: &Link,
+    snapshot: &'s Snapshot,
+) -> Option<&'s SeenLink> {
+    let mut bridges = link.stands_for.iter();
+    bridges
+        .find_map(|name| snapshot.named(name.as_str()))
+        .or_else(|| counterpart(definition, link.name.as_str(), snapshot))
+}
+
+/// What the running system has of all that a file describes, and what differs. `ways` are those to the server that is
+/// connected to; without one, addresses are of no use.
+pub(crate) fn drift(
+    definition: &Definition,
+    snapshot: &Snapshot,
+    ways: &[Way],
+) -> (Learned, Vec<Difference>) {
+    let connects = ways.iter().any(|way| matches!(way.reach, Reach::Routed(_)));
+    let tops = definition.tops();
+    let present = tops.filter_map(|link| in_use(definition, link, snapshot));
+    let mut all: Vec<Way> = present
+        .map(|seen| Way {
+            link: seen.present.index,
+            reach: Reach::Neighbour,
+        })
+        .collect();
+    all.extend(ways.iter().cloned());
+    let learned = learn(snapshot, &all);
+    let file = match connects {
+        true => definition.clone(),
+        false => without_addresses(definition),
+    };
+    let found = differences(&file, &learned, snapshot);
+    (learned, found)
+}
+
+fn without_addresses(definition: &Definition) -> Definition {
+    let links = definition.links().iter().cloned();
+    let links = links.map(|link| Link {
+        addresses: Vec::new(),
+        routes: Vec::new(),
+        dhcp: false,
+        ..link
+    });
+    // What fitted together still does.
+    Definition::new(links.collect()).unwrap_or_default()
+}

@@ -1,0 +1,204 @@
+//! On which interfaces a server is announced (RFC 6762). Only listens and asks: no server is connected to.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6, UdpSocket};
+use std::os::fd::OwnedFd;
+use std::time::Duration;
+
+use nightlatch_core::network::snapshot::{SeenLink, Snapshot};
+use nightlatch_core::time::Monotonic;
+use nightlatch_proto::discovery::{
+    Arrival, Browser, Event, GROUP_V4, GROUP_V6, InterfaceIndex, MAX_MESSAGE, MDNS_PORT,
+};
+use nightlatch_sys::clock;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, ipproto, socket_with, sockopt};
+
+/// RFC 6762, 11: messages are sent with the largest hop limit.
+const HOPS: u8 = 255;
+
+/// RFC 6762, 5.2: the first question waits 20 to 120 ms.
+const FIRST_QUESTION: Duration = Duration::from_millis(20);
+
+/// Most messages of one socket that are read before the others are looked at.
+const BATCH: usize = 64;
+
+struct Socket {
+    link: u32,
+    socket: UdpSocket,
+    /// The group that questions go to through this socket, if any do.
+    asks: Option<SocketAddr>,
+    multicast: bool,
+}
+
+/// Whether a server could be announced on a link: it is in use, and has neighbours of its own.
+pub(crate) fn is_searched(link: &SeenLink, snapshot: &Snapshot) -> bool {
+    let master = link.present.master.and_then(|it| snapshot.link(it));
+    let hidden = master.is_some_and(|it| matches!(it.kind(), "bond" | "bridge" | "team"));
+    link.present.up && link.running && link.ethernet && !link.loopback && !hidden
+}
+
+/// The links, of `wanted`, on which a server announces itself within `wait`; one that is this very machine does not
+/// count.
+pub(super) fn search(
+    wanted: &BTreeSet<u32>,
+    snapshot: &Snapshot,
+    wait: Duration,
+) -> io::Result<BTreeSet<u32>> {
+    let sockets = sockets(wanted, snapshot)?;
+    let mut browser = Browser::new();
+    let start = clock::now().mono;
+    let until = start.after(wait);
+    for index in wanted {
+        browser.interface_added(InterfaceIndex(*index), FIRST_QUESTION, start);
+    }
+    let mut found = BTreeSet::new();
+    while found.len() < wanted.len() {
+        let now = clock::now().mono;
+        if until <= now {
+            break;
+        }
+        read(&sockets, &mut browser, now);
+        browser.handle_timeout(now);
+        while let Some(transmit) = browser.poll_transmit(now) {
+            let asking = sockets.iter().filter(|it| it.link == transmit.interface.0);
+            for socket in asking {
+                if let Some(group) = socket.asks {
+                    // The browser asks again by itself.
+                    let _ = socket.socket.send_to(&transmit.payload, group);
+                }
+            }
+        }
+        while let Some(event) = browser.poll_event() {
+            if let Event::Found(server) = event
+                && !snapshot.has_address(server.addr.ip())
+            {
+                found.insert(server.interface.0);
+            }
+        }
+        let next = browser.poll_timeout().map_or(until, |next| next.min(until));
+        wait_for(&sockets, next.since(now))?;
+    }
+    Ok(found)
+}
+
+fn read(sockets: &[Socket], browser: &mut Browser, now: Monotonic) {
+    let mut buffer = vec![0; MAX_MESSAGE];
+    for socket in sockets {
+        for _ in 0..BATCH {
+            let Ok((length, source)) = socket.socket.recv_from(&mut buffer) else {
+                break;
+            };
+            let arrival = Arrival {
+                interface: InterfaceIndex(socket.link),
+                source,
+                multicast: socket.multicast,
+                hop_limit: None,
+            };
+            // What is ignored is mostly other hosts' questions, and our own.
+            let _ = browser.handle_packet(arrival, &buffer[..length], now);
+        }
+    }
+}
+
+fn wait_for(sockets: &[Socket], time: Duration) -> io::Result<()> {
+    let mut descriptors: Vec<PollFd<'_>> = sockets
+        .iter()
+        .map(|socket| PollFd::new(&socket.socket, PollFlags::IN))
+        .collect();
+    let time = Timespec {
+        tv_sec: time.as_secs().try_into().unwrap_or(i64::MAX),
+        tv_nsec: time.subsec_nanos().into(),
+    };
+    match poll(&mut descriptors, Some(&time)) {
+        Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Sockets for all links. A link on which none can be made is left out; without any the first reason counts.
+fn sockets(wanted: &BTreeSet<u32>, snapshot: &Snapshot) -> io::Result<Vec<Socket>> {
+    let mut own: BTreeMap<u32, Ipv6Addr> = BTreeMap::new();
+    let mut v4: BTreeSet<u32> = BTreeSet::new();
+    for seen in &snapshot.addresses {
+        match seen.cidr.ip {
+            IpAddr::V4(_) => {
+                v4.insert(seen.link);
+            }
+            IpAddr::V6(v6) if v6.is_unicast_link_local() => {
+                own.insert(seen.link, v6);
+            }
+            IpAddr::V6(_) => {}
+        }
+    }
+    let mut sockets = Vec::new();
+    let mut failed = None;
+    for index in wanted {
+        let v6 = own.get(index).into_iter();
+        let v6 = v6.flat_map(|own| [group_v6(*index), own_v6(*own, *index)]);
+        let v4 = v4.contains(index).then(|| group_v4(*index));
+        for socket in v6.chain(v4) {
+            match socket {
+                Ok(socket) => sockets.push(socket),
+                Err(error) => {
+                    failed.get_or_insert(error);
+                }
+            }
+        }
+    }
+    match failed {
+        Some(error) if sockets.is_empty() => Err(error),
+        _ => Ok(sockets),
+    }
+}
+
+fn open(family: AddressFamily) -> io::Result<OwnedFd> {
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket = socket_with(family, SocketType::DGRAM, flags, Some(ipproto::UDP))?;
+    // RFC 6762, 15.1: other programs of this machine may listen too.
+    sockopt::set_socket_reuseaddr(&socket, true)?;
+    sockopt::set_socket_reuseport(&socket, true)?;
+    Ok(socket)
+}
+
+fn group_v6(link: u32) -> io::Result<Socket> {
+    let socket = open(AddressFamily::INET6)?;
+    bind(&socket, &SocketAddrV6::new(GROUP_V6, MDNS_PORT, 0, link))?;
+    sockopt::set_ipv6_add_membership(&socket, &GROUP_V6, link)?;
+    Ok(Socket {
+        link,
+        socket: socket.into(),
+        asks: None,
+        multicast: true,
+    })
+}
+
+fn own_v6(own: Ipv6Addr, link: u32) -> io::Result<Socket> {
+    let socket = open(AddressFamily::INET6)?;
+    bind(&socket, &SocketAddrV6::new(own, MDNS_PORT, 0, link))?;
+    sockopt::set_ipv6_multicast_if(&socket, link)?;
+    sockopt::set_ipv6_multicast_hops(&socket, HOPS.into())?;
+    Ok(Socket {
+        link,
+        socket: socket.into(),
+        asks: Some(SocketAddrV6::new(GROUP_V6, MDNS_PORT, 0, link).into()),
+        multicast: false,
+    })
+}
+
+fn group_v4(link: u32) -> io::Result<Socket> {
+    let any = std::net::Ipv4Addr::UNSPECIFIED;
+    let group = SocketAddrV4::new(GROUP_V4, MDNS_PORT);
+    let socket = open(AddressFamily::INET)?;
+    bind(&socket, &group)?;
+    sockopt::set_ip_add_membership_with_ifindex(&socket, &GROUP_V4, &any, link)?;
+    sockopt::set_ip_multicast_if_with_ifindex(&socket, &GROUP_V4, &any, link)?;
+    sockopt::set_ip_multicast_ttl(&socket, HOPS.into())?;
+    Ok(Socket {
+        link,
+        socket: socket.into(),
+        asks: Some(group.into()),
+        multicast: true,
+    })
+}
