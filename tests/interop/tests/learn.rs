@@ -291,6 +291,23 @@ fn a_gateway_beside_the_network_is_on_the_link_in_each_way_to_say_it() {
 }
 
 #[test]
+fn an_address_that_no_route_leads_to_any_more_is_a_difference() {
+    let Some(house) = House::new() else { return };
+    house.ip("addr add 192.0.2.7/24 dev lan0
+         route add default via 192.0.2.1");
+    house.learn_connected("198.51.100.1:4711");
+    house.ip("route del default");
+    let (status, said) = house.nightlatch(&["network"]);
+    assert_eq!(status, Some(0), "{said}");
+    for part in [
+        "the kernel has no route to 198.51.100.1",
+        "lan0: addresses in the file: 192.0.2.7/24; now: not set",
+    ] {
+        assert!(said.contains(part), "{part}\n{said}");
+    }
+}
+
+#[test]
 fn the_other_end_of_a_line_is_the_gateway() {
     let Some(house) = House::new() else { return };
     far_server(&house, "addr add 10.9.9.9/32 peer 10.0.0.1 dev wire0");

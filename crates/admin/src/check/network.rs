@@ -92,8 +92,7 @@ impl BootNetwork {
             )?),
             None => None,
         };
-        let routed = ways.as_ref().map_or(&[][..], |ways| &ways.ways);
-        self.differences(routed, report);
+        self.differences(ways.as_ref(), report);
         self.interfaces(report);
         if let (Some(target), Some(ways)) = (&target, &ways) {
             self.target(target, ways, report);
@@ -177,7 +176,7 @@ impl BootNetwork {
     }
 
     /// What the file says otherwise than the running kernel.
-    fn differences(&self, ways: &[Way], report: &mut Report) {
+    fn differences(&self, ways: Option<&Ways>, report: &mut Report) {
         if self.file.is_none() || !self.is_taken {
             return;
         }
@@ -190,7 +189,7 @@ impl BootNetwork {
             let mut parts = alone.links().iter();
             !parts.any(|part| differing.contains(&part.name.as_str()))
         });
-        let enough = ways.is_empty() && whole.count() > 0;
+        let enough = ways.is_none() && whole.count() > 0;
         for difference in &found {
             let said = format!("network.conf has drifted: {difference}");
             let hint = Some(LEARN.to_owned());

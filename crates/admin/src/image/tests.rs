@@ -201,7 +201,12 @@ fn the_learned_network_goes_along_as_it_is_and_names_mean_what_a_boot_has() {
     let settings = "[client]\nconnect = [fe80::1%br0]:47\ninterface = br0, eth1\n";
     write(root.path(), SETTINGS, 0o644, settings);
     // Nothing else of a network counts: this is another machine's root.
-    write(root.path(), "etc/netplan/x.yaml", 0o644, "network: {vlans: {x: {id: 1, link: eth9}}}");
+    write(
+        root.path(),
+        "etc/netplan/x.yaml",
+        0o644,
+        "network: {vlans: {x: {id: 1, link: eth9}}}",
+    );
     let plan = Plan::of(root.path()).unwrap();
     let place = format!("{FOLDER}/network.conf");
     let file = plan.files.iter().find(|file| file.path == place).unwrap();

@@ -5,6 +5,8 @@ use nightlatch_core::network::learn::{Learned, Reach, Way, learn};
 use nightlatch_core::network::snapshot::{SeenLink, Snapshot};
 use nightlatch_core::network::{Definition, Kind, Link};
 
+use super::ways::Ways;
+
 /// The link of the running system that a link of the file is: by what recognises it, or by its name.
 pub(crate) fn counterpart<'s>(
     definition: &Definition,
@@ -34,13 +36,13 @@ pub(crate) fn in_use<'s>(
 }
 
 /// What the running system has of all that a file describes, and what differs. `ways` are those to the server that is
-/// connected to; without one, addresses are of no use.
+/// connected to; without one, or with a neighbour, addresses are of no use.
 pub(crate) fn drift(
     definition: &Definition,
     snapshot: &Snapshot,
-    ways: &[Way],
+    ways: Option<&Ways>,
 ) -> (Learned, Vec<Difference>) {
-    let connects = ways.iter().any(|way| matches!(way.reach, Reach::Routed(_)));
+    let connects = ways.is_some_and(|ways| ways.is_routed);
     let tops = definition.tops();
     let present = tops.filter_map(|link| in_use(definition, link, snapshot));
     let mut all: Vec<Way> = present
@@ -49,7 +51,7 @@ pub(crate) fn drift(
             reach: Reach::Neighbour,
         })
         .collect();
-    all.extend(ways.iter().cloned());
+    all.extend(ways.iter().flat_map(|ways| ways.ways.iter().cloned()));
     let learned = learn(snapshot, &all);
     let file = match connects {
         true => definition.clone(),

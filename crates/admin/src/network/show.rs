@@ -118,14 +118,13 @@ impl View {
             (Some(snapshot), Some(_)) => {
                 let command = BootCommand::of(root, settings)
                     .unwrap_or_else(|_| BootCommand::of_settings(settings));
-                let ways = match command.target() {
-                    Some(target) => {
-                        let names = command.interfaces();
-                        Ways::of_target(&target, &names, snapshot, WAIT)?.ways
-                    }
-                    None => Vec::new(),
-                };
-                Some(drift(&definition, snapshot, &ways).1)
+                let names = command.interfaces();
+                let target = command.target();
+                let ways = target.map(|it| Ways::of_target(&it, &names, snapshot, WAIT));
+                let ways = ways.transpose()?;
+                let troubles = ways.iter().flat_map(|ways| &ways.troubles);
+                troubles.for_each(warn);
+                Some(drift(&definition, snapshot, ways.as_ref()).1)
             }
             _ => None,
         };

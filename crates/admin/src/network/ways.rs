@@ -22,6 +22,8 @@ pub(crate) struct Ways {
     pub(crate) how: Vec<String>,
     /// Why one is not.
     pub(crate) troubles: Vec<String>,
+    /// Whether the server is reached by an address that the kernel routes.
+    pub(crate) is_routed: bool,
 }
 
 impl Ways {
@@ -57,8 +59,12 @@ impl Ways {
         snapshot: &Snapshot,
         wait: Duration,
     ) -> Result<Self, Failure> {
-        let mut ways = Self::default();
-        match boot_targets(target) {
+        let target_now = boot_targets(target);
+        let mut ways = Self {
+            is_routed: !matches!(target_now, BootTarget::LinkLocal(..)),
+            ..Self::default()
+        };
+        match target_now {
             BootTarget::Unknown(why) => ways.troubles.push(why),
             BootTarget::Routed(addresses) => {
                 for address in addresses {

@@ -27,13 +27,28 @@ fn told(house: &House, status: i32, parts: &[&str]) {
 #[test]
 fn what_was_learned_is_what_is_there_until_it_drifts() {
     let Some(house) = House::new(UP) else { return };
-    told(&house, 0, &["warn  network   nothing was learned", "-> nightlatch network --learn"]);
+    told(
+        &house,
+        0,
+        &[
+            "warn  network   nothing was learned",
+            "-> nightlatch network --learn",
+        ],
+    );
     house.learn();
-    told(&house, 0, &["ok    network   network.conf is what the running kernel has"]);
+    told(
+        &house,
+        0,
+        &["ok    network   network.conf is what the running kernel has"],
+    );
     house.ip(false, "link set cli0 down");
     house.ip(false, "link set cli0 address 02:00:00:00:77:77");
     house.ip(false, "link set cli0 up");
-    told(&house, 1, &["FAIL  network   network.conf has drifted: cli0"]);
+    told(
+        &house,
+        1,
+        &["FAIL  network   network.conf has drifted: cli0"],
+    );
 }
 
 #[test]
@@ -45,13 +60,17 @@ fn an_image_without_what_was_learned_is_told() {
     told(
         &house,
         1,
-        &["FAIL  image     /boot/initrd.img-6.1 has another /conf/conf.d/nightlatch/network.conf than"],
+        &[
+            "FAIL  image     /boot/initrd.img-6.1 has another /conf/conf.d/nightlatch/network.conf than",
+        ],
     );
 }
 
 #[test]
 fn a_server_that_is_connected_to_is_reached_only_by_what_the_image_has() {
-    let Some(house) = with_addresses() else { return };
+    let Some(house) = with_addresses() else {
+        return;
+    };
     let settings = format!("[client]\nconnect = {SERVER}:{}\n", house.port());
     house.configure(&settings);
     // The running system reaches it; a boot has no address.
@@ -73,7 +92,10 @@ fn a_server_that_is_connected_to_is_reached_only_by_what_the_image_has() {
         ],
     );
     for (wrong, said) in [
-        ("addresses = 198.51.100.7/24\n", "no address and no route of network.conf leads to 192.0.2.1"),
+        (
+            "addresses = 198.51.100.7/24\n",
+            "no address and no route of network.conf leads to 192.0.2.1",
+        ),
         (
             "addresses = 198.51.100.7/24\nroutes = default via 198.51.100.1\n",
             "now it is reached over cli0 without a gateway",
@@ -89,37 +111,78 @@ fn a_server_that_is_connected_to_is_reached_only_by_what_the_image_has() {
     // What DHCP will bring cannot be tried.
     house.write("etc/nightlatch/network.conf", "[cli0]\naddresses = dhcp\n");
     let (_, said) = house.check(&["--wait", "3"]);
-    assert!(said.contains("asks for its address by DHCP at boot; that is not tried"), "{said}");
+    assert!(
+        said.contains("asks for its address by DHCP at boot; that is not tried"),
+        "{said}"
+    );
 }
 
 #[test]
 fn options_of_the_plugin_runner_and_the_kernel_are_those_of_the_boot() {
-    let Some(house) = with_addresses() else { return };
+    let Some(house) = with_addresses() else {
+        return;
+    };
     house.learn();
     let runner = |text: &str| house.write("etc/nightlatch/plugin-runner.conf", text);
     runner("--options-for=mandos-client:--connect=192.0.2.9:4711\n");
-    told(&house, 1, &["FAIL  network   a boot does not reach 192.0.2.9"]);
+    told(
+        &house,
+        1,
+        &["FAIL  network   a boot does not reach 192.0.2.9"],
+    );
     runner("--options-for=mandos-client:--conect=192.0.2.9:4711\n");
-    told(&house, 1, &["FAIL  options   the client does not take its options: ", "conect"]);
+    told(
+        &house,
+        1,
+        &[
+            "FAIL  options   the client does not take its options: ",
+            "conect",
+        ],
+    );
     runner("--useird=5\n");
-    told(&house, 1, &["FAIL  options   plugin-runner.conf: ", "useird"]);
+    told(
+        &house,
+        1,
+        &["FAIL  options   plugin-runner.conf: ", "useird"],
+    );
     runner("--disable=mandos-client\n");
-    told(&house, 1, &["FAIL  options   the client would not be started"]);
+    told(
+        &house,
+        1,
+        &["FAIL  options   the client would not be started"],
+    );
     runner("");
-    let grub = "menuentry x {\n linux /vmlinuz-6.1 root=x nightlatch=connect:192.0.2.8:4711 quiet\n}\n";
+    let grub =
+        "menuentry x {\n linux /vmlinuz-6.1 root=x nightlatch=connect:192.0.2.8:4711 quiet\n}\n";
     house.write("boot/grub/grub.cfg", grub);
-    told(&house, 1, &["FAIL  network   a boot does not reach 192.0.2.8"]);
+    told(
+        &house,
+        1,
+        &["FAIL  network   a boot does not reach 192.0.2.8"],
+    );
     house.write("boot/grub/grub.cfg", &grub.replace("quiet", "ip=dhcp"));
     let (_, said) = house.check(&["--wait", "3"]);
     let part = "ip= in /boot/grub/grub.cfg gives addresses at boot: whether they lead to 192.0.2.8:4711 is not tried";
     assert!(said.contains(part), "{said}");
-    house.write("boot/grub/grub.cfg", &grub.replace("connect:192.0.2.8:4711", "off"));
-    told(&house, 1, &["would not be started", "nightlatch=off out of /boot/grub/grub.cfg"]);
+    house.write(
+        "boot/grub/grub.cfg",
+        &grub.replace("connect:192.0.2.8:4711", "off"),
+    );
+    told(
+        &house,
+        1,
+        &[
+            "would not be started",
+            "nightlatch=off out of /boot/grub/grub.cfg",
+        ],
+    );
 }
 
 #[test]
 fn a_name_is_nothing_that_a_boot_can_resolve() {
-    let Some(house) = with_addresses() else { return };
+    let Some(house) = with_addresses() else {
+        return;
+    };
     house.write("etc/hosts", &format!("{SERVER} home.example\n"));
     let port = house.port();
     house.configure(&format!("[client]\nconnect = home.example:{port}\n"));
@@ -142,7 +205,10 @@ fn an_interface_that_a_boot_does_not_have_is_told() {
     told(
         &house,
         1,
-        &["FAIL  network   there is no interface eth9: a boot waits for it", "-> expected one of cli0"],
+        &[
+            "FAIL  network   there is no interface eth9: a boot waits for it",
+            "-> expected one of cli0",
+        ],
     );
     house.configure("[client]\ninterface = eth9, cli0\n");
     told(&house, 0, &["warn  network   there is no interface eth9"]);
@@ -150,7 +216,11 @@ fn an_interface_that_a_boot_does_not_have_is_told() {
     house.ip(false, "link add br0 type bridge");
     house.ip(false, "link set br0 up");
     house.configure("[client]\ninterface = br0\n");
-    told(&house, 1, &["FAIL  network   br0 is not in network.conf: a boot does not make it"]);
+    told(
+        &house,
+        1,
+        &["FAIL  network   br0 is not in network.conf: a boot does not make it"],
+    );
 }
 
 #[test]

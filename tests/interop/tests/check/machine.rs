@@ -184,7 +184,8 @@ impl House {
     /// Runs our program on the machine, and keeps what it leaves in /etc/nightlatch.
     fn run_kept(&self, arguments: &[&str]) {
         let mut command = self.lan.client.command("unshare");
-        let lay = "mount --bind \"$0/etc/nightlatch\" /mnt\n".to_owned() + LAY.trim_end_matches("exec \"$@\"")
+        let lay = "mount --bind \"$0/etc/nightlatch\" /mnt\n".to_owned()
+            + LAY.trim_end_matches("exec \"$@\"")
             + "mount --bind /mnt /etc/nightlatch\nexec \"$@\"";
         command
             .args(["--mount", "--propagation", "private", "sh", "-c", &lay])
@@ -300,9 +301,7 @@ impl House {
         cable((host, "aaa0"), (&self.nobody, "aaa1"));
         self.nobody.ip(&["link", "set", "aaa1", "up"]);
         // A container on a bridge: both ends are here.
-        host.ip(&[
-            "link", "add", "in0", "type", "veth", "peer", "name", "in1",
-        ]);
+        host.ip(&["link", "add", "in0", "type", "veth", "peer", "name", "in1"]);
         host.ip(&["link", "add", "docker0", "type", "bridge"]);
         host.ip(&["link", "set", "in1", "master", "docker0"]);
         for name in ["aaa0", "in0", "in1", "docker0"] {
