@@ -1,24 +1,24 @@
-//! Runs checkers: `/bin/sh -c COMMAND` in a process group of its own, killed whole, or a check that the server
-//! does itself.
+//! Runs checks: a command, by the process that runs them as another user, or a check that the server does itself.
 //!
 //! When one is due and what its result means is the registry's to decide.
 
 use std::collections::HashMap;
 use std::os::unix::process::ExitStatusExt;
-use std::process::{ExitStatus, Stdio};
+use std::process::ExitStatus;
 use std::time::Duration;
 
 use nightlatch_core::checker::Probe;
 use nightlatch_core::client::saved::LastCheck;
 use nightlatch_core::registry::ClientId;
 use nightlatch_core::ssh::HostKey;
-use nightlatch_sys::process::{kill_group, terminate_group};
-use tokio::process::{Child, Command};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 use tracing::{debug, warn};
 
 mod host_key;
+mod runner;
+use runner::Job;
+pub(crate) use runner::{Runner, environment};
 
 /// How long a checker that was told to end may take before it is killed.
 const GRACE: Duration = Duration::from_millis(500);
@@ -33,20 +33,21 @@ const BROKEN_OFF: LastCheck = LastCheck::Signaled(15);
 pub(crate) const NOT_RUN: LastCheck = LastCheck::Exited(127);
 
 /// The checkers that run.
-#[derive(Debug, Default)]
-pub(crate) struct Checks {
-    running: HashMap<ClientId, Running>,
-}
-
 #[derive(Debug)]
-struct Running {
-    /// Of the process group; a built-in check has none.
-    leader: Option<u32>,
-    /// Dropped to end it.
-    stop: Option<oneshot::Sender<()>>,
+pub(crate) struct Checks {
+    runner: Runner,
+    /// What ends each when it is dropped.
+    running: HashMap<ClientId, Option<oneshot::Sender<()>>>,
 }
 
 impl Checks {
+    pub(crate) fn new(runner: Runner) -> Self {
+        Self {
+            runner,
+            running: HashMap::new(),
+        }
+    }
+
     /// Starts the check of `client`, which is called `name`; `report` hears how it ended, once, whatever
     /// happens.
     pub(crate) fn start(
@@ -56,61 +57,34 @@ impl Checks {
         probe: Probe,
         report: impl FnOnce(LastCheck) + Send + 'static,
     ) {
+        let (stop, stopped) = oneshot::channel();
+        self.running.insert(client, Some(stop));
         match probe {
-            Probe::Command { line, .. } => self.start_command(client, &line, report),
+            Probe::Command { line, pings } => {
+                let job = self.runner.run(&line, pings);
+                tokio::spawn(async move { report(attend(job, stopped).await) });
+            }
             Probe::SshHostKey { host, key } => {
-                let stopped = self.insert(client, None);
                 tokio::spawn(async move { report(by_host_key(&name, &host, &key, stopped).await) });
             }
         }
     }
 
-    fn insert(&mut self, client: ClientId, leader: Option<u32>) -> oneshot::Receiver<()> {
-        let (stop, stopped) = oneshot::channel();
-        let stop = Some(stop);
-        self.running.insert(client, Running { leader, stop });
-        stopped
-    }
-
-    fn start_command(
-        &mut self,
-        client: ClientId,
-        command: &str,
-        report: impl FnOnce(LastCheck) + Send + 'static,
-    ) {
-        let child = match spawn(command) {
-            Ok(child) => child,
-            Err(error) => {
-                warn!(%error, "cannot run a checker");
-                return report(NOT_RUN);
-            }
-        };
-        // Only a child that was waited for has no id, and nobody has.
-        let leader = child.id().unwrap_or_default();
-        let stopped = self.insert(client, Some(leader));
-        tokio::spawn(async move { report(attend(child, leader, stopped).await) });
-    }
-
-    /// Ends the client's checker, its whole group. It still reports.
+    /// Ends the client's check, with all that it started. It still reports.
     pub(crate) fn kill(&mut self, client: ClientId) {
-        if let Some(running) = self.running.get_mut(&client) {
-            running.stop = None;
+        if let Some(stop) = self.running.get_mut(&client) {
+            *stop = None;
         }
     }
 
-    /// The client's checker has reported.
+    /// The client's check has reported.
     pub(crate) fn ended(&mut self, client: ClientId) {
         self.running.remove(&client);
     }
 
-    /// Kills every checker at once: the server ends.
+    /// Ends every check: the server ends. What does not listen is killed when the server is gone.
     pub(crate) fn kill_all(&mut self) {
-        for (_, running) in self.running.drain() {
-            // Without a group, dropping what stops it does.
-            if let Some(leader) = running.leader {
-                log_failure(kill_group(leader));
-            }
-        }
+        self.running.clear();
     }
 }
 
@@ -137,51 +111,21 @@ async fn by_host_key(
     }
 }
 
-fn spawn(command: &str) -> std::io::Result<Child> {
-    // What a checker prints is seen when the server is being debugged, and belongs nowhere else.
-    let output = || {
-        if tracing::enabled!(tracing::Level::DEBUG) {
-            Stdio::inherit()
-        } else {
-            Stdio::null()
-        }
-    };
-    Command::new("/bin/sh")
-        .args(["-c", command])
-        .current_dir("/")
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(output())
-        .process_group(0)
-        .kill_on_drop(true)
-        .spawn()
-}
-
-async fn attend(mut child: Child, leader: u32, stopped: oneshot::Receiver<()>) -> LastCheck {
+async fn attend(mut job: Job, stopped: oneshot::Receiver<()>) -> LastCheck {
     let ended = tokio::select! {
-        ended = child.wait() => ended,
+        ended = job.ended() => ended,
         _ = stopped => {
-            log_failure(terminate_group(leader));
-            match timeout(GRACE, child.wait()).await {
-                Ok(ended) => {
-                    // What it had started and left behind ends with it.
-                    log_failure(kill_group(leader));
-                    ended
-                }
+            job.terminate();
+            match timeout(GRACE, job.ended()).await {
+                Ok(ended) => ended,
                 Err(_) => {
-                    log_failure(kill_group(leader));
-                    child.wait().await
+                    job.kill();
+                    job.ended().await
                 }
             }
         }
     };
-    match ended {
-        Ok(status) => result(status),
-        Err(error) => {
-            debug!(%error, "lost track of a checker");
-            NOT_RUN
-        }
-    }
+    ended.map_or(NOT_RUN, result)
 }
 
 fn result(status: ExitStatus) -> LastCheck {
@@ -189,11 +133,5 @@ fn result(status: ExitStatus) -> LastCheck {
         (Some(code), _) => LastCheck::Exited(u8::try_from(code).unwrap_or(u8::MAX)),
         (None, Some(signal)) => LastCheck::Signaled(signal),
         (None, None) => NOT_RUN,
-    }
-}
-
-fn log_failure(result: std::io::Result<()>) {
-    if let Err(error) = result {
-        debug!(%error, "cannot signal a checker");
     }
 }

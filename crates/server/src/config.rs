@@ -474,7 +474,7 @@ fn read_private(
     let group = metadata.gid();
     let group_is_ours = group == 0
         || group == privileges::effective_group()
-        || service.is_some_and(|account| account.gid == group);
+        || service.is_some_and(|it| it.gid == group || it.groups.contains(&group));
     let exposed = mode & 0o007 != 0 || (mode & 0o070 != 0 && !group_is_ours);
     // A device such as /dev/stdin has the mode of no file.
     if metadata.is_file() && exposed {

@@ -13,10 +13,11 @@ use nightlatch_store::Store;
 use nightlatch_sys::{clock, memory};
 use zeroize::Zeroizing;
 
+use crate::accounts::Accounts;
 use crate::audit::{self, Context, Who};
 use crate::cli::Options;
 use crate::config;
-use crate::run::{RunError, become_owner, host, open, service_account};
+use crate::run::{RunError, become_owner, host, open};
 
 /// A document of more than this is none. 100,000 clients take some 150 MB.
 const MAX_DOCUMENT: u64 = 1 << 30;
@@ -87,7 +88,8 @@ pub(crate) fn run(options: &Options) -> Result<String, RunError> {
     let text = document(&path)?;
     let incoming = nightlatch_handover::read(&text).map_err(ImportError::from)?;
     drop(text);
-    become_owner(&statedir, service_account()?.as_ref())?;
+    let accounts = Accounts::find(&options.configdir)?;
+    become_owner(&statedir, accounts.as_ref().map(|it| &it.server))?;
     let mut store = open(&statedir)?;
     let told = summary(&incoming, &statedir);
     replace(

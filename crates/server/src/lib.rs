@@ -4,6 +4,7 @@
 //! decisions do not.
 #![forbid(unsafe_code)]
 
+mod accounts;
 mod audit;
 mod checker;
 pub mod cli;

@@ -6,6 +6,7 @@
 use std::fmt;
 use std::io;
 use std::net::TcpListener;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::{DirBuilderExt, chown};
 use std::path::Path;
 use std::sync::Arc;
@@ -20,9 +21,12 @@ use nightlatch_proto::priority::Priority;
 use nightlatch_proto::tls::ServerTls;
 use nightlatch_store::{SqliteStore, Store, StoreError};
 use nightlatch_sys::privileges::{self, Account};
+use nightlatch_sys::spawner::{self, Spawner};
 use nightlatch_sys::{clock, memory};
 use tracing::{error, info, warn};
 
+use crate::accounts::{self, AccountError, Accounts, NOT_SEPARATED};
+use crate::checker::environment;
 use crate::cli::Options;
 use crate::config::{self, ConfigError, Configuration};
 use crate::dbus::About;
@@ -32,9 +36,6 @@ use crate::own_key::{self, OwnKeyError};
 use crate::service_manager::ServiceManager;
 use crate::warnings::{Topic, Warnings};
 use crate::{logging, random, serve};
-
-/// Whom the server becomes when it is started as root: the first of these that exists.
-const ACCOUNTS: [&str; 3] = ["_nightlatch", "_mandos", "nobody"];
 
 /// A checker that a killed server had just started may hold the state's lock for a moment longer.
 const STATE_RETRIES: u32 = 20;
@@ -109,6 +110,15 @@ impl std::error::Error for RunError {
     }
 }
 
+impl From<AccountError> for RunError {
+    fn from(error: AccountError) -> Self {
+        match error {
+            AccountError::LookUp(_) => host("cannot choose whom to become")(error),
+            _ => Self::Usage(error.to_string()),
+        }
+    }
+}
+
 pub(crate) fn host<E>(what: &'static str) -> impl FnOnce(E) -> RunError
 where
     E: Into<Box<dyn std::error::Error + Send + Sync>>,
@@ -118,9 +128,9 @@ where
 
 /// Reads everything and says what it found; changes nothing.
 pub fn check_config(options: &Options) -> Result<String, RunError> {
-    let account = service_account()?;
-    let configuration =
-        config::read_all(&options.configdir, account.as_ref()).map_err(RunError::Config)?;
+    let accounts = Accounts::find(&options.configdir)?;
+    let account = accounts.as_ref().map(|accounts| &accounts.server);
+    let configuration = config::read_all(&options.configdir, account).map_err(RunError::Config)?;
     let settings = settings(options, &configuration)?;
     priority(&settings)?;
     let mut found = String::new();
@@ -156,9 +166,12 @@ pub fn check_config(options: &Options) -> Result<String, RunError> {
 /// Serves until it is told to end.
 pub fn serve(options: Options) -> Result<(), RunError> {
     memory::forbid_core_dumps().map_err(host("cannot forbid core dumps"))?;
-    let account = service_account()?;
+    let accounts = Accounts::find(&options.configdir)?;
+    // Before there is a secret in memory, and before the first thread.
+    let commands = split(accounts.as_ref())?;
+    let account = accounts.as_ref().map(|accounts| &accounts.server);
     let configuration =
-        config::read_for_start(&options.configdir, account.as_ref()).map_err(RunError::Config)?;
+        config::read_for_start(&options.configdir, account).map_err(RunError::Config)?;
     let settings = settings(&options, &configuration)?;
     let log = logging::start(&settings);
     let warnings = Warnings::default();
@@ -166,6 +179,7 @@ pub fn serve(options: Options) -> Result<(), RunError> {
     for warning in &configuration.warnings {
         warn!("{warning}");
     }
+    tell_of_accounts(accounts.as_ref());
     let priority = priority(&settings)?;
     let sockets = listen::bind(&listen::Options {
         interface: settings.interface.clone(),
@@ -177,7 +191,7 @@ pub fn serve(options: Options) -> Result<(), RunError> {
     .map_err(RunError::Listen)?;
     lock_secrets(configuration.clients.iter().map(|client| &client.secret));
     let manager = ServiceManager::connect();
-    become_owner(&settings.statedir, account.as_ref())?;
+    become_owner(&settings.statedir, account)?;
     let mut store = open(&settings.statedir)?;
     let own_key = own_key::load_or_make(&settings.statedir).map_err(RunError::OwnKey)?;
     info!(key_id = %own_key.key_id(), "this server's own key");
@@ -210,7 +224,8 @@ pub fn serve(options: Options) -> Result<(), RunError> {
     let server = serve::Server {
         settings: Arc::new(settings),
         configdir: options.configdir,
-        account,
+        account: account.cloned(),
+        commands,
         registry,
         store: Box::new(store),
         about: About {
@@ -263,20 +278,27 @@ fn priority(settings: &ServerSettings) -> Result<Priority, RunError> {
     }
 }
 
-/// Whom to become; `None` when the program is not root, and stays who it is.
-pub(crate) fn service_account() -> Result<Option<Account>, RunError> {
-    if !privileges::is_root() {
-        return Ok(None);
-    }
-    for name in ACCOUNTS {
-        if let Some(account) = privileges::account(name).map_err(host("cannot look up accounts"))? {
-            return Ok(Some(account));
+/// Splits off the process that runs checkers, as another user when this one is root.
+fn split(accounts: Option<&Accounts>) -> Result<OwnedFd, RunError> {
+    let environment = match accounts {
+        Some(Accounts { checkers, .. }) => environment(&checkers.name, &checkers.home),
+        None => {
+            let variable = |name| std::env::var(name).unwrap_or_default();
+            environment(&variable("USER"), &variable("HOME"))
         }
+    };
+    let config = spawner::Config {
+        separation: accounts.map(Accounts::separation),
+        environment,
+    };
+    Spawner::start(&config).map_err(host("cannot start the process that runs checkers"))
+}
+
+fn tell_of_accounts(accounts: Option<&Accounts>) {
+    match accounts {
+        Some(accounts) => accounts.warnings().iter().for_each(|it| warn!("{it}")),
+        None => warn!("{NOT_SEPARATED}"),
     }
-    let wanted = ACCOUNTS.join(", ");
-    Err(RunError::Usage(format!(
-        "started as root, and none of the users {wanted} exists to become"
-    )))
 }
 
 /// What is swapped out can be read from the disk later. A limit on locked memory is no reason not
@@ -305,7 +327,12 @@ pub(crate) fn become_owner(folder: &Path, account: Option<&Account>) -> Result<(
 fn make_state_folder(folder: &Path, account: Option<&Account>) -> io::Result<()> {
     match std::fs::DirBuilder::new().mode(0o700).create(folder) {
         Ok(()) => {}
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            return match account {
+                Some(account) => accounts::adopt(folder, account),
+                None => Ok(()),
+            };
+        }
         Err(error) => return Err(error),
     }
     match account {

@@ -3,6 +3,7 @@
 use std::error::Error;
 use std::io;
 use std::net::TcpListener;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,6 +21,7 @@ use tokio::sync::watch;
 use tokio::time::{interval, timeout};
 use tracing::{error, info, warn};
 
+use crate::checker::Runner;
 use crate::config;
 use crate::dbus::{self, About};
 use crate::driver::{self, Driver, Handle};
@@ -44,6 +46,8 @@ pub(crate) struct Server {
     pub(crate) settings: Arc<ServerSettings>,
     pub(crate) configdir: PathBuf,
     pub(crate) account: Option<Account>,
+    /// The way to the process that runs checkers.
+    pub(crate) commands: OwnedFd,
     pub(crate) registry: Registry,
     pub(crate) store: Box<dyn Store>,
     pub(crate) sockets: Vec<TcpListener>,
@@ -60,10 +64,13 @@ impl Server {
         let mut hangup = signal(SignalKind::hangup())?;
         let end = Ends::new()?;
         let (stop, stopped) = watch::channel(());
+        let (runner, lost) = Runner::new(self.commands)?;
+        let mut lost = tokio::spawn(lost);
         let (driver, handle) = Driver::new(
             self.registry,
             self.store,
             driver::Options {
+                runner,
                 alarm_command: self.settings.alarm_command.clone(),
                 keep_records: self.settings.keep_records,
             },
@@ -105,6 +112,7 @@ impl Server {
                     reload(reading, &handle, &manager, &self.warnings);
                 }
                 () = tick(&mut watchdog) => manager.tell(&[NotifyState::Watchdog]),
+                lost = &mut lost => break Err(lost.map_or_else(Fault::from, Fault::from)),
                 ended = &mut driver => break flatten(ended),
                 ended = &mut serving => break flatten(ended),
             }

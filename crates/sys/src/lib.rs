@@ -18,6 +18,7 @@ pub mod peers;
 pub mod privileges;
 pub mod process;
 pub mod signals;
+pub mod spawner;
 pub mod terminal;
 pub mod trusted;
 // Of 32-bit ARM the functions are others, and libgcc stays.

@@ -13,6 +13,8 @@ pub struct Account {
     pub uid: u32,
     /// Primary group.
     pub gid: u32,
+    /// Groups that [`become_account`] joins beside those of the group database.
+    pub groups: Vec<u32>,
     /// Home directory.
     pub home: String,
 }
@@ -90,6 +92,7 @@ fn look_up(
         name: name.to_string_lossy().into_owned(),
         uid: entry.pw_uid,
         gid: entry.pw_gid,
+        groups: Vec::new(),
         home: home.to_string_lossy().into_owned(),
     }))
 }
@@ -123,6 +126,21 @@ pub fn become_account(account: &Account) -> Result<(), DropError> {
     // SAFETY: `name` is a live NUL-terminated string.
     if unsafe { libc::initgroups(name.as_ptr(), account.gid) } != 0 {
         return Err(refused("initgroups"));
+    }
+    if !account.groups.is_empty() {
+        let mut groups = rustix::process::getgroups().map_err(|_| refused("getgroups"))?;
+        groups.extend(
+            account
+                .groups
+                .iter()
+                .copied()
+                .map(rustix::process::Gid::from_raw),
+        );
+        let numbers: Vec<libc::gid_t> = groups.into_iter().map(|group| group.as_raw()).collect();
+        // SAFETY: the pointer is to as many numbers as are said.
+        if unsafe { libc::setgroups(numbers.len(), numbers.as_ptr()) } != 0 {
+            return Err(refused("setgroups"));
+        }
     }
     // SAFETY: takes plain numbers.
     if unsafe { libc::setresgid(account.gid, account.gid, account.gid) } != 0 {

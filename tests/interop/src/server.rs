@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use nightlatch_sys::privileges::{self, Account};
 use nightlatch_test_support::Deadline;
 use tempfile::TempDir;
 
@@ -304,6 +305,21 @@ pub fn open_to_service(folder: &Path) {
 /// The group that servers become when they give up being root, as a number.
 pub fn service_group() -> String {
     service_user().map_or_else(String::new, |(_, group)| group.to_string())
+}
+
+/// The user that our server becomes when it is started as root.
+pub fn our_account() -> Account {
+    let unnamed = Account {
+        name: "65533".to_owned(),
+        uid: 65533,
+        gid: 65533,
+        groups: Vec::new(),
+        home: "/nonexistent".to_owned(),
+    };
+    ["_nightlatch", "_mandos"]
+        .into_iter()
+        .find_map(|name| privileges::account(name).unwrap())
+        .unwrap_or(unnamed)
 }
 
 /// The user and group that both servers become when they are started as root: the first of these

@@ -376,8 +376,9 @@ async fn the_policy_lets_root_in_and_nobody_else() {
     let policy = include_str!("../../../dist/dbus/nightlatch.conf");
     let (_, policies) = policy.split_once("<busconfig>").unwrap();
     let (policies, _) = policies.split_once("</busconfig>").unwrap();
-    // The group of the user that the server becomes here.
-    let policies = policies.replace("_nightlatch", &nightlatch_interop::server::service_group());
+    // The user that the server becomes here.
+    let user = nightlatch_interop::server::our_account().uid.to_string();
+    let policies = policies.replace("_nightlatch", &user);
     let bus = Bus::strict(&policies);
     let mut home = Home::new(&section("foo", UP), Some(bus.address()));
     home.on_bus();

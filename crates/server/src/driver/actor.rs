@@ -24,7 +24,7 @@ use super::shelf::{Reading, Shelf};
 use super::telling::CLOCK_IS_SET;
 use super::{Command, Handle, Verdict};
 use crate::audit::{AlarmCommand, Who};
-use crate::checker::{self, Checks};
+use crate::checker::{self, Checks, Runner};
 use crate::random;
 
 /// The runtime's timers stand still while the host is suspended, so they are asked again this often.
@@ -90,6 +90,8 @@ pub(super) enum Deed {
 /// What a driver is set up with.
 #[derive(Clone, Debug)]
 pub struct Options {
+    /// What runs checkers.
+    pub(crate) runner: Runner,
     /// Run on an alarm, and when a machine waits for approval.
     pub alarm_command: Option<String>,
     /// How long records are kept.
@@ -115,7 +117,7 @@ impl Driver {
             handle: handle.clone(),
             outbox: Outbox::default(),
             requests: HashMap::new(),
-            checks: Checks::default(),
+            checks: Checks::new(options.runner),
             check_commands: HashMap::new(),
             who: Who::Server,
             alarms: options.alarm_command.map(AlarmCommand::new),

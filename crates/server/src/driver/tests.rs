@@ -13,11 +13,13 @@ use nightlatch_proto::greeting::Words;
 use nightlatch_proto::tls::{KeyKind, RawKey, authenticate_in_memory};
 use nightlatch_store::{MemoryStore, Store};
 use nightlatch_sys::clock;
+use nightlatch_sys::spawner::Spawner;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use super::{Act, Driver, DriverError, Handle, Heard, Options, Order, OrderError, Told, Verdict};
 use crate::audit::Who;
+use crate::checker::Runner;
 use crate::session::{Gatekeeper, Peer, Permit, Request as _};
 
 /// Only a hang ever takes this long.
@@ -126,7 +128,11 @@ impl House {
 }
 
 fn options() -> Options {
+    let socket = Spawner::start_in_thread(Vec::new()).unwrap();
+    let (runner, lost) = Runner::new(socket).unwrap();
+    tokio::spawn(lost);
     Options {
+        runner,
         alarm_command: None,
         keep_records: Duration::from_secs(3600),
     }

@@ -6,6 +6,7 @@
 use std::io::{IsTerminal, Write};
 use std::net::TcpListener;
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Instant;
@@ -16,6 +17,8 @@ use nightlatch_interop::programs::ours;
 
 fn main() {
     let folder = tempfile::tempdir().unwrap();
+    // The checker, which is another user, looks for a file in it.
+    std::fs::set_permissions(folder.path(), PermissionsExt::from_mode(0o711)).unwrap();
     let stage = Stage::new(folder.path().to_owned());
     stage.introduce();
 

@@ -221,13 +221,7 @@ impl Server {
 
 /// The account that a server started as root becomes.
 pub(crate) fn service() -> Option<Account> {
-    if !privileges::is_root() {
-        return None;
-    }
-    let names = ["_nightlatch", "_mandos", "nobody"];
-    names
-        .iter()
-        .find_map(|name| privileges::account(name).unwrap())
+    privileges::is_root().then(nightlatch_interop::server::our_account)
 }
 
 /// Gives a file to the account that the server becomes.
