@@ -81,6 +81,7 @@ impl BootNetwork {
         if self.command.is_off {
             return Ok(false);
         }
+        let refused = report.failures() > before;
         self.file(report);
         let target = self.command.target();
         let ways = match &target {
@@ -96,11 +97,12 @@ impl BootNetwork {
         self.interfaces(report);
         if let (Some(target), Some(ways)) = (&target, &ways) {
             self.target(target, ways, report);
-            if report.failures() > before {
-                let said = format!("{target} is not asked: a boot would not get that far");
-                report.doubtful("server", said, None);
-                return Ok(false);
-            }
+        }
+        // What drifted may leave another interface that finds a server.
+        if report.failures() > before && (target.is_some() || refused) {
+            let said = "no server is asked: a boot would not get that far";
+            report.doubtful("server", said, None);
+            return Ok(false);
         }
         Ok(true)
     }
@@ -255,24 +257,10 @@ impl BootNetwork {
         }
         match &target.host {
             Host::Name(name) => {
-                let by_dhcp = self.definition.links().iter().any(|link| link.dhcp);
-                match by_dhcp {
-                    true => {
-                        let said = format!(
-                            "{name} is resolved by what DHCP brings at boot, which is not tried"
-                        );
-                        report.doubtful("network", said, None);
-                    }
-                    false => {
-                        let said =
-                            format!("{name} is a name, and a boot has nothing that resolves names");
-                        let addresses: Vec<String> =
-                            routed(&ways.ways).map(|it| it.to_string()).collect();
-                        let hint =
-                            format!("name the server by its address: {}", addresses.join(" or "));
-                        return report.bad("network", said, Some(hint));
-                    }
-                }
+                let said = format!("{name} is a name, and a boot has nothing that resolves names");
+                let addresses: Vec<String> = routed(&ways.ways).map(|it| it.to_string()).collect();
+                let hint = format!("name the server by its address: {}", addresses.join(" or "));
+                return report.bad("network", said, Some(hint));
             }
             Host::LinkLocal(_, Some(Scope::Name(name))) if !self.has_at_boot(name) => {
                 let said = format!("{target} is on {name}, which a boot does not have");
@@ -321,10 +309,14 @@ impl BootNetwork {
             .link(link.as_str())
             .and_then(|it| drift::in_use(&self.definition, it, &self.snapshot));
         let same_link = running.is_some_and(|it| it.present.index == way.link);
-        if at_boot.by_dhcp && same_link {
-            let said =
-                format!("{to}: {link} asks for its address by DHCP at boot; that is not tried");
-            return report.doubtful("network", said, None);
+        if at_boot.by_dhcp {
+            let said = format!(
+                "a boot does not reach {to}: the running system has the address of {link} by DHCP, and a boot asks \
+                 for none"
+            );
+            let hint =
+                "put ip=dhcp on the kernel's command line, or a static address into network.conf";
+            return report.bad("network", said, Some(hint.to_owned()));
         }
         if !same_link || at_boot.via != via {
             let said = format!(
