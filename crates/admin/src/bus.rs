@@ -4,7 +4,8 @@ use nightlatch_bus::error::Error;
 use nightlatch_bus::proxy::Server;
 
 use crate::failure::{
-    EX_DATAERR, EX_IOERR, EX_NOPERM, EX_NOUSER, EX_PROTOCOL, EX_UNAVAILABLE, Failure, warn,
+    EX_DATAERR, EX_IOERR, EX_NOPERM, EX_NOUSER, EX_PROTOCOL, EX_TEMPFAIL, EX_UNAVAILABLE, Failure,
+    warn,
 };
 use crate::output::table::visible;
 
@@ -32,6 +33,7 @@ pub(crate) fn failure(error: Error) -> Failure {
         Error::NoSuchClient(_) => EX_NOUSER,
         Error::BadSection(_) | Error::Taken(_) => EX_DATAERR,
         Error::NotDurable(_) => EX_IOERR,
+        Error::NoRequest(_) | Error::SeveralRequests(_) => EX_TEMPFAIL,
         Error::Refused { .. } | Error::Malformed(_) => EX_PROTOCOL,
     };
     let hint = match &error {

@@ -32,6 +32,12 @@ pub enum Error {
     /// `AddClient`: name or key belongs to another client.
     #[error("{0}")]
     Taken(String),
+    /// No request waits, or none of this number.
+    #[error("{0}")]
+    NoRequest(String),
+    /// Several requests of a client wait, and one must be named.
+    #[error("{0}")]
+    SeveralRequests(String),
     /// The order could not be written to disk, and nothing changed.
     #[error("the server could not write it down, and changed nothing: {0}")]
     NotDurable(String),
@@ -76,6 +82,8 @@ impl Error {
             errors::BAD_SECTION => Self::BadSection(text),
             errors::TAKEN => Self::Taken(text),
             errors::NO_SUCH_CLIENT => Self::NoSuchClient(text),
+            errors::NO_REQUEST => Self::NoRequest(text),
+            errors::SEVERAL_REQUESTS => Self::SeveralRequests(text),
             errors::NOT_DURABLE => Self::NotDurable(text),
             name => Self::Refused {
                 name: name.to_owned(),

@@ -38,6 +38,10 @@ pub mod errors {
     pub const TAKEN: &str = "org.nightlatch.Nightlatch1.Error.Taken";
     /// `Explain`: no client has this name.
     pub const NO_SUCH_CLIENT: &str = "org.nightlatch.Nightlatch1.Error.NoSuchClient";
+    /// No request waits, or none of this number: nothing was decided.
+    pub const NO_REQUEST: &str = "org.nightlatch.Nightlatch1.Error.NoRequest";
+    /// Several requests of the client wait: one must be named. Nothing was decided.
+    pub const SEVERAL_REQUESTS: &str = "org.nightlatch.Nightlatch1.Error.SeveralRequests";
     /// The order could not be written to disk; nothing changed.
     pub const NOT_DURABLE: &str = "org.nightlatch.Nightlatch1.Error.NotDurable";
 }

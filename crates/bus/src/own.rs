@@ -78,6 +78,53 @@ impl Explanation {
     }
 }
 
+/// A request that waits for a decision, as one person may tell it from another.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Request {
+    /// By which it is decided on. A machine that comes back has another one.
+    pub number: u64,
+    /// The client whose key it proved.
+    pub client: String,
+    /// Address and port that it comes from, a link-local one with its interface.
+    pub peer: String,
+    /// Since when it waits.
+    pub since: Wall,
+    /// When it is decided without a person.
+    pub until: Wall,
+    /// How it is decided then.
+    pub approved_by_default: bool,
+    /// Which boot of the machine asks, in hexadecimal, where it said so. Not proved.
+    pub boot: Option<String>,
+}
+
+impl Request {
+    /// Reads one dictionary of those that `ListRequests` answers.
+    pub(crate) fn read(answer: &HashMap<String, OwnedVariant>) -> Result<Self, Error> {
+        let value = |key: &str| answer.get(key).map(|value| &**value);
+        let wrong = |key: &str| Error::Malformed(format!("ListRequests: {key}"));
+        let text = |key: &str| match value(key) {
+            Some(Variant::Str(text)) => Ok(text.to_string()),
+            _ => Err(wrong(key)),
+        };
+        let time = |key: &str| match value(key) {
+            Some(Variant::I64(millis)) => Ok(wall(*millis)),
+            _ => Err(wrong(key)),
+        };
+        Ok(Self {
+            number: match value("number") {
+                Some(Variant::U64(number)) => *number,
+                _ => return Err(wrong("number")),
+            },
+            client: text("client")?,
+            peer: text("peer")?,
+            since: time("since")?,
+            until: time("until")?,
+            approved_by_default: matches!(value("approved-by-default"), Some(Variant::Bool(true))),
+            boot: text("boot").ok(),
+        })
+    }
+}
+
 /// Which records are asked for; by default all.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Query {

@@ -9,14 +9,14 @@ use nightlatch_core::secret::Secret;
 use zbus::connection::Builder;
 use zbus::fdo::DBusProxy;
 use zbus::names::BusName;
-use zbus::{Connection, DynamicType, Message, OwnedObjectPath, Variant};
+use zbus::{Connection, DynamicType, Message, OwnedObjectPath, OwnedVariant, Variant};
 
 use crate::client::ClientView;
 use crate::error::Error;
 use crate::names::{
     CLIENT, ClientPath, MANDOS, NIGHTLATCH, NIGHTLATCH_PATH, OBJECT_MANAGER, PROPERTIES, ROOT,
 };
-use crate::own::{About, Explanation, Page, Query};
+use crate::own::{About, Explanation, Page, Query, Request};
 use crate::property::{Property, Value};
 use crate::signal::Signals;
 
@@ -91,7 +91,8 @@ impl Server {
             .await
     }
 
-    /// Approves or denies what waits, and what comes within the client's approval duration.
+    /// Approves the one request that waits; or denies all that wait, and what comes within the client's
+    /// approval duration. A stock server decides on all in both cases.
     pub async fn approve(&self, client: &ClientPath, approved: bool) -> Result<(), Error> {
         self.call_client(client, CLIENT, "Approve", &approved).await
     }
@@ -130,6 +131,21 @@ impl Server {
     pub async fn explain(&self, name: &str) -> Result<Explanation, Error> {
         let answer = self.call_own("Explain", &name).await?;
         Explanation::read(&body(&answer)?)
+    }
+
+    /// The requests that wait for a decision, of the client `name` or of all.
+    pub async fn requests(&self, name: Option<&str>) -> Result<Vec<Request>, Error> {
+        let answer = self
+            .call_own("ListRequests", &name.unwrap_or_default())
+            .await?;
+        let requests: Vec<HashMap<String, OwnedVariant>> = body(&answer)?;
+        requests.iter().map(Request::read).collect()
+    }
+
+    /// Decides on one request that waits.
+    pub async fn decide(&self, number: u64, approved: bool) -> Result<(), Error> {
+        self.call_own("Decide", &(number, approved)).await?;
+        Ok(())
     }
 
     /// A page of the record.

@@ -1,12 +1,23 @@
-//! The server's only randomness of its own: when first checks come.
+//! The server's only randomness of its own: when first checks come, and where requests are numbered from.
 
 use std::time::Duration;
 
 /// A random length of time from zero up to `longest`.
 pub(crate) fn up_to(longest: Duration) -> Duration {
-    let mut bytes = [0; 4];
     // Without randomness all first checks come at once, which is no worse than untidy.
-    let _ = rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty());
-    let part = f64::from(u32::from_ne_bytes(bytes)) / f64::from(u32::MAX);
+    let part = f64::from(number()) / f64::from(u32::MAX);
     longest.mul_f64(part).min(longest)
+}
+
+/// The number of the first request. A person decides by number: one that was written down before a
+/// restart must not be that of another request after it. Short enough to be typed.
+pub(crate) fn first_number() -> u64 {
+    100_000 + u64::from(number() % 900_000)
+}
+
+/// A random number; 0 where the host has none.
+fn number() -> u32 {
+    let mut bytes = [0; 4];
+    let _ = rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty());
+    u32::from_ne_bytes(bytes)
 }

@@ -70,6 +70,7 @@ pub(crate) fn alarm(alarm: Alarm) -> &'static str {
         Alarm::SameBoot => "same-boot",
         Alarm::StillAnswers => "still-answers",
         Alarm::Disabled => "disabled",
+        Alarm::SeveralWait(_) => "several-wait",
         Alarm::UnknownKeys(_) => "unknown-keys",
     }
 }
@@ -86,6 +87,11 @@ pub(crate) fn alarm_sentence(alarm: Alarm) -> String {
             "it still passes its check while something asked for its secret".to_owned()
         }
         Alarm::Disabled => "it is disabled, and something asked for its secret".to_owned(),
+        Alarm::SeveralWait(count) => {
+            format!(
+                "{count} requests with its key wait for approval at once: all but one are not its own"
+            )
+        }
         Alarm::UnknownKeys(count) => {
             format!("{count} requests with unknown keys within a minute")
         }

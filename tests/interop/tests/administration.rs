@@ -175,9 +175,9 @@ async fn a_person_lets_a_machine_in_or_not_and_the_record_says_who() {
     assert!(server.clients().await.unwrap()[0].approval_pending);
     server.approve(&path, true).await.unwrap();
     assert_eq!(booting.finish().stdout, machine.password);
+    // It was for that request.
     let explanation = server.explain("asks").await.unwrap();
-    assert_eq!(explanation.verdict, Verdict::Released);
-    assert_eq!(explanation.reason, "approved");
+    assert_eq!(explanation.verdict, Verdict::Asks);
     server.approve(&path, false).await.unwrap();
     let explanation = server.explain("asks").await.unwrap();
     assert_eq!(explanation.verdict, Verdict::Refused);
@@ -208,22 +208,6 @@ async fn a_person_lets_a_machine_in_or_not_and_the_record_says_who() {
         let entry = record.iter().find(|it| it["kind"] == kind).unwrap();
         assert!(entry["who"].as_str().unwrap().starts_with(&uid), "{entry}");
     }
-}
-
-#[tokio::test]
-async fn an_approval_ends_with_the_server_and_why_says_so() {
-    let more = "approval_delay = PT1H\napproval_duration = PT1H\n";
-    let site = Administered::start(Whose::Ours, &section("asks", &format!("{more}{UP}")));
-    let server = site.connect().await;
-    server
-        .approve(&ClientPath::of_name("asks"), true)
-        .await
-        .unwrap();
-    let explanation = server.explain("asks").await.unwrap();
-    assert_eq!(explanation.verdict, Verdict::Released);
-    let site = killed_and_started(site);
-    let explanation = site.connect().await.explain("asks").await.unwrap();
-    assert_eq!(explanation.verdict, Verdict::Asks, "{explanation:?}");
 }
 
 #[tokio::test]

@@ -212,7 +212,9 @@ fn orders_have_the_same_effect(whose: Whose) {
                 } else {
                     site.mandos_ctl(&arguments)
                 };
-                assert!(output.status.success(), "{line}: {output:?}");
+                // At our server an approval is for a request that waits, and none does.
+                let early = line == "-A" && whose == Whose::Ours;
+                assert_eq!(output.status.success(), !early, "{line}: {output:?}");
                 assert!(output.stdout.is_empty(), "{line}: {output:?}");
             }
             let clients = server.clients().await.unwrap();

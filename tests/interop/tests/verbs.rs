@@ -321,6 +321,13 @@ fn a_decision_without_a_request_is_said_to_be_early(whose: Whose) {
     let said = stderr(&succeed(&site, &["deny", "db"]));
     assert!(said.contains("db has no request that waits"), "{said}");
     assert!(said.contains("within PT1S"), "{said}");
+    if whose == Whose::Ours {
+        // It cannot be given ahead; but a denial that counts is taken back.
+        succeed(&site, &["set", "db", "approval_duration=10m"]);
+        succeed(&site, &["deny", "db"]);
+        succeed(&site, &["approve", "db"]);
+        refused(&site, &["approve", "db"], 75, "no request of db waits");
+    }
     // Whom a pattern catches is not decided in advance.
     let said = stderr(&succeed(&site, &["approve", "--all"]));
     assert!(said.contains("no request waits"), "{said}");

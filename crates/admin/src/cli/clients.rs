@@ -34,19 +34,23 @@ pub(crate) enum Call {
   nightlatch disable foo.example bar.example
   nightlatch disable --all --dry-run")]
     Disable(Change),
-    /// Grant a request that waits
+    /// Grant the one request of a machine that waits
     ///
-    /// Of machines that are named, it also counts for a request that comes within their approval_duration.
-    /// A pattern and --all approve only what waits now.
+    /// An approval is for one request. Where several wait with the key of one machine, all but one are not
+    /// its own: then nothing is approved, they are listed, and --request says which one is meant. Where a
+    /// denial counts, it is taken back, and the next request waits.
     #[command(after_help = "Examples:
-  nightlatch wait foo.example --until waiting && nightlatch approve foo.example")]
-    Approve(Change),
-    /// Refuse a request that waits
+  nightlatch wait foo.example --until waiting && nightlatch approve foo.example
+  nightlatch approve foo.example --request 481516")]
+    Approve(Decide),
+    /// Refuse the request of a machine that waits
     ///
-    /// A decision also counts for a request that comes within the machine's approval_duration.
+    /// It also counts for requests that come within the machine's approval_duration. Where several wait,
+    /// they are listed, and --request refuses one of them alone.
     #[command(after_help = "Examples:
-  nightlatch deny foo.example")]
-    Deny(Change),
+  nightlatch deny foo.example
+  nightlatch deny foo.example --request 481516")]
+    Deny(Decide),
     /// Make machines unknown to the server
     ///
     /// It stays so, also when the section is still in clients.conf. Asks before; --yes does not.
@@ -153,7 +157,21 @@ pub(crate) struct Look {
     pub(crate) json: bool,
 }
 
-/// `enable`, `disable`, `approve`, `deny` and `remove`.
+/// `approve` and `deny`.
+#[derive(Args, Debug)]
+pub(crate) struct Decide {
+    #[command(flatten)]
+    pub(crate) which: Which,
+
+    /// Decide on the request of this number alone
+    #[arg(short, long, value_name = "NUMBER", conflicts_with = "all")]
+    pub(crate) request: Option<u64>,
+
+    #[command(flatten)]
+    pub(crate) sure: Sure,
+}
+
+/// `enable`, `disable` and `remove`.
 #[derive(Args, Debug)]
 pub(crate) struct Change {
     #[command(flatten)]

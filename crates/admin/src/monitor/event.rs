@@ -87,6 +87,8 @@ pub(crate) enum Event {
         /// Its last records, the oldest first.
         records: Vec<String>,
     },
+    /// Several requests wait, and a decision is for one: their numbers, and where each is from.
+    Several(Deed, Vec<(u64, String)>),
     /// An order was not carried out: why.
     Failed(Deed, String),
 }
@@ -196,6 +198,9 @@ pub(crate) struct Deed {
     pub(crate) path: ClientPath,
     /// Its name.
     pub(crate) name: String,
+    /// The request that is decided on, when the person has named one.
+    #[serde(default)]
+    pub(crate) request: Option<u64>,
 }
 
 /// What the screen wants done.

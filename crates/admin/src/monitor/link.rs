@@ -168,7 +168,7 @@ fn translate(signal: Signal) -> Option<Event> {
 async fn carry_out(server: Server, wish: Wish, events: UnboundedSender<Event>) {
     match wish {
         Wish::Do(deed) => {
-            if let Err(error) = act(&server, &deed).await {
+            if let Err(error) = act(&server, &deed, &events).await {
                 refuse(&events, Wish::Do(deed), &error);
             }
         }
@@ -190,19 +190,48 @@ async fn carry_out(server: Server, wish: Wish, events: UnboundedSender<Event>) {
     }
 }
 
-async fn act(server: &Server, deed: &Deed) -> Result<(), Error> {
+async fn act(server: &Server, deed: &Deed, events: &UnboundedSender<Event>) -> Result<(), Error> {
     let path = &deed.path;
     let set =
         |property, value| async move { server.set(path, property, &Value::Boolean(value)).await };
     match deed.act {
-        Act::Approve => server.approve(path, true).await,
-        Act::Deny => server.approve(path, false).await,
+        Act::Approve | Act::Deny => decide(server, deed, events).await,
         Act::Enable => set(Property::Enabled, true).await,
         Act::Disable => set(Property::Enabled, false).await,
         Act::StartChecker => set(Property::CheckerRunning, true).await,
         Act::StopChecker => set(Property::CheckerRunning, false).await,
         Act::CheckedOk => server.checked_ok(path).await,
         Act::Remove => server.remove(path).await,
+    }
+}
+
+/// Decides on the request that was named, else on the only one that waits. Where several do, the person is
+/// asked which one is meant.
+async fn decide(
+    server: &Server,
+    deed: &Deed,
+    events: &UnboundedSender<Event>,
+) -> Result<(), Error> {
+    let approved = deed.act == Act::Approve;
+    if let Some(number) = deed.request {
+        return server.decide(number, approved).await;
+    }
+    let requests = match server.requests(Some(&deed.name)).await {
+        Ok(requests) => requests,
+        // A stock server does not tell them apart.
+        Err(Error::NotSupported) => Vec::new(),
+        Err(error) => return Err(error),
+    };
+    match &requests[..] {
+        [only] if approved => server.decide(only.number, true).await,
+        [_, _, ..] => {
+            let requests = requests.into_iter();
+            let requests = requests.map(|it| (it.number, it.peer)).collect();
+            // Who does not listen is found out by the caller.
+            drop(events.send(Event::Several(deed.clone(), requests)));
+            Ok(())
+        }
+        _ => server.approve(&deed.path, approved).await,
     }
 }
 

@@ -4,6 +4,7 @@ pub(crate) mod add;
 pub(crate) mod change;
 pub(crate) mod check_config;
 pub(crate) mod check_now;
+pub(crate) mod decide;
 pub(crate) mod list;
 pub(crate) mod log;
 mod outcome;

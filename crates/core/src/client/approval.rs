@@ -1,24 +1,10 @@
-//! What a request may get: the person's decision, the wait for one, and what counts without.
+//! What a request may get: a person's denial, the wait for a decision, and what counts without.
 
 use std::collections::BTreeSet;
 
 use super::Client;
 use crate::registry::{Alarm, Ask, Grant, Refusal, RequestId};
 use crate::time::{Monotonic, Now};
-
-/// A person's decision. The last one counts, for its whole duration, for any number of requests.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct Decision {
-    pub(crate) approved: bool,
-    /// It counts up to and including this moment.
-    pub(crate) until: Monotonic,
-}
-
-impl Decision {
-    pub(crate) fn counts(self, now: Monotonic) -> bool {
-        now <= self.until
-    }
-}
 
 /// What a request gets at one moment.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -36,6 +22,22 @@ pub(crate) struct Waiting(BTreeSet<(Monotonic, RequestId)>);
 impl Waiting {
     pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// All of them, and since when they wait.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (RequestId, Monotonic)> {
+        self.0.iter().map(|(since, request)| (*request, *since))
+    }
+
+    /// The request, when no other one waits beside it.
+    pub(crate) fn only(&self) -> Option<RequestId> {
+        let mut requests = self.0.iter();
+        let (_, only) = requests.next()?;
+        requests.next().is_none().then_some(*only)
     }
 
     pub(crate) fn insert(&mut self, request: RequestId, since: Monotonic) {
@@ -62,18 +64,14 @@ impl Waiting {
 impl Client {
     /// What a request that came at `since` gets at `now`.
     ///
-    /// A denial always counts. Without a delay no approval is needed, whatever
-    /// `approved_by_default` says (as in Mandos).
+    /// A denial always counts. An approval is for a request that waits, and never seen here. Without a
+    /// delay none is needed, whatever `approved_by_default` says (as in Mandos).
     pub(crate) fn verdict(&self, since: Monotonic, now: Now) -> Verdict {
         if self.deadline.is_none_or(|deadline| deadline.passed(now)) {
             return Verdict::Refuse(Refusal::Disabled);
         }
-        match self.decision.filter(|decision| decision.counts(now.mono)) {
-            Some(Decision { approved: true, .. }) => return Verdict::Release(Grant::Approved),
-            Some(Decision {
-                approved: false, ..
-            }) => return Verdict::Refuse(Refusal::Denied),
-            None => {}
+        if self.denial(now).is_some() {
+            return Verdict::Refuse(Refusal::Denied);
         }
         if self.settings.approval_delay.is_zero() {
             return Verdict::Release(Grant::NotNeeded);
@@ -86,6 +84,11 @@ impl Client {
         } else {
             Verdict::Refuse(Refusal::ApprovalTimedOut)
         }
+    }
+
+    /// Until when, that moment included, a person's denial counts, if one does.
+    pub(crate) fn denial(&self, now: Now) -> Option<Monotonic> {
+        self.denied.filter(|until| now.mono <= *until)
     }
 
     /// Whether a request was granted, and is no rehearsal, whose delivery has not been reported yet.

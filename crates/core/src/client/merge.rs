@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use super::{Client, Deadline, Decision, deadline};
+use super::{Client, Deadline, deadline};
 use crate::client::saved::{Present, SavedState};
 use crate::secret::SecretDigest;
 use crate::settings::client::{ClientConfig, ClientSettings};
@@ -128,10 +128,9 @@ impl Client {
             Some(saved) => Deadline::at(deadline::restore(saved, boot, now), now),
             None => Deadline::at(now.mono, now),
         });
-        self.decision = state.denied.map(|saved| Decision {
-            approved: false,
-            until: deadline::restore(&saved, boot, now),
-        });
+        self.denied = state
+            .denied
+            .map(|saved| deadline::restore(&saved, boot, now));
     }
 
     fn adopt(&mut self, file: Arc<ClientSettings>, now: Now) -> Changed {

@@ -13,7 +13,7 @@ pub mod setting;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-pub(crate) use approval::{Decision, Verdict, Waiting};
+pub(crate) use approval::{Verdict, Waiting};
 pub(crate) use checks::Check;
 pub(crate) use deadline::Deadline;
 
@@ -49,7 +49,8 @@ pub struct Client {
     pub(crate) last_check: LastCheck,
     /// `Some` means enabled: no client is enabled without a deadline.
     pub(crate) deadline: Option<Deadline>,
-    pub(crate) decision: Option<Decision>,
+    /// Until when a person's denial counts, that moment included.
+    pub(crate) denied: Option<Monotonic>,
     pub(crate) waiting: Waiting,
     /// Requests that were granted, also those that lost their right since, whose delivery has not been
     /// reported yet: their secret may have left.
@@ -66,6 +67,8 @@ pub struct Client {
     pub(crate) vouched: bool,
     /// How often it was refused lately.
     pub(crate) refusals: Refusals,
+    /// How often several of its requests waited at once lately.
+    pub(crate) crowds: Refusals,
     /// The boot that its secret was last released to, where it said which.
     pub(crate) released_boot: Option<[u8; 16]>,
     pub(crate) timers: timers::Set,
@@ -157,7 +160,7 @@ impl Client {
             last_approval_request: None,
             last_check: LastCheck::None,
             deadline: None,
-            decision: None,
+            denied: None,
             waiting: Waiting::default(),
             under_way: BTreeMap::new(),
             check: Check::Idle,
@@ -166,6 +169,7 @@ impl Client {
             released: false,
             vouched: false,
             refusals: Refusals::default(),
+            crowds: Refusals::default(),
             released_boot: None,
             timers: timers::Set::default(),
         }
@@ -211,9 +215,8 @@ impl Client {
                 .deadline
                 .map(|deadline| deadline::to_saved(deadline.mono, boot, now)),
             denied: self
-                .decision
-                .filter(|decision| !decision.approved && decision.counts(now.mono))
-                .map(|decision| deadline::to_saved(decision.until, boot, now)),
+                .denial(now)
+                .map(|until| deadline::to_saved(until, boot, now)),
             // A release under way counts: after a crash nobody could report it.
             released: self.released || self.is_being_released(),
             released_boot: self.released_boot,

@@ -70,8 +70,7 @@ pub struct SavedState {
     pub last_check: LastCheck,
     /// When it will be disabled; `None` unless enabled.
     pub deadline: Option<SavedDeadline>,
-    /// Until when a person's denial counts; `None` when there is none. An approval is not kept: to
-    /// lose it can only make the server stricter.
+    /// Until when a person's denial counts; `None` when there is none.
     pub denied: Option<SavedDeadline>,
     /// Whether its secret was released, or granted with no report yet, since it was last proved to be up.
     pub released: bool,

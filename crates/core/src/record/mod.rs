@@ -71,6 +71,8 @@ kinds! {
     Approved = "approved",
     /// A person denied.
     Denied = "denied",
+    /// A person took a denial back before its end.
+    DenialLifted = "denial-lifted",
     /// A client was enabled.
     Enabled = "enabled",
     /// A client was disabled.

@@ -10,7 +10,8 @@ use crate::time::Monotonic;
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct ClientId(pub(super) u32);
 
-/// Handle of one request for a secret, chosen by the caller, unique while the program runs.
+/// Handle of one request for a secret, chosen by the caller, unique while the program runs. People decide
+/// by it: a peer that comes back is a new request with another one.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct RequestId(pub u64);
 
@@ -89,7 +90,7 @@ pub enum Answer {
 pub enum Grant {
     /// Nobody need approve it.
     NotNeeded,
-    /// A person approved it.
+    /// A person approved this very request.
     Approved,
     /// Nobody decided in time, and it is approved by default.
     ByDefault,
@@ -126,8 +127,24 @@ pub enum Alarm {
     StillAnswers,
     /// A client asked for its secret although it is disabled.
     Disabled,
+    /// So many requests with its key wait for approval at once: all but one of them are somebody else's.
+    SeveralWait(usize),
     /// So many requests with unknown keys came within a minute.
     UnknownKeys(u32),
+}
+
+/// Why nothing was decided.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum NotDecided {
+    /// None of the client's requests waits, and no approval is given ahead.
+    #[error("no request waits for a decision")]
+    NoneWaits,
+    /// Only the person can know which one is meant.
+    #[error("several requests wait for a decision")]
+    SeveralWait,
+    /// It was decided, its peer went away, or it never was.
+    #[error("no request of this number waits for a decision")]
+    NoSuchRequest,
 }
 
 /// Something that happened, with its reason: the words of the log, the audit and D-Bus.
@@ -159,13 +176,19 @@ pub enum Event {
         /// What happens then.
         approved_by_default: bool,
     },
-    /// A person decided, for `approval_duration`.
+    /// A person decided on one request that waits.
     Decided {
-        /// On whom.
+        /// Whose.
         client: ClientId,
+        /// Which request.
+        request: RequestId,
         /// Yes or no.
         approved: bool,
     },
+    /// A person denied all requests of a client, for its `approval_duration`.
+    Denied(ClientId),
+    /// A person took such a denial back before its end.
+    DenialLifted(ClientId),
     /// A request got `Answer::Release`. This comes before the answer.
     Granted {
         /// Whose.

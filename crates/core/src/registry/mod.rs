@@ -7,6 +7,7 @@
 mod action;
 mod checks;
 mod control;
+mod decisions;
 mod index;
 mod load;
 mod requests;
@@ -18,8 +19,8 @@ use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
 pub use action::{
-    Action, Alarm, Answer, Ask, ClientId, DisableReason, Event, Grant, Limits, Refusal, RequestId,
-    Terms,
+    Action, Alarm, Answer, Ask, ClientId, DisableReason, Event, Grant, Limits, NotDecided, Refusal,
+    RequestId, Terms,
 };
 use checks::Turns;
 use index::Index;

@@ -4,20 +4,20 @@ use super::strangers::Heard;
 use super::{
     Action, Alarm, Answer, Ask, ClientId, Event, Grant, Refusal, Registry, RequestId, Timer,
 };
-use crate::client::{Deadline, Decision, Verdict};
+use crate::client::{Deadline, Verdict};
 use crate::key_id::KeyId;
 use crate::time::{Monotonic, Now};
 
 /// A request that has not come to its end.
 #[derive(Debug)]
 pub(super) struct Request {
-    client: ClientId,
-    ask: Ask,
-    stage: Stage,
+    pub(super) client: ClientId,
+    pub(super) ask: Ask,
+    pub(super) stage: Stage,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Stage {
+pub(super) enum Stage {
     /// It waits for a decision since then.
     Waiting(Monotonic),
     /// It was granted; its delivery is not reported yet.
@@ -46,26 +46,37 @@ impl Registry {
             }
             Verdict::Release(grant) => self.grant(request, id, ask, grant, now),
             Verdict::Refuse(reason) => self.refuse_again(request, id, reason, now),
-            Verdict::Wait(until) => {
-                client.last_approval_request = Some(now.wall);
-                client.waiting.insert(request, now.mono);
-                let approved_by_default = client.settings.approved_by_default;
-                let ends = client.approval_ends();
-                let entry = Request {
-                    client: id,
-                    ask,
-                    stage: Stage::Waiting(now.mono),
-                };
-                self.requests.insert(request, entry);
-                self.set_timer(id, Timer::ApprovalEnds, ends);
-                self.persist_state_soon(id, now);
-                self.tell(Event::NeedsApproval {
-                    client: id,
-                    request,
-                    until,
-                    approved_by_default,
-                });
-            }
+            Verdict::Wait(until) => self.wait(request, id, ask, until, now),
+        }
+    }
+
+    /// Lets a request wait for a person.
+    fn wait(&mut self, request: RequestId, id: ClientId, ask: Ask, until: Monotonic, now: Now) {
+        let Some(client) = self.clients.get_mut(&id) else {
+            return;
+        };
+        client.last_approval_request = Some(now.wall);
+        client.waiting.insert(request, now.mono);
+        let approved_by_default = client.settings.approved_by_default;
+        let ends = client.approval_ends();
+        let several = client.waiting.len();
+        let alarm = several > 1 && !client.crowds.hear(now.mono);
+        let entry = Request {
+            client: id,
+            ask,
+            stage: Stage::Waiting(now.mono),
+        };
+        self.requests.insert(request, entry);
+        self.set_timer(id, Timer::ApprovalEnds, ends);
+        self.persist_state_soon(id, now);
+        self.tell(Event::NeedsApproval {
+            client: id,
+            request,
+            until,
+            approved_by_default,
+        });
+        if alarm {
+            self.tell(Event::Alarmed(Some(id), Alarm::SeveralWait(several)));
         }
     }
 
@@ -152,32 +163,6 @@ impl Registry {
         }
     }
 
-    /// A person approves or denies the client, for its `approval_duration` from now.
-    pub fn handle_approve(&mut self, id: ClientId, approved: bool, now: Now) {
-        self.handle_timeout(now);
-        let Some(client) = self.clients.get_mut(&id) else {
-            return;
-        };
-        let denied_before = client
-            .decision
-            .is_some_and(|old| !old.approved && old.counts(now.mono));
-        client.decision = Some(Decision {
-            approved,
-            until: now.mono.after(client.settings.approval_duration),
-        });
-        if !approved {
-            self.revoke(id, Refusal::Denied);
-        }
-        if !approved || denied_before {
-            self.persist_state(id, now);
-        }
-        self.tell(Event::Decided {
-            client: id,
-            approved,
-        });
-        self.reconsider(id, now);
-    }
-
     /// Decides anew over every waiting request of a client after any change.
     pub(super) fn reconsider(&mut self, id: ClientId, now: Now) {
         while let Some(client) = self.clients.get_mut(&id) {
@@ -234,7 +219,14 @@ impl Registry {
         self.set_timer(id, Timer::ApprovalEnds, None);
     }
 
-    fn grant(&mut self, request: RequestId, id: ClientId, ask: Ask, grant: Grant, now: Now) {
+    pub(super) fn grant(
+        &mut self,
+        request: RequestId,
+        id: ClientId,
+        ask: Ask,
+        grant: Grant,
+        now: Now,
+    ) {
         let mut alarm = None;
         if let Some(client) = self.clients.get_mut(&id) {
             alarm = client.alarm(ask).filter(|_| !ask.rehearsal);
@@ -264,7 +256,7 @@ impl Registry {
         });
     }
 
-    fn refuse(&mut self, request: RequestId, client: Option<ClientId>, reason: Refusal) {
+    pub(super) fn refuse(&mut self, request: RequestId, client: Option<ClientId>, reason: Refusal) {
         self.refuse_in(request, client, reason, (false, None));
     }
 
@@ -321,7 +313,7 @@ impl Registry {
         Some(ended)
     }
 
-    fn stop_waiting(&mut self, request: RequestId, id: ClientId, since: Monotonic) {
+    pub(super) fn stop_waiting(&mut self, request: RequestId, id: ClientId, since: Monotonic) {
         let Some(client) = self.clients.get_mut(&id) else {
             return;
         };

@@ -25,19 +25,16 @@ impl Registry {
             Verdict::Refuse(reason) => Standing::Refused(reason),
         };
         let until = match standing {
-            Standing::Released(Grant::Approved) | Standing::Refused(Refusal::Denied) => {
-                decision_ends(client, now)
-            }
+            Standing::Refused(Refusal::Denied) => denial_ends(client, now),
             _ => client.expires(),
         };
         Some((standing, until))
     }
 }
 
-/// When the decision in force ends. One of a client whose deadline comes first counts no longer than
-/// that.
-fn decision_ends(client: &Client, now: Now) -> Option<Wall> {
-    let decision = client.decision?;
-    let ends = now.wall.after(decision.until.since(now.mono));
+/// When the denial in force ends. One of a client whose deadline comes first counts no longer than that.
+fn denial_ends(client: &Client, now: Now) -> Option<Wall> {
+    let until = client.denied?;
+    let ends = now.wall.after(until.since(now.mono));
     Some(client.expires().map_or(ends, |expires| expires.min(ends)))
 }

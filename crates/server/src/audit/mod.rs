@@ -7,7 +7,6 @@
 mod command;
 mod settings;
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use nightlatch_core::calendar::DateTime;
@@ -17,7 +16,6 @@ use nightlatch_core::record::{Entry, Kind};
 use nightlatch_core::registry::{Alarm, DisableReason, Event};
 use nightlatch_core::settings::client::ClientSettings;
 use nightlatch_core::time::Wall;
-use nightlatch_sys::netif;
 use serde::Serialize;
 
 use crate::driver::Asker;
@@ -65,11 +63,15 @@ struct Text<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     client: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    request: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     key_id: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     peer: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     interface: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    boot: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     decision: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -177,6 +179,11 @@ fn said(event: &Event, client: Option<&ClientSettings>) -> Option<(Kind, Says)> 
         }
         Event::DeliveryFailed { .. } => Kind::Undelivered,
         Event::Abandoned { .. } => Kind::Abandoned,
+        Event::Denied(_) => {
+            says.detail = Some("all requests, for its approval_duration".to_owned());
+            Kind::Denied
+        }
+        Event::DenialLifted(_) => Kind::DenialLifted,
         Event::Decided { approved, .. } => {
             if *approved {
                 Kind::Approved
@@ -236,9 +243,13 @@ fn write(kind: Kind, says: Says, context: Context<'_>) -> Entry {
         time: timestamp(time),
         kind: kind.as_str(),
         client: client.map(ClientName::as_str),
+        request: asker.map(|asker| asker.number),
         key_id: asker.map(|asker| asker.key.to_string()),
         peer: asker.map(|asker| asker.peer.address.to_string()),
-        interface: asker.and_then(|asker| interface(asker.peer.address)),
+        interface: asker.and_then(|asker| asker.peer.interface()),
+        boot: asker
+            .and_then(|asker| asker.peer.words.boot)
+            .map(|boot| boot.to_string()),
         decision: says.decision,
         reason: says.reason,
         who: who.as_str(),
@@ -253,14 +264,6 @@ fn write(kind: Kind, says: Says, context: Context<'_>) -> Entry {
         client: client.cloned(),
         alarm: text.alarm.is_some() || kind == Kind::Lost,
         text: json.into(),
-    }
-}
-
-/// The interface of a link-local peer. Every other address says less of where it came in.
-fn interface(peer: SocketAddr) -> Option<String> {
-    match peer {
-        SocketAddr::V6(peer) if peer.scope_id() != 0 => netif::name_of(peer.scope_id()).ok(),
-        SocketAddr::V6(_) | SocketAddr::V4(_) => None,
     }
 }
 

@@ -87,7 +87,10 @@ impl Call<'_> {
             return Err(self.unknown());
         }
         let act = match self.member {
-            "Approve" => return order(id, Act::Decide(self.arguments()?)),
+            "Approve" => {
+                let approved: bool = self.arguments()?;
+                return order(id, if approved { Act::Approve } else { Act::Deny });
+            }
             "CheckedOK" => Act::CheckedOk,
             "Enable" => Act::Enable,
             "Disable" => Act::Disable,

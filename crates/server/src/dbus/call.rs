@@ -19,6 +19,8 @@ pub(super) enum Own {
     Records(Query),
     /// Why a client stands as it does.
     Explain(ClientId, Box<ClientView>),
+    /// The requests that wait, of this client or of all.
+    Requests(Option<ClientId>),
     /// All properties, or the one of this name.
     Properties(Option<&'static str>),
 }
@@ -75,6 +77,7 @@ impl<'m> Call<'m> {
                 | "GetAllClients"
                 | "GetAllClientsWithProperties"
                 | "Explain"
+                | "ListRequests"
         )
     }
 

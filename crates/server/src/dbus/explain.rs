@@ -6,22 +6,17 @@ use nightlatch_bus::moment;
 use nightlatch_bus::own::Verdict;
 use nightlatch_core::calendar::DateTime;
 use nightlatch_core::record::{Kind, Line};
-use nightlatch_core::registry::{Grant, Refusal, Standing};
+use nightlatch_core::registry::{Refusal, Standing};
 use nightlatch_core::time::Wall;
 use serde::Deserialize;
 use zbus::Variant;
 
 use super::wire::Map;
+use crate::driver::{self, WaitingRequest};
 use crate::words;
 
 /// The kinds of records that say why.
-pub(super) const TELLING: &[Kind] = &[
-    Kind::Enabled,
-    Kind::Disabled,
-    Kind::Expired,
-    Kind::Approved,
-    Kind::Denied,
-];
+pub(super) const TELLING: &[Kind] = &[Kind::Enabled, Kind::Disabled, Kind::Expired, Kind::Denied];
 
 /// What a record says of why.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -74,17 +69,13 @@ impl Explanation {
         standing: Standing,
         until: Option<Wall>,
         reasons: &[Reason],
+        waiting: &[WaitingRequest],
     ) -> Self {
         let last = |kinds: &[Kind]| reasons.iter().rev().find(|it| kinds.contains(&it.kind));
         match standing {
-            Standing::Released(Grant::Approved) => {
-                of_decision(view, true, last(&[Kind::Approved]), until)
-            }
-            Standing::Refused(Refusal::Denied) => {
-                of_decision(view, false, last(&[Kind::Denied]), until)
-            }
+            Standing::Refused(Refusal::Denied) => denied(view, last(&[Kind::Denied]), until),
             Standing::Released(_) => enabled(view, until),
-            Standing::Asks => asks(view, until),
+            Standing::Asks => asks(view, until, waiting),
             Standing::Refused(_) => disabled(view, last(&[Kind::Disabled, Kind::Expired])),
         }
     }
@@ -139,42 +130,25 @@ fn disabled(view: &ClientView, why: Option<&Reason>) -> Explanation {
     }
 }
 
-fn of_decision(
-    view: &ClientView,
-    approved: bool,
-    decision: Option<&Reason>,
-    until: Option<Wall>,
-) -> Explanation {
+fn denied(view: &ClientView, denial: Option<&Reason>, until: Option<Wall>) -> Explanation {
     let name = &view.name;
-    let end = until.map_or_else(|| "its decision ends".to_owned(), at);
-    let (verb, other) = if approved {
-        ("approved", format!("It gets its secret until {end}"))
-    } else {
-        ("denied", format!("It gets no secret until {end}"))
-    };
-    let because = match decision {
-        Some(decision) => format!("{} {verb} it at {}", decision.who(), at(decision.time)),
-        None => format!("somebody {verb} it"),
-    };
-    let change = if approved {
-        format!("To take that back: nightlatch deny {name}.")
-    } else {
-        format!("To let it in: nightlatch approve {name}.")
+    let end = until.map_or_else(|| "the denial ends".to_owned(), at);
+    let because = match denial {
+        Some(denial) => format!("{} denied it at {}", denial.who(), at(denial.time)),
+        None => "somebody denied it".to_owned(),
     };
     Explanation {
-        verdict: if approved {
-            Verdict::Released
-        } else {
-            Verdict::Refused
-        },
-        reason: verb,
-        since: decision.map(|decision| decision.time),
+        verdict: Verdict::Refused,
+        reason: "denied",
+        since: denial.map(|denial| denial.time),
         until,
-        text: format!("{other}: {because}. {change}"),
+        text: format!(
+            "It gets no secret until {end}: {because}. To take that back: nightlatch approve {name}."
+        ),
     }
 }
 
-fn asks(view: &ClientView, until: Option<Wall>) -> Explanation {
+fn asks(view: &ClientView, until: Option<Wall>, waiting: &[WaitingRequest]) -> Explanation {
     let name = &view.name;
     let delay = words::length(view.approval_delay);
     let then = if view.approved_by_default {
@@ -182,16 +156,16 @@ fn asks(view: &ClientView, until: Option<Wall>) -> Explanation {
     } else {
         "it is refused"
     };
-    let text = if view.approval_pending {
-        format!(
-            "A request of it waits for a person. Without an answer within {delay} {then}. Answer with: \
-             nightlatch approve {name}, or nightlatch deny {name}."
-        )
-    } else {
-        format!(
-            "It is enabled, and when it asks, a person is asked. Without an answer within {delay} {then}. \
-             It does not ask now."
-        )
+    let text = match waiting {
+        [] => format!(
+            "It is enabled, and a request needs approval by a person. Without an answer within {delay} \
+             {then}. No request waits now."
+        ),
+        [only] => format!(
+            "A request of it waits for a person: {only}. Without an answer within {delay} {then}. Answer \
+             with: nightlatch approve {name}, or nightlatch deny {name}."
+        ),
+        several => driver::several(several) + ".",
     };
     Explanation {
         verdict: Verdict::Asks,
@@ -233,8 +207,13 @@ mod tests {
     use std::time::Duration;
 
     use nightlatch_bus::names::ClientPath;
+    use nightlatch_core::key_id::KeyId;
+    use nightlatch_core::name::ClientName;
+    use nightlatch_core::registry::RequestId;
+    use nightlatch_proto::greeting::Words;
 
     use super::*;
+    use crate::session::Peer;
 
     const MINUTE: i64 = 60_000_000;
     const NOW: Wall = Wall::from_unix_micros(1_700_000_000_000_000);
@@ -283,18 +262,13 @@ mod tests {
             reason,
             text,
             ..
-        } = Explanation::new(view, standing, view.expires, reasons);
+        } = Explanation::new(view, standing, view.expires, reasons, &[]);
         (verdict, reason, text)
     }
 
     #[test]
     fn who_decided_is_told() {
-        let (yes, no) = (reason(Kind::Approved, 2), reason(Kind::Denied, 1));
-        let reasons = [yes, no];
-        let approved = Standing::Released(Grant::Approved);
-        let (verdict, why, text) = explained(&view(), approved, &reasons);
-        assert_eq!((verdict, why), (Verdict::Released, "approved"));
-        assert!(text.contains("uid 0 (root) approved it"), "{text}");
+        let reasons = [reason(Kind::Denied, 1)];
         let denied = Standing::Refused(Refusal::Denied);
         let (verdict, why, text) = explained(&view(), denied, &reasons);
         assert_eq!((verdict, why), (Verdict::Refused, "denied"));
@@ -303,15 +277,6 @@ mod tests {
         let (_, why, text) = explained(&view(), denied, &[]);
         assert_eq!(why, "denied");
         assert!(text.contains("somebody denied it"), "{text}");
-    }
-
-    #[test]
-    fn a_decision_of_the_record_that_does_not_count_is_not_told() {
-        // Approvals do not outlive a restart; the record has them all the same.
-        let mut view = view();
-        view.approval_delay = Duration::from_secs(60);
-        let (verdict, ..) = explained(&view, Standing::Asks, &[reason(Kind::Approved, 0)]);
-        assert_eq!(verdict, Verdict::Asks);
     }
 
     #[test]
@@ -341,17 +306,44 @@ mod tests {
         assert_eq!(explained(&view, gone, &[]).1, "never-enabled");
     }
 
+    fn waiting(number: u64) -> WaitingRequest {
+        WaitingRequest {
+            request: RequestId(number),
+            client: ClientName::new("db").unwrap(),
+            key: KeyId::from_bytes([7; 32]).unwrap(),
+            peer: Peer {
+                address: "192.0.2.7:4711".parse().unwrap(),
+                words: Words::default(),
+            },
+            since: NOW,
+            until: NOW,
+            approved_by_default: false,
+        }
+    }
+
     #[test]
-    fn who_must_be_asked_is_asked() {
+    fn who_must_be_asked_is_asked_and_who_asks_is_told_apart() {
         let mut view = view();
         view.approval_delay = Duration::from_secs(60);
-        let (verdict, why, text) = explained(&view, Standing::Asks, &[]);
-        assert_eq!((verdict, why), (Verdict::Asks, "needs-approval"));
+        let asked = |waiting: &[WaitingRequest]| {
+            let told = Explanation::new(&view, Standing::Asks, None, &[], waiting);
+            assert_eq!(
+                (told.verdict, told.reason),
+                (Verdict::Asks, "needs-approval")
+            );
+            told.text
+        };
+        let text = asked(&[]);
         assert!(text.contains("within 1m it is refused"), "{text}");
-        view.approval_pending = true;
-        let (_, _, text) = explained(&view, Standing::Asks, &[]);
+        let text = asked(&[waiting(4)]);
         assert!(
-            text.starts_with("A request of it waits for a person."),
+            text.starts_with("A request of it waits for a person: 4 from 192.0.2.7:4711"),
+            "{text}"
+        );
+        let text = asked(&[waiting(4), waiting(5)]);
+        assert!(
+            text.contains("; 5 from 192.0.2.7:4711")
+                && text.contains("nightlatch approve db --request NUMBER"),
             "{text}"
         );
     }

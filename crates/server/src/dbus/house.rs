@@ -170,7 +170,7 @@ impl House {
                         Order::Add(config) | Order::TryAdd(config) => {
                             Some(ClientPath::of_name(config.name.as_str()))
                         }
-                        Order::Client(..) => None,
+                        Order::Client(..) | Order::Decide { .. } => None,
                     },
                 };
                 self.orders.insert(number, ordered);
@@ -260,6 +260,8 @@ fn error_name(error: &OrderError) -> &'static str {
         OrderError::NoSuchClient => UNKNOWN_OBJECT,
         OrderError::Setting(_) => INVALID_ARGS,
         OrderError::Add(_) => errors::TAKEN,
+        OrderError::NoneWaits(_) => errors::NO_REQUEST,
+        OrderError::SeveralWait(_) => errors::SEVERAL_REQUESTS,
         OrderError::NotDurable => errors::NOT_DURABLE,
     }
 }

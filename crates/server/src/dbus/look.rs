@@ -41,8 +41,14 @@ impl Look {
                 };
                 let lines = self.records(query).await?.lines;
                 let reasons: Vec<Reason> = lines.iter().filter_map(Reason::read).collect();
-                let explanation = Explanation::new(&view, standing, until, &reasons);
+                let waiting = self.driver.waiting(Some(id)).await.ok_or_else(stopping)?;
+                let explanation = Explanation::new(&view, standing, until, &reasons, &waiting);
                 answer.build(&explanation.to_dict())
+            }
+            Own::Requests(client) => {
+                let waiting = self.driver.waiting(client).await.ok_or_else(stopping)?;
+                let waiting: Vec<_> = waiting.iter().map(own::request).collect();
+                answer.build(&waiting)
             }
             Own::Properties(which) => {
                 let ends = self.driver.record_ends().await.ok_or_else(stopping)?;

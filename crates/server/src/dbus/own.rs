@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use nightlatch_bus::client::ClientView;
 use nightlatch_bus::names::{NIGHTLATCH, PROPERTIES, errors};
 use nightlatch_core::record::{Ends, Kind, Query};
+use nightlatch_core::registry::RequestId;
 use nightlatch_core::settings::SettingsError;
 use nightlatch_core::settings::client::{self, ClientConfig, ParsedClient, SecretSource};
 use nightlatch_core::time::Wall;
@@ -13,7 +14,7 @@ use zbus::Variant;
 use super::call::{Call, Outcome, Own, Reaction};
 use super::shadow::Shadow;
 use super::wire::{Fault, Map};
-use crate::driver::Order;
+use crate::driver::{Order, WaitingRequest};
 use crate::logging::{self, LogControl};
 use crate::run::lock_secrets;
 use crate::warnings::Warnings;
@@ -58,6 +59,19 @@ pub(super) fn react(call: &Call<'_>, shadow: &Shadow) -> Outcome {
             let (id, view) = shadow.named(name).ok_or_else(|| no_client(name))?;
             Ok(Reaction::Own(Own::Explain(id, Box::new(view.clone()))))
         }
+        "ListRequests" => {
+            let name: &str = call.arguments()?;
+            let client = match name {
+                "" => None,
+                name => Some(shadow.named(name).ok_or_else(|| no_client(name))?.0),
+            };
+            Ok(Reaction::Own(Own::Requests(client)))
+        }
+        "Decide" => {
+            let (number, approved): (u64, bool) = call.arguments()?;
+            let request = RequestId(number);
+            Ok(Reaction::Order(Order::Decide { request, approved }))
+        }
         "QueryRecords" => {
             let words: HashMap<String, Variant<'_>> = call.arguments()?;
             Ok(Reaction::Own(Own::Records(query(&words)?)))
@@ -71,6 +85,29 @@ pub(super) fn no_client(name: &str) -> Fault {
         errors::NO_SUCH_CLIENT,
         format!("there is no client [{name}]"),
     )
+}
+
+/// A request that waits, as it goes to the bus.
+pub(super) fn request(waiting: &WaitingRequest) -> Map<&'static str, Variant<'static>> {
+    let RequestId(number) = waiting.request;
+    let millis = |wall: Wall| Variant::from(wall.unix_micros().div_euclid(1000));
+    let mut dict = vec![
+        ("number", Variant::from(number)),
+        ("client", Variant::from(waiting.client.to_string())),
+        ("key-id", Variant::from(waiting.key.to_string())),
+        ("peer", Variant::from(waiting.peer.named())),
+        ("since", millis(waiting.since)),
+        ("until", millis(waiting.until)),
+        (
+            "approved-by-default",
+            Variant::from(waiting.approved_by_default),
+        ),
+    ];
+    let interface = waiting.peer.interface();
+    dict.extend(interface.map(|name| ("interface", Variant::from(name))));
+    let boot = waiting.peer.words.boot;
+    dict.extend(boot.map(|boot| ("boot", Variant::from(boot.to_string()))));
+    Map(dict)
 }
 
 /// A property of our interface.
@@ -313,6 +350,14 @@ const INTROSPECTION: &str = r#"<!DOCTYPE node PUBLIC "-//freedesktop//DTD D-BUS 
     <method name="Explain">
       <arg direction="in" type="s" name="name"/>
       <arg direction="out" type="a{sv}" name="explanation"/>
+    </method>
+    <method name="ListRequests">
+      <arg direction="in" type="s" name="client"/>
+      <arg direction="out" type="aa{sv}" name="requests"/>
+    </method>
+    <method name="Decide">
+      <arg direction="in" type="t" name="number"/>
+      <arg direction="in" type="b" name="approve"/>
     </method>
     <method name="QueryRecords">
       <arg direction="in" type="a{sv}" name="query"/>

@@ -121,6 +121,8 @@ impl Signals {
             | Event::Disabled(..)
             | Event::Alarmed(..)
             | Event::Decided { .. }
+            | Event::Denied(_)
+            | Event::DenialLifted(_)
             | Event::Granted { .. }
             | Event::Refused { .. }
             | Event::Revoked { .. }
@@ -290,6 +292,8 @@ fn order(event: &Event) -> &'static [Property] {
         | Event::Alarmed(..)
         | Event::NeedsApproval { .. }
         | Event::Decided { .. }
+        | Event::Denied(_)
+        | Event::DenialLifted(_)
         | Event::Granted { .. }
         | Event::Refused { .. }
         | Event::Revoked { .. }

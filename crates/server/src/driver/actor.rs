@@ -8,6 +8,7 @@ use nightlatch_bus::names::ClientPath;
 use nightlatch_core::name::ClientName;
 use nightlatch_core::record::Kind;
 use nightlatch_core::registry::{Action, Answer, Ask, ClientId, Registry, RequestId};
+use nightlatch_core::time::Wall;
 use nightlatch_store::Store;
 use nightlatch_sys::clock;
 use tokio::sync::{mpsc, oneshot};
@@ -101,6 +102,7 @@ pub struct Options {
 /// A request that was heard of.
 pub(super) struct Asked {
     pub(super) asker: Asker,
+    pub(super) since: Wall,
     pub(super) answer: Option<oneshot::Sender<Verdict>>,
     pub(super) ticket: Ticket,
 }
@@ -195,9 +197,11 @@ impl Driver {
                 peer,
                 answer,
             } => {
-                let asker = Asker { peer, key };
+                let RequestId(number) = request;
+                let asker = Asker { number, peer, key };
                 let asked = Asked {
                     asker,
+                    since: now.wall,
                     answer: Some(answer),
                     ticket: Ticket::default(),
                 };
@@ -237,6 +241,11 @@ impl Driver {
                 self.registry.handle_timeout(now);
                 // Who asked may have gone.
                 let _ = answer.send(self.registry.standing(client, now));
+            }
+            Command::Waiting(client, answer) => {
+                self.registry.handle_timeout(now);
+                // Who asked may have gone.
+                let _ = answer.send(self.waiting(client));
             }
             Command::Read(reading) => {
                 // It sees what came before it.
@@ -281,9 +290,16 @@ impl Driver {
     }
 
     fn order(&mut self, order: Order, who: Who, number: u64) {
-        let result = self.by(who, |driver| {
+        let about = match &order {
+            Order::Client(client, _) => Some(*client),
+            Order::Decide { .. } | Order::Add(_) | Order::TryAdd(_) => None,
+        };
+        let mut result = self.by(who, |driver| {
             order.carry_out(&mut driver.registry, clock::now())
         });
+        if let Err(OrderError::SeveralWait(waiting)) = &mut result {
+            *waiting = self.waiting(about);
+        }
         let client = result.as_ref().ok().and_then(|id| self.name((*id)?));
         self.outbox.deed(client, Deed::Reply(number, result));
     }

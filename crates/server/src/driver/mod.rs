@@ -17,6 +17,7 @@ mod telling;
 #[cfg(test)]
 mod tests;
 mod view;
+mod waiting;
 
 use std::fmt;
 use std::sync::Arc;
@@ -39,8 +40,10 @@ pub(crate) use order::{Act, Order, OrderError};
 pub use permit::DriverPermit;
 pub(crate) use report::Asker;
 use shelf::Reading;
+pub(crate) use waiting::{WaitingRequest, several};
 
 use crate::audit::Who;
+use crate::random;
 use crate::session::{self, Gatekeeper, Peer};
 
 /// What is sent to the driver. The channel has no bound of its own: each sender has at most a few
@@ -67,6 +70,8 @@ enum Command {
     Order { order: Order, who: Who, number: u64 },
     /// What would this client get now, and until when?
     Standing(ClientId, oneshot::Sender<Option<(Standing, Option<Wall>)>>),
+    /// Which requests of this client, or of all, wait for a person?
+    Waiting(Option<ClientId>, oneshot::Sender<Vec<WaitingRequest>>),
     /// Something is to be read from the store.
     Read(Reading),
     /// Somebody wants to hear everything; who did before hears no more.
@@ -88,7 +93,7 @@ impl Handle {
     fn new(commands: mpsc::UnboundedSender<Command>) -> Self {
         Self {
             commands,
-            next_request: Arc::default(),
+            next_request: Arc::new(AtomicU64::new(random::first_number())),
         }
     }
 
@@ -118,6 +123,13 @@ impl Handle {
         let (answer, answered) = oneshot::channel();
         self.send(Command::Standing(client, answer));
         answered.await.ok()?
+    }
+
+    /// The requests of a client, or of all, that wait for a person. `None` when the driver ends before.
+    pub(crate) async fn waiting(&self, client: Option<ClientId>) -> Option<Vec<WaitingRequest>> {
+        let (answer, answered) = oneshot::channel();
+        self.send(Command::Waiting(client, answer));
+        answered.await.ok()
     }
 
     /// The entries of the record that `query` asks for. `None` when the driver ends before.

@@ -1,10 +1,11 @@
 //! What an administrator may order, and what comes of it.
 
 use nightlatch_core::client::setting::{Setting, SettingError};
-use nightlatch_core::registry::{AddError, ClientId, Registry};
+use nightlatch_core::registry::{AddError, ClientId, NotDecided, Registry, RequestId};
 use nightlatch_core::settings::client::ClientConfig;
 use nightlatch_core::time::Now;
 
+use super::waiting::WaitingRequest;
 use crate::random;
 
 /// An order over the bus.
@@ -12,6 +13,8 @@ use crate::random;
 pub(crate) enum Order {
     /// Something about a client.
     Client(ClientId, Act),
+    /// A decision on one request that waits.
+    Decide { request: RequestId, approved: bool },
     /// A new client.
     Add(Box<ClientConfig>),
     /// The same, without doing it.
@@ -25,8 +28,10 @@ pub(crate) enum Act {
     Disable,
     Remove,
     Set(Setting),
-    /// A decision on whoever waits, and for `approval_duration`.
-    Decide(bool),
+    /// Approves the one request that waits.
+    Approve,
+    /// Denies whatever waits, and what comes within `approval_duration`.
+    Deny,
     CheckedOk,
     StartChecker,
     StopChecker,
@@ -44,6 +49,12 @@ pub(crate) enum OrderError {
     /// A client that cannot be added.
     #[error(transparent)]
     Add(#[from] AddError),
+    /// Nothing was decided.
+    #[error("{0}")]
+    NoneWaits(String),
+    /// Nothing was decided: the person has to say on which of these.
+    #[error("{}", super::waiting::several(.0))]
+    SeveralWait(Vec<WaitingRequest>),
     /// It is in force, but would be lost if the server ended now.
     #[error("the state cannot be written to the disk now: this is in force, but not yet durable")]
     NotDurable,
@@ -58,6 +69,17 @@ impl Order {
     ) -> Result<Option<ClientId>, OrderError> {
         let (id, act) = match self {
             Self::Client(id, act) => (id, act),
+            Self::Decide { request, approved } => {
+                let decided = registry.handle_decide(request, approved, now);
+                return decided.map(Some).map_err(|_| {
+                    let RequestId(number) = request;
+                    OrderError::NoneWaits(format!(
+                        "no request {number} waits: it was decided, its machine went away, or its time \
+                         is over; a machine that comes back has a new number (nightlatch list --state \
+                         waiting)"
+                    ))
+                });
+            }
             Self::Add(config) => {
                 return Ok(Some(registry.handle_add(
                     *config,
@@ -78,11 +100,25 @@ impl Order {
             Act::Disable => registry.handle_disable(id, now),
             Act::Remove => registry.handle_remove(id, now),
             Act::Set(setting) => registry.handle_set(id, setting, now)?,
-            Act::Decide(approved) => registry.handle_approve(id, approved, now),
+            Act::Approve => approve(registry, id, now)?,
+            Act::Deny => registry.handle_deny(id, now),
             Act::CheckedOk => registry.handle_checked_ok(id, now),
             Act::StartChecker => registry.handle_start_checker(id, now),
             Act::StopChecker => registry.handle_stop_checker(id, now),
         }
         Ok(Some(id))
     }
+}
+
+/// Approves the one request that waits. Which ones do where several wait is the driver's to add.
+fn approve(registry: &mut Registry, id: ClientId, now: Now) -> Result<(), OrderError> {
+    let name = registry.name(id).map(ToString::to_string);
+    let name = name.unwrap_or_default();
+    registry.handle_approve(id, now).map_err(|error| match error {
+        NotDecided::SeveralWait => OrderError::SeveralWait(Vec::new()),
+        NotDecided::NoneWaits | NotDecided::NoSuchRequest => OrderError::NoneWaits(format!(
+            "no request of {name} waits, and an approval is for one request: it cannot be given ahead. \
+             Wait until it asks: nightlatch wait {name} --until waiting"
+        )),
+    })
 }

@@ -16,6 +16,8 @@ use crate::words;
 /// Who asked, for the lines about a request.
 #[derive(Clone, Debug)]
 pub(crate) struct Asker {
+    /// The number of the request, by which people decide on it.
+    pub(crate) number: u64,
     pub(crate) peer: Peer,
     pub(crate) key: KeyId,
 }
@@ -40,8 +42,8 @@ impl Report {
                 reason = words::disabled_sentence(*reason),
                 "disabled"
             ),
-            Event::Decided { approved: true, .. } => info!(client, "approved"),
-            Event::Decided { .. } => info!(client, "denied"),
+            Event::Denied(_) => info!(client, "denied: all that waits, and what comes for a while"),
+            Event::DenialLifted(_) => info!(client, "its denial was taken back"),
             Event::CheckStopping(_) => debug!(client, "check told to stop"),
             Event::CheckStarted(_) => debug!(client, "check started"),
             Event::CheckFinished(_, LastCheck::Exited(0)) => debug!(client, "check succeeded"),
@@ -60,6 +62,7 @@ impl Report {
                 warn!(client, why = words::alarm_sentence(*alarm), "alarm");
             }
             Event::NeedsApproval { .. }
+            | Event::Decided { .. }
             | Event::Granted { .. }
             | Event::Refused { .. }
             | Event::Revoked { .. }
@@ -92,6 +95,7 @@ impl Report {
                 };
                 info!(
                     client,
+                    request = self.asker.as_ref().map(|asker| asker.number),
                     peer,
                     key_id,
                     without_answer = then,
@@ -139,8 +143,16 @@ impl Report {
             Event::Abandoned { .. } => {
                 info!(
                     client,
-                    peer, key_id, "peer went away while it waited for approval"
+                    request = self.asker.as_ref().map(|asker| asker.number),
+                    peer,
+                    key_id,
+                    "peer went away while it waited for approval"
                 );
+            }
+            Event::Decided { approved, .. } => {
+                let request = self.asker.as_ref().map(|asker| asker.number);
+                let decided = if *approved { "approved" } else { "denied" };
+                info!(client, request, peer, key_id, "{decided}");
             }
             // None of a request: see `log`.
             Event::Added(_)
@@ -148,7 +160,8 @@ impl Report {
             | Event::Enabled(_)
             | Event::Disabled(..)
             | Event::Alarmed(..)
-            | Event::Decided { .. }
+            | Event::Denied(_)
+            | Event::DenialLifted(_)
             | Event::CheckStarted(_)
             | Event::CheckStopping(_)
             | Event::CheckFinished(..)

@@ -154,7 +154,8 @@ fn whose(event: &Event) -> (Option<ClientId>, Option<RequestId>) {
         | Event::Removed(client, _)
         | Event::Enabled(client)
         | Event::Disabled(client, _)
-        | Event::Decided { client, .. }
+        | Event::Denied(client)
+        | Event::DenialLifted(client)
         | Event::CheckStarted(client)
         | Event::CheckStopping(client)
         | Event::CheckFinished(client, _)
@@ -162,6 +163,9 @@ fn whose(event: &Event) -> (Option<ClientId>, Option<RequestId>) {
         | Event::Changed(client, _) => (Some(client), None),
         Event::Alarmed(client, _) => (client, None),
         Event::NeedsApproval {
+            client, request, ..
+        }
+        | Event::Decided {
             client, request, ..
         }
         | Event::Granted {

@@ -18,6 +18,7 @@ use nightlatch_core::secret::Secret;
 use nightlatch_proto::greeting::{GreetingError, Words};
 use nightlatch_proto::rehearsal::Terms;
 use nightlatch_proto::tls::{Authenticated, PeerError, ServerTls};
+use nightlatch_sys::netif;
 use tokio_rustls::TlsConnector;
 
 pub use accept::serve;
@@ -74,6 +75,26 @@ pub struct Peer {
     pub address: SocketAddr,
     /// What it said in its first line. Not authenticated: see [`nightlatch_proto::greeting`].
     pub words: Words,
+}
+
+impl Peer {
+    /// The interface that a link-local peer is behind. Every other address says less of where it came in.
+    pub(crate) fn interface(&self) -> Option<String> {
+        match self.address {
+            SocketAddr::V6(peer) if peer.scope_id() != 0 => netif::name_of(peer.scope_id()).ok(),
+            SocketAddr::V6(_) | SocketAddr::V4(_) => None,
+        }
+    }
+
+    /// Its address and port for a person, with the name of its interface.
+    pub(crate) fn named(&self) -> String {
+        match (self.interface(), self.address) {
+            (Some(interface), SocketAddr::V6(peer)) => {
+                format!("[{}%{interface}]:{}", peer.ip(), peer.port())
+            }
+            (_, address) => address.to_string(),
+        }
+    }
 }
 
 /// How long a peer may take for each step. The wait for a verdict is the gatekeeper's to bound.

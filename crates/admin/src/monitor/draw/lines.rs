@@ -10,7 +10,7 @@ use crate::monitor::event::About;
 use crate::monitor::fleet::filter;
 use crate::monitor::keys::{BINDINGS, Binding, Group};
 use crate::monitor::state::log::Level;
-use crate::monitor::state::{Link, Mode, State};
+use crate::monitor::state::{Choice, Link, Mode, State};
 use crate::state::State as Standing;
 
 /// Columns between two hints.
@@ -85,6 +85,15 @@ pub(crate) fn bottom(brush: &mut Brush<'_>, state: &State, areas: &Areas) -> Opt
             let room = columns.saturating_sub(answers_width);
             let end = brush.text(1, y, room, &question, Role::Question);
             brush.text(end, y, answers_width, answers, Role::Question);
+            None
+        }
+        Mode::Choose => {
+            let question = state.choice.as_ref().map(Choice::question);
+            let question = question.unwrap_or_default();
+            let end = brush.text(1, y, columns, &question, Role::Question);
+            let room = (columns + 1).saturating_sub(end);
+            let answers = "   y: yes, Down: next, any other key: no";
+            brush.text(end, y, room, answers, Role::Question);
             None
         }
         Mode::Filter => {

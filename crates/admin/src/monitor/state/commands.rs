@@ -24,6 +24,7 @@ impl State {
             Mode::Filter => self.type_filter(key),
             Mode::Help(above) => self.press_in_help(key, above),
             Mode::Ask(act, id) => self.answer(key, act, id),
+            Mode::Choose => self.choose(key),
         }
     }
 
@@ -138,7 +139,7 @@ impl State {
     }
 
     /// Whether there is a server; otherwise says that there is none.
-    fn is_connected(&mut self) -> bool {
+    pub(super) fn is_connected(&mut self) -> bool {
         let connected = matches!(self.link, Link::Up(_));
         if !connected {
             self.say(Level::Warning, "not done: there is no server");
@@ -152,6 +153,7 @@ impl State {
                 act,
                 path: client.path.clone(),
                 name: client.name.clone(),
+                request: None,
             }));
         }
     }

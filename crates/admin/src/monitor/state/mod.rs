@@ -1,6 +1,7 @@
 //! What the screen knows. [`State::handle`] takes what happened and when, and says what is to be done;
 //! nothing else changes it, and drawing only reads it.
 
+mod choice;
 mod commands;
 mod details;
 pub(crate) mod log;
@@ -18,6 +19,7 @@ use crate::monitor::draw::theme::Look;
 use crate::monitor::event::{About, Act, Clock, Event, Order, Size};
 use crate::monitor::fleet::{Fleet, Id};
 
+pub(crate) use choice::Choice;
 pub(crate) use details::{Details, RECORDS};
 use log::{Level, Log};
 
@@ -63,6 +65,8 @@ pub(crate) enum Mode {
     Help(usize),
     /// They answer whether this is to be done to this client.
     Ask(Act, Id),
+    /// They say which of several requests is meant: [`State::choice`].
+    Choose,
 }
 
 /// A line at the bottom, for a while.
@@ -101,6 +105,8 @@ pub(crate) struct State {
     pub(crate) request: Mark,
     pub(crate) focus: Pane,
     pub(crate) mode: Mode,
+    /// The requests of which one is to be chosen.
+    pub(crate) choice: Option<Choice>,
     pub(crate) log: Log,
     pub(crate) details: Option<Details>,
     pub(crate) notice: Option<Notice>,
@@ -129,6 +135,7 @@ impl Default for State {
             request: Mark::default(),
             focus: Pane::Clients,
             mode: Mode::Browse,
+            choice: None,
             log: Log::default(),
             details: None,
             notice: None,
@@ -244,6 +251,7 @@ impl State {
         {
             self.mode = Mode::Browse;
         }
+        self.settle_choice();
     }
 
     /// Adds a line to the log.

@@ -17,7 +17,7 @@ impl State {
             (Mode::Browse | Mode::Filter, Button::Down) => self.wheel(mouse, WHEEL),
             (Mode::Help(_), Button::Press) => self.mode = Mode::Browse,
             // A question is answered on the keyboard.
-            (Mode::Help(_) | Mode::Ask(..), _) => {}
+            (Mode::Help(_) | Mode::Ask(..) | Mode::Choose, _) => {}
         }
     }
 

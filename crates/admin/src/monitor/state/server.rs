@@ -37,6 +37,7 @@ impl State {
                 reason,
                 records,
             } => self.answered(&path, reason, &records),
+            Event::Several(deed, requests) => self.ask_which(deed, requests),
             Event::Failed(deed, why) => {
                 let text = format!("Cannot {} {}: {why}", deed.act.verb(), deed.name);
                 self.note(Level::Warning, text.clone());

@@ -12,7 +12,18 @@ fn deed(act: Act, name: &str) -> Order {
         act,
         path: ClientPath::of_name(name),
         name: name.to_owned(),
+        request: None,
     })
+}
+
+fn deed_on(act: Act, name: &str, request: u64) -> Order {
+    match deed(act, name) {
+        Order::Do(deed) => Order::Do(Deed {
+            request: Some(request),
+            ..deed
+        }),
+        other => other,
+    }
 }
 
 #[test]
@@ -74,6 +85,59 @@ fn the_oldest_request_is_answered_by_one_key_from_anywhere() {
     assert_eq!(person.state.focus, Pane::Requests);
     assert_eq!(person.presses("n"), [deed(Act::Deny, "aa")]);
     assert_eq!(person.presses("a"), [deed(Act::Approve, "aa")]);
+}
+
+#[test]
+fn of_several_requests_the_one_on_the_screen_is_decided_on() {
+    let mut person = Person::with(vec![client("a"), waiting("b", false)]);
+    let asked = |act| {
+        let Order::Do(deed) = deed(act, "b") else {
+            unreachable!("a deed")
+        };
+        let from = |peer: &str| peer.to_owned();
+        let requests = vec![
+            (481_516, from("[fe80::1%eth0]:4711")),
+            (481_517, from("192.0.2.9:1")),
+        ];
+        Event::Several(deed, requests)
+    };
+    person.sees(asked(Act::Approve));
+    let shown = "1/2 481516 from [fe80::1%eth0]:4711: approve b?";
+    assert!(person.screen().contains(shown), "{}", person.screen());
+    assert_eq!(person.presses("y"), [], "it has just come");
+    person.waits(SECOND);
+    assert_eq!(person.presses("y"), [deed_on(Act::Approve, "b", 481_516)]);
+    person.sees(asked(Act::Deny));
+    person.waits(SECOND);
+    assert_eq!(person.presses("Down"), []);
+    assert!(person.screen().contains("2/2 481517 from 192.0.2.9:1"));
+    assert_eq!(person.presses("y"), [deed_on(Act::Deny, "b", 481_517)]);
+    for no in ["n", "Esc", "a", "q"] {
+        person.sees(asked(Act::Approve));
+        person.waits(SECOND);
+        assert_eq!(person.presses(no), [], "{no}");
+        assert!(person.screen().contains("not done"), "{no}");
+    }
+}
+
+#[test]
+fn a_request_that_does_not_fit_the_screen_is_not_decided_on() {
+    let mut person = Person::with(vec![waiting("b", false)]);
+    person.sees(Event::Resized(crate::monitor::event::Size {
+        columns: 30,
+        rows: 24,
+    }));
+    let Order::Do(deed) = deed(Act::Approve, "b") else {
+        unreachable!("a deed")
+    };
+    let peers = ["[fe80::5054:ff:fe12:3456%eth0]:4711", "192.0.2.9:1"];
+    let requests = peers
+        .iter()
+        .zip(1..)
+        .map(|(peer, number)| (number, (*peer).to_owned()));
+    person.sees(Event::Several(deed, requests.collect()));
+    person.waits(SECOND);
+    assert_eq!(person.presses("y"), []);
 }
 
 #[test]

@@ -30,6 +30,7 @@ fn every_kind_of_event_is_read_as_it_is_written() {
         act: Act::Remove,
         path: path.clone(),
         name: "a".to_owned(),
+        request: None,
     };
     let mut values: Vec<_> = client("a").values().collect();
     values.sort_by_key(|(property, _)| property.name());

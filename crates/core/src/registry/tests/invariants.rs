@@ -210,6 +210,14 @@ impl Pair {
                 }
                 self.model.reported(request, delivered);
             }
+            Op::Decide(which, approved) => {
+                let request = self.nth_request(which, |_| true).unwrap_or(u64::MAX);
+                let decided = self
+                    .registry
+                    .handle_decide(RequestId(request), approved, at);
+                let expected = self.model.decide(request, approved);
+                assert_eq!(decided.is_ok(), expected, "{decided:?}");
+            }
             Op::Checked { which, result } => self.end_check(which, result),
             Op::Reload => {
                 let configured = configured(&self.files);
@@ -224,7 +232,8 @@ impl Pair {
             | Op::StopChecker(client)
             | Op::Enable(client)
             | Op::Disable(client)
-            | Op::Approve(client, _)
+            | Op::Approve(client)
+            | Op::Deny(client)
             | Op::Remove(client)
             | Op::Set(client, _) => self.administer(client, &op),
         }
@@ -259,9 +268,13 @@ impl Pair {
                 registry.handle_disable(id, at);
                 model.disable(client);
             }
-            Op::Approve(_, approved) => {
-                registry.handle_approve(id, approved, at);
-                model.approve(client, approved);
+            Op::Approve(_) => {
+                let approved = registry.handle_approve(id, at);
+                assert_eq!(approved.is_ok(), model.approve(client), "{approved:?}");
+            }
+            Op::Deny(_) => {
+                registry.handle_deny(id, at);
+                model.deny(client);
             }
             Op::Remove(_) => {
                 registry.handle_remove(id, at);
@@ -402,10 +415,8 @@ impl Pair {
             | Event::Enabled(id)
             | Event::Disabled(id, _)
             | Event::Changed(id, _)
-            | Event::Decided {
-                client: id,
-                approved: false,
-            } => id,
+            | Event::Denied(id)
+            | Event::DenialLifted(id) => id,
             _ => return,
         };
         let number = self.numbers[client];

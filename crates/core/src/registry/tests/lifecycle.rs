@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::approvals::waits;
 use super::world::*;
 use crate::checker::Checker;
 use crate::client::saved::LastCheck;
@@ -12,13 +13,6 @@ use crate::secret::Secret;
 
 const MILLISECOND: Duration = Duration::from_millis(1);
 const OK: LastCheck = LastCheck::Exited(0);
-
-fn waits(delay: u64, default: bool) -> World {
-    World::new(vec![config_with(1, |it| {
-        it.approval_delay = seconds(delay);
-        it.approved_by_default = default;
-    })])
-}
 
 #[test]
 fn an_unknown_key_gets_nothing() {
@@ -215,139 +209,6 @@ fn any_end_of_a_client_refuses_the_requests_that_wait() {
     let (request, _) = world.ask(1);
     let answer = answer_to(&world.run(seconds(400)), request);
     assert_eq!(answer, refused(Refusal::Disabled));
-}
-
-/// "If it elapsed fully: approved_by_default true: send, else Approval timed out".
-#[test]
-fn without_a_decision_the_default_counts() {
-    for (default, expected) in [(true, None), (false, refused(Refusal::ApprovalTimedOut))] {
-        let mut world = waits(30, default);
-        let (request, actions) = world.ask(1);
-        assert_eq!(answer_to(&actions, request), None);
-        assert!(world.client(1).approval_pending());
-        assert_eq!(
-            world.client(1).last_approval_request(),
-            Some(world.now.wall)
-        );
-        assert_eq!(answer_to(&world.run(seconds(29)), request), None);
-        let expected = expected.or(Some(Answer::Release(world.id(1))));
-        assert_eq!(answer_to(&world.run(seconds(1)), request), expected);
-        assert!(!world.client(1).approval_pending());
-    }
-}
-
-#[test]
-fn an_approval_that_ends_with_the_deadline_gives_nothing() {
-    let mut world = waits(300, true);
-    let (request, _) = world.ask(1);
-    world.pass(seconds(300));
-    world.registry.handle_timeout(world.now);
-    let answer = answer_to(&world.actions(), request);
-    assert_eq!(answer, refused(Refusal::Disabled));
-}
-
-#[test]
-fn a_late_end_of_approval_gives_nothing_after_the_deadline() {
-    let mut world = waits(30, true);
-    let (request, _) = world.ask(1);
-    world.pass(seconds(301));
-    world.registry.handle_timeout(world.now);
-    let answer = answer_to(&world.actions(), request);
-    assert_eq!(answer, refused(Refusal::Disabled));
-}
-
-#[test]
-fn a_decision_answers_all_that_wait_and_all_that_come_in_its_time() {
-    for approved in [true, false] {
-        let mut world = waits(30, !approved);
-        let expected = if approved {
-            Some(Answer::Release(world.id(1)))
-        } else {
-            refused(Refusal::Denied)
-        };
-        let (first, _) = world.ask(1);
-        let (second, _) = world.ask(1);
-        world
-            .registry
-            .handle_approve(world.id(1), approved, world.now);
-        let actions = world.actions();
-        assert_eq!(answer_to(&actions, first), expected);
-        assert_eq!(answer_to(&actions, second), expected);
-        world.run(seconds(1));
-        assert_eq!(world.answer(1), expected);
-        world.run(MILLISECOND);
-        assert_eq!(world.answer(1), None);
-    }
-}
-
-#[test]
-fn the_last_decision_counts_for_its_whole_duration() {
-    let mut world = World::new(vec![config_with(1, |it| {
-        it.approval_delay = seconds(30);
-        it.approval_duration = seconds(10);
-    })]);
-    world.registry.handle_approve(world.id(1), true, world.now);
-    world.run(seconds(6));
-    world.registry.handle_approve(world.id(1), false, world.now);
-    world.run(seconds(6));
-    assert_eq!(world.answer(1), refused(Refusal::Denied));
-}
-
-#[test]
-fn a_denial_takes_back_what_was_granted_and_outlives_a_restart() {
-    let changed = |it: &mut crate::settings::client::ClientSettings| {
-        it.approval_duration = seconds(60);
-    };
-    let mut world = World::new(vec![config_with(1, changed)]);
-    let (request, _) = world.ask(1);
-    world.registry.handle_approve(world.id(1), false, world.now);
-    assert!(world.actions().contains(&Action::Revoke { request }));
-    assert_eq!(world.answer(1), refused(Refusal::Denied));
-    world.disk.crash();
-    for reboot in [false, true] {
-        world.restart(vec![config_with(1, changed)], seconds(20), reboot);
-        assert_eq!(world.answer(1), refused(Refusal::Denied));
-    }
-    world.run(seconds(21));
-    assert_eq!(world.answer(1), Some(Answer::Release(world.id(1))));
-}
-
-/// "With approval_delay = 0, approved_by_default=False has no effect".
-#[test]
-fn without_a_delay_no_approval_is_needed() {
-    let mut world = waits(0, false);
-    assert_eq!(world.answer(1), Some(Answer::Release(world.id(1))));
-}
-
-#[test]
-fn a_lost_peer_ends_its_wait_without_an_answer() {
-    let mut world = waits(30, true);
-    let (gone, _) = world.ask(1);
-    let (stays, _) = world.ask(1);
-    world.registry.handle_peer_gone(gone, world.now);
-    let actions = world.run(seconds(30));
-    assert_eq!(answer_to(&actions, gone), None);
-    assert!(answer_to(&actions, stays).is_some());
-    assert_eq!(answer_to(&world.actions(), gone), None);
-}
-
-#[test]
-fn changed_approval_settings_count_for_those_that_wait() {
-    let mut world = waits(30, true);
-    let (request, _) = world.ask(1);
-    world.run(seconds(10));
-    let setting = Setting::ApprovalDelay(seconds(20));
-    world
-        .registry
-        .handle_set(world.id(1), setting, world.now)
-        .unwrap();
-    let setting = Setting::ApprovedByDefault(false);
-    world
-        .registry
-        .handle_set(world.id(1), setting, world.now)
-        .unwrap();
-    let answer = answer_to(&world.run(seconds(10)), request);
-    assert_eq!(answer, refused(Refusal::ApprovalTimedOut));
 }
 
 /// "set Timeout: expires += new - old; if already past: disable".

@@ -2,6 +2,7 @@
 
 mod adding;
 mod alarms;
+mod approvals;
 mod events;
 mod invariants;
 mod lifecycle;

@@ -31,7 +31,8 @@ pub(super) struct State {
     pub(super) force: Section,
     pub(super) deadline: Option<u64>,
     pub(super) last_ok: bool,
-    pub(super) decision: Option<(bool, u64)>,
+    /// Until when a denial counts.
+    pub(super) denied: Option<u64>,
     /// Its secret left since the last proof of life; saved also while it may be leaving.
     pub(super) released: bool,
     /// It was enabled since its secret last left. Forgotten by a restart.
@@ -133,10 +134,8 @@ impl Model {
         if let Life::Present(state) = &mut life {
             state.released |= leaving;
             state.vouched = false;
-            // An approval is not kept, nor is a denial that is over.
-            state.decision = state
-                .decision
-                .filter(|(approved, until)| !approved && self.clock.mono <= *until);
+            // A denial that is over is not kept.
+            state.denied = state.denied.filter(|until| self.clock.mono <= *until);
         }
         self.written[client] = (life, self.clock);
     }
@@ -180,10 +179,8 @@ impl Model {
         if state.deadline.is_none_or(|deadline| deadline <= now) {
             return Some(Outcome::Refused("disabled"));
         }
-        match state.decision {
-            Some((true, until)) if now <= until => return Some(Outcome::Released),
-            Some((false, until)) if now <= until => return Some(Outcome::Refused("denied")),
-            _ => {}
+        if state.denied.is_some_and(|until| now <= until) {
+            return Some(Outcome::Refused("denied"));
         }
         let waited = now - since >= state.force.delay;
         match (state.force.delay, waited, state.force.default) {
@@ -317,23 +314,54 @@ impl Model {
         }
     }
 
-    pub(super) fn approve(&mut self, client: usize, approved: bool) {
+    fn waiting(&self, client: usize) -> Vec<u64> {
+        let waits = |(request, it): (&u64, &(usize, Stage))| match it {
+            (of, Stage::Waiting(_)) if *of == client => Some(*request),
+            _ => None,
+        };
+        self.requests.iter().filter_map(waits).collect()
+    }
+
+    /// Decides on the only request that waits, or takes a denial back; says whether it did.
+    pub(super) fn approve(&mut self, client: usize) -> bool {
         self.due();
         let now = self.clock.mono;
-        let Some(before) = self.state(client) else {
-            return;
+        let Some(state) = self.state(client) else {
+            return false;
         };
-        self.change(client, |it, now| {
-            it.decision = Some((approved, now + it.force.duration));
-        });
-        let was_denied = matches!(before.decision, Some((false, until)) if now <= until);
-        if !approved {
-            self.revoke(client);
-        }
-        if !approved || was_denied {
+        if state.denied.is_some_and(|until| now <= until) {
+            self.change(client, |it, _| it.denied = None);
             self.save(client);
+            return true;
         }
-        self.reconsider(client);
+        match self.waiting(client)[..] {
+            [only] => self.decide(only, true),
+            _ => false,
+        }
+    }
+
+    pub(super) fn deny(&mut self, client: usize) {
+        self.due();
+        if self.state(client).is_some() {
+            self.change(client, |it, now| it.denied = Some(now + it.force.duration));
+            self.revoke(client);
+            self.save(client);
+            self.reconsider(client);
+        }
+    }
+
+    /// Decides on one request; says whether it waits.
+    pub(super) fn decide(&mut self, request: u64, approved: bool) -> bool {
+        self.due();
+        let Some((client, Stage::Waiting(_))) = self.requests.get(&request).copied() else {
+            return false;
+        };
+        let outcome = match approved {
+            true => Outcome::Released,
+            false => Outcome::Refused("denied"),
+        };
+        self.settle(request, client, outcome);
+        true
     }
 
     pub(super) fn remove(&mut self, client: usize) {
@@ -416,7 +444,7 @@ impl Model {
             force: file,
             deadline: file.enabled.then_some(self.clock.mono + file.timeout),
             last_ok: false,
-            decision: None,
+            denied: None,
             released: false,
             vouched: file.enabled,
         }
@@ -460,7 +488,7 @@ impl Model {
         };
         let mut state = saved;
         state.deadline = saved.deadline.map(restored);
-        state.decision = saved.decision.map(|(_, until)| (false, restored(until)));
+        state.denied = saved.denied.map(restored);
         let (mut state, enabled) = merged(state, file);
         let whole = Some(now + state.force.timeout);
         state.deadline = match (state.deadline, enabled) {

@@ -34,7 +34,7 @@ fn it_is_what_a_request_gets() {
     let id = world.id(1);
     assert_eq!(standing(&mut world), Standing::Released(Grant::NotNeeded));
     assert_eq!(ends(&world), Some(300));
-    world.registry.handle_approve(id, false, world.now);
+    world.registry.handle_deny(id, world.now);
     assert_eq!(standing(&mut world), Standing::Refused(Refusal::Denied));
     assert_eq!(ends(&world), Some(60));
     world.pass(seconds(61));
@@ -45,20 +45,12 @@ fn it_is_what_a_request_gets() {
 }
 
 #[test]
-fn an_approval_counts_while_it_lasts_and_is_forgotten_by_a_restart() {
-    let asks = || {
-        vec![config_with(1, |it| {
-            it.approval_delay = seconds(30);
-            it.approval_duration = seconds(60);
-        })]
-    };
-    let mut world = World::new(asks());
-    assert_eq!(standing(&mut world), Standing::Asks);
+fn an_approval_changes_nothing_for_the_next_request() {
+    let mut world = World::new(vec![config_with(1, |it| it.approval_delay = seconds(30))]);
     let id = world.id(1);
-    world.registry.handle_approve(id, true, world.now);
-    assert_eq!(standing(&mut world), Standing::Released(Grant::Approved));
-    assert_eq!(ends(&world), Some(60));
-    world.restart(asks(), seconds(1), false);
+    world.ask(1);
+    assert_eq!(world.registry.handle_approve(id, world.now), Ok(()));
+    world.actions();
     assert_eq!(standing(&mut world), Standing::Asks);
 }
 
