@@ -44,7 +44,9 @@ use cli::clients::Call;
 use cli::{Cli, Verb};
 use failure::{EX_USAGE, Failure};
 use verbs::change::Deed;
-use verbs::{add, change, check_config, check_now, decide, list, log, set, show, wait, why};
+use verbs::{
+    add, change, check_config, check_now, decide, list, log, rehearsal, set, show, wait, why,
+};
 
 /// Runs the command line `arguments`, the program's name first, and says how it ended (sysexits.h).
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
@@ -114,6 +116,7 @@ async fn call(verb: Call) -> Result<u8, Failure> {
         Call::Disable(options) => change::run(Deed::Disable, &options, server).await,
         Call::Approve(options) => decide::run(true, &options, server, now).await,
         Call::Deny(options) => decide::run(false, &options, server, now).await,
+        Call::Rehearsal(options) => rehearsal::run(&options, server).await,
         Call::Remove(options) => change::run(Deed::Remove, &options, server).await,
         Call::Add(options) => add::run(&options, server).await,
         Call::Set(options) => set::run(&options, server).await,

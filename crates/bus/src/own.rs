@@ -91,7 +91,7 @@ pub struct Request {
     pub since: Wall,
     /// When it is decided without a person.
     pub until: Wall,
-    /// How it is decided then.
+    /// Released then; otherwise refused.
     pub approved_by_default: bool,
     /// Which boot of the machine asks, in hexadecimal, where it said so. Not proved.
     pub boot: Option<String>,

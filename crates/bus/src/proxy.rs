@@ -142,6 +142,12 @@ impl Server {
         requests.iter().map(Request::read).collect()
     }
 
+    /// Allows the client `name` to rehearse without an alarm for so many seconds; zero ends that.
+    pub async fn allow_rehearsals(&self, name: &str, seconds: u64) -> Result<(), Error> {
+        self.call_own("AllowRehearsals", &(name, seconds)).await?;
+        Ok(())
+    }
+
     /// Decides on one request that waits.
     pub async fn decide(&self, number: u64, approved: bool) -> Result<(), Error> {
         self.call_own("Decide", &(number, approved)).await?;

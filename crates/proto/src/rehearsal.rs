@@ -13,6 +13,8 @@ const MAX_LINE: usize = 128;
 
 const START: &str = "rehearsal ";
 
+const YES: &str = "yes";
+
 /// The answer to a rehearsal.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Answer {
@@ -32,6 +34,8 @@ pub struct Terms {
     pub timeout: Duration,
     /// The time between two checks.
     pub interval: Duration,
+    /// The rehearsal raised an alarm, as one that nobody allowed does.
+    pub alarm: bool,
 }
 
 impl Terms {
@@ -48,10 +52,11 @@ impl fmt::Display for Answer {
         match self {
             Self::Released(terms) => write!(
                 f,
-                "{START}released left={} timeout={} interval={}\r\n",
+                "{START}released left={} timeout={} interval={} alarm={}\r\n",
                 terms.left.as_secs(),
                 terms.timeout.as_secs(),
-                terms.interval.as_secs()
+                terms.interval.as_secs(),
+                if terms.alarm { YES } else { "no" }
             ),
             Self::Refused(reason) => write!(f, "{START}refused {reason}\r\n"),
         }
@@ -86,16 +91,19 @@ fn is_a_reason(reason: &str) -> bool {
 
 /// Words that a later server adds are ignored.
 fn read_terms(text: &str) -> Result<Terms, NotAnAnswer> {
-    let seconds = |key: &str| {
+    let word = |key: &str| {
         let mut words = text.split(' ').filter_map(|word| word.split_once('='));
-        let value = words.find(|(name, _)| *name == key).map(|(_, value)| value);
-        let value = value.and_then(digits::decimal);
+        words.find(|(name, _)| *name == key).map(|(_, value)| value)
+    };
+    let seconds = |key: &str| {
+        let value = word(key).and_then(digits::decimal);
         value.map(Duration::from_secs).ok_or(NotAnAnswer)
     };
     Ok(Terms {
         left: seconds("left")?,
         timeout: seconds("timeout")?,
         interval: seconds("interval")?,
+        alarm: word("alarm") == Some(YES),
     })
 }
 
@@ -107,11 +115,12 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_written_is_read(left: u64, timeout: u64, interval: u64, rest: Vec<u8>) {
+        fn what_is_written_is_read(left: u64, timeout: u64, interval: u64, alarm: bool, rest: Vec<u8>) {
             let terms = Terms {
                 left: Duration::from_secs(left),
                 timeout: Duration::from_secs(timeout),
                 interval: Duration::from_secs(interval),
+                alarm,
             };
             for answer in [Answer::Released(terms), Answer::Refused("rehearsal-unproved".into())] {
                 let line = answer.to_string();

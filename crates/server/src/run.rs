@@ -204,6 +204,7 @@ pub fn serve(options: Options) -> Result<(), RunError> {
     let limits = Limits {
         concurrent_checks: settings.concurrent_checks,
         check_on_release: settings.check_on_release,
+        allow_rehearsals: settings.allow_rehearsals,
     };
     info!(clients = configuration.clients.len(), "configuration read");
     let registry = Registry::load(

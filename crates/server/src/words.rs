@@ -70,6 +70,7 @@ pub(crate) fn alarm(alarm: Alarm) -> &'static str {
         Alarm::SameBoot => "same-boot",
         Alarm::StillAnswers => "still-answers",
         Alarm::Disabled => "disabled",
+        Alarm::Rehearsal => "rehearsal",
         Alarm::SeveralWait(_) => "several-wait",
         Alarm::UnknownKeys(_) => "unknown-keys",
     }
@@ -87,6 +88,10 @@ pub(crate) fn alarm_sentence(alarm: Alarm) -> String {
             "it still passes its check while something asked for its secret".to_owned()
         }
         Alarm::Disabled => "it is disabled, and something asked for its secret".to_owned(),
+        Alarm::Rehearsal => {
+            "a rehearsal got its secret, and no administrator had allowed one (nightlatch rehearsal)"
+                .to_owned()
+        }
         Alarm::SeveralWait(count) => {
             format!(
                 "{count} requests with its key wait for approval at once: all but one are not its own"

@@ -26,7 +26,9 @@ fn said(output: &Output) -> String {
 #[test]
 fn a_machine_that_is_up_gets_its_password_and_its_time_and_nothing_changes() {
     let machine = Machine::new("tower", Whose::Ours, Keys::Curve25519, b"password");
-    let server = Server::start(Whose::Ours, Home::new(&machine.section(UP), None));
+    let home = Home::new(&machine.section(UP), None);
+    home.set("allow_rehearsals", "yes");
+    let server = Server::start(Whose::Ours, home);
     let output = rehearse(&machine, &server.address()).finish();
     let said = said(&output);
     assert!(output.status.success(), "{said}");
@@ -37,12 +39,48 @@ fn a_machine_that_is_up_gets_its_password_and_its_time_and_nothing_changes() {
         line.contains(&format!("server={} ", server.key_id())),
         "{line}"
     );
-    assert!(line.ends_with("timeout=300 interval=2"), "{line}");
+    assert!(line.ends_with("timeout=300 interval=2 alarm=no"), "{line}");
     // Another one at once: the first was no release that a second one would be suspicious after.
     let again = rehearse(&machine, &server.address()).finish();
     assert_eq!(again.stdout, b"password");
     let log = server.running().log().join("\n");
     assert!(!log.contains("alarm"), "{log}");
+    assert!(!log.contains("secret delivered"), "{log}");
+}
+
+#[test]
+fn a_rehearsal_raises_an_alarm_unless_an_administrator_allowed_it() {
+    let machine = Machine::new("tower", Whose::Ours, Keys::Curve25519, b"password");
+    let site = Administered::start(Whose::Ours, &machine.section(UP));
+    let address = site.server.address();
+    let alarms = || {
+        let output = site.nightlatch(&["log", "--alarms"]);
+        String::from_utf8_lossy(&output.stdout).lines().count()
+    };
+    let rehearsed = |alarm: &str| {
+        let output = rehearse(&machine, &address).finish();
+        let said = said(&output);
+        assert_eq!(output.stdout, b"password", "{said}");
+        assert!(said.contains(&format!(" alarm={alarm}")), "{said}");
+    };
+    rehearsed("yes");
+    assert_eq!(alarms(), 1);
+    let allowed = site.nightlatch(&["rehearsal", "tower", "--for", "10m"]);
+    assert!(allowed.status.success(), "{allowed:?}");
+    rehearsed("no");
+    assert_eq!(alarms(), 1);
+    let ended = site.nightlatch(&["rehearsal", "tower", "--for", "0"]);
+    assert!(ended.status.success(), "{ended:?}");
+    rehearsed("yes");
+    assert_eq!(alarms(), 2);
+    let log = site.nightlatch(&["log"]);
+    let log = String::from_utf8_lossy(&log.stdout).into_owned();
+    for kind in ["rehearsed", "rehearsals-allowed"] {
+        assert!(log.contains(kind), "{log}");
+    }
+    assert!(!log.contains("released"), "{log}");
+    let refused = site.nightlatch(&["rehearsal", "tower", "--for", "25h"]);
+    assert_eq!(refused.status.code(), Some(64), "{refused:?}");
 }
 
 #[test]

@@ -18,6 +18,14 @@ use crate::cli::check::Check;
 use crate::failure::{EX_SOFTWARE, Failure};
 use client::{Outcome, is_stock, refusal};
 
+/// A rehearsal that nobody expected.
+const ALARMED: &str =
+    "the server raised an alarm over this rehearsal: no administrator had allowed one";
+
+/// The way to prevent that.
+const ALLOW: &str = "tell who looks after the server, and allow the next one there before: \
+    nightlatch rehearsal NAME --for 10m";
+
 /// What was fetched.
 pub(super) struct Fetched {
     pub(super) password: Secret,
@@ -76,6 +84,9 @@ pub(super) fn check(
                 let said =
                     format!("from {from}: {at} with the key {key} gives this machine its password");
                 report.good("server", said);
+                if told.terms.alarm {
+                    report.doubtful("server", ALARMED, Some(ALLOW.to_owned()));
+                }
                 let terms = Some(told.terms);
                 fetched.get_or_insert(Fetched { password, terms });
             }

@@ -7,6 +7,7 @@ use clap::builder::PossibleValuesParser;
 use clap::{Args, Subcommand, ValueEnum};
 use nightlatch_core::duration;
 use nightlatch_core::record::Kind;
+use nightlatch_core::registry::LONGEST_REHEARSALS;
 
 use crate::state::State;
 
@@ -51,6 +52,15 @@ pub(crate) enum Call {
   nightlatch deny foo.example
   nightlatch deny foo.example --request 481516")]
     Deny(Decide),
+    /// Let machines rehearse for a while without an alarm
+    ///
+    /// nightlatch check on a machine asks the server for its password as a boot does. Whoever copied the
+    /// machine's keys can do the same, so the server raises an alarm over a rehearsal that nobody allowed.
+    /// It ends by itself, with a restart of the server, and when the machine is disabled.
+    #[command(after_help = "Examples:
+  nightlatch rehearsal foo.example --for 10m && ssh root@foo.example nightlatch check
+  nightlatch rehearsal foo.example --for 0")]
+    Rehearsal(Rehearsal),
     /// Make machines unknown to the server
     ///
     /// It stays so, also when the section is still in clients.conf. Asks before; --yes does not.
@@ -179,6 +189,35 @@ pub(crate) struct Change {
 
     #[command(flatten)]
     pub(crate) sure: Sure,
+}
+
+/// `rehearsal`.
+#[derive(Args, Debug)]
+pub(crate) struct Rehearsal {
+    #[command(flatten)]
+    pub(crate) which: Which,
+
+    /// For how long, as 10m or PT10M, at most 24h; 0 ends it
+    #[arg(long = "for", value_name = "TIME", default_value = "10m", value_parser = rehearsal_time)]
+    pub(crate) time: Duration,
+
+    #[command(flatten)]
+    pub(crate) sure: Sure,
+}
+
+/// Reads for how long rehearsals are to be allowed.
+fn rehearsal_time(text: &str) -> Result<Duration, String> {
+    if text == "0" {
+        return Ok(Duration::ZERO);
+    }
+    let length = duration::parse(text).map_err(|error| error.to_string())?;
+    if length > LONGEST_REHEARSALS {
+        return Err("longer than 24h, which is the most".to_owned());
+    }
+    if !length.is_zero() && length < Duration::from_secs(1) {
+        return Err("shorter than a second".to_owned());
+    }
+    Ok(length)
 }
 
 /// `check-now`.

@@ -141,7 +141,7 @@ async fn one(
     outcome::tell(done(approve), &[client], vec![answer], &options.sure)
 }
 
-/// What tells a request from another one, in a line.
+/// One line of text: number, address, age and boot.
 fn line(request: &Request, now: Wall) -> String {
     let boot = match &request.boot {
         Some(boot) => format!("boot {}", visible(boot)),

@@ -8,6 +8,7 @@ pub(crate) mod decide;
 pub(crate) mod list;
 pub(crate) mod log;
 mod outcome;
+pub(crate) mod rehearsal;
 pub(crate) mod set;
 pub(crate) mod show;
 pub(crate) mod wait;

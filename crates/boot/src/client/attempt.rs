@@ -118,8 +118,9 @@ pub(super) fn attempt(
         // For programs to read: nightlatch(1) compares it with how long a reboot takes.
         let (left, timeout) = (terms.left.as_secs(), terms.timeout.as_secs());
         let interval = terms.interval.as_secs();
+        let alarm = if terms.alarm { "yes" } else { "no" };
         log.say(&format!(
-            "rehearsed: server={key} at={destination} left={left} timeout={timeout} interval={interval}"
+            "rehearsed: server={key} at={destination} left={left} timeout={timeout} interval={interval} alarm={alarm}"
         ));
     }
     Ok(password)

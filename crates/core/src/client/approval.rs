@@ -1,4 +1,4 @@
-//! What a request may get: a person's denial, the wait for a decision, and what counts without.
+//! The answer to a request: a person's denial, the wait for a decision, and the default without one.
 
 use std::collections::BTreeSet;
 
@@ -91,16 +91,24 @@ impl Client {
         self.denied.filter(|until| now.mono <= *until)
     }
 
-    /// Whether a request was granted, and is no rehearsal, whose delivery has not been reported yet.
+    /// A request that is no rehearsal was granted, and its delivery has not been reported yet.
     pub(crate) fn is_being_released(&self) -> bool {
         self.under_way.values().any(|ask| !ask.rehearsal)
     }
 
-    /// What is suspicious about a request that gets the secret.
-    pub(crate) fn alarm(&self, ask: Ask) -> Option<Alarm> {
-        if self.released || self.is_being_released() {
+    /// The alarm that a request raises which gets the secret. That it only rehearses is said before anything
+    /// is proved, and hides no alarm.
+    pub(crate) fn alarm(&self, ask: Ask, allow_rehearsals: bool, now: Now) -> Option<Alarm> {
+        // Several rehearsals at once are those of several interfaces.
+        let beside = |other: &Ask| !(ask.rehearsal && other.rehearsal);
+        if self.released || self.under_way.values().any(beside) {
             return Some(Alarm::SecondRequest);
         }
+        if ask.rehearsal {
+            let allowed = self.rehearsals_until.is_some_and(|until| now.mono < until);
+            return (!allowed && !allow_rehearsals).then_some(Alarm::Rehearsal);
+        }
+        // A machine that is up rehearses in the boot that was served.
         let served = self.released_boot.is_some() && self.released_boot == ask.boot;
         served.then_some(Alarm::SameBoot)
     }

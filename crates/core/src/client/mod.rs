@@ -62,12 +62,14 @@ pub struct Client {
     pub(crate) proved: Option<Monotonic>,
     /// Whether its secret was released since it was last proved to be up.
     pub(crate) released: bool,
-    /// Whether it was enabled since its secret was last released: who enables it vouches for it. Not
-    /// saved, as to lose it is stricter.
+    /// It was enabled since its secret was last released: whoever enables it vouches for it. Not saved, as
+    /// to lose it is stricter.
     pub(crate) vouched: bool,
+    /// Until when it may rehearse without an alarm. Not saved, as to lose it is stricter.
+    pub(crate) rehearsals_until: Option<Monotonic>,
     /// How often it was refused lately.
     pub(crate) refusals: Refusals,
-    /// How often several of its requests waited at once lately.
+    /// Counts how often several of its requests waited at once.
     pub(crate) crowds: Refusals,
     /// The boot that its secret was last released to, where it said which.
     pub(crate) released_boot: Option<[u8; 16]>,
@@ -168,6 +170,7 @@ impl Client {
             proved: None,
             released: false,
             vouched: false,
+            rehearsals_until: None,
             refusals: Refusals::default(),
             crowds: Refusals::default(),
             released_boot: None,

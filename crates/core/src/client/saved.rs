@@ -72,7 +72,7 @@ pub struct SavedState {
     pub deadline: Option<SavedDeadline>,
     /// Until when a person's denial counts; `None` when there is none.
     pub denied: Option<SavedDeadline>,
-    /// Whether its secret was released, or granted with no report yet, since it was last proved to be up.
+    /// Its secret was released, or granted with no report yet, since it was last proved to be up.
     pub released: bool,
     /// The boot of the machine that its secret was last released to, where it said which.
     pub released_boot: Option<[u8; 16]>,

@@ -23,7 +23,7 @@ pub enum Setting {
     Interval(Duration),
     /// How long a request waits for approval; zero for none. Counts for those that wait, too.
     ApprovalDelay(Duration),
-    /// How long a denial counts; from the next one on.
+    /// The time for which a denial counts; from the next one on.
     ApprovalDuration(Duration),
     /// What happens when nobody decided. Counts for those that wait, too.
     ApprovedByDefault(bool),

@@ -63,6 +63,8 @@ kinds! {
     Revoked = "revoked",
     /// A machine that is up tried whether it would get its secret, and did.
     Rehearsed = "rehearsed",
+    /// A person allowed a machine to rehearse for a while without an alarm.
+    RehearsalsAllowed = "rehearsals-allowed",
     /// A request waits for a person.
     Waits = "waits",
     /// A request that waited went away.

@@ -127,6 +127,9 @@ pub enum Alarm {
     StillAnswers,
     /// A client asked for its secret although it is disabled.
     Disabled,
+    /// A rehearsal got the secret, and nobody had allowed one: whoever copied the keys of the image can ask
+    /// for it.
+    Rehearsal,
     /// So many requests with its key wait for approval at once: all but one of them are somebody else's.
     SeveralWait(usize),
     /// So many requests with unknown keys came within a minute.
@@ -189,6 +192,8 @@ pub enum Event {
     Denied(ClientId),
     /// A person took such a denial back before its end.
     DenialLifted(ClientId),
+    /// A person allows rehearsals without an alarm for this long from now; none any more when it is zero.
+    RehearsalsAllowed(ClientId, Duration),
     /// A request got `Answer::Release`. This comes before the answer.
     Granted {
         /// Whose.
@@ -277,4 +282,6 @@ pub struct Limits {
     pub concurrent_checks: usize,
     /// Whether each release starts a check: one that succeeds is an alarm.
     pub check_on_release: bool,
+    /// Any machine may rehearse at any time without an alarm.
+    pub allow_rehearsals: bool,
 }

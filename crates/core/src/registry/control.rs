@@ -106,6 +106,7 @@ impl Registry {
         };
         client.deadline = None;
         client.refusals.forget_alarm();
+        client.rehearsals_until = None;
         self.set_timer(id, Timer::Deadline, None);
         self.set_timer(id, Timer::Check, None);
         self.revoke(id, Refusal::Disabled);

@@ -1,4 +1,4 @@
-//! What a person decides: on one request that waits, or against all of a client for a while.
+//! Decisions of a person: on one request that waits, or against all requests of a client for a while.
 
 use super::requests::Stage;
 use super::{ClientId, Event, Grant, NotDecided, Refusal, Registry, RequestId};

@@ -39,6 +39,7 @@ impl Registry {
             requests: HashMap::new(),
             turns: Turns::new(limits.concurrent_checks),
             check_on_release: limits.check_on_release,
+            allow_rehearsals: limits.allow_rehearsals,
             strangers: Strangers::default(),
             timers: Timers::default(),
             actions: VecDeque::new(),

@@ -10,6 +10,7 @@ mod control;
 mod decisions;
 mod index;
 mod load;
+mod rehearsals;
 mod requests;
 mod standing;
 pub(crate) mod strangers;
@@ -25,6 +26,7 @@ pub use action::{
 use checks::Turns;
 use index::Index;
 pub use load::AddError;
+pub use rehearsals::LONGEST_REHEARSALS;
 use requests::Request;
 pub use standing::Standing;
 use strangers::Strangers;
@@ -55,6 +57,7 @@ pub struct Registry {
     requests: HashMap<RequestId, Request>,
     turns: Turns,
     check_on_release: bool,
+    allow_rehearsals: bool,
     strangers: Strangers,
     timers: Timers,
     actions: VecDeque<Action>,

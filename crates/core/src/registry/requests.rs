@@ -229,7 +229,7 @@ impl Registry {
     ) {
         let mut alarm = None;
         if let Some(client) = self.clients.get_mut(&id) {
-            alarm = client.alarm(ask).filter(|_| !ask.rehearsal);
+            alarm = client.alarm(ask, self.allow_rehearsals, now);
             client.under_way.insert(request, ask);
         }
         if !ask.rehearsal {

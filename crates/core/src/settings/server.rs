@@ -64,6 +64,8 @@ pub struct ServerSettings {
     pub alarm_command: Option<String>,
     /// Nightlatch's own: whether a release starts a check, which raises an alarm when it succeeds.
     pub check_on_release: bool,
+    /// Nightlatch's own: any machine may rehearse at any time without an alarm.
+    pub allow_rehearsals: bool,
     /// Nightlatch's own: how long the record is kept. Default a year of 52 weeks.
     pub keep_records: Duration,
 }
@@ -90,6 +92,7 @@ impl Default for ServerSettings {
             max_connections_per_source: 32,
             alarm_command: None,
             check_on_release: true,
+            allow_rehearsals: false,
             keep_records: Duration::from_secs(52 * 7 * 24 * 60 * 60),
         }
     }
@@ -119,6 +122,7 @@ pub struct PartialServerSettings {
     pub max_connections_per_source: Option<usize>,
     pub alarm_command: Option<Option<String>>,
     pub check_on_release: Option<bool>,
+    pub allow_rehearsals: Option<bool>,
     pub keep_records: Option<Duration>,
 }
 
@@ -135,7 +139,8 @@ impl ServerSettings {
         }
         take!(interface address port priority servicename debug debuglevel use_dbus use_ipv6 restore
               statedir socket foreground zeroconf concurrent_checks max_connections
-              max_connections_per_source alarm_command check_on_release keep_records);
+              max_connections_per_source alarm_command check_on_release allow_rehearsals
+              keep_records);
     }
 
     /// What does not go together once everything is known; to be refused as wrong usage.
@@ -260,7 +265,7 @@ pub fn place_of(file: &str, text: &str, key: &str) -> Place {
 }
 
 /// Every key that means something.
-pub const KEYS: [&str; 20] = [
+pub const KEYS: [&str; 21] = [
     "interface",
     "address",
     "port",
@@ -280,6 +285,7 @@ pub const KEYS: [&str; 20] = [
     "max_connections_per_source",
     "alarm_command",
     "check_on_release",
+    "allow_rehearsals",
     "keep_records",
 ];
 
@@ -328,6 +334,7 @@ impl Reader<'_> {
             }
             "alarm_command" => self.settings.alarm_command = Some(filled(raw)),
             "check_on_release" => self.settings.check_on_release = Some(self.boolean(raw)?),
+            "allow_rehearsals" => self.settings.allow_rehearsals = Some(self.boolean(raw)?),
             "keep_records" => {
                 let text = self.interpolated(raw)?;
                 let kept = duration::read(&text)?;

@@ -122,6 +122,9 @@ pub(crate) fn calls_for_a_person(event: &Event) -> Option<&'static str> {
         | Event::Enabled(_)
         | Event::Disabled(..)
         | Event::Decided { .. }
+        | Event::Denied(_)
+        | Event::DenialLifted(_)
+        | Event::RehearsalsAllowed(..)
         | Event::Revoked { .. }
         | Event::Abandoned { .. }
         | Event::Delivered { .. }
@@ -184,6 +187,11 @@ fn said(event: &Event, client: Option<&ClientSettings>) -> Option<(Kind, Says)> 
             Kind::Denied
         }
         Event::DenialLifted(_) => Kind::DenialLifted,
+        Event::RehearsalsAllowed(_, length) => {
+            let length = words::length(*length);
+            says.detail = Some(format!("without an alarm, for {length} from now"));
+            Kind::RehearsalsAllowed
+        }
         Event::Decided { approved, .. } => {
             if *approved {
                 Kind::Approved

@@ -1,11 +1,12 @@
 //! `org.nightlatch.Nightlatch1`: what the Mandos interface has no word for (`docs/dbus.md`).
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use nightlatch_bus::client::ClientView;
 use nightlatch_bus::names::{NIGHTLATCH, PROPERTIES, errors};
 use nightlatch_core::record::{Ends, Kind, Query};
-use nightlatch_core::registry::RequestId;
+use nightlatch_core::registry::{LONGEST_REHEARSALS, RequestId};
 use nightlatch_core::settings::SettingsError;
 use nightlatch_core::settings::client::{self, ClientConfig, ParsedClient, SecretSource};
 use nightlatch_core::time::Wall;
@@ -14,7 +15,7 @@ use zbus::Variant;
 use super::call::{Call, Outcome, Own, Reaction};
 use super::shadow::Shadow;
 use super::wire::{Fault, Map};
-use crate::driver::{Order, WaitingRequest};
+use crate::driver::{Act, Order, WaitingRequest};
 use crate::logging::{self, LogControl};
 use crate::run::lock_secrets;
 use crate::warnings::Warnings;
@@ -58,6 +59,19 @@ pub(super) fn react(call: &Call<'_>, shadow: &Shadow) -> Outcome {
             let name: &str = call.arguments()?;
             let (id, view) = shadow.named(name).ok_or_else(|| no_client(name))?;
             Ok(Reaction::Own(Own::Explain(id, Box::new(view.clone()))))
+        }
+        "AllowRehearsals" => {
+            let (name, seconds): (&str, u64) = call.arguments()?;
+            let (id, _) = shadow.named(name).ok_or_else(|| no_client(name))?;
+            let length = Duration::from_secs(seconds);
+            if length > LONGEST_REHEARSALS {
+                let most = LONGEST_REHEARSALS.as_secs();
+                return Err(Fault::invalid(format!(
+                    "AllowRehearsals: {seconds} seconds, expected at most {most}"
+                )));
+            }
+            let act = Act::AllowRehearsals(length);
+            Ok(Reaction::Order(Order::Client(id, act)))
         }
         "ListRequests" => {
             let name: &str = call.arguments()?;
@@ -350,6 +364,10 @@ const INTROSPECTION: &str = r#"<!DOCTYPE node PUBLIC "-//freedesktop//DTD D-BUS 
     <method name="Explain">
       <arg direction="in" type="s" name="name"/>
       <arg direction="out" type="a{sv}" name="explanation"/>
+    </method>
+    <method name="AllowRehearsals">
+      <arg direction="in" type="s" name="client"/>
+      <arg direction="in" type="t" name="seconds"/>
     </method>
     <method name="ListRequests">
       <arg direction="in" type="s" name="client"/>

@@ -123,6 +123,7 @@ impl Signals {
             | Event::Decided { .. }
             | Event::Denied(_)
             | Event::DenialLifted(_)
+            | Event::RehearsalsAllowed(..)
             | Event::Granted { .. }
             | Event::Refused { .. }
             | Event::Revoked { .. }
@@ -294,6 +295,7 @@ fn order(event: &Event) -> &'static [Property] {
         | Event::Decided { .. }
         | Event::Denied(_)
         | Event::DenialLifted(_)
+        | Event::RehearsalsAllowed(..)
         | Event::Granted { .. }
         | Event::Refused { .. }
         | Event::Revoked { .. }

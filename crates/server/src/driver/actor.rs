@@ -19,7 +19,7 @@ use super::listener::Listener;
 use super::log_quotas::LogQuotas;
 use super::order::{Order, OrderError};
 use super::outbox::Outbox;
-use super::permit::{DriverPermit, Ticket};
+use super::permit::{DriverPermit, Terms, Ticket};
 use super::report::{Asker, Report};
 use super::shelf::{Reading, Shelf};
 use super::telling::CLOCK_IS_SET;
@@ -103,6 +103,8 @@ pub struct Options {
 pub(super) struct Asked {
     pub(super) asker: Asker,
     pub(super) since: Wall,
+    /// Its grant raised an alarm.
+    pub(super) alarmed: bool,
     pub(super) answer: Option<oneshot::Sender<Verdict>>,
     pub(super) ticket: Ticket,
 }
@@ -202,6 +204,7 @@ impl Driver {
                 let asked = Asked {
                     asker,
                     since: now.wall,
+                    alarmed: false,
                     answer: Some(answer),
                     ticket: Ticket::default(),
                 };
@@ -354,6 +357,10 @@ impl Driver {
                 };
                 let handle = self.handle.clone();
                 let ticket = asked.ticket.clone();
+                let terms = Terms {
+                    terms,
+                    alarmed: asked.alarmed,
+                };
                 let permit = DriverPermit::new(request, ticket, secret, terms, handle);
                 (
                     self.registry.name(client).cloned(),

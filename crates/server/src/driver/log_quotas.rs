@@ -111,6 +111,9 @@ fn kind(event: &Event) -> Option<&'static str> {
         | Event::Enabled(_)
         | Event::Disabled(..)
         | Event::Decided { .. }
+        | Event::Denied(_)
+        | Event::DenialLifted(_)
+        | Event::RehearsalsAllowed(..)
         | Event::CheckStarted(_)
         | Event::CheckStopping(_)
         | Event::CheckFinished(..)

@@ -1,5 +1,7 @@
 //! What an administrator may order, and what comes of it.
 
+use std::time::Duration;
+
 use nightlatch_core::client::setting::{Setting, SettingError};
 use nightlatch_core::registry::{AddError, ClientId, NotDecided, Registry, RequestId};
 use nightlatch_core::settings::client::ClientConfig;
@@ -30,6 +32,8 @@ pub(crate) enum Act {
     Set(Setting),
     /// Approves the one request that waits.
     Approve,
+    /// Allows rehearsals without an alarm for a while.
+    AllowRehearsals(Duration),
     /// Denies whatever waits, and what comes within `approval_duration`.
     Deny,
     CheckedOk,
@@ -102,6 +106,7 @@ impl Order {
             Act::Set(setting) => registry.handle_set(id, setting, now)?,
             Act::Approve => approve(registry, id, now)?,
             Act::Deny => registry.handle_deny(id, now),
+            Act::AllowRehearsals(length) => registry.handle_allow_rehearsals(id, length, now),
             Act::CheckedOk => registry.handle_checked_ok(id, now),
             Act::StartChecker => registry.handle_start_checker(id, now),
             Act::StopChecker => registry.handle_stop_checker(id, now),

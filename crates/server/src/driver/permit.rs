@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 
 use nightlatch_core::registry::{self, RequestId};
 use nightlatch_core::secret::Secret;
-use nightlatch_proto::rehearsal::Terms;
+use nightlatch_proto::rehearsal;
 use nightlatch_sys::clock;
 
 use super::{Command, Handle};
@@ -39,12 +39,20 @@ impl Ticket {
     }
 }
 
+/// The terms that a machine is told which rehearses.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Terms {
+    pub(super) terms: registry::Terms,
+    /// The grant raised an alarm.
+    pub(super) alarmed: bool,
+}
+
 /// The right to send one client's secret once.
 pub struct DriverPermit {
     request: RequestId,
     ticket: Ticket,
     secret: Arc<Secret>,
-    terms: registry::Terms,
+    terms: Terms,
     handle: Handle,
     delivered: bool,
 }
@@ -54,7 +62,7 @@ impl DriverPermit {
         request: RequestId,
         ticket: Ticket,
         secret: Arc<Secret>,
-        terms: registry::Terms,
+        terms: Terms,
         handle: Handle,
     ) -> Self {
         Self {
@@ -73,11 +81,13 @@ impl Permit for DriverPermit {
         self.ticket.begin().then(|| Arc::clone(&self.secret))
     }
 
-    fn terms(&self) -> Terms {
-        Terms {
-            left: self.terms.until.since(clock::now().mono),
-            timeout: self.terms.timeout,
-            interval: self.terms.interval,
+    fn terms(&self) -> rehearsal::Terms {
+        let Terms { terms, alarmed } = self.terms;
+        rehearsal::Terms {
+            left: terms.until.since(clock::now().mono),
+            timeout: terms.timeout,
+            interval: terms.interval,
+            alarm: alarmed,
         }
     }
 

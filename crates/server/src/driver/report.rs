@@ -44,6 +44,10 @@ impl Report {
             ),
             Event::Denied(_) => info!(client, "denied: all that waits, and what comes for a while"),
             Event::DenialLifted(_) => info!(client, "its denial was taken back"),
+            Event::RehearsalsAllowed(_, length) => {
+                let length = words::length(*length);
+                info!(client, length, "rehearsals are allowed without an alarm");
+            }
             Event::CheckStopping(_) => debug!(client, "check told to stop"),
             Event::CheckStarted(_) => debug!(client, "check started"),
             Event::CheckFinished(_, LastCheck::Exited(0)) => debug!(client, "check succeeded"),
@@ -103,13 +107,23 @@ impl Report {
                 );
             }
             Event::Granted {
-                alarm: Some(alarm), ..
+                alarm: Some(alarm),
+                rehearsal,
+                ..
             } => {
                 let why = words::alarm_sentence(*alarm);
-                warn!(client, peer, key_id, why, "alarm: granted");
+                let granted = if *rehearsal { "rehearsed" } else { "granted" };
+                warn!(client, peer, key_id, why, "alarm: {granted}");
             }
             Event::Granted { .. } => debug!(client, peer, key_id, "granted"),
-            Event::Delivered { .. } => info!(client, peer, key_id, "secret delivered"),
+            Event::Delivered { .. } => {
+                let rehearsal = self.asker.as_ref().map(|asked| asked.peer.words.rehearsal);
+                if rehearsal == Some(true) {
+                    info!(client, peer, key_id, "rehearsed");
+                } else {
+                    info!(client, peer, key_id, "secret delivered");
+                }
+            }
             Event::DeliveryFailed { .. } => {
                 warn!(client, peer, key_id, "secret granted but not delivered");
             }
@@ -162,6 +176,7 @@ impl Report {
             | Event::Alarmed(..)
             | Event::Denied(_)
             | Event::DenialLifted(_)
+            | Event::RehearsalsAllowed(..)
             | Event::CheckStarted(_)
             | Event::CheckStopping(_)
             | Event::CheckFinished(..)

@@ -42,7 +42,17 @@ impl Driver {
             asker: asker.as_ref(),
             who: &self.who,
         };
-        if let Some(entry) = audit::entry(&event, context) {
+        let entry = audit::entry(&event, context);
+        if let Event::Granted {
+            request,
+            alarm: Some(_),
+            ..
+        } = event
+            && let Some(asked) = self.requests.get_mut(&request)
+        {
+            asked.alarmed = true;
+        }
+        if let Some(entry) = entry {
             if let Some((alarms, kind)) =
                 self.alarms.as_ref().zip(audit::calls_for_a_person(&event))
             {
@@ -156,6 +166,7 @@ fn whose(event: &Event) -> (Option<ClientId>, Option<RequestId>) {
         | Event::Disabled(client, _)
         | Event::Denied(client)
         | Event::DenialLifted(client)
+        | Event::RehearsalsAllowed(client, _)
         | Event::CheckStarted(client)
         | Event::CheckStopping(client)
         | Event::CheckFinished(client, _)

@@ -52,6 +52,7 @@ impl House {
             Limits {
                 concurrent_checks: 8,
                 check_on_release: false,
+                allow_rehearsals: false,
             },
             BootId::from_bytes([7; 16]),
             clock::now(),

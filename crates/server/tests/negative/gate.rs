@@ -130,6 +130,7 @@ pub(crate) const TERMS: Terms = Terms {
     left: Duration::from_secs(100),
     timeout: Duration::from_secs(300),
     interval: Duration::from_secs(120),
+    alarm: true,
 };
 
 pub(crate) struct Right {

@@ -190,6 +190,7 @@ fn told(line: &str) -> Option<Told> {
             left: seconds("left")?,
             timeout: seconds("timeout")?,
             interval: seconds("interval")?,
+            alarm: word("alarm").is_some_and(|alarm| alarm == "yes"),
         },
     })
 }
@@ -221,10 +222,11 @@ mod tests {
         for other in ["", "waiting for a network interface", "x: cannot connect"] {
             assert!(!is_final(other), "{other}");
         }
-        let line = "rehearsed: server=AB at=[::1]:1 left=20 timeout=30 interval=10";
+        let line = "rehearsed: server=AB at=[::1]:1 left=20 timeout=30 interval=10 alarm=yes";
         let terms = told(line).unwrap();
         assert_eq!((terms.key.as_str(), terms.at.as_str()), ("AB", "[::1]:1"));
         assert_eq!(terms.terms.always(), Duration::from_secs(20));
+        assert!(terms.terms.alarm);
         assert!(told("rehearsed: server=AB at=[::1]:1 left=x").is_none());
     }
 }

@@ -86,6 +86,7 @@ fn enabled_at_start(config: ClientConfig, judged: Judged, seconds: i64) -> bool 
     let limits = Limits {
         concurrent_checks: 1,
         check_on_release: false,
+        allow_rehearsals: false,
     };
     let now = at(seconds);
     let registry = Registry::load(vec![config], saved, limits, BOOT, now, &mut |_| {

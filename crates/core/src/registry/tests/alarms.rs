@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use super::world::*;
 use crate::client::saved::LastCheck;
-use crate::registry::{Action, Alarm, Answer, Ask, Event, Limits, Refusal, RequestId};
+use crate::client::setting::Setting;
+use crate::registry::{
+    Action, Alarm, Answer, Ask, Event, LONGEST_REHEARSALS, Limits, Refusal, RequestId,
+};
 
 const FIRST_BOOT: Option<[u8; 16]> = Some([1; 16]);
 const SECOND_BOOT: Option<[u8; 16]> = Some([2; 16]);
@@ -177,6 +180,7 @@ fn watching() -> World {
         Limits {
             concurrent_checks: 2,
             check_on_release: true,
+            allow_rehearsals: false,
         },
     )
 }
@@ -234,9 +238,13 @@ fn a_machine_that_is_up_may_rehearse_and_nothing_changes() {
         world.left(1),
         world.client(1).to_state(world.boot, world.now),
     );
+    let id = world.id(1);
+    world
+        .registry
+        .handle_allow_rehearsals(id, seconds(60), world.now);
+    world.actions();
     for _ in 0..3 {
         let (request, actions) = world.ask_as(1, rehearsal());
-        let id = world.id(1);
         assert_eq!(answer_to(&actions, request), Some(Answer::Release(id)));
         assert_eq!(granted(&actions, request), None);
         world.registry.handle_delivered(request, world.now);
@@ -245,6 +253,94 @@ fn a_machine_that_is_up_may_rehearse_and_nothing_changes() {
     assert_eq!(world.left(1), left);
     assert_eq!(world.client(1).to_state(world.boot, world.now), before);
     assert_eq!(served(&mut world, Ask::default()), None);
+}
+
+/// The alarm of a rehearsal of client 1, which is granted and delivered.
+fn rehearsed(world: &mut World) -> Option<Alarm> {
+    served(world, rehearsal())
+}
+
+#[test]
+fn a_rehearsal_that_nobody_allowed_is_an_alarm() {
+    let alarm = Some(Alarm::Rehearsal);
+    let mut world = World::new(vec![config(1)]);
+    let id = world.id(1);
+    check(&mut world, LastCheck::Exited(0));
+    assert_eq!(rehearsed(&mut world), alarm);
+    let allow = |world: &mut World, length| {
+        world
+            .registry
+            .handle_allow_rehearsals(id, seconds(length), world.now);
+        world.actions();
+    };
+    allow(&mut world, 100);
+    assert_eq!(rehearsed(&mut world), None);
+    world.pass(seconds(100));
+    assert_eq!(rehearsed(&mut world), alarm);
+    allow(&mut world, 100);
+    allow(&mut world, 0);
+    assert_eq!(rehearsed(&mut world), alarm);
+    // Neither a restart nor a disable leaves it open.
+    allow(&mut world, 100);
+    world.disk.flush();
+    world.restart(vec![config(1)], seconds(1), false);
+    check(&mut world, LastCheck::Exited(0));
+    assert_eq!(rehearsed(&mut world), alarm);
+    let id = world.id(1);
+    world
+        .registry
+        .handle_allow_rehearsals(id, seconds(100), world.now);
+    world.registry.handle_disable(id, world.now);
+    world.registry.handle_enable(id, world.now);
+    world.actions();
+    assert_eq!(rehearsed(&mut world), alarm);
+}
+
+#[test]
+fn rehearsals_are_allowed_for_a_bounded_time() {
+    let mut world = World::new(vec![config_with(1, |it| it.interval = seconds(1_000_000))]);
+    let id = world.id(1);
+    world.registry.handle_checked_ok(id, world.now);
+    let length = seconds(u64::MAX);
+    world
+        .registry
+        .handle_allow_rehearsals(id, length, world.now);
+    let told = world.actions();
+    assert!(has_event(
+        &told,
+        &Event::RehearsalsAllowed(id, LONGEST_REHEARSALS)
+    ));
+    let setting = Setting::Timeout(seconds(1_000_000));
+    world.registry.handle_set(id, setting, world.now).unwrap();
+    world.actions();
+    world.pass(LONGEST_REHEARSALS);
+    assert_eq!(rehearsed(&mut world), Some(Alarm::Rehearsal));
+}
+
+#[test]
+fn the_word_hides_no_other_alarm() {
+    let second = Some(Alarm::SecondRequest);
+    let mut world = World::with_limits(
+        vec![config(1)],
+        Limits {
+            concurrent_checks: 2,
+            check_on_release: false,
+            allow_rehearsals: true,
+        },
+    );
+    check(&mut world, LastCheck::Exited(0));
+    assert_eq!(rehearsed(&mut world), None);
+    // A boot beside a rehearsal, and a rehearsal beside a boot.
+    let (_, actions) = world.ask_as(1, rehearsal());
+    assert!(!actions.is_empty());
+    let (boots, actions) = world.ask(1);
+    assert_eq!(granted(&actions, boots), second);
+    let (request, actions) = world.ask_as(1, rehearsal());
+    assert_eq!(granted(&actions, request), second);
+    world.registry.handle_delivered(boots, world.now);
+    world.registry.handle_delivered(request, world.now);
+    world.actions();
+    assert_eq!(rehearsed(&mut world), second);
 }
 
 #[test]

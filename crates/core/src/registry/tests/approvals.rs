@@ -1,4 +1,4 @@
-//! Who waits for a person, and what the person decides, sentence by sentence.
+//! Requests that wait for a person, and the person's decisions, sentence by sentence.
 
 use std::time::Duration;
 

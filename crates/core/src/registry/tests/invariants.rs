@@ -32,11 +32,11 @@ struct Pair {
     next_request: u64,
     kill_within: Option<usize>,
     latest: NeverLater,
-    /// Who was just proved or declared to be in order.
+    /// Clients that were just proved or declared to be in order.
     vouched: BTreeSet<usize>,
 }
 
-/// What is compared of a client.
+/// The part of a client that is compared.
 #[derive(PartialEq, Eq, Debug)]
 struct Seen {
     deadline: Option<u64>,
@@ -57,6 +57,7 @@ fn load(files: &[Option<Section>], saved: Saved, clock: Clock) -> Registry {
     let limits = Limits {
         concurrent_checks: CHECKS,
         check_on_release: false,
+        allow_rehearsals: false,
     };
     let boot = BootId::from_bytes([clock.boot; 16]);
     let configured = configured(files);

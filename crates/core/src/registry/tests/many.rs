@@ -35,6 +35,7 @@ fn a_hundred_thousand_clients_are_checked_and_served() {
     let limits = Limits {
         concurrent_checks: 64,
         check_on_release: false,
+        allow_rehearsals: false,
     };
     let boot = BootId::from_bytes([0; 16]);
     let configured = (0..CLIENTS).map(numbered).collect();

@@ -75,7 +75,7 @@ pub(super) struct Model {
     pub(super) durable: Vec<Row>,
     /// What survives unless the last second is lost.
     pub(super) written: Vec<Row>,
-    /// Who got another timeout at the last start, because its last check had succeeded.
+    /// Clients that got another timeout at the last start, because their last check had succeeded.
     pub(super) renewed: Vec<usize>,
 }
 

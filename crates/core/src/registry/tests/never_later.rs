@@ -4,14 +4,13 @@
 use super::invariants::CLIENTS;
 use super::model::Section;
 
-/// What a client may have at most since somebody vouched for it: its timeout, and once its extended
-/// timeout.
+/// The most that a client may have since somebody vouched for it: its timeout, and once its extended timeout.
 #[derive(Clone, Copy, Debug)]
 struct Most {
     vouched: i64,
     timeout: u64,
     extended: u64,
-    /// What the wall clock was set back by before a reboot: 0020 believes it once for each.
+    /// The time that the wall clock was set back before a reboot: 0020 believes it once for each.
     set_back: u64,
 }
 
@@ -37,7 +36,7 @@ impl NeverLater {
         }
     }
 
-    /// Whether the client was enabled when it was last looked at.
+    /// The client was enabled when it was last looked at.
     pub(super) fn is_enabled(&self, client: usize) -> bool {
         self.most[client].is_some()
     }

@@ -226,6 +226,7 @@ pub(super) fn at_boot() -> Now {
 const LIMITS: Limits = Limits {
     concurrent_checks: 2,
     check_on_release: false,
+    allow_rehearsals: false,
 };
 
 fn load(

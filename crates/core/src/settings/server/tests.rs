@@ -44,6 +44,7 @@ max_connections = 10000
 max_connections_per_source = 100
 alarm_command = mail -s 100% root
 check_on_release = no
+allow_rehearsals = yes
 keep_records = 30d
 ";
     let (settings, warnings) = settings(text);
@@ -69,6 +70,7 @@ keep_records = 30d
         max_connections_per_source: 100,
         alarm_command: Some("mail -s 100% root".into()),
         check_on_release: false,
+        allow_rehearsals: true,
         keep_records: Duration::from_secs(30 * 86_400),
     };
     assert_eq!(settings, expected);
