@@ -94,7 +94,15 @@ async fn decide(
             Ok(())
         }
         Some(several @ [_, _, ..]) => Err(Error::SeveralRequests(list(approve, several, now))),
-        // The server takes a denial back, or says that nothing waits.
+        Some(_) if approve => {
+            // It says that nothing waits, unless a denial is why.
+            server.approve(&client.path, true).await?;
+            note(format_args!(
+                "{}: its denial was taken back; nothing was approved, and the next request waits",
+                client.name
+            ));
+            Ok(())
+        }
         Some(_) | None => server.approve(&client.path, approve).await,
     }
 }

@@ -188,8 +188,10 @@ fn said(event: &Event, client: Option<&ClientSettings>) -> Option<(Kind, Says)> 
         }
         Event::DenialLifted(_) => Kind::DenialLifted,
         Event::RehearsalsAllowed(_, length) => {
-            let length = words::length(*length);
-            says.detail = Some(format!("without an alarm, for {length} from now"));
+            says.detail = Some(match length.is_zero() {
+                true => "no more".to_owned(),
+                false => format!("without an alarm, for {} from now", words::length(*length)),
+            });
             Kind::RehearsalsAllowed
         }
         Event::Decided { approved, .. } => {

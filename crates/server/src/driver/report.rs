@@ -44,6 +44,9 @@ impl Report {
             ),
             Event::Denied(_) => info!(client, "denied: all that waits, and what comes for a while"),
             Event::DenialLifted(_) => info!(client, "its denial was taken back"),
+            Event::RehearsalsAllowed(_, length) if length.is_zero() => {
+                info!(client, "rehearsals are allowed no more");
+            }
             Event::RehearsalsAllowed(_, length) => {
                 let length = words::length(*length);
                 info!(client, length, "rehearsals are allowed without an alarm");
