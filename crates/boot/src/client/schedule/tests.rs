@@ -120,11 +120,11 @@ fn asked_after(schedule: &mut Schedule, right: &Destination, others: Does) -> Du
             assert!(!schedule.handle_failed(&destination, false, now), "no news");
         }
         assert!(schedule.running() <= SLOTS);
-        let next = schedule.poll_timeout(now);
-        now = next.into_iter().chain(connects).min().unwrap_or(now);
         if schedule.waiting().any(|(due, ..)| due <= now) && schedule.running() < SLOTS {
             continue;
         }
+        let next = schedule.poll_timeout(now);
+        now = next.into_iter().chain(connects).min().unwrap_or(now);
     }
     panic!("never asked");
 }
