@@ -34,6 +34,7 @@ pub(crate) fn run(options: &ImportMandos) -> Result<(), Failure> {
             from,
             to,
             options.without_state,
+            options.ssh_hostkey,
             &mut report,
         )?)
     } else {

@@ -29,6 +29,11 @@ pub(crate) struct ImportMandos {
     #[arg(short, long)]
     pub(crate) force: bool,
 
+    /// Where a checker believes ssh-keyscan, which whoever knows the public host key can answer, write
+    /// checker = builtin:ssh-hostkey instead
+    #[arg(long)]
+    pub(crate) ssh_hostkey: bool,
+
     /// There never was a state: every client starts as clients.conf says
     #[arg(long)]
     pub(crate) without_state: bool,

@@ -4,11 +4,15 @@ use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use nightlatch_core::ini::Ini;
+use nightlatch_core::checker::Checker;
+use nightlatch_core::ini::{Entry, Ini, Section};
 use nightlatch_core::secret::Secret;
-use nightlatch_core::settings::client::{self, ClientConfig, ParsedClient, SecretSource};
+use nightlatch_core::settings::client::{
+    self, ClientConfig, ClientSettings, ParsedClient, SecretSource,
+};
 use nightlatch_core::settings::server::{self, ServerSettings};
-use nightlatch_core::settings::{self, SettingsError, path};
+use nightlatch_core::settings::{self, Doubt, SettingsError, SettingsWarning, path};
+use nightlatch_core::ssh::{self, HostKey};
 use nightlatch_proto::priority::Priority;
 use nightlatch_sys::privileges;
 use zeroize::Zeroizing;
@@ -81,8 +85,9 @@ pub(crate) fn server(file: &Path) -> Result<ServerConf, Failure> {
     })
 }
 
-/// Reads the stock server's `clients.conf`; files of secrets are looked for below `from`.
-pub(crate) fn clients(file: &Path, from: &Path) -> Result<Clients, Failure> {
+/// Reads the stock server's `clients.conf`; files of secrets are looked for below `from`. With
+/// `ssh_hostkey` checkers by ssh-keyscan(1) become proofs of the same key.
+pub(crate) fn clients(file: &Path, from: &Path, ssh_hostkey: bool) -> Result<Clients, Failure> {
     let shown = file.display().to_string();
     let bytes = files::read(file)?;
     let text = settings::text(&shown, &bytes).map_err(|error| faulty(&[error]))?;
@@ -93,15 +98,40 @@ pub(crate) fn clients(file: &Path, from: &Path) -> Result<Clients, Failure> {
     let parsed = parsed?;
     let ini = Ini::recover(text).0;
     let mut edits = Edits::default();
-    let mut remarks: Vec<String> = parsed.warnings.iter().map(ToString::to_string).collect();
+    let others = |warning: &&SettingsWarning| !matches!(warning.doubt, Doubt::SshKeyscan { .. });
+    let warnings = parsed.warnings.iter().filter(others);
+    let mut remarks: Vec<String> = warnings.map(ToString::to_string).collect();
     let mut clients = Vec::with_capacity(parsed.value.len());
     for ParsedClient {
         name,
-        settings,
+        mut settings,
         secret,
         origin,
     } in parsed.value
     {
+        if settings.checker.trusts_ssh_keyscan() {
+            let provable = ini
+                .section(name.as_str())
+                .and_then(|it| provable(it, &settings));
+            let said = match provable {
+                Some((entry, checker)) if ssh_hostkey => {
+                    edits.turn_off(entry);
+                    let line = format!("checker = {}\n", checker.as_str()).into();
+                    edits.insert_after(entry.line(), line);
+                    settings.checker = checker;
+                    "the machine proves its SSH host key now (builtin:ssh-hostkey)"
+                }
+                Some(_) => {
+                    "whoever knows the public host key can answer ssh-keyscan; --ssh-hostkey lets the machine \
+                     prove the key"
+                }
+                None => {
+                    "whoever knows the public host key can answer ssh-keyscan; write checker = \
+                     builtin:ssh-hostkey (clients.conf(5)) where both servers are not needed"
+                }
+            };
+            remarks.push(format!("{origin}: [{name}] checker: {said}"));
+        }
         let secret = match secret {
             SecretSource::Inline(secret) => secret,
             SecretSource::File {
@@ -133,6 +163,16 @@ pub(crate) fn clients(file: &Path, from: &Path) -> Result<Clients, Failure> {
         clients,
         remarks,
     })
+}
+
+/// The checker of a section by ssh-keyscan(1), and what proves the key that it looks for.
+fn provable<'s>(section: &'s Section, settings: &ClientSettings) -> Option<(&'s Entry, Checker)> {
+    let entry = section.entry("checker")?;
+    let key: HostKey = section.value("ssh_fingerprint")?.parse().ok()?;
+    // Another key, or a change of the key's lines, would be another checker.
+    let looked_for = settings.checker.as_str().contains(&key.to_string());
+    let reachable = ssh::endpoint(&settings.host).is_ok();
+    (looked_for && reachable).then(|| (entry, Checker::ssh_host_key(key)))
 }
 
 fn secret_file(path: &Path, from: &Path, place: &str) -> Result<Secret, Failure> {

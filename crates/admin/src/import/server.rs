@@ -61,6 +61,7 @@ impl ServerPlan {
         from: &Path,
         to: &Path,
         without_state: bool,
+        ssh_hostkey: bool,
         report: &mut Report,
     ) -> Result<Self, Failure> {
         let (conf_file, clients_file) = (below(from, CONF.as_ref()), below(from, CLIENTS.as_ref()));
@@ -74,7 +75,7 @@ impl ServerPlan {
             .exists()
             .then(|| conf::server(&conf_file))
             .transpose()?;
-        let clients = conf::clients(&clients_file, from)?;
+        let clients = conf::clients(&clients_file, from, ssh_hostkey)?;
         if conf.is_some() {
             report.takes(&conf_file, &folder.join(OUR_CONF));
         }

@@ -44,6 +44,26 @@ fn without_a_state_nothing_is_taken_over_unless_there_never_was_one() {
 }
 
 #[test]
+fn a_checker_by_ssh_keyscan_becomes_a_proof_when_that_is_asked_for() {
+    let key = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEB";
+    let keyscan = format!(
+        "checker = ssh-keyscan -t ed25519 %%(host)s 2>/dev/null | grep --fixed-strings --line-regexp \
+         --quiet --regexp=%%(host)s\" %(ssh_fingerprint)s\"\nssh_fingerprint = {key}"
+    );
+    let house = Move::new();
+    write(&house, "etc/mandos/clients.conf", &section("one", &keyscan));
+    let told = house.succeed(&["--without-state", "--dry-run"]);
+    assert!(
+        told.contains("--ssh-hostkey lets the machine prove the key"),
+        "{told}"
+    );
+    house.succeed(&["--without-state", "--ssh-hostkey"]);
+    let text = fs::read_to_string(house.to("etc/nightlatch/clients.conf")).unwrap();
+    let line = format!("\nchecker = builtin:ssh-hostkey {key}\n");
+    assert!(text.contains(&line), "{text}");
+}
+
+#[test]
 fn what_is_there_is_replaced_only_when_that_is_asked_for() {
     let house = Move::of_stock(&section("one", "timeout = PT1H"));
     house.succeed(&[]);
