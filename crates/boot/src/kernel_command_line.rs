@@ -429,7 +429,7 @@ mod tests {
                 format!("{client}:{peer}:{gateway}:{mask}:{host}:{device}:{method}{rest}"),
             ] {
                 let parameters = Parameters::parse(&format!("ip={value}"));
-                prop_assert_eq!(&parameters.devices, &[device.clone()], "{}", value);
+                prop_assert_eq!(&*parameters.devices, std::slice::from_ref(&device), "{}", value);
                 prop_assert!(parameters.warnings.is_empty() && parameters.addressed);
             }
             let without = format!("ip={client}:{peer}:{gateway}:{mask}:{host}::{method}{rest}");
