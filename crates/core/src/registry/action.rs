@@ -24,7 +24,8 @@ pub enum Action {
     Persist(Change),
     /// Write this with the next batch, one second from now at the latest. Losing it can only make
     /// the server stricter. Changes are written in the order in which they came: one that waits must
-    /// never overwrite a [`Action::Persist`] of the same client that came after it.
+    /// never overwrite a [`Action::Persist`] of the same client that came after it. One that stands before
+    /// an [`Event::Granted`] goes into the transaction of its record, and so is durable before the answer.
     PersistSoon(Change),
     /// The one answer to a request.
     Answer {

@@ -161,11 +161,13 @@ impl Pair {
     /// No client is enabled for longer than it may be, or by anybody who may not enable it.
     fn check_latest(&mut self, may_enable: bool) {
         for client in 0..CLIENTS {
+            let now = self.model.clock.mono;
             let seen = self.seen(client);
+            // One whose time is over is not enabled, though nobody may have looked at the clock yet.
             let enabled = seen.and_then(|it| Some((it.deadline?, it.section)));
+            let enabled = enabled.filter(|(deadline, _)| *deadline > now);
             let vouched =
                 self.vouched.remove(&client) || may_enable && !self.latest.is_enabled(client);
-            let now = self.model.clock.mono;
             self.latest.check(client, enabled, vouched, now);
         }
     }

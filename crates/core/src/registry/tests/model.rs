@@ -395,8 +395,17 @@ impl Model {
         }
         move_deadline(&mut state, old.timeout);
         self.clients[client] = Life::Present(state);
-        self.due();
+        self.put_in_force(client);
+    }
+
+    /// A changed setting is saved before any request is decided by it.
+    fn put_in_force(&mut self, client: usize) {
+        let deadline = self.state(client).and_then(|it| it.deadline);
+        if deadline.is_some_and(|deadline| deadline <= self.clock.mono) {
+            self.stop(client);
+        }
         self.save(client);
+        self.due();
     }
 
     pub(super) fn reload(&mut self, files: &[Option<Section>]) {
@@ -417,8 +426,7 @@ impl Model {
                         Some(false) if self.enabled(client) => self.stop(client),
                         _ => {}
                     }
-                    self.due();
-                    self.save(client);
+                    self.put_in_force(client);
                 }
                 (Life::Present(_), Some(_)) => {}
             }
