@@ -222,7 +222,11 @@ fn defaults_of_one_file_of_clients_d_are_no_other_files() {
 
 #[test]
 fn a_priority_line_that_cannot_be_honoured_is_named_with_its_place() {
-    for line in ["priority = SOMETIMES", "priority = SECURE128:+VERS-TLS1.2"] {
+    for line in [
+        "priority = SOMETIMES",
+        // What the stock file of old versions has as its example.
+        "priority = SECURE256:!CTYPE-X.509:+CTYPE-OPENPGP:!RSA:+SIGN-DSA-SHA256",
+    ] {
         let house = House::new("");
         house.write_server(line);
         let place = "nightlatch.conf:2: [DEFAULT] priority: ";
