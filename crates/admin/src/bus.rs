@@ -4,8 +4,8 @@ use nightlatch_bus::error::Error;
 use nightlatch_bus::proxy::Server;
 
 use crate::failure::{
-    EX_DATAERR, EX_IOERR, EX_NOPERM, EX_NOUSER, EX_PROTOCOL, EX_TEMPFAIL, EX_UNAVAILABLE, Failure,
-    warn,
+    EX_CONFIG, EX_DATAERR, EX_IOERR, EX_NOPERM, EX_NOUSER, EX_PROTOCOL, EX_TEMPFAIL,
+    EX_UNAVAILABLE, Failure, warn,
 };
 use crate::output::table::visible;
 
@@ -32,6 +32,7 @@ pub(crate) fn failure(error: Error) -> Failure {
         Error::AccessDenied(_) => EX_NOPERM,
         Error::NoSuchClient(_) => EX_NOUSER,
         Error::BadSection(_) | Error::Taken(_) => EX_DATAERR,
+        Error::NotReloaded(_) => EX_CONFIG,
         Error::NotDurable(_) => EX_IOERR,
         Error::NoRequest(_) | Error::SeveralRequests(_) => EX_TEMPFAIL,
         Error::Refused { .. } | Error::Malformed(_) => EX_PROTOCOL,
@@ -44,6 +45,10 @@ pub(crate) fn failure(error: Error) -> Failure {
             "is the server running on this host? try: systemctl status nightlatchd (or mandos)",
         ),
         Error::ServerGone => Some("whether the order was carried out is not known: look again"),
+        Error::NotReloaded(text) if text.contains("known clients are missing") => Some(
+            "if a file was emptied by mistake, mend that; if it is meant: nightlatch reload \
+             --accept-fewer-clients",
+        ),
         Error::AccessDenied(_) => Some(
             "run it as root, or as a member of the group that the server's policy names (_mandos)",
         ),

@@ -45,7 +45,8 @@ use cli::{Cli, Verb};
 use failure::{EX_USAGE, Failure};
 use verbs::change::Deed;
 use verbs::{
-    add, change, check_config, check_now, decide, list, log, rehearsal, set, show, wait, why,
+    add, change, check_config, check_now, decide, list, log, rehearsal, reload, set, show, wait,
+    why,
 };
 
 /// Runs the command line `arguments`, the program's name first, and says how it ended (sysexits.h).
@@ -120,6 +121,7 @@ async fn call(verb: Call) -> Result<u8, Failure> {
         Call::Remove(options) => change::run(Deed::Remove, &options, server).await,
         Call::Add(options) => add::run(&options, server).await,
         Call::Set(options) => set::run(&options, server).await,
+        Call::Reload(options) => reload::run(&options, server).await,
         Call::CheckNow(options) => check_now::run(&options, server).await,
         Call::Wait(options) => wait::run(&options, server).await,
         Call::Log(options) => log::run(&options, server, now).await,

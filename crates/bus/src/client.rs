@@ -100,6 +100,9 @@ pub struct ClientView {
     pub approval_duration: Duration,
     /// When a request last asked for approval.
     pub last_approval_request: Option<Wall>,
+    /// Whether it is disabled because the server's state was lost. No property says so: the server knows it
+    /// of its own clients.
+    pub needs_proof: bool,
 }
 
 impl ClientView {
@@ -221,6 +224,7 @@ impl ClientView {
             approval_delay: Duration::ZERO,
             approval_duration: Duration::ZERO,
             last_approval_request: None,
+            needs_proof: false,
         }
     }
 }
@@ -318,6 +322,7 @@ mod tests {
                 created: time(2),
                 last_enabled: time(3),
                 last_approval_request: time(4),
+                needs_proof: false,
                 timeout: length(0),
                 extended_timeout: length(1),
                 interval: length(2),

@@ -41,6 +41,9 @@ pub enum Error {
     /// The order could not be written to disk, and nothing changed.
     #[error("the server could not write it down, and changed nothing: {0}")]
     NotDurable(String),
+    /// `Reload`: nothing changed.
+    #[error("not reloaded, everything stays as it was: {0}")]
+    NotReloaded(String),
     /// Any other error that the server answered.
     #[error("the server answers {name}: {text}")]
     Refused {
@@ -85,6 +88,7 @@ impl Error {
             errors::NO_REQUEST => Self::NoRequest(text),
             errors::SEVERAL_REQUESTS => Self::SeveralRequests(text),
             errors::NOT_DURABLE => Self::NotDurable(text),
+            errors::NOT_RELOADED => Self::NotReloaded(text),
             name => Self::Refused {
                 name: name.to_owned(),
                 text,

@@ -44,6 +44,8 @@ pub mod errors {
     pub const SEVERAL_REQUESTS: &str = "org.nightlatch.Nightlatch1.Error.SeveralRequests";
     /// The order could not be written to disk; nothing changed.
     pub const NOT_DURABLE: &str = "org.nightlatch.Nightlatch1.Error.NotDurable";
+    /// `Reload`: nothing changed; the message says why.
+    pub const NOT_RELOADED: &str = "org.nightlatch.Nightlatch1.Error.NotReloaded";
 }
 
 /// The path of a client's object. Cloning is cheap.

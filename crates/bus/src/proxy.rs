@@ -127,6 +127,14 @@ impl Server {
         Ok(ClientPath::from(&*path))
     }
 
+    /// Has the server read its configuration anew. Unless it `may_drop` them, a configuration that misses
+    /// all clients that are known, or most of them, is refused.
+    pub async fn reload(&self, may_drop: bool) -> Result<(), Error> {
+        let options = HashMap::from([("accept-fewer-clients", Variant::Bool(may_drop))]);
+        self.call_own("Reload", &options).await?;
+        Ok(())
+    }
+
     /// Whether the client `name` may have its secret now, and why.
     pub async fn explain(&self, name: &str) -> Result<Explanation, Error> {
         let answer = self.call_own("Explain", &name).await?;

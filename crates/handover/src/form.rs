@@ -87,6 +87,12 @@ struct Living<'a> {
     released: bool,
     /// The UUID of the machine's boot, without dashes.
     released_boot: Option<Cow<'a, str>>,
+    /// Whether it got another timeout at a start, and was not proved to be up since.
+    #[serde(default)]
+    renewed: bool,
+    /// Whether it waits for a person or a proof, because the state was lost.
+    #[serde(default)]
+    needs_proof: bool,
 }
 
 /// Base64 of something that nobody shall see: it has no `Debug`.
@@ -138,7 +144,10 @@ impl<'a> Document<'a> {
             }
             clients.push(client);
         }
-        Ok(Saved { clients })
+        Ok(Saved {
+            clients,
+            ..Saved::default()
+        })
     }
 }
 
@@ -235,6 +244,8 @@ impl<'a> Living<'a> {
             denied: state.denied.as_ref().map(Moment::of),
             released: state.released,
             released_boot: state.released_boot.as_ref().map(|boot| hex(boot).into()),
+            renewed: state.renewed,
+            needs_proof: state.needs_proof,
         }
     }
 
@@ -264,6 +275,8 @@ impl<'a> Living<'a> {
                     .released_boot
                     .map(|boot| bytes(&boot).map_err(wrong("released_boot")))
                     .transpose()?,
+                renewed: self.renewed,
+                needs_proof: self.needs_proof,
             },
         })
     }

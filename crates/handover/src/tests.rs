@@ -99,6 +99,8 @@ prop_compose! {
                 denied,
                 released,
                 released_boot,
+                renewed: released,
+                needs_proof: deadline.is_none() && released,
             },
         }
     }
@@ -133,7 +135,7 @@ proptest! {
             name: ClientName::new(&format!("{name} {}", client.name)).unwrap(),
             ..client
         });
-        let saved = Saved { clients: clients.collect() };
+        let saved = Saved { clients: clients.collect(), ..Saved::default() };
         prop_assert_eq!(read(&written(&saved)).unwrap(), saved);
     }
 
@@ -153,6 +155,7 @@ fn one(change: impl FnOnce(&mut serde_json::Value)) -> Result<Saved, HandoverErr
     client.life = Life::Present(Box::new(present));
     let saved = Saved {
         clients: vec![client],
+        ..Saved::default()
     };
     let mut json: serde_json::Value = serde_json::from_slice(&written(&saved)).unwrap();
     change(&mut json);

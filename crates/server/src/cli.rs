@@ -63,6 +63,9 @@ pub struct Options {
     /// Start without the saved state: every client as the configuration has it
     #[arg(long)]
     no_restore: bool,
+    /// Start though the configuration misses all clients that are known, or most of them
+    #[arg(long)]
+    pub(crate) accept_fewer_clients: bool,
     /// Folder of the state
     #[arg(long, value_name = "DIRECTORY")]
     statedir: Option<PathBuf>,

@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use nightlatch_core::client::saved::{Change, Life, Saved};
+use nightlatch_core::client::saved::{Change, Life, Saved, Trust};
 use nightlatch_core::record::Kind;
 use nightlatch_core::settings::server::ServerSettings;
 use nightlatch_handover::HandoverError;
@@ -99,6 +99,8 @@ pub(crate) fn run(options: &Options) -> Result<String, RunError> {
         &statedir,
         &told,
     )?;
+    // What was taken over is whole, however the last server ended.
+    store.close().map_err(RunError::Store)?;
     Ok(told)
 }
 
@@ -161,7 +163,7 @@ fn replace(
             who: &Who::Configuration,
         },
     );
-    let record = std::iter::once(Change::Record(Box::new(entry)));
+    let record = [Change::Record(Box::new(entry)), Change::Trust(Trust::Full)];
     let changes: Vec<Change> = gone.chain(new).chain(record).collect();
     store.commit(&changes).map_err(RunError::Store)?;
     Ok(())
@@ -189,6 +191,7 @@ mod tests {
         let clients = names.iter().map(|name| contract::client(name, 1));
         Saved {
             clients: clients.collect(),
+            ..Saved::default()
         }
     }
 

@@ -11,6 +11,11 @@ use zeroize::Zeroizing;
 
 const FILE_NAME: &str = "server-key.pem";
 
+/// Whether a server had its key in `folder`.
+pub(crate) fn exists(folder: &Path) -> bool {
+    folder.join(FILE_NAME).exists()
+}
+
 /// The key that is kept in `folder`, made now when there is none.
 pub(crate) fn load_or_make(folder: &Path) -> Result<RawKey, OwnKeyError> {
     let path = folder.join(FILE_NAME);

@@ -8,18 +8,18 @@ use std::io;
 use std::net::TcpListener;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{DirBuilderExt, chown};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use nightlatch_core::chain::chain;
-use nightlatch_core::client::saved::Saved;
-use nightlatch_core::registry::{Limits, Registry};
+use nightlatch_core::client::saved::{Saved, Trust};
+use nightlatch_core::registry::{self, Drops, Limits, Registry};
 use nightlatch_core::secret::Secret;
 use nightlatch_core::settings::server::ServerSettings;
 use nightlatch_proto::priority::Priority;
 use nightlatch_proto::tls::ServerTls;
-use nightlatch_store::{SqliteStore, Store, StoreError};
+use nightlatch_store::{SqliteStore, Store, StoreError, Surroundings};
 use nightlatch_sys::privileges::{self, Account};
 use nightlatch_sys::spawner::{self, Spawner};
 use nightlatch_sys::{clock, memory};
@@ -50,6 +50,8 @@ pub enum RunError {
     Usage(String),
     /// The listening socket.
     Listen(ListenError),
+    /// The configuration misses all clients that are known, or most of them.
+    Drops(Drops),
     /// The state.
     Store(StoreError),
     /// The server's own key.
@@ -65,7 +67,7 @@ impl RunError {
     pub fn status(&self) -> u8 {
         match self {
             Self::Usage(_) => 64,
-            Self::Config(_) => 78,
+            Self::Config(_) | Self::Drops(_) => 78,
             Self::Listen(_) => 69,
             Self::Store(_) | Self::OwnKey(_) => 74,
             Self::Import(error) => error.status(),
@@ -77,6 +79,11 @@ impl RunError {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Store(error) => error.hint(),
+            Self::Drops(_) => Some(
+                "if a file was emptied, or a link leads to what is not mounted, mend that and start again; if \
+                 it is meant, start once with --accept-fewer-clients. What they were is remembered either way"
+                    .to_owned(),
+            ),
             Self::Import(error) => error.hint(),
             _ => None,
         }
@@ -89,6 +96,7 @@ impl fmt::Display for RunError {
             Self::Config(error) => error.fmt(f),
             Self::Usage(what) => f.write_str(what),
             Self::Listen(error) => error.fmt(f),
+            Self::Drops(drops) => write!(f, "not started: {drops}"),
             Self::Store(error) => error.fmt(f),
             Self::OwnKey(error) => error.fmt(f),
             Self::Import(error) => error.fmt(f),
@@ -100,7 +108,7 @@ impl fmt::Display for RunError {
 impl std::error::Error for RunError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            Self::Config(_) | Self::Usage(_) => None,
+            Self::Config(_) | Self::Usage(_) | Self::Drops(_) => None,
             Self::Listen(error) => error.source(),
             Self::Store(error) => error.source(),
             Self::OwnKey(error) => error.source(),
@@ -192,6 +200,7 @@ pub fn serve(options: Options) -> Result<(), RunError> {
     lock_secrets(configuration.clients.iter().map(|client| &client.secret));
     let manager = ServiceManager::connect();
     become_owner(&settings.statedir, account)?;
+    let boot = clock::boot_id().map_err(host("cannot tell this boot from the last"))?;
     let mut store = open(&settings.statedir)?;
     let own_key = own_key::load_or_make(&settings.statedir).map_err(RunError::OwnKey)?;
     info!(key_id = %own_key.key_id(), "this server's own key");
@@ -200,7 +209,9 @@ pub fn serve(options: Options) -> Result<(), RunError> {
     } else {
         forget_all(&mut store)?
     };
-    let boot = clock::boot_id().map_err(host("cannot tell this boot from the last"))?;
+    refuse_drops(&options, &configuration, &saved)?;
+    store.begin().map_err(RunError::Store)?;
+    tell_loss(&saved);
     let limits = Limits {
         concurrent_checks: settings.concurrent_checks,
         check_on_release: settings.check_on_release,
@@ -222,6 +233,7 @@ pub fn serve(options: Options) -> Result<(), RunError> {
         .enable_all()
         .build()
         .map_err(host("cannot start the runtime"))?;
+    let (reloads, reload_requests) = serve::Reloads::new();
     let server = serve::Server {
         settings: Arc::new(settings),
         configdir: options.configdir,
@@ -234,11 +246,13 @@ pub fn serve(options: Options) -> Result<(), RunError> {
             addresses: addresses(&sockets),
             log,
             warnings: warnings.clone(),
+            reloads,
         },
         sockets,
         tls,
         manager,
         warnings,
+        asked: reload_requests,
     };
     let ended = runtime.block_on(server.run());
     // Nothing that is left may keep it: all that counts is durable.
@@ -316,12 +330,55 @@ pub(crate) fn lock_secrets<'a>(secrets: impl IntoIterator<Item = &'a Secret>) {
 /// Makes the state's folder and becomes, for good, the user that owns it.
 pub(crate) fn become_owner(folder: &Path, account: Option<&Account>) -> Result<(), RunError> {
     make_state_folder(folder, account).map_err(host("cannot make the state's folder"))?;
+    if let Some(mark) = second_mark(folder)
+        && let Err(error) = make_state_folder(&mark, account)
+    {
+        info!(%error, "cannot make {}: a state that is lost as a whole will look like a first start", mark.display());
+    }
     if let Some(account) = account {
         privileges::become_account(account).map_err(host("cannot give up being root"))?;
         memory::forbid_core_dumps().map_err(host("cannot forbid core dumps"))?;
         info!(user = account.name, "no longer root");
     }
     Ok(())
+}
+
+/// A configuration that misses all clients that are known, or most of them, is more often a mistake than
+/// meant. Where files are faulty, and said to be so, those that are missing may be theirs.
+fn refuse_drops(
+    options: &Options,
+    configuration: &Configuration,
+    saved: &Saved,
+) -> Result<(), RunError> {
+    let drops = registry::drops(&configuration.clients, saved);
+    let drops =
+        drops.filter(|drops| configuration.faults.is_empty() || drops.missing.len() == drops.known);
+    match drops {
+        Some(drops) if options.accept_fewer_clients => {
+            warn!("{drops}; that is accepted");
+            Ok(())
+        }
+        Some(drops) => Err(RunError::Drops(drops)),
+        None => Ok(()),
+    }
+}
+
+/// Says that the state cannot be believed.
+fn tell_loss(saved: &Saved) {
+    if saved.trust == Trust::None {
+        error!(
+            hint = "look whether each machine is where it belongs, then: nightlatch enable NAME",
+            "the state was lost, or is older than it has been: no client gets its secret before a person enables it or a check proves its private key"
+        );
+    }
+}
+
+/// Where the mark of the state is kept a second time, to tell a state that was lost as a whole from a first
+/// start: beside the state's folder, so not on what is mounted there.
+fn second_mark(statedir: &Path) -> Option<PathBuf> {
+    let mut name = statedir.file_name()?.to_owned();
+    name.push("-mark");
+    Some(statedir.with_file_name(name))
 }
 
 /// Makes the state's folder where there is none, for the user that the server becomes.
@@ -349,9 +406,14 @@ fn addresses(sockets: &[TcpListener]) -> Vec<String> {
 }
 
 pub(crate) fn open(folder: &Path) -> Result<SqliteStore, RunError> {
+    let around = Surroundings {
+        boot: clock::boot_id().ok(),
+        second_mark: second_mark(folder),
+        was_used: own_key::exists(folder),
+    };
     let mut tries = 0;
     let store = loop {
-        match SqliteStore::open(folder) {
+        match SqliteStore::open_in(folder, &around) {
             Err(StoreError::InUse(_)) if tries < STATE_RETRIES => std::thread::sleep(STATE_RETRY),
             opened => break opened.map_err(RunError::Store)?,
         }
@@ -361,7 +423,7 @@ pub(crate) fn open(folder: &Path) -> Result<SqliteStore, RunError> {
         error!(
             commits_made = rollback.marked,
             commits_found = rollback.found,
-            "the state is older than it has been, as after a restored backup: clients disabled since then may be enabled"
+            "the state is older than it has been: a backup came back, it was deleted, or the last changes could not be written"
         );
     }
     Ok(store)
@@ -370,12 +432,18 @@ pub(crate) fn open(folder: &Path) -> Result<SqliteStore, RunError> {
 /// `--no-restore`: what was saved is forgotten, durably, or the next start would bring it back.
 fn forget_all(store: &mut SqliteStore) -> Result<Saved, RunError> {
     use nightlatch_core::client::saved::Change;
+    warn!(
+        "started without the saved state: clients that were disabled are as the configuration says"
+    );
     let saved = store.load().map_err(RunError::Store)?;
-    let changes: Vec<Change> = saved
-        .clients
-        .into_iter()
-        .map(|client| Change::Forget(client.name))
-        .collect();
+    let clients = saved.clients.into_iter();
+    let clients = clients.map(|client| Change::Forget(client.name));
+    let left = saved
+        .tombstones
+        .iter()
+        .map(|it| Change::Unbury(it.holder()));
+    let whole = [Change::Trust(Trust::Full)];
+    let changes: Vec<Change> = clients.chain(left).chain(whole).collect();
     store.commit(&changes).map_err(RunError::Store)?;
     Ok(Saved::default())
 }

@@ -4,7 +4,7 @@ use std::error::Error;
 use std::io;
 use std::net::TcpListener;
 use std::os::fd::OwnedFd;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,14 +17,14 @@ use nightlatch_sys::clock;
 use nightlatch_sys::privileges::Account;
 use sd_notify::NotifyState;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{interval, timeout};
 use tracing::{error, info, warn};
 
 use crate::checker::Runner;
-use crate::config;
+use crate::config::{self, Configuration};
 use crate::dbus::{self, About};
-use crate::driver::{self, Driver, Handle};
+use crate::driver::{self, Driver, Handle, Reloaded};
 use crate::limits::{self, Limits};
 use crate::publish::{self, Announcement, Publisher};
 use crate::run::lock_secrets;
@@ -55,6 +55,7 @@ pub(crate) struct Server {
     pub(crate) about: About,
     pub(crate) manager: ServiceManager,
     pub(crate) warnings: Warnings,
+    pub(crate) asked: Asked,
 }
 
 impl Server {
@@ -73,6 +74,7 @@ impl Server {
                 runner,
                 alarm_command: self.settings.alarm_command.clone(),
                 keep_records: self.settings.keep_records,
+                warnings: self.warnings.clone(),
             },
         );
         let mut driver = tokio::spawn(driver.run());
@@ -104,13 +106,19 @@ impl Server {
         let mut watchdog = sd_notify::watchdog_enabled().map(|limit| interval(limit / 2));
 
         let mut end = end;
+        let mut asked = self.asked;
+        let reading = Reading {
+            folder: self.configdir,
+            account: self.account,
+            handle: handle.clone(),
+            manager: manager.clone(),
+            warnings: self.warnings,
+        };
         let ended: Result<(), Fault> = loop {
             tokio::select! {
                 () = end.next() => break Ok(()),
-                _ = hangup.recv() => {
-                    let reading = (&*self.configdir, self.account.as_ref());
-                    reload(reading, &handle, &manager, &self.warnings);
-                }
+                _ = hangup.recv() => reading.reload(Request::default()),
+                Some(request) = asked.0.recv() => reading.reload(request),
                 () = tick(&mut watchdog) => manager.tell(&[NotifyState::Watchdog]),
                 lost = &mut lost => break Err(lost.map_or_else(Fault::from, Fault::from)),
                 ended = &mut driver => break flatten(ended),
@@ -165,44 +173,115 @@ impl Ends {
     }
 }
 
-/// Reads the configuration anew. A faulty one changes nothing.
-fn reload(
-    (folder, account): (&Path, Option<&Account>),
-    handle: &Handle,
-    manager: &Notifier,
-    warnings: &Warnings,
-) {
-    let usec = i128::from(clock::monotonic_usec());
-    manager.tell(&[NotifyState::Reloading, NotifyState::MonotonicUsec(usec)]);
-    match config::read_all(folder, account) {
-        Ok(configuration) => {
-            for warning in &configuration.warnings {
-                warn!("{warning}");
-            }
-            warnings.set(Topic::Configuration, Vec::new());
-            let clients = configuration.clients.len();
-            lock_secrets(configuration.clients.iter().map(|client| &client.secret));
-            let durable = handle.reload(configuration.clients);
-            // A full disk keeps this waiting. The watchdog and SIGTERM cannot wait with it.
-            let manager = manager.clone();
-            tokio::spawn(async move {
-                if !durable.await {
-                    return;
-                }
-                // What the socket, the state and the log were set up by is fixed for the process's life.
-                info!(
-                    clients,
-                    "configuration reloaded; changed settings of the server itself need a restart"
-                );
-                manager.tell(&[NotifyState::Ready]);
-            });
+/// A reload that is asked for.
+#[derive(Default)]
+struct Request {
+    /// It may drop all clients that are known, or most of them.
+    may_drop: bool,
+    answer: Option<oneshot::Sender<Result<(), String>>>,
+}
+
+/// By which a reload is asked for. Cheap to clone.
+#[derive(Clone, Debug)]
+pub(crate) struct Reloads(mpsc::UnboundedSender<Request>);
+
+/// The reloads that are asked for.
+pub(crate) struct Asked(mpsc::UnboundedReceiver<Request>);
+
+impl Reloads {
+    pub(crate) fn new() -> (Self, Asked) {
+        let (sender, receiver) = mpsc::unbounded_channel();
+        (Self(sender), Asked(receiver))
+    }
+
+    /// Asks for one; ready when it is durable, or with why nothing changed.
+    pub(crate) fn ask(
+        &self,
+        may_drop: bool,
+    ) -> impl Future<Output = Result<(), String>> + Send + use<> {
+        let (answer, answered) = oneshot::channel();
+        let answer = Some(answer);
+        let _ = self.0.send(Request { may_drop, answer });
+        async move {
+            let ended = |_| Err("the server ended before".to_owned());
+            answered.await.unwrap_or_else(ended)
         }
-        Err(faulty) => {
-            for fault in &faulty.faults {
-                error!(hint = fault.hint(), "{}", chain(fault));
+    }
+}
+
+/// What a reload needs.
+struct Reading {
+    folder: PathBuf,
+    account: Option<Account>,
+    handle: Handle,
+    manager: Notifier,
+    warnings: Warnings,
+}
+
+impl Reading {
+    /// Reads the configuration anew. A faulty one changes nothing.
+    fn reload(&self, request: Request) {
+        let usec = i128::from(clock::monotonic_usec());
+        self.manager
+            .tell(&[NotifyState::Reloading, NotifyState::MonotonicUsec(usec)]);
+        match config::read_all(&self.folder, self.account.as_ref()) {
+            Ok(configuration) => self.take_over(configuration, request),
+            Err(faulty) => {
+                for fault in &faulty.faults {
+                    error!(hint = fault.hint(), "{}", chain(fault));
+                }
+                error!("not reloaded, everything stays as it was: {faulty}");
+                let faults: Vec<String> = faulty
+                    .faults
+                    .iter()
+                    .map(|it| chain(it).to_string())
+                    .collect();
+                request.answer(Err(faults.join("\n")));
+                self.manager.tell(&[NotifyState::Ready]);
             }
-            error!("not reloaded, everything stays as it was: {faulty}");
+        }
+    }
+
+    fn take_over(&self, configuration: Configuration, request: Request) {
+        for warning in &configuration.warnings {
+            warn!("{warning}");
+        }
+        let clients = configuration.clients.len();
+        lock_secrets(configuration.clients.iter().map(|client| &client.secret));
+        let reloaded = self.handle.reload(configuration.clients, request.may_drop);
+        // A full disk keeps this waiting. The watchdog and SIGTERM cannot wait with it.
+        let manager = self.manager.clone();
+        let warnings = self.warnings.clone();
+        tokio::spawn(async move {
+            match reloaded.await {
+                Reloaded::Ended => return,
+                Reloaded::Durable => {
+                    warnings.set(Topic::Configuration, Vec::new());
+                    // What the socket, the state and the log were set up by is fixed for the process's life.
+                    info!(
+                        clients,
+                        "configuration reloaded; changed settings of the server itself need a restart"
+                    );
+                    request.answer(Ok(()));
+                }
+                Reloaded::Refused(drops) => {
+                    error!(
+                        hint = "if that is meant: nightlatch reload --accept-fewer-clients",
+                        "not reloaded, everything stays as it was: {drops}"
+                    );
+                    request.answer(Err(drops.to_string()));
+                }
+            }
             manager.tell(&[NotifyState::Ready]);
+        });
+    }
+}
+
+impl Request {
+    fn answer(self, result: Result<(), String>) {
+        if let Some(answer) = self.answer {
+            // Who asked may have gone.
+            let _ = answer.send(result);
         }
     }
 }

@@ -8,6 +8,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 pub(crate) enum Topic {
     /// Files of the configuration that are not used.
     Configuration,
+    /// A store that takes nothing.
+    Store,
 }
 
 /// The warnings in force. Cheap to clone; all clones are the same.

@@ -48,6 +48,8 @@ pub(crate) fn disabled(reason: DisableReason) -> &'static str {
         DisableReason::ExpiredWhileDown => "expired-while-down",
         DisableReason::Administrator => "administrator",
         DisableReason::Configuration => "configuration",
+        DisableReason::Remembered => "remembered",
+        DisableReason::StateLost => "state-lost",
     }
 }
 
@@ -56,10 +58,16 @@ pub(crate) fn disabled_sentence(reason: DisableReason) -> &'static str {
     match reason {
         DisableReason::Expired => "its deadline passed without a proof of life",
         DisableReason::ExpiredWhileDown => {
-            "its deadline passed while the server was down, and its last check had not succeeded"
+            "its deadline passed while the server was down, and its last check had not succeeded, or the server had been killed"
         }
         DisableReason::Administrator => "an administrator disabled it",
         DisableReason::Configuration => "the configuration now says enabled = no",
+        DisableReason::Remembered => {
+            "it was disabled when its section left the configuration, or under another name"
+        }
+        DisableReason::StateLost => {
+            "the state was lost, or is older than it has been: whether it was disabled is not known"
+        }
     }
 }
 

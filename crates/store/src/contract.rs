@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use nightlatch_core::checker::Checker;
 use nightlatch_core::client::saved::{
-    Change, LastCheck, Life, Present, Saved, SavedClient, SavedDeadline, SavedState,
+    Change, LastCheck, Life, Present, SavedClient, SavedDeadline, SavedState, Tombstone, Trust,
 };
 use nightlatch_core::key_id::{Fingerprint, KeyId};
 use nightlatch_core::name::ClientName;
@@ -32,7 +32,11 @@ pub fn check<S: Store>(mut open: impl FnMut() -> S) -> Result<(), StoreError> {
     let whole = client("whole.example.org", 1);
     let other = client("name with blanks, ünïcode and 'quotes'", 2);
 
-    assert_eq!(reopened(&[])?, Saved::default(), "a new store is empty");
+    let new = reopened(&[])?;
+    assert!(
+        new.clients.is_empty() && new.tombstones.is_empty(),
+        "a new store is empty"
+    );
 
     let both = [
         Change::Put(whole.clone().into()),
@@ -107,7 +111,54 @@ pub fn check<S: Store>(mut open: impl FnMut() -> S) -> Result<(), StoreError> {
         expected,
         "a batch is carried out in order"
     );
+    check_tombstones(&mut open)?;
     check_record(open)
+}
+
+/// The part of the contract about clients that left, of whom there are none at first.
+fn check_tombstones<S: Store>(open: &mut impl FnMut() -> S) -> Result<(), StoreError> {
+    let mut reopened = |changes: &[Change]| {
+        open().commit(changes)?;
+        let mut saved = open().load()?;
+        saved.tombstones.sort_by_key(Tombstone::holder);
+        Ok::<_, StoreError>((saved.tombstones, saved.trust))
+    };
+    let tombstone = |seed: u8| Tombstone {
+        since: Wall::from_unix_micros(seed.into()),
+        client: client("gone", seed),
+    };
+    let (first, second) = (tombstone(77), tombstone(2));
+    let mut nameless = tombstone(3);
+    nameless.client.configured.key_id = None;
+    nameless.client.added = None;
+    nameless.client.life = Life::Removed;
+    let bury = |it: &Tombstone| Change::Bury(it.clone().into());
+    let all = [bury(&first), bury(&second), bury(&nameless)];
+    let expected = vec![second.clone(), first.clone(), nameless.clone()];
+    assert_eq!(
+        reopened(&all)?,
+        (expected, Trust::Full),
+        "each is there, in full"
+    );
+    let mut later = first.clone();
+    later.since = Wall::from_unix_micros(1000);
+    later.client.life = Life::Removed;
+    let changes = [
+        bury(&later),
+        Change::Unbury(second.holder()),
+        Change::Unbury(nameless.holder()),
+        Change::Unbury(nameless.holder()),
+        Change::Trust(Trust::None),
+    ];
+    let expected = (vec![later.clone()], Trust::None);
+    assert_eq!(
+        reopened(&changes)?,
+        expected,
+        "the last word on each counts"
+    );
+    let changes = [Change::Unbury(later.holder()), Change::Trust(Trust::Full)];
+    assert_eq!(reopened(&changes)?, (Vec::new(), Trust::Full));
+    Ok(())
 }
 
 /// The part of the contract about the record, which is empty at first.
@@ -236,6 +287,8 @@ pub fn state(seed: u8) -> SavedState {
         denied: seed.is_multiple_of(2).then(|| moment(seed.wrapping_add(1))),
         released: seed.is_multiple_of(3),
         released_boot: seed.is_multiple_of(5).then_some([seed; 16]),
+        renewed: seed.is_multiple_of(7),
+        needs_proof: seed.is_multiple_of(11),
     }
 }
 

@@ -92,8 +92,8 @@ impl StoreError {
                     .to_owned()
             }
             Self::Corrupt { path, .. } => format!(
-                "restore a backup, or move {0} and {0}-wal away to begin anew, which enables \
-                 every client as clients.conf says; nothing was changed in them",
+                "restore a backup, or move {0} and {0}-wal away to begin anew; either way every \
+                 client waits until it is enabled again; nothing was changed in them",
                 path.display()
             ),
             Self::Full(_) => "make room on that file system".to_owned(),

@@ -12,7 +12,7 @@ mod sqlite;
 pub use error::StoreError;
 pub use mark::Rollback;
 pub use memory::MemoryStore;
-pub use sqlite::{FILE_NAME, SqliteStore};
+pub use sqlite::{FILE_NAME, SqliteStore, Surroundings};
 
 use nightlatch_core::client::saved::{Change, Saved};
 use nightlatch_core::record::{Ends, Line, Page, Query};
@@ -33,4 +33,8 @@ pub trait Store: Send {
 
     /// Where the record begins and ends.
     fn ends(&self) -> Ends;
+
+    /// Says for the next start that everything that was decided is durable: see
+    /// [`nightlatch_core::client::saved::End`]. Without it the run counts as cut short.
+    fn close(&mut self) -> Result<(), StoreError>;
 }

@@ -4,7 +4,9 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use nightlatch_core::client::saved::{Change, Life, Saved, SavedClient};
+use nightlatch_core::client::saved::{
+    Change, End, Holder, Life, Saved, SavedClient, Tombstone, Trust,
+};
 use nightlatch_core::name::ClientName;
 use nightlatch_core::record::{Chain, Ends, Entry, Line, Page, Query};
 
@@ -17,6 +19,8 @@ pub struct MemoryStore(Arc<Mutex<Inner>>);
 #[derive(Debug, Default)]
 struct Inner {
     clients: HashMap<ClientName, SavedClient>,
+    tombstones: HashMap<Holder, Tombstone>,
+    trust: Trust,
     record: Vec<(Line, Entry)>,
     ends: Ends,
     commits: usize,
@@ -41,8 +45,12 @@ impl MemoryStore {
 
 impl Store for MemoryStore {
     fn load(&mut self) -> Result<Saved, StoreError> {
+        let inner = self.lock();
         Ok(Saved {
-            clients: self.lock().clients.values().cloned().collect(),
+            clients: inner.clients.values().cloned().collect(),
+            tombstones: inner.tombstones.values().cloned().collect(),
+            end: End::Clean,
+            trust: inner.trust,
         })
     }
 
@@ -86,6 +94,10 @@ impl Store for MemoryStore {
     fn ends(&self) -> Ends {
         self.lock().ends
     }
+
+    fn close(&mut self) -> Result<(), StoreError> {
+        Ok(())
+    }
 }
 
 impl Inner {
@@ -104,6 +116,14 @@ impl Inner {
             Change::Forget(name) => {
                 self.clients.remove(name);
             }
+            Change::Bury(tombstone) => {
+                let tombstone = (**tombstone).clone();
+                self.tombstones.insert(tombstone.holder(), tombstone);
+            }
+            Change::Unbury(holder) => {
+                self.tombstones.remove(holder);
+            }
+            Change::Trust(trust) => self.trust = *trust,
             Change::Record(entry) => {
                 self.ends.head = self.ends.head.next(&entry.text);
                 let Chain { seq, hash } = self.ends.head;

@@ -61,7 +61,11 @@ fn apply(model: &mut BTreeMap<String, SavedClient>, change: &Change) {
             model.remove(name.as_str());
         }
         // The contract has them.
-        Change::Record(_) | Change::DropRecords(_) => {}
+        Change::Bury(_)
+        | Change::Unbury(_)
+        | Change::Trust(_)
+        | Change::Record(_)
+        | Change::DropRecords(_) => {}
     }
 }
 

@@ -9,8 +9,11 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
 
-use nightlatch_core::client::saved::Change;
-use nightlatch_store::{FILE_NAME, Rollback, SqliteStore, Store, StoreError, contract};
+use nightlatch_core::client::saved::{Change, End, Trust};
+use nightlatch_core::time::BootId;
+use nightlatch_store::{
+    FILE_NAME, Rollback, SqliteStore, Store, StoreError, Surroundings, contract,
+};
 
 fn put(seed: u8) -> Change {
     Change::Put(contract::client(&format!("client {seed}"), seed).into())
@@ -117,7 +120,7 @@ fn a_later_format_is_refused_and_left_alone() {
     drop(filled(dir.path(), 1));
     let file = dir.path().join(FILE_NAME);
     let db = rusqlite::Connection::open(&file).unwrap();
-    db.pragma_update(None, "user_version", 3).unwrap();
+    db.pragma_update(None, "user_version", 4).unwrap();
     drop(db);
     let before = contents(dir.path());
     let refused = error(dir.path());
@@ -125,8 +128,8 @@ fn a_later_format_is_refused_and_left_alone() {
         matches!(
             refused,
             StoreError::Newer {
-                found: 3,
-                known: 2,
+                found: 4,
+                known: 3,
                 ..
             }
         ),
@@ -197,6 +200,112 @@ fn a_store_restored_from_an_old_backup_is_noticed() {
             found: 0
         })
     );
+}
+
+fn trust(store: &mut SqliteStore) -> Trust {
+    store.load().unwrap().trust
+}
+
+#[test]
+fn a_state_that_is_behind_its_mark_is_not_believed_until_somebody_said_so() {
+    let dir = tempfile::tempdir().unwrap();
+    drop(filled(dir.path(), 3));
+    fs::remove_file(dir.path().join(FILE_NAME)).unwrap();
+    // Looking at it settles nothing.
+    for _ in 0..2 {
+        let mut store = SqliteStore::open(dir.path()).unwrap();
+        assert_eq!(trust(&mut store), Trust::None);
+    }
+    // Nor does a commit that says nothing of it.
+    let mut store = SqliteStore::open(dir.path()).unwrap();
+    store.commit(&[put(9)]).unwrap();
+    drop(store);
+    let mut store = SqliteStore::open(dir.path()).unwrap();
+    assert_eq!((store.rollback(), trust(&mut store)), (None, Trust::None));
+    store.commit(&[Change::Trust(Trust::Partial)]).unwrap();
+    drop(store);
+    let mut store = SqliteStore::open(dir.path()).unwrap();
+    assert_eq!(trust(&mut store), Trust::Partial);
+}
+
+#[test]
+fn a_state_that_is_missing_beside_traces_of_a_server_was_lost() {
+    for was_used in [false, true] {
+        let dir = tempfile::tempdir().unwrap();
+        let around = Surroundings {
+            was_used,
+            ..Surroundings::default()
+        };
+        let expected = if was_used { Trust::None } else { Trust::Full };
+        // Also when the first try was cut short.
+        drop(SqliteStore::open_in(dir.path(), &around).unwrap());
+        let mut store = SqliteStore::open_in(dir.path(), &around).unwrap();
+        assert_eq!(trust(&mut store), expected);
+    }
+}
+
+#[test]
+fn a_directory_that_was_lost_or_restored_as_a_whole_is_noticed_by_the_second_mark() {
+    let dir = tempfile::tempdir().unwrap();
+    let (state, mark) = (dir.path().join("state"), dir.path().join("mark"));
+    fs::create_dir(&mark).unwrap();
+    let around = Surroundings {
+        second_mark: Some(mark.clone()),
+        ..Surroundings::default()
+    };
+    let open = || SqliteStore::open_in(&state, &around).unwrap();
+    let mut store = open();
+    store.commit(&[put(1)]).unwrap();
+    drop(store);
+    let backup = contents(&state);
+    let mut store = open();
+    assert_eq!(trust(&mut store), Trust::Full);
+    store.commit(&[put(2)]).unwrap();
+    drop(store);
+    for (name, bytes) in backup {
+        fs::write(state.join(name), bytes).unwrap();
+    }
+    let mut store = open();
+    assert_eq!(trust(&mut store), Trust::None);
+    store.commit(&[Change::Trust(Trust::Full)]).unwrap();
+    drop(store);
+    let mut store = open();
+    assert_eq!(trust(&mut store), Trust::Full);
+    drop(store);
+    fs::remove_dir_all(&state).unwrap();
+    assert_eq!(trust(&mut open()), Trust::None);
+    // What others could write to says nothing.
+    fs::remove_dir_all(&state).unwrap();
+    fs::set_permissions(&mark, fs::Permissions::from_mode(0o777)).unwrap();
+    assert_eq!(trust(&mut open()), Trust::Full);
+}
+
+#[test]
+fn how_the_last_server_ended_is_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let boot = BootId::from_bytes([7; 16]);
+    let around = Surroundings {
+        boot: Some(boot),
+        ..Surroundings::default()
+    };
+    let open = || SqliteStore::open_in(dir.path(), &around).unwrap();
+    let end = || open().load().unwrap().end;
+    open().begin().unwrap();
+    assert_eq!(end(), End::Cut(boot));
+    let mut store = open();
+    store.begin().unwrap();
+    store.commit(&[put(1)]).unwrap();
+    store.close().unwrap();
+    drop(store);
+    assert_eq!(end(), End::Clean);
+    // A start that comes to nothing changes nothing of it.
+    assert_eq!(end(), End::Clean);
+    open().begin().unwrap();
+    assert_eq!(end(), End::Cut(boot));
+    open().commit(&[put(1)]).unwrap();
+    assert_eq!(end(), End::Cut(boot));
+    fs::write(dir.path().join("generation"), "00000000000000000002\n").unwrap();
+    assert_eq!(end(), End::Unknown);
 }
 
 #[test]
@@ -274,6 +383,7 @@ fn a_full_disk_loses_nothing_that_was_acknowledged() {
     let mut store = SqliteStore::open(&dir).unwrap();
     fs::write(root.join("ballast"), vec![0; 60_000]).unwrap();
     let mut acknowledged = 0;
+    store.begin().unwrap();
     let refused = loop {
         match store.commit(&[put(acknowledged)]) {
             Ok(_) => acknowledged += 1,
@@ -283,19 +393,29 @@ fn a_full_disk_loses_nothing_that_was_acknowledged() {
     };
     assert!(matches!(refused, StoreError::Full(_)), "{refused:?}");
     assert!(store.commit(&[put(acknowledged)]).is_err());
+    // Whoever starts now knows that decisions are missing, and so does the one after him.
+    let now = store.load().unwrap().clients.len();
+    drop(store);
+    for _ in 0..2 {
+        let mut next = SqliteStore::open(&dir).unwrap();
+        let saved = next.load().unwrap();
+        assert_eq!((saved.trust, saved.clients.len()), (Trust::None, now));
+    }
+    let mut store = SqliteStore::open(&dir).unwrap();
     assert_eq!(
         store.load().unwrap().clients.len(),
         usize::from(acknowledged)
     );
     fs::remove_file(root.join("ballast")).unwrap();
-    store.commit(&[put(acknowledged)]).unwrap();
+    let whole = Change::Trust(Trust::Full);
+    store.commit(&[put(acknowledged), whole]).unwrap();
     drop(store);
     let mut store = SqliteStore::open(&dir).unwrap();
     assert_eq!(
         store.load().unwrap().clients.len(),
         usize::from(acknowledged) + 1
     );
-    assert_eq!(store.rollback(), None);
+    assert_eq!((store.rollback(), trust(&mut store)), (None, Trust::Full));
 }
 
 #[test]

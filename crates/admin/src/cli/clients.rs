@@ -87,6 +87,14 @@ pub(crate) enum Call {
   nightlatch set 'web-*' approval_delay=5m approved_by_default=no --yes
   nightlatch set foo.example secret=@foo.gpg")]
     Set(Set),
+    /// Have the server read its configuration anew
+    ///
+    /// With a fault in any file nothing changes. Nor does it when all clients that are known are missing, or
+    /// most of them, as in a file that an editor emptied: unless that is accepted.
+    #[command(after_help = "Examples:
+  nightlatch reload
+  nightlatch reload --accept-fewer-clients")]
+    Reload(Reload),
     /// Check now whether machines are up, and say what the checkers say
     ///
     /// The exit status is 0 when all of them are, else 1.
@@ -336,6 +344,14 @@ pub(crate) struct Log {
 /// What a record can be about.
 fn kinds() -> PossibleValuesParser {
     PossibleValuesParser::new(Kind::ALL.iter().map(|kind| kind.as_str()))
+}
+
+/// `reload`.
+#[derive(Args, Debug)]
+pub(crate) struct Reload {
+    /// Also when the configuration misses all clients that are known, or most of them
+    #[arg(long)]
+    pub(crate) accept_fewer_clients: bool,
 }
 
 /// `check-config`.

@@ -112,6 +112,8 @@ pub(crate) fn present(
         // Mandos does not keep when a secret was released.
         released: false,
         released_boot: None,
+        renewed: false,
+        needs_proof: false,
     };
     let life = Life::Present(Box::new(Present {
         settings: in_force,

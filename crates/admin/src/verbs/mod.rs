@@ -9,6 +9,7 @@ pub(crate) mod list;
 pub(crate) mod log;
 mod outcome;
 pub(crate) mod rehearsal;
+pub(crate) mod reload;
 pub(crate) mod set;
 pub(crate) mod show;
 pub(crate) mod wait;

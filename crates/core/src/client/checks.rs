@@ -54,6 +54,7 @@ impl Client {
         if result == LastCheck::Exited(0) && !stopped {
             self.proved = Some(now.mono);
             self.released = false;
+            self.renewed = false;
         }
     }
 

@@ -123,6 +123,8 @@ impl Client {
         self.last_check = state.last_check;
         self.released = state.released;
         self.released_boot = state.released_boot;
+        self.renewed = state.renewed;
+        self.needs_proof = state.needs_proof && !state.enabled;
         // Enabled without a deadline is a row that nobody wrote: it has no time left.
         self.deadline = state.enabled.then(|| match &state.deadline {
             Some(saved) => Deadline::at(deadline::restore(saved, boot, now), now),

@@ -73,6 +73,10 @@ pub struct Client {
     pub(crate) crowds: Refusals,
     /// The boot that its secret was last released to, where it said which.
     pub(crate) released_boot: Option<[u8; 16]>,
+    /// Whether it got another timeout at a start, and was not proved to be up since.
+    pub(crate) renewed: bool,
+    /// Whether it is disabled until a person enables it or a check proves that it has its private key.
+    pub(crate) needs_proof: bool,
     pub(crate) timers: timers::Set,
 }
 
@@ -100,6 +104,17 @@ impl Client {
     /// Whether it may have its secret at all.
     pub fn is_enabled(&self) -> bool {
         self.deadline.is_some()
+    }
+
+    /// Whether it is disabled because the state was lost: until a person enables it, or a check proves that
+    /// the machine has its private key.
+    pub fn needs_proof(&self) -> bool {
+        self.needs_proof
+    }
+
+    /// Whether it is checked: for as long as it is enabled, and while only such a check is missing.
+    pub(crate) fn is_checked(&self) -> bool {
+        self.is_enabled() || (self.needs_proof && self.settings.checker.proves_private_key())
     }
 
     /// When it will be disabled, on the wall clock as it stood when that was decided; `None` unless
@@ -174,6 +189,8 @@ impl Client {
             refusals: Refusals::default(),
             crowds: Refusals::default(),
             released_boot: None,
+            renewed: false,
+            needs_proof: false,
             timers: timers::Set::default(),
         }
     }
@@ -223,6 +240,8 @@ impl Client {
             // A release under way counts: after a crash nobody could report it.
             released: self.released || self.is_being_released(),
             released_boot: self.released_boot,
+            renewed: self.renewed,
+            needs_proof: self.needs_proof,
         }
     }
 }

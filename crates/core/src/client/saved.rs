@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::key_id::KeyId;
 use crate::name::ClientName;
 use crate::record::Entry;
 use crate::secret::{Secret, SecretDigest};
@@ -14,6 +15,78 @@ use crate::time::{BootId, Monotonic, Wall};
 pub struct Saved {
     /// Every client known when it was written, in no particular order.
     pub clients: Vec<SavedClient>,
+    /// Clients whose sections left the configuration.
+    pub tombstones: Vec<Tombstone>,
+    /// How the run that wrote it ended.
+    pub end: End,
+    /// Whether it can be believed.
+    pub trust: Trust,
+}
+
+/// How the run that wrote the state ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum End {
+    /// Everything that it decided is in the state.
+    Clean,
+    /// It was cut short in this boot of the host: killed, or with the host.
+    Cut(BootId),
+    /// Nothing is known of it.
+    #[default]
+    Unknown,
+}
+
+impl End {
+    /// Whether a client whose deadline passed since may get another timeout in the boot `boot`: only where
+    /// the end explains why nobody checked it. A server that is killed is started again at once; one that
+    /// went down with its host could do nothing until now. A run whose commits failed is told by
+    /// [`Trust::None`] instead, whichever way it ended.
+    pub fn allows_renewal(self, boot: BootId) -> bool {
+        match self {
+            Self::Clean => true,
+            Self::Cut(then) => then != boot,
+            Self::Unknown => false,
+        }
+    }
+}
+
+/// Whether the state can be believed.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
+pub enum Trust {
+    /// It is whole.
+    #[default]
+    Full,
+    /// Some of it was lost. The clients in it were told so; nothing is known of others.
+    Partial,
+    /// It was lost, or is older than it has been: nothing in it says that a client may have its secret.
+    None,
+}
+
+/// What a client's state belongs to, whatever its section is called.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Holder {
+    /// The key that it proves.
+    Key(KeyId),
+    /// Its name, where the section has no key id and so serves nobody.
+    Name(ClientName),
+}
+
+/// What is remembered of a client whose section left the configuration.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Tombstone {
+    /// Since when it is gone.
+    pub since: Wall,
+    /// How it stood then.
+    pub client: SavedClient,
+}
+
+impl Tombstone {
+    /// Whose it is.
+    pub fn holder(&self) -> Holder {
+        match self.client.key() {
+            Some(key) => Holder::Key(*key),
+            None => Holder::Name(self.client.name.clone()),
+        }
+    }
 }
 
 /// One client's row.
@@ -30,6 +103,13 @@ pub struct SavedClient {
     pub added: Option<Arc<Secret>>,
     /// Whether it still exists.
     pub life: Life,
+}
+
+impl SavedClient {
+    /// The key id in its section.
+    pub fn key(&self) -> Option<&KeyId> {
+        self.configured.key_id.as_ref()
+    }
 }
 
 /// Whether a client still exists.
@@ -76,6 +156,11 @@ pub struct SavedState {
     pub released: bool,
     /// The boot of the machine that its secret was last released to, where it said which.
     pub released_boot: Option<[u8; 16]>,
+    /// Whether it got another timeout at a start, and was not proved to be up since.
+    pub renewed: bool,
+    /// Whether it is disabled because the state was lost, until a person enables it or a check proves that
+    /// the machine has its private key.
+    pub needs_proof: bool,
 }
 
 /// How a client's last completed check ended.
@@ -110,8 +195,14 @@ pub enum Change {
     Put(Box<SavedClient>),
     /// Writes the state of a client that exists; nothing when it has no row or is removed.
     State(ClientName, Box<SavedState>),
-    /// Deletes the row: the client is neither configured nor remembered any more.
+    /// Deletes the row: no client of this name is configured any more.
     Forget(ClientName),
+    /// Remembers a client whose section left the configuration, in place of what was remembered of it.
+    Bury(Box<Tombstone>),
+    /// Deletes what is remembered of a client that left the configuration.
+    Unbury(Holder),
+    /// Says from now on whether the state can be believed.
+    Trust(Trust),
     /// Adds an entry to the record.
     Record(Box<Entry>),
     /// Drops the oldest entries of the record: those before the first one that is not older than
@@ -125,7 +216,8 @@ impl Change {
         match self {
             Self::Put(client) => Some(&client.name),
             Self::State(name, _) | Self::Forget(name) => Some(name),
-            Self::Record(_) | Self::DropRecords(_) => None,
+            Self::Bury(tombstone) => Some(&tombstone.client.name),
+            Self::Unbury(_) | Self::Trust(_) | Self::Record(_) | Self::DropRecords(_) => None,
         }
     }
 }

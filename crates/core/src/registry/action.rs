@@ -22,6 +22,11 @@ pub enum Action {
     /// Make this durable before anything that follows: it decides over a secret, or it is about to
     /// be acknowledged.
     Persist(Change),
+    /// The same for what makes the server stricter, or has happened already: while the store fails, what
+    /// follows goes on all the same. Losing it is told at the next start by [`Trust::None`].
+    ///
+    /// [`Trust::None`]: crate::client::saved::Trust::None
+    PersistStricter(Change),
     /// Write this with the next batch, one second from now at the latest. Losing it can only make
     /// the server stricter. Changes are written in the order in which they came: one that waits must
     /// never overwrite a [`Action::Persist`] of the same client that came after it. One that stands before
@@ -261,6 +266,8 @@ pub enum Event {
     CheckedOk(ClientId),
     /// Settings of a client changed: these keys of its section.
     Changed(ClientId, Vec<&'static str>),
+    /// What was remembered of a client that left the configuration was dropped, for there are too many.
+    TombstoneDropped(ClientName),
 }
 
 /// Why a client was disabled.
@@ -274,6 +281,10 @@ pub enum DisableReason {
     Administrator,
     /// The configuration file changed to `enabled = no`.
     Configuration,
+    /// It was disabled when its section left the configuration.
+    Remembered,
+    /// The state was lost, or is older than it has been: whether it was disabled is not known.
+    StateLost,
 }
 
 /// What bounds the registry.

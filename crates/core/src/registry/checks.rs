@@ -63,15 +63,21 @@ impl Registry {
             let proved = result == LastCheck::Exited(0) && !stopped;
             let still_answers = std::mem::take(&mut client.watched) && proved;
             let shortened = proved && self.prolong(id, now);
+            let vouched = proved && self.vouch(id, now);
             // After a restart past the deadline a last check that succeeded means another chance:
             // that it failed since must not get lost.
             let fell = before == LastCheck::Exited(0) && after != before;
-            if shortened || fell {
+            if vouched {
                 self.persist_state(id, now);
+            } else if shortened || fell {
+                self.persist_stricter(id, now);
             } else {
                 self.persist_state_soon(id, now);
             }
             self.tell(Event::CheckFinished(id, result));
+            if vouched {
+                self.tell(Event::Enabled(id));
+            }
             if still_answers {
                 self.tell(Event::Alarmed(Some(id), Alarm::StillAnswers));
             }
@@ -90,7 +96,7 @@ impl Registry {
         };
         client.note_check(LastCheck::Exited(0), false, now);
         if self.prolong(id, now) {
-            self.persist_state(id, now);
+            self.persist_stricter(id, now);
         } else {
             self.persist_state_soon(id, now);
         }
@@ -116,6 +122,9 @@ impl Registry {
         let Some(client) = self.clients.get(&id) else {
             return;
         };
+        if !client.is_checked() {
+            return self.set_timer(id, Timer::Check, None);
+        }
         let due = client.timers[Timer::Check as usize].unwrap_or(now.mono);
         let next = client.next_check(due, now);
         self.set_timer(id, Timer::Check, Some(next));
@@ -183,6 +192,18 @@ impl Registry {
             }
             Check::Stopping { .. } => client.check = Check::Stopping { again: false },
         }
+    }
+
+    /// A check that proves the private key: who waits for such a proof is enabled; says whether it is one.
+    fn vouch(&mut self, id: ClientId, now: Now) -> bool {
+        let waits = self
+            .clients
+            .get(&id)
+            .is_some_and(|it| it.needs_proof && it.is_checked());
+        if waits {
+            self.enable(id, now);
+        }
+        waits
     }
 
     /// A proof of life: an enabled client has its whole timeout again. Says whether that is less

@@ -20,24 +20,27 @@ impl Registry {
     /// An administrator disables the client; nothing when it is disabled already.
     pub fn handle_disable(&mut self, id: ClientId, now: Now) {
         self.handle_timeout(now);
-        if self.clients.get(&id).is_some_and(Client::is_enabled) {
+        // One that waits for a proof would otherwise be enabled by it, whatever the administrator said.
+        let open = |it: &Client| it.is_enabled() || it.needs_proof;
+        if self.clients.get(&id).is_some_and(open) {
             self.disable(id, DisableReason::Administrator, now);
         }
     }
 
-    /// An administrator removes the client, for as long as its section stays in the file.
+    /// An administrator removes the client. It stays removed until one adds it again, whatever the file says.
     pub fn handle_remove(&mut self, id: ClientId, now: Now) {
         self.handle_timeout(now);
         let Some(client) = self.clients.get(&id) else {
             return;
         };
         let name = client.name.clone();
+        let row = client.to_removed();
         if client.added {
+            self.bury(row, now);
             return self.take_out(id, Change::Forget(name));
         }
-        let row = Box::new(client.to_removed());
-        self.removed.insert(name);
-        self.take_out(id, Change::Put(row));
+        self.removed.insert(name, row.clone());
+        self.take_out(id, Change::Put(Box::new(row)));
     }
 
     /// An administrator sets a setting of the client.
@@ -75,10 +78,11 @@ impl Registry {
         // A deadline that the change moved into the past must stop what is in flight first.
         self.expire(id, now);
         self.persist_row(id, now);
-        let restart = self
-            .clients
-            .get(&id)
-            .is_some_and(|it| it.is_enabled() && it.settings.interval != interval);
+        // Which checker there is may have changed whether one that waits for a proof is checked.
+        let restart = self.clients.get(&id).is_some_and(|it| {
+            let other = it.settings.interval != interval;
+            it.is_checked() && (other || it.timers[Timer::Check as usize].is_none())
+        });
         if restart {
             self.restart_checks(id, now);
         }
@@ -92,10 +96,12 @@ impl Registry {
         };
         client.last_enabled = Some(now.wall);
         client.vouched = true;
+        client.needs_proof = false;
         let deadline = Deadline::within(client.settings.timeout, now);
         let first_check = now.mono.after(client.interval());
         self.set_deadline(id, deadline);
         self.set_timer(id, Timer::Check, Some(first_check));
+        self.vouched_for(id);
     }
 
     /// Disables the client. What is in flight stops before anything else, then it is made durable,
@@ -107,10 +113,12 @@ impl Registry {
         client.deadline = None;
         client.refusals.forget_alarm();
         client.rehearsals_until = None;
+        client.needs_proof = false;
+        self.vouched_for(id);
         self.set_timer(id, Timer::Deadline, None);
         self.set_timer(id, Timer::Check, None);
         self.revoke(id, Refusal::Disabled);
-        self.persist_state(id, now);
+        self.persist_stricter(id, now);
         self.refuse_waiting(id, Refusal::Disabled);
         self.stop_check(id);
         self.tell(Event::Disabled(id, reason));
@@ -119,7 +127,7 @@ impl Registry {
     /// Takes the client out of everything; `change` makes it last.
     pub(super) fn take_out(&mut self, id: ClientId, change: Change) {
         self.revoke(id, Refusal::Removed);
-        self.act(Action::Persist(change));
+        self.act(Action::PersistStricter(change));
         self.refuse_waiting(id, Refusal::Removed);
         self.stop_check(id);
         for timer in [Timer::Deadline, Timer::ApprovalEnds, Timer::Check] {
@@ -132,5 +140,6 @@ impl Registry {
         self.index.remove(id, &client.name, key);
         self.departed.insert(id, client.name.clone());
         self.tell(Event::Removed(id, client.name));
+        self.vouched_for(id);
     }
 }

@@ -75,7 +75,7 @@ impl Registry {
         };
         client.denied = Some(now.mono.after(client.settings.approval_duration));
         self.revoke(id, Refusal::Denied);
-        self.persist_state(id, now);
+        self.persist_stricter(id, now);
         self.tell(Event::Denied(id));
         self.reconsider(id, now);
     }

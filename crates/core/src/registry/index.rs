@@ -88,6 +88,12 @@ impl Index {
         }
     }
 
+    /// The keys that several claim, each with the one that counts.
+    pub(super) fn doubles(&self) -> impl Iterator<Item = (&KeyId, ClientId)> {
+        let doubles = self.keys.iter().filter(|(_, it)| !it.others.is_empty());
+        doubles.map(|(key, holders)| (key, holders.first.1))
+    }
+
     /// Starts the keys anew, after places or keys have changed.
     pub(super) fn set_keys<'a>(
         &mut self,

@@ -1,13 +1,15 @@
-//! From configuration and saved state to living clients, at start and at a reload.
+//! From configuration and saved state to living clients at the start, and clients that come later.
 
-use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::time::Duration;
 
+use super::identity::{Identity, continued};
+use super::tombstones::{Tombstones, stricter};
 use super::{
-    Action, ClientId, DisableReason, Event, Index, Limits, Refusal, Registry, Strangers, Timer,
-    Timers, Turns,
+    Action, ClientId, DisableReason, Event, Index, Limits, Registry, Strangers, Timer, Timers,
+    Turns,
 };
-use crate::client::saved::{Change, LastCheck, Life, Saved, SavedClient};
+use crate::client::saved::{Change, LastCheck, Life, Saved, SavedClient, Trust};
 use crate::client::{Client, Deadline};
 use crate::name::ClientName;
 use crate::secret::Secret;
@@ -15,7 +17,7 @@ use crate::settings::client::ClientConfig;
 use crate::time::{BootId, Now};
 
 /// Picks a random delay from zero up to its argument.
-type Spread<'a> = &'a mut dyn FnMut(Duration) -> Duration;
+pub(super) type Spread<'a> = &'a mut dyn FnMut(Duration) -> Duration;
 
 impl Registry {
     /// Merges what is configured with what was saved (mandos-behaviour 3.1 as changed by our
@@ -34,7 +36,10 @@ impl Registry {
             clients: BTreeMap::new(),
             next_id: 0,
             index: Index::default(),
-            removed: HashSet::new(),
+            removed: BTreeMap::new(),
+            tombstones: Tombstones::new(saved.tombstones),
+            trust: saved.trust,
+            unproved: BTreeSet::new(),
             departed: HashMap::new(),
             requests: HashMap::new(),
             turns: Turns::new(limits.concurrent_checks),
@@ -44,70 +49,49 @@ impl Registry {
             timers: Timers::default(),
             actions: VecDeque::new(),
         };
-        let mut rows: HashMap<ClientName, SavedClient> = saved
-            .clients
+        if saved.trust == Trust::None {
+            registry.doubt_tombstones();
+        }
+        let renews = saved.end.allows_renewal(boot);
+        let sections = first_of_each_name(configured);
+        let mut rows = saved.clients;
+        rows.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+        let plan = {
+            let sections: Vec<_> = sections.iter().map(Identity::of_section).collect();
+            let rows: Vec<_> = rows.iter().map(Identity::of_row).collect();
+            continued(&sections, &rows)
+        };
+        let mut rows: Vec<Option<SavedClient>> = rows.into_iter().map(Some).collect();
+        let known: Vec<Option<SavedClient>> = plan
             .into_iter()
-            .map(|row| (row.name.clone(), row))
+            .map(|row| rows.get_mut(row?)?.take())
             .collect();
-        let added = added_at_run_time(&configured, &rows);
-        let origins = configured.into_iter().map(|config| (config, Origin::File));
-        let all = origins.chain(added.into_iter().map(|config| (config, Origin::RunTime)));
-        for (place, (config, origin)) in (0..).zip(all) {
-            if registry.by_name(config.name.as_str()).is_some() {
-                continue;
-            }
-            match rows.remove(&config.name) {
-                None => {
-                    registry.add(config, origin, place, now, spread);
-                }
-                Some(SavedClient {
-                    name,
-                    life: Life::Removed,
-                    ..
-                }) => {
-                    registry.removed.insert(name);
-                }
-                Some(row) => registry.restore((config, origin), row, place, now, spread),
+        let (added, left): (Vec<_>, Vec<_>) = rows
+            .into_iter()
+            .flatten()
+            .partition(|row| row.added.is_some());
+        for row in left {
+            registry.leave(row, now);
+        }
+        registry.give_up_names(sections.iter().zip(&known));
+        let mut place = 0;
+        for (config, row) in sections.into_iter().zip(known) {
+            registry.arrive(config, Origin::File, row, (place, renews), now, spread);
+            place += 1;
+        }
+        for row in added {
+            if let Some(config) = added_section(&row) {
+                let row = Some(row);
+                registry.arrive(config, Origin::RunTime, row, (place, renews), now, spread);
+                place += 1;
             }
         }
-        let mut forgotten: Vec<ClientName> = rows.into_keys().collect();
-        forgotten.sort_unstable();
-        registry.forget(forgotten);
+        registry.settle_trust();
         registry
     }
 
-    /// Takes over a configuration that was read anew, by the same merge. Requests that wait are
-    /// decided anew; what runs goes on.
-    pub fn reload(
-        &mut self,
-        configured: Vec<ClientConfig>,
-        now: Now,
-        spread: &mut dyn FnMut(Duration) -> Duration,
-    ) {
-        self.handle_timeout(now);
-        let names: HashSet<ClientName> = configured.iter().map(|it| it.name.clone()).collect();
-        self.drop_unconfigured(&names);
-        let mut seen = HashSet::new();
-        for (place, config) in (0..).zip(configured) {
-            if self.removed.contains(&config.name) || !seen.insert(config.name.clone()) {
-                continue;
-            }
-            match self.by_name(config.name.as_str()) {
-                Some(id) => self.reconfigure(id, config, place, now),
-                None => {
-                    self.add(config, Origin::File, place, now, spread);
-                }
-            }
-        }
-        let holders = self.clients.iter().map(|(id, client)| {
-            let key = client.settings.key_id.as_ref();
-            (*id, key, client.place)
-        });
-        self.index.set_keys(holders);
-    }
-
-    /// An administrator adds a client at run time. It stays until it is removed, or until a file has
-    /// a section of its name.
+    /// An administrator adds a client at run time, also one that was removed or disabled before. It stays
+    /// until it is removed, or until a file has a section of its name.
     pub fn handle_add(
         &mut self,
         config: ClientConfig,
@@ -116,6 +100,10 @@ impl Registry {
     ) -> Result<ClientId, AddError> {
         self.handle_timeout(now);
         self.can_add(&config)?;
+        self.removed.remove(&config.name);
+        if let Some(tombstone) = self.tombstones.take(&config, true) {
+            self.act(Action::Persist(Change::Unbury(tombstone.holder())));
+        }
         // After everyone in a file: of two with the same key the file's counts.
         Ok(self.add(config, Origin::RunTime, u32::MAX, now, spread))
     }
@@ -125,9 +113,6 @@ impl Registry {
         if self.by_name(config.name.as_str()).is_some() {
             return Err(AddError::NameTaken);
         }
-        if self.removed.contains(&config.name) {
-            return Err(AddError::Removed);
-        }
         let key = config.settings.key_id.as_ref();
         let holder = key
             .and_then(|key| self.by_key(key))
@@ -135,6 +120,62 @@ impl Registry {
         match holder {
             Some(holder) => Err(AddError::KeyTaken(holder.clone())),
             None => Ok(()),
+        }
+    }
+
+    /// Rows of clients that go on under another name lose the old one first: two may have swapped theirs.
+    pub(super) fn give_up_names<'a>(
+        &mut self,
+        known: impl Iterator<Item = (&'a ClientConfig, &'a Option<SavedClient>)>,
+    ) {
+        let renamed = known.filter_map(|(config, row)| {
+            let row = row.as_ref()?;
+            (row.name != config.name).then(|| row.name.clone())
+        });
+        for name in renamed.collect::<Vec<_>>() {
+            self.act(Action::Persist(Change::Forget(name)));
+        }
+    }
+
+    /// A section whose client does not live yet: one that is known by `row`, or by what was remembered when
+    /// it left, or by nothing.
+    pub(super) fn arrive(
+        &mut self,
+        config: ClientConfig,
+        origin: Origin,
+        row: Option<SavedClient>,
+        (place, renews): (u32, bool),
+        now: Now,
+        spread: Spread<'_>,
+    ) {
+        let renamed = row.as_ref().is_some_and(|row| row.name != config.name);
+        let tombstone = self.tombstones.take(&config, row.is_none());
+        let unbury = tombstone.as_ref().map(|it| Change::Unbury(it.holder()));
+        let comes_back = renamed || tombstone.is_some();
+        let row = match (row, tombstone) {
+            (Some(row), Some(tombstone)) => Some(stricter(row, tombstone.client)),
+            (row, tombstone) => row.or(tombstone.map(|it| it.client)),
+        };
+        match row {
+            None => {
+                self.add(config, origin, place, now, spread);
+            }
+            Some(mut row) if row.life == Life::Removed => {
+                row.name = config.name;
+                if comes_back {
+                    self.act(Action::Persist(Change::Put(Box::new(row.clone()))));
+                }
+                self.removed.insert(row.name.clone(), row);
+            }
+            Some(row) => {
+                let renews = renews || unbury.is_some();
+                let how = (place, renews, comes_back);
+                self.restore((config, origin), row, how, now, spread);
+            }
+        }
+        // After the row: at no moment is it known by neither.
+        if let Some(change) = unbury {
+            self.act(Action::Persist(change));
         }
     }
 
@@ -150,13 +191,19 @@ impl Registry {
         let enabled = config.settings.enabled;
         let mut client = Client::fresh(config, place, now);
         client.added = origin == Origin::RunTime;
+        // Whether it was disabled is among what was lost. An administrator who adds it vouches for it.
+        let unknown = self.trust != Trust::Full && origin == Origin::File;
+        client.needs_proof = enabled && unknown;
         let id = self.insert(client);
-        if enabled {
+        if enabled && !unknown {
             self.enable(id, now);
-            self.spread_first_check(id, spread, now);
         }
+        self.spread_first_check(id, spread, now);
         self.persist_row(id, now);
         self.tell(Event::Added(id));
+        if enabled && unknown {
+            self.tell(Event::Disabled(id, DisableReason::StateLost));
+        }
         id
     }
 
@@ -165,7 +212,7 @@ impl Registry {
         &mut self,
         (config, origin): (ClientConfig, Origin),
         row: SavedClient,
-        place: u32,
+        (place, renews, comes_back): (u32, bool, bool),
         now: Now,
         spread: Spread<'_>,
     ) {
@@ -188,14 +235,28 @@ impl Registry {
             (self.boot, now),
         );
         client.added = origin == Origin::RunTime;
-        changed.row |= client.added != was_added;
-        let outcome = wake(&mut client, changed.enabled, now);
+        changed.row |= comes_back || client.added != was_added;
+        let mut outcome = wake(&mut client, changed.enabled, renews, now);
+        if self.trust == Trust::None && client.is_enabled() {
+            client.deadline = None;
+            client.needs_proof = true;
+            outcome = Outcome::Disabled(DisableReason::StateLost);
+        } else if comes_back && outcome == Outcome::AsSaved && !client.is_enabled() {
+            outcome = Outcome::Disabled(if client.needs_proof {
+                DisableReason::StateLost
+            } else {
+                DisableReason::Remembered
+            });
+        }
         let id = self.insert(client);
         self.spread_first_check(id, spread, now);
         if changed.row {
             self.persist_row(id, now);
         } else if other_boot || outcome != Outcome::AsSaved {
             self.persist_state(id, now);
+        }
+        if comes_back {
+            self.tell(Event::Added(id));
         }
         match outcome {
             Outcome::AsSaved | Outcome::Renewed => {}
@@ -204,95 +265,35 @@ impl Registry {
         }
     }
 
-    /// A client that lives already, with its section as it is now.
-    fn reconfigure(&mut self, id: ClientId, config: ClientConfig, place: u32, now: Now) {
-        let Some(client) = self.clients.get_mut(&id) else {
-            return;
-        };
-        client.place = place;
-        let interval = client.settings.interval;
-        let key = client.settings.key_id;
-        let mut changed = client.reconfigure(config, now);
-        changed.row |= std::mem::take(&mut client.added);
-        let other_key = client.settings.key_id != key;
-        if let Some(deadline) = client.deadline {
-            self.set_deadline(id, deadline);
-        }
-        if !changed.row {
-            return;
-        }
-        if other_key {
-            // They proved a key that is this client's no more.
-            self.revoke(id, Refusal::UnknownKey);
-            self.refuse_waiting(id, Refusal::UnknownKey);
-        }
-        let enabled = self.clients.get(&id).is_some_and(Client::is_enabled);
-        match changed.enabled {
-            Some(true) if !enabled => {
-                self.enable(id, now);
-                self.persist_state(id, now);
-                self.tell(Event::Enabled(id));
-            }
-            Some(false) if enabled => self.disable(id, DisableReason::Configuration, now),
-            _ => {}
-        }
-        self.put_in_force(id, interval, now);
-        if !changed.settings.is_empty() {
-            self.tell(Event::Changed(id, changed.settings));
-        }
-    }
-
     fn insert(&mut self, client: Client) -> ClientId {
         let id = ClientId(self.next_id);
         self.next_id += 1;
         let key = client.settings.key_id.as_ref();
         self.index.insert(id, &client.name, key, client.place);
+        if client.needs_proof {
+            self.unproved.insert(id);
+        }
         let deadline = client.deadline;
         self.clients.insert(id, client);
         self.set_timer(id, Timer::Deadline, deadline.map(|it| it.mono));
         id
     }
 
-    /// Spreads the first check of an enabled client over its interval: ten thousand clients do not
+    /// Spreads the first check of a client over its interval: ten thousand clients do not
     /// all get theirs in the first second.
     fn spread_first_check(&mut self, id: ClientId, spread: Spread<'_>, now: Now) {
-        let Some(client) = self.clients.get(&id).filter(|it| it.is_enabled()) else {
+        let Some(client) = self.clients.get(&id).filter(|it| it.is_checked()) else {
             return;
         };
         let interval = client.interval();
         let first = now.mono.after(spread(interval).min(interval));
         self.set_timer(id, Timer::Check, Some(first));
     }
-
-    /// Clients that are no longer configured are no more, nor is what was kept of removed ones.
-    fn drop_unconfigured(&mut self, configured: &HashSet<ClientName>) {
-        let gone: Vec<(ClientId, ClientName)> = self
-            .clients
-            .iter()
-            .filter(|(_, client)| !client.added && !configured.contains(&client.name))
-            .map(|(id, client)| (*id, client.name.clone()))
-            .collect();
-        for (id, name) in gone {
-            self.take_out(id, Change::Forget(name));
-        }
-        let mut forgotten: Vec<ClientName> = self
-            .removed
-            .extract_if(|name| !configured.contains(name))
-            .collect();
-        forgotten.sort_unstable();
-        self.forget(forgotten);
-    }
-
-    fn forget(&mut self, names: Vec<ClientName>) {
-        for name in names {
-            self.act(Action::Persist(Change::Forget(name)));
-        }
-    }
 }
 
 /// Where a client's section stands.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Origin {
+pub(super) enum Origin {
     File,
     /// Nowhere: it was added at run time.
     RunTime,
@@ -304,34 +305,25 @@ pub enum AddError {
     /// There is one of this name.
     #[error("there is a client of this name already")]
     NameTaken,
-    /// It was removed while its section is still in a file.
-    #[error("this client was removed, but its section is still in the configuration file")]
-    Removed,
     /// Another client has the same key.
     #[error("the client [{0}] has the same key_id")]
     KeyTaken(ClientName),
 }
 
-/// The sections of clients that were added at run time and stand in no file, by name.
-fn added_at_run_time(
-    configured: &[ClientConfig],
-    rows: &HashMap<ClientName, SavedClient>,
-) -> Vec<ClientConfig> {
-    let in_file: HashSet<&ClientName> = configured.iter().map(|it| &it.name).collect();
-    let mut added: Vec<ClientConfig> = rows
-        .values()
-        .filter(|row| !in_file.contains(&row.name))
-        .filter_map(|row| {
-            let secret = row.added.as_ref()?;
-            Some(ClientConfig {
-                name: row.name.clone(),
-                settings: row.configured.clone(),
-                secret: Secret::new(secret.expose().to_vec()),
-            })
-        })
-        .collect();
-    added.sort_unstable_by(|a, b| a.name.cmp(&b.name));
-    added
+pub(super) fn first_of_each_name(configured: Vec<ClientConfig>) -> Vec<ClientConfig> {
+    let mut seen = HashSet::new();
+    let first = |config: &ClientConfig| seen.insert(config.name.clone());
+    configured.into_iter().filter(first).collect()
+}
+
+/// The section of a client that was added at run time and stands in no file.
+fn added_section(row: &SavedClient) -> Option<ClientConfig> {
+    let secret = row.added.as_ref()?;
+    Some(ClientConfig {
+        name: row.name.clone(),
+        settings: row.configured.clone(),
+        secret: Secret::new(secret.expose().to_vec()),
+    })
 }
 
 /// What became of a client over a restart.
@@ -345,11 +337,13 @@ enum Outcome {
 }
 
 /// Decides how a restored client goes on; `enabled` is what the file newly says about it.
-fn wake(client: &mut Client, enabled: Option<bool>, now: Now) -> Outcome {
+/// `renews` when the end of the last run explains why nobody checked it.
+fn wake(client: &mut Client, enabled: Option<bool>, renews: bool, now: Now) -> Outcome {
     let whole = Deadline::within(client.settings.timeout, now);
     match (client.deadline, enabled) {
         (None, Some(true)) => {
             client.last_enabled = Some(now.wall);
+            client.needs_proof = false;
             client.deadline = Some(whole);
             Outcome::Enabled
         }
@@ -357,8 +351,14 @@ fn wake(client: &mut Client, enabled: Option<bool>, now: Now) -> Outcome {
             client.deadline = None;
             Outcome::Disabled(DisableReason::Configuration)
         }
+        (None, Some(false)) => {
+            client.needs_proof = false;
+            Outcome::AsSaved
+        }
         (Some(deadline), _) if deadline.passed(now) => {
-            if client.last_check == LastCheck::Exited(0) {
+            // Once only: who can keep the server down gains one timeout, however often he does it.
+            if renews && client.last_check == LastCheck::Exited(0) && !client.renewed {
+                client.renewed = true;
                 client.deadline = Some(whole);
                 Outcome::Renewed
             } else {

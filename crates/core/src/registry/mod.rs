@@ -8,15 +8,19 @@ mod action;
 mod checks;
 mod control;
 mod decisions;
+mod identity;
 mod index;
 mod load;
 mod rehearsals;
+mod reload;
 mod requests;
 mod standing;
 pub(crate) mod strangers;
 pub(crate) mod timers;
+mod tombstones;
+mod trust;
 
-use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 
 pub use action::{
@@ -27,13 +31,15 @@ use checks::Turns;
 use index::Index;
 pub use load::AddError;
 pub use rehearsals::LONGEST_REHEARSALS;
+pub use reload::{Drops, drops};
 use requests::Request;
 pub use standing::Standing;
 use strangers::Strangers;
 use timers::{Timer, Timers};
+use tombstones::Tombstones;
 
 use crate::checker::Probe;
-use crate::client::saved::Change;
+use crate::client::saved::{Change, SavedClient, Trust};
 use crate::client::{Client, Deadline};
 use crate::key_id::KeyId;
 use crate::name::ClientName;
@@ -51,7 +57,13 @@ pub struct Registry {
     next_id: u32,
     index: Index,
     /// Removed at run time and still configured: they stay removed.
-    removed: HashSet<ClientName>,
+    removed: BTreeMap<ClientName, SavedClient>,
+    /// Clients whose sections left the configuration.
+    tombstones: Tombstones,
+    /// Whether the state can be believed.
+    trust: Trust,
+    /// The clients that wait for a person or a proof, because the state was lost.
+    unproved: BTreeSet<ClientId>,
     /// The names of clients that are gone, for what is still to be said about them.
     departed: HashMap<ClientId, ClientName>,
     requests: HashMap<RequestId, Request>,
@@ -158,6 +170,13 @@ impl Registry {
     fn persist_state(&mut self, id: ClientId, now: Now) {
         if let Some(change) = self.state_change(id, now) {
             self.act(Action::Persist(change));
+        }
+    }
+
+    /// What makes the server stricter holds nothing up while the store fails.
+    fn persist_stricter(&mut self, id: ClientId, now: Now) {
+        if let Some(change) = self.state_change(id, now) {
+            self.act(Action::PersistStricter(change));
         }
     }
 

@@ -129,7 +129,7 @@ impl Registry {
                 }
                 watch = self.check_on_release;
             }
-            self.persist_state(id, now);
+            self.persist_stricter(id, now);
         }
         self.tell(Event::Delivered {
             client: id,

@@ -133,6 +133,7 @@ pub(crate) fn calls_for_a_person(event: &Event) -> Option<&'static str> {
         | Event::CheckStopping(_)
         | Event::CheckFinished(..)
         | Event::CheckedOk(_)
+        | Event::TombstoneDropped(_)
         | Event::Changed(..) => None,
     }
 }
@@ -205,7 +206,10 @@ fn said(event: &Event, client: Option<&ClientSettings>) -> Option<(Kind, Says)> 
             says.reason = Some(words::disabled(*reason));
             match reason {
                 DisableReason::Expired | DisableReason::ExpiredWhileDown => Kind::Expired,
-                DisableReason::Administrator | DisableReason::Configuration => Kind::Disabled,
+                DisableReason::Administrator
+                | DisableReason::Configuration
+                | DisableReason::Remembered
+                | DisableReason::StateLost => Kind::Disabled,
             }
         }
         Event::Alarmed(_, alarm) => {
@@ -226,6 +230,12 @@ fn said(event: &Event, client: Option<&ClientSettings>) -> Option<(Kind, Says)> 
             Kind::Changed
         }
         Event::CheckedOk(_) => Kind::CheckedOk,
+        Event::TombstoneDropped(name) => {
+            says.detail = Some(format!(
+                "what was remembered of {name}, which left the configuration, is dropped: too many have left"
+            ));
+            Kind::Lost
+        }
         Event::Added(_) => Kind::Added,
         Event::Removed(..) => Kind::Removed,
         Event::Enabled(_) => Kind::Enabled,

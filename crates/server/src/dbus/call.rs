@@ -34,6 +34,8 @@ pub(super) enum Reaction {
     Order(Order),
     /// Something of our own interface that takes a while.
     Own(Own),
+    /// The configuration is to be read anew; whether it may drop all clients or most of them.
+    Reload(bool),
     /// The server is to log by another level.
     LogLevel(LevelFilter),
 }

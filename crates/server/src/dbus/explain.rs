@@ -24,6 +24,7 @@ pub(super) struct Reason {
     kind: Kind,
     time: Wall,
     who: Option<String>,
+    reason: Option<String>,
 }
 
 /// What is read of a record's text.
@@ -32,6 +33,7 @@ struct Text {
     time: String,
     kind: String,
     who: Option<String>,
+    reason: Option<String>,
 }
 
 impl Reason {
@@ -47,6 +49,7 @@ impl Reason {
             kind: text.kind.parse().ok()?,
             time,
             who: text.who,
+            reason: text.reason,
         })
     }
 }
@@ -96,6 +99,19 @@ impl Explanation {
 
 fn disabled(view: &ClientView, why: Option<&Reason>) -> Explanation {
     let (reason, because) = match why {
+        _ if view.needs_proof => (
+            "state-lost",
+            "the server's state was lost or is older than it has been, so whether it was disabled is not \
+             known; it waits for a person, or for a check that proves its private key"
+                .to_owned(),
+        ),
+        Some(why) if why.reason.as_deref() == Some("remembered") => (
+            "disabled",
+            format!(
+                "it was disabled when its section left the configuration, and came back so at {}",
+                at(why.time)
+            ),
+        ),
         None if view.last_enabled.is_none() => ("never-enabled", "it was never enabled".to_owned()),
         None => (
             "disabled",
@@ -241,6 +257,7 @@ mod tests {
             approval_delay: Duration::ZERO,
             approval_duration: Duration::from_secs(120),
             last_approval_request: None,
+            needs_proof: false,
         }
     }
 
@@ -249,6 +266,7 @@ mod tests {
             kind,
             time: Wall::from_unix_micros(NOW.unix_micros() - minutes_ago * MINUTE),
             who: Some("uid 0 (root)".to_owned()),
+            reason: None,
         }
     }
 

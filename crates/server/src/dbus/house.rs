@@ -184,6 +184,12 @@ impl House {
                 let answer = Message::method_return(&header).build(&())?;
                 self.reply(message, Ok(answer)).await
             }
+            Ok(Reaction::Reload(may_drop)) => {
+                let who = self.callers.who(header.sender()).await;
+                info!(?who, "reload asked for");
+                self.reload(message, may_drop);
+                Ok(())
+            }
             Ok(Reaction::Own(own)) => {
                 self.look_up(message, own);
                 Ok(())
@@ -204,6 +210,21 @@ impl House {
         tokio::spawn(async move {
             let answer = look.answer(&message, own).await;
             // A connection that broke is noticed by who reads from it.
+            let _ = reply(&connection, &message, answer).await;
+        });
+    }
+
+    /// Answers when the reload is durable, or why it was not done.
+    fn reload(&self, message: &Message, may_drop: bool) {
+        let reloaded = self.about.reloads.ask(may_drop);
+        let (connection, message) = (self.connection.clone(), message.clone());
+        tokio::spawn(async move {
+            let answer = match reloaded.await {
+                Ok(()) => Message::method_return(&message.header())
+                    .build(&())
+                    .map_err(|error| Fault::failed(error.to_string())),
+                Err(why) => Err(Fault::new(errors::NOT_RELOADED, why)),
+            };
             let _ = reply(&connection, &message, answer).await;
         });
     }

@@ -18,6 +18,7 @@ use super::wire::{Fault, Map};
 use crate::driver::{Act, Order, WaitingRequest};
 use crate::logging::{self, LogControl};
 use crate::run::lock_secrets;
+use crate::serve::Reloads;
 use crate::warnings::Warnings;
 
 /// How a section is called in errors.
@@ -34,6 +35,8 @@ pub(crate) struct About {
     pub(crate) log: LogControl,
     /// What an administrator should mend.
     pub(crate) warnings: Warnings,
+    /// Where a reload is asked for.
+    pub(crate) reloads: Reloads,
 }
 
 /// The objects above ours, which have nothing but it.
@@ -85,6 +88,10 @@ pub(super) fn react(call: &Call<'_>, shadow: &Shadow) -> Outcome {
             let (number, approved): (u64, bool) = call.arguments()?;
             let request = RequestId(number);
             Ok(Reaction::Order(Order::Decide { request, approved }))
+        }
+        "Reload" => {
+            let options: HashMap<String, Variant<'_>> = call.arguments()?;
+            Ok(Reaction::Reload(may_drop(&options)?))
         }
         "QueryRecords" => {
             let words: HashMap<String, Variant<'_>> = call.arguments()?;
@@ -170,7 +177,11 @@ impl Property {
             Self::RecordHead => place(ends.head),
             Self::RecordAnchor => place(ends.anchor),
             Self::LogLevel => Variant::from(logging::word(about.log.level())),
-            Self::Warnings => Variant::from(about.warnings.all()),
+            Self::Warnings => {
+                let mut warnings = about.warnings.all();
+                warnings.extend(lost_state(counts));
+                Variant::from(warnings)
+            }
         }
     }
 }
@@ -190,6 +201,18 @@ pub(super) fn values(
         .collect())
 }
 
+/// The word for clients that wait because the state was lost.
+const UNPROVED: &str = "unproved";
+
+/// What is to be said as long as clients wait because the state was lost.
+fn lost_state(counts: &Counts) -> Option<String> {
+    let waiting = counts.get(UNPROVED).filter(|waiting| **waiting > 0)?;
+    Some(format!(
+        "the server\'s state was lost, or is older than it has been: {waiting} clients get nothing until each \
+         is enabled (nightlatch enable) or a check proves its private key"
+    ))
+}
+
 /// How many clients there are, by word.
 pub(super) type Counts = HashMap<String, u32>;
 
@@ -203,6 +226,7 @@ pub(super) fn counts(shadow: &Shadow) -> Counts {
         ("all".to_owned(), count(|_| true)),
         ("enabled".to_owned(), count(|view| view.enabled)),
         ("waiting".to_owned(), count(|view| view.approval_pending)),
+        (UNPROVED.to_owned(), count(|view| view.needs_proof)),
     ])
 }
 
@@ -257,6 +281,18 @@ fn add(call: &Call<'_>) -> Outcome {
     } else {
         Order::Add(config)
     }))
+}
+
+/// Whether a reload may drop all clients that are known, or most of them.
+fn may_drop(options: &HashMap<String, Variant<'_>>) -> Result<bool, Fault> {
+    let mut may_drop = false;
+    for (key, value) in options {
+        match (key.as_str(), value) {
+            ("accept-fewer-clients", Variant::Bool(value)) => may_drop = *value,
+            _ => return Err(Fault::invalid(format!("Reload: unknown option {key}"))),
+        }
+    }
+    Ok(may_drop)
 }
 
 /// The one client of a section's text, or every fault of it, a line each.
@@ -376,6 +412,9 @@ const INTROSPECTION: &str = r#"<!DOCTYPE node PUBLIC "-//freedesktop//DTD D-BUS 
     <method name="Decide">
       <arg direction="in" type="t" name="number"/>
       <arg direction="in" type="b" name="approve"/>
+    </method>
+    <method name="Reload">
+      <arg direction="in" type="a{sv}" name="options"/>
     </method>
     <method name="QueryRecords">
       <arg direction="in" type="a{sv}" name="query"/>

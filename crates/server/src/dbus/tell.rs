@@ -132,6 +132,7 @@ impl Signals {
             | Event::CheckStopping(_)
             | Event::CheckFinished(..)
             | Event::CheckedOk(_)
+            | Event::TombstoneDropped(_)
             | Event::Changed(..) => {}
         }
         Ok(())
@@ -303,6 +304,7 @@ fn order(event: &Event) -> &'static [Property] {
         | Event::Delivered { .. }
         | Event::DeliveryFailed { .. }
         | Event::CheckStarted(_)
+        | Event::TombstoneDropped(_)
         | Event::CheckStopping(_) => &[],
     }
 }

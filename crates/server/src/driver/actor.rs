@@ -23,10 +23,11 @@ use super::permit::{DriverPermit, Terms, Ticket};
 use super::report::{Asker, Report};
 use super::shelf::{Reading, Shelf};
 use super::telling::CLOCK_IS_SET;
-use super::{Command, Handle, Verdict};
+use super::{Command, Handle, Reloaded, Verdict};
 use crate::audit::{AlarmCommand, Who};
 use crate::checker::{self, Checks, Runner};
 use crate::random;
+use crate::warnings::Warnings;
 
 /// The runtime's timers stand still while the host is suspended, so they are asked again this often.
 /// Being late changes no decision: every event first does what was due before it.
@@ -55,6 +56,7 @@ pub struct Driver {
     /// What is to be read from the store between commits.
     pub(super) readings: VecDeque<Reading>,
     pub(super) keep_records: Duration,
+    pub(super) warnings: Warnings,
     pub(super) drop_records_at: Instant,
     /// When unwritten changes go to the store though nothing waits for them, or go there again.
     pub(super) flush_at: Option<Instant>,
@@ -84,6 +86,7 @@ pub(super) enum Deed {
     StopCheck(ClientId),
     Report(Report),
     Done(oneshot::Sender<()>),
+    Reloaded(oneshot::Sender<Reloaded>),
     /// Tells the listener what came of the order with this number.
     Reply(u64, Result<Option<ClientId>, OrderError>),
 }
@@ -97,6 +100,8 @@ pub struct Options {
     pub alarm_command: Option<String>,
     /// How long records are kept.
     pub keep_records: Duration,
+    /// Where it is told that the store fails.
+    pub(crate) warnings: Warnings,
 }
 
 /// A request that was heard of.
@@ -130,6 +135,7 @@ impl Driver {
             store: Shelf::Idle(store),
             readings: VecDeque::new(),
             keep_records: options.keep_records,
+            warnings: options.warnings,
             drop_records_at: Instant::now() + CLOCK_IS_SET,
             flush_at: None,
             committed_at: None,
@@ -231,13 +237,23 @@ impl Driver {
                 self.checks.ended(client);
                 self.registry.handle_check_finished(client, result, now);
             }
-            Command::Reload(clients, done) => {
+            Command::Reload {
+                clients,
+                may_drop,
+                done,
+            } => {
+                let drops = self.registry.drops(&clients).filter(|_| !may_drop);
+                if let Some(drops) = drops {
+                    // Who asked may have gone.
+                    let _ = done.send(Reloaded::Refused(drops));
+                    return;
+                }
                 let count = clients.len();
                 self.by(Who::Configuration, |driver| {
                     driver.record(Kind::Reloaded, format!("{count} clients"));
                     driver.registry.reload(clients, now, &mut random::up_to);
                 });
-                self.outbox.at_last(Deed::Done(done));
+                self.outbox.at_last(Deed::Reloaded(done));
             }
             Command::Order { order, who, number } => self.order(order, who, number),
             Command::Standing(client, answer) => {
@@ -304,7 +320,8 @@ impl Driver {
             *waiting = self.waiting(about);
         }
         let client = result.as_ref().ok().and_then(|id| self.name((*id)?));
-        self.outbox.deed(client, Deed::Reply(number, result));
+        self.outbox
+            .acknowledge(client.as_ref(), Deed::Reply(number, result));
     }
 
     /// Its last words go into the log with who it was.
@@ -318,6 +335,7 @@ impl Driver {
         while let Some(action) = self.registry.poll_action() {
             match action {
                 Action::Persist(change) => self.outbox.change(change),
+                Action::PersistStricter(change) => self.outbox.change_stricter(change),
                 Action::PersistSoon(change) => self.outbox.change_soon(change),
                 Action::Answer { request, answer } => self.answer(request, answer),
                 Action::Revoke { request } => {
@@ -327,11 +345,11 @@ impl Driver {
                 }
                 Action::StartCheck { client } => {
                     let name = self.name(client);
-                    self.outbox.deed(name, Deed::StartCheck(client));
+                    self.outbox.deed(name.as_ref(), Deed::StartCheck(client));
                 }
                 Action::StopCheck { client } => {
                     let name = self.name(client);
-                    self.outbox.deed(name, Deed::StopCheck(client));
+                    self.outbox.deed(name.as_ref(), Deed::StopCheck(client));
                 }
                 Action::Event(event) => self.report(event),
             }
@@ -368,7 +386,8 @@ impl Driver {
                 )
             }
         };
-        self.outbox.deed(client, Deed::Answer(sender, verdict));
+        let deed = Deed::Answer(sender, verdict);
+        self.outbox.release(client.as_ref(), deed);
     }
 
     pub(super) fn name(&self, client: ClientId) -> Option<ClientName> {
@@ -385,6 +404,7 @@ impl Driver {
                 Deed::StopCheck(client) => self.checks.kill(client),
                 Deed::Report(report) => self.tell(report),
                 Deed::Done(done) => drop(done.send(())),
+                Deed::Reloaded(done) => drop(done.send(Reloaded::Durable)),
                 Deed::Reply(number, result) => self.reply(number, result),
             }
         }

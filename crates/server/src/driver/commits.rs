@@ -5,6 +5,8 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tracing::{error, info};
 
+use crate::warnings::Topic;
+
 use super::actor::{Deed, Driver, DriverError};
 use super::listener::Told;
 use super::order::OrderError;
@@ -19,6 +21,11 @@ const GATHER: Duration = Duration::from_millis(10);
 
 /// How long after a failed commit it is tried again: a full disk stays full for a while.
 const RETRY_COMMIT: Duration = Duration::from_secs(1);
+
+/// What holds while the store fails.
+const FAILING: &str = "cannot write the state: machines are served by what is known, nobody is enabled or \
+                       added until it can be written, and if the server ends before, every client waits \
+                       until it is enabled again";
 
 impl Driver {
     /// Gives the store its next piece of work.
@@ -62,6 +69,9 @@ impl Driver {
         let worked = worked.ok_or(DriverError::Store)?;
         if let Some(committed) = self.store.put_back(worked) {
             self.committed(committed);
+            if self.stopping && !self.outbox.is_unwritten() {
+                self.store.close();
+            }
             // A reading that waits has its turn even when commits come one after the other.
             if let Some(reading) = self.readings.pop_front() {
                 self.store.read(reading);
@@ -78,7 +88,8 @@ impl Driver {
                     info!("the state can be written again");
                     self.own_up();
                 }
-                self.outbox.committed(changes.len());
+                self.outbox.committed();
+                self.warnings.set(Topic::Store, Vec::new());
                 if let Some(listener) = &mut self.listener {
                     let told = lines.into_iter().map(Told::Recorded);
                     told.for_each(|line| listener.tell(line));
@@ -97,7 +108,9 @@ impl Driver {
                 self.flush_at = Some(Instant::now() + RETRY_COMMIT);
                 if !std::mem::replace(&mut self.failed, true) {
                     let hint = failure.hint();
-                    error!(error = %failure, hint, "cannot write the state: nothing that changes it takes effect until it can");
+                    error!(error = %failure, hint, "{FAILING}");
+                    let line = format!("{failure}: {FAILING}");
+                    self.warnings.set(Topic::Store, vec![line]);
                 }
             }
         }

@@ -118,6 +118,7 @@ fn kind(event: &Event) -> Option<&'static str> {
         | Event::CheckStopping(_)
         | Event::CheckFinished(..)
         | Event::CheckedOk(_)
+        | Event::TombstoneDropped(_)
         | Event::Changed(..) => return None,
     })
 }

@@ -26,7 +26,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use nightlatch_core::client::saved::LastCheck;
 use nightlatch_core::key_id::KeyId;
 use nightlatch_core::record::{Ends, Page, Query};
-use nightlatch_core::registry::{ClientId, RequestId, Standing};
+use nightlatch_core::registry::{ClientId, Drops, RequestId, Standing};
 use nightlatch_core::settings::client::ClientConfig;
 use nightlatch_core::time::Wall;
 use nightlatch_proto::tls::Authenticated;
@@ -65,7 +65,12 @@ enum Command {
     /// A check ended.
     Checked(ClientId, LastCheck),
     /// The configuration was read anew. Answered when what it changed is durable.
-    Reload(Vec<ClientConfig>, oneshot::Sender<()>),
+    Reload {
+        clients: Vec<ClientConfig>,
+        /// It may miss all clients that are known, or most of them.
+        may_drop: bool,
+        done: oneshot::Sender<Reloaded>,
+    },
     /// An administrator wants something. The listener hears what came of it, under this number.
     Order { order: Order, who: Who, number: u64 },
     /// What would this client get now, and until when?
@@ -78,6 +83,17 @@ enum Command {
     Listen(Listener),
     /// End: checks are killed, what is known is written. Answered when all is done.
     Stop(oneshot::Sender<()>),
+}
+
+/// What came of a reload.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Reloaded {
+    /// What it changed is durable.
+    Durable,
+    /// It would drop all clients or most of them: nothing changed.
+    Refused(Drops),
+    /// The driver ended before.
+    Ended,
 }
 
 type Verdict = session::Verdict<DriverPermit>;
@@ -97,12 +113,20 @@ impl Handle {
         }
     }
 
-    /// Takes over clients that were read anew, from now on. What it returns is ready when their
-    /// changes are durable; `false` when the driver ended before.
-    pub fn reload(&self, clients: Vec<ClientConfig>) -> impl Future<Output = bool> + Send + use<> {
-        let (done, durable) = oneshot::channel();
-        self.send(Command::Reload(clients, done));
-        async move { durable.await.is_ok() }
+    /// Takes over clients that were read anew, from now on; not when all that are known are missing, or
+    /// most of them, unless it `may_drop` them. What it returns is ready when their changes are durable.
+    pub fn reload(
+        &self,
+        clients: Vec<ClientConfig>,
+        may_drop: bool,
+    ) -> impl Future<Output = Reloaded> + Send + use<> {
+        let (done, reloaded) = oneshot::channel();
+        self.send(Command::Reload {
+            clients,
+            may_drop,
+            done,
+        });
+        async move { reloaded.await.unwrap_or(Reloaded::Ended) }
     }
 
     /// Puts an order. Whoever listens hears what came of it, under `number`.

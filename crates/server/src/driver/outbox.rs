@@ -1,21 +1,25 @@
 //! What is still to be done, in order: changes that wait for the store, and deeds that wait for them.
 //!
 //! A deed waits for every change of its own client that came before it. Another client's do not hold
-//! it up: a full disk must not keep a machine from booting whose state does not change by it.
+//! it up. While the store fails, only two things wait: a release, for what made the server more generous
+//! (the registry says which changes these are), and the answer to an order. Everything else goes on, and
+//! what waits stays bounded: of each client the last change counts.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 
-use nightlatch_core::client::saved::Change;
+use nightlatch_core::client::saved::{Change, Holder};
 use nightlatch_core::name::ClientName;
 
 /// Changes on their way into the store, and what may be done once they are there.
 #[derive(Debug)]
 pub(super) struct Outbox<D> {
-    /// Not in the store yet, in order.
-    unwritten: Vec<Change>,
-    /// How many changes ever came, and how many of them are durable.
+    unwritten: Unwritten,
+    /// How many changes ever came, how many of them were taken, and how many are durable.
     came: u64,
+    taken: u64,
     durable: u64,
+    /// What the next deed of each client waits for.
+    needs: HashMap<ClientName, Needs>,
     steps: VecDeque<Step<D>>,
     /// Changes that nothing waits for are written within a while all the same.
     urgent: bool,
@@ -23,24 +27,28 @@ pub(super) struct Outbox<D> {
     failing: bool,
 }
 
+/// So many changes must be durable first.
+#[derive(Clone, Copy, Debug, Default)]
+struct Needs {
+    changes: u64,
+    /// The same while the store fails.
+    failing: u64,
+}
+
 #[derive(Debug)]
-enum Step<D> {
-    /// What comes after this of the same client waits until so many changes are durable.
-    Barrier(u64, ClientName),
-    /// The same, unless the store fails.
-    Record(u64, ClientName),
-    /// A deed of a client, or of none.
-    Deed(Option<ClientName>, D),
-    /// A deed that waits for every change before it, whoever's.
-    Last(u64, D),
+struct Step<D> {
+    needs: Needs,
+    deed: D,
 }
 
 impl<D> Default for Outbox<D> {
     fn default() -> Self {
         Self {
-            unwritten: Vec::new(),
+            unwritten: Unwritten::default(),
             came: 0,
+            taken: 0,
             durable: 0,
+            needs: HashMap::new(),
             steps: VecDeque::new(),
             urgent: false,
             failing: false,
@@ -51,20 +59,32 @@ impl<D> Default for Outbox<D> {
 impl<D> Outbox<D> {
     /// `change` must be durable before what comes after it of the same client.
     pub(super) fn change(&mut self, change: Change) {
-        let name = change.client().cloned();
-        self.change_soon(change);
-        self.urgent = true;
-        if let Some(name) = name {
-            self.steps.push_back(Step::Barrier(self.came, name));
-        }
+        let client = change.client().cloned();
+        self.hold(change, client, true);
     }
 
-    /// `change` is to be durable before what comes after it of `client`; but a full disk must not
-    /// keep a machine from booting.
+    /// The same, unless the store fails.
+    pub(super) fn change_stricter(&mut self, change: Change) {
+        let client = change.client().cloned();
+        self.hold(change, client, false);
+    }
+
+    /// `change` is to be durable before what comes after it of `client`, unless the store fails: a full disk
+    /// must not keep a machine from booting.
     pub(super) fn record(&mut self, change: Change, client: ClientName) {
+        self.hold(change, Some(client), false);
+    }
+
+    fn hold(&mut self, change: Change, client: Option<ClientName>, always: bool) {
         self.change_soon(change);
         self.urgent = true;
-        self.steps.push_back(Step::Record(self.came, client));
+        if let Some(client) = client {
+            let needs = self.needs.entry(client).or_default();
+            needs.changes = self.came;
+            if always {
+                needs.failing = self.came;
+            }
+        }
     }
 
     /// `change` is to be written with the next ones; nothing waits for it.
@@ -73,15 +93,43 @@ impl<D> Outbox<D> {
         self.came += 1;
     }
 
-    /// `deed` is to be done after everything before it of `client`.
-    pub(super) fn deed(&mut self, client: Option<ClientName>, deed: D) {
-        self.steps.push_back(Step::Deed(client, deed));
+    /// `deed` is to be done after everything before it of `client`; at once while the store fails.
+    pub(super) fn deed(&mut self, client: Option<&ClientName>, deed: D) {
+        let changes = self.needs_of(client).changes;
+        let needs = Needs {
+            changes,
+            failing: 0,
+        };
+        self.steps.push_back(Step { needs, deed });
+    }
+
+    /// `deed` gives something away: while the store fails, what allowed it must be durable all the same.
+    pub(super) fn release(&mut self, client: Option<&ClientName>, deed: D) {
+        let needs = self.needs_of(client);
+        self.steps.push_back(Step { needs, deed });
+    }
+
+    /// `deed` acknowledges what came before it of `client`.
+    pub(super) fn acknowledge(&mut self, client: Option<&ClientName>, deed: D) {
+        let changes = self.needs_of(client).changes;
+        let failing = changes;
+        let needs = Needs { changes, failing };
+        self.steps.push_back(Step { needs, deed });
     }
 
     /// `deed` is to be done when everything that came before is durable.
     pub(super) fn at_last(&mut self, deed: D) {
         self.urgent = true;
-        self.steps.push_back(Step::Last(self.came, deed));
+        let needs = Needs {
+            changes: self.came,
+            failing: self.came,
+        };
+        self.steps.push_back(Step { needs, deed });
+    }
+
+    fn needs_of(&self, client: Option<&ClientName>) -> Needs {
+        let needs = client.and_then(|client| self.needs.get(client));
+        needs.copied().unwrap_or_default()
     }
 
     /// Somebody waits for what is unwritten.
@@ -91,27 +139,19 @@ impl<D> Outbox<D> {
 
     /// The deeds that nothing holds up any more, in order.
     pub(super) fn ready(&mut self) -> Vec<D> {
-        let durable = self.durable;
-        let failing = self.failing;
-        let mut held: HashSet<ClientName> = HashSet::new();
+        let (durable, failing) = (self.durable, self.failing);
         let mut ready = Vec::new();
         let mut kept = VecDeque::new();
         for step in self.steps.drain(..) {
-            match step {
-                Step::Barrier(number, ref name) if number > durable => {
-                    held.insert(name.clone());
-                    kept.push_back(step);
-                }
-                Step::Record(number, ref name) if number > durable && !failing => {
-                    held.insert(name.clone());
-                    kept.push_back(step);
-                }
-                Step::Last(number, _) if number > durable => kept.push_back(step),
-                Step::Barrier(..) | Step::Record(..) => {}
-                Step::Deed(Some(name), deed) if held.contains(&name) => {
-                    kept.push_back(Step::Deed(Some(name), deed));
-                }
-                Step::Deed(_, deed) | Step::Last(_, deed) => ready.push(deed),
+            let needs = if failing {
+                step.needs.failing
+            } else {
+                step.needs.changes
+            };
+            if needs <= durable {
+                ready.push(step.deed);
+            } else {
+                kept.push_back(step);
             }
         }
         self.steps = kept;
@@ -120,35 +160,40 @@ impl<D> Outbox<D> {
 
     /// Whether something waits for the store.
     pub(super) fn is_urgent(&self) -> bool {
-        self.urgent && !self.unwritten.is_empty()
+        self.urgent && self.is_unwritten()
     }
 
     /// Whether anything is unwritten.
     pub(super) fn is_unwritten(&self) -> bool {
-        !self.unwritten.is_empty()
+        !self.unwritten.changes.is_empty()
     }
 
-    /// How many changes are unwritten.
-    pub(super) fn unwritten(&self) -> usize {
-        self.unwritten.len()
+    /// How many entries of the record are unwritten.
+    pub(super) fn unwritten_records(&self) -> usize {
+        self.unwritten.records
     }
 
     /// All unwritten changes, to be committed in one transaction.
     pub(super) fn take(&mut self) -> Vec<Change> {
         self.urgent = false;
-        std::mem::take(&mut self.unwritten)
+        self.taken = self.came;
+        self.unwritten.take()
     }
 
     /// What [`Self::take`] gave is durable.
-    pub(super) fn committed(&mut self, count: usize) {
+    pub(super) fn committed(&mut self) {
         self.failing = false;
-        self.durable += count as u64;
+        self.durable = self.taken;
+        let durable = self.durable;
+        self.needs.retain(|_, needs| needs.changes > durable);
     }
 
     /// What [`Self::take`] gave could not be written, and is to be tried again before the rest.
-    pub(super) fn put_back(&mut self, mut changes: Vec<Change>) {
-        changes.append(&mut self.unwritten);
-        self.unwritten = changes;
+    pub(super) fn put_back(&mut self, changes: Vec<Change>) {
+        let later = self.unwritten.take();
+        for change in changes.into_iter().chain(later) {
+            self.unwritten.push(change);
+        }
         self.urgent = true;
         self.failing = true;
     }
@@ -156,23 +201,86 @@ impl<D> Outbox<D> {
     /// Takes out the deeds that `wanted` makes something of, though they still wait.
     pub(super) fn take_out<T>(&mut self, mut wanted: impl FnMut(&D) -> Option<T>) -> Vec<T> {
         let mut taken = Vec::new();
-        self.steps.retain(|step| match step {
-            Step::Deed(_, deed) => match wanted(deed) {
-                Some(it) => {
-                    taken.push(it);
-                    false
-                }
-                None => true,
-            },
-            _ => true,
+        self.steps.retain(|step| match wanted(&step.deed) {
+            Some(it) => {
+                taken.push(it);
+                false
+            }
+            None => true,
         });
         taken
+    }
+}
+
+/// Changes in order. One that another one makes void is not kept: a disk may be full for days, while ten
+/// thousand clients are checked every two minutes.
+#[derive(Debug, Default)]
+struct Unwritten {
+    changes: BTreeMap<u64, Change>,
+    next: u64,
+    /// Where the change of each thing is.
+    places: HashMap<Thing, u64>,
+    records: usize,
+}
+
+/// What a change replaces all of.
+#[derive(PartialEq, Eq, Hash, Debug)]
+enum Thing {
+    Row(ClientName),
+    State(ClientName),
+    Tombstone(Holder),
+    Trust,
+    DropRecords,
+}
+
+impl Unwritten {
+    fn push(&mut self, change: Change) {
+        let thing = match &change {
+            Change::Put(row) => {
+                // A row holds its state.
+                self.forget(&Thing::State(row.name.clone()));
+                Some(Thing::Row(row.name.clone()))
+            }
+            Change::Forget(name) => {
+                self.forget(&Thing::State(name.clone()));
+                Some(Thing::Row(name.clone()))
+            }
+            Change::State(name, _) => Some(Thing::State(name.clone())),
+            Change::Bury(tombstone) => Some(Thing::Tombstone(tombstone.holder())),
+            Change::Unbury(holder) => Some(Thing::Tombstone(holder.clone())),
+            Change::Trust(_) => Some(Thing::Trust),
+            Change::DropRecords(_) => Some(Thing::DropRecords),
+            Change::Record(_) => {
+                self.records += 1;
+                None
+            }
+        };
+        if let Some(thing) = thing {
+            self.forget(&thing);
+            self.places.insert(thing, self.next);
+        }
+        self.changes.insert(self.next, change);
+        self.next += 1;
+    }
+
+    fn forget(&mut self, thing: &Thing) {
+        if let Some(place) = self.places.remove(thing) {
+            self.changes.remove(&place);
+        }
+    }
+
+    fn take(&mut self) -> Vec<Change> {
+        self.places.clear();
+        self.records = 0;
+        std::mem::take(&mut self.changes).into_values().collect()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use nightlatch_core::client::saved::Trust;
+    use nightlatch_store::contract;
 
     fn forget(name: &str) -> Change {
         Change::Forget(ClientName::new(name).unwrap())
@@ -182,20 +290,65 @@ mod tests {
         Some(ClientName::new(name).unwrap())
     }
 
+    fn state(name: &str, seed: u8) -> Change {
+        Change::State(ClientName::new(name).unwrap(), contract::state(seed).into())
+    }
+
+    fn put(name: &str) -> Change {
+        Change::Put(contract::client(name, 1).into())
+    }
+
     #[test]
     fn a_deed_waits_for_its_own_clients_change_only() {
         let mut outbox = Outbox::default();
-        outbox.deed(of("a"), 1);
+        outbox.deed(of("a").as_ref(), 1);
         outbox.change(forget("a"));
-        outbox.deed(of("a"), 2);
-        outbox.deed(of("b"), 3);
+        outbox.deed(of("a").as_ref(), 2);
+        outbox.deed(of("b").as_ref(), 3);
         outbox.deed(None, 4);
         outbox.at_last(5);
         assert_eq!(outbox.ready(), [1, 3, 4]);
-        let changes = outbox.take();
+        outbox.take();
         assert_eq!(outbox.ready(), [] as [i32; 0]);
-        outbox.committed(changes.len());
+        outbox.committed();
         assert_eq!(outbox.ready(), [2, 5]);
+    }
+
+    #[test]
+    fn while_the_store_fails_only_what_gives_away_or_acknowledges_waits() {
+        let mut outbox = Outbox::default();
+        let a = of("a");
+        outbox.change_stricter(forget("a"));
+        outbox.deed(a.as_ref(), 1);
+        outbox.release(a.as_ref(), 2);
+        outbox.acknowledge(a.as_ref(), 3);
+        assert_eq!(outbox.ready(), [] as [i32; 0]);
+        let changes = outbox.take();
+        outbox.put_back(changes);
+        // What made the server stricter holds up no release.
+        assert_eq!(outbox.ready(), [1, 2]);
+        outbox.change(put("a"));
+        outbox.deed(a.as_ref(), 4);
+        outbox.release(a.as_ref(), 5);
+        outbox.release(of("b").as_ref(), 6);
+        assert_eq!(outbox.ready(), [4, 6]);
+        outbox.take();
+        outbox.committed();
+        assert_eq!(outbox.ready(), [3, 5]);
+    }
+
+    #[test]
+    fn what_came_while_a_commit_was_under_way_waits_for_the_next() {
+        let mut outbox = Outbox::default();
+        outbox.change(forget("a"));
+        outbox.take();
+        outbox.change(forget("a"));
+        outbox.deed(of("a").as_ref(), 1);
+        outbox.committed();
+        assert_eq!(outbox.ready(), [] as [i32; 0]);
+        outbox.take();
+        outbox.committed();
+        assert_eq!(outbox.ready(), [1]);
     }
 
     #[test]
@@ -211,10 +364,37 @@ mod tests {
     }
 
     #[test]
+    fn of_each_client_the_last_change_is_kept() {
+        let mut outbox: Outbox<u8> = Outbox::default();
+        for seed in 0..100 {
+            outbox.change_soon(state("a", seed));
+            outbox.change(state("b", seed));
+            outbox.change(Change::Trust(Trust::Partial));
+            let taken = outbox.take();
+            outbox.put_back(taken);
+        }
+        assert_eq!(
+            outbox.take(),
+            [
+                state("a", 99),
+                state("b", 99),
+                Change::Trust(Trust::Partial)
+            ]
+        );
+        // A row holds its state, and a state that comes after it stays after it.
+        let changes = [state("a", 1), put("a"), state("a", 2), state("a", 3)];
+        changes.into_iter().for_each(|it| outbox.change_soon(it));
+        assert_eq!(outbox.take(), [put("a"), state("a", 3)]);
+        let changes = [put("a"), state("a", 1), forget("a"), state("a", 3)];
+        changes.into_iter().for_each(|it| outbox.change_soon(it));
+        assert_eq!(outbox.take(), [forget("a"), state("a", 3)]);
+    }
+
+    #[test]
     fn a_change_that_may_wait_holds_nothing_up() {
         let mut outbox = Outbox::default();
         outbox.change_soon(forget("a"));
-        outbox.deed(of("a"), 1);
+        outbox.deed(of("a").as_ref(), 1);
         assert_eq!(outbox.ready(), [1]);
         assert!(outbox.is_unwritten() && !outbox.is_urgent());
     }
@@ -224,19 +404,19 @@ mod tests {
         let mut outbox = Outbox::default();
         let name = of("a").unwrap();
         outbox.record(forget("x"), name.clone());
-        outbox.deed(of("a"), 1);
+        outbox.release(of("a").as_ref(), 1);
         assert!(outbox.is_urgent());
         assert_eq!(outbox.ready(), [] as [i32; 0]);
         let changes = outbox.take();
         outbox.put_back(changes);
         assert_eq!(outbox.ready(), [1]);
         outbox.record(forget("y"), name);
-        outbox.deed(of("a"), 2);
+        outbox.release(of("a").as_ref(), 2);
         assert_eq!(outbox.ready(), [2], "while it fails nobody waits");
-        let changes = outbox.take();
-        outbox.committed(changes.len());
+        outbox.take();
+        outbox.committed();
         outbox.record(forget("z"), of("a").unwrap());
-        outbox.deed(of("a"), 3);
+        outbox.release(of("a").as_ref(), 3);
         assert_eq!(outbox.ready(), [] as [i32; 0], "and then again");
     }
 
@@ -244,14 +424,14 @@ mod tests {
     fn what_still_waits_can_be_taken_out() {
         let mut outbox = Outbox::default();
         outbox.change(forget("a"));
-        outbox.deed(of("a"), 1);
-        outbox.deed(of("a"), 2);
+        outbox.deed(of("a").as_ref(), 1);
+        outbox.deed(of("a").as_ref(), 2);
         assert_eq!(
             outbox.take_out(|deed| (*deed == 1).then_some("one")),
             ["one"]
         );
-        let changes = outbox.take();
-        outbox.committed(changes.len());
+        outbox.take();
+        outbox.committed();
         assert_eq!(outbox.ready(), [2]);
     }
 }

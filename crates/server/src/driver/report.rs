@@ -51,6 +51,10 @@ impl Report {
                 let length = words::length(*length);
                 info!(client, length, "rehearsals are allowed without an alarm");
             }
+            Event::TombstoneDropped(name) => warn!(
+                client = name.as_str(),
+                "what was remembered of a client that left the configuration is dropped: too many have left"
+            ),
             Event::CheckStopping(_) => debug!(client, "check told to stop"),
             Event::CheckStarted(_) => debug!(client, "check started"),
             Event::CheckFinished(_, LastCheck::Exited(0)) => debug!(client, "check succeeded"),
@@ -184,6 +188,7 @@ impl Report {
             | Event::CheckStopping(_)
             | Event::CheckFinished(..)
             | Event::CheckedOk(_)
+            | Event::TombstoneDropped(_)
             | Event::Changed(..) => {}
         }
     }

@@ -4,6 +4,7 @@ use nightlatch_core::client::saved::Change;
 use nightlatch_core::record::{Ends, Line};
 use nightlatch_store::{Store, StoreError};
 use tokio::task::JoinHandle;
+use tracing::warn;
 
 /// Something to be read between commits.
 pub(super) type Reading = Box<dyn FnOnce(&mut dyn Store) + Send>;
@@ -39,6 +40,16 @@ impl Shelf {
         match self {
             Self::Idle(store) => Some(store.ends()),
             _ => None,
+        }
+    }
+
+    /// Says for the next start that nothing is missing in the store. What cannot be said makes that start
+    /// stricter, and nothing else.
+    pub(super) fn close(&mut self) {
+        if let Self::Idle(store) = self
+            && let Err(error) = store.close()
+        {
+            warn!(%error, "cannot note that the server ends well: clients that expire meanwhile are disabled at its next start");
         }
     }
 

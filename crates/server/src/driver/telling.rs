@@ -24,7 +24,7 @@ pub(super) const CLOCK_IS_SET: Duration = Duration::from_secs(60 * 60);
 /// How often old records are dropped from then on.
 const DROP_RECORDS: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// While the disk takes nothing, no more than so many changes are kept for it.
+/// While the disk takes nothing, no more than so many records are kept for it, and as many alarms.
 const MOST_UNWRITTEN: usize = 50_000;
 
 impl Driver {
@@ -53,6 +53,7 @@ impl Driver {
             asked.alarmed = true;
         }
         if let Some(entry) = entry {
+            let is_alarm = entry.alarm;
             if let Some((alarms, kind)) =
                 self.alarms.as_ref().zip(audit::calls_for_a_person(&event))
             {
@@ -60,23 +61,25 @@ impl Driver {
             }
             let change = Change::Record(Box::new(entry));
             match (&event, &name) {
-                _ if self.failed && self.outbox.unwritten() >= MOST_UNWRITTEN => {
-                    self.left_out += 1;
-                }
+                _ if self.failed && self.is_too_much(is_alarm) => self.left_out += 1,
                 // No secret leaves before it is in the record.
                 (Event::Granted { .. }, Some(name)) => self.outbox.record(change, name.clone()),
                 _ => self.outbox.change_soon(change),
             }
         }
         let client = client.zip(name.clone());
-        self.outbox.deed(
-            name,
-            Deed::Report(Report {
-                event,
-                client,
-                asker,
-            }),
-        );
+        let report = Report {
+            event,
+            client,
+            asker,
+        };
+        self.outbox.deed(name.as_ref(), Deed::Report(report));
+    }
+
+    /// Whether so many records are unwritten that another one is left out. Alarms have room of their own.
+    fn is_too_much(&self, is_alarm: bool) -> bool {
+        let room = if is_alarm { 2 } else { 1 };
+        self.outbox.unwritten_records() >= room * MOST_UNWRITTEN
     }
 
     /// Records something of the server itself.
@@ -172,6 +175,7 @@ fn whose(event: &Event) -> (Option<ClientId>, Option<RequestId>) {
         | Event::CheckFinished(client, _)
         | Event::CheckedOk(client)
         | Event::Changed(client, _) => (Some(client), None),
+        Event::TombstoneDropped(_) => (None, None),
         Event::Alarmed(client, _) => (client, None),
         Event::NeedsApproval {
             client, request, ..

@@ -17,10 +17,13 @@ use nightlatch_sys::spawner::Spawner;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-use super::{Act, Driver, DriverError, Handle, Heard, Options, Order, OrderError, Told, Verdict};
+use super::{
+    Act, Driver, DriverError, Handle, Heard, Options, Order, OrderError, Reloaded, Told, Verdict,
+};
 use crate::audit::Who;
 use crate::checker::Runner;
 use crate::session::{Gatekeeper, Peer, Permit, Request as _};
+use crate::warnings::Warnings;
 
 /// Only a hang ever takes this long.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -71,14 +74,19 @@ impl House {
     }
 
     fn reload(&self, adjust: fn(&mut ClientSettings)) -> impl Future<Output = bool> + use<> {
-        self.handle.reload(configured(&self.keys, adjust))
+        self.take_over(configured(&self.keys, adjust))
+    }
+
+    fn take_over(&self, clients: Vec<ClientConfig>) -> impl Future<Output = bool> + use<> {
+        let reloaded = self.handle.reload(clients, true);
+        async move { reloaded.await == Reloaded::Durable }
     }
 
     /// Disables `a` by its configuration; ready when that is durable.
     fn disable_a(&self) -> impl Future<Output = bool> + use<> {
         let mut clients = configured(&self.keys, |_| {});
         clients[0].settings.enabled = false;
-        self.handle.reload(clients)
+        self.take_over(clients)
     }
 
     async fn ask(&self, client: usize) -> super::Request {
@@ -136,6 +144,7 @@ fn options() -> Options {
         runner,
         alarm_command: None,
         keep_records: Duration::from_secs(3600),
+        warnings: Warnings::default(),
     }
 }
 
@@ -267,7 +276,7 @@ async fn a_request_whose_peer_is_gone_waits_no_more() {
     let mut kept = house.ask(0).await;
     assert!(timeout(A_MOMENT, kept.verdict()).await.is_err());
     // It is the other one that is still there to be refused.
-    assert!(house.handle.reload(Vec::new()).await);
+    assert!(house.take_over(Vec::new()).await);
     let verdict = timeout(PATIENCE, kept.verdict()).await.unwrap();
     assert!(matches!(verdict, Verdict::Refuse(Refusal::Removed)));
     house.end().await;
@@ -438,5 +447,52 @@ async fn an_order_is_answered_when_it_is_durable_and_after_its_events() {
     assert_eq!(outcome(&mut heard).await.1, Ok(Some(a)));
     house.handle.order(Order::Client(a, Act::Enable), who, 4);
     assert_eq!(outcome(&mut heard).await.1, Err(OrderError::NoSuchClient));
+    house.end().await;
+}
+
+#[tokio::test]
+async fn a_reload_that_would_drop_all_is_refused_unless_that_is_meant() {
+    let house = House::new().await;
+    let refused = timeout(PATIENCE, house.handle.reload(Vec::new(), false)).await;
+    match refused.unwrap() {
+        Reloaded::Refused(drops) => assert_eq!(drops.missing.len(), 2),
+        other => panic!("{other:?}"),
+    }
+    drop(house.permit(0).await);
+    let meant = timeout(PATIENCE, house.handle.reload(Vec::new(), true)).await;
+    assert_eq!(meant.unwrap(), Reloaded::Durable);
+    house.is_refused(0, Refusal::UnknownKey).await;
+    house.end().await;
+}
+
+#[tokio::test]
+async fn a_failing_store_holds_up_neither_what_is_told_nor_a_machine_that_boots_again() {
+    let house = House::new().await;
+    let mut heard = house.handle.listen();
+    let Some(Told::All(all)) = heard.next().await else {
+        panic!("no picture of all");
+    };
+    let (a, b) = (all[0].0, all[1].0);
+    house.store.set_failing(true);
+    // What it did is to be written; it boots again before it can be.
+    for _ in 0..2 {
+        let permit = house.permit(0).await;
+        assert!(permit.begin().is_some());
+        permit.delivered();
+    }
+    let disable = Order::Client(b, Act::Disable);
+    house.handle.order(disable, Who::User("uid 7".into()), 1);
+    let mut told = Vec::new();
+    while !told.contains(&Event::Disabled(b, DisableReason::Administrator)) {
+        if let Told::Event(notice) = timeout(PATIENCE, heard.next()).await.unwrap().unwrap() {
+            told.push(notice.event);
+        }
+    }
+    let deliveries = told
+        .iter()
+        .filter(|it| matches!(it, Event::Delivered { client, .. } if *client == a));
+    assert_eq!(deliveries.count(), 2);
+    house.is_refused(1, Refusal::Disabled).await;
+    house.store.set_failing(false);
     house.end().await;
 }

@@ -33,5 +33,6 @@ pub(super) fn view(client: &Client) -> ClientView {
         approval_delay: settings.approval_delay,
         approval_duration: settings.approval_duration,
         last_approval_request: client.last_approval_request(),
+        needs_proof: client.needs_proof(),
     }
 }

@@ -6,14 +6,16 @@
 mod records;
 mod row;
 mod schema;
+mod tombstones;
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use nightlatch_core::client::saved::{Change, Life, Saved};
+use nightlatch_core::client::saved::{Change, End, Life, Saved, Tombstone, Trust};
 use nightlatch_core::record::{Ends, Line, Page, Query};
+use nightlatch_core::time::BootId;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
@@ -43,38 +45,64 @@ pub struct SqliteStore {
     generation: u64,
     record: Ends,
     rollback: Option<Rollback>,
+    end: End,
+    /// Whether the state can be believed, as long as no commit said otherwise.
+    trust: Trust,
+    /// The mark was ahead of the database, which says nothing of it yet.
+    is_behind: bool,
+}
+
+/// What a store cannot know by itself.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Surroundings {
+    /// The boot of the host.
+    pub boot: Option<BootId>,
+    /// A directory elsewhere in which the mark is kept too, to tell of one that was lost as a whole.
+    pub second_mark: Option<PathBuf>,
+    /// There are traces of a server that had a state here: one that is missing was lost.
+    pub was_used: bool,
 }
 
 impl SqliteStore {
+    /// Opens the store in `dir` as [`Self::open_in`] does, and knows of nothing around it.
+    pub fn open(dir: &Path) -> Result<Self, StoreError> {
+        Self::open_in(dir, &Surroundings::default())
+    }
+
     /// Opens the store in `dir`; both are made when missing. The process keeps it for itself until
     /// it is dropped.
     ///
     /// # Errors
     /// Every fault of the file is found here, and leaves it as it was.
-    pub fn open(dir: &Path) -> Result<Self, StoreError> {
+    pub fn open_in(dir: &Path, around: &Surroundings) -> Result<Self, StoreError> {
         prepare_directory(dir)?;
-        let mark = Mark::take(dir)?;
+        let mark = Mark::take(dir, around.second_mark.as_deref(), around.boot)?;
         let path = dir.join(FILE_NAME);
         if !exists(&path)? {
-            create(dir, &path)?;
+            create(dir, &path, around.was_used)?;
         }
         refuse_open_to_others(&path, OTHERS, 0o600)?;
         let mut db = connect(&path)?;
         let generation = inspect(&mut db, &path)?;
         let record = records::ends(&db).map_err(|error| failure(error, "read", &path))?;
         let marked = mark.read();
-        let rollback = (marked > generation).then_some(Rollback {
-            marked,
+        let rollback = (marked.generation > generation).then_some(Rollback {
+            marked: marked.generation,
             found: generation,
         });
+        let saved_trust = trust(&db).map_err(|error| failure(error, "read", &path))?;
         Ok(Self {
             db,
             statements: Statements::new(),
             path,
             mark,
-            generation,
+            // The mark never goes back: an older state is told from a later one again.
+            generation: generation.max(marked.generation),
             record,
             rollback,
+            end: marked.end,
+            trust: rollback.map_or(saved_trust, |_| Trust::None),
+            is_behind: rollback.is_some(),
         })
     }
 
@@ -89,8 +117,17 @@ impl SqliteStore {
         self.rollback
     }
 
+    /// Says that a server runs from now on: until [`Store::close`] its end counts as cut short. This is on
+    /// the disk before anything is decided.
+    pub fn begin(&mut self) -> Result<(), StoreError> {
+        self.mark.write_durably(self.generation)
+    }
+
     fn write(&mut self, changes: &[Change]) -> rusqlite::Result<Vec<Line>> {
         let transaction = self.db.transaction()?;
+        if self.is_behind {
+            set_trust(&transaction, Trust::None)?;
+        }
         let mut record = self.record;
         let mut lines = Vec::new();
         for change in changes {
@@ -99,15 +136,44 @@ impl SqliteStore {
                     lines.push(records::add(&transaction, &mut record, entry)?)
                 }
                 Change::DropRecords(before) => records::drop(&transaction, &mut record, *before)?,
+                Change::Trust(trust) => set_trust(&transaction, *trust)?,
                 change => self.statements.write(&transaction, change)?,
             }
         }
+        // SQLite's numbers have a sign; so many commits nobody lives to see.
+        let generation = i64::try_from(self.generation + 1).unwrap_or(i64::MAX);
         transaction
-            .prepare_cached("UPDATE store SET generation = generation + 1")?
-            .execute([])?;
+            .prepare_cached("UPDATE store SET generation = ?1")?
+            .execute([generation])?;
         transaction.commit()?;
+        self.is_behind = false;
         self.record = record;
         Ok(lines)
+    }
+}
+
+impl SqliteStore {
+    fn load_tombstones(&mut self) -> Result<Vec<Tombstone>, StoreError> {
+        let failed = |error| failure(error, "read", &self.path);
+        let select = &self.statements.tombstones.select;
+        let mut statement = self.db.prepare(select).map_err(failed)?;
+        let mut rows = statement.query([]).map_err(failed)?;
+        let mut tombstones = Vec::new();
+        while let Some(row) = rows.next().map_err(failed)? {
+            let tombstone = tombstones::read(row).map_err(|error| self.bad_row(error))?;
+            tombstones.push(tombstone);
+        }
+        Ok(tombstones)
+    }
+
+    fn bad_row(&self, error: RowError) -> StoreError {
+        match error {
+            RowError::Database(error) => failure(error, "read", &self.path),
+            RowError::Value(detail) => StoreError::Corrupt {
+                path: self.path.clone(),
+                detail,
+            },
+        }
     }
 }
 
@@ -118,25 +184,35 @@ impl Store for SqliteStore {
         let mut rows = statement.query([]).map_err(failed)?;
         let mut clients = Vec::new();
         while let Some(row) = rows.next().map_err(failed)? {
-            clients.push(row::read(row).map_err(|error| match error {
-                RowError::Database(error) => failed(error),
-                RowError::Value(detail) => StoreError::Corrupt {
-                    path: self.path.clone(),
-                    detail,
-                },
-            })?);
+            clients.push(row::read(row).map_err(|error| self.bad_row(error))?);
         }
-        Ok(Saved { clients })
+        drop(rows);
+        drop(statement);
+        Ok(Saved {
+            clients,
+            tombstones: self.load_tombstones()?,
+            end: self.end,
+            trust: self.trust,
+        })
     }
 
     fn commit(&mut self, changes: &[Change]) -> Result<Vec<Line>, StoreError> {
         if changes.is_empty() {
             return Ok(Vec::new());
         }
-        let lines = self
-            .write(changes)
-            .map_err(|error| failure(error, "write to", &self.path))?;
+        let lines = self.write(changes).map_err(|error| {
+            // Whoever starts next must not take what is there for all that was decided.
+            if changes.iter().any(|change| !is_of_record(change)) {
+                let _ = self.mark.write_durably(self.generation + 1);
+            }
+            failure(error, "write to", &self.path)
+        })?;
         self.generation += 1;
+        let trust = changes.iter().rev().find_map(|change| match change {
+            Change::Trust(trust) => Some(*trust),
+            _ => None,
+        });
+        self.trust = trust.unwrap_or(self.trust);
         // The changes are durable. Neither of these two can take that back, so neither may turn it
         // into a failure: without the mark a rollback goes unnoticed, and what stays in the log
         // leaves it at the next checkpoint.
@@ -156,13 +232,47 @@ impl Store for SqliteStore {
     fn ends(&self) -> Ends {
         self.record
     }
+
+    fn close(&mut self) -> Result<(), StoreError> {
+        self.end = End::Clean;
+        self.mark.close(self.generation)
+    }
+}
+
+/// Whether losing it loses no decision.
+fn is_of_record(change: &Change) -> bool {
+    matches!(change, Change::Record(_) | Change::DropRecords(_))
+}
+
+fn trust(db: &Connection) -> rusqlite::Result<Trust> {
+    let number: i64 = db.query_row("SELECT trust FROM store", [], |row| row.get(0))?;
+    Ok(match number {
+        0 => Trust::Full,
+        1 => Trust::Partial,
+        _ => Trust::None,
+    })
+}
+
+fn set_trust(db: &Connection, trust: Trust) -> rusqlite::Result<()> {
+    let number = match trust {
+        Trust::Full => 0,
+        Trust::Partial => 1,
+        Trust::None => 2,
+    };
+    db.prepare_cached("UPDATE store SET trust = ?1")?
+        .execute([number])?;
+    Ok(())
 }
 
 fn removes_a_secret(change: &Change) -> bool {
     match change {
         Change::Put(client) => client.life == Life::Removed,
-        Change::Forget(_) => true,
-        Change::State(..) | Change::Record(_) | Change::DropRecords(_) => false,
+        Change::Forget(_) | Change::Unbury(_) => true,
+        Change::State(..)
+        | Change::Bury(_)
+        | Change::Trust(_)
+        | Change::Record(_)
+        | Change::DropRecords(_) => false,
     }
 }
 
@@ -194,8 +304,8 @@ fn exists(path: &Path) -> Result<bool, StoreError> {
 }
 
 /// Makes a new database. It gets its name only when it is whole and on the disk, so a file of that
-/// name is never half made.
-fn create(dir: &Path, path: &Path) -> Result<(), StoreError> {
+/// name is never half made. `was_lost` when there must have been one.
+fn create(dir: &Path, path: &Path, was_lost: bool) -> Result<(), StoreError> {
     let unborn = dir.join(UNBORN_NAME);
     for leftover in [unborn.clone(), dir.join(format!("{UNBORN_NAME}-journal"))] {
         match fs::remove_file(&leftover) {
@@ -216,6 +326,9 @@ fn create(dir: &Path, path: &Path) -> Result<(), StoreError> {
         let transaction = db.transaction()?;
         for step in schema::STEPS {
             transaction.execute_batch(step)?;
+        }
+        if was_lost {
+            set_trust(&transaction, Trust::None)?;
         }
         transaction.pragma_update(None, "application_id", schema::APPLICATION_ID)?;
         transaction.pragma_update(None, "user_version", schema::VERSION)?;
@@ -364,6 +477,8 @@ mod tests {
         if let Life::Present(present) = &mut client.life {
             present.state.released = false;
             present.state.released_boot = None;
+            present.state.renewed = false;
+            present.state.needs_proof = false;
         }
         client
     }

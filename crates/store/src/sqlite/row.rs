@@ -15,6 +15,8 @@ use nightlatch_core::time::{BootId, Monotonic, Wall};
 use rusqlite::types::{FromSql, FromSqlError, Value};
 use rusqlite::{Connection, Row, params_from_iter};
 
+use super::tombstones::Tombstones;
+
 /// Every row of every client that is remembered.
 pub(super) const SELECT: &str = concat!(
     "SELECT name, ",
@@ -27,11 +29,11 @@ pub(super) const SELECT: &str = concat!(
     "p.last_approval_request_wall, p.last_check_exit, p.last_check_signal, ",
     "p.deadline_boot, p.deadline_mono, p.deadline_wall, p.deadline_remaining, ",
     "p.denied_boot, p.denied_mono, p.denied_wall, p.denied_remaining, ",
-    "p.released, p.released_boot ",
+    "p.released, p.released_boot, p.renewed, p.needs_proof ",
     "FROM configured AS c LEFT JOIN present AS p USING (name)"
 );
 
-const SETTINGS: &[&str] = &[
+pub(super) const SETTINGS: &[&str] = &[
     "key_id",
     "fingerprint",
     "host",
@@ -45,7 +47,7 @@ const SETTINGS: &[&str] = &[
     "starts_enabled",
 ];
 
-const STATE: &[&str] = &[
+pub(super) const STATE: &[&str] = &[
     "enabled",
     "created_wall",
     "last_enabled_wall",
@@ -63,6 +65,8 @@ const STATE: &[&str] = &[
     "denied_remaining",
     "released",
     "released_boot",
+    "renewed",
+    "needs_proof",
 ];
 
 /// The statements that write. Each is prepared when it is first needed, and kept by the connection.
@@ -72,6 +76,7 @@ pub(super) struct Statements {
     delete_present: String,
     update_state: String,
     forget: String,
+    pub(super) tombstones: Tombstones,
 }
 
 impl Statements {
@@ -85,6 +90,7 @@ impl Statements {
             delete_present: "DELETE FROM present WHERE name = ?1".to_owned(),
             update_state: format!("UPDATE present SET {} WHERE name = ?1", assigned(STATE)),
             forget: "DELETE FROM configured WHERE name = ?1".to_owned(),
+            tombstones: Tombstones::new(),
         }
     }
 
@@ -98,8 +104,10 @@ impl Statements {
                 run(db, &self.update_state, values)
             }
             Change::Forget(name) => run(db, &self.forget, named(name)),
-            // Not rows of clients: see `records`.
-            Change::Record(_) | Change::DropRecords(_) => Ok(()),
+            Change::Bury(tombstone) => self.tombstones.put(db, tombstone),
+            Change::Unbury(holder) => self.tombstones.delete(db, holder),
+            // Not rows of clients.
+            Change::Trust(_) | Change::Record(_) | Change::DropRecords(_) => Ok(()),
         }
     }
 
@@ -122,17 +130,20 @@ impl Statements {
 
 /// The client in a row of [`SELECT`].
 pub(super) fn read(row: &Row<'_>) -> Result<SavedClient, RowError> {
-    let mut columns = Columns { row, next: 0 };
+    read_client(&mut Columns { row, next: 0 })
+}
+
+pub(super) fn read_client(columns: &mut Columns<'_, '_>) -> Result<SavedClient, RowError> {
     let name: String = columns.next()?;
     let name = ClientName::new(&name).map_err(|error| RowError::Value(error.to_string()))?;
-    let configured = read_settings(&mut columns)?;
+    let configured = read_settings(columns)?;
     let configured_secret = SecretDigest::from_bytes(columns.next()?);
     let added = columns.secret()?;
     let life = match columns.next()? {
         true => Life::Present(Box::new(Present {
-            settings: read_settings(&mut columns)?,
+            settings: read_settings(columns)?,
             secret: columns.secret()?,
-            state: read_state(&mut columns)?,
+            state: read_state(columns)?,
         })),
         false => Life::Removed,
     };
@@ -161,13 +172,13 @@ impl From<rusqlite::Error> for RowError {
 }
 
 /// Hands out the columns of a row from left to right.
-struct Columns<'a, 'row> {
-    row: &'a Row<'row>,
-    next: usize,
+pub(super) struct Columns<'a, 'row> {
+    pub(super) row: &'a Row<'row>,
+    pub(super) next: usize,
 }
 
 impl Columns<'_, '_> {
-    fn next<T: FromSql>(&mut self) -> rusqlite::Result<T> {
+    pub(super) fn next<T: FromSql>(&mut self) -> rusqlite::Result<T> {
         let index = self.next;
         self.next += 1;
         self.row.get(index)
@@ -237,6 +248,8 @@ fn read_state(columns: &mut Columns<'_, '_>) -> Result<SavedState, RowError> {
         denied: read_moment(columns)?,
         released: columns.next()?,
         released_boot: columns.next()?,
+        renewed: columns.next()?,
+        needs_proof: columns.next()?,
     })
 }
 
@@ -254,7 +267,7 @@ fn read_moment(columns: &mut Columns<'_, '_>) -> Result<Option<SavedDeadline>, R
     }))
 }
 
-fn push_settings(values: &mut Vec<Value>, settings: &ClientSettings) {
+pub(super) fn push_settings(values: &mut Vec<Value>, settings: &ClientSettings) {
     // In the order of SETTINGS.
     values.extend([
         blob(settings.key_id.as_ref().map(|id| &id.as_bytes()[..])),
@@ -271,7 +284,7 @@ fn push_settings(values: &mut Vec<Value>, settings: &ClientSettings) {
     ]);
 }
 
-fn push_state(values: &mut Vec<Value>, state: &SavedState) {
+pub(super) fn push_state(values: &mut Vec<Value>, state: &SavedState) {
     let (exit, signal) = match state.last_check {
         LastCheck::None => (Value::Null, Value::Null),
         LastCheck::Exited(status) => (i64::from(status).into(), Value::Null),
@@ -292,6 +305,8 @@ fn push_state(values: &mut Vec<Value>, state: &SavedState) {
     values.extend([
         state.released.into(),
         blob(state.released_boot.as_ref().map(|boot| &boot[..])),
+        state.renewed.into(),
+        state.needs_proof.into(),
     ]);
 }
 
@@ -311,7 +326,7 @@ fn named(name: &ClientName) -> Vec<Value> {
     vec![name.as_str().to_owned().into()]
 }
 
-fn blob(bytes: Option<&[u8]>) -> Value {
+pub(super) fn blob(bytes: Option<&[u8]>) -> Value {
     bytes.map(<[u8]>::to_vec).into()
 }
 
@@ -325,7 +340,7 @@ fn span(span: Duration) -> Value {
     i64::try_from(span.as_micros()).unwrap_or(i64::MAX).into()
 }
 
-fn run(db: &Connection, statement: &str, values: Vec<Value>) -> rusqlite::Result<()> {
+pub(super) fn run(db: &Connection, statement: &str, values: Vec<Value>) -> rusqlite::Result<()> {
     db.prepare_cached(statement)?
         .execute(params_from_iter(values))?;
     Ok(())

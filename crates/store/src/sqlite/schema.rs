@@ -9,7 +9,7 @@
 pub(super) const APPLICATION_ID: i32 = 0x4e4c_7374;
 
 /// `PRAGMA user_version`: the format of the tables below. A higher one is refused.
-pub(super) const VERSION: i32 = 2;
+pub(super) const VERSION: i32 = 3;
 
 /// The columns of a client's settings, as both tables have them.
 macro_rules! settings_columns {
@@ -59,7 +59,7 @@ macro_rules! moment_columns {
 }
 
 /// What makes each format from the one before it, the first from nothing.
-pub(super) const STEPS: [&str; VERSION as usize] = [FIRST, RECORDS];
+pub(super) const STEPS: [&str; VERSION as usize] = [FIRST, RECORDS, TOMBSTONES];
 
 const FIRST: &str = concat!(
     "CREATE TABLE store (
@@ -116,3 +116,69 @@ const RECORDS: &str = "
     CREATE INDEX record_by_client ON record (client) WHERE client IS NOT NULL;
     CREATE INDEX record_of_alarms ON record (seq) WHERE alarm;
 ";
+
+/// The columns of a departed client's settings, with a prefix.
+macro_rules! departed_columns {
+    ($prefix:literal) => {
+        concat!(
+            $prefix,
+            "key_id BLOB, ",
+            $prefix,
+            "fingerprint BLOB, ",
+            $prefix,
+            "host TEXT NOT NULL, ",
+            $prefix,
+            "checker TEXT NOT NULL, ",
+            $prefix,
+            "timeout INTEGER NOT NULL, ",
+            $prefix,
+            "extended_timeout INTEGER NOT NULL, ",
+            $prefix,
+            "interval INTEGER NOT NULL, ",
+            $prefix,
+            "approval_delay INTEGER NOT NULL, ",
+            $prefix,
+            "approval_duration INTEGER NOT NULL, ",
+            $prefix,
+            "approved_by_default INTEGER NOT NULL, ",
+            $prefix,
+            "starts_enabled INTEGER NOT NULL, ",
+        )
+    };
+}
+
+/// Clients that left the configuration, each by what its state belongs to, and whether the state can be
+/// believed.
+const TOMBSTONES: &str = concat!(
+    "ALTER TABLE present ADD COLUMN renewed INTEGER NOT NULL DEFAULT 0 CHECK (renewed IN (0, 1));
+     ALTER TABLE present ADD COLUMN needs_proof INTEGER NOT NULL DEFAULT 0
+         CHECK (needs_proof IN (0, 1));
+     -- 0: whole; 1: some of it was lost; 2: nothing in it can be believed.
+     ALTER TABLE store ADD COLUMN trust INTEGER NOT NULL DEFAULT 0 CHECK (trust BETWEEN 0 AND 2);
+
+     CREATE TABLE tombstone (
+         holder BLOB PRIMARY KEY NOT NULL, -- 'k' and the key id, or 'n' and the name
+         since_wall INTEGER NOT NULL,
+         name TEXT NOT NULL,",
+    departed_columns!("c_"),
+    "    secret_digest BLOB NOT NULL CHECK (length(secret_digest) = 32),
+         added_secret BLOB,
+         is_present INTEGER NOT NULL CHECK (is_present IN (0, 1)), -- 0: removed; what follows means nothing",
+    "\n",
+    departed_columns!("p_"),
+    "    secret BLOB,
+         enabled INTEGER NOT NULL,
+         created_wall INTEGER NOT NULL,
+         last_enabled_wall INTEGER,
+         last_checked_ok_wall INTEGER,
+         last_approval_request_wall INTEGER,
+         last_check_exit INTEGER,
+         last_check_signal INTEGER,
+         deadline_boot BLOB, deadline_mono INTEGER, deadline_wall INTEGER, deadline_remaining INTEGER,
+         denied_boot BLOB, denied_mono INTEGER, denied_wall INTEGER, denied_remaining INTEGER,
+         released INTEGER NOT NULL,
+         released_boot BLOB,
+         renewed INTEGER NOT NULL,
+         needs_proof INTEGER NOT NULL
+     ) STRICT, WITHOUT ROWID;"
+);

@@ -10,4 +10,5 @@ mod floods;
 mod house;
 mod manager;
 mod reload;
+mod state;
 mod stop;

@@ -173,6 +173,7 @@ fn upgrading_and_removing_keep_what_is_the_administrators_and_purging_wipes_it()
     for path in [
         "/etc/nightlatch",
         "/var/lib/nightlatch",
+        "/var/lib/nightlatch-mark",
         "/etc/init.d/nightlatchd",
     ] {
         assert!(!system.file(path).exists(), "{path} was left");

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use nightlatch_core::client::saved::{LastCheck, Saved};
+use nightlatch_core::client::saved::{End, LastCheck, Saved};
 use nightlatch_core::name::ClientName;
 use nightlatch_core::registry::{Limits, Registry};
 use nightlatch_core::time::{BootId, Monotonic, Now, Wall};
@@ -82,6 +82,9 @@ fn judge(config: &ClientConfig, client: &StockClient, configured: bool) -> Judge
 fn enabled_at_start(config: ClientConfig, judged: Judged, seconds: i64) -> bool {
     let saved = Saved {
         clients: judged.saved.into_iter().collect(),
+        // As an import leaves it.
+        end: End::Clean,
+        ..Saved::default()
     };
     let limits = Limits {
         concurrent_checks: 1,

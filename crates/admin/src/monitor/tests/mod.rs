@@ -152,6 +152,7 @@ pub(in crate::monitor) fn client(name: &str) -> ClientView {
         approval_delay: Duration::ZERO,
         approval_duration: SECOND,
         last_approval_request: None,
+        needs_proof: false,
     }
 }
 

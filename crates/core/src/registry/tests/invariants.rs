@@ -11,7 +11,7 @@ use super::model::{Clock, Life, Model, Outcome, Section, Stage, word};
 use super::never_later::NeverLater;
 use super::sections::{configured, setting, turn};
 use super::world::{Disk, key};
-use crate::client::saved::{Change, LastCheck, Saved};
+use crate::client::saved::{Change, End, LastCheck, Saved};
 use crate::registry::{Action, Answer, Ask, ClientId, Event, Limits, Registry, RequestId};
 use crate::time::{BootId, Monotonic, Now, Wall};
 
@@ -131,6 +131,13 @@ impl Pair {
         let kill = if whole { None } else { self.kill_within.take() };
         let may_enable =
             kill.is_some() || matches!(op, Op::Enable(_) | Op::Reload | Op::Restart { .. });
+        if let Op::Enable(_) = op {
+            // Whose deadline has passed is disabled first, and then enabled anew.
+            self.registry.handle_timeout(self.now());
+            self.model.due();
+            self.settle(usize::MAX);
+            self.check_latest(false);
+        }
         let before = self.model.clone();
         if kill.is_some() && !matches!(op, Op::Pass { .. }) {
             self.registry.handle_timeout(self.now());
@@ -152,7 +159,7 @@ impl Pair {
                 self.model.written[client] = saved.1[client];
             }
         }
-        self.restart(0, false, false);
+        self.restart(0, false, false, false);
         self.settle(usize::MAX);
         self.compare(&before);
         self.check_latest(may_enable);
@@ -228,7 +235,7 @@ impl Pair {
                 self.model.reload(&self.files);
             }
             Op::Edit(client, edit) => self.edit(client, edit),
-            Op::Restart { down, reboot, lost } => self.restart(down, reboot, lost),
+            Op::Restart { down, reboot, lost } => self.restart(down, reboot, lost, !lost),
             Op::KillWithin(limit) => self.kill_within = Some(limit),
             Op::CheckedOk(client)
             | Op::StartChecker(client)
@@ -337,8 +344,9 @@ impl Pair {
         }
     }
 
-    fn restart(&mut self, down: u64, reboot: bool, lost: bool) {
+    fn restart(&mut self, down: u64, reboot: bool, lost: bool, clean: bool) {
         let clock = &mut self.model.clock;
+        let before = clock.boot;
         clock.mono += down;
         clock.wall += i64::try_from(down).unwrap();
         if reboot {
@@ -351,8 +359,10 @@ impl Pair {
         } else {
             self.disk.flush();
         }
+        let cut = End::Cut(BootId::from_bytes([before; 16]));
+        self.disk.end = Some(if clean { End::Clean } else { cut });
         self.registry = load(&self.files, self.disk.load(), self.model.clock);
-        self.model.restart(&self.files, lost);
+        self.model.restart(&self.files, lost, clean, before);
         self.vouched.extend(&self.model.renewed);
         self.running.clear();
         self.numbers.clear();
@@ -379,14 +389,11 @@ impl Pair {
             left -= 1;
             self.disk.carry_out(&action);
             match action {
-                Action::Persist(change) => {
-                    let client = whose(&change);
-                    written.insert(client);
-                    durable.insert(client);
+                Action::Persist(change) | Action::PersistStricter(change) => {
+                    written.extend(whose(&change));
+                    durable.extend(whose(&change));
                 }
-                Action::PersistSoon(change) => {
-                    written.insert(whose(&change));
-                }
+                Action::PersistSoon(change) => written.extend(whose(&change)),
                 Action::Answer { request, answer } => {
                     assert!(self.answered.insert(request.0), "answered twice");
                     outcomes.push((request.0, outcome(answer)));
@@ -500,8 +507,8 @@ impl Pair {
     }
 }
 
-fn whose(change: &Change) -> usize {
-    number(change.client().unwrap().as_str())
+fn whose(change: &Change) -> Option<usize> {
+    Some(number(change.client()?.as_str()))
 }
 
 fn outcome(answer: Answer) -> Outcome {

@@ -37,6 +37,8 @@ pub(super) struct State {
     pub(super) released: bool,
     /// It was enabled since its secret last left. Forgotten by a restart.
     pub(super) vouched: bool,
+    /// It got another timeout at a start since the last proof of life.
+    pub(super) renewed: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -44,6 +46,8 @@ pub(super) enum Life {
     Absent,
     Removed,
     Present(State),
+    /// Its section left the configuration; how it stood, unless it was removed.
+    Left(Option<State>),
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -129,6 +133,10 @@ impl Model {
     }
 
     fn save_soon(&mut self, client: usize) {
+        self.written[client] = (self.saved(client), self.clock);
+    }
+
+    fn saved(&self, client: usize) -> Life {
         let mut life = self.clients[client];
         let leaving = self.is_leaving(client);
         if let Life::Present(state) = &mut life {
@@ -137,7 +145,7 @@ impl Model {
             // A denial that is over is not kept.
             state.denied = state.denied.filter(|until| self.clock.mono <= *until);
         }
-        self.written[client] = (life, self.clock);
+        life
     }
 
     /// All that is due now: deadlines first.
@@ -173,7 +181,7 @@ impl Model {
         let state = match self.clients[client] {
             Life::Present(state) => state,
             Life::Removed => return Some(Outcome::Refused("removed")),
-            Life::Absent => return Some(Outcome::Refused("removed")),
+            Life::Absent | Life::Left(_) => return Some(Outcome::Refused("removed")),
         };
         let now = self.clock.mono;
         if state.deadline.is_none_or(|deadline| deadline <= now) {
@@ -285,6 +293,7 @@ impl Model {
             }
             if result == Some(true) && !disowned {
                 it.released = false;
+                it.renewed = false;
                 it.deadline = it.deadline.map(|_| now + it.force.timeout);
             }
         });
@@ -412,8 +421,24 @@ impl Model {
         self.due();
         for (client, file) in files.iter().enumerate() {
             match (self.clients[client], file) {
-                (Life::Absent, None) | (Life::Removed, Some(_)) => {}
-                (_, None) => self.take_out(client, Life::Absent),
+                (Life::Absent | Life::Left(_), None) | (Life::Removed, Some(_)) => {}
+                (Life::Removed, None) => self.take_out(client, Life::Left(None)),
+                (Life::Present(_), None) => {
+                    let Life::Present(state) = self.saved(client) else {
+                        unreachable!("it is present");
+                    };
+                    self.take_out(client, Life::Left(Some(state)));
+                }
+                (Life::Left(None), Some(_)) => {
+                    self.clients[client] = Life::Removed;
+                    self.save(client);
+                }
+                (Life::Left(Some(state)), Some(file)) => {
+                    let at = self.written[client].1;
+                    let state = self.resumed(client, state, at, *file, true);
+                    self.clients[client] = Life::Present(state);
+                    self.save(client);
+                }
                 (Life::Absent, Some(file)) => {
                     self.clients[client] = Life::Present(self.fresh(*file));
                     self.save(client);
@@ -455,11 +480,20 @@ impl Model {
             denied: None,
             released: false,
             vouched: file.enabled,
+            renewed: false,
         }
     }
 
     /// The server starts anew, with the clocks as they are now.
-    pub(super) fn restart(&mut self, files: &[Option<Section>], lost: bool) {
+    /// `clean` when the one before ended so.
+    pub(super) fn restart(
+        &mut self,
+        files: &[Option<Section>],
+        lost: bool,
+        clean: bool,
+        before: u8,
+    ) {
+        let renews = clean || before != self.clock.boot;
         if lost {
             self.written = self.durable.clone();
         } else {
@@ -470,13 +504,24 @@ impl Model {
         for (client, file) in files.iter().enumerate() {
             let (life, at) = self.durable[client];
             self.clients[client] = match (life, file) {
-                (_, None) => Life::Absent,
-                (Life::Removed, Some(_)) => Life::Removed,
+                (Life::Absent | Life::Left(_), None) => life,
+                (Life::Removed, None) => Life::Left(None),
+                (Life::Present(state), None) => Life::Left(Some(state)),
+                (Life::Removed | Life::Left(None), Some(_)) => Life::Removed,
+                (Life::Left(Some(state)), Some(file)) => {
+                    Life::Present(self.resumed(client, state, at, *file, true))
+                }
                 (Life::Absent, Some(file)) => Life::Present(self.fresh(*file)),
                 (Life::Present(state), Some(file)) => {
-                    Life::Present(self.resumed(client, state, at, *file))
+                    Life::Present(self.resumed(client, state, at, *file, renews))
                 }
             };
+            if let Life::Left(_) = self.clients[client] {
+                // As it stood when it was last written, by the clocks of then.
+                self.written[client].0 = self.clients[client];
+                self.durable[client] = self.written[client];
+                continue;
+            }
             let moved = at.boot != self.clock.boot;
             if moved || self.clients[client] != life {
                 self.save(client);
@@ -484,7 +529,14 @@ impl Model {
         }
     }
 
-    fn resumed(&mut self, client: usize, saved: State, at: Clock, file: Section) -> State {
+    fn resumed(
+        &mut self,
+        client: usize,
+        saved: State,
+        at: Clock,
+        file: Section,
+        renews: bool,
+    ) -> State {
         let now = self.clock.mono;
         let restored = |moment: u64| {
             if at.boot == self.clock.boot {
@@ -503,8 +555,10 @@ impl Model {
             (None, Some(true)) => whole,
             (_, Some(false)) => None,
             (Some(deadline), _) if deadline <= now => {
-                self.renewed.extend(state.last_ok.then_some(client));
-                whole.filter(|_| state.last_ok)
+                let renews = renews && state.last_ok && !state.renewed;
+                self.renewed.extend(renews.then_some(client));
+                state.renewed |= renews;
+                whole.filter(|_| renews)
             }
             (deadline, _) => deadline,
         };

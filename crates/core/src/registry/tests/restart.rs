@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use super::world::*;
-use crate::client::saved::{LastCheck, Life};
+use crate::client::saved::{End, LastCheck, Life};
 use crate::client::setting::Setting;
 use crate::registry::{Action, Answer, DisableReason, Event, Refusal};
 use crate::secret::Secret;
-use crate::time::Wall;
+use crate::time::{BootId, Wall};
 
 const BOTH: [bool; 2] = [false, true];
 
@@ -65,6 +65,43 @@ fn what_expired_while_the_server_was_down_depends_on_the_last_check() {
     }
 }
 
+/// A server that was killed is started again at once. What its end does not explain renews nobody.
+#[test]
+fn who_expired_is_renewed_only_where_the_end_of_the_last_run_explains_it() {
+    let same = BootId::from_bytes([0; 16]);
+    for (end, reboot, lives) in [
+        (End::Clean, false, true),
+        (End::Clean, true, true),
+        (End::Cut(same), false, false),
+        (End::Cut(same), true, true),
+        (End::Unknown, true, false),
+    ] {
+        let mut world = World::new(vec![config(1)]);
+        world.registry.handle_checked_ok(world.id(1), world.now);
+        world.actions();
+        world.disk.flush();
+        world.disk.end = Some(end);
+        world.restart(vec![config(1)], seconds(301), reboot);
+        assert_eq!(
+            world.left(1),
+            lives.then_some(seconds(300)),
+            "{end:?} {reboot}"
+        );
+    }
+}
+
+#[test]
+fn who_keeps_the_server_down_again_and_again_gains_one_timeout() {
+    let mut world = World::new(vec![config(1)]);
+    world.registry.handle_checked_ok(world.id(1), world.now);
+    world.actions();
+    world.disk.flush();
+    world.restart(vec![config(1)], seconds(301), true);
+    assert_eq!(world.left(1), Some(seconds(300)));
+    world.restart(vec![config(1)], seconds(301), true);
+    assert_eq!(world.left(1), None);
+}
+
 #[test]
 fn a_check_that_fails_after_a_success_is_not_lost() {
     let mut world = World::new(vec![config(1)]);
@@ -108,9 +145,10 @@ fn nothing_of_a_removed_clients_secret_is_kept() {
 }
 
 /// "Client removed at run time but still in clients.conf stays removed after restart; if it is then
-/// also removed from clients.conf the server crashes at start": here it is forgotten.
+/// also removed from clients.conf the server crashes at start": here it stays removed, whatever the file says,
+/// until an administrator adds it.
 #[test]
-fn a_removed_client_stays_removed_until_its_section_goes() {
+fn a_removed_client_stays_removed_until_it_is_added() {
     let mut world = World::new(vec![config(1)]);
     world.registry.handle_remove(world.id(1), world.now);
     world.actions();
@@ -123,7 +161,16 @@ fn a_removed_client_stays_removed_until_its_section_goes() {
     world.restart(vec![], Duration::ZERO, false);
     assert!(world.disk.load().clients.is_empty());
     world.restart(vec![config(1)], Duration::ZERO, false);
+    assert_eq!(world.answer(1), refused(Refusal::UnknownKey));
+    world
+        .registry
+        .handle_add(config(1), world.now, &mut |most| most)
+        .unwrap();
+    world.actions();
     assert_eq!(world.answer(1), Some(Answer::Release(world.id(1))));
+    world.restart(vec![config(1)], Duration::ZERO, false);
+    assert_eq!(world.answer(1), Some(Answer::Release(world.id(1))));
+    assert_eq!(world.disk.load().tombstones, []);
 }
 
 /// "If new-config value differs from old-config value: take new config; else keep saved value".

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::checker::Checker;
 use crate::client::Client;
-use crate::client::saved::{Change, Life, Saved, SavedClient};
+use crate::client::saved::{Change, End, Holder, Life, Saved, SavedClient, Tombstone, Trust};
 use crate::key_id::KeyId;
 use crate::name::ClientName;
 use crate::registry::{Action, Answer, Ask, ClientId, Event, Limits, Refusal, Registry, RequestId};
@@ -49,20 +49,25 @@ pub(super) fn config_with(number: u8, change: impl FnOnce(&mut ClientSettings)) 
 }
 
 /// Carries changes out, the durable ones at once, the others perhaps.
-#[derive(Default, Debug)]
+#[derive(Default, Clone, Debug)]
 pub(super) struct Disk {
     durable: BTreeMap<ClientName, SavedClient>,
     /// What a crash may lose, in order.
     soon: Vec<Change>,
+    tombstones: BTreeMap<Holder, Tombstone>,
+    pub(super) trust: Trust,
+    /// How the run ends, unless told otherwise.
+    pub(super) end: Option<End>,
 }
 
 impl Disk {
     pub(super) fn carry_out(&mut self, action: &Action) {
         match action {
-            Action::Persist(change) => {
+            Action::Persist(change) | Action::PersistStricter(change) => {
                 // It holds all that waited of this client, and says nothing of the others.
-                self.soon
-                    .retain(|waiting| waiting.client() != change.client());
+                self.soon.retain(|waiting| {
+                    waiting.client().is_none() || waiting.client() != change.client()
+                });
                 self.write(change.clone());
             }
             Action::PersistSoon(change) => self.soon.push(change.clone()),
@@ -83,6 +88,9 @@ impl Disk {
     pub(super) fn load(&self) -> Saved {
         Saved {
             clients: self.durable.values().cloned().collect(),
+            tombstones: self.tombstones.values().cloned().collect(),
+            end: self.end.unwrap_or(End::Clean),
+            trust: self.trust,
         }
     }
 
@@ -103,6 +111,13 @@ impl Disk {
             Change::Forget(name) => {
                 self.durable.remove(&name);
             }
+            Change::Bury(tombstone) => {
+                self.tombstones.insert(tombstone.holder(), *tombstone);
+            }
+            Change::Unbury(holder) => {
+                self.tombstones.remove(&holder);
+            }
+            Change::Trust(trust) => self.trust = trust,
             Change::Record(_) | Change::DropRecords(_) => unreachable!("not by the registry"),
         }
     }

@@ -1,0 +1,305 @@
+//! A store that fails, beside one that does not: whatever happens, in any order and over any restarts, the
+//! server whose store failed releases nothing that the other one would not.
+
+use proptest::prelude::*;
+
+use super::world::*;
+use crate::client::Client;
+use crate::client::saved::{Change, End, LastCheck, Saved, Trust};
+use crate::client::setting::Setting;
+use crate::registry::{Action, Answer, Ask, ClientId, Limits, Registry, RequestId};
+use crate::settings::client::ClientConfig;
+use crate::time::{BootId, Monotonic, Now};
+
+const CLIENTS: u8 = 3;
+
+#[derive(Clone, Copy, Debug)]
+enum Op {
+    Pass(u64),
+    Ask(u8),
+    /// Its running check, if any, ends: well or not.
+    Checked(u8, bool),
+    CheckedOk(u8),
+    Enable(u8),
+    Disable(u8),
+    Deny(u8),
+    Remove(u8),
+    /// Another timeout: a shorter one must not come back as the longer one.
+    Timeout(u8, u64),
+    /// Its section leaves, or comes back, with a reload.
+    Section(u8),
+    /// The store fails, or works again.
+    Store(bool),
+    Stop {
+        down: u64,
+        reboot: bool,
+    },
+    Kill {
+        down: u64,
+        reboot: bool,
+    },
+}
+
+fn op() -> impl Strategy<Value = Op> {
+    let client = 1..=CLIENTS;
+    let pass = prop::sample::select(&[1_u64, 60, 120, 299, 400][..]);
+    prop_oneof![
+        6 => pass.clone().prop_map(Op::Pass),
+        6 => client.clone().prop_map(Op::Ask),
+        5 => (client.clone(), any::<bool>()).prop_map(|(it, ok)| Op::Checked(it, ok)),
+        2 => client.clone().prop_map(Op::CheckedOk),
+        1 => client.clone().prop_map(Op::Enable),
+        2 => client.clone().prop_map(Op::Disable),
+        1 => client.clone().prop_map(Op::Deny),
+        1 => client.clone().prop_map(Op::Remove),
+        1 => (client.clone(), prop::sample::select(&[100_u64, 300][..]))
+            .prop_map(|(it, to)| Op::Timeout(it, to)),
+        1 => client.prop_map(Op::Section),
+        4 => any::<bool>().prop_map(Op::Store),
+        1 => (pass.clone(), any::<bool>()).prop_map(|(down, reboot)| Op::Stop { down, reboot }),
+        2 => (pass, any::<bool>()).prop_map(|(down, reboot)| Op::Kill { down, reboot }),
+    ]
+}
+
+fn file(number: u8) -> ClientConfig {
+    // A delivery never shortens a deadline here: it may, and then who was refused has the longer one.
+    config_with(number, |it| {
+        it.approval_duration = seconds(500);
+        it.extended_timeout = seconds(900);
+    })
+}
+
+/// A server with its store.
+struct Side {
+    registry: Registry,
+    disk: Disk,
+    /// What a store that fails has not taken.
+    unwritten: Vec<Action>,
+    failing: bool,
+    /// Whether the mark beside the store says that the store is behind.
+    marked: bool,
+    running: Vec<ClientId>,
+    /// What somebody got, by the number of the request.
+    released: Vec<u64>,
+}
+
+impl Side {
+    fn start(configured: Vec<ClientConfig>, saved: Saved, disk: Disk, at: (BootId, Now)) -> Self {
+        let limits = Limits {
+            concurrent_checks: 8,
+            check_on_release: false,
+            allow_rehearsals: false,
+        };
+        let registry = Registry::load(configured, saved, limits, at.0, at.1, &mut |most| most / 2);
+        Self {
+            registry,
+            disk,
+            unwritten: Vec::new(),
+            failing: false,
+            marked: false,
+            running: Vec::new(),
+            released: Vec::new(),
+        }
+    }
+
+    fn settle(&mut self) {
+        while let Some(action) = self.registry.poll_action() {
+            match &action {
+                Action::StartCheck { client } => self.running.push(*client),
+                Action::Answer {
+                    request,
+                    answer: Answer::Release(_),
+                } => self.released.push(request.0),
+                _ => {}
+            }
+            self.unwritten.push(action);
+        }
+        self.marked |= self.failing && self.lost();
+        if !self.failing {
+            if std::mem::take(&mut self.marked) {
+                self.disk.trust = self.registry.trust();
+            }
+            for action in self.unwritten.drain(..) {
+                self.disk.carry_out(&action);
+            }
+            self.disk.flush();
+        }
+    }
+
+    /// Whether the store was asked to write something of a client and could not.
+    fn lost(&self) -> bool {
+        self.unwritten.iter().any(|action| {
+            matches!(action, Action::Persist(change) | Action::PersistStricter(change) | Action::PersistSoon(change)
+                if !matches!(change, Change::Record(_)))
+        })
+    }
+
+    fn restart(&mut self, files: &[u8], boots: (BootId, BootId), now: Now, stopped: bool) {
+        let marked = self.marked;
+        let mut saved = self.disk.load();
+        let clean = stopped && !marked;
+        saved.end = if clean { End::Clean } else { End::Cut(boots.0) };
+        if marked {
+            saved.trust = Trust::None;
+        }
+        let (failing, released) = (self.failing, std::mem::take(&mut self.released));
+        let configured = files.iter().map(|number| file(*number)).collect();
+        *self = Self::start(configured, saved, self.disk.clone(), (boots.1, now));
+        (self.failing, self.released, self.marked) = (failing, released, marked);
+    }
+
+    fn play(&mut self, op: Op, number: u64, files: &[u8], now: Now) {
+        self.registry.handle_timeout(now);
+        let named = |it: &Self, client: u8| it.registry.by_name(&format!("client{client}"));
+        match op {
+            Op::Ask(client) => {
+                let request = RequestId(number);
+                self.registry
+                    .handle_request(request, &key(client), Ask::default(), now);
+                self.settle();
+                self.registry.handle_delivered(request, now);
+            }
+            Op::Checked(client, ok) => {
+                let id = named(self, client);
+                if let Some(place) = self.running.iter().position(|it| Some(*it) == id) {
+                    let id = self.running.swap_remove(place);
+                    let result = LastCheck::Exited(u8::from(!ok));
+                    self.registry.handle_check_finished(id, result, now);
+                }
+            }
+            Op::Section(_) => {
+                let configured = files.iter().map(|number| file(*number)).collect();
+                self.registry.reload(configured, now, &mut |most| most / 2);
+            }
+            Op::CheckedOk(client)
+            | Op::Enable(client)
+            | Op::Disable(client)
+            | Op::Deny(client)
+            | Op::Remove(client)
+            | Op::Timeout(client, _) => {
+                let Some(id) = named(self, client) else {
+                    return;
+                };
+                let registry = &mut self.registry;
+                match op {
+                    Op::CheckedOk(_) => registry.handle_checked_ok(id, now),
+                    Op::Enable(_) => registry.handle_enable(id, now),
+                    Op::Disable(_) => registry.handle_disable(id, now),
+                    Op::Deny(_) => registry.handle_deny(id, now),
+                    Op::Remove(_) => registry.handle_remove(id, now),
+                    Op::Timeout(_, to) => {
+                        registry
+                            .handle_set(id, Setting::Timeout(seconds(to)), now)
+                            .unwrap();
+                    }
+                    _ => {}
+                }
+            }
+            Op::Pass(_) | Op::Store(_) | Op::Stop { .. } | Op::Kill { .. } => {}
+        }
+        self.settle();
+    }
+}
+
+/// Plays `ops` on both; panics when the faulty one gives away more.
+fn compare(ops: &[Op]) {
+    let mut now = at_boot();
+    let mut boot = BootId::from_bytes([0; 16]);
+    let mut files: Vec<u8> = (1..=CLIENTS).collect();
+    let start = || {
+        let configured = (1..=CLIENTS).map(file).collect();
+        Side::start(configured, Saved::default(), Disk::default(), (boot, now))
+    };
+    let (mut sound, mut faulty) = (start(), start());
+    sound.settle();
+    faulty.settle();
+    for (number, op) in (0..).zip(ops) {
+        let pass = match *op {
+            Op::Pass(pass) => pass,
+            Op::Stop { down, .. } | Op::Kill { down, .. } => down,
+            _ => 0,
+        };
+        now.mono = now.mono.after(seconds(pass));
+        now.wall = now.wall.after(seconds(pass));
+        match *op {
+            Op::Store(failing) => faulty.failing = failing,
+            Op::Stop { reboot, .. } | Op::Kill { reboot, .. } => {
+                let before = boot;
+                if reboot {
+                    now.mono = Monotonic::from_boot(seconds(10));
+                    let mut bytes = *boot.as_bytes();
+                    bytes[0] = bytes[0].wrapping_add(1);
+                    boot = BootId::from_bytes(bytes);
+                }
+                let stopped = matches!(op, Op::Stop { .. });
+                sound.restart(&files, (before, boot), now, stopped);
+                faulty.restart(&files, (before, boot), now, stopped);
+            }
+            Op::Section(client) => match files.iter().position(|it| *it == client) {
+                Some(place) => drop(files.remove(place)),
+                None => files.push(client),
+            },
+            // Enabling the one and not the other compares nothing; nor does a person who was told what was
+            // lost, and vouches for the machine.
+            Op::Enable(client) => {
+                let of = |it: &Side, what: fn(&Client) -> bool| {
+                    let id = it.registry.by_name(&format!("client{client}"))?;
+                    Some(what(it.registry.client(id)?))
+                };
+                let is_open = of(&sound, Client::is_enabled) != Some(false);
+                if is_open || of(&faulty, Client::needs_proof) == Some(true) {
+                    continue;
+                }
+            }
+            _ => {}
+        }
+        sound.play(*op, number, &files, now);
+        faulty.play(*op, number, &files, now);
+        let more = faulty
+            .released
+            .iter()
+            .find(|it| !sound.released.contains(it));
+        assert_eq!(more, None, "the faulty one released more, at {op:?}");
+    }
+}
+
+#[test]
+fn an_expiry_that_could_not_be_written_is_no_renewal() {
+    for reboot in [false, true] {
+        for kill in [false, true] {
+            let down = 1;
+            let end = if kill {
+                Op::Kill { down, reboot }
+            } else {
+                Op::Stop { down, reboot }
+            };
+            compare(&[
+                Op::CheckedOk(1),
+                Op::Store(true),
+                Op::Pass(120),
+                Op::Checked(1, false),
+                Op::Pass(299),
+                Op::Ask(1),
+                Op::Store(true),
+                end,
+                Op::Store(false),
+                Op::Ask(1),
+                Op::Kill {
+                    down: 1,
+                    reboot: false,
+                },
+                Op::Ask(1),
+            ]);
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
+    #[test]
+    fn a_store_that_fails_makes_the_server_stricter_never_more_generous(
+        ops in prop::collection::vec(op(), 1..50)
+    ) {
+        compare(&ops);
+    }
+}

@@ -1,0 +1,379 @@
+//! Sections that leave the configuration and come back, under their name or another: a disable is not
+//! forgotten.
+
+use super::world::*;
+use crate::client::saved::{Life, Trust};
+use crate::client::setting::Setting;
+use crate::name::ClientName;
+use crate::registry::{DisableReason, Event, Refusal, drops};
+use crate::settings::client::ClientConfig;
+
+const BOTH: [bool; 2] = [false, true];
+
+fn named(number: u8, name: &str) -> ClientConfig {
+    let mut config = config(number);
+    config.name = ClientName::new(name).unwrap();
+    config
+}
+
+/// The configuration is read anew, by a reload or by a start.
+fn read(
+    world: &mut World,
+    live: bool,
+    configured: Vec<ClientConfig>,
+) -> Vec<crate::registry::Action> {
+    if live {
+        world
+            .registry
+            .reload(configured, world.now, &mut |most| most / 2);
+        world.actions()
+    } else {
+        world.restart(configured, seconds(1), false)
+    }
+}
+
+fn is_released(world: &mut World, number: u8) -> bool {
+    matches!(
+        world.answer(number),
+        Some(crate::registry::Answer::Release(_))
+    )
+}
+
+#[test]
+fn a_disable_outlives_a_configuration_that_is_empty_for_a_moment() {
+    for (empty, full) in [(true, true), (true, false), (false, true), (false, false)] {
+        let mut world = World::new(vec![config(1), config(2)]);
+        world.registry.handle_disable(world.id(1), world.now);
+        world.actions();
+        read(&mut world, empty, vec![]);
+        assert_eq!(world.registry.iter().len(), 0);
+        assert_eq!(world.answer(1), refused(Refusal::UnknownKey));
+        let actions = read(&mut world, full, vec![config(1), config(2)]);
+        let remembered = Event::Disabled(world.id(1), DisableReason::Remembered);
+        assert!(has_event(&actions, &remembered));
+        assert_eq!(world.answer(1), refused(Refusal::Disabled));
+        assert!(is_released(&mut world, 2));
+        assert_eq!(world.disk.load().tombstones, []);
+        world.registry.handle_enable(world.id(1), world.now);
+        world.actions();
+        read(&mut world, full, vec![config(1), config(2)]);
+        assert!(is_released(&mut world, 1));
+    }
+}
+
+#[test]
+fn a_disable_comes_back_under_another_name() {
+    for live in BOTH {
+        // At once, and after it was away.
+        for away in BOTH {
+            let mut world = World::new(vec![config(1), config(2)]);
+            world.registry.handle_disable(world.id(1), world.now);
+            world.actions();
+            if away {
+                read(&mut world, live, vec![config(2)]);
+            }
+            read(&mut world, live, vec![config(2), named(1, "other")]);
+            assert_eq!(world.answer(1), refused(Refusal::Disabled));
+            assert!(world.registry.by_name("client1").is_none());
+            let rows = world.disk.load().clients;
+            assert_eq!(rows.len(), 2, "{rows:?}");
+        }
+    }
+}
+
+#[test]
+fn a_removed_client_comes_back_removed_under_another_name() {
+    for live in BOTH {
+        for away in BOTH {
+            let mut world = World::new(vec![config(1), config(2)]);
+            world.registry.handle_remove(world.id(1), world.now);
+            world.actions();
+            if away {
+                read(&mut world, live, vec![config(2)]);
+            }
+            read(&mut world, live, vec![config(2), named(1, "other")]);
+            assert_eq!(world.answer(1), refused(Refusal::UnknownKey));
+            assert!(world.registry.by_name("other").is_none());
+            read(&mut world, live, vec![config(2), named(1, "third")]);
+            assert_eq!(world.answer(1), refused(Refusal::UnknownKey));
+            let rows = world.disk.load().clients;
+            assert!(
+                rows.iter()
+                    .any(|row| row.life == Life::Removed && row.name.as_str() == "third")
+            );
+        }
+    }
+}
+
+#[test]
+fn what_was_added_and_removed_does_not_come_in_by_a_file() {
+    let mut world = World::new(vec![]);
+    world
+        .registry
+        .handle_add(config(1), world.now, &mut |most| most)
+        .unwrap();
+    world.registry.handle_remove(world.id(1), world.now);
+    world.actions();
+    for live in BOTH {
+        read(&mut world, live, vec![named(1, "filed")]);
+        assert_eq!(world.answer(1), refused(Refusal::UnknownKey));
+    }
+}
+
+#[test]
+fn a_renamed_section_keeps_its_deadline_its_denial_and_its_settings() {
+    for live in BOTH {
+        let mut world = World::new(vec![config(1), config(2)]);
+        world.run(seconds(100));
+        let id = world.id(1);
+        let setting = Setting::ApprovalDelay(seconds(60));
+        world.registry.handle_set(id, setting, world.now).unwrap();
+        let setting = Setting::ApprovalDuration(seconds(1000));
+        world.registry.handle_set(id, setting, world.now).unwrap();
+        world.registry.handle_deny(id, world.now);
+        world.actions();
+        read(&mut world, live, vec![named(1, "other"), config(2)]);
+        let id = world.registry.by_name("other").unwrap();
+        let client = world.registry.client(id).unwrap();
+        let left = client.deadline.unwrap().mono.since(world.now.mono);
+        assert_eq!(left, seconds(if live { 200 } else { 199 }));
+        assert_eq!(client.settings().approval_delay, seconds(60));
+        assert_eq!(world.answer(1), refused(Refusal::Denied));
+    }
+}
+
+#[test]
+fn swapped_names_swap_nothing_else() {
+    for live in BOTH {
+        let mut world = World::new(vec![config(1), config(2)]);
+        world.registry.handle_disable(world.id(1), world.now);
+        world.actions();
+        for names in [["client2", "client1"], ["client1", "client2"]] {
+            read(
+                &mut world,
+                live,
+                vec![named(1, names[0]), named(2, names[1])],
+            );
+            assert_eq!(world.answer(1), refused(Refusal::Disabled));
+            assert!(is_released(&mut world, 2));
+            assert_eq!(world.disk.load().clients.len(), 2);
+        }
+    }
+}
+
+#[test]
+fn another_key_in_the_same_section_enables_nobody() {
+    for live in BOTH {
+        let mut world = World::new(vec![config(1)]);
+        world.registry.handle_disable(world.id(1), world.now);
+        world.actions();
+        read(&mut world, live, vec![named(9, "client1")]);
+        assert_eq!(world.answer(9), refused(Refusal::Disabled));
+        // The key that a disabled client left with is no way around it.
+        let mut world = World::new(vec![config(1), config(2)]);
+        world.registry.handle_disable(world.id(1), world.now);
+        world.actions();
+        read(&mut world, live, vec![config(2)]);
+        read(&mut world, live, vec![named(1, "client2")]);
+        assert_eq!(world.answer(1), refused(Refusal::Disabled));
+    }
+}
+
+#[test]
+fn another_section_with_the_key_of_a_disabled_one_is_no_way_around_it() {
+    let double = || named(1, "double");
+    for live in BOTH {
+        let mut world = World::new(vec![config(1), double()]);
+        world.registry.handle_disable(world.id(1), world.now);
+        world.actions();
+        read(&mut world, live, vec![double()]);
+        assert_eq!(world.answer(1), refused(Refusal::Disabled));
+    }
+    // Nor is another order in the file.
+    let mut world = World::new(vec![config(1), double()]);
+    world.registry.handle_disable(world.id(1), world.now);
+    world.actions();
+    read(&mut world, true, vec![double(), config(1)]);
+    assert_eq!(world.answer(1), refused(Refusal::Disabled));
+}
+
+#[test]
+fn who_left_enabled_comes_back_with_the_time_it_had() {
+    let mut world = World::new(vec![config(1), config(2)]);
+    world.run(seconds(100));
+    read(&mut world, true, vec![config(2)]);
+    world.run(seconds(100));
+    read(&mut world, true, vec![config(1), config(2)]);
+    assert_eq!(world.left(1), Some(seconds(100)));
+    read(&mut world, true, vec![config(2)]);
+    world.run(seconds(101));
+    read(&mut world, true, vec![config(1), config(2)]);
+    assert_eq!(world.left(1), None);
+}
+
+#[test]
+fn all_or_most_clients_are_not_dropped_unasked() {
+    let three = || vec![config(1), config(2), config(3)];
+    let mut world = World::new(three());
+    world
+        .registry
+        .handle_add(config(4), world.now, &mut |most| most)
+        .unwrap();
+    world.actions();
+    let saved = world.disk.load();
+    for (configured, missing) in [
+        (three(), None),
+        (vec![config(1), config(2)], None),
+        (vec![config(1), config(2), config(9)], None),
+        (vec![named(1, "a"), named(2, "b"), named(3, "c")], None),
+        (
+            vec![
+                named(7, "client1"),
+                named(8, "client2"),
+                named(9, "client3"),
+            ],
+            None,
+        ),
+        (vec![config(1)], Some(2)),
+        (vec![config(7), config(8), config(9)], Some(3)),
+        (vec![], Some(3)),
+    ] {
+        let start = drops(&configured, &saved);
+        assert_eq!(start.as_ref().map(|it| it.missing.len()), missing);
+        assert_eq!(world.registry.drops(&configured), start);
+    }
+    let told = drops(&[], &saved).unwrap().to_string();
+    assert_eq!(
+        told,
+        "3 of the 3 known clients are missing in the configuration: client1, client2, client3"
+    );
+    // Who was removed is not missed, and a first start knows nobody.
+    for number in 1..=3 {
+        world.registry.handle_remove(world.id(number), world.now);
+    }
+    world.actions();
+    assert_eq!(world.registry.drops(&[]), None);
+    assert_eq!(drops(&[], &world.disk.load()), None);
+    assert_eq!(drops(&[], &Default::default()), None);
+}
+
+const PROOF: &str = "builtin:ssh-hostkey ssh-ed25519 \
+                     AAAAC3NzaC1lZDI1NTE5AAAAIAEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEB";
+
+fn provable(number: u8) -> ClientConfig {
+    config_with(number, |it| {
+        it.checker = crate::checker::Checker::new(PROOF).unwrap();
+    })
+}
+
+#[test]
+fn after_a_lost_state_everyone_waits_for_a_person() {
+    for old_rows in BOTH {
+        let all = || {
+            vec![
+                config(1),
+                config(2),
+                config_with(3, |it| it.enabled = false),
+            ]
+        };
+        let mut world = if old_rows {
+            World::new(all())
+        } else {
+            World::new(vec![])
+        };
+        world.disk.trust = Trust::None;
+        let actions = world.restart(all(), seconds(1), false);
+        let lost = Event::Disabled(world.id(1), DisableReason::StateLost);
+        assert!(has_event(&actions, &lost));
+        assert_eq!(world.disk.trust, Trust::Partial);
+        assert_eq!(world.registry.unproved(), 2);
+        world.restart(all(), seconds(1), true);
+        // New sections wait too, as long as anybody does.
+        read(&mut world, true, vec![config(1), config(2), config(4)]);
+        for number in [1, 2, 4] {
+            assert_eq!(world.answer(number), refused(Refusal::Disabled));
+            assert!(world.client(number).needs_proof());
+        }
+        // A check of the usual kind, or a word that it is up, is no proof.
+        world.registry.handle_start_checker(world.id(1), world.now);
+        world.registry.handle_checked_ok(world.id(1), world.now);
+        let id = world.id(1);
+        world.registry.handle_check_finished(
+            id,
+            crate::client::saved::LastCheck::Exited(0),
+            world.now,
+        );
+        world.actions();
+        assert_eq!(world.answer(1), refused(Refusal::Disabled));
+        world.registry.handle_enable(world.id(1), world.now);
+        world.registry.handle_disable(world.id(2), world.now);
+        world.registry.handle_remove(world.id(4), world.now);
+        world.actions();
+        assert!(is_released(&mut world, 1));
+        assert_eq!(world.disk.trust, Trust::Full);
+        read(&mut world, true, vec![config(1), config(2), config(5)]);
+        assert!(is_released(&mut world, 5));
+        world.restart(vec![config(1), config(2), config(5)], seconds(1), false);
+        assert!(is_released(&mut world, 1));
+        assert_eq!(world.answer(2), refused(Refusal::Disabled));
+    }
+}
+
+#[test]
+fn after_a_lost_state_a_proof_of_the_private_key_enables() {
+    let mut world = World::new(vec![]);
+    world.disk.trust = Trust::None;
+    world.restart(vec![provable(1), provable(2), config(3)], seconds(1), false);
+    world.registry.handle_disable(world.id(2), world.now);
+    let actions = world.run(seconds(121));
+    let id = world.id(1);
+    assert!(has_event(&actions, &Event::CheckStarted(id)));
+    assert!(!has_event(&actions, &Event::CheckStarted(world.id(2))));
+    assert!(!has_event(&actions, &Event::CheckStarted(world.id(3))));
+    world
+        .registry
+        .handle_check_finished(id, crate::client::saved::LastCheck::Exited(1), world.now);
+    world.actions();
+    assert_eq!(world.answer(1), refused(Refusal::Disabled));
+    world.run(seconds(120));
+    world
+        .registry
+        .handle_check_finished(id, crate::client::saved::LastCheck::Exited(0), world.now);
+    let actions = world.actions();
+    assert!(has_event(&actions, &Event::Enabled(id)));
+    assert!(is_released(&mut world, 1));
+    assert_eq!(world.left(1), Some(seconds(300)));
+}
+
+#[test]
+fn a_lost_state_without_clients_is_still_lost_when_they_come() {
+    let mut world = World::new(vec![]);
+    world.disk.trust = Trust::None;
+    world.restart(vec![], seconds(1), false);
+    world.restart(vec![], seconds(1), false);
+    read(&mut world, true, vec![config(1)]);
+    assert_eq!(world.answer(1), refused(Refusal::Disabled));
+    read(&mut world, false, vec![config(1)]);
+    assert_eq!(world.answer(1), refused(Refusal::Disabled));
+    // An administrator who adds one vouches for it.
+    world
+        .registry
+        .handle_add(config(2), world.now, &mut |most| most)
+        .unwrap();
+    world.actions();
+    assert!(is_released(&mut world, 2));
+}
+
+#[test]
+fn who_left_before_the_state_was_rolled_back_waits_when_it_comes_back() {
+    let mut world = World::new(vec![config(1), config(2)]);
+    read(&mut world, true, vec![config(2)]);
+    world.disk.trust = Trust::None;
+    world.restart(vec![config(2)], seconds(1), false);
+    world.registry.handle_enable(world.id(2), world.now);
+    world.actions();
+    assert_eq!(world.disk.trust, Trust::Full);
+    read(&mut world, true, vec![config(1), config(2)]);
+    assert_eq!(world.answer(1), refused(Refusal::Disabled));
+    assert!(world.client(1).needs_proof());
+}

@@ -1,0 +1,103 @@
+//! Clients that left the configuration: one row each, by what their state belongs to.
+
+use nightlatch_core::client::saved::{Holder, LastCheck, Life, SavedState, Tombstone};
+use nightlatch_core::time::Wall;
+use rusqlite::types::Value;
+use rusqlite::{Connection, Row};
+
+use super::row::{
+    Columns, RowError, SETTINGS, STATE, blob, push_settings, push_state, read_client, run,
+};
+
+/// The statements about tombstones, each prepared when it is first needed.
+pub(super) struct Tombstones {
+    pub(super) select: String,
+    put: String,
+    delete: String,
+}
+
+impl Tombstones {
+    pub(super) fn new() -> Self {
+        let mut columns = vec!["since_wall".to_owned(), "name".to_owned()];
+        columns.extend(SETTINGS.iter().map(|column| format!("c_{column}")));
+        columns.extend(["secret_digest", "added_secret", "is_present"].map(str::to_owned));
+        columns.extend(SETTINGS.iter().map(|column| format!("p_{column}")));
+        columns.push("secret".to_owned());
+        columns.extend(STATE.iter().map(|&column| column.to_owned()));
+        let places: Vec<String> = (1..=columns.len() + 1)
+            .map(|number| format!("?{number}"))
+            .collect();
+        let (columns, places) = (columns.join(", "), places.join(", "));
+        Self {
+            select: format!("SELECT {columns} FROM tombstone"),
+            // Nothing refers to it.
+            put: format!("INSERT OR REPLACE INTO tombstone (holder, {columns}) VALUES ({places})"),
+            delete: "DELETE FROM tombstone WHERE holder = ?1".to_owned(),
+        }
+    }
+
+    pub(super) fn put(&self, db: &Connection, tombstone: &Tombstone) -> rusqlite::Result<()> {
+        let client = &tombstone.client;
+        let mut values = vec![
+            key(&tombstone.holder()),
+            tombstone.since.unix_micros().into(),
+            client.name.as_str().to_owned().into(),
+        ];
+        push_settings(&mut values, &client.configured);
+        values.push(client.configured_secret.as_bytes().to_vec().into());
+        values.push(blob(client.added.as_ref().map(|secret| secret.expose())));
+        match &client.life {
+            Life::Present(present) => {
+                values.push(true.into());
+                push_settings(&mut values, &present.settings);
+                values.push(blob(present.secret.as_ref().map(|secret| secret.expose())));
+                push_state(&mut values, &present.state);
+            }
+            Life::Removed => {
+                values.push(false.into());
+                push_settings(&mut values, &client.configured);
+                values.push(Value::Null);
+                push_state(&mut values, &nothing());
+            }
+        }
+        run(db, &self.put, values)
+    }
+
+    pub(super) fn delete(&self, db: &Connection, holder: &Holder) -> rusqlite::Result<()> {
+        run(db, &self.delete, vec![key(holder)])
+    }
+}
+
+/// The tombstone in a row of [`Tombstones::select`].
+pub(super) fn read(row: &Row<'_>) -> Result<Tombstone, RowError> {
+    let mut columns = Columns { row, next: 0 };
+    let since = Wall::from_unix_micros(columns.next()?);
+    let client = read_client(&mut columns)?;
+    Ok(Tombstone { since, client })
+}
+
+fn key(holder: &Holder) -> Value {
+    let bytes = match holder {
+        Holder::Key(key) => [b"k", &key.as_bytes()[..]].concat(),
+        Holder::Name(name) => [b"n", name.as_str().as_bytes()].concat(),
+    };
+    bytes.into()
+}
+
+/// What stands where a removed client has no state.
+fn nothing() -> SavedState {
+    SavedState {
+        enabled: false,
+        created: Wall::default(),
+        last_enabled: None,
+        last_checked_ok: None,
+        last_approval_request: None,
+        last_check: LastCheck::None,
+        deadline: None,
+        denied: None,
+        released: false,
+        released_boot: None,
+        renewed: false,
+        needs_proof: false,
+    }
+}
