@@ -181,13 +181,15 @@ fn device<'f>(fields: &[&'f str]) -> Option<&'f str> {
 
 /// Also with its length, as NetworkManager allows.
 fn is_address(field: &str) -> bool {
-    let field = field.split_once('/').map_or(field, |(address, _)| address);
+    let without_length = |text: &'_ str| text.split('/').next().unwrap_or_default().to_owned();
     match field
         .strip_prefix('[')
-        .and_then(|rest| rest.strip_suffix(']'))
+        .and_then(|rest| rest.split_once(']'))
     {
-        Some(inner) => inner.parse::<Ipv6Addr>().is_ok(),
-        None => field.parse::<Ipv4Addr>().is_ok(),
+        Some((inner, rest)) => {
+            without_length(inner).parse::<Ipv6Addr>().is_ok() && without_length(rest).is_empty()
+        }
+        None => without_length(field).parse::<Ipv4Addr>().is_ok(),
     }
 }
 
@@ -388,6 +390,7 @@ mod tests {
 
     const ADDRESSES: &[&str] = &["192.0.2.7", "[2001:db8::5]", "[fe80::1%2]", "10.0.0.1"];
     const CLIENTS: &[&str] = &[
+        "[2001:db8::5]/64",
         "192.0.2.7",
         "[2001:db8::5]",
         "192.0.2.7/24",

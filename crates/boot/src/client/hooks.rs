@@ -214,6 +214,7 @@ impl Hook<'_> {
         let mut said = Said {
             pipe: said,
             left: MAX_SAID,
+            is_cut: false,
         };
         let ended = self.until_end(&mut child, &mut said, limit, signals);
         if !matches!(ended, Ok(Ended::Itself(_))) {
@@ -275,6 +276,8 @@ struct Said {
     pipe: OwnedFd,
     /// How many bytes are passed on still.
     left: usize,
+    /// Whether it was told that more came.
+    is_cut: bool,
 }
 
 impl Said {
@@ -290,7 +293,8 @@ impl Said {
             };
             let passed = count.min(self.left);
             let _ = io::stderr().write_all(&chunk[..passed]);
-            if passed < count && self.left > 0 {
+            if passed < count && !self.is_cut {
+                self.is_cut = true;
                 let _ = io::stderr().write_all(b"\n");
                 hook.say("says too much: the rest is left out");
             }
