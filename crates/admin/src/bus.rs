@@ -49,9 +49,9 @@ pub(crate) fn failure(error: Error) -> Failure {
             "if a file was emptied by mistake, mend that; if it is meant: nightlatch reload \
              --accept-fewer-clients",
         ),
-        Error::AccessDenied(_) => Some(
-            "run it as root, or as a member of the group that the server's policy names (_mandos)",
-        ),
+        Error::AccessDenied(_) => {
+            Some("run it as root; a server of Mandos also lets members of the group _mandos in")
+        }
         _ => None,
     };
     let what = match &error {
