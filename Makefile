@@ -41,7 +41,7 @@ deb-test-short: deb ## what is in the packages, and what lintian says
 
 SUITES ?= bookworm trixie
 # Guests need taps and network namespaces: root.
-boot_tests = scripts/prepare boot-test && cargo build --quiet --workspace --bins && \
+boot_tests = scripts/prepare boot-test && cargo build --quiet --workspace --all-targets && \
 	for suite in $(1); do $(if $(filter 0,$(shell id -u)),,sudo --preserve-env=NIGHTLATCH_PEERS) target/debug/boot-test --suite $$suite $(2) || exit; done
 
 boot-test: deb ## boot real guests with encrypted disks, all scenarios; needs root; SUITES="bookworm trixie" ARGUMENTS="--only mdns"
@@ -52,13 +52,16 @@ boot-test-short: deb ## the same with the few scenarios that show the most
 
 image-test: boot ## what the small client adds to the images of Debian 12 and 13, and how much; needs root
 	@scripts/prepare test
-	cargo build --workspace --bins
+	cargo build --workspace --all-targets
 	NIGHTLATCH_BOOT=$(CURDIR)/target/boot/nightlatch-boot cargo test --package nightlatch-image-tests --test contents -- --nocapture initramfs_tools
 
 run: ## build, then play the whole story end to end in a temporary directory
+	@echo "1/3  what the build needs: a C compiler, cryptsetup, iproute2 (a minute when packages are missing)"
 	@scripts/prepare run
-	@cargo build --quiet --package nightlatch-server --package nightlatch-boot --package nightlatch-admin --package nightlatch-interop --bin nightlatchd --bin nightlatch-boot --bin nightlatch --bin story
-	@target/debug/story
+	@echo "2/3  building the server, the boot client, the administrator's command and the story: some five minutes on two cores the first time"
+	@cargo build --profile story --workspace --bin nightlatchd --bin nightlatch-boot --bin nightlatch --bin story
+	@echo "3/3  the whole story, some ten seconds"
+	@target/story/story
 
 test: peers ## all tests, and what was skipped; ARGUMENTS="-p nightlatch-interop --test signals" for some
 	@scripts/test $(ARGUMENTS)

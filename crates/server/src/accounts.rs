@@ -218,8 +218,7 @@ mod tests {
 
     #[test]
     fn the_state_of_nobody_is_taken_over_and_no_other() {
-        if !privileges::is_root() {
-            eprintln!("skipped: only root can give files away");
+        if !nightlatch_test_support::is_root() {
             return;
         }
         let folder = tempfile::tempdir().unwrap();

@@ -203,7 +203,7 @@ fn may_run_sshd() -> bool {
 #[test]
 fn a_real_ssh_server_proves_its_key_and_a_changed_one_does_not() {
     if !may_run_sshd() {
-        eprintln!("skipped: only root can give sshd its folder");
+        nightlatch_test_support::skipped("gives sshd its folder: needs root");
         return;
     }
     let (folder, others) = (TempDir::new().unwrap(), TempDir::new().unwrap());

@@ -45,7 +45,7 @@ impl House {
     /// `None`, and said so, without root.
     fn new() -> Option<Self> {
         if !available() {
-            eprintln!("skipped: needs root and network namespaces");
+            nightlatch_test_support::skipped("needs root and network namespaces");
             return None;
         }
         let folder = tempfile::tempdir().unwrap();
@@ -77,7 +77,9 @@ impl House {
             if !add.status().unwrap().success() {
                 let all = std::env::var_os("NIGHTLATCH_ALL_LINKS");
                 assert!(all.is_none(), "this kernel cannot make a {kind}");
-                eprintln!("skipped: this kernel cannot make a {kind}");
+                nightlatch_test_support::runs_elsewhere(format_args!(
+                    "this kernel cannot make a {kind}"
+                ));
                 return None;
             }
             house.here.ip(&["link", "delete", "probe"]);

@@ -120,7 +120,7 @@ fn assert_locked(seen: &Seen) {
     if may_lock_everything() {
         assert!(seen.locked > 0, "{seen:?}");
     } else {
-        eprintln!("skipped: locked memory needs CAP_SYS_RESOURCE");
+        nightlatch_test_support::runs_elsewhere("locked memory needs CAP_SYS_RESOURCE");
     }
 }
 

@@ -63,8 +63,8 @@ pub fn skipped(why: impl Display) {
     Note::Skipped(why.to_string()).write();
 }
 
-/// Says that a part of the test does not run here, and where it does run before a change lands. No failure with
-/// `CI=true`.
+/// Says that a part of the test does not run here, for want of something that not every machine of CI can have (a part of
+/// its kernel, a capability), and where it does run. No failure with `CI=true`.
 pub fn runs_elsewhere(why: impl Display) {
     Note::Skipped(why.to_string()).write();
 }

@@ -105,6 +105,7 @@ fn run(test: &str, act: &str, settings: &[(&str, &str)]) -> (Output, String) {
     runner
         .env(ACT, act)
         .env_remove("CI")
+        .env_remove("NIGHTLATCH_TEST_SUMMARY")
         .envs(settings.iter().copied());
     let output = runner.stdin(Stdio::null()).output().unwrap();
     let said = String::from_utf8(output.stdout.clone()).unwrap();

@@ -294,8 +294,7 @@ fn no_account_but_root_owns_a_key_whatever_accounts_there_are() {
 
 #[test]
 fn a_folder_that_is_there_already_becomes_what_the_plan_says_and_a_link_is_refused() {
-    if !rustix::process::geteuid().is_root() {
-        eprintln!("skipped: only root can give files away");
+    if !nightlatch_test_support::is_root() {
         return;
     }
     let root = machine(KEYS);

@@ -3,8 +3,6 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
-use nightlatch_sys::privileges;
-
 use crate::house::{House, Machine};
 
 /// What a checker finds out about itself and the server; each line of `out` is one thing too many.
@@ -32,8 +30,7 @@ echo done
 
 #[test]
 fn a_checker_has_nothing_of_the_server() {
-    if !privileges::is_root() {
-        eprintln!("skipped: only root can run checkers as another user");
+    if !nightlatch_test_support::is_root() {
         return;
     }
     let machine = Machine::new("a");
@@ -72,8 +69,7 @@ fn a_command_that_pings_may_and_no_other() {
             "checker = {name}() {{ grep -q '^CapEff:.*2000$' /proc/self/status; }}; {name}\ninterval = PT1S"
         )
     };
-    if !privileges::is_root() {
-        eprintln!("skipped: only root can hand capabilities on");
+    if !nightlatch_test_support::is_root() {
         return;
     }
     for (name, outcome) in [("ping", "check succeeded"), ("other", "check failed")] {
@@ -94,8 +90,7 @@ fn the_default_checker_pings_without_the_server_s_rights() {
 
 #[test]
 fn the_server_is_never_nobody_and_takes_over_what_was_nobody_s() {
-    if !privileges::is_root() {
-        eprintln!("skipped: only root can give files away");
+    if !nightlatch_test_support::is_root() {
         return;
     }
     let a = Machine::new("a");
