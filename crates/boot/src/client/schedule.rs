@@ -296,7 +296,6 @@ impl Schedule {
         let starts = self.waiting().map(|(due, ..)| due);
         let others = self.entries.values().filter_map(|entry| match entry.state {
             State::Running(Stage::Connected(None, since)) => Some(since.after(CLAIMED)),
-            State::Running(Stage::Asked(Some(_), since)) => Some(since.after(PROVEN)),
             _ => None,
         });
         // Only a full house has reason to end a try for its slot.

@@ -196,6 +196,17 @@ fn a_server_that_goes_while_it_is_tried_is_forgotten_afterwards() {
 }
 
 #[test]
+fn what_comes_back_while_it_is_tried_is_not_forgotten() {
+    let mut schedule = schedule();
+    schedule.add(server(1), heard(1, "tower"), at(0));
+    schedule.poll_start(at(0)).unwrap();
+    schedule.remove(&server(1));
+    schedule.add(server(1), heard(1, "tower"), at(3));
+    schedule.handle_failed(&server(1), false, at(5));
+    assert_eq!(schedule.poll_start(at(10_000)), Some(server(1)));
+}
+
+#[test]
 fn what_was_announced_is_tried_once_though_it_is_taken_back() {
     let mut schedule = schedule();
     schedule.add(server(1), heard(1, "tower"), at(0));
@@ -319,7 +330,7 @@ fn a_trusted_server_that_was_asked_keeps_its_slot() {
 fn there_is_a_bound_and_who_announces_most_gives_way() {
     let mut schedule = schedule();
     schedule.add(server(9999), heard(1, "right"), at(0));
-    for n in 0..3 * MAX_DESTINATIONS as u16 {
+    for n in 0..MAX_DESTINATIONS as u16 + 64 {
         schedule.add(server(n), heard(2, &n.to_string()), at(0));
     }
     assert_eq!(schedule.destinations().count(), MAX_DESTINATIONS);
