@@ -210,7 +210,7 @@ impl Switch {
     /// One without any host; `None`, and said so, where there are no namespaces.
     pub fn new(role: &str) -> Option<Self> {
         if !available() {
-            eprintln!("skipped: needs root and network namespaces");
+            nightlatch_test_support::skipped("needs root and network namespaces");
             return None;
         }
         let switch = Host::new(role);
