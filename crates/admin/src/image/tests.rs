@@ -218,7 +218,11 @@ fn the_learned_network_goes_along_as_it_is_and_names_mean_what_a_boot_has() {
         made(&plan, "client.options"),
         "--connect=[fe80::1%eth0.5]:47\n--interface=eth0.5,eth1\n"
     );
-    assert!(plan.remarks[0].contains("network.conf: line 9: expected one of device"));
+    assert!(
+        plan.remarks[0].contains("network.conf: line 10: expected one of device"),
+        "{:?}",
+        plan.remarks
+    );
     fs::write(root.path().join(SETTINGS), "[client]\nnetwork = no\n").unwrap();
     assert!(!paths(&Plan::of(root.path()).unwrap()).contains(&place.as_str()));
 }
