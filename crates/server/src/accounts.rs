@@ -100,7 +100,8 @@ impl Accounts {
         let mut warnings = Vec::new();
         if UNNAMED_SERVER.contains(&self.server.uid) {
             warnings.push(format!(
-                "there is no account _nightlatch: the server runs as the user {}, which has no name; make one: \
+                "there is no account _nightlatch: the server runs as the user {}, which has no name, and whom no system \
+                 bus lets in; make one: \
                  useradd --system --shell /usr/sbin/nologin --home-dir /nonexistent _nightlatch",
                 self.server.uid
             ));

@@ -7,6 +7,8 @@ use std::process::Command;
 use tempfile::TempDir;
 
 use crate::process::Running;
+use crate::programs::peer_library;
+use crate::server::our_account;
 
 /// Everybody may own any name and call anybody.
 const OPEN: &str = "<policy context=\"default\"><allow user=\"*\"/><allow own=\"*\"/>\
@@ -64,6 +66,7 @@ impl Bus {
             .arg("--nopidfile")
             .arg("--print-address=2");
         command.arg("--config-file").arg(&configuration);
+        know_our_account(&mut command, folder.path());
         let daemon = Running::start("dbus-daemon", &mut command);
         daemon.wait_for("its address", |line| {
             line.starts_with("unix:path=").then_some(())
@@ -78,6 +81,29 @@ impl Bus {
     pub fn address(&self) -> String {
         format!("unix:path={}", self.folder.path().join("bus").display())
     }
+}
+
+/// dbus-daemon turns away a user without a name, as whom our server runs on a host without the packages' accounts.
+fn know_our_account(command: &mut Command, folder: &Path) {
+    let account = our_account();
+    let lines = [
+        (
+            "passwd",
+            format!(
+                "nightlatch-test:x:{}:{}::/:/bin/false\n",
+                account.uid, account.gid
+            ),
+        ),
+        ("group", format!("nightlatch-test:x:{}:\n", account.gid)),
+    ];
+    for (database, line) in lines {
+        let mut text = std::fs::read_to_string(Path::new("/etc").join(database)).unwrap();
+        text.push_str(&line);
+        let file = folder.join(database);
+        std::fs::write(&file, text).unwrap();
+        command.env(format!("NSS_WRAPPER_{}", database.to_uppercase()), file);
+    }
+    command.env("LD_PRELOAD", peer_library("libnss_wrapper.so"));
 }
 
 fn open_to_all(path: &Path) {

@@ -49,6 +49,11 @@ pub fn mandos_client() -> PathBuf {
 
 /// The stock program `name` of those for the initramfs, as `plugin-runner`.
 pub fn stock_boot(name: &str) -> PathBuf {
+    peer_library(&format!("mandos/{name}"))
+}
+
+/// The peer's file at `path` in the folder of libraries of this processor (as `libnss_wrapper.so`).
+pub fn peer_library(path: &str) -> PathBuf {
     let output = Command::new("dpkg-architecture")
         .arg("-qDEB_HOST_MULTIARCH")
         .output();
@@ -58,5 +63,5 @@ pub fn stock_boot(name: &str) -> PathBuf {
         }
         _ => "x86_64-linux-gnu".to_owned(),
     };
-    peer(&format!("usr/lib/{triplet}/mandos/{name}"))
+    peer(&format!("usr/lib/{triplet}/{path}"))
 }

@@ -247,7 +247,11 @@ fn compare(ops: &[Op]) {
                     Some(what(it.registry.client(id)?))
                 };
                 let is_open = of(&sound, Client::is_enabled) != Some(false);
-                if is_open || of(&faulty, Client::needs_proof) == Some(true) {
+                // A denial that the store did not take is not known any more; every surface says that a
+                // state was lost, also of a client that had expired besides.
+                let denied = |it: &Client| it.denied.is_some();
+                let lost_a_denial = of(&sound, denied) != of(&faulty, denied);
+                if is_open || lost_a_denial || of(&faulty, Client::needs_proof) == Some(true) {
                     continue;
                 }
             }
