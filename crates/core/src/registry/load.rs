@@ -49,9 +49,6 @@ impl Registry {
             timers: Timers::default(),
             actions: VecDeque::new(),
         };
-        if saved.trust == Trust::None {
-            registry.doubt_tombstones();
-        }
         let renews = saved.end.allows_renewal(boot);
         let sections = first_of_each_name(configured);
         let mut rows = saved.clients;
@@ -72,6 +69,10 @@ impl Registry {
             .partition(|row| row.added.is_some());
         for row in left {
             registry.leave(row, now);
+        }
+        // Those that leave just now too: they are as old as the rest.
+        if saved.trust == Trust::None {
+            registry.doubt_tombstones();
         }
         registry.give_up_names(sections.iter().zip(&known));
         let mut place = 0;

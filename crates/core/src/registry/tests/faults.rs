@@ -78,6 +78,8 @@ struct Side {
     failing: bool,
     /// Whether the mark beside the store says that the store is behind.
     marked: bool,
+    /// Whether it was started with a state that was lost.
+    lost: bool,
     running: Vec<ClientId>,
     /// What somebody got, by the number of the request.
     released: Vec<u64>,
@@ -97,6 +99,7 @@ impl Side {
             unwritten: Vec::new(),
             failing: false,
             marked: false,
+            lost: false,
             running: Vec::new(),
             released: Vec::new(),
         }
@@ -143,9 +146,11 @@ impl Side {
             saved.trust = Trust::None;
         }
         let (failing, released) = (self.failing, std::mem::take(&mut self.released));
+        let lost = self.lost || marked;
         let configured = files.iter().map(|number| file(*number)).collect();
         *self = Self::start(configured, saved, self.disk.clone(), (boots.1, now));
         (self.failing, self.released, self.marked) = (failing, released, marked);
+        self.lost = lost;
     }
 
     fn play(&mut self, op: Op, number: u64, files: &[u8], now: Now) {
@@ -239,19 +244,13 @@ fn compare(ops: &[Op]) {
                 Some(place) => drop(files.remove(place)),
                 None => files.push(client),
             },
-            // Enabling the one and not the other compares nothing; nor does a person who was told what was
-            // lost, and vouches for the machine.
+            // Enabling the one and not the other compares nothing; nor does a person who was told that a state
+            // was lost, a denial or a shorter timeout perhaps, and vouches for the machine.
             Op::Enable(client) => {
-                let of = |it: &Side, what: fn(&Client) -> bool| {
-                    let id = it.registry.by_name(&format!("client{client}"))?;
-                    Some(what(it.registry.client(id)?))
-                };
-                let is_open = of(&sound, Client::is_enabled) != Some(false);
-                // A denial that the store did not take is not known any more; every surface says that a
-                // state was lost, also of a client that had expired besides.
-                let denied = |it: &Client| it.denied.is_some();
-                let lost_a_denial = of(&sound, denied) != of(&faulty, denied);
-                if is_open || lost_a_denial || of(&faulty, Client::needs_proof) == Some(true) {
+                let id = sound.registry.by_name(&format!("client{client}"));
+                let known = id.and_then(|id| sound.registry.client(id));
+                let is_open = known.is_none_or(Client::is_enabled);
+                if is_open || faulty.lost {
                     continue;
                 }
             }
@@ -296,6 +295,25 @@ fn an_expiry_that_could_not_be_written_is_no_renewal() {
             ]);
         }
     }
+}
+
+#[test]
+fn who_leaves_with_a_state_that_was_lost_is_not_renewed_when_it_comes_back() {
+    let stop = |down| Op::Stop {
+        down,
+        reboot: false,
+    };
+    compare(&[
+        Op::CheckedOk(2),
+        Op::Store(true),
+        stop(120),
+        stop(60),
+        Op::Pass(120),
+        Op::Section(2),
+        stop(1),
+        Op::Section(2),
+        Op::Ask(2),
+    ]);
 }
 
 proptest! {
