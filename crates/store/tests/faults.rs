@@ -245,6 +245,27 @@ fn a_state_that_is_missing_beside_traces_of_a_server_was_lost() {
 }
 
 #[test]
+fn the_log_of_a_database_that_is_gone_does_not_go_into_a_new_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = dir.path().join(format!("{FILE_NAME}-wal"));
+    // A server that ends leaves its log behind.
+    let store = filled(dir.path(), 3);
+    let pages = fs::read(&log).unwrap();
+    assert!(!pages.is_empty());
+    drop(store);
+    fs::write(&log, pages).unwrap();
+    for file in [FILE_NAME, "generation"] {
+        fs::remove_file(dir.path().join(file)).unwrap();
+    }
+    for _ in 0..2 {
+        let mut store = SqliteStore::open(dir.path()).unwrap();
+        assert!(store.load().unwrap().clients.is_empty());
+        assert_eq!(trust(&mut store), Trust::None);
+    }
+    assert!(dir.path().join(format!("{FILE_NAME}-wal.lost")).is_file());
+}
+
+#[test]
 fn a_directory_that_was_lost_or_restored_as_a_whole_is_noticed_by_the_second_mark() {
     let dir = tempfile::tempdir().unwrap();
     let (state, mark) = (dir.path().join("state"), dir.path().join("mark"));

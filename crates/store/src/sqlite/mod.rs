@@ -79,7 +79,8 @@ impl SqliteStore {
         let mark = Mark::take(dir, around.second_mark.as_deref(), around.boot)?;
         let path = dir.join(FILE_NAME);
         if !exists(&path)? {
-            create(dir, &path, around.was_used)?;
+            let was_lost = set_log_aside(dir)?;
+            create(dir, &path, around.was_used || was_lost)?;
         }
         refuse_open_to_others(&path, OTHERS, 0o600)?;
         let mut db = connect(&path)?;
@@ -301,6 +302,20 @@ fn refuse_open_to_others(path: &Path, refused: u32, allowed: u32) -> Result<(), 
 fn exists(path: &Path) -> Result<bool, StoreError> {
     path.try_exists()
         .map_err(|error| StoreError::file("look at", path, error))
+}
+
+/// Puts the log of a database that is gone out of the way of a new one, which would take its pages for its own.
+/// Whether there was one: then a state was lost.
+fn set_log_aside(dir: &Path) -> Result<bool, StoreError> {
+    let (log, aside) = (
+        dir.join(format!("{FILE_NAME}-wal")),
+        dir.join(format!("{FILE_NAME}-wal.lost")),
+    );
+    if exists(&log)? {
+        fs::rename(&log, &aside).map_err(|error| StoreError::file("rename", &log, error))?;
+    }
+    // Also after a start that came no further than here.
+    exists(&aside)
 }
 
 /// Makes a new database. It gets its name only when it is whole and on the disk, so a file of that

@@ -106,6 +106,9 @@ impl Client {
     /// What a life's log promised, when the file said the same all along.
     fn learn(&mut self, log: &[String]) {
         let client = format!("client=\"{}\"", self.machine.name);
+        // The first delivery after it was enabled extends its deadline. Who enabled it is not known any more in
+        // a later life.
+        let mut first = false;
         for line in log.iter().filter(|line| line.contains(&client)) {
             if line.contains(" disabled client=") {
                 (self.refused, self.served) = (true, false);
@@ -113,8 +116,14 @@ impl Client {
                 // In force is the file as it is now: what went before in this life is over.
                 self.refused = self.section != Section::Enabled;
                 self.served = !self.refused && self.kind == Kind::Lasting;
+                first = true;
             } else if line.contains("secret delivered") && !self.refused {
-                self.served = self.kind != Kind::Mayfly;
+                self.served |= match self.kind {
+                    Kind::Mayfly => false,
+                    Kind::Booting => first,
+                    Kind::Lasting => true,
+                };
+                first = false;
             }
         }
     }

@@ -152,7 +152,7 @@ fn an_expiry_that_a_full_disk_did_not_take_is_no_renewal() {
     let flag = house.file("up");
     fs::write(&flag, "").unwrap();
     let checker = format!(
-        "timeout = PT4S\ninterval = PT1S\nchecker = test -e {}",
+        "timeout = PT4S\nextended_timeout = PT4S\ninterval = PT1S\nchecker = test -e {}",
         flag.display()
     );
     house.write_clients(&a.section(&checker));
