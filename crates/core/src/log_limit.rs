@@ -13,9 +13,9 @@ use crate::time::Monotonic;
 /// How long lines are counted together.
 pub const WINDOW: Duration = Duration::from_secs(60);
 
-/// So many classes are counted by name; the lines of all others count as one. Bounds the memory that a peer
-/// with many addresses can use up.
-const MOST_CLASSES: usize = 256;
+/// [`Quota::classes`] where peers choose their classes: bounds the memory that one with many addresses can use
+/// up.
+pub const MOST_CLASSES: usize = 256;
 
 /// So many classes are named when a window ends: the end of a flood must not be a flood either.
 const NAMED: usize = 3;
@@ -27,6 +27,8 @@ pub struct Quota {
     pub class: u32,
     /// Of all classes together.
     pub all: u32,
+    /// So many classes are counted by name; the lines of all others are left out.
+    pub classes: usize,
 }
 
 /// Counts the lines of the current window.
@@ -71,7 +73,7 @@ impl<K: Ord> LogLimit<K> {
     /// Counts a line of `class`; true when it is to be written. [`Self::close`] comes first.
     pub fn admit(&mut self, class: K, now: Monotonic) -> bool {
         self.ends.get_or_insert(now.after(WINDOW));
-        if self.classes.len() >= MOST_CLASSES && !self.classes.contains_key(&class) {
+        if self.classes.len() >= self.quota.classes && !self.classes.contains_key(&class) {
             self.unnamed = self.unnamed.saturating_add(1);
             return false;
         }
@@ -143,7 +145,11 @@ impl fmt::Display for SourceClass {
 mod tests {
     use super::*;
 
-    const QUOTA: Quota = Quota { class: 3, all: 5 };
+    const QUOTA: Quota = Quota {
+        class: 3,
+        all: 5,
+        classes: MOST_CLASSES,
+    };
 
     fn at(seconds: u64) -> Monotonic {
         Monotonic::from_boot(Duration::from_secs(seconds))
@@ -171,6 +177,17 @@ mod tests {
         assert!(limit.admit("one", at(0)));
         assert_eq!(limit.close(at(60)), None);
         assert_eq!(limit.ends(), None);
+    }
+
+    #[test]
+    fn classes_that_are_known_beforehand_never_keep_one_another_out() {
+        let mut limit = LogLimit::new(Quota {
+            class: 1,
+            all: u32::MAX,
+            classes: usize::MAX,
+        });
+        assert!((0..10_000_u32).all(|class| limit.admit(class, at(0))));
+        assert_eq!(limit.finish(), None);
     }
 
     #[test]

@@ -210,6 +210,14 @@ pub fn serve(options: Options) -> Result<(), RunError> {
         forget_all(&mut store)?
     };
     refuse_drops(&options, &configuration, &saved)?;
+    // What can fail comes first: a start that was begun and cut short renews nobody after it.
+    let tls = ServerTls::new(Some(&own_key), &priority)
+        .map_err(host("cannot set up TLS"))?
+        .offering_to_wait();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(host("cannot start the runtime"))?;
     store.begin().map_err(RunError::Store)?;
     tell_loss(&saved);
     let limits = Limits {
@@ -226,13 +234,6 @@ pub fn serve(options: Options) -> Result<(), RunError> {
         clock::now(),
         &mut random::up_to,
     );
-    let tls = ServerTls::new(Some(&own_key), &priority)
-        .map_err(host("cannot set up TLS"))?
-        .offering_to_wait();
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .map_err(host("cannot start the runtime"))?;
     let (reloads, reload_requests) = serve::Reloads::new();
     let server = serve::Server {
         settings: Arc::new(settings),

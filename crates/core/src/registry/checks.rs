@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Action, Alarm, ClientId, Event, Registry, Timer};
 use crate::client::saved::LastCheck;
-use crate::client::{Check, Deadline};
+use crate::client::{Check, Client, Deadline};
 use crate::time::Now;
 
 /// The checks that run and those that wait for their turn.
@@ -61,7 +61,8 @@ impl Registry {
             client.note_check(result, stopped, now);
             let after = client.last_check;
             let proved = result == LastCheck::Exited(0) && !stopped;
-            let still_answers = std::mem::take(&mut client.watched) && proved;
+            // One that was told to stop tells nothing: the next one does.
+            let still_answers = !stopped && std::mem::take(&mut client.watched) && proved;
             let shortened = proved && self.prolong(id, now);
             let vouched = proved && self.vouch(id, now);
             // After a restart past the deadline a last check that succeeded means another chance:
@@ -151,6 +152,14 @@ impl Registry {
         self.set_timer(id, Timer::Check, Some(next));
         self.queue_check(id);
         self.start_checks();
+    }
+
+    /// A check of another checker, or of another host, tells nothing of what holds now.
+    pub(super) fn check_anew(&mut self, id: ClientId) {
+        if self.clients.get(&id).is_some_and(Client::checker_running) {
+            self.stop_check(id);
+            self.queue_check(id);
+        }
     }
 
     fn queue_check(&mut self, id: ClientId) {

@@ -35,12 +35,19 @@ impl Registry {
         };
         let name = client.name.clone();
         let row = client.to_removed();
+        let key = client.settings.key_id;
+        let (closed, denial) = (!client.is_enabled(), client.denial(now));
         if client.added {
             self.bury(row, now);
-            return self.take_out(id, Change::Forget(name));
+            self.take_out(id, Change::Forget(name));
+        } else {
+            self.removed.insert(name, row.clone());
+            self.take_out(id, Change::Put(Box::new(row)));
         }
-        self.removed.insert(name, row.clone());
-        self.take_out(id, Change::Put(Box::new(row)));
+        // Another section with the key is no way around it.
+        if let Some(next) = key.and_then(|key| self.by_key(&key)) {
+            self.hold_against(next, closed, denial, now);
+        }
     }
 
     /// An administrator sets a setting of the client.
@@ -67,6 +74,9 @@ impl Registry {
             .map(|deadline| deadline.shifted(timeout, client.settings.timeout, now));
         if let Some(deadline) = shifted {
             self.set_deadline(id, deadline);
+        }
+        if matches!(key, "checker" | "host") {
+            self.check_anew(id);
         }
         self.put_in_force(id, interval, now);
         self.tell(Event::Changed(id, vec![key]));

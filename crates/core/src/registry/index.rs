@@ -88,6 +88,13 @@ impl Index {
         }
     }
 
+    /// Everyone who claims this key.
+    pub(super) fn holders(&self, key: &KeyId) -> impl Iterator<Item = ClientId> {
+        let holders = self.keys.get(key).into_iter();
+        holders
+            .flat_map(|it| std::iter::once(it.first.1).chain(it.others.iter().map(|(_, id)| *id)))
+    }
+
     /// The keys that several claim, each with the one that counts.
     pub(super) fn doubles(&self) -> impl Iterator<Item = (&KeyId, ClientId)> {
         let doubles = self.keys.iter().filter(|(_, it)| !it.others.is_empty());

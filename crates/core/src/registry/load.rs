@@ -40,6 +40,7 @@ impl Registry {
             tombstones: Tombstones::new(saved.tombstones),
             trust: saved.trust,
             unproved: BTreeSet::new(),
+            fresh: Vec::new(),
             departed: HashMap::new(),
             requests: HashMap::new(),
             turns: Turns::new(limits.concurrent_checks),
@@ -87,6 +88,7 @@ impl Registry {
                 place += 1;
             }
         }
+        registry.uphold(now);
         registry.settle_trust();
         registry
     }
@@ -153,13 +155,23 @@ impl Registry {
         let tombstone = self.tombstones.take(&config, row.is_none());
         let unbury = tombstone.as_ref().map(|it| Change::Unbury(it.holder()));
         let comes_back = renamed || tombstone.is_some();
+        let replaced = row.as_ref().filter(|row| {
+            let key = row.key();
+            key.is_some() && key != config.settings.key_id.as_ref()
+        });
+        if let Some(row) = replaced.cloned() {
+            self.bury(row, now);
+        }
         let row = match (row, tombstone) {
             (Some(row), Some(tombstone)) => Some(stricter(row, tombstone.client)),
             (row, tombstone) => row.or(tombstone.map(|it| it.client)),
         };
         match row {
             None => {
-                self.add(config, origin, place, now, spread);
+                let id = self.add(config, origin, place, now, spread);
+                if origin == Origin::File {
+                    self.fresh.push(id);
+                }
             }
             Some(mut row) if row.life == Life::Removed => {
                 row.name = config.name;

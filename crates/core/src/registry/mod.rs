@@ -64,6 +64,8 @@ pub struct Registry {
     trust: Trust,
     /// The clients that wait for a person or a proof, because the state was lost.
     unproved: BTreeSet<ClientId>,
+    /// Came by the last reading of the configuration, and known by nothing before.
+    fresh: Vec<ClientId>,
     /// The names of clients that are gone, for what is still to be said about them.
     departed: HashMap<ClientId, ClientName>,
     requests: HashMap<RequestId, Request>,

@@ -1,6 +1,6 @@
 //! A configuration that was read anew, and clients that leave it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::time::Duration;
 
@@ -8,6 +8,7 @@ use super::identity::{Identity, continued};
 use super::load::{Origin, first_of_each_name};
 use super::{Action, ClientId, DisableReason, Event, Refusal, Registry};
 use crate::client::Client;
+use crate::client::deadline::restore;
 use crate::client::saved::{Change, Life, Saved, SavedClient, Tombstone};
 use crate::key_id::KeyId;
 use crate::name::ClientName;
@@ -122,6 +123,7 @@ impl Registry {
         for double in doubles {
             self.go_on_as(double, now);
         }
+        self.uphold(now);
         self.settle_trust();
     }
 
@@ -234,14 +236,53 @@ impl Registry {
         let Some(id) = self.by_key(&double.key).filter(|id| *id != double.first) else {
             return;
         };
-        if !double.is_open && self.is_open(id) {
+        self.hold_against(id, !double.is_open, double.denial, now);
+    }
+
+    /// Sections that are new but have the key of a client that stands otherwise, or was removed: they are
+    /// no way around it.
+    pub(super) fn uphold(&mut self, now: Now) {
+        let fresh = std::mem::take(&mut self.fresh);
+        if fresh.is_empty() {
+            return;
+        }
+        let removed: HashSet<KeyId> = self
+            .removed
+            .values()
+            .filter_map(|row| row.key().copied())
+            .collect();
+        for id in fresh {
+            let key = self.clients.get(&id).and_then(|it| it.settings.key_id);
+            let Some(key) = key else { continue };
+            let others: Vec<&Client> = self
+                .index
+                .holders(&key)
+                .filter(|other| *other != id)
+                .filter_map(|other| self.clients.get(&other))
+                .collect();
+            let closed = removed.contains(&key) || others.iter().any(|it| !it.is_enabled());
+            let denial = others.iter().filter_map(|it| it.denial(now)).max();
+            self.hold_against(id, closed, denial, now);
+        }
+    }
+
+    /// What stands against the key of this client stands against it.
+    pub(super) fn hold_against(
+        &mut self,
+        id: ClientId,
+        closed: bool,
+        denial: Option<Monotonic>,
+        now: Now,
+    ) {
+        let open = |it: &Client| it.is_enabled() || it.needs_proof;
+        if closed && self.clients.get(&id).is_some_and(open) {
             self.disable(id, DisableReason::Remembered, now);
         }
-        let Some(denial) = double.denial else {
+        let Some(denial) = denial else {
             return;
         };
         if let Some(client) = self.clients.get_mut(&id) {
-            client.denied = Some(denial);
+            client.denied = client.denied.max(Some(denial));
         }
         self.revoke(id, Refusal::Denied);
         self.persist_stricter(id, now);
@@ -261,10 +302,15 @@ impl Registry {
         self.adopt(id, config, place, now);
         match tombstone.map(|it| it.client.life) {
             Some(Life::Removed) => self.handle_remove(id, now),
-            Some(Life::Present(present)) if !present.state.enabled && self.is_open(id) => {
-                self.disable(id, DisableReason::Remembered, now);
+            Some(Life::Present(present)) => {
+                let state = &present.state;
+                // Who only waits for a proof goes on waiting for it.
+                let closed = !state.enabled && (!state.needs_proof || self.is_open(id));
+                let denial = state.denied.as_ref();
+                let denial = denial.map(|it| restore(it, self.boot, now));
+                self.hold_against(id, closed, denial, now);
             }
-            _ => {}
+            None => {}
         }
     }
 
@@ -275,16 +321,33 @@ impl Registry {
         client.place = place;
         let interval = client.settings.interval;
         let key = client.settings.key_id;
+        let replaced = key.is_some() && key != config.settings.key_id;
+        let before = replaced.then(|| client.to_saved(self.boot, now));
         let mut changed = client.reconfigure(config, now);
         changed.row |= std::mem::take(&mut client.added);
         let other_key = client.settings.key_id != key;
+        let check_anew = changed
+            .settings
+            .iter()
+            .any(|it| matches!(*it, "checker" | "host"));
         if let Some(deadline) = client.deadline {
             self.set_deadline(id, deadline);
         }
         if !changed.row {
             return;
         }
+        if check_anew {
+            self.check_anew(id);
+        }
+        if let Some(before) = before.filter(|_| other_key) {
+            self.bury(before, now);
+        }
         if other_key {
+            if let Some(client) = self.clients.get_mut(&id) {
+                // Nothing is known of the new one.
+                client.proved = None;
+                client.rehearsals_until = None;
+            }
             // They proved a key that is this client's no more.
             self.revoke(id, Refusal::UnknownKey);
             self.refuse_waiting(id, Refusal::UnknownKey);

@@ -27,7 +27,9 @@ impl Registry {
     pub(super) fn settle_trust(&mut self) {
         let now = match self.trust {
             Trust::Full => return,
-            _ if self.unproved.is_empty() && !self.clients.is_empty() => Trust::Full,
+            _ if self.unproved.is_empty() && self.clients.values().any(|it| !it.added) => {
+                Trust::Full
+            }
             _ if self.clients.is_empty() && self.removed.is_empty() => return,
             _ => Trust::Partial,
         };

@@ -1,6 +1,6 @@
 //! Quotas for the log lines that requests cause: of one client, and of the network of a key that is no client's.
 
-use nightlatch_core::log_limit::{LeftOut, LogLimit, Quota, SourceClass};
+use nightlatch_core::log_limit::{LeftOut, LogLimit, MOST_CLASSES, Quota, SourceClass};
 use nightlatch_core::name::ClientName;
 use nightlatch_core::registry::Event;
 use nightlatch_core::time::Monotonic;
@@ -14,10 +14,16 @@ use crate::words;
 const CLIENT: Quota = Quota {
     class: 10,
     all: u32::MAX,
+    // The configuration bounds them.
+    classes: usize::MAX,
 };
 
 /// Whoever can make keys can come with any number of them, from the addresses that its network gives.
-const UNKNOWN: Quota = Quota { class: 5, all: 10 };
+const UNKNOWN: Quota = Quota {
+    class: 5,
+    all: 10,
+    classes: MOST_CLASSES,
+};
 
 /// What was not written of it: whose, and of which kind.
 type Class<Whose> = (Whose, &'static str);

@@ -12,7 +12,7 @@ use std::future::Future;
 use std::pin::pin;
 use std::time::Duration;
 
-use nightlatch_core::log_limit::{LogLimit, Quota};
+use nightlatch_core::log_limit::{LogLimit, MOST_CLASSES, Quota};
 use nightlatch_sys::clock;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -115,6 +115,7 @@ struct Service {
 const LINES: Quota = Quota {
     class: 5,
     all: u32::MAX,
+    classes: MOST_CLASSES,
 };
 
 impl Service {

@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use nightlatch_core::chain::chain;
-use nightlatch_core::log_limit::{LeftOut, LogLimit, Quota, SourceClass};
+use nightlatch_core::log_limit::{LeftOut, LogLimit, MOST_CLASSES, Quota, SourceClass};
 use nightlatch_core::time::Monotonic;
 use nightlatch_sys::clock;
 use tokio::sync::Notify;
@@ -16,7 +16,11 @@ use super::{Ended, Stage};
 use crate::limits::TooMany;
 
 /// Enough to see what is wrong with a machine in one network while there is a flood from another.
-const QUOTA: Quota = Quota { class: 3, all: 10 };
+const QUOTA: Quota = Quota {
+    class: 3,
+    all: 10,
+    classes: MOST_CLASSES,
+};
 
 type Class = (SourceClass, &'static str);
 

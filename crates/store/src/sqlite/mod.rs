@@ -203,7 +203,9 @@ impl Store for SqliteStore {
         }
         let lines = self.write(changes).map_err(|error| {
             // Whoever starts next must not take what is there for all that was decided.
+            // Each try has a number of its own, for one that failed may be on the disk all the same.
             if changes.iter().any(|change| !is_of_record(change)) {
+                self.generation += 1;
                 let _ = self.mark.write_durably(self.generation + 1);
             }
             failure(error, "write to", &self.path)

@@ -14,4 +14,5 @@ mod never_later;
 mod restart;
 mod sections;
 mod standing;
+mod ways_around;
 mod world;

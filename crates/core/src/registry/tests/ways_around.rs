@@ -1,0 +1,231 @@
+//! Ways around a disable, a denial or a lost state: other sections, other keys, other orders.
+
+use super::world::*;
+use crate::client::saved::{LastCheck, Trust};
+use crate::client::setting::Setting;
+use crate::name::ClientName;
+use crate::registry::{Alarm, Answer, Event, Limits};
+use crate::settings::client::ClientConfig;
+
+fn named(number: u8, name: &str) -> ClientConfig {
+    let mut config = config(number);
+    config.name = ClientName::new(name).unwrap();
+    config
+}
+
+fn read(
+    world: &mut World,
+    live: bool,
+    configured: Vec<ClientConfig>,
+) -> Vec<crate::registry::Action> {
+    if live {
+        world
+            .registry
+            .reload(configured, world.now, &mut |most| most / 2);
+        world.actions()
+    } else {
+        world.restart(configured, seconds(1), false)
+    }
+}
+
+fn is_released(world: &mut World, number: u8) -> bool {
+    matches!(world.answer(number), Some(Answer::Release(_)))
+}
+
+fn disabled(all: Vec<ClientConfig>) -> World {
+    let mut world = World::new(all);
+    world.registry.handle_disable(world.id(1), world.now);
+    world.actions();
+    world
+}
+
+const PROOF: &str = "builtin:ssh-hostkey ssh-ed25519 \
+                     AAAAC3NzaC1lZDI1NTE5AAAAIAEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEB";
+
+#[test]
+fn a_new_section_with_the_key_of_a_disabled_client_is_closed_at_a_reload() {
+    let mut world = disabled(vec![config(1)]);
+    read(&mut world, true, vec![named(1, "double"), config(1)]);
+    assert!(!is_released(&mut world, 1));
+}
+
+#[test]
+fn a_new_section_with_the_key_of_a_disabled_client_is_closed_at_a_start() {
+    let mut world = disabled(vec![config(1)]);
+    read(&mut world, false, vec![named(1, "double"), config(1)]);
+    assert!(!is_released(&mut world, 1));
+}
+
+#[test]
+fn a_new_section_with_the_key_of_a_removed_client_is_closed_at_a_reload() {
+    let mut world = World::new(vec![config(1), config(2)]);
+    world.registry.handle_remove(world.id(1), world.now);
+    world.actions();
+    read(
+        &mut world,
+        true,
+        vec![config(1), config(2), named(1, "double")],
+    );
+    assert!(!is_released(&mut world, 1));
+}
+
+#[test]
+fn a_new_section_with_the_key_of_a_removed_client_is_closed_at_a_start() {
+    let mut world = World::new(vec![config(1), config(2)]);
+    world.registry.handle_remove(world.id(1), world.now);
+    world.actions();
+    read(
+        &mut world,
+        false,
+        vec![config(1), config(2), named(1, "double")],
+    );
+    assert!(!is_released(&mut world, 1));
+}
+
+#[test]
+fn removing_a_disabled_client_does_not_open_the_next_with_its_key() {
+    let mut world = disabled(vec![config(1), named(1, "double")]);
+    assert!(!is_released(&mut world, 1));
+    world.registry.handle_remove(world.id(1), world.now);
+    world.actions();
+    assert!(!is_released(&mut world, 1));
+}
+
+#[test]
+fn a_key_that_was_replaced_comes_back_as_disabled_at_a_reload() {
+    let mut world = disabled(vec![config(1), config(2)]);
+    read(&mut world, true, vec![named(9, "client1"), config(2)]);
+    read(
+        &mut world,
+        true,
+        vec![named(9, "client1"), config(2), named(1, "x")],
+    );
+    assert!(!is_released(&mut world, 1));
+}
+
+#[test]
+fn a_key_that_was_replaced_comes_back_as_disabled_at_a_start() {
+    let mut world = disabled(vec![config(1), config(2)]);
+    read(&mut world, false, vec![named(9, "client1"), config(2)]);
+    read(
+        &mut world,
+        false,
+        vec![named(9, "client1"), config(2), named(1, "x")],
+    );
+    assert!(!is_released(&mut world, 1));
+}
+
+#[test]
+fn who_was_missing_at_the_start_after_a_loss_waits_too() {
+    for live in [true, false] {
+        let mut world = World::new(vec![config(1), config(2), config(3)]);
+        world.disk.trust = Trust::None;
+        world.restart(vec![config(2), config(3)], seconds(1), false);
+        read(&mut world, live, vec![config(1), config(2), config(3)]);
+        assert!(!is_released(&mut world, 1), "{live}");
+    }
+}
+
+#[test]
+fn the_success_of_a_checker_that_was_replaced_proves_nothing() {
+    let mut world = World::new(vec![]);
+    world.disk.trust = Trust::None;
+    world.restart(vec![config(1)], seconds(1), false);
+    let id = world.id(1);
+    world.registry.handle_start_checker(id, world.now);
+    world.actions();
+    let proof = crate::checker::Checker::new(PROOF).unwrap();
+    world
+        .registry
+        .handle_set(id, Setting::Checker(proof), world.now)
+        .unwrap();
+    world.actions();
+    world
+        .registry
+        .handle_check_finished(id, LastCheck::Exited(0), world.now);
+    world.actions();
+    assert!(!is_released(&mut world, 1));
+}
+
+#[test]
+fn a_check_that_was_stopped_does_not_use_up_the_alarm_of_a_release() {
+    let mut world = World::with_limits(
+        vec![config(1)],
+        Limits {
+            concurrent_checks: 2,
+            check_on_release: true,
+            allow_rehearsals: false,
+        },
+    );
+    let id = world.id(1);
+    world.registry.handle_start_checker(id, world.now);
+    world.registry.handle_stop_checker(id, world.now);
+    world.actions();
+    let (request, _) = world.ask(1);
+    world.registry.handle_delivered(request, world.now);
+    world.actions();
+    world
+        .registry
+        .handle_check_finished(id, LastCheck::Signaled(9), world.now);
+    world.actions();
+    world
+        .registry
+        .handle_check_finished(id, LastCheck::Exited(0), world.now);
+    let actions = world.actions();
+    assert!(has_event(
+        &actions,
+        &Event::Alarmed(Some(id), Alarm::StillAnswers)
+    ));
+}
+
+#[test]
+fn a_denial_comes_back_with_the_key_that_left() {
+    let long = |n, name: &str| {
+        let mut c = named(n, name);
+        c.settings.approval_duration = seconds(3600);
+        c
+    };
+    let mut world = World::new(vec![long(1, "client1"), long(2, "client2"), config(3)]);
+    world.registry.handle_deny(world.id(1), world.now);
+    world.actions();
+    read(&mut world, true, vec![long(2, "client2"), config(3)]);
+    read(&mut world, true, vec![long(1, "client2"), config(3)]);
+    assert!(!is_released(&mut world, 1));
+}
+
+#[test]
+fn a_proof_does_not_undo_a_disable_when_the_order_of_sections_changes() {
+    let prove = |name: &str| {
+        let mut c = named(1, name);
+        c.settings.checker = crate::checker::Checker::new(PROOF).unwrap();
+        c
+    };
+    let mut world = World::new(vec![]);
+    world.disk.trust = Trust::None;
+    world.restart(vec![prove("client1"), prove("b")], seconds(1), false);
+    world.registry.handle_disable(world.id(1), world.now);
+    world.actions();
+    read(&mut world, true, vec![prove("b"), prove("client1")]);
+    world.run(seconds(121));
+    let b = world.registry.by_name("b").unwrap();
+    world
+        .registry
+        .handle_check_finished(b, LastCheck::Exited(0), world.now);
+    world.actions();
+    assert!(!is_released(&mut world, 1));
+}
+
+#[test]
+fn a_loss_is_not_over_before_a_section_was_read() {
+    let mut world = World::new(vec![]);
+    world.disk.trust = Trust::None;
+    world.restart(vec![], seconds(1), false);
+    world
+        .registry
+        .handle_add(config(2), world.now, &mut |most| most)
+        .unwrap();
+    world.actions();
+    read(&mut world, true, vec![]);
+    read(&mut world, true, vec![config(1)]);
+    assert!(!is_released(&mut world, 1));
+}
