@@ -148,6 +148,11 @@ impl Disk {
             .collect())
     }
 
+    /// Those key slots that open the disk. One that is unbound holds a key that no part of the disk is encrypted with.
+    pub(super) fn opening_slots(&self) -> Result<BTreeSet<u32>, Failure> {
+        Ok(self.metadata()?.opening_slots())
+    }
+
     /// Whether `password` opens the disk, by any key slot or by this one.
     pub(super) fn opens(&self, password: &Secret, slot: Option<u32>) -> Result<bool, Failure> {
         let slot = slot.map(|slot| slot.to_string());
@@ -221,12 +226,12 @@ impl Disk {
         }
     }
 
-    /// Empties a key slot. Never the last one: then nothing would open the disk any more.
+    /// Empties a key slot. Never the last one that opens the disk: then nothing would open the disk any more.
     pub(super) fn remove_slot(&self, slot: u32) -> Result<(), Failure> {
         let what = format!("cannot remove key slot {slot} of {self}");
-        if self.slots()?.iter().all(|other| *other == slot) {
+        if self.opening_slots()?.iter().all(|other| *other == slot) {
             return Err(
-                Failure::new(EX_UNAVAILABLE, format!("{what}: it is the only one")).hint(format!(
+                Failure::new(EX_UNAVAILABLE, format!("{what}: no other opens it")).hint(format!(
                     "add a passphrase that opens the disk first: cryptsetup luksAddKey {self}"
                 )),
             );
@@ -311,6 +316,8 @@ struct Metadata {
     keyslots: BTreeMap<String, Keyslot>,
     segments: BTreeMap<String, Segment>,
     #[serde(default)]
+    digests: BTreeMap<String, Digest>,
+    #[serde(default)]
     tokens: token::Tokens,
     config: Config,
 }
@@ -333,6 +340,13 @@ struct Segment {
     encryption: Option<String>,
 }
 
+/// Which key slots hold a key, and what is encrypted with it.
+#[derive(Deserialize, Debug)]
+struct Digest {
+    keyslots: Vec<String>,
+    segments: Vec<String>,
+}
+
 #[derive(Deserialize, Debug)]
 struct Config {
     #[serde(default)]
@@ -346,6 +360,16 @@ struct Requirements {
 }
 
 impl Metadata {
+    fn opening_slots(&self) -> BTreeSet<u32> {
+        self.digests
+            .values()
+            .filter(|digest| !digest.segments.is_empty())
+            .flat_map(|digest| &digest.keyslots)
+            .filter(|slot| self.keyslots.contains_key(*slot))
+            .filter_map(|slot| digits::decimal(slot))
+            .collect()
+    }
+
     /// Refuses a disk that encrypts nothing (CVE-2025-59054: any password opens it, and anybody can
     /// have written it) or that is being encrypted anew (CVE-2021-4122).
     fn check(&self, disk: &Disk) -> Result<(), Failure> {

@@ -69,7 +69,7 @@ fn check(disk: &Disk, ours: &[Enrolment]) -> Result<(), Failure> {
         )));
     }
     let is_ours = |slot: &u32| ours.iter().any(|it| it.slots.contains(slot));
-    if disk.slots()?.iter().all(is_ours) {
+    if disk.opening_slots()?.iter().all(is_ours) {
         return Err(
             Failure::new(EX_UNAVAILABLE, format!("nothing else opens {disk}")).hint(format!(
                 "add a passphrase first: cryptsetup luksAddKey {disk}"

@@ -344,3 +344,29 @@ fn what_nothing_else_opens_is_not_taken_back() {
     assert_eq!(slots(&disk), ["1"]);
     assert!(machine.at("keys/seckey.txt").exists());
 }
+
+/// The installer's key slot goes: a person is left with what else opens the disk.
+fn kill_slot(disk: &Path, slot: &str) {
+    let mut kill = Command::new("cryptsetup");
+    kill.args(["luksKillSlot", "--batch-mode"]);
+    succeed(kill.arg(disk).arg(slot), b"");
+}
+
+#[test]
+fn an_unbound_key_slot_does_not_count_as_one_that_opens_the_disk() {
+    let machine = Machine::new();
+    let disk = machine.disk("disk");
+    let section = machine.enroll(&[&disk], &[]);
+    let password = Gnupg::with_keys(&machine.at("keys")).open(&section);
+    let mut add = Command::new("cryptsetup");
+    add.args(["luksAddKey", "--batch-mode", "--unbound", "--key-size=256"]);
+    add.args(["--pbkdf", "pbkdf2", "--pbkdf-force-iterations", "1000"]);
+    succeed(add.arg(&disk).arg(machine.at("old")), b"");
+    kill_slot(&disk, "0");
+    assert_eq!(slots(&disk), ["1", "2"]);
+    let output = verb(&machine, "unenroll", &disk, &[]);
+    assert!(opens(&disk, &password), "{}", stderr(&output));
+    assert_eq!(output.status.code(), Some(69), "{}", stderr(&output));
+    assert!(stderr(&output).contains("nothing else opens"));
+    assert!(machine.at("keys/seckey.txt").exists());
+}
