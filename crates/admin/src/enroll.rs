@@ -112,16 +112,19 @@ impl<'a> Plan<'a> {
                 let mut both = self.disks.iter().zip(&openers);
                 both.try_for_each(|(disk, opener)| changes.add(disk, opener, &new))
             })
-            .and_then(|()| self.directory.trust(&self.options.server_key_id))
             .and_then(|()| changes.check())
             .and_then(|()| out.deliver(&section.to_string(), || changes.check()));
         if let Err(failure) = done {
             changes.undo();
             return Err(failure);
         }
-        self.remove_earlier().inspect_err(|_| {
-            note("the new key slots and the printed section are good all the same");
-        })
+        // What was undone must not leave a server behind that is believed.
+        let trusted = self.directory.trust(&self.options.server_key_id);
+        trusted
+            .and_then(|()| self.remove_earlier())
+            .inspect_err(|_| {
+                note("the new key slots and the printed section are good all the same");
+            })
     }
 
     /// What the disks were enrolled with before, and what becomes of it.
@@ -237,13 +240,13 @@ impl<'a> Plan<'a> {
                 "add the key to a free key slot of {disk} and test it"
             ));
         }
+        step("print the section for clients.conf on the server".to_owned());
         for id in &self.options.server_key_id {
             step(format!(
                 "trust the server {id} in {place}/{}",
                 keys::TRUSTED
             ));
         }
-        step("print the section for clients.conf on the server".to_owned());
         let replaced = self.disks.iter().zip(&self.earlier);
         for (disk, earlier) in replaced.filter(|_| !self.options.add) {
             for enrolment in earlier {

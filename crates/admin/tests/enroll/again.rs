@@ -370,3 +370,29 @@ fn an_unbound_key_slot_does_not_count_as_one_that_opens_the_disk() {
     assert!(stderr(&output).contains("nothing else opens"));
     assert!(machine.at("keys/seckey.txt").exists());
 }
+
+#[test]
+fn a_failed_enrolment_trusts_no_server() {
+    let machine = Machine::new();
+    let disk = machine.disk("disk");
+    let (reader, writer) = std::io::pipe().unwrap();
+    let child = machine
+        .command(&[&disk], &["--server-key-id", super::SERVER])
+        .stdout(writer)
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+    let mut section = [PollFd::new(&reader, PollFlags::IN)];
+    let patience = Timespec {
+        tv_sec: 120,
+        tv_nsec: 0,
+    };
+    assert_eq!(poll(&mut section, Some(&patience)), Ok(1));
+    drop(reader);
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(74), "{}", stderr(&output));
+    assert_eq!(slots(&disk), ["0"]);
+    let trusted = fs::read_to_string(machine.at("keys/trusted-servers")).unwrap_or_default();
+    assert!(!trusted.contains(super::SERVER), "{trusted}");
+}
