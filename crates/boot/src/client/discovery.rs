@@ -12,7 +12,7 @@ use std::time::Duration;
 use nightlatch_core::time::Monotonic;
 use nightlatch_proto::discovery::{
     Arrival, Browser, Event, GROUP_V4, GROUP_V6, InterfaceIndex, MAX_INSTANCES, MAX_MESSAGE,
-    MDNS_PORT, Transmit,
+    MDNS_PORT, Server, Transmit,
 };
 use nightlatch_sys::netif::{self, Interface};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, ipproto, socket_with, sockopt};
@@ -177,6 +177,11 @@ impl Discovery {
                 self.log.hint("--connect names the right one");
             }
         }
+    }
+
+    /// What is found now, all of it.
+    pub(super) fn servers(&self) -> Vec<Server> {
+        self.browser.servers()
     }
 
     /// When to drive it again without a message.

@@ -65,6 +65,8 @@ pub(super) struct Schedule {
     added: u64,
     /// A destination was left out, or given up untried.
     left_out: bool,
+    /// When to be offered again what is announced: something gave way that nobody tells of twice.
+    offer: Option<Monotonic>,
 }
 
 #[derive(Debug)]
@@ -125,19 +127,25 @@ impl Schedule {
             changes: 0,
             added: 0,
             left_out: false,
+            offer: None,
         }
     }
 
-    /// A destination to try from now on.
+    /// A destination to try from now on. One that several sources announce counts among those of the source that
+    /// has the fewest, so that nobody with hundreds takes the right one along.
     pub(super) fn add(&mut self, destination: Destination, origin: Option<Origin>, now: Monotonic) {
         if let Some(known) = self.entries.get_mut(&destination) {
             known.gone = false;
+            self.charge(&destination, origin);
             return;
         }
         let source = origin.as_ref().map(|origin| origin.source);
-        if self.entries.len() >= MAX_DESTINATIONS && !self.make_room(source) {
-            self.left_out = true;
-            return;
+        if self.entries.len() >= MAX_DESTINATIONS {
+            self.offer.get_or_insert(now.after(self.retry));
+            if !self.make_room(source) {
+                self.left_out = true;
+                return;
+            }
         }
         self.added += 1;
         let turn = self.share(source);
@@ -153,6 +161,23 @@ impl Schedule {
             key: None,
         };
         self.entries.insert(destination, entry);
+    }
+
+    /// Counts a known destination among those of `origin`, when that has fewer even with it.
+    fn charge(&mut self, destination: &Destination, origin: Option<Origin>) {
+        let charged = self.entries.get(destination);
+        let Some((origin, charged)) = origin.zip(charged.and_then(|it| it.origin.as_ref())) else {
+            return;
+        };
+        let share = self.share(Some(origin.source));
+        if origin.source == charged.source || share + 1 >= self.share(Some(charged.source)) {
+            return;
+        }
+        if let Some(entry) = self.entries.get_mut(destination) {
+            let turn = u32::try_from(share).unwrap_or(u32::MAX);
+            entry.turn = entry.turn.min(turn);
+            entry.origin = Some(origin);
+        }
     }
 
     /// A destination that is announced no more. A try that runs may still succeed, and what was never tried is
@@ -291,6 +316,12 @@ impl Schedule {
         std::mem::take(&mut self.left_out)
     }
 
+    /// Whether everything that is announced is to be [added](Self::add) anew now, because something had to give
+    /// way; says so once for each time.
+    pub(super) fn poll_offer(&mut self, now: Monotonic) -> bool {
+        self.offer.take_if(|due| *due <= now).is_some()
+    }
+
     /// When to poll again, if nothing happens; what was due at `now` must have been polled.
     pub(super) fn poll_timeout(&self, now: Monotonic) -> Option<Monotonic> {
         let starts = self.waiting().map(|(due, ..)| due);
@@ -301,7 +332,7 @@ impl Schedule {
         // Only a full house has reason to end a try for its slot.
         let full = self.running() >= SLOTS;
         let ends = self.endable().filter(|_| full).map(|(end, ..)| end);
-        let all = starts.chain(others).chain(ends);
+        let all = starts.chain(others).chain(ends).chain(self.offer);
         all.filter(|at| *at > now).min()
     }
 

@@ -10,7 +10,7 @@ use std::os::fd::AsFd;
 use nightlatch_core::network::Definition;
 use nightlatch_core::secret::Secret;
 use nightlatch_core::time::Monotonic;
-use nightlatch_proto::discovery::Event;
+use nightlatch_proto::discovery::{Event, Server};
 use nightlatch_sys::capabilities::Capabilities;
 use nightlatch_sys::clock;
 use nightlatch_sys::netif::{Change, Changes};
@@ -180,12 +180,7 @@ impl Search<'_> {
                 Event::Found(server) => {
                     self.log
                         .debug(|| format!("found {:?} at {}", server.instance, server.addr));
-                    let origin = Origin {
-                        source: server.source,
-                        // Whose ports are random has no other server's address under its name.
-                        name: format!("{}:{}", server.host, server.addr.port()),
-                    };
-                    let destination = Destination::Address(server.addr);
+                    let (destination, origin) = found(&server);
                     self.schedule.add(destination, Some(origin), now);
                 }
                 Event::Lost(server) => {
@@ -197,6 +192,13 @@ impl Search<'_> {
                         self.schedule.remove(&destination);
                     }
                 }
+            }
+        }
+        // Each is told as found once, and may have been pushed out since.
+        if self.schedule.poll_offer(now) {
+            for server in discovery.servers() {
+                let (destination, origin) = found(&server);
+                self.schedule.add(destination, Some(origin), now);
             }
         }
     }
@@ -302,4 +304,14 @@ impl Search<'_> {
             Err(errno) => Err(errno.into()),
         }
     }
+}
+
+/// Where to connect to a server that was found, and where that was heard of.
+fn found(server: &Server) -> (Destination, Origin) {
+    let origin = Origin {
+        source: server.source,
+        // Whose ports are random has no other server's address under its name.
+        name: format!("{}:{}", server.host, server.addr.port()),
+    };
+    (Destination::Address(server.addr), origin)
 }

@@ -353,3 +353,54 @@ fn what_failed_gives_way_before_what_was_never_tried() {
     assert!(!left.contains(&&failed) && left.contains(&&running));
     assert!(left.contains(&&server(9999)));
 }
+
+#[test]
+fn who_names_the_right_server_among_hundreds_of_his_own_does_not_take_it_along() {
+    let mut schedule = schedule();
+    for n in 0..900 {
+        schedule.add(server(n), heard(2, &n.to_string()), at(0));
+    }
+    let right = server(9999);
+    schedule.add(right.clone(), heard(2, "right"), at(0));
+    // It answers for itself, and is tried in its own turn.
+    schedule.add(right.clone(), heard(1, "right"), at(100));
+    let started: Vec<_> = std::iter::from_fn(|| schedule.poll_start(at(100))).collect();
+    assert!(started.contains(&right));
+    schedule.handle_failed(&right, false, at(101));
+    for n in 1_000..4_000 {
+        schedule.add(server(n), heard(2, &n.to_string()), at(200));
+    }
+    assert!(schedule.destinations().any(|to| *to == right));
+    // Nobody who has more takes it back, nor one of as many.
+    schedule.add(right.clone(), heard(3, "right"), at(300));
+    assert_eq!(schedule.entries[&right].origin, heard(1, "right"));
+}
+
+#[test]
+fn what_was_pushed_out_by_forged_sources_is_offered_and_tried_again() {
+    let mut schedule = schedule();
+    let right = server(9999);
+    schedule.add(right.clone(), heard(5_000, "right"), at(0));
+    assert_eq!(schedule.poll_start(at(0)), Some(right.clone()));
+    schedule.handle_failed(&right, false, at(1));
+    for n in 0..MAX_DESTINATIONS as u16 {
+        schedule.add(server(n), heard(n, &n.to_string()), at(2));
+    }
+    assert!(schedule.destinations().all(|to| *to != right));
+    assert!(!schedule.poll_offer(at(10_001)));
+    assert!(schedule.poll_timeout(at(2)) <= Some(at(10_002)));
+    assert!(schedule.poll_offer(at(10_002)) && !schedule.poll_offer(at(10_002)));
+    // All that the link still announces.
+    let now = at(10_002);
+    schedule.add(right.clone(), heard(5_000, "right"), now);
+    for n in 600..MAX_DESTINATIONS as u16 {
+        schedule.add(server(n), heard(n, &n.to_string()), now);
+    }
+    let mut tried = false;
+    while let Some(started) = schedule.poll_start(now) {
+        tried |= started == right;
+        schedule.handle_failed(&started, false, now);
+    }
+    assert!(tried);
+    assert!(schedule.poll_timeout(now) <= Some(at(20_002)));
+}
