@@ -13,7 +13,7 @@ use std::time::Duration;
 use nightlatch_core::time::Monotonic;
 
 use super::InterfaceIndex;
-use super::message::{Data, Known, Query, Record};
+use super::message::{Data, Query, Record};
 use super::name::DomainName;
 use super::schedule::Schedule;
 use super::view::{Place, View};
@@ -177,23 +177,21 @@ impl Link {
             return None;
         }
         let mut query = Query::default();
-        let browses = self.ask_for_all(&mut query, now);
+        self.ask_for_all(&mut query, now);
         // Who told least is asked first.
         let mut sources: Vec<&mut Source> = self.sources.values_mut().collect();
         sources.sort_by_key(|source| source.view.len());
         for source in sources {
             source.view.ask(&mut query, now);
         }
-        if browses {
-            self.known(now).for_each(|known| query.know(&known));
-        }
         let payload = query.finish()?;
         self.sent.1 += 1;
         Some(payload)
     }
 
-    /// Asks for instances, when that is due.
-    fn ask_for_all(&mut self, query: &mut Query, now: Monotonic) -> bool {
+    /// Asks for instances, when that is due. What is known is not named, as RFC 6762 section 7.1 would have it: who
+    /// finds his own name there keeps silent, and anybody can have told it.
+    fn ask_for_all(&mut self, query: &mut Query, now: Monotonic) {
         let mut due = self.browse.is_due(now);
         let unicast = self.browse.is_first();
         for source in self.sources.values_mut() {
@@ -203,13 +201,6 @@ impl Link {
             self.browse.asked(now);
             query.ask(&self.service_type, super::message::Kind::Pointer, unicast);
         }
-        due
-    }
-
-    /// The pointers that a responder need not repeat.
-    fn known(&self, now: Monotonic) -> impl Iterator<Item = Known<'_>> {
-        let sources = self.sources.values();
-        sources.flat_map(move |source| source.view.known(&self.service_type, now))
     }
 
     /// When next to ask or to forget something.

@@ -5,7 +5,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
-use simple_dns::rdata::{PTR, RData};
+use simple_dns::rdata::RData;
 use simple_dns::{CLASS, OPCODE, Packet, PacketFlag, Question, RCODE, ResourceRecord, TYPE};
 
 use super::MAX_MESSAGE;
@@ -150,20 +150,11 @@ impl Kind {
     }
 }
 
-/// A pointer that need not be told again, and how long it still holds (RFC 6762 section 7.1).
-pub(super) struct Known<'a> {
-    pub(super) name: &'a DomainName,
-    pub(super) instance: &'a DomainName,
-    pub(super) remaining: Duration,
-}
-
-/// A query that is being put together. Known answers that do not fit into one packet are left out: an answer
-/// told twice does no harm.
+/// A query that is being put together.
 #[derive(Debug)]
 pub(super) struct Query {
     room: usize,
     questions: Vec<(DomainName, Kind, bool)>,
-    known: Vec<(DomainName, DomainName, Duration)>,
 }
 
 impl Default for Query {
@@ -171,7 +162,6 @@ impl Default for Query {
         Self {
             room: MAX_QUERY - HEADER,
             questions: Vec::new(),
-            known: Vec::new(),
         }
     }
 }
@@ -191,18 +181,6 @@ impl Query {
         }
     }
 
-    /// Adds a known answer.
-    pub(super) fn know(&mut self, known: &Known<'_>) {
-        let length = wire_length(known.name) + 10 + wire_length(known.instance);
-        let told =
-            |(_, instance, _): &(DomainName, DomainName, Duration)| instance == known.instance;
-        if self.room >= length && !self.known.iter().any(told) {
-            self.room -= length;
-            let (name, instance) = (known.name.clone(), known.instance.clone());
-            self.known.push((name, instance, known.remaining));
-        }
-    }
-
     /// The message; `None` when it asks nothing.
     pub(super) fn finish(&self) -> Option<Vec<u8>> {
         if self.questions.is_empty() {
@@ -213,12 +191,6 @@ impl Query {
             let class = CLASS::IN.into();
             let question = Question::new(name.to_dns(), kind.code().into(), class, *unicast);
             packet.questions.push(question);
-        }
-        for (name, instance, remaining) in &self.known {
-            let ttl = u32::try_from(remaining.as_secs()).unwrap_or(u32::MAX);
-            let data = RData::PTR(PTR(instance.to_dns()));
-            let answer = ResourceRecord::new(name.to_dns(), CLASS::IN, ttl, data);
-            packet.answers.push(answer);
         }
         packet.build_bytes_vec_compressed().ok()
     }

@@ -96,11 +96,6 @@ impl Lease {
         self.expires().since(now)
     }
 
-    /// Whether more than half of it is left: then it counts as known (RFC 6762 section 7.1).
-    pub(super) fn is_fresh(&self, now: Monotonic) -> bool {
-        self.remaining(now) > self.ttl / 2
-    }
-
     /// Ends it one second from now, unless it was just renewed, within that second, or ends sooner.
     pub(super) fn supersede(&mut self, now: Monotonic) {
         if now.since(self.since) > GRACE && self.remaining(now) > GRACE {

@@ -230,16 +230,6 @@ fn what_an_answer_lacks_is_asked_for_at_once() {
 }
 
 #[test]
-fn a_known_server_is_named_in_later_questions_so_that_it_keeps_silent() {
-    let mut bench = Bench::browsing();
-    bench.hear(&whole_answer());
-    bench.wait(1000);
-    let sent = bench.sent();
-    assert_eq!(sent[0].answers.len(), 1);
-    assert_eq!(sent[0].answers[0].ttl, 4499);
-}
-
-#[test]
 fn addresses_come_in_order_of_preference_and_are_scoped_to_the_link() {
     let mut bench = Bench::browsing();
     let mut packet = whole_answer();
@@ -746,15 +736,13 @@ fn a_query_about_many_servers_stays_within_one_packet() {
         let instance = format!("{n:060}._mandos._tcp.local");
         let mut packet = answer();
         packet.answers.push(pointer(&instance, 4500));
-        packet.answers.push(service(&instance, HOST, 4711, 120));
-        packet.answers.push(address(HOST, LINK_LOCAL, 120));
         bench.hear(&packet);
     }
     bench.wait(1000);
     let transmit = bench.browser.poll_transmit(bench.now).unwrap();
     assert!(transmit.payload.len() <= 1232);
     let query = Packet::parse(&transmit.payload).unwrap();
-    assert!(query.answers.len() >= 10);
+    assert!(query.questions.len() >= 10 && query.answers.is_empty());
 }
 
 #[test]

@@ -9,7 +9,7 @@ use std::net::{IpAddr, SocketAddr, SocketAddrV6};
 
 use nightlatch_core::time::Monotonic;
 
-use super::message::{Data, Kind, Known, Query, Record};
+use super::message::{Data, Kind, Query, Record};
 use super::name::DomainName;
 use super::schedule::{Lease, Schedule};
 use super::{InterfaceIndex, Server};
@@ -294,22 +294,6 @@ impl View {
             }
             host.ask(name, query, now);
         }
-    }
-
-    /// The pointers that a responder need not repeat.
-    pub(super) fn known<'a>(
-        &'a self,
-        service_type: &'a DomainName,
-        now: Monotonic,
-    ) -> impl Iterator<Item = Known<'a>> {
-        let fresh = self.instances.iter().filter(move |(_, instance)| {
-            instance.lease.is_fresh(now) && !instance.services.is_empty()
-        });
-        fresh.map(move |(name, instance)| Known {
-            name: service_type,
-            instance: name,
-            remaining: instance.lease.remaining(now),
-        })
     }
 
     /// Tells `consider` when next to ask or to forget something.

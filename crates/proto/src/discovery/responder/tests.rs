@@ -211,6 +211,44 @@ fn our_browser_is_answered_at_once_and_alone() {
     assert!(bench.sent.is_empty());
 }
 
+/// A neighbour who names the server's instance must not make the server believe that we know it.
+#[test]
+fn our_browser_is_answered_though_a_stranger_named_the_server_before() {
+    let mut bench = Bench::settled();
+    let mut browser = Browser::new();
+    browser.interface_added(ETH, Duration::ZERO, bench.now);
+    // The first question is lost.
+    assert!(browser.poll_transmit(bench.now).is_some());
+    let mut forged = Packet::new_reply(0);
+    forged.set_flags(PacketFlag::AUTHORITATIVE_ANSWER);
+    let instance = "Mandos._mandos._tcp.local";
+    let data = RData::PTR(PTR(Name::new_unchecked(instance)));
+    let pointer = ResourceRecord::new(Name::new_unchecked(SERVICE_TYPE), CLASS::IN, 4500, data);
+    forged.answers = vec![pointer, service(instance, "elsewhere.local", 9)];
+    let bytes = forged.build_bytes_vec_compressed().unwrap();
+    let stranger = from("[fe80::bad%3]:5353");
+    browser.handle_packet(stranger, &bytes, bench.now).unwrap();
+    let mut found = None;
+    while found.is_none() && bench.now < at(60_000) {
+        browser.handle_timeout(bench.now);
+        while let Some(asked) = browser.poll_transmit(bench.now) {
+            let _ = bench
+                .responder
+                .handle_packet(from(PEER), &asked.payload, bench.now);
+        }
+        bench.run_for(500);
+        for (_, reply) in bench.sent.drain(..) {
+            let arrival = from("[fe80::1%3]:5353");
+            let _ = browser.handle_packet(arrival, &reply.payload, bench.now);
+        }
+        found = browser.poll_event();
+    }
+    let Some(Event::Found(server)) = found else {
+        panic!("the server was never heard")
+    };
+    assert_eq!(server.addr.to_string(), "[fe80::1%3]:4711");
+}
+
 #[test]
 fn what_the_group_has_not_heard_for_long_it_hears_too() {
     let mut bench = Bench::settled();
