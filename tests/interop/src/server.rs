@@ -302,6 +302,14 @@ pub fn open_to_service(folder: &Path) {
     }
 }
 
+/// Gives a folder to the user that our server becomes when it gives up being root.
+pub fn open_to_ours(folder: &Path) {
+    if privileges::is_root() {
+        let account = our_account();
+        std::os::unix::fs::chown(folder, Some(account.uid), Some(account.gid)).unwrap();
+    }
+}
+
 /// The group that servers become when they give up being root, as a number.
 pub fn service_group() -> String {
     service_user().map_or_else(String::new, |(_, group)| group.to_string())

@@ -237,7 +237,7 @@ async fn why_tells_of_an_expired_machine() {
 async fn the_alarm_command_hears_of_alarms_and_of_who_waits() {
     let (twice, asks) = (machine("twice"), machine("asks"));
     let folder = tempfile::tempdir().unwrap();
-    nightlatch_interop::server::open_to_service(folder.path());
+    nightlatch_interop::server::open_to_ours(folder.path());
     let heard = folder.path().join("heard");
     let sections = twice.section(UP) + &asks.section(&format!("approval_delay = PT1H\n{UP}"));
     let command = format!("cat >> {}", heard.display());
