@@ -111,9 +111,10 @@ struct Service {
     log: LogLimit<&'static str>,
 }
 
-/// Names change once or twice, when the server comes to a network.
+/// Names change once or twice, when the server comes to a network, and each restart of Avahi or of the bus is
+/// two lines.
 const LINES: Quota = Quota {
-    class: 5,
+    class: 20,
     all: u32::MAX,
     classes: MOST_CLASSES,
 };
