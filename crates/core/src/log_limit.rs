@@ -3,9 +3,9 @@
 //! Lines are counted in classes, for one window at a time. What exceeds a quota is left out and told as a number
 //! when the window ends.
 
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::collections::BTreeMap;
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
 use crate::time::Monotonic;

@@ -52,7 +52,9 @@ fn a_checker_by_ssh_keyscan_becomes_a_proof_when_that_is_asked_for() {
     );
     let house = Move::new();
     write(&house, "etc/mandos/clients.conf", &section("one", &keyscan));
-    let told = house.succeed(&["--without-state", "--dry-run"]);
+    let output = house.import(&["--without-state", "--dry-run"]);
+    assert!(output.status.success(), "{output:?}");
+    let told = String::from_utf8(output.stdout).unwrap();
     assert!(
         told.contains("--ssh-hostkey lets the machine prove the key"),
         "{told}"
