@@ -18,9 +18,9 @@ port=4711
 
 # A bus, and a server on it for the sections in these files.
 start_server() {
-    install -d -m 0750 /etc/nightlatch
+    install -d -m 0750 -g _nightlatch /etc/nightlatch
     cat "$@" > "$folder/clients.conf"
-    install -m 0600 "$folder/clients.conf" /etc/nightlatch/clients.conf
+    install -m 0640 -g _nightlatch "$folder/clients.conf" /etc/nightlatch/clients.conf
     export DBUS_SYSTEM_BUS_ADDRESS=unix:path=$folder/bus
     cat > "$folder/bus.conf" <<EOF
 <busconfig><type>system</type><listen>unix:path=$folder/bus</listen><auth>EXTERNAL</auth>
