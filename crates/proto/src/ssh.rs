@@ -14,7 +14,7 @@ use nightlatch_core::ssh::wire::Malformed;
 
 use exchange::Exchange;
 
-/// The server has signed this exchange with the pinned key. Made by [`signature::verify`] alone.
+/// The server has signed this exchange with the pinned key. Made by `signature::verify` alone.
 #[derive(PartialEq, Eq, Debug)]
 pub struct Verified(());
 
