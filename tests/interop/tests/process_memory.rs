@@ -14,7 +14,7 @@ use nightlatch_interop::client;
 use nightlatch_interop::machine::{Keys, Machine};
 use nightlatch_interop::process::Running;
 use nightlatch_interop::programs::{Whose, boot_client, ours};
-use nightlatch_interop::server::{Home, Server, open_to_service};
+use nightlatch_interop::server::{Home, Server, open_to_ours, open_to_service};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustix::thread::{CapabilitySet, capabilities};
 
@@ -233,7 +233,7 @@ fn the_server_is_closed_and_its_secrets_are_locked_also_after_a_reload() {
     let home = Home::new("", None);
     let clients = home.conf().join("clients.conf");
     // A reload reads it as the user that the server has become.
-    open_to_service(&clients);
+    open_to_ours(&clients);
     let server = Server::start(Whose::Ours, home);
     assert_eq!(
         look(server.running().pid()).locked,

@@ -286,10 +286,12 @@ fn a_request_is_waited_for_approved_and_seen_to_be_served(whose: Whose) {
     let output = waiting.finish();
     assert!(output.status.success(), "{output:?}");
     let why = stdout(&succeed(&site, &["why", "foo"]));
-    assert!(
-        why.starts_with("foo: A request of it waits for a person."),
-        "{why}"
-    );
+    // Our server also says which request it is.
+    let told = match whose {
+        Whose::Ours => "foo: A request of it waits for a person: ",
+        Whose::Stock => "foo: A request of it waits for a person.",
+    };
+    assert!(why.starts_with(told), "{why}");
     let list = stdout(&succeed(&site, &["list", "--state", "waiting"]));
     assert!(list.contains("foo   waiting"), "{list}");
     succeed(&site, &["approve", "foo"]);
@@ -495,7 +497,9 @@ fn who_is_not_allowed_is_told_who_is() {
         let output = list.output().unwrap();
         assert_eq!(output.status.code(), Some(77), "{output:?}");
         assert!(
-            stderr(&output).contains("hint: run it as root, or as a member"),
+            stderr(&output).contains(
+                "hint: run it as root; a server of Mandos also lets members of the group _mandos in"
+            ),
             "{output:?}"
         );
     });
