@@ -7,6 +7,7 @@ mod changes;
 pub(crate) mod cryptsetup;
 mod delivery;
 mod disk;
+mod ownership;
 mod rotate;
 mod token;
 mod unenroll;
@@ -36,8 +37,8 @@ use crate::ssh;
 use changes::{Changes, NewKey};
 use delivery::Delivery;
 use disk::{Disk, Kdf};
+use ownership::Enrolments;
 pub(crate) use rotate::run as rotate;
-use token::Enrolment;
 pub(crate) use unenroll::run as unenroll;
 
 /// Bytes of randomness in a key made here: as many as the strongest cipher of the disk uses.
@@ -55,8 +56,8 @@ struct Plan<'a> {
     directory: Directory,
     name: ClientName,
     disks: Vec<Disk>,
-    /// What each disk was enrolled with before.
-    earlier: Vec<Vec<Enrolment>>,
+    /// How each disk was enrolled before.
+    earlier: Vec<Enrolments>,
     backups: Vec<PathBuf>,
 }
 
@@ -130,7 +131,8 @@ impl<'a> Plan<'a> {
     /// What the disks were enrolled with before, and what becomes of it.
     fn tell_earlier(&self) {
         for (disk, earlier) in self.disks.iter().zip(&self.earlier) {
-            for enrolment in earlier {
+            earlier.tell_others(disk);
+            for enrolment in &earlier.own {
                 let becomes = if self.options.add {
                     "it stays"
                 } else {
@@ -150,7 +152,7 @@ impl<'a> Plan<'a> {
             return Ok(());
         }
         for (disk, earlier) in self.disks.iter().zip(&self.earlier) {
-            for enrolment in earlier {
+            for enrolment in &earlier.own {
                 disk.remove(enrolment)?;
                 note(format_args!(
                     "removed the earlier {} of {disk}",
@@ -186,9 +188,15 @@ impl<'a> Plan<'a> {
                 .hint("enroll one device after the other"));
         }
         let mut earlier = Vec::new();
+        let key_id = ownership::key_id(&directory, options.dry_run)?;
         for device in &options.device {
             let disk = Disk::inspect(device, header)?;
-            earlier.push(disk.enrolments()?);
+            let enrolments = Enrolments::of(&disk, key_id.as_deref())?;
+            // A passphrase that is given now is known to a person.
+            if !options.add && !options.passphrase {
+                enrolments.check_that_a_person_has_a_key(&disk)?;
+            }
+            earlier.push(enrolments);
             if disks.iter().any(|earlier| earlier.is_same(&disk)) {
                 return Err(Failure::new(EX_USAGE, format!("{disk} is given twice")));
             }
@@ -249,7 +257,7 @@ impl<'a> Plan<'a> {
         }
         let replaced = self.disks.iter().zip(&self.earlier);
         for (disk, earlier) in replaced.filter(|_| !self.options.add) {
-            for enrolment in earlier {
+            for enrolment in &earlier.own {
                 step(format!(
                     "remove the earlier {} of {disk}",
                     enrolment.shown()

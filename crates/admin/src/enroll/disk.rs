@@ -266,14 +266,18 @@ impl Disk {
 
     /// Removes what an enrolment left: its key slots, then the token that says that they are its.
     pub(super) fn remove(&self, enrolment: &Enrolment) -> Result<(), Failure> {
-        let there = self.slots()?;
-        for slot in enrolment.slots.iter().filter(|slot| there.contains(slot)) {
-            self.remove_slot(*slot)?;
-        }
+        self.remove_slots(enrolment)?;
         self.remove_token(enrolment.token)
     }
 
-    fn remove_token(&self, token: u32) -> Result<(), Failure> {
+    /// Removes the key slots of an enrolment, those that are still there.
+    pub(super) fn remove_slots(&self, enrolment: &Enrolment) -> Result<(), Failure> {
+        let there = self.slots()?;
+        let mut slots = enrolment.slots.iter().filter(|slot| there.contains(slot));
+        slots.try_for_each(|slot| self.remove_slot(*slot))
+    }
+
+    pub(super) fn remove_token(&self, token: u32) -> Result<(), Failure> {
         let number = token.to_string();
         let mut arguments = vec![
             OsStr::new("token"),

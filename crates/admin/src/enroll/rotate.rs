@@ -1,9 +1,11 @@
 //! `nightlatch rotate`: a new key for disks that are enrolled, in place of the old one.
 
 use super::disk::Disk;
+use super::ownership::{self, Enrolments};
 use super::{Plan, note};
 use crate::cli::{Enroll, Rotate};
 use crate::failure::{EX_UNAVAILABLE, EX_USAGE, Failure};
+use crate::keys::Directory;
 
 /// Carries the verb out.
 pub(crate) fn run(options: &Rotate) -> Result<(), Failure> {
@@ -13,12 +15,24 @@ pub(crate) fn run(options: &Rotate) -> Result<(), Failure> {
         .iter()
         .map(|device| Disk::inspect(device, header))
         .collect::<Result<Vec<_>, _>>()?;
-    if options.finish {
-        return disks
-            .iter()
-            .try_for_each(|disk| finish(disk, options.dry_run));
+    let directory = options
+        .dir
+        .as_deref()
+        .map_or_else(Directory::default_place, Directory::new);
+    let key_id = ownership::key_id(&directory, options.dry_run)?;
+    let mut enrolments = Vec::new();
+    for disk in &disks {
+        let of_disk = Enrolments::of(disk, key_id.as_deref())?;
+        if of_disk.own.is_empty() {
+            return Err(not_enrolled(disk, &directory));
+        }
+        enrolments.push(of_disk);
     }
-    let options = as_enrolment(options, name(&disks)?);
+    let mut both = disks.iter().zip(&enrolments);
+    if options.finish {
+        return both.try_for_each(|(disk, of_disk)| finish(disk, of_disk, options.dry_run));
+    }
+    let options = as_enrolment(options, name(both)?);
     let plan = Plan::new(&options)?;
     plan.tell_earlier();
     if options.dry_run {
@@ -37,12 +51,21 @@ pub(crate) fn run(options: &Rotate) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Removes all but the newest key.
-fn finish(disk: &Disk, dry_run: bool) -> Result<(), Failure> {
-    let enrolments = disk.enrolments()?;
-    let usable = enrolments.iter().rposition(|it| !it.slots.is_empty());
-    let newest = usable.ok_or_else(|| not_enrolled(disk))?;
-    for (place, enrolment) in enrolments.iter().enumerate() {
+/// Removes all of this machine's keys but the newest.
+fn finish(disk: &Disk, enrolments: &Enrolments, dry_run: bool) -> Result<(), Failure> {
+    enrolments.tell_others(disk);
+    let own = &enrolments.own;
+    let Some(newest) = own.iter().rposition(|it| !it.slots.is_empty()) else {
+        return Err(Failure::new(
+            EX_UNAVAILABLE,
+            format!("{disk} has no key slot of this machine any more"),
+        )
+        .hint(format!("enroll it: nightlatch enroll {disk}")));
+    };
+    if own.iter().filter(|it| !it.slots.is_empty()).count() > 1 {
+        enrolments.check_that_a_person_has_a_key(disk)?;
+    }
+    for (place, enrolment) in own.iter().enumerate() {
         if place == newest {
             continue;
         }
@@ -60,10 +83,12 @@ fn finish(disk: &Disk, dry_run: bool) -> Result<(), Failure> {
 }
 
 /// The one name under which all disks are enrolled.
-fn name(disks: &[Disk]) -> Result<String, Failure> {
+fn name<'a>(disks: impl Iterator<Item = (&'a Disk, &'a Enrolments)>) -> Result<String, Failure> {
     let mut name: Option<String> = None;
-    for disk in disks {
-        let enrolment = disk.enrolments()?.pop().ok_or_else(|| not_enrolled(disk))?;
+    for (disk, enrolments) in disks {
+        let Some(enrolment) = enrolments.own.last() else {
+            continue;
+        };
         let earlier = name.get_or_insert_with(|| enrolment.name.clone());
         if *earlier != enrolment.name {
             return Err(Failure::new(
@@ -79,10 +104,13 @@ fn name(disks: &[Disk]) -> Result<String, Failure> {
     name.ok_or_else(|| Failure::new(EX_USAGE, "no device is given"))
 }
 
-fn not_enrolled(disk: &Disk) -> Failure {
+fn not_enrolled(disk: &Disk, directory: &Directory) -> Failure {
     Failure::new(
         EX_UNAVAILABLE,
-        format!("{disk} has no key slot that nightlatch enroll made and marked"),
+        format!(
+            "{disk} has no key slot that nightlatch enroll made and marked with the keys in {}",
+            directory.path().display()
+        ),
     )
     .hint(format!("enroll it: nightlatch enroll {disk}"))
 }

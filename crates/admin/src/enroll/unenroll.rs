@@ -1,10 +1,12 @@
 //! `nightlatch unenroll`: takes back what `enroll` did here, and says what is left to do elsewhere.
 //!
-//! The keys go first: whatever ends the program after that, the same command finishes it.
+//! Key slots go first, then the keys, then the tokens: whatever ends the program in between, the same command finishes
+//! it. Without keys, what has lost its key slots is this machine's to finish, and nothing else.
 
 use std::path::{Path, PathBuf};
 
 use super::disk::Disk;
+use super::ownership::{self, Enrolments};
 use super::token::Enrolment;
 use crate::cli::Unenroll;
 use crate::failure::{EX_UNAVAILABLE, Failure, note};
@@ -16,21 +18,37 @@ const DEVICES: &str = "/sys/class/block";
 /// Carries the verb out.
 pub(crate) fn run(options: &Unenroll) -> Result<(), Failure> {
     let header = options.header.as_deref();
-    let mut disks = Vec::new();
-    for device in &options.device {
-        let disk = Disk::inspect(device, header)?;
-        let ours = disk.enrolments()?;
-        check(&disk, &ours)?;
-        disks.push((disk, ours));
-    }
     let directory = options
         .dir
         .as_deref()
         .map_or_else(Directory::default_place, Directory::new);
+    // A set of which some files were removed already cannot be read, and has no key slots any more.
+    let key_id = ownership::key_id(&directory, options.dry_run).unwrap_or_default();
+    let mut disks = Vec::new();
+    for device in &options.device {
+        let disk = Disk::inspect(device, header)?;
+        let Enrolments { mut own, others } = Enrolments::of(&disk, key_id.as_deref())?;
+        let (unfinished, others): (Vec<_>, Vec<_>) = others
+            .into_iter()
+            .partition(|it| key_id.is_none() && it.slots.is_empty());
+        own.extend(unfinished);
+        let enrolments = Enrolments { own, others };
+        check(&disk, &enrolments, &directory)?;
+        enrolments.tell_others(&disk);
+        disks.push((disk, enrolments.own));
+    }
     let step = |text: String| {
         let dry = if options.dry_run { "dry run: " } else { "" };
         note(format_args!("{dry}{text}"));
     };
+    for (disk, ours) in &disks {
+        for enrolment in ours.iter().filter(|it| !it.slots.is_empty()) {
+            if !options.dry_run {
+                disk.remove_slots(enrolment)?;
+            }
+            step(format!("removed {} of {disk}", enrolment.shown()));
+        }
+    }
     let place = directory.path().display();
     if options.keep_keys || !directory.holds_any() {
         step(format!("the keys in {place} stay as they are"));
@@ -45,29 +63,18 @@ pub(crate) fn run(options: &Unenroll) -> Result<(), Failure> {
         }
         step(format!("removed the keys in {place}"));
     }
-    for (disk, ours) in &disks {
-        for enrolment in ours {
-            if !options.dry_run {
-                disk.remove(enrolment)?;
-            }
-            step(format!("removed {} of {disk}", enrolment.shown()));
-        }
+    for (disk, ours) in disks.iter().filter(|_| !options.dry_run) {
+        ours.iter()
+            .try_for_each(|enrolment| disk.remove_token(enrolment.token))?;
     }
     tell_the_rest(&disks, &directory);
     Ok(())
 }
 
 /// Refuses a disk that was not enrolled, and one that nothing else opens.
-fn check(disk: &Disk, ours: &[Enrolment]) -> Result<(), Failure> {
-    if ours.is_empty() {
-        return Err(Failure::new(
-            EX_UNAVAILABLE,
-            format!("{disk} has no key slot that nightlatch enroll made and marked"),
-        )
-        .hint(format!(
-            "one that an older version made is shown by cryptsetup luksDump {disk}, and removed by cryptsetup luksKillSlot"
-        )));
-    }
+fn check(disk: &Disk, enrolments: &Enrolments, directory: &Directory) -> Result<(), Failure> {
+    enrolments_exist(disk, enrolments, directory)?;
+    let ours = &enrolments.own;
     let is_ours = |slot: &u32| ours.iter().any(|it| it.slots.contains(slot));
     if disk.opening_slots()?.iter().all(is_ours) {
         return Err(
@@ -77,6 +84,27 @@ fn check(disk: &Disk, ours: &[Enrolment]) -> Result<(), Failure> {
         );
     }
     Ok(())
+}
+
+fn enrolments_exist(
+    disk: &Disk,
+    enrolments: &Enrolments,
+    directory: &Directory,
+) -> Result<(), Failure> {
+    if !enrolments.own.is_empty() {
+        return Ok(());
+    }
+    enrolments.tell_others(disk);
+    Err(Failure::new(
+        EX_UNAVAILABLE,
+        format!(
+            "{disk} has no key slot that nightlatch enroll made and marked with the keys in {}",
+            directory.path().display()
+        ),
+    )
+    .hint(format!(
+        "another one is shown by cryptsetup luksDump {disk}, and removed by cryptsetup luksKillSlot"
+    )))
 }
 
 /// A device of this machine that is enrolled with the same keys and not among `disks`.

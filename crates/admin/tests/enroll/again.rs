@@ -396,3 +396,119 @@ fn a_failed_enrolment_trusts_no_server() {
     let trusted = fs::read_to_string(machine.at("keys/trusted-servers")).unwrap_or_default();
     assert!(!trusted.contains(super::SERVER), "{trusted}");
 }
+
+/// Enrols `disk` as the system `name` with keys of its own, or carries out another verb for it.
+fn system(machine: &Machine, words: &[&str], name: &str, disk: &Path) -> Output {
+    let mut command = nightlatch(words);
+    command.arg("--dir").arg(machine.at(name));
+    if words[0] == "enroll" {
+        command.args(["--name", name]);
+    }
+    if words[0] != "unenroll" && !words.contains(&"--finish") {
+        command.arg("--no-ssh");
+        command.arg("--key-file").arg(machine.at("old"));
+    }
+    let output = run(command.arg(disk), b"");
+    assert!(output.status.success(), "{words:?}: {}", stderr(&output));
+    output
+}
+
+#[test]
+fn two_systems_on_one_disk_leave_each_other_alone() {
+    let machine = Machine::new();
+    let disk = machine.disk("disk");
+    let open = |name: &str, output: &Output| {
+        let section = std::str::from_utf8(&output.stdout).unwrap();
+        assert!(section.starts_with(&format!("[{name}]\n")), "{section}");
+        Gnupg::with_keys(&machine.at(name)).open(section)
+    };
+    let first = system(&machine, &["enroll"], "debian", &disk);
+    let first = open("debian", &first);
+    let rescue = system(&machine, &["enroll", "--add"], "rescue", &disk);
+    let rescue = open("rescue", &rescue);
+    let output = system(&machine, &["rotate"], "debian", &disk);
+    let second = open("debian", &output);
+    assert!(opens(&disk, &second) && opens(&disk, &rescue) && !opens(&disk, &first));
+    let said = stderr(&output);
+    assert!(
+        said.contains("\"rescue\" in key slot 2 with other keys: it stays"),
+        "{said}"
+    );
+    // In two steps: the newest of the disk is the other system's.
+    let third = system(&machine, &["rotate", "--keep-old"], "debian", &disk);
+    let third = open("debian", &third);
+    let newer = system(&machine, &["rotate"], "rescue", &disk);
+    let newer = open("rescue", &newer);
+    system(&machine, &["rotate", "--finish"], "debian", &disk);
+    assert!(opens(&disk, &third) && opens(&disk, &newer));
+    assert!(!opens(&disk, &second) && !opens(&disk, &rescue));
+    let fourth = system(&machine, &["enroll"], "debian", &disk);
+    let fourth = open("debian", &fourth);
+    assert!(opens(&disk, &fourth) && opens(&disk, &newer) && !opens(&disk, &third));
+    let output = system(&machine, &["unenroll"], "debian", &disk);
+    assert!(opens(&disk, &newer) && opens(&disk, b"old") && !opens(&disk, &fourth));
+    assert!(!stderr(&output).contains("nightlatch remove rescue"));
+    assert_eq!(tokens(&disk).len(), 1);
+    // What has no keys here any more is nobody else's to take.
+    let output = verb(&machine, "unenroll", &disk, &[]);
+    assert_eq!(output.status.code(), Some(69), "{}", stderr(&output));
+    assert!(opens(&disk, &newer));
+}
+
+#[test]
+fn killed_before_or_after_any_change_an_unenrolment_is_finished_by_the_next() {
+    for change in ["luksKillSlot", "token remove"] {
+        for moment in ["before", "after"] {
+            let machine = Machine::new();
+            let disk = machine.disk("disk");
+            machine.enroll(&[&disk], &[]);
+            let words = change.replace(' ', "*");
+            let kill = "kill -KILL $PPID; exit 1";
+            let script = match moment {
+                "before" => kill.to_owned(),
+                _ => format!("/usr/sbin/cryptsetup \"$@\"; {kill}"),
+            };
+            let search = machine.cryptsetup(&format!("case \"$*\" in *{words}*) {script};; esac"));
+            let mut command = nightlatch(&["unenroll", "--dir"]);
+            command.arg(machine.at("keys")).arg(&disk);
+            let output = run(command.env("PATH", search), b"");
+            let signal = std::os::unix::process::ExitStatusExt::signal(&output.status);
+            assert_eq!(signal, Some(9), "{change} {moment}: {}", stderr(&output));
+            let next = verb(&machine, "unenroll", &disk, &[]);
+            // After the last step there is nothing left to finish.
+            let nothing_left = (change, moment) == ("token remove", "after");
+            assert_eq!(next.status.success(), !nothing_left, "{}", stderr(&next));
+            assert_eq!(slots(&disk), ["0"], "{change} {moment}");
+            assert!(tokens(&disk).is_empty(), "{change} {moment}");
+            assert!(!machine.at("keys/seckey.txt").exists(), "{change} {moment}");
+        }
+    }
+}
+
+#[test]
+fn the_only_key_slot_that_a_person_knows_is_not_replaced() {
+    let machine = Machine::new();
+    let disk = machine.disk("disk");
+    let section = machine.enroll(&[&disk], &[]);
+    // As after --passphrase: a person knows what the enrolment's key slot holds, and nothing else.
+    let first = machine.at("first");
+    let known = Gnupg::with_keys(&machine.at("keys")).open(&section);
+    fs::write(&first, &known).unwrap();
+    kill_slot(&disk, "0");
+    let before = header(&disk);
+    for (name, more) in [("rotate", &[][..]), ("enroll", &["--name", "foo"][..])] {
+        let mut command = nightlatch(&[name, "--no-ssh", "--key-file"]);
+        command.arg(&first).arg("--dir").arg(machine.at("keys"));
+        let output = run(command.args(more).arg(&disk), b"");
+        let said = stderr(&output);
+        assert_eq!(output.status.code(), Some(69), "{name}: {said}");
+        assert!(said.contains("hint: ") && said.contains("cryptsetup luksAddKey"));
+        assert!(header(&disk) == before, "{name}");
+    }
+    let mut keep = nightlatch(&["rotate", "--no-ssh", "--keep-old", "--key-file"]);
+    keep.arg(&first).arg("--dir").arg(machine.at("keys"));
+    succeed(keep.arg(&disk), b"");
+    let output = verb(&machine, "rotate", &disk, &["--finish"]);
+    assert_eq!(output.status.code(), Some(69), "{}", stderr(&output));
+    assert!(opens(&disk, &known));
+}
