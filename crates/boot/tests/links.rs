@@ -95,7 +95,10 @@ fn picture(host: &Host) -> String {
 /// Takes a link up and waits until it has its own address, which comes with its carrier.
 fn take_up(host: &Host, link: &str) {
     host.ip(&["link", "set", link, "up"]);
-    while !host.ip(&["-6", "addr", "show", link]).contains("fe80:") {
+    while !host
+        .ip(&["-6", "addr", "show", "dev", link, "-tentative"])
+        .contains("fe80:")
+    {
         std::thread::yield_now();
     }
 }
@@ -361,6 +364,37 @@ fn a_member_that_somebody_uses_is_left_alone() {
     let conf = "[br0]\nkind = bridge\nmembers = spare port\n";
     let said = fetches(&here, &machine, conf, &["--interface", "br0"]);
     assert!(said.contains("interface spare is in use"), "{said}");
+}
+
+/// Its address is from the boot loader, say: it cannot be made a member, and is all there is.
+#[test]
+fn a_member_that_stays_out_of_its_bridge_is_searched_itself() {
+    if !possible() {
+        return;
+    }
+    let (here, there) = bridged();
+    here.ip(&["addr", "add", "192.0.2.9/24", "dev", "port"]);
+    take_up(&here, "port");
+    let machine = Machine::new();
+    let _server = there.serve(&machine);
+    let said = fetches(&here, &machine, BRIDGE, &[]);
+    assert!(said.contains("searching for servers on port"), "{said}");
+}
+
+/// Where the kernel has bonds, the server is found on the bond.
+#[test]
+fn a_member_of_a_bond_that_cannot_be_made_is_searched_itself() {
+    if !possible() {
+        return;
+    }
+    let (here, there) = bridged();
+    let machine = Machine::new();
+    let _server = there.serve(&machine);
+    let conf = "[bond0]\nkind = bond\nmode = active-backup\nmembers = port\n";
+    let said = fetches(&here, &machine, conf, &[]);
+    let failed = said.contains("making bond0: it failed: ");
+    let searched = said.contains("searching for servers on port");
+    assert_eq!(searched, failed, "{said}");
 }
 
 #[test]

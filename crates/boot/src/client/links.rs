@@ -2,6 +2,7 @@
 //!
 //! Reads `network.conf` and carries out what [`Maker`] says; never decides which change is next.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -67,6 +68,8 @@ fn is_gone(error: &io::Error) -> bool {
 /// The links that are made, and how to make and unmake them.
 pub(super) struct Links {
     maker: Maker,
+    /// By number: what was a member of something when they were looked at last.
+    enslaved: BTreeSet<u32>,
     capabilities: Capabilities,
     log: Log,
 }
@@ -81,6 +84,7 @@ impl Links {
     ) -> Self {
         Self {
             maker: Maker::new(definition, connecting),
+            enslaved: BTreeSet::new(),
             capabilities,
             log,
         }
@@ -172,9 +176,22 @@ impl Links {
         }
     }
 
-    /// Whether an interface, by its name here, belongs to a bond or bridge that is made.
+    /// Looks at which interfaces are members of something now.
+    pub(super) fn look(&mut self) -> io::Result<()> {
+        self.enslaved.clear();
+        if !self.maker.definition().links().is_empty() {
+            let present = links::present()?.into_iter();
+            let members = present.filter(|link| link.master.is_some());
+            self.enslaved.extend(members.map(|link| link.index));
+        }
+        Ok(())
+    }
+
+    /// Whether an interface, by its name here, is to belong to a bond or bridge and did when they were
+    /// [looked at](Self::look) last. One that is in use stays out, and where the kernel has no bonds all do.
     pub(super) fn is_member(&self, interface: &Interface) -> bool {
-        self.maker.definition().is_member(&interface.name)
+        let defined = self.maker.definition().is_member(&interface.name);
+        defined && self.enslaved.contains(&interface.index)
     }
 
     /// Whether a name is that of an interface that is recognised by something else.

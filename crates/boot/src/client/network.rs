@@ -195,7 +195,8 @@ impl Network {
     }
 
     /// Every interface there is, by the names that the definition of links has for them.
-    fn list(&self) -> io::Result<Vec<Interface>> {
+    fn list(&mut self) -> io::Result<Vec<Interface>> {
+        self.links.look()?;
         let mut all = netif::interfaces()?;
         self.links.name(&mut all);
         Ok(all)
