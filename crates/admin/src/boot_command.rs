@@ -31,11 +31,11 @@ const RUNNING: &str = "proc/cmdline";
 pub(crate) struct BootCommand {
     /// The client's options, in their order: the last one of a kind counts.
     pub(crate) arguments: Vec<String>,
-    /// Whether the client is not started at all.
+    /// True when the client is not started at all.
     pub(crate) is_off: bool,
     /// Where the kernel's command line is from.
     pub(crate) kernel_line: String,
-    /// Whether it asks the boot system for addresses, by `ip=`.
+    /// True when it asks the boot system for addresses, by `ip=`.
     pub(crate) has_ip: bool,
     /// What the programs of the image say of their options.
     pub(crate) complaints: Vec<String>,

@@ -23,7 +23,7 @@ pub(crate) fn of(checker: &str) -> &'static str {
     }
 }
 
-/// Whether its checker believes ssh-keyscan(1), which whoever knows the public host key passes.
+/// True when its checker believes ssh-keyscan(1), which whoever knows the public host key passes.
 pub(crate) fn is_forgeable(client: &ClientView) -> bool {
     Checker::new(client.checker.as_str()).is_ok_and(|checker| checker.trusts_ssh_keyscan())
 }

@@ -89,7 +89,7 @@ pub fn is_owned(file: &Metadata) -> bool {
     file.mode() & 0o022 == 0 && is_trusted(file.uid())
 }
 
-/// Whether a user is root or this program's own.
+/// True when a user is root or this program's own.
 pub fn is_trusted(user: u32) -> bool {
     user == 0 || user == rustix::process::geteuid().as_raw()
 }

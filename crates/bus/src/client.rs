@@ -100,7 +100,7 @@ pub struct ClientView {
     pub approval_duration: Duration,
     /// When a request last asked for approval.
     pub last_approval_request: Option<Wall>,
-    /// Whether it is disabled because the server's state was lost. No property says so: the server knows it
+    /// True when it is disabled because the server's state was lost. No property says so: the server knows it
     /// of its own clients.
     pub needs_proof: bool,
 }

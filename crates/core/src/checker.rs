@@ -40,7 +40,7 @@ pub enum Probe {
     Command {
         /// The command line.
         line: String,
-        /// Whether it calls ping(8) or one of its kind, which may need a capability.
+        /// True when it calls ping(8) or one of its kind, which may need a capability.
         pings: bool,
     },
     /// A key exchange with the SSH server at `host`, up to its signature with `key`.
@@ -111,7 +111,7 @@ impl Checker {
         }
     }
 
-    /// Whether a success proves that the machine holds a private key, and so cannot come from somebody
+    /// True when a success proves that the machine holds a private key, and so cannot come from somebody
     /// else at its address: `builtin:ssh-hostkey`, and the command by ssh(1) that `nightlatch keygen`
     /// writes. Of any other command nothing is known.
     pub fn proves_private_key(&self) -> bool {
@@ -121,12 +121,12 @@ impl Checker {
         }
     }
 
-    /// Whether the server does it by itself.
+    /// True when the server does it by itself.
     pub fn is_builtin(&self) -> bool {
         matches!(self.kind, Kind::SshHostKey(_))
     }
 
-    /// Whether it takes a host key that ssh-keyscan(1) shows for a proof. That program shows what it was
+    /// True when it takes a host key that ssh-keyscan(1) shows for a proof. That program shows what it was
     /// told before the other side has signed anything with it.
     pub fn trusts_ssh_keyscan(&self) -> bool {
         match &self.kind {

@@ -87,10 +87,10 @@ struct Living<'a> {
     released: bool,
     /// The UUID of the machine's boot, without dashes.
     released_boot: Option<Cow<'a, str>>,
-    /// Whether it got another timeout at a start, and was not proved to be up since.
+    /// True when it got another timeout at a start, and was not proved to be up since.
     #[serde(default)]
     renewed: bool,
-    /// Whether it waits for a person or a proof, because the state was lost.
+    /// True when it waits for a person or a proof, because the state was lost.
     #[serde(default)]
     needs_proof: bool,
 }

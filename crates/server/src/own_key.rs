@@ -11,7 +11,7 @@ use zeroize::Zeroizing;
 
 const FILE_NAME: &str = "server-key.pem";
 
-/// Whether a server had its key in `folder`.
+/// True when a server had its key in `folder`.
 pub(crate) fn exists(folder: &Path) -> bool {
     folder.join(FILE_NAME).exists()
 }

@@ -131,7 +131,7 @@ fn open(path: &Path) -> io::Result<File> {
         .open(path)
 }
 
-/// Whether `second` belongs to whom `dir` belongs to, and to nobody else: others could put a mark there that
+/// True when `second` belongs to whom `dir` belongs to, and to nobody else: others could put a mark there that
 /// takes the state for lost.
 fn is_ours(second: &Path, dir: &Path) -> bool {
     let (Ok(second), Ok(dir)) = (fs::symlink_metadata(second), fs::metadata(dir)) else {

@@ -87,7 +87,7 @@ fn maker(group: u32) -> By {
     }
 }
 
-/// Whether others have put a link of theirs on the link `index`, and it is up.
+/// True when others have put a link of theirs on the link `index`, and it is up.
 fn is_on(upper: &messages::Link, index: u32) -> bool {
     const PUT_ON_OTHERS: [&str; 6] = ["vlan", "macvlan", "macvtap", "ipvlan", "ipvtap", "macsec"];
     let kind = upper.kind.as_deref().unwrap_or_default();
@@ -140,7 +140,7 @@ fn used() -> io::Result<Used> {
     Ok(used)
 }
 
-/// Whether the kernel made an address by itself, after a router's announcement.
+/// True when the kernel made an address by itself, after a router's announcement.
 fn is_of_kernel(ip: IpAddr, flags: u32, origin: Option<u8>, tells: bool) -> bool {
     /// Of a router's announcement (`IFAPROT_KERNEL_RA`).
     const ANNOUNCED: u8 = 2;

@@ -186,7 +186,7 @@ fn converse(request: &[u8], mut is_last: impl FnMut(&[u8]) -> io::Result<bool>) 
     }
 }
 
-/// Whether a datagram ends an answer; an error where it says that there is none.
+/// True when a datagram ends an answer; an error where it says that there is none.
 fn ended(datagram: &[u8]) -> io::Result<bool> {
     for message in messages::parse(datagram) {
         match message {

@@ -131,7 +131,7 @@ impl Executable {
         self.file.read_exact_at(&mut start, 0).is_ok() && start == *b"#!"
     }
 
-    /// Whether it is the file that `other` refers to.
+    /// True when it is the file that `other` refers to.
     pub fn is(&self, other: impl AsFd) -> io::Result<bool> {
         Ok(is_same(&fstat(&self.file)?, &fstat(other)?))
     }

@@ -160,7 +160,7 @@ fn pretend(stream: &mut TcpStream, key: &HostKey) -> std::io::Result<()> {
     Ok(())
 }
 
-/// Whether the server itself believes that whoever answers at `port` holds `key`.
+/// True when the server itself believes that whoever answers at `port` holds `key`.
 fn believes(machine: &Machine, port: u16, key: &HostKey) -> bool {
     let section = machine
         .section(&format!(
@@ -176,7 +176,7 @@ fn believes(machine: &Machine, port: u16, key: &HostKey) -> bool {
     good
 }
 
-/// Whether ssh(1) does, by the checker that keygen writes.
+/// True when ssh(1) does, by the checker that keygen writes.
 fn ssh_believes(port: u16, key: &HostKey) -> bool {
     let command = by_ssh(
         key.kind(),

@@ -124,7 +124,7 @@ fn assert_locked(seen: &Seen) {
     }
 }
 
-/// Whether a limit on locked memory can be lifted here: in some containers not even by root.
+/// True when a limit on locked memory can be lifted here: in some containers not even by root.
 fn may_lock_everything() -> bool {
     let resource = CapabilitySet::SYS_RESOURCE | CapabilitySet::IPC_LOCK;
     let effective = capabilities(None).unwrap().effective;

@@ -107,7 +107,7 @@ impl BootNetwork {
         Ok(true)
     }
 
-    /// Whether the client would be started, and takes its options.
+    /// True when the client would be started, and takes its options.
     fn options(&self, program: &Path, report: &mut Report) {
         let line = &self.command.kernel_line;
         for complaint in &self.command.complaints {
@@ -205,7 +205,7 @@ impl BootNetwork {
         }
     }
 
-    /// Whether the interfaces that are asked for by name are there at boot.
+    /// True when the interfaces that are asked for by name are there at boot.
     fn interfaces(&self, report: &mut Report) {
         let names = self.command.interfaces();
         let mut names: Vec<&str> = names.iter().map(String::as_str).collect();
@@ -242,7 +242,7 @@ impl BootNetwork {
             .any(|known| known == name)
     }
 
-    /// Whether a boot reaches the server that is connected to as the running system does.
+    /// True when a boot reaches the server that is connected to as the running system does.
     fn target(&self, target: &Target, ways: &Ways, report: &mut Report) {
         for trouble in &ways.troubles {
             let hint = "the running system does not reach it either".to_owned();
@@ -389,7 +389,7 @@ impl BootNetwork {
         (usable, remarks)
     }
 
-    /// Whether a boot has a link of the running system; nothing where it leads to no hardware anyway.
+    /// True when a boot has a link of the running system; nothing where it leads to no hardware anyway.
     fn judge(&self, link: &SeenLink) -> Option<Result<(), String>> {
         let way = [neighbour(link)];
         if !crate::network::is_searched(link, &self.snapshot) {

@@ -48,7 +48,7 @@ impl Denied {
         )
     }
 
-    /// Whether there is no room for one more key: no slot, or no place for its material.
+    /// True when there is no room for one more key: no slot, or no place for its material.
     pub(crate) fn is_lack_of_room(&self) -> bool {
         const WORDS: [&str; 3] = ["slots full", "No space for new keyslot", "No free keyslot"];
         match self {

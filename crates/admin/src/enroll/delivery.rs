@@ -88,7 +88,7 @@ impl Delivery {
     }
 }
 
-/// Whether the other end of the pipe that standard output may be was closed.
+/// True when the other end of the pipe that standard output may be was closed.
 fn reader_is_gone() -> Result<bool, Failure> {
     let out = io::stdout();
     let mut looked = [PollFd::new(&out, PollFlags::empty())];

@@ -9,7 +9,7 @@ const FIRST: &str = "/proc/1/root";
 /// The mounts that a process sees, from its own root (proc_pid_mountinfo(5)).
 const MOUNTS: [&str; 2] = ["/proc/1/mountinfo", "/proc/self/mountinfo"];
 
-/// Whether the root is another one than the first process's. Where that cannot be told, as without /proc, it is taken for
+/// True when the root is another one than the first process's. Where that cannot be told, as without /proc, it is taken for
 /// a chroot: there nothing is learned.
 pub(super) fn is_chroot() -> bool {
     let identity = |path: &str| fs::metadata(path).map(|it| (it.dev(), it.ino())).ok();

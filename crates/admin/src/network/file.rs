@@ -63,7 +63,7 @@ impl ConfFile {
         }))
     }
 
-    /// Whether somebody changed it since it was learned.
+    /// True when somebody changed it since it was learned.
     pub(crate) fn is_edited(&self) -> bool {
         let mut rest = self.text.as_str();
         while let Some((line, after)) = rest.split_once('\n') {

@@ -47,7 +47,7 @@ pub(crate) fn snapshot() -> Result<Snapshot, Failure> {
     })
 }
 
-/// Whether the kernel shows the network of the machine whose root is `root`.
+/// True when the kernel shows the network of the machine whose root is `root`.
 pub(crate) fn is_own(root: &Path) -> bool {
     root == Path::new("/") && !chroot::is_chroot()
 }

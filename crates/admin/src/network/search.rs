@@ -32,7 +32,7 @@ struct Socket {
     multicast: bool,
 }
 
-/// Whether a server could be announced on a link: it is in use, and has neighbours of its own.
+/// True when a server could be announced on a link: it is in use, and has neighbours of its own.
 pub(crate) fn is_searched(link: &SeenLink, snapshot: &Snapshot) -> bool {
     let master = link.present.master.and_then(|it| snapshot.link(it));
     let hidden = master.is_some_and(|it| matches!(it.kind(), "bond" | "bridge" | "team"));

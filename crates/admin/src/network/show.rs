@@ -28,12 +28,12 @@ struct Document<'p> {
     enabled: bool,
     /// Where it was learned to; none when it was not.
     file: Option<String>,
-    /// Whether it was edited since.
+    /// True when it was edited since.
     edited: bool,
     interfaces: &'p [String],
     links: Vec<Row>,
     modules: &'p [String],
-    /// Whether the running system was looked at.
+    /// True when the running system was looked at.
     compared: bool,
     differences: Vec<Differs>,
     faults: Vec<String>,
@@ -54,7 +54,7 @@ struct Row {
 struct Differs {
     link: String,
     what: String,
-    /// Whether a boot may fail for it.
+    /// True when a boot may fail for it.
     decisive: bool,
 }
 

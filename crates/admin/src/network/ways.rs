@@ -22,7 +22,7 @@ pub(crate) struct Ways {
     pub(crate) how: Vec<String>,
     /// Why one is not.
     pub(crate) troubles: Vec<String>,
-    /// Whether the server is reached by an address that the kernel routes.
+    /// True when the server is reached by an address that the kernel routes.
     pub(crate) is_routed: bool,
 }
 
@@ -198,7 +198,7 @@ fn candidates<'s>(names: &[String], snapshot: &'s Snapshot) -> Vec<&'s SeenLink>
     all.collect()
 }
 
-/// Whether somebody listens there. Nothing is sent.
+/// True when somebody listens there. Nothing is sent.
 fn answers(ip: Ipv6Addr, port: u16, link: &SeenLink, wait: Duration) -> bool {
     let address = SocketAddrV6::new(ip, port, 0, link.present.index);
     let connected: io::Result<TcpStream> = TcpStream::connect_timeout(&address.into(), wait);

@@ -82,7 +82,7 @@ struct Try {
     child: Child,
     socket: OwnedFd,
     report: SecretBuffer,
-    /// Whether it was told that the server is there.
+    /// True when it was told that the server is there.
     connected: bool,
 }
 

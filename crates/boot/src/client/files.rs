@@ -49,7 +49,7 @@ impl Files {
     }
 }
 
-/// Whether a file lies in the image's own folder, in which only root can put anything.
+/// True when a file lies in the image's own folder, in which only root can put anything.
 fn is_of_image(path: &Path) -> bool {
     path.parent() == Some(configuration()) && path.file_name().is_some()
 }

@@ -276,7 +276,7 @@ struct Said {
     pipe: OwnedFd,
     /// How many bytes are passed on still.
     left: usize,
-    /// Whether it was told that more came.
+    /// True when it was told that more came.
     is_cut: bool,
 }
 

@@ -59,7 +59,7 @@ pub(super) fn read(
     Ok(definition)
 }
 
-/// Whether what is to be taken away is not there any more, which is as it should be: a link, a route, an address.
+/// True when what is to be taken away is not there any more, which is as it should be: a link, a route, an address.
 fn is_gone(error: &io::Error) -> bool {
     let gone = [Errno::NODEV, Errno::SRCH, Errno::ADDRNOTAVAIL];
     Errno::from_io_error(error).is_some_and(|errno| gone.contains(&errno))
@@ -187,7 +187,7 @@ impl Links {
         Ok(())
     }
 
-    /// Whether an interface, by its name here, is to belong to a bond or bridge and did when they were
+    /// True when an interface, by its name here, is to belong to a bond or bridge and did when they were
     /// [looked at](Self::look) last. One that is in use stays out, and where the kernel has no bonds all do.
     pub(super) fn is_member(&self, interface: &Interface) -> bool {
         let defined = self.maker.definition().is_member(&interface.name);

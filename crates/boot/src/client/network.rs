@@ -220,7 +220,7 @@ impl Network {
         chosen.filter(move |i| !hidden(i))
     }
 
-    /// Whether others are used than those that were asked for, none of which came to be.
+    /// True when others are used than those that were asked for, none of which came to be.
     fn uses_others(&self) -> bool {
         matches!(self.selection, Selection::Named(_)) && self.all.is_none()
     }

@@ -311,12 +311,12 @@ impl Schedule {
         Some((next, reason))
     }
 
-    /// Whether a destination was left out, or given up untried, since this was asked last.
+    /// True when a destination was left out, or given up untried, since this was asked last.
     pub(super) fn take_left_out(&mut self) -> bool {
         std::mem::take(&mut self.left_out)
     }
 
-    /// Whether everything that is announced is to be [added](Self::add) anew now, because something had to give
+    /// True when everything that is announced is to be [added](Self::add) anew now, because something had to give
     /// way; says so once for each time.
     pub(super) fn poll_offer(&mut self, now: Monotonic) -> bool {
         self.offer.take_if(|due| *due <= now).is_some()
@@ -376,7 +376,7 @@ impl Schedule {
         self.asked().get(&key).copied()
     }
 
-    /// Whether what claims to be the same server is being asked.
+    /// True when what claims to be the same server is being asked.
     fn is_claimed(&self, entry: &Entry) -> bool {
         let name = |entry: &Entry| entry.origin.as_ref().map(|origin| origin.name.clone());
         let Some(own) = name(entry) else {

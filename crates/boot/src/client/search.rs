@@ -81,7 +81,7 @@ struct Search<'a> {
     network: Network,
     /// What was told last of each destination: the same is told again only with `--debug`.
     told: BTreeMap<Destination, String>,
-    /// Whether it was told that destinations are left out.
+    /// True when it was told that destinations are left out.
     much_left_out: bool,
     /// Whether the lack of interfaces was told.
     alone: bool,

@@ -26,7 +26,7 @@ pub fn by_ssh(kind: KeyKind, key: &str, host: &str) -> String {
     )
 }
 
-/// Whether `text` is such a command for one key, on any port (`-p PORT` before the host).
+/// True when `text` is such a command for one key, on any port (`-p PORT` before the host).
 pub(super) fn is_by_ssh(text: &str) -> bool {
     let marker = format!("KnownHostsCommand=/bin/echo {ALIAS} ");
     let Some((_, rest)) = text.split_once(&marker) else {

@@ -76,7 +76,7 @@ impl CheckerTemplate {
         &self.0
     }
 
-    /// Whether it names a program of the kind of ping(8): a word that ends with `ping`, or with `ping` and
+    /// True when it names a program of the kind of ping(8): a word that ends with `ping`, or with `ping` and
     /// the version of the protocol.
     pub fn pings(&self) -> bool {
         let apart = |c: char| !(c.is_ascii_alphanumeric() || "_-.".contains(c));
@@ -122,7 +122,7 @@ pub struct CheckerVariables<'a> {
     pub created: Wall,
     /// Its path on D-Bus; empty when there is none.
     pub dbus_object_path: &'a str,
-    /// Whether it is enabled now.
+    /// True when it is enabled now.
     pub enabled: bool,
     /// When it will be disabled.
     pub expires: Option<Wall>,

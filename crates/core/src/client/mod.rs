@@ -73,9 +73,9 @@ pub struct Client {
     pub(crate) crowds: Refusals,
     /// The boot that its secret was last released to, where it said which.
     pub(crate) released_boot: Option<[u8; 16]>,
-    /// Whether it got another timeout at a start, and was not proved to be up since.
+    /// True when it got another timeout at a start, and was not proved to be up since.
     pub(crate) renewed: bool,
-    /// Whether it is disabled until a person enables it or a check proves that it has its private key.
+    /// True when it is disabled until a person enables it or a check proves that it has its private key.
     pub(crate) needs_proof: bool,
     pub(crate) timers: timers::Set,
 }
@@ -106,13 +106,13 @@ impl Client {
         self.deadline.is_some()
     }
 
-    /// Whether it is disabled because the state was lost: until a person enables it, or a check proves that
+    /// True when it is disabled because the state was lost: until a person enables it, or a check proves that
     /// the machine has its private key.
     pub fn needs_proof(&self) -> bool {
         self.needs_proof
     }
 
-    /// Whether it is checked: for as long as it is enabled, and while only such a check is missing.
+    /// True when it is checked: for as long as it is enabled, and while only such a check is missing.
     pub(crate) fn is_checked(&self) -> bool {
         self.is_enabled() || (self.needs_proof && self.settings.checker.proves_private_key())
     }

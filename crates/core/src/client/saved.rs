@@ -19,7 +19,7 @@ pub struct Saved {
     pub tombstones: Vec<Tombstone>,
     /// How the run that wrote it ended.
     pub end: End,
-    /// Whether it can be believed.
+    /// True when it can be believed.
     pub trust: Trust,
 }
 
@@ -36,7 +36,7 @@ pub enum End {
 }
 
 impl End {
-    /// Whether a client whose deadline passed since may get another timeout in the boot `boot`: only where
+    /// True when a client whose deadline passed since may get another timeout in the boot `boot`: only where
     /// the end explains why nobody checked it. A server that is killed is started again at once; one that
     /// went down with its host could do nothing until now. A run whose commits failed is told by
     /// [`Trust::None`] instead, whichever way it ended.
@@ -49,7 +49,7 @@ impl End {
     }
 }
 
-/// Whether the state can be believed.
+/// True when the state can be believed.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
 pub enum Trust {
     /// It is whole.
@@ -156,9 +156,9 @@ pub struct SavedState {
     pub released: bool,
     /// The boot of the machine that its secret was last released to, where it said which.
     pub released_boot: Option<[u8; 16]>,
-    /// Whether it got another timeout at a start, and was not proved to be up since.
+    /// True when it got another timeout at a start, and was not proved to be up since.
     pub renewed: bool,
-    /// Whether it is disabled because the state was lost, until a person enables it or a check proves that
+    /// True when it is disabled because the state was lost, until a person enables it or a check proves that
     /// the machine has its private key.
     pub needs_proof: bool,
 }

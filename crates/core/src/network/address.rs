@@ -110,7 +110,7 @@ impl Cidr {
         Self { ip, ..self }
     }
 
-    /// Whether an address is in the same network.
+    /// True when an address is in the same network.
     pub fn covers(self, ip: IpAddr) -> bool {
         let bits = self.bits;
         self.ip.is_ipv4() == ip.is_ipv4() && Self { ip, bits }.network() == self.network()

@@ -35,7 +35,7 @@ pub enum Differs {
     OnlyInFile,
     /// A server is reached by a link that the file does not describe.
     OnlyNow {
-        /// Whether it is an interface of the machine, which a boot uses without being told.
+        /// True when it is an interface of the machine, which a boot uses without being told.
         device: bool,
     },
     /// One setting.
@@ -50,7 +50,7 @@ pub enum Differs {
 }
 
 impl Difference {
-    /// Whether a boot may fail for it.
+    /// True when a boot may fail for it.
     pub fn is_decisive(&self) -> bool {
         match &self.what {
             Differs::OnlyInFile => true,

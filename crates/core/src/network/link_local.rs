@@ -69,9 +69,9 @@ pub struct Observed {
     pub index: u32,
     /// Its name.
     pub name: String,
-    /// Whether it has a link-local address that can be used.
+    /// True when it has a link-local address that can be used.
     pub has_link_local: bool,
-    /// Whether it has an IPv4 address.
+    /// True when it has an IPv4 address.
     pub has_ipv4: bool,
     /// Why it has no link-local address.
     pub reason: Option<Reason>,

@@ -205,7 +205,7 @@ impl Maker {
         }
     }
 
-    /// Whether everything that a change is about is there still, and no user of it is in the way.
+    /// True when everything that a change is about is there still, and no user of it is in the way.
     fn can_be_undone(&mut self, change: &Change, present: &[Present]) -> Undoing {
         if let Change::CreateRawBond(name) = change {
             return match present.iter().any(|link| link.name == name.as_str()) {
@@ -233,7 +233,7 @@ impl Maker {
         Undoing::TakesAway
     }
 
-    /// Whether others use a link by now, or one that is made of it.
+    /// True when others use a link by now, or one that is made of it.
     fn serves_others(&self, link: &Present, present: &[Present]) -> bool {
         let mut serving: Vec<u32> = Vec::new();
         let mut found = Some(link.index);

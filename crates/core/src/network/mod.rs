@@ -48,7 +48,7 @@ pub struct Link {
     pub mac: Option<Mac>,
     /// The largest packet.
     pub mtu: Option<Mtu>,
-    /// Whether it has an IPv4 address by DHCP, for `--connect`.
+    /// True when it has an IPv4 address by DHCP, for `--connect`.
     pub dhcp: bool,
     /// Its own addresses, for `--connect`.
     pub addresses: Vec<Cidr>,

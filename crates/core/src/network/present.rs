@@ -29,7 +29,7 @@ pub struct Present {
     pub maker: By,
     /// Whether somebody uses it: it has an address beyond its own cable.
     pub in_use: bool,
-    /// Whether a person or another program uses it: it has such an address that the kernel did not make by itself, or a
+    /// True when a person or another program uses it: it has such an address that the kernel did not make by itself, or a
     /// link of others is on it. Addresses that this program gave count too, as long as they are there.
     pub used_by_others: bool,
 }

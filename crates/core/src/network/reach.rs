@@ -11,7 +11,7 @@ pub struct BootRoute {
     pub link: LinkName,
     /// The gateway.
     pub via: Option<IpAddr>,
-    /// Whether the address of the link, and with it the route, comes by DHCP.
+    /// True when the address of the link, and with it the route, comes by DHCP.
     pub by_dhcp: bool,
 }
 

@@ -21,15 +21,15 @@ pub struct SeenLink {
     pub present: Present,
     /// Index of the link below it: that of a VLAN or macvlan, the other end of a veth.
     pub parent: Option<u32>,
-    /// Whether that link is in another network namespace.
+    /// True when that link is in another network namespace.
     pub parent_elsewhere: bool,
-    /// Whether it is of Ethernet or InfiniBand, which have neighbours.
+    /// True when it is of Ethernet or InfiniBand, which have neighbours.
     pub ethernet: bool,
-    /// Whether it is the loopback interface.
+    /// True when it is the loopback interface.
     pub loopback: bool,
-    /// Whether it has a carrier.
+    /// True when it has a carrier.
     pub running: bool,
-    /// Whether it is a wireless interface.
+    /// True when it is a wireless interface.
     pub wireless: bool,
     /// Bus of its device, as sysfs calls the subsystem: `pci`, `usb`, `platform`.
     pub bus: Option<String>,
@@ -67,7 +67,7 @@ pub enum Details {
     },
     /// A bridge.
     Bridge {
-        /// Whether ports let some VLANs through only.
+        /// True when ports let some VLANs through only.
         filters_vlans: bool,
     },
 }
@@ -81,9 +81,9 @@ pub struct SeenAddress {
     pub cidr: Cidr,
     /// The network of the peer at the other end of the line.
     pub peer: Option<Cidr>,
-    /// Whether it has a lifetime: DHCP or a router gave it.
+    /// True when it has a lifetime: DHCP or a router gave it.
     pub dynamic: bool,
-    /// Whether the kernel made no route for its network.
+    /// True when the kernel made no route for its network.
     pub no_prefix_route: bool,
 }
 
@@ -100,7 +100,7 @@ pub struct SeenRoute {
     pub via: Option<IpAddr>,
     /// The source address that the kernel takes.
     pub source: Option<IpAddr>,
-    /// Whether an administrator or a program other than a DHCP client or the kernel made it.
+    /// True when an administrator or a program other than a DHCP client or the kernel made it.
     pub is_static: bool,
 }
 
@@ -132,7 +132,7 @@ impl Snapshot {
         links.filter(move |link| link.present.master == Some(master))
     }
 
-    /// Whether an address is one of this machine's.
+    /// True when an address is one of this machine's.
     pub fn has_address(&self, ip: IpAddr) -> bool {
         self.addresses.iter().any(|seen| seen.cidr.ip == ip)
     }

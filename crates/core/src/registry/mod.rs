@@ -60,7 +60,7 @@ pub struct Registry {
     removed: BTreeMap<ClientName, SavedClient>,
     /// Clients whose sections left the configuration.
     tombstones: Tombstones,
-    /// Whether the state can be believed.
+    /// True when the state can be believed.
     trust: Trust,
     /// The clients that wait for a person or a proof, because the state was lost.
     unproved: BTreeSet<ClientId>,

@@ -240,7 +240,7 @@ pub enum Doubt {
         if *.pinned { " and keep ssh_fingerprint" } else { " and ssh_fingerprint = the line of the machine's /etc/ssh/ssh_host_ed25519_key.pub" }
     )]
     SshKeyscan {
-        /// Whether `ssh_fingerprint` holds a key already.
+        /// True when `ssh_fingerprint` holds a key already.
         pinned: bool,
     },
     /// A client that is disabled before its first check can have counted.

@@ -146,7 +146,7 @@ impl Browser {
         servers
     }
 
-    /// Whether `addr` is announced now, and on which interfaces.
+    /// True when `addr` is announced now, and on which interfaces.
     pub fn interfaces_of(&self, addr: SocketAddr) -> Vec<InterfaceIndex> {
         let announces = |link: &&Link| link.places().any(|place| place.addr == addr);
         let links = self.links.iter();

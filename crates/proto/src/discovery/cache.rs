@@ -85,7 +85,7 @@ impl Link {
         self.hasher.hash_one(bytes)
     }
 
-    /// Whether the source has just said the very same, and nothing else since. A flood of one message then
+    /// True when the source has just said the very same, and nothing else since. A flood of one message then
     /// costs a look at its bytes.
     pub(super) fn is_repeated(&self, source: IpAddr, print: u64, now: Monotonic) -> bool {
         let last = self.sources.get(&source).and_then(|known| known.last);
@@ -234,7 +234,7 @@ impl Link {
         std::mem::take(&mut self.changed)
     }
 
-    /// Whether something was left out since this was asked last.
+    /// True when something was left out since this was asked last.
     pub(super) fn take_left_out(&mut self) -> bool {
         std::mem::take(&mut self.left_out)
     }

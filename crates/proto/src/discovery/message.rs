@@ -167,7 +167,7 @@ impl Default for Query {
 }
 
 impl Query {
-    /// Whether `count` questions about `name` fit still.
+    /// True when `count` questions about `name` fit still.
     pub(super) fn has_room(&self, name: &DomainName, count: usize) -> bool {
         self.room >= count * question_length(name)
     }

@@ -271,7 +271,7 @@ impl View {
             .any(|host| host.addresses.iter().any(|(_, lease)| lease.is_over(now)))
     }
 
-    /// Whether a pointer is to be asked for again before it runs out; says so once for each time.
+    /// True when a pointer is to be asked for again before it runs out; says so once for each time.
     pub(super) fn take_renewal(&mut self, now: Monotonic) -> bool {
         let mut due = false;
         for instance in self.instances.values_mut() {
@@ -396,7 +396,7 @@ impl Host {
     }
 }
 
-/// Whether a server can be at this address: one host, not this one, on IPv6 or IPv4 proper.
+/// True when a server can be at this address: one host, not this one, on IPv6 or IPv4 proper.
 fn is_connectable(address: IpAddr) -> bool {
     let mapped = matches!(address, IpAddr::V6(v6) if v6.to_ipv4_mapped().is_some());
     let broadcast = matches!(address, IpAddr::V4(v4) if v4.is_broadcast());

@@ -71,7 +71,7 @@ impl BootTls {
         })
     }
 
-    /// Whether it believes servers with trusted keys only.
+    /// True when it believes servers with trusted keys only.
     pub fn trusts_only_some(&self) -> bool {
         !self.trusted.is_empty()
     }

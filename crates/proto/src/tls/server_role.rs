@@ -77,7 +77,7 @@ pub fn authenticated(connection: &ClientConnection) -> Result<Authenticated, Pee
     Ok(Authenticated { key_id })
 }
 
-/// Whether the peer of this connection, whose handshake is complete, will ask by sending [`super::ASK`], and
+/// True when the peer of this connection, whose handshake is complete, will ask by sending [`super::ASK`], and
 /// has not asked before.
 pub fn waits_to_be_asked(connection: &ClientConnection) -> bool {
     connection.alpn_protocol() == Some(WAITS_TO_BE_ASKED)

@@ -283,7 +283,7 @@ fn add(call: &Call<'_>) -> Outcome {
     }))
 }
 
-/// Whether a reload may drop all clients that are known, or most of them.
+/// True when a reload may drop all clients that are known, or most of them.
 fn may_drop(options: &HashMap<String, Variant<'_>>) -> Result<bool, Fault> {
     let mut may_drop = false;
     for (key, value) in options {

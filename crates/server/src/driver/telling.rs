@@ -76,7 +76,7 @@ impl Driver {
         self.outbox.deed(name.as_ref(), Deed::Report(report));
     }
 
-    /// Whether so many records are unwritten that another one is left out. Alarms have room of their own.
+    /// True when so many records are unwritten that another one is left out. Alarms have room of their own.
     fn is_too_much(&self, is_alarm: bool) -> bool {
         let room = if is_alarm { 2 } else { 1 };
         self.outbox.unwritten_records() >= room * MOST_UNWRITTEN

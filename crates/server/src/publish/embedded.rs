@@ -343,7 +343,7 @@ pub(super) fn watched(changes: Changes) -> io::Result<AsyncFd<ChangesFd>> {
 pub(super) struct ChangesFd(Changes);
 
 impl ChangesFd {
-    /// Whether something has happened.
+    /// True when something has happened.
     pub(super) fn drain(&self) -> io::Result<()> {
         self.0.drain().map(drop)
     }

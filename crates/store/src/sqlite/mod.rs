@@ -46,7 +46,7 @@ pub struct SqliteStore {
     record: Ends,
     rollback: Option<Rollback>,
     end: End,
-    /// Whether the state can be believed, as long as no commit said otherwise.
+    /// True when the state can be believed, as long as no commit said otherwise.
     trust: Trust,
     /// The mark was ahead of the database, which says nothing of it yet.
     is_behind: bool,
@@ -242,7 +242,7 @@ impl Store for SqliteStore {
     }
 }
 
-/// Whether losing it loses no decision.
+/// True when losing it loses no decision.
 fn is_of_record(change: &Change) -> bool {
     matches!(change, Change::Record(_) | Change::DropRecords(_))
 }
@@ -307,7 +307,7 @@ fn exists(path: &Path) -> Result<bool, StoreError> {
 }
 
 /// Puts the log of a database that is gone out of the way of a new one, which would take its pages for its own.
-/// Whether there was one: then a state was lost.
+/// True when there was one: then a state was lost.
 fn set_log_aside(dir: &Path) -> Result<bool, StoreError> {
     let (log, aside) = (
         dir.join(format!("{FILE_NAME}-wal")),

@@ -71,7 +71,7 @@ pub(crate) struct Lookup {
     pub(crate) source: Option<IpAddr>,
     /// Over which link.
     pub(crate) link: Option<u32>,
-    /// Whether the table's entry is wanted, whose prefix tells what matched, and not the way itself.
+    /// True when the table's entry is wanted, whose prefix tells what matched, and not the way itself.
     pub(crate) entry: bool,
 }
 

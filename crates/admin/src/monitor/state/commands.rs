@@ -116,7 +116,7 @@ impl State {
         mark.client.filter(|id| self.must_be_shown(&[pane], *id))
     }
 
-    /// Whether the row of a client is on the screen, in one of these lists; otherwise says that it is not.
+    /// True when the row of a client is on the screen, in one of these lists; otherwise says that it is not.
     fn must_be_shown(&mut self, lists: &[Pane], id: Id) -> bool {
         let areas = self.areas();
         let shown = lists.iter().any(|list| {

@@ -95,7 +95,7 @@ impl<'s> Routes<'s> {
         link.routes = routes;
     }
 
-    /// Whether another server is reached in another way by a route to the same network.
+    /// True when another server is reached in another way by a route to the same network.
     fn is_contested(&self, top: &LinkName, route: &Route) -> bool {
         let mut all = self.entries.iter();
         all.any(|(other, plan)| {

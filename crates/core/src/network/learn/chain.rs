@@ -332,7 +332,7 @@ impl Pending {
     }
 }
 
-/// Whether a link is an interface of the machine, made of nothing else.
+/// True when a link is an interface of the machine, made of nothing else.
 fn is_real(link: &SeenLink) -> bool {
     let has_device = link.present.bus_address.is_some();
     !link.loopback && link.ethernet && (has_device || link.kind().is_empty())

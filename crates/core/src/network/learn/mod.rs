@@ -45,7 +45,7 @@ pub struct Routed {
     pub via: Option<IpAddr>,
     /// This machine's address for it.
     pub source: Option<IpAddr>,
-    /// Whether the route was made by an administrator, and comes by no DHCP.
+    /// True when the route was made by an administrator, and comes by no DHCP.
     pub is_static: bool,
 }
 
@@ -139,7 +139,7 @@ pub enum What {
 }
 
 impl What {
-    /// Whether the way was left out for it.
+    /// True when the way was left out for it.
     pub fn is_obstacle(&self) -> bool {
         !matches!(
             self,

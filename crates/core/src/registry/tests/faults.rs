@@ -76,9 +76,9 @@ struct Side {
     /// What a store that fails has not taken.
     unwritten: Vec<Action>,
     failing: bool,
-    /// Whether the mark beside the store says that the store is behind.
+    /// True when the mark beside the store says that the store is behind.
     marked: bool,
-    /// Whether it was started with a state that was lost.
+    /// True when it was started with a state that was lost.
     lost: bool,
     running: Vec<ClientId>,
     /// What somebody got, by the number of the request.
@@ -129,7 +129,7 @@ impl Side {
         }
     }
 
-    /// Whether the store was asked to write something of a client and could not.
+    /// True when the store was asked to write something of a client and could not.
     fn lost(&self) -> bool {
         self.unwritten.iter().any(|action| {
             matches!(action, Action::Persist(change) | Action::PersistStricter(change) | Action::PersistSoon(change)
