@@ -2,13 +2,13 @@
 //!
 //! Everything is read before privileges are dropped, and every fault is reported, not the first one.
 
+mod files;
 mod folder;
 
 use std::collections::HashSet;
 use std::fmt;
-use std::fs::{self, File};
-use std::io::{self, Read};
-use std::os::unix::fs::MetadataExt;
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use nightlatch_core::secret::Secret;
@@ -21,6 +21,7 @@ use nightlatch_proto::priority::{Priority, PriorityError};
 use nightlatch_sys::privileges::{self, Account};
 use zeroize::Zeroizing;
 
+use files::{read, read_private};
 use folder::ClientFiles;
 
 /// A configuration file of more than this is none. 100,000 clients take some 85 MB.
@@ -456,61 +457,4 @@ fn home(user: Option<&str>) -> Option<String> {
             .flatten()
             .map(|account| account.home),
     }
-}
-
-/// Reads a file that only root, the service and their groups may be able to read.
-fn read_private(
-    path: &Path,
-    limit: u64,
-    service: Option<&Account>,
-) -> Result<Zeroizing<Vec<u8>>, Fault> {
-    let unreadable = |source| Fault::Unreadable {
-        path: path.to_owned(),
-        source,
-    };
-    let file = File::open(path).map_err(unreadable)?;
-    let metadata = file.metadata().map_err(unreadable)?;
-    let mode = metadata.mode() & 0o7777;
-    let group = metadata.gid();
-    let group_is_ours = group == 0
-        || group == privileges::effective_group()
-        || service.is_some_and(|it| it.gid == group || it.groups.contains(&group));
-    let exposed = mode & 0o007 != 0 || (mode & 0o070 != 0 && !group_is_ours);
-    // A device such as /dev/stdin has the mode of no file.
-    if metadata.is_file() && exposed {
-        return Err(Fault::Exposed {
-            path: path.to_owned(),
-            mode,
-        });
-    }
-    read_open(file, path, limit)
-}
-
-fn read(path: &Path, limit: u64) -> Result<Zeroizing<Vec<u8>>, Fault> {
-    let file = File::open(path).map_err(|source| Fault::Unreadable {
-        path: path.to_owned(),
-        source,
-    })?;
-    read_open(file, path, limit)
-}
-
-fn read_open(file: File, path: &Path, limit: u64) -> Result<Zeroizing<Vec<u8>>, Fault> {
-    // With room for all of it from the start, no copy is left behind by a growing buffer.
-    let length = file
-        .metadata()
-        .map_or(0, |metadata| metadata.len().min(limit));
-    let mut bytes = Zeroizing::new(Vec::with_capacity(usize::try_from(length).unwrap_or(0) + 1));
-    file.take(limit + 1)
-        .read_to_end(&mut bytes)
-        .map_err(|source| Fault::Unreadable {
-            path: path.to_owned(),
-            source,
-        })?;
-    if bytes.len() as u64 > limit {
-        return Err(Fault::TooLarge {
-            path: path.to_owned(),
-            limit,
-        });
-    }
-    Ok(bytes)
 }

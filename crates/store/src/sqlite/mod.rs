@@ -3,14 +3,14 @@
 //! The tables stand in [`schema`]. The file is born whole under another name, with mode 0600, in a
 //! directory with mode 0700. Nothing is written to a file before it is known to be ours and sound.
 
+mod new;
 mod records;
 mod row;
 mod schema;
 mod tombstones;
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io;
-use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt, PermissionsExt};
+use std::fs::File;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use nightlatch_core::client::saved::{Change, End, Life, Saved, Tombstone, Trust};
@@ -19,6 +19,7 @@ use nightlatch_core::time::BootId;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
+use self::new::{create, exists, prepare_directory, refuse_open_to_others, set_log_aside};
 use self::row::{RowError, Statements};
 use crate::mark::{Mark, Rollback};
 use crate::{Store, StoreError};
@@ -279,85 +280,6 @@ fn removes_a_secret(change: &Change) -> bool {
     }
 }
 
-fn prepare_directory(dir: &Path) -> Result<(), StoreError> {
-    DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(dir)
-        .map_err(|error| StoreError::file("make", dir, error))?;
-    refuse_open_to_others(dir, OTHERS_WRITE, 0o700)
-}
-
-fn refuse_open_to_others(path: &Path, refused: u32, allowed: u32) -> Result<(), StoreError> {
-    let data = fs::metadata(path).map_err(|error| StoreError::file("look at", path, error))?;
-    let mode = data.permissions().mode() & 0o7777;
-    if mode & refused != 0 {
-        return Err(StoreError::Exposed {
-            path: path.to_owned(),
-            mode,
-            allowed,
-        });
-    }
-    Ok(())
-}
-
-fn exists(path: &Path) -> Result<bool, StoreError> {
-    path.try_exists()
-        .map_err(|error| StoreError::file("look at", path, error))
-}
-
-/// Puts the log of a database that is gone out of the way of a new one, which would take its pages for its own.
-/// True when there was one: then a state was lost.
-fn set_log_aside(dir: &Path) -> Result<bool, StoreError> {
-    let (log, aside) = (
-        dir.join(format!("{FILE_NAME}-wal")),
-        dir.join(format!("{FILE_NAME}-wal.lost")),
-    );
-    if exists(&log)? {
-        fs::rename(&log, &aside).map_err(|error| StoreError::file("rename", &log, error))?;
-    }
-    // Also after a start that came no further than here.
-    exists(&aside)
-}
-
-/// Makes a new database. It gets its name only when it is whole and on the disk, so a file of that
-/// name is never half made. `was_lost` when there must have been one.
-fn create(dir: &Path, path: &Path, was_lost: bool) -> Result<(), StoreError> {
-    let unborn = dir.join(UNBORN_NAME);
-    for leftover in [unborn.clone(), dir.join(format!("{UNBORN_NAME}-journal"))] {
-        match fs::remove_file(&leftover) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                return Err(StoreError::file("remove", &leftover, error));
-            }
-            _ => {}
-        }
-    }
-    let file = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(&unborn)
-        .map_err(|error| StoreError::file("make", &unborn, error))?;
-    let make = || {
-        let mut db = Connection::open_with_flags(&unborn, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
-        let transaction = db.transaction()?;
-        for step in schema::STEPS {
-            transaction.execute_batch(step)?;
-        }
-        if was_lost {
-            set_trust(&transaction, Trust::None)?;
-        }
-        transaction.pragma_update(None, "application_id", schema::APPLICATION_ID)?;
-        transaction.pragma_update(None, "user_version", schema::VERSION)?;
-        transaction.commit()
-    };
-    make().map_err(|error| failure(error, "make", path))?;
-    file.sync_all()
-        .and_then(|()| fs::rename(&unborn, path))
-        .and_then(|()| File::open(dir)?.sync_all())
-        .map_err(|error| StoreError::file("make", path, error))
-}
-
 /// A connection that has written nothing yet, and will not when it is dropped.
 fn connect(path: &Path) -> Result<Connection, StoreError> {
     let failed = |error| failure(error, "open", path);
@@ -483,6 +405,9 @@ fn failure(error: rusqlite::Error, doing: &'static str, path: &Path) -> StoreErr
 #[cfg(test)]
 mod tests {
     use nightlatch_core::client::saved::SavedClient;
+
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt;
 
     use super::*;
     use crate::contract;
