@@ -13,6 +13,7 @@ use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use nightlatch_core::client::saved::End;
+use nightlatch_core::digits;
 use nightlatch_core::time::BootId;
 
 use crate::StoreError;
@@ -103,7 +104,7 @@ impl Mark {
 
     fn put(&self, generation: u64, word: &str, durably: bool) -> Result<(), StoreError> {
         let boot = self.boot.map_or([0; 16], |boot| *boot.as_bytes());
-        let boot = nightlatch_core::digits::Hex(&boot);
+        let boot = digits::Hex(&boot);
         let line = format!("{generation:020} {word} {boot}\n");
         let write = |file: &File| {
             file.write_all_at(line.as_bytes(), 0)?;
@@ -147,16 +148,16 @@ fn read(file: &File) -> Marked {
         length += read;
     }
     let text = std::str::from_utf8(&bytes[..length]).unwrap_or_default();
-    let generation = text
-        .get(..DIGITS)
-        .and_then(nightlatch_core::digits::decimal);
+    let generation = text.get(..DIGITS).and_then(digits::decimal);
     let Some(generation) = generation else {
         return Marked::default();
     };
     let mut words = text.split_ascii_whitespace().skip(1);
-    let end = match (words.next(), words.next().and_then(BootId::parse)) {
+    let word = words.next();
+    let boot = words.next().and_then(|boot| digits::hex(boot.as_bytes()));
+    let end = match (word, boot) {
         (Some(STOPPED), _) => End::Clean,
-        (Some(RUNNING), Some(boot)) if boot.as_bytes() != &[0; 16] => End::Cut(boot),
+        (Some(RUNNING), Some(boot)) if boot != [0; 16] => End::Cut(BootId::from_bytes(boot)),
         _ => End::Unknown,
     };
     Marked { generation, end }
