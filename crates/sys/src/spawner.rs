@@ -183,7 +183,10 @@ struct Running {
 impl Running {
     fn signal(&self, signal: Signal) {
         // The leader was not waited for yet, so its number is nobody else's. One that has ended is no error.
-        let _ = rustix::process::kill_process_group(self.leader, signal);
+        if rustix::process::kill_process_group(self.leader, signal).is_err() {
+            // It was forked and is not the leader of a group yet.
+            let _ = rustix::process::kill_process(self.leader, signal);
+        }
     }
 }
 

@@ -68,6 +68,18 @@ fn commands_run_side_by_side_and_their_ends_are_told() {
     assert_eq!(next(&socket).id, 3);
 }
 
+/// The order may come before the command has a group of its own.
+#[test]
+fn one_is_ended_however_soon_the_order_comes() {
+    let socket = spawner();
+    for id in 0..300 {
+        run(&socket, id, "sleep 1000");
+        order(&socket, Order::Terminate(id));
+        let ended = next(&socket);
+        assert_eq!((ended.id, ended.status), (id, Some(libc::SIGTERM)));
+    }
+}
+
 #[test]
 fn one_that_does_not_listen_is_killed_with_all_that_it_started() {
     let socket = spawner();
