@@ -55,6 +55,8 @@ pub(crate) enum Event {
     Passed,
     /// A server was found, with all its clients.
     Connected(About, #[serde(with = "recording::views")] Vec<ClientView>),
+    /// What an administrator should mend at the server, a sentence each: replaces what was told before.
+    Warned(Vec<String>),
     /// There is no server, or no more: why.
     Disconnected(String),
     /// A client was added, or has a new picture.

@@ -18,6 +18,9 @@ use crate::monitor::state::RECORDS;
 /// How long after a failure it is tried again.
 const PAUSE: Duration = Duration::from_secs(1);
 
+/// How often a server is asked what is wrong with it.
+const ASK_AGAIN: Duration = Duration::from_secs(10);
+
 /// What is asked of the server.
 #[derive(Clone, Debug)]
 pub(crate) enum Wish {
@@ -51,6 +54,8 @@ async fn connect(
 ) -> Result<(), String> {
     let server = Server::connect().await.map_err(|error| chain(&error))?;
     let mut signals = server.signals().await.map_err(|error| chain(&error))?;
+    let mut again = tokio::time::interval(ASK_AGAIN);
+    again.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
     if signals.server_is_running() {
         greet(&server, &mut signals, events).await?;
     } else if events
@@ -70,6 +75,7 @@ async fn connect(
                     }
                 }
             },
+            _ = again.tick() => drop(tokio::spawn(warn(server.clone(), events.clone()))),
             wish = wishes.recv() => match wish {
                 None => return Ok(()),
                 Some(wish) => {
@@ -86,17 +92,29 @@ async fn greet(
     signals: &mut Signals,
     events: &UnboundedSender<Event>,
 ) -> Result<(), String> {
-    let about = match server.about().await {
-        Ok(about) => About::Nightlatch(about.version),
-        Err(Error::NotSupported) => About::Mandos,
+    let (about, warnings) = match server.about().await {
+        Ok(about) => (About::Nightlatch(about.version), about.warnings),
+        Err(Error::NotSupported) => (About::Mandos, Vec::new()),
         Err(error) => return gone_again(error, events),
     };
     match signals.snapshot().await {
         // Who does not listen is found out by the caller.
-        Ok(clients) => drop(events.send(Event::Connected(about, clients))),
+        Ok(clients) => {
+            drop(events.send(Event::Connected(about, clients)));
+            drop(events.send(Event::Warned(warnings)));
+        }
         Err(error) => return gone_again(error, events),
     }
     Ok(())
+}
+
+/// Passes on what is wrong with the server. One that does not answer is heard of in other ways, and a stock one
+/// has no such property.
+async fn warn(server: Server, events: UnboundedSender<Event>) {
+    if let Ok(about) = server.about().await {
+        // Who does not listen is found out by the caller.
+        drop(events.send(Event::Warned(about.warnings)));
+    }
 }
 
 /// A server that goes while it is greeted will be heard of again when it comes back.

@@ -33,6 +33,8 @@ pub(crate) struct Areas {
     pub(crate) too_small: bool,
     /// The uppermost line.
     pub(crate) title: Rect,
+    /// What is wrong with the server.
+    pub(crate) warning: Rect,
     /// The requests, without their heading above.
     pub(crate) requests: Rect,
     /// The heading of the table.
@@ -179,6 +181,12 @@ pub(crate) fn areas(state: &State) -> Areas {
     let body = Rect::new(0, 1, columns, rows - FRAME);
     let beside = columns >= BESIDE;
     let mut rest = body;
+    let warning = Rect {
+        height: u16::from(!state.warnings.is_empty()),
+        ..body
+    };
+    rest.y += warning.height;
+    rest.height -= warning.height;
 
     let waiting = u16::try_from(state.waiting().len()).unwrap_or(u16::MAX);
     let requests = waiting.min((body.height / 4).max(1));
@@ -211,6 +219,7 @@ pub(crate) fn areas(state: &State) -> Areas {
     Areas {
         too_small: false,
         title: Rect::new(0, 0, columns, 1),
+        warning,
         requests,
         heading,
         table,

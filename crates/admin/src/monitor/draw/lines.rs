@@ -44,6 +44,19 @@ pub(crate) fn title(brush: &mut Brush<'_>, state: &State, areas: &Areas) {
     brush.right(x, area.y, room, &counts, Role::Plain);
 }
 
+/// What is wrong with the server, as far as it fits. The log has it whole.
+pub(crate) fn warning(brush: &mut Brush<'_>, state: &State, areas: &Areas) {
+    let area = areas.warning;
+    let Some(first) = state.warnings.first().filter(|_| area.height > 0) else {
+        return;
+    };
+    let text = match state.warnings.len() - 1 {
+        0 => first.clone(),
+        more => format!("({more} more below) {first}"),
+    };
+    brush.text(1, area.y, area.width.saturating_sub(2), &text, Role::Bad);
+}
+
 /// How many there are, and how many of these are not as they should be: what fits.
 fn counts(state: &State, room: usize, dot: &str) -> String {
     let fleet = &state.fleet;

@@ -30,6 +30,7 @@ pub(crate) fn draw(state: &State, buffer: &mut Buffer) -> Option<Position> {
     if let Mode::Help(above) = state.mode {
         help::draw(&mut brush, &areas, above);
     } else {
+        lines::warning(&mut brush, state, &areas);
         panes::requests(&mut brush, state, &areas);
         table::draw(&mut brush, state, &areas);
         details::draw(&mut brush, state, &areas);

@@ -98,6 +98,8 @@ pub(crate) struct State {
     pub(crate) look: Look,
     pub(crate) size: Size,
     pub(crate) link: Link,
+    /// What an administrator should mend at the server.
+    pub(crate) warnings: Vec<String>,
     pub(crate) fleet: Fleet,
     /// The mark in the table.
     pub(crate) marked: Mark,
@@ -130,6 +132,7 @@ impl Default for State {
                 rows: 24,
             },
             link: Link::Looking,
+            warnings: Vec::new(),
             fleet: Fleet::default(),
             marked: Mark::default(),
             request: Mark::default(),

@@ -18,6 +18,7 @@ impl State {
     pub(super) fn hear(&mut self, event: Event) {
         match event {
             Event::Connected(about, clients) => self.connected(about, clients),
+            Event::Warned(warnings) => self.warned(warnings),
             Event::Disconnected(why) => self.disconnected(why),
             Event::Added(client) => self.added(*client),
             Event::Removed(path) => {
@@ -64,6 +65,7 @@ impl State {
         };
         self.note(Level::Info, text);
         self.link = Link::Up(about);
+        self.warnings.clear();
         self.removed.clear();
         let before = self.marked_path();
         self.fleet.replace(clients, self.clock.wall);
@@ -74,6 +76,15 @@ impl State {
         if let Some(id) = before.and_then(|path| self.fleet.find(&path)) {
             self.marked.client = Some(id);
         }
+    }
+
+    fn warned(&mut self, warnings: Vec<String>) {
+        for warning in &warnings {
+            if !self.warnings.contains(warning) {
+                self.note(Level::Alarm, warning.clone());
+            }
+        }
+        self.warnings = warnings;
     }
 
     fn disconnected(&mut self, why: String) {

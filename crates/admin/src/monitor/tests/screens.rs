@@ -96,6 +96,29 @@ fn a_fleet() {
 }
 
 #[test]
+fn a_server_with_something_to_mend() {
+    let mut person = at(UTF8, 80, 24);
+    let lost = "the server's state was lost, or is older than it has been: 3 clients get nothing until each is \
+                enabled (nightlatch enable) or a check proves its private key";
+    let full = "the state cannot be written: no space left on device";
+    person.sees(Event::Warned(vec![lost.to_owned(), full.to_owned()]));
+    assert_screen("warnings", &person);
+    // It is told once.
+    let lines = person.log().len();
+    person.sees(Event::Warned(vec![lost.to_owned()]));
+    assert_eq!(person.log().len(), lines);
+    assert!(person.screen().contains("the server's state was lost"));
+    person.sees(Event::Warned(Vec::new()));
+    let body = person.screen();
+    let below = |text: &str| {
+        text.lines()
+            .nth(1)
+            .is_some_and(|line| line.contains("lost"))
+    };
+    assert!(!below(&body), "{body}");
+}
+
+#[test]
 fn the_help() {
     let mut person = at(UTF8, 80, 24);
     person.presses("?");
