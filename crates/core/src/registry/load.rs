@@ -19,18 +19,37 @@ use crate::time::{BootId, Now};
 /// Picks a random delay from zero up to its argument.
 pub(super) type Spread<'a> = &'a mut dyn FnMut(Duration) -> Duration;
 
+/// The sections that were read at the start.
+#[derive(Debug)]
+pub struct Configured {
+    /// Of two with one name the first counts.
+    pub clients: Vec<ClientConfig>,
+    /// False when a file with sections could not be used.
+    pub is_whole: bool,
+}
+
+impl From<Vec<ClientConfig>> for Configured {
+    fn from(clients: Vec<ClientConfig>) -> Self {
+        Self {
+            clients,
+            is_whole: true,
+        }
+    }
+}
+
 impl Registry {
     /// Merges what is configured with what was saved (mandos-behaviour 3.1 as changed by our
     /// decisions) and starts every client's life. `spread` picks a random delay from zero up to its
     /// argument: first checks are spread over the interval by it.
     pub fn load(
-        configured: Vec<ClientConfig>,
+        configured: impl Into<Configured>,
         saved: Saved,
         limits: Limits,
         boot: BootId,
         now: Now,
         spread: &mut dyn FnMut(Duration) -> Duration,
     ) -> Self {
+        let configured = configured.into();
         let mut registry = Self {
             boot,
             clients: BTreeMap::new(),
@@ -39,6 +58,7 @@ impl Registry {
             removed: BTreeMap::new(),
             tombstones: Tombstones::new(saved.tombstones),
             trust: saved.trust,
+            is_whole: configured.is_whole,
             unproved: BTreeSet::new(),
             fresh: Vec::new(),
             departed: HashMap::new(),
@@ -51,7 +71,7 @@ impl Registry {
             actions: VecDeque::new(),
         };
         let renews = saved.end.allows_renewal(boot);
-        let sections = first_of_each_name(configured);
+        let sections = first_of_each_name(configured.clients);
         let mut rows = saved.clients;
         rows.sort_unstable_by(|a, b| a.name.cmp(&b.name));
         let plan = {

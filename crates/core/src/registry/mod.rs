@@ -29,7 +29,7 @@ pub use action::{
 };
 use checks::Turns;
 use index::Index;
-pub use load::AddError;
+pub use load::{AddError, Configured};
 pub use rehearsals::LONGEST_REHEARSALS;
 pub use reload::{Drops, drops};
 use requests::Request;
@@ -62,6 +62,8 @@ pub struct Registry {
     tombstones: Tombstones,
     /// True when the state can be believed.
     trust: Trust,
+    /// True when all sections of the configuration are known.
+    is_whole: bool,
     /// The clients that wait for a person or a proof, because the state was lost.
     unproved: BTreeSet<ClientId>,
     /// Came by the last reading of the configuration, and known by nothing before.

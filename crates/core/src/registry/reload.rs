@@ -92,7 +92,7 @@ impl Registry {
         dropped(configured, known.map(identity).collect())
     }
 
-    /// Takes over a configuration that was read anew, by the same merge as at the start. Requests that wait
+    /// Takes over a whole configuration that was read anew, by the same merge as at the start. Requests that wait
     /// are decided anew; what runs goes on.
     pub fn reload(
         &mut self,
@@ -124,6 +124,7 @@ impl Registry {
             self.go_on_as(double, now);
         }
         self.uphold(now);
+        self.is_whole = true;
         self.settle_trust();
     }
 

@@ -105,7 +105,8 @@ pub(super) fn stricter(mut row: SavedClient, other: SavedClient) -> SavedClient 
                 mine.state.deadline = None;
                 mine.state.needs_proof &= theirs.state.needs_proof;
             }
-            mine.state.denied = mine.state.denied.or(theirs.state.denied);
+            let denied = [mine.state.denied, theirs.state.denied];
+            mine.state.denied = denied.into_iter().flatten().max_by_key(|it| it.wall);
         }
         (life, Life::Removed) => *life = Life::Removed,
         (Life::Removed, Life::Present(_)) => {}

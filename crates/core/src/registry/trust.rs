@@ -23,11 +23,15 @@ impl Registry {
     }
 
     /// After the configuration was taken over: from now on the clients of a lost state know of it. It is
-    /// over when none waits any more; as long as there are no clients, nobody has seen what was lost.
+    /// over when none waits any more; as long as there are no clients, or sections that could not be read, somebody
+    /// has not seen what was lost.
     pub(super) fn settle_trust(&mut self) {
         let now = match self.trust {
             Trust::Full => return,
-            _ if self.unproved.is_empty() && self.clients.values().any(|it| !it.added) => {
+            _ if self.is_whole
+                && self.unproved.is_empty()
+                && self.clients.values().any(|it| !it.added) =>
+            {
                 Trust::Full
             }
             _ if self.clients.is_empty() && self.removed.is_empty() => return,

@@ -38,7 +38,7 @@ fn a_hundred_thousand_clients_are_checked_and_served() {
         allow_rehearsals: false,
     };
     let boot = BootId::from_bytes([0; 16]);
-    let configured = (0..CLIENTS).map(numbered).collect();
+    let configured: Vec<_> = (0..CLIENTS).map(numbered).collect();
     let mut registry = Registry::load(configured, Saved::default(), limits, boot, now, &mut spread);
     while registry.poll_action().is_some() {}
     let end = now.mono.after(seconds(110));

@@ -4,7 +4,7 @@ use super::world::*;
 use crate::client::saved::{LastCheck, Trust};
 use crate::client::setting::Setting;
 use crate::name::ClientName;
-use crate::registry::{Alarm, Answer, Event, Limits};
+use crate::registry::{Alarm, Answer, Configured, Event, Limits};
 use crate::settings::client::ClientConfig;
 
 fn named(number: u8, name: &str) -> ClientConfig {
@@ -227,5 +227,40 @@ fn a_loss_is_not_over_before_a_section_was_read() {
     world.actions();
     read(&mut world, true, vec![]);
     read(&mut world, true, vec![config(1)]);
+    assert!(!is_released(&mut world, 1));
+}
+
+#[test]
+fn a_denial_that_is_over_does_not_hide_one_that_counts() {
+    let denied_for = |n, name: &str, length| {
+        let mut c = named(n, name);
+        c.settings.approval_duration = seconds(length);
+        c
+    };
+    let long = |name: &str| denied_for(1, name, 3600);
+    let short = || denied_for(2, "client2", 1);
+    let mut world = World::new(vec![long("client1"), short(), config(3)]);
+    world.registry.handle_deny(world.id(1), world.now);
+    world.registry.handle_deny(world.id(2), world.now);
+    world.actions();
+    read(&mut world, true, vec![short(), config(3)]);
+    world.run(seconds(5));
+    read(&mut world, false, vec![long("client2"), config(3)]);
+    assert!(!is_released(&mut world, 1));
+}
+
+#[test]
+fn a_loss_is_not_over_before_every_section_was_read() {
+    let mut world = World::new(vec![]);
+    world.disk.trust = Trust::None;
+    let part = Configured {
+        clients: vec![config(2)],
+        is_whole: false,
+    };
+    world.restart(part, seconds(1), false);
+    world.registry.handle_enable(world.id(2), world.now);
+    world.actions();
+    read(&mut world, true, vec![config(1), config(2)]);
+    assert!(is_released(&mut world, 2));
     assert!(!is_released(&mut world, 1));
 }

@@ -8,7 +8,9 @@ use crate::client::Client;
 use crate::client::saved::{Change, End, Holder, Life, Saved, SavedClient, Tombstone, Trust};
 use crate::key_id::KeyId;
 use crate::name::ClientName;
-use crate::registry::{Action, Answer, Ask, ClientId, Event, Limits, Refusal, Registry, RequestId};
+use crate::registry::{
+    Action, Answer, Ask, ClientId, Configured, Event, Limits, Refusal, Registry, RequestId,
+};
 use crate::secret::Secret;
 use crate::settings::client::{ClientConfig, ClientSettings};
 use crate::time::{BootId, Monotonic, Now, Wall};
@@ -154,7 +156,7 @@ impl World {
     /// The server stops and starts again after `down`, perhaps with the whole host.
     pub(super) fn restart(
         &mut self,
-        configured: Vec<ClientConfig>,
+        configured: impl Into<Configured>,
         down: Duration,
         reboot: bool,
     ) -> Vec<Action> {
@@ -245,7 +247,7 @@ const LIMITS: Limits = Limits {
 };
 
 fn load(
-    configured: Vec<ClientConfig>,
+    configured: impl Into<Configured>,
     saved: Saved,
     limits: Limits,
     boot: BootId,
