@@ -9,6 +9,7 @@ mod records;
 #[cfg(test)]
 mod tests;
 
+use std::cmp::Ordering;
 use std::collections::{BTreeMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -21,12 +22,16 @@ use super::{Arrival, InterfaceIndex, MDNS_PORT};
 use link::{Link, Verdict};
 use records::Identity;
 
-/// Renames at full speed; after that many in a row each waits (RFC 6762 section 8.1): a host that
-/// answers to every name must not make us flood the link.
-const QUICK_RENAMES: u32 = 15;
+/// So many conflicts are given way to (RFC 6762 section 8.1). More come from a host that answers to every name,
+/// and would keep the server from being found for as long as it likes: then the names that we have are announced,
+/// whoever else claims them.
+const CONFLICTS: u32 = 15;
 
-/// The wait that section 8.1 wants then.
-const SLOW_RENAME: Duration = Duration::from_secs(5);
+/// The wait that section 8.1 wants before the probes after that many.
+const LAST_PAUSE: Duration = Duration::from_secs(5);
+
+/// After so long without a conflict they are counted from none again.
+const CALM: Duration = Duration::from_secs(10 * 60);
 
 /// The random wait before the first probe (RFC 6762 section 8.1), in milliseconds.
 const FIRST_PROBE_WITHIN: u64 = 250;
@@ -72,7 +77,8 @@ pub struct Responder {
     identity: Identity,
     links: BTreeMap<InterfaceIndex, Link>,
     outbox: VecDeque<Reply>,
-    renames: u32,
+    conflicts: u32,
+    last_conflict: Option<Monotonic>,
     dice: Dice,
 }
 
@@ -87,7 +93,8 @@ impl Responder {
             host,
             links: BTreeMap::new(),
             outbox: VecDeque::new(),
-            renames: 0,
+            conflicts: 0,
+            last_conflict: None,
             dice: Dice(seed),
         }
     }
@@ -152,9 +159,6 @@ impl Responder {
                 queue(&mut self.outbox, *interface, None, payload);
             }
         }
-        if self.links.values().any(Link::is_settled) {
-            self.renames = 0;
-        }
     }
 
     /// Withdraws everything with a goodbye, which is then to be sent. Interfaces added afterwards
@@ -198,8 +202,12 @@ impl Responder {
             return;
         };
         if !link.is_announced() {
-            if !own {
-                link.compare_probes(&self.identity, packet, now);
+            if !own
+                && self.identity.loses_to(packet, link.addresses())
+                && let Some(pause) = self.give_way(now)
+                && let Some(link) = self.links.get_mut(&arrival.interface)
+            {
+                link.lose_probe(now.after(pause));
             }
             return;
         }
@@ -235,32 +243,48 @@ impl Responder {
             return Err(Ignored::SourcePort);
         }
         let addresses: Vec<IpAddr> = self.addresses().collect();
+        let Some(claimed) = records::conflict(&self.identity, &addresses, packet) else {
+            return Ok(());
+        };
+        let Some(pause) = self.give_way(now) else {
+            return Ok(());
+        };
+        let first = now.after(pause);
         let Some(link) = self.links.get_mut(&arrival.interface) else {
             return Err(Ignored::UnknownInterface);
         };
-        let claimed = records::conflict(&self.identity, &addresses, packet);
-        match claimed.map(|claimed| (claimed, link.verdict(now))) {
-            Some((records::Claimed::Instance, Verdict::Rename)) => {
+        match (claimed, link.verdict(first)) {
+            (records::Claimed::Instance, Verdict::Rename) => {
                 let name = alternative(&self.name, " #");
-                self.rename(name, self.host.clone(), now);
+                self.rename(name, self.host.clone(), first);
             }
-            Some((records::Claimed::Host, Verdict::Rename)) => {
+            (records::Claimed::Host, Verdict::Rename) => {
                 let host = alternative(&self.host, "-");
-                self.rename(self.name.clone(), host, now);
+                self.rename(self.name.clone(), host, first);
             }
-            Some((_, Verdict::ProbeAgain)) | None => {}
+            (_, Verdict::ProbeAgain) => {}
         }
         Ok(())
     }
 
+    /// Counts a conflict: how long to wait before the next probe, or nothing when the names are kept.
+    fn give_way(&mut self, now: Monotonic) -> Option<Duration> {
+        let last = self.last_conflict.replace(now);
+        if last.is_none_or(|last| now.since(last) > CALM) {
+            self.conflicts = 0;
+        }
+        self.conflicts = self.conflicts.saturating_add(1);
+        match self.conflicts.cmp(&CONFLICTS) {
+            Ordering::Less => Some(Duration::ZERO),
+            Ordering::Equal => Some(LAST_PAUSE),
+            Ordering::Greater => None,
+        }
+    }
+
     /// Takes other names, on all interfaces: a service that had one name here and another there
     /// could not be told apart from two.
-    fn rename(&mut self, name: String, host: String, now: Monotonic) {
-        self.renames = self.renames.saturating_add(1);
-        let mut first = now.after(self.dice.millis(FIRST_PROBE_WITHIN));
-        if self.renames > QUICK_RENAMES {
-            first = first.after(SLOW_RENAME);
-        }
+    fn rename(&mut self, name: String, host: String, first: Monotonic) {
+        let first = first.after(self.dice.millis(FIRST_PROBE_WITHIN));
         for (interface, link) in &mut self.links {
             if let Some(payload) = link.goodbye(&self.identity) {
                 queue(&mut self.outbox, *interface, None, payload);

@@ -98,10 +98,6 @@ impl Link {
         }
     }
 
-    pub(super) const fn is_settled(&self) -> bool {
-        matches!(self.phase, Phase::Settled)
-    }
-
     pub(super) fn deadline(&self) -> Option<Monotonic> {
         let phase = match self.phase {
             Phase::Probing { next, .. } | Phase::Announcing { next, .. } => Some(next),
@@ -162,24 +158,17 @@ impl Link {
         identity.response(items, &self.addresses)
     }
 
-    /// Another host probes while we do.
-    pub(super) fn compare_probes(
-        &mut self,
-        identity: &Identity,
-        packet: &Packet<'_>,
-        now: Monotonic,
-    ) {
-        if identity.loses_to(packet, &self.addresses) {
-            self.restart(now.after(LOST_PAUSE));
-        }
+    /// Another host probes while we do, and its probe counts for more.
+    pub(super) fn lose_probe(&mut self, first: Monotonic) {
+        self.restart(first.after(LOST_PAUSE));
     }
 
-    /// Another host holds one of our names.
-    pub(super) fn verdict(&mut self, now: Monotonic) -> Verdict {
+    /// Another host holds one of our names. The next probe is not before `first`.
+    pub(super) fn verdict(&mut self, first: Monotonic) -> Verdict {
         if !self.is_announced() {
             return Verdict::Rename;
         }
-        self.restart(now);
+        self.restart(first);
         Verdict::ProbeAgain
     }
 

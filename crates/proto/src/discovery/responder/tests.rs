@@ -459,6 +459,55 @@ fn a_host_that_claims_every_name_does_not_make_us_flood_the_link() {
         answered += 1;
     }
     assert!(bench.sent.len() < answered / 4, "{}", bench.sent.len());
+    assert!(bench.responder.is_announced());
+}
+
+/// In every way that RFC 6762 has: a claim for each name that is probed, a claim for one that was announced, and a
+/// probe that counts for more.
+#[test]
+fn a_host_that_claims_every_name_does_not_keep_us_from_being_found() {
+    type Attack = fn(&str) -> Packet<'_>;
+    let claim: Attack = |instance| {
+        let mut packet = Packet::new_reply(0);
+        packet.answers.push(named_service(instance));
+        packet
+    };
+    let probe: Attack = |instance| {
+        let mut packet = question(instance, QTYPE::ANY, false);
+        packet.name_servers.push(named_service(instance));
+        packet
+    };
+    for attack in [claim, probe] {
+        for every in [40, 900, 2_000] {
+            let mut bench = Bench::new("Mandos", 4711, "fe80::1");
+            let mut found = 0;
+            while bench.now < at(120_000) {
+                bench.run_for(every);
+                let instance = format!("{}._mandos._tcp.local", bench.responder.name());
+                bench.hear(from(PEER), &attack(&instance));
+                found = if bench.responder.is_announced() {
+                    found + every
+                } else {
+                    0
+                };
+            }
+            assert!(
+                found > 60_000,
+                "found for the last {found} ms only, with one in {every} ms"
+            );
+            // Once it is calm, a conflict is one again.
+            bench.run_for(700_000);
+            let instance = format!("{}._mandos._tcp.local", bench.responder.name());
+            bench.hear(from(PEER), &claim(&instance));
+            assert!(!bench.responder.is_announced());
+        }
+    }
+}
+
+fn named_service(instance: &str) -> ResourceRecord<'_> {
+    let mut record = service(INSTANCE, "zzz.local", 65_535);
+    record.name = Name::new_unchecked(instance);
+    record
 }
 
 #[test]
