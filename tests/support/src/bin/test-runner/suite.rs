@@ -14,6 +14,9 @@ use nightlatch_test_support::Note;
 use crate::options::{Ignored, Options};
 use crate::{SINGLE, summary};
 
+/// Most tests wait for others most of the time.
+const AT_ONCE_PER_CORE: usize = 2;
+
 /// This program, also when a build has replaced its file meanwhile.
 const MYSELF: &str = "/proc/self/exe";
 
@@ -142,9 +145,10 @@ fn start_all(program: &OsStr, options: &Options, tests: &[String]) -> mpsc::Into
     let asked = options
         .threads
         .or_else(|| std::env::var("RUST_TEST_THREADS").ok()?.parse().ok());
-    let threads = asked
-        .or_else(|| thread::available_parallelism().ok().map(Into::into))
-        .unwrap_or(1);
+    let threads = asked.unwrap_or_else(|| {
+        let cores = thread::available_parallelism().map_or(1, Into::into);
+        AT_ONCE_PER_CORE * cores
+    });
     let (sender, receiver) = mpsc::channel();
     let queue = std::sync::Arc::new((tests.to_vec(), AtomicUsize::new(0)));
     let include_ignored = options.ignored != Ignored::None;
