@@ -2,6 +2,9 @@
 
 use std::io::{Read, Write};
 use std::net::{Ipv6Addr, Shutdown, TcpStream};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+use std::time::Duration;
 
 use nightlatch_sys::clock;
 
@@ -86,5 +89,76 @@ fn a_flood_of_every_kind_leaves_a_short_log_with_every_honest_event_in_it() {
             told,
             "no number of those of kind {kind} at the end:\n{said}"
         );
+    }
+}
+
+/// Connections a second, and for how long.
+const A_SECOND: usize = 1_000;
+const SECONDS: u64 = 60;
+
+/// As many as there are kinds of connections.
+const THREADS: usize = 4;
+
+#[test]
+#[ignore = "the long form: a minute in which both processors are busy"]
+fn a_minute_of_a_thousand_connections_a_second_costs_a_hundred_lines() {
+    let (off, good, asks) = (
+        Machine::new("off"),
+        Machine::new("good"),
+        Machine::new("late"),
+    );
+    let stranger = Machine::new("stranger");
+    let sections = [
+        off.section("enabled = no"),
+        good.section("checker = false"),
+        asks.section("enabled = no"),
+    ];
+    let house = House::new(&sections.concat());
+    let server = house.start(&["--debug"]);
+    let before = server.running.log().len();
+    let begun = clock::now().mono;
+    let elapsed = || clock::now().mono.since(begun);
+    let made = AtomicUsize::new(0);
+    let over = || elapsed().as_secs() >= SECONDS;
+    thread::scope(|scope| {
+        for kind in 0..THREADS {
+            let (server, made, stranger, off) = (&server, &made, &stranger, &off);
+            scope.spawn(move || {
+                while !over() {
+                    match kind {
+                        0 => says(server, b""),
+                        1 => says(server, b"9\r\n"),
+                        2 => says(server, b"1\r\nthis is no TLS"),
+                        // Handshakes cost the most: few of them.
+                        _ => {
+                            assert!(stranger.fetch(server.port).is_err());
+                            assert!(off.fetch(server.port).is_err());
+                        }
+                    }
+                    let so_far = made.fetch_add(1, Ordering::Relaxed);
+                    let due = Duration::from_secs(1) * so_far as u32 / A_SECOND as u32;
+                    thread::sleep(due.saturating_sub(elapsed()));
+                }
+            });
+        }
+        // Honest machines meanwhile.
+        thread::sleep(Duration::from_secs(SECONDS / 2));
+        good.is_served(&server);
+        good.is_served(&server);
+        asks.is_refused(&server, "client is disabled");
+    });
+    let heard = server.running.log();
+    let (lines, made) = (heard.len() - before, made.into_inner());
+    println!("{made} connections in {:?}, {lines} lines", elapsed());
+    assert!(lines <= LINES, "{lines} lines:\n{}", heard.join("\n"));
+    for parts in [
+        ["secret delivered", &*good.key_id],
+        ["alarm: granted", &good.key_id],
+        ["alarm: refused", &asks.key_id],
+    ] {
+        let found = heard
+            .iter()
+            .any(|it| parts.iter().all(|part| it.contains(part)));
+        assert!(found, "{parts:?} in none of:\n{}", heard.join("\n"));
     }
 }
