@@ -49,6 +49,7 @@ install() {
         esac
     done <<<"$rest"
     inst_hook cmdline 20 "$moddir/parameters.sh"
+    inst_hook pre-pivot 90 "$moddir/end.sh"
     inst_hook emergency 10 "$moddir/forget.sh"
     inst_hook shutdown-emergency 10 "$moddir/forget.sh"
     [[ ${systemd[*]} ]] || install_without_systemd

@@ -9,7 +9,7 @@ dracut_image() {
 dracut_image --add "systemd crypt dm $DRACUT_MODULE" /run/machine/dracut.img
 # Mandos's module has a part for this too, but no boot without systemd is compared.
 [ "$DRACUT_MODULE" = mandos ] ||
-    dracut_image --omit 'systemd systemd-initrd dracut-systemd' --add "crypt dm $DRACUT_MODULE" \
+    dracut_image --omit 'systemd systemd-initrd dracut-systemd systemd-networkd network ifcfg' --add "crypt dm $DRACUT_MODULE" \
         /run/machine/dracut-without-systemd.img
 update-initramfs -u -k "$version"
 cp /boot/initrd.img-"$version" /run/machine/initramfs-tools.img

@@ -176,13 +176,13 @@ impl<'a> Plan<'a> {
             .arg("-qmp")
             .arg(format!("unix:{},server=on,wait=off", monitor.display()));
         for (number, tap) in self.taps.iter().enumerate() {
-            let Tap { name, port, .. } = tap;
+            let (name, mac) = (&tap.name, tap.mac());
             command.arg("-netdev");
             command.arg(format!(
                 "tap,id=n{number},ifname={name},script=no,downscript=no"
             ));
             command.arg("-device").arg(format!(
-                "virtio-net-pci,id=card{number},netdev=n{number},mac=52:54:00:12:34:{port:02x},romfile="
+                "virtio-net-pci,id=card{number},netdev=n{number},mac={mac},romfile="
             ));
         }
         for disk in &self.disks {

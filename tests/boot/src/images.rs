@@ -26,6 +26,9 @@ pub enum Who {
     Second,
     /// The stock client.
     Stock,
+    /// Our client beside others who use the network before the root is open: dropbear-initramfs, and the network
+    /// module of dracut.
+    Reachable,
 }
 
 /// What unlocks the root.
@@ -157,13 +160,14 @@ impl Who {
             Self::Ours => "guest",
             Self::Second => "second",
             Self::Stock => "stock",
+            Self::Reachable => "reachable",
         }
     }
 
     /// Whose client it has.
     pub fn whose(self) -> Whose {
         match self {
-            Self::Ours | Self::Second => Whose::Ours,
+            Self::Ours | Self::Second | Self::Reachable => Whose::Ours,
             Self::Stock => Whose::Stock,
         }
     }

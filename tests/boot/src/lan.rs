@@ -25,6 +25,13 @@ pub struct Tap {
 
 const BRIDGE: &str = "br0";
 
+impl Tap {
+    /// The address of the card that is plugged in here.
+    pub fn mac(&self) -> String {
+        format!("52:54:00:12:34:{:02x}", self.port)
+    }
+}
+
 impl Default for Lan {
     fn default() -> Self {
         Self::new()
@@ -89,4 +96,23 @@ impl Lan {
     fn next_port(&self) -> u32 {
         self.ports.fetch_add(1, Ordering::Relaxed)
     }
+}
+
+/// Fails when a guest's network differs, but for the cards' own addresses, which differ from tap to tap.
+pub fn assert_same_network(network: &str, expected: &str) {
+    let [network, expected] = [network, expected].map(|text| {
+        let words = text.split_whitespace();
+        let words = words.map(|word| {
+            if word.starts_with("52:54:00:") {
+                "CARD"
+            } else {
+                word
+            }
+        });
+        words.collect::<Vec<_>>().join(" ")
+    });
+    assert_eq!(
+        network, expected,
+        "the network is not as in a boot without us"
+    );
 }

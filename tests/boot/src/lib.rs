@@ -8,6 +8,7 @@ pub mod alone;
 pub mod chroot;
 pub mod cli;
 pub mod console;
+pub mod dhcp;
 pub mod figures;
 pub mod guest;
 pub mod images;

@@ -27,6 +27,7 @@ const INIT: &str = include_str!("../guest/init");
 const BASE: &str = include_str!("../guest/base.sh");
 const STOCK: &str = include_str!("../guest/stock.sh");
 const OURS: &str = include_str!("../guest/ours.sh");
+const REACHABLE: &str = include_str!("../guest/reachable.sh");
 const ENROL: &str = include_str!("../guest/enrol.sh");
 const IMAGES: &str = include_str!("../guest/images.sh");
 
@@ -137,8 +138,13 @@ fn make_logged(suite: Suite, who: Who, folder: &Path, log: &File) {
         "NAME={}\nROOT_UUID={ROOT_UUID}\nDATA_UUID={DATA_UUID}\nDRACUT_MODULE={module}\n",
         who.name()
     );
-    let [install, enrol] = scripts(who);
-    for script in [BASE, install, IMAGES] {
+    let [install, beside, enrol] = scripts(who);
+    if who == Who::Reachable {
+        let mut keygen = Command::new("ssh-keygen");
+        keygen.args(["-q", "-t", "ed25519", "-N", "", "-C", "test", "-f"]);
+        to_its_end(keygen.arg(folder.join("ssh-key")), log);
+    }
+    for script in [BASE, install, beside, IMAGES] {
         run(&root, &binds, &format!("{settings}{script}"), log);
     }
     std::fs::remove_dir_all(deb).unwrap();
@@ -238,10 +244,11 @@ fn write_private(path: &Path, text: &str) {
     file.unwrap().write_all(text.as_bytes()).unwrap();
 }
 
-/// The scripts that install a machine's client, and that give it its place on a server.
-fn scripts(who: Who) -> [&'static str; 2] {
-    match who.whose() {
-        Whose::Ours => [OURS, ENROL],
-        Whose::Stock => [STOCK, ""],
+/// The scripts that install a machine's client and what is beside it, and that give it its place on a server.
+fn scripts(who: Who) -> [&'static str; 3] {
+    match who {
+        Who::Ours | Who::Second => [OURS, "", ENROL],
+        Who::Reachable => [OURS, REACHABLE, ENROL],
+        Who::Stock => [STOCK, "", ""],
     }
 }

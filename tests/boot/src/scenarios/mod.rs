@@ -1,5 +1,6 @@
 //! The scenarios, by what is different in them.
 
+mod beside;
 mod network;
 mod person;
 mod secrets;
@@ -14,6 +15,7 @@ pub fn all() -> Vec<Scenario> {
     all.extend(unlock::scenarios());
     all.extend(person::scenarios());
     all.extend(network::scenarios());
+    all.extend(beside::scenarios());
     all.extend(secrets::scenarios());
     all.extend(several::scenarios());
     all

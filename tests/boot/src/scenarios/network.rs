@@ -6,7 +6,7 @@ use nightlatch_interop::programs::Whose;
 
 use crate::guest::Plan;
 use crate::images::{BootSystem, TYPED, Who};
-use crate::lan::Lan;
+use crate::lan::{Lan, assert_same_network};
 use crate::scenario::{Scenario, Stage};
 use crate::server::{PORT, Place};
 
@@ -138,23 +138,4 @@ fn by_ipv4(stage: &Stage<'_>) {
     let plan = plan.with(&format!("mandos=connect:192.0.2.1:{PORT}"));
     let plan = plan.with("ip=192.0.2.10::192.0.2.1:255.255.255.0:::off");
     stage.start("guest", plan).wait_for_root();
-}
-
-/// The same but for the cards' own addresses, which differ from tap to tap.
-fn assert_same_network(network: &str, expected: &str) {
-    let [network, expected] = [network, expected].map(|text| {
-        let words = text.split_whitespace();
-        let words = words.map(|word| {
-            if word.starts_with("52:54:00:") {
-                "CARD"
-            } else {
-                word
-            }
-        });
-        words.collect::<Vec<_>>().join(" ")
-    });
-    assert_eq!(
-        network, expected,
-        "the network is not as in a boot without us"
-    );
 }
