@@ -1,7 +1,7 @@
 //! Where `--connect` points: `ADDRESS:PORT`, split at the last colon as in mandos-client(8mandos),
 //! also `[ADDRESS%SCOPE]:PORT`, and names.
 //!
-//! What can never be reached is refused here, so that nobody waits for it for ever.
+//! Several are [`Servers`]. What can never be reached is refused here, so that nobody waits for it for ever.
 
 use core::net::{IpAddr, Ipv6Addr};
 use std::fmt;
@@ -9,6 +9,10 @@ use std::num::NonZeroU16;
 use std::str::FromStr;
 
 use crate::digits;
+
+mod servers;
+
+pub use servers::{NONE, RefusedServer, Server, Servers};
 
 /// Longest name of a host (RFC 1035, 2.3.4, in text form) and of a part of it.
 const MAX_NAME: usize = 253;
@@ -50,7 +54,7 @@ pub enum Scope {
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum TargetError {
     /// No colon, so no port.
-    #[error("expected ADDRESS:PORT, found no port")]
+    #[error("expected ADDRESS:PORT, such as 192.0.2.7:4711 or [fe80::1%eth0]:4711; found no port")]
     NoPort,
     /// Not a port number.
     #[error("expected a port from 1 to 65535, found {0:?}")]
@@ -96,6 +100,18 @@ impl fmt::Display for Target {
             Host::Name(name) => f.write_str(name)?,
         }
         write!(f, ":{}", self.port)
+    }
+}
+
+impl Host {
+    /// What an address that a name resolved to is; nothing where it is none of a machine.
+    pub fn of_address(ip: IpAddr) -> Option<Self> {
+        let ip = ip.to_canonical();
+        match ip {
+            ip if nobody(ip) => None,
+            IpAddr::V6(v6) if v6.is_unicast_link_local() => Some(Self::LinkLocal(v6, None)),
+            ip => Some(Self::Address(ip)),
+        }
     }
 }
 

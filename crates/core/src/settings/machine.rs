@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::{
     Doubt, Location, Parsed, Place, Problem, SettingsError, SettingsWarning, suggest, value,
 };
-use crate::connect::{Target, is_interface_name};
+use crate::connect::{Servers, Target, is_interface_name};
 use crate::duration;
 use crate::ini::{Entry, Ini, Section, is_space};
 
@@ -17,8 +17,8 @@ const SECTION: &str = "client";
 /// Everything `[client]` can say.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct MachineSettings {
-    /// Connect to this server instead of searching.
-    pub connect: Option<Target>,
+    /// Connect to these servers, side by side, instead of searching.
+    pub connect: Vec<Target>,
     /// Use these interfaces only, in this order. None: all that suit.
     pub interfaces: Vec<String>,
     /// Whether the links of the host (VLANs, bonds, bridges) are taken along into the image.
@@ -34,7 +34,7 @@ pub struct MachineSettings {
 impl Default for MachineSettings {
     fn default() -> Self {
         Self {
-            connect: None,
+            connect: Vec::new(),
             interfaces: Vec::new(),
             network: true,
             options: Vec::new(),
@@ -47,10 +47,8 @@ impl Default for MachineSettings {
 impl MachineSettings {
     /// The client's command line that these settings mean, `options` last.
     pub fn arguments(&self) -> Vec<String> {
-        let mut arguments = Vec::new();
-        if let Some(target) = &self.connect {
-            arguments.push(format!("--connect={target}"));
-        }
+        let targets = self.connect.iter();
+        let mut arguments: Vec<String> = targets.map(|it| format!("--connect={it}")).collect();
         if !self.interfaces.is_empty() {
             arguments.push(format!("--interface={}", self.interfaces.join(",")));
         }
@@ -137,9 +135,7 @@ impl Reader {
         let settings = &mut self.settings;
         let default = MachineSettings::default();
         match key {
-            "connect" => {
-                settings.connect = filled(without_comment(raw)?).map(str::parse).transpose()?
-            }
+            "connect" => self.take_servers(entry, without_comment(raw)?)?,
             "interface" => settings.interfaces = interfaces(without_comment(raw)?)?,
             "network" => settings.network = yes_or_no(raw, default.network)?,
             "options" => settings.options = options(without_comment(raw)?)?,
@@ -154,6 +150,30 @@ impl Reader {
             }
         }
         Ok(())
+    }
+
+    /// All faults of the list are told.
+    fn take_servers(&mut self, entry: &Entry, list: &str) -> Result<(), Problem> {
+        let servers = Servers::of_list(list);
+        for word in servers.repeated {
+            let doubt = Doubt::RepeatedServer(word);
+            self.doubt(entry.line(), SECTION, Some("connect"), doubt);
+        }
+        let place = self.place(entry.line(), Some(SECTION), Some("connect"));
+        let errors = servers.refused.into_iter().map(|refused| SettingsError {
+            place: place.clone(),
+            problem: Problem::Connect(Box::new(refused)),
+        });
+        let before = self.errors.len();
+        self.errors.extend(errors);
+        let named = servers.named.into_iter();
+        self.settings.connect = named.map(|server| server.target).collect();
+        match filled(list) {
+            Some(list) if self.settings.connect.is_empty() && self.errors.len() == before => {
+                Err(Problem::NoServer(list.to_owned()))
+            }
+            _ => Ok(()),
+        }
     }
 
     fn place(&self, line: usize, section: Option<&str>, key: Option<&str>) -> Place {

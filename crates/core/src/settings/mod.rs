@@ -7,7 +7,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::checker::CheckerError;
-use crate::connect::TargetError;
+use crate::connect::{RefusedServer, TargetError};
 use crate::duration::{NotADuration, comment_advice};
 use crate::ini::IniErrorKind;
 use crate::interpolate::InterpolationError;
@@ -168,7 +168,10 @@ pub enum Problem {
     Base64Cut,
     /// No server to connect to.
     #[error(transparent)]
-    Connect(#[from] TargetError),
+    Connect(Box<RefusedServer>),
+    /// A list of servers without any.
+    #[error("expected servers as ADDRESS:PORT with commas between them, found {0:?}")]
+    NoServer(String),
     /// No interface.
     #[error("expected the name of a network interface, found {0:?}")]
     Interface(String),
@@ -210,6 +213,9 @@ pub enum Doubt {
         /// The section that is read.
         read: &'static str,
     },
+    /// A server that stands in the list already.
+    #[error("{0:?} names a server that stands in this list already; it is connected to once")]
+    RepeatedServer(String),
     /// A client that no machine can be.
     #[error("without a key_id no machine is recognised as this client")]
     NoKeyId,

@@ -33,7 +33,7 @@ inhibit = yes
 ";
     let (settings, warnings) = settings(text);
     let expected = MachineSettings {
-        connect: Some("[fe80::1%eth0]:4711".parse().unwrap()),
+        connect: vec!["[fe80::1%eth0]:4711".parse().unwrap()],
         interfaces: vec!["eth0".into(), "bond0".into(), "vlan7".into()],
         network: false,
         options: vec![
@@ -59,6 +59,55 @@ inhibit = yes
 }
 
 #[test]
+fn several_servers_stand_in_one_list() {
+    for list in [
+        "192.0.2.1:47, fe80::1%eth0:47, home.example:47",
+        "192.0.2.1:47 [fe80::1%eth0]:47\n  home.example:47",
+    ] {
+        let (settings, warnings) = settings(&format!("[client]\nconnect = {list}\n"));
+        assert_eq!(
+            settings.arguments(),
+            [
+                "--connect=192.0.2.1:47",
+                "--connect=[fe80::1%eth0]:47",
+                "--connect=home.example:47",
+            ]
+        );
+        assert_eq!(warnings, Vec::<String>::new());
+    }
+    let (settings, warnings) = settings("[client]\nconnect = [::1]:47, ::1:47\n");
+    assert_eq!(settings.arguments(), ["--connect=[::1]:47"]);
+    assert_eq!(
+        warnings,
+        [
+            "client.conf:2: [client] connect: \"::1:47\" names a server that stands in this list already; it is \
+             connected to once"
+        ]
+    );
+}
+
+#[test]
+fn each_bad_server_of_a_list_is_named() {
+    let errors = |list: &str| -> Vec<String> {
+        let errors = parse("f", &format!("[client]\nconnect = {list}\n")).unwrap_err();
+        errors.iter().map(ToString::to_string).collect()
+    };
+    let two = errors("192.0.2.1:47, 192.0.2.2:0, [::1]:47, home");
+    assert_eq!(two.len(), 2);
+    assert_eq!(
+        two[0],
+        "f:2: [client] connect: \"192.0.2.2:0\" names no server: expected a port from 1 to 65535, found \"0\""
+    );
+    assert!(two[1].starts_with("f:2: [client] connect: \"home\" names no server: "));
+    assert_eq!(
+        errors(", ,"),
+        [
+            "f:2: [client] connect: expected servers as ADDRESS:PORT with commas between them, found \", ,\""
+        ]
+    );
+}
+
+#[test]
 fn every_error_is_named_with_its_line() {
     let text = "[client]
 connect = nowhere
@@ -73,7 +122,8 @@ inhibit
     assert_eq!(
         errors[..4],
         [
-            "client.conf:2: [client] connect: expected ADDRESS:PORT, found no port",
+            "client.conf:2: [client] connect: \"nowhere\" names no server: expected ADDRESS:PORT, such as 192.0.2.7:4711 or \
+             [fe80::1%eth0]:4711; found no port",
             "client.conf:3: [client] interface: expected the name of a network interface, found \"a/b\"",
             "client.conf:4: [client] network: expected 1, yes, true, on, 0, no, false or off, found \"maybe\"",
             "client.conf:5: [client] options: expected an option of the client such as --retry=5, found \"retry\"",
@@ -128,7 +178,7 @@ fn the_commented_sample_is_valid_and_each_key_in_it_is_known() {
 proptest! {
     #[test]
     fn what_is_read_is_a_command_line_that_a_file_of_words_can_hold(
-        start in "options = -|connect = \\[fe80::1%|interface = ",
+        start in "options = -|connect = \\[fe80::1%|connect = 192.0.2.1:1, \\[fe80::1%|interface = ",
         rest in "([a-f]|[#]|[, \u{a0}]|\\PC){0,6}(\\]:1)?",
     ) {
         if let Ok(parsed) = parse("f", &format!("[client]\n{start}{rest}\n")) {

@@ -1,0 +1,172 @@
+//! The servers of several `--connect` options, or of the key `connect`. All of them are connected to side by side.
+
+use std::fmt;
+
+use super::{Target, TargetError};
+use crate::ini::is_space;
+
+/// As a value of the option: the servers named before it are forgotten.
+pub const NONE: &str = "none";
+
+/// Servers to connect to, as they were named. Without any, servers are searched for.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Servers {
+    /// In the order in which they were named, each once.
+    pub named: Vec<Server>,
+    /// Words that name no server.
+    pub refused: Vec<RefusedServer>,
+    /// Words that name a server again.
+    pub repeated: Vec<String>,
+}
+
+/// One server and the word that named it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Server {
+    /// Where it is.
+    pub target: Target,
+    /// As it was written.
+    pub word: String,
+}
+
+/// A word that names no server.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("{word:?} names no server: {why}")]
+pub struct RefusedServer {
+    /// As it was written.
+    pub word: String,
+    /// What was expected.
+    pub why: TargetError,
+}
+
+impl Servers {
+    /// The values of options, one server each. [`NONE`] forgets those before it.
+    pub fn of_options<'w>(values: impl IntoIterator<Item = &'w str>) -> Self {
+        let mut servers = Self::default();
+        for value in values {
+            match value {
+                NONE => servers = Self::default(),
+                value => servers.take(value),
+            }
+        }
+        servers
+    }
+
+    /// A list in a file, with commas or white space between servers.
+    pub fn of_list(list: &str) -> Self {
+        let mut servers = Self::default();
+        let words = list.split(|c: char| c == ',' || is_space(c) || c == '\n');
+        words
+            .filter(|word| !word.is_empty())
+            .for_each(|word| servers.take(word));
+        servers
+    }
+
+    /// Where they are.
+    pub fn targets(&self) -> impl Iterator<Item = &Target> {
+        self.named.iter().map(|server| &server.target)
+    }
+
+    /// True when servers were named, and none of them can be connected to.
+    pub fn are_all_refused(&self) -> bool {
+        self.named.is_empty() && !self.refused.is_empty()
+    }
+
+    fn take(&mut self, word: &str) {
+        let word = word.to_owned();
+        match word.parse() {
+            Ok(target) if self.targets().any(|known| *known == target) => self.repeated.push(word),
+            Ok(target) => self.named.push(Server { target, word }),
+            Err(why) => self.refused.push(RefusedServer { word, why }),
+        }
+    }
+}
+
+/// As a list in a file.
+impl fmt::Display for Servers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (number, target) in self.targets().enumerate() {
+            let between = if number == 0 { "" } else { ", " };
+            write!(f, "{between}{target}")?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn options(values: &[&str]) -> Servers {
+        Servers::of_options(values.iter().copied())
+    }
+
+    #[test]
+    fn servers_are_kept_in_their_order() {
+        let all = "[fe80::1%eth0]:4711, 192.0.2.1:4711, home.example:4711, [2001:db8::1]:4711";
+        let written = "fe80::1%eth0:4711 ,192.0.2.1:4711\n\thome.example:4711,,2001:db8::1:4711,";
+        let servers = Servers::of_list(written);
+        assert_eq!(servers.to_string(), all);
+        assert!(servers.refused.is_empty() && servers.repeated.is_empty());
+        assert_eq!(servers.named[0].word, "fe80::1%eth0:4711");
+        let values: Vec<&str> = all.split(", ").collect();
+        assert_eq!(options(&values).to_string(), all);
+        assert_eq!(Servers::of_list(" ,\n, "), Servers::default());
+    }
+
+    #[test]
+    fn a_bad_word_takes_no_good_one_along() {
+        let servers = Servers::of_list("192.0.2.1:4711, 192.0.2.2 :4711");
+        assert_eq!(servers.to_string(), "192.0.2.1:4711");
+        let told: Vec<String> = servers.refused.iter().map(ToString::to_string).collect();
+        assert_eq!(
+            told,
+            [
+                "\"192.0.2.2\" names no server: expected ADDRESS:PORT, such as 192.0.2.7:4711 or [fe80::1%eth0]:4711; \
+                 found no port",
+                "\":4711\" names no server: expected an IP address or a host name, found \"\"",
+            ]
+        );
+        assert!(!servers.are_all_refused());
+        assert!(Servers::of_list("x").are_all_refused());
+        assert!(!options(&[]).are_all_refused());
+    }
+
+    #[test]
+    fn one_server_is_one_however_it_is_written() {
+        let servers = options(&[
+            "fe80::1:4711",
+            "[fe80::1]:4711",
+            "::ffff:192.0.2.1:1",
+            "192.0.2.1:1",
+        ]);
+        assert_eq!(servers.to_string(), "[fe80::1]:4711, 192.0.2.1:1");
+        assert_eq!(servers.repeated, ["[fe80::1]:4711", "192.0.2.1:1"]);
+    }
+
+    #[test]
+    fn none_forgets_the_servers_before_it() {
+        let servers = options(&["192.0.2.1:1", "x", "none", "192.0.2.2:2"]);
+        assert_eq!(servers, options(&["192.0.2.2:2"]));
+        assert_eq!(options(&["192.0.2.1:1", "none"]), Servers::default());
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_read_is_written_as_the_same(
+            list in "([-0-9a-fz:.%\\[\\]]{0,20}(:1)?[, \n]{1,2}){0,4}|.*",
+        ) {
+            let servers = Servers::of_list(&list);
+            let again = Servers::of_list(&servers.to_string());
+            prop_assert_eq!(
+                servers.targets().collect::<Vec<_>>(),
+                again.targets().collect::<Vec<_>>()
+            );
+            prop_assert!(again.refused.is_empty() && again.repeated.is_empty());
+            let values: Vec<String> = servers.targets().map(ToString::to_string).collect();
+            let options = Servers::of_options(values.iter().map(String::as_str));
+            prop_assert_eq!(options.to_string(), servers.to_string());
+        }
+    }
+}
