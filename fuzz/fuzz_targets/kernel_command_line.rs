@@ -5,10 +5,11 @@
 use libfuzzer_sys::fuzz_target;
 use nightlatch_boot::client::options::{Options, parse};
 use nightlatch_boot::kernel_command_line::Parameters;
+use nightlatch_core::connect::Servers;
 
 fuzz_target!(|line: &str| {
     let parameters = Parameters::parse(line);
-    parameters.needs_addresses(None);
+    parameters.addresses(&Servers::default());
     let arguments = parameters.arguments().into_iter().map(Into::into);
     assert!(parse(Options::default(), arguments).is_ok());
     for device in &parameters.devices {

@@ -5,7 +5,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::Path;
 
-use nightlatch_core::connect::{Host, Target, is_interface_name};
+use nightlatch_core::connect::{Host, NONE, Servers, Target, is_interface_name};
 
 /// Where the kernel tells it.
 const FILE: &str = "/proc/cmdline";
@@ -52,14 +52,25 @@ pub struct Parameters {
     pub off: bool,
     /// A server is connected to, not searched for.
     pub connect: bool,
-    /// This one.
-    pub target: Option<Target>,
+    /// These, side by side.
+    pub targets: Vec<Target>,
     /// The interfaces that `ip=` names.
     pub devices: Vec<String>,
     /// The boot system has addresses to configure.
     pub addressed: bool,
     /// What was not understood.
     pub warnings: Vec<String>,
+}
+
+/// When the boot system configures addresses.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Addresses {
+    /// The client does without.
+    NotNeeded,
+    /// Before the client searches.
+    First,
+    /// While it does: it reaches some of its servers without.
+    Beside,
 }
 
 impl Parameters {
@@ -87,30 +98,40 @@ impl Parameters {
         parameters
     }
 
-    /// The options of the client that mean the same.
+    /// The options of the client that mean the same. Servers replace those of options before them.
     pub fn arguments(&self) -> Vec<String> {
-        let target = self
-            .target
-            .iter()
-            .map(|target| format!("--connect={target}"));
+        let targets = self.targets.iter().map(ToString::to_string);
+        let none = Some(NONE.to_owned()).filter(|_| !self.targets.is_empty());
+        let servers = none.into_iter().chain(targets);
+        let servers = servers.map(|server| format!("--connect={server}"));
         let devices = Some(self.devices.join(",")).filter(|names| !names.is_empty());
         let devices = devices.map(|names| format!("--interface={names}"));
-        target.chain(devices).collect()
+        servers.chain(devices).collect()
     }
 
-    /// Whether the boot system must configure addresses before the client can reach its server. `other`
-    /// is a server that the client's own options name.
+    /// Whether the boot system must configure addresses for the client to reach its servers. `others` are servers that
+    /// the client's own options name.
     ///
     /// IPv6 configures itself as soon as the client takes an interface up.
-    pub fn needs_addresses(&self, other: Option<&Target>) -> bool {
-        if self.off || !(self.connect || other.is_some()) {
-            return false;
+    pub fn addresses(&self, others: &Servers) -> Addresses {
+        if self.off || !(self.connect || !others.named.is_empty()) {
+            return Addresses::NotNeeded;
         }
-        match self.target.as_ref().or(other).map(|target| &target.host) {
-            // As with Mandos: `connect` alone asks for just this.
-            _ if self.addressed || (self.connect && self.target.is_none()) => true,
-            Some(Host::LinkLocal(..) | Host::Address(IpAddr::V6(_))) => false,
-            _ => true,
+        let targets: Vec<&Target> = match self.targets.is_empty() {
+            true => others.targets().collect(),
+            false => self.targets.iter().collect(),
+        };
+        let needs = |target: &&&Target| {
+            let host = &target.host;
+            !matches!(host, Host::LinkLocal(..) | Host::Address(IpAddr::V6(_)))
+        };
+        let needing = targets.iter().filter(needs).count();
+        // As with Mandos: `connect` alone asks for just this, and so does `ip=`.
+        let asked = self.addressed || (self.connect && self.targets.is_empty());
+        match needing {
+            0 if !asked => Addresses::NotNeeded,
+            some if targets.len() > 1 && some < targets.len() => Addresses::Beside,
+            _ => Addresses::First,
         }
     }
 
@@ -122,7 +143,9 @@ impl Parameters {
                 Some(("connect", target)) => match target.parse() {
                     Ok(target) => {
                         self.connect = true;
-                        self.target = Some(target);
+                        if !self.targets.contains(&target) {
+                            self.targets.push(target);
+                        }
                     }
                     Err(error) => self
                         .warnings
@@ -258,16 +281,29 @@ mod tests {
     fn a_server_is_named_with_or_without_brackets() {
         assert_eq!(
             arguments("mandos=connect:192.0.2.1:47"),
-            ["--connect=192.0.2.1:47"]
+            ["--connect=none", "--connect=192.0.2.1:47"]
         );
         assert_eq!(
             arguments("ro nightlatch=connect:fe80::1:4711 quiet"),
-            ["--connect=[fe80::1]:4711"]
+            ["--connect=none", "--connect=[fe80::1]:4711"]
         );
         assert_eq!(
             arguments("nightlatch=connect:[fe80::1%eth0]:4711"),
-            ["--connect=[fe80::1%eth0]:4711"]
+            ["--connect=none", "--connect=[fe80::1%eth0]:4711"]
         );
+        for several in [
+            "mandos=connect:192.0.2.1:47,connect:::1:47",
+            "mandos=connect:192.0.2.1:47 nightlatch=connect,connect:[::1]:47,connect:192.0.2.1:47",
+        ] {
+            assert_eq!(
+                arguments(several),
+                [
+                    "--connect=none",
+                    "--connect=192.0.2.1:47",
+                    "--connect=[::1]:47"
+                ]
+            );
+        }
         assert_eq!(arguments("mandos=connect"), Vec::<String>::new());
     }
 
@@ -335,7 +371,8 @@ mod tests {
             ),
             (
                 "nightlatch=connect:x",
-                "left out nightlatch=connect:x: expected ADDRESS:PORT, found no port",
+                "left out nightlatch=connect:x: expected ADDRESS:PORT, such as 192.0.2.7:4711 or [fe80::1%eth0]:4711; \
+                 found no port",
             ),
             (
                 "ip=:::::a/b:",
@@ -360,26 +397,43 @@ mod tests {
     }
 
     #[test]
-    fn addresses_are_configured_only_where_the_server_needs_them() {
-        let other: Target = "192.0.2.1:47".parse().unwrap();
+    fn addresses_are_configured_only_where_a_server_needs_them() {
+        use Addresses::{Beside, First, NotNeeded};
+        let other = Servers::of_list("192.0.2.1:47");
         for (line, needed, with_other) in [
-            ("", false, true),
-            ("ip=dhcp", false, true),
-            ("mandos=connect", true, true),
-            ("mandos=connect,off", false, false),
-            ("mandos=connect:192.0.2.1:47", true, true),
-            ("mandos=connect:server.example:47", true, true),
-            ("mandos=connect:fe80::1:47", false, false),
-            ("mandos=connect:2001:db8::1:47", false, false),
-            ("mandos=connect:2001:db8::1:47 ip=dhcp", true, true),
+            ("", NotNeeded, First),
+            ("ip=dhcp", NotNeeded, First),
+            ("mandos=connect", First, First),
+            ("mandos=connect,off", NotNeeded, NotNeeded),
+            ("mandos=connect:192.0.2.1:47", First, First),
+            ("mandos=connect:server.example:47", First, First),
+            ("mandos=connect:fe80::1:47", NotNeeded, NotNeeded),
+            ("mandos=connect:2001:db8::1:47", NotNeeded, NotNeeded),
+            ("mandos=connect:2001:db8::1:47 ip=dhcp", First, First),
+            (
+                "mandos=connect:fe80::1:47,connect:::1:47",
+                NotNeeded,
+                NotNeeded,
+            ),
+            (
+                "mandos=connect:192.0.2.1:47,connect:a.example:47",
+                First,
+                First,
+            ),
         ] {
             let parameters = Parameters::parse(line);
-            assert_eq!(parameters.needs_addresses(None), needed, "{line}");
-            assert_eq!(
-                parameters.needs_addresses(Some(&other)),
-                with_other,
-                "{line}"
-            );
+            let none = Servers::default();
+            assert_eq!(parameters.addresses(&none), needed, "{line}");
+            assert_eq!(parameters.addresses(&other), with_other, "{line}");
+        }
+        // A DHCP server that never answers must not hold up what needs none.
+        let mixed = "fe80::1:47, 192.0.2.1:47";
+        let kernels = mixed
+            .replace("fe80", "mandos=connect:fe80")
+            .replace(", ", ",connect:");
+        for line in ["", "ip=dhcp", "mandos=connect", &kernels] {
+            let found = Parameters::parse(line).addresses(&Servers::of_list(mixed));
+            assert_eq!(found, Beside, "{line}");
         }
     }
 
@@ -443,7 +497,7 @@ mod tests {
         fn any_line_is_read(line in "((mandos|nightlatch|ip)=[-a-z0-9:,.%\\[\\]\"/ ]{0,40} ){0,3}|.*") {
             for argument in Parameters::parse(&line).arguments() {
                 let value = argument.strip_prefix("--connect=");
-                prop_assert!(value.is_none_or(|target| target.parse::<Target>().is_ok()));
+                prop_assert!(value.is_none_or(|it| it == NONE || it.parse::<Target>().is_ok()));
             }
         }
     }

@@ -3,10 +3,12 @@
 use std::ffi::OsString;
 use std::process::ExitCode;
 
+use nightlatch_core::connect::Servers;
+
 use crate::cli::{self, About};
 use crate::client::options;
 use crate::exit::Exit;
-use crate::kernel_command_line::Parameters;
+use crate::kernel_command_line::{Addresses, Parameters};
 use crate::log::{self, Log, chain};
 
 const NAME: &str = "parameters";
@@ -24,7 +26,8 @@ Tells what the kernel's command line (mandos=, nightlatch=, ip=) and the client'
 boot system's scripts, a word a line:
 
   off      start nothing
-  network  configure addresses first: the server cannot be reached without
+  network  configure addresses first: no server can be reached without
+  beside   configure addresses while servers are looked for: some can be reached without
 
       --debug    tell on standard error how the command line was understood
   -?, --help     show this help
@@ -52,15 +55,16 @@ fn tell(debug: bool) -> ExitCode {
         return log::print("off\n");
     }
     // The client says what is wrong with its options, and ends for it.
-    let target = match options::configured() {
-        Ok(options) => options.connect.map(|(target, _)| target),
+    let servers = match options::configured() {
+        Ok(options) => options.connect,
         Err(error) => {
             log.debug(|| chain(&error));
-            None
+            Servers::default()
         }
     };
-    match parameters.needs_addresses(target.as_ref()) {
-        true => log::print("network\n"),
-        false => Exit::Success.into(),
+    match parameters.addresses(&servers) {
+        Addresses::First => log::print("network\n"),
+        Addresses::Beside => log::print("beside\n"),
+        Addresses::NotNeeded => Exit::Success.into(),
     }
 }

@@ -87,6 +87,69 @@ fn names_are_resolved_and_dead_servers_waited_for() {
     assert_eq!(output.stdout, PASSWORD);
 }
 
+/// `localhost` has two addresses; at one of them the kernel accepts connections, and nobody ever answers.
+#[test]
+fn each_address_of_a_name_is_tried_beside_a_silent_one() {
+    let places = ["127.0.0.1:0", "[::1]:0"];
+    for (silent, right) in [(0, 1), (1, 0)] {
+        let machine = Machine::new();
+        let silent = TcpListener::bind(places[silent]).unwrap();
+        let port = silent.local_addr().unwrap().port();
+        let right = places[right].replace(":0", &format!(":{port}"));
+        // The port may be another program's at the other address.
+        let Ok(listener) = TcpListener::bind(&right) else {
+            continue;
+        };
+        let _server = Server::on(listener, None, vec![Answer::Give(machine.payload())]);
+        let output = machine.client(&format!("localhost:{port}")).output();
+        let output = output.unwrap();
+        assert_eq!(output.stdout, PASSWORD, "{output:?}");
+    }
+}
+
+#[test]
+fn a_bad_server_takes_no_good_one_along_and_is_told() {
+    let machine = Machine::new();
+    let server = Server::start(None, vec![Answer::Give(machine.payload())]);
+    let mut command = machine.client("nowhere");
+    command.args(["--connect", &server.address, "--connect", &server.address]);
+    let output = command.output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.stdout, PASSWORD, "{said}");
+    let again = format!("--connect {} is given twice", server.address);
+    for part in ["\"nowhere\" names no server: expected ADDRESS:PORT", &again] {
+        assert!(said.contains(part), "{part}\n{said}");
+    }
+}
+
+/// The keys hold for each of the servers.
+#[test]
+fn of_several_servers_only_a_trusted_one_is_believed() {
+    let machine = Machine::new();
+    let own = RawKey::generate(KeyKind::Ed25519).unwrap();
+    let foreign = RawKey::generate(KeyKind::Ed25519).unwrap();
+    let stranger = |key| {
+        let answers = vec![Answer::Give(machine.payload_of_another_password()); 5];
+        Server::start(key, answers)
+    };
+    let strangers = [stranger(Some(&foreign)), stranger(None)];
+    let late = TcpListener::bind("127.0.0.1:0").unwrap();
+    let right = late.local_addr().unwrap().to_string();
+    let mut command = machine.client(&right);
+    command.args(["--server-key-id", &own.key_id().to_string()]);
+    for stranger in &strangers {
+        command.args(["--connect", &stranger.address]);
+    }
+    let client = command.spawn().unwrap();
+    // Both strangers have had their turn before the right one says a word.
+    strangers
+        .iter()
+        .for_each(|stranger| stranger.wait_connected());
+    let _server = Server::on(late, Some(&own), vec![Answer::Give(machine.payload())]);
+    let output = client.wait_with_output().unwrap();
+    assert_eq!(output.stdout, PASSWORD, "{output:?}");
+}
+
 #[test]
 fn an_unsigned_or_foreign_payload_gives_nothing_and_the_next_one_is_taken() {
     let machine = Machine::new();

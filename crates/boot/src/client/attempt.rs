@@ -3,7 +3,7 @@
 //! where it can do least, and a fault over it is one failed try.
 
 use std::io::{self, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream, ToSocketAddrs};
+use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::time::Duration;
 
 use nightlatch_core::key_id::KeyId;
@@ -15,7 +15,7 @@ use nightlatch_sys::clock;
 use rustix::io::Errno;
 use rustix::net::sockopt;
 
-use super::schedule::Destination;
+use super::resolve::ResolveError;
 use crate::log::Log;
 
 /// How long a server may take to accept a connection: three retransmissions of the first packet.
@@ -49,8 +49,8 @@ pub(super) struct Equipment {
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Failure {
     /// The name has no address, or nobody can be asked for it yet.
-    #[error("cannot resolve the name")]
-    Resolve(#[source] io::Error),
+    #[error(transparent)]
+    Resolve(#[from] ResolveError),
     /// No connection.
     #[error("cannot connect")]
     Connect(#[source] io::Error),
@@ -82,6 +82,11 @@ impl Failure {
         }
     }
 
+    /// Whether there is nobody who could be asked for the name.
+    pub(super) fn lacks_resolver(&self) -> bool {
+        matches!(self, Self::Resolve(ResolveError::NoResolver))
+    }
+
     /// Whether there was no route at all.
     pub(super) fn lacks_route(&self) -> bool {
         matches!(self, Self::Connect(error) if Errno::from_io_error(error) == Some(Errno::NETUNREACH))
@@ -92,11 +97,11 @@ impl Failure {
 /// one of ours, before it asks for anything; that returns when it may.
 pub(super) fn attempt(
     equipment: &Equipment,
-    destination: &Destination,
+    destination: SocketAddr,
     log: Log,
     connected: impl FnOnce(Option<KeyId>) -> io::Result<()>,
 ) -> Result<Secret, Failure> {
-    let socket = connect(destination)?;
+    let socket = dial(destination)?;
     log.debug(|| format!("connected to {destination}"));
     let mut stream = Timed::new(socket);
     let server = equipment.tls.connect(&mut stream)?;
@@ -124,23 +129,6 @@ pub(super) fn attempt(
         ));
     }
     Ok(password)
-}
-
-fn connect(destination: &Destination) -> Result<TcpStream, Failure> {
-    match destination {
-        Destination::Address(address) => dial(*address),
-        Destination::Name(name, port) => {
-            let addresses = (name.as_str(), *port).to_socket_addrs();
-            let mut last = Failure::Resolve(io::ErrorKind::NotFound.into());
-            for address in addresses.map_err(Failure::Resolve)? {
-                match dial(address) {
-                    Ok(socket) => return Ok(socket),
-                    Err(failure) => last = failure,
-                }
-            }
-            Err(last)
-        }
-    }
 }
 
 fn dial(address: SocketAddr) -> Result<TcpStream, Failure> {

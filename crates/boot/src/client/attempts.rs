@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::net::{IpAddr, Ipv6Addr};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use nightlatch_core::key_id::KeyId;
@@ -17,6 +18,7 @@ use rustix::io::Errno;
 use zeroize::Zeroizing;
 
 use super::attempt::{Equipment, Failure, attempt};
+use super::resolve::resolve;
 use super::schedule::Destination;
 use crate::log::{Log, chain};
 
@@ -28,17 +30,31 @@ const NO_KEY: [u8; KEY] = [0; KEY];
 const ASK: u8 = b'?';
 /// The first byte of a report's end: the password follows, after its length.
 const PASSWORD: u8 = b'P';
+/// The first byte of a report's end: the addresses of a name follow, after their number. Each has 16 bytes, one of IPv4
+/// is mapped.
+const ADDRESSES: u8 = b'A';
+const ADDRESS: usize = 16;
 /// The first byte of a report's end: what failed follows, as a letter for each of [`Failed`]'s flags that is
 /// set, a line end, and the words.
 const FAILURE: u8 = b'F';
 const LOCAL: u8 = b'l';
 const LACKS_ROUTE: u8 = b'r';
+const LACKS_RESOLVER: u8 = b'n';
 const UNSIGNED: u8 = b'u';
 
 /// What is read of a report at once.
 const CHUNK: usize = 4096;
 
-/// Why a try gave no password.
+/// What a try is for.
+#[derive(PartialEq, Eq, Debug)]
+pub(super) enum Found {
+    /// Of a server.
+    Password(Secret),
+    /// Of a name.
+    Addresses(Vec<IpAddr>),
+}
+
+/// Why a try came to nothing.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Failed {
     /// In words, for who reads it on a console.
@@ -47,16 +63,20 @@ pub(super) struct Failed {
     pub(super) local: bool,
     /// There was no route at all.
     pub(super) lacks_route: bool,
+    /// There is nobody who could be asked for the name.
+    pub(super) lacks_resolver: bool,
     /// The payload was not signed.
     pub(super) unsigned: bool,
 }
 
 impl Failed {
-    fn other(words: impl Into<String>) -> Self {
+    /// Nothing of the network.
+    pub(super) fn other(words: impl Into<String>) -> Self {
         Self {
             words: words.into(),
             local: false,
             lacks_route: false,
+            lacks_resolver: false,
             unsigned: false,
         }
     }
@@ -68,7 +88,7 @@ pub(super) enum Report {
     /// The server is there, and has proved this key if it is one of ours. It waits for [`Attempts::ask`].
     Connected(Option<KeyId>),
     /// It has come to its end.
-    Over(Result<Secret, Failed>),
+    Over(Result<Found, Failed>),
 }
 
 /// Runs tries.
@@ -104,7 +124,14 @@ impl Attempts {
             // here as it did there, where it was told.
             let _ = locked::lock_everything();
             match Capabilities::give_up() {
-                Ok(()) => report(attempt(equipment, destination, log, may_ask)),
+                Ok(()) => report(match destination {
+                    Destination::Name(name, _) => {
+                        resolve(name).map(Found::Addresses).map_err(Failure::from)
+                    }
+                    Destination::Address(address) => {
+                        attempt(equipment, *address, log, may_ask).map(Found::Password)
+                    }
+                }),
                 Err(error) => say(&Failed::other(format!(
                     "cannot give up privileges: {error}"
                 ))),
@@ -210,9 +237,14 @@ fn connected(report: &[u8]) -> Option<(Option<KeyId>, &[u8])> {
 }
 
 /// In the try's process: tells how it ended.
-fn report(result: Result<Secret, Failure>) {
+fn report(result: Result<Found, Failure>) {
     match result {
-        Ok(password) => {
+        Ok(Found::Addresses(addresses)) => {
+            // As many as a byte can count, and far fewer.
+            let count = u8::try_from(addresses.len()).unwrap_or_default();
+            write(&[&[ADDRESSES, count], &octets(&addresses)]);
+        }
+        Ok(Found::Password(password)) => {
             let length = (password.len() as u64).to_le_bytes();
             write(&[&[PASSWORD], &length, password.expose()]);
         }
@@ -220,15 +252,25 @@ fn report(result: Result<Secret, Failure>) {
             words: chain(&failure),
             local: failure.is_local(),
             lacks_route: failure.lacks_route(),
+            lacks_resolver: failure.lacks_resolver(),
             unsigned: matches!(failure, Failure::Open(OpenError::Unsigned)),
         }),
     }
+}
+
+fn octets(addresses: &[IpAddr]) -> Vec<u8> {
+    let mapped = addresses.iter().map(|address| match address {
+        IpAddr::V4(v4) => v4.to_ipv6_mapped().octets(),
+        IpAddr::V6(v6) => v6.octets(),
+    });
+    mapped.flatten().collect()
 }
 
 fn say(failed: &Failed) {
     let flags: Vec<u8> = [
         (failed.local, LOCAL),
         (failed.lacks_route, LACKS_ROUTE),
+        (failed.lacks_resolver, LACKS_RESOLVER),
         (failed.unsigned, UNSIGNED),
     ]
     .into_iter()
@@ -253,14 +295,19 @@ fn write(parts: &[&[u8]]) {
     }
 }
 
-fn read(report: &[u8]) -> Result<Secret, Failed> {
+fn read(report: &[u8]) -> Result<Found, Failed> {
     match connected(report).map_or(report, |(_, rest)| rest) {
         // One that was ended in between must not look like a shorter password.
         [PASSWORD, rest @ ..]
             if let Some((length, password)) = rest.split_first_chunk()
                 && u64::from_le_bytes(*length) == password.len() as u64 =>
         {
-            Ok(Secret::new(password.to_vec()))
+            Ok(Found::Password(Secret::new(password.to_vec())))
+        }
+        [ADDRESSES, count, rest @ ..] if usize::from(*count) * ADDRESS == rest.len() => {
+            let (addresses, _) = rest.as_chunks::<ADDRESS>();
+            let address = |octets: &[u8; ADDRESS]| Ipv6Addr::from(*octets).to_canonical();
+            Ok(Found::Addresses(addresses.iter().map(address).collect()))
         }
         [FAILURE, rest @ ..] => {
             let mut parts = rest.splitn(2, |byte| *byte == b'\n');
@@ -270,6 +317,7 @@ fn read(report: &[u8]) -> Result<Secret, Failed> {
                 words,
                 local: flags.contains(&LOCAL),
                 lacks_route: flags.contains(&LACKS_ROUTE),
+                lacks_resolver: flags.contains(&LACKS_RESOLVER),
                 unsigned: flags.contains(&UNSIGNED),
             })
         }
@@ -286,11 +334,22 @@ mod tests {
         let connected = [&[CONNECTED][..], &[7; KEY]].concat();
         for before in [&[][..], &connected] {
             let whole = [before, &[PASSWORD], &3_u64.to_le_bytes(), b"abc"].concat();
-            assert_eq!(read(&whole), Ok(Secret::new(b"abc".to_vec())));
+            let password = Found::Password(Secret::new(b"abc".to_vec()));
+            assert_eq!(read(&whole), Ok(password));
             for length in 0..whole.len() {
                 assert!(read(&whole[..length]).is_err(), "{length}");
             }
         }
+    }
+
+    #[test]
+    fn addresses_come_whole_or_not_at_all() {
+        let addresses: Vec<IpAddr> = vec!["192.0.2.1".parse().unwrap(), "::1".parse().unwrap()];
+        let whole = [&[ADDRESSES, 2][..], &octets(&addresses)].concat();
+        for length in 0..whole.len() {
+            assert!(read(&whole[..length]).is_err(), "{length}");
+        }
+        assert_eq!(read(&whole), Ok(Found::Addresses(addresses)));
     }
 
     #[test]
@@ -307,8 +366,8 @@ mod tests {
 
     #[test]
     fn a_failure_keeps_its_kind_and_its_words() {
-        let failed = read(b"Flu\ncannot: go\non").unwrap_err();
-        assert!(failed.local && failed.unsigned && !failed.lacks_route);
+        let failed = read(b"Flnu\ncannot: go\non").unwrap_err();
+        assert!(failed.local && failed.unsigned && failed.lacks_resolver && !failed.lacks_route);
         assert_eq!(failed.words, "cannot: go\non");
         assert!(!read(b"").unwrap_err().local);
     }

@@ -157,9 +157,13 @@ fn set_up(command: &mut Command, mode: Mode, options: &Options, as_root: bool) {
         .env("VERBOSITY", if options.debug { "1" } else { "0" })
         .env("DELAY", seconds(options.delay))
         .stdin(Stdio::null());
-    match &options.connect {
-        Some((_, target)) => command.env("CONNECT", target),
-        None => command.env_remove("CONNECT"),
+    let servers: Vec<&str> = options.connect.named.iter().map(|it| &*it.word).collect();
+    // Hooks for Mandos know of one.
+    match servers.first() {
+        Some(first) => command
+            .env("CONNECT", first)
+            .env("CONNECT_ALL", servers.join(" ")),
+        None => command.env_remove("CONNECT").env_remove("CONNECT_ALL"),
     };
     if as_root {
         command.uid(0).gid(0);

@@ -12,6 +12,7 @@ mod keys;
 mod links;
 mod network;
 pub mod options;
+mod resolve;
 mod schedule;
 mod search;
 mod targets;
@@ -78,6 +79,7 @@ pub fn run(mut arguments: Vec<OsString>) -> ExitCode {
     };
     let action = options::parse(configured, arguments);
     cli::run(&ABOUT, action, |mut options| {
+        options.remarks().for_each(|remark| log.say(&remark));
         use_fallback(&mut options, log);
         fetch(&options)
     })

@@ -13,7 +13,7 @@ use nightlatch_proto::priority::{Priority, PriorityError};
 use super::interfaces::Selection;
 use crate::cli::{Action, Arguments, Names, Part, SyntaxError, words};
 use crate::files::{configuration, read_bounded};
-use nightlatch_core::connect::{Target, TargetError, is_interface_name};
+use nightlatch_core::connect::{RefusedServer, Servers, is_interface_name};
 use nightlatch_core::digits;
 
 /// What mandos-client(8mandos) waits for an interface.
@@ -34,8 +34,8 @@ const MAX_FILE: usize = 64 * 1024;
 /// How to fetch the password.
 #[derive(Debug)]
 pub struct Options {
-    /// The one server to connect to, and the text that named it.
-    pub connect: Option<(Target, String)>,
+    /// The servers to connect to; without any, servers are searched for.
+    pub connect: Servers,
     /// The interfaces as they were given, separated by commas.
     pub devices: String,
     /// What they mean.
@@ -80,7 +80,7 @@ pub struct KeyPaths {
 impl Default for Options {
     fn default() -> Self {
         Self {
-            connect: None,
+            connect: Servers::default(),
             devices: String::new(),
             selection: Selection::Suitable,
             keys: KeyPaths::default(),
@@ -113,6 +113,19 @@ impl Options {
         self.devices = given.join(",");
         Ok(())
     }
+
+    /// What is to be told of servers that are left out, and keep no other from being tried.
+    pub fn remarks(&self) -> impl Iterator<Item = String> {
+        let refused = self.connect.refused.iter();
+        let repeated = self.connect.repeated.iter();
+        refused
+            .map(|refused| format!("left out --connect: {refused}"))
+            .chain(
+                repeated.map(|word| {
+                    format!("--connect {word} is given twice: it is connected to once")
+                }),
+            )
+    }
 }
 
 /// What makes no sense on the command line.
@@ -123,7 +136,7 @@ pub enum UsageError {
     Syntax(#[from] SyntaxError),
     /// `--connect`.
     #[error("bad --connect")]
-    Connect(#[from] TargetError),
+    Connect(#[from] RefusedServer),
     /// `--interface`.
     #[error("expected the name of a network interface after --interface, found {0:?}")]
     Interface(String),
@@ -166,21 +179,39 @@ pub fn configured() -> Result<Options, FileError> {
         Err(error) => return Err(FileError::Read(path, error)),
         Ok(bytes) => bytes,
     };
-    match parse(Options::default(), words(&bytes)) {
+    match read(Options::default(), words(&bytes)) {
         Ok(Action::Run(options)) => Ok(*options),
         Ok(_) => Err(FileError::Asking(path)),
         Err(error) => Err(FileError::Usage(path, error)),
     }
 }
 
-/// Reads the arguments that follow the applet's name, on top of `options`. Interfaces replace those that
+/// Reads the arguments that follow the applet's name, on top of `options`. Interfaces and servers replace those that
 /// these have.
 pub fn parse(
+    options: Options,
+    arguments: impl IntoIterator<Item = OsString>,
+) -> Result<Action<Box<Options>>, UsageError> {
+    let action = read(options, arguments)?;
+    match action {
+        // To search instead could find nobody, or somebody else.
+        Action::Run(mut options) if options.connect.are_all_refused() => {
+            let first = options.connect.refused.swap_remove(0);
+            Err(first.into())
+        }
+        action => Ok(action),
+    }
+}
+
+/// As [`parse`], also where servers are named and all of them are refused: the command line may name others than
+/// the file.
+fn read(
     mut options: Options,
     arguments: impl IntoIterator<Item = OsString>,
 ) -> Result<Action<Box<Options>>, UsageError> {
     let mut arguments = Arguments::new(&NAMES, arguments);
     let mut devices = Vec::new();
+    let mut servers = Vec::new();
     while let Some(part) = arguments.next_part()? {
         match part {
             Part::Word(word) => return Err(SyntaxError::Word(word).into()),
@@ -188,8 +219,12 @@ pub fn parse(
             Part::Option("usage") => return Ok(Action::Usage),
             Part::Option("version") => return Ok(Action::Version),
             Part::Option("interface") => devices.push(arguments.text("--interface")?),
+            Part::Option("connect") => servers.push(arguments.text("--connect")?),
             Part::Option(name) => set(&mut options, name, &mut arguments)?,
         }
+    }
+    if !servers.is_empty() {
+        options.connect = Servers::of_options(servers.iter().map(String::as_str));
     }
     if !devices.is_empty() {
         options.use_interfaces(&devices)?;
@@ -207,10 +242,6 @@ fn set(
         "allow-unsigned" => options.allow_unsigned = true,
         "kernel-command-line" => options.kernel_command_line = true,
         "rehearsal" => options.rehearsal = true,
-        "connect" => {
-            let target = arguments.text("--connect")?;
-            options.connect = Some((target.parse()?, target));
-        }
         "pubkey" => options.keys.pubkey = Some(arguments.value()?.into()),
         "seckey" => options.keys.seckey = Some(arguments.value()?.into()),
         "tls-privkey" => options.keys.tls_privkey = Some(arguments.value()?.into()),
@@ -298,7 +329,7 @@ const OURS: [&str; 5] = [
 
 /// The text of `--help`.
 pub const HELP: &str = "\
-Usage: nightlatch-boot client [-?V] [-c ADDRESS:PORT] [-i NAME[,NAME...]] [-p FILE] [-s FILE]
+Usage: nightlatch-boot client [-?V] [-c ADDRESS:PORT]... [-i NAME[,NAME...]] [-p FILE] [-s FILE]
        [-t FILE] [-T FILE] [--priority STRING] [--dh-bits BITS] [--dh-params FILE]
        [--delay SECONDS] [--retry SECONDS] [--network FILE] [--network-hook-dir DIR]
        [--debug] [--server-key-id HEX]... [--allow-unsigned] [--kernel-command-line]
@@ -306,7 +337,8 @@ Usage: nightlatch-boot client [-?V] [-c ADDRESS:PORT] [-i NAME[,NAME...]] [-p FI
 
 Finds a server, proves this machine's key and prints the disk password.
 
-  -c, --connect ADDRESS:PORT    connect to this server instead of searching
+  -c, --connect ADDRESS:PORT    connect to this server instead of searching (repeatable: all of them
+                                are tried side by side); \"none\" forgets those before it
   -i, --interface NAME[,NAME..] network interfaces to use; \"none\" ends the list
   -p, --pubkey FILE             OpenPGP public key
   -s, --seckey FILE             OpenPGP secret key
@@ -343,144 +375,4 @@ Examples:
 ";
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    fn read(arguments: &[&str]) -> Result<Action<Box<Options>>, UsageError> {
-        parse(Options::default(), arguments.iter().map(OsString::from))
-    }
-
-    fn options(arguments: &[&str]) -> Options {
-        match read(arguments) {
-            Ok(Action::Run(options)) => *options,
-            other => panic!("{other:?}"),
-        }
-    }
-
-    #[test]
-    fn without_arguments_the_defaults_of_the_manual_hold() {
-        let options = options(&[]);
-        assert!(options.connect.is_none() && !options.debug && !options.allow_unsigned);
-        assert_eq!(options.selection, Selection::Suitable);
-        assert_eq!(
-            (options.delay, options.retry),
-            (Duration::from_millis(2500), Duration::from_secs(10))
-        );
-        assert_eq!(
-            options.hook_directory,
-            PathBuf::from("/lib/mandos/network-hooks.d")
-        );
-    }
-
-    #[test]
-    fn every_option_of_mandos_is_known_by_both_its_names() {
-        let options = options(&[
-            "-c::1:4711",
-            "-ieth0",
-            "-i",
-            "eth1,eth2",
-            "-p",
-            "a",
-            "-s",
-            "b",
-            "-tc",
-            "-T",
-            "d",
-            "--priority=NORMAL",
-            "--dh-bits=1024",
-            "--dh-params",
-            "x",
-            "--delay=0.5",
-            "--retry=1",
-            "--network-hook-dir",
-            "h",
-            "--debug",
-        ]);
-        assert_eq!(options.connect.unwrap().1, "::1:4711");
-        assert_eq!(options.devices, "eth0,eth1,eth2");
-        assert_eq!(options.keys.pubkey, Some("a".into()));
-        assert_eq!(options.keys.seckey, Some("b".into()));
-        assert_eq!(options.keys.tls_privkey, Some("c".into()));
-        assert_eq!(options.keys.tls_pubkey, Some("d".into()));
-        assert_eq!(options.delay, Duration::from_millis(500));
-        assert_eq!(options.retry, Duration::from_secs(1));
-        assert!(options.debug);
-        assert!(matches!(read(&["-?"]), Ok(Action::Help)));
-        assert!(matches!(read(&["--usage"]), Ok(Action::Usage)));
-        assert!(matches!(read(&["-V"]), Ok(Action::Version)));
-    }
-
-    #[test]
-    fn the_command_line_has_the_last_word() {
-        let over = |arguments: &[&str]| {
-            let file = options(&["-i", "eth0", "--connect=192.0.2.1:4", "--retry=5"]);
-            match parse(file, arguments.iter().map(OsString::from)) {
-                Ok(Action::Run(options)) => *options,
-                other => panic!("{other:?}"),
-            }
-        };
-        let over_it = over(&["-i", "eth1", "-i", "eth2", "--connect=[fe80::1]:4"]);
-        assert_eq!(over_it.devices, "eth1,eth2");
-        assert_eq!(over_it.connect.unwrap().1, "[fe80::1]:4");
-        assert_eq!(over_it.retry, Duration::from_secs(5));
-        assert_eq!(over(&[]).devices, "eth0");
-        assert_eq!(over(&["-i", ""]).selection, Selection::Suitable);
-    }
-
-    #[test]
-    fn seconds_may_have_a_fraction() {
-        for (text, millis) in [("2", 2000), ("2.5", 2500), (".25", 250), ("3.", 3000)] {
-            assert_eq!(decimal(text), Some(Duration::from_millis(millis)), "{text}");
-        }
-        assert_eq!(decimal("0.0000000019"), Some(Duration::from_nanos(1)));
-        assert_eq!(decimal("99999999999999999999"), None);
-    }
-
-    #[test]
-    fn a_unique_beginning_is_enough_and_mandos_comes_first() {
-        assert_eq!(options(&["--se", "x"]).keys.seckey, Some("x".into()));
-        assert!(options(&["--allow"]).allow_unsigned);
-        assert!(matches!(
-            read(&["--de", "1"]),
-            Err(UsageError::Syntax(SyntaxError::Ambiguous(..)))
-        ));
-    }
-
-    #[test]
-    fn nonsense_is_refused() {
-        for bad in [
-            &["--connect", "x"][..],
-            &["--connect", "::1:0"],
-            &["--delay", "x"],
-            &["--delay=-1"],
-            &["--delay", "."],
-            &["--delay", "1.5s"],
-            &["--retry", "inf"],
-            &["--retry", "nan"],
-            &["--dh-bits", "many"],
-            &["--priority", "GOOD"],
-            &["--server-key-id", "12"],
-            &["--interface", "a/b"],
-            &["--unknown"],
-            &["--debug=yes"],
-            &["-x"],
-            &["word"],
-            &["--connect"],
-        ] {
-            assert!(read(bad).is_err(), "{bad:?}");
-        }
-    }
-
-    proptest! {
-        #[test]
-        fn any_arguments_are_read_or_refused(arguments in prop::collection::vec(
-            prop_oneof![
-                "\\PC{0,12}",
-                prop::sample::select(MANDOS.iter().chain(&OURS).map(|o| format!("--{o}")).collect::<Vec<_>>()),
-            ], 0..8)) {
-            let _ = parse(Options::default(), arguments.into_iter().map(OsString::from));
-        }
-    }
-}
+mod tests;

@@ -40,6 +40,10 @@ const CLAIMED: Duration = Duration::from_secs(2);
 /// time; who passes on the bytes of the real server, and then falls silent, must not hold it up for ever.
 const PROVEN: Duration = Duration::from_secs(300);
 
+/// How long it may take to resolve a name: three resolvers, five seconds each (resolv.conf(5)), and a search list. Another
+/// turn finds what the network has brought since.
+pub(super) const RESOLVE: Duration = Duration::from_secs(20);
+
 /// By how much a source's next destination stands back behind those of others that were found with it.
 const TURN: Duration = Duration::from_millis(4);
 
@@ -114,6 +118,8 @@ pub(super) enum Reason {
     Room,
     /// The same server is being asked at another address.
     SameServer,
+    /// It takes too long to resolve its name.
+    Unresolved,
 }
 
 impl Schedule {
@@ -245,6 +251,7 @@ impl Schedule {
             self.entries.remove(destination);
             return reason.is_none();
         }
+        let local = local || reason == Some(Reason::Unresolved);
         let mut due = next_turn(entry.started, retry, now);
         if local && entry.changes != changes {
             due = due.min(now.max(entry.started.after(PACE)));
@@ -255,6 +262,11 @@ impl Schedule {
         }
         entry.state = State::Waiting(due, local);
         reason.is_none()
+    }
+
+    /// The name `destination` has resolved. The next turn may find other addresses.
+    pub(super) fn handle_resolved(&mut self, destination: &Destination, now: Monotonic) {
+        self.handle_failed(destination, false, now);
     }
 
     /// What stood in the way of `destination` was mended.
@@ -303,9 +315,11 @@ impl Schedule {
 
     /// A try that must end now.
     pub(super) fn poll_end(&mut self, now: Monotonic) -> Option<(Destination, Reason)> {
-        let (next, reason) = match self.same_server(now) {
-            Some(same) => (same, Reason::SameServer),
-            None => (self.longest(now)?, Reason::Room),
+        let late = self.resolving().find(|(end, _)| *end <= now);
+        let (next, reason) = match (self.same_server(now), late) {
+            (Some(same), _) => (same, Reason::SameServer),
+            (None, Some((_, late))) => (late.clone(), Reason::Unresolved),
+            (None, None) => (self.longest(now)?, Reason::Room),
         };
         self.entries.get_mut(&next)?.state = State::Running(Stage::Ending(reason));
         Some((next, reason))
@@ -332,7 +346,9 @@ impl Schedule {
         // Only a full house has reason to end a try for its slot.
         let full = self.running() >= SLOTS;
         let ends = self.endable().filter(|_| full).map(|(end, ..)| end);
-        let all = starts.chain(others).chain(ends).chain(self.offer);
+        let late = self.resolving().map(|(end, _)| end);
+        let all = starts.chain(others).chain(ends).chain(late);
+        let all = all.chain(self.offer);
         all.filter(|at| *at > now).min()
     }
 
@@ -355,6 +371,15 @@ impl Schedule {
             };
             let until = entry.key.and_then(|key| asked.get(&key));
             Some((until.map_or(due, |until| due.max(*until)), to, entry))
+        })
+    }
+
+    /// The names that are being resolved, and until when they may be.
+    fn resolving(&self) -> impl Iterator<Item = (Monotonic, &Destination)> {
+        self.entries.iter().filter_map(|(to, entry)| {
+            let is_name = matches!(to, Destination::Name(..));
+            let runs = entry.state == State::Running(Stage::Connecting);
+            (is_name && runs).then(|| (entry.started.after(RESOLVE), to))
         })
     }
 

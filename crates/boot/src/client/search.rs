@@ -3,8 +3,9 @@
 //!
 //! Whatever ends it, the network is put back first.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::io;
+use std::net::IpAddr;
 use std::os::fd::AsFd;
 
 use nightlatch_core::network::Definition;
@@ -13,18 +14,18 @@ use nightlatch_core::time::Monotonic;
 use nightlatch_proto::discovery::{Event, Server};
 use nightlatch_sys::capabilities::Capabilities;
 use nightlatch_sys::clock;
-use nightlatch_sys::netif::{Change, Changes};
+use nightlatch_sys::netif::{Change, Changes, Interface};
 use nightlatch_sys::signals::{EndSignals, Signal};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::attempt::Equipment;
-use super::attempts::{Attempts, Failed, Report};
+use super::attempts::{Attempts, Failed, Found, Report};
 use super::discovery::{Discovery, has_source};
 use super::interfaces::Selection;
 use super::network::Network;
 use super::options::Options;
-use super::schedule::{Destination, MAX_DESTINATIONS, Origin, Reason, Schedule};
-use super::targets;
+use super::schedule::{Destination, MAX_DESTINATIONS, Origin, RESOLVE, Reason, Schedule};
+use super::targets::Targets;
 use super::{End, FatalError};
 use crate::log::Log;
 
@@ -41,9 +42,10 @@ pub(super) fn run(
     log: Log,
     deliver: impl FnOnce(&Secret) -> Result<Option<Signal>, FatalError>,
 ) -> Result<Option<Signal>, FatalError> {
+    let connecting = !options.connect.named.is_empty();
     let network = Network::new(
         options.selection.clone(),
-        options.connect.is_some(),
+        connecting,
         links,
         capabilities,
         log,
@@ -55,7 +57,8 @@ pub(super) fn run(
         changes: Changes::listen().map_err(|e| FatalError::System("watch the network", e))?,
         schedule: Schedule::new(options.retry, equipment.tls.trusts_only_some()),
         attempts: Attempts::new(equipment, log),
-        discovery: options.connect.is_none().then(|| Discovery::new(log)),
+        discovery: (!connecting).then(|| Discovery::new(log)),
+        targets: Targets::new(options.connect.targets().cloned().collect()),
         network,
         told: BTreeMap::new(),
         much_left_out: false,
@@ -78,6 +81,8 @@ struct Search<'a> {
     schedule: Schedule,
     /// Without `--connect`.
     discovery: Option<Discovery>,
+    /// With it.
+    targets: Targets,
     network: Network,
     /// What was told last of each destination: the same is told again only with `--debug`.
     told: BTreeMap<Destination, String>,
@@ -103,10 +108,13 @@ impl Search<'_> {
                     Report::Connected(key) => {
                         self.schedule.handle_connected(&destination, key, now);
                     }
-                    Report::Over(Ok(password)) => {
+                    Report::Over(Ok(Found::Password(password))) => {
                         let log = self.log;
                         log.debug(|| format!("{destination} gave the password"));
                         return Ok(End::Password(password));
+                    }
+                    Report::Over(Ok(Found::Addresses(addresses))) => {
+                        self.handle_resolved(&destination, addresses, now);
                     }
                     Report::Over(Err(failed)) => {
                         self.handle_failure(&destination, &failed, now);
@@ -143,24 +151,38 @@ impl Search<'_> {
             self.log.say("waiting for a network interface");
         }
         self.alone = none;
-        if let Some((target, _)) = &self.options.connect {
-            let (network, used) = (&self.network, self.network.used());
-            let wanted: BTreeSet<Destination> =
-                targets::destinations(target, network.interfaces(), used)
-                    .into_iter()
-                    .collect();
-            let known = self.schedule.destinations();
-            let vanished: Vec<Destination> =
-                known.filter(|to| !wanted.contains(to)).cloned().collect();
-            for destination in &vanished {
-                self.schedule.remove(destination);
-            }
-            for destination in wanted {
-                self.schedule.add(destination, None, now);
-            }
-        }
+        self.look_at_targets(now);
         self.look_at_addresses(now);
         Ok(())
+    }
+
+    /// Tries all that `--connect` means by now, and nothing else.
+    fn look_at_targets(&mut self, now: Monotonic) {
+        if self.discovery.is_some() {
+            return;
+        }
+        let used: Vec<&Interface> = self.network.used().collect();
+        let wanted = self.targets.destinations(self.network.interfaces(), &used);
+        let known = self.schedule.destinations();
+        let is_wanted = |to: &Destination| wanted.iter().any(|(wanted, _)| wanted == to);
+        let vanished: Vec<Destination> = known.filter(|to| !is_wanted(to)).cloned().collect();
+        for destination in &vanished {
+            self.schedule.remove(destination);
+        }
+        for (destination, origin) in wanted {
+            self.schedule.add(destination, origin, now);
+        }
+    }
+
+    /// What a name resolved to is tried beside all others.
+    fn handle_resolved(&mut self, name: &Destination, addresses: Vec<IpAddr>, now: Monotonic) {
+        self.log.debug(|| {
+            let addresses: Vec<String> = addresses.iter().map(ToString::to_string).collect();
+            format!("{name} resolves to {}", addresses.join(", "))
+        });
+        self.schedule.handle_resolved(name, now);
+        self.targets.handle_resolved(name, addresses);
+        self.look_at_targets(now);
     }
 
     fn look_at_addresses(&mut self, now: Monotonic) {
@@ -214,12 +236,16 @@ impl Search<'_> {
             self.attempts.ask(&destination);
         }
         while let Some((destination, reason)) = self.schedule.poll_end(now) {
-            self.log.debug(|| match reason {
-                Reason::Room => format!("{destination} gives way to others that wait"),
-                Reason::SameServer => {
-                    format!("{destination} is a server that is being asked at another address")
+            let debug = |what: &str| self.log.debug(|| format!("{destination} {what}"));
+            match reason {
+                Reason::Room => debug("gives way to others that wait"),
+                Reason::SameServer => debug("is a server that is being asked at another address"),
+                Reason::Unresolved => {
+                    let seconds = RESOLVE.as_secs();
+                    let words = format!("cannot resolve the name: no answer within {seconds} s");
+                    self.tell(&destination, &Failed::other(words));
                 }
-            });
+            }
             self.attempts.end(&destination);
         }
         if self.schedule.take_left_out() && !self.much_left_out {
@@ -257,6 +283,12 @@ impl Search<'_> {
         if failed.unsigned {
             self.log
                 .hint("encrypt it again with `mandos-keygen --password`, or use --allow-unsigned");
+        }
+        if failed.lacks_resolver {
+            self.log.hint(
+                "the network may still bring one; else name the server by its address, or put ip=dhcp on the kernel's \
+                 command line",
+            );
         }
         self.told.insert(destination.clone(), text);
     }

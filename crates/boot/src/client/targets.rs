@@ -1,21 +1,85 @@
-//! What `--connect` means on the interfaces there are now. Pure.
+//! What `--connect` means on the interfaces there are now, and by what names have resolved to. Pure.
 
-use std::net::{SocketAddr, SocketAddrV6};
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr, SocketAddrV6};
 
+use nightlatch_core::connect::{Host, Scope, Target};
 use nightlatch_sys::netif::Interface;
 
-use super::schedule::Destination;
-use nightlatch_core::connect::{Host, Scope, Target};
+use super::schedule::{Destination, Origin};
+
+/// The servers that are connected to, and what is known of their names.
+#[derive(Debug)]
+pub(super) struct Targets {
+    targets: Vec<Target>,
+    /// What names resolved to last.
+    resolved: BTreeMap<Destination, Vec<IpAddr>>,
+}
+
+impl Targets {
+    /// No name has resolved yet.
+    pub(super) fn new(targets: Vec<Target>) -> Self {
+        Self {
+            targets,
+            resolved: BTreeMap::new(),
+        }
+    }
+
+    /// `name` has resolved to `addresses`.
+    pub(super) fn handle_resolved(&mut self, name: &Destination, addresses: Vec<IpAddr>) {
+        self.resolved.insert(name.clone(), addresses);
+    }
+
+    /// Where to connect, each place once, in the order in which the servers were named. A name stays among them: it is
+    /// resolved at each of its turns.
+    pub(super) fn destinations(
+        &self,
+        all: &[Interface],
+        used: &[&Interface],
+    ) -> Vec<(Destination, Option<Origin>)> {
+        let mut wanted: Vec<(Destination, Option<Origin>)> = Vec::new();
+        let mut want = |places: Vec<Destination>, name: Option<&Destination>| {
+            for place in places {
+                if !wanted.iter().any(|(known, _)| *known == place) {
+                    let origin = name.and_then(|name| origin(name, &place));
+                    wanted.push((place, origin));
+                }
+            }
+        };
+        for target in &self.targets {
+            let places = destinations(target, all, used);
+            let names = places.clone();
+            want(places, None);
+            for name in names {
+                let addresses = self.resolved.get(&name).into_iter().flatten();
+                let hosts = addresses.filter_map(|address| Host::of_address(*address));
+                for host in hosts {
+                    let port = target.port;
+                    let places = destinations(&Target { host, port }, all, used);
+                    want(places, Some(&name));
+                }
+            }
+        }
+        wanted
+    }
+}
+
+/// All addresses of a name are one server, until they prove to be several.
+fn origin(name: &Destination, place: &Destination) -> Option<Origin> {
+    match place {
+        Destination::Address(address) => Some(Origin {
+            source: address.ip(),
+            name: name.to_string(),
+        }),
+        Destination::Name(..) => None,
+    }
+}
 
 /// Where to connect for `target`. Nothing for an address on an interface that does not exist yet.
 ///
 /// A link-local address without a scope is tried on every used interface: with one `--interface`
 /// on that one, as mandos-client(8mandos) has it.
-pub(super) fn destinations<'a>(
-    target: &Target,
-    all: &[Interface],
-    used: impl Iterator<Item = &'a Interface>,
-) -> Vec<Destination> {
+fn destinations(target: &Target, all: &[Interface], used: &[&Interface]) -> Vec<Destination> {
     let port = target.port.get();
     let on =
         |address, scope| Destination::Address(SocketAddrV6::new(address, port, 0, scope).into());
@@ -29,6 +93,7 @@ pub(super) fn destinations<'a>(
             .map(|interface| on(*address, interface.index))
             .collect(),
         Host::LinkLocal(address, None) => used
+            .iter()
             .map(|interface| on(*address, interface.index))
             .collect(),
     }
@@ -40,25 +105,84 @@ mod tests {
 
     use super::*;
 
-    #[test]
-    fn a_link_local_address_is_tried_on_each_used_interface() {
-        let interface = |index, name: &str| Interface {
+    fn interfaces() -> [Interface; 2] {
+        [(2, "a"), (3, "b")].map(|(index, name)| Interface {
             index,
             name: name.to_owned(),
             flags: Flags::default(),
-        };
-        let all = [interface(2, "a"), interface(3, "b")];
-        let places = |target: &str, used: &[Interface]| -> Vec<String> {
-            let found = destinations(&target.parse().unwrap(), &all, used.iter());
-            found.iter().map(ToString::to_string).collect()
-        };
+        })
+    }
+
+    fn targets(texts: &[&str]) -> Targets {
+        Targets::new(texts.iter().map(|text| text.parse().unwrap()).collect())
+    }
+
+    fn places(targets: &Targets, used: &[&Interface]) -> Vec<String> {
+        let found = targets.destinations(&interfaces(), used);
+        found.iter().map(|(to, _)| to.to_string()).collect()
+    }
+
+    #[test]
+    fn a_link_local_address_is_tried_on_each_used_interface() {
+        let all = interfaces();
+        let used = [&all[0], &all[1]];
+        let one = |target: &str, used: &[&Interface]| places(&targets(&[target]), used);
+        assert_eq!(one("fe80::1:5", &used), ["[fe80::1%2]:5", "[fe80::1%3]:5"]);
+        assert_eq!(one("[fe80::1%b]:5", &used), ["[fe80::1%3]:5"]);
+        assert_eq!(one("[fe80::1%c]:5", &used), [""; 0]);
+        assert_eq!(one("::1:5", &[]), ["[::1]:5"]);
+        assert_eq!(one("localhost:5", &[]), ["localhost:5"]);
+    }
+
+    #[test]
+    fn several_servers_are_tried_each_place_once() {
+        let all = interfaces();
+        let servers = targets(&["192.0.2.1:5", "fe80::1:5", "[fe80::1%a]:5", "192.0.2.1:6"]);
         assert_eq!(
-            places("fe80::1:5", &all),
-            ["[fe80::1%2]:5", "[fe80::1%3]:5"]
+            places(&servers, &[&all[0], &all[1]]),
+            [
+                "192.0.2.1:5",
+                "[fe80::1%2]:5",
+                "[fe80::1%3]:5",
+                "192.0.2.1:6"
+            ]
         );
-        assert_eq!(places("[fe80::1%b]:5", &all), ["[fe80::1%3]:5"]);
-        assert_eq!(places("[fe80::1%c]:5", &all), [""; 0]);
-        assert_eq!(places("::1:5", &[]), ["[::1]:5"]);
-        assert_eq!(places("localhost:5", &[]), ["localhost:5"]);
+    }
+
+    #[test]
+    fn the_addresses_of_a_name_are_tried_beside_it_and_are_one_server() {
+        let all = interfaces();
+        let mut servers = targets(&["home.example:5", "192.0.2.1:5"]);
+        let name = Destination::Name("home.example".to_owned(), 5);
+        let addresses = [
+            "192.0.2.2",
+            "192.0.2.1",
+            "fe80::1",
+            "::ffff:192.0.2.2",
+            "ff02::1",
+        ];
+        let addresses = addresses.map(|it| it.parse().unwrap()).to_vec();
+        servers.handle_resolved(&name, addresses);
+        let found = servers.destinations(&all, &[&all[1]]);
+        let told: Vec<(String, Option<&str>)> = found
+            .iter()
+            .map(|(to, origin)| (to.to_string(), origin.as_ref().map(|it| it.name.as_str())))
+            .collect();
+        let one = Some("home.example:5");
+        assert_eq!(
+            told,
+            [
+                ("home.example:5".to_owned(), None),
+                ("192.0.2.2:5".to_owned(), one),
+                ("192.0.2.1:5".to_owned(), one),
+                ("[fe80::1%3]:5".to_owned(), one),
+            ]
+        );
+        // The next answer replaces this one.
+        servers.handle_resolved(&name, vec!["192.0.2.3".parse().unwrap()]);
+        assert_eq!(
+            places(&servers, &[]),
+            ["home.example:5", "192.0.2.3:5", "192.0.2.1:5"]
+        );
     }
 }

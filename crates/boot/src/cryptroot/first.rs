@@ -1,5 +1,5 @@
-//! What the boot system does before the search: a command of the shell, ended with all its children when
-//! a signal comes.
+//! What the boot system does before the search, or beside it: a command of the shell, ended with all its children
+//! when a signal comes.
 
 use std::io;
 use std::os::fd::AsFd;
@@ -23,6 +23,35 @@ pub(super) fn run(
     signals: &EndSignals,
     log: Log,
 ) -> io::Result<Option<Signal>> {
+    let Some(mut child) = start(line, log)? else {
+        return Ok(None);
+    };
+    let end = until_end(&mut child, signals, log);
+    if !matches!(end, Ok(None)) {
+        end_group(&child);
+    }
+    let _ = child.wait();
+    end
+}
+
+/// A command that runs beside the search. Ended with all its children on drop.
+pub(super) struct Beside(Child);
+
+impl Beside {
+    /// Starts `line`; nothing, and said so, when it cannot be started.
+    pub(super) fn start(line: &std::ffi::OsStr, log: Log) -> io::Result<Option<Self>> {
+        Ok(start(line, log)?.map(Self))
+    }
+}
+
+impl Drop for Beside {
+    fn drop(&mut self) {
+        end_group(&self.0);
+        let _ = self.0.wait();
+    }
+}
+
+fn start(line: &std::ffi::OsStr, log: Log) -> io::Result<Option<Child>> {
     let mut command = Command::new("/bin/sh");
     command
         .arg("-c")
@@ -31,19 +60,13 @@ pub(super) fn run(
         .process_group(0);
     // What it says is for a person; standard output is for passwords.
     command.stdout(io::stderr().as_fd().try_clone_to_owned()?);
-    let mut child = match release_in(&mut command).spawn() {
-        Ok(child) => child,
+    match release_in(&mut command).spawn() {
+        Ok(child) => Ok(Some(child)),
         Err(error) => {
             log.say(&format!("cannot run {line:?}: {error}"));
-            return Ok(None);
+            Ok(None)
         }
-    };
-    let end = until_end(&mut child, signals, log);
-    if !matches!(end, Ok(None)) {
-        end_group(&child);
     }
-    let _ = child.wait();
-    end
 }
 
 fn until_end(child: &mut Child, signals: &EndSignals, log: Log) -> io::Result<Option<Signal>> {

@@ -36,6 +36,7 @@ use crate::program::Program;
 use crate::source::Source;
 use crate::wait;
 use crate::watch::Watch;
+use first::Beside;
 use only::Only;
 use readers::Reader;
 
@@ -54,8 +55,9 @@ const ABOUT: About = About {
 
 /// The text of `--help`.
 pub const HELP: &str = "\
-Usage: nightlatch-boot cryptroot [-?V] [--fifo FILE] [--first COMMAND] [--kernel-command-line]
-       [--end] [--debug] [--help] [--usage] [--version] [--] [COMMAND [ARGUMENT...]]
+Usage: nightlatch-boot cryptroot [-?V] [--fifo FILE] [--first COMMAND] [--beside COMMAND]
+       [--kernel-command-line] [--end] [--debug] [--help] [--usage] [--version]
+       [--] [COMMAND [ARGUMENT...]]
 
 Fetches the password once and gives it to each volume that asks by cryptsetup's askpass, until it is
 ended by a signal. A volume that asks again has refused it, and is left to the person at the console.
@@ -65,6 +67,7 @@ would ask at the console.
 
       --fifo FILE            askpass's FIFO [/lib/cryptsetup/passfifo]
       --first COMMAND        a command of the shell that is run to its end before the search
+      --beside COMMAND       a command of the shell that is run while the search goes on
       --kernel-command-line  let plugin-runner obey mandos=, nightlatch= and ip= on the kernel's command line
       --end                  end the one that runs, and wait until it has put everything back
       --debug                tell each step on standard error
@@ -79,7 +82,14 @@ Example, early in the initramfs, and before it is left:
 
 const NAMES: Names = Names {
     mandos: &[],
-    ours: &["fifo", "first", "kernel-command-line", "end", "debug"],
+    ours: &[
+        "fifo",
+        "first",
+        "beside",
+        "kernel-command-line",
+        "end",
+        "debug",
+    ],
     short: &[],
 };
 
@@ -96,6 +106,7 @@ const NOT_AT_THE_CONSOLE: [&str; 5] = [
 struct Options {
     fifo: PathBuf,
     first: Option<OsString>,
+    beside: Option<OsString>,
     kernel_command_line: bool,
     end: bool,
     debug: bool,
@@ -117,6 +128,7 @@ fn parse(arguments: Vec<OsString>) -> Result<Action<Options>, SyntaxError> {
         match part {
             Part::Option("fifo") => options.fifo = arguments.value()?.into(),
             Part::Option("first") => options.first = Some(arguments.value()?),
+            Part::Option("beside") => options.beside = Some(arguments.value()?),
             Part::Option("kernel-command-line") => options.kernel_command_line = true,
             Part::Option("end") => options.end = true,
             Part::Option("debug") => options.debug = true,
@@ -213,6 +225,11 @@ fn fed(options: &Options, log: Log) -> Result<Signal, FeedError> {
     {
         return Ok(signal);
     }
+    // It ends with this one.
+    let _beside = match &options.beside {
+        Some(line) => Beside::start(line, log)?,
+        None => None,
+    };
     let now = clock::now().mono;
     let mut source = Source::new("the search for a password".to_owned(), now, || {
         start(options)

@@ -24,6 +24,8 @@ pub struct Options {
     pub environment: Vec<OsString>,
     /// Options of every plugin.
     pub arguments: Vec<OsString>,
+    /// Options of the client that the kernel's command line gives.
+    pub kernel: Vec<OsString>,
     /// What is said of single plugins, by their names.
     pub plugins: BTreeMap<OsString, PluginOptions>,
     /// The user that plugins run as.
@@ -65,6 +67,7 @@ impl Default for Options {
         Self {
             environment: Vec::new(),
             arguments: Vec::new(),
+            kernel: Vec::new(),
             plugins: BTreeMap::new(),
             user: NOBODY,
             group: NOBODY,
@@ -123,7 +126,7 @@ impl Options {
         let client = self.plugins.entry(CLIENT.into()).or_default();
         client.disabled |= parameters.off;
         let arguments = parameters.arguments().into_iter().map(OsString::from);
-        client.arguments.extend(arguments);
+        self.kernel.extend(arguments);
         self.warnings.extend(parameters.warnings.iter().cloned());
     }
 
@@ -133,12 +136,18 @@ impl Options {
         if own.is_some_and(|own| own.disabled) {
             return None;
         }
-        let own = own.into_iter().flat_map(|own| &own.arguments);
-        Some(
-            own.chain(&self.arguments)
-                .map(OsString::as_os_str)
-                .collect(),
-        )
+        let all = self.arguments_of(OsStr::new(CLIENT));
+        Some(all.map(OsString::as_os_str).collect())
+    }
+
+    /// The options that a plugin is started with: its own, those of all, and for the client the kernel's, which have
+    /// the last word.
+    pub fn arguments_of<'o>(&'o self, plugin: &OsStr) -> impl Iterator<Item = &'o OsString> {
+        let own = self.plugins.get(plugin).into_iter();
+        let kernel = (plugin == CLIENT).then_some(&self.kernel);
+        own.flat_map(|own| &own.arguments)
+            .chain(&self.arguments)
+            .chain(kernel.into_iter().flatten())
     }
 }
 
@@ -319,8 +328,9 @@ mod tests {
         ));
         let client = &options.plugins[OsStr::new(CLIENT)];
         assert!(client.disabled && options.plugins[OsStr::new("foo")].disabled);
-        assert_eq!(client.arguments, ["--connect=192.0.2.1:4"]);
         assert_eq!(options.plugins.len(), 2);
+        assert_eq!(options.kernel, ["--connect=none", "--connect=192.0.2.1:4"]);
+        assert_eq!(options.arguments_of(OsStr::new("foo")).count(), 0);
     }
 
     #[test]
@@ -328,7 +338,8 @@ mod tests {
         let mut options = read("-g --debug -o mandos-client:--retry=5", &[]).unwrap();
         options.obey(&Parameters::parse("nightlatch=connect:192.0.2.1:4"));
         let client = options.client().unwrap();
-        assert_eq!(client, ["--retry=5", "--connect=192.0.2.1:4", "--debug"]);
+        let kernels = ["--connect=none", "--connect=192.0.2.1:4"];
+        assert_eq!(client, ["--retry=5", "--debug", kernels[0], kernels[1]]);
         options.obey(&Parameters::parse("nightlatch=off"));
         assert_eq!(options.client(), None);
     }

@@ -113,8 +113,7 @@ impl Plugin {
         let mut command = self.program.command_for_others();
         command
             .arg0(&self.name)
-            .args(own.iter().flat_map(|own| &own.arguments))
-            .args(&options.arguments);
+            .args(options.arguments_of(&self.name));
         command.env(HELPERS, &options.helper_directory);
         let special = own.iter().flat_map(|own| &own.environment);
         for setting in options.environment.iter().chain(special) {

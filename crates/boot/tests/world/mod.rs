@@ -170,6 +170,7 @@ pub(crate) enum Answer {
 pub(crate) struct Server {
     pub address: String,
     served: Receiver<KeyId>,
+    connected: Receiver<()>,
 }
 
 impl Server {
@@ -192,13 +193,19 @@ impl Server {
     ) -> Self {
         let address = listener.local_addr().unwrap().to_string();
         let (sender, served) = channel();
+        let (accepted, connected) = channel();
         thread::spawn(move || {
             for (tls, answer) in answers {
                 let (socket, _) = listener.accept().unwrap();
+                let _ = accepted.send(());
                 serve(tls, socket, answer, &sender);
             }
         });
-        Self { address, served }
+        Self {
+            address,
+            served,
+            connected,
+        }
     }
 
     /// Waits until that many clients have been shaken hands with.
@@ -206,6 +213,11 @@ impl Server {
         for _ in 0..count {
             self.served.recv_timeout(PATIENCE).unwrap();
         }
+    }
+
+    /// Waits until a client has connected.
+    pub(crate) fn wait_connected(&self) {
+        self.connected.recv_timeout(PATIENCE).unwrap();
     }
 
     /// All clients that were, at the end.

@@ -49,6 +49,8 @@ fn scripts_learn_what_the_kernels_command_line_asks_of_them() {
         ask quiet; ask mandos=off; ask nightlatch=connect:192.0.2.1:47; ask mandos=connect:fe80::1:47
         echo '--connect=192.0.2.1:47 # where the server is' | write conf/conf.d/nightlatch/client.options
         ask ro
+        echo '--connect=192.0.2.1:47 --connect=[fe80::1]:47' | write conf/conf.d/nightlatch/client.options
+        ask rw
     ";
     let told = [
         "quiet: ",
@@ -56,6 +58,7 @@ fn scripts_learn_what_the_kernels_command_line_asks_of_them() {
         "nightlatch=connect:192.0.2.1:47: network ",
         "mandos=connect:fe80::1:47: ",
         "ro: network ",
+        "rw: beside ",
     ];
     assert_eq!(tell(story), told);
 }
@@ -80,7 +83,7 @@ fn the_runner_reads_our_settings_before_those_of_mandos_and_obeys_the_kernel() {
     let told = [
         "client --stock",
         "client --ours",
-        "client --ours --connect=[fe80::1]:47 --interface=eth7",
+        "client --ours --connect=none --connect=[fe80::1]:47 --interface=eth7",
         "69",
         "client --ours",
     ];
@@ -136,4 +139,31 @@ fn a_feed_can_be_ended_with_all_that_it_does_first() {
     assert!(!Path::new("/proc").join(sleeper.trim()).join("exe").exists());
     let output = running.finish();
     assert!(!output.status.success());
+}
+
+/// What configures addresses may never end: the password comes all the same, and nothing is left of it.
+#[test]
+fn what_is_done_beside_the_search_delays_nothing_and_ends_with_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let feed = |arguments: &[&str]| {
+        let mut feed = applet("cryptroot");
+        feed.arg("--fifo")
+            .arg(folder.path().join("fifo"))
+            .args(arguments);
+        feed
+    };
+    let beside = "sleep 1000 & echo beside $! >&2; wait";
+    let options = ["--debug", "--beside", beside, "echo", "secret"];
+    let running = Running::start("feed", &mut feed(&options));
+    let sleeper = running.wait_for("what is done beside", |line| {
+        line.strip_prefix("beside ").map(str::to_owned)
+    });
+    running.wait_for("that there is a password", |line| {
+        line.contains("there is a password").then_some(())
+    });
+    let sleeper = Path::new("/proc").join(sleeper.trim()).join("exe");
+    assert!(sleeper.exists());
+    assert!(feed(&["--end"]).status().unwrap().success());
+    assert!(!sleeper.exists());
+    running.finish();
 }

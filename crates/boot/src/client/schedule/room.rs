@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use nightlatch_core::time::Monotonic;
 
-use super::{Destination, Entry, HELD, Reason, SLOTS, Schedule, Stage, State};
+use super::{Destination, Entry, HELD, SLOTS, Schedule, Stage, State};
 
 /// Most destinations that are known at one time: some hundred kilobytes.
 pub(in crate::client) const MAX_DESTINATIONS: usize = 1024;
@@ -95,12 +95,7 @@ impl Schedule {
     }
 
     fn ending(&self) -> usize {
-        let ending = |entry: &&Entry| {
-            matches!(
-                entry.state,
-                State::Running(Stage::Ending(Reason::Room | Reason::SameServer))
-            )
-        };
+        let ending = |entry: &&Entry| matches!(entry.state, State::Running(Stage::Ending(_)));
         self.entries.values().filter(ending).count()
     }
 }

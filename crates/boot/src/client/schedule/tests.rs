@@ -184,6 +184,81 @@ fn a_slow_server_gets_its_time_though_many_wait() {
     assert!(!ended.map(|(to, _)| to).any(|to| to == server(0)));
 }
 
+fn name() -> Destination {
+    Destination::Name("home.example".to_owned(), 4711)
+}
+
+/// As `--connect` names them: without an origin.
+#[test]
+fn of_several_that_were_named_none_waits_for_another() {
+    let mut schedule = schedule();
+    let named = [server(1), name(), server(2), server(3)];
+    for destination in &named {
+        schedule.add(destination.clone(), None, at(0));
+    }
+    let started: Vec<_> = std::iter::from_fn(|| schedule.poll_start(at(0))).collect();
+    assert_eq!(started, named);
+    // The first is silent, the second one's resolver too, the third refuses, the fourth is right.
+    assert!(schedule.handle_failed(&server(2), false, at(1)));
+    schedule.handle_connected(&server(3), Some(key(3)), at(20));
+    assert_eq!(schedule.poll_ask(at(20)), Some(server(3)));
+    // Each has its own turns.
+    assert_eq!(schedule.poll_timeout(at(20)), Some(at(10_000)));
+    assert_eq!(schedule.poll_start(at(10_000)), Some(server(2)));
+    assert_eq!(schedule.poll_start(at(10_000)), None);
+}
+
+#[test]
+fn a_name_has_its_time_to_resolve_and_then_another_turn() {
+    let mut schedule = schedule();
+    schedule.add(name(), None, at(0));
+    schedule.add(server(1), None, at(0));
+    assert_eq!(schedule.poll_start(at(0)), Some(name()));
+    schedule.poll_start(at(0)).unwrap();
+    assert_eq!(schedule.poll_timeout(at(0)), Some(at(20_000)));
+    assert_eq!(schedule.poll_end(at(19_999)), None);
+    assert_eq!(
+        schedule.poll_end(at(20_000)),
+        Some((name(), Reason::Unresolved))
+    );
+    // A server may take as long as its own deadlines let it.
+    assert_eq!(schedule.poll_end(at(20_000)), None);
+    assert!(!schedule.handle_failed(&name(), false, at(20_001)));
+    assert_eq!(schedule.poll_timeout(at(20_001)), Some(at(30_000)));
+    // Another network may have another resolver.
+    schedule.handle_change(at(21_000));
+    assert_eq!(schedule.poll_start(at(21_000)), Some(name()));
+}
+
+#[test]
+fn a_name_that_has_resolved_is_resolved_again_at_its_next_turn() {
+    let mut schedule = schedule();
+    schedule.add(name(), None, at(0));
+    for turn in [0, 10_000, 20_000] {
+        assert_eq!(schedule.poll_start(at(turn)), Some(name()));
+        schedule.handle_resolved(&name(), at(turn + 30));
+        assert_eq!(schedule.poll_end(at(turn + 9_999)), None);
+        assert_eq!(
+            schedule.poll_timeout(at(turn + 30)),
+            Some(at(turn + 10_000))
+        );
+    }
+}
+
+/// A server without a key that has several addresses by one name is asked once.
+#[test]
+fn the_addresses_of_a_name_are_asked_one_after_the_other() {
+    let mut schedule = schedule();
+    for number in [1, 2] {
+        schedule.add(server(number), heard(number, "home.example"), at(0));
+        assert_eq!(schedule.poll_start(at(0)), Some(server(number)));
+        schedule.handle_connected(&server(number), None, at(10));
+    }
+    assert_eq!(schedule.poll_ask(at(10)), Some(server(1)));
+    assert_eq!(schedule.poll_ask(at(10)), None);
+    assert_eq!(schedule.poll_ask(at(2_010)), Some(server(2)));
+}
+
 #[test]
 fn a_server_that_goes_while_it_is_tried_is_forgotten_afterwards() {
     let mut schedule = schedule();
