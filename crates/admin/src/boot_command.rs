@@ -7,7 +7,7 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use nightlatch_core::connect::Target;
+use nightlatch_core::connect::Servers;
 use nightlatch_core::settings::machine::MachineSettings;
 use rustix::fs::{MemfdFlags, memfd_create};
 
@@ -31,6 +31,8 @@ const RUNNING: &str = "proc/cmdline";
 pub(crate) struct BootCommand {
     /// The client's options, in their order: the last one of a kind counts.
     pub(crate) arguments: Vec<String>,
+    /// How many of them the client reads in its file. Interfaces and servers of the others replace those of these.
+    from_file: usize,
     /// True when the client is not started at all.
     pub(crate) is_off: bool,
     /// Where the kernel's command line is from.
@@ -67,8 +69,10 @@ impl BootCommand {
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         let said = text(&shown.stderr);
         let complaints = said.lines().filter(|line| !line.contains("hint: "));
+        let arguments = settings.arguments();
         let mut command = Self {
-            arguments: settings.arguments(),
+            from_file: arguments.len(),
+            arguments,
             is_off: shown.status.code() == Some(EX_UNAVAILABLE.into()),
             has_ip: line.split_whitespace().any(asks_for_addresses),
             kernel_line: from,
@@ -88,21 +92,23 @@ impl BootCommand {
 
     /// Those of a machine where only its settings are known.
     pub(crate) fn of_settings(settings: &MachineSettings) -> Self {
+        let arguments = settings.arguments();
         Self {
-            arguments: settings.arguments(),
+            from_file: arguments.len(),
+            arguments,
             ..Self::default()
         }
     }
 
-    /// The server that is connected to. What makes no sense is the client's to refuse.
-    pub(crate) fn target(&self) -> Option<Target> {
-        let last = self.values("connect", 'c').pop()?;
-        last.parse().ok()
+    /// The servers that are connected to. The client leaves out what names none.
+    pub(crate) fn servers(&self) -> Servers {
+        let values = self.last_values("connect", 'c');
+        Servers::of_options(values.iter().map(String::as_str))
     }
 
     /// The interfaces that are used; none for all that suit.
     pub(crate) fn interfaces(&self) -> Vec<String> {
-        let lists = self.values("interface", 'i');
+        let lists = self.last_values("interface", 'i');
         let names = lists.iter().flat_map(|list| list.split(','));
         let names = names.filter(|name| !name.is_empty());
         names.map(str::to_owned).collect()
@@ -135,33 +141,43 @@ impl BootCommand {
         kept
     }
 
-    /// The values of an option, by its name, a beginning of it, or its letter.
-    fn values(&self, name: &str, letter: char) -> Vec<String> {
-        let mut values = Vec::new();
-        let mut arguments = self.arguments.iter();
-        while let Some(argument) = arguments.next() {
-            let long = argument.strip_prefix("--").filter(|it| !it.is_empty());
-            let value = match long {
-                Some(long) => {
-                    let (given, value) = match long.split_once('=') {
-                        Some((given, value)) => (given, Some(value.to_owned())),
-                        None => (long, None),
-                    };
-                    if !name.starts_with(given) {
-                        continue;
-                    }
-                    value
-                }
-                None => match argument.strip_prefix('-').map(|it| it.strip_prefix(letter)) {
-                    Some(Some("")) => None,
-                    Some(Some(value)) => Some(value.to_owned()),
-                    _ => continue,
-                },
-            };
-            values.extend(value.or_else(|| arguments.next().cloned()));
+    /// The values of an option that replaces those of the file.
+    fn last_values(&self, name: &str, letter: char) -> Vec<String> {
+        let end = self.from_file.min(self.arguments.len());
+        let (file, line) = self.arguments.split_at(end);
+        match values(line, name, letter) {
+            none if none.is_empty() => values(file, name, letter),
+            values => values,
         }
-        values
     }
+}
+
+/// The values of an option among `arguments`, by its name, a beginning of it, or its letter.
+fn values(arguments: &[String], name: &str, letter: char) -> Vec<String> {
+    let mut values = Vec::new();
+    let mut arguments = arguments.iter();
+    while let Some(argument) = arguments.next() {
+        let long = argument.strip_prefix("--").filter(|it| !it.is_empty());
+        let value = match long {
+            Some(long) => {
+                let (given, value) = match long.split_once('=') {
+                    Some((given, value)) => (given, Some(value.to_owned())),
+                    None => (long, None),
+                };
+                if !name.starts_with(given) {
+                    continue;
+                }
+                value
+            }
+            None => match argument.strip_prefix('-').map(|it| it.strip_prefix(letter)) {
+                Some(Some("")) => None,
+                Some(Some(value)) => Some(value.to_owned()),
+                _ => continue,
+            },
+        };
+        values.extend(value.or_else(|| arguments.next().cloned()));
+    }
+    values
 }
 
 /// A complaint by the names that an administrator knows.
@@ -255,19 +271,43 @@ mod tests {
     }
 
     #[test]
-    fn the_last_server_counts_however_the_option_is_written() {
-        for arguments in [
-            &["--connect=192.0.2.1:1", "--connect", "192.0.2.2:2"][..],
-            &["-c", "192.0.2.2:2"],
-            &["-c192.0.2.2:2", "--debug"],
-            &["--con=192.0.2.2:2"],
+    fn all_servers_count_however_the_option_is_written() {
+        for (arguments, servers) in [
+            (
+                &["--connect=192.0.2.1:1", "--connect", "192.0.2.2:2"][..],
+                "192.0.2.1:1, 192.0.2.2:2",
+            ),
+            (&["-c", "192.0.2.2:2"], "192.0.2.2:2"),
+            (&["-c192.0.2.2:2", "--debug", "-cx"], "192.0.2.2:2"),
+            (&["--con=192.0.2.2:2"], "192.0.2.2:2"),
+            (&["-c", "192.0.2.1:1", "-cnone", "-c::1:1"], "[::1]:1"),
+            (&["--debug", "--", "-x"], ""),
         ] {
-            let target = command(arguments).target().unwrap();
-            assert_eq!(target.to_string(), "192.0.2.2:2", "{arguments:?}");
+            assert_eq!(
+                command(arguments).servers().to_string(),
+                servers,
+                "{arguments:?}"
+            );
         }
-        assert_eq!(command(&["--debug", "--", "-x"]).target(), None);
         let names = command(&["-i", "a,b", "--interface=c", "--int", "d,"]).interfaces();
         assert_eq!(names, ["a", "b", "c", "d"]);
+    }
+
+    #[test]
+    fn servers_and_interfaces_of_the_command_line_replace_those_of_the_file() {
+        let all = ["-c::1:1", "-c::1:2", "-ia", "-ib", "-c::1:3", "-ic"];
+        for (from_file, servers, interfaces) in [
+            (4, "[::1]:3", &["c"][..]),
+            (6, "[::1]:1, [::1]:2, [::1]:3", &["a", "b", "c"]),
+            (5, "[::1]:1, [::1]:2, [::1]:3", &["c"]),
+        ] {
+            let command = BootCommand {
+                from_file,
+                ..command(&all)
+            };
+            assert_eq!(command.servers().to_string(), servers);
+            assert_eq!(command.interfaces(), interfaces);
+        }
     }
 
     #[test]

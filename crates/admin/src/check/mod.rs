@@ -99,8 +99,8 @@ fn check(options: &Check, report: &mut Report) -> Result<(), Failure> {
     };
     let program = crate::image::program(root)?;
     let fetched = match network.check(&program, report)? {
-        true => rehearse::check(options, &program, &network, report)?,
-        false => None,
+        Some(targets) => rehearse::check(options, &program, &network, &targets, report)?,
+        None => None,
     };
     if fetched.is_some() {
         report.has_fetched();

@@ -3,16 +3,16 @@
 //!
 //! Compares all of it with the running kernel. What is tried then is only what both have.
 
+mod targets;
+
 use std::collections::BTreeSet;
-use std::net::IpAddr;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use nightlatch_core::connect::{Host, Scope, Target};
 use nightlatch_core::network::compare::{Difference, Differs, differences};
-use nightlatch_core::network::learn::{Reach, Way, What, learn};
-use nightlatch_core::network::reach::reach;
+use nightlatch_core::network::learn::{Reach, Way, learn};
 use nightlatch_core::network::snapshot::{SeenLink, Snapshot};
 use nightlatch_core::network::{Definition, Kind};
 use nightlatch_core::settings::machine::MachineSettings;
@@ -74,41 +74,43 @@ impl BootNetwork {
         modules(&used, Some(&self.snapshot)).into_iter().collect()
     }
 
-    /// Says what a boot would find, and whether the server can be tried.
-    pub(super) fn check(&self, program: &Path, report: &mut Report) -> Result<bool, Failure> {
-        let before = report.failures();
-        self.options(program, report);
+    /// Says what a boot would find, and which servers can be tried: those that are connected to, or without any, those
+    /// that a search finds. `None` when a boot would not get that far.
+    pub(super) fn check(
+        &self,
+        program: &Path,
+        report: &mut Report,
+    ) -> Result<Option<Vec<Target>>, Failure> {
+        let takes_options = self.options(program, report);
         if self.command.is_off {
-            return Ok(false);
+            return Ok(None);
         }
-        let refused = report.failures() > before;
+        let before = report.failures();
         self.file(report);
-        let target = self.command.target();
-        let ways = match &target {
-            Some(target) => Some(Ways::of_target(
-                target,
-                &self.command.interfaces(),
-                &self.snapshot,
-                WAIT,
-            )?),
-            None => None,
-        };
-        self.differences(ways.as_ref(), report);
+        let targets: Vec<Target> = self.command.servers().targets().cloned().collect();
+        let connects = !targets.is_empty();
+        let ways = Ways::of_targets(&targets, &self.command.interfaces(), &self.snapshot, WAIT)?;
+        let together = Some(Ways::together(&ways)).filter(|_| connects);
+        self.differences(together.as_ref(), report);
         self.interfaces(report);
-        if let (Some(target), Some(ways)) = (&target, &ways) {
-            self.target(target, ways, report);
-        }
+        let has_failed = report.failures() > before;
+        let reached = self.targets(&targets, &ways, report);
         // What drifted may leave another interface that finds a server.
-        if report.failures() > before && (target.is_some() || refused) {
+        let none_is_left = connects && (has_failed || reached.is_empty());
+        if !takes_options || none_is_left {
             let said = "no server is asked: a boot would not get that far";
             report.doubtful("server", said, None);
-            return Ok(false);
+            return Ok(None);
         }
-        Ok(true)
+        for target in targets.iter().filter(|it| !reached.contains(it)) {
+            let said = format!("{target} is not asked: a boot would not reach it");
+            report.doubtful("server", said, None);
+        }
+        Ok(Some(reached))
     }
 
     /// True when the client would be started, and takes its options.
-    fn options(&self, program: &Path, report: &mut Report) {
+    fn options(&self, program: &Path, report: &mut Report) -> bool {
         let line = &self.command.kernel_line;
         for complaint in &self.command.complaints {
             let hint = format!(
@@ -122,7 +124,22 @@ impl BootNetwork {
             let hint = format!(
                 "take --disable=mandos-client out of plugin-runner.conf, or nightlatch=off out of {line}"
             );
-            return report.bad("options", said, Some(hint));
+            report.bad("options", said, Some(hint));
+            return false;
+        }
+        let servers = self.command.servers();
+        for refused in &servers.refused {
+            let hint = format!(
+                "mend or remove it: `connect` in client.conf, --connect in plugin-runner.conf or the kernel's command line \
+                 in {line}"
+            );
+            report.bad("options", refused.to_string(), Some(hint));
+        }
+        for word in &servers.repeated {
+            report.doubtful("options", format!("--connect {word} is given twice"), None);
+        }
+        if servers.are_all_refused() {
+            return false;
         }
         // Asked for help after them, it reads them and does nothing.
         let tried = Command::new(program)
@@ -137,7 +154,7 @@ impl BootNetwork {
                     let said = self.command.arguments.join(" ");
                     report.good("options", format!("a boot starts the client with {said}"));
                 }
-                return;
+                return self.command.complaints.is_empty();
             }
             Ok(tried) => {
                 let said = String::from_utf8_lossy(&tried.stderr);
@@ -150,6 +167,7 @@ impl BootNetwork {
             "mend `options` in client.conf, plugin-runner.conf or the kernel's command line in {line}"
         );
         report.bad("options", said, Some(hint));
+        false
     }
 
     fn file(&self, report: &mut Report) {
@@ -242,107 +260,16 @@ impl BootNetwork {
             .any(|known| known == name)
     }
 
-    /// True when a boot reaches the server that is connected to as the running system does.
-    fn target(&self, target: &Target, ways: &Ways, report: &mut Report) {
-        for trouble in &ways.troubles {
-            let hint = "the running system does not reach it either".to_owned();
-            report.bad("network", trouble.clone(), Some(hint));
-        }
-        if self.command.has_ip {
-            let said = format!(
-                "ip= in {} gives addresses at boot: whether they lead to {target} is not tried",
-                self.command.kernel_line
-            );
-            return report.doubtful("network", said, None);
-        }
-        match &target.host {
-            Host::Name(name) => {
-                let said = format!("{name} is a name, and a boot has nothing that resolves names");
-                let addresses: Vec<String> = routed(&ways.ways).map(|it| it.to_string()).collect();
-                let hint = format!("name the server by its address: {}", addresses.join(" or "));
-                return report.bad("network", said, Some(hint));
-            }
-            Host::LinkLocal(_, Some(Scope::Name(name))) if !self.has_at_boot(name) => {
-                let said = format!("{target} is on {name}, which a boot does not have");
-                report.bad("network", said, Some(LEARN.to_owned()));
-            }
-            Host::LinkLocal(_, Some(Scope::Index(_))) => {
-                let said = format!(
-                    "{target} names its interface by a number, which may be another one at boot"
-                );
-                let hint = "name the interface: [fe80::1%eth0]:4711".to_owned();
-                report.doubtful("network", said, Some(hint));
-            }
-            _ => {}
-        }
-        for way in &ways.ways {
-            if let Reach::Routed(routed) = &way.reach {
-                self.route(way, routed.to, routed.via, report);
-            }
-        }
-    }
-
-    fn route(&self, way: &Way, to: IpAddr, via: Option<IpAddr>, report: &mut Report) {
-        let shown = |via: Option<IpAddr>| match via {
-            Some(via) => format!("by the gateway {via}"),
-            None => "without a gateway".to_owned(),
-        };
-        let at_boot = match reach(&self.definition, to) {
-            Ok(at_boot) => at_boot,
-            Err(why) => {
-                let learned = learn(&self.snapshot, std::slice::from_ref(way));
-                let by_router = |it: &What| matches!(it, What::Router(_));
-                if learned.remarks.iter().any(|it| by_router(&it.what)) {
-                    let said = format!(
-                        "{to}: a router gives the address for it at boot, as it does now; that is not tried"
-                    );
-                    return report.doubtful("network", said, None);
-                }
-                let said = format!("a boot does not reach {to}: {why}");
-                return report.bad("network", said, Some(LEARN.to_owned()));
-            }
-        };
-        let link = &at_boot.link;
-        let now = self.snapshot.link(way.link).map_or("?", SeenLink::name);
-        let running = self
-            .definition
-            .link(link.as_str())
-            .and_then(|it| drift::in_use(&self.definition, it, &self.snapshot));
-        let same_link = running.is_some_and(|it| it.present.index == way.link);
-        if at_boot.by_dhcp {
-            let said = format!(
-                "a boot does not reach {to}: the running system has the address of {link} by DHCP, and a boot asks \
-                 for none"
-            );
-            let hint =
-                "put ip=dhcp on the kernel's command line, or a static address into network.conf";
-            return report.bad("network", said, Some(hint.to_owned()));
-        }
-        if !same_link || at_boot.via != via {
-            let said = format!(
-                "a boot would reach {to} over {link} {}; now it is reached over {now} {}",
-                shown(at_boot.via),
-                shown(via)
-            );
-            return report.bad("network", said, Some(LEARN.to_owned()));
-        }
-        let said = format!(
-            "a boot reaches {to} over {link} {}, as the running system does",
-            shown(via)
-        );
-        report.good("network", said);
-    }
-
-    /// The server that is connected to, with the name that its interface has now.
-    pub(super) fn target_now(&self) -> Option<Target> {
-        let mut target = self.command.target()?;
+    /// A server that is connected to, with the name that its interface has now.
+    pub(super) fn now(&self, target: &Target) -> Target {
+        let mut target = target.clone();
         if let Host::LinkLocal(_, Some(Scope::Name(name))) = &mut target.host
             && let Some(link) = self.definition.link(name)
             && let Some(seen) = drift::in_use(&self.definition, link, &self.snapshot)
         {
             seen.name().clone_into(name);
         }
-        Some(target)
+        target
     }
 
     /// The interfaces that can be tried, and what keeps others from it.
@@ -433,11 +360,4 @@ fn neighbour(link: &SeenLink) -> Way {
         link: link.present.index,
         reach: Reach::Neighbour,
     }
-}
-
-fn routed(ways: &[Way]) -> impl Iterator<Item = IpAddr> {
-    ways.iter().filter_map(|way| match &way.reach {
-        Reach::Routed(routed) => Some(routed.to),
-        Reach::Neighbour => None,
-    })
 }

@@ -33,21 +33,26 @@ pub(super) struct Fetched {
     pub(super) terms: Option<Terms>,
 }
 
-/// One run of the client: from where, and how that is called.
+/// One run of the client: from where, how that is called, and which server is connected to.
 struct Try {
     label: String,
     interfaces: String,
+    connect: Option<Target>,
 }
 
 /// What a rehearsal says itself, and so takes out of the options of a boot: with a value, where there is one.
-const OWN: [(&str, Option<char>, bool); 2] =
-    [("interface", Some('i'), true), ("debug", None, false)];
+const OWN: [(&str, Option<char>, bool); 3] = [
+    ("connect", Some('c'), true),
+    ("interface", Some('i'), true),
+    ("debug", None, false),
+];
 
-/// Rehearses on every interface that a boot would use.
+/// Rehearses with each of the servers that a boot connects to; without any, on every interface that a boot would use.
 pub(super) fn check(
     options: &Check,
     program: &Path,
     network: &BootNetwork,
+    targets: &[Target],
     report: &mut Report,
 ) -> Result<Option<Fetched>, Failure> {
     let (usable, remarks) = network.usable();
@@ -61,11 +66,11 @@ pub(super) fn check(
     }
     let command = &network.command;
     let wait = Duration::from_secs(options.wait.into());
-    let tries = tries(command.target().as_ref(), &usable);
+    let tries = tries(network, targets, &usable);
     report.busy(&format!("asking servers, for {} s at most", options.wait));
     let outcomes = all(&tries, |one| {
         let mut arguments = client_options(command, &one.interfaces);
-        arguments.extend(network.target_now().map(|it| format!("--connect={it}")));
+        arguments.extend(one.connect.iter().map(|it| format!("--connect={it}")));
         arguments.push("--rehearsal".to_owned());
         client::run(program, &arguments, wait)
     })?;
@@ -104,21 +109,23 @@ pub(super) fn check(
     Ok(fetched)
 }
 
-/// With a server that is named, the way to it is the kernel's choice.
-fn tries(target: Option<&Target>, usable: &[Usable]) -> Vec<Try> {
-    let names = usable.iter().map(|one| one.running.clone());
-    if let Some(target) = target {
-        let names: Vec<String> = names.collect();
-        return vec![Try {
-            label: format!("here, by connecting to {target}"),
-            interfaces: names.join(","),
-        }];
+/// With servers that are named, each by itself: the way to it is the kernel's choice.
+fn tries(network: &BootNetwork, targets: &[Target], usable: &[Usable]) -> Vec<Try> {
+    let names: Vec<String> = usable.iter().map(|one| one.running.clone()).collect();
+    if targets.is_empty() {
+        let one = |name: String| Try {
+            label: name.clone(),
+            interfaces: name,
+            connect: None,
+        };
+        return names.into_iter().map(one).collect();
     }
-    let one = |name: String| Try {
-        label: name.clone(),
-        interfaces: name,
+    let one = |target: &Target| Try {
+        label: format!("here, by connecting to {target}"),
+        interfaces: names.join(","),
+        connect: Some(network.now(target)),
     };
-    names.map(one).collect()
+    targets.iter().map(one).collect()
 }
 
 /// All tries side by side.

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
+use nightlatch_core::connect::Target;
 use nightlatch_core::network::compare::{Difference, differences};
 use nightlatch_core::network::learn::{Learned, learn};
 use nightlatch_core::network::snapshot::Snapshot;
@@ -89,15 +90,16 @@ impl Now {
         let snapshot = snapshot()?;
         let mut ways = Ways::of_names(only, &snapshot)?;
         let interfaces = command.interfaces();
-        match command.target() {
-            Some(target) => {
-                let found = Ways::of_target(&target, &interfaces, &snapshot, wait)?;
-                ways.ways.extend(found.ways);
-                ways.how.extend(found.how);
-                ways.troubles.extend(found.troubles);
+        let servers = command.servers();
+        servers.refused.iter().for_each(warn);
+        let targets: Vec<Target> = servers.targets().cloned().collect();
+        match targets.is_empty() {
+            false => {
+                let found = Ways::of_targets(&targets, &interfaces, &snapshot, wait)?;
+                ways = Ways::together(&[&[ways][..], &found[..]].concat());
             }
-            None if only.is_empty() => ways = Ways::of_search(&interfaces, &snapshot, wait)?,
-            None => {}
+            true if only.is_empty() => ways = Ways::of_search(&interfaces, &snapshot, wait)?,
+            true => {}
         }
         let learned = learn(&snapshot, &ways.ways);
         for remark in &learned.remarks {

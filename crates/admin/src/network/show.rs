@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
+use nightlatch_core::connect::Target;
 use nightlatch_core::network::compare::Difference;
 use nightlatch_core::network::{Definition, Kind, Link, LinkName};
 use nightlatch_core::settings::machine::MachineSettings;
@@ -119,9 +120,11 @@ impl View {
                 let command = BootCommand::of(root, settings)
                     .unwrap_or_else(|_| BootCommand::of_settings(settings));
                 let names = command.interfaces();
-                let target = command.target();
-                let ways = target.map(|it| Ways::of_target(&it, &names, snapshot, WAIT));
-                let ways = ways.transpose()?;
+                let servers = command.servers();
+                servers.refused.iter().for_each(warn);
+                let targets: Vec<Target> = servers.targets().cloned().collect();
+                let ways = Ways::of_targets(&targets, &names, snapshot, WAIT)?;
+                let ways = Some(Ways::together(&ways)).filter(|_| !targets.is_empty());
                 let troubles = ways.iter().flat_map(|ways| &ways.troubles);
                 troubles.for_each(warn);
                 Some(drift(&definition, snapshot, ways.as_ref()).1)

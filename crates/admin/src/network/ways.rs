@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::io;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6, TcpStream};
+use std::thread;
 use std::time::Duration;
 
 use nightlatch_core::connect::{Scope, Target};
@@ -11,10 +12,10 @@ use nightlatch_core::network::snapshot::{RouteKind, SeenLink, Snapshot};
 
 use super::addresses::{BootTarget, boot_targets};
 use super::search;
-use crate::failure::{EX_OSERR, EX_USAGE, Failure};
+use crate::failure::{EX_OSERR, EX_SOFTWARE, EX_USAGE, Failure};
 
 /// What was found.
-#[derive(Default, Debug)]
+#[derive(Clone, Default, Debug)]
 pub(crate) struct Ways {
     /// The ways.
     pub(crate) ways: Vec<Way>,
@@ -51,15 +52,49 @@ impl Ways {
         Ok(ways)
     }
 
-    /// How `target` is reached. A link-local address without an interface is tried on those of `interfaces`, or on all,
-    /// for `wait` each.
-    pub(crate) fn of_target(
-        target: &Target,
+    /// How each of `targets` is reached, in their order. A link-local address without an interface is tried on those of
+    /// `interfaces`, or on all, for `wait` each.
+    pub(crate) fn of_targets(
+        targets: &[Target],
         interfaces: &[String],
         snapshot: &Snapshot,
         wait: Duration,
+    ) -> Result<Vec<Self>, Failure> {
+        let links = candidates(interfaces, snapshot);
+        let links = &links;
+        // Side by side: a name or a server that does not answer takes its time.
+        let looked: Vec<_> = thread::scope(|scope| {
+            let running: Vec<_> = targets
+                .iter()
+                .map(|target| scope.spawn(move || look(target, links, wait)))
+                .collect();
+            running.into_iter().map(|one| one.join()).collect()
+        });
+        // A fault of ours has told of itself.
+        let ended = |_| Failure::new(EX_SOFTWARE, "looking at a server ended by a fault");
+        let all = targets.iter().zip(looked);
+        all.map(|(target, looked)| Self::of_target(target, looked.map_err(ended)?, snapshot))
+            .collect()
+    }
+
+    /// All of them together.
+    pub(crate) fn together(all: &[Self]) -> Self {
+        let mut together = Self::default();
+        for one in all {
+            for (way, how) in one.ways.iter().zip(&one.how) {
+                together.add(way.clone(), how.clone());
+            }
+            together.troubles.extend(one.troubles.iter().cloned());
+            together.is_routed |= one.is_routed;
+        }
+        together
+    }
+
+    fn of_target(
+        target: &Target,
+        (target_now, answering): Looked,
+        snapshot: &Snapshot,
     ) -> Result<Self, Failure> {
-        let target_now = boot_targets(target);
         let mut ways = Self {
             is_routed: !matches!(target_now, BootTarget::LinkLocal(..)),
             ..Self::default()
@@ -90,13 +125,10 @@ impl Ways {
                         .push(format!("the interface of {target}, {ip}, is not there")),
                 }
             }
-            BootTarget::LinkLocal(ip, None) => {
-                let port = target.port.get();
-                for link in candidates(interfaces, snapshot) {
-                    if answers(ip, port, link, wait) {
-                        let how = format!("{target} answers on {}.", link.name());
-                        ways.add(neighbour(link), how);
-                    }
+            BootTarget::LinkLocal(_, None) => {
+                for link in answering.into_iter().filter_map(|it| snapshot.link(it)) {
+                    let how = format!("{target} answers on {}.", link.name());
+                    ways.add(neighbour(link), how);
                 }
                 if ways.ways.is_empty() {
                     ways.troubles
@@ -176,6 +208,23 @@ impl Ways {
         self.add(way, how);
         Ok(())
     }
+}
+
+/// What a server's name or address means now, and the links on which it answers where it has a link-local address and
+/// no interface is named.
+type Looked = (BootTarget, Vec<u32>);
+
+fn look(target: &Target, links: &[&SeenLink], wait: Duration) -> Looked {
+    let target_now = boot_targets(target);
+    let answering = match &target_now {
+        BootTarget::LinkLocal(ip, None) => links
+            .iter()
+            .filter(|link| answers(*ip, target.port.get(), link, wait))
+            .map(|link| link.present.index)
+            .collect(),
+        _ => Vec::new(),
+    };
+    (target_now, answering)
 }
 
 fn is_global(ip: &IpAddr) -> bool {

@@ -4,16 +4,16 @@ use crate::UP;
 use crate::machine::House;
 
 /// The machine has an address by which it reaches its server, and knows it by this one.
-const SERVER: &str = "192.0.2.1";
+pub(crate) const SERVER: &str = "192.0.2.1";
 
-fn with_addresses() -> Option<House> {
+pub(crate) fn with_addresses() -> Option<House> {
     let house = House::new(UP)?;
     house.ip(true, "addr add 192.0.2.1/24 dev srv0");
     house.ip(false, "addr add 192.0.2.7/24 dev cli0");
     Some(house)
 }
 
-fn told(house: &House, status: i32, parts: &[&str]) {
+pub(crate) fn told(house: &House, status: i32, parts: &[&str]) {
     let (ended, said) = house.check(&["--wait", "3"]);
     assert_eq!(ended, Some(status), "{said}");
     for part in parts {

@@ -4,6 +4,7 @@
 
 mod boot_network;
 mod machine;
+mod several;
 
 use machine::House;
 use nightlatch_interop::site::Kind;
