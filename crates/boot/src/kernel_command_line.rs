@@ -110,20 +110,21 @@ impl Parameters {
     }
 
     /// Whether the boot system must configure addresses for the client to reach its servers. `others` are servers that
-    /// the client's own options name.
+    /// the client's own options name; `is_routed` tells which addresses the client reaches with what it configures itself.
     ///
     /// IPv6 configures itself as soon as the client takes an interface up.
-    pub fn addresses(&self, others: &Servers) -> Addresses {
-        if self.off || !(self.connect || !others.named.is_empty()) {
+    pub fn addresses(&self, others: &Servers, is_routed: impl Fn(IpAddr) -> bool) -> Addresses {
+        if self.off || (!self.connect && others.named.is_empty()) {
             return Addresses::NotNeeded;
         }
         let targets: Vec<&Target> = match self.targets.is_empty() {
             true => others.targets().collect(),
             false => self.targets.iter().collect(),
         };
-        let needs = |target: &&&Target| {
-            let host = &target.host;
-            !matches!(host, Host::LinkLocal(..) | Host::Address(IpAddr::V6(_)))
+        let needs = |target: &&&Target| match &target.host {
+            Host::LinkLocal(..) | Host::Address(IpAddr::V6(_)) => false,
+            Host::Address(address) => !is_routed(*address),
+            Host::Name(_) => true,
         };
         let needing = targets.iter().filter(needs).count();
         // As with Mandos: `connect` alone asks for just this, and so does `ip=`.
@@ -399,6 +400,7 @@ mod tests {
     #[test]
     fn addresses_are_configured_only_where_a_server_needs_them() {
         use Addresses::{Beside, First, NotNeeded};
+        let nowhere = |_| false;
         let other = Servers::of_list("192.0.2.1:47");
         for (line, needed, with_other) in [
             ("", NotNeeded, First),
@@ -423,8 +425,8 @@ mod tests {
         ] {
             let parameters = Parameters::parse(line);
             let none = Servers::default();
-            assert_eq!(parameters.addresses(&none), needed, "{line}");
-            assert_eq!(parameters.addresses(&other), with_other, "{line}");
+            assert_eq!(parameters.addresses(&none, nowhere), needed, "{line}");
+            assert_eq!(parameters.addresses(&other, nowhere), with_other, "{line}");
         }
         // A DHCP server that never answers must not hold up what needs none.
         let mixed = "fe80::1:47, 192.0.2.1:47";
@@ -432,8 +434,20 @@ mod tests {
             .replace("fe80", "mandos=connect:fe80")
             .replace(", ", ",connect:");
         for line in ["", "ip=dhcp", "mandos=connect", &kernels] {
-            let found = Parameters::parse(line).addresses(&Servers::of_list(mixed));
+            let found = Parameters::parse(line).addresses(&Servers::of_list(mixed), nowhere);
             assert_eq!(found, Beside, "{line}");
+        }
+        // Nor is anybody asked for what network.conf gives.
+        let routed = |address: IpAddr| address == IpAddr::from([192, 0, 2, 1]);
+        for (line, list, expected) in [
+            ("", "192.0.2.1:47", NotNeeded),
+            ("", "192.0.2.1:47, 198.51.100.1:47", Beside),
+            ("ip=dhcp", "192.0.2.1:47", First),
+            ("mandos=connect", "192.0.2.1:47", First),
+            ("mandos=connect:192.0.2.1:47", "", NotNeeded),
+        ] {
+            let found = Parameters::parse(line).addresses(&Servers::of_list(list), routed);
+            assert_eq!(found, expected, "{line} {list}");
         }
     }
 

@@ -4,9 +4,11 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 
 use nightlatch_core::connect::Servers;
+use nightlatch_core::network::Definition;
+use nightlatch_core::network::reach::reach;
 
 use crate::cli::{self, About};
-use crate::client::options;
+use crate::client::{self, options};
 use crate::exit::Exit;
 use crate::kernel_command_line::{Addresses, Parameters};
 use crate::log::{self, Log, chain};
@@ -55,14 +57,18 @@ fn tell(debug: bool) -> ExitCode {
         return log::print("off\n");
     }
     // The client says what is wrong with its options, and ends for it.
-    let servers = match options::configured() {
-        Ok(options) => options.connect,
+    let (servers, network) = match options::configured() {
+        Ok(options) => {
+            let network = client::definition(options.network.as_deref());
+            (options.connect, network)
+        }
         Err(error) => {
             log.debug(|| chain(&error));
-            Servers::default()
+            <(Servers, Definition)>::default()
         }
     };
-    match parameters.addresses(&servers) {
+    let is_routed = |address| reach(&network, address).is_ok_and(|route| !route.by_dhcp);
+    match parameters.addresses(&servers, is_routed) {
         Addresses::First => log::print("network\n"),
         Addresses::Beside => log::print("beside\n"),
         Addresses::NotNeeded => Exit::Success.into(),

@@ -36,6 +36,8 @@ pub(super) struct BootNetwork {
     file: Option<ConfFile>,
     snapshot: Snapshot,
     is_taken: bool,
+    /// True when the boot system asks for addresses, and for what resolves names, without being told to by ip=.
+    asks_for_addresses: bool,
 }
 
 /// An interface that a boot uses, and that can be tried now.
@@ -60,6 +62,7 @@ impl BootNetwork {
             file,
             snapshot: snapshot()?,
             is_taken,
+            asks_for_addresses: super::images::has_initramfs_tools(root),
         })
     }
 

@@ -19,8 +19,10 @@ mod targets;
 
 use std::ffi::OsString;
 use std::io;
+use std::path::Path;
 use std::process::ExitCode;
 
+use nightlatch_core::network::Definition;
 use nightlatch_core::secret::Secret;
 use nightlatch_openpgp::SignaturePolicy;
 use nightlatch_proto::greeting::{BootNonce, Words};
@@ -126,6 +128,11 @@ impl FatalError {
             Self::Output(_) => Exit::Output,
         }
     }
+}
+
+/// The links that the client makes by the file `named`, or by the usual one; none where it cannot be read.
+pub(crate) fn definition(named: Option<&Path>) -> Definition {
+    links::glance(named)
 }
 
 fn fetch(options: &Options) -> ExitCode {

@@ -154,6 +154,18 @@ impl House {
     }
 
     /// Writes a file of the machine, and makes the image anew.
+    /// Takes initramfs-tools away, this host's too.
+    pub(crate) fn without_initramfs_tools(&self) {
+        let path = self.path("usr/sbin/update-initramfs");
+        fs::remove_file(&path).unwrap();
+        // What an overlay file system shows as nothing at all.
+        let made = Command::new("mknod")
+            .arg(&path)
+            .args(["c", "0", "0"])
+            .status();
+        assert!(made.unwrap().success());
+    }
+
     pub(crate) fn write(&self, name: &str, text: &str) {
         let file = self.path(name);
         fs::create_dir_all(file.parent().unwrap()).unwrap();

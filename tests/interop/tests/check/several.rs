@@ -103,6 +103,7 @@ fn a_misspelt_server_and_a_name_are_faults_though_another_server_answers() {
     let port = house.port();
     connect(&house, &format!("{SERVER}:{port}, home.example:{port}"));
     house.learn();
+    house.without_initramfs_tools();
     told(
         &house,
         1,

@@ -83,6 +83,13 @@ impl BootNetwork {
             return verdict;
         }
         match &target.host {
+            Host::Name(name) if self.asks_for_addresses => {
+                let said = format!(
+                    "{name} is a name: whether the network of a boot brings a resolver that knows it is not tried"
+                );
+                verdict.add(Level::Warning, said, None);
+                return verdict;
+            }
             Host::Name(name) => {
                 let said = format!("{name} is a name, and a boot has nothing that resolves names");
                 let addresses: Vec<String> = routed(&ways.ways).map(|it| it.to_string()).collect();
@@ -146,6 +153,12 @@ impl BootNetwork {
             .link(link.as_str())
             .and_then(|it| drift::in_use(&self.definition, it, &self.snapshot));
         let same_link = running.is_some_and(|it| it.present.index == way.link);
+        if at_boot.by_dhcp && self.asks_for_addresses {
+            let said = format!(
+                "a boot asks for an address by DHCP on {link} to reach {to}, as the running system did: that is not tried"
+            );
+            return verdict.add(Level::Warning, said, None);
+        }
         if at_boot.by_dhcp {
             let said = format!(
                 "a boot does not reach {to}: the running system has the address of {link} by DHCP, and a boot asks \
