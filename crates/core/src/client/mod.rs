@@ -19,7 +19,7 @@ pub(crate) use deadline::Deadline;
 
 use crate::client::saved::{LastCheck, Life, Present, SavedClient, SavedState};
 use crate::name::ClientName;
-use crate::registry::strangers::Refusals;
+use crate::registry::strangers::HourlyAlarm;
 use crate::registry::{Ask, RequestId, timers};
 use crate::secret::{Secret, SecretDigest};
 use crate::settings::client::{ClientConfig, ClientSettings};
@@ -67,10 +67,8 @@ pub struct Client {
     pub(crate) vouched: bool,
     /// Until when it may rehearse without an alarm. Not saved, as to lose it is stricter.
     pub(crate) rehearsals_until: Option<Monotonic>,
-    /// How often it was refused lately.
-    pub(crate) refusals: Refusals,
-    /// Counts how often several of its requests waited at once.
-    pub(crate) crowds: Refusals,
+    /// That it asks although it is disabled.
+    pub(crate) disabled_alarm: HourlyAlarm,
     /// The boot that its secret was last released to, where it said which.
     pub(crate) released_boot: Option<[u8; 16]>,
     /// True when it got another timeout at a start, and was not proved to be up since.
@@ -186,8 +184,7 @@ impl Client {
             released: false,
             vouched: false,
             rehearsals_until: None,
-            refusals: Refusals::default(),
-            crowds: Refusals::default(),
+            disabled_alarm: HourlyAlarm::default(),
             released_boot: None,
             renewed: false,
             needs_proof: false,

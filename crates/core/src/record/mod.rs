@@ -5,6 +5,7 @@
 //! changed, left out, added or moved.
 
 mod chain;
+pub mod quota;
 
 use std::fmt;
 use std::str::FromStr;
@@ -101,8 +102,46 @@ kinds! {
     Stopped = "stopped",
     /// Records that could not be written: the disk took nothing for too long.
     Lost = "lost",
+    /// Entries that a quota left out, announced or counted.
+    LeftOut = "left-out",
     /// Something that somebody should look at.
     Alarm = "alarm",
+}
+
+impl Kind {
+    /// True for what happens as often as a peer wants it to. All else is done by a person, by the configuration
+    /// or by the server itself.
+    pub const fn is_caused_by_peers(self) -> bool {
+        match self {
+            Self::Released
+            | Self::Refused
+            | Self::Undelivered
+            | Self::Revoked
+            | Self::Rehearsed
+            | Self::Waits
+            | Self::Abandoned
+            | Self::CheckFailed
+            | Self::Alarm => true,
+            // A client expires once for each time that it was enabled.
+            Self::Expired
+            | Self::RehearsalsAllowed
+            | Self::Approved
+            | Self::Denied
+            | Self::DenialLifted
+            | Self::Enabled
+            | Self::Disabled
+            | Self::CheckedOk
+            | Self::Added
+            | Self::Removed
+            | Self::Changed
+            | Self::Reloaded
+            | Self::Imported
+            | Self::Started
+            | Self::Stopped
+            | Self::Lost
+            | Self::LeftOut => false,
+        }
+    }
 }
 
 impl fmt::Display for Kind {

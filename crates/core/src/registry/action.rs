@@ -10,6 +10,13 @@ use crate::time::Monotonic;
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct ClientId(pub(super) u32);
 
+#[cfg(test)]
+impl ClientId {
+    pub(crate) const fn for_tests(number: u32) -> Self {
+        Self(number)
+    }
+}
+
 /// Handle of one request for a secret, chosen by the caller, unique while the program runs. People decide
 /// by it: a peer that comes back is a new request with another one.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -30,7 +37,8 @@ pub enum Action {
     /// Write this with the next batch, one second from now at the latest. Losing it can only make
     /// the server stricter. Changes are written in the order in which they came: one that waits must
     /// never overwrite a [`Action::Persist`] of the same client that came after it. One that stands before
-    /// an [`Event::Granted`] goes into the transaction of its record, and so is durable before the answer.
+    /// an [`Event::Granted`] is durable before the answer, with the record of the grant or, when a quota leaves that
+    /// out, without it.
     PersistSoon(Change),
     /// The one answer to a request.
     Answer {
@@ -122,7 +130,7 @@ pub enum Refusal {
 }
 
 /// What an administrator should look at. It refuses nobody.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Alarm {
     /// The secret was released before, or is being released now, and the machine not proved to be up
     /// since.
@@ -221,7 +229,7 @@ pub enum Event {
         request: RequestId,
         /// Why.
         reason: Refusal,
-        /// One of a flood: enough of its kind were told already.
+        /// One of a flood of unknown keys: enough were told already.
         flood: bool,
         /// What is suspicious about it.
         alarm: Option<Alarm>,

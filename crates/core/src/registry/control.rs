@@ -121,7 +121,7 @@ impl Registry {
             return;
         };
         client.deadline = None;
-        client.refusals.forget_alarm();
+        client.disabled_alarm.forget();
         client.rehearsals_until = None;
         client.needs_proof = false;
         self.vouched_for(id);

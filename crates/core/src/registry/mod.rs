@@ -11,6 +11,7 @@ mod decisions;
 mod identity;
 mod index;
 mod load;
+mod recorded;
 mod rehearsals;
 mod reload;
 mod requests;

@@ -60,7 +60,6 @@ impl Registry {
         let approved_by_default = client.settings.approved_by_default;
         let ends = client.approval_ends();
         let several = client.waiting.len();
-        let alarm = several > 1 && !client.crowds.hear(now.mono);
         let entry = Request {
             client: id,
             ask,
@@ -75,7 +74,7 @@ impl Registry {
             until,
             approved_by_default,
         });
-        if alarm {
+        if several > 1 {
             self.tell(Event::Alarmed(Some(id), Alarm::SeveralWait(several)));
         }
     }
@@ -233,8 +232,7 @@ impl Registry {
             client.under_way.insert(request, ask);
         }
         if !ask.rehearsal {
-            // Together with the record of the grant, and so before the secret leaves: a crash between
-            // the two must not make the next request look like the first.
+            // Durable before the secret leaves, recorded or not: a crash between the two must not make the next request look like the first.
             self.persist_state_soon(id, now);
         }
         let entry = Request {
@@ -262,15 +260,11 @@ impl Registry {
 
     /// Refuses what may come again and again.
     fn refuse_again(&mut self, request: RequestId, id: ClientId, reason: Refusal, now: Now) {
-        let mut flood = false;
-        let mut alarm = None;
-        if let Some(client) = self.clients.get_mut(&id) {
-            flood = client.refusals.hear(now.mono);
-            if reason == Refusal::Disabled && client.refusals.alarms(now.mono) {
-                alarm = Some(Alarm::Disabled);
-            }
-        }
-        self.refuse_in(request, Some(id), reason, (flood, alarm));
+        let client = self.clients.get_mut(&id);
+        let news = reason == Refusal::Disabled
+            && client.is_some_and(|client| client.disabled_alarm.is_news(now.mono));
+        let alarm = news.then_some(Alarm::Disabled);
+        self.refuse_in(request, Some(id), reason, (false, alarm));
     }
 
     fn refuse_stranger(&mut self, request: RequestId, now: Now) {
@@ -292,7 +286,7 @@ impl Registry {
             client,
             request,
             reason,
-            flood: flood && alarm.is_none(),
+            flood,
             alarm,
         });
         self.act(Action::Answer {

@@ -1,5 +1,4 @@
-//! Requests that come by the hundred: when somebody should look, and when the record should not hold
-//! each of them.
+//! Requests that come by the hundred: when somebody should look, and when unknown keys are no longer told one by one.
 
 use std::time::Duration;
 
@@ -62,46 +61,29 @@ impl Strangers {
     }
 }
 
-/// So many refusals of one client within [`REFUSED_WINDOW`] are told one by one. One that was disabled asks
-/// every ten seconds for as long as it is switched on.
-const REFUSED_MANY: u32 = 10;
+/// How long a disabled client asks on before that is an alarm again.
+const ALARM_AGAIN: Duration = Duration::from_secs(60 * 60);
 
-/// How long the refusals of a client are counted together, and how long a disabled one asks on before it is an
-/// alarm again.
-const REFUSED_WINDOW: Duration = Duration::from_secs(60 * 60);
-
-/// Counts the refusals of one client.
+/// An alarm that is raised once an hour for as long as its cause goes on.
 #[derive(Debug, Default)]
-pub(crate) struct Refusals {
-    ends: Option<Monotonic>,
-    count: u32,
-    /// That it asks although it is disabled is no news until then.
-    alarmed_until: Option<Monotonic>,
+pub(crate) struct HourlyAlarm {
+    /// It is no news until then.
+    until: Option<Monotonic>,
 }
 
-impl Refusals {
-    /// One more; whether enough were told in this window.
-    pub(super) fn hear(&mut self, now: Monotonic) -> bool {
-        if self.ends.is_none_or(|ends| ends <= now) {
-            self.ends = Some(now.after(REFUSED_WINDOW));
-            self.count = 0;
-        }
-        self.count = self.count.saturating_add(1);
-        self.count > REFUSED_MANY
-    }
-
-    /// One more while it is disabled; true when that is an alarm.
-    pub(super) fn alarms(&mut self, now: Monotonic) -> bool {
-        let news = self.alarmed_until.is_none_or(|until| until <= now);
+impl HourlyAlarm {
+    /// The cause came once more; true when that is to be told.
+    pub(super) fn is_news(&mut self, now: Monotonic) -> bool {
+        let news = self.until.is_none_or(|until| until <= now);
         if news {
-            self.alarmed_until = Some(now.after(REFUSED_WINDOW));
+            self.until = Some(now.after(ALARM_AGAIN));
         }
         news
     }
 
-    /// It was disabled just now: its next request is news again.
-    pub(super) const fn forget_alarm(&mut self) {
-        self.alarmed_until = None;
+    /// The next time is news again.
+    pub(super) const fn forget(&mut self) {
+        self.until = None;
     }
 }
 

@@ -61,6 +61,15 @@ impl AlarmCommand {
         self.queue.lock().push(entry.client.as_ref(), kind, record);
         self.queue.pushed.notify_one();
     }
+
+    /// How many times it was told, of what it was not run for yet.
+    #[cfg(test)]
+    pub(crate) fn count_waiting(&self) -> u64 {
+        let far = clock::now().mono.after(Duration::from_secs(1 << 30));
+        let mut queue = self.queue.lock();
+        let messages = std::iter::from_fn(|| queue.pop(far));
+        messages.map(|message| 1 + u64::from(message.repeats)).sum()
+    }
 }
 
 impl Drop for AlarmCommand {

@@ -12,8 +12,9 @@ use std::sync::Arc;
 use nightlatch_core::calendar::DateTime;
 use nightlatch_core::client::saved::LastCheck;
 use nightlatch_core::name::ClientName;
+use nightlatch_core::record::quota::Class;
 use nightlatch_core::record::{Entry, Kind};
-use nightlatch_core::registry::{Alarm, DisableReason, Event};
+use nightlatch_core::registry::{Alarm, Event};
 use nightlatch_core::settings::client::ClientSettings;
 use nightlatch_core::time::Wall;
 use serde::Serialize;
@@ -97,8 +98,34 @@ const REFUSE: Option<&str> = Some("refuse");
 
 /// The entry for an event; `None` for what is not recorded.
 pub(crate) fn entry(event: &Event, context: Context<'_>) -> Option<Entry> {
-    let (kind, says) = said(event, context.settings)?;
-    Some(write(kind, says, context))
+    let kind = event.kind()?;
+    Some(write(kind, says(event, context.settings), context))
+}
+
+/// The entry that stands for those of `class` that a quota leaves out from now on.
+pub(crate) fn left_out_until(until: Wall, class: &Class, context: Context<'_>) -> Entry {
+    let (kind, until) = (class.kind, timestamp(until));
+    let detail = format!("more entries of the kind {kind} are counted only, until {until}");
+    of_class(detail, class, context)
+}
+
+/// The entry with the number of those that were left out.
+pub(crate) fn left_out(count: u64, class: &Class, context: Context<'_>) -> Entry {
+    let detail = format!(
+        "entries of the kind {} that were left out: {count}",
+        class.kind
+    );
+    of_class(detail, class, context)
+}
+
+/// It is an alarm when they were alarms.
+fn of_class(detail: String, class: &Class, context: Context<'_>) -> Entry {
+    let says = Says {
+        alarm: class.alarm,
+        detail: Some(detail),
+        ..Says::default()
+    };
+    write(Kind::LeftOut, says, context)
 }
 
 /// An entry of the server itself.
@@ -113,60 +140,25 @@ pub(crate) fn of_server(kind: Kind, detail: String, context: Context<'_>) -> Ent
 /// The word by which repeats of an event about one client are told as one; `None` for an event that no person
 /// must see at once.
 pub(crate) fn calls_for_a_person(event: &Event) -> Option<&'static str> {
-    match event {
-        Event::Granted { alarm, .. } | Event::Refused { alarm, .. } => alarm.map(words::alarm),
-        Event::Alarmed(_, alarm) => Some(words::alarm(*alarm)),
-        Event::NeedsApproval { .. } => Some(Kind::Waits.as_str()),
-        Event::Added(_)
-        | Event::Removed(..)
-        | Event::Enabled(_)
-        | Event::Disabled(..)
-        | Event::Decided { .. }
-        | Event::Denied(_)
-        | Event::DenialLifted(_)
-        | Event::RehearsalsAllowed(..)
-        | Event::Revoked { .. }
-        | Event::Abandoned { .. }
-        | Event::Delivered { .. }
-        | Event::DeliveryFailed { .. }
-        | Event::CheckStarted(_)
-        | Event::CheckStopping(_)
-        | Event::CheckFinished(..)
-        | Event::CheckedOk(_)
-        | Event::TombstoneDropped(_)
-        | Event::Changed(..) => None,
+    if let Event::NeedsApproval { .. } = event {
+        return Some(Kind::Waits.as_str());
     }
+    event.alarm().map(words::alarm)
 }
 
-fn said(event: &Event, client: Option<&ClientSettings>) -> Option<(Kind, Says)> {
-    let mut says = Says::default();
-    let kind = match event {
-        Event::Granted {
-            grant,
-            rehearsal,
-            alarm,
-            ..
-        } => {
+fn says(event: &Event, client: Option<&ClientSettings>) -> Says {
+    let mut says = Says {
+        alarm: event.alarm(),
+        ..Says::default()
+    };
+    match event {
+        Event::Granted { grant, .. } => {
             says.decision = RELEASE;
             says.reason = Some(words::grant(*grant));
-            says.alarm = *alarm;
-            if *rehearsal {
-                Kind::Rehearsed
-            } else {
-                Kind::Released
-            }
         }
-        Event::Refused { flood: true, .. } => return None,
-        Event::Refused { reason, alarm, .. } => {
+        Event::Refused { reason, .. } | Event::Revoked { reason, .. } => {
             says.decision = REFUSE;
             says.reason = Some(words::refusal(*reason));
-            says.alarm = *alarm;
-            Kind::Refused
-        }
-        Event::Revoked { reason, .. } => {
-            says.decision = REFUSE;
-            says.reason = Some(words::refusal(*reason));
-            Kind::Revoked
         }
         Event::NeedsApproval {
             approved_by_default,
@@ -179,76 +171,51 @@ fn said(event: &Event, client: Option<&ClientSettings>) -> Option<(Kind, Says)> 
                 "refused"
             };
             says.detail = Some(format!("without an answer it will be {then}"));
-            Kind::Waits
         }
-        Event::DeliveryFailed { .. } => Kind::Undelivered,
-        Event::Abandoned { .. } => Kind::Abandoned,
         Event::Denied(_) => {
             says.detail = Some("all requests, for its approval_duration".to_owned());
-            Kind::Denied
         }
-        Event::DenialLifted(_) => Kind::DenialLifted,
         Event::RehearsalsAllowed(_, length) => {
             says.detail = Some(match length.is_zero() {
                 true => "no more".to_owned(),
                 false => format!("without an alarm, for {} from now", words::length(*length)),
             });
-            Kind::RehearsalsAllowed
         }
-        Event::Decided { approved, .. } => {
-            if *approved {
-                Kind::Approved
-            } else {
-                Kind::Denied
-            }
-        }
-        Event::Disabled(_, reason) => {
-            says.reason = Some(words::disabled(*reason));
-            match reason {
-                DisableReason::Expired | DisableReason::ExpiredWhileDown => Kind::Expired,
-                DisableReason::Administrator
-                | DisableReason::Configuration
-                | DisableReason::Remembered
-                | DisableReason::StateLost => Kind::Disabled,
-            }
-        }
-        Event::Alarmed(_, alarm) => {
-            says.alarm = Some(*alarm);
-            Kind::Alarm
-        }
-        Event::CheckFinished(_, LastCheck::Exited(status @ 1..)) => {
+        Event::Disabled(_, reason) => says.reason = Some(words::disabled(*reason)),
+        Event::CheckFinished(_, LastCheck::Exited(status)) => {
             says.detail = Some(format!("exit status {status}"));
-            Kind::CheckFailed
         }
         Event::CheckFinished(_, LastCheck::Signaled(signal)) => {
             says.detail = Some(format!("killed by signal {signal}"));
-            Kind::CheckFailed
         }
         Event::Changed(_, keys) => {
             let settings = keys.iter().map(|key| settings::value(client, key));
             says.detail = Some(settings.collect::<Vec<_>>().join("; "));
-            Kind::Changed
         }
-        Event::CheckedOk(_) => Kind::CheckedOk,
         Event::TombstoneDropped(name) => {
             says.detail = Some(format!(
                 "what was remembered of {name}, which left the configuration, is dropped: too many have left"
             ));
-            Kind::Lost
         }
-        Event::Added(_) => Kind::Added,
-        Event::Removed(..) => Kind::Removed,
-        Event::Enabled(_) => Kind::Enabled,
-        // A release is recorded when it is granted, before the secret leaves.
-        Event::Delivered { .. }
+        // Their kind says all of it.
+        Event::DeliveryFailed { .. }
+        | Event::Abandoned { .. }
+        | Event::DenialLifted(_)
+        | Event::Decided { .. }
+        | Event::Alarmed(..)
+        | Event::CheckedOk(_)
+        | Event::Added(_)
+        | Event::Removed(..)
+        | Event::Enabled(_)
+        | Event::Delivered { .. }
         | Event::CheckStarted(_)
         | Event::CheckStopping(_)
-        | Event::CheckFinished(_, LastCheck::None | LastCheck::Exited(0)) => return None,
-    };
+        | Event::CheckFinished(_, LastCheck::None) => {}
+    }
     if let Some(alarm) = says.alarm {
         says.detail = Some(words::alarm_sentence(alarm));
     }
-    Some((kind, says))
+    says
 }
 
 fn write(kind: Kind, says: Says, context: Context<'_>) -> Entry {

@@ -7,6 +7,7 @@ use std::time::Duration;
 use nightlatch_bus::names::ClientPath;
 use nightlatch_core::name::ClientName;
 use nightlatch_core::record::Kind;
+use nightlatch_core::record::quota::RecordQuotas;
 use nightlatch_core::registry::{Action, Answer, Ask, ClientId, Registry, RequestId};
 use nightlatch_core::time::Wall;
 use nightlatch_store::Store;
@@ -51,6 +52,7 @@ pub struct Driver {
     pub(super) who: Who,
     pub(super) alarms: Option<AlarmCommand>,
     pub(super) log_quotas: LogQuotas,
+    pub(super) record_quotas: RecordQuotas,
     pub(super) listener: Option<Listener>,
     pub(super) store: Shelf,
     /// What is to be read from the store between commits.
@@ -131,6 +133,7 @@ impl Driver {
             who: Who::Server,
             alarms: options.alarm_command.map(AlarmCommand::new),
             log_quotas: LogQuotas::default(),
+            record_quotas: RecordQuotas::default(),
             listener: None,
             store: Shelf::Idle(store),
             readings: VecDeque::new(),
@@ -153,9 +156,12 @@ impl Driver {
         self.registry.handle_timeout(clock::now());
         loop {
             self.collect();
+            let now = clock::now().mono;
+            let left_out = self.record_quotas.close(now);
+            self.record_left_out(left_out);
             self.act();
             self.work();
-            self.log_quotas.close(clock::now().mono);
+            self.log_quotas.close(now);
             if self.stopping && self.is_finished() {
                 self.log_quotas.finish();
                 return Ok(());
@@ -166,7 +172,11 @@ impl Driver {
 
     async fn wait(&mut self) -> Result<(), DriverError> {
         let flush_at = self.flush_at.filter(|_| self.store.is_idle());
-        let due = [self.registry.poll_timeout(), self.log_quotas.ends()];
+        let due = [
+            self.registry.poll_timeout(),
+            self.log_quotas.ends(),
+            self.record_quotas.ends(),
+        ];
         let due_at = due.into_iter().flatten().min().map(|due| {
             let left = due.since(clock::now().mono);
             Instant::now() + left.min(LONGEST_SLEEP)
@@ -279,6 +289,8 @@ impl Driver {
                 self.stopping = true;
                 self.checks.kill_all();
                 self.collect();
+                let left_out = self.record_quotas.finish();
+                self.record_left_out(left_out);
                 self.record(Kind::Stopped, version());
                 self.outbox.at_last(Deed::Done(done));
             }

@@ -59,31 +59,35 @@ impl<D> Default for Outbox<D> {
 impl<D> Outbox<D> {
     /// `change` must be durable before what comes after it of the same client.
     pub(super) fn change(&mut self, change: Change) {
-        let client = change.client().cloned();
-        self.hold(change, client, true);
+        self.change_and_hold(change, true);
     }
 
     /// The same, unless the store fails.
     pub(super) fn change_stricter(&mut self, change: Change) {
-        let client = change.client().cloned();
-        self.hold(change, client, false);
+        self.change_and_hold(change, false);
     }
 
-    /// `change` is to be durable before what comes after it of `client`, unless the store fails: a full disk
-    /// must not keep a machine from booting.
-    pub(super) fn record(&mut self, change: Change, client: ClientName) {
-        self.hold(change, Some(client), false);
+    /// All that is unwritten is to be durable before what comes after this of `client`, unless the store
+    /// fails: a full disk must not keep a machine from booting.
+    pub(super) fn hold_for_unwritten(&mut self, client: ClientName) {
+        self.hold(client, false);
     }
 
-    fn hold(&mut self, change: Change, client: Option<ClientName>, always: bool) {
-        self.change_soon(change);
+    fn hold(&mut self, client: ClientName, always: bool) {
         self.urgent = true;
-        if let Some(client) = client {
-            let needs = self.needs.entry(client).or_default();
-            needs.changes = self.came;
-            if always {
-                needs.failing = self.came;
-            }
+        let needs = self.needs.entry(client).or_default();
+        needs.changes = self.came;
+        if always {
+            needs.failing = self.came;
+        }
+    }
+
+    fn change_and_hold(&mut self, change: Change, always: bool) {
+        let client = change.client().cloned();
+        self.change_soon(change);
+        match client {
+            Some(client) => self.hold(client, always),
+            None => self.hurry(),
         }
     }
 
@@ -403,19 +407,23 @@ mod tests {
     fn a_release_waits_for_its_record_unless_the_store_fails() {
         let mut outbox = Outbox::default();
         let name = of("a").unwrap();
-        outbox.record(forget("x"), name.clone());
+        let record = |outbox: &mut Outbox<_>, entry| {
+            outbox.change_soon(forget(entry));
+            outbox.hold_for_unwritten(name.clone());
+        };
+        record(&mut outbox, "x");
         outbox.release(of("a").as_ref(), 1);
         assert!(outbox.is_urgent());
         assert_eq!(outbox.ready(), [] as [i32; 0]);
         let changes = outbox.take();
         outbox.put_back(changes);
         assert_eq!(outbox.ready(), [1]);
-        outbox.record(forget("y"), name);
+        record(&mut outbox, "y");
         outbox.release(of("a").as_ref(), 2);
         assert_eq!(outbox.ready(), [2], "while it fails nobody waits");
         outbox.take();
         outbox.committed();
-        outbox.record(forget("z"), of("a").unwrap());
+        record(&mut outbox, "z");
         outbox.release(of("a").as_ref(), 3);
         assert_eq!(outbox.ready(), [] as [i32; 0], "and then again");
     }

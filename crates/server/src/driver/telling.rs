@@ -5,8 +5,10 @@
 use std::time::Duration;
 
 use nightlatch_core::client::saved::Change;
-use nightlatch_core::record::Kind;
+use nightlatch_core::record::quota::{Admission, Class};
+use nightlatch_core::record::{Entry, Kind};
 use nightlatch_core::registry::{ClientId, Event, RequestId};
+use nightlatch_core::time::Wall;
 use nightlatch_sys::clock;
 use tokio::time::Instant;
 
@@ -15,7 +17,7 @@ use super::listener::{Notice, Told};
 use super::order::OrderError;
 use super::report::Report;
 use super::view::view;
-use crate::audit::{self, Context};
+use crate::audit::{self, Context, Who};
 
 /// How long after the start old records are dropped first. A host without a clock of its own has been told
 /// the time by then: one that is years ahead must not cost the record.
@@ -29,12 +31,15 @@ const MOST_UNWRITTEN: usize = 50_000;
 
 impl Driver {
     pub(super) fn report(&mut self, event: Event) {
+        let now = clock::now();
+        let left_out = self.record_quotas.close(now.mono);
+        self.record_left_out(left_out);
         let (client, request) = whose(&event);
         let name = client.and_then(|client| self.name(client));
         let asked = request.and_then(|request| self.requests.get(&request));
         let asker = asked.map(|asked| asked.asker.clone());
         let context = Context {
-            time: clock::now().wall,
+            time: now.wall,
             client: name.as_ref(),
             settings: client
                 .and_then(|id| self.registry.client(id))
@@ -42,6 +47,7 @@ impl Driver {
             asker: asker.as_ref(),
             who: &self.who,
         };
+        let admission = self.record_quotas.admit(&event, name.as_ref(), now.mono);
         let entry = audit::entry(&event, context);
         if let Event::Granted {
             request,
@@ -53,18 +59,24 @@ impl Driver {
             asked.alarmed = true;
         }
         if let Some(entry) = entry {
-            let is_alarm = entry.alarm;
+            // A person is told, whether it is recorded or not.
             if let Some((alarms, kind)) =
                 self.alarms.as_ref().zip(audit::calls_for_a_person(&event))
             {
                 alarms.tell(kind, &entry);
             }
-            let change = Change::Record(Box::new(entry));
-            match (&event, &name) {
-                _ if self.failed && self.is_too_much(is_alarm) => self.left_out += 1,
-                // No secret leaves before it is in the record.
-                (Event::Granted { .. }, Some(name)) => self.outbox.record(change, name.clone()),
-                _ => self.outbox.change_soon(change),
+            match admission {
+                Admission::Recorded => self.record_entry(entry),
+                Admission::Announced(class, until) => {
+                    let until = now.wall.after(until.since(now.mono));
+                    let context = of_class(&class, now.wall);
+                    self.record_entry(audit::left_out_until(until, &class, context));
+                }
+                Admission::LeftOut => {}
+            }
+            // No secret leaves before it is in the record, or before what is known of its client is written.
+            if let (Event::Granted { .. }, Some(name)) = (&event, &name) {
+                self.outbox.hold_for_unwritten(name.clone());
             }
         }
         let client = client.zip(name.clone());
@@ -74,6 +86,23 @@ impl Driver {
             asker,
         };
         self.outbox.deed(name.as_ref(), Deed::Report(report));
+    }
+
+    fn record_entry(&mut self, entry: Entry) {
+        if self.failed && self.is_too_much(entry.alarm) {
+            self.left_out += 1;
+        } else {
+            self.outbox.change_soon(Change::Record(Box::new(entry)));
+        }
+    }
+
+    /// Records the numbers of the entries that quotas left out.
+    pub(super) fn record_left_out(&mut self, left_out: Vec<(Class, u64)>) {
+        let time = clock::now().wall;
+        for (class, count) in left_out {
+            let entry = audit::left_out(count, &class, of_class(&class, time));
+            self.record_entry(entry);
+        }
     }
 
     /// True when so many records are unwritten that another one is left out. Alarms have room of their own.
@@ -157,6 +186,17 @@ impl Driver {
         if let Some(listener) = &self.listener {
             listener.send(Told::Done(number, result));
         }
+    }
+}
+
+/// It concerns all entries of the class: no request, and nobody who gave an order.
+fn of_class(class: &Class, time: Wall) -> Context<'_> {
+    Context {
+        time,
+        client: class.client.as_ref(),
+        settings: None,
+        asker: None,
+        who: &Who::Server,
     }
 }
 

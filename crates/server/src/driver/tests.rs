@@ -1,10 +1,11 @@
 //! The driver with a store that fails when told to: what waits for what, and what a disable stops.
 
+mod records;
+
 use std::time::Duration;
 
 use nightlatch_core::client::saved::{Life, Saved};
 use nightlatch_core::name::ClientName;
-use nightlatch_core::record::{Line, Query};
 use nightlatch_core::registry::{ClientId, DisableReason, Event, Limits, Refusal, Registry};
 use nightlatch_core::secret::Secret;
 use nightlatch_core::settings::client::{ClientConfig, ClientSettings};
@@ -327,81 +328,6 @@ async fn a_store_that_fails_to_the_end_keeps_nobody() {
     house.driver.await.unwrap().unwrap();
 }
 
-/// What the record says: kind and reason of each entry.
-async fn record(house: &House) -> Vec<String> {
-    let read = house.handle.records(Query::default());
-    let page = timeout(PATIENCE, read).await.unwrap().unwrap().unwrap();
-    let words = |line: &Line| {
-        let text: serde_json::Value = serde_json::from_str(&line.text).unwrap();
-        let word = |key: &str| text[key].as_str().unwrap_or("-").to_owned();
-        format!("{} {} {}", word("kind"), word("client"), word("who"))
-    };
-    page.lines.iter().map(words).collect()
-}
-
-#[tokio::test]
-async fn a_secret_is_in_the_record_before_it_leaves() {
-    let house = House::new().await;
-    let entries = |house: &House| {
-        let mut store = house.store.clone();
-        store.records(&Query::default()).unwrap().lines.len()
-    };
-    let before = entries(&house);
-    let permit = house.permit(0).await;
-    assert_eq!(entries(&house), before + 1);
-    drop(permit);
-    let record = record(&house).await;
-    assert_eq!(
-        record[record.len() - 2..],
-        ["released a server", "undelivered a server"]
-    );
-    house.end().await;
-}
-
-#[tokio::test]
-async fn of_two_releases_in_one_moment_the_second_is_an_alarm() {
-    let house = House::new().await;
-    let (first, second) = (house.permit(0).await, house.permit(0).await);
-    // Should the server end now, the next one knows that a secret may have left.
-    let saved = house.store.clone().load().unwrap();
-    let a = saved.clients.into_iter().find(|it| it.name.as_str() == "a");
-    let a = a.map(|it| it.life);
-    assert!(matches!(a, Some(Life::Present(present)) if present.state.released));
-    let alarms = Query {
-        alarms: true,
-        ..Query::default()
-    };
-    let page = house.store.clone().records(&alarms).unwrap();
-    let [line] = &page.lines[..] else {
-        panic!("not one alarm: {page:?}");
-    };
-    assert!(line.text.contains("second-request"), "{line:?}");
-    drop((first, second));
-    house.end().await;
-}
-
-#[tokio::test]
-async fn a_full_disk_keeps_nobody_from_booting_and_the_record_follows() {
-    let house = House::new().await;
-    house.store.set_failing(true);
-    for _ in 0..2 {
-        drop(house.permit(0).await);
-    }
-    drop(house.permit(1).await);
-    house.store.set_failing(false);
-    let record = loop {
-        let record = record(&house).await;
-        if record.contains(&"undelivered b server".to_owned()) {
-            break record;
-        }
-    };
-    let released = record
-        .iter()
-        .filter(|entry| entry.starts_with("released a"));
-    assert_eq!(released.count(), 2);
-    house.end().await;
-}
-
 /// What came of the order, after the events before it.
 async fn outcome(heard: &mut Heard) -> (Vec<Event>, Result<Option<ClientId>, OrderError>) {
     let mut events = Vec::new();
@@ -436,7 +362,7 @@ async fn an_order_is_answered_when_it_is_durable_and_after_its_events() {
     assert_eq!(result, Err(OrderError::NotDurable));
     assert!(!house.saved_enabled("a"));
     house.store.set_failing(false);
-    let record = record(&house).await;
+    let record = records::record(&house).await;
     assert!(
         record.contains(&"disabled a uid 7".to_owned()),
         "{record:?}"

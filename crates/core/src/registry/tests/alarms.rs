@@ -374,21 +374,6 @@ fn nobody_is_asked_to_approve_a_rehearsal() {
     assert_eq!(answer_to(&actions, request), refused(Refusal::Disabled));
 }
 
-#[test]
-fn a_disabled_machine_that_asks_on_fills_no_record() {
-    let mut world = World::new(vec![config_with(1, |it| it.enabled = false)]);
-    let told = |world: &mut World| {
-        let (_, actions) = world.ask(1);
-        actions
-            .iter()
-            .any(|it| matches!(it, Action::Event(Event::Refused { flood: false, .. })))
-    };
-    let count = (0..100).filter(|_| told(&mut world)).count();
-    assert_eq!(count, 10);
-    world.pass(seconds(3600));
-    assert!(told(&mut world));
-}
-
 /// The alarms of refusals.
 fn refused_with(actions: &[Action]) -> Vec<Option<Alarm>> {
     let refused = |action: &Action| match action {

@@ -125,21 +125,6 @@ fn what_does_not_wait_cannot_be_decided_on() {
 }
 
 #[test]
-fn a_crowd_that_comes_again_and_again_fills_no_record() {
-    let mut world = waits(30, false);
-    world.ask(1);
-    let mut told = 0;
-    for _ in 0..100 {
-        let (request, actions) = world.ask(1);
-        let alarm = |it: &&Action| matches!(it, Action::Event(Event::Alarmed(..)));
-        told += actions.iter().filter(alarm).count();
-        world.registry.handle_peer_gone(request, world.now);
-        world.actions();
-    }
-    assert_eq!(told, 10);
-}
-
-#[test]
 fn a_denial_answers_all_that_wait_and_all_that_come_in_its_time() {
     let mut world = waits(30, true);
     let denied = refused(Refusal::Denied);

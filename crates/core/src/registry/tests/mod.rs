@@ -11,6 +11,7 @@ mod lifecycle;
 mod many;
 mod model;
 mod never_later;
+mod record_quotas;
 mod restart;
 mod sections;
 mod standing;

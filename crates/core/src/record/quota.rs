@@ -1,0 +1,265 @@
+//! Quotas for the entries that peers can cause. Who asks a thousand times an hour, whatever is answered, must
+//! neither fill the disk nor bury what others look for in the record.
+//!
+//! Entries are counted in classes, each for an hour from its first one. The first entry that exceeds the quota is
+//! replaced by one that says so, and when the hour ends another one has the number of those left out. The
+//! quotas decide about entries only: alarms are raised, secrets released and state kept as if all were written.
+
+use std::collections::{HashMap, VecDeque};
+use std::time::Duration;
+
+use super::Kind;
+use crate::name::ClientName;
+use crate::registry::{Alarm, Event};
+use crate::time::Monotonic;
+
+/// How long the entries of a class are counted together.
+pub const WINDOW: Duration = Duration::from_secs(60 * 60);
+
+/// So many entries of each class of one client are recorded one by one. A machine that is refused asks every ten
+/// seconds for as long as it is switched on.
+pub const MOST: u32 = 10;
+
+/// The same for all unknown keys together, of which [`crate::registry`] tells ten a minute.
+pub const MOST_UNKNOWN: u32 = 60;
+
+/// Entries that are counted together. An alarm does not count with entries that are none, nor with
+/// another kind of alarm: noise hides neither.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct Class {
+    /// `None` for keys that are no client's.
+    pub client: Option<ClientName>,
+    /// Their kind.
+    pub kind: Kind,
+    /// Their alarm, without its number.
+    pub alarm: Option<Alarm>,
+}
+
+impl Class {
+    /// `None` when no peer can cause the event at will, or when it is told at a bounded rate already.
+    fn of(event: &Event, client: Option<&ClientName>) -> Option<Self> {
+        let kind = event.kind().filter(|kind| kind.is_caused_by_peers())?;
+        if let Event::Alarmed(None, _) = event {
+            return None;
+        }
+        Some(Self {
+            client: client.cloned(),
+            kind,
+            alarm: event.alarm().map(Alarm::without_number),
+        })
+    }
+
+    fn most(&self) -> u32 {
+        match self.client {
+            Some(_) => MOST,
+            None => MOST_UNKNOWN,
+        }
+    }
+}
+
+/// What becomes of the entry of an event.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Admission {
+    /// It is recorded.
+    Recorded,
+    /// An entry takes its place that says: further ones of this class are left out until then.
+    Announced(Class, Monotonic),
+    /// It is left out, and counted.
+    LeftOut,
+}
+
+/// Counts the entries of each class.
+#[derive(Debug, Default)]
+pub struct RecordQuotas {
+    windows: HashMap<Class, Window>,
+    /// When each window ends. All are of one length, so the first one to begin is the first one to end.
+    ends: VecDeque<(Monotonic, Class)>,
+}
+
+#[derive(Debug)]
+struct Window {
+    ends: Monotonic,
+    recorded: u32,
+    left_out: u64,
+}
+
+impl RecordQuotas {
+    /// Counts the entry of an event about `client`. [`Self::close`] comes first.
+    pub fn admit(
+        &mut self,
+        event: &Event,
+        client: Option<&ClientName>,
+        now: Monotonic,
+    ) -> Admission {
+        let Some(class) = Class::of(event, client) else {
+            return Admission::Recorded;
+        };
+        let ends = now.after(WINDOW);
+        let window = self.windows.entry(class.clone()).or_insert_with(|| {
+            self.ends.push_back((ends, class.clone()));
+            Window {
+                ends,
+                recorded: 0,
+                left_out: 0,
+            }
+        });
+        if window.recorded < class.most() {
+            window.recorded += 1;
+            return Admission::Recorded;
+        }
+        window.left_out = window.left_out.saturating_add(1);
+        match window.left_out {
+            1 => Admission::Announced(class, window.ends),
+            _ => Admission::LeftOut,
+        }
+    }
+
+    /// When [`Self::close`] has something to do.
+    pub fn ends(&self) -> Option<Monotonic> {
+        self.ends.front().map(|(ends, _)| *ends)
+    }
+
+    /// Ends the windows whose time has come: how many entries each of them left out, where it did.
+    pub fn close(&mut self, now: Monotonic) -> Vec<(Class, u64)> {
+        let mut left_out = Vec::new();
+        while let Some((_, class)) = self.ends.pop_front_if(|(ends, _)| *ends <= now) {
+            let window = self.windows.remove(&class);
+            let count = window.map_or(0, |window| window.left_out);
+            left_out.extend((count > 0).then_some((class, count)));
+        }
+        left_out
+    }
+
+    /// Ends all windows early, as at the end of the program.
+    pub fn finish(&mut self) -> Vec<(Class, u64)> {
+        match self.ends.back() {
+            Some((last, _)) => self.close(*last),
+            None => Vec::new(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::registry::{ClientId, Grant, Refusal, RequestId};
+
+    fn at(seconds: u64) -> Monotonic {
+        Monotonic::from_boot(Duration::from_secs(seconds))
+    }
+
+    fn granted(alarm: Option<Alarm>) -> Event {
+        Event::Granted {
+            client: ClientId::for_tests(1),
+            request: RequestId(1),
+            grant: Grant::NotNeeded,
+            rehearsal: false,
+            alarm,
+        }
+    }
+
+    fn admitted(quotas: &mut RecordQuotas, event: &Event, client: Option<&ClientName>) -> bool {
+        quotas.admit(event, client, at(100)) == Admission::Recorded
+    }
+
+    fn name(name: &str) -> ClientName {
+        ClientName::new(name).unwrap()
+    }
+
+    #[test]
+    fn ten_an_hour_are_recorded_and_the_rest_is_a_number() {
+        let (mut quotas, web) = (RecordQuotas::default(), name("web1"));
+        let event = granted(None);
+        let class = Class {
+            client: Some(web.clone()),
+            kind: Kind::Released,
+            alarm: None,
+        };
+        for _ in 0..10 {
+            assert!(admitted(&mut quotas, &event, Some(&web)));
+        }
+        let announced = Admission::Announced(class.clone(), at(3700));
+        assert_eq!(quotas.admit(&event, Some(&web), at(200)), announced);
+        for _ in 0..29 {
+            assert_eq!(
+                quotas.admit(&event, Some(&web), at(3699)),
+                Admission::LeftOut
+            );
+        }
+        assert_eq!(quotas.ends(), Some(at(3700)));
+        assert_eq!(quotas.close(at(3699)), []);
+        assert_eq!(quotas.close(at(3700)), [(class.clone(), 30)]);
+        assert_eq!((quotas.ends(), quotas.close(at(3700))), (None, vec![]));
+        // The next hour is a new one.
+        assert!(admitted(&mut quotas, &event, Some(&web)));
+    }
+
+    #[test]
+    fn a_few_are_told_without_a_number() {
+        let mut quotas = RecordQuotas::default();
+        for _ in 0..10 {
+            assert!(admitted(&mut quotas, &granted(None), Some(&name("web1"))));
+        }
+        assert_eq!(quotas.finish(), []);
+    }
+
+    #[test]
+    fn no_flood_hides_another_client_another_kind_or_an_alarm() {
+        let (mut quotas, web) = (RecordQuotas::default(), name("web1"));
+        for _ in 0..50 {
+            quotas.admit(&granted(None), Some(&web), at(100));
+        }
+        let failed = Event::DeliveryFailed {
+            client: ClientId::for_tests(1),
+            request: RequestId(1),
+        };
+        let events = [
+            granted(Some(Alarm::SecondRequest)),
+            granted(Some(Alarm::SameBoot)),
+            failed,
+        ];
+        for event in events {
+            assert!(admitted(&mut quotas, &event, Some(&web)), "{event:?}");
+        }
+        assert!(admitted(&mut quotas, &granted(None), Some(&name("web2"))));
+    }
+
+    #[test]
+    fn an_alarm_with_another_number_is_no_other_alarm() {
+        let (mut quotas, web) = (RecordQuotas::default(), name("web1"));
+        let id = Some(ClientId::for_tests(1));
+        let recorded = (2..50)
+            .map(|count| Event::Alarmed(id, Alarm::SeveralWait(count)))
+            .filter(|event| admitted(&mut quotas, event, Some(&web)));
+        assert_eq!(recorded.count(), 10);
+    }
+
+    #[test]
+    fn unknown_keys_count_together() {
+        let mut quotas = RecordQuotas::default();
+        let event = Event::Refused {
+            client: None,
+            request: RequestId(1),
+            reason: Refusal::UnknownKey,
+            flood: false,
+            alarm: None,
+        };
+        let recorded = (0..100).filter(|_| admitted(&mut quotas, &event, None));
+        assert_eq!(recorded.count(), 60);
+        let [(class, 40)] = &quotas.finish()[..] else {
+            panic!("no number of those left out");
+        };
+        assert_eq!((&class.client, class.kind), (&None, Kind::Refused));
+    }
+
+    #[test]
+    fn what_a_person_does_is_recorded_however_often() {
+        let (mut quotas, web) = (RecordQuotas::default(), name("web1"));
+        let event = Event::Decided {
+            client: ClientId::for_tests(1),
+            request: RequestId(1),
+            approved: true,
+        };
+        assert!((0..100).all(|_| admitted(&mut quotas, &event, Some(&web))));
+    }
+}
