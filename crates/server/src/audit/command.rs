@@ -68,7 +68,7 @@ impl AlarmCommand {
         let far = clock::now().mono.after(Duration::from_secs(1 << 30));
         let mut queue = self.queue.lock();
         let messages = std::iter::from_fn(|| queue.pop(far));
-        messages.map(|message| 1 + u64::from(message.repeats)).sum()
+        messages.map(|message| 1 + message.repeats).sum()
     }
 }
 
