@@ -3,6 +3,7 @@
 mod adding;
 mod alarms;
 mod approvals;
+mod beside;
 mod events;
 mod faults;
 mod invariants;

@@ -1,0 +1,287 @@
+//! What a decision changes or tells beside its answer: each of these could be taken out unseen by other tests.
+
+use super::world::*;
+use crate::checker::Checker;
+use crate::client::saved::{LastCheck, Trust};
+use crate::client::setting::Setting;
+use crate::name::ClientName;
+use crate::registry::{
+    Action, Alarm, Answer, Ask, DisableReason, Event, Grant, Limits, Refusal, RequestId,
+};
+use crate::settings::client::ClientConfig;
+
+const PROOF: &str = "builtin:ssh-hostkey ssh-ed25519 \
+                     AAAAC3NzaC1lZDI1NTE5AAAAIAEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEB";
+
+/// A section whose checker proves the private key.
+fn proving(number: u8, name: &str) -> ClientConfig {
+    let mut config = config_with(number, |it| it.checker = Checker::new(PROOF).unwrap());
+    config.name = ClientName::new(name).unwrap();
+    config
+}
+
+/// A server that lost its state: whoever was enabled waits for a proof.
+fn after_a_loss(configured: Vec<ClientConfig>) -> World {
+    let mut world = World::new(vec![]);
+    world.disk.trust = Trust::None;
+    world.restart(configured, seconds(1), false);
+    world
+}
+
+fn reload(world: &mut World, configured: Vec<ClientConfig>) -> Vec<Action> {
+    world
+        .registry
+        .reload(configured, world.now, &mut |most| most / 2);
+    world.actions()
+}
+
+fn prove(world: &mut World, name: &str) {
+    let id = world.registry.by_name(name).unwrap();
+    world.registry.handle_start_checker(id, world.now);
+    world
+        .registry
+        .handle_check_finished(id, LastCheck::Exited(0), world.now);
+    world.actions();
+}
+
+fn is_released(world: &mut World, number: u8) -> bool {
+    matches!(world.answer(number), Some(Answer::Release(_)))
+}
+
+fn refusals(actions: &[Action]) -> Vec<(Refusal, bool, Option<Alarm>)> {
+    let refusal = |action: &Action| match action {
+        Action::Event(Event::Refused {
+            reason,
+            flood,
+            alarm,
+            ..
+        }) => Some((*reason, *flood, *alarm)),
+        _ => None,
+    };
+    actions.iter().filter_map(refusal).collect()
+}
+
+fn failed(world: &World, request: RequestId) -> Event {
+    Event::DeliveryFailed {
+        client: world.id(1),
+        request,
+    }
+}
+
+#[test]
+fn a_failed_delivery_is_told_unless_it_was_taken_back_which_is_told_instead() {
+    let mut world = World::new(vec![config(1)]);
+    let (request, _) = world.ask(1);
+    world.registry.handle_delivery_failed(request, world.now);
+    let event = failed(&world, request);
+    assert!(has_event(&world.actions(), &event));
+    let (request, _) = world.ask(1);
+    world.registry.handle_disable(world.id(1), world.now);
+    let revoked = Event::Revoked {
+        client: world.id(1),
+        request,
+        reason: Refusal::Disabled,
+    };
+    assert!(has_event(&world.actions(), &revoked));
+    world.registry.handle_delivery_failed(request, world.now);
+    let event = failed(&world, request);
+    assert!(!has_event(&world.actions(), &event));
+}
+
+#[test]
+fn a_refusal_of_an_enabled_client_raises_no_alarm_and_is_no_flood() {
+    let mut world = World::new(vec![config_with(1, |it| {
+        it.approval_delay = seconds(30);
+        it.approval_duration = seconds(100);
+    })]);
+    let (request, _) = world.ask(1);
+    let decided = world.registry.handle_decide(request, false, world.now);
+    assert!(decided.is_ok());
+    let actions = world.actions();
+    let told = Event::Decided {
+        client: world.id(1),
+        request,
+        approved: false,
+    };
+    assert!(has_event(&actions, &told));
+    assert_eq!(refusals(&actions), [(Refusal::Denied, false, None)]);
+    world.registry.handle_deny(world.id(1), world.now);
+    world.actions();
+    let (_, actions) = world.ask(1);
+    assert_eq!(refusals(&actions), [(Refusal::Denied, false, None)]);
+    world
+        .registry
+        .handle_approve(world.id(1), world.now)
+        .unwrap();
+    let lifted = Event::DenialLifted(world.id(1));
+    assert!(has_event(&world.actions(), &lifted));
+    world.ask(1);
+    world.registry.handle_disable(world.id(1), world.now);
+    let actions = world.actions();
+    assert_eq!(refusals(&actions), [(Refusal::Disabled, false, None)]);
+}
+
+#[test]
+fn a_check_starts_on_a_release_only_and_only_where_that_is_wanted() {
+    let started = |actions: &[Action]| {
+        let is_start = |it: &&Action| matches!(it, Action::StartCheck { .. });
+        actions.iter().filter(is_start).count()
+    };
+    let rehearsal = Ask {
+        boot: None,
+        rehearsal: true,
+    };
+    for check_on_release in [false, true] {
+        let limits = Limits {
+            concurrent_checks: 2,
+            check_on_release,
+            allow_rehearsals: false,
+        };
+        let mut world = World::with_limits(vec![config(1)], limits);
+        prove(&mut world, "client1");
+        for (ask, wanted) in [(rehearsal, 0), (Ask::default(), check_on_release.into())] {
+            let (request, _) = world.ask_as(1, ask);
+            world.registry.handle_delivered(request, world.now);
+            assert_eq!(started(&world.actions()), wanted, "{ask:?}");
+        }
+    }
+}
+
+#[test]
+fn a_proof_undoes_no_disable() {
+    let mut world = after_a_loss(vec![proving(1, "client1")]);
+    world.registry.handle_start_checker(world.id(1), world.now);
+    world.registry.handle_disable(world.id(1), world.now);
+    assert!(!world.client(1).needs_proof());
+    world
+        .registry
+        .handle_check_finished(world.id(1), LastCheck::Exited(0), world.now);
+    world.actions();
+    assert!(!is_released(&mut world, 1));
+}
+
+#[test]
+fn whoever_is_enabled_or_disabled_by_the_configuration_waits_for_no_proof() {
+    let disabled = || {
+        let mut config = proving(1, "client1");
+        config.settings.enabled = false;
+        config
+    };
+    let mut world = after_a_loss(vec![proving(1, "client1")]);
+    assert!(world.client(1).needs_proof());
+    world.restart(vec![disabled()], seconds(1), false);
+    assert!(!world.client(1).needs_proof());
+    prove(&mut world, "client1");
+    assert!(!is_released(&mut world, 1));
+
+    let mut world = after_a_loss(vec![disabled()]);
+    assert!(!world.client(1).needs_proof());
+    world.restart(vec![proving(1, "client1")], seconds(1), false);
+    assert!(is_released(&mut world, 1));
+    assert!(!world.client(1).needs_proof());
+
+    let mut world = after_a_loss(vec![proving(1, "client1")]);
+    world.registry.handle_enable(world.id(1), world.now);
+    assert!(!world.client(1).needs_proof());
+}
+
+#[test]
+fn at_a_first_start_nobody_is_told_to_be_disabled() {
+    let mut world = World::new(vec![]);
+    let actions = reload(
+        &mut world,
+        vec![config(1), config_with(2, |it| it.enabled = false)],
+    );
+    let is_disabled = |it: &Action| matches!(it, Action::Event(Event::Disabled(..)));
+    assert!(!actions.iter().any(is_disabled), "{actions:?}");
+    assert!(!is_released(&mut world, 2));
+}
+
+#[test]
+fn a_key_that_another_section_takes_over_brings_its_disable_and_waits_on_otherwise() {
+    let both = || vec![proving(1, "a"), proving(2, "b")];
+    let left = || vec![proving(2, "b")];
+    let taken = || vec![proving(1, "b")];
+    // Disabled by an administrator: no proof of the other section opens it.
+    let mut world = after_a_loss(both());
+    let a = world.registry.by_name("a").unwrap();
+    world.registry.handle_disable(a, world.now);
+    world.actions();
+    reload(&mut world, left());
+    reload(&mut world, taken());
+    prove(&mut world, "b");
+    assert!(!is_released(&mut world, 1));
+    // It waited for a proof: that the other section was enabled is none.
+    let mut world = after_a_loss(both());
+    let b = world.registry.by_name("b").unwrap();
+    world.registry.handle_enable(b, world.now);
+    world.actions();
+    reload(&mut world, left());
+    reload(&mut world, taken());
+    assert!(!is_released(&mut world, 1));
+}
+
+#[test]
+fn a_denial_that_came_back_with_a_key_outlives_a_crash() {
+    let long = |number, name: &str| {
+        let mut config = config_with(number, |it| it.approval_duration = seconds(3600));
+        config.name = ClientName::new(name).unwrap();
+        config
+    };
+    let mut world = World::new(vec![long(1, "a"), long(2, "b"), config(3)]);
+    let a = world.registry.by_name("a").unwrap();
+    world.registry.handle_deny(a, world.now);
+    world.actions();
+    reload(&mut world, vec![long(2, "b"), config(3)]);
+    reload(&mut world, vec![long(1, "b"), config(3)]);
+    world.disk.crash();
+    world.restart(vec![long(1, "b"), config(3)], seconds(1), false);
+    assert_eq!(world.answer(1), refused(Refusal::Denied));
+}
+
+#[test]
+fn of_a_new_key_nothing_is_proved_and_no_rehearsal_allowed() {
+    let rehearsal = Ask {
+        boot: None,
+        rehearsal: true,
+    };
+    let mut world = World::new(vec![config(1), config(2)]);
+    prove(&mut world, "client1");
+    world
+        .registry
+        .handle_allow_rehearsals(world.id(1), seconds(600), world.now);
+    let mut other = config(9);
+    other.name = ClientName::new("client1").unwrap();
+    reload(&mut world, vec![other, config(2)]);
+    let (request, actions) = world.ask_as(9, rehearsal);
+    let unproved = refused(Refusal::RehearsalUnproved);
+    assert_eq!(answer_to(&actions, request), unproved);
+    prove(&mut world, "client1");
+    let (request, actions) = world.ask_as(9, rehearsal);
+    let granted = Event::Granted {
+        client: world.id(1),
+        request,
+        grant: Grant::NotNeeded,
+        rehearsal: true,
+        alarm: Some(Alarm::Rehearsal),
+    };
+    assert!(has_event(&actions, &granted), "{actions:?}");
+}
+
+#[test]
+fn a_setting_that_was_changed_is_told() {
+    let mut world = World::new(vec![config(1)]);
+    let setting = Setting::Timeout(seconds(400));
+    let id = world.id(1);
+    world.registry.handle_set(id, setting, world.now).unwrap();
+    let changed = Event::Changed(id, vec!["timeout"]);
+    assert!(has_event(&world.actions(), &changed));
+    let actions = reload(
+        &mut world,
+        vec![config_with(1, |it| it.interval = seconds(60))],
+    );
+    assert!(has_event(&actions, &Event::Changed(id, vec!["interval"])));
+    world.registry.handle_disable(id, world.now);
+    let disabled = Event::Disabled(id, DisableReason::Administrator);
+    assert!(has_event(&world.actions(), &disabled));
+}
