@@ -195,6 +195,60 @@ fn too_long_a_message_is_refused_unread() {
     );
 }
 
+fn other_key() -> SecretKey {
+    let pair = generate(&GenerateOptions {
+        primary: Algorithm::Curve25519,
+        encryption: Algorithm::Curve25519,
+        name: "other",
+        comment: "",
+        email: "",
+        created: NOW,
+        expires: None,
+    });
+    SecretKey::from_armored(pair.unwrap().secret_armored.expose()).unwrap()
+}
+
+#[test]
+fn the_public_key_must_be_of_the_same_pair() {
+    let open = |verifier: &PublicKey| {
+        let required = SignaturePolicy::Required;
+        decrypt(&KEY, Some(verifier), &SEALED, required, MAX).map(drop)
+    };
+    assert_eq!(open(&KEY.public_key()), Ok(()));
+    assert_eq!(open(&other_key().public_key()), Err(Error::KeysDiffer));
+}
+
+#[test]
+fn a_signature_of_another_key_is_none_of_ours() {
+    let other = other_key();
+    let signer: &dyn SigningKey = &other.0.primary_key;
+    let mut builder = MessageBuilder::from_bytes("", PASSWORD);
+    builder.sign(signer, Password::empty(), HashAlgorithm::Sha256);
+    let packets = builder.to_vec(OsRng).unwrap();
+    assert_eq!(open(&seal_packets(&packets)), Err(Error::WrongSigner));
+}
+
+#[test]
+fn a_key_whose_own_signature_does_not_fit_is_refused() {
+    let problem = "its own signature on it does not fit";
+    // The last bytes are those of the signature that binds the last subkey.
+    let tampered = |mut bytes: Vec<u8>| {
+        let last = bytes.len() - 1;
+        bytes[last] ^= 1;
+        bytes
+    };
+    let secret = pgp::ser::Serialize::to_bytes(&KEY.0).unwrap();
+    assert!(SecretKey::from_armored(&secret).is_ok());
+    let expected = "secret key";
+    let refused = SecretKey::from_armored(&tampered(secret)).map(drop);
+    assert_eq!(refused, Err(Error::BadKey { expected, problem }));
+    let public = pgp::ser::Serialize::to_bytes(&KEY.public_key().0).unwrap();
+    assert!(PublicKey::from_armored(&public).is_ok());
+    let expected = "public key";
+    let refused = PublicKey::from_armored(&tampered(public)).map(drop);
+    assert_eq!(refused, Err(Error::BadKey { expected, problem }));
+}
+
 #[test]
 fn errors_and_keys_show_nothing_secret() {
     let shown = format!("{:?} {:?}", *KEY, open(&SEALED[1..]));

@@ -404,6 +404,24 @@ mod tests {
     }
 
     #[test]
+    fn records_that_were_taken_are_unwritten_no_more_until_they_come_back() {
+        let mut outbox: Outbox<u8> = Outbox::default();
+        let entry = nightlatch_core::record::Entry {
+            time: nightlatch_core::time::Wall::from_unix_micros(0),
+            kind: nightlatch_core::record::Kind::Alarm,
+            client: None,
+            alarm: true,
+            text: "{}".into(),
+        };
+        outbox.change_soon(Change::Record(entry.into()));
+        assert_eq!(outbox.unwritten_records(), 1);
+        let taken = outbox.take();
+        assert_eq!(outbox.unwritten_records(), 0);
+        outbox.put_back(taken);
+        assert_eq!(outbox.unwritten_records(), 1);
+    }
+
+    #[test]
     fn a_release_waits_for_its_record_unless_the_store_fails() {
         let mut outbox = Outbox::default();
         let name = of("a").unwrap();

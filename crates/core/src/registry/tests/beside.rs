@@ -285,3 +285,21 @@ fn a_setting_that_was_changed_is_told() {
     let disabled = Event::Disabled(id, DisableReason::Administrator);
     assert!(has_event(&world.actions(), &disabled));
 }
+
+#[test]
+fn whoever_is_enabled_by_a_proof_is_written_before_it_is_told() {
+    let mut world = after_a_loss(vec![proving(1, "client1")]);
+    let id = world.id(1);
+    world.registry.handle_start_checker(id, world.now);
+    world.actions();
+    world
+        .registry
+        .handle_check_finished(id, LastCheck::Exited(0), world.now);
+    let actions = world.actions();
+    let written = position(&actions, |it| matches!(it, Action::Persist(_)));
+    let told = position(&actions, |it| *it == Action::Event(Event::Enabled(id)));
+    assert!(written < told, "{actions:?}");
+    world.disk.crash();
+    world.restart(vec![proving(1, "client1")], seconds(1), false);
+    assert!(is_released(&mut world, 1));
+}
