@@ -6,7 +6,7 @@ use crate::client::saved::{LastCheck, Trust};
 use crate::client::setting::Setting;
 use crate::name::ClientName;
 use crate::registry::{
-    Action, Alarm, Answer, Ask, DisableReason, Event, Grant, Limits, Refusal, RequestId,
+    Action, Alarm, Answer, Ask, DisableReason, Event, Grant, Limits, NotDecided, Refusal, RequestId,
 };
 use crate::settings::client::ClientConfig;
 
@@ -302,4 +302,94 @@ fn whoever_is_enabled_by_a_proof_is_written_before_it_is_told() {
     world.disk.crash();
     world.restart(vec![proving(1, "client1")], seconds(1), false);
     assert!(is_released(&mut world, 1));
+}
+
+#[test]
+fn a_request_that_was_decided_on_cannot_be_decided_on_again() {
+    for first in [true, false] {
+        let mut world = World::new(vec![config_with(1, |it| it.approval_delay = seconds(30))]);
+        let (request, _) = world.ask(1);
+        let decided = world.registry.handle_decide(request, first, world.now);
+        assert!(decided.is_ok());
+        let again = world.registry.handle_decide(request, true, world.now);
+        assert_eq!(again, Err(NotDecided::NoSuchRequest));
+    }
+}
+
+/// Everything that can come of client 1 while its check runs and one request of it waits.
+type Late = fn(&mut World, RequestId);
+
+const LATE: [(&str, Late); 14] = [
+    ("a request", |world, _| {
+        let ask = Ask::default();
+        let request = RequestId(1000);
+        world
+            .registry
+            .handle_request(request, &key(1), ask, world.now);
+    }),
+    ("its end", |world, request| {
+        world.registry.handle_peer_gone(request, world.now);
+    }),
+    ("a delivery", |world, request| {
+        world.registry.handle_delivered(request, world.now);
+    }),
+    ("a failed delivery", |world, request| {
+        world.registry.handle_delivery_failed(request, world.now);
+    }),
+    ("a check", |world, _| {
+        let (id, good) = (world.id(1), LastCheck::Exited(0));
+        world.registry.handle_check_finished(id, good, world.now);
+    }),
+    ("another proof", |world, _| {
+        world.registry.handle_checked_ok(world.id(1), world.now);
+    }),
+    ("an order to check", |world, _| {
+        world.registry.handle_start_checker(world.id(1), world.now);
+    }),
+    ("an order not to", |world, _| {
+        world.registry.handle_stop_checker(world.id(1), world.now);
+    }),
+    ("an order to enable", |world, _| {
+        world.registry.handle_enable(world.id(1), world.now);
+    }),
+    ("an order to disable", |world, _| {
+        world.registry.handle_disable(world.id(1), world.now);
+    }),
+    ("a setting", |world, _| {
+        let setting = Setting::Timeout(seconds(100_000));
+        let id = world.id(1);
+        world.registry.handle_set(id, setting, world.now).unwrap();
+    }),
+    ("a decision", |world, request| {
+        let late = world.registry.handle_decide(request, true, world.now);
+        assert_eq!(late, Err(NotDecided::NoSuchRequest));
+    }),
+    ("an approval", |world, _| {
+        let late = world.registry.handle_approve(world.id(1), world.now);
+        assert_eq!(late, Err(NotDecided::NoneWaits));
+    }),
+    ("a denial", |world, _| {
+        world.registry.handle_deny(world.id(1), world.now);
+    }),
+];
+
+#[test]
+fn whatever_comes_late_comes_after_the_deadline() {
+    for (what, late) in LATE {
+        let mut world = World::new(vec![config_with(1, |it| {
+            it.approval_delay = seconds(10_000);
+        })]);
+        let id = world.id(1);
+        let (request, _) = world.ask(1);
+        world.registry.handle_start_checker(id, world.now);
+        world.actions();
+        // Nobody looks at the clock.
+        world.pass(seconds(300));
+        late(&mut world, request);
+        let actions = world.actions();
+        let expired = Event::Disabled(id, DisableReason::Expired);
+        assert!(has_event(&actions, &expired), "{what}");
+        let is_enabled = what == "an order to enable";
+        assert_eq!(world.client(1).is_enabled(), is_enabled, "{what}");
+    }
 }
