@@ -87,26 +87,6 @@ fn names_are_resolved_and_dead_servers_waited_for() {
     assert_eq!(output.stdout, PASSWORD);
 }
 
-/// `localhost` has two addresses; at one of them the kernel accepts connections, and nobody ever answers.
-#[test]
-fn each_address_of_a_name_is_tried_beside_a_silent_one() {
-    let places = ["127.0.0.1:0", "[::1]:0"];
-    for (silent, right) in [(0, 1), (1, 0)] {
-        let machine = Machine::new();
-        let silent = TcpListener::bind(places[silent]).unwrap();
-        let port = silent.local_addr().unwrap().port();
-        let right = places[right].replace(":0", &format!(":{port}"));
-        // The port may be another program's at the other address.
-        let Ok(listener) = TcpListener::bind(&right) else {
-            continue;
-        };
-        let _server = Server::on(listener, None, vec![Answer::Give(machine.payload())]);
-        let output = machine.client(&format!("localhost:{port}")).output();
-        let output = output.unwrap();
-        assert_eq!(output.stdout, PASSWORD, "{output:?}");
-    }
-}
-
 #[test]
 fn a_bad_server_takes_no_good_one_along_and_is_told() {
     let machine = Machine::new();
