@@ -11,6 +11,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use nightlatch_core::registry::Configured;
 use nightlatch_core::secret::Secret;
 use nightlatch_core::settings::client::{self, ClientConfig, ParsedClient, SecretSource};
 use nightlatch_core::settings::server::{self, PartialServerSettings};
@@ -51,9 +52,19 @@ pub struct Configuration {
     pub warnings: Vec<String>,
     /// What is wrong with files of `clients.d`, which are not used. Empty unless they were to be tolerated.
     pub faults: Vec<Fault>,
+    /// True when `clients.d` has a link that leads nowhere.
+    pub is_dangling: bool,
 }
 
 impl Configuration {
+    /// The clients, and whether they are all there are.
+    pub fn into_configured(self) -> Configured {
+        Configured {
+            is_whole: self.faults.is_empty() && !self.is_dangling,
+            clients: self.clients,
+        }
+    }
+
     /// The same, refused when anything is wrong with any file.
     fn whole(self) -> Result<Self, ConfigError> {
         if self.faults.is_empty() {
@@ -300,6 +311,7 @@ pub fn read_for_start(
         client_files: clients.files,
         warnings,
         faults: clients.faults,
+        is_dangling: files.is_dangling,
     })
 }
 

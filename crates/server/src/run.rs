@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use nightlatch_core::chain::chain;
 use nightlatch_core::client::saved::{Saved, Trust};
-use nightlatch_core::registry::{self, Configured, Drops, Limits, Registry};
+use nightlatch_core::registry::{self, Drops, Limits, Registry};
 use nightlatch_core::secret::Secret;
 use nightlatch_core::settings::server::ServerSettings;
 use nightlatch_proto::priority::Priority;
@@ -226,12 +226,8 @@ pub fn serve(options: Options) -> Result<(), RunError> {
         allow_rehearsals: settings.allow_rehearsals,
     };
     info!(clients = configuration.clients.len(), "configuration read");
-    let configured = Configured {
-        clients: configuration.clients,
-        is_whole: configuration.faults.is_empty(),
-    };
     let registry = Registry::load(
-        configured,
+        configuration.into_configured(),
         saved,
         limits,
         boot,

@@ -135,7 +135,14 @@ impl Server {
         if let Some(administration) = administration {
             administration.abort();
         }
-        let written = timeout(LAST_COMMIT, handle.stop());
+        let written = async {
+            let written = timeout(LAST_COMMIT, handle.stop()).await;
+            // Its last lines say how many it left out.
+            if !driver.is_finished() {
+                let _ = timeout(WITHDRAWAL, &mut driver).await;
+            }
+            written
+        };
         // Its last line says how many it left out.
         let closed = async {
             if !serving.is_finished() {
@@ -248,7 +255,9 @@ impl Reading {
         }
         let clients = configuration.clients.len();
         lock_secrets(configuration.clients.iter().map(|client| &client.secret));
-        let reloaded = self.handle.reload(configuration.clients, request.may_drop);
+        let reloaded = self
+            .handle
+            .reload(configuration.into_configured(), request.may_drop);
         // A full disk keeps this waiting. The watchdog and SIGTERM cannot wait with it.
         let manager = self.manager.clone();
         let warnings = self.warnings.clone();

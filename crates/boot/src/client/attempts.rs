@@ -54,6 +54,16 @@ pub(super) enum Found {
     Addresses(Vec<IpAddr>),
 }
 
+impl Found {
+    /// Servers give passwords, and names addresses.
+    pub(super) fn is_for(&self, destination: &Destination) -> bool {
+        match self {
+            Self::Password(_) => matches!(destination, Destination::Address(_)),
+            Self::Addresses(_) => matches!(destination, Destination::Name(..)),
+        }
+    }
+}
+
 /// Why a try came to nothing.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Failed {

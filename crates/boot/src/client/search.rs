@@ -108,6 +108,11 @@ impl Search<'_> {
                     Report::Connected(key) => {
                         self.schedule.handle_connected(&destination, key, now);
                     }
+                    // A try that was taken over by whom it talked to could say anything.
+                    Report::Over(Ok(found)) if !found.is_for(&destination) => {
+                        let failed = Failed::other("it answered what it was not asked");
+                        self.handle_failure(&destination, &failed, now);
+                    }
                     Report::Over(Ok(Found::Password(password))) => {
                         let log = self.log;
                         log.debug(|| format!("{destination} gave the password"));

@@ -36,12 +36,9 @@ pub struct Class {
 }
 
 impl Class {
-    /// `None` when no peer can cause the event at will, or when it is told at a bounded rate already.
+    /// `None` when no peer can cause the event at will.
     fn of(event: &Event, client: Option<&ClientName>) -> Option<Self> {
         let kind = event.kind().filter(|kind| kind.is_caused_by_peers())?;
-        if let Event::Alarmed(None, _) = event {
-            return None;
-        }
         Some(Self {
             client: client.cloned(),
             kind,
@@ -50,9 +47,9 @@ impl Class {
     }
 
     fn most(&self) -> u32 {
-        match self.client {
-            Some(_) => MOST,
-            None => MOST_UNKNOWN,
+        match (&self.client, self.alarm) {
+            (None, None) => MOST_UNKNOWN,
+            _ => MOST,
         }
     }
 }
@@ -72,6 +69,8 @@ pub enum Admission {
 #[derive(Debug, Default)]
 pub struct RecordQuotas {
     windows: HashMap<Class, Window>,
+    /// How many releases of each client were delivered whose grants had been left out, and when they are counted anew.
+    delivered: HashMap<ClientName, (Monotonic, u32)>,
     /// When each window ends. All are of one length, so the first one to begin is the first one to end.
     ends: VecDeque<(Monotonic, Class)>,
 }
@@ -112,6 +111,18 @@ impl RecordQuotas {
             1 => Admission::Announced(class, window.ends),
             _ => Admission::LeftOut,
         }
+    }
+
+    /// A release of `client` was delivered whose grant was left out: true when it is to be recorded after all. Who
+    /// abandons requests must not make the one that was served a mere number.
+    pub fn admit_delivered(&mut self, client: &ClientName, now: Monotonic) -> bool {
+        self.delivered.retain(|_, (ends, _)| *ends > now);
+        let (_, count) = self
+            .delivered
+            .entry(client.clone())
+            .or_insert((now.after(WINDOW), 0));
+        *count = count.saturating_add(1);
+        *count <= MOST
     }
 
     /// When [`Self::close`] has something to do.
@@ -192,6 +203,19 @@ mod tests {
         assert_eq!((quotas.ends(), quotas.close(at(3700))), (None, vec![]));
         // The next hour is a new one.
         assert!(admitted(&mut quotas, &event, Some(&web)));
+    }
+
+    #[test]
+    fn what_is_delivered_has_a_quota_of_its_own() {
+        let (mut quotas, web) = (RecordQuotas::default(), name("web1"));
+        let admitted = |quotas: &mut RecordQuotas, second| {
+            (0..30)
+                .filter(|_| quotas.admit_delivered(&web, at(second)))
+                .count()
+        };
+        assert_eq!(admitted(&mut quotas, 100), 10);
+        assert_eq!(admitted(&mut quotas, 3699), 0);
+        assert_eq!(admitted(&mut quotas, 3700), 10);
     }
 
     #[test]

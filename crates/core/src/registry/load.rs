@@ -128,7 +128,10 @@ impl Registry {
             self.act(Action::Persist(Change::Unbury(tombstone.holder())));
         }
         // After everyone in a file: of two with the same key the file's counts.
-        Ok(self.add(config, Origin::RunTime, u32::MAX, now, spread))
+        let id = self.add(config, Origin::RunTime, u32::MAX, now, spread);
+        // Otherwise the next start would take it for one of those that were lost.
+        self.settle_trust();
+        Ok(id)
     }
 
     /// Whether [`Self::handle_add`] would take this client.

@@ -5,7 +5,7 @@ use std::fmt;
 use std::time::Duration;
 
 use super::identity::{Identity, continued};
-use super::load::{Origin, first_of_each_name};
+use super::load::{Configured, Origin, first_of_each_name};
 use super::{Action, ClientId, DisableReason, Event, Refusal, Registry};
 use crate::client::Client;
 use crate::client::deadline::restore;
@@ -92,17 +92,19 @@ impl Registry {
         dropped(configured, known.map(identity).collect())
     }
 
-    /// Takes over a whole configuration that was read anew, by the same merge as at the start. Requests that wait
+    /// Takes over a configuration that was read anew, by the same merge as at the start. Requests that wait
     /// are decided anew; what runs goes on.
     pub fn reload(
         &mut self,
-        configured: Vec<ClientConfig>,
+        configured: impl Into<Configured>,
         now: Now,
         spread: &mut dyn FnMut(Duration) -> Duration,
     ) {
+        let configured = configured.into();
+        self.is_whole = configured.is_whole;
         self.handle_timeout(now);
         let doubles = self.doubles(now);
-        let sections = first_of_each_name(configured);
+        let sections = first_of_each_name(configured.clients);
         let known = self.known_of(&sections, now);
         for (place, (config, known)) in (0..).zip(sections.into_iter().zip(known)) {
             let row = match known {
@@ -124,7 +126,6 @@ impl Registry {
             self.go_on_as(double, now);
         }
         self.uphold(now);
-        self.is_whole = true;
         self.settle_trust();
     }
 

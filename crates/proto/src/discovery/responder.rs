@@ -9,7 +9,6 @@ mod records;
 #[cfg(test)]
 mod tests;
 
-use std::cmp::Ordering;
 use std::collections::{BTreeMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -30,7 +29,7 @@ const CONFLICTS: u32 = 15;
 /// The wait that section 8.1 wants before the probes after that many.
 const LAST_PAUSE: Duration = Duration::from_secs(5);
 
-/// After so long without a conflict they are counted from none again.
+/// So long after the last that was given way to they are counted from none again.
 const CALM: Duration = Duration::from_secs(10 * 60);
 
 /// The random wait before the first probe (RFC 6762 section 8.1), in milliseconds.
@@ -269,15 +268,20 @@ impl Responder {
 
     /// Counts a conflict: how long to wait before the next probe, or nothing when the names are kept.
     fn give_way(&mut self, now: Monotonic) -> Option<Duration> {
-        let last = self.last_conflict.replace(now);
+        let last = self.last_conflict;
         if last.is_none_or(|last| now.since(last) > CALM) {
             self.conflicts = 0;
         }
-        self.conflicts = self.conflicts.saturating_add(1);
-        match self.conflicts.cmp(&CONFLICTS) {
-            Ordering::Less => Some(Duration::ZERO),
-            Ordering::Equal => Some(LAST_PAUSE),
-            Ordering::Greater => None,
+        if self.conflicts == CONFLICTS {
+            return None;
+        }
+        // Those that are not given way to do not count: two honest servers that were left with one name by an attack
+        // are told apart by the next one.
+        self.last_conflict = Some(now);
+        self.conflicts += 1;
+        match self.conflicts {
+            CONFLICTS => Some(LAST_PAUSE),
+            _ => Some(Duration::ZERO),
         }
     }
 

@@ -11,6 +11,9 @@ use std::path::{Path, PathBuf};
 
 use super::{CLIENTS_FILE, CLIENTS_FOLDER, Fault};
 
+/// A link into a file system that is not mounted yet, perhaps.
+const DANGLING: &str = "a link that leads nowhere";
+
 /// So many files that are left out are named one by one: a folder full of backups must not fill the log.
 const NAMED: usize = 20;
 
@@ -23,6 +26,8 @@ pub(super) struct ClientFiles {
     pub(super) more: Vec<PathBuf>,
     /// What is left out of `clients.d`, a line each.
     pub(super) left_out: Vec<String>,
+    /// True when a link among what is left out may lead to sections later.
+    pub(super) is_dangling: bool,
 }
 
 /// Finds the files with clients in `folder`.
@@ -60,6 +65,7 @@ pub(super) fn client_files(folder: &Path) -> Result<ClientFiles, Fault> {
     }
     files.more.sort_unstable();
     left_out.sort_unstable();
+    files.is_dangling = left_out.iter().any(|(_, why)| *why == DANGLING);
     files.left_out = lines(&more, &left_out);
     Ok(files)
 }
@@ -94,7 +100,7 @@ fn why_left_out(path: &Path) -> Option<&'static str> {
         Ok(data) if data.is_file() => None,
         Ok(data) if data.is_dir() => Some("a folder"),
         Ok(_) => Some("neither a file nor a link to one"),
-        Err(error) if leads_nowhere(path, &error) => Some("a link that leads nowhere"),
+        Err(error) if leads_nowhere(path, &error) => Some(DANGLING),
         // Reading it tells what is wrong.
         Err(_) => None,
     }

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use nightlatch_bus::names::ClientPath;
 use nightlatch_core::name::ClientName;
-use nightlatch_core::record::Kind;
 use nightlatch_core::record::quota::RecordQuotas;
+use nightlatch_core::record::{Entry, Kind};
 use nightlatch_core::registry::{Action, Answer, Ask, ClientId, Registry, RequestId};
 use nightlatch_core::time::Wall;
 use nightlatch_store::Store;
@@ -112,6 +112,8 @@ pub(super) struct Asked {
     pub(super) since: Wall,
     /// Its grant raised an alarm.
     pub(super) alarmed: bool,
+    /// The entry of its grant, which a quota left out.
+    pub(super) left_out: Option<Box<Entry>>,
     pub(super) answer: Option<oneshot::Sender<Verdict>>,
     pub(super) ticket: Ticket,
 }
@@ -221,6 +223,7 @@ impl Driver {
                     asker,
                     since: now.wall,
                     alarmed: false,
+                    left_out: None,
                     answer: Some(answer),
                     ticket: Ticket::default(),
                 };
@@ -248,20 +251,23 @@ impl Driver {
                 self.registry.handle_check_finished(client, result, now);
             }
             Command::Reload {
-                clients,
+                configured,
                 may_drop,
                 done,
             } => {
-                let drops = self.registry.drops(&clients).filter(|_| !may_drop);
+                let drops = self
+                    .registry
+                    .drops(&configured.clients)
+                    .filter(|_| !may_drop);
                 if let Some(drops) = drops {
                     // Who asked may have gone.
                     let _ = done.send(Reloaded::Refused(drops));
                     return;
                 }
-                let count = clients.len();
+                let count = configured.clients.len();
                 self.by(Who::Configuration, |driver| {
                     driver.record(Kind::Reloaded, format!("{count} clients"));
-                    driver.registry.reload(clients, now, &mut random::up_to);
+                    driver.registry.reload(configured, now, &mut random::up_to);
                 });
                 self.outbox.at_last(Deed::Reloaded(done));
             }

@@ -1,5 +1,6 @@
 //! Quotas for the log lines that requests cause: of one client, and of the network of a key that is no client's.
 
+use nightlatch_core::client::saved::LastCheck;
 use nightlatch_core::log_limit::{LeftOut, LogLimit, MOST_CLASSES, Quota, SourceClass};
 use nightlatch_core::name::ClientName;
 use nightlatch_core::registry::Event;
@@ -110,6 +111,8 @@ fn kind(event: &Event) -> Option<&'static str> {
         Event::Abandoned { .. } => "abandoned",
         Event::Delivered { .. } => "delivered",
         Event::DeliveryFailed { .. } => "undelivered",
+        // Whether a check fails is for the machine to say, and `check_on_release` starts one for each release.
+        Event::CheckFinished(_, result) if *result != LastCheck::Exited(0) => "check-failed",
         // The registry itself says only the number of unknown keys, twice a minute.
         Event::Alarmed(None, _)
         | Event::Added(_)

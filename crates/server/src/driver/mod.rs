@@ -26,8 +26,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use nightlatch_core::client::saved::LastCheck;
 use nightlatch_core::key_id::KeyId;
 use nightlatch_core::record::{Ends, Page, Query};
-use nightlatch_core::registry::{ClientId, Drops, RequestId, Standing};
-use nightlatch_core::settings::client::ClientConfig;
+use nightlatch_core::registry::{ClientId, Configured, Drops, RequestId, Standing};
 use nightlatch_core::time::Wall;
 use nightlatch_proto::tls::Authenticated;
 use nightlatch_store::{Store, StoreError};
@@ -66,7 +65,7 @@ enum Command {
     Checked(ClientId, LastCheck),
     /// The configuration was read anew. Answered when what it changed is durable.
     Reload {
-        clients: Vec<ClientConfig>,
+        configured: Configured,
         /// It may miss all clients that are known, or most of them.
         may_drop: bool,
         done: oneshot::Sender<Reloaded>,
@@ -117,12 +116,12 @@ impl Handle {
     /// most of them, unless it `may_drop` them. What it returns is ready when their changes are durable.
     pub fn reload(
         &self,
-        clients: Vec<ClientConfig>,
+        configured: Configured,
         may_drop: bool,
     ) -> impl Future<Output = Reloaded> + Send + use<> {
         let (done, reloaded) = oneshot::channel();
         self.send(Command::Reload {
-            clients,
+            configured,
             may_drop,
             done,
         });

@@ -71,13 +71,21 @@ impl Driver {
                     let until = now.wall.after(until.since(now.mono));
                     let context = of_class(&class, now.wall);
                     self.record_entry(audit::left_out_until(until, &class, context));
+                    self.keep(&event, entry);
                 }
-                Admission::LeftOut => {}
+                Admission::LeftOut => self.keep(&event, entry),
             }
             // No secret leaves before it is in the record, or before what is known of its client is written.
             if let (Event::Granted { .. }, Some(name)) = (&event, &name) {
                 self.outbox.hold_for_unwritten(name.clone());
             }
+        }
+        if let (Event::Delivered { request, .. }, Some(name)) = (&event, &name)
+            && let Some(asked) = self.requests.get_mut(request)
+            && let Some(entry) = asked.left_out.take()
+            && self.record_quotas.admit_delivered(name, now.mono)
+        {
+            self.record_entry(*entry);
         }
         let client = client.zip(name.clone());
         let report = Report {
@@ -86,6 +94,15 @@ impl Driver {
             asker,
         };
         self.outbox.deed(name.as_ref(), Deed::Report(report));
+    }
+
+    /// Keeps the entry of a grant that was left out until it is known what became of it.
+    fn keep(&mut self, event: &Event, entry: Entry) {
+        if let Event::Granted { request, .. } = event
+            && let Some(asked) = self.requests.get_mut(request)
+        {
+            asked.left_out = Some(Box::new(entry));
+        }
     }
 
     fn record_entry(&mut self, entry: Entry) {

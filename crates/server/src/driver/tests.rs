@@ -79,7 +79,7 @@ impl House {
     }
 
     fn take_over(&self, clients: Vec<ClientConfig>) -> impl Future<Output = bool> + use<> {
-        let reloaded = self.handle.reload(clients, true);
+        let reloaded = self.handle.reload(clients.into(), true);
         async move { reloaded.await == Reloaded::Durable }
     }
 
@@ -379,13 +379,13 @@ async fn an_order_is_answered_when_it_is_durable_and_after_its_events() {
 #[tokio::test]
 async fn a_reload_that_would_drop_all_is_refused_unless_that_is_meant() {
     let house = House::new().await;
-    let refused = timeout(PATIENCE, house.handle.reload(Vec::new(), false)).await;
+    let refused = timeout(PATIENCE, house.handle.reload(Vec::new().into(), false)).await;
     match refused.unwrap() {
         Reloaded::Refused(drops) => assert_eq!(drops.missing.len(), 2),
         other => panic!("{other:?}"),
     }
     drop(house.permit(0).await);
-    let meant = timeout(PATIENCE, house.handle.reload(Vec::new(), true)).await;
+    let meant = timeout(PATIENCE, house.handle.reload(Vec::new().into(), true)).await;
     assert_eq!(meant.unwrap(), Reloaded::Durable);
     house.is_refused(0, Refusal::UnknownKey).await;
     house.end().await;

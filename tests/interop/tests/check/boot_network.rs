@@ -108,8 +108,12 @@ fn a_server_that_is_connected_to_is_reached_only_by_what_the_image_has() {
         house.write("etc/nightlatch/network.conf", &format!("[cli0]\n{wrong}"));
         told(&house, 1, &["FAIL  network   ", said]);
     }
-    // The running system's lease is nothing that a boot has.
+    // The scripts of initramfs-tools ask for a lease; elsewhere the running system's is nothing that a boot has.
     house.write("etc/nightlatch/network.conf", "[cli0]\naddresses = dhcp\n");
+    let (_, said) = house.check(&["--wait", "3"]);
+    let asks = "warn  network   a boot asks for an address by DHCP on cli0 to reach 192.0.2.1";
+    assert!(said.contains(asks), "{said}");
+    house.without_initramfs_tools();
     told(
         &house,
         1,

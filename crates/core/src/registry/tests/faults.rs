@@ -173,7 +173,7 @@ impl Side {
                 }
             }
             Op::Section(_) => {
-                let configured = files.iter().map(|number| file(*number)).collect();
+                let configured: Vec<_> = files.iter().map(|number| file(*number)).collect();
                 self.registry.reload(configured, now, &mut |most| most / 2);
             }
             Op::CheckedOk(client)

@@ -226,6 +226,9 @@ fn a_loss_is_not_over_before_a_section_was_read() {
         .unwrap();
     world.actions();
     read(&mut world, true, vec![]);
+    // An administrator has vouched for it, over restarts too.
+    world.restart(vec![], seconds(1), false);
+    assert!(is_released(&mut world, 2));
     read(&mut world, true, vec![config(1)]);
     assert!(!is_released(&mut world, 1));
 }

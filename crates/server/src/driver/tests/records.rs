@@ -130,6 +130,18 @@ async fn the_records_of_one_machine_are_bounded_and_none_is_missing_from_the_num
 }
 
 #[tokio::test]
+async fn a_release_that_was_delivered_is_recorded_whatever_was_abandoned_before() {
+    let house = House::new().await;
+    for _ in 0..12 {
+        drop(house.permit(0).await);
+    }
+    house.permit(0).await.delivered();
+    let store = house.store.clone();
+    house.end().await;
+    assert_eq!(counts(&store).0["released a"], 11);
+}
+
+#[tokio::test]
 async fn what_is_known_of_a_machine_is_durable_before_a_release_that_is_not_recorded() {
     let house = House::new().await;
     for _ in 0..15 {
