@@ -39,6 +39,8 @@ pub(crate) struct BootCommand {
     pub(crate) kernel_line: String,
     /// True when it asks the boot system for addresses, by `ip=`.
     pub(crate) has_ip: bool,
+    /// True when it has the boot system ask for none, by `ip=off`.
+    pub(crate) forbids_addresses: bool,
     /// What the programs of the image say of their options.
     pub(crate) complaints: Vec<String>,
 }
@@ -75,6 +77,7 @@ impl BootCommand {
             arguments,
             is_off: shown.status.code() == Some(EX_UNAVAILABLE.into()),
             has_ip: line.split_whitespace().any(asks_for_addresses),
+            forbids_addresses: line.split_whitespace().any(forbids_addresses),
             kernel_line: from,
             complaints: complaints
                 .map(|line| line.trim_start_matches("nightlatch-boot plugin-runner: "))
@@ -197,6 +200,10 @@ fn in_memory(bytes: &[u8]) -> io::Result<OwnedFd> {
 
 fn path_of(memory: &OwnedFd) -> PathBuf {
     format!("/proc/{}/fd/{}", std::process::id(), memory.as_raw_fd()).into()
+}
+
+fn forbids_addresses(word: &str) -> bool {
+    matches!(word.trim_matches('"'), "ip=off" | "ip=none")
 }
 
 fn asks_for_addresses(word: &str) -> bool {

@@ -3,15 +3,15 @@
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-use nightlatch_core::connect::Servers;
-use nightlatch_core::network::Definition;
 use nightlatch_core::network::reach::reach;
 
-use crate::cli::{self, About};
-use crate::client::{self, options};
+use crate::cli::{self, About, Action};
+use crate::client;
+use crate::client::options::{self, Options};
 use crate::exit::Exit;
 use crate::kernel_command_line::{Addresses, Parameters};
 use crate::log::{self, Log, chain};
+use crate::plugin_runner;
 
 const NAME: &str = "parameters";
 
@@ -57,20 +57,31 @@ fn tell(debug: bool) -> ExitCode {
         return log::print("off\n");
     }
     // The client says what is wrong with its options, and ends for it.
-    let (servers, network) = match options::configured() {
-        Ok(options) => {
-            let network = client::definition(options.network.as_deref());
-            (options.connect, network)
-        }
-        Err(error) => {
-            log.debug(|| chain(&error));
-            <(Servers, Definition)>::default()
-        }
-    };
+    let options = client_options(&parameters, log).unwrap_or_default();
+    let (servers, network) = (&options.connect, client::definition(&options));
     let is_routed = |address| reach(&network, address).is_ok_and(|route| !route.by_dhcp);
-    match parameters.addresses(&servers, is_routed) {
+    match parameters.addresses(servers, is_routed) {
         Addresses::First => log::print("network\n"),
         Addresses::Beside => log::print("beside\n"),
         Addresses::NotNeeded => Exit::Success.into(),
+    }
+}
+
+/// The options of the client at this boot: of its file, of the plugin runner's, and of the kernel's command line. Nothing
+/// where it is not started, or not with these.
+fn client_options(parameters: &Parameters, log: Log) -> Option<Options> {
+    let more = plugin_runner::client_arguments(parameters)?;
+    let read = options::configured().map(|options| options::parse(options, more));
+    match read {
+        Ok(Ok(Action::Run(options))) => Some(*options),
+        Ok(Ok(_)) => None,
+        Ok(Err(error)) => {
+            log.debug(|| error.to_string());
+            None
+        }
+        Err(error) => {
+            log.debug(|| chain(&error));
+            None
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! Which network interfaces are used, as mandos-client(8mandos) documents under DESCRIPTION and
 //! `--interface`. Pure: decides over a list, changes nothing.
 
+use nightlatch_core::network::Definition;
 use nightlatch_sys::netif::{Flags, Interface};
 
 /// What `--interface` asked for.
@@ -45,6 +46,16 @@ impl Selection {
             Self::Suitable => is_suitable(interface.flags, connecting),
             Self::Named(names) | Self::Only(names) => names.contains(&interface.name),
             Self::AsTheyAre => interface.flags.up() && is_suitable(interface.flags, connecting),
+        }
+    }
+
+    /// What is made of `definition` at first, and what more when none of the interfaces comes to be.
+    pub(super) fn narrow(&self, definition: Definition) -> (Definition, Option<Definition>) {
+        match self {
+            Self::Suitable => (definition, None),
+            Self::Named(names) => (definition.clone().needed_for(names), Some(definition)),
+            Self::Only(names) => (definition.needed_for(names), None),
+            Self::AsTheyAre => (Definition::default(), None),
         }
     }
 

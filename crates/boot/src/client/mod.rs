@@ -19,7 +19,6 @@ mod targets;
 
 use std::ffi::OsString;
 use std::io;
-use std::path::Path;
 use std::process::ExitCode;
 
 use nightlatch_core::network::Definition;
@@ -130,9 +129,10 @@ impl FatalError {
     }
 }
 
-/// The links that the client makes by the file `named`, or by the usual one; none where it cannot be read.
-pub(crate) fn definition(named: Option<&Path>) -> Definition {
-    links::glance(named)
+/// The links that the client makes with these options.
+pub(crate) fn definition(options: &Options) -> Definition {
+    let all = links::glance(options.network.as_deref());
+    options.selection.narrow(all).0
 }
 
 fn fetch(options: &Options) -> ExitCode {

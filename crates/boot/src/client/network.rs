@@ -67,12 +67,7 @@ impl Network {
         capabilities: Capabilities,
         log: Log,
     ) -> Self {
-        let (wanted, all) = match &selection {
-            Selection::Suitable => (definition, None),
-            Selection::Named(names) => (definition.clone().needed_for(names), Some(definition)),
-            Selection::Only(names) => (definition.needed_for(names), None),
-            Selection::AsTheyAre => (Definition::default(), None),
-        };
+        let (wanted, all) = selection.narrow(definition);
         Self {
             all,
             missing: None,

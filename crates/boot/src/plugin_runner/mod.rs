@@ -124,6 +124,15 @@ fn show_client(mut options: Options) -> ExitCode {
     log::print(&lines.collect::<String>())
 }
 
+/// The options that this boot gives the client beside those of its file; nothing where it is not started.
+pub(crate) fn client_arguments(parameters: &Parameters) -> Option<Vec<OsString>> {
+    let file = config_file(&Options::default());
+    let mut options = configured(&file, &[]).ok()?;
+    options.obey(parameters);
+    let arguments = options.client()?;
+    Some(arguments.into_iter().map(OsString::from).collect())
+}
+
 /// Why there are no options.
 #[derive(Debug, thiserror::Error)]
 enum ReadError {

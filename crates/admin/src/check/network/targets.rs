@@ -6,6 +6,7 @@ use nightlatch_core::connect::{Host, Scope, Target};
 use nightlatch_core::network::learn::{Reach, Way, What, learn};
 use nightlatch_core::network::reach::reach;
 use nightlatch_core::network::snapshot::SeenLink;
+use nightlatch_core::network::{Definition, Kind};
 
 use super::{BootNetwork, LEARN};
 use crate::check::report::{Level, Report};
@@ -83,7 +84,7 @@ impl BootNetwork {
             return verdict;
         }
         match &target.host {
-            Host::Name(name) if self.asks_for_addresses => {
+            Host::Name(name) if self.asks() => {
                 let said = format!(
                     "{name} is a name: whether the network of a boot brings a resolver that knows it is not tried"
                 );
@@ -126,12 +127,28 @@ impl BootNetwork {
         verdict
     }
 
+    /// True when the boot system asks for what network.conf does not give.
+    fn asks(&self) -> bool {
+        self.asks_for_addresses && !self.command.forbids_addresses
+    }
+
+    /// The links that a boot makes: those of the interfaces that it is told to use.
+    fn made(&self) -> Definition {
+        let names = self.command.interfaces();
+        let named: Vec<&String> = names.iter().take_while(|name| *name != "none").collect();
+        match (names.is_empty(), named.is_empty()) {
+            (true, _) => self.definition.clone(),
+            (false, true) => Definition::default(),
+            (false, false) => self.definition.clone().needed_for(&named),
+        }
+    }
+
     fn route(&self, way: &Way, to: IpAddr, via: Option<IpAddr>, verdict: &mut Verdict) {
         let shown = |via: Option<IpAddr>| match via {
             Some(via) => format!("by the gateway {via}"),
             None => "without a gateway".to_owned(),
         };
-        let at_boot = match reach(&self.definition, to) {
+        let at_boot = match reach(&self.made(), to) {
             Ok(at_boot) => at_boot,
             Err(why) => {
                 let learned = learn(&self.snapshot, std::slice::from_ref(way));
@@ -153,7 +170,19 @@ impl BootNetwork {
             .link(link.as_str())
             .and_then(|it| drift::in_use(&self.definition, it, &self.snapshot));
         let same_link = running.is_some_and(|it| it.present.index == way.link);
-        if at_boot.by_dhcp && self.asks_for_addresses {
+        let is_made = self
+            .definition
+            .link(link.as_str())
+            .is_some_and(|it| !matches!(it.kind, Kind::Device(_)));
+        if at_boot.by_dhcp && is_made {
+            let said = format!(
+                "a boot does not reach {to}: the running system has the address of {link} by DHCP, and a boot asks for none \
+                 on a link that it makes"
+            );
+            let hint = "put a static address into network.conf";
+            return verdict.add(Level::Failed, said, Some(hint));
+        }
+        if at_boot.by_dhcp && self.asks() {
             let said = format!(
                 "a boot asks for an address by DHCP on {link} to reach {to}, as the running system did: that is not tried"
             );
