@@ -10,8 +10,9 @@ use std::path::Path;
 use nightlatch_image_tests::cpio::{self, Item};
 use nightlatch_image_tests::workshop::{Made, make};
 
-/// What may be added to an image that initramfs-tools compresses as shipped, bytes.
-const MAX_ADDED: u64 = 1_300_000;
+/// What may be added to an image that initramfs-tools compresses as shipped, bytes: the goal of 1.3 MB, and what it is
+/// missed by (docs/decisions/0053).
+const MAX_ADDED: u64 = 1_350_000;
 
 /// A program of this size is the one of `make boot`, not that of a debug build.
 const MAX_SMALL: usize = 8_000_000;
