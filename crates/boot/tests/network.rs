@@ -115,6 +115,67 @@ fn a_server_without_a_route_is_reached_as_a_neighbour() {
     assert_eq!((here.flags(), here.ip(&["-6", "route"])), before);
 }
 
+/// A route to the server itself would hide the router for ever.
+#[test]
+fn a_router_that_is_late_is_waited_for() {
+    if !possible() {
+        return;
+    }
+    let (here, there) = (Host::new(), Host::new());
+    here.cable_to(&there);
+    // The address of another interface is nobody's on the cable (RFC 4861, 7.2.3).
+    there.ip(&["link", "set", "lo", "up"]);
+    there.ip(&["addr", "add", "2001:db8:1::1/128", "dev", "lo"]);
+    there.ip(&["addr", "add", "2001:db8::1/64", "dev", "wire", "nodad"]);
+    here.ip(&["addr", "add", "2001:db8::5/64", "dev", "wire", "nodad"]);
+    let machine = Machine::new();
+    let (_server, port) = there.serve(&machine);
+    let target = format!("[2001:db8:1::1]:{port}");
+    let arguments = [
+        "--debug",
+        "--retry",
+        "1",
+        "--interface",
+        "wire",
+        "--connect",
+        &target,
+    ];
+    let mut client = here.client(&machine, &arguments).spawn().unwrap();
+    let lines = BufReader::new(client.stderr.take().unwrap()).lines();
+    let mut said = lines.map_while(Result::ok);
+    let link_local = [
+        "-6",
+        "addr",
+        "show",
+        "dev",
+        "wire",
+        "scope",
+        "link",
+        "-tentative",
+    ];
+    // Once it can speak, it fails for want of a route alone.
+    let mut speaks = false;
+    let failed = said.any(|line| {
+        let fails = line.contains("cannot connect");
+        let spoke = std::mem::replace(&mut speaks, here.ip(&link_local).contains("fe80:"));
+        fails && spoke
+    });
+    assert!(failed);
+    here.ip(&[
+        "-6",
+        "route",
+        "add",
+        "default",
+        "via",
+        "2001:db8::1",
+        "dev",
+        "wire",
+    ]);
+    said.for_each(drop);
+    let output = client.wait_with_output().unwrap();
+    assert_eq!(output.stdout, PASSWORD);
+}
+
 /// "The network hook will be provided with a number of environment variables" (mandos-client(8mandos)).
 #[test]
 fn hooks_see_what_they_see_under_mandos() {

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::net::IpAddr;
 use std::os::fd::AsFd;
+use std::time::Duration;
 
 use nightlatch_core::network::Definition;
 use nightlatch_core::secret::Secret;
@@ -31,6 +32,10 @@ use crate::log::Log;
 
 /// Of how many destinations at most it is told why they failed, without `--debug`.
 const MAX_TOLD: usize = 32;
+
+/// How long a router may take to say that it is there: three solicitations, four seconds apart, each answered within half
+/// a second (RFC 4861, 6.3.7 and 10).
+const ROUTER: Duration = Duration::from_secs(9);
 
 /// Searches until there is a password, which `deliver` gets, or a signal comes, which is returned.
 pub(super) fn run(
@@ -59,6 +64,7 @@ pub(super) fn run(
         attempts: Attempts::new(equipment, log),
         discovery: (!connecting).then(|| Discovery::new(log)),
         targets: Targets::new(options.connect.targets().cloned().collect()),
+        without_route: Vec::new(),
         network,
         told: BTreeMap::new(),
         much_left_out: false,
@@ -83,6 +89,8 @@ struct Search<'a> {
     discovery: Option<Discovery>,
     /// With it.
     targets: Targets,
+    /// Since when there is no route to these, though there is an address to speak from.
+    without_route: Vec<(Destination, Monotonic)>,
     network: Network,
     /// What was told last of each destination: the same is told again only with `--debug`.
     told: BTreeMap<Destination, String>,
@@ -266,7 +274,7 @@ impl Search<'_> {
         if self.schedule.handle_failed(destination, failed.local, now) {
             self.tell(destination, failed);
         }
-        if failed.lacks_route && self.make_route(destination) {
+        if failed.lacks_route && self.make_route(destination, now) {
             self.schedule.handle_mended(destination, now);
         }
     }
@@ -299,15 +307,32 @@ impl Search<'_> {
     }
 
     /// Makes the host a neighbour on the interface it must be on; tells whether that is new.
-    fn make_route(&mut self, destination: &Destination) -> bool {
+    ///
+    /// One that `--connect` names may be behind a router, which a route to itself would hide for ever: first the router
+    /// has the time to say that it is there.
+    fn make_route(&mut self, destination: &Destination, now: Monotonic) -> bool {
         let Destination::Address(address) = destination else {
             return false;
         };
         let on = match &self.discovery {
             Some(discovery) => discovery.interfaces_of(*address),
             None => match self.network.used().collect::<Vec<_>>()[..] {
-                [only] if has_source(only, address.ip()) => vec![only.index],
-                _ => Vec::new(),
+                [only] if has_source(only, address.ip()) => {
+                    let index = only.index;
+                    let since = self.without_route.iter().find(|(to, _)| to == destination);
+                    match since.map(|(_, since)| *since) {
+                        Some(since) if now >= since.after(ROUTER) => vec![index],
+                        Some(_) => Vec::new(),
+                        None => {
+                            self.without_route.push((destination.clone(), now));
+                            Vec::new()
+                        }
+                    }
+                }
+                _ => {
+                    self.without_route.retain(|(to, _)| to != destination);
+                    Vec::new()
+                }
             },
         };
         on.into_iter()
