@@ -34,7 +34,14 @@ impl Screen {
             folder,
         };
         let deadline = Deadline::start();
-        while !socket.exists() {
+        // Its socket is there before it listens.
+        let listens = |screen: &Self| {
+            screen
+                .run_tmux(&["set-option", "-g", "status", "off"])
+                .status
+                .success()
+        };
+        while !listens(&screen) {
             let why = format!("tmux never listened: {:?}", screen.server.log());
             assert!(screen.server.is_running() && !deadline.passed(), "{why}");
             std::thread::sleep(GLANCE);
@@ -53,7 +60,6 @@ impl Screen {
                 .get_args()
                 .map(|argument| argument.to_str().unwrap()),
         );
-        screen.tmux(&["set-option", "-g", "status", "off"]);
         screen.tmux(&start);
         screen
     }
@@ -145,15 +151,19 @@ impl Screen {
     }
 
     fn tmux(&self, arguments: &[&str]) -> Output {
+        let output = self.run_tmux(arguments);
+        assert!(output.status.success(), "tmux {arguments:?}: {output:?}");
+        output
+    }
+
+    fn run_tmux(&self, arguments: &[&str]) -> Output {
         let socket = self.folder.path().join("tmux");
-        let output = Command::new("tmux")
+        Command::new("tmux")
             .arg("-S")
             .arg(socket)
             .args(arguments)
             .output()
-            .unwrap();
-        assert!(output.status.success(), "tmux {arguments:?}: {output:?}");
-        output
+            .unwrap()
     }
 }
 
