@@ -53,7 +53,7 @@ boot-test-short: deb ## the same with the few scenarios that show the most
 image-test: boot ## what the small client adds to the images of Debian 12 and 13, and how much; needs root
 	@scripts/prepare test
 	cargo build --workspace --all-targets
-	NIGHTLATCH_BOOT=$(CURDIR)/target/boot/nightlatch-boot cargo test --package nightlatch-image-tests --test contents -- --nocapture initramfs_tools
+	NIGHTLATCH_BOOT=$(CURDIR)/target/boot/nightlatch-boot cargo test --workspace --test contents -- --nocapture initramfs_tools
 
 run: ## build, then play the whole story end to end in a temporary directory
 	@echo "1/3  what the build needs: a C compiler, cryptsetup, iproute2 (a minute when packages are missing)"
