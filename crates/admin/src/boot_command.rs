@@ -31,7 +31,7 @@ const RUNNING: &str = "proc/cmdline";
 pub(crate) struct BootCommand {
     /// The client's options, in their order: the last one of a kind counts.
     pub(crate) arguments: Vec<String>,
-    /// How many of them the client reads in its file. Interfaces and servers of the others replace those of these.
+    /// Number of leading arguments that come from the client's own file. Interfaces and servers of later ones replace theirs.
     from_file: usize,
     /// True when the client is not started at all.
     pub(crate) is_off: bool,

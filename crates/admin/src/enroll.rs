@@ -56,7 +56,7 @@ struct Plan<'a> {
     directory: Directory,
     name: ClientName,
     disks: Vec<Disk>,
-    /// How each disk was enrolled before.
+    /// The earlier enrolments, one for each disk.
     earlier: Vec<Enrolments>,
     backups: Vec<PathBuf>,
 }

@@ -381,7 +381,7 @@ fn a_member_that_stays_out_of_its_bridge_is_searched_itself() {
     assert!(said.contains("searching for servers on port"), "{said}");
 }
 
-/// Where the kernel has bonds, the server is found on the bond.
+/// The server is found on the bond of a kernel that has bonds.
 #[test]
 fn a_member_of_a_bond_that_cannot_be_made_is_searched_itself() {
     if !possible() {

@@ -104,7 +104,7 @@ impl fmt::Display for Target {
 }
 
 impl Host {
-    /// What an address that a name resolved to is; nothing where it is none of a machine.
+    /// The host at an address that a name resolved to; `None` when no machine can have it.
     pub fn of_address(ip: IpAddr) -> Option<Self> {
         let ip = ip.to_canonical();
         match ip {

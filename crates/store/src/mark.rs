@@ -81,9 +81,14 @@ impl Mark {
     pub(crate) fn read(&self) -> Marked {
         let first = read(&self.file);
         let second = self.second.as_ref().map(read).unwrap_or_default();
+        let end = match (first.end, second.end) {
+            // The start reached one of them only: that server did not end well.
+            (End::Clean, cut @ End::Cut(_)) if second.generation >= first.generation => cut,
+            (end, _) => end,
+        };
         Marked {
             generation: first.generation.max(second.generation),
-            end: first.end,
+            end,
         }
     }
 

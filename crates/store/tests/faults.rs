@@ -503,3 +503,25 @@ fn a_closed_store_can_be_opened_again_while_processes_are_started() {
         );
     });
 }
+
+#[test]
+fn a_server_that_one_of_two_marks_calls_running_did_not_end_well() {
+    let dir = tempfile::tempdir().unwrap();
+    let (state, mark) = (dir.path().join("state"), dir.path().join("mark"));
+    fs::create_dir(&mark).unwrap();
+    let boot = BootId::from_bytes([7; 16]);
+    let around = Surroundings {
+        boot: Some(boot),
+        second_mark: Some(mark.clone()),
+        ..Surroundings::default()
+    };
+    let open = || SqliteStore::open_in(&state, &around).unwrap();
+    let mut store = open();
+    store.begin().unwrap();
+    let running = fs::read(mark.join("generation")).unwrap();
+    store.close().unwrap();
+    drop(store);
+    assert_eq!(open().load().unwrap().end, End::Clean);
+    fs::write(mark.join("generation"), running).unwrap();
+    assert_eq!(open().load().unwrap().end, End::Cut(boot));
+}

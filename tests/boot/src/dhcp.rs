@@ -9,7 +9,7 @@ use crate::lan::Tap;
 
 /// The address of the host that it runs on.
 pub const SERVER: &str = "192.0.2.1";
-/// What it gives to the guest.
+/// The guest's address, reserved for its card.
 pub const GUEST: &str = "192.0.2.10";
 /// The name that it knows [`SERVER`] by.
 pub const NAME: &str = "server.example";

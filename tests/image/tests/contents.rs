@@ -10,8 +10,8 @@ use std::path::Path;
 use nightlatch_image_tests::cpio::{self, Item};
 use nightlatch_image_tests::workshop::{Made, make};
 
-/// What may be added to an image that initramfs-tools compresses as shipped, bytes: the goal of 1.3 MB, and what it is
-/// missed by (docs/decisions/0053).
+/// Limit of the bytes added to an image that initramfs-tools compresses as shipped. The goal is 1.3 MB
+/// (docs/decisions/0053).
 const MAX_ADDED: u64 = 1_350_000;
 
 /// A program of this size is the one of `make boot`, not that of a debug build.

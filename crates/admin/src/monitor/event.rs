@@ -55,7 +55,7 @@ pub(crate) enum Event {
     Passed,
     /// A server was found, with all its clients.
     Connected(About, #[serde(with = "recording::views")] Vec<ClientView>),
-    /// What an administrator should mend at the server, a sentence each: replaces what was told before.
+    /// The server's warnings (`Warnings` of docs/dbus.md). They replace those of the last such event.
     Warned(Vec<String>),
     /// There is no server, or no more: why.
     Disconnected(String),

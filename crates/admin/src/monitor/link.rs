@@ -18,7 +18,7 @@ use crate::monitor::state::RECORDS;
 /// How long after a failure it is tried again.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// How often a server is asked what is wrong with it.
+/// Interval between two readings of the server's warnings.
 const ASK_AGAIN: Duration = Duration::from_secs(10);
 
 /// What is asked of the server.
@@ -108,8 +108,7 @@ async fn greet(
     Ok(())
 }
 
-/// Passes on what is wrong with the server. One that does not answer is heard of in other ways, and a stock one
-/// has no such property.
+/// Passes the server's warnings on. A stock server has none, and one that does not answer is noticed elsewhere.
 async fn warn(server: Server, events: UnboundedSender<Event>) {
     if let Ok(about) = server.about().await {
         // Who does not listen is found out by the caller.

@@ -52,7 +52,7 @@ impl Ways {
         Ok(ways)
     }
 
-    /// How each of `targets` is reached, in their order. A link-local address without an interface is tried on those of
+    /// The ways to each of `targets`, in their order. A link-local address without an interface is tried on those of
     /// `interfaces`, or on all, for `wait` each.
     pub(crate) fn of_targets(
         targets: &[Target],
@@ -210,7 +210,7 @@ impl Ways {
     }
 }
 
-/// What a server's name or address means now, and the links on which it answers where it has a link-local address and
+/// The addresses of a server now, and the links on which it answers where it has a link-local address and
 /// no interface is named.
 type Looked = (BootTarget, Vec<u32>);
 

@@ -82,7 +82,7 @@ impl Failure {
         }
     }
 
-    /// Whether there is nobody who could be asked for the name.
+    /// True when no resolver is known.
     pub(super) fn lacks_resolver(&self) -> bool {
         matches!(self, Self::Resolve(ResolveError::NoResolver))
     }

@@ -45,7 +45,7 @@ const UNSIGNED: u8 = b'u';
 /// What is read of a report at once.
 const CHUNK: usize = 4096;
 
-/// What a try is for.
+/// The result of a try.
 #[derive(PartialEq, Eq, Debug)]
 pub(super) enum Found {
     /// Of a server.

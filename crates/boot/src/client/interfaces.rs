@@ -49,7 +49,8 @@ impl Selection {
         }
     }
 
-    /// What is made of `definition` at first, and what more when none of the interfaces comes to be.
+    /// The links of `definition` that are made at first, and all of them when more are made once none of the interfaces
+    /// that were named has come to be.
     pub(super) fn narrow(&self, definition: Definition) -> (Definition, Option<Definition>) {
         match self {
             Self::Suitable => (definition, None),

@@ -114,7 +114,7 @@ impl Options {
         Ok(())
     }
 
-    /// What is to be told of servers that are left out, and keep no other from being tried.
+    /// Messages about servers that are left out. The others are tried all the same.
     pub fn remarks(&self) -> impl Iterator<Item = String> {
         let refused = self.connect.refused.iter();
         let repeated = self.connect.repeated.iter();

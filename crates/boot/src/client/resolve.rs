@@ -14,7 +14,7 @@ use crate::files::read_bounded;
 /// Most addresses of one name. Whoever answers for it could name thousands, and each is tried.
 const MAX_ADDRESSES: usize = 16;
 
-/// Where the boot system writes which resolvers the network brought.
+/// Written by the boot system when the network brings resolvers.
 const RESOLVERS: &str = "/etc/resolv.conf";
 
 /// The longest such file that makes sense.

@@ -40,7 +40,7 @@ const CLAIMED: Duration = Duration::from_secs(2);
 /// time; who passes on the bytes of the real server, and then falls silent, must not hold it up for ever.
 const PROVEN: Duration = Duration::from_secs(300);
 
-/// How long it may take to resolve a name: three resolvers, five seconds each (resolv.conf(5)), and a search list. Another
+/// Limit for resolving a name: three resolvers, five seconds each (resolv.conf(5)), and a search list. Another
 /// turn finds what the network has brought since.
 pub(super) const RESOLVE: Duration = Duration::from_secs(20);
 

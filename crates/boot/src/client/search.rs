@@ -33,7 +33,7 @@ use crate::log::Log;
 /// Of how many destinations at most it is told why they failed, without `--debug`.
 const MAX_TOLD: usize = 32;
 
-/// How long a router may take to say that it is there: three solicitations, four seconds apart, each answered within half
+/// Time for a router to announce itself: three solicitations, four seconds apart, each answered within half
 /// a second (RFC 4861, 6.3.7 and 10).
 const ROUTER: Duration = Duration::from_secs(9);
 
@@ -187,7 +187,7 @@ impl Search<'_> {
         }
     }
 
-    /// What a name resolved to is tried beside all others.
+    /// The addresses of a name become destinations beside all others.
     fn handle_resolved(&mut self, name: &Destination, addresses: Vec<IpAddr>, now: Monotonic) {
         self.log.debug(|| {
             let addresses: Vec<String> = addresses.iter().map(ToString::to_string).collect();

@@ -1,4 +1,4 @@
-//! What `--connect` means on the interfaces there are now, and by what names have resolved to. Pure.
+//! The destinations of `--connect` on the interfaces there are now, with the addresses of names. Pure.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr, SocketAddrV6};
@@ -12,7 +12,7 @@ use super::schedule::{Destination, Origin};
 #[derive(Debug)]
 pub(super) struct Targets {
     targets: Vec<Target>,
-    /// What names resolved to last.
+    /// The last addresses of each name.
     resolved: BTreeMap<Destination, Vec<IpAddr>>,
 }
 
@@ -30,7 +30,7 @@ impl Targets {
         self.resolved.insert(name.clone(), addresses);
     }
 
-    /// Where to connect, each place once, in the order in which the servers were named. A name stays among them: it is
+    /// The destinations, each once, in the order in which the servers were named. A name stays among them: it is
     /// resolved at each of its turns.
     pub(super) fn destinations(
         &self,
@@ -75,7 +75,7 @@ fn origin(name: &Destination, place: &Destination) -> Option<Origin> {
     }
 }
 
-/// Where to connect for `target`. Nothing for an address on an interface that does not exist yet.
+/// The destinations of `target`. None for an address on an interface that does not exist yet.
 ///
 /// A link-local address without a scope is tried on every used interface: with one `--interface`
 /// on that one, as mandos-client(8mandos) has it.

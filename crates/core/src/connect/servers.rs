@@ -22,7 +22,7 @@ pub struct Servers {
 /// One server and the word that named it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Server {
-    /// Where it is.
+    /// Its host and port.
     pub target: Target,
     /// As it was written.
     pub word: String,
@@ -34,7 +34,7 @@ pub struct Server {
 pub struct RefusedServer {
     /// As it was written.
     pub word: String,
-    /// What was expected.
+    /// The parser's reason.
     pub why: TargetError,
 }
 
@@ -61,7 +61,7 @@ impl Servers {
         servers
     }
 
-    /// Where they are.
+    /// Hosts and ports, in the order in which they were named.
     pub fn targets(&self) -> impl Iterator<Item = &Target> {
         self.named.iter().map(|server| &server.target)
     }

@@ -13,7 +13,7 @@ use crate::name::ClientName;
 use crate::registry::{Alarm, Event};
 use crate::time::Monotonic;
 
-/// How long the entries of a class are counted together.
+/// Length of a window.
 pub const WINDOW: Duration = Duration::from_secs(60 * 60);
 
 /// So many entries of each class of one client are recorded one by one. A machine that is refused asks every ten
@@ -54,7 +54,7 @@ impl Class {
     }
 }
 
-/// What becomes of the entry of an event.
+/// The decision about the entry of an event.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Admission {
     /// It is recorded.
@@ -69,9 +69,9 @@ pub enum Admission {
 #[derive(Debug, Default)]
 pub struct RecordQuotas {
     windows: HashMap<Class, Window>,
-    /// How many releases of each client were delivered whose grants had been left out, and when they are counted anew.
+    /// Delivered releases of each client whose grants were left out: end of the window, and number in it.
     delivered: HashMap<ClientName, (Monotonic, u32)>,
-    /// When each window ends. All are of one length, so the first one to begin is the first one to end.
+    /// Ends of the windows, in order: all have one length.
     ends: VecDeque<(Monotonic, Class)>,
 }
 
@@ -125,7 +125,7 @@ impl RecordQuotas {
         *count <= MOST
     }
 
-    /// When [`Self::close`] has something to do.
+    /// The next time at which [`Self::close`] has something to do.
     pub fn ends(&self) -> Option<Monotonic> {
         self.ends.front().map(|(ends, _)| *ends)
     }

@@ -186,7 +186,7 @@ impl Registry {
             self.bury(row, now);
         }
         let row = match (row, tombstone) {
-            (Some(row), Some(tombstone)) => Some(stricter(row, tombstone.client)),
+            (Some(row), Some(tombstone)) => Some(stricter(row, tombstone.client, (self.boot, now))),
             (row, tombstone) => row.or(tombstone.map(|it| it.client)),
         };
         match row {

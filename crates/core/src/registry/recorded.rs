@@ -1,4 +1,4 @@
-//! What an event is in the record: its kind, and its alarm.
+//! The kind and the alarm of an event in the record.
 
 use super::{Alarm, DisableReason, Event};
 use crate::client::saved::LastCheck;
@@ -51,7 +51,7 @@ impl Event {
         })
     }
 
-    /// What is suspicious about it.
+    /// The alarm that it raises, if any.
     pub const fn alarm(&self) -> Option<Alarm> {
         match self {
             Self::Granted { alarm, .. } | Self::Refused { alarm, .. } => *alarm,

@@ -61,7 +61,7 @@ impl Strangers {
     }
 }
 
-/// How long a disabled client asks on before that is an alarm again.
+/// Interval between two alarms about a disabled client that keeps asking.
 const ALARM_AGAIN: Duration = Duration::from_secs(60 * 60);
 
 /// An alarm that is raised once an hour for as long as its cause goes on.

@@ -3,9 +3,10 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use crate::client::saved::{Holder, Life, SavedClient, Tombstone};
+use crate::client::deadline::restore;
+use crate::client::saved::{Holder, Life, SavedClient, SavedDeadline, Tombstone};
 use crate::settings::client::ClientConfig;
-use crate::time::Wall;
+use crate::time::{BootId, Now, Wall};
 
 /// So many are kept. Some 100 MB: a fleet that gives each short-lived machine keys of its own must not fill
 /// the disk.
@@ -97,7 +98,11 @@ fn order(tombstone: &Tombstone) -> (bool, Wall, Holder) {
 }
 
 /// `row` with everything that `other`, of the same holder, says against it.
-pub(super) fn stricter(mut row: SavedClient, other: SavedClient) -> SavedClient {
+pub(super) fn stricter(
+    mut row: SavedClient,
+    other: SavedClient,
+    (boot, now): (BootId, Now),
+) -> SavedClient {
     match (&mut row.life, other.life) {
         (Life::Present(mine), Life::Present(theirs)) => {
             if !theirs.state.enabled {
@@ -106,7 +111,9 @@ pub(super) fn stricter(mut row: SavedClient, other: SavedClient) -> SavedClient 
                 mine.state.needs_proof &= theirs.state.needs_proof;
             }
             let denied = [mine.state.denied, theirs.state.denied];
-            mine.state.denied = denied.into_iter().flatten().max_by_key(|it| it.wall);
+            // By the moments at which they end: the wall clock may have been set between the two.
+            let ends = |it: &SavedDeadline| restore(it, boot, now);
+            mine.state.denied = denied.into_iter().flatten().max_by_key(ends);
         }
         (life, Life::Removed) => *life = Life::Removed,
         (Life::Removed, Life::Present(_)) => {}

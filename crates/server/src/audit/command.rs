@@ -62,7 +62,7 @@ impl AlarmCommand {
         self.queue.pushed.notify_one();
     }
 
-    /// How many times it was told, of what it was not run for yet.
+    /// Number of alarms told that it was not run for yet.
     #[cfg(test)]
     pub(crate) fn count_waiting(&self) -> u64 {
         let far = clock::now().mono.after(Duration::from_secs(1 << 30));

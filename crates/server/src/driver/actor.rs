@@ -165,8 +165,15 @@ impl Driver {
             self.work();
             self.log_quotas.close(now);
             if self.stopping && self.is_finished() {
-                self.log_quotas.finish();
-                return Ok(());
+                let left_out = self.record_quotas.finish();
+                if left_out.is_empty() || self.given_up {
+                    self.log_quotas.finish();
+                    return Ok(());
+                }
+                // Sessions that ended while the last words were written.
+                self.record_left_out(left_out);
+                self.outbox.hurry();
+                continue;
             }
             self.wait().await?;
         }

@@ -66,11 +66,11 @@ impl Driver {
                 alarms.tell(kind, &entry);
             }
             match admission {
-                Admission::Recorded => self.record_entry(entry),
+                Admission::Recorded => self.record_entry(entry, 1),
                 Admission::Announced(class, until) => {
                     let until = now.wall.after(until.since(now.mono));
                     let context = of_class(&class, now.wall);
-                    self.record_entry(audit::left_out_until(until, &class, context));
+                    self.record_entry(audit::left_out_until(until, &class, context), 1);
                     self.keep(&event, entry);
                 }
                 Admission::LeftOut => self.keep(&event, entry),
@@ -85,7 +85,7 @@ impl Driver {
             && let Some(entry) = asked.left_out.take()
             && self.record_quotas.admit_delivered(name, now.mono)
         {
-            self.record_entry(*entry);
+            self.record_entry(*entry, 1);
         }
         let client = client.zip(name.clone());
         let report = Report {
@@ -105,9 +105,10 @@ impl Driver {
         }
     }
 
-    fn record_entry(&mut self, entry: Entry) {
+    /// Records an entry that stands for `number` of them.
+    fn record_entry(&mut self, entry: Entry, number: u64) {
         if self.failed && self.is_too_much(entry.alarm) {
-            self.left_out += 1;
+            self.left_out = self.left_out.saturating_add(number);
         } else {
             self.outbox.change_soon(Change::Record(Box::new(entry)));
         }
@@ -118,7 +119,7 @@ impl Driver {
         let time = clock::now().wall;
         for (class, count) in left_out {
             let entry = audit::left_out(count, &class, of_class(&class, time));
-            self.record_entry(entry);
+            self.record_entry(entry, count);
         }
     }
 

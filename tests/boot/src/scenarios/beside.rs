@@ -50,8 +50,7 @@ pub(super) fn scenarios() -> Vec<Scenario> {
 fn beside_ssh(stage: &Stage<'_>) {
     let lan = Lan::new();
     let machine = stage.machine(Who::Reachable);
-    let host = lan.host("server");
-    dhcp::address(&host);
+    let host = server(&lan);
     let plan = || Plan::new(machine, BootSystem::InitramfsTools, lan.tap()).with(IP);
 
     let without = stage.start("without", plan().with("nightlatch=off"));
@@ -75,8 +74,7 @@ fn beside_ssh(stage: &Stage<'_>) {
 fn opened_by_ssh(stage: &Stage<'_>) {
     let lan = Lan::new();
     let machine = stage.machine(Who::Reachable);
-    let host = lan.host("server");
-    dhcp::address(&host);
+    let host = server(&lan);
     let plan = Plan::new(machine, BootSystem::InitramfsTools, lan.tap()).with(IP);
     let guest = stage.start("guest", plan);
     let _session = Session::open(&host, machine, &guest);
@@ -93,8 +91,7 @@ fn opened_by_ssh(stage: &Stage<'_>) {
 fn dhcp_beside_ssh(stage: &Stage<'_>) {
     let lan = Lan::new();
     let machine = stage.machine(Who::Reachable);
-    let host = lan.host("server");
-    dhcp::address(&host);
+    let host = server(&lan);
     let tap = lan.tap();
     let _dhcp = Dhcp::start(&host, &tap);
     let plan = Plan::new(machine, BootSystem::InitramfsTools, tap);
@@ -110,8 +107,7 @@ fn dhcp_beside_ssh(stage: &Stage<'_>) {
 fn dracut_dhcp(stage: &Stage<'_>) {
     let lan = Lan::new();
     let machine = stage.machine(Who::Reachable);
-    let host = lan.host("server");
-    dhcp::address(&host);
+    let host = server(&lan);
     let tap = lan.tap();
     let _dhcp = Dhcp::start(&host, &tap);
     let _place = Place::unannounced(Whose::Ours, host, &machine.section(""));
@@ -119,6 +115,13 @@ fn dracut_dhcp(stage: &Stage<'_>) {
     let connect = format!("mandos=connect:{}:{PORT}", dhcp::SERVER);
     let guest = stage.start("guest", plan.with(&connect));
     guest.wait_for_root();
+}
+
+/// The host that the guest's card is configured for.
+fn server(lan: &Lan) -> Host {
+    let host = lan.host("server");
+    dhcp::address(&host);
+    host
 }
 
 /// Somebody who is logged in to the initramfs.

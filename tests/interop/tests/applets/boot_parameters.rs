@@ -141,7 +141,7 @@ fn a_feed_can_be_ended_with_all_that_it_does_first() {
     assert!(!output.status.success());
 }
 
-/// What configures addresses may never end: the password comes all the same, and nothing is left of it.
+/// A command that configures addresses may never end: the password comes all the same, and no process is left.
 #[test]
 fn what_is_done_beside_the_search_delays_nothing_and_ends_with_it() {
     let folder = tempfile::tempdir().unwrap();

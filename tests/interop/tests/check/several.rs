@@ -130,7 +130,7 @@ fn a_misspelt_server_and_a_name_are_faults_though_another_server_answers() {
     );
 }
 
-/// What the command line names replaces what client.conf names.
+/// Servers of the command line replace those of client.conf.
 #[test]
 fn the_servers_of_a_boot_are_those_that_were_named_last() {
     let Some(house) = House::new(UP) else { return };

@@ -16,6 +16,34 @@ const TIMES: usize = 200;
 /// So many lines may a minute's flood of all kinds at once cost, the server's own first words included.
 const LINES: usize = 100;
 
+/// A server with machines that it knows, and a key that it does not know.
+struct Neighbourhood {
+    off: Machine,
+    good: Machine,
+    asks: Machine,
+    stranger: Machine,
+    house: House,
+}
+
+impl Neighbourhood {
+    fn new() -> Self {
+        let machine = Machine::new;
+        let (off, good, asks) = (machine("off"), machine("good"), machine("late"));
+        let sections = [
+            off.section("enabled = no"),
+            good.section("checker = false"),
+            asks.section("enabled = no"),
+        ];
+        Self {
+            house: House::new(&sections.concat()),
+            stranger: machine("stranger"),
+            off,
+            good,
+            asks,
+        }
+    }
+}
+
 fn connect(server: &Server) -> TcpStream {
     let stream = TcpStream::connect((Ipv6Addr::LOCALHOST, server.port)).unwrap();
     stream
@@ -35,18 +63,13 @@ fn says(server: &Server, words: &[u8]) {
 
 #[test]
 fn a_flood_of_every_kind_leaves_a_short_log_with_every_honest_event_in_it() {
-    let (off, good, asks) = (
-        Machine::new("off"),
-        Machine::new("good"),
-        Machine::new("late"),
-    );
-    let stranger = Machine::new("stranger");
-    let sections = [
-        off.section("enabled = no"),
-        good.section("checker = false"),
-        asks.section("enabled = no"),
-    ];
-    let house = House::new(&sections.concat());
+    let Neighbourhood {
+        off,
+        good,
+        asks,
+        stranger,
+        house,
+    } = Neighbourhood::new();
     let server = house.start(&["--debug"]);
     let before = server.running.log().len();
     let begun = clock::now().mono;
@@ -102,18 +125,13 @@ const THREADS: usize = 4;
 #[test]
 #[ignore = "the long form: a minute in which both processors are busy"]
 fn a_minute_of_a_thousand_connections_a_second_costs_a_hundred_lines() {
-    let (off, good, asks) = (
-        Machine::new("off"),
-        Machine::new("good"),
-        Machine::new("late"),
-    );
-    let stranger = Machine::new("stranger");
-    let sections = [
-        off.section("enabled = no"),
-        good.section("checker = false"),
-        asks.section("enabled = no"),
-    ];
-    let house = House::new(&sections.concat());
+    let Neighbourhood {
+        off,
+        good,
+        asks,
+        stranger,
+        house,
+    } = Neighbourhood::new();
     let server = house.start(&["--debug"]);
     let before = server.running.log().len();
     let begun = clock::now().mono;

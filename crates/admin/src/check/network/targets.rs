@@ -12,7 +12,7 @@ use super::{BootNetwork, LEARN};
 use crate::check::report::{Level, Report};
 use crate::network::{Ways, drift};
 
-/// What is said of one server.
+/// The findings about one server.
 #[derive(Default)]
 struct Verdict {
     findings: Vec<Finding>,

@@ -33,7 +33,7 @@ pub(crate) struct Areas {
     pub(crate) too_small: bool,
     /// The uppermost line.
     pub(crate) title: Rect,
-    /// What is wrong with the server.
+    /// The server's warnings: one line, or no height.
     pub(crate) warning: Rect,
     /// The requests, without their heading above.
     pub(crate) requests: Rect,

@@ -44,7 +44,7 @@ pub(crate) fn title(brush: &mut Brush<'_>, state: &State, areas: &Areas) {
     brush.right(x, area.y, room, &counts, Role::Plain);
 }
 
-/// What is wrong with the server, as far as it fits. The log has it whole.
+/// Draws the first of the server's warnings, cut to the line. The log has them whole.
 pub(crate) fn warning(brush: &mut Brush<'_>, state: &State, areas: &Areas) {
     let area = areas.warning;
     let Some(first) = state.warnings.first().filter(|_| area.height > 0) else {

@@ -98,7 +98,7 @@ pub(crate) struct State {
     pub(crate) look: Look,
     pub(crate) size: Size,
     pub(crate) link: Link,
-    /// What an administrator should mend at the server.
+    /// The server's warnings.
     pub(crate) warnings: Vec<String>,
     pub(crate) fleet: Fleet,
     /// The mark in the table.

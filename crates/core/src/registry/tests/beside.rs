@@ -1,4 +1,4 @@
-//! What a decision changes or tells beside its answer: each of these could be taken out unseen by other tests.
+//! Effects of a decision beside its answer. No other test fails when one of them is taken out.
 
 use super::world::*;
 use crate::checker::Checker;

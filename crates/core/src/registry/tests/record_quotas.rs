@@ -1,4 +1,4 @@
-//! How much of the record peers can fill, whatever they do.
+//! The bound on entries that peers can cause.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;

@@ -267,3 +267,25 @@ fn a_loss_is_not_over_before_every_section_was_read() {
     assert!(is_released(&mut world, 2));
     assert!(!is_released(&mut world, 1));
 }
+
+#[test]
+fn a_denial_counts_by_its_end_though_the_clock_was_set_after_it() {
+    let denied_for = |n, name: &str, length| {
+        let mut c = named(n, name);
+        c.settings.approval_duration = seconds(length);
+        c
+    };
+    let long = |name: &str| denied_for(1, name, 3600);
+    let short = || denied_for(2, "client2", 60);
+    let mut world = World::new(vec![long("client1"), short(), config(3)]);
+    world.registry.handle_deny(world.id(1), world.now);
+    world.actions();
+    // A host without a clock of its own is told the time.
+    world.now.wall = world.now.wall.after(seconds(50 * 365 * 86_400));
+    world.registry.handle_deny(world.id(2), world.now);
+    world.actions();
+    read(&mut world, true, vec![short(), config(3)]);
+    read(&mut world, false, vec![long("client2"), config(3)]);
+    world.run(seconds(120));
+    assert!(!is_released(&mut world, 1));
+}

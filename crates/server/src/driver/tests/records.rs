@@ -1,4 +1,4 @@
-//! What is in the record, when, and how much of it.
+//! The entries of the record: order, durability, bounds.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,7 @@ use nightlatch_core::registry::{Alarm, Grant, RequestId};
 
 use super::*;
 
-/// What the record says: kind and reason of each entry.
+/// Kind, client and author of each entry.
 pub(super) async fn record(house: &House) -> Vec<String> {
     let read = house.handle.records(Query::default());
     let page = timeout(PATIENCE, read).await.unwrap().unwrap().unwrap();
@@ -82,7 +82,7 @@ async fn a_full_disk_keeps_nobody_from_booting_and_the_record_follows() {
     house.end().await;
 }
 
-/// How many entries of each kind and client the store has, and the sum of what was left out of each.
+/// The number of entries of each kind and client in the store, and the sum of those left out of each.
 fn counts(store: &MemoryStore) -> (BTreeMap<String, u64>, BTreeMap<String, u64>) {
     let (mut recorded, mut left_out) = (BTreeMap::new(), BTreeMap::new());
     for line in store.clone().records(&Query::default()).unwrap().lines {
