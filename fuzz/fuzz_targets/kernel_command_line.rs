@@ -9,7 +9,7 @@ use nightlatch_core::connect::Servers;
 
 fuzz_target!(|line: &str| {
     let parameters = Parameters::parse(line);
-    parameters.addresses(&Servers::default(), |_| false);
+    parameters.needs_addresses(&Servers::default(), |_| false);
     let arguments = parameters.arguments().into_iter().map(Into::into);
     assert!(parse(Options::default(), arguments).is_ok());
     for device in &parameters.devices {

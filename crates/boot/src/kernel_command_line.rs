@@ -58,19 +58,10 @@ pub struct Parameters {
     pub devices: Vec<String>,
     /// The boot system has addresses to configure.
     pub addressed: bool,
+    /// The boot system is told to configure none, by the last `ip=`.
+    pub unaddressed: bool,
     /// What was not understood.
     pub warnings: Vec<String>,
-}
-
-/// When the boot system configures addresses.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Addresses {
-    /// The client does without.
-    NotNeeded,
-    /// Before the client searches.
-    First,
-    /// While it does: it reaches some of its servers without.
-    Beside,
 }
 
 impl Parameters {
@@ -109,31 +100,27 @@ impl Parameters {
         servers.chain(devices).collect()
     }
 
-    /// The addresses that the boot system must configure for the client to reach its servers. `others` are servers that
+    /// True when the boot system must configure addresses for the client to reach its servers. `others` are servers that
     /// the client's own options name; `is_routed` tells which addresses the client reaches with what it configures itself.
     ///
     /// IPv6 configures itself as soon as the client takes an interface up.
-    pub fn addresses(&self, others: &Servers, is_routed: impl Fn(IpAddr) -> bool) -> Addresses {
-        if self.off || (!self.connect && others.named.is_empty()) {
-            return Addresses::NotNeeded;
+    pub fn needs_addresses(&self, others: &Servers, is_routed: impl Fn(IpAddr) -> bool) -> bool {
+        let connects = self.connect || !others.named.is_empty();
+        if self.off || !connects || self.unaddressed {
+            return false;
         }
-        let targets: Vec<&Target> = match self.targets.is_empty() {
-            true => others.targets().collect(),
-            false => self.targets.iter().collect(),
-        };
-        let needs = |target: &&&Target| match &target.host {
+        let mut targets: Vec<&Target> = self.targets.iter().collect();
+        if targets.is_empty() {
+            targets.extend(others.targets());
+        }
+        let needs = |target: &Target| match &target.host {
             Host::LinkLocal(..) | Host::Address(IpAddr::V6(_)) => false,
             Host::Address(address) => !is_routed(*address),
             Host::Name(_) => true,
         };
-        let needing = targets.iter().filter(needs).count();
         // As with Mandos: `connect` alone asks for just this, and so does `ip=`.
         let asked = self.addressed || (self.connect && self.targets.is_empty());
-        match needing {
-            0 if !asked => Addresses::NotNeeded,
-            some if targets.len() > 1 && some < targets.len() => Addresses::Beside,
-            _ => Addresses::First,
-        }
+        asked || targets.into_iter().any(needs)
     }
 
     fn take_list(&mut self, name: &str, list: &str) {
@@ -162,10 +149,12 @@ impl Parameters {
     fn take_ip(&mut self, value: &str) {
         let fields = fields(value);
         if let [method] = fields[..] {
+            self.unaddressed = matches!(method, "off" | "none");
             self.addressed |= !matches!(method, "" | "off" | "none");
             return;
         }
         self.addressed = true;
+        self.unaddressed = false;
         let mut tell = |found: &str, expected: &str| {
             self.warnings.push(format!(
                 "left out {found} in ip={value}: expected {expected}"

@@ -9,7 +9,7 @@ use crate::cli::{self, About, Action};
 use crate::client;
 use crate::client::options::{self, Options};
 use crate::exit::Exit;
-use crate::kernel_command_line::{Addresses, Parameters};
+use crate::kernel_command_line::Parameters;
 use crate::log::{self, Log, chain};
 use crate::plugin_runner;
 
@@ -28,8 +28,7 @@ Tells what the kernel's command line (mandos=, nightlatch=, ip=) and the client'
 boot system's scripts, a word a line:
 
   off      start nothing
-  network  configure addresses first: no server can be reached without
-  beside   configure addresses while servers are looked for: some can be reached without
+  network  configure addresses, beside the search: some server cannot be reached without
 
       --debug    tell on standard error how the command line was understood
   -?, --help     show this help
@@ -60,10 +59,9 @@ fn tell(debug: bool) -> ExitCode {
     let options = client_options(&parameters, log).unwrap_or_default();
     let (servers, network) = (&options.connect, client::definition(&options));
     let is_routed = |address| reach(&network, address).is_ok_and(|route| !route.by_dhcp);
-    match parameters.addresses(servers, is_routed) {
-        Addresses::First => log::print("network\n"),
-        Addresses::Beside => log::print("beside\n"),
-        Addresses::NotNeeded => Exit::Success.into(),
+    match parameters.needs_addresses(servers, is_routed) {
+        true => log::print("network\n"),
+        false => Exit::Success.into(),
     }
 }
 

@@ -1,4 +1,4 @@
 #!/bin/sh
 # The real system shares /run: its own files say which interfaces it configures.
 
-rm -f /run/systemd/network/90-nightlatch.network
+rm -f /run/systemd/network/zz-nightlatch.network

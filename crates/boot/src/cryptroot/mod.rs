@@ -4,7 +4,7 @@
 //! A volume gets a password once. When it asks again the password was refused, and only the person
 //! at the console can help: more tries would use up those that the person has.
 
-mod first;
+mod beside;
 mod only;
 mod readers;
 
@@ -36,7 +36,7 @@ use crate::program::Program;
 use crate::source::Source;
 use crate::wait;
 use crate::watch::Watch;
-use first::Beside;
+use beside::Beside;
 use only::Only;
 use readers::Reader;
 
@@ -55,9 +55,8 @@ const ABOUT: About = About {
 
 /// The text of `--help`.
 pub const HELP: &str = "\
-Usage: nightlatch-boot cryptroot [-?V] [--fifo FILE] [--first COMMAND] [--beside COMMAND]
-       [--kernel-command-line] [--end] [--debug] [--help] [--usage] [--version]
-       [--] [COMMAND [ARGUMENT...]]
+Usage: nightlatch-boot cryptroot [-?V] [--fifo FILE] [--beside COMMAND] [--kernel-command-line]
+       [--end] [--debug] [--help] [--usage] [--version] [--] [COMMAND [ARGUMENT...]]
 
 Fetches the password once and gives it to each volume that asks by cryptsetup's askpass, until it is
 ended by a signal. A volume that asks again has refused it, and is left to the person at the console.
@@ -66,7 +65,6 @@ COMMAND prints the password; without one it is this program's plugin-runner, wit
 would ask at the console.
 
       --fifo FILE            askpass's FIFO [/lib/cryptsetup/passfifo]
-      --first COMMAND        a command of the shell that is run to its end before the search
       --beside COMMAND       a command of the shell that is run while the search goes on
       --kernel-command-line  let plugin-runner obey mandos=, nightlatch= and ip= on the kernel's command line
       --end                  end the one that runs, and wait until it has put everything back
@@ -82,14 +80,7 @@ Example, early in the initramfs, and before it is left:
 
 const NAMES: Names = Names {
     mandos: &[],
-    ours: &[
-        "fifo",
-        "first",
-        "beside",
-        "kernel-command-line",
-        "end",
-        "debug",
-    ],
+    ours: &["fifo", "beside", "kernel-command-line", "end", "debug"],
     short: &[],
 };
 
@@ -105,7 +96,6 @@ const NOT_AT_THE_CONSOLE: [&str; 5] = [
 #[derive(Default)]
 struct Options {
     fifo: PathBuf,
-    first: Option<OsString>,
     beside: Option<OsString>,
     kernel_command_line: bool,
     end: bool,
@@ -127,7 +117,6 @@ fn parse(arguments: Vec<OsString>) -> Result<Action<Options>, SyntaxError> {
     while let Some(part) = arguments.next_part()? {
         match part {
             Part::Option("fifo") => options.fifo = arguments.value()?.into(),
-            Part::Option("first") => options.first = Some(arguments.value()?),
             Part::Option("beside") => options.beside = Some(arguments.value()?),
             Part::Option("kernel-command-line") => options.kernel_command_line = true,
             Part::Option("end") => options.end = true,
@@ -220,11 +209,6 @@ fn fed(options: &Options, log: Log) -> Result<Signal, FeedError> {
     let _only = Only::take(&options.fifo)
         .map_err(|error| FeedError::Only(options.fifo.clone(), error))?
         .ok_or(FeedError::Another)?;
-    if let Some(line) = &options.first
-        && let Some(signal) = first::run(line, &signals, log)?
-    {
-        return Ok(signal);
-    }
     // It ends with this one.
     let _beside = match &options.beside {
         Some(line) => Beside::start(line, log)?,

@@ -153,55 +153,41 @@ fn what_is_not_understood_is_told_and_left() {
 
 #[test]
 fn addresses_are_configured_only_where_a_server_needs_them() {
-    use Addresses::{Beside, First, NotNeeded};
     let nowhere = |_| false;
-    let other = Servers::of_list("192.0.2.1:47");
-    for (line, needed, with_other) in [
-        ("", NotNeeded, First),
-        ("ip=dhcp", NotNeeded, First),
-        ("mandos=connect", First, First),
-        ("mandos=connect,off", NotNeeded, NotNeeded),
-        ("mandos=connect:192.0.2.1:47", First, First),
-        ("mandos=connect:server.example:47", First, First),
-        ("mandos=connect:fe80::1:47", NotNeeded, NotNeeded),
-        ("mandos=connect:2001:db8::1:47", NotNeeded, NotNeeded),
-        ("mandos=connect:2001:db8::1:47 ip=dhcp", First, First),
-        (
-            "mandos=connect:fe80::1:47,connect:::1:47",
-            NotNeeded,
-            NotNeeded,
-        ),
-        (
-            "mandos=connect:192.0.2.1:47,connect:a.example:47",
-            First,
-            First,
-        ),
-    ] {
-        let parameters = Parameters::parse(line);
-        let none = Servers::default();
-        assert_eq!(parameters.addresses(&none, nowhere), needed, "{line}");
-        assert_eq!(parameters.addresses(&other, nowhere), with_other, "{line}");
-    }
-    // A DHCP server that never answers must not hold up what needs none.
-    let mixed = "fe80::1:47, 192.0.2.1:47";
-    let kernels = mixed
-        .replace("fe80", "mandos=connect:fe80")
-        .replace(", ", ",connect:");
-    for line in ["", "ip=dhcp", "mandos=connect", &kernels] {
-        let found = Parameters::parse(line).addresses(&Servers::of_list(mixed), nowhere);
-        assert_eq!(found, Beside, "{line}");
-    }
-    // Nor is anybody asked for what network.conf gives.
     let routed = |address: IpAddr| address == IpAddr::from([192, 0, 2, 1]);
-    for (line, list, expected) in [
-        ("", "192.0.2.1:47", NotNeeded),
-        ("", "192.0.2.1:47, 198.51.100.1:47", Beside),
-        ("ip=dhcp", "192.0.2.1:47", First),
-        ("mandos=connect", "192.0.2.1:47", First),
-        ("mandos=connect:192.0.2.1:47", "", NotNeeded),
+    let needs = |line: &str, list: &str, is_routed: fn(IpAddr) -> bool| {
+        Parameters::parse(line).needs_addresses(&Servers::of_list(list), is_routed)
+    };
+    for (line, needed, with_other) in [
+        ("", false, true),
+        ("ip=dhcp", false, true),
+        ("ip=off", false, false),
+        ("ip=none", false, false),
+        ("ip=off ip=dhcp", false, true),
+        ("ip=dhcp ip=off", false, false),
+        ("mandos=connect", true, true),
+        ("mandos=connect ip=off", false, false),
+        ("mandos=connect,off", false, false),
+        ("mandos=connect:192.0.2.1:47", true, true),
+        ("mandos=connect:server.example:47", true, true),
+        ("mandos=connect:fe80::1:47", false, false),
+        ("mandos=connect:2001:db8::1:47", false, false),
+        ("mandos=connect:2001:db8::1:47 ip=dhcp", true, true),
+        ("mandos=connect:fe80::1:47,connect:::1:47", false, false),
+        ("mandos=connect:fe80::1:47,connect:a.example:47", true, true),
     ] {
-        let found = Parameters::parse(line).addresses(&Servers::of_list(list), routed);
-        assert_eq!(found, expected, "{line} {list}");
+        assert_eq!(needs(line, "", nowhere), needed, "{line}");
+        assert_eq!(needs(line, "192.0.2.1:47", nowhere), with_other, "{line}");
+    }
+    // Nobody is asked for addresses that network.conf gives.
+    for (line, list, needed) in [
+        ("", "192.0.2.1:47", false),
+        ("", "192.0.2.1:47, 198.51.100.1:47", true),
+        ("ip=dhcp", "192.0.2.1:47", true),
+        ("mandos=connect", "192.0.2.1:47", true),
+        ("mandos=connect:192.0.2.1:47", "", false),
+    ] {
+        assert_eq!(needs(line, list, routed), needed, "{line} {list}");
     }
 }
 
