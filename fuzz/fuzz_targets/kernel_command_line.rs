@@ -6,10 +6,11 @@ use libfuzzer_sys::fuzz_target;
 use nightlatch_boot::client::options::{Options, parse};
 use nightlatch_boot::kernel_command_line::Parameters;
 use nightlatch_core::connect::Servers;
+use nightlatch_core::network::Definition;
 
 fuzz_target!(|line: &str| {
     let parameters = Parameters::parse(line);
-    parameters.needs_addresses(&Servers::default(), |_| false);
+    parameters.needs_addresses(&Servers::default(), &Definition::default());
     let arguments = parameters.arguments().into_iter().map(Into::into);
     assert!(parse(Options::default(), arguments).is_ok());
     for device in &parameters.devices {

@@ -2,10 +2,12 @@
 //!
 //! The reading is pure. Whatever stands there, a machine comes up: what is not understood is told and left.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::Path;
 
-use nightlatch_core::connect::{Host, NONE, Servers, Target, is_interface_name};
+use nightlatch_core::connect::{NONE, Servers, Target, is_interface_name};
+use nightlatch_core::network::Definition;
+use nightlatch_core::network::reach::needs_address;
 
 /// Where the kernel tells it.
 const FILE: &str = "/proc/cmdline";
@@ -101,10 +103,8 @@ impl Parameters {
     }
 
     /// True when the boot system must configure addresses for the client to reach its servers. `others` are servers that
-    /// the client's own options name; `is_routed` tells which addresses the client reaches with what it configures itself.
-    ///
-    /// IPv6 configures itself as soon as the client takes an interface up.
-    pub fn needs_addresses(&self, others: &Servers, is_routed: impl Fn(IpAddr) -> bool) -> bool {
+    /// the client's own options name, `network` the links that it makes.
+    pub fn needs_addresses(&self, others: &Servers, network: &Definition) -> bool {
         let connects = self.connect || !others.named.is_empty();
         if self.off || !connects || self.unaddressed {
             return false;
@@ -113,14 +113,9 @@ impl Parameters {
         if targets.is_empty() {
             targets.extend(others.targets());
         }
-        let needs = |target: &Target| match &target.host {
-            Host::LinkLocal(..) | Host::Address(IpAddr::V6(_)) => false,
-            Host::Address(address) => !is_routed(*address),
-            Host::Name(_) => true,
-        };
         // As with Mandos: `connect` alone asks for just this, and so does `ip=`.
         let asked = self.addressed || (self.connect && self.targets.is_empty());
-        asked || targets.into_iter().any(needs)
+        asked || targets.into_iter().any(|it| needs_address(network, it))
     }
 
     fn take_list(&mut self, name: &str, list: &str) {

@@ -3,8 +3,6 @@
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-use nightlatch_core::network::reach::reach;
-
 use crate::cli::{self, About, Action};
 use crate::client;
 use crate::client::options::{self, Options};
@@ -57,9 +55,8 @@ fn tell(debug: bool) -> ExitCode {
     }
     // The client says what is wrong with its options, and ends for it.
     let options = client_options(&parameters, log).unwrap_or_default();
-    let (servers, network) = (&options.connect, client::definition(&options));
-    let is_routed = |address| reach(&network, address).is_ok_and(|route| !route.by_dhcp);
-    match parameters.needs_addresses(servers, is_routed) {
+    let network = client::definition(&options);
+    match parameters.needs_addresses(&options.connect, &network) {
         true => log::print("network\n"),
         false => Exit::Success.into(),
     }

@@ -24,6 +24,8 @@ fn checked(suite: &str, image: &str) -> Option<String> {
         image \"$image\"; check good
         chmod 644 \"$image\"; check readable; chmod 600 \"$image\"
         printf '[client]\\nconnect = [fe80::1]:4711\\n' >/etc/nightlatch/client.conf; check stale
+        printf 'menuentry x {{\\n linux /vmlinuz root=x ip=dhcp\\n}}\\n' >/boot/grub.cfg
+        mkdir -p /boot/grub; mv /boot/grub.cfg /boot/grub/; check addresses; rm -r /boot/grub
         rm /etc/nightlatch/client.conf
         cp /etc/crypttab /out/
         echo more UUID=6a1f6a0e-6d0b-4c5a-9d3f-2b7d8a1c0002 none luks,initramfs >>/etc/crypttab; check volume
@@ -56,6 +58,11 @@ fn assert_all(said: &str, opens_by_list: bool) {
     assert_said(said, "readable", &["can be read by everybody"]);
     let lacks = "lacks /conf/conf.d/nightlatch/client.options";
     assert_said(said, "stale", &[lacks]);
+    match opens_by_list {
+        true => assert_said(said, "addresses", &[lacks]),
+        // Its network module is not in these images.
+        false => assert_said(said, "addresses", &["configures addresses", lacks]),
+    }
     match opens_by_list {
         true => assert_said(said, "volume", &["does not open the volume more"]),
         false => assert_said(said, "volume", &["ok    image "]),

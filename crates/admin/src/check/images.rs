@@ -34,6 +34,8 @@ pub(super) struct Machine<'m> {
     pub(super) plan: &'m Plan,
     /// Modules of the drivers of the interfaces that a boot uses.
     pub(super) drivers: BTreeSet<String>,
+    /// True when the boot system has to give an interface an address.
+    pub(super) needs_addresses: bool,
     /// The volumes that a boot opens before the real system begins.
     pub(super) volumes: Vec<String>,
 }
@@ -191,6 +193,17 @@ impl Image {
         let mut plan = machine.plan.clone();
         if let Some(system) = System::of(&members) {
             system.add_to(&mut plan, machine.root);
+            if machine.needs_addresses && !system.configures_addresses(&members) {
+                let said = format!(
+                    "{} has nothing that configures addresses, and a server cannot be reached without",
+                    self.path.display()
+                );
+                let hint = format!(
+                    "with dracut: echo 'add_dracutmodules+=\" network \"' >/etc/dracut.conf.d/network.conf, then {}",
+                    self.rebuild
+                );
+                report.bad("image", said, Some(hint));
+            }
         }
         let expected = Expected {
             plan: &plan,

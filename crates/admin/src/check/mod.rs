@@ -91,6 +91,7 @@ fn check(options: &Check, report: &mut Report) -> Result<(), Failure> {
         root,
         plan: &plan,
         drivers: network.drivers(),
+        needs_addresses: network.needs_addresses(),
         volumes: early.map(|volume| volume.name.clone()).collect(),
     };
     let boot = volumes::Boot {

@@ -33,11 +33,27 @@ const MARKS: [(&str, System); 4] = [
     ("/init_functions", System::Mkinitcpio),
 ];
 
+/// Files of the network modules of dracut (each of its handlers) and mkinitcpio.
+const ADDRESSING: [&str; 6] = [
+    "/usr/lib/systemd/systemd-networkd",
+    "/usr/sbin/NetworkManager",
+    "/usr/sbin/connmand",
+    "/usr/sbin/ifup",
+    "/usr/bin/ifup",
+    "/hooks/net",
+];
+
 impl System {
     /// The system of an image; `None` for one that is not known.
     pub(super) fn of(members: &Members) -> Option<Self> {
         let mark = MARKS.iter().find(|(mark, _)| members.contains_key(*mark));
         mark.map(|(_, system)| *system)
+    }
+
+    /// True when an image of this system can give an interface an address. initramfs-tools always can; of dracut and
+    /// mkinitcpio a module has to be in the image.
+    pub(super) fn configures_addresses(self, members: &Members) -> bool {
+        self == Self::InitramfsTools || ADDRESSING.iter().any(|it| members.contains_key(*it))
     }
 
     /// Adds what starts the client, where it is in an image as it is on the machine.

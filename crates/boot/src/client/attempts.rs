@@ -18,7 +18,7 @@ use rustix::io::Errno;
 use zeroize::Zeroizing;
 
 use super::attempt::{Equipment, Failure, attempt};
-use super::resolve::resolve;
+use super::resolve::{MAX_ADDRESSES, resolve};
 use super::schedule::Destination;
 use crate::log::{Log, chain};
 
@@ -314,7 +314,10 @@ fn read(report: &[u8]) -> Result<Found, Failed> {
         {
             Ok(Found::Password(Secret::new(password.to_vec())))
         }
-        [ADDRESSES, count, rest @ ..] if usize::from(*count) * ADDRESS == rest.len() => {
+        [ADDRESSES, count, rest @ ..]
+            if usize::from(*count) <= MAX_ADDRESSES
+                && usize::from(*count) * ADDRESS == rest.len() =>
+        {
             let (addresses, _) = rest.as_chunks::<ADDRESS>();
             let address = |octets: &[u8; ADDRESS]| Ipv6Addr::from(*octets).to_canonical();
             Ok(Found::Addresses(addresses.iter().map(address).collect()))
@@ -360,6 +363,9 @@ mod tests {
             assert!(read(&whole[..length]).is_err(), "{length}");
         }
         assert_eq!(read(&whole), Ok(Found::Addresses(addresses)));
+        // A try that was taken over names more than a resolver may.
+        let many = [&[ADDRESSES, 17][..], &[1; 17 * ADDRESS]].concat();
+        assert!(read(&many).is_err());
     }
 
     #[test]

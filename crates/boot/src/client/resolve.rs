@@ -12,7 +12,7 @@ use nightlatch_core::connect::Host;
 use crate::files::read_bounded;
 
 /// Most addresses of one name. Whoever answers for it could name thousands, and each is tried.
-const MAX_ADDRESSES: usize = 16;
+pub(super) const MAX_ADDRESSES: usize = 16;
 
 /// Written by the boot system when the network brings resolvers.
 const RESOLVERS: &str = "/etc/resolv.conf";

@@ -153,10 +153,10 @@ fn what_is_not_understood_is_told_and_left() {
 
 #[test]
 fn addresses_are_configured_only_where_a_server_needs_them() {
-    let nowhere = |_| false;
-    let routed = |address: IpAddr| address == IpAddr::from([192, 0, 2, 1]);
-    let needs = |line: &str, list: &str, is_routed: fn(IpAddr) -> bool| {
-        Parameters::parse(line).needs_addresses(&Servers::of_list(list), is_routed)
+    let network = |text: &str| Definition::recover(text).0;
+    let (nowhere, routed) = (network(""), network("[eth0]\naddresses = 192.0.2.7/24\n"));
+    let needs = |line: &str, list: &str, network: &Definition| {
+        Parameters::parse(line).needs_addresses(&Servers::of_list(list), network)
     };
     for (line, needed, with_other) in [
         ("", false, true),
@@ -176,8 +176,8 @@ fn addresses_are_configured_only_where_a_server_needs_them() {
         ("mandos=connect:fe80::1:47,connect:::1:47", false, false),
         ("mandos=connect:fe80::1:47,connect:a.example:47", true, true),
     ] {
-        assert_eq!(needs(line, "", nowhere), needed, "{line}");
-        assert_eq!(needs(line, "192.0.2.1:47", nowhere), with_other, "{line}");
+        assert_eq!(needs(line, "", &nowhere), needed, "{line}");
+        assert_eq!(needs(line, "192.0.2.1:47", &nowhere), with_other, "{line}");
     }
     // Nobody is asked for addresses that network.conf gives.
     for (line, list, needed) in [
@@ -187,7 +187,7 @@ fn addresses_are_configured_only_where_a_server_needs_them() {
         ("mandos=connect", "192.0.2.1:47", true),
         ("mandos=connect:192.0.2.1:47", "", false),
     ] {
-        assert_eq!(needs(line, list, routed), needed, "{line} {list}");
+        assert_eq!(needs(line, list, &routed), needed, "{line} {list}");
     }
 }
 

@@ -2,6 +2,8 @@
 
 use core::net::IpAddr;
 
+use crate::connect::{Host, Target};
+
 use super::{Cidr, Definition, Link, LinkName};
 
 /// A way to an address at boot.
@@ -95,6 +97,16 @@ pub fn reach(definition: &Definition, to: IpAddr) -> Result<BootRoute, Unreachab
         }),
         (None, None) if any => Err(Unreachable::NoRoute(to)),
         (None, None) => Err(Unreachable::NoAddress(to)),
+    }
+}
+
+/// True when the boot system has to configure an address before a boot reaches `target`: the links of `definition` do not
+/// lead to it. A name needs a resolver, which comes with an address; the kernel configures IPv6 itself.
+pub fn needs_address(definition: &Definition, target: &Target) -> bool {
+    match &target.host {
+        Host::LinkLocal(..) | Host::Address(IpAddr::V6(_)) => false,
+        Host::Address(to) => !reach(definition, *to).is_ok_and(|route| !route.by_dhcp),
+        Host::Name(_) => true,
     }
 }
 

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use nightlatch_core::connect::{Host, Scope, Target};
 use nightlatch_core::network::learn::{Reach, Way, What, learn};
-use nightlatch_core::network::reach::reach;
+use nightlatch_core::network::reach::{needs_address, reach};
 use nightlatch_core::network::snapshot::SeenLink;
 use nightlatch_core::network::{Definition, Kind};
 
@@ -125,6 +125,16 @@ impl BootNetwork {
             }
         }
         verdict
+    }
+
+    /// True when the boot system has to configure addresses, as the client's `parameters` tells it at boot.
+    pub(in crate::check) fn needs_addresses(&self) -> bool {
+        let servers = self.command.servers();
+        let made = self.made();
+        let connects = !servers.named.is_empty();
+        connects
+            && !self.command.forbids_addresses
+            && (self.command.has_ip || servers.targets().any(|it| needs_address(&made, it)))
     }
 
     /// True when the boot system asks for what network.conf does not give.
