@@ -4,8 +4,8 @@
 
 use libfuzzer_sys::fuzz_target;
 use nightlatch_boot::client::options::{Options, parse};
-use nightlatch_boot::kernel_command_line::Parameters;
 use nightlatch_core::connect::Servers;
+use nightlatch_core::kernel_command_line::Parameters;
 use nightlatch_core::network::Definition;
 
 fuzz_target!(|line: &str| {

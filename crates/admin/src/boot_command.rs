@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use nightlatch_core::connect::Servers;
+use nightlatch_core::kernel_command_line::Parameters;
 use nightlatch_core::settings::machine::MachineSettings;
 use rustix::fs::{MemfdFlags, memfd_create};
 
@@ -37,10 +38,8 @@ pub(crate) struct BootCommand {
     pub(crate) is_off: bool,
     /// Where the kernel's command line is from.
     pub(crate) kernel_line: String,
-    /// True when it asks the boot system for addresses, by `ip=`.
-    pub(crate) has_ip: bool,
-    /// True when it has the boot system ask for none, by `ip=off`.
-    pub(crate) forbids_addresses: bool,
+    /// What it asks for.
+    pub(crate) parameters: Parameters,
     /// What the programs of the image say of their options.
     pub(crate) complaints: Vec<String>,
 }
@@ -76,8 +75,7 @@ impl BootCommand {
             from_file: arguments.len(),
             arguments,
             is_off: shown.status.code() == Some(EX_UNAVAILABLE.into()),
-            has_ip: line.split_whitespace().any(asks_for_addresses),
-            forbids_addresses: line.split_whitespace().any(forbids_addresses),
+            parameters: Parameters::parse(&line),
             kernel_line: from,
             complaints: complaints
                 .map(|line| line.trim_start_matches("nightlatch-boot plugin-runner: "))
@@ -86,6 +84,11 @@ impl BootCommand {
         };
         let more = text(&shown.stdout);
         command.arguments.extend(more.lines().map(str::to_owned));
+        if let Some(device) = fallback_interface(root)
+            && command.interfaces().is_empty()
+        {
+            command.arguments.push(format!("--interface={device}"));
+        }
         if !shown.status.success() && !command.is_off && command.complaints.is_empty() {
             let said = format!("plugin-runner.conf cannot be read: {}", shown.status);
             command.complaints.push(said);
@@ -202,13 +205,35 @@ fn path_of(memory: &OwnedFd) -> PathBuf {
     format!("/proc/{}/fd/{}", std::process::id(), memory.as_raw_fd()).into()
 }
 
-fn forbids_addresses(word: &str) -> bool {
-    matches!(word.trim_matches('"'), "ip=off" | "ip=none")
+/// The interface that initramfs-tools gives the client where nothing else names one: `DEVICE` of initramfs.conf(5), which
+/// files beside it override. `None` where something else makes the images.
+fn fallback_interface(root: &Path) -> Option<String> {
+    if !image::has_initramfs_tools(root) {
+        return None;
+    }
+    let folder = root.join("etc/initramfs-tools");
+    let more = fs::read_dir(folder.join("conf.d")).into_iter().flatten();
+    let mut files: Vec<PathBuf> = more.flatten().map(|entry| entry.path()).collect();
+    files.sort();
+    files.insert(0, folder.join("initramfs.conf"));
+    let texts = files
+        .iter()
+        .filter_map(|file| fs::read_to_string(file).ok());
+    let device = texts.filter_map(|text| device_of(&text)).next_back()?;
+    Some(device).filter(|name| !name.is_empty())
 }
 
-fn asks_for_addresses(word: &str) -> bool {
-    let value = word.trim_matches('"').strip_prefix("ip=");
-    value.is_some_and(|value| !matches!(value, "" | "off" | "none"))
+/// The last `DEVICE` that a file of initramfs-tools sets, without its quotes.
+fn device_of(text: &str) -> Option<String> {
+    let value = |line: &str| {
+        let value = line.trim_start().strip_prefix("DEVICE=")?;
+        let word = value
+            .split([' ', '\t', '#', ';'])
+            .next()
+            .unwrap_or_default();
+        Some(word.trim_matches(['"', '\'']).to_owned())
+    };
+    text.lines().filter_map(value).next_back()
 }
 
 /// The kernel's command line of the next boot, and where it is from: what the boot loader has for the first of its
@@ -363,7 +388,30 @@ mod tests {
             (text.as_str(), from.as_str()),
             ("root=x ro ip=dhcp", "/boot/grub/grub.cfg")
         );
-        assert!(asks_for_addresses("ip=dhcp") && !asks_for_addresses("ip=off"));
-        assert!(!asks_for_addresses("zip=dhcp"));
+    }
+
+    #[test]
+    fn the_interface_of_initramfs_tools_is_that_of_its_last_file() {
+        let root = tempfile::tempdir().unwrap();
+        let write = |place: &str, text: &str| {
+            let path = root.path().join(place);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        };
+        let device = || fallback_interface(root.path());
+        write(
+            "etc/initramfs-tools/initramfs.conf",
+            "# DEVICE=x\nDEVICE=eth0\n",
+        );
+        assert_eq!(device(), None);
+        write("usr/sbin/update-initramfs", "");
+        assert_eq!(device().as_deref(), Some("eth0"));
+        write(
+            "etc/initramfs-tools/conf.d/net",
+            "DEVICE='eth1' # or eth2\n",
+        );
+        assert_eq!(device().as_deref(), Some("eth1"));
+        write("etc/initramfs-tools/conf.d/zz", "DEVICE=\n");
+        assert_eq!(device(), None);
     }
 }

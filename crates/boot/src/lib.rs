@@ -10,7 +10,7 @@ pub mod cryptroot;
 mod daemon;
 pub mod exit;
 pub mod files;
-pub mod kernel_command_line;
+mod kernel_command_line;
 pub mod key_socket;
 pub mod log;
 pub mod output;

@@ -3,11 +3,14 @@
 use std::ffi::OsString;
 use std::process::ExitCode;
 
+use nightlatch_core::kernel_command_line::Parameters;
+
 use crate::cli::{self, About, Action};
 use crate::client;
+use crate::client::interfaces::Selection;
 use crate::client::options::{self, Options};
 use crate::exit::Exit;
-use crate::kernel_command_line::Parameters;
+use crate::kernel_command_line;
 use crate::log::{self, Log, chain};
 use crate::plugin_runner;
 
@@ -23,10 +26,11 @@ pub const HELP: &str = "\
 Usage: nightlatch-boot parameters [-?V] [--debug] [--help] [--usage] [--version]
 
 Tells what the kernel's command line (mandos=, nightlatch=, ip=) and the client's options ask of the
-boot system's scripts, a word a line:
+boot system's scripts:
 
-  off      start nothing
-  network  configure addresses, beside the search: some server cannot be reached without
+  off                     start nothing
+  network [INTERFACE...]  configure addresses, beside the search: some server cannot be reached without;
+                          on these interfaces, where the client was told which to use
 
       --debug    tell on standard error how the command line was understood
   -?, --help     show this help
@@ -35,6 +39,8 @@ boot system's scripts, a word a line:
 
 Example, in a script of the initramfs:
   case $(nightlatch-boot parameters) in off) exit ;; esac
+
+NIGHTLATCH_INTERFACE names the interface that the boot system has chosen, as for the client.
 ";
 
 /// Runs the applet with the arguments that follow its name.
@@ -44,7 +50,7 @@ pub fn run(arguments: Vec<OsString>) -> ExitCode {
 
 fn tell(debug: bool) -> ExitCode {
     let log = Log::new(NAME, debug);
-    let parameters = Parameters::of_this_boot();
+    let parameters = kernel_command_line::of_this_boot();
     parameters
         .warnings
         .iter()
@@ -57,9 +63,17 @@ fn tell(debug: bool) -> ExitCode {
     let options = client_options(&parameters, log).unwrap_or_default();
     let network = client::definition(&options);
     match parameters.needs_addresses(&options.connect, &network) {
-        true => log::print("network\n"),
+        true => log::print(&format!("{}\n", asked(&options.selection))),
         false => Exit::Success.into(),
     }
+}
+
+fn asked(selection: &Selection) -> String {
+    let names = match selection {
+        Selection::Named(names) | Selection::Only(names) => names.as_slice(),
+        Selection::Suitable | Selection::AsTheyAre => &[],
+    };
+    [&["network".to_owned()], names].concat().join(" ")
 }
 
 /// The options of the client at this boot: of its file, of the plugin runner's, and of the kernel's command line. Nothing
@@ -68,7 +82,10 @@ fn client_options(parameters: &Parameters, log: Log) -> Option<Options> {
     let more = plugin_runner::client_arguments(parameters)?;
     let read = options::configured().map(|options| options::parse(options, more));
     match read {
-        Ok(Ok(Action::Run(options))) => Some(*options),
+        Ok(Ok(Action::Run(mut options))) => {
+            client::use_fallback(&mut options, log);
+            Some(*options)
+        }
         Ok(Ok(_)) => None,
         Ok(Err(error)) => {
             log.debug(|| error.to_string());

@@ -118,6 +118,33 @@ fn a_server_without_a_route_is_reached_as_a_neighbour() {
 /// A route to the server itself would hide the router for ever.
 #[test]
 fn a_router_that_is_late_is_waited_for() {
+    // Once the client can speak, it fails for want of a route alone.
+    let mut speaks = false;
+    late_router(move |here, line| {
+        let spoke = std::mem::replace(&mut speaks, here.ip(&LINK_LOCAL).contains("fe80:"));
+        line.contains("cannot connect") && spoke
+    });
+}
+
+/// The client has made the server a neighbour by then.
+#[test]
+fn a_router_that_is_later_than_the_client_waits_is_used() {
+    late_router(|_, line| line.contains("added a route"));
+}
+
+const LINK_LOCAL: [&str; 8] = [
+    "-6",
+    "addr",
+    "show",
+    "dev",
+    "wire",
+    "scope",
+    "link",
+    "-tentative",
+];
+
+/// The client gets its password behind a router that comes once `is_time`, by a line that the client says.
+fn late_router(mut is_time: impl FnMut(&Host, &str) -> bool) {
     if !possible() {
         return;
     }
@@ -131,36 +158,12 @@ fn a_router_that_is_late_is_waited_for() {
     let machine = Machine::new();
     let (_server, port) = there.serve(&machine);
     let target = format!("[2001:db8:1::1]:{port}");
-    let arguments = [
-        "--debug",
-        "--retry",
-        "1",
-        "--interface",
-        "wire",
-        "--connect",
-        &target,
-    ];
-    let mut client = here.client(&machine, &arguments).spawn().unwrap();
+    let options = ["--debug", "--retry", "1", "--interface", "wire"];
+    let mut client = here.client(&machine, &[&options[..], &["--connect", &target]].concat());
+    let mut client = client.spawn().unwrap();
     let lines = BufReader::new(client.stderr.take().unwrap()).lines();
     let mut said = lines.map_while(Result::ok);
-    let link_local = [
-        "-6",
-        "addr",
-        "show",
-        "dev",
-        "wire",
-        "scope",
-        "link",
-        "-tentative",
-    ];
-    // Once it can speak, it fails for want of a route alone.
-    let mut speaks = false;
-    let failed = said.any(|line| {
-        let fails = line.contains("cannot connect");
-        let spoke = std::mem::replace(&mut speaks, here.ip(&link_local).contains("fe80:"));
-        fails && spoke
-    });
-    assert!(failed);
+    assert!(said.any(|line| is_time(&here, &line)));
     here.ip(&[
         "-6",
         "route",

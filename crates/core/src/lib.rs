@@ -15,6 +15,7 @@ pub mod digits;
 pub mod duration;
 pub mod ini;
 pub mod interpolate;
+pub mod kernel_command_line;
 pub mod key_id;
 pub mod log_limit;
 pub mod name;

@@ -12,9 +12,10 @@ use sha2::{Digest, Sha256};
 use super::archive::{self, Members, Want};
 use super::compare::{self, Difference, Expected, differences};
 use super::kernels::{self, Installed};
+use super::network::Addressed;
 use super::report::{Level, Report};
 use super::systems::System;
-use crate::image::{FOLDER, Plan};
+use crate::image::{self, FOLDER, Plan};
 use crate::keys::Directory;
 
 /// Where unified kernel images are (the Boot Loader Specification, "type #2").
@@ -34,8 +35,8 @@ pub(super) struct Machine<'m> {
     pub(super) plan: &'m Plan,
     /// Modules of the drivers of the interfaces that a boot uses.
     pub(super) drivers: BTreeSet<String>,
-    /// True when the boot system has to give an interface an address.
-    pub(super) needs_addresses: bool,
+    /// The servers for which the boot system has to give an interface an address.
+    pub(super) addressed: Addressed,
     /// The volumes that a boot opens before the real system begins.
     pub(super) volumes: Vec<String>,
 }
@@ -126,15 +127,10 @@ fn rebuild(root: &Path, kernel: &str, is_new: bool) -> String {
     // update-initramfs(8) updates only what is there.
     let how = if is_new { "-c" } else { "-u" };
     match () {
-        () if has_initramfs_tools(root) => format!("update-initramfs {how} -k {kernel}"),
+        () if image::has_initramfs_tools(root) => format!("update-initramfs {how} -k {kernel}"),
         () if root.join("usr/bin/mkinitcpio").exists() => "mkinitcpio -P".to_owned(),
         () => format!("dracut --force --kver {kernel}"),
     }
-}
-
-/// Whether initramfs-tools makes the images of this machine.
-pub(super) fn has_initramfs_tools(root: &Path) -> bool {
-    root.join("usr/sbin/update-initramfs").exists()
 }
 
 /// An image of no kernel that is there is read by nobody but thieves.
@@ -193,16 +189,20 @@ impl Image {
         let mut plan = machine.plan.clone();
         if let Some(system) = System::of(&members) {
             system.add_to(&mut plan, machine.root);
-            if machine.needs_addresses && !system.configures_addresses(&members) {
+            if machine.addressed != Addressed::None && !system.configures_addresses(&members) {
+                let (level, which) = match machine.addressed {
+                    Addressed::All => (Level::Failed, "no server"),
+                    _ => (Level::Warning, "not every server"),
+                };
                 let said = format!(
-                    "{} has nothing that configures addresses, and a server cannot be reached without",
+                    "{} has nothing that configures addresses, and {which} can be reached without",
                     self.path.display()
                 );
                 let hint = format!(
                     "with dracut: echo 'add_dracutmodules+=\" network \"' >/etc/dracut.conf.d/network.conf, then {}",
                     self.rebuild
                 );
-                report.bad("image", said, Some(hint));
+                report.add(level, "image", said, Some(hint));
             }
         }
         let expected = Expected {

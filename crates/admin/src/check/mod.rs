@@ -25,7 +25,7 @@ use nightlatch_proto::rehearsal::Terms;
 
 use crate::cli::check::Check;
 use crate::failure::{EX_NOPERM, Failure};
-use crate::image::Plan;
+use crate::image::{self, Plan};
 use crate::output::human;
 use network::BootNetwork;
 use report::Report;
@@ -91,12 +91,12 @@ fn check(options: &Check, report: &mut Report) -> Result<(), Failure> {
         root,
         plan: &plan,
         drivers: network.drivers(),
-        needs_addresses: network.needs_addresses(),
+        addressed: network.addressed_servers(),
         volumes: early.map(|volume| volume.name.clone()).collect(),
     };
     let boot = volumes::Boot {
         opened: images::check(&machine, report),
-        forgets: images::has_initramfs_tools(root),
+        forgets: image::has_initramfs_tools(root),
     };
     let program = crate::image::program(root)?;
     let fetched = match network.check(&program, report)? {

@@ -5,6 +5,8 @@
 
 mod targets;
 
+pub(super) use targets::Addressed;
+
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -20,6 +22,7 @@ use nightlatch_core::settings::machine::MachineSettings;
 use super::report::Report;
 use crate::boot_command::BootCommand;
 use crate::failure::Failure;
+use crate::image;
 use crate::network::{ConfFile, Ways, at_boot, boot_links, drift, modules, snapshot};
 
 /// How long a server with a link-local address may take to answer.
@@ -62,7 +65,7 @@ impl BootNetwork {
             file,
             snapshot: snapshot()?,
             is_taken,
-            asks_for_addresses: super::images::has_initramfs_tools(root),
+            asks_for_addresses: image::has_initramfs_tools(root),
         })
     }
 

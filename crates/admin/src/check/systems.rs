@@ -12,6 +12,9 @@ const SCRIPTS: &str = "usr/share/initramfs-tools/scripts";
 /// The name of ours among them.
 const SCRIPT: &str = "nightlatch";
 
+/// What of ours is no script of a stage.
+const ADDRESSES: &str = "nightlatch-addresses";
+
 /// What runs in an image.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum System {
@@ -33,15 +36,11 @@ const MARKS: [(&str, System); 4] = [
     ("/init_functions", System::Mkinitcpio),
 ];
 
-/// Files of the network modules of dracut (each of its handlers) and mkinitcpio.
-const ADDRESSING: [&str; 6] = [
-    "/usr/lib/systemd/systemd-networkd",
-    "/usr/sbin/NetworkManager",
-    "/usr/sbin/connmand",
-    "/usr/sbin/ifup",
-    "/usr/bin/ifup",
-    "/hooks/net",
-];
+/// Programs of the network modules of dracut, one for each of its handlers, in `/usr/sbin` or `/usr/bin`.
+const ADDRESSING: [&str; 4] = ["NetworkManager", "connmand", "ifup", "wicked"];
+
+/// Files of others that configure addresses: systemd's, and the hook of mkinitcpio.
+const ADDRESSING_FILES: [&str; 2] = ["/usr/lib/systemd/systemd-networkd", "/hooks/net"];
 
 impl System {
     /// The system of an image; `None` for one that is not known.
@@ -53,7 +52,12 @@ impl System {
     /// True when an image of this system can give an interface an address. initramfs-tools always can; of dracut and
     /// mkinitcpio a module has to be in the image.
     pub(super) fn configures_addresses(self, members: &Members) -> bool {
-        self == Self::InitramfsTools || ADDRESSING.iter().any(|it| members.contains_key(*it))
+        let has = |path: &str| members.contains_key(path);
+        let has_program =
+            |name: &&str| has(&format!("/usr/sbin/{name}")) || has(&format!("/usr/bin/{name}"));
+        self == Self::InitramfsTools
+            || ADDRESSING.iter().any(has_program)
+            || ADDRESSING_FILES.into_iter().any(has)
     }
 
     /// Adds what starts the client, where it is in an image as it is on the machine.
@@ -77,13 +81,15 @@ impl System {
 }
 
 fn add_scripts(plan: &mut Plan, root: &Path) {
-    let stages = fs::read_dir(root.join(SCRIPTS)).into_iter().flatten();
-    for stage in stages.flatten() {
-        let source = stage.path().join(SCRIPT);
-        let name = stage.file_name();
-        if let (Some(stage), true) = (name.to_str(), source.is_file()) {
+    let folder = root.join(SCRIPTS);
+    let stages = fs::read_dir(&folder).into_iter().flatten().flatten();
+    let names = stages.filter_map(|stage| stage.file_name().into_string().ok());
+    let of_stages = names.map(|stage| format!("{stage}/{SCRIPT}"));
+    for script in of_stages.chain([ADDRESSES.to_owned()]) {
+        let source = folder.join(&script);
+        if source.is_file() {
             plan.files.push(PlannedFile {
-                path: format!("/scripts/{stage}/{SCRIPT}"),
+                path: format!("/scripts/{script}"),
                 source: Source::Copy(source),
                 mode: 0o755,
                 owner: Owner::ROOT,

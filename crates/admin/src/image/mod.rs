@@ -24,6 +24,11 @@ pub(crate) use plan::{FOLDER, Owner, Plan, PlannedFile, Source};
 #[cfg(test)]
 pub(crate) use plan::{Link, Program};
 
+/// True when initramfs-tools makes the images of the machine below `root`.
+pub(crate) fn has_initramfs_tools(root: &Path) -> bool {
+    root.join("usr/sbin/update-initramfs").exists()
+}
+
 /// Carries the verb out.
 pub(crate) fn run(options: &Image) -> Result<(), Failure> {
     if !rustix::process::geteuid().is_root() {

@@ -87,6 +87,11 @@ impl Failure {
         matches!(self, Self::Resolve(ResolveError::NoResolver))
     }
 
+    /// True when no sign of the host came.
+    pub(super) fn is_unreached(&self) -> bool {
+        matches!(self, Self::Connect(error) if error.kind() != io::ErrorKind::ConnectionRefused)
+    }
+
     /// Whether there was no route at all.
     pub(super) fn lacks_route(&self) -> bool {
         matches!(self, Self::Connect(error) if Errno::from_io_error(error) == Some(Errno::NETUNREACH))

@@ -39,6 +39,7 @@ const ADDRESS: usize = 16;
 const FAILURE: u8 = b'F';
 const LOCAL: u8 = b'l';
 const LACKS_ROUTE: u8 = b'r';
+const UNREACHED: u8 = b'h';
 const LACKS_RESOLVER: u8 = b'n';
 const UNSIGNED: u8 = b'u';
 
@@ -73,6 +74,8 @@ pub(super) struct Failed {
     pub(super) local: bool,
     /// There was no route at all.
     pub(super) lacks_route: bool,
+    /// No sign of the host came.
+    pub(super) unreached: bool,
     /// There is nobody who could be asked for the name.
     pub(super) lacks_resolver: bool,
     /// The payload was not signed.
@@ -86,6 +89,7 @@ impl Failed {
             words: words.into(),
             local: false,
             lacks_route: false,
+            unreached: false,
             lacks_resolver: false,
             unsigned: false,
         }
@@ -262,6 +266,7 @@ fn report(result: Result<Found, Failure>) {
             words: chain(&failure),
             local: failure.is_local(),
             lacks_route: failure.lacks_route(),
+            unreached: failure.is_unreached(),
             lacks_resolver: failure.lacks_resolver(),
             unsigned: matches!(failure, Failure::Open(OpenError::Unsigned)),
         }),
@@ -280,6 +285,7 @@ fn say(failed: &Failed) {
     let flags: Vec<u8> = [
         (failed.local, LOCAL),
         (failed.lacks_route, LACKS_ROUTE),
+        (failed.unreached, UNREACHED),
         (failed.lacks_resolver, LACKS_RESOLVER),
         (failed.unsigned, UNSIGNED),
     ]
@@ -330,6 +336,7 @@ fn read(report: &[u8]) -> Result<Found, Failed> {
                 words,
                 local: flags.contains(&LOCAL),
                 lacks_route: flags.contains(&LACKS_ROUTE),
+                unreached: flags.contains(&UNREACHED),
                 lacks_resolver: flags.contains(&LACKS_RESOLVER),
                 unsigned: flags.contains(&UNSIGNED),
             })
@@ -383,7 +390,8 @@ mod tests {
     #[test]
     fn a_failure_keeps_its_kind_and_its_words() {
         let failed = read(b"Flnu\ncannot: go\non").unwrap_err();
-        assert!(failed.local && failed.unsigned && failed.lacks_resolver && !failed.lacks_route);
+        assert!(failed.local && failed.unsigned && failed.lacks_resolver);
+        assert!(!failed.lacks_route && !failed.unreached);
         assert_eq!(failed.words, "cannot: go\non");
         assert!(!read(b"").unwrap_err().local);
     }

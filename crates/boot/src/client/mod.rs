@@ -32,7 +32,7 @@ use nightlatch_sys::{clock, locked, memory};
 
 use crate::cli::{self, About, Action};
 use crate::exit::Exit;
-use crate::kernel_command_line::Parameters;
+use crate::kernel_command_line;
 use crate::log::{self, Log, chain};
 use crate::output::write_out;
 use attempt::Equipment;
@@ -59,7 +59,7 @@ pub fn run(mut arguments: Vec<OsString>) -> ExitCode {
     };
     let log = Log::new(NAME, alone.debug);
     if alone.kernel_command_line {
-        let parameters = Parameters::of_this_boot();
+        let parameters = kernel_command_line::of_this_boot();
         parameters
             .warnings
             .iter()
@@ -87,7 +87,7 @@ pub fn run(mut arguments: Vec<OsString>) -> ExitCode {
 }
 
 /// Lets the boot system choose the interface where nobody else did.
-fn use_fallback(options: &mut Options, log: Log) {
+pub(crate) fn use_fallback(options: &mut Options, log: Log) {
     let named = std::env::var(INTERFACE).unwrap_or_default();
     if options.devices.is_empty()
         && let Err(error) = options.use_interfaces(&[named])

@@ -274,16 +274,23 @@ impl Network {
         }
     }
 
-    /// Puts everything back as it was.
-    pub(super) fn restore(&mut self) {
-        for (to, index) in std::mem::take(&mut self.routes) {
+    /// Removes the routes to a host that were added here.
+    pub(super) fn remove_routes(&mut self, to: IpAddr) {
+        for (to, index) in self.routes.extract_if(.., |(known, _)| *known == to) {
             let removed = self.capabilities.with(&[Capability::NetAdmin], || {
                 netif::remove_host_route(to, index)
             });
-            if let Err(error) = removed {
-                self.log
-                    .debug(|| format!("cannot remove the route to {to}: {error}"));
-            }
+            self.log.debug(|| match removed {
+                Ok(()) => format!("removed the route to {to} on interface {index}"),
+                Err(error) => format!("cannot remove the route to {to}: {error}"),
+            });
+        }
+    }
+
+    /// Puts everything back as it was.
+    pub(super) fn restore(&mut self) {
+        while let Some((to, _)) = self.routes.first() {
+            self.remove_routes(*to);
         }
         // In the order in which all of it was done, the last first.
         self.links.unmake();

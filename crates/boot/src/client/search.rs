@@ -274,8 +274,22 @@ impl Search<'_> {
         if self.schedule.handle_failed(destination, failed.local, now) {
             self.tell(destination, failed);
         }
-        if failed.lacks_route && self.make_route(destination, now) {
+        if !failed.lacks_route {
+            self.take_route_back(destination, failed);
+        } else if self.make_route(destination, now) {
             self.schedule.handle_mended(destination, now);
+        }
+    }
+
+    /// A host that `--connect` names, was made a neighbour and is not reached may be behind a router that has come since,
+    /// which the route hides.
+    fn take_route_back(&mut self, destination: &Destination, failed: &Failed) {
+        self.without_route.retain(|(to, _)| to != destination);
+        if let Destination::Address(address) = destination
+            && self.discovery.is_none()
+            && failed.unreached
+        {
+            self.network.remove_routes(address.ip());
         }
     }
 

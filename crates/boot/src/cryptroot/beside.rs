@@ -39,6 +39,14 @@ impl Beside {
         }
     }
 
+    /// Asks it to end, and does not wait.
+    pub(super) fn end(&self) {
+        if let Some(group) = self.group() {
+            // The child is not reaped yet, so that the number is still that of its group.
+            let _ = kill_process_group(group, process::Signal::TERM);
+        }
+    }
+
     fn group(&self) -> Option<Pid> {
         i32::try_from(self.0.id()).ok().and_then(Pid::from_raw)
     }
@@ -46,9 +54,8 @@ impl Beside {
 
 impl Drop for Beside {
     fn drop(&mut self) {
+        self.end();
         if let Some(group) = self.group() {
-            // The child is not reaped yet, so that the number is still that of its group.
-            let _ = kill_process_group(group, process::Signal::TERM);
             if let Ok(handle) = pidfd_open(group, PidfdFlags::empty()) {
                 let _ = wait::for_end(handle.as_fd(), GRACE);
             }

@@ -209,8 +209,8 @@ fn fed(options: &Options, log: Log) -> Result<Signal, FeedError> {
     let _only = Only::take(&options.fifo)
         .map_err(|error| FeedError::Only(options.fifo.clone(), error))?
         .ok_or(FeedError::Another)?;
-    // It ends with this one.
-    let _beside = match &options.beside {
+    // It ends with this one at the latest.
+    let beside = match &options.beside {
         Some(line) => Beside::start(line, log)?,
         None => None,
     };
@@ -219,6 +219,11 @@ fn fed(options: &Options, log: Log) -> Result<Signal, FeedError> {
         start(options)
     });
     let fetched = fetch(&mut source, &signals, log);
+    // Before the network is put back: it changes the network too.
+    match &fetched {
+        Ok(Ok(_)) => beside.iter().for_each(Beside::end),
+        _ => drop(beside),
+    }
     end_all(source.into_process().into_iter().collect());
     let password = match fetched? {
         Ok(password) => password,

@@ -13,13 +13,14 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use nightlatch_core::kernel_command_line::Parameters;
 use nightlatch_core::secret::Secret;
 use nightlatch_sys::signals::{EndSignals, Signal, die_of};
 
 use crate::cli::{self, About, Action};
 use crate::exit::Exit;
 use crate::files;
-use crate::kernel_command_line::Parameters;
+use crate::kernel_command_line;
 use crate::log::{self, Log, chain};
 use crate::output::write_out;
 use crate::process::{Process, end_all};
@@ -159,7 +160,7 @@ fn configured(file: &Path, arguments: &[OsString]) -> Result<Options, ReadError>
 /// Runs with these options; when there is a `fault`, without plugins, and with that exit status.
 fn run_with(mut options: Options, fault: Option<Exit>) -> ExitCode {
     if options.kernel_command_line {
-        options.obey(&Parameters::of_this_boot());
+        options.obey(&kernel_command_line::of_this_boot());
     }
     log::silence_panics(NAME);
     let log = Log::new(NAME, options.debug);

@@ -8,8 +8,9 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
+use nightlatch_core::kernel_command_line::Parameters;
+
 use crate::cli::{Action, Arguments, Names, Part, SyntaxError, words};
-use crate::kernel_command_line::Parameters;
 
 /// The user and the group that own nothing (plugin-runner(8mandos), `--userid`).
 const NOBODY: u32 = 65534;

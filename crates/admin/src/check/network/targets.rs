@@ -12,6 +12,14 @@ use super::{BootNetwork, LEARN};
 use crate::check::report::{Level, Report};
 use crate::network::{Ways, drift};
 
+/// How many of the servers a boot reaches only by addresses that the boot system configures.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(in crate::check) enum Addressed {
+    None,
+    Some,
+    All,
+}
+
 /// The findings about one server.
 #[derive(Default)]
 struct Verdict {
@@ -75,7 +83,8 @@ impl BootNetwork {
             let hint = "the running system does not reach it either";
             verdict.add(Level::Failed, trouble.clone(), Some(hint));
         }
-        if self.command.has_ip {
+        let kernel = &self.command.parameters;
+        if kernel.addressed && !kernel.unaddressed {
             let said = format!(
                 "ip= in {} gives addresses at boot: whether they lead to {target} is not tried",
                 self.command.kernel_line
@@ -127,19 +136,26 @@ impl BootNetwork {
         verdict
     }
 
-    /// True when the boot system has to configure addresses, as the client's `parameters` tells it at boot.
-    pub(in crate::check) fn needs_addresses(&self) -> bool {
+    /// The servers that a boot reaches only when the boot system configures addresses.
+    pub(in crate::check) fn addressed_servers(&self) -> Addressed {
         let servers = self.command.servers();
         let made = self.made();
-        let connects = !servers.named.is_empty();
-        connects
-            && !self.command.forbids_addresses
-            && (self.command.has_ip || servers.targets().any(|it| needs_address(&made, it)))
+        let all = servers.targets().count();
+        match servers
+            .targets()
+            .filter(|it| needs_address(&made, it))
+            .count()
+        {
+            _ if self.command.parameters.unaddressed => Addressed::None,
+            0 => Addressed::None,
+            count if count == all => Addressed::All,
+            _ => Addressed::Some,
+        }
     }
 
     /// True when the boot system asks for what network.conf does not give.
     fn asks(&self) -> bool {
-        self.asks_for_addresses && !self.command.forbids_addresses
+        self.asks_for_addresses && !self.command.parameters.unaddressed
     }
 
     /// The links that a boot makes: those of the interfaces that it is told to use.
