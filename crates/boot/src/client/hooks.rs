@@ -18,7 +18,7 @@ use nightlatch_sys::signals::{EndSignals, Signal, release_in};
 use nightlatch_sys::trusted::{Executable, check_folder};
 use rustix::fs::{Mode as FileMode, OFlags};
 use rustix::io::Errno;
-use rustix::pipe::{PipeFlags, pipe_with};
+use rustix::pipe::{PipeFlags, fcntl_setpipe_size, pipe_with};
 use rustix::process::{Pid, PidfdFlags, geteuid, pidfd_open};
 
 use super::options::Options;
@@ -37,6 +37,9 @@ const STOP_LIMIT: Duration = Duration::from_secs(10);
 
 /// How much of what a hook says is passed on, in bytes.
 const MAX_SAID: usize = 64 * 1024;
+
+/// Capacity in bytes of the pipe that a hook writes to.
+const PIPE: usize = 2 * MAX_SAID;
 
 /// When the hooks run.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -287,9 +290,10 @@ struct Said {
 impl Said {
     /// Passes on what has come, as far as it is not too much.
     fn pass_on(&mut self, hook: Hook<'_>) {
-        let mut chunk = [0; 4096];
-        // No more at once than the pipe holds, so that one who never stops saying things is stopped in time.
-        for _ in 0..16 {
+        const CHUNK: usize = 4096;
+        let mut chunk = [0; CHUNK];
+        // Not much more at once than the pipe holds, so that one who never stops saying things is stopped in time.
+        for _ in 0..=PIPE / CHUNK {
             let count = match rustix::io::read(&self.pipe, &mut chunk) {
                 Ok(count) if count > 0 => count,
                 Err(Errno::INTR) => continue,
@@ -308,9 +312,11 @@ impl Said {
 }
 
 /// A pipe of which neither end ever waits. The writing end can be read too, so that whatever a hook leaves running is not
-/// ended by SIGPIPE when nobody listens any more; what does not fit then is lost.
+/// ended by SIGPIPE when nobody listens any more. What does not fit is lost: it holds more than is passed on, so that no
+/// loss goes untold.
 fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
     let (reader, _writer) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
+    fcntl_setpipe_size(&reader, PIPE)?;
     let both = OFlags::RDWR | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let path = format!("/proc/self/fd/{}", reader.as_raw_fd());
     let writer = rustix::fs::open(path, both, FileMode::empty())?;
