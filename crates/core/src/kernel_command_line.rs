@@ -2,7 +2,7 @@
 //!
 //! The reading is pure. Whatever stands there, a machine comes up: what is not understood is told and left.
 
-use std::net::{Ipv4Addr, Ipv6Addr};
+use core::net::{Ipv4Addr, Ipv6Addr};
 
 use crate::connect::{NONE, Servers, Target, is_interface_name};
 use crate::network::Definition;

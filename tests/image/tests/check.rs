@@ -25,6 +25,7 @@ fn checked(suite: &str, image: &str) -> Option<String> {
         chmod 644 \"$image\"; check readable; chmod 600 \"$image\"
         printf '[client]\\nconnect = [fe80::1]:4711\\n' >/etc/nightlatch/client.conf; check stale
         printf 'menuentry x {{\\n linux /vmlinuz root=x ip=dhcp\\n}}\\n' >/boot/grub.cfg
+        printf '[client]\\nconnect = 192.0.2.1:4711\\n' >/etc/nightlatch/client.conf
         mkdir -p /boot/grub; mv /boot/grub.cfg /boot/grub/; check addresses; rm -r /boot/grub
         rm /etc/nightlatch/client.conf
         cp /etc/crypttab /out/

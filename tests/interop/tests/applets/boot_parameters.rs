@@ -70,7 +70,7 @@ fn scripts_learn_what_the_kernels_command_line_asks_of_them() {
         // Servers and interfaces of the plugin runner count as well.
         "splash: network ",
         "quiet: ",
-        "ro: network ",
+        "ro: network eth1 ",
     ];
     assert_eq!(tell(story), told);
 }
@@ -140,18 +140,24 @@ fn what_is_done_beside_the_search_delays_nothing_and_ends_with_it() {
     let beside = "sleep 1000 & echo beside $! >&2; wait";
     let nothing_to_end = feed(&["--end"]).status().unwrap();
     assert!(nothing_to_end.success());
-    let options = ["--debug", "--beside", beside, "echo", "secret"];
+    let go = folder.path().join("go");
+    let search = format!(
+        "until [ -e {} ]; do sleep 0.1; done; echo secret",
+        go.display()
+    );
+    let options = ["--debug", "--beside", beside, "sh", "-c", &search];
     let running = Running::start("feed", &mut feed(&options));
     let sleeper = running.wait_for("what is done beside", |line| {
         line.strip_prefix("beside ").map(str::to_owned)
     });
+    let sleeper = Path::new("/proc").join(sleeper.trim()).join("exe");
+    assert!(sleeper.exists());
+    std::fs::write(&go, "").unwrap();
     running.wait_for("that there is a password", |line| {
         line.contains("there is a password").then_some(())
     });
     let second = feed(&["true"]).output().unwrap();
     assert_eq!(second.status.code(), Some(69), "{second:?}");
-    let sleeper = Path::new("/proc").join(sleeper.trim()).join("exe");
-    assert!(sleeper.exists());
     assert!(feed(&["--end"]).status().unwrap().success());
     assert!(!sleeper.exists());
     running.finish();

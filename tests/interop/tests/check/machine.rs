@@ -92,13 +92,13 @@ impl House {
 
     /// As the package does.
     fn install_scripts(&self) {
-        for stage in fs::read_dir(SCRIPTS).unwrap() {
-            let stage = stage.unwrap();
-            let place = self.path(TOOLS).join(stage.file_name());
-            fs::create_dir_all(&place).unwrap();
-            let script = stage.path().join("nightlatch");
-            fs::copy(script, place.join("nightlatch")).unwrap();
-        }
+        let place = self.path(TOOLS);
+        fs::create_dir_all(&place).unwrap();
+        let copied = Command::new("cp")
+            .args(["-r", &format!("{SCRIPTS}/.")])
+            .arg(place)
+            .status();
+        assert!(copied.unwrap().success());
     }
 
     pub(crate) fn wait_for_link_local(&self, interface: &str) {
