@@ -1,6 +1,6 @@
 
-# Added by the module nightlatch: asks a server and the person at the console, side by side, and the person alone
-# when what came does not open the volume. `device` and `luksname` are those of the caller.
+# Added by the module nightlatch: requests the password from a server and asks the person at the console, side by side.
+# If the password does not open the volume, only the person is asked. The caller sets `device` and `luksname`.
 ask_for_password() {
     nightlatch_command=
     for nightlatch_word in "$@"; do

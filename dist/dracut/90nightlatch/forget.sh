@@ -1,4 +1,4 @@
 #!/bin/sh
-# A shell is about to open for whoever sits there: no key is left for it.
+# A shell will open for anybody at the console: removes the keys before.
 
 rm -rf /conf/conf.d/nightlatch

@@ -1,8 +1,8 @@
 #!/bin/bash
-# Adds to an image of dracut what fetches its disk password. `nightlatch image plan` shows what that is.
+# Adds the files that fetch the disk password to an image of dracut. `nightlatch image plan` lists them.
 # shellcheck disable=SC2154  # variables of dracut
 
-# Where the host is known and nothing of it is encrypted: only when it is asked for.
+# If the host is known and has no encrypted volume: only on request.
 check() {
     local type
     require_binaries nightlatch || return 1
@@ -13,7 +13,7 @@ check() {
     return 255
 }
 
-# With systemd in the image, what asks for passwords there, which is a module of its own since dracut 102.
+# With systemd in the image, the part that asks for passwords, which is a separate module since dracut 102.
 depends() {
     echo crypt
     [[ " $omit_dracutmodules " != *" systemd "* ]] || return 0
@@ -22,7 +22,7 @@ depends() {
     fi
 }
 
-# Drivers of wired networks; of this host alone, where the image is. Hooks name what else they need.
+# Drivers of wired networks; only those of this host if the image is for this host. Hooks name further modules.
 installkernel() {
     instmods '=drivers/net/ethernet' '=drivers/net/phy' '=drivers/net/mdio' '=drivers/net/usb' \
         virtio_net vmxnet3 hv_netvsc xen-netfront
@@ -31,12 +31,12 @@ installkernel() {
 install() {
     local rest kind what place systemd=()
     dracut_module_included systemd && systemd=(--systemd)
-    # An image without it is better than none: the password can still be typed.
+    # An image without Nightlatch is better than none: a person can still type the password.
     if ! rest=$(nightlatch image stage "${systemd[@]}" "$initdir"); then
         derror "nightlatch: THIS MACHINE WILL NOT FETCH ITS DISK PASSWORD AT BOOT, for the reason above"
         return 0
     fi
-    # One that is there already would keep its mode.
+    # An existing image would keep its mode.
     [[ ! -f $outfile ]] || chmod go= "$outfile"
     mkdir -p "$initdir/etc/modules-load.d"
     while IFS=$'\t' read -r kind what place; do
@@ -60,7 +60,7 @@ install() {
     fi
 }
 
-# cryptsetup is asked to read what the runner prints: the server's word, or a person's.
+# cryptsetup reads the output of the runner: the password of the server, or of a person.
 install_without_systemd() {
     local name library=$initdir/lib/dracut-crypt-lib.sh
     if ! grep -q '^ask_for_password()' "$library"; then

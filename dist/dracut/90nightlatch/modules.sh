@@ -1,5 +1,5 @@
 #!/bin/sh
-# Kernel modules that the network needs, where no systemd loads them.
+# Loads kernel modules that the network needs, if there is no systemd to load them.
 
 while read -r module; do
     modprobe -q "$module"
