@@ -1,10 +1,10 @@
-# The same verbs by hand and in CI. `make help` lists them.
+# The same targets by hand and in CI. `make help` lists them.
 .PHONY: help build install uninstall deb deb-test deb-test-short boot-test boot-test-short image-test run test quick check lint doc deny man bench fuzz boot peers clean
 
 SECONDS_PER_TARGET ?= 600
 export NIGHTLATCH_PEERS ?= $(CURDIR)/target/peers
 
-help: ## list the verbs
+help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
 
 build: man ## all that is installed: programs, manual pages, completions; `sudo make install` puts it in place
@@ -14,20 +14,20 @@ build: man ## all that is installed: programs, manual pages, completions; `sudo 
 	cargo run --quiet --package nightlatch-packages --bin libraries -- target/libraries.txt
 	@for shell in bash zsh fish; do target/release/nightlatch completions $$shell > target/completions/nightlatch.$$shell; done
 
-# Where it goes, by the names of GNU: prefix=/usr, sbindir=... dist/install.list says what goes where.
+# Installation directories with their GNU names: prefix=/usr, sbindir=... dist/install.list has the place of each file.
 prefix ?= $(or $(PREFIX),/usr/local)
 PLACES := DESTDIR prefix bindir sbindir libdir mandir docdir sysconfdir localstatedir \
 	bashcompletiondir zshcompletiondir fishcompletiondir \
 	unitdir sysusersdir tmpfilesdir dbusdir initdir logrotatedir initramfsdir dracutdir mkinitcpiodir
 placed = $(foreach place,$(PLACES),$(if $($(place)),$(place)="$($(place))"))
 
-install: ## what was built, into prefix (/usr/local), below DESTDIR; PACKAGES="common server client"
+install: ## install what was built, into prefix (/usr/local), below DESTDIR; PACKAGES="common server client"
 	@$(placed) scripts/install install $(PACKAGES)
 
-uninstall: ## remove that again, but for configuration that was changed, keys and state
+uninstall: ## remove it, except changed configuration, keys and state
 	@$(placed) scripts/install uninstall $(PACKAGES)
 
-deb: build ## Debian packages, into target/deb
+deb: build ## build Debian packages, into target/deb
 	@scripts/prepare deb
 	@scripts/deb $(DEB_VERSION)
 
@@ -35,7 +35,7 @@ deb-test: deb ## install, upgrade, remove and purge the packages in Debian syste
 	@scripts/prepare deb-test
 	cargo test --package nightlatch-packages -- --include-ignored
 
-deb-test-short: deb ## what is in the packages, and what lintian says
+deb-test-short: deb ## check the contents of the packages, and run lintian
 	@scripts/prepare deb-test
 	cargo test --package nightlatch-packages --test contents --test sources -- --include-ignored
 
@@ -47,32 +47,32 @@ boot_tests = scripts/prepare boot-test && cargo build --quiet --workspace --all-
 boot-test: deb ## boot real guests with encrypted disks, all scenarios; needs root; SUITES="bookworm trixie" ARGUMENTS="--only mdns"
 	@$(call boot_tests,$(SUITES),$(ARGUMENTS))
 
-boot-test-short: deb ## the same with the few scenarios that show the most
+boot-test-short: deb ## the same with the few most important scenarios
 	@$(call boot_tests,bookworm,--short)
 
-image-test: boot ## what the small client adds to the images of Debian 12 and 13, and how much; needs root
+image-test: boot ## check what the boot client adds to the images of Debian 12 and 13, and how much; needs root
 	@scripts/prepare test
 	cargo build --workspace --all-targets
 	NIGHTLATCH_BOOT=$(CURDIR)/target/boot/nightlatch-boot cargo test --workspace --test contents -- --nocapture initramfs_tools
 
-run: ## build, then play the whole story end to end in a temporary directory
-	@echo "1/3  what the build needs: a C compiler, cryptsetup, iproute2 (a minute when packages are missing)"
+run: ## build, then show the whole sequence in a temporary directory: enrolment, reboot, theft, refusal
+	@echo "1/3  installing build dependencies: a C compiler, cryptsetup, iproute2 (a minute if packages are missing)"
 	@scripts/prepare run
-	@echo "2/3  building the server, the boot client, the administrator's command and the story: some five minutes on two cores the first time"
+	@echo "2/3  building the server, the boot client, the administrator's command and the demonstration: some five minutes on two cores the first time"
 	@cargo build --profile story --workspace --bin nightlatchd --bin nightlatch-boot --bin nightlatch --bin story
-	@echo "3/3  the whole story, some ten seconds"
+	@echo "3/3  running the demonstration: some ten seconds"
 	@target/story/story
 
-test: peers ## all tests, and what was skipped; ARGUMENTS="-p nightlatch-interop --test signals" for some
+test: peers ## run all tests, and list what was skipped; ARGUMENTS="-p nightlatch-interop --test signals" for some
 	@scripts/test $(ARGUMENTS)
 
-quick: ## the tests that need neither peers nor, for the most part, root: two minutes
+quick: ## run the tests that need no stock programs and mostly no root: two minutes
 	@scripts/test --quick
 
 peers:
 	@scripts/prepare test
 
-check: lint doc deny ## what else must hold: formatting, lints, docs, licences
+check: lint doc deny ## check formatting, lints, docs, licences
 
 lint:
 	cargo fmt --all --check
@@ -85,7 +85,7 @@ deny:
 	@command -v cargo-deny >/dev/null || { echo "installing cargo-deny from crates.io"; cargo install --locked cargo-deny@0.20.2; }
 	cargo deny --locked check bans licenses sources
 
-man: ## the manual pages, into target/man: man -M target/man nightlatchd
+man: ## build the manual pages, into target/man: man -M target/man nightlatchd
 	cargo run --quiet --package nightlatch-manuals -- target/man
 
 bench: peers ## benchmarks beside the peers, in one run; TABLES="unlocks many" for some of them
@@ -93,22 +93,22 @@ bench: peers ## benchmarks beside the peers, in one run; TABLES="unlocks many" f
 	$(MAKE) --no-print-directory boot
 	NIGHTLATCH_BOOT=$(CURDIR)/target/boot/nightlatch-boot cargo run --release --package nightlatch-bench -- $(TABLES)
 
-fuzz: ## fuzz every parser of outside bytes, SECONDS_PER_TARGET (600) each; SEED=1 repeats the same inputs
+fuzz: ## fuzz every parser of untrusted data, SECONDS_PER_TARGET (600) each; SEED=1 repeats the same inputs
 	fuzz/run $(SECONDS_PER_TARGET)
 
-# 136 kB of relocations become 8 kB, where the C library can read them: glibc 2.36, as in Debian 12.
+# 136 kB of relocations become 8 kB, if the C library can read them: glibc 2.36, as in Debian 12.
 RELR := $(shell getconf GNU_LIBC_VERSION 2>/dev/null | awk '$$2 >= 2.36 { print "-Clink-arg=-Wl,-z,pack-relative-relocs" }')
 
-# The client does one handshake: the C library's second and third ways of computing it, for processors with
-# AVX, would be a tenth of the program. Upstream builds without them where an assembler is too old.
+# The client does one handshake: AWS-LC's further implementations for processors with AVX would be a tenth of the
+# program. Upstream builds without them if the assembler is too old.
 BOOT_CFLAGS := -fno-asynchronous-unwind-tables -DMY_ASSEMBLER_IS_TOO_OLD_FOR_ADX_AVX2 -DMY_ASSEMBLER_IS_TOO_OLD_FOR_AVX
 
-boot: ## the client for the initramfs, alone and small
+boot: ## build the client for the initramfs, alone and small
 	RUSTFLAGS="$(RELR)" AWS_LC_SYS_CFLAGS="$(BOOT_CFLAGS)" cargo build --package nightlatch-boot --profile boot
-	@# A panic aborts, so nothing reads the tables for unwinding: a tenth of what goes into an image.
+	@# A panic aborts, so the tables for unwinding are not used: a tenth of what goes into an image.
 	@scripts/blank-sections target/boot/nightlatch-boot .eh_frame .eh_frame_hdr
 	@ls -l target/boot/nightlatch-boot
 
-clean: ## remove everything that was built
+clean: ## remove all build results
 	cargo clean
 	rm -rf fuzz/target
