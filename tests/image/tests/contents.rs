@@ -58,12 +58,12 @@ fn before_and_after(suite: &str, image: &str) -> (Made, [BTreeMap<String, Item>;
     (made, images)
 }
 
-/// Compares with the list; `UPDATE_GOLDEN=1` writes it anew, for a person to review.
+/// Compares with the list; `NIGHTLATCH_UPDATE_GOLDEN=1` writes it anew, for a person to review.
 fn assert_list(name: &str, added: &str) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("golden")
         .join(name);
-    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+    if std::env::var_os("NIGHTLATCH_UPDATE_GOLDEN").is_some() {
         fs::write(&path, added).unwrap();
     }
     let expected = fs::read_to_string(&path).unwrap_or_default();

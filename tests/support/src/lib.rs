@@ -4,6 +4,8 @@
 //! without the runner too. Knows no other crate of the workspace.
 #![forbid(unsafe_code)]
 
+pub mod transcript;
+
 use std::fmt::Display;
 use std::io::Write;
 use std::time::{Duration, Instant};

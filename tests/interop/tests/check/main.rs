@@ -5,6 +5,7 @@
 mod boot_network;
 mod machine;
 mod several;
+mod transcript;
 
 use machine::House;
 use nightlatch_interop::site::Kind;
