@@ -225,3 +225,6 @@ impl PublicKey {
             })
     }
 }
+
+#[cfg(test)]
+mod tests;

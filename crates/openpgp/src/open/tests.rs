@@ -3,7 +3,9 @@ use std::sync::LazyLock;
 use nightlatch_core::time::Wall;
 use pgp::composed::MessageBuilder;
 use pgp::crypto::sym::SymmetricKeyAlgorithm;
-use pgp::packet::{PacketTrait, SymEncryptedProtectedData};
+use pgp::packet::{
+    LiteralData, PacketTrait, SignatureConfig, Subpacket, SubpacketData, SymEncryptedProtectedData,
+};
 use pgp::types::SigningKey;
 use proptest::prelude::*;
 use rand::rngs::OsRng;
@@ -226,6 +228,84 @@ fn a_signature_of_another_key_is_none_of_ours() {
     builder.sign(signer, Password::empty(), HashAlgorithm::Sha256);
     let packets = builder.to_vec(OsRng).unwrap();
     assert_eq!(open(&seal_packets(&packets)), Err(Error::WrongSigner));
+}
+
+/// A literal behind a signature of this kind over it, which no honest program would make of most kinds.
+fn signed_as(kind: SignatureType, hash: HashAlgorithm, signer: &pgp::packet::SecretKey) -> Vec<u8> {
+    let mut config = SignatureConfig::v4(kind, signer.algorithm(), hash);
+    let issuer = SubpacketData::IssuerKeyId(signer.legacy_key_id());
+    config.unhashed_subpackets = vec![Subpacket::regular(issuer).unwrap()];
+    let mut hasher = hash.new_hasher().unwrap();
+    hasher.update(PASSWORD);
+    let length = config.hash_signature_data(&mut hasher).unwrap();
+    hasher.update(&config.trailer(length).unwrap());
+    let digest = hasher.finalize();
+    let numbers = signer.sign(&Password::empty(), hash, &digest).unwrap();
+    let signature = Signature::from_config(config, [digest[0], digest[1]], numbers).unwrap();
+    let mut packets = Vec::new();
+    signature.to_writer_with_header(&mut packets).unwrap();
+    LiteralData::from_bytes("", PASSWORD.into())
+        .unwrap()
+        .to_writer_with_header(&mut packets)
+        .unwrap();
+    packets
+}
+
+/// The library checks the numbers of a signature of any kind. What the key signed as something else, as a
+/// user id, must not come back as data.
+#[test]
+fn a_signature_that_is_not_over_data_is_none() {
+    let open = |kind| {
+        open(&seal_packets(&signed_as(
+            kind,
+            HashAlgorithm::Sha256,
+            &KEY.0.primary_key,
+        )))
+    };
+    for kind in [SignatureType::Binary, SignatureType::Text] {
+        assert_eq!(open(kind).as_deref(), Ok(PASSWORD), "{kind:?}");
+    }
+    for kind in [
+        SignatureType::Standalone,
+        SignatureType::CertGeneric,
+        SignatureType::CertPersona,
+        SignatureType::CertCasual,
+        SignatureType::CertPositive,
+        SignatureType::SubkeyBinding,
+        SignatureType::KeyBinding,
+        SignatureType::Key,
+        SignatureType::KeyRevocation,
+        SignatureType::SubkeyRevocation,
+        SignatureType::CertRevocation,
+        SignatureType::Timestamp,
+        SignatureType::ThirdParty,
+    ] {
+        assert_eq!(open(kind), Err(Error::WrongSigner), "{kind:?}");
+    }
+}
+
+/// Ed25519 signs no short digests at all.
+#[test]
+fn a_signature_over_an_md5_digest_is_none() {
+    let rsa = Algorithm::Rsa { bits: 2048 };
+    let pair = generate(&GenerateOptions {
+        primary: rsa,
+        encryption: Algorithm::Curve25519,
+        name: "client",
+        comment: "",
+        email: "",
+        created: NOW,
+        expires: None,
+    });
+    let key = SecretKey::from_armored(pair.unwrap().secret_armored.expose()).unwrap();
+    let read = |hash| {
+        let packets = signed_as(SignatureType::Binary, hash, &key.0.primary_key);
+        read_content(&packets, Some(&key.public_key()), MAX).map(|it| it.expose().to_vec())
+    };
+    for hash in [HashAlgorithm::Sha1, HashAlgorithm::Sha256] {
+        assert_eq!(read(hash).as_deref(), Ok(PASSWORD), "{hash:?}");
+    }
+    assert_eq!(read(HashAlgorithm::Md5), Err(Error::WrongSigner));
 }
 
 #[test]
