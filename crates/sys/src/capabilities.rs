@@ -173,11 +173,35 @@ mod tests {
         }
         in_a_thread(|| {
             let nobody = Uid::from_raw(65534);
+            let group = Gid::from_raw(65533);
+            let inheritable = CapabilitySets {
+                inheritable: CapabilitySet::NET_ADMIN,
+                ..capabilities(None).unwrap()
+            };
+            set_capabilities(None, inheritable).unwrap();
+            set_thread_res_gid(group, Gid::ROOT, Gid::ROOT).unwrap();
             set_thread_res_uid(nobody, Uid::ROOT, Uid::ROOT).unwrap();
             let kept = lower(&[Capability::NetAdmin]).unwrap();
             assert!(kept.has(Capability::NetAdmin) && !kept.has(Capability::Kill));
             assert!(set_thread_res_uid(Uid::ROOT, Uid::ROOT, Uid::ROOT).is_err());
-            assert!(capabilities(None).unwrap().effective.is_empty());
+            // A saved group would be a way back without any capability.
+            assert!(set_thread_res_gid(Gid::ROOT, Gid::ROOT, Gid::ROOT).is_err());
+            let status = std::fs::read_to_string("/proc/thread-self/status").unwrap();
+            assert!(
+                status.contains("Uid:\t65534\t65534\t65534\t65534"),
+                "{status}"
+            );
+            assert!(
+                status.contains("Gid:\t65533\t65533\t65533\t65533"),
+                "{status}"
+            );
+            let now = capabilities(None).unwrap();
+            assert_eq!(now.permitted, CapabilitySet::NET_ADMIN);
+            assert!(now.effective.is_empty());
+            // A program that is started gets nothing.
+            assert!(now.inheritable.is_empty());
+            // The next change of user takes everything.
+            assert!(!rustix::thread::get_keep_capabilities().unwrap());
         });
     }
 }

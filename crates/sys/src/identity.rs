@@ -68,11 +68,16 @@ fn become_identity(identity: Identity, parent: Pid) -> io::Result<()> {
 mod tests {
     use super::*;
 
+    /// Out of a thread with groups that the program must not keep.
     fn status(identity: Identity) -> String {
-        let mut command = Command::new("cat");
-        command.arg("/proc/self/status");
-        let output = start_as(&mut command, identity).output().unwrap();
-        String::from_utf8(output.stdout).unwrap()
+        let thread = std::thread::spawn(move || {
+            set_thread_groups(&[Gid::ROOT, Gid::from_raw(42)]).unwrap();
+            let mut command = Command::new("cat");
+            command.arg("/proc/self/status");
+            let output = start_as(&mut command, identity).output().unwrap();
+            String::from_utf8(output.stdout).unwrap()
+        });
+        thread.join().unwrap()
     }
 
     #[test]
@@ -96,5 +101,6 @@ mod tests {
         });
         assert!(told.contains("Uid:\t65534\t0\t0\t0"), "{told}");
         assert!(told.contains("Gid:\t65533\t0\t0\t0"), "{told}");
+        assert!(told.contains("Groups:\t \n"), "{told}");
     }
 }

@@ -5,6 +5,8 @@ pub mod capabilities;
 pub mod child;
 pub mod clock;
 pub mod identity;
+#[cfg(test)]
+mod in_child;
 pub mod inherited;
 pub mod kmsg;
 pub mod link_local;

@@ -42,14 +42,55 @@ pub fn lock_limit() -> Option<u64> {
 mod tests {
     use super::*;
 
+    use crate::in_child::{in_child, kilobytes};
+
     #[test]
-    fn bytes_can_be_locked_in_place() {
-        let bytes = vec![7; 10_000];
-        lock(&bytes).unwrap();
-        lock(&bytes).unwrap();
-        lock(&[]).unwrap();
-        let status = std::fs::read_to_string("/proc/self/status").unwrap();
-        let locked = status.lines().find(|l| l.starts_with("VmLck:")).unwrap();
-        assert!(!locked.ends_with("\t       0 kB"), "{locked}");
+    fn bytes_are_locked_in_place_all_of_them() {
+        in_child(
+            "memory::tests::bytes_are_locked_in_place_all_of_them",
+            || {
+                lock(&[]).unwrap();
+                assert_eq!(kilobytes("VmLck:"), 0);
+                let bytes = vec![7; 10_000];
+                lock(&bytes).unwrap();
+                lock(&bytes).unwrap();
+                assert!(kilobytes("VmLck:") * 1024 >= 10_000);
+                drop(bytes);
+            },
+        );
+    }
+
+    #[test]
+    fn no_core_dump_is_written_and_nobody_looks_into_the_memory() {
+        let name = "memory::tests::no_core_dump_is_written_and_nobody_looks_into_the_memory";
+        in_child(name, || {
+            let highest = rustix::process::getrlimit(Resource::Core).maximum;
+            let all = Rlimit {
+                current: highest,
+                maximum: highest,
+            };
+            rustix::process::setrlimit(Resource::Core, all).unwrap();
+            let dumpable = || rustix::process::dumpable_behavior().unwrap();
+            assert!(
+                highest != Some(0) && dumpable() == DumpableBehavior::Dumpable,
+                "the test could not fail here"
+            );
+            forbid_core_dumps().unwrap();
+            let limit = rustix::process::getrlimit(Resource::Core);
+            assert_eq!((limit.current, limit.maximum), (Some(0), Some(0)));
+            assert_eq!(dumpable(), DumpableBehavior::NotDumpable);
+        });
+    }
+
+    #[test]
+    fn the_limit_is_that_of_the_process() {
+        in_child("memory::tests::the_limit_is_that_of_the_process", || {
+            let low = Rlimit {
+                current: Some(4096),
+                ..rustix::process::getrlimit(Resource::Memlock)
+            };
+            rustix::process::setrlimit(Resource::Memlock, low).unwrap();
+            assert_eq!(lock_limit(), Some(4096));
+        });
     }
 }

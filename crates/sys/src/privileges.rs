@@ -168,11 +168,10 @@ fn can_return() -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use std::process::Command;
+    use rustix::thread::{CapabilitiesSecureBits, set_capabilities_secure_bits};
 
-    /// Set in the child that really drops its privileges.
-    const CHILD: &str = "NIGHTLATCH_TEST_DROP";
+    use super::*;
+    use crate::in_child::{in_child, of_each_thread};
 
     #[test]
     fn accounts_are_found_by_name() {
@@ -182,33 +181,102 @@ mod tests {
         assert!(account("nul\0inside").is_err());
     }
 
+    fn nobody() -> Account {
+        account("nobody").unwrap().unwrap()
+    }
+
+    /// Becomes `account` out of groups that it must not keep, and looks at every thread.
+    fn become_nobody(account: &Account, groups: &[u32]) {
+        let planted = [0, 42, 43];
+        // SAFETY: the pointer is to as many numbers as are said.
+        let set = unsafe { libc::setgroups(planted.len(), planted.as_ptr()) };
+        assert_eq!(set, 0);
+        become_account(account).unwrap();
+        let threads = of_each_thread("Groups:");
+        // The one of the test and the one that waits for it.
+        assert!(threads.len() > 1);
+        for of_thread in threads {
+            // The group database of the host may name more.
+            let member = |group: u32| of_thread.contains(&group.to_string());
+            assert!(!planted.into_iter().any(member), "{of_thread:?}");
+            assert!(groups.iter().copied().all(member), "{of_thread:?}");
+        }
+        for (line, id) in [("Uid:", account.uid), ("Gid:", account.gid)] {
+            for of_thread in of_each_thread(line) {
+                assert_eq!(of_thread, vec![id.to_string(); 4]);
+            }
+        }
+        for line in ["CapPrm:", "CapEff:", "CapAmb:"] {
+            for of_thread in of_each_thread(line) {
+                assert_eq!(of_thread, ["0000000000000000"], "{line}");
+            }
+        }
+    }
+
     #[test]
     fn becoming_another_account_is_for_good() {
-        if std::env::var_os(CHILD).is_some() {
-            let nobody = account("nobody").unwrap().unwrap();
-            become_account(&nobody).unwrap();
-            let status = std::fs::read_to_string("/proc/thread-self/status").unwrap();
-            let (uid, gid) = (nobody.uid, nobody.gid);
-            assert!(status.contains(&format!("Uid:\t{uid}\t{uid}\t{uid}\t{uid}")));
-            assert!(status.contains(&format!("Gid:\t{gid}\t{gid}\t{gid}\t{gid}")));
+        if !nightlatch_test_support::is_root() {
+            return;
+        }
+        let name = "privileges::tests::becoming_another_account_is_for_good";
+        in_child(name, || {
+            let nobody = nobody();
+            become_nobody(&nobody, &[nobody.gid]);
             assert!(!is_root());
+            assert_eq!(effective_group(), nobody.gid);
             assert!(!can_return());
             let root = account("root").unwrap().unwrap();
             assert!(matches!(
                 become_account(&root),
                 Err(DropError::Refused { .. })
             ));
-            return;
-        }
+        });
+    }
+
+    #[test]
+    fn an_account_has_its_own_groups_and_those_it_is_given() {
         if !nightlatch_test_support::is_root() {
             return;
         }
-        let name = "privileges::tests::becoming_another_account_is_for_good";
-        let child = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", name, "--nocapture"])
-            .env(CHILD, "1")
-            .output()
-            .unwrap();
-        assert!(child.status.success(), "{child:?}");
+        let name = "privileges::tests::an_account_has_its_own_groups_and_those_it_is_given";
+        in_child(name, || {
+            let mut nobody = nobody();
+            nobody.groups = vec![4242, 4243];
+            become_nobody(&nobody, &[nobody.gid, 4242, 4243]);
+        });
+    }
+
+    #[test]
+    fn root_stays_root() {
+        if !nightlatch_test_support::is_root() {
+            return;
+        }
+        in_child("privileges::tests::root_stays_root", || {
+            become_account(&account("root").unwrap().unwrap()).unwrap();
+            assert!(is_root());
+        });
+    }
+
+    /// A change of user takes no capability where these bits say so, which a program inherits
+    /// (capabilities(7)).
+    #[test]
+    fn a_way_back_to_root_is_noticed() {
+        if !nightlatch_test_support::is_root() {
+            return;
+        }
+        // They belong to a thread; all threads of the child have them.
+        let parent = std::thread::spawn(|| {
+            let keep = CapabilitiesSecureBits::NO_SETUID_FIXUP;
+            if set_capabilities_secure_bits(keep).is_err() {
+                return nightlatch_test_support::runs_elsewhere("needs CAP_SETPCAP");
+            }
+            in_child("privileges::tests::a_way_back_to_root_is_noticed", || {
+                assert!(matches!(
+                    become_account(&nobody()),
+                    Err(DropError::Reversible { account }) if account == "nobody"
+                ));
+            });
+        });
+        parent.join().unwrap();
     }
 }
