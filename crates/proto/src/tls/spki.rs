@@ -210,3 +210,6 @@ impl<'a> Der<'a> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

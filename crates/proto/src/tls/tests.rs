@@ -1,18 +1,22 @@
+mod machines;
+mod sessions;
+
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::thread;
 
 use std::sync::Arc;
 
-use rustls::client::AlwaysResolvesClientRawPublicKeys;
+use rustls::client::{AlwaysResolvesClientRawPublicKeys, ResolvesClientCert};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
 use rustls::version::TLS13;
-use rustls::{ClientConfig, ClientConnection, StreamOwned};
+use rustls::{ClientConfig, ClientConnection, ConnectionCommon, SignatureScheme, StreamOwned};
 
 use super::verifier::AnyRawKey;
 use super::*;
+use crate::greeting::Words;
 
 fn key() -> RawKey {
     RawKey::generate(KeyKind::Ed25519).unwrap()
@@ -43,9 +47,7 @@ fn serve_by(
     let address = listener.local_addr().unwrap();
     let server = thread::spawn(move || {
         let (mut socket, _) = listener.accept().unwrap();
-        let mut line = [0; 3];
-        socket.read_exact(&mut line).unwrap();
-        assert_eq!(&line, b"1\r\n");
+        assert!(first_line(&mut socket).starts_with(b"1"));
         while connection.is_handshaking() {
             if let Err(error) = connection.complete_io(&mut socket) {
                 return Err(PeerError::from_io(&error).unwrap_or(PeerError::Closed));
@@ -57,6 +59,17 @@ fn serve_by(
     });
     let fetched = boot.fetch(&mut TcpStream::connect(address).unwrap(), 1000);
     (fetched, server.join().unwrap())
+}
+
+/// Nothing after it is read.
+fn first_line(socket: &mut TcpStream) -> Vec<u8> {
+    let mut line = Vec::new();
+    let mut byte = [0];
+    while byte != *b"\n" {
+        socket.read_exact(&mut byte).unwrap();
+        line.extend(byte);
+    }
+    line
 }
 
 fn give(mut stream: StreamOwned<ClientConnection, TcpStream>) {
@@ -134,8 +147,8 @@ fn a_server_without_a_trusted_key_is_not_believed() {
     );
 }
 
-/// A server that shows the keys `shown` and signs by another, of whatever kind.
-fn impostor(shown: &[&RawKey], signs: &RawKey) -> ClientConnection {
+/// The keys `shown`, with signatures of another key, of whatever kind.
+fn shows(shown: &[&RawKey], signs: &RawKey) -> Arc<CertifiedKey> {
     let private = PrivateKeyDer::from_pem_slice(signs.private_pem().expose()).unwrap();
     let signer = rustls::crypto::aws_lc_rs::default_provider()
         .key_provider
@@ -144,14 +157,23 @@ fn impostor(shown: &[&RawKey], signs: &RawKey) -> ClientConnection {
     let shown = shown
         .iter()
         .map(|key| CertificateDer::from(key.spki().to_vec()));
-    let certified = Arc::new(CertifiedKey::new(shown.collect(), signer));
+    Arc::new(CertifiedKey::new(shown.collect(), signer))
+}
+
+/// A server that shows the keys `shown` and signs by another.
+fn impostor(shown: &[&RawKey], signs: &RawKey) -> ClientConnection {
+    let certified = shows(shown, signs);
+    server_with(Arc::new(AlwaysResolvesClientRawPublicKeys::new(certified)))
+}
+
+fn server_with(resolver: Arc<dyn ResolvesClientCert>) -> ClientConnection {
     let priority = Priority::default();
     let config = ClientConfig::builder_with_provider(provider(&priority))
         .with_protocol_versions(&[&TLS13])
         .unwrap()
         .dangerous()
         .with_custom_certificate_verifier(AnyRawKey::new(priority.schemes(), true))
-        .with_client_cert_resolver(Arc::new(AlwaysResolvesClientRawPublicKeys::new(certified)));
+        .with_client_cert_resolver(resolver);
     ClientConnection::new(Arc::new(config), ServerTls::peer_name()).unwrap()
 }
 
@@ -191,6 +213,66 @@ fn a_trusted_key_beside_another_is_not_believed() {
             );
         }
     }
+}
+
+/// Says in its ClientHello that it has a key, and shows none.
+#[derive(Debug)]
+struct ShowsNoKey;
+
+impl ResolvesClientCert for ShowsNoKey {
+    fn resolve(&self, _: &[&[u8]], _: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
+        None
+    }
+    fn only_raw_public_keys(&self) -> bool {
+        true
+    }
+    fn has_certs(&self) -> bool {
+        true
+    }
+}
+
+/// To a server without a key a rehearsal is a boot, which would be answered with the secret.
+#[test]
+fn a_server_that_only_claims_to_have_a_key_is_believed_in_no_rehearsal_and_by_no_list() {
+    let fetch = |list: Vec<KeyId>, rehearsal| {
+        let words = Words {
+            rehearsal,
+            boot: None,
+        };
+        let boot = boot(key(), list).with_words(words);
+        let (fetched, _) = serve_by(server_with(Arc::new(ShowsNoKey)), &boot, give);
+        fetched
+    };
+    assert_eq!(fetch(vec![], false).unwrap().server_key, None);
+    let refused = fetch(vec![], true);
+    assert!(
+        matches!(refused, Err(FetchError::ServerUnproven)),
+        "{refused:?}"
+    );
+    for rehearsal in [false, true] {
+        let refused = fetch(vec![key().key_id()], rehearsal);
+        assert!(
+            matches!(refused, Err(FetchError::Peer(PeerError::NoKey))),
+            "{refused:?}"
+        );
+    }
+}
+
+/// Hands all that one side has to say to the other one.
+fn pass_on<A, B>(
+    from: &mut ConnectionCommon<A>,
+    to: &mut ConnectionCommon<B>,
+) -> Result<(), rustls::Error> {
+    let mut wire = Vec::new();
+    while from.wants_write() {
+        from.write_tls(&mut wire).unwrap();
+    }
+    let mut wire = wire.as_slice();
+    while !wire.is_empty() {
+        to.read_tls(&mut wire).unwrap();
+        to.process_new_packets()?;
+    }
+    Ok(())
 }
 
 #[test]
