@@ -393,3 +393,27 @@ fn whatever_comes_late_comes_after_the_deadline() {
         assert_eq!(world.client(1).is_enabled(), is_enabled, "{what}");
     }
 }
+
+/// They proved a key that is this client's no more.
+#[test]
+fn requests_of_a_key_that_was_replaced_get_nothing() {
+    for delay in [30, 0] {
+        let with = |number| config_with(number, |it| it.approval_delay = seconds(delay));
+        let mut world = World::new(vec![with(1)]);
+        let (request, _) = world.ask(1);
+        let replaced = ClientConfig {
+            name: config(1).name,
+            ..with(9)
+        };
+        world
+            .registry
+            .reload(vec![replaced], world.now, &mut |most| most);
+        let actions = world.actions();
+        if delay > 0 {
+            let refused = refused(Refusal::UnknownKey);
+            assert_eq!(answer_to(&actions, request), refused);
+        } else {
+            assert!(actions.contains(&Action::Revoke { request }));
+        }
+    }
+}
