@@ -60,8 +60,9 @@ fn the_core_can_do_nothing_but_decide() {
 }
 
 #[test]
-fn crates_of_one_layer_do_not_know_each_other() {
-    let layers: [&[&str]; 3] = [
+fn a_crate_knows_those_of_the_layers_below_it_only() {
+    let layers: [&[&str]; 4] = [
+        &["nightlatch-core"],
         &[
             "nightlatch-proto",
             "nightlatch-openpgp",
@@ -71,14 +72,19 @@ fn crates_of_one_layer_do_not_know_each_other() {
         &["nightlatch-bus", "nightlatch-handover"],
         &["nightlatch-server", "nightlatch-boot", "nightlatch-admin"],
     ];
-    for layer in layers {
-        for root in layer {
-            let others: Vec<&str> = layer
-                .iter()
-                .copied()
-                .filter(|other| other != root)
-                .collect();
-            assert_never_links(root, &others);
+    let metadata = workspace();
+    let ours = metadata.workspace_packages();
+    let crates: BTreeSet<&str> = ours
+        .iter()
+        .filter(|package| package.manifest_path.as_str().contains("/crates/"))
+        .map(|package| package.name.as_str())
+        .collect();
+    assert_eq!(BTreeSet::from_iter(layers.concat()), crates);
+    for (depth, layer) in layers.iter().enumerate() {
+        for root in *layer {
+            let mut banned = layers[depth..].concat();
+            banned.retain(|other| other != root);
+            assert_never_links(root, &banned);
         }
     }
 }
