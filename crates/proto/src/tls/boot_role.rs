@@ -14,7 +14,7 @@ use rustls::version::TLS13;
 use zeroize::Zeroizing;
 
 use super::verifier::AnyRawKey;
-use super::{ASK, PeerError, RawKey, SetupError, WAITS_TO_BE_ASKED, provider, server_role};
+use super::{ASK, PeerError, RawKey, SetupError, WAITS_TO_BE_ASKED, key_id, provider};
 use crate::greeting::{Words, client_line};
 use crate::priority::Priority;
 use crate::rehearsal::{self, Answer, NotAnAnswer, Terms};
@@ -139,7 +139,7 @@ impl BootTls {
 
     /// The server's key, which must be a trusted one if there are any.
     fn check_server(&self, connection: &ServerConnection) -> Result<Option<KeyId>, FetchError> {
-        let shown = server_role::key_id(connection.peer_certificates())?;
+        let shown = key_id(connection.peer_certificates())?;
         if self.trusted.is_empty() && !(self.words.rehearsal && shown.is_none()) {
             return Ok(shown);
         }

@@ -5,6 +5,7 @@
 //! no early data: a key is known by its [`KeyId`] or it is not known at all.
 
 mod boot_role;
+mod in_memory;
 mod raw_key;
 mod server_role;
 mod spki;
@@ -17,11 +18,13 @@ use std::sync::Arc;
 
 use nightlatch_core::key_id::{KeyId, KeyIdError};
 use rustls::crypto::CryptoProvider;
+use rustls::pki_types::CertificateDer;
 use rustls::{AlertDescription, CertificateError, OtherError, PeerIncompatible};
 
 pub use boot_role::{Asked, BootTls, Connected, FetchError, Fetched};
+pub use in_memory::authenticate_in_memory;
 pub use raw_key::{KeyKind, RawKey, RawKeyError};
-pub use server_role::{ServerTls, authenticate_in_memory, authenticated, waits_to_be_asked};
+pub use server_role::{ServerTls, authenticated, waits_to_be_asked};
 pub use spki::{KeyAlgorithm, KeyError, algorithm};
 
 use crate::priority::Priority;
@@ -141,4 +144,13 @@ fn provider(priority: &Priority) -> Arc<CryptoProvider> {
         kx_groups: priority.groups(),
         ..rustls::crypto::aws_lc_rs::default_provider()
     })
+}
+
+/// The key id of what a peer showed; `None` when it showed nothing.
+fn key_id(shown: Option<&[CertificateDer<'_>]>) -> Result<Option<KeyId>, PeerError> {
+    match shown {
+        None | Some([]) => Ok(None),
+        Some([spki]) => KeyId::of_spki(spki).map(Some).map_err(PeerError::KeyId),
+        Some(_) => Err(PeerError::NotRawKey),
+    }
 }

@@ -4,14 +4,13 @@
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
-use nightlatch_core::key_id::KeyId;
 use rustls::client::{AlwaysResolvesClientRawPublicKeys, Resumption};
-use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::pki_types::ServerName;
 use rustls::version::TLS13;
-use rustls::{ClientConfig, ClientConnection, ServerConnection};
+use rustls::{ClientConfig, ClientConnection};
 
 use super::verifier::AnyRawKey;
-use super::{Authenticated, PeerError, RawKey, SetupError, WAITS_TO_BE_ASKED, boot_role, provider};
+use super::{Authenticated, PeerError, RawKey, SetupError, WAITS_TO_BE_ASKED, key_id, provider};
 use crate::priority::Priority;
 
 /// How the server shakes hands. Cheap to clone; one serves all connections.
@@ -81,48 +80,4 @@ pub fn authenticated(connection: &ClientConnection) -> Result<Authenticated, Pee
 /// has not asked before.
 pub fn waits_to_be_asked(connection: &ClientConnection) -> bool {
     connection.alpn_protocol() == Some(WAITS_TO_BE_ASKED)
-}
-
-/// Proves possession of a private key without a network: a whole handshake between both roles in
-/// memory. For the tests of what needs an [`Authenticated`].
-pub fn authenticate_in_memory(key: &RawKey) -> Result<Authenticated, PeerError> {
-    let priority = Priority::default();
-    let mut server = ServerTls::new(None, &priority)
-        .and_then(|tls| tls.connection())
-        .map_err(|SetupError(error)| error)?;
-    let boot = boot_role::config(key, &priority, boot_role::Ask::Nothing)
-        .map_err(|SetupError(error)| error)?;
-    let mut boot = ServerConnection::new(boot)?;
-    while server.is_handshaking() || boot.is_handshaking() {
-        pass_on(&mut server, &mut boot)?;
-        pass_on(&mut boot, &mut server)?;
-    }
-    authenticated(&server)
-}
-
-/// Hands everything that one end has to say to the other one.
-fn pass_on<A, B>(
-    from: &mut rustls::ConnectionCommon<A>,
-    to: &mut rustls::ConnectionCommon<B>,
-) -> Result<(), PeerError> {
-    let mut wire = Vec::new();
-    while from.wants_write() {
-        // Writing to and reading from memory cannot fail.
-        let _ = from.write_tls(&mut wire);
-    }
-    let mut wire = wire.as_slice();
-    while !wire.is_empty() {
-        let _ = to.read_tls(&mut wire);
-        to.process_new_packets()?;
-    }
-    Ok(())
-}
-
-/// The key id of what a peer showed; `None` when it showed nothing.
-pub(super) fn key_id(shown: Option<&[CertificateDer<'_>]>) -> Result<Option<KeyId>, PeerError> {
-    match shown {
-        None | Some([]) => Ok(None),
-        Some([spki]) => KeyId::of_spki(spki).map(Some).map_err(PeerError::KeyId),
-        Some(_) => Err(PeerError::NotRawKey),
-    }
 }

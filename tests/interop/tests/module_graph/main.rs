@@ -22,7 +22,6 @@ const STILL_THERE: &[&str] = &[
     "admin::monitor::draw: {help, layout}",
     "bus: {proxy, signal}",
     "core: {checker, client, record, registry, settings}",
-    "proto::tls: {boot_role, server_role}",
     "server: {audit, driver}",
     "server: {dbus, import_state, run, serve}",
     "server::driver: {actor, listener, order, telling, waiting}",
