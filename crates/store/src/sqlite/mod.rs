@@ -7,6 +7,7 @@ mod new;
 mod records;
 mod row;
 mod schema;
+mod statements;
 mod tombstones;
 
 use std::fs::File;
@@ -20,7 +21,8 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use self::new::{create, exists, prepare_directory, refuse_open_to_others, set_log_aside};
-use self::row::{RowError, Statements};
+use self::row::RowError;
+use self::statements::Statements;
 use crate::mark::{Mark, Rollback};
 use crate::{Store, StoreError};
 

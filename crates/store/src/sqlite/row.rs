@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use nightlatch_core::checker::Checker;
 use nightlatch_core::client::saved::{
-    Change, LastCheck, Life, Present, SavedClient, SavedDeadline, SavedState,
+    LastCheck, Life, Present, SavedClient, SavedDeadline, SavedState,
 };
 use nightlatch_core::key_id::{Fingerprint, KeyId};
 use nightlatch_core::name::ClientName;
@@ -14,8 +14,6 @@ use nightlatch_core::settings::client::ClientSettings;
 use nightlatch_core::time::{BootId, Monotonic, Wall};
 use rusqlite::types::{FromSql, FromSqlError, Value};
 use rusqlite::{Connection, Row, params_from_iter};
-
-use super::tombstones::Tombstones;
 
 /// Every row of every client that is remembered.
 pub(super) const SELECT: &str = concat!(
@@ -68,65 +66,6 @@ pub(super) const STATE: &[&str] = &[
     "renewed",
     "needs_proof",
 ];
-
-/// The statements that write. Each is prepared when it is first needed, and kept by the connection.
-pub(super) struct Statements {
-    put_configured: String,
-    put_present: String,
-    delete_present: String,
-    update_state: String,
-    forget: String,
-    pub(super) tombstones: Tombstones,
-}
-
-impl Statements {
-    pub(super) fn new() -> Self {
-        Self {
-            put_configured: upsert(
-                "configured",
-                &[SETTINGS, &["secret_digest", "added_secret"]],
-            ),
-            put_present: upsert("present", &[SETTINGS, &["secret"], STATE]),
-            delete_present: "DELETE FROM present WHERE name = ?1".to_owned(),
-            update_state: format!("UPDATE present SET {} WHERE name = ?1", assigned(STATE)),
-            forget: "DELETE FROM configured WHERE name = ?1".to_owned(),
-            tombstones: Tombstones::new(),
-        }
-    }
-
-    /// Writes one change.
-    pub(super) fn write(&self, db: &Connection, change: &Change) -> rusqlite::Result<()> {
-        match change {
-            Change::Put(client) => self.put(db, client),
-            Change::State(name, state) => {
-                let mut values = named(name);
-                push_state(&mut values, state);
-                run(db, &self.update_state, values)
-            }
-            Change::Forget(name) => run(db, &self.forget, named(name)),
-            Change::Bury(tombstone) => self.tombstones.put(db, tombstone),
-            Change::Unbury(holder) => self.tombstones.delete(db, holder),
-            // Not rows of clients.
-            Change::Trust(_) | Change::Record(_) | Change::DropRecords(_) => Ok(()),
-        }
-    }
-
-    fn put(&self, db: &Connection, client: &SavedClient) -> rusqlite::Result<()> {
-        let mut values = named(&client.name);
-        push_settings(&mut values, &client.configured);
-        values.push(client.configured_secret.as_bytes().to_vec().into());
-        values.push(blob(client.added.as_ref().map(|secret| secret.expose())));
-        run(db, &self.put_configured, values)?;
-        let Life::Present(present) = &client.life else {
-            return run(db, &self.delete_present, named(&client.name));
-        };
-        let mut values = named(&client.name);
-        push_settings(&mut values, &present.settings);
-        values.push(blob(present.secret.as_ref().map(|secret| secret.expose())));
-        push_state(&mut values, &present.state);
-        run(db, &self.put_present, values)
-    }
-}
 
 /// The client in a row of [`SELECT`].
 pub(super) fn read(row: &Row<'_>) -> Result<SavedClient, RowError> {
@@ -322,10 +261,6 @@ fn moment(moment: Option<&SavedDeadline>) -> [Value; 4] {
     ]
 }
 
-fn named(name: &ClientName) -> Vec<Value> {
-    vec![name.as_str().to_owned().into()]
-}
-
 pub(super) fn blob(bytes: Option<&[u8]>) -> Value {
     bytes.map(<[u8]>::to_vec).into()
 }
@@ -344,24 +279,4 @@ pub(super) fn run(db: &Connection, statement: &str, values: Vec<Value>) -> rusql
     db.prepare_cached(statement)?
         .execute(params_from_iter(values))?;
     Ok(())
-}
-
-/// `a = ?2, b = ?3, …`: the name is always the first parameter.
-fn assigned(columns: &[&str]) -> String {
-    let assigned = columns.iter().zip(2..);
-    let assigned: Vec<_> = assigned.map(|(c, n)| format!("{c} = ?{n}")).collect();
-    assigned.join(", ")
-}
-
-/// Inserts a row, or sets every column of the row with this name. Not `REPLACE`, which would delete
-/// the row first and what refers to it.
-fn upsert(table: &str, columns: &[&[&str]]) -> String {
-    let columns = columns.concat();
-    let list = columns.join(", ");
-    let places: Vec<_> = (1..columns.len() + 2).map(|n| format!("?{n}")).collect();
-    let (places, assigned) = (places.join(", "), assigned(&columns));
-    format!(
-        "INSERT INTO {table} (name, {list}) VALUES ({places}) \
-         ON CONFLICT (name) DO UPDATE SET {assigned}"
-    )
 }

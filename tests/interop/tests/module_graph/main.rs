@@ -25,7 +25,6 @@ const STILL_THERE: &[&str] = &[
     "server: {audit, driver}",
     "server: {dbus, import_state, run, serve}",
     "server::driver: {actor, listener, order, telling, waiting}",
-    "store::sqlite: {row, tombstones}",
 ];
 
 #[test]
