@@ -7,6 +7,7 @@
 pub mod client;
 pub mod error;
 pub mod introspect;
+mod managed;
 pub mod many;
 pub mod moment;
 pub mod names;

@@ -13,16 +13,12 @@ use zbus::{Connection, DynamicType, Message, OwnedObjectPath, OwnedVariant, Vari
 
 use crate::client::ClientView;
 use crate::error::Error;
+use crate::managed::{body, read_clients};
 use crate::names::{
     CLIENT, ClientPath, MANDOS, NIGHTLATCH, NIGHTLATCH_PATH, OBJECT_MANAGER, PROPERTIES, ROOT,
 };
 use crate::own::{About, Explanation, Page, Query, Request};
 use crate::property::{Property, Value};
-use crate::signal::Signals;
-
-mod managed;
-use managed::Managed;
-pub(crate) use managed::{ClientProperties, Properties};
 
 /// The error that the stock server answers when it is to remove what is not there.
 const KEY_ERROR: &str = "org.freedesktop.DBus.Python.KeyError";
@@ -112,11 +108,6 @@ impl Server {
             }
             Err(error) => Err(error),
         }
-    }
-
-    /// Hears the signals from now on.
-    pub async fn signals(&self) -> Result<Signals, Error> {
-        Signals::subscribe(self.clone()).await
     }
 
     /// Adds a client from the text of a section; gives its path. With `dry_run` it is only checked.
@@ -260,20 +251,4 @@ impl Server {
             .await
             .map_err(Error::of_call)
     }
-}
-
-/// The clients in an answer of `GetManagedObjects`.
-pub(crate) fn read_clients(answer: &Message) -> Result<Vec<ClientView>, Error> {
-    let managed: Managed = body(answer)?;
-    Ok(managed.0)
-}
-
-fn body<T>(answer: &Message) -> Result<T, Error>
-where
-    T: serde::de::DeserializeOwned + zbus::Type,
-{
-    answer
-        .body()
-        .deserialize()
-        .map_err(|error| Error::Malformed(error.to_string()))
 }

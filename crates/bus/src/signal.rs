@@ -13,9 +13,10 @@ use zbus::{MatchRule, Message, MessageStream, OwnedObjectPath};
 
 use crate::client::{CheckStatus, ClientView};
 use crate::error::Error;
+use crate::managed::{ClientProperties, Properties, read_clients};
 use crate::names::{CLIENT, ClientPath, MANDOS, NIGHTLATCH, OBJECT_MANAGER, PROPERTIES};
 use crate::property::{Property, Value};
-use crate::proxy::{ClientProperties, Properties, Server, read_clients};
+use crate::proxy::Server;
 
 /// The bus itself.
 const BUS: &str = "org.freedesktop.DBus";
@@ -104,8 +105,15 @@ pub struct Signals {
     since: Sequence,
 }
 
+impl Server {
+    /// Hears the signals from now on.
+    pub async fn signals(&self) -> Result<Signals, Error> {
+        Signals::subscribe(self.clone()).await
+    }
+}
+
 impl Signals {
-    pub(crate) async fn subscribe(server: Server) -> Result<Self, Error> {
+    async fn subscribe(server: Server) -> Result<Self, Error> {
         let bus = DBusProxy::new(server.connection())
             .await
             .map_err(Error::of_call)?;

@@ -6,18 +6,38 @@
 use std::collections::HashMap;
 use std::fmt;
 
-use serde::de::{Deserialize, Deserializer, Error as _, IgnoredAny, MapAccess, Visitor};
-use zbus::{ObjectPath, Signature, Type, Variant};
+use serde::de::{
+    Deserialize, DeserializeOwned, Deserializer, Error as _, IgnoredAny, MapAccess, Visitor,
+};
+use zbus::{Message, ObjectPath, Signature, Type, Variant};
 
 use crate::client::ClientView;
+use crate::error::Error;
 use crate::names::{CLIENT, ClientPath};
 use crate::property::{Property, Value};
+
+/// The clients in an answer of `GetManagedObjects`.
+pub(crate) fn read_clients(answer: &Message) -> Result<Vec<ClientView>, Error> {
+    let managed: Managed = body(answer)?;
+    Ok(managed.0)
+}
+
+/// The one argument of an answer.
+pub(crate) fn body<T>(answer: &Message) -> Result<T, Error>
+where
+    T: DeserializeOwned + Type,
+{
+    answer
+        .body()
+        .deserialize()
+        .map_err(|error| Error::Malformed(error.to_string()))
+}
 
 /// The signature of the whole.
 type Objects<'a> = HashMap<ObjectPath<'a>, HashMap<&'a str, HashMap<&'a str, Variant<'a>>>>;
 
 /// The clients among the objects.
-pub(crate) struct Managed(pub(crate) Vec<ClientView>);
+struct Managed(Vec<ClientView>);
 
 impl Type for Managed {
     const SIGNATURE: &'static Signature = <Objects<'static> as Type>::SIGNATURE;
