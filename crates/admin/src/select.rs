@@ -3,7 +3,7 @@
 use glob::Pattern;
 use nightlatch_bus::client::ClientView;
 use nightlatch_core::name::natural;
-use nightlatch_core::settings::suggest;
+use nightlatch_core::suggest;
 
 use crate::cli::clients::Which;
 use crate::failure::{EX_NOUSER, EX_USAGE, Failure};

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use nightlatch_core::client::saved::LastCheck;
+use nightlatch_core::checker::LastCheck;
 use nightlatch_core::time::Wall;
 
 use crate::moment::{self, MomentError};

@@ -3,8 +3,8 @@
 //! Pure: it says what is to be done and never does it.
 
 use crate::ini::is_space;
-use crate::settings::suggest;
 use crate::ssh::{HostKey, HostKeyError};
+use crate::suggest;
 
 mod by_ssh;
 mod template;
@@ -145,6 +145,17 @@ impl Default for Checker {
             kind: Kind::Command(template),
         }
     }
+}
+
+/// How a client's last completed check ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum LastCheck {
+    /// None has completed yet.
+    None,
+    /// The command ended with this exit status.
+    Exited(u8),
+    /// The command was killed by this signal.
+    Signaled(i32),
 }
 
 /// Why a text is no checker.

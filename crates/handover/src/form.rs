@@ -10,8 +10,9 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use nightlatch_core::checker::Checker;
+use nightlatch_core::checker::LastCheck;
 use nightlatch_core::client::saved::{
-    LastCheck, Life, Present, Saved, SavedClient, SavedDeadline, SavedState,
+    Life, Present, Saved, SavedClient, SavedDeadline, SavedState,
 };
 use nightlatch_core::digits::{self, Hex};
 use nightlatch_core::name::ClientName;

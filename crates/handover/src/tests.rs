@@ -4,8 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use nightlatch_core::checker::Checker;
+use nightlatch_core::checker::LastCheck;
 use nightlatch_core::client::saved::{
-    LastCheck, Life, Present, Saved, SavedClient, SavedDeadline, SavedState,
+    Life, Present, Saved, SavedClient, SavedDeadline, SavedState,
 };
 use nightlatch_core::key_id::{Fingerprint, KeyId};
 use nightlatch_core::name::ClientName;

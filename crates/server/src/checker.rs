@@ -7,9 +7,9 @@ use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
 use std::time::Duration;
 
+use nightlatch_core::checker::LastCheck;
 use nightlatch_core::checker::Probe;
-use nightlatch_core::client::saved::LastCheck;
-use nightlatch_core::registry::ClientId;
+use nightlatch_core::event::ClientId;
 use nightlatch_core::ssh::HostKey;
 use tokio::sync::oneshot;
 use tokio::time::timeout;

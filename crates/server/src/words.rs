@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use nightlatch_core::registry::{Alarm, DisableReason, Grant, Refusal};
+use nightlatch_core::event::{Alarm, DisableReason, Grant, Refusal};
 
 /// Why a request gets the secret.
 pub(crate) fn grant(grant: Grant) -> &'static str {

@@ -8,7 +8,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, TcpStream};
 use std::process::{Child, ChildStderr, Command, Stdio};
 
-use nightlatch_core::registry::Refusal;
+use nightlatch_core::event::Refusal;
 use nightlatch_core::secret::Secret;
 use nightlatch_proto::priority::Priority;
 use nightlatch_proto::rehearsal::Terms;

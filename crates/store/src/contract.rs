@@ -6,8 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use nightlatch_core::checker::Checker;
+use nightlatch_core::checker::LastCheck;
 use nightlatch_core::client::saved::{
-    Change, LastCheck, Life, Present, SavedClient, SavedDeadline, SavedState, Tombstone, Trust,
+    Change, Life, Present, SavedClient, SavedDeadline, SavedState, Tombstone, Trust,
 };
 use nightlatch_core::key_id::{Fingerprint, KeyId};
 use nightlatch_core::name::ClientName;

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use nightlatch_core::client::saved::LastCheck;
+use nightlatch_core::checker::LastCheck;
 use nightlatch_core::time::Wall;
 
 use super::pickle::{self, PickleError, Value, View};

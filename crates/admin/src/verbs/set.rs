@@ -8,10 +8,10 @@ use nightlatch_bus::many;
 use nightlatch_bus::names::ClientPath;
 use nightlatch_bus::property::{Property, Value};
 use nightlatch_bus::proxy::Server;
-use nightlatch_core::client::setting::Setting;
 use nightlatch_core::secret::Secret;
+use nightlatch_core::settings::client::Setting;
 use nightlatch_core::settings::client::{RUN_TIME_KEYS, setting};
-use nightlatch_core::settings::suggest;
+use nightlatch_core::suggest;
 
 use super::outcome;
 use crate::cli::clients::{Set, Which};

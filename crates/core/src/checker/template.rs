@@ -10,7 +10,7 @@ use std::time::Duration;
 use super::CheckerError;
 use crate::calendar::DateTime;
 use crate::key_id::{Fingerprint, KeyId};
-use crate::settings::suggest;
+use crate::suggest;
 use crate::time::Wall;
 
 /// What a checker command can refer to, by the name it has there.

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::Client;
-use crate::registry::{Alarm, Ask, Grant, Refusal, RequestId};
+use crate::event::{Alarm, Ask, Grant, Refusal, RequestId};
 use crate::time::{Monotonic, Now};
 
 /// What a request gets at one moment.

@@ -3,12 +3,9 @@
 use std::time::Duration;
 
 use super::Client;
-use crate::checker::CheckerVariables;
-use crate::client::saved::LastCheck;
+use crate::checker::{CheckerVariables, LastCheck};
+use crate::settings::client::SHORTEST_INTERVAL;
 use crate::time::{Monotonic, Now};
-
-/// No check comes more often than this: an interval of zero would keep the server busy for ever.
-pub(crate) const SHORTEST_INTERVAL: Duration = Duration::from_millis(100);
 
 /// Where a client's check stands.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

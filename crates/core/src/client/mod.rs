@@ -6,9 +6,11 @@
 mod approval;
 mod checks;
 pub(crate) mod deadline;
+mod hourly_alarm;
 pub(crate) mod merge;
 pub mod saved;
-pub mod setting;
+mod setting;
+mod timer;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -16,11 +18,13 @@ use std::sync::Arc;
 pub(crate) use approval::{Verdict, Waiting};
 pub(crate) use checks::Check;
 pub(crate) use deadline::Deadline;
+use hourly_alarm::HourlyAlarm;
+pub(crate) use timer::{Timer, TimerSet};
 
-use crate::client::saved::{LastCheck, Life, Present, SavedClient, SavedState};
+use crate::checker::LastCheck;
+use crate::client::saved::{Life, Present, SavedClient, SavedState};
+use crate::event::{Ask, RequestId};
 use crate::name::ClientName;
-use crate::registry::strangers::HourlyAlarm;
-use crate::registry::{Ask, RequestId, timers};
 use crate::secret::{Secret, SecretDigest};
 use crate::settings::client::{ClientConfig, ClientSettings};
 use crate::time::{BootId, Monotonic, Now, Wall};
@@ -75,7 +79,7 @@ pub struct Client {
     pub(crate) renewed: bool,
     /// True when it is disabled until a person enables it or a check proves that it has its private key.
     pub(crate) needs_proof: bool,
-    pub(crate) timers: timers::Set,
+    pub(crate) timers: TimerSet,
 }
 
 impl Client {
@@ -188,7 +192,7 @@ impl Client {
             released_boot: None,
             renewed: false,
             needs_proof: false,
-            timers: timers::Set::default(),
+            timers: TimerSet::default(),
         }
     }
 

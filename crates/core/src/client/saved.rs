@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::checker::LastCheck;
 use crate::key_id::KeyId;
 use crate::name::ClientName;
 use crate::record::Entry;
@@ -161,17 +162,6 @@ pub struct SavedState {
     /// True when it is disabled because the state was lost, until a person enables it or a check proves that
     /// the machine has its private key.
     pub needs_proof: bool,
-}
-
-/// How a client's last completed check ended.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum LastCheck {
-    /// None has completed yet.
-    None,
-    /// The command ended with this exit status.
-    Exited(u8),
-    /// The command was killed by this signal.
-    Signaled(i32),
 }
 
 /// A deadline on both clocks. The monotonic one counts within the same boot of the host, the wall

@@ -5,7 +5,6 @@
 //! changed, left out, added or moved.
 
 mod chain;
-pub mod quota;
 
 use std::fmt;
 use std::str::FromStr;

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Action, Alarm, ClientId, Event, Registry, Timer};
-use crate::client::saved::LastCheck;
+use crate::checker::LastCheck;
 use crate::client::{Check, Client, Deadline};
 use crate::time::Now;
 

@@ -2,8 +2,8 @@
 
 use super::{Action, ClientId, DisableReason, Event, Refusal, Registry, Timer};
 use crate::client::saved::Change;
-use crate::client::setting::{Setting, SettingError};
 use crate::client::{Client, Deadline};
+use crate::settings::client::{Setting, SettingError};
 use crate::time::Now;
 
 impl Registry {

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::action::ClientId;
+use crate::event::ClientId;
 use crate::key_id::KeyId;
 use crate::name::ClientName;
 

@@ -9,7 +9,8 @@ use super::{
     Action, ClientId, DisableReason, Event, Index, Limits, Registry, Strangers, Timer, Timers,
     Turns,
 };
-use crate::client::saved::{Change, LastCheck, Life, Saved, SavedClient, Trust};
+use crate::checker::LastCheck;
+use crate::client::saved::{Change, Life, Saved, SavedClient, Trust};
 use crate::client::{Client, Deadline};
 use crate::name::ClientName;
 use crate::secret::Secret;

@@ -11,23 +11,19 @@ mod decisions;
 mod identity;
 mod index;
 mod load;
-mod recorded;
 mod rehearsals;
 mod reload;
 mod requests;
 mod standing;
-pub(crate) mod strangers;
-pub(crate) mod timers;
+mod strangers;
+mod timers;
 mod tombstones;
 mod trust;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 
-pub use action::{
-    Action, Alarm, Answer, Ask, ClientId, DisableReason, Event, Grant, Limits, NotDecided, Refusal,
-    RequestId, Terms,
-};
+pub use action::{Action, Answer, Limits, NotDecided, Terms};
 use checks::Turns;
 use index::Index;
 pub use load::{AddError, Configured};
@@ -36,12 +32,13 @@ pub use reload::{Drops, drops};
 use requests::Request;
 pub use standing::Standing;
 use strangers::Strangers;
-use timers::{Timer, Timers};
+use timers::Timers;
 use tombstones::Tombstones;
 
 use crate::checker::Probe;
 use crate::client::saved::{Change, SavedClient, Trust};
-use crate::client::{Client, Deadline};
+use crate::client::{Client, Deadline, Timer};
+use crate::event::{Alarm, Ask, ClientId, DisableReason, Event, Grant, Refusal, RequestId};
 use crate::key_id::KeyId;
 use crate::name::ClientName;
 use crate::secret::Secret;

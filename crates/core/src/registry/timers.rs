@@ -2,22 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use super::action::ClientId;
+use crate::client::{Timer, TimerSet};
+use crate::event::ClientId;
 use crate::time::Monotonic;
-
-/// What can be due of one client. At the same moment the first kind comes first.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub(crate) enum Timer {
-    /// It must be disabled.
-    Deadline,
-    /// The oldest of its waiting requests is decided without a person.
-    ApprovalEnds,
-    /// Its next check is due.
-    Check,
-}
-
-/// When each timer of one client goes off; kept by the client so that a change finds the old entry.
-pub(crate) type Set = [Option<Monotonic>; 3];
 
 /// All timers of all clients, the earliest first.
 #[derive(Debug, Default)]
@@ -28,7 +15,7 @@ impl Timers {
     pub(super) fn set(
         &mut self,
         client: ClientId,
-        set: &mut Set,
+        set: &mut TimerSet,
         timer: Timer,
         at: Option<Monotonic>,
     ) {

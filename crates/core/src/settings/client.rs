@@ -16,7 +16,8 @@ mod files;
 mod run_time;
 mod section;
 pub use files::{KEYS, parse};
-pub use run_time::{RUN_TIME_KEYS, setting};
+pub(crate) use run_time::SHORTEST_INTERVAL;
+pub use run_time::{RUN_TIME_KEYS, Setting, SettingError, setting};
 
 /// What is configured for one client apart from its name and its secret.
 ///

@@ -4,12 +4,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{
-    Doubt, Location, Parsed, Place, Problem, SettingsError, SettingsWarning, suggest, value,
-};
+use super::{Doubt, Location, Parsed, Place, Problem, SettingsError, SettingsWarning, value};
 use crate::connect::{Servers, Target, is_interface_name};
 use crate::duration;
 use crate::ini::{Entry, Ini, Section, is_space};
+use crate::suggest;
 
 /// The one section that is read.
 const SECTION: &str = "client";

@@ -18,7 +18,6 @@ pub mod client;
 pub mod machine;
 pub mod path;
 pub mod server;
-pub mod suggest;
 mod value;
 
 /// What was read, and what is doubtful about it.

@@ -6,12 +6,11 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{
-    Doubt, Location, Parsed, Place, Problem, SettingsError, SettingsWarning, suggest, value,
-};
+use super::{Doubt, Location, Parsed, Place, Problem, SettingsError, SettingsWarning, value};
 use crate::duration;
 use crate::ini::{DEFAULT, Entry, Ini, is_space};
 use crate::interpolate::interpolate;
+use crate::suggest;
 
 mod address;
 pub use address::Address;

@@ -10,11 +10,11 @@ mod settings;
 use std::sync::Arc;
 
 use nightlatch_core::calendar::DateTime;
-use nightlatch_core::client::saved::LastCheck;
+use nightlatch_core::checker::LastCheck;
+use nightlatch_core::event::quota::Class;
+use nightlatch_core::event::{Alarm, Event};
 use nightlatch_core::name::ClientName;
-use nightlatch_core::record::quota::Class;
 use nightlatch_core::record::{Entry, Kind};
-use nightlatch_core::registry::{Alarm, Event};
 use nightlatch_core::settings::client::ClientSettings;
 use nightlatch_core::time::Wall;
 use serde::Serialize;

@@ -11,9 +11,9 @@ use nightlatch_bus::names::{
 };
 use nightlatch_bus::property::{Access, Property, Value};
 use nightlatch_core::checker::Checker;
-use nightlatch_core::client::setting::Setting;
-use nightlatch_core::registry::ClientId;
+use nightlatch_core::event::ClientId;
 use nightlatch_core::secret::Secret;
+use nightlatch_core::settings::client::Setting;
 use zbus::{ObjectPath, Variant};
 
 use super::call::{Call, Outcome, Reaction};

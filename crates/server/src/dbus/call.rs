@@ -2,8 +2,8 @@
 
 use nightlatch_bus::client::ClientView;
 use nightlatch_bus::names::INTROSPECTABLE;
+use nightlatch_core::event::ClientId;
 use nightlatch_core::record::Query;
-use nightlatch_core::registry::ClientId;
 use serde::{Deserialize, Serialize};
 use tracing::level_filters::LevelFilter;
 use zbus::Type;

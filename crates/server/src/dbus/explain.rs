@@ -5,8 +5,9 @@ use nightlatch_bus::client::{CheckStatus, ClientView};
 use nightlatch_bus::moment;
 use nightlatch_bus::own::Verdict;
 use nightlatch_core::calendar::DateTime;
+use nightlatch_core::event::Refusal;
 use nightlatch_core::record::{Kind, Line};
-use nightlatch_core::registry::{Refusal, Standing};
+use nightlatch_core::registry::Standing;
 use nightlatch_core::time::Wall;
 use serde::Deserialize;
 use zbus::Variant;
@@ -223,9 +224,9 @@ mod tests {
     use std::time::Duration;
 
     use nightlatch_bus::names::ClientPath;
+    use nightlatch_core::event::RequestId;
     use nightlatch_core::key_id::KeyId;
     use nightlatch_core::name::ClientName;
-    use nightlatch_core::registry::RequestId;
     use nightlatch_proto::greeting::Words;
 
     use super::*;

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, VecDeque};
 
 use nightlatch_bus::names::{ClientPath, NIGHTLATCH, NIGHTLATCH_PATH, errors};
-use nightlatch_core::registry::ClientId;
+use nightlatch_core::event::ClientId;
 use tracing::{debug, info};
 use zbus::export::ordered_stream::OrderedStreamExt;
 use zbus::message::{Flags, Message, Type};

@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use nightlatch_bus::client::ClientView;
 use nightlatch_bus::names::{NIGHTLATCH, PROPERTIES, errors};
+use nightlatch_core::event::RequestId;
 use nightlatch_core::record::{Ends, Kind, Query};
-use nightlatch_core::registry::{LONGEST_REHEARSALS, RequestId};
+use nightlatch_core::registry::LONGEST_REHEARSALS;
 use nightlatch_core::settings::SettingsError;
 use nightlatch_core::settings::client::{self, ClientConfig, ParsedClient, SecretSource};
 use nightlatch_core::time::Wall;

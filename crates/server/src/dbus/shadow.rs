@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use nightlatch_bus::client::ClientView;
 use nightlatch_bus::names::ClientPath;
-use nightlatch_core::registry::ClientId;
+use nightlatch_core::event::ClientId;
 use zbus::ObjectPath;
 
 /// All clients, in the order in which they came to be known.

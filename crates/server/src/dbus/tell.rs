@@ -14,8 +14,8 @@ use nightlatch_bus::names::{
     ROOT,
 };
 use nightlatch_bus::property::{Property, Value};
-use nightlatch_core::client::saved::LastCheck;
-use nightlatch_core::registry::{ClientId, Event, Refusal};
+use nightlatch_core::checker::LastCheck;
+use nightlatch_core::event::{ClientId, Event, Refusal};
 use serde::Serialize;
 use zbus::message::Message;
 use zbus::{Type, Variant};

@@ -5,10 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use nightlatch_bus::names::ClientPath;
+use nightlatch_core::event::quota::RecordQuotas;
+use nightlatch_core::event::{Ask, ClientId, RequestId};
 use nightlatch_core::name::ClientName;
-use nightlatch_core::record::quota::RecordQuotas;
 use nightlatch_core::record::{Entry, Kind};
-use nightlatch_core::registry::{Action, Answer, Ask, ClientId, Registry, RequestId};
+use nightlatch_core::registry::{Action, Answer, Registry};
 use nightlatch_core::time::Wall;
 use nightlatch_store::Store;
 use nightlatch_sys::clock;

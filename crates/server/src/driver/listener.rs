@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use nightlatch_bus::client::ClientView;
+use nightlatch_core::event::{ClientId, Event};
 use nightlatch_core::name::ClientName;
 use nightlatch_core::record::Line;
-use nightlatch_core::registry::{ClientId, Event};
 use tokio::sync::mpsc;
 
 use super::order::OrderError;
@@ -123,7 +123,7 @@ impl Heard {
 
 #[cfg(test)]
 mod tests {
-    use nightlatch_core::registry::Alarm;
+    use nightlatch_core::event::Alarm;
 
     use super::*;
 

@@ -1,9 +1,9 @@
 //! Quotas for the log lines that requests cause: of one client, and of the network of a key that is no client's.
 
-use nightlatch_core::client::saved::LastCheck;
+use nightlatch_core::checker::LastCheck;
+use nightlatch_core::event::Event;
 use nightlatch_core::log_limit::{LeftOut, LogLimit, MOST_CLASSES, Quota, SourceClass};
 use nightlatch_core::name::ClientName;
-use nightlatch_core::registry::Event;
 use nightlatch_core::time::Monotonic;
 use tracing::warn;
 

@@ -23,10 +23,11 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use nightlatch_core::client::saved::LastCheck;
+use nightlatch_core::checker::LastCheck;
+use nightlatch_core::event::{ClientId, RequestId};
 use nightlatch_core::key_id::KeyId;
 use nightlatch_core::record::{Ends, Page, Query};
-use nightlatch_core::registry::{ClientId, Configured, Drops, RequestId, Standing};
+use nightlatch_core::registry::{Configured, Drops, Standing};
 use nightlatch_core::time::Wall;
 use nightlatch_proto::tls::Authenticated;
 use nightlatch_store::{Store, StoreError};

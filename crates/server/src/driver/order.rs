@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use nightlatch_core::client::setting::{Setting, SettingError};
-use nightlatch_core::registry::{AddError, ClientId, NotDecided, Registry, RequestId};
+use nightlatch_core::event::{ClientId, RequestId};
+use nightlatch_core::registry::{AddError, NotDecided, Registry};
 use nightlatch_core::settings::client::ClientConfig;
+use nightlatch_core::settings::client::{Setting, SettingError};
 use nightlatch_core::time::Now;
 
 use super::waiting::WaitingRequest;

@@ -4,7 +4,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 
-use nightlatch_core::registry::{self, RequestId};
+use nightlatch_core::event::RequestId;
+use nightlatch_core::registry;
 use nightlatch_core::secret::Secret;
 use nightlatch_proto::rehearsal;
 use nightlatch_sys::clock;

@@ -4,10 +4,10 @@
 
 #![deny(clippy::wildcard_enum_match_arm)]
 
-use nightlatch_core::client::saved::LastCheck;
+use nightlatch_core::checker::LastCheck;
+use nightlatch_core::event::{ClientId, Event};
 use nightlatch_core::key_id::KeyId;
 use nightlatch_core::name::ClientName;
-use nightlatch_core::registry::{ClientId, Event};
 use tracing::{debug, info, warn};
 
 use crate::session::Peer;

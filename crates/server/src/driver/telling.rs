@@ -5,9 +5,9 @@
 use std::time::Duration;
 
 use nightlatch_core::client::saved::Change;
-use nightlatch_core::record::quota::{Admission, Class};
+use nightlatch_core::event::quota::{Admission, Class};
+use nightlatch_core::event::{ClientId, Event, RequestId};
 use nightlatch_core::record::{Entry, Kind};
-use nightlatch_core::registry::{ClientId, Event, RequestId};
 use nightlatch_core::time::Wall;
 use nightlatch_sys::clock;
 use tokio::time::Instant;

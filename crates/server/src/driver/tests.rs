@@ -5,8 +5,9 @@ mod records;
 use std::time::Duration;
 
 use nightlatch_core::client::saved::{Life, Saved};
+use nightlatch_core::event::{ClientId, DisableReason, Event, Refusal};
 use nightlatch_core::name::ClientName;
-use nightlatch_core::registry::{ClientId, DisableReason, Event, Limits, Refusal, Registry};
+use nightlatch_core::registry::{Limits, Registry};
 use nightlatch_core::secret::Secret;
 use nightlatch_core::settings::client::{ClientConfig, ClientSettings};
 use nightlatch_core::time::BootId;

@@ -3,9 +3,9 @@
 use std::fmt;
 
 use nightlatch_core::calendar::DateTime;
+use nightlatch_core::event::{ClientId, RequestId};
 use nightlatch_core::key_id::KeyId;
 use nightlatch_core::name::ClientName;
-use nightlatch_core::registry::{ClientId, RequestId};
 use nightlatch_core::time::Wall;
 use nightlatch_sys::clock;
 

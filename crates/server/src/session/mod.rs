@@ -13,7 +13,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use nightlatch_core::registry::Refusal;
+use nightlatch_core::event::Refusal;
 use nightlatch_core::secret::Secret;
 use nightlatch_proto::greeting::{GreetingError, Words};
 use nightlatch_proto::rehearsal::Terms;

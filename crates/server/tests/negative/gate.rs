@@ -3,8 +3,8 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use nightlatch_core::event::Refusal;
 use nightlatch_core::key_id::KeyId;
-use nightlatch_core::registry::Refusal;
 use nightlatch_core::secret::Secret;
 use nightlatch_proto::rehearsal::Terms;
 use nightlatch_proto::tls::Authenticated;

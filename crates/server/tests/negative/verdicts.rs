@@ -3,7 +3,7 @@
 use std::io::{Read, Write};
 use std::sync::Arc;
 
-use nightlatch_core::registry::Refusal;
+use nightlatch_core::event::Refusal;
 use nightlatch_core::secret::Secret;
 use nightlatch_proto::greeting::Words;
 use nightlatch_proto::priority::Priority;

@@ -4,9 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use nightlatch_core::checker::Checker;
-use nightlatch_core::client::saved::{
-    LastCheck, Life, Present, SavedClient, SavedDeadline, SavedState,
-};
+use nightlatch_core::checker::LastCheck;
+use nightlatch_core::client::saved::{Life, Present, SavedClient, SavedDeadline, SavedState};
 use nightlatch_core::key_id::{Fingerprint, KeyId};
 use nightlatch_core::name::ClientName;
 use nightlatch_core::secret::{Secret, SecretDigest};

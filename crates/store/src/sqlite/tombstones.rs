@@ -1,6 +1,7 @@
 //! Clients that left the configuration: one row each, by what their state belongs to.
 
-use nightlatch_core::client::saved::{Holder, LastCheck, Life, SavedState, Tombstone};
+use nightlatch_core::checker::LastCheck;
+use nightlatch_core::client::saved::{Holder, Life, SavedState, Tombstone};
 use nightlatch_core::time::Wall;
 use rusqlite::types::Value;
 use rusqlite::{Connection, Row};

@@ -7,7 +7,8 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use nightlatch_core::client::saved::{LastCheck, Life};
+use nightlatch_core::checker::LastCheck;
+use nightlatch_core::client::saved::Life;
 use nightlatch_store::{SqliteStore, Store};
 
 use crate::house::{House, Machine, SECRET, SECRET_BASE64, fails};

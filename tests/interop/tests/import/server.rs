@@ -2,7 +2,8 @@
 
 use std::fs;
 
-use nightlatch_core::client::saved::{LastCheck, Life};
+use nightlatch_core::checker::LastCheck;
+use nightlatch_core::client::saved::Life;
 use nightlatch_core::time::Wall;
 use nightlatch_interop::administered::Administered;
 use nightlatch_interop::client;

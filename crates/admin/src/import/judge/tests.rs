@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use nightlatch_core::client::saved::{End, LastCheck, Saved};
+use nightlatch_core::checker::LastCheck;
+use nightlatch_core::client::saved::{End, Saved};
 use nightlatch_core::name::ClientName;
 use nightlatch_core::registry::{Limits, Registry};
 use nightlatch_core::time::{BootId, Monotonic, Now, Wall};

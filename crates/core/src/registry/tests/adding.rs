@@ -1,9 +1,10 @@
 //! Clients that are added at run time and stand in no file.
 
 use super::world::*;
-use crate::client::setting::Setting;
-use crate::registry::{AddError, Answer, Event, Refusal};
+use crate::event::{Event, Refusal};
+use crate::registry::{AddError, Answer};
 use crate::settings::client::ClientConfig;
+use crate::settings::client::Setting;
 
 fn add(world: &mut World, config: ClientConfig) -> Result<(), AddError> {
     let added = world

@@ -3,11 +3,10 @@
 use std::time::Duration;
 
 use super::world::*;
-use crate::client::saved::LastCheck;
-use crate::client::setting::Setting;
-use crate::registry::{
-    Action, Alarm, Answer, Ask, Event, LONGEST_REHEARSALS, Limits, Refusal, RequestId,
-};
+use crate::checker::LastCheck;
+use crate::event::{Alarm, Ask, Event, Refusal, RequestId};
+use crate::registry::{Action, Answer, LONGEST_REHEARSALS, Limits};
+use crate::settings::client::Setting;
 
 const FIRST_BOOT: Option<[u8; 16]> = Some([1; 16]);
 const SECOND_BOOT: Option<[u8; 16]> = Some([2; 16]);

@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use super::world::*;
-use crate::client::setting::Setting;
-use crate::registry::{Action, Alarm, Answer, Event, NotDecided, Refusal, RequestId};
+use crate::event::{Alarm, Event, Refusal, RequestId};
+use crate::registry::{Action, Answer, NotDecided};
+use crate::settings::client::Setting;
 
 const MILLISECOND: Duration = Duration::from_millis(1);
 

@@ -2,13 +2,13 @@
 
 use super::world::*;
 use crate::checker::Checker;
-use crate::client::saved::{LastCheck, Trust};
-use crate::client::setting::Setting;
+use crate::checker::LastCheck;
+use crate::client::saved::Trust;
+use crate::event::{Alarm, Ask, DisableReason, Event, Grant, Refusal, RequestId};
 use crate::name::ClientName;
-use crate::registry::{
-    Action, Alarm, Answer, Ask, DisableReason, Event, Grant, Limits, NotDecided, Refusal, RequestId,
-};
+use crate::registry::{Action, Answer, Limits, NotDecided};
 use crate::settings::client::ClientConfig;
+use crate::settings::client::Setting;
 
 const PROOF: &str = "builtin:ssh-hostkey ssh-ed25519 \
                      AAAAC3NzaC1lZDI1NTE5AAAAIAEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEB";

@@ -4,11 +4,13 @@
 use proptest::prelude::*;
 
 use super::world::*;
+use crate::checker::LastCheck;
 use crate::client::Client;
-use crate::client::saved::{Change, End, LastCheck, Saved, Trust};
-use crate::client::setting::Setting;
-use crate::registry::{Action, Answer, Ask, ClientId, Limits, Registry, RequestId};
+use crate::client::saved::{Change, End, Saved, Trust};
+use crate::event::{Ask, ClientId, RequestId};
+use crate::registry::{Action, Answer, Limits, Registry};
 use crate::settings::client::ClientConfig;
+use crate::settings::client::Setting;
 use crate::time::{BootId, Monotonic, Now};
 
 const CLIENTS: u8 = 3;

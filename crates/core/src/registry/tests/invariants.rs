@@ -11,8 +11,10 @@ use super::model::{Clock, Life, Model, Outcome, Section, Stage, word};
 use super::never_later::NeverLater;
 use super::sections::{configured, setting, turn};
 use super::world::{Disk, key};
-use crate::client::saved::{Change, End, LastCheck, Saved};
-use crate::registry::{Action, Answer, Ask, ClientId, Event, Limits, Registry, RequestId};
+use crate::checker::LastCheck;
+use crate::client::saved::{Change, End, Saved};
+use crate::event::{Ask, ClientId, Event, RequestId};
+use crate::registry::{Action, Answer, Limits, Registry};
 use crate::time::{BootId, Monotonic, Now, Wall};
 
 pub(super) const CLIENTS: usize = 3;

@@ -3,10 +3,11 @@
 
 use super::world::*;
 use crate::client::saved::{Life, Trust};
-use crate::client::setting::Setting;
+use crate::event::{DisableReason, Event, Refusal};
 use crate::name::ClientName;
-use crate::registry::{DisableReason, Event, Refusal, drops};
+use crate::registry::drops;
 use crate::settings::client::ClientConfig;
+use crate::settings::client::Setting;
 
 const BOTH: [bool; 2] = [false, true];
 
@@ -298,11 +299,9 @@ fn after_a_lost_state_everyone_waits_for_a_person() {
         world.registry.handle_start_checker(world.id(1), world.now);
         world.registry.handle_checked_ok(world.id(1), world.now);
         let id = world.id(1);
-        world.registry.handle_check_finished(
-            id,
-            crate::client::saved::LastCheck::Exited(0),
-            world.now,
-        );
+        world
+            .registry
+            .handle_check_finished(id, crate::checker::LastCheck::Exited(0), world.now);
         world.actions();
         assert_eq!(world.answer(1), refused(Refusal::Disabled));
         world.registry.handle_enable(world.id(1), world.now);
@@ -332,13 +331,13 @@ fn after_a_lost_state_a_proof_of_the_private_key_enables() {
     assert!(!has_event(&actions, &Event::CheckStarted(world.id(3))));
     world
         .registry
-        .handle_check_finished(id, crate::client::saved::LastCheck::Exited(1), world.now);
+        .handle_check_finished(id, crate::checker::LastCheck::Exited(1), world.now);
     world.actions();
     assert_eq!(world.answer(1), refused(Refusal::Disabled));
     world.run(seconds(120));
     world
         .registry
-        .handle_check_finished(id, crate::client::saved::LastCheck::Exited(0), world.now);
+        .handle_check_finished(id, crate::checker::LastCheck::Exited(0), world.now);
     let actions = world.actions();
     assert!(has_event(&actions, &Event::Enabled(id)));
     assert!(is_released(&mut world, 1));

@@ -5,11 +5,12 @@ use std::time::Duration;
 use super::approvals::waits;
 use super::world::*;
 use crate::checker::Checker;
-use crate::client::saved::LastCheck;
-use crate::client::setting::{Setting, SettingError};
+use crate::checker::LastCheck;
+use crate::event::{Ask, DisableReason, Event, Refusal, RequestId};
 use crate::key_id::KeyId;
-use crate::registry::{Action, Answer, Ask, DisableReason, Event, Refusal, RequestId};
+use crate::registry::{Action, Answer};
 use crate::secret::Secret;
+use crate::settings::client::{Setting, SettingError};
 
 const MILLISECOND: Duration = Duration::from_millis(1);
 const OK: LastCheck = LastCheck::Exited(0);
@@ -392,7 +393,7 @@ fn a_removed_client_is_found_by_its_name_only_in_what_is_still_to_be_told() {
     assert_eq!(world.registry.by_name("client1"), None);
     assert_eq!(
         world.registry.by_key(&key(1)),
-        None::<crate::registry::ClientId>
+        None::<crate::event::ClientId>
     );
     assert!(world.registry.client(id).is_none());
     assert_eq!(world.registry.name(id).unwrap().as_str(), "client1");

@@ -3,10 +3,12 @@
 use std::time::Duration;
 
 use super::world::{at_boot, config_with, seconds};
-use crate::client::saved::{LastCheck, Saved};
+use crate::checker::LastCheck;
+use crate::client::saved::Saved;
+use crate::event::{Ask, Event, RequestId};
 use crate::key_id::KeyId;
 use crate::name::ClientName;
-use crate::registry::{Action, Answer, Ask, Event, Limits, Registry, RequestId};
+use crate::registry::{Action, Answer, Limits, Registry};
 use crate::settings::client::ClientConfig;
 use crate::time::BootId;
 

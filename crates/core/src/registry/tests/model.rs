@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::registry::Refusal;
+use crate::event::Refusal;
 
 /// The moment and the boot that the clocks show.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -6,10 +6,11 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::world::*;
-use crate::client::saved::LastCheck;
+use crate::checker::LastCheck;
+use crate::event::quota::{Admission, MOST, MOST_UNKNOWN, RecordQuotas};
+use crate::event::{Ask, ClientId, Event, RequestId};
 use crate::name::ClientName;
-use crate::record::quota::{Admission, MOST, MOST_UNKNOWN, RecordQuotas};
-use crate::registry::{Action, Ask, ClientId, Event, Limits, RequestId};
+use crate::registry::{Action, Limits};
 
 /// Pairs of a kind that peers can cause and of an alarm, or none, that there can be of one client: released and
 /// rehearsed 3 each, refused and alarm 2 each, and five without an alarm.

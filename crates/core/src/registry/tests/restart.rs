@@ -3,10 +3,12 @@
 use std::time::Duration;
 
 use super::world::*;
-use crate::client::saved::{End, LastCheck, Life};
-use crate::client::setting::Setting;
-use crate::registry::{Action, Answer, DisableReason, Event, Refusal};
+use crate::checker::LastCheck;
+use crate::client::saved::{End, Life};
+use crate::event::{DisableReason, Event, Refusal};
+use crate::registry::{Action, Answer};
 use crate::secret::Secret;
+use crate::settings::client::Setting;
 use crate::time::{BootId, Wall};
 
 const BOTH: [bool; 2] = [false, true];

@@ -5,9 +5,9 @@ use std::time::Duration;
 use super::events::Knob;
 use super::model::Section;
 use super::world::config;
-use crate::client::setting::Setting;
 use crate::secret::Secret;
 use crate::settings::client::ClientConfig;
+use crate::settings::client::Setting;
 
 fn secret(number: u8) -> Secret {
     Secret::new(vec![number; 4])

@@ -1,7 +1,8 @@
 //! What a client would get is what a request then gets.
 
 use super::world::*;
-use crate::registry::{Answer, Grant, Refusal, Standing};
+use crate::event::{Grant, Refusal};
+use crate::registry::{Answer, Standing};
 
 /// What the registry says that client 1 would get, having checked that it does.
 fn standing(world: &mut World) -> Standing {

@@ -1,11 +1,13 @@
 //! Ways around a disable, a denial or a lost state: other sections, other keys, other orders.
 
 use super::world::*;
-use crate::client::saved::{LastCheck, Trust};
-use crate::client::setting::Setting;
+use crate::checker::LastCheck;
+use crate::client::saved::Trust;
+use crate::event::{Alarm, Event};
 use crate::name::ClientName;
-use crate::registry::{Alarm, Answer, Configured, Event, Limits};
+use crate::registry::{Answer, Configured, Limits};
 use crate::settings::client::ClientConfig;
+use crate::settings::client::Setting;
 
 fn named(number: u8, name: &str) -> ClientConfig {
     let mut config = config(number);

@@ -6,11 +6,10 @@ use std::time::Duration;
 use crate::checker::Checker;
 use crate::client::Client;
 use crate::client::saved::{Change, End, Holder, Life, Saved, SavedClient, Tombstone, Trust};
+use crate::event::{Ask, ClientId, Event, Refusal, RequestId};
 use crate::key_id::KeyId;
 use crate::name::ClientName;
-use crate::registry::{
-    Action, Answer, Ask, ClientId, Configured, Event, Limits, Refusal, Registry, RequestId,
-};
+use crate::registry::{Action, Answer, Configured, Limits, Registry};
 use crate::secret::Secret;
 use crate::settings::client::{ClientConfig, ClientSettings};
 use crate::time::{BootId, Monotonic, Now, Wall};

@@ -8,9 +8,8 @@ use super::section::Reader;
 use crate::ini::{Entry, Ini, Section};
 use crate::interpolate::references;
 use crate::key_id::KeyId;
-use crate::settings::{
-    Doubt, Location, Parsed, Place, Problem, SettingsError, SettingsWarning, suggest,
-};
+use crate::settings::{Doubt, Location, Parsed, Place, Problem, SettingsError, SettingsWarning};
+use crate::suggest;
 
 /// Every key that means something.
 pub const KEYS: [&str; 14] = [

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use nightlatch_core::event::{Alarm, Grant, RequestId};
 use nightlatch_core::record::{Kind, Line, Query};
-use nightlatch_core::registry::{Alarm, Grant, RequestId};
 
 use super::*;
 

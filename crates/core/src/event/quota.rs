@@ -8,9 +8,9 @@
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
-use super::Kind;
+use super::{Alarm, Event};
 use crate::name::ClientName;
-use crate::registry::{Alarm, Event};
+use crate::record::Kind;
 use crate::time::Monotonic;
 
 /// Length of a window.
@@ -153,7 +153,7 @@ impl RecordQuotas {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::registry::{ClientId, Grant, Refusal, RequestId};
+    use crate::event::{ClientId, Grant, Refusal, RequestId};
 
     fn at(seconds: u64) -> Monotonic {
         Monotonic::from_boot(Duration::from_secs(seconds))

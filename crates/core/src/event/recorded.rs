@@ -1,7 +1,7 @@
 //! The kind and the alarm of an event in the record.
 
 use super::{Alarm, DisableReason, Event};
-use crate::client::saved::LastCheck;
+use crate::checker::LastCheck;
 use crate::record::Kind;
 
 impl Event {
