@@ -19,7 +19,7 @@ use nightlatch_core::settings::client::ClientSettings;
 use nightlatch_core::time::Wall;
 use serde::Serialize;
 
-use crate::driver::Asker;
+use crate::session::Asker;
 use crate::words;
 
 pub(crate) use command::AlarmCommand;

@@ -22,13 +22,14 @@ use super::log_quotas::LogQuotas;
 use super::order::{Order, OrderError};
 use super::outbox::Outbox;
 use super::permit::{DriverPermit, Terms, Ticket};
-use super::report::{Asker, Report};
+use super::report::Report;
 use super::shelf::{Reading, Shelf};
 use super::telling::CLOCK_IS_SET;
 use super::{Command, Handle, Reloaded, Verdict};
 use crate::audit::{AlarmCommand, Who};
 use crate::checker::{self, Checks, Runner};
 use crate::random;
+use crate::session::Asker;
 use crate::warnings::Warnings;
 
 /// The runtime's timers stand still while the host is suspended, so they are asked again this often.

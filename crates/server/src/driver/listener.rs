@@ -10,7 +10,7 @@ use nightlatch_core::record::Line;
 use tokio::sync::mpsc;
 
 use super::order::OrderError;
-use super::report::Asker;
+use crate::session::Asker;
 
 /// Who hears slower than this is behind gets a fresh picture of all instead of each event.
 const BACKLOG: usize = 20_000;

@@ -38,7 +38,6 @@ use listener::Listener;
 pub(crate) use listener::{Heard, Notice, Told};
 pub(crate) use order::{Act, Order, OrderError};
 pub use permit::DriverPermit;
-pub(crate) use report::Asker;
 use shelf::Reading;
 pub(crate) use waiting::{WaitingRequest, several};
 

@@ -6,21 +6,11 @@
 
 use nightlatch_core::checker::LastCheck;
 use nightlatch_core::event::{ClientId, Event};
-use nightlatch_core::key_id::KeyId;
 use nightlatch_core::name::ClientName;
 use tracing::{debug, info, warn};
 
-use crate::session::Peer;
+use crate::session::Asker;
 use crate::words;
-
-/// Who asked, for the lines about a request.
-#[derive(Clone, Debug)]
-pub(crate) struct Asker {
-    /// The number of the request, by which people decide on it.
-    pub(crate) number: u64,
-    pub(crate) peer: Peer,
-    pub(crate) key: KeyId,
-}
 
 /// An event with what a reader wants to know beside it.
 #[derive(Debug)]

@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use nightlatch_core::event::Refusal;
+use nightlatch_core::key_id::KeyId;
 use nightlatch_core::secret::Secret;
 use nightlatch_proto::greeting::{GreetingError, Words};
 use nightlatch_proto::rehearsal::Terms;
@@ -95,6 +96,15 @@ impl Peer {
             (_, address) => address.to_string(),
         }
     }
+}
+
+/// Who asked for a secret.
+#[derive(Clone, Debug)]
+pub(crate) struct Asker {
+    /// The number of the request, by which people decide on it.
+    pub(crate) number: u64,
+    pub(crate) peer: Peer,
+    pub(crate) key: KeyId,
 }
 
 /// How long a peer may take for each step. The wait for a verdict is the gatekeeper's to bound.
