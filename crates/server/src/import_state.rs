@@ -8,7 +8,6 @@ use std::path::{Path, PathBuf};
 use nightlatch_core::client::saved::{Change, Life, Saved, Trust};
 use nightlatch_core::record::Kind;
 use nightlatch_core::settings::server::ServerSettings;
-use nightlatch_handover::HandoverError;
 use nightlatch_store::Store;
 use nightlatch_sys::{clock, memory};
 use zeroize::Zeroizing;
@@ -17,67 +16,8 @@ use crate::accounts::Accounts;
 use crate::audit::{self, Context, Who};
 use crate::cli::Options;
 use crate::config;
-use crate::run::{RunError, become_owner, host, open};
-
-/// A document of more than this is none. 100,000 clients take some 150 MB.
-const MAX_DOCUMENT: u64 = 1 << 30;
-
-/// Why nothing was taken over. The state is as it was.
-#[derive(Debug, thiserror::Error)]
-pub enum ImportError {
-    /// The document cannot be read.
-    #[error("cannot read {}", path.display())]
-    Unreadable {
-        /// Which.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
-    /// It is larger than any.
-    #[error("the document is too large: expected at most {MAX_DOCUMENT} bytes")]
-    TooLarge,
-    /// It is no document.
-    #[error(transparent)]
-    Document(#[from] HandoverError),
-    /// The state holds clients.
-    #[error("{} holds {clients} clients already", statedir.display())]
-    NotEmpty {
-        /// Where the state is.
-        statedir: PathBuf,
-        /// How many clients it holds.
-        clients: usize,
-    },
-}
-
-impl ImportError {
-    /// The exit status, from sysexits.h.
-    pub(crate) fn status(&self) -> u8 {
-        match self {
-            Self::Unreadable { .. } => 66,
-            Self::TooLarge | Self::Document(_) => 65,
-            Self::NotEmpty { .. } => 73,
-        }
-    }
-
-    /// How to mend it.
-    pub(crate) fn hint(&self) -> Option<String> {
-        match self {
-            Self::NotEmpty { .. } => {
-                Some("give --replace-state to forget them, or another --statedir".to_owned())
-            }
-            Self::Document(HandoverError::Newer(_)) => {
-                Some("use the nightlatch and nightlatchd of one release".to_owned())
-            }
-            _ => None,
-        }
-    }
-}
-
-impl From<ImportError> for RunError {
-    fn from(error: ImportError) -> Self {
-        Self::Import(error)
-    }
-}
+use crate::error::{ImportError, MAX_DOCUMENT, RunError, host};
+use crate::state_folder::{become_owner, open};
 
 /// Takes the document over; says what it was.
 pub(crate) fn run(options: &Options) -> Result<String, RunError> {

@@ -11,6 +11,7 @@ pub mod cli;
 pub mod config;
 mod dbus;
 pub mod driver;
+pub mod error;
 mod import_state;
 pub mod limits;
 pub mod listen;
@@ -19,11 +20,14 @@ pub mod own_key;
 mod pause;
 pub mod publish;
 mod random;
+mod reload;
 pub mod run;
+mod secrets;
 mod selftest;
 mod serve;
 mod service_manager;
 pub mod session;
+mod state_folder;
 mod warnings;
 mod words;
 
@@ -32,8 +36,8 @@ use std::io::{ErrorKind, Write as _};
 use std::process::ExitCode;
 
 use cli::Action;
+use error::RunError;
 use nightlatch_core::chain::chain;
-use run::RunError;
 
 /// Writing failed (sysexits.h).
 const EX_IOERR: u8 = 74;

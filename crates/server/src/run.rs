@@ -3,136 +3,35 @@
 //! As root it reads, binds and makes the state's folder; then it becomes its own user for good, and
 //! only then touches the state.
 
-use std::fmt;
-use std::io;
 use std::net::TcpListener;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::{DirBuilderExt, chown};
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 use nightlatch_core::chain::chain;
 use nightlatch_core::client::saved::{Saved, Trust};
-use nightlatch_core::registry::{self, Drops, Limits, Registry};
-use nightlatch_core::secret::Secret;
+use nightlatch_core::registry::{self, Limits, Registry};
 use nightlatch_core::settings::server::ServerSettings;
 use nightlatch_proto::priority::Priority;
 use nightlatch_proto::tls::ServerTls;
-use nightlatch_store::{SqliteStore, Store, StoreError, Surroundings};
-use nightlatch_sys::privileges::{self, Account};
+use nightlatch_store::{SqliteStore, Store};
 use nightlatch_sys::spawner::{self, Spawner};
 use nightlatch_sys::{clock, memory};
 use tracing::{error, info, warn};
 
-use crate::accounts::{self, AccountError, Accounts, NOT_SEPARATED};
+use crate::accounts::{Accounts, NOT_SEPARATED};
 use crate::checker::environment;
 use crate::cli::Options;
-use crate::config::{self, ConfigError, Configuration};
+use crate::config::{self, Configuration};
 use crate::dbus::About;
-use crate::import_state::ImportError;
-use crate::listen::{self, ListenError};
-use crate::own_key::{self, OwnKeyError};
+use crate::error::{RunError, host};
+use crate::listen;
+use crate::own_key;
+use crate::reload::Reloads;
+use crate::secrets::lock_secrets;
 use crate::service_manager::ServiceManager;
+use crate::state_folder::{become_owner, open};
 use crate::warnings::{Topic, Warnings};
 use crate::{logging, random, serve};
-
-/// A checker that a killed server had just started may hold the state's lock for a moment longer.
-const STATE_RETRIES: u32 = 20;
-const STATE_RETRY: Duration = Duration::from_millis(100);
-
-/// Why the server could not start, or ended.
-#[derive(Debug)]
-pub enum RunError {
-    /// The configuration.
-    Config(ConfigError),
-    /// Settings that exclude each other, or a value that means nothing.
-    Usage(String),
-    /// The listening socket.
-    Listen(ListenError),
-    /// The configuration misses all clients that are known, or most of them.
-    Drops(Drops),
-    /// The state.
-    Store(StoreError),
-    /// The server's own key.
-    OwnKey(OwnKeyError),
-    /// A state that was to be taken over.
-    Import(ImportError),
-    /// Anything of the host: what failed, and why.
-    Host(&'static str, Box<dyn std::error::Error + Send + Sync>),
-}
-
-impl RunError {
-    /// The exit status, from sysexits.h.
-    pub fn status(&self) -> u8 {
-        match self {
-            Self::Usage(_) => 64,
-            Self::Config(_) | Self::Drops(_) => 78,
-            Self::Listen(_) => 69,
-            Self::Store(_) | Self::OwnKey(_) => 74,
-            Self::Import(error) => error.status(),
-            Self::Host(..) => 71,
-        }
-    }
-
-    /// How to mend it.
-    pub fn hint(&self) -> Option<String> {
-        match self {
-            Self::Store(error) => error.hint(),
-            Self::Drops(_) => Some(
-                "if a file was emptied, or a link leads to what is not mounted, mend that and start again; if \
-                 it is meant, start once with --accept-fewer-clients. What they were is remembered either way"
-                    .to_owned(),
-            ),
-            Self::Import(error) => error.hint(),
-            _ => None,
-        }
-    }
-}
-
-impl fmt::Display for RunError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Config(error) => error.fmt(f),
-            Self::Usage(what) => f.write_str(what),
-            Self::Listen(error) => error.fmt(f),
-            Self::Drops(drops) => write!(f, "not started: {drops}"),
-            Self::Store(error) => error.fmt(f),
-            Self::OwnKey(error) => error.fmt(f),
-            Self::Import(error) => error.fmt(f),
-            Self::Host(what, _) => f.write_str(what),
-        }
-    }
-}
-
-impl std::error::Error for RunError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match self {
-            Self::Config(_) | Self::Usage(_) | Self::Drops(_) => None,
-            Self::Listen(error) => error.source(),
-            Self::Store(error) => error.source(),
-            Self::OwnKey(error) => error.source(),
-            Self::Import(error) => error.source(),
-            Self::Host(_, error) => Some(&**error),
-        }
-    }
-}
-
-impl From<AccountError> for RunError {
-    fn from(error: AccountError) -> Self {
-        match error {
-            AccountError::LookUp(_) => host("cannot choose whom to become")(error),
-            _ => Self::Usage(error.to_string()),
-        }
-    }
-}
-
-pub(crate) fn host<E>(what: &'static str) -> impl FnOnce(E) -> RunError
-where
-    E: Into<Box<dyn std::error::Error + Send + Sync>>,
-{
-    move |error| RunError::Host(what, error.into())
-}
 
 /// Reads everything and says what it found; changes nothing.
 pub fn check_config(options: &Options) -> Result<String, RunError> {
@@ -234,7 +133,7 @@ pub fn serve(options: Options) -> Result<(), RunError> {
         clock::now(),
         &mut random::up_to,
     );
-    let (reloads, reload_requests) = serve::Reloads::new();
+    let (reloads, reload_requests) = Reloads::new();
     let server = serve::Server {
         settings: Arc::new(settings),
         configdir: options.configdir,
@@ -317,33 +216,6 @@ fn tell_of_accounts(accounts: Option<&Accounts>) {
     }
 }
 
-/// What is swapped out can be read from the disk later. A limit on locked memory is no reason not
-/// to serve: the secrets are encrypted.
-pub(crate) fn lock_secrets<'a>(secrets: impl IntoIterator<Item = &'a Secret>) {
-    let failed = secrets
-        .into_iter()
-        .find_map(|secret| memory::lock(secret.expose()).err());
-    if let Some(error) = failed {
-        warn!(%error, limit = memory::lock_limit(), "cannot lock all secrets into memory; raise LimitMEMLOCK");
-    }
-}
-
-/// Makes the state's folder and becomes, for good, the user that owns it.
-pub(crate) fn become_owner(folder: &Path, account: Option<&Account>) -> Result<(), RunError> {
-    make_state_folder(folder, account).map_err(host("cannot make the state's folder"))?;
-    if let Some(mark) = second_mark(folder)
-        && let Err(error) = make_state_folder(&mark, account)
-    {
-        info!(%error, "cannot make {}: a state that is lost as a whole will look like a first start", mark.display());
-    }
-    if let Some(account) = account {
-        privileges::become_account(account).map_err(host("cannot give up being root"))?;
-        memory::forbid_core_dumps().map_err(host("cannot forbid core dumps"))?;
-        info!(user = account.name, "no longer root");
-    }
-    Ok(())
-}
-
 /// A configuration that misses all clients that are known, or most of them, is more often a mistake than
 /// meant. Where files are faulty, and said to be so, those that are missing may be theirs.
 fn refuse_drops(
@@ -374,60 +246,10 @@ fn tell_loss(saved: &Saved) {
     }
 }
 
-/// Where the mark of the state is kept a second time, to tell a state that was lost as a whole from a first
-/// start: beside the state's folder, so not on what is mounted there.
-fn second_mark(statedir: &Path) -> Option<PathBuf> {
-    let mut name = statedir.file_name()?.to_owned();
-    name.push("-mark");
-    Some(statedir.with_file_name(name))
-}
-
-/// Makes the state's folder where there is none, for the user that the server becomes.
-fn make_state_folder(folder: &Path, account: Option<&Account>) -> io::Result<()> {
-    match std::fs::DirBuilder::new().mode(0o700).create(folder) {
-        Ok(()) => {}
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-            return match account {
-                Some(account) => accounts::adopt(folder, account),
-                None => Ok(()),
-            };
-        }
-        Err(error) => return Err(error),
-    }
-    match account {
-        Some(account) => chown(folder, Some(account.uid), Some(account.gid)),
-        None => Ok(()),
-    }
-}
-
 /// Where the server listens, in words.
 fn addresses(sockets: &[TcpListener]) -> Vec<String> {
     let addresses = sockets.iter().filter_map(|socket| socket.local_addr().ok());
     addresses.map(|address| address.to_string()).collect()
-}
-
-pub(crate) fn open(folder: &Path) -> Result<SqliteStore, RunError> {
-    let around = Surroundings {
-        boot: clock::boot_id().ok(),
-        second_mark: second_mark(folder),
-        was_used: own_key::exists(folder),
-    };
-    let mut tries = 0;
-    let store = loop {
-        match SqliteStore::open_in(folder, &around) {
-            Err(StoreError::InUse(_)) if tries < STATE_RETRIES => std::thread::sleep(STATE_RETRY),
-            opened => break opened.map_err(RunError::Store)?,
-        }
-        tries += 1;
-    };
-    if let Some(rollback) = store.rollback() {
-        error!(
-            commits_made = rollback.marked,
-            commits_found = rollback.found,
-            "the state is older than it has been: a backup came back, it was deleted, or the last changes could not be written"
-        );
-    }
-    Ok(store)
 }
 
 /// `--no-restore`: what was saved is forgotten, durably, or the next start would bring it back.

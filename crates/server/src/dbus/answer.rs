@@ -22,7 +22,7 @@ use super::shadow::Shadow;
 use super::tell::{managed, properties};
 use super::wire::{self, Fault, Map};
 use crate::driver::{Act, Order};
-use crate::run::lock_secrets;
+use crate::secrets::lock_secrets;
 
 /// `org.freedesktop.DBus.Peer`.
 const PEER: &str = "org.freedesktop.DBus.Peer";

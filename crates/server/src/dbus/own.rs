@@ -18,8 +18,8 @@ use super::shadow::Shadow;
 use super::wire::{Fault, Map};
 use crate::driver::{Act, Order, WaitingRequest};
 use crate::logging::{self, LogControl};
-use crate::run::lock_secrets;
-use crate::serve::Reloads;
+use crate::reload::Reloads;
+use crate::secrets::lock_secrets;
 use crate::warnings::Warnings;
 
 /// How a section is called in errors.
