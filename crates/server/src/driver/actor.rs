@@ -8,9 +8,8 @@ use nightlatch_bus::names::ClientPath;
 use nightlatch_core::event::quota::RecordQuotas;
 use nightlatch_core::event::{Ask, ClientId, RequestId};
 use nightlatch_core::name::ClientName;
-use nightlatch_core::record::{Entry, Kind};
+use nightlatch_core::record::Kind;
 use nightlatch_core::registry::{Action, Answer, Registry};
-use nightlatch_core::time::Wall;
 use nightlatch_store::Store;
 use nightlatch_sys::clock;
 use tokio::sync::{mpsc, oneshot};
@@ -23,8 +22,8 @@ use super::order::{Order, OrderError};
 use super::outbox::Outbox;
 use super::permit::{DriverPermit, Terms, Ticket};
 use super::report::Report;
+use super::requests::{Asked, waiting};
 use super::shelf::{Reading, Shelf};
-use super::telling::CLOCK_IS_SET;
 use super::{Command, Handle, Reloaded, Verdict};
 use crate::audit::{AlarmCommand, Who};
 use crate::checker::{self, Checks, Runner};
@@ -39,6 +38,10 @@ const LONGEST_SLEEP: Duration = Duration::from_secs(30);
 /// So many commands are decided before their actions are carried out: a flood must not keep the
 /// answers waiting.
 const BATCH: usize = 1024;
+
+/// How long after the start old records are dropped first. A host without a clock of its own has been told
+/// the time by then: one that is years ahead must not cost the record.
+const CLOCK_IS_SET: Duration = Duration::from_secs(60 * 60);
 
 /// The task that owns the registry.
 pub struct Driver {
@@ -106,18 +109,6 @@ pub struct Options {
     pub keep_records: Duration,
     /// Where it is told that the store fails.
     pub(crate) warnings: Warnings,
-}
-
-/// A request that was heard of.
-pub(super) struct Asked {
-    pub(super) asker: Asker,
-    pub(super) since: Wall,
-    /// Its grant raised an alarm.
-    pub(super) alarmed: bool,
-    /// The entry of its grant, which a quota left out.
-    pub(super) left_out: Option<Box<Entry>>,
-    pub(super) answer: Option<oneshot::Sender<Verdict>>,
-    pub(super) ticket: Ticket,
 }
 
 impl Driver {
@@ -289,7 +280,7 @@ impl Driver {
             Command::Waiting(client, answer) => {
                 self.registry.handle_timeout(now);
                 // Who asked may have gone.
-                let _ = answer.send(self.waiting(client));
+                let _ = answer.send(waiting(&self.requests, &self.registry, client));
             }
             Command::Read(reading) => {
                 // It sees what came before it.
@@ -343,8 +334,8 @@ impl Driver {
         let mut result = self.by(who, |driver| {
             order.carry_out(&mut driver.registry, clock::now())
         });
-        if let Err(OrderError::SeveralWait(waiting)) = &mut result {
-            *waiting = self.waiting(about);
+        if let Err(OrderError::SeveralWait(several)) = &mut result {
+            *several = waiting(&self.requests, &self.registry, about);
         }
         let client = result.as_ref().ok().and_then(|id| self.name((*id)?));
         self.outbox

@@ -12,12 +12,12 @@ mod order;
 mod outbox;
 mod permit;
 mod report;
+mod requests;
 mod shelf;
 mod telling;
 #[cfg(test)]
 mod tests;
 mod view;
-mod waiting;
 
 use std::fmt;
 use std::sync::Arc;
@@ -38,8 +38,8 @@ use listener::Listener;
 pub(crate) use listener::{Heard, Notice, Told};
 pub(crate) use order::{Act, Order, OrderError};
 pub use permit::DriverPermit;
+pub(crate) use requests::{WaitingRequest, several};
 use shelf::Reading;
-pub(crate) use waiting::{WaitingRequest, several};
 
 use crate::audit::Who;
 use crate::random;

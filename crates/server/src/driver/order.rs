@@ -8,7 +8,7 @@ use nightlatch_core::settings::client::ClientConfig;
 use nightlatch_core::settings::client::{Setting, SettingError};
 use nightlatch_core::time::Now;
 
-use super::waiting::WaitingRequest;
+use super::requests::WaitingRequest;
 use crate::random;
 
 /// An order over the bus.
@@ -58,7 +58,7 @@ pub(crate) enum OrderError {
     #[error("{0}")]
     NoneWaits(String),
     /// Nothing was decided: the person has to say on which of these.
-    #[error("{}", super::waiting::several(.0))]
+    #[error("{}", super::requests::several(.0))]
     SeveralWait(Vec<WaitingRequest>),
     /// It is in force, but would be lost if the server ended now.
     #[error("the state cannot be written to the disk now: this is in force, but not yet durable")]

@@ -19,10 +19,6 @@ use super::report::Report;
 use super::view::view;
 use crate::audit::{self, Context, Who};
 
-/// How long after the start old records are dropped first. A host without a clock of its own has been told
-/// the time by then: one that is years ahead must not cost the record.
-pub(super) const CLOCK_IS_SET: Duration = Duration::from_secs(60 * 60);
-
 /// How often old records are dropped from then on.
 const DROP_RECORDS: Duration = Duration::from_secs(24 * 60 * 60);
 

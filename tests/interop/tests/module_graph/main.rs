@@ -20,7 +20,6 @@ const STILL_THERE: &[&str] = &[
     "admin: {output, state}",
     "admin::monitor: {draw, event, recording, state}",
     "admin::monitor::draw: {help, layout}",
-    "server::driver: {actor, listener, order, telling, waiting}",
 ];
 
 #[test]
