@@ -21,6 +21,7 @@ pub mod key_id;
 pub mod log_limit;
 pub mod name;
 pub mod network;
+pub mod outbox;
 pub mod record;
 pub mod registry;
 pub mod secret;

@@ -26,6 +26,22 @@ impl ClientId {
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct RequestId(pub u64);
 
+/// How durable a change must be before what comes after it of the same client is done.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Durability {
+    /// Durable before anything that follows: it decides over a secret, or it is about to be acknowledged.
+    Before,
+    /// The same for what makes the server stricter, or has happened already: while the store fails, what
+    /// follows goes on all the same. Losing it is told at the next start by [`Trust::None`].
+    ///
+    /// [`Trust::None`]: crate::client::saved::Trust::None
+    BeforeUnlessFailing,
+    /// Written with the next batch, one second from now at the latest. Losing it can only make the server
+    /// stricter. Changes are written in the order in which they came: one that waits must never overwrite one
+    /// of the same client that came after it.
+    Soon,
+}
+
 /// How a machine asks. None of it is proved: it may make the registry stricter, never more generous.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Ask {

@@ -1,6 +1,6 @@
 //! The kind and the alarm of an event in the record.
 
-use super::{Alarm, DisableReason, Event};
+use super::{Alarm, DisableReason, Durability, Event};
 use crate::checker::LastCheck;
 use crate::record::Kind;
 
@@ -49,6 +49,35 @@ impl Event {
             | Self::CheckStopping(_)
             | Self::CheckFinished(_, LastCheck::None | LastCheck::Exited(0)) => return None,
         })
+    }
+
+    /// How durable its entry, and all else that is unwritten of its client, must be before what comes after it:
+    /// no secret leaves before that is in the record. Where a quota leaves the entry out, the rest is as durable.
+    pub const fn durability(&self) -> Durability {
+        match self {
+            Self::Granted { .. } => Durability::BeforeUnlessFailing,
+            Self::Added(_)
+            | Self::Removed(..)
+            | Self::Enabled(_)
+            | Self::Disabled(..)
+            | Self::Alarmed(..)
+            | Self::NeedsApproval { .. }
+            | Self::Decided { .. }
+            | Self::Denied(_)
+            | Self::DenialLifted(_)
+            | Self::RehearsalsAllowed(..)
+            | Self::Refused { .. }
+            | Self::Revoked { .. }
+            | Self::Abandoned { .. }
+            | Self::Delivered { .. }
+            | Self::DeliveryFailed { .. }
+            | Self::CheckStarted(_)
+            | Self::CheckStopping(_)
+            | Self::CheckFinished(..)
+            | Self::CheckedOk(_)
+            | Self::TombstoneDropped(_)
+            | Self::Changed(..) => Durability::Soon,
+        }
     }
 
     /// The alarm that it raises, if any.

@@ -3,27 +3,15 @@
 use std::time::Duration;
 
 use crate::client::saved::Change;
-use crate::event::{ClientId, Event, Refusal, RequestId};
+use crate::event::{ClientId, Durability, Event, Refusal, RequestId};
 use crate::time::Monotonic;
 
-/// What the caller must do, in the order given. What stands in a batch after a [`Action::Persist`]
-/// may be carried out only when that change is durable.
+/// What the caller must do, in the order given. [`crate::outbox::Outbox`] tells what may be done before a change
+/// is durable.
 #[derive(PartialEq, Eq, Debug)]
 pub enum Action {
-    /// Make this durable before anything that follows: it decides over a secret, or it is about to
-    /// be acknowledged.
-    Persist(Change),
-    /// The same for what makes the server stricter, or has happened already: while the store fails, what
-    /// follows goes on all the same. Losing it is told at the next start by [`Trust::None`].
-    ///
-    /// [`Trust::None`]: crate::client::saved::Trust::None
-    PersistStricter(Change),
-    /// Write this with the next batch, one second from now at the latest. Losing it can only make
-    /// the server stricter. Changes are written in the order in which they came: one that waits must
-    /// never overwrite a [`Action::Persist`] of the same client that came after it. One that stands before
-    /// an [`Event::Granted`] is durable before the answer, with the record of the grant or, when a quota leaves that
-    /// out, without it.
-    PersistSoon(Change),
+    /// Make this durable.
+    Persist(Change, Durability),
     /// The one answer to a request.
     Answer {
         /// Which request.

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Action, Alarm, ClientId, Event, Registry, Timer};
+use super::{Action, Alarm, ClientId, Durability, Event, Registry, Timer};
 use crate::checker::LastCheck;
 use crate::client::{Check, Client, Deadline};
 use crate::time::Now;
@@ -69,11 +69,11 @@ impl Registry {
             // that it failed since must not get lost.
             let fell = before == LastCheck::Exited(0) && after != before;
             if vouched {
-                self.persist_state(id, now);
+                self.persist_state(id, Durability::Before, now);
             } else if shortened || fell {
-                self.persist_stricter(id, now);
+                self.persist_state(id, Durability::BeforeUnlessFailing, now);
             } else {
-                self.persist_state_soon(id, now);
+                self.persist_state(id, Durability::Soon, now);
             }
             self.tell(Event::CheckFinished(id, result));
             if vouched {
@@ -97,9 +97,9 @@ impl Registry {
         };
         client.note_check(LastCheck::Exited(0), false, now);
         if self.prolong(id, now) {
-            self.persist_stricter(id, now);
+            self.persist_state(id, Durability::BeforeUnlessFailing, now);
         } else {
-            self.persist_state_soon(id, now);
+            self.persist_state(id, Durability::Soon, now);
         }
         self.tell(Event::CheckedOk(id));
     }

@@ -1,6 +1,6 @@
 //! What an administrator, the configuration or the clock does to a client as a whole.
 
-use super::{Action, ClientId, DisableReason, Event, Refusal, Registry, Timer};
+use super::{Action, ClientId, DisableReason, Durability, Event, Refusal, Registry, Timer};
 use crate::client::saved::Change;
 use crate::client::{Client, Deadline};
 use crate::settings::client::{Setting, SettingError};
@@ -12,7 +12,7 @@ impl Registry {
         self.handle_timeout(now);
         if self.clients.get(&id).is_some_and(|it| !it.is_enabled()) {
             self.enable(id, now);
-            self.persist_state(id, now);
+            self.persist_state(id, Durability::Before, now);
             self.tell(Event::Enabled(id));
         }
     }
@@ -128,7 +128,7 @@ impl Registry {
         self.set_timer(id, Timer::Deadline, None);
         self.set_timer(id, Timer::Check, None);
         self.revoke(id, Refusal::Disabled);
-        self.persist_stricter(id, now);
+        self.persist_state(id, Durability::BeforeUnlessFailing, now);
         self.refuse_waiting(id, Refusal::Disabled);
         self.stop_check(id);
         self.tell(Event::Disabled(id, reason));
@@ -137,7 +137,7 @@ impl Registry {
     /// Takes the client out of everything; `change` makes it last.
     pub(super) fn take_out(&mut self, id: ClientId, change: Change) {
         self.revoke(id, Refusal::Removed);
-        self.act(Action::PersistStricter(change));
+        self.act(Action::Persist(change, Durability::BeforeUnlessFailing));
         self.refuse_waiting(id, Refusal::Removed);
         self.stop_check(id);
         for timer in [Timer::Deadline, Timer::ApprovalEnds, Timer::Check] {

@@ -1,7 +1,7 @@
 //! Decisions of a person: on one request that waits, or against all requests of a client for a while.
 
 use super::requests::Stage;
-use super::{ClientId, Event, Grant, NotDecided, Refusal, Registry, RequestId};
+use super::{ClientId, Durability, Event, Grant, NotDecided, Refusal, Registry, RequestId};
 use crate::time::{Monotonic, Now};
 
 impl Registry {
@@ -54,7 +54,7 @@ impl Registry {
         };
         if client.denial(now).is_some() {
             client.denied = None;
-            self.persist_state(id, now);
+            self.persist_state(id, Durability::Before, now);
             self.tell(Event::DenialLifted(id));
             self.reconsider(id, now);
             return Ok(());
@@ -75,7 +75,7 @@ impl Registry {
         };
         client.denied = Some(now.mono.after(client.settings.approval_duration));
         self.revoke(id, Refusal::Denied);
-        self.persist_stricter(id, now);
+        self.persist_state(id, Durability::BeforeUnlessFailing, now);
         self.tell(Event::Denied(id));
         self.reconsider(id, now);
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::identity::{Identity, continued};
 use super::tombstones::{Tombstones, stricter};
 use super::{
-    Action, ClientId, DisableReason, Event, Index, Limits, Registry, Strangers, Timer, Timers,
+    ClientId, DisableReason, Durability, Event, Index, Limits, Registry, Strangers, Timer, Timers,
     Turns,
 };
 use crate::checker::LastCheck;
@@ -126,7 +126,7 @@ impl Registry {
         self.can_add(&config)?;
         self.removed.remove(&config.name);
         if let Some(tombstone) = self.tombstones.take(&config, true) {
-            self.act(Action::Persist(Change::Unbury(tombstone.holder())));
+            self.persist(Change::Unbury(tombstone.holder()));
         }
         // After everyone in a file: of two with the same key the file's counts.
         let id = self.add(config, Origin::RunTime, u32::MAX, now, spread);
@@ -160,7 +160,7 @@ impl Registry {
             (row.name != config.name).then(|| row.name.clone())
         });
         for name in renamed.collect::<Vec<_>>() {
-            self.act(Action::Persist(Change::Forget(name)));
+            self.persist(Change::Forget(name));
         }
     }
 
@@ -200,7 +200,7 @@ impl Registry {
             Some(mut row) if row.life == Life::Removed => {
                 row.name = config.name;
                 if comes_back {
-                    self.act(Action::Persist(Change::Put(Box::new(row.clone()))));
+                    self.persist(Change::Put(Box::new(row.clone())));
                 }
                 self.removed.insert(row.name.clone(), row);
             }
@@ -212,7 +212,7 @@ impl Registry {
         }
         // After the row: at no moment is it known by neither.
         if let Some(change) = unbury {
-            self.act(Action::Persist(change));
+            self.persist(change);
         }
     }
 
@@ -290,7 +290,7 @@ impl Registry {
         if changed.row {
             self.persist_row(id, now);
         } else if other_boot || outcome != Outcome::AsSaved {
-            self.persist_state(id, now);
+            self.persist_state(id, Durability::Before, now);
         }
         if comes_back {
             self.tell(Event::Added(id));

@@ -38,7 +38,9 @@ use tombstones::Tombstones;
 use crate::checker::Probe;
 use crate::client::saved::{Change, SavedClient, Trust};
 use crate::client::{Client, Deadline, Timer};
-use crate::event::{Alarm, Ask, ClientId, DisableReason, Event, Grant, Refusal, RequestId};
+use crate::event::{
+    Alarm, Ask, ClientId, DisableReason, Durability, Event, Grant, Refusal, RequestId,
+};
 use crate::key_id::KeyId;
 use crate::name::ClientName;
 use crate::secret::Secret;
@@ -168,31 +170,20 @@ impl Registry {
         self.act(Action::Event(event));
     }
 
-    /// What decides, and what is acknowledged, must be durable first.
-    fn persist_state(&mut self, id: ClientId, now: Now) {
-        if let Some(change) = self.state_change(id, now) {
-            self.act(Action::Persist(change));
-        }
+    fn persist(&mut self, change: Change) {
+        self.act(Action::Persist(change, Durability::Before));
     }
 
-    /// What makes the server stricter holds nothing up while the store fails.
-    fn persist_stricter(&mut self, id: ClientId, now: Now) {
+    fn persist_state(&mut self, id: ClientId, durability: Durability, now: Now) {
         if let Some(change) = self.state_change(id, now) {
-            self.act(Action::PersistStricter(change));
-        }
-    }
-
-    /// What can only make the server stricter when it is lost may wait.
-    fn persist_state_soon(&mut self, id: ClientId, now: Now) {
-        if let Some(change) = self.state_change(id, now) {
-            self.act(Action::PersistSoon(change));
+            self.act(Action::Persist(change, durability));
         }
     }
 
     fn persist_row(&mut self, id: ClientId, now: Now) {
         if let Some(client) = self.clients.get(&id) {
             let row = Box::new(client.to_saved(self.boot, now));
-            self.act(Action::Persist(Change::Put(row)));
+            self.persist(Change::Put(row));
         }
     }
 

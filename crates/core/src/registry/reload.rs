@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::identity::{Identity, continued};
 use super::load::{Configured, Origin, first_of_each_name};
-use super::{Action, ClientId, DisableReason, Event, Refusal, Registry};
+use super::{Action, ClientId, DisableReason, Durability, Event, Refusal, Registry};
 use crate::client::Client;
 use crate::client::deadline::restore;
 use crate::client::saved::{Change, Life, Saved, SavedClient, Tombstone};
@@ -167,7 +167,7 @@ impl Registry {
             match section_of.get(&number) {
                 Some(section) => {
                     if sections[*section].name != name {
-                        self.act(Action::Persist(Change::Forget(name)));
+                        self.persist(Change::Forget(name));
                     }
                     known[*section] = Known::Row(Box::new(row));
                 }
@@ -201,7 +201,7 @@ impl Registry {
     pub(super) fn leave(&mut self, row: SavedClient, now: Now) {
         let name = row.name.clone();
         self.bury(row, now);
-        self.act(Action::Persist(Change::Forget(name)));
+        self.persist(Change::Forget(name));
     }
 
     /// Remembers a client that leaves.
@@ -212,9 +212,9 @@ impl Registry {
         };
         let change = Change::Bury(Box::new(tombstone.clone()));
         let dropped = self.tombstones.insert(tombstone);
-        self.act(Action::PersistStricter(change));
+        self.act(Action::Persist(change, Durability::BeforeUnlessFailing));
         if let Some(dropped) = dropped {
-            self.act(Action::Persist(Change::Unbury(dropped.holder())));
+            self.persist(Change::Unbury(dropped.holder()));
             self.tell(Event::TombstoneDropped(dropped.client.name));
         }
     }
@@ -287,7 +287,7 @@ impl Registry {
             client.denied = client.denied.max(Some(denial));
         }
         self.revoke(id, Refusal::Denied);
-        self.persist_stricter(id, now);
+        self.persist_state(id, Durability::BeforeUnlessFailing, now);
         self.reconsider(id, now);
     }
 
@@ -299,7 +299,7 @@ impl Registry {
     fn reconfigure(&mut self, id: ClientId, config: ClientConfig, place: u32, now: Now) {
         let tombstone = self.tombstones.take(&config, false);
         if let Some(tombstone) = &tombstone {
-            self.act(Action::Persist(Change::Unbury(tombstone.holder())));
+            self.persist(Change::Unbury(tombstone.holder()));
         }
         self.adopt(id, config, place, now);
         match tombstone.map(|it| it.client.life) {
@@ -359,7 +359,7 @@ impl Registry {
         match changed.enabled {
             Some(true) if !enabled => {
                 self.enable(id, now);
-                self.persist_state(id, now);
+                self.persist_state(id, Durability::Before, now);
                 self.tell(Event::Enabled(id));
             }
             Some(false) if enabled || waits => self.disable(id, DisableReason::Configuration, now),

@@ -2,7 +2,8 @@
 
 use super::strangers::Heard;
 use super::{
-    Action, Alarm, Answer, Ask, ClientId, Event, Grant, Refusal, Registry, RequestId, Timer,
+    Action, Alarm, Answer, Ask, ClientId, Durability, Event, Grant, Refusal, Registry, RequestId,
+    Timer,
 };
 use crate::client::{Deadline, Verdict};
 use crate::key_id::KeyId;
@@ -67,7 +68,7 @@ impl Registry {
         };
         self.requests.insert(request, entry);
         self.set_timer(id, Timer::ApprovalEnds, ends);
-        self.persist_state_soon(id, now);
+        self.persist_state(id, Durability::Soon, now);
         self.tell(Event::NeedsApproval {
             client: id,
             request,
@@ -128,7 +129,7 @@ impl Registry {
                 }
                 watch = self.check_on_release;
             }
-            self.persist_stricter(id, now);
+            self.persist_state(id, Durability::BeforeUnlessFailing, now);
         }
         self.tell(Event::Delivered {
             client: id,
@@ -152,7 +153,7 @@ impl Registry {
         };
         if !ask.rehearsal {
             // Nothing was released, as far as this request goes.
-            self.persist_state_soon(id, now);
+            self.persist_state(id, Durability::Soon, now);
         }
         if stage == Stage::Granted {
             self.tell(Event::DeliveryFailed {
@@ -233,7 +234,7 @@ impl Registry {
         }
         if !ask.rehearsal {
             // Durable before the secret leaves, recorded or not: a crash between the two must not make the next request look like the first.
-            self.persist_state_soon(id, now);
+            self.persist_state(id, Durability::Soon, now);
         }
         let entry = Request {
             client: id,

@@ -1,6 +1,6 @@
 //! A state that was lost: who waits for a person or a proof, and when that is over.
 
-use super::{Action, ClientId, Registry};
+use super::{ClientId, Registry};
 use crate::client::saved::{Change, Trust};
 
 impl Registry {
@@ -18,7 +18,7 @@ impl Registry {
     /// back.
     pub(super) fn doubt_tombstones(&mut self) {
         for tombstone in self.tombstones.doubt() {
-            self.act(Action::Persist(Change::Bury(Box::new(tombstone))));
+            self.persist(Change::Bury(Box::new(tombstone)));
         }
     }
 
@@ -39,7 +39,7 @@ impl Registry {
         };
         if now != self.trust {
             self.trust = now;
-            self.act(Action::Persist(Change::Trust(now)));
+            self.persist(Change::Trust(now));
         }
     }
 

@@ -8,6 +8,7 @@ use nightlatch_bus::names::ClientPath;
 use nightlatch_core::event::quota::RecordQuotas;
 use nightlatch_core::event::{Ask, ClientId, RequestId};
 use nightlatch_core::name::ClientName;
+use nightlatch_core::outbox::Outbox;
 use nightlatch_core::record::Kind;
 use nightlatch_core::registry::{Action, Answer, Registry};
 use nightlatch_store::Store;
@@ -19,7 +20,6 @@ use tracing::info;
 use super::listener::Listener;
 use super::log_quotas::LogQuotas;
 use super::order::{Order, OrderError};
-use super::outbox::Outbox;
 use super::permit::{DriverPermit, Terms, Ticket};
 use super::report::Report;
 use super::requests::{Asked, waiting};
@@ -48,7 +48,7 @@ pub struct Driver {
     pub(super) registry: Registry,
     pub(super) commands: mpsc::UnboundedReceiver<Command>,
     pub(super) handle: Handle,
-    pub(super) outbox: Outbox<Deed>,
+    pub(super) outbox: Outbox<Effect>,
     pub(super) requests: HashMap<RequestId, Asked>,
     pub(super) checks: Checks,
     /// The command lines of checks that run.
@@ -69,8 +69,6 @@ pub struct Driver {
     pub(super) flush_at: Option<Instant>,
     /// When the last commit ended.
     pub(super) committed_at: Option<Instant>,
-    /// The last commit failed.
-    pub(super) failed: bool,
     /// So many records were left out since.
     pub(super) left_out: u64,
     pub(super) stopping: bool,
@@ -87,7 +85,7 @@ pub enum DriverError {
 }
 
 /// What is to be done once the changes before it are durable.
-pub(super) enum Deed {
+pub(super) enum Effect {
     Answer(oneshot::Sender<Verdict>, Verdict),
     StartCheck(ClientId),
     StopCheck(ClientId),
@@ -137,7 +135,6 @@ impl Driver {
             drop_records_at: Instant::now() + CLOCK_IS_SET,
             flush_at: None,
             committed_at: None,
-            failed: false,
             left_out: 0,
             stopping: false,
             given_up: false,
@@ -269,7 +266,7 @@ impl Driver {
                     driver.record(Kind::Reloaded, format!("{count} clients"));
                     driver.registry.reload(configured, now, &mut random::up_to);
                 });
-                self.outbox.at_last(Deed::Reloaded(done));
+                self.outbox.at_last(Effect::Reloaded(done));
             }
             Command::Order { order, who, number } => self.order(order, who, number),
             Command::Standing(client, answer) => {
@@ -298,7 +295,7 @@ impl Driver {
                 let left_out = self.record_quotas.finish();
                 self.record_left_out(left_out);
                 self.record(Kind::Stopped, version());
-                self.outbox.at_last(Deed::Done(done));
+                self.outbox.at_last(Effect::Done(done));
             }
         }
     }
@@ -339,7 +336,7 @@ impl Driver {
         }
         let client = result.as_ref().ok().and_then(|id| self.name((*id)?));
         self.outbox
-            .acknowledge(client.as_ref(), Deed::Reply(number, result));
+            .acknowledge(client.as_ref(), Effect::Reply(number, result));
     }
 
     /// Its last words go into the log with who it was.
@@ -352,9 +349,7 @@ impl Driver {
     fn collect(&mut self) {
         while let Some(action) = self.registry.poll_action() {
             match action {
-                Action::Persist(change) => self.outbox.change(change),
-                Action::PersistStricter(change) => self.outbox.change_stricter(change),
-                Action::PersistSoon(change) => self.outbox.change_soon(change),
+                Action::Persist(change, durability) => self.outbox.persist(change, durability),
                 Action::Answer { request, answer } => self.answer(request, answer),
                 Action::Revoke { request } => {
                     if let Some(asked) = self.requests.get(&request) {
@@ -363,11 +358,12 @@ impl Driver {
                 }
                 Action::StartCheck { client } => {
                     let name = self.name(client);
-                    self.outbox.deed(name.as_ref(), Deed::StartCheck(client));
+                    self.outbox
+                        .effect(name.as_ref(), Effect::StartCheck(client));
                 }
                 Action::StopCheck { client } => {
                     let name = self.name(client);
-                    self.outbox.deed(name.as_ref(), Deed::StopCheck(client));
+                    self.outbox.effect(name.as_ref(), Effect::StopCheck(client));
                 }
                 Action::Event(event) => self.report(event),
             }
@@ -404,8 +400,8 @@ impl Driver {
                 )
             }
         };
-        let deed = Deed::Answer(sender, verdict);
-        self.outbox.release(client.as_ref(), deed);
+        let effect = Effect::Answer(sender, verdict);
+        self.outbox.release(client.as_ref(), effect);
     }
 
     pub(super) fn name(&self, client: ClientId) -> Option<ClientName> {
@@ -414,16 +410,16 @@ impl Driver {
 
     /// Does what nothing holds up any more.
     fn act(&mut self) {
-        for deed in self.outbox.ready() {
-            match deed {
+        for effect in self.outbox.ready() {
+            match effect {
                 // A session that ended meanwhile gets no answer; a permit in it reports by itself.
-                Deed::Answer(sender, verdict) => drop(sender.send(verdict)),
-                Deed::StartCheck(client) => self.start_check(client),
-                Deed::StopCheck(client) => self.checks.kill(client),
-                Deed::Report(report) => self.tell(report),
-                Deed::Done(done) => drop(done.send(())),
-                Deed::Reloaded(done) => drop(done.send(Reloaded::Durable)),
-                Deed::Reply(number, result) => self.reply(number, result),
+                Effect::Answer(sender, verdict) => drop(sender.send(verdict)),
+                Effect::StartCheck(client) => self.start_check(client),
+                Effect::StopCheck(client) => self.checks.kill(client),
+                Effect::Report(report) => self.tell(report),
+                Effect::Done(done) => drop(done.send(())),
+                Effect::Reloaded(done) => drop(done.send(Reloaded::Durable)),
+                Effect::Reply(number, result) => self.reply(number, result),
             }
         }
     }

@@ -7,7 +7,7 @@ use tracing::{error, info};
 
 use crate::warnings::Topic;
 
-use super::actor::{Deed, Driver, DriverError};
+use super::actor::{Driver, DriverError, Effect};
 use super::listener::Told;
 use super::order::OrderError;
 use super::shelf::{Committed, Worked};
@@ -31,7 +31,7 @@ impl Driver {
     /// Gives the store its next piece of work.
     pub(super) fn work(&mut self) {
         self.write();
-        let written = !self.outbox.is_unwritten() || self.failed;
+        let written = !self.outbox.is_unwritten() || self.outbox.is_failing();
         if self.store.is_idle()
             && written
             && let Some(reading) = self.readings.pop_front()
@@ -48,7 +48,7 @@ impl Driver {
         }
         let now = Instant::now();
         // A failed commit is not urgent before its time has come again.
-        let urgent = self.outbox.is_urgent() && !self.failed;
+        let urgent = self.outbox.is_urgent() && !self.outbox.is_failing();
         let latest = if urgent {
             self.committed_at.map_or(now, |last| last + GATHER)
         } else {
@@ -84,7 +84,7 @@ impl Driver {
         self.committed_at = Some(Instant::now());
         match result {
             Ok(lines) => {
-                if std::mem::take(&mut self.failed) {
+                if self.outbox.is_failing() {
                     info!("the state can be written again");
                     self.own_up();
                 }
@@ -96,17 +96,15 @@ impl Driver {
                 }
             }
             Err(failure) => {
-                self.outbox.put_back(changes);
-                let replies = self.outbox.take_out(|deed| match deed {
-                    Deed::Reply(number, _) => Some(*number),
-                    _ => None,
-                });
-                for number in replies {
-                    self.reply(number, Err(OrderError::NotDurable));
+                let was_failing = self.outbox.is_failing();
+                for effect in self.outbox.failed(changes) {
+                    if let Effect::Reply(number, _) = effect {
+                        self.reply(number, Err(OrderError::NotDurable));
+                    }
                 }
                 self.given_up = self.stopping;
                 self.flush_at = Some(Instant::now() + RETRY_COMMIT);
-                if !std::mem::replace(&mut self.failed, true) {
+                if !was_failing {
                     let hint = failure.hint();
                     error!(error = %failure, hint, "{FAILING}");
                     let line = format!("{failure}: {FAILING}");

@@ -9,7 +9,6 @@ mod commits;
 mod listener;
 mod log_quotas;
 mod order;
-mod outbox;
 mod permit;
 mod report;
 mod requests;

@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use nightlatch_core::client::saved::Change;
 use nightlatch_core::event::quota::{Admission, Class};
-use nightlatch_core::event::{ClientId, Event, RequestId};
+use nightlatch_core::event::{ClientId, Durability, Event, RequestId};
 use nightlatch_core::record::{Entry, Kind};
 use nightlatch_core::time::Wall;
 use nightlatch_sys::clock;
 use tokio::time::Instant;
 
-use super::actor::{Deed, Driver};
+use super::actor::{Driver, Effect};
 use super::listener::{Notice, Told};
 use super::order::OrderError;
 use super::report::Report;
@@ -21,9 +21,6 @@ use crate::audit::{self, Context, Who};
 
 /// How often old records are dropped from then on.
 const DROP_RECORDS: Duration = Duration::from_secs(24 * 60 * 60);
-
-/// While the disk takes nothing, no more than so many records are kept for it, and as many alarms.
-const MOST_UNWRITTEN: usize = 50_000;
 
 impl Driver {
     pub(super) fn report(&mut self, event: Event) {
@@ -71,9 +68,8 @@ impl Driver {
                 }
                 Admission::LeftOut => self.keep(&event, entry),
             }
-            // No secret leaves before it is in the record, or before what is known of its client is written.
-            if let (Event::Granted { .. }, Some(name)) = (&event, &name) {
-                self.outbox.hold_for_unwritten(name.clone());
+            if let Some(name) = &name {
+                self.outbox.hold(name.clone(), event.durability());
             }
         }
         if let (Event::Delivered { request, .. }, Some(name)) = (&event, &name)
@@ -89,7 +85,7 @@ impl Driver {
             client,
             asker,
         };
-        self.outbox.deed(name.as_ref(), Deed::Report(report));
+        self.outbox.effect(name.as_ref(), Effect::Report(report));
     }
 
     /// Keeps the entry of a grant that was left out until it is known what became of it.
@@ -103,10 +99,8 @@ impl Driver {
 
     /// Records an entry that stands for `number` of them.
     fn record_entry(&mut self, entry: Entry, number: u64) {
-        if self.failed && self.is_too_much(entry.alarm) {
+        if !self.outbox.record(entry) {
             self.left_out = self.left_out.saturating_add(number);
-        } else {
-            self.outbox.change_soon(Change::Record(Box::new(entry)));
         }
     }
 
@@ -117,12 +111,6 @@ impl Driver {
             let entry = audit::left_out(count, &class, of_class(&class, time));
             self.record_entry(entry, count);
         }
-    }
-
-    /// True when so many records are unwritten that another one is left out. Alarms have room of their own.
-    fn is_too_much(&self, is_alarm: bool) -> bool {
-        let room = if is_alarm { 2 } else { 1 };
-        self.outbox.unwritten_records() >= room * MOST_UNWRITTEN
     }
 
     /// Records something of the server itself.
@@ -138,7 +126,8 @@ impl Driver {
         if let (Some(alarms), Kind::Lost) = (&self.alarms, kind) {
             alarms.tell(kind.as_str(), &entry);
         }
-        self.outbox.change_soon(Change::Record(Box::new(entry)));
+        self.outbox
+            .persist(Change::Record(Box::new(entry)), Durability::Soon);
     }
 
     /// Records how many records there are not.
@@ -153,7 +142,8 @@ impl Driver {
     pub(super) fn drop_records(&mut self) {
         self.drop_records_at = Instant::now() + DROP_RECORDS;
         let before = clock::now().wall.before(self.keep_records);
-        self.outbox.change_soon(Change::DropRecords(before));
+        self.outbox
+            .persist(Change::DropRecords(before), Durability::Soon);
     }
 
     /// Tells the listener of an event and how its client stands now, and logs it.

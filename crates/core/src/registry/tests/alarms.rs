@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::world::*;
 use crate::checker::LastCheck;
-use crate::event::{Alarm, Ask, Event, Refusal, RequestId};
+use crate::event::{Alarm, Ask, Durability, Event, Refusal, RequestId};
 use crate::registry::{Action, Answer, LONGEST_REHEARSALS, Limits};
 use crate::settings::client::Setting;
 
@@ -117,7 +117,9 @@ fn a_release_that_was_taken_back_may_have_left_all_the_same() {
 fn a_release_under_way_is_remembered_by_what_its_record_is_written_with() {
     let mut world = World::new(vec![config(1)]);
     let (request, actions) = world.ask(1);
-    let saved = position(&actions, |it| matches!(it, Action::PersistSoon(_)));
+    let saved = position(&actions, |it| {
+        matches!(it, Action::Persist(_, Durability::Soon))
+    });
     let told = position(&actions, |it| {
         matches!(it, Action::Event(Event::Granted { .. }))
     });

@@ -4,7 +4,7 @@ use super::world::*;
 use crate::checker::Checker;
 use crate::checker::LastCheck;
 use crate::client::saved::Trust;
-use crate::event::{Alarm, Ask, DisableReason, Event, Grant, Refusal, RequestId};
+use crate::event::{Alarm, Ask, DisableReason, Durability, Event, Grant, Refusal, RequestId};
 use crate::name::ClientName;
 use crate::registry::{Action, Answer, Limits, NotDecided};
 use crate::settings::client::ClientConfig;
@@ -296,7 +296,9 @@ fn whoever_is_enabled_by_a_proof_is_written_before_it_is_told() {
         .registry
         .handle_check_finished(id, LastCheck::Exited(0), world.now);
     let actions = world.actions();
-    let written = position(&actions, |it| matches!(it, Action::Persist(_)));
+    let written = position(&actions, |it| {
+        matches!(it, Action::Persist(_, Durability::Before))
+    });
     let told = position(&actions, |it| *it == Action::Event(Event::Enabled(id)));
     assert!(written < told, "{actions:?}");
     world.disk.crash();

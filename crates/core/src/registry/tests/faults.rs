@@ -6,8 +6,9 @@ use proptest::prelude::*;
 use super::world::*;
 use crate::checker::LastCheck;
 use crate::client::Client;
-use crate::client::saved::{Change, End, Saved, Trust};
-use crate::event::{Ask, ClientId, RequestId};
+use crate::client::saved::{Change, End, Life, Saved, Trust};
+use crate::event::{Ask, ClientId, Event, RequestId};
+use crate::outbox::Outbox;
 use crate::registry::{Action, Answer, Limits, Registry};
 use crate::settings::client::ClientConfig;
 use crate::settings::client::Setting;
@@ -71,12 +72,17 @@ fn file(number: u8) -> ClientConfig {
     })
 }
 
+enum Effect {
+    Check(ClientId),
+    /// The secret of this client leaves.
+    Release(ClientId),
+}
+
 /// A server with its store.
 struct Side {
     registry: Registry,
     disk: Disk,
-    /// What a store that fails has not taken.
-    unwritten: Vec<Action>,
+    outbox: Outbox<Effect>,
     failing: bool,
     /// True when the mark beside the store says that the store is behind.
     marked: bool,
@@ -98,7 +104,7 @@ impl Side {
         Self {
             registry,
             disk,
-            unwritten: Vec::new(),
+            outbox: Outbox::default(),
             failing: false,
             marked: false,
             lost: false,
@@ -109,34 +115,69 @@ impl Side {
 
     fn settle(&mut self) {
         while let Some(action) = self.registry.poll_action() {
-            match &action {
-                Action::StartCheck { client } => self.running.push(*client),
+            let name = |client| self.registry.name(client).cloned();
+            match action {
+                Action::Persist(change, durability) => self.outbox.persist(change, durability),
+                Action::StartCheck { client } => {
+                    self.outbox
+                        .effect(name(client).as_ref(), Effect::Check(client));
+                }
+                Action::Event(event) => {
+                    if let Event::Granted { client, .. } = event {
+                        let name = name(client).unwrap();
+                        self.outbox.hold(name, event.durability());
+                    }
+                }
                 Action::Answer {
                     request,
-                    answer: Answer::Release(_),
-                } => self.released.push(request.0),
+                    answer: Answer::Release(client),
+                } => {
+                    self.released.push(request.0);
+                    self.outbox
+                        .release(name(client).as_ref(), Effect::Release(client));
+                }
                 _ => {}
             }
-            self.unwritten.push(action);
         }
-        self.marked |= self.failing && self.lost();
-        if !self.failing {
-            if std::mem::take(&mut self.marked) {
-                self.disk.trust = self.registry.trust();
+        self.commit();
+        for effect in self.outbox.ready() {
+            match effect {
+                Effect::Check(client) => self.running.push(client),
+                Effect::Release(client) => self.assert_survives(client),
             }
-            for action in self.unwritten.drain(..) {
-                self.disk.carry_out(&action);
-            }
-            self.disk.flush();
         }
     }
 
-    /// True when the store was asked to write something of a client and could not.
-    fn lost(&self) -> bool {
-        self.unwritten.iter().any(|action| {
-            matches!(action, Action::Persist(change) | Action::PersistStricter(change) | Action::PersistSoon(change)
-                if !matches!(change, Change::Record(_)))
-        })
+    fn commit(&mut self) {
+        if !self.outbox.is_unwritten() {
+            return;
+        }
+        let changes = self.outbox.take();
+        if self.failing {
+            let is_lost = |change: &Change| !matches!(change, Change::Record(_));
+            self.marked |= changes.iter().any(is_lost);
+            assert_eq!(self.outbox.failed(changes).len(), 0);
+            return;
+        }
+        if std::mem::take(&mut self.marked) {
+            self.disk.trust = self.registry.trust();
+        }
+        changes.into_iter().for_each(|it| self.disk.write(it));
+        self.outbox.committed();
+    }
+
+    /// What made the server generous enough to release the secret is on the disk.
+    fn assert_survives(&self, client: ClientId) {
+        // A release that waited while its client lost its right is revoked.
+        let known = self.registry.client(client);
+        let Some(name) = known.filter(|it| it.is_enabled()).map(Client::name) else {
+            return;
+        };
+        let rows = self.disk.load().clients;
+        let row = rows.into_iter().find(|row| row.name == *name);
+        let is_enabled = row
+            .is_some_and(|row| matches!(row.life, Life::Present(present) if present.state.enabled));
+        assert!(is_enabled, "{name} got its secret by what would be lost");
     }
 
     fn restart(&mut self, files: &[u8], boots: (BootId, BootId), now: Now, stopped: bool) {

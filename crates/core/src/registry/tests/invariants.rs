@@ -13,7 +13,7 @@ use super::sections::{configured, setting, turn};
 use super::world::{Disk, key};
 use crate::checker::LastCheck;
 use crate::client::saved::{Change, End, Saved};
-use crate::event::{Ask, ClientId, Event, RequestId};
+use crate::event::{Ask, ClientId, Durability, Event, RequestId};
 use crate::registry::{Action, Answer, Limits, Registry};
 use crate::time::{BootId, Monotonic, Now, Wall};
 
@@ -391,11 +391,11 @@ impl Pair {
             left -= 1;
             self.disk.carry_out(&action);
             match action {
-                Action::Persist(change) | Action::PersistStricter(change) => {
+                Action::Persist(change, Durability::Soon) => written.extend(whose(&change)),
+                Action::Persist(change, _) => {
                     written.extend(whose(&change));
                     durable.extend(whose(&change));
                 }
-                Action::PersistSoon(change) => written.extend(whose(&change)),
                 Action::Answer { request, answer } => {
                     assert!(self.answered.insert(request.0), "answered twice");
                     outcomes.push((request.0, outcome(answer)));

@@ -6,7 +6,7 @@ use super::approvals::waits;
 use super::world::*;
 use crate::checker::Checker;
 use crate::checker::LastCheck;
-use crate::event::{Ask, DisableReason, Event, Refusal, RequestId};
+use crate::event::{Ask, DisableReason, Durability, Event, Refusal, RequestId};
 use crate::key_id::KeyId;
 use crate::registry::{Action, Answer};
 use crate::secret::Secret;
@@ -25,12 +25,7 @@ fn an_unknown_key_gets_nothing() {
 fn a_refused_unknown_key_writes_nothing() {
     let mut world = World::new(vec![config(1)]);
     let (_, actions) = world.ask(2);
-    let written = |it: &Action| {
-        matches!(
-            it,
-            Action::Persist(_) | Action::PersistStricter(_) | Action::PersistSoon(_)
-        )
-    };
+    let written = |it: &Action| matches!(it, Action::Persist(..));
     assert!(!actions.iter().any(written));
 }
 
@@ -77,9 +72,10 @@ fn a_delivery_gives_the_extended_timeout_once_it_is_durable() {
     assert_eq!(world.left(1), Some(seconds(300)));
     world.registry.handle_delivered(request, world.now);
     let actions = world.actions();
-    let persisted = position(&actions, |it| {
-        matches!(it, Action::Persist(_) | Action::PersistStricter(_))
-    });
+    let persisted = position(
+        &actions,
+        |it| matches!(it, Action::Persist(_, durability) if *durability != Durability::Soon),
+    );
     let told = position(&actions, |it| {
         matches!(it, Action::Event(Event::Delivered { .. }))
     });
@@ -177,9 +173,10 @@ fn disabling_wins_over_a_request_in_flight() {
     world.registry.handle_disable(id, world.now);
     let actions = world.actions();
     let revoked = position(&actions, |it| *it == Action::Revoke { request });
-    let persisted = position(&actions, |it| {
-        matches!(it, Action::Persist(_) | Action::PersistStricter(_))
-    });
+    let persisted = position(
+        &actions,
+        |it| matches!(it, Action::Persist(_, durability) if *durability != Durability::Soon),
+    );
     let event = Action::Event(Event::Disabled(id, DisableReason::Administrator));
     let told = position(&actions, |it| *it == event);
     assert!(revoked < persisted && persisted < told);

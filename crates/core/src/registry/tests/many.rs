@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::world::{at_boot, config_with, seconds};
 use crate::checker::LastCheck;
 use crate::client::saved::Saved;
-use crate::event::{Ask, Event, RequestId};
+use crate::event::{Ask, Durability, Event, RequestId};
 use crate::key_id::KeyId;
 use crate::name::ClientName;
 use crate::registry::{Action, Answer, Limits, Registry};
@@ -63,7 +63,7 @@ fn a_hundred_thousand_clients_are_checked_and_served() {
         let answer = Answer::Release(id);
         assert!(matches!(
             registry.poll_action(),
-            Some(Action::PersistSoon(_))
+            Some(Action::Persist(_, Durability::Soon))
         ));
         assert!(matches!(
             registry.poll_action(),

@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::checker::Checker;
 use crate::client::Client;
 use crate::client::saved::{Change, End, Holder, Life, Saved, SavedClient, Tombstone, Trust};
-use crate::event::{Ask, ClientId, Event, Refusal, RequestId};
+use crate::event::{Ask, ClientId, Durability, Event, Refusal, RequestId};
 use crate::key_id::KeyId;
 use crate::name::ClientName;
 use crate::registry::{Action, Answer, Configured, Limits, Registry};
@@ -64,14 +64,14 @@ pub(super) struct Disk {
 impl Disk {
     pub(super) fn carry_out(&mut self, action: &Action) {
         match action {
-            Action::Persist(change) | Action::PersistStricter(change) => {
+            Action::Persist(change, Durability::Soon) => self.soon.push(change.clone()),
+            Action::Persist(change, _) => {
                 // It holds all that waited of this client, and says nothing of the others.
                 self.soon.retain(|waiting| {
                     waiting.client().is_none() || waiting.client() != change.client()
                 });
                 self.write(change.clone());
             }
-            Action::PersistSoon(change) => self.soon.push(change.clone()),
             _ => {}
         }
     }
@@ -95,7 +95,7 @@ impl Disk {
         }
     }
 
-    fn write(&mut self, change: Change) {
+    pub(super) fn write(&mut self, change: Change) {
         match change {
             Change::Put(row) => {
                 self.durable.insert(row.name.clone(), *row);

@@ -1,0 +1,359 @@
+use std::time::Duration;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::client::Client;
+use crate::client::saved::{Life, SavedClient, Trust};
+use crate::event::Durability::{Before, BeforeUnlessFailing, Soon};
+use crate::record::Kind;
+use crate::secret::Secret;
+use crate::settings::client::{ClientConfig, ClientSettings};
+use crate::time::{BootId, Monotonic, Now, Wall};
+
+const NONE: [u8; 0] = [];
+
+fn row(name: &str, seed: u8) -> SavedClient {
+    let config = ClientConfig {
+        name: ClientName::new(name).unwrap(),
+        settings: ClientSettings::default(),
+        secret: Secret::new(vec![1]),
+    };
+    let now = Now {
+        mono: Monotonic::from_boot(Duration::ZERO),
+        wall: Wall::from_unix_micros(seed.into()),
+    };
+    Client::fresh(config, 0, now).to_saved(BootId::from_bytes([0; 16]), now)
+}
+
+fn state(name: &str, seed: u8) -> Change {
+    let row = row(name, seed);
+    let Life::Present(present) = row.life else {
+        panic!("{name} is gone");
+    };
+    Change::State(row.name, Box::new(present.state))
+}
+
+fn put(name: &str) -> Change {
+    Change::Put(Box::new(row(name, 1)))
+}
+
+fn entry(alarm: bool) -> Entry {
+    Entry {
+        time: Wall::from_unix_micros(0),
+        kind: Kind::Alarm,
+        client: None,
+        alarm,
+        text: "{}".into(),
+    }
+}
+
+fn forget(name: &str) -> Change {
+    Change::Forget(ClientName::new(name).unwrap())
+}
+
+fn of(name: &str) -> Option<ClientName> {
+    Some(ClientName::new(name).unwrap())
+}
+
+#[test]
+fn an_effect_waits_for_its_own_clients_change_only() {
+    let mut outbox = Outbox::default();
+    outbox.effect(of("a").as_ref(), 1);
+    outbox.persist(forget("a"), Before);
+    outbox.effect(of("a").as_ref(), 2);
+    outbox.effect(of("b").as_ref(), 3);
+    outbox.effect(None, 4);
+    outbox.at_last(5);
+    assert_eq!(outbox.ready(), [1, 3, 4]);
+    outbox.take();
+    assert_eq!(outbox.ready(), NONE);
+    outbox.committed();
+    assert_eq!(outbox.ready(), [2, 5]);
+}
+
+#[test]
+fn while_the_store_fails_only_what_gives_away_or_acknowledges_waits() {
+    let mut outbox = Outbox::default();
+    let a = of("a");
+    outbox.persist(forget("a"), BeforeUnlessFailing);
+    outbox.effect(a.as_ref(), 1);
+    outbox.release(a.as_ref(), 2);
+    outbox.acknowledge(a.as_ref(), 3);
+    assert_eq!(outbox.ready(), NONE);
+    let changes = outbox.take();
+    assert_eq!(outbox.failed(changes), [3]);
+    // What made the server stricter holds up no release.
+    assert_eq!(outbox.ready(), [1, 2]);
+    outbox.persist(put("a"), Before);
+    outbox.effect(a.as_ref(), 4);
+    outbox.release(a.as_ref(), 5);
+    outbox.release(of("b").as_ref(), 6);
+    outbox.acknowledge(a.as_ref(), 7);
+    assert_eq!(outbox.ready(), [4, 6]);
+    outbox.take();
+    outbox.committed();
+    assert_eq!(outbox.ready(), [5, 7]);
+}
+
+#[test]
+fn what_came_while_a_commit_was_under_way_waits_for_the_next() {
+    let mut outbox = Outbox::default();
+    outbox.persist(forget("a"), Before);
+    outbox.take();
+    outbox.persist(forget("a"), Before);
+    outbox.effect(of("a").as_ref(), 1);
+    outbox.committed();
+    assert_eq!(outbox.ready(), NONE);
+    outbox.take();
+    outbox.committed();
+    assert_eq!(outbox.ready(), [1]);
+}
+
+#[test]
+fn what_could_not_be_written_is_tried_again_first() {
+    let mut outbox: Outbox<u8> = Outbox::default();
+    outbox.persist(forget("a"), Before);
+    let first = outbox.take();
+    assert!(!outbox.is_urgent());
+    outbox.persist(forget("b"), Soon);
+    assert_eq!(outbox.failed(first), NONE);
+    assert!(outbox.is_urgent());
+    assert_eq!(outbox.take(), [forget("a"), forget("b")]);
+}
+
+#[test]
+fn of_each_client_the_last_change_is_kept() {
+    let mut outbox: Outbox<u8> = Outbox::default();
+    for seed in 0..100 {
+        outbox.persist(state("a", seed), Soon);
+        outbox.persist(state("b", seed), Before);
+        outbox.persist(Change::Trust(Trust::Partial), Before);
+        let taken = outbox.take();
+        assert_eq!(outbox.failed(taken), NONE);
+    }
+    assert_eq!(
+        outbox.take(),
+        [
+            state("a", 99),
+            state("b", 99),
+            Change::Trust(Trust::Partial)
+        ]
+    );
+    // A row holds its state, and a state that comes after it stays after it.
+    let changes = [state("a", 1), put("a"), state("a", 2), state("a", 3)];
+    changes.into_iter().for_each(|it| outbox.persist(it, Soon));
+    assert_eq!(outbox.take(), [put("a"), state("a", 3)]);
+    let changes = [put("a"), state("a", 1), forget("a"), state("a", 3)];
+    changes.into_iter().for_each(|it| outbox.persist(it, Soon));
+    assert_eq!(outbox.take(), [forget("a"), state("a", 3)]);
+}
+
+#[test]
+fn a_change_that_may_wait_holds_nothing_up() {
+    let mut outbox = Outbox::default();
+    outbox.persist(forget("a"), Soon);
+    outbox.effect(of("a").as_ref(), 1);
+    assert_eq!(outbox.ready(), [1]);
+    assert!(outbox.is_unwritten() && !outbox.is_urgent());
+}
+
+#[test]
+fn records_that_were_taken_are_unwritten_no_more_until_they_come_back() {
+    let mut outbox: Outbox<u8> = Outbox::default();
+    assert!(outbox.record(entry(true)));
+    assert_eq!(outbox.unwritten_records(), 1);
+    let taken = outbox.take();
+    assert_eq!(outbox.unwritten_records(), 0);
+    assert_eq!(outbox.failed(taken), NONE);
+    assert_eq!(outbox.unwritten_records(), 1);
+}
+
+#[test]
+fn a_release_waits_for_its_record_unless_the_store_fails() {
+    let mut outbox = Outbox::default();
+    let name = of("a").unwrap();
+    let record = |outbox: &mut Outbox<_>, entry| {
+        outbox.persist(forget(entry), Soon);
+        outbox.hold(name.clone(), BeforeUnlessFailing);
+    };
+    record(&mut outbox, "x");
+    outbox.release(of("a").as_ref(), 1);
+    assert!(outbox.is_urgent());
+    assert_eq!(outbox.ready(), NONE);
+    let changes = outbox.take();
+    assert_eq!(outbox.failed(changes), NONE);
+    assert_eq!(outbox.ready(), [1]);
+    record(&mut outbox, "y");
+    outbox.release(of("a").as_ref(), 2);
+    assert_eq!(outbox.ready(), [2], "while it fails nobody waits");
+    outbox.take();
+    outbox.committed();
+    record(&mut outbox, "z");
+    outbox.release(of("a").as_ref(), 3);
+    assert_eq!(outbox.ready(), NONE, "and then again");
+}
+
+#[test]
+fn while_the_store_fails_records_are_bounded_and_alarms_have_room_of_their_own() {
+    let mut outbox: Outbox<u8> = Outbox::default();
+    let fill = |outbox: &mut Outbox<u8>, alarm| {
+        (0..60_000).filter(|_| outbox.record(entry(alarm))).count()
+    };
+    assert_eq!(fill(&mut outbox, false), 60_000, "it does not fail");
+    let taken = outbox.take();
+    assert_eq!(outbox.failed(taken), NONE);
+    assert_eq!(fill(&mut outbox, false), 0);
+    assert_eq!(fill(&mut outbox, true), 40_000);
+    outbox.take();
+    outbox.committed();
+    assert!(outbox.record(entry(false)));
+}
+
+/// A step against the outbox; clients are 0 and 1.
+#[derive(Clone, Copy, Debug)]
+enum Op {
+    /// A change of a client, or of none.
+    Persist(Option<u8>, Durability),
+    Hold(u8),
+    Push(Sort, Option<u8>),
+    /// A commit begins.
+    Take,
+    /// It ends: well or not.
+    End(bool),
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Sort {
+    Effect,
+    Release,
+    Acknowledge,
+    AtLast,
+}
+
+fn op() -> impl Strategy<Value = Op> {
+    let client = prop::sample::select(&[None, Some(0), Some(1)][..]);
+    let durability = prop::sample::select(&[Before, BeforeUnlessFailing, Soon][..]);
+    let sorts = &[Sort::Effect, Sort::Release, Sort::Acknowledge, Sort::AtLast][..];
+    prop_oneof![
+        4 => (client.clone(), durability).prop_map(|(client, it)| Op::Persist(client, it)),
+        1 => (0..2_u8).prop_map(Op::Hold),
+        4 => (prop::sample::select(sorts), client).prop_map(|(sort, client)| Op::Push(sort, client)),
+        3 => Just(Op::Take),
+        3 => any::<bool>().prop_map(Op::End),
+    ]
+}
+
+/// What came, and what of it is durable.
+#[derive(Default)]
+struct Model {
+    came: Vec<(Option<u8>, Durability)>,
+    /// All that had come by then holds the client up.
+    holds: Vec<(u8, usize)>,
+    durable: usize,
+    /// The commit under way, and how much will be durable by it.
+    commit: Option<(Vec<Change>, usize)>,
+    failing: bool,
+    /// The effects that wait, by their places, with how much had come before them and how many holds.
+    waiting: BTreeMap<usize, (Sort, Option<u8>, usize, usize)>,
+}
+
+impl Model {
+    /// By the rules, not by the way the outbox does it.
+    fn may_be_done(&self, place: usize) -> bool {
+        let (sort, client, came, holds) = self.waiting[&place];
+        let counts = |durability| match (sort, durability) {
+            (_, Soon) => false,
+            (Sort::Acknowledge, _) | (Sort::Release, Before) => true,
+            _ => !self.failing,
+        };
+        let is_held = |place| {
+            let mut holds = self.holds[..holds].iter();
+            holds.any(|(held, came)| Some(*held) == client && place < *came)
+        };
+        (self.durable..came).all(|place| {
+            let (of, durability) = self.came[place];
+            let own = client.is_some() && of == client && counts(durability);
+            let held = is_held(place) && counts(BeforeUnlessFailing);
+            sort != Sort::AtLast && !own && !held
+        })
+    }
+}
+
+fn named(client: u8) -> ClientName {
+    ClientName::new(&format!("client{client}")).unwrap()
+}
+
+fn compare(ops: &[Op]) {
+    let (mut outbox, mut model) = (Outbox::default(), Model::default());
+    for (place, op) in ops
+        .iter()
+        .chain(&[Op::End(true), Op::Take, Op::End(true)])
+        .enumerate()
+    {
+        match *op {
+            Op::Persist(client, durability) => {
+                model.came.push((client, durability));
+                let change = client.map_or(Change::Trust(Trust::Full), |it| {
+                    state(named(it).as_str(), 1)
+                });
+                outbox.persist(change, durability);
+            }
+            Op::Hold(client) => {
+                model.holds.push((client, model.came.len()));
+                outbox.hold(named(client), BeforeUnlessFailing);
+            }
+            Op::Push(sort, client) => {
+                let waits = (sort, client, model.came.len(), model.holds.len());
+                model.waiting.insert(place, waits);
+                let client = client.map(named);
+                match sort {
+                    Sort::Effect => outbox.effect(client.as_ref(), place),
+                    Sort::Release => outbox.release(client.as_ref(), place),
+                    Sort::Acknowledge => outbox.acknowledge(client.as_ref(), place),
+                    Sort::AtLast => outbox.at_last(place),
+                }
+            }
+            Op::Take if model.commit.is_none() => {
+                model.commit = Some((outbox.take(), model.came.len()));
+            }
+            Op::End(well) => match model.commit.take() {
+                Some((_, durable)) if well => {
+                    (model.durable, model.failing) = (durable, false);
+                    outbox.committed();
+                }
+                Some((changes, _)) => {
+                    model.failing = true;
+                    for place in outbox.failed(changes) {
+                        let (sort, ..) = model.waiting.remove(&place).unwrap();
+                        assert_eq!(sort, Sort::Acknowledge);
+                    }
+                    let left = model.waiting.values();
+                    assert!(
+                        left.into_iter()
+                            .all(|(sort, ..)| *sort != Sort::Acknowledge)
+                    );
+                }
+                None => {}
+            },
+            Op::Take => {}
+        }
+        let (done, expected) = (outbox.ready(), model.waiting.keys().copied());
+        let expected: Vec<usize> = expected.filter(|it| model.may_be_done(*it)).collect();
+        assert_eq!(
+            done, expected,
+            "after {op:?}, while it fails: {}",
+            model.failing
+        );
+        model.waiting.retain(|place, _| !done.contains(place));
+    }
+    assert!(model.waiting.is_empty() && !outbox.is_unwritten());
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
+    #[test]
+    fn everything_waits_for_exactly_what_it_must(ops in prop::collection::vec(op(), 1..40)) {
+        compare(&ops);
+    }
+}
