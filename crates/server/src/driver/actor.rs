@@ -1,31 +1,29 @@
 //! The driver's loop: hear, decide, commit, act.
 
-use std::collections::{HashMap, VecDeque};
-use std::sync::Arc;
+use std::collections::HashMap;
 use std::time::Duration;
 
 use nightlatch_bus::names::ClientPath;
-use nightlatch_core::event::quota::RecordQuotas;
-use nightlatch_core::event::{Ask, ClientId, RequestId};
+use nightlatch_core::client::Client;
+use nightlatch_core::event::{Ask, ClientId, Event, RequestId};
 use nightlatch_core::name::ClientName;
-use nightlatch_core::outbox::Outbox;
-use nightlatch_core::record::Kind;
+use nightlatch_core::record::{Entry, Kind};
 use nightlatch_core::registry::{Action, Answer, Registry};
 use nightlatch_store::Store;
 use nightlatch_sys::clock;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
-use tracing::info;
 
-use super::listener::Listener;
-use super::log_quotas::LogQuotas;
+use super::effect::Effect;
+use super::journal::Journal;
+use super::notifier::EventNotifier;
 use super::order::{Order, OrderError};
 use super::permit::{DriverPermit, Terms, Ticket};
-use super::report::Report;
+use super::report::{Report, whose};
 use super::requests::{Asked, waiting};
-use super::shelf::{Reading, Shelf};
+use super::shelf::Worked;
 use super::{Command, Handle, Reloaded, Verdict};
-use crate::audit::{AlarmCommand, Who};
+use crate::audit::Who;
 use crate::checker::{self, Checks, Runner};
 use crate::random;
 use crate::session::Asker;
@@ -39,41 +37,16 @@ const LONGEST_SLEEP: Duration = Duration::from_secs(30);
 /// answers waiting.
 const BATCH: usize = 1024;
 
-/// How long after the start old records are dropped first. A host without a clock of its own has been told
-/// the time by then: one that is years ahead must not cost the record.
-const CLOCK_IS_SET: Duration = Duration::from_secs(60 * 60);
-
 /// The task that owns the registry.
 pub struct Driver {
-    pub(super) registry: Registry,
-    pub(super) commands: mpsc::UnboundedReceiver<Command>,
-    pub(super) handle: Handle,
-    pub(super) outbox: Outbox<Effect>,
-    pub(super) requests: HashMap<RequestId, Asked>,
-    pub(super) checks: Checks,
-    /// The command lines of checks that run.
-    pub(super) check_commands: HashMap<ClientId, Arc<str>>,
-    /// Who gave the order that is being carried out.
-    pub(super) who: Who,
-    pub(super) alarms: Option<AlarmCommand>,
-    pub(super) log_quotas: LogQuotas,
-    pub(super) record_quotas: RecordQuotas,
-    pub(super) listener: Option<Listener>,
-    pub(super) store: Shelf,
-    /// What is to be read from the store between commits.
-    pub(super) readings: VecDeque<Reading>,
-    pub(super) keep_records: Duration,
-    pub(super) warnings: Warnings,
-    pub(super) drop_records_at: Instant,
-    /// When unwritten changes go to the store though nothing waits for them, or go there again.
-    pub(super) flush_at: Option<Instant>,
-    /// When the last commit ended.
-    pub(super) committed_at: Option<Instant>,
-    /// So many records were left out since.
-    pub(super) left_out: u64,
-    pub(super) stopping: bool,
-    /// A commit failed while stopping: there is no later to try again.
-    pub(super) given_up: bool,
+    registry: Registry,
+    commands: mpsc::UnboundedReceiver<Command>,
+    handle: Handle,
+    requests: HashMap<RequestId, Asked>,
+    checks: Checks,
+    pub(super) journal: Journal,
+    pub(super) notifier: EventNotifier,
+    stopping: bool,
 }
 
 /// Why the driver ended by itself.
@@ -82,18 +55,6 @@ pub enum DriverError {
     /// The store's code panicked; what is durable is unknown.
     #[error("the store ended by a fault of this program")]
     Store,
-}
-
-/// What is to be done once the changes before it are durable.
-pub(super) enum Effect {
-    Answer(oneshot::Sender<Verdict>, Verdict),
-    StartCheck(ClientId),
-    StopCheck(ClientId),
-    Report(Report),
-    Done(oneshot::Sender<()>),
-    Reloaded(oneshot::Sender<Reloaded>),
-    /// Tells the listener what came of the order with this number.
-    Reply(u64, Result<Option<ClientId>, OrderError>),
 }
 
 /// What a driver is set up with.
@@ -119,25 +80,11 @@ impl Driver {
             registry,
             commands,
             handle: handle.clone(),
-            outbox: Outbox::default(),
             requests: HashMap::new(),
             checks: Checks::new(options.runner),
-            check_commands: HashMap::new(),
-            who: Who::Server,
-            alarms: options.alarm_command.map(AlarmCommand::new),
-            log_quotas: LogQuotas::default(),
-            record_quotas: RecordQuotas::default(),
-            listener: None,
-            store: Shelf::Idle(store),
-            readings: VecDeque::new(),
-            keep_records: options.keep_records,
-            warnings: options.warnings,
-            drop_records_at: Instant::now() + CLOCK_IS_SET,
-            flush_at: None,
-            committed_at: None,
-            left_out: 0,
+            journal: Journal::new(store, options.keep_records, options.warnings),
+            notifier: EventNotifier::new(options.alarm_command),
             stopping: false,
-            given_up: false,
         };
         (driver, handle)
     }
@@ -149,20 +96,17 @@ impl Driver {
         loop {
             self.collect();
             let now = clock::now().mono;
-            let left_out = self.record_quotas.close(now);
-            self.record_left_out(left_out);
+            self.journal.close_quotas(now);
             self.act();
-            self.work();
-            self.log_quotas.close(now);
-            if self.stopping && self.is_finished() {
-                let left_out = self.record_quotas.finish();
-                if left_out.is_empty() || self.given_up {
-                    self.log_quotas.finish();
+            self.journal.work(self.stopping);
+            self.notifier.close_quotas(now);
+            if self.stopping && self.journal.is_finished() {
+                if !self.journal.finish_quotas() || self.journal.has_given_up() {
+                    self.notifier.finish_quotas();
                     return Ok(());
                 }
                 // Sessions that ended while the last words were written.
-                self.record_left_out(left_out);
-                self.outbox.hurry();
+                self.journal.outbox.hurry();
                 continue;
             }
             self.wait().await?;
@@ -170,11 +114,12 @@ impl Driver {
     }
 
     async fn wait(&mut self) -> Result<(), DriverError> {
-        let flush_at = self.flush_at.filter(|_| self.store.is_idle());
+        let flush_at = self.journal.flush_at();
+        let drop_records_at = self.journal.drop_records_at();
         let due = [
             self.registry.poll_timeout(),
-            self.log_quotas.ends(),
-            self.record_quotas.ends(),
+            self.notifier.quotas_end(),
+            self.journal.quotas_end(),
         ];
         let due_at = due.into_iter().flatten().min().map(|due| {
             let left = due.since(clock::now().mono);
@@ -183,8 +128,8 @@ impl Driver {
         tokio::select! {
             command = self.commands.recv() => self.hear(command),
             () = at(due_at) => self.registry.handle_timeout(clock::now()),
-            worked = self.store.worked() => return self.worked(worked),
-            () = sleep_until(self.drop_records_at) => self.drop_records(),
+            worked = self.journal.worked() => return self.worked(worked),
+            () = sleep_until(drop_records_at) => self.journal.drop_records(),
             () = at(flush_at) => {}
         }
         Ok(())
@@ -263,10 +208,12 @@ impl Driver {
                 }
                 let count = configured.clients.len();
                 self.by(Who::Configuration, |driver| {
-                    driver.record(Kind::Reloaded, format!("{count} clients"));
+                    driver
+                        .journal
+                        .server(Kind::Reloaded, format!("{count} clients"));
                     driver.registry.reload(configured, now, &mut random::up_to);
                 });
-                self.outbox.at_last(Effect::Reloaded(done));
+                self.journal.outbox.at_last(Effect::Reloaded(done));
             }
             Command::Order { order, who, number } => self.order(order, who, number),
             Command::Standing(client, answer) => {
@@ -280,46 +227,39 @@ impl Driver {
                 let _ = answer.send(waiting(&self.requests, &self.registry, client));
             }
             Command::Read(reading) => {
-                // It sees what came before it.
-                self.outbox.hurry();
-                self.readings.push_back(reading);
+                self.journal.read(reading);
             }
             Command::Listen(listener) => {
-                self.listener = Some(listener);
-                self.tell_all();
+                self.notifier.listen(listener, &self.registry);
             }
             Command::Stop(done) => {
                 self.stopping = true;
                 self.checks.kill_all();
                 self.collect();
-                let left_out = self.record_quotas.finish();
-                self.record_left_out(left_out);
-                self.record(Kind::Stopped, version());
-                self.outbox.at_last(Effect::Done(done));
+                self.journal.finish_quotas();
+                self.journal.server(Kind::Stopped, version());
+                self.journal.outbox.at_last(Effect::Done(done));
             }
         }
     }
 
     /// The first words of the record, with what the configuration changed since the last run.
     fn start(&mut self) {
-        self.record(Kind::Started, version());
-        if let Some(ends) = self.store.ends() {
-            let (records, hash) = (ends.head.seq, ends.head.hash);
-            info!(records, %hash, "the record goes on from here");
-        }
-        self.who = Who::Configuration;
+        self.journal.server(Kind::Started, version());
+        self.journal.log_ends();
+        self.journal.who = Who::Configuration;
         self.collect();
-        self.who = Who::Server;
+        self.journal.who = Who::Server;
     }
 
     /// Does something in the name of `who`. What was due before it is nobody's doing.
     fn by<T>(&mut self, who: Who, deed: impl FnOnce(&mut Self) -> T) -> T {
         self.registry.handle_timeout(clock::now());
         self.collect();
-        self.who = who;
+        self.journal.who = who;
         let done = deed(self);
         self.collect();
-        self.who = Who::Server;
+        self.journal.who = Who::Server;
         done
     }
 
@@ -335,7 +275,8 @@ impl Driver {
             *several = waiting(&self.requests, &self.registry, about);
         }
         let client = result.as_ref().ok().and_then(|id| self.name((*id)?));
-        self.outbox
+        self.journal
+            .outbox
             .acknowledge(client.as_ref(), Effect::Reply(number, result));
     }
 
@@ -349,7 +290,9 @@ impl Driver {
     fn collect(&mut self) {
         while let Some(action) = self.registry.poll_action() {
             match action {
-                Action::Persist(change, durability) => self.outbox.persist(change, durability),
+                Action::Persist(change, durability) => {
+                    self.journal.outbox.persist(change, durability)
+                }
                 Action::Answer { request, answer } => self.answer(request, answer),
                 Action::Revoke { request } => {
                     if let Some(asked) = self.requests.get(&request) {
@@ -358,16 +301,57 @@ impl Driver {
                 }
                 Action::StartCheck { client } => {
                     let name = self.name(client);
-                    self.outbox
+                    self.journal
+                        .outbox
                         .effect(name.as_ref(), Effect::StartCheck(client));
                 }
                 Action::StopCheck { client } => {
                     let name = self.name(client);
-                    self.outbox.effect(name.as_ref(), Effect::StopCheck(client));
+                    self.journal
+                        .outbox
+                        .effect(name.as_ref(), Effect::StopCheck(client));
                 }
                 Action::Event(event) => self.report(event),
             }
         }
+    }
+
+    pub(super) fn report(&mut self, event: Event) {
+        let (client, request) = whose(&event);
+        let name = client.and_then(|client| self.name(client));
+        let settings = client.and_then(|id| self.registry.client(id));
+        let settings = settings.map(Client::settings);
+        let mut asked = request.and_then(|request| self.requests.get_mut(&request));
+        let asker = asked.as_ref().map(|asked| asked.asker.clone());
+        if let (Event::Granted { alarm: Some(_), .. }, Some(asked)) = (&event, &mut asked) {
+            asked.alarmed = true;
+        }
+        let call = |entry: &Entry| self.notifier.call(&event, entry);
+        self.journal
+            .event(&event, name.as_ref(), settings, asked, call);
+        let report = Report {
+            event,
+            client: client.zip(name.clone()),
+            asker,
+        };
+        self.journal
+            .outbox
+            .effect(name.as_ref(), Effect::Report(report));
+    }
+
+    fn worked(&mut self, worked: Option<Worked>) -> Result<(), DriverError> {
+        let worked = worked.ok_or(DriverError::Store)?;
+        let end = self.journal.put_back(worked, self.stopping);
+        if let Some(lost) = end.lost {
+            self.notifier.call_for_lost(&lost);
+        }
+        self.notifier.recorded(end.lines);
+        for effect in end.not_durable {
+            if let Effect::Reply(number, _) = effect {
+                self.notifier.reply(number, Err(OrderError::NotDurable));
+            }
+        }
+        Ok(())
     }
 
     fn answer(&mut self, request: RequestId, answer: Answer) {
@@ -401,25 +385,25 @@ impl Driver {
             }
         };
         let effect = Effect::Answer(sender, verdict);
-        self.outbox.release(client.as_ref(), effect);
+        self.journal.outbox.release(client.as_ref(), effect);
     }
 
-    pub(super) fn name(&self, client: ClientId) -> Option<ClientName> {
+    fn name(&self, client: ClientId) -> Option<ClientName> {
         self.registry.name(client).cloned()
     }
 
     /// Does what nothing holds up any more.
     fn act(&mut self) {
-        for effect in self.outbox.ready() {
+        for effect in self.journal.outbox.ready() {
             match effect {
                 // A session that ended meanwhile gets no answer; a permit in it reports by itself.
                 Effect::Answer(sender, verdict) => drop(sender.send(verdict)),
                 Effect::StartCheck(client) => self.start_check(client),
                 Effect::StopCheck(client) => self.checks.kill(client),
-                Effect::Report(report) => self.tell(report),
+                Effect::Report(report) => self.notifier.event(&report, &self.registry),
                 Effect::Done(done) => drop(done.send(())),
                 Effect::Reloaded(done) => drop(done.send(Reloaded::Durable)),
-                Effect::Reply(number, result) => self.reply(number, result),
+                Effect::Reply(number, result) => self.notifier.reply(number, result),
             }
         }
     }
@@ -433,9 +417,7 @@ impl Driver {
         let probe = self.registry.probe(client, path);
         match probe.filter(|_| !self.stopping) {
             Some(probe) => {
-                if self.listener.is_some() {
-                    self.check_commands.insert(client, probe.line().into());
-                }
+                self.notifier.check_starts(client, probe.line());
                 let name = self.registry.name(client).map(ToString::to_string);
                 let commands = self.handle.commands.clone();
                 self.checks
@@ -445,10 +427,6 @@ impl Driver {
             }
             None => self.handle.send(Command::Checked(client, checker::NOT_RUN)),
         }
-    }
-
-    fn is_finished(&self) -> bool {
-        self.store.is_idle() && (!self.outbox.is_unwritten() || self.given_up)
     }
 }
 

@@ -5,15 +5,16 @@
 //! takes all changes that are ready. Nothing is decided here.
 
 mod actor;
-mod commits;
+mod effect;
+mod journal;
 mod listener;
 mod log_quotas;
+mod notifier;
 mod order;
 mod permit;
 mod report;
 mod requests;
 mod shelf;
-mod telling;
 #[cfg(test)]
 mod tests;
 mod view;

@@ -193,8 +193,8 @@ async fn an_alarm_that_is_not_recorded_reaches_the_alarm_command() {
             alarm: Some(Alarm::SecondRequest),
         });
     }
-    assert_eq!(driver.outbox.unwritten_records(), 11);
-    assert_eq!(driver.alarms.unwrap().count_waiting(), 30);
+    assert_eq!(driver.journal.outbox.unwritten_records(), 11);
+    assert_eq!(driver.notifier.alarms.unwrap().count_waiting(), 30);
 }
 
 #[tokio::test]
