@@ -188,18 +188,26 @@ impl Timed {
 impl Read for Timed {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         self.socket.set_read_timeout(self.left()?)?;
-        self.socket.read(buffer)
+        self.socket.read(buffer).map_err(too_late)
     }
 }
 
 impl Write for Timed {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.socket.set_write_timeout(self.left()?)?;
-        self.socket.write(bytes)
+        self.socket.write(bytes).map_err(too_late)
     }
 
     fn flush(&mut self) -> io::Result<()> {
         self.socket.flush()
+    }
+}
+
+/// The kernel reports a socket's timeout as `EAGAIN` (socket(7), `SO_RCVTIMEO`), which reads as a lack of resources.
+fn too_late(error: io::Error) -> io::Error {
+    match error.kind() {
+        io::ErrorKind::WouldBlock => io::ErrorKind::TimedOut.into(),
+        _ => error,
     }
 }
 
@@ -208,6 +216,18 @@ mod tests {
     use std::net::TcpListener;
 
     use super::*;
+
+    #[test]
+    fn a_silent_peer_runs_into_the_deadline() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let socket = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let mut stream = Timed {
+            socket,
+            deadline: Some(clock::now().mono.after(Duration::from_millis(200))),
+        };
+        let end = stream.read(&mut [0]).unwrap_err();
+        assert_eq!(end.kind(), io::ErrorKind::TimedOut);
+    }
 
     /// A byte now and then renews nothing.
     #[test]
