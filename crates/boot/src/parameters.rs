@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-use nightlatch_core::kernel_command_line::Parameters;
+use nightlatch_core::kernel_command_line::KernelParameters;
 
 use crate::cli::{self, About, Action};
 use crate::client;
@@ -78,7 +78,7 @@ fn asked(selection: &Selection) -> String {
 
 /// The options of the client at this boot: of its file, of the plugin runner's, and of the kernel's command line. Nothing
 /// where it is not started, or not with these.
-fn client_options(parameters: &Parameters, log: Log) -> Option<Options> {
+fn client_options(parameters: &KernelParameters, log: Log) -> Option<Options> {
     let more = plugin_runner::client_arguments(parameters)?;
     let read = options::configured().map(|options| options::parse(options, more));
     match read {

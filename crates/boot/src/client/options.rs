@@ -13,7 +13,7 @@ use nightlatch_proto::priority::{Priority, PriorityError};
 use super::interfaces::Selection;
 use crate::cli::{Action, Arguments, Names, Part, SyntaxError, words};
 use crate::files::{configuration, read_bounded};
-use nightlatch_core::connect::{RefusedServer, Servers, is_interface_name};
+use nightlatch_core::connect::{RefusedServer, ServerList, is_interface_name};
 use nightlatch_core::digits;
 
 /// What mandos-client(8mandos) waits for an interface.
@@ -35,7 +35,7 @@ const MAX_FILE: usize = 64 * 1024;
 #[derive(Debug)]
 pub struct Options {
     /// The servers to connect to; without any, servers are searched for.
-    pub connect: Servers,
+    pub connect: ServerList,
     /// The interfaces as they were given, separated by commas.
     pub devices: String,
     /// What they mean.
@@ -80,7 +80,7 @@ pub struct KeyPaths {
 impl Default for Options {
     fn default() -> Self {
         Self {
-            connect: Servers::default(),
+            connect: ServerList::default(),
             devices: String::new(),
             selection: Selection::Suitable,
             keys: KeyPaths::default(),
@@ -224,7 +224,7 @@ fn read(
         }
     }
     if !servers.is_empty() {
-        options.connect = Servers::of_options(servers.iter().map(String::as_str));
+        options.connect = ServerList::from_options(servers.iter().map(String::as_str));
     }
     if !devices.is_empty() {
         options.use_interfaces(&devices)?;

@@ -13,7 +13,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use nightlatch_core::kernel_command_line::Parameters;
+use nightlatch_core::kernel_command_line::KernelParameters;
 use nightlatch_core::secret::Secret;
 use nightlatch_sys::signals::{EndSignals, Signal, die_of};
 
@@ -111,7 +111,7 @@ fn show_client(mut options: Options) -> ExitCode {
     let log = Log::new(NAME, options.debug);
     let file = options.show_client.take().unwrap_or_default();
     match files::read_bounded(&file, MAX_CONFIG) {
-        Ok(line) => options.obey(&Parameters::parse(&String::from_utf8_lossy(&line))),
+        Ok(line) => options.obey(&KernelParameters::parse(&String::from_utf8_lossy(&line))),
         Err(error) => {
             log.say(&format!("cannot read {}: {error}", file.display()));
             return Exit::File.into();
@@ -126,7 +126,7 @@ fn show_client(mut options: Options) -> ExitCode {
 }
 
 /// The options that this boot gives the client beside those of its file; nothing where it is not started.
-pub(crate) fn client_arguments(parameters: &Parameters) -> Option<Vec<OsString>> {
+pub(crate) fn client_arguments(parameters: &KernelParameters) -> Option<Vec<OsString>> {
     let file = config_file(&Options::default());
     let mut options = configured(&file, &[]).ok()?;
     options.obey(parameters);

@@ -16,7 +16,7 @@ fn options(arguments: &[&str]) -> Options {
 #[test]
 fn without_arguments_the_defaults_of_the_manual_hold() {
     let options = options(&[]);
-    assert!(options.connect == Servers::default() && !options.debug && !options.allow_unsigned);
+    assert!(options.connect == ServerList::default() && !options.debug && !options.allow_unsigned);
     assert_eq!(options.selection, Selection::Suitable);
     assert_eq!(
         (options.delay, options.retry),
