@@ -15,7 +15,7 @@ use crate::options::{Ignored, Options};
 use crate::{SINGLE, summary};
 
 /// Most tests wait for others most of the time.
-const AT_ONCE_PER_CORE: usize = 2;
+const AT_ONCE_PER_CORE: usize = 4;
 
 /// This program, also when a build has replaced its file meanwhile.
 const MYSELF: &str = "/proc/self/exe";
