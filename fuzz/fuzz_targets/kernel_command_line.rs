@@ -19,7 +19,7 @@ fuzz_target!(|line: &str| {
             format!("ip=[fe80::1]::[fe80::2]:64:host:{device}:none:1500:52:54:00:12:34:56"),
             format!("ip=:::::{device}:dhcp:9.9.9.9:[2001:db8::53]"),
         ] {
-            // What holds words together in a line is never part of a name.
+            // Separators of the line are never part of a name.
             assert_eq!(Parameters::parse(&form).devices, [device.clone()], "{form}");
         }
     }

@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use nightlatch_core::time::Monotonic;
 use nightlatch_proto::discovery::{
-    Arrival, Browser, Event, GROUP_V4, GROUP_V6, InterfaceIndex, MAX_INSTANCES, MAX_MESSAGE,
-    MDNS_PORT, Server, Transmit,
+    Arrival, Browser, BrowserEvent, FoundServer, GROUP_V4, GROUP_V6, InterfaceIndex, MAX_INSTANCES,
+    MAX_MESSAGE, MDNS_PORT, Transmit,
 };
 use nightlatch_sys::netif::{self, Interface};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, ipproto, socket_with, sockopt};
@@ -33,7 +33,7 @@ const BATCH: usize = 64;
 pub(super) struct Discovery {
     browser: Browser,
     links: BTreeMap<u32, Link>,
-    events: VecDeque<Event>,
+    events: VecDeque<BrowserEvent>,
     /// The interfaces of which it was told that something is left out.
     told_left_out: BTreeSet<u32>,
     log: Log,
@@ -164,12 +164,12 @@ impl Discovery {
     }
 
     /// What was found or lost.
-    pub(super) fn poll_event(&mut self) -> Option<Event> {
+    pub(super) fn poll_event(&mut self) -> Option<BrowserEvent> {
         self.events.pop_front()
     }
 
     fn tell_left_out(&mut self) {
-        while let Some(interface) = self.browser.poll_left_out() {
+        while let Some(interface) = self.browser.poll_evicted() {
             if self.told_left_out.insert(interface.0) {
                 self.log.say(&format!(
                     "more than {MAX_INSTANCES} servers are announced on one network: some are left out"
@@ -180,7 +180,7 @@ impl Discovery {
     }
 
     /// What is found now, all of it.
-    pub(super) fn servers(&self) -> Vec<Server> {
+    pub(super) fn servers(&self) -> Vec<FoundServer> {
         self.browser.servers()
     }
 

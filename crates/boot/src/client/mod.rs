@@ -24,7 +24,7 @@ use std::process::ExitCode;
 use nightlatch_core::network::Definition;
 use nightlatch_core::secret::Secret;
 use nightlatch_openpgp::SignaturePolicy;
-use nightlatch_proto::greeting::{BootNonce, Words};
+use nightlatch_proto::greeting::{BootNonce, GreetingOptions};
 use nightlatch_proto::tls::BootTls;
 use nightlatch_sys::capabilities::{Capability, lower};
 use nightlatch_sys::signals::{EndSignals, Signal, die_of};
@@ -203,7 +203,7 @@ fn equipment(options: &Options, files: Files) -> Result<Equipment, FatalError> {
     let keys = keys::read(&options.keys, files)?;
     let mut trusted = keys.trusted_servers;
     trusted.extend(&options.server_key_ids);
-    let words = Words {
+    let words = GreetingOptions {
         rehearsal: options.rehearsal,
         // The kernel's id is random and lasts as long as the boot: just what the word means.
         boot: clock::boot_id()
@@ -211,7 +211,7 @@ fn equipment(options: &Options, files: Files) -> Result<Equipment, FatalError> {
             .map(|id| BootNonce::from_bytes(*id.as_bytes())),
     };
     Ok(Equipment {
-        tls: BootTls::new(keys.tls, trusted, &options.priority)?.with_words(words),
+        tls: BootTls::new(keys.tls, trusted, &options.priority)?.with_options(words),
         secret: keys.secret,
         public: keys.public,
         signature: match options.allow_unsigned {

@@ -12,7 +12,7 @@ use std::time::Duration;
 use nightlatch_core::network::Definition;
 use nightlatch_core::secret::Secret;
 use nightlatch_core::time::Monotonic;
-use nightlatch_proto::discovery::{Event, Server};
+use nightlatch_proto::discovery::{BrowserEvent, FoundServer};
 use nightlatch_sys::capabilities::Capabilities;
 use nightlatch_sys::clock;
 use nightlatch_sys::netif::{Change, Changes, Interface};
@@ -60,7 +60,7 @@ pub(super) fn run(
         options,
         log,
         changes: Changes::listen().map_err(|e| FatalError::System("watch the network", e))?,
-        schedule: Schedule::new(options.retry, equipment.tls.trusts_only_some()),
+        schedule: Schedule::new(options.retry, equipment.tls.requires_trusted_server()),
         attempts: Attempts::new(equipment, log),
         discovery: (!connecting).then(|| Discovery::new(log)),
         targets: Targets::new(options.connect.targets().cloned().collect()),
@@ -212,13 +212,13 @@ impl Search<'_> {
         discovery.drive(now);
         while let Some(event) = discovery.poll_event() {
             match event {
-                Event::Found(server) => {
+                BrowserEvent::Found(server) => {
                     self.log
                         .debug(|| format!("found {:?} at {}", server.instance, server.addr));
                     let (destination, origin) = found(&server);
                     self.schedule.add(destination, Some(origin), now);
                 }
-                Event::Lost(server) => {
+                BrowserEvent::Lost(server) => {
                     self.log
                         .debug(|| format!("lost {:?} at {}", server.instance, server.addr));
                     // Another source, or another interface, may announce the same address still.
@@ -383,7 +383,7 @@ impl Search<'_> {
 }
 
 /// Where to connect to a server that was found, and where that was heard of.
-fn found(server: &Server) -> (Destination, Origin) {
+fn found(server: &FoundServer) -> (Destination, Origin) {
     let origin = Origin {
         source: server.source,
         // Whose ports are random has no other server's address under its name.
