@@ -24,7 +24,7 @@ const GRACE: Duration = Duration::from_secs(2);
 
 /// One very process, whatever its number means later, and the program that it runs.
 #[derive(Debug)]
-pub(crate) struct Daemon {
+pub(crate) struct SplashDaemon {
     handle: OwnedFd,
     program: Executable,
     arguments: Vec<OsString>,
@@ -51,7 +51,7 @@ pub(crate) enum DaemonError {
     Program(#[from] TrustError),
 }
 
-impl Daemon {
+impl SplashDaemon {
     /// The process `pid`, which `handle` refers to.
     ///
     /// # Errors

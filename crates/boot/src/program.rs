@@ -16,14 +16,14 @@ const MYSELF: &str = "/proc/self/exe";
 
 /// A program that may be started.
 #[derive(Debug)]
-pub(crate) enum Program {
+pub(crate) enum TrustedProgram {
     Myself,
     Other(Executable),
     /// For a user who is not root, and has only his own rights to give away.
     Any(OsString),
 }
 
-impl Program {
+impl TrustedProgram {
     /// The file at `path`. It is this very program, or root (or this program's user) owns it and everything on the way
     /// to it, and nobody else can write there.
     pub(crate) fn open(path: &Path) -> Result<Self, TrustError> {
@@ -96,10 +96,13 @@ mod tests {
     #[test]
     fn this_very_program_may_be_run_again() {
         let myself = env::current_exe().unwrap();
-        assert!(matches!(Program::open(&myself), Ok(Program::Myself)));
+        assert!(matches!(
+            TrustedProgram::open(&myself),
+            Ok(TrustedProgram::Myself)
+        ));
         assert!(!matches!(
-            Program::open(Path::new("/bin/sh")),
-            Ok(Program::Myself)
+            TrustedProgram::open(Path::new("/bin/sh")),
+            Ok(TrustedProgram::Myself)
         ));
     }
 }

@@ -10,15 +10,15 @@ const TARGET: [&str; 2] = ["CRYPTTAB_NAME", "crypttarget"];
 
 /// What the command line says of the question.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
-pub struct Wording {
+pub(crate) struct Wording {
     /// Stands before it, as the name of the host.
-    pub prefix: Option<String>,
+    pub(crate) prefix: Option<String>,
     /// Stands in its place.
-    pub prompt: Option<String>,
+    pub(crate) prompt: Option<String>,
 }
 
 /// The question: of this environment, as far as `wording` does not say it.
-pub fn question(wording: &Wording) -> String {
+pub(crate) fn question(wording: &Wording) -> String {
     compose(wording, variable(SOURCE), variable(TARGET))
 }
 

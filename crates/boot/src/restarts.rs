@@ -19,17 +19,17 @@ const TEMPORARY: i32 = 75;
 
 /// Whether another try makes sense: it crashed, was killed, or says so itself. One that ended by itself
 /// with another status knows that it cannot help, as where there is no terminal.
-pub(crate) fn makes_sense(status: ExitStatus) -> bool {
+pub(crate) fn may_restart(status: ExitStatus) -> bool {
     status.signal().is_some() || status.code() == Some(TEMPORARY)
 }
 
 /// The pauses of one plugin.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct Pauses {
+pub(crate) struct RestartPauses {
     next: Duration,
 }
 
-impl Pauses {
+impl RestartPauses {
     /// Of a plugin that never died.
     pub(crate) const fn new() -> Self {
         Self { next: FIRST }
@@ -53,7 +53,7 @@ mod tests {
 
     #[test]
     fn pauses_grow_and_shrink_after_a_long_life() {
-        let mut pauses = Pauses::new();
+        let mut pauses = RestartPauses::new();
         let mut now = Monotonic::from_boot(Duration::from_secs(100));
         let mut seen = Vec::new();
         for _ in 0..8 {
@@ -70,10 +70,10 @@ mod tests {
     #[test]
     fn who_says_that_he_cannot_is_not_asked_again() {
         let exited = |code: i32| ExitStatus::from_raw(code << 8);
-        assert!(makes_sense(ExitStatus::from_raw(11)));
-        assert!(makes_sense(exited(75)));
+        assert!(may_restart(ExitStatus::from_raw(11)));
+        assert!(may_restart(exited(75)));
         for code in [0, 1, 64, 69] {
-            assert!(!makes_sense(exited(code)), "{code}");
+            assert!(!may_restart(exited(code)), "{code}");
         }
     }
 }

@@ -10,7 +10,7 @@ use std::path::Path;
 use nightlatch_core::network::link_local::{MIN_MTU, Observed, Reason};
 
 use crate::netif::{self, Interface};
-use crate::netlink::{self as messages, Message};
+use crate::netlink::{self as messages, NetlinkMessage};
 
 /// Where the kernel has its settings of networks (ip-sysctl of the kernel's documentation).
 const SETTINGS: &str = "/proc/sys/net";
@@ -27,7 +27,7 @@ pub fn observe<'a>(interfaces: impl Iterator<Item = &'a Interface>) -> io::Resul
     // Whether each is usable.
     let mut v6: BTreeMap<u32, Vec<u32>> = BTreeMap::new();
     for message in netif::dump(&messages::dump_addresses())? {
-        if let Message::Address {
+        if let NetlinkMessage::Address {
             index, flags, ip, ..
         } = message
         {
@@ -46,7 +46,7 @@ pub fn observe<'a>(interfaces: impl Iterator<Item = &'a Interface>) -> io::Resul
     let mut observed = Vec::new();
     for interface in interfaces {
         let described = links.iter().find_map(|message| match message {
-            Message::Link(link) if link.index == interface.index => Some(link),
+            NetlinkMessage::Link(link) if link.index == interface.index => Some(link),
             _ => None,
         });
         let Some(link) = described else { continue };

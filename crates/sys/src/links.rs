@@ -13,7 +13,7 @@ use rustix::io::Errno;
 use rustix::process::{Pid, getpid, test_kill_process};
 
 use crate::netif::{self, Flags};
-use crate::netlink::{self as messages, Message};
+use crate::netlink::{self as messages, NetlinkMessage};
 
 /// What a link's group begins with when this program made it; the rest is the number of the process.
 /// Nothing else makes groups, and nobody by hand would make one like this.
@@ -32,7 +32,7 @@ pub fn present() -> io::Result<Vec<Present>> {
     let Used { any, by_others } = used()?;
     let described = netif::dump(&messages::dump_links())?.into_iter();
     let links = described.filter_map(|message| match message {
-        Message::Link(link) => Some(link),
+        NetlinkMessage::Link(link) => Some(link),
         _ => None,
     });
     let links: Vec<_> = links.collect();
@@ -88,7 +88,7 @@ fn maker(group: u32) -> By {
 }
 
 /// True when others have put a link of theirs on the link `index`, and it is up.
-fn is_on(upper: &messages::Link, index: u32) -> bool {
+fn is_on(upper: &messages::KernelLink, index: u32) -> bool {
     const PUT_ON_OTHERS: [&str; 6] = ["vlan", "macvlan", "macvtap", "ipvlan", "ipvtap", "macsec"];
     let kind = upper.kind.as_deref().unwrap_or_default();
     upper.lower == Some(index)
@@ -114,14 +114,14 @@ fn used() -> io::Result<Used> {
     let tells = described.iter().any(|message| {
         matches!(
             message,
-            Message::Address {
+            NetlinkMessage::Address {
                 origin: Some(_),
                 ..
             }
         )
     });
     for message in described {
-        let Message::Address {
+        let NetlinkMessage::Address {
             index,
             flags,
             ip,

@@ -15,7 +15,7 @@ use rustix::net::{
 
 use nightlatch_core::network::{Cidr, Route};
 
-use crate::netlink::{self as messages, Message, RTM_DELLINK, RTM_NEWLINK};
+use crate::netlink::{self as messages, NetlinkMessage, RTM_DELLINK, RTM_NEWLINK};
 
 /// What the kernel sends at most in one datagram of a dump (`NLMSG_GOODSIZE` is 8 kB or a page;
 /// dumps grow to 32 kB when the reader's buffer allows it).
@@ -84,7 +84,7 @@ impl Flags {
 
 /// An address of an interface.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Address {
+pub struct InterfaceAddress {
     /// The interface's index.
     pub index: u32,
     /// The address.
@@ -96,7 +96,7 @@ pub fn interfaces() -> io::Result<Vec<Interface>> {
     let described = dump(&messages::dump_links())?.into_iter();
     Ok(described
         .filter_map(|message| match message {
-            Message::Link(link) => Some(Interface {
+            NetlinkMessage::Link(link) => Some(Interface {
                 index: link.index,
                 name: link.name,
                 flags: Flags(link.flags),
@@ -119,13 +119,13 @@ pub fn name_of(index: u32) -> io::Result<String> {
 
 /// Every address of this network namespace under which others may be told to reach it: none that
 /// is not known to be unique, none that is deprecated, none that is temporary for privacy.
-pub fn addresses() -> io::Result<Vec<Address>> {
+pub fn addresses() -> io::Result<Vec<InterfaceAddress>> {
     let described = dump(&messages::dump_addresses())?.into_iter();
     Ok(described
         .filter_map(|message| match message {
-            Message::Address {
+            NetlinkMessage::Address {
                 index, flags, ip, ..
-            } => may_be_told(ip, flags).then_some(Address { index, ip }),
+            } => may_be_told(ip, flags).then_some(InterfaceAddress { index, ip }),
             _ => None,
         })
         .collect())
@@ -139,7 +139,7 @@ fn may_be_told(ip: IpAddr, flags: u32) -> bool {
 }
 
 /// Asks for a table, and reads it to its end.
-pub(crate) fn dump(request: &[u8]) -> io::Result<Vec<Message>> {
+pub(crate) fn dump(request: &[u8]) -> io::Result<Vec<NetlinkMessage>> {
     let socket = open(0)?;
     send(&socket, request)?;
     let mut table = Vec::new();
@@ -147,8 +147,10 @@ pub(crate) fn dump(request: &[u8]) -> io::Result<Vec<Message>> {
     loop {
         for message in receive(&socket, &mut buffer)? {
             match message {
-                Message::Done | Message::Ack(None) => return Ok(table),
-                Message::Ack(Some(errno)) => return Err(io::Error::from_raw_os_error(errno)),
+                NetlinkMessage::Done | NetlinkMessage::Ack(None) => return Ok(table),
+                NetlinkMessage::Ack(Some(errno)) => {
+                    return Err(io::Error::from_raw_os_error(errno));
+                }
                 other => table.push(other),
             }
         }
@@ -190,8 +192,8 @@ fn converse(request: &[u8], mut is_last: impl FnMut(&[u8]) -> io::Result<bool>) 
 fn ended(datagram: &[u8]) -> io::Result<bool> {
     for message in messages::parse(datagram) {
         match message {
-            Message::Done | Message::Ack(None) => return Ok(true),
-            Message::Ack(Some(errno)) => return Err(io::Error::from_raw_os_error(errno)),
+            NetlinkMessage::Done | NetlinkMessage::Ack(None) => return Ok(true),
+            NetlinkMessage::Ack(Some(errno)) => return Err(io::Error::from_raw_os_error(errno)),
             _ => {}
         }
     }
@@ -231,9 +233,9 @@ fn host_route(to: IpAddr, index: u32, add: bool) -> Vec<u8> {
 ///
 /// Open it before listing the interfaces, so that nothing falls in between.
 #[derive(Debug)]
-pub struct Changes(OwnedFd);
+pub struct NetworkChanges(OwnedFd);
 
-impl Changes {
+impl NetworkChanges {
     /// Starts to listen.
     pub fn listen() -> io::Result<Self> {
         open(RTMGRP_LINK | RTMGRP_IPV4_IFADDR | RTMGRP_IPV6_IFADDR).map(Self)
@@ -242,7 +244,7 @@ impl Changes {
     /// Reads what has happened without waiting; `None` when nothing has.
     ///
     /// When the kernel had to drop messages, everything counts as changed.
-    pub fn drain(&self) -> io::Result<Option<Change>> {
+    pub fn drain(&self) -> io::Result<Option<NetworkChange>> {
         let mut buffer = vec![0; DATAGRAM];
         let mut change = None;
         loop {
@@ -253,7 +255,7 @@ impl Changes {
                     }
                 }
                 Err(rustix::io::Errno::AGAIN) => return Ok(change),
-                Err(rustix::io::Errno::NOBUFS) => change = Some(Change::Links),
+                Err(rustix::io::Errno::NOBUFS) => change = Some(NetworkChange::Links),
                 Err(rustix::io::Errno::INTR) => {}
                 Err(errno) => return Err(errno.into()),
             }
@@ -261,7 +263,7 @@ impl Changes {
     }
 }
 
-impl AsFd for Changes {
+impl AsFd for NetworkChanges {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()
     }
@@ -269,17 +271,19 @@ impl AsFd for Changes {
 
 /// What kind of thing changed; the greater covers the lesser.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub enum Change {
+pub enum NetworkChange {
     /// Only addresses: one came, went, or is now known to be unique.
     Addresses,
     /// Links, and perhaps addresses too: list the interfaces again.
     Links,
 }
 
-fn kind_of(message: &Message) -> Change {
+fn kind_of(message: &NetlinkMessage) -> NetworkChange {
     match message {
-        Message::Link(_) | Message::Other(RTM_NEWLINK | RTM_DELLINK) => Change::Links,
-        _ => Change::Addresses,
+        NetlinkMessage::Link(_) | NetlinkMessage::Other(RTM_NEWLINK | RTM_DELLINK) => {
+            NetworkChange::Links
+        }
+        _ => NetworkChange::Addresses,
     }
 }
 
@@ -290,8 +294,10 @@ pub(crate) fn change(request: &[u8]) -> io::Result<()> {
     loop {
         for message in receive(&socket, &mut buffer)? {
             match message {
-                Message::Ack(None) => return Ok(()),
-                Message::Ack(Some(errno)) => return Err(io::Error::from_raw_os_error(errno)),
+                NetlinkMessage::Ack(None) => return Ok(()),
+                NetlinkMessage::Ack(Some(errno)) => {
+                    return Err(io::Error::from_raw_os_error(errno));
+                }
                 _ => {}
             }
         }
@@ -316,7 +322,7 @@ fn send(socket: &OwnedFd, request: &[u8]) -> io::Result<()> {
     Ok(())
 }
 
-fn receive(socket: &OwnedFd, buffer: &mut [u8]) -> io::Result<Vec<Message>> {
+fn receive(socket: &OwnedFd, buffer: &mut [u8]) -> io::Result<Vec<NetlinkMessage>> {
     let (length, _) = rustix::io::retry_on_intr(|| recv(socket, &mut *buffer, RecvFlags::empty()))?;
     Ok(messages::parse(&buffer[..length]))
 }
@@ -340,7 +346,7 @@ mod tests {
             nightlatch_test_support::skipped("needs a loopback interface that is up");
             return;
         }
-        let local = Address {
+        let local = InterfaceAddress {
             index: lo.index,
             ip: IpAddr::from([127, 0, 0, 1]),
         };

@@ -19,14 +19,14 @@ const SO_PEERPIDFD: libc::c_int = 0x56;
 
 /// The process that connected, or that called listen(2).
 #[derive(Debug)]
-pub struct Peer {
+pub struct PeerProcess {
     /// Its effective user at that moment.
     pub user: u32,
     /// Its process id at that moment.
     pub pid: Pid,
 }
 
-impl Peer {
+impl PeerProcess {
     /// The peer of a connected stream socket.
     ///
     /// # Errors
@@ -48,7 +48,7 @@ impl Peer {
 
 /// A descriptor of the peer's process (pidfd_open(2)). From the socket itself where the kernel can do that
 /// (Linux 6.5), so that no other process can have taken its number.
-pub fn process(socket: impl AsFd, peer: &Peer) -> io::Result<OwnedFd> {
+pub fn process(socket: impl AsFd, peer: &PeerProcess) -> io::Result<OwnedFd> {
     let mut number: libc::c_int = -1;
     match option(&socket, SO_PEERPIDFD, &mut number) {
         // SAFETY: the kernel has just made this descriptor for us, and nothing else knows its number.
@@ -110,7 +110,7 @@ mod tests {
     #[test]
     fn the_kernel_tells_who_the_peer_is() {
         let (ours, _theirs) = UnixStream::pair().unwrap();
-        let peer = Peer::of(&ours).unwrap();
+        let peer = PeerProcess::of(&ours).unwrap();
         assert_eq!(peer.user, rustix::process::geteuid().as_raw());
         assert_eq!(peer.pid, rustix::process::getpid());
         let process = process(&ours, &peer).unwrap();
@@ -121,7 +121,7 @@ mod tests {
     fn a_socket_without_a_peer_has_none() {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let stream = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-        assert!(Peer::of(&stream).is_err());
+        assert!(PeerProcess::of(&stream).is_err());
     }
 
     #[test]

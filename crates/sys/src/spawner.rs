@@ -26,11 +26,11 @@ use rustix::thread::{
     set_thread_groups, set_thread_res_gid, set_thread_res_uid,
 };
 
-pub use message::{Ended, Order, WrongOrder};
+pub use message::{BadCommandLine, CommandEnd, CommandRequest};
 
 /// A user and a group, by number.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Identity {
+pub struct UserAndGroup {
     /// User id.
     pub uid: u32,
     /// Group id. There are no other groups.
@@ -41,14 +41,14 @@ pub struct Identity {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Separation {
     /// Whom the server becomes.
-    pub server: Identity,
+    pub server: UserAndGroup,
     /// Whom commands run as.
-    pub commands: Identity,
+    pub commands: UserAndGroup,
 }
 
 /// How commands are run.
 #[derive(Clone, Debug)]
-pub struct Config {
+pub struct SpawnerConfig {
     /// Without one, commands run as the server's own user.
     pub separation: Option<Separation>,
     /// Their whole environment, as `NAME=VALUE`.
@@ -67,7 +67,7 @@ impl Spawner {
     ///
     /// # Errors
     /// When there are several threads already, or the users cannot be changed to.
-    pub fn start(config: &Config) -> io::Result<OwnedFd> {
+    pub fn start(config: &SpawnerConfig) -> io::Result<OwnedFd> {
         let (ours, theirs) = pair()?;
         if crate::child::threads()? != 1 {
             return Err(io::Error::new(
@@ -105,7 +105,7 @@ impl Spawner {
     pub fn start_in_thread(environment: Vec<CString>) -> io::Result<OwnedFd> {
         let (ours, theirs) = pair()?;
         rustix::io::ioctl_fionbio(&ours, true)?;
-        let config = Config {
+        let config = SpawnerConfig {
             separation: None,
             environment,
         };
@@ -123,7 +123,7 @@ fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
     )?)
 }
 
-fn be_spawner(socket: &OwnedFd, config: &Config) -> io::Result<()> {
+fn be_spawner(socket: &OwnedFd, config: &SpawnerConfig) -> io::Result<()> {
     let became = begin(socket, config);
     let answer = match &became {
         Ok(()) => READY,
@@ -134,7 +134,7 @@ fn be_spawner(socket: &OwnedFd, config: &Config) -> io::Result<()> {
     serve(socket, config)
 }
 
-fn begin(socket: &OwnedFd, config: &Config) -> io::Result<()> {
+fn begin(socket: &OwnedFd, config: &SpawnerConfig) -> io::Result<()> {
     // What ends the server by the keyboard or its whole group is the server's to hear.
     rustix::process::setsid()?;
     command::hold_signals();
@@ -166,7 +166,7 @@ fn separate(Separation { server, commands }: Separation) -> io::Result<()> {
     Ok(())
 }
 
-fn numbers(who: Identity) -> (rustix::process::Uid, rustix::process::Gid) {
+fn numbers(who: UserAndGroup) -> (rustix::process::Uid, rustix::process::Gid) {
     (
         rustix::process::Uid::from_raw(who.uid),
         rustix::process::Gid::from_raw(who.gid),
@@ -174,13 +174,13 @@ fn numbers(who: Identity) -> (rustix::process::Uid, rustix::process::Gid) {
 }
 
 /// A command that runs: the leader of its session and group.
-struct Running {
+struct RunningCommand {
     id: u64,
     leader: Pid,
     handle: OwnedFd,
 }
 
-impl Running {
+impl RunningCommand {
     fn signal(&self, signal: Signal) {
         // The leader was not waited for yet, so its number is nobody else's. One that has ended is no error.
         if rustix::process::kill_process_group(self.leader, signal).is_err() {
@@ -191,8 +191,8 @@ impl Running {
 }
 
 /// Does what it is told until the other end is closed.
-fn serve(socket: &OwnedFd, config: &Config) -> io::Result<()> {
-    let mut running: Vec<Running> = Vec::new();
+fn serve(socket: &OwnedFd, config: &SpawnerConfig) -> io::Result<()> {
+    let mut running: Vec<RunningCommand> = Vec::new();
     let mut buffer = vec![0; message::LONGEST];
     let ended = loop {
         if let Err(error) = step(socket, config, &mut running, &mut buffer) {
@@ -212,8 +212,8 @@ fn serve(socket: &OwnedFd, config: &Config) -> io::Result<()> {
 /// Waits for one thing to happen and deals with all that has.
 fn step(
     socket: &OwnedFd,
-    config: &Config,
-    running: &mut Vec<Running>,
+    config: &SpawnerConfig,
+    running: &mut Vec<RunningCommand>,
     buffer: &mut [u8],
 ) -> io::Result<()> {
     let mut watched = vec![PollFd::new(socket, PollFlags::IN)];
@@ -251,14 +251,14 @@ fn step(
         if whole == 0 {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
-        let order = buffer.get(..count).and_then(Order::read);
+        let order = buffer.get(..count).and_then(CommandRequest::read);
         carry_out(socket, config, running, order)?;
     }
     Ok(())
 }
 
 /// Its last word. What it left behind in its group ends with it.
-fn reap(socket: &OwnedFd, one: &Running) -> io::Result<()> {
+fn reap(socket: &OwnedFd, one: &RunningCommand) -> io::Result<()> {
     one.signal(Signal::KILL);
     let status = loop {
         match waitpid(Some(one.leader), WaitOptions::empty()) {
@@ -267,39 +267,39 @@ fn reap(socket: &OwnedFd, one: &Running) -> io::Result<()> {
             Err(_) => break None,
         }
     };
-    tell(socket, Ended { id: one.id, status })
+    tell(socket, CommandEnd { id: one.id, status })
 }
 
-fn tell(socket: &OwnedFd, ended: Ended) -> io::Result<()> {
+fn tell(socket: &OwnedFd, ended: CommandEnd) -> io::Result<()> {
     send(socket, &ended.to_bytes(), SendFlags::NOSIGNAL)?;
     Ok(())
 }
 
 fn carry_out(
     socket: &OwnedFd,
-    config: &Config,
-    running: &mut Vec<Running>,
-    order: Option<Order<'_>>,
+    config: &SpawnerConfig,
+    running: &mut Vec<RunningCommand>,
+    order: Option<CommandRequest<'_>>,
 ) -> io::Result<()> {
     match order {
-        Some(Order::Run {
+        Some(CommandRequest::Run {
             id,
             pings,
             shows_errors,
             line,
         }) => match command::start(config, line, pings, shows_errors).and_then(with_handle) {
-            Ok((leader, handle)) => running.push(Running { id, leader, handle }),
-            Err(_) => return tell(socket, Ended { id, status: None }),
+            Ok((leader, handle)) => running.push(RunningCommand { id, leader, handle }),
+            Err(_) => return tell(socket, CommandEnd { id, status: None }),
         },
-        Some(Order::Terminate(id)) => signal(running, id, Signal::TERM),
-        Some(Order::Kill(id)) => signal(running, id, Signal::KILL),
+        Some(CommandRequest::Terminate(id)) => signal(running, id, Signal::TERM),
+        Some(CommandRequest::Kill(id)) => signal(running, id, Signal::KILL),
         // Never sent.
         None => {}
     }
     Ok(())
 }
 
-fn signal(running: &[Running], id: u64, signal: Signal) {
+fn signal(running: &[RunningCommand], id: u64, signal: Signal) {
     if let Some(one) = running.iter().find(|one| one.id == id) {
         one.signal(signal);
     }

@@ -56,7 +56,7 @@ pub fn controlling() -> io::Result<File> {
 /// `ENOTTY` when `input` is no terminal; else as [`read_password`].
 pub fn read_password_on(input: &File, output: &File, prompt: &str) -> io::Result<Secret> {
     loop {
-        let mut question = Question::ask(input, output, prompt)?;
+        let mut question = PasswordPrompt::ask(input, output, prompt)?;
         while !question.is_interrupted()? {
             if let Some(line) = question.read()? {
                 return Ok(line);
@@ -73,9 +73,9 @@ pub fn read_password_on(input: &File, output: &File, prompt: &str) -> io::Result
 }
 
 /// A question that stands on a terminal. The terminal is itself again once it is dropped.
-pub struct Question<'a> {
+pub struct PasswordPrompt<'a> {
     // In this order: signals are released last, and act at that moment.
-    quiet: Quiet<'a>,
+    quiet: EchoOff<'a>,
     output: &'a File,
     held: HeldSignals,
     line: Zeroizing<[u8; MAX_LINE]>,
@@ -83,7 +83,7 @@ pub struct Question<'a> {
     answered: bool,
 }
 
-impl<'a> Question<'a> {
+impl<'a> PasswordPrompt<'a> {
     /// Shows `prompt` on `output` and turns echo off on the terminal `input`. What was typed before
     /// is no answer, and is dropped.
     ///
@@ -91,7 +91,7 @@ impl<'a> Question<'a> {
     /// `ENOTTY` when `input` is no terminal.
     pub fn ask(input: &'a File, mut output: &'a File, prompt: &str) -> io::Result<Self> {
         let held = HeldSignals::hold()?;
-        let quiet = Quiet::begin(input)?;
+        let quiet = EchoOff::begin(input)?;
         output.write_all(prompt.as_bytes())?;
         Ok(Self {
             quiet,
@@ -143,13 +143,13 @@ impl<'a> Question<'a> {
     }
 }
 
-impl fmt::Debug for Question<'_> {
+impl fmt::Debug for PasswordPrompt<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Question({} bytes typed)", self.length)
+        write!(f, "PasswordPrompt({} bytes typed)", self.length)
     }
 }
 
-impl Drop for Question<'_> {
+impl Drop for PasswordPrompt<'_> {
     fn drop(&mut self) {
         if !self.answered {
             // The next output starts on a line of its own.
@@ -174,12 +174,12 @@ fn is_readable(descriptor: BorrowedFd<'_>) -> io::Result<bool> {
 }
 
 /// A terminal that does not echo, until dropped.
-struct Quiet<'a> {
+struct EchoOff<'a> {
     terminal: &'a File,
     before: Termios,
 }
 
-impl<'a> Quiet<'a> {
+impl<'a> EchoOff<'a> {
     fn begin(terminal: &'a File) -> io::Result<Self> {
         let before = tcgetattr(terminal)?;
         let mut quiet = before.clone();
@@ -194,7 +194,7 @@ impl<'a> Quiet<'a> {
     }
 }
 
-impl Drop for Quiet<'_> {
+impl Drop for EchoOff<'_> {
     fn drop(&mut self) {
         // Nothing better can be done when it fails: the terminal is gone then.
         let _ = tcsetattr(self.terminal, OptionalActions::Now, &self.before);

@@ -60,7 +60,7 @@ pub enum TrustError {
 }
 
 /// Where a path has led to.
-struct Place {
+struct ResolvedPath {
     about: Stat,
     /// The folder that it is in and its name there, unless it is a folder itself.
     name: Option<(OwnedFd, OsString)>,
@@ -82,7 +82,7 @@ impl Executable {
     /// # Errors
     /// When that is not so, or it is no executable file, or it cannot be read.
     pub fn open(path: &Path, user: u32) -> Result<Self, TrustError> {
-        let Place { about, name } = follow(path, user)?;
+        let ResolvedPath { about, name } = follow(path, user)?;
         let is_file = FileType::from_raw_mode(about.st_mode) == FileType::RegularFile;
         let (true, Some((folder, name))) = (is_file && about.st_mode & 0o111 != 0, name) else {
             return Err(TrustError::Kind(path.to_owned(), "an executable file"));
@@ -177,26 +177,26 @@ fn check_writers(path: &Path, about: &Stat) -> Result<(), TrustError> {
 
 /// Follows `path`, and checks all that it leads through and what it leads to, but for the writers of a folder at
 /// its end that has the sticky bit.
-fn follow(path: &Path, user: u32) -> Result<Place, TrustError> {
+fn follow(path: &Path, user: u32) -> Result<ResolvedPath, TrustError> {
     let absolute =
         std::path::absolute(path).map_err(|error| TrustError::Look(path.to_owned(), error))?;
-    let mut walk = Walk::new(&absolute, user)?;
+    let mut walk = PathWalk::new(&absolute, user)?;
     while walk.step()? {}
     walk.end(path)
 }
 
 /// A path on its way.
-struct Walk {
+struct PathWalk {
     user: u32,
     /// The folders that lead to where it is, the root first, and what each is called.
     folders: Vec<(OwnedFd, PathBuf)>,
     rest: VecDeque<OsString>,
     links: usize,
     /// What it has come to that is no folder.
-    last: Option<Place>,
+    last: Option<ResolvedPath>,
 }
 
-impl Walk {
+impl PathWalk {
     fn new(path: &Path, user: u32) -> Result<Self, TrustError> {
         let slash = PathBuf::from("/");
         let looked = |error: Errno| TrustError::Look("/".into(), error.into());
@@ -258,7 +258,7 @@ impl Walk {
                 check_writers(&path, &about)?;
                 let folder = folder.try_clone();
                 let folder = folder.map_err(|error| TrustError::Look(path.clone(), error))?;
-                self.last = Some(Place {
+                self.last = Some(ResolvedPath {
                     about,
                     name: Some((folder, name)),
                 });
@@ -276,14 +276,14 @@ impl Walk {
         }
     }
 
-    fn end(mut self, path: &Path) -> Result<Place, TrustError> {
+    fn end(mut self, path: &Path) -> Result<ResolvedPath, TrustError> {
         if let Some(place) = self.last {
             return Ok(place);
         }
         let looked = |error: Errno| TrustError::Look(path.to_owned(), error.into());
         let (folder, _) = self.folders.pop().ok_or_else(|| looked(Errno::NOENT))?;
         let about = fstat(&folder).map_err(looked)?;
-        Ok(Place { about, name: None })
+        Ok(ResolvedPath { about, name: None })
     }
 }
 

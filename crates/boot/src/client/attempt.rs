@@ -34,7 +34,7 @@ const KEEPALIVE_COUNT: u32 = 4;
 const MAX_PASSWORD: usize = 8 * 1024 * 1024;
 
 /// What every try needs.
-pub(super) struct Equipment {
+pub(super) struct Credentials {
     /// How to speak to a server.
     pub tls: BootTls,
     /// Opens the payload.
@@ -47,7 +47,7 @@ pub(super) struct Equipment {
 
 /// Why a try failed.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Failure {
+pub(super) enum AttemptError {
     /// The name has no address, or nobody can be asked for it yet.
     #[error(transparent)]
     Resolve(#[from] ResolveError),
@@ -62,7 +62,7 @@ pub(super) enum Failure {
     Open(#[from] nightlatch_openpgp::Error),
 }
 
-impl Failure {
+impl AttemptError {
     /// Whether it failed for want of a network, so that a change of the network may mend it.
     pub(super) fn is_local(&self) -> bool {
         match self {
@@ -101,15 +101,15 @@ impl Failure {
 /// Fetches the password from `destination`. Calls `connected`, with the key that the server has proved if it is
 /// one of ours, before it asks for anything; that returns when it may.
 pub(super) fn attempt(
-    equipment: &Equipment,
+    credentials: &Credentials,
     destination: SocketAddr,
     log: Log,
     connected: impl FnOnce(Option<KeyId>) -> io::Result<()>,
-) -> Result<Secret, Failure> {
+) -> Result<Secret, AttemptError> {
     let socket = dial(destination)?;
     log.debug(|| format!("connected to {destination}"));
-    let mut stream = Timed::new(socket);
-    let server = equipment.tls.connect(&mut stream)?;
+    let mut stream = DeadlineStream::new(socket);
+    let server = credentials.tls.connect(&mut stream)?;
     connected(server.server_key()).map_err(FetchError::Io)?;
     stream.renew();
     let asked = server.ask(&mut stream)?;
@@ -118,10 +118,10 @@ pub(super) fn attempt(
     let fetched = asked.payload(&mut stream, MAX_MESSAGE)?;
     let _ = stream.socket.shutdown(Shutdown::Both);
     let password = decrypt(
-        &equipment.secret,
-        Some(&equipment.public),
+        &credentials.secret,
+        Some(&credentials.public),
         fetched.payload.expose(),
-        equipment.signature,
+        credentials.signature,
         MAX_PASSWORD,
     )?;
     if let (Some(terms), Some(key)) = (fetched.terms, fetched.server_key) {
@@ -136,8 +136,8 @@ pub(super) fn attempt(
     Ok(password)
 }
 
-fn dial(address: SocketAddr) -> Result<TcpStream, Failure> {
-    let socket = TcpStream::connect_timeout(&address, CONNECT).map_err(Failure::Connect)?;
+fn dial(address: SocketAddr) -> Result<TcpStream, AttemptError> {
+    let socket = TcpStream::connect_timeout(&address, CONNECT).map_err(AttemptError::Connect)?;
     let configure = || {
         // Our flight of the handshake is written in three parts. The second would wait for the server's
         // kernel to acknowledge the first, which it puts off for 40 ms (tcp(7), `TCP_NODELAY`).
@@ -147,18 +147,18 @@ fn dial(address: SocketAddr) -> Result<TcpStream, Failure> {
         sockopt::set_tcp_keepintvl(&socket, KEEPALIVE_INTERVAL)?;
         sockopt::set_tcp_keepcnt(&socket, KEEPALIVE_COUNT)
     };
-    configure().map_err(|errno| Failure::Connect(errno.into()))?;
+    configure().map_err(|errno| AttemptError::Connect(errno.into()))?;
     Ok(socket)
 }
 
 /// A socket with one deadline for all that is read and written until it is taken away: who sends byte by byte
 /// gains nothing.
-struct Timed {
+struct DeadlineStream {
     socket: TcpStream,
     deadline: Option<Monotonic>,
 }
 
-impl Timed {
+impl DeadlineStream {
     fn new(socket: TcpStream) -> Self {
         let deadline = Some(clock::now().mono.after(HANDSHAKE));
         Self { socket, deadline }
@@ -185,14 +185,14 @@ impl Timed {
     }
 }
 
-impl Read for Timed {
+impl Read for DeadlineStream {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         self.socket.set_read_timeout(self.left()?)?;
         self.socket.read(buffer).map_err(too_late)
     }
 }
 
-impl Write for Timed {
+impl Write for DeadlineStream {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.socket.set_write_timeout(self.left()?)?;
         self.socket.write(bytes).map_err(too_late)
@@ -221,7 +221,7 @@ mod tests {
     fn a_silent_peer_runs_into_the_deadline() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let socket = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-        let mut stream = Timed {
+        let mut stream = DeadlineStream {
             socket,
             deadline: Some(clock::now().mono.after(Duration::from_millis(200))),
         };
@@ -236,7 +236,7 @@ mod tests {
         let socket = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let (mut peer, _) = listener.accept().unwrap();
         std::thread::spawn(move || while peer.write_all(b"x").is_ok() {});
-        let mut stream = Timed {
+        let mut stream = DeadlineStream {
             socket,
             deadline: Some(clock::now().mono.after(Duration::from_millis(200))),
         };

@@ -32,7 +32,7 @@ const BATCH: usize = 64;
 /// Searches for servers on all used interfaces.
 pub(super) struct Discovery {
     browser: Browser,
-    links: BTreeMap<u32, Link>,
+    links: BTreeMap<u32, SearchedInterface>,
     events: VecDeque<Event>,
     /// The interfaces of which it was told that something is left out.
     told_left_out: BTreeSet<u32>,
@@ -40,12 +40,12 @@ pub(super) struct Discovery {
 }
 
 /// One interface on which we search.
-struct Link {
+struct SearchedInterface {
     own: Option<Ipv6Addr>,
-    sockets: Vec<Socket>,
+    sockets: Vec<MdnsSocket>,
 }
 
-struct Socket {
+struct MdnsSocket {
     socket: UdpSocket,
     /// The group to which queries go through this socket, if any do.
     asks: Option<SocketAddr>,
@@ -92,7 +92,7 @@ impl Discovery {
     /// Makes the sockets that the interface lacks.
     fn prepare(&mut self, interface: &Interface, own: Option<Ipv6Addr>, v4: bool, now: Monotonic) {
         let index = interface.index;
-        let has = |link: &Link| {
+        let has = |link: &SearchedInterface| {
             let has_v4 = link
                 .sockets
                 .iter()
@@ -119,7 +119,7 @@ impl Discovery {
         }
         self.log
             .debug(|| format!("searching for servers on {}", interface.name));
-        self.links.insert(index, Link { own, sockets });
+        self.links.insert(index, SearchedInterface { own, sockets });
         let spread =
             Duration::from_millis(u64::from(now.since_boot().subsec_micros() % SPREAD_MILLIS));
         self.browser
@@ -228,24 +228,24 @@ fn open(family: AddressFamily) -> io::Result<OwnedFd> {
     Ok(socket)
 }
 
-fn group_v6(index: u32) -> io::Result<Socket> {
+fn group_v6(index: u32) -> io::Result<MdnsSocket> {
     let group = SocketAddrV6::new(GROUP_V6, MDNS_PORT, 0, index);
     let socket = open(AddressFamily::INET6)?;
     bind(&socket, &group)?;
     sockopt::set_ipv6_add_membership(&socket, &GROUP_V6, index)?;
-    Ok(Socket {
+    Ok(MdnsSocket {
         socket: socket.into(),
         asks: None,
         multicast: true,
     })
 }
 
-fn own_v6(own: Ipv6Addr, index: u32) -> io::Result<Socket> {
+fn own_v6(own: Ipv6Addr, index: u32) -> io::Result<MdnsSocket> {
     let socket = open(AddressFamily::INET6)?;
     bind(&socket, &SocketAddrV6::new(own, MDNS_PORT, 0, index))?;
     sockopt::set_ipv6_multicast_if(&socket, index)?;
     sockopt::set_ipv6_multicast_hops(&socket, HOPS.into())?;
-    Ok(Socket {
+    Ok(MdnsSocket {
         socket: socket.into(),
         asks: Some(SocketAddrV6::new(GROUP_V6, MDNS_PORT, 0, index).into()),
         multicast: false,
@@ -253,7 +253,7 @@ fn own_v6(own: Ipv6Addr, index: u32) -> io::Result<Socket> {
 }
 
 /// One socket for both: answers to us alone are missed in IPv4, and asked for again in the group.
-fn group_v4(index: u32) -> io::Result<Socket> {
+fn group_v4(index: u32) -> io::Result<MdnsSocket> {
     let any = std::net::Ipv4Addr::UNSPECIFIED;
     let group = SocketAddrV4::new(GROUP_V4, MDNS_PORT);
     let socket = open(AddressFamily::INET)?;
@@ -261,7 +261,7 @@ fn group_v4(index: u32) -> io::Result<Socket> {
     sockopt::set_ip_add_membership_with_ifindex(&socket, &GROUP_V4, &any, index)?;
     sockopt::set_ip_multicast_if_with_ifindex(&socket, &GROUP_V4, &any, index)?;
     sockopt::set_ip_multicast_ttl(&socket, HOPS.into())?;
-    Ok(Socket {
+    Ok(MdnsSocket {
         socket: socket.into(),
         asks: Some(group.into()),
         multicast: true,
@@ -281,7 +281,7 @@ impl Addresses {
     /// What cannot be asked for, the kernel does not have.
     fn read() -> Self {
         let mut addresses = Self::default();
-        for netif::Address { index, ip } in netif::addresses().unwrap_or_default() {
+        for netif::InterfaceAddress { index, ip } in netif::addresses().unwrap_or_default() {
             match ip {
                 IpAddr::V4(_) => {
                     addresses.v4.insert(index);

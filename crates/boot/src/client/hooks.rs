@@ -21,7 +21,7 @@ use rustix::io::Errno;
 use rustix::pipe::{PipeFlags, fcntl_setpipe_size, pipe_with};
 use rustix::process::{Pid, PidfdFlags, geteuid, pidfd_open};
 
-use super::options::Options;
+use super::options::ClientOptions;
 use crate::log::{Log, chain};
 use crate::wait;
 
@@ -43,14 +43,14 @@ const PIPE: usize = 2 * MAX_SAID;
 
 /// When the hooks run.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Mode {
+pub(super) enum HookPhase {
     /// Before the network is used.
     Start,
     /// Before the program ends.
     Stop,
 }
 
-impl Mode {
+impl HookPhase {
     const fn word(self) -> &'static str {
         match self {
             Self::Start => "start",
@@ -69,8 +69,8 @@ impl Mode {
 /// Runs every hook, one after another. A signal ends the one that runs; on starting it also ends
 /// the whole row and is returned.
 pub(super) fn run(
-    mode: Mode,
-    options: &Options,
+    mode: HookPhase,
+    options: &ClientOptions,
     capabilities: Capabilities,
     signals: &EndSignals,
     log: Log,
@@ -95,14 +95,14 @@ pub(super) fn run(
             log,
         };
         match named.run(&mut command, mode.limit(), signals) {
-            Ok(Ended::Itself(status)) if status.success() => {}
-            Ok(Ended::Itself(status)) => named.say(&format!("failed: {status}")),
-            Ok(Ended::TooLate) => {
+            Ok(HookEnd::Itself(status)) if status.success() => {}
+            Ok(HookEnd::Itself(status)) => named.say(&format!("failed: {status}")),
+            Ok(HookEnd::TooLate) => {
                 let limit = mode.limit().as_secs();
                 named.say(&format!("has not ended after {limit} s, and was ended"));
             }
-            Ok(Ended::Signal(signal)) if mode == Mode::Start => return Some(signal),
-            Ok(Ended::Signal(_)) => {}
+            Ok(HookEnd::Signal(signal)) if mode == HookPhase::Start => return Some(signal),
+            Ok(HookEnd::Signal(_)) => {}
             Err(error) => named.say(&format!("cannot be run: {}", chain(&error))),
         }
     }
@@ -151,7 +151,7 @@ fn is_executable(path: &Path) -> bool {
         .is_ok_and(|file| file.is_file() && file.permissions().mode() & 0o111 != 0)
 }
 
-fn set_up(command: &mut Command, mode: Mode, options: &Options, as_root: bool) {
+fn set_up(command: &mut Command, mode: HookPhase, options: &ClientOptions, as_root: bool) {
     command
         .arg(mode.word())
         .env("MANDOSNETHOOKDIR", &options.hook_directory)
@@ -179,7 +179,7 @@ fn seconds(delay: Duration) -> String {
 }
 
 /// How a hook ended.
-enum Ended {
+enum HookEnd {
     Itself(ExitStatus),
     TooLate,
     Signal(Signal),
@@ -205,7 +205,7 @@ impl Hook<'_> {
         command: &mut Command,
         limit: Duration,
         signals: &EndSignals,
-    ) -> io::Result<Ended> {
+    ) -> io::Result<HookEnd> {
         let (said, saying) = pipe()?;
         command
             .stdout(saying.try_clone()?)
@@ -218,13 +218,13 @@ impl Hook<'_> {
         // Its copies of the pipe's end are the hook's alone from now on.
         command.stdout(Stdio::null()).stderr(Stdio::null());
         let mut child = child?;
-        let mut said = Said {
+        let mut said = HookOutput {
             pipe: said,
             left: MAX_SAID,
             is_cut: false,
         };
         let ended = self.until_end(&mut child, &mut said, limit, signals);
-        if !matches!(ended, Ok(Ended::Itself(_))) {
+        if !matches!(ended, Ok(HookEnd::Itself(_))) {
             self.end(&mut child);
         }
         child.wait()?;
@@ -235,23 +235,23 @@ impl Hook<'_> {
     fn until_end(
         self,
         child: &mut Child,
-        said: &mut Said,
+        said: &mut HookOutput,
         limit: Duration,
         signals: &EndSignals,
-    ) -> io::Result<Ended> {
+    ) -> io::Result<HookEnd> {
         let handle = pidfd_open(pid_of(child)?, PidfdFlags::empty())?;
         let due = clock::now().mono.after(limit);
         loop {
             if let Some(signal) = signals.next()? {
-                return Ok(Ended::Signal(signal));
+                return Ok(HookEnd::Signal(signal));
             }
             if let Some(status) = child.try_wait()? {
-                return Ok(Ended::Itself(status));
+                return Ok(HookEnd::Itself(status));
             }
             said.pass_on(self);
             let left = due.since(clock::now().mono);
             if left.is_zero() {
-                return Ok(Ended::TooLate);
+                return Ok(HookEnd::TooLate);
             }
             let waited = [handle.as_fd(), signals.as_fd(), said.pipe.as_fd()];
             wait::for_any(waited, Some(left))?;
@@ -279,7 +279,7 @@ fn pid_of(child: &Child) -> io::Result<Pid> {
 }
 
 /// What a hook says, on its way to standard error.
-struct Said {
+struct HookOutput {
     pipe: OwnedFd,
     /// How many bytes are passed on still.
     left: usize,
@@ -287,7 +287,7 @@ struct Said {
     is_cut: bool,
 }
 
-impl Said {
+impl HookOutput {
     /// Passes on what has come, as far as it is not too much.
     fn pass_on(&mut self, hook: Hook<'_>) {
         const CHUNK: usize = 4096;

@@ -23,7 +23,7 @@ const MAX_LIST: usize = 128 * 1024;
 
 /// What this machine proves itself with.
 #[derive(Debug)]
-pub(super) struct Keys {
+pub(super) struct ClientKeys {
     /// Its TLS key.
     pub tls: RawKey,
     /// Its OpenPGP secret key.
@@ -81,7 +81,7 @@ impl KeysError {
 }
 
 /// Reads all keys, from `paths` or from the default directory, by `files`.
-pub(super) fn read(paths: &KeyPaths, files: Files) -> Result<Keys, KeysError> {
+pub(super) fn read(paths: &KeyPaths, files: Files) -> Result<ClientKeys, KeysError> {
     let read_key = |path: &Path| read_key(path, files);
     let directory = configuration();
     let place =
@@ -101,7 +101,7 @@ pub(super) fn read(paths: &KeyPaths, files: Files) -> Result<Keys, KeysError> {
     if public.fingerprint() != secret.fingerprint() {
         return Err(KeysError::Differ(pubkey, seckey));
     }
-    Ok(Keys {
+    Ok(ClientKeys {
         tls,
         secret,
         public,

@@ -1,7 +1,7 @@
 //! What this program changes on the machine, and puts back: links, routes, the console's level.
 //! Which links are made is decided in `core`, and done in [`Links`].
 //!
-//! Decides nothing about servers. [`Network::restore`] is called on every way out.
+//! Decides nothing about servers. [`NetworkSetup::restore`] is called on every way out.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -16,7 +16,7 @@ use nightlatch_sys::kmsg;
 use nightlatch_sys::link_local;
 use nightlatch_sys::netif::{self, Interface};
 
-use super::interfaces::Selection;
+use super::interfaces::InterfaceSelection;
 use super::links::Links;
 use crate::log::Log;
 
@@ -29,8 +29,8 @@ const QUIET: u8 = 5;
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The interfaces in use and what was changed for them.
-pub(super) struct Network {
-    selection: Selection,
+pub(super) struct NetworkSetup {
+    selection: InterfaceSelection,
     connecting: bool,
     capabilities: Capabilities,
     log: Log,
@@ -49,19 +49,19 @@ pub(super) struct Network {
     /// By index: what we tried to take up.
     tried: BTreeSet<u32>,
     routes: BTreeSet<(IpAddr, u32)>,
-    quiet: Option<Quiet>,
+    quiet: Option<QuietConsole>,
 }
 
 /// The console is quiet.
-struct Quiet {
+struct QuietConsole {
     before: u8,
     until: Monotonic,
 }
 
-impl Network {
+impl NetworkSetup {
     /// Nothing changed yet; `connecting` says that `--connect` was given.
     pub(super) fn new(
-        selection: Selection,
+        selection: InterfaceSelection,
         connecting: bool,
         definition: Definition,
         capabilities: Capabilities,
@@ -118,7 +118,8 @@ impl Network {
 
     /// Tells which of the interfaces that were asked for do not exist. When none does, others are used after a while.
     fn look_for_named(&mut self, now: Monotonic) {
-        let (Selection::Named(names) | Selection::Only(names)) = &self.selection else {
+        let (InterfaceSelection::Named(names) | InterfaceSelection::Only(names)) = &self.selection
+        else {
             return;
         };
         let exists = |name: &&String| self.interfaces.iter().any(|i| i.name == **name);
@@ -204,11 +205,12 @@ impl Network {
 
     /// The interfaces to be used.
     pub(super) fn used(&self) -> impl Iterator<Item = &Interface> {
-        let by_default = self.selection == Selection::Suitable || self.uses_others();
+        let by_default = self.selection == InterfaceSelection::Suitable || self.uses_others();
         // Nothing is to be found on a member of a bond or bridge: what comes in goes to its master.
         let hidden = move |i: &Interface| by_default && self.links.is_member(i);
         let chosen = |i: &&Interface| {
-            let suits = || self.uses_others() && Selection::Suitable.uses(i, self.connecting);
+            let suits =
+                || self.uses_others() && InterfaceSelection::Suitable.uses(i, self.connecting);
             self.selection.uses(i, self.connecting) || suits()
         };
         let chosen = self.interfaces.iter().filter(chosen);
@@ -217,7 +219,7 @@ impl Network {
 
     /// True when others are used than those that were asked for, none of which came to be.
     fn uses_others(&self) -> bool {
-        matches!(self.selection, Selection::Named(_)) && self.all.is_none()
+        matches!(self.selection, InterfaceSelection::Named(_)) && self.all.is_none()
     }
 
     /// When [`handle_timeout`](Self::handle_timeout) is to be called.
@@ -338,12 +340,12 @@ impl Network {
             .capabilities
             .with(&[Capability::Syslog], || kmsg::set_console_level(QUIET));
         if set.is_ok() {
-            self.quiet = Some(Quiet { before, until });
+            self.quiet = Some(QuietConsole { before, until });
         }
     }
 
     fn be_loud(&mut self) {
-        if let Some(Quiet { before, .. }) = self.quiet.take() {
+        if let Some(QuietConsole { before, .. }) = self.quiet.take() {
             let set = self
                 .capabilities
                 .with(&[Capability::Syslog], || kmsg::set_console_level(before));

@@ -49,7 +49,7 @@ const TURN: Duration = Duration::from_millis(4);
 
 /// Where a destination was heard of.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) struct Origin {
+pub(super) struct Announcement {
     /// Who announced it. Forged as easily as the rest.
     pub source: IpAddr,
     /// What claims to be one server has the same name.
@@ -58,11 +58,11 @@ pub(super) struct Origin {
 
 /// All destinations and when their turn is.
 #[derive(Debug)]
-pub(super) struct Schedule {
+pub(super) struct AttemptSchedule {
     retry: Duration,
     /// Only servers with trusted keys connect: a proven key is one of them.
     trusted_only: bool,
-    entries: BTreeMap<Destination, Entry>,
+    entries: BTreeMap<Destination, AttemptEntry>,
     /// How often the network has changed.
     changes: u64,
     /// How many were added.
@@ -74,15 +74,15 @@ pub(super) struct Schedule {
 }
 
 #[derive(Debug)]
-struct Entry {
-    state: State,
+struct AttemptEntry {
+    state: AttemptState,
     /// When the last try began, and how often the network had changed by then.
     started: Monotonic,
     changes: u64,
     tries: u32,
     /// Nobody announces it any more; forgotten when a try of it ends.
     gone: bool,
-    origin: Option<Origin>,
+    origin: Option<Announcement>,
     /// Behind how many others of its source it came.
     turn: u32,
     /// Behind how many others it came.
@@ -92,15 +92,15 @@ struct Entry {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum State {
+enum AttemptState {
     /// Its turn comes at this time; with `true` sooner, when the network changes.
     Waiting(Monotonic, bool),
     /// It is being tried.
-    Running(Stage),
+    Running(AttemptStage),
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Stage {
+enum AttemptStage {
     /// Until the server is known to be there.
     Connecting,
     /// It could be asked, since then.
@@ -108,12 +108,12 @@ enum Stage {
     /// It was asked then. From then on a server may think.
     Asked(Option<KeyId>, Monotonic),
     /// It was told to end.
-    Ending(Reason),
+    Ending(EndReason),
 }
 
 /// Why a try is ended that could go on.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Reason {
+pub(super) enum EndReason {
     /// Others wait for its slot.
     Room,
     /// The same server is being asked at another address.
@@ -122,7 +122,7 @@ pub(super) enum Reason {
     Unresolved,
 }
 
-impl Schedule {
+impl AttemptSchedule {
     /// Nothing to try yet. `retry` is the time between two tries of one server; with `trusted_only` each key
     /// that a server proves is a trusted one.
     pub(super) fn new(retry: Duration, trusted_only: bool) -> Self {
@@ -139,7 +139,12 @@ impl Schedule {
 
     /// A destination to try from now on. One that several sources announce counts among those of the source that
     /// has the fewest, so that nobody with hundreds takes the right one along.
-    pub(super) fn add(&mut self, destination: Destination, origin: Option<Origin>, now: Monotonic) {
+    pub(super) fn add(
+        &mut self,
+        destination: Destination,
+        origin: Option<Announcement>,
+        now: Monotonic,
+    ) {
         if let Some(known) = self.entries.get_mut(&destination) {
             known.gone = false;
             self.charge(&destination, origin);
@@ -155,8 +160,8 @@ impl Schedule {
         }
         self.added += 1;
         let turn = self.share(source);
-        let entry = Entry {
-            state: State::Waiting(now, false),
+        let entry = AttemptEntry {
+            state: AttemptState::Waiting(now, false),
             started: now,
             changes: self.changes,
             tries: 0,
@@ -170,7 +175,7 @@ impl Schedule {
     }
 
     /// Counts a known destination among those of `origin`, when that has fewer even with it.
-    fn charge(&mut self, destination: &Destination, origin: Option<Origin>) {
+    fn charge(&mut self, destination: &Destination, origin: Option<Announcement>) {
         let charged = self.entries.get(destination);
         let Some((origin, charged)) = origin.zip(charged.and_then(|it| it.origin.as_ref())) else {
             return;
@@ -195,7 +200,7 @@ impl Schedule {
         if self.is_kept(entry) {
             return;
         }
-        if matches!(entry.state, State::Waiting(..)) && entry.tries > 0 {
+        if matches!(entry.state, AttemptState::Waiting(..)) && entry.tries > 0 {
             self.entries.remove(destination);
         } else if let Some(entry) = self.entries.get_mut(destination) {
             entry.gone = true;
@@ -206,9 +211,9 @@ impl Schedule {
     pub(super) fn handle_change(&mut self, now: Monotonic) {
         self.changes += 1;
         for entry in self.entries.values_mut() {
-            if let State::Waiting(due, true) = entry.state {
+            if let AttemptState::Waiting(due, true) = entry.state {
                 let soon = now.max(entry.started.after(PACE));
-                entry.state = State::Waiting(due.min(soon), true);
+                entry.state = AttemptState::Waiting(due.min(soon), true);
             }
         }
     }
@@ -221,9 +226,9 @@ impl Schedule {
         now: Monotonic,
     ) {
         if let Some(entry) = self.entries.get_mut(destination)
-            && entry.state == State::Running(Stage::Connecting)
+            && entry.state == AttemptState::Running(AttemptStage::Connecting)
         {
-            entry.state = State::Running(Stage::Connected(key, now));
+            entry.state = AttemptState::Running(AttemptStage::Connected(key, now));
             entry.key = key;
         }
     }
@@ -244,23 +249,23 @@ impl Schedule {
             return false;
         };
         let reason = match entry.state {
-            State::Running(Stage::Ending(reason)) => Some(reason),
+            AttemptState::Running(AttemptStage::Ending(reason)) => Some(reason),
             _ => None,
         };
         if entry.gone {
             self.entries.remove(destination);
             return reason.is_none();
         }
-        let local = local || reason == Some(Reason::Unresolved);
+        let local = local || reason == Some(EndReason::Unresolved);
         let mut due = next_turn(entry.started, retry, now);
         if local && entry.changes != changes {
             due = due.min(now.max(entry.started.after(PACE)));
         }
-        if reason == Some(Reason::SameServer) {
+        if reason == Some(EndReason::SameServer) {
             // As soon as it is no longer asked elsewhere.
             due = now;
         }
-        entry.state = State::Waiting(due, local);
+        entry.state = AttemptState::Waiting(due, local);
         reason.is_none()
     }
 
@@ -272,7 +277,7 @@ impl Schedule {
     /// What stood in the way of `destination` was mended.
     pub(super) fn handle_mended(&mut self, destination: &Destination, now: Monotonic) {
         if let Some(entry) = self.entries.get_mut(destination) {
-            entry.state = State::Waiting(now, false);
+            entry.state = AttemptState::Waiting(now, false);
         }
     }
 
@@ -288,7 +293,7 @@ impl Schedule {
         });
         let next = first?.1.clone();
         let entry = self.entries.get_mut(&next)?;
-        entry.state = State::Running(Stage::Connecting);
+        entry.state = AttemptState::Running(AttemptStage::Connecting);
         entry.started = now;
         entry.changes = self.changes;
         entry.tries = entry.tries.saturating_add(1);
@@ -298,7 +303,7 @@ impl Schedule {
     /// The next connected destination that may be asked now; it counts as asked.
     pub(super) fn poll_ask(&mut self, now: Monotonic) -> Option<Destination> {
         let connected = self.entries.iter().filter_map(|(to, entry)| {
-            let State::Running(Stage::Connected(key, since)) = entry.state else {
+            let AttemptState::Running(AttemptStage::Connected(key, since)) = entry.state else {
                 return None;
             };
             let free = match key {
@@ -309,19 +314,19 @@ impl Schedule {
         });
         let (_, _, next, key) = connected.min()?;
         let next = next.clone();
-        self.entries.get_mut(&next)?.state = State::Running(Stage::Asked(key, now));
+        self.entries.get_mut(&next)?.state = AttemptState::Running(AttemptStage::Asked(key, now));
         Some(next)
     }
 
     /// A try that must end now.
-    pub(super) fn poll_end(&mut self, now: Monotonic) -> Option<(Destination, Reason)> {
+    pub(super) fn poll_end(&mut self, now: Monotonic) -> Option<(Destination, EndReason)> {
         let late = self.resolving().find(|(end, _)| *end <= now);
         let (next, reason) = match (self.same_server(now), late) {
-            (Some(same), _) => (same, Reason::SameServer),
-            (None, Some((_, late))) => (late.clone(), Reason::Unresolved),
-            (None, None) => (self.longest(now)?, Reason::Room),
+            (Some(same), _) => (same, EndReason::SameServer),
+            (None, Some((_, late))) => (late.clone(), EndReason::Unresolved),
+            (None, None) => (self.longest(now)?, EndReason::Room),
         };
-        self.entries.get_mut(&next)?.state = State::Running(Stage::Ending(reason));
+        self.entries.get_mut(&next)?.state = AttemptState::Running(AttemptStage::Ending(reason));
         Some((next, reason))
     }
 
@@ -340,7 +345,9 @@ impl Schedule {
     pub(super) fn poll_timeout(&self, now: Monotonic) -> Option<Monotonic> {
         let starts = self.waiting().map(|(due, ..)| due);
         let others = self.entries.values().filter_map(|entry| match entry.state {
-            State::Running(Stage::Connected(None, since)) => Some(since.after(CLAIMED)),
+            AttemptState::Running(AttemptStage::Connected(None, since)) => {
+                Some(since.after(CLAIMED))
+            }
             _ => None,
         });
         // Only a full house has reason to end a try for its slot.
@@ -358,15 +365,15 @@ impl Schedule {
     }
 
     fn running(&self) -> usize {
-        let running = |entry: &&Entry| matches!(entry.state, State::Running(_));
+        let running = |entry: &&AttemptEntry| matches!(entry.state, AttemptState::Running(_));
         self.entries.values().filter(running).count()
     }
 
     /// What waits for its turn, and when that is: not before its server is done with at another address.
-    fn waiting(&self) -> impl Iterator<Item = (Monotonic, &Destination, &Entry)> {
+    fn waiting(&self) -> impl Iterator<Item = (Monotonic, &Destination, &AttemptEntry)> {
         let asked = self.asked();
         self.entries.iter().filter_map(move |(to, entry)| {
-            let State::Waiting(due, _) = entry.state else {
+            let AttemptState::Waiting(due, _) = entry.state else {
                 return None;
             };
             let until = entry.key.and_then(|key| asked.get(&key));
@@ -378,7 +385,7 @@ impl Schedule {
     fn resolving(&self) -> impl Iterator<Item = (Monotonic, &Destination)> {
         self.entries.iter().filter_map(|(to, entry)| {
             let is_name = matches!(to, Destination::Name(..));
-            let runs = entry.state == State::Running(Stage::Connecting);
+            let runs = entry.state == AttemptState::Running(AttemptStage::Connecting);
             (is_name && runs).then(|| (entry.started.after(RESOLVE), to))
         })
     }
@@ -386,7 +393,9 @@ impl Schedule {
     /// The proven keys that are being asked, and until when nobody else asks them.
     fn asked(&self) -> BTreeMap<KeyId, Monotonic> {
         let asked = self.entries.values().filter_map(|entry| match entry.state {
-            State::Running(Stage::Asked(Some(key), since)) => Some((key, since.after(PROVEN))),
+            AttemptState::Running(AttemptStage::Asked(Some(key), since)) => {
+                Some((key, since.after(PROVEN)))
+            }
             _ => None,
         });
         let mut latest = BTreeMap::new();
@@ -402,14 +411,16 @@ impl Schedule {
     }
 
     /// True when what claims to be the same server is being asked.
-    fn is_claimed(&self, entry: &Entry) -> bool {
-        let name = |entry: &Entry| entry.origin.as_ref().map(|origin| origin.name.clone());
+    fn is_claimed(&self, entry: &AttemptEntry) -> bool {
+        let name = |entry: &AttemptEntry| entry.origin.as_ref().map(|origin| origin.name.clone());
         let Some(own) = name(entry) else {
             return false;
         };
         self.entries.values().any(|other| {
-            matches!(other.state, State::Running(Stage::Asked(None, _)))
-                && name(other).as_ref() == Some(&own)
+            matches!(
+                other.state,
+                AttemptState::Running(AttemptStage::Asked(None, _))
+            ) && name(other).as_ref() == Some(&own)
         })
     }
 
@@ -417,7 +428,7 @@ impl Schedule {
     fn same_server(&self, now: Monotonic) -> Option<Destination> {
         let asked = self.asked();
         let same = self.entries.iter().find(|(_, entry)| {
-            matches!(entry.state, State::Running(Stage::Connected(Some(key), _))
+            matches!(entry.state, AttemptState::Running(AttemptStage::Connected(Some(key), _))
                 if asked.get(&key).is_some_and(|until| *until > now))
         });
         same.map(|(to, _)| to.clone())

@@ -21,11 +21,11 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The lock is held until this is dropped, or the process ends in whatever way.
 #[derive(Debug)]
-pub(super) struct Only {
+pub(super) struct FeedLock {
     _held: File,
 }
 
-impl Only {
+impl FeedLock {
     /// Takes the lock of `fifo`; none when another process has it.
     pub(super) fn take(fifo: &Path) -> io::Result<Option<Self>> {
         let file = open(fifo)?;

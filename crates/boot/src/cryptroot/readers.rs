@@ -18,7 +18,7 @@ const ACCESS: u32 = 0o3;
 
 /// A process that reads a FIFO.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub(super) struct Reader {
+pub(super) struct FifoReader {
     /// Its process id.
     pub(super) pid: u32,
     /// When it started, in ticks since boot: with the process id, no other process ever.
@@ -28,7 +28,7 @@ pub(super) struct Reader {
 }
 
 /// Those that have `fifo` open for reading and run as root or as this program's user.
-pub(super) fn of(fifo: &Metadata) -> Vec<Reader> {
+pub(super) fn of(fifo: &Metadata) -> Vec<FifoReader> {
     let Ok(entries) = fs::read_dir("/proc") else {
         return Vec::new();
     };
@@ -38,7 +38,7 @@ pub(super) fn of(fifo: &Metadata) -> Vec<Reader> {
         let folder = entry.path();
         only_user_of(pid).is_some_and(is_trusted).then_some(())?;
         (pid != std::process::id() && reads(&folder, fifo)).then_some(())?;
-        Some(Reader {
+        Some(FifoReader {
             pid,
             started: started(&fs::read_to_string(folder.join("stat")).ok()?)?,
             volume: volume(&fs::read(folder.join("environ")).ok()?),

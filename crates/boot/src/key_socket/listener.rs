@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use nightlatch_core::digits;
 use nightlatch_sys::inherited;
-use nightlatch_sys::peers::Peer as Process;
+use nightlatch_sys::peers::PeerProcess;
 use nightlatch_sys::trusted::check_folder;
 use rustix::fs::Mode;
 use rustix::net::AddressFamily;
@@ -28,21 +28,21 @@ const MARK: &[u8] = b"/cryptsetup/";
 
 /// A socket that listens. Its file is removed on drop when it was made here.
 #[derive(Debug)]
-pub(super) struct Listener {
+pub(super) struct KeySocket {
     socket: UnixListener,
     made: Option<PathBuf>,
 }
 
 /// Who wants a key.
 #[derive(Debug)]
-pub(super) struct Peer {
+pub(super) struct VolumeConnection {
     /// Where the key goes.
     pub(super) stream: UnixStream,
     /// The volume that it is for; empty when the peer does not say.
     pub(super) volume: String,
 }
 
-impl Listener {
+impl KeySocket {
     /// The socket that systemd hands over, or else one at `path`.
     pub(super) fn open(path: &Path) -> io::Result<Self> {
         let listener = match handed_over()? {
@@ -58,15 +58,15 @@ impl Listener {
 
     /// The next peer that came, without waiting. Peers of other users than root and this program's own
     /// get nothing, nor those that cannot be told.
-    pub(super) fn accept(&self) -> io::Result<Option<Peer>> {
+    pub(super) fn accept(&self) -> io::Result<Option<VolumeConnection>> {
         loop {
             match self.socket.accept() {
                 Ok((stream, address)) => {
                     // A peer from outside this process's PID namespace has no number here, which is an error: it
                     // gets nothing, and others are served.
-                    if Process::of(&stream).is_ok_and(|peer| is_trusted(peer.user)) {
+                    if PeerProcess::of(&stream).is_ok_and(|peer| is_trusted(peer.user)) {
                         let volume = volume(&address);
-                        return Ok(Some(Peer { stream, volume }));
+                        return Ok(Some(VolumeConnection { stream, volume }));
                     }
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
@@ -81,13 +81,13 @@ impl Listener {
     }
 }
 
-impl AsFd for Listener {
+impl AsFd for KeySocket {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
     }
 }
 
-impl Drop for Listener {
+impl Drop for KeySocket {
     fn drop(&mut self) {
         if let Some(path) = &self.made {
             let _ = fs::remove_file(path);

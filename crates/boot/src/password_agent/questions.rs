@@ -16,7 +16,7 @@ use rustix::process::{Pid, test_kill_process};
 use zeroize::Zeroizing;
 
 use super::question::{Question, parse};
-use crate::files::{Found, is_owned, is_trusted, read_all};
+use crate::files::{PathHandle, is_owned, is_trusted, read_all};
 use crate::log::{Log, chain};
 
 /// What the names of questions begin with.
@@ -27,7 +27,7 @@ const MAX_FILE: usize = 64 * 1024;
 
 /// What a question has come to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Standing {
+enum QuestionState {
     /// It waits for the password.
     Open,
     /// It has the password, or is none, or is for a person to answer.
@@ -39,7 +39,7 @@ enum Standing {
 pub(super) struct Questions<'a> {
     directory: &'a Path,
     log: Log,
-    standing: BTreeMap<OsString, Standing>,
+    states: BTreeMap<OsString, QuestionState>,
     /// What was answered: who asks for it again has refused the password.
     answered: BTreeSet<String>,
 }
@@ -50,14 +50,14 @@ impl<'a> Questions<'a> {
         Self {
             directory,
             log,
-            standing: BTreeMap::new(),
+            states: BTreeMap::new(),
             answered: BTreeSet::new(),
         }
     }
 
     /// Whether a question stands, answered or not.
     pub(super) fn any(&self) -> bool {
-        !self.standing.is_empty()
+        !self.states.is_empty()
     }
 
     /// Looks at the directory anew, and answers with `password`, if there is one, what is open.
@@ -69,16 +69,16 @@ impl<'a> Questions<'a> {
                 here.insert(name);
             }
         }
-        self.standing.retain(|name, _| here.contains(name));
+        self.states.retain(|name, _| here.contains(name));
         for name in here {
-            if self.standing.get(&name) == Some(&Standing::Done) {
+            if self.states.get(&name) == Some(&QuestionState::Done) {
                 continue;
             }
-            let standing = match self.read(&name) {
+            let states = match self.read(&name) {
                 Some(question) => self.handle(&question, password),
-                None => Standing::Done,
+                None => QuestionState::Done,
             };
-            self.standing.insert(name, standing);
+            self.states.insert(name, states);
         }
         Ok(())
     }
@@ -89,7 +89,7 @@ impl<'a> Questions<'a> {
         let said = path.display();
         let told = |why: &str| self.log.say(&format!("leaving out {said}: {why}"));
         // One that is not there was taken back in between.
-        let found = Found::at(&path).ok()?;
+        let found = PathHandle::at(&path).ok()?;
         if !found.about().is_file() || !is_owned(found.about()) {
             told("expected a file of root's or this user's that others cannot write to");
             return None;
@@ -115,15 +115,15 @@ impl<'a> Questions<'a> {
         waits.then_some(question)
     }
 
-    fn handle(&mut self, question: &Question, password: Option<&Secret>) -> Standing {
+    fn handle(&mut self, question: &Question, password: Option<&Secret>) -> QuestionState {
         let id = &question.id;
         if !id.is_empty() && self.answered.contains(id) {
             let what = format!("the password was refused for {id:?}");
             self.log.say(&format!("{what}: a person must answer"));
-            return Standing::Done;
+            return QuestionState::Done;
         }
         let Some(password) = password else {
-            return Standing::Open;
+            return QuestionState::Open;
         };
         match answer(question, password) {
             Ok(()) => {
@@ -135,7 +135,7 @@ impl<'a> Questions<'a> {
                 .log
                 .say(&format!("cannot answer the question for {id:?}: {error}")),
         }
-        Standing::Done
+        QuestionState::Done
     }
 }
 
@@ -160,7 +160,7 @@ fn answer(question: &Question, password: &Secret) -> io::Result<()> {
     let socket = UnixDatagram::unbound()?;
     // Nobody who does not read may hold up the answers to others.
     socket.set_nonblocking(true)?;
-    let there = Found::at(&question.socket)?;
+    let there = PathHandle::at(&question.socket)?;
     if !there.about().file_type().is_socket() || !is_trusted(there.about().uid()) {
         let expected = "expected a socket of root's or this user's";
         return Err(io::Error::other(format!(

@@ -12,16 +12,16 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use nightlatch_sys::identity::{Identity, start_as};
+use nightlatch_sys::identity::{ProgramIdentity, start_as};
 use nightlatch_sys::privileges;
 use nightlatch_sys::trusted::{TrustError, check_folder};
 use rustix::process::geteuid;
 
-use super::options::Options;
-use crate::Privilege;
+use super::options::PluginRunnerOptions;
+use crate::applet::Privilege;
 use crate::log::{Log, chain};
-use crate::process::Process;
-use crate::program::Program;
+use crate::process::PasswordProcess;
+use crate::program::TrustedProgram;
 
 /// Names that editors and package managers leave behind.
 const LEFT_BEHIND: [&str; 5] = ["~", ".dpkg-new", ".dpkg-old", ".dpkg-bak", ".dpkg-divert"];
@@ -45,13 +45,13 @@ pub(super) enum DirectoryError {
 pub(super) struct Plugin {
     /// Its file's name.
     pub(super) name: OsString,
-    program: Program,
+    program: TrustedProgram,
     /// What it may, because it is an applet of this very program.
     privilege: Privilege,
 }
 
 /// The plugins of the directory that are not disabled, in the order of their names.
-pub(super) fn find(options: &Options, log: Log) -> Result<Vec<Plugin>, DirectoryError> {
+pub(super) fn find(options: &PluginRunnerOptions, log: Log) -> Result<Vec<Plugin>, DirectoryError> {
     let directory = &options.directory;
     let unreadable = |error| DirectoryError::Read(directory.clone(), error);
     // Said before it is said why it cannot be looked at.
@@ -88,16 +88,16 @@ fn is_plugin_name(name: &OsStr) -> bool {
 /// Why a file is not run.
 #[derive(Debug, thiserror::Error)]
 #[error("leaving out plugin {0:?}")]
-struct FileError(OsString, #[source] TrustError);
+struct PluginError(OsString, #[source] TrustError);
 
-fn open(directory: &Path, name: OsString) -> Result<Plugin, FileError> {
-    let program = match Program::open(&directory.join(&name)) {
+fn open(directory: &Path, name: OsString) -> Result<Plugin, PluginError> {
+    let program = match TrustedProgram::open(&directory.join(&name)) {
         Ok(program) => program,
-        Err(error) => return Err(FileError(name, error)),
+        Err(error) => return Err(PluginError(name, error)),
     };
     let privilege = match program {
-        Program::Myself => crate::privilege_of(&name),
-        Program::Other(_) | Program::Any(_) => Privilege::None,
+        TrustedProgram::Myself => crate::privilege_of(&name),
+        TrustedProgram::Other(_) | TrustedProgram::Any(_) => Privilege::None,
     };
     Ok(Plugin {
         name,
@@ -108,7 +108,7 @@ fn open(directory: &Path, name: OsString) -> Result<Plugin, FileError> {
 
 impl Plugin {
     /// Starts it.
-    pub(super) fn start(&self, options: &Options) -> io::Result<Process> {
+    pub(super) fn start(&self, options: &PluginRunnerOptions) -> io::Result<PasswordProcess> {
         let own = options.plugins.get(&self.name);
         let mut command = self.program.command_for_others();
         command
@@ -121,14 +121,14 @@ impl Plugin {
         }
         // Who is not root tries things out, and can only be who he is.
         if privileges::is_root() && self.privilege != Privilege::Root {
-            let identity = Identity {
+            let identity = ProgramIdentity {
                 user: options.user,
                 group: options.group,
                 effective_root: self.privilege == Privilege::Lowers,
             };
             start_as(&mut command, identity);
         }
-        Process::start(&mut command)
+        PasswordProcess::start(&mut command)
     }
 }
 

@@ -6,10 +6,10 @@ use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixStream};
 use std::path::Path;
 
-use nightlatch_sys::peers::{self, Peer, only_user_of};
+use nightlatch_sys::peers::{self, PeerProcess, only_user_of};
 
 use super::protocol::SOCKET;
-use crate::daemon::{Daemon, DaemonError};
+use crate::daemon::{DaemonError, SplashDaemon};
 use crate::files::is_trusted;
 
 /// Where the daemon writes its process id.
@@ -52,7 +52,7 @@ pub(super) fn connect() -> Result<UnixStream, ConnectError> {
     let address = SocketAddr::from_abstract_name(SOCKET);
     let stream = address.and_then(|address| UnixStream::connect_addr(&address));
     let stream = stream.map_err(ConnectError::NotThere)?;
-    let peer = Peer::of(&stream).map_err(ConnectError::NotThere)?;
+    let peer = PeerProcess::of(&stream).map_err(ConnectError::NotThere)?;
     match is_trusted(peer.user) {
         true => Ok(stream),
         false => {
@@ -63,8 +63,8 @@ pub(super) fn connect() -> Result<UnixStream, ConnectError> {
 }
 
 /// The daemon at the other end of its socket, as the kernel knows it.
-pub(super) fn at(stream: &UnixStream) -> Result<Daemon, DaemonError> {
-    let peer = Peer::of(stream).map_err(DaemonError::Peer)?;
+pub(super) fn at(stream: &UnixStream) -> Result<SplashDaemon, DaemonError> {
+    let peer = PeerProcess::of(stream).map_err(DaemonError::Peer)?;
     let handle = peers::process(stream, &peer).map_err(DaemonError::Peer)?;
-    Daemon::of_process(handle, peer.pid, NAME)
+    SplashDaemon::of_process(handle, peer.pid, NAME)
 }

@@ -43,7 +43,7 @@ pub fn ask_for_password(question: &str) -> Vec<u8> {
 
 /// What the daemon says.
 #[derive(PartialEq, Eq, Debug)]
-pub enum Reply {
+pub enum PlymouthReply {
     /// It has understood.
     Acknowledged,
     /// It does not do that, or not for this user.
@@ -66,20 +66,20 @@ pub enum ReplyError {
 }
 
 /// The reply in what came so far, once it is whole.
-pub fn reply(came: &SecretBuffer) -> Result<Option<Reply>, ReplyError> {
+pub fn reply(came: &SecretBuffer) -> Result<Option<PlymouthReply>, ReplyError> {
     let Some((kind, rest)) = came.expose().split_first() else {
         return Ok(None);
     };
     match *kind {
-        ACKNOWLEDGED => Ok(Some(Reply::Acknowledged)),
-        REFUSED => Ok(Some(Reply::Refused)),
-        NO_ANSWER => Ok(Some(Reply::NoAnswer)),
+        ACKNOWLEDGED => Ok(Some(PlymouthReply::Acknowledged)),
+        REFUSED => Ok(Some(PlymouthReply::Refused)),
+        NO_ANSWER => Ok(Some(PlymouthReply::NoAnswer)),
         ANSWER => answer(rest),
         unknown => Err(ReplyError::Unknown(unknown)),
     }
 }
 
-fn answer(rest: &[u8]) -> Result<Option<Reply>, ReplyError> {
+fn answer(rest: &[u8]) -> Result<Option<PlymouthReply>, ReplyError> {
     let Some((length, rest)) = rest.split_first_chunk() else {
         return Ok(None);
     };
@@ -88,7 +88,7 @@ fn answer(rest: &[u8]) -> Result<Option<Reply>, ReplyError> {
         return Err(ReplyError::TooLong(length));
     }
     let password = rest.get(..length);
-    Ok(password.map(|password| Reply::Answer(Secret::new(password.to_vec()))))
+    Ok(password.map(|password| PlymouthReply::Answer(Secret::new(password.to_vec()))))
 }
 
 #[cfg(test)]
@@ -97,7 +97,7 @@ mod tests {
 
     use super::*;
 
-    fn read(bytes: &[u8]) -> Result<Option<Reply>, ReplyError> {
+    fn read(bytes: &[u8]) -> Result<Option<PlymouthReply>, ReplyError> {
         let mut came = SecretBuffer::default();
         came.append(bytes);
         reply(&came)
@@ -119,10 +119,10 @@ mod tests {
             assert_eq!(read(&answer[..length]), Ok(None));
         }
         let password = Secret::new(b"pw".to_vec());
-        assert_eq!(read(answer), Ok(Some(Reply::Answer(password))));
-        assert_eq!(read(b"\x06"), Ok(Some(Reply::Acknowledged)));
-        assert_eq!(read(b"\x15"), Ok(Some(Reply::Refused)));
-        assert_eq!(read(b"\x05"), Ok(Some(Reply::NoAnswer)));
+        assert_eq!(read(answer), Ok(Some(PlymouthReply::Answer(password))));
+        assert_eq!(read(b"\x06"), Ok(Some(PlymouthReply::Acknowledged)));
+        assert_eq!(read(b"\x15"), Ok(Some(PlymouthReply::Refused)));
+        assert_eq!(read(b"\x05"), Ok(Some(PlymouthReply::NoAnswer)));
         assert!(read(b"x").is_err() && read(b"\x02\xff\xff\xff\xff").is_err());
     }
 

@@ -121,7 +121,7 @@ pub(crate) fn parse(datagram: &[u8]) -> Vec<Seen> {
 }
 
 fn link(body: &[u8]) -> Option<Seen> {
-    let super::Message::Link(known) = parse_link(body)? else {
+    let super::NetlinkMessage::Link(known) = parse_link(body)? else {
         return None;
     };
     let flags = known.flags;

@@ -17,7 +17,7 @@ use rustix::thread::{
     set_capabilities, set_no_new_privs, set_thread_res_gid, set_thread_res_uid,
 };
 
-use super::{Config, numbers};
+use super::{SpawnerConfig, numbers};
 
 /// A shell says so of a command that it does not find.
 const NOT_RUN: i32 = 127;
@@ -39,7 +39,7 @@ const FIRST_OTHER: libc::c_uint = 3;
 
 /// Starts `/bin/sh -c LINE` as the leader of a session of its own.
 pub(super) fn start(
-    config: &Config,
+    config: &SpawnerConfig,
     line: &[u8],
     pings: bool,
     shows_errors: bool,
@@ -80,7 +80,7 @@ pub(super) fn start(
 
 /// Gives up all that is the server's. No step may fail: what is left would be the command's.
 fn strip(
-    config: &Config,
+    config: &SpawnerConfig,
     null: &OwnedFd,
     pings: bool,
     shows_errors: bool,
