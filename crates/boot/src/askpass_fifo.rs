@@ -20,7 +20,7 @@ use crate::files::{PathHandle, is_private};
 use crate::log::Log;
 use crate::output::write_out;
 
-/// Where programs put a password for cryptsetup's askpass.
+/// Programs write a password for cryptsetup's askpass into it.
 pub(crate) const FIFO: &str = "/lib/cryptsetup/passfifo";
 
 pub(crate) const APPLET: Applet = Applet {
@@ -83,7 +83,6 @@ fn parse(arguments: Vec<OsString>) -> Result<Action<AskpassFifoOptions>, UsageEr
     })
 }
 
-/// Why there is no password.
 #[derive(Debug, thiserror::Error)]
 enum FifoError {
     #[error("cannot make the FIFO {0}")]
@@ -152,8 +151,8 @@ fn make(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Opens it, which waits for a writer. A FIFO that others can use is none for passwords: they could take
-/// one, or have a disk opened that they made.
+/// Opens it, which waits for a writer. A FIFO that other users can use is refused: they could read a password, or
+/// unlock a disk that they made.
 fn open(path: &Path) -> Result<File, FifoError> {
     let failed = |error| FifoError::Read(path.to_owned(), error);
     let found = PathHandle::at(path).map_err(failed)?;

@@ -12,7 +12,7 @@ use nightlatch_core::connect::RefusedServer;
 use crate::applet::AppletError;
 use crate::exit::Exit;
 
-/// What a command line asks for.
+/// The result of reading a command line.
 #[derive(Debug)]
 pub enum Action<T> {
     /// Run the applet with these options.
@@ -77,7 +77,7 @@ pub enum UsageError {
     /// The number means "unchanged" in setresuid(2), which would leave root.
     #[error("{0} expects the number of a user or a group")]
     NotAnId(&'static str),
-    /// `--interface`.
+    /// The value of `--interface` is no name of an interface.
     #[error("expected the name of a network interface after --interface, found {0:?}")]
     Interface(String),
     /// A file of options must not ask for help or the version.

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-/// How a program ends when no signal ends it.
+/// The exit status of an applet that no signal ends.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Exit {
     /// It did what it is for.

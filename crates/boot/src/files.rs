@@ -9,14 +9,14 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{CWD, Mode, OFlags, openat};
 use zeroize::Zeroizing;
 
-/// Where the initramfs has keys and settings: ours, and Mandos's.
+/// Folders of keys and settings in the initramfs: ours, and Mandos's.
 const CONFIGURATION: [&str; 2] = ["/conf/conf.d/nightlatch", "/conf/conf.d/mandos"];
 
 /// The first of these folders that exists. Files of both are never mixed: they would be of different
 /// machines.
 pub(crate) fn configuration() -> &'static Path {
     let [ours, mandos] = CONFIGURATION.map(Path::new);
-    // What cannot be looked at exists, so that reading it says why.
+    // An error means that it exists; reading a file in it reports the error then.
     match ours.try_exists() {
         Ok(false) => mandos,
         _ => ours,
@@ -55,7 +55,7 @@ pub(crate) struct PathHandle {
 }
 
 impl PathHandle {
-    /// What is at `path`; a link there is itself what is found.
+    /// Opens `path` for nothing. A link is not followed.
     pub(crate) fn at(path: &Path) -> io::Result<Self> {
         let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let file = File::from(openat(CWD, path, flags, Mode::empty())?);
@@ -63,7 +63,6 @@ impl PathHandle {
         Ok(Self { file, about })
     }
 
-    /// What the file is, and whose.
     pub(crate) fn about(&self) -> &Metadata {
         &self.about
     }
@@ -73,18 +72,17 @@ impl PathHandle {
         PathBuf::from(format!("/proc/self/fd/{}", self.file.as_raw_fd()))
     }
 
-    /// Opens it.
     pub(crate) fn open(&self, options: &OpenOptions) -> io::Result<File> {
         options.open(self.path())
     }
 }
 
-/// Whether nobody but root and this program's own user can do anything with a file.
+/// True when only root and this program's own user have any permission.
 pub(crate) fn is_private(file: &Metadata) -> bool {
     file.mode() & 0o077 == 0 && is_trusted(file.uid())
 }
 
-/// Whether a file is root's or this program's own user's, and nobody else can change it.
+/// True when root or this program's own user owns it, and only the owner can write.
 pub(crate) fn is_owned(file: &Metadata) -> bool {
     file.mode() & 0o022 == 0 && is_trusted(file.uid())
 }

@@ -1,4 +1,4 @@
-//! The applet `parameters`: tells the boot system's scripts what the kernel's command line asks of them.
+//! The applet `parameters`: prints for the boot system's scripts what the kernel's command line asks of them.
 
 use std::io;
 

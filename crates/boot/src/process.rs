@@ -15,13 +15,13 @@ use zeroize::Zeroizing;
 
 use crate::wait;
 
-/// How long a program may take to end once it is asked to.
+/// Time for a program to end after SIGTERM.
 const GRACE: Duration = Duration::from_secs(2);
 
 /// The most that is taken as a password: what cryptsetup(8) takes of a key file.
 const MAX_OUTPUT: usize = 8 * 1024 * 1024;
 
-/// What is read at once.
+/// Bytes of one read.
 const CHUNK: usize = 4096;
 
 /// A running program. Killed and reaped on drop.
@@ -34,7 +34,6 @@ pub(crate) struct PasswordProcess {
     output: SecretBuffer,
 }
 
-/// How a program ended.
 #[derive(Debug)]
 pub(crate) enum ProcessResult {
     /// It succeeded, and printed this.
@@ -71,14 +70,14 @@ impl PasswordProcess {
         Ok((handle, pipe))
     }
 
-    /// What to wait for before [`Self::poll_end`] has news.
+    /// Wait for these before [`Self::poll_end`].
     pub(crate) fn descriptors(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
         let pipe = self.pipe.as_ref().map(AsFd::as_fd);
         std::iter::once(self.handle.as_fd()).chain(pipe)
     }
 
-    /// How it ended, if it did. What it printed before is then read to the last byte, also when a
-    /// child of its own still holds the pipe.
+    /// The result, once the program has ended. Everything that it printed is read, even when a child of it still holds
+    /// the pipe.
     pub(crate) fn poll_end(&mut self) -> io::Result<Option<ProcessResult>> {
         let status = self.child.try_wait()?;
         self.listen();

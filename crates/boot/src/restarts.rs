@@ -1,4 +1,4 @@
-//! When a plugin that died is started again.
+//! The pauses before a plugin that died is started again.
 //!
 //! Pure: `now` is an argument.
 
@@ -11,14 +11,14 @@ use nightlatch_core::time::Monotonic;
 /// The first pause.
 const FIRST: Duration = Duration::from_secs(1);
 
-/// The longest pause: somebody who stands at the machine sees it try.
+/// The longest pause, short enough for a person at the machine to notice the next start.
 const LONGEST: Duration = Duration::from_secs(60);
 
 /// The exit status that asks for another try (sysexits(3), `EX_TEMPFAIL`).
 const TEMPORARY: i32 = 75;
 
-/// Whether another try makes sense: it crashed, was killed, or says so itself. One that ended by itself
-/// with another status knows that it cannot help, as where there is no terminal.
+/// True when another start may help: the program crashed, was killed, or exited with `EX_TEMPFAIL`. Any other status
+/// is final, as without a terminal.
 pub(crate) fn may_restart(status: ExitStatus) -> bool {
     status.signal().is_some() || status.code() == Some(TEMPORARY)
 }
@@ -35,8 +35,8 @@ impl RestartPauses {
         Self { next: FIRST }
     }
 
-    /// When to start one again that was started at `started` and died at `now`: each pause is twice as
-    /// long as the one before, until it has run for longer than the longest of them.
+    /// The time to start a plugin again that was started at `started` and died at `now`. Each pause is twice as long
+    /// as the one before; a run longer than [`LONGEST`] resets it.
     pub(crate) fn due(&mut self, started: Monotonic, now: Monotonic) -> Monotonic {
         if now.since(started) > LONGEST {
             self.next = FIRST;

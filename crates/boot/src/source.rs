@@ -1,4 +1,4 @@
-//! Where a password may come from: a program that is run for it, and run again when it dies.
+//! A program that is run for the password it prints, and started again when it dies.
 
 use std::fmt;
 use std::io;
@@ -82,17 +82,16 @@ impl<'a> PasswordSource<'a> {
         };
     }
 
-    /// Whether it runs now.
     pub(crate) fn is_running(&self) -> bool {
         matches!(self.state, SourceState::Running(..))
     }
 
-    /// Whether nothing more will come of it.
+    /// True when it will give no password any more.
     pub(crate) fn is_over(&self) -> bool {
         matches!(self.state, SourceState::Over)
     }
 
-    /// When it is to be started again.
+    /// The time of the next start.
     pub(crate) fn due(&self) -> Option<Monotonic> {
         match self.state {
             SourceState::Paused(due) => Some(due),
@@ -100,7 +99,7 @@ impl<'a> PasswordSource<'a> {
         }
     }
 
-    /// What to wait for while it runs.
+    /// Wait for these while it runs.
     pub(crate) fn descriptors(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
         let process = match &self.state {
             SourceState::Running(process, _) => Some(process),

@@ -22,7 +22,7 @@ use crate::wait;
 /// The daemon (splashy(8mandos), FILES).
 const DAEMON: &str = "/sbin/splashy";
 
-/// What asks it.
+/// The program that asks the daemon.
 const ASKER: &str = "/sbin/splashy_update";
 
 pub(crate) const APPLET: Applet = Applet {

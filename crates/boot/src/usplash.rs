@@ -25,10 +25,10 @@ use crate::wait;
 /// The daemon (usplash(8mandos), FILES).
 const DAEMON: &str = "/sbin/usplash";
 
-/// Where commands go, each with a NUL at its end.
+/// The FIFO for commands, each with a NUL at its end.
 const COMMANDS: &str = "/dev/.initramfs/usplash_fifo";
 
-/// Where the answer comes from.
+/// The FIFO of answers.
 const ANSWERS: &str = "/dev/.initramfs/usplash_outfifo";
 
 /// The longest line of a person's.
@@ -81,10 +81,10 @@ fn ask(log: Log) -> Result<Ending, UsplashError> {
         return Ok(Ending::Exit(Exit::Unavailable));
     };
     let mut commands = open(COMMANDS, is_owned, OpenOptions::new().write(true))?;
-    // Who else reads it gets a part of the password, or all of it.
+    // Another reader would get the password or a part of it.
     let answers = open(ANSWERS, is_private, OpenOptions::new().read(true))?;
     let question = prompt::question(&Wording::default()).replace('\0', "");
-    // The time-out would end it while somebody types.
+    // A time-out would end the question while a person types.
     commands.write_all(format!("TIMEOUT 0\0INPUTQUIET {question}\0").as_bytes())?;
     match read_line(&answers, &signals)? {
         Ok(password) => {

@@ -28,7 +28,7 @@ pub(crate) fn for_any<'a>(
     }
 }
 
-/// Waits until the process of a pidfd (pidfd_open(2)) has ended, or `limit` is over; tells whether it has.
+/// Waits until the process of a pidfd (pidfd_open(2)) has ended, for at most `limit`. True when it has ended.
 pub(crate) fn for_end(process: BorrowedFd<'_>, limit: Duration) -> io::Result<bool> {
     let due = clock::now().mono.after(limit);
     loop {

@@ -24,7 +24,7 @@ impl DirectoryWatch {
         Self::new(directory, changes)
     }
 
-    /// Watches for files that somebody opens, this program too.
+    /// Watches for files that any process opens, this one too.
     pub(crate) fn for_openings(directory: &Path) -> io::Result<Self> {
         Self::new(directory, WatchFlags::OPEN)
     }

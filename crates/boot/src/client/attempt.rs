@@ -18,11 +18,11 @@ use rustix::net::sockopt;
 use super::resolve::ResolveError;
 use crate::log::Log;
 
-/// How long a server may take to accept a connection: three retransmissions of the first packet.
+/// Limit for a connection: three retransmissions of the first packet.
 const CONNECT: Duration = Duration::from_secs(10);
 
-/// How long a server may take until it is known to be there, and once more for a handshake that is left when it
-/// is asked. After that it may wait for an administrator's approval as long as it is alive.
+/// Limit for the part of a handshake that shows the server, and once more for the rest of it. After that the server
+/// may wait for an administrator's approval for as long as it is alive.
 const HANDSHAKE: Duration = Duration::from_secs(20);
 
 /// A peer that died while it waited is noticed within half a minute (tcp(7)).
@@ -33,9 +33,8 @@ const KEEPALIVE_COUNT: u32 = 4;
 /// Longest password: what cryptsetup(8) reads of a key file at most.
 const MAX_PASSWORD: usize = 8 * 1024 * 1024;
 
-/// What every try needs.
+/// The keys of this machine, and the rules for a server and its payload.
 pub(super) struct Credentials {
-    /// How to speak to a server.
     pub tls: BootTls,
     /// Opens the payload.
     pub secret: SecretKey,
@@ -45,16 +44,13 @@ pub(super) struct Credentials {
     pub signature: SignaturePolicy,
 }
 
-/// Why a try failed.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum AttemptError {
-    /// The name has no address, or nobody can be asked for it yet.
+    /// The name has no address, or no resolver is known yet.
     #[error(transparent)]
     Resolve(#[from] ResolveError),
-    /// No connection.
     #[error("cannot connect")]
     Connect(#[source] io::Error),
-    /// No payload.
     #[error(transparent)]
     Fetch(#[from] FetchError),
     /// No password in the payload.
@@ -63,7 +59,7 @@ pub(super) enum AttemptError {
 }
 
 impl AttemptError {
-    /// Whether it failed for want of a network, so that a change of the network may mend it.
+    /// True when there was no usable network: a change of the network may help.
     pub(super) fn is_local(&self) -> bool {
         match self {
             Self::Resolve(_) => true,
@@ -92,14 +88,14 @@ impl AttemptError {
         matches!(self, Self::Connect(error) if error.kind() != io::ErrorKind::ConnectionRefused)
     }
 
-    /// Whether there was no route at all.
+    /// True when there was no route at all.
     pub(super) fn lacks_route(&self) -> bool {
         matches!(self, Self::Connect(error) if Errno::from_io_error(error) == Some(Errno::NETUNREACH))
     }
 }
 
-/// Fetches the password from `destination`. Calls `connected`, with the key that the server has proved if it is
-/// one of ours, before it asks for anything; that returns when it may.
+/// Fetches the password from `destination`. Before it requests anything it calls `connected` with the server's proven
+/// key, if that is a trusted one; the request is sent once that has returned.
 pub(super) fn attempt(
     credentials: &Credentials,
     destination: SocketAddr,
@@ -151,8 +147,8 @@ fn dial(address: SocketAddr) -> Result<TcpStream, AttemptError> {
     Ok(socket)
 }
 
-/// A socket with one deadline for all that is read and written until it is taken away: who sends byte by byte
-/// gains nothing.
+/// A socket with one deadline for all reads and writes, until it is lifted: a peer that sends byte by byte gains no
+/// time.
 struct DeadlineStream {
     socket: TcpStream,
     deadline: Option<Monotonic>,

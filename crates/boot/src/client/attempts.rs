@@ -1,6 +1,6 @@
-//! The tries that run, each in a process of its own, and what they and we tell each other by a socket.
+//! The running tries, each in a process of its own, and the messages between such a process and this one.
 //!
-//! Decides nothing: when which server is tried, and what follows from a failure, is said elsewhere.
+//! Decides nothing: the schedule says when to try which server, the search what follows from a failure.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -22,11 +22,11 @@ use super::resolve::{MAX_ADDRESSES, resolve};
 use super::schedule::Destination;
 use crate::log::{Log, chain};
 
-/// What a report begins with once the server could be asked. Its key follows, of [`KEY`] bytes, or zeros.
+/// Begins a report once the server could be asked. [`KEY`] bytes follow: its key, or zeros.
 const CONNECTED: u8 = b'C';
 const KEY: usize = 32;
 const NO_KEY: [u8; KEY] = [0; KEY];
-/// What a try is told when it may ask.
+/// Sent to a try when it may ask.
 const ASK: u8 = b'?';
 /// The first byte of a report's end: the password follows, after its length.
 const PASSWORD: u8 = b'P';
@@ -43,7 +43,7 @@ const UNREACHED: u8 = b'h';
 const LACKS_RESOLVER: u8 = b'n';
 const UNSIGNED: u8 = b'u';
 
-/// What is read of a report at once.
+/// Bytes of one read.
 const CHUNK: usize = 4096;
 
 /// The result of a try.
@@ -65,10 +65,9 @@ impl Fetched {
     }
 }
 
-/// Why a try came to nothing.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct AttemptFailure {
-    /// In words, for who reads it on a console.
+    /// The message for the log.
     pub(super) words: String,
     /// It failed for want of a network: a change of the network may mend it.
     pub(super) local: bool,
@@ -76,7 +75,7 @@ pub(super) struct AttemptFailure {
     pub(super) lacks_route: bool,
     /// No sign of the host came.
     pub(super) unreached: bool,
-    /// There is nobody who could be asked for the name.
+    /// No resolver is known.
     pub(super) lacks_resolver: bool,
     /// The payload was not signed.
     pub(super) unsigned: bool,
@@ -96,16 +95,15 @@ impl AttemptFailure {
     }
 }
 
-/// What a try has to tell.
+/// A message from a try.
 #[derive(Debug)]
 pub(super) enum AttemptReport {
-    /// The server is there, and has proved this key if it is one of ours. It waits for [`Attempts::ask`].
+    /// The server is there, and has proved this key if it is a trusted one. The try waits for [`Attempts::ask`].
     Connected(Option<KeyId>),
     /// It has come to its end.
     Over(Result<Fetched, AttemptFailure>),
 }
 
-/// Runs tries.
 pub(super) struct Attempts {
     credentials: Credentials,
     log: Log,
@@ -116,7 +114,7 @@ struct RunningAttempt {
     child: Child,
     socket: OwnedFd,
     report: SecretBuffer,
-    /// True when it was told that the server is there.
+    /// True once [`AttemptReport::Connected`] was returned.
     connected: bool,
 }
 
@@ -130,12 +128,12 @@ impl Attempts {
         }
     }
 
-    /// Starts a try; however it ends, [`Self::poll_report`] tells.
+    /// Starts a try. [`Self::poll_report`] returns its end.
     pub(super) fn start(&mut self, destination: &Destination) -> Result<(), AttemptFailure> {
         let (credentials, log) = (&self.credentials, self.log);
         let part = || {
-            // What is locked does not stay so in a copy. Where the limit could not be lifted it fails
-            // here as it did there, where it was told.
+            // A copy of a process does not inherit locked memory. Where the limit could not be lifted this fails too,
+            // which is logged already.
             let _ = memory::lock_all();
             match Capabilities::give_up() {
                 Ok(()) => report(match destination {
@@ -175,7 +173,7 @@ impl Attempts {
     /// Lets the try of `destination` ask its server.
     pub(super) fn ask(&self, destination: &Destination) {
         if let Some(running) = self.running.get(destination) {
-            // One that has ended tells so itself.
+            // A try that has ended is reported by `poll_report`.
             let _ = rustix::io::write(&running.socket, &[ASK]);
         }
     }
@@ -187,7 +185,7 @@ impl Attempts {
         }
     }
 
-    /// What a try has to tell now.
+    /// The next message of a try, without waiting.
     pub(super) fn poll_report(&mut self) -> Option<(Destination, AttemptReport)> {
         for (destination, running) in &mut self.running {
             let destination = destination.clone();
@@ -227,7 +225,7 @@ impl RunningAttempt {
     }
 }
 
-/// In the try's process: tells that the server is there, and waits until it may be asked.
+/// In the try's process: reports the server, and waits until it may be asked.
 fn may_ask(key: Option<KeyId>) -> io::Result<()> {
     let key = key.map_or(NO_KEY, |key| *key.as_bytes());
     write(&[&[CONNECTED][..], &key]);
@@ -242,7 +240,7 @@ fn may_ask(key: Option<KeyId>) -> io::Result<()> {
     }
 }
 
-/// What a report tells of the server, and what follows.
+/// The server's key in a report, and the rest of it.
 fn connected(report: &[u8]) -> Option<(Option<KeyId>, &[u8])> {
     let (key, rest) = report.strip_prefix(&[CONNECTED])?.split_first_chunk()?;
     let key = match *key {
@@ -252,7 +250,7 @@ fn connected(report: &[u8]) -> Option<(Option<KeyId>, &[u8])> {
     Some((key, rest))
 }
 
-/// In the try's process: tells how it ended.
+/// In the try's process: reports its result.
 fn report(result: Result<Fetched, AttemptError>) {
     match result {
         Ok(Fetched::Addresses(addresses)) => {

@@ -1,7 +1,7 @@
 //! The sockets of the search for servers (RFC 6762), and the browser behind them.
 //!
-//! IPv6 on an interface has two sockets, so that each message tells by its socket how it came: one
-//! bound to the group, one to the interface's own link-local address for answers to it alone.
+//! IPv6 has two sockets on an interface, which tell multicast and unicast messages apart: one bound to the group, one
+//! to the interface's own link-local address.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
@@ -34,7 +34,7 @@ pub(super) struct Discovery {
     browser: Browser,
     links: BTreeMap<u32, SearchedInterface>,
     events: VecDeque<Event>,
-    /// The interfaces of which it was told that something is left out.
+    /// The interfaces for which it was logged that servers are left out.
     told_left_out: BTreeSet<u32>,
     log: Log,
 }
@@ -49,7 +49,7 @@ struct MdnsSocket {
     socket: UdpSocket,
     /// The group to which queries go through this socket, if any do.
     asks: Option<SocketAddr>,
-    /// Whether everything that it receives was sent to a group.
+    /// True when it receives multicast only.
     multicast: bool,
 }
 
@@ -148,7 +148,7 @@ impl Discovery {
                         multicast: socket.multicast,
                         hop_limit: None,
                     };
-                    // What is ignored is mostly other hosts' questions, and our own.
+                    // Most of what is ignored are queries of other hosts, and our own.
                     let _ = self.browser.handle_packet(arrival, &buffer[..length], now);
                     // At once: the next message may push out what this one announces.
                     events.extend(std::iter::from_fn(|| self.browser.poll_event()));
@@ -163,7 +163,6 @@ impl Discovery {
         self.tell_left_out();
     }
 
-    /// What was found or lost.
     pub(super) fn poll_event(&mut self) -> Option<Event> {
         self.events.pop_front()
     }
@@ -179,12 +178,12 @@ impl Discovery {
         }
     }
 
-    /// What is found now, all of it.
+    /// All servers that are found now.
     pub(super) fn servers(&self) -> Vec<Server> {
         self.browser.servers()
     }
 
-    /// When to drive it again without a message.
+    /// The time to call [`drive`](Self::drive) again without a message.
     pub(super) fn poll_timeout(&self) -> Option<Monotonic> {
         self.browser.poll_timeout()
     }
@@ -209,8 +208,8 @@ impl Discovery {
     }
 }
 
-/// Whether the interface has an address to speak to `to` from. Without one, the kernel would take
-/// that of another interface, to which no answer can come.
+/// True when the interface has an address that can reach `to`. Without one, the kernel would use the address of
+/// another interface, to which no answer can come.
 pub(super) fn has_source(interface: &Interface, to: IpAddr) -> bool {
     let addresses = Addresses::read();
     match to {
@@ -278,7 +277,7 @@ struct Addresses {
 }
 
 impl Addresses {
-    /// What cannot be asked for, the kernel does not have.
+    /// Addresses that cannot be listed do not exist.
     fn read() -> Self {
         let mut addresses = Self::default();
         for netif::InterfaceAddress { index, ip } in netif::addresses().unwrap_or_default() {

@@ -25,23 +25,22 @@ use super::options::ClientOptions;
 use crate::log::{Log, chain};
 use crate::wait;
 
-/// How long a hook may take to end once it is asked to.
+/// Time for a hook to end after SIGTERM.
 const GRACE: Duration = Duration::from_secs(2);
 
-/// How long a hook may take to make the network usable: a radio that looks for its network needs half a minute. One
-/// that hangs must not keep the machine down.
+/// Limit for a hook that makes the network usable: a radio that looks for its network needs half a minute. A hook that
+/// hangs must not keep the machine down.
 const START_LIMIT: Duration = Duration::from_secs(120);
 
-/// How long one may take to end the use of the network: somebody waits for the password.
+/// Limit for a hook that ends the use of the network: the boot waits for it.
 const STOP_LIMIT: Duration = Duration::from_secs(10);
 
-/// How much of what a hook says is passed on, in bytes.
+/// Bytes of one hook's output that are passed on.
 const MAX_SAID: usize = 64 * 1024;
 
 /// Capacity in bytes of the pipe that a hook writes to.
 const PIPE: usize = 2 * MAX_SAID;
 
-/// When the hooks run.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum HookPhase {
     /// Before the network is used.
@@ -75,7 +74,7 @@ pub(super) fn run(
     signals: &EndSignals,
     log: Log,
 ) -> Option<Signal> {
-    // Without the capabilities, as an ordinary user who tries things out, they run as that user.
+    // Without these capabilities they run as the user who runs this program.
     let as_root = capabilities.has(Capability::SetUid) && capabilities.has(Capability::SetGid);
     let user = if as_root { 0 } else { geteuid().as_raw() };
     for hook in hooks(&options.hook_directory, user, log) {
@@ -178,7 +177,6 @@ fn seconds(delay: Duration) -> String {
     format!("{}.{:06}", delay.as_secs(), delay.subsec_micros())
 }
 
-/// How a hook ended.
 enum HookEnd {
     Itself(ExitStatus),
     TooLate,
@@ -278,12 +276,12 @@ fn pid_of(child: &Child) -> io::Result<Pid> {
     pid.ok_or_else(|| io::ErrorKind::InvalidInput.into())
 }
 
-/// What a hook says, on its way to standard error.
+/// The output of a hook, on its way to standard error.
 struct HookOutput {
     pipe: OwnedFd,
-    /// How many bytes are passed on still.
+    /// Bytes that are still passed on.
     left: usize,
-    /// True when it was told that more came.
+    /// True when it was logged that more came.
     is_cut: bool,
 }
 
@@ -292,7 +290,7 @@ impl HookOutput {
     fn pass_on(&mut self, hook: Hook<'_>) {
         const CHUNK: usize = 4096;
         let mut chunk = [0; CHUNK];
-        // Not much more at once than the pipe holds, so that one who never stops saying things is stopped in time.
+        // Not much more at once than the pipe holds, so that a hook that writes without end can be ended in time.
         for _ in 0..=PIPE / CHUNK {
             let count = match rustix::io::read(&self.pipe, &mut chunk) {
                 Ok(count) if count > 0 => count,
@@ -311,9 +309,9 @@ impl HookOutput {
     }
 }
 
-/// A pipe of which neither end ever waits. The writing end can be read too, so that whatever a hook leaves running is not
-/// ended by SIGPIPE when nobody listens any more. What does not fit is lost: it holds more than is passed on, so that no
-/// loss goes untold.
+/// A pipe on which neither end blocks. The writing end can be read too, so that processes that a hook leaves running
+/// do not get SIGPIPE when this program has ended. The pipe holds more than is passed on, so that lost output is
+/// always reported.
 fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
     let (reader, _writer) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
     fcntl_setpipe_size(&reader, PIPE)?;

@@ -1,10 +1,10 @@
-//! Which network interfaces are used, as mandos-client(8mandos) documents under DESCRIPTION and
-//! `--interface`. Pure: decides over a list, changes nothing.
+//! The choice of network interfaces, as mandos-client(8mandos) documents it under DESCRIPTION and `--interface`. Pure:
+//! decides over a list, changes nothing.
 
 use nightlatch_core::network::Definition;
 use nightlatch_sys::netif::{Flags, Interface};
 
-/// What `--interface` asked for.
+/// The value of `--interface`.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub enum InterfaceSelection {
     /// Nothing: every suitable interface.
@@ -40,7 +40,7 @@ impl InterfaceSelection {
         }
     }
 
-    /// Whether `interface` is to be used; `connecting` says that `--connect` was given.
+    /// True when `interface` is to be used; `connecting` says that `--connect` was given.
     pub fn uses(&self, interface: &Interface, connecting: bool) -> bool {
         match self {
             Self::Suitable => is_suitable(interface.flags, connecting),
@@ -60,7 +60,7 @@ impl InterfaceSelection {
         }
     }
 
-    /// Whether used interfaces that are down are taken up.
+    /// True when used interfaces that are down are taken up.
     pub fn takes_up(&self) -> bool {
         *self != Self::AsTheyAre
     }

@@ -21,7 +21,7 @@ const TRUSTED_SERVERS: &str = "trusted-servers";
 /// Longest list of trusted servers: some thousand lines.
 const MAX_LIST: usize = 128 * 1024;
 
-/// What this machine proves itself with.
+/// The keys of this machine, and those of its servers.
 #[derive(Debug)]
 pub(super) struct ClientKeys {
     /// Its TLS key.
@@ -34,7 +34,6 @@ pub(super) struct ClientKeys {
     pub trusted_servers: Vec<KeyId>,
 }
 
-/// Why the keys cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum KeysError {
     /// A key file cannot be read.
@@ -55,13 +54,12 @@ pub(super) enum KeysError {
     /// A line of the list is no key id.
     #[error("{0}:{1}: expected a key id")]
     Line(PathBuf, usize, #[source] KeyIdError),
-    /// The list names nobody.
+    /// The list has no key id.
     #[error("the list of trusted servers {0} names none")]
     EmptyList(PathBuf),
 }
 
 impl KeysError {
-    /// How the program ends because of it.
     pub(super) fn exit(&self) -> Exit {
         match self {
             Self::ReadList(..) | Self::Line(..) | Self::EmptyList(_) => Exit::Config,
@@ -69,7 +67,6 @@ impl KeysError {
         }
     }
 
-    /// What could mend it.
     pub(super) fn hint(&self) -> &'static str {
         match self {
             Self::ReadList(..) | Self::Line(..) | Self::EmptyList(_) => {

@@ -90,7 +90,7 @@ fn run(
     fetch(&options, log).map(Ending::from)
 }
 
-/// Lets the boot system choose the interface where nobody else did.
+/// Uses the interface of the boot system where no option names one.
 pub(crate) fn use_fallback(options: &mut ClientOptions, log: Log) {
     let named = std::env::var(INTERFACE).unwrap_or_default();
     if options.devices.is_empty()
@@ -192,7 +192,7 @@ fn fetch(options: &ClientOptions, log: Log) -> Result<Option<Signal>, ClientErro
     end
 }
 
-/// What may be needed later.
+/// Everything that may be needed later.
 fn kept() -> [Capability; 8] {
     [
         Capability::NetAdmin,

@@ -1,5 +1,5 @@
-//! What this program changes on the machine, and puts back: links, routes, the console's level.
-//! Which links are made is decided in `core`, and done in [`Links`].
+//! The changes of the client to the machine, which it puts back: links, routes, the console level. `core` decides
+//! which links are made, [`Links`] makes them.
 //!
 //! Decides nothing about servers. [`NetworkSetup::restore`] is called on every way out.
 
@@ -20,12 +20,12 @@ use super::interfaces::InterfaceSelection;
 use super::links::Links;
 use crate::log::Log;
 
-/// The console level while interfaces come up: warnings and worse, as mandos-client(8mandos) has
-/// it. Drivers tell of each link at the level of notices.
+/// The console level while interfaces come up: warnings and worse, as mandos-client(8mandos) has it. Drivers log each
+/// link as a notice.
 const QUIET: u8 = 5;
 
-/// How long to wait for an interface that was asked for by its name, before others are used. One on USB comes within some
-/// seconds. One that was misspelt, or has another name since an update, never comes.
+/// Time to wait for the named interfaces before others are used. One on USB appears within some seconds. One that was
+/// misspelt, or was renamed by an update, never appears.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The interfaces in use and what was changed for them.
@@ -37,9 +37,9 @@ pub(super) struct NetworkSetup {
     links: Links,
     /// All that the file defines, where only a part is made as long as the interfaces that were asked for exist.
     all: Option<Definition>,
-    /// Those that do not exist, as that was told last.
+    /// Named interfaces that do not exist, as last logged.
     missing: Option<String>,
-    /// When others are used in the place of those that do not exist.
+    /// The time at which others are used instead.
     others_due: Option<Monotonic>,
     /// Interfaces without a link-local address.
     link_local: link_local_watch::Watch,
@@ -222,7 +222,7 @@ impl NetworkSetup {
         matches!(self.selection, InterfaceSelection::Named(_)) && self.all.is_none()
     }
 
-    /// When [`handle_timeout`](Self::handle_timeout) is to be called.
+    /// The time to call [`handle_timeout`](Self::handle_timeout).
     pub(super) fn poll_timeout(&self) -> Option<Monotonic> {
         let loud = self.quiet.as_ref().map(|quiet| quiet.until);
         let lacking = self.link_local.poll_timeout().filter(|_| !self.connecting);
@@ -254,7 +254,7 @@ impl NetworkSetup {
         true
     }
 
-    /// Makes a host that has no route a neighbour on interface `index`; tells whether that is new.
+    /// Adds a route to a host without one: it is a neighbour on interface `index`. False when nothing was added.
     pub(super) fn add_route(&mut self, to: IpAddr, index: u32) -> bool {
         if self.routes.contains(&(to, index)) {
             return false;

@@ -16,13 +16,13 @@ use crate::files::{configuration, read_bounded};
 use nightlatch_core::connect::{Servers, is_interface_name};
 use nightlatch_core::digits;
 
-/// What mandos-client(8mandos) waits for an interface.
+/// The default of mandos-client(8mandos).
 const DELAY: Duration = Duration::from_millis(2500);
 
-/// How often mandos-client(8mandos) tries a server.
+/// The default of mandos-client(8mandos).
 const RETRY: Duration = Duration::from_secs(10);
 
-/// Where mandos-client(8mandos) looks for network hooks.
+/// The default of mandos-client(8mandos).
 const HOOK_DIRECTORY: &str = "/lib/mandos/network-hooks.d";
 
 /// More options, beside the keys: words with white space between them.
@@ -31,36 +31,36 @@ const FILE: &str = "client.options";
 /// The longest file of options that makes sense.
 const MAX_FILE: usize = 64 * 1024;
 
-/// How to fetch the password.
+/// The options of the applet `client`.
 #[derive(Debug)]
 pub struct ClientOptions {
     /// The servers to connect to; without any, servers are searched for.
     pub connect: Servers,
     /// The interfaces as they were given, separated by commas.
     pub devices: String,
-    /// What they mean.
+    /// The interfaces to use.
     pub selection: InterfaceSelection,
-    /// Where the keys are.
+    /// The key files that are not in their default place.
     pub keys: KeyPaths,
-    /// What TLS may use.
+    /// The algorithms of TLS.
     pub priority: Priority,
-    /// How long a new interface may make the kernel talkative.
+    /// The longest time that the console is kept quiet for new interfaces.
     pub delay: Duration,
-    /// How long between two tries of one server.
+    /// Time between two tries of one server.
     pub retry: Duration,
-    /// Where the network hooks are.
+    /// The directory of the network hooks.
     pub hook_directory: PathBuf,
     /// The file of links to be made, where it is not the usual one.
     pub network: Option<PathBuf>,
-    /// Whether each step is told.
+    /// `--debug`.
     pub debug: bool,
     /// The keys of which a server must prove one, beside those of the file `trusted-servers`.
     pub server_key_ids: Vec<KeyId>,
-    /// Whether a payload that the client's own key did not sign is used.
+    /// Accept a payload that the client's own key did not sign.
     pub allow_unsigned: bool,
-    /// Whether the kernel's command line is obeyed.
+    /// `--kernel-command-line`.
     pub kernel_command_line: bool,
-    /// Whether it is no boot, and only tried whether one would get the password.
+    /// This is no boot: ask the server only whether it would release the password.
     pub rehearsal: bool,
 }
 
@@ -128,7 +128,7 @@ impl ClientOptions {
     }
 }
 
-/// Why the file of options cannot be used.
+/// The file of options cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum OptionsFileError {
     /// It is there, and cannot be read.
@@ -145,7 +145,7 @@ pub enum OptionsFileError {
 /// The options of the initramfs, before the command line; the defaults where it has none.
 ///
 /// # Errors
-/// A file that cannot be used is one: it may say whom not to believe.
+/// A file that cannot be used: it may restrict the trusted servers.
 pub fn configured() -> Result<ClientOptions, OptionsFileError> {
     let path = configuration().join(FILE);
     let bytes = match read_bounded(&path, MAX_FILE) {
@@ -170,7 +170,7 @@ pub fn parse(
 ) -> Result<Action<Box<ClientOptions>>, UsageError> {
     let action = read(options, arguments)?;
     match action {
-        // To search instead could find nobody, or somebody else.
+        // A search instead could find no server, or the wrong one.
         Action::Run(mut options) if options.connect.are_all_refused() => {
             let first = options.connect.refused.swap_remove(0);
             Err(first.into())

@@ -1,11 +1,11 @@
-//! When which server is tried and asked: every one at once, each again after the same time whatever failed.
+//! The schedule of the tries: all servers at once, each again after the same time whatever failed.
 //!
-//! A try has two steps. First it connects, which asks for nothing and tells, of a server of ours, which key it
-//! has. Then it asks; a server is asked at one address at a time, or it would release twice and take the second
-//! for somebody else who has the keys. Which addresses are one server is known by the proven key; of a server
-//! without one by the names that were announced, which anybody can claim, and only for a moment.
+//! A try has two steps. It connects, which requests nothing but shows the key of a trusted server. Then it asks, at
+//! one address of a server at a time: a server would release twice otherwise, and report the second request as another
+//! holder of the keys. Addresses with the same proven key are one server. Without a proven key the announced names
+//! decide, for a moment only, since anybody on the link can announce any name.
 //!
-//! Pure, `now` is an argument. Nobody who announces servers, however many, keeps others from being tried.
+//! Pure, `now` is an argument. However many servers somebody announces, the others are tried.
 
 mod destination;
 mod room;
@@ -25,19 +25,19 @@ pub(super) use room::MAX_DESTINATIONS;
 /// Most tries at one time. Anyone on the link can announce servers; each try is a process.
 pub(super) const SLOTS: usize = 64;
 
-/// How long a first try keeps its slot when others wait; twice as long the next time, and so on. A link full of
-/// silent servers must not hide the real one for long, and a slow one must get its time.
+/// Time that a first try keeps its slot when others wait; twice as long the next time, and so on. A link full of
+/// silent servers must not hide the real one for long, and a slow server must get its time.
 const HELD: Duration = Duration::from_millis(500);
 
 /// The least time between two tries of one server, however often the network changes.
 const PACE: Duration = Duration::from_millis(250);
 
-/// How long an address waits while what claims to be the same server, and has no key to prove it, is asked at
-/// another one. An honest one that is alive has answered by then, unless a person decides.
+/// Time that an address waits while another address of the same name, without a proven key, is asked. An honest server
+/// has answered by then, unless a person decides.
 const CLAIMED: Duration = Duration::from_secs(2);
 
-/// How long the addresses of one proven key wait while it is asked at one of them. A person who approves needs
-/// time; who passes on the bytes of the real server, and then falls silent, must not hold it up for ever.
+/// Time that the addresses of one proven key wait while one of them is asked. A person who approves needs time; a
+/// relay of the real server's bytes that falls silent must not hold it up for ever.
 const PROVEN: Duration = Duration::from_secs(300);
 
 /// Limit for resolving a name: three resolvers, five seconds each (resolv.conf(5)), and a search list. Another
@@ -47,12 +47,12 @@ pub(super) const RESOLVE: Duration = Duration::from_secs(20);
 /// By how much a source's next destination stands back behind those of others that were found with it.
 const TURN: Duration = Duration::from_millis(4);
 
-/// Where a destination was heard of.
+/// The announcement of a destination.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Announcement {
-    /// Who announced it. Forged as easily as the rest.
+    /// The address that sent it. It can be forged.
     pub source: IpAddr,
-    /// What claims to be one server has the same name.
+    /// The same for all destinations that claim to be one server.
     pub name: String,
 }
 
@@ -63,20 +63,20 @@ pub(super) struct AttemptSchedule {
     /// Only servers with trusted keys connect: a proven key is one of them.
     trusted_only: bool,
     entries: BTreeMap<Destination, AttemptEntry>,
-    /// How often the network has changed.
+    /// Changes of the network so far.
     changes: u64,
-    /// How many were added.
+    /// Destinations added so far.
     added: u64,
     /// A destination was left out, or given up untried.
     left_out: bool,
-    /// When to be offered again what is announced: something gave way that nobody tells of twice.
+    /// The time to add all announced servers again, because one that gave way is not announced twice.
     offer: Option<Monotonic>,
 }
 
 #[derive(Debug)]
 struct AttemptEntry {
     state: AttemptState,
-    /// When the last try began, and how often the network had changed by then.
+    /// The beginning of the last try, and the number of network changes by then.
     started: Monotonic,
     changes: u64,
     tries: u32,
@@ -87,7 +87,7 @@ struct AttemptEntry {
     turn: u32,
     /// Behind how many others it came.
     rank: u64,
-    /// What it proved last.
+    /// The key that it proved last.
     key: Option<KeyId>,
 }
 
@@ -107,11 +107,10 @@ enum AttemptStage {
     Connected(Option<KeyId>, Monotonic),
     /// It was asked then. From then on a server may think.
     Asked(Option<KeyId>, Monotonic),
-    /// It was told to end.
+    /// Its process was killed.
     Ending(EndReason),
 }
 
-/// Why a try is ended that could go on.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum EndReason {
     /// Others wait for its slot.
@@ -137,8 +136,8 @@ impl AttemptSchedule {
         }
     }
 
-    /// A destination to try from now on. One that several sources announce counts among those of the source that
-    /// has the fewest, so that nobody with hundreds takes the right one along.
+    /// Adds a destination to try from now on. One that several sources announce counts for the source with the fewest
+    /// destinations, so that a source with hundreds cannot push the right one out.
     pub(super) fn add(
         &mut self,
         destination: Destination,
@@ -191,8 +190,8 @@ impl AttemptSchedule {
         }
     }
 
-    /// A destination that is announced no more. A try that runs may still succeed, and what was never tried is
-    /// tried once: whoever can announce can say goodbye too. What has proved a trusted key stays.
+    /// A destination is not announced any more. A running try may still succeed, and an untried destination is tried
+    /// once: anybody who can announce can also send goodbyes. A destination that has proved a trusted key stays.
     pub(super) fn remove(&mut self, destination: &Destination) {
         let Some(entry) = self.entries.get(destination) else {
             return;
@@ -218,7 +217,7 @@ impl AttemptSchedule {
         }
     }
 
-    /// The server at `destination` is there, and has proved `key` if it is one of ours.
+    /// The server at `destination` answers, and has proved `key` if that is a trusted one.
     pub(super) fn handle_connected(
         &mut self,
         destination: &Destination,
@@ -233,11 +232,11 @@ impl AttemptSchedule {
         }
     }
 
-    /// A try has failed; `local` says that it was for want of a network. Tells whether that is news: not so
-    /// when it was told to end.
+    /// A try has failed; `local` says that there was no usable network. Returns true when that should be logged, which
+    /// a try ended by the schedule is not.
     ///
-    /// The next turn is at a whole multiple of the retry time after the beginning of this try, so
-    /// that it tells a server nothing of how long which step took.
+    /// The next turn is at a whole multiple of the retry time after the beginning of this try, so that it does not
+    /// show a server how long each step took.
     pub(super) fn handle_failed(
         &mut self,
         destination: &Destination,
@@ -274,7 +273,7 @@ impl AttemptSchedule {
         self.handle_failed(destination, false, now);
     }
 
-    /// What stood in the way of `destination` was mended.
+    /// The obstacle of `destination` was removed.
     pub(super) fn handle_mended(&mut self, destination: &Destination, now: Monotonic) {
         if let Some(entry) = self.entries.get_mut(destination) {
             entry.state = AttemptState::Waiting(now, false);
@@ -341,7 +340,7 @@ impl AttemptSchedule {
         self.offer.take_if(|due| *due <= now).is_some()
     }
 
-    /// When to poll again, if nothing happens; what was due at `now` must have been polled.
+    /// The time to poll again, if nothing happens. Everything due at `now` must have been polled.
     pub(super) fn poll_timeout(&self, now: Monotonic) -> Option<Monotonic> {
         let starts = self.waiting().map(|(due, ..)| due);
         let others = self.entries.values().filter_map(|entry| match entry.state {
@@ -369,7 +368,7 @@ impl AttemptSchedule {
         self.entries.values().filter(running).count()
     }
 
-    /// What waits for its turn, and when that is: not before its server is done with at another address.
+    /// The waiting destinations and their turns: not before the request to the same server at another address is over.
     fn waiting(&self) -> impl Iterator<Item = (Monotonic, &Destination, &AttemptEntry)> {
         let asked = self.asked();
         self.entries.iter().filter_map(move |(to, entry)| {
@@ -390,7 +389,7 @@ impl AttemptSchedule {
         })
     }
 
-    /// The proven keys that are being asked, and until when nobody else asks them.
+    /// The proven keys that are being asked, and the end of that time for each.
     fn asked(&self) -> BTreeMap<KeyId, Monotonic> {
         let asked = self.entries.values().filter_map(|entry| match entry.state {
             AttemptState::Running(AttemptStage::Asked(Some(key), since)) => {

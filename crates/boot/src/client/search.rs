@@ -32,7 +32,7 @@ use super::targets::Targets;
 use super::{ClientError, SearchOutcome};
 use crate::log::Log;
 
-/// Of how many destinations at most it is told why they failed, without `--debug`.
+/// Destinations whose failures are logged without `--debug`.
 const MAX_TOLD: usize = 32;
 
 /// Time for a router to announce itself: three solicitations, four seconds apart, each answered within half
@@ -88,18 +88,18 @@ struct Search<'a> {
     changes: NetworkChanges,
     attempts: Attempts,
     schedule: AttemptSchedule,
-    /// Without `--connect`.
+    /// None with `--connect`.
     discovery: Option<Discovery>,
-    /// With it.
+    /// Empty without `--connect`.
     targets: Targets,
     /// Since when there is no route to these, though there is an address to speak from.
     without_route: Vec<(Destination, Monotonic)>,
     network: NetworkSetup,
-    /// What was told last of each destination: the same is told again only with `--debug`.
+    /// The last message logged for each destination. It is logged again with `--debug` only.
     told: BTreeMap<Destination, String>,
-    /// True when it was told that destinations are left out.
+    /// True when it was logged that destinations are left out.
     much_left_out: bool,
-    /// Whether the lack of interfaces was told.
+    /// True when the lack of interfaces was logged.
     alone: bool,
 }
 
@@ -119,7 +119,7 @@ impl Search<'_> {
                     AttemptReport::Connected(key) => {
                         self.schedule.handle_connected(&destination, key, now);
                     }
-                    // A try that was taken over by whom it talked to could say anything.
+                    // A try whose process a server has taken over could send anything.
                     AttemptReport::Over(Ok(found)) if !found.is_for(&destination) => {
                         let failed = AttemptFailure::other("it answered what it was not asked");
                         self.handle_failure(&destination, &failed, now);
@@ -158,7 +158,7 @@ impl Search<'_> {
     fn look_at_network(&mut self, now: Monotonic) -> io::Result<()> {
         self.network.refresh(now, now.after(self.options.delay))?;
         let none = self.network.used().next().is_none();
-        // Of those that were asked for by name the network tells itself.
+        // The network logs missing named interfaces itself.
         let named = matches!(
             self.options.selection,
             InterfaceSelection::Named(_) | InterfaceSelection::Only(_)
@@ -232,7 +232,7 @@ impl Search<'_> {
                 }
             }
         }
-        // Each is told as found once, and may have been pushed out since.
+        // Each server is reported once, and may have been pushed out since.
         if self.schedule.poll_offer(now) {
             for server in discovery.servers() {
                 let (destination, origin) = found(&server);
@@ -303,7 +303,7 @@ impl Search<'_> {
         }
     }
 
-    /// Once in a while is enough for who reads it on a console.
+    /// Logs each message once, which is enough on a console.
     fn tell(&mut self, destination: &Destination, failed: &AttemptFailure) {
         let text = format!("{destination}: {}", failed.words);
         let known = self.told.get(destination);
@@ -330,10 +330,10 @@ impl Search<'_> {
         self.told.insert(destination.clone(), text);
     }
 
-    /// Makes the host a neighbour on the interface it must be on; tells whether that is new.
+    /// Adds a route to the host as a neighbour on its interface. False when nothing was added.
     ///
-    /// One that `--connect` names may be behind a router, which a route to itself would hide for ever: first the router
-    /// has the time to say that it is there.
+    /// A host of `--connect` may be behind a router, which such a route would hide: the router first gets the time to
+    /// announce itself.
     fn make_route(&mut self, destination: &Destination, now: Monotonic) -> bool {
         let Destination::Address(address) = destination else {
             return false;
@@ -392,11 +392,10 @@ impl Search<'_> {
     }
 }
 
-/// Where to connect to a server that was found, and where that was heard of.
 fn found(server: &Server) -> (Destination, Announcement) {
     let origin = Announcement {
         source: server.source,
-        // Whose ports are random has no other server's address under its name.
+        // With the port: several servers of one host are told apart.
         name: format!("{}:{}", server.host, server.addr.port()),
     };
     (Destination::Address(server.addr), origin)

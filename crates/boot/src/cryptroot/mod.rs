@@ -40,7 +40,7 @@ use beside::SideCommand;
 use only::FeedLock;
 use readers::FifoReader;
 
-/// An event tells that somebody opens the FIFO, a moment before /proc does: how long to look for him.
+/// The event for opening the FIFO comes a moment before /proc shows the reader: time to look for it.
 const LOOKING: Duration = Duration::from_secs(1);
 
 /// The time between two looks.
@@ -91,7 +91,7 @@ const NAMES: OptionNames = OptionNames {
     short: &[],
 };
 
-/// Those who would ask where askpass asks already.
+/// These would ask at the console, where askpass asks already.
 const NOT_AT_THE_CONSOLE: [&str; 5] = [
     "--disable=askpass-fifo",
     "--disable=password-prompt",
@@ -149,7 +149,6 @@ fn start(options: &CryptrootOptions) -> io::Result<PasswordProcess> {
     PasswordProcess::start(&mut command)
 }
 
-/// Why no volume can be given a password.
 #[derive(Debug, thiserror::Error)]
 enum FeedError {
     #[error("cannot watch {0}")]
@@ -250,7 +249,7 @@ fn fetch(
     }
 }
 
-/// Who was given the password.
+/// Gives the password to each volume once.
 struct PasswordFeed<'a> {
     fifo: &'a Path,
     log: Log,
@@ -283,7 +282,7 @@ impl PasswordFeed<'_> {
         }
     }
 
-    /// Answers whoever reads the FIFO and has not been seen yet.
+    /// Answers a new reader of the FIFO.
     fn look(&mut self, password: &Secret, signals: &EndSignals) -> io::Result<Option<Signal>> {
         let Ok(fifo) = PathHandle::at(self.fifo) else {
             // Nobody has made it yet.

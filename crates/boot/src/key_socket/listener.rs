@@ -23,7 +23,7 @@ use crate::files::is_trusted;
 /// The first descriptor that systemd hands over.
 const FIRST: i32 = 3;
 
-/// What stands in a peer's address before the volume's name (crypttab(5), AF_UNIX KEY FILES).
+/// Precedes the volume's name in a peer's address (crypttab(5), AF_UNIX KEY FILES).
 const MARK: &[u8] = b"/cryptsetup/";
 
 /// A socket that listens. Its file is removed on drop when it was made here.
@@ -33,10 +33,9 @@ pub(super) struct KeySocket {
     made: Option<PathBuf>,
 }
 
-/// Who wants a key.
+/// The connection of a volume that needs its key.
 #[derive(Debug)]
 pub(super) struct VolumeConnection {
-    /// Where the key goes.
     pub(super) stream: UnixStream,
     /// The volume that it is for; empty when the peer does not say.
     pub(super) volume: String,
@@ -56,8 +55,8 @@ impl KeySocket {
         Ok(listener)
     }
 
-    /// The next peer that came, without waiting. Peers of other users than root and this program's own
-    /// get nothing, nor those that cannot be told.
+    /// The next connection, without waiting. Peers of users other than root and this program's own are dropped, and
+    /// those whose user the kernel does not know.
     pub(super) fn accept(&self) -> io::Result<Option<VolumeConnection>> {
         loop {
             match self.socket.accept() {
@@ -122,7 +121,7 @@ fn make(path: &Path) -> io::Result<UnixListener> {
     {
         DirBuilder::new().mode(0o700).create(parent)?;
     }
-    // Who can write there puts a socket of his own in its place.
+    // A user who can write there could replace the socket.
     let parent = path.parent().filter(|parent| *parent != Path::new(""));
     check_folder(parent.unwrap_or(Path::new(".")), geteuid().as_raw()).map_err(io::Error::other)?;
     match fs::symlink_metadata(path) {

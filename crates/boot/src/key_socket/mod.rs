@@ -24,7 +24,7 @@ use crate::source::PasswordSource;
 use crate::wait;
 use listener::{KeySocket, VolumeConnection};
 
-/// How long the password is kept for another volume.
+/// The password is kept for this long after a volume was served.
 const KEEP: Duration = Duration::from_secs(60);
 
 /// A peer that reads nothing for so long gets nothing.
@@ -124,7 +124,6 @@ fn start(options: &KeySocketOptions) -> io::Result<PasswordProcess> {
     PasswordProcess::start(&mut command)
 }
 
-/// Why no volume can be served.
 #[derive(Debug, thiserror::Error)]
 enum KeySocketError {
     #[error("cannot listen")]
@@ -165,13 +164,13 @@ fn serve(options: &KeySocketOptions, log: Log) -> Result<Option<Signal>, KeySock
     end
 }
 
-/// Where keys are handed out.
+/// Serves the volumes that connect.
 struct KeyServer<'a> {
     options: &'a KeySocketOptions,
     log: Log,
     waiting: Vec<VolumeConnection>,
     password: Option<Secret>,
-    /// When a volume was served last.
+    /// The time at which a volume was served last.
     last: Option<Monotonic>,
 }
 

@@ -69,10 +69,9 @@ Example, a client with options:
   nightlatch-boot password-agent -- /usr/bin/nightlatch-boot client --interface eth0
 ";
 
-/// How the client learns where its helpers are.
+/// Tells the client the directory of its helpers.
 const HELPERS: &str = "MANDOSPLUGINHELPERDIR";
 
-/// Why nobody is answered.
 #[derive(Debug, thiserror::Error)]
 enum AgentError {
     #[error("cannot watch {0}")]
@@ -128,7 +127,7 @@ fn start(options: &PasswordAgentOptions) -> io::Result<PasswordProcess> {
     command
         .args(arguments)
         .env(HELPERS, &options.helper_directory);
-    // Who is not root tries things out, and can only be who he is.
+    // Only root can start a program as another user.
     if privileges::is_root() {
         let identity = ProgramIdentity {
             user: options.user,
@@ -143,7 +142,7 @@ fn start(options: &PasswordAgentOptions) -> io::Result<PasswordProcess> {
 struct Agent<'a> {
     questions: Questions<'a>,
     password: Option<Secret>,
-    /// When the last question vanished.
+    /// The time at which the last question vanished.
     alone_since: Option<Monotonic>,
     linger: Duration,
 }
@@ -179,7 +178,7 @@ impl Agent<'_> {
         }
     }
 
-    /// How long to stay, once everybody has an answer and has gone.
+    /// Time to stay, once every question is answered and gone.
     fn left(&mut self, now: Monotonic) -> Option<Duration> {
         if self.password.is_none() || self.questions.any() {
             self.alone_since = None;

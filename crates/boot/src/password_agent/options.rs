@@ -14,22 +14,22 @@ const NOBODY: u32 = 65534;
 /// A slow machine needs some seconds to find out that a password is wrong.
 const LINGER: Duration = Duration::from_secs(20);
 
-/// How to answer.
+/// The options of the applet `password-agent`.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct PasswordAgentOptions {
-    /// Where the questions are.
+    /// The directory of the questions.
     pub directory: PathBuf,
-    /// Where helpers of the client are.
+    /// The directory of the client's helpers.
     pub helper_directory: PathBuf,
     /// The client's real user.
     pub user: u32,
     /// The client's real group.
     pub group: u32,
-    /// How long to watch for a question that comes again.
+    /// Time to watch for a question that comes again.
     pub linger: Duration,
     /// The client, and its arguments.
     pub client: Vec<OsString>,
-    /// Whether each step is told.
+    /// `--debug`.
     pub debug: bool,
 }
 

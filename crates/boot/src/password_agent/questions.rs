@@ -19,18 +19,17 @@ use super::question::{Question, parse};
 use crate::files::{PathHandle, is_owned, is_trusted, read_all};
 use crate::log::{Log, chain};
 
-/// What the names of questions begin with.
+/// Names of questions begin with it.
 const PREFIX: &[u8] = b"ask.";
 
 /// The longest file that is a question.
 const MAX_FILE: usize = 64 * 1024;
 
-/// What a question has come to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum QuestionState {
     /// It waits for the password.
     Open,
-    /// It has the password, or is none, or is for a person to answer.
+    /// It is answered, is no question, or is left to a person.
     Done,
 }
 
@@ -40,7 +39,7 @@ pub(super) struct Questions<'a> {
     directory: &'a Path,
     log: Log,
     states: BTreeMap<OsString, QuestionState>,
-    /// What was answered: who asks for it again has refused the password.
+    /// Ids of answered questions. When one comes again, its password was refused.
     answered: BTreeSet<String>,
 }
 
@@ -55,7 +54,7 @@ impl<'a> Questions<'a> {
         }
     }
 
-    /// Whether a question stands, answered or not.
+    /// True while there is any question, answered or not.
     pub(super) fn any(&self) -> bool {
         !self.states.is_empty()
     }
@@ -83,7 +82,7 @@ impl<'a> Questions<'a> {
         Ok(())
     }
 
-    /// What a file asks; nothing when it is no question, or nobody waits for the answer.
+    /// The question in a file; none when the file is no question, or no process waits for the answer.
     fn read(&self, name: &OsString) -> Option<Question> {
         let path = self.directory.join(name);
         let said = path.display();
@@ -158,7 +157,7 @@ fn answer(question: &Question, password: &Secret) -> io::Result<()> {
     datagram.extend_from_slice(password.expose());
     datagram.push(0);
     let socket = UnixDatagram::unbound()?;
-    // Nobody who does not read may hold up the answers to others.
+    // A process that does not read must not delay the answers to others.
     socket.set_nonblocking(true)?;
     let there = PathHandle::at(&question.socket)?;
     if !there.about().file_type().is_socket() || !is_trusted(there.about().uid()) {

@@ -126,7 +126,7 @@ fn run(invocation: Invocation, log: Log) -> io::Result<Ending> {
     }
 }
 
-/// For `nightlatch check`: what is wrong is told, and nothing is printed where the client is not started.
+/// For `nightlatch check`: logs what is wrong, and prints nothing when the client is disabled.
 fn show_client(mut options: PluginRunnerOptions) -> Exit {
     let log = Log::new(NAME, options.debug);
     let file = options.show_client.take().unwrap_or_default();
@@ -154,7 +154,6 @@ pub(crate) fn client_arguments(parameters: &Parameters) -> Option<Vec<OsString>>
     Some(arguments.into_iter().map(OsString::from).collect())
 }
 
-/// Why there are no options.
 #[derive(Debug, thiserror::Error)]
 enum ConfigFileError {
     #[error("cannot read the configuration file")]
@@ -214,7 +213,7 @@ fn run_plugins(mut options: PluginRunnerOptions, fault: Option<Exit>) -> io::Res
     }
 }
 
-/// The password first: who waits for it can begin while the others end.
+/// Writes the password first, so that its reader need not wait until all plugins have ended.
 fn hand_over(
     password: &Secret,
     running: Vec<PasswordProcess>,

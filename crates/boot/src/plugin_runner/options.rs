@@ -18,7 +18,7 @@ const NOBODY: u32 = 65534;
 /// The name of the client among plugins.
 const CLIENT: &str = "mandos-client";
 
-/// What to run, and how.
+/// The options of the applet `plugin-runner`.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct PluginRunnerOptions {
     /// Environment of every plugin: `VAR=value`, or `VAR` to take one away.
@@ -27,32 +27,32 @@ pub struct PluginRunnerOptions {
     pub arguments: Vec<OsString>,
     /// PluginRunnerOptions of the client that the kernel's command line gives.
     pub kernel: Vec<OsString>,
-    /// What is said of single plugins, by their names.
+    /// Options of single plugins, by their names.
     pub plugins: BTreeMap<OsString, PluginOptions>,
     /// The user that plugins run as.
     pub user: u32,
     /// The group that plugins run as.
     pub group: u32,
-    /// Where the plugins are.
+    /// The directory of the plugins.
     pub directory: PathBuf,
-    /// Where their helpers are.
+    /// The directory of their helpers.
     pub helper_directory: PathBuf,
     /// The file that holds more options; without one, that of the initramfs.
     pub config_file: Option<PathBuf>,
-    /// Whether the kernel's command line is obeyed.
+    /// `--kernel-command-line`.
     pub kernel_command_line: bool,
-    /// Whether a person is asked when no plugin can give a password.
+    /// False with `--no-fallback`: a person is never asked.
     pub fallback: bool,
     /// Nothing is run: the options of the client are printed as a boot with the kernel's command line in this file
     /// gives them.
     pub show_client: Option<PathBuf>,
-    /// Whether each step is told.
+    /// `--debug`.
     pub debug: bool,
-    /// What is wrong, but no reason to leave a machine locked.
+    /// Faults that are no reason to leave a machine locked.
     pub warnings: Vec<String>,
 }
 
-/// What is said of one plugin.
+/// Options of one plugin.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub struct PluginOptions {
     /// It is not started.
@@ -141,7 +141,7 @@ impl PluginRunnerOptions {
     }
 }
 
-/// Where it is that something makes no sense.
+/// An error in the options, by its place.
 #[derive(Debug, thiserror::Error)]
 pub enum PluginOptionsError {
     /// In the configuration file.
@@ -228,7 +228,7 @@ fn set(
     Ok(())
 }
 
-/// What is no number is told and left, so that the machine still has plugins that run as nobody.
+/// An invalid number leaves the default with a warning, so that the plugins still run, as nobody.
 fn number(
     id: &mut u32,
     warnings: &mut Vec<String>,

@@ -1,8 +1,7 @@
-//! The plugins: which files of the directory count, and how each is started.
+//! The plugins: the files of the directory that count, and their start.
 //!
-//! What is run must be what nobody but root (and this program's user) can have put where it is: the file, its folder,
-//! and every folder and link on the way. It is run by the
-//! descriptor of the file that was checked.
+//! Only root (and this program's user) may be able to put a plugin into its place: the file, its folder, and every
+//! folder and link on the way are checked. A plugin is run by the descriptor of the file that was checked.
 
 use std::ffi::{OsStr, OsString};
 use std::fs;
@@ -29,7 +28,6 @@ const LEFT_BEHIND: [&str; 5] = ["~", ".dpkg-new", ".dpkg-old", ".dpkg-bak", ".dp
 /// Whom a plugin learns from where its helpers are.
 const HELPERS: &str = "MANDOSPLUGINHELPERDIR";
 
-/// Why a directory is not used.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum DirectoryError {
     /// It cannot be read.
@@ -46,7 +44,7 @@ pub(super) struct Plugin {
     /// Its file's name.
     pub(super) name: OsString,
     program: TrustedProgram,
-    /// What it may, because it is an applet of this very program.
+    /// That of the applet, when the plugin is this very program.
     privilege: Privilege,
 }
 
@@ -85,7 +83,7 @@ fn is_plugin_name(name: &OsStr) -> bool {
     !name.starts_with(b".") && !in_hashes && !left_behind
 }
 
-/// Why a file is not run.
+/// A file is not run.
 #[derive(Debug, thiserror::Error)]
 #[error("leaving out plugin {0:?}")]
 struct PluginError(OsString, #[source] TrustError);
@@ -107,7 +105,6 @@ fn open(directory: &Path, name: OsString) -> Result<Plugin, PluginError> {
 }
 
 impl Plugin {
-    /// Starts it.
     pub(super) fn start(&self, options: &PluginRunnerOptions) -> io::Result<PasswordProcess> {
         let own = options.plugins.get(&self.name);
         let mut command = self.program.command_for_others();
@@ -119,7 +116,7 @@ impl Plugin {
         for setting in options.environment.iter().chain(special) {
             set_environment(&mut command, setting);
         }
-        // Who is not root tries things out, and can only be who he is.
+        // Only root can start a program as another user.
         if privileges::is_root() && self.privilege != Privilege::Root {
             let identity = ProgramIdentity {
                 user: options.user,

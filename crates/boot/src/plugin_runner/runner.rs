@@ -17,7 +17,7 @@ use crate::process::{PasswordProcess, end_all};
 use crate::source::PasswordSource;
 use crate::wait;
 
-/// What getpass(3) is asked to say.
+/// The prompt of getpass(3).
 const QUESTION: &str = "Password: ";
 
 #[derive(Debug)]
@@ -59,7 +59,7 @@ pub(super) fn race(
     }
 }
 
-/// Where the initramfs has no controlling terminal, as on /dev/console.
+/// For an initramfs without a controlling terminal, as on /dev/console.
 fn standard_input() -> io::Result<File> {
     Ok(File::from(io::stdin().as_fd().try_clone_to_owned()?))
 }
@@ -105,7 +105,7 @@ fn until_end(
 
 /// The question to a person.
 struct Fallback<'a> {
-    /// Where to ask; none when nobody is to be asked, or any more.
+    /// None when no person is asked, or cannot be any more.
     terminal: Option<&'a File>,
     question: Option<PasswordPrompt<'a>>,
     log: Log,

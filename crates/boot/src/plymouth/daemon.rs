@@ -12,14 +12,13 @@ use super::protocol::SOCKET;
 use crate::daemon::{DaemonError, SplashDaemon};
 use crate::files::is_trusted;
 
-/// Where the daemon writes its process id.
+/// The file with the daemon's process id.
 const PID_FILE: &str = "/run/plymouth/pid";
 
-/// Its name.
 const NAME: &str = "plymouthd";
 
-/// Whether Plymouth has the screen: it has left its process id, or there is a process of its name
-/// (password-prompt(8mandos)). Processes of others do not count, which may have any name.
+/// True when Plymouth has the screen: its process id is in [`PID_FILE`], or there is a process of its name
+/// (password-prompt(8mandos)). Processes of other users do not count: they may have any name.
 pub fn is_running() -> bool {
     Path::new(PID_FILE).exists() || has_process()
 }
@@ -36,10 +35,9 @@ fn has_process() -> bool {
     })
 }
 
-/// Why there is no connection to the daemon.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ConnectError {
-    /// Nobody listens.
+    /// Connecting to the daemon failed.
     #[error("Plymouth does not run")]
     NotThere(#[source] io::Error),
     /// The name is abstract, so that everybody can take it.
@@ -47,7 +45,7 @@ pub(super) enum ConnectError {
     Impostor(u32, i32),
 }
 
-/// A connection to the daemon. Nothing is said to, or taken from, whoever is not root or this program's user.
+/// Connects to the daemon. Refused unless root or this program's user runs it.
 pub(super) fn connect() -> Result<UnixStream, ConnectError> {
     let address = SocketAddr::from_abstract_name(SOCKET);
     let stream = address.and_then(|address| UnixStream::connect_addr(&address));

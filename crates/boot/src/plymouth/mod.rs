@@ -85,7 +85,6 @@ fn parse(arguments: Vec<OsString>) -> Result<Action<PlymouthOptions>, UsageError
     })
 }
 
-/// Why nobody could be asked.
 #[derive(Debug, thiserror::Error)]
 enum PlymouthError {
     #[error(transparent)]
@@ -142,7 +141,7 @@ fn ask(options: &PlymouthOptions, log: Log) -> Result<Option<Signal>, PlymouthEr
     }
 }
 
-/// The new daemon shows nothing until it is told to, and forgets who does not wait for its reply.
+/// The new daemon shows nothing until it is asked to, and drops a connection that is closed before its reply.
 fn clear_screen(
     daemon: Result<SplashDaemon, DaemonError>,
     signals: &EndSignals,
@@ -152,7 +151,6 @@ fn clear_screen(
     Ok(())
 }
 
-/// What came of a request.
 enum Exchanged {
     PlymouthReply(PlymouthReply),
     Signal(Signal),

@@ -1,8 +1,8 @@
-//! What is said on the socket of Plymouth's daemon: a stream, one byte for the kind of each message.
+//! The protocol of Plymouth's daemon: a stream, one byte for the kind of each message.
 //!
-//! Pure: bytes in, bytes out. To the daemon: the kind; then `\x02`, the argument's length with its
-//! final NUL in one byte, the argument and NUL, or NUL alone without an argument. From the daemon: the
-//! kind; an answer is followed by its length in four bytes, the lowest first, and that many bytes.
+//! Pure: bytes in, bytes out. To the daemon: the kind; then `\x02`, the argument's length with its final NUL in one
+//! byte, the argument and NUL, or NUL alone without an argument. From the daemon: the kind; an answer is followed by
+//! its length in four bytes, the lowest first, and that many bytes.
 
 use nightlatch_core::secret::{Secret, SecretBuffer};
 
@@ -22,7 +22,7 @@ const REFUSED: u8 = 0x15;
 const ANSWER: u8 = 0x02;
 const NO_ANSWER: u8 = 0x05;
 
-/// What the length's byte has room for, NUL apart.
+/// The length is one byte, and counts the NUL.
 const MAX_ARGUMENT: usize = 254;
 
 /// The longest password that is taken of a person's keyboard.
@@ -41,26 +41,26 @@ pub fn ask_for_password(question: &str) -> Vec<u8> {
     [&head[..], question.as_bytes(), b"\0"].concat()
 }
 
-/// What the daemon says.
+/// A message from the daemon.
 #[derive(PartialEq, Eq, Debug)]
 pub enum PlymouthReply {
     /// It has understood.
     Acknowledged,
     /// It does not do that, or not for this user.
     Refused,
-    /// What was typed.
+    /// The password that was typed.
     Answer(Secret),
     /// Nobody will answer.
     NoAnswer,
 }
 
-/// What cannot be a reply.
+/// A malformed reply.
 #[derive(PartialEq, Eq, Debug, thiserror::Error)]
 pub enum ReplyError {
     /// Its first byte is that of no reply.
     #[error("Plymouth said {0:#04x}, which is no reply")]
     Unknown(u8),
-    /// An answer that nobody has typed.
+    /// An answer longer than [`MAX_PASSWORD`].
     #[error("Plymouth told of an answer of {0} bytes")]
     TooLong(usize),
 }

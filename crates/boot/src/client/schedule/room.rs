@@ -1,4 +1,4 @@
-//! Who gives way when there is no room: for a destination among all, for a try among those that run.
+//! Limits: the destination that is removed when there are too many, and the try that is ended for its slot.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -11,15 +11,15 @@ use super::{AttemptEntry, AttemptSchedule, AttemptStage, AttemptState, Destinati
 /// Most destinations that are known at one time: some hundred kilobytes.
 pub(in crate::client) const MAX_DESTINATIONS: usize = 1024;
 
-/// Most addresses kept for one trusted key after they are announced no more: who passes on the real server's
-/// bytes can have its key proved anywhere.
+/// Most addresses kept for one trusted key that are not announced any more: a relay of the real server's bytes can
+/// prove its key at any address.
 const MAX_KEPT: usize = 8;
 
-/// How often the time that a try keeps its slot is doubled at most: to a quarter of an hour.
+/// Doublings of the time that a try keeps its slot: up to a quarter of an hour.
 const DOUBLINGS: u32 = 11;
 
 impl AttemptSchedule {
-    /// How many destinations `source` has announced.
+    /// The number of destinations that `source` has announced.
     pub(super) fn share(&self, source: Option<IpAddr>) -> usize {
         let same = |entry: &&AttemptEntry| entry.origin.as_ref().map(|it| it.source) == source;
         self.entries.values().filter(same).count()
@@ -52,7 +52,7 @@ impl AttemptSchedule {
         true
     }
 
-    /// What proved a trusted key in this boot stays, whatever is announced.
+    /// True for a destination that proved a trusted key in this boot: it stays, whatever is announced.
     pub(super) fn is_kept(&self, entry: &AttemptEntry) -> bool {
         let Some(key) = entry.key.filter(|_| self.trusted_only) else {
             return false;

@@ -70,7 +70,7 @@ fn want_of_a_network_ends_when_the_network_changes() {
     assert_eq!(schedule.poll_timeout(at(260)), Some(at(500)));
 }
 
-/// What the destinations of a link do when they are tried.
+/// The behaviour of the destinations of a link.
 #[derive(Clone, Copy, PartialEq)]
 enum Does {
     /// Accepts the connection, or not even that, and says nothing.
@@ -307,7 +307,7 @@ fn what_proved_a_trusted_key_stays_though_it_is_taken_back() {
         for n in 0..20 {
             schedule.remove(&server(n));
         }
-        // A key can be proved anywhere by who passes on bytes: that is bounded.
+        // A relay can prove a key at any address: their number is bounded.
         let left = schedule.destinations().count();
         assert_eq!(left, if trusted { 8 } else { 0 });
     }
@@ -319,7 +319,7 @@ fn two_addresses(key: Option<KeyId>) -> AttemptSchedule {
     for number in [2, 1] {
         schedule.add(server(number), heard(1, "tower"), at(0));
     }
-    // What was found first, not what is smaller.
+    // The first one found, not the smallest.
     assert_eq!(schedule.poll_start(at(0)), Some(server(2)));
     assert_eq!(schedule.poll_start(at(4)), Some(server(1)));
     schedule.handle_connected(&server(2), key, at(10));
@@ -449,7 +449,7 @@ fn who_names_the_right_server_among_hundreds_of_his_own_does_not_take_it_along()
         schedule.add(server(n), heard(2, &n.to_string()), at(200));
     }
     assert!(schedule.destinations().any(|to| *to == right));
-    // Nobody who has more takes it back, nor one of as many.
+    // A source with as many or more does not take it back.
     schedule.add(right.clone(), heard(3, "right"), at(300));
     assert_eq!(schedule.entries[&right].origin, heard(1, "right"));
 }
