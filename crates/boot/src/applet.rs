@@ -102,7 +102,7 @@ impl Applet {
         if self.privilege != Privilege::Lowers
             && let Err(error) = protect_memory(None, log)
         {
-            log.say(&format!("cannot forbid core dumps: {error}"));
+            log.info(&format!("cannot forbid core dumps: {error}"));
             return Exit::System.into();
         }
         match run(options, log).map(Into::into) {
@@ -115,7 +115,7 @@ impl Applet {
 
 /// Logs an error with its hint.
 pub(crate) fn report(error: &impl AppletError, log: Log) -> Exit {
-    log.say(&chain(error));
+    log.info(&chain(error));
     if let Some(hint) = error.hint(log.applet()) {
         log.hint(&hint);
     }

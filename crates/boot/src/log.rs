@@ -25,19 +25,19 @@ impl Log {
     }
 
     /// A message that the administrator should read.
-    pub(crate) fn say(&self, what: &str) {
+    pub(crate) fn info(&self, what: &str) {
         line(&format!("nightlatch-boot {}: {what}", self.applet));
     }
 
     /// Advice on how to mend what the last message says.
     pub(crate) fn hint(&self, what: &str) {
-        self.say(&format!("hint: {what}"));
+        self.info(&format!("hint: {what}"));
     }
 
     /// A message of `--debug`.
     pub(crate) fn debug(&self, what: impl FnOnce() -> String) {
         if self.debug {
-            self.say(&what());
+            self.info(&what());
         }
     }
 }

@@ -52,7 +52,7 @@ fn run(log: Log) -> Exit {
     parameters
         .warnings
         .iter()
-        .for_each(|warning| log.say(warning));
+        .for_each(|warning| log.info(warning));
     log.debug(|| format!("{parameters:?}"));
     if parameters.off {
         return log::print("off\n");

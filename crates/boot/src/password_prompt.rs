@@ -95,11 +95,11 @@ impl AppletError for PasswordPromptError {
 
 fn run(options: &PasswordPromptOptions, log: Log) -> Result<Ending, PasswordPromptError> {
     if plymouth::daemon::is_running() {
-        log.say("Plymouth has the screen: not asking here");
+        log.info("Plymouth has the screen: not asking here");
         return Ok(Ending::Exit(Exit::Unavailable));
     }
     if !io::stdin().is_terminal() {
-        log.say("expected a terminal as standard input");
+        log.info("expected a terminal as standard input");
         return Ok(Ending::Exit(Exit::Unavailable));
     }
     Ok(ask(&prompt::question(&options.wording), log)?)
@@ -112,10 +112,10 @@ fn ask(question: &str, log: Log) -> io::Result<Ending> {
         match terminal::read_password_on(&input, &output, question) {
             Ok(password) => break password,
             Err(error) if error.kind() == io::ErrorKind::InvalidData => {
-                log.say(&chain(&error));
+                log.info(&chain(&error));
             }
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
-                log.say("nothing was typed: the input has ended");
+                log.info("nothing was typed: the input has ended");
                 return Ok(Ending::Exit(Exit::Unavailable));
             }
             Err(error) => return Err(error),

@@ -59,7 +59,7 @@ impl<'a> PasswordSource<'a> {
             Some(ProcessResult::Failed(status)) if may_restart(status) => {
                 let due = self.pauses.due(*started, now);
                 let pause = due.since(now).as_secs();
-                log.say(&format!("{what} died: {status}; again in {pause} s"));
+                log.info(&format!("{what} died: {status}; again in {pause} s"));
                 self.state = SourceState::Paused(due);
             }
             Some(ProcessResult::Failed(status)) => {
@@ -76,7 +76,7 @@ impl<'a> PasswordSource<'a> {
         self.state = match (self.start)() {
             Ok(process) => SourceState::Running(process, now),
             Err(error) => {
-                log.say(&format!("cannot start {what}: {error}"));
+                log.info(&format!("cannot start {what}: {error}"));
                 SourceState::Over
             }
         };

@@ -68,7 +68,7 @@ fn ask(log: Log) -> Result<Ending, SplashyError> {
     let signals = EndSignals::hold()?;
     let Some(daemon) = SplashDaemon::of_program(Path::new(DAEMON)).map_err(io::Error::other)?
     else {
-        log.say("Splashy does not run");
+        log.info("Splashy does not run");
         return Ok(Ending::Exit(Exit::Unavailable));
     };
     let question = format!("getpass {}", prompt::question(&Wording::default()));
@@ -79,7 +79,7 @@ fn ask(log: Log) -> Result<Ending, SplashyError> {
         if let Some(signal) = signals.next()? {
             end_all(vec![asker]);
             if let Err(error) = daemon.replace_with(&["splashy", "boot"].map(Into::into)) {
-                log.say(&format!(
+                log.info(&format!(
                     "cannot take the question from the screen: {error}"
                 ));
             }
@@ -92,7 +92,7 @@ fn ask(log: Log) -> Result<Ending, SplashyError> {
                 return Ok(signal.into());
             }
             Some(ProcessResult::Failed(status)) => {
-                log.say(&format!("{ASKER} failed: {status}"));
+                log.info(&format!("{ASKER} failed: {status}"));
                 return Ok(Ending::Exit(Exit::Unavailable));
             }
         }

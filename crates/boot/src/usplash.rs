@@ -77,7 +77,7 @@ fn ask(log: Log) -> Result<Ending, UsplashError> {
     let signals = EndSignals::hold()?;
     let Some(daemon) = SplashDaemon::of_program(Path::new(DAEMON)).map_err(io::Error::other)?
     else {
-        log.say("Usplash does not run");
+        log.info("Usplash does not run");
         return Ok(Ending::Exit(Exit::Unavailable));
     };
     let mut commands = open(COMMANDS, is_owned, OpenOptions::new().write(true))?;
@@ -93,7 +93,7 @@ fn ask(log: Log) -> Result<Ending, UsplashError> {
         }
         Err(signal) => {
             if let Err(error) = daemon.replace() {
-                log.say(&format!(
+                log.info(&format!(
                     "cannot take the question from the screen: {error}"
                 ));
             }

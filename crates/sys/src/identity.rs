@@ -1,4 +1,4 @@
-//! Who a program becomes that is started: another user, and the environment a parent owes it.
+//! The user and group of a program that is started, and the descriptors it inherits.
 //!
 //! Never changes the calling process.
 
@@ -14,13 +14,12 @@ use rustix::thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid};
 /// The user and the group of a program.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct ProgramIdentity {
-    /// User id.
+    /// Real and effective user id.
     pub user: u32,
     /// Group id. The program is in no other group.
     pub group: u32,
-    /// Whether only its *real* user and group are these, and root is the effective one: what execve(2)
-    /// makes of a set-user-ID program. For programs that lower themselves at once, and need to
-    /// be trusted with that.
+    /// These are only its *real* user and group, and root is the effective one: what execve(2) makes of a set-user-ID
+    /// program. For programs that lower their privileges at once, and can be trusted to do so.
     pub effective_root: bool,
 }
 
@@ -59,7 +58,7 @@ fn become_identity(identity: ProgramIdentity, parent: Pid) -> io::Result<()> {
     set_parent_process_death_signal(Some(Signal::TERM))?;
     match getppid() == Some(parent) {
         true => Ok(()),
-        // It ended before it could be heard of.
+        // The parent ended before the signal was set.
         false => Err(Errno::SRCH.into()),
     }
 }

@@ -15,13 +15,13 @@ use rustix::process::{Pid, getpid, test_kill_process};
 use crate::netif::{self, Flags};
 use crate::netlink::{self as messages, NetlinkMessage};
 
-/// What a link's group begins with when this program made it; the rest is the number of the process.
-/// Nothing else makes groups, and nobody by hand would make one like this.
+/// The upper bits of the group of a link that this program made; the rest is the process id. No other program uses
+/// such groups.
 const MARK: u32 = 0x4e << MARK_SHIFT;
 /// Numbers of processes are below 2^22 (`PID_MAX_LIMIT`, proc(5)).
 const MARK_SHIFT: u32 = 24;
 
-/// Where the kernel describes network interfaces.
+/// The kernel's folder of network interfaces.
 pub(crate) const CLASS: &str = "/sys/class/net";
 
 /// Every link of this network namespace.
@@ -110,7 +110,7 @@ fn used() -> io::Result<Used> {
         any: BTreeSet::new(),
         by_others: BTreeSet::new(),
     };
-    // The kernel knows its own addresses, as that of the loopback interface; or else it never tells.
+    // A kernel that reports origins reports that of its own addresses, such as the loopback address.
     let tells = described.iter().any(|message| {
         matches!(
             message,
@@ -165,8 +165,7 @@ pub(crate) fn driver(interface: &str) -> Option<String> {
     Some(target.file_name()?.to_str()?.to_owned())
 }
 
-/// Where its device is on its bus; a virtual device of virtio is on no bus, but the one that offers it
-/// is.
+/// The address of its device on the bus. A virtual device of virtio is on no bus; its parent is.
 pub(crate) fn bus_address(interface: &str) -> Option<String> {
     Some(device(interface)?.file_name()?.to_str()?.to_owned())
 }

@@ -52,7 +52,7 @@ pub fn lock_all() -> io::Result<()> {
     Ok(())
 }
 
-/// How many bytes this process may lock (`RLIMIT_MEMLOCK`, getrlimit(2)); `None` for no limit.
+/// The number of bytes that this process may lock (`RLIMIT_MEMLOCK`, getrlimit(2)); `None` for no limit.
 pub fn lock_limit() -> Option<u64> {
     rustix::process::getrlimit(Resource::Memlock).current
 }

@@ -1,8 +1,7 @@
-//! Network interfaces over rtnetlink: list them, hear of changes, take them up and down, and reach
-//! a neighbour that has no route.
+//! Network interfaces over rtnetlink: list them, watch them, take them up and down, and add a route to a neighbour.
 //!
-//! Changes need `CAP_NET_ADMIN` effective during the call: the kernel looks both at who opened the
-//! socket and at who sends, so each change opens a socket of its own. Never policy.
+//! Changes need `CAP_NET_ADMIN` effective during the call: the kernel checks both the opener of the socket and the
+//! sender, so each change opens a socket of its own. Contains no policy.
 
 use std::io;
 use std::net::IpAddr;
@@ -17,8 +16,8 @@ use nightlatch_core::network::{Cidr, Route};
 
 use crate::netlink::{self as messages, NetlinkMessage, RTM_DELLINK, RTM_NEWLINK};
 
-/// What the kernel sends at most in one datagram of a dump (`NLMSG_GOODSIZE` is 8 kB or a page;
-/// dumps grow to 32 kB when the reader's buffer allows it).
+/// The largest datagram of a dump (`NLMSG_GOODSIZE` is 8 kB or a page; dumps grow to 32 kB when the reader's buffer
+/// allows it).
 const DATAGRAM: usize = 32 * 1024;
 
 // Multicast groups of rtnetlink(7): links, and addresses of both families.
@@ -31,9 +30,9 @@ const RTMGRP_IPV6_IFADDR: u32 = 0x100;
 pub struct Interface {
     /// The interface's index: its scope id.
     pub index: u32,
-    /// Its name.
+    /// The kernel's name.
     pub name: String,
-    /// Its flags.
+    /// As last read.
     pub flags: Flags,
 }
 
@@ -87,7 +86,7 @@ impl Flags {
 pub struct InterfaceAddress {
     /// The interface's index.
     pub index: u32,
-    /// The address.
+    /// IPv4 or IPv6.
     pub ip: IpAddr,
 }
 
@@ -117,8 +116,8 @@ pub fn name_of(index: u32) -> io::Result<String> {
     Ok(rustix::net::netdevice::index_to_name(&any, index)?)
 }
 
-/// Every address of this network namespace under which others may be told to reach it: none that
-/// is not known to be unique, none that is deprecated, none that is temporary for privacy.
+/// Every address of this network namespace that may be announced to other hosts: not tentative, deprecated, or
+/// temporary for privacy.
 pub fn addresses() -> io::Result<Vec<InterfaceAddress>> {
     let described = dump(&messages::dump_addresses())?.into_iter();
     Ok(described
@@ -188,7 +187,7 @@ fn converse(request: &[u8], mut is_last: impl FnMut(&[u8]) -> io::Result<bool>) 
     }
 }
 
-/// True when a datagram ends an answer; an error where it says that there is none.
+/// True when a datagram ends an answer. Its error code is returned as an error.
 fn ended(datagram: &[u8]) -> io::Result<bool> {
     for message in messages::parse(datagram) {
         match message {
@@ -269,7 +268,7 @@ impl AsFd for NetworkChanges {
     }
 }
 
-/// What kind of thing changed; the greater covers the lesser.
+/// The kind of a change; the greater includes the lesser.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum NetworkChange {
     /// Only addresses: one came, went, or is now known to be unique.

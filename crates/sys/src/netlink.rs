@@ -78,7 +78,7 @@ fn request(kind: u16, flags: u16, body: &[u8]) -> Vec<u8> {
     message.extend_from_slice(&length.to_ne_bytes());
     message.extend_from_slice(&kind.to_ne_bytes());
     message.extend_from_slice(&(NLM_F_REQUEST | flags).to_ne_bytes());
-    // Sequence number and port: each request has a socket of its own, so neither tells anything.
+    // Sequence number and port stay zero: each request has a socket of its own.
     message.extend_from_slice(&[0; 8]);
     message.extend_from_slice(body);
     message
@@ -133,7 +133,7 @@ pub(crate) enum NetlinkMessage {
         index: u32,
         flags: u32,
         ip: IpAddr,
-        /// Who gave it (`IFAPROT_*`), where the kernel tells it (since Linux 5.18).
+        /// Its origin (`IFAPROT_*`), where the kernel reports it (since Linux 5.18).
         origin: Option<u8>,
     },
     /// The end of a dump.

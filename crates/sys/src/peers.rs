@@ -1,7 +1,6 @@
-//! The process at the other end of a stream socket, and who a process is: as the kernel knows them (unix(7)),
-//! whatever the process says of itself.
+//! The process at the other end of a stream socket, and the user of a process, both from the kernel (unix(7)).
 //!
-//! Never decides who is trusted.
+//! Never decides whom to trust.
 
 use std::fs;
 use std::io;
@@ -30,7 +29,7 @@ impl PeerProcess {
     /// The peer of a connected stream socket.
     ///
     /// # Errors
-    /// When the kernel cannot tell, as of a process that is outside of this one's PID namespace.
+    /// When the kernel cannot name it, for example a process outside of this one's PID namespace.
     pub fn of(socket: impl AsFd) -> io::Result<Self> {
         let mut peer = libc::ucred {
             pid: 0,
@@ -83,11 +82,11 @@ fn option<T>(socket: &impl AsFd, name: libc::c_int, value: &mut T) -> io::Result
     }
 }
 
-/// The user of a process, when its real, effective, saved and file system user are one and the same: a
-/// set-user-ID program that somebody has started is nobody's.
+/// The user of a process, when its real, effective, saved and file system user are the same. A running set-user-ID
+/// program has none.
 ///
-/// The owner of /proc/PID is no answer: it is root for every process that is not dumpable (proc(5)), which
-/// everybody may make of his own.
+/// The owner of /proc/PID is no answer: it is root for every process that is not dumpable (proc(5)), and any process
+/// can make itself so.
 pub fn only_user_of(pid: u32) -> Option<u32> {
     let status = fs::read_to_string(PathBuf::from(format!("/proc/{pid}/status"))).ok()?;
     only_user(&status)

@@ -1,11 +1,11 @@
 //! Shell commands for a server, started by a process of their own as another user than the server's.
 //!
-//! A server that has given up being root cannot start anything as somebody else. So it is split before
-//! ([`Spawner::start`]): the spawner's effective user is the one that commands run as, so that it may signal
-//! them, and its real and saved user is the server's, so that they may not signal it (kill(2)). It has no
-//! capabilities, but for `CAP_NET_RAW` where there is one, which it hands to commands that ping.
+//! A server that has given up root cannot start a program as another user. So it is split before ([`Spawner::start`]):
+//! the spawner's effective user is that of the commands, so that it may signal them, and its real and saved user is
+//! the server's, so that they may not signal it (kill(2)). It has no capabilities except `CAP_NET_RAW`, if the server
+//! has that, which it passes to commands that ping.
 //!
-//! Both ends talk by datagrams of a socket pair. The spawner ends, with all that it started, when the
+//! Both ends exchange datagrams over a socket pair. The spawner ends, with everything that it started, when the
 //! server's end is closed.
 
 mod command;
@@ -31,13 +31,13 @@ pub use message::{BadCommandLine, CommandEnd, CommandRequest};
 /// A user and a group, by number.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct UserAndGroup {
-    /// User id.
+    /// The user id.
     pub uid: u32,
     /// Group id. There are no other groups.
     pub gid: u32,
 }
 
-/// Who is who where the server was started as root.
+/// The two users of a server that was started as root.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Separation {
     /// Whom the server becomes.
@@ -46,7 +46,7 @@ pub struct Separation {
     pub commands: UserAndGroup,
 }
 
-/// How commands are run.
+/// The environment and users of the commands.
 #[derive(Clone, Debug)]
 pub struct SpawnerConfig {
     /// Without one, commands run as the server's own user.
@@ -55,10 +55,10 @@ pub struct SpawnerConfig {
     pub environment: Vec<CString>,
 }
 
-/// What is sent once the spawner has become who it shall be; any other datagram is an error's number.
+/// The spawner's first datagram after it has changed its user; any other is an error number.
 const READY: [u8; 4] = [0; 4];
 
-/// Starts spawners.
+/// The process that starts commands.
 #[derive(Debug)]
 pub struct Spawner;
 
@@ -135,7 +135,7 @@ fn be_spawner(socket: &OwnedFd, config: &SpawnerConfig) -> io::Result<()> {
 }
 
 fn begin(socket: &OwnedFd, config: &SpawnerConfig) -> io::Result<()> {
-    // What ends the server by the keyboard or its whole group is the server's to hear.
+    // Signals of the keyboard and to the server's group are for the server only.
     rustix::process::setsid()?;
     command::hold_signals();
     let _ = rustix::thread::set_name(c"nightlatch-run");
@@ -182,7 +182,7 @@ struct RunningCommand {
 
 impl RunningCommand {
     fn signal(&self, signal: Signal) {
-        // The leader was not waited for yet, so its number is nobody else's. One that has ended is no error.
+        // The leader was not reaped yet, so its number is still its own. One that has ended is no error.
         if rustix::process::kill_process_group(self.leader, signal).is_err() {
             // It was forked and is not the leader of a group yet.
             let _ = rustix::process::kill_process(self.leader, signal);
@@ -190,7 +190,7 @@ impl RunningCommand {
     }
 }
 
-/// Does what it is told until the other end is closed.
+/// Carries out requests until the other end is closed.
 fn serve(socket: &OwnedFd, config: &SpawnerConfig) -> io::Result<()> {
     let mut running: Vec<RunningCommand> = Vec::new();
     let mut buffer = vec![0; message::LONGEST];
@@ -293,7 +293,7 @@ fn carry_out(
         },
         Some(CommandRequest::Terminate(id)) => signal(running, id, Signal::TERM),
         Some(CommandRequest::Kill(id)) => signal(running, id, Signal::KILL),
-        // Never sent.
+        // The server never sends any other request.
         None => {}
     }
     Ok(())

@@ -21,7 +21,7 @@ const TERMINAL: &str = "/dev/tty";
 /// The longest line the kernel hands over in canonical mode is 4096 bytes (termios(3)).
 const MAX_LINE: usize = 4096;
 
-/// What a person or the system sends to end or stop a program: all would leave echo off.
+/// Signals that end or stop a program; each would leave echo off.
 const HELD: [i32; 5] = [
     libc::SIGINT,
     libc::SIGHUP,
@@ -42,7 +42,7 @@ pub fn read_password(prompt: &str) -> io::Result<Secret> {
     read_password_on(&terminal, &terminal, prompt)
 }
 
-/// The terminal that controls this process.
+/// Opens the terminal that controls this process.
 ///
 /// # Errors
 /// `ENXIO` when there is none.
@@ -103,12 +103,12 @@ impl<'a> PasswordPrompt<'a> {
         })
     }
 
-    /// What to wait for: the one tells of a signal, the other of a line.
+    /// Wait for these: the first is readable when a signal came, the second when a line was typed.
     pub fn descriptors(&self) -> [BorrowedFd<'_>; 2] {
         [self.held.queue.as_fd(), self.quiet.terminal.as_fd()]
     }
 
-    /// Whether a signal came that is to end or stop the process: drop the question to let it act.
+    /// True when a signal came that ends or stops the process. Drop the prompt to let it act.
     pub fn is_interrupted(&self) -> io::Result<bool> {
         is_readable(self.held.queue.as_fd())
     }
@@ -188,7 +188,7 @@ impl<'a> EchoOff<'a> {
         quiet
             .local_modes
             .insert(LocalModes::ECHONL | LocalModes::ICANON);
-        // What was typed before the question is no answer to it.
+        // Input from before the question is dropped.
         tcsetattr(terminal, OptionalActions::Flush, &quiet)?;
         Ok(Self { terminal, before })
     }

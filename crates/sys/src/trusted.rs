@@ -1,8 +1,8 @@
-//! Files that nobody but their owner and root can have put where they are: programs to be run with more rights
-//! than others have, and folders of such programs.
+//! Files that only their owner and root can have put into their place: programs that are run with privileges, and
+//! folders of such programs.
 //!
-//! A path is followed from `/` one name at a time, by descriptors. Every folder and every link on the way counts,
-//! for whoever can change one of them decides what is found at the end.
+//! A path is followed from `/` one name at a time, by descriptors. Every folder and link on the way is checked: a user
+//! who can change one of them decides what is at the end.
 
 use std::collections::VecDeque;
 use std::ffi::OsString;
@@ -23,14 +23,14 @@ use crate::identity::leave_open;
 /// As many links as the kernel follows in one path (path_resolution(7)).
 const MAX_LINKS: usize = 40;
 
-/// Write permission of the group and of everybody. An access control list that lets somebody else write has
-/// the bit of the group set (acl(5)).
+/// Write permission of the group and of all users. An access control list that lets another user write has the bit of
+/// the group set (acl(5)).
 const WRITABLE: u32 = 0o022;
 
 /// In a folder with this bit only the owner of a file can take it away.
 const STICKY: u32 = 0o1000;
 
-/// What keeps a path from being trusted.
+/// A path is not trusted.
 #[derive(Debug, thiserror::Error)]
 pub enum TrustError {
     /// It cannot be looked at.
@@ -39,17 +39,17 @@ pub enum TrustError {
     /// Somebody else owns it, or a folder or link on the way to it.
     #[error("{p} belongs to user {owner}: expected `chown -h {wanted} {p}`", p = path.display())]
     Owner {
-        /// What is owned.
+        /// The file, folder or link.
         path: PathBuf,
-        /// By whom.
+        /// Its owner.
         owner: u32,
-        /// Who may own it.
+        /// The only owner allowed, besides root.
         wanted: u32,
     },
     /// Others can change it, or a folder on the way to it.
     #[error("others can write to {p}, which has the mode {mode:04o}: expected `chmod go-w {p}`", p = path.display())]
     Writable {
-        /// What they can write to.
+        /// The file or folder.
         path: PathBuf,
         /// Its permissions.
         mode: u32,
@@ -59,7 +59,7 @@ pub enum TrustError {
     Kind(PathBuf, &'static str),
 }
 
-/// Where a path has led to.
+/// The end of a path.
 struct ResolvedPath {
     about: Stat,
     /// The folder that it is in and its name there, unless it is a folder itself.
@@ -76,11 +76,11 @@ pub struct Executable {
 }
 
 impl Executable {
-    /// The program at `path`, an absolute one. Root or `user` must own it and everything on the way to it, and
-    /// nobody else may be able to write there.
+    /// The program at the absolute path `path`. Root or `user` must own it and everything on the way to it, and no
+    /// other user may be able to write there.
     ///
     /// # Errors
-    /// When that is not so, or it is no executable file, or it cannot be read.
+    /// When that is not so, it is no executable file, or it cannot be read.
     pub fn open(path: &Path, user: u32) -> Result<Self, TrustError> {
         let ResolvedPath { about, name } = follow(path, user)?;
         let is_file = FileType::from_raw_mode(about.st_mode) == FileType::RegularFile;
@@ -90,7 +90,7 @@ impl Executable {
         let looked = |error: Errno| TrustError::Look(path.to_owned(), error.into());
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let file = openat(&folder, &name, flags, Mode::empty()).map_err(looked)?;
-        // Those who can change a name in between are trusted; what they have changed is not what was checked.
+        // Those who can replace a file in between are trusted, but the new one was not checked.
         if !is_same(&about, &fstat(&file).map_err(looked)?) {
             return Err(TrustError::Kind(path.to_owned(), "the file that it was"));
         }
@@ -102,13 +102,14 @@ impl Executable {
         })
     }
 
-    /// What runs it, as long as this is there. The kernel calls the process by the program's name: it is run by the
-    /// descriptor of its folder, in which it is found once more.
+    /// Starts it; `self` must outlive the start. The process gets the program's name: it is run by the descriptor of
+    /// its folder, and found in it once more.
     pub fn command(&self) -> Command {
         self.command_by(self.folder.as_raw_fd(), Some(&self.name))
     }
 
-    /// The same for a user who may have no right to look into the folder. The kernel calls the process by a number.
+    /// As [`command`](Self::command), for a user who may have no right to search the folder. The process gets a number
+    /// as its name.
     pub fn command_for_others(&self) -> Command {
         self.command_by(self.file.as_raw_fd(), None)
     }
@@ -137,11 +138,11 @@ impl Executable {
     }
 }
 
-/// Makes sure that `path` is a folder to which nobody but root and `user` can add anything. One with the sticky
-/// bit will not do: everybody can add to it.
+/// Makes sure that `path` is a folder to which only root and `user` can add files. One with the sticky bit is refused:
+/// every user can add to it.
 ///
 /// # Errors
-/// When it is not, or cannot be looked at.
+/// When that is not so, or it cannot be read.
 pub fn check_folder(path: &Path, user: u32) -> Result<(), TrustError> {
     let about = follow(path, user)?.about;
     match FileType::from_raw_mode(about.st_mode) {
@@ -192,7 +193,7 @@ struct PathWalk {
     folders: Vec<(OwnedFd, PathBuf)>,
     rest: VecDeque<OsString>,
     links: usize,
-    /// What it has come to that is no folder.
+    /// The end of the path, when that is not a folder.
     last: Option<ResolvedPath>,
 }
 
@@ -216,7 +217,7 @@ impl PathWalk {
         })
     }
 
-    /// Follows the next name; tells whether there was one.
+    /// Follows the next name. False when there was none.
     fn step(&mut self) -> Result<bool, TrustError> {
         let Some(name) = self.rest.pop_front() else {
             return Ok(false);

@@ -125,7 +125,7 @@ pub(super) fn attempt(
         let (left, timeout) = (terms.left.as_secs(), terms.timeout.as_secs());
         let interval = terms.interval.as_secs();
         let alarm = if terms.alarm { "yes" } else { "no" };
-        log.say(&format!(
+        log.info(&format!(
             "rehearsed: server={key} at={destination} left={left} timeout={timeout} interval={interval} alarm={alarm}"
         ));
     }

@@ -113,7 +113,7 @@ impl Discovery {
                 Err(error) => {
                     let name = &interface.name;
                     self.log
-                        .say(&format!("cannot search for servers on {name}: {error}"));
+                        .info(&format!("cannot search for servers on {name}: {error}"));
                 }
             }
         }
@@ -170,7 +170,7 @@ impl Discovery {
     fn tell_left_out(&mut self) {
         while let Some(interface) = self.browser.poll_left_out() {
             if self.told_left_out.insert(interface.0) {
-                self.log.say(&format!(
+                self.log.info(&format!(
                     "more than {MAX_INSTANCES} servers are announced on one network: some are left out"
                 ));
                 self.log.hint("--connect names the right one");

@@ -82,7 +82,7 @@ pub(super) fn run(
         let program = match Executable::open(&hook, user) {
             Ok(program) => program,
             Err(error) => {
-                log.say(&format!("leaving out a network hook: {}", chain(&error)));
+                log.info(&format!("leaving out a network hook: {}", chain(&error)));
                 continue;
             }
         };
@@ -113,7 +113,7 @@ fn hooks(directory: &Path, user: u32, log: Log) -> Vec<PathBuf> {
     if directory.exists()
         && let Err(error) = check_folder(directory, user)
     {
-        log.say(&format!("no network hooks are run: {}", chain(&error)));
+        log.info(&format!("no network hooks are run: {}", chain(&error)));
         return Vec::new();
     }
     let entries = match std::fs::read_dir(directory) {
@@ -121,7 +121,7 @@ fn hooks(directory: &Path, user: u32, log: Log) -> Vec<PathBuf> {
         Err(error) => {
             if error.kind() != io::ErrorKind::NotFound {
                 let directory = directory.display();
-                log.say(&format!(
+                log.info(&format!(
                     "cannot read network hooks in {directory}: {error}"
                 ));
             }
@@ -194,7 +194,7 @@ struct Hook<'a> {
 impl Hook<'_> {
     fn say(self, what: &str) {
         let hook = self.path.display();
-        self.log.say(&format!("network hook {hook} {what}"));
+        self.log.info(&format!("network hook {hook} {what}"));
     }
 
     /// Runs it to its end, to the limit of its time, or until a signal comes.

@@ -47,14 +47,14 @@ pub(super) fn read(
         Err(error) if named.is_some() => return Err(UnreadableError(path.to_owned(), error)),
         Err(error) => {
             if error.kind() != io::ErrorKind::NotFound {
-                log.say(&format!("cannot read {FILE}: {error}"));
+                log.info(&format!("cannot read {FILE}: {error}"));
             }
             return Ok(Definition::default());
         }
     };
     let (definition, faults) = Definition::recover(&String::from_utf8_lossy(&bytes));
     for fault in faults {
-        log.say(&format!("{}: {fault}", path.display()));
+        log.info(&format!("{}: {fault}", path.display()));
     }
     Ok(definition)
 }
@@ -111,7 +111,7 @@ impl Links {
             let present = links::present()?;
             let Some(change) = self.maker.next_change(&present) else {
                 while let Some(member) = self.maker.poll_refused(&present) {
-                    self.log.say(&format!(
+                    self.log.info(&format!(
                         "interface {member} is in use, and stays out of its bond or bridge"
                     ));
                 }
@@ -136,13 +136,13 @@ impl Links {
             let present = match links::present() {
                 Ok(present) => present,
                 Err(error) => {
-                    self.log.say(&format!("cannot list the links: {error}"));
+                    self.log.info(&format!("cannot list the links: {error}"));
                     return;
                 }
             };
             let change = self.maker.next_undo(&present);
             while let Some(link) = self.maker.poll_left() {
-                self.log.say(&format!(
+                self.log.info(&format!(
                     "interface {link} is used by others now, and left as it is"
                 ));
             }
@@ -215,7 +215,7 @@ impl Links {
 
     fn complain(&self, change: &Change, error: &io::Error) {
         self.log
-            .say(&format!("{}: it failed: {error}", self.describe(change)));
+            .info(&format!("{}: it failed: {error}", self.describe(change)));
         let unsupported = Errno::from_io_error(error) == Some(Errno::OPNOTSUPP);
         if unsupported && matches!(change, Change::Create { .. }) {
             self.log

@@ -73,9 +73,9 @@ fn run(
         parameters
             .warnings
             .iter()
-            .for_each(|warning| log.say(warning));
+            .for_each(|warning| log.info(warning));
         if parameters.off {
-            log.say("switched off on the kernel's command line");
+            log.info("switched off on the kernel's command line");
             return Ok(Ending::Exit(Exit::Unavailable));
         }
         arguments.extend(parameters.arguments().into_iter().map(OsString::from));
@@ -84,7 +84,7 @@ fn run(
         // Neither the kernel's command line nor the options read above ask for anything else.
         return Ok(Ending::Exit(Exit::Success));
     };
-    options.remarks().for_each(|remark| log.say(&remark));
+    options.remarks().for_each(|remark| log.info(&remark));
     use_fallback(&mut options, log);
     let log = Log::new(NAME, options.debug);
     fetch(&options, log).map(Ending::from)
@@ -96,7 +96,7 @@ pub(crate) fn use_fallback(options: &mut ClientOptions, log: Log) {
     if options.devices.is_empty()
         && let Err(error) = options.use_interfaces(&[named])
     {
-        log.say(&format!("left out {INTERFACE}: {}", chain(&error)));
+        log.info(&format!("left out {INTERFACE}: {}", chain(&error)));
     }
 }
 

@@ -144,7 +144,7 @@ impl NetworkSetup {
                 true => format!("; without it, others are used after {seconds} s"),
                 false => String::new(),
             };
-            self.log.say(&format!(
+            self.log.info(&format!(
                 "waiting for a network interface that does not exist: {names}{then}"
             ));
         }
@@ -174,7 +174,7 @@ impl NetworkSetup {
                         false => "and no IPv4 address: no server can be found there",
                     };
                     let name = &it.name;
-                    self.log.say(&format!(
+                    self.log.info(&format!(
                         "interface {name} has no IPv6 link-local address{why}, {then}"
                     ));
                     if let Some(reason) = it.reason {
@@ -182,7 +182,7 @@ impl NetworkSetup {
                     }
                 }
                 Remark::HasNow { name } => {
-                    self.log.say(&format!(
+                    self.log.info(&format!(
                         "interface {name} has an IPv6 link-local address now"
                     ));
                 }
@@ -244,7 +244,7 @@ impl NetworkSetup {
         if let Some(all) = self.all.take() {
             self.links.widen(all);
             let missing = self.missing.as_deref().unwrap_or_default();
-            self.log.say(&format!(
+            self.log.info(&format!(
                 "still without {missing}: using other network interfaces"
             ));
             self.log.hint(
@@ -313,7 +313,7 @@ impl NetworkSetup {
             }
             Err(error) => {
                 self.log
-                    .say(&format!("cannot take interface {name} up: {error}"));
+                    .info(&format!("cannot take interface {name} up: {error}"));
                 if error.kind() == io::ErrorKind::PermissionDenied {
                     self.log.hint(
                         "this needs CAP_NET_ADMIN; with --interface none nothing is taken up",
@@ -350,7 +350,7 @@ impl NetworkSetup {
                 .capabilities
                 .with(&[Capability::Syslog], || kmsg::set_console_level(before));
             if let Err(error) = set {
-                self.log.say(&format!(
+                self.log.info(&format!(
                     "cannot restore the console's level {before}: {error}"
                 ));
             }

@@ -164,7 +164,7 @@ impl Search<'_> {
             InterfaceSelection::Named(_) | InterfaceSelection::Only(_)
         );
         if none && !self.alone && self.discovery.is_some() && !named {
-            self.log.say("waiting for a network interface");
+            self.log.info("waiting for a network interface");
         }
         self.alone = none;
         self.look_at_targets(now);
@@ -268,7 +268,7 @@ impl Search<'_> {
         }
         if self.schedule.take_left_out() && !self.much_left_out {
             self.much_left_out = true;
-            self.log.say(&format!(
+            self.log.info(&format!(
                 "more than {MAX_DESTINATIONS} servers were found: some are left out"
             ));
             self.log.hint("--connect names the right one");
@@ -313,10 +313,10 @@ impl Search<'_> {
         }
         if known.is_none() && self.told.len() == MAX_TOLD {
             self.told.insert(destination.clone(), text);
-            self.log.say("more servers fail: --debug shows all");
+            self.log.info("more servers fail: --debug shows all");
             return;
         }
-        self.log.say(&text);
+        self.log.info(&text);
         if failed.unsigned {
             self.log
                 .hint("encrypt it again with `mandos-keygen --password`, or use --allow-unsigned");

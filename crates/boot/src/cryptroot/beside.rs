@@ -33,7 +33,7 @@ impl SideCommand {
         match release_in(&mut command).spawn() {
             Ok(child) => Ok(Some(Self(child))),
             Err(error) => {
-                log.say(&format!("cannot run {line:?}: {error}"));
+                log.info(&format!("cannot run {line:?}: {error}"));
                 Ok(None)
             }
         }

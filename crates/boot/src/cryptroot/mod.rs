@@ -300,7 +300,7 @@ impl PasswordFeed<'_> {
         self.seen.insert(reader);
         if self.answered.contains(&volume) {
             let what = format!("the password was refused for the volume {volume:?}");
-            self.log.say(&format!("{what}: a person must answer"));
+            self.log.info(&format!("{what}: a person must answer"));
             return Ok(None);
         }
         let written = write(&fifo, password, signals)?;

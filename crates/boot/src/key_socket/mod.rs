@@ -214,7 +214,7 @@ impl KeyServer<'_> {
             self.log.debug(|| format!("the volume {volume:?} asks"));
             self.waiting.push(peer);
         } else {
-            self.log.say(&format!(
+            self.log.info(&format!(
                 "refused the volume {volume:?}: not one of --volume"
             ));
         }
@@ -234,7 +234,7 @@ impl KeyServer<'_> {
                 }
                 Err(error) => {
                     let what = format!("cannot give the password to the volume {volume:?}");
-                    self.log.say(&format!("{what}: {error}"));
+                    self.log.info(&format!("{what}: {error}"));
                 }
             }
         }

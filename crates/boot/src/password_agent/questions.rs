@@ -86,7 +86,7 @@ impl<'a> Questions<'a> {
     fn read(&self, name: &OsString) -> Option<Question> {
         let path = self.directory.join(name);
         let said = path.display();
-        let told = |why: &str| self.log.say(&format!("leaving out {said}: {why}"));
+        let told = |why: &str| self.log.info(&format!("leaving out {said}: {why}"));
         // One that is not there was taken back in between.
         let found = PathHandle::at(&path).ok()?;
         if !found.about().is_file() || !is_owned(found.about()) {
@@ -118,7 +118,7 @@ impl<'a> Questions<'a> {
         let id = &question.id;
         if !id.is_empty() && self.answered.contains(id) {
             let what = format!("the password was refused for {id:?}");
-            self.log.say(&format!("{what}: a person must answer"));
+            self.log.info(&format!("{what}: a person must answer"));
             return QuestionState::Done;
         }
         let Some(password) = password else {
@@ -132,7 +132,7 @@ impl<'a> Questions<'a> {
             }
             Err(error) => self
                 .log
-                .say(&format!("cannot answer the question for {id:?}: {error}")),
+                .info(&format!("cannot answer the question for {id:?}: {error}")),
         }
         QuestionState::Done
     }

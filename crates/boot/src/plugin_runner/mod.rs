@@ -114,7 +114,7 @@ fn run(invocation: Invocation, log: Log) -> io::Result<Ending> {
         Ok(options) if options.show_client.is_some() => Ok(Ending::Exit(show_client(options))),
         Ok(options) => run_plugins(options, None),
         Err(error) => {
-            log.say(&format!("{}: {}", file.display(), chain(&error)));
+            log.info(&format!("{}: {}", file.display(), chain(&error)));
             log.hint(&format!(
                 "`nightlatch-boot {NAME} --help` explains the options"
             ));
@@ -133,11 +133,14 @@ fn show_client(mut options: PluginRunnerOptions) -> Exit {
     match files::read_bounded(&file, MAX_CONFIG) {
         Ok(line) => options.obey(&Parameters::parse(&String::from_utf8_lossy(&line))),
         Err(error) => {
-            log.say(&format!("cannot read {}: {error}", file.display()));
+            log.info(&format!("cannot read {}: {error}", file.display()));
             return Exit::File;
         }
     }
-    options.warnings.iter().for_each(|warning| log.say(warning));
+    options
+        .warnings
+        .iter()
+        .for_each(|warning| log.info(warning));
     let Some(client) = options.client() else {
         return Exit::Unavailable;
     };
@@ -182,18 +185,21 @@ fn run_plugins(mut options: PluginRunnerOptions, fault: Option<Exit>) -> io::Res
         options.obey(&kernel_command_line::of_this_boot());
     }
     let log = Log::new(NAME, options.debug);
-    options.warnings.iter().for_each(|warning| log.say(warning));
+    options
+        .warnings
+        .iter()
+        .for_each(|warning| log.info(warning));
     let signals = EndSignals::hold()?;
     let (plugins, fault) = match (fault, plugins::find(&options, log)) {
         (Some(fault), _) => (Vec::new(), fault),
         (None, Ok(plugins)) => (plugins, Exit::Success),
         (None, Err(error)) => {
-            log.say(&chain(&error));
+            log.info(&chain(&error));
             (Vec::new(), Exit::Unavailable)
         }
     };
     if plugins.is_empty() && fault == Exit::Success {
-        log.say(&format!("no plugin in {}", options.directory.display()));
+        log.info(&format!("no plugin in {}", options.directory.display()));
     }
     let (outcome, running) = race(&plugins, &options, &signals, log)?;
     match outcome {

@@ -70,7 +70,7 @@ pub(super) fn find(options: &PluginRunnerOptions, log: Log) -> Result<Vec<Plugin
         }
         match open(directory, name) {
             Ok(plugin) => plugins.push(plugin),
-            Err(error) => log.say(&chain(&error)),
+            Err(error) => log.info(&chain(&error)),
         }
     }
     Ok(plugins)

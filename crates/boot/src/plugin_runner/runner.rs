@@ -117,7 +117,7 @@ impl Fallback<'_> {
         let answer = self.try_advance(wanted);
         answer.unwrap_or_else(|error| {
             self.log
-                .say(&format!("cannot ask for a password: {}", chain(&error)));
+                .info(&format!("cannot ask for a password: {}", chain(&error)));
             self.question = None;
             self.terminal = None;
             None
@@ -135,7 +135,7 @@ impl Fallback<'_> {
             return Ok(None);
         } else if self.terminal.is_some() {
             self.log
-                .say("no plugin can give a password: asking for one");
+                .info("no plugin can give a password: asking for one");
         }
         if let Some(terminal) = self.terminal {
             self.question = Some(PasswordPrompt::ask(terminal, terminal, QUESTION)?);

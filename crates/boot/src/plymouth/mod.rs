@@ -134,7 +134,7 @@ fn ask(options: &PlymouthOptions, log: Log) -> Result<Option<Signal>, PlymouthEr
         Exchanged::Signal(signal) => {
             if let Err(error) = clear_screen(daemon, &signals) {
                 let why = chain(&error);
-                log.say(&format!("cannot take the question from the screen: {why}"));
+                log.info(&format!("cannot take the question from the screen: {why}"));
             }
             Ok(Some(signal))
         }

@@ -1,4 +1,4 @@
-//! What a server and its spawner say to each other, one datagram each.
+//! The datagrams between a server and its spawner.
 
 /// The longest line that the kernel takes as one argument (`MAX_ARG_STRLEN`, execve(2)), its final zero
 /// included.
@@ -17,12 +17,12 @@ const KILL: u8 = 3;
 const PINGS: u8 = 1;
 const SHOWS_ERRORS: u8 = 2;
 
-/// What the server wants done. It gives each command a number of its own.
+/// A request of the server. Each command has a number of its own.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum CommandRequest<'l> {
     /// Run `/bin/sh -c LINE`.
     Run {
-        /// Its number.
+        /// The number of the command.
         id: u64,
         /// It may open raw sockets, where the spawner may.
         pings: bool,
@@ -43,7 +43,7 @@ pub enum CommandRequest<'l> {
 pub struct BadCommandLine;
 
 impl<'l> CommandRequest<'l> {
-    /// The datagram.
+    /// The datagram of the request.
     pub fn to_bytes(self) -> Result<Vec<u8>, BadCommandLine> {
         let (kind, id, flags, line) = match self {
             Self::Run {
@@ -88,10 +88,10 @@ impl<'l> CommandRequest<'l> {
     }
 }
 
-/// How a command ended.
+/// The end of a command.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct CommandEnd {
-    /// Its number.
+    /// The number of the command.
     pub id: u64,
     /// As of wait(2); `None` when it could not be started.
     pub status: Option<i32>,

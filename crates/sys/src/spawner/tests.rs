@@ -128,7 +128,8 @@ fn nothing_of_the_server_is_passed_on() {
         "test \"$(cut -d' ' -f6 /proc/$$/stat)\" = $$",
         "grep -q '^NoNewPrivs:.1' /proc/self/status",
         "test \"$(grep -cE '^Cap(Inh|Prm|Eff|Amb):.0+$' /proc/self/status)\" = 4",
-        // Signals 32 and 33 are the C library's own; its posix_spawn(3) has whoever runs this test ignore them.
+        // The C library uses signals 32 and 33 itself; its posix_spawn(3) makes the program that runs this test ignore
+        // them.
         "grep -q '^SigBlk:.0*$' /proc/self/status && grep -qE '^SigIgn:.0{7}[01][08]0{7}$' /proc/self/status",
         "test $(ulimit -c) = 0 && test $(ulimit -n) -le 1024",
         "test \"$(pwd)\" = / && test $(umask) = 0077",
