@@ -3,7 +3,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use nightlatch_boot::client::options::{Options, parse};
+use nightlatch_boot::client::options::{ClientOptions, parse};
 use nightlatch_core::connect::Servers;
 use nightlatch_core::kernel_command_line::Parameters;
 use nightlatch_core::network::Definition;
@@ -12,7 +12,7 @@ fuzz_target!(|line: &str| {
     let parameters = Parameters::parse(line);
     parameters.needs_addresses(&Servers::default(), &Definition::default());
     let arguments = parameters.arguments().into_iter().map(Into::into);
-    assert!(parse(Options::default(), arguments).is_ok());
+    assert!(parse(ClientOptions::default(), arguments).is_ok());
     for device in &parameters.devices {
         for form in [
             format!("ip={device}:dhcp:1500:52:54:00:12:34:56"),

@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use nightlatch_boot::plymouth::protocol::{Reply, ask_for_password, reply};
+use nightlatch_boot::plymouth::protocol::{PlymouthReply, ask_for_password, reply};
 use nightlatch_core::secret::SecretBuffer;
 
 fuzz_target!(|input: (&[u8], &str)| {
@@ -14,7 +14,7 @@ fuzz_target!(|input: (&[u8], &str)| {
         first = first.or_else(|| reply(&came).transpose());
     }
     assert_eq!(reply(&came).transpose(), first);
-    if let Some(Ok(Reply::Answer(answer))) = &first {
+    if let Some(Ok(PlymouthReply::Answer(answer))) = &first {
         assert!(bytes.len() >= answer.len() + 5);
     }
     // The kind, a mark, the length with the final NUL in one byte, the question and the NUL.

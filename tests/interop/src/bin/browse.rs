@@ -16,7 +16,7 @@ use nightlatch_core::time::Monotonic;
 use nightlatch_proto::discovery::{
     Arrival, Browser, BrowserEvent, GROUP_V6, InterfaceIndex, MAX_MESSAGE, MDNS_PORT,
 };
-use nightlatch_sys::netif::{self, Changes};
+use nightlatch_sys::netif::{self, NetworkChanges};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::net::{AddressFamily, SocketType, bind, socket, sockopt};
 
@@ -87,7 +87,7 @@ fn browse(name: &str) -> io::Result<()> {
 
 /// Waits for the interface and its link-local address, and returns its index.
 fn link_local(name: &str) -> io::Result<u32> {
-    let changes = Changes::listen()?;
+    let changes = NetworkChanges::listen()?;
     loop {
         let interfaces = netif::interfaces()?;
         let addresses = netif::addresses()?;
