@@ -312,7 +312,7 @@ impl Registry {
                 // A client that waits for a proof keeps waiting for it.
                 let disabled = !state.enabled && (!state.needs_proof || self.is_enabled(id));
                 let denial = state.denied.as_ref();
-                let denial = denial.map(|it| restore(it, self.boot, now));
+                let denial = denial.map(|it| restore(it, self.boot, now).0);
                 self.apply_restrictions(id, disabled, denial, now);
             }
             None => {}
