@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use nightlatch_admin::import::pickle::{Value, View, read};
+use nightlatch_import::pickle::{Value, View, read};
 
 /// How deep a value is written, and how many values: they may hold each other in circles.
 const DEPTH: usize = 60;

@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use cargo_metadata::{CargoOpt, DependencyKind, Metadata, MetadataCommand, Package, PackageId};
 
 /// What is installed.
-const PROGRAMS: [&str; 3] = ["nightlatch-server", "nightlatch-boot", "nightlatch-admin"];
+const PROGRAMS: [&str; 3] = ["nightlatch-server", "nightlatch-boot", "nightlatch-cli"];
 
 /// How files with the text of a licence begin.
 const NAMES: [&str; 5] = ["LICENSE", "LICENCE", "COPYING", "COPYRIGHT", "NOTICE"];
