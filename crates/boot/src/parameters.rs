@@ -2,7 +2,7 @@
 
 use std::io;
 
-use nightlatch_core::kernel_command_line::Parameters;
+use nightlatch_core::kernel_command_line::KernelParameters;
 
 use crate::applet::{Applet, Ending, Privilege};
 use crate::cli::{self, CliAction};

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use nightlatch_interop::programs::Whose;
+use nightlatch_interop::programs::Project;
 
 use crate::making;
 use crate::paths::tree;
@@ -160,8 +160,8 @@ impl MachineKind {
 
     pub fn whose(self) -> Whose {
         match self {
-            Self::Ours | Self::Second | Self::Reachable => Whose::Ours,
-            Self::Stock => Whose::Stock,
+            Self::Ours | Self::Second | Self::Reachable => Project::Ours,
+            Self::Stock => Project::Stock,
         }
     }
 }

@@ -3,7 +3,7 @@
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use nightlatch_interop::netns::{Host, cable};
+use nightlatch_interop::netns::{NetnsHost, cable};
 
 /// A switch, removed on drop with all that is plugged in.
 #[derive(Debug)]
@@ -59,8 +59,8 @@ impl GuestNetwork {
     }
 
     /// A host on this network by its interface `srv0`, which has its link-local address.
-    pub fn host(&self, role: &str) -> Host {
-        let host = Host::new(role);
+    pub fn host(&self, role: &str) -> NetnsHost {
+        let host = NetnsHost::new(role);
         host.ip(&["-4", "addr", "flush", "dev", "lo"]);
         let port = format!("port{}", self.next_port());
         cable((&host, "srv0"), (&self.switch, &port));

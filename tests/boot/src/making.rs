@@ -7,7 +7,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use nightlatch_interop::programs::Whose;
+use nightlatch_interop::programs::Project;
 use sha2::{Digest, Sha256};
 
 use crate::chroot::{run, run_logged};

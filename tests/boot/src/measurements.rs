@@ -3,7 +3,7 @@
 use std::sync::Mutex;
 use std::time::Duration;
 
-use nightlatch_interop::programs::Whose;
+use nightlatch_interop::programs::Project;
 
 use crate::images::BootSystem;
 
@@ -37,7 +37,7 @@ impl Measurements {
 
     /// Adds where copies of the password were in memory after a boot with this client, as bytes from the start
     /// of a page: what went through a pipe stands at the start of one.
-    pub fn add_copies(&self, client: Whose, places: Vec<usize>) {
+    pub fn add_copies(&self, client: Project, places: Vec<usize>) {
         self.copies.lock().unwrap().push((client, places));
     }
 

@@ -28,7 +28,7 @@ impl Network {
             unmkinitramfs /out/image /out/image.d
             [ ! -d /out/image.d/main ] || mv /out/image.d/main/* /out/image.d",
         );
-        let (here, there) = (Host::new("here"), Host::new("there"));
+        let (here, there) = (NetnsHost::new("here"), NetnsHost::new("there"));
         for (number, network) in [(0, "192.0.2.1/24"), (1, "198.51.100.1/24")] {
             let (outer, inner) = (format!("v{number}"), format!("eth{number}"));
             cable((&there, &outer), (&here, &inner));

@@ -12,7 +12,7 @@ use std::time::Duration;
 use nightlatch_core::network::Definition;
 use nightlatch_core::secret::Secret;
 use nightlatch_core::time::Monotonic;
-use nightlatch_proto::discovery::{Event, Server};
+use nightlatch_proto::discovery::{BrowserEvent, FoundServer};
 use nightlatch_sys::capabilities::Capabilities;
 use nightlatch_sys::clock;
 use nightlatch_sys::netif::{Interface, NetworkChange, NetworkChanges};
@@ -215,13 +215,13 @@ impl Search<'_> {
         discovery.drive(now);
         while let Some(event) = discovery.poll_event() {
             match event {
-                Event::Found(server) => {
+                BrowserEvent::Found(server) => {
                     self.log
                         .debug(|| format!("found {:?} at {}", server.instance, server.addr));
                     let (destination, origin) = found(&server);
                     self.schedule.add(destination, Some(origin), now);
                 }
-                Event::Lost(server) => {
+                BrowserEvent::Lost(server) => {
                     self.log
                         .debug(|| format!("lost {:?} at {}", server.instance, server.addr));
                     // Another source, or another interface, may announce the same address still.

@@ -3,8 +3,8 @@
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use nightlatch_interop::netns::Host;
-use nightlatch_interop::programs::Whose;
+use nightlatch_interop::netns::NetnsHost;
+use nightlatch_interop::programs::Project;
 
 use crate::dhcp::{self, Dhcp};
 use crate::guest::{Guest, GuestConfig, PATIENCE};

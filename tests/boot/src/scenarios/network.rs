@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use nightlatch_interop::programs::Whose;
+use nightlatch_interop::programs::Project;
 
 use crate::guest::GuestConfig;
 use crate::images::{BootSystem, MachineKind, TYPED};

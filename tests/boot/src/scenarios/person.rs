@@ -1,6 +1,6 @@
 //! A person at the console: asked at once, and able to open the disk whatever the servers say.
 
-use nightlatch_interop::programs::Whose;
+use nightlatch_interop::programs::Project;
 
 use crate::guest::{Guest, GuestConfig};
 use crate::images::{BootSystem, MachineKind, TYPED};

@@ -1,7 +1,7 @@
 //! Remains of a secret: in the guest's memory, and for a person who gets a shell by wrong passphrases.
 
 use memchr::memmem;
-use nightlatch_interop::programs::{Whose, ours};
+use nightlatch_interop::programs::{Project, ours};
 
 use crate::guest::{Guest, GuestConfig};
 use crate::images::{BootSystem, GuestMachine, MachineKind};

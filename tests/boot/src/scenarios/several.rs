@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 use std::process::Command;
 
-use nightlatch_interop::programs::{Whose, ours};
-use nightlatch_interop::screen::Screen;
+use nightlatch_interop::programs::{Project, ours};
+use nightlatch_interop::screen::TmuxScreen;
 
 use crate::guest::{Guest, GuestConfig};
 use crate::images::{BootSystem, GuestMachine, MachineKind, TYPED};
@@ -53,7 +53,7 @@ fn approved(context: &ScenarioContext<'_>, system: BootSystem) {
     guest.wait_for(system.asks());
     place.wait_until_logged(&guest, "waits for approval");
     guest.assert_locked();
-    let screen = Screen::start(&monitor, 100, 24);
+    let screen = TmuxScreen::start(&monitor, 100, 24);
     // The monitor does nothing to a client that has just come under the mark.
     screen.wait_for("how long it will wait", |text| {
         let (_, left) = text.split_once("denied in ")?;

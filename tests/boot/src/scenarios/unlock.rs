@@ -1,6 +1,6 @@
 //! A machine boots unattended: every boot system, every way to find a server, our programs and the stock ones.
 
-use nightlatch_interop::programs::Whose;
+use nightlatch_interop::programs::Project;
 
 use crate::guest::GuestConfig;
 use crate::images::{BootSystem, MachineKind};
@@ -46,9 +46,9 @@ pub(super) fn scenarios() -> Vec<Scenario> {
         ));
     }
     for (system, server) in [
-        (BootSystem::InitramfsTools, Whose::Ours),
-        (BootSystem::Dracut, Whose::Ours),
-        (BootSystem::InitramfsTools, Whose::Stock),
+        (BootSystem::InitramfsTools, Project::Ours),
+        (BootSystem::Dracut, Project::Ours),
+        (BootSystem::InitramfsTools, Project::Stock),
     ] {
         let name = format!("stock-client-{}-{}", system.name(), label(server));
         let description = format!(
@@ -70,10 +70,10 @@ pub(super) fn scenarios() -> Vec<Scenario> {
     all
 }
 
-fn label(whose: Whose) -> &'static str {
-    match whose {
-        Whose::Ours => "ours",
-        Whose::Stock => "stock",
+fn label(project: Project) -> &'static str {
+    match project {
+        Project::Ours => "ours",
+        Project::Stock => "stock",
     }
 }
 
