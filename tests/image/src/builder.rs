@@ -1,4 +1,4 @@
-//! Where images are made: a guest's root file system with our programs and hooks in it.
+//! Makes images in a guest's root file system, with our programs and hooks in it.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -8,7 +8,7 @@ use tempfile::TempDir;
 
 /// A host of its own: the guest's files below a layer in memory, with all that `make install` would bring.
 /// `$1` is the guest, `$2` this repository, `$3` a folder for what comes out, `$4` and `$5` our programs.
-const HOUSE: &str = "
+const ENTER: &str = "
 work=$3/work; mkdir $work
 mount -t tmpfs none $work
 mkdir $work/upper $work/inner $work/root
@@ -27,15 +27,15 @@ echo '/dev/mapper/root_crypt / ext4 defaults 0 1' > etc/fstab
 exec env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin chroot . sh -euc \"$6\"
 ";
 
-/// What was made.
+/// A new image.
 #[derive(Debug)]
-pub struct Made {
+pub struct BuiltImage {
     folder: TempDir,
-    /// What was said meanwhile.
-    pub said: String,
+    /// The output of the program that made it.
+    pub log: String,
 }
 
-impl Made {
+impl BuiltImage {
     /// The file that the script has put into /out.
     pub fn file(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
@@ -43,23 +43,23 @@ impl Made {
 }
 
 /// Runs `script` in the guest with the release of Debian called `suite`. `$kernel` is its kernel's version.
-pub fn make(suite: &str, script: &str) -> Made {
+pub fn build_image(suite: &str, script: &str) -> BuiltImage {
     let repository = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     let mut guest = Command::new(repository.join("scripts/guest-root"));
     let guest = guest.arg(suite).output().unwrap();
     assert!(guest.status.success(), "{guest:?}");
     let guest = String::from_utf8(guest.stdout).unwrap();
     let folder = tempfile::tempdir().unwrap();
-    let mut house = Command::new("unshare");
-    house
+    let mut build = Command::new("unshare");
+    build
         .args(["--mount", "--propagation", "private"])
         .args(["--pid", "--fork", "--kill-child"])
-        .args(["bash", "-euc", HOUSE, "house", guest.trim()])
+        .args(["bash", "-euc", ENTER, "build", guest.trim()])
         .args([repository.as_path(), folder.path()])
         .args([ours("nightlatch"), boot_client()])
         .arg(format!("kernel=$(basename /lib/modules/*)\n{script}"));
-    let output = house.output().unwrap();
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(output.status.success(), "{said}");
-    Made { folder, said }
+    let output = build.output().unwrap();
+    let log = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{log}");
+    BuiltImage { folder, log }
 }

@@ -1,4 +1,4 @@
-//! What was measured on the way: how long from the start of the unlocking to the opened disk.
+//! Measurements of the boots: the time from the start of the unlocking to the opened disk.
 
 use std::sync::Mutex;
 use std::time::Duration;
@@ -7,20 +7,17 @@ use nightlatch_interop::programs::Project;
 
 use crate::images::BootSystem;
 
-/// One boot.
+/// The measurements of one boot.
 #[derive(Debug)]
-pub struct Unlock {
-    /// What unlocked it.
+pub struct UnlockMeasurement {
     pub system: BootSystem,
-    /// How it found its server.
-    pub way: &'static str,
-    /// The project of the client.
-    pub client: Project,
-    /// The project of the server.
-    pub server: Project,
-    /// When the unlocking began, after the guest's start.
+    /// `mdns` or `connect`.
+    pub lookup: &'static str,
+    pub client: Whose,
+    pub server: Whose,
+    /// The beginning of the unlocking, from the guest's start.
     pub began: Duration,
-    /// When the disk was open.
+    /// The time of the opened disk, from the guest's start.
     pub opened: Duration,
     /// The emulator's processor time in between, seconds.
     pub cpu: f64,
@@ -28,14 +25,13 @@ pub struct Unlock {
 
 /// All of them.
 #[derive(Debug, Default)]
-pub struct Figures {
-    unlocks: Mutex<Vec<Unlock>>,
-    copies: Mutex<Vec<(Project, Vec<usize>)>>,
+pub struct Measurements {
+    unlocks: Mutex<Vec<UnlockMeasurement>>,
+    copies: Mutex<Vec<(Whose, Vec<usize>)>>,
 }
 
-impl Figures {
-    /// Adds one.
-    pub fn add(&self, unlock: Unlock) {
+impl Measurements {
+    pub fn add(&self, unlock: UnlockMeasurement) {
         self.unlocks.lock().unwrap().push(unlock);
     }
 
@@ -67,7 +63,7 @@ impl Figures {
                 unlock.system,
                 unlock.client,
                 unlock.server,
-                unlock.way,
+                unlock.lookup,
                 unlock.began.as_secs_f64(),
                 (unlock.opened - unlock.began).as_secs_f64(),
                 unlock.cpu

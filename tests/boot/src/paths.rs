@@ -1,4 +1,4 @@
-//! Where things are in the source tree and below its `target`.
+//! Paths in the source tree and below its `target`.
 
 use std::path::{Path, PathBuf};
 

@@ -1,13 +1,13 @@
-//! A process tree and a mount table of our own: when the program ends, in whatever way, the kernel ends all
+//! A process tree and a mount table of its own for this program: when it ends, in whatever way, the kernel ends all
 //! that it started, and the network namespaces are gone.
 
 use std::process::{Command, ExitStatus};
 
-/// Set in the environment of the program once it is alone.
+/// Set in the environment of the program inside of the namespaces.
 const MARK: &str = "NIGHTLATCH_BOOT_TEST_IS_ALONE";
 
-/// What comes before the program's own path: unshare(1) dies with us, and with it the first process of the
-/// namespace, which takes all others along.
+/// The command that precedes the program's path. unshare(1) ends with its parent, and with it the first process of the
+/// namespace, which ends all others.
 const ALONE: [&str; 12] = [
     "--pdeathsig",
     "KILL",
@@ -23,7 +23,8 @@ const ALONE: [&str; 12] = [
     "sh",
 ];
 
-/// Runs this program anew, with its arguments, in namespaces of its own: how that ended. `None` there.
+/// Runs this program again, with its arguments, in namespaces of its own, and returns its status. `None` inside of
+/// them.
 ///
 /// # Errors
 /// A sentence when that cannot be done.
