@@ -303,7 +303,7 @@ fn an_ssh_server_that_answers_becomes_the_checker() {
     let kind = nightlatch_core::ssh::HostKeyKind::Ed25519;
     assert_eq!(
         checker,
-        nightlatch_core::checker::by_ssh(kind, key, "%(host)s")
+        nightlatch_core::checker::ssh_command(kind, key, "%(host)s")
     );
     assert_eq!(value(&printed, "ssh_fingerprint"), key);
 }

@@ -174,7 +174,7 @@ fn provable<'s>(
     let key: HostKey = section.value("ssh_fingerprint")?.parse().ok()?;
     // Another key, or a change of the key's lines, would be another checker.
     let looked_for = settings.checker.as_str().contains(&key.to_string());
-    let reachable = ssh::endpoint(&settings.host).is_ok();
+    let reachable = ssh::parse_endpoint(&settings.host).is_ok();
     (looked_for && reachable).then(|| (entry, Checker::ssh_host_key(key)))
 }
 

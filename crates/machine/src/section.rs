@@ -7,7 +7,7 @@ use std::fmt;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use nightlatch_console::failure::{EX_USAGE, Failure};
-use nightlatch_core::checker::by_ssh;
+use nightlatch_core::checker::ssh_command;
 use nightlatch_core::key_id::{Fingerprint, KeyId};
 use nightlatch_core::name::ClientName;
 use nightlatch_core::ssh::HostKey;
@@ -61,7 +61,7 @@ impl fmt::Display for Section<'_> {
                 writeln!(f, "checker = builtin:ssh-hostkey\nssh_fingerprint = {key}")
             }
             Checker::BySsh(key) => {
-                let command = by_ssh(key.kind(), "%(ssh_fingerprint)s", "%%(host)s");
+                let command = ssh_command(key.kind(), "%(ssh_fingerprint)s", "%%(host)s");
                 writeln!(f, "checker = {command}\nssh_fingerprint = {key}")
             }
         }

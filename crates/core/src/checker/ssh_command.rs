@@ -14,7 +14,7 @@ use crate::ssh::{HostKey, HostKeyKind};
 const ALIAS: &str = "pinned";
 
 /// Builds the command. `key` is `TYPE BASE64` and `host` the machine, or references to them in a file.
-pub fn by_ssh(kind: HostKeyKind, key: &str, host: &str) -> String {
+pub fn ssh_command(kind: HostKeyKind, key: &str, host: &str) -> String {
     let algorithms = kind.algorithms().join(",");
     format!(
         "ssh -F none -aTx -l nightlatch -o BatchMode=yes -o CheckHostIP=no -o ConnectTimeout=10 \
@@ -27,7 +27,7 @@ pub fn by_ssh(kind: HostKeyKind, key: &str, host: &str) -> String {
 }
 
 /// True when `text` is such a command for one key, on any port (`-p PORT` before the host).
-pub(super) fn is_by_ssh(text: &str) -> bool {
+pub(super) fn is_ssh_command(text: &str) -> bool {
     let marker = format!("KnownHostsCommand=/bin/echo {ALIAS} ");
     let Some((_, rest)) = text.split_once(&marker) else {
         return false;
@@ -38,7 +38,7 @@ pub(super) fn is_by_ssh(text: &str) -> bool {
     let Ok(key) = key.parse::<HostKey>() else {
         return false;
     };
-    let expected = by_ssh(key.kind(), &key.to_string(), "%(host)s");
+    let expected = ssh_command(key.kind(), &key.to_string(), "%(host)s");
     without_port(text) == expected
 }
 
