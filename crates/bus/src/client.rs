@@ -1,13 +1,20 @@
-//! The typed picture of one client as the bus shows it, read from and written to its properties.
+//! One client as D-Bus shows it, read from and written to its properties. The fields of settings come from the table of
+//! settings in `nightlatch-core`.
 
 use std::time::Duration;
 
-use nightlatch_core::checker::LastCheck;
+use nightlatch_core::checker::{Checker, LastCheck};
+use nightlatch_core::client_settings;
+use nightlatch_core::key_id::{Fingerprint, KeyId};
+use nightlatch_core::settings::client::ClientSettings;
 use nightlatch_core::time::Wall;
 
-use crate::moment::{self, MomentError};
+use crate::moment::MomentError;
 use crate::names::ClientPath;
 use crate::property::{BadValue, Property, Value};
+
+mod field;
+use field::{Field, Shown};
 
 /// `LastCheckerStatus` of a client without a completed check.
 const NEVER: i16 = -2;
@@ -55,55 +62,118 @@ impl From<LastCheck> for CheckStatus {
     }
 }
 
-/// One client: everything that can be read of it.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct ClientView {
-    /// Its object.
-    pub path: ClientPath,
-    /// Its name.
-    pub name: String,
-    /// The SHA-256 of its TLS key, in hexadecimal as the server writes it; empty when it has none.
-    pub key_id: String,
-    /// Its OpenPGP fingerprint in hexadecimal; empty when it has none.
-    pub fingerprint: String,
-    /// What `%(host)s` in the checker stands for.
-    pub host: String,
-    /// The command that proves it is up.
-    pub checker: String,
-    /// Whether it may have its secret at all.
-    pub enabled: bool,
-    /// When it will be disabled unless it proves to be up.
-    pub expires: Option<Wall>,
-    /// How long after its last proof of life it is disabled.
-    pub timeout: Duration,
-    /// The same after a delivery.
-    pub extended_timeout: Duration,
-    /// How often the checker runs.
-    pub interval: Duration,
-    /// Whether a checker runs now.
-    pub checker_running: bool,
-    /// How the last completed check ended.
-    pub last_check: CheckStatus,
-    /// When it was last proved to be up.
-    pub last_checked_ok: Option<Wall>,
-    /// When it was first seen.
-    pub created: Option<Wall>,
-    /// When it was last enabled.
-    pub last_enabled: Option<Wall>,
-    /// Whether a request of it waits for a person's decision.
-    pub approval_pending: bool,
-    /// What happens when nobody decides.
-    pub approved_by_default: bool,
-    /// How long a request waits for a decision.
-    pub approval_delay: Duration,
-    /// How long an approval or a denial counts.
-    pub approval_duration: Duration,
-    /// When a request last asked for approval.
-    pub last_approval_request: Option<Wall>,
-    /// True when it is disabled because the server's state was lost. No property says so: the server knows it
-    /// of its own clients.
-    pub needs_proof: bool,
+/// A value for a setting that is on D-Bus. To name the property makes a repetition skip the other settings.
+macro_rules! on_bus {
+    ($property:ident, $value:expr) => {
+        $value
+    };
 }
+
+macro_rules! declare_view {
+    ($(
+        #[doc = $doc:literal]
+        $name:ident $key:ident: $type:ty = $default:expr
+        $(, property($property:ident $access:ident))?;
+    )*) => {
+        /// One client: everything that can be read of it.
+        #[derive(Clone, PartialEq, Eq, Debug)]
+        pub struct ClientView {
+            /// Its object.
+            pub path: ClientPath,
+            /// Its name.
+            pub name: String,
+            /// True when it may have its secret at all.
+            pub enabled: bool,
+            /// When it will be disabled unless it proves to be up.
+            pub expires: Option<Wall>,
+            /// True while a checker runs.
+            pub checker_running: bool,
+            /// How the last completed check ended.
+            pub last_check: CheckStatus,
+            /// When it was last proved to be up.
+            pub last_checked_ok: Option<Wall>,
+            /// When it was first seen.
+            pub created: Option<Wall>,
+            /// When it was last enabled.
+            pub last_enabled: Option<Wall>,
+            /// True while a request of it waits for a person's decision.
+            pub approval_pending: bool,
+            /// When a request last asked for approval.
+            pub last_approval_request: Option<Wall>,
+            /// True when it is disabled because the server's state was lost. No property says so: the server knows
+            /// it of its own clients.
+            pub needs_proof: bool,
+            $($(
+                #[doc = concat!("`", stringify!($property), "`:")]
+                #[doc = $doc]
+                pub $key: <$type as Shown>::Field,
+            )?)*
+        }
+
+        impl ClientView {
+            /// A client with these settings, disabled and without a past.
+            pub fn new(path: ClientPath, name: String, settings: &ClientSettings) -> Self {
+                Self {
+                    path,
+                    name,
+                    enabled: false,
+                    expires: None,
+                    checker_running: false,
+                    last_check: CheckStatus::Never,
+                    last_checked_ok: None,
+                    created: None,
+                    last_enabled: None,
+                    approval_pending: false,
+                    last_approval_request: None,
+                    needs_proof: false,
+                    $($($key: on_bus!($property, settings.$key.to_field()),)?)*
+                }
+            }
+
+            /// The field of a property; `None` for the path, which is no field that changes, and for the secret,
+            /// which nobody can read.
+            fn field(&mut self, property: Property) -> Option<&mut dyn Field> {
+                use Property as P;
+                Some(match property {
+                    P::Name => &mut self.name,
+                    P::Enabled => &mut self.enabled,
+                    P::Expires => &mut self.expires,
+                    P::CheckerRunning => &mut self.checker_running,
+                    P::LastCheckerStatus => &mut self.last_check,
+                    P::LastCheckedOK => &mut self.last_checked_ok,
+                    P::Created => &mut self.created,
+                    P::LastEnabled => &mut self.last_enabled,
+                    P::ApprovalPending => &mut self.approval_pending,
+                    P::LastApprovalRequest => &mut self.last_approval_request,
+                    $($(P::$property => &mut self.$key,)?)*
+                    P::ObjectPath | P::Secret => return None,
+                })
+            }
+
+            /// The value of a property; `None` for the secret, which nobody can read.
+            pub fn value(&self, property: Property) -> Option<Value> {
+                use Property as P;
+                Some(match property {
+                    P::Name => self.name.to_value(),
+                    P::Enabled => self.enabled.to_value(),
+                    P::Expires => self.expires.to_value(),
+                    P::CheckerRunning => self.checker_running.to_value(),
+                    P::LastCheckerStatus => self.last_check.to_value(),
+                    P::LastCheckedOK => self.last_checked_ok.to_value(),
+                    P::Created => self.created.to_value(),
+                    P::LastEnabled => self.last_enabled.to_value(),
+                    P::ApprovalPending => self.approval_pending.to_value(),
+                    P::LastApprovalRequest => self.last_approval_request.to_value(),
+                    $($(P::$property => self.$key.to_value(),)?)*
+                    P::ObjectPath => Value::Path(self.path.clone()),
+                    P::Secret => return None,
+                })
+            }
+        }
+    };
+}
+
+client_settings!(declare_view);
 
 impl ClientView {
     /// Reads the client at `path` from all of its properties. Those that this table does not know are
@@ -112,8 +182,8 @@ impl ClientView {
         path: ClientPath,
         properties: impl IntoIterator<Item = (Property, Value)>,
     ) -> Result<Self, ViewError> {
-        let mut view = Self::nothing(path);
-        let mut seen = [false; Property::Timeout as usize + 1];
+        let mut view = Self::new(path, String::new(), &ClientSettings::default());
+        let mut seen = [false; Property::COUNT];
         for (property, value) in properties {
             view.apply(property, &value)?;
             seen[property as usize] = true;
@@ -126,66 +196,12 @@ impl ClientView {
         }
     }
 
-    /// Puts a changed property in; says whether that made a difference.
+    /// Puts a changed property in; true when that made a difference.
     pub fn apply(&mut self, property: Property, value: &Value) -> Result<bool, ViewError> {
-        use Property as P;
-        let changed = match property {
-            P::Name => put(&mut self.name, text(property, value)?.to_owned()),
-            P::KeyID => put(&mut self.key_id, text(property, value)?.to_owned()),
-            P::Fingerprint => put(&mut self.fingerprint, text(property, value)?.to_owned()),
-            P::Host => put(&mut self.host, text(property, value)?.to_owned()),
-            P::Checker => put(&mut self.checker, text(property, value)?.to_owned()),
-            P::Enabled => put(&mut self.enabled, boolean(property, value)?),
-            P::Expires => put(&mut self.expires, time(property, value)?),
-            P::Timeout => put(&mut self.timeout, length(property, value)?),
-            P::ExtendedTimeout => put(&mut self.extended_timeout, length(property, value)?),
-            P::Interval => put(&mut self.interval, length(property, value)?),
-            P::CheckerRunning => put(&mut self.checker_running, boolean(property, value)?),
-            P::LastCheckerStatus => put(&mut self.last_check, status(property, value)?),
-            P::LastCheckedOK => put(&mut self.last_checked_ok, time(property, value)?),
-            P::Created => put(&mut self.created, time(property, value)?),
-            P::LastEnabled => put(&mut self.last_enabled, time(property, value)?),
-            P::ApprovalPending => put(&mut self.approval_pending, boolean(property, value)?),
-            P::ApprovedByDefault => put(&mut self.approved_by_default, boolean(property, value)?),
-            P::ApprovalDelay => put(&mut self.approval_delay, length(property, value)?),
-            P::ApprovalDuration => put(&mut self.approval_duration, length(property, value)?),
-            P::LastApprovalRequest => put(&mut self.last_approval_request, time(property, value)?),
-            // The object is where it is, and the secret is never told.
-            P::ObjectPath | P::Secret => false,
-        };
-        Ok(changed)
-    }
-
-    /// The value of a property; `None` for the secret, which nobody can read.
-    pub fn value(&self, property: Property) -> Option<Value> {
-        use Property as P;
-        let text = |text: &String| Value::Text(text.clone());
-        let time = |wall| Value::Text(moment::print(wall));
-        let value = match property {
-            P::Name => text(&self.name),
-            P::KeyID => text(&self.key_id),
-            P::Fingerprint => text(&self.fingerprint),
-            P::Host => text(&self.host),
-            P::Checker => text(&self.checker),
-            P::Enabled => Value::Boolean(self.enabled),
-            P::Expires => time(self.expires),
-            P::Timeout => milliseconds(self.timeout),
-            P::ExtendedTimeout => milliseconds(self.extended_timeout),
-            P::Interval => milliseconds(self.interval),
-            P::CheckerRunning => Value::Boolean(self.checker_running),
-            P::LastCheckerStatus => Value::Status(self.last_check.to_number()),
-            P::LastCheckedOK => time(self.last_checked_ok),
-            P::Created => time(self.created),
-            P::LastEnabled => time(self.last_enabled),
-            P::ApprovalPending => Value::Boolean(self.approval_pending),
-            P::ApprovedByDefault => Value::Boolean(self.approved_by_default),
-            P::ApprovalDelay => milliseconds(self.approval_delay),
-            P::ApprovalDuration => milliseconds(self.approval_duration),
-            P::LastApprovalRequest => time(self.last_approval_request),
-            P::ObjectPath => Value::Path(self.path.clone()),
-            P::Secret => return None,
-        };
-        Some(value)
+        match self.field(property) {
+            Some(field) => field.put(property, value),
+            None => Ok(false),
+        }
     }
 
     /// All that can be read, in the order of the table.
@@ -199,39 +215,6 @@ impl ClientView {
             |(property, value): &(Property, Value)| before.value(*property).as_ref() != Some(value);
         self.values().filter(changed).collect()
     }
-
-    /// A client of which nothing is known yet.
-    fn nothing(path: ClientPath) -> Self {
-        Self {
-            path,
-            name: String::new(),
-            key_id: String::new(),
-            fingerprint: String::new(),
-            host: String::new(),
-            checker: String::new(),
-            enabled: false,
-            expires: None,
-            timeout: Duration::ZERO,
-            extended_timeout: Duration::ZERO,
-            interval: Duration::ZERO,
-            checker_running: false,
-            last_check: CheckStatus::Never,
-            last_checked_ok: None,
-            created: None,
-            last_enabled: None,
-            approval_pending: false,
-            approved_by_default: false,
-            approval_delay: Duration::ZERO,
-            approval_duration: Duration::ZERO,
-            last_approval_request: None,
-            needs_proof: false,
-        }
-    }
-}
-
-/// A length of time as the bus has it; the longest it can hold when it does not fit.
-pub fn milliseconds(length: Duration) -> Value {
-    Value::Milliseconds(u64::try_from(length.as_millis()).unwrap_or(u64::MAX))
 }
 
 /// Why properties make no client.
@@ -251,54 +234,12 @@ pub enum ViewError {
     Status(i16),
 }
 
-fn put<T: PartialEq>(place: &mut T, value: T) -> bool {
-    let differs = *place != value;
-    *place = value;
-    differs
-}
-
-fn text(property: Property, value: &Value) -> Result<&str, ViewError> {
-    match value {
-        Value::Text(text) => Ok(text),
-        _ => Err(wrong(property, value)),
-    }
-}
-
-fn boolean(property: Property, value: &Value) -> Result<bool, ViewError> {
-    match value {
-        Value::Boolean(value) => Ok(*value),
-        _ => Err(wrong(property, value)),
-    }
-}
-
-fn length(property: Property, value: &Value) -> Result<Duration, ViewError> {
-    match value {
-        Value::Milliseconds(value) => Ok(Duration::from_millis(*value)),
-        _ => Err(wrong(property, value)),
-    }
-}
-
-fn time(property: Property, value: &Value) -> Result<Option<Wall>, ViewError> {
-    moment::parse(text(property, value)?).map_err(|error| ViewError::Moment(property, error))
-}
-
-fn status(property: Property, value: &Value) -> Result<CheckStatus, ViewError> {
-    match value {
-        Value::Status(number) => {
-            CheckStatus::from_number(*number).ok_or(ViewError::Status(*number))
-        }
-        _ => Err(wrong(property, value)),
-    }
-}
-
-fn wrong(property: Property, value: &Value) -> ViewError {
-    ViewError::Value(BadValue::of_type(property, &value.to_variant()))
-}
-
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use nightlatch_core::settings::client::{Setting, SettingKind};
     use proptest::prelude::*;
+
+    use super::*;
 
     prop_compose! {
         fn view()(
@@ -309,10 +250,15 @@ mod tests {
             number in -2_i16..256,
         ) -> ClientView {
             let time = |index: usize| times[index].map(Wall::from_unix_micros);
-            let length = |index: usize| Duration::from_millis(lengths[index]);
+            let mut settings = ClientSettings::default();
+            let changeable = Setting::ALL.iter().filter(|it| it.is_changeable());
+            let of_length = changeable.filter(|it| it.kind() == SettingKind::Length);
+            for (setting, millis) in of_length.zip(lengths) {
+                setting.put(&mut settings, Duration::from_millis(millis).into()).unwrap();
+            }
             let [name, key_id, fingerprint, host, checker] = texts;
             ClientView {
-                name, key_id, fingerprint, host, checker,
+                key_id, fingerprint, host, checker,
                 enabled: flags[0],
                 checker_running: flags[1],
                 approval_pending: flags[2],
@@ -322,14 +268,8 @@ mod tests {
                 created: time(2),
                 last_enabled: time(3),
                 last_approval_request: time(4),
-                needs_proof: false,
-                timeout: length(0),
-                extended_timeout: length(1),
-                interval: length(2),
-                approval_delay: length(3),
-                approval_duration: length(4),
                 last_check: CheckStatus::from_number(number).unwrap(),
-                path: ClientPath::of_name("a"),
+                ..ClientView::new(ClientPath::of_name("a"), name, &settings)
             }
         }
     }
@@ -353,7 +293,11 @@ mod tests {
 
     #[test]
     fn a_client_without_one_of_its_properties_is_refused() {
-        let view = ClientView::nothing(ClientPath::of_name("a"));
+        let view = ClientView::new(
+            ClientPath::of_name("a"),
+            String::new(),
+            &ClientSettings::default(),
+        );
         let values = view
             .values()
             .filter(|(property, _)| *property != Property::Host);
@@ -363,7 +307,11 @@ mod tests {
 
     #[test]
     fn a_value_that_means_nothing_is_refused() {
-        let mut view = ClientView::nothing(ClientPath::of_name("a"));
+        let mut view = ClientView::new(
+            ClientPath::of_name("a"),
+            String::new(),
+            &ClientSettings::default(),
+        );
         for (property, value) in [
             (Property::Expires, Value::Text("soon".into())),
             (Property::LastCheckerStatus, Value::Status(-3)),

@@ -1,7 +1,5 @@
 //! The words for what the registry decided: one for programs, one sentence for people.
 
-use std::time::Duration;
-
 use nightlatch_core::event::{Alarm, DisableReason, Grant, Refusal};
 
 /// Why a request gets the secret.
@@ -109,20 +107,4 @@ pub(crate) fn alarm_sentence(alarm: Alarm) -> String {
             format!("{count} requests with unknown keys within a minute")
         }
     }
-}
-
-/// A length of time for people: `1d2h`, `5m30s`; what is shorter than a second is `0s`.
-pub(crate) fn length(length: Duration) -> String {
-    let seconds = length.as_secs();
-    let units = [
-        (seconds / 86_400, 'd'),
-        (seconds / 3600 % 24, 'h'),
-        (seconds / 60 % 60, 'm'),
-        (seconds % 60, 's'),
-    ];
-    let parts = units.iter().filter(|(count, _)| *count > 0);
-    let text: String = parts
-        .map(|(count, unit)| format!("{count}{unit}"))
-        .collect();
-    if text.is_empty() { "0s".into() } else { text }
 }

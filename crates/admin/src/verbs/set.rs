@@ -2,15 +2,14 @@
 
 use std::path::Path;
 
-use nightlatch_bus::client::{ClientView, milliseconds};
+use nightlatch_bus::client::ClientView;
 use nightlatch_bus::error::Error;
 use nightlatch_bus::many;
 use nightlatch_bus::names::ClientPath;
 use nightlatch_bus::property::{Property, Value};
 use nightlatch_bus::proxy::Server;
 use nightlatch_core::secret::Secret;
-use nightlatch_core::settings::client::Setting;
-use nightlatch_core::settings::client::{RUN_TIME_KEYS, setting};
+use nightlatch_core::settings::client::{Setting, changeable_keys};
 use nightlatch_core::suggest;
 
 use super::outcome;
@@ -117,28 +116,17 @@ impl Changes {
                 changes.secret = Some(secret(text)?);
                 continue;
             }
-            let setting = setting(&key, text).ok_or_else(|| unknown(&key))?;
-            let setting = setting
+            let setting = Setting::by_key(&key).filter(|it| it.is_changeable());
+            let setting = setting.ok_or_else(|| unknown(&key))?;
+            let value = setting
+                .read(text)
                 .map_err(|error| Failure::new(EX_USAGE, format!("{key}={text}")).because(error))?;
-            changes.values.extend(on_bus(setting));
+            let property = Property::of(setting);
+            let change = property.map(|property| (property, value.into()));
+            changes.values.extend(change);
         }
         Ok(changes)
     }
-}
-
-/// The property that a setting is on the bus; `None` for the secret, which is no property that can be shown.
-fn on_bus(setting: Setting) -> Option<(Property, Value)> {
-    Some(match setting {
-        Setting::Host(host) => (Property::Host, Value::Text(host)),
-        Setting::Checker(checker) => (Property::Checker, Value::Text(checker.as_str().to_owned())),
-        Setting::Timeout(length) => (Property::Timeout, milliseconds(length)),
-        Setting::ExtendedTimeout(length) => (Property::ExtendedTimeout, milliseconds(length)),
-        Setting::Interval(length) => (Property::Interval, milliseconds(length)),
-        Setting::ApprovalDelay(length) => (Property::ApprovalDelay, milliseconds(length)),
-        Setting::ApprovalDuration(length) => (Property::ApprovalDuration, milliseconds(length)),
-        Setting::ApprovedByDefault(value) => (Property::ApprovedByDefault, Value::Boolean(value)),
-        Setting::Secret(_) => return None,
-    })
 }
 
 fn secret(text: &str) -> Result<Secret, Failure> {
@@ -156,7 +144,7 @@ fn unknown(key: &str) -> Failure {
         return Failure::new(EX_USAGE, format!("{key} cannot be set")).hint(*hint);
     }
     let failure = Failure::new(EX_USAGE, format!("a client has no setting {key:?}"));
-    let known = || RUN_TIME_KEYS.into_iter().chain([SECRET]);
+    let known = || changeable_keys().into_iter().chain([SECRET]);
     match suggest::nearest(key, known()) {
         Some(near) => failure.hint(format!("did you mean {near}?")),
         None => failure.hint(format!(

@@ -5,17 +5,17 @@
 #![deny(clippy::wildcard_enum_match_arm)]
 
 mod command;
-mod settings;
 
 use std::sync::Arc;
 
 use nightlatch_core::calendar::DateTime;
 use nightlatch_core::checker::LastCheck;
+use nightlatch_core::duration::in_whole_seconds;
 use nightlatch_core::event::quota::Class;
 use nightlatch_core::event::{Alarm, Event};
 use nightlatch_core::name::ClientName;
 use nightlatch_core::record::{Entry, Kind};
-use nightlatch_core::settings::client::ClientSettings;
+use nightlatch_core::settings::client::{ClientSettings, Setting};
 use nightlatch_core::time::Wall;
 use serde::Serialize;
 
@@ -178,7 +178,10 @@ fn says(event: &Event, client: Option<&ClientSettings>) -> Says {
         Event::RehearsalsAllowed(_, length) => {
             says.detail = Some(match length.is_zero() {
                 true => "no more".to_owned(),
-                false => format!("without an alarm, for {} from now", words::length(*length)),
+                false => format!(
+                    "without an alarm, for {} from now",
+                    in_whole_seconds(*length)
+                ),
             });
         }
         Event::Disabled(_, reason) => says.reason = Some(words::disabled(*reason)),
@@ -189,7 +192,7 @@ fn says(event: &Event, client: Option<&ClientSettings>) -> Says {
             says.detail = Some(format!("killed by signal {signal}"));
         }
         Event::Changed(_, keys) => {
-            let settings = keys.iter().map(|key| settings::value(client, key));
+            let settings = keys.iter().map(|key| with_value(key, client));
             says.detail = Some(settings.collect::<Vec<_>>().join("; "));
         }
         Event::TombstoneDropped(name) => {
@@ -216,6 +219,15 @@ fn says(event: &Event, client: Option<&ClientSettings>) -> Says {
         says.detail = Some(words::alarm_sentence(alarm));
     }
     says
+}
+
+/// `timeout = 10m`; the key alone for the secret, and where the value is not known any more.
+fn with_value(key: &str, settings: Option<&ClientSettings>) -> String {
+    let setting = Setting::by_key(key).zip(settings);
+    match setting.and_then(|(setting, settings)| setting.value(settings).for_people()) {
+        Some(value) => format!("{key} = {value}"),
+        None => key.to_owned(),
+    }
 }
 
 fn write(kind: Kind, says: Says, context: Context<'_>) -> Entry {
@@ -258,4 +270,24 @@ fn write(kind: Kind, says: Says, context: Context<'_>) -> Entry {
 pub(crate) fn timestamp(wall: Wall) -> String {
     let at = DateTime::from(wall);
     format!("{}.{:06}Z", at.to_second('T'), at.micros)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_setting_has_its_value_and_a_secret_has_none() {
+        let settings = ClientSettings::default();
+        let values = Setting::ALL
+            .iter()
+            .map(|it| with_value(it.key(), Some(&settings)));
+        assert_eq!(
+            values.collect::<Vec<_>>().join("; "),
+            "key_id; fingerprint; host = ; checker = fping -q -- %(host)s; timeout = 5m; extended_timeout = 15m; \
+             interval = 2m; approval_delay = 0s; approval_duration = 1s; approved_by_default = yes; enabled = yes"
+        );
+        assert_eq!(with_value("secret", Some(&settings)), "secret");
+        assert_eq!(with_value("timeout", None), "timeout");
+    }
 }

@@ -5,6 +5,7 @@
 #![deny(clippy::wildcard_enum_match_arm)]
 
 use nightlatch_core::checker::LastCheck;
+use nightlatch_core::duration::in_whole_seconds;
 use nightlatch_core::event::{ClientId, Event, RequestId};
 use nightlatch_core::name::ClientName;
 use tracing::{debug, info, warn};
@@ -38,7 +39,7 @@ impl Report {
                 info!(client, "rehearsals are allowed no more");
             }
             Event::RehearsalsAllowed(_, length) => {
-                let length = words::length(*length);
+                let length = in_whole_seconds(*length);
                 info!(client, length, "rehearsals are allowed without an alarm");
             }
             Event::TombstoneDropped(name) => warn!(

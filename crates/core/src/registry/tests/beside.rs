@@ -271,7 +271,7 @@ fn of_a_new_key_nothing_is_proved_and_no_rehearsal_allowed() {
 #[test]
 fn a_setting_that_was_changed_is_told() {
     let mut world = World::new(vec![config(1)]);
-    let setting = Setting::Timeout(seconds(400));
+    let setting = Setting::Timeout.to(seconds(400));
     let id = world.id(1);
     world.registry.handle_set(id, setting, world.now).unwrap();
     let changed = Event::Changed(id, vec!["timeout"]);
@@ -358,7 +358,7 @@ const LATE: [(&str, Late); 14] = [
         world.registry.handle_disable(world.id(1), world.now);
     }),
     ("a setting", |world, _| {
-        let setting = Setting::Timeout(seconds(100_000));
+        let setting = Setting::Timeout.to(seconds(100_000));
         let id = world.id(1);
         world.registry.handle_set(id, setting, world.now).unwrap();
     }),

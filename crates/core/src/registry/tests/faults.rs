@@ -237,7 +237,7 @@ impl Side {
                     Op::Remove(_) => registry.handle_remove(id, now),
                     Op::Timeout(_, to) => {
                         registry
-                            .handle_set(id, Setting::Timeout(seconds(to)), now)
+                            .handle_set(id, Setting::Timeout.to(seconds(to)), now)
                             .unwrap();
                     }
                     _ => {}

@@ -7,7 +7,7 @@ use super::model::Section;
 use super::world::config;
 use crate::secret::Secret;
 use crate::settings::client::ClientConfig;
-use crate::settings::client::Setting;
+use crate::settings::client::{Setting, SettingChange};
 
 fn secret(number: u8) -> Secret {
     Secret::new(vec![number; 4])
@@ -43,13 +43,13 @@ pub(super) fn turn(section: &mut Section, knob: Knob) {
     }
 }
 
-pub(super) fn setting(knob: Knob) -> Setting {
+pub(super) fn setting(knob: Knob) -> SettingChange {
     match knob {
-        Knob::Timeout(value) => Setting::Timeout(Duration::from_millis(value)),
-        Knob::Extended(value) => Setting::ExtendedTimeout(Duration::from_millis(value)),
-        Knob::Delay(value) => Setting::ApprovalDelay(Duration::from_millis(value)),
-        Knob::Duration(value) => Setting::ApprovalDuration(Duration::from_millis(value)),
-        Knob::Default(value) => Setting::ApprovedByDefault(value),
-        Knob::Secret(value) => Setting::Secret(secret(value)),
+        Knob::Timeout(value) => Setting::Timeout.to(Duration::from_millis(value)),
+        Knob::Extended(value) => Setting::ExtendedTimeout.to(Duration::from_millis(value)),
+        Knob::Delay(value) => Setting::ApprovalDelay.to(Duration::from_millis(value)),
+        Knob::Duration(value) => Setting::ApprovalDuration.to(Duration::from_millis(value)),
+        Knob::Default(value) => Setting::ApprovedByDefault.to(value),
+        Knob::Secret(value) => SettingChange::Secret(secret(value)),
     }
 }
