@@ -125,7 +125,8 @@ impl Side {
                 Action::Event(event) => {
                     if let Event::Granted { client, .. } = event {
                         let name = name(client).unwrap();
-                        self.outbox.hold(name, event.durability());
+                        let content = event.record(None).unwrap();
+                        self.outbox.hold(name, content.durability);
                     }
                 }
                 Action::Answer {
