@@ -1,5 +1,5 @@
-//! One client as D-Bus shows it, read from and written to its properties. The fields of settings come from the table of
-//! settings in `nightlatch-core`.
+//! A client's state as its D-Bus properties show it. The fields of settings come from the table of settings in
+//! `nightlatch-core`.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use nightlatch_core::time::Wall;
 
 use crate::moment::MomentError;
 use crate::names::ClientPath;
-use crate::property::{BadValue, Property, Value};
+use crate::property::{BadValue, Property, PropertyValue};
 
 mod field;
 use field::{Field, Shown};
@@ -21,7 +21,7 @@ const NEVER: i16 = -2;
 /// `LastCheckerStatus` after a check that was killed.
 const CRASHED: i16 = -1;
 
-/// How a client's last completed check ended, as far as the bus tells.
+/// The result of a client's last completed check, as `LastCheckerStatus` shows it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum CheckStatus {
     /// None has completed yet.
@@ -42,7 +42,7 @@ impl CheckStatus {
         }
     }
 
-    /// As `LastCheckerStatus`.
+    /// The number for `LastCheckerStatus`.
     pub fn to_number(self) -> i16 {
         match self {
             Self::Never => NEVER,
@@ -78,30 +78,30 @@ macro_rules! declare_view {
         /// One client: everything that can be read of it.
         #[derive(Clone, PartialEq, Eq, Debug)]
         pub struct ClientView {
-            /// Its object.
+            /// The path of its object.
             pub path: ClientPath,
-            /// Its name.
+            /// The name of its section in `clients.conf`.
             pub name: String,
-            /// True when it may have its secret at all.
+            /// True when releases to it are possible.
             pub enabled: bool,
-            /// When it will be disabled unless it proves to be up.
+            /// The deadline.
             pub expires: Option<Wall>,
-            /// True while a checker runs.
+            /// True while a check runs.
             pub checker_running: bool,
-            /// How the last completed check ended.
+            /// The result of the last completed check.
             pub last_check: CheckStatus,
-            /// When it was last proved to be up.
+            /// Time of the last proof of life.
             pub last_checked_ok: Option<Wall>,
-            /// When it was first seen.
+            /// Time at which the server first knew the client.
             pub created: Option<Wall>,
-            /// When it was last enabled.
+            /// Time at which it was last enabled.
             pub last_enabled: Option<Wall>,
-            /// True while a request of it waits for a person's decision.
+            /// True while a request waits for approval.
             pub approval_pending: bool,
-            /// When a request last asked for approval.
+            /// Time of the last request that asked for approval.
             pub last_approval_request: Option<Wall>,
-            /// True when it is disabled because the server's state was lost. No property says so: the server knows
-            /// it of its own clients.
+            /// True when it is disabled because the server's state was lost. Not on the bus: only the server itself fills
+            /// it.
             pub needs_proof: bool,
             $($(
                 #[doc = concat!("`", stringify!($property), "`:")]
@@ -130,8 +130,7 @@ macro_rules! declare_view {
                 }
             }
 
-            /// The field of a property; `None` for the path, which is no field that changes, and for the secret,
-            /// which nobody can read.
+            /// The field of a property; `None` for the path, which cannot change, and for the secret, which cannot be read.
             fn field(&mut self, property: Property) -> Option<&mut dyn Field> {
                 use Property as P;
                 Some(match property {
@@ -150,8 +149,8 @@ macro_rules! declare_view {
                 })
             }
 
-            /// The value of a property; `None` for the secret, which nobody can read.
-            pub fn value(&self, property: Property) -> Option<Value> {
+            /// The value of a property; `None` for the secret, which cannot be read.
+            pub fn value(&self, property: Property) -> Option<PropertyValue> {
                 use Property as P;
                 Some(match property {
                     P::Name => self.name.to_value(),
@@ -165,7 +164,7 @@ macro_rules! declare_view {
                     P::ApprovalPending => self.approval_pending.to_value(),
                     P::LastApprovalRequest => self.last_approval_request.to_value(),
                     $($(P::$property => self.$key.to_value(),)?)*
-                    P::ObjectPath => Value::Path(self.path.clone()),
+                    P::ObjectPath => PropertyValue::Path(self.path.clone()),
                     P::Secret => return None,
                 })
             }
@@ -176,11 +175,10 @@ macro_rules! declare_view {
 client_settings!(declare_view);
 
 impl ClientView {
-    /// Reads the client at `path` from all of its properties. Those that this table does not know are
-    /// passed over: servers may have more.
+    /// Reads the client at `path` from all of its properties. Unknown ones are ignored: servers may have more.
     pub fn read(
         path: ClientPath,
-        properties: impl IntoIterator<Item = (Property, Value)>,
+        properties: impl IntoIterator<Item = (Property, PropertyValue)>,
     ) -> Result<Self, ViewError> {
         let mut view = Self::new(path, String::new(), &ClientSettings::default());
         let mut seen = [false; Property::COUNT];
@@ -196,8 +194,8 @@ impl ClientView {
         }
     }
 
-    /// Puts a changed property in; true when that made a difference.
-    pub fn apply(&mut self, property: Property, value: &Value) -> Result<bool, ViewError> {
+    /// Stores a changed property. True when the value differs.
+    pub fn apply(&mut self, property: Property, value: &PropertyValue) -> Result<bool, ViewError> {
         match self.field(property) {
             Some(field) => field.put(property, value),
             None => Ok(false),
@@ -205,19 +203,20 @@ impl ClientView {
     }
 
     /// All that can be read, in the order of the table.
-    pub fn values(&self) -> impl Iterator<Item = (Property, Value)> + '_ {
+    pub fn values(&self) -> impl Iterator<Item = (Property, PropertyValue)> + '_ {
         Property::all().filter_map(|property| Some((property, self.value(property)?)))
     }
 
     /// The changes that make `before` this.
-    pub fn changes_since(&self, before: &Self) -> Vec<(Property, Value)> {
-        let changed =
-            |(property, value): &(Property, Value)| before.value(*property).as_ref() != Some(value);
+    pub fn changes_since(&self, before: &Self) -> Vec<(Property, PropertyValue)> {
+        let changed = |(property, value): &(Property, PropertyValue)| {
+            before.value(*property).as_ref() != Some(value)
+        };
         self.values().filter(changed).collect()
     }
 }
 
-/// Why properties make no client.
+/// Properties that are not those of a client.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum ViewError {
     /// A property that every server has.
@@ -229,7 +228,7 @@ pub enum ViewError {
     /// A text that is no time.
     #[error("{}", .0.name())]
     Moment(Property, #[source] MomentError),
-    /// A number that says nothing about how a check ended.
+    /// A number outside the range of `LastCheckerStatus`.
     #[error("LastCheckerStatus: expected -2 to 255, found {0}")]
     Status(i16),
 }
@@ -313,10 +312,10 @@ mod tests {
             &ClientSettings::default(),
         );
         for (property, value) in [
-            (Property::Expires, Value::Text("soon".into())),
-            (Property::LastCheckerStatus, Value::Status(-3)),
-            (Property::LastCheckerStatus, Value::Status(256)),
-            (Property::Enabled, Value::Text("yes".into())),
+            (Property::Expires, PropertyValue::Text("soon".into())),
+            (Property::LastCheckerStatus, PropertyValue::Status(-3)),
+            (Property::LastCheckerStatus, PropertyValue::Status(256)),
+            (Property::Enabled, PropertyValue::Text("yes".into())),
         ] {
             assert!(view.apply(property, &value).is_err(), "{property:?}");
         }

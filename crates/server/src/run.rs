@@ -202,7 +202,7 @@ fn split(accounts: Option<&Accounts>) -> Result<OwnedFd, RunError> {
             environment(&variable("USER"), &variable("HOME"))
         }
     };
-    let config = spawner::Config {
+    let config = spawner::SpawnerConfig {
         separation: accounts.map(Accounts::separation),
         environment,
     };

@@ -3,11 +3,11 @@
 use std::path::Path;
 
 use nightlatch_bus::client::ClientView;
-use nightlatch_bus::error::Error;
-use nightlatch_bus::many;
+use nightlatch_bus::concurrent;
+use nightlatch_bus::error::BusError;
 use nightlatch_bus::names::ClientPath;
-use nightlatch_bus::property::{Property, Value};
-use nightlatch_bus::proxy::Server;
+use nightlatch_bus::property::{Property, PropertyValue};
+use nightlatch_bus::proxy::MandosProxy;
 use nightlatch_core::secret::Secret;
 use nightlatch_core::settings::client::{Setting, changeable_keys};
 use nightlatch_core::suggest;
@@ -41,12 +41,12 @@ const FIXED: [(&str, &str); 4] = [
 /// What is changed of every client.
 #[derive(Debug, Default)]
 struct Changes {
-    values: Vec<(Property, Value)>,
+    values: Vec<(Property, PropertyValue)>,
     secret: Option<Secret>,
 }
 
 /// Carries the verb out.
-pub(crate) async fn run(options: &Set, server: &Server) -> Result<u8, Failure> {
+pub(crate) async fn run(options: &Set, server: &MandosProxy) -> Result<u8, Failure> {
     let (names, assignments) = split(&options.words, options.all)?;
     let changes = Changes::read(&assignments)?;
     let clients = server.clients().await.map_err(bus::failure)?;
@@ -77,7 +77,7 @@ pub(crate) async fn run(options: &Set, server: &Server) -> Result<u8, Failure> {
         let changes = std::sync::Arc::clone(&changes);
         send(server.clone(), client.path.clone(), changes)
     };
-    let answers = many::for_each(&selection.clients, call).await;
+    let answers = concurrent::for_each(&selection.clients, call).await;
     outcome::tell("changed", &selection.clients, answers, &options.sure)
 }
 
@@ -177,10 +177,10 @@ fn doubt(client: &ClientView, changes: &Changes) {
 
 /// All changes of one client, in their order. The first that fails ends it.
 async fn send(
-    server: Server,
+    server: MandosProxy,
     client: ClientPath,
     changes: std::sync::Arc<Changes>,
-) -> Result<(), Error> {
+) -> Result<(), BusError> {
     for (property, value) in &changes.values {
         server.set(&client, *property, value).await?;
     }
@@ -224,9 +224,9 @@ mod tests {
         assert_eq!(
             changes.values,
             [
-                (Property::Timeout, Value::Milliseconds(600_000)),
-                (Property::ApprovedByDefault, Value::Boolean(false)),
-                (Property::Host, Value::Text("a=b".into())),
+                (Property::Timeout, PropertyValue::Milliseconds(600_000)),
+                (Property::ApprovedByDefault, PropertyValue::Boolean(false)),
+                (Property::Host, PropertyValue::Text("a=b".into())),
             ]
         );
         for (line, error) in [

@@ -8,7 +8,7 @@ use nightlatch_core::time::Wall;
 
 use super::{CheckStatus, ViewError};
 use crate::moment;
-use crate::property::{BadValue, Property, Value};
+use crate::property::{BadValue, Property, PropertyValue};
 
 /// The type of a setting, and that of its field in [`ClientView`](super::ClientView). Keys and checkers are text there: a stock server may
 /// have some that we refuse.
@@ -63,71 +63,71 @@ impl Shown for bool {
 /// A field of [`ClientView`](super::ClientView) that is a property.
 pub trait Field {
     /// Takes over a value of `property`; true when it is another one.
-    fn put(&mut self, property: Property, value: &Value) -> Result<bool, ViewError>;
+    fn put(&mut self, property: Property, value: &PropertyValue) -> Result<bool, ViewError>;
 
     /// As a value of its property.
-    fn to_value(&self) -> Value;
+    fn to_value(&self) -> PropertyValue;
 }
 
 impl Field for String {
-    fn put(&mut self, property: Property, value: &Value) -> Result<bool, ViewError> {
+    fn put(&mut self, property: Property, value: &PropertyValue) -> Result<bool, ViewError> {
         Ok(replace(self, text(property, value)?.to_owned()))
     }
 
-    fn to_value(&self) -> Value {
-        Value::Text(self.clone())
+    fn to_value(&self) -> PropertyValue {
+        PropertyValue::Text(self.clone())
     }
 }
 
 impl Field for bool {
-    fn put(&mut self, property: Property, value: &Value) -> Result<bool, ViewError> {
+    fn put(&mut self, property: Property, value: &PropertyValue) -> Result<bool, ViewError> {
         match value {
-            Value::Boolean(value) => Ok(replace(self, *value)),
+            PropertyValue::Boolean(value) => Ok(replace(self, *value)),
             _ => Err(wrong(property, value)),
         }
     }
 
-    fn to_value(&self) -> Value {
-        Value::Boolean(*self)
+    fn to_value(&self) -> PropertyValue {
+        PropertyValue::Boolean(*self)
     }
 }
 
 impl Field for Duration {
-    fn put(&mut self, property: Property, value: &Value) -> Result<bool, ViewError> {
+    fn put(&mut self, property: Property, value: &PropertyValue) -> Result<bool, ViewError> {
         match value {
-            Value::Milliseconds(value) => Ok(replace(self, Self::from_millis(*value))),
+            PropertyValue::Milliseconds(value) => Ok(replace(self, Self::from_millis(*value))),
             _ => Err(wrong(property, value)),
         }
     }
 
-    fn to_value(&self) -> Value {
-        Value::of_length(*self)
+    fn to_value(&self) -> PropertyValue {
+        PropertyValue::of_length(*self)
     }
 }
 
 impl Field for Option<Wall> {
-    fn put(&mut self, property: Property, value: &Value) -> Result<bool, ViewError> {
+    fn put(&mut self, property: Property, value: &PropertyValue) -> Result<bool, ViewError> {
         let wall = moment::parse(text(property, value)?);
         let wall = wall.map_err(|error| ViewError::Moment(property, error))?;
         Ok(replace(self, wall))
     }
 
-    fn to_value(&self) -> Value {
-        Value::Text(moment::print(*self))
+    fn to_value(&self) -> PropertyValue {
+        PropertyValue::Text(moment::print(*self))
     }
 }
 
 impl Field for CheckStatus {
-    fn put(&mut self, property: Property, value: &Value) -> Result<bool, ViewError> {
-        let Value::Status(number) = value else {
+    fn put(&mut self, property: Property, value: &PropertyValue) -> Result<bool, ViewError> {
+        let PropertyValue::Status(number) = value else {
             return Err(wrong(property, value));
         };
         let status = Self::from_number(*number).ok_or(ViewError::Status(*number))?;
         Ok(replace(self, status))
     }
 
-    fn to_value(&self) -> Value {
-        Value::Status(self.to_number())
+    fn to_value(&self) -> PropertyValue {
+        PropertyValue::Status(self.to_number())
     }
 }
 
@@ -137,13 +137,13 @@ fn replace<T: PartialEq>(field: &mut T, value: T) -> bool {
     differs
 }
 
-fn text(property: Property, value: &Value) -> Result<&str, ViewError> {
+fn text(property: Property, value: &PropertyValue) -> Result<&str, ViewError> {
     match value {
-        Value::Text(text) => Ok(text),
+        PropertyValue::Text(text) => Ok(text),
         _ => Err(wrong(property, value)),
     }
 }
 
-fn wrong(property: Property, value: &Value) -> ViewError {
+fn wrong(property: Property, value: &PropertyValue) -> ViewError {
     ViewError::Value(BadValue::of_type(property, &value.to_variant()))
 }

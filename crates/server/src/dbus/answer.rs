@@ -9,7 +9,7 @@ use nightlatch_bus::names::{
     CLIENT, CLIENT_OLD, CLIENTS, MANDOS, MANDOS_OLD, NIGHTLATCH_PATH, OBJECT_MANAGER, PROPERTIES,
     ROOT,
 };
-use nightlatch_bus::property::{Access, Property, Value};
+use nightlatch_bus::property::{Access, Property, PropertyValue};
 use nightlatch_core::checker::Checker;
 use nightlatch_core::event::ClientId;
 use nightlatch_core::secret::Secret;
@@ -154,28 +154,31 @@ fn set(property: Property, value: &Variant<'_>) -> Result<Act, Fault> {
         lock_secrets([&secret]);
         return Ok(Act::Set(SettingChange::Secret(secret)));
     }
-    let value = Value::read(property, value).map_err(|error| Fault::invalid(error.to_string()))?;
+    let value =
+        PropertyValue::read(property, value).map_err(|error| Fault::invalid(error.to_string()))?;
     if let Some(setting) = property.setting() {
         let value = match value {
-            Value::Boolean(value) => value.into(),
-            Value::Milliseconds(millis) => Duration::from_millis(millis).into(),
-            Value::Text(text) if setting.kind() == SettingKind::Checker => {
+            PropertyValue::Boolean(value) => value.into(),
+            PropertyValue::Milliseconds(millis) => Duration::from_millis(millis).into(),
+            PropertyValue::Text(text) if setting.kind() == SettingKind::Checker => {
                 let checker = Checker::new(text);
                 let wrong = |error| Fault::invalid(format!("{}: {error}", property.name()));
                 checker.map_err(wrong)?.into()
             }
-            Value::Text(text) => text.into(),
-            Value::Status(_) | Value::Path(_) => return Err(Fault::access(property, "set")),
+            PropertyValue::Text(text) => text.into(),
+            PropertyValue::Status(_) | PropertyValue::Path(_) => {
+                return Err(Fault::access(property, "set"));
+            }
         };
         return Ok(Act::Set(SettingChange::Value(setting, value)));
     }
     Ok(match (property, value) {
-        (P::Enabled, Value::Boolean(true)) => Act::Enable,
-        (P::Enabled, Value::Boolean(false)) => Act::Disable,
-        (P::CheckerRunning, Value::Boolean(true)) => Act::StartChecker,
-        (P::CheckerRunning, Value::Boolean(false)) => Act::StopChecker,
+        (P::Enabled, PropertyValue::Boolean(true)) => Act::Enable,
+        (P::Enabled, PropertyValue::Boolean(false)) => Act::Disable,
+        (P::CheckerRunning, PropertyValue::Boolean(true)) => Act::StartChecker,
+        (P::CheckerRunning, PropertyValue::Boolean(false)) => Act::StopChecker,
         // Whatever is written means now.
-        (P::LastCheckedOK, Value::Text(_)) => Act::CheckedOk,
+        (P::LastCheckedOK, PropertyValue::Text(_)) => Act::CheckedOk,
         _ => return Err(Fault::access(property, "set")),
     })
 }

@@ -82,9 +82,9 @@ impl Permit for DriverPermit {
         self.ticket.begin().then(|| Arc::clone(&self.secret))
     }
 
-    fn terms(&self) -> rehearsal::Terms {
+    fn terms(&self) -> rehearsal::RehearsalTerms {
         let Terms { terms, alarmed } = self.terms;
-        rehearsal::Terms {
+        rehearsal::RehearsalTerms {
             left: terms.until.since(clock::now().mono),
             timeout: terms.timeout,
             interval: terms.interval,
