@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
-use nightlatch_core::connect::{Host, Scope, Target, TargetError};
+use nightlatch_core::connect::{Scope, Target, TargetError, TargetHost};
 use nightlatch_core::ssh::{self, HostKey};
 use nightlatch_proto::ssh::{HostKeyProof, ProofError, ProofProgress, disconnect_message};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -94,11 +94,11 @@ async fn reach(host: &str, key: &HostKey) -> Result<(), Fault> {
 async fn look_up(target: Target) -> Result<Vec<SocketAddr>, Fault> {
     let port = target.port.get();
     let name = match target.host {
-        Host::Address(address) => return Ok(vec![SocketAddr::new(address, port)]),
-        Host::LinkLocal(address, None) => address.to_string(),
-        Host::LinkLocal(address, Some(Scope::Index(index))) => format!("{address}%{index}"),
-        Host::LinkLocal(address, Some(Scope::Name(name))) => format!("{address}%{name}"),
-        Host::Name(name) => name,
+        TargetHost::Address(address) => return Ok(vec![SocketAddr::new(address, port)]),
+        TargetHost::LinkLocal(address, None) => address.to_string(),
+        TargetHost::LinkLocal(address, Some(Scope::Index(index))) => format!("{address}%{index}"),
+        TargetHost::LinkLocal(address, Some(Scope::Name(name))) => format!("{address}%{name}"),
+        TargetHost::Name(name) => name,
     };
     // Never closed.
     let permit = Arc::clone(&LOOKUPS).acquire_owned().await;

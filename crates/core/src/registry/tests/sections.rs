@@ -1,19 +1,18 @@
-//! The sections of the model as the registry gets them.
+//! Conversion of the model's sections to the registry's types.
 
 use std::time::Duration;
 
-use super::events::Knob;
-use super::model::Section;
+use super::events::RandomSetting;
+use super::model::ModelSection;
 use super::world::config;
 use crate::secret::Secret;
-use crate::settings::client::ClientConfig;
-use crate::settings::client::{Setting, SettingChange};
+use crate::settings::client::{ClientConfig, Setting, SettingChange};
 
 fn secret(number: u8) -> Secret {
     Secret::new(vec![number; 4])
 }
 
-pub(super) fn configured(files: &[Option<Section>]) -> Vec<ClientConfig> {
+pub(super) fn configured(files: &[Option<ModelSection>]) -> Vec<ClientConfig> {
     let mut configs = Vec::new();
     for (number, section) in (0..).zip(files) {
         let Some(section) = section else { continue };
@@ -32,24 +31,26 @@ pub(super) fn configured(files: &[Option<Section>]) -> Vec<ClientConfig> {
     configs
 }
 
-pub(super) fn turn(section: &mut Section, knob: Knob) {
-    match knob {
-        Knob::Timeout(value) => section.timeout = value,
-        Knob::Extended(value) => section.extended = value,
-        Knob::Delay(value) => section.delay = value,
-        Knob::Duration(value) => section.duration = value,
-        Knob::Default(value) => section.default = value,
-        Knob::Secret(value) => section.secret = value,
+pub(super) fn change_section(section: &mut ModelSection, random: RandomSetting) {
+    match random {
+        RandomSetting::Timeout(value) => section.timeout = value,
+        RandomSetting::Extended(value) => section.extended = value,
+        RandomSetting::Delay(value) => section.delay = value,
+        RandomSetting::Duration(value) => section.duration = value,
+        RandomSetting::Default(value) => section.default = value,
+        RandomSetting::Secret(value) => section.secret = value,
     }
 }
 
-pub(super) fn setting(knob: Knob) -> SettingChange {
-    match knob {
-        Knob::Timeout(value) => Setting::Timeout.to(Duration::from_millis(value)),
-        Knob::Extended(value) => Setting::ExtendedTimeout.to(Duration::from_millis(value)),
-        Knob::Delay(value) => Setting::ApprovalDelay.to(Duration::from_millis(value)),
-        Knob::Duration(value) => Setting::ApprovalDuration.to(Duration::from_millis(value)),
-        Knob::Default(value) => Setting::ApprovedByDefault.to(value),
-        Knob::Secret(value) => SettingChange::Secret(secret(value)),
+pub(super) fn setting(random: RandomSetting) -> SettingChange {
+    match random {
+        RandomSetting::Timeout(value) => Setting::Timeout.to(Duration::from_millis(value)),
+        RandomSetting::Extended(value) => Setting::ExtendedTimeout.to(Duration::from_millis(value)),
+        RandomSetting::Delay(value) => Setting::ApprovalDelay.to(Duration::from_millis(value)),
+        RandomSetting::Duration(value) => {
+            Setting::ApprovalDuration.to(Duration::from_millis(value))
+        }
+        RandomSetting::Default(value) => Setting::ApprovedByDefault.to(value),
+        RandomSetting::Secret(value) => SettingChange::Secret(secret(value)),
     }
 }

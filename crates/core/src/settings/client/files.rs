@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::change::SECRET;
 use super::section::Reader;
 use super::{ParsedClient, Setting};
-use crate::ini::{Entry, Ini, Section};
+use crate::ini::{Ini, IniEntry, IniSection};
 use crate::interpolate::references;
 use crate::key_id::KeyId;
 use crate::settings::{Doubt, Location, Parsed, Place, Problem, SettingsError, SettingsWarning};
@@ -136,7 +136,7 @@ fn doubt_keys(files: &[File], warnings: &mut Findings<SettingsWarning>) {
     }
 }
 
-fn unknown(section: &Section) -> impl Iterator<Item = (&str, &Entry)> {
+fn unknown(section: &IniSection) -> impl Iterator<Item = (&str, &IniEntry)> {
     let known = |key: &str| Setting::by_key(key).is_some() || OTHER_KEYS.contains(&key);
     section.entries().filter(move |(key, _)| !known(key))
 }
