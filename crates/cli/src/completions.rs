@@ -8,7 +8,7 @@ use nightlatch_bus::proxy::MandosProxy;
 use nightlatch_console::failure::Failure;
 use nightlatch_console::output;
 use nightlatch_core::name::compare_naturally;
-use nightlatch_core::settings::client::RUN_TIME_KEYS;
+use nightlatch_core::settings::client::{Setting, SettingKind, changeable_keys};
 use nightlatch_fleet::ctl;
 
 use crate::cli::Cli;
@@ -167,8 +167,8 @@ fn values(argument: &Arg) -> Candidates {
 /// After a name, a setting can come instead of another name.
 fn setting(before: &[String], last: &str) -> Candidates {
     if let Some((key, _)) = last.split_once('=') {
-        let values: &[&str] = match key {
-            "approved_by_default" => &["yes", "no"],
+        let values: &[&str] = match Setting::by_key(key).map(Setting::kind) {
+            Some(SettingKind::Boolean) => &["yes", "no"],
             _ => &[],
         };
         let words = values.iter().map(|value| format!("{key}={value}"));
@@ -177,7 +177,7 @@ fn setting(before: &[String], last: &str) -> Candidates {
     if before.is_empty() {
         return Candidates::Clients(Vec::new());
     }
-    let keys = RUN_TIME_KEYS.iter().map(|key| format!("{key}="));
+    let keys = changeable_keys().into_iter().map(|key| format!("{key}="));
     Candidates::Clients(keys.chain(["secret=@".to_owned()]).collect())
 }
 

@@ -65,6 +65,11 @@ impl DateTime {
         format!("{year:04}-{month:02}-{day:02}{between}{hour:02}:{minute:02}:{second:02}")
     }
 
+    /// RFC 3339, UTC, to the microsecond: `2026-11-21T23:19:55.400000Z`.
+    pub fn to_rfc3339(self) -> String {
+        format!("{}.{:06}Z", self.to_second('T'), self.micros)
+    }
+
     /// The point in time; `None` when there is no such date, or [`Wall`] cannot hold it.
     pub fn to_wall(self) -> Option<Wall> {
         let days = days(self.year, self.month, self.day)?;

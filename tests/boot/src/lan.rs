@@ -8,7 +8,7 @@ use nightlatch_interop::netns::{NetnsHost, cable};
 /// A switch, removed on drop with all that is plugged in.
 #[derive(Debug)]
 pub struct GuestNetwork {
-    switch: Host,
+    switch: NetnsHost,
     ports: AtomicU32,
 }
 
@@ -40,7 +40,7 @@ impl Default for GuestNetwork {
 impl GuestNetwork {
     /// A switch with nothing plugged in.
     pub fn new() -> Self {
-        let switch = Host::new("switch");
+        let switch = NetnsHost::new("switch");
         // It forwards all multicast: there is no querier here.
         switch.ip(&[
             "link",

@@ -13,8 +13,8 @@ pub struct UnlockMeasurement {
     pub system: BootSystem,
     /// `mdns` or `connect`.
     pub lookup: &'static str,
-    pub client: Whose,
-    pub server: Whose,
+    pub client: Project,
+    pub server: Project,
     /// The beginning of the unlocking, from the guest's start.
     pub began: Duration,
     /// The time of the opened disk, from the guest's start.
@@ -27,7 +27,7 @@ pub struct UnlockMeasurement {
 #[derive(Debug, Default)]
 pub struct Measurements {
     unlocks: Mutex<Vec<UnlockMeasurement>>,
-    copies: Mutex<Vec<(Whose, Vec<usize>)>>,
+    copies: Mutex<Vec<(Project, Vec<usize>)>>,
 }
 
 impl Measurements {

@@ -14,10 +14,10 @@ use crate::guest::{Guest, PATIENCE};
 /// A running server. Dropped in this order.
 #[derive(Debug)]
 pub struct ServerSite {
-    pub server: Server,
+    pub server: TestServer,
     _avahi: Option<Avahi>,
     bus: Bus,
-    pub host: Host,
+    pub host: NetnsHost,
 }
 
 /// The port of a server that is not announced: each host is alone with it.

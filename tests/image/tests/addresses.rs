@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
 use nightlatch_image_tests::builder::{BuiltImage, build_image};
-use nightlatch_interop::netns::{Host, cable};
+use nightlatch_interop::netns::{NetnsHost, cable};
 use nightlatch_test_support::Deadline;
 
 /// Two hosts, an image's files, and two cables between the hosts: eth0 and eth1 here, v0 and v1 there.

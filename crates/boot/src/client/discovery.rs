@@ -168,7 +168,7 @@ impl Discovery {
     }
 
     fn log_left_out(&mut self) {
-        while let Some(interface) = self.browser.poll_left_out() {
+        while let Some(interface) = self.browser.poll_evicted() {
             if self.logged_left_out.insert(interface.0) {
                 self.log.info(&format!(
                     "more than {MAX_INSTANCES} servers are announced on one network: some are left out"

@@ -63,7 +63,7 @@ pub(super) fn run(
         log,
         changes: NetworkChanges::listen()
             .map_err(|e| FatalError::System("watch the network", e))?,
-        schedule: AttemptSchedule::new(options.retry, credentials.tls.trusts_only_some()),
+        schedule: AttemptSchedule::new(options.retry, credentials.tls.requires_trusted_server()),
         attempts: Attempts::new(credentials, log),
         discovery: (!connecting).then(|| Discovery::new(log)),
         targets: Targets::new(options.connect.targets().cloned().collect()),
@@ -392,7 +392,7 @@ impl Search<'_> {
     }
 }
 
-fn found(server: &Server) -> (Destination, DestinationOrigin) {
+fn found(server: &FoundServer) -> (Destination, DestinationOrigin) {
     let origin = DestinationOrigin {
         source: server.source,
         // With the port: several servers of one host are told apart.

@@ -9,7 +9,6 @@ use std::path::Path;
 use std::time::Duration;
 
 use lexopt::{Arg, Parser};
-use nightlatch_bus::client::milliseconds;
 use nightlatch_bus::property::{Property, PropertyValue};
 use nightlatch_console::output;
 use nightlatch_core::duration::{self, DurationError};
@@ -230,7 +229,7 @@ impl Reader {
             What::Time(property) => {
                 let text = text(&option.shown(), value(option, parser)?)?;
                 let time = time(&text).map_err(|error| UsageError::Time(option.shown(), error))?;
-                Order::Set(property, milliseconds(time))
+                Order::Set(property, PropertyValue::of_length(time))
             }
             What::Secret => Order::SetSecret(secret(value(option, parser)?)?),
             flag => {

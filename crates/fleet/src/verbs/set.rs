@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use clap::Args;
-use nightlatch_bus::client::{ClientView, milliseconds};
+use nightlatch_bus::client::ClientView;
 use nightlatch_bus::concurrent;
 use nightlatch_bus::error::BusError;
 use nightlatch_bus::names::ClientPath;
@@ -12,8 +12,7 @@ use nightlatch_bus::proxy::MandosProxy;
 use nightlatch_console::ask;
 use nightlatch_console::failure::{EX_NOINPUT, EX_USAGE, Failure, note, warn};
 use nightlatch_core::secret::Secret;
-use nightlatch_core::settings::client::Setting;
-use nightlatch_core::settings::client::{RUN_TIME_KEYS, setting};
+use nightlatch_core::settings::client::{Setting, changeable_keys};
 use nightlatch_core::suggest;
 
 use super::outcome;
@@ -135,33 +134,17 @@ impl Changes {
                 changes.secret = Some(secret(text)?);
                 continue;
             }
-            let setting = setting(&key, text).ok_or_else(|| unknown(&key))?;
-            let setting = setting
+            let setting = Setting::by_key(&key).filter(|it| it.is_changeable());
+            let setting = setting.ok_or_else(|| unknown(&key))?;
+            let value = setting
+                .read(text)
                 .map_err(|error| Failure::new(EX_USAGE, format!("{key}={text}")).because(error))?;
-            changes.values.extend(on_bus(setting));
+            let property = Property::of(setting);
+            let change = property.map(|property| (property, value.into()));
+            changes.values.extend(change);
         }
         Ok(changes)
     }
-}
-
-/// The property that a setting is on the bus; `None` for the secret, which is no property that can be shown.
-fn on_bus(setting: Setting) -> Option<(Property, PropertyValue)> {
-    Some(match setting {
-        Setting::Host(host) => (Property::Host, PropertyValue::Text(host)),
-        Setting::Checker(checker) => (
-            Property::Checker,
-            PropertyValue::Text(checker.as_str().to_owned()),
-        ),
-        Setting::Timeout(length) => (Property::Timeout, milliseconds(length)),
-        Setting::ExtendedTimeout(length) => (Property::ExtendedTimeout, milliseconds(length)),
-        Setting::Interval(length) => (Property::Interval, milliseconds(length)),
-        Setting::ApprovalDelay(length) => (Property::ApprovalDelay, milliseconds(length)),
-        Setting::ApprovalDuration(length) => (Property::ApprovalDuration, milliseconds(length)),
-        Setting::ApprovedByDefault(value) => {
-            (Property::ApprovedByDefault, PropertyValue::Boolean(value))
-        }
-        Setting::Secret(_) => return None,
-    })
 }
 
 fn secret(text: &str) -> Result<Secret, Failure> {
@@ -179,7 +162,7 @@ fn unknown(key: &str) -> Failure {
         return Failure::new(EX_USAGE, format!("{key} cannot be set")).hint(*hint);
     }
     let failure = Failure::new(EX_USAGE, format!("a client has no setting {key:?}"));
-    let known = || RUN_TIME_KEYS.into_iter().chain([SECRET]);
+    let known = || changeable_keys().into_iter().chain([SECRET]);
     match suggest::nearest(key, known()) {
         Some(near) => failure.hint(format!("did you mean {near}?")),
         None => failure.hint(format!(

@@ -13,7 +13,7 @@ use nightlatch_bus::property::{Access, Property, PropertyValue};
 use nightlatch_core::checker::Checker;
 use nightlatch_core::event::ClientId;
 use nightlatch_core::secret::Secret;
-use nightlatch_core::settings::client::Setting;
+use nightlatch_core::settings::client::{SettingChange, SettingKind};
 use zbus::{ObjectPath, Variant};
 
 use super::call::{Call, Outcome, Reaction};
@@ -146,17 +146,32 @@ fn find(interface: &str, name: &str) -> Result<Property, Fault> {
     Property::by_name(name).ok_or_else(|| Fault::no_property(name))
 }
 
-/// What setting a property means.
+/// The order that setting a property is.
 fn set(property: Property, value: &Variant<'_>) -> Result<Act, Fault> {
     use Property as P;
     if property == P::Secret {
         let secret = Secret::new(wire::bytes(property, value)?);
         lock_secrets([&secret]);
-        return Ok(Act::Set(Setting::Secret(secret)));
+        return Ok(Act::Set(SettingChange::Secret(secret)));
     }
     let value =
         PropertyValue::read(property, value).map_err(|error| Fault::invalid(error.to_string()))?;
-    let length = Duration::from_millis;
+    if let Some(setting) = property.setting() {
+        let value = match value {
+            PropertyValue::Boolean(value) => value.into(),
+            PropertyValue::Milliseconds(millis) => Duration::from_millis(millis).into(),
+            PropertyValue::Text(text) if setting.kind() == SettingKind::Checker => {
+                let checker = Checker::new(text);
+                let wrong = |error| Fault::invalid(format!("{}: {error}", property.name()));
+                checker.map_err(wrong)?.into()
+            }
+            PropertyValue::Text(text) => text.into(),
+            PropertyValue::Status(_) | PropertyValue::Path(_) => {
+                return Err(Fault::access(property, "set"));
+            }
+        };
+        return Ok(Act::Set(SettingChange::Value(setting, value)));
+    }
     Ok(match (property, value) {
         (P::Enabled, PropertyValue::Boolean(true)) => Act::Enable,
         (P::Enabled, PropertyValue::Boolean(false)) => Act::Disable,
@@ -164,26 +179,6 @@ fn set(property: Property, value: &Variant<'_>) -> Result<Act, Fault> {
         (P::CheckerRunning, PropertyValue::Boolean(false)) => Act::StopChecker,
         // Whatever is written means now.
         (P::LastCheckedOK, PropertyValue::Text(_)) => Act::CheckedOk,
-        (P::ApprovedByDefault, PropertyValue::Boolean(yes)) => {
-            Act::Set(Setting::ApprovedByDefault(yes))
-        }
-        (P::ApprovalDelay, PropertyValue::Milliseconds(it)) => {
-            Act::Set(Setting::ApprovalDelay(length(it)))
-        }
-        (P::ApprovalDuration, PropertyValue::Milliseconds(it)) => {
-            Act::Set(Setting::ApprovalDuration(length(it)))
-        }
-        (P::ExtendedTimeout, PropertyValue::Milliseconds(it)) => {
-            Act::Set(Setting::ExtendedTimeout(length(it)))
-        }
-        (P::Interval, PropertyValue::Milliseconds(it)) => Act::Set(Setting::Interval(length(it))),
-        (P::Timeout, PropertyValue::Milliseconds(it)) => Act::Set(Setting::Timeout(length(it))),
-        (P::Host, PropertyValue::Text(host)) => Act::Set(Setting::Host(host)),
-        (P::Checker, PropertyValue::Text(text)) => {
-            let template = Checker::new(text);
-            let template = template.map_err(|error| Fault::invalid(format!("Checker: {error}")));
-            Act::Set(Setting::Checker(template?))
-        }
         _ => return Err(Fault::access(property, "set")),
     })
 }

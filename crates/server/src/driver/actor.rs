@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use nightlatch_bus::names::ClientPath;
 use nightlatch_core::client::Client;
-use nightlatch_core::event::{Ask, ClientId, Event, RequestId};
+use nightlatch_core::event::{Ask, ClientId, Event, RecordContent, RequestId};
 use nightlatch_core::name::ClientName;
 use nightlatch_core::record::{Entry, Kind};
 use nightlatch_core::registry::{Action, Registry, RequestAnswer};
@@ -326,7 +326,7 @@ impl Driver {
         if let (Event::Granted { alarm: Some(_), .. }, Some(asked)) = (&event, &mut asked) {
             asked.alarmed = true;
         }
-        let call = |entry: &Entry| self.notifier.call(&event, entry);
+        let call = |content: &RecordContent, entry: &Entry| self.notifier.call(content, entry);
         self.journal
             .event(&event, name.as_ref(), settings, asked, call);
         let report = Report {

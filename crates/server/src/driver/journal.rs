@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use nightlatch_core::client::saved::Change;
 use nightlatch_core::event::quota::{Admission, Class, RecordQuotas};
-use nightlatch_core::event::{Durability, Event};
+use nightlatch_core::event::{Durability, Event, RecordContent};
 use nightlatch_core::name::ClientName;
 use nightlatch_core::outbox::Outbox;
 use nightlatch_core::record::{Entry, Kind, Line};
@@ -105,41 +105,39 @@ impl Journal {
     }
 
     /// Records an event about `client`, whose settings these are, and holds up what must not come before that. An
-    /// entry is shown to `show`, whether a quota leaves it out or not.
+    /// entry is shown to `show` with what it says, whether a quota leaves it out or not.
     pub(super) fn event(
         &mut self,
         event: &Event,
         client: Option<&ClientName>,
         settings: Option<&ClientSettings>,
         asked: Option<&mut Asked>,
-        show: impl FnOnce(&Entry),
+        show: impl FnOnce(&RecordContent, &Entry),
     ) {
         let now = clock::now();
         self.close_quotas(now.mono);
-        let context = Context {
-            time: now.wall,
-            client,
-            settings,
-            asker: asked.as_deref().map(|asked| &asked.asker),
-            who: &self.who,
-        };
-        let entry = audit::entry(event, context);
-        let admission = self.quotas.admit(event, client, now.mono);
         let mut left_out = None;
-        if let Some(entry) = entry {
-            show(&entry);
-            match admission {
+        if let Some(content) = event.record(settings) {
+            let context = Context {
+                time: now.wall,
+                client,
+                asker: asked.as_deref().map(|asked| &asked.asker),
+                who: &self.who,
+            };
+            let entry = audit::entry(content.clone(), context);
+            show(&content, &entry);
+            match self.quotas.admit(&content, client, now.mono) {
                 Admission::Recorded => self.entry(entry, 1),
                 Admission::Announced(class, until) => {
                     let until = now.wall.after(until.since(now.mono));
-                    let context = of_class(&class, now.wall);
-                    self.entry(audit::left_out_until(until, &class, context), 1);
+                    let content = RecordContent::left_out_until(until, &class);
+                    self.entry(audit::entry(content, of_class(&class, now.wall)), 1);
                     left_out = Some(entry);
                 }
                 Admission::LeftOut => left_out = Some(entry),
             }
             if let Some(client) = client {
-                self.outbox.require(client.clone(), event.durability());
+                self.outbox.require(client.clone(), content.durability);
             }
         }
         let Some(asked) = asked else {
@@ -162,11 +160,10 @@ impl Journal {
         let context = Context {
             time: clock::now().wall,
             client: None,
-            settings: None,
             asker: None,
             who: &self.who,
         };
-        let entry = audit::of_server(kind, detail, context);
+        let entry = audit::entry(RecordContent::with_detail(kind, detail), context);
         let change = Change::Record(Box::new(entry.clone()));
         self.outbox.persist(change, Durability::Soon);
         entry
@@ -201,7 +198,8 @@ impl Journal {
     fn record_left_out(&mut self, left_out: Vec<(Class, u64)>) {
         let time = clock::now().wall;
         for (class, count) in left_out {
-            let entry = audit::left_out(count, &class, of_class(&class, time));
+            let content = RecordContent::left_out(count, &class);
+            let entry = audit::entry(content, of_class(&class, time));
             self.entry(entry, count);
         }
     }
@@ -347,7 +345,6 @@ fn of_class(class: &Class, time: Wall) -> Context<'_> {
     Context {
         time,
         client: class.client.as_ref(),
-        settings: None,
         asker: None,
         who: &Who::Server,
     }

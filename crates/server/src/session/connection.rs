@@ -17,7 +17,6 @@ use tokio::time::timeout;
 use tokio_rustls::client::TlsStream;
 
 use super::{Ended, Gatekeeper, Peer, Permit, Request, Sessions, Stage, Verdict};
-use crate::words::refusal;
 
 impl<G: Gatekeeper> Sessions<G> {
     /// Serves the peer at the other end of `stream` up to the end.
@@ -68,7 +67,7 @@ impl<G: Gatekeeper> Sessions<G> {
             Verdict::Release(permit) => self.deliver(&mut tls, permit, rehearsal).await,
             Verdict::Refuse(reason) => {
                 if rehearsal {
-                    let answer = RehearsalAnswer::Refused(refusal(reason).to_owned());
+                    let answer = RehearsalAnswer::Refused(reason.as_str().to_owned());
                     // As with the end: a peer that takes not even this gets none.
                     let said = answer.to_string();
                     let _ = timeout(self.deadlines.close, tls.write_all(said.as_bytes())).await;

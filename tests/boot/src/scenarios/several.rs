@@ -44,7 +44,7 @@ pub(super) fn scenarios() -> Vec<Scenario> {
 fn approved(context: &ScenarioContext<'_>, system: BootSystem) {
     let lan = GuestNetwork::new();
     let machine = context.machine(MachineKind::Ours);
-    let place = ServerSite::announced(Whose::Ours, lan.host("server"), &machine.section(ASKS));
+    let place = ServerSite::announced(Project::Ours, lan.host("server"), &machine.section(ASKS));
     let mut monitor = Command::new(ours("nightlatch"));
     monitor.arg("monitor");
     monitor.env("DBUS_SYSTEM_BUS_ADDRESS", place.bus().address());
@@ -68,7 +68,7 @@ fn approved(context: &ScenarioContext<'_>, system: BootSystem) {
 fn two_volumes(context: &ScenarioContext<'_>, system: BootSystem) {
     let lan = GuestNetwork::new();
     let machine = context.machine(MachineKind::Ours);
-    let place = ServerSite::announced(Whose::Ours, lan.host("server"), &machine.section(""));
+    let place = ServerSite::announced(Project::Ours, lan.host("server"), &machine.section(""));
     let plan = GuestConfig::new(machine, system, lan.tap()).with_second_volume();
     let guest = context.start("guest", plan);
     guest.wait_for("VOLUMES ");

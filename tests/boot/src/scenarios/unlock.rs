@@ -21,7 +21,7 @@ pub(super) fn scenarios() -> Vec<Scenario> {
     let mut all = Vec::new();
     for system in [BootSystem::InitramfsTools, BootSystem::Dracut] {
         for lookup in [ServerLookup::Mdns, ServerLookup::Connect] {
-            for server in [Whose::Ours, Whose::Stock] {
+            for server in [Project::Ours, Project::Stock] {
                 let name = format!("{}-{}-{}", system.name(), lookup.name(), label(server));
                 let description = format!(
                     "{} opens the disk; server {}, by {}",
@@ -32,7 +32,7 @@ pub(super) fn scenarios() -> Vec<Scenario> {
                 let scenario = Scenario::new(&name, &description, move |context| {
                     unlock(context, system, MachineKind::Ours, lookup, server);
                 });
-                let short = lookup == ServerLookup::Mdns && server == Whose::Ours;
+                let short = lookup == ServerLookup::Mdns && server == Project::Ours;
                 all.push(if short { scenario.short() } else { scenario });
             }
         }
@@ -42,7 +42,7 @@ pub(super) fn scenarios() -> Vec<Scenario> {
         all.push(Scenario::new(
             &format!("{}-{}-ours", system.name(), lookup.name()),
             &format!("dracut's shell scripts open the disk, by {}", lookup.name()),
-            move |context| unlock(context, system, MachineKind::Ours, lookup, Whose::Ours),
+            move |context| unlock(context, system, MachineKind::Ours, lookup, Project::Ours),
         ));
     }
     for (system, server) in [
@@ -91,7 +91,7 @@ fn unlock(
     system: BootSystem,
     kind: MachineKind,
     lookup: ServerLookup,
-    server: Whose,
+    server: Project,
 ) {
     let lan = GuestNetwork::new();
     let machine = context.machine(kind);

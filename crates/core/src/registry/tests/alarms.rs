@@ -314,7 +314,7 @@ fn rehearsals_are_allowed_for_a_bounded_time() {
         &told,
         &Event::RehearsalsAllowed(id, LONGEST_REHEARSALS)
     ));
-    let setting = Setting::Timeout(seconds(1_000_000));
+    let setting = Setting::Timeout.to(seconds(1_000_000));
     world.registry.handle_set(id, setting, world.now).unwrap();
     world.actions();
     world.pass(LONGEST_REHEARSALS);
