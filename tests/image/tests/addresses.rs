@@ -12,8 +12,8 @@ use nightlatch_test_support::Deadline;
 
 /// Two hosts, an image's files, and two cables between the hosts: eth0 and eth1 here, v0 and v1 there.
 struct Network {
-    here: Host,
-    there: Host,
+    here: NetnsHost,
+    there: NetnsHost,
     made: BuiltImage,
     running: Vec<Child>,
 }
