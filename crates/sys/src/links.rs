@@ -194,10 +194,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_mark_names_the_maker_of_a_link() {
-        assert_eq!(maker(own_mark()), By::Us);
-        assert_eq!(maker(0), By::Others);
-        assert_eq!(maker(0x1234_5678), By::Others);
+    fn a_mark_names_the_creator_of_a_link() {
+        assert_eq!(creator(own_mark()), LinkCreator::ThisProcess);
+        assert_eq!(creator(0), LinkCreator::Others);
+        assert_eq!(creator(0x1234_5678), LinkCreator::Others);
         // The first process is always there, and no process has the highest number.
         assert_eq!(creator(MARK | 1), LinkCreator::Others);
         assert_eq!(creator(MARK | 0x3f_ffff), LinkCreator::DeadProcess);
