@@ -1,4 +1,4 @@
-//! What Plymouth's daemon says is read or refused, and the same whether it comes at once or in pieces.
+//! Any message of Plymouth's daemon is read or refused, with the same result in one piece and in several.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

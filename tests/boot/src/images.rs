@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use nightlatch_interop::programs::Whose;
+use nightlatch_interop::programs::Project;
 
 use crate::making;
 use crate::paths::tree;
@@ -158,10 +158,10 @@ impl MachineKind {
         }
     }
 
-    pub fn whose(self) -> Whose {
+    pub fn project(self) -> Project {
         match self {
-            Self::Ours | Self::Second | Self::Reachable => Whose::Ours,
-            Self::Stock => Whose::Stock,
+            Self::Ours | Self::Second | Self::Reachable => Project::Ours,
+            Self::Stock => Project::Stock,
         }
     }
 }

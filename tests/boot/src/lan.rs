@@ -3,12 +3,12 @@
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use nightlatch_interop::netns::{Host, cable};
+use nightlatch_interop::netns::{NetnsHost, cable};
 
 /// A switch, removed on drop with all that is plugged in.
 #[derive(Debug)]
 pub struct GuestNetwork {
-    switch: Host,
+    switch: NetnsHost,
     ports: AtomicU32,
 }
 
@@ -40,7 +40,7 @@ impl Default for GuestNetwork {
 impl GuestNetwork {
     /// A switch with nothing plugged in.
     pub fn new() -> Self {
-        let switch = Host::new("switch");
+        let switch = NetnsHost::new("switch");
         // It forwards all multicast: there is no querier here.
         switch.ip(&[
             "link",
@@ -59,8 +59,8 @@ impl GuestNetwork {
     }
 
     /// A host on this network by its interface `srv0`, which has its link-local address.
-    pub fn host(&self, role: &str) -> Host {
-        let host = Host::new(role);
+    pub fn host(&self, role: &str) -> NetnsHost {
+        let host = NetnsHost::new(role);
         host.ip(&["-4", "addr", "flush", "dev", "lo"]);
         let port = format!("port{}", self.next_port());
         cable((&host, "srv0"), (&self.switch, &port));

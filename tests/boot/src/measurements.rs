@@ -3,7 +3,7 @@
 use std::sync::Mutex;
 use std::time::Duration;
 
-use nightlatch_interop::programs::Whose;
+use nightlatch_interop::programs::Project;
 
 use crate::images::BootSystem;
 
@@ -13,8 +13,8 @@ pub struct UnlockMeasurement {
     pub system: BootSystem,
     /// `mdns` or `connect`.
     pub lookup: &'static str,
-    pub client: Whose,
-    pub server: Whose,
+    pub client: Project,
+    pub server: Project,
     /// The beginning of the unlocking, from the guest's start.
     pub began: Duration,
     /// The time of the opened disk, from the guest's start.
@@ -27,7 +27,7 @@ pub struct UnlockMeasurement {
 #[derive(Debug, Default)]
 pub struct Measurements {
     unlocks: Mutex<Vec<UnlockMeasurement>>,
-    copies: Mutex<Vec<(Whose, Vec<usize>)>>,
+    copies: Mutex<Vec<(Project, Vec<usize>)>>,
 }
 
 impl Measurements {
@@ -37,7 +37,7 @@ impl Measurements {
 
     /// Adds where copies of the password were in memory after a boot with this client, as bytes from the start
     /// of a page: what went through a pipe stands at the start of one.
-    pub fn add_copies(&self, client: Whose, places: Vec<usize>) {
+    pub fn add_copies(&self, client: Project, places: Vec<usize>) {
         self.copies.lock().unwrap().push((client, places));
     }
 

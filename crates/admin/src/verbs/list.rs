@@ -1,8 +1,8 @@
 //! `nightlatch list`: every machine in one line.
 
 use nightlatch_bus::client::ClientView;
-use nightlatch_bus::proxy::Server;
-use nightlatch_core::name::natural;
+use nightlatch_bus::proxy::MandosProxy;
+use nightlatch_core::name::compare_naturally;
 use nightlatch_core::time::Wall;
 
 use crate::bus;
@@ -15,7 +15,7 @@ use crate::select::Selection;
 use crate::state::State;
 
 /// Carries the verb out. Two calls to the server, however many clients it has.
-pub(crate) async fn run(options: &List, server: &Server, now: Wall) -> Result<u8, Failure> {
+pub(crate) async fn run(options: &List, server: &MandosProxy, now: Wall) -> Result<u8, Failure> {
     let clients = server.clients().await.map_err(bus::failure)?;
     bus::tell_warnings(server).await;
     let mut chosen: Vec<&ClientView> = if options.names.is_empty() {
@@ -26,7 +26,7 @@ pub(crate) async fn run(options: &List, server: &Server, now: Wall) -> Result<u8
     if !options.state.is_empty() {
         chosen.retain(|client| options.state.contains(&State::of(client)));
     }
-    chosen.sort_by(|a, b| natural(&a.name, &b.name));
+    chosen.sort_by(|a, b| compare_naturally(&a.name, &b.name));
     if options.json {
         let clients: Vec<output::json::Client<'_>> =
             chosen.into_iter().map(output::json::Client::from).collect();

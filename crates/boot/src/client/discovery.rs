@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use nightlatch_core::time::Monotonic;
 use nightlatch_proto::discovery::{
-    Arrival, Browser, Event, GROUP_V4, GROUP_V6, InterfaceIndex, MAX_INSTANCES, MAX_MESSAGE,
-    MDNS_PORT, Server, Transmit,
+    Arrival, Browser, BrowserEvent, FoundServer, GROUP_V4, GROUP_V6, InterfaceIndex, MAX_INSTANCES,
+    MAX_MESSAGE, MDNS_PORT, Transmit,
 };
 use nightlatch_sys::netif::{self, Interface};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, ipproto, socket_with, sockopt};
@@ -33,7 +33,7 @@ const BATCH: usize = 64;
 pub(super) struct Discovery {
     browser: Browser,
     links: BTreeMap<u32, SearchedInterface>,
-    events: VecDeque<Event>,
+    events: VecDeque<BrowserEvent>,
     /// The interfaces for which it was logged that servers are left out.
     logged_left_out: BTreeSet<u32>,
     log: AppletLog,
@@ -163,12 +163,12 @@ impl Discovery {
         self.log_left_out();
     }
 
-    pub(super) fn poll_event(&mut self) -> Option<Event> {
+    pub(super) fn poll_event(&mut self) -> Option<BrowserEvent> {
         self.events.pop_front()
     }
 
     fn log_left_out(&mut self) {
-        while let Some(interface) = self.browser.poll_left_out() {
+        while let Some(interface) = self.browser.poll_evicted() {
             if self.logged_left_out.insert(interface.0) {
                 self.log.info(&format!(
                     "more than {MAX_INSTANCES} servers are announced on one network: some are left out"
@@ -179,7 +179,7 @@ impl Discovery {
     }
 
     /// All servers that are found now.
-    pub(super) fn servers(&self) -> Vec<Server> {
+    pub(super) fn servers(&self) -> Vec<FoundServer> {
         self.browser.servers()
     }
 

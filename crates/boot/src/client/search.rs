@@ -12,7 +12,7 @@ use std::time::Duration;
 use nightlatch_core::network::Definition;
 use nightlatch_core::secret::Secret;
 use nightlatch_core::time::Monotonic;
-use nightlatch_proto::discovery::{Event, Server};
+use nightlatch_proto::discovery::{BrowserEvent, FoundServer};
 use nightlatch_sys::capabilities::Capabilities;
 use nightlatch_sys::clock;
 use nightlatch_sys::netif::{Interface, NetworkChange, NetworkChanges};
@@ -63,7 +63,7 @@ pub(super) fn run(
         log,
         changes: NetworkChanges::listen()
             .map_err(|e| FatalError::System("watch the network", e))?,
-        schedule: AttemptSchedule::new(options.retry, credentials.tls.trusts_only_some()),
+        schedule: AttemptSchedule::new(options.retry, credentials.tls.requires_trusted_server()),
         attempts: Attempts::new(credentials, log),
         discovery: (!connecting).then(|| Discovery::new(log)),
         targets: Targets::new(options.connect.targets().cloned().collect()),
@@ -215,13 +215,13 @@ impl Search<'_> {
         discovery.drive(now);
         while let Some(event) = discovery.poll_event() {
             match event {
-                Event::Found(server) => {
+                BrowserEvent::Found(server) => {
                     self.log
                         .debug(|| format!("found {:?} at {}", server.instance, server.addr));
                     let (destination, origin) = found(&server);
                     self.schedule.add(destination, Some(origin), now);
                 }
-                Event::Lost(server) => {
+                BrowserEvent::Lost(server) => {
                     self.log
                         .debug(|| format!("lost {:?} at {}", server.instance, server.addr));
                     // Another source, or another interface, may announce the same address still.
@@ -392,7 +392,7 @@ impl Search<'_> {
     }
 }
 
-fn found(server: &Server) -> (Destination, DestinationOrigin) {
+fn found(server: &FoundServer) -> (Destination, DestinationOrigin) {
     let origin = DestinationOrigin {
         source: server.source,
         // With the port: several servers of one host are told apart.

@@ -102,7 +102,7 @@ impl Embedded {
         let mut embedded = Self {
             announcement: service.announcement.clone(),
             responder: Responder::new(
-                discovery::Service {
+                discovery::AnnouncedService {
                     name: service.name.clone(),
                     host: host_label(),
                     port: service.announcement.port,

@@ -3,8 +3,8 @@
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use nightlatch_interop::netns::Host;
-use nightlatch_interop::programs::Whose;
+use nightlatch_interop::netns::NetnsHost;
+use nightlatch_interop::programs::Project;
 
 use crate::dhcp::{self, Dhcp};
 use crate::guest::{Guest, GuestConfig, PATIENCE};
@@ -65,7 +65,7 @@ fn beside_ssh(context: &ScenarioContext<'_>) {
     guest.wait_for(BootSystem::InitramfsTools.asks());
     guest.assert_locked();
     session.assert_open();
-    let place = ServerSite::announced(Whose::Ours, host, &machine.section(""));
+    let place = ServerSite::announced(Project::Ours, host, &machine.section(""));
     guest.wait_for_root();
     assert_eq!(place.releases(), 1);
     assert_same_network(&guest.network(), &expected);
@@ -100,7 +100,7 @@ fn dhcp_beside_ssh(context: &ScenarioContext<'_>) {
     let mut session = Session::open(&host, machine, &guest);
     guest.assert_locked();
     session.assert_open();
-    let _place = ServerSite::unannounced(Whose::Ours, host, &machine.section(""));
+    let _place = ServerSite::unannounced(Project::Ours, host, &machine.section(""));
     guest.wait_for_root();
 }
 
@@ -110,7 +110,7 @@ fn dracut_dhcp(context: &ScenarioContext<'_>) {
     let host = server(&lan);
     let tap = lan.tap();
     let _dhcp = Dhcp::start(&host, &tap);
-    let _place = ServerSite::unannounced(Whose::Ours, host, &machine.section(""));
+    let _place = ServerSite::unannounced(Project::Ours, host, &machine.section(""));
     let plan = GuestConfig::new(machine, BootSystem::Dracut, tap);
     let connect = format!("mandos=connect:{}:{PORT}", dhcp::SERVER);
     let guest = context.start("guest", plan.with(&connect));
@@ -118,7 +118,7 @@ fn dracut_dhcp(context: &ScenarioContext<'_>) {
 }
 
 /// The host that the guest's card is configured for.
-fn server(lan: &GuestNetwork) -> Host {
+fn server(lan: &GuestNetwork) -> NetnsHost {
     let host = lan.host("server");
     dhcp::address(&host);
     host
@@ -130,7 +130,7 @@ struct Session(std::process::Child);
 
 impl Session {
     /// Logs in as soon as that is possible.
-    fn open(host: &Host, machine: &GuestMachine, guest: &Guest) -> Self {
+    fn open(host: &NetnsHost, machine: &GuestMachine, guest: &Guest) -> Self {
         loop {
             let probe = ssh(host, machine, "true").stdin(Stdio::null()).output();
             if probe.unwrap().status.success() {
@@ -161,7 +161,7 @@ impl Drop for Session {
 }
 
 /// Runs a command in the initramfs.
-fn ssh(host: &Host, machine: &GuestMachine, line: &str) -> Command {
+fn ssh(host: &NetnsHost, machine: &GuestMachine, line: &str) -> Command {
     let mut command = host.command("ssh");
     command.arg("-i").arg(machine.file("ssh-key"));
     for option in [

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use nightlatch_interop::programs::Whose;
+use nightlatch_interop::programs::Project;
 
 use crate::guest::GuestConfig;
 use crate::images::{BootSystem, MachineKind, TYPED};
@@ -61,7 +61,7 @@ fn server_late(context: &ScenarioContext<'_>, system: BootSystem) {
     guest.wait_for(system.asks());
     context.sleep(SERVER_LATE);
     guest.assert_locked();
-    let _place = ServerSite::announced(Whose::Ours, lan.host("server"), &machine.section(""));
+    let _place = ServerSite::announced(Project::Ours, lan.host("server"), &machine.section(""));
     guest.wait_for_root();
 }
 
@@ -69,13 +69,13 @@ fn first_dead(context: &ScenarioContext<'_>, system: BootSystem) {
     let lan = GuestNetwork::new();
     let machine = context.machine(MachineKind::Ours);
     // Avahi goes on announcing it, and the kernel goes on taking its connections: it just says nothing.
-    let dead = ServerSite::announced(Whose::Stock, lan.host("dead"), &machine.section(""));
+    let dead = ServerSite::announced(Project::Stock, lan.host("dead"), &machine.section(""));
     dead.server.running().signal("STOP");
     let guest = context.start("guest", GuestConfig::new(machine, system, lan.tap()));
     guest.wait_for(system.asks());
     dead.wait_until_connected(&guest);
     guest.assert_locked();
-    let alive = ServerSite::announced(Whose::Ours, lan.host("alive"), &machine.section(""));
+    let alive = ServerSite::announced(Project::Ours, lan.host("alive"), &machine.section(""));
     guest.wait_for_root();
     assert_eq!(alive.releases(), 1);
 }
@@ -83,7 +83,7 @@ fn first_dead(context: &ScenarioContext<'_>, system: BootSystem) {
 fn link_late(context: &ScenarioContext<'_>, system: BootSystem) {
     let lan = GuestNetwork::new();
     let machine = context.machine(MachineKind::Ours);
-    let _place = ServerSite::announced(Whose::Ours, lan.host("server"), &machine.section(""));
+    let _place = ServerSite::announced(Project::Ours, lan.host("server"), &machine.section(""));
     let guest = context.start(
         "guest",
         GuestConfig::new(machine, system, lan.tap()).unplugged(),
@@ -98,7 +98,7 @@ fn link_late(context: &ScenarioContext<'_>, system: BootSystem) {
 fn wrong_interface_first(context: &ScenarioContext<'_>, system: BootSystem) {
     let lan = GuestNetwork::new();
     let machine = context.machine(MachineKind::Ours);
-    let place = ServerSite::announced(Whose::Ours, lan.host("server"), &machine.section(""));
+    let place = ServerSite::announced(Project::Ours, lan.host("server"), &machine.section(""));
     let plan = GuestConfig::new(machine, system, lan.tap()).with_first_card(lan.separate_tap());
     let guest = context.start("guest", plan);
     guest.wait_for_root();
@@ -116,7 +116,7 @@ fn as_found(context: &ScenarioContext<'_>, system: BootSystem) {
     let expected = without.network();
     drop(without);
 
-    let place = ServerSite::announced(Whose::Ours, lan.host("server"), &machine.section(""));
+    let place = ServerSite::announced(Project::Ours, lan.host("server"), &machine.section(""));
     let guest = context.start("mdns", plan());
     guest.wait_for_root();
     assert_same_network(&guest.network(), &expected);
@@ -124,7 +124,7 @@ fn as_found(context: &ScenarioContext<'_>, system: BootSystem) {
 
     let host = lan.host("server");
     host.ip(&["addr", "add", "fe80::1/64", "dev", "srv0", "nodad"]);
-    let _place = ServerSite::unannounced(Whose::Ours, host, &machine.section(""));
+    let _place = ServerSite::unannounced(Project::Ours, host, &machine.section(""));
     let connect = format!("nightlatch=connect:fe80::1:{PORT}");
     let guest = context.start("connect", plan().with(&connect));
     guest.wait_for_root();
@@ -137,7 +137,7 @@ fn by_ipv4(context: &ScenarioContext<'_>) {
     let machine = context.machine(MachineKind::Ours);
     let host = lan.host("server");
     host.ip(&["addr", "add", "192.0.2.1/24", "dev", "srv0"]);
-    let _place = ServerSite::unannounced(Whose::Ours, host, &machine.section(""));
+    let _place = ServerSite::unannounced(Project::Ours, host, &machine.section(""));
     let plan = GuestConfig::new(machine, BootSystem::InitramfsTools, lan.tap());
     let plan = plan.with(&format!("mandos=connect:192.0.2.1:{PORT}"));
     let plan = plan.with("ip=192.0.2.10::192.0.2.1:255.255.255.0:::off");

@@ -1,6 +1,6 @@
 //! A person at the console: asked at once, and able to open the disk whatever the servers say.
 
-use nightlatch_interop::programs::Whose;
+use nightlatch_interop::programs::Project;
 
 use crate::guest::{Guest, GuestConfig};
 use crate::images::{BootSystem, MachineKind, TYPED};
@@ -74,7 +74,7 @@ fn refused(context: &ScenarioContext<'_>, system: BootSystem) {
     let lan = GuestNetwork::new();
     let machine = context.machine(MachineKind::Ours);
     let place = ServerSite::announced(
-        Whose::Ours,
+        Project::Ours,
         lan.host("server"),
         &machine.section("enabled = no"),
     );
@@ -91,7 +91,7 @@ fn unknown_key(context: &ScenarioContext<'_>, system: BootSystem) {
     let lan = GuestNetwork::new();
     let machine = context.machine(MachineKind::Ours);
     let other = nightlatch_interop::administered::section("other", "");
-    let place = ServerSite::announced(Whose::Ours, lan.host("server"), &other);
+    let place = ServerSite::announced(Project::Ours, lan.host("server"), &other);
     let guest = context.start("guest", GuestConfig::new(machine, system, lan.tap()));
     guest.wait_for(system.asks());
     place.wait_until_refused(&guest, "unknown key");
@@ -104,7 +104,7 @@ fn wrong_password(context: &ScenarioContext<'_>, system: BootSystem) {
     let lan = GuestNetwork::new();
     let machine = context.machine(MachineKind::Ours);
     let place = ServerSite::announced(
-        Whose::Ours,
+        Project::Ours,
         lan.host("server"),
         &machine.section_of_wrong_password(""),
     );
@@ -122,7 +122,7 @@ fn wrong_password(context: &ScenarioContext<'_>, system: BootSystem) {
 fn off(context: &ScenarioContext<'_>, system: BootSystem, word: &str) {
     let lan = GuestNetwork::new();
     let machine = context.machine(MachineKind::Ours);
-    let place = ServerSite::announced(Whose::Ours, lan.host("server"), &machine.section(""));
+    let place = ServerSite::announced(Project::Ours, lan.host("server"), &machine.section(""));
     let guest = context.start(
         "guest",
         GuestConfig::new(machine, system, lan.tap()).with(word),

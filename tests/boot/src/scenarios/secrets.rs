@@ -1,7 +1,7 @@
 //! Remains of a secret: in the guest's memory, and for a person who gets a shell by wrong passphrases.
 
 use memchr::memmem;
-use nightlatch_interop::programs::{Whose, ours};
+use nightlatch_interop::programs::{Project, ours};
 
 use crate::guest::{Guest, GuestConfig};
 use crate::images::{BootSystem, GuestMachine, MachineKind};
@@ -67,7 +67,7 @@ fn wrong_passphrases(context: &ScenarioContext<'_>, released: bool, freed_memory
         true => machine.section_of_wrong_password(""),
         false => machine.section_of_wrong_password("enabled = no"),
     };
-    let place = ServerSite::announced(Whose::Ours, lan.host("server"), &section);
+    let place = ServerSite::announced(Project::Ours, lan.host("server"), &section);
     let mut plan = GuestConfig::new(machine, system, lan.tap());
     if freed_memory == FreedMemory::Wiped {
         plan = plan.with("init_on_free=1");
@@ -141,7 +141,7 @@ fn assert_nothing_for_a_shell(guest: &Guest) {
 fn after_boot(context: &ScenarioContext<'_>, kind: MachineKind) {
     let lan = GuestNetwork::new();
     let machine = context.machine(kind);
-    let place = ServerSite::announced(Whose::Ours, lan.host("server"), &machine.section(""));
+    let place = ServerSite::announced(Project::Ours, lan.host("server"), &machine.section(""));
     let guest = context.start(
         "guest",
         GuestConfig::new(machine, BootSystem::InitramfsTools, lan.tap()),
@@ -153,7 +153,7 @@ fn after_boot(context: &ScenarioContext<'_>, kind: MachineKind) {
     let places = memmem::find_iter(&memory, &password)
         .map(|at| at % PAGE)
         .collect();
-    context.measurements.add_copies(kind.whose(), places);
+    context.measurements.add_copies(kind.project(), places);
 }
 
 fn copies(memory: &[u8], secret: &[u8]) -> usize {
@@ -162,7 +162,7 @@ fn copies(memory: &[u8], secret: &[u8]) -> usize {
 
 /// The password of this machine on the server, fetched with its keys.
 fn password(machine: &GuestMachine, place: &ServerSite) -> Vec<u8> {
-    if machine.kind.whose() == Whose::Stock {
+    if machine.kind.project() == Project::Stock {
         return std::fs::read(machine.file("served")).unwrap();
     }
     let mut client = place.host.command(ours("nightlatch-boot"));

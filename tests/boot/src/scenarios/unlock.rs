@@ -1,6 +1,6 @@
 //! A machine boots unattended: every boot system, every way to find a server, our programs and the stock ones.
 
-use nightlatch_interop::programs::Whose;
+use nightlatch_interop::programs::Project;
 
 use crate::guest::GuestConfig;
 use crate::images::{BootSystem, MachineKind};
@@ -21,7 +21,7 @@ pub(super) fn scenarios() -> Vec<Scenario> {
     let mut all = Vec::new();
     for system in [BootSystem::InitramfsTools, BootSystem::Dracut] {
         for lookup in [ServerLookup::Mdns, ServerLookup::Connect] {
-            for server in [Whose::Ours, Whose::Stock] {
+            for server in [Project::Ours, Project::Stock] {
                 let name = format!("{}-{}-{}", system.name(), lookup.name(), label(server));
                 let description = format!(
                     "{} opens the disk; server {}, by {}",
@@ -32,7 +32,7 @@ pub(super) fn scenarios() -> Vec<Scenario> {
                 let scenario = Scenario::new(&name, &description, move |context| {
                     unlock(context, system, MachineKind::Ours, lookup, server);
                 });
-                let short = lookup == ServerLookup::Mdns && server == Whose::Ours;
+                let short = lookup == ServerLookup::Mdns && server == Project::Ours;
                 all.push(if short { scenario.short() } else { scenario });
             }
         }
@@ -42,13 +42,13 @@ pub(super) fn scenarios() -> Vec<Scenario> {
         all.push(Scenario::new(
             &format!("{}-{}-ours", system.name(), lookup.name()),
             &format!("dracut's shell scripts open the disk, by {}", lookup.name()),
-            move |context| unlock(context, system, MachineKind::Ours, lookup, Whose::Ours),
+            move |context| unlock(context, system, MachineKind::Ours, lookup, Project::Ours),
         ));
     }
     for (system, server) in [
-        (BootSystem::InitramfsTools, Whose::Ours),
-        (BootSystem::Dracut, Whose::Ours),
-        (BootSystem::InitramfsTools, Whose::Stock),
+        (BootSystem::InitramfsTools, Project::Ours),
+        (BootSystem::Dracut, Project::Ours),
+        (BootSystem::InitramfsTools, Project::Stock),
     ] {
         let name = format!("stock-client-{}-{}", system.name(), label(server));
         let description = format!(
@@ -70,10 +70,10 @@ pub(super) fn scenarios() -> Vec<Scenario> {
     all
 }
 
-fn label(whose: Whose) -> &'static str {
-    match whose {
-        Whose::Ours => "ours",
-        Whose::Stock => "stock",
+fn label(project: Project) -> &'static str {
+    match project {
+        Project::Ours => "ours",
+        Project::Stock => "stock",
     }
 }
 
@@ -91,7 +91,7 @@ fn unlock(
     system: BootSystem,
     kind: MachineKind,
     lookup: ServerLookup,
-    server: Whose,
+    server: Project,
 ) {
     let lan = GuestNetwork::new();
     let machine = context.machine(kind);
@@ -118,7 +118,7 @@ fn unlock(
     context.measurements.add(UnlockMeasurement {
         system,
         lookup: lookup.name(),
-        client: kind.whose(),
+        client: kind.project(),
         server,
         began,
         opened,
