@@ -88,7 +88,7 @@ fn creator(group: u32) -> LinkCreator {
 }
 
 /// True when others have put a link of theirs on the link `index`, and it is up.
-fn is_on(upper: &messages::KernelLink, index: u32) -> bool {
+fn is_on(upper: &messages::LinkMessage, index: u32) -> bool {
     const PUT_ON_OTHERS: [&str; 6] = ["vlan", "macvlan", "macvtap", "ipvlan", "ipvtap", "macsec"];
     let kind = upper.kind.as_deref().unwrap_or_default();
     upper.lower == Some(index)
@@ -194,7 +194,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_mark_names_the_creator_of_a_link() {
+    fn a_mark_names_the_maker_of_a_link() {
         assert_eq!(creator(own_mark()), LinkCreator::ThisProcess);
         assert_eq!(creator(0), LinkCreator::Others);
         assert_eq!(creator(0x1234_5678), LinkCreator::Others);

@@ -109,7 +109,7 @@ fn octets(ip: IpAddr) -> (u8, Vec<u8>) {
 
 /// A link, as far as it matters here.
 #[derive(PartialEq, Eq, Default, Debug)]
-pub(crate) struct KernelLink {
+pub(crate) struct LinkMessage {
     pub(crate) index: u32,
     pub(crate) flags: u32,
     pub(crate) name: String,
@@ -127,7 +127,7 @@ pub(crate) struct KernelLink {
 #[derive(PartialEq, Eq, Debug)]
 pub(crate) enum NetlinkMessage {
     /// A link as it is now (`RTM_NEWLINK`).
-    Link(KernelLink),
+    Link(LinkMessage),
     /// An address as it is now (`RTM_NEWADDR`).
     Address {
         index: u32,
@@ -170,10 +170,10 @@ fn split_message(bytes: &[u8]) -> Option<(NetlinkMessage, &[u8])> {
 }
 
 fn parse_link(body: &[u8]) -> Option<NetlinkMessage> {
-    let mut link = KernelLink {
+    let mut link = LinkMessage {
         index: read_u32(body, 4)?,
         flags: read_u32(body, 8)?,
-        ..KernelLink::default()
+        ..LinkMessage::default()
     };
     let mac = |data: &[u8]| data.try_into().ok().map(Mac);
     for (kind, data) in attributes(body.get(LINK_HEADER..)?) {
@@ -284,11 +284,11 @@ mod tests {
         datagram.extend(link_message(7, 0x1043, b"enp0s31f6\0"));
         datagram.extend(request(NLMSG_DONE, 0, &[0; 4]));
         let link = |index, flags, name: &str| {
-            NetlinkMessage::Link(KernelLink {
+            NetlinkMessage::Link(LinkMessage {
                 index,
                 flags,
                 name: name.to_owned(),
-                ..KernelLink::default()
+                ..LinkMessage::default()
             })
         };
         assert_eq!(

@@ -158,7 +158,7 @@ impl MachineKind {
         }
     }
 
-    pub fn whose(self) -> Project {
+    pub fn project(self) -> Project {
         match self {
             Self::Ours | Self::Second | Self::Reachable => Project::Ours,
             Self::Stock => Project::Stock,

@@ -47,7 +47,7 @@ pub fn recipe(suite: DebianRelease, kind: MachineKind) -> String {
         hash.update(text);
     }
     scripts(kind).iter().for_each(|text| hash.update(text));
-    if kind.whose() == Project::Ours {
+    if kind.project() == Project::Ours {
         for package in packages() {
             hash.update(std::fs::read(package).unwrap());
         }
@@ -124,13 +124,13 @@ fn make_logged(suite: DebianRelease, kind: MachineKind, folder: &Path, log: &Fil
     write_private(&folder.join("wrong"), WRONG);
     let deb = folder.join("packages");
     std::fs::create_dir(&deb).unwrap();
-    if kind.whose() == Project::Ours {
+    if kind.project() == Project::Ours {
         for package in packages() {
             std::fs::copy(&package, deb.join(package.file_name().unwrap())).unwrap();
         }
     }
     let binds: [(&Path, &str); 1] = [(folder, "/run/machine")];
-    let module = match kind.whose() {
+    let module = match kind.project() {
         Project::Ours => "nightlatch",
         Project::Stock => "mandos",
     };

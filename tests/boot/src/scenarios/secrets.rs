@@ -153,7 +153,7 @@ fn after_boot(context: &ScenarioContext<'_>, kind: MachineKind) {
     let places = memmem::find_iter(&memory, &password)
         .map(|at| at % PAGE)
         .collect();
-    context.measurements.add_copies(kind.whose(), places);
+    context.measurements.add_copies(kind.project(), places);
 }
 
 fn copies(memory: &[u8], secret: &[u8]) -> usize {
@@ -162,7 +162,7 @@ fn copies(memory: &[u8], secret: &[u8]) -> usize {
 
 /// The password of this machine on the server, fetched with its keys.
 fn password(machine: &GuestMachine, place: &ServerSite) -> Vec<u8> {
-    if machine.kind.whose() == Project::Stock {
+    if machine.kind.project() == Project::Stock {
         return std::fs::read(machine.file("served")).unwrap();
     }
     let mut client = place.host.command(ours("nightlatch-boot"));

@@ -118,7 +118,7 @@ fn unlock(
     context.measurements.add(UnlockMeasurement {
         system,
         lookup: lookup.name(),
-        client: kind.whose(),
+        client: kind.project(),
         server,
         began,
         opened,
