@@ -265,7 +265,7 @@ fn rehearsed(world: &mut World) -> Option<Alarm> {
 }
 
 #[test]
-fn a_rehearsal_that_nobody_allowed_is_an_alarm() {
+fn a_rehearsal_without_permission_is_an_alarm() {
     let alarm = Some(Alarm::Rehearsal);
     let mut world = World::new(vec![config(1)]);
     let id = world.id(1);

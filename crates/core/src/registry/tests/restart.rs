@@ -282,7 +282,7 @@ fn the_file_enables_and_disables_only_when_it_changes() {
 }
 
 #[test]
-fn a_reload_with_another_key_ends_what_the_old_one_began() {
+fn a_reload_with_another_key_ends_the_requests_of_the_old_one() {
     let delayed = || config_with(1, |it| it.approval_delay = seconds(30));
     let mut world = World::new(vec![delayed(), config(2)]);
     let (waiting, _) = world.ask(1);
@@ -299,7 +299,7 @@ fn a_reload_with_another_key_ends_what_the_old_one_began() {
 }
 
 #[test]
-fn a_reload_adds_what_is_new_and_drops_what_is_gone() {
+fn a_reload_adds_new_and_removes_missing_sections() {
     let mut world = World::new(vec![config(1), config(2)]);
     let (old, gone) = (world.id(2), world.id(1));
     let (request, _) = world.ask(1);

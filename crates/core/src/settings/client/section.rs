@@ -126,7 +126,7 @@ impl<'i> Reader<'i> {
         if !settings.checker.is_builtin() || self.errors.iter().any(reported) {
             return;
         }
-        if let Err(error) = ssh::endpoint(&settings.host) {
+        if let Err(error) = ssh::parse_endpoint(&settings.host) {
             self.refuse(Some("host"), Problem::SshHost(error));
         }
     }
