@@ -6,12 +6,12 @@ use super::Client;
 use crate::event::{Alarm, Ask, Grant, Refusal, RequestId};
 use crate::time::{Monotonic, Now};
 
-/// What a request gets at one moment.
+/// The decision on a request at one moment.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Verdict {
     Release(Grant),
     Refuse(Refusal),
-    /// A person may decide until then.
+    /// It waits for a person until then.
     Wait(Monotonic),
 }
 
@@ -28,7 +28,7 @@ impl Waiting {
         self.0.len()
     }
 
-    /// All of them, and since when they wait.
+    /// All of them, with the time since which they wait.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (RequestId, Monotonic)> {
         self.0.iter().map(|(since, request)| (*request, *since))
     }
@@ -48,12 +48,12 @@ impl Waiting {
         self.0.remove(&(since, request));
     }
 
-    /// The request that waits longest, and since when.
+    /// The request that waits longest, with the time since which it does.
     pub(crate) fn oldest(&self) -> Option<(RequestId, Monotonic)> {
         self.0.first().map(|(since, request)| (*request, *since))
     }
 
-    /// All of them, which then wait no more.
+    /// Removes and returns all of them.
     pub(crate) fn take(&mut self) -> impl Iterator<Item = RequestId> + use<> {
         std::mem::take(&mut self.0)
             .into_iter()
@@ -62,7 +62,7 @@ impl Waiting {
 }
 
 impl Client {
-    /// What a request that came at `since` gets at `now`.
+    /// The decision at `now` on a request that came at `since`.
     ///
     /// A denial always counts. An approval is for a request that waits, and never seen here. Without a
     /// delay none is needed, whatever `approved_by_default` says (as in Mandos).
@@ -86,7 +86,7 @@ impl Client {
         }
     }
 
-    /// Until when, that moment included, a person's denial counts, if one does.
+    /// The end, that moment included, of a person's denial, if there is one.
     pub(crate) fn denial(&self, now: Now) -> Option<Monotonic> {
         self.denied.filter(|until| now.mono <= *until)
     }
@@ -96,8 +96,8 @@ impl Client {
         self.under_way.values().any(|ask| !ask.rehearsal)
     }
 
-    /// The alarm that a request raises which gets the secret. That it only rehearses is said before anything
-    /// is proved, and hides no alarm.
+    /// The alarm that a granted request raises. That it is a rehearsal is claimed before anything is proved, and hides
+    /// no alarm.
     pub(crate) fn alarm(&self, ask: Ask, allow_rehearsals: bool, now: Now) -> Option<Alarm> {
         // Several rehearsals at once are those of several interfaces.
         let beside = |other: &Ask| !(ask.rehearsal && other.rehearsal);
@@ -113,7 +113,7 @@ impl Client {
         served.then_some(Alarm::SameBoot)
     }
 
-    /// When the first of its waiting requests is decided without a person.
+    /// Time at which the first of its waiting requests is decided without a person.
     pub(crate) fn approval_ends(&self) -> Option<Monotonic> {
         let (_, since) = self.waiting.oldest()?;
         Some(since.after(self.settings.approval_delay))

@@ -1,4 +1,4 @@
-//! Where a client's check stands. Whose turn it is, is the registry's to know.
+//! The check of one client. The queue of checks that are due belongs to the registry.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use crate::checker::{CheckerVariables, LastCheck};
 use crate::settings::client::SHORTEST_INTERVAL;
 use crate::time::{Monotonic, Now};
 
-/// Where a client's check stands.
+/// The state of a client's check.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Check {
     /// None runs and none is due.
@@ -16,17 +16,17 @@ pub(crate) enum Check {
     Queued(u64),
     /// One runs.
     Running,
-    /// One runs that was told to stop; `again` when another is due already.
+    /// One runs and has the signal to stop; `again` when another is due already.
     Stopping { again: bool },
 }
 
 impl Client {
-    /// How often it is checked.
+    /// Time from one check to the next.
     pub(crate) fn interval(&self) -> Duration {
         self.settings.interval.max(SHORTEST_INTERVAL)
     }
 
-    /// When the check after the one that was due at `due` is due. One that was missed by more than
+    /// Time of the check after the one that was due at `due`. One that was missed by more than
     /// an interval is not made up for.
     pub(crate) fn next_check(&self, due: Monotonic, now: Now) -> Monotonic {
         let next = due.after(self.interval());
@@ -37,7 +37,7 @@ impl Client {
         }
     }
 
-    /// Takes note of how a check ended. `stopped` when it had been told to stop: then a signal says
+    /// Stores the result of a check. `stopped` when it had the signal to stop: then a signal says
     /// nothing about the machine.
     pub(crate) fn note_check(&mut self, result: LastCheck, stopped: bool, now: Now) {
         if stopped && !matches!(result, LastCheck::Exited(_)) {
@@ -47,7 +47,7 @@ impl Client {
         if result == LastCheck::Exited(0) {
             self.last_checked_ok = Some(now.wall);
         }
-        // One that had been told to stop prolongs nothing, and so must not let a delivery do it.
+        // One that was stopped prolongs nothing, and so must not let a delivery do it.
         if result == LastCheck::Exited(0) && !stopped {
             self.proved = Some(now.mono);
             self.released = false;
@@ -55,13 +55,13 @@ impl Client {
         }
     }
 
-    /// Whether it was proved to be up within the last two intervals.
+    /// True with a proof of life within the last two intervals.
     pub(crate) fn is_proved(&self, now: Now) -> bool {
         self.proved
             .is_some_and(|at| now.mono <= at.after(self.interval().saturating_mul(2)))
     }
 
-    /// What the checker's references stand for now.
+    /// The values of the checker's references.
     pub(crate) fn checker_variables<'a>(
         &'a self,
         dbus_object_path: &'a str,

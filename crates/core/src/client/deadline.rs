@@ -5,10 +5,10 @@ use std::time::Duration;
 use crate::client::saved::SavedDeadline;
 use crate::time::{BootId, Monotonic, Now, Wall};
 
-/// When a client is disabled.
+/// The deadline of a client.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Deadline {
-    /// What decides.
+    /// The moment that decides.
     pub(crate) mono: Monotonic,
     /// The same moment as the wall clock had it when it was set: only to be shown.
     pub(crate) wall: Wall,
@@ -31,7 +31,7 @@ impl Deadline {
         }
     }
 
-    /// This deadline after the time it was reckoned by went from `old` to `new`.
+    /// This deadline after its timeout changed from `old` to `new`.
     pub(crate) fn shifted(self, old: Duration, new: Duration, now: Now) -> Self {
         let mono = match new.checked_sub(old) {
             Some(more) => self.mono.after(more),
@@ -40,7 +40,6 @@ impl Deadline {
         Self::at(mono, now)
     }
 
-    /// Whether it has passed.
     pub(crate) fn passed(self, now: Now) -> bool {
         self.mono <= now.mono
     }
@@ -63,8 +62,8 @@ pub(crate) fn to_saved(moment: Monotonic, boot: BootId, now: Now) -> SavedDeadli
 
 /// The saved moment on this boot's monotonic clock.
 ///
-/// In the same boot it is the very moment. In another one the wall clock tells how much of it is
-/// left, never more than was left when it was written: a clock that went backwards extends nothing.
+/// In the same boot it is the same moment. In another one the wall clock shows how much is left, never more than was
+/// left when it was written: a clock that went backwards extends nothing.
 /// The second value is how long ago it passed, by the wall clock, where this boot's clock cannot say so.
 pub(crate) fn restore(saved: &SavedDeadline, boot: BootId, now: Now) -> (Monotonic, Duration) {
     if saved.boot == boot {

@@ -1,5 +1,5 @@
-//! A client's configuration and its past, put together: what the file changed since it was last
-//! read counts, all else stays as it was (mandos-behaviour 3.1).
+//! Merging a client's configuration with its saved state: settings that the file changed since it was last read count,
+//! all others stay as they were (mandos-behaviour 3.1).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,14 +10,14 @@ use crate::secret::SecretDigest;
 use crate::settings::client::{ClientConfig, ClientSettings, Setting};
 use crate::time::{BootId, Now};
 
-/// What a changed file did to a client.
+/// The effect of a changed file on a client.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub(crate) struct Changed {
-    /// Anything that the store must know.
+    /// The row in the store is another.
     pub(crate) row: bool,
     /// The keys of the settings in force that are others now, the secret's too.
     pub(crate) settings: Vec<&'static str>,
-    /// What the file now says about `enabled`, when that changed.
+    /// `enabled` in the file, when that changed.
     pub(crate) enabled: Option<bool>,
 }
 
@@ -34,8 +34,8 @@ fn merge(old: &ClientSettings, new: &ClientSettings, current: &ClientSettings) -
 }
 
 impl Client {
-    /// Takes over what its section says now. Its deadline follows a changed timeout; whether it is
-    /// to be enabled or disabled is only told.
+    /// Merges its section as it is now. Its deadline follows a changed timeout; to enable or disable it is left to the
+    /// caller.
     pub(crate) fn reconfigure(&mut self, config: ClientConfig, now: Now) -> Changed {
         let mut changed = self.adopt(Arc::new(config.settings), Duration::ZERO, now);
         let digest = config.secret.digest();

@@ -1,7 +1,7 @@
 //! One client's lifecycle: enabled or not, its deadline, its checks, its approvals.
 //!
-//! A [`Client`] says how it stands and what a request may get at a given moment. It does nothing
-//! by itself: the registry moves its timers, persists its changes and answers its requests.
+//! A [`Client`] has a state and decides on a request at a given moment. It does nothing by itself: the registry moves
+//! its timers, persists its changes and answers its requests.
 
 mod approval;
 mod checks;
@@ -29,20 +29,20 @@ use crate::secret::{Secret, SecretDigest};
 use crate::settings::client::{ClientConfig, ClientSettings};
 use crate::time::{BootId, Monotonic, Now, Wall};
 
-/// One client as it stands.
+/// One client with its state.
 #[derive(Debug)]
 pub struct Client {
     pub(crate) name: ClientName,
-    /// What the file said when it was last read; shared with `settings` until one of them changes.
+    /// The settings in the file when it was last read; shared with `settings` until one of them changes.
     pub(crate) configured: Arc<ClientSettings>,
     pub(crate) configured_secret: SecretDigest,
     pub(crate) settings: Arc<ClientSettings>,
     pub(crate) secret: Arc<Secret>,
-    /// Whether `secret` was set at run time, in place of the configured one.
+    /// True when `secret` was set at run time, in place of the configured one.
     pub(crate) own_secret: bool,
     /// Rises with every change of `secret`.
     pub(crate) secret_changes: u32,
-    /// Whether it was added at run time and stands in no file.
+    /// True when it was added at run time and is in no file.
     pub(crate) added: bool,
     /// Its place in the configuration: of two with the same key the first counts.
     pub(crate) place: u32,
@@ -60,13 +60,13 @@ pub struct Client {
     /// reported yet: their secret may have left.
     pub(crate) under_way: BTreeMap<RequestId, Ask>,
     pub(crate) check: Check,
-    /// Whether the next result tells if it still answers while its secret was just released.
+    /// True when the next result shows if it still answers while its secret was just released.
     pub(crate) watched: bool,
-    /// When it was last proved to be up, by this program.
+    /// Time of the last proof of life in this run of the program.
     pub(crate) proved: Option<Monotonic>,
-    /// Whether its secret was released since it was last proved to be up.
+    /// True when its secret was released since the last proof of life.
     pub(crate) released: bool,
-    /// It was enabled since its secret was last released: whoever enables it vouches for it. Not saved, as
+    /// It was enabled since its secret was last released: a person who enables it vouches for it. Not saved, as
     /// to lose it is stricter.
     pub(crate) vouched: bool,
     /// Until when it may rehearse without an alarm. Not saved, as to lose it is stricter.
@@ -93,7 +93,7 @@ impl Client {
         &self.settings
     }
 
-    /// Whether it was added at run time and stands in no file.
+    /// True when it was added at run time and is in no file.
     pub fn is_added(&self) -> bool {
         self.added
     }
@@ -103,7 +103,7 @@ impl Client {
         self.secret_changes
     }
 
-    /// Whether it may have its secret at all.
+    /// True when releases to it are possible.
     pub fn is_enabled(&self) -> bool {
         self.deadline.is_some()
     }
@@ -119,43 +119,42 @@ impl Client {
         self.is_enabled() || (self.needs_proof && self.settings.checker.proves_private_key())
     }
 
-    /// When it will be disabled, on the wall clock as it stood when that was decided; `None` unless
-    /// enabled.
+    /// The deadline, on the wall clock as it was when the deadline was set; `None` unless enabled.
     pub fn expires(&self) -> Option<Wall> {
         self.deadline.map(|deadline| deadline.wall)
     }
 
-    /// When it was first seen.
+    /// Time at which the server first knew it.
     pub fn created(&self) -> Wall {
         self.created
     }
 
-    /// When it was last enabled.
+    /// Time at which it was last enabled.
     pub fn last_enabled(&self) -> Option<Wall> {
         self.last_enabled
     }
 
-    /// When it was last proved to be up.
+    /// Time of the last proof of life.
     pub fn last_checked_ok(&self) -> Option<Wall> {
         self.last_checked_ok
     }
 
-    /// When a request last asked for approval.
+    /// Time of the last request that needed approval.
     pub fn last_approval_request(&self) -> Option<Wall> {
         self.last_approval_request
     }
 
-    /// How the last completed check ended.
+    /// The result of the last completed check.
     pub fn last_check(&self) -> LastCheck {
         self.last_check
     }
 
-    /// Whether a checker of it runs now. One that was told to stop does not count.
+    /// True while a checker of it runs. One that has the signal to stop does not count.
     pub fn checker_running(&self) -> bool {
         matches!(self.check, Check::Running)
     }
 
-    /// Whether a request of it waits for a person's decision.
+    /// True while a request of it waits for approval.
     pub fn approval_pending(&self) -> bool {
         !self.waiting.is_empty()
     }

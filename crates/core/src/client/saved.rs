@@ -1,4 +1,4 @@
-//! What the store keeps of a client: enough to go on after a crash as if nothing had happened.
+//! The form of clients in the store: enough to continue after a crash as if nothing had happened.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,13 +18,13 @@ pub struct Saved {
     pub clients: Vec<SavedClient>,
     /// Clients whose sections left the configuration.
     pub tombstones: Vec<Tombstone>,
-    /// How the run that wrote it ended.
+    /// The end of the run that wrote it.
     pub end: End,
     /// True when it can be believed.
     pub trust: Trust,
 }
 
-/// How the run that wrote the state ended.
+/// The end of the run that wrote the state.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum End {
     /// Everything that it decided is in the state.
@@ -39,7 +39,7 @@ pub enum End {
 impl End {
     /// True when a client whose deadline passed since may get another timeout in the boot `boot`: only where
     /// the end explains why nobody checked it. A server that is killed is started again at once; one that
-    /// went down with its host could do nothing until now. A run whose commits failed is told by
+    /// went down with its host could do nothing until now. After a run whose commits failed the state has
     /// [`Trust::None`] instead, whichever way it ended.
     pub fn allows_renewal(self, boot: BootId) -> bool {
         match self {
@@ -56,13 +56,13 @@ pub enum Trust {
     /// It is whole.
     #[default]
     Full,
-    /// Some of it was lost. The clients in it were told so; nothing is known of others.
+    /// Some of it was lost. The clients in it know of that; of others nothing is known.
     Partial,
     /// It was lost, or is older than it has been: nothing in it says that a client may have its secret.
     None,
 }
 
-/// What a client's state belongs to, whatever its section is called.
+/// The owner of a client's state, whatever the name of its section.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum Holder {
     /// The key that it proves.
@@ -71,17 +71,17 @@ pub enum Holder {
     Name(ClientName),
 }
 
-/// What is remembered of a client whose section left the configuration.
+/// A client whose section left the configuration.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Tombstone {
     /// Since when it is gone.
     pub since: Wall,
-    /// How it stood then.
+    /// Its row at that time.
     pub client: SavedClient,
 }
 
 impl Tombstone {
-    /// Whose it is.
+    /// The owner of the state.
     pub fn holder(&self) -> Holder {
         match self.client.key() {
             Some(key) => Holder::Key(*key),
@@ -95,14 +95,14 @@ impl Tombstone {
 pub struct SavedClient {
     /// Its name, the row's key.
     pub name: ClientName,
-    /// What `clients.conf` said when it was last read: tells a changed file from a changed client.
+    /// The settings in `clients.conf` when it was last read: distinguishes a changed file from a changed client.
     pub configured: ClientSettings,
     /// The digest of the secret that `clients.conf` had then. The secret itself is not kept.
     pub configured_secret: SecretDigest,
     /// The configured secret of a client that was added at run time: it stands in no file, and nor
     /// does its section.
     pub added: Option<Arc<Secret>>,
-    /// Whether it still exists.
+    /// Its state, while it exists.
     pub life: Life,
 }
 
@@ -113,10 +113,10 @@ impl SavedClient {
     }
 }
 
-/// Whether a client still exists.
+/// The state of a client, while it exists.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Life {
-    /// It does; this is how it stands.
+    /// It exists.
     Present(Box<Present>),
     /// An administrator removed it while its section is still in `clients.conf`. It stays removed,
     /// and nothing of its secret is kept.
@@ -130,28 +130,28 @@ pub struct Present {
     pub settings: ClientSettings,
     /// A secret set at run time, in place of the configured one.
     pub secret: Option<Arc<Secret>>,
-    /// How it stands.
+    /// The part that changes with every proof of life.
     pub state: SavedState,
 }
 
-/// How a client stands: the part that changes with every proof of life.
+/// The state of a client: the part that changes with every proof of life.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct SavedState {
-    /// Whether it may have its secret at all.
+    /// True when releases to it are possible.
     pub enabled: bool,
-    /// When it was first seen.
+    /// Time at which the server first knew it.
     pub created: Wall,
-    /// When it was last enabled.
+    /// Time at which it was last enabled.
     pub last_enabled: Option<Wall>,
-    /// When it was last proved to be up.
+    /// Time of the last proof of life.
     pub last_checked_ok: Option<Wall>,
-    /// When a request last asked for approval.
+    /// Time of the last request that needed approval.
     pub last_approval_request: Option<Wall>,
-    /// How the last completed check ended.
+    /// The result of the last completed check.
     pub last_check: LastCheck,
-    /// When it will be disabled; `None` unless enabled.
+    /// `None` unless enabled.
     pub deadline: Option<SavedDeadline>,
-    /// Until when a person's denial counts; `None` when there is none.
+    /// The end of a denial, if there is one.
     pub denied: Option<SavedDeadline>,
     /// Its secret was released, or granted with no report yet, since it was last proved to be up.
     pub released: bool,
@@ -174,7 +174,7 @@ pub struct SavedDeadline {
     pub mono: Monotonic,
     /// The same moment on the wall clock.
     pub wall: Wall,
-    /// How far away the deadline was when it was written: after a reboot it is never further.
+    /// Time to the deadline when it was written: after a reboot it is never longer.
     pub remaining: Duration,
 }
 

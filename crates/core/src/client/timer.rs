@@ -2,7 +2,7 @@
 
 use crate::time::Monotonic;
 
-/// What can be due of one client. At the same moment the first kind comes first.
+/// A timer of one client. Of those that are due at the same moment the first kind comes first.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub(crate) enum Timer {
     /// It must be disabled.
@@ -13,5 +13,5 @@ pub(crate) enum Timer {
     Check,
 }
 
-/// When each timer of one client goes off; kept by the client so that a change finds the old entry.
+/// The due times of a client's timers; kept by the client so that a change finds the old entry.
 pub(crate) type TimerSet = [Option<Monotonic>; 3];

@@ -29,13 +29,13 @@ impl ClientId {
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct RequestId(pub u64);
 
-/// How durable a change must be before what comes after it of the same client is done.
+/// The durability that a change must have before the next effects of the same client.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Durability {
     /// Durable before anything that follows: it decides over a secret, or it is about to be acknowledged.
     Before,
     /// The same for what makes the server stricter, or has happened already: while the store fails, what
-    /// follows goes on all the same. Losing it is told at the next start by [`Trust::None`].
+    /// follows goes on all the same. After a loss the next start sees [`Trust::None`].
     ///
     /// [`Trust::None`]: crate::client::saved::Trust::None
     BeforeUnlessFailing,
@@ -45,19 +45,19 @@ pub enum Durability {
     Soon,
 }
 
-/// How a machine asks. None of it is proved: it may make the registry stricter, never more generous.
+/// Claims of a machine in its request. None is proved: they may make the registry stricter, never more generous.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Ask {
-    /// Which boot of the machine is asking, a random number, when it says so.
+    /// The boot nonce of the machine, if it sent one.
     pub boot: Option<[u8; 16]>,
-    /// The machine is up and only tries whether it would get its secret.
+    /// A rehearsal: the machine is up and tests its request.
     pub rehearsal: bool,
 }
 
-/// Why a request gets the secret of an enabled client.
+/// The reason of a grant.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Grant {
-    /// Nobody need approve it.
+    /// No approval is needed.
     NotNeeded,
     /// A person approved this very request.
     Approved,
@@ -65,7 +65,7 @@ pub enum Grant {
     ByDefault,
 }
 
-/// Why a request gets nothing.
+/// The reason of a refusal.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Refusal {
     /// No client has this key.
@@ -84,7 +84,7 @@ pub enum Refusal {
     RehearsalNeedsApproval,
 }
 
-/// What an administrator should look at. It refuses nobody.
+/// The kind of an alarm. No alarm refuses a request.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Alarm {
     /// The secret was released before, or is being released now, and the machine not proved to be up
@@ -96,7 +96,7 @@ pub enum Alarm {
     StillAnswers,
     /// A client asked for its secret although it is disabled.
     Disabled,
-    /// A rehearsal got the secret, and nobody had allowed one: whoever copied the keys of the image can ask
+    /// A rehearsal got the secret, and none was allowed: anybody with a copy of the image's keys can ask
     /// for it.
     Rehearsal,
     /// So many requests with its key wait for approval at once: all but one of them are somebody else's.
@@ -115,30 +115,30 @@ pub enum Alarm {
 pub enum Event {
     /// A client came into being (configured for the first time, or added).
     Added(ClientId),
-    /// A client is no more.
+    /// A client was removed, or left the configuration.
     Removed(ClientId, ClientName),
     /// A client was enabled.
     Enabled(ClientId),
-    /// A client was disabled, and why.
+    /// A client was disabled, with the reason.
     Disabled(ClientId, DisableReason),
-    /// Something that an administrator should look at, beside what is told of a grant.
+    /// An alarm that belongs to no grant or refusal.
     Alarmed(Option<ClientId>, Alarm),
     /// A request waits for a decision of a person.
     NeedsApproval {
-        /// Whose.
+        /// The client.
         client: ClientId,
-        /// Which request.
+        /// The request.
         request: RequestId,
-        /// When it will be decided without one.
+        /// The time of the decision without one.
         until: Monotonic,
-        /// What happens then.
+        /// The decision without one.
         approved_by_default: bool,
     },
     /// A person decided on one request that waits.
     Decided {
-        /// Whose.
+        /// The client.
         client: ClientId,
-        /// Which request.
+        /// The request.
         request: RequestId,
         /// Yes or no.
         approved: bool,
@@ -151,63 +151,63 @@ pub enum Event {
     RehearsalsAllowed(ClientId, Duration),
     /// A request got `Answer::Release`. This comes before the answer.
     Granted {
-        /// Whose.
+        /// The client.
         client: ClientId,
-        /// Which request.
+        /// The request.
         request: RequestId,
-        /// Why.
+        /// The reason.
         grant: Grant,
         /// It is a rehearsal.
         rehearsal: bool,
-        /// What is suspicious about it.
+        /// The alarm that it raises.
         alarm: Option<Alarm>,
     },
     /// A request got `Answer::Refuse`.
     Refused {
-        /// Whose, when the key is known.
+        /// `None` for an unknown key.
         client: Option<ClientId>,
-        /// Which request.
+        /// The request.
         request: RequestId,
-        /// Why.
+        /// The reason.
         reason: Refusal,
-        /// One of a flood of unknown keys: enough were told already.
+        /// One of a flood of unknown keys, of which enough are recorded already.
         flood: bool,
-        /// What is suspicious about it.
+        /// The alarm that it raises.
         alarm: Option<Alarm>,
     },
     /// A granted request lost its right before its delivery was reported.
     Revoked {
-        /// Whose.
+        /// The client.
         client: ClientId,
-        /// Which request.
+        /// The request.
         request: RequestId,
-        /// Why.
+        /// The reason.
         reason: Refusal,
     },
     /// A request ended without an answer, because its peer went away while it waited.
     Abandoned {
-        /// Whose.
+        /// The client.
         client: ClientId,
-        /// Which request.
+        /// The request.
         request: RequestId,
     },
     /// The secret reached the client.
     Delivered {
-        /// Whose.
+        /// The client.
         client: ClientId,
-        /// Which request.
+        /// The request.
         request: RequestId,
     },
     /// The secret was granted but could not be delivered.
     DeliveryFailed {
-        /// Whose.
+        /// The client.
         client: ClientId,
-        /// Which request.
+        /// The request.
         request: RequestId,
     },
     /// A check started.
     CheckStarted(ClientId),
-    /// A running check was told to stop. It still ends.
+    /// A running check gets the signal to stop. Its end is another event.
     CheckStopping(ClientId),
     /// A check ended.
     CheckFinished(ClientId, LastCheck),
@@ -215,11 +215,11 @@ pub enum Event {
     CheckedOk(ClientId),
     /// Settings of a client changed: these keys of its section.
     Changed(ClientId, Vec<&'static str>),
-    /// What was remembered of a client that left the configuration was dropped, for there are too many.
+    /// The tombstone of this client was dropped, because there are too many.
     TombstoneDropped(ClientName),
 }
 
-/// Why a client was disabled.
+/// The reason why a client was disabled.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum DisableReason {
     /// Its deadline passed.

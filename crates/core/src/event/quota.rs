@@ -1,5 +1,5 @@
-//! Quotas for the entries that peers can cause. Who asks a thousand times an hour, whatever is answered, must
-//! neither fill the disk nor bury what others look for in the record.
+//! Quotas for the entries that peers can cause. A thousand requests an hour, whatever their answers, must neither fill
+//! the disk nor bury other entries of the audit log.
 //!
 //! Entries are counted in classes, each for an hour from its first one. The first entry that exceeds the quota is
 //! replaced by one that says so, and when the hour ends another one has the number of those left out. The
@@ -20,7 +20,7 @@ pub const WINDOW: Duration = Duration::from_secs(60 * 60);
 /// seconds for as long as it is switched on.
 pub const MOST: u32 = 10;
 
-/// The same for all unknown keys together, of which [`crate::registry`] tells ten a minute.
+/// The same for all unknown keys together, of which [`crate::registry`] reports ten a minute.
 pub const MOST_UNKNOWN: u32 = 60;
 
 /// Entries that are counted together. An alarm does not count with entries that are none, nor with
@@ -58,7 +58,7 @@ impl Class {
 pub enum Admission {
     /// It is recorded.
     Recorded,
-    /// An entry takes its place that says: further ones of this class are left out until then.
+    /// It is replaced by an entry that says: further ones of this class are left out until then.
     Announced(Class, Monotonic),
     /// It is left out, and counted.
     LeftOut,

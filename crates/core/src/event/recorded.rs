@@ -12,7 +12,7 @@ use crate::record::Kind;
 use crate::settings::client::{ClientSettings, Setting};
 use crate::time::Wall;
 
-/// What a record says about its event.
+/// The content of a record.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct RecordContent {
     /// The kind of the record.
@@ -25,13 +25,13 @@ pub struct RecordContent {
     pub alarm: Option<Alarm>,
     /// A sentence for people.
     pub detail: Option<String>,
-    /// How durable the record, and all else that is unwritten of its client, must be before what comes after it: no
+    /// The durability of the record, and of all else that is unwritten of its client, before what comes after it: no
     /// secret leaves before that is in the record. Where a quota leaves the record out, the rest is as durable.
     pub durability: Durability,
 }
 
 impl RecordContent {
-    /// A record whose kind says all of it.
+    /// A record that needs no more than its kind.
     const fn of(kind: Kind) -> Self {
         Self {
             kind,

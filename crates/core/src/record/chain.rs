@@ -88,10 +88,10 @@ impl Chain {
     }
 }
 
-/// Why a record is not what was written.
+/// A record is not as it was written.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum Broken {
-    /// Another entry comes next than should.
+    /// An entry does not follow the one before it.
     #[error("record {expected} is missing: the next one is {found}")]
     Missing {
         /// The number that was due.

@@ -1,4 +1,4 @@
-//! The record: what happened, one entry each, chained so that a change to any shows.
+//! The audit log: its entries are chained, so that a change to any shows.
 //!
 //! An entry's text is JSON; nothing here looks into it. Its hash is SHA-256 over the hash of the entry
 //! before it, its number and its text, so who knows the last hash can tell whether anything before was
@@ -15,24 +15,24 @@ pub use chain::{Broken, Chain, Line, Link, NotALine};
 use crate::name::ClientName;
 use crate::time::Wall;
 
-/// One entry on its way into the record.
+/// An entry before it has a place in the audit log.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Entry {
-    /// When it happened.
+    /// The time of the event.
     pub time: Wall,
-    /// What happened.
+    /// The kind of the event.
     pub kind: Kind,
-    /// To whom; `None` for what concerns the server, or a key that is no client's.
+    /// The client; `None` for an event of the server, or of a key that is no client's.
     pub client: Option<ClientName>,
-    /// Whether an administrator should look at it.
+    /// True when an administrator should look at it.
     pub alarm: bool,
-    /// All of it, as a JSON object without line breaks.
+    /// The entry as a JSON object without line breaks.
     pub text: Arc<str>,
 }
 
 macro_rules! kinds {
     ($($(#[$doc:meta])* $kind:ident = $word:literal $(, $attribute:ident)*;)*) => {
-        /// What an entry is about.
+        /// The kind of an entry.
         #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
         pub enum Kind {
             $($(#[$doc])* $kind,)*
@@ -61,14 +61,13 @@ macro_rules! kinds {
     };
 }
 
-/// What follows from a kind of entry.
+/// Properties of a kind.
 struct Attributes {
-    /// It happens as often as a peer wants it to. All else is done by a person, by the configuration or by the server
-    /// itself.
+    /// Peers cause it, as often as they want. Others are caused by a person, the configuration or the server itself.
     peers: bool,
-    /// A person must see it at once, though it is no alarm.
+    /// It goes to `alarm_command`, though it is no alarm.
     person: bool,
-    /// An alarm by itself, whatever else the entry says.
+    /// An alarm by itself, whatever else the entry has.
     alarm: bool,
 }
 
@@ -87,66 +86,66 @@ kinds! {
     Refused = "refused", peers;
     /// A secret that was released did not reach the machine.
     Undelivered = "undelivered", peers;
-    /// A release was taken back before it was reported delivered.
+    /// A grant was revoked before its delivery was reported.
     Revoked = "revoked", peers;
-    /// A machine that is up tried whether it would get its secret, and did.
+    /// A rehearsal got the secret.
     Rehearsed = "rehearsed", peers;
     /// A person allowed a machine to rehearse for a while without an alarm.
     RehearsalsAllowed = "rehearsals-allowed";
     /// A request waits for a person.
     Waits = "waits", peers, person;
-    /// A request that waited went away.
+    /// A request ended while it waited.
     Abandoned = "abandoned", peers;
     /// A person approved.
     Approved = "approved";
     /// A person denied.
     Denied = "denied";
-    /// A person took a denial back before its end.
+    /// A person lifted a denial before its end.
     DenialLifted = "denial-lifted";
     /// A client was enabled.
     Enabled = "enabled";
     /// A client was disabled.
     Disabled = "disabled";
-    /// A client was disabled because it was not seen in time. It happens once for each time that it was enabled.
+    /// A client was disabled because its deadline passed. It happens once for each time that it was enabled.
     Expired = "expired";
     /// A person declared that the machine is up.
     CheckedOk = "checked-ok";
     /// A check failed or was killed.
     CheckFailed = "check-failed", peers;
-    /// A client came into being.
+    /// A client was added, or is new in the configuration.
     Added = "added";
-    /// A client is no more.
+    /// A client was removed, or left the configuration.
     Removed = "removed";
     /// Settings of a client changed.
     Changed = "changed";
-    /// The configuration was read anew.
+    /// The configuration was read again.
     Reloaded = "reloaded";
-    /// A state was taken over from elsewhere.
+    /// A state was imported.
     Imported = "imported";
     /// The server started.
     Started = "started";
     /// The server stopped.
     Stopped = "stopped";
-    /// Records that could not be written: the disk took nothing for too long.
+    /// Number of records that could not be written.
     Lost = "lost", alarm;
     /// Entries that a quota left out, announced or counted.
     LeftOut = "left-out";
-    /// Something that somebody should look at.
+    /// An alarm that belongs to no request.
     Alarm = "alarm", peers;
 }
 
 impl Kind {
-    /// True for what happens as often as a peer wants it to, and so has a quota.
+    /// True when peers cause it, as often as they want: it has a quota.
     pub const fn is_caused_by_peers(self) -> bool {
         self.attributes().peers
     }
 
-    /// True when a person must see it at once, though it is no alarm.
+    /// True when it goes to `alarm_command`, though it is no alarm.
     pub const fn calls_for_person(self) -> bool {
         self.attributes().person
     }
 
-    /// True for an alarm by itself, whatever else the entry says.
+    /// True for an alarm by itself, whatever else the entry has.
     pub const fn is_alarm(self) -> bool {
         self.attributes().alarm
     }
@@ -177,7 +176,7 @@ fn known_kinds() -> String {
     words.join(", ")
 }
 
-/// Which entries are wanted.
+/// A selection of entries.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Query {
     /// Only those with a higher number.
@@ -220,11 +219,11 @@ impl Default for Query {
 pub struct Page {
     /// The entries.
     pub lines: Vec<Line>,
-    /// What [`Query::after`] must be to go on; `None` when there is no more.
+    /// [`Query::after`] of the next page; `None` when there is none.
     pub next: Option<u64>,
 }
 
-/// Where the record begins and ends.
+/// Begin and end of the audit log.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Ends {
     /// The last entry that was dropped for its age; the start of the chain before any was.

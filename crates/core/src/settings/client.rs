@@ -1,7 +1,7 @@
 //! One client's settings: the keys of a section of `clients.conf` (mandos-clients.conf(5)).
 //!
-//! `client/table.rs` is the one list of settings; `client/section.rs` reads a section, and `client/files.rs` puts several
-//! files together.
+//! `client/table.rs` is the one list of settings; `client/section.rs` reads a section, and `client/files.rs` puts
+//! several files together.
 
 use std::path::PathBuf;
 
@@ -38,13 +38,13 @@ pub struct ParsedClient {
     pub name: ClientName,
     /// Its settings.
     pub settings: ClientSettings,
-    /// Where the encrypted secret comes from.
+    /// The source of the encrypted secret.
     pub secret: SecretSource,
-    /// Where the section begins.
+    /// The first line of the section.
     pub origin: Location,
 }
 
-/// Where a client's encrypted secret comes from; the program reads the file.
+/// The source of a client's encrypted secret; the program reads the file.
 #[derive(PartialEq, Eq, Debug)]
 pub enum SecretSource {
     /// `secret =`, base64 decoded.
@@ -53,7 +53,7 @@ pub enum SecretSource {
     File {
         /// The path as written.
         path: PathBuf,
-        /// Where it is set, for the error when it cannot be read.
+        /// The place of the key, for the error when the file cannot be read.
         origin: Location,
     },
 }

@@ -20,13 +20,13 @@ pub struct MachineSettings {
     pub connect: Vec<Target>,
     /// Use these interfaces only, in this order. None: all that suit.
     pub interfaces: Vec<String>,
-    /// Whether the links of the host (VLANs, bonds, bridges) are taken along into the image.
+    /// True when the links of the host (VLANs, bonds, bridges) are copied into the image.
     pub network: bool,
     /// More options of the client, each a word of its command line.
     pub options: Vec<String>,
-    /// How long a reboot may take until the password is asked for.
+    /// The longest time from the begin of a reboot to the request.
     pub downtime: Option<Duration>,
-    /// Whether a reboot is held up that the machine would not come back from.
+    /// True when a reboot is prevented after which the machine would not come back.
     pub inhibit: bool,
 }
 
@@ -151,7 +151,7 @@ impl Reader {
         Ok(())
     }
 
-    /// All faults of the list are told.
+    /// All faults of the list are reported.
     fn take_servers(&mut self, entry: &IniEntry, list: &str) -> Result<(), Problem> {
         let servers = ServerList::parse_list(list);
         for word in servers.repeated {

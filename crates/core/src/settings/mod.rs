@@ -20,12 +20,12 @@ pub mod path;
 pub mod server;
 mod value;
 
-/// What was read, and what is doubtful about it.
+/// The content of a file, with warnings.
 #[derive(PartialEq, Eq, Debug)]
 pub struct Parsed<T> {
-    /// What was read.
+    /// The content.
     pub value: T,
-    /// What the administrator may want to know, in the order of files and lines.
+    /// In the order of files and lines.
     pub warnings: Vec<SettingsWarning>,
 }
 
@@ -44,7 +44,7 @@ impl fmt::Display for Location {
     }
 }
 
-/// Which setting: `FILE:LINE: [SECTION] KEY`.
+/// The place of a setting: `FILE:LINE: [SECTION] KEY`.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Place {
     /// File and line.
@@ -75,9 +75,9 @@ impl fmt::Display for Place {
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("{place} {problem}")]
 pub struct SettingsError {
-    /// Where.
+    /// The place.
     pub place: Place,
-    /// What, and what would have been accepted.
+    /// The problem, and what would have been accepted.
     pub problem: Problem,
 }
 
@@ -85,13 +85,13 @@ pub struct SettingsError {
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("{place} {doubt}")]
 pub struct SettingsWarning {
-    /// Where.
+    /// The place.
     pub place: Place,
-    /// What.
+    /// The reason.
     pub doubt: Doubt,
 }
 
-/// What makes a setting unusable. None shows a secret.
+/// A reason why a setting is unusable. None shows a secret.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum Problem {
     /// The form of the file.
@@ -118,7 +118,7 @@ pub enum Problem {
         comment_advice(found)
     )]
     Number {
-        /// What stands there.
+        /// The text that was found.
         found: String,
         /// The least accepted.
         min: u64,
@@ -136,7 +136,7 @@ pub enum Problem {
     /// A service name that DNS-SD cannot carry (RFC 6763, 4.1.1).
     #[error("expected a name of 1 to 63 bytes without control characters, found {0:?}")]
     ServiceName(String),
-    /// A path that is none.
+    /// An empty path, or one with a NUL character.
     #[error("expected a path")]
     NoPath,
     /// A section that cannot name a client.
@@ -159,7 +159,7 @@ pub enum Problem {
         "expected base64 (A-Z a-z 0-9 + / and = at the end), found something else at character {column} of the value's line"
     )]
     Base64 {
-        /// Which character of the line, from 1, indentation not counted.
+        /// The character of the line, from 1, indentation not counted.
         column: usize,
     },
     /// Base64 that ends in the middle of a byte.
@@ -189,12 +189,12 @@ pub enum Problem {
     /// The same client in two files.
     #[error("this client is already in {first}; a client may stand only once")]
     DuplicateClient {
-        /// Where it stands first.
+        /// The first place.
         first: Location,
     },
 }
 
-/// What makes a setting doubtful.
+/// A reason why a setting probably does not do what was meant.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum Doubt {
     /// A key that is not known but looks like one.
@@ -212,7 +212,7 @@ pub enum Doubt {
         /// The section that is read.
         read: &'static str,
     },
-    /// A server that stands in the list already.
+    /// A server that is in the list already.
     #[error("{0:?} names a server that stands in this list already; it is connected to once")]
     RepeatedServer(String),
     /// A client that no machine can be.
@@ -230,10 +230,10 @@ pub enum Doubt {
     SameKeyId {
         /// The earlier client's name.
         first_name: String,
-        /// Where its section begins.
+        /// The first line of its section.
         first: Location,
     },
-    /// A fingerprint that is none. It is shown only, so it stops nobody.
+    /// A malformed fingerprint. It is shown only, so the client is accepted without it.
     #[error("not an OpenPGP fingerprint, left out: {0}")]
     Fingerprint(KeyIdError),
     /// `approved_by_default = no` without any time to approve in.
@@ -259,7 +259,7 @@ pub enum Doubt {
 pub fn text<'b>(file: &str, bytes: &'b [u8]) -> Result<&'b str, SettingsError> {
     std::str::from_utf8(bytes).map_err(|error| {
         let (before, after) = bytes.split_at(error.valid_up_to());
-        // What stands before the bad byte is valid by the contract of `valid_up_to`.
+        // The text before the bad byte is valid by the contract of `valid_up_to`.
         let before = std::str::from_utf8(before).unwrap_or_default();
         let line = before.replace("\r\n", "\n").matches(['\n', '\r']).count() + 1;
         SettingsError {

@@ -45,7 +45,7 @@ pub struct ServerSettings {
     pub use_ipv6: bool,
     /// Read the saved state at start.
     pub restore: bool,
-    /// Where the state lives. Default `/var/lib/nightlatch`.
+    /// The state directory. Default `/var/lib/nightlatch`.
     pub statedir: PathBuf,
     /// A listening socket inherited as this descriptor.
     pub socket: Option<i32>,
@@ -142,7 +142,7 @@ impl ServerSettings {
               keep_records);
     }
 
-    /// What does not go together once everything is known; to be refused as wrong usage.
+    /// Settings that contradict each other; to be refused as wrong usage.
     pub fn contradictions(&self) -> Vec<Contradiction> {
         let mut found = Vec::new();
         if !self.zeroconf && self.port.is_none() && self.socket.is_none() {
@@ -177,7 +177,7 @@ pub enum Contradiction {
     Ipv6Address(Address),
 }
 
-/// How much is logged.
+/// The lowest level that is logged.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 #[expect(missing_docs, reason = "the names say all")]
 pub enum LogLevel {
@@ -248,7 +248,7 @@ pub fn parse(file: &str, text: &str) -> Result<Parsed<PartialServerSettings>, Ve
     })
 }
 
-/// Where `key` is set in the server's file, for a value that only others can judge.
+/// The place of `key` in the server's file, for a value that is checked elsewhere.
 pub fn place_of(file: &str, text: &str, key: &str) -> Place {
     let (ini, _) = Ini::recover(text);
     let section = ini.default_section();

@@ -42,7 +42,7 @@ pub(super) fn number(text: &str, min: u64, max: u64) -> Result<u64, Problem> {
     }
 }
 
-/// What is wrong with base64, and in which line of the value, from 0.
+/// A fault in base64, with its line of the value, from 0.
 #[derive(PartialEq, Eq, Debug)]
 pub(super) struct Base64Fault {
     pub(super) line: usize,

@@ -6,7 +6,7 @@ use super::table::Setting;
 use super::value::{SettingValue, WrongKind};
 use crate::secret::Secret;
 
-/// No check comes more often than this: an interval of zero would keep the server busy for ever.
+/// The shortest time between two checks: an interval of zero would keep the server busy for ever.
 pub(crate) const SHORTEST_INTERVAL: Duration = Duration::from_millis(100);
 
 /// The key of the encrypted secret, which is no row of the table: it is never shown and never copied.
@@ -21,7 +21,7 @@ pub enum SettingChange {
     Secret(Secret),
 }
 
-/// Why a change was refused. Nothing changed.
+/// A change was refused. Nothing changed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum SettingError {
     /// The client is gone.

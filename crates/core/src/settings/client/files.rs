@@ -1,4 +1,4 @@
-//! Several files as one configuration: `clients.conf` first, then what stands beside it.
+//! Several files as one configuration: `clients.conf` first, then the files of `clients.d`.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -176,8 +176,8 @@ fn place(file: &Arc<str>, line: usize, section: Option<&str>, key: Option<&str>)
     }
 }
 
-/// What was found, with the position of its file. The same fault of a value that many clients
-/// inherit is found many times and told once.
+/// Errors or warnings, each with the position of its file. The same fault of a value that many clients inherit is found
+/// many times and reported once.
 struct Findings<T>(Vec<(usize, T)>);
 
 impl<T> Default for Findings<T> {

@@ -17,13 +17,11 @@ use crate::ssh::{self, HostKey, HostKeyError};
 /// A section with the name of its file.
 pub(super) type Source<'i> = (&'i IniSection, &'i Arc<str>);
 
-/// A section, where its values come from, and all that is found wrong with it.
+/// A section, the sections that it inherits from, and the errors found in it.
 pub(super) struct Reader<'i> {
     /// The section first, then what it inherits from.
     pub(super) chain: [Source<'i>; 3],
-    /// What makes it unusable.
     pub(super) errors: Vec<SettingsError>,
-    /// What is doubtful.
     pub(super) warnings: Vec<SettingsWarning>,
 }
 
@@ -55,7 +53,7 @@ impl<'i> Reader<'i> {
         Some(client)
     }
 
-    /// Where the section begins.
+    /// The first line of the section.
     pub(super) fn origin(&self) -> Location {
         let (section, file) = self.chain[0];
         Location {
@@ -64,7 +62,7 @@ impl<'i> Reader<'i> {
         }
     }
 
-    /// Where `key` is set, or the section itself when it is set nowhere. A value with references
+    /// The place of `key`, or the section itself when it is set nowhere. A value with references
     /// belongs to the client, for the fault may be in what the client refers to.
     pub(super) fn place(&self, key: &str) -> Place {
         let (section, location) = match self.find(key) {
@@ -208,7 +206,7 @@ impl<'i> Reader<'i> {
         Some(SecretSource::File { path, origin })
     }
 
-    /// What is readable but does probably not do what was meant.
+    /// Adds warnings about settings that probably do not do what was meant.
     fn doubts(&mut self, settings: &ClientSettings) {
         let known = self.warnings.iter();
         let explained = known.map(|w| &w.doubt).any(|d| *d == Doubt::KeyIdOfNothing);

@@ -37,9 +37,9 @@ macro_rules! client_settings {
             ExtendedTimeout extended_timeout: Duration = minutes(15), property(ExtendedTimeout ReadWrite);
             /// Time from one check to the next.
             Interval interval: Duration = minutes(2), property(Interval ReadWrite);
-            /// How long a request waits for approval; zero for none. Counts for those that wait, too.
+            /// Time for which a request waits for approval; zero for none. Counts for those that wait, too.
             ApprovalDelay approval_delay: Duration = Duration::ZERO, property(ApprovalDelay ReadWrite);
-            /// How long a denial counts; from the next one on.
+            /// Time for which a denial counts; from the next one on.
             ApprovalDuration approval_duration: Duration = Duration::from_secs(1), property(ApprovalDuration ReadWrite);
             /// True when a request is granted that nobody decided on within `approval_delay`.
             ApprovedByDefault approved_by_default: bool = true, property(ApprovedByDefault ReadWrite);
@@ -70,7 +70,7 @@ macro_rules! declare {
     )*) => {
         /// The configuration of one client apart from its name and its secret.
         ///
-        /// `enabled` here is what the file says; the client's state says whether it is enabled now.
+        /// `enabled` here is the value in the file; the state of the client is elsewhere.
         #[derive(Clone, PartialEq, Eq, Debug)]
         pub struct ClientSettings {
             $(#[doc = $doc] pub $key: $type,)*
@@ -152,7 +152,7 @@ impl Setting {
         Self::ALL.iter().copied().find(|it| it.key() == key)
     }
 
-    /// Reads a value as it stands in a file, after the interpolation.
+    /// Reads a value as it is in a file after the interpolation.
     pub fn read(self, text: &str) -> Result<SettingValue, Problem> {
         let value = self.kind().read(text)?;
         if self == Self::Interval && value == SettingValue::Length(Duration::ZERO) {

@@ -19,7 +19,7 @@ impl Address {
         self.ip
     }
 
-    /// What stands after the `%`: an interface's name or index.
+    /// The part after the `%`: an interface's name or index.
     pub fn scope(&self) -> Option<&str> {
         self.scope.as_deref()
     }
