@@ -1,10 +1,10 @@
-//! The words for what the registry decided: one for programs, one sentence for people.
+//! The decisions of the registry in words: a keyword for programs, a sentence for people.
 
 use std::time::Duration;
 
 use nightlatch_core::event::{Alarm, DisableReason, Grant, Refusal};
 
-/// Why a request gets the secret.
+/// The reason of a grant, for programs.
 pub(crate) fn grant(grant: Grant) -> &'static str {
     match grant {
         Grant::NotNeeded => "enabled",
@@ -13,7 +13,7 @@ pub(crate) fn grant(grant: Grant) -> &'static str {
     }
 }
 
-/// Why a request gets nothing.
+/// The reason of a refusal, for programs.
 pub(crate) fn refusal(reason: Refusal) -> &'static str {
     match reason {
         Refusal::UnknownKey => "unknown-key",
@@ -26,7 +26,7 @@ pub(crate) fn refusal(reason: Refusal) -> &'static str {
     }
 }
 
-/// The same, for a line of the log.
+/// The reason of a refusal, for the log.
 pub(crate) fn refusal_sentence(reason: Refusal) -> &'static str {
     match reason {
         Refusal::UnknownKey => "unknown key",
@@ -41,7 +41,7 @@ pub(crate) fn refusal_sentence(reason: Refusal) -> &'static str {
     }
 }
 
-/// Why a client was disabled.
+/// The reason of a disable, for programs.
 pub(crate) fn disabled(reason: DisableReason) -> &'static str {
     match reason {
         DisableReason::Expired => "expired",
@@ -53,7 +53,7 @@ pub(crate) fn disabled(reason: DisableReason) -> &'static str {
     }
 }
 
-/// The same, for people.
+/// The reason of a disable, for people.
 pub(crate) fn disabled_sentence(reason: DisableReason) -> &'static str {
     match reason {
         DisableReason::Expired => "its deadline passed without a proof of life",
@@ -71,7 +71,7 @@ pub(crate) fn disabled_sentence(reason: DisableReason) -> &'static str {
     }
 }
 
-/// What kind of alarm.
+/// The kind of an alarm, for programs.
 pub(crate) fn alarm(alarm: Alarm) -> &'static str {
     match alarm {
         Alarm::SecondRequest => "second-request",
@@ -84,7 +84,7 @@ pub(crate) fn alarm(alarm: Alarm) -> &'static str {
     }
 }
 
-/// The same, for people.
+/// An alarm, for people.
 pub(crate) fn alarm_sentence(alarm: Alarm) -> String {
     match alarm {
         Alarm::SecondRequest => {

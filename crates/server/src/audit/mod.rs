@@ -19,7 +19,7 @@ use nightlatch_core::settings::client::ClientSettings;
 use nightlatch_core::time::Wall;
 use serde::Serialize;
 
-use crate::session::Asker;
+use crate::session::SecretRequest;
 use crate::words;
 
 pub(crate) use command::AlarmCommand;
@@ -52,7 +52,7 @@ pub(crate) struct Context<'a> {
     pub(crate) client: Option<&'a ClientName>,
     /// The client's settings now.
     pub(crate) settings: Option<&'a ClientSettings>,
-    pub(crate) asker: Option<&'a Asker>,
+    pub(crate) request: Option<&'a SecretRequest>,
     pub(crate) who: &'a Who,
 }
 
@@ -222,7 +222,7 @@ fn write(kind: Kind, says: Says, context: Context<'_>) -> Entry {
     let Context {
         time,
         client,
-        asker,
+        request,
         who,
         ..
     } = context;
@@ -230,12 +230,12 @@ fn write(kind: Kind, says: Says, context: Context<'_>) -> Entry {
         time: timestamp(time),
         kind: kind.as_str(),
         client: client.map(ClientName::as_str),
-        request: asker.map(|asker| asker.number),
-        key_id: asker.map(|asker| asker.key.to_string()),
-        peer: asker.map(|asker| asker.peer.address.to_string()),
-        interface: asker.and_then(|asker| asker.peer.interface()),
-        boot: asker
-            .and_then(|asker| asker.peer.words.boot)
+        request: request.map(|request| request.id.0),
+        key_id: request.map(|request| request.key.to_string()),
+        peer: request.map(|request| request.address.to_string()),
+        interface: request.and_then(SecretRequest::interface),
+        boot: request
+            .and_then(|request| request.greeting.boot)
             .map(|boot| boot.to_string()),
         decision: says.decision,
         reason: says.reason,

@@ -16,12 +16,12 @@ use nightlatch_core::secret::Secret;
 use nightlatch_core::settings::client::Setting;
 use zbus::{ObjectPath, Variant};
 
-use super::call::{Call, Outcome, Reaction};
-use super::own;
-use super::shadow::Shadow;
-use super::tell::{managed, properties};
-use super::wire::{self, Fault, Map};
-use crate::driver::{Act, Order};
+use super::call::{Call, Reaction};
+use super::client_cache::ClientCache;
+use super::nightlatch;
+use super::signals::{managed, properties};
+use super::wire::{self, CallError, Map};
+use crate::driver::{AdminCommand, ClientAction};
 use crate::secrets::lock_secrets;
 
 /// `org.freedesktop.DBus.Peer`.
@@ -29,54 +29,52 @@ const PEER: &str = "org.freedesktop.DBus.Peer";
 
 impl Call<'_> {
     /// What is to be done. Nothing is done yet.
-    pub(super) fn react(&self, shadow: &Shadow) -> Outcome {
+    pub(super) fn react(&self, cache: &ClientCache) -> Result<Reaction, CallError> {
         if self.is(&[PEER]) && self.member == "Ping" {
             return self.answer(&());
         }
         match self.path {
-            ROOT => self.at_root(shadow),
-            NIGHTLATCH_PATH => own::react(self, shadow),
+            ROOT => self.at_root(cache),
+            NIGHTLATCH_PATH => nightlatch::react(self, cache),
             CLIENTS => self.introspect(|| {
-                let paths = shadow.iter().map(|(_, view)| view.path.as_str());
+                let paths = cache.iter().map(|(_, view)| view.path.as_str());
                 introspect::parent(paths.filter_map(|path| path.strip_prefix("/clients/")))
             }),
-            path => match (own::child_of(path), shadow.at(path)) {
+            path => match (nightlatch::child_of(path), cache.by_path(path)) {
                 (Some(child), _) => self.introspect(|| introspect::parent([child])),
                 (None, Some((id, view))) => self.at_client(id, view),
-                (None, None) => Err(Fault::unknown_object(path)),
+                (None, None) => Err(CallError::unknown_object(path)),
             },
         }
     }
 
-    fn at_root(&self, shadow: &Shadow) -> Outcome {
+    fn at_root(&self, cache: &ClientCache) -> Result<Reaction, CallError> {
         let mandos = self.is(&[MANDOS, MANDOS_OLD]);
         match self.member {
             "Introspect" => self.introspect(|| introspect::root(["clients", "org"])),
             "GetManagedObjects" if self.is(&[OBJECT_MANAGER]) => {
-                let objects = shadow.iter().map(|(_, view)| (path(view), managed(view)));
+                let objects = cache.iter().map(|(_, view)| (path(view), managed(view)));
                 self.answer(&Map(objects.collect()))
             }
             "RemoveClient" if mandos => {
                 let path: ObjectPath<'_> = self.arguments()?;
-                let at = shadow.at(path.as_str());
-                let (id, _) = at.ok_or_else(|| Fault::no_client_at(path.as_str()))?;
-                order(id, Act::Remove)
+                let at = cache.by_path(path.as_str());
+                let (id, _) = at.ok_or_else(|| CallError::no_client_at(path.as_str()))?;
+                command(id, ClientAction::Remove)
             }
             "GetAllClients" if mandos => {
-                let paths: Vec<_> = shadow.iter().map(|(_, view)| path(view)).collect();
+                let paths: Vec<_> = cache.iter().map(|(_, view)| path(view)).collect();
                 self.answer(&paths)
             }
             "GetAllClientsWithProperties" if mandos => {
-                let clients = shadow
-                    .iter()
-                    .map(|(_, view)| (path(view), properties(view)));
+                let clients = cache.iter().map(|(_, view)| (path(view), properties(view)));
                 self.answer(&Map(clients.collect()))
             }
             _ => Err(self.unknown()),
         }
     }
 
-    fn at_client(&self, id: ClientId, view: &ClientView) -> Outcome {
+    fn at_client(&self, id: ClientId, view: &ClientView) -> Result<Reaction, CallError> {
         if self.member == "Introspect" {
             return self.introspect(introspect::client);
         }
@@ -86,38 +84,45 @@ impl Call<'_> {
         if !self.is(&[CLIENT, CLIENT_OLD]) {
             return Err(self.unknown());
         }
-        let act = match self.member {
+        let action = match self.member {
             "Approve" => {
                 let approved: bool = self.arguments()?;
-                return order(id, if approved { Act::Approve } else { Act::Deny });
+                return command(
+                    id,
+                    if approved {
+                        ClientAction::Approve
+                    } else {
+                        ClientAction::Deny
+                    },
+                );
             }
-            "CheckedOK" => Act::CheckedOk,
-            "Enable" => Act::Enable,
-            "Disable" => Act::Disable,
-            "StartChecker" => Act::StartChecker,
-            "StopChecker" => Act::StopChecker,
+            "CheckedOK" => ClientAction::CheckedOk,
+            "Enable" => ClientAction::Enable,
+            "Disable" => ClientAction::Disable,
+            "StartChecker" => ClientAction::StartChecker,
+            "StopChecker" => ClientAction::StopChecker,
             _ => return Err(self.unknown()),
         };
         self.arguments::<()>()?;
-        order(id, act)
+        command(id, action)
     }
 
-    fn property(&self, id: ClientId, view: &ClientView) -> Outcome {
+    fn property(&self, id: ClientId, view: &ClientView) -> Result<Reaction, CallError> {
         match self.member {
             "Get" => {
                 let (interface, name): (&str, &str) = self.arguments()?;
                 let property = find(interface, name)?;
                 let value = view.value(property);
-                let value = value.ok_or_else(|| Fault::access(property, "read"))?;
+                let value = value.ok_or_else(|| CallError::access(property, "read"))?;
                 self.answer(&value.to_variant())
             }
             "Set" => {
                 let (interface, name, value): (&str, &str, Variant<'_>) = self.arguments()?;
                 let property = find(interface, name)?;
                 if property.access() == Access::Read {
-                    return Err(Fault::access(property, "set"));
+                    return Err(CallError::access(property, "set"));
                 }
-                order(id, set(property, &value)?)
+                command(id, set(property, &value)?)
             }
             _ => {
                 let interface: &str = self.arguments()?;
@@ -135,50 +140,56 @@ fn path(view: &ClientView) -> ObjectPath<'_> {
     view.path.as_object_path()
 }
 
-fn order(id: ClientId, act: Act) -> Outcome {
-    Ok(Reaction::Order(Order::Client(id, act)))
+fn command(id: ClientId, action: ClientAction) -> Result<Reaction, CallError> {
+    Ok(Reaction::Command(AdminCommand::Client(id, action)))
 }
 
-fn find(interface: &str, name: &str) -> Result<Property, Fault> {
+fn find(interface: &str, name: &str) -> Result<Property, CallError> {
     if !matches!(interface, CLIENT | CLIENT_OLD) {
-        return Err(Fault::no_property(name));
+        return Err(CallError::no_property(name));
     }
-    Property::by_name(name).ok_or_else(|| Fault::no_property(name))
+    Property::by_name(name).ok_or_else(|| CallError::no_property(name))
 }
 
 /// What setting a property means.
-fn set(property: Property, value: &Variant<'_>) -> Result<Act, Fault> {
+fn set(property: Property, value: &Variant<'_>) -> Result<ClientAction, CallError> {
     use Property as P;
     if property == P::Secret {
         let secret = Secret::new(wire::bytes(property, value)?);
         lock_secrets([&secret]);
-        return Ok(Act::Set(Setting::Secret(secret)));
+        return Ok(ClientAction::Set(Setting::Secret(secret)));
     }
-    let value = Value::read(property, value).map_err(|error| Fault::invalid(error.to_string()))?;
+    let value =
+        Value::read(property, value).map_err(|error| CallError::invalid(error.to_string()))?;
     let length = Duration::from_millis;
     Ok(match (property, value) {
-        (P::Enabled, Value::Boolean(true)) => Act::Enable,
-        (P::Enabled, Value::Boolean(false)) => Act::Disable,
-        (P::CheckerRunning, Value::Boolean(true)) => Act::StartChecker,
-        (P::CheckerRunning, Value::Boolean(false)) => Act::StopChecker,
+        (P::Enabled, Value::Boolean(true)) => ClientAction::Enable,
+        (P::Enabled, Value::Boolean(false)) => ClientAction::Disable,
+        (P::CheckerRunning, Value::Boolean(true)) => ClientAction::StartChecker,
+        (P::CheckerRunning, Value::Boolean(false)) => ClientAction::StopChecker,
         // Whatever is written means now.
-        (P::LastCheckedOK, Value::Text(_)) => Act::CheckedOk,
-        (P::ApprovedByDefault, Value::Boolean(yes)) => Act::Set(Setting::ApprovedByDefault(yes)),
-        (P::ApprovalDelay, Value::Milliseconds(it)) => Act::Set(Setting::ApprovalDelay(length(it))),
+        (P::LastCheckedOK, Value::Text(_)) => ClientAction::CheckedOk,
+        (P::ApprovedByDefault, Value::Boolean(yes)) => {
+            ClientAction::Set(Setting::ApprovedByDefault(yes))
+        }
+        (P::ApprovalDelay, Value::Milliseconds(it)) => {
+            ClientAction::Set(Setting::ApprovalDelay(length(it)))
+        }
         (P::ApprovalDuration, Value::Milliseconds(it)) => {
-            Act::Set(Setting::ApprovalDuration(length(it)))
+            ClientAction::Set(Setting::ApprovalDuration(length(it)))
         }
         (P::ExtendedTimeout, Value::Milliseconds(it)) => {
-            Act::Set(Setting::ExtendedTimeout(length(it)))
+            ClientAction::Set(Setting::ExtendedTimeout(length(it)))
         }
-        (P::Interval, Value::Milliseconds(it)) => Act::Set(Setting::Interval(length(it))),
-        (P::Timeout, Value::Milliseconds(it)) => Act::Set(Setting::Timeout(length(it))),
-        (P::Host, Value::Text(host)) => Act::Set(Setting::Host(host)),
+        (P::Interval, Value::Milliseconds(it)) => ClientAction::Set(Setting::Interval(length(it))),
+        (P::Timeout, Value::Milliseconds(it)) => ClientAction::Set(Setting::Timeout(length(it))),
+        (P::Host, Value::Text(host)) => ClientAction::Set(Setting::Host(host)),
         (P::Checker, Value::Text(text)) => {
             let template = Checker::new(text);
-            let template = template.map_err(|error| Fault::invalid(format!("Checker: {error}")));
-            Act::Set(Setting::Checker(template?))
+            let template =
+                template.map_err(|error| CallError::invalid(format!("Checker: {error}")));
+            ClientAction::Set(Setting::Checker(template?))
         }
-        _ => return Err(Fault::access(property, "set")),
+        _ => return Err(CallError::access(property, "set")),
     })
 }

@@ -1,7 +1,7 @@
-//! Says of which interfaces no boot client can find this server, because they have no IPv6 link-local address.
+//! Warns of interfaces without an IPv6 link-local address, on which no boot client finds this server.
 //!
-//! Runs beside whichever publisher is at work, and decides nothing: the kernel's news go to `core`'s watch, whose remarks go
-//! to the log.
+//! Runs beside the publisher, and decides nothing: `core` gets the kernel's events and returns the remarks, which
+//! are logged.
 
 use std::io;
 
@@ -11,7 +11,7 @@ use nightlatch_sys::netif::{self, Changes};
 use tracing::{debug, info, warn};
 
 use super::Announcement;
-use super::embedded::{is_wanted, now, watched};
+use super::embedded::{is_wanted, now, watch_changes};
 
 /// Watches until it is dropped.
 pub(super) async fn watch(announcement: &Announcement) {
@@ -22,13 +22,13 @@ pub(super) async fn watch(announcement: &Announcement) {
 }
 
 async fn until_error(announcement: &Announcement) -> io::Result<()> {
-    let changes = watched(Changes::listen()?)?;
+    let changes = watch_changes(Changes::listen()?)?;
     let mut known = Watch::default();
     loop {
         let all = netif::interfaces()?;
         let wanted = all.iter().filter(|it| is_wanted(it, announcement));
         for remark in known.look(link_local::observe(wanted)?, now()) {
-            say(&remark, announcement);
+            log(&remark, announcement);
         }
         let due = async {
             match known.poll_timeout() {
@@ -47,7 +47,7 @@ async fn until_error(announcement: &Announcement) -> io::Result<()> {
     }
 }
 
-fn say(remark: &Remark, announcement: &Announcement) {
+fn log(remark: &Remark, announcement: &Announcement) {
     match remark {
         Remark::Lacks(observed) => {
             let (interface, reason) = (&observed.name, reason(observed));
