@@ -16,7 +16,7 @@ use nightlatch_core::time::Wall;
 use nightlatch_openpgp::{
     Algorithm, GenerateOptions, MAX_KEY_FILE, PublicKey, SecretKey, generate,
 };
-use nightlatch_proto::tls::{KeyKind, RawKey};
+use nightlatch_proto::tls::{RawKey, RawKeyKind};
 use zeroize::Zeroizing;
 
 use crate::failure::{EX_DATAERR, EX_IOERR, EX_NOINPUT, EX_SOFTWARE, EX_USAGE, Failure};
@@ -53,7 +53,7 @@ pub(crate) struct NewKeys<'a> {
     pub(crate) primary: Algorithm,
     pub(crate) encryption: Algorithm,
     pub(crate) expires: Option<Duration>,
-    pub(crate) tls: KeyKind,
+    pub(crate) tls: RawKeyKind,
     pub(crate) created: Wall,
 }
 

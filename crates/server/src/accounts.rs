@@ -10,7 +10,7 @@ use std::os::unix::fs::{MetadataExt, lchown};
 use std::path::Path;
 
 use nightlatch_sys::privileges::{self, Account};
-use nightlatch_sys::spawner::{Identity, Separation};
+use nightlatch_sys::spawner::{Separation, UserAndGroup};
 
 /// The server's account: the first of these that exists.
 const SERVER: [&str; 2] = ["_nightlatch", "_mandos"];
@@ -81,7 +81,7 @@ impl Accounts {
 
     /// The user ids for the process that runs checkers.
     pub(crate) fn separation(&self) -> Separation {
-        let identity = |account: &Account| Identity {
+        let identity = |account: &Account| UserAndGroup {
             uid: account.uid,
             gid: account.gid,
         };

@@ -102,7 +102,7 @@ async fn check_host_key(
     match ended {
         Ok(()) => LastCheck::Exited(0),
         Err(error) => {
-            if error.is_other_key() {
+            if error.is_other_host() {
                 warn!(client = name, host, fault = %error, "whoever answers for a client is not that client, or it has new host keys");
             } else {
                 debug!(client = name, host, fault = %error, "a check of an SSH host key failed");

@@ -205,7 +205,7 @@ fn start_spawner(accounts: Option<&Accounts>) -> Result<OwnedFd, RunError> {
             environment(&variable("USER"), &variable("HOME"))
         }
     };
-    let config = spawner::Config {
+    let config = spawner::SpawnerConfig {
         separation: accounts.map(Accounts::separation),
         environment,
     };

@@ -10,9 +10,9 @@ use std::path::Path;
 use nightlatch_core::network::link_local::{MIN_MTU, Observed, Reason};
 
 use crate::netif::{self, Interface};
-use crate::netlink::{self as messages, Message};
+use crate::netlink::{self as messages, NetlinkMessage};
 
-/// Where the kernel has its settings of networks (ip-sysctl of the kernel's documentation).
+/// The kernel's network settings (ip-sysctl of its documentation).
 const SETTINGS: &str = "/proc/sys/net";
 
 /// `IN6_ADDR_GEN_MODE_NONE`.
@@ -24,10 +24,10 @@ const NONE: &str = "1";
 /// Those of asking the kernel for links or addresses.
 pub fn observe<'a>(interfaces: impl Iterator<Item = &'a Interface>) -> io::Result<Vec<Observed>> {
     let mut v4 = BTreeSet::new();
-    // Whether each is usable.
+    // The flags of each address, by interface.
     let mut v6: BTreeMap<u32, Vec<u32>> = BTreeMap::new();
     for message in netif::dump(&messages::dump_addresses())? {
-        if let Message::Address {
+        if let NetlinkMessage::Address {
             index, flags, ip, ..
         } = message
         {
@@ -46,7 +46,7 @@ pub fn observe<'a>(interfaces: impl Iterator<Item = &'a Interface>) -> io::Resul
     let mut observed = Vec::new();
     for interface in interfaces {
         let described = links.iter().find_map(|message| match message {
-            Message::Link(link) if link.index == interface.index => Some(link),
+            NetlinkMessage::Link(link) if link.index == interface.index => Some(link),
             _ => None,
         });
         let Some(link) = described else { continue };

@@ -13,15 +13,15 @@ use rustix::io::Errno;
 use rustix::process::{Pid, getpid, test_kill_process};
 
 use crate::netif::{self, Flags};
-use crate::netlink::{self as messages, Message};
+use crate::netlink::{self as messages, NetlinkMessage};
 
-/// What a link's group begins with when this program made it; the rest is the number of the process.
-/// Nothing else makes groups, and nobody by hand would make one like this.
+/// The upper bits of the group of a link that this program made; the rest is the process id. No other program uses
+/// such groups.
 const MARK: u32 = 0x4e << MARK_SHIFT;
 /// Numbers of processes are below 2^22 (`PID_MAX_LIMIT`, proc(5)).
 const MARK_SHIFT: u32 = 24;
 
-/// Where the kernel describes network interfaces.
+/// The kernel's folder of network interfaces.
 pub(crate) const CLASS: &str = "/sys/class/net";
 
 /// Every link of this network namespace.
@@ -32,7 +32,7 @@ pub fn present() -> io::Result<Vec<Present>> {
     let Used { any, by_others } = used()?;
     let described = netif::dump(&messages::dump_links())?.into_iter();
     let links = described.filter_map(|message| match message {
-        Message::Link(link) => Some(link),
+        NetlinkMessage::Link(link) => Some(link),
         _ => None,
     });
     let links: Vec<_> = links.collect();
@@ -88,7 +88,7 @@ fn maker(group: u32) -> By {
 }
 
 /// True when others have put a link of theirs on the link `index`, and it is up.
-fn is_on(upper: &messages::Link, index: u32) -> bool {
+fn is_on(upper: &messages::KernelLink, index: u32) -> bool {
     const PUT_ON_OTHERS: [&str; 6] = ["vlan", "macvlan", "macvtap", "ipvlan", "ipvtap", "macsec"];
     let kind = upper.kind.as_deref().unwrap_or_default();
     upper.lower == Some(index)
@@ -110,18 +110,18 @@ fn used() -> io::Result<Used> {
         any: BTreeSet::new(),
         by_others: BTreeSet::new(),
     };
-    // The kernel knows its own addresses, as that of the loopback interface; or else it never tells.
+    // A kernel that reports origins reports that of its own addresses, such as the loopback address.
     let tells = described.iter().any(|message| {
         matches!(
             message,
-            Message::Address {
+            NetlinkMessage::Address {
                 origin: Some(_),
                 ..
             }
         )
     });
     for message in described {
-        let Message::Address {
+        let NetlinkMessage::Address {
             index,
             flags,
             ip,
@@ -165,8 +165,7 @@ pub(crate) fn driver(interface: &str) -> Option<String> {
     Some(target.file_name()?.to_str()?.to_owned())
 }
 
-/// Where its device is on its bus; a virtual device of virtio is on no bus, but the one that offers it
-/// is.
+/// The address of its device on the bus. A virtual device of virtio is on no bus; its parent is.
 pub(crate) fn bus_address(interface: &str) -> Option<String> {
     Some(device(interface)?.file_name()?.to_str()?.to_owned())
 }

@@ -48,9 +48,9 @@ pub fn snapshot() -> io::Result<Snapshot> {
     Ok(snapshot)
 }
 
-/// How the kernel sends a TCP connection to `to`; `None` when it has no route. `masters` are links whose tables are
-/// looked at when its rules alone find nothing, such as VRFs; `sources` are this machine's addresses, of which one may
-/// have a table of its own.
+/// The kernel's route for a TCP connection to `to`; `None` without a route. `masters` are links whose tables are read
+/// when the rules alone find nothing, such as VRFs; `sources` are this machine's addresses, of which one may have a
+/// table of its own.
 ///
 /// # Errors
 /// Those of asking the kernel.
@@ -103,7 +103,7 @@ fn again(lookup: &Lookup, found: SeenRoute) -> io::Result<(Lookup, SeenRoute)> {
     })
 }
 
-/// The kernel's answer; none when there is no route, also when one says that there is none.
+/// The kernel's answer; none when there is no route, or when a route rejects the destination.
 fn ask(lookup: &Lookup) -> io::Result<Option<SeenRoute>> {
     let mut found = None;
     let answered = netif::ask_raw(&get_route(lookup), |datagram| {

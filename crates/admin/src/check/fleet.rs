@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use nightlatch_bus::client::ClientView;
-use nightlatch_bus::own::Query;
-use nightlatch_bus::proxy::Server;
+use nightlatch_bus::own::RecordQuery;
+use nightlatch_bus::proxy::MandosProxy;
 use nightlatch_core::name::natural;
 use nightlatch_core::record::{Kind, Line};
 use nightlatch_core::time::Wall;
@@ -77,11 +77,14 @@ fn judge(
 }
 
 /// The last rehearsal of each, by the server's record.
-async fn rehearsals(server: &Server, now: Wall) -> Result<BTreeMap<String, Rehearsal>, Failure> {
+async fn rehearsals(
+    server: &MandosProxy,
+    now: Wall,
+) -> Result<BTreeMap<String, Rehearsal>, Failure> {
     let kinds = [Kind::Rehearsed, Kind::Refused].map(|kind| kind.as_str().to_owned());
-    let mut query = Query {
+    let mut query = RecordQuery {
         kinds: kinds.to_vec(),
-        ..Query::default()
+        ..RecordQuery::default()
     };
     let mut found = BTreeMap::new();
     loop {

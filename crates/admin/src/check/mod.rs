@@ -21,7 +21,7 @@ use std::time::Duration;
 
 use nightlatch_bus::block_on;
 use nightlatch_core::settings::machine::MachineSettings;
-use nightlatch_proto::rehearsal::Terms;
+use nightlatch_proto::rehearsal::RehearsalTerms;
 
 use crate::cli::check::Check;
 use crate::failure::{EX_NOPERM, Failure};
@@ -123,7 +123,7 @@ fn check(options: &Check, report: &mut Report) -> Result<(), Failure> {
 }
 
 /// Whether the machine may be away for as long as a reboot takes.
-fn time(settings: &MachineSettings, terms: &Terms, report: &mut Report) {
+fn time(settings: &MachineSettings, terms: &RehearsalTerms, report: &mut Report) {
     let (downtime, from) = match settings.downtime {
         Some(given) => (given, "as client.conf says"),
         None => downtime::measured().map_or((downtime::USUAL, "usually"), |took| {
@@ -134,9 +134,9 @@ fn time(settings: &MachineSettings, terms: &Terms, report: &mut Report) {
     let said = format!(
         "a reboot takes {} {from}, and the server allows {} at least",
         shown(downtime),
-        shown(terms.always())
+        shown(terms.safe_absence())
     );
-    if downtime <= terms.always() {
+    if downtime <= terms.safe_absence() {
         return report.good("time", said);
     }
     let hint = Some(format!(

@@ -9,7 +9,7 @@ use std::time::Duration;
 use nightlatch_core::network::snapshot::{SeenLink, Snapshot};
 use nightlatch_core::time::Monotonic;
 use nightlatch_proto::discovery::{
-    Arrival, Browser, Event, GROUP_V4, GROUP_V6, InterfaceIndex, MAX_MESSAGE, MDNS_PORT,
+    Arrival, Browser, BrowserEvent, GROUP_V4, GROUP_V6, InterfaceIndex, MAX_MESSAGE, MDNS_PORT,
 };
 use nightlatch_sys::clock;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -71,7 +71,7 @@ pub(super) fn search(
             }
         }
         while let Some(event) = browser.poll_event() {
-            if let Event::Found(server) = event
+            if let BrowserEvent::Found(server) = event
                 && !snapshot.has_address(server.addr.ip())
             {
                 found.insert(server.interface.0);

@@ -5,8 +5,8 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
-use nightlatch_bus::error::Error;
-use nightlatch_bus::proxy::Server;
+use nightlatch_bus::error::BusError;
+use nightlatch_bus::proxy::MandosProxy;
 use serde::Serialize;
 use zeroize::Zeroizing;
 
@@ -33,7 +33,7 @@ struct Line<'t> {
 }
 
 /// Carries the verb out. The server checks every section before the first is added.
-pub(crate) async fn run(options: &Add, server: &Server) -> Result<u8, Failure> {
+pub(crate) async fn run(options: &Add, server: &MandosProxy) -> Result<u8, Failure> {
     let mut texts = Vec::with_capacity(options.files.len());
     for file in &options.files {
         texts.push((file, read(file)?));
@@ -69,7 +69,11 @@ pub(crate) async fn run(options: &Add, server: &Server) -> Result<u8, Failure> {
 }
 
 /// Gives the server one section; the path of the client's object.
-async fn give(server: &Server, section: &Section<'_>, dry_run: bool) -> Result<String, Failure> {
+async fn give(
+    server: &MandosProxy,
+    section: &Section<'_>,
+    dry_run: bool,
+) -> Result<String, Failure> {
     let place = format!(
         "{}:{}: [{}]",
         section.file.display(),
@@ -78,7 +82,7 @@ async fn give(server: &Server, section: &Section<'_>, dry_run: bool) -> Result<S
     );
     match server.add_client(section.text, dry_run).await {
         Ok(path) => Ok(path.to_string()),
-        Err(Error::NotSupported) => Err(Failure::new(
+        Err(BusError::NotSupported) => Err(Failure::new(
             EX_UNAVAILABLE,
             "this server cannot be given clients while it runs: it is a Mandos server",
         )
@@ -86,7 +90,7 @@ async fn give(server: &Server, section: &Section<'_>, dry_run: bool) -> Result<S
             "append the section to /etc/mandos/clients.conf and restart it: \
              systemctl restart mandos",
         )),
-        Err(Error::BadSection(faults)) => {
+        Err(BusError::BadSection(faults)) => {
             let faults = in_file(&faults, section);
             Err(Failure::new(EX_DATAERR, faults))
         }

@@ -1,11 +1,11 @@
 //! `enable`, `disable` and `remove`.
 
 use nightlatch_bus::client::ClientView;
-use nightlatch_bus::error::Error;
-use nightlatch_bus::many;
+use nightlatch_bus::concurrent;
+use nightlatch_bus::error::BusError;
 use nightlatch_bus::names::ClientPath;
-use nightlatch_bus::property::{Property, Value};
-use nightlatch_bus::proxy::Server;
+use nightlatch_bus::property::{Property, PropertyValue};
+use nightlatch_bus::proxy::MandosProxy;
 
 use super::outcome;
 use crate::cli::clients::Change;
@@ -41,10 +41,10 @@ impl Deed {
         }
     }
 
-    async fn call(self, server: Server, client: ClientPath) -> Result<(), Error> {
+    async fn call(self, server: MandosProxy, client: ClientPath) -> Result<(), BusError> {
         match self {
             Self::Enable | Self::Disable => {
-                let enabled = Value::Boolean(self == Self::Enable);
+                let enabled = PropertyValue::Boolean(self == Self::Enable);
                 server.set(&client, Property::Enabled, &enabled).await
             }
             Self::Remove => server.remove(&client).await,
@@ -53,7 +53,7 @@ impl Deed {
 }
 
 /// Carries the verb out.
-pub(crate) async fn run(deed: Deed, options: &Change, server: &Server) -> Result<u8, Failure> {
+pub(crate) async fn run(deed: Deed, options: &Change, server: &MandosProxy) -> Result<u8, Failure> {
     let clients = server.clients().await.map_err(bus::failure)?;
     let selection = Selection::of(&clients, &options.which)?;
     let what = format!("{} {}", deed.verb(), selection.all_names());
@@ -66,6 +66,6 @@ pub(crate) async fn run(deed: Deed, options: &Change, server: &Server) -> Result
         ask::confirm(&what, &options.sure)?;
     }
     let call = |client: &&ClientView| deed.call(server.clone(), client.path.clone());
-    let answers = many::for_each(&selection.clients, call).await;
+    let answers = concurrent::for_each(&selection.clients, call).await;
     outcome::tell(deed.done(), &selection.clients, answers, &options.sure)
 }

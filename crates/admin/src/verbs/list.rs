@@ -1,7 +1,7 @@
 //! `nightlatch list`: every machine in one line.
 
 use nightlatch_bus::client::ClientView;
-use nightlatch_bus::proxy::Server;
+use nightlatch_bus::proxy::MandosProxy;
 use nightlatch_core::name::natural;
 use nightlatch_core::time::Wall;
 
@@ -15,7 +15,7 @@ use crate::select::Selection;
 use crate::state::State;
 
 /// Carries the verb out. Two calls to the server, however many clients it has.
-pub(crate) async fn run(options: &List, server: &Server, now: Wall) -> Result<u8, Failure> {
+pub(crate) async fn run(options: &List, server: &MandosProxy, now: Wall) -> Result<u8, Failure> {
     let clients = server.clients().await.map_err(bus::failure)?;
     bus::tell_warnings(server).await;
     let mut chosen: Vec<&ClientView> = if options.names.is_empty() {

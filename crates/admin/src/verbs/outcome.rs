@@ -1,7 +1,7 @@
 //! What came of an order for several clients, told once for all verbs.
 
 use nightlatch_bus::client::ClientView;
-use nightlatch_bus::error::Error;
+use nightlatch_bus::error::BusError;
 use serde::Serialize;
 
 use crate::cli::clients::Sure;
@@ -22,7 +22,7 @@ struct Line<'c> {
 pub(super) fn tell(
     done: &str,
     clients: &[&ClientView],
-    answers: Vec<Result<(), Error>>,
+    answers: Vec<Result<(), BusError>>,
     sure: &Sure,
 ) -> Result<u8, Failure> {
     let failures: Vec<Option<Failure>> = answers

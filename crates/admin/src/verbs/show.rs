@@ -1,7 +1,7 @@
 //! `nightlatch show`: everything about a machine.
 
 use nightlatch_bus::client::{CheckStatus, ClientView};
-use nightlatch_bus::proxy::Server;
+use nightlatch_bus::proxy::MandosProxy;
 use nightlatch_core::time::Wall;
 
 use crate::bus;
@@ -17,7 +17,7 @@ use crate::state::State;
 const LABEL: usize = 21;
 
 /// Carries the verb out.
-pub(crate) async fn run(options: &Look, server: &Server, now: Wall) -> Result<u8, Failure> {
+pub(crate) async fn run(options: &Look, server: &MandosProxy, now: Wall) -> Result<u8, Failure> {
     let clients = server.clients().await.map_err(bus::failure)?;
     let chosen = Selection::of(&clients, &options.which)?.clients;
     if options.json {

@@ -17,7 +17,7 @@ use rustix::io::Errno;
 use super::files::Files;
 use crate::log::Log;
 
-/// Where the image has it (docs/decisions/0100-what-goes-into-an-image.md).
+/// In the image (docs/decisions/0100-what-goes-into-an-image.md).
 const FILE: &str = "/conf/conf.d/nightlatch/network.conf";
 
 /// A machine with hundreds of VLANs has less than this.
@@ -31,11 +31,11 @@ const MAX_CHANGES: usize = 10_000;
 #[error("cannot read --network {0:?}")]
 pub(super) struct UnreadableError(PathBuf, #[source] io::Error);
 
-/// Reads the definition of links. The usual file may be missing; what is wrong in a file is told, and
-/// the rest is used: a part of the network is better than none.
+/// Reads the definition of links. The usual file may be missing. Faults in a file are logged and the rest is used: a
+/// part of the network is better than none.
 ///
 /// # Errors
-/// When the file that was named cannot be read.
+/// When the file of `--network` cannot be read.
 pub(super) fn read(
     named: Option<&Path>,
     files: Files,
@@ -47,19 +47,19 @@ pub(super) fn read(
         Err(error) if named.is_some() => return Err(UnreadableError(path.to_owned(), error)),
         Err(error) => {
             if error.kind() != io::ErrorKind::NotFound {
-                log.say(&format!("cannot read {FILE}: {error}"));
+                log.info(&format!("cannot read {FILE}: {error}"));
             }
             return Ok(Definition::default());
         }
     };
     let (definition, faults) = Definition::recover(&String::from_utf8_lossy(&bytes));
     for fault in faults {
-        log.say(&format!("{}: {fault}", path.display()));
+        log.info(&format!("{}: {fault}", path.display()));
     }
     Ok(definition)
 }
 
-/// The same for who only asks what it says. Faults are the client's to tell.
+/// As [`read`], without logging faults: the client does that.
 pub(super) fn glance(named: Option<&Path>) -> Definition {
     let path = named.unwrap_or(Path::new(FILE));
     let bytes = crate::files::read_bounded(path, MAX_BYTES).unwrap_or_default();
@@ -97,7 +97,7 @@ impl Links {
         }
     }
 
-    /// Whether there is anything to make with the interfaces there are.
+    /// True when links can be made with the interfaces that exist.
     pub(super) fn are_due(&mut self) -> io::Result<bool> {
         if self.maker.definition().links().is_empty() {
             return Ok(false);
@@ -111,7 +111,7 @@ impl Links {
             let present = links::present()?;
             let Some(change) = self.maker.next_change(&present) else {
                 while let Some(member) = self.maker.poll_refused(&present) {
-                    self.log.say(&format!(
+                    self.log.info(&format!(
                         "interface {member} is in use, and stays out of its bond or bridge"
                     ));
                 }
@@ -136,13 +136,13 @@ impl Links {
             let present = match links::present() {
                 Ok(present) => present,
                 Err(error) => {
-                    self.log.say(&format!("cannot list the links: {error}"));
+                    self.log.info(&format!("cannot list the links: {error}"));
                     return;
                 }
             };
             let change = self.maker.next_undo(&present);
             while let Some(link) = self.maker.poll_left() {
-                self.log.say(&format!(
+                self.log.info(&format!(
                     "interface {link} is used by others now, and left as it is"
                 ));
             }
@@ -201,7 +201,7 @@ impl Links {
         defined && self.enslaved.contains(&interface.index)
     }
 
-    /// Whether a name is that of an interface that is recognised by something else.
+    /// True when the definition has an interface of this name that is recognised by another property.
     fn is_taken(&self, name: &str) -> bool {
         let link = self.maker.definition().link(name);
         link.is_some_and(Link::is_recognised)
@@ -215,7 +215,7 @@ impl Links {
 
     fn complain(&self, change: &Change, error: &io::Error) {
         self.log
-            .say(&format!("{}: it failed: {error}", self.describe(change)));
+            .info(&format!("{}: it failed: {error}", self.describe(change)));
         let unsupported = Errno::from_io_error(error) == Some(Errno::OPNOTSUPP);
         if unsupported && matches!(change, Change::Create { .. }) {
             self.log

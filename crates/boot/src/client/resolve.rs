@@ -20,13 +20,12 @@ const RESOLVERS: &str = "/etc/resolv.conf";
 /// The longest such file that makes sense.
 const MAX_FILE: usize = 64 * 1024;
 
-/// Why a name has no address.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ResolveError {
     /// Nobody can be asked.
     #[error("cannot resolve the name: /etc/resolv.conf names no resolver")]
     NoResolver,
-    /// Nobody knows it, or nobody answered.
+    /// No resolver knows it, or none answered.
     #[error("cannot resolve the name")]
     Failed(#[source] io::Error),
     /// Nothing but addresses that are no machine's.

@@ -309,7 +309,7 @@ impl Registry {
                 // Who only waits for a proof goes on waiting for it.
                 let closed = !state.enabled && (!state.needs_proof || self.is_open(id));
                 let denial = state.denied.as_ref();
-                let denial = denial.map(|it| restore(it, self.boot, now));
+                let denial = denial.map(|it| restore(it, self.boot, now).0);
                 self.hold_against(id, closed, denial, now);
             }
             None => {}

@@ -112,7 +112,7 @@ pub(super) fn stricter(
             }
             let denied = [mine.state.denied, theirs.state.denied];
             // By the moments at which they end: the wall clock may have been set between the two.
-            let ends = |it: &SavedDeadline| restore(it, boot, now);
+            let ends = |it: &SavedDeadline| restore(it, boot, now).0;
             mine.state.denied = denied.into_iter().flatten().max_by_key(ends);
         }
         (life, Life::Removed) => *life = Life::Removed,

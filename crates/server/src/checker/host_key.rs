@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use nightlatch_core::connect::{Host, Scope, Target, TargetError};
 use nightlatch_core::ssh::{self, HostKey};
-use nightlatch_proto::ssh::{HostKeyProof, Progress, ProofError, farewell};
+use nightlatch_proto::ssh::{HostKeyProof, ProofError, ProofProgress, disconnect_message};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
@@ -55,8 +55,8 @@ pub(super) enum HostKeyError {
 
 impl HostKeyError {
     /// True when another machine answers in its place, or it has new host keys: a person should know.
-    pub(super) fn is_other_key(&self) -> bool {
-        matches!(self, Self::Proof(error) if error.is_somebody_else())
+    pub(super) fn is_other_host(&self) -> bool {
+        matches!(self, Self::Proof(error) if error.is_other_host())
     }
 }
 
@@ -83,7 +83,7 @@ async fn reach(host: &str, key: &HostKey) -> Result<(), HostKeyError> {
     while let Some(ended) = tries.join_next().await {
         match ended {
             Ok(Ok(())) => return Ok(()),
-            Ok(Err(fault)) if !worst.is_other_key() => worst = fault,
+            Ok(Err(fault)) if !worst.is_other_host() => worst = fault,
             // A panic of ours is not a proof.
             Ok(Err(_)) | Err(_) => {}
         }
@@ -123,9 +123,9 @@ async fn prove(address: SocketAddr, key: &HostKey) -> Result<(), HostKeyError> {
             return Err(HostKeyError::Closed);
         }
         match proof.receive(bytes.get(..count).unwrap_or_default())? {
-            Progress::Continue { send } => stream.write_all(&send).await?,
-            Progress::Proved(_) => {
-                let _ = timeout(FAREWELL, stream.write_all(&farewell())).await;
+            ProofProgress::Continue { send } => stream.write_all(&send).await?,
+            ProofProgress::Proved(_) => {
+                let _ = timeout(FAREWELL, stream.write_all(&disconnect_message())).await;
                 return Ok(());
             }
         }

@@ -9,7 +9,7 @@ use nightlatch_bus::names::{
     CLIENT, CLIENT_OLD, CLIENTS, MANDOS, MANDOS_OLD, NIGHTLATCH_PATH, OBJECT_MANAGER, PROPERTIES,
     ROOT,
 };
-use nightlatch_bus::property::{Access, Property, Value};
+use nightlatch_bus::property::{Access, Property, PropertyValue};
 use nightlatch_core::checker::Checker;
 use nightlatch_core::event::ClientId;
 use nightlatch_core::secret::Secret;
@@ -159,32 +159,36 @@ fn set(property: Property, value: &Variant<'_>) -> Result<ClientAction, CallErro
         lock_secrets([&secret]);
         return Ok(ClientAction::Set(Setting::Secret(secret)));
     }
-    let value =
-        Value::read(property, value).map_err(|error| CallError::invalid(error.to_string()))?;
+    let value = PropertyValue::read(property, value)
+        .map_err(|error| CallError::invalid(error.to_string()))?;
     let length = Duration::from_millis;
     Ok(match (property, value) {
-        (P::Enabled, Value::Boolean(true)) => ClientAction::Enable,
-        (P::Enabled, Value::Boolean(false)) => ClientAction::Disable,
-        (P::CheckerRunning, Value::Boolean(true)) => ClientAction::StartChecker,
-        (P::CheckerRunning, Value::Boolean(false)) => ClientAction::StopChecker,
+        (P::Enabled, PropertyValue::Boolean(true)) => ClientAction::Enable,
+        (P::Enabled, PropertyValue::Boolean(false)) => ClientAction::Disable,
+        (P::CheckerRunning, PropertyValue::Boolean(true)) => ClientAction::StartChecker,
+        (P::CheckerRunning, PropertyValue::Boolean(false)) => ClientAction::StopChecker,
         // Whatever is written means now.
-        (P::LastCheckedOK, Value::Text(_)) => ClientAction::CheckedOk,
-        (P::ApprovedByDefault, Value::Boolean(yes)) => {
+        (P::LastCheckedOK, PropertyValue::Text(_)) => ClientAction::CheckedOk,
+        (P::ApprovedByDefault, PropertyValue::Boolean(yes)) => {
             ClientAction::Set(Setting::ApprovedByDefault(yes))
         }
-        (P::ApprovalDelay, Value::Milliseconds(it)) => {
+        (P::ApprovalDelay, PropertyValue::Milliseconds(it)) => {
             ClientAction::Set(Setting::ApprovalDelay(length(it)))
         }
-        (P::ApprovalDuration, Value::Milliseconds(it)) => {
+        (P::ApprovalDuration, PropertyValue::Milliseconds(it)) => {
             ClientAction::Set(Setting::ApprovalDuration(length(it)))
         }
-        (P::ExtendedTimeout, Value::Milliseconds(it)) => {
+        (P::ExtendedTimeout, PropertyValue::Milliseconds(it)) => {
             ClientAction::Set(Setting::ExtendedTimeout(length(it)))
         }
-        (P::Interval, Value::Milliseconds(it)) => ClientAction::Set(Setting::Interval(length(it))),
-        (P::Timeout, Value::Milliseconds(it)) => ClientAction::Set(Setting::Timeout(length(it))),
-        (P::Host, Value::Text(host)) => ClientAction::Set(Setting::Host(host)),
-        (P::Checker, Value::Text(text)) => {
+        (P::Interval, PropertyValue::Milliseconds(it)) => {
+            ClientAction::Set(Setting::Interval(length(it)))
+        }
+        (P::Timeout, PropertyValue::Milliseconds(it)) => {
+            ClientAction::Set(Setting::Timeout(length(it)))
+        }
+        (P::Host, PropertyValue::Text(host)) => ClientAction::Set(Setting::Host(host)),
+        (P::Checker, PropertyValue::Text(text)) => {
             let template = Checker::new(text);
             let template =
                 template.map_err(|error| CallError::invalid(format!("Checker: {error}")));

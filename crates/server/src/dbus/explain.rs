@@ -3,7 +3,7 @@
 
 use nightlatch_bus::client::{CheckStatus, ClientView};
 use nightlatch_bus::moment;
-use nightlatch_bus::own::Verdict;
+use nightlatch_bus::own::ReleaseVerdict;
 use nightlatch_core::calendar::DateTime;
 use nightlatch_core::event::Refusal;
 use nightlatch_core::record::{Kind, Line};
@@ -58,7 +58,7 @@ impl Reason {
 /// The answer.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Explanation {
-    verdict: Verdict,
+    verdict: ReleaseVerdict,
     reason: &'static str,
     since: Option<Wall>,
     until: Option<Wall>,
@@ -136,7 +136,7 @@ fn disabled(view: &ClientView, why: Option<&Reason>) -> Explanation {
         }
     };
     Explanation {
-        verdict: Verdict::Refused,
+        verdict: ReleaseVerdict::Refused,
         reason,
         since: why.map(|why| why.time),
         until: None,
@@ -155,7 +155,7 @@ fn denied(view: &ClientView, denial: Option<&Reason>, until: Option<Wall>) -> Ex
         None => "somebody denied it".to_owned(),
     };
     Explanation {
-        verdict: Verdict::Refused,
+        verdict: ReleaseVerdict::Refused,
         reason: "denied",
         since: denial.map(|denial| denial.time),
         until,
@@ -185,7 +185,7 @@ fn asks(view: &ClientView, until: Option<Wall>, waiting: &[WaitingRequest]) -> E
         several => driver::several(several) + ".",
     };
     Explanation {
-        verdict: Verdict::Asks,
+        verdict: ReleaseVerdict::NeedsApproval,
         reason: "needs-approval",
         since: view.last_enabled,
         until,
@@ -203,7 +203,7 @@ fn enabled(view: &ClientView, until: Option<Wall>) -> Explanation {
     };
     let interval = words::length(view.interval);
     Explanation {
-        verdict: Verdict::Released,
+        verdict: ReleaseVerdict::Released,
         reason: "enabled",
         since: view.last_enabled,
         until,
@@ -227,7 +227,7 @@ mod tests {
     use nightlatch_core::event::RequestId;
     use nightlatch_core::key_id::KeyId;
     use nightlatch_core::name::ClientName;
-    use nightlatch_proto::greeting::Words;
+    use nightlatch_proto::greeting::GreetingOptions;
 
     use super::*;
     use crate::session::SecretRequest;
@@ -275,7 +275,7 @@ mod tests {
         view: &ClientView,
         standing: Standing,
         reasons: &[Reason],
-    ) -> (Verdict, &'static str, String) {
+    ) -> (ReleaseVerdict, &'static str, String) {
         let Explanation {
             verdict,
             reason,
@@ -290,7 +290,7 @@ mod tests {
         let reasons = [reason(Kind::Denied, 1)];
         let denied = Standing::Refused(Refusal::Denied);
         let (verdict, why, text) = explained(&view(), denied, &reasons);
-        assert_eq!((verdict, why), (Verdict::Refused, "denied"));
+        assert_eq!((verdict, why), (ReleaseVerdict::Refused, "denied"));
         assert!(text.contains("uid 0 (root) denied it"), "{text}");
         // What the record has no more is not invented.
         let (_, why, text) = explained(&view(), denied, &[]);
@@ -305,7 +305,7 @@ mod tests {
         view.expires = None;
         let gone = Standing::Refused(Refusal::Disabled);
         let (verdict, why, text) = explained(&view, gone, &[reason(Kind::Disabled, 5)]);
-        assert_eq!((verdict, why), (Verdict::Refused, "disabled"));
+        assert_eq!((verdict, why), (ReleaseVerdict::Refused, "disabled"));
         assert!(
             text.contains("uid 0 (root) disabled it at 2023-11-14 22:08:20 UTC"),
             "{text}"
@@ -331,7 +331,7 @@ mod tests {
                 id: RequestId(number),
                 key: KeyId::from_bytes([7; 32]).unwrap(),
                 address: "192.0.2.7:4711".parse().unwrap(),
-                greeting: Words::default(),
+                greeting: GreetingOptions::default(),
             },
             client: ClientName::new("db").unwrap(),
             since: NOW,
@@ -348,7 +348,7 @@ mod tests {
             let told = Explanation::new(&view, Standing::Asks, None, &[], waiting);
             assert_eq!(
                 (told.verdict, told.reason),
-                (Verdict::Asks, "needs-approval")
+                (ReleaseVerdict::NeedsApproval, "needs-approval")
             );
             told.text
         };

@@ -13,8 +13,8 @@ use nightlatch_core::registry::{Limits, Registry};
 use nightlatch_core::secret::Secret;
 use nightlatch_core::settings::client::{ClientConfig, ClientSettings};
 use nightlatch_core::time::BootId;
-use nightlatch_proto::greeting::Words;
-use nightlatch_proto::tls::{KeyKind, RawKey, authenticate_in_memory};
+use nightlatch_proto::greeting::GreetingOptions;
+use nightlatch_proto::tls::{RawKey, RawKeyKind, authenticate_in_memory};
 use nightlatch_store::{MemoryStore, Store};
 use nightlatch_sys::clock;
 use nightlatch_sys::spawner::Spawner;
@@ -54,7 +54,7 @@ impl TestDriver {
 
     async fn with(adjust: fn(&mut ClientSettings)) -> Self {
         let keys: Vec<RawKey> = (0..2)
-            .map(|_| RawKey::generate(KeyKind::Ed25519).unwrap())
+            .map(|_| RawKey::generate(RawKeyKind::Ed25519).unwrap())
             .collect();
         let store = MemoryStore::default();
         let registry = Registry::load(
@@ -103,7 +103,7 @@ impl TestDriver {
         let proved = authenticate_in_memory(&self.keys[client]).unwrap();
         let id = RequestId(self.requests.fetch_add(1, Ordering::Relaxed));
         let address = "[::1]:1".parse().unwrap();
-        let request = SecretRequest::new(id, &proved, address, Words::default());
+        let request = SecretRequest::new(id, &proved, address, GreetingOptions::default());
         let handle = self.handle.clone();
         Box::pin(async move { handle.decide(request).await })
     }

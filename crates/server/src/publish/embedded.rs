@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use nightlatch_core::time::Monotonic;
 use nightlatch_proto::discovery::{self, Arrival, InterfaceIndex, MAX_MESSAGE, Responder};
-use nightlatch_sys::netif::{self, Changes, Interface};
+use nightlatch_sys::netif::{self, Interface, NetworkChanges};
 use tokio::io::unix::AsyncFd;
 use tracing::{debug, warn};
 
@@ -105,7 +105,7 @@ impl EmbeddedResponder {
         let mut embedded = Self {
             announcement: service.announcement.clone(),
             responder: Responder::new(
-                discovery::Service {
+                discovery::AnnouncedService {
                     name: service.name.clone(),
                     host: host_label(),
                     port: service.announcement.port,
@@ -115,7 +115,7 @@ impl EmbeddedResponder {
             ),
             sockets: BTreeMap::new(),
             // Subscribed before the interfaces are listed, so that no change is missed in between.
-            changes: watch_changes(Changes::listen()?)?,
+            changes: watch_changes(NetworkChanges::listen()?)?,
             join_again: None,
             buffer: Box::new([0; MAX_MESSAGE]),
         };
@@ -339,11 +339,11 @@ pub(super) fn now() -> Monotonic {
     reason = "its replacement is unsafe, to be promised that the descriptor stays the same and open: \
               `ChangesFd` keeps that, as it owns it for as long as it lives"
 )]
-pub(super) fn watch_changes(changes: Changes) -> io::Result<AsyncFd<ChangesFd>> {
+pub(super) fn watch_changes(changes: NetworkChanges) -> io::Result<AsyncFd<ChangesFd>> {
     AsyncFd::new(ChangesFd(changes))
 }
 
-pub(super) struct ChangesFd(Changes);
+pub(super) struct ChangesFd(NetworkChanges);
 
 impl ChangesFd {
     /// Reads all messages that wait.

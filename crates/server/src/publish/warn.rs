@@ -7,7 +7,7 @@ use std::io;
 
 use nightlatch_core::network::link_local::{Observed, Remark, Watch};
 use nightlatch_sys::link_local;
-use nightlatch_sys::netif::{self, Changes};
+use nightlatch_sys::netif::{self, NetworkChanges};
 use tracing::{debug, info, warn};
 
 use super::Announcement;
@@ -22,7 +22,7 @@ pub(super) async fn watch(announcement: &Announcement) {
 }
 
 async fn until_error(announcement: &Announcement) -> io::Result<()> {
-    let changes = watch_changes(Changes::listen()?)?;
+    let changes = watch_changes(NetworkChanges::listen()?)?;
     let mut known = Watch::default();
     loop {
         let all = netif::interfaces()?;

@@ -7,8 +7,8 @@ use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::pin::Pin;
 
-use nightlatch_proto::greeting::{LineReader, MAX_LINE, Progress, Words};
-use nightlatch_proto::rehearsal::Answer;
+use nightlatch_proto::greeting::{GreetingOptions, LineProgress, LineReader, MAX_LINE};
+use nightlatch_proto::rehearsal::RehearsalAnswer;
 use nightlatch_proto::tls::{ASK, PeerError, ServerTls, authenticated, waits_to_be_asked};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
@@ -35,7 +35,7 @@ impl<G: Gatekeeper> Sessions<G> {
         &self,
         stream: TcpStream,
         address: SocketAddr,
-        greeting: Words,
+        greeting: GreetingOptions,
     ) -> SessionEnd {
         let connecting = self.connector.connect(ServerTls::peer_name(), stream);
         let mut tls = match timeout(self.deadlines.handshake, connecting).await {
@@ -66,7 +66,7 @@ impl<G: Gatekeeper> Sessions<G> {
             Ok(permit) => self.deliver(&mut tls, permit, rehearsal).await,
             Err(reason) => {
                 if rehearsal {
-                    let answer = Answer::Refused(refusal(reason).to_owned());
+                    let answer = RehearsalAnswer::Refused(refusal(reason).to_owned());
                     // As with the end: a peer that does not even take this gets nothing.
                     let line = answer.to_string();
                     let _ = timeout(self.deadlines.close, tls.write_all(line.as_bytes())).await;
@@ -88,7 +88,7 @@ impl<G: Gatekeeper> Sessions<G> {
             self.close(tls).await;
             return SessionEnd::Revoked;
         };
-        let head = rehearsal.then(|| Answer::Released(permit.terms()).to_string());
+        let head = rehearsal.then(|| RehearsalAnswer::Released(permit.terms()).to_string());
         let sending = async {
             let secret = secret.expose();
             if let Some(head) = head {
@@ -127,7 +127,7 @@ impl<G: Gatekeeper> Sessions<G> {
 }
 
 /// Reads the first line. This future keeps only the line itself while it waits.
-async fn read_greeting(stream: &mut TcpStream) -> Result<Words, SessionEnd> {
+async fn read_greeting(stream: &mut TcpStream) -> Result<GreetingOptions, SessionEnd> {
     let mut reader = LineReader::new();
     loop {
         let mut progress = None;
@@ -138,7 +138,7 @@ async fn read_greeting(stream: &mut TcpStream) -> Result<Words, SessionEnd> {
                 .poll_read(context, &mut buffer)
                 .map_ok(|()| {
                     progress = Some(match buffer.filled() {
-                        [] => reader.finish().map(Progress::Done),
+                        [] => reader.finish().map(LineProgress::Done),
                         bytes => reader.push(bytes),
                     });
                 })
@@ -146,9 +146,9 @@ async fn read_greeting(stream: &mut TcpStream) -> Result<Words, SessionEnd> {
         .await
         .map_err(SessionEnd::Broken)?;
         match progress {
-            Some(Ok(Progress::Done(greeting))) => return Ok(greeting.words),
+            Some(Ok(LineProgress::Done(greeting))) => return Ok(greeting.options),
             Some(Err(error)) => return Err(SessionEnd::Greeting(error)),
-            Some(Ok(Progress::More)) | None => {}
+            Some(Ok(LineProgress::More)) | None => {}
         }
     }
 }

@@ -71,8 +71,8 @@ impl Permit {
     }
 
     /// The time that the machine may be away from now, told to one that rehearses.
-    pub fn terms(&self) -> rehearsal::Terms {
-        rehearsal::Terms {
+    pub fn terms(&self) -> rehearsal::RehearsalTerms {
+        rehearsal::RehearsalTerms {
             left: self.terms.until.since(clock::now().mono),
             timeout: self.terms.timeout,
             interval: self.terms.interval,

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use nightlatch_core::event::RequestId;
 use nightlatch_core::key_id::KeyId;
-use nightlatch_proto::greeting::Words;
+use nightlatch_proto::greeting::GreetingOptions;
 use nightlatch_proto::tls::Authenticated;
 use nightlatch_sys::netif;
 
@@ -19,7 +19,7 @@ pub struct SecretRequest {
     /// The peer's address; an IPv4 address is never in its IPv6 notation.
     pub address: SocketAddr,
     /// The first line that the peer sent. Not authenticated: see [`nightlatch_proto::greeting`].
-    pub greeting: Words,
+    pub greeting: GreetingOptions,
 }
 
 impl SecretRequest {
@@ -28,7 +28,7 @@ impl SecretRequest {
         id: RequestId,
         proved: &Authenticated,
         address: SocketAddr,
-        greeting: Words,
+        greeting: GreetingOptions,
     ) -> Self {
         Self {
             id,

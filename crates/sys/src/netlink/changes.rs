@@ -30,7 +30,7 @@ const RTA_PREFSRC: u16 = 7;
 const RT_SCOPE_UNIVERSE: u8 = 0;
 const RTNH_F_ONLINK: u32 = 4;
 
-/// What the kernel counts times of a bridge in (`USER_HZ`), for each second.
+/// Units of a bridge's times in each second (`USER_HZ`).
 const CLOCK_TICKS: u32 = 100;
 
 /// The message for a change. A link that is made is put into the `group`, which is our mark: it is
@@ -184,7 +184,7 @@ fn describe(body: &mut Vec<u8>, new: &New) {
     info(body, kind, &data);
 }
 
-/// What kind of link it is, and what is particular to it.
+/// Adds the kind of a link and the settings of that kind.
 fn info(body: &mut Vec<u8>, kind: &str, data: &[u8]) {
     let mut info = Vec::new();
     attribute(&mut info, IFLA_INFO_KIND, kind.as_bytes());
@@ -194,7 +194,7 @@ fn info(body: &mut Vec<u8>, kind: &str, data: &[u8]) {
     attribute(body, IFLA_LINKINFO, &info);
 }
 
-/// An address that is used at once: it is this machine's own, nobody need be asked for it.
+/// An address that is used at once, without detection of duplicates: it is configured for this machine.
 fn address(index: u32, cidr: &Cidr) -> Vec<u8> {
     let (family, octets) = octets(cidr.ip);
     // struct ifaddrmsg: family, prefixlen, flags, scope, index (4).

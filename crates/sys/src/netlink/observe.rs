@@ -62,16 +62,16 @@ pub(crate) enum Seen {
     Route(SeenRoute),
 }
 
-/// What is asked of the kernel about a route.
+/// A request for a route.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Lookup {
-    /// Where a TCP connection goes.
+    /// The destination of a TCP connection.
     pub(crate) to: SocketAddr,
-    /// From where.
+    /// Its source address.
     pub(crate) source: Option<IpAddr>,
     /// Over which link.
     pub(crate) link: Option<u32>,
-    /// True when the table's entry is wanted, whose prefix tells what matched, and not the way itself.
+    /// Ask for the entry of the routing table, with the prefix that matched, instead of the resulting route.
     pub(crate) entry: bool,
 }
 
@@ -121,7 +121,7 @@ pub(crate) fn parse(datagram: &[u8]) -> Vec<Seen> {
 }
 
 fn link(body: &[u8]) -> Option<Seen> {
-    let super::Message::Link(known) = parse_link(body)? else {
+    let super::NetlinkMessage::Link(known) = parse_link(body)? else {
         return None;
     };
     let flags = known.flags;

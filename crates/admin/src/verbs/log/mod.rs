@@ -1,9 +1,9 @@
 //! `nightlatch log`: what happened, who did it, and why.
 
-use nightlatch_bus::error::Error;
-use nightlatch_bus::own::Query;
-use nightlatch_bus::proxy::Server;
-use nightlatch_bus::signal::Signal;
+use nightlatch_bus::error::BusError;
+use nightlatch_bus::own::RecordQuery;
+use nightlatch_bus::proxy::MandosProxy;
+use nightlatch_bus::signal::ServerSignal;
 use nightlatch_core::record::Line;
 use nightlatch_core::time::Wall;
 
@@ -17,7 +17,7 @@ pub(crate) mod record;
 use record::Record;
 
 /// Carries the verb out.
-pub(crate) async fn run(options: &Log, server: &Server, now: Wall) -> Result<u8, Failure> {
+pub(crate) async fn run(options: &Log, server: &MandosProxy, now: Wall) -> Result<u8, Failure> {
     if options.verify {
         return chain::verify(server, options.json).await;
     }
@@ -25,7 +25,7 @@ pub(crate) async fn run(options: &Log, server: &Server, now: Wall) -> Result<u8,
     let since = since
         .transpose()
         .map_err(|error| Failure::new(EX_USAGE, "--since").because(error))?;
-    let query = Query {
+    let query = RecordQuery {
         client: options.client.clone(),
         since,
         kinds: options.kind.clone(),
@@ -47,9 +47,9 @@ pub(crate) async fn run(options: &Log, server: &Server, now: Wall) -> Result<u8,
 }
 
 /// What a failed question about the record means.
-pub(crate) fn failure(error: Error) -> Failure {
+pub(crate) fn failure(error: BusError) -> Failure {
     match error {
-        Error::NotSupported => Failure::new(
+        BusError::NotSupported => Failure::new(
             EX_UNAVAILABLE,
             "this server keeps no record: it is a Mandos server",
         )
@@ -59,16 +59,22 @@ pub(crate) fn failure(error: Error) -> Failure {
 }
 
 /// Shows what is there, and then what comes. Ends only when the bus does.
-async fn follow(server: &Server, query: Query, reader: &mut Reader<'_>) -> Result<u8, Failure> {
+async fn follow(
+    server: &MandosProxy,
+    query: RecordQuery,
+    reader: &mut Reader<'_>,
+) -> Result<u8, Failure> {
     // Heard before it is asked, so that nothing falls in between.
     let mut signals = server.signals().await.map_err(bus::failure)?;
     reader.catch_up(server, query.clone()).await?;
     loop {
         match signals.next().await {
-            Some(Signal::Recorded(line)) => reader.heard(&line)?,
-            Some(Signal::ServerGone) => note("the server went away; waiting for it to come back"),
-            Some(Signal::ServerCame) => {
-                let missed = Query {
+            Some(ServerSignal::Recorded(line)) => reader.heard(&line)?,
+            Some(ServerSignal::ServerGone) => {
+                note("the server went away; waiting for it to come back")
+            }
+            Some(ServerSignal::ServerCame) => {
+                let missed = RecordQuery {
                     after: reader.last,
                     last: false,
                     limit: 0,
@@ -97,7 +103,11 @@ struct Reader<'o> {
 
 impl Reader<'_> {
     /// Shows all that the server has, page by page.
-    async fn catch_up(&mut self, server: &Server, mut query: Query) -> Result<(), Failure> {
+    async fn catch_up(
+        &mut self,
+        server: &MandosProxy,
+        mut query: RecordQuery,
+    ) -> Result<(), Failure> {
         loop {
             let page = server.query_records(&query).await.map_err(failure)?;
             let mut text = String::new();

@@ -444,7 +444,7 @@ impl Model {
                     self.save(client);
                 }
                 (Life::Present(state), Some(file)) if state.file != *file => {
-                    let (state, enabled) = merged(state, *file);
+                    let (state, enabled) = merged(state, *file, 0);
                     self.clients[client] = Life::Present(state);
                     match enabled {
                         Some(true) => self.enable_in_reload(client),
@@ -546,10 +546,18 @@ impl Model {
             let by_wall = at.wall + i64::try_from(left).unwrap() - self.clock.wall;
             now + left.min(u64::try_from(by_wall.max(0)).unwrap())
         };
+        // How long ago it passed in another boot: too long, perhaps, for the clock of this one.
+        let overdue = saved
+            .deadline
+            .filter(|_| at.boot != self.clock.boot)
+            .map_or(0, |moment| {
+                let left = i64::try_from(moment.saturating_sub(at.mono)).unwrap();
+                u64::try_from(self.clock.wall - at.wall - left).unwrap_or(0)
+            });
         let mut state = saved;
         state.deadline = saved.deadline.map(restored);
         state.denied = saved.denied.map(restored);
-        let (mut state, enabled) = merged(state, file);
+        let (mut state, enabled) = merged(state, file, overdue);
         let whole = Some(now + state.force.timeout);
         state.deadline = match (state.deadline, enabled) {
             (None, Some(true)) => whole,
@@ -567,7 +575,7 @@ impl Model {
 }
 
 /// What the file changed counts, all else stays.
-fn merged(mut state: State, file: Section) -> (State, Option<bool>) {
+fn merged(mut state: State, file: Section, overdue: u64) -> (State, Option<bool>) {
     let (old, timeout) = (state.file, state.force.timeout);
     let force = &mut state.force;
     let pick = |old: u64, new: u64, force: &mut u64| {
@@ -587,7 +595,7 @@ fn merged(mut state: State, file: Section) -> (State, Option<bool>) {
     }
     force.enabled = file.enabled;
     state.file = file;
-    move_deadline(&mut state, timeout);
+    move_deadline(&mut state, timeout + overdue);
     let enabled = (old.enabled != file.enabled).then_some(file.enabled);
     (state, enabled)
 }

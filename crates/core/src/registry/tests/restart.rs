@@ -67,6 +67,20 @@ fn what_expired_while_the_server_was_down_depends_on_the_last_check() {
     }
 }
 
+/// The deadline was at 300 s, the server was down until 700 s, and the file says 600 s in place of 300 s now.
+#[test]
+fn a_longer_timeout_does_not_give_back_the_time_that_the_server_was_down() {
+    for reboot in BOTH {
+        for (timeout, left) in [(600, None), (800, Some(seconds(100)))] {
+            let mut world = World::new(vec![config(1)]);
+            let mut longer = config(1);
+            longer.settings.timeout = seconds(timeout);
+            world.restart(vec![longer], seconds(700), reboot);
+            assert_eq!(world.left(1), left, "reboot: {reboot}");
+        }
+    }
+}
+
 /// A server that was killed is started again at once. What its end does not explain renews nobody.
 #[test]
 fn who_expired_is_renewed_only_where_the_end_of_the_last_run_explains_it() {
