@@ -1,5 +1,7 @@
 //! Points of wall-clock time as dates: the proleptic Gregorian calendar in UTC, without leap seconds.
 
+use std::fmt;
+
 use crate::time::Wall;
 
 const MICROS: i64 = 1_000_000;
@@ -65,6 +67,11 @@ impl DateTime {
         format!("{year:04}-{month:02}-{day:02}{between}{hour:02}:{minute:02}:{second:02}")
     }
 
+    /// RFC 3339 in UTC, to the microsecond: `2026-11-21T23:19:55.400000Z`.
+    pub fn to_rfc3339(self) -> String {
+        format!("{}.{:06}Z", self.to_second('T'), self.micros)
+    }
+
     /// The point in time; `None` when there is no such date, or [`Wall`] cannot hold it.
     pub fn to_wall(self) -> Option<Wall> {
         let days = days(self.year, self.month, self.day)?;
@@ -82,6 +89,13 @@ impl DateTime {
         Some(Wall::from_unix_micros(
             micros.checked_add(i64::from(self.micros))?,
         ))
+    }
+}
+
+impl fmt::Display for DateTime {
+    /// For people, to the second: `2026-11-21 23:19:55 UTC`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} UTC", self.to_second(' '))
     }
 }
 
@@ -172,6 +186,13 @@ mod tests {
         ] {
             assert_eq!(date.to_wall(), None, "{date:?}");
         }
+    }
+
+    #[test]
+    fn a_date_is_written_for_programs_and_for_people() {
+        let date = at(2026, 2, 3);
+        assert_eq!(date.to_rfc3339(), "2026-02-03T23:59:58.000007Z");
+        assert_eq!(date.to_string(), "2026-02-03 23:59:58 UTC");
     }
 
     proptest! {

@@ -256,6 +256,5 @@ fn write(kind: Kind, says: Says, context: Context<'_>) -> Entry {
 
 /// RFC 3339, UTC, to the microsecond.
 pub(crate) fn timestamp(wall: Wall) -> String {
-    let at = DateTime::from(wall);
-    format!("{}.{:06}Z", at.to_second('T'), at.micros)
+    DateTime::from(wall).to_rfc3339()
 }

@@ -216,7 +216,7 @@ fn enabled(view: &ClientView, until: Option<Wall>) -> Explanation {
 
 /// For people, to the second.
 fn at(wall: Wall) -> String {
-    format!("{} UTC", DateTime::from(wall).to_second(' '))
+    DateTime::from(wall).to_string()
 }
 
 #[cfg(test)]

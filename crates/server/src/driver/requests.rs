@@ -42,8 +42,8 @@ impl fmt::Display for WaitingRequest {
     /// Its number, its peer, its time, its boot.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let RequestId(number) = self.request.id;
-        let since = DateTime::from(self.since).to_second(' ');
-        write!(f, "{number} from {} since {since} UTC", self.request.peer())?;
+        let since = DateTime::from(self.since);
+        write!(f, "{number} from {} since {since}", self.request.peer())?;
         match &self.request.greeting.boot {
             Some(boot) => write!(f, ", boot {boot}"),
             None => f.write_str(", boot not said"),
