@@ -4,13 +4,13 @@
 
 use libfuzzer_sys::fuzz_target;
 use nightlatch_boot::client::options::{ClientOptions, parse};
-use nightlatch_core::connect::Servers;
-use nightlatch_core::kernel_command_line::Parameters;
+use nightlatch_core::connect::ServerList;
+use nightlatch_core::kernel_command_line::KernelParameters;
 use nightlatch_core::network::Definition;
 
 fuzz_target!(|line: &str| {
-    let parameters = Parameters::parse(line);
-    parameters.needs_addresses(&Servers::default(), &Definition::default());
+    let parameters = KernelParameters::parse(line);
+    parameters.needs_addresses(&ServerList::default(), &Definition::default());
     let arguments = parameters.arguments().into_iter().map(Into::into);
     assert!(parse(ClientOptions::default(), arguments).is_ok());
     for device in &parameters.devices {
@@ -20,7 +20,7 @@ fuzz_target!(|line: &str| {
             format!("ip=:::::{device}:dhcp:9.9.9.9:[2001:db8::53]"),
         ] {
             // Separators of the line are never part of a name.
-            assert_eq!(Parameters::parse(&form).devices, [device.clone()], "{form}");
+            assert_eq!(KernelParameters::parse(&form).devices, [device.clone()], "{form}");
         }
     }
 });

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::{Arg, Command, CommandFactory, ValueHint};
 use nightlatch_bus::proxy::MandosProxy;
-use nightlatch_core::name::natural;
+use nightlatch_core::name::compare_naturally;
 use nightlatch_core::settings::client::RUN_TIME_KEYS;
 
 use crate::cli::Cli;
@@ -163,7 +163,7 @@ async fn names() -> Vec<String> {
     match tokio::time::timeout(PATIENCE, asked).await {
         Ok(Ok(clients)) => {
             let mut names: Vec<String> = clients.into_iter().map(|client| client.name).collect();
-            names.sort_by(|a, b| natural(a, b));
+            names.sort_by(|a, b| compare_naturally(a, b));
             names
         }
         Ok(Err(_)) | Err(_) => Vec::new(),

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use nightlatch_core::kernel_command_line::Parameters;
+use nightlatch_core::kernel_command_line::KernelParameters;
 
 use crate::applet::{Applet, Ending, Privilege};
 use crate::cli::{self, Action};
@@ -76,7 +76,7 @@ fn network_line(selection: &InterfaceSelection) -> String {
 
 /// The options of the client at this boot: of its file, of the plugin runner's, and of the kernel's command line. Nothing
 /// where it is not started, or not with these.
-fn client_options(parameters: &Parameters, log: Log) -> Option<ClientOptions> {
+fn client_options(parameters: &KernelParameters, log: Log) -> Option<ClientOptions> {
     let more = plugin_runner::client_arguments(parameters)?;
     let read = options::configured().map(|options| options::parse(options, more));
     match read {

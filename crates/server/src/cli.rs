@@ -98,7 +98,7 @@ pub struct ServerOptions {
 
 /// A parsed command line.
 #[derive(Debug)]
-pub enum Invocation {
+pub enum CommandLine {
     /// Run the server.
     Serve(ServerOptions),
     /// Read the configuration and print a summary.
@@ -119,14 +119,14 @@ pub fn command() -> clap::Command {
 }
 
 /// Parses a command line, the program's name first.
-pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Invocation {
+pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> CommandLine {
     match read(arguments.into_iter().collect()) {
-        Ok(options) if options.check => Invocation::SelfTest,
-        Ok(options) if options.check_config => Invocation::CheckConfig(options),
-        Ok(options) if options.import_state.is_some() => Invocation::ImportState(options),
-        Ok(options) => Invocation::Serve(options),
-        Err(error) if error.use_stderr() => Invocation::Usage(error.render().ansi().to_string()),
-        Err(help) => Invocation::Print(help.render().to_string()),
+        Ok(options) if options.check => CommandLine::SelfTest,
+        Ok(options) if options.check_config => CommandLine::CheckConfig(options),
+        Ok(options) if options.import_state.is_some() => CommandLine::ImportState(options),
+        Ok(options) => CommandLine::Serve(options),
+        Err(error) if error.use_stderr() => CommandLine::Usage(error.render().ansi().to_string()),
+        Err(help) => CommandLine::Print(help.render().to_string()),
     }
 }
 
@@ -175,7 +175,7 @@ mod tests {
     use super::*;
     use nightlatch_core::settings::server::ServerSettings;
 
-    fn parse(line: &str) -> Invocation {
+    fn parse(line: &str) -> CommandLine {
         let words = ["nightlatchd"].into_iter().chain(line.split_whitespace());
         super::parse(words.map(OsString::from))
     }
@@ -185,7 +185,7 @@ mod tests {
         let line = "-i eth0 -a ::1 -p 4711 --priority NORMAL --servicename House --configdir /c --debug \
                     --debuglevel warning --no-dbus --no-ipv6 --no-restore --statedir /s --socket 3 --foreground \
                     --no-zeroconf";
-        let Invocation::Serve(options) = parse(line) else {
+        let CommandLine::Serve(options) = parse(line) else {
             panic!("refused");
         };
         let mut settings = ServerSettings::default();
@@ -209,7 +209,7 @@ mod tests {
             ("/usr/sbin/nightlatchd", "/etc/nightlatch"),
             ("/opt/mandos/nightlatchd", "/etc/nightlatch"),
         ] {
-            let Invocation::Serve(options) = super::parse(line.split(' ').map(OsString::from))
+            let CommandLine::Serve(options) = super::parse(line.split(' ').map(OsString::from))
             else {
                 panic!("refused: {line}");
             };
@@ -221,20 +221,22 @@ mod tests {
     fn long_options_may_be_cut_short() {
         assert!(matches!(
             parse("--no-z --servicen x --port 1"),
-            Invocation::Serve(_)
+            CommandLine::Serve(_)
         ));
     }
 
     #[test]
     fn help_and_version_are_no_errors() {
-        assert!(matches!(parse("--help"), Invocation::Print(text) if text.contains("Examples:")));
-        assert!(matches!(parse("-v"), Invocation::Print(text) if text.starts_with("nightlatchd ")));
-        assert!(matches!(parse("--port many"), Invocation::Usage(_)));
+        assert!(matches!(parse("--help"), CommandLine::Print(text) if text.contains("Examples:")));
+        assert!(
+            matches!(parse("-v"), CommandLine::Print(text) if text.starts_with("nightlatchd "))
+        );
+        assert!(matches!(parse("--port many"), CommandLine::Usage(_)));
     }
 
     #[test]
     fn what_is_not_given_overrides_nothing() {
-        let Invocation::Serve(options) = parse("") else {
+        let CommandLine::Serve(options) = parse("") else {
             panic!("refused");
         };
         assert_eq!(options.settings(), PartialServerSettings::default());

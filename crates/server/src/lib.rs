@@ -34,7 +34,7 @@ use std::ffi::OsString;
 use std::io::{ErrorKind, Write as _};
 use std::process::ExitCode;
 
-use cli::Invocation;
+use cli::CommandLine;
 use error::RunError;
 use nightlatch_core::chain::chain;
 
@@ -46,23 +46,23 @@ const UNREAD: u8 = 128 + 13;
 /// The whole program; called by `main`.
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let result = match cli::parse(arguments) {
-        Invocation::Print(text) => return print(&text),
-        Invocation::Usage(text) => {
+        CommandLine::Print(text) => return print(&text),
+        CommandLine::Usage(text) => {
             print_error(&text);
             return ExitCode::from(64);
         }
-        Invocation::SelfTest => match selftest::run() {
+        CommandLine::SelfTest => match selftest::run() {
             Ok(lines) => return print(&lines),
             Err(lines) => {
                 let _ = print(&lines);
                 return ExitCode::FAILURE;
             }
         },
-        Invocation::CheckConfig(options) => run::check_config(&options).map(|found| print(&found)),
-        Invocation::ImportState(options) => {
+        CommandLine::CheckConfig(options) => run::check_config(&options).map(|found| print(&found)),
+        CommandLine::ImportState(options) => {
             import_state::run(&options).map(|summary| print(&summary))
         }
-        Invocation::Serve(options) => run::serve(options).map(|()| ExitCode::SUCCESS),
+        CommandLine::Serve(options) => run::serve(options).map(|()| ExitCode::SUCCESS),
     };
     result.unwrap_or_else(|error| {
         report(&error);

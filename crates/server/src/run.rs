@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use nightlatch_core::chain::chain;
 use nightlatch_core::client::saved::{Saved, Trust};
-use nightlatch_core::registry::{self, Limits, Registry};
+use nightlatch_core::registry::{self, Registry, RegistryLimits};
 use nightlatch_core::settings::server::ServerSettings;
 use nightlatch_proto::priority::Priority;
 use nightlatch_proto::tls::ServerTls;
@@ -22,7 +22,7 @@ use crate::accounts::{Accounts, NOT_SEPARATED};
 use crate::checker::environment;
 use crate::cli::ServerOptions;
 use crate::config::{self, Configuration};
-use crate::dbus::ServerInfo;
+use crate::dbus::ServerStatus;
 use crate::error::{RunError, host};
 use crate::listen;
 use crate::own_key;
@@ -119,7 +119,7 @@ pub fn serve(options: ServerOptions) -> Result<(), RunError> {
         .map_err(host("cannot start the runtime"))?;
     store.begin().map_err(RunError::Store)?;
     log_loss(&saved);
-    let limits = Limits {
+    let limits = RegistryLimits {
         concurrent_checks: settings.concurrent_checks,
         check_on_release: settings.check_on_release,
         allow_rehearsals: settings.allow_rehearsals,
@@ -141,7 +141,7 @@ pub fn serve(options: ServerOptions) -> Result<(), RunError> {
         commands,
         registry,
         store: Box::new(store),
-        info: ServerInfo {
+        info: ServerStatus {
             key_id: own_key.key_id().to_string(),
             addresses: addresses(&sockets),
             log,
@@ -226,7 +226,7 @@ fn refuse_drops(
     configuration: &Configuration,
     saved: &Saved,
 ) -> Result<(), RunError> {
-    let drops = registry::drops(&configuration.clients, saved);
+    let drops = registry::mass_removal(&configuration.clients, saved);
     let drops =
         drops.filter(|drops| configuration.faults.is_empty() || drops.missing.len() == drops.known);
     match drops {
@@ -234,7 +234,7 @@ fn refuse_drops(
             warn!("{drops}; that is accepted");
             Ok(())
         }
-        Some(drops) => Err(RunError::Drops(drops)),
+        Some(drops) => Err(RunError::MassRemoval(drops)),
         None => Ok(()),
     }
 }

@@ -19,11 +19,11 @@ use tokio::time::{interval, timeout};
 use tracing::{info, warn};
 
 use crate::checker::Runner;
-use crate::dbus::{self, ServerInfo};
+use crate::dbus::{self, ServerStatus};
 use crate::driver::{self, Driver};
 use crate::error::BoxError;
 use crate::limits::{self, ConnectionLimits};
-use crate::publish::{self, Announcement, Publisher};
+use crate::publish::{self, Publisher, ServiceAnnouncement};
 use crate::reload::{ReloadRequest, ReloadRequests, Reloader};
 use crate::service_manager::ServiceManager;
 use crate::session::{self, Deadlines, Sessions};
@@ -46,7 +46,7 @@ pub(crate) struct PreparedServer {
     pub(crate) store: Box<dyn Store>,
     pub(crate) sockets: Vec<TcpListener>,
     pub(crate) tls: ServerTls,
-    pub(crate) info: ServerInfo,
+    pub(crate) info: ServerStatus,
     pub(crate) manager: ServiceManager,
     pub(crate) warnings: Warnings,
     pub(crate) reload_requests: ReloadRequests,
@@ -57,7 +57,7 @@ impl PreparedServer {
     pub(crate) async fn run(self) -> Result<(), BoxError> {
         let manager = self.manager.notifier();
         let mut hangup = signal(SignalKind::hangup())?;
-        let mut end = EndSignals::new()?;
+        let mut end = TerminationSignals::new()?;
         let (stop, stopped) = watch::channel(());
         let (runner, lost) = Runner::new(self.commands)?;
         let mut lost = tokio::spawn(lost);
@@ -152,12 +152,12 @@ impl PreparedServer {
 }
 
 /// SIGTERM and SIGINT.
-struct EndSignals {
+struct TerminationSignals {
     terminate: Signal,
     interrupt: Signal,
 }
 
-impl EndSignals {
+impl TerminationSignals {
     fn new() -> io::Result<Self> {
         Ok(Self {
             terminate: signal(SignalKind::terminate())?,
@@ -174,7 +174,7 @@ impl EndSignals {
 }
 
 fn publish(settings: &ServerSettings, port: u16, stopped: watch::Receiver<()>) -> Publisher {
-    let announcement = Announcement {
+    let announcement = ServiceAnnouncement {
         name: settings.servicename.clone(),
         port,
         interface: settings.interface.clone(),

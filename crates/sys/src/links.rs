@@ -1,4 +1,4 @@
-//! Links as [`nightlatch_core::network::maker`] sees them, and the changes that it asks for.
+//! Links as [`nightlatch_core::network::builder`] sees them, and the changes that it asks for.
 //!
 //! Never decides anything. Changes need `CAP_NET_ADMIN` effective during the call.
 
@@ -7,8 +7,8 @@ use std::io;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
-use nightlatch_core::network::change::Change;
-use nightlatch_core::network::present::{By, Present};
+use nightlatch_core::network::change::LinkChange;
+use nightlatch_core::network::present::{LinkCreator, PresentLink};
 use rustix::io::Errno;
 use rustix::process::{Pid, getpid, test_kill_process};
 
@@ -28,7 +28,7 @@ pub(crate) const CLASS: &str = "/sys/class/net";
 ///
 /// # Errors
 /// Those of asking the kernel for links or addresses.
-pub fn present() -> io::Result<Vec<Present>> {
+pub fn present() -> io::Result<Vec<PresentLink>> {
     let Used { any, by_others } = used()?;
     let described = netif::dump(&messages::dump_links())?.into_iter();
     let links = described.filter_map(|message| match message {
@@ -42,10 +42,10 @@ pub fn present() -> io::Result<Vec<Present>> {
         .map(|link| link.index)
         .filter(|i| carries(*i))
         .collect();
-    let present = links.into_iter().map(|link| Present {
+    let present = links.into_iter().map(|link| PresentLink {
         in_use: any.contains(&link.index),
         used_by_others: by_others.contains(&link.index) || carrying.contains(&link.index),
-        maker: maker(link.group),
+        creator: creator(link.group),
         driver: driver(&link.name),
         bus_address: bus_address(&link.name),
         up: Flags::from_bits(link.flags).up(),
@@ -64,7 +64,7 @@ pub fn present() -> io::Result<Vec<Present>> {
 ///
 /// # Errors
 /// What the kernel answers.
-pub fn apply(change: &Change) -> io::Result<()> {
+pub fn apply(change: &LinkChange) -> io::Result<()> {
     netif::change(&messages::changes::message(change, own_mark()))
 }
 
@@ -72,18 +72,18 @@ fn own_mark() -> u32 {
     MARK | getpid().as_raw_nonzero().get().cast_unsigned()
 }
 
-fn maker(group: u32) -> By {
+fn creator(group: u32) -> LinkCreator {
     if group == own_mark() {
-        return By::Us;
+        return LinkCreator::ThisProcess;
     }
     if group >> MARK_SHIFT != MARK >> MARK_SHIFT {
-        return By::Others;
+        return LinkCreator::Others;
     }
     let process = i32::try_from(group & !MARK).ok().and_then(Pid::from_raw);
     // One that we may not signal is there too.
     match process.map(test_kill_process) {
-        Some(Err(Errno::SRCH)) => By::TheDead,
-        _ => By::Others,
+        Some(Err(Errno::SRCH)) => LinkCreator::DeadProcess,
+        _ => LinkCreator::Others,
     }
 }
 
@@ -93,7 +93,7 @@ fn is_on(upper: &messages::KernelLink, index: u32) -> bool {
     let kind = upper.kind.as_deref().unwrap_or_default();
     upper.lower == Some(index)
         && PUT_ON_OTHERS.contains(&kind)
-        && maker(upper.group) == By::Others
+        && creator(upper.group) == LinkCreator::Others
         && Flags::from_bits(upper.flags).up()
 }
 
@@ -195,12 +195,12 @@ mod tests {
 
     #[test]
     fn a_mark_tells_who_made_a_link() {
-        assert_eq!(maker(own_mark()), By::Us);
-        assert_eq!(maker(0), By::Others);
-        assert_eq!(maker(0x1234_5678), By::Others);
+        assert_eq!(creator(own_mark()), LinkCreator::ThisProcess);
+        assert_eq!(creator(0), LinkCreator::Others);
+        assert_eq!(creator(0x1234_5678), LinkCreator::Others);
         // The first process is always there, and no process has the highest number.
-        assert_eq!(maker(MARK | 1), By::Others);
-        assert_eq!(maker(MARK | 0x3f_ffff), By::TheDead);
+        assert_eq!(creator(MARK | 1), LinkCreator::Others);
+        assert_eq!(creator(MARK | 0x3f_ffff), LinkCreator::DeadProcess);
     }
 
     #[test]
@@ -230,6 +230,6 @@ mod tests {
     fn the_loopback_interface_is_there_with_its_size() {
         let all = present().unwrap();
         let lo = all.iter().find(|link| link.name == "lo").unwrap();
-        assert!(lo.mtu > 1500 && lo.master.is_none() && lo.maker == By::Others);
+        assert!(lo.mtu > 1500 && lo.master.is_none() && lo.creator == LinkCreator::Others);
     }
 }

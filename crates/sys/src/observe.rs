@@ -6,7 +6,7 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 
-use nightlatch_core::network::snapshot::{RouteKind, SeenRoute, Snapshot};
+use nightlatch_core::network::snapshot::{KernelRoute, RouteKind, Snapshot};
 use rustix::io::Errno;
 
 use crate::links;
@@ -54,7 +54,11 @@ pub fn snapshot() -> io::Result<Snapshot> {
 ///
 /// # Errors
 /// Those of asking the kernel.
-pub fn route(to: SocketAddr, masters: &[u32], sources: &[IpAddr]) -> io::Result<Option<SeenRoute>> {
+pub fn route(
+    to: SocketAddr,
+    masters: &[u32],
+    sources: &[IpAddr],
+) -> io::Result<Option<KernelRoute>> {
     let plain = Lookup {
         to,
         source: None,
@@ -88,7 +92,7 @@ pub fn route(to: SocketAddr, masters: &[u32], sources: &[IpAddr]) -> io::Result<
 }
 
 /// With the source address that it chose the kernel looks a route of IPv4 up once more, and takes that one.
-fn again(lookup: &Lookup, found: SeenRoute) -> io::Result<(Lookup, SeenRoute)> {
+fn again(lookup: &Lookup, found: KernelRoute) -> io::Result<(Lookup, KernelRoute)> {
     let chosen = found.source.filter(|_| lookup.source.is_none());
     let (true, Some(source), RouteKind::Unicast) = (lookup.to.is_ipv4(), chosen, found.kind) else {
         return Ok((*lookup, found));
@@ -104,7 +108,7 @@ fn again(lookup: &Lookup, found: SeenRoute) -> io::Result<(Lookup, SeenRoute)> {
 }
 
 /// The kernel's answer; none when there is no route, or when a route rejects the destination.
-fn ask(lookup: &Lookup) -> io::Result<Option<SeenRoute>> {
+fn ask(lookup: &Lookup) -> io::Result<Option<KernelRoute>> {
     let mut found = None;
     let answered = netif::ask_raw(&get_route(lookup), |datagram| {
         let mut seen = parse(datagram).into_iter();

@@ -6,7 +6,7 @@ use std::time::Duration;
 use nightlatch_bus::client::ClientView;
 use nightlatch_bus::own::RecordQuery;
 use nightlatch_bus::proxy::MandosProxy;
-use nightlatch_core::name::natural;
+use nightlatch_core::name::compare_naturally;
 use nightlatch_core::record::{Kind, Line};
 use nightlatch_core::time::Wall;
 use nightlatch_sys::clock;
@@ -34,7 +34,7 @@ pub(super) async fn run(options: &Check) -> Result<u8, Failure> {
     let server = bus::connect().await?;
     let now = clock::now().wall;
     let mut clients = server.clients().await.map_err(bus::failure)?;
-    clients.sort_by(|a, b| natural(&a.name, &b.name));
+    clients.sort_by(|a, b| compare_naturally(&a.name, &b.name));
     let rehearsals = rehearsals(&server, now).await?;
     let mut report = Report::new(options.json);
     report.make_room(clients.iter().map(|client| client.name.as_str()));

@@ -6,7 +6,7 @@ use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use nightlatch_core::network::{Definition, Fault};
+use nightlatch_core::network::{Definition, NetworkConfError};
 use sha2::{Digest, Sha256};
 
 use crate::failure::{EX_CANTCREAT, EX_IOERR, EX_NOPERM, Failure};
@@ -33,7 +33,7 @@ pub(crate) struct ConfFile {
     /// What a boot makes of it.
     pub(crate) definition: Definition,
     /// What is wrong with it.
-    pub(crate) faults: Vec<Fault>,
+    pub(crate) faults: Vec<NetworkConfError>,
 }
 
 impl ConfFile {

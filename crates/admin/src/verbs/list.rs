@@ -2,7 +2,7 @@
 
 use nightlatch_bus::client::ClientView;
 use nightlatch_bus::proxy::MandosProxy;
-use nightlatch_core::name::natural;
+use nightlatch_core::name::compare_naturally;
 use nightlatch_core::time::Wall;
 
 use crate::bus;
@@ -26,7 +26,7 @@ pub(crate) async fn run(options: &List, server: &MandosProxy, now: Wall) -> Resu
     if !options.state.is_empty() {
         chosen.retain(|client| options.state.contains(&State::of(client)));
     }
-    chosen.sort_by(|a, b| natural(&a.name, &b.name));
+    chosen.sort_by(|a, b| compare_naturally(&a.name, &b.name));
     if options.json {
         let clients: Vec<output::json::Client<'_>> =
             chosen.into_iter().map(output::json::Client::from).collect();

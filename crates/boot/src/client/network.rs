@@ -9,7 +9,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use nightlatch_core::network::Definition;
-use nightlatch_core::network::link_local::{self as link_local_watch, Remark};
+use nightlatch_core::network::link_local::{self as link_local_watch, LinkLocalNotice};
 use nightlatch_core::time::Monotonic;
 use nightlatch_sys::capabilities::{Capabilities, Capability};
 use nightlatch_sys::kmsg;
@@ -42,7 +42,7 @@ pub(super) struct NetworkSetup {
     /// The time at which others are used instead.
     others_due: Option<Monotonic>,
     /// Interfaces without a link-local address.
-    link_local: link_local_watch::Watch,
+    link_local: link_local_watch::LinkLocalMonitor,
     interfaces: Vec<Interface>,
     /// By index: what we took up.
     taken_up: BTreeSet<u32>,
@@ -77,7 +77,7 @@ impl NetworkSetup {
             connecting,
             capabilities,
             log,
-            link_local: link_local_watch::Watch::default(),
+            link_local: link_local_watch::LinkLocalMonitor::default(),
             interfaces: Vec::new(),
             taken_up: BTreeSet::new(),
             tried: BTreeSet::new(),
@@ -162,9 +162,9 @@ impl NetworkSetup {
                 return;
             }
         };
-        for remark in self.link_local.look(observed, now) {
+        for remark in self.link_local.update(observed, now) {
             match remark {
-                Remark::Lacks(it) => {
+                LinkLocalNotice::Lacks(it) => {
                     let why = it
                         .reason
                         .map(|reason| format!(" ({reason})"))
@@ -181,7 +181,7 @@ impl NetworkSetup {
                         self.log.hint(&reason.hint(name));
                     }
                 }
-                Remark::HasNow { name } => {
+                LinkLocalNotice::HasNow { name } => {
                     self.log.info(&format!(
                         "interface {name} has an IPv6 link-local address now"
                     ));
@@ -242,7 +242,7 @@ impl NetworkSetup {
         }
         self.others_due = None;
         if let Some(all) = self.all.take() {
-            self.links.widen(all);
+            self.links.extend_definition(all);
             let missing = self.missing.as_deref().unwrap_or_default();
             self.log.info(&format!(
                 "still without {missing}: using other network interfaces"

@@ -13,7 +13,7 @@ use nightlatch_proto::priority::{Priority, PriorityError};
 use super::interfaces::InterfaceSelection;
 use crate::cli::{self, Action, Argument, ArgumentReader, OptionNames, UsageError, words};
 use crate::files::{configuration, read_bounded};
-use nightlatch_core::connect::{Servers, is_interface_name};
+use nightlatch_core::connect::{ServerList, is_interface_name};
 use nightlatch_core::digits;
 
 /// The default of mandos-client(8mandos).
@@ -35,7 +35,7 @@ const MAX_FILE: usize = 64 * 1024;
 #[derive(Debug)]
 pub struct ClientOptions {
     /// The servers to connect to; without any, servers are searched for.
-    pub connect: Servers,
+    pub connect: ServerList,
     /// The interfaces as they were given, separated by commas.
     pub devices: String,
     /// The interfaces to use.
@@ -80,7 +80,7 @@ pub struct KeyPaths {
 impl Default for ClientOptions {
     fn default() -> Self {
         Self {
-            connect: Servers::default(),
+            connect: ServerList::default(),
             devices: String::new(),
             selection: InterfaceSelection::Suitable,
             keys: KeyPaths::default(),
@@ -201,7 +201,7 @@ fn read(
         return Ok(action);
     };
     if !servers.is_empty() {
-        options.connect = Servers::of_options(servers.iter().map(String::as_str));
+        options.connect = ServerList::from_options(servers.iter().map(String::as_str));
     }
     if !devices.is_empty() {
         options.use_interfaces(&devices)?;

@@ -7,7 +7,7 @@ use std::io;
 use std::net::{IpAddr, ToSocketAddrs};
 use std::path::Path;
 
-use nightlatch_core::connect::Host;
+use nightlatch_core::connect::TargetHost;
 
 use crate::files::read_bounded;
 
@@ -44,7 +44,7 @@ pub(super) fn resolve(name: &str) -> Result<Vec<IpAddr>, ResolveError> {
     let mut addresses = Vec::new();
     for address in found.map(|it| it.ip().to_canonical()) {
         let is_new = !addresses.contains(&address) && addresses.len() < MAX_ADDRESSES;
-        if is_new && Host::of_address(address).is_some() {
+        if is_new && TargetHost::of_address(address).is_some() {
             addresses.push(address);
         }
     }

@@ -12,7 +12,7 @@ use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use nightlatch_core::kernel_command_line::Parameters;
+use nightlatch_core::kernel_command_line::KernelParameters;
 use nightlatch_core::secret::Secret;
 use nightlatch_sys::signals::{EndSignals, Signal};
 
@@ -131,7 +131,7 @@ fn show_client(mut options: PluginRunnerOptions) -> Exit {
     let log = Log::new(NAME, options.debug);
     let file = options.show_client.take().unwrap_or_default();
     match files::read_bounded(&file, MAX_CONFIG) {
-        Ok(line) => options.obey(&Parameters::parse(&String::from_utf8_lossy(&line))),
+        Ok(line) => options.obey(&KernelParameters::parse(&String::from_utf8_lossy(&line))),
         Err(error) => {
             log.info(&format!("cannot read {}: {error}", file.display()));
             return Exit::File;
@@ -149,7 +149,7 @@ fn show_client(mut options: PluginRunnerOptions) -> Exit {
 }
 
 /// The options that this boot gives the client beside those of its file; nothing where it is not started.
-pub(crate) fn client_arguments(parameters: &Parameters) -> Option<Vec<OsString>> {
+pub(crate) fn client_arguments(parameters: &KernelParameters) -> Option<Vec<OsString>> {
     let file = config_file(&PluginRunnerOptions::default());
     let mut options = configured(&file, &[]).ok()?;
     options.obey(parameters);

@@ -8,7 +8,7 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
-use nightlatch_core::kernel_command_line::Parameters;
+use nightlatch_core::kernel_command_line::KernelParameters;
 
 use crate::cli::{self, Action, Argument, ArgumentReader, OptionNames, UsageError, words};
 
@@ -112,7 +112,7 @@ pub fn parse_with(
 
 impl PluginRunnerOptions {
     /// Takes over what the kernel's command line says of the client.
-    pub fn obey(&mut self, parameters: &Parameters) {
+    pub fn obey(&mut self, parameters: &KernelParameters) {
         let client = self.plugins.entry(CLIENT.into()).or_default();
         client.disabled |= parameters.off;
         let arguments = parameters.arguments().into_iter().map(OsString::from);
@@ -315,7 +315,7 @@ mod tests {
     #[test]
     fn the_kernels_command_line_switches_off_the_client_alone() {
         let mut options = read("-d foo", &[]).unwrap();
-        options.obey(&Parameters::parse(
+        options.obey(&KernelParameters::parse(
             "mandos=off,connect:192.0.2.1:4 nonsense ip=x",
         ));
         let client = &options.plugins[OsStr::new(CLIENT)];
@@ -328,11 +328,11 @@ mod tests {
     #[test]
     fn the_options_of_the_client_are_its_own_those_of_all_and_the_kernels() {
         let mut options = read("-g --debug -o mandos-client:--retry=5", &[]).unwrap();
-        options.obey(&Parameters::parse("nightlatch=connect:192.0.2.1:4"));
+        options.obey(&KernelParameters::parse("nightlatch=connect:192.0.2.1:4"));
         let client = options.client().unwrap();
         let kernels = ["--connect=none", "--connect=192.0.2.1:4"];
         assert_eq!(client, ["--retry=5", "--debug", kernels[0], kernels[1]]);
-        options.obey(&Parameters::parse("nightlatch=off"));
+        options.obey(&KernelParameters::parse("nightlatch=off"));
         assert_eq!(options.client(), None);
     }
 

@@ -4,7 +4,7 @@ use std::fmt;
 
 use aws_lc_rs::rand;
 use nightlatch_core::ssh::HostKey;
-use nightlatch_core::ssh::wire::{Reader, put_string};
+use nightlatch_core::ssh::wire::{WireReader, put_string};
 
 use super::kex::{ExchangeTranscript, METHODS, Method, OwnKey};
 use super::packet::{
@@ -145,7 +145,7 @@ impl<'k> Exchange<'k> {
         algorithm: &'static str,
         payload: &[u8],
     ) -> Result<ProofProgress, ProofError> {
-        let mut reader = Reader::new(payload);
+        let mut reader = WireReader::new(payload);
         reader.byte()?;
         let host_key = reader.string()?;
         let theirs = reader.string()?;
@@ -193,7 +193,7 @@ struct Agreed {
 
 /// The first of ours that the server has too (RFC 4253, 7.1).
 fn agree(pinned: &HostKey, their_init: &[u8]) -> Result<Agreed, ProofError> {
-    let mut reader = Reader::new(their_init);
+    let mut reader = WireReader::new(their_init);
     reader.bytes(1 + COOKIE)?;
     let methods = reader.names()?;
     let algorithms = reader.names()?;

@@ -1,6 +1,6 @@
 //! The greeting and unencrypted packets (RFC 4253, 4.2 and 6).
 
-use nightlatch_core::ssh::wire::{Reader, put_string};
+use nightlatch_core::ssh::wire::{WireReader, put_string};
 
 use super::ProofError;
 
@@ -120,7 +120,7 @@ pub(super) fn packet(payload: &[u8]) -> Vec<u8> {
 
 /// The reason in a disconnection.
 pub(super) fn reason(payload: &[u8]) -> u32 {
-    let mut reader = Reader::new(payload);
+    let mut reader = WireReader::new(payload);
     reader
         .byte()
         .and_then(|_| reader.number())

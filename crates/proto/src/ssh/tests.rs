@@ -9,8 +9,8 @@ use aws_lc_rs::signature::{
 };
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use nightlatch_core::ssh::wire::{Reader, put_magnitude, put_string};
-use nightlatch_core::ssh::{HostKey, KeyKind};
+use nightlatch_core::ssh::wire::{WireReader, put_magnitude, put_string};
+use nightlatch_core::ssh::{HostKey, HostKeyKind};
 use proptest::prelude::*;
 
 use super::*;
@@ -18,7 +18,7 @@ use super::*;
 /// A private host key.
 enum Signer {
     Ed25519(Ed25519KeyPair),
-    Ecdsa(KeyKind, EcdsaKeyPair),
+    Ecdsa(HostKeyKind, EcdsaKeyPair),
     Rsa(RsaKeyPair),
 }
 
@@ -27,10 +27,10 @@ impl Signer {
         Self::Ed25519(Ed25519KeyPair::generate().unwrap())
     }
 
-    fn ecdsa(kind: KeyKind) -> Self {
+    fn ecdsa(kind: HostKeyKind) -> Self {
         let algorithm = match kind {
-            KeyKind::EcdsaP256 => &ECDSA_P256_SHA256_FIXED_SIGNING,
-            KeyKind::EcdsaP384 => &ECDSA_P384_SHA384_FIXED_SIGNING,
+            HostKeyKind::EcdsaP256 => &ECDSA_P256_SHA256_FIXED_SIGNING,
+            HostKeyKind::EcdsaP384 => &ECDSA_P384_SHA384_FIXED_SIGNING,
             _ => &ECDSA_P521_SHA512_FIXED_SIGNING,
         };
         Self::Ecdsa(kind, EcdsaKeyPair::generate(algorithm).unwrap())
@@ -66,7 +66,7 @@ impl Signer {
 
     fn public(&self) -> HostKey {
         let blob = self.blob();
-        let name = Reader::new(&blob).string().unwrap();
+        let name = WireReader::new(&blob).string().unwrap();
         let name = std::str::from_utf8(name).unwrap();
         format!("{name} {}", BASE64.encode(&blob)).parse().unwrap()
     }
@@ -156,7 +156,7 @@ impl<'s> FakeSshServer<'s> {
 
     /// `heard` has the payloads of the client's KEXINIT and its ECDH message.
     fn reply(&self, heard: &[Vec<u8>]) -> Vec<u8> {
-        let theirs = Reader::new(&heard[1][1..]).string().unwrap();
+        let theirs = WireReader::new(&heard[1][1..]).string().unwrap();
         let private = EphemeralPrivateKey::generate(&X25519, &SystemRandom::new()).unwrap();
         let own = private.compute_public_key().unwrap().as_ref().to_vec();
         let own = self.odd.ephemeral.clone().unwrap_or(own);
@@ -202,7 +202,7 @@ impl<'s> FakeSshServer<'s> {
 
 fn heard_algorithm(client: &[u8], server: &[u8]) -> String {
     let names = |init: &[u8]| -> Vec<String> {
-        let mut reader = Reader::new(init);
+        let mut reader = WireReader::new(init);
         reader.bytes(17).unwrap();
         drop(reader.names().unwrap());
         reader.names().unwrap().map(str::to_owned).collect()
@@ -243,9 +243,9 @@ fn check(signer: &Signer, odd: Odd) -> Result<Verified, ProofError> {
 fn whoever_signs_with_the_pinned_key_is_believed() {
     let signers = [
         Signer::ed25519(),
-        Signer::ecdsa(KeyKind::EcdsaP256),
-        Signer::ecdsa(KeyKind::EcdsaP384),
-        Signer::ecdsa(KeyKind::EcdsaP521),
+        Signer::ecdsa(HostKeyKind::EcdsaP256),
+        Signer::ecdsa(HostKeyKind::EcdsaP384),
+        Signer::ecdsa(HostKeyKind::EcdsaP521),
         Signer::rsa(),
     ];
     for signer in &signers {
@@ -305,7 +305,7 @@ fn another_key_is_refused() {
     let server = FakeSshServer::new(&changed, Odd::default());
     let refused = run(&pinned.public(), &server, 100);
     assert_eq!(refused, Err(ProofError::OtherKey));
-    let other_kind = Signer::ecdsa(KeyKind::EcdsaP256);
+    let other_kind = Signer::ecdsa(HostKeyKind::EcdsaP256);
     let server = FakeSshServer::new(&other_kind, Odd::default());
     let refused = run(&pinned.public(), &server, 100);
     assert!(matches!(refused, Err(ProofError::NothingInCommon(_))));

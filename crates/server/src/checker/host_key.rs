@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
-use nightlatch_core::connect::{Host, Scope, Target, TargetError};
+use nightlatch_core::connect::{Scope, Target, TargetError, TargetHost};
 use nightlatch_core::ssh::{self, HostKey};
 use nightlatch_proto::ssh::{HostKeyProof, ProofError, ProofProgress, disconnect_message};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -36,7 +36,7 @@ static LOOKUPS: LazyLock<Arc<Semaphore>> = LazyLock::new(|| Arc::new(Semaphore::
 
 /// The machine did not prove its host key.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum HostKeyError {
+pub(super) enum HostKeyCheckError {
     #[error("its host is no address of an SSH server: {0}")]
     Host(#[from] TargetError),
     #[error("cannot look its host up: {0}")]
@@ -53,7 +53,7 @@ pub(super) enum HostKeyError {
     Late(Duration),
 }
 
-impl HostKeyError {
+impl HostKeyCheckError {
     /// True when another machine answers in its place, or it has new host keys: a person should know.
     pub(super) fn is_other_host(&self) -> bool {
         matches!(self, Self::Proof(error) if error.is_other_host())
@@ -62,24 +62,24 @@ impl HostKeyError {
 
 /// Succeeds only after the server at `host` has signed with `key`. May be dropped at any time; a lookup under
 /// way then ends by itself.
-pub(super) async fn check(host: &str, key: &HostKey) -> Result<(), HostKeyError> {
+pub(super) async fn check(host: &str, key: &HostKey) -> Result<(), HostKeyCheckError> {
     within(LIMIT, host, key).await
 }
 
-async fn within(limit: Duration, host: &str, key: &HostKey) -> Result<(), HostKeyError> {
+async fn within(limit: Duration, host: &str, key: &HostKey) -> Result<(), HostKeyCheckError> {
     timeout(limit, reach(host, key))
         .await
-        .unwrap_or(Err(HostKeyError::Late(limit)))
+        .unwrap_or(Err(HostKeyCheckError::Late(limit)))
 }
 
-async fn reach(host: &str, key: &HostKey) -> Result<(), HostKeyError> {
+async fn reach(host: &str, key: &HostKey) -> Result<(), HostKeyCheckError> {
     let addresses = look_up(ssh::endpoint(host)?).await?;
     let mut tries = JoinSet::new();
     for address in addresses.into_iter().take(MAX_ADDRESSES) {
         let key = key.clone();
         tries.spawn(async move { prove(address, &key).await });
     }
-    let mut worst = HostKeyError::NoAddress;
+    let mut worst = HostKeyCheckError::NoAddress;
     while let Some(ended) = tries.join_next().await {
         match ended {
             Ok(Ok(())) => return Ok(()),
@@ -91,14 +91,14 @@ async fn reach(host: &str, key: &HostKey) -> Result<(), HostKeyError> {
     Err(worst)
 }
 
-async fn look_up(target: Target) -> Result<Vec<SocketAddr>, HostKeyError> {
+async fn look_up(target: Target) -> Result<Vec<SocketAddr>, HostKeyCheckError> {
     let port = target.port.get();
     let name = match target.host {
-        Host::Address(address) => return Ok(vec![SocketAddr::new(address, port)]),
-        Host::LinkLocal(address, None) => address.to_string(),
-        Host::LinkLocal(address, Some(Scope::Index(index))) => format!("{address}%{index}"),
-        Host::LinkLocal(address, Some(Scope::Name(name))) => format!("{address}%{name}"),
-        Host::Name(name) => name,
+        TargetHost::Address(address) => return Ok(vec![SocketAddr::new(address, port)]),
+        TargetHost::LinkLocal(address, None) => address.to_string(),
+        TargetHost::LinkLocal(address, Some(Scope::Index(index))) => format!("{address}%{index}"),
+        TargetHost::LinkLocal(address, Some(Scope::Name(name))) => format!("{address}%{name}"),
+        TargetHost::Name(name) => name,
     };
     // The semaphore is never closed.
     let permit = Arc::clone(&LOOKUPS).acquire_owned().await;
@@ -107,12 +107,12 @@ async fn look_up(target: Target) -> Result<Vec<SocketAddr>, HostKeyError> {
         std::net::ToSocketAddrs::to_socket_addrs(&(name.as_str(), port)).map(Vec::from_iter)
     });
     match looked_up.await {
-        Ok(addresses) => addresses.map_err(HostKeyError::Name),
-        Err(_) => Err(HostKeyError::NoAddress),
+        Ok(addresses) => addresses.map_err(HostKeyCheckError::Name),
+        Err(_) => Err(HostKeyCheckError::NoAddress),
     }
 }
 
-async fn prove(address: SocketAddr, key: &HostKey) -> Result<(), HostKeyError> {
+async fn prove(address: SocketAddr, key: &HostKey) -> Result<(), HostKeyCheckError> {
     let mut stream = TcpStream::connect(address).await?;
     let (mut proof, first) = HostKeyProof::begin(key);
     stream.write_all(&first).await?;
@@ -120,7 +120,7 @@ async fn prove(address: SocketAddr, key: &HostKey) -> Result<(), HostKeyError> {
     loop {
         let count = stream.read(&mut bytes).await?;
         if count == 0 {
-            return Err(HostKeyError::Closed);
+            return Err(HostKeyCheckError::Closed);
         }
         match proof.receive(bytes.get(..count).unwrap_or_default())? {
             ProofProgress::Continue { send } => stream.write_all(&send).await?,

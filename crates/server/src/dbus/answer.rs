@@ -16,7 +16,7 @@ use nightlatch_core::secret::Secret;
 use nightlatch_core::settings::client::Setting;
 use zbus::{ObjectPath, Variant};
 
-use super::call::{Call, Reaction};
+use super::call::{MethodCall, Reaction};
 use super::client_cache::ClientCache;
 use super::nightlatch;
 use super::signals::{managed, properties};
@@ -27,7 +27,7 @@ use crate::secrets::lock_secrets;
 /// `org.freedesktop.DBus.Peer`.
 const PEER: &str = "org.freedesktop.DBus.Peer";
 
-impl Call<'_> {
+impl MethodCall<'_> {
     /// What is to be done. Nothing is done yet.
     pub(super) fn react(&self, cache: &ClientCache) -> Result<Reaction, CallError> {
         if self.is(&[PEER]) && self.member == "Ping" {

@@ -14,7 +14,7 @@ use crate::driver::AdminCommand;
 
 /// A call that reads the audit log or asks the driver.
 #[derive(Debug)]
-pub(super) enum Lookup {
+pub(super) enum LookupCall {
     /// Queries the audit log.
     Records(Query),
     /// Explains the state of a client.
@@ -32,7 +32,7 @@ pub(super) enum Reaction {
     /// A command, whose result is the answer.
     Command(AdminCommand),
     /// A lookup, which may take a while.
-    Lookup(Lookup),
+    Lookup(LookupCall),
     /// A reload; with true it may drop all clients or most of them.
     Reload(bool),
     /// Another log level.
@@ -40,7 +40,7 @@ pub(super) enum Reaction {
 }
 
 /// A method call.
-pub(super) struct Call<'m> {
+pub(super) struct MethodCall<'m> {
     pub(super) message: &'m Message,
     pub(super) path: &'m str,
     pub(super) interface: Option<&'m str>,
@@ -48,7 +48,7 @@ pub(super) struct Call<'m> {
     body: Body,
 }
 
-impl<'m> Call<'m> {
+impl<'m> MethodCall<'m> {
     pub(super) fn new(
         message: &'m Message,
         path: &'m str,

@@ -9,11 +9,11 @@ use zbus::export::ordered_stream::OrderedStreamExt;
 use zbus::message::{Flags, Message, Type};
 use zbus::{Connection, MessageStream};
 
-use super::call::{Call, Lookup, Reaction};
+use super::call::{LookupCall, MethodCall, Reaction};
 use super::caller::Callers;
 use super::client_cache::ClientCache;
 use super::lookup::LookupTask;
-use super::nightlatch::{self, ServerInfo};
+use super::nightlatch::{self, ServerStatus};
 use super::signals::SignalBatch;
 use super::wire::{CallError, INVALID_ARGS, UNKNOWN_OBJECT};
 use crate::driver::{AdminCommand, AdminError, Handle, Subscription, Update};
@@ -25,7 +25,7 @@ pub(super) struct BusConnection {
     calls: MessageStream,
     driver: Handle,
     updates: Subscription,
-    info: ServerInfo,
+    info: ServerStatus,
     callers: Callers,
     cache: ClientCache,
     /// The state of all clients was received.
@@ -48,7 +48,7 @@ impl BusConnection {
     pub(super) async fn new(
         connection: Connection,
         driver: Handle,
-        info: ServerInfo,
+        info: ServerStatus,
     ) -> zbus::Result<Self> {
         let calls = MessageStream::from(&connection);
         let updates = driver.subscribe();
@@ -139,7 +139,7 @@ impl BusConnection {
         let header = message.header();
         let member = header.member().map(|member| member.as_str());
         let waits = {
-            let call = Call::new(&message, "", None, member.unwrap_or_default());
+            let call = MethodCall::new(&message, "", None, member.unwrap_or_default());
             !self.waiting.is_empty() || (call.reads() && !self.commands.is_empty())
         };
         drop(header);
@@ -156,7 +156,7 @@ impl BusConnection {
             return Ok(());
         };
         let interface = header.interface().map(|interface| interface.as_str());
-        let call = Call::new(message, path.as_str(), interface, member.as_str());
+        let call = MethodCall::new(message, path.as_str(), interface, member.as_str());
         match call.react(&self.cache) {
             Ok(Reaction::Answer(answer)) => self.reply(message, Ok(answer)).await,
             Ok(Reaction::Command(command)) => {
@@ -198,7 +198,7 @@ impl BusConnection {
     }
 
     /// Starts a task that answers the lookup: a slow disk must not delay approvals.
-    fn look_up(&self, message: &Message, lookup: Lookup) {
+    fn look_up(&self, message: &Message, lookup: LookupCall) {
         let task = LookupTask {
             driver: self.driver.clone(),
             info: self.info.clone(),

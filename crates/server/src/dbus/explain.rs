@@ -7,7 +7,7 @@ use nightlatch_bus::own::ReleaseVerdict;
 use nightlatch_core::calendar::DateTime;
 use nightlatch_core::event::Refusal;
 use nightlatch_core::record::{Kind, Line};
-use nightlatch_core::registry::Standing;
+use nightlatch_core::registry::ReleaseForecast;
 use nightlatch_core::time::Wall;
 use serde::Deserialize;
 use zbus::Variant;
@@ -70,17 +70,17 @@ impl Explanation {
     /// record says `reasons`, oldest first.
     pub(super) fn new(
         view: &ClientView,
-        standing: Standing,
+        standing: ReleaseForecast,
         until: Option<Wall>,
         reasons: &[Reason],
         waiting: &[WaitingRequest],
     ) -> Self {
         let last = |kinds: &[Kind]| reasons.iter().rev().find(|it| kinds.contains(&it.kind));
         match standing {
-            Standing::Refused(Refusal::Denied) => denied(view, last(&[Kind::Denied]), until),
-            Standing::Released(_) => enabled(view, until),
-            Standing::Asks => asks(view, until, waiting),
-            Standing::Refused(_) => disabled(view, last(&[Kind::Disabled, Kind::Expired])),
+            ReleaseForecast::Refused(Refusal::Denied) => denied(view, last(&[Kind::Denied]), until),
+            ReleaseForecast::Released(_) => enabled(view, until),
+            ReleaseForecast::NeedsApproval => asks(view, until, waiting),
+            ReleaseForecast::Refused(_) => disabled(view, last(&[Kind::Disabled, Kind::Expired])),
         }
     }
 
@@ -273,7 +273,7 @@ mod tests {
 
     fn explained(
         view: &ClientView,
-        standing: Standing,
+        standing: ReleaseForecast,
         reasons: &[Reason],
     ) -> (ReleaseVerdict, &'static str, String) {
         let Explanation {
@@ -288,7 +288,7 @@ mod tests {
     #[test]
     fn who_decided_is_told() {
         let reasons = [reason(Kind::Denied, 1)];
-        let denied = Standing::Refused(Refusal::Denied);
+        let denied = ReleaseForecast::Refused(Refusal::Denied);
         let (verdict, why, text) = explained(&view(), denied, &reasons);
         assert_eq!((verdict, why), (ReleaseVerdict::Refused, "denied"));
         assert!(text.contains("uid 0 (root) denied it"), "{text}");
@@ -303,7 +303,7 @@ mod tests {
         let mut view = view();
         view.enabled = false;
         view.expires = None;
-        let gone = Standing::Refused(Refusal::Disabled);
+        let gone = ReleaseForecast::Refused(Refusal::Disabled);
         let (verdict, why, text) = explained(&view, gone, &[reason(Kind::Disabled, 5)]);
         assert_eq!((verdict, why), (ReleaseVerdict::Refused, "disabled"));
         assert!(
@@ -345,7 +345,7 @@ mod tests {
         let mut view = view();
         view.approval_delay = Duration::from_secs(60);
         let asked = |waiting: &[WaitingRequest]| {
-            let told = Explanation::new(&view, Standing::Asks, None, &[], waiting);
+            let told = Explanation::new(&view, ReleaseForecast::NeedsApproval, None, &[], waiting);
             assert_eq!(
                 (told.verdict, told.reason),
                 (ReleaseVerdict::NeedsApproval, "needs-approval")

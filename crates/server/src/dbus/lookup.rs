@@ -3,9 +3,9 @@
 use nightlatch_core::record::{Line, Page, Query};
 use zbus::message::Message;
 
-use super::call::Lookup;
+use super::call::LookupCall;
 use super::explain::{Explanation, Reason, TELLING};
-use super::nightlatch::{self, ClientCounts, ServerInfo};
+use super::nightlatch::{self, ClientCounts, ServerStatus};
 use super::wire::CallError;
 use crate::driver::Handle;
 
@@ -15,7 +15,7 @@ const EXPLAINING: u32 = 50;
 /// Answers one call.
 pub(super) struct LookupTask {
     pub(super) driver: Handle,
-    pub(super) info: ServerInfo,
+    pub(super) info: ServerStatus,
     /// Taken when the call came.
     pub(super) counts: ClientCounts,
 }
@@ -24,17 +24,17 @@ impl LookupTask {
     pub(super) async fn answer(
         &self,
         message: &Message,
-        lookup: Lookup,
+        lookup: LookupCall,
     ) -> Result<Message, CallError> {
         let answer = Message::method_return(&message.header());
         let built = match lookup {
-            Lookup::Records(query) => {
+            LookupCall::Records(query) => {
                 let Page { lines, next } = self.records(query).await?;
                 let lines: Vec<String> = lines.iter().map(Line::to_string).collect();
                 answer.build(&(lines, next.unwrap_or(0)))
             }
-            Lookup::Explain(id, view) => {
-                let standing = self.driver.standing(id).await;
+            LookupCall::Explain(id, view) => {
+                let standing = self.driver.forecast(id).await;
                 let (standing, until) =
                     standing.ok_or_else(|| nightlatch::no_client(&view.name))?;
                 let query = Query {
@@ -50,12 +50,12 @@ impl LookupTask {
                 let explanation = Explanation::new(&view, standing, until, &reasons, &waiting);
                 answer.build(&explanation.to_dict())
             }
-            Lookup::Requests(client) => {
+            LookupCall::Requests(client) => {
                 let waiting = self.driver.waiting(client).await.ok_or_else(stopping)?;
                 let waiting: Vec<_> = waiting.iter().map(nightlatch::request).collect();
                 answer.build(&waiting)
             }
-            Lookup::Properties(which) => {
+            LookupCall::Properties(which) => {
                 let ends = self.driver.record_ends().await.ok_or_else(stopping)?;
                 let values = nightlatch::values(which, &self.info, &self.counts, &ends);
                 match (which, values.0.first()) {

@@ -27,7 +27,7 @@ use zbus::fdo::RequestNameFlags;
 use crate::backoff::Backoff;
 use crate::driver::Handle;
 use connection::BusConnection;
-pub(crate) use nightlatch::ServerInfo;
+pub(crate) use nightlatch::ServerStatus;
 
 /// The names that tools look for. Our own first: a tool that sees the name of Mandos appear checks at once
 /// for ours.
@@ -39,7 +39,7 @@ const QUEUE: NonZeroUsize = NonZeroUsize::new(1024).expect("not zero");
 /// Serves administration until `stopped` is ready.
 pub(crate) fn spawn(
     driver: Handle,
-    info: ServerInfo,
+    info: ServerStatus,
     stopped: impl Future<Output = ()> + Send + 'static,
 ) -> JoinHandle<()> {
     tokio::spawn(async move {
@@ -50,7 +50,7 @@ pub(crate) fn spawn(
     })
 }
 
-async fn connect(driver: Handle, info: ServerInfo) {
+async fn connect(driver: Handle, info: ServerStatus) {
     let mut backoff = Backoff::default();
     loop {
         let ended = match Builder::system().max_queued(QUEUE).build().await {
@@ -88,7 +88,7 @@ fn hint(error: &zbus::Error) -> Option<&'static str> {
 async fn serve(
     connection: &Connection,
     driver: &Handle,
-    info: &ServerInfo,
+    info: &ServerStatus,
     backoff: &mut Backoff,
 ) -> zbus::Result<()> {
     let mut served = BusConnection::new(connection.clone(), driver.clone(), info.clone()).await?;

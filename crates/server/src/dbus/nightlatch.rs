@@ -13,7 +13,7 @@ use nightlatch_core::settings::client::{self, ClientConfig, ParsedClient, Secret
 use nightlatch_core::time::Wall;
 use zbus::Variant;
 
-use super::call::{Call, Lookup, Reaction};
+use super::call::{LookupCall, MethodCall, Reaction};
 use super::client_cache::ClientCache;
 use super::wire::{CallError, Map};
 use crate::driver::{AdminCommand, ClientAction, WaitingRequest};
@@ -27,7 +27,7 @@ const SECTION: &str = "section";
 
 /// The server itself, as its properties show it.
 #[derive(Clone, Debug)]
-pub(crate) struct ServerInfo {
+pub(crate) struct ServerStatus {
     /// The key id of the server's own key.
     pub(crate) key_id: String,
     /// The listening addresses.
@@ -47,7 +47,7 @@ pub(super) fn child_of(path: &str) -> Option<&'static str> {
 }
 
 /// The reaction to a call of our object.
-pub(super) fn react(call: &Call<'_>, cache: &ClientCache) -> Result<Reaction, CallError> {
+pub(super) fn react(call: &MethodCall<'_>, cache: &ClientCache) -> Result<Reaction, CallError> {
     match call.member {
         "Introspect" => return call.introspect(|| INTROSPECTION.to_owned()),
         "Get" | "Set" | "GetAll" if call.is(&[PROPERTIES]) => return property(call),
@@ -59,7 +59,7 @@ pub(super) fn react(call: &Call<'_>, cache: &ClientCache) -> Result<Reaction, Ca
         "Explain" => {
             let name: &str = call.arguments()?;
             let (id, view) = cache.by_name(name).ok_or_else(|| no_client(name))?;
-            Ok(Reaction::Lookup(Lookup::Explain(
+            Ok(Reaction::Lookup(LookupCall::Explain(
                 id,
                 Box::new(view.clone()),
             )))
@@ -83,7 +83,7 @@ pub(super) fn react(call: &Call<'_>, cache: &ClientCache) -> Result<Reaction, Ca
                 "" => None,
                 name => Some(cache.by_name(name).ok_or_else(|| no_client(name))?.0),
             };
-            Ok(Reaction::Lookup(Lookup::Requests(client)))
+            Ok(Reaction::Lookup(LookupCall::Requests(client)))
         }
         "Decide" => {
             let (number, approved): (u64, bool) = call.arguments()?;
@@ -99,7 +99,7 @@ pub(super) fn react(call: &Call<'_>, cache: &ClientCache) -> Result<Reaction, Ca
         }
         "QueryRecords" => {
             let words: HashMap<String, Variant<'_>> = call.arguments()?;
-            Ok(Reaction::Lookup(Lookup::Records(query(&words)?)))
+            Ok(Reaction::Lookup(LookupCall::Records(query(&words)?)))
         }
         _ => Err(call.unknown()),
     }
@@ -165,7 +165,7 @@ impl ServerProperty {
         found.copied().ok_or_else(|| CallError::no_property(name))
     }
 
-    fn value(self, info: &ServerInfo, counts: &ClientCounts, ends: &Ends) -> Variant<'static> {
+    fn value(self, info: &ServerStatus, counts: &ClientCounts, ends: &Ends) -> Variant<'static> {
         let end = |end: nightlatch_core::record::Chain| {
             let hash = match end.seq {
                 0 => String::new(),
@@ -193,7 +193,7 @@ impl ServerProperty {
 /// All properties, or the one named `which`.
 pub(super) fn values(
     which: Option<&str>,
-    info: &ServerInfo,
+    info: &ServerStatus,
     counts: &ClientCounts,
     ends: &Ends,
 ) -> Map<&'static str, Variant<'static>> {
@@ -233,7 +233,7 @@ pub(super) fn counts(cache: &ClientCache) -> ClientCounts {
     ])
 }
 
-fn property(call: &Call<'_>) -> Result<Reaction, CallError> {
+fn property(call: &MethodCall<'_>) -> Result<Reaction, CallError> {
     let is_ours = |interface: &str| interface.is_empty() || interface == NIGHTLATCH;
     match call.member {
         "GetAll" => {
@@ -241,7 +241,7 @@ fn property(call: &Call<'_>) -> Result<Reaction, CallError> {
             if !is_ours(interface) {
                 return call.answer(&Map::<&str, Variant<'_>>(Vec::new()));
             }
-            Ok(Reaction::Lookup(Lookup::Properties(None)))
+            Ok(Reaction::Lookup(LookupCall::Properties(None)))
         }
         "Get" => {
             let (interface, name): (&str, &str) = call.arguments()?;
@@ -249,7 +249,7 @@ fn property(call: &Call<'_>) -> Result<Reaction, CallError> {
                 return Err(CallError::no_property(name));
             }
             let (_, name) = ServerProperty::by_name(name)?;
-            Ok(Reaction::Lookup(Lookup::Properties(Some(name))))
+            Ok(Reaction::Lookup(LookupCall::Properties(Some(name))))
         }
         _ => {
             let (interface, name, value): (&str, &str, Variant<'_>) = call.arguments()?;
@@ -268,7 +268,7 @@ fn property(call: &Call<'_>) -> Result<Reaction, CallError> {
     }
 }
 
-fn add(call: &Call<'_>) -> Result<Reaction, CallError> {
+fn add(call: &MethodCall<'_>) -> Result<Reaction, CallError> {
     let (text, options): (&str, HashMap<String, Variant<'_>>) = call.arguments()?;
     let mut dry_run = false;
     for (key, value) in &options {

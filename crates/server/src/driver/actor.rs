@@ -8,7 +8,7 @@ use nightlatch_core::client::Client;
 use nightlatch_core::event::{Ask, ClientId, Event, RequestId};
 use nightlatch_core::name::ClientName;
 use nightlatch_core::record::{Entry, Kind};
-use nightlatch_core::registry::{Action, Answer, Registry};
+use nightlatch_core::registry::{Action, Registry, RequestAnswer};
 use nightlatch_store::Store;
 use nightlatch_sys::clock;
 use tokio::sync::mpsc;
@@ -19,7 +19,7 @@ use super::effect::Effect;
 use super::journal::Journal;
 use super::notifier::EventNotifier;
 use super::report::{EventReport, subject};
-use super::requests::{OpenRequest, waiting};
+use super::requests::{RequestEntry, waiting};
 use super::store_worker::WorkDone;
 use super::{DriverMessage, Handle, Reloaded};
 use crate::audit::Who;
@@ -40,7 +40,7 @@ pub struct Driver {
     registry: Registry,
     messages: mpsc::UnboundedReceiver<DriverMessage>,
     handle: Handle,
-    requests: HashMap<RequestId, OpenRequest>,
+    requests: HashMap<RequestId, RequestEntry>,
     checks: Checks,
     pub(super) journal: Journal,
     pub(super) notifier: EventNotifier,
@@ -106,7 +106,7 @@ impl Driver {
                     return Ok(());
                 }
                 // Sessions that ended during the last commit have left more to write.
-                self.journal.outbox.hurry();
+                self.journal.outbox.mark_urgent();
                 continue;
             }
             self.wait().await?;
@@ -159,7 +159,7 @@ impl Driver {
                     boot: request.greeting.boot.map(|boot| boot.as_bytes()),
                     rehearsal: request.greeting.rehearsal,
                 };
-                let open = OpenRequest {
+                let open = RequestEntry {
                     request,
                     since: now.wall,
                     alarmed: false,
@@ -193,7 +193,7 @@ impl Driver {
             } => {
                 let drops = self
                     .registry
-                    .drops(&configured.clients)
+                    .mass_removal(&configured.clients)
                     .filter(|_| !may_drop);
                 if let Some(drops) = drops {
                     // The receiver may be gone.
@@ -207,17 +207,17 @@ impl Driver {
                         .server(Kind::Reloaded, format!("{count} clients"));
                     driver.registry.reload(configured, now, &mut random::up_to);
                 });
-                self.journal.outbox.at_last(Effect::Reloaded(done));
+                self.journal.outbox.effect_after_all(Effect::Reloaded(done));
             }
             DriverMessage::Command {
                 command,
                 who,
                 number,
             } => self.execute(command, who, number),
-            DriverMessage::Standing(client, answer) => {
+            DriverMessage::Forecast(client, answer) => {
                 self.registry.handle_timeout(now);
                 // The receiver may be gone.
-                let _ = answer.send(self.registry.standing(client, now));
+                let _ = answer.send(self.registry.forecast(client, now));
             }
             DriverMessage::Waiting(client, answer) => {
                 self.registry.handle_timeout(now);
@@ -234,7 +234,7 @@ impl Driver {
                 self.collect();
                 self.journal.finish_quotas();
                 self.journal.server(Kind::Stopped, version());
-                self.journal.outbox.at_last(Effect::Done(done));
+                self.journal.outbox.effect_after_all(Effect::Done(done));
             }
         }
     }
@@ -351,7 +351,7 @@ impl Driver {
         Ok(())
     }
 
-    fn answer(&mut self, request: RequestId, answer: Answer) {
+    fn answer(&mut self, request: RequestId, answer: RequestAnswer) {
         let Some(open) = self.requests.get_mut(&request) else {
             return;
         };
@@ -359,12 +359,15 @@ impl Driver {
             return;
         };
         let (client, decision) = match answer {
-            Answer::Refuse(reason) => {
+            RequestAnswer::Refuse(reason) => {
                 self.requests.remove(&request);
                 (None, Err(reason))
             }
-            Answer::Release(client) => {
-                let (secret, terms) = (self.registry.secret(client), self.registry.terms(client));
+            RequestAnswer::Release(client) => {
+                let (secret, terms) = (
+                    self.registry.secret(client),
+                    self.registry.deadline_terms(client),
+                );
                 let Some((secret, terms)) = secret.zip(terms) else {
                     return;
                 };

@@ -17,7 +17,7 @@ use tokio::time::Instant;
 use tracing::{error, info};
 
 use super::effect::Effect;
-use super::requests::OpenRequest;
+use super::requests::RequestEntry;
 use super::store_worker::{CommitDone, StoreRead, StoreWorker, WorkDone};
 use crate::audit::{self, Context, Who};
 use crate::warnings::{Topic, Warnings};
@@ -109,7 +109,7 @@ impl Journal {
         event: &Event,
         client: Option<&ClientName>,
         settings: Option<&ClientSettings>,
-        open: Option<&mut OpenRequest>,
+        open: Option<&mut RequestEntry>,
         show: impl FnOnce(&Entry),
     ) {
         let now = clock::now();
@@ -137,7 +137,7 @@ impl Journal {
                 Admission::LeftOut => left_out = Some(entry),
             }
             if let Some(client) = client {
-                self.outbox.hold(client.clone(), event.durability());
+                self.outbox.require(client.clone(), event.durability());
             }
         }
         let Some(open) = open else {
@@ -223,7 +223,7 @@ impl Journal {
 
     /// Reads from the store, after all changes before it were written.
     pub(super) fn read(&mut self, read: StoreRead) {
-        self.outbox.hurry();
+        self.outbox.mark_urgent();
         self.reads.push_back(read);
     }
 

@@ -2,7 +2,7 @@
 
 use nightlatch_core::checker::LastCheck;
 use nightlatch_core::event::Event;
-use nightlatch_core::log_limit::{LeftOut, LogLimit, MOST_CLASSES, Quota, SourceClass};
+use nightlatch_core::log_limit::{LogLimit, LogQuota, MAX_CLASSES, OmittedLines, SourceClass};
 use nightlatch_core::name::ClientName;
 use nightlatch_core::time::Monotonic;
 use tracing::warn;
@@ -12,7 +12,7 @@ use crate::words;
 
 /// A machine that is refused asks six times a minute. Each client has a quota of its own, so that none can
 /// suppress the lines of another.
-const CLIENT: Quota = Quota {
+const CLIENT: LogQuota = LogQuota {
     class: 10,
     all: u32::MAX,
     // The configuration bounds them.
@@ -20,10 +20,10 @@ const CLIENT: Quota = Quota {
 };
 
 /// Anyone can make any number of keys, and connect from all addresses of a network.
-const UNKNOWN: Quota = Quota {
+const UNKNOWN: LogQuota = LogQuota {
     class: 5,
     all: 10,
-    classes: MOST_CLASSES,
+    classes: MAX_CLASSES,
 };
 
 /// The source of a line, and its kind.
@@ -79,8 +79,8 @@ impl LogQuotas {
 }
 
 fn log(
-    clients: Option<LeftOut<ReportClass<ClientName>>>,
-    unknown: Option<LeftOut<ReportClass<SourceClass>>>,
+    clients: Option<OmittedLines<ReportClass<ClientName>>>,
+    unknown: Option<OmittedLines<ReportClass<SourceClass>>>,
 ) {
     const SENTENCE: &str = "lines of the last minute were left out";
     if let Some(left_out) = clients {

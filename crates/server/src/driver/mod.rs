@@ -23,7 +23,7 @@ use std::fmt;
 use nightlatch_core::checker::LastCheck;
 use nightlatch_core::event::{ClientId, Refusal, RequestId};
 use nightlatch_core::record::{Ends, Page, Query};
-use nightlatch_core::registry::{Configured, Drops, Standing};
+use nightlatch_core::registry::{ConfiguredClients, MassRemoval, ReleaseForecast};
 use nightlatch_core::time::Wall;
 use nightlatch_store::{Store, StoreError};
 use tokio::sync::{mpsc, oneshot};
@@ -53,7 +53,7 @@ enum DriverMessage {
     Checked(ClientId, LastCheck),
     /// The configuration was read again. Answered when its changes are durable.
     Reload {
-        configured: Configured,
+        configured: ConfiguredClients,
         /// It may miss all known clients, or most of them.
         may_drop: bool,
         done: oneshot::Sender<Reloaded>,
@@ -65,7 +65,10 @@ enum DriverMessage {
         number: u64,
     },
     /// Asks what a request of this client would get now, and until when.
-    Standing(ClientId, oneshot::Sender<Option<(Standing, Option<Wall>)>>),
+    Forecast(
+        ClientId,
+        oneshot::Sender<Option<(ReleaseForecast, Option<Wall>)>>,
+    ),
     /// Asks for the requests of this client, or of all, that wait for approval.
     Waiting(Option<ClientId>, oneshot::Sender<Vec<WaitingRequest>>),
     /// Asks for a read of the store.
@@ -82,7 +85,7 @@ pub enum Reloaded {
     /// Its changes are durable.
     Durable,
     /// It would drop all clients or most of them: nothing changed.
-    Refused(Drops),
+    Refused(MassRemoval),
     /// The driver ended before.
     Ended,
 }
@@ -102,7 +105,7 @@ impl Handle {
     /// it `may_drop` them. The future is ready when the changes are durable.
     pub fn reload(
         &self,
-        configured: Configured,
+        configured: ConfiguredClients,
         may_drop: bool,
     ) -> impl Future<Output = Reloaded> + Send + use<> {
         let (done, reloaded) = oneshot::channel();
@@ -133,9 +136,12 @@ impl Handle {
 
     /// The answer that a request of a client would get now, and when that ends by itself. `None` when the client is
     /// gone, or the driver ends before.
-    pub(crate) async fn standing(&self, client: ClientId) -> Option<(Standing, Option<Wall>)> {
+    pub(crate) async fn forecast(
+        &self,
+        client: ClientId,
+    ) -> Option<(ReleaseForecast, Option<Wall>)> {
         let (answer, answered) = oneshot::channel();
-        self.send(DriverMessage::Standing(client, answer));
+        self.send(DriverMessage::Forecast(client, answer));
         answered.await.ok()?
     }
 

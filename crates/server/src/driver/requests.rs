@@ -15,7 +15,7 @@ use tokio::sync::oneshot;
 use crate::session::{Permit, PermitState, SecretRequest};
 
 /// A request that has not ended.
-pub(super) struct OpenRequest {
+pub(super) struct RequestEntry {
     pub(super) request: SecretRequest,
     pub(super) since: Wall,
     /// Its grant raised an alarm.
@@ -65,7 +65,7 @@ pub(crate) fn several(waiting: &[WaitingRequest]) -> String {
 
 /// Those of `requests` that wait, of a client or of all.
 pub(super) fn waiting(
-    requests: &HashMap<RequestId, OpenRequest>,
+    requests: &HashMap<RequestId, RequestEntry>,
     registry: &Registry,
     of: Option<ClientId>,
 ) -> Vec<WaitingRequest> {

@@ -9,7 +9,7 @@ use std::time::Duration;
 use nightlatch_core::client::saved::{Life, Saved};
 use nightlatch_core::event::{ClientId, DisableReason, Event, Refusal, RequestId};
 use nightlatch_core::name::ClientName;
-use nightlatch_core::registry::{Limits, Registry};
+use nightlatch_core::registry::{Registry, RegistryLimits};
 use nightlatch_core::secret::Secret;
 use nightlatch_core::settings::client::{ClientConfig, ClientSettings};
 use nightlatch_core::time::BootId;
@@ -60,7 +60,7 @@ impl TestDriver {
         let registry = Registry::load(
             configured(&keys, adjust),
             Saved::default(),
-            Limits {
+            RegistryLimits {
                 concurrent_checks: 8,
                 check_on_release: false,
                 allow_rehearsals: false,

@@ -20,7 +20,7 @@ use tokio::io::unix::AsyncFd;
 use tracing::{debug, warn};
 
 use super::sockets::GroupSocket;
-use super::{Announcement, PublishedService};
+use super::{PublishedService, ServiceAnnouncement};
 use crate::backoff::Backoff;
 
 /// Announces until `until` is ready, then sends a goodbye (RFC 6762, 10.1).
@@ -85,7 +85,7 @@ impl Protocol {
 }
 
 struct EmbeddedResponder {
-    announcement: Announcement,
+    announcement: ServiceAnnouncement,
     responder: Responder,
     sockets: Sockets,
     changes: AsyncFd<ChangesFd>,
@@ -292,7 +292,7 @@ async fn receive(sockets: &Sockets, buffer: &mut [u8; MAX_MESSAGE]) -> (Arrival,
     .await
 }
 
-pub(super) fn is_wanted(interface: &Interface, announcement: &Announcement) -> bool {
+pub(super) fn is_wanted(interface: &Interface, announcement: &ServiceAnnouncement) -> bool {
     let flags = interface.flags;
     match &announcement.interface {
         Some(name) => *name == interface.name && flags.up() && flags.running(),
@@ -302,7 +302,7 @@ pub(super) fn is_wanted(interface: &Interface, announcement: &Announcement) -> b
 
 /// The addresses to announce: the link-local ones of IPv6, which every neighbour can reach, or other IPv6
 /// addresses if there are none; and those of IPv4.
-fn announced(own: &[IpAddr], announcement: &Announcement) -> Vec<IpAddr> {
+fn announced(own: &[IpAddr], announcement: &ServiceAnnouncement) -> Vec<IpAddr> {
     let v4 = own.iter().filter(|it| it.is_ipv4() && announcement.ipv4);
     let v6 = own.iter().filter(|it| it.is_ipv6() && announcement.ipv6);
     let link_local =

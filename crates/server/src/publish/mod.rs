@@ -12,7 +12,7 @@ use std::future::Future;
 use std::pin::pin;
 use std::time::Duration;
 
-use nightlatch_core::log_limit::{LogLimit, MOST_CLASSES, Quota};
+use nightlatch_core::log_limit::{LogLimit, LogQuota, MAX_CLASSES};
 use nightlatch_sys::clock;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -28,7 +28,7 @@ const AVAHI_SEARCH: Duration = Duration::from_secs(1);
 
 /// The service to announce.
 #[derive(Clone, Debug)]
-pub struct Announcement {
+pub struct ServiceAnnouncement {
     /// Its name, such as `Mandos`; another is chosen when it is taken on the link.
     pub name: String,
     /// The TCP port on which the server listens.
@@ -71,7 +71,7 @@ impl Publisher {
 /// Starts to announce, until `shutdown` is ready; then withdraws with a goodbye. Needs a tokio
 /// runtime with time and I/O.
 pub fn spawn(
-    announcement: Announcement,
+    announcement: ServiceAnnouncement,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> Publisher {
     let (announced_name, name) = watch::channel(None);
@@ -101,7 +101,7 @@ pub fn spawn(
 /// The service and the name that it has now.
 #[derive(Debug)]
 struct PublishedService {
-    announcement: Announcement,
+    announcement: ServiceAnnouncement,
     /// The name to claim. A name changed by a collision stays: through failures, restarts of Avahi, and when the
     /// other publisher takes over.
     name: String,
@@ -112,10 +112,10 @@ struct PublishedService {
 
 /// Names change once or twice, when the server comes to a network, and each restart of Avahi or of the bus is
 /// two lines.
-const LINES: Quota = Quota {
+const LINES: LogQuota = LogQuota {
     class: 20,
     all: u32::MAX,
-    classes: MOST_CLASSES,
+    classes: MAX_CLASSES,
 };
 
 impl PublishedService {

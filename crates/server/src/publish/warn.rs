@@ -5,29 +5,29 @@
 
 use std::io;
 
-use nightlatch_core::network::link_local::{Observed, Remark, Watch};
+use nightlatch_core::network::link_local::{LinkLocalMonitor, LinkLocalNotice, ObservedInterface};
 use nightlatch_sys::link_local;
 use nightlatch_sys::netif::{self, NetworkChanges};
 use tracing::{debug, info, warn};
 
-use super::Announcement;
+use super::ServiceAnnouncement;
 use super::embedded::{is_wanted, now, watch_changes};
 
 /// Watches until it is dropped.
-pub(super) async fn watch(announcement: &Announcement) {
+pub(super) async fn watch(announcement: &ServiceAnnouncement) {
     if let Err(error) = until_error(announcement).await {
         debug!(reason = %error, "cannot watch the interfaces' addresses");
     }
     std::future::pending().await
 }
 
-async fn until_error(announcement: &Announcement) -> io::Result<()> {
+async fn until_error(announcement: &ServiceAnnouncement) -> io::Result<()> {
     let changes = watch_changes(NetworkChanges::listen()?)?;
-    let mut known = Watch::default();
+    let mut known = LinkLocalMonitor::default();
     loop {
         let all = netif::interfaces()?;
         let wanted = all.iter().filter(|it| is_wanted(it, announcement));
-        for remark in known.look(link_local::observe(wanted)?, now()) {
+        for remark in known.update(link_local::observe(wanted)?, now()) {
             log(&remark, announcement);
         }
         let due = async {
@@ -47,9 +47,9 @@ async fn until_error(announcement: &Announcement) -> io::Result<()> {
     }
 }
 
-fn log(remark: &Remark, announcement: &Announcement) {
+fn log(remark: &LinkLocalNotice, announcement: &ServiceAnnouncement) {
     match remark {
-        Remark::Lacks(observed) => {
+        LinkLocalNotice::Lacks(observed) => {
             let (interface, reason) = (&observed.name, reason(observed));
             let hint = observed.reason.map(|reason| reason.hint(interface));
             let hint = hint.as_deref();
@@ -59,13 +59,13 @@ fn log(remark: &Remark, announcement: &Announcement) {
                 warn!(%interface, %reason, hint, "no IPv6 link-local address: no boot client finds the server there");
             }
         }
-        Remark::HasNow { name } => {
+        LinkLocalNotice::HasNow { name } => {
             info!(interface = %name, "there is an IPv6 link-local address now");
         }
     }
 }
 
-fn reason(observed: &Observed) -> String {
+fn reason(observed: &ObservedInterface) -> String {
     match observed.reason {
         Some(reason) => reason.to_string(),
         None => "the kernel gives no reason".to_owned(),

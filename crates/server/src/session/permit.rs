@@ -40,7 +40,7 @@ impl PermitState {
 pub struct Permit {
     state: PermitState,
     secret: Arc<Secret>,
-    terms: registry::Terms,
+    terms: registry::DeadlineTerms,
     alarmed: bool,
     report: Option<Box<dyn FnOnce(bool) + Send>>,
 }
@@ -51,7 +51,7 @@ impl Permit {
     pub fn new(
         state: PermitState,
         secret: Arc<Secret>,
-        terms: registry::Terms,
+        terms: registry::DeadlineTerms,
         alarmed: bool,
         report: impl FnOnce(bool) + Send + 'static,
     ) -> Self {
@@ -73,7 +73,7 @@ impl Permit {
     /// The time that the machine may be away from now, told to one that rehearses.
     pub fn terms(&self) -> rehearsal::RehearsalTerms {
         rehearsal::RehearsalTerms {
-            left: self.terms.until.since(clock::now().mono),
+            left: self.terms.deadline.since(clock::now().mono),
             timeout: self.terms.timeout,
             interval: self.terms.interval,
             alarm: self.alarmed,

@@ -77,8 +77,8 @@ impl Gate {
     }
 
     fn permit(&self, secret: Arc<Secret>, state: PermitState) -> Permit {
-        let terms = registry::Terms {
-            until: clock::now().mono.after(LEFT),
+        let terms = registry::DeadlineTerms {
+            deadline: clock::now().mono.after(LEFT),
             timeout: TIMEOUT,
             interval: INTERVAL,
         };

@@ -19,7 +19,7 @@ fn options(arguments: &[&str]) -> ClientOptions {
 #[test]
 fn without_arguments_the_defaults_of_the_manual_hold() {
     let options = options(&[]);
-    assert!(options.connect == Servers::default() && !options.debug && !options.allow_unsigned);
+    assert!(options.connect == ServerList::default() && !options.debug && !options.allow_unsigned);
     assert_eq!(options.selection, InterfaceSelection::Suitable);
     assert_eq!(
         (options.delay, options.retry),

@@ -16,7 +16,7 @@ use proxies::{
     GROUP_ESTABLISHED, GROUP_FAILURE, INET, INET6, SERVER_RUNNING, ServerProxy,
 };
 
-use super::{Announcement, PublishedService};
+use super::{PublishedService, ServiceAnnouncement};
 use crate::backoff::Backoff;
 
 const SERVICE_TYPE: &str = "_mandos._tcp";
@@ -116,7 +116,7 @@ impl AvahiPublisher {
 async fn add(
     server: &ServerProxy<'_>,
     group: &EntryGroupProxy<'_>,
-    announcement: &Announcement,
+    announcement: &ServiceAnnouncement,
     name: &str,
 ) -> zbus::Result<()> {
     let interface = match &announcement.interface {
