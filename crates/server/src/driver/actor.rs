@@ -172,7 +172,12 @@ impl Driver {
             }
             DriverMessage::PeerGone(request) => {
                 self.registry.handle_peer_gone(request, now);
-                self.forget(request);
+                self.collect();
+                // A request with a decision ends by the report of its permit, which needs its data.
+                let entry = self.requests.get(&request);
+                if entry.is_some_and(|entry| entry.answer.is_some()) {
+                    self.requests.remove(&request);
+                }
             }
             DriverMessage::Delivered(request) => {
                 self.registry.handle_delivered(request, now);

@@ -82,6 +82,24 @@ async fn a_full_disk_keeps_no_machine_from_booting_and_the_records_follow() {
     driver.end().await;
 }
 
+#[tokio::test]
+async fn the_record_of_a_peer_that_left_just_before_its_release_has_its_key() {
+    let driver = TestDriver::new().await;
+    let mut request = driver.request(0);
+    assert!(timeout(Duration::ZERO, &mut request).await.is_err());
+    // The driver handles everything in order: it has released the secret, which nobody received.
+    drop(driver.permit(1).await);
+    drop(request);
+    let store = driver.store.clone();
+    let key = driver.keys[0].key_id().to_string();
+    driver.end().await;
+    let lines = store.clone().records(&Query::default()).unwrap().lines;
+    let undelivered =
+        |line: &&Line| line.text.contains("undelivered") && line.text.contains("\"a\"");
+    let line = lines.iter().find(undelivered).unwrap();
+    assert!(line.text.contains(&key), "{line:?}");
+}
+
 /// The numbers of records by kind and client: those in the store, and those left out.
 fn counts(store: &MemoryStore) -> (BTreeMap<String, u64>, BTreeMap<String, u64>) {
     let (mut recorded, mut left_out) = (BTreeMap::new(), BTreeMap::new());
