@@ -8,7 +8,7 @@ help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
 
 build: man ## all that is installed: programs, manual pages, completions; `sudo make install` puts it in place
-	cargo build --release --package nightlatch-server --package nightlatch-admin
+	cargo build --release --package nightlatch-server --package nightlatch-cli
 	$(MAKE) --no-print-directory boot
 	@mkdir -p target/completions
 	cargo run --quiet --package nightlatch-packages --bin libraries -- target/libraries.txt
@@ -89,7 +89,7 @@ man: ## build the manual pages, into target/man: man -M target/man nightlatchd
 	cargo run --quiet --package nightlatch-manuals -- target/man
 
 bench: peers ## benchmarks beside the peers, in one run; TABLES="unlocks many" for some of them
-	cargo build --release --package nightlatch-server --package nightlatch-admin --package nightlatch-interop --bins
+	cargo build --release --package nightlatch-server --package nightlatch-cli --package nightlatch-interop --bins
 	$(MAKE) --no-print-directory boot
 	NIGHTLATCH_BOOT=$(CURDIR)/target/boot/nightlatch-boot cargo run --release --package nightlatch-bench -- $(TABLES)
 

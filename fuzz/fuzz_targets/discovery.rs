@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use libfuzzer_sys::fuzz_target;
 use nightlatch_core::time::Monotonic;
-use nightlatch_proto::discovery::{Arrival, Browser, InterfaceIndex, Responder, AnnouncedService};
+use nightlatch_proto::discovery::{AnnouncedService, Arrival, Browser, InterfaceIndex, Responder};
 
 const INTERFACE: InterfaceIndex = InterfaceIndex(3);
 

@@ -3,7 +3,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use nightlatch_proto::greeting::{LineReader, MAX_LINE, LineProgress, client_line};
+use nightlatch_proto::greeting::{LineProgress, LineReader, MAX_LINE, client_line};
 
 fuzz_target!(|input: (&[u8], u8)| {
     let (bytes, cut) = input;

@@ -20,7 +20,11 @@ fuzz_target!(|line: &str| {
             format!("ip=:::::{device}:dhcp:9.9.9.9:[2001:db8::53]"),
         ] {
             // Separators of the line are never part of a name.
-            assert_eq!(KernelParameters::parse(&form).devices, [device.clone()], "{form}");
+            assert_eq!(
+                KernelParameters::parse(&form).devices,
+                [device.clone()],
+                "{form}"
+            );
         }
     }
 });

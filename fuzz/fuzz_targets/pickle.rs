@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use nightlatch_admin::import::pickle::{Value, View, read};
+use nightlatch_import::pickle::{Value, View, read};
 
 /// Limits of depth and number for writing a value, because values may refer to each other in circles.
 const DEPTH: usize = 60;

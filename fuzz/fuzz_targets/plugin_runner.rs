@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 
 use libfuzzer_sys::fuzz_target;
-use nightlatch_boot::cli::Action;
+use nightlatch_boot::cli::CliAction;
 use nightlatch_boot::plugin_runner::options::{parse, parse_with};
 
 fuzz_target!(|config: &[u8]| {
@@ -19,7 +19,7 @@ fuzz_target!(|config: &[u8]| {
         .map(|word| OsString::from_vec(word.to_vec()))
         .collect();
     match (from_file, parse(&words)) {
-        (Ok(file), Ok(Action::Run(line))) => assert_eq!(file, line),
+        (Ok(file), Ok(CliAction::Run(line))) => assert_eq!(file, line),
         // The other things to ask for have no place in a file.
         (Err(_), Err(_) | Ok(_)) => {}
         (Ok(file), other) => panic!("the file means {file:?}, the command line {other:?}"),

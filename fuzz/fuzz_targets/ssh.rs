@@ -3,7 +3,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use nightlatch_core::ssh::{HostKey, endpoint};
+use nightlatch_core::ssh::{HostKey, parse_endpoint};
 use nightlatch_proto::ssh::{HostKeyProof, ProofProgress};
 
 const KEYS: [&str; 2] = [
@@ -17,7 +17,7 @@ fuzz_target!(|input: (&[u8], usize, bool, &str)| {
         assert_eq!(key.to_string().parse::<HostKey>().as_ref(), Ok(&key));
         assert!(key.public_key().is_ok());
     }
-    let _ = endpoint(text);
+    let _ = parse_endpoint(text);
     let key: HostKey = KEYS[usize::from(other)].parse().expect("a valid key");
     let (mut proof, _) = HostKeyProof::begin(&key);
     for part in bytes.chunks(piece.max(1)) {

@@ -9,9 +9,9 @@ use nightlatch_sys::capabilities::{Capabilities, Capability};
 use nightlatch_sys::memory;
 use nightlatch_sys::signals::{Signal, die_of};
 
-use crate::cli::{Action, UsageError};
+use crate::cli::{CliAction, UsageError};
 use crate::exit::Exit;
-use crate::log::{self, Log, chain};
+use crate::log::{self, AppletLog, chain};
 
 /// A row of the table of applets.
 pub(crate) struct Applet {
@@ -78,25 +78,25 @@ impl Applet {
     /// Does what `action` asks for. `debug` reads the option `--debug`.
     pub(crate) fn run<T, R: Into<Ending>, E: AppletError>(
         &self,
-        action: Result<Action<T>, UsageError>,
+        action: Result<CliAction<T>, UsageError>,
         debug: impl FnOnce(&T) -> bool,
-        run: impl FnOnce(T, Log) -> Result<R, E>,
+        run: impl FnOnce(T, AppletLog) -> Result<R, E>,
     ) -> ExitCode {
         let name = self.names[0];
         let options = match action {
-            Ok(Action::Run(options)) => options,
-            Ok(Action::Help) => return log::print(self.help).into(),
-            Ok(Action::Usage) => {
+            Ok(CliAction::Run(options)) => options,
+            Ok(CliAction::Help) => return log::print(self.help).into(),
+            Ok(CliAction::Usage) => {
                 let usage = self.help.split("\n\n").next().unwrap_or_default();
                 return log::print(&format!("{usage}\n")).into();
             }
-            Ok(Action::Version) => {
+            Ok(CliAction::Version) => {
                 let version = env!("CARGO_PKG_VERSION");
                 return log::print(&format!("nightlatch-boot {name} {version}\n")).into();
             }
-            Err(error) => return report(&error, Log::new(name, false)).into(),
+            Err(error) => return report(&error, AppletLog::new(name, false)).into(),
         };
-        let log = Log::new(name, debug(&options));
+        let log = AppletLog::new(name, debug(&options));
         log::silence_panics(name);
         // The client does so itself once it has become its real user: the change of user would undo it.
         if self.privilege != Privilege::Lowers
@@ -114,7 +114,7 @@ impl Applet {
 }
 
 /// Logs an error with its hint.
-pub(crate) fn report(error: &impl AppletError, log: Log) -> Exit {
+pub(crate) fn report(error: &impl AppletError, log: AppletLog) -> Exit {
     log.info(&chain(error));
     if let Some(hint) = error.hint(log.applet()) {
         log.hint(&hint);
@@ -127,7 +127,7 @@ pub(crate) fn report(error: &impl AppletError, log: Log) -> Exit {
 ///
 /// # Errors
 /// When core dumps cannot be forbidden. Memory that cannot be locked is only logged.
-pub(crate) fn protect_memory(capabilities: Option<Capabilities>, log: Log) -> io::Result<()> {
+pub(crate) fn protect_memory(capabilities: Option<Capabilities>, log: AppletLog) -> io::Result<()> {
     memory::forbid_core_dumps()?;
     let needed = [Capability::IpcLock, Capability::SysResource];
     let locked = match capabilities {

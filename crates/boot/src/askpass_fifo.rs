@@ -14,10 +14,10 @@ use rustix::io::Errno;
 use zeroize::Zeroizing;
 
 use crate::applet::{Applet, AppletError, Privilege};
-use crate::cli::{self, Action, Argument, OptionNames, UsageError};
+use crate::cli::{self, CliAction, CliArgument, OptionNames, UsageError};
 use crate::exit::Exit;
 use crate::files::{PathHandle, is_private};
-use crate::log::Log;
+use crate::log::AppletLog;
 use crate::output::write_out;
 
 /// Programs write a password for cryptsetup's askpass into it.
@@ -68,15 +68,15 @@ struct AskpassFifoOptions {
     debug: bool,
 }
 
-fn parse(arguments: Vec<OsString>) -> Result<Action<AskpassFifoOptions>, UsageError> {
+fn parse(arguments: Vec<OsString>) -> Result<CliAction<AskpassFifoOptions>, UsageError> {
     let options = AskpassFifoOptions {
         fifo: FIFO.into(),
         debug: false,
     };
     cli::parse(&NAMES, options, arguments, |options, part, arguments| {
         match part {
-            Argument::Option("fifo") => options.fifo = arguments.value()?.into(),
-            Argument::Option("debug") => options.debug = true,
+            CliArgument::Option("fifo") => options.fifo = arguments.value()?.into(),
+            CliArgument::Option("debug") => options.debug = true,
             part => return Err(part.unexpected()),
         }
         Ok(())
@@ -110,14 +110,14 @@ impl AppletError for FifoError {
 }
 
 /// Signals end it as they come, until there is a password: it has nothing to put back.
-fn fetch(options: &AskpassFifoOptions, log: Log) -> Result<Option<Signal>, FifoError> {
+fn fetch(options: &AskpassFifoOptions, log: AppletLog) -> Result<Option<Signal>, FifoError> {
     let password = read(&options.fifo, log)?;
     let signals = EndSignals::hold().map_err(FifoError::Output)?;
     write_out(&password, &signals).map_err(FifoError::Output)
 }
 
 /// All that the first writer writes. One that writes nothing has no password: the next is waited for.
-fn read(path: &Path, log: Log) -> Result<Secret, FifoError> {
+fn read(path: &Path, log: AppletLog) -> Result<Secret, FifoError> {
     make(path).map_err(|error| FifoError::Make(path.to_owned(), error))?;
     loop {
         log.debug(|| format!("waiting for a password at {}", path.display()));

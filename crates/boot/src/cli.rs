@@ -14,7 +14,7 @@ use crate::exit::Exit;
 
 /// The result of reading a command line.
 #[derive(Debug)]
-pub enum Action<T> {
+pub enum CliAction<T> {
     /// Run the applet with these options.
     Run(T),
     /// Print the text of `--help`.
@@ -25,13 +25,13 @@ pub enum Action<T> {
     Version,
 }
 
-impl<T> Action<T> {
-    pub(crate) fn map<U>(self, change: impl FnOnce(T) -> U) -> Action<U> {
+impl<T> CliAction<T> {
+    pub(crate) fn map<U>(self, change: impl FnOnce(T) -> U) -> CliAction<U> {
         match self {
-            Self::Run(options) => Action::Run(change(options)),
-            Self::Help => Action::Help,
-            Self::Usage => Action::Usage,
-            Self::Version => Action::Version,
+            Self::Run(options) => CliAction::Run(change(options)),
+            Self::Help => CliAction::Help,
+            Self::Usage => CliAction::Usage,
+            Self::Version => CliAction::Version,
         }
     }
 }
@@ -109,29 +109,29 @@ pub fn parse<T>(
     names: &'static OptionNames,
     mut options: T,
     arguments: impl IntoIterator<Item = OsString>,
-    mut set: impl FnMut(&mut T, Argument, &mut ArgumentReader) -> Result<(), UsageError>,
-) -> Result<Action<T>, UsageError> {
+    mut set: impl FnMut(&mut T, CliArgument, &mut ArgumentReader) -> Result<(), UsageError>,
+) -> Result<CliAction<T>, UsageError> {
     let mut arguments = ArgumentReader::new(names, arguments);
     while let Some(part) = arguments.next_argument()? {
         match part {
-            Argument::Option("help") => return Ok(Action::Help),
-            Argument::Option("usage") => return Ok(Action::Usage),
-            Argument::Option("version") => return Ok(Action::Version),
+            CliArgument::Option("help") => return Ok(CliAction::Help),
+            CliArgument::Option("usage") => return Ok(CliAction::Usage),
+            CliArgument::Option("version") => return Ok(CliAction::Version),
             part => set(&mut options, part, &mut arguments)?,
         }
     }
-    Ok(Action::Run(options))
+    Ok(CliAction::Run(options))
 }
 
 /// Reads the arguments of an applet that has no option but `--debug`.
-pub fn parse_debug(arguments: Vec<OsString>) -> Result<Action<bool>, UsageError> {
+pub fn parse_debug(arguments: Vec<OsString>) -> Result<CliAction<bool>, UsageError> {
     const NAMES: OptionNames = OptionNames {
         mandos: &[],
         ours: &["debug"],
         short: &[],
     };
     parse(&NAMES, false, arguments, |debug, part, _| match part {
-        Argument::Option("debug") => {
+        CliArgument::Option("debug") => {
             *debug = true;
             Ok(())
         }
@@ -141,14 +141,14 @@ pub fn parse_debug(arguments: Vec<OsString>) -> Result<Action<bool>, UsageError>
 
 /// A part of a command line.
 #[derive(Debug)]
-pub enum Argument {
+pub enum CliArgument {
     /// An option, by its long name.
     Option(&'static str),
     /// A word that is no option.
     Word(OsString),
 }
 
-impl Argument {
+impl CliArgument {
     /// The error of an applet that does not know this part.
     pub fn unexpected(self) -> UsageError {
         match self {
@@ -173,17 +173,17 @@ impl ArgumentReader {
         Self { parser, names }
     }
 
-    fn next_argument(&mut self) -> Result<Option<Argument>, UsageError> {
+    fn next_argument(&mut self) -> Result<Option<CliArgument>, UsageError> {
         let name = match self.parser.next()? {
             None => return Ok(None),
-            Some(lexopt::Arg::Value(word)) => return Ok(Some(Argument::Word(word))),
+            Some(lexopt::Arg::Value(word)) => return Ok(Some(CliArgument::Word(word))),
             Some(lexopt::Arg::Long(name)) => complete(self.names, name)?,
             Some(argument @ lexopt::Arg::Short(letter)) => match of_letter(self.names, letter) {
                 Some(name) => name,
                 None => return Err(argument.unexpected().into()),
             },
         };
-        Ok(Some(Argument::Option(name)))
+        Ok(Some(CliArgument::Option(name)))
     }
 
     /// The value of the option that came last.
@@ -237,7 +237,7 @@ fn of_letter(names: &OptionNames, letter: char) -> Option<&'static str> {
 }
 
 /// The options in a file: words with white space between them; from `#` on a line is a comment. Nothing is quoted.
-pub fn words(config: &[u8]) -> Vec<OsString> {
+pub fn split_words(config: &[u8]) -> Vec<OsString> {
     let lines = config.split(|byte| *byte == b'\n');
     let lines = lines.filter_map(|line| line.split(|byte| *byte == b'#').next());
     let words = lines.flat_map(|line| line.split(u8::is_ascii_whitespace));
@@ -257,7 +257,7 @@ mod tests {
         short: &[('p', "prefix")],
     };
 
-    fn first(argument: &str) -> Result<Option<Argument>, UsageError> {
+    fn first(argument: &str) -> Result<Option<CliArgument>, UsageError> {
         ArgumentReader::new(&NAMES, [argument.into()]).next_argument()
     }
 
@@ -274,13 +274,13 @@ mod tests {
         ] {
             let part = first(given).unwrap();
             assert!(
-                matches!(part, Some(Argument::Option(name)) if name == meant),
+                matches!(part, Some(CliArgument::Option(name)) if name == meant),
                 "{given}"
             );
         }
         assert!(matches!(first("--pr"), Err(UsageError::Ambiguous(..))));
         assert!(matches!(first("--x"), Err(UsageError::Unknown(_))));
         assert!(first("-x").is_err());
-        assert!(matches!(first("word"), Ok(Some(Argument::Word(_)))));
+        assert!(matches!(first("word"), Ok(Some(CliArgument::Word(_)))));
     }
 }

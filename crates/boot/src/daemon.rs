@@ -84,7 +84,7 @@ impl SplashDaemon {
         Ok(Self {
             handle,
             program,
-            arguments: words(&line),
+            arguments: split_arguments(&line),
         })
     }
 
@@ -148,11 +148,11 @@ impl SplashDaemon {
 }
 
 /// The arguments of a process (proc(5), cmdline): each ends with NUL, the last one too.
-fn words(line: &[u8]) -> Vec<OsString> {
-    let words = line.split(|byte| *byte == 0);
-    let mut words: Vec<OsString> = words
+fn split_arguments(line: &[u8]) -> Vec<OsString> {
+    let parts = line.split(|byte| *byte == 0);
+    let mut arguments: Vec<OsString> = parts
         .map(|word| OsStr::from_bytes(word).to_owned())
         .collect();
-    words.pop();
-    words
+    arguments.pop();
+    arguments
 }

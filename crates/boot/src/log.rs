@@ -9,12 +9,12 @@ use crate::exit::Exit;
 
 /// Writes the messages of one applet.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Log {
+pub(crate) struct AppletLog {
     applet: &'static str,
     debug: bool,
 }
 
-impl Log {
+impl AppletLog {
     /// With `debug`, messages about each step are written too.
     pub(crate) const fn new(applet: &'static str, debug: bool) -> Self {
         Self { applet, debug }

@@ -5,13 +5,13 @@ use std::io;
 use nightlatch_core::kernel_command_line::KernelParameters;
 
 use crate::applet::{Applet, Ending, Privilege};
-use crate::cli::{self, Action};
+use crate::cli::{self, CliAction};
 use crate::client;
 use crate::client::interfaces::InterfaceSelection;
 use crate::client::options::{self, ClientOptions};
 use crate::exit::Exit;
 use crate::kernel_command_line;
-use crate::log::{self, Log, chain};
+use crate::log::{self, AppletLog, chain};
 use crate::plugin_runner;
 
 pub(crate) const APPLET: Applet = Applet {
@@ -47,7 +47,7 @@ Example, in a script of the initramfs:
 NIGHTLATCH_INTERFACE names the interface that the boot system has chosen, as for the client.
 ";
 
-fn run(log: Log) -> Exit {
+fn run(log: AppletLog) -> Exit {
     let parameters = kernel_command_line::of_this_boot();
     parameters
         .warnings
@@ -76,11 +76,11 @@ fn network_line(selection: &InterfaceSelection) -> String {
 
 /// The options of the client at this boot: of its file, of the plugin runner's, and of the kernel's command line. Nothing
 /// where it is not started, or not with these.
-fn client_options(parameters: &KernelParameters, log: Log) -> Option<ClientOptions> {
+fn client_options(parameters: &KernelParameters, log: AppletLog) -> Option<ClientOptions> {
     let more = plugin_runner::client_arguments(parameters)?;
     let read = options::configured().map(|options| options::parse(options, more));
     match read {
-        Ok(Ok(Action::Run(mut options))) => {
+        Ok(Ok(CliAction::Run(mut options))) => {
             client::use_fallback(&mut options, log);
             Some(*options)
         }

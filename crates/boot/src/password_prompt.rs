@@ -11,9 +11,9 @@ use nightlatch_sys::signals::EndSignals;
 use nightlatch_sys::terminal;
 
 use crate::applet::{Applet, AppletError, Ending, Privilege};
-use crate::cli::{self, Action, Argument, OptionNames, UsageError};
+use crate::cli::{self, CliAction, CliArgument, OptionNames, UsageError};
 use crate::exit::Exit;
-use crate::log::{Log, chain};
+use crate::log::{AppletLog, chain};
 use crate::output::write_out;
 use crate::plymouth;
 use crate::prompt::{self, Wording};
@@ -65,17 +65,17 @@ struct PasswordPromptOptions {
     debug: bool,
 }
 
-fn parse(arguments: Vec<OsString>) -> Result<Action<PasswordPromptOptions>, UsageError> {
+fn parse(arguments: Vec<OsString>) -> Result<CliAction<PasswordPromptOptions>, UsageError> {
     let options = PasswordPromptOptions::default();
     cli::parse(&NAMES, options, arguments, |options, part, arguments| {
         match part {
-            Argument::Option("prefix") => {
+            CliArgument::Option("prefix") => {
                 options.wording.prefix = Some(arguments.text("--prefix")?)
             }
-            Argument::Option("prompt") => {
+            CliArgument::Option("prompt") => {
                 options.wording.prompt = Some(arguments.text("--prompt")?)
             }
-            Argument::Option("debug") => options.debug = true,
+            CliArgument::Option("debug") => options.debug = true,
             part => return Err(part.unexpected()),
         }
         Ok(())
@@ -93,7 +93,7 @@ impl AppletError for PasswordPromptError {
     }
 }
 
-fn run(options: &PasswordPromptOptions, log: Log) -> Result<Ending, PasswordPromptError> {
+fn run(options: &PasswordPromptOptions, log: AppletLog) -> Result<Ending, PasswordPromptError> {
     if plymouth::daemon::is_running() {
         log.info("Plymouth has the screen: not asking here");
         return Ok(Ending::Exit(Exit::Unavailable));
@@ -105,7 +105,7 @@ fn run(options: &PasswordPromptOptions, log: Log) -> Result<Ending, PasswordProm
     Ok(ask(&prompt::question(&options.wording), log)?)
 }
 
-fn ask(question: &str, log: Log) -> io::Result<Ending> {
+fn ask(question: &str, log: AppletLog) -> io::Result<Ending> {
     let input = copy(io::stdin().as_fd())?;
     let output = copy(io::stderr().as_fd())?;
     let password = loop {

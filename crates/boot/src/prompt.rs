@@ -60,7 +60,11 @@ fn compose(wording: &Wording, source: Option<String>, target: Option<String>) ->
 mod tests {
     use super::*;
 
-    fn asked(prompt: Option<&str>, prefix: Option<&str>, variables: [Option<&str>; 2]) -> String {
+    fn question_for(
+        prompt: Option<&str>,
+        prefix: Option<&str>,
+        variables: [Option<&str>; 2],
+    ) -> String {
         let wording = Wording {
             prefix: prefix.map(Into::into),
             prompt: prompt.map(Into::into),
@@ -76,27 +80,27 @@ mod tests {
         let both = [Some("/dev/sda2"), Some("root")];
         for (question, expected) in [
             (
-                asked(None, None, none),
+                question_for(None, None, none),
                 "Enter passphrase to unlock the disk: ",
             ),
             (
-                asked(None, None, both),
+                question_for(None, None, both),
                 "Unlocking the disk /dev/sda2 (root)\nEnter passphrase: ",
             ),
             (
-                asked(None, None, [Some("/dev/sda2"), None]),
+                question_for(None, None, [Some("/dev/sda2"), None]),
                 "Unlocking the disk /dev/sda2\nEnter passphrase: ",
             ),
             (
-                asked(None, None, [None, Some("root")]),
+                question_for(None, None, [None, Some("root")]),
                 "Unlocking the disk (root)\nEnter passphrase: ",
             ),
             (
-                asked(None, Some("host:"), none),
+                question_for(None, Some("host:"), none),
                 "host: Enter passphrase to unlock the disk: ",
             ),
-            (asked(Some("X"), None, both), "X: "),
-            (asked(Some("X"), Some("host:"), both), "host: X: "),
+            (question_for(Some("X"), None, both), "X: "),
+            (question_for(Some("X"), Some("host:"), both), "host: X: "),
         ] {
             assert_eq!(question, expected);
         }

@@ -68,7 +68,7 @@ mod tests {
     }
 
     #[test]
-    fn who_says_that_he_cannot_is_not_asked_again() {
+    fn a_plugin_that_gives_up_is_not_started_again() {
         let exited = |code: i32| ExitStatus::from_raw(code << 8);
         assert!(may_restart(ExitStatus::from_raw(11)));
         assert!(may_restart(exited(75)));

@@ -7,7 +7,7 @@ use std::os::fd::BorrowedFd;
 use nightlatch_core::secret::Secret;
 use nightlatch_core::time::Monotonic;
 
-use crate::log::Log;
+use crate::log::AppletLog;
 use crate::process::{PasswordProcess, ProcessResult};
 use crate::restarts::{RestartPauses, may_restart};
 
@@ -41,7 +41,7 @@ impl<'a> PasswordSource<'a> {
     }
 
     /// Starts it when that is due, and listens to it; answers with its password.
-    pub(crate) fn advance(&mut self, now: Monotonic, log: Log) -> io::Result<Option<Secret>> {
+    pub(crate) fn advance(&mut self, now: Monotonic, log: AppletLog) -> io::Result<Option<Secret>> {
         if matches!(self.state, SourceState::Paused(due) if due <= now) {
             self.begin(now, log);
         }
@@ -70,7 +70,7 @@ impl<'a> PasswordSource<'a> {
         Ok(None)
     }
 
-    fn begin(&mut self, now: Monotonic, log: Log) {
+    fn begin(&mut self, now: Monotonic, log: AppletLog) {
         let what = &self.what;
         log.debug(|| format!("starting {what}"));
         self.state = match (self.start)() {

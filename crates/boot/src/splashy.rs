@@ -13,7 +13,7 @@ use crate::applet::{Applet, AppletError, Ending, Privilege};
 use crate::cli;
 use crate::daemon::SplashDaemon;
 use crate::exit::Exit;
-use crate::log::Log;
+use crate::log::AppletLog;
 use crate::output::write_out;
 use crate::process::{PasswordProcess, ProcessResult, end_all};
 use crate::prompt::{self, Wording};
@@ -64,7 +64,7 @@ impl AppletError for SplashyError {
     }
 }
 
-fn ask(log: Log) -> Result<Ending, SplashyError> {
+fn ask(log: AppletLog) -> Result<Ending, SplashyError> {
     let signals = EndSignals::hold()?;
     let Some(daemon) = SplashDaemon::of_program(Path::new(DAEMON)).map_err(io::Error::other)?
     else {

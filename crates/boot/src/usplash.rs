@@ -17,7 +17,7 @@ use crate::cli;
 use crate::daemon::SplashDaemon;
 use crate::exit::Exit;
 use crate::files::{PathHandle, is_owned, is_private};
-use crate::log::Log;
+use crate::log::AppletLog;
 use crate::output::write_out;
 use crate::prompt::{self, Wording};
 use crate::wait;
@@ -73,7 +73,7 @@ impl AppletError for UsplashError {
     }
 }
 
-fn ask(log: Log) -> Result<Ending, UsplashError> {
+fn ask(log: AppletLog) -> Result<Ending, UsplashError> {
     let signals = EndSignals::hold()?;
     let Some(daemon) = SplashDaemon::of_program(Path::new(DAEMON)).map_err(io::Error::other)?
     else {
@@ -104,14 +104,14 @@ fn ask(log: Log) -> Result<Ending, UsplashError> {
 
 /// Without waiting for the other side: a daemon that runs has its end open.
 fn open(path: &str, accept: fn(&Metadata) -> bool, options: &mut OpenOptions) -> io::Result<File> {
-    let told = |error: io::Error| io::Error::new(error.kind(), format!("{path}: {error}"));
-    let found = PathHandle::at(Path::new(path)).map_err(told)?;
+    let with_path = |error: io::Error| io::Error::new(error.kind(), format!("{path}: {error}"));
+    let found = PathHandle::at(Path::new(path)).map_err(with_path)?;
     if !found.about().file_type().is_fifo() || !accept(found.about()) {
         let expected = "expected a FIFO of root's that others cannot use";
         return Err(io::Error::other(format!("{path}: {expected}")));
     }
     let flags = OFlags::NONBLOCK.bits().cast_signed();
-    found.open(options.custom_flags(flags)).map_err(told)
+    found.open(options.custom_flags(flags)).map_err(with_path)
 }
 
 /// A line, without its end, or the signal that came first.

@@ -54,7 +54,7 @@ fn a_try_has_a_process_without_privileges_and_its_end_is_one_failed_try() {
     }
     // Standard input, the pipe, standard error, and the socket.
     let descriptors = std::fs::read_dir(format!("/proc/{child}/fd")).map(Iterator::count);
-    // Without root nobody may look into a process that must not be dumped.
+    // Only root may look into a process that is not dumpable.
     assert!(descriptors.is_err() || descriptors.unwrap() == 4);
     world::kill(child.parse().unwrap());
     let output = client.wait_with_output().unwrap();

@@ -1,6 +1,6 @@
-//! Network hooks of ours and of Mandos, with the programs that they call, on hosts of their own. Needs
-//! root; what this kernel or this machine has not is told and left out. scripts/links-guest runs these
-//! tests on a kernel that has WireGuard.
+//! Network hooks of ours and of Mandos, with the programs that they call, on hosts of their own. Needs root; tests of
+//! features that this kernel or machine lacks are skipped with a message. scripts/links-guest runs these tests on a
+//! kernel that has WireGuard.
 //!
 //! There is no radio here: wpa_supplicant runs for real, on a cable (its driver `wired`).
 #![allow(
@@ -57,7 +57,7 @@ fn path() -> String {
     format!("{0}/sbin:{0}/usr/sbin:{0}/usr/bin:{own}", peers.display())
 }
 
-/// Whether the peers have a program; says so when not.
+/// True when the hosts have a program; prints a message otherwise.
 fn has(program: &str) -> bool {
     let found = peers().join(program).exists();
     if !found {
@@ -98,7 +98,7 @@ fn links(host: &Host) -> String {
     host.ip(&["-br", "link"])
 }
 
-/// What a hook answers, when an image is made.
+/// The answer of a hook when an image is made.
 fn asked(hooks: &TempDir, hook: &str, mode: &str) -> String {
     let output = Command::new(hooks.path().join(hook))
         .arg(mode)

@@ -28,7 +28,7 @@ fn cable(here: &Host, end: &str, there: &Host, other_end: &str) {
     ip(&[&ours[..], &["peer", "name", other_end, "netns", &there.0]].concat());
 }
 
-/// Whether this kernel can make links of these kinds; says so when not.
+/// True when this kernel can make links of these kinds; prints a message otherwise.
 fn kernel_has(kinds: &[&str]) -> bool {
     let host = Host::new();
     host.ip(&[
@@ -62,7 +62,7 @@ fn kernel_has(kinds: &[&str]) -> bool {
 /// Everything about the links of a host that a program which leaves no trace must leave alone.
 fn picture(host: &Host) -> String {
     let links = host.ip(&["-o", "link", "show"]);
-    // What the carrier and the queue do is not up to us, and a link that was never up has no queue.
+    // The carrier and the queue may change by themselves, and a link that was never up has no queue.
     let volatile = ["LOWER_UP", "NO-CARRIER", "M-DOWN"];
     let line = |line: &str| {
         let words: Vec<&str> = line.split_whitespace().collect();
@@ -139,7 +139,7 @@ fn started(command: &mut Command, until: &str) -> Child {
     let lines = BufReader::new(child.stderr.take().unwrap()).lines();
     let mut said = lines.map_while(Result::ok);
     assert!(said.any(|line| line.contains(until)), "never said {until}");
-    // Whoever closes the pipe ends who writes to it.
+    // A closed pipe would end the process that writes to it.
     std::thread::spawn(move || said.for_each(drop));
     child
 }
@@ -233,7 +233,7 @@ fn a_signal_midway_puts_everything_back() {
     assert_eq!(picture(&here), before);
 }
 
-// What was put on top of it went with it, so that nothing has to fail.
+// Interfaces on top of it are removed with it, so no removal fails.
 #[test]
 fn addresses_and_routes_are_taken_back_before_the_link_and_nothing_fails() {
     if !possible() {

@@ -150,7 +150,7 @@ fn late_router(mut is_time: impl FnMut(&Host, &str) -> bool) {
     }
     let (here, there) = (Host::new(), Host::new());
     here.cable_to(&there);
-    // The address of another interface is nobody's on the cable (RFC 4861, 7.2.3).
+    // No host on the cable has the address of another interface (RFC 4861, 7.2.3).
     there.ip(&["link", "set", "lo", "up"]);
     there.ip(&["addr", "add", "2001:db8:1::1/128", "dev", "lo"]);
     there.ip(&["addr", "add", "2001:db8::1/64", "dev", "wire", "nodad"]);
@@ -202,7 +202,7 @@ fn hooks_see_what_they_see_under_mandos() {
     assert_eq!(arguments, ["start", "start", "stop", "stop"]);
 }
 
-/// What two hooks saw at start and stop, and their arguments.
+/// The environment and arguments of two hooks at start and stop.
 fn hooks_under(program: &[&str]) -> (Vec<String>, Vec<String>) {
     let host = Host::new();
     let machine = Machine::new();
@@ -249,7 +249,7 @@ fn hooks_under(program: &[&str]) -> (Vec<String>, Vec<String>) {
     };
     let lines = BufReader::new(child.0.stderr.take().unwrap()).lines();
     let mut said = lines.map_while(Result::ok);
-    // With --debug both tell when they connect: the hooks are done then.
+    // With --debug both log the connection: the hooks are done then.
     assert!(said.any(|line| line.contains("127.0.0.1")));
     assert_eq!(read(".seen").len(), 2);
     world::terminate(&child.0);
@@ -267,7 +267,7 @@ fn hook(script: &str) -> tempfile::TempDir {
     folder
 }
 
-/// What a client with these hooks says, that is ended once it has tried to connect.
+/// The log of a client with these hooks, which is ended once it has tried to connect.
 fn said_with_hooks(hooks: &Path) -> String {
     let machine = Machine::new();
     let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_nightlatch-boot"));

@@ -1,13 +1,20 @@
-//! A client's state as its D-Bus properties show it.
+//! A client's state as its D-Bus properties show it. The fields of settings come from the table of settings in
+//! `nightlatch-core`.
 
 use std::time::Duration;
 
-use nightlatch_core::checker::LastCheck;
+use nightlatch_core::checker::{Checker, LastCheck};
+use nightlatch_core::client_settings;
+use nightlatch_core::key_id::{Fingerprint, KeyId};
+use nightlatch_core::settings::client::ClientSettings;
 use nightlatch_core::time::Wall;
 
-use crate::moment::{self, MomentError};
+use crate::moment::MomentError;
 use crate::names::ClientPath;
 use crate::property::{BadValue, Property, PropertyValue};
+
+mod field;
+use field::{Field, Shown};
 
 /// `LastCheckerStatus` of a client without a completed check.
 const NEVER: i16 = -2;
@@ -55,54 +62,117 @@ impl From<LastCheck> for CheckStatus {
     }
 }
 
-/// One client: everything that can be read of it.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct ClientView {
-    /// The path of its object.
-    pub path: ClientPath,
-    /// The name of its section in `clients.conf`.
-    pub name: String,
-    /// The SHA-256 of its TLS key, in hexadecimal as the server writes it; empty when it has none.
-    pub key_id: String,
-    /// Its OpenPGP fingerprint in hexadecimal; empty when it has none.
-    pub fingerprint: String,
-    /// The value of `%(host)s` in the checker.
-    pub host: String,
-    /// The command that proves it is up.
-    pub checker: String,
-    /// True when releases to it are possible.
-    pub enabled: bool,
-    /// The deadline.
-    pub expires: Option<Wall>,
-    /// Time from a proof of life to the deadline.
-    pub timeout: Duration,
-    /// The same after a delivery.
-    pub extended_timeout: Duration,
-    /// Time between two checks.
-    pub interval: Duration,
-    /// True while a check runs.
-    pub checker_running: bool,
-    /// The result of the last completed check.
-    pub last_check: CheckStatus,
-    /// Time of the last proof of life.
-    pub last_checked_ok: Option<Wall>,
-    /// Time at which the server first knew the client.
-    pub created: Option<Wall>,
-    /// Time at which it was last enabled.
-    pub last_enabled: Option<Wall>,
-    /// True while a request waits for approval.
-    pub approval_pending: bool,
-    /// The decision on a request after `approval_delay` without a person's.
-    pub approved_by_default: bool,
-    /// Time for which a request waits for a decision.
-    pub approval_delay: Duration,
-    /// Time for which an approval or a denial is valid.
-    pub approval_duration: Duration,
-    /// Time of the last request that asked for approval.
-    pub last_approval_request: Option<Wall>,
-    /// True when it is disabled because the server's state was lost. Not on the bus: only the server itself fills it.
-    pub needs_proof: bool,
+/// A value for a setting that is on D-Bus. To name the property makes a repetition skip the other settings.
+macro_rules! on_bus {
+    ($property:ident, $value:expr) => {
+        $value
+    };
 }
+
+macro_rules! declare_view {
+    ($(
+        #[doc = $doc:literal]
+        $name:ident $key:ident: $type:ty = $default:expr
+        $(, property($property:ident $access:ident))?;
+    )*) => {
+        /// One client: everything that can be read of it.
+        #[derive(Clone, PartialEq, Eq, Debug)]
+        pub struct ClientView {
+            /// The path of its object.
+            pub path: ClientPath,
+            /// The name of its section in `clients.conf`.
+            pub name: String,
+            /// True when releases to it are possible.
+            pub enabled: bool,
+            /// The deadline.
+            pub expires: Option<Wall>,
+            /// True while a check runs.
+            pub checker_running: bool,
+            /// The result of the last completed check.
+            pub last_check: CheckStatus,
+            /// Time of the last proof of life.
+            pub last_checked_ok: Option<Wall>,
+            /// Time at which the server first knew the client.
+            pub created: Option<Wall>,
+            /// Time at which it was last enabled.
+            pub last_enabled: Option<Wall>,
+            /// True while a request waits for approval.
+            pub approval_pending: bool,
+            /// Time of the last request that asked for approval.
+            pub last_approval_request: Option<Wall>,
+            /// True when it is disabled because the server's state was lost. Not on the bus: only the server itself fills
+            /// it.
+            pub needs_proof: bool,
+            $($(
+                #[doc = concat!("`", stringify!($property), "`:")]
+                #[doc = $doc]
+                pub $key: <$type as Shown>::Field,
+            )?)*
+        }
+
+        impl ClientView {
+            /// A client with these settings, disabled and without a past.
+            pub fn new(path: ClientPath, name: String, settings: &ClientSettings) -> Self {
+                Self {
+                    path,
+                    name,
+                    enabled: false,
+                    expires: None,
+                    checker_running: false,
+                    last_check: CheckStatus::Never,
+                    last_checked_ok: None,
+                    created: None,
+                    last_enabled: None,
+                    approval_pending: false,
+                    last_approval_request: None,
+                    needs_proof: false,
+                    $($($key: on_bus!($property, settings.$key.to_field()),)?)*
+                }
+            }
+
+            /// The field of a property; `None` for the path, which cannot change, and for the secret, which cannot be read.
+            fn field(&mut self, property: Property) -> Option<&mut dyn Field> {
+                use Property as P;
+                Some(match property {
+                    P::Name => &mut self.name,
+                    P::Enabled => &mut self.enabled,
+                    P::Expires => &mut self.expires,
+                    P::CheckerRunning => &mut self.checker_running,
+                    P::LastCheckerStatus => &mut self.last_check,
+                    P::LastCheckedOK => &mut self.last_checked_ok,
+                    P::Created => &mut self.created,
+                    P::LastEnabled => &mut self.last_enabled,
+                    P::ApprovalPending => &mut self.approval_pending,
+                    P::LastApprovalRequest => &mut self.last_approval_request,
+                    $($(P::$property => &mut self.$key,)?)*
+                    P::ObjectPath | P::Secret => return None,
+                })
+            }
+
+            /// The value of a property; `None` for the secret, which cannot be read.
+            pub fn value(&self, property: Property) -> Option<PropertyValue> {
+                use Property as P;
+                Some(match property {
+                    P::Name => self.name.to_value(),
+                    P::Enabled => self.enabled.to_value(),
+                    P::Expires => self.expires.to_value(),
+                    P::CheckerRunning => self.checker_running.to_value(),
+                    P::LastCheckerStatus => self.last_check.to_value(),
+                    P::LastCheckedOK => self.last_checked_ok.to_value(),
+                    P::Created => self.created.to_value(),
+                    P::LastEnabled => self.last_enabled.to_value(),
+                    P::ApprovalPending => self.approval_pending.to_value(),
+                    P::LastApprovalRequest => self.last_approval_request.to_value(),
+                    $($(P::$property => self.$key.to_value(),)?)*
+                    P::ObjectPath => PropertyValue::Path(self.path.clone()),
+                    P::Secret => return None,
+                })
+            }
+        }
+    };
+}
+
+client_settings!(declare_view);
 
 impl ClientView {
     /// Reads the client at `path` from all of its properties. Unknown ones are ignored: servers may have more.
@@ -110,8 +180,8 @@ impl ClientView {
         path: ClientPath,
         properties: impl IntoIterator<Item = (Property, PropertyValue)>,
     ) -> Result<Self, ViewError> {
-        let mut view = Self::nothing(path);
-        let mut seen = [false; Property::Timeout as usize + 1];
+        let mut view = Self::new(path, String::new(), &ClientSettings::default());
+        let mut seen = [false; Property::COUNT];
         for (property, value) in properties {
             view.apply(property, &value)?;
             seen[property as usize] = true;
@@ -126,64 +196,10 @@ impl ClientView {
 
     /// Stores a changed property. True when the value differs.
     pub fn apply(&mut self, property: Property, value: &PropertyValue) -> Result<bool, ViewError> {
-        use Property as P;
-        let changed = match property {
-            P::Name => put(&mut self.name, text(property, value)?.to_owned()),
-            P::KeyID => put(&mut self.key_id, text(property, value)?.to_owned()),
-            P::Fingerprint => put(&mut self.fingerprint, text(property, value)?.to_owned()),
-            P::Host => put(&mut self.host, text(property, value)?.to_owned()),
-            P::Checker => put(&mut self.checker, text(property, value)?.to_owned()),
-            P::Enabled => put(&mut self.enabled, boolean(property, value)?),
-            P::Expires => put(&mut self.expires, time(property, value)?),
-            P::Timeout => put(&mut self.timeout, length(property, value)?),
-            P::ExtendedTimeout => put(&mut self.extended_timeout, length(property, value)?),
-            P::Interval => put(&mut self.interval, length(property, value)?),
-            P::CheckerRunning => put(&mut self.checker_running, boolean(property, value)?),
-            P::LastCheckerStatus => put(&mut self.last_check, status(property, value)?),
-            P::LastCheckedOK => put(&mut self.last_checked_ok, time(property, value)?),
-            P::Created => put(&mut self.created, time(property, value)?),
-            P::LastEnabled => put(&mut self.last_enabled, time(property, value)?),
-            P::ApprovalPending => put(&mut self.approval_pending, boolean(property, value)?),
-            P::ApprovedByDefault => put(&mut self.approved_by_default, boolean(property, value)?),
-            P::ApprovalDelay => put(&mut self.approval_delay, length(property, value)?),
-            P::ApprovalDuration => put(&mut self.approval_duration, length(property, value)?),
-            P::LastApprovalRequest => put(&mut self.last_approval_request, time(property, value)?),
-            // The path cannot change, and the secret cannot be read.
-            P::ObjectPath | P::Secret => false,
-        };
-        Ok(changed)
-    }
-
-    /// The value of a property; `None` for the secret, which cannot be read.
-    pub fn value(&self, property: Property) -> Option<PropertyValue> {
-        use Property as P;
-        let text = |text: &String| PropertyValue::Text(text.clone());
-        let time = |wall| PropertyValue::Text(moment::print(wall));
-        let value = match property {
-            P::Name => text(&self.name),
-            P::KeyID => text(&self.key_id),
-            P::Fingerprint => text(&self.fingerprint),
-            P::Host => text(&self.host),
-            P::Checker => text(&self.checker),
-            P::Enabled => PropertyValue::Boolean(self.enabled),
-            P::Expires => time(self.expires),
-            P::Timeout => milliseconds(self.timeout),
-            P::ExtendedTimeout => milliseconds(self.extended_timeout),
-            P::Interval => milliseconds(self.interval),
-            P::CheckerRunning => PropertyValue::Boolean(self.checker_running),
-            P::LastCheckerStatus => PropertyValue::Status(self.last_check.to_number()),
-            P::LastCheckedOK => time(self.last_checked_ok),
-            P::Created => time(self.created),
-            P::LastEnabled => time(self.last_enabled),
-            P::ApprovalPending => PropertyValue::Boolean(self.approval_pending),
-            P::ApprovedByDefault => PropertyValue::Boolean(self.approved_by_default),
-            P::ApprovalDelay => milliseconds(self.approval_delay),
-            P::ApprovalDuration => milliseconds(self.approval_duration),
-            P::LastApprovalRequest => time(self.last_approval_request),
-            P::ObjectPath => PropertyValue::Path(self.path.clone()),
-            P::Secret => return None,
-        };
-        Some(value)
+        match self.field(property) {
+            Some(field) => field.put(property, value),
+            None => Ok(false),
+        }
     }
 
     /// All that can be read, in the order of the table.
@@ -198,39 +214,6 @@ impl ClientView {
         };
         self.values().filter(changed).collect()
     }
-
-    /// A client of which nothing is known yet.
-    fn nothing(path: ClientPath) -> Self {
-        Self {
-            path,
-            name: String::new(),
-            key_id: String::new(),
-            fingerprint: String::new(),
-            host: String::new(),
-            checker: String::new(),
-            enabled: false,
-            expires: None,
-            timeout: Duration::ZERO,
-            extended_timeout: Duration::ZERO,
-            interval: Duration::ZERO,
-            checker_running: false,
-            last_check: CheckStatus::Never,
-            last_checked_ok: None,
-            created: None,
-            last_enabled: None,
-            approval_pending: false,
-            approved_by_default: false,
-            approval_delay: Duration::ZERO,
-            approval_duration: Duration::ZERO,
-            last_approval_request: None,
-            needs_proof: false,
-        }
-    }
-}
-
-/// A length of time as the bus has it; the longest it can hold when it does not fit.
-pub fn milliseconds(length: Duration) -> PropertyValue {
-    PropertyValue::Milliseconds(u64::try_from(length.as_millis()).unwrap_or(u64::MAX))
 }
 
 /// Properties that are not those of a client.
@@ -250,54 +233,12 @@ pub enum ViewError {
     Status(i16),
 }
 
-fn put<T: PartialEq>(place: &mut T, value: T) -> bool {
-    let differs = *place != value;
-    *place = value;
-    differs
-}
-
-fn text(property: Property, value: &PropertyValue) -> Result<&str, ViewError> {
-    match value {
-        PropertyValue::Text(text) => Ok(text),
-        _ => Err(wrong(property, value)),
-    }
-}
-
-fn boolean(property: Property, value: &PropertyValue) -> Result<bool, ViewError> {
-    match value {
-        PropertyValue::Boolean(value) => Ok(*value),
-        _ => Err(wrong(property, value)),
-    }
-}
-
-fn length(property: Property, value: &PropertyValue) -> Result<Duration, ViewError> {
-    match value {
-        PropertyValue::Milliseconds(value) => Ok(Duration::from_millis(*value)),
-        _ => Err(wrong(property, value)),
-    }
-}
-
-fn time(property: Property, value: &PropertyValue) -> Result<Option<Wall>, ViewError> {
-    moment::parse(text(property, value)?).map_err(|error| ViewError::Moment(property, error))
-}
-
-fn status(property: Property, value: &PropertyValue) -> Result<CheckStatus, ViewError> {
-    match value {
-        PropertyValue::Status(number) => {
-            CheckStatus::from_number(*number).ok_or(ViewError::Status(*number))
-        }
-        _ => Err(wrong(property, value)),
-    }
-}
-
-fn wrong(property: Property, value: &PropertyValue) -> ViewError {
-    ViewError::Value(BadValue::of_type(property, &value.to_variant()))
-}
-
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use nightlatch_core::settings::client::{Setting, SettingKind};
     use proptest::prelude::*;
+
+    use super::*;
 
     prop_compose! {
         fn view()(
@@ -308,10 +249,15 @@ mod tests {
             number in -2_i16..256,
         ) -> ClientView {
             let time = |index: usize| times[index].map(Wall::from_unix_micros);
-            let length = |index: usize| Duration::from_millis(lengths[index]);
+            let mut settings = ClientSettings::default();
+            let changeable = Setting::ALL.iter().filter(|it| it.is_changeable());
+            let of_length = changeable.filter(|it| it.kind() == SettingKind::Length);
+            for (setting, millis) in of_length.zip(lengths) {
+                setting.put(&mut settings, Duration::from_millis(millis).into()).unwrap();
+            }
             let [name, key_id, fingerprint, host, checker] = texts;
             ClientView {
-                name, key_id, fingerprint, host, checker,
+                key_id, fingerprint, host, checker,
                 enabled: flags[0],
                 checker_running: flags[1],
                 approval_pending: flags[2],
@@ -321,14 +267,8 @@ mod tests {
                 created: time(2),
                 last_enabled: time(3),
                 last_approval_request: time(4),
-                needs_proof: false,
-                timeout: length(0),
-                extended_timeout: length(1),
-                interval: length(2),
-                approval_delay: length(3),
-                approval_duration: length(4),
                 last_check: CheckStatus::from_number(number).unwrap(),
-                path: ClientPath::of_name("a"),
+                ..ClientView::new(ClientPath::of_name("a"), name, &settings)
             }
         }
     }
@@ -352,7 +292,11 @@ mod tests {
 
     #[test]
     fn a_client_without_one_of_its_properties_is_refused() {
-        let view = ClientView::nothing(ClientPath::of_name("a"));
+        let view = ClientView::new(
+            ClientPath::of_name("a"),
+            String::new(),
+            &ClientSettings::default(),
+        );
         let values = view
             .values()
             .filter(|(property, _)| *property != Property::Host);
@@ -362,7 +306,11 @@ mod tests {
 
     #[test]
     fn a_value_that_means_nothing_is_refused() {
-        let mut view = ClientView::nothing(ClientPath::of_name("a"));
+        let mut view = ClientView::new(
+            ClientPath::of_name("a"),
+            String::new(),
+            &ClientSettings::default(),
+        );
         for (property, value) in [
             (Property::Expires, PropertyValue::Text("soon".into())),
             (Property::LastCheckerStatus, PropertyValue::Status(-3)),

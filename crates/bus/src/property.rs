@@ -1,37 +1,14 @@
-//! The properties of a client's object: one table of names, types, access and annotations, in the order
-//! of the stock server; and their values.
+//! The properties of a client's object: names, types, access and annotations, in the order of the stock server; and
+//! their values. Those of settings come from the table of settings in `nightlatch-core`.
 
+use std::sync::LazyLock;
+use std::time::Duration;
+
+use nightlatch_core::client_settings;
+use nightlatch_core::settings::client::{Setting, SettingKind, SettingValue};
 use zbus::Variant;
 
 use crate::names::ClientPath;
-
-/// A property of `se.recompile.Mandos.Client`.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-#[expect(missing_docs, reason = "the names are those of the interface")]
-pub enum Property {
-    ApprovalDelay,
-    ApprovalDuration,
-    ApprovalPending,
-    ApprovedByDefault,
-    CheckerRunning,
-    Checker,
-    Created,
-    Enabled,
-    Expires,
-    ExtendedTimeout,
-    Fingerprint,
-    Host,
-    Interval,
-    KeyID,
-    LastApprovalRequest,
-    LastCheckedOK,
-    LastCheckerStatus,
-    LastEnabled,
-    Name,
-    ObjectPath,
-    Secret,
-    Timeout,
-}
 
 /// What kind of value a property has.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -99,86 +76,120 @@ pub enum Emits {
     Const,
 }
 
-/// A row of the table.
-struct Row(Property, &'static str, PropertyType, Access, Emits);
+/// A row of the table: name, kind, access, and how changes are told of.
+struct Row(&'static str, PropertyType, Access, Emits);
 
-const TABLE: [Row; 22] = {
-    use Access::{Read, ReadWrite, Write};
-    use Emits::{Const, Invalidates, Value};
-    use Property as P;
-    use PropertyType::{Boolean, Bytes, Milliseconds, Moment, Path, Status, Text};
-    [
-        Row(
-            P::ApprovalDelay,
-            "ApprovalDelay",
-            Milliseconds,
-            ReadWrite,
-            Value,
-        ),
-        Row(
-            P::ApprovalDuration,
-            "ApprovalDuration",
-            Milliseconds,
-            ReadWrite,
-            Value,
-        ),
-        Row(P::ApprovalPending, "ApprovalPending", Boolean, Read, Value),
-        Row(
-            P::ApprovedByDefault,
-            "ApprovedByDefault",
-            Boolean,
-            ReadWrite,
-            Value,
-        ),
-        Row(
-            P::CheckerRunning,
-            "CheckerRunning",
-            Boolean,
-            ReadWrite,
-            Value,
-        ),
-        Row(P::Checker, "Checker", Text, ReadWrite, Value),
-        Row(P::Created, "Created", Moment, Read, Const),
-        Row(P::Enabled, "Enabled", Boolean, ReadWrite, Value),
-        Row(P::Expires, "Expires", Moment, Read, Value),
-        Row(
-            P::ExtendedTimeout,
-            "ExtendedTimeout",
-            Milliseconds,
-            ReadWrite,
-            Value,
-        ),
-        Row(P::Fingerprint, "Fingerprint", Text, Read, Const),
-        Row(P::Host, "Host", Text, ReadWrite, Value),
-        Row(P::Interval, "Interval", Milliseconds, ReadWrite, Value),
-        Row(P::KeyID, "KeyID", Text, Read, Const),
-        Row(
-            P::LastApprovalRequest,
-            "LastApprovalRequest",
-            Moment,
-            Read,
-            Value,
-        ),
-        Row(P::LastCheckedOK, "LastCheckedOK", Moment, ReadWrite, Value),
-        Row(
-            P::LastCheckerStatus,
-            "LastCheckerStatus",
-            Status,
-            Read,
-            Value,
-        ),
-        Row(P::LastEnabled, "LastEnabled", Moment, Read, Value),
-        Row(P::Name, "Name", Text, Read, Const),
-        Row(P::ObjectPath, "ObjectPath", Path, Read, Const),
-        Row(P::Secret, "Secret", Bytes, Write, Invalidates),
-        Row(P::Timeout, "Timeout", Milliseconds, ReadWrite, Value),
-    ]
-};
+impl Row {
+    /// The property of a setting. What only the file can change never changes while its object exists.
+    const fn of_setting(name: &'static str, setting: Setting, access: Access) -> Self {
+        let kind = match setting.kind() {
+            SettingKind::KeyId
+            | SettingKind::Fingerprint
+            | SettingKind::Text
+            | SettingKind::Checker => PropertyType::Text,
+            SettingKind::Length => PropertyType::Milliseconds,
+            SettingKind::Boolean => PropertyType::Boolean,
+        };
+        let emits = match access {
+            Access::Read => Emits::Const,
+            Access::ReadWrite | Access::Write => Emits::Value,
+        };
+        Self(name, kind, access, emits)
+    }
+}
+
+macro_rules! declare_properties {
+    ($(
+        #[doc = $doc:literal]
+        $name:ident $key:ident: $type:ty = $default:expr
+        $(, property($property:ident $access:ident))?;
+    )*) => {
+        /// A property of `se.recompile.Mandos.Client`: the settings that are on D-Bus, and the state of a client.
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+        #[expect(missing_docs, reason = "the names are those of the interface")]
+        pub enum Property {
+            $($($property,)?)*
+            ApprovalPending,
+            CheckerRunning,
+            Created,
+            Enabled,
+            Expires,
+            LastApprovalRequest,
+            LastCheckedOK,
+            LastCheckerStatus,
+            LastEnabled,
+            Name,
+            ObjectPath,
+            Secret,
+        }
+
+        impl Property {
+            const ALL: &[Self] = &[
+                $($(Self::$property,)?)*
+                Self::ApprovalPending,
+                Self::CheckerRunning,
+                Self::Created,
+                Self::Enabled,
+                Self::Expires,
+                Self::LastApprovalRequest,
+                Self::LastCheckedOK,
+                Self::LastCheckerStatus,
+                Self::LastEnabled,
+                Self::Name,
+                Self::ObjectPath,
+                Self::Secret,
+            ];
+
+            const fn row(self) -> Row {
+                use Access::{Read, ReadWrite, Write};
+                use Emits::{Const, Invalidates, Value};
+                use PropertyType::{Boolean, Bytes, Moment, Path, Status, Text};
+                match self {
+                    $($(Self::$property => {
+                        Row::of_setting(stringify!($property), Setting::$name, Access::$access)
+                    })?)*
+                    Self::ApprovalPending => Row("ApprovalPending", Boolean, Read, Value),
+                    Self::CheckerRunning => Row("CheckerRunning", Boolean, ReadWrite, Value),
+                    Self::Created => Row("Created", Moment, Read, Const),
+                    Self::Enabled => Row("Enabled", Boolean, ReadWrite, Value),
+                    Self::Expires => Row("Expires", Moment, Read, Value),
+                    Self::LastApprovalRequest => Row("LastApprovalRequest", Moment, Read, Value),
+                    Self::LastCheckedOK => Row("LastCheckedOK", Moment, ReadWrite, Value),
+                    Self::LastCheckerStatus => Row("LastCheckerStatus", Status, Read, Value),
+                    Self::LastEnabled => Row("LastEnabled", Moment, Read, Value),
+                    Self::Name => Row("Name", Text, Read, Const),
+                    Self::ObjectPath => Row("ObjectPath", Path, Read, Const),
+                    Self::Secret => Row("Secret", Bytes, Write, Invalidates),
+                }
+            }
+
+            /// The setting that it shows; `None` for state, and for the secret.
+            pub const fn setting(self) -> Option<Setting> {
+                match self {
+                    $($(Self::$property => Some(Setting::$name),)?)*
+                    _ => None,
+                }
+            }
+        }
+    };
+}
+
+client_settings!(declare_properties);
+
+/// In the order of the stock server: that of the names of its methods, which end with `_dbus_property`.
+static IN_ORDER: LazyLock<Vec<Property>> = LazyLock::new(|| {
+    let mut all = Property::ALL.to_vec();
+    all.sort_unstable_by_key(|property| format!("{}_dbus_property", property.name()));
+    all
+});
 
 impl Property {
+    /// The number of properties.
+    pub(crate) const COUNT: usize = Self::ALL.len();
+
     /// All of them, in the order of the stock server.
     pub fn all() -> impl Iterator<Item = Self> {
-        TABLE.iter().map(|row| row.0)
+        IN_ORDER.iter().copied()
     }
 
     /// Those that can be read, in the same order.
@@ -188,37 +199,38 @@ impl Property {
 
     /// The property with this name, to the letter.
     pub fn by_name(name: &str) -> Option<Self> {
-        TABLE.iter().find(|row| row.1 == name).map(|row| row.0)
+        Self::ALL.iter().copied().find(|it| it.name() == name)
+    }
+
+    /// The property of a setting; `None` for one that is not on D-Bus.
+    pub fn of(setting: Setting) -> Option<Self> {
+        let mut all = Self::ALL.iter().copied();
+        all.find(|it| it.setting() == Some(setting))
     }
 
     /// Its name.
     pub const fn name(self) -> &'static str {
-        self.row().1
+        self.row().0
     }
 
     /// What kind of value it has.
     pub const fn kind(self) -> PropertyType {
-        self.row().2
+        self.row().1
     }
 
     /// What a caller may do with it.
     pub const fn access(self) -> Access {
-        self.row().3
+        self.row().2
     }
 
     /// How its changes are told of.
     pub const fn emits(self) -> Emits {
-        self.row().4
+        self.row().3
     }
 
     /// Whether introspection marks it as deprecated.
     pub const fn is_deprecated(self) -> bool {
         matches!(self, Self::ObjectPath)
-    }
-
-    const fn row(self) -> &'static Row {
-        // The table is in the order of the enum; a test holds it there.
-        &TABLE[self as usize]
     }
 }
 
@@ -262,6 +274,11 @@ impl PropertyValue {
         Ok(value)
     }
 
+    /// A length of time as the bus has it; the longest it can hold when it does not fit.
+    pub fn of_length(length: Duration) -> Self {
+        Self::Milliseconds(u64::try_from(length.as_millis()).unwrap_or(u64::MAX))
+    }
+
     /// As it goes to the bus, without what it was made of.
     pub fn into_variant(self) -> Variant<'static> {
         match self {
@@ -281,6 +298,23 @@ impl PropertyValue {
             Self::Text(value) => Variant::Str(value.as_str().into()),
             Self::Status(value) => Variant::I16(*value),
             Self::Path(value) => Variant::ObjectPath(value.as_object_path()),
+        }
+    }
+}
+
+impl From<SettingValue> for PropertyValue {
+    fn from(value: SettingValue) -> Self {
+        match value {
+            SettingValue::KeyId(key_id) => {
+                Self::Text(key_id.map(|it| it.to_string()).unwrap_or_default())
+            }
+            SettingValue::Fingerprint(fingerprint) => {
+                Self::Text(fingerprint.map(|it| it.to_string()).unwrap_or_default())
+            }
+            SettingValue::Text(text) => Self::Text(text),
+            SettingValue::Checker(checker) => Self::Text(checker.as_str().to_owned()),
+            SettingValue::Length(length) => Self::of_length(length),
+            SettingValue::Boolean(value) => Self::Boolean(value),
         }
     }
 }
@@ -327,11 +361,26 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_table_has_the_order_of_the_enum() {
-        for (index, row) in TABLE.iter().enumerate() {
-            assert_eq!(row.0 as usize, index);
-            assert_eq!(format!("{:?}", row.0), row.1);
-            assert_eq!(Property::by_name(row.1), Some(row.0));
+    fn the_order_is_that_of_the_stock_server() {
+        let names: Vec<_> = Property::all().map(Property::name).collect();
+        assert_eq!(
+            names.join(" "),
+            "ApprovalDelay ApprovalDuration ApprovalPending ApprovedByDefault CheckerRunning Checker Created Enabled \
+             Expires ExtendedTimeout Fingerprint Host Interval KeyID LastApprovalRequest LastCheckedOK \
+             LastCheckerStatus LastEnabled Name ObjectPath Secret Timeout"
+        );
+    }
+
+    #[test]
+    fn each_is_found_by_its_name_and_its_setting() {
+        for property in Property::all() {
+            assert_eq!(format!("{property:?}"), property.name());
+            assert_eq!(Property::by_name(property.name()), Some(property));
+            if let Some(setting) = property.setting() {
+                assert_eq!(Property::of(setting), Some(property));
+                let changeable = property.access() == Access::ReadWrite;
+                assert_eq!(setting.is_changeable(), changeable, "{property:?}");
+            }
         }
     }
 

@@ -67,7 +67,7 @@ impl DateTime {
         format!("{year:04}-{month:02}-{day:02}{between}{hour:02}:{minute:02}:{second:02}")
     }
 
-    /// RFC 3339 in UTC, to the microsecond: `2026-11-21T23:19:55.400000Z`.
+    /// RFC 3339, UTC, to the microsecond: `2026-11-21T23:19:55.400000Z`.
     pub fn to_rfc3339(self) -> String {
         format!("{}.{:06}Z", self.to_second('T'), self.micros)
     }

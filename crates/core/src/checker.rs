@@ -6,9 +6,9 @@ use crate::ini::is_space;
 use crate::ssh::{HostKey, HostKeyError};
 use crate::suggest;
 
-mod by_ssh;
+mod ssh_command;
 mod template;
-pub use by_ssh::by_ssh;
+pub use ssh_command::ssh_command;
 pub use template::{CheckerTemplate, CheckerVariables};
 
 /// Prefix of the built-in checkers.
@@ -117,7 +117,7 @@ impl Checker {
     pub fn proves_private_key(&self) -> bool {
         match &self.kind {
             CheckerKind::SshHostKey(_) => true,
-            CheckerKind::Command(template) => by_ssh::is_by_ssh(template.as_str()),
+            CheckerKind::Command(template) => ssh_command::is_ssh_command(template.as_str()),
         }
     }
 

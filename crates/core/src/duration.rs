@@ -110,6 +110,22 @@ pub fn print(duration: Duration) -> String {
     text
 }
 
+/// Prints a length of time for people: `1d2h`, `5m30s`; `0s` for what is shorter than a second.
+pub fn in_whole_seconds(length: Duration) -> String {
+    let seconds = length.as_secs();
+    let units = [
+        (seconds / DAY, 'd'),
+        (seconds % DAY / HOUR, 'h'),
+        (seconds % HOUR / MINUTE, 'm'),
+        (seconds % MINUTE, 's'),
+    ];
+    let parts = units.iter().filter(|(count, _)| *count > 0);
+    let text: String = parts
+        .map(|(count, unit)| format!("{count}{unit}"))
+        .collect();
+    if text.is_empty() { "0s".into() } else { text }
+}
+
 /// A text is not a duration.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum DurationError {

@@ -134,13 +134,13 @@ impl KernelParameters {
         }
         self.configures_addresses = true;
         self.forbids_addresses = false;
-        let mut tell = |found: &str, expected: &str| {
+        let mut warn = |found: &str, expected: &str| {
             self.warnings.push(format!(
                 "left out {found} in ip={value}: expected {expected}"
             ));
         };
         let Some(device) = device(&fields) else {
-            return tell(
+            return warn(
                 &format!("{:?}", fields[0]),
                 "an IPv4 address, an IPv6 address in brackets, or the name of a network interface",
             );
@@ -151,7 +151,7 @@ impl KernelParameters {
         // An option of the client separates names by commas.
         match is_interface_name(device) && !device.contains(',') && device != "none" {
             true => self.devices.push(device.to_owned()),
-            false => tell(&format!("{device:?}"), "the name of a network interface"),
+            false => warn(&format!("{device:?}"), "the name of a network interface"),
         }
     }
 }

@@ -1,8 +1,8 @@
-//! The words and the rules of Nightlatch.
+//! Domain types and rules of Nightlatch.
 //!
-//! Everything here is pure: no clock, no I/O, no randomness, no async. Time is an argument
-//! ([`time::Now`]), deadlines are return values, and what must happen is an [`registry::Action`]
-//! that the caller carries out. This crate must never depend on anything that could do otherwise.
+//! Everything here is pure: no clock, no I/O, no randomness, no async. Time is an argument ([`time::Now`]), deadlines
+//! are return values, and effects are [`registry::Action`]s that the caller carries out. This crate must never depend
+//! on anything impure.
 #![forbid(unsafe_code)]
 
 pub mod alarm_queue;

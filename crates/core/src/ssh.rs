@@ -12,7 +12,7 @@ use crate::connect::{Target, TargetError};
 const PORT: u16 = 22;
 
 /// Parses the address of an SSH server: `HOST`, `HOST:PORT`, an IPv6 address, or `[ADDRESS]:PORT`.
-pub fn endpoint(host: &str) -> Result<Target, TargetError> {
+pub fn parse_endpoint(host: &str) -> Result<Target, TargetError> {
     let with_port = match host.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
         Some((_, "")) => format!("{host}:{PORT}"),
         Some(_) => host.to_owned(),
@@ -39,7 +39,7 @@ mod tests {
             ("[2001:db8::1]:2222", "[2001:db8::1]:2222"),
             ("fe80::1%eth0", "[fe80::1%eth0]:22"),
         ] {
-            assert_eq!(endpoint(host).unwrap().to_string(), target, "{host}");
+            assert_eq!(parse_endpoint(host).unwrap().to_string(), target, "{host}");
         }
         for host in [
             "",
@@ -52,7 +52,7 @@ mod tests {
             "[::1]x",
             "[tower]:22",
         ] {
-            assert!(endpoint(host).is_err(), "{host}");
+            assert!(parse_endpoint(host).is_err(), "{host}");
         }
     }
 }

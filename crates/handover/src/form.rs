@@ -14,7 +14,9 @@ use nightlatch_core::checker::LastCheck;
 use nightlatch_core::client::saved::{
     Life, Present, Saved, SavedClient, SavedDeadline, SavedState,
 };
+use nightlatch_core::client_settings;
 use nightlatch_core::digits::{self, Hex};
+use nightlatch_core::key_id::{Fingerprint, KeyId};
 use nightlatch_core::name::ClientName;
 use nightlatch_core::secret::{Secret, SecretDigest};
 use nightlatch_core::settings::client::ClientSettings;
@@ -54,21 +56,33 @@ struct Client<'a> {
     present: Option<Living<'a>>,
 }
 
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Settings<'a> {
-    key_id: Option<Cow<'a, str>>,
-    fingerprint: Option<Cow<'a, str>>,
-    host: Cow<'a, str>,
-    checker: Cow<'a, str>,
-    timeout: u64,
-    extended_timeout: u64,
-    interval: u64,
-    approval_delay: u64,
-    approval_duration: u64,
-    approved_by_default: bool,
-    enabled: bool,
+macro_rules! declare_settings {
+    ($(
+        #[doc = $doc:literal]
+        $name:ident $key:ident: $type:ty = $default:expr
+        $(, property($property:ident $access:ident))?;
+    )*) => {
+        #[derive(Serialize, Deserialize)]
+        #[serde(deny_unknown_fields)]
+        struct Settings<'a> {
+            $($key: <$type as Form<'a>>::Json,)*
+        }
+
+        impl<'a> Settings<'a> {
+            fn of(settings: &'a ClientSettings) -> Self {
+                Self { $($key: settings.$key.to_json(),)* }
+            }
+
+            fn into_core(self) -> Result<ClientSettings, ClientError> {
+                Ok(ClientSettings {
+                    $($key: Form::from_json(self.$key).map_err(wrong(stringify!($key)))?,)*
+                })
+            }
+        }
+    };
 }
+
+client_settings!(declare_settings);
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -191,37 +205,75 @@ impl<'a> Client<'a> {
     }
 }
 
-impl<'a> Settings<'a> {
-    fn of(settings: &'a ClientSettings) -> Self {
-        Self {
-            key_id: settings.key_id.map(|id| id.to_string().into()),
-            fingerprint: settings.fingerprint.map(|it| it.to_string().into()),
-            host: settings.host.as_str().into(),
-            checker: settings.checker.as_str().into(),
-            timeout: micros(settings.timeout),
-            extended_timeout: micros(settings.extended_timeout),
-            interval: micros(settings.interval),
-            approval_delay: micros(settings.approval_delay),
-            approval_duration: micros(settings.approval_duration),
-            approved_by_default: settings.approved_by_default,
-            enabled: settings.enabled,
-        }
+/// The type of a setting, and its form in the document.
+trait Form<'a>: Sized {
+    type Json;
+
+    fn to_json(&'a self) -> Self::Json;
+
+    /// The error says what was expected.
+    fn from_json(json: Self::Json) -> Result<Self, String>;
+}
+
+/// Keys and fingerprints, in hexadecimal.
+impl<'a, T: FromStr<Err: fmt::Display> + fmt::Display> Form<'a> for Option<T> {
+    type Json = Option<Cow<'a, str>>;
+
+    fn to_json(&'a self) -> Self::Json {
+        self.as_ref().map(|it| it.to_string().into())
     }
 
-    fn into_core(self) -> Result<ClientSettings, ClientError> {
-        Ok(ClientSettings {
-            key_id: parsed(self.key_id.as_deref(), "key_id")?,
-            fingerprint: parsed(self.fingerprint.as_deref(), "fingerprint")?,
-            host: self.host.into_owned(),
-            checker: Checker::new(self.checker).map_err(wrong("checker"))?,
-            timeout: Duration::from_micros(self.timeout),
-            extended_timeout: Duration::from_micros(self.extended_timeout),
-            interval: Duration::from_micros(self.interval),
-            approval_delay: Duration::from_micros(self.approval_delay),
-            approval_duration: Duration::from_micros(self.approval_duration),
-            approved_by_default: self.approved_by_default,
-            enabled: self.enabled,
-        })
+    fn from_json(json: Self::Json) -> Result<Self, String> {
+        let parsed = json.map(|text| text.parse().map_err(|error: T::Err| error.to_string()));
+        parsed.transpose()
+    }
+}
+
+impl<'a> Form<'a> for String {
+    type Json = Cow<'a, str>;
+
+    fn to_json(&'a self) -> Self::Json {
+        self.as_str().into()
+    }
+
+    fn from_json(json: Self::Json) -> Result<Self, String> {
+        Ok(json.into_owned())
+    }
+}
+
+impl<'a> Form<'a> for Checker {
+    type Json = Cow<'a, str>;
+
+    fn to_json(&'a self) -> Self::Json {
+        self.as_str().into()
+    }
+
+    fn from_json(json: Self::Json) -> Result<Self, String> {
+        Self::new(json).map_err(|error| error.to_string())
+    }
+}
+
+impl Form<'_> for Duration {
+    type Json = u64;
+
+    fn to_json(&self) -> u64 {
+        micros(*self)
+    }
+
+    fn from_json(json: u64) -> Result<Self, String> {
+        Ok(Self::from_micros(json))
+    }
+}
+
+impl Form<'_> for bool {
+    type Json = Self;
+
+    fn to_json(&self) -> Self {
+        *self
+    }
+
+    fn from_json(json: Self) -> Result<Self, String> {
+        Ok(json)
     }
 }
 
@@ -314,14 +366,6 @@ fn secret(text: Base64<'_>) -> Result<Arc<Secret>, ClientError> {
         Ok(secret) if !secret.is_empty() => Ok(Arc::new(secret)),
         _ => Err(ClientError::Value("secret: expected base64".to_owned())),
     }
-}
-
-fn parsed<T: FromStr<Err: fmt::Display>>(
-    text: Option<&str>,
-    field: &str,
-) -> Result<Option<T>, ClientError> {
-    text.map(|text| text.parse().map_err(wrong(field)))
-        .transpose()
 }
 
 /// Whole microseconds, cut: no deadline is later on the other side.

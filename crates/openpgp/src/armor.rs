@@ -11,7 +11,7 @@ pub(crate) fn dearmor(file: &[u8]) -> io::Result<Option<Zeroizing<Vec<u8>>>> {
     if file.first().is_none_or(|first| first & 0x80 != 0) {
         return Ok(None);
     }
-    // What is in it is never longer: with room for it, no outgrown copy is left behind.
+    // The content is never longer than the armour, so the buffer never grows and leaves a copy behind.
     let mut binary = Zeroizing::new(Vec::with_capacity(file.len()));
     pgp::armor::Dearmor::new(file).read_to_end(&mut binary)?;
     Ok(Some(binary))

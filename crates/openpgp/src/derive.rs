@@ -1,7 +1,7 @@
 //! The key that a passphrase gives (RFC 9580, 3.7.1.3): iterated and salted SHA-1, as GnuPG writes it.
 //!
-//! The library below has it too, by a SHA-1 that looks for collisions in each block. Nobody can gain
-//! anything by a collision here, and who opens thousands of messages waits four times as long.
+//! The library below derives it too, by a SHA-1 that looks for collisions in each block. A collision gains an attacker
+//! nothing here, and that check makes opening thousands of messages four times slower.
 
 use nightlatch_core::secret::Secret;
 use pgp::composed::{PlainSessionKey, RawSessionKey, decrypt_session_key_with_password};
@@ -11,10 +11,10 @@ use pgp::types::{Password, SkeskVersion, StringToKey};
 use sha1::{Digest, Sha1};
 use zeroize::Zeroizing;
 
-/// How much is hashed at once.
+/// Bytes hashed at once.
 const CHUNK: usize = 64 * 1024;
 
-/// What a coded count is shifted by at least (RFC 9580, 3.7.1.3).
+/// The least shift of a coded count (RFC 9580, 3.7.1.3).
 const EXPONENT_BIAS: u32 = 6;
 
 /// The session key that `passphrase` leads to. Functions that take as much memory as the message asks

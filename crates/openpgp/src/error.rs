@@ -1,8 +1,8 @@
-//! Why a key cannot be used, or a message not be opened or made.
+//! Errors of keys and messages.
 //!
 //! No variant carries text of the library below: it might quote what was just decrypted.
 
-/// What went wrong. The groups tell who is to blame: the key file, the message, or the request.
+/// An error of the key file, of the message, or of the request, in this order.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -15,18 +15,18 @@ pub enum Error {
     /// The file holds no key of the kind asked for, or a damaged one.
     #[error("this is no usable OpenPGP {expected}: {problem}")]
     BadKey {
-        /// What was asked for: `public key` or `secret key`.
+        /// `public key` or `secret key`.
         expected: &'static str,
-        /// What is wrong with it.
+        /// The reason, as a phrase.
         problem: &'static str,
     },
-    /// The secret key is protected by a passphrase, which nobody could type during boot.
+    /// The secret key is protected by a passphrase, which cannot be typed during an unattended boot.
     #[error("the secret key is protected by a passphrase: expected one without")]
     Locked,
     /// The key has no part that can do what is asked, with an algorithm supported here.
     #[error("the key cannot {what}: expected an RSA or Curve25519 key that may")]
     Incapable {
-        /// What it cannot do: `encrypt`, `sign`, `decrypt`.
+        /// `encrypt`, `sign` or `decrypt`.
         what: &'static str,
     },
     /// The public key and the secret key are not of one pair.
@@ -39,7 +39,7 @@ pub enum Error {
         /// The most bytes a message may have.
         limit: usize,
     },
-    /// What the message holds is longer than the caller allows.
+    /// The plaintext is longer than the caller allows.
     #[error("the message holds too much: expected at most {limit} bytes of plaintext")]
     PlaintextTooLarge {
         /// The most bytes the caller allows.
@@ -57,7 +57,7 @@ pub enum Error {
     /// It is encrypted by another passphrase, or by none.
     #[error("the message does not open with this passphrase")]
     WrongPassphrase,
-    /// The encryption carries no integrity protection (RFC 9580, 5.7): anybody could alter it.
+    /// The encryption carries no integrity protection (RFC 9580, 5.7): it could have been altered.
     #[error("the message has no integrity protection (no MDC)")]
     Unprotected,
     /// The integrity check failed: the message was damaged or altered.

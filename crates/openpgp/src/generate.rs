@@ -43,14 +43,14 @@ pub enum Algorithm {
     },
 }
 
-/// What to make.
+/// The properties of a new key pair.
 #[derive(Clone, Debug)]
 pub struct GenerateOptions<'a> {
     /// Kind of the primary key, which signs.
     pub primary: Algorithm,
     /// Kind of the subkey, which encrypts.
     pub encryption: Algorithm,
-    /// Whose key it is: the client's name, in the user id and in the armour's comment.
+    /// The client's name, for the user id and the armour's comment.
     pub name: &'a str,
     /// Comment of the user id; may be empty.
     pub comment: &'a str,
@@ -58,16 +58,16 @@ pub struct GenerateOptions<'a> {
     pub email: &'a str,
     /// The time of creation that the key carries.
     pub created: Wall,
-    /// How long after its creation other programs may call it expired. Nightlatch never does.
+    /// Time from creation after which other programs treat it as expired. Nightlatch never does.
     pub expires: Option<Duration>,
 }
 
 /// A fresh key pair in the form its files have.
 #[derive(Debug)]
 pub struct KeyPair {
-    /// `seckey.txt`.
+    /// The text of `seckey.txt`.
     pub secret_armored: Secret,
-    /// `pubkey.txt`.
+    /// The text of `pubkey.txt`.
     pub public_armored: String,
     /// Fingerprint of the primary key.
     pub fingerprint: Fingerprint,
@@ -85,7 +85,7 @@ pub fn generate(options: &GenerateOptions<'_>) -> Result<KeyPair, Error> {
         Algorithm::Curve25519 => KeyType::ECDH(ECCCurve::Curve25519Legacy),
         Algorithm::Rsa { bits } => rsa(bits)?,
     };
-    let plan = Plan {
+    let plan = KeyPlan {
         user_id,
         created: timestamp(options.created),
         expires,
@@ -140,14 +140,14 @@ fn expiration(after: Duration) -> Result<pgp::types::Duration, Error> {
     }
 }
 
-struct Plan {
+struct KeyPlan {
     user_id: String,
     created: Timestamp,
     expires: Option<pgp::types::Duration>,
 }
 
 fn build(
-    plan: &Plan,
+    plan: &KeyPlan,
     primary: &KeyType,
     encryption: &KeyType,
 ) -> Result<SignedSecretKey, pgp::errors::Error> {
@@ -197,7 +197,7 @@ fn build(
 ///
 /// Compression is declined: a password gains nothing by it.
 fn certification(
-    plan: &Plan,
+    plan: &KeyPlan,
     primary: &packet::SecretKey,
 ) -> Result<SignatureConfig, pgp::errors::Error> {
     let mut flags = KeyFlags::default();
@@ -229,7 +229,7 @@ fn certification(
 
 /// The primary key's signature that binds the encryption subkey to it.
 fn binding(
-    plan: &Plan,
+    plan: &KeyPlan,
     primary: &packet::SecretKey,
 ) -> Result<SignatureConfig, pgp::errors::Error> {
     let mut flags = KeyFlags::default();
@@ -239,7 +239,7 @@ fn binding(
 }
 
 fn self_signature(
-    plan: &Plan,
+    plan: &KeyPlan,
     primary: &packet::SecretKey,
     kind: SignatureType,
     flags: KeyFlags,

@@ -129,7 +129,7 @@ fn fingerprint(key: &impl KeyDetails) -> Fingerprint {
     }
 }
 
-/// What the self-signatures of a key say it may be used for; `None` when they do not say.
+/// The permitted uses in the self-signatures of a key; `None` when they have none.
 fn usage<'a>(signatures: impl Iterator<Item = &'a Signature>) -> Option<&'a KeyFlags> {
     signatures
         .filter_map(Signature::config)
@@ -158,7 +158,7 @@ fn may_encrypt(key: &impl KeyDetails, usage: Option<&KeyFlags>) -> bool {
 }
 
 /// A part of a key: its primary key or one of its subkeys.
-pub(crate) enum Part<P, S> {
+pub(crate) enum KeyPart<P, S> {
     Primary(P),
     Sub(S),
 }
@@ -167,7 +167,7 @@ impl SecretKey {
     /// The parts that may sign, the primary key first.
     pub(crate) fn signers(
         &self,
-    ) -> impl Iterator<Item = Part<&packet::SecretKey, &packet::SecretSubkey>> {
+    ) -> impl Iterator<Item = KeyPart<&packet::SecretKey, &packet::SecretSubkey>> {
         let primary = &self.0.primary_key;
         let primary = may_sign(primary, primary_usage(&self.0.details)).then_some(primary);
         let subkeys =
@@ -175,21 +175,23 @@ impl SecretKey {
                 may_sign(&sub.key, usage(sub.signatures.iter())).then_some(&sub.key)
             });
         primary
-            .map(Part::Primary)
+            .map(KeyPart::Primary)
             .into_iter()
-            .chain(subkeys.map(Part::Sub))
+            .chain(subkeys.map(KeyPart::Sub))
     }
 
     /// The parts that messages may be encrypted to, subkeys first: that is the usual case.
     pub(crate) fn decryptors(
         &self,
-    ) -> impl Iterator<Item = Part<&packet::SecretKey, &packet::SecretSubkey>> {
+    ) -> impl Iterator<Item = KeyPart<&packet::SecretKey, &packet::SecretSubkey>> {
         let primary = &self.0.primary_key;
         let primary = may_encrypt(primary, primary_usage(&self.0.details)).then_some(primary);
         let subkeys = self.0.secret_subkeys.iter().filter_map(|sub| {
             may_encrypt(&sub.key, usage(sub.signatures.iter())).then_some(&sub.key)
         });
-        subkeys.map(Part::Sub).chain(primary.map(Part::Primary))
+        subkeys
+            .map(KeyPart::Sub)
+            .chain(primary.map(KeyPart::Primary))
     }
 }
 
@@ -197,7 +199,7 @@ impl PublicKey {
     /// The parts whose signatures count as the client's own.
     pub(crate) fn verifiers(
         &self,
-    ) -> impl Iterator<Item = Part<&packet::PublicKey, &packet::PublicSubkey>> {
+    ) -> impl Iterator<Item = KeyPart<&packet::PublicKey, &packet::PublicSubkey>> {
         let primary = &self.0.primary_key;
         let primary = may_sign(primary, primary_usage(&self.0.details)).then_some(primary);
         let subkeys =
@@ -205,23 +207,23 @@ impl PublicKey {
                 may_sign(&sub.key, usage(sub.signatures.iter())).then_some(&sub.key)
             });
         primary
-            .map(Part::Primary)
+            .map(KeyPart::Primary)
             .into_iter()
-            .chain(subkeys.map(Part::Sub))
+            .chain(subkeys.map(KeyPart::Sub))
     }
 
     /// The part to encrypt to: the newest subkey that may, else the primary key if it may.
-    pub(crate) fn encryptor(&self) -> Option<Part<&packet::PublicKey, &packet::PublicSubkey>> {
+    pub(crate) fn encryptor(&self) -> Option<KeyPart<&packet::PublicKey, &packet::PublicSubkey>> {
         let subkeys = self.0.public_subkeys.iter().filter_map(|sub| {
             may_encrypt(&sub.key, usage(sub.signatures.iter())).then_some(&sub.key)
         });
         let primary = &self.0.primary_key;
         subkeys
             .max_by_key(|key| key.created_at())
-            .map(Part::Sub)
+            .map(KeyPart::Sub)
             .or_else(|| {
                 may_encrypt(primary, primary_usage(&self.0.details))
-                    .then_some(Part::Primary(primary))
+                    .then_some(KeyPart::Primary(primary))
             })
     }
 }

@@ -17,7 +17,7 @@ use pgp::types::{
 use zeroize::Zeroizing;
 
 use crate::armor::dearmor;
-use crate::key::Part;
+use crate::key::KeyPart;
 use crate::{Error, PublicKey, SecretKey, derive};
 
 /// The most bytes a message may have: what cryptsetup(8) reads of a key file at most (8 MiB), and
@@ -28,12 +28,12 @@ pub const MAX_MESSAGE: usize = 16 * 1024 * 1024;
 /// signature more costs another pass over the content, each session key another RSA operation.
 const MAX_PACKETS: usize = 16;
 
-/// What the packets around the plaintext may take: the literal's header and the signatures.
+/// Bytes for the packets around the plaintext: the literal's header and the signatures.
 const WRAPPING: usize = 64 * 1024;
 
 const BAD_COMPRESSION: &str = "expected compressed data";
 
-/// What to do about the signature.
+/// The signatures that are accepted.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum SignaturePolicy {
     /// The client's own key must have signed the content.
@@ -83,8 +83,8 @@ pub fn decrypt(
     read_layer(&layer, signer, max)
 }
 
-/// Opens `message`, which anybody who knows `passphrase` could have made: its plaintext, at most `max`
-/// bytes. It must be without armour. That a passphrase is wrong shows as [`Error::WrongPassphrase`].
+/// Opens `message`, which was encrypted with `passphrase`, and could come from anybody who knows it: its plaintext, at
+/// most `max` bytes. It must be without armour. A wrong passphrase gives [`Error::WrongPassphrase`].
 pub fn decrypt_with_passphrase(
     passphrase: &Secret,
     message: &[u8],
@@ -102,7 +102,7 @@ pub fn decrypt_with_passphrase(
     read_layer(&layer, None, max)
 }
 
-/// What is in an opened layer.
+/// The literal data of an opened layer.
 fn read_layer(layer: &Secret, signer: Option<&PublicKey>, max: usize) -> Result<Secret, Error> {
     let inflated = inflate(layer.expose(), max)?;
     let content = inflated.as_ref().unwrap_or(layer);
@@ -154,8 +154,8 @@ fn session_key(key: &SecretKey, esks: &[Esk]) -> Result<PlainSessionKey, Error> 
         })
         .find_map(|esk| {
             key.decryptors().find_map(|part| match part {
-                Part::Primary(part) => open_session_key(esk, part),
-                Part::Sub(part) => open_session_key(esk, part),
+                KeyPart::Primary(part) => open_session_key(esk, part),
+                KeyPart::Sub(part) => open_session_key(esk, part),
             })
         })
         .ok_or(Error::NotForThisKey)
@@ -187,7 +187,7 @@ fn derived_key(passphrase: &Secret, esks: &[Esk]) -> Result<PlainSessionKey, Err
         .ok_or(Error::WrongPassphrase)
 }
 
-/// Takes the compressed layer off; `None` when there is none.
+/// Decompresses the compressed layer; `None` when there is none.
 fn inflate(layer: &[u8], max: usize) -> Result<Option<Secret>, Error> {
     let Message::Compressed {
         mut reader,
@@ -242,10 +242,10 @@ fn read_content(layer: &[u8], signer: Option<&PublicKey>, max: usize) -> Result<
     Ok(plaintext)
 }
 
-/// Whether the client's own key has made a valid data signature over the content just read.
+/// Succeeds when the client's own key has made a valid data signature over the content just read.
 ///
-/// SHA-1 is let pass: whoever can make a collision still cannot make the client sign it, and old
-/// sections carry such signatures. MD5 is not.
+/// SHA-1 is accepted: a collision does not make the client sign it, and old sections carry such signatures. MD5 is
+/// refused.
 fn verify(message: &Message<'_>, verifier: &PublicKey) -> Result<(), Error> {
     let Message::Signed { reader, .. } = message else {
         return Err(Error::Unsigned);
@@ -257,8 +257,8 @@ fn verify(message: &Message<'_>, verifier: &PublicKey) -> Result<(), Error> {
         };
         for part in verifier.verifiers() {
             let (valid, named) = match part {
-                Part::Primary(key) => (check(message, index, key), names(signature, key)),
-                Part::Sub(key) => (check(message, index, key), names(signature, key)),
+                KeyPart::Primary(key) => (check(message, index, key), names(signature, key)),
+                KeyPart::Sub(key) => (check(message, index, key), names(signature, key)),
             };
             if valid {
                 return Ok(());

@@ -11,7 +11,7 @@ use pgp::packet::{Subpacket, SubpacketData};
 use pgp::types::{Password, SigningKey, Timestamp};
 use rand::rngs::OsRng;
 
-use crate::key::Part;
+use crate::key::KeyPart;
 use crate::{Error, PublicKey, SecretKey};
 
 /// Encrypts `plaintext` to `recipient` and signs it by `signer`: the binary message, without armour.
@@ -25,15 +25,15 @@ pub fn encrypt_and_sign(
     now: Wall,
 ) -> Result<Vec<u8>, Error> {
     let signing: &dyn SigningKey = match signer.signers().next() {
-        Some(Part::Primary(key)) => key,
-        Some(Part::Sub(key)) => key,
+        Some(KeyPart::Primary(key)) => key,
+        Some(KeyPart::Sub(key)) => key,
         None => return Err(Error::Incapable { what: "sign" }),
     };
     let mut builder = MessageBuilder::from_reader("", plaintext.expose())
         .seipd_v1(OsRng, SymmetricKeyAlgorithm::AES256);
     match recipient.encryptor() {
-        Some(Part::Primary(key)) => builder.encrypt_to_key(OsRng, key),
-        Some(Part::Sub(key)) => builder.encrypt_to_key(OsRng, key),
+        Some(KeyPart::Primary(key)) => builder.encrypt_to_key(OsRng, key),
+        Some(KeyPart::Sub(key)) => builder.encrypt_to_key(OsRng, key),
         None => return Err(Error::Incapable { what: "encrypt" }),
     }
     .map_err(|_| Error::Library("encrypt the session key"))?;

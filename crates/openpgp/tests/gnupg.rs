@@ -1,4 +1,4 @@
-//! What GnuPG writes opens here, and what is written here opens in GnuPG.
+//! Messages and keys of GnuPG are read here, and ours are read by GnuPG.
 #![allow(clippy::unwrap_used, reason = "in a test it is the assertion itself")]
 
 mod home;

@@ -5,6 +5,7 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use nightlatch_core::client::saved::{Change, Life, Saved, Trust};
+use nightlatch_core::event::RecordContent;
 use nightlatch_core::record::Kind;
 use nightlatch_core::settings::server::ServerSettings;
 use nightlatch_store::Store;
@@ -91,13 +92,11 @@ fn replace(
         .clients
         .into_iter()
         .map(|client| Change::Put(Box::new(client)));
-    let entry = audit::of_server(
-        Kind::Imported,
-        summary_line.trim_end().to_owned(),
+    let entry = audit::entry(
+        RecordContent::with_detail(Kind::Imported, summary_line.trim_end().to_owned()),
         Context {
             time: clock::now().wall,
             client: None,
-            settings: None,
             request: None,
             who: &Who::Configuration,
         },

@@ -28,7 +28,6 @@ mod service_manager;
 pub mod session;
 mod state_folder;
 mod warnings;
-mod words;
 
 use std::ffi::OsString;
 use std::io::{ErrorKind, Write as _};

@@ -80,7 +80,7 @@ mod tests {
     }
 
     #[test]
-    fn a_program_is_whom_it_was_told_to_be() {
+    fn a_program_has_the_identity_that_it_was_given() {
         if !nightlatch_test_support::is_root() {
             return;
         }
@@ -89,17 +89,23 @@ mod tests {
             group: 65533,
             effective_root: false,
         };
-        let told = status(plain);
-        assert!(told.contains("Uid:\t65534\t65534\t65534\t65534"), "{told}");
-        assert!(told.contains("Gid:\t65533\t65533\t65533\t65533"), "{told}");
-        assert!(told.contains("Groups:\t \n"), "{told}");
-        assert!(told.contains("CapPrm:\t0000000000000000"), "{told}");
-        let told = status(ProgramIdentity {
+        let shown = status(plain);
+        assert!(
+            shown.contains("Uid:\t65534\t65534\t65534\t65534"),
+            "{shown}"
+        );
+        assert!(
+            shown.contains("Gid:\t65533\t65533\t65533\t65533"),
+            "{shown}"
+        );
+        assert!(shown.contains("Groups:\t \n"), "{shown}");
+        assert!(shown.contains("CapPrm:\t0000000000000000"), "{shown}");
+        let shown = status(ProgramIdentity {
             effective_root: true,
             ..plain
         });
-        assert!(told.contains("Uid:\t65534\t0\t0\t0"), "{told}");
-        assert!(told.contains("Gid:\t65533\t0\t0\t0"), "{told}");
-        assert!(told.contains("Groups:\t \n"), "{told}");
+        assert!(shown.contains("Uid:\t65534\t0\t0\t0"), "{shown}");
+        assert!(shown.contains("Gid:\t65533\t0\t0\t0"), "{shown}");
+        assert!(shown.contains("Groups:\t \n"), "{shown}");
     }
 }

@@ -17,8 +17,8 @@ pub(crate) fn in_child(name: &str, test: impl FnOnce()) {
         .unwrap();
     assert!(child.status.success(), "{child:?}");
     // Of a name that no test has, none runs.
-    let told = String::from_utf8_lossy(&child.stdout);
-    assert!(told.contains("1 passed"), "{told}");
+    let output = String::from_utf8_lossy(&child.stdout);
+    assert!(output.contains("1 passed"), "{output}");
 }
 
 /// The numbers that the kernel shows on this line for each thread of the process (proc_pid_status(5)).

@@ -111,7 +111,7 @@ fn used() -> io::Result<Used> {
         by_others: BTreeSet::new(),
     };
     // A kernel that reports origins reports that of its own addresses, such as the loopback address.
-    let tells = described.iter().any(|message| {
+    let reports_origins = described.iter().any(|message| {
         matches!(
             message,
             NetlinkMessage::Address {
@@ -132,7 +132,7 @@ fn used() -> io::Result<Used> {
         };
         if is_given(ip) {
             used.any.insert(index);
-            if !is_of_kernel(ip, flags, origin, tells) {
+            if !is_of_kernel(ip, flags, origin, reports_origins) {
                 used.by_others.insert(index);
             }
         }
@@ -141,14 +141,14 @@ fn used() -> io::Result<Used> {
 }
 
 /// True when the kernel made an address by itself, after a router's announcement.
-fn is_of_kernel(ip: IpAddr, flags: u32, origin: Option<u8>, tells: bool) -> bool {
+fn is_of_kernel(ip: IpAddr, flags: u32, origin: Option<u8>, reports_origins: bool) -> bool {
     /// Of a router's announcement (`IFAPROT_KERNEL_RA`).
     const ANNOUNCED: u8 = 2;
     let has = |bit: u32| flags & bit != 0;
     match (ip, origin) {
         (IpAddr::V4(_), _) => false,
         (_, Some(origin)) => origin == ANNOUNCED,
-        _ => has(libc::IFA_F_TEMPORARY) || (!tells && !has(libc::IFA_F_PERMANENT)),
+        _ => has(libc::IFA_F_TEMPORARY) || (!reports_origins && !has(libc::IFA_F_PERMANENT)),
     }
 }
 
@@ -194,10 +194,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_mark_tells_who_made_a_link() {
-        assert_eq!(creator(own_mark()), LinkCreator::ThisProcess);
-        assert_eq!(creator(0), LinkCreator::Others);
-        assert_eq!(creator(0x1234_5678), LinkCreator::Others);
+    fn a_mark_names_the_maker_of_a_link() {
+        assert_eq!(maker(own_mark()), By::Us);
+        assert_eq!(maker(0), By::Others);
+        assert_eq!(maker(0x1234_5678), By::Others);
         // The first process is always there, and no process has the highest number.
         assert_eq!(creator(MARK | 1), LinkCreator::Others);
         assert_eq!(creator(MARK | 0x3f_ffff), LinkCreator::DeadProcess);
@@ -205,14 +205,14 @@ mod tests {
 
     #[test]
     fn an_address_that_the_kernel_made_is_nobodys() {
-        let of_kernel = |ip: &str, flags, origin, tells| {
-            is_of_kernel(ip.parse().unwrap(), flags, origin, tells)
+        let of_kernel = |ip: &str, flags, origin, reports_origins| {
+            is_of_kernel(ip.parse().unwrap(), flags, origin, reports_origins)
         };
         let permanent = libc::IFA_F_PERMANENT;
         assert!(of_kernel("2001:db8::1", 0, Some(2), true));
         assert!(of_kernel("2001:db8::1", 0, None, false));
         assert!(of_kernel("2001:db8::1", libc::IFA_F_TEMPORARY, None, true));
-        for (ip, flags, origin, tells) in [
+        for (ip, flags, origin, reports_origins) in [
             ("192.0.2.1", 0, None, false),
             ("192.0.2.1", permanent, None, true),
             ("2001:db8::1", permanent, None, false),
@@ -220,7 +220,7 @@ mod tests {
             ("2001:db8::1", 0, Some(4), true),
         ] {
             assert!(
-                !of_kernel(ip, flags, origin, tells),
+                !of_kernel(ip, flags, origin, reports_origins),
                 "{ip} {flags} {origin:?}"
             );
         }

@@ -124,13 +124,13 @@ pub fn addresses() -> io::Result<Vec<InterfaceAddress>> {
         .filter_map(|message| match message {
             NetlinkMessage::Address {
                 index, flags, ip, ..
-            } => may_be_told(ip, flags).then_some(InterfaceAddress { index, ip }),
+            } => may_be_announced(ip, flags).then_some(InterfaceAddress { index, ip }),
             _ => None,
         })
         .collect())
 }
 
-fn may_be_told(ip: IpAddr, flags: u32) -> bool {
+fn may_be_announced(ip: IpAddr, flags: u32) -> bool {
     let unfit = libc::IFA_F_TENTATIVE | libc::IFA_F_DADFAILED | libc::IFA_F_DEPRECATED;
     // The same bit says of an IPv4 address that another of its network came first.
     let temporary = ip.is_ipv6() && flags & libc::IFA_F_TEMPORARY != 0;

@@ -107,7 +107,7 @@ mod tests {
     use std::os::unix::net::UnixStream;
 
     #[test]
-    fn the_kernel_tells_who_the_peer_is() {
+    fn the_kernel_names_the_peer() {
         let (ours, _theirs) = UnixStream::pair().unwrap();
         let peer = PeerProcess::of(&ours).unwrap();
         assert_eq!(peer.user, rustix::process::geteuid().as_raw());

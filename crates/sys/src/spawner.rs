@@ -81,7 +81,7 @@ impl Spawner {
             -1 => return Err(io::Error::last_os_error()),
             0 => {
                 drop(ours);
-                let ended = std::panic::catch_unwind(|| be_spawner(&theirs, config));
+                let ended = std::panic::catch_unwind(|| run_spawner(&theirs, config));
                 let status = i32::from(!matches!(ended, Ok(Ok(()))));
                 // SAFETY: ends this process and nothing else, without the server's exit handlers.
                 unsafe { libc::_exit(status) }
@@ -123,7 +123,7 @@ fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
     )?)
 }
 
-fn be_spawner(socket: &OwnedFd, config: &SpawnerConfig) -> io::Result<()> {
+fn run_spawner(socket: &OwnedFd, config: &SpawnerConfig) -> io::Result<()> {
     let became = begin(socket, config);
     let answer = match &became {
         Ok(()) => READY,
@@ -228,7 +228,7 @@ fn step(
         Err(error) => return Err(error.into()),
     }
     let mut happened = watched.iter().map(|it| !it.revents().is_empty());
-    let told = happened.next().unwrap_or_default();
+    let has_request = happened.next().unwrap_or_default();
     let ended: Vec<bool> = happened.collect();
     drop(watched);
     let mut ended = ended.into_iter();
@@ -241,7 +241,7 @@ fn step(
         false
     });
     result?;
-    if told {
+    if has_request {
         let (count, whole) = match recv(socket, &mut *buffer, RecvFlags::TRUNC) {
             Ok(received) => received,
             Err(Errno::INTR) => return Ok(()),
@@ -267,10 +267,10 @@ fn reap(socket: &OwnedFd, one: &RunningCommand) -> io::Result<()> {
             Err(_) => break None,
         }
     };
-    tell(socket, CommandEnd { id: one.id, status })
+    report_end(socket, CommandEnd { id: one.id, status })
 }
 
-fn tell(socket: &OwnedFd, ended: CommandEnd) -> io::Result<()> {
+fn report_end(socket: &OwnedFd, ended: CommandEnd) -> io::Result<()> {
     send(socket, &ended.to_bytes(), SendFlags::NOSIGNAL)?;
     Ok(())
 }
@@ -289,7 +289,7 @@ fn carry_out(
             line,
         }) => match command::start(config, line, pings, shows_errors).and_then(with_handle) {
             Ok((leader, handle)) => running.push(RunningCommand { id, leader, handle }),
-            Err(_) => return tell(socket, CommandEnd { id, status: None }),
+            Err(_) => return report_end(socket, CommandEnd { id, status: None }),
         },
         Some(CommandRequest::Terminate(id)) => signal(running, id, Signal::TERM),
         Some(CommandRequest::Kill(id)) => signal(running, id, Signal::KILL),

@@ -33,14 +33,14 @@ pub fn run(root: &Path, binds: &[(&Path, &str)], script: &str, log: &File) {
     for (outside, inside) in binds {
         command.arg(outside).arg(inside);
     }
-    to_its_end(&mut command, log);
+    run_logged(&mut command, log);
 }
 
 /// Runs a program to its end. What it says goes to the end of `log`.
 ///
 /// # Panics
 /// When it fails.
-pub fn to_its_end(command: &mut Command, log: &File) {
+pub fn run_logged(command: &mut Command, log: &File) {
     let status = command
         .stdin(Stdio::null())
         .stdout(log.try_clone().unwrap())

@@ -1,5 +1,5 @@
-//! What a guest has said on its serial console, with the time of each piece. Prompts have no newline, so it
-//! is read as it comes and not by lines.
+//! The serial console of a guest, with the time of each piece of output. Prompts have no newline, so it is read in
+//! pieces and not in lines.
 
 use std::fs::File;
 use std::io::{Read, Write};
@@ -10,26 +10,26 @@ use std::time::{Duration, Instant};
 #[derive(Debug)]
 pub struct Console {
     start: Instant,
-    said: Mutex<Said>,
+    output: Mutex<ConsoleText>,
     grew: Condvar,
 }
 
 #[derive(Debug, Default)]
-struct Said {
+struct ConsoleText {
     bytes: Vec<u8>,
     /// Up to which byte it had been said, and when.
     times: Vec<(usize, Duration)>,
     ended: bool,
 }
 
-/// Where a text stood.
+/// A text that was found on the console.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Found {
-    /// Which of the texts that were looked for.
-    pub which: usize,
+pub struct ConsoleMatch {
+    /// Its index among the texts searched for.
+    pub index: usize,
     /// The byte after it.
     pub end: usize,
-    /// When its last byte came, after the guest's start.
+    /// The time of its last byte, from the guest's start.
     pub at: Duration,
 }
 
@@ -44,7 +44,7 @@ impl Console {
     pub fn new() -> Self {
         Self {
             start: now(),
-            said: Mutex::default(),
+            output: Mutex::default(),
             grew: Condvar::new(),
         }
     }
@@ -54,13 +54,13 @@ impl Console {
         let mut bytes = [0; 4096];
         while let Ok(count @ 1..) = source.read(&mut bytes) {
             let _ = log.write_all(&bytes[..count]);
-            let mut said = self.said.lock().unwrap();
-            said.bytes.extend_from_slice(&bytes[..count]);
-            let end = said.bytes.len();
-            said.times.push((end, self.now()));
+            let mut output = self.output.lock().unwrap();
+            output.bytes.extend_from_slice(&bytes[..count]);
+            let end = output.bytes.len();
+            output.times.push((end, self.now()));
             self.grew.notify_all();
         }
-        self.said.lock().unwrap().ended = true;
+        self.output.lock().unwrap().ended = true;
         self.grew.notify_all();
     }
 
@@ -69,18 +69,23 @@ impl Console {
         now().duration_since(self.start)
     }
 
-    /// Waits until one of `texts` stands at byte `from` or later: the first of them, or why there is none.
+    /// Waits for the first of `texts` at byte `from` or later.
     ///
     /// # Errors
-    /// A sentence when it does not come in time, or can no longer come.
-    pub fn wait(&self, from: usize, texts: &[&str], patience: Duration) -> Result<Found, String> {
+    /// A sentence when it does not come in time, or the guest has ended.
+    pub fn wait(
+        &self,
+        from: usize,
+        texts: &[&str],
+        patience: Duration,
+    ) -> Result<ConsoleMatch, String> {
         let limit = self.now() + patience;
-        let mut said = self.said.lock().unwrap();
+        let mut output = self.output.lock().unwrap();
         loop {
-            if let Some(found) = said.find(from, texts) {
+            if let Some(found) = output.find(from, texts) {
                 return Ok(found);
             }
-            if said.ended {
+            if output.ended {
                 return Err(format!("the guest ended without saying {texts:?}"));
             }
             let left = limit.saturating_sub(self.now());
@@ -90,35 +95,35 @@ impl Console {
                     "the guest did not say {texts:?} within {patience} s"
                 ));
             }
-            said = self.grew.wait_timeout(said, left).unwrap().0;
+            output = self.grew.wait_timeout(output, left).unwrap().0;
         }
     }
 
-    /// Where one of `texts` stands now, if it does.
-    pub fn find(&self, from: usize, texts: &[&str]) -> Option<Found> {
-        self.said.lock().unwrap().find(from, texts)
+    /// The first of `texts` on the console now.
+    pub fn find(&self, from: usize, texts: &[&str]) -> Option<ConsoleMatch> {
+        self.output.lock().unwrap().find(from, texts)
     }
 
-    /// What stands from byte `from` on.
+    /// All text from byte `from` on.
     pub fn text(&self, from: usize) -> String {
-        let said = self.said.lock().unwrap();
-        String::from_utf8_lossy(&said.bytes[from..]).into_owned()
+        let output = self.output.lock().unwrap();
+        String::from_utf8_lossy(&output.bytes[from..]).into_owned()
     }
 }
 
-impl Said {
-    fn find(&self, from: usize, texts: &[&str]) -> Option<Found> {
+impl ConsoleText {
+    fn find(&self, from: usize, texts: &[&str]) -> Option<ConsoleMatch> {
         let rest = self.bytes.get(from..)?;
-        let places = texts.iter().enumerate().filter_map(|(which, text)| {
+        let places = texts.iter().enumerate().filter_map(|(index, text)| {
             let at = rest
                 .windows(text.len())
                 .position(|part| part == text.as_bytes())?;
-            Some((at, which, from + at + text.len()))
+            Some((at, index, from + at + text.len()))
         });
-        let (_, which, end) = places.min()?;
+        let (_, index, end) = places.min()?;
         let piece = self.times.partition_point(|(until, _)| *until < end);
-        Some(Found {
-            which,
+        Some(ConsoleMatch {
+            index,
             end,
             at: self.times[piece].1,
         })
@@ -148,8 +153,8 @@ mod tests {
     fn a_text_is_found_across_pieces_and_has_the_time_of_its_last_byte() {
         let console = console(&["Please unl", "ock disk: ", "more"]);
         let found = console.find(0, &["never", "unlock disk: "]).unwrap();
-        assert_eq!((found.which, found.end), (1, 20));
-        assert_eq!(found.at, console.said.lock().unwrap().times[1].1);
+        assert_eq!((found.index, found.end), (1, 20));
+        assert_eq!(found.at, console.output.lock().unwrap().times[1].1);
         assert_eq!(console.text(found.end), "more");
         assert_eq!(console.find(found.end, &["unlock"]), None);
     }
@@ -157,7 +162,7 @@ mod tests {
     #[test]
     fn the_first_of_several_texts_is_found() {
         let console = console(&["one two"]);
-        assert_eq!(console.find(0, &["two", "one"]).unwrap().which, 1);
+        assert_eq!(console.find(0, &["two", "one"]).unwrap().index, 1);
     }
 
     #[test]

@@ -1,5 +1,5 @@
-//! A guest: a machine from the shelf in an emulator, with a console to read and to type on, and QEMU's
-//! monitor. Ended on drop; its disks are as they were.
+//! A guest: a prepared machine in an emulator, with its console and QEMU's monitor. Ended on drop; its disks stay
+//! unchanged.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
@@ -12,18 +12,18 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::console::{Console, Found};
-use crate::images::{BootSystem, Machine, ROOT_UUID, Suite};
+use crate::console::{Console, ConsoleMatch};
+use crate::images::{BootSystem, DebianRelease, GuestMachine, ROOT_UUID};
 use crate::lan::Tap;
-use crate::places::qemu;
+use crate::paths::qemu;
 
-/// How long a guest may take to say what it should: only a hang ever takes this long.
+/// Limit for any expected output of a guest: only a hang takes this long.
 pub const PATIENCE: Duration = Duration::from_secs(300);
 
-/// What is switched on.
+/// The hardware and the kernel's command line of a guest.
 #[derive(Debug)]
-pub struct Plan<'a> {
-    machine: &'a Machine,
+pub struct GuestConfig<'a> {
+    machine: &'a GuestMachine,
     system: BootSystem,
     arguments: Vec<String>,
     taps: Vec<Tap>,
@@ -44,9 +44,9 @@ pub struct Guest {
     folder: TempDir,
 }
 
-impl<'a> Plan<'a> {
+impl<'a> GuestConfig<'a> {
     /// This machine, unlocked by this system, with a card at `tap`.
-    pub fn new(machine: &'a Machine, system: BootSystem, tap: Tap) -> Self {
+    pub fn new(machine: &'a GuestMachine, system: BootSystem, tap: Tap) -> Self {
         let arguments = ["console=ttyS0", "loglevel=4", "mitigations=off", "ro"];
         let mut arguments: Vec<String> = arguments.map(str::to_owned).into();
         arguments.push("root=/dev/mapper/root_crypt".to_owned());
@@ -142,7 +142,7 @@ impl<'a> Plan<'a> {
             folder,
         };
         if !self.plugged {
-            guest.plug_in(false);
+            guest.set_link(false);
             guest.monitor("cont", json!({}));
         }
         guest
@@ -150,8 +150,8 @@ impl<'a> Plan<'a> {
 
     fn command(&self, monitor: &Path) -> Command {
         let cpu = match self.machine.suite {
-            Suite::Bookworm => "Nehalem,+aes,+pclmulqdq",
-            Suite::Trixie => "max,-cx16,-erms,-fsrm,-la57",
+            DebianRelease::Bookworm => "Nehalem,+aes,+pclmulqdq",
+            DebianRelease::Trixie => "max,-cx16,-erms,-fsrm,-la57",
         };
         let mut command = Command::new("ip");
         command.args(["netns", "exec", &self.taps[0].netns]);
@@ -209,7 +209,7 @@ impl Guest {
     }
 
     /// Waits until it says one of `texts`, after what was waited for before.
-    pub fn wait_for_any(&self, texts: &[&str]) -> Found {
+    pub fn wait_for_any(&self, texts: &[&str]) -> ConsoleMatch {
         let mut read = self.read.lock().unwrap();
         match self.console.wait(*read, texts, PATIENCE) {
             Ok(found) => {
@@ -225,8 +225,8 @@ impl Guest {
         self.wait_for(&self.mark)
     }
 
-    /// When it said `text` first, if it has.
-    pub fn said(&self, text: &str) -> Option<Duration> {
+    /// The time of the first `text` on its console.
+    pub fn time_of(&self, text: &str) -> Option<Duration> {
         self.console.find(0, &[text]).map(|found| found.at)
     }
 
@@ -235,7 +235,7 @@ impl Guest {
         self.console.text(0)
     }
 
-    /// How long ago it was switched on.
+    /// Time since it was started.
     pub fn now(&self) -> Duration {
         self.console.now()
     }
@@ -251,7 +251,7 @@ impl Guest {
 
     /// Fails when its root has been opened.
     pub fn assert_locked(&self) {
-        assert_eq!(self.said("ROOT-IS-OPEN"), None, "the root is open");
+        assert_eq!(self.time_of("ROOT-IS-OPEN"), None, "the root is open");
     }
 
     /// Types a line.
@@ -269,19 +269,19 @@ impl Guest {
         self.console.text(from)
     }
 
-    /// Types a command at a shell that is no program of ours: what it said.
-    pub fn at_the_shell(&self, command: &str) -> String {
+    /// Runs a command in a shell on the console, and returns its output.
+    pub fn run_in_shell(&self, command: &str) -> String {
         let from = *self.read.lock().unwrap();
         // The terminal shows what is typed, and the shell does once more: neither is the end.
         let end = "EN''D";
         self.type_line(&format!("{command}; echo {end}"));
         self.wait_for("END");
-        let said = self.console.text(from);
-        let shown = said.rfind(end).map_or(0, |at| at + end.len());
-        said[shown..].to_owned()
+        let output = self.console.text(from);
+        let shown = output.rfind(end).map_or(0, |at| at + end.len());
+        output[shown..].to_owned()
     }
 
-    /// What its network was like when the root was opened.
+    /// The network's state when the root was opened.
     pub fn network(&self) -> String {
         let text = self.text().replace('\r', "");
         let (_, after) = text.split_once("NETWORK-BEGIN\n").expect("no network told");
@@ -293,7 +293,7 @@ impl Guest {
     }
 
     /// Plugs the cable of its first card in, or out.
-    pub fn plug_in(&self, up: bool) {
+    pub fn set_link(&self, up: bool) {
         self.monitor("set_link", json!({"name": "card0", "up": up}));
     }
 
@@ -317,7 +317,7 @@ impl Guest {
             // It is made some moments after the start.
             match UnixStream::connect(&socket) {
                 Ok(stream) => break stream,
-                Err(_) if self.console.now() < PATIENCE => std::thread::sleep(GLANCE),
+                Err(_) if self.console.now() < PATIENCE => std::thread::sleep(POLL_INTERVAL),
                 Err(error) => panic!("QEMU has no monitor: {error}"),
             }
         };
@@ -347,7 +347,7 @@ impl Drop for Guest {
 }
 
 /// Between two looks for a file that QEMU makes.
-const GLANCE: Duration = Duration::from_millis(20);
+const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
 /// Clock ticks a second, as Linux gives them to programs (`USER_HZ`).
 const TICKS: f64 = 100.0;

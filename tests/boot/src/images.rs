@@ -1,37 +1,33 @@
-//! Machines as they lie on the shelf: kernel, images of both boot systems, encrypted disks, and the section
-//! that a server needs.
+//! Prepared machines: kernel, images of both boot systems, encrypted disks, and the section for a server.
 
 use std::path::PathBuf;
 
 use nightlatch_interop::programs::Project;
 
 use crate::making;
-use crate::places::tree;
+use crate::paths::tree;
 
 /// A release of Debian.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, clap::ValueEnum)]
-pub enum Suite {
-    /// Debian 12.
+pub enum DebianRelease {
     Bookworm,
-    /// Debian 13.
     Trixie,
 }
 
-/// Which machine: whose client it has, and which of several it is.
+/// A machine by its client and its number.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub enum Who {
-    /// Our client.
+pub enum MachineKind {
     Ours,
     /// Another machine with our client, with keys and a disk of its own.
     Second,
     /// The stock client.
     Stock,
-    /// Our client beside others who use the network before the root is open: dropbear-initramfs, and the network
+    /// Our client beside others that use the network before the root is open: dropbear-initramfs, and the network
     /// module of dracut.
     Reachable,
 }
 
-/// What unlocks the root.
+/// The software in the image that unlocks the root.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum BootSystem {
     /// Debian's own, with the scripts of cryptsetup.
@@ -52,7 +48,7 @@ impl BootSystem {
         }
     }
 
-    /// What is said on the console when the scripts begin that end with an open disk.
+    /// Console output at the beginning of the unlocking.
     pub fn begins(self) -> &'static str {
         match self {
             Self::InitramfsTools => "Begin: Running /scripts/init-premount",
@@ -61,7 +57,7 @@ impl BootSystem {
         }
     }
 
-    /// How a person is asked.
+    /// Console output that asks for a passphrase.
     pub fn asks(self) -> &'static str {
         match self {
             Self::InitramfsTools => "Please unlock disk root_crypt",
@@ -70,12 +66,12 @@ impl BootSystem {
         }
     }
 
-    /// What is said when the disk is open.
+    /// Console output when the disk is open.
     pub fn opened(self) -> &'static str {
         match self {
             Self::InitramfsTools => "cryptsetup: root_crypt: set up successfully",
             Self::Dracut => "Setup for root_crypt.\r",
-            // What the opened root says first.
+            // The first output of the opened root.
             Self::DracutWithoutSystemd => "NETWORK-BEGIN",
         }
     }
@@ -86,34 +82,32 @@ pub const ROOT_UUID: &str = "6a1f6a0e-6d0b-4c5a-9d3f-2b7d8a1c0001";
 /// The UUID of a second volume.
 pub const DATA_UUID: &str = "6a1f6a0e-6d0b-4c5a-9d3f-2b7d8a1c0002";
 
-/// What a person types to open a machine's disk.
+/// The passphrase of every machine's disk.
 pub const TYPED: &str = "typed by a person";
 
 /// A machine that can be booted as often as one likes.
 #[derive(Debug)]
-pub struct Machine {
-    /// Which it is.
-    pub who: Who,
-    /// What it runs.
-    pub suite: Suite,
-    /// What is on its root and nowhere else.
+pub struct GuestMachine {
+    pub kind: MachineKind,
+    pub suite: DebianRelease,
+    /// A random text that is only on its root.
     pub mark: String,
     section: String,
     folder: PathBuf,
 }
 
-impl Machine {
+impl GuestMachine {
     /// Takes it from the shelf; makes it first where it is not there, or not as it would be made now.
-    pub fn get(suite: Suite, who: Who) -> Self {
-        let folder = tree("target/boot-test/machines").join(format!("{}-{who:?}", suite.name()));
-        let recipe = making::recipe(suite, who);
+    pub fn get(suite: DebianRelease, kind: MachineKind) -> Self {
+        let folder = tree("target/boot-test/machines").join(format!("{}-{kind:?}", suite.name()));
+        let recipe = making::recipe(suite, kind);
         if std::fs::read_to_string(folder.join("recipe")).ok() != Some(recipe.clone()) {
-            making::make(suite, who, &folder);
+            making::make(suite, kind, &folder);
             std::fs::write(folder.join("recipe"), recipe).unwrap();
         }
         let read = |name: &str| std::fs::read_to_string(folder.join(name)).unwrap();
         Self {
-            who,
+            kind,
             suite,
             mark: read("mark"),
             section: read("section"),
@@ -137,13 +131,13 @@ impl Machine {
         format!("{}\nchecker = true\n{settings}\n", section.trim_end())
     }
 
-    /// What its client is called on the server.
+    /// The name of its client on the server.
     pub fn name(&self) -> &'static str {
-        self.who.name()
+        self.kind.name()
     }
 }
 
-impl Suite {
+impl DebianRelease {
     /// As Debian calls it.
     pub fn name(self) -> &'static str {
         match self {
@@ -153,8 +147,8 @@ impl Suite {
     }
 }
 
-impl Who {
-    /// What its client is called on the server.
+impl MachineKind {
+    /// The name of its client on the server.
     pub fn name(self) -> &'static str {
         match self {
             Self::Ours => "guest",
@@ -164,8 +158,7 @@ impl Who {
         }
     }
 
-    /// The project of its client.
-    pub fn project(self) -> Project {
+    pub fn whose(self) -> Project {
         match self {
             Self::Ours | Self::Second | Self::Reachable => Project::Ours,
             Self::Stock => Project::Stock,

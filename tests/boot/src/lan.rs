@@ -1,5 +1,5 @@
-//! The network of one scenario: a switch in a network namespace, hosts that hang on it by cables, and taps
-//! for guests. No IPv4 but what a scenario adds.
+//! The network of one scenario: a bridge in a network namespace, hosts with a cable to it, and taps for guests.
+//! Without IPv4 addresses, unless a scenario adds them.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -7,19 +7,18 @@ use nightlatch_interop::netns::{NetnsHost, cable};
 
 /// A switch, removed on drop with all that is plugged in.
 #[derive(Debug)]
-pub struct Lan {
+pub struct GuestNetwork {
     switch: NetnsHost,
     ports: AtomicU32,
 }
 
-/// Where a guest's network card is plugged in.
+/// A tap interface for a guest's network card.
 #[derive(Debug)]
 pub struct Tap {
     /// The namespace it is in, as `ip netns` knows it.
     pub netns: String,
-    /// The interface.
     pub name: String,
-    /// Which port of the switch: also makes the card's address.
+    /// The port of the bridge, and the last byte of the card's address.
     pub port: u32,
 }
 
@@ -32,17 +31,17 @@ impl Tap {
     }
 }
 
-impl Default for Lan {
+impl Default for GuestNetwork {
     fn default() -> Self {
         Self::new()
     }
 }
 
-impl Lan {
+impl GuestNetwork {
     /// A switch with nothing plugged in.
     pub fn new() -> Self {
         let switch = NetnsHost::new("switch");
-        // It forwards every multicast: nobody here asks who listens.
+        // It forwards all multicast: there is no querier here.
         switch.ip(&[
             "link",
             "add",
@@ -74,14 +73,14 @@ impl Lan {
 
     /// A place for a guest's card.
     pub fn tap(&self) -> Tap {
-        let tap = self.lonely_tap();
+        let tap = self.separate_tap();
         self.switch
             .ip(&["link", "set", &tap.name, "master", BRIDGE]);
         tap
     }
 
-    /// A place for a guest's card where nobody else is.
-    pub fn lonely_tap(&self) -> Tap {
+    /// A tap that is not connected to the bridge.
+    pub fn separate_tap(&self) -> Tap {
         let port = self.next_port();
         let name = format!("tap{port}");
         self.switch.ip(&["tuntap", "add", &name, "mode", "tap"]);

@@ -1,20 +1,20 @@
 //! Real guests with encrypted disks, booted in an emulator: does the password reach the disk?
 //!
-//! Every guard here ends what it started and removes what it made when it is dropped; the namespaces of
-//! [`alone`] do the rest.
+//! Every guard ends what it started and removes what it made when it is dropped; the namespaces of
+//! [`namespaces`] do the rest.
 #![forbid(unsafe_code)]
 
-pub mod alone;
 pub mod chroot;
 pub mod cli;
 pub mod console;
 pub mod dhcp;
-pub mod figures;
 pub mod guest;
 pub mod images;
 pub mod lan;
 pub mod making;
-pub mod places;
+pub mod measurements;
+pub mod namespaces;
+pub mod paths;
 pub mod runner;
 pub mod scenario;
 pub mod scenarios;
@@ -24,7 +24,7 @@ use std::process::ExitCode;
 
 /// The program: plays what is asked for. Status 1 when a scenario failed, 64 when none has such a name, 69
 /// when guests cannot be booted here.
-pub fn run(arguments: &cli::Arguments) -> ExitCode {
+pub fn run(arguments: &cli::BootTestArguments) -> ExitCode {
     let chosen = scenario::choose(arguments);
     if chosen.is_empty() {
         eprintln!("boot-test: no scenario is called so; --list shows which there are");
@@ -32,13 +32,13 @@ pub fn run(arguments: &cli::Arguments) -> ExitCode {
     }
     if arguments.list {
         for scenario in chosen {
-            println!("{:<36} {}", scenario.name, scenario.shows);
+            println!("{:<36} {}", scenario.name, scenario.description);
         }
         return ExitCode::SUCCESS;
     }
-    match alone::run() {
+    match namespaces::run() {
         Ok(None) => {}
-        // No code: a signal has ended it, as it does when somebody ends this one.
+        // Without a code: it was ended by a signal, as when this process is.
         Ok(Some(ended)) => {
             let code = ended.code().and_then(|code| u8::try_from(code).ok());
             return ExitCode::from(code.unwrap_or(1));

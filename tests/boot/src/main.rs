@@ -5,5 +5,5 @@ use std::process::ExitCode;
 use clap::Parser;
 
 fn main() -> ExitCode {
-    nightlatch_boot_test::run(&nightlatch_boot_test::cli::Arguments::parse())
+    nightlatch_boot_test::run(&nightlatch_boot_test::cli::BootTestArguments::parse())
 }

@@ -1,5 +1,5 @@
-//! Makes machines: packages by apt, images of both boot systems, disks that are encrypted in user space, and
-//! the machine's own enrolment. Once for each hash of what goes in.
+//! Prepares machines: packages by apt, images of both boot systems, disks that are encrypted in user space, and the
+//! enrolment of the machine. Once for each hash of the inputs.
 
 use std::fs::{File, OpenOptions};
 use std::io::Write;
@@ -10,17 +10,17 @@ use std::process::Command;
 use nightlatch_interop::programs::Project;
 use sha2::{Digest, Sha256};
 
-use crate::chroot::{run, to_its_end};
-use crate::images::{DATA_UUID, ROOT_UUID, Suite, TYPED, Who};
-use crate::places::tree;
+use crate::chroot::{run, run_logged};
+use crate::images::{DATA_UUID, DebianRelease, MachineKind, ROOT_UUID, TYPED};
+use crate::paths::tree;
 
 /// A password that does not open the disk.
 pub const WRONG: &str = "released, but not what opens the disk";
 
-/// The least that LUKS2 takes: nobody guesses here, and the emulator is slow.
+/// The fewest iterations of LUKS2: no attacker is here, and the emulator is slow.
 const KDF: [&str; 4] = ["--pbkdf", "pbkdf2", "--pbkdf-force-iterations", "1000"];
 
-/// How much room LUKS2 takes before the data, MB.
+/// Megabytes of LUKS2 before the data.
 const HEADER_MB: u64 = 32;
 
 const INIT: &str = include_str!("../guest/init");
@@ -32,11 +32,11 @@ const ENROL: &str = include_str!("../guest/enrol.sh");
 const IMAGES: &str = include_str!("../guest/images.sh");
 
 /// A hash of all that goes into a machine.
-pub fn recipe(suite: Suite, who: Who) -> String {
+pub fn recipe(suite: DebianRelease, kind: MachineKind) -> String {
     let mut hash = Sha256::new();
     hash.update(std::fs::read(tree("scripts/guest-root")).unwrap());
     hash.update(suite.name());
-    hash.update(format!("{who:?}"));
+    hash.update(format!("{kind:?}"));
     for text in [
         INIT,
         BASE,
@@ -46,8 +46,8 @@ pub fn recipe(suite: Suite, who: Who) -> String {
     ] {
         hash.update(text);
     }
-    scripts(who).iter().for_each(|text| hash.update(text));
-    if who.project() == Project::Ours {
+    scripts(kind).iter().for_each(|text| hash.update(text));
+    if kind.whose() == Project::Ours {
         for package in packages() {
             hash.update(std::fs::read(package).unwrap());
         }
@@ -83,11 +83,11 @@ fn packages() -> Vec<PathBuf> {
 ///
 /// # Panics
 /// When it cannot be made, after the end of what was said.
-pub fn make(suite: Suite, who: Who, folder: &Path) {
+pub fn make(suite: DebianRelease, kind: MachineKind, folder: &Path) {
     let log_file = folder.with_extension("log");
     std::fs::create_dir_all(folder.parent().unwrap()).unwrap();
     let log = File::create(&log_file).unwrap();
-    let made = std::panic::catch_unwind(|| make_logged(suite, who, folder, &log));
+    let made = std::panic::catch_unwind(|| make_logged(suite, kind, folder, &log));
     if let Err(panic) = made {
         eprintln!("{}", crate::tail(&std::fs::read(&log_file).unwrap(), 30));
         eprintln!(
@@ -98,7 +98,7 @@ pub fn make(suite: Suite, who: Who, folder: &Path) {
     }
 }
 
-fn make_logged(suite: Suite, who: Who, folder: &Path, log: &File) {
+fn make_logged(suite: DebianRelease, kind: MachineKind, folder: &Path, log: &File) {
     // In `PATH` of a service or a bare `ssh` the folders of the administrator's programs may be missing.
     if folder.exists() {
         std::fs::remove_dir_all(folder).unwrap();
@@ -108,15 +108,15 @@ fn make_logged(suite: Suite, who: Who, folder: &Path, log: &File) {
         .arg(suite.name())
         .output()
         .unwrap();
-    let said = String::from_utf8_lossy(&stock_root.stderr);
-    assert!(stock_root.status.success(), "scripts/guest-root: {said}");
+    let errors = String::from_utf8_lossy(&stock_root.stderr);
+    assert!(stock_root.status.success(), "scripts/guest-root: {errors}");
     let stock_root = String::from_utf8(stock_root.stdout).unwrap();
 
     let root = folder.join("root");
     let mut copy = Command::new("cp");
     copy.args(["-a", "--reflink=auto", stock_root.trim()])
         .arg(&root);
-    to_its_end(&mut copy, log);
+    run_logged(&mut copy, log);
 
     // A key of its own for the stock server to hand out, beside what a person types.
     write_private(&folder.join("served"), &random());
@@ -124,25 +124,25 @@ fn make_logged(suite: Suite, who: Who, folder: &Path, log: &File) {
     write_private(&folder.join("wrong"), WRONG);
     let deb = folder.join("packages");
     std::fs::create_dir(&deb).unwrap();
-    if who.project() == Project::Ours {
+    if kind.whose() == Project::Ours {
         for package in packages() {
             std::fs::copy(&package, deb.join(package.file_name().unwrap())).unwrap();
         }
     }
     let binds: [(&Path, &str); 1] = [(folder, "/run/machine")];
-    let module = match who.project() {
+    let module = match kind.whose() {
         Project::Ours => "nightlatch",
         Project::Stock => "mandos",
     };
     let settings = format!(
         "NAME={}\nROOT_UUID={ROOT_UUID}\nDATA_UUID={DATA_UUID}\nDRACUT_MODULE={module}\n",
-        who.name()
+        kind.name()
     );
-    let [install, beside, enrol] = scripts(who);
-    if who == Who::Reachable {
+    let [install, beside, enrol] = scripts(kind);
+    if kind == MachineKind::Reachable {
         let mut keygen = Command::new("ssh-keygen");
         keygen.args(["-q", "-t", "ed25519", "-N", "", "-C", "test", "-f"]);
-        to_its_end(keygen.arg(folder.join("ssh-key")), log);
+        run_logged(keygen.arg(folder.join("ssh-key")), log);
     }
     for script in [BASE, install, beside, IMAGES] {
         run(&root, &binds, &format!("{settings}{script}"), log);
@@ -188,7 +188,7 @@ fn encrypted(folder: &Path, name: &str, uuid: &str, content: Option<&Path>, log:
     if let Some(root) = content {
         format.arg("-d").arg(root);
     }
-    to_its_end(format.arg(&disk).arg(format!("{size}M")), log);
+    run_logged(format.arg(&disk).arg(format!("{size}M")), log);
 
     let mut encrypt = Command::new("cryptsetup");
     encrypt.args(["reencrypt", "--encrypt", "--type", "luks2", "--batch-mode"]);
@@ -202,7 +202,7 @@ fn encrypted(folder: &Path, name: &str, uuid: &str, content: Option<&Path>, log:
     encrypt
         .args(["--reduce-device-size", &format!("{HEADER_MB}M")])
         .args(KDF);
-    to_its_end(
+    run_logged(
         encrypt
             .arg("--key-file")
             .arg(folder.join("typed"))
@@ -216,18 +216,18 @@ fn encrypted(folder: &Path, name: &str, uuid: &str, content: Option<&Path>, log:
         .arg(folder.join("typed"))
         .arg(&disk)
         .arg(folder.join("served"));
-    to_its_end(&mut add, log);
+    run_logged(&mut add, log);
 }
 
-/// How much is in a folder.
+/// The size of a folder.
 fn megabytes(folder: &Path) -> u64 {
     let output = Command::new("du")
         .args(["-sxm"])
         .arg(folder)
         .output()
         .unwrap();
-    let said = String::from_utf8(output.stdout).unwrap();
-    said.split_whitespace().next().unwrap().parse().unwrap()
+    let output = String::from_utf8(output.stdout).unwrap();
+    output.split_whitespace().next().unwrap().parse().unwrap()
 }
 
 /// 128 random bits in hexadecimal notation.
@@ -237,7 +237,7 @@ fn random() -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Born private.
+/// Creates a file for its owner only.
 fn write_private(path: &Path, text: &str) {
     let mut file = OpenOptions::new();
     let file = file.write(true).create_new(true).mode(0o600).open(path);
@@ -245,10 +245,10 @@ fn write_private(path: &Path, text: &str) {
 }
 
 /// The scripts that install a machine's client and what is beside it, and that give it its place on a server.
-fn scripts(who: Who) -> [&'static str; 3] {
-    match who {
-        Who::Ours | Who::Second => [OURS, "", ENROL],
-        Who::Reachable => [OURS, REACHABLE, ENROL],
-        Who::Stock => [STOCK, "", ""],
+fn scripts(kind: MachineKind) -> [&'static str; 3] {
+    match kind {
+        MachineKind::Ours | MachineKind::Second => [OURS, "", ENROL],
+        MachineKind::Reachable => [OURS, REACHABLE, ENROL],
+        MachineKind::Stock => [STOCK, "", ""],
     }
 }

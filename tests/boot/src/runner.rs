@@ -1,4 +1,4 @@
-//! Plays scenarios, some guests at a time, and tells how they went.
+//! Runs scenarios, some guests at a time, and prints their results.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -8,39 +8,39 @@ use std::sync::{Condvar, Mutex};
 
 use rustix::fs::{FlockOperation, flock};
 
-use crate::cli::Arguments;
+use crate::cli::BootTestArguments;
 use crate::console::Console;
-use crate::figures::Figures;
-use crate::images::{Machine, Who};
-use crate::places::tree;
-use crate::scenario::{Scenario, Stage};
+use crate::images::{GuestMachine, MachineKind};
+use crate::measurements::Measurements;
+use crate::paths::tree;
+use crate::scenario::{Scenario, ScenarioContext};
 use crate::tail;
 
-/// How much of a console is shown when its scenario failed.
+/// Lines of a console that are shown after a failure.
 const SHOWN: usize = 25;
 
 thread_local! {
-    /// What the last panic of this thread said.
+    /// The message of this thread's last panic.
     static PANIC: RefCell<String> = const { RefCell::new(String::new()) };
 }
 
 /// Plays them all: whether all went well.
-pub fn play(arguments: &Arguments, scenarios: &[Scenario]) -> bool {
+pub fn play(arguments: &BootTestArguments, scenarios: &[Scenario]) -> bool {
     keep_panics();
     let shelf = tree("target/boot-test");
     std::fs::create_dir_all(&shelf).unwrap();
     // Machines are made by one at a time. Who comes later waits.
     let lock = std::fs::File::create(shelf.join("lock")).unwrap();
     flock(&lock, FlockOperation::LockExclusive).unwrap();
-    // Seconds since the start: a console that nobody writes to counts them.
+    // Counts seconds since the start; nothing writes to this console.
     let clock = Console::new();
     let Some(machines) = machines(arguments, scenarios, &clock) else {
         return false;
     };
     let logs = arguments.keep.clone().unwrap_or_else(|| shelf.join("logs"));
     let logs = logs.join(arguments.suite.name());
-    let figures = Figures::default();
-    let places = Places {
+    let measurements = Measurements::default();
+    let places = GuestSlots {
         free: Mutex::new(arguments.guests),
         freed: Condvar::new(),
     };
@@ -48,9 +48,9 @@ pub fn play(arguments: &Arguments, scenarios: &[Scenario]) -> bool {
     std::thread::scope(|scope| {
         for scenario in scenarios {
             let guests = places.take(scenario.guests.min(arguments.guests));
-            let stage = Stage {
+            let context = ScenarioContext {
                 suite: arguments.suite,
-                figures: &figures,
+                measurements: &measurements,
                 logs: logs.join(&scenario.name),
                 machines: &machines,
             };
@@ -59,20 +59,20 @@ pub fn play(arguments: &Arguments, scenarios: &[Scenario]) -> bool {
                 let _guests = guests;
                 let start = clock.now();
                 println!("{:>5} s  {} ...", start.as_secs(), scenario.name);
-                let result = played(scenario, &stage);
+                let result = played(scenario, &context);
                 let (end, took) = (clock.now().as_secs(), (clock.now() - start).as_secs());
                 match result {
                     Ok(()) => println!("{end:>5} s  {} went well in {took} s", scenario.name),
                     Err(why) => {
                         println!("{end:>5} s  {} FAILED in {took} s: {why}", scenario.name);
-                        show_logs(&stage.logs);
+                        show_logs(&context.logs);
                         failed.lock().unwrap().push(scenario.name.clone());
                     }
                 }
             });
         }
     });
-    figures.print();
+    measurements.print();
     let failed = failed.into_inner().unwrap();
     let count = scenarios.len();
     println!(
@@ -86,36 +86,36 @@ pub fn play(arguments: &Arguments, scenarios: &[Scenario]) -> bool {
 
 /// The machines that the scenarios need; none when one cannot be made.
 fn machines(
-    arguments: &Arguments,
+    arguments: &BootTestArguments,
     scenarios: &[Scenario],
     clock: &Console,
-) -> Option<HashMap<Who, Machine>> {
+) -> Option<HashMap<MachineKind, GuestMachine>> {
     let mut machines = HashMap::new();
-    for who in scenarios.iter().flat_map(|scenario| &scenario.machines) {
-        if machines.contains_key(who) {
+    for kind in scenarios.iter().flat_map(|scenario| &scenario.machines) {
+        if machines.contains_key(kind) {
             continue;
         }
         let start = clock.now();
-        match catch_unwind(|| Machine::get(arguments.suite, *who)) {
-            Ok(machine) => machines.insert(*who, machine),
+        match catch_unwind(|| GuestMachine::get(arguments.suite, *kind)) {
+            Ok(machine) => machines.insert(*kind, machine),
             Err(_) => {
-                println!("cannot make the machine {who:?}: {}", said());
+                println!("cannot make the machine {kind:?}: {}", panic_message());
                 return None;
             }
         };
         let took = (clock.now() - start).as_secs();
         println!(
-            "{:>5} s  the machine {who:?} is there, after {took} s",
+            "{:>5} s  the machine {kind:?} is there, after {took} s",
             clock.now().as_secs()
         );
     }
     Some(machines)
 }
 
-fn played(scenario: &Scenario, stage: &Stage<'_>) -> Result<(), String> {
-    let _ = std::fs::remove_dir_all(&stage.logs);
-    std::fs::create_dir_all(&stage.logs).unwrap();
-    catch_unwind(AssertUnwindSafe(|| (scenario.play)(stage))).map_err(|_| said())
+fn played(scenario: &Scenario, context: &ScenarioContext<'_>) -> Result<(), String> {
+    let _ = std::fs::remove_dir_all(&context.logs);
+    std::fs::create_dir_all(&context.logs).unwrap();
+    catch_unwind(AssertUnwindSafe(|| (scenario.play)(context))).map_err(|_| panic_message())
 }
 
 fn show_logs(folder: &Path) {
@@ -133,42 +133,44 @@ fn show_logs(folder: &Path) {
 /// Has panics of the threads that play remembered, not printed.
 fn keep_panics() {
     std::panic::set_hook(Box::new(|info| {
-        PANIC.with_borrow_mut(|said| *said = info.to_string().replace('\n', "\n    "));
+        PANIC.with_borrow_mut(|panic_message| {
+            *panic_message = info.to_string().replace('\n', "\n    ")
+        });
     }));
 }
 
-fn said() -> String {
+fn panic_message() -> String {
     PANIC.with_borrow(String::clone)
 }
 
 /// Room for guests.
-struct Places {
+struct GuestSlots {
     free: Mutex<u8>,
     freed: Condvar,
 }
 
 /// Room that is taken until it is dropped.
-struct Taken<'a> {
-    places: &'a Places,
+struct TakenSlots<'a> {
+    places: &'a GuestSlots,
     count: u8,
 }
 
-impl Places {
-    fn take(&self, count: u8) -> Taken<'_> {
+impl GuestSlots {
+    fn take(&self, count: u8) -> TakenSlots<'_> {
         let enough = |free: &mut u8| *free < count;
         let mut free = self
             .freed
             .wait_while(self.free.lock().unwrap(), enough)
             .unwrap();
         *free -= count;
-        Taken {
+        TakenSlots {
             places: self,
             count,
         }
     }
 }
 
-impl Drop for Taken<'_> {
+impl Drop for TakenSlots<'_> {
     fn drop(&mut self) {
         *self.places.free.lock().unwrap() += self.count;
         self.places.freed.notify_all();

@@ -1,4 +1,4 @@
-//! A server on a host of the network, ours or stock, with the bus and the Avahi that it needs.
+//! A server on a host of the network, ours or stock, with its D-Bus and Avahi.
 
 use nightlatch_interop::avahi::Avahi;
 use nightlatch_interop::dbus::Bus;
@@ -13,19 +13,17 @@ use crate::guest::{Guest, PATIENCE};
 
 /// A running server. Dropped in this order.
 #[derive(Debug)]
-pub struct Place {
-    /// The server.
+pub struct ServerSite {
     pub server: TestServer,
     _avahi: Option<Avahi>,
     bus: Bus,
-    /// Where it runs.
     pub host: NetnsHost,
 }
 
 /// The port of a server that is not announced: each host is alone with it.
 pub const PORT: u16 = 4711;
 
-impl Place {
+impl ServerSite {
     /// Starts it on `host` with these sections, and waits until it is announced. The stock one needs Avahi
     /// for that; ours does it itself.
     pub fn announced(project: Project, host: NetnsHost, sections: &str) -> Self {
@@ -61,20 +59,20 @@ impl Place {
     }
 
     /// Waits until our server has said `text`, while `guest` boots.
-    pub fn wait_until_said(&self, guest: &Guest, text: &str) {
-        let said = || {
+    pub fn wait_until_logged(&self, guest: &Guest, text: &str) {
+        let logged = || {
             self.server
                 .running()
                 .log()
                 .iter()
                 .any(|line| line.contains(text))
         };
-        wait_until(guest, &format!("the server to say {text:?}"), said);
+        wait_until(guest, &format!("the server to say {text:?}"), logged);
     }
 
     /// Waits until our server has refused `guest` for this reason.
     pub fn wait_until_refused(&self, guest: &Guest, reason: &str) {
-        self.wait_until_said(guest, reason);
+        self.wait_until_logged(guest, reason);
     }
 
     /// Waits until `guest` has a connection to the server, or to the kernel in place of it.
@@ -91,14 +89,14 @@ impl Place {
         wait_until(guest, "it to connect", connected);
     }
 
-    /// How many releases our server has in its record.
+    /// The number of releases in the audit log of our server.
     pub fn releases(&self) -> usize {
         let mut log = Command::new(ours("nightlatch"));
         log.args(["log", "--json", "--last", "1000"]);
         log.env("DBUS_SYSTEM_BUS_ADDRESS", self.bus.address());
         let output = log.stdin(Stdio::null()).output().unwrap();
-        let said = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "nightlatch log: {said}");
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "nightlatch log: {errors}");
         let records = String::from_utf8(output.stdout).unwrap();
         records
             .lines()
@@ -106,7 +104,7 @@ impl Place {
             .count()
     }
 
-    /// What our server has said of connections.
+    /// The log lines of our server about connections.
     pub fn connections(&self) -> Vec<String> {
         let mut log = self.server.running().log();
         log.retain(|line| line.contains("peer="));
@@ -119,9 +117,9 @@ fn wait_until(guest: &Guest, what: &str, done: impl Fn() -> bool) {
     let limit = guest.now() + PATIENCE;
     while !done() {
         assert!(guest.now() < limit, "waited in vain for {what}");
-        std::thread::sleep(GLANCE);
+        std::thread::sleep(POLL_INTERVAL);
     }
 }
 
 /// Between two looks.
-const GLANCE: Duration = Duration::from_millis(100);
+const POLL_INTERVAL: Duration = Duration::from_millis(100);

@@ -1,4 +1,4 @@
-//! What is in an image: its archive in cpio's "newc" form (cpio(5)), as the kernel reads it.
+//! The content of an image: its archive in cpio's "newc" form (cpio(5)), as the kernel reads it.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -19,18 +19,18 @@ const LINK: u32 = 0o120_000;
 
 /// One file in an image.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Item {
+pub struct CpioEntry {
     /// Kind and permissions, as in stat(2).
     pub mode: u32,
     /// Its user's number.
     pub user: u32,
     /// Its group's number.
     pub group: u32,
-    /// What is in it, or where a link points.
+    /// The content of a file, or the target of a link.
     pub content: Vec<u8>,
 }
 
-impl fmt::Display for Item {
+impl fmt::Display for CpioEntry {
     /// Kind, permissions, numbers of user and group.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let kind = match self.mode & KIND {
@@ -45,10 +45,10 @@ impl fmt::Display for Item {
 }
 
 /// All files of an image that zstd(1) has compressed, by name.
-pub fn read(image: &Path) -> BTreeMap<String, Item> {
+pub fn read(image: &Path) -> BTreeMap<String, CpioEntry> {
     let bytes = std::fs::read(image).unwrap();
     // Microcode may stand before, in clear.
-    let (mut items, rest) = archive(&bytes);
+    let (mut entries, rest) = archive(&bytes);
     let start = rest.windows(4).position(|window| window == ZSTD);
     let start = start.expect("expected an archive compressed by zstd");
     let packed = tempfile::NamedTempFile::new().unwrap();
@@ -56,13 +56,13 @@ pub fn read(image: &Path) -> BTreeMap<String, Item> {
     let mut zstd = Command::new("zstd");
     let unpacked = zstd.arg("-dcq").arg(packed.path()).output().unwrap();
     assert!(unpacked.status.success(), "zstd cannot unpack the image");
-    items.extend(archive(&unpacked.stdout).0);
-    items
+    entries.extend(archive(&unpacked.stdout).0);
+    entries
 }
 
 /// The members of an archive, and what follows it. What is no archive has none.
-fn archive(bytes: &[u8]) -> (BTreeMap<String, Item>, &[u8]) {
-    let mut items = BTreeMap::new();
+fn archive(bytes: &[u8]) -> (BTreeMap<String, CpioEntry>, &[u8]) {
+    let mut entries = BTreeMap::new();
     let mut names_of: BTreeMap<u32, Vec<String>> = BTreeMap::new();
     let mut rest = bytes;
     while rest.starts_with(b"070701") {
@@ -74,7 +74,7 @@ fn archive(bytes: &[u8]) -> (BTreeMap<String, Item>, &[u8]) {
         let [size, name_size] = [6, 11].map(|index| usize::try_from(field(index)).unwrap());
         let name = std::str::from_utf8(&rest[HEADER..][..name_size - 1]).unwrap();
         let start = (HEADER + name_size).next_multiple_of(4);
-        let item = Item {
+        let entry = CpioEntry {
             mode,
             user,
             group,
@@ -84,33 +84,34 @@ fn archive(bytes: &[u8]) -> (BTreeMap<String, Item>, &[u8]) {
         if name == "TRAILER!!!" {
             break;
         }
-        items.insert(name.to_owned(), item.clone());
+        entries.insert(name.to_owned(), entry.clone());
         // Of several names of one file only the last comes with what is in it.
         if links > 1 && mode & KIND == FILE {
             let names = names_of.entry(inode).or_default();
             names.push(name.to_owned());
-            if !item.content.is_empty() {
-                items.extend(names.iter().map(|name| (name.clone(), item.clone())));
+            if !entry.content.is_empty() {
+                entries.extend(names.iter().map(|name| (name.clone(), entry.clone())));
             }
         }
     }
-    (items, rest)
+    (entries, rest)
 }
 
-/// What `after` has and `before` has not, or has otherwise, a line each; `counts` says which names do.
+/// The entries that `after` has and `before` lacks or has with other content, a line each. Only names that `counts`
+/// accepts.
 pub fn difference(
-    before: &BTreeMap<String, Item>,
-    after: &BTreeMap<String, Item>,
+    before: &BTreeMap<String, CpioEntry>,
+    after: &BTreeMap<String, CpioEntry>,
     counts: impl Fn(&str) -> bool,
 ) -> String {
     let mut text = String::new();
-    for (name, item) in after.iter().filter(|(name, _)| counts(name)) {
-        if before.get(name) == Some(item) {
+    for (name, entry) in after.iter().filter(|(name, _)| counts(name)) {
+        if before.get(name) == Some(entry) {
             continue;
         }
-        text.push_str(&format!("{item} {name}"));
-        if item.mode & KIND == LINK {
-            text.push_str(&format!(" -> {}", String::from_utf8_lossy(&item.content)));
+        text.push_str(&format!("{entry} {name}"));
+        if entry.mode & KIND == LINK {
+            text.push_str(&format!(" -> {}", String::from_utf8_lossy(&entry.content)));
         }
         text.push('\n');
     }

@@ -4,5 +4,5 @@
 #![forbid(unsafe_code)]
 #![allow(clippy::unwrap_used, reason = "in a test it is the assertion itself")]
 
+pub mod builder;
 pub mod cpio;
-pub mod workshop;

@@ -1,27 +1,27 @@
-//! How initramfs-tools' images ask for addresses: the real script in the real image, with a real DHCP server, on a host of
-//! its own. Guests boot with it in the boot tests; here are the networks where one request does not do.
+//! Addresses in images of initramfs-tools: the real script in the real image, with a real DHCP server, on a host of
+//! its own. Guests boot with it in the boot tests; these are the networks in which one request is not enough.
 #![allow(clippy::unwrap_used, reason = "in a test it is the assertion itself")]
 
 use std::fs;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
-use nightlatch_image_tests::workshop::{Made, make};
+use nightlatch_image_tests::builder::{BuiltImage, build_image};
 use nightlatch_interop::netns::{NetnsHost, cable};
 use nightlatch_test_support::Deadline;
 
 /// Two hosts, an image's files, and two cables between the hosts: eth0 and eth1 here, v0 and v1 there.
 struct Network {
-    here: NetnsHost,
-    there: NetnsHost,
-    made: Made,
+    here: Host,
+    there: Host,
+    made: BuiltImage,
     running: Vec<Child>,
 }
 
 impl Network {
     fn new(suite: &str) -> Self {
         // Without modules: nothing here needs one.
-        let made = make(
+        let made = build_image(
             suite,
             "echo MODULES=list > /etc/initramfs-tools/conf.d/none
             mkinitramfs -o /out/image $kernel
@@ -68,7 +68,7 @@ impl Network {
             exec env -i quiet=n starttime=0 PATH=/usr/sbin:/usr/bin:/sbin:/bin NIGHTLATCH_ADDRESSES=\"$3\" NIGHTLATCH_LEASE=5 \
             chroot $1 /bin/sh -c '/scripts/nightlatch-addresses; exit'", "image"]);
         command.arg(self.made.file("image.d"));
-        // The other one has a lease, of somebody else's making.
+        // The other interface has a lease from elsewhere.
         command.arg(if interfaces.is_empty() { "" } else { "eth1" });
         command.arg(interfaces);
         self.start(command);
@@ -123,7 +123,7 @@ impl Drop for Network {
     }
 }
 
-/// The client was told to use eth0, and eth1 has a lease already.
+/// The client must use eth0, and eth1 has a lease already.
 fn lease_elsewhere(suite: &str) {
     if !nightlatch_test_support::is_root() {
         return;

@@ -1,10 +1,10 @@
-//! `nightlatch check` opens the images that real boot systems make, and finds what is wrong with them. What it says of the
-//! network is tried elsewhere: here there is none.
+//! `nightlatch check` opens the images that real boot systems make, and finds faults in them. Its checks of the
+//! network are tested elsewhere: here there is none.
 #![allow(clippy::unwrap_used, reason = "in a test it is the assertion itself")]
 
 use std::fs;
 
-use nightlatch_image_tests::workshop::make;
+use nightlatch_image_tests::builder::build_image;
 
 /// In a guest with keys, with an image that `image` puts into its argument: what is said of it as it is, and after each of
 /// some changes.
@@ -34,11 +34,11 @@ fn checked(suite: &str, image: &str) -> Option<String> {
         rm -r /etc/nightlatch/keys; nightlatch keygen --name other; check other
         truncate -s $(($(stat -c %s \"$image\") / 2)) \"$image\"; check cut"
     );
-    let made = make(suite, &script);
+    let made = build_image(suite, &script);
     Some(fs::read_to_string(made.file("said")).unwrap())
 }
 
-/// What was said after `change`.
+/// The output after `change`.
 fn after<'s>(said: &'s str, change: &str) -> &'s str {
     let (_, rest) = said.split_once(&format!("== {change}\n")).unwrap();
     rest.split("== ").next().unwrap()

@@ -1,5 +1,5 @@
-//! What is added to the images of real boot systems: what the machine needs to get its password, nothing else, and
-//! for root's eyes only. The lists in `golden/` are reviewed by people.
+//! Files that are added to the images of real boot systems: all that the machine needs to get its password, nothing
+//! else, and readable by root only. People review the lists in `golden/`.
 #![allow(clippy::unwrap_used, reason = "in a test it is the assertion itself")]
 
 use std::collections::BTreeMap;
@@ -7,8 +7,8 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use nightlatch_image_tests::cpio::{self, Item};
-use nightlatch_image_tests::workshop::{Made, make};
+use nightlatch_image_tests::builder::{BuiltImage, build_image};
+use nightlatch_image_tests::cpio::{self, CpioEntry};
 
 /// Limit of the bytes added to an image that initramfs-tools compresses as shipped. The goal is 1.3 MB
 /// (docs/decisions/0053).
@@ -32,10 +32,10 @@ done
 const ENROL: &str = "nightlatch keygen --name guest; cp /etc/nightlatch/keys/seckey.txt /out/\n";
 
 /// An image without keys and one with them, by the same command.
-fn before_and_after(suite: &str, image: &str) -> (Made, [BTreeMap<String, Item>; 2]) {
+fn before_and_after(suite: &str, image: &str) -> (BuiltImage, [BTreeMap<String, CpioEntry>; 2]) {
     let script =
         format!("image() {{ {image}\n}}\n{FORBIDDEN_FILES}image before\n{ENROL}image after\n");
-    let made = make(suite, &script);
+    let made = build_image(suite, &script);
     let images = ["before", "after"].map(|name| {
         let file = made.file(name);
         let mode = fs::metadata(&file).unwrap().mode() & 0o7777;
@@ -43,7 +43,7 @@ fn before_and_after(suite: &str, image: &str) -> (Made, [BTreeMap<String, Item>;
         cpio::read(&file)
     });
     let warning = "THIS MACHINE WILL NOT FETCH ITS DISK PASSWORD AT BOOT";
-    assert!(made.said.contains(warning), "without keys: {}", made.said);
+    assert!(made.log.contains(warning), "without keys: {}", made.log);
     let [before, after] = &images;
     assert!(!before.keys().any(|name| name.contains("nightlatch/")));
     let secret = fs::read(made.file("seckey.txt")).unwrap();
@@ -51,8 +51,8 @@ fn before_and_after(suite: &str, image: &str) -> (Made, [BTreeMap<String, Item>;
         after["conf/conf.d/nightlatch/seckey.txt"].content, secret,
         "this machine's key"
     );
-    for (name, item) in after {
-        let mut windows = item.content.windows(FORBIDDEN.len());
+    for (name, entry) in after {
+        let mut windows = entry.content.windows(FORBIDDEN.len());
         assert!(!windows.any(|window| window == FORBIDDEN), "{name}");
     }
     (made, images)
@@ -140,7 +140,7 @@ fn dracut(suite: &str, list: &str, modules: &str) {
          --no-hostonly-default-device --compress 'zstd -1 -q' {modules} /out/$1"
     );
     let (_, [before, after]) = before_and_after(suite, &image);
-    // What dracut says of its own making.
+    // Files in which dracut describes the image.
     let counts = |name: &str| counts(name) && !name.starts_with("usr/lib/dracut/build");
     assert_list(list, &cpio::difference(&before, &after, counts));
 }
@@ -166,7 +166,7 @@ fn programs_of_the_administrator_come_along_and_mandos_steps_back() {
         echo COMPRESSLEVEL=1 > /etc/initramfs-tools/conf.d/quick
         mkinitramfs -o /out/image $kernel"
     );
-    let made = make("bookworm", &script);
+    let made = build_image("bookworm", &script);
     let image = cpio::read(&made.file("image"));
     for name in [
         "usr/lib/mandos/plugins.d/own",
@@ -182,8 +182,8 @@ fn programs_of_the_administrator_come_along_and_mandos_steps_back() {
     );
     assert!(text("conf/modules").contains("tun"));
     assert!(image.keys().any(|name| name.contains("/tun.ko")));
-    let warned = made.said.contains("mandos-client is installed too");
-    assert!(warned, "{}", made.said);
+    let warned = made.log.contains("mandos-client is installed too");
+    assert!(warned, "{}", made.log);
     let scripts = image.keys().filter(|name| name.starts_with("scripts/"));
     assert!(!scripts.into_iter().any(|name| name.ends_with("/mandos")));
     assert!(!text("scripts/init-premount/ORDER").contains("/mandos"));

@@ -38,7 +38,7 @@ fn shellcheck_has_nothing_to_say() {
     for (path, shell) in scripts() {
         let shell = if shell == "busybox" { "dash" } else { shell };
         let mut shellcheck = Command::new("shellcheck");
-        // What is read from the boot system is not here; and a file of settings has no first line.
+        // Files of the boot system are not here, and a file of settings has no first line.
         shellcheck.args(["--exclude=SC1091,SC2034", "--shell", shell]);
         let output = shellcheck.arg(&path).output().unwrap();
         let said = String::from_utf8_lossy(&output.stdout);

@@ -6,7 +6,7 @@ use std::process::{Command, Output};
 
 use nightlatch_bus::block_on;
 use nightlatch_bus::client::ClientView;
-use nightlatch_core::settings::client::RUN_TIME_KEYS;
+use nightlatch_core::settings::client::changeable_keys;
 use nightlatch_interop::administered::{Administered, mandos_ctl, section};
 use nightlatch_interop::both_servers;
 use nightlatch_interop::programs::{Project, ours};
@@ -168,7 +168,7 @@ fn settings(client: &ClientView) -> String {
         client.approval_duration,
     ];
     // All that `set` knows is compared here.
-    assert_eq!(RUN_TIME_KEYS.len(), lengths.len() + 3);
+    assert_eq!(changeable_keys().len(), lengths.len() + 3);
     format!(
         "{lengths:?} {} {} {} {}",
         client.host, client.checker, client.enabled, client.approved_by_default

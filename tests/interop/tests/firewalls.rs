@@ -61,7 +61,7 @@ fn the_core_can_do_nothing_but_decide() {
 
 #[test]
 fn a_crate_knows_those_of_the_layers_below_it_only() {
-    let layers: [&[&str]; 4] = [
+    let layers: [&[&str]; 5] = [
         &["nightlatch-core"],
         &[
             "nightlatch-proto",
@@ -69,8 +69,17 @@ fn a_crate_knows_those_of_the_layers_below_it_only() {
             "nightlatch-sys",
             "nightlatch-store",
         ],
-        &["nightlatch-bus", "nightlatch-handover"],
-        &["nightlatch-server", "nightlatch-boot", "nightlatch-admin"],
+        &[
+            "nightlatch-bus",
+            "nightlatch-handover",
+            "nightlatch-console",
+        ],
+        &[
+            "nightlatch-machine",
+            "nightlatch-fleet",
+            "nightlatch-import",
+        ],
+        &["nightlatch-server", "nightlatch-boot", "nightlatch-cli"],
     ];
     let metadata = workspace();
     let ours = metadata.workspace_packages();

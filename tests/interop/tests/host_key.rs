@@ -9,7 +9,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::thread;
 
-use nightlatch_core::checker::by_ssh;
+use nightlatch_core::checker::ssh_command;
 use nightlatch_core::ssh::HostKey;
 use nightlatch_core::ssh::wire::put_string;
 use nightlatch_interop::machine::{MachineKeys, TestMachine};
@@ -178,7 +178,7 @@ fn believes(machine: &TestMachine, port: u16, key: &HostKey) -> bool {
 
 /// True when ssh(1) does, by the checker that keygen writes.
 fn ssh_believes(port: u16, key: &HostKey) -> bool {
-    let command = by_ssh(
+    let command = ssh_command(
         key.kind(),
         &key.to_string(),
         &format!("-p {port} 127.0.0.1"),

@@ -7,7 +7,7 @@ pub fn command(words: &str) -> Option<Command> {
     let mut words = words.split_whitespace();
     let mut command = match words.next()? {
         "nightlatchd" => nightlatch_server::cli::command(),
-        "nightlatch" => nightlatch_admin::command(),
+        "nightlatch" => nightlatch_cli::command(),
         _ => return None,
     };
     // Options that hold everywhere and help texts find their places.

@@ -119,7 +119,7 @@ fn every_verb_has_a_page_with_its_options() {
 fn keys_of_configuration_files_are_those_of_the_parsers() {
     let links = network::KEYS.map(|(key, _)| key);
     for (title, keys) in [
-        ("clients.conf(5)", &client::KEYS[..]),
+        ("clients.conf(5)", &client::keys()[..]),
         ("nightlatch.conf(5)", &server::KEYS[..]),
         ("client.conf(5)", &machine::KEYS[..]),
         ("network.conf(5)", &links[..]),

@@ -16,7 +16,7 @@ use rustix::io::Errno;
 use rustix::net::sockopt;
 
 use super::resolve::ResolveError;
-use crate::log::Log;
+use crate::log::AppletLog;
 
 /// Limit for a connection: three retransmissions of the first packet.
 const CONNECT: Duration = Duration::from_secs(10);
@@ -99,7 +99,7 @@ impl AttemptError {
 pub(super) fn attempt(
     credentials: &Credentials,
     destination: SocketAddr,
-    log: Log,
+    log: AppletLog,
     connected: impl FnOnce(Option<KeyId>) -> io::Result<()>,
 ) -> Result<Secret, AttemptError> {
     let socket = dial(destination)?;

@@ -20,7 +20,7 @@ use zeroize::Zeroizing;
 use super::attempt::{AttemptError, Credentials, attempt};
 use super::resolve::{MAX_ADDRESSES, resolve};
 use super::schedule::Destination;
-use crate::log::{Log, chain};
+use crate::log::{AppletLog, chain};
 
 /// Begins a report once the server could be asked. [`KEY`] bytes follow: its key, or zeros.
 const CONNECTED: u8 = b'C';
@@ -48,14 +48,14 @@ const CHUNK: usize = 4096;
 
 /// The result of a try.
 #[derive(PartialEq, Eq, Debug)]
-pub(super) enum Fetched {
+pub(super) enum AttemptResult {
     /// Of a server.
     Password(Secret),
     /// Of a name.
     Addresses(Vec<IpAddr>),
 }
 
-impl Fetched {
+impl AttemptResult {
     /// Servers give passwords, and names addresses.
     pub(super) fn is_for(&self, destination: &Destination) -> bool {
         match self {
@@ -68,7 +68,7 @@ impl Fetched {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct AttemptFailure {
     /// The message for the log.
-    pub(super) words: String,
+    pub(super) message: String,
     /// It failed for want of a network: a change of the network may mend it.
     pub(super) local: bool,
     /// There was no route at all.
@@ -83,9 +83,9 @@ pub(super) struct AttemptFailure {
 
 impl AttemptFailure {
     /// Nothing of the network.
-    pub(super) fn other(words: impl Into<String>) -> Self {
+    pub(super) fn other(message: impl Into<String>) -> Self {
         Self {
-            words: words.into(),
+            message: message.into(),
             local: false,
             lacks_route: false,
             unreached: false,
@@ -101,12 +101,12 @@ pub(super) enum AttemptReport {
     /// The server is there, and has proved this key if it is a trusted one. The try waits for [`Attempts::ask`].
     Connected(Option<KeyId>),
     /// It has come to its end.
-    Over(Result<Fetched, AttemptFailure>),
+    Ended(Result<AttemptResult, AttemptFailure>),
 }
 
 pub(super) struct Attempts {
     credentials: Credentials,
-    log: Log,
+    log: AppletLog,
     running: BTreeMap<Destination, RunningAttempt>,
 }
 
@@ -120,7 +120,7 @@ struct RunningAttempt {
 
 impl Attempts {
     /// No try yet.
-    pub(super) fn new(credentials: Credentials, log: Log) -> Self {
+    pub(super) fn new(credentials: Credentials, log: AppletLog) -> Self {
         Self {
             credentials,
             log,
@@ -138,13 +138,13 @@ impl Attempts {
             match Capabilities::give_up() {
                 Ok(()) => report(match destination {
                     Destination::Name(name, _) => resolve(name)
-                        .map(Fetched::Addresses)
+                        .map(AttemptResult::Addresses)
                         .map_err(AttemptError::from),
                     Destination::Address(address) => {
-                        attempt(credentials, *address, log, may_ask).map(Fetched::Password)
+                        attempt(credentials, *address, log, may_ask).map(AttemptResult::Password)
                     }
                 }),
-                Err(error) => say(&AttemptFailure::other(format!(
+                Err(error) => send_failure(&AttemptFailure::other(format!(
                     "cannot give up privileges: {error}"
                 ))),
             }
@@ -191,7 +191,7 @@ impl Attempts {
             let destination = destination.clone();
             if running.is_over() {
                 let RunningAttempt { report, .. } = self.running.remove(&destination)?;
-                return Some((destination, AttemptReport::Over(read(report.expose()))));
+                return Some((destination, AttemptReport::Ended(read(report.expose()))));
             }
             if !running.connected
                 && let Some((key, _)) = connected(running.report.expose())
@@ -251,19 +251,19 @@ fn connected(report: &[u8]) -> Option<(Option<KeyId>, &[u8])> {
 }
 
 /// In the try's process: reports its result.
-fn report(result: Result<Fetched, AttemptError>) {
+fn report(result: Result<AttemptResult, AttemptError>) {
     match result {
-        Ok(Fetched::Addresses(addresses)) => {
+        Ok(AttemptResult::Addresses(addresses)) => {
             // As many as a byte can count, and far fewer.
             let count = u8::try_from(addresses.len()).unwrap_or_default();
             write(&[&[ADDRESSES, count], &octets(&addresses)]);
         }
-        Ok(Fetched::Password(password)) => {
+        Ok(AttemptResult::Password(password)) => {
             let length = (password.len() as u64).to_le_bytes();
             write(&[&[PASSWORD], &length, password.expose()]);
         }
-        Err(failure) => say(&AttemptFailure {
-            words: chain(&failure),
+        Err(failure) => send_failure(&AttemptFailure {
+            message: chain(&failure),
             local: failure.is_local(),
             lacks_route: failure.lacks_route(),
             unreached: failure.is_unreached(),
@@ -281,7 +281,7 @@ fn octets(addresses: &[IpAddr]) -> Vec<u8> {
     mapped.flatten().collect()
 }
 
-fn say(failed: &AttemptFailure) {
+fn send_failure(failed: &AttemptFailure) {
     let flags: Vec<u8> = [
         (failed.local, LOCAL),
         (failed.lacks_route, LACKS_ROUTE),
@@ -292,7 +292,7 @@ fn say(failed: &AttemptFailure) {
     .into_iter()
     .filter_map(|(set, flag)| set.then_some(flag))
     .collect();
-    write(&[&[FAILURE], &flags, b"\n", failed.words.as_bytes()]);
+    write(&[&[FAILURE], &flags, b"\n", failed.message.as_bytes()]);
 }
 
 /// Without a buffer that would keep a copy of a password. Standard output leads to the parent here.
@@ -311,14 +311,14 @@ fn write(parts: &[&[u8]]) {
     }
 }
 
-fn read(report: &[u8]) -> Result<Fetched, AttemptFailure> {
+fn read(report: &[u8]) -> Result<AttemptResult, AttemptFailure> {
     match connected(report).map_or(report, |(_, rest)| rest) {
         // One that was ended in between must not look like a shorter password.
         [PASSWORD, rest @ ..]
             if let Some((length, password)) = rest.split_first_chunk()
                 && u64::from_le_bytes(*length) == password.len() as u64 =>
         {
-            Ok(Fetched::Password(Secret::new(password.to_vec())))
+            Ok(AttemptResult::Password(Secret::new(password.to_vec())))
         }
         [ADDRESSES, count, rest @ ..]
             if usize::from(*count) <= MAX_ADDRESSES
@@ -326,14 +326,16 @@ fn read(report: &[u8]) -> Result<Fetched, AttemptFailure> {
         {
             let (addresses, _) = rest.as_chunks::<ADDRESS>();
             let address = |octets: &[u8; ADDRESS]| Ipv6Addr::from(*octets).to_canonical();
-            Ok(Fetched::Addresses(addresses.iter().map(address).collect()))
+            Ok(AttemptResult::Addresses(
+                addresses.iter().map(address).collect(),
+            ))
         }
         [FAILURE, rest @ ..] => {
             let mut parts = rest.splitn(2, |byte| *byte == b'\n');
             let flags = parts.next().unwrap_or_default();
-            let words = String::from_utf8_lossy(parts.next().unwrap_or_default()).into_owned();
+            let message = String::from_utf8_lossy(parts.next().unwrap_or_default()).into_owned();
             Err(AttemptFailure {
-                words,
+                message,
                 local: flags.contains(&LOCAL),
                 lacks_route: flags.contains(&LACKS_ROUTE),
                 unreached: flags.contains(&UNREACHED),
@@ -356,7 +358,7 @@ mod tests {
         let connected = [&[CONNECTED][..], &[7; KEY]].concat();
         for before in [&[][..], &connected] {
             let whole = [before, &[PASSWORD], &3_u64.to_le_bytes(), b"abc"].concat();
-            let password = Fetched::Password(Secret::new(b"abc".to_vec()));
+            let password = AttemptResult::Password(Secret::new(b"abc".to_vec()));
             assert_eq!(read(&whole), Ok(password));
             for length in 0..whole.len() {
                 assert!(read(&whole[..length]).is_err(), "{length}");
@@ -371,7 +373,7 @@ mod tests {
         for length in 0..whole.len() {
             assert!(read(&whole[..length]).is_err(), "{length}");
         }
-        assert_eq!(read(&whole), Ok(Fetched::Addresses(addresses)));
+        assert_eq!(read(&whole), Ok(AttemptResult::Addresses(addresses)));
         // A try that was taken over names more than a resolver may.
         let many = [&[ADDRESSES, 17][..], &[1; 17 * ADDRESS]].concat();
         assert!(read(&many).is_err());
@@ -394,7 +396,7 @@ mod tests {
         let failed = read(b"Flnu\ncannot: go\non").unwrap_err();
         assert!(failed.local && failed.unsigned && failed.lacks_resolver);
         assert!(!failed.lacks_route && !failed.unreached);
-        assert_eq!(failed.words, "cannot: go\non");
+        assert_eq!(failed.message, "cannot: go\non");
         assert!(!read(b"").unwrap_err().local);
     }
 }

@@ -17,7 +17,7 @@ use nightlatch_proto::discovery::{
 use nightlatch_sys::netif::{self, Interface};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, ipproto, socket_with, sockopt};
 
-use crate::log::Log;
+use crate::log::AppletLog;
 
 /// RFC 6762, 11: messages are sent with the largest hop limit.
 const HOPS: u8 = 255;
@@ -35,8 +35,8 @@ pub(super) struct Discovery {
     links: BTreeMap<u32, SearchedInterface>,
     events: VecDeque<BrowserEvent>,
     /// The interfaces for which it was logged that servers are left out.
-    told_left_out: BTreeSet<u32>,
-    log: Log,
+    logged_left_out: BTreeSet<u32>,
+    log: AppletLog,
 }
 
 /// One interface on which we search.
@@ -55,12 +55,12 @@ struct MdnsSocket {
 
 impl Discovery {
     /// No interface yet.
-    pub(super) fn new(log: Log) -> Self {
+    pub(super) fn new(log: AppletLog) -> Self {
         Self {
             browser: Browser::new(),
             links: BTreeMap::new(),
             events: VecDeque::new(),
-            told_left_out: BTreeSet::new(),
+            logged_left_out: BTreeSet::new(),
             log,
         }
     }
@@ -160,16 +160,16 @@ impl Discovery {
         while let Some(transmit) = self.browser.poll_transmit(now) {
             self.send(&transmit);
         }
-        self.tell_left_out();
+        self.log_left_out();
     }
 
     pub(super) fn poll_event(&mut self) -> Option<BrowserEvent> {
         self.events.pop_front()
     }
 
-    fn tell_left_out(&mut self) {
+    fn log_left_out(&mut self) {
         while let Some(interface) = self.browser.poll_evicted() {
-            if self.told_left_out.insert(interface.0) {
+            if self.logged_left_out.insert(interface.0) {
                 self.log.info(&format!(
                     "more than {MAX_INSTANCES} servers are announced on one network: some are left out"
                 ));

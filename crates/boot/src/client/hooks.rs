@@ -22,7 +22,7 @@ use rustix::pipe::{PipeFlags, fcntl_setpipe_size, pipe_with};
 use rustix::process::{Pid, PidfdFlags, geteuid, pidfd_open};
 
 use super::options::ClientOptions;
-use crate::log::{Log, chain};
+use crate::log::{AppletLog, chain};
 use crate::wait;
 
 /// Time for a hook to end after SIGTERM.
@@ -72,7 +72,7 @@ pub(super) fn run(
     options: &ClientOptions,
     capabilities: Capabilities,
     signals: &EndSignals,
-    log: Log,
+    log: AppletLog,
 ) -> Option<Signal> {
     // Without these capabilities they run as the user who runs this program.
     let as_root = capabilities.has(Capability::SetUid) && capabilities.has(Capability::SetGid);
@@ -95,21 +95,21 @@ pub(super) fn run(
         };
         match named.run(&mut command, mode.limit(), signals) {
             Ok(HookEnd::Itself(status)) if status.success() => {}
-            Ok(HookEnd::Itself(status)) => named.say(&format!("failed: {status}")),
+            Ok(HookEnd::Itself(status)) => named.log_about(&format!("failed: {status}")),
             Ok(HookEnd::TooLate) => {
                 let limit = mode.limit().as_secs();
-                named.say(&format!("has not ended after {limit} s, and was ended"));
+                named.log_about(&format!("has not ended after {limit} s, and was ended"));
             }
             Ok(HookEnd::Signal(signal)) if mode == HookPhase::Start => return Some(signal),
             Ok(HookEnd::Signal(_)) => {}
-            Err(error) => named.say(&format!("cannot be run: {}", chain(&error))),
+            Err(error) => named.log_about(&format!("cannot be run: {}", chain(&error))),
         }
     }
     None
 }
 
 /// The hooks in the order of their names' bytes. A directory that does not exist has none.
-fn hooks(directory: &Path, user: u32, log: Log) -> Vec<PathBuf> {
+fn hooks(directory: &Path, user: u32, log: AppletLog) -> Vec<PathBuf> {
     if directory.exists()
         && let Err(error) = check_folder(directory, user)
     {
@@ -188,11 +188,11 @@ enum HookEnd {
 struct Hook<'a> {
     path: &'a Path,
     capabilities: Capabilities,
-    log: Log,
+    log: AppletLog,
 }
 
 impl Hook<'_> {
-    fn say(self, what: &str) {
+    fn log_about(self, what: &str) {
         let hook = self.path.display();
         self.log.info(&format!("network hook {hook} {what}"));
     }
@@ -204,10 +204,10 @@ impl Hook<'_> {
         limit: Duration,
         signals: &EndSignals,
     ) -> io::Result<HookEnd> {
-        let (said, saying) = pipe()?;
+        let (output, writer) = pipe()?;
         command
-            .stdout(saying.try_clone()?)
-            .stderr(saying)
+            .stdout(writer.try_clone()?)
+            .stderr(writer)
             .process_group(0);
         let raised = [Capability::SetUid, Capability::SetGid];
         let child = self
@@ -216,24 +216,24 @@ impl Hook<'_> {
         // Its copies of the pipe's end are the hook's alone from now on.
         command.stdout(Stdio::null()).stderr(Stdio::null());
         let mut child = child?;
-        let mut said = HookOutput {
-            pipe: said,
+        let mut output = HookOutput {
+            pipe: output,
             left: MAX_SAID,
             is_cut: false,
         };
-        let ended = self.until_end(&mut child, &mut said, limit, signals);
+        let ended = self.until_end(&mut child, &mut output, limit, signals);
         if !matches!(ended, Ok(HookEnd::Itself(_))) {
             self.end(&mut child);
         }
         child.wait()?;
-        said.pass_on(self);
+        output.pass_on(self);
         ended
     }
 
     fn until_end(
         self,
         child: &mut Child,
-        said: &mut HookOutput,
+        output: &mut HookOutput,
         limit: Duration,
         signals: &EndSignals,
     ) -> io::Result<HookEnd> {
@@ -246,12 +246,12 @@ impl Hook<'_> {
             if let Some(status) = child.try_wait()? {
                 return Ok(HookEnd::Itself(status));
             }
-            said.pass_on(self);
+            output.pass_on(self);
             let left = due.since(clock::now().mono);
             if left.is_zero() {
                 return Ok(HookEnd::TooLate);
             }
-            let waited = [handle.as_fd(), signals.as_fd(), said.pipe.as_fd()];
+            let waited = [handle.as_fd(), signals.as_fd(), output.pipe.as_fd()];
             wait::for_any(waited, Some(left))?;
         }
     }
@@ -302,7 +302,7 @@ impl HookOutput {
             if passed < count && !self.is_cut {
                 self.is_cut = true;
                 let _ = io::stderr().write_all(b"\n");
-                hook.say("says too much: the rest is left out");
+                hook.log_about("says too much: the rest is left out");
             }
             self.left -= passed;
         }

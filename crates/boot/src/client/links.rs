@@ -15,7 +15,7 @@ use nightlatch_sys::netif::Interface;
 use rustix::io::Errno;
 
 use super::files::Files;
-use crate::log::Log;
+use crate::log::AppletLog;
 
 /// In the image (docs/decisions/0100-what-goes-into-an-image.md).
 const FILE: &str = "/conf/conf.d/nightlatch/network.conf";
@@ -39,7 +39,7 @@ pub(super) struct UnreadableError(PathBuf, #[source] io::Error);
 pub(super) fn read(
     named: Option<&Path>,
     files: Files,
-    log: Log,
+    log: AppletLog,
 ) -> Result<Definition, UnreadableError> {
     let path = named.unwrap_or(Path::new(FILE));
     let bytes = match files.read(path, MAX_BYTES) {
@@ -60,7 +60,7 @@ pub(super) fn read(
 }
 
 /// As [`read`], without logging faults: the client does that.
-pub(super) fn glance(named: Option<&Path>) -> Definition {
+pub(super) fn read_unlogged(named: Option<&Path>) -> Definition {
     let path = named.unwrap_or(Path::new(FILE));
     let bytes = crate::files::read_bounded(path, MAX_BYTES).unwrap_or_default();
     Definition::recover(&String::from_utf8_lossy(&bytes)).0
@@ -78,7 +78,7 @@ pub(super) struct Links {
     /// By number: what was a member of something when they were looked at last.
     enslaved: BTreeSet<u32>,
     capabilities: Capabilities,
-    log: Log,
+    log: AppletLog,
 }
 
 impl Links {
@@ -87,7 +87,7 @@ impl Links {
         definition: Definition,
         connecting: bool,
         capabilities: Capabilities,
-        log: Log,
+        log: AppletLog,
     ) -> Self {
         Self {
             builder: LinkBuilder::new(definition, connecting),
@@ -133,7 +133,7 @@ impl Links {
     }
 
     /// Takes everything back. What cannot be taken back does not keep the rest from being.
-    pub(super) fn unmake(&mut self) {
+    pub(super) fn remove_all(&mut self) {
         loop {
             let present = match links::present() {
                 Ok(present) => present,
@@ -186,7 +186,7 @@ impl Links {
     }
 
     /// Looks at which interfaces are members of something now.
-    pub(super) fn look(&mut self) -> io::Result<()> {
+    pub(super) fn refresh_members(&mut self) -> io::Result<()> {
         self.enslaved.clear();
         if !self.builder.definition().links().is_empty() {
             let present = links::present()?.into_iter();
@@ -197,7 +197,7 @@ impl Links {
     }
 
     /// True when an interface, by its name here, is to belong to a bond or bridge and did when they were
-    /// [looked at](Self::look) last. One that is in use stays out, and where the kernel has no bonds all do.
+    /// [looked at](Self::refresh_members) last. One that is in use stays out, and where the kernel has no bonds all do.
     pub(super) fn is_member(&self, interface: &Interface) -> bool {
         let defined = self.builder.definition().is_member(&interface.name);
         defined && self.enslaved.contains(&interface.index)

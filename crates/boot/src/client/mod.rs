@@ -30,10 +30,10 @@ use nightlatch_sys::clock;
 use nightlatch_sys::signals::{EndSignals, Signal};
 
 use crate::applet::{Applet, AppletError, Ending, Privilege, protect_memory};
-use crate::cli::{Action, UsageError};
+use crate::cli::{CliAction, UsageError};
 use crate::exit::Exit;
 use crate::kernel_command_line;
-use crate::log::{Log, chain};
+use crate::log::{AppletLog, chain};
 use crate::output::write_out;
 use attempt::Credentials;
 use files::Files;
@@ -66,8 +66,8 @@ const INTERFACE: &str = "NIGHTLATCH_INTERFACE";
 fn run(
     alone: &ClientOptions,
     mut arguments: Vec<OsString>,
-    log: Log,
-) -> Result<Ending, ClientError> {
+    log: AppletLog,
+) -> Result<Ending, FatalError> {
     if alone.kernel_command_line {
         let parameters = kernel_command_line::of_this_boot();
         parameters
@@ -80,18 +80,18 @@ fn run(
         }
         arguments.extend(parameters.arguments().into_iter().map(OsString::from));
     }
-    let Action::Run(mut options) = options::parse(options::configured()?, arguments)? else {
+    let CliAction::Run(mut options) = options::parse(options::configured()?, arguments)? else {
         // Neither the kernel's command line nor the options read above ask for anything else.
         return Ok(Ending::Exit(Exit::Success));
     };
     options.remarks().for_each(|remark| log.info(&remark));
     use_fallback(&mut options, log);
-    let log = Log::new(NAME, options.debug);
+    let log = AppletLog::new(NAME, options.debug);
     fetch(&options, log).map(Ending::from)
 }
 
 /// Uses the interface of the boot system where no option names one.
-pub(crate) fn use_fallback(options: &mut ClientOptions, log: Log) {
+pub(crate) fn use_fallback(options: &mut ClientOptions, log: AppletLog) {
     let named = std::env::var(INTERFACE).unwrap_or_default();
     if options.devices.is_empty()
         && let Err(error) = options.use_interfaces(&[named])
@@ -108,7 +108,7 @@ enum SearchOutcome {
 
 /// An error that ends the client. What fails at one server does not.
 #[derive(Debug, thiserror::Error)]
-enum ClientError {
+enum FatalError {
     #[error(transparent)]
     Usage(#[from] UsageError),
     #[error(transparent)]
@@ -125,7 +125,7 @@ enum ClientError {
     Output(#[source] io::Error),
 }
 
-impl AppletError for ClientError {
+impl AppletError for FatalError {
     fn exit(&self) -> Exit {
         match self {
             Self::Usage(error) => error.exit(),
@@ -152,13 +152,13 @@ impl AppletError for ClientError {
 
 /// The links that the client makes with these options.
 pub(crate) fn definition(options: &ClientOptions) -> Definition {
-    let all = links::glance(options.network.as_deref());
+    let all = links::read_unlogged(options.network.as_deref());
     options.selection.narrow(all).0
 }
 
 /// Signals, privileges and memory first, then the keys; the network only when all that is well.
-fn fetch(options: &ClientOptions, log: Log) -> Result<Option<Signal>, ClientError> {
-    let system = |what| move |error| ClientError::System(what, error);
+fn fetch(options: &ClientOptions, log: AppletLog) -> Result<Option<Signal>, FatalError> {
+    let system = |what| move |error| FatalError::System(what, error);
     let signals = EndSignals::hold().map_err(system("hold back signals"))?;
     let capabilities = lower(&kept()).map_err(system("lower privileges"))?;
     protect_memory(Some(capabilities), log).map_err(system("forbid core dumps"))?;
@@ -186,7 +186,7 @@ fn fetch(options: &ClientOptions, log: Log) -> Result<Option<Signal>, ClientErro
         capabilities,
         &signals,
         log,
-        |password| write_out(password, &signals).map_err(ClientError::Output),
+        |password| write_out(password, &signals).map_err(FatalError::Output),
     );
     hooks::run(hooks::HookPhase::Stop, options, capabilities, &signals, log);
     end
@@ -206,7 +206,7 @@ fn kept() -> [Capability; 8] {
     ]
 }
 
-fn credentials(options: &ClientOptions, files: Files) -> Result<Credentials, ClientError> {
+fn credentials(options: &ClientOptions, files: Files) -> Result<Credentials, FatalError> {
     let keys = keys::read(&options.keys, files)?;
     let mut trusted = keys.trusted_servers;
     trusted.extend(&options.server_key_ids);

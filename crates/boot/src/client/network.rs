@@ -18,7 +18,7 @@ use nightlatch_sys::netif::{self, Interface};
 
 use super::interfaces::InterfaceSelection;
 use super::links::Links;
-use crate::log::Log;
+use crate::log::AppletLog;
 
 /// The console level while interfaces come up: warnings and worse, as mandos-client(8mandos) has it. Drivers log each
 /// link as a notice.
@@ -33,7 +33,7 @@ pub(super) struct NetworkSetup {
     selection: InterfaceSelection,
     connecting: bool,
     capabilities: Capabilities,
-    log: Log,
+    log: AppletLog,
     links: Links,
     /// All that the file defines, where only a part is made as long as the interfaces that were asked for exist.
     all: Option<Definition>,
@@ -65,7 +65,7 @@ impl NetworkSetup {
         connecting: bool,
         definition: Definition,
         capabilities: Capabilities,
-        log: Log,
+        log: AppletLog,
     ) -> Self {
         let (wanted, all) = selection.narrow(definition);
         Self {
@@ -90,11 +90,11 @@ impl NetworkSetup {
     /// used, all at once. The console stays quiet until they run, or until `quiet_until`.
     pub(super) fn refresh(&mut self, now: Monotonic, quiet_until: Monotonic) -> io::Result<()> {
         if self.links.are_due()? {
-            self.be_quiet(quiet_until);
+            self.silence_console(quiet_until);
             self.links.make()?;
         }
         self.interfaces = self.list()?;
-        self.look_for_named(now);
+        self.check_named(now);
         let present: BTreeSet<u32> = self.interfaces.iter().map(|i| i.index).collect();
         self.taken_up.retain(|index| present.contains(index));
         self.tried.retain(|index| present.contains(index));
@@ -104,20 +104,20 @@ impl NetworkSetup {
             .cloned()
             .collect();
         if self.selection.takes_up() && !down.is_empty() {
-            self.be_quiet(quiet_until);
+            self.silence_console(quiet_until);
             for interface in down {
                 self.take_up(interface);
             }
             self.interfaces = self.list()?;
         }
         if self.settled() {
-            self.be_loud();
+            self.restore_console();
         }
         Ok(())
     }
 
     /// Tells which of the interfaces that were asked for do not exist. When none does, others are used after a while.
-    fn look_for_named(&mut self, now: Monotonic) {
+    fn check_named(&mut self, now: Monotonic) {
         let (InterfaceSelection::Named(names) | InterfaceSelection::Only(names)) = &self.selection
         else {
             return;
@@ -152,7 +152,7 @@ impl NetworkSetup {
     }
 
     /// Says of which interfaces no server can be found for want of a link-local address, and why.
-    pub(super) fn look_for_link_local(&mut self, now: Monotonic) {
+    pub(super) fn check_link_local(&mut self, now: Monotonic) {
         let ready = self.used().filter(|i| i.flags.up() && i.flags.running());
         let observed = match link_local::observe(ready) {
             Ok(observed) => observed,
@@ -192,7 +192,7 @@ impl NetworkSetup {
 
     /// Every interface there is, by the names that the definition of links has for them.
     fn list(&mut self) -> io::Result<Vec<Interface>> {
-        self.links.look()?;
+        self.links.refresh_members()?;
         let mut all = netif::interfaces()?;
         self.links.name(&mut all);
         Ok(all)
@@ -232,10 +232,10 @@ impl NetworkSetup {
     /// The time has come. Tells whether other interfaces are to be used from now on: then all must be looked at anew.
     pub(super) fn handle_timeout(&mut self, now: Monotonic) -> bool {
         if self.quiet.as_ref().is_some_and(|quiet| quiet.until <= now) {
-            self.be_loud();
+            self.restore_console();
         }
         if !self.connecting && self.link_local.poll_timeout().is_some_and(|due| due <= now) {
-            self.look_for_link_local(now);
+            self.check_link_local(now);
         }
         if self.others_due.is_none_or(|due| due > now) {
             return false;
@@ -295,8 +295,8 @@ impl NetworkSetup {
             self.remove_routes(*to);
         }
         // In the order in which all of it was done, the last first.
-        self.links.unmake();
-        self.be_loud();
+        self.links.remove_all();
+        self.restore_console();
     }
 
     fn take_up(&mut self, interface: Interface) {
@@ -328,7 +328,7 @@ impl NetworkSetup {
         !self.interfaces.iter().any(pending)
     }
 
-    fn be_quiet(&mut self, until: Monotonic) {
+    fn silence_console(&mut self, until: Monotonic) {
         if let Some(quiet) = &mut self.quiet {
             quiet.until = until;
             return;
@@ -344,7 +344,7 @@ impl NetworkSetup {
         }
     }
 
-    fn be_loud(&mut self) {
+    fn restore_console(&mut self) {
         if let Some(QuietConsole { before, .. }) = self.quiet.take() {
             let set = self
                 .capabilities

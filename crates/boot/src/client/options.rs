@@ -1,6 +1,6 @@
 //! The command line, as mandos-client(8mandos) documents it, and what is ours in it.
 //!
-//! The reading is pure: from arguments to an [`Action`]. The initramfs may have more options in a file.
+//! The reading is pure: from arguments to an [`CliAction`]. The initramfs may have more options in a file.
 
 use std::ffi::OsString;
 use std::io;
@@ -11,7 +11,9 @@ use nightlatch_core::key_id::{KeyId, KeyIdError};
 use nightlatch_proto::priority::{Priority, PriorityError};
 
 use super::interfaces::InterfaceSelection;
-use crate::cli::{self, Action, Argument, ArgumentReader, OptionNames, UsageError, words};
+use crate::cli::{
+    self, ArgumentReader, CliAction, CliArgument, OptionNames, UsageError, split_words,
+};
 use crate::files::{configuration, read_bounded};
 use nightlatch_core::connect::{ServerList, is_interface_name};
 use nightlatch_core::digits;
@@ -155,8 +157,8 @@ pub fn configured() -> Result<ClientOptions, OptionsFileError> {
         Err(error) => return Err(OptionsFileError::Read(path, error)),
         Ok(bytes) => bytes,
     };
-    match read(ClientOptions::default(), words(&bytes)) {
-        Ok(Action::Run(options)) => Ok(*options),
+    match read(ClientOptions::default(), split_words(&bytes)) {
+        Ok(CliAction::Run(options)) => Ok(*options),
         Ok(_) => Err(OptionsFileError::Asking(path)),
         Err(error) => Err(OptionsFileError::Usage(path, error)),
     }
@@ -167,11 +169,11 @@ pub fn configured() -> Result<ClientOptions, OptionsFileError> {
 pub fn parse(
     options: ClientOptions,
     arguments: impl IntoIterator<Item = OsString>,
-) -> Result<Action<Box<ClientOptions>>, UsageError> {
+) -> Result<CliAction<Box<ClientOptions>>, UsageError> {
     let action = read(options, arguments)?;
     match action {
         // A search instead could find no server, or the wrong one.
-        Action::Run(mut options) if options.connect.are_all_refused() => {
+        CliAction::Run(mut options) if options.connect.are_all_refused() => {
             let first = options.connect.refused.swap_remove(0);
             Err(first.into())
         }
@@ -184,20 +186,20 @@ pub fn parse(
 fn read(
     options: ClientOptions,
     arguments: impl IntoIterator<Item = OsString>,
-) -> Result<Action<Box<ClientOptions>>, UsageError> {
+) -> Result<CliAction<Box<ClientOptions>>, UsageError> {
     let mut devices = Vec::new();
     let mut servers = Vec::new();
     let options = Box::new(options);
     let action = cli::parse(&NAMES, options, arguments, |options, part, arguments| {
         match part {
-            Argument::Option("interface") => devices.push(arguments.text("--interface")?),
-            Argument::Option("connect") => servers.push(arguments.text("--connect")?),
-            Argument::Option(name) => set(options, name, arguments)?,
-            part @ Argument::Word(_) => return Err(part.unexpected()),
+            CliArgument::Option("interface") => devices.push(arguments.text("--interface")?),
+            CliArgument::Option("connect") => servers.push(arguments.text("--connect")?),
+            CliArgument::Option(name) => set(options, name, arguments)?,
+            part @ CliArgument::Word(_) => return Err(part.unexpected()),
         }
         Ok(())
     })?;
-    let Action::Run(mut options) = action else {
+    let CliAction::Run(mut options) = action else {
         return Ok(action);
     };
     if !servers.is_empty() {
@@ -206,7 +208,7 @@ fn read(
     if !devices.is_empty() {
         options.use_interfaces(&devices)?;
     }
-    Ok(Action::Run(options))
+    Ok(CliAction::Run(options))
 }
 
 fn set(

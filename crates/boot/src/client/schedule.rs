@@ -49,7 +49,7 @@ const TURN: Duration = Duration::from_millis(4);
 
 /// The announcement of a destination.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) struct Announcement {
+pub(super) struct DestinationOrigin {
     /// The address that sent it. It can be forged.
     pub source: IpAddr,
     /// The same for all destinations that claim to be one server.
@@ -82,7 +82,7 @@ struct AttemptEntry {
     tries: u32,
     /// Nobody announces it any more; forgotten when a try of it ends.
     gone: bool,
-    origin: Option<Announcement>,
+    origin: Option<DestinationOrigin>,
     /// Behind how many others of its source it came.
     turn: u32,
     /// Behind how many others it came.
@@ -141,7 +141,7 @@ impl AttemptSchedule {
     pub(super) fn add(
         &mut self,
         destination: Destination,
-        origin: Option<Announcement>,
+        origin: Option<DestinationOrigin>,
         now: Monotonic,
     ) {
         if let Some(known) = self.entries.get_mut(&destination) {
@@ -174,7 +174,7 @@ impl AttemptSchedule {
     }
 
     /// Counts a known destination among those of `origin`, when that has fewer even with it.
-    fn charge(&mut self, destination: &Destination, origin: Option<Announcement>) {
+    fn charge(&mut self, destination: &Destination, origin: Option<DestinationOrigin>) {
         let charged = self.entries.get(destination);
         let Some((origin, charged)) = origin.zip(charged.and_then(|it| it.origin.as_ref())) else {
             return;
@@ -370,7 +370,7 @@ impl AttemptSchedule {
 
     /// The waiting destinations and their turns: not before the request to the same server at another address is over.
     fn waiting(&self) -> impl Iterator<Item = (Monotonic, &Destination, &AttemptEntry)> {
-        let asked = self.asked();
+        let asked = self.asked_keys();
         self.entries.iter().filter_map(move |(to, entry)| {
             let AttemptState::Waiting(due, _) = entry.state else {
                 return None;
@@ -390,7 +390,7 @@ impl AttemptSchedule {
     }
 
     /// The proven keys that are being asked, and the end of that time for each.
-    fn asked(&self) -> BTreeMap<KeyId, Monotonic> {
+    fn asked_keys(&self) -> BTreeMap<KeyId, Monotonic> {
         let asked = self.entries.values().filter_map(|entry| match entry.state {
             AttemptState::Running(AttemptStage::Asked(Some(key), since)) => {
                 Some((key, since.after(PROVEN)))
@@ -406,7 +406,7 @@ impl AttemptSchedule {
     }
 
     fn asked_until(&self, key: KeyId) -> Option<Monotonic> {
-        self.asked().get(&key).copied()
+        self.asked_keys().get(&key).copied()
     }
 
     /// True when what claims to be the same server is being asked.
@@ -425,7 +425,7 @@ impl AttemptSchedule {
 
     /// A connected try of a server that is being asked at another address.
     fn same_server(&self, now: Monotonic) -> Option<Destination> {
-        let asked = self.asked();
+        let asked = self.asked_keys();
         let same = self.entries.iter().find(|(_, entry)| {
             matches!(entry.state, AttemptState::Running(AttemptStage::Connected(Some(key), _))
                 if asked.get(&key).is_some_and(|until| *until > now))

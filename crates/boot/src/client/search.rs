@@ -20,20 +20,20 @@ use nightlatch_sys::signals::{EndSignals, Signal};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::attempt::Credentials;
-use super::attempts::{AttemptFailure, AttemptReport, Attempts, Fetched};
+use super::attempts::{AttemptFailure, AttemptReport, AttemptResult, Attempts};
 use super::discovery::{Discovery, has_source};
 use super::interfaces::InterfaceSelection;
 use super::network::NetworkSetup;
 use super::options::ClientOptions;
 use super::schedule::{
-    Announcement, AttemptSchedule, Destination, EndReason, MAX_DESTINATIONS, RESOLVE,
+    AttemptSchedule, Destination, DestinationOrigin, EndReason, MAX_DESTINATIONS, RESOLVE,
 };
 use super::targets::Targets;
-use super::{ClientError, SearchOutcome};
-use crate::log::Log;
+use super::{FatalError, SearchOutcome};
+use crate::log::AppletLog;
 
 /// Destinations whose failures are logged without `--debug`.
-const MAX_TOLD: usize = 32;
+const MAX_LOGGED: usize = 32;
 
 /// Time for a router to announce itself: three solicitations, four seconds apart, each answered within half
 /// a second (RFC 4861, 6.3.7 and 10).
@@ -46,9 +46,9 @@ pub(super) fn run(
     links: Definition,
     capabilities: Capabilities,
     signals: &EndSignals,
-    log: Log,
-    deliver: impl FnOnce(&Secret) -> Result<Option<Signal>, ClientError>,
-) -> Result<Option<Signal>, ClientError> {
+    log: AppletLog,
+    deliver: impl FnOnce(&Secret) -> Result<Option<Signal>, FatalError>,
+) -> Result<Option<Signal>, FatalError> {
     let connecting = !options.connect.named.is_empty();
     let network = NetworkSetup::new(
         options.selection.clone(),
@@ -57,21 +57,21 @@ pub(super) fn run(
         capabilities,
         log,
     );
-    let wait = |error| ClientError::System("wait for events", error);
+    let wait = |error| FatalError::System("wait for events", error);
     let mut search = Search {
         options,
         log,
         changes: NetworkChanges::listen()
-            .map_err(|e| ClientError::System("watch the network", e))?,
+            .map_err(|e| FatalError::System("watch the network", e))?,
         schedule: AttemptSchedule::new(options.retry, credentials.tls.requires_trusted_server()),
         attempts: Attempts::new(credentials, log),
         discovery: (!connecting).then(|| Discovery::new(log)),
         targets: Targets::new(options.connect.targets().cloned().collect()),
         without_route: Vec::new(),
         network,
-        told: BTreeMap::new(),
-        much_left_out: false,
-        alone: false,
+        last_messages: BTreeMap::new(),
+        logged_left_out: false,
+        lacks_interfaces: false,
     };
     let result = match search.until_end(signals) {
         Ok(SearchOutcome::Password(password)) => deliver(&password),
@@ -84,7 +84,7 @@ pub(super) fn run(
 
 struct Search<'a> {
     options: &'a ClientOptions,
-    log: Log,
+    log: AppletLog,
     changes: NetworkChanges,
     attempts: Attempts,
     schedule: AttemptSchedule,
@@ -96,16 +96,16 @@ struct Search<'a> {
     without_route: Vec<(Destination, Monotonic)>,
     network: NetworkSetup,
     /// The last message logged for each destination. It is logged again with `--debug` only.
-    told: BTreeMap<Destination, String>,
+    last_messages: BTreeMap<Destination, String>,
     /// True when it was logged that destinations are left out.
-    much_left_out: bool,
+    logged_left_out: bool,
     /// True when the lack of interfaces was logged.
-    alone: bool,
+    lacks_interfaces: bool,
 }
 
 impl Search<'_> {
     fn until_end(&mut self, signals: &EndSignals) -> io::Result<SearchOutcome> {
-        self.look_at_network(clock::now().mono)?;
+        self.refresh_network(clock::now().mono)?;
         loop {
             let now = clock::now().mono;
             if let Some(signal) = signals.next()? {
@@ -120,25 +120,25 @@ impl Search<'_> {
                         self.schedule.handle_connected(&destination, key, now);
                     }
                     // A try whose process a server has taken over could send anything.
-                    AttemptReport::Over(Ok(found)) if !found.is_for(&destination) => {
+                    AttemptReport::Ended(Ok(found)) if !found.is_for(&destination) => {
                         let failed = AttemptFailure::other("it answered what it was not asked");
                         self.handle_failure(&destination, &failed, now);
                     }
-                    AttemptReport::Over(Ok(Fetched::Password(password))) => {
+                    AttemptReport::Ended(Ok(AttemptResult::Password(password))) => {
                         let log = self.log;
                         log.debug(|| format!("{destination} gave the password"));
                         return Ok(SearchOutcome::Password(password));
                     }
-                    AttemptReport::Over(Ok(Fetched::Addresses(addresses))) => {
+                    AttemptReport::Ended(Ok(AttemptResult::Addresses(addresses))) => {
                         self.handle_resolved(&destination, addresses, now);
                     }
-                    AttemptReport::Over(Err(failed)) => {
+                    AttemptReport::Ended(Err(failed)) => {
                         self.handle_failure(&destination, &failed, now);
                     }
                 }
             }
             if self.network.handle_timeout(now) {
-                self.look_at_network(now)?;
+                self.refresh_network(now)?;
             }
             self.discover(now);
             self.start_ask_and_end(now);
@@ -148,14 +148,14 @@ impl Search<'_> {
 
     fn handle_change(&mut self, change: NetworkChange, now: Monotonic) -> io::Result<()> {
         match change {
-            NetworkChange::Links => self.look_at_network(now)?,
-            NetworkChange::Addresses => self.look_at_addresses(now),
+            NetworkChange::Links => self.refresh_network(now)?,
+            NetworkChange::Addresses => self.refresh_addresses(now),
         }
         self.schedule.handle_change(now);
         Ok(())
     }
 
-    fn look_at_network(&mut self, now: Monotonic) -> io::Result<()> {
+    fn refresh_network(&mut self, now: Monotonic) -> io::Result<()> {
         self.network.refresh(now, now.after(self.options.delay))?;
         let none = self.network.used().next().is_none();
         // The network logs missing named interfaces itself.
@@ -163,17 +163,17 @@ impl Search<'_> {
             self.options.selection,
             InterfaceSelection::Named(_) | InterfaceSelection::Only(_)
         );
-        if none && !self.alone && self.discovery.is_some() && !named {
+        if none && !self.lacks_interfaces && self.discovery.is_some() && !named {
             self.log.info("waiting for a network interface");
         }
-        self.alone = none;
-        self.look_at_targets(now);
-        self.look_at_addresses(now);
+        self.lacks_interfaces = none;
+        self.refresh_targets(now);
+        self.refresh_addresses(now);
         Ok(())
     }
 
     /// Tries all that `--connect` means by now, and nothing else.
-    fn look_at_targets(&mut self, now: Monotonic) {
+    fn refresh_targets(&mut self, now: Monotonic) {
         if self.discovery.is_some() {
             return;
         }
@@ -198,13 +198,13 @@ impl Search<'_> {
         });
         self.schedule.handle_resolved(name, now);
         self.targets.handle_resolved(name, addresses);
-        self.look_at_targets(now);
+        self.refresh_targets(now);
     }
 
-    fn look_at_addresses(&mut self, now: Monotonic) {
+    fn refresh_addresses(&mut self, now: Monotonic) {
         if let Some(discovery) = &mut self.discovery {
             discovery.refresh(self.network.used(), now);
-            self.network.look_for_link_local(now);
+            self.network.check_link_local(now);
         }
     }
 
@@ -260,14 +260,14 @@ impl Search<'_> {
                 }
                 EndReason::Unresolved => {
                     let seconds = RESOLVE.as_secs();
-                    let words = format!("cannot resolve the name: no answer within {seconds} s");
-                    self.tell(&destination, &AttemptFailure::other(words));
+                    let message = format!("cannot resolve the name: no answer within {seconds} s");
+                    self.log_failure(&destination, &AttemptFailure::other(message));
                 }
             }
             self.attempts.end(&destination);
         }
-        if self.schedule.take_left_out() && !self.much_left_out {
-            self.much_left_out = true;
+        if self.schedule.take_left_out() && !self.logged_left_out {
+            self.logged_left_out = true;
             self.log.info(&format!(
                 "more than {MAX_DESTINATIONS} servers were found: some are left out"
             ));
@@ -282,7 +282,7 @@ impl Search<'_> {
         now: Monotonic,
     ) {
         if self.schedule.handle_failed(destination, failed.local, now) {
-            self.tell(destination, failed);
+            self.log_failure(destination, failed);
         }
         if !failed.lacks_route {
             self.take_route_back(destination, failed);
@@ -304,15 +304,15 @@ impl Search<'_> {
     }
 
     /// Logs each message once, which is enough on a console.
-    fn tell(&mut self, destination: &Destination, failed: &AttemptFailure) {
-        let text = format!("{destination}: {}", failed.words);
-        let known = self.told.get(destination);
-        if known == Some(&text) || (known.is_none() && self.told.len() > MAX_TOLD) {
+    fn log_failure(&mut self, destination: &Destination, failed: &AttemptFailure) {
+        let text = format!("{destination}: {}", failed.message);
+        let known = self.last_messages.get(destination);
+        if known == Some(&text) || (known.is_none() && self.last_messages.len() > MAX_LOGGED) {
             self.log.debug(|| text);
             return;
         }
-        if known.is_none() && self.told.len() == MAX_TOLD {
-            self.told.insert(destination.clone(), text);
+        if known.is_none() && self.last_messages.len() == MAX_LOGGED {
+            self.last_messages.insert(destination.clone(), text);
             self.log.info("more servers fail: --debug shows all");
             return;
         }
@@ -327,7 +327,7 @@ impl Search<'_> {
                  command line",
             );
         }
-        self.told.insert(destination.clone(), text);
+        self.last_messages.insert(destination.clone(), text);
     }
 
     /// Adds a route to the host as a neighbour on its interface. False when nothing was added.
@@ -392,8 +392,8 @@ impl Search<'_> {
     }
 }
 
-fn found(server: &FoundServer) -> (Destination, Announcement) {
-    let origin = Announcement {
+fn found(server: &FoundServer) -> (Destination, DestinationOrigin) {
+    let origin = DestinationOrigin {
         source: server.source,
         // With the port: several servers of one host are told apart.
         name: format!("{}:{}", server.host, server.addr.port()),

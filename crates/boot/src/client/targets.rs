@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr, SocketAddrV6};
 use nightlatch_core::connect::{Scope, Target, TargetHost};
 use nightlatch_sys::netif::Interface;
 
-use super::schedule::{Announcement, Destination};
+use super::schedule::{Destination, DestinationOrigin};
 
 /// The servers that are connected to, and what is known of their names.
 #[derive(Debug)]
@@ -36,8 +36,8 @@ impl Targets {
         &self,
         all: &[Interface],
         used: &[&Interface],
-    ) -> Vec<(Destination, Option<Announcement>)> {
-        let mut wanted: Vec<(Destination, Option<Announcement>)> = Vec::new();
+    ) -> Vec<(Destination, Option<DestinationOrigin>)> {
+        let mut wanted: Vec<(Destination, Option<DestinationOrigin>)> = Vec::new();
         let mut want = |places: Vec<Destination>, name: Option<&Destination>| {
             for place in places {
                 if !wanted.iter().any(|(known, _)| *known == place) {
@@ -65,9 +65,9 @@ impl Targets {
 }
 
 /// All addresses of a name are one server, until they prove to be several.
-fn origin(name: &Destination, place: &Destination) -> Option<Announcement> {
+fn origin(name: &Destination, place: &Destination) -> Option<DestinationOrigin> {
     match place {
-        Destination::Address(address) => Some(Announcement {
+        Destination::Address(address) => Some(DestinationOrigin {
             source: address.ip(),
             name: name.to_string(),
         }),

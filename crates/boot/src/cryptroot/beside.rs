@@ -10,7 +10,7 @@ use std::time::Duration;
 use nightlatch_sys::signals::release_in;
 use rustix::process::{self, Pid, PidfdFlags, kill_process_group, pidfd_open};
 
-use crate::log::Log;
+use crate::log::AppletLog;
 use crate::wait;
 
 /// Time to end after SIGTERM.
@@ -21,7 +21,7 @@ pub(super) struct SideCommand(Child);
 
 impl SideCommand {
     /// Starts `line` in a shell. Says so when that fails: the server may be reached all the same.
-    pub(super) fn start(line: &OsStr, log: Log) -> io::Result<Option<Self>> {
+    pub(super) fn start(line: &OsStr, log: AppletLog) -> io::Result<Option<Self>> {
         let mut command = Command::new("/bin/sh");
         command
             .arg("-c")

@@ -26,10 +26,10 @@ use rustix::io::Errno;
 
 use crate::applet::{Applet, AppletError, Privilege};
 use crate::askpass_fifo::FIFO;
-use crate::cli::{self, Action, Argument, OptionNames, UsageError};
+use crate::cli::{self, CliAction, CliArgument, OptionNames, UsageError};
 use crate::exit::Exit;
 use crate::files::{PathHandle, is_private};
-use crate::log::Log;
+use crate::log::AppletLog;
 use crate::output::write_to;
 use crate::process::{PasswordProcess, end_all};
 use crate::program::TrustedProgram;
@@ -41,10 +41,10 @@ use only::FeedLock;
 use readers::FifoReader;
 
 /// The event for opening the FIFO comes a moment before /proc shows the reader: time to look for it.
-const LOOKING: Duration = Duration::from_secs(1);
+const SCAN_TIME: Duration = Duration::from_secs(1);
 
 /// The time between two looks.
-const BETWEEN_LOOKS: Duration = Duration::from_millis(10);
+const SCAN_INTERVAL: Duration = Duration::from_millis(10);
 
 pub(crate) const APPLET: Applet = Applet {
     names: &["cryptroot"],
@@ -110,23 +110,23 @@ struct CryptrootOptions {
     command: Vec<OsString>,
 }
 
-fn parse(arguments: Vec<OsString>) -> Result<Action<CryptrootOptions>, UsageError> {
+fn parse(arguments: Vec<OsString>) -> Result<CliAction<CryptrootOptions>, UsageError> {
     let options = CryptrootOptions {
         fifo: FIFO.into(),
         ..CryptrootOptions::default()
     };
     cli::parse(&NAMES, options, arguments, |options, part, arguments| {
         match part {
-            Argument::Option("fifo") => options.fifo = arguments.value()?.into(),
-            Argument::Option("beside") => options.beside = Some(arguments.value()?),
-            Argument::Option("kernel-command-line") => options.kernel_command_line = true,
-            Argument::Option("end") => options.end = true,
-            Argument::Option("debug") => options.debug = true,
-            Argument::Word(word) => {
+            CliArgument::Option("fifo") => options.fifo = arguments.value()?.into(),
+            CliArgument::Option("beside") => options.beside = Some(arguments.value()?),
+            CliArgument::Option("kernel-command-line") => options.kernel_command_line = true,
+            CliArgument::Option("end") => options.end = true,
+            CliArgument::Option("debug") => options.debug = true,
+            CliArgument::Word(word) => {
                 options.command.push(word);
                 options.command.extend(arguments.rest()?);
             }
-            part @ Argument::Option(_) => return Err(part.unexpected()),
+            part @ CliArgument::Option(_) => return Err(part.unexpected()),
         }
         Ok(())
     })
@@ -175,20 +175,20 @@ impl AppletError for FeedError {
     }
 }
 
-fn run(options: &CryptrootOptions, log: Log) -> Result<Option<Signal>, FeedError> {
+fn run(options: &CryptrootOptions, log: AppletLog) -> Result<Option<Signal>, FeedError> {
     match options.end {
         true => end(options, log),
         false => feed(options, log).map(Some),
     }
 }
 
-fn end(options: &CryptrootOptions, log: Log) -> Result<Option<Signal>, FeedError> {
+fn end(options: &CryptrootOptions, log: AppletLog) -> Result<Option<Signal>, FeedError> {
     let ended = only::end(&options.fifo).map_err(FeedError::End)?;
     log.debug(|| if ended { "ended it" } else { "nothing to end" }.to_owned());
     Ok(None)
 }
 
-fn feed(options: &CryptrootOptions, log: Log) -> Result<Signal, FeedError> {
+fn feed(options: &CryptrootOptions, log: AppletLog) -> Result<Signal, FeedError> {
     let signals = EndSignals::hold()?;
     let directory = options.fifo.parent().unwrap_or(Path::new("/"));
     let watch = DirectoryWatch::for_openings(directory)
@@ -231,7 +231,7 @@ fn feed(options: &CryptrootOptions, log: Log) -> Result<Signal, FeedError> {
 fn fetch(
     source: &mut PasswordSource<'_>,
     signals: &EndSignals,
-    log: Log,
+    log: AppletLog,
 ) -> Result<Result<Secret, Signal>, FeedError> {
     loop {
         if let Some(signal) = signals.next()? {
@@ -252,7 +252,7 @@ fn fetch(
 /// Gives the password to each volume once.
 struct PasswordFeed<'a> {
     fifo: &'a Path,
-    log: Log,
+    log: AppletLog,
     answered: BTreeSet<String>,
     seen: BTreeSet<FifoReader>,
 }
@@ -264,7 +264,7 @@ impl PasswordFeed<'_> {
         watch: &DirectoryWatch,
         signals: &EndSignals,
     ) -> Result<Signal, FeedError> {
-        let mut look_until: Monotonic = clock::now().mono;
+        let mut scan_until: Monotonic = clock::now().mono;
         loop {
             if let Some(signal) = signals.next()? {
                 return Ok(signal);
@@ -272,18 +272,22 @@ impl PasswordFeed<'_> {
             let came = watch.drain()?;
             let now = clock::now().mono;
             if came {
-                look_until = now.after(LOOKING);
+                scan_until = now.after(SCAN_TIME);
             }
-            if let Some(signal) = self.look(password, signals)? {
+            if let Some(signal) = self.answer_reader(password, signals)? {
                 return Ok(signal);
             }
-            let limit = (now < look_until).then_some(BETWEEN_LOOKS);
+            let limit = (now < scan_until).then_some(SCAN_INTERVAL);
             wait::for_any([watch.as_fd(), signals.as_fd()], limit)?;
         }
     }
 
     /// Answers a new reader of the FIFO.
-    fn look(&mut self, password: &Secret, signals: &EndSignals) -> io::Result<Option<Signal>> {
+    fn answer_reader(
+        &mut self,
+        password: &Secret,
+        signals: &EndSignals,
+    ) -> io::Result<Option<Signal>> {
         let Ok(fifo) = PathHandle::at(self.fifo) else {
             // Nobody has made it yet.
             return Ok(None);

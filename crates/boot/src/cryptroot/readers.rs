@@ -55,13 +55,13 @@ fn reads(process: &Path, fifo: &Metadata) -> bool {
         let open = fs::metadata(entry.path());
         let same = open.is_ok_and(|open| (open.dev(), open.ino()) == (fifo.dev(), fifo.ino()));
         same && fs::read_to_string(process.join("fdinfo").join(entry.file_name()))
-            .is_ok_and(|told| for_reading(&told))
+            .is_ok_and(|text| for_reading(&text))
     })
 }
 
 /// proc(5), `/proc/pid/fdinfo`: `flags:` and an octal number.
-fn for_reading(told: &str) -> bool {
-    let flags = told.lines().find_map(|line| line.strip_prefix("flags:"));
+fn for_reading(text: &str) -> bool {
+    let flags = text.lines().find_map(|line| line.strip_prefix("flags:"));
     let flags = flags.and_then(|flags| u32::from_str_radix(flags.trim(), 8).ok());
     flags.is_some_and(|flags| flags & ACCESS == 0)
 }
@@ -98,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn what_proc_tells_is_understood() {
+    fn files_of_proc_are_understood() {
         assert!(for_reading("pos:\t0\nflags:\t0104000\nmnt_id:\t1\n"));
         assert!(!for_reading("flags:\t0100001\n") && !for_reading("flags:\t02\n"));
         assert!(!for_reading("") && !for_reading("flags: x"));

@@ -15,9 +15,9 @@ use nightlatch_sys::clock;
 use nightlatch_sys::signals::{EndSignals, Signal};
 
 use crate::applet::{Applet, AppletError, Privilege};
-use crate::cli::{self, Action, Argument, OptionNames, UsageError};
+use crate::cli::{self, CliAction, CliArgument, OptionNames, UsageError};
 use crate::exit::Exit;
-use crate::log::Log;
+use crate::log::AppletLog;
 use crate::process::{PasswordProcess, end_all};
 use crate::program::TrustedProgram;
 use crate::source::PasswordSource;
@@ -81,7 +81,7 @@ struct KeySocketOptions {
     command: Vec<OsString>,
 }
 
-fn parse(arguments: Vec<OsString>) -> Result<Action<KeySocketOptions>, UsageError> {
+fn parse(arguments: Vec<OsString>) -> Result<CliAction<KeySocketOptions>, UsageError> {
     let options = KeySocketOptions {
         socket: "/run/nightlatch/key".into(),
         volumes: Vec::new(),
@@ -91,21 +91,21 @@ fn parse(arguments: Vec<OsString>) -> Result<Action<KeySocketOptions>, UsageErro
     };
     cli::parse(&NAMES, options, arguments, |options, part, arguments| {
         match part {
-            Argument::Option("socket") => options.socket = arguments.value()?.into(),
-            Argument::Option("volume") => options.volumes.push(arguments.text("--volume")?),
-            Argument::Option("keep") => {
+            CliArgument::Option("socket") => options.socket = arguments.value()?.into(),
+            CliArgument::Option("volume") => options.volumes.push(arguments.text("--volume")?),
+            CliArgument::Option("keep") => {
                 let given = arguments.text("--keep")?;
                 let seconds: u32 = digits::decimal(&given).ok_or_else(|| {
                     UsageError::Value("--keep", "a number of seconds", given.into())
                 })?;
                 options.keep = Duration::from_secs(seconds.into());
             }
-            Argument::Option("debug") => options.debug = true,
-            Argument::Word(word) => {
+            CliArgument::Option("debug") => options.debug = true,
+            CliArgument::Word(word) => {
                 options.command.push(word);
                 options.command.extend(arguments.rest()?);
             }
-            part @ Argument::Option(_) => return Err(part.unexpected()),
+            part @ CliArgument::Option(_) => return Err(part.unexpected()),
         }
         Ok(())
     })
@@ -144,7 +144,7 @@ impl AppletError for KeySocketError {
     }
 }
 
-fn serve(options: &KeySocketOptions, log: Log) -> Result<Option<Signal>, KeySocketError> {
+fn serve(options: &KeySocketOptions, log: AppletLog) -> Result<Option<Signal>, KeySocketError> {
     let signals = EndSignals::hold()?;
     let listener = KeySocket::open(&options.socket).map_err(KeySocketError::Listen)?;
     log.debug(|| "waiting for volumes".to_owned());
@@ -167,7 +167,7 @@ fn serve(options: &KeySocketOptions, log: Log) -> Result<Option<Signal>, KeySock
 /// Serves the volumes that connect.
 struct KeyServer<'a> {
     options: &'a KeySocketOptions,
-    log: Log,
+    log: AppletLog,
     waiting: Vec<VolumeConnection>,
     password: Option<Secret>,
     /// The time at which a volume was served last.

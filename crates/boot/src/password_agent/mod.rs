@@ -21,7 +21,7 @@ use nightlatch_sys::{clock, privileges};
 
 use crate::applet::{Applet, AppletError, Privilege};
 use crate::exit::Exit;
-use crate::log::Log;
+use crate::log::AppletLog;
 use crate::process::{PasswordProcess, end_all};
 use crate::program::TrustedProgram;
 use crate::source::PasswordSource;
@@ -94,13 +94,13 @@ impl AppletError for AgentError {
     }
 }
 
-fn answer(options: &PasswordAgentOptions, log: Log) -> Result<Option<Signal>, AgentError> {
+fn answer(options: &PasswordAgentOptions, log: AppletLog) -> Result<Option<Signal>, AgentError> {
     let signals = EndSignals::hold()?;
     let directory = &options.directory;
     let watch = DirectoryWatch::for_changes(directory)
         .map_err(|e| AgentError::Watch(directory.clone(), e))?;
     let mut questions = Questions::of(directory, log);
-    questions.look(None)?;
+    questions.update(None)?;
     if !questions.any() {
         return Err(AgentError::NoQuestion(directory.clone()));
     }
@@ -153,7 +153,7 @@ impl Agent<'_> {
         source: &mut PasswordSource<'_>,
         watch: &DirectoryWatch,
         signals: &EndSignals,
-        log: Log,
+        log: AppletLog,
     ) -> Result<Option<Signal>, AgentError> {
         loop {
             if let Some(signal) = signals.next()? {
@@ -166,7 +166,7 @@ impl Agent<'_> {
                 return Err(AgentError::NoPassword);
             }
             watch.drain()?;
-            self.questions.look(self.password.as_ref())?;
+            self.questions.update(self.password.as_ref())?;
             let left = self.left(now);
             if left == Some(Duration::ZERO) {
                 return Ok(None);

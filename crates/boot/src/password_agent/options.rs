@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use nightlatch_core::digits;
 
-use crate::cli::{self, Action, Argument, ArgumentReader, OptionNames, UsageError};
+use crate::cli::{self, ArgumentReader, CliAction, CliArgument, OptionNames, UsageError};
 
 /// The user and the group that own nothing (password-agent(8mandos), `--user`).
 const NOBODY: u32 = 65534;
@@ -42,7 +42,7 @@ const NAMES: OptionNames = OptionNames {
 /// Reads the arguments that follow the applet's name.
 pub fn parse(
     arguments: impl IntoIterator<Item = OsString>,
-) -> Result<Action<PasswordAgentOptions>, UsageError> {
+) -> Result<CliAction<PasswordAgentOptions>, UsageError> {
     let options = PasswordAgentOptions {
         directory: "/run/systemd/ask-password".into(),
         helper_directory: "/lib/mandos/plugin-helpers".into(),
@@ -54,19 +54,19 @@ pub fn parse(
     };
     let action = cli::parse(&NAMES, options, arguments, |options, part, arguments| {
         match part {
-            Argument::Option("agent-directory") => options.directory = arguments.value()?.into(),
-            Argument::Option("helper-directory") => {
+            CliArgument::Option("agent-directory") => options.directory = arguments.value()?.into(),
+            CliArgument::Option("helper-directory") => {
                 options.helper_directory = arguments.value()?.into();
             }
-            Argument::Option("user") => options.user = id("--user", arguments)?,
-            Argument::Option("group") => options.group = id("--group", arguments)?,
-            Argument::Option("linger") => {
+            CliArgument::Option("user") => options.user = id("--user", arguments)?,
+            CliArgument::Option("group") => options.group = id("--group", arguments)?,
+            CliArgument::Option("linger") => {
                 let seconds = number("--linger", arguments)?;
                 options.linger = Duration::from_secs(seconds.into());
             }
-            Argument::Option("debug") => options.debug = true,
-            Argument::Word(word) => options.client.push(word),
-            part @ Argument::Option(_) => return Err(part.unexpected()),
+            CliArgument::Option("debug") => options.debug = true,
+            CliArgument::Word(word) => options.client.push(word),
+            part @ CliArgument::Option(_) => return Err(part.unexpected()),
         }
         Ok(())
     });
@@ -100,7 +100,7 @@ mod tests {
 
     fn read(arguments: &[&str]) -> Result<PasswordAgentOptions, UsageError> {
         match parse(arguments.iter().map(OsString::from))? {
-            Action::Run(options) => Ok(options),
+            CliAction::Run(options) => Ok(options),
             other => panic!("{other:?}"),
         }
     }

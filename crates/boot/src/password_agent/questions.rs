@@ -17,7 +17,7 @@ use zeroize::Zeroizing;
 
 use super::question::{Question, parse};
 use crate::files::{PathHandle, is_owned, is_trusted, read_all};
-use crate::log::{Log, chain};
+use crate::log::{AppletLog, chain};
 
 /// Names of questions begin with it.
 const PREFIX: &[u8] = b"ask.";
@@ -37,7 +37,7 @@ enum QuestionState {
 #[derive(Debug)]
 pub(super) struct Questions<'a> {
     directory: &'a Path,
-    log: Log,
+    log: AppletLog,
     states: BTreeMap<OsString, QuestionState>,
     /// Ids of answered questions. When one comes again, its password was refused.
     answered: BTreeSet<String>,
@@ -45,7 +45,7 @@ pub(super) struct Questions<'a> {
 
 impl<'a> Questions<'a> {
     /// None seen yet.
-    pub(super) fn of(directory: &'a Path, log: Log) -> Self {
+    pub(super) fn of(directory: &'a Path, log: AppletLog) -> Self {
         Self {
             directory,
             log,
@@ -60,7 +60,7 @@ impl<'a> Questions<'a> {
     }
 
     /// Looks at the directory anew, and answers with `password`, if there is one, what is open.
-    pub(super) fn look(&mut self, password: Option<&Secret>) -> io::Result<()> {
+    pub(super) fn update(&mut self, password: Option<&Secret>) -> io::Result<()> {
         let mut here = BTreeSet::new();
         for entry in fs::read_dir(self.directory)? {
             let name = entry?.file_name();
@@ -85,12 +85,12 @@ impl<'a> Questions<'a> {
     /// The question in a file; none when the file is no question, or no process waits for the answer.
     fn read(&self, name: &OsString) -> Option<Question> {
         let path = self.directory.join(name);
-        let said = path.display();
-        let told = |why: &str| self.log.info(&format!("leaving out {said}: {why}"));
+        let shown = path.display();
+        let leave_out = |why: &str| self.log.info(&format!("leaving out {shown}: {why}"));
         // One that is not there was taken back in between.
         let found = PathHandle::at(&path).ok()?;
         if !found.about().is_file() || !is_owned(found.about()) {
-            told("expected a file of root's or this user's that others cannot write to");
+            leave_out("expected a file of root's or this user's that others cannot write to");
             return None;
         }
         let text = found.open(OpenOptions::new().read(true)).ok()?;
@@ -98,18 +98,18 @@ impl<'a> Questions<'a> {
         let question = match parse(&String::from_utf8_lossy(&text)) {
             Ok(question) => question,
             Err(error) => {
-                told(&chain(&error));
+                leave_out(&chain(&error));
                 return None;
             }
         };
         if question.for_pin {
-            told("a token's PIN is for a person to type");
+            leave_out("a token's PIN is for a person to type");
             return None;
         }
         let waits = is_in_time(&question) && has_asker(&question);
         if !waits {
             let log = self.log;
-            log.debug(|| format!("nobody waits any more for the answer to {said}"));
+            log.debug(|| format!("nobody waits any more for the answer to {shown}"));
         }
         waits.then_some(question)
     }

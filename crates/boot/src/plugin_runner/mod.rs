@@ -17,11 +17,11 @@ use nightlatch_core::secret::Secret;
 use nightlatch_sys::signals::{EndSignals, Signal};
 
 use crate::applet::{Applet, Ending, Privilege, report};
-use crate::cli::{Action, UsageError};
+use crate::cli::{CliAction, UsageError};
 use crate::exit::Exit;
 use crate::files;
 use crate::kernel_command_line;
-use crate::log::{self, Log, chain};
+use crate::log::{self, AppletLog, chain};
 use crate::output::write_out;
 use crate::process::{PasswordProcess, end_all};
 use options::{PluginOptionsError, PluginRunnerOptions};
@@ -88,10 +88,10 @@ struct Invocation {
 }
 
 /// A machine must not stay locked over a misspelt option: the person at the console is asked for the password then.
-fn parse(arguments: Vec<OsString>) -> Action<Invocation> {
+fn parse(arguments: Vec<OsString>) -> CliAction<Invocation> {
     let (action, error) = match options::parse(&arguments) {
         Ok(action) => (action, None),
-        Err(error) => (Action::Run(PluginRunnerOptions::default()), Some(error)),
+        Err(error) => (CliAction::Run(PluginRunnerOptions::default()), Some(error)),
     };
     action.map(|options| Invocation {
         arguments,
@@ -100,7 +100,7 @@ fn parse(arguments: Vec<OsString>) -> Action<Invocation> {
     })
 }
 
-fn run(invocation: Invocation, log: Log) -> io::Result<Ending> {
+fn run(invocation: Invocation, log: AppletLog) -> io::Result<Ending> {
     let Invocation {
         arguments,
         options,
@@ -128,7 +128,7 @@ fn run(invocation: Invocation, log: Log) -> io::Result<Ending> {
 
 /// For `nightlatch check`: logs what is wrong, and prints nothing when the client is disabled.
 fn show_client(mut options: PluginRunnerOptions) -> Exit {
-    let log = Log::new(NAME, options.debug);
+    let log = AppletLog::new(NAME, options.debug);
     let file = options.show_client.take().unwrap_or_default();
     match files::read_bounded(&file, MAX_CONFIG) {
         Ok(line) => options.obey(&KernelParameters::parse(&String::from_utf8_lossy(&line))),
@@ -184,7 +184,7 @@ fn run_plugins(mut options: PluginRunnerOptions, fault: Option<Exit>) -> io::Res
     if options.kernel_command_line {
         options.obey(&kernel_command_line::of_this_boot());
     }
-    let log = Log::new(NAME, options.debug);
+    let log = AppletLog::new(NAME, options.debug);
     options
         .warnings
         .iter()

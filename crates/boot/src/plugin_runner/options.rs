@@ -10,7 +10,9 @@ use std::path::PathBuf;
 
 use nightlatch_core::kernel_command_line::KernelParameters;
 
-use crate::cli::{self, Action, Argument, ArgumentReader, OptionNames, UsageError, words};
+use crate::cli::{
+    self, ArgumentReader, CliAction, CliArgument, OptionNames, UsageError, split_words,
+};
 
 /// The user and the group that own nothing (plugin-runner(8mandos), `--userid`).
 const NOBODY: u32 = 65534;
@@ -85,7 +87,7 @@ impl Default for PluginRunnerOptions {
 }
 
 /// Reads the command line alone: what it asks for, and which configuration file it means.
-pub fn parse(arguments: &[OsString]) -> Result<Action<PluginRunnerOptions>, UsageError> {
+pub fn parse(arguments: &[OsString]) -> Result<CliAction<PluginRunnerOptions>, UsageError> {
     apply(PluginRunnerOptions::default(), arguments)
 }
 
@@ -94,19 +96,21 @@ pub fn parse_with(
     config: &[u8],
     arguments: &[OsString],
 ) -> Result<PluginRunnerOptions, PluginOptionsError> {
-    let from_file = apply(PluginRunnerOptions::default(), &words(config));
+    let from_file = apply(PluginRunnerOptions::default(), &split_words(config));
     let options = match from_file.map_err(PluginOptionsError::File)? {
-        Action::Run(options) => options,
-        Action::Help | Action::Usage | Action::Version => {
+        CliAction::Run(options) => options,
+        CliAction::Help | CliAction::Usage | CliAction::Version => {
             return Err(PluginOptionsError::File(UsageError::NotInFile(
                 "help, --usage or --version",
             )));
         }
     };
     match apply(options, arguments).map_err(PluginOptionsError::CommandLine)? {
-        Action::Run(options) => Ok(options),
+        CliAction::Run(options) => Ok(options),
         // `parse` has answered these.
-        Action::Help | Action::Usage | Action::Version => Ok(PluginRunnerOptions::default()),
+        CliAction::Help | CliAction::Usage | CliAction::Version => {
+            Ok(PluginRunnerOptions::default())
+        }
     }
 }
 
@@ -181,15 +185,15 @@ const NAMES: OptionNames = OptionNames {
 fn apply(
     options: PluginRunnerOptions,
     arguments: &[OsString],
-) -> Result<Action<PluginRunnerOptions>, UsageError> {
+) -> Result<CliAction<PluginRunnerOptions>, UsageError> {
     let arguments = arguments.iter().cloned();
     cli::parse(
         &NAMES,
         options,
         arguments,
         |options, part, arguments| match part {
-            Argument::Option(name) => set(options, name, arguments),
-            part @ Argument::Word(_) => Err(part.unexpected()),
+            CliArgument::Option(name) => set(options, name, arguments),
+            part @ CliArgument::Word(_) => Err(part.unexpected()),
         },
     )
 }
@@ -313,7 +317,7 @@ mod tests {
     }
 
     #[test]
-    fn the_kernels_command_line_switches_off_the_client_alone() {
+    fn the_kernels_command_line_disables_only_the_client() {
         let mut options = read("-d foo", &[]).unwrap();
         options.obey(&KernelParameters::parse(
             "mandos=off,connect:192.0.2.1:4 nonsense ip=x",
@@ -346,7 +350,7 @@ mod tests {
     }
 
     #[test]
-    fn nonsense_is_refused_and_its_place_is_told() {
+    fn nonsense_is_refused_and_its_place_is_reported() {
         for bad in [
             &["word"][..],
             &["--nope"],

@@ -18,7 +18,7 @@ use rustix::process::geteuid;
 
 use super::options::PluginRunnerOptions;
 use crate::applet::Privilege;
-use crate::log::{Log, chain};
+use crate::log::{AppletLog, chain};
 use crate::process::PasswordProcess;
 use crate::program::TrustedProgram;
 
@@ -49,7 +49,10 @@ pub(super) struct Plugin {
 }
 
 /// The plugins of the directory that are not disabled, in the order of their names.
-pub(super) fn find(options: &PluginRunnerOptions, log: Log) -> Result<Vec<Plugin>, DirectoryError> {
+pub(super) fn find(
+    options: &PluginRunnerOptions,
+    log: AppletLog,
+) -> Result<Vec<Plugin>, DirectoryError> {
     let directory = &options.directory;
     let unreadable = |error| DirectoryError::Read(directory.clone(), error);
     // Said before it is said why it cannot be looked at.

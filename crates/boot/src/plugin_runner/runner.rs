@@ -12,7 +12,7 @@ use nightlatch_sys::terminal::{self, PasswordPrompt};
 
 use super::options::PluginRunnerOptions;
 use super::plugins::Plugin;
-use crate::log::{Log, chain};
+use crate::log::{AppletLog, chain};
 use crate::process::{PasswordProcess, end_all};
 use crate::source::PasswordSource;
 use crate::wait;
@@ -37,7 +37,7 @@ pub(super) fn race(
     plugins: &[Plugin],
     options: &PluginRunnerOptions,
     signals: &EndSignals,
-    log: Log,
+    log: AppletLog,
 ) -> io::Result<(RaceOutcome, Vec<PasswordProcess>)> {
     let now = clock::now().mono;
     let sources = plugins.iter().map(|plugin| {
@@ -68,7 +68,7 @@ fn until_end(
     sources: &mut [PasswordSource<'_>],
     terminal: Option<&File>,
     signals: &EndSignals,
-    log: Log,
+    log: AppletLog,
 ) -> io::Result<RaceOutcome> {
     let mut fallback = Fallback {
         terminal,
@@ -108,7 +108,7 @@ struct Fallback<'a> {
     /// None when no person is asked, or cannot be any more.
     terminal: Option<&'a File>,
     question: Option<PasswordPrompt<'a>>,
-    log: Log,
+    log: AppletLog,
 }
 
 impl Fallback<'_> {

@@ -15,10 +15,10 @@ use rustix::io::Errno;
 use zeroize::Zeroizing;
 
 use crate::applet::{Applet, AppletError, Privilege};
-use crate::cli::{self, Action, Argument, OptionNames, UsageError};
+use crate::cli::{self, CliAction, CliArgument, OptionNames, UsageError};
 use crate::daemon::{DaemonError, SplashDaemon};
 use crate::exit::Exit;
-use crate::log::{Log, chain};
+use crate::log::{AppletLog, chain};
 use crate::output::write_out;
 use crate::prompt::{self, Wording};
 use crate::wait;
@@ -71,14 +71,14 @@ struct PlymouthOptions {
     debug: bool,
 }
 
-fn parse(arguments: Vec<OsString>) -> Result<Action<PlymouthOptions>, UsageError> {
+fn parse(arguments: Vec<OsString>) -> Result<CliAction<PlymouthOptions>, UsageError> {
     let options = PlymouthOptions::default();
     cli::parse(&NAMES, options, arguments, |options, part, arguments| {
         match part {
-            Argument::Option("prompt") => {
+            CliArgument::Option("prompt") => {
                 options.wording.prompt = Some(arguments.text("--prompt")?)
             }
-            Argument::Option("debug") => options.debug = true,
+            CliArgument::Option("debug") => options.debug = true,
             part => return Err(part.unexpected()),
         }
         Ok(())
@@ -112,7 +112,7 @@ impl AppletError for PlymouthError {
     }
 }
 
-fn ask(options: &PlymouthOptions, log: Log) -> Result<Option<Signal>, PlymouthError> {
+fn ask(options: &PlymouthOptions, log: AppletLog) -> Result<Option<Signal>, PlymouthError> {
     let signals = EndSignals::hold()?;
     let stream = connect()?;
     // Known from the beginning, so that no other process can take its place.

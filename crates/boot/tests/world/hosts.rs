@@ -48,7 +48,7 @@ impl Host {
         other.ip(&["link", "set", "wire", "up"]);
     }
 
-    /// The flags that the interface has, without those that tell of the cable.
+    /// The flags of the interface, without those of the cable.
     pub(crate) fn flags(&self) -> String {
         let shown = self.ip(&["-o", "link", "show", "wire"]);
         let end = shown.find('>').unwrap();
@@ -114,7 +114,7 @@ pub(crate) fn ip(arguments: &[&str]) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// Whether namespaces can be made; says so when not.
+/// True when namespaces can be made; prints a message otherwise.
 pub(crate) fn possible() -> bool {
     let probe = Command::new("unshare")
         .args(["--net", "true"])

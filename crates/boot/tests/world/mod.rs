@@ -153,7 +153,7 @@ pub(crate) fn kill(pid: i32) {
     rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
 }
 
-/// What a server does with one client.
+/// The behaviour of a server towards one client.
 #[derive(Clone)]
 pub(crate) enum Answer {
     /// Sends this in good order.

@@ -42,22 +42,26 @@ fn an_unknown_builtin_checker_is_refused() {
 
 #[test]
 fn only_a_checked_signature_proves_a_private_key() {
-    let by_ssh = by_ssh(KEY.parse::<HostKey>().unwrap().kind(), KEY, "%(host)s");
-    let on_a_port = by_ssh.replace(" -- ", " -p 2222 -- ");
-    for text in [&format!("builtin:ssh-hostkey {KEY}"), &by_ssh, &on_a_port] {
+    let ssh_command = ssh_command(KEY.parse::<HostKey>().unwrap().kind(), KEY, "%(host)s");
+    let on_a_port = ssh_command.replace(" -- ", " -p 2222 -- ");
+    for text in [
+        &format!("builtin:ssh-hostkey {KEY}"),
+        &ssh_command,
+        &on_a_port,
+    ] {
         assert!(checker(text).proves_private_key(), "{text}");
     }
     for text in [
         "fping -q -- %(host)s",
         "true",
         "ssh-keyscan -t ed25519 %(host)s | grep --quiet AAAA",
-        &format!("{by_ssh} || true"),
-        &format!("true || {by_ssh}"),
-        &by_ssh.replace("StrictHostKeyChecking=yes", "StrictHostKeyChecking=no"),
-        &by_ssh.replace("LogLevel=QUIET", "LogLevel=DEBUG"),
-        &by_ssh.replace(" -- ", " -p 22 -o StrictHostKeyChecking=no -- "),
-        &by_ssh.replace(KEY, "ssh-ed25519 AAAA"),
-        &by_ssh.replace("%(host)s", "example.org"),
+        &format!("{ssh_command} || true"),
+        &format!("true || {ssh_command}"),
+        &ssh_command.replace("StrictHostKeyChecking=yes", "StrictHostKeyChecking=no"),
+        &ssh_command.replace("LogLevel=QUIET", "LogLevel=DEBUG"),
+        &ssh_command.replace(" -- ", " -p 22 -o StrictHostKeyChecking=no -- "),
+        &ssh_command.replace(KEY, "ssh-ed25519 AAAA"),
+        &ssh_command.replace("%(host)s", "example.org"),
     ] {
         assert!(!checker(text).proves_private_key(), "{text}");
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::{Client, Deadline, deadline};
 use crate::client::saved::{Present, SavedState};
 use crate::secret::SecretDigest;
-use crate::settings::client::{ClientConfig, ClientSettings};
+use crate::settings::client::{ClientConfig, ClientSettings, Setting};
 use crate::time::{BootId, Now};
 
 /// What a changed file did to a client.
@@ -21,51 +21,16 @@ pub(crate) struct Changed {
     pub(crate) enabled: Option<bool>,
 }
 
-/// Each setting of `old` that `new` changed is put into `current`.
+/// `current` with each setting that differs between `old` and `new` as in `new`, and `enabled`, which is a state of
+/// its own once the client exists.
 fn merge(old: &ClientSettings, new: &ClientSettings, current: &ClientSettings) -> ClientSettings {
-    fn pick<T: PartialEq + Clone>(old: &T, new: &T, current: &T) -> T {
-        let chosen = if old == new { current } else { new };
-        chosen.clone()
+    let mut merged = current.clone();
+    for setting in Setting::ALL {
+        if setting.differs(old, new) || *setting == Setting::Enabled {
+            setting.copy(new, &mut merged);
+        }
     }
-    // Taken apart so that a setting added later cannot be forgotten here.
-    let ClientSettings {
-        key_id,
-        fingerprint,
-        host,
-        checker,
-        timeout,
-        extended_timeout,
-        interval,
-        approval_delay,
-        approval_duration,
-        approved_by_default,
-        enabled,
-    } = new;
-    ClientSettings {
-        key_id: pick(&old.key_id, key_id, &current.key_id),
-        fingerprint: pick(&old.fingerprint, fingerprint, &current.fingerprint),
-        host: pick(&old.host, host, &current.host),
-        checker: pick(&old.checker, checker, &current.checker),
-        timeout: pick(&old.timeout, timeout, &current.timeout),
-        extended_timeout: pick(
-            &old.extended_timeout,
-            extended_timeout,
-            &current.extended_timeout,
-        ),
-        interval: pick(&old.interval, interval, &current.interval),
-        approval_delay: pick(&old.approval_delay, approval_delay, &current.approval_delay),
-        approval_duration: pick(
-            &old.approval_duration,
-            approval_duration,
-            &current.approval_duration,
-        ),
-        approved_by_default: pick(
-            &old.approved_by_default,
-            approved_by_default,
-            &current.approved_by_default,
-        ),
-        enabled: *enabled,
-    }
+    merged
 }
 
 impl Client {

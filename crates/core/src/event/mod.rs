@@ -3,6 +3,9 @@
 
 pub mod quota;
 mod recorded;
+mod text;
+
+pub use recorded::RecordContent;
 
 use std::time::Duration;
 
@@ -104,8 +107,8 @@ pub enum Alarm {
 
 /// Something that happened, with its reason: the words of the log, the audit and D-Bus.
 ///
-/// Every event is translated into a line of the log, a record and signals, in the server. None of these
-/// translations has a wildcard arm: an event that one of them does not know must not compile.
+/// [`Event::record`] makes a record of it; the server makes a line of the log and signals. None of these translations
+/// has a wildcard arm: an event that one of them does not know must not compile.
 ///
 /// A client that is gone still has its name: [`crate::registry::Registry::name`].
 #[derive(Clone, PartialEq, Eq, Debug)]

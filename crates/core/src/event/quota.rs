@@ -8,7 +8,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
-use super::{Alarm, Event};
+use super::{Alarm, RecordContent};
 use crate::name::ClientName;
 use crate::record::Kind;
 use crate::time::Monotonic;
@@ -37,12 +37,11 @@ pub struct Class {
 
 impl Class {
     /// `None` when no peer can cause the event at will.
-    fn of(event: &Event, client: Option<&ClientName>) -> Option<Self> {
-        let kind = event.kind().filter(|kind| kind.is_caused_by_peers())?;
-        Some(Self {
+    fn of(content: &RecordContent, client: Option<&ClientName>) -> Option<Self> {
+        content.kind.is_caused_by_peers().then(|| Self {
             client: client.cloned(),
-            kind,
-            alarm: event.alarm().map(Alarm::without_number),
+            kind: content.kind,
+            alarm: content.alarm.map(Alarm::without_number),
         })
     }
 
@@ -83,14 +82,14 @@ struct Window {
 }
 
 impl RecordQuotas {
-    /// Counts the entry of an event about `client`. [`Self::close`] comes first.
+    /// Counts a record about `client`. [`Self::close`] comes first.
     pub fn admit(
         &mut self,
-        event: &Event,
+        content: &RecordContent,
         client: Option<&ClientName>,
         now: Monotonic,
     ) -> Admission {
-        let Some(class) = Class::of(event, client) else {
+        let Some(class) = Class::of(content, client) else {
             return Admission::Recorded;
         };
         let ends = now.after(WINDOW);
@@ -153,7 +152,7 @@ impl RecordQuotas {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::{ClientId, Grant, Refusal, RequestId};
+    use crate::event::{ClientId, Event, Grant, Refusal, RequestId};
 
     fn at(seconds: u64) -> Monotonic {
         Monotonic::from_boot(Duration::from_secs(seconds))
@@ -169,8 +168,18 @@ mod tests {
         }
     }
 
+    fn admit(
+        quotas: &mut RecordQuotas,
+        event: &Event,
+        client: Option<&ClientName>,
+        second: u64,
+    ) -> Admission {
+        let content = event.record(None).unwrap();
+        quotas.admit(&content, client, at(second))
+    }
+
     fn admitted(quotas: &mut RecordQuotas, event: &Event, client: Option<&ClientName>) -> bool {
-        quotas.admit(event, client, at(100)) == Admission::Recorded
+        admit(quotas, event, client, 100) == Admission::Recorded
     }
 
     fn name(name: &str) -> ClientName {
@@ -190,10 +199,10 @@ mod tests {
             assert!(admitted(&mut quotas, &event, Some(&web)));
         }
         let announced = Admission::Announced(class.clone(), at(3700));
-        assert_eq!(quotas.admit(&event, Some(&web), at(200)), announced);
+        assert_eq!(admit(&mut quotas, &event, Some(&web), 200), announced);
         for _ in 0..29 {
             assert_eq!(
-                quotas.admit(&event, Some(&web), at(3699)),
+                admit(&mut quotas, &event, Some(&web), 3699),
                 Admission::LeftOut
             );
         }
@@ -231,7 +240,7 @@ mod tests {
     fn no_flood_hides_another_client_another_kind_or_an_alarm() {
         let (mut quotas, web) = (RecordQuotas::default(), name("web1"));
         for _ in 0..50 {
-            quotas.admit(&granted(None), Some(&web), at(100));
+            admit(&mut quotas, &granted(None), Some(&web), 100);
         }
         let failed = Event::DeliveryFailed {
             client: ClientId::for_tests(1),

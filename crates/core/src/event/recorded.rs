@@ -1,124 +1,241 @@
-//! The kind and the alarm of an event in the record.
+//! The record of an event: its kind, its text, whether it is an alarm, and how durable it must be. Who gave the order,
+//! where a request came from, and when, are added by the program.
+//!
+//! One `match` without a wildcard decides all of it: an event that is new does not compile before it is decided.
 
+use super::quota::Class;
 use super::{Alarm, DisableReason, Durability, Event};
+use crate::calendar::DateTime;
 use crate::checker::LastCheck;
+use crate::duration::in_whole_seconds;
 use crate::record::Kind;
+use crate::settings::client::{ClientSettings, Setting};
+use crate::time::Wall;
+
+/// What a record says about its event.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct RecordContent {
+    /// The kind of the record.
+    pub kind: Kind,
+    /// `release`, `refuse` or `ask`, where it is about a request.
+    pub decision: Option<&'static str>,
+    /// The reason, in a word.
+    pub reason: Option<&'static str>,
+    /// The alarm that the event raises.
+    pub alarm: Option<Alarm>,
+    /// A sentence for people.
+    pub detail: Option<String>,
+    /// How durable the record, and all else that is unwritten of its client, must be before what comes after it: no
+    /// secret leaves before that is in the record. Where a quota leaves the record out, the rest is as durable.
+    pub durability: Durability,
+}
+
+impl RecordContent {
+    /// A record whose kind says all of it.
+    const fn of(kind: Kind) -> Self {
+        Self {
+            kind,
+            decision: None,
+            reason: None,
+            alarm: None,
+            detail: None,
+            durability: Durability::Soon,
+        }
+    }
+
+    /// A record of the server itself.
+    pub fn with_detail(kind: Kind, detail: String) -> Self {
+        Self {
+            detail: Some(detail),
+            ..Self::of(kind)
+        }
+    }
+
+    fn with_reason(kind: Kind, decision: &'static str, reason: &'static str) -> Self {
+        Self {
+            decision: Some(decision),
+            reason: Some(reason),
+            ..Self::of(kind)
+        }
+    }
+
+    /// The record that stands for those of `class` that a quota leaves out from now on.
+    pub fn left_out_until(until: Wall, class: &Class) -> Self {
+        let (kind, until) = (class.kind, DateTime::from(until).to_rfc3339());
+        let detail = format!("more entries of the kind {kind} are counted only, until {until}");
+        Self::of_class(class, detail)
+    }
+
+    /// The record with the number of those that were left out.
+    pub fn left_out(count: u64, class: &Class) -> Self {
+        let kind = class.kind;
+        let detail = format!("entries of the kind {kind} that were left out: {count}");
+        Self::of_class(class, detail)
+    }
+
+    /// It is an alarm when they were alarms.
+    fn of_class(class: &Class, detail: String) -> Self {
+        Self {
+            alarm: class.alarm,
+            ..Self::with_detail(Kind::LeftOut, detail)
+        }
+    }
+
+    /// True for what an administrator should look at.
+    pub const fn is_alarm(&self) -> bool {
+        self.alarm.is_some() || self.kind.is_alarm()
+    }
+
+    /// The word by which repeats of an event about one client reach a person as one; `None` for an event that no
+    /// person must see at once.
+    pub const fn calls_for_person(&self) -> Option<&'static str> {
+        match self.alarm {
+            Some(alarm) => Some(alarm.as_str()),
+            None if self.kind.calls_for_person() => Some(self.kind.as_str()),
+            None => None,
+        }
+    }
+}
 
 impl Event {
-    /// The kind of its entry; `None` for what is not recorded.
-    pub const fn kind(&self) -> Option<Kind> {
-        Some(match self {
+    /// Its record, where `settings` are those of its client after the event; `None` for what is not recorded.
+    pub fn record(&self, settings: Option<&ClientSettings>) -> Option<RecordContent> {
+        let mut content = match self {
             Self::Granted {
-                rehearsal: true, ..
-            } => Kind::Rehearsed,
-            Self::Granted { .. } => Kind::Released,
+                grant,
+                rehearsal,
+                alarm,
+                ..
+            } => {
+                let kind = match rehearsal {
+                    true => Kind::Rehearsed,
+                    false => Kind::Released,
+                };
+                RecordContent {
+                    alarm: *alarm,
+                    durability: Durability::BeforeUnlessFailing,
+                    ..RecordContent::with_reason(kind, "release", grant.as_str())
+                }
+            }
             // The alarm has their number.
             Self::Refused { flood: true, .. } => return None,
-            Self::Refused { .. } => Kind::Refused,
-            Self::Revoked { .. } => Kind::Revoked,
-            Self::NeedsApproval { .. } => Kind::Waits,
-            Self::DeliveryFailed { .. } => Kind::Undelivered,
-            Self::Abandoned { .. } => Kind::Abandoned,
-            Self::Decided { approved: true, .. } => Kind::Approved,
-            Self::Decided { .. } | Self::Denied(_) => Kind::Denied,
-            Self::DenialLifted(_) => Kind::DenialLifted,
-            Self::RehearsalsAllowed(..) => Kind::RehearsalsAllowed,
-            Self::Disabled(_, DisableReason::Expired | DisableReason::ExpiredWhileDown) => {
-                Kind::Expired
+            Self::Refused { reason, alarm, .. } => RecordContent {
+                alarm: *alarm,
+                ..RecordContent::with_reason(Kind::Refused, "refuse", reason.as_str())
+            },
+            Self::Revoked { reason, .. } => {
+                RecordContent::with_reason(Kind::Revoked, "refuse", reason.as_str())
             }
-            Self::Disabled(
-                _,
-                DisableReason::Administrator
-                | DisableReason::Configuration
-                | DisableReason::Remembered
-                | DisableReason::StateLost,
-            ) => Kind::Disabled,
-            Self::Alarmed(..) => Kind::Alarm,
-            Self::CheckFinished(_, LastCheck::Exited(1..) | LastCheck::Signaled(_)) => {
-                Kind::CheckFailed
+            Self::NeedsApproval {
+                approved_by_default,
+                ..
+            } => {
+                let then = match approved_by_default {
+                    true => "released",
+                    false => "refused",
+                };
+                RecordContent {
+                    decision: Some("ask"),
+                    detail: Some(format!("without an answer it will be {then}")),
+                    ..RecordContent::of(Kind::Waits)
+                }
             }
-            Self::Changed(..) => Kind::Changed,
-            Self::CheckedOk(_) => Kind::CheckedOk,
-            Self::TombstoneDropped(_) => Kind::Lost,
-            Self::Added(_) => Kind::Added,
-            Self::Removed(..) => Kind::Removed,
-            Self::Enabled(_) => Kind::Enabled,
+            Self::DeliveryFailed { .. } => RecordContent::of(Kind::Undelivered),
+            Self::Abandoned { .. } => RecordContent::of(Kind::Abandoned),
+            Self::Decided { approved: true, .. } => RecordContent::of(Kind::Approved),
+            Self::Decided {
+                approved: false, ..
+            } => RecordContent::of(Kind::Denied),
+            Self::Denied(_) => {
+                let detail = "all requests, for its approval_duration".to_owned();
+                RecordContent::with_detail(Kind::Denied, detail)
+            }
+            Self::DenialLifted(_) => RecordContent::of(Kind::DenialLifted),
+            Self::RehearsalsAllowed(_, length) => {
+                let detail = match length.is_zero() {
+                    true => "no more".to_owned(),
+                    false => {
+                        let length = in_whole_seconds(*length);
+                        format!("without an alarm, for {length} from now")
+                    }
+                };
+                RecordContent::with_detail(Kind::RehearsalsAllowed, detail)
+            }
+            Self::Disabled(_, reason) => {
+                let kind = match reason {
+                    DisableReason::Expired | DisableReason::ExpiredWhileDown => Kind::Expired,
+                    DisableReason::Administrator
+                    | DisableReason::Configuration
+                    | DisableReason::Remembered
+                    | DisableReason::StateLost => Kind::Disabled,
+                };
+                RecordContent {
+                    reason: Some(reason.as_str()),
+                    ..RecordContent::of(kind)
+                }
+            }
+            Self::Alarmed(_, alarm) => RecordContent {
+                alarm: Some(*alarm),
+                ..RecordContent::of(Kind::Alarm)
+            },
+            Self::CheckFinished(_, LastCheck::Exited(status @ 1..)) => {
+                RecordContent::with_detail(Kind::CheckFailed, format!("exit status {status}"))
+            }
+            Self::CheckFinished(_, LastCheck::Signaled(signal)) => {
+                let detail = format!("killed by signal {signal}");
+                RecordContent::with_detail(Kind::CheckFailed, detail)
+            }
+            Self::Changed(_, keys) => {
+                let changes: Vec<_> = keys.iter().map(|key| with_value(key, settings)).collect();
+                RecordContent::with_detail(Kind::Changed, changes.join("; "))
+            }
+            Self::CheckedOk(_) => RecordContent::of(Kind::CheckedOk),
+            Self::TombstoneDropped(name) => {
+                let detail = format!(
+                    "what was remembered of {name}, which left the configuration, is dropped: too many have left"
+                );
+                RecordContent::with_detail(Kind::Lost, detail)
+            }
+            Self::Added(_) => RecordContent::of(Kind::Added),
+            Self::Removed(..) => RecordContent::of(Kind::Removed),
+            Self::Enabled(_) => RecordContent::of(Kind::Enabled),
             // A release is recorded when it is granted, before the secret leaves.
             Self::Delivered { .. }
             | Self::CheckStarted(_)
             | Self::CheckStopping(_)
             | Self::CheckFinished(_, LastCheck::None | LastCheck::Exited(0)) => return None,
-        })
-    }
-
-    /// How durable its entry, and all else that is unwritten of its client, must be before what comes after it:
-    /// no secret leaves before that is in the record. Where a quota leaves the entry out, the rest is as durable.
-    pub const fn durability(&self) -> Durability {
-        match self {
-            Self::Granted { .. } => Durability::BeforeUnlessFailing,
-            Self::Added(_)
-            | Self::Removed(..)
-            | Self::Enabled(_)
-            | Self::Disabled(..)
-            | Self::Alarmed(..)
-            | Self::NeedsApproval { .. }
-            | Self::Decided { .. }
-            | Self::Denied(_)
-            | Self::DenialLifted(_)
-            | Self::RehearsalsAllowed(..)
-            | Self::Refused { .. }
-            | Self::Revoked { .. }
-            | Self::Abandoned { .. }
-            | Self::Delivered { .. }
-            | Self::DeliveryFailed { .. }
-            | Self::CheckStarted(_)
-            | Self::CheckStopping(_)
-            | Self::CheckFinished(..)
-            | Self::CheckedOk(_)
-            | Self::TombstoneDropped(_)
-            | Self::Changed(..) => Durability::Soon,
+        };
+        if let Some(alarm) = content.alarm {
+            content.detail = Some(alarm.sentence());
         }
-    }
-
-    /// The alarm that it raises, if any.
-    pub const fn alarm(&self) -> Option<Alarm> {
-        match self {
-            Self::Granted { alarm, .. } | Self::Refused { alarm, .. } => *alarm,
-            Self::Alarmed(_, alarm) => Some(*alarm),
-            Self::Added(_)
-            | Self::Removed(..)
-            | Self::Enabled(_)
-            | Self::Disabled(..)
-            | Self::NeedsApproval { .. }
-            | Self::Decided { .. }
-            | Self::Denied(_)
-            | Self::DenialLifted(_)
-            | Self::RehearsalsAllowed(..)
-            | Self::Revoked { .. }
-            | Self::Abandoned { .. }
-            | Self::Delivered { .. }
-            | Self::DeliveryFailed { .. }
-            | Self::CheckStarted(_)
-            | Self::CheckStopping(_)
-            | Self::CheckFinished(..)
-            | Self::CheckedOk(_)
-            | Self::TombstoneDropped(_)
-            | Self::Changed(..) => None,
-        }
+        Some(content)
     }
 }
 
-impl Alarm {
-    /// The same kind of alarm, whatever its number.
-    pub(crate) const fn without_number(self) -> Self {
-        match self {
-            Self::SeveralWait(_) => Self::SeveralWait(0),
-            Self::UnknownKeys(_) => Self::UnknownKeys(0),
-            Self::SecondRequest
-            | Self::SameBoot
-            | Self::StillAnswers
-            | Self::Disabled
-            | Self::Rehearsal => self,
-        }
+/// `timeout = 10m`; the key alone for the secret, and where the value is not known any more.
+fn with_value(key: &str, settings: Option<&ClientSettings>) -> String {
+    let setting = Setting::by_key(key).zip(settings);
+    match setting.and_then(|(setting, settings)| setting.value(settings).for_people()) {
+        Some(value) => format!("{key} = {value}"),
+        None => key.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_setting_has_its_value_and_a_secret_has_none() {
+        let settings = ClientSettings::default();
+        let value = |setting: &Setting| with_value(setting.key(), Some(&settings));
+        let values: Vec<_> = Setting::ALL.iter().map(value).collect();
+        assert_eq!(
+            values.join("; "),
+            "key_id; fingerprint; host = ; checker = fping -q -- %(host)s; timeout = 5m; extended_timeout = 15m; \
+             interval = 2m; approval_delay = 0s; approval_duration = 1s; approved_by_default = yes; enabled = yes"
+        );
+        assert_eq!(with_value("secret", Some(&settings)), "secret");
+        assert_eq!(with_value("timeout", None), "timeout");
     }
 }

@@ -8,30 +8,26 @@ pub trait Keyword: Copy + Sized + 'static {
     const KEYWORDS: &'static [(&'static str, u16)];
 
     /// Parses a keyword or a kernel's number, since files of other programs have both.
-    fn of(text: &str) -> Option<Self> {
+    fn parse(text: &str) -> Option<Self> {
         Self::ALL.get(index_of(text, Self::KEYWORDS)?).copied()
-    }
-
-    /// All keywords, for error messages.
-    fn words() -> String {
-        all(Self::KEYWORDS)
     }
 }
 
 /// Index of the keyword, or kernel's number, that `text` is.
-pub(super) fn index_of(text: &str, words: &[(&str, u16)]) -> Option<usize> {
+pub(super) fn index_of(text: &str, keywords: &[(&str, u16)]) -> Option<usize> {
     let number = crate::digits::decimal(text);
-    let named = |(word, code): &(&str, u16)| *word == text || Some(*code) == number;
-    words.iter().position(named)
+    let named = |(keyword, code): &(&str, u16)| *keyword == text || Some(*code) == number;
+    keywords.iter().position(named)
 }
 
-pub(super) fn all(words: &[(&str, u16)]) -> String {
-    let words: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
-    words.join(", ")
+/// All keywords, for error messages.
+pub(super) fn list(keywords: &[(&str, u16)]) -> String {
+    let keywords: Vec<&str> = keywords.iter().map(|(keyword, _)| *keyword).collect();
+    keywords.join(", ")
 }
 
-macro_rules! words {
-    ($(#[$about:meta])* $name:ident { $($(#[$doc:meta])* $variant:ident = $word:literal $code:literal,)* }) => {
+macro_rules! keywords {
+    ($(#[$about:meta])* $name:ident { $($(#[$doc:meta])* $variant:ident = $keyword:literal $code:literal,)* }) => {
         $(#[$about])*
         #[derive(Clone, Copy, PartialEq, Eq, Debug)]
         pub enum $name {
@@ -40,7 +36,7 @@ macro_rules! words {
 
         impl Keyword for $name {
             const ALL: &'static [Self] = &[$(Self::$variant,)*];
-            const KEYWORDS: &'static [(&'static str, u16)] = &[$(($word, $code),)*];
+            const KEYWORDS: &'static [(&'static str, u16)] = &[$(($keyword, $code),)*];
         }
 
         impl $name {
@@ -52,13 +48,13 @@ macro_rules! words {
 
         impl std::fmt::Display for $name {
             fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.write_str(match self { $(Self::$variant => $word,)* })
+                f.write_str(match self { $(Self::$variant => $keyword,)* })
             }
         }
     };
 }
 
-words! {
+keywords! {
     /// Mode of a bond: the selection of the sending member.
     BondMode {
         /// Members in turn.
@@ -78,7 +74,7 @@ words! {
     }
 }
 
-words! {
+keywords! {
     /// Rate of LACP packets.
     LacpRate {
         /// One in 30 seconds.
@@ -88,7 +84,7 @@ words! {
     }
 }
 
-words! {
+keywords! {
     /// Transmit hash policy: the fields that choose the member for a packet.
     HashPolicy {
         /// Source and destination hardware addresses.
@@ -106,7 +102,7 @@ words! {
     }
 }
 
-words! {
+keywords! {
     /// Protocol of a VLAN's tag, with its EtherType.
     #[derive(Default)]
     VlanProtocol {
@@ -118,7 +114,7 @@ words! {
     }
 }
 
-words! {
+keywords! {
     /// A boolean setting.
     #[expect(missing_docs, reason = "the names say it")]
     YesNo {

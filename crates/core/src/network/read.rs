@@ -158,12 +158,12 @@ fn link(section: &LinkSection<'_>) -> Result<Link, Box<NetworkConfError>> {
             parent: section
                 .value("parent")?
                 .ok_or_else(|| section.missing("parent", "vlan"))?,
-            protocol: section.word("protocol")?.unwrap_or_default(),
+            protocol: section.keyword("protocol")?.unwrap_or_default(),
         },
         "bond" => LinkKind::Bond(section.bond()?),
         "bridge" => LinkKind::Bridge {
             members: section.members("bridge")?,
-            stp: section.word("stp")?.unwrap_or(YesNo::No) == YesNo::Yes,
+            stp: section.keyword("stp")?.unwrap_or(YesNo::No) == YesNo::Yes,
             forward_delay: section.value("forward-delay")?,
         },
         _ => LinkKind::Device(DeviceMatch {
@@ -302,10 +302,10 @@ impl LinkSection<'_> {
 
     fn bond(&self) -> Result<Bond, Box<NetworkConfError>> {
         let bond = Bond {
-            mode: self.word("mode")?.unwrap_or(BondMode::RoundRobin),
+            mode: self.keyword("mode")?.unwrap_or(BondMode::RoundRobin),
             miimon: self.value("miimon")?.unwrap_or_default(),
-            lacp_rate: self.word("lacp-rate")?,
-            hash_policy: self.word("hash-policy")?,
+            lacp_rate: self.keyword("lacp-rate")?,
+            hash_policy: self.keyword("hash-policy")?,
             primary: self.value("primary")?,
             members: self.members("bond")?,
         };
@@ -317,7 +317,7 @@ impl LinkSection<'_> {
         }
     }
 
-    fn word<T: Keyword>(&self, key: &'static str) -> Result<Option<T>, Box<NetworkConfError>> {
+    fn keyword<T: Keyword>(&self, key: &'static str) -> Result<Option<T>, Box<NetworkConfError>> {
         let index = self.choice(key, T::KEYWORDS)?;
         Ok(index.and_then(|index| T::ALL.get(index).copied()))
     }
@@ -325,15 +325,15 @@ impl LinkSection<'_> {
     fn choice(
         &self,
         key: &str,
-        words: &[(&str, u16)],
+        choices: &[(&str, u16)],
     ) -> Result<Option<usize>, Box<NetworkConfError>> {
         let Some(text) = self.text(key) else {
             return Ok(None);
         };
-        match keywords::index_of(text, words) {
+        match keywords::index_of(text, choices) {
             None => Err(self.fault(
                 key,
-                expected(format!("one of {}", keywords::all(words)), text),
+                expected(format!("one of {}", keywords::list(choices)), text),
             )),
             index => Ok(index),
         }

@@ -132,11 +132,11 @@ fn a_link_with_an_error_does_not_affect_the_others() {
 
 #[test]
 fn keywords_are_parsed_from_the_kernels_numbers_too() {
-    assert_eq!(BondMode::of("4"), Some(BondMode::Lacp));
-    assert_eq!(BondMode::of("802.3ad"), Some(BondMode::Lacp));
-    assert_eq!(BondMode::of("7"), None);
+    assert_eq!(BondMode::parse("4"), Some(BondMode::Lacp));
+    assert_eq!(BondMode::parse("802.3ad"), Some(BondMode::Lacp));
+    assert_eq!(BondMode::parse("7"), None);
     assert_eq!(
-        VlanProtocol::of("802.1ad").map(VlanProtocol::code),
+        VlanProtocol::parse("802.1ad").map(VlanProtocol::code),
         Some(0x88a8)
     );
 }

@@ -31,7 +31,7 @@ pub struct Entry {
 }
 
 macro_rules! kinds {
-    ($($(#[$doc:meta])* $kind:ident = $word:literal,)*) => {
+    ($($(#[$doc:meta])* $kind:ident = $word:literal $(, $attribute:ident)*;)*) => {
         /// What an entry is about.
         #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
         pub enum Kind {
@@ -48,98 +48,107 @@ macro_rules! kinds {
                     $(Self::$kind => $word,)*
                 }
             }
+
+            const fn attributes(self) -> Attributes {
+                match self {
+                    $(Self::$kind => Attributes {
+                        $($attribute: true,)*
+                        ..Attributes::NONE
+                    },)*
+                }
+            }
         }
+    };
+}
+
+/// What follows from a kind of entry.
+struct Attributes {
+    /// It happens as often as a peer wants it to. All else is done by a person, by the configuration or by the server
+    /// itself.
+    peers: bool,
+    /// A person must see it at once, though it is no alarm.
+    person: bool,
+    /// An alarm by itself, whatever else the entry says.
+    alarm: bool,
+}
+
+impl Attributes {
+    const NONE: Self = Self {
+        peers: false,
+        person: false,
+        alarm: false,
     };
 }
 
 kinds! {
     /// A secret was released.
-    Released = "released",
+    Released = "released", peers;
     /// A request got nothing.
-    Refused = "refused",
+    Refused = "refused", peers;
     /// A secret that was released did not reach the machine.
-    Undelivered = "undelivered",
+    Undelivered = "undelivered", peers;
     /// A release was taken back before it was reported delivered.
-    Revoked = "revoked",
+    Revoked = "revoked", peers;
     /// A machine that is up tried whether it would get its secret, and did.
-    Rehearsed = "rehearsed",
+    Rehearsed = "rehearsed", peers;
     /// A person allowed a machine to rehearse for a while without an alarm.
-    RehearsalsAllowed = "rehearsals-allowed",
+    RehearsalsAllowed = "rehearsals-allowed";
     /// A request waits for a person.
-    Waits = "waits",
+    Waits = "waits", peers, person;
     /// A request that waited went away.
-    Abandoned = "abandoned",
+    Abandoned = "abandoned", peers;
     /// A person approved.
-    Approved = "approved",
+    Approved = "approved";
     /// A person denied.
-    Denied = "denied",
+    Denied = "denied";
     /// A person took a denial back before its end.
-    DenialLifted = "denial-lifted",
+    DenialLifted = "denial-lifted";
     /// A client was enabled.
-    Enabled = "enabled",
+    Enabled = "enabled";
     /// A client was disabled.
-    Disabled = "disabled",
-    /// A client was disabled because it was not seen in time.
-    Expired = "expired",
+    Disabled = "disabled";
+    /// A client was disabled because it was not seen in time. It happens once for each time that it was enabled.
+    Expired = "expired";
     /// A person declared that the machine is up.
-    CheckedOk = "checked-ok",
+    CheckedOk = "checked-ok";
     /// A check failed or was killed.
-    CheckFailed = "check-failed",
+    CheckFailed = "check-failed", peers;
     /// A client came into being.
-    Added = "added",
+    Added = "added";
     /// A client is no more.
-    Removed = "removed",
+    Removed = "removed";
     /// Settings of a client changed.
-    Changed = "changed",
+    Changed = "changed";
     /// The configuration was read anew.
-    Reloaded = "reloaded",
+    Reloaded = "reloaded";
     /// A state was taken over from elsewhere.
-    Imported = "imported",
+    Imported = "imported";
     /// The server started.
-    Started = "started",
+    Started = "started";
     /// The server stopped.
-    Stopped = "stopped",
+    Stopped = "stopped";
     /// Records that could not be written: the disk took nothing for too long.
-    Lost = "lost",
+    Lost = "lost", alarm;
     /// Entries that a quota left out, announced or counted.
-    LeftOut = "left-out",
+    LeftOut = "left-out";
     /// Something that somebody should look at.
-    Alarm = "alarm",
+    Alarm = "alarm", peers;
 }
 
 impl Kind {
-    /// True for what happens as often as a peer wants it to. All else is done by a person, by the configuration
-    /// or by the server itself.
+    /// True for what happens as often as a peer wants it to, and so has a quota.
     pub const fn is_caused_by_peers(self) -> bool {
-        match self {
-            Self::Released
-            | Self::Refused
-            | Self::Undelivered
-            | Self::Revoked
-            | Self::Rehearsed
-            | Self::Waits
-            | Self::Abandoned
-            | Self::CheckFailed
-            | Self::Alarm => true,
-            // A client expires once for each time that it was enabled.
-            Self::Expired
-            | Self::RehearsalsAllowed
-            | Self::Approved
-            | Self::Denied
-            | Self::DenialLifted
-            | Self::Enabled
-            | Self::Disabled
-            | Self::CheckedOk
-            | Self::Added
-            | Self::Removed
-            | Self::Changed
-            | Self::Reloaded
-            | Self::Imported
-            | Self::Started
-            | Self::Stopped
-            | Self::Lost
-            | Self::LeftOut => false,
-        }
+        self.attributes().peers
+    }
+
+    /// True when a person must see it at once, though it is no alarm.
+    pub const fn calls_for_person(self) -> bool {
+        self.attributes().person
+    }
+
+    /// True for an alarm by itself, whatever else the entry says.
+    pub const fn is_alarm(self) -> bool {
+        self.attributes().alarm
     }
 }
 

@@ -3,7 +3,7 @@
 use super::{Action, ClientId, DisableReason, Durability, Event, Refusal, Registry, Timer};
 use crate::client::saved::Change;
 use crate::client::{Client, Deadline};
-use crate::settings::client::{Setting, SettingError};
+use crate::settings::client::{SettingChange, SettingError};
 use crate::time::Now;
 
 impl Registry {
@@ -54,7 +54,7 @@ impl Registry {
     pub fn handle_set(
         &mut self,
         id: ClientId,
-        setting: Setting,
+        change: SettingChange,
         now: Now,
     ) -> Result<(), SettingError> {
         self.handle_timeout(now);
@@ -62,10 +62,9 @@ impl Registry {
             .clients
             .get_mut(&id)
             .ok_or(SettingError::NoSuchClient)?;
-        setting.check()?;
         let (timeout, interval) = (client.settings.timeout, client.settings.interval);
-        let key = setting.key();
-        if !client.set(setting) {
+        let key = change.key();
+        if !client.change(change)? {
             return Ok(());
         }
         let shifted = client

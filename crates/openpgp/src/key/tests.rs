@@ -30,7 +30,7 @@ const ENCRYPT_STORAGE: Set = KeyFlags::set_encrypt_storage;
 enum Says<'a> {
     Nothing,
     Flags(&'a [Set]),
-    /// Where its signature does not cover them: anybody could have put them there.
+    /// Not covered by a signature: anybody could have added them.
     Unprotected(&'a [Set]),
     /// In a signature on the key itself. Only for a primary key.
     OnTheKey(&'a [Set]),
@@ -132,11 +132,11 @@ fn uses(key: &SecretKey) -> Uses {
         .collect();
     fn number<P: KeyDetails, S: KeyDetails>(
         all: &[pgp::types::Fingerprint],
-        part: Part<&P, &S>,
+        part: KeyPart<&P, &S>,
     ) -> usize {
         let fingerprint = match part {
-            Part::Primary(key) => key.fingerprint(),
-            Part::Sub(key) => key.fingerprint(),
+            KeyPart::Primary(key) => key.fingerprint(),
+            KeyPart::Sub(key) => key.fingerprint(),
         };
         all.iter().position(|it| *it == fingerprint).unwrap()
     }

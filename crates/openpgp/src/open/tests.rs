@@ -45,7 +45,7 @@ fn seal_packets(packets: &[u8]) -> Vec<u8> {
     let algorithm = SymmetricKeyAlgorithm::AES256;
     let session_key = algorithm.new_session_key(OsRng);
     let public = KEY.public_key();
-    let Some(Part::Sub(recipient)) = public.encryptor() else {
+    let Some(KeyPart::Sub(recipient)) = public.encryptor() else {
         panic!("the key made above has a subkey to encrypt to");
     };
     let mut message = Vec::new();

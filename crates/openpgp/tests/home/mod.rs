@@ -24,7 +24,7 @@ impl Home {
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
-        // gpg may have ended without reading it all; its status tells then.
+        // gpg may have ended without reading it all; then its status shows the error.
         let _ = child.stdin.take().unwrap().write_all(input);
         let output = child.wait_with_output().unwrap();
         let errors = String::from_utf8_lossy(&output.stderr);

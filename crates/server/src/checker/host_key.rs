@@ -73,7 +73,7 @@ async fn within(limit: Duration, host: &str, key: &HostKey) -> Result<(), HostKe
 }
 
 async fn reach(host: &str, key: &HostKey) -> Result<(), HostKeyCheckError> {
-    let addresses = look_up(ssh::endpoint(host)?).await?;
+    let addresses = look_up(ssh::parse_endpoint(host)?).await?;
     let mut tries = JoinSet::new();
     for address in addresses.into_iter().take(MAX_ADDRESSES) {
         let key = key.clone();

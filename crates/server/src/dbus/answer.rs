@@ -13,7 +13,7 @@ use nightlatch_bus::property::{Access, Property, PropertyValue};
 use nightlatch_core::checker::Checker;
 use nightlatch_core::event::ClientId;
 use nightlatch_core::secret::Secret;
-use nightlatch_core::settings::client::Setting;
+use nightlatch_core::settings::client::{SettingChange, SettingKind};
 use zbus::{ObjectPath, Variant};
 
 use super::call::{MethodCall, Reaction};
@@ -151,17 +151,32 @@ fn find(interface: &str, name: &str) -> Result<Property, CallError> {
     Property::by_name(name).ok_or_else(|| CallError::no_property(name))
 }
 
-/// What setting a property means.
+/// The action that sets a property.
 fn set(property: Property, value: &Variant<'_>) -> Result<ClientAction, CallError> {
     use Property as P;
     if property == P::Secret {
         let secret = Secret::new(wire::bytes(property, value)?);
         lock_secrets([&secret]);
-        return Ok(ClientAction::Set(Setting::Secret(secret)));
+        return Ok(ClientAction::Set(SettingChange::Secret(secret)));
     }
     let value = PropertyValue::read(property, value)
         .map_err(|error| CallError::invalid(error.to_string()))?;
-    let length = Duration::from_millis;
+    if let Some(setting) = property.setting() {
+        let value = match value {
+            PropertyValue::Boolean(value) => value.into(),
+            PropertyValue::Milliseconds(millis) => Duration::from_millis(millis).into(),
+            PropertyValue::Text(text) if setting.kind() == SettingKind::Checker => {
+                let checker = Checker::new(text);
+                let wrong = |error| CallError::invalid(format!("{}: {error}", property.name()));
+                checker.map_err(wrong)?.into()
+            }
+            PropertyValue::Text(text) => text.into(),
+            PropertyValue::Status(_) | PropertyValue::Path(_) => {
+                return Err(CallError::access(property, "set"));
+            }
+        };
+        return Ok(ClientAction::Set(SettingChange::Value(setting, value)));
+    }
     Ok(match (property, value) {
         (P::Enabled, PropertyValue::Boolean(true)) => ClientAction::Enable,
         (P::Enabled, PropertyValue::Boolean(false)) => ClientAction::Disable,
@@ -169,31 +184,6 @@ fn set(property: Property, value: &Variant<'_>) -> Result<ClientAction, CallErro
         (P::CheckerRunning, PropertyValue::Boolean(false)) => ClientAction::StopChecker,
         // Whatever is written means now.
         (P::LastCheckedOK, PropertyValue::Text(_)) => ClientAction::CheckedOk,
-        (P::ApprovedByDefault, PropertyValue::Boolean(yes)) => {
-            ClientAction::Set(Setting::ApprovedByDefault(yes))
-        }
-        (P::ApprovalDelay, PropertyValue::Milliseconds(it)) => {
-            ClientAction::Set(Setting::ApprovalDelay(length(it)))
-        }
-        (P::ApprovalDuration, PropertyValue::Milliseconds(it)) => {
-            ClientAction::Set(Setting::ApprovalDuration(length(it)))
-        }
-        (P::ExtendedTimeout, PropertyValue::Milliseconds(it)) => {
-            ClientAction::Set(Setting::ExtendedTimeout(length(it)))
-        }
-        (P::Interval, PropertyValue::Milliseconds(it)) => {
-            ClientAction::Set(Setting::Interval(length(it)))
-        }
-        (P::Timeout, PropertyValue::Milliseconds(it)) => {
-            ClientAction::Set(Setting::Timeout(length(it)))
-        }
-        (P::Host, PropertyValue::Text(host)) => ClientAction::Set(Setting::Host(host)),
-        (P::Checker, PropertyValue::Text(text)) => {
-            let template = Checker::new(text);
-            let template =
-                template.map_err(|error| CallError::invalid(format!("Checker: {error}")));
-            ClientAction::Set(Setting::Checker(template?))
-        }
         _ => return Err(CallError::access(property, "set")),
     })
 }

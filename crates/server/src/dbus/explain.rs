@@ -5,6 +5,7 @@ use nightlatch_bus::client::{CheckStatus, ClientView};
 use nightlatch_bus::moment;
 use nightlatch_bus::own::ReleaseVerdict;
 use nightlatch_core::calendar::DateTime;
+use nightlatch_core::duration::in_whole_seconds;
 use nightlatch_core::event::Refusal;
 use nightlatch_core::record::{Kind, Line};
 use nightlatch_core::registry::ReleaseForecast;
@@ -14,7 +15,6 @@ use zbus::Variant;
 
 use super::wire::Map;
 use crate::driver::{self, WaitingRequest};
-use crate::words;
 
 /// The kinds of records that say why.
 pub(super) const TELLING: &[Kind] = &[Kind::Enabled, Kind::Disabled, Kind::Expired, Kind::Denied];
@@ -123,7 +123,7 @@ fn disabled(view: &ClientView, why: Option<&Reason>) -> Explanation {
                 Some(seen) => format!("it was last seen up at {}", at(seen)),
                 None => "it was never seen up".to_owned(),
             };
-            let timeout = words::length(view.timeout);
+            let timeout = in_whole_seconds(view.timeout);
             let since = at(why.time);
             (
                 "expired",
@@ -167,7 +167,7 @@ fn denied(view: &ClientView, denial: Option<&Reason>, until: Option<Wall>) -> Ex
 
 fn asks(view: &ClientView, until: Option<Wall>, waiting: &[WaitingRequest]) -> Explanation {
     let name = &view.name;
-    let delay = words::length(view.approval_delay);
+    let delay = in_whole_seconds(view.approval_delay);
     let then = if view.approved_by_default {
         "it gets its secret"
     } else {
@@ -201,7 +201,7 @@ fn enabled(view: &ClientView, until: Option<Wall>) -> Explanation {
         CheckStatus::Exited(status) => format!("Its last check failed with status {status}"),
         CheckStatus::Crashed => "Its last check was killed".to_owned(),
     };
-    let interval = words::length(view.interval);
+    let interval = in_whole_seconds(view.interval);
     Explanation {
         verdict: ReleaseVerdict::Released,
         reason: "enabled",

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use nightlatch_bus::names::ClientPath;
 use nightlatch_core::client::Client;
-use nightlatch_core::event::{Ask, ClientId, Event, RequestId};
+use nightlatch_core::event::{Ask, ClientId, Event, RecordContent, RequestId};
 use nightlatch_core::name::ClientName;
 use nightlatch_core::record::{Entry, Kind};
 use nightlatch_core::registry::{Action, Registry, RequestAnswer};
@@ -327,7 +327,7 @@ impl Driver {
         if let (Event::Granted { alarm: Some(_), .. }, Some(open)) = (&event, &mut open) {
             open.alarmed = true;
         }
-        let alarm = |entry: &Entry| self.notifier.alarm(&event, entry);
+        let alarm = |content: &RecordContent, entry: &Entry| self.notifier.alarm(content, entry);
         self.journal
             .event(&event, name.as_ref(), settings, open, alarm);
         let report = EventReport {

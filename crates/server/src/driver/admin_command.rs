@@ -4,8 +4,7 @@ use std::time::Duration;
 
 use nightlatch_core::event::{ClientId, RequestId};
 use nightlatch_core::registry::{AddError, DecisionError, Registry};
-use nightlatch_core::settings::client::ClientConfig;
-use nightlatch_core::settings::client::{Setting, SettingError};
+use nightlatch_core::settings::client::{ClientConfig, SettingChange, SettingError};
 use nightlatch_core::time::Now;
 
 use super::requests::WaitingRequest;
@@ -31,7 +30,7 @@ pub(crate) enum ClientAction {
     Enable,
     Disable,
     Remove,
-    Set(Setting),
+    Set(SettingChange),
     /// Approves the one request that waits.
     Approve,
     /// Allows rehearsals without an alarm for a while.

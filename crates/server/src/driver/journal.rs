@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use nightlatch_core::client::saved::Change;
 use nightlatch_core::event::quota::{Admission, Class, RecordQuotas};
-use nightlatch_core::event::{Durability, Event};
+use nightlatch_core::event::{Durability, Event, RecordContent};
 use nightlatch_core::name::ClientName;
 use nightlatch_core::outbox::Outbox;
 use nightlatch_core::record::{Entry, Kind, Line};
@@ -103,41 +103,39 @@ impl Journal {
     }
 
     /// Records an event about `client`, whose settings these are, and holds up the effects that must not come before
-    /// that. `show` gets the record, also when a quota leaves it out.
+    /// that. `show` gets the record and its content, also when a quota leaves it out.
     pub(super) fn event(
         &mut self,
         event: &Event,
         client: Option<&ClientName>,
         settings: Option<&ClientSettings>,
         open: Option<&mut RequestEntry>,
-        show: impl FnOnce(&Entry),
+        show: impl FnOnce(&RecordContent, &Entry),
     ) {
         let now = clock::now();
         self.close_quotas(now.mono);
-        let context = Context {
-            time: now.wall,
-            client,
-            settings,
-            request: open.as_deref().map(|open| &open.request),
-            who: &self.who,
-        };
-        let entry = audit::entry(event, context);
-        let admission = self.quotas.admit(event, client, now.mono);
         let mut left_out = None;
-        if let Some(entry) = entry {
-            show(&entry);
-            match admission {
+        if let Some(content) = event.record(settings) {
+            let context = Context {
+                time: now.wall,
+                client,
+                request: open.as_deref().map(|open| &open.request),
+                who: &self.who,
+            };
+            let entry = audit::entry(content.clone(), context);
+            show(&content, &entry);
+            match self.quotas.admit(&content, client, now.mono) {
                 Admission::Recorded => self.entry(entry, 1),
                 Admission::Announced(class, until) => {
                     let until = now.wall.after(until.since(now.mono));
-                    let context = of_class(&class, now.wall);
-                    self.entry(audit::left_out_until(until, &class, context), 1);
+                    let content = RecordContent::left_out_until(until, &class);
+                    self.entry(audit::entry(content, of_class(&class, now.wall)), 1);
                     left_out = Some(entry);
                 }
                 Admission::LeftOut => left_out = Some(entry),
             }
             if let Some(client) = client {
-                self.outbox.require(client.clone(), event.durability());
+                self.outbox.require(client.clone(), content.durability);
             }
         }
         let Some(open) = open else {
@@ -160,11 +158,10 @@ impl Journal {
         let context = Context {
             time: clock::now().wall,
             client: None,
-            settings: None,
             request: None,
             who: &self.who,
         };
-        let entry = audit::of_server(kind, detail, context);
+        let entry = audit::entry(RecordContent::with_detail(kind, detail), context);
         let change = Change::Record(Box::new(entry.clone()));
         self.outbox.persist(change, Durability::Soon);
         entry
@@ -199,7 +196,8 @@ impl Journal {
     fn record_left_out(&mut self, left_out: Vec<(Class, u64)>) {
         let time = clock::now().wall;
         for (class, count) in left_out {
-            let entry = audit::left_out(count, &class, of_class(&class, time));
+            let content = RecordContent::left_out(count, &class);
+            let entry = audit::entry(content, of_class(&class, time));
             self.entry(entry, count);
         }
     }
@@ -345,7 +343,6 @@ fn of_class(class: &Class, time: Wall) -> Context<'_> {
     Context {
         time,
         client: class.client.as_ref(),
-        settings: None,
         request: None,
         who: &Who::Server,
     }

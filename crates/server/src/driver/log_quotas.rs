@@ -1,14 +1,13 @@
 //! Quotas for the log lines that requests cause: per client, and per network for unknown keys.
 
 use nightlatch_core::checker::LastCheck;
-use nightlatch_core::event::Event;
+use nightlatch_core::event::{Alarm, Event};
 use nightlatch_core::log_limit::{LogLimit, LogQuota, MAX_CLASSES, OmittedLines, SourceClass};
 use nightlatch_core::name::ClientName;
 use nightlatch_core::time::Monotonic;
 use tracing::warn;
 
 use super::report::EventReport;
-use crate::words;
 
 /// A machine that is refused asks six times a minute. Each client has a quota of its own, so that none can
 /// suppress the lines of another.
@@ -106,10 +105,10 @@ fn kind(event: &Event) -> Option<&'static str> {
     Some(match event {
         Event::Refused {
             alarm: Some(alarm), ..
-        } => words::alarm(*alarm),
-        Event::Refused { reason, .. } | Event::Revoked { reason, .. } => words::refusal(*reason),
-        Event::Granted { alarm, .. } => alarm.map_or("granted", words::alarm),
-        Event::Alarmed(Some(_), alarm) => words::alarm(*alarm),
+        } => alarm.as_str(),
+        Event::Refused { reason, .. } | Event::Revoked { reason, .. } => reason.as_str(),
+        Event::Granted { alarm, .. } => alarm.map_or("granted", Alarm::as_str),
+        Event::Alarmed(Some(_), alarm) => alarm.as_str(),
         Event::NeedsApproval { .. } => "waits",
         Event::Abandoned { .. } => "abandoned",
         Event::Delivered { .. } => "delivered",

@@ -5,8 +5,8 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use nightlatch_core::event::{ClientId, Event};
-use nightlatch_core::record::{Entry, Kind, Line};
+use nightlatch_core::event::{ClientId, Event, RecordContent};
+use nightlatch_core::record::{Entry, Line};
 use nightlatch_core::registry::Registry;
 use nightlatch_core::time::Monotonic;
 use nightlatch_sys::clock;
@@ -16,7 +16,7 @@ use super::log_quotas::LogQuotas;
 use super::report::EventReport;
 use super::subscription::{EventNotice, Subscriber, Update};
 use super::view::view;
-use crate::audit::{self, AlarmCommand};
+use crate::audit::AlarmCommand;
 
 pub(super) struct EventNotifier {
     pub(super) alarms: Option<AlarmCommand>,
@@ -42,9 +42,9 @@ impl EventNotifier {
         self.send_all(registry);
     }
 
-    /// Runs the alarm command for an event that a person must see.
-    pub(super) fn alarm(&self, event: &Event, entry: &Entry) {
-        if let Some((alarms, kind)) = self.alarms.as_ref().zip(audit::calls_for_a_person(event)) {
+    /// Runs the alarm command for a record that a person must see at once.
+    pub(super) fn alarm(&self, content: &RecordContent, entry: &Entry) {
+        if let Some((alarms, kind)) = self.alarms.as_ref().zip(content.calls_for_person()) {
             alarms.tell(kind, entry);
         }
     }
@@ -52,7 +52,7 @@ impl EventNotifier {
     /// Runs the alarm command for records that were lost.
     pub(super) fn alarm_lost(&self, entry: &Entry) {
         if let Some(alarms) = &self.alarms {
-            alarms.tell(Kind::Lost.as_str(), entry);
+            alarms.tell(entry.kind.as_str(), entry);
         }
     }
 

@@ -5,12 +5,12 @@
 #![deny(clippy::wildcard_enum_match_arm)]
 
 use nightlatch_core::checker::LastCheck;
+use nightlatch_core::duration::in_whole_seconds;
 use nightlatch_core::event::{ClientId, Event, RequestId};
 use nightlatch_core::name::ClientName;
 use tracing::{debug, info, warn};
 
 use crate::session::SecretRequest;
-use crate::words;
 
 /// An event with its client and its request.
 #[derive(Clone, Debug)]
@@ -27,18 +27,14 @@ impl EventReport {
             Event::Added(_) => info!(client, "new client"),
             Event::Removed(..) => info!(client, "client removed"),
             Event::Enabled(_) => info!(client, "enabled"),
-            Event::Disabled(_, reason) => warn!(
-                client,
-                reason = words::disabled_sentence(*reason),
-                "disabled"
-            ),
+            Event::Disabled(_, reason) => warn!(client, reason = reason.sentence(), "disabled"),
             Event::Denied(_) => info!(client, "denied: all that waits, and what comes for a while"),
             Event::DenialLifted(_) => info!(client, "its denial was taken back"),
             Event::RehearsalsAllowed(_, length) if length.is_zero() => {
                 info!(client, "rehearsals are allowed no more");
             }
             Event::RehearsalsAllowed(_, length) => {
-                let length = words::length(*length);
+                let length = in_whole_seconds(*length);
                 info!(client, length, "rehearsals are allowed without an alarm");
             }
             Event::TombstoneDropped(name) => warn!(
@@ -60,7 +56,7 @@ impl EventReport {
                 info!(client, settings = keys.join(", "), "settings changed")
             }
             Event::Alarmed(_, alarm) => {
-                warn!(client, why = words::alarm_sentence(*alarm), "alarm");
+                warn!(client, why = alarm.sentence(), "alarm");
             }
             Event::NeedsApproval { .. }
             | Event::Decided { .. }
@@ -102,7 +98,7 @@ impl EventReport {
                 rehearsal,
                 ..
             } => {
-                let why = words::alarm_sentence(*alarm);
+                let why = alarm.sentence();
                 let granted = if *rehearsal { "rehearsed" } else { "granted" };
                 warn!(client, peer, key_id, why, "alarm: {granted}");
             }
@@ -122,25 +118,19 @@ impl EventReport {
                 alarm: Some(alarm),
                 ..
             } => {
-                let reason = words::refusal_sentence(*reason);
-                let why = words::alarm_sentence(*alarm);
+                let reason = reason.sentence();
+                let why = alarm.sentence();
                 warn!(client, peer, key_id, reason, why, "alarm: refused");
             }
             Event::Refused { reason, .. } => {
-                info!(
-                    client,
-                    peer,
-                    key_id,
-                    reason = words::refusal_sentence(*reason),
-                    "refused"
-                );
+                info!(client, peer, key_id, reason = reason.sentence(), "refused");
             }
             Event::Revoked { reason, .. } => {
                 warn!(
                     client,
                     peer,
                     key_id,
-                    reason = words::refusal_sentence(*reason),
+                    reason = reason.sentence(),
                     "release taken back"
                 );
             }

@@ -16,7 +16,6 @@ use tokio::time::timeout;
 use tokio_rustls::client::TlsStream;
 
 use super::{Gatekeeper, Permit, SecretRequest, SessionEnd, SessionStage, Sessions};
-use crate::words::refusal;
 
 impl<G: Gatekeeper> Sessions<G> {
     /// Serves the peer at the other end of `stream`, to the end of the connection.
@@ -66,7 +65,7 @@ impl<G: Gatekeeper> Sessions<G> {
             Ok(permit) => self.deliver(&mut tls, permit, rehearsal).await,
             Err(reason) => {
                 if rehearsal {
-                    let answer = RehearsalAnswer::Refused(refusal(reason).to_owned());
+                    let answer = RehearsalAnswer::Refused(reason.as_str().to_owned());
                     // As with the end: a peer that does not even take this gets nothing.
                     let line = answer.to_string();
                     let _ = timeout(self.deadlines.close, tls.write_all(line.as_bytes())).await;

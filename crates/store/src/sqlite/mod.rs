@@ -181,7 +181,7 @@ impl SqliteStore {
 impl Store for SqliteStore {
     fn load(&mut self) -> Result<Saved, StoreError> {
         let failed = |error| failure(error, "read", &self.path);
-        let mut statement = self.db.prepare(row::SELECT).map_err(failed)?;
+        let mut statement = self.db.prepare(&row::select()).map_err(failed)?;
         let mut rows = statement.query([]).map_err(failed)?;
         let mut clients = Vec::new();
         while let Some(row) = rows.next().map_err(failed)? {

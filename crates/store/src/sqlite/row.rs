@@ -1,5 +1,6 @@
 //! One client, to and from its rows. Order and number of the columns stand here only.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,40 +10,39 @@ use nightlatch_core::client::saved::{Life, Present, SavedClient, SavedDeadline, 
 use nightlatch_core::key_id::{Fingerprint, KeyId};
 use nightlatch_core::name::ClientName;
 use nightlatch_core::secret::{Secret, SecretDigest};
-use nightlatch_core::settings::client::ClientSettings;
+use nightlatch_core::settings::client::{ClientSettings, Setting, SettingKind, SettingValue};
 use nightlatch_core::time::{BootId, Monotonic, Wall};
 use rusqlite::types::{FromSql, FromSqlError, Value};
 use rusqlite::{Connection, Row, params_from_iter};
 
-/// Every row of every client that is remembered.
-pub(super) const SELECT: &str = concat!(
-    "SELECT name, ",
-    "c.key_id, c.fingerprint, c.host, c.checker, c.timeout, c.extended_timeout, c.interval, ",
-    "c.approval_delay, c.approval_duration, c.approved_by_default, c.starts_enabled, ",
-    "c.secret_digest, c.added_secret, p.name IS NOT NULL, ",
-    "p.key_id, p.fingerprint, p.host, p.checker, p.timeout, p.extended_timeout, p.interval, ",
-    "p.approval_delay, p.approval_duration, p.approved_by_default, p.starts_enabled, ",
-    "p.secret, p.enabled, p.created_wall, p.last_enabled_wall, p.last_checked_ok_wall, ",
-    "p.last_approval_request_wall, p.last_check_exit, p.last_check_signal, ",
-    "p.deadline_boot, p.deadline_mono, p.deadline_wall, p.deadline_remaining, ",
-    "p.denied_boot, p.denied_mono, p.denied_wall, p.denied_remaining, ",
-    "p.released, p.released_boot, p.renewed, p.needs_proof ",
-    "FROM configured AS c LEFT JOIN present AS p USING (name)"
-);
+/// Selects every row of every client that is remembered.
+pub(super) fn select() -> String {
+    let settings = settings_columns();
+    let of = |table: char, columns: &[&str]| -> Vec<String> {
+        columns.iter().map(|it| format!("{table}.{it}")).collect()
+    };
+    let columns = [
+        vec!["name".to_owned()],
+        of('c', &settings),
+        of('c', &["secret_digest", "added_secret"]),
+        vec!["p.name IS NOT NULL".to_owned()],
+        of('p', &settings),
+        of('p', &["secret"]),
+        of('p', STATE),
+    ];
+    let columns = columns.concat().join(", ");
+    format!("SELECT {columns} FROM configured AS c LEFT JOIN present AS p USING (name)")
+}
 
-pub(super) const SETTINGS: &[&str] = &[
-    "key_id",
-    "fingerprint",
-    "host",
-    "checker",
-    "timeout",
-    "extended_timeout",
-    "interval",
-    "approval_delay",
-    "approval_duration",
-    "approved_by_default",
-    "starts_enabled",
-];
+/// The columns of a client's settings.
+pub(super) fn settings_columns() -> Vec<&'static str> {
+    let column = |setting: &Setting| match setting {
+        // `enabled` is a state.
+        Setting::Enabled => "starts_enabled",
+        other => other.key(),
+    };
+    Setting::ALL.iter().map(column).collect()
+}
 
 pub(super) const STATE: &[&str] = &[
     "enabled",
@@ -66,7 +66,7 @@ pub(super) const STATE: &[&str] = &[
     "needs_proof",
 ];
 
-/// The client in a row of [`SELECT`].
+/// The client in a row of [`select`].
 pub(super) fn read(row: &Row<'_>) -> Result<SavedClient, RowError> {
     read_client(&mut Columns { row, next: 0 })
 }
@@ -139,27 +139,30 @@ impl Columns<'_, '_> {
 }
 
 fn read_settings(columns: &mut Columns<'_, '_>) -> Result<ClientSettings, RowError> {
-    let key_id = columns
-        .next::<Option<[u8; 32]>>()?
-        .map(KeyId::from_bytes)
-        .transpose()
-        .map_err(|error| RowError::Value(error.to_string()))?;
-    let fingerprint = columns.next::<Option<[u8; 20]>>()?;
-    let host = columns.next()?;
-    let checker: String = columns.next()?;
-    Ok(ClientSettings {
-        key_id,
-        fingerprint: fingerprint.map(Fingerprint::from_bytes),
-        host,
-        checker: Checker::new(checker).map_err(|error| RowError::Value(error.to_string()))?,
-        timeout: columns.span()?,
-        extended_timeout: columns.span()?,
-        interval: columns.span()?,
-        approval_delay: columns.span()?,
-        approval_duration: columns.span()?,
-        approved_by_default: columns.next()?,
-        enabled: columns.next()?,
-    })
+    let wrong = |error: &dyn fmt::Display| RowError::Value(error.to_string());
+    let mut settings = ClientSettings::default();
+    for &setting in Setting::ALL {
+        let value = match setting.kind() {
+            SettingKind::KeyId => {
+                let key_id = columns.next::<Option<[u8; 32]>>()?.map(KeyId::from_bytes);
+                SettingValue::KeyId(key_id.transpose().map_err(|error| wrong(&error))?)
+            }
+            SettingKind::Fingerprint => {
+                let fingerprint = columns.next::<Option<[u8; 20]>>()?;
+                SettingValue::Fingerprint(fingerprint.map(Fingerprint::from_bytes))
+            }
+            SettingKind::Text => SettingValue::Text(columns.next()?),
+            SettingKind::Checker => {
+                let checker = Checker::new(columns.next::<String>()?);
+                SettingValue::Checker(checker.map_err(|error| wrong(&error))?)
+            }
+            SettingKind::Length => SettingValue::Length(columns.span()?),
+            SettingKind::Boolean => SettingValue::Boolean(columns.next()?),
+        };
+        let put = setting.put(&mut settings, value);
+        put.map_err(|error| wrong(&error))?;
+    }
+    Ok(settings)
 }
 
 fn read_state(columns: &mut Columns<'_, '_>) -> Result<SavedState, RowError> {
@@ -205,21 +208,17 @@ fn read_moment(columns: &mut Columns<'_, '_>) -> Result<Option<SavedDeadline>, R
     }))
 }
 
+/// In the order of [`settings_columns`].
 pub(super) fn push_settings(values: &mut Vec<Value>, settings: &ClientSettings) {
-    // In the order of SETTINGS.
-    values.extend([
-        blob(settings.key_id.as_ref().map(|id| &id.as_bytes()[..])),
-        blob(settings.fingerprint.as_ref().map(|id| &id.as_bytes()[..])),
-        settings.host.clone().into(),
-        settings.checker.as_str().to_owned().into(),
-        span(settings.timeout),
-        span(settings.extended_timeout),
-        span(settings.interval),
-        span(settings.approval_delay),
-        span(settings.approval_duration),
-        settings.approved_by_default.into(),
-        settings.enabled.into(),
-    ]);
+    let column = |setting: &Setting| match setting.value(settings) {
+        SettingValue::KeyId(id) => blob(id.as_ref().map(|id| &id.as_bytes()[..])),
+        SettingValue::Fingerprint(id) => blob(id.as_ref().map(|id| &id.as_bytes()[..])),
+        SettingValue::Text(text) => text.into(),
+        SettingValue::Checker(checker) => checker.as_str().to_owned().into(),
+        SettingValue::Length(length) => span(length),
+        SettingValue::Boolean(value) => value.into(),
+    };
+    values.extend(Setting::ALL.iter().map(column));
 }
 
 pub(super) fn push_state(values: &mut Vec<Value>, state: &SavedState) {

@@ -5,7 +5,7 @@
 //! Times are whole microseconds: spans as such, moments since 1970 (`*_wall`, UTC) or since the boot
 //! `*_boot` (`*_mono`). Booleans are 0 or 1.
 
-/// `PRAGMA application_id`: "NLst" in ASCII. Tells our file from any other SQLite database.
+/// `PRAGMA application_id`: "NLst" in ASCII. Distinguishes our file from any other SQLite database.
 pub(super) const APPLICATION_ID: i32 = 0x4e4c_7374;
 
 /// `PRAGMA user_version`: the format of the tables below. A higher one is refused.
@@ -58,7 +58,7 @@ macro_rules! moment_columns {
     };
 }
 
-/// What makes each format from the one before it, the first from nothing.
+/// Migrations: each makes one format from the one before, the first from an empty database.
 pub(super) const STEPS: [&str; VERSION as usize] = [FIRST, RECORDS, TOMBSTONES];
 
 const FIRST: &str = concat!(
@@ -92,7 +92,7 @@ const FIRST: &str = concat!(
     ") STRICT, WITHOUT ROWID;"
 );
 
-/// The record, clients that are added at run time, and what alarms need to know.
+/// Adds the audit log, clients that are added at run time, and the state for alarms.
 const RECORDS: &str = "
     ALTER TABLE configured ADD COLUMN added_secret BLOB; -- of a client that stands in no file
     ALTER TABLE present ADD COLUMN released INTEGER NOT NULL DEFAULT 0 CHECK (released IN (0, 1));
@@ -117,7 +117,7 @@ const RECORDS: &str = "
     CREATE INDEX record_of_alarms ON record (seq) WHERE alarm;
 ";
 
-/// The columns of a departed client's settings, with a prefix.
+/// The columns of a tombstone's settings, with a prefix.
 macro_rules! departed_columns {
     ($prefix:literal) => {
         concat!(
@@ -147,8 +147,7 @@ macro_rules! departed_columns {
     };
 }
 
-/// Clients that left the configuration, each by what its state belongs to, and whether the state can be
-/// believed.
+/// Adds tombstones, one for each holder, and the trust in the state.
 const TOMBSTONES: &str = concat!(
     "ALTER TABLE present ADD COLUMN renewed INTEGER NOT NULL DEFAULT 0 CHECK (renewed IN (0, 1));
      ALTER TABLE present ADD COLUMN needs_proof INTEGER NOT NULL DEFAULT 0

@@ -5,7 +5,7 @@ use nightlatch_core::name::ClientName;
 use rusqlite::Connection;
 use rusqlite::types::Value;
 
-use super::row::{SETTINGS, STATE, blob, push_settings, push_state, run};
+use super::row::{STATE, blob, push_settings, push_state, run, settings_columns};
 use super::tombstones::TombstoneStatements;
 
 /// Statements that write. Each is prepared at its first use, and cached by the connection.
@@ -20,12 +20,13 @@ pub(super) struct Statements {
 
 impl Statements {
     pub(super) fn new() -> Self {
+        let settings = settings_columns();
         Self {
             put_configured: upsert(
                 "configured",
-                &[SETTINGS, &["secret_digest", "added_secret"]],
+                &[&settings, &["secret_digest", "added_secret"]],
             ),
-            put_present: upsert("present", &[SETTINGS, &["secret"], STATE]),
+            put_present: upsert("present", &[&settings, &["secret"], STATE]),
             delete_present: "DELETE FROM present WHERE name = ?1".to_owned(),
             update_state: format!("UPDATE present SET {} WHERE name = ?1", assigned(STATE)),
             forget: "DELETE FROM configured WHERE name = ?1".to_owned(),

@@ -7,7 +7,7 @@ use rusqlite::types::Value;
 use rusqlite::{Connection, Row};
 
 use super::row::{
-    Columns, RowError, SETTINGS, STATE, blob, push_settings, push_state, read_client, run,
+    Columns, RowError, STATE, blob, push_settings, push_state, read_client, run, settings_columns,
 };
 
 /// Statements about tombstones, each prepared at its first use.
@@ -19,10 +19,11 @@ pub(super) struct TombstoneStatements {
 
 impl TombstoneStatements {
     pub(super) fn new() -> Self {
+        let settings = settings_columns();
         let mut columns = vec!["since_wall".to_owned(), "name".to_owned()];
-        columns.extend(SETTINGS.iter().map(|column| format!("c_{column}")));
+        columns.extend(settings.iter().map(|column| format!("c_{column}")));
         columns.extend(["secret_digest", "added_secret", "is_present"].map(str::to_owned));
-        columns.extend(SETTINGS.iter().map(|column| format!("p_{column}")));
+        columns.extend(settings.iter().map(|column| format!("p_{column}")));
         columns.push("secret".to_owned());
         columns.extend(STATE.iter().map(|&column| column.to_owned()));
         let places: Vec<String> = (1..=columns.len() + 1)

@@ -53,7 +53,7 @@ fn status(line: &str) -> Option<i32> {
 }
 
 #[test]
-fn commands_run_side_by_side_and_their_ends_are_told() {
+fn commands_run_side_by_side_and_their_ends_are_reported() {
     let socket = spawner();
     run(&socket, 1, "sleep 1000");
     run(&socket, 2, "exit 3");

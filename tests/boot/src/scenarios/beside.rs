@@ -1,4 +1,4 @@
-//! The client beside others who use the network before the root is open: an SSH server, a DHCP client.
+//! The client beside other users of the network before the root is open: an SSH server, a DHCP client.
 
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -7,11 +7,11 @@ use nightlatch_interop::netns::NetnsHost;
 use nightlatch_interop::programs::Project;
 
 use crate::dhcp::{self, Dhcp};
-use crate::guest::{Guest, PATIENCE, Plan};
-use crate::images::{BootSystem, Machine, TYPED, Who};
-use crate::lan::{Lan, assert_same_network};
-use crate::scenario::{Scenario, Stage};
-use crate::server::{PORT, Place};
+use crate::guest::{Guest, GuestConfig, PATIENCE};
+use crate::images::{BootSystem, GuestMachine, MachineKind, TYPED};
+use crate::lan::{GuestNetwork, assert_same_network};
+use crate::scenario::{Scenario, ScenarioContext};
+use crate::server::{PORT, ServerSite};
 
 /// Between two tries to log in.
 const PAUSE: Duration = Duration::from_millis(500);
@@ -20,8 +20,8 @@ const PAUSE: Duration = Duration::from_millis(500);
 const IP: &str = "ip=192.0.2.10::192.0.2.1:255.255.255.0:::off";
 
 pub(super) fn scenarios() -> Vec<Scenario> {
-    let scenario = |name: &str, shows: &str, play: fn(&Stage<'_>)| {
-        Scenario::new(name, shows, play).with(&[Who::Reachable], 1)
+    let scenario = |name: &str, description: &str, play: fn(&ScenarioContext<'_>)| {
+        Scenario::new(name, description, play).with(&[MachineKind::Reachable], 1)
     };
     vec![
         scenario(
@@ -47,36 +47,36 @@ pub(super) fn scenarios() -> Vec<Scenario> {
     ]
 }
 
-fn beside_ssh(stage: &Stage<'_>) {
-    let lan = Lan::new();
-    let machine = stage.machine(Who::Reachable);
+fn beside_ssh(context: &ScenarioContext<'_>) {
+    let lan = GuestNetwork::new();
+    let machine = context.machine(MachineKind::Reachable);
     let host = server(&lan);
-    let plan = || Plan::new(machine, BootSystem::InitramfsTools, lan.tap()).with(IP);
+    let plan = || GuestConfig::new(machine, BootSystem::InitramfsTools, lan.tap()).with(IP);
 
-    let without = stage.start("without", plan().with("nightlatch=off"));
+    let without = context.start("without", plan().with("nightlatch=off"));
     let session = Session::open(&host, machine, &without);
     without.type_line(TYPED);
     without.wait_for_root();
     let expected = without.network();
     drop((session, without));
 
-    let guest = stage.start("guest", plan());
+    let guest = context.start("guest", plan());
     let mut session = Session::open(&host, machine, &guest);
     guest.wait_for(BootSystem::InitramfsTools.asks());
     guest.assert_locked();
     session.assert_open();
-    let place = Place::announced(Project::Ours, host, &machine.section(""));
+    let place = ServerSite::announced(Project::Ours, host, &machine.section(""));
     guest.wait_for_root();
     assert_eq!(place.releases(), 1);
     assert_same_network(&guest.network(), &expected);
 }
 
-fn opened_by_ssh(stage: &Stage<'_>) {
-    let lan = Lan::new();
-    let machine = stage.machine(Who::Reachable);
+fn opened_by_ssh(context: &ScenarioContext<'_>) {
+    let lan = GuestNetwork::new();
+    let machine = context.machine(MachineKind::Reachable);
     let host = server(&lan);
-    let plan = Plan::new(machine, BootSystem::InitramfsTools, lan.tap()).with(IP);
-    let guest = stage.start("guest", plan);
+    let plan = GuestConfig::new(machine, BootSystem::InitramfsTools, lan.tap()).with(IP);
+    let guest = context.start("guest", plan);
     let _session = Session::open(&host, machine, &guest);
     guest.wait_for(BootSystem::InitramfsTools.asks());
     let typed = std::fs::File::open(machine.file("typed")).unwrap();
@@ -88,49 +88,49 @@ fn opened_by_ssh(stage: &Stage<'_>) {
     let _ = unlock.wait();
 }
 
-fn dhcp_beside_ssh(stage: &Stage<'_>) {
-    let lan = Lan::new();
-    let machine = stage.machine(Who::Reachable);
+fn dhcp_beside_ssh(context: &ScenarioContext<'_>) {
+    let lan = GuestNetwork::new();
+    let machine = context.machine(MachineKind::Reachable);
     let host = server(&lan);
     let tap = lan.tap();
     let _dhcp = Dhcp::start(&host, &tap);
-    let plan = Plan::new(machine, BootSystem::InitramfsTools, tap);
+    let plan = GuestConfig::new(machine, BootSystem::InitramfsTools, tap);
     let connect = format!("mandos=connect:{}:{PORT}", dhcp::NAME);
-    let guest = stage.start("guest", plan.with(&connect).with("ip=dhcp"));
+    let guest = context.start("guest", plan.with(&connect).with("ip=dhcp"));
     let mut session = Session::open(&host, machine, &guest);
     guest.assert_locked();
     session.assert_open();
-    let _place = Place::unannounced(Project::Ours, host, &machine.section(""));
+    let _place = ServerSite::unannounced(Project::Ours, host, &machine.section(""));
     guest.wait_for_root();
 }
 
-fn dracut_dhcp(stage: &Stage<'_>) {
-    let lan = Lan::new();
-    let machine = stage.machine(Who::Reachable);
+fn dracut_dhcp(context: &ScenarioContext<'_>) {
+    let lan = GuestNetwork::new();
+    let machine = context.machine(MachineKind::Reachable);
     let host = server(&lan);
     let tap = lan.tap();
     let _dhcp = Dhcp::start(&host, &tap);
-    let _place = Place::unannounced(Project::Ours, host, &machine.section(""));
-    let plan = Plan::new(machine, BootSystem::Dracut, tap);
+    let _place = ServerSite::unannounced(Project::Ours, host, &machine.section(""));
+    let plan = GuestConfig::new(machine, BootSystem::Dracut, tap);
     let connect = format!("mandos=connect:{}:{PORT}", dhcp::SERVER);
-    let guest = stage.start("guest", plan.with(&connect));
+    let guest = context.start("guest", plan.with(&connect));
     guest.wait_for_root();
 }
 
 /// The host that the guest's card is configured for.
-fn server(lan: &Lan) -> NetnsHost {
+fn server(lan: &GuestNetwork) -> NetnsHost {
     let host = lan.host("server");
     dhcp::address(&host);
     host
 }
 
-/// Somebody who is logged in to the initramfs.
+/// An SSH session with the initramfs.
 #[derive(Debug)]
 struct Session(std::process::Child);
 
 impl Session {
     /// Logs in as soon as that is possible.
-    fn open(host: &NetnsHost, machine: &Machine, guest: &Guest) -> Self {
+    fn open(host: &NetnsHost, machine: &GuestMachine, guest: &Guest) -> Self {
         loop {
             let probe = ssh(host, machine, "true").stdin(Stdio::null()).output();
             if probe.unwrap().status.success() {
@@ -161,7 +161,7 @@ impl Drop for Session {
 }
 
 /// Runs a command in the initramfs.
-fn ssh(host: &NetnsHost, machine: &Machine, line: &str) -> Command {
+fn ssh(host: &NetnsHost, machine: &GuestMachine, line: &str) -> Command {
     let mut command = host.command("ssh");
     command.arg("-i").arg(machine.file("ssh-key"));
     for option in [

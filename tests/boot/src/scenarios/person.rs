@@ -2,11 +2,11 @@
 
 use nightlatch_interop::programs::Project;
 
-use crate::guest::{Guest, Plan};
-use crate::images::{BootSystem, TYPED, Who};
-use crate::lan::Lan;
-use crate::scenario::{Scenario, Stage};
-use crate::server::Place;
+use crate::guest::{Guest, GuestConfig};
+use crate::images::{BootSystem, MachineKind, TYPED};
+use crate::lan::GuestNetwork;
+use crate::scenario::{Scenario, ScenarioContext};
+use crate::server::ServerSite;
 
 pub(super) fn scenarios() -> Vec<Scenario> {
     let mut all = Vec::new();
@@ -15,7 +15,7 @@ pub(super) fn scenarios() -> Vec<Scenario> {
         let refused = Scenario::new(
             &named("refused-then-typed"),
             "a disabled client gets nothing; what a person types opens the disk",
-            move |stage| refused(stage, system),
+            move |context| refused(context, system),
         );
         all.push(if system == BootSystem::InitramfsTools {
             refused.short()
@@ -25,23 +25,23 @@ pub(super) fn scenarios() -> Vec<Scenario> {
         all.push(Scenario::new(
             &named("no-server"),
             "no server: a person is asked at once, and what is typed opens the disk",
-            move |stage| no_server(stage, system),
+            move |context| no_server(context, system),
         ));
         all.push(Scenario::new(
             &named("unknown-key"),
             "the server knows another key: nothing is released, what is typed opens the disk",
-            move |stage| unknown_key(stage, system),
+            move |context| unknown_key(context, system),
         ));
         all.push(Scenario::new(
             &named("wrong-password"),
             "a released password that the disk refuses is tried once, and the person is asked again",
-            move |stage| wrong_password(stage, system),
+            move |context| wrong_password(context, system),
         ));
         for word in ["mandos=off", "nightlatch=off"] {
             all.push(Scenario::new(
                 &named(&word.replace('=', "-")),
                 &format!("with {word} no server hears of the machine"),
-                move |stage| off(stage, system, word),
+                move |context| off(context, system, word),
             ));
         }
     }
@@ -49,7 +49,7 @@ pub(super) fn scenarios() -> Vec<Scenario> {
     all.push(Scenario::new(
         &format!("{}-refused-then-typed", system.name()),
         "a disabled client gets nothing; what a person types opens the disk",
-        move |stage| refused(stage, system),
+        move |context| refused(context, system),
     ));
     all
 }
@@ -61,24 +61,24 @@ fn open_by_hand(guest: &Guest, system: BootSystem) {
     guest.wait_for_root();
 }
 
-fn no_server(stage: &Stage<'_>, system: BootSystem) {
-    let lan = Lan::new();
-    let guest = stage.start(
+fn no_server(context: &ScenarioContext<'_>, system: BootSystem) {
+    let lan = GuestNetwork::new();
+    let guest = context.start(
         "guest",
-        Plan::new(stage.machine(Who::Ours), system, lan.tap()),
+        GuestConfig::new(context.machine(MachineKind::Ours), system, lan.tap()),
     );
     open_by_hand(&guest, system);
 }
 
-fn refused(stage: &Stage<'_>, system: BootSystem) {
-    let lan = Lan::new();
-    let machine = stage.machine(Who::Ours);
-    let place = Place::announced(
+fn refused(context: &ScenarioContext<'_>, system: BootSystem) {
+    let lan = GuestNetwork::new();
+    let machine = context.machine(MachineKind::Ours);
+    let place = ServerSite::announced(
         Project::Ours,
         lan.host("server"),
         &machine.section("enabled = no"),
     );
-    let guest = stage.start("guest", Plan::new(machine, system, lan.tap()));
+    let guest = context.start("guest", GuestConfig::new(machine, system, lan.tap()));
     guest.wait_for(system.asks());
     place.wait_until_refused(&guest, "client is disabled");
     guest.assert_locked();
@@ -87,12 +87,12 @@ fn refused(stage: &Stage<'_>, system: BootSystem) {
     assert_eq!(place.releases(), 0);
 }
 
-fn unknown_key(stage: &Stage<'_>, system: BootSystem) {
-    let lan = Lan::new();
-    let machine = stage.machine(Who::Ours);
+fn unknown_key(context: &ScenarioContext<'_>, system: BootSystem) {
+    let lan = GuestNetwork::new();
+    let machine = context.machine(MachineKind::Ours);
     let other = nightlatch_interop::administered::section("other", "");
-    let place = Place::announced(Project::Ours, lan.host("server"), &other);
-    let guest = stage.start("guest", Plan::new(machine, system, lan.tap()));
+    let place = ServerSite::announced(Project::Ours, lan.host("server"), &other);
+    let guest = context.start("guest", GuestConfig::new(machine, system, lan.tap()));
     guest.wait_for(system.asks());
     place.wait_until_refused(&guest, "unknown key");
     guest.assert_locked();
@@ -100,15 +100,15 @@ fn unknown_key(stage: &Stage<'_>, system: BootSystem) {
     guest.wait_for_root();
 }
 
-fn wrong_password(stage: &Stage<'_>, system: BootSystem) {
-    let lan = Lan::new();
-    let machine = stage.machine(Who::Ours);
-    let place = Place::announced(
+fn wrong_password(context: &ScenarioContext<'_>, system: BootSystem) {
+    let lan = GuestNetwork::new();
+    let machine = context.machine(MachineKind::Ours);
+    let place = ServerSite::announced(
         Project::Ours,
         lan.host("server"),
         &machine.section_of_wrong_password(""),
     );
-    let guest = stage.start("guest", Plan::new(machine, system, lan.tap()));
+    let guest = context.start("guest", GuestConfig::new(machine, system, lan.tap()));
     guest.wait_for(system.asks());
     // The second question comes only when an answer to the first was refused.
     guest.wait_for(system.asks());
@@ -119,11 +119,14 @@ fn wrong_password(stage: &Stage<'_>, system: BootSystem) {
     assert_eq!(place.releases(), 1);
 }
 
-fn off(stage: &Stage<'_>, system: BootSystem, word: &str) {
-    let lan = Lan::new();
-    let machine = stage.machine(Who::Ours);
-    let place = Place::announced(Project::Ours, lan.host("server"), &machine.section(""));
-    let guest = stage.start("guest", Plan::new(machine, system, lan.tap()).with(word));
+fn off(context: &ScenarioContext<'_>, system: BootSystem, word: &str) {
+    let lan = GuestNetwork::new();
+    let machine = context.machine(MachineKind::Ours);
+    let place = ServerSite::announced(Project::Ours, lan.host("server"), &machine.section(""));
+    let guest = context.start(
+        "guest",
+        GuestConfig::new(machine, system, lan.tap()).with(word),
+    );
     open_by_hand(&guest, system);
     assert_eq!(place.releases(), 0);
     let heard = place.connections();

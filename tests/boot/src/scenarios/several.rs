@@ -6,13 +6,13 @@ use std::process::Command;
 use nightlatch_interop::programs::{Project, ours};
 use nightlatch_interop::screen::TmuxScreen;
 
-use crate::guest::{Guest, Plan};
-use crate::images::{BootSystem, Machine, TYPED, Who};
-use crate::lan::Lan;
-use crate::scenario::{Scenario, Stage};
-use crate::server::Place;
+use crate::guest::{Guest, GuestConfig};
+use crate::images::{BootSystem, GuestMachine, MachineKind, TYPED};
+use crate::lan::GuestNetwork;
+use crate::scenario::{Scenario, ScenarioContext};
+use crate::server::ServerSite;
 
-/// Nothing is released unless somebody says yes.
+/// Every release needs approval.
 const ASKS: &str = "approved_by_default = no\napproval_delay = PT5M\napproval_duration = PT1M";
 
 pub(super) fn scenarios() -> Vec<Scenario> {
@@ -22,12 +22,12 @@ pub(super) fn scenarios() -> Vec<Scenario> {
         all.push(Scenario::new(
             &named("approved-in-monitor"),
             "the guest waits until somebody presses a key in `nightlatch monitor`",
-            move |stage| approved(stage, system),
+            move |context| approved(context, system),
         ));
         all.push(Scenario::new(
             &named("two-volumes"),
             "two volumes are opened by one release",
-            move |stage| two_volumes(stage, system),
+            move |context| two_volumes(context, system),
         ));
     }
     all.push(
@@ -36,22 +36,22 @@ pub(super) fn scenarios() -> Vec<Scenario> {
             "two encrypted servers reboot in turn, each unlocked by the other",
             two_servers,
         )
-        .with(&[Who::Ours, Who::Second], 2),
+        .with(&[MachineKind::Ours, MachineKind::Second], 2),
     );
     all
 }
 
-fn approved(stage: &Stage<'_>, system: BootSystem) {
-    let lan = Lan::new();
-    let machine = stage.machine(Who::Ours);
-    let place = Place::announced(Project::Ours, lan.host("server"), &machine.section(ASKS));
+fn approved(context: &ScenarioContext<'_>, system: BootSystem) {
+    let lan = GuestNetwork::new();
+    let machine = context.machine(MachineKind::Ours);
+    let place = ServerSite::announced(Project::Ours, lan.host("server"), &machine.section(ASKS));
     let mut monitor = Command::new(ours("nightlatch"));
     monitor.arg("monitor");
     monitor.env("DBUS_SYSTEM_BUS_ADDRESS", place.bus().address());
     monitor.env("LC_ALL", "C.UTF-8");
-    let guest = stage.start("guest", Plan::new(machine, system, lan.tap()));
+    let guest = context.start("guest", GuestConfig::new(machine, system, lan.tap()));
     guest.wait_for(system.asks());
-    place.wait_until_said(&guest, "waits for approval");
+    place.wait_until_logged(&guest, "waits for approval");
     guest.assert_locked();
     let screen = TmuxScreen::start(&monitor, 100, 24);
     // The monitor does nothing to a client that has just come under the mark.
@@ -65,12 +65,12 @@ fn approved(stage: &Stage<'_>, system: BootSystem) {
     assert_eq!(place.releases(), 1);
 }
 
-fn two_volumes(stage: &Stage<'_>, system: BootSystem) {
-    let lan = Lan::new();
-    let machine = stage.machine(Who::Ours);
-    let place = Place::announced(Project::Ours, lan.host("server"), &machine.section(""));
-    let plan = Plan::new(machine, system, lan.tap()).with_second_volume();
-    let guest = stage.start("guest", plan);
+fn two_volumes(context: &ScenarioContext<'_>, system: BootSystem) {
+    let lan = GuestNetwork::new();
+    let machine = context.machine(MachineKind::Ours);
+    let place = ServerSite::announced(Project::Ours, lan.host("server"), &machine.section(""));
+    let plan = GuestConfig::new(machine, system, lan.tap()).with_second_volume();
+    let guest = context.start("guest", plan);
     guest.wait_for("VOLUMES ");
     guest.wait_for_root();
     for volume in ["root_crypt", "data_crypt"] {
@@ -93,13 +93,13 @@ fn serve(guest: &Guest) {
 }
 
 /// A disk with the configuration of a server that has `client`.
-fn configuration(stage: &Stage<'_>, name: &str, client: &Machine) -> PathBuf {
+fn configuration(context: &ScenarioContext<'_>, name: &str, client: &GuestMachine) -> PathBuf {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("clients.conf"), client.section("")).unwrap();
     std::fs::write(folder.path().join("mandos.conf"), "[DEFAULT]\n").unwrap();
     let private = std::os::unix::fs::PermissionsExt::from_mode(0o600);
     std::fs::set_permissions(folder.path().join("clients.conf"), private).unwrap();
-    let disk = stage.logs.join(name);
+    let disk = context.logs.join(name);
     let mut format = Command::new("mke2fs");
     format
         .args(["-q", "-t", "ext4", "-E", "root_owner=0:0", "-d"])
@@ -113,21 +113,24 @@ fn configuration(stage: &Stage<'_>, name: &str, client: &Machine) -> PathBuf {
     disk
 }
 
-fn two_servers(stage: &Stage<'_>) {
-    let lan = Lan::new();
-    let (one, two) = (stage.machine(Who::Ours), stage.machine(Who::Second));
+fn two_servers(context: &ScenarioContext<'_>) {
+    let lan = GuestNetwork::new();
+    let (one, two) = (
+        context.machine(MachineKind::Ours),
+        context.machine(MachineKind::Second),
+    );
     let (for_two, for_one) = (
-        configuration(stage, "one.disk", two),
-        configuration(stage, "two.disk", one),
+        configuration(context, "one.disk", two),
+        configuration(context, "two.disk", one),
     );
     let system = BootSystem::InitramfsTools;
     let boot = |name: &str, machine, disk: &PathBuf| {
-        stage.start(
+        context.start(
             name,
-            Plan::new(machine, system, lan.tap()).with_disk(disk.clone()),
+            GuestConfig::new(machine, system, lan.tap()).with_disk(disk.clone()),
         )
     };
-    // The power is back after a cut: for the first of them there is nobody.
+    // After a power failure: no server is up for the first machine.
     let first = boot("one-by-hand", one, &for_two);
     first.wait_for(system.asks());
     first.type_line(TYPED);

@@ -1,49 +1,48 @@
-//! A machine comes up by itself: every boot system, every way to the server, whoever's programs.
+//! A machine boots unattended: every boot system, every way to find a server, our programs and the stock ones.
 
 use nightlatch_interop::programs::Project;
 
-use crate::figures::Unlock;
-use crate::guest::Plan;
-use crate::images::{BootSystem, Who};
-use crate::lan::Lan;
-use crate::scenario::{Scenario, Stage};
-use crate::server::{PORT, Place};
+use crate::guest::GuestConfig;
+use crate::images::{BootSystem, MachineKind};
+use crate::lan::GuestNetwork;
+use crate::measurements::UnlockMeasurement;
+use crate::scenario::{Scenario, ScenarioContext};
+use crate::server::{PORT, ServerSite};
 
-/// How a client finds its server.
+/// The way in which a client finds its server.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Way {
+enum ServerLookup {
     /// Multicast DNS over IPv6 link-local addresses.
     Mdns,
-    /// `nightlatch=connect:ADDRESS:PORT`.
     Connect,
 }
 
 pub(super) fn scenarios() -> Vec<Scenario> {
     let mut all = Vec::new();
     for system in [BootSystem::InitramfsTools, BootSystem::Dracut] {
-        for way in [Way::Mdns, Way::Connect] {
+        for lookup in [ServerLookup::Mdns, ServerLookup::Connect] {
             for server in [Project::Ours, Project::Stock] {
-                let name = format!("{}-{}-{}", system.name(), way.name(), label(server));
-                let shows = format!(
+                let name = format!("{}-{}-{}", system.name(), lookup.name(), label(server));
+                let description = format!(
                     "{} opens the disk; server {}, by {}",
                     system.name(),
                     label(server),
-                    way.name()
+                    lookup.name()
                 );
-                let scenario = Scenario::new(&name, &shows, move |stage| {
-                    unlock(stage, system, Who::Ours, way, server);
+                let scenario = Scenario::new(&name, &description, move |context| {
+                    unlock(context, system, MachineKind::Ours, lookup, server);
                 });
-                let short = way == Way::Mdns && server == Project::Ours;
+                let short = lookup == ServerLookup::Mdns && server == Project::Ours;
                 all.push(if short { scenario.short() } else { scenario });
             }
         }
     }
-    for way in [Way::Mdns, Way::Connect] {
+    for lookup in [ServerLookup::Mdns, ServerLookup::Connect] {
         let system = BootSystem::DracutWithoutSystemd;
         all.push(Scenario::new(
-            &format!("{}-{}-ours", system.name(), way.name()),
-            &format!("dracut's shell scripts open the disk, by {}", way.name()),
-            move |stage| unlock(stage, system, Who::Ours, way, Project::Ours),
+            &format!("{}-{}-ours", system.name(), lookup.name()),
+            &format!("dracut's shell scripts open the disk, by {}", lookup.name()),
+            move |context| unlock(context, system, MachineKind::Ours, lookup, Project::Ours),
         ));
     }
     for (system, server) in [
@@ -52,15 +51,21 @@ pub(super) fn scenarios() -> Vec<Scenario> {
         (BootSystem::InitramfsTools, Project::Stock),
     ] {
         let name = format!("stock-client-{}-{}", system.name(), label(server));
-        let shows = format!(
+        let description = format!(
             "the stock client is served as before, under {}; server {}",
             system.name(),
             label(server)
         );
-        let scenario = Scenario::new(&name, &shows, move |stage| {
-            unlock(stage, system, Who::Stock, Way::Mdns, server);
+        let scenario = Scenario::new(&name, &description, move |context| {
+            unlock(
+                context,
+                system,
+                MachineKind::Stock,
+                ServerLookup::Mdns,
+                server,
+            );
         });
-        all.push(scenario.with(&[Who::Stock], 1));
+        all.push(scenario.with(&[MachineKind::Stock], 1));
     }
     all
 }
@@ -72,7 +77,7 @@ fn label(project: Project) -> &'static str {
     }
 }
 
-impl Way {
+impl ServerLookup {
     fn name(self) -> &'static str {
         match self {
             Self::Mdns => "mdns",
@@ -81,33 +86,39 @@ impl Way {
     }
 }
 
-fn unlock(stage: &Stage<'_>, system: BootSystem, who: Who, way: Way, server: Project) {
-    let lan = Lan::new();
-    let machine = stage.machine(who);
+fn unlock(
+    context: &ScenarioContext<'_>,
+    system: BootSystem,
+    kind: MachineKind,
+    lookup: ServerLookup,
+    server: Project,
+) {
+    let lan = GuestNetwork::new();
+    let machine = context.machine(kind);
     let host = lan.host("server");
     let section = machine.section("");
-    let plan = Plan::new(machine, system, lan.tap());
-    let (plan, _place) = match way {
-        Way::Mdns => (plan, Place::announced(server, host, &section)),
-        Way::Connect => {
+    let plan = GuestConfig::new(machine, system, lan.tap());
+    let (plan, _place) = match lookup {
+        ServerLookup::Mdns => (plan, ServerSite::announced(server, host, &section)),
+        ServerLookup::Connect => {
             host.ip(&["addr", "add", "fe80::1/64", "dev", "srv0", "nodad"]);
-            let place = Place::unannounced(server, host, &section);
+            let place = ServerSite::unannounced(server, host, &section);
             (
                 plan.with(&format!("nightlatch=connect:fe80::1:{PORT}")),
                 place,
             )
         }
     };
-    let guest = stage.start("guest", plan);
+    let guest = context.start("guest", plan);
     let began = guest.wait_for(system.begins());
     let before = guest.cpu();
     let opened = guest.wait_for(system.opened());
     let cpu = guest.cpu() - before;
     guest.wait_for_root();
-    stage.figures.add(Unlock {
+    context.measurements.add(UnlockMeasurement {
         system,
-        way: way.name(),
-        client: who.project(),
+        lookup: lookup.name(),
+        client: kind.whose(),
         server,
         began,
         opened,

@@ -8,8 +8,7 @@ use std::process::ExitCode;
 
 use cargo_metadata::{CargoOpt, DependencyKind, Metadata, MetadataCommand, Package, PackageId};
 
-/// The installed packages with binaries.
-const PROGRAMS: [&str; 3] = ["nightlatch-server", "nightlatch-boot", "nightlatch-admin"];
+const PROGRAMS: [&str; 3] = ["nightlatch-server", "nightlatch-boot", "nightlatch-cli"];
 
 /// Prefixes of the names of licence files.
 const NAMES: [&str; 5] = ["LICENSE", "LICENCE", "COPYING", "COPYRIGHT", "NOTICE"];

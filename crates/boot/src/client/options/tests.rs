@@ -2,7 +2,7 @@ use proptest::prelude::*;
 
 use super::*;
 
-fn parsed(arguments: &[&str]) -> Result<Action<Box<ClientOptions>>, UsageError> {
+fn parsed(arguments: &[&str]) -> Result<CliAction<Box<ClientOptions>>, UsageError> {
     parse(
         ClientOptions::default(),
         arguments.iter().map(OsString::from),
@@ -11,7 +11,7 @@ fn parsed(arguments: &[&str]) -> Result<Action<Box<ClientOptions>>, UsageError> 
 
 fn options(arguments: &[&str]) -> ClientOptions {
     match parsed(arguments) {
-        Ok(Action::Run(options)) => *options,
+        Ok(CliAction::Run(options)) => *options,
         other => panic!("{other:?}"),
     }
 }
@@ -64,9 +64,9 @@ fn every_option_of_mandos_is_known_by_both_its_names() {
     assert_eq!(options.delay, Duration::from_millis(500));
     assert_eq!(options.retry, Duration::from_secs(1));
     assert!(options.debug);
-    assert!(matches!(parsed(&["-?"]), Ok(Action::Help)));
-    assert!(matches!(parsed(&["--usage"]), Ok(Action::Usage)));
-    assert!(matches!(parsed(&["-V"]), Ok(Action::Version)));
+    assert!(matches!(parsed(&["-?"]), Ok(CliAction::Help)));
+    assert!(matches!(parsed(&["--usage"]), Ok(CliAction::Usage)));
+    assert!(matches!(parsed(&["-V"]), Ok(CliAction::Version)));
 }
 
 #[test]
@@ -74,7 +74,7 @@ fn the_command_line_has_the_last_word() {
     let over = |arguments: &[&str]| {
         let file = options(&["-i", "eth0", "--connect=192.0.2.1:4", "--retry=5"]);
         match parse(file, arguments.iter().map(OsString::from)) {
-            Ok(Action::Run(options)) => *options,
+            Ok(CliAction::Run(options)) => *options,
             other => panic!("{other:?}"),
         }
     };
@@ -90,11 +90,11 @@ fn the_command_line_has_the_last_word() {
 fn all_servers_of_one_command_line_are_kept_and_those_of_the_file_replaced() {
     let servers = |file: &[&str], line: &[&str]| {
         let file = read(ClientOptions::default(), file.iter().map(OsString::from));
-        let Ok(Action::Run(file)) = file else {
+        let Ok(CliAction::Run(file)) = file else {
             panic!("{file:?}");
         };
         match parse(*file, line.iter().map(OsString::from)) {
-            Ok(Action::Run(options)) => options.connect.to_string(),
+            Ok(CliAction::Run(options)) => options.connect.to_string(),
             other => panic!("{other:?}"),
         }
     };
@@ -108,7 +108,7 @@ fn all_servers_of_one_command_line_are_kept_and_those_of_the_file_replaced() {
 }
 
 #[test]
-fn a_bad_server_beside_a_good_one_is_told_and_left_out() {
+fn a_bad_server_beside_a_good_one_is_reported_and_left_out() {
     let options = options(&["--connect=x", "-c", "::1:1", "-c", "::1:0", "-c[::1]:1"]);
     assert_eq!(options.connect.to_string(), "[::1]:1");
     let remarks: Vec<String> = options.remarks().collect();

@@ -20,8 +20,8 @@ fn key(number: u16) -> KeyId {
 }
 
 /// Heard of from the neighbour `source`, as one of the addresses of `name`.
-fn heard(source: u16, name: &str) -> Option<Announcement> {
-    Some(Announcement {
+fn origin(source: u16, name: &str) -> Option<DestinationOrigin> {
+    Some(DestinationOrigin {
         source: Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, source).into(),
         name: format!("{name}:4711"),
     })
@@ -147,9 +147,9 @@ fn among_two_hundred_the_right_one_is_asked_within_three_seconds() {
                     } else {
                         n.to_string()
                     };
-                    schedule.add(server(n), heard(n % sources, &name), at(0));
+                    schedule.add(server(n), origin(n % sources, &name), at(0));
                 }
-                schedule.add(server(200), heard(0, "right"), at(0));
+                schedule.add(server(200), origin(0, "right"), at(0));
                 let took = asked_after(&mut schedule, &server(200), does);
                 assert!(
                     took < Duration::from_secs(3),
@@ -253,7 +253,7 @@ fn a_name_that_has_resolved_is_resolved_again_at_its_next_turn() {
 fn the_addresses_of_a_name_are_asked_one_after_the_other() {
     let mut schedule = schedule();
     for number in [1, 2] {
-        schedule.add(server(number), heard(number, "home.example"), at(0));
+        schedule.add(server(number), origin(number, "home.example"), at(0));
         assert_eq!(schedule.poll_start(at(0)), Some(server(number)));
         schedule.handle_connected(&server(number), None, at(10));
     }
@@ -276,10 +276,10 @@ fn a_server_that_goes_while_it_is_tried_is_forgotten_afterwards() {
 #[test]
 fn what_comes_back_while_it_is_tried_is_not_forgotten() {
     let mut schedule = schedule();
-    schedule.add(server(1), heard(1, "tower"), at(0));
+    schedule.add(server(1), origin(1, "tower"), at(0));
     schedule.poll_start(at(0)).unwrap();
     schedule.remove(&server(1));
-    schedule.add(server(1), heard(1, "tower"), at(3));
+    schedule.add(server(1), origin(1, "tower"), at(3));
     schedule.handle_failed(&server(1), false, at(5));
     assert_eq!(schedule.poll_start(at(10_000)), Some(server(1)));
 }
@@ -287,7 +287,7 @@ fn what_comes_back_while_it_is_tried_is_not_forgotten() {
 #[test]
 fn what_was_announced_is_tried_once_though_it_is_taken_back() {
     let mut schedule = schedule();
-    schedule.add(server(1), heard(1, "tower"), at(0));
+    schedule.add(server(1), origin(1, "tower"), at(0));
     schedule.remove(&server(1));
     assert_eq!(schedule.poll_start(at(0)), Some(server(1)));
     schedule.handle_failed(&server(1), false, at(5));
@@ -299,7 +299,7 @@ fn what_proved_a_trusted_key_stays_though_it_is_taken_back() {
     for trusted in [true, false] {
         let mut schedule = AttemptSchedule::new(RETRY, trusted);
         for n in 0..20 {
-            schedule.add(server(n), heard(n, "tower"), at(0));
+            schedule.add(server(n), origin(n, "tower"), at(0));
             schedule.poll_start(at(0)).unwrap();
             schedule.handle_connected(&server(n), Some(key(1)), at(1));
             schedule.handle_failed(&server(n), false, at(2));
@@ -317,7 +317,7 @@ fn what_proved_a_trusted_key_stays_though_it_is_taken_back() {
 fn two_addresses(key: Option<KeyId>) -> AttemptSchedule {
     let mut schedule = schedule();
     for number in [2, 1] {
-        schedule.add(server(number), heard(1, "tower"), at(0));
+        schedule.add(server(number), origin(1, "tower"), at(0));
     }
     // The first one found, not the smallest.
     assert_eq!(schedule.poll_start(at(0)), Some(server(2)));
@@ -337,7 +337,7 @@ fn a_server_with_a_proven_key_is_asked_at_one_address() {
     assert!(!schedule.handle_failed(&server(1), false, at(21)));
     assert_eq!(schedule.poll_start(at(299_999)), None);
     // Others are, meanwhile, also those that claim to be the same.
-    schedule.add(server(3), heard(1, "tower"), at(30));
+    schedule.add(server(3), origin(1, "tower"), at(30));
     assert_eq!(schedule.poll_start(at(30)), Some(server(3)));
     schedule.handle_connected(&server(3), Some(key(2)), at(40));
     assert_eq!(schedule.poll_ask(at(40)), Some(server(3)));
@@ -377,7 +377,7 @@ fn who_claims_to_be_a_server_with_a_key_does_not_hold_it_up_at_all() {
     for stranger in [None, Some(key(2))] {
         let mut schedule = schedule();
         for number in [2, 1] {
-            schedule.add(server(number), heard(1, "tower"), at(0));
+            schedule.add(server(number), origin(1, "tower"), at(0));
             schedule.poll_start(at(4)).unwrap();
         }
         schedule.handle_connected(&server(2), stranger, at(10));
@@ -407,9 +407,9 @@ fn a_trusted_server_that_was_asked_keeps_its_slot() {
 #[test]
 fn there_is_a_bound_and_who_announces_most_gives_way() {
     let mut schedule = schedule();
-    schedule.add(server(9999), heard(1, "right"), at(0));
+    schedule.add(server(9999), origin(1, "right"), at(0));
     for n in 0..MAX_DESTINATIONS as u16 + 64 {
-        schedule.add(server(n), heard(2, &n.to_string()), at(0));
+        schedule.add(server(n), origin(2, &n.to_string()), at(0));
     }
     assert_eq!(schedule.destinations().count(), MAX_DESTINATIONS);
     assert!(schedule.destinations().any(|to| *to == server(9999)));
@@ -420,12 +420,12 @@ fn there_is_a_bound_and_who_announces_most_gives_way() {
 fn what_failed_gives_way_before_what_was_never_tried() {
     let mut schedule = schedule();
     for n in 0..MAX_DESTINATIONS as u16 {
-        schedule.add(server(n), heard(n, &n.to_string()), at(0));
+        schedule.add(server(n), origin(n, &n.to_string()), at(0));
     }
     let failed = schedule.poll_start(at(0)).unwrap();
     let running = schedule.poll_start(at(0)).unwrap();
     schedule.handle_failed(&failed, false, at(1));
-    schedule.add(server(9999), heard(9999, "right"), at(2));
+    schedule.add(server(9999), origin(9999, "right"), at(2));
     assert!(!schedule.take_left_out());
     let left: Vec<&Destination> = schedule.destinations().collect();
     assert!(!left.contains(&&failed) && left.contains(&&running));
@@ -436,33 +436,33 @@ fn what_failed_gives_way_before_what_was_never_tried() {
 fn who_names_the_right_server_among_hundreds_of_his_own_does_not_take_it_along() {
     let mut schedule = schedule();
     for n in 0..900 {
-        schedule.add(server(n), heard(2, &n.to_string()), at(0));
+        schedule.add(server(n), origin(2, &n.to_string()), at(0));
     }
     let right = server(9999);
-    schedule.add(right.clone(), heard(2, "right"), at(0));
+    schedule.add(right.clone(), origin(2, "right"), at(0));
     // It answers for itself, and is tried in its own turn.
-    schedule.add(right.clone(), heard(1, "right"), at(100));
+    schedule.add(right.clone(), origin(1, "right"), at(100));
     let started: Vec<_> = std::iter::from_fn(|| schedule.poll_start(at(100))).collect();
     assert!(started.contains(&right));
     schedule.handle_failed(&right, false, at(101));
     for n in 1_000..4_000 {
-        schedule.add(server(n), heard(2, &n.to_string()), at(200));
+        schedule.add(server(n), origin(2, &n.to_string()), at(200));
     }
     assert!(schedule.destinations().any(|to| *to == right));
     // A source with as many or more does not take it back.
-    schedule.add(right.clone(), heard(3, "right"), at(300));
-    assert_eq!(schedule.entries[&right].origin, heard(1, "right"));
+    schedule.add(right.clone(), origin(3, "right"), at(300));
+    assert_eq!(schedule.entries[&right].origin, origin(1, "right"));
 }
 
 #[test]
 fn what_was_pushed_out_by_forged_sources_is_offered_and_tried_again() {
     let mut schedule = schedule();
     let right = server(9999);
-    schedule.add(right.clone(), heard(5_000, "right"), at(0));
+    schedule.add(right.clone(), origin(5_000, "right"), at(0));
     assert_eq!(schedule.poll_start(at(0)), Some(right.clone()));
     schedule.handle_failed(&right, false, at(1));
     for n in 0..MAX_DESTINATIONS as u16 {
-        schedule.add(server(n), heard(n, &n.to_string()), at(2));
+        schedule.add(server(n), origin(n, &n.to_string()), at(2));
     }
     assert!(schedule.destinations().all(|to| *to != right));
     assert!(!schedule.poll_offer(at(10_001)));
@@ -470,9 +470,9 @@ fn what_was_pushed_out_by_forged_sources_is_offered_and_tried_again() {
     assert!(schedule.poll_offer(at(10_002)) && !schedule.poll_offer(at(10_002)));
     // All that the link still announces.
     let now = at(10_002);
-    schedule.add(right.clone(), heard(5_000, "right"), now);
+    schedule.add(right.clone(), origin(5_000, "right"), now);
     for n in 600..MAX_DESTINATIONS as u16 {
-        schedule.add(server(n), heard(n, &n.to_string()), now);
+        schedule.add(server(n), origin(n, &n.to_string()), now);
     }
     let mut tried = false;
     while let Some(started) = schedule.poll_start(now) {

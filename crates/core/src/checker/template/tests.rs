@@ -27,7 +27,7 @@ fn expand(template: &str, variables: &CheckerVariables<'_>) -> String {
 }
 
 #[test]
-fn attributes_are_expanded_as_mandos_was_seen_to() {
+fn attributes_are_expanded_as_by_mandos() {
     let variables = variables("foo.example.org", "foo.bar-baz");
     assert_eq!(
         expand("sh -c \"echo %(host)s %(name)s %%; exit 3\"", &variables),

@@ -100,7 +100,7 @@ impl<'s> LinkChains<'s> {
                     filters_vlans: true,
                 }) == *details
                 {
-                    pending.tell(link, RemarkKind::Filters(name()));
+                    pending.add_remark(link, RemarkKind::Filters(name()));
                 }
                 return self.ports(link, only_one, depth, pending);
             }
@@ -156,7 +156,7 @@ impl<'s> LinkChains<'s> {
                 bridge: bridge.name().to_owned(),
                 port: parts.first().map(ToString::to_string).unwrap_or_default(),
             };
-            pending.tell(bridge, what);
+            pending.add_remark(bridge, what);
         }
         if parts.is_empty() {
             let nothing = || RemarkKind::NoHardware(bridge.name().to_owned());
@@ -317,7 +317,7 @@ impl Pending {
         self.remarks.extend(other.remarks);
     }
 
-    fn tell(&mut self, link: &KernelLink, what: RemarkKind) {
+    fn add_remark(&mut self, link: &KernelLink, what: RemarkKind) {
         self.remarks.push(LinkRemark {
             link: link.name().to_owned(),
             what,

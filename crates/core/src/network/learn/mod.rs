@@ -153,7 +153,7 @@ pub fn learn(snapshot: &Snapshot, routes_to_servers: &[ServerRoute]) -> Learned 
         let name = snapshot
             .link(to_server.link)
             .map_or("?", |link| link.name());
-        let mut tell = |what: RemarkKind| {
+        let mut add_remark = |what: RemarkKind| {
             let remark = LinkRemark {
                 link: name.to_owned(),
                 what,
@@ -167,13 +167,13 @@ pub fn learn(snapshot: &Snapshot, routes_to_servers: &[ServerRoute]) -> Learned 
             // The address first: links for one that cannot be written are useless.
             ReachMethod::Routed(routed) => routes.plan(routed, to_server.link).and_then(|plan| {
                 let top = chains.follow(to_server.link, true)?;
-                plan.note.clone().into_iter().for_each(&mut tell);
+                plan.note.clone().into_iter().for_each(&mut add_remark);
                 routes.add(top, plan);
                 Ok(())
             }),
         };
         if let Err(what) = followed {
-            tell(what);
+            add_remark(what);
         }
     }
     finish(chains, &routes, remarks)

@@ -178,7 +178,7 @@ impl Host {
         learned.definition.to_string()
     }
 
-    fn told(&self, to_server: ServerRoute) -> String {
+    fn remark(&self, to_server: ServerRoute) -> String {
         let learned = self.learn(&[to_server]);
         assert_eq!(learned.definition, Definition::default());
         let remarks: Vec<String> = learned.remarks.iter().map(ToString::to_string).collect();
@@ -338,7 +338,7 @@ fn a_route_that_a_boot_cannot_use_is_reported_and_not_written() {
         ("far", "is in another network namespace"),
         ("empty", "empty leads to no network interface"),
     ] {
-        let said = host.told(host.found(link));
+        let said = host.remark(host.found(link));
         assert!(
             said.starts_with(link) && said.contains(told),
             "{link}: {said}"
@@ -355,7 +355,7 @@ fn a_route_that_a_boot_cannot_use_is_reported_and_not_written() {
             "no address to reach",
         ),
     ] {
-        let said = host.told(to_server);
+        let said = host.remark(to_server);
         assert!(said.contains(told), "{said}");
     }
 }
@@ -384,7 +384,7 @@ fn links_that_are_made_of_themselves_end_the_search() {
     let b = host.index("b");
     host.0.links[1].parent = Some(b);
     assert!(
-        host.told(host.found("b"))
+        host.remark(host.found("b"))
             .contains("leads to no network interface")
     );
 }

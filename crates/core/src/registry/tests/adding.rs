@@ -4,7 +4,7 @@ use super::world::*;
 use crate::event::{Event, Refusal};
 use crate::registry::{AddError, RequestAnswer};
 use crate::settings::client::ClientConfig;
-use crate::settings::client::Setting;
+use crate::settings::client::{Setting, SettingChange};
 
 fn add(world: &mut World, config: ClientConfig) -> Result<(), AddError> {
     let added = world
@@ -43,8 +43,8 @@ fn settings_changed_since_survive_a_restart_too() {
     add(&mut world, config(2)).unwrap();
     let id = world.id(2);
     let settings = [
-        Setting::Host("elsewhere".into()),
-        Setting::Secret(crate::secret::Secret::new(b"newer".to_vec())),
+        Setting::Host.to("elsewhere".to_owned()),
+        SettingChange::Secret(crate::secret::Secret::new(b"newer".to_vec())),
     ];
     for setting in settings {
         world.registry.handle_set(id, setting, world.now).unwrap();

@@ -265,7 +265,7 @@ fn rehearsed(world: &mut World) -> Option<Alarm> {
 }
 
 #[test]
-fn a_rehearsal_that_nobody_allowed_is_an_alarm() {
+fn a_rehearsal_without_permission_is_an_alarm() {
     let alarm = Some(Alarm::Rehearsal);
     let mut world = World::new(vec![config(1)]);
     let id = world.id(1);
@@ -314,7 +314,7 @@ fn rehearsals_are_allowed_for_a_bounded_time() {
         &told,
         &Event::RehearsalsAllowed(id, LONGEST_REHEARSALS)
     ));
-    let setting = Setting::Timeout(seconds(1_000_000));
+    let setting = Setting::Timeout.to(seconds(1_000_000));
     world.registry.handle_set(id, setting, world.now).unwrap();
     world.actions();
     world.pass(LONGEST_REHEARSALS);

@@ -211,12 +211,12 @@ fn changed_approval_settings_count_for_those_that_wait() {
     let mut world = waits(30, true);
     let (request, _) = world.ask(1);
     world.run(seconds(10));
-    let setting = Setting::ApprovalDelay(seconds(20));
+    let setting = Setting::ApprovalDelay.to(seconds(20));
     world
         .registry
         .handle_set(world.id(1), setting, world.now)
         .unwrap();
-    let setting = Setting::ApprovedByDefault(false);
+    let setting = Setting::ApprovedByDefault.to(false);
     world
         .registry
         .handle_set(world.id(1), setting, world.now)

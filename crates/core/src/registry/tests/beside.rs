@@ -271,7 +271,7 @@ fn a_new_key_has_no_proof_and_no_permission_to_rehearse() {
 #[test]
 fn a_changed_setting_is_reported() {
     let mut world = World::new(vec![config(1)]);
-    let setting = Setting::Timeout(seconds(400));
+    let setting = Setting::Timeout.to(seconds(400));
     let id = world.id(1);
     world.registry.handle_set(id, setting, world.now).unwrap();
     let changed = Event::Changed(id, vec!["timeout"]);
@@ -358,7 +358,7 @@ const LATE: [(&str, Late); 14] = [
         world.registry.handle_disable(world.id(1), world.now);
     }),
     ("a setting", |world, _| {
-        let setting = Setting::Timeout(seconds(100_000));
+        let setting = Setting::Timeout.to(seconds(100_000));
         let id = world.id(1);
         world.registry.handle_set(id, setting, world.now).unwrap();
     }),

@@ -33,7 +33,7 @@ pub(super) enum Op {
     /// A decision on one of the requests, waiting or not.
     Decide(usize, bool),
     Remove(usize),
-    Set(usize, SettingChange),
+    Set(usize, RandomSetting),
     /// The file changes, to be read at the next reload or start.
     Edit(usize, Edit),
     Reload,
@@ -49,7 +49,7 @@ pub(super) enum Op {
 }
 
 #[derive(Clone, Copy, Debug)]
-pub(super) enum SettingChange {
+pub(super) enum RandomSetting {
     Timeout(u64),
     Extended(u64),
     Delay(u64),
@@ -60,20 +60,20 @@ pub(super) enum SettingChange {
 
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Edit {
-    Setting(SettingChange),
+    Setting(RandomSetting),
     Enabled(bool),
     Section(bool),
 }
 
-fn setting_change() -> impl Strategy<Value = SettingChange> {
+fn random_setting() -> impl Strategy<Value = RandomSetting> {
     let time = |values: &'static [u64]| prop::sample::select(values);
     prop_oneof![
-        time(&[2_000, 5_000, 9_000]).prop_map(SettingChange::Timeout),
-        time(&[1_000, 12_000]).prop_map(SettingChange::Extended),
-        time(&[0, 0, 1_500, 4_000]).prop_map(SettingChange::Delay),
-        time(&[0, 1_000, 6_000]).prop_map(SettingChange::Duration),
-        any::<bool>().prop_map(SettingChange::Default),
-        (1..4_u8).prop_map(SettingChange::Secret),
+        time(&[2_000, 5_000, 9_000]).prop_map(RandomSetting::Timeout),
+        time(&[1_000, 12_000]).prop_map(RandomSetting::Extended),
+        time(&[0, 0, 1_500, 4_000]).prop_map(RandomSetting::Delay),
+        time(&[0, 1_000, 6_000]).prop_map(RandomSetting::Duration),
+        any::<bool>().prop_map(RandomSetting::Default),
+        (1..4_u8).prop_map(RandomSetting::Secret),
     ]
 }
 
@@ -82,7 +82,7 @@ pub(super) fn op() -> impl Strategy<Value = Op> {
     let which = 0..4_usize;
     let passes = prop::sample::select(&[0_u64, 1, 500, 999, 1_000, 1_500, 2_000, 4_000, 7_000][..]);
     let edit = prop_oneof![
-        3 => setting_change().prop_map(Edit::Setting),
+        3 => random_setting().prop_map(Edit::Setting),
         1 => any::<bool>().prop_map(Edit::Enabled),
         1 => any::<bool>().prop_map(Edit::Section),
     ];
@@ -105,7 +105,7 @@ pub(super) fn op() -> impl Strategy<Value = Op> {
         2 => client.clone().prop_map(Op::Deny),
         3 => (which.clone(), any::<bool>()).prop_map(|(which, yes)| Op::Decide(which, yes)),
         1 => client.clone().prop_map(Op::Remove),
-        3 => (client.clone(), setting_change()).prop_map(|(client, setting_change)| Op::Set(client, setting_change)),
+        3 => (client.clone(), random_setting()).prop_map(|(client, setting_change)| Op::Set(client, setting_change)),
         3 => (client, edit).prop_map(|(client, edit)| Op::Edit(client, edit)),
         1 => Just(Op::Reload),
         2 => restart,

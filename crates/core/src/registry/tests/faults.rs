@@ -126,7 +126,8 @@ impl Side {
                 Action::Event(event) => {
                     if let Event::Granted { client, .. } = event {
                         let name = name(client).unwrap();
-                        self.outbox.require(name, event.durability());
+                        let content = event.record(None).unwrap();
+                        self.outbox.require(name, content.durability);
                     }
                 }
                 Action::Answer {
@@ -238,7 +239,7 @@ impl Side {
                     Op::Remove(_) => registry.handle_remove(id, now),
                     Op::Timeout(_, to) => {
                         registry
-                            .handle_set(id, Setting::Timeout(seconds(to)), now)
+                            .handle_set(id, Setting::Timeout.to(seconds(to)), now)
                             .unwrap();
                     }
                     _ => {}

@@ -68,7 +68,7 @@ fn an_approval_changes_nothing_for_the_next_request() {
 }
 
 #[test]
-fn a_deadline_that_nobody_has_noticed_yet_counts() {
+fn a_passed_deadline_counts_before_it_is_handled() {
     let mut world = World::new(vec![config(1)]);
     world.pass(seconds(301));
     assert_eq!(

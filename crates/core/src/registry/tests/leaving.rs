@@ -127,9 +127,9 @@ fn a_renamed_section_keeps_its_deadline_its_denial_and_its_settings() {
         let mut world = World::new(vec![config(1), config(2)]);
         world.run(seconds(100));
         let id = world.id(1);
-        let setting = Setting::ApprovalDelay(seconds(60));
+        let setting = Setting::ApprovalDelay.to(seconds(60));
         world.registry.handle_set(id, setting, world.now).unwrap();
-        let setting = Setting::ApprovalDuration(seconds(1000));
+        let setting = Setting::ApprovalDuration.to(seconds(1000));
         world.registry.handle_set(id, setting, world.now).unwrap();
         world.registry.handle_deny(id, world.now);
         world.actions();

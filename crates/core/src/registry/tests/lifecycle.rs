@@ -10,7 +10,7 @@ use crate::event::{Ask, DisableReason, Durability, Event, Refusal, RequestId};
 use crate::key_id::KeyId;
 use crate::registry::{Action, RequestAnswer};
 use crate::secret::Secret;
-use crate::settings::client::{Setting, SettingError};
+use crate::settings::client::{Setting, SettingChange, SettingError};
 
 const MILLISECOND: Duration = Duration::from_millis(1);
 const OK: LastCheck = LastCheck::Exited(0);
@@ -225,7 +225,7 @@ fn a_set_timeout_moves_the_deadline_by_the_difference() {
     let id = world.id(1);
     world.run(seconds(100));
     let set = |world: &mut World, timeout| {
-        let setting = Setting::Timeout(seconds(timeout));
+        let setting = Setting::Timeout.to(seconds(timeout));
         world.registry.handle_set(id, setting, world.now).unwrap();
     };
     set(&mut world, 400);
@@ -241,7 +241,7 @@ fn a_set_timeout_moves_the_deadline_by_the_difference() {
 fn a_set_interval_checks_now_and_then_by_the_new_interval() {
     let mut world = World::new(vec![config(1)]);
     let id = world.id(1);
-    let setting = Setting::Interval(seconds(50));
+    let setting = Setting::Interval.to(seconds(50));
     world.registry.handle_set(id, setting, world.now).unwrap();
     let start = Action::StartCheck { client: id };
     assert!(world.actions().contains(&start));
@@ -256,15 +256,15 @@ fn a_setting_that_could_not_work_is_refused() {
     let id = world.id(1);
     let mut set = |setting| world.registry.handle_set(id, setting, world.now);
     assert_eq!(
-        set(Setting::Interval(Duration::ZERO)),
+        set(Setting::Interval.to(Duration::ZERO)),
         Err(SettingError::IntervalTooShort(Duration::ZERO))
     );
     assert_eq!(
-        set(Setting::Secret(Secret::new(Vec::new()))),
+        set(SettingChange::Secret(Secret::new(Vec::new()))),
         Err(SettingError::EmptySecret)
     );
     world.registry.handle_remove(id, world.now);
-    let setting = Setting::Host(String::new());
+    let setting = Setting::Host.to(String::new());
     assert_eq!(
         world.registry.handle_set(id, setting, world.now),
         Err(SettingError::NoSuchClient)

@@ -194,17 +194,17 @@ impl Recorder {
     }
 
     fn record(&mut self, event: &Event) {
-        let Some(kind) = event.kind() else {
+        let Some(content) = event.record(None) else {
             return;
         };
         let client = subject(event).and_then(|id| self.world.registry.name(id));
-        let bounded = kind.is_caused_by_peers();
+        let bounded = content.kind.is_caused_by_peers();
         self.unbounded += u64::from(bounded);
         let counts = match bounded {
             true => &mut self.by_peers,
             false => &mut self.others,
         };
-        match self.quotas.admit(event, client, self.world.now.mono) {
+        match self.quotas.admit(&content, client, self.world.now.mono) {
             Admission::Recorded => *counts.entry(client.cloned()).or_default() += 1,
             Admission::Announced(class, _) => {
                 assert_eq!(class.client.as_ref(), client);

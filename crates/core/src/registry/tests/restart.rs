@@ -8,7 +8,7 @@ use crate::client::saved::{End, Life};
 use crate::event::{DisableReason, Event, Refusal};
 use crate::registry::{Action, RequestAnswer};
 use crate::secret::Secret;
-use crate::settings::client::Setting;
+use crate::settings::client::{Setting, SettingChange};
 use crate::time::{BootId, Wall};
 
 const BOTH: [bool; 2] = [false, true];
@@ -151,7 +151,7 @@ fn disabling_and_removing_survive_a_crash() {
 #[test]
 fn nothing_of_a_removed_clients_secret_is_kept() {
     let mut world = World::new(vec![config(1)]);
-    let setting = Setting::Secret(Secret::new(b"own".to_vec()));
+    let setting = SettingChange::Secret(Secret::new(b"own".to_vec()));
     world
         .registry
         .handle_set(world.id(1), setting, world.now)
@@ -196,8 +196,8 @@ fn a_changed_file_counts_setting_by_setting() {
     for live in BOTH {
         let mut world = World::new(vec![config(1)]);
         for setting in [
-            Setting::Host("set".into()),
-            Setting::ExtendedTimeout(seconds(7)),
+            Setting::Host.to("set".to_owned()),
+            Setting::ExtendedTimeout.to(seconds(7)),
         ] {
             world
                 .registry
@@ -228,7 +228,7 @@ fn a_secret_set_at_run_time_counts_until_the_file_has_another() {
     for live in BOTH {
         let mut world = World::new(vec![config(1)]);
         let own = b"set at run time".to_vec();
-        let setting = Setting::Secret(Secret::new(own.clone()));
+        let setting = SettingChange::Secret(Secret::new(own.clone()));
         world
             .registry
             .handle_set(world.id(1), setting, world.now)
@@ -282,7 +282,7 @@ fn the_file_enables_and_disables_only_when_it_changes() {
 }
 
 #[test]
-fn a_reload_with_another_key_ends_what_the_old_one_began() {
+fn a_reload_with_another_key_ends_the_requests_of_the_old_one() {
     let delayed = || config_with(1, |it| it.approval_delay = seconds(30));
     let mut world = World::new(vec![delayed(), config(2)]);
     let (waiting, _) = world.ask(1);
@@ -299,7 +299,7 @@ fn a_reload_with_another_key_ends_what_the_old_one_began() {
 }
 
 #[test]
-fn a_reload_adds_what_is_new_and_drops_what_is_gone() {
+fn a_reload_adds_new_and_removes_missing_sections() {
     let mut world = World::new(vec![config(1), config(2)]);
     let (old, gone) = (world.id(2), world.id(1));
     let (request, _) = world.ask(1);

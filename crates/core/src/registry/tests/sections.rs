@@ -2,12 +2,11 @@
 
 use std::time::Duration;
 
-use super::events::SettingChange;
+use super::events::RandomSetting;
 use super::model::ModelSection;
 use super::world::config;
 use crate::secret::Secret;
-use crate::settings::client::ClientConfig;
-use crate::settings::client::Setting;
+use crate::settings::client::{ClientConfig, Setting, SettingChange};
 
 fn secret(number: u8) -> Secret {
     Secret::new(vec![number; 4])
@@ -32,24 +31,26 @@ pub(super) fn configured(files: &[Option<ModelSection>]) -> Vec<ClientConfig> {
     configs
 }
 
-pub(super) fn change_section(section: &mut ModelSection, setting_change: SettingChange) {
-    match setting_change {
-        SettingChange::Timeout(value) => section.timeout = value,
-        SettingChange::Extended(value) => section.extended = value,
-        SettingChange::Delay(value) => section.delay = value,
-        SettingChange::Duration(value) => section.duration = value,
-        SettingChange::Default(value) => section.default = value,
-        SettingChange::Secret(value) => section.secret = value,
+pub(super) fn change_section(section: &mut ModelSection, random: RandomSetting) {
+    match random {
+        RandomSetting::Timeout(value) => section.timeout = value,
+        RandomSetting::Extended(value) => section.extended = value,
+        RandomSetting::Delay(value) => section.delay = value,
+        RandomSetting::Duration(value) => section.duration = value,
+        RandomSetting::Default(value) => section.default = value,
+        RandomSetting::Secret(value) => section.secret = value,
     }
 }
 
-pub(super) fn setting(setting_change: SettingChange) -> Setting {
-    match setting_change {
-        SettingChange::Timeout(value) => Setting::Timeout(Duration::from_millis(value)),
-        SettingChange::Extended(value) => Setting::ExtendedTimeout(Duration::from_millis(value)),
-        SettingChange::Delay(value) => Setting::ApprovalDelay(Duration::from_millis(value)),
-        SettingChange::Duration(value) => Setting::ApprovalDuration(Duration::from_millis(value)),
-        SettingChange::Default(value) => Setting::ApprovedByDefault(value),
-        SettingChange::Secret(value) => Setting::Secret(secret(value)),
+pub(super) fn setting(random: RandomSetting) -> SettingChange {
+    match random {
+        RandomSetting::Timeout(value) => Setting::Timeout.to(Duration::from_millis(value)),
+        RandomSetting::Extended(value) => Setting::ExtendedTimeout.to(Duration::from_millis(value)),
+        RandomSetting::Delay(value) => Setting::ApprovalDelay.to(Duration::from_millis(value)),
+        RandomSetting::Duration(value) => {
+            Setting::ApprovalDuration.to(Duration::from_millis(value))
+        }
+        RandomSetting::Default(value) => Setting::ApprovedByDefault.to(value),
+        RandomSetting::Secret(value) => SettingChange::Secret(secret(value)),
     }
 }

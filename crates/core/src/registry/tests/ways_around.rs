@@ -139,7 +139,7 @@ fn the_success_of_a_checker_that_was_replaced_proves_nothing() {
     let proof = crate::checker::Checker::new(PROOF).unwrap();
     world
         .registry
-        .handle_set(id, Setting::Checker(proof), world.now)
+        .handle_set(id, Setting::Checker.to(proof), world.now)
         .unwrap();
     world.actions();
     world

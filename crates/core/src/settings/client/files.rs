@@ -3,31 +3,25 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use super::ParsedClient;
+use super::change::SECRET;
 use super::section::Reader;
+use super::{ParsedClient, Setting};
 use crate::ini::{Ini, IniEntry, IniSection};
 use crate::interpolate::references;
 use crate::key_id::KeyId;
 use crate::settings::{Doubt, Location, Parsed, Place, Problem, SettingsError, SettingsWarning};
 use crate::suggest;
 
-/// Every key that means something.
-pub const KEYS: [&str; 14] = [
-    "approval_delay",
-    "approval_duration",
-    "approved_by_default",
-    "checker",
-    "enabled",
-    "extended_timeout",
-    "fingerprint",
-    "host",
-    "interval",
-    "key_id",
-    "secfile",
-    "secret",
-    "ssh_fingerprint",
-    "timeout",
-];
+/// Keys that a section may have beside the settings in the table.
+const OTHER_KEYS: [&str; 3] = ["secfile", SECRET, "ssh_fingerprint"];
+
+/// Every key that is known, in alphabetical order.
+pub fn keys() -> Vec<&'static str> {
+    let settings = Setting::ALL.iter().map(|it| it.key());
+    let mut keys: Vec<_> = settings.chain(OTHER_KEYS).collect();
+    keys.sort_unstable();
+    keys
+}
 
 /// Reads the clients from files, each with its name and text, in the order given.
 ///
@@ -133,7 +127,7 @@ fn doubt_keys(files: &[File], warnings: &mut Findings<SettingsWarning>) {
         .collect();
     for (index, name, section) in sections() {
         for (key, entry) in unknown(section).filter(|(key, _)| !used.contains(*key)) {
-            if let Some(suggestion) = suggest::nearest(key, KEYS) {
+            if let Some(suggestion) = suggest::nearest(key, keys()) {
                 let place = place(name, entry.line(), Some(section.name()), Some(key));
                 let doubt = Doubt::UnknownKey { suggestion };
                 warnings.add(index, SettingsWarning { place, doubt });
@@ -143,7 +137,8 @@ fn doubt_keys(files: &[File], warnings: &mut Findings<SettingsWarning>) {
 }
 
 fn unknown(section: &IniSection) -> impl Iterator<Item = (&str, &IniEntry)> {
-    section.entries().filter(|(key, _)| !KEYS.contains(key))
+    let known = |key: &str| Setting::by_key(key).is_some() || OTHER_KEYS.contains(&key);
+    section.entries().filter(move |(key, _)| !known(key))
 }
 
 /// Warns of clients whose key id belongs to an earlier one.

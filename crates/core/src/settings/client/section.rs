@@ -4,11 +4,9 @@
 use std::borrow::Cow;
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::time::Duration;
 
-use super::{ClientSettings, ParsedClient, SecretSource};
+use super::{ClientSettings, ParsedClient, SecretSource, Setting, SettingKind};
 use crate::checker::{Checker, CheckerError};
-use crate::duration;
 use crate::ini::{IniEntry, IniSection, is_space};
 use crate::interpolate::interpolate;
 use crate::key_id::{Fingerprint, KeyId, KeyIdError};
@@ -88,30 +86,21 @@ impl<'i> Reader<'i> {
     }
 
     fn settings(&mut self) -> ClientSettings {
-        let default = ClientSettings::default();
-        ClientSettings {
-            key_id: self.key_id(),
-            fingerprint: self.fingerprint(),
-            host: self.take("host", host).unwrap_or(default.host),
-            checker: self.checker().unwrap_or(default.checker),
-            timeout: self.take("timeout", length).unwrap_or(default.timeout),
-            extended_timeout: self
-                .take("extended_timeout", length)
-                .unwrap_or(default.extended_timeout),
-            interval: self.take("interval", interval).unwrap_or(default.interval),
-            approval_delay: self
-                .take("approval_delay", length)
-                .unwrap_or(default.approval_delay),
-            approval_duration: self
-                .take("approval_duration", length)
-                .unwrap_or(default.approval_duration),
-            approved_by_default: self
-                .take("approved_by_default", value::boolean)
-                .unwrap_or(default.approved_by_default),
-            enabled: self
-                .take("enabled", value::boolean)
-                .unwrap_or(default.enabled),
+        let mut settings = ClientSettings::default();
+        for &setting in Setting::ALL {
+            let value = match setting.kind() {
+                SettingKind::KeyId => Some(self.key_id().into()),
+                SettingKind::Fingerprint => Some(self.fingerprint().into()),
+                SettingKind::Checker => self.checker().map(Into::into),
+                SettingKind::Text | SettingKind::Length | SettingKind::Boolean => {
+                    self.take(setting.key(), |text| setting.read(text))
+                }
+            };
+            // Each has the kind of its setting.
+            let put = value.map(|value| setting.put(&mut settings, value));
+            debug_assert!(put.is_none_or(|it| it.is_ok()), "{setting:?}");
         }
+        settings
     }
 
     /// `checker`. A built-in one that needs a host key and does not say it has it in `ssh_fingerprint`.
@@ -139,7 +128,7 @@ impl<'i> Reader<'i> {
         if !settings.checker.is_builtin() || self.errors.iter().any(reported) {
             return;
         }
-        if let Err(error) = ssh::endpoint(&settings.host) {
+        if let Err(error) = ssh::parse_endpoint(&settings.host) {
             self.refuse(Some("host"), Problem::SshHost(error));
         }
     }
@@ -290,29 +279,6 @@ impl<'i> Reader<'i> {
 
 fn trimmed(text: &str) -> Result<String, Problem> {
     Ok(text.trim_matches(is_space).to_owned())
-}
-
-pub(super) fn host(text: &str) -> Result<String, Problem> {
-    if text.contains('\0') {
-        return Err(Problem::Nul);
-    }
-    Ok(text.to_owned())
-}
-
-pub(super) fn checker(text: &str) -> Result<Checker, Problem> {
-    Ok(Checker::new(text)?)
-}
-
-pub(super) fn length(text: &str) -> Result<Duration, Problem> {
-    Ok(duration::read(text)?)
-}
-
-pub(super) fn interval(text: &str) -> Result<Duration, Problem> {
-    let length = length(text)?;
-    if length.is_zero() {
-        return Err(Problem::NoInterval(text.to_owned()));
-    }
-    Ok(length)
 }
 
 fn path(text: &str) -> Result<String, Problem> {

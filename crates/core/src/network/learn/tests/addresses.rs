@@ -136,5 +136,5 @@ fn leased_addresses_are_not_written_as_static_ones() {
     host.nic("eth0", 1);
     host.address("eth0", "2001:db8::7/128").dynamic = true;
     let to_server = host.routed("eth0", "2001:db8:f::1", 0, Some("fe80::1"), "2001:db8::7");
-    assert!(host.told(to_server).contains("was given by DHCPv6"));
+    assert!(host.remark(to_server).contains("was given by DHCPv6"));
 }

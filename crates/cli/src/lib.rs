@@ -1,0 +1,85 @@
+//! nightlatch: the administrator's one command. Parses the command line and calls the crate of its subject.
+//!
+//! What a verb makes goes to standard output; questions go to the terminal, everything else to
+//! standard error. No secret ever stands in an argument, in the environment or in a message.
+#![forbid(unsafe_code)]
+
+mod called;
+mod cli;
+mod completions;
+mod keys;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser};
+use nightlatch_bus::block_on;
+use nightlatch_console::failure::{EX_USAGE, Failure};
+use nightlatch_console::output;
+use nightlatch_fleet::verbs::{self, check_config};
+use nightlatch_fleet::{ctl, monitor, rehearsals};
+use nightlatch_machine::{check, enroll, image, keygen, network};
+
+use called::Called;
+use cli::{Cli, Verb};
+use keys::MachineKeys;
+
+/// Runs the command line `arguments`, the program's name first, and says how it ended (sysexits.h).
+pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let arguments = match Called::by(arguments) {
+        Called::Ctl(arguments) => return ExitCode::from(ctl::run(arguments)),
+        Called::Command(arguments) => arguments,
+    };
+    let cli = match Cli::try_parse_from(arguments) {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version are what was asked for; clap knows which stream and which colour.
+            let printed = error.print();
+            return ExitCode::from(match printed.map_err(output::failure) {
+                _ if error.use_stderr() => EX_USAGE,
+                Ok(()) => 0,
+                Err(failure) => {
+                    failure.report();
+                    failure.exit()
+                }
+            });
+        }
+    };
+    // Where the system forbids it, keys and passwords are no worse off than in any other program.
+    let _ = nightlatch_sys::memory::forbid_core_dumps();
+    match dispatch(cli.verb) {
+        Ok(status) => ExitCode::from(status),
+        Err(failure) => {
+            failure.report();
+            ExitCode::from(failure.exit())
+        }
+    }
+}
+
+/// The command line's definition, for who describes it.
+pub fn command() -> clap::Command {
+    Cli::command()
+}
+
+/// Carries the verb out; gives the exit status.
+fn dispatch(verb: Verb) -> Result<u8, Failure> {
+    match verb {
+        Verb::Keygen(options) => keygen::run(&options).map(|()| 0),
+        Verb::Enroll(options) => enroll::run(&options).map(|()| 0),
+        Verb::Rotate(options) => enroll::rotate(&options).map(|()| 0),
+        Verb::Unenroll(options) => enroll::unenroll(&options).map(|()| 0),
+        Verb::Monitor(options) => monitor::run(&options).map(|()| 0),
+        Verb::ImportMandos(options) => nightlatch_import::run(&options, &MachineKeys).map(|()| 0),
+        Verb::Check(options) if options.fleet.all => {
+            block_on(rehearsals::run(&options.fleet, options.machine.json))
+        }
+        Verb::Check(options) => check::run(&options.machine),
+        Verb::Image(options) => image::run(&options).map(|()| 0),
+        Verb::Network(options) => network::run(&options).map(|()| 0),
+        Verb::Ctl(options) => Ok(ctl::run(options.arguments)),
+        Verb::CheckConfig(options) => check_config::run(&options),
+        Verb::Completions(options) => completions::script(&options),
+        Verb::Complete(options) => block_on(completions::complete(&options)),
+        Verb::Server(verb) => verbs::run(verb),
+    }
+}

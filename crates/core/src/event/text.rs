@@ -1,0 +1,131 @@
+//! The words for what the registry decided: one for programs, a sentence for people.
+
+use super::{Alarm, DisableReason, Grant, Refusal};
+
+impl Grant {
+    /// As in the audit log.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::NotNeeded => "enabled",
+            Self::Approved => "approved",
+            Self::ByDefault => "approved-by-default",
+        }
+    }
+}
+
+impl Refusal {
+    /// As in the audit log, on D-Bus, and in the answer to a rehearsal.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::UnknownKey => "unknown-key",
+            Self::Disabled => "disabled",
+            Self::Denied => "denied",
+            Self::ApprovalTimedOut => "approval-timed-out",
+            Self::Removed => "removed",
+            Self::RehearsalUnproved => "rehearsal-unproved",
+            Self::RehearsalNeedsApproval => "rehearsal-needs-approval",
+        }
+    }
+
+    /// As in a line of the log.
+    pub const fn sentence(self) -> &'static str {
+        match self {
+            Self::UnknownKey => "unknown key",
+            Self::Disabled => "client is disabled",
+            Self::Denied => "denied",
+            Self::ApprovalTimedOut => "approval timed out",
+            Self::Removed => "client was removed",
+            Self::RehearsalUnproved => {
+                "it only rehearses, and was not seen up within its last two intervals"
+            }
+            Self::RehearsalNeedsApproval => "it only rehearses, and would need approval",
+        }
+    }
+}
+
+impl DisableReason {
+    /// As in the audit log.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Expired => "expired",
+            Self::ExpiredWhileDown => "expired-while-down",
+            Self::Administrator => "administrator",
+            Self::Configuration => "configuration",
+            Self::Remembered => "remembered",
+            Self::StateLost => "state-lost",
+        }
+    }
+
+    /// As in a line of the log.
+    pub const fn sentence(self) -> &'static str {
+        match self {
+            Self::Expired => "its deadline passed without a proof of life",
+            Self::ExpiredWhileDown => {
+                "its deadline passed while the server was down, and its last check had not succeeded, or the server had been killed"
+            }
+            Self::Administrator => "an administrator disabled it",
+            Self::Configuration => "the configuration now says enabled = no",
+            Self::Remembered => {
+                "it was disabled when its section left the configuration, or under another name"
+            }
+            Self::StateLost => {
+                "the state was lost, or is older than it has been: whether it was disabled is not known"
+            }
+        }
+    }
+}
+
+impl Alarm {
+    /// As in the audit log, and for `alarm_command`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::SecondRequest => "second-request",
+            Self::SameBoot => "same-boot",
+            Self::StillAnswers => "still-answers",
+            Self::Disabled => "disabled",
+            Self::Rehearsal => "rehearsal",
+            Self::SeveralWait(_) => "several-wait",
+            Self::UnknownKeys(_) => "unknown-keys",
+        }
+    }
+
+    /// The detail of its record, and its line of the log.
+    pub fn sentence(self) -> String {
+        match self {
+            Self::SecondRequest => {
+                "its secret was released before, or is being released now, and it was not seen up since"
+                    .to_owned()
+            }
+            Self::SameBoot => "its secret was released before to the same boot".to_owned(),
+            Self::StillAnswers => {
+                "it still passes its check while something asked for its secret".to_owned()
+            }
+            Self::Disabled => "it is disabled, and something asked for its secret".to_owned(),
+            Self::Rehearsal => {
+                "a rehearsal got its secret, and no administrator had allowed one (nightlatch rehearsal)"
+                    .to_owned()
+            }
+            Self::SeveralWait(count) => {
+                format!(
+                    "{count} requests with its key wait for approval at once: all but one are not its own"
+                )
+            }
+            Self::UnknownKeys(count) => {
+                format!("{count} requests with unknown keys within a minute")
+            }
+        }
+    }
+
+    /// The same kind of alarm, whatever its number.
+    pub(crate) const fn without_number(self) -> Self {
+        match self {
+            Self::SeveralWait(_) => Self::SeveralWait(0),
+            Self::UnknownKeys(_) => Self::UnknownKeys(0),
+            Self::SecondRequest
+            | Self::SameBoot
+            | Self::StillAnswers
+            | Self::Disabled
+            | Self::Rehearsal => self,
+        }
+    }
+}

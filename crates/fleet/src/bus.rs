@@ -1,0 +1,88 @@
+//! The bus as verbs use it: connecting, and its errors with what the administrator can do.
+
+use nightlatch_bus::error::BusError;
+use nightlatch_bus::proxy::MandosProxy;
+use nightlatch_console::failure::{
+    EX_CONFIG, EX_DATAERR, EX_IOERR, EX_NOPERM, EX_NOUSER, EX_PROTOCOL, EX_TEMPFAIL,
+    EX_UNAVAILABLE, Failure, warn,
+};
+use nightlatch_console::output::table::visible;
+
+/// Connects to the system bus.
+pub(crate) async fn connect() -> Result<MandosProxy, Failure> {
+    MandosProxy::connect().await.map_err(failure)
+}
+
+/// Tells what the server itself wants mended. A server without such words has nothing to say.
+pub(crate) async fn tell_warnings(server: &MandosProxy) {
+    if let Ok(about) = server.about().await {
+        about.warnings.iter().for_each(|line| warn(visible(line)));
+    }
+}
+
+/// What a failed call means to a person.
+pub(crate) fn failure(error: BusError) -> Failure {
+    let exit = match &error {
+        BusError::NoBus(_)
+        | BusError::BusLost(_)
+        | BusError::NoServer
+        | BusError::ServerGone
+        | BusError::NotSupported => EX_UNAVAILABLE,
+        BusError::AccessDenied(_) => EX_NOPERM,
+        BusError::NoSuchClient(_) => EX_NOUSER,
+        BusError::BadSection(_) | BusError::Taken(_) => EX_DATAERR,
+        BusError::NotReloaded(_) => EX_CONFIG,
+        BusError::NotDurable(_) => EX_IOERR,
+        BusError::NoRequest(_) | BusError::SeveralRequests(_) => EX_TEMPFAIL,
+        BusError::Refused { .. } | BusError::Malformed(_) => EX_PROTOCOL,
+    };
+    let hint = match &error {
+        BusError::NoBus(_) | BusError::BusLost(_) => {
+            Some("the server is reached over the system bus: is dbus running on this host?")
+        }
+        BusError::NoServer => Some(
+            "is the server running on this host? try: systemctl status nightlatchd (or mandos)",
+        ),
+        BusError::ServerGone => Some("whether the order was carried out is not known: look again"),
+        BusError::NotReloaded(text) if text.contains("known clients are missing") => Some(
+            "if a file was emptied by mistake, mend that; if it is meant: nightlatch reload \
+             --accept-fewer-clients",
+        ),
+        BusError::AccessDenied(_) => {
+            Some("run it as root; a server of Mandos also lets members of the group _mandos in")
+        }
+        _ => None,
+    };
+    let what = match &error {
+        BusError::Refused { name, text } => refusal(name, text),
+        // Its text holds that of its own source already.
+        BusError::NoBus(source) | BusError::BusLost(source) => format!("{error}: {source}"),
+        error => error.to_string(),
+    };
+    let failure = Failure::new(exit, what);
+    match hint {
+        Some(hint) => failure.hint(hint),
+        None => failure,
+    }
+}
+
+/// A stock server answers with the trace of a Python program: its last line says what it is about.
+fn refusal(name: &str, text: &str) -> String {
+    let last = text.lines().map(str::trim).rfind(|line| !line.is_empty());
+    match last {
+        Some(last) => format!("the server refuses: {last}"),
+        None => format!("the server refuses: {name}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_a_trace_only_the_last_line_is_shown() {
+        let text = "Traceback (most recent call last):\n  File \"x\"\nValueError: bad\n\n";
+        assert_eq!(refusal("a.b", text), "the server refuses: ValueError: bad");
+        assert_eq!(refusal("a.b", ""), "the server refuses: a.b");
+    }
+}

@@ -1,0 +1,411 @@
+//! The command line of mandos-ctl(8), read as Python's argparse reads it: long options may be cut short
+//! while they stay unambiguous, repeated options all count, and orders keep their order.
+//!
+//! By lexopt, for clap gives no order across options.
+
+use std::ffi::{OsStr, OsString};
+use std::io;
+use std::path::Path;
+use std::time::Duration;
+
+use lexopt::{Arg, Parser};
+use nightlatch_bus::property::{Property, PropertyValue};
+use nightlatch_console::output;
+use nightlatch_core::duration::{self, DurationError};
+use nightlatch_core::secret::Secret;
+
+use super::order::Order;
+use crate::secret_file;
+
+/// What an option does.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum What {
+    Help,
+    Version,
+    All,
+    Verbose,
+    Json,
+    Debug,
+    Check,
+    IsEnabled,
+    Remove,
+    Bump,
+    Enabled(bool),
+    CheckerRunning(bool),
+    ApprovedByDefault(bool),
+    Approve(bool),
+    /// These take a value.
+    Text(Property),
+    Time(Property),
+    Secret,
+}
+
+/// An option: its long name, its letter, and what it does.
+#[derive(Debug)]
+struct Opt {
+    name: &'static str,
+    letter: Option<char>,
+    what: What,
+}
+
+const fn option(name: &'static str, letter: Option<char>, what: What) -> Opt {
+    Opt { name, letter, what }
+}
+
+const OPTIONS: [Opt; 26] = [
+    option("help", Some('h'), What::Help),
+    option("version", None, What::Version),
+    option("all", Some('a'), What::All),
+    option("verbose", Some('v'), What::Verbose),
+    option("dump-json", Some('j'), What::Json),
+    option("enable", Some('e'), What::Enabled(true)),
+    option("disable", Some('d'), What::Enabled(false)),
+    option("bump-timeout", Some('b'), What::Bump),
+    option("start-checker", None, What::CheckerRunning(true)),
+    option("stop-checker", None, What::CheckerRunning(false)),
+    option("is-enabled", Some('V'), What::IsEnabled),
+    option("remove", Some('r'), What::Remove),
+    option("checker", Some('c'), What::Text(Property::Checker)),
+    option("timeout", Some('t'), What::Time(Property::Timeout)),
+    option(
+        "extended-timeout",
+        None,
+        What::Time(Property::ExtendedTimeout),
+    ),
+    option("interval", Some('i'), What::Time(Property::Interval)),
+    option("approve-by-default", None, What::ApprovedByDefault(true)),
+    option("deny-by-default", None, What::ApprovedByDefault(false)),
+    option("approval-delay", None, What::Time(Property::ApprovalDelay)),
+    option(
+        "approval-duration",
+        None,
+        What::Time(Property::ApprovalDuration),
+    ),
+    option("host", Some('H'), What::Text(Property::Host)),
+    option("secret", Some('s'), What::Secret),
+    option("approve", Some('A'), What::Approve(true)),
+    option("deny", Some('D'), What::Approve(false)),
+    option("debug", None, What::Debug),
+    option("check", None, What::Check),
+];
+
+/// What a command line asks for.
+#[derive(Debug)]
+pub(super) enum Action {
+    /// Show the help.
+    Help,
+    /// Show the version.
+    Version,
+    /// Test the program itself.
+    SelfTest,
+    /// Call a server.
+    Run(Options),
+}
+
+/// What is to be shown.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Show {
+    /// Nothing: there are orders.
+    Nothing,
+    /// The table.
+    Table,
+    /// The table with all columns.
+    WideTable,
+    /// JSON.
+    Json,
+}
+
+/// A command line that calls a server.
+#[derive(Debug)]
+pub(super) struct Options {
+    /// What is to be shown.
+    pub(super) show: Show,
+    /// What is to be done.
+    pub(super) orders: Vec<Order>,
+    /// With which clients; all when there are no names.
+    pub(super) clients: Vec<String>,
+    /// Whether calls are shown.
+    pub(super) debug: bool,
+}
+
+/// Why a command line is wrong.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum UsageError {
+    /// An option that is none.
+    #[error("unrecognized arguments: {0}")]
+    Unknown(String),
+    /// An option cut too short.
+    #[error("ambiguous option: --{0} could match {1}")]
+    Ambiguous(String, String),
+    /// An option without its value.
+    #[error("argument {0}: expected one argument")]
+    NoValue(String),
+    /// A flag with a value.
+    #[error("argument {0}: takes no value, found {1:?}")]
+    Value(String, String),
+    /// Two that contradict each other.
+    #[error("argument {0}: not allowed with argument {1}")]
+    Both(String, String),
+    /// A value that is no text.
+    #[error("argument {0}: expected UTF-8 text")]
+    NotText(String),
+    /// No length of time.
+    #[error("argument {0}")]
+    Time(String, #[source] DurationError),
+    /// No secret.
+    #[error("argument -s/--secret: cannot read {0}: {1}")]
+    Secret(String, io::Error),
+    /// Orders for nobody.
+    #[error("options require client names or --all")]
+    NoClients,
+    /// `--verbose` with orders.
+    #[error("--verbose can only be used alone")]
+    Verbose,
+    /// `--dump-json` with anything.
+    #[error("--dump-json can only be used alone")]
+    Json,
+    /// `--all` without orders.
+    #[error("--all requires an action")]
+    All,
+    /// `--is-enabled` for several.
+    #[error("--is-enabled requires exactly one client")]
+    IsEnabled,
+    /// `--remove` with other orders.
+    #[error("--remove can only be combined with --deny")]
+    Remove,
+}
+
+/// Reads a command line, without the program's name.
+pub(super) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Action, UsageError> {
+    let mut parser = Parser::from_args(arguments);
+    let mut reader = Reader::default();
+    loop {
+        let argument = parser.next();
+        let Some(argument) = argument.map_err(|error| UsageError::Unknown(error.to_string()))?
+        else {
+            return reader.finish();
+        };
+        let option = match argument {
+            Arg::Value(name) => {
+                reader.clients.push(text("client", name)?);
+                continue;
+            }
+            Arg::Long(name) => long(name)?,
+            Arg::Short(letter) => short(letter)?,
+        };
+        match option.what {
+            What::Help => return Ok(Action::Help),
+            What::Version => return Ok(Action::Version),
+            _ => reader.option(option, &mut parser)?,
+        }
+    }
+}
+
+/// The long name of every option.
+pub(super) fn long_names() -> impl Iterator<Item = &'static str> {
+    OPTIONS.iter().map(|option| option.name)
+}
+
+/// What was read so far.
+#[derive(Default)]
+struct Reader {
+    orders: Vec<Order>,
+    clients: Vec<String>,
+    seen: Vec<&'static Opt>,
+}
+
+impl Reader {
+    fn option(&mut self, option: &'static Opt, parser: &mut Parser) -> Result<(), UsageError> {
+        let contrary = |seen: &&&Opt| option.what.contradicts(seen.what);
+        if let Some(seen) = self.seen.iter().find(contrary) {
+            return Err(UsageError::Both(option.shown(), seen.shown()));
+        }
+        self.seen.push(option);
+        let order = match option.what {
+            What::Text(property) => {
+                let text = text(&option.shown(), value(option, parser)?)?;
+                Order::Set(property, PropertyValue::Text(text))
+            }
+            What::Time(property) => {
+                let text = text(&option.shown(), value(option, parser)?)?;
+                let time = time(&text).map_err(|error| UsageError::Time(option.shown(), error))?;
+                Order::Set(property, PropertyValue::of_length(time))
+            }
+            What::Secret => Order::SetSecret(secret(value(option, parser)?)?),
+            flag => {
+                if let Some(value) = parser.optional_value() {
+                    let value = value.to_string_lossy().into_owned();
+                    return Err(UsageError::Value(option.shown(), value));
+                }
+                match flag.order() {
+                    Some(order) => order,
+                    None => return Ok(()),
+                }
+            }
+        };
+        self.orders.push(order);
+        Ok(())
+    }
+
+    /// Refuses what does not go together, in the order of mandos-ctl.
+    fn finish(mut self) -> Result<Action, UsageError> {
+        let seen = |what| self.seen.iter().any(|option| option.what == what);
+        let (all, orders) = (seen(What::All), !self.orders.is_empty());
+        if orders && self.clients.is_empty() && !all {
+            return Err(UsageError::NoClients);
+        }
+        if seen(What::Verbose) && orders {
+            return Err(UsageError::Verbose);
+        }
+        if seen(What::Json) && (orders || seen(What::Verbose)) {
+            return Err(UsageError::Json);
+        }
+        if all && !orders {
+            return Err(UsageError::All);
+        }
+        if seen(What::IsEnabled) && self.clients.len() > 1 {
+            return Err(UsageError::IsEnabled);
+        }
+        if seen(What::Remove) {
+            let with_it = |order: &Order| matches!(order, Order::Remove | Order::Approve(false));
+            if !self.orders.iter().all(with_it) {
+                return Err(UsageError::Remove);
+            }
+            // What is removed can no longer be denied.
+            self.orders
+                .sort_by_key(|order| matches!(order, Order::Remove));
+        }
+        if seen(What::Check) {
+            return Ok(Action::SelfTest);
+        }
+        let show = match (orders, seen(What::Verbose), seen(What::Json)) {
+            (true, ..) => Show::Nothing,
+            (_, true, _) => Show::WideTable,
+            (_, _, true) => Show::Json,
+            _ => Show::Table,
+        };
+        Ok(Action::Run(Options {
+            show,
+            debug: seen(What::Debug),
+            // With --all, names make no difference.
+            clients: if all { Vec::new() } else { self.clients },
+            orders: self.orders,
+        }))
+    }
+}
+
+impl What {
+    fn contradicts(self, other: Self) -> bool {
+        match (self, other) {
+            (Self::Enabled(one), Self::Enabled(other))
+            | (Self::CheckerRunning(one), Self::CheckerRunning(other))
+            | (Self::ApprovedByDefault(one), Self::ApprovedByDefault(other))
+            | (Self::Approve(one), Self::Approve(other)) => one != other,
+            _ => false,
+        }
+    }
+
+    /// The order that it gives; `None` when it gives none, or takes a value.
+    fn order(self) -> Option<Order> {
+        let set = |property, value| Some(Order::Set(property, PropertyValue::Boolean(value)));
+        match self {
+            Self::Enabled(value) => set(Property::Enabled, value),
+            Self::CheckerRunning(value) => set(Property::CheckerRunning, value),
+            Self::ApprovedByDefault(value) => set(Property::ApprovedByDefault, value),
+            Self::Approve(value) => Some(Order::Approve(value)),
+            Self::Remove => Some(Order::Remove),
+            Self::IsEnabled => Some(Order::IsEnabled),
+            // Any time written there counts as a proof of life.
+            Self::Bump => Some(Order::Set(
+                Property::LastCheckedOK,
+                PropertyValue::Text(String::new()),
+            )),
+            _ => None,
+        }
+    }
+}
+
+impl Opt {
+    fn shown(&self) -> String {
+        match self.letter {
+            Some(letter) => format!("-{letter}/--{}", self.name),
+            None => format!("--{}", self.name),
+        }
+    }
+}
+
+/// The option with this long name, whole or cut short.
+fn long(name: &str) -> Result<&'static Opt, UsageError> {
+    if let Some(option) = OPTIONS.iter().find(|option| option.name == name) {
+        return Ok(option);
+    }
+    let mut fitting = OPTIONS
+        .iter()
+        .filter(|option| option.name.starts_with(name));
+    match (fitting.next(), fitting.next()) {
+        (Some(option), None) => Ok(option),
+        (None, _) => Err(UsageError::Unknown(format!("--{name}"))),
+        (Some(one), Some(other)) => {
+            let all = [one, other].into_iter().chain(fitting);
+            let all: Vec<String> = all.map(|option| format!("--{}", option.name)).collect();
+            Err(UsageError::Ambiguous(name.to_owned(), all.join(", ")))
+        }
+    }
+}
+
+fn short(letter: char) -> Result<&'static Opt, UsageError> {
+    let option = OPTIONS.iter().find(|option| option.letter == Some(letter));
+    option.ok_or_else(|| UsageError::Unknown(format!("-{letter}")))
+}
+
+/// The value of `option`. One that stands alone may not look like an option: it would be one that lacks
+/// its value.
+fn value(option: &Opt, parser: &mut Parser) -> Result<OsString, UsageError> {
+    if let Some(value) = parser.optional_value() {
+        return Ok(value);
+    }
+    match parser.value() {
+        Ok(value) if !looks_like_an_option(&value) => Ok(value),
+        _ => Err(UsageError::NoValue(option.shown())),
+    }
+}
+
+fn looks_like_an_option(value: &OsStr) -> bool {
+    let bytes = value.as_encoded_bytes();
+    let Some(rest) = bytes.strip_prefix(b"-") else {
+        return false;
+    };
+    let number = rest
+        .iter()
+        .all(|byte| byte.is_ascii_digit() || *byte == b'.');
+    !rest.is_empty() && !number && !rest.contains(&b' ')
+}
+
+fn text(what: &str, value: OsString) -> Result<String, UsageError> {
+    value
+        .into_string()
+        .map_err(|_| UsageError::NotText(what.to_owned()))
+}
+
+/// A duration as mandos-ctl takes it: what is not in the form of RFC 3339 is read leniently, and said to
+/// be so. One that is in that form and too long stays wrong.
+fn time(text: &str) -> Result<Duration, DurationError> {
+    match duration::parse_rfc3339(text) {
+        Ok(time) => Ok(time),
+        Err(DurationError::TooLong) => Err(DurationError::TooLong),
+        Err(_) => {
+            output::complain(&format!(
+                "Invalid RFC 3339 duration: {text:?} - Parsing as pre-1.6.1 interval instead\n"
+            ));
+            duration::parse_lenient(text)
+        }
+    }
+}
+
+fn secret(file: OsString) -> Result<Secret, UsageError> {
+    let shown = file.to_string_lossy().into_owned();
+    secret_file::read(Path::new(&file)).map_err(|error| UsageError::Secret(shown, error))
+}
+
+#[cfg(test)]
+mod tests;

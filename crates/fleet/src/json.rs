@@ -1,0 +1,75 @@
+//! Clients as JSON for programs: the keys of `clients.conf`, durations as in there, times as RFC 3339.
+
+use nightlatch_bus::client::{CheckStatus, ClientView};
+use nightlatch_bus::moment;
+use nightlatch_console::output::human;
+use nightlatch_core::time::Wall;
+use serde::Serialize;
+
+use crate::state::State;
+
+/// One client, as `list --json` and `show --json` have it. Keys may be added, never changed.
+#[derive(Serialize)]
+pub(crate) struct Client<'c> {
+    name: &'c str,
+    state: &'static str,
+    enabled: bool,
+    expires: Option<String>,
+    host: &'c str,
+    key_id: String,
+    fingerprint: &'c str,
+    checker: &'c str,
+    checker_running: bool,
+    /// The exit status, `crashed`, or nothing.
+    last_check: serde_json::Value,
+    last_checked_ok: Option<String>,
+    timeout: String,
+    extended_timeout: String,
+    interval: String,
+    approval_pending: bool,
+    approved_by_default: bool,
+    approval_delay: String,
+    approval_duration: String,
+    last_approval_request: Option<String>,
+    last_enabled: Option<String>,
+    created: Option<String>,
+    path: &'c str,
+}
+
+impl<'c> From<&'c ClientView> for Client<'c> {
+    fn from(client: &'c ClientView) -> Self {
+        Self {
+            name: &client.name,
+            state: State::of(client).word(),
+            enabled: client.enabled,
+            expires: client.expires.map(time),
+            host: &client.host,
+            key_id: client.key_id.to_lowercase(),
+            fingerprint: &client.fingerprint,
+            checker: &client.checker,
+            checker_running: client.checker_running,
+            last_check: match client.last_check {
+                CheckStatus::Never => serde_json::Value::Null,
+                CheckStatus::Crashed => "crashed".into(),
+                CheckStatus::Exited(status) => status.into(),
+            },
+            last_checked_ok: client.last_checked_ok.map(time),
+            timeout: human::setting(client.timeout),
+            extended_timeout: human::setting(client.extended_timeout),
+            interval: human::setting(client.interval),
+            approval_pending: client.approval_pending,
+            approved_by_default: client.approved_by_default,
+            approval_delay: human::setting(client.approval_delay),
+            approval_duration: human::setting(client.approval_duration),
+            last_approval_request: client.last_approval_request.map(time),
+            last_enabled: client.last_enabled.map(time),
+            created: client.created.map(time),
+            path: client.path.as_str(),
+        }
+    }
+}
+
+/// A point in time as RFC 3339, in UTC, to the microsecond.
+pub(crate) fn time(wall: Wall) -> String {
+    format!("{}Z", moment::print(Some(wall)))
+}

@@ -1,0 +1,15 @@
+//! What an administrator does with the clients of a server over D-Bus: shows them, changes them and decides on their
+//! requests, by single verbs (`verbs`), on one screen (`monitor`), and as mandos-ctl does (`ctl`).
+#![forbid(unsafe_code)]
+
+mod bus;
+pub mod ctl;
+mod json;
+pub mod monitor;
+mod proof;
+pub mod rehearsals;
+mod secret_file;
+mod select;
+mod state;
+pub mod verbs;
+mod when;

@@ -1,0 +1,239 @@
+//! What a server, or the bus about it, tells.
+
+use nightlatch_bus::client::ClientView;
+use nightlatch_bus::names::ClientPath;
+use nightlatch_bus::property::{Property, PropertyValue};
+use nightlatch_console::output::human::length;
+
+use crate::monitor::event::{About, Event, Told};
+use crate::monitor::state::details::read;
+use crate::monitor::state::log::Level;
+use crate::monitor::state::{Link, State};
+
+/// So many removals within a second are told one by one.
+const TOLD_ONE_BY_ONE: usize = 5;
+
+impl State {
+    /// Something came over the bus.
+    pub(super) fn hear(&mut self, event: Event) {
+        match event {
+            Event::Connected(about, clients) => self.connected(about, clients),
+            Event::Warned(warnings) => self.warned(warnings),
+            Event::Disconnected(why) => self.disconnected(why),
+            Event::Added(client) => self.added(*client),
+            Event::Removed(path) => {
+                if let Some(client) = self.fleet.remove(&path) {
+                    self.removed.push(client.name);
+                }
+            }
+            Event::Changed(path, values) => self.changed(&path, &values),
+            Event::Told(path, told) => self.told(&path, told),
+            Event::Unknown { key_id, address } => {
+                let text = format!("A client with an unknown key asked from {address}: {key_id}");
+                self.note(Level::Warning, text);
+            }
+            Event::Recorded(line) => self.recorded(&line),
+            Event::Answered {
+                path,
+                reason,
+                records,
+            } => self.answered(&path, reason, &records),
+            Event::Several(deed, requests) => self.ask_which(deed, requests),
+            Event::Failed(deed, why) => {
+                let text = format!("Cannot {} {}: {why}", deed.act.verb(), deed.name);
+                self.note(Level::Warning, text.clone());
+                self.say(Level::Warning, text);
+            }
+            // What a person or the terminal does has been handled before.
+            Event::Started(..)
+            | Event::Key(_)
+            | Event::Mouse(_)
+            | Event::Resized(_)
+            | Event::Passed => {}
+        }
+    }
+
+    fn connected(&mut self, about: About, clients: Vec<ClientView>) {
+        let which = match &about {
+            About::Mandos => "a Mandos server".to_owned(),
+            About::Nightlatch(version) => format!("nightlatchd {version}"),
+        };
+        let text = match clients.len() {
+            0 => format!("Connected to {which}, which has no clients"),
+            1 => format!("Connected to {which}, which has 1 client"),
+            count => format!("Connected to {which}, which has {count} clients"),
+        };
+        self.note(Level::Info, text);
+        self.link = Link::Up(about);
+        self.warnings.clear();
+        self.removed.clear();
+        let before = self.marked_path();
+        self.fleet.replace(clients, self.clock.wall);
+        if let Some(details) = &mut self.details {
+            details.forget();
+        }
+        // Numbers are new, clients may be the same.
+        if let Some(id) = before.and_then(|path| self.fleet.find(&path)) {
+            self.marked.client = Some(id);
+        }
+    }
+
+    fn warned(&mut self, warnings: Vec<String>) {
+        for warning in &warnings {
+            if !self.warnings.contains(warning) {
+                self.note(Level::Alarm, warning.clone());
+            }
+        }
+        self.warnings = warnings;
+    }
+
+    fn disconnected(&mut self, why: String) {
+        // It is said once, however often the bus is tried.
+        if !matches!(&self.link, Link::Down(known, _) if *known == why) {
+            self.note(Level::Warning, format!("Not connected: {why}"));
+        }
+        // Those were not removed by anyone: it went away.
+        self.removed.clear();
+        let since = match self.link {
+            Link::Down(_, since) => since,
+            Link::Looking | Link::Up(_) => self.clock.wall,
+        };
+        self.link = Link::Down(why, since);
+    }
+
+    fn added(&mut self, client: ClientView) {
+        let name = client.name.clone();
+        let known = self.fleet.find(&client.path).is_some();
+        self.fleet.insert(client, self.clock.wall);
+        if !known {
+            self.note(Level::Info, format!("{name} was added"));
+        }
+    }
+
+    /// Says which clients were removed in the last second.
+    pub(super) fn tell_removed(&mut self) {
+        let removed = std::mem::take(&mut self.removed);
+        if removed.len() > TOLD_ONE_BY_ONE {
+            let text = format!("{} clients were removed", removed.len());
+            self.note(Level::Warning, text);
+            return;
+        }
+        for name in removed {
+            self.note(Level::Warning, format!("{name} was removed"));
+        }
+    }
+
+    fn changed(&mut self, path: &ClientPath, values: &[(Property, PropertyValue)]) {
+        let Some(id) = self.fleet.find(path) else {
+            return;
+        };
+        let change = |client: &mut ClientView| {
+            let before = client.enabled;
+            for (property, value) in values {
+                // The bus crate has checked the types; a time that is none leaves the one before.
+                let _ = client.apply(*property, value);
+            }
+            (client.enabled != before).then(|| (client.name.clone(), client.enabled))
+        };
+        let turned = self.fleet.change(id, self.clock.wall, change).flatten();
+        if let Some((name, enabled)) = turned {
+            let (level, word) = match enabled {
+                true => (Level::Info, "enabled"),
+                false => (Level::Warning, "disabled"),
+            };
+            self.note(level, format!("{name} is {word}"));
+        }
+        if turned_reason(values)
+            && let Some(details) = &mut self.details
+            && details.is_about(path)
+        {
+            details.ask_again();
+        }
+    }
+
+    fn told(&mut self, path: &ClientPath, told: Told) {
+        let id = self.fleet.find(path);
+        let Some(client) = id.and_then(|id| self.fleet.get(id)) else {
+            return;
+        };
+        let name = &client.name;
+        let (level, text) = match told {
+            Told::GotSecret => (Level::Info, format!("{name} received its secret")),
+            Told::NeedApproval {
+                milliseconds,
+                default,
+            } => {
+                let time = length(std::time::Duration::from_millis(milliseconds));
+                let text = if default {
+                    format!("{name} will get its secret in {time} unless it is denied")
+                } else {
+                    format!("{name} needs approval within {time}")
+                };
+                (Level::Warning, text)
+            }
+            Told::Rejected(reason) => (Level::Warning, format!("{name} was rejected: {reason}")),
+            Told::CheckerStarted(command) => {
+                if !self.log.verbose {
+                    return;
+                }
+                (Level::Info, format!("A check of {name} began: {command}"))
+            }
+            Told::CheckerCompleted { exit: Some(0), .. } => {
+                if !self.log.verbose {
+                    return;
+                }
+                (Level::Info, format!("A check of {name} succeeded"))
+            }
+            Told::CheckerCompleted {
+                exit: Some(exit),
+                command,
+                ..
+            } => (
+                Level::Warning,
+                format!("A check of {name} failed with exit status {exit}: {command}"),
+            ),
+            Told::CheckerCompleted {
+                exit: None,
+                signal,
+                command,
+            } => {
+                let by = signal.map_or(String::new(), |signal| format!(" by signal {signal}"));
+                (
+                    Level::Warning,
+                    format!("A check of {name} was killed{by}: {command}"),
+                )
+            }
+        };
+        self.note(level, text);
+    }
+
+    /// Alarms have no signal of their own; everything else that is recorded was told of already.
+    fn recorded(&mut self, line: &str) {
+        let Some(record) = read(line) else {
+            return;
+        };
+        if let Some(alarm) = &record.alarm {
+            let about = record.client.as_deref().unwrap_or("the server");
+            let detail = record.detail.as_deref().unwrap_or_default();
+            let text = format!("ALARM {alarm}: {about}: {detail}");
+            self.note(Level::Alarm, text);
+        }
+        self.add_record(record);
+    }
+
+    fn marked_path(&self) -> Option<ClientPath> {
+        let client = self.fleet.get(self.marked.client?)?;
+        Some(client.path.clone())
+    }
+}
+
+/// Whether the reason for how a client stands may be another now.
+fn turned_reason(values: &[(Property, PropertyValue)]) -> bool {
+    let weighs = |property| {
+        matches!(
+            property,
+            Property::Enabled | Property::ApprovalPending | Property::LastCheckerStatus
+        )
+    };
+    values.iter().any(|(property, _)| weighs(*property))
+}

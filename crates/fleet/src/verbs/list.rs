@@ -1,0 +1,117 @@
+//! `nightlatch list`: every machine in one line.
+
+use clap::Args;
+use nightlatch_bus::client::ClientView;
+use nightlatch_bus::proxy::MandosProxy;
+use nightlatch_console::failure::{Failure, note};
+use nightlatch_console::output::table::{Cell, render};
+use nightlatch_console::output::{self, Style, human};
+use nightlatch_core::name::compare_naturally;
+use nightlatch_core::time::Wall;
+
+use crate::bus;
+use crate::json;
+use crate::proof;
+use crate::select::Selection;
+use crate::state::State;
+
+/// `list`.
+#[derive(Args, Debug)]
+pub struct ListOptions {
+    /// Only these: names, or patterns with * ? [a-f]
+    #[arg(value_name = "NAME")]
+    pub(crate) names: Vec<String>,
+
+    /// Only clients that stand so; may be repeated
+    #[arg(long, value_enum)]
+    pub(crate) state: Vec<State>,
+
+    /// Print JSON: an array of objects
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Carries the verb out. Two calls to the server, however many clients it has.
+pub(crate) async fn run(
+    options: &ListOptions,
+    server: &MandosProxy,
+    now: Wall,
+) -> Result<u8, Failure> {
+    let clients = server.clients().await.map_err(bus::failure)?;
+    bus::tell_warnings(server).await;
+    let mut chosen: Vec<&ClientView> = if options.names.is_empty() {
+        clients.iter().collect()
+    } else {
+        Selection::named(&clients, &options.names)?.clients
+    };
+    if !options.state.is_empty() {
+        chosen.retain(|client| options.state.contains(&State::of(client)));
+    }
+    chosen.sort_by(|a, b| compare_naturally(&a.name, &b.name));
+    if options.json {
+        let clients: Vec<json::Client<'_>> = chosen.into_iter().map(json::Client::from).collect();
+        output::print(&output::json::text(&clients)?)?;
+        return Ok(0);
+    }
+    if clients.is_empty() {
+        note("the server has no clients; add one with: nightlatch add");
+        return Ok(0);
+    }
+    output::print(&table(&chosen, now, output::coloured()))?;
+    if let Some(warning) = proof::warning(chosen) {
+        note(warning);
+    }
+    Ok(0)
+}
+
+fn table(clients: &[&ClientView], now: Wall, coloured: bool) -> String {
+    let rows: Vec<[Cell; 5]> = clients.iter().map(|client| row(client, now)).collect();
+    let headings = ["NAME", "STATE", "TIME LEFT", "LAST SEEN", "HOST"];
+    render(headings, &rows, coloured)
+}
+
+fn row(client: &ClientView, now: Wall) -> [Cell; 5] {
+    let state = State::of(client);
+    let left = match client.expires {
+        Some(expires) if client.enabled => human::length(expires.since(now)),
+        _ => String::new(),
+    };
+    // Half of the time-out gone means that a check was missed.
+    let urgent = client
+        .expires
+        .is_some_and(|expires| expires.since(now) < client.timeout / 2);
+    let left_style = if urgent { Style::Warning } else { Style::Plain };
+    [
+        Cell::plain(&client.name),
+        Cell::new(state.word(), state.style()),
+        Cell::new(left, left_style),
+        Cell::plain(human::ago(client.last_checked_ok, now)),
+        Cell::new(&client.host, Style::Dim),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use nightlatch_bus::client::CheckStatus;
+
+    use crate::verbs::samples::{NOW, client};
+
+    #[test]
+    fn a_line_says_how_a_machine_stands() {
+        let mut off = client("off");
+        off.enabled = false;
+        off.expires = None;
+        off.last_checked_ok = None;
+        let mut failing = client("web-1.example");
+        failing.last_check = CheckStatus::Exited(1);
+        let clients = [&off, &failing, &client("z")];
+        assert_eq!(
+            table(&clients, NOW, false),
+            "NAME           STATE     TIME LEFT  LAST SEEN  HOST\n\
+             off            disabled             never      off\n\
+             web-1.example  failing   3 min      2 min ago  web-1.example\n\
+             z              enabled   3 min      2 min ago  z\n"
+        );
+    }
+}

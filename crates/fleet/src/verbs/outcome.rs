@@ -1,0 +1,74 @@
+//! What came of an order for several clients, told once for all verbs.
+
+use clap::Args;
+use nightlatch_bus::client::ClientView;
+use nightlatch_bus::error::BusError;
+use nightlatch_console::failure::{Failure, note};
+use nightlatch_console::output;
+use serde::Serialize;
+
+use crate::bus;
+use crate::select::names;
+
+/// How sure one is, and how it is told.
+#[derive(Args, Debug, Default)]
+pub(crate) struct ConfirmOptions {
+    /// Do not ask
+    #[arg(short, long)]
+    pub(crate) yes: bool,
+
+    /// Say what would be done, and do nothing
+    #[arg(short = 'n', long)]
+    pub(crate) dry_run: bool,
+
+    /// Tell the outcome in JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// One client's line in JSON.
+#[derive(Serialize)]
+struct Line<'c> {
+    client: &'c str,
+    done: bool,
+    error: Option<String>,
+}
+
+/// Tells what was done (`disabled`) to which clients and what failed; gives the exit status, that of the
+/// first failure.
+pub(super) fn tell(
+    done: &str,
+    clients: &[&ClientView],
+    answers: Vec<Result<(), BusError>>,
+    sure: &ConfirmOptions,
+) -> Result<u8, Failure> {
+    let failures: Vec<Option<Failure>> = answers
+        .into_iter()
+        .map(|answer| answer.err().map(bus::failure))
+        .collect();
+    let pairs = || clients.iter().zip(&failures);
+    if sure.json {
+        let lines = pairs().map(|(client, failure)| Line {
+            client: &client.name,
+            done: failure.is_none(),
+            error: failure.as_ref().map(Failure::to_string),
+        });
+        output::print(&output::json::text(&lines.collect::<Vec<_>>())?)?;
+    } else {
+        let succeeded = pairs().filter(|(_, failure)| failure.is_none());
+        let succeeded: Vec<&str> = succeeded.map(|(client, _)| client.name.as_str()).collect();
+        if !succeeded.is_empty() {
+            note(format_args!("{done} {}", names(succeeded.into_iter())));
+        }
+    }
+    let mut status = 0;
+    for (client, failure) in clients.iter().zip(failures) {
+        if let Some(failure) = failure {
+            if status == 0 {
+                status = failure.exit();
+            }
+            failure.about(&client.name).report();
+        }
+    }
+    Ok(status)
+}

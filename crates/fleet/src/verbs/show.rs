@@ -1,0 +1,153 @@
+//! `nightlatch show`: everything about a machine.
+
+use clap::Args;
+use nightlatch_bus::client::{CheckStatus, ClientView};
+use nightlatch_bus::proxy::MandosProxy;
+use nightlatch_console::failure::Failure;
+use nightlatch_console::output::table::visible;
+use nightlatch_console::output::{self, Style, human};
+use nightlatch_core::time::Wall;
+
+use crate::bus;
+use crate::json;
+use crate::proof;
+use crate::select::SelectOptions;
+use crate::select::Selection;
+use crate::state::State;
+
+/// `show` and `why`.
+#[derive(Args, Debug)]
+pub struct ShowOptions {
+    #[command(flatten)]
+    pub(crate) which: SelectOptions,
+
+    /// Print JSON: an array of objects
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Room for the longest label.
+const LABEL: usize = 21;
+
+/// Carries the verb out.
+pub(crate) async fn run(
+    options: &ShowOptions,
+    server: &MandosProxy,
+    now: Wall,
+) -> Result<u8, Failure> {
+    let clients = server.clients().await.map_err(bus::failure)?;
+    let chosen = Selection::of(&clients, &options.which)?.clients;
+    if options.json {
+        let clients = chosen.into_iter().map(json::Client::from);
+        output::print(&output::json::text(&clients.collect::<Vec<_>>())?)?;
+        return Ok(0);
+    }
+    let coloured = output::coloured();
+    let texts = chosen.iter().map(|client| describe(client, now, coloured));
+    output::print(&texts.collect::<Vec<String>>().join("\n"))?;
+    Ok(0)
+}
+
+fn describe(client: &ClientView, now: Wall, coloured: bool) -> String {
+    let state = State::of(client);
+    let time = |wall: Option<Wall>| match wall {
+        Some(wall) => human::time_and_distance(wall, now),
+        None => "never".to_owned(),
+    };
+    let mut text = format!(
+        "{}  {}\n",
+        Style::Bold.paint(&visible(&client.name), coloured),
+        state.style().paint(state.word(), coloured)
+    );
+    let mut line = |label: &str, value: String| {
+        let label = Style::Dim.paint(&format!("{label:<LABEL$}"), coloured);
+        text.push_str(format!("  {label}  {}", visible(&value)).trim_end());
+        text.push('\n');
+    };
+    line("host", client.host.clone());
+    line("key id", client.key_id.to_lowercase());
+    line("fingerprint", client.fingerprint.clone());
+    if client.enabled {
+        line("disabled by itself", time(client.expires));
+    }
+    line("last seen", time(client.last_checked_ok));
+    line("last check", check(client));
+    line("checker", client.checker.clone());
+    line("a good check proves", proof::of(&client.checker).to_owned());
+    line("interval", human::setting(client.interval));
+    line("timeout", human::setting(client.timeout));
+    line("extended timeout", human::setting(client.extended_timeout));
+    line("approval", approval(client));
+    line("last approval request", time(client.last_approval_request));
+    line("last enabled", time(client.last_enabled));
+    line("created", time(client.created));
+    text
+}
+
+fn check(client: &ClientView) -> String {
+    let last = match client.last_check {
+        CheckStatus::Never => "none yet".to_owned(),
+        CheckStatus::Exited(0) => "good".to_owned(),
+        CheckStatus::Exited(status) => format!("failed with exit status {status}"),
+        CheckStatus::Crashed => "killed by a signal".to_owned(),
+    };
+    if client.checker_running {
+        return format!("{last}; one runs now");
+    }
+    last
+}
+
+fn approval(client: &ClientView) -> String {
+    if client.approval_delay.is_zero() {
+        return "not asked for".to_owned();
+    }
+    let delay = human::setting(client.approval_delay);
+    let otherwise = if client.approved_by_default {
+        "released"
+    } else {
+        "refused"
+    };
+    let counts = human::setting(client.approval_duration);
+    let now = if client.approval_pending {
+        "; a request waits now"
+    } else {
+        ""
+    };
+    format!("asked for {delay}, then {otherwise}; a decision counts for {counts}{now}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::verbs::samples::{NOW, client};
+    use std::time::Duration;
+
+    #[test]
+    fn everything_is_said() {
+        let mut foo = client("foo");
+        foo.approval_delay = Duration::from_secs(30);
+        foo.approved_by_default = false;
+        foo.checker = "a\x1b[2J".to_owned();
+        assert_eq!(
+            describe(&foo, NOW, false),
+            "\
+foo  enabled
+  host                   foo
+  key id                 foo
+  fingerprint            foo
+  disabled by itself     2026-11-21T23:22:55Z (in 3 min)
+  last seen              2026-11-21T23:17:55Z (2 min ago)
+  last check             good
+  checker                a\\u{1b}[2J
+  a good check proves    not known; a ping is answered by anybody
+  interval               PT5M
+  timeout                PT5M
+  extended timeout       PT5M
+  approval               asked for PT30S, then refused; a decision counts for PT5M
+  last approval request  never
+  last enabled           2026-11-21T23:17:55Z (2 min ago)
+  created                2026-11-21T23:17:55Z (2 min ago)
+"
+        );
+    }
+}

@@ -1,0 +1,339 @@
+//! The boot images of all kernels that are installed.
+
+use std::collections::BTreeSet;
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+
+use nightlatch_console::report::{Level, Report};
+use nightlatch_core::chain::chain;
+use sha2::{Digest, Sha256};
+
+use super::archive::{self, Members, Want};
+use super::compare::{self, Difference, Expected, differences};
+use super::kernels::{self, Installed};
+use super::network::Addressed;
+use super::systems::System;
+use crate::image::{self, FOLDER, Plan};
+use crate::keys::Directory;
+
+/// Where unified kernel images are (the Boot Loader Specification, "type #2").
+const UNIFIED: [&str; 3] = ["boot/efi/EFI/Linux", "boot/EFI/Linux", "efi/EFI/Linux"];
+
+/// A secret key, where any client has it in an image.
+const SECRETS: [&str; 2] = [
+    "/conf/conf.d/nightlatch/seckey.txt",
+    "/conf/conf.d/mandos/seckey.txt",
+];
+
+/// What images are compared with.
+pub(super) struct Machine<'m> {
+    /// Where its files are.
+    pub(super) root: &'m Path,
+    /// What the next image would hold.
+    pub(super) plan: &'m Plan,
+    /// Modules of the drivers of the interfaces that a boot uses.
+    pub(super) drivers: BTreeSet<String>,
+    /// The servers for which the boot system has to give an interface an address.
+    pub(super) addressed: Addressed,
+    /// The volumes that a boot opens before the real system begins.
+    pub(super) volumes: Vec<String>,
+}
+
+/// Says of each image whether a boot with it would work; the volumes that they open.
+pub(super) fn check(machine: &Machine<'_>, report: &mut Report) -> BTreeSet<String> {
+    let boot = machine.root.join("boot");
+    let Installed { kernels, others } = kernels::installed(&names(&boot));
+    let mut opened = BTreeSet::new();
+    if kernels.is_empty() && unified(machine.root, report) == 0 {
+        let hint = Some("is /boot mounted? expected kernels as /boot/vmlinuz-VERSION".to_owned());
+        report.bad("image", "there is no kernel in /boot", hint);
+    }
+    if let Some(running) = running(machine.root)
+        && !kernels.is_empty()
+        && !kernels.iter().any(|(version, _)| *version == running)
+    {
+        let said =
+            format!("the kernel that runs, {running}, is not in /boot: another one will boot");
+        report.doubtful("image", said, Some("is /boot mounted?".to_owned()));
+    }
+    for (kernel, images) in kernels {
+        if images.is_empty() {
+            let said = format!("the kernel {kernel} has no image in /boot");
+            report.bad("image", said, Some(rebuild(machine.root, &kernel, true)));
+        }
+        for image in images {
+            let image = Image {
+                path: boot.join(image),
+                kernel: kernel.clone(),
+                rebuild: rebuild(machine.root, &kernel, false),
+            };
+            report.busy(&format!("opening {}", image.path.display()));
+            opened.extend(image.check(machine, report));
+        }
+    }
+    for other in others {
+        left_behind(&boot.join(other), report);
+    }
+    keys(machine.root, report);
+    opened
+}
+
+fn keys(root: &Path, report: &mut Report) {
+    // That they belong together was seen when the plan was made.
+    if let Ok(keys) = Directory::place_under(root).read_set() {
+        report.good("keys", format!("key id {}", keys.tls.key_id()));
+    }
+}
+
+fn names(folder: &Path) -> BTreeSet<String> {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    // Links for the boot loader lead to what is there by another name.
+    let files = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_file()));
+    files
+        .filter_map(|entry| entry.file_name().into_string().ok())
+        .collect()
+}
+
+/// The version of the kernel that runs.
+fn running(root: &Path) -> Option<String> {
+    let version = fs::read_to_string(root.join("proc/sys/kernel/osrelease")).ok()?;
+    let version = version.trim().to_owned();
+    // One that was loaded from elsewhere, as in a container, has no modules here either.
+    root.join("lib/modules")
+        .join(&version)
+        .exists()
+        .then_some(version)
+}
+
+/// Says that unified kernel images are not looked into; how many there are.
+fn unified(root: &Path, report: &mut Report) -> usize {
+    let mut count = 0;
+    for folder in UNIFIED {
+        let names = names(&root.join(folder));
+        for name in names.iter().filter(|name| name.ends_with(".efi")) {
+            count += 1;
+            let said =
+                format!("/{folder}/{name} is a unified kernel image, which is not looked into");
+            report.doubtful("image", said, None);
+        }
+    }
+    count
+}
+
+/// What makes the images of this kernel anew here.
+fn rebuild(root: &Path, kernel: &str, is_new: bool) -> String {
+    // update-initramfs(8) updates only what is there.
+    let how = if is_new { "-c" } else { "-u" };
+    match () {
+        () if image::has_initramfs_tools(root) => format!("update-initramfs {how} -k {kernel}"),
+        () if root.join("usr/bin/mkinitcpio").exists() => "mkinitcpio -P".to_owned(),
+        () => format!("dracut --force --kver {kernel}"),
+    }
+}
+
+/// An image of no kernel that is there is read by nobody but thieves.
+fn left_behind(path: &Path, report: &mut Report) {
+    let name = path.display();
+    if !is_readable(path) {
+        return;
+    }
+    let opened = archive::open(path, |_| Want::Presence);
+    let holds_keys = |members: &Members| SECRETS.iter().any(|key| members.contains_key(*key));
+    match opened {
+        Ok(members) if holds_keys(&members) => {
+            let hint = Some(format!(
+                "rm {name}, where nothing needs it; else chmod go= {name}"
+            ));
+            let said =
+                format!("{name} is no kernel's image, holds keys, and can be read by everybody");
+            report.bad("image", said, hint);
+        }
+        _ => {}
+    }
+}
+
+fn is_readable(path: &Path) -> bool {
+    fs::metadata(path).is_ok_and(|file| file.permissions().mode() & 0o044 != 0)
+}
+
+/// An image of a kernel that is there.
+struct Image {
+    path: PathBuf,
+    kernel: String,
+    rebuild: String,
+}
+
+impl Image {
+    /// The volumes that it opens.
+    fn check(&self, machine: &Machine<'_>, report: &mut Report) -> BTreeSet<String> {
+        let before = report.failures();
+        if is_readable(&self.path) {
+            let name = self.path.display();
+            let hint = Some(format!("chmod go= {name}, and see what makes it so"));
+            let said = format!("{name} can be read by everybody, and holds keys");
+            report.bad("image", said, hint);
+        }
+        let mut all = machine.plan.clone();
+        for system in [System::Systemd, System::InitramfsTools] {
+            system.add_to(&mut all, machine.root);
+        }
+        let members = match archive::open(&self.path, |path| compare::wanted(&all, path)) {
+            Ok(members) => members,
+            Err(error) => {
+                self.say(Level::Failed, &chain(&error), report);
+                return BTreeSet::new();
+            }
+        };
+        let mut plan = machine.plan.clone();
+        if let Some(system) = System::of(&members) {
+            system.add_to(&mut plan, machine.root);
+            if machine.addressed != Addressed::None && !system.configures_addresses(&members) {
+                let (level, which) = match machine.addressed {
+                    Addressed::All => (Level::Failed, "no server"),
+                    _ => (Level::Warning, "not every server"),
+                };
+                let said = format!(
+                    "{} has nothing that configures addresses, and {which} can be reached without",
+                    self.path.display()
+                );
+                let hint = format!(
+                    "with dracut: echo 'add_dracutmodules+=\" network \"' >/etc/dracut.conf.d/network.conf, then {}",
+                    self.rebuild
+                );
+                report.add(level, "image", said, Some(hint));
+            }
+        }
+        let expected = Expected {
+            plan: &plan,
+            modules: self.modules(machine),
+            volumes: &machine.volumes,
+        };
+        match differences(&expected, &members, digest, digest_of_text) {
+            Ok(found) => self.tell(&plan, &found, report),
+            Err(error) => {
+                let said = format!("cannot be compared: {error}");
+                self.say(Level::Failed, &said, report);
+            }
+        }
+        if report.failures() == before {
+            let said = format!(
+                "{} holds this machine's keys and the client that is installed",
+                self.path.display()
+            );
+            report.good("image", said);
+        }
+        compare::opened(&members)
+    }
+
+    /// The modules that it needs, less those that are built into its kernel. Where that is not known, none.
+    fn modules(&self, machine: &Machine<'_>) -> BTreeSet<String> {
+        let folder = machine.root.join("lib/modules").join(&self.kernel);
+        let Ok(builtin) = fs::read_to_string(folder.join("modules.builtin")) else {
+            return BTreeSet::new();
+        };
+        let builtin: BTreeSet<String> = builtin.lines().filter_map(compare::module_name).collect();
+        let plain = |name: &String| name.replace('-', "_");
+        let needed = machine.plan.modules.iter().chain(&machine.drivers);
+        needed
+            .map(plain)
+            .filter(|name| !builtin.contains(name))
+            .collect()
+    }
+
+    fn say(&self, level: Level, said: &str, report: &mut Report) {
+        let said = format!("{} {said}", self.path.display());
+        report.add(level, "image", said, Some(self.rebuild.clone()));
+    }
+
+    fn tell(&self, plan: &Plan, found: &[Difference], report: &mut Report) {
+        let is_own = |path: &str| path.starts_with(FOLDER);
+        let own = plan.files.iter().filter(|file| is_own(&file.path));
+        let mut missing = own.map(|file| Difference::Missing(file.path.clone()));
+        if missing.all(|file| found.contains(&file)) {
+            return self.say(Level::Failed, "has nothing of Nightlatch", report);
+        }
+        for difference in found {
+            let (level, said, hint) = self.in_words(plan, difference);
+            let said = format!("{} {said}", self.path.display());
+            report.add(level, "image", said, hint);
+        }
+    }
+
+    fn in_words(&self, plan: &Plan, difference: &Difference) -> (Level, String, Option<String>) {
+        let rebuild = Some(self.rebuild.clone());
+        match difference {
+            Difference::Missing(path) => (Level::Failed, format!("lacks {path}"), rebuild),
+            Difference::Other(path) => {
+                let said = format!("has another {path} than this machine");
+                (Level::Failed, said, rebuild)
+            }
+            Difference::OtherProgram(path) if self.is_newer_than(plan, path) => {
+                let said = format!("has its own {path}: stripped, perhaps");
+                (Level::Warning, said, None)
+            }
+            Difference::OtherProgram(path) => {
+                let said = format!("has an older {path} than is installed");
+                (Level::Warning, said, rebuild)
+            }
+            Difference::Permissions(path) => {
+                let said = format!("has {path} with another owner or mode than it should have");
+                (Level::Failed, said, rebuild)
+            }
+            Difference::NotStarted(path) => {
+                let said = format!("has nothing that starts the client: it lacks {path}");
+                (Level::Failed, said, rebuild)
+            }
+            Difference::UnknownSystem => {
+                let said = "is made by nothing that is known here: see that it starts the client";
+                (Level::Warning, said.to_owned(), None)
+            }
+            Difference::Module(name) => {
+                let said = format!("lacks the kernel module {name}, which the network needs");
+                (Level::Failed, said, rebuild)
+            }
+            Difference::Volume(name) => {
+                let said = format!("does not open the volume {name}");
+                let hint = format!("is it in /etc/crypttab? then {}", self.rebuild);
+                (Level::Failed, said, Some(hint))
+            }
+            Difference::Stranger(path) => {
+                let said = format!("has {path}, a key or setting that is none of this machine's");
+                (Level::Failed, said, rebuild)
+            }
+            Difference::Superfluous(path) => {
+                let said = format!("has {path}, which is no part of it any more");
+                (Level::Warning, said, rebuild)
+            }
+            Difference::Forbidden(path) => {
+                let hint = "no hook of ours puts it there; find out what does".to_owned();
+                (
+                    Level::Failed,
+                    format!("has {path}, a server's file"),
+                    Some(hint),
+                )
+            }
+        }
+    }
+
+    fn is_newer_than(&self, plan: &Plan, path: &str) -> bool {
+        let program = plan.programs.iter().find(|program| program.path == path);
+        let changed = |path: &PathBuf| fs::metadata(path).and_then(|file| file.modified());
+        let source = program.map(|program| changed(&program.source));
+        match (changed(&self.path), source) {
+            (Ok(image), Some(Ok(program))) => image > program,
+            _ => false,
+        }
+    }
+}
+
+fn digest(file: &Path) -> io::Result<[u8; 32]> {
+    let mut digest = Sha256::new();
+    io::copy(&mut File::open(file)?, &mut digest)?;
+    Ok(digest.finalize().into())
+}
+
+fn digest_of_text(text: &str) -> [u8; 32] {
+    Sha256::digest(text.as_bytes()).into()
+}

@@ -1,0 +1,24 @@
+//! The command line of `nightlatch check` on a machine.
+
+use clap::Args;
+
+/// `check`.
+#[derive(Args, Debug)]
+pub struct MachineCheckOptions {
+    /// How long to wait for a server on each interface
+    #[arg(long, value_name = "SECONDS", default_value = "15")]
+    pub(crate) wait: u16,
+
+    /// Where only a server of Mandos is found, ask it as a boot does: it cannot rehearse, writes down a
+    /// boot, and gives the machine its extended_timeout
+    #[arg(long, conflicts_with = "inhibit")]
+    pub(crate) stock_server: bool,
+
+    /// Go on checking, and hold up reboots while the machine would not come back; for a service
+    #[arg(long, conflicts_with = "json")]
+    pub(crate) inhibit: bool,
+
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}

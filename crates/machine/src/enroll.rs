@@ -1,0 +1,398 @@
+//! `nightlatch enroll` and `rotate`: let this machine's disks be opened by a password that the server hands out.
+//!
+//! Everything that can fail without touching a disk is done first; what was changed on a disk is
+//! undone when a later step fails. Secrets reach cryptsetup(8) through pipes only.
+
+mod changes;
+pub(crate) mod cryptsetup;
+mod delivery;
+mod disk;
+mod options;
+mod ownership;
+mod rotate;
+mod token;
+mod unenroll;
+
+use std::path::{Path, PathBuf};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use nightlatch_console::failure::{EX_NOPERM, EX_OSERR, EX_SOFTWARE, EX_USAGE, Failure, note};
+use nightlatch_core::name::ClientName;
+use nightlatch_core::secret::Secret;
+use nightlatch_core::ssh::HostKey;
+use nightlatch_openpgp::Algorithm;
+use nightlatch_proto::tls::RawKeyKind;
+use nightlatch_sys::clock;
+use rand::RngCore;
+use rand::rngs::OsRng;
+use zeroize::Zeroizing;
+
+use crate::keygen::encrypt;
+use crate::keys::{self, Directory, KeySet, NewKeys};
+use crate::passphrase;
+use crate::section::{self, Checker, Section};
+use crate::ssh;
+use changes::{Changes, NewKey};
+use delivery::Delivery;
+use disk::{Disk, Kdf};
+pub use options::{EnrollOptions, RotateOptions, UnenrollOptions};
+use ownership::Enrolments;
+pub use rotate::run as rotate;
+pub use unenroll::run as unenroll;
+
+/// Bytes of randomness in a key made here: as many as the strongest cipher of the disk uses.
+const RANDOM_BYTES: usize = 32;
+
+/// The letters that many bytes take in base64, without padding.
+const RANDOM_LETTERS: usize = (RANDOM_BYTES * 4).div_ceil(3);
+
+/// How often a person may mistype the passphrase of a disk.
+const TRIES: usize = 3;
+
+/// What the options say, checked.
+struct Plan<'a> {
+    options: &'a EnrollOptions,
+    directory: Directory,
+    name: ClientName,
+    disks: Vec<Disk>,
+    /// The earlier enrolments, one for each disk.
+    earlier: Vec<Enrolments>,
+    backups: Vec<PathBuf>,
+}
+
+/// Carries the verb out.
+pub fn run(options: &EnrollOptions) -> Result<(), Failure> {
+    let plan = Plan::new(options)?;
+    plan.tell_earlier();
+    if options.dry_run {
+        return plan.describe();
+    }
+    plan.carry_out()?;
+    note(format_args!(
+        "enrolled {}: put the printed section into clients.conf on the server, then make a new \
+         initramfs here",
+        plan.name
+    ));
+    if options.dir.is_none() {
+        crate::network::for_the_next_image();
+    }
+    Ok(())
+}
+
+impl<'a> Plan<'a> {
+    /// Adds a key to every disk, prints the section, and then removes what is replaced. Whatever ends the program
+    /// in between, the disks open as before, and the next enrolment removes what this one left.
+    fn carry_out(&self) -> Result<(), Failure> {
+        let out = Delivery::check()?;
+        let openers = self.openers()?;
+        let password = if self.options.passphrase {
+            passphrase::ask_new("Enter new passphrase for the server to hand out: ")?
+        } else {
+            random_key()?
+        };
+        let keys = self.keys()?;
+        let message = encrypt(&keys, &password)?;
+        let host_key = self.host_key();
+        let section = self.section(&keys, &message, host_key.as_ref());
+        self.disks.iter().try_for_each(Disk::has_free_slot)?;
+        let mut changes = Changes::begin()?;
+        let done = self
+            .disks
+            .iter()
+            .zip(&self.backups)
+            .try_for_each(|(disk, backup)| changes.save_header(disk, backup))
+            .and_then(|()| {
+                let key_id = keys.tls.key_id().to_string();
+                let new = NewKey {
+                    password: &password,
+                    kdf: self.kdf(),
+                    name: self.name.as_str(),
+                    key_id: &key_id,
+                };
+                let mut both = self.disks.iter().zip(&openers);
+                both.try_for_each(|(disk, opener)| changes.add(disk, opener, &new))
+            })
+            .and_then(|()| changes.check())
+            .and_then(|()| out.deliver(&section.to_string(), || changes.check()));
+        if let Err(failure) = done {
+            changes.undo();
+            return Err(failure);
+        }
+        // What was undone must not leave a server behind that is believed.
+        let trusted = self.directory.trust(&self.options.server_key_id);
+        trusted
+            .and_then(|()| self.remove_earlier())
+            .inspect_err(|_| {
+                note("the new key slots and the printed section are good all the same");
+            })
+    }
+
+    /// What the disks were enrolled with before, and what becomes of it.
+    fn tell_earlier(&self) {
+        for (disk, earlier) in self.disks.iter().zip(&self.earlier) {
+            earlier.tell_others(disk);
+            for enrolment in &earlier.own {
+                let becomes = if self.options.add {
+                    "it stays"
+                } else {
+                    "it is removed once the new section is printed"
+                };
+                note(format_args!(
+                    "{disk} is enrolled already, as {:?} in {}: {becomes}",
+                    enrolment.name,
+                    enrolment.shown()
+                ));
+            }
+        }
+    }
+
+    fn remove_earlier(&self) -> Result<(), Failure> {
+        if self.options.add {
+            return Ok(());
+        }
+        for (disk, earlier) in self.disks.iter().zip(&self.earlier) {
+            for enrolment in &earlier.own {
+                disk.remove(enrolment)?;
+                note(format_args!(
+                    "removed the earlier {} of {disk}",
+                    enrolment.shown()
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    fn new(options: &'a EnrollOptions) -> Result<Self, Failure> {
+        let name = section::check_name(&keys::name_or_host(options.name.as_deref())?)?;
+        if let Some(host) = &options.host {
+            section::check_value("--host", host)?;
+        }
+        if let Some(checker) = &options.checker {
+            section::check_value("--checker", checker)?;
+        }
+        if options.header_backup.is_some() && options.device.len() > 1 {
+            return Err(
+                Failure::new(EX_USAGE, "--header-backup with several devices")
+                    .hint("leave it out: each header is then saved beside the keys"),
+            );
+        }
+        let directory = options
+            .dir
+            .as_deref()
+            .map_or_else(Directory::default_place, Directory::new);
+        let mut disks: Vec<Disk> = Vec::new();
+        let header = options.header.as_deref();
+        if header.is_some() && options.device.len() > 1 {
+            return Err(Failure::new(EX_USAGE, "--header with several devices")
+                .hint("enroll one device after the other"));
+        }
+        let mut earlier = Vec::new();
+        let key_id = ownership::key_id(&directory, options.dry_run)?;
+        for device in &options.device {
+            let disk = Disk::inspect(device, header)?;
+            let enrolments = Enrolments::of(&disk, key_id.as_deref())?;
+            // A passphrase that is given now is known to a person.
+            if !options.add && !options.passphrase {
+                enrolments.check_that_a_person_has_a_key(&disk)?;
+            }
+            earlier.push(enrolments);
+            if disks.iter().any(|earlier| earlier.is_same(&disk)) {
+                return Err(Failure::new(EX_USAGE, format!("{disk} is given twice")));
+            }
+            disks.push(disk);
+        }
+        let backups = disks
+            .iter()
+            .map(|disk| match &options.header_backup {
+                Some(file) => file.clone(),
+                None => free_name(directory.path(), disk.uuid()),
+            })
+            .collect();
+        Ok(Self {
+            options,
+            directory,
+            name,
+            disks,
+            earlier,
+            backups,
+        })
+    }
+
+    /// Says each step, and takes none.
+    fn describe(&self) -> Result<(), Failure> {
+        let place = self.directory.path().display();
+        let step = |text: String| note(format_args!("dry run: {text}"));
+        if self.directory.holds_any() {
+            self.directory.read_set()?;
+            step(format!("use the keys in {place}"));
+        } else {
+            step(format!("make keys for {} in {place}", self.name));
+        }
+        for disk in &self.disks {
+            step(match &self.options.key_file {
+                Some(file) => format!("test that {} opens {disk}", file.display()),
+                None => format!("ask for a passphrase of {disk} and test it"),
+            });
+        }
+        step(if self.options.passphrase {
+            "ask for the new passphrase".to_owned()
+        } else {
+            format!("make a random key of {} bits", RANDOM_BYTES * 8)
+        });
+        for (disk, backup) in self.disks.iter().zip(&self.backups) {
+            step(format!("save the header of {disk} to {}", backup.display()));
+        }
+        for disk in &self.disks {
+            step(format!(
+                "add the key to a free key slot of {disk} and test it"
+            ));
+        }
+        step("print the section for clients.conf on the server".to_owned());
+        for id in &self.options.server_key_id {
+            step(format!(
+                "trust the server {id} in {place}/{}",
+                keys::TRUSTED
+            ));
+        }
+        let replaced = self.disks.iter().zip(&self.earlier);
+        for (disk, earlier) in replaced.filter(|_| !self.options.add) {
+            for enrolment in &earlier.own {
+                step(format!(
+                    "remove the earlier {} of {disk}",
+                    enrolment.shown()
+                ));
+            }
+        }
+        if self.options.dir.is_none() {
+            step("learn how a boot reaches a server, if that is not known: nightlatch network --learn".to_owned());
+        }
+        Ok(())
+    }
+
+    /// For each disk, what opens it today, tried.
+    fn openers(&self) -> Result<Vec<Opener>, Failure> {
+        let mut openers: Vec<Opener> = Vec::new();
+        let from_file = match &self.options.key_file {
+            Some(file) => Some(Opener::new(passphrase::read(file)?)),
+            None => None,
+        };
+        for disk in &self.disks {
+            let opener = match &from_file {
+                Some(opener) if disk.opens(opener, None)? => opener.clone(),
+                Some(_) => return Err(wrong(disk).hint("give another --key-file")),
+                None => ask_opener(disk, &openers)?,
+            };
+            openers.push(opener);
+        }
+        Ok(openers)
+    }
+
+    fn keys(&self) -> Result<KeySet, Failure> {
+        if !self.directory.holds_any() {
+            // A set whose placing was cut short is finished here, and is then no reason to fail.
+            let key_id = self.directory.make_missing(&NewKeys {
+                name: self.name.as_str(),
+                email: "",
+                comment: "",
+                primary: Algorithm::Curve25519,
+                encryption: Algorithm::Curve25519,
+                expires: None,
+                tls: RawKeyKind::Ed25519,
+                created: clock::now().wall,
+            })?;
+            if let Some(key_id) = key_id {
+                let place = self.directory.path().display();
+                note(format_args!("made keys in {place}, key id {key_id}"));
+            }
+        }
+        self.directory.load()
+    }
+
+    fn host_key(&self) -> Option<HostKey> {
+        if self.options.no_ssh || self.options.checker.is_some() {
+            return None;
+        }
+        ssh::host_key()
+    }
+
+    fn section<'s>(
+        &'s self,
+        keys: &KeySet,
+        message: &'s [u8],
+        host_key: Option<&'s HostKey>,
+    ) -> Section<'s> {
+        Section {
+            name: &self.name,
+            host: self.options.host.as_deref().unwrap_or(self.name.as_str()),
+            key_id: keys.tls.key_id(),
+            fingerprint: keys.public.fingerprint(),
+            message,
+            checker: match (&self.options.checker, host_key) {
+                (Some(command), _) => Checker::Command(command),
+                (None, Some(key)) => Checker::SshHostKey(key),
+                (None, None) => Checker::Default,
+            },
+        }
+    }
+
+    fn kdf(&self) -> Kdf {
+        if self.options.passphrase {
+            Kdf::Usual
+        } else {
+            Kdf::Cheap
+        }
+    }
+}
+
+/// What opens a disk today; several disks may share it.
+type Opener = std::rc::Rc<Secret>;
+
+fn ask_opener(disk: &Disk, earlier: &[Opener]) -> Result<Opener, Failure> {
+    for opener in earlier {
+        if disk.opens(opener, None)? {
+            return Ok(opener.clone());
+        }
+    }
+    for _ in 0..TRIES {
+        let typed = passphrase::ask(&format!("Enter a passphrase that opens {disk} today: "))?;
+        if disk.opens(&typed, None)? {
+            return Ok(Opener::new(typed));
+        }
+        note("no key slot opens with it");
+    }
+    Err(wrong(disk))
+}
+
+fn wrong(disk: &Disk) -> Failure {
+    Failure::new(
+        EX_NOPERM,
+        format!("the passphrase does not open {disk}; nothing was changed"),
+    )
+}
+
+/// A key of high entropy that survives every way a password can take: letters, digits, `-` and `_`.
+fn random_key() -> Result<Secret, Failure> {
+    let mut bytes = Zeroizing::new([0; RANDOM_BYTES]);
+    OsRng
+        .try_fill_bytes(bytes.as_mut_slice())
+        .map_err(|error| {
+            Failure::new(EX_OSERR, "no random numbers from the system").because(error)
+        })?;
+    let mut letters = Zeroizing::new(vec![0; RANDOM_LETTERS]);
+    let written = URL_SAFE_NO_PAD
+        .encode_slice(bytes.as_slice(), letters.as_mut_slice())
+        .map_err(|error| Failure::new(EX_SOFTWARE, "cannot write the key").because(error))?;
+    letters.truncate(written);
+    Ok(Secret::new(std::mem::take(&mut *letters)))
+}
+
+/// A file name for the header of the disk `uuid` that is not taken.
+fn free_name(directory: &Path, uuid: &str) -> PathBuf {
+    let first = directory.join(format!("luks-header-{uuid}.img"));
+    let later = (2_u32..).map(|number| directory.join(format!("luks-header-{uuid}.{number}.img")));
+    std::iter::once(first)
+        .chain(later)
+        .find(|path| path.symlink_metadata().is_err())
+        .unwrap_or_else(|| directory.join("luks-header.img"))
+}

@@ -1,0 +1,143 @@
+//! The command lines of `nightlatch enroll`, `rotate` and `unenroll`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use nightlatch_core::key_id::KeyId;
+
+use crate::keys::DIR_HELP;
+
+/// `enroll`.
+#[derive(Args, Debug)]
+pub struct EnrollOptions {
+    /// LUKS2 device or container file; several get the same key
+    #[arg(required = true, value_name = "DEVICE")]
+    pub(crate) device: Vec<PathBuf>,
+
+    /// File or device with the header of DEVICE, where that is detached
+    #[arg(long, value_name = "FILE")]
+    pub(crate) header: Option<PathBuf>,
+
+    #[arg(short, long, value_name = "DIRECTORY", help = DIR_HELP)]
+    pub(crate) dir: Option<PathBuf>,
+
+    /// Name of the client on the server [default: this machine's full host name]
+    #[arg(short, long)]
+    pub(crate) name: Option<String>,
+
+    /// Address by which the server checks that this machine is alive [default: the name]
+    #[arg(long)]
+    pub(crate) host: Option<String>,
+
+    /// Command by which the server checks that this machine is alive, as it is to be run:
+    /// 'fping -q -- %(host)s' [default: by the SSH host key, if an SSH server answers here]
+    #[arg(long, value_name = "COMMAND")]
+    pub(crate) checker: Option<String>,
+
+    /// Do not look for an SSH server on this machine to make a checker from its host key
+    #[arg(short = 'S', long)]
+    pub(crate) no_ssh: bool,
+
+    /// Believe only servers that prove this key when booting; may be repeated. Added to the file
+    /// trusted-servers beside the keys
+    #[arg(long, value_name = "HEX", value_parser = server_key_id)]
+    pub(crate) server_key_id: Vec<KeyId>,
+
+    /// Ask for the new passphrase instead of making a random key
+    #[arg(long)]
+    pub(crate) passphrase: bool,
+
+    /// What opens the devices today, every byte of the file; - is standard input
+    /// [default: ask on the terminal]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) key_file: Option<PathBuf>,
+
+    /// Where to save the header before it is changed
+    /// [default: luks-header-UUID.img beside the keys]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) header_backup: Option<PathBuf>,
+
+    /// Keep the key slot of an earlier enrolment, instead of replacing it
+    #[arg(long)]
+    pub(crate) add: bool,
+
+    /// Say each step, and change nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+}
+
+/// `rotate`.
+#[derive(Args, Debug)]
+pub struct RotateOptions {
+    /// LUKS2 device or container file that is enrolled; several get the same key
+    #[arg(required = true, value_name = "DEVICE")]
+    pub(crate) device: Vec<PathBuf>,
+
+    /// File or device with the header of DEVICE, where that is detached
+    #[arg(long, value_name = "FILE")]
+    pub(crate) header: Option<PathBuf>,
+
+    #[arg(short, long, value_name = "DIRECTORY", help = DIR_HELP)]
+    pub(crate) dir: Option<PathBuf>,
+
+    /// Address by which the server checks that this machine is alive [default: the name]
+    #[arg(long)]
+    pub(crate) host: Option<String>,
+
+    /// Command by which the server checks that this machine is alive, as it is to be run
+    #[arg(long, value_name = "COMMAND")]
+    pub(crate) checker: Option<String>,
+
+    /// Do not look for an SSH server on this machine to make a checker from its host key
+    #[arg(short = 'S', long)]
+    pub(crate) no_ssh: bool,
+
+    /// What opens the devices today, every byte of the file; - is standard input
+    /// [default: ask on the terminal]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) key_file: Option<PathBuf>,
+
+    /// Where to save the header before it is changed
+    /// [default: luks-header-UUID.img beside the keys]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) header_backup: Option<PathBuf>,
+
+    /// Keep the old key, until rotate --finish
+    #[arg(long, conflicts_with = "finish")]
+    pub(crate) keep_old: bool,
+
+    /// Remove all of our key slots but the newest, and do nothing else
+    #[arg(long)]
+    pub(crate) finish: bool,
+
+    /// Say each step, and change nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+}
+
+/// `unenroll`.
+#[derive(Args, Debug)]
+pub struct UnenrollOptions {
+    /// LUKS2 device or container file that is enrolled
+    #[arg(required = true, value_name = "DEVICE")]
+    pub(crate) device: Vec<PathBuf>,
+
+    /// File or device with the header of DEVICE, where that is detached
+    #[arg(long, value_name = "FILE")]
+    pub(crate) header: Option<PathBuf>,
+
+    #[arg(short, long, value_name = "DIRECTORY", help = DIR_HELP)]
+    pub(crate) dir: Option<PathBuf>,
+
+    /// Keep this machine's keys
+    #[arg(long)]
+    pub(crate) keep_keys: bool,
+
+    /// Say each step, and change nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+}
+
+fn server_key_id(text: &str) -> Result<KeyId, String> {
+    text.parse::<KeyId>().map_err(|error| error.to_string())
+}

@@ -1,0 +1,153 @@
+//! `nightlatch unenroll`: takes back what `enroll` did here, and says what is left to do elsewhere.
+//!
+//! Key slots go first, then the keys, then the tokens: whatever ends the program in between, the same command finishes
+//! it. Without keys, what has lost its key slots is this machine's to finish, and nothing else.
+
+use std::path::{Path, PathBuf};
+
+use nightlatch_console::failure::{EX_UNAVAILABLE, Failure, note};
+
+use super::disk::Disk;
+use super::options::UnenrollOptions;
+use super::ownership::{self, Enrolments};
+use super::token::Enrolment;
+use crate::keys::Directory;
+
+/// Where the kernel lists block devices.
+const DEVICES: &str = "/sys/class/block";
+
+/// Carries the verb out.
+pub fn run(options: &UnenrollOptions) -> Result<(), Failure> {
+    let header = options.header.as_deref();
+    let directory = options
+        .dir
+        .as_deref()
+        .map_or_else(Directory::default_place, Directory::new);
+    // A set of which some files were removed already cannot be read, and has no key slots any more.
+    let key_id = ownership::key_id(&directory, options.dry_run).unwrap_or_default();
+    let mut disks = Vec::new();
+    for device in &options.device {
+        let disk = Disk::inspect(device, header)?;
+        let Enrolments { mut own, others } = Enrolments::of(&disk, key_id.as_deref())?;
+        let (unfinished, others): (Vec<_>, Vec<_>) = others
+            .into_iter()
+            .partition(|it| key_id.is_none() && it.slots.is_empty());
+        own.extend(unfinished);
+        let enrolments = Enrolments { own, others };
+        check(&disk, &enrolments, &directory)?;
+        enrolments.tell_others(&disk);
+        disks.push((disk, enrolments.own));
+    }
+    let step = |text: String| {
+        let dry = if options.dry_run { "dry run: " } else { "" };
+        note(format_args!("{dry}{text}"));
+    };
+    for (disk, ours) in &disks {
+        for enrolment in ours.iter().filter(|it| !it.slots.is_empty()) {
+            if !options.dry_run {
+                disk.remove_slots(enrolment)?;
+            }
+            step(format!("removed {} of {disk}", enrolment.shown()));
+        }
+    }
+    let place = directory.path().display();
+    if options.keep_keys || !directory.holds_any() {
+        step(format!("the keys in {place} stay as they are"));
+    } else if let Some(other) = still_enrolled(&disks) {
+        step(format!(
+            "the keys in {place} stay: {} is enrolled too",
+            other.display()
+        ));
+    } else {
+        if !options.dry_run {
+            directory.remove_keys()?;
+        }
+        step(format!("removed the keys in {place}"));
+    }
+    for (disk, ours) in disks.iter().filter(|_| !options.dry_run) {
+        ours.iter()
+            .try_for_each(|enrolment| disk.remove_token(enrolment.token))?;
+    }
+    tell_the_rest(&disks, &directory);
+    Ok(())
+}
+
+/// Refuses a disk that was not enrolled, and one that nothing else opens.
+fn check(disk: &Disk, enrolments: &Enrolments, directory: &Directory) -> Result<(), Failure> {
+    enrolments_exist(disk, enrolments, directory)?;
+    let ours = &enrolments.own;
+    let is_ours = |slot: &u32| ours.iter().any(|it| it.slots.contains(slot));
+    if disk.opening_slots()?.iter().all(is_ours) {
+        return Err(
+            Failure::new(EX_UNAVAILABLE, format!("nothing else opens {disk}")).hint(format!(
+                "add a passphrase first: cryptsetup luksAddKey {disk}"
+            )),
+        );
+    }
+    Ok(())
+}
+
+fn enrolments_exist(
+    disk: &Disk,
+    enrolments: &Enrolments,
+    directory: &Directory,
+) -> Result<(), Failure> {
+    if !enrolments.own.is_empty() {
+        return Ok(());
+    }
+    enrolments.tell_others(disk);
+    Err(Failure::new(
+        EX_UNAVAILABLE,
+        format!(
+            "{disk} has no key slot that nightlatch enroll made and marked with the keys in {}",
+            directory.path().display()
+        ),
+    )
+    .hint(format!(
+        "another one is shown by cryptsetup luksDump {disk}, and removed by cryptsetup luksKillSlot"
+    )))
+}
+
+/// A device of this machine that is enrolled with the same keys and not among `disks`.
+fn still_enrolled(disks: &[(Disk, Vec<Enrolment>)]) -> Option<PathBuf> {
+    let is_same_key = |other: &Enrolment| {
+        let mut given = disks.iter().flat_map(|(_, ours)| ours);
+        given.any(|enrolment| enrolment.key_id == other.key_id)
+    };
+    let devices = std::fs::read_dir(DEVICES).ok()?.filter_map(Result::ok);
+    let mut places = devices.map(|device| Path::new("/dev").join(device.file_name()));
+    places.find(|place| {
+        let Ok(other) = Disk::inspect(place, None) else {
+            return false;
+        };
+        let given = disks.iter().any(|(disk, _)| disk.is_same(&other));
+        let enrolled = other.enrolments().unwrap_or_default();
+        !given && enrolled.iter().any(is_same_key)
+    })
+}
+
+/// What this program cannot do from here.
+fn tell_the_rest(disks: &[(Disk, Vec<Enrolment>)], directory: &Directory) {
+    let mut clients: Vec<(&str, &str)> = disks
+        .iter()
+        .flat_map(|(_, ours)| ours)
+        .map(|it| (it.name.as_str(), it.key_id.as_str()))
+        .collect();
+    clients.sort_unstable();
+    clients.dedup();
+    for (name, key_id) in clients {
+        note(format_args!(
+            "on the server: nightlatch remove {name}, and take its section out of clients.conf (key_id = {key_id})"
+        ));
+    }
+    note("make a new initramfs here: the one there is has the keys");
+    for (disk, _) in disks {
+        let saved = directory
+            .path()
+            .join(format!("luks-header-{}*.img", disk.uuid()));
+        note(format_args!(
+            "destroy saved headers of {disk} ({}): the key that was handed out opens them",
+            saved.display()
+        ));
+    }
+}

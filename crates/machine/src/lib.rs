@@ -1,0 +1,15 @@
+//! What is done on the machine that reboots: its keys, the enrolment of its disks, the content of its boot image, the
+//! network of its boot, and the check of all of this. Nothing here knows a server's D-Bus.
+#![forbid(unsafe_code)]
+
+mod boot_command;
+pub mod check;
+pub mod enroll;
+mod expiry;
+pub mod image;
+pub mod keygen;
+pub mod keys;
+pub mod network;
+mod passphrase;
+mod section;
+mod ssh;

@@ -1,0 +1,164 @@
+//! The section of clients.conf that makes a server know a client: made from keys and a password.
+//!
+//! Written so that Mandos's own server (Python's ConfigParser) reads the same as ours.
+
+use std::fmt;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use nightlatch_console::failure::{EX_USAGE, Failure};
+use nightlatch_core::checker::ssh_command;
+use nightlatch_core::key_id::{Fingerprint, KeyId};
+use nightlatch_core::name::ClientName;
+use nightlatch_core::ssh::HostKey;
+
+/// Width of the lines of base64, as OpenPGP's armour has (RFC 9580, 6.3).
+const LINE: usize = 64;
+
+/// All that a section says. Displayed as the text of the section.
+#[derive(Debug)]
+pub(crate) struct Section<'a> {
+    pub(crate) name: &'a ClientName,
+    pub(crate) host: &'a str,
+    pub(crate) key_id: KeyId,
+    pub(crate) fingerprint: Fingerprint,
+    /// The encrypted password, an OpenPGP message.
+    pub(crate) message: &'a [u8],
+    pub(crate) checker: Checker<'a>,
+}
+
+/// How the server finds out that the client is still alive.
+#[derive(Debug)]
+pub(crate) enum Checker<'a> {
+    /// As the server does by itself.
+    Default,
+    /// By this machine's SSH host key, which the server itself checks. Not for a server of Mandos.
+    SshHostKey(&'a HostKey),
+    /// By this machine's SSH host key and ssh(1), for any server.
+    BySsh(&'a HostKey),
+    /// By a command, as it is to be run: `%(host)s` and such still to be filled in.
+    Command(&'a str),
+}
+
+impl fmt::Display for Section<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "[{}]", self.name)?;
+        writeln!(f, "host = {}", escape(self.host))?;
+        writeln!(f, "key_id = {}", self.key_id)?;
+        writeln!(f, "fingerprint = {}", self.fingerprint)?;
+        writeln!(f, "secret =")?;
+        let base64 = BASE64.encode(self.message);
+        let mut rest = base64.as_str();
+        while !rest.is_empty() {
+            let (line, after) = rest.split_at(rest.len().min(LINE));
+            writeln!(f, "    {line}")?;
+            rest = after;
+        }
+        match &self.checker {
+            Checker::Default => Ok(()),
+            Checker::Command(command) => writeln!(f, "checker = {}", escape(command)),
+            Checker::SshHostKey(key) => {
+                writeln!(f, "checker = builtin:ssh-hostkey\nssh_fingerprint = {key}")
+            }
+            Checker::BySsh(key) => {
+                let command = ssh_command(key.kind(), "%(ssh_fingerprint)s", "%%(host)s");
+                writeln!(f, "checker = {command}\nssh_fingerprint = {key}")
+            }
+        }
+    }
+}
+
+/// A value that interpolation gives back as it was.
+fn escape(value: &str) -> String {
+    value.replace('%', "%%")
+}
+
+/// A client's name that can stand between brackets and come back the same.
+pub(crate) fn check_name(text: &str) -> Result<ClientName, Failure> {
+    let bad = |what: String| {
+        Failure::new(EX_USAGE, what).hint("give a plain name with --name, as a host name is")
+    };
+    let name = ClientName::new(text)
+        .map_err(|error| bad(format!("cannot name a client {text:?}: {error}")))?;
+    if text.contains([']', '[']) || text.trim() != text {
+        return Err(bad(format!(
+            "cannot name a client {text:?}: expected no brackets and no space at either end"
+        )));
+    }
+    Ok(name)
+}
+
+/// A host or checker that comes back the same from a line of the file.
+pub(crate) fn check_value(option: &str, text: &str) -> Result<(), Failure> {
+    if text.chars().any(char::is_control) || text.trim() != text || text.is_empty() {
+        return Err(Failure::new(
+            EX_USAGE,
+            format!("{option} {text:?}: expected one line without space at either end"),
+        ));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn section(checker: Checker<'_>) -> String {
+        Section {
+            name: &ClientName::new("foo").unwrap(),
+            host: "50.example",
+            key_id: KeyId::from_bytes([0xab; 32]).unwrap(),
+            fingerprint: Fingerprint::from_bytes([0xcd; 20]),
+            message: &[0; 50],
+            checker,
+        }
+        .to_string()
+    }
+
+    #[test]
+    fn a_section_has_the_lines_of_mandos_keygen() {
+        let key_id = "ab".repeat(32);
+        let fingerprint = "CD".repeat(20);
+        let line = "A".repeat(64);
+        assert_eq!(
+            section(Checker::Default),
+            format!(
+                "[foo]\nhost = 50.example\nkey_id = {key_id}\nfingerprint = {fingerprint}\n\
+                 secret =\n    {line}\n    AAA=\n"
+            )
+        );
+    }
+
+    #[test]
+    fn checkers_by_the_host_key_are_read_as_proofs() {
+        let key: HostKey =
+            "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEB"
+                .parse()
+                .unwrap();
+        for (checker, builtin) in [
+            (Checker::SshHostKey(&key), true),
+            (Checker::BySsh(&key), false),
+        ] {
+            let text = section(checker);
+            let files = [("clients.conf".to_owned(), text)];
+            let parsed = nightlatch_core::settings::client::parse(&files).unwrap();
+            let checker = &parsed.value[0].settings.checker;
+            assert!(checker.proves_private_key(), "{}", checker.as_str());
+            assert_eq!(checker.is_builtin(), builtin);
+        }
+    }
+
+    #[test]
+    fn a_command_keeps_its_percent_signs_for_run_time() {
+        let text = section(Checker::Command("fping -q -- %(host)s"));
+        assert!(text.ends_with("\nchecker = fping -q -- %%(host)s\n"));
+    }
+
+    #[test]
+    fn a_name_that_would_come_back_different_is_refused() {
+        assert!(check_name("foo.example-1").is_ok());
+        for name in ["", "DEFAULT", "a\nb", "a]b", " a", "a "] {
+            assert!(check_name(name).is_err(), "{name:?}");
+        }
+    }
+}
