@@ -1,5 +1,7 @@
 //! Points of wall-clock time as dates: the proleptic Gregorian calendar in UTC, without leap seconds.
 
+use std::fmt;
+
 use crate::time::Wall;
 
 const MICROS: i64 = 1_000_000;
@@ -90,6 +92,13 @@ impl DateTime {
     }
 }
 
+impl fmt::Display for DateTime {
+    /// For people, to the second: `2026-11-21 23:19:55 UTC`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} UTC", self.to_second(' '))
+    }
+}
+
 /// Year, month and day, `days` after 1970-01-01. Counted in eras of 400 years that begin on 1 March,
 /// so that the leap day is the last day of its year.
 fn date(days: i64) -> (i64, u8, u8) {
@@ -177,6 +186,13 @@ mod tests {
         ] {
             assert_eq!(date.to_wall(), None, "{date:?}");
         }
+    }
+
+    #[test]
+    fn a_date_is_written_for_programs_and_for_people() {
+        let date = at(2026, 2, 3);
+        assert_eq!(date.to_rfc3339(), "2026-02-03T23:59:58.000007Z");
+        assert_eq!(date.to_string(), "2026-02-03 23:59:58 UTC");
     }
 
     proptest! {

@@ -1,7 +1,7 @@
-//! Whom the server becomes when it is started as root, and whom its checkers run as.
+//! The accounts of the server and of its checkers, when it is started as root.
 //!
-//! Neither is ever `nobody`: that user owns what other services leave behind, and who is it may read and
-//! signal everything else that is.
+//! Neither is ever `nobody`: other services run as that user, and could read our files and signal our
+//! processes.
 
 use std::fs;
 use std::io;
@@ -12,47 +12,43 @@ use std::path::Path;
 use nightlatch_sys::privileges::{self, Account};
 use nightlatch_sys::spawner::{Separation, UserAndGroup};
 
-/// Whom the server becomes: the first of these that exists.
+/// The server's account: the first of these that exists.
 const SERVER: [&str; 2] = ["_nightlatch", "_mandos"];
 
-/// Whom checkers run as.
+/// The account of checkers.
 const CHECKERS: &str = "_nightlatch-check";
 
-/// `nobody` and `nogroup`, by whatever name.
+/// The number of `nobody` and `nogroup`.
 const NOBODY: u32 = 65534;
 
-/// Numbers that are nobody's, for hosts without these accounts: neither Debian (policy, 9.2.2) nor systemd
-/// (UIDS-GIDS) gives any from 65520 to 65533 away. Two ranges, so that no account that is made later turns
-/// one into the other.
+/// Unused user ids, for hosts without these accounts: neither Debian (policy, 9.2.2) nor systemd (UIDS-GIDS)
+/// assigns any from 65520 to 65533. Two ranges, so that an account that is made later cannot turn one into the
+/// other.
 const UNNAMED_SERVER: RangeInclusive<u32> = 65527..=65533;
 const UNNAMED_CHECKERS: RangeInclusive<u32> = 65520..=65526;
 
-/// Who is who.
 #[derive(Clone, Debug)]
 pub(crate) struct Accounts {
-    /// Whom the server becomes.
     pub(crate) server: Account,
-    /// Whom checkers run as.
     pub(crate) checkers: Account,
 }
 
-/// Why nobody could be chosen.
+/// The accounts cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum AccountError {
-    /// The user database.
+    /// The user database cannot be read.
     #[error("cannot look up accounts")]
     LookUp(#[from] io::Error),
-    /// An account that is root, `nobody`, or the other one.
+    /// The account is root, `nobody`, or the other one.
     #[error(
         "the account {name} has the number {number}, which others have too; give it one of its own"
     )]
     Shared {
-        /// Its name.
         name: String,
         /// Its user or group id.
         number: u32,
     },
-    /// Every number is taken.
+    /// All unused user ids are taken.
     #[error(
         "no number from 65520 to 65533 is free; make the accounts _nightlatch and _nightlatch-check"
     )]
@@ -60,8 +56,8 @@ pub(crate) enum AccountError {
 }
 
 impl Accounts {
-    /// Those of this host, where `configdir` is read; `None` when the program is not root, and stays who it
-    /// is.
+    /// Finds the accounts of this host; `None` when the program is not root. `configdir` must be readable for the
+    /// server's.
     pub(crate) fn find(configdir: &Path) -> Result<Option<Self>, AccountError> {
         if !privileges::is_root() {
             return Ok(None);
@@ -78,12 +74,12 @@ impl Accounts {
             Some(account) => account,
             None => unnamed(UNNAMED_CHECKERS, Vec::new())?,
         };
-        own(&server, &[])?;
-        own(&checkers, &[server.uid, server.gid])?;
+        check(&server, &[])?;
+        check(&checkers, &[server.uid, server.gid])?;
         Ok(Some(Self { server, checkers }))
     }
 
-    /// For the process that runs checkers.
+    /// The user ids for the process that runs checkers.
     pub(crate) fn separation(&self) -> Separation {
         let identity = |account: &Account| UserAndGroup {
             uid: account.uid,
@@ -95,7 +91,7 @@ impl Accounts {
         }
     }
 
-    /// What an administrator should mend.
+    /// Warnings for the administrator.
     pub(crate) fn warnings(&self) -> Vec<String> {
         let mut warnings = Vec::new();
         if UNNAMED_SERVER.contains(&self.server.uid) {
@@ -118,12 +114,12 @@ impl Accounts {
     }
 }
 
-/// What is said where checkers cannot be kept apart.
+/// The warning when checkers run as the server's user.
 pub(crate) const NOT_SEPARATED: &str = "started without being root, so checkers run as the server's own user: they could \
     read its state and end it; start it as root, which it gives up by itself";
 
-/// Neither root, nor what others share, nor any of `taken`.
-fn own(account: &Account, taken: &[u32]) -> Result<(), AccountError> {
+/// Refuses an account that is root, `nobody`, or one of `taken`.
+fn check(account: &Account, taken: &[u32]) -> Result<(), AccountError> {
     let shared = |number: &u32| matches!(*number, 0 | NOBODY) || taken.contains(number);
     match [account.uid, account.gid].into_iter().find(shared) {
         None => Ok(()),
@@ -149,7 +145,7 @@ fn unnamed(numbers: RangeInclusive<u32>, groups: Vec<u32>) -> Result<Account, Ac
     Err(AccountError::NoNumber)
 }
 
-/// Where there is no account, the configuration could only be given to `nogroup`; a reload must read it.
+/// Without an account the configuration can only belong to the group `nogroup`; a reload must read it.
 fn shared_group(configdir: &Path) -> Vec<u32> {
     let places = [configdir.to_owned(), configdir.join("clients.conf")];
     let is_shared = |place| fs::metadata(place).is_ok_and(|it| it.gid() == NOBODY);
@@ -160,16 +156,16 @@ fn shared_group(configdir: &Path) -> Vec<u32> {
     }
 }
 
-/// Gives the state's folder to `server` where it belongs to `nobody`, whom the server became before it had
-/// an account of its own, or to a user without a name.
-pub(crate) fn adopt(folder: &Path, server: &Account) -> io::Result<()> {
+/// Gives the state directory to `server` if it belongs to `nobody`, as which the server ran before it had an
+/// account of its own, or to a user without a name.
+pub(crate) fn take_ownership(folder: &Path, server: &Account) -> io::Result<()> {
     let owner = fs::metadata(folder)?.uid();
     let unnamed = UNNAMED_SERVER.contains(&owner) && privileges::user_name(owner)?.is_none();
     if owner == server.uid || !(owner == NOBODY || unnamed) {
         return Ok(());
     }
     let give = |path: &Path| lchown(path, Some(server.uid), Some(server.gid));
-    // First the folder: from then on its old owner can put nothing else into it.
+    // The directory first: from then on its old owner cannot create files in it.
     give(folder)?;
     for entry in fs::read_dir(folder)? {
         let entry = entry?;
@@ -196,8 +192,8 @@ mod tests {
     }
 
     #[test]
-    fn nobody_s_numbers_and_those_of_the_other_are_refused() {
-        assert!(own(&account(900, 901), &[]).is_ok());
+    fn root_nobody_and_the_other_account_are_refused() {
+        assert!(check(&account(900, 901), &[]).is_ok());
         for (uid, gid) in [
             (0, 900),
             (900, 0),
@@ -206,7 +202,7 @@ mod tests {
             (7, 900),
             (900, 7),
         ] {
-            assert!(own(&account(uid, gid), &[7]).is_err(), "{uid} {gid}");
+            assert!(check(&account(uid, gid), &[7]).is_err(), "{uid} {gid}");
         }
     }
 
@@ -214,11 +210,11 @@ mod tests {
     fn there_are_two_users_without_names() {
         let server = unnamed(UNNAMED_SERVER, Vec::new()).unwrap();
         let checkers = unnamed(UNNAMED_CHECKERS, Vec::new()).unwrap();
-        own(&checkers, &[server.uid, server.gid]).unwrap();
+        check(&checkers, &[server.uid, server.gid]).unwrap();
     }
 
     #[test]
-    fn the_state_of_nobody_is_taken_over_and_no_other() {
+    fn only_the_state_of_nobody_is_taken_over() {
         if !nightlatch_test_support::is_root() {
             return;
         }
@@ -233,9 +229,9 @@ mod tests {
         for path in [folder.path(), &file] {
             lchown(path, Some(NOBODY), Some(NOBODY)).unwrap();
         }
-        adopt(folder.path(), &account(64_000, 64_000)).unwrap();
+        take_ownership(folder.path(), &account(64_000, 64_000)).unwrap();
         assert_eq!(owners(), [64_000, 64_000, 0]);
-        adopt(folder.path(), &account(64_001, 64_001)).unwrap();
+        take_ownership(folder.path(), &account(64_001, 64_001)).unwrap();
         assert_eq!(owners(), [64_000, 64_000, 0]);
     }
 }

@@ -1,6 +1,6 @@
-//! Runs checks: a command, by the process that runs them as another user, or a check that the server does itself.
+//! Runs checks: commands, through the process that runs them as another user, and built-in ones.
 //!
-//! When one is due and what its result means is the registry's to decide.
+//! The registry decides when one is due and what its result means.
 
 use std::collections::HashMap;
 use std::os::unix::process::ExitStatusExt;
@@ -20,23 +20,23 @@ mod runner;
 use runner::Job;
 pub(crate) use runner::{Runner, environment};
 
-/// How long a checker that was told to end may take before it is killed.
+/// Time between telling a checker to end and killing it.
 const GRACE: Duration = Duration::from_millis(500);
 
-/// What is reported of a built-in check that failed: as of a command that did.
+/// The result of a built-in check that failed, as of a command that did.
 const FAILED: LastCheck = LastCheck::Exited(1);
 
-/// What is reported of a built-in check that was broken off: as of a command that was (`SIGTERM`).
-const BROKEN_OFF: LastCheck = LastCheck::Signaled(15);
+/// The result of a built-in check that was stopped, as of a command that was (`SIGTERM`).
+const STOPPED: LastCheck = LastCheck::Signaled(15);
 
-/// What is reported of a check that could not be run at all: the shell's own "command not found".
+/// The result of a check that could not be run: the shell's status for "command not found".
 pub(crate) const NOT_RUN: LastCheck = LastCheck::Exited(127);
 
-/// The checkers that run.
+/// The running checks.
 #[derive(Debug)]
 pub(crate) struct Checks {
     runner: Runner,
-    /// What ends each when it is dropped.
+    /// Dropping a sender ends the check.
     running: HashMap<ClientId, Option<oneshot::Sender<()>>>,
 }
 
@@ -48,8 +48,7 @@ impl Checks {
         }
     }
 
-    /// Starts the check of `client`, which is called `name`; `report` hears how it ended, once, whatever
-    /// happens.
+    /// Starts the check of `client`, whose name is `name`; `report` is called with its result exactly once.
     pub(crate) fn start(
         &mut self,
         client: ClientId,
@@ -62,33 +61,35 @@ impl Checks {
         match probe {
             Probe::Command { line, pings } => {
                 let job = self.runner.run(&line, pings);
-                tokio::spawn(async move { report(attend(job, stopped).await) });
+                tokio::spawn(async move { report(wait_for(job, stopped).await) });
             }
             Probe::SshHostKey { host, key } => {
-                tokio::spawn(async move { report(by_host_key(&name, &host, &key, stopped).await) });
+                tokio::spawn(
+                    async move { report(check_host_key(&name, &host, &key, stopped).await) },
+                );
             }
         }
     }
 
-    /// Ends the client's check, with all that it started. It still reports.
+    /// Ends the client's check, with all processes that it started. It still reports.
     pub(crate) fn kill(&mut self, client: ClientId) {
         if let Some(stop) = self.running.get_mut(&client) {
             *stop = None;
         }
     }
 
-    /// The client's check has reported.
+    /// Called when the client's check has reported.
     pub(crate) fn ended(&mut self, client: ClientId) {
         self.running.remove(&client);
     }
 
-    /// Ends every check: the server ends. What does not listen is killed when the server is gone.
+    /// Ends every check, at the end of the server. Those that ignore SIGTERM are killed when the server is gone.
     pub(crate) fn kill_all(&mut self) {
         self.running.clear();
     }
 }
 
-async fn by_host_key(
+async fn check_host_key(
     name: &str,
     host: &str,
     key: &HostKey,
@@ -96,22 +97,22 @@ async fn by_host_key(
 ) -> LastCheck {
     let ended = tokio::select! {
         ended = host_key::check(host, key) => ended,
-        _ = stopped => return BROKEN_OFF,
+        _ = stopped => return STOPPED,
     };
     match ended {
         Ok(()) => LastCheck::Exited(0),
-        Err(fault) => {
-            if fault.is_other_host() {
-                warn!(client = name, host, %fault, "whoever answers for a client is not that client, or it has new host keys");
+        Err(error) => {
+            if error.is_other_host() {
+                warn!(client = name, host, fault = %error, "whoever answers for a client is not that client, or it has new host keys");
             } else {
-                debug!(client = name, host, %fault, "a check of an SSH host key failed");
+                debug!(client = name, host, fault = %error, "a check of an SSH host key failed");
             }
             FAILED
         }
     }
 }
 
-async fn attend(mut job: Job, stopped: oneshot::Receiver<()>) -> LastCheck {
+async fn wait_for(mut job: Job, stopped: oneshot::Receiver<()>) -> LastCheck {
     let ended = tokio::select! {
         ended = job.ended() => ended,
         _ = stopped => {
@@ -125,10 +126,10 @@ async fn attend(mut job: Job, stopped: oneshot::Receiver<()>) -> LastCheck {
             }
         }
     };
-    ended.map_or(NOT_RUN, result)
+    ended.map_or(NOT_RUN, last_check)
 }
 
-fn result(status: ExitStatus) -> LastCheck {
+fn last_check(status: ExitStatus) -> LastCheck {
     match (status.code(), status.signal()) {
         (Some(code), _) => LastCheck::Exited(u8::try_from(code).unwrap_or(u8::MAX)),
         (None, Some(signal)) => LastCheck::Signaled(signal),

@@ -1,4 +1,4 @@
-//! The command line of nightlatchd: every option of mandos(8), and what it asks for.
+//! The command line of nightlatchd: every option of mandos(8), and more.
 
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 use clap::{ArgAction, CommandFactory, FromArgMatches, Parser};
 use nightlatch_core::settings::server::{Address, LogLevel, PartialServerSettings};
 
-/// Where the configuration is unless told otherwise.
+/// Default configuration directory.
 pub const CONFIG_FOLDER: &str = "/etc/nightlatch";
 
-/// Where it is when the program is called by the name of Mandos's server, as mandos(8) says.
+/// A program called by this name reads the configuration of Mandos, as mandos(8) says.
 const MANDOS: &str = "mandos";
 const MANDOS_CONFIG_FOLDER: &str = "/etc/mandos";
 
@@ -29,7 +29,7 @@ const MANDOS_CONFIG_FOLDER: &str = "/etc/mandos";
   nightlatchd --configdir /etc/mandos              serve the clients of a Mandos server as they are
   nightlatchd --debug --no-zeroconf --port 4711    try it by hand on a fixed port"
 )]
-pub struct Options {
+pub struct ServerOptions {
     /// Listen and announce on this network interface only
     #[arg(short, long, value_name = "IF")]
     interface: Option<String>,
@@ -96,41 +96,41 @@ pub struct Options {
     version: (),
 }
 
-/// What to do.
+/// A parsed command line.
 #[derive(Debug)]
-pub enum Action {
-    /// Serve.
-    Serve(Options),
-    /// Read the configuration and say what was found.
-    CheckConfig(Options),
+pub enum CommandLine {
+    /// Run the server.
+    Serve(ServerOptions),
+    /// Read the configuration and print a summary.
+    CheckConfig(ServerOptions),
     /// Take over a state.
-    ImportState(Options),
+    ImportState(ServerOptions),
     /// Test the program itself.
     SelfTest,
-    /// Print this to standard output, for it was asked for.
+    /// Print this help or version to standard output.
     Print(String),
-    /// Print this to standard error, for the command line is wrong.
+    /// Print this error to standard error: the command line is wrong.
     Usage(String),
 }
 
 /// The command line's definition, for who describes it.
 pub fn command() -> clap::Command {
-    Options::command()
+    ServerOptions::command()
 }
 
-/// What this command line, the program's name first, asks for.
-pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Action {
+/// Parses a command line, the program's name first.
+pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> CommandLine {
     match read(arguments.into_iter().collect()) {
-        Ok(options) if options.check => Action::SelfTest,
-        Ok(options) if options.check_config => Action::CheckConfig(options),
-        Ok(options) if options.import_state.is_some() => Action::ImportState(options),
-        Ok(options) => Action::Serve(options),
-        Err(error) if error.use_stderr() => Action::Usage(error.render().ansi().to_string()),
-        Err(help) => Action::Print(help.render().to_string()),
+        Ok(options) if options.check => CommandLine::SelfTest,
+        Ok(options) if options.check_config => CommandLine::CheckConfig(options),
+        Ok(options) if options.import_state.is_some() => CommandLine::ImportState(options),
+        Ok(options) => CommandLine::Serve(options),
+        Err(error) if error.use_stderr() => CommandLine::Usage(error.render().ansi().to_string()),
+        Err(help) => CommandLine::Print(help.render().to_string()),
     }
 }
 
-fn read(arguments: Vec<OsString>) -> Result<Options, clap::Error> {
+fn read(arguments: Vec<OsString>) -> Result<ServerOptions, clap::Error> {
     let called = arguments.first().map(Path::new).and_then(Path::file_name);
     let command = if called == Some(OsStr::new(MANDOS)) {
         command().mut_arg("configdir", |folder| {
@@ -139,10 +139,10 @@ fn read(arguments: Vec<OsString>) -> Result<Options, clap::Error> {
     } else {
         command()
     };
-    Options::from_arg_matches(&command.try_get_matches_from(arguments)?)
+    ServerOptions::from_arg_matches(&command.try_get_matches_from(arguments)?)
 }
 
-impl Options {
+impl ServerOptions {
     /// The settings that were given, to override the file's.
     pub fn settings(&self) -> PartialServerSettings {
         let given = |flag: bool, value: bool| flag.then_some(value);
@@ -175,7 +175,7 @@ mod tests {
     use super::*;
     use nightlatch_core::settings::server::ServerSettings;
 
-    fn parse(line: &str) -> Action {
+    fn parse(line: &str) -> CommandLine {
         let words = ["nightlatchd"].into_iter().chain(line.split_whitespace());
         super::parse(words.map(OsString::from))
     }
@@ -185,7 +185,7 @@ mod tests {
         let line = "-i eth0 -a ::1 -p 4711 --priority NORMAL --servicename House --configdir /c --debug \
                     --debuglevel warning --no-dbus --no-ipv6 --no-restore --statedir /s --socket 3 --foreground \
                     --no-zeroconf";
-        let Action::Serve(options) = parse(line) else {
+        let CommandLine::Serve(options) = parse(line) else {
             panic!("refused");
         };
         let mut settings = ServerSettings::default();
@@ -209,7 +209,8 @@ mod tests {
             ("/usr/sbin/nightlatchd", "/etc/nightlatch"),
             ("/opt/mandos/nightlatchd", "/etc/nightlatch"),
         ] {
-            let Action::Serve(options) = super::parse(line.split(' ').map(OsString::from)) else {
+            let CommandLine::Serve(options) = super::parse(line.split(' ').map(OsString::from))
+            else {
                 panic!("refused: {line}");
             };
             assert_eq!(options.configdir, PathBuf::from(folder), "{line}");
@@ -220,20 +221,22 @@ mod tests {
     fn long_options_may_be_cut_short() {
         assert!(matches!(
             parse("--no-z --servicen x --port 1"),
-            Action::Serve(_)
+            CommandLine::Serve(_)
         ));
     }
 
     #[test]
     fn help_and_version_are_no_errors() {
-        assert!(matches!(parse("--help"), Action::Print(text) if text.contains("Examples:")));
-        assert!(matches!(parse("-v"), Action::Print(text) if text.starts_with("nightlatchd ")));
-        assert!(matches!(parse("--port many"), Action::Usage(_)));
+        assert!(matches!(parse("--help"), CommandLine::Print(text) if text.contains("Examples:")));
+        assert!(
+            matches!(parse("-v"), CommandLine::Print(text) if text.starts_with("nightlatchd "))
+        );
+        assert!(matches!(parse("--port many"), CommandLine::Usage(_)));
     }
 
     #[test]
     fn what_is_not_given_overrides_nothing() {
-        let Action::Serve(options) = parse("") else {
+        let CommandLine::Serve(options) = parse("") else {
             panic!("refused");
         };
         assert_eq!(options.settings(), PartialServerSettings::default());

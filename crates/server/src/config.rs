@@ -1,6 +1,6 @@
-//! Reads a configuration directory: one file of the server, its clients, their secrets.
+//! Reads a configuration directory: the file of the server, the clients, their secrets.
 //!
-//! Everything is read before privileges are dropped, and every fault is reported, not the first one.
+//! Everything is read before root is dropped, and every fault is reported, not only the first one.
 
 mod files;
 mod folder;
@@ -25,39 +25,39 @@ use zeroize::Zeroizing;
 use files::{read, read_private};
 use folder::ClientFiles;
 
-/// A configuration file of more than this is none. 100,000 clients take some 85 MB.
+/// Largest configuration file in bytes. 100,000 clients take some 85 MB.
 const MAX_FILE: u64 = 1 << 30;
 
-/// A secret of more than this opens no disk.
+/// Largest secret in bytes; no disk needs a larger one.
 const MAX_SECRET: u64 = 1 << 20;
 
-/// The server's own file: ours, else that of Mandos as it is.
+/// The server's file: ours, else that of Mandos.
 const SERVER_FILES: [&str; 2] = ["nightlatch.conf", "mandos.conf"];
 
 const CLIENTS_FILE: &str = "clients.conf";
 const CLIENTS_FOLDER: &str = "clients.d";
 
-/// What a configuration directory says.
+/// The contents of a configuration directory.
 #[derive(Debug)]
 pub struct Configuration {
-    /// The server's file, where there is one.
+    /// The server's file, if there is one.
     pub server_file: Option<PathBuf>,
-    /// What it says.
+    /// The settings in it.
     pub server: PartialServerSettings,
     /// Every client, in the order of the files.
     pub clients: Vec<ClientConfig>,
     /// The files that clients were read from.
     pub client_files: Vec<PathBuf>,
-    /// What the administrator may want to know.
+    /// Warnings for the administrator, a line each.
     pub warnings: Vec<String>,
-    /// What is wrong with files of `clients.d`, which are not used. Empty unless they were to be tolerated.
-    pub faults: Vec<Fault>,
-    /// True when `clients.d` has a link that leads nowhere.
+    /// Faults of files in `clients.d`, which are not used. Empty unless [`read_for_start`] tolerated them.
+    pub faults: Vec<ConfigFault>,
+    /// True when `clients.d` has a dangling link.
     pub is_dangling: bool,
 }
 
 impl Configuration {
-    /// The clients, and whether they are all there are.
+    /// The clients, with a mark when some may be missing.
     pub fn into_configured(self) -> ConfiguredClients {
         ConfiguredClients {
             is_complete: self.faults.is_empty() && !self.is_dangling,
@@ -65,98 +65,98 @@ impl Configuration {
         }
     }
 
-    /// The same, refused when anything is wrong with any file.
-    fn whole(self) -> Result<Self, ConfigError> {
+    /// Refuses a configuration in which any file is faulty.
+    fn whole(self) -> Result<Self, InvalidConfig> {
         if self.faults.is_empty() {
             return Ok(self);
         }
-        Err(ConfigError {
+        Err(InvalidConfig {
             faults: self.faults,
         })
     }
 }
 
-/// What is wrong with a configuration; nothing of it is used.
+/// A faulty configuration, of which nothing is used.
 #[derive(Debug)]
-pub struct ConfigError {
+pub struct InvalidConfig {
     /// Each fault with its hint, in the order of files and lines.
-    pub faults: Vec<Fault>,
+    pub faults: Vec<ConfigFault>,
 }
 
-/// One fault.
+/// A fault in a configuration.
 #[derive(Debug, thiserror::Error)]
-pub enum Fault {
-    /// A setting.
+pub enum ConfigFault {
+    /// A setting is wrong.
     #[error(transparent)]
     Setting(#[from] SettingsError),
-    /// A file or folder that cannot be read.
+    /// A file or directory cannot be read.
     #[error("{}: cannot be read", path.display())]
     Unreadable {
-        /// Which.
+        /// The path.
         path: PathBuf,
-        /// Why.
+        /// The error of the operating system.
         source: io::Error,
     },
-    /// A file larger than any of its kind.
+    /// A file is too large.
     #[error("{}: expected at most {limit} bytes", path.display())]
     TooLarge {
-        /// Which.
+        /// The path.
         path: PathBuf,
-        /// How much is read.
+        /// The limit in bytes.
         limit: u64,
     },
-    /// A file of secrets that others can read.
+    /// A file with secrets can be read by other users.
     #[error("{}: holds secrets, and others can read it (mode {mode:04o})", path.display())]
     Exposed {
-        /// Which.
+        /// The path.
         path: PathBuf,
         /// Its permission bits.
         mode: u32,
     },
-    /// A priority string that this server cannot honour.
+    /// A priority string that is not supported.
     #[error("{place} {problem}")]
     Priority {
-        /// Where it is set.
+        /// The place of the setting.
         place: Place,
-        /// Why not.
+        /// The problem with it.
         problem: PriorityError,
     },
-    /// A client's secret file.
+    /// A client's secret file cannot be read.
     #[error("{origin}: [{client}] secfile: {}: cannot be read", path.display())]
     Secret {
-        /// Where it is set.
+        /// The place of the setting.
         origin: Location,
-        /// Whose.
+        /// The client's name.
         client: String,
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// The error of the operating system.
         source: io::Error,
     },
-    /// A client's secret file without anything in it.
+    /// A client's secret file is empty.
     #[error("{origin}: [{client}] secfile: {}: expected an encrypted secret, found an empty file", path.display())]
     EmptySecret {
-        /// Where it is set.
+        /// The place of the setting.
         origin: Location,
-        /// Whose.
+        /// The client's name.
         client: String,
         /// The file.
         path: PathBuf,
     },
-    /// Anything else about a client's secret file.
+    /// Any other fault of a client's secret file.
     #[error("{origin}: [{client}] secfile: {fault}")]
     BadSecretFile {
-        /// Where it is set.
+        /// The place of the setting.
         origin: Location,
-        /// Whose.
+        /// The client's name.
         client: String,
-        /// What is wrong with the file.
-        fault: Box<Fault>,
+        /// The fault.
+        fault: Box<ConfigFault>,
     },
 }
 
-impl Fault {
-    /// The configuration's file that it is in.
+impl ConfigFault {
+    /// The configuration file that has the fault.
     fn file(&self) -> Option<PathBuf> {
         match self {
             Self::Setting(SettingsError { place, .. }) | Self::Priority { place, .. } => {
@@ -171,7 +171,7 @@ impl Fault {
         }
     }
 
-    /// How to mend it, where the fault itself does not say.
+    /// Tells the administrator how to mend it, if the message does not.
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Priority { .. } => Some(format!(
@@ -196,7 +196,7 @@ impl Fault {
     }
 }
 
-impl fmt::Display for ConfigError {
+impl fmt::Display for InvalidConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.faults.len() {
             1 => f.write_str("the configuration has a fault"),
@@ -205,17 +205,19 @@ impl fmt::Display for ConfigError {
     }
 }
 
-impl std::error::Error for ConfigError {}
+impl std::error::Error for InvalidConfig {}
 
-/// Reads the server's file of `folder` alone; defaults where there is none.
+/// Reads only the server's file of `folder`; defaults if there is none.
 pub fn read_server(
     folder: &Path,
-) -> Result<(Option<PathBuf>, Parsed<PartialServerSettings>), ConfigError> {
+) -> Result<(Option<PathBuf>, Parsed<PartialServerSettings>), InvalidConfig> {
     for name in SERVER_FILES {
         let file = folder.join(name);
         let bytes = match read(&file, MAX_FILE) {
             Ok(bytes) => bytes,
-            Err(Fault::Unreadable { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+            Err(ConfigFault::Unreadable { source, .. })
+                if source.kind() == io::ErrorKind::NotFound =>
+            {
                 continue;
             }
             Err(fault) => return Err(fault.into()),
@@ -229,8 +231,8 @@ pub fn read_server(
                 check_priority(&shown, text, &parsed.value)?;
                 Ok((Some(file), parsed))
             }
-            Err(errors) => Err(ConfigError {
-                faults: errors.into_iter().map(Fault::from).collect(),
+            Err(errors) => Err(InvalidConfig {
+                faults: errors.into_iter().map(ConfigFault::from).collect(),
             }),
         };
     }
@@ -243,11 +245,15 @@ pub fn read_server(
     ))
 }
 
-/// Refuses a priority string that cannot be honoured where it is set. The settings do not know what TLS has.
-fn check_priority(shown: &str, text: &str, settings: &PartialServerSettings) -> Result<(), Fault> {
+/// Refuses a priority string that is not supported. The parser of the settings does not know TLS.
+fn check_priority(
+    shown: &str,
+    text: &str,
+    settings: &PartialServerSettings,
+) -> Result<(), ConfigFault> {
     let given = settings.priority.as_ref().and_then(Option::as_deref);
     match given.map(str::parse::<Priority>) {
-        Some(Err(problem)) => Err(Fault::Priority {
+        Some(Err(problem)) => Err(ConfigFault::Priority {
             place: server::place_of(shown, text, "priority"),
             problem,
         }),
@@ -255,20 +261,20 @@ fn check_priority(shown: &str, text: &str, settings: &PartialServerSettings) -> 
     }
 }
 
-/// Reads everything in `folder`; any fault refuses all of it. `service` is the account that may read
-/// secrets beside root.
-pub fn read_all(folder: &Path, service: Option<&Account>) -> Result<Configuration, ConfigError> {
+/// Reads everything in `folder`; any fault refuses all of it. `service` is the account that may read secrets
+/// besides root.
+pub fn read_all(folder: &Path, service: Option<&Account>) -> Result<Configuration, InvalidConfig> {
     read_for_start(folder, service)?.whole()
 }
 
-/// The same for a server that starts: a file of `clients.d` with a fault is not used and takes nothing from
-/// the clients of the others. At a start there is nothing else that could go on for them.
+/// Reads everything for a server that starts: a faulty file of `clients.d` is left out, and the clients of the
+/// other files are served. At a start there is no earlier configuration to keep.
 pub fn read_for_start(
     folder: &Path,
     service: Option<&Account>,
-) -> Result<Configuration, ConfigError> {
+) -> Result<Configuration, InvalidConfig> {
     if let Err(source) = fs::read_dir(folder) {
-        return Err(Fault::Unreadable {
+        return Err(ConfigFault::Unreadable {
             path: folder.to_owned(),
             source,
         }
@@ -291,10 +297,10 @@ pub fn read_for_start(
         ClientFiles::default()
     });
     let clients = read_tolerantly(&files, service);
-    let fatal = |fault: &Fault| !fault.file().is_some_and(|file| files.more.contains(&file));
+    let fatal = |fault: &ConfigFault| !fault.file().is_some_and(|file| files.more.contains(&file));
     if !faults.is_empty() || clients.faults.iter().any(fatal) {
         faults.extend(clients.faults);
-        return Err(ConfigError { faults });
+        return Err(InvalidConfig { faults });
     }
     warn(&mut warnings, clients.warnings);
     warnings.extend(files.left_out);
@@ -315,8 +321,8 @@ pub fn read_for_start(
     })
 }
 
-impl From<Fault> for ConfigError {
-    fn from(fault: Fault) -> Self {
+impl From<ConfigFault> for InvalidConfig {
+    fn from(fault: ConfigFault) -> Self {
         Self {
             faults: vec![fault],
         }
@@ -327,23 +333,23 @@ fn warn(warnings: &mut Vec<String>, found: Vec<SettingsWarning>) {
     warnings.extend(found.iter().map(ToString::to_string));
 }
 
-/// What the files with clients say, and what is wrong with those that are not used.
-struct Clients {
+/// The contents of the files with clients, and the faults of those that are not used.
+struct ClientsRead {
     files: Vec<PathBuf>,
     clients: Vec<ClientConfig>,
     warnings: Vec<SettingsWarning>,
-    faults: Vec<Fault>,
+    faults: Vec<ConfigFault>,
 }
 
-/// Reads all files that have no fault. Without one of them others may be faulty in another way, or not at
-/// all, so it is done again until what is left is whole.
-fn read_tolerantly(files: &ClientFiles, service: Option<&Account>) -> Clients {
+/// Reads all files without faults. Leaving one out may change the faults of others, so this is repeated until
+/// the rest has none.
+fn read_tolerantly(files: &ClientFiles, service: Option<&Account>) -> ClientsRead {
     let mut left: Vec<PathBuf> = files.main.iter().chain(&files.more).cloned().collect();
-    let mut faults: Vec<Fault> = Vec::new();
+    let mut faults: Vec<ConfigFault> = Vec::new();
     loop {
         let found = match read_clients(files.main.as_deref(), &left, service) {
             Ok(parsed) => {
-                return Clients {
+                return ClientsRead {
                     files: left,
                     clients: parsed.value,
                     warnings: parsed.warnings,
@@ -352,14 +358,14 @@ fn read_tolerantly(files: &ClientFiles, service: Option<&Account>) -> Clients {
             }
             Err(error) => error.faults,
         };
-        let faulty: HashSet<Option<PathBuf>> = found.iter().map(Fault::file).collect();
+        let faulty: HashSet<Option<PathBuf>> = found.iter().map(ConfigFault::file).collect();
         let before = left.len();
         left.retain(|file| !faulty.contains(&Some(file.clone())));
         faults.extend(found);
-        // Without progress the fault is in no file of its own, and fatal.
+        // Without progress the fault belongs to no single file, and is fatal.
         let main_is_whole = files.main.as_ref().is_none_or(|main| left.contains(main));
         if left.len() == before || !main_is_whole {
-            return Clients {
+            return ClientsRead {
                 files: Vec::new(),
                 clients: Vec::new(),
                 warnings: Vec::new(),
@@ -373,11 +379,11 @@ fn read_clients(
     main: Option<&Path>,
     files: &[PathBuf],
     service: Option<&Account>,
-) -> Result<Parsed<Vec<ClientConfig>>, ConfigError> {
+) -> Result<Parsed<Vec<ClientConfig>>, InvalidConfig> {
     let mut faults = Vec::new();
     let mut texts = Vec::new();
     if main.is_none() {
-        // The first file is the one whose [DEFAULT] holds for all, and no other may take its place.
+        // The [DEFAULT] of the first text holds for all of them: no file of `clients.d` may be the first.
         texts.push((CLIENTS_FILE.to_owned(), String::new()));
     }
     for file in files {
@@ -393,7 +399,7 @@ fn read_clients(
         }
     }
     let parsed = client::parse(&texts);
-    // The texts hold the secrets, encrypted.
+    // The texts contain the encrypted secrets.
     drop(
         texts
             .into_iter()
@@ -403,8 +409,8 @@ fn read_clients(
     let parsed = match parsed {
         Ok(parsed) => parsed,
         Err(errors) => {
-            faults.extend(errors.into_iter().map(Fault::from));
-            return Err(ConfigError { faults });
+            faults.extend(errors.into_iter().map(ConfigFault::from));
+            return Err(InvalidConfig { faults });
         }
     };
     let mut clients = Vec::with_capacity(parsed.value.len());
@@ -425,7 +431,7 @@ fn read_clients(
         }
     }
     if !faults.is_empty() {
-        return Err(ConfigError { faults });
+        return Err(InvalidConfig { faults });
     }
     Ok(Parsed {
         value: clients,
@@ -433,7 +439,11 @@ fn read_clients(
     })
 }
 
-fn resolve(client: &str, secret: SecretSource, service: Option<&Account>) -> Result<Secret, Fault> {
+fn resolve(
+    client: &str,
+    secret: SecretSource,
+    service: Option<&Account>,
+) -> Result<Secret, ConfigFault> {
     let (path, origin) = match secret {
         SecretSource::Inline(secret) => return Ok(secret),
         SecretSource::File { path, origin } => (path, origin),
@@ -441,19 +451,19 @@ fn resolve(client: &str, secret: SecretSource, service: Option<&Account>) -> Res
     let path = path::expand(&path, |name| std::env::var(name).ok(), home);
     let client = client.to_owned();
     match read_private(&path, MAX_SECRET, service) {
-        Ok(bytes) if bytes.is_empty() => Err(Fault::EmptySecret {
+        Ok(bytes) if bytes.is_empty() => Err(ConfigFault::EmptySecret {
             origin,
             client,
             path,
         }),
         Ok(mut bytes) => Ok(Secret::new(std::mem::take(&mut *bytes))),
-        Err(Fault::Unreadable { path, source }) => Err(Fault::Secret {
+        Err(ConfigFault::Unreadable { path, source }) => Err(ConfigFault::Secret {
             origin,
             client,
             path,
             source,
         }),
-        Err(fault) => Err(Fault::BadSecretFile {
+        Err(fault) => Err(ConfigFault::BadSecretFile {
             origin,
             client,
             fault: Box::new(fault),

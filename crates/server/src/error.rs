@@ -1,4 +1,4 @@
-//! Why nightlatchd could not start, ended, or took nothing over.
+//! The errors that end nightlatchd.
 
 use std::fmt;
 use std::io;
@@ -9,29 +9,32 @@ use nightlatch_handover::HandoverError;
 use nightlatch_store::StoreError;
 
 use crate::accounts::AccountError;
-use crate::config::ConfigError;
+use crate::config::InvalidConfig;
 use crate::listen::ListenError;
 use crate::own_key::OwnKeyError;
 
-/// Why the server could not start, or ended.
+/// An error of any type.
+pub(crate) type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// The server could not start, or ended.
 #[derive(Debug)]
 pub enum RunError {
-    /// The configuration.
-    Config(ConfigError),
-    /// Settings that exclude each other, or a value that means nothing.
+    /// The configuration is faulty.
+    Config(InvalidConfig),
+    /// Settings contradict each other, or one has no meaning.
     Usage(String),
-    /// The listening socket.
+    /// There is no socket to listen on.
     Listen(ListenError),
-    /// The configuration misses all clients that are known, or most of them.
+    /// The configuration misses all known clients, or most of them.
     MassRemoval(MassRemoval),
-    /// The state.
+    /// The store cannot be opened or written.
     Store(StoreError),
-    /// The server's own key.
+    /// The server's own key cannot be read or created.
     OwnKey(OwnKeyError),
-    /// A state that was to be taken over.
+    /// A state could not be imported.
     Import(ImportError),
-    /// Anything of the host: what failed, and why.
-    Host(&'static str, Box<dyn std::error::Error + Send + Sync>),
+    /// The operating system refused something: what, and its error.
+    Host(&'static str, BoxError),
 }
 
 impl RunError {
@@ -47,7 +50,7 @@ impl RunError {
         }
     }
 
-    /// How to mend it.
+    /// Tells the administrator how to mend it.
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Store(error) => error.hint(),
@@ -99,39 +102,40 @@ impl From<AccountError> for RunError {
     }
 }
 
+/// Makes a [`RunError::Host`] of an error: `what` failed.
 pub(crate) fn host<E>(what: &'static str) -> impl FnOnce(E) -> RunError
 where
-    E: Into<Box<dyn std::error::Error + Send + Sync>>,
+    E: Into<BoxError>,
 {
     move |error| RunError::Host(what, error.into())
 }
 
-/// A document of more than this is none. 100,000 clients take some 150 MB.
+/// Largest document in bytes. 100,000 clients take some 150 MB.
 pub(crate) const MAX_DOCUMENT: u64 = 1 << 30;
 
-/// Why nothing was taken over. The state is as it was.
+/// Nothing was imported; the state is as before.
 #[derive(Debug, thiserror::Error)]
 pub enum ImportError {
     /// The document cannot be read.
     #[error("cannot read {}", path.display())]
     Unreadable {
-        /// Which.
+        /// The document.
         path: PathBuf,
-        /// Why.
+        /// The error of the operating system.
         source: io::Error,
     },
-    /// It is larger than any.
+    /// The document is larger than `MAX_DOCUMENT`.
     #[error("the document is too large: expected at most {MAX_DOCUMENT} bytes")]
     TooLarge,
-    /// It is no document.
+    /// The document is malformed.
     #[error(transparent)]
     Document(#[from] HandoverError),
-    /// The state holds clients.
+    /// The state holds clients already.
     #[error("{} holds {clients} clients already", statedir.display())]
     NotEmpty {
-        /// Where the state is.
+        /// The state directory.
         statedir: PathBuf,
-        /// How many clients it holds.
+        /// Number of clients in it.
         clients: usize,
     },
 }
@@ -146,7 +150,7 @@ impl ImportError {
         }
     }
 
-    /// How to mend it.
+    /// Tells the administrator how to mend it.
     pub(crate) fn hint(&self) -> Option<String> {
         match self {
             Self::NotEmpty { .. } => {

@@ -1,5 +1,4 @@
-//! `--import-state`: takes over a state that another program hands over, as the server's user and by
-//! the store's own way of writing. Never starts to serve.
+//! `--import-state`: imports a state from a document, as the server's user. Never starts to serve.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -15,38 +14,38 @@ use zeroize::Zeroizing;
 
 use crate::accounts::Accounts;
 use crate::audit::{self, Context, Who};
-use crate::cli::Options;
+use crate::cli::ServerOptions;
 use crate::config;
 use crate::error::{ImportError, MAX_DOCUMENT, RunError, host};
 use crate::state_folder::{become_owner, open};
 
-/// Takes the document over; says what it was.
-pub(crate) fn run(options: &Options) -> Result<String, RunError> {
+/// Imports the document; returns a summary of it.
+pub(crate) fn run(options: &ServerOptions) -> Result<String, RunError> {
     memory::forbid_core_dumps().map_err(host("cannot forbid core dumps"))?;
     let path = options.import_state.clone().unwrap_or_default();
     let statedir = statedir(options)?;
-    // Read before root is given up: the file need not be readable for the server's user.
-    let text = document(&path)?;
+    // Read before root is dropped: the file need not be readable for the server's user.
+    let text = read_document(&path)?;
     let incoming = nightlatch_handover::read(&text).map_err(ImportError::from)?;
     drop(text);
     let accounts = Accounts::find(&options.configdir)?;
     become_owner(&statedir, accounts.as_ref().map(|it| &it.server))?;
     let mut store = open(&statedir)?;
-    let told = summary(&incoming, &statedir);
+    let summary_line = summary(&incoming, &statedir);
     replace(
         &mut store,
         incoming,
         options.replace_state,
         &statedir,
-        &told,
+        &summary_line,
     )?;
-    // What was taken over is whole, however the last server ended.
+    // The imported state is complete, however the last server ended.
     store.close().map_err(RunError::Store)?;
-    Ok(told)
+    Ok(summary_line)
 }
 
-/// As the server itself would have it.
-fn statedir(options: &Options) -> Result<PathBuf, RunError> {
+/// The state directory, by the same settings as for the server.
+fn statedir(options: &ServerOptions) -> Result<PathBuf, RunError> {
     let (_, file) = config::read_server(&options.configdir).map_err(RunError::Config)?;
     let mut settings = ServerSettings::default();
     settings.apply(file.value);
@@ -54,7 +53,7 @@ fn statedir(options: &Options) -> Result<PathBuf, RunError> {
     Ok(settings.statedir)
 }
 
-fn document(path: &Path) -> Result<Zeroizing<Vec<u8>>, ImportError> {
+fn read_document(path: &Path) -> Result<Zeroizing<Vec<u8>>, ImportError> {
     let unreadable = |source| ImportError::Unreadable {
         path: path.to_owned(),
         source,
@@ -72,13 +71,13 @@ fn document(path: &Path) -> Result<Zeroizing<Vec<u8>>, ImportError> {
     Ok(text)
 }
 
-/// All of it in one transaction.
+/// Replaces the state in one transaction.
 fn replace(
     store: &mut dyn Store,
     incoming: Saved,
     forget: bool,
     statedir: &Path,
-    told: &str,
+    summary_line: &str,
 ) -> Result<(), RunError> {
     let before = store.load().map_err(RunError::Store)?.clients;
     if !before.is_empty() && !forget {
@@ -94,11 +93,11 @@ fn replace(
         .into_iter()
         .map(|client| Change::Put(Box::new(client)));
     let entry = audit::entry(
-        RecordContent::with_detail(Kind::Imported, told.trim_end().to_owned()),
+        RecordContent::with_detail(Kind::Imported, summary_line.trim_end().to_owned()),
         Context {
             time: clock::now().wall,
             client: None,
-            asker: None,
+            request: None,
             who: &Who::Configuration,
         },
     );
@@ -108,7 +107,7 @@ fn replace(
     Ok(())
 }
 
-/// What a document holds, in one line.
+/// The contents of a document, in one line.
 fn summary(saved: &Saved, statedir: &Path) -> String {
     let count =
         |wanted: fn(&Life) -> bool| saved.clients.iter().filter(|it| wanted(&it.life)).count();
@@ -155,12 +154,13 @@ mod tests {
     fn a_state_with_clients_is_replaced_only_when_that_is_asked_for() {
         let mut store = MemoryStore::default();
         let dir = Path::new("/s");
-        replace(&mut store, saved(&["a", "b"]), false, dir, "told").unwrap();
-        let refused = replace(&mut store, saved(&["b", "c"]), false, dir, "told").unwrap_err();
+        replace(&mut store, saved(&["a", "b"]), false, dir, "summary_line").unwrap();
+        let refused =
+            replace(&mut store, saved(&["b", "c"]), false, dir, "summary_line").unwrap_err();
         assert_eq!(refused.status(), 73);
         assert_eq!(refused.to_string(), "/s holds 2 clients already");
         assert_eq!(names(&mut store), ["a", "b"]);
-        replace(&mut store, saved(&["b", "c"]), true, dir, "told").unwrap();
+        replace(&mut store, saved(&["b", "c"]), true, dir, "summary_line").unwrap();
         assert_eq!(store.ends().head.seq, 2, "each import is in the record");
         assert_eq!(names(&mut store), ["b", "c"]);
     }

@@ -1,11 +1,11 @@
-//! nightlatchd: keeps watch over machines and releases their secrets.
+//! nightlatchd: checks machines and releases their secrets.
 //!
-//! A thin shell around `nightlatch-core`: sockets, processes, clocks and the store live here,
-//! decisions do not.
+//! Sockets, processes, clocks and the store, around the decisions of `nightlatch-core`.
 #![forbid(unsafe_code)]
 
 mod accounts;
 mod audit;
+mod backoff;
 mod checker;
 pub mod cli;
 pub mod config;
@@ -17,7 +17,6 @@ pub mod limits;
 pub mod listen;
 mod logging;
 pub mod own_key;
-mod pause;
 pub mod publish;
 mod random;
 mod reload;
@@ -34,48 +33,50 @@ use std::ffi::OsString;
 use std::io::{ErrorKind, Write as _};
 use std::process::ExitCode;
 
-use cli::Action;
+use cli::CommandLine;
 use error::RunError;
 use nightlatch_core::chain::chain;
 
-/// Writing failed (sysexits.h).
+/// I/O error (sysexits.h).
 const EX_IOERR: u8 = 74;
-/// Nobody reads the output any more: the exit status of a shell's command that SIGPIPE ended.
+/// The reader of the output is gone: the exit status of a shell's command that SIGPIPE ended.
 const UNREAD: u8 = 128 + 13;
 
-/// The whole program, by its command line.
+/// The whole program; called by `main`.
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let result = match cli::parse(arguments) {
-        Action::Print(text) => return print(&text),
-        Action::Usage(text) => {
-            say(&text);
+        CommandLine::Print(text) => return print(&text),
+        CommandLine::Usage(text) => {
+            print_error(&text);
             return ExitCode::from(64);
         }
-        Action::SelfTest => match selftest::run() {
+        CommandLine::SelfTest => match selftest::run() {
             Ok(lines) => return print(&lines),
             Err(lines) => {
                 let _ = print(&lines);
                 return ExitCode::FAILURE;
             }
         },
-        Action::CheckConfig(options) => run::check_config(&options).map(|found| print(&found)),
-        Action::ImportState(options) => import_state::run(&options).map(|told| print(&told)),
-        Action::Serve(options) => run::serve(options).map(|()| ExitCode::SUCCESS),
+        CommandLine::CheckConfig(options) => run::check_config(&options).map(|found| print(&found)),
+        CommandLine::ImportState(options) => {
+            import_state::run(&options).map(|summary| print(&summary))
+        }
+        CommandLine::Serve(options) => run::serve(options).map(|()| ExitCode::SUCCESS),
     };
     result.unwrap_or_else(|error| {
-        complain(&error);
+        report(&error);
         ExitCode::from(error.status())
     })
 }
 
-/// Prints what was asked for. A reader that has left, as `head` does, needs no word of it.
+/// Prints to standard output. A reader that is gone, as `head` may be, is no error worth a message.
 fn print(text: &str) -> ExitCode {
     let mut out = std::io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) if error.kind() == ErrorKind::BrokenPipe => ExitCode::from(UNREAD),
         Err(error) => {
-            say(&format!(
+            print_error(&format!(
                 "nightlatchd: cannot write to standard output: {error}\n"
             ));
             ExitCode::from(EX_IOERR)
@@ -83,17 +84,17 @@ fn print(text: &str) -> ExitCode {
     }
 }
 
-/// Says something on standard error. Where that takes nothing there is nobody to tell.
-fn say(text: &str) {
+/// Prints to standard error, if it can be written to.
+fn print_error(text: &str) {
     let _ = std::io::stderr().lock().write_all(text.as_bytes());
 }
 
-/// The one place where the program says why it ends.
-fn complain(error: &RunError) {
+/// Prints an error with its hint: the one place that does.
+fn report(error: &RunError) {
     let line = |error: &dyn std::error::Error, hint: Option<String>| {
-        say(&format!("nightlatchd: {}\n", chain(error)));
+        print_error(&format!("nightlatchd: {}\n", chain(error)));
         if let Some(hint) = hint {
-            say(&format!("hint: {hint}\n"));
+            print_error(&format!("hint: {hint}\n"));
         }
     };
     if let RunError::Config(faulty) = error {

@@ -1,6 +1,6 @@
-//! How many connections there may be at once, in all and from one address.
+//! ConnectionLimits on the number of connections at once, in all and from one address.
 //!
-//! A machine needs one. Whoever opens thousands finds that the others are still served.
+//! A machine needs one. A peer that opens thousands must not keep the others from being served.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -10,13 +10,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// Descriptors that are never spent on connections. A flood of them must not keep a checker from
+/// File descriptors that are never used for connections. A flood of connections must not keep checkers from
 /// starting: machines would miss their proofs of life and be disabled. Enough for 64 checkers with
 /// their pipes, the store, the log and D-Bus.
 const RESERVED: u64 = 512;
 
-/// How many of `wanted` connections there are file descriptors for, after the process's soft limit
-/// has been raised as far as needed and allowed (getrlimit(2)). At least one.
+/// Raises the process's soft limit of file descriptors as far as needed and allowed (getrlimit(2)), and
+/// returns for how many of `wanted` connections they are enough. At least one.
 pub fn within_descriptors(wanted: usize) -> usize {
     let limit = getrlimit(Resource::Nofile);
     let needed = u64::try_from(wanted)
@@ -45,7 +45,7 @@ pub fn within_descriptors(wanted: usize) -> usize {
     connections
 }
 
-/// All but the reserve, or half of what there is when that is less than two reserves.
+/// All descriptors but the reserve, or half of them when there are less than two reserves.
 fn beside_the_reserve(descriptors: u64, wanted: usize) -> usize {
     let free = descriptors - RESERVED.min(descriptors / 2);
     usize::try_from(free)
@@ -54,18 +54,17 @@ fn beside_the_reserve(descriptors: u64, wanted: usize) -> usize {
         .max(1)
 }
 
-/// The caps, and what is in use of them. Clones share one count.
+/// The limits, and the connections counted. Clones share the counts.
 #[derive(Clone, Debug)]
-pub struct Limits {
+pub struct ConnectionLimits {
     total: Arc<Semaphore>,
     per_source: usize,
-    /// How many connections each address has.
+    /// Number of connections by address.
     sources: Arc<Mutex<HashMap<IpAddr, usize>>>,
 }
 
-impl Limits {
-    /// At most `total` connections at once, and at most `per_source` from one address; at least one
-    /// of each, for a server that can serve nobody helps nobody.
+impl ConnectionLimits {
+    /// At most `total` connections at once, and at most `per_source` from one address; at least one of each.
     pub fn new(total: usize, per_source: usize) -> Self {
         Self {
             total: Arc::new(Semaphore::new(total.clamp(1, Semaphore::MAX_PERMITS))),
@@ -74,21 +73,21 @@ impl Limits {
         }
     }
 
-    /// Makes room for at least `connections` in all, before there is one. Each socket that listens
-    /// keeps one place while nobody comes, so fewer places than sockets would serve some never.
+    /// Raises the total to at least `connections`, before there is one. Each listening socket holds one place
+    /// while it waits, so with fewer places than sockets some would never be served.
     pub fn ensure(&self, connections: usize) {
         let missing = connections.saturating_sub(self.total.available_permits());
         self.total.add_permits(missing);
     }
 
-    /// Waits until there is room for one more connection. Nothing is accepted before: who comes now
-    /// waits in the kernel's backlog, where it costs us nothing.
+    /// Waits until there is room for one more connection. Nothing is accepted before: new connections wait in
+    /// the kernel's backlog, where they cost us nothing.
     pub async fn room(&self) -> Room {
         // The semaphore is never closed; should it be, the count per source still holds.
         Room(Arc::clone(&self.total).acquire_owned().await.ok())
     }
 
-    /// Counts a connection from `source` for as long as the slot lives.
+    /// Counts a connection from `source` until the slot is dropped.
     pub fn admit(&self, room: Room, source: IpAddr) -> Result<Slot, TooMany> {
         let source = source.to_canonical();
         let mut sources = lock(&self.sources);
@@ -105,11 +104,11 @@ impl Limits {
     }
 }
 
-/// Room for one connection of anyone.
+/// A place for one connection from any address.
 #[derive(Debug)]
 pub struct Room(#[expect(dead_code, reason = "held, not read")] Option<OwnedSemaphorePermit>);
 
-/// The place of one connection; free again when dropped.
+/// The place of one connection; free when dropped.
 #[derive(Debug)]
 pub struct Slot {
     source: IpAddr,
@@ -128,7 +127,7 @@ impl Drop for Slot {
     }
 }
 
-/// There are as many connections from this address as there may be.
+/// The limit of connections from one address is reached.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("there are already {0} connections from this address")]
 pub struct TooMany(usize);
@@ -146,7 +145,7 @@ mod tests {
     const HERE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
     const THERE: IpAddr = IpAddr::V6(Ipv6Addr::LOCALHOST);
 
-    async fn admit(limits: &Limits, source: IpAddr) -> Result<Slot, TooMany> {
+    async fn admit(limits: &ConnectionLimits, source: IpAddr) -> Result<Slot, TooMany> {
         limits.admit(limits.room().await, source)
     }
 
@@ -160,8 +159,8 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn one_address_gets_no_more_than_its_share() {
-        let limits = Limits::new(10, 2);
+    async fn connections_from_one_address_are_limited() {
+        let limits = ConnectionLimits::new(10, 2);
         let first = admit(&limits, HERE).await.unwrap();
         let _second = admit(&limits, HERE).await.unwrap();
         assert_eq!(admit(&limits, HERE).await.unwrap_err(), TooMany(2));
@@ -172,7 +171,7 @@ mod tests {
 
     #[tokio::test]
     async fn an_ipv4_address_is_the_same_in_both_notations() {
-        let limits = Limits::new(10, 1);
+        let limits = ConnectionLimits::new(10, 1);
         let _slot = admit(&limits, HERE).await.unwrap();
         let mapped = Ipv4Addr::LOCALHOST.to_ipv6_mapped();
         assert!(admit(&limits, mapped.into()).await.is_err());
@@ -180,7 +179,7 @@ mod tests {
 
     #[tokio::test]
     async fn there_is_room_again_when_a_connection_ends() {
-        let limits = Limits::new(1, 10);
+        let limits = ConnectionLimits::new(1, 10);
         let slot = admit(&limits, HERE).await.unwrap();
         let waits = limits.clone();
         let mut room = polled(async move { waits.room().await });
@@ -191,8 +190,8 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn who_is_turned_away_leaves_its_room_to_others() {
-        let limits = Limits::new(2, 1);
+    async fn a_refused_connection_frees_its_place() {
+        let limits = ConnectionLimits::new(2, 1);
         let _slot = admit(&limits, HERE).await.unwrap();
         assert!(admit(&limits, HERE).await.is_err());
         let _other = admit(&limits, THERE).await.unwrap();
@@ -200,7 +199,7 @@ mod tests {
 
     #[tokio::test]
     async fn each_listening_socket_has_a_place() {
-        let limits = Limits::new(1, 10);
+        let limits = ConnectionLimits::new(1, 10);
         limits.ensure(2);
         limits.ensure(1);
         let (_one, _two) = (limits.room().await, limits.room().await);
@@ -209,8 +208,8 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_cap_of_nothing_still_serves_one() {
-        let limits = Limits::new(0, 0);
+    async fn limits_of_zero_allow_one_connection() {
+        let limits = ConnectionLimits::new(0, 0);
         let _slot = admit(&limits, HERE).await.unwrap();
     }
 

@@ -1,7 +1,6 @@
-//! The sockets on which machines ask for their secrets: made here, inherited by number, or from
-//! systemd.
+//! The listening sockets: created here, inherited by number, or from systemd.
 //!
-//! Needs no runtime, so that it can be done before the privileges are dropped. Accepts nothing.
+//! Needs no runtime, so that it can be done before root is dropped. Accepts nothing.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6, TcpListener, TcpStream};
@@ -13,19 +12,19 @@ use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, ipproto, netdevice, sockopt};
 use tokio::net::TcpSocket;
 
-/// How many connections the kernel keeps for us while we are busy or full. It takes at most
+/// Connections that the kernel queues while we are busy or full (listen(2)). The kernel limits it to
 /// `net.core.somaxconn`; Mandos's 5 let a burst of machines that boot together run into time-outs.
 const BACKLOG: i32 = 4096;
 
-/// A peer that lost its power while it waits for an approval is noticed after this long in silence,
-/// and [`PROBES`] more questions, [`PROBE_INTERVAL`] apart.
+/// TCP keep-alive: a peer that lost its power while it waits for an approval is noticed after this time in
+/// silence, and [`PROBES`] probes, [`PROBE_INTERVAL`] apart.
 const KEEP_ALIVE: Duration = Duration::from_secs(30);
 const PROBE_INTERVAL: Duration = Duration::from_secs(10);
 const PROBES: u32 = 3;
 
-/// Where to listen: keys and options of mandos.conf(5) and mandos(8) by their names.
+/// The settings for listening: keys and options of mandos.conf(5) and mandos(8) by their names.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct Options {
+pub struct ListenOptions {
     /// `interface`: on this one only.
     pub interface: Option<String>,
     /// `address`: on this one only.
@@ -38,9 +37,8 @@ pub struct Options {
     pub socket: Option<RawFd>,
 }
 
-/// Makes or takes over what there is to listen on; at least one socket, each of them listening and
-/// non-blocking.
-pub fn bind(options: &Options) -> Result<Vec<TcpListener>, ListenError> {
+/// Creates or takes over sockets; returns at least one, each of them listening and non-blocking.
+pub fn bind(options: &ListenOptions) -> Result<Vec<TcpListener>, ListenError> {
     if let Some(number) = options.socket {
         let socket = inherited::duplicate(number)
             .map_err(|error| ListenError::Inherited { number, error })?;
@@ -53,45 +51,45 @@ pub fn bind(options: &Options) -> Result<Vec<TcpListener>, ListenError> {
     Ok(activated)
 }
 
-/// Why there is nothing to listen on. The administrator's to mend, in each case.
+/// There is nothing to listen on; in each case for the administrator to mend.
 #[derive(Debug, thiserror::Error)]
 pub enum ListenError {
-    /// `--socket` names no socket that can be used.
+    /// The descriptor of `--socket` cannot be used.
     #[error("cannot use the inherited descriptor {number} as a listening TCP socket")]
     Inherited {
-        /// Its number.
+        /// The descriptor.
         number: RawFd,
-        /// Why not.
+        /// The error of the operating system.
         #[source]
         error: io::Error,
     },
-    /// systemd announced sockets in a way that makes no sense.
+    /// The variables of sd_listen_fds(3) are malformed.
     #[error("cannot take over the sockets that LISTEN_FDS announces")]
     Activation(#[source] io::Error),
-    /// `address` is no address.
+    /// `address` is malformed.
     #[error("address is {0:?}, expected an IPv6 address (::ffff:192.0.2.1 for an IPv4 one)")]
     Address(String),
-    /// `address` is no IPv4 address, with IPv6 switched off.
+    /// `address` is not an IPv4 address, with IPv6 switched off.
     #[error("address is {0:?}, expected an IPv4 address since IPv6 is switched off")]
     AddressV4(String),
-    /// The zone of a link-local address is no interface.
+    /// The zone of a link-local address is not an interface.
     #[error("address is {0:?}, expected the name or number of an interface after the %")]
     Zone(String),
     /// The system has no IPv6.
     #[error("this system has no IPv6, expected use_ipv6 = False or --no-ipv6")]
     NoIpv6,
-    /// The kernel refuses.
+    /// The kernel refuses to bind or listen.
     #[error("cannot listen on address {address}")]
     Listen {
-        /// Where.
+        /// The address.
         address: SocketAddr,
-        /// Why not.
+        /// The error of the operating system.
         #[source]
         error: io::Error,
     },
 }
 
-fn make(options: &Options) -> Result<TcpListener, ListenError> {
+fn make(options: &ListenOptions) -> Result<TcpListener, ListenError> {
     let address = address(options)?;
     let family = if address.is_ipv6() {
         AddressFamily::INET6
@@ -118,7 +116,7 @@ fn make(options: &Options) -> Result<TcpListener, ListenError> {
 fn take_over(
     socket: OwnedFd,
     number: RawFd,
-    options: &Options,
+    options: &ListenOptions,
 ) -> Result<TcpListener, ListenError> {
     let failed = |error| ListenError::Inherited { number, error };
     check_is_tcp(&socket).map_err(failed)?;
@@ -136,8 +134,8 @@ fn activated() -> Result<Vec<TcpListener>, ListenError> {
     let take = |number| {
         let socket = inherited::duplicate(number)?;
         check_is_tcp(&socket)?;
-        // The unit file says where to listen; options that say it again change nothing.
-        set_up(&socket, None, &Options::default())?;
+        // The unit file sets the address; our own settings of it have no effect.
+        set_up(&socket, None, &ListenOptions::default())?;
         Ok(socket.into())
     };
     numbers
@@ -157,8 +155,8 @@ fn check_is_tcp(socket: &OwnedFd) -> io::Result<()> {
     ))
 }
 
-/// What is nice to have: a failure is logged, and we go on, as Mandos does.
-fn configure(socket: &OwnedFd, options: &Options) {
+/// Sets optional options: a failure is logged and ignored, as by Mandos.
+fn configure(socket: &OwnedFd, options: &ListenOptions) {
     if let Some(interface) = &options.interface
         && let Err(error) = bind_to_interface(socket, interface)
     {
@@ -167,32 +165,36 @@ fn configure(socket: &OwnedFd, options: &Options) {
 }
 
 fn bind_to_interface(socket: &OwnedFd, interface: &str) -> io::Result<()> {
-    // tokio has the only safe call of SO_BINDTODEVICE here. It wants a socket of its own, but the
-    // option belongs to what both descriptors refer to.
+    // tokio has the only safe call of SO_BINDTODEVICE here. It needs a socket that it owns; the option
+    // applies to all descriptors of the socket.
     let copy = TcpSocket::from_std_stream(TcpStream::from(socket.try_clone()?));
     copy.bind_device(Some(interface.as_bytes()))
 }
 
-fn set_up(socket: &OwnedFd, address: Option<SocketAddr>, options: &Options) -> io::Result<()> {
+fn set_up(
+    socket: &OwnedFd,
+    address: Option<SocketAddr>,
+    options: &ListenOptions,
+) -> io::Result<()> {
     if let Some(address) = address {
         if address.is_ipv6() {
-            // The default is the administrator's net.ipv6.bindv6only; machines come over both.
+            // The default is the administrator's net.ipv6.bindv6only; machines use both protocols.
             sockopt::set_ipv6_v6only(socket, false)?;
         }
         if options.port.is_some() {
-            // Or a restart would have to wait for the old connections to time out.
+            // Else a restart would have to wait until the old connections time out.
             sockopt::set_socket_reuseaddr(socket, true)?;
         }
         rustix::net::bind(socket, &address)?;
     }
-    inherit(socket)?;
+    set_inherited(socket)?;
     rustix::net::listen(socket, BACKLOG)?;
     rustix::io::ioctl_fionbio(socket, true)?;
     Ok(())
 }
 
-/// What each connection takes over from the socket that it was accepted on (tcp(7), socket(7)).
-fn inherit(socket: &OwnedFd) -> io::Result<()> {
+/// Sets options that each accepted connection inherits (tcp(7), socket(7)).
+fn set_inherited(socket: &OwnedFd) -> io::Result<()> {
     sockopt::set_tcp_nodelay(socket, true)?;
     sockopt::set_socket_keepalive(socket, true)?;
     sockopt::set_tcp_keepidle(socket, KEEP_ALIVE)?;
@@ -201,8 +203,8 @@ fn inherit(socket: &OwnedFd) -> io::Result<()> {
     Ok(())
 }
 
-/// Where to bind to.
-fn address(options: &Options) -> Result<SocketAddr, ListenError> {
+/// The address to bind to.
+fn address(options: &ListenOptions) -> Result<SocketAddr, ListenError> {
     let port = options.port.unwrap_or(0);
     let Some(text) = options.address.as_deref() else {
         return Ok(if options.ipv6 {
@@ -253,11 +255,11 @@ mod tests {
     use super::*;
     use std::os::fd::AsRawFd;
 
-    fn on(address: &str) -> Options {
-        Options {
+    fn on(address: &str) -> ListenOptions {
+        ListenOptions {
             address: Some(address.to_owned()),
             ipv6: true,
-            ..Options::default()
+            ..ListenOptions::default()
         }
     }
 
@@ -268,9 +270,9 @@ mod tests {
 
     #[test]
     fn both_protocols_are_served_on_one_socket() {
-        let options = Options {
+        let options = ListenOptions {
             ipv6: true,
-            ..Options::default()
+            ..ListenOptions::default()
         };
         let listeners = bind(&options).unwrap();
         assert_eq!(listeners.len(), 1);
@@ -280,7 +282,7 @@ mod tests {
 
     #[test]
     fn without_ipv6_only_ipv4_is_served() {
-        let listeners = bind(&Options::default()).unwrap();
+        let listeners = bind(&ListenOptions::default()).unwrap();
         assert!(listeners[0].local_addr().unwrap().is_ipv4());
         connects(&listeners[0], Ipv4Addr::LOCALHOST.into());
     }
@@ -296,7 +298,7 @@ mod tests {
         assert!(matches!(read("localhost"), Err(ListenError::Address(_))));
         assert!(matches!(read("fe80::1%0"), Err(ListenError::Zone(_))));
         assert!(matches!(read("fe80::1%nowhere"), Err(ListenError::Zone(_))));
-        let v4 = Options {
+        let v4 = ListenOptions {
             ipv6: false,
             ..on("::1")
         };
@@ -305,7 +307,7 @@ mod tests {
 
     #[test]
     fn a_link_local_address_belongs_to_the_interface_that_is_set() {
-        let options = Options {
+        let options = ListenOptions {
             interface: Some("lo".to_owned()),
             ..on("fe80::1")
         };
@@ -314,7 +316,7 @@ mod tests {
 
     #[test]
     fn an_interface_that_does_not_exist_is_no_reason_to_stop() {
-        let options = Options {
+        let options = ListenOptions {
             interface: Some("nl-nowhere".to_owned()),
             ..on("::1")
         };
@@ -324,7 +326,7 @@ mod tests {
     #[test]
     fn a_port_that_is_taken_is_an_error_that_names_it() {
         let taken = &bind(&on("::1")).unwrap()[0];
-        let options = Options {
+        let options = ListenOptions {
             port: Some(taken.local_addr().unwrap().port()),
             ..on("::1")
         };
@@ -338,10 +340,10 @@ mod tests {
     fn an_inherited_socket_is_used_whether_it_listens_already_or_not() {
         let listening = TcpListener::bind("[::1]:0").unwrap();
         let address = listening.local_addr().unwrap();
-        let options = |socket: &dyn AsRawFd| Options {
+        let options = |socket: &dyn AsRawFd| ListenOptions {
             ipv6: true,
             socket: Some(socket.as_raw_fd()),
-            ..Options::default()
+            ..ListenOptions::default()
         };
         let taken = bind(&options(&listening)).unwrap();
         assert_eq!(taken[0].local_addr().unwrap(), address);
@@ -350,7 +352,7 @@ mod tests {
         let fresh =
             rustix::net::socket(AddressFamily::INET6, SocketType::STREAM, Some(ipproto::TCP));
         let fresh = fresh.unwrap();
-        let bound = Options {
+        let bound = ListenOptions {
             address: Some("::1".to_owned()),
             ..options(&fresh)
         };
@@ -363,9 +365,9 @@ mod tests {
         let udp = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
         let file = std::fs::File::open("/dev/null").unwrap();
         for number in [udp.as_raw_fd(), file.as_raw_fd(), RawFd::MAX] {
-            let options = Options {
+            let options = ListenOptions {
                 socket: Some(number),
-                ..Options::default()
+                ..ListenOptions::default()
             };
             let error = bind(&options).unwrap_err();
             assert!(matches!(error, ListenError::Inherited { .. }), "{error:?}");

@@ -1,5 +1,5 @@
-//! Where the log goes: the journal with its fields when standard error leads there, else lines of
-//! text, in colour on a terminal.
+//! Sets up the log: the journal with its fields when standard error is connected to it, else lines of text, in
+//! colour on a terminal.
 
 use std::io::{self, IsTerminal};
 use std::os::unix::fs::MetadataExt;
@@ -13,7 +13,7 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::reload::{self, Handle};
 use tracing_subscriber::util::SubscriberInitExt;
 
-/// Changes what is logged while the server runs.
+/// Changes the log level while the server runs.
 #[derive(Clone, Debug)]
 pub(crate) struct LogControl {
     filter: Handle<Targets, Registry>,
@@ -21,22 +21,20 @@ pub(crate) struct LogControl {
 }
 
 impl LogControl {
-    /// What is logged now.
     pub(crate) fn level(&self) -> LevelFilter {
         *self.level.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// From now on `level` is logged.
     pub(crate) fn set(&self, level: LevelFilter) {
-        // It fails only when the log itself is gone.
-        if self.filter.reload(wanted(level)).is_ok() {
+        // It fails only when the subscriber is gone.
+        if self.filter.reload(targets(level)).is_ok() {
             *self.level.lock().unwrap_or_else(PoisonError::into_inner) = level;
         }
     }
 }
 
-/// The level's word; there is no level that logs nothing.
-pub(crate) fn word(level: LevelFilter) -> &'static str {
+/// The name of a level. There is no level that logs nothing.
+pub(crate) fn level_name(level: LevelFilter) -> &'static str {
     match level.into_level() {
         Some(Level::ERROR) | None => "error",
         Some(Level::WARN) => "warn",
@@ -45,19 +43,19 @@ pub(crate) fn word(level: LevelFilter) -> &'static str {
     }
 }
 
-/// The level of a word.
-pub(crate) fn level_of(word: &str) -> Option<LevelFilter> {
+/// The level with a name.
+pub(crate) fn level_by_name(name: &str) -> Option<LevelFilter> {
     let levels = [
         LevelFilter::ERROR,
         LevelFilter::WARN,
         LevelFilter::INFO,
         LevelFilter::DEBUG,
     ];
-    levels.into_iter().find(|level| self::word(*level) == word)
+    levels.into_iter().find(|level| level_name(*level) == name)
 }
 
-/// Libraries tell of their inner life at debug and info: their warnings are enough.
-fn wanted(level: LevelFilter) -> Targets {
+/// The filter for a level. Of libraries only warnings and errors are logged.
+fn targets(level: LevelFilter) -> Targets {
     Targets::new()
         .with_default(level.min(LevelFilter::WARN))
         .with_target("nightlatch_server", level)
@@ -66,9 +64,9 @@ fn wanted(level: LevelFilter) -> Targets {
 /// Starts logging. Before this, problems go to standard error as plain lines.
 pub(crate) fn start(settings: &ServerSettings) -> LogControl {
     let level = level(settings);
-    let (filter, handle) = reload::Layer::new(wanted(level));
+    let (filter, handle) = reload::Layer::new(targets(level));
     let registry = tracing_subscriber::registry().with(filter);
-    // A second start, as in tests, keeps the first.
+    // A second call, as in tests, changes nothing.
     let _ = match journal() {
         Some(journal) => registry.with(journal).try_init(),
         None => {

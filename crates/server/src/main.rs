@@ -1,4 +1,4 @@
-//! Program nightlatchd.
+//! The program nightlatchd, see `nightlatch_server`.
 #![forbid(unsafe_code)]
 
 use std::process::ExitCode;

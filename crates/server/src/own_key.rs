@@ -1,5 +1,5 @@
-//! The server's own raw key, by which boot clients can know it: made at first start, kept beside
-//! the state, born with mode 0600.
+//! The server's own raw public key, which boot clients can pin: made at the first start, kept beside the state
+//! with mode 0600.
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
@@ -11,12 +11,12 @@ use zeroize::Zeroizing;
 
 const FILE_NAME: &str = "server-key.pem";
 
-/// True when a server had its key in `folder`.
+/// True when `folder` has a key.
 pub(crate) fn exists(folder: &Path) -> bool {
     folder.join(FILE_NAME).exists()
 }
 
-/// The key that is kept in `folder`, made now when there is none.
+/// Loads the key in `folder`, or makes one.
 pub(crate) fn load_or_make(folder: &Path) -> Result<RawKey, OwnKeyError> {
     let path = folder.join(FILE_NAME);
     match fs::read(&path).map(Zeroizing::new) {
@@ -30,25 +30,25 @@ pub(crate) fn load_or_make(folder: &Path) -> Result<RawKey, OwnKeyError> {
 
 fn make(folder: &Path, path: PathBuf) -> Result<RawKey, OwnKeyError> {
     let key = RawKey::generate(RawKeyKind::Ed25519).map_err(OwnKeyError::Generate)?;
-    let unborn = folder.join(format!("{FILE_NAME}.new"));
-    // A crash may have left one behind; it was never used.
-    let _ = fs::remove_file(&unborn);
+    let unfinished = folder.join(format!("{FILE_NAME}.new"));
+    // A crash may have left one; it was never used.
+    let _ = fs::remove_file(&unfinished);
     let written = OpenOptions::new()
         .write(true)
         .create_new(true)
         .mode(0o600)
-        .open(&unborn)
+        .open(&unfinished)
         .and_then(|mut file| {
             file.write_all(key.private_pem().expose())?;
             file.sync_all()?;
-            fs::rename(&unborn, &path)?;
+            fs::rename(&unfinished, &path)?;
             fs::File::open(folder)?.sync_all()
         });
     written.map_err(|source| OwnKeyError::File { path, source })?;
     Ok(key)
 }
 
-/// Why there is no key.
+/// There is no key to use.
 #[derive(Debug, thiserror::Error)]
 pub enum OwnKeyError {
     /// The file cannot be read or written.
@@ -56,15 +56,15 @@ pub enum OwnKeyError {
     File {
         /// The file.
         path: PathBuf,
-        /// Why not.
+        /// The error of the operating system.
         source: io::Error,
     },
-    /// What the file holds is no key.
+    /// The file does not hold a key.
     #[error("{}: holds no usable key; remove it to have a new one made, then enrol clients that pin it anew", path.display())]
     Unusable {
         /// The file.
         path: PathBuf,
-        /// What it holds.
+        /// The error of the parser.
         source: RawKeyError,
     },
     /// No key could be made.

@@ -1,21 +1,21 @@
-//! The server's only randomness of its own: when first checks come, and where requests are numbered from.
+//! The random numbers of the server: the times of first checks, and the number of the first request.
 
 use std::time::Duration;
 
 /// A random length of time from zero up to `longest`.
 pub(crate) fn up_to(longest: Duration) -> Duration {
-    // Without randomness all first checks come at once, which is no worse than untidy.
+    // Without random numbers all first checks come at once, which is harmless.
     let part = f64::from(number()) / f64::from(u32::MAX);
     longest.mul_f64(part).min(longest)
 }
 
-/// The number of the first request. A person decides by number: one that was written down before a
-/// restart must not be that of another request after it. Short enough to be typed.
+/// The number of the first request. People decide by number: a number noted before a restart must not be that
+/// of another request after it. Short enough to be typed.
 pub(crate) fn first_number() -> u64 {
     100_000 + u64::from(number() % 900_000)
 }
 
-/// A random number; 0 where the host has none.
+/// A random number; 0 if the kernel gives none.
 fn number() -> u32 {
     let mut bytes = [0; 4];
     let _ = rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty());

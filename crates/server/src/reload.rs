@@ -1,4 +1,4 @@
-//! Reloads: by whom they are asked for, and how one goes.
+//! Reloads of the configuration: requests for them, and their course.
 
 use std::path::PathBuf;
 
@@ -15,42 +15,43 @@ use crate::secrets::lock_secrets;
 use crate::service_manager::Notifier;
 use crate::warnings::{Topic, Warnings};
 
-/// A reload that is asked for.
+/// A request for a reload.
 #[derive(Default)]
-pub(crate) struct Request {
-    /// It may drop all clients that are known, or most of them.
+pub(crate) struct ReloadRequest {
+    /// It may drop all known clients, or most of them.
     may_drop: bool,
     answer: Option<oneshot::Sender<Result<(), String>>>,
 }
 
-/// By which a reload is asked for. Cheap to clone.
+/// Requests reloads. Cheap to clone.
 #[derive(Clone, Debug)]
-pub(crate) struct Reloads(mpsc::UnboundedSender<Request>);
+pub(crate) struct ReloadHandle(mpsc::UnboundedSender<ReloadRequest>);
 
-/// The reloads that are asked for.
-pub(crate) struct Asked(mpsc::UnboundedReceiver<Request>);
+/// The receiving end of [`ReloadHandle`].
+pub(crate) struct ReloadRequests(mpsc::UnboundedReceiver<ReloadRequest>);
 
-impl Asked {
-    /// The next one; `None` when nobody can ask any more.
-    pub(crate) async fn next(&mut self) -> Option<Request> {
+impl ReloadRequests {
+    /// The next request; `None` when every handle is gone.
+    pub(crate) async fn next(&mut self) -> Option<ReloadRequest> {
         self.0.recv().await
     }
 }
 
-impl Reloads {
-    pub(crate) fn new() -> (Self, Asked) {
+impl ReloadHandle {
+    pub(crate) fn new() -> (Self, ReloadRequests) {
         let (sender, receiver) = mpsc::unbounded_channel();
-        (Self(sender), Asked(receiver))
+        (Self(sender), ReloadRequests(receiver))
     }
 
-    /// Asks for one; ready when it is durable, or with why nothing changed.
-    pub(crate) fn ask(
+    /// Requests a reload. The future is ready when its changes are durable, or with the reason why nothing
+    /// changed.
+    pub(crate) fn request(
         &self,
         may_drop: bool,
     ) -> impl Future<Output = Result<(), String>> + Send + use<> {
         let (answer, answered) = oneshot::channel();
         let answer = Some(answer);
-        let _ = self.0.send(Request { may_drop, answer });
+        let _ = self.0.send(ReloadRequest { may_drop, answer });
         async move {
             let ended = |_| Err("the server ended before".to_owned());
             answered.await.unwrap_or_else(ended)
@@ -58,8 +59,8 @@ impl Reloads {
     }
 }
 
-/// What a reload needs.
-pub(crate) struct Reading {
+/// Carries reloads out.
+pub(crate) struct Reloader {
     pub(crate) folder: PathBuf,
     pub(crate) account: Option<Account>,
     pub(crate) handle: Handle,
@@ -67,14 +68,14 @@ pub(crate) struct Reading {
     pub(crate) warnings: Warnings,
 }
 
-impl Reading {
-    /// Reads the configuration anew. A faulty one changes nothing.
-    pub(crate) fn reload(&self, request: Request) {
+impl Reloader {
+    /// Reads the configuration again. A faulty one changes nothing.
+    pub(crate) fn reload(&self, request: ReloadRequest) {
         let usec = i128::from(clock::monotonic_usec());
         self.manager
-            .tell(&[NotifyState::Reloading, NotifyState::MonotonicUsec(usec)]);
+            .notify(&[NotifyState::Reloading, NotifyState::MonotonicUsec(usec)]);
         match config::read_all(&self.folder, self.account.as_ref()) {
-            Ok(configuration) => self.take_over(configuration, request),
+            Ok(configuration) => self.apply(configuration, request),
             Err(faulty) => {
                 for fault in &faulty.faults {
                     error!(hint = fault.hint(), "{}", chain(fault));
@@ -86,12 +87,12 @@ impl Reading {
                     .map(|it| chain(it).to_string())
                     .collect();
                 request.answer(Err(faults.join("\n")));
-                self.manager.tell(&[NotifyState::Ready]);
+                self.manager.notify(&[NotifyState::Ready]);
             }
         }
     }
 
-    fn take_over(&self, configuration: Configuration, request: Request) {
+    fn apply(&self, configuration: Configuration, request: ReloadRequest) {
         for warning in &configuration.warnings {
             warn!("{warning}");
         }
@@ -100,7 +101,7 @@ impl Reading {
         let reloaded = self
             .handle
             .reload(configuration.into_configured(), request.may_drop);
-        // A full disk keeps this waiting. The watchdog and SIGTERM cannot wait with it.
+        // A full disk delays this. The watchdog and SIGTERM must not wait for it.
         let manager = self.manager.clone();
         let warnings = self.warnings.clone();
         tokio::spawn(async move {
@@ -108,7 +109,7 @@ impl Reading {
                 Reloaded::Ended => return,
                 Reloaded::Durable => {
                     warnings.set(Topic::Configuration, Vec::new());
-                    // What the socket, the state and the log were set up by is fixed for the process's life.
+                    // The socket, the state and the log keep the settings of the start.
                     info!(
                         clients,
                         "configuration reloaded; changed settings of the server itself need a restart"
@@ -123,15 +124,15 @@ impl Reading {
                     request.answer(Err(drops.to_string()));
                 }
             }
-            manager.tell(&[NotifyState::Ready]);
+            manager.notify(&[NotifyState::Ready]);
         });
     }
 }
 
-impl Request {
+impl ReloadRequest {
     fn answer(self, result: Result<(), String>) {
         if let Some(answer) = self.answer {
-            // Who asked may have gone.
+            // The receiver may be gone.
             let _ = answer.send(result);
         }
     }

@@ -1,7 +1,7 @@
-//! From the command line to a running server, and back to nothing.
+//! Starts the server: reads the configuration, drops root, opens the state, runs until the end.
 //!
-//! As root it reads, binds and makes the state's folder; then it becomes its own user for good, and
-//! only then touches the state.
+//! As root it reads the configuration, binds the sockets and creates the state directory. It drops root for
+//! good before it opens the state.
 
 use std::net::TcpListener;
 use std::os::fd::OwnedFd;
@@ -20,75 +20,75 @@ use tracing::{error, info, warn};
 
 use crate::accounts::{Accounts, NOT_SEPARATED};
 use crate::checker::environment;
-use crate::cli::Options;
+use crate::cli::ServerOptions;
 use crate::config::{self, Configuration};
-use crate::dbus::About;
+use crate::dbus::ServerStatus;
 use crate::error::{RunError, host};
 use crate::listen;
 use crate::own_key;
-use crate::reload::Reloads;
+use crate::reload::ReloadHandle;
 use crate::secrets::lock_secrets;
 use crate::service_manager::ServiceManager;
 use crate::state_folder::{become_owner, open};
 use crate::warnings::{Topic, Warnings};
 use crate::{logging, random, serve};
 
-/// Reads everything and says what it found; changes nothing.
-pub fn check_config(options: &Options) -> Result<String, RunError> {
+/// Reads the configuration and returns a summary; changes nothing.
+pub fn check_config(options: &ServerOptions) -> Result<String, RunError> {
     let accounts = Accounts::find(&options.configdir)?;
     let account = accounts.as_ref().map(|accounts| &accounts.server);
     let configuration = config::read_all(&options.configdir, account).map_err(RunError::Config)?;
     let settings = settings(options, &configuration)?;
     priority(&settings)?;
-    let mut found = String::new();
-    let mut say = |line: String| {
-        found.push_str(&line);
-        found.push('\n');
+    let mut summary = String::new();
+    let mut add = |line: String| {
+        summary.push_str(&line);
+        summary.push('\n');
     };
     match &configuration.server_file {
-        Some(file) => say(format!("{}: read", file.display())),
-        None => say(format!(
+        Some(file) => add(format!("{}: read", file.display())),
+        None => add(format!(
             "{}: no nightlatch.conf or mandos.conf, defaults hold",
             options.configdir.display()
         )),
     }
     for file in &configuration.client_files {
-        say(format!("{}: read", file.display()));
+        add(format!("{}: read", file.display()));
     }
     let enabled = configuration
         .clients
         .iter()
         .filter(|client| client.settings.enabled)
         .count();
-    say(format!(
+    add(format!(
         "clients: {}, of which {enabled} start enabled",
         configuration.clients.len()
     ));
     for warning in &configuration.warnings {
-        say(format!("warning: {warning}"));
+        add(format!("warning: {warning}"));
     }
-    Ok(found)
+    Ok(summary)
 }
 
-/// Serves until it is told to end.
-pub fn serve(options: Options) -> Result<(), RunError> {
+/// Serves until a signal ends it.
+pub fn serve(options: ServerOptions) -> Result<(), RunError> {
     memory::forbid_core_dumps().map_err(host("cannot forbid core dumps"))?;
     let accounts = Accounts::find(&options.configdir)?;
     // Before there is a secret in memory, and before the first thread.
-    let commands = split(accounts.as_ref())?;
+    let commands = start_spawner(accounts.as_ref())?;
     let account = accounts.as_ref().map(|accounts| &accounts.server);
     let configuration =
         config::read_for_start(&options.configdir, account).map_err(RunError::Config)?;
     let settings = settings(&options, &configuration)?;
     let log = logging::start(&settings);
     let warnings = Warnings::default();
-    tell_faults(&configuration, &warnings);
+    warn_of_faults(&configuration, &warnings);
     for warning in &configuration.warnings {
         warn!("{warning}");
     }
-    tell_of_accounts(accounts.as_ref());
+    warn_of_accounts(accounts.as_ref());
     let priority = priority(&settings)?;
-    let sockets = listen::bind(&listen::Options {
+    let sockets = listen::bind(&listen::ListenOptions {
         interface: settings.interface.clone(),
         address: settings.address.as_ref().map(ToString::to_string),
         port: settings.port,
@@ -109,7 +109,7 @@ pub fn serve(options: Options) -> Result<(), RunError> {
         forget_all(&mut store)?
     };
     refuse_drops(&options, &configuration, &saved)?;
-    // What can fail comes first: a start that was begun and cut short renews nobody after it.
+    // All that can fail comes first: a start that fails after `begin` would extend no deadline at the next.
     let tls = ServerTls::new(Some(&own_key), &priority)
         .map_err(host("cannot set up TLS"))?
         .offering_to_wait();
@@ -118,7 +118,7 @@ pub fn serve(options: Options) -> Result<(), RunError> {
         .build()
         .map_err(host("cannot start the runtime"))?;
     store.begin().map_err(RunError::Store)?;
-    tell_loss(&saved);
+    log_loss(&saved);
     let limits = RegistryLimits {
         concurrent_checks: settings.concurrent_checks,
         check_on_release: settings.check_on_release,
@@ -133,15 +133,15 @@ pub fn serve(options: Options) -> Result<(), RunError> {
         clock::now(),
         &mut random::up_to,
     );
-    let (reloads, reload_requests) = Reloads::new();
-    let server = serve::Server {
+    let (reloads, reload_requests) = ReloadHandle::new();
+    let server = serve::PreparedServer {
         settings: Arc::new(settings),
         configdir: options.configdir,
         account: account.cloned(),
         commands,
         registry,
         store: Box::new(store),
-        about: About {
+        info: ServerStatus {
             key_id: own_key.key_id().to_string(),
             addresses: addresses(&sockets),
             log,
@@ -152,16 +152,16 @@ pub fn serve(options: Options) -> Result<(), RunError> {
         tls,
         manager,
         warnings,
-        asked: reload_requests,
+        reload_requests,
     };
     let ended = runtime.block_on(server.run());
-    // Nothing that is left may keep it: all that counts is durable.
+    // Tasks that are left must not delay the end: all that counts is durable.
     runtime.shutdown_background();
     ended.map_err(|error| RunError::Host("the server ended by a fault", error))
 }
 
-/// Names the files that are not used, everywhere an administrator looks.
-fn tell_faults(configuration: &Configuration, warnings: &Warnings) {
+/// Logs the files that are not used, and keeps a warning about them.
+fn warn_of_faults(configuration: &Configuration, warnings: &Warnings) {
     for fault in &configuration.faults {
         error!(
             hint = fault.hint(),
@@ -174,7 +174,10 @@ fn tell_faults(configuration: &Configuration, warnings: &Warnings) {
     warnings.set(Topic::Configuration, lines.collect());
 }
 
-fn settings(options: &Options, configuration: &Configuration) -> Result<ServerSettings, RunError> {
+fn settings(
+    options: &ServerOptions,
+    configuration: &Configuration,
+) -> Result<ServerSettings, RunError> {
     let mut settings = ServerSettings::default();
     settings.apply(configuration.server.clone());
     settings.apply(options.settings());
@@ -193,8 +196,8 @@ fn priority(settings: &ServerSettings) -> Result<Priority, RunError> {
     }
 }
 
-/// Splits off the process that runs checkers, as another user when this one is root.
-fn split(accounts: Option<&Accounts>) -> Result<OwnedFd, RunError> {
+/// Starts the process that runs checkers, as another user when this one is root.
+fn start_spawner(accounts: Option<&Accounts>) -> Result<OwnedFd, RunError> {
     let environment = match accounts {
         Some(Accounts { checkers, .. }) => environment(&checkers.name, &checkers.home),
         None => {
@@ -209,17 +212,17 @@ fn split(accounts: Option<&Accounts>) -> Result<OwnedFd, RunError> {
     Spawner::start(&config).map_err(host("cannot start the process that runs checkers"))
 }
 
-fn tell_of_accounts(accounts: Option<&Accounts>) {
+fn warn_of_accounts(accounts: Option<&Accounts>) {
     match accounts {
         Some(accounts) => accounts.warnings().iter().for_each(|it| warn!("{it}")),
         None => warn!("{NOT_SEPARATED}"),
     }
 }
 
-/// A configuration that misses all clients that are known, or most of them, is more often a mistake than
-/// meant. Where files are faulty, and said to be so, those that are missing may be theirs.
+/// Refuses a configuration that misses all known clients, or most of them: that is more often a mistake than
+/// intended. Faulty files are reported already, and the missing clients may be theirs.
 fn refuse_drops(
-    options: &Options,
+    options: &ServerOptions,
     configuration: &Configuration,
     saved: &Saved,
 ) -> Result<(), RunError> {
@@ -236,8 +239,8 @@ fn refuse_drops(
     }
 }
 
-/// Says that the state cannot be believed.
-fn tell_loss(saved: &Saved) {
+/// Logs that the state cannot be trusted.
+fn log_loss(saved: &Saved) {
     if saved.trust == Trust::None {
         error!(
             hint = "look whether each machine is where it belongs, then: nightlatch enable NAME",
@@ -246,13 +249,13 @@ fn tell_loss(saved: &Saved) {
     }
 }
 
-/// Where the server listens, in words.
+/// The listening addresses.
 fn addresses(sockets: &[TcpListener]) -> Vec<String> {
     let addresses = sockets.iter().filter_map(|socket| socket.local_addr().ok());
     addresses.map(|address| address.to_string()).collect()
 }
 
-/// `--no-restore`: what was saved is forgotten, durably, or the next start would bring it back.
+/// `--no-restore`: deletes the saved state, or the next start would bring it back.
 fn forget_all(store: &mut SqliteStore) -> Result<Saved, RunError> {
     use nightlatch_core::client::saved::Change;
     warn!(

@@ -1,11 +1,11 @@
-//! The clients' encrypted secrets in memory.
+//! Keeps the clients' encrypted secrets out of swap.
 
 use nightlatch_core::secret::Secret;
 use nightlatch_sys::memory;
 use tracing::warn;
 
-/// What is swapped out can be read from the disk later. A limit on locked memory is no reason not
-/// to serve: the secrets are encrypted.
+/// Locks the secrets into memory: swapped pages can be read from the disk later. A failure is logged only, as
+/// the secrets are encrypted.
 pub(crate) fn lock_secrets<'a>(secrets: impl IntoIterator<Item = &'a Secret>) {
     let failed = secrets
         .into_iter()

@@ -1,22 +1,20 @@
-//! `--check`: does this program work on this host? Tries what a release needs, in memory and in a
-//! temporary folder of its own.
+//! `--check`: tests on this host what a release needs, in memory and in a temporary directory.
 
-use std::error::Error;
 use std::fs;
 use std::path::PathBuf;
 
+use nightlatch_core::chain::chain;
 use nightlatch_core::client::saved::Change;
 use nightlatch_core::name::ClientName;
 use nightlatch_proto::tls::{RawKey, RawKeyKind, authenticate_in_memory};
 use nightlatch_store::{SqliteStore, Store};
 use nightlatch_sys::clock;
 
-type Tested = Result<(), Box<dyn Error + Send + Sync>>;
-type Test = (&'static str, fn() -> Tested);
+use crate::error::BoxError;
 
-/// Runs every test; a line for each. `Err` when one failed.
+/// Runs every test; returns a line for each. `Err` when one failed.
 pub(crate) fn run() -> Result<String, String> {
-    let tests: [Test; 3] = [
+    let tests: [(&str, fn() -> Result<(), BoxError>); 3] = [
         ("clocks", clocks),
         ("TLS handshake with a raw key", handshake),
         ("state on disk", state),
@@ -28,17 +26,14 @@ pub(crate) fn run() -> Result<String, String> {
             Ok(()) => lines.push_str(&format!("ok      {name}\n")),
             Err(error) => {
                 failed = true;
-                lines.push_str(&format!(
-                    "failed  {name}: {}\n",
-                    nightlatch_core::chain::chain(&*error)
-                ));
+                lines.push_str(&format!("failed  {name}: {}\n", chain(&*error)));
             }
         }
     }
     if failed { Err(lines) } else { Ok(lines) }
 }
 
-fn clocks() -> Tested {
+fn clocks() -> Result<(), BoxError> {
     let first = clock::now();
     clock::boot_id()?;
     if clock::now().mono < first.mono {
@@ -47,7 +42,7 @@ fn clocks() -> Tested {
     Ok(())
 }
 
-fn handshake() -> Tested {
+fn handshake() -> Result<(), BoxError> {
     let key = RawKey::generate(RawKeyKind::Ed25519)?;
     let proved = authenticate_in_memory(&key)?;
     if proved.key_id() != key.key_id() {
@@ -56,9 +51,10 @@ fn handshake() -> Tested {
     Ok(())
 }
 
-fn state() -> Tested {
-    let folder =
-        Folder(std::env::temp_dir().join(format!("nightlatchd-check-{}", std::process::id())));
+fn state() -> Result<(), BoxError> {
+    let folder = TemporaryDirectory(
+        std::env::temp_dir().join(format!("nightlatchd-check-{}", std::process::id())),
+    );
     let name = ClientName::new("check")?;
     SqliteStore::open(&folder.0)?.commit(&[Change::Forget(name)])?;
     let saved = SqliteStore::open(&folder.0)?.load()?;
@@ -68,9 +64,9 @@ fn state() -> Tested {
     Ok(())
 }
 
-struct Folder(PathBuf);
+struct TemporaryDirectory(PathBuf);
 
-impl Drop for Folder {
+impl Drop for TemporaryDirectory {
     fn drop(&mut self) {
         let _ = fs::remove_dir_all(&self.0);
     }

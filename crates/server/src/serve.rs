@@ -1,6 +1,5 @@
-//! The running server: who is started, what signals do, what systemd hears.
+//! The running server: starts its tasks, handles signals, notifies the service manager.
 
-use std::error::Error;
 use std::io;
 use std::net::TcpListener;
 use std::os::fd::OwnedFd;
@@ -20,54 +19,52 @@ use tokio::time::{interval, timeout};
 use tracing::{info, warn};
 
 use crate::checker::Runner;
-use crate::dbus::{self, About};
+use crate::dbus::{self, ServerStatus};
 use crate::driver::{self, Driver};
-use crate::limits::{self, Limits};
-use crate::publish::{self, Announcement, Publisher};
-use crate::reload::{Asked, Reading, Request};
+use crate::error::BoxError;
+use crate::limits::{self, ConnectionLimits};
+use crate::publish::{self, Publisher, ServiceAnnouncement};
+use crate::reload::{ReloadRequest, ReloadRequests, Reloader};
 use crate::service_manager::ServiceManager;
-use crate::session;
-use crate::session::{Deadlines, Sessions};
+use crate::session::{self, Deadlines, Sessions};
 use crate::warnings::Warnings;
 
-/// How long withdrawing the announcement may take at the end.
+/// Longest time for withdrawing the announcement at the end.
 const WITHDRAWAL: Duration = Duration::from_millis(600);
 
-/// How long writing the last changes may take: SIGTERM has to end the server within a second.
+/// Longest time for the last commit: SIGTERM has to end the server within a second.
 const LAST_COMMIT: Duration = Duration::from_millis(800);
 
-type Fault = Box<dyn Error + Send + Sync>;
-
 /// A server that is ready to run.
-pub(crate) struct Server {
+pub(crate) struct PreparedServer {
     pub(crate) settings: Arc<ServerSettings>,
     pub(crate) configdir: PathBuf,
     pub(crate) account: Option<Account>,
-    /// The way to the process that runs checkers.
+    /// The socket to the process that runs checkers.
     pub(crate) commands: OwnedFd,
     pub(crate) registry: Registry,
     pub(crate) store: Box<dyn Store>,
     pub(crate) sockets: Vec<TcpListener>,
     pub(crate) tls: ServerTls,
-    pub(crate) about: About,
+    pub(crate) info: ServerStatus,
     pub(crate) manager: ServiceManager,
     pub(crate) warnings: Warnings,
-    pub(crate) asked: Asked,
+    pub(crate) reload_requests: ReloadRequests,
 }
 
-impl Server {
+impl PreparedServer {
     /// Runs until a signal ends it.
-    pub(crate) async fn run(self) -> Result<(), Fault> {
+    pub(crate) async fn run(self) -> Result<(), BoxError> {
         let manager = self.manager.notifier();
         let mut hangup = signal(SignalKind::hangup())?;
-        let end = Ends::new()?;
+        let mut end = TerminationSignals::new()?;
         let (stop, stopped) = watch::channel(());
         let (runner, lost) = Runner::new(self.commands)?;
         let mut lost = tokio::spawn(lost);
         let (driver, handle) = Driver::new(
             self.registry,
             self.store,
-            driver::Options {
+            driver::DriverOptions {
                 runner,
                 alarm_command: self.settings.alarm_command.clone(),
                 keep_records: self.settings.keep_records,
@@ -82,7 +79,7 @@ impl Server {
             .map(|socket| socket.local_addr())
             .transpose()?;
         let sessions = Sessions::new(handle.clone(), &self.tls, Deadlines::default());
-        let limits = Limits::new(
+        let limits = ConnectionLimits::new(
             limits::within_descriptors(self.settings.max_connections),
             self.settings.max_connections_per_source,
         );
@@ -90,39 +87,38 @@ impl Server {
             self.sockets,
             sessions,
             limits,
-            until(stopped.clone()),
+            until_stopped(stopped.clone()),
         ));
         let administration = self
             .settings
             .use_dbus
-            .then(|| dbus::spawn(handle.clone(), self.about, until(stopped.clone())));
+            .then(|| dbus::spawn(handle.clone(), self.info, until_stopped(stopped.clone())));
         let publisher = port
             .filter(|_| self.settings.zeroconf)
             .map(|address| publish(&self.settings, address.port(), stopped));
-        manager.tell(&[NotifyState::Ready]);
+        manager.notify(&[NotifyState::Ready]);
         let mut watchdog = sd_notify::watchdog_enabled().map(|limit| interval(limit / 2));
 
-        let mut end = end;
-        let mut asked = self.asked;
-        let reading = Reading {
+        let mut reload_requests = self.reload_requests;
+        let reloader = Reloader {
             folder: self.configdir,
             account: self.account,
             handle: handle.clone(),
             manager: manager.clone(),
             warnings: self.warnings,
         };
-        let ended: Result<(), Fault> = loop {
+        let ended: Result<(), BoxError> = loop {
             tokio::select! {
                 () = end.next() => break Ok(()),
-                _ = hangup.recv() => reading.reload(Request::default()),
-                Some(request) = asked.next() => reading.reload(request),
-                () = tick(&mut watchdog) => manager.tell(&[NotifyState::Watchdog]),
-                lost = &mut lost => break Err(lost.map_or_else(Fault::from, Fault::from)),
+                _ = hangup.recv() => reloader.reload(ReloadRequest::default()),
+                Some(request) = reload_requests.next() => reloader.reload(request),
+                () = tick(&mut watchdog) => manager.notify(&[NotifyState::Watchdog]),
+                lost = &mut lost => break Err(lost.map_or_else(BoxError::from, BoxError::from)),
                 ended = &mut driver => break flatten(ended),
                 ended = &mut serving => break flatten(ended),
             }
         };
-        manager.tell(&[NotifyState::Stopping]);
+        manager.notify(&[NotifyState::Stopping]);
         drop(stop);
         let withdrawn = async {
             if let Some(publisher) = publisher {
@@ -134,13 +130,13 @@ impl Server {
         }
         let written = async {
             let written = timeout(LAST_COMMIT, handle.stop()).await;
-            // Its last lines say how many it left out.
+            // Its last log lines count those that were left out.
             if !driver.is_finished() {
                 let _ = timeout(WITHDRAWAL, &mut driver).await;
             }
             written
         };
-        // Its last line says how many it left out.
+        // Its last log line counts those that were left out.
         let closed = async {
             if !serving.is_finished() {
                 let _ = timeout(WITHDRAWAL, &mut serving).await;
@@ -156,12 +152,12 @@ impl Server {
 }
 
 /// SIGTERM and SIGINT.
-struct Ends {
+struct TerminationSignals {
     terminate: Signal,
     interrupt: Signal,
 }
 
-impl Ends {
+impl TerminationSignals {
     fn new() -> io::Result<Self> {
         Ok(Self {
             terminate: signal(SignalKind::terminate())?,
@@ -178,19 +174,19 @@ impl Ends {
 }
 
 fn publish(settings: &ServerSettings, port: u16, stopped: watch::Receiver<()>) -> Publisher {
-    let announcement = Announcement {
+    let announcement = ServiceAnnouncement {
         name: settings.servicename.clone(),
         port,
         interface: settings.interface.clone(),
         ipv6: settings.use_ipv6,
-        // Not where it listens on an address of IPv6 only.
+        // Not when it listens on one IPv6 address only.
         ipv4: !settings.use_ipv6 || settings.address.is_none(),
     };
-    publish::spawn(announcement, until(stopped))
+    publish::spawn(announcement, until_stopped(stopped))
 }
 
 /// Ready when the sender is gone.
-async fn until(mut stopped: watch::Receiver<()>) {
+async fn until_stopped(mut stopped: watch::Receiver<()>) {
     while stopped.changed().await.is_ok() {}
 }
 
@@ -201,8 +197,8 @@ async fn tick(watchdog: &mut Option<tokio::time::Interval>) {
     }
 }
 
-fn flatten<E: Into<Fault>>(
+fn flatten<E: Into<BoxError>>(
     ended: Result<Result<(), E>, tokio::task::JoinError>,
-) -> Result<(), Fault> {
+) -> Result<(), BoxError> {
     ended?.map_err(Into::into)
 }

@@ -1,8 +1,8 @@
-//! Telling whoever started the server how it is (sd_notify(3)).
+//! Notifies the service manager (sd_notify(3)).
 //!
-//! The socket is connected while the server is still root: that of start-stop-daemon(8) is in a folder that its
-//! own user may not enter. What is told goes out in a task of its own: a service manager that reads nothing holds
-//! nothing up.
+//! The socket is connected while the server is still root: that of start-stop-daemon(8) is in a directory that the
+//! server's user may not enter. A task of its own sends the messages: a service manager that does not read must not
+//! delay the server.
 
 use std::ffi::{OsStr, OsString};
 use std::io;
@@ -17,14 +17,14 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 use tracing::{debug, warn};
 
-/// Where it listens.
+/// The environment variable with its socket.
 const SOCKET: &str = "NOTIFY_SOCKET";
 
-/// So many messages wait while it has no room for them: more than a start, an end and some reloads make.
+/// Messages that wait while the socket is full: more than a start, an end and some reloads make.
 const WAITING: usize = 64;
 
-/// How long the end of the server waits for its last word to go out.
-const LAST_WORD: Duration = Duration::from_millis(200);
+/// Longest time that the end of the server waits for its last message.
+const LAST_MESSAGE: Duration = Duration::from_millis(200);
 
 /// The service manager, if there is one.
 #[derive(Debug)]
@@ -33,19 +33,19 @@ pub(crate) struct ServiceManager {
     socket: Option<Connected>,
 }
 
-/// Tells the service manager, in order. Clones tell the same one.
+/// Sends messages to the service manager, in order. Clones share the queue.
 #[derive(Clone, Debug)]
-pub(crate) struct Notifier(Option<mpsc::Sender<Message>>);
+pub(crate) struct Notifier(Option<mpsc::Sender<QueuedMessage>>);
 
 #[derive(Debug)]
-enum Message {
-    Tell(String),
-    /// All before it went out.
+enum QueuedMessage {
+    Send(String),
+    /// Answered when all messages before it were sent.
     Flush(oneshot::Sender<()>),
 }
 
 impl ServiceManager {
-    /// Connects to the one that the environment names.
+    /// Connects to the socket in the environment.
     pub(crate) fn connect() -> Self {
         Self::named(std::env::var_os(SOCKET))
     }
@@ -58,7 +58,7 @@ impl ServiceManager {
         Self { name, socket }
     }
 
-    /// Starts the task that tells it. Needs a tokio runtime.
+    /// Starts the task that sends. Needs a tokio runtime.
     pub(crate) fn notifier(self) -> Notifier {
         let Some(name) = self.name else {
             return Notifier(None);
@@ -68,8 +68,8 @@ impl ServiceManager {
         tokio::spawn(async move {
             while let Some(message) = messages.recv().await {
                 match message {
-                    Message::Flush(done) => drop(done.send(())),
-                    Message::Tell(lines) => {
+                    QueuedMessage::Flush(done) => drop(done.send(())),
+                    QueuedMessage::Send(lines) => {
                         if let Err(error) = send(&mut socket, &name, lines.as_bytes()).await {
                             warn!(%error, "cannot tell the service manager");
                         }
@@ -82,38 +82,38 @@ impl ServiceManager {
 }
 
 impl Notifier {
-    /// Tells it, if it is there, and waits for nothing.
-    pub(crate) fn tell(&self, states: &[NotifyState<'_>]) {
+    /// Queues a message, if there is a service manager. Never waits.
+    pub(crate) fn notify(&self, states: &[NotifyState<'_>]) {
         let Some(sender) = &self.0 else {
             return;
         };
         let is_behind = sender.capacity() < sender.max_capacity();
         if is_behind && matches!(states, [NotifyState::Watchdog]) {
-            // It will see that the server is alive when it reads what waits already.
+            // The messages that wait already show that the server is alive.
             return;
         }
         let lines: String = states.iter().map(|state| format!("{state}\n")).collect();
-        if sender.try_send(Message::Tell(lines)).is_err() {
+        if sender.try_send(QueuedMessage::Send(lines)).is_err() {
             warn!("cannot tell the service manager: it has read nothing of what was told before");
         }
     }
 
-    /// Waits until all went out, for a moment at most.
+    /// Waits until all messages were sent, for [`LAST_MESSAGE`] at most.
     pub(crate) async fn flush(&self) {
         let Some(sender) = &self.0 else {
             return;
         };
-        let (done, gone_out) = oneshot::channel();
+        let (done, sent) = oneshot::channel();
         let flushed = async {
-            if sender.send(Message::Flush(done)).await.is_ok() {
-                let _ = gone_out.await;
+            if sender.send(QueuedMessage::Flush(done)).await.is_ok() {
+                let _ = sent.await;
             }
         };
-        let _ = timeout(LAST_WORD, flushed).await;
+        let _ = timeout(LAST_MESSAGE, flushed).await;
     }
 }
 
-/// Sends as soon as there is room. One that has gone away may be back under its name.
+/// Sends as soon as there is room. Connects again if the socket was replaced.
 async fn send(socket: &mut Option<UnixDatagram>, name: &OsStr, lines: &[u8]) -> io::Result<()> {
     if let Some(connected) = socket
         && connected.send(lines).await.is_ok()
@@ -143,13 +143,13 @@ fn connect_to(name: &OsStr) -> io::Result<Connected> {
 mod tests {
     use super::*;
 
-    /// Only a hang ever takes this long.
+    /// Only a test that hangs takes this long.
     const PATIENCE: Duration = Duration::from_secs(20);
 
-    async fn heard(manager: &UnixDatagram) -> Vec<u8> {
-        let mut heard = [0; 64];
-        let length = timeout(PATIENCE, manager.recv(&mut heard)).await.unwrap();
-        heard[..length.unwrap()].to_vec()
+    async fn receive(manager: &UnixDatagram) -> Vec<u8> {
+        let mut message = [0; 64];
+        let length = timeout(PATIENCE, manager.recv(&mut message)).await.unwrap();
+        message[..length.unwrap()].to_vec()
     }
 
     #[tokio::test]
@@ -165,14 +165,14 @@ mod tests {
             (format!("@{name}").into(), by_name),
         ] {
             let manager = in_runtime(manager).unwrap();
-            let told = ServiceManager::named(Some(named)).notifier();
-            told.tell(&[NotifyState::Ready]);
-            assert_eq!(heard(&manager).await, b"READY=1\n");
+            let notifier = ServiceManager::named(Some(named)).notifier();
+            notifier.notify(&[NotifyState::Ready]);
+            assert_eq!(receive(&manager).await, b"READY=1\n");
         }
     }
 
     #[tokio::test]
-    async fn a_manager_that_reads_nothing_holds_nothing_up_and_hears_all_of_it_later() {
+    async fn a_manager_that_does_not_read_delays_nothing_and_gets_all_messages_later() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("notify");
         let manager = Connected::bind(&path).unwrap();
@@ -181,32 +181,32 @@ mod tests {
         others.set_nonblocking(true).unwrap();
         let waiting = (0..).take_while(|_| others.send(b"STATUS=other\n").is_ok());
         let waiting = waiting.count();
-        let told = ServiceManager::named(Some(path.into_os_string())).notifier();
-        told.tell(&[NotifyState::Ready]);
-        // This is a runtime of one thread: had it waited, nothing could read.
+        let notifier = ServiceManager::named(Some(path.into_os_string())).notifier();
+        notifier.notify(&[NotifyState::Ready]);
+        // The runtime has one thread: a call that waited would keep the test from reading.
         for _ in 0..1000 {
-            told.tell(&[NotifyState::Watchdog]);
+            notifier.notify(&[NotifyState::Watchdog]);
         }
-        told.tell(&[NotifyState::Stopping]);
+        notifier.notify(&[NotifyState::Stopping]);
         let manager = in_runtime(manager).unwrap();
         for _ in 0..waiting {
-            assert_eq!(heard(&manager).await, b"STATUS=other\n");
+            assert_eq!(receive(&manager).await, b"STATUS=other\n");
         }
-        assert_eq!(heard(&manager).await, b"READY=1\n");
-        assert_eq!(heard(&manager).await, b"STOPPING=1\n");
-        timeout(PATIENCE, told.flush()).await.unwrap();
+        assert_eq!(receive(&manager).await, b"READY=1\n");
+        assert_eq!(receive(&manager).await, b"STOPPING=1\n");
+        timeout(PATIENCE, notifier.flush()).await.unwrap();
     }
 
     #[tokio::test]
-    async fn one_that_has_come_back_is_found_again() {
+    async fn a_manager_that_was_restarted_is_found_again() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("notify");
         let first = Connected::bind(&path).unwrap();
-        let told = ServiceManager::named(Some(path.clone().into_os_string())).notifier();
+        let notifier = ServiceManager::named(Some(path.clone().into_os_string())).notifier();
         drop(first);
         std::fs::remove_file(&path).unwrap();
         let second = in_runtime(Connected::bind(&path).unwrap()).unwrap();
-        told.tell(&[NotifyState::Ready]);
-        assert_eq!(heard(&second).await, b"READY=1\n");
+        notifier.notify(&[NotifyState::Ready]);
+        assert_eq!(receive(&second).await, b"READY=1\n");
     }
 }

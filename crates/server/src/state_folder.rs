@@ -1,4 +1,4 @@
-//! The folder of the state: made as root, owned and opened as the server's user.
+//! The state directory: created as root, owned and opened by the server's user.
 
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, chown};
@@ -13,11 +13,11 @@ use tracing::{error, info};
 use crate::error::{RunError, host};
 use crate::{accounts, own_key};
 
-/// A checker that a killed server had just started may hold the state's lock for a moment longer.
+/// A checker that a killed server had just started may hold the lock of the state for a moment.
 const STATE_RETRIES: u32 = 20;
 const STATE_RETRY: Duration = Duration::from_millis(100);
 
-/// Makes the state's folder and becomes, for good, the user that owns it.
+/// Creates the state directory and changes to the user that owns it, for good.
 pub(crate) fn become_owner(folder: &Path, account: Option<&Account>) -> Result<(), RunError> {
     make_state_folder(folder, account).map_err(host("cannot make the state's folder"))?;
     if let Some(mark) = second_mark(folder)
@@ -58,21 +58,21 @@ pub(crate) fn open(folder: &Path) -> Result<SqliteStore, RunError> {
     Ok(store)
 }
 
-/// Where the mark of the state is kept a second time, to tell a state that was lost as a whole from a first
-/// start: beside the state's folder, so not on what is mounted there.
+/// The directory of the second mark, by which a state that was lost as a whole differs from a first start: beside
+/// the state directory, so not on a file system that is mounted there.
 fn second_mark(statedir: &Path) -> Option<PathBuf> {
     let mut name = statedir.file_name()?.to_owned();
     name.push("-mark");
     Some(statedir.with_file_name(name))
 }
 
-/// Makes the state's folder where there is none, for the user that the server becomes.
+/// Creates a directory for the server's user, if it does not exist.
 fn make_state_folder(folder: &Path, account: Option<&Account>) -> io::Result<()> {
     match std::fs::DirBuilder::new().mode(0o700).create(folder) {
         Ok(()) => {}
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
             return match account {
-                Some(account) => accounts::adopt(folder, account),
+                Some(account) => accounts::take_ownership(folder, account),
                 None => Ok(()),
             };
         }

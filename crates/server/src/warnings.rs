@@ -1,29 +1,29 @@
-//! What holds for the whole server until somebody mends it: told over D-Bus for as long as it is true.
+//! Warnings about the whole server, shown over D-Bus for as long as they hold.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// What a warning is about.
+/// The subject of a warning.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(crate) enum Topic {
-    /// Files of the configuration that are not used.
+    /// Configuration files that are not used.
     Configuration,
-    /// A store that takes nothing.
+    /// A store that cannot be written.
     Store,
 }
 
-/// The warnings in force. Cheap to clone; all clones are the same.
+/// The warnings in force. Clones share them.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Warnings(Arc<Mutex<BTreeMap<Topic, Vec<String>>>>);
 
 impl Warnings {
-    /// Replaces what is said about `topic`.
+    /// Replaces the warnings about `topic`.
     pub(crate) fn set(&self, topic: Topic, lines: Vec<String>) {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         all.insert(topic, lines);
     }
 
-    /// All of them, a sentence each.
+    /// All warnings, a sentence each.
     pub(crate) fn all(&self) -> Vec<String> {
         let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         all.values().flatten().cloned().collect()

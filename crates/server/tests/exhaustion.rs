@@ -1,5 +1,5 @@
-//! What peers that say nothing can use up: memory, with a ceiling under 10,000 of them, and file
-//! descriptors. The server runs in a copy of this program, so that nothing but it is measured.
+//! Memory and file descriptors that silent peers can use up, with 10,000 of them. The server runs in a copy of
+//! this program, so that nothing else is measured.
 #![forbid(unsafe_code)]
 // unwrap in a test is the assertion itself, in its helpers too.
 #![allow(clippy::unwrap_used)]
@@ -9,35 +9,31 @@ use std::net::{Ipv4Addr, TcpStream};
 use std::process::{Child, ChildStderr, Command, Stdio};
 
 use nightlatch_core::event::Refusal;
-use nightlatch_core::secret::Secret;
 use nightlatch_proto::priority::Priority;
-use nightlatch_proto::rehearsal::RehearsalTerms;
-use nightlatch_proto::tls::{Authenticated, ServerTls};
-use nightlatch_server::limits::Limits;
-use nightlatch_server::listen::{self, Options};
-use nightlatch_server::session::{
-    Deadlines, Gatekeeper, Peer, Permit, Request, Sessions, Verdict, serve,
-};
+use nightlatch_proto::tls::ServerTls;
+use nightlatch_server::limits::ConnectionLimits;
+use nightlatch_server::listen::{self, ListenOptions};
+use nightlatch_server::session::{Deadlines, Gatekeeper, Permit, SecretRequest, Sessions, serve};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// How many peers there should be.
+/// Number of silent peers.
 const PEERS: u64 = 10_000;
 
-/// How many of them go on to the point where the server waits for their part of the handshake.
-const SHAKING: usize = 1_000;
+/// Number of them that send the first line, so that the server waits for their part of the handshake.
+const HANDSHAKES: usize = 1_000;
 
 /// Descriptors that both processes need for other things.
 const SPARE: u64 = 100;
 
-/// What a peer may cost that has said nothing, in bytes of the server's own memory. About 1.5 kB were
-/// measured; the rest is room for another allocator.
+/// Most bytes of the server's memory for a silent peer. About 1.5 kB were measured; the rest is room for
+/// another allocator.
 const CEILING: u64 = 4 * 1024;
 
-/// What a peer may cost that has been sent a ClientHello: the keys offered in it, and the buffers.
-/// About 16 kB were measured.
-const CEILING_SHAKING: u64 = 64 * 1024;
+/// Most bytes of the server's memory for a peer that was sent a ClientHello: the keys offered in it, and the
+/// buffers. About 16 kB were measured.
+const CEILING_HANDSHAKE: u64 = 64 * 1024;
 
-/// Descriptors of a server that is to run out of them.
+/// Descriptors for a server that has to run out of them.
 const FEW: u64 = 40;
 
 /// Tells the copy of this program that it is the server, and how many descriptors it may have.
@@ -47,9 +43,9 @@ const ROLE: &str = "NIGHTLATCH_TEST_SERVER_DESCRIPTORS";
 fn a_server_without_descriptors_left_serves_again_when_there_are_some() {
     let mut server = Server::start(FEW);
     let idle: Vec<_> = (0..2 * FEW).map(|_| server.connect()).collect();
-    server.wait_until_it_says("cannot accept connections");
+    server.wait_for_log("cannot accept connections");
     drop(idle);
-    // Who waits now is behind all the others.
+    // This connection is accepted after all the others.
     server.wait_until_all_are_accepted();
 }
 
@@ -68,21 +64,21 @@ fn ten_thousand_idle_peers_cost_little_memory() {
     eprintln!("{} idle peers: {each} bytes each", peers.len());
     assert!(each < CEILING, "{each} bytes for each idle peer");
 
-    for peer in &mut peers[..SHAKING] {
+    for peer in &mut peers[..HANDSHAKES] {
         peer.write_all(b"1\r\n").unwrap();
     }
-    for peer in &mut peers[..SHAKING] {
+    for peer in &mut peers[..HANDSHAKES] {
         peer.read_exact(&mut [0]).unwrap();
     }
-    let each = server.memory().saturating_sub(idle) / SHAKING as u64;
-    eprintln!("{SHAKING} peers in the handshake: {each} bytes each");
+    let each = server.memory().saturating_sub(idle) / HANDSHAKES as u64;
+    eprintln!("{HANDSHAKES} peers in the handshake: {each} bytes each");
     assert!(
-        each < CEILING_SHAKING,
+        each < CEILING_HANDSHAKE,
         "{each} bytes for each in the handshake"
     );
 }
 
-/// As many as wanted, or as there are descriptors for.
+/// [`PEERS`], or as many as there are descriptors for.
 fn peers() -> u64 {
     let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
     let peers = PEERS.min(limit.saturating_sub(2 * SPARE));
@@ -92,13 +88,13 @@ fn peers() -> u64 {
         ));
     }
     assert!(
-        peers as usize > SHAKING,
+        peers as usize > HANDSHAKES,
         "too few file descriptors: {limit}"
     );
     peers
 }
 
-/// To `wanted`, or to as many as may be.
+/// Sets the limit of descriptors to `wanted`, or to the most that is allowed.
 fn limit_descriptors(wanted: Option<u64>) {
     let limit = getrlimit(Resource::Nofile);
     let current = wanted.map_or(limit.maximum, |wanted| {
@@ -113,7 +109,7 @@ struct Server {
     port: u16,
 }
 
-/// No test of its own: what the copy of this program runs.
+/// Not a test: the copy of this program runs the server here.
 #[test]
 fn the_server() {
     if let Some(descriptors) = std::env::var_os(ROLE) {
@@ -139,7 +135,7 @@ impl Server {
         Self { process, log, port }
     }
 
-    fn wait_until_it_says(&mut self, wanted: &str) {
+    fn wait_for_log(&mut self, wanted: &str) {
         let mut lines = self.log.by_ref().lines().map(Result::unwrap);
         assert!(lines.any(|line| line.contains(wanted)), "never: {wanted}");
     }
@@ -175,7 +171,7 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         drop(self.process.stdin.take());
-        // It could not end while it has something to say that nobody reads.
+        // It could not end while nobody reads its output.
         let _ = std::io::copy(&mut self.log, &mut std::io::sink());
         let _ = self.process.wait();
     }
@@ -192,7 +188,7 @@ fn serve_until_the_end_of_input(descriptors: u64) {
         .build()
         .unwrap();
     runtime.block_on(async {
-        let listeners = listen::bind(&Options::default()).unwrap();
+        let listeners = listen::bind(&ListenOptions::default()).unwrap();
         eprintln!("{}", listeners[0].local_addr().unwrap().port());
         let tls = ServerTls::new(None, &Priority::default()).unwrap();
         let never = std::time::Duration::from_secs(3600);
@@ -202,7 +198,7 @@ fn serve_until_the_end_of_input(descriptors: u64) {
             ..Deadlines::default()
         };
         let sessions = Sessions::new(Nobody, &tls, deadlines);
-        let limits = Limits::new(1 << 20, 1 << 20);
+        let limits = ConnectionLimits::new(1 << 20, 1 << 20);
         let stop = async {
             let end = tokio::task::spawn_blocking(|| std::io::stdin().read_to_end(&mut Vec::new()));
             let _ = end.await;
@@ -211,36 +207,11 @@ fn serve_until_the_end_of_input(descriptors: u64) {
     });
 }
 
-/// A gatekeeper that nobody gets as far as.
-#[derive(Clone)]
+/// A gatekeeper for peers that never get that far.
 struct Nobody;
 
 impl Gatekeeper for Nobody {
-    type Request = Nobody;
-
-    async fn request(&self, _who: Authenticated, _peer: Peer) -> Nobody {
-        Nobody
+    async fn decide(&self, _request: SecretRequest) -> Result<Permit, Refusal> {
+        Err(Refusal::UnknownKey)
     }
-}
-
-impl Request for Nobody {
-    type Permit = Nobody;
-
-    async fn verdict(&mut self) -> Verdict<Nobody> {
-        Verdict::Refuse(Refusal::UnknownKey)
-    }
-}
-
-impl Permit for Nobody {
-    fn begin(&self) -> Option<std::sync::Arc<Secret>> {
-        None
-    }
-
-    fn terms(&self) -> RehearsalTerms {
-        unreachable!("nobody gets anything")
-    }
-
-    fn delivered(self) {}
-
-    fn failed(self) {}
 }

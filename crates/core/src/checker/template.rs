@@ -250,8 +250,7 @@ struct PythonDateTime(Wall);
 impl fmt::Display for PythonDateTime {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let at = DateTime::from(self.0);
-        write!(f, "{:04}-{:02}-{:02} ", at.year, at.month, at.day)?;
-        write!(f, "{:02}:{:02}:{:02}", at.hour, at.minute, at.second)?;
+        f.write_str(&at.to_second(' '))?;
         fraction(f, at.micros)
     }
 }

@@ -13,7 +13,7 @@ use nightlatch_core::record::Entry;
 use nightlatch_core::time::Wall;
 use serde::Serialize;
 
-use crate::session::Asker;
+use crate::session::SecretRequest;
 
 pub(crate) use command::AlarmCommand;
 
@@ -43,7 +43,7 @@ impl Who {
 pub(crate) struct Context<'a> {
     pub(crate) time: Wall,
     pub(crate) client: Option<&'a ClientName>,
-    pub(crate) asker: Option<&'a Asker>,
+    pub(crate) request: Option<&'a SecretRequest>,
     pub(crate) who: &'a Who,
 }
 
@@ -80,7 +80,7 @@ pub(crate) fn entry(content: RecordContent, context: Context<'_>) -> Entry {
     let Context {
         time,
         client,
-        asker,
+        request,
         who,
     } = context;
     let alarm = content.is_alarm();
@@ -88,12 +88,12 @@ pub(crate) fn entry(content: RecordContent, context: Context<'_>) -> Entry {
         time: DateTime::from(time).to_rfc3339(),
         kind: content.kind.as_str(),
         client: client.map(ClientName::as_str),
-        request: asker.map(|asker| asker.number),
-        key_id: asker.map(|asker| asker.key.to_string()),
-        peer: asker.map(|asker| asker.peer.address.to_string()),
-        interface: asker.and_then(|asker| asker.peer.interface()),
-        boot: asker
-            .and_then(|asker| asker.peer.words.boot)
+        request: request.map(|request| request.id.0),
+        key_id: request.map(|request| request.key.to_string()),
+        peer: request.map(|request| request.address.to_string()),
+        interface: request.and_then(SecretRequest::interface),
+        boot: request
+            .and_then(|request| request.greeting.boot)
             .map(|boot| boot.to_string()),
         decision: content.decision,
         reason: content.reason,

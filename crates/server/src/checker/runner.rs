@@ -1,7 +1,7 @@
-//! The way to the process that runs commands as another user (`nightlatch_sys::spawner`).
+//! Talks to the process that runs commands as another user (`nightlatch_sys::spawner`).
 //!
-//! Commands go there as orders and come back as exit statuses. When that process has ended nothing can be
-//! checked any more, and so the server ends: see [`Lost`].
+//! Sends it commands and receives their exit statuses. When that process has ended no check can be run, and
+//! the server ends: see [`SpawnerLost`].
 
 use std::collections::{HashMap, VecDeque};
 use std::ffi::CString;
@@ -17,7 +17,7 @@ use tokio::net::UnixDatagram;
 use tokio::sync::{mpsc, oneshot};
 use tracing::warn;
 
-/// Where commands are looked for when the server itself was started without a search path.
+/// The search path of commands when the server was started without one.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// The whole environment of a command that is run by the user `name`, whose home is `home`.
@@ -32,25 +32,25 @@ pub(crate) fn environment(name: &str, home: &str) -> Vec<CString> {
         ("LOGNAME", name),
     ]
     .into_iter()
-    // None of them can hold a zero byte, for all come from the system.
+    // None of them has a NUL byte, as all come from the system.
     .filter_map(|(key, value)| CString::new(format!("{key}={value}")).ok())
     .collect()
 }
 
-/// The process that runs commands is gone.
+/// The process that runs commands has ended.
 #[derive(Debug, thiserror::Error)]
 #[error("the process that runs checkers has ended")]
-pub(crate) struct Lost(#[source] io::Error);
+pub(crate) struct SpawnerLost(#[source] io::Error);
 
-/// Hands commands over. Clones share one process.
+/// Has commands run. Clones share one process.
 #[derive(Clone, Debug)]
 pub(crate) struct Runner {
-    orders: mpsc::UnboundedSender<ToDo>,
+    messages: mpsc::UnboundedSender<SpawnerMessage>,
     next: Arc<AtomicU64>,
 }
 
 #[derive(Debug)]
-enum ToDo {
+enum SpawnerMessage {
     Run {
         id: u64,
         datagram: Vec<u8>,
@@ -59,7 +59,7 @@ enum ToDo {
     Signal(Vec<u8>),
 }
 
-/// A command that was handed over.
+/// A command that runs.
 #[derive(Debug)]
 pub(crate) struct Job {
     id: u64,
@@ -68,27 +68,26 @@ pub(crate) struct Job {
 }
 
 impl Runner {
-    /// Speaks to the spawner at the other end of `socket`, for as long as the future runs. Needs a tokio
-    /// runtime.
+    /// A runner for the spawner at the other end of `socket`. The future must be polled for as long as commands
+    /// are run. Needs a tokio runtime.
     pub(crate) fn new(
         socket: OwnedFd,
-    ) -> io::Result<(Self, impl Future<Output = Lost> + Send + 'static)> {
-        // Of the two kinds of socket with datagrams it is the one that says when the other end is closed; the
-        // calls are the same.
+    ) -> io::Result<(Self, impl Future<Output = SpawnerLost> + Send + 'static)> {
+        // The socket is of SOCK_SEQPACKET, which shows when the other end is closed; the calls are the same.
         let socket = UnixDatagram::from_std(std::os::unix::net::UnixDatagram::from(socket))?;
-        let (sender, orders) = mpsc::unbounded_channel();
+        let (sender, messages) = mpsc::unbounded_channel();
         let runner = Self {
-            orders: sender,
+            messages: sender,
             next: Arc::default(),
         };
-        Ok((runner, speak(socket, orders)))
+        Ok((runner, exchange(socket, messages)))
     }
 
     /// Has `line` run by a shell. Never waits.
     pub(crate) fn run(&self, line: &str, pings: bool) -> Job {
         let id = self.next.fetch_add(1, Ordering::Relaxed);
         let (sender, ended) = oneshot::channel();
-        // What a command prints is seen when the server is being debugged, and belongs nowhere else.
+        // The output of a command is shown only when the server logs at the level debug.
         let order = CommandRequest::Run {
             id,
             pings,
@@ -98,8 +97,8 @@ impl Runner {
         match order.to_bytes() {
             Ok(datagram) => {
                 let ended = sender;
-                // Who cannot be told has ended, and says so to who waits by that.
-                let _ = self.orders.send(ToDo::Run {
+                // If the spawner has ended, dropping `ended` tells the job.
+                let _ = self.messages.send(SpawnerMessage::Run {
                     id,
                     datagram,
                     ended,
@@ -116,55 +115,58 @@ impl Runner {
 
     fn signal(&self, order: CommandRequest<'_>) {
         if let Ok(datagram) = order.to_bytes() {
-            let _ = self.orders.send(ToDo::Signal(datagram));
+            let _ = self.messages.send(SpawnerMessage::Signal(datagram));
         }
     }
 }
 
 impl Job {
-    /// How it ended; `None` when it could not be run. May be dropped and asked again.
+    /// Waits for its exit status; `None` when it could not be run. The future may be dropped and made again.
     pub(crate) async fn ended(&mut self) -> Option<ExitStatus> {
         (&mut self.ended).await.ok().flatten()
     }
 
-    /// Asks it to end.
+    /// Sends it SIGTERM.
     pub(crate) fn terminate(&self) {
         self.runner.signal(CommandRequest::Terminate(self.id));
     }
 
-    /// Ends it and all that it started.
+    /// Kills it and all processes that it started.
     pub(crate) fn kill(&self) {
         self.runner.signal(CommandRequest::Kill(self.id));
     }
 }
 
-async fn speak(socket: UnixDatagram, mut orders: mpsc::UnboundedReceiver<ToDo>) -> Lost {
+async fn exchange(
+    socket: UnixDatagram,
+    mut messages: mpsc::UnboundedReceiver<SpawnerMessage>,
+) -> SpawnerLost {
     let mut unsent: VecDeque<Vec<u8>> = VecDeque::new();
     let mut running = HashMap::new();
     loop {
-        let worked = tokio::select! {
-            order = orders.recv() => {
-                match order {
-                    Some(ToDo::Run { id, datagram, ended }) => {
+        let done = tokio::select! {
+            message = messages.recv() => {
+                match message {
+                    Some(SpawnerMessage::Run { id, datagram, ended }) => {
                         running.insert(id, ended);
                         unsent.push_back(datagram);
                     }
-                    Some(ToDo::Signal(datagram)) => unsent.push_back(datagram),
-                    // Nobody is left who could want anything.
+                    Some(SpawnerMessage::Signal(datagram)) => unsent.push_back(datagram),
+                    // Every runner is gone.
                     None => std::future::pending().await,
                 }
                 Ok(())
             }
-            worked = hear(&socket, &mut running) => worked,
-            worked = tell(&socket, &mut unsent), if !unsent.is_empty() => worked,
+            done = receive(&socket, &mut running) => done,
+            done = send(&socket, &mut unsent), if !unsent.is_empty() => done,
         };
-        if let Err(error) = worked {
-            return Lost(error);
+        if let Err(error) = done {
+            return SpawnerLost(error);
         }
     }
 }
 
-async fn hear(
+async fn receive(
     socket: &UnixDatagram,
     running: &mut HashMap<u64, oneshot::Sender<Option<ExitStatus>>>,
 ) -> io::Result<()> {
@@ -178,7 +180,7 @@ async fn hear(
     Ok(())
 }
 
-async fn tell(socket: &UnixDatagram, unsent: &mut VecDeque<Vec<u8>>) -> io::Result<()> {
+async fn send(socket: &UnixDatagram, unsent: &mut VecDeque<Vec<u8>>) -> io::Result<()> {
     if let Some(datagram) = unsent.front() {
         socket.send(datagram).await?;
         unsent.pop_front();

@@ -1,7 +1,7 @@
-//! Which files of a configuration directory describe clients, and what in `clients.d` is left out.
+//! Finds the files with clients in a configuration directory, and leaves out others in `clients.d`.
 //!
-//! Editors and package managers put files of their own beside those that they change. None of them is a
-//! file of clients, and none is a reason not to serve.
+//! Editors and package managers put files of their own beside those that they change. None of them has
+//! clients, and none is a reason not to serve.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -9,45 +9,45 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use super::{CLIENTS_FILE, CLIENTS_FOLDER, Fault};
+use super::{CLIENTS_FILE, CLIENTS_FOLDER, ConfigFault};
 
-/// A link into a file system that is not mounted yet, perhaps.
+/// Its target may be on a file system that is not mounted yet.
 const DANGLING: &str = "a link that leads nowhere";
 
-/// So many files that are left out are named one by one: a folder full of backups must not fill the log.
+/// Files that are named when they are left out: a directory full of backups must not fill the log.
 const NAMED: usize = 20;
 
-/// The files with clients, and what stands beside them.
+/// The files with clients, and the files left out.
 #[derive(Debug, Default)]
 pub(super) struct ClientFiles {
-    /// `clients.conf`, where there is one.
+    /// `clients.conf`, if there is one.
     pub(super) main: Option<PathBuf>,
     /// The files of `clients.d`, by name.
     pub(super) more: Vec<PathBuf>,
-    /// What is left out of `clients.d`, a line each.
+    /// The files of `clients.d` that are left out, a line each.
     pub(super) left_out: Vec<String>,
-    /// True when a link among what is left out may lead to sections later.
+    /// True when a link is left out whose target may exist later.
     pub(super) is_dangling: bool,
 }
 
 /// Finds the files with clients in `folder`.
-pub(super) fn client_files(folder: &Path) -> Result<ClientFiles, Fault> {
+pub(super) fn client_files(folder: &Path) -> Result<ClientFiles, ConfigFault> {
     let mut files = ClientFiles::default();
     let main = folder.join(CLIENTS_FILE);
-    // A link that leads nowhere is not the same as no file: its clients are away for a moment.
+    // A dangling link is not the same as no file: its target may be back soon.
     match fs::symlink_metadata(&main) {
         Ok(_) => files.main = Some(main),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-        Err(source) => return Err(Fault::Unreadable { path: main, source }),
+        Err(source) => return Err(ConfigFault::Unreadable { path: main, source }),
     }
     let more = folder.join(CLIENTS_FOLDER);
-    let unreadable = |source| Fault::Unreadable {
+    let unreadable = |source| ConfigFault::Unreadable {
         path: more.clone(),
         source,
     };
     let entries = match fs::read_dir(&more) {
         Ok(entries) => entries,
-        // A link that leads nowhere is a folder that is away.
+        // A dangling link is a directory that may be back soon.
         Err(error)
             if error.kind() == io::ErrorKind::NotFound && fs::symlink_metadata(&more).is_err() =>
         {
@@ -84,7 +84,7 @@ fn lines(folder: &Path, left_out: &[(PathBuf, &str)]) -> Vec<String> {
     lines
 }
 
-/// Why this entry of `clients.d` is no file of clients.
+/// The reason to leave this entry of `clients.d` out, if there is one.
 fn why_left_out(path: &Path) -> Option<&'static str> {
     let name = path.file_name().unwrap_or_default();
     if name.as_bytes().starts_with(b".") {
@@ -100,14 +100,14 @@ fn why_left_out(path: &Path) -> Option<&'static str> {
         Ok(data) if data.is_file() => None,
         Ok(data) if data.is_dir() => Some("a folder"),
         Ok(_) => Some("neither a file nor a link to one"),
-        Err(error) if leads_nowhere(path, &error) => Some(DANGLING),
-        // Reading it tells what is wrong.
+        Err(error) if is_dangling(path, &error) => Some(DANGLING),
+        // Reading it reports the error.
         Err(_) => None,
     }
 }
 
-/// A link into a folder that the server may not enter is another fault.
-fn leads_nowhere(path: &Path, error: &io::Error) -> bool {
+/// True for a link without a target; not for one into a directory that the server may not enter.
+fn is_dangling(path: &Path, error: &io::Error) -> bool {
     error.kind() != io::ErrorKind::PermissionDenied
         && fs::symlink_metadata(path).is_ok_and(|data| data.is_symlink())
 }
@@ -133,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn leftovers_of_editors_and_packages_are_no_clients() {
+    fn leftovers_of_editors_and_packages_are_left_out() {
         let leftovers = [
             ".#web1.conf",
             "#web1.conf#",
@@ -160,10 +160,11 @@ mod tests {
         symlink("/dev/null", inside.join("web5.conf")).unwrap();
         symlink("web1.conf", inside.join("web6.conf")).unwrap();
         assert_eq!(found(folder.path()), ["web1.conf", "web6.conf"]);
-        let told = client_files(folder.path()).unwrap().left_out;
-        assert_eq!(told.len(), leftovers.len() + 5, "{told:#?}");
+        let left_out = client_files(folder.path()).unwrap().left_out;
+        assert_eq!(left_out.len(), leftovers.len() + 5, "{left_out:#?}");
         assert!(
-            told.iter()
+            left_out
+                .iter()
                 .any(|it| it.contains("web2.conf: left out: a link that leads nowhere"))
         );
     }
@@ -172,13 +173,13 @@ mod tests {
     fn a_folder_full_of_backups_does_not_fill_the_log() {
         let names: Vec<String> = (0..500).map(|number| format!("{number}.bak")).collect();
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
-        let told = client_files(folder(&names).path()).unwrap().left_out;
-        assert_eq!(told.len(), NAMED + 1);
-        assert!(told[NAMED].ends_with("480 more files are left out"));
+        let left_out = client_files(folder(&names).path()).unwrap().left_out;
+        assert_eq!(left_out.len(), NAMED + 1);
+        assert!(left_out[NAMED].ends_with("480 more files are left out"));
     }
 
     #[test]
-    fn a_link_that_leads_nowhere_is_not_the_same_as_no_file() {
+    fn a_dangling_link_is_not_the_same_as_no_file() {
         let folder = tempfile::tempdir().unwrap();
         symlink("/nonexistent/clients", folder.path().join(CLIENTS_FILE)).unwrap();
         assert!(client_files(folder.path()).unwrap().main.is_some());

@@ -1,4 +1,4 @@
-//! A method call taken apart, and how it is answered at once.
+//! A method call, parsed, and the reactions to it.
 
 use nightlatch_bus::client::ClientView;
 use nightlatch_bus::names::INTROSPECTABLE;
@@ -9,39 +9,38 @@ use tracing::level_filters::LevelFilter;
 use zbus::Type;
 use zbus::message::{Body, Message};
 
-use super::wire::Fault;
-use crate::driver::Order;
+use super::wire::CallError;
+use crate::driver::AdminCommand;
 
-/// What takes a look at the record or the registry.
+/// A call that reads the audit log or asks the driver.
 #[derive(Debug)]
-pub(super) enum Own {
-    /// The record, as asked for.
+pub(super) enum LookupCall {
+    /// Queries the audit log.
     Records(Query),
-    /// Why a client stands as it does.
+    /// Explains the state of a client.
     Explain(ClientId, Box<ClientView>),
-    /// The requests that wait, of this client or of all.
+    /// Lists the requests that wait, of this client or of all.
     Requests(Option<ClientId>),
-    /// All properties, or the one of this name.
+    /// Reads all properties, or the one of this name.
     Properties(Option<&'static str>),
 }
 
-/// What a call comes to.
+/// The reaction to a call.
 #[derive(Debug)]
 pub(super) enum Reaction {
-    /// This answer.
     Answer(Message),
-    /// The answer is what becomes of this order.
-    Order(Order),
-    /// Something of our own interface that takes a while.
-    Own(Own),
-    /// The configuration is to be read anew; whether it may drop all clients or most of them.
+    /// A command, whose result is the answer.
+    Command(AdminCommand),
+    /// A lookup, which may take a while.
+    Lookup(LookupCall),
+    /// A reload; with true it may drop all clients or most of them.
     Reload(bool),
-    /// The server is to log by another level.
+    /// Another log level.
     LogLevel(LevelFilter),
 }
 
-/// A call taken apart.
-pub(super) struct Call<'m> {
+/// A method call.
+pub(super) struct MethodCall<'m> {
     pub(super) message: &'m Message,
     pub(super) path: &'m str,
     pub(super) interface: Option<&'m str>,
@@ -49,10 +48,7 @@ pub(super) struct Call<'m> {
     body: Body,
 }
 
-/// What a call comes to, or why it comes to nothing.
-pub(super) type Outcome = Result<Reaction, Fault>;
-
-impl<'m> Call<'m> {
+impl<'m> MethodCall<'m> {
     pub(super) fn new(
         message: &'m Message,
         path: &'m str,
@@ -69,8 +65,8 @@ impl<'m> Call<'m> {
         }
     }
 
-    /// Whether it only looks: it must see what the orders before it did.
-    pub(super) fn looks(&self) -> bool {
+    /// True for a call that only reads: it must see the effects of the commands before it.
+    pub(super) fn reads(&self) -> bool {
         matches!(
             self.member,
             "Get"
@@ -83,40 +79,43 @@ impl<'m> Call<'m> {
         )
     }
 
-    /// Whether the call names one of these interfaces, or none.
+    /// True when the call names one of these interfaces, or none.
     pub(super) fn is(&self, interfaces: &[&str]) -> bool {
         self.interface
             .is_none_or(|interface| interfaces.contains(&interface))
     }
 
     /// The arguments, which must have these types.
-    pub(super) fn arguments<'s, T: Deserialize<'s> + Type>(&'s self) -> Result<T, Fault> {
+    pub(super) fn arguments<'s, T: Deserialize<'s> + Type>(&'s self) -> Result<T, CallError> {
         self.body.deserialize().map_err(|_| {
             let found = self.body.signature();
             let expected = T::SIGNATURE.to_string_no_parens();
             let found = found.to_string_no_parens();
-            Fault::invalid(format!(
+            CallError::invalid(format!(
                 "{}: expected arguments of the types '{expected}', found '{found}'",
                 self.member
             ))
         })
     }
 
-    pub(super) fn answer<B: Serialize + Type>(&self, body: &B) -> Outcome {
+    pub(super) fn answer<B: Serialize + Type>(&self, body: &B) -> Result<Reaction, CallError> {
         Message::method_return(&self.message.header())
             .build(body)
             .map(Reaction::Answer)
-            .map_err(|error| Fault::failed(error.to_string()))
+            .map_err(|error| CallError::failed(error.to_string()))
     }
 
-    pub(super) fn introspect(&self, document: impl FnOnce() -> String) -> Outcome {
+    pub(super) fn introspect(
+        &self,
+        document: impl FnOnce() -> String,
+    ) -> Result<Reaction, CallError> {
         if self.is(&[INTROSPECTABLE]) && self.member == "Introspect" {
             return self.answer(&document());
         }
         Err(self.unknown())
     }
 
-    pub(super) fn unknown(&self) -> Fault {
-        Fault::unknown_method(self.interface, self.member)
+    pub(super) fn unknown(&self) -> CallError {
+        CallError::unknown_method(self.interface, self.member)
     }
 }

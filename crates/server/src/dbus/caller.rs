@@ -1,4 +1,4 @@
-//! Who called: the user behind a connection of the bus, for the record.
+//! The user behind a connection of the bus, for the audit log.
 
 use std::collections::HashMap;
 
@@ -9,10 +9,10 @@ use zbus::names::{BusName, UniqueName};
 
 use crate::audit::Who;
 
-/// So many callers are remembered. A connection's name is never given to another.
-const REMEMBERED: usize = 256;
+/// Callers kept in memory. The bus never gives a connection's name to another connection.
+const CACHED: usize = 256;
 
-/// Asks the bus, on a connection of its own: the answer cannot be held up by calls that wait.
+/// Asks the bus, on a connection of its own, so that calls that wait cannot delay the answer.
 #[derive(Debug)]
 pub(super) struct Callers {
     bus: DBusProxy<'static>,
@@ -28,7 +28,7 @@ impl Callers {
         })
     }
 
-    /// The user behind `sender`, in words.
+    /// The user of `sender`.
     pub(super) async fn who(&mut self, sender: Option<&UniqueName<'_>>) -> Who {
         let Some(sender) = sender else {
             return Who::User("unknown".into());
@@ -39,10 +39,10 @@ impl Callers {
         let name = BusName::from(sender.to_owned());
         let who = match self.bus.get_connection_unix_user(name).await {
             Ok(uid) => Who::User(named(uid).into()),
-            // It is gone already; its order stands.
+            // The connection is gone already; its command stands.
             Err(_) => Who::User(format!("bus connection {sender}").into()),
         };
-        if self.known.len() >= REMEMBERED {
+        if self.known.len() >= CACHED {
             self.known.clear();
         }
         self.known.insert(sender.as_str().to_owned(), who.clone());

@@ -216,7 +216,7 @@ fn enabled(view: &ClientView, until: Option<Wall>) -> Explanation {
 
 /// For people, to the second.
 fn at(wall: Wall) -> String {
-    format!("{} UTC", DateTime::from(wall).to_second(' '))
+    DateTime::from(wall).to_string()
 }
 
 #[cfg(test)]
@@ -230,7 +230,7 @@ mod tests {
     use nightlatch_proto::greeting::GreetingOptions;
 
     use super::*;
-    use crate::session::Peer;
+    use crate::session::SecretRequest;
 
     const MINUTE: i64 = 60_000_000;
     const NOW: Wall = Wall::from_unix_micros(1_700_000_000_000_000);
@@ -327,13 +327,13 @@ mod tests {
 
     fn waiting(number: u64) -> WaitingRequest {
         WaitingRequest {
-            request: RequestId(number),
-            client: ClientName::new("db").unwrap(),
-            key: KeyId::from_bytes([7; 32]).unwrap(),
-            peer: Peer {
+            request: SecretRequest {
+                id: RequestId(number),
+                key: KeyId::from_bytes([7; 32]).unwrap(),
                 address: "192.0.2.7:4711".parse().unwrap(),
-                words: GreetingOptions::default(),
+                greeting: GreetingOptions::default(),
             },
+            client: ClientName::new("db").unwrap(),
             since: NOW,
             until: NOW,
             approved_by_default: false,

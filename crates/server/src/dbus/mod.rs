@@ -1,19 +1,18 @@
 //! Administration over the system bus: `se.recompile.Mandos` with its deprecated twin, and
 //! `org.nightlatch.Nightlatch1`.
 //!
-//! Nothing is decided here. Calls become orders for the driver, what the driver tells becomes signals,
-//! and reads are answered from what was told last. When the bus goes away the server goes on without,
-//! and finds it again.
+//! Nothing is decided here. Calls become commands for the driver, its updates become signals, and reads are
+//! answered from the last updates. Without the bus the server goes on, and reconnects when it is back.
 
 mod answer;
 mod call;
 mod caller;
+mod client_cache;
+mod connection;
 mod explain;
-mod house;
-mod look;
-mod own;
-mod shadow;
-mod tell;
+mod lookup;
+mod nightlatch;
+mod signals;
 mod wire;
 
 use std::num::NonZeroUsize;
@@ -25,50 +24,50 @@ use zbus::Connection;
 use zbus::connection::Builder;
 use zbus::fdo::RequestNameFlags;
 
+use crate::backoff::Backoff;
 use crate::driver::Handle;
-use crate::pause::Pause;
-use house::House;
-pub(crate) use own::About;
+use connection::BusConnection;
+pub(crate) use nightlatch::ServerStatus;
 
-/// The names that tools look for. Our own first: a tool that sees a Mandos server come asks it at once
-/// whether it is one of ours.
+/// The names that tools look for. Our own first: a tool that sees the name of Mandos appear checks at once
+/// for ours.
 const NAMES: [&str; 3] = [NIGHTLATCH, MANDOS, MANDOS_OLD];
 
-/// Messages that may wait to be read.
+/// Number of messages that may wait to be read.
 const QUEUE: NonZeroUsize = NonZeroUsize::new(1024).expect("not zero");
 
-/// Offers administration until `stopped` is ready.
+/// Serves administration until `stopped` is ready.
 pub(crate) fn spawn(
     driver: Handle,
-    about: About,
+    info: ServerStatus,
     stopped: impl Future<Output = ()> + Send + 'static,
 ) -> JoinHandle<()> {
     tokio::spawn(async move {
         tokio::select! {
-            () = offer(driver, about) => {}
+            () = connect(driver, info) => {}
             () = stopped => {}
         }
     })
 }
 
-async fn offer(driver: Handle, about: About) {
-    let mut pause = Pause::default();
+async fn connect(driver: Handle, info: ServerStatus) {
+    let mut backoff = Backoff::default();
     loop {
         let ended = match Builder::system().max_queued(QUEUE).build().await {
-            Ok(connection) => serve(&connection, &driver, &about, &mut pause).await,
+            Ok(connection) => serve(&connection, &driver, &info, &mut backoff).await,
             Err(error) => Err(error),
         };
         if let Err(error) = ended
-            && pause.is_first()
+            && backoff.is_first()
         {
             let hint = hint(&error);
             warn!(reason = %error, hint, "no administration over D-Bus for now; trying again");
         }
-        pause.wait().await;
+        backoff.wait().await;
     }
 }
 
-/// What the administrator can do about it.
+/// Tells the administrator how to mend it.
 fn hint(error: &zbus::Error) -> Option<&'static str> {
     match error {
         zbus::Error::NameTaken => {
@@ -85,24 +84,24 @@ fn hint(error: &zbus::Error) -> Option<&'static str> {
     }
 }
 
-/// Serves on one connection for as long as it lasts.
+/// Serves on one connection until it breaks.
 async fn serve(
     connection: &Connection,
     driver: &Handle,
-    about: &About,
-    pause: &mut Pause,
+    info: &ServerStatus,
+    backoff: &mut Backoff,
 ) -> zbus::Result<()> {
-    let mut house = House::new(connection.clone(), driver.clone(), about.clone()).await?;
+    let mut served = BusConnection::new(connection.clone(), driver.clone(), info.clone()).await?;
     for name in NAMES {
-        take_name(connection, name).await?;
+        request_name(connection, name).await?;
     }
-    pause.reset();
+    backoff.reset();
     info!("administration over D-Bus: {}", NAMES.join(", "));
-    house.run().await
+    served.run().await
 }
 
-/// Takes a name, without waiting in line for it.
-async fn take_name(connection: &Connection, name: &str) -> zbus::Result<()> {
+/// Requests a name, without queueing for it.
+async fn request_name(connection: &Connection, name: &str) -> zbus::Result<()> {
     connection
         .request_name_with_flags(name, RequestNameFlags::DO_NOT_QUEUE)
         .await

@@ -1,10 +1,10 @@
-//! What messages are made of: ordered dictionaries, secrets, errors.
+//! Parts of messages: ordered dictionaries, secrets, errors.
 
 use nightlatch_bus::property::Property;
 use serde::{Serialize, Serializer};
 use zbus::{Signature, Type, Variant};
 
-/// A dictionary that keeps its order: who lists clients wants to see them as they are configured.
+/// A dictionary that keeps its order: clients are listed as they are configured.
 #[derive(Debug)]
 pub(super) struct Map<K, V>(pub(super) Vec<(K, V)>);
 
@@ -18,9 +18,9 @@ impl<K: Serialize, V: Serialize> Serialize for Map<K, V> {
     }
 }
 
-/// An error as it is answered.
+/// The error that answers a call.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) struct Fault {
+pub(super) struct CallError {
     pub(super) name: &'static str,
     pub(super) text: String,
 }
@@ -29,12 +29,12 @@ pub(super) const INVALID_ARGS: &str = "org.freedesktop.DBus.Error.InvalidArgs";
 pub(super) const UNKNOWN_OBJECT: &str = "org.freedesktop.DBus.Error.UnknownObject";
 const UNKNOWN_METHOD: &str = "org.freedesktop.DBus.Error.UnknownMethod";
 const FAILED: &str = "org.freedesktop.DBus.Error.Failed";
-// Those of the stock server, which tools may look for.
+// Names of the stock server, which tools may look for.
 const KEY_ERROR: &str = "org.freedesktop.DBus.Python.KeyError";
 const PROPERTY_NOT_FOUND: &str = "org.freedesktop.DBus.Python.DBusPropertyNotFound";
 const PROPERTY_ACCESS: &str = "org.freedesktop.DBus.Python.DBusPropertyAccessException";
 
-impl Fault {
+impl CallError {
     pub(super) fn new(name: &'static str, text: impl Into<String>) -> Self {
         let text = text.into();
         Self { name, text }
@@ -77,10 +77,10 @@ impl Fault {
     }
 }
 
-/// The bytes of a secret. The error tells nothing of them.
-pub(super) fn bytes(property: Property, value: &Variant<'_>) -> Result<Vec<u8>, Fault> {
+/// The bytes of a secret. The error does not show them.
+pub(super) fn bytes(property: Property, value: &Variant<'_>) -> Result<Vec<u8>, CallError> {
     let wrong = || {
-        Fault::invalid(format!(
+        CallError::invalid(format!(
             "{}: expected an array of bytes, found a value of the type {}",
             property.name(),
             value.value_signature()

@@ -1,4 +1,4 @@
-//! The driver's loop: hear, decide, commit, act.
+//! The driver's loop: receive, decide, commit, act.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -14,71 +14,71 @@ use nightlatch_sys::clock;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 
+use super::admin_command::{AdminCommand, AdminError};
 use super::effect::Effect;
 use super::journal::Journal;
 use super::notifier::EventNotifier;
-use super::order::{Order, OrderError};
-use super::permit::{DriverPermit, Terms, Ticket};
-use super::report::{Report, whose};
-use super::requests::{Asked, waiting};
-use super::shelf::Worked;
-use super::{Command, Handle, Reloaded, Verdict};
+use super::report::{EventReport, subject};
+use super::requests::{RequestEntry, waiting};
+use super::store_worker::WorkDone;
+use super::{DriverMessage, Handle, Reloaded};
 use crate::audit::Who;
 use crate::checker::{self, Checks, Runner};
 use crate::random;
-use crate::session::Asker;
+use crate::session::{Permit, PermitState, SecretRequest};
 use crate::warnings::Warnings;
 
-/// The runtime's timers stand still while the host is suspended, so they are asked again this often.
-/// Being late changes no decision: every event first does what was due before it.
+/// The runtime's timers stop while the host is suspended, so the clock is read again after this time. Being
+/// late changes no decision: every event is preceded by the time-outs that were due before it.
 const LONGEST_SLEEP: Duration = Duration::from_secs(30);
 
-/// So many commands are decided before their actions are carried out: a flood must not keep the
-/// answers waiting.
+/// Messages handled before their actions are carried out: a flood must not delay the answers.
 const BATCH: usize = 1024;
 
 /// The task that owns the registry.
 pub struct Driver {
     registry: Registry,
-    commands: mpsc::UnboundedReceiver<Command>,
+    messages: mpsc::UnboundedReceiver<DriverMessage>,
     handle: Handle,
-    requests: HashMap<RequestId, Asked>,
+    requests: HashMap<RequestId, RequestEntry>,
     checks: Checks,
     pub(super) journal: Journal,
     pub(super) notifier: EventNotifier,
     stopping: bool,
 }
 
-/// Why the driver ended by itself.
+/// The driver ended by itself.
 #[derive(Debug, thiserror::Error)]
 pub enum DriverError {
-    /// The store's code panicked; what is durable is unknown.
+    /// The store panicked; which changes are durable is unknown.
     #[error("the store ended by a fault of this program")]
     Store,
 }
 
-/// What a driver is set up with.
+/// The settings of a driver.
 #[derive(Clone, Debug)]
-pub struct Options {
-    /// What runs checkers.
+pub struct DriverOptions {
     pub(crate) runner: Runner,
     /// Run on an alarm, and when a machine waits for approval.
     pub alarm_command: Option<String>,
-    /// How long records are kept.
+    /// Records older than this are dropped.
     pub keep_records: Duration,
-    /// Where it is told that the store fails.
     pub(crate) warnings: Warnings,
 }
 
 impl Driver {
     /// A driver of `registry`, whose changes go to `store`. Needs a tokio runtime; nothing happens
     /// before [`Self::run`].
-    pub fn new(registry: Registry, store: Box<dyn Store>, options: Options) -> (Self, Handle) {
-        let (sender, commands) = mpsc::unbounded_channel();
+    pub fn new(
+        registry: Registry,
+        store: Box<dyn Store>,
+        options: DriverOptions,
+    ) -> (Self, Handle) {
+        let (sender, messages) = mpsc::unbounded_channel();
         let handle = Handle::new(sender);
         let driver = Self {
             registry,
-            commands,
+            messages,
             handle: handle.clone(),
             requests: HashMap::new(),
             checks: Checks::new(options.runner),
@@ -105,7 +105,7 @@ impl Driver {
                     self.notifier.finish_quotas();
                     return Ok(());
                 }
-                // Sessions that ended while the last words were written.
+                // Sessions that ended during the last commit have left more to write.
                 self.journal.outbox.mark_urgent();
                 continue;
             }
@@ -126,73 +126,72 @@ impl Driver {
             Instant::now() + left.min(LONGEST_SLEEP)
         });
         tokio::select! {
-            command = self.commands.recv() => self.hear(command),
+            message = self.messages.recv() => self.receive(message),
             () = at(due_at) => self.registry.handle_timeout(clock::now()),
-            worked = self.journal.worked() => return self.worked(worked),
+            done = self.journal.wait() => return self.store_done(done),
             () = sleep_until(drop_records_at) => self.journal.drop_records(),
             () = at(flush_at) => {}
         }
         Ok(())
     }
 
-    /// Takes the command, and all that came with it.
-    fn hear(&mut self, first: Option<Command>) {
+    /// Handles the message, and others that wait already.
+    fn receive(&mut self, first: Option<DriverMessage>) {
         let mut next = first;
         for _ in 0..BATCH {
-            let Some(command) = next.take() else {
+            let Some(message) = next.take() else {
                 return;
             };
-            self.decide(command);
-            next = self.commands.try_recv().ok();
+            self.handle(message);
+            next = self.messages.try_recv().ok();
         }
-        if let Some(command) = next {
-            self.decide(command);
+        if let Some(message) = next {
+            self.handle(message);
         }
     }
 
-    fn decide(&mut self, command: Command) {
+    fn handle(&mut self, message: DriverMessage) {
         let now = clock::now();
-        match command {
-            Command::Request {
-                request,
-                key,
-                peer,
-                answer,
-            } => {
-                let RequestId(number) = request;
-                let asker = Asker { number, peer, key };
-                let asked = Asked {
-                    asker,
+        match message {
+            DriverMessage::Request(request, answer) => {
+                let SecretRequest { id, key, .. } = request;
+                let ask = Ask {
+                    boot: request.greeting.boot.map(|boot| boot.as_bytes()),
+                    rehearsal: request.greeting.rehearsal,
+                };
+                let open = RequestEntry {
+                    request,
                     since: now.wall,
                     alarmed: false,
                     left_out: None,
                     answer: Some(answer),
-                    ticket: Ticket::default(),
+                    permit: PermitState::default(),
                 };
-                let ask = Ask {
-                    boot: asked.asker.peer.words.boot.map(|boot| boot.as_bytes()),
-                    rehearsal: asked.asker.peer.words.rehearsal,
-                };
-                self.requests.insert(request, asked);
-                self.registry.handle_request(request, &key, ask, now);
+                self.requests.insert(id, open);
+                self.registry.handle_request(id, &key, ask, now);
             }
-            Command::PeerGone(request) => {
+            DriverMessage::PeerGone(request) => {
                 self.registry.handle_peer_gone(request, now);
-                self.forget(request);
+                self.collect();
+                // A request with a decision ends by the report of its permit, which needs its data.
+                let entry = self.requests.get(&request);
+                if entry.is_some_and(|entry| entry.answer.is_some()) {
+                    self.requests.remove(&request);
+                }
             }
-            Command::Delivered(request) => {
+            DriverMessage::Delivered(request) => {
                 self.registry.handle_delivered(request, now);
                 self.forget(request);
             }
-            Command::Failed(request) => {
+            DriverMessage::Failed(request) => {
                 self.registry.handle_delivery_failed(request, now);
                 self.forget(request);
             }
-            Command::Checked(client, result) => {
+            DriverMessage::Checked(client, result) => {
                 self.checks.ended(client);
                 self.registry.handle_check_finished(client, result, now);
             }
-            Command::Reload {
+            DriverMessage::Reload {
                 configured,
                 may_drop,
                 done,
@@ -202,7 +201,7 @@ impl Driver {
                     .mass_removal(&configured.clients)
                     .filter(|_| !may_drop);
                 if let Some(drops) = drops {
-                    // Who asked may have gone.
+                    // The receiver may be gone.
                     let _ = done.send(Reloaded::Refused(drops));
                     return;
                 }
@@ -215,24 +214,26 @@ impl Driver {
                 });
                 self.journal.outbox.effect_after_all(Effect::Reloaded(done));
             }
-            Command::Order { order, who, number } => self.order(order, who, number),
-            Command::Forecast(client, answer) => {
+            DriverMessage::Command {
+                command,
+                who,
+                number,
+            } => self.execute(command, who, number),
+            DriverMessage::Forecast(client, answer) => {
                 self.registry.handle_timeout(now);
-                // Who asked may have gone.
+                // The receiver may be gone.
                 let _ = answer.send(self.registry.forecast(client, now));
             }
-            Command::Waiting(client, answer) => {
+            DriverMessage::Waiting(client, answer) => {
                 self.registry.handle_timeout(now);
-                // Who asked may have gone.
+                // The receiver may be gone.
                 let _ = answer.send(waiting(&self.requests, &self.registry, client));
             }
-            Command::Read(reading) => {
-                self.journal.read(reading);
+            DriverMessage::Read(read) => self.journal.read(read),
+            DriverMessage::Subscribe(subscriber) => {
+                self.notifier.subscribe(subscriber, &self.registry);
             }
-            Command::Listen(listener) => {
-                self.notifier.listen(listener, &self.registry);
-            }
-            Command::Stop(done) => {
+            DriverMessage::Stop(done) => {
                 self.stopping = true;
                 self.checks.kill_all();
                 self.collect();
@@ -243,7 +244,7 @@ impl Driver {
         }
     }
 
-    /// The first words of the record, with what the configuration changed since the last run.
+    /// Records the start, and the changes of the configuration since the last run.
     fn start(&mut self) {
         self.journal.server(Kind::Started, version());
         self.journal.log_ends();
@@ -252,41 +253,41 @@ impl Driver {
         self.journal.who = Who::Server;
     }
 
-    /// Does something in the name of `who`. What was due before it is nobody's doing.
-    fn by<T>(&mut self, who: Who, deed: impl FnOnce(&mut Self) -> T) -> T {
+    /// Runs `action` with `who` as its author. Time-outs that were due before it have the server as theirs.
+    fn by<T>(&mut self, who: Who, action: impl FnOnce(&mut Self) -> T) -> T {
         self.registry.handle_timeout(clock::now());
         self.collect();
         self.journal.who = who;
-        let done = deed(self);
+        let done = action(self);
         self.collect();
         self.journal.who = Who::Server;
         done
     }
 
-    fn order(&mut self, order: Order, who: Who, number: u64) {
-        let about = match &order {
-            Order::Client(client, _) => Some(*client),
-            Order::Decide { .. } | Order::Add(_) | Order::TryAdd(_) => None,
+    fn execute(&mut self, command: AdminCommand, who: Who, number: u64) {
+        let about = match &command {
+            AdminCommand::Client(client, _) => Some(*client),
+            AdminCommand::Decide { .. } | AdminCommand::Add(_) | AdminCommand::TryAdd(_) => None,
         };
         let mut result = self.by(who, |driver| {
-            order.carry_out(&mut driver.registry, clock::now())
+            command.execute(&mut driver.registry, clock::now())
         });
-        if let Err(OrderError::SeveralWait(several)) = &mut result {
+        if let Err(AdminError::SeveralWait(several)) = &mut result {
             *several = waiting(&self.requests, &self.registry, about);
         }
         let client = result.as_ref().ok().and_then(|id| self.name((*id)?));
         self.journal
             .outbox
-            .acknowledge(client.as_ref(), Effect::Reply(number, result));
+            .acknowledge(client.as_ref(), Effect::CommandDone(number, result));
     }
 
-    /// Its last words go into the log with who it was.
+    /// Reports the last events of a request first: they need it.
     fn forget(&mut self, request: RequestId) {
         self.collect();
         self.requests.remove(&request);
     }
 
-    /// Puts what the registry wants done into the outbox.
+    /// Puts the actions of the registry into the outbox.
     fn collect(&mut self) {
         while let Some(action) = self.registry.poll_action() {
             match action {
@@ -295,8 +296,8 @@ impl Driver {
                 }
                 Action::Answer { request, answer } => self.answer(request, answer),
                 Action::Revoke { request } => {
-                    if let Some(asked) = self.requests.get(&request) {
-                        asked.ticket.revoke();
+                    if let Some(open) = self.requests.get(&request) {
+                        open.permit.revoke();
                     }
                 }
                 Action::StartCheck { client } => {
@@ -317,54 +318,55 @@ impl Driver {
     }
 
     pub(super) fn report(&mut self, event: Event) {
-        let (client, request) = whose(&event);
+        let (client, request) = subject(&event);
         let name = client.and_then(|client| self.name(client));
         let settings = client.and_then(|id| self.registry.client(id));
         let settings = settings.map(Client::settings);
-        let mut asked = request.and_then(|request| self.requests.get_mut(&request));
-        let asker = asked.as_ref().map(|asked| asked.asker.clone());
-        if let (Event::Granted { alarm: Some(_), .. }, Some(asked)) = (&event, &mut asked) {
-            asked.alarmed = true;
+        let mut open = request.and_then(|request| self.requests.get_mut(&request));
+        let request = open.as_ref().map(|open| open.request.clone());
+        if let (Event::Granted { alarm: Some(_), .. }, Some(open)) = (&event, &mut open) {
+            open.alarmed = true;
         }
-        let call = |content: &RecordContent, entry: &Entry| self.notifier.call(content, entry);
+        let alarm = |content: &RecordContent, entry: &Entry| self.notifier.alarm(content, entry);
         self.journal
-            .event(&event, name.as_ref(), settings, asked, call);
-        let report = Report {
+            .event(&event, name.as_ref(), settings, open, alarm);
+        let report = EventReport {
             event,
             client: client.zip(name.clone()),
-            asker,
+            request,
         };
         self.journal
             .outbox
             .effect(name.as_ref(), Effect::Report(report));
     }
 
-    fn worked(&mut self, worked: Option<Worked>) -> Result<(), DriverError> {
-        let worked = worked.ok_or(DriverError::Store)?;
-        let end = self.journal.put_back(worked, self.stopping);
+    fn store_done(&mut self, done: Option<WorkDone>) -> Result<(), DriverError> {
+        let done = done.ok_or(DriverError::Store)?;
+        let end = self.journal.put_back(done, self.stopping);
         if let Some(lost) = end.lost {
-            self.notifier.call_for_lost(&lost);
+            self.notifier.alarm_lost(&lost);
         }
         self.notifier.recorded(end.lines);
         for effect in end.not_durable {
-            if let Effect::Reply(number, _) = effect {
-                self.notifier.reply(number, Err(OrderError::NotDurable));
+            if let Effect::CommandDone(number, _) = effect {
+                let result = Err(AdminError::NotDurable);
+                self.notifier.command_done(number, result);
             }
         }
         Ok(())
     }
 
     fn answer(&mut self, request: RequestId, answer: RequestAnswer) {
-        let Some(asked) = self.requests.get_mut(&request) else {
+        let Some(open) = self.requests.get_mut(&request) else {
             return;
         };
-        let Some(sender) = asked.answer.take() else {
+        let Some(sender) = open.answer.take() else {
             return;
         };
-        let (client, verdict) = match answer {
+        let (client, decision) = match answer {
             RequestAnswer::Refuse(reason) => {
                 self.requests.remove(&request);
-                (None, Verdict::Refuse(reason))
+                (None, Err(reason))
             }
             RequestAnswer::Release(client) => {
                 let (secret, terms) = (
@@ -375,19 +377,18 @@ impl Driver {
                     return;
                 };
                 let handle = self.handle.clone();
-                let ticket = asked.ticket.clone();
-                let terms = Terms {
-                    terms,
-                    alarmed: asked.alarmed,
+                let report = move |delivered| {
+                    handle.send(if delivered {
+                        DriverMessage::Delivered(request)
+                    } else {
+                        DriverMessage::Failed(request)
+                    });
                 };
-                let permit = DriverPermit::new(request, ticket, secret, terms, handle);
-                (
-                    self.registry.name(client).cloned(),
-                    Verdict::Release(permit),
-                )
+                let permit = Permit::new(open.permit.clone(), secret, terms, open.alarmed, report);
+                (self.registry.name(client).cloned(), Ok(permit))
             }
         };
-        let effect = Effect::Answer(sender, verdict);
+        let effect = Effect::Answer(sender, decision);
         self.journal.outbox.release(client.as_ref(), effect);
     }
 
@@ -395,18 +396,18 @@ impl Driver {
         self.registry.name(client).cloned()
     }
 
-    /// Does what nothing holds up any more.
+    /// Carries out the effects that wait for nothing any more.
     fn act(&mut self) {
         for effect in self.journal.outbox.ready() {
             match effect {
                 // A session that ended meanwhile gets no answer; a permit in it reports by itself.
-                Effect::Answer(sender, verdict) => drop(sender.send(verdict)),
+                Effect::Answer(sender, decision) => drop(sender.send(decision)),
                 Effect::StartCheck(client) => self.start_check(client),
                 Effect::StopCheck(client) => self.checks.kill(client),
                 Effect::Report(report) => self.notifier.event(&report, &self.registry),
                 Effect::Done(done) => drop(done.send(())),
                 Effect::Reloaded(done) => drop(done.send(Reloaded::Durable)),
-                Effect::Reply(number, result) => self.notifier.reply(number, result),
+                Effect::CommandDone(number, result) => self.notifier.command_done(number, result),
             }
         }
     }
@@ -422,13 +423,15 @@ impl Driver {
             Some(probe) => {
                 self.notifier.check_starts(client, probe.line());
                 let name = self.registry.name(client).map(ToString::to_string);
-                let commands = self.handle.commands.clone();
+                let handle = self.handle.clone();
                 self.checks
                     .start(client, name.unwrap_or_default(), probe, move |result| {
-                        let _ = commands.send(Command::Checked(client, result));
+                        handle.send(DriverMessage::Checked(client, result));
                     });
             }
-            None => self.handle.send(Command::Checked(client, checker::NOT_RUN)),
+            None => self
+                .handle
+                .send(DriverMessage::Checked(client, checker::NOT_RUN)),
         }
     }
 }

@@ -1,20 +1,24 @@
 //! Everything that the driver does to the world.
 
-use nightlatch_core::event::ClientId;
+use nightlatch_core::event::{ClientId, Refusal};
 use tokio::sync::oneshot;
 
-use super::order::OrderError;
-use super::report::Report;
-use super::{Reloaded, Verdict};
+use super::Reloaded;
+use super::admin_command::AdminError;
+use super::report::EventReport;
+use crate::session::Permit;
 
 /// Something to be done once the changes before it are durable.
 pub(super) enum Effect {
-    Answer(oneshot::Sender<Verdict>, Verdict),
+    Answer(
+        oneshot::Sender<Result<Permit, Refusal>>,
+        Result<Permit, Refusal>,
+    ),
     StartCheck(ClientId),
     StopCheck(ClientId),
-    Report(Report),
+    Report(EventReport),
     Done(oneshot::Sender<()>),
     Reloaded(oneshot::Sender<Reloaded>),
-    /// Tells the listener what came of the order with this number.
-    Reply(u64, Result<Option<ClientId>, OrderError>),
+    /// Tells the subscriber the result of the command with this number.
+    CommandDone(u64, Result<Option<ClientId>, AdminError>),
 }

@@ -1,5 +1,4 @@
-//! Everything that belongs to the store: what is recorded and written and when, what waits for that, and what is
-//! read in between.
+//! Writes to the store and reads from it: audit records, changes of the state, and the effects that wait for them.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -18,63 +17,62 @@ use tokio::time::Instant;
 use tracing::{error, info};
 
 use super::effect::Effect;
-use super::requests::Asked;
-use super::shelf::{Committed, Reading, Shelf, Worked};
+use super::requests::RequestEntry;
+use super::store_worker::{CommitDone, StoreRead, StoreWorker, WorkDone};
 use crate::audit::{self, Context, Who};
 use crate::warnings::{Topic, Warnings};
 
-/// How long after the start old records are dropped first. A host without a clock of its own has been told
-/// the time by then: one that is years ahead must not cost the record.
+/// Old records are first dropped this long after the start. A host without a battery-backed clock has set it
+/// by then: a clock that is years ahead must not delete the audit log.
 const CLOCK_IS_SET: Duration = Duration::from_secs(60 * 60);
 
-/// How often old records are dropped from then on.
+/// Interval at which old records are dropped from then on.
 const DROP_RECORDS: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// Proofs of life reach the store this late at most. Losing them can only shorten a deadline.
+/// Proofs of life are written within this time. Losing them can only shorten a deadline.
 const FLUSH_WITHIN: Duration = Duration::from_secs(1);
 
-/// Under load changes are gathered for so long before the next commit: each costs the disk as much as
-/// many, and nobody who asked for one notices.
+/// Under load, changes are gathered for this long before the next commit: a commit costs the disk the same
+/// for one change as for many, and the delay is too short to notice.
 const GATHER: Duration = Duration::from_millis(10);
 
-/// How long after a failed commit it is tried again: a full disk stays full for a while.
+/// Pause after a failed commit: a full disk stays full for a while.
 const RETRY_COMMIT: Duration = Duration::from_secs(1);
 
-/// What holds while the store fails.
 const FAILING: &str = "cannot write the state: machines are served by what is known, nobody is enabled or \
                        added until it can be written, and if the server ends before, every client waits \
                        until it is enabled again";
 
-/// The store, and all that is on its way there.
+/// The store, and everything that waits to be written to it.
 pub(super) struct Journal {
     pub(super) outbox: Outbox<Effect>,
-    /// Who gave the order that is being carried out.
+    /// The author of the command that is being carried out.
     pub(super) who: Who,
-    store: Shelf,
-    /// What is to be read from the store between commits.
-    readings: VecDeque<Reading>,
+    store: StoreWorker,
+    /// Reads that wait for their turn between commits.
+    reads: VecDeque<StoreRead>,
     quotas: RecordQuotas,
     keep_records: Duration,
     drop_records_at: Instant,
     warnings: Warnings,
-    /// When unwritten changes go to the store though nothing waits for them, or go there again.
+    /// The time of the next commit, if nothing urgent brings it forward.
     flush_at: Option<Instant>,
-    /// When the last commit ended.
+    /// End of the last commit.
     committed_at: Option<Instant>,
-    /// So many records were left out since the store failed.
+    /// Number of records left out since the store failed.
     left_out: u64,
-    /// A commit failed while stopping: there is no later to try again.
+    /// A commit failed while stopping: it is not tried again.
     given_up: bool,
 }
 
-/// Tells of a commit that ended.
+/// The effects of a commit that ended.
 #[derive(Default)]
 pub(super) struct CommitEnd {
-    /// Lines that are in the record now.
+    /// New lines of the audit log.
     pub(super) lines: Vec<Line>,
-    /// Says how many records were lost before it, if any were.
+    /// The record with the number of records that were lost before it, if any were.
     pub(super) lost: Option<Entry>,
-    /// Acknowledgements of what is in force, but could not be written.
+    /// Acknowledgements of changes that are in force, but could not be written.
     pub(super) not_durable: Vec<Effect>,
 }
 
@@ -83,8 +81,8 @@ impl Journal {
         Self {
             outbox: Outbox::default(),
             who: Who::Server,
-            store: Shelf::Idle(store),
-            readings: VecDeque::new(),
+            store: StoreWorker::Idle(store),
+            reads: VecDeque::new(),
             quotas: RecordQuotas::default(),
             keep_records,
             drop_records_at: Instant::now() + CLOCK_IS_SET,
@@ -96,7 +94,7 @@ impl Journal {
         }
     }
 
-    /// Says in the log where the record goes on.
+    /// Logs the last record of the audit log, to which this run adds.
     pub(super) fn log_ends(&self) {
         if let Some(ends) = self.store.ends() {
             let (records, hash) = (ends.head.seq, ends.head.hash);
@@ -104,14 +102,14 @@ impl Journal {
         }
     }
 
-    /// Records an event about `client`, whose settings these are, and holds up what must not come before that. An
-    /// entry is shown to `show` with what it says, whether a quota leaves it out or not.
+    /// Records an event about `client`, whose settings these are, and holds up the effects that must not come before
+    /// that. `show` gets the record and its content, also when a quota leaves it out.
     pub(super) fn event(
         &mut self,
         event: &Event,
         client: Option<&ClientName>,
         settings: Option<&ClientSettings>,
-        asked: Option<&mut Asked>,
+        open: Option<&mut RequestEntry>,
         show: impl FnOnce(&RecordContent, &Entry),
     ) {
         let now = clock::now();
@@ -121,7 +119,7 @@ impl Journal {
             let context = Context {
                 time: now.wall,
                 client,
-                asker: asked.as_deref().map(|asked| &asked.asker),
+                request: open.as_deref().map(|open| &open.request),
                 who: &self.who,
             };
             let entry = audit::entry(content.clone(), context);
@@ -140,27 +138,27 @@ impl Journal {
                 self.outbox.require(client.clone(), content.durability);
             }
         }
-        let Some(asked) = asked else {
+        let Some(open) = open else {
             return;
         };
         if let (Event::Granted { .. }, Some(entry)) = (event, left_out) {
-            // Kept until it is known what became of the grant.
-            asked.left_out = Some(Box::new(entry));
+            // Kept until the grant is delivered or not.
+            open.left_out = Some(Box::new(entry));
         }
         if let (Event::Delivered { .. }, Some(client)) = (event, client)
-            && let Some(entry) = asked.left_out.take()
+            && let Some(entry) = open.left_out.take()
             && self.quotas.admit_delivered(client, now.mono)
         {
             self.entry(*entry, 1);
         }
     }
 
-    /// Records something of the server itself.
+    /// Records an event of the server itself.
     pub(super) fn server(&mut self, kind: Kind, detail: String) -> Entry {
         let context = Context {
             time: clock::now().wall,
             client: None,
-            asker: None,
+            request: None,
             who: &self.who,
         };
         let entry = audit::entry(RecordContent::with_detail(kind, detail), context);
@@ -169,20 +167,20 @@ impl Journal {
         entry
     }
 
-    /// Records an entry that stands for `number` of them.
+    /// Records an entry that stands for `number` entries.
     fn entry(&mut self, entry: Entry, number: u64) {
         if !self.outbox.record(entry) {
             self.left_out = self.left_out.saturating_add(number);
         }
     }
 
-    /// Records how many entries the quotas left out whose time is over.
+    /// Records how many entries the quotas left out in windows that have ended.
     pub(super) fn close_quotas(&mut self, now: Monotonic) {
         let left_out = self.quotas.close(now);
         self.record_left_out(left_out);
     }
 
-    /// The same of all quotas; false when none left anything out.
+    /// Records how many entries the quotas left out until now; false when they left out none.
     pub(super) fn finish_quotas(&mut self) -> bool {
         let left_out = self.quotas.finish();
         let any = !left_out.is_empty();
@@ -190,7 +188,7 @@ impl Journal {
         any
     }
 
-    /// When [`Self::close_quotas`] has something to do.
+    /// The time at which [`Self::close_quotas`] is due.
     pub(super) fn quotas_end(&self) -> Option<Monotonic> {
         self.quotas.ends()
     }
@@ -211,42 +209,42 @@ impl Journal {
         self.outbox.persist(change, Durability::Soon);
     }
 
-    /// When [`Self::drop_records`] is due.
+    /// The time at which [`Self::drop_records`] is due.
     pub(super) fn drop_records_at(&self) -> Instant {
         self.drop_records_at
     }
 
-    /// When [`Self::work`] is due, if the store does not end its work before.
+    /// The time at which [`Self::work`] is due, if the store is not done before.
     pub(super) fn flush_at(&self) -> Option<Instant> {
         self.flush_at.filter(|_| self.store.is_idle())
     }
 
-    /// Reads from the store between two commits; it sees what came before it.
-    pub(super) fn read(&mut self, reading: Reading) {
+    /// Reads from the store, after all changes before it were written.
+    pub(super) fn read(&mut self, read: StoreRead) {
         self.outbox.mark_urgent();
-        self.readings.push_back(reading);
+        self.reads.push_back(read);
     }
 
-    /// Gives the store its next piece of work.
+    /// Starts the next commit or read, if one is due.
     pub(super) fn work(&mut self, stopping: bool) {
         self.write(stopping);
         let written = !self.outbox.is_unwritten() || self.outbox.is_failing();
         if self.store.is_idle()
             && written
-            && let Some(reading) = self.readings.pop_front()
+            && let Some(read) = self.reads.pop_front()
         {
-            self.store.read(reading);
+            self.store.read(read);
         }
     }
 
-    /// Starts a commit when something waits for it, or has waited long enough.
+    /// Starts a commit when it is urgent, or changes have waited long enough.
     fn write(&mut self, stopping: bool) {
         if !self.outbox.is_unwritten() || self.given_up {
             self.flush_at = None;
             return;
         }
         let now = Instant::now();
-        // A failed commit is not urgent before its time has come again.
+        // A failed commit is not urgent before its pause is over.
         let urgent = self.outbox.is_urgent() && !self.outbox.is_failing();
         let latest = if urgent {
             self.committed_at.map_or(now, |last| last + GATHER)
@@ -264,28 +262,28 @@ impl Journal {
         }
     }
 
-    /// Waits until the store has done its work, for ever when it has none. `None` when it was lost.
-    pub(super) async fn worked(&mut self) -> Option<Worked> {
-        self.store.worked().await
+    /// Waits until the store is done, for ever when it is idle. `None` when it was lost.
+    pub(super) async fn wait(&mut self) -> Option<WorkDone> {
+        self.store.wait().await
     }
 
-    /// Takes the store back.
-    pub(super) fn put_back(&mut self, worked: Worked, stopping: bool) -> CommitEnd {
-        let Some(commit) = self.store.put_back(worked) else {
+    /// Takes the store back after [`Self::wait`].
+    pub(super) fn put_back(&mut self, done: WorkDone, stopping: bool) -> CommitEnd {
+        let Some(commit) = self.store.put_back(done) else {
             return CommitEnd::default();
         };
         let end = self.committed(commit, stopping);
         if stopping && !self.outbox.is_unwritten() {
             self.store.close();
         }
-        // A reading that waits has its turn even when commits come one after the other.
-        if let Some(reading) = self.readings.pop_front() {
-            self.store.read(reading);
+        // A read has its turn even when commits follow each other.
+        if let Some(read) = self.reads.pop_front() {
+            self.store.read(read);
         }
         end
     }
 
-    fn committed(&mut self, commit: Committed, stopping: bool) -> CommitEnd {
+    fn committed(&mut self, commit: CommitDone, stopping: bool) -> CommitEnd {
         self.committed_at = Some(Instant::now());
         let was_failing = self.outbox.is_failing();
         match commit.result {
@@ -293,7 +291,7 @@ impl Journal {
                 if was_failing {
                     info!("the state can be written again");
                 }
-                let lost = self.own_up();
+                let lost = self.record_lost();
                 self.outbox.committed();
                 self.warnings.set(Topic::Store, Vec::new());
                 CommitEnd {
@@ -320,8 +318,8 @@ impl Journal {
         }
     }
 
-    /// Records how many records there are not.
-    fn own_up(&mut self) -> Option<Entry> {
+    /// Records how many records were lost, if any were.
+    fn record_lost(&mut self) -> Option<Entry> {
         let left_out = std::mem::take(&mut self.left_out);
         (left_out > 0).then(|| {
             let detail = format!("{left_out} records were left out while the disk took nothing");
@@ -329,23 +327,23 @@ impl Journal {
         })
     }
 
-    /// True when nothing is left to be written, or nothing can be.
+    /// True when everything is written, or cannot be.
     pub(super) fn is_finished(&self) -> bool {
         self.store.is_idle() && (!self.outbox.is_unwritten() || self.given_up)
     }
 
-    /// True when the last commit failed and there will be no other one.
+    /// True when the last commit failed and is not tried again.
     pub(super) fn has_given_up(&self) -> bool {
         self.given_up
     }
 }
 
-/// It concerns all entries of the class: no request, and nobody who gave an order.
+/// The context of an entry about all entries of `class`: no request, and no author.
 fn of_class(class: &Class, time: Wall) -> Context<'_> {
     Context {
         time,
         client: class.client.as_ref(),
-        asker: None,
+        request: None,
         who: &Who::Server,
     }
 }

@@ -1,4 +1,4 @@
-//! Quotas for the log lines that requests cause: of one client, and of the network of a key that is no client's.
+//! Quotas for the log lines that requests cause: per client, and per network for unknown keys.
 
 use nightlatch_core::checker::LastCheck;
 use nightlatch_core::event::{Alarm, Event};
@@ -7,10 +7,10 @@ use nightlatch_core::name::ClientName;
 use nightlatch_core::time::Monotonic;
 use tracing::warn;
 
-use super::report::Report;
+use super::report::EventReport;
 
-/// A machine that is refused asks six times a minute. Clients do not count together: none can keep a line
-/// of another out.
+/// A machine that is refused asks six times a minute. Each client has a quota of its own, so that none can
+/// suppress the lines of another.
 const CLIENT: LogQuota = LogQuota {
     class: 10,
     all: u32::MAX,
@@ -18,20 +18,20 @@ const CLIENT: LogQuota = LogQuota {
     classes: usize::MAX,
 };
 
-/// Whoever can make keys can come with any number of them, from the addresses that its network gives.
+/// Anyone can make any number of keys, and connect from all addresses of a network.
 const UNKNOWN: LogQuota = LogQuota {
     class: 5,
     all: 10,
     classes: MAX_CLASSES,
 };
 
-/// What was not written of it: whose, and of which kind.
-type Class<Whose> = (Whose, &'static str);
+/// The source of a line, and its kind.
+type ReportClass<Source> = (Source, &'static str);
 
 #[derive(Debug)]
 pub(super) struct LogQuotas {
-    clients: LogLimit<Class<ClientName>>,
-    unknown: LogLimit<Class<SourceClass>>,
+    clients: LogLimit<ReportClass<ClientName>>,
+    unknown: LogLimit<ReportClass<SourceClass>>,
 }
 
 impl Default for LogQuotas {
@@ -45,41 +45,41 @@ impl Default for LogQuotas {
 
 impl LogQuotas {
     /// True when the line of `report` is to be written.
-    pub(super) fn admit(&mut self, report: &Report, now: Monotonic) -> bool {
+    pub(super) fn admit(&mut self, report: &EventReport, now: Monotonic) -> bool {
         let Some(kind) = kind(&report.event) else {
             return true;
         };
         self.close(now);
-        match (&report.client, &report.asker) {
+        match (&report.client, &report.request) {
             (Some((_, name)), _) => self.clients.admit((name.clone(), kind), now),
-            (None, Some(asker)) => {
-                let source = SourceClass::from(asker.peer.address.ip());
+            (None, Some(request)) => {
+                let source = SourceClass::from(request.address.ip());
                 self.unknown.admit((source, kind), now)
             }
             (None, None) => true,
         }
     }
 
-    /// When [`Self::close`] has something to do.
+    /// The time at which [`Self::close`] is due.
     pub(super) fn ends(&self) -> Option<Monotonic> {
         let ends = [self.clients.ends(), self.unknown.ends()];
         ends.into_iter().flatten().min()
     }
 
-    /// Tells the numbers of what was left out in the windows that have ended.
+    /// Logs how many lines were left out in the windows that have ended.
     pub(super) fn close(&mut self, now: Monotonic) {
         log(self.clients.close(now), self.unknown.close(now));
     }
 
-    /// Tells the numbers of what was left out until now.
+    /// Logs how many lines were left out until now.
     pub(super) fn finish(&mut self) {
         log(self.clients.finish(), self.unknown.finish());
     }
 }
 
 fn log(
-    clients: Option<OmittedLines<Class<ClientName>>>,
-    unknown: Option<OmittedLines<Class<SourceClass>>>,
+    clients: Option<OmittedLines<ReportClass<ClientName>>>,
+    unknown: Option<OmittedLines<ReportClass<SourceClass>>>,
 ) {
     const SENTENCE: &str = "lines of the last minute were left out";
     if let Some(left_out) = clients {
@@ -113,9 +113,9 @@ fn kind(event: &Event) -> Option<&'static str> {
         Event::Abandoned { .. } => "abandoned",
         Event::Delivered { .. } => "delivered",
         Event::DeliveryFailed { .. } => "undelivered",
-        // Whether a check fails is for the machine to say, and `check_on_release` starts one for each release.
+        // A machine decides when its check fails, and `check_on_release` starts one for each release.
         Event::CheckFinished(_, result) if *result != LastCheck::Exited(0) => "check-failed",
-        // The registry itself says only the number of unknown keys, twice a minute.
+        // The registry reports unknown keys by their number only, twice a minute.
         Event::Alarmed(None, _)
         | Event::Added(_)
         | Event::Removed(..)

@@ -1,96 +1,88 @@
-//! The one task that owns the registry, and the handle by which all others speak to it.
+//! The one task that owns the registry, and the handle by which all others talk to it.
 //!
-//! Commands come in, [`nightlatch_core::registry`] decides, and its actions are carried out in
-//! order. What must be durable is committed before anything that depends on it; one transaction
-//! takes all changes that are ready. Nothing is decided here.
+//! Messages come in, [`nightlatch_core::registry`] decides, and its actions are carried out in order. What
+//! must be durable is committed before anything that depends on it; one transaction takes all changes that
+//! are ready. Nothing is decided here.
 
 mod actor;
+mod admin_command;
 mod effect;
 mod journal;
-mod listener;
 mod log_quotas;
 mod notifier;
-mod order;
-mod permit;
 mod report;
 mod requests;
-mod shelf;
+mod store_worker;
+mod subscription;
 #[cfg(test)]
 mod tests;
 mod view;
 
 use std::fmt;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use nightlatch_core::checker::LastCheck;
-use nightlatch_core::event::{ClientId, RequestId};
-use nightlatch_core::key_id::KeyId;
+use nightlatch_core::event::{ClientId, Refusal, RequestId};
 use nightlatch_core::record::{Ends, Page, Query};
 use nightlatch_core::registry::{ConfiguredClients, MassRemoval, ReleaseForecast};
 use nightlatch_core::time::Wall;
-use nightlatch_proto::tls::Authenticated;
 use nightlatch_store::{Store, StoreError};
 use tokio::sync::{mpsc, oneshot};
 
-pub use actor::{Driver, DriverError, Options};
-use listener::Listener;
-pub(crate) use listener::{Heard, Notice, Told};
-pub(crate) use order::{Act, Order, OrderError};
-pub use permit::DriverPermit;
+pub use actor::{Driver, DriverError, DriverOptions};
+pub(crate) use admin_command::{AdminCommand, AdminError, ClientAction};
 pub(crate) use requests::{WaitingRequest, several};
-use shelf::Reading;
+use store_worker::StoreRead;
+use subscription::Subscriber;
+pub(crate) use subscription::{EventNotice, Subscription, Update};
 
 use crate::audit::Who;
-use crate::random;
-use crate::session::{self, Gatekeeper, Peer};
+use crate::session::{Gatekeeper, Permit, SecretRequest};
 
-/// What is sent to the driver. The channel has no bound of its own: each sender has at most a few
-/// commands under way, and there are no more senders than connections and checks, which are bounded.
-enum Command {
-    /// Somebody proved a key and wants the secret.
-    Request {
-        request: RequestId,
-        key: KeyId,
-        peer: Peer,
-        answer: oneshot::Sender<Verdict>,
-    },
-    /// The peer of a request that was not answered yet is gone.
+/// Sent to the driver. The channel has no bound of its own: each sender has at most a few messages under
+/// way, and there are no more senders than connections and checks, which are bounded.
+enum DriverMessage {
+    /// A peer that proved its key requests its secret.
+    Request(SecretRequest, oneshot::Sender<Result<Permit, Refusal>>),
+    /// The peer of a request without a decision is gone.
     PeerGone(RequestId),
-    /// A secret was handed over.
+    /// The secret of a granted request was delivered.
     Delivered(RequestId),
-    /// A secret could not be handed over, or was not.
+    /// The secret of a granted request was not delivered, or not as a whole.
     Failed(RequestId),
     /// A check ended.
     Checked(ClientId, LastCheck),
-    /// The configuration was read anew. Answered when what it changed is durable.
+    /// The configuration was read again. Answered when its changes are durable.
     Reload {
         configured: ConfiguredClients,
-        /// It may miss all clients that are known, or most of them.
+        /// It may miss all known clients, or most of them.
         may_drop: bool,
         done: oneshot::Sender<Reloaded>,
     },
-    /// An administrator wants something. The listener hears what came of it, under this number.
-    Order { order: Order, who: Who, number: u64 },
-    /// What would this client get now, and until when?
+    /// A command of an administrator. The subscriber gets its result under this number.
+    Command {
+        command: AdminCommand,
+        who: Who,
+        number: u64,
+    },
+    /// Asks what a request of this client would get now, and until when.
     Forecast(
         ClientId,
         oneshot::Sender<Option<(ReleaseForecast, Option<Wall>)>>,
     ),
-    /// Which requests of this client, or of all, wait for a person?
+    /// Asks for the requests of this client, or of all, that wait for approval.
     Waiting(Option<ClientId>, oneshot::Sender<Vec<WaitingRequest>>),
-    /// Something is to be read from the store.
-    Read(Reading),
-    /// Somebody wants to hear everything; who did before hears no more.
-    Listen(Listener),
-    /// End: checks are killed, what is known is written. Answered when all is done.
+    /// Asks for a read of the store.
+    Read(StoreRead),
+    /// Replaces the subscriber.
+    Subscribe(Subscriber),
+    /// Ends the driver: checks are killed, changes are written. Answered when all is done.
     Stop(oneshot::Sender<()>),
 }
 
-/// What came of a reload.
+/// The result of a reload.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Reloaded {
-    /// What it changed is durable.
+    /// Its changes are durable.
     Durable,
     /// It would drop all clients or most of them: nothing changed.
     Refused(MassRemoval),
@@ -98,32 +90,26 @@ pub enum Reloaded {
     Ended,
 }
 
-type Verdict = session::Verdict<DriverPermit>;
-
-/// Speaks to the driver. Cheap to clone.
+/// Sends messages to the driver. Cheap to clone.
 #[derive(Clone)]
 pub struct Handle {
-    commands: mpsc::UnboundedSender<Command>,
-    next_request: Arc<AtomicU64>,
+    messages: mpsc::UnboundedSender<DriverMessage>,
 }
 
 impl Handle {
-    fn new(commands: mpsc::UnboundedSender<Command>) -> Self {
-        Self {
-            commands,
-            next_request: Arc::new(AtomicU64::new(random::first_number())),
-        }
+    fn new(messages: mpsc::UnboundedSender<DriverMessage>) -> Self {
+        Self { messages }
     }
 
-    /// Takes over clients that were read anew, from now on; not when all that are known are missing, or
-    /// most of them, unless it `may_drop` them. What it returns is ready when their changes are durable.
+    /// Replaces the configured clients; refused when all known clients are missing, or most of them, unless
+    /// it `may_drop` them. The future is ready when the changes are durable.
     pub fn reload(
         &self,
         configured: ConfiguredClients,
         may_drop: bool,
     ) -> impl Future<Output = Reloaded> + Send + use<> {
         let (done, reloaded) = oneshot::channel();
-        self.send(Command::Reload {
+        self.send(DriverMessage::Reload {
             configured,
             may_drop,
             done,
@@ -131,42 +117,47 @@ impl Handle {
         async move { reloaded.await.unwrap_or(Reloaded::Ended) }
     }
 
-    /// Puts an order. Whoever listens hears what came of it, under `number`.
-    pub(crate) fn order(&self, order: Order, who: Who, number: u64) {
-        self.send(Command::Order { order, who, number });
+    /// Gives a command. The subscriber gets its result under `number`.
+    pub(crate) fn command(&self, command: AdminCommand, who: Who, number: u64) {
+        self.send(DriverMessage::Command {
+            command,
+            who,
+            number,
+        });
     }
 
-    /// Hears everything from now on: first how all clients stand.
-    pub(crate) fn listen(&self) -> Heard {
-        let (listener, heard) = Listener::new();
-        self.send(Command::Listen(listener));
-        heard
+    /// Subscribes to all updates from now on; the first is the state of all clients. Ends the subscription
+    /// before it.
+    pub(crate) fn subscribe(&self) -> Subscription {
+        let (subscriber, subscription) = Subscriber::new();
+        self.send(DriverMessage::Subscribe(subscriber));
+        subscription
     }
 
-    /// What a client would get if it asked now, and when that ends by itself. `None` when it is gone, or
-    /// the driver ends before.
-    pub(crate) async fn standing(
+    /// The answer that a request of a client would get now, and when that ends by itself. `None` when the client is
+    /// gone, or the driver ends before.
+    pub(crate) async fn forecast(
         &self,
         client: ClientId,
     ) -> Option<(ReleaseForecast, Option<Wall>)> {
         let (answer, answered) = oneshot::channel();
-        self.send(Command::Forecast(client, answer));
+        self.send(DriverMessage::Forecast(client, answer));
         answered.await.ok()?
     }
 
-    /// The requests of a client, or of all, that wait for a person. `None` when the driver ends before.
+    /// The requests of a client, or of all, that wait for approval. `None` when the driver ends before.
     pub(crate) async fn waiting(&self, client: Option<ClientId>) -> Option<Vec<WaitingRequest>> {
         let (answer, answered) = oneshot::channel();
-        self.send(Command::Waiting(client, answer));
+        self.send(DriverMessage::Waiting(client, answer));
         answered.await.ok()
     }
 
-    /// The entries of the record that `query` asks for. `None` when the driver ends before.
+    /// Queries the audit log. `None` when the driver ends before.
     pub(crate) async fn records(&self, query: Query) -> Option<Result<Page, StoreError>> {
         self.read(move |store| store.records(&query)).await
     }
 
-    /// Where the record begins and ends. `None` when the driver ends before.
+    /// The first and the last record of the audit log. `None` when the driver ends before.
     pub(crate) async fn record_ends(&self) -> Option<Ends> {
         self.read(|store| store.ends()).await
     }
@@ -176,8 +167,8 @@ impl Handle {
         read: impl FnOnce(&mut dyn Store) -> T + Send + 'static,
     ) -> Option<T> {
         let (answer, answered) = oneshot::channel();
-        self.send(Command::Read(Box::new(move |store| {
-            // Who asked may have gone.
+        self.send(DriverMessage::Read(Box::new(move |store| {
+            // The receiver may be gone.
             let _ = answer.send(read(store));
         })));
         answered.await.ok()
@@ -186,13 +177,13 @@ impl Handle {
     /// Ends the driver; returns when everything is written and every check has been killed.
     pub async fn stop(&self) {
         let (done, ended) = oneshot::channel();
-        self.send(Command::Stop(done));
+        self.send(DriverMessage::Stop(done));
         let _ = ended.await;
     }
 
-    /// A driver that has ended hears nothing more, and owes nobody anything.
-    fn send(&self, command: Command) {
-        let _ = self.commands.send(command);
+    /// A message to a driver that has ended is lost.
+    fn send(&self, message: DriverMessage) {
+        let _ = self.messages.send(message);
     }
 }
 
@@ -203,53 +194,35 @@ impl fmt::Debug for Handle {
 }
 
 impl Gatekeeper for Handle {
-    type Request = Request;
-
-    async fn request(&self, who: Authenticated, peer: Peer) -> Request {
-        let id = RequestId(self.next_request.fetch_add(1, Ordering::Relaxed));
-        let (answer, verdict) = oneshot::channel();
-        self.send(Command::Request {
-            request: id,
-            key: who.key_id(),
-            peer,
-            answer,
-        });
-        Request {
-            id,
-            handle: self.clone(),
-            verdict: Some(verdict),
+    async fn decide(&self, request: SecretRequest) -> Result<Permit, Refusal> {
+        let (answer, mut answered) = oneshot::channel();
+        let mut undecided = Undecided {
+            request: Some(request.id),
+            handle: self,
+        };
+        self.send(DriverMessage::Request(request, answer));
+        match (&mut answered).await {
+            Ok(decision) => {
+                undecided.request = None;
+                decision
+            }
+            // The driver has ended, and the session is about to: no decision comes any more.
+            Err(_) => std::future::pending().await,
         }
     }
 }
 
-/// A request under way. Dropped before its verdict, it tells that the peer is gone.
-#[derive(Debug)]
-pub struct Request {
-    id: RequestId,
-    handle: Handle,
-    verdict: Option<oneshot::Receiver<Verdict>>,
+/// A request without a decision. Dropped, it tells the driver that the peer is gone. A decision that arrived
+/// and was not received is dropped with its channel: a permit in it reports by itself.
+struct Undecided<'a> {
+    request: Option<RequestId>,
+    handle: &'a Handle,
 }
 
-impl session::Request for Request {
-    type Permit = DriverPermit;
-
-    async fn verdict(&mut self) -> Verdict {
-        if let Some(verdict) = &mut self.verdict
-            && let Ok(verdict) = verdict.await
-        {
-            self.verdict = None;
-            return verdict;
-        }
-        // The driver has ended, and the session is about to: there is no answer any more.
-        std::future::pending().await
-    }
-}
-
-impl Drop for Request {
+impl Drop for Undecided<'_> {
     fn drop(&mut self) {
-        // A verdict that arrived and was not fetched goes with the channel: a permit in it reports.
-        if self.verdict.is_some() {
-            self.handle.send(Command::PeerGone(self.id));
+        if let Some(request) = self.request {
+            self.handle.send(DriverMessage::PeerGone(request));
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Everyone who is told: the log, the listener on the bus, and a person by the alarm command.
+//! Passes events on: to the log, to the subscriber, and to a person by the alarm command.
 
 #![deny(clippy::wildcard_enum_match_arm)]
 
@@ -11,19 +11,18 @@ use nightlatch_core::registry::Registry;
 use nightlatch_core::time::Monotonic;
 use nightlatch_sys::clock;
 
-use super::listener::{Listener, Notice, Told};
+use super::admin_command::AdminError;
 use super::log_quotas::LogQuotas;
-use super::order::OrderError;
-use super::report::Report;
+use super::report::EventReport;
+use super::subscription::{EventNotice, Subscriber, Update};
 use super::view::view;
 use crate::audit::AlarmCommand;
 
-/// Tells others of what happened.
 pub(super) struct EventNotifier {
     pub(super) alarms: Option<AlarmCommand>,
     log_quotas: LogQuotas,
-    listener: Option<Listener>,
-    /// The command lines of checks that run.
+    subscriber: Option<Subscriber>,
+    /// The command lines of running checks.
     check_commands: HashMap<ClientId, Arc<str>>,
 }
 
@@ -32,40 +31,40 @@ impl EventNotifier {
         Self {
             alarms: alarm_command.map(AlarmCommand::new),
             log_quotas: LogQuotas::default(),
-            listener: None,
+            subscriber: None,
             check_commands: HashMap::new(),
         }
     }
 
-    /// Tells `listener` everything from now on; who listened before hears no more.
-    pub(super) fn listen(&mut self, listener: Listener, registry: &Registry) {
-        self.listener = Some(listener);
-        self.all(registry);
+    /// Replaces the subscriber.
+    pub(super) fn subscribe(&mut self, subscriber: Subscriber, registry: &Registry) {
+        self.subscriber = Some(subscriber);
+        self.send_all(registry);
     }
 
     /// Runs the alarm command for a record that a person must see at once.
-    pub(super) fn call(&self, content: &RecordContent, entry: &Entry) {
+    pub(super) fn alarm(&self, content: &RecordContent, entry: &Entry) {
         if let Some((alarms, kind)) = self.alarms.as_ref().zip(content.calls_for_person()) {
             alarms.tell(kind, entry);
         }
     }
 
-    /// The same of records that were lost.
-    pub(super) fn call_for_lost(&self, entry: &Entry) {
+    /// Runs the alarm command for records that were lost.
+    pub(super) fn alarm_lost(&self, entry: &Entry) {
         if let Some(alarms) = &self.alarms {
             alarms.tell(entry.kind.as_str(), entry);
         }
     }
 
-    /// The check of `client` that is about to start is this command.
+    /// Keeps the command line of a check that is about to start.
     pub(super) fn check_starts(&mut self, client: ClientId, command: String) {
-        if self.listener.is_some() {
+        if self.subscriber.is_some() {
             self.check_commands.insert(client, command.into());
         }
     }
 
-    /// Tells the listener of an event and how its client stands now, and logs it.
-    pub(super) fn event(&mut self, report: &Report, registry: &Registry) {
+    /// Sends the subscriber an event with the state of its client now, and logs it.
+    pub(super) fn event(&mut self, report: &EventReport, registry: &Registry) {
         let id = report.client.as_ref().map(|(id, _)| *id);
         let finished = matches!(report.event, Event::CheckFinished(..));
         let command = id.and_then(|id| {
@@ -75,61 +74,59 @@ impl EventNotifier {
                 self.check_commands.get(&id).cloned()
             }
         });
-        match &mut self.listener {
-            Some(listener) if listener.is_gone() => self.listener = None,
-            Some(listener) if listener.needs_all() => self.all(registry),
-            Some(listener) if listener.hears() => {
+        match &mut self.subscriber {
+            Some(subscriber) if subscriber.is_gone() => self.subscriber = None,
+            Some(subscriber) if subscriber.needs_all() => self.send_all(registry),
+            Some(subscriber) if subscriber.gets_events() => {
                 let client = id.and_then(|id| registry.client(id));
-                listener.tell(Told::Event(Box::new(Notice {
-                    event: report.event.clone(),
-                    client: report.client.clone(),
+                subscriber.offer(Update::Event(Box::new(EventNotice {
+                    report: report.clone(),
                     view: client.map(view),
-                    asker: report.asker.clone(),
                     command,
                 })));
             }
             _ => {}
         }
-        // Who reads the log and looks finds what it says.
+        // After the subscriber: a person who reads the log finds it confirmed on D-Bus.
         if self.log_quotas.admit(report, clock::now().mono) {
             report.log();
         }
     }
 
-    /// Tells the listener how all clients stand.
-    fn all(&mut self, registry: &Registry) {
-        if let Some(listener) = &mut self.listener {
+    /// Sends the subscriber the state of all clients.
+    fn send_all(&mut self, registry: &Registry) {
+        if let Some(subscriber) = &mut self.subscriber {
             let all = registry.iter().map(|(id, client)| (id, view(client)));
-            listener.tell(Told::All(all.collect()));
+            subscriber.offer(Update::AllClients(all.collect()));
         }
     }
 
-    /// Tells the listener of entries that are in the record.
+    /// Sends the subscriber new lines of the audit log.
     pub(super) fn recorded(&mut self, lines: Vec<Line>) {
-        if let Some(listener) = &mut self.listener {
-            let told = lines.into_iter().map(Told::Recorded);
-            told.for_each(|line| listener.tell(line));
+        if let Some(subscriber) = &mut self.subscriber {
+            let updates = lines.into_iter().map(Update::Recorded);
+            updates.for_each(|update| subscriber.offer(update));
         }
     }
 
-    /// Tells the listener what came of the order with this number.
-    pub(super) fn reply(&self, number: u64, result: Result<Option<ClientId>, OrderError>) {
-        if let Some(listener) = &self.listener {
-            listener.send(Told::Done(number, result));
+    /// Sends the subscriber the result of the command with this number.
+    pub(super) fn command_done(&self, number: u64, result: Result<Option<ClientId>, AdminError>) {
+        if let Some(subscriber) = &self.subscriber {
+            subscriber.send(Update::CommandDone(number, result));
         }
     }
 
-    /// Logs how many lines the quotas left out whose time is over.
+    /// Logs how many lines the quotas left out in windows that have ended.
     pub(super) fn close_quotas(&mut self, now: Monotonic) {
         self.log_quotas.close(now);
     }
 
-    /// When [`Self::close_quotas`] has something to do.
+    /// The time at which [`Self::close_quotas`] is due.
     pub(super) fn quotas_end(&self) -> Option<Monotonic> {
         self.log_quotas.ends()
     }
 
-    /// The same of all quotas.
+    /// Logs how many lines the quotas left out until now.
     pub(super) fn finish_quotas(&mut self) {
         self.log_quotas.finish();
     }

@@ -1,4 +1,4 @@
-//! What happened, as one line of the log each, with its reason.
+//! Events as lines of the log, with their reasons.
 //!
 //! Every release, refusal, disable and failed check shows at the default level (info).
 
@@ -10,17 +10,17 @@ use nightlatch_core::event::{ClientId, Event, RequestId};
 use nightlatch_core::name::ClientName;
 use tracing::{debug, info, warn};
 
-use crate::session::Asker;
+use crate::session::SecretRequest;
 
-/// An event with what a reader wants to know beside it.
-#[derive(Debug)]
-pub(super) struct Report {
-    pub(super) event: Event,
-    pub(super) client: Option<(ClientId, ClientName)>,
-    pub(super) asker: Option<Asker>,
+/// An event with its client and its request.
+#[derive(Clone, Debug)]
+pub(crate) struct EventReport {
+    pub(crate) event: Event,
+    pub(crate) client: Option<(ClientId, ClientName)>,
+    pub(crate) request: Option<SecretRequest>,
 }
 
-impl Report {
+impl EventReport {
     pub(super) fn log(&self) {
         let client = self.client.as_ref().map_or("-", |(_, name)| name.as_str());
         match &self.event {
@@ -70,16 +70,10 @@ impl Report {
     }
 
     fn log_request(&self, client: &str) {
-        let peer = self
-            .asker
-            .as_ref()
-            .map(|asker| asker.peer.address)
-            .map(tracing::field::display);
-        let key_id = self
-            .asker
-            .as_ref()
-            .map(|asker| asker.key)
-            .map(tracing::field::display);
+        let request = self.request.as_ref();
+        let peer = request.map(|it| tracing::field::display(it.address));
+        let key_id = request.map(|it| tracing::field::display(it.key));
+        let number = request.map(|it| it.id.0);
         match &self.event {
             Event::NeedsApproval {
                 approved_by_default,
@@ -92,7 +86,7 @@ impl Report {
                 };
                 info!(
                     client,
-                    request = self.asker.as_ref().map(|asker| asker.number),
+                    request = number,
                     peer,
                     key_id,
                     without_answer = then,
@@ -110,8 +104,7 @@ impl Report {
             }
             Event::Granted { .. } => debug!(client, peer, key_id, "granted"),
             Event::Delivered { .. } => {
-                let rehearsal = self.asker.as_ref().map(|asked| asked.peer.words.rehearsal);
-                if rehearsal == Some(true) {
+                if request.is_some_and(|it| it.greeting.rehearsal) {
                     info!(client, peer, key_id, "rehearsed");
                 } else {
                     info!(client, peer, key_id, "secret delivered");
@@ -144,18 +137,17 @@ impl Report {
             Event::Abandoned { .. } => {
                 info!(
                     client,
-                    request = self.asker.as_ref().map(|asker| asker.number),
+                    request = number,
                     peer,
                     key_id,
                     "peer went away while it waited for approval"
                 );
             }
             Event::Decided { approved, .. } => {
-                let request = self.asker.as_ref().map(|asker| asker.number);
                 let decided = if *approved { "approved" } else { "denied" };
-                info!(client, request, peer, key_id, "{decided}");
+                info!(client, request = number, peer, key_id, "{decided}");
             }
-            // None of a request: see `log`.
+            // Not about a request: see `log`.
             Event::Added(_)
             | Event::Removed(..)
             | Event::Enabled(_)
@@ -174,8 +166,8 @@ impl Report {
     }
 }
 
-/// Which client and which request an event is about.
-pub(super) fn whose(event: &Event) -> (Option<ClientId>, Option<RequestId>) {
+/// The client and the request that an event is about.
+pub(super) fn subject(event: &Event) -> (Option<ClientId>, Option<RequestId>) {
     match *event {
         Event::Added(client)
         | Event::Removed(client, _)

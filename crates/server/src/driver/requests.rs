@@ -1,11 +1,10 @@
-//! The requests that were heard of, and those that wait for a person, with what tells one from the other.
+//! The requests that are open, and those that wait for approval.
 
 use std::collections::HashMap;
 use std::fmt;
 
 use nightlatch_core::calendar::DateTime;
-use nightlatch_core::event::{ClientId, RequestId};
-use nightlatch_core::key_id::KeyId;
+use nightlatch_core::event::{ClientId, Refusal, RequestId};
 use nightlatch_core::name::ClientName;
 use nightlatch_core::record::Entry;
 use nightlatch_core::registry::Registry;
@@ -13,49 +12,46 @@ use nightlatch_core::time::Wall;
 use nightlatch_sys::clock;
 use tokio::sync::oneshot;
 
-use super::Verdict;
-use super::permit::Ticket;
-use crate::session::{Asker, Peer};
+use crate::session::{Permit, PermitState, SecretRequest};
 
-/// A request that was heard of.
-pub(super) struct Asked {
-    pub(super) asker: Asker,
+/// A request that has not ended.
+pub(super) struct RequestEntry {
+    pub(super) request: SecretRequest,
     pub(super) since: Wall,
     /// Its grant raised an alarm.
     pub(super) alarmed: bool,
-    /// The entry of its grant, which a quota left out.
+    /// The record of its grant, which a quota left out.
     pub(super) left_out: Option<Box<Entry>>,
-    pub(super) answer: Option<oneshot::Sender<Verdict>>,
-    pub(super) ticket: Ticket,
+    /// Taken when it is decided.
+    pub(super) answer: Option<oneshot::Sender<Result<Permit, Refusal>>>,
+    pub(super) permit: PermitState,
 }
 
-/// A request that waits for a person, as the person sees it.
+/// A request that waits for approval, as the administrator sees it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct WaitingRequest {
-    pub(crate) request: RequestId,
+    pub(crate) request: SecretRequest,
     pub(crate) client: ClientName,
-    pub(crate) key: KeyId,
-    pub(crate) peer: Peer,
     pub(crate) since: Wall,
-    /// When it is decided without a person.
+    /// The time at which it is decided without a person.
     pub(crate) until: Wall,
     pub(crate) approved_by_default: bool,
 }
 
 impl fmt::Display for WaitingRequest {
-    /// Its number, from where, since when, of which boot.
+    /// Its number, its peer, its time, its boot.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let RequestId(number) = self.request;
-        let since = DateTime::from(self.since).to_second(' ');
-        write!(f, "{number} from {} since {since} UTC", self.peer.named())?;
-        match &self.peer.words.boot {
+        let RequestId(number) = self.request.id;
+        let since = DateTime::from(self.since);
+        write!(f, "{number} from {} since {since}", self.request.peer())?;
+        match &self.request.greeting.boot {
             Some(boot) => write!(f, ", boot {boot}"),
             None => f.write_str(", boot not said"),
         }
     }
 }
 
-/// Says that a person must name one of `waiting`.
+/// Tells the administrator to name one of `waiting`.
 pub(crate) fn several(waiting: &[WaitingRequest]) -> String {
     let name = waiting.first().map_or("it", |it| it.client.as_str());
     let requests: Vec<String> = waiting.iter().map(ToString::to_string).collect();
@@ -69,7 +65,7 @@ pub(crate) fn several(waiting: &[WaitingRequest]) -> String {
 
 /// Those of `requests` that wait, of a client or of all.
 pub(super) fn waiting(
-    requests: &HashMap<RequestId, Asked>,
+    requests: &HashMap<RequestId, RequestEntry>,
     registry: &Registry,
     of: Option<ClientId>,
 ) -> Vec<WaitingRequest> {
@@ -86,14 +82,12 @@ pub(super) fn waiting(
     waiting
         .filter_map(|(id, (request, until))| {
             let client = registry.client(id)?;
-            let asked = requests.get(&request)?;
+            let open = requests.get(&request)?;
             let now = clock::now();
             Some(WaitingRequest {
-                request,
+                request: open.request.clone(),
                 client: client.name().clone(),
-                key: asked.asker.key,
-                peer: asked.asker.peer.clone(),
-                since: asked.since,
+                since: open.since,
                 until: now.wall.after(until.since(now.mono)),
                 approved_by_default: client.settings().approved_by_default,
             })

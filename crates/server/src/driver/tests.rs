@@ -1,11 +1,13 @@
-//! The driver with a store that fails when told to: what waits for what, and what a disable stops.
+//! The driver with a store that fails on command: what must be durable before what, and what a disable stops.
 
 mod records;
 
+use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use nightlatch_core::client::saved::{Life, Saved};
-use nightlatch_core::event::{ClientId, DisableReason, Event, Refusal};
+use nightlatch_core::event::{ClientId, DisableReason, Event, Refusal, RequestId};
 use nightlatch_core::name::ClientName;
 use nightlatch_core::registry::{Registry, RegistryLimits};
 use nightlatch_core::secret::Secret;
@@ -20,27 +22,31 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use super::{
-    Act, Driver, DriverError, Handle, Heard, Options, Order, OrderError, Reloaded, Told, Verdict,
+    AdminCommand, AdminError, ClientAction, Driver, DriverError, DriverOptions, Handle, Reloaded,
+    Subscription, Update,
 };
 use crate::audit::Who;
 use crate::checker::Runner;
-use crate::session::{Gatekeeper, Peer, Permit, Request as _};
+use crate::session::{Gatekeeper, Permit, SecretRequest};
 use crate::warnings::Warnings;
 
-/// Only a hang ever takes this long.
+/// Only a test that hangs takes this long.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Long enough for what must not come to come if it would.
+/// Long enough for an answer that must not come.
 const A_MOMENT: Duration = Duration::from_millis(50);
 
-struct House {
+type Decision = Result<Permit, Refusal>;
+
+struct TestDriver {
     keys: Vec<RawKey>,
     store: MemoryStore,
     handle: Handle,
-    driver: JoinHandle<Result<(), DriverError>>,
+    task: JoinHandle<Result<(), DriverError>>,
+    requests: AtomicU64,
 }
 
-impl House {
+impl TestDriver {
     /// A running driver with two clients, `a` and `b`, both enabled and written.
     async fn new() -> Self {
         Self::with(|_| {}).await
@@ -64,15 +70,16 @@ impl House {
             &mut |most| most,
         );
         let (driver, handle) = Driver::new(registry, Box::new(store.clone()), options());
-        let driver = tokio::spawn(driver.run());
-        let house = Self {
+        let task = tokio::spawn(driver.run());
+        let started = Self {
             keys,
             store,
             handle,
-            driver,
+            task,
+            requests: AtomicU64::new(1),
         };
-        assert!(house.reload(adjust).await);
-        house
+        assert!(started.reload(adjust).await);
+        started
     }
 
     fn reload(&self, adjust: fn(&mut ClientSettings)) -> impl Future<Output = bool> + use<> {
@@ -91,35 +98,29 @@ impl House {
         self.take_over(clients)
     }
 
-    async fn ask(&self, client: usize) -> super::Request {
-        let who = authenticate_in_memory(&self.keys[client]).unwrap();
-        let peer = Peer {
-            address: "[::1]:1".parse().unwrap(),
-            words: GreetingOptions::default(),
-        };
-        self.handle.request(who, peer).await
+    /// A request of `client`, which the driver gets when the future is polled first.
+    fn request(&self, client: usize) -> Pin<Box<impl Future<Output = Decision> + use<>>> {
+        let proved = authenticate_in_memory(&self.keys[client]).unwrap();
+        let id = RequestId(self.requests.fetch_add(1, Ordering::Relaxed));
+        let address = "[::1]:1".parse().unwrap();
+        let request = SecretRequest::new(id, &proved, address, GreetingOptions::default());
+        let handle = self.handle.clone();
+        Box::pin(async move { handle.decide(request).await })
     }
 
-    async fn verdict(&self, client: usize) -> Verdict {
-        let mut request = self.ask(client).await;
-        timeout(PATIENCE, request.verdict()).await.unwrap()
+    async fn decision(&self, client: usize) -> Decision {
+        timeout(PATIENCE, self.request(client)).await.unwrap()
     }
 
-    async fn permit(&self, client: usize) -> super::DriverPermit {
-        match self.verdict(client).await {
-            Verdict::Release(permit) => permit,
-            Verdict::Refuse(reason) => panic!("refused: {reason:?}"),
-        }
+    async fn permit(&self, client: usize) -> Permit {
+        self.decision(client).await.expect("released")
     }
 
     async fn is_refused(&self, client: usize, reason: Refusal) {
-        match self.verdict(client).await {
-            Verdict::Refuse(given) => assert_eq!(given, reason),
-            Verdict::Release(_) => panic!("released"),
-        }
+        assert_eq!(self.decision(client).await.expect_err("refused"), reason);
     }
 
-    /// What the store says of whether a client is enabled.
+    /// True when the client is enabled in the store.
     fn saved_enabled(&self, name: &str) -> bool {
         let saved = self.store.clone().load().unwrap();
         saved.clients.iter().any(|client| {
@@ -130,7 +131,7 @@ impl House {
 
     async fn end(self) {
         timeout(PATIENCE, self.handle.stop()).await.unwrap();
-        timeout(PATIENCE, self.driver)
+        timeout(PATIENCE, self.task)
             .await
             .unwrap()
             .unwrap()
@@ -138,11 +139,11 @@ impl House {
     }
 }
 
-fn options() -> Options {
+fn options() -> DriverOptions {
     let socket = Spawner::start_in_thread(Vec::new()).unwrap();
     let (runner, lost) = Runner::new(socket).unwrap();
     tokio::spawn(lost);
-    Options {
+    DriverOptions {
         runner,
         alarm_command: None,
         keep_records: Duration::from_secs(3600),
@@ -168,78 +169,79 @@ fn configured(keys: &[RawKey], adjust: fn(&mut ClientSettings)) -> Vec<ClientCon
 
 #[tokio::test]
 async fn a_secret_is_released_to_its_own_client() {
-    let house = House::new().await;
+    let driver = TestDriver::new().await;
     for (client, secret) in [b"a", b"b"].into_iter().enumerate() {
-        let permit = house.permit(client).await;
+        let permit = driver.permit(client).await;
         assert_eq!(permit.begin().unwrap().expose(), secret);
         assert!(permit.begin().is_none(), "a permit is for one sending");
         permit.delivered();
     }
-    house.end().await;
+    driver.end().await;
 }
 
 #[tokio::test]
 async fn a_release_waits_for_what_it_depends_on() {
-    let house = House::new().await;
-    assert!(house.disable_a().await);
-    house.store.set_failing(true);
-    let enabled = house.reload(|_| {});
-    let mut request = house.ask(0).await;
-    assert!(timeout(A_MOMENT, request.verdict()).await.is_err());
-    assert!(!house.saved_enabled("a"));
-    house.store.set_failing(false);
+    let driver = TestDriver::new().await;
+    assert!(driver.disable_a().await);
+    driver.store.set_failing(true);
+    let enabled = driver.reload(|_| {});
+    let mut request = driver.request(0);
+    assert!(timeout(A_MOMENT, &mut request).await.is_err());
+    assert!(!driver.saved_enabled("a"));
+    driver.store.set_failing(false);
     assert!(timeout(PATIENCE, enabled).await.unwrap());
-    let verdict = timeout(PATIENCE, request.verdict()).await.unwrap();
-    assert!(matches!(verdict, Verdict::Release(_)));
-    assert!(house.saved_enabled("a"));
-    drop(verdict);
-    house.end().await;
+    let decision = timeout(PATIENCE, request).await.unwrap();
+    assert!(decision.is_ok());
+    assert!(driver.saved_enabled("a"));
+    drop(decision);
+    driver.end().await;
 }
 
 #[tokio::test]
 async fn a_disable_wins_over_a_release_that_has_not_begun() {
-    let house = House::new().await;
-    let permit = house.permit(0).await;
-    assert!(house.disable_a().await);
+    let driver = TestDriver::new().await;
+    let permit = driver.permit(0).await;
+    assert!(driver.disable_a().await);
     assert!(permit.begin().is_none());
     drop(permit);
-    house.is_refused(0, Refusal::Disabled).await;
-    house.end().await;
+    driver.is_refused(0, Refusal::Disabled).await;
+    driver.end().await;
 }
 
 #[tokio::test]
 async fn a_disable_does_not_wait_for_the_disk_to_take_a_release_back() {
-    let house = House::new().await;
-    let permit = house.permit(0).await;
-    house.store.set_failing(true);
-    let disabled = house.disable_a();
-    // Whoever asks next is decided after the disable.
-    drop(house.permit(1).await);
+    let driver = TestDriver::new().await;
+    let permit = driver.permit(0).await;
+    driver.store.set_failing(true);
+    let disabled = driver.disable_a();
+    // The next request is decided after the disable.
+    drop(driver.permit(1).await);
     assert!(permit.begin().is_none());
     drop(permit);
-    house.store.set_failing(false);
+    driver.store.set_failing(false);
     assert!(timeout(PATIENCE, disabled).await.unwrap());
-    house.end().await;
+    driver.end().await;
 }
 
 #[tokio::test]
 async fn a_release_that_has_begun_goes_through() {
-    let house = House::new().await;
-    let permit = house.permit(0).await;
+    let driver = TestDriver::new().await;
+    let permit = driver.permit(0).await;
     let secret = permit.begin().unwrap();
-    assert!(house.disable_a().await);
+    assert!(driver.disable_a().await);
     assert_eq!(secret.expose(), b"a");
     permit.delivered();
-    // What was delivered late enables nobody.
-    house.is_refused(0, Refusal::Disabled).await;
-    house.end().await;
+    // A late delivery does not enable the client.
+    driver.is_refused(0, Refusal::Disabled).await;
+    driver.end().await;
 }
 
 #[tokio::test]
 async fn only_a_delivery_that_was_reported_counts() {
-    let house = House::with(|settings| settings.extended_timeout = Duration::from_secs(7200)).await;
-    let remaining = |house: &House| {
-        let saved = house.store.clone().load().unwrap();
+    let driver =
+        TestDriver::with(|settings| settings.extended_timeout = Duration::from_secs(7200)).await;
+    let remaining = |driver: &TestDriver| {
+        let saved = driver.store.clone().load().unwrap();
         let mut clients = saved.clients.into_iter();
         let a = clients.find(|it| it.name.as_str() == "a").unwrap();
         match a.life {
@@ -248,178 +250,185 @@ async fn only_a_delivery_that_was_reported_counts() {
         }
     };
     let hour = Duration::from_secs(3600);
-    drop(house.permit(0).await);
-    let begun = house.permit(0).await;
+    drop(driver.permit(0).await);
+    let begun = driver.permit(0).await;
     assert!(begun.begin().is_some());
     drop(begun);
-    house.permit(0).await.failed();
-    // The driver hears everything in order: these have been heard.
-    drop(house.permit(1).await);
-    assert!(remaining(&house) < hour);
-    let permit = house.permit(0).await;
+    // The driver handles everything in order: it has handled these.
+    drop(driver.permit(1).await);
+    assert!(remaining(&driver) < hour);
+    let permit = driver.permit(0).await;
     assert!(permit.begin().is_some());
     permit.delivered();
     // Its next answer waits for the delivery to be durable.
-    drop(house.permit(0).await);
-    assert!(remaining(&house) > hour);
-    house.end().await;
+    drop(driver.permit(0).await);
+    assert!(remaining(&driver) > hour);
+    driver.end().await;
 }
 
 #[tokio::test]
-async fn a_request_whose_peer_is_gone_waits_no_more() {
-    let house = House::with(|settings| {
+async fn a_request_whose_peer_is_gone_stops_waiting() {
+    let driver = TestDriver::with(|settings| {
         settings.approval_delay = Duration::from_secs(3600);
         settings.approved_by_default = false;
     })
     .await;
-    let mut request = house.ask(0).await;
-    assert!(timeout(A_MOMENT, request.verdict()).await.is_err());
+    let mut request = driver.request(0);
+    assert!(timeout(A_MOMENT, &mut request).await.is_err());
     drop(request);
-    let mut kept = house.ask(0).await;
-    assert!(timeout(A_MOMENT, kept.verdict()).await.is_err());
-    // It is the other one that is still there to be refused.
-    assert!(house.take_over(Vec::new()).await);
-    let verdict = timeout(PATIENCE, kept.verdict()).await.unwrap();
-    assert!(matches!(verdict, Verdict::Refuse(Refusal::Removed)));
-    house.end().await;
+    let mut kept = driver.request(0);
+    assert!(timeout(A_MOMENT, &mut kept).await.is_err());
+    // The other request is still there to be refused.
+    assert!(driver.take_over(Vec::new()).await);
+    let decision = timeout(PATIENCE, kept).await.unwrap();
+    assert!(matches!(decision, Err(Refusal::Removed)));
+    driver.end().await;
 }
 
 #[tokio::test]
 async fn a_failing_store_holds_up_its_own_clients_only() {
-    let house = House::new().await;
-    house.store.set_failing(true);
-    let disabled = house.disable_a();
-    let mut held = house.ask(1).await;
-    let verdict = timeout(PATIENCE, held.verdict()).await.unwrap();
-    assert!(matches!(verdict, Verdict::Release(_)));
-    drop(verdict);
-    house.store.set_failing(false);
+    let driver = TestDriver::new().await;
+    driver.store.set_failing(true);
+    let disabled = driver.disable_a();
+    let decision = timeout(PATIENCE, driver.request(1)).await.unwrap();
+    assert!(decision.is_ok());
+    drop(decision);
+    driver.store.set_failing(false);
     assert!(timeout(PATIENCE, disabled).await.unwrap());
-    assert!(!house.saved_enabled("a") && house.saved_enabled("b"));
-    house.is_refused(0, Refusal::Disabled).await;
-    house.end().await;
+    assert!(!driver.saved_enabled("a") && driver.saved_enabled("b"));
+    driver.is_refused(0, Refusal::Disabled).await;
+    driver.end().await;
 }
 
 #[tokio::test]
-async fn what_was_not_written_yet_is_written_at_the_end() {
-    let house = House::new().await;
-    house.store.set_failing(true);
-    let disabled = house.disable_a();
-    drop(house.permit(1).await);
-    house.store.set_failing(false);
-    let (store, commits) = (house.store.clone(), house.store.commits());
-    timeout(PATIENCE, house.handle.stop()).await.unwrap();
+async fn unwritten_changes_are_written_at_the_end() {
+    let driver = TestDriver::new().await;
+    driver.store.set_failing(true);
+    let disabled = driver.disable_a();
+    drop(driver.permit(1).await);
+    driver.store.set_failing(false);
+    let (store, commits) = (driver.store.clone(), driver.store.commits());
+    timeout(PATIENCE, driver.handle.stop()).await.unwrap();
     assert!(timeout(PATIENCE, disabled).await.unwrap());
     assert!(store.commits() > commits);
-    assert!(!house.saved_enabled("a"));
-    house.driver.await.unwrap().unwrap();
+    assert!(!driver.saved_enabled("a"));
+    driver.task.await.unwrap().unwrap();
 }
 
 #[tokio::test]
-async fn a_store_that_fails_to_the_end_keeps_nobody() {
-    let house = House::new().await;
-    house.store.set_failing(true);
-    let disabled = house.disable_a();
-    timeout(PATIENCE, house.handle.stop()).await.unwrap();
+async fn a_store_that_fails_to_the_end_does_not_delay_it() {
+    let driver = TestDriver::new().await;
+    driver.store.set_failing(true);
+    let disabled = driver.disable_a();
+    timeout(PATIENCE, driver.handle.stop()).await.unwrap();
     assert!(
         !timeout(PATIENCE, disabled).await.unwrap(),
         "called durable"
     );
-    assert!(house.saved_enabled("a"));
-    house.driver.await.unwrap().unwrap();
+    assert!(driver.saved_enabled("a"));
+    driver.task.await.unwrap().unwrap();
 }
 
-/// What came of the order, after the events before it.
-async fn outcome(heard: &mut Heard) -> (Vec<Event>, Result<Option<ClientId>, OrderError>) {
+/// The result of the next command, and the events before it.
+async fn command_done(
+    updates: &mut Subscription,
+) -> (Vec<Event>, Result<Option<ClientId>, AdminError>) {
     let mut events = Vec::new();
     loop {
-        match timeout(PATIENCE, heard.next()).await.unwrap().unwrap() {
-            Told::Done(_, result) => return (events, result),
-            Told::Event(notice) => events.push(notice.event),
-            Told::All(_) | Told::Recorded(_) => {}
+        match timeout(PATIENCE, updates.next()).await.unwrap().unwrap() {
+            Update::CommandDone(_, result) => return (events, result),
+            Update::Event(notice) => events.push(notice.report.event),
+            Update::AllClients(_) | Update::Recorded(_) => {}
         }
     }
 }
 
 #[tokio::test]
-async fn an_order_is_answered_when_it_is_durable_and_after_its_events() {
-    let house = House::new().await;
-    let mut heard = house.handle.listen();
-    let Some(Told::All(all)) = heard.next().await else {
-        panic!("no picture of all");
+async fn a_command_is_answered_when_it_is_durable_and_after_its_events() {
+    let driver = TestDriver::new().await;
+    let mut updates = driver.handle.subscribe();
+    let Some(Update::AllClients(all)) = updates.next().await else {
+        panic!("not the state of all clients");
     };
     let a = all[0].0;
     let who = Who::User("uid 7".into());
-    let disable = Order::Client(a, Act::Disable);
-    house.handle.order(disable, who.clone(), 1);
-    let (events, result) = outcome(&mut heard).await;
+    let disable = AdminCommand::Client(a, ClientAction::Disable);
+    driver.handle.command(disable, who.clone(), 1);
+    let (events, result) = command_done(&mut updates).await;
     assert_eq!(result, Ok(Some(a)));
     assert_eq!(events, [Event::Disabled(a, DisableReason::Administrator)]);
-    assert!(!house.saved_enabled("a"));
-    house.store.set_failing(true);
-    let enable = Order::Client(a, Act::Enable);
-    house.handle.order(enable, who.clone(), 2);
-    let (_, result) = outcome(&mut heard).await;
-    assert_eq!(result, Err(OrderError::NotDurable));
-    assert!(!house.saved_enabled("a"));
-    house.store.set_failing(false);
-    let record = records::record(&house).await;
+    assert!(!driver.saved_enabled("a"));
+    driver.store.set_failing(true);
+    let enable = AdminCommand::Client(a, ClientAction::Enable);
+    driver.handle.command(enable, who.clone(), 2);
+    let (_, result) = command_done(&mut updates).await;
+    assert_eq!(result, Err(AdminError::NotDurable));
+    assert!(!driver.saved_enabled("a"));
+    driver.store.set_failing(false);
+    let record = records::record(&driver).await;
     assert!(
         record.contains(&"disabled a uid 7".to_owned()),
         "{record:?}"
     );
-    house
+    driver.handle.command(
+        AdminCommand::Client(a, ClientAction::Remove),
+        who.clone(),
+        3,
+    );
+    assert_eq!(command_done(&mut updates).await.1, Ok(Some(a)));
+    driver
         .handle
-        .order(Order::Client(a, Act::Remove), who.clone(), 3);
-    assert_eq!(outcome(&mut heard).await.1, Ok(Some(a)));
-    house.handle.order(Order::Client(a, Act::Enable), who, 4);
-    assert_eq!(outcome(&mut heard).await.1, Err(OrderError::NoSuchClient));
-    house.end().await;
+        .command(AdminCommand::Client(a, ClientAction::Enable), who, 4);
+    assert_eq!(
+        command_done(&mut updates).await.1,
+        Err(AdminError::NoSuchClient)
+    );
+    driver.end().await;
 }
 
 #[tokio::test]
-async fn a_reload_that_would_drop_all_is_refused_unless_that_is_meant() {
-    let house = House::new().await;
-    let refused = timeout(PATIENCE, house.handle.reload(Vec::new().into(), false)).await;
+async fn a_reload_that_would_drop_all_clients_is_refused_unless_allowed() {
+    let driver = TestDriver::new().await;
+    let refused = timeout(PATIENCE, driver.handle.reload(Vec::new().into(), false)).await;
     match refused.unwrap() {
         Reloaded::Refused(drops) => assert_eq!(drops.missing.len(), 2),
         other => panic!("{other:?}"),
     }
-    drop(house.permit(0).await);
-    let meant = timeout(PATIENCE, house.handle.reload(Vec::new().into(), true)).await;
+    drop(driver.permit(0).await);
+    let meant = timeout(PATIENCE, driver.handle.reload(Vec::new().into(), true)).await;
     assert_eq!(meant.unwrap(), Reloaded::Durable);
-    house.is_refused(0, Refusal::UnknownKey).await;
-    house.end().await;
+    driver.is_refused(0, Refusal::UnknownKey).await;
+    driver.end().await;
 }
 
 #[tokio::test]
-async fn a_failing_store_holds_up_neither_what_is_told_nor_a_machine_that_boots_again() {
-    let house = House::new().await;
-    let mut heard = house.handle.listen();
-    let Some(Told::All(all)) = heard.next().await else {
-        panic!("no picture of all");
+async fn a_failing_store_delays_neither_updates_nor_a_machine_that_boots_again() {
+    let driver = TestDriver::new().await;
+    let mut updates = driver.handle.subscribe();
+    let Some(Update::AllClients(all)) = updates.next().await else {
+        panic!("not the state of all clients");
     };
     let (a, b) = (all[0].0, all[1].0);
-    house.store.set_failing(true);
-    // What it did is to be written; it boots again before it can be.
+    driver.store.set_failing(true);
+    // It boots again before its first release can be written.
     for _ in 0..2 {
-        let permit = house.permit(0).await;
+        let permit = driver.permit(0).await;
         assert!(permit.begin().is_some());
         permit.delivered();
     }
-    let disable = Order::Client(b, Act::Disable);
-    house.handle.order(disable, Who::User("uid 7".into()), 1);
-    let mut told = Vec::new();
-    while !told.contains(&Event::Disabled(b, DisableReason::Administrator)) {
-        if let Told::Event(notice) = timeout(PATIENCE, heard.next()).await.unwrap().unwrap() {
-            told.push(notice.event);
+    let disable = AdminCommand::Client(b, ClientAction::Disable);
+    driver.handle.command(disable, Who::User("uid 7".into()), 1);
+    let mut events = Vec::new();
+    while !events.contains(&Event::Disabled(b, DisableReason::Administrator)) {
+        if let Update::Event(notice) = timeout(PATIENCE, updates.next()).await.unwrap().unwrap() {
+            events.push(notice.report.event);
         }
     }
-    let deliveries = told
+    let deliveries = events
         .iter()
         .filter(|it| matches!(it, Event::Delivered { client, .. } if *client == a));
     assert_eq!(deliveries.count(), 2);
-    house.is_refused(1, Refusal::Disabled).await;
-    house.store.set_failing(false);
-    house.end().await;
+    driver.is_refused(1, Refusal::Disabled).await;
+    driver.store.set_failing(false);
+    driver.end().await;
 }

@@ -1,6 +1,6 @@
-//! The responder of our own, for machines without Avahi: its sockets, its clock, its interfaces.
+//! Our own responder, for hosts without Avahi: its sockets, clock and interfaces.
 //!
-//! What to say and when is decided in `nightlatch_proto::discovery`.
+//! `nightlatch_proto::discovery` decides what to send and when.
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
@@ -20,22 +20,25 @@ use tokio::io::unix::AsyncFd;
 use tracing::{debug, warn};
 
 use super::sockets::GroupSocket;
-use super::{Announcement, Service};
-use crate::pause::Pause;
+use super::{PublishedService, ServiceAnnouncement};
+use crate::backoff::Backoff;
 
-/// Announces until `until` is ready, then says goodbye.
-pub(super) async fn announce<T>(service: &mut Service, until: impl Future<Output = T>) -> T {
+/// Announces until `until` is ready, then sends a goodbye (RFC 6762, 10.1).
+pub(super) async fn announce<T>(
+    service: &mut PublishedService,
+    until: impl Future<Output = T>,
+) -> T {
     let mut until = pin!(until);
-    let mut pause = Pause::default();
+    let mut backoff = Backoff::default();
     loop {
-        let error = match Embedded::start(service) {
+        let error = match EmbeddedResponder::start(service) {
             Ok(mut embedded) => {
                 let outcome = tokio::select! {
                     error = embedded.run(service) => Err(error),
                     done = &mut until => Ok(done),
                 };
                 if embedded.responder.is_announced() {
-                    pause.reset();
+                    backoff.reset();
                 }
                 embedded.stop();
                 match outcome {
@@ -46,24 +49,24 @@ pub(super) async fn announce<T>(service: &mut Service, until: impl Future<Output
             Err(error) => error,
         };
         service.withdrawn();
-        if pause.is_first() {
+        if backoff.is_first() {
             warn!(reason = %error, "cannot announce the service; trying again");
         }
         tokio::select! {
-            () = pause.wait() => {}
+            () = backoff.wait() => {}
             done = &mut until => return done,
         }
     }
 }
 
-/// When to try again to join the group where that failed, say because a program holds the port for
-/// itself.
+/// Pause before joining the group is tried again, after it failed, for example because another program holds the
+/// port exclusively.
 const JOIN_AGAIN: Duration = Duration::from_secs(30);
 
-/// How many errors in a row a socket may report before it is left alone until the next event.
+/// Errors in a row after which a socket is not read before the next event.
 const MAX_ERRORS: usize = 8;
 
-/// One for each interface and protocol: what is said goes out by both.
+/// A socket for each interface and protocol; messages are sent by both protocols.
 type Sockets = BTreeMap<(InterfaceIndex, Protocol), GroupSocket>;
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -81,24 +84,24 @@ impl Protocol {
     }
 }
 
-struct Embedded {
-    announcement: Announcement,
+struct EmbeddedResponder {
+    announcement: ServiceAnnouncement,
     responder: Responder,
     sockets: Sockets,
     changes: AsyncFd<ChangesFd>,
-    /// Set while the group could not be joined on some interface.
+    /// Set while the group is not joined on some interface.
     join_again: Option<Monotonic>,
     buffer: Box<[u8; MAX_MESSAGE]>,
 }
 
-enum Happened {
+enum ResponderEvent {
     Message(Arrival, usize),
     Interfaces,
     Timeout,
 }
 
-impl Embedded {
-    fn start(service: &Service) -> io::Result<Self> {
+impl EmbeddedResponder {
+    fn start(service: &PublishedService) -> io::Result<Self> {
         let mut embedded = Self {
             announcement: service.announcement.clone(),
             responder: Responder::new(
@@ -107,12 +110,12 @@ impl Embedded {
                     host: host_label(),
                     port: service.announcement.port,
                 },
-                // The hasher is seeded by the kernel's randomness.
+                // The hasher's seed comes from the kernel's random numbers.
                 RandomState::new().hash_one(std::process::id()),
             ),
             sockets: BTreeMap::new(),
-            // Listened to before the interfaces are listed: nothing falls in between.
-            changes: watched(NetworkChanges::listen()?)?,
+            // Subscribed before the interfaces are listed, so that no change is missed in between.
+            changes: watch_changes(NetworkChanges::listen()?)?,
             join_again: None,
             buffer: Box::new([0; MAX_MESSAGE]),
         };
@@ -120,22 +123,22 @@ impl Embedded {
         Ok(embedded)
     }
 
-    /// Answers until something fails that starting anew may mend.
-    async fn run(&mut self, service: &mut Service) -> io::Error {
+    /// Answers until a failure that a restart may mend.
+    async fn run(&mut self, service: &mut PublishedService) -> io::Error {
         loop {
             self.transmit();
-            self.tell(service);
+            self.update(service);
             match self.wait().await {
-                Ok(Happened::Message(arrival, length)) => {
+                Ok(ResponderEvent::Message(arrival, length)) => {
                     let message = &self.buffer[..length];
                     if let Err(reason) = self.responder.handle_packet(arrival, message, now()) {
                         debug!(source = %arrival.source, %reason, "ignored a message");
                     }
                 }
-                Ok(Happened::Timeout) if self.join_again.is_none_or(|at| at > now()) => {
+                Ok(ResponderEvent::Timeout) if self.join_again.is_none_or(|at| at > now()) => {
                     self.responder.handle_timeout(now());
                 }
-                Ok(Happened::Timeout | Happened::Interfaces) => {
+                Ok(ResponderEvent::Timeout | ResponderEvent::Interfaces) => {
                     if let Err(error) = self.follow_interfaces() {
                         return error;
                     }
@@ -150,7 +153,7 @@ impl Embedded {
         self.transmit();
     }
 
-    fn tell(&self, service: &mut Service) {
+    fn update(&self, service: &mut PublishedService) {
         if service.name != self.responder.name() {
             service.withdrawn();
             service.rename(self.responder.name().to_owned());
@@ -170,14 +173,14 @@ impl Embedded {
             });
             for (_, socket) in sockets {
                 if let Err(error) = socket.send(reply.to, &reply.payload) {
-                    // The link has gone down, or the asker has left: what matters is said again.
+                    // The link is down, or the querier is gone: important messages are repeated.
                     debug!(interface = reply.interface.0, reason = %error, "cannot send a message");
                 }
             }
         }
     }
 
-    async fn wait(&mut self) -> io::Result<Happened> {
+    async fn wait(&mut self) -> io::Result<ResponderEvent> {
         let deadlines = [self.responder.poll_timeout(), self.join_again];
         let deadline = deadlines.into_iter().flatten().min();
         let timeout = async {
@@ -189,19 +192,19 @@ impl Embedded {
         tokio::select! {
             message = receive(&self.sockets, &mut self.buffer) => {
                 let (arrival, length) = message;
-                Ok(Happened::Message(arrival, length))
+                Ok(ResponderEvent::Message(arrival, length))
             }
             ready = self.changes.readable() => {
                 let mut ready = ready?;
                 ready.get_inner().drain()?;
                 ready.clear_ready();
-                Ok(Happened::Interfaces)
+                Ok(ResponderEvent::Interfaces)
             }
-            () = timeout => Ok(Happened::Timeout),
+            () = timeout => Ok(ResponderEvent::Timeout),
         }
     }
 
-    /// Joins the group where the service is to be announced, and leaves it elsewhere.
+    /// Joins the group on the interfaces of the announcement, and leaves it on others.
     fn follow_interfaces(&mut self) -> io::Result<()> {
         let wanted: Vec<InterfaceIndex> = netif::interfaces()?
             .iter()
@@ -223,7 +226,7 @@ impl Embedded {
         for interface in wanted {
             let own = addresses.iter().filter(|it| it.index == interface.0);
             let own: Vec<IpAddr> = own.map(|address| address.ip).collect();
-            let own = to_be_told(&own, &self.announcement);
+            let own = announced(&own, &self.announcement);
             for error in self.follow_interface(interface, &own) {
                 if first_failure {
                     let interface = interface.0;
@@ -235,7 +238,7 @@ impl Embedded {
         Ok(())
     }
 
-    /// Answers with what failed. What can be said by the other protocol is said.
+    /// Joins the group on one interface; returns the errors. One protocol may fail without the other.
     fn follow_interface(
         &mut self,
         interface: InterfaceIndex,
@@ -255,19 +258,19 @@ impl Embedded {
                 }
             }
         }
-        let heard = |it: &&IpAddr| self.sockets.contains_key(&(interface, Protocol::of(**it)));
-        let told: Vec<IpAddr> = addresses.iter().filter(heard).copied().collect();
-        self.responder.interface_added(interface, &told, now());
+        let has_socket = |it: &&IpAddr| self.sockets.contains_key(&(interface, Protocol::of(**it)));
+        let announced: Vec<IpAddr> = addresses.iter().filter(has_socket).copied().collect();
+        self.responder.interface_added(interface, &announced, now());
         errors
     }
 }
 
-/// Waits for a message on any socket. Errors are passed over: they say that an interface has gone
-/// down, and news of that is under way.
+/// Waits for a message on any socket. Errors are ignored: they mean that an interface is down, which netlink
+/// reports too.
 async fn receive(sockets: &Sockets, buffer: &mut [u8; MAX_MESSAGE]) -> (Arrival, usize) {
     std::future::poll_fn(|context| {
         for ((interface, _), socket) in sockets {
-            // Asked again after an error: only a socket that has nothing to tell wakes us later.
+            // Polled again after an error: only a socket that is pending wakes this task later.
             for _ in 0..MAX_ERRORS {
                 match socket.poll_receive(context, buffer) {
                     Poll::Ready(Ok((message, source))) => {
@@ -289,7 +292,7 @@ async fn receive(sockets: &Sockets, buffer: &mut [u8; MAX_MESSAGE]) -> (Arrival,
     .await
 }
 
-pub(super) fn is_wanted(interface: &Interface, announcement: &Announcement) -> bool {
+pub(super) fn is_wanted(interface: &Interface, announcement: &ServiceAnnouncement) -> bool {
     let flags = interface.flags;
     match &announcement.interface {
         Some(name) => *name == interface.name && flags.up() && flags.running(),
@@ -297,25 +300,25 @@ pub(super) fn is_wanted(interface: &Interface, announcement: &Announcement) -> b
     }
 }
 
-/// The addresses to announce: of IPv6 the link-local ones, which every neighbour reaches without
-/// any set-up, others only where there are none; and those of IPv4.
-fn to_be_told(own: &[IpAddr], announcement: &Announcement) -> Vec<IpAddr> {
+/// The addresses to announce: the link-local ones of IPv6, which every neighbour can reach, or other IPv6
+/// addresses if there are none; and those of IPv4.
+fn announced(own: &[IpAddr], announcement: &ServiceAnnouncement) -> Vec<IpAddr> {
     let v4 = own.iter().filter(|it| it.is_ipv4() && announcement.ipv4);
     let v6 = own.iter().filter(|it| it.is_ipv6() && announcement.ipv6);
     let link_local =
         |address: &&IpAddr| matches!(address, IpAddr::V6(v6) if v6.is_unicast_link_local());
     let near: Vec<IpAddr> = v6.clone().filter(link_local).copied().collect();
-    let mut told = if near.is_empty() {
+    let mut announced = if near.is_empty() {
         v6.copied().collect()
     } else {
         near
     };
-    told.extend(v4);
-    told.sort_unstable();
-    told
+    announced.extend(v4);
+    announced.sort_unstable();
+    announced
 }
 
-/// The host name to claim. The machine's own name is left alone: systemd-resolved may hold it.
+/// The host name to claim. Not the machine's own name, which systemd-resolved may have claimed.
 fn host_label() -> String {
     let system = rustix::system::uname();
     let node = system.nodename().to_string_lossy();
@@ -336,14 +339,14 @@ pub(super) fn now() -> Monotonic {
     reason = "its replacement is unsafe, to be promised that the descriptor stays the same and open: \
               `ChangesFd` keeps that, as it owns it for as long as it lives"
 )]
-pub(super) fn watched(changes: NetworkChanges) -> io::Result<AsyncFd<ChangesFd>> {
+pub(super) fn watch_changes(changes: NetworkChanges) -> io::Result<AsyncFd<ChangesFd>> {
     AsyncFd::new(ChangesFd(changes))
 }
 
 pub(super) struct ChangesFd(NetworkChanges);
 
 impl ChangesFd {
-    /// True when something has happened.
+    /// Reads all messages that wait.
     pub(super) fn drain(&self) -> io::Result<()> {
         self.0.drain().map(drop)
     }

@@ -1,7 +1,7 @@
-//! Announces the server as `_mandos._tcp`: through Avahi where it runs, else by a responder of our own.
+//! Announces the server as `_mandos._tcp`: through Avahi if it runs, else by a responder of our own.
 //!
-//! Only one of them is at work at a time. Nothing here ever ends the server: what fails is logged
-//! once and tried again, with pauses that grow to a bound.
+//! Only one of them works at a time. Nothing here ever ends the server: a failure is logged once and tried
+//! again, with pauses that grow up to a limit.
 
 mod avahi;
 mod embedded;
@@ -18,18 +18,18 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tracing::{info, warn};
 
-use avahi::{Lookout, Published};
+use avahi::{AvahiMonitor, AvahiPublisher};
 
-/// How long withdrawing may take: SIGTERM has to end the server within a second.
+/// Longest time for withdrawing: SIGTERM has to end the server within a second.
 const WITHDRAWAL: Duration = Duration::from_millis(500);
 
-/// How long to look for Avahi before we announce by ourselves. A bus that is there answers at once.
-const FIRST_LOOK: Duration = Duration::from_secs(1);
+/// Longest time to look for Avahi before our own responder starts. A running bus answers at once.
+const AVAHI_SEARCH: Duration = Duration::from_secs(1);
 
-/// What to announce.
+/// The service to announce.
 #[derive(Clone, Debug)]
-pub struct Announcement {
-    /// The service's name, such as `Mandos`; another is chosen when it is taken on the link.
+pub struct ServiceAnnouncement {
+    /// Its name, such as `Mandos`; another is chosen when it is taken on the link.
     pub name: String,
     /// The TCP port on which the server listens.
     pub port: u16,
@@ -37,12 +37,11 @@ pub struct Announcement {
     pub interface: Option<String>,
     /// Announce over IPv6 (`use_ipv6`).
     pub ipv6: bool,
-    /// Announce over IPv4. Together with IPv6 for those machines that have no link-local address; Mandos has one of
-    /// them only.
+    /// Announce over IPv4. With IPv6 too for machines without a link-local address; Mandos uses only one of them.
     pub ipv4: bool,
 }
 
-/// The running announcement. Dropping it does not end it; its `shutdown` does.
+/// The running announcement. It ends by its `shutdown`, not by being dropped.
 #[derive(Debug)]
 pub struct Publisher {
     name: watch::Receiver<Option<String>>,
@@ -72,14 +71,14 @@ impl Publisher {
 /// Starts to announce, until `shutdown` is ready; then withdraws with a goodbye. Needs a tokio
 /// runtime with time and I/O.
 pub fn spawn(
-    announcement: Announcement,
+    announcement: ServiceAnnouncement,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> Publisher {
-    let (told, name) = watch::channel(None);
-    let mut service = Service {
+    let (announced_name, name) = watch::channel(None);
+    let mut service = PublishedService {
         name: announcement.name.clone(),
         announcement,
-        told,
+        announced_name,
         log: LogLimit::new(LINES),
     };
     let task = tokio::spawn(async move {
@@ -87,7 +86,7 @@ pub fn spawn(
         let watch = async {
             match announcement.ipv6 {
                 true => warn::watch(&announcement).await,
-                // Who wants no IPv6 misses none.
+                // Without IPv6 no link-local address is needed.
                 false => std::future::pending().await,
             }
         };
@@ -99,15 +98,15 @@ pub fn spawn(
     Publisher { name, task }
 }
 
-/// What is announced, and as what.
+/// The service and the name that it has now.
 #[derive(Debug)]
-struct Service {
-    announcement: Announcement,
-    /// The name to claim. Once changed by a collision it stays: through failures, through restarts
-    /// of Avahi, and when the other publisher takes over.
+struct PublishedService {
+    announcement: ServiceAnnouncement,
+    /// The name to claim. A name changed by a collision stays: through failures, restarts of Avahi, and when the
+    /// other publisher takes over.
     name: String,
-    told: watch::Sender<Option<String>>,
-    /// Whoever claims every name that is chosen must not fill the log.
+    announced_name: watch::Sender<Option<String>>,
+    /// A host that claims every name that is chosen must not fill the log.
     log: LogLimit<&'static str>,
 }
 
@@ -119,7 +118,7 @@ const LINES: LogQuota = LogQuota {
     classes: MAX_CLASSES,
 };
 
-impl Service {
+impl PublishedService {
     fn may_log(&mut self, kind: &'static str) -> bool {
         let now = clock::now().mono;
         for (kind, left_out) in self.log.close(now).into_iter().flat_map(|it| it.largest) {
@@ -129,17 +128,18 @@ impl Service {
     }
 
     fn announced(&mut self, by: &str) {
-        if self.told.borrow().as_ref() == Some(&self.name) {
+        if self.announced_name.borrow().as_ref() == Some(&self.name) {
             return;
         }
         if self.may_log("announcing") {
             info!(name = %self.name, port = self.announcement.port, by, "announcing the service");
         }
-        self.told.send_replace(Some(self.name.clone()));
+        self.announced_name.send_replace(Some(self.name.clone()));
     }
 
     fn withdrawn(&self) {
-        self.told.send_if_modified(|name| name.take().is_some());
+        self.announced_name
+            .send_if_modified(|name| name.take().is_some());
     }
 
     fn rename(&mut self, other: String) {
@@ -150,50 +150,50 @@ impl Service {
     }
 }
 
-/// Whose turn it is next.
-enum Turn {
+/// The publisher that is next.
+enum NextPublisher {
     Avahi,
-    Ours,
-    End,
+    Embedded,
+    None,
 }
 
-async fn announce(service: &mut Service, shutdown: impl Future<Output = ()>) {
+async fn announce(service: &mut PublishedService, shutdown: impl Future<Output = ()>) {
     let mut shutdown = pin!(shutdown);
-    let mut lookout = Lookout::default();
-    let first = tokio::time::timeout(FIRST_LOOK, lookout.look());
-    let mut turn = tokio::select! {
-        found = first => if found.unwrap_or(false) { Turn::Avahi } else { Turn::Ours },
-        () = &mut shutdown => Turn::End,
+    let mut monitor = AvahiMonitor::default();
+    let first = tokio::time::timeout(AVAHI_SEARCH, monitor.find());
+    let mut next = tokio::select! {
+        found = first => if found.unwrap_or(false) { NextPublisher::Avahi } else { NextPublisher::Embedded },
+        () = &mut shutdown => NextPublisher::None,
     };
     loop {
-        turn = match turn {
-            Turn::Avahi => {
-                let mut published = Published::default();
-                let bus = lookout.bus();
+        next = match next {
+            NextPublisher::Avahi => {
+                let mut publisher = AvahiPublisher::default();
+                let bus = monitor.bus();
                 let next = tokio::select! {
-                    () = lookout.disappears() => Turn::Ours,
-                    () = &mut shutdown => Turn::End,
-                    never = published.publish(bus, service) => match never {},
+                    () = monitor.disappears() => NextPublisher::Embedded,
+                    () = &mut shutdown => NextPublisher::None,
+                    never = publisher.publish(bus, service) => match never {},
                 };
                 service.withdrawn();
-                if matches!(next, Turn::End) {
+                if matches!(next, NextPublisher::None) {
                     // Avahi would notice the closed connection too, but only later.
-                    let _ = tokio::time::timeout(WITHDRAWAL, published.withdraw()).await;
+                    let _ = tokio::time::timeout(WITHDRAWAL, publisher.withdraw()).await;
                 }
                 next
             }
-            Turn::Ours => {
+            NextPublisher::Embedded => {
                 let next = async {
                     tokio::select! {
-                        () = lookout.appears() => Turn::Avahi,
-                        () = &mut shutdown => Turn::End,
+                        () = monitor.appears() => NextPublisher::Avahi,
+                        () = &mut shutdown => NextPublisher::None,
                     }
                 };
                 let next = embedded::announce(service, next).await;
                 service.withdrawn();
                 next
             }
-            Turn::End => return,
+            NextPublisher::None => return,
         };
     }
 }

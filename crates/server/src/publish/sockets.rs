@@ -1,4 +1,4 @@
-//! The sockets of multicast DNS: one for each interface, which hears the group there and nothing else.
+//! The sockets of multicast DNS: one for each interface and protocol, which receives only the group there.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
@@ -12,7 +12,7 @@ use socket2::Socket;
 use tokio::io::ReadBuf;
 use tokio::net::UdpSocket;
 
-/// RFC 6762 section 11.
+/// IP TTL and hop limit (RFC 6762, 11).
 const HOPS: u8 = 255;
 
 /// A socket in the group, on one interface.
@@ -34,7 +34,7 @@ impl GroupSocket {
         Ok(Self { socket, group })
     }
 
-    /// The next message. All of them were sent to the group: the socket is bound to it.
+    /// The next message. It was sent to the group, to which the socket is bound.
     pub(super) fn poll_receive<'a>(
         &self,
         context: &mut Context<'_>,
@@ -46,8 +46,7 @@ impl GroupSocket {
         Poll::Ready(Ok((&buffer[..length], source)))
     }
 
-    /// Sends to one host, or to the group. Never waits: a link too busy for a message loses it, as
-    /// links may.
+    /// Sends to one host, or to the group. Never waits: a message is lost when the link is too busy.
     pub(super) fn send(&self, to: Option<SocketAddr>, payload: &[u8]) -> io::Result<()> {
         let sent = self.socket.try_send_to(payload, to.unwrap_or(self.group));
         match sent {
@@ -73,7 +72,7 @@ fn join_v4(InterfaceIndex(index): InterfaceIndex) -> io::Result<(OwnedFd, Socket
     let socket = datagrams(AddressFamily::INET)?;
     sockopt::set_ip_multicast_ttl(&socket, HOPS.into())?;
     sockopt::set_ip_ttl(&socket, HOPS.into())?;
-    // Else it would hear what other programs joined on other interfaces.
+    // Else it would receive from groups that other programs joined on other interfaces.
     let socket = Socket::from(socket);
     socket.bind_device_by_index_v4(NonZeroU32::new(index))?;
     let group = SocketAddrV4::new(GROUP_V4, MDNS_PORT);

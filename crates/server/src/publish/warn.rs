@@ -1,7 +1,7 @@
-//! Says of which interfaces no boot client can find this server, because they have no IPv6 link-local address.
+//! Warns of interfaces without an IPv6 link-local address, on which no boot client finds this server.
 //!
-//! Runs beside whichever publisher is at work, and decides nothing: the kernel's news go to `core`'s watch, whose remarks go
-//! to the log.
+//! Runs beside the publisher, and decides nothing: `core` gets the kernel's events and returns the remarks, which
+//! are logged.
 
 use std::io;
 
@@ -10,25 +10,25 @@ use nightlatch_sys::link_local;
 use nightlatch_sys::netif::{self, NetworkChanges};
 use tracing::{debug, info, warn};
 
-use super::Announcement;
-use super::embedded::{is_wanted, now, watched};
+use super::ServiceAnnouncement;
+use super::embedded::{is_wanted, now, watch_changes};
 
 /// Watches until it is dropped.
-pub(super) async fn watch(announcement: &Announcement) {
+pub(super) async fn watch(announcement: &ServiceAnnouncement) {
     if let Err(error) = until_error(announcement).await {
         debug!(reason = %error, "cannot watch the interfaces' addresses");
     }
     std::future::pending().await
 }
 
-async fn until_error(announcement: &Announcement) -> io::Result<()> {
-    let changes = watched(NetworkChanges::listen()?)?;
+async fn until_error(announcement: &ServiceAnnouncement) -> io::Result<()> {
+    let changes = watch_changes(NetworkChanges::listen()?)?;
     let mut known = LinkLocalMonitor::default();
     loop {
         let all = netif::interfaces()?;
         let wanted = all.iter().filter(|it| is_wanted(it, announcement));
         for remark in known.update(link_local::observe(wanted)?, now()) {
-            say(&remark, announcement);
+            log(&remark, announcement);
         }
         let due = async {
             match known.poll_timeout() {
@@ -47,7 +47,7 @@ async fn until_error(announcement: &Announcement) -> io::Result<()> {
     }
 }
 
-fn say(remark: &LinkLocalNotice, announcement: &Announcement) {
+fn log(remark: &LinkLocalNotice, announcement: &ServiceAnnouncement) {
     match remark {
         LinkLocalNotice::Lacks(observed) => {
             let (interface, reason) = (&observed.name, reason(observed));

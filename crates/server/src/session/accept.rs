@@ -1,4 +1,4 @@
-//! Takes connections off the listening sockets, within the limits, and gives each a task.
+//! Accepts connections on the listening sockets, within the limits, and starts a task for each.
 
 use std::io;
 use std::net::SocketAddr;
@@ -11,26 +11,26 @@ use tokio::time::sleep;
 
 use super::log::ConnectionLog;
 use super::{Gatekeeper, Sessions};
-use crate::limits::{Limits, Slot};
+use crate::limits::{ConnectionLimits, Slot};
 
-/// How long nothing is accepted after it failed: with no descriptors left, every try fails at once
-/// and would keep a core busy.
+/// Pause after accept(2) failed: with no descriptors left, every try fails at once and would keep a core
+/// busy.
 const BACK_OFF: Duration = Duration::from_millis(100);
 
-/// Serves all who connect to `listeners` until `stop` is ready.
+/// Serves connections to `listeners` until `stop` is ready.
 ///
-/// Then nothing more is accepted and open connections end at once: a secret that was not sent to
-/// its end counts as not delivered, and its machine asks again.
+/// Then nothing more is accepted and open connections end at once: a secret that was not sent as a whole
+/// counts as not delivered, and its machine asks again.
 pub async fn serve<G: Gatekeeper>(
     listeners: Vec<std::net::TcpListener>,
     sessions: Sessions<G>,
-    limits: Limits,
+    limits: ConnectionLimits,
     stop: impl Future<Output = ()>,
 ) -> io::Result<()> {
     limits.ensure(listeners.len());
     let sessions = Arc::new(sessions);
     let log = Arc::new(ConnectionLog::new());
-    let mut doors = JoinSet::new();
+    let mut acceptors = JoinSet::new();
     for listener in listeners {
         let listener = TcpListener::from_std(listener)?;
         let address = listener.local_addr()?;
@@ -39,7 +39,7 @@ pub async fn serve<G: Gatekeeper>(
             address.ip(),
             address.port()
         );
-        doors.spawn(accept_all(
+        acceptors.spawn(accept_all(
             listener,
             address,
             Arc::clone(&sessions),
@@ -50,7 +50,7 @@ pub async fn serve<G: Gatekeeper>(
     let ended = tokio::select! {
         () = stop => Ok(()),
         // They never end by themselves.
-        Some(ended) = doors.join_next() => ended.map_err(io::Error::other),
+        Some(ended) = acceptors.join_next() => ended.map_err(io::Error::other),
         () = log.close_windows() => Ok(()),
     };
     log.finish();
@@ -61,11 +61,11 @@ async fn accept_all<G: Gatekeeper>(
     listener: TcpListener,
     address: SocketAddr,
     sessions: Arc<Sessions<G>>,
-    limits: Limits,
+    limits: ConnectionLimits,
     log: Arc<ConnectionLog>,
 ) {
     let mut open = JoinSet::new();
-    let mut failing = false;
+    let mut is_failing = false;
     loop {
         let next = async {
             let room = limits.room().await;
@@ -80,19 +80,19 @@ async fn accept_all<G: Gatekeeper>(
         };
         match accepted {
             Ok((stream, peer)) => {
-                failing = false;
+                is_failing = false;
                 match limits.admit(room, peer.ip()) {
                     Ok(slot) => {
                         let sessions = Arc::clone(&sessions);
-                        open.spawn(attend(sessions, stream, peer, slot, Arc::clone(&log)));
+                        open.spawn(run_session(sessions, stream, peer, slot, Arc::clone(&log)));
                     }
                     Err(error) => log.turned_away(peer, error),
                 }
             }
-            // One that came and went; the next may be a good one.
+            // The peer closed before we accepted.
             Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
             Err(error) => {
-                if !std::mem::replace(&mut failing, true) {
+                if !std::mem::replace(&mut is_failing, true) {
                     log.cannot_accept(address, &error);
                 }
                 sleep(BACK_OFF).await;
@@ -101,14 +101,14 @@ async fn accept_all<G: Gatekeeper>(
     }
 }
 
-async fn attend<G: Gatekeeper>(
+async fn run_session<G: Gatekeeper>(
     sessions: Arc<Sessions<G>>,
     stream: TcpStream,
     address: SocketAddr,
     slot: Slot,
     log: Arc<ConnectionLog>,
 ) {
-    let ended = sessions.attend(stream, address).await;
+    let ended = sessions.run(stream, address).await;
     log.ended(address, &ended);
     drop(slot);
 }

@@ -1,7 +1,6 @@
-//! The life of one connection: greeting, handshake, verdict, secret or nothing, close.
+//! One connection: greeting, handshake, decision, secret or nothing, close.
 //!
-//! Says nothing to a peer that is not authenticated but TLS, and nothing to one that is refused but
-//! the end.
+//! Sends nothing but TLS to a peer that is not authenticated, and nothing but the end to one that is refused.
 
 use std::future::poll_fn;
 use std::io::{self, Write};
@@ -16,64 +15,63 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::client::TlsStream;
 
-use super::{Ended, Gatekeeper, Peer, Permit, Request, Sessions, Stage, Verdict};
+use super::{Gatekeeper, Permit, SecretRequest, SessionEnd, SessionStage, Sessions};
 
 impl<G: Gatekeeper> Sessions<G> {
-    /// Serves the peer at the other end of `stream` up to the end.
-    pub async fn attend(&self, mut stream: TcpStream, address: SocketAddr) -> Ended {
-        let words = match timeout(self.deadlines.greeting, greeting(&mut stream)).await {
-            Ok(Ok(words)) => words,
+    /// Serves the peer at the other end of `stream`, to the end of the connection.
+    pub async fn run(&self, mut stream: TcpStream, address: SocketAddr) -> SessionEnd {
+        let greeting = match timeout(self.deadlines.greeting, read_greeting(&mut stream)).await {
+            Ok(Ok(greeting)) => greeting,
             Ok(Err(ended)) => return ended,
-            Err(_) => return Ended::Late(Stage::Greeting),
+            Err(_) => return SessionEnd::Late(SessionStage::Greeting),
         };
         let address = SocketAddr::new(address.ip().to_canonical(), address.port());
-        let peer = Peer { address, words };
-        // In a box of its own, made only now: an idle peer must not cost the room for TLS.
-        Box::pin(self.shake_hands(stream, peer)).await
+        // In a box of its own, made only now: an idle peer must not cost the memory for TLS.
+        Box::pin(self.shake_hands(stream, address, greeting)).await
     }
 
-    async fn shake_hands(&self, stream: TcpStream, peer: Peer) -> Ended {
+    async fn shake_hands(
+        &self,
+        stream: TcpStream,
+        address: SocketAddr,
+        greeting: GreetingOptions,
+    ) -> SessionEnd {
         let connecting = self.connector.connect(ServerTls::peer_name(), stream);
         let mut tls = match timeout(self.deadlines.handshake, connecting).await {
             Ok(Ok(tls)) => tls,
             Ok(Err(error)) => return handshake_failed(error),
-            Err(_) => return Ended::Late(Stage::Handshake),
+            Err(_) => return SessionEnd::Late(SessionStage::Handshake),
         };
-        let who = match authenticated(tls.get_ref().1) {
-            Ok(who) => who,
-            Err(error) => return Ended::Handshake(error),
+        let proved = match authenticated(tls.get_ref().1) {
+            Ok(proved) => proved,
+            Err(error) => return SessionEnd::Handshake(error),
         };
         if waits_to_be_asked(tls.get_ref().1) {
-            match timeout(self.deadlines.handshake, is_asked(&mut tls)).await {
+            match timeout(self.deadlines.handshake, reads_ask(&mut tls)).await {
                 Ok(true) => {}
                 // A machine that has found this server at another address too.
-                Ok(false) => return Ended::NotAsked,
-                Err(_) => return Ended::Late(Stage::Asking),
+                Ok(false) => return SessionEnd::NotAsked,
+                Err(_) => return SessionEnd::Late(SessionStage::Asking),
             }
         }
-        let rehearsal = peer.words.rehearsal;
-        let asking = async {
-            let mut request = self.gatekeeper.request(who, peer).await;
-            let verdict = request.verdict().await;
-            (request, verdict)
-        };
-        // The request lives until its peer is served: only an unanswered one is dropped early.
-        let (_request, verdict) = tokio::select! {
+        let rehearsal = greeting.rehearsal;
+        let request = SecretRequest::new(self.next_request(), &proved, address, greeting);
+        let decision = tokio::select! {
             biased;
-            () = anything(&mut tls) => return Ended::Gone,
-            answered = asking => answered,
+            () = wait_for_input(&mut tls) => return SessionEnd::Gone,
+            decision = self.gatekeeper.decide(request) => decision,
         };
-        match verdict {
-            Verdict::Release(permit) => self.deliver(&mut tls, permit, rehearsal).await,
-            Verdict::Refuse(reason) => {
+        match decision {
+            Ok(permit) => self.deliver(&mut tls, permit, rehearsal).await,
+            Err(reason) => {
                 if rehearsal {
                     let answer = RehearsalAnswer::Refused(reason.as_str().to_owned());
-                    // As with the end: a peer that takes not even this gets none.
-                    let said = answer.to_string();
-                    let _ = timeout(self.deadlines.close, tls.write_all(said.as_bytes())).await;
+                    // As with the end: a peer that does not even take this gets nothing.
+                    let line = answer.to_string();
+                    let _ = timeout(self.deadlines.close, tls.write_all(line.as_bytes())).await;
                 }
                 self.close(&mut tls).await;
-                Ended::Refused(reason)
+                SessionEnd::Refused(reason)
             }
         }
     }
@@ -81,13 +79,13 @@ impl<G: Gatekeeper> Sessions<G> {
     async fn deliver(
         &self,
         tls: &mut TlsStream<TcpStream>,
-        permit: impl Permit,
+        permit: Permit,
         rehearsal: bool,
-    ) -> Ended {
+    ) -> SessionEnd {
         let Some(secret) = permit.begin() else {
-            permit.failed();
+            drop(permit);
             self.close(tls).await;
-            return Ended::Revoked;
+            return SessionEnd::Revoked;
         };
         let head = rehearsal.then(|| RehearsalAnswer::Released(permit.terms()).to_string());
         let sending = async {
@@ -100,41 +98,35 @@ impl<G: Gatekeeper> Sessions<G> {
             if let Some(rest @ [_, ..]) = secret.get(taken..) {
                 tls.write_all(rest).await?;
             }
-            // Flushes, and marks the end: without the mark the payload is none.
+            // Flushes, and marks the end: without the mark the peer discards the payload.
             tls.shutdown().await
         };
         match timeout(self.deadlines.send, sending).await {
             Ok(Ok(())) => permit.delivered(),
-            Ok(Err(error)) => {
-                permit.failed();
-                return Ended::NotSent(error);
-            }
-            Err(_) => {
-                permit.failed();
-                return Ended::Late(Stage::Sending);
-            }
+            Ok(Err(error)) => return SessionEnd::NotSent(error),
+            Err(_) => return SessionEnd::Late(SessionStage::Sending),
         }
         self.wait_for_close(tls).await;
-        Ended::Delivered
+        SessionEnd::Delivered
     }
 
-    /// Closes in good order without having sent anything.
+    /// Closes with close_notify, without a payload.
     async fn close(&self, tls: &mut TlsStream<TcpStream>) {
-        // A peer that takes not even this gets an end of another kind.
+        // A peer that does not even take this gets its connection closed.
         if let Ok(Ok(())) = timeout(self.deadlines.close, tls.shutdown()).await {
             self.wait_for_close(tls).await;
         }
     }
 
-    /// A socket that is closed while something from the peer is unread resets the connection, and
-    /// the peer could lose what it has not read yet.
+    /// A socket that is closed while data from the peer is unread resets the connection, and the peer
+    /// could lose what it has not read yet.
     async fn wait_for_close(&self, tls: &mut TlsStream<TcpStream>) {
-        let _ = timeout(self.deadlines.close, anything(tls)).await;
+        let _ = timeout(self.deadlines.close, wait_for_input(tls)).await;
     }
 }
 
-/// Reads the first line. Nothing of it is kept in this future while it waits but the line itself.
-async fn greeting(stream: &mut TcpStream) -> Result<GreetingOptions, Ended> {
+/// Reads the first line. This future keeps only the line itself while it waits.
+async fn read_greeting(stream: &mut TcpStream) -> Result<GreetingOptions, SessionEnd> {
     let mut reader = LineReader::new();
     loop {
         let mut progress = None;
@@ -151,35 +143,35 @@ async fn greeting(stream: &mut TcpStream) -> Result<GreetingOptions, Ended> {
                 })
         })
         .await
-        .map_err(Ended::Broken)?;
+        .map_err(SessionEnd::Broken)?;
         match progress {
             Some(Ok(LineProgress::Done(greeting))) => return Ok(greeting.options),
-            Some(Err(error)) => return Err(Ended::Greeting(error)),
+            Some(Err(error)) => return Err(SessionEnd::Greeting(error)),
             Some(Ok(LineProgress::More)) | None => {}
         }
     }
 }
 
-/// Waits until the peer asks; anything else it does is its end.
-async fn is_asked(tls: &mut TlsStream<TcpStream>) -> bool {
+/// True when the peer asks for its secret; false as soon as it sends anything else, or closes.
+async fn reads_ask(tls: &mut TlsStream<TcpStream>) -> bool {
     let mut ask = [0; ASK.len()];
     tls.read_exact(&mut ask).await.is_ok() && ask == ASK
 }
 
-/// Waits until the peer closes, fails, or speaks, which it has no reason to.
-async fn anything(tls: &mut TlsStream<TcpStream>) {
+/// Waits until the peer closes, fails, or sends something, which the protocol does not allow.
+async fn wait_for_input(tls: &mut TlsStream<TcpStream>) {
     let _ = tls.read(&mut [0]).await;
 }
 
-fn handshake_failed(error: io::Error) -> Ended {
+fn handshake_failed(error: io::Error) -> SessionEnd {
     if let Some(peer) = PeerError::from_io(&error) {
-        return Ended::Handshake(peer);
+        return SessionEnd::Handshake(peer);
     }
     match error.kind() {
         io::ErrorKind::UnexpectedEof
         | io::ErrorKind::ConnectionReset
         | io::ErrorKind::ConnectionAborted
-        | io::ErrorKind::BrokenPipe => Ended::Handshake(PeerError::Closed),
-        _ => Ended::Broken(error),
+        | io::ErrorKind::BrokenPipe => SessionEnd::Handshake(PeerError::Closed),
+        _ => SessionEnd::Broken(error),
     }
 }

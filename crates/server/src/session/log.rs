@@ -1,4 +1,4 @@
-//! The log lines of connections, within quotas: whoever has no key must not fill the log.
+//! The log lines of connections, within quotas: peers without a key must not fill the log.
 
 use std::error::Error;
 use std::net::{IpAddr, SocketAddr};
@@ -12,22 +12,23 @@ use tokio::sync::Notify;
 use tokio::time::sleep;
 use tracing::Level;
 
-use super::{Ended, Stage};
+use super::{SessionEnd, SessionStage};
 use crate::limits::TooMany;
 
-/// Enough to see what is wrong with a machine in one network while there is a flood from another.
+/// Enough to see why a machine in one network fails while another network floods the server.
 const QUOTA: LogQuota = LogQuota {
     class: 3,
     all: 10,
     classes: MAX_CLASSES,
 };
 
-type Class = (SourceClass, &'static str);
+/// The source of a line, and its kind.
+type ConnectionClass = (SourceClass, &'static str);
 
 /// Writes the lines and counts those that it leaves out.
 #[derive(Debug)]
 pub(super) struct ConnectionLog {
-    limit: Mutex<LogLimit<Class>>,
+    limit: Mutex<LogLimit<ConnectionClass>>,
     /// A window has begun.
     begun: Notify,
 }
@@ -40,13 +41,13 @@ impl ConnectionLog {
         }
     }
 
-    /// Tells at the end of each window what was left out. Never ends.
+    /// Logs at the end of each window how many lines were left out. Never ends.
     pub(super) async fn close_windows(&self) {
         loop {
             let now = clock::now().mono;
             let ends = {
                 let mut limit = self.lock();
-                tell(limit.close(now));
+                log_left_out(limit.close(now));
                 limit.ends()
             };
             match ends {
@@ -56,42 +57,42 @@ impl ConnectionLog {
         }
     }
 
-    /// Tells what was left out until now.
+    /// Logs how many lines were left out until now.
     pub(super) fn finish(&self) {
-        tell(self.lock().finish());
+        log_left_out(self.lock().finish());
     }
 
-    /// How a connection ended. What the gatekeeper knows, with the client's name, it logs itself.
-    pub(super) fn ended(&self, address: SocketAddr, ended: &Ended) {
+    /// Logs the end of a connection. Decisions are logged by the gatekeeper, with the client's name.
+    pub(super) fn ended(&self, address: SocketAddr, ended: &SessionEnd) {
         let peer = SocketAddr::new(address.ip().to_canonical(), address.port());
         match ended {
-            Ended::Greeting(error) => self.refused(peer, "greeting", error),
-            Ended::Handshake(error) => self.refused(peer, "handshake", error),
-            Ended::Late(stage @ (Stage::Greeting | Stage::Handshake)) => {
+            SessionEnd::Greeting(error) => self.refused(peer, "greeting", error),
+            SessionEnd::Handshake(error) => self.refused(peer, "handshake", error),
+            SessionEnd::Late(stage @ (SessionStage::Greeting | SessionStage::Handshake)) => {
                 if self.admit(peer.ip(), "late", Level::INFO) {
                     tracing::info!(%peer, reason = %format_args!("too long for {stage}"), "refused");
                 }
             }
-            Ended::Broken(error) => {
+            SessionEnd::Broken(error) => {
                 if self.admit(peer.ip(), "broken", Level::DEBUG) {
                     tracing::debug!(%peer, %error, "the connection failed");
                 }
             }
-            Ended::NotSent(error) => {
+            SessionEnd::NotSent(error) => {
                 if self.admit(peer.ip(), "not sent", Level::DEBUG) {
                     tracing::debug!(%peer, %error, "the secret could not be sent");
                 }
             }
-            Ended::Late(stage @ (Stage::Asking | Stage::Sending)) => {
+            SessionEnd::Late(stage @ (SessionStage::Asking | SessionStage::Sending)) => {
                 if self.admit(peer.ip(), "not sent", Level::DEBUG) {
                     tracing::debug!(%peer, "the peer took too long for {stage}");
                 }
             }
-            Ended::Delivered
-            | Ended::Refused(_)
-            | Ended::Revoked
-            | Ended::NotAsked
-            | Ended::Gone => {
+            SessionEnd::Delivered
+            | SessionEnd::Refused(_)
+            | SessionEnd::Revoked
+            | SessionEnd::NotAsked
+            | SessionEnd::Gone => {
                 if self.admit(peer.ip(), "closed", Level::DEBUG) {
                     tracing::debug!(%peer, ?ended, "connection closed");
                 }
@@ -99,12 +100,12 @@ impl ConnectionLog {
         }
     }
 
-    /// A connection that was not let in.
+    /// Logs a connection that was closed because of the limits.
     pub(super) fn turned_away(&self, peer: SocketAddr, error: TooMany) {
         self.refused(peer, "too many", &error);
     }
 
-    /// Nothing can be accepted: peers can cause it, and end it, at will.
+    /// Logs that accept(2) failed, within a quota: peers can cause it, and end it, at will.
     pub(super) fn cannot_accept(&self, listener: SocketAddr, error: &std::io::Error) {
         if self.admit(listener.ip(), "cannot accept", Level::ERROR) {
             tracing::error!(%error, "cannot accept connections, will keep trying");
@@ -127,9 +128,9 @@ impl ConnectionLog {
         written && self.count((source.into(), kind), clock::now().mono)
     }
 
-    fn count(&self, class: Class, now: Monotonic) -> bool {
+    fn count(&self, class: ConnectionClass, now: Monotonic) -> bool {
         let mut limit = self.lock();
-        tell(limit.close(now));
+        log_left_out(limit.close(now));
         if limit.ends().is_none() {
             self.begun.notify_one();
         }
@@ -137,12 +138,12 @@ impl ConnectionLog {
     }
 
     /// Nothing panics while it holds the lock, so a poisoned count is still right.
-    fn lock(&self) -> MutexGuard<'_, LogLimit<Class>> {
+    fn lock(&self) -> MutexGuard<'_, LogLimit<ConnectionClass>> {
         self.limit.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-fn tell(left_out: Option<OmittedLines<Class>>) {
+fn log_left_out(left_out: Option<OmittedLines<ConnectionClass>>) {
     const SENTENCE: &str = "lines about connections in the last minute were left out";
     let Some(OmittedLines { largest, others }) = left_out else {
         return;

@@ -1,113 +1,41 @@
-//! From a connection to a [`Peer`] with a proven key, and from a verdict to bytes or none.
+//! Connections of machines: from a socket to a [`SecretRequest`], and from its decision to bytes or none.
 //!
-//! Decides nothing: who gets what is the [`Gatekeeper`]'s to say, and only an `Authenticated` peer
-//! is ever asked about. Before the greeting is complete a peer costs a socket and a few bytes.
+//! Decides nothing: the [`Gatekeeper`] does, and gets requests of `Authenticated` peers only. Before the
+//! greeting is complete a peer costs a socket and a few bytes.
 
 mod accept;
 mod connection;
 mod log;
+mod permit;
+mod request;
 
 use std::fmt;
 use std::io;
-use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use nightlatch_core::event::Refusal;
-use nightlatch_core::key_id::KeyId;
-use nightlatch_core::secret::Secret;
-use nightlatch_proto::greeting::{GreetingError, GreetingOptions};
-use nightlatch_proto::rehearsal::RehearsalTerms;
-use nightlatch_proto::tls::{Authenticated, PeerError, ServerTls};
-use nightlatch_sys::netif;
+use nightlatch_core::event::{Refusal, RequestId};
+use nightlatch_proto::greeting::GreetingError;
+use nightlatch_proto::tls::{PeerError, ServerTls};
 use tokio_rustls::TlsConnector;
 
 pub use accept::serve;
+pub use permit::{Permit, PermitState};
+pub use request::SecretRequest;
 
-/// Who decides, as a session sees it.
-pub trait Gatekeeper: Clone + Send + Sync + 'static {
-    /// A request that waits for its verdict.
-    type Request: Request;
+use crate::random;
 
-    /// `who` asks for its secret.
-    fn request(&self, who: Authenticated, peer: Peer)
-    -> impl Future<Output = Self::Request> + Send;
+/// Decides on requests: the driver, or a test in its place.
+pub trait Gatekeeper: Send + Sync + 'static {
+    /// Releases a secret or refuses, after as long as an approval may take. Dropping the future before
+    /// it is ready says that the peer is gone.
+    fn decide(
+        &self,
+        request: SecretRequest,
+    ) -> impl Future<Output = Result<Permit, Refusal>> + Send;
 }
 
-/// One request. Dropping it before its verdict says that the peer is gone; afterwards it says
-/// nothing.
-pub trait Request: Send {
-    /// The right to send.
-    type Permit: Permit;
-
-    /// Waits for the one answer, for as long as an approval may take.
-    fn verdict(&mut self) -> impl Future<Output = Verdict<Self::Permit>> + Send;
-}
-
-/// The right to send one client's secret once. Dropped, it counts as [`Permit::failed`].
-pub trait Permit: Send {
-    /// The secret, to be sent now; `None` when the right was revoked since the verdict. A secret
-    /// whose sending has begun cannot be called back.
-    fn begin(&self) -> Option<Arc<Secret>>;
-
-    /// How long the machine may be away, for one that rehearses.
-    fn terms(&self) -> RehearsalTerms;
-
-    /// All of it, and its end, left for the peer.
-    fn delivered(self);
-
-    /// It did not.
-    fn failed(self);
-}
-
-/// The answer to a request.
-#[derive(Debug)]
-pub enum Verdict<P> {
-    /// Send the secret.
-    Release(P),
-    /// Close in good order without a byte.
-    Refuse(Refusal),
-}
-
-/// What is known of a peer besides its key.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Peer {
-    /// Where it connects from; an IPv4 address is one, not its IPv6 notation.
-    pub address: SocketAddr,
-    /// What it said in its first line. Not authenticated: see [`nightlatch_proto::greeting`].
-    pub words: GreetingOptions,
-}
-
-impl Peer {
-    /// The interface that a link-local peer is behind. Every other address says less of where it came in.
-    pub(crate) fn interface(&self) -> Option<String> {
-        match self.address {
-            SocketAddr::V6(peer) if peer.scope_id() != 0 => netif::name_of(peer.scope_id()).ok(),
-            SocketAddr::V6(_) | SocketAddr::V4(_) => None,
-        }
-    }
-
-    /// Its address and port for a person, with the name of its interface.
-    pub(crate) fn named(&self) -> String {
-        match (self.interface(), self.address) {
-            (Some(interface), SocketAddr::V6(peer)) => {
-                format!("[{}%{interface}]:{}", peer.ip(), peer.port())
-            }
-            (_, address) => address.to_string(),
-        }
-    }
-}
-
-/// Who asked for a secret.
-#[derive(Clone, Debug)]
-pub(crate) struct Asker {
-    /// The number of the request, by which people decide on it.
-    pub(crate) number: u64,
-    pub(crate) peer: Peer,
-    pub(crate) key: KeyId,
-}
-
-/// How long a peer may take for each step. The wait for a verdict is the gatekeeper's to bound.
+/// Longest times that a peer may take for each step. The gatekeeper bounds the wait for its decision.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Deadlines {
     /// For the first line.
@@ -121,15 +49,15 @@ pub struct Deadlines {
 }
 
 impl Deadlines {
-    /// Stops whoever opens connections and says nothing, or says it byte by byte. Clients send the
-    /// line as soon as they are connected; this leaves three retransmissions.
+    /// Against peers that open connections and send nothing, or send byte by byte. Clients send the line as
+    /// soon as they are connected; this leaves time for three retransmissions.
     pub const GREETING: Duration = Duration::from_secs(10);
-    /// Stops whoever lets us set up TLS and then falls silent, which costs us most. A slow machine
-    /// signs once here, over a network that has just come up.
+    /// Against peers that have us set up TLS and then send nothing, which costs us most. A slow machine signs
+    /// once in this time, over a network that has just come up.
     pub const HANDSHAKE: Duration = Duration::from_secs(30);
-    /// Stops a client that does not read, so that its secret does not stay in our buffers.
+    /// Against peers that do not read, so that the secret does not stay in our buffers.
     pub const SEND: Duration = Duration::from_secs(30);
-    /// Stops a peer that never closes. It has everything it will get.
+    /// Against peers that never close. They have everything that they will get.
     pub const CLOSE: Duration = Duration::from_secs(5);
 }
 
@@ -144,21 +72,27 @@ impl Default for Deadlines {
     }
 }
 
-/// What all sessions share.
+/// State shared by all sessions of a server.
 pub struct Sessions<G> {
     gatekeeper: G,
     connector: TlsConnector,
     deadlines: Deadlines,
+    next_request: AtomicU64,
 }
 
 impl<G> Sessions<G> {
-    /// Sessions that shake hands as `tls` says and ask `gatekeeper`.
+    /// Sessions that shake hands by `tls` and have `gatekeeper` decide.
     pub fn new(gatekeeper: G, tls: &ServerTls, deadlines: Deadlines) -> Self {
         Self {
             gatekeeper,
             connector: TlsConnector::from(tls.config()),
             deadlines,
+            next_request: AtomicU64::new(random::first_number()),
         }
+    }
+
+    fn next_request(&self) -> RequestId {
+        RequestId(self.next_request.fetch_add(1, Ordering::Relaxed))
     }
 }
 
@@ -170,10 +104,10 @@ impl<G> fmt::Debug for Sessions<G> {
     }
 }
 
-/// How a session ended.
+/// The outcome of a session.
 #[derive(Debug)]
 #[must_use]
-pub enum Ended {
+pub enum SessionEnd {
     /// The peer got its secret.
     Delivered,
     /// The gatekeeper refused.
@@ -182,23 +116,23 @@ pub enum Ended {
     Revoked,
     /// The peer left without having asked for anything.
     NotAsked,
-    /// The peer went away while it waited for the verdict, or broke the silence it owes.
+    /// The peer went away while it waited for the decision, or sent something, which the protocol does not allow.
     Gone,
     /// The secret could not be sent.
     NotSent(io::Error),
-    /// The first line was none.
+    /// The first line was malformed.
     Greeting(GreetingError),
-    /// The handshake failed, or proved no key that can be anyone's.
+    /// The handshake failed, or proved no usable key.
     Handshake(PeerError),
     /// The peer took too long.
-    Late(Stage),
-    /// The connection failed before the peer had shown who it is.
+    Late(SessionStage),
+    /// The connection failed before the peer had proved a key.
     Broken(io::Error),
 }
 
 /// A step that has a deadline.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Stage {
+pub enum SessionStage {
     /// The first line.
     Greeting,
     /// The TLS handshake.
@@ -209,7 +143,7 @@ pub enum Stage {
     Sending,
 }
 
-impl fmt::Display for Stage {
+impl fmt::Display for SessionStage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Greeting => "the first line",

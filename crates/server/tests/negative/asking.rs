@@ -1,5 +1,5 @@
 //! Between the handshake and the request: a machine that finds this server at several addresses shakes hands at
-//! each, and asks at one. Who does not ask is never asked about.
+//! each, and asks at one. Without asking there is no request.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use nightlatch_proto::priority::Priority;
 use nightlatch_proto::tls::{BootTls, ServerTls};
-use nightlatch_server::session::{Deadlines, Ended, Sessions, Stage};
+use nightlatch_server::session::{Deadlines, SessionEnd, SessionStage, Sessions};
 use rustls::{ServerConnection, StreamOwned};
 
 use crate::gate::Gate;
@@ -35,19 +35,19 @@ fn agreed(mut stream: TcpStream, then: fn(StreamOwned<ServerConnection, TcpStrea
 }
 
 #[tokio::test]
-async fn who_asks_is_served() {
+async fn a_machine_that_asks_is_served() {
     let gate = Gate::releasing(b"secret");
     let tls = ServerTls::new(Some(&key()), &Priority::default()).unwrap();
     let sessions = Sessions::new(gate.clone(), &tls.offering_to_wait(), patient());
     let (ended, fetched) = meet_with(&sessions, |mut stream| fetch(key(), &mut stream)).await;
-    assert!(matches!(ended, Ended::Delivered), "{ended:?}");
+    assert!(matches!(ended, SessionEnd::Delivered), "{ended:?}");
     assert_eq!(fetched.unwrap().payload.expose(), b"secret");
-    assert_eq!(gate.heard(), ["asked", "delivered"]);
+    assert_eq!(gate.calls(), ["requested", "delivered"]);
 }
 
-/// It has asked by its handshake, as every client but ours.
+/// Its handshake counts as asking, as for every client but ours.
 #[tokio::test]
-async fn who_does_not_know_the_step_is_served() {
+async fn a_machine_that_does_not_know_the_step_is_served() {
     let gate = Gate::releasing(b"secret");
     let (ended, got) = meet_with(&sessions(&gate, patient()), |stream| {
         let key = key();
@@ -55,12 +55,12 @@ async fn who_does_not_know_the_step_is_served() {
         crate::hostile::shake_hands(stream, config)
     })
     .await;
-    assert!(matches!(ended, Ended::Delivered), "{ended:?}");
+    assert!(matches!(ended, SessionEnd::Delivered), "{ended:?}");
     assert_eq!(got.unwrap(), b"secret");
 }
 
 #[tokio::test]
-async fn the_key_is_proved_before_anything_is_asked() {
+async fn the_key_is_proved_before_asking() {
     let gate = Gate::releasing(b"secret");
     let own = key();
     let tls = ServerTls::new(Some(&own), &Priority::default()).unwrap();
@@ -73,12 +73,12 @@ async fn the_key_is_proved_before_anything_is_asked() {
     })
     .await;
     assert_eq!(proved, Some(trusted));
-    assert!(matches!(ended, Ended::NotAsked), "{ended:?}");
-    assert!(gate.heard().is_empty());
+    assert!(matches!(ended, SessionEnd::NotAsked), "{ended:?}");
+    assert!(gate.calls().is_empty());
 }
 
 #[tokio::test]
-async fn who_says_anything_else_or_leaves_is_not_asked_about() {
+async fn a_peer_that_sends_anything_else_or_leaves_makes_no_request() {
     type Does = fn(StreamOwned<ServerConnection, TcpStream>);
     let ways: [(&str, Does); 4] = [
         ("closes in order", |mut tls| {
@@ -102,13 +102,13 @@ async fn who_says_anything_else_or_leaves_is_not_asked_about() {
             agreed(stream, does);
         })
         .await;
-        assert!(matches!(ended, Ended::NotAsked), "{how}: {ended:?}");
-        assert!(gate.heard().is_empty(), "{how}");
+        assert!(matches!(ended, SessionEnd::NotAsked), "{how}: {ended:?}");
+        assert!(gate.calls().is_empty(), "{how}");
     }
 }
 
 #[tokio::test]
-async fn who_never_asks_is_not_waited_for() {
+async fn a_peer_that_never_asks_is_disconnected() {
     let gate = Gate::releasing(b"secret");
     let deadlines = Deadlines {
         handshake: SHORT,
@@ -127,7 +127,10 @@ async fn who_never_asks_is_not_waited_for() {
         {}
     })
     .await;
-    let late = matches!(ended, Ended::Late(Stage::Asking | Stage::Handshake));
+    let late = matches!(
+        ended,
+        SessionEnd::Late(SessionStage::Asking | SessionStage::Handshake)
+    );
     assert!(late, "{ended:?}");
-    assert!(gate.heard().is_empty());
+    assert!(gate.calls().is_empty());
 }

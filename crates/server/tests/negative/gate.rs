@@ -1,32 +1,31 @@
-//! A gatekeeper that says what a test wants, and remembers what it heard.
+//! A gatekeeper that decides as a test wants, and keeps the calls that it got.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use nightlatch_core::event::Refusal;
-use nightlatch_core::key_id::KeyId;
+use nightlatch_core::registry;
 use nightlatch_core::secret::Secret;
-use nightlatch_proto::rehearsal::RehearsalTerms;
-use nightlatch_proto::tls::Authenticated;
-use nightlatch_server::session::{Gatekeeper, Peer, Permit, Request, Verdict};
+use nightlatch_server::session::{Gatekeeper, Permit, PermitState, SecretRequest};
+use nightlatch_sys::clock;
 
-/// What it answers.
+/// The decision of a gate.
 #[derive(Clone)]
 pub(crate) enum Script {
     Release(Arc<Secret>),
-    /// Released, and revoked before the sending begins.
-    ReleaseInVain,
+    /// Release, and revoke before the sending begins.
+    ReleaseAndRevoke,
     Refuse(Refusal),
-    /// No answer, as while an approval is missing.
+    /// No decision, as while an approval is missing.
     Wait,
-    /// Our own fault.
+    /// A panic, as by a fault of the program.
     Panic,
 }
 
-/// What it heard, in this order.
+/// A call that a gate got.
 #[derive(Clone, PartialEq, Debug)]
-pub(crate) enum Heard {
-    Asked(KeyId, Peer),
+pub(crate) enum GateCall {
+    Requested(SecretRequest),
     Gone,
     Delivered,
     Failed,
@@ -35,123 +34,101 @@ pub(crate) enum Heard {
 #[derive(Clone)]
 pub(crate) struct Gate {
     script: Script,
-    heard: Arc<Mutex<Vec<Heard>>>,
+    calls: Arc<Mutex<Vec<GateCall>>>,
 }
 
 impl Gate {
     pub(crate) fn new(script: Script) -> Self {
         Self {
             script,
-            heard: Arc::default(),
+            calls: Arc::default(),
         }
     }
 
-    /// Releases these bytes to anyone.
+    /// Releases these bytes to every request.
     pub(crate) fn releasing(secret: &[u8]) -> Self {
         Self::new(Script::Release(Arc::new(Secret::new(secret.to_vec()))))
     }
 
-    /// What was heard, without who asked.
-    pub(crate) fn heard(&self) -> Vec<&'static str> {
-        let heard = self.heard.lock().unwrap();
-        heard
+    /// The calls in their order, by name.
+    pub(crate) fn calls(&self) -> Vec<&'static str> {
+        let calls = self.calls.lock().unwrap();
+        calls
             .iter()
-            .map(|heard| match heard {
-                Heard::Asked(..) => "asked",
-                Heard::Gone => "gone",
-                Heard::Delivered => "delivered",
-                Heard::Failed => "failed",
+            .map(|call| match call {
+                GateCall::Requested(_) => "requested",
+                GateCall::Gone => "gone",
+                GateCall::Delivered => "delivered",
+                GateCall::Failed => "failed",
             })
             .collect()
     }
 
-    /// Who asked first.
-    pub(crate) fn first(&self) -> (KeyId, Peer) {
-        match self.heard.lock().unwrap().first() {
-            Some(Heard::Asked(key, peer)) => (*key, peer.clone()),
+    /// The request of the first call.
+    pub(crate) fn first(&self) -> SecretRequest {
+        match self.calls.lock().unwrap().first() {
+            Some(GateCall::Requested(request)) => request.clone(),
             other => panic!("{other:?}"),
         }
     }
 
-    fn hear(&self, heard: Heard) {
-        self.heard.lock().unwrap().push(heard);
+    fn push(&self, call: GateCall) {
+        self.calls.lock().unwrap().push(call);
     }
-}
 
-impl Gatekeeper for Gate {
-    type Request = Asking;
-
-    async fn request(&self, who: Authenticated, peer: Peer) -> Asking {
-        self.hear(Heard::Asked(who.key_id(), peer));
-        Asking {
-            gate: self.clone(),
-            answered: false,
-        }
-    }
-}
-
-pub(crate) struct Asking {
-    gate: Gate,
-    answered: bool,
-}
-
-impl Request for Asking {
-    type Permit = Right;
-
-    async fn verdict(&mut self) -> Verdict<Right> {
-        let secret = match &self.gate.script {
-            Script::Wait => std::future::pending().await,
-            Script::Panic => panic!("on purpose"),
-            Script::Refuse(reason) => {
-                self.answered = true;
-                return Verdict::Refuse(*reason);
-            }
-            Script::Release(secret) => Some(Arc::clone(secret)),
-            Script::ReleaseInVain => None,
+    fn permit(&self, secret: Arc<Secret>, state: PermitState) -> Permit {
+        let terms = registry::DeadlineTerms {
+            deadline: clock::now().mono.after(LEFT),
+            timeout: TIMEOUT,
+            interval: INTERVAL,
         };
-        self.answered = true;
-        Verdict::Release(Right {
-            gate: self.gate.clone(),
-            secret,
+        let gate = self.clone();
+        Permit::new(state, secret, terms, true, move |delivered| {
+            gate.push(if delivered {
+                GateCall::Delivered
+            } else {
+                GateCall::Failed
+            });
         })
     }
 }
 
-impl Drop for Asking {
+/// The terms in the answer to a rehearsal.
+pub(crate) const LEFT: Duration = Duration::from_secs(100);
+pub(crate) const TIMEOUT: Duration = Duration::from_secs(300);
+pub(crate) const INTERVAL: Duration = Duration::from_secs(120);
+
+impl Gatekeeper for Gate {
+    async fn decide(&self, request: SecretRequest) -> Result<Permit, Refusal> {
+        self.push(GateCall::Requested(request));
+        let mut undecided = Undecided(Some(self));
+        let state = PermitState::default();
+        let secret = match &self.script {
+            Script::Wait => std::future::pending().await,
+            Script::Panic => panic!("on purpose"),
+            Script::Refuse(reason) => {
+                undecided.0 = None;
+                return Err(*reason);
+            }
+            Script::Release(secret) => Arc::clone(secret),
+            Script::ReleaseAndRevoke => {
+                state.revoke();
+                Arc::new(Secret::new(b"revoked".to_vec()))
+            }
+        };
+        undecided.0 = None;
+        Ok(self.permit(secret, state))
+    }
+}
+
+struct Undecided<'a>(Option<&'a Gate>);
+
+impl Drop for Undecided<'_> {
     fn drop(&mut self) {
-        if !self.answered && !std::thread::panicking() {
-            self.gate.hear(Heard::Gone);
+        if let Some(gate) = self.0
+            && !std::thread::panicking()
+        {
+            gate.push(GateCall::Gone);
         }
-    }
-}
-
-/// What it says to a machine that rehearses.
-pub(crate) const TERMS: RehearsalTerms = RehearsalTerms {
-    left: Duration::from_secs(100),
-    timeout: Duration::from_secs(300),
-    interval: Duration::from_secs(120),
-    alarm: true,
-};
-
-pub(crate) struct Right {
-    gate: Gate,
-    secret: Option<Arc<Secret>>,
-}
-
-impl Permit for Right {
-    fn begin(&self) -> Option<Arc<Secret>> {
-        self.secret.clone()
-    }
-
-    fn terms(&self) -> RehearsalTerms {
-        TERMS
-    }
-
-    fn delivered(self) {
-        self.gate.hear(Heard::Delivered);
-    }
-
-    fn failed(self) {
-        self.gate.hear(Heard::Failed);
     }
 }

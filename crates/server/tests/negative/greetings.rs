@@ -5,14 +5,14 @@ use std::io::{Read, Write};
 use nightlatch_proto::greeting::{BootNonce, GreetingError, GreetingOptions};
 use nightlatch_proto::priority::Priority;
 use nightlatch_proto::tls::{BootTls, PeerError, ServerTls};
-use nightlatch_server::session::{Deadlines, Ended, Sessions, Stage};
+use nightlatch_server::session::{Deadlines, SessionEnd, SessionStage, Sessions};
 
-use crate::gate::{Gate, TERMS};
+use crate::gate::{Gate, INTERVAL, LEFT, TIMEOUT};
 use crate::hostile::{key, read_record, say};
 use crate::{SHORT, meet, meet_with, patient};
 
 #[tokio::test]
-async fn a_line_that_is_none_gets_not_a_byte() {
+async fn a_malformed_line_gets_not_a_byte() {
     let long = vec![b'1'; 100_003];
     let lines: [&[u8]; 12] = [
         b"2\r\n",
@@ -33,9 +33,12 @@ async fn a_line_that_is_none_gets_not_a_byte() {
         let owned = line.to_vec();
         let (ended, answer) = meet(&gate, patient(), move |stream| say(&stream, &owned)).await;
         let start = &line[..line.len().min(20)];
-        assert!(matches!(ended, Ended::Greeting(_)), "{start:?}: {ended:?}");
+        assert!(
+            matches!(ended, SessionEnd::Greeting(_)),
+            "{start:?}: {ended:?}"
+        );
         assert_eq!(answer, b"", "{start:?}");
-        assert!(gate.heard().is_empty(), "{start:?}");
+        assert!(gate.calls().is_empty(), "{start:?}");
     }
 }
 
@@ -48,7 +51,7 @@ async fn a_line_without_end_is_not_read_to_its_end() {
     })
     .await;
     assert!(
-        matches!(ended, Ended::Greeting(GreetingError::TooLong)),
+        matches!(ended, SessionEnd::Greeting(GreetingError::TooLong)),
         "{ended:?}"
     );
 }
@@ -71,15 +74,15 @@ async fn versions_that_mandos_serves_get_as_far_as_tls() {
         let (ended, answer) = meet(&gate, patient(), move |stream| say(&stream, &owned)).await;
         assert_eq!(answer.first(), Some(&22), "{line:?}: a handshake record");
         assert!(
-            matches!(ended, Ended::Handshake(PeerError::Closed)),
+            matches!(ended, SessionEnd::Handshake(PeerError::Closed)),
             "{line:?}: {ended:?}"
         );
-        assert!(gate.heard().is_empty());
+        assert!(gate.calls().is_empty());
     }
 }
 
 #[tokio::test]
-async fn who_says_nothing_is_not_waited_for() {
+async fn a_silent_peer_is_disconnected() {
     let gate = Gate::releasing(b"secret");
     let deadlines = Deadlines {
         greeting: SHORT,
@@ -89,12 +92,15 @@ async fn who_says_nothing_is_not_waited_for() {
         stream.read(&mut [0]).unwrap()
     })
     .await;
-    assert!(matches!(ended, Ended::Late(Stage::Greeting)), "{ended:?}");
+    assert!(
+        matches!(ended, SessionEnd::Late(SessionStage::Greeting)),
+        "{ended:?}"
+    );
     assert_eq!(read, 0);
 }
 
 #[tokio::test]
-async fn who_speaks_a_byte_at_a_time_gains_no_time() {
+async fn a_peer_that_sends_byte_by_byte_gains_no_time() {
     let gate = Gate::releasing(b"secret");
     let deadlines = Deadlines {
         greeting: SHORT,
@@ -106,11 +112,14 @@ async fn who_speaks_a_byte_at_a_time_gains_no_time() {
         while stream.write_all(b" ").is_ok() && stream.read(&mut [0]).is_err() {}
     })
     .await;
-    assert!(matches!(ended, Ended::Late(Stage::Greeting)), "{ended:?}");
+    assert!(
+        matches!(ended, SessionEnd::Late(SessionStage::Greeting)),
+        "{ended:?}"
+    );
 }
 
 #[tokio::test]
-async fn who_falls_silent_after_the_line_is_not_waited_for() {
+async fn a_peer_that_is_silent_after_the_line_is_disconnected() {
     let gate = Gate::releasing(b"secret");
     let deadlines = Deadlines {
         handshake: SHORT,
@@ -122,12 +131,15 @@ async fn who_falls_silent_after_the_line_is_not_waited_for() {
         let _ = stream.read_to_end(&mut Vec::new());
     })
     .await;
-    assert!(matches!(ended, Ended::Late(Stage::Handshake)), "{ended:?}");
-    assert!(gate.heard().is_empty());
+    assert!(
+        matches!(ended, SessionEnd::Late(SessionStage::Handshake)),
+        "{ended:?}"
+    );
+    assert!(gate.calls().is_empty());
 }
 
 #[tokio::test]
-async fn the_words_of_the_line_reach_the_gatekeeper() {
+async fn the_options_of_the_line_reach_the_gatekeeper() {
     let gate = Gate::releasing(b"secret");
     let words = GreetingOptions {
         rehearsal: true,
@@ -144,11 +156,14 @@ async fn the_words_of_the_line_reach_the_gatekeeper() {
         boot.with_options(said).fetch(&mut stream, 1000).unwrap()
     })
     .await;
-    assert!(matches!(ended, Ended::Delivered), "{ended:?}");
+    assert!(matches!(ended, SessionEnd::Delivered), "{ended:?}");
     assert_eq!(fetched.payload.expose(), b"secret");
-    assert_eq!(fetched.terms, Some(TERMS));
-    let (who, peer) = gate.first();
-    assert_eq!(who, id);
-    assert_eq!(peer.words, words);
-    assert!(peer.address.ip().is_loopback());
+    let terms = fetched.terms.unwrap();
+    assert!(terms.left <= LEFT && terms.left > LEFT / 2, "{terms:?}");
+    assert_eq!((terms.timeout, terms.interval), (TIMEOUT, INTERVAL));
+    assert!(terms.alarm);
+    let request = gate.first();
+    assert_eq!(request.key, id);
+    assert_eq!(request.greeting, words);
+    assert!(request.address.ip().is_loopback());
 }

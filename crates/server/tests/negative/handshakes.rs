@@ -1,4 +1,4 @@
-//! TLS: each way to fail to prove a raw public key. Nobody here is ever asked about.
+//! TLS: each way to fail to prove a raw public key. None leads to a request.
 //!
 //! `PeerError::KeyId` is missing: it takes a key of no bytes, which is refused as malformed before.
 
@@ -8,7 +8,7 @@ use nightlatch_proto::priority::Priority;
 use nightlatch_proto::tls::{
     BootTls, FetchError, PeerError, RawKey, ServerTls, SpkiError, authenticated,
 };
-use nightlatch_server::session::{Ended, Sessions};
+use nightlatch_server::session::{SessionEnd, Sessions};
 use rustls::ServerConfig;
 use rustls::pki_types::CertificateDer;
 
@@ -19,27 +19,27 @@ use crate::hostile::{
 };
 use crate::{meet, meet_with, patient};
 
-/// How the session with a peer of this configuration ended; the peer must not get a byte.
+/// The error of the session with a peer of this configuration; the peer must not get a byte.
 async fn failure(config: ServerConfig) -> PeerError {
     let gate = Gate::releasing(b"secret");
     let (ended, got) = meet(&gate, patient(), |stream| shake_hands(stream, config)).await;
     assert!(got.is_err(), "the peer was not told: {got:?}");
-    assert!(gate.heard().is_empty());
+    assert!(gate.calls().is_empty());
     failed(ended)
 }
 
-/// How the session with a peer that answers the ClientHello with these bytes ended.
+/// The error of the session with a peer that answers the ClientHello with these bytes.
 async fn answered(bytes: &[u8]) -> PeerError {
     let gate = Gate::releasing(b"secret");
     let bytes = bytes.to_vec();
     let (ended, ()) = meet(&gate, patient(), move |stream| answer_hello(stream, &bytes)).await;
-    assert!(gate.heard().is_empty());
+    assert!(gate.calls().is_empty());
     failed(ended)
 }
 
-fn failed(ended: Ended) -> PeerError {
+fn failed(ended: SessionEnd) -> PeerError {
     match ended {
-        Ended::Handshake(error) => error,
+        SessionEnd::Handshake(error) => error,
         other => panic!("{other:?}"),
     }
 }
@@ -153,7 +153,7 @@ async fn bytes_of_an_honest_machine_are_worth_nothing_a_second_time() {
         recorder.sent
     })
     .await;
-    assert!(matches!(ended, Ended::Delivered), "{ended:?}");
+    assert!(matches!(ended, SessionEnd::Delivered), "{ended:?}");
 
     let (ended, ()) = meet(&gate, patient(), move |stream| {
         answer_hello(stream, recorded.strip_prefix(b"1\r\n").unwrap());
@@ -161,7 +161,7 @@ async fn bytes_of_an_honest_machine_are_worth_nothing_a_second_time() {
     .await;
     let error = failed(ended);
     assert!(matches!(error, PeerError::Protocol(_)), "{error:?}");
-    assert_eq!(gate.heard(), ["asked", "delivered"]);
+    assert_eq!(gate.calls(), ["requested", "delivered"]);
 }
 
 #[tokio::test]
@@ -184,7 +184,7 @@ async fn without_parameters_in_common_both_ends_say_so() {
         "{fetched:?}"
     );
     assert!(matches!(failed(ended), PeerError::Alert(_)));
-    assert!(gate.heard().is_empty());
+    assert!(gate.calls().is_empty());
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! Peers that do not do what they should: TLS servers with something wrong, and bytes by hand.
+//! Hostile peers: TLS servers with something wrong, and bytes by hand.
 
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
@@ -20,7 +20,7 @@ pub(crate) fn key() -> RawKey {
     RawKey::generate(RawKeyKind::Ed25519).unwrap()
 }
 
-/// What an honest machine does.
+/// Fetches a secret as an honest machine does.
 pub(crate) fn fetch(
     key: RawKey,
     stream: &mut (impl Read + Write),
@@ -29,8 +29,7 @@ pub(crate) fn fetch(
     boot.fetch(stream, 1 << 20)
 }
 
-/// Sends `bytes` and then nothing more, and returns all that comes back. A connection that is reset
-/// has ended too.
+/// Sends `bytes`, closes this direction, and returns everything that is received until the end or a reset.
 pub(crate) fn say(mut stream: &TcpStream, bytes: &[u8]) -> Vec<u8> {
     // The other end may close before it has read all.
     let _ = stream.write_all(bytes);
@@ -91,7 +90,7 @@ pub(crate) fn certificate() -> (CertificateDer<'static>, Arc<dyn SigningKey>) {
     (made.cert.der().clone(), load(private))
 }
 
-/// Shows `shown` as raw public keys and signs with `signer`, whether it fits or not.
+/// Shows `shown` as raw public keys and signs with `signer`, which need not fit.
 pub(crate) fn shows(
     shown: Vec<CertificateDer<'static>>,
     signer: Arc<dyn SigningKey>,
@@ -101,7 +100,7 @@ pub(crate) fn shows(
     builder().with_cert_resolver(resolver)
 }
 
-/// Would use X.509 only.
+/// Offers X.509 only.
 pub(crate) fn x509() -> ServerConfig {
     let made = rcgen::generate_simple_self_signed(["machine".to_owned()]).unwrap();
     let private = PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
@@ -117,7 +116,7 @@ fn builder() -> rustls::ConfigBuilder<ServerConfig, rustls::server::WantsServerC
         .with_no_client_auth()
 }
 
-/// Greets, shakes hands and reads what it gets.
+/// Greets, shakes hands and reads the payload.
 pub(crate) fn shake_hands(mut stream: TcpStream, config: ServerConfig) -> io::Result<Vec<u8>> {
     stream.write_all(GREETING)?;
     let mut connection = ServerConnection::new(Arc::new(config)).map_err(io::Error::other)?;
@@ -126,7 +125,7 @@ pub(crate) fn shake_hands(mut stream: TcpStream, config: ServerConfig) -> io::Re
     Ok(payload)
 }
 
-/// Greets and shakes hands, then leaves the rest to the caller.
+/// Greets and shakes hands; the caller does the rest.
 pub(crate) fn connected(mut stream: TcpStream) -> rustls::StreamOwned<ServerConnection, TcpStream> {
     let key = key();
     let config = shows(vec![key.spki().to_vec().into()], signer(&key));
@@ -142,7 +141,7 @@ pub(crate) fn connected(mut stream: TcpStream) -> rustls::StreamOwned<ServerConn
     rustls::StreamOwned::new(connection, stream)
 }
 
-/// Keeps a copy of all that goes out, write by write.
+/// Keeps a copy of everything that is written.
 pub(crate) struct Recorder {
     pub(crate) stream: TcpStream,
     pub(crate) sent: Vec<u8>,

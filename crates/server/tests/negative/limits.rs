@@ -1,4 +1,4 @@
-//! The whole server side of the network, with its limits.
+//! The limits of connections, with the whole network side of the server.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use nightlatch_proto::priority::Priority;
 use nightlatch_proto::tls::ServerTls;
-use nightlatch_server::limits::Limits;
-use nightlatch_server::listen::{self, Options};
+use nightlatch_server::limits::ConnectionLimits;
+use nightlatch_server::listen::{self, ListenOptions};
 use nightlatch_server::session::{Sessions, serve};
 use rustix::net::{AddressFamily, SocketType};
 use tokio::sync::oneshot;
@@ -16,13 +16,13 @@ use crate::gate::{Gate, Script};
 use crate::hostile::{GREETING, fetch, key};
 use crate::{SHORT, patient};
 
-/// A server on a port of its own while `clients` runs against it.
+/// Runs `clients` against a server on a port of its own.
 async fn with_server<T: Send + 'static>(
     gate: Gate,
-    limits: Limits,
+    limits: ConnectionLimits,
     clients: impl FnOnce(u16) -> T + Send + 'static,
 ) -> T {
-    let listeners = listen::bind(&Options::default()).unwrap();
+    let listeners = listen::bind(&ListenOptions::default()).unwrap();
     let port = listeners[0].local_addr().unwrap().port();
     let tls = ServerTls::new(None, &Priority::default()).unwrap();
     let sessions = Sessions::new(gate, &tls, patient());
@@ -52,16 +52,16 @@ fn connect_from(n: u8, port: u16) -> TcpStream {
     stream
 }
 
-/// Whether the server takes the greeting and answers.
-fn is_attended(mut stream: &TcpStream) -> bool {
+/// True when the server reads the greeting and answers.
+fn is_served(mut stream: &TcpStream) -> bool {
     let greeted = stream.write_all(GREETING);
     greeted.is_ok() && matches!(stream.read(&mut [0]), Ok(1))
 }
 
 #[tokio::test]
-async fn one_address_cannot_take_the_place_of_others() {
+async fn one_address_cannot_use_the_places_of_others() {
     let gate = Gate::releasing(b"secret");
-    with_server(gate, Limits::new(100, 2), |port| {
+    with_server(gate, ConnectionLimits::new(100, 2), |port| {
         let held = [connect_from(2, port), connect_from(2, port)];
         let mut third = connect_from(2, port);
         assert!(
@@ -70,20 +70,20 @@ async fn one_address_cannot_take_the_place_of_others() {
         );
         let fetched = fetch(key(), &mut connect_from(3, port));
         assert_eq!(fetched.unwrap().payload.expose(), b"secret");
-        assert!(held.iter().all(is_attended));
+        assert!(held.iter().all(is_served));
         drop(held);
         // Ends as soon as the server has noticed, or the test fails by its time-out.
-        while !is_attended(&connect_from(2, port)) {}
+        while !is_served(&connect_from(2, port)) {}
     })
     .await;
 }
 
 #[tokio::test]
-async fn over_the_total_one_waits_and_is_served_in_its_turn() {
+async fn a_connection_over_the_total_waits_for_its_turn() {
     let gate = Gate::releasing(b"secret");
-    with_server(gate, Limits::new(2, 2), |port| {
+    with_server(gate, ConnectionLimits::new(2, 2), |port| {
         let held = [connect_from(2, port), connect_from(3, port)];
-        assert!(held.iter().all(is_attended));
+        assert!(held.iter().all(is_served));
         let mut waiting = connect_from(4, port);
         waiting.set_read_timeout(Some(SHORT)).unwrap();
         waiting.write_all(GREETING).unwrap();
@@ -105,7 +105,7 @@ async fn over_the_total_one_waits_and_is_served_in_its_turn() {
 #[tokio::test]
 async fn a_fault_in_one_session_does_not_touch_the_server() {
     let gate = Gate::new(Script::Panic);
-    with_server(gate, Limits::new(1, 1), |port| {
+    with_server(gate, ConnectionLimits::new(1, 1), |port| {
         for _ in 0..3 {
             assert!(fetch(key(), &mut connect_from(2, port)).is_err());
         }
@@ -116,9 +116,9 @@ async fn a_fault_in_one_session_does_not_touch_the_server() {
 #[tokio::test]
 async fn a_server_that_stops_ends_its_sessions() {
     let gate = Gate::new(Script::Wait);
-    let held = with_server(gate, Limits::new(10, 10), |port| {
+    let held = with_server(gate, ConnectionLimits::new(10, 10), |port| {
         let held = connect_from(2, port);
-        assert!(is_attended(&held));
+        assert!(is_served(&held));
         held
     })
     .await;

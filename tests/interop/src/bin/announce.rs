@@ -9,7 +9,7 @@
 use std::net::Ipv6Addr;
 use std::process::ExitCode;
 
-use nightlatch_server::publish::{self, Announcement};
+use nightlatch_server::publish::{self, ServiceAnnouncement};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
@@ -28,7 +28,7 @@ async fn main() -> ExitCode {
         eprintln!("usage: announce NAME PORT [INTERFACE]");
         return ExitCode::from(64);
     };
-    let announcement = Announcement {
+    let announcement = ServiceAnnouncement {
         name,
         port,
         interface: arguments.next(),

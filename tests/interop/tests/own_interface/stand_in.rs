@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 use nightlatch_bus::client::ClientView;
 use nightlatch_bus::names::{CLIENT, CLIENT_OLD, ClientPath, MANDOS, NIGHTLATCH, NIGHTLATCH_PATH};
 use nightlatch_bus::property::{Property, PropertyType, PropertyValue};
+use nightlatch_core::digits::{self, Hex};
 use nightlatch_interop::dbus::Bus;
 use sha2::{Digest, Sha256};
 use tokio::runtime::Runtime;
@@ -109,18 +110,15 @@ impl StandIn {
 
 /// Lines as they are chained.
 fn chain((mut seq, hash): (u64, &str), records: &[&str]) -> Vec<String> {
-    let mut hash = if hash.is_empty() {
-        vec![0; 32]
-    } else {
-        let pairs = hash.as_bytes().chunks(2);
-        let byte = |pair| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap();
-        pairs.map(byte).collect()
+    let mut hash = match hash {
+        "" => vec![0; 32],
+        hash => digits::hex::<32>(hash.as_bytes()).unwrap().to_vec(),
     };
     let lines = records.iter().map(|record| {
         seq += 1;
         let text = [&hash[..], &seq.to_be_bytes(), record.as_bytes()].concat();
         hash = Sha256::digest(text).to_vec();
-        let hex: String = hash.iter().map(|byte| format!("{byte:02x}")).collect();
+        let hex = Hex(&hash);
         format!("{{\"seq\":{seq},\"hash\":\"{hex}\",\"record\":{record}}}")
     });
     lines.collect()

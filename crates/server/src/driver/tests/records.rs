@@ -1,4 +1,4 @@
-//! The entries of the record: order, durability, bounds.
+//! The records of the audit log: order, durability, bounds.
 
 use std::collections::BTreeMap;
 
@@ -8,8 +8,8 @@ use nightlatch_core::record::{Kind, Line, Query};
 use super::*;
 
 /// Kind, client and author of each entry.
-pub(super) async fn record(house: &House) -> Vec<String> {
-    let read = house.handle.records(Query::default());
+pub(super) async fn record(driver: &TestDriver) -> Vec<String> {
+    let read = driver.handle.records(Query::default());
     let page = timeout(PATIENCE, read).await.unwrap().unwrap().unwrap();
     let words = |line: &Line| {
         let text: serde_json::Value = serde_json::from_str(&line.text).unwrap();
@@ -21,29 +21,29 @@ pub(super) async fn record(house: &House) -> Vec<String> {
 
 #[tokio::test]
 async fn a_secret_is_in_the_record_before_it_leaves() {
-    let house = House::new().await;
-    let entries = |house: &House| {
-        let mut store = house.store.clone();
+    let driver = TestDriver::new().await;
+    let entries = |driver: &TestDriver| {
+        let mut store = driver.store.clone();
         store.records(&Query::default()).unwrap().lines.len()
     };
-    let before = entries(&house);
-    let permit = house.permit(0).await;
-    assert_eq!(entries(&house), before + 1);
+    let before = entries(&driver);
+    let permit = driver.permit(0).await;
+    assert_eq!(entries(&driver), before + 1);
     drop(permit);
-    let record = record(&house).await;
+    let record = record(&driver).await;
     assert_eq!(
         record[record.len() - 2..],
         ["released a server", "undelivered a server"]
     );
-    house.end().await;
+    driver.end().await;
 }
 
 #[tokio::test]
-async fn of_two_releases_in_one_moment_the_second_is_an_alarm() {
-    let house = House::new().await;
-    let (first, second) = (house.permit(0).await, house.permit(0).await);
-    // Should the server end now, the next one knows that a secret may have left.
-    let saved = house.store.clone().load().unwrap();
+async fn of_two_releases_at_once_the_second_is_an_alarm() {
+    let driver = TestDriver::new().await;
+    let (first, second) = (driver.permit(0).await, driver.permit(0).await);
+    // If the server ended now, the next start would know that a secret may have left.
+    let saved = driver.store.clone().load().unwrap();
     let a = saved.clients.into_iter().find(|it| it.name.as_str() == "a");
     let a = a.map(|it| it.life);
     assert!(matches!(a, Some(Life::Present(present)) if present.state.released));
@@ -51,26 +51,26 @@ async fn of_two_releases_in_one_moment_the_second_is_an_alarm() {
         alarms: true,
         ..Query::default()
     };
-    let page = house.store.clone().records(&alarms).unwrap();
+    let page = driver.store.clone().records(&alarms).unwrap();
     let [line] = &page.lines[..] else {
         panic!("not one alarm: {page:?}");
     };
     assert!(line.text.contains("second-request"), "{line:?}");
     drop((first, second));
-    house.end().await;
+    driver.end().await;
 }
 
 #[tokio::test]
-async fn a_full_disk_keeps_nobody_from_booting_and_the_record_follows() {
-    let house = House::new().await;
-    house.store.set_failing(true);
+async fn a_full_disk_keeps_no_machine_from_booting_and_the_records_follow() {
+    let driver = TestDriver::new().await;
+    driver.store.set_failing(true);
     for _ in 0..2 {
-        drop(house.permit(0).await);
+        drop(driver.permit(0).await);
     }
-    drop(house.permit(1).await);
-    house.store.set_failing(false);
+    drop(driver.permit(1).await);
+    driver.store.set_failing(false);
     let record = loop {
-        let record = record(&house).await;
+        let record = record(&driver).await;
         if record.contains(&"undelivered b server".to_owned()) {
             break record;
         }
@@ -79,10 +79,28 @@ async fn a_full_disk_keeps_nobody_from_booting_and_the_record_follows() {
         .iter()
         .filter(|entry| entry.starts_with("released a"));
     assert_eq!(released.count(), 2);
-    house.end().await;
+    driver.end().await;
 }
 
-/// The number of entries of each kind and client in the store, and the sum of those left out of each.
+#[tokio::test]
+async fn the_record_of_a_peer_that_left_just_before_its_release_has_its_key() {
+    let driver = TestDriver::new().await;
+    let mut request = driver.request(0);
+    assert!(timeout(Duration::ZERO, &mut request).await.is_err());
+    // The driver handles everything in order: it has released the secret, which nobody received.
+    drop(driver.permit(1).await);
+    drop(request);
+    let store = driver.store.clone();
+    let key = driver.keys[0].key_id().to_string();
+    driver.end().await;
+    let lines = store.clone().records(&Query::default()).unwrap().lines;
+    let undelivered =
+        |line: &&Line| line.text.contains("undelivered") && line.text.contains("\"a\"");
+    let line = lines.iter().find(undelivered).unwrap();
+    assert!(line.text.contains(&key), "{line:?}");
+}
+
+/// The numbers of records by kind and client: those in the store, and those left out.
 fn counts(store: &MemoryStore) -> (BTreeMap<String, u64>, BTreeMap<String, u64>) {
     let (mut recorded, mut left_out) = (BTreeMap::new(), BTreeMap::new());
     for line in store.clone().records(&Query::default()).unwrap().lines {
@@ -105,24 +123,24 @@ fn counts(store: &MemoryStore) -> (BTreeMap<String, u64>, BTreeMap<String, u64>)
 }
 
 #[tokio::test]
-async fn the_records_of_one_machine_are_bounded_and_none_is_missing_from_the_numbers() {
-    const ASKED: u64 = 60;
-    let house = House::new().await;
-    for _ in 0..ASKED {
-        drop(house.permit(0).await);
+async fn the_records_of_one_machine_are_bounded_and_those_left_out_are_counted() {
+    const REQUESTS: u64 = 60;
+    let driver = TestDriver::new().await;
+    for _ in 0..REQUESTS {
+        drop(driver.permit(0).await);
     }
-    drop(house.permit(1).await);
-    let store = house.store.clone();
-    house.end().await;
+    drop(driver.permit(1).await);
+    let store = driver.store.clone();
+    driver.end().await;
     let (recorded, left_out) = counts(&store);
     let few = ["released a", "undelivered a"];
     for kind in few {
         assert_eq!(recorded[kind], 10, "{recorded:?}");
-        assert_eq!(left_out.get(kind), Some(&(ASKED - 10)), "{left_out:?}");
+        assert_eq!(left_out.get(kind), Some(&(REQUESTS - 10)), "{left_out:?}");
     }
-    // Each is announced, and then counted.
+    // For each kind, one announces that records are left out, and one has their number.
     assert_eq!(recorded["left-out a"], 4);
-    // Another machine does not suffer from it.
+    // The records of the other machine are complete.
     for kind in ["released b", "undelivered b"] {
         assert_eq!(recorded[kind], 1, "{recorded:?}");
     }
@@ -131,34 +149,34 @@ async fn the_records_of_one_machine_are_bounded_and_none_is_missing_from_the_num
 
 #[tokio::test]
 async fn a_release_that_was_delivered_is_recorded_whatever_was_abandoned_before() {
-    let house = House::new().await;
+    let driver = TestDriver::new().await;
     for _ in 0..12 {
-        drop(house.permit(0).await);
+        drop(driver.permit(0).await);
     }
-    house.permit(0).await.delivered();
-    let store = house.store.clone();
-    house.end().await;
+    driver.permit(0).await.delivered();
+    let store = driver.store.clone();
+    driver.end().await;
     assert_eq!(counts(&store).0["released a"], 11);
 }
 
 #[tokio::test]
-async fn what_is_known_of_a_machine_is_durable_before_a_release_that_is_not_recorded() {
-    let house = House::new().await;
+async fn the_state_of_a_machine_is_durable_before_a_release_that_is_not_recorded() {
+    let driver = TestDriver::new().await;
     for _ in 0..15 {
-        drop(house.permit(0).await);
+        drop(driver.permit(0).await);
     }
-    // Reading waits for all that came before it to be written.
-    record(&house).await;
-    let is_released = |house: &House| {
-        let saved = house.store.clone().load().unwrap();
+    // A read comes after all changes before it were written.
+    record(&driver).await;
+    let is_released = |driver: &TestDriver| {
+        let saved = driver.store.clone().load().unwrap();
         let a = saved.clients.into_iter().find(|it| it.name.as_str() == "a");
         matches!(a.unwrap().life, Life::Present(present) if present.state.released)
     };
-    assert!(!is_released(&house));
-    let permit = house.permit(0).await;
-    assert!(is_released(&house));
+    assert!(!is_released(&driver));
+    let permit = driver.permit(0).await;
+    assert!(is_released(&driver));
     drop(permit);
-    house.end().await;
+    driver.end().await;
 }
 
 #[tokio::test]
@@ -178,12 +196,12 @@ async fn an_alarm_that_is_not_recorded_reaches_the_alarm_command() {
         &mut |most| most,
     );
     let client = registry.by_name("a").unwrap();
-    let options = Options {
+    let options = DriverOptions {
         alarm_command: Some("true".to_owned()),
         ..options()
     };
     let (mut driver, _) = Driver::new(registry, Box::new(MemoryStore::default()), options);
-    // Nothing else runs before this test waits.
+    // No other task runs before this test awaits something.
     for request in 0..30 {
         driver.report(Event::Granted {
             client,
@@ -198,16 +216,16 @@ async fn an_alarm_that_is_not_recorded_reaches_the_alarm_command() {
 }
 
 #[tokio::test]
-async fn what_is_left_out_of_alarms_is_an_alarm() {
-    const ASKED: usize = 15;
-    let house = House::new().await;
+async fn records_about_alarms_left_out_are_alarms() {
+    const REQUESTS: usize = 15;
+    let driver = TestDriver::new().await;
     let mut permits = Vec::new();
-    for _ in 0..ASKED {
-        permits.push(house.permit(0).await);
+    for _ in 0..REQUESTS {
+        permits.push(driver.permit(0).await);
     }
     drop(permits);
-    let store = house.store.clone();
-    house.end().await;
+    let store = driver.store.clone();
+    driver.end().await;
     let alarms = Query {
         alarms: true,
         kinds: vec![Kind::LeftOut],
@@ -219,6 +237,6 @@ async fn what_is_left_out_of_alarms_is_an_alarm() {
     };
     let word = "\"alarm\":\"second-request\"";
     assert!(announced.text.contains(word) && counted.text.contains(word));
-    // The first of them is no alarm.
+    // The first release is no alarm.
     assert!(counted.text.contains("left out: 4"), "{counted:?}");
 }

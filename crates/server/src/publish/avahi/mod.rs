@@ -1,6 +1,6 @@
 //! Avahi over the system D-Bus: an entry group, renamed on collision, that follows Avahi's state.
 
-mod lookout;
+mod monitor;
 mod proxies;
 
 use std::convert::Infallible;
@@ -10,57 +10,58 @@ use tracing::{info, warn};
 use zbus::Connection;
 use zbus::export::futures_core::Stream;
 
-pub(super) use lookout::Lookout;
+pub(super) use monitor::AvahiMonitor;
 use proxies::{
     ANY_INTERFACE, ANY_PROTOCOL, COLLISION_ERROR, EntryGroupProxy, GROUP_COLLISION,
     GROUP_ESTABLISHED, GROUP_FAILURE, INET, INET6, SERVER_RUNNING, ServerProxy,
 };
 
-use super::{Announcement, Service};
-use crate::pause::Pause;
+use super::{PublishedService, ServiceAnnouncement};
+use crate::backoff::Backoff;
 
 const SERVICE_TYPE: &str = "_mandos._tcp";
 
-/// What Avahi announces for us.
+/// Publishes the service through Avahi.
 #[derive(Default)]
-pub(super) struct Published {
+pub(super) struct AvahiPublisher {
     group: Option<EntryGroupProxy<'static>>,
 }
 
-enum Outcome {
-    Collided,
-    /// Avahi itself is not running for the moment: it renames its host, say.
+/// The reason why a group is withdrawn.
+enum Withdrawal {
+    Collision,
+    /// Avahi is not in the state running for the moment, as while it renames its host.
     Paused,
 }
 
-impl Published {
-    /// Announces until cancelled; what fails is tried again.
+impl AvahiPublisher {
+    /// Announces until cancelled; failures are tried again.
     pub(super) async fn publish(
         &mut self,
         bus: Option<Connection>,
-        service: &mut Service,
+        service: &mut PublishedService,
     ) -> Infallible {
         let Some(bus) = bus else {
             return std::future::pending().await;
         };
-        let mut pause = Pause::default();
+        let mut backoff = Backoff::default();
         loop {
-            if let Err(error) = self.try_publish(&bus, service, &mut pause).await
-                && pause.is_first()
+            if let Err(error) = self.try_publish(&bus, service, &mut backoff).await
+                && backoff.is_first()
             {
                 warn!(reason = %error, "Avahi does not announce the service; trying again");
             }
             service.withdrawn();
-            // A group left behind would make the next one collide with it.
+            // The next group would collide with one that is left.
             self.withdraw().await;
-            pause.wait().await;
+            backoff.wait().await;
         }
     }
 
-    /// Takes back what is announced.
+    /// Withdraws the announcement.
     pub(super) async fn withdraw(&mut self) {
         if let Some(group) = self.group.take() {
-            // It fails when Avahi has gone, and the announcement with it.
+            // It fails when Avahi has ended, and the announcement with it.
             let _ = group.free().await;
         }
     }
@@ -68,8 +69,8 @@ impl Published {
     async fn try_publish(
         &mut self,
         bus: &Connection,
-        service: &mut Service,
-        pause: &mut Pause,
+        service: &mut PublishedService,
+        backoff: &mut Backoff,
     ) -> zbus::Result<()> {
         let server = ServerProxy::new(bus).await?;
         let mut states = server.receive_state_changed().await?;
@@ -83,30 +84,30 @@ impl Published {
             self.group = Some(group.clone());
             let mut changes = group.receive_state_changed().await?;
             let added = add(&server, &group, &service.announcement, &service.name).await;
-            let outcome = if is_collision(&added) {
-                Outcome::Collided
+            let reason = if is_collision(&added) {
+                Withdrawal::Collision
             } else {
                 added?;
                 tokio::select! {
-                    outcome = follow(&mut changes, service, pause) => outcome?,
+                    reason = follow(&mut changes, service, backoff) => reason?,
                     change = next(&mut states) => {
                         state = *change?.args()?.state();
-                        Outcome::Paused
+                        Withdrawal::Paused
                     }
                 }
             };
             service.withdrawn();
             self.withdraw().await;
-            match outcome {
-                Outcome::Collided => {
+            match reason {
+                Withdrawal::Collision => {
                     let other = server.get_alternative_service_name(&service.name).await?;
                     service.rename(other);
                 }
-                // Another host with this one's name makes it do so.
-                Outcome::Paused if service.may_log("state of Avahi") => {
+                // Another host with our host name causes it.
+                Withdrawal::Paused if service.may_log("state of Avahi") => {
                     info!(state, "Avahi changed its state");
                 }
-                Outcome::Paused => {}
+                Withdrawal::Paused => {}
             }
         }
     }
@@ -115,7 +116,7 @@ impl Published {
 async fn add(
     server: &ServerProxy<'_>,
     group: &EntryGroupProxy<'_>,
-    announcement: &Announcement,
+    announcement: &ServiceAnnouncement,
     name: &str,
 ) -> zbus::Result<()> {
     let interface = match &announcement.interface {
@@ -148,28 +149,28 @@ fn is_collision(result: &zbus::Result<()>) -> bool {
     matches!(result, Err(zbus::Error::MethodError(name, ..)) if name.as_str() == COLLISION_ERROR)
 }
 
-/// Follows the group until its name is found to be another's.
+/// Follows the group until its name collides with another.
 async fn follow(
     changes: &mut proxies::GroupStates,
-    service: &mut Service,
-    pause: &mut Pause,
-) -> zbus::Result<Outcome> {
+    service: &mut PublishedService,
+    backoff: &mut Backoff,
+) -> zbus::Result<Withdrawal> {
     loop {
         let change = next(changes).await?;
         let change = change.args()?;
         match *change.state() {
             GROUP_ESTABLISHED => {
-                pause.reset();
+                backoff.reset();
                 service.announced("Avahi");
             }
-            GROUP_COLLISION => return Ok(Outcome::Collided),
+            GROUP_COLLISION => return Ok(Withdrawal::Collision),
             GROUP_FAILURE => return Err(zbus::Error::Failure(change.error().clone())),
             _ => {}
         }
     }
 }
 
-/// The next item, or that the bus has gone.
+/// The next item; an error when the connection to the bus has ended.
 async fn next<S: Stream + Unpin>(stream: &mut S) -> zbus::Result<S::Item> {
     let item = std::future::poll_fn(|context| Pin::new(&mut *stream).poll_next(context)).await;
     item.ok_or_else(|| zbus::Error::Failure("the connection to the bus was closed".into()))

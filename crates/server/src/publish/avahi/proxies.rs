@@ -24,7 +24,7 @@ pub(super) const GROUP_ESTABLISHED: i32 = 2;
 pub(super) const GROUP_COLLISION: i32 = 3;
 pub(super) const GROUP_FAILURE: i32 = 4;
 
-/// What `AddService` answers when a service of this machine has the name.
+/// The error of `AddService` when another service of this machine has the name.
 pub(super) const COLLISION_ERROR: &str = "org.freedesktop.Avahi.CollisionError";
 
 // Each in a module of its own: the types made for the two `StateChanged` signals have one name.

@@ -1,7 +1,7 @@
-//! An event as the signals of the Mandos interface, in the order in which Mandos sends them.
+//! Translates events into signals of the Mandos interface, in the order in which Mandos sends them.
 //!
 //! Every signal but those of the standard interfaces is sent by both names of the interface. A changed
-//! property is told three times: `PropertyChanged` by both names, then `PropertiesChanged`.
+//! property makes three signals: `PropertyChanged` by both names, then `PropertiesChanged`.
 
 #![deny(clippy::wildcard_enum_match_arm)]
 
@@ -20,81 +20,86 @@ use serde::Serialize;
 use zbus::message::Message;
 use zbus::{Type, Variant};
 
-use super::shadow::Shadow;
+use super::client_cache::ClientCache;
 use super::wire::Map;
-use crate::driver::Notice;
+use crate::driver::EventNotice;
 
-/// Collects signals.
+/// SignalBatch in the order in which they are sent.
 #[derive(Debug, Default)]
-pub(super) struct Signals(pub(super) Vec<Message>);
+pub(super) struct SignalBatch(pub(super) Vec<Message>);
 
-impl Signals {
-    /// What `notice` means to those who watch; `shadow` is brought up to date.
-    pub(super) fn of(shadow: &mut Shadow, notice: &Notice) -> zbus::Result<Self> {
+impl SignalBatch {
+    /// The signals for `notice`; `cache` is brought up to date.
+    pub(super) fn of(cache: &mut ClientCache, notice: &EventNotice) -> zbus::Result<Self> {
         let mut signals = Self::default();
-        match &notice.client {
-            Some((id, _)) => signals.client(shadow, *id, notice)?,
+        match &notice.report.client {
+            Some((id, _)) => signals.client(cache, *id, notice)?,
             None => signals.no_client(notice)?,
         }
         Ok(signals)
     }
 
-    /// An event that is about no client.
-    fn no_client(&mut self, notice: &Notice) -> zbus::Result<()> {
+    /// Adds the signals for an event that is about no client.
+    fn no_client(&mut self, notice: &EventNotice) -> zbus::Result<()> {
         if let Event::Refused {
             reason: Refusal::UnknownKey,
             flood: false,
             ..
-        } = notice.event
+        } = notice.report.event
         {
             self.not_found(notice)?;
         }
         Ok(())
     }
 
-    /// What it takes to go from `shadow` to how all clients stand now.
+    /// The signals that lead from `cache` to the state of all clients now.
     pub(super) fn catching_up(
-        shadow: &mut Shadow,
+        cache: &mut ClientCache,
         all: Vec<(ClientId, ClientView)>,
     ) -> zbus::Result<Self> {
         let mut signals = Self::default();
-        let mut gone: Vec<ClientId> = shadow.iter().map(|(id, _)| id).collect();
+        let mut gone: Vec<ClientId> = cache.iter().map(|(id, _)| id).collect();
         gone.retain(|id| all.binary_search_by_key(id, |(id, _)| *id).is_err());
         for id in gone {
-            signals.removed(shadow, id)?;
+            signals.removed(cache, id)?;
         }
         for (id, view) in all {
-            match shadow.put(id, view) {
-                None => signals.added(shadow, id)?,
-                Some(before) => signals.changes(shadow, id, &before, &[])?,
+            match cache.put(id, view) {
+                None => signals.added(cache, id)?,
+                Some(before) => signals.changes(cache, id, &before, &[])?,
             }
         }
         Ok(signals)
     }
 
-    fn client(&mut self, shadow: &mut Shadow, id: ClientId, notice: &Notice) -> zbus::Result<()> {
-        if let Event::Removed(..) = notice.event {
-            return self.removed(shadow, id);
+    fn client(
+        &mut self,
+        cache: &mut ClientCache,
+        id: ClientId,
+        notice: &EventNotice,
+    ) -> zbus::Result<()> {
+        if let Event::Removed(..) = notice.report.event {
+            return self.removed(cache, id);
         }
-        // An event of a client that is gone since: its end is told by an event of its own.
+        // The client is gone since: its removal is an event of its own.
         let Some(view) = notice.view.clone() else {
             return Ok(());
         };
-        let Some(before) = shadow.put(id, view) else {
-            return self.added(shadow, id);
+        let Some(before) = cache.put(id, view) else {
+            return self.added(cache, id);
         };
-        // What somebody did to the machine comes before what it changed, as Mandos has it.
-        if let Event::Refused { reason, .. } = notice.event {
+        // Mandos sends the refusal before the properties that it changed.
+        if let Event::Refused { reason, .. } = notice.report.event {
             self.rejected(&before.path, reason)?;
         }
-        self.changes(shadow, id, &before, order(&notice.event))?;
+        self.changes(cache, id, &before, changed_first(&notice.report.event))?;
         let path = &before.path;
-        match &notice.event {
+        match &notice.report.event {
             Event::CheckStarted(_) => {
                 let command = notice.command.as_deref().unwrap_or_default();
                 self.twice(path, [CLIENT, CLIENT_OLD], "CheckerStarted", &command)?;
             }
-            // One that was told to stop has ended long ago for all who watch.
+            // A check that was told to stop has ended already by its signals.
             Event::CheckFinished(_, result) if before.checker_running => {
                 let command = notice.command.as_deref().unwrap_or_default();
                 if let Some((status, wait_status)) = completed(*result) {
@@ -114,7 +119,7 @@ impl Signals {
                 self.twice(path, [CLIENT, CLIENT_OLD], "GotSecret", &())?;
             }
             Event::Changed(_, keys) if keys.contains(&"secret") => self.other_secret(path)?,
-            // The changed properties say all of it, or the record does (`Recorded`).
+            // Signalled by the changed properties, or by the record (`Recorded`).
             Event::Added(_)
             | Event::Removed(..)
             | Event::Enabled(_)
@@ -138,15 +143,15 @@ impl Signals {
         Ok(())
     }
 
-    /// Tells what differs, `first` first and the rest in the order of the table.
+    /// Adds the signals of the changed properties: those in `first`, then the rest in the order of the table.
     fn changes(
         &mut self,
-        shadow: &Shadow,
+        cache: &ClientCache,
         id: ClientId,
         before: &ClientView,
         first: &[Property],
     ) -> zbus::Result<()> {
-        let Some(view) = shadow.get(id) else {
+        let Some(view) = cache.get(id) else {
             return Ok(());
         };
         let mut changes = view.changes_since(before);
@@ -175,15 +180,15 @@ impl Signals {
         self.once(path.as_str(), PROPERTIES, "PropertiesChanged", &body)
     }
 
-    /// Nobody can read a secret; that it is another now is told.
+    /// A secret cannot be read; a signal says that it changed.
     fn other_secret(&mut self, path: &ClientPath) -> zbus::Result<()> {
         let none: Map<&str, Variant<'_>> = Map(Vec::new());
         let body = (CLIENT, none, &[Property::Secret.name()][..]);
         self.once(path.as_str(), PROPERTIES, "PropertiesChanged", &body)
     }
 
-    fn added(&mut self, shadow: &Shadow, id: ClientId) -> zbus::Result<()> {
-        let Some(view) = shadow.get(id) else {
+    fn added(&mut self, cache: &ClientCache, id: ClientId) -> zbus::Result<()> {
+        let Some(view) = cache.get(id) else {
             return Ok(());
         };
         let path = view.path.as_object_path();
@@ -192,8 +197,8 @@ impl Signals {
         self.of_root("ClientAdded", &path)
     }
 
-    fn removed(&mut self, shadow: &mut Shadow, id: ClientId) -> zbus::Result<()> {
-        let Some(view) = shadow.remove(id) else {
+    fn removed(&mut self, cache: &mut ClientCache, id: ClientId) -> zbus::Result<()> {
+        let Some(view) = cache.remove(id) else {
             return Ok(());
         };
         let path = view.path.as_object_path();
@@ -203,11 +208,11 @@ impl Signals {
         self.of_root("ClientRemoved", &(&path, view.name.as_str()))
     }
 
-    fn not_found(&mut self, notice: &Notice) -> zbus::Result<()> {
-        let Some(asker) = &notice.asker else {
+    fn not_found(&mut self, notice: &EventNotice) -> zbus::Result<()> {
+        let Some(request) = &notice.report.request else {
             return Ok(());
         };
-        let body = (asker.key.to_string(), host(asker.peer.address));
+        let body = (request.key.to_string(), host(request.address));
         self.of_root("ClientNotFound", &body)
     }
 
@@ -217,8 +222,7 @@ impl Signals {
             Refusal::Denied => "Denied",
             Refusal::ApprovalTimedOut => "Approval timed out",
             Refusal::Removed => "Removed",
-            // Who only rehearses was not rejected, and nobody was at all whose key is not this
-            // client's any more.
+            // A rehearsal is not rejected, and a request with an unknown key is of no client.
             Refusal::RehearsalUnproved | Refusal::RehearsalNeedsApproval | Refusal::UnknownKey => {
                 return Ok(());
             }
@@ -267,7 +271,7 @@ pub(super) fn managed(view: &ClientView) -> Map<&'static str, Map<&'static str, 
     ])
 }
 
-/// All that can be read of a client.
+/// All readable properties of a client.
 pub(super) fn properties(view: &ClientView) -> Map<&'static str, Variant<'static>> {
     Map(view
         .values()
@@ -275,8 +279,8 @@ pub(super) fn properties(view: &ClientView) -> Map<&'static str, Variant<'static
         .collect())
 }
 
-/// Which properties an event changes, in the order of Mandos.
-fn order(event: &Event) -> &'static [Property] {
+/// The properties that an event changes, in the order of Mandos.
+fn changed_first(event: &Event) -> &'static [Property] {
     use Property as P;
     match event {
         Event::CheckFinished(..) => &[

@@ -1,4 +1,4 @@
-//! The store and the thread it works on: a commit or a reading, one at a time.
+//! The store and the thread it works on: a commit or a read, one at a time.
 
 use nightlatch_core::client::saved::Change;
 use nightlatch_core::record::{Ends, Line};
@@ -6,36 +6,36 @@ use nightlatch_store::{Store, StoreError};
 use tokio::task::JoinHandle;
 use tracing::warn;
 
-/// Something to be read between commits.
-pub(super) type Reading = Box<dyn FnOnce(&mut dyn Store) + Send>;
+/// A read between commits.
+pub(super) type StoreRead = Box<dyn FnOnce(&mut dyn Store) + Send>;
 
-/// The store, here or at work.
-pub(super) enum Shelf {
+/// The store, idle here or at work on a thread of its own.
+pub(super) enum StoreWorker {
     Idle(Box<dyn Store>),
-    Busy(JoinHandle<Worked>),
+    Busy(JoinHandle<WorkDone>),
     /// Between the two, or lost to a panic.
     Gone,
 }
 
-/// What comes back from the thread.
-pub(super) struct Worked {
+/// Returned by the thread.
+pub(super) struct WorkDone {
     store: Box<dyn Store>,
-    commit: Option<Committed>,
+    commit: Option<CommitDone>,
 }
 
 /// A commit that ended.
-pub(super) struct Committed {
+pub(super) struct CommitDone {
     pub(super) changes: Vec<Change>,
-    /// What the record has now, or why nothing was written.
+    /// The new lines of the audit log, or why nothing was written.
     pub(super) result: Result<Vec<Line>, StoreError>,
 }
 
-impl Shelf {
+impl StoreWorker {
     pub(super) fn is_idle(&self) -> bool {
         matches!(self, Self::Idle(_))
     }
 
-    /// Where the record begins and ends; `None` while the store is at work.
+    /// The first and the last record of the audit log; `None` while the store is at work.
     pub(super) fn ends(&self) -> Option<Ends> {
         match self {
             Self::Idle(store) => Some(store.ends()),
@@ -43,8 +43,8 @@ impl Shelf {
         }
     }
 
-    /// Says for the next start that nothing is missing in the store. What cannot be said makes that start
-    /// stricter, and nothing else.
+    /// Notes for the next start that nothing is missing in the store. Failing makes that start stricter, and
+    /// nothing else.
     pub(super) fn close(&mut self) {
         if let Self::Idle(store) = self
             && let Err(error) = store.close()
@@ -53,43 +53,43 @@ impl Shelf {
         }
     }
 
-    /// Starts a commit. The shelf must be idle.
+    /// Starts a commit. The store must be idle.
     pub(super) fn commit(&mut self, changes: Vec<Change>) {
         self.work(move |store| {
             let result = store.commit(&changes);
-            Some(Committed { changes, result })
+            Some(CommitDone { changes, result })
         });
     }
 
-    /// Starts a reading. The shelf must be idle.
-    pub(super) fn read(&mut self, reading: Reading) {
+    /// Starts a read. The store must be idle.
+    pub(super) fn read(&mut self, read: StoreRead) {
         self.work(move |store| {
-            reading(store);
+            read(store);
             None
         });
     }
 
-    fn work(&mut self, work: impl FnOnce(&mut dyn Store) -> Option<Committed> + Send + 'static) {
+    fn work(&mut self, work: impl FnOnce(&mut dyn Store) -> Option<CommitDone> + Send + 'static) {
         *self = match std::mem::replace(self, Self::Gone) {
             Self::Idle(mut store) => Self::Busy(tokio::task::spawn_blocking(move || {
                 let commit = work(&mut *store);
-                Worked { store, commit }
+                WorkDone { store, commit }
             })),
             busy => busy,
         };
     }
 
-    /// Waits for the work that is under way; for ever when there is none. `None` when it was lost.
-    pub(super) async fn worked(&mut self) -> Option<Worked> {
+    /// Waits for the work that is under way; for ever when there is none. `None` when the store was lost.
+    pub(super) async fn wait(&mut self) -> Option<WorkDone> {
         match self {
             Self::Busy(work) => work.await.ok(),
             _ => std::future::pending().await,
         }
     }
 
-    /// Takes the store back, and gives the commit when it was one.
-    pub(super) fn put_back(&mut self, worked: Worked) -> Option<Committed> {
-        *self = Self::Idle(worked.store);
-        worked.commit
+    /// Takes the store back, and returns its commit, if it was one.
+    pub(super) fn put_back(&mut self, done: WorkDone) -> Option<CommitDone> {
+        *self = Self::Idle(done.store);
+        done.commit
     }
 }

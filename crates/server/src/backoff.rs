@@ -1,34 +1,34 @@
-//! The pause before what failed is tried again.
+//! Pauses between attempts that fail.
 
 use std::time::Duration;
 
 const FIRST: Duration = Duration::from_secs(1);
 
-/// A bus or an Avahi that comes back is found again within this time.
+/// Within this time a bus or an Avahi that is back is found again.
 const LONGEST: Duration = Duration::from_secs(30);
 
-/// Pauses that double from one second to half a minute.
+/// A pause that doubles from one second to half a minute.
 #[derive(Debug)]
-pub(crate) struct Pause(Duration);
+pub(crate) struct Backoff(Duration);
 
-impl Default for Pause {
+impl Default for Backoff {
     fn default() -> Self {
         Self(FIRST)
     }
 }
 
-impl Pause {
+impl Backoff {
     pub(crate) async fn wait(&mut self) {
         tokio::time::sleep(self.0).await;
         self.0 = (self.0 * 2).min(LONGEST);
     }
 
-    /// Whether nothing has failed since the last success.
+    /// True when nothing has failed since the last success.
     pub(crate) fn is_first(&self) -> bool {
         self.0 == FIRST
     }
 
-    /// It worked.
+    /// Starts again with the shortest pause, after a success.
     pub(crate) fn reset(&mut self) {
         *self = Self::default();
     }

@@ -1,4 +1,4 @@
-//! `org.nightlatch.Nightlatch1`: what the Mandos interface has no word for (`docs/dbus.md`).
+//! `org.nightlatch.Nightlatch1`: the calls that the Mandos interface does not have (`docs/dbus.md`).
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -13,34 +13,31 @@ use nightlatch_core::settings::client::{self, ClientConfig, ParsedClient, Secret
 use nightlatch_core::time::Wall;
 use zbus::Variant;
 
-use super::call::{Call, Outcome, Own, Reaction};
-use super::shadow::Shadow;
-use super::wire::{Fault, Map};
-use crate::driver::{Act, Order, WaitingRequest};
+use super::call::{LookupCall, MethodCall, Reaction};
+use super::client_cache::ClientCache;
+use super::wire::{CallError, Map};
+use crate::driver::{AdminCommand, ClientAction, WaitingRequest};
 use crate::logging::{self, LogControl};
-use crate::reload::Reloads;
+use crate::reload::ReloadHandle;
 use crate::secrets::lock_secrets;
 use crate::warnings::Warnings;
 
-/// How a section is called in errors.
+/// Stands for the file name in errors.
 const SECTION: &str = "section";
 
-/// What the server says of itself.
+/// The server itself, as its properties show it.
 #[derive(Clone, Debug)]
-pub(crate) struct About {
-    /// The id of its own TLS key.
+pub(crate) struct ServerStatus {
+    /// The key id of the server's own key.
     pub(crate) key_id: String,
-    /// Where it listens.
+    /// The listening addresses.
     pub(crate) addresses: Vec<String>,
-    /// What it logs.
     pub(crate) log: LogControl,
-    /// What an administrator should mend.
     pub(crate) warnings: Warnings,
-    /// Where a reload is asked for.
-    pub(crate) reloads: Reloads,
+    pub(crate) reloads: ReloadHandle,
 }
 
-/// The objects above ours, which have nothing but it.
+/// The child of an object above ours.
 pub(super) fn child_of(path: &str) -> Option<&'static str> {
     match path {
         "/org" => Some("nightlatch"),
@@ -49,8 +46,8 @@ pub(super) fn child_of(path: &str) -> Option<&'static str> {
     }
 }
 
-/// What a call of our object comes to.
-pub(super) fn react(call: &Call<'_>, shadow: &Shadow) -> Outcome {
+/// The reaction to a call of our object.
+pub(super) fn react(call: &MethodCall<'_>, cache: &ClientCache) -> Result<Reaction, CallError> {
     match call.member {
         "Introspect" => return call.introspect(|| INTROSPECTION.to_owned()),
         "Get" | "Set" | "GetAll" if call.is(&[PROPERTIES]) => return property(call),
@@ -61,34 +58,40 @@ pub(super) fn react(call: &Call<'_>, shadow: &Shadow) -> Outcome {
         "AddClient" => add(call),
         "Explain" => {
             let name: &str = call.arguments()?;
-            let (id, view) = shadow.named(name).ok_or_else(|| no_client(name))?;
-            Ok(Reaction::Own(Own::Explain(id, Box::new(view.clone()))))
+            let (id, view) = cache.by_name(name).ok_or_else(|| no_client(name))?;
+            Ok(Reaction::Lookup(LookupCall::Explain(
+                id,
+                Box::new(view.clone()),
+            )))
         }
         "AllowRehearsals" => {
             let (name, seconds): (&str, u64) = call.arguments()?;
-            let (id, _) = shadow.named(name).ok_or_else(|| no_client(name))?;
+            let (id, _) = cache.by_name(name).ok_or_else(|| no_client(name))?;
             let length = Duration::from_secs(seconds);
             if length > LONGEST_REHEARSALS {
                 let most = LONGEST_REHEARSALS.as_secs();
-                return Err(Fault::invalid(format!(
+                return Err(CallError::invalid(format!(
                     "AllowRehearsals: {seconds} seconds, expected at most {most}"
                 )));
             }
-            let act = Act::AllowRehearsals(length);
-            Ok(Reaction::Order(Order::Client(id, act)))
+            let action = ClientAction::AllowRehearsals(length);
+            Ok(Reaction::Command(AdminCommand::Client(id, action)))
         }
         "ListRequests" => {
             let name: &str = call.arguments()?;
             let client = match name {
                 "" => None,
-                name => Some(shadow.named(name).ok_or_else(|| no_client(name))?.0),
+                name => Some(cache.by_name(name).ok_or_else(|| no_client(name))?.0),
             };
-            Ok(Reaction::Own(Own::Requests(client)))
+            Ok(Reaction::Lookup(LookupCall::Requests(client)))
         }
         "Decide" => {
             let (number, approved): (u64, bool) = call.arguments()?;
             let request = RequestId(number);
-            Ok(Reaction::Order(Order::Decide { request, approved }))
+            Ok(Reaction::Command(AdminCommand::Decide {
+                request,
+                approved,
+            }))
         }
         "Reload" => {
             let options: HashMap<String, Variant<'_>> = call.arguments()?;
@@ -96,28 +99,28 @@ pub(super) fn react(call: &Call<'_>, shadow: &Shadow) -> Outcome {
         }
         "QueryRecords" => {
             let words: HashMap<String, Variant<'_>> = call.arguments()?;
-            Ok(Reaction::Own(Own::Records(query(&words)?)))
+            Ok(Reaction::Lookup(LookupCall::Records(query(&words)?)))
         }
         _ => Err(call.unknown()),
     }
 }
 
-pub(super) fn no_client(name: &str) -> Fault {
-    Fault::new(
+pub(super) fn no_client(name: &str) -> CallError {
+    CallError::new(
         errors::NO_SUCH_CLIENT,
         format!("there is no client [{name}]"),
     )
 }
 
-/// A request that waits, as it goes to the bus.
+/// A request that waits, as a dictionary.
 pub(super) fn request(waiting: &WaitingRequest) -> Map<&'static str, Variant<'static>> {
-    let RequestId(number) = waiting.request;
+    let RequestId(number) = waiting.request.id;
     let millis = |wall: Wall| Variant::from(wall.unix_micros().div_euclid(1000));
     let mut dict = vec![
         ("number", Variant::from(number)),
         ("client", Variant::from(waiting.client.to_string())),
-        ("key-id", Variant::from(waiting.key.to_string())),
-        ("peer", Variant::from(waiting.peer.named())),
+        ("key-id", Variant::from(waiting.request.key.to_string())),
+        ("peer", Variant::from(waiting.request.peer())),
         ("since", millis(waiting.since)),
         ("until", millis(waiting.until)),
         (
@@ -125,16 +128,16 @@ pub(super) fn request(waiting: &WaitingRequest) -> Map<&'static str, Variant<'st
             Variant::from(waiting.approved_by_default),
         ),
     ];
-    let interface = waiting.peer.interface();
+    let interface = waiting.request.interface();
     dict.extend(interface.map(|name| ("interface", Variant::from(name))));
-    let boot = waiting.peer.words.boot;
+    let boot = waiting.request.greeting.boot;
     dict.extend(boot.map(|boot| ("boot", Variant::from(boot.to_string()))));
     Map(dict)
 }
 
 /// A property of our interface.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Property {
+enum ServerProperty {
     Version,
     KeyId,
     Addresses,
@@ -145,7 +148,7 @@ enum Property {
     Warnings,
 }
 
-impl Property {
+impl ServerProperty {
     const ALL: [(Self, &'static str); 8] = [
         (Self::Version, "Version"),
         (Self::KeyId, "KeyID"),
@@ -157,29 +160,29 @@ impl Property {
         (Self::Warnings, "Warnings"),
     ];
 
-    fn by_name(name: &str) -> Result<(Self, &'static str), Fault> {
+    fn by_name(name: &str) -> Result<(Self, &'static str), CallError> {
         let found = Self::ALL.iter().find(|(_, known)| *known == name);
-        found.copied().ok_or_else(|| Fault::no_property(name))
+        found.copied().ok_or_else(|| CallError::no_property(name))
     }
 
-    fn value(self, about: &About, counts: &Counts, ends: &Ends) -> Variant<'static> {
-        let place = |place: nightlatch_core::record::Chain| {
-            let hash = match place.seq {
+    fn value(self, info: &ServerStatus, counts: &ClientCounts, ends: &Ends) -> Variant<'static> {
+        let end = |end: nightlatch_core::record::Chain| {
+            let hash = match end.seq {
                 0 => String::new(),
-                _ => place.hash.to_string(),
+                _ => end.hash.to_string(),
             };
-            Variant::from((place.seq, hash))
+            Variant::from((end.seq, hash))
         };
         match self {
             Self::Version => Variant::from(env!("CARGO_PKG_VERSION")),
-            Self::KeyId => Variant::from(about.key_id.clone()),
-            Self::Addresses => Variant::from(about.addresses.clone()),
+            Self::KeyId => Variant::from(info.key_id.clone()),
+            Self::Addresses => Variant::from(info.addresses.clone()),
             Self::Clients => Variant::from(counts.clone()),
-            Self::RecordHead => place(ends.head),
-            Self::RecordAnchor => place(ends.anchor),
-            Self::LogLevel => Variant::from(logging::word(about.log.level())),
+            Self::RecordHead => end(ends.head),
+            Self::RecordAnchor => end(ends.anchor),
+            Self::LogLevel => Variant::from(logging::level_name(info.log.level())),
             Self::Warnings => {
-                let mut warnings = about.warnings.all();
+                let mut warnings = info.warnings.all();
                 warnings.extend(lost_state(counts));
                 Variant::from(warnings)
             }
@@ -187,26 +190,26 @@ impl Property {
     }
 }
 
-/// The properties that were asked for.
+/// All properties, or the one named `which`.
 pub(super) fn values(
     which: Option<&str>,
-    about: &About,
-    counts: &Counts,
+    info: &ServerStatus,
+    counts: &ClientCounts,
     ends: &Ends,
 ) -> Map<&'static str, Variant<'static>> {
-    let wanted = Property::ALL
+    let wanted = ServerProperty::ALL
         .iter()
         .filter(|(_, name)| which.is_none_or(|which| which == *name));
     Map(wanted
-        .map(|(property, name)| (*name, property.value(about, counts, ends)))
+        .map(|(property, name)| (*name, property.value(info, counts, ends)))
         .collect())
 }
 
-/// The word for clients that wait because the state was lost.
+/// The key of the clients that wait because the state was lost.
 const UNPROVED: &str = "unproved";
 
-/// What is to be said as long as clients wait because the state was lost.
-fn lost_state(counts: &Counts) -> Option<String> {
+/// The warning while clients wait because the state was lost.
+fn lost_state(counts: &ClientCounts) -> Option<String> {
     let waiting = counts.get(UNPROVED).filter(|waiting| **waiting > 0)?;
     Some(format!(
         "the server\'s state was lost, or is older than it has been: {waiting} clients get nothing until each \
@@ -214,13 +217,12 @@ fn lost_state(counts: &Counts) -> Option<String> {
     ))
 }
 
-/// How many clients there are, by word.
-pub(super) type Counts = HashMap<String, u32>;
+/// Numbers of clients, by state.
+pub(super) type ClientCounts = HashMap<String, u32>;
 
-/// How many clients there are now.
-pub(super) fn counts(shadow: &Shadow) -> Counts {
+pub(super) fn counts(cache: &ClientCache) -> ClientCounts {
     let count = |wanted: fn(&ClientView) -> bool| {
-        let count = shadow.iter().filter(|(_, view)| wanted(view)).count();
+        let count = cache.iter().filter(|(_, view)| wanted(view)).count();
         u32::try_from(count).unwrap_or(u32::MAX)
     };
     HashMap::from([
@@ -231,79 +233,83 @@ pub(super) fn counts(shadow: &Shadow) -> Counts {
     ])
 }
 
-fn property(call: &Call<'_>) -> Outcome {
-    let ours = |interface: &str| interface.is_empty() || interface == NIGHTLATCH;
+fn property(call: &MethodCall<'_>) -> Result<Reaction, CallError> {
+    let is_ours = |interface: &str| interface.is_empty() || interface == NIGHTLATCH;
     match call.member {
         "GetAll" => {
             let interface: &str = call.arguments()?;
-            if !ours(interface) {
+            if !is_ours(interface) {
                 return call.answer(&Map::<&str, Variant<'_>>(Vec::new()));
             }
-            Ok(Reaction::Own(Own::Properties(None)))
+            Ok(Reaction::Lookup(LookupCall::Properties(None)))
         }
         "Get" => {
             let (interface, name): (&str, &str) = call.arguments()?;
-            if !ours(interface) {
-                return Err(Fault::no_property(name));
+            if !is_ours(interface) {
+                return Err(CallError::no_property(name));
             }
-            let (_, name) = Property::by_name(name)?;
-            Ok(Reaction::Own(Own::Properties(Some(name))))
+            let (_, name) = ServerProperty::by_name(name)?;
+            Ok(Reaction::Lookup(LookupCall::Properties(Some(name))))
         }
         _ => {
             let (interface, name, value): (&str, &str, Variant<'_>) = call.arguments()?;
-            if !ours(interface) || Property::by_name(name)?.0 != Property::LogLevel {
-                return Err(Fault::invalid(format!("{name} cannot be set")));
+            if !is_ours(interface) || ServerProperty::by_name(name)?.0 != ServerProperty::LogLevel {
+                return Err(CallError::invalid(format!("{name} cannot be set")));
             }
             let level = match &value {
-                Variant::Str(word) => logging::level_of(word),
+                Variant::Str(word) => logging::level_by_name(word),
                 _ => None,
             };
             let level = level.ok_or_else(|| {
-                Fault::invalid("LogLevel: expected \"error\", \"warn\", \"info\" or \"debug\"")
+                CallError::invalid("LogLevel: expected \"error\", \"warn\", \"info\" or \"debug\"")
             })?;
             Ok(Reaction::LogLevel(level))
         }
     }
 }
 
-fn add(call: &Call<'_>) -> Outcome {
+fn add(call: &MethodCall<'_>) -> Result<Reaction, CallError> {
     let (text, options): (&str, HashMap<String, Variant<'_>>) = call.arguments()?;
     let mut dry_run = false;
     for (key, value) in &options {
         match (key.as_str(), value) {
             ("dry-run", Variant::Bool(value)) => dry_run = *value,
-            _ => return Err(Fault::invalid(format!("AddClient: unknown option {key}"))),
+            _ => {
+                return Err(CallError::invalid(format!(
+                    "AddClient: unknown option {key}"
+                )));
+            }
         }
     }
-    let config = section(text).map_err(|faults| Fault::new(errors::BAD_SECTION, faults))?;
+    let config = section(text).map_err(|faults| CallError::new(errors::BAD_SECTION, faults))?;
     let config = Box::new(config);
-    Ok(Reaction::Order(if dry_run {
-        Order::TryAdd(config)
+    Ok(Reaction::Command(if dry_run {
+        AdminCommand::TryAdd(config)
     } else {
-        Order::Add(config)
+        AdminCommand::Add(config)
     }))
 }
 
-/// True when a reload may drop all clients that are known, or most of them.
-fn may_drop(options: &HashMap<String, Variant<'_>>) -> Result<bool, Fault> {
+/// True when the options let a reload drop all known clients, or most of them.
+fn may_drop(options: &HashMap<String, Variant<'_>>) -> Result<bool, CallError> {
     let mut may_drop = false;
     for (key, value) in options {
         match (key.as_str(), value) {
             ("accept-fewer-clients", Variant::Bool(value)) => may_drop = *value,
-            _ => return Err(Fault::invalid(format!("Reload: unknown option {key}"))),
+            _ => return Err(CallError::invalid(format!("Reload: unknown option {key}"))),
         }
     }
     Ok(may_drop)
 }
 
-/// The one client of a section's text, or every fault of it, a line each.
+/// Parses the one section in `text`. The error has a line for each fault.
 fn section(text: &str) -> Result<ClientConfig, String> {
     let lines = |errors: Vec<SettingsError>| {
         let lines: Vec<String> = errors.iter().map(ToString::to_string).collect();
         lines.join("\n")
     };
     let parsed = client::parse(&[(SECTION.to_owned(), text.to_owned())]).map_err(lines)?;
-    // Nobody would see a warning.
+    // A warning would go unseen.
     if !parsed.warnings.is_empty() {
         let lines: Vec<String> = parsed.warnings.iter().map(ToString::to_string).collect();
         return Err(lines.join("\n"));
@@ -334,7 +340,7 @@ fn section(text: &str) -> Result<ClientConfig, String> {
     }
 }
 
-fn query(words: &HashMap<String, Variant<'_>>) -> Result<Query, Fault> {
+fn query(words: &HashMap<String, Variant<'_>>) -> Result<Query, CallError> {
     let mut query = Query::default();
     for (key, value) in words {
         match (key.as_str(), value) {
@@ -349,7 +355,7 @@ fn query(words: &HashMap<String, Variant<'_>>) -> Result<Query, Fault> {
             ("limit", Variant::U32(limit)) => query.limit = *limit,
             ("last", Variant::Bool(last)) => query.newest = *last,
             _ => {
-                return Err(Fault::invalid(format!(
+                return Err(CallError::invalid(format!(
                     "QueryRecords: unknown key {key}, or its value has another type than expected"
                 )));
             }
@@ -358,7 +364,7 @@ fn query(words: &HashMap<String, Variant<'_>>) -> Result<Query, Fault> {
     Ok(query)
 }
 
-fn kinds_of(kinds: &zbus::Array<'_>) -> Result<Vec<Kind>, Fault> {
+fn kinds_of(kinds: &zbus::Array<'_>) -> Result<Vec<Kind>, CallError> {
     let kind = |kind: &Variant<'_>| match kind {
         Variant::Str(word) => word
             .as_str()
@@ -367,7 +373,7 @@ fn kinds_of(kinds: &zbus::Array<'_>) -> Result<Vec<Kind>, Fault> {
         _ => Err("expected strings".to_owned()),
     };
     let kinds: Result<Vec<Kind>, String> = kinds.inner().iter().map(kind).collect();
-    kinds.map_err(|fault| Fault::invalid(format!("QueryRecords: kinds: {fault}")))
+    kinds.map_err(|fault| CallError::invalid(format!("QueryRecords: kinds: {fault}")))
 }
 
 const INTROSPECTION: &str = r#"<!DOCTYPE node PUBLIC "-//freedesktop//DTD D-BUS Object Introspection 1.0//EN"
@@ -427,19 +433,19 @@ const INTROSPECTION: &str = r#"<!DOCTYPE node PUBLIC "-//freedesktop//DTD D-BUS 
     <property name="KeyID" type="s" access="read"/>
     <property name="Addresses" type="as" access="read"/>
     <property name="Clients" type="a{su}" access="read">
-      <annotation name="org.freedesktop.DBus.Property.EmitsChangedSignal" value="false"/>
+      <annotation name="org.freedesktop.DBus.ServerProperty.EmitsChangedSignal" value="false"/>
     </property>
     <property name="RecordHead" type="(ts)" access="read">
-      <annotation name="org.freedesktop.DBus.Property.EmitsChangedSignal" value="false"/>
+      <annotation name="org.freedesktop.DBus.ServerProperty.EmitsChangedSignal" value="false"/>
     </property>
     <property name="RecordAnchor" type="(ts)" access="read">
-      <annotation name="org.freedesktop.DBus.Property.EmitsChangedSignal" value="false"/>
+      <annotation name="org.freedesktop.DBus.ServerProperty.EmitsChangedSignal" value="false"/>
     </property>
     <property name="LogLevel" type="s" access="readwrite">
-      <annotation name="org.freedesktop.DBus.Property.EmitsChangedSignal" value="false"/>
+      <annotation name="org.freedesktop.DBus.ServerProperty.EmitsChangedSignal" value="false"/>
     </property>
     <property name="Warnings" type="as" access="read">
-      <annotation name="org.freedesktop.DBus.Property.EmitsChangedSignal" value="false"/>
+      <annotation name="org.freedesktop.DBus.ServerProperty.EmitsChangedSignal" value="false"/>
     </property>
   </interface>
 </node>
@@ -464,7 +470,7 @@ mod tests {
     }
 
     #[test]
-    fn a_query_with_a_word_that_is_not_known_is_refused() {
+    fn a_query_with_an_unknown_key_is_refused() {
         let of =
             |key: &str, value: Variant<'static>| query(&HashMap::from([(key.to_owned(), value)]));
         assert_eq!(of("after", Variant::U64(7)).unwrap().after, 7);

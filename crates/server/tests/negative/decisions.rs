@@ -1,4 +1,4 @@
-//! After the handshake: what each verdict means for the peer, and what the gatekeeper hears.
+//! After the handshake: the effect of each decision on the peer, and the calls that the gatekeeper gets.
 
 use std::io::{Read, Write};
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use nightlatch_core::secret::Secret;
 use nightlatch_proto::greeting::GreetingOptions;
 use nightlatch_proto::priority::Priority;
 use nightlatch_proto::tls::{BootTls, FetchError, FetchedSecret, ServerTls};
-use nightlatch_server::session::{Deadlines, Ended, Sessions, Stage};
+use nightlatch_server::session::{Deadlines, SessionEnd, SessionStage, Sessions};
 
 use crate::gate::{Gate, Script};
 use crate::hostile::{connected, fetch, key};
@@ -20,9 +20,9 @@ async fn a_released_secret_arrives_whole() {
     let secret: Vec<u8> = (0..300_000u32).map(|i| i as u8).collect();
     let gate = Gate::releasing(&secret);
     let (ended, fetched) = meet(&gate, patient(), |mut stream| fetch(key(), &mut stream)).await;
-    assert!(matches!(ended, Ended::Delivered), "{ended:?}");
+    assert!(matches!(ended, SessionEnd::Delivered), "{ended:?}");
     assert!(fetched.unwrap().payload.expose() == secret);
-    assert_eq!(gate.heard(), ["asked", "delivered"]);
+    assert_eq!(gate.calls(), ["requested", "delivered"]);
 }
 
 #[tokio::test]
@@ -56,15 +56,15 @@ async fn a_refusal_is_an_orderly_end_without_a_byte() {
             "{reason:?}: {fetched:?}"
         );
         assert!(
-            matches!(ended, Ended::Refused(given) if given == reason),
+            matches!(ended, SessionEnd::Refused(given) if given == reason),
             "{ended:?}"
         );
-        assert_eq!(gate.heard(), ["asked"]);
+        assert_eq!(gate.calls(), ["requested"]);
     }
 }
 
 #[tokio::test]
-async fn who_rehearses_is_told_why_it_is_refused() {
+async fn a_rehearsal_gets_the_reason_of_a_refusal() {
     let gate = Gate::new(Script::Refuse(Refusal::Disabled));
     let tls = ServerTls::new(Some(&key()), &Priority::default()).unwrap();
     let sessions = Sessions::new(gate, &tls, patient());
@@ -73,18 +73,18 @@ async fn who_rehearses_is_told_why_it_is_refused() {
         matches!(&fetched, Err(FetchError::RefusedFor(reason)) if reason == "disabled"),
         "{fetched:?}"
     );
-    assert!(matches!(ended, Ended::Refused(Refusal::Disabled)));
+    assert!(matches!(ended, SessionEnd::Refused(Refusal::Disabled)));
 }
 
 #[tokio::test]
-async fn nobody_rehearses_with_a_server_without_a_key() {
+async fn a_server_without_a_key_allows_no_rehearsal() {
     let gate = Gate::releasing(b"secret");
     let (_, fetched) = meet(&gate, patient(), rehearse).await;
     assert!(
         matches!(fetched, Err(FetchError::NoRehearsal)),
         "{fetched:?}"
     );
-    assert!(gate.heard().is_empty(), "nothing was asked for");
+    assert!(gate.calls().is_empty(), "nothing was asked for");
 }
 
 fn rehearse(mut stream: std::net::TcpStream) -> Result<FetchedSecret, FetchError> {
@@ -97,16 +97,16 @@ fn rehearse(mut stream: std::net::TcpStream) -> Result<FetchedSecret, FetchError
 }
 
 #[tokio::test]
-async fn a_right_that_is_revoked_in_time_releases_nothing() {
-    let gate = Gate::new(Script::ReleaseInVain);
+async fn a_permit_that_is_revoked_in_time_releases_nothing() {
+    let gate = Gate::new(Script::ReleaseAndRevoke);
     let (ended, fetched) = meet(&gate, patient(), |mut stream| fetch(key(), &mut stream)).await;
     assert!(matches!(fetched, Err(FetchError::Refused)), "{fetched:?}");
-    assert!(matches!(ended, Ended::Revoked), "{ended:?}");
-    assert_eq!(gate.heard(), ["asked", "failed"]);
+    assert!(matches!(ended, SessionEnd::Revoked), "{ended:?}");
+    assert_eq!(gate.calls(), ["requested", "failed"]);
 }
 
 #[tokio::test]
-async fn a_peer_that_leaves_while_it_waits_is_noticed() {
+async fn a_peer_that_leaves_while_it_waits_is_reported() {
     type Leave = fn(rustls::StreamOwned<rustls::ServerConnection, std::net::TcpStream>);
     let ways: [(&str, Leave); 4] = [
         ("closes in order", |mut tls| {
@@ -127,13 +127,13 @@ async fn a_peer_that_leaves_while_it_waits_is_noticed() {
     for (how, leave) in ways {
         let gate = Gate::new(Script::Wait);
         let (ended, ()) = meet(&gate, patient(), move |stream| leave(connected(stream))).await;
-        assert!(matches!(ended, Ended::Gone), "{how}: {ended:?}");
-        assert_eq!(gate.heard(), ["asked", "gone"], "{how}");
+        assert!(matches!(ended, SessionEnd::Gone), "{how}: {ended:?}");
+        assert_eq!(gate.calls(), ["requested", "gone"], "{how}");
     }
 }
 
 #[tokio::test]
-async fn a_peer_that_does_not_take_its_secret_is_not_waited_for() {
+async fn a_peer_that_does_not_read_its_secret_is_disconnected() {
     // Far more than fits into the buffers of both sockets.
     let secret = Arc::new(Secret::new(vec![7; 64 << 20]));
     let gate = Gate::new(Script::Release(secret));
@@ -149,14 +149,17 @@ async fn a_peer_that_does_not_take_its_secret_is_not_waited_for() {
         drop(tls);
     });
     let watch = async {
-        while gate.heard().len() < 2 {
+        while gate.calls().len() < 2 {
             tokio::task::yield_now().await;
         }
         drop(done);
     };
     let ((ended, ()), ()) = tokio::join!(meeting, watch);
-    assert!(matches!(ended, Ended::Late(Stage::Sending)), "{ended:?}");
-    assert_eq!(gate.heard(), ["asked", "failed"]);
+    assert!(
+        matches!(ended, SessionEnd::Late(SessionStage::Sending)),
+        "{ended:?}"
+    );
+    assert_eq!(gate.calls(), ["requested", "failed"]);
 }
 
 #[tokio::test]
@@ -169,8 +172,8 @@ async fn a_peer_that_resets_the_connection_has_not_got_its_secret() {
         // Dropped with unread bytes: a reset.
     })
     .await;
-    assert!(matches!(ended, Ended::NotSent(_)), "{ended:?}");
-    assert_eq!(gate.heard(), ["asked", "failed"]);
+    assert!(matches!(ended, SessionEnd::NotSent(_)), "{ended:?}");
+    assert_eq!(gate.calls(), ["requested", "failed"]);
 }
 
 #[tokio::test]
@@ -191,6 +194,6 @@ async fn a_peer_that_never_closes_has_its_secret_all_the_same() {
     })
     .await;
     drop(done);
-    assert!(matches!(ended, Ended::Delivered), "{ended:?}");
-    assert_eq!(gate.heard(), ["asked", "delivered"]);
+    assert!(matches!(ended, SessionEnd::Delivered), "{ended:?}");
+    assert_eq!(gate.calls(), ["requested", "delivered"]);
 }

@@ -1,4 +1,4 @@
-//! One connection to the bus: calls in, orders out, replies and signals back, in order.
+//! One connection to the bus: calls in, commands to the driver, replies and signals out, in order.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -9,61 +9,61 @@ use zbus::export::ordered_stream::OrderedStreamExt;
 use zbus::message::{Flags, Message, Type};
 use zbus::{Connection, MessageStream};
 
-use super::call::{Call, Own, Reaction};
+use super::call::{LookupCall, MethodCall, Reaction};
 use super::caller::Callers;
-use super::look::Look;
-use super::own::{self, About};
-use super::shadow::Shadow;
-use super::tell::Signals;
-use super::wire::{Fault, INVALID_ARGS, UNKNOWN_OBJECT};
-use crate::driver::{Handle, Heard, Order, OrderError, Told};
+use super::client_cache::ClientCache;
+use super::lookup::LookupTask;
+use super::nightlatch::{self, ServerStatus};
+use super::signals::SignalBatch;
+use super::wire::{CallError, INVALID_ARGS, UNKNOWN_OBJECT};
+use crate::driver::{AdminCommand, AdminError, Handle, Subscription, Update};
 use crate::logging;
 
-/// What is kept while a connection lasts.
-pub(super) struct House {
+/// The state of one connection.
+pub(super) struct BusConnection {
     connection: Connection,
     calls: MessageStream,
     driver: Handle,
-    heard: Heard,
-    about: About,
+    updates: Subscription,
+    info: ServerStatus,
     callers: Callers,
-    shadow: Shadow,
-    /// The first picture of all has come.
+    cache: ClientCache,
+    /// The state of all clients was received.
     ready: bool,
-    /// Calls whose order is under way, by its number.
-    orders: HashMap<u64, Ordered>,
-    next_order: u64,
-    /// Calls that wait for the orders before them.
-    later: VecDeque<Message>,
+    /// Calls whose command is under way, by its number.
+    commands: HashMap<u64, CommandCall>,
+    next_command: u64,
+    /// Calls that wait for the commands before them.
+    waiting: VecDeque<Message>,
 }
 
-/// A call that waits for its order.
-struct Ordered {
+/// A call whose command is under way.
+struct CommandCall {
     call: Message,
     /// The answer is the path of this client, or the one it would have.
     adds: Option<ClientPath>,
 }
 
-impl House {
+impl BusConnection {
     pub(super) async fn new(
         connection: Connection,
         driver: Handle,
-        about: About,
+        info: ServerStatus,
     ) -> zbus::Result<Self> {
         let calls = MessageStream::from(&connection);
-        let heard = driver.listen();
+        let updates = driver.subscribe();
         Ok(Self {
             connection,
             calls,
-            heard,
+            updates,
             driver,
-            about,
+            info,
             callers: Callers::new().await?,
-            shadow: Shadow::default(),
+            cache: ClientCache::default(),
             ready: false,
-            orders: HashMap::new(),
-            next_order: 0,
-            later: VecDeque::new(),
+            commands: HashMap::new(),
+            next_command: 0,
+            waiting: VecDeque::new(),
         })
     }
 
@@ -71,8 +71,8 @@ impl House {
     pub(super) async fn run(&mut self) -> zbus::Result<()> {
         loop {
             tokio::select! {
-                told = self.heard.next() => match told {
-                    Some(told) => self.told(told).await?,
+                update = self.updates.next() => match update {
+                    Some(update) => self.update(update).await?,
                     // The driver has ended, and the server is about to.
                     None => return std::future::pending().await,
                 },
@@ -89,42 +89,41 @@ impl House {
         }
     }
 
-    /// Takes in what was told before a call is looked at: who saw something happen, in the log say,
-    /// finds it when he looks.
+    /// Handles the updates that wait already before a call: an event that is in the log must be visible to it.
     async fn catch_up(&mut self) -> zbus::Result<()> {
         for _ in 0..AT_ONCE {
-            match self.heard.try_next() {
-                Some(told) => self.told(told).await?,
+            match self.updates.try_next() {
+                Some(update) => self.update(update).await?,
                 None => break,
             }
         }
         Ok(())
     }
 
-    async fn told(&mut self, told: Told) -> zbus::Result<()> {
-        match told {
-            Told::All(all) => {
-                let signals = Signals::catching_up(&mut self.shadow, all)?;
-                // At first nobody has missed anything.
+    async fn update(&mut self, update: Update) -> zbus::Result<()> {
+        match update {
+            Update::AllClients(all) => {
+                let signals = SignalBatch::catching_up(&mut self.cache, all)?;
+                // Nothing was missed before the first one.
                 if std::mem::replace(&mut self.ready, true) {
                     self.connection.send_all(&signals.0).await?;
                 }
             }
-            Told::Event(notice) => {
-                let signals = Signals::of(&mut self.shadow, &notice)?;
+            Update::Event(notice) => {
+                let signals = SignalBatch::of(&mut self.cache, &notice)?;
                 self.connection.send_all(&signals.0).await?;
             }
-            Told::Recorded(line) => {
+            Update::Recorded(line) => {
                 let signal = Message::signal(NIGHTLATCH_PATH, NIGHTLATCH, "Recorded");
                 let signal = signal.build(&line.to_string())?;
                 self.connection.send(&signal).await?;
             }
-            Told::Done(number, result) => {
-                if let Some(ordered) = self.orders.remove(&number) {
-                    self.done(&ordered, result).await?;
+            Update::CommandDone(number, result) => {
+                if let Some(done) = self.commands.remove(&number) {
+                    self.command_done(&done, result).await?;
                 }
-                while self.orders.is_empty()
-                    && let Some(call) = self.later.pop_front()
+                while self.commands.is_empty()
+                    && let Some(call) = self.waiting.pop_front()
                 {
                     self.handle(&call).await?;
                 }
@@ -140,12 +139,12 @@ impl House {
         let header = message.header();
         let member = header.member().map(|member| member.as_str());
         let waits = {
-            let call = Call::new(&message, "", None, member.unwrap_or_default());
-            !self.later.is_empty() || (call.looks() && !self.orders.is_empty())
+            let call = MethodCall::new(&message, "", None, member.unwrap_or_default());
+            !self.waiting.is_empty() || (call.reads() && !self.commands.is_empty())
         };
         drop(header);
         if waits {
-            self.later.push_back(message);
+            self.waiting.push_back(message);
             return Ok(());
         }
         self.handle(&message).await
@@ -157,30 +156,30 @@ impl House {
             return Ok(());
         };
         let interface = header.interface().map(|interface| interface.as_str());
-        let call = Call::new(message, path.as_str(), interface, member.as_str());
-        match call.react(&self.shadow) {
+        let call = MethodCall::new(message, path.as_str(), interface, member.as_str());
+        match call.react(&self.cache) {
             Ok(Reaction::Answer(answer)) => self.reply(message, Ok(answer)).await,
-            Ok(Reaction::Order(order)) => {
+            Ok(Reaction::Command(command)) => {
                 let who = self.callers.who(header.sender()).await;
-                let number = self.next_order;
-                self.next_order += 1;
-                let ordered = Ordered {
+                let number = self.next_command;
+                self.next_command += 1;
+                let call = CommandCall {
                     call: message.clone(),
-                    adds: match &order {
-                        Order::Add(config) | Order::TryAdd(config) => {
+                    adds: match &command {
+                        AdminCommand::Add(config) | AdminCommand::TryAdd(config) => {
                             Some(ClientPath::of_name(config.name.as_str()))
                         }
-                        Order::Client(..) | Order::Decide { .. } => None,
+                        AdminCommand::Client(..) | AdminCommand::Decide { .. } => None,
                     },
                 };
-                self.orders.insert(number, ordered);
-                self.driver.order(order, who, number);
+                self.commands.insert(number, call);
+                self.driver.command(command, who, number);
                 Ok(())
             }
             Ok(Reaction::LogLevel(level)) => {
                 let who = self.callers.who(header.sender()).await;
-                info!(?who, level = logging::word(level), "log level set");
-                self.about.log.set(level);
+                info!(?who, level = logging::level_name(level), "log level set");
+                self.info.log.set(level);
                 let answer = Message::method_return(&header).build(&())?;
                 self.reply(message, Ok(answer)).await
             }
@@ -190,66 +189,65 @@ impl House {
                 self.reload(message, may_drop);
                 Ok(())
             }
-            Ok(Reaction::Own(own)) => {
-                self.look_up(message, own);
+            Ok(Reaction::Lookup(lookup)) => {
+                self.look_up(message, lookup);
                 Ok(())
             }
-            Err(fault) => self.reply(message, Err(fault)).await,
+            Err(error) => self.reply(message, Err(error)).await,
         }
     }
 
-    /// Answers what takes a look at the store, or at the registry, when it has: a disk that is slow must
-    /// not keep others from approving.
-    fn look_up(&self, message: &Message, own: Own) {
-        let look = Look {
+    /// Starts a task that answers the lookup: a slow disk must not delay approvals.
+    fn look_up(&self, message: &Message, lookup: LookupCall) {
+        let task = LookupTask {
             driver: self.driver.clone(),
-            about: self.about.clone(),
-            counts: own::counts(&self.shadow),
+            info: self.info.clone(),
+            counts: nightlatch::counts(&self.cache),
         };
         let (connection, message) = (self.connection.clone(), message.clone());
         tokio::spawn(async move {
-            let answer = look.answer(&message, own).await;
-            // A connection that broke is noticed by who reads from it.
+            let answer = task.answer(&message, lookup).await;
+            // `run` notices a broken connection.
             let _ = reply(&connection, &message, answer).await;
         });
     }
 
-    /// Answers when the reload is durable, or why it was not done.
+    /// Starts a task that answers when the reload is durable, or was refused.
     fn reload(&self, message: &Message, may_drop: bool) {
-        let reloaded = self.about.reloads.ask(may_drop);
+        let reloaded = self.info.reloads.request(may_drop);
         let (connection, message) = (self.connection.clone(), message.clone());
         tokio::spawn(async move {
             let answer = match reloaded.await {
                 Ok(()) => Message::method_return(&message.header())
                     .build(&())
-                    .map_err(|error| Fault::failed(error.to_string())),
-                Err(why) => Err(Fault::new(errors::NOT_RELOADED, why)),
+                    .map_err(|error| CallError::failed(error.to_string())),
+                Err(why) => Err(CallError::new(errors::NOT_RELOADED, why)),
             };
             let _ = reply(&connection, &message, answer).await;
         });
     }
 
-    async fn done(
+    async fn command_done(
         &self,
-        ordered: &Ordered,
-        result: Result<Option<ClientId>, OrderError>,
+        done: &CommandCall,
+        result: Result<Option<ClientId>, AdminError>,
     ) -> zbus::Result<()> {
         let answer = match result {
             Ok(client) => {
-                let answer = Message::method_return(&ordered.call.header());
-                let view = client.and_then(|id| self.shadow.get(id));
+                let answer = Message::method_return(&done.call.header());
+                let view = client.and_then(|id| self.cache.get(id));
                 let path = view.map(|view| &view.path);
-                Ok(match &ordered.adds {
+                Ok(match &done.adds {
                     Some(adds) => answer.build(&path.unwrap_or(adds).as_object_path())?,
                     None => answer.build(&())?,
                 })
             }
-            Err(error) => Err(Fault::new(error_name(&error), error.to_string())),
+            Err(error) => Err(CallError::new(error_name(&error), error.to_string())),
         };
-        self.reply(&ordered.call, answer).await
+        self.reply(&done.call, answer).await
     }
 
-    async fn reply(&self, call: &Message, answer: Result<Message, Fault>) -> zbus::Result<()> {
+    async fn reply(&self, call: &Message, answer: Result<Message, CallError>) -> zbus::Result<()> {
         reply(&self.connection, call, answer).await
     }
 }
@@ -257,7 +255,7 @@ impl House {
 async fn reply(
     connection: &Connection,
     call: &Message,
-    answer: Result<Message, Fault>,
+    answer: Result<Message, CallError>,
 ) -> zbus::Result<()> {
     let flags = call.primary_header().flags();
     if flags.contains(Flags::NO_REPLY_EXPECTED) {
@@ -265,7 +263,7 @@ async fn reply(
     }
     let answer = match answer {
         Ok(answer) => answer,
-        Err(Fault { name, text }) => {
+        Err(CallError { name, text }) => {
             debug!(name, text, "a call over D-Bus was refused");
             Message::error(&call.header(), name).build(&text)?
         }
@@ -273,16 +271,16 @@ async fn reply(
     connection.send(&answer).await
 }
 
-/// So much that was told goes before a call: calls must have their turn.
+/// Updates handled before a call: calls must have their turn.
 const AT_ONCE: usize = 256;
 
-fn error_name(error: &OrderError) -> &'static str {
+fn error_name(error: &AdminError) -> &'static str {
     match error {
-        OrderError::NoSuchClient => UNKNOWN_OBJECT,
-        OrderError::Setting(_) => INVALID_ARGS,
-        OrderError::Add(_) => errors::TAKEN,
-        OrderError::NoneWaits(_) => errors::NO_REQUEST,
-        OrderError::SeveralWait(_) => errors::SEVERAL_REQUESTS,
-        OrderError::NotDurable => errors::NOT_DURABLE,
+        AdminError::NoSuchClient => UNKNOWN_OBJECT,
+        AdminError::Setting(_) => INVALID_ARGS,
+        AdminError::Add(_) => errors::TAKEN,
+        AdminError::NoneWaits(_) => errors::NO_REQUEST,
+        AdminError::SeveralWait(_) => errors::SEVERAL_REQUESTS,
+        AdminError::NotDurable => errors::NOT_DURABLE,
     }
 }

@@ -1,5 +1,5 @@
-//! The clients as the bus was last told of them: what reads are answered from, and what tells which
-//! properties an event changed.
+//! The clients as last signalled on the bus: reads are answered from it, and it shows which properties an
+//! event changed.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -8,15 +8,15 @@ use nightlatch_bus::names::ClientPath;
 use nightlatch_core::event::ClientId;
 use zbus::ObjectPath;
 
-/// All clients, in the order in which they came to be known.
+/// All clients, in the order in which they were added.
 #[derive(Debug, Default)]
-pub(super) struct Shadow {
+pub(super) struct ClientCache {
     clients: BTreeMap<ClientId, ClientView>,
     by_path: HashMap<ClientPath, ClientId>,
     by_name: HashMap<String, ClientId>,
 }
 
-impl Shadow {
+impl ClientCache {
     pub(super) fn iter(&self) -> impl Iterator<Item = (ClientId, &ClientView)> {
         self.clients.iter().map(|(id, view)| (*id, view))
     }
@@ -25,41 +25,41 @@ impl Shadow {
         self.clients.get(&id)
     }
 
-    pub(super) fn at(&self, path: &str) -> Option<(ClientId, &ClientView)> {
+    pub(super) fn by_path(&self, path: &str) -> Option<(ClientId, &ClientView)> {
         let path = ObjectPath::try_from(path).ok()?;
         let id = *self.by_path.get(&ClientPath::from(&path))?;
         Some((id, self.clients.get(&id)?))
     }
 
-    pub(super) fn named(&self, name: &str) -> Option<(ClientId, &ClientView)> {
+    pub(super) fn by_name(&self, name: &str) -> Option<(ClientId, &ClientView)> {
         let id = *self.by_name.get(name)?;
         Some((id, self.clients.get(&id)?))
     }
 
-    /// Puts in how a client stands now; how it stood before.
+    /// Stores the state of a client; returns the one before.
     pub(super) fn put(&mut self, id: ClientId, mut view: ClientView) -> Option<ClientView> {
         view.path = match self.clients.get(&id) {
             Some(before) => before.path.clone(),
-            None => self.free(&view.path),
+            None => self.free_path(&view.path),
         };
         self.by_path.insert(view.path.clone(), id);
         self.by_name.insert(view.name.clone(), id);
         self.clients.insert(id, view)
     }
 
-    /// Takes a client out; how it stood.
+    /// Removes a client; returns its last state.
     pub(super) fn remove(&mut self, id: ClientId) -> Option<ClientView> {
         let view = self.clients.remove(&id)?;
         self.by_path.remove(&view.path);
-        // One of the same name may have come already.
+        // Another client of this name may have been added already.
         if self.by_name.get(&view.name) == Some(&id) {
             self.by_name.remove(&view.name);
         }
         Some(view)
     }
 
-    /// This path, or with a number when another client has it: `a.b` and `a-b` are the same on the bus.
-    fn free(&self, path: &ClientPath) -> ClientPath {
+    /// `path`, with a number when another client has it: `a.b` and `a-b` are the same on the bus.
+    fn free_path(&self, path: &ClientPath) -> ClientPath {
         let numbered = |number: u32| {
             let text = format!("{path}__{number}");
             ClientPath::from(&ObjectPath::from_string_unchecked(text))

@@ -1,4 +1,4 @@
-//! Looks out for Avahi on the system bus, through the bus's own restarts.
+//! Watches for Avahi on the system bus, through restarts of the bus.
 
 use tracing::info;
 use zbus::Connection;
@@ -6,39 +6,39 @@ use zbus::fdo::{DBusProxy, NameOwnerChangedStream};
 
 use super::next;
 use super::proxies::BUS_NAME;
-use crate::pause::Pause;
+use crate::backoff::Backoff;
 
-/// Whether Avahi is there, followed as it and the bus come and go.
+/// Knows at any time whether Avahi runs.
 #[derive(Default)]
-pub(in crate::publish) struct Lookout {
-    watch: Option<Watch>,
-    pause: Pause,
+pub(in crate::publish) struct AvahiMonitor {
+    watch: Option<NameWatch>,
+    backoff: Backoff,
 }
 
-struct Watch {
+struct NameWatch {
     bus: Connection,
     owners: NameOwnerChangedStream,
-    /// Avahi's connection to the bus: another one is another Avahi.
+    /// The unique name of Avahi; another name means that it was restarted.
     owner: Option<String>,
 }
 
-impl Lookout {
-    /// Looks once: whether Avahi is there now.
-    pub(in crate::publish) async fn look(&mut self) -> bool {
-        match Watch::begin().await {
+impl AvahiMonitor {
+    /// True when Avahi runs now.
+    pub(in crate::publish) async fn find(&mut self) -> bool {
+        match NameWatch::start().await {
             Ok(watch) => self.watch = Some(watch),
             Err(error) => {
-                if self.pause.is_first() {
+                if self.backoff.is_first() {
                     info!(reason = %error, "no system bus: no Avahi");
                 }
                 return false;
             }
         }
-        self.pause.reset();
+        self.backoff.reset();
         self.bus().is_some()
     }
 
-    /// Waits until Avahi is there.
+    /// Waits until Avahi runs.
     pub(in crate::publish) async fn appears(&mut self) {
         while self.bus().is_none() {
             match &mut self.watch {
@@ -48,14 +48,14 @@ impl Lookout {
                     }
                 }
                 None => {
-                    self.pause.wait().await;
-                    self.look().await;
+                    self.backoff.wait().await;
+                    self.find().await;
                 }
             }
         }
     }
 
-    /// Waits until Avahi, or the bus between us, has gone or was replaced.
+    /// Waits until Avahi or the bus has ended or was restarted.
     pub(in crate::publish) async fn disappears(&mut self) {
         let Some(watch) = &mut self.watch else { return };
         let before = watch.owner.clone();
@@ -67,7 +67,7 @@ impl Lookout {
         info!("Avahi has gone or started anew");
     }
 
-    /// The bus on which Avahi is now.
+    /// The connection to the bus, while Avahi is on it.
     pub(in crate::publish) fn bus(&self) -> Option<Connection> {
         let watch = self.watch.as_ref()?;
         watch.owner.is_some().then(|| watch.bus.clone())
@@ -79,12 +79,12 @@ impl Lookout {
     }
 }
 
-impl Watch {
-    /// Connects, with a connection of our own: closing it withdraws what Avahi holds for it.
-    async fn begin() -> zbus::Result<Self> {
+impl NameWatch {
+    /// Makes a connection of its own: closing it withdraws what Avahi announces for it.
+    async fn start() -> zbus::Result<Self> {
         let bus = Connection::system().await?;
         let names = DBusProxy::new(&bus).await?;
-        // Listened to before it is asked for: no change is missed in between.
+        // Subscribed before the owner is read, so that no change is missed in between.
         let owners = names
             .receive_name_owner_changed_with_args(&[(0, BUS_NAME)])
             .await?;

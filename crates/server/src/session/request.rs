@@ -1,0 +1,58 @@
+//! A request for a secret, as the connection knows it: the proven key, the peer's address, its first line.
+
+use std::net::SocketAddr;
+
+use nightlatch_core::event::RequestId;
+use nightlatch_core::key_id::KeyId;
+use nightlatch_proto::greeting::GreetingOptions;
+use nightlatch_proto::tls::Authenticated;
+use nightlatch_sys::netif;
+
+/// A request for a secret. The log, the audit log and D-Bus take from it who asked.
+#[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub struct SecretRequest {
+    /// The number by which people decide on it.
+    pub id: RequestId,
+    /// The key id that the peer proved in the handshake.
+    pub key: KeyId,
+    /// The peer's address; an IPv4 address is never in its IPv6 notation.
+    pub address: SocketAddr,
+    /// The first line that the peer sent. Not authenticated: see [`nightlatch_proto::greeting`].
+    pub greeting: GreetingOptions,
+}
+
+impl SecretRequest {
+    /// A request of the peer `proved` at `address`.
+    pub fn new(
+        id: RequestId,
+        proved: &Authenticated,
+        address: SocketAddr,
+        greeting: GreetingOptions,
+    ) -> Self {
+        Self {
+            id,
+            key: proved.key_id(),
+            address,
+            greeting,
+        }
+    }
+
+    /// The interface that a link-local peer is behind. Every other address says less of where it came in.
+    pub(crate) fn interface(&self) -> Option<String> {
+        match self.address {
+            SocketAddr::V6(peer) if peer.scope_id() != 0 => netif::name_of(peer.scope_id()).ok(),
+            SocketAddr::V6(_) | SocketAddr::V4(_) => None,
+        }
+    }
+
+    /// The peer's address and port for a person, with the name of its interface.
+    pub(crate) fn peer(&self) -> String {
+        match (self.interface(), self.address) {
+            (Some(interface), SocketAddr::V6(peer)) => {
+                format!("[{}%{interface}]:{}", peer.ip(), peer.port())
+            }
+            (_, address) => address.to_string(),
+        }
+    }
+}
