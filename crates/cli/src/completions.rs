@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use clap::{Arg, Args, Command, CommandFactory, ValueEnum, ValueHint};
+use clap::{Arg, Command, CommandFactory, ValueHint};
 use nightlatch_bus::proxy::Server;
 use nightlatch_console::failure::Failure;
 use nightlatch_console::output;
@@ -11,31 +11,7 @@ use nightlatch_core::name::natural;
 use nightlatch_core::settings::client::RUN_TIME_KEYS;
 use nightlatch_fleet::ctl;
 
-use crate::cli::Cli;
-
-/// `completions`.
-#[derive(Args, Debug)]
-pub(crate) struct CompletionsOptions {
-    /// The shell
-    #[arg(value_enum)]
-    pub(crate) shell: Shell,
-}
-
-/// A shell that can be told how to complete.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
-pub(crate) enum Shell {
-    Bash,
-    Zsh,
-    Fish,
-}
-
-/// `complete`, called by the shells.
-#[derive(Args, Debug)]
-pub(crate) struct CompleteOptions {
-    /// The words of the command line, the program's name first, up to the one to complete
-    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
-    pub(crate) words: Vec<String>,
-}
+use crate::cli::{Cli, CompleteOptions, CompletionsOptions, Shell};
 
 /// A person waits at the prompt: a server that does not answer in this time has no names.
 const PATIENCE: Duration = Duration::from_secs(2);

@@ -13,7 +13,7 @@ use nightlatch_core::kernel_command_line::Parameters;
 use nightlatch_core::settings::machine::MachineSettings;
 use rustix::fs::{MemfdFlags, memfd_create};
 
-use crate::image;
+use crate::boot_files;
 
 /// Where boot loaders have the kernel's command line: one word before it and a kernel, or the whole file.
 const GRUB: [&str; 2] = ["boot/grub/grub.cfg", "boot/grub2/grub.cfg"];
@@ -50,9 +50,9 @@ impl BootCommand {
     /// # Errors
     /// When the program of the image is not installed or cannot be run, or a file cannot be read.
     pub(crate) fn of(root: &Path, settings: &MachineSettings) -> Result<Self, Failure> {
-        let program = image::program(root)?;
+        let program = boot_files::program(root)?;
         let (line, from) = kernel_line(root);
-        let runner = image::runner_options(root)?;
+        let runner = boot_files::runner_options(root, &mut Vec::new())?;
         let failed = |error: io::Error| {
             let what = format!("cannot run {}", program.display());
             Failure::new(EX_UNAVAILABLE, what).because(error)
@@ -208,7 +208,7 @@ fn path_of(memory: &OwnedFd) -> PathBuf {
 /// The interface that initramfs-tools gives the client where nothing else names one: `DEVICE` of initramfs.conf(5), which
 /// files beside it override. `None` where something else makes the images.
 fn fallback_interface(root: &Path) -> Option<String> {
-    if !image::has_initramfs_tools(root) {
+    if !boot_files::has_initramfs_tools(root) {
         return None;
     }
     let folder = root.join("etc/initramfs-tools");

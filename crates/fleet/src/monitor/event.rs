@@ -8,15 +8,15 @@ use nightlatch_core::calendar::DateTime;
 use nightlatch_core::time::Wall;
 use serde::{Deserialize, Serialize};
 
-use crate::monitor::draw::theme::Look;
+use crate::monitor::encoding;
 use crate::monitor::key::Key;
-use crate::monitor::recording;
+use crate::monitor::theme::Look;
 
 /// When something happened.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Clock {
     /// The time.
-    #[serde(with = "recording::wall")]
+    #[serde(with = "encoding::wall")]
     pub(crate) wall: Wall,
     /// How far the clocks here are ahead of UTC, in seconds.
     pub(crate) ahead: i32,
@@ -54,22 +54,22 @@ pub(crate) enum Event {
     /// Time passed: it comes at least every second.
     Passed,
     /// A server was found, with all its clients.
-    Connected(About, #[serde(with = "recording::views")] Vec<ClientView>),
+    Connected(About, #[serde(with = "encoding::views")] Vec<ClientView>),
     /// The server's warnings (`Warnings` of docs/dbus.md). They replace those of the last such event.
     Warned(Vec<String>),
     /// There is no server, or no more: why.
     Disconnected(String),
     /// A client was added, or has a new picture.
-    Added(#[serde(with = "recording::view")] Box<ClientView>),
+    Added(#[serde(with = "encoding::view")] Box<ClientView>),
     /// A client was removed.
-    Removed(#[serde(with = "recording::path")] ClientPath),
+    Removed(#[serde(with = "encoding::path")] ClientPath),
     /// Properties of a client changed.
     Changed(
-        #[serde(with = "recording::path")] ClientPath,
-        #[serde(with = "recording::values")] Vec<(Property, Value)>,
+        #[serde(with = "encoding::path")] ClientPath,
+        #[serde(with = "encoding::values")] Vec<(Property, Value)>,
     ),
     /// Something happened to a client.
-    Told(#[serde(with = "recording::path")] ClientPath, Told),
+    Told(#[serde(with = "encoding::path")] ClientPath, Told),
     /// Somebody asked whom the server does not know: with which key, and from where.
     Unknown {
         /// The key id, in hexadecimal.
@@ -82,7 +82,7 @@ pub(crate) enum Event {
     /// What the server answered about a client.
     Answered {
         /// The client.
-        #[serde(with = "recording::path")]
+        #[serde(with = "encoding::path")]
         path: ClientPath,
         /// Why it stands as it does, in words for a person.
         reason: String,
@@ -196,7 +196,7 @@ pub(crate) struct Deed {
     /// What is done.
     pub(crate) act: Act,
     /// To the client with this object.
-    #[serde(with = "recording::path")]
+    #[serde(with = "encoding::path")]
     pub(crate) path: ClientPath,
     /// Its name.
     pub(crate) name: String,

@@ -5,10 +5,13 @@
 //! [`screen`] and [`link`] only.
 
 mod draw;
+mod encoding;
 mod event;
 mod fleet;
+mod help;
 mod key;
 mod keys;
+mod layout;
 mod link;
 mod recording;
 mod screen;
@@ -16,6 +19,8 @@ mod shell;
 mod state;
 #[cfg(test)]
 mod tests;
+mod text;
+mod theme;
 
 use std::fs::OpenOptions;
 use std::io::{self, IsTerminal};

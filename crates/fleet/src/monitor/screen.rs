@@ -16,10 +16,10 @@ use ratatui::crossterm::terminal::{
 use ratatui::layout::{Position, Rect};
 
 use crate::monitor::draw;
-use crate::monitor::draw::text::Charset;
-use crate::monitor::draw::theme::Look;
 use crate::monitor::event::Size;
 use crate::monitor::state::State;
+use crate::monitor::text::Charset;
+use crate::monitor::theme::Look;
 
 /// What a frame is gathered in, so that it goes out at once: a whole screen, with its colours, fits.
 const FRAME: usize = 64 * 1024;

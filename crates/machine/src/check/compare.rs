@@ -232,7 +232,8 @@ mod tests {
     use std::path::PathBuf;
 
     use super::*;
-    use crate::image::{Link, Owner, PlannedFile, Program};
+    use crate::accounts::Owner;
+    use crate::image::{Link, PlannedFile, Program};
 
     const KEY: &str = "/conf/conf.d/nightlatch/seckey.txt";
     const CLIENT: &str = "/usr/bin/nightlatch-boot";

@@ -15,7 +15,8 @@ use super::compare::{self, Difference, Expected, differences};
 use super::kernels::{self, Installed};
 use super::network::Addressed;
 use super::systems::System;
-use crate::image::{self, FOLDER, Plan};
+use crate::boot_files;
+use crate::image::{FOLDER, Plan};
 use crate::keys::Directory;
 
 /// Where unified kernel images are (the Boot Loader Specification, "type #2").
@@ -127,7 +128,9 @@ fn rebuild(root: &Path, kernel: &str, is_new: bool) -> String {
     // update-initramfs(8) updates only what is there.
     let how = if is_new { "-c" } else { "-u" };
     match () {
-        () if image::has_initramfs_tools(root) => format!("update-initramfs {how} -k {kernel}"),
+        () if boot_files::has_initramfs_tools(root) => {
+            format!("update-initramfs {how} -k {kernel}")
+        }
         () if root.join("usr/bin/mkinitcpio").exists() => "mkinitcpio -P".to_owned(),
         () => format!("dracut --force --kver {kernel}"),
     }

@@ -13,7 +13,7 @@ use nightlatch_console::failure::{EX_UNAVAILABLE, Failure, note};
 use nightlatch_console::report::Report;
 
 use super::options::MachineCheckOptions;
-use crate::image::Plan;
+use crate::boot_files;
 
 /// The time between two checks: a server that comes back should not hold up a reboot for long.
 const EVERY: Duration = Duration::from_secs(5 * 60);
@@ -23,7 +23,7 @@ const HELD: &str = "held\n";
 
 /// Checks for ever, unless the administrator does not want it.
 pub(super) fn run(options: &MachineCheckOptions) -> Result<u8, Failure> {
-    let settings = crate::image::settings(&mut Plan::default(), Path::new("/"))?;
+    let settings = boot_files::settings(Path::new("/"), &mut Vec::new())?;
     if !settings.inhibit {
         note("client.conf does not say `inhibit = yes`: reboots are not held up");
         return Ok(0);

@@ -24,7 +24,8 @@ use nightlatch_console::report::Report;
 use nightlatch_core::settings::machine::MachineSettings;
 use nightlatch_proto::rehearsal::Terms;
 
-use crate::image::{self, Plan};
+use crate::boot_files;
+use crate::image::Plan;
 use network::BootNetwork;
 pub use options::MachineCheckOptions;
 
@@ -62,7 +63,7 @@ fn check(options: &MachineCheckOptions, report: &mut Report) -> Result<(), Failu
         report.doubtful("machine", remark.clone(), None);
     }
     // What is doubtful about them is among the plan's remarks.
-    let settings = crate::image::settings(&mut Plan::default(), root)?;
+    let settings = boot_files::settings(root, &mut Vec::new())?;
     let volumes = match volumes::volumes(root) {
         Ok(volumes) => volumes,
         Err(error) => {
@@ -91,9 +92,9 @@ fn check(options: &MachineCheckOptions, report: &mut Report) -> Result<(), Failu
     };
     let boot = volumes::Boot {
         opened: images::check(&machine, report),
-        forgets: image::has_initramfs_tools(root),
+        forgets: boot_files::has_initramfs_tools(root),
     };
-    let program = crate::image::program(root)?;
+    let program = boot_files::program(root)?;
     let fetched = match network.check(&program, report)? {
         Some(targets) => rehearse::check(options, &program, &network, &targets, report)?,
         None => None,

@@ -22,7 +22,7 @@ use nightlatch_core::network::{Definition, Kind};
 use nightlatch_core::settings::machine::MachineSettings;
 
 use crate::boot_command::BootCommand;
-use crate::image;
+use crate::boot_files;
 use crate::network::{ConfFile, Ways, at_boot, boot_links, drift, modules, snapshot};
 
 /// How long a server with a link-local address may take to answer.
@@ -65,7 +65,7 @@ impl BootNetwork {
             file,
             snapshot: snapshot()?,
             is_taken,
-            asks_for_addresses: image::has_initramfs_tools(root),
+            asks_for_addresses: boot_files::has_initramfs_tools(root),
         })
     }
 

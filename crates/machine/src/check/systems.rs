@@ -4,7 +4,8 @@ use std::fs;
 use std::path::Path;
 
 use super::archive::Members;
-use crate::image::{Owner, Plan, PlannedFile, Source};
+use crate::accounts::Owner;
+use crate::image::{Plan, PlannedFile, Source};
 
 /// Where initramfs-tools finds scripts on the machine.
 const SCRIPTS: &str = "usr/share/initramfs-tools/scripts";

@@ -7,8 +7,9 @@ use std::process::{Command, Stdio};
 
 use nightlatch_console::failure::Failure;
 
-use super::plan::{Owner, Plan, PlannedFile, Source, sayable};
+use super::plan::{Plan, PlannedFile, Source, sayable};
 use super::programs::{Found, first_filled};
+use crate::accounts::Owner;
 
 /// Where hooks are on the machine, ours first.
 const FOLDERS: [&str; 2] = [

@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::accounts::Owner;
+
 /// Where all that is ours lies in an image, but for the program and what plugins of others expect.
 pub(crate) const FOLDER: &str = "/conf/conf.d/nightlatch";
 
@@ -20,18 +22,6 @@ pub(crate) struct Plan {
     pub(crate) modules: Vec<String>,
     /// What the administrator should know: what was left out, and what was taken from elsewhere.
     pub(crate) remarks: Vec<String>,
-}
-
-/// User and group, by number: an image has no accounts.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct Owner {
-    pub(crate) user: u32,
-    pub(crate) group: u32,
-}
-
-impl Owner {
-    /// User and group 0.
-    pub(crate) const ROOT: Self = Self { user: 0, group: 0 };
 }
 
 /// A folder.

@@ -6,7 +6,8 @@ use nightlatch_console::output::json;
 use nightlatch_console::output::table::{Cell, render};
 use serde::Serialize;
 
-use super::plan::{Owner, Plan, Source};
+use super::plan::{Plan, Source};
+use crate::accounts::Owner;
 
 /// What stands for a source that was made for the image.
 const MADE: &str = "(made for the image)";

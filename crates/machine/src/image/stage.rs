@@ -16,7 +16,8 @@ use rustix::fs::{
 };
 use rustix::io::Errno;
 
-use super::plan::{Directory, Link, Owner, Plan, PlannedFile, Source};
+use super::plan::{Directory, Link, Plan, PlannedFile, Source};
+use crate::accounts::Owner;
 
 /// The mode of folders that the plan does not speak of.
 const FOLDER_MODE: u32 = 0o755;

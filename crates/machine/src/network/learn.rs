@@ -16,6 +16,7 @@ use super::options::NetworkOptions;
 use super::ways::Ways;
 use super::{is_own, snapshot};
 use crate::boot_command::BootCommand;
+use crate::boot_files;
 
 /// How long enrolment looks for servers.
 const WAIT: Duration = Duration::from_secs(5);
@@ -24,7 +25,7 @@ const WAIT: Duration = Duration::from_secs(5);
 pub(super) fn run(options: &NetworkOptions) -> Result<(), Failure> {
     let wait = Duration::from_secs(options.wait.into());
     let root = Path::new("/");
-    let settings = crate::image::settings(&mut crate::image::Plan::default(), root)?;
+    let settings = boot_files::settings(root, &mut Vec::new())?;
     let now = Now::learn(root, &settings, &options.interface, wait)?;
     let text = now.text();
     let old = ConfFile::read(root)?;
@@ -45,7 +46,7 @@ pub(crate) fn for_the_next_image() {
         if ConfFile::read(root)?.is_some() {
             return Ok(());
         }
-        let settings = crate::image::settings(&mut crate::image::Plan::default(), root)?;
+        let settings = boot_files::settings(root, &mut Vec::new())?;
         if !settings.network {
             return Ok(());
         }

@@ -5,8 +5,8 @@ use ratatui::buffer::Buffer;
 use ratatui::layout::{Position, Rect};
 use ratatui::style::Style;
 
-use crate::monitor::draw::text::{Glyphs, width};
-use crate::monitor::draw::theme::{Look, Role};
+use crate::monitor::text::{Glyphs, width};
+use crate::monitor::theme::{Look, Role};
 
 /// Where one draws, and with what.
 #[derive(Debug)]

@@ -3,14 +3,14 @@
 use ratatui::layout::Position;
 
 use crate::monitor::draw::brush::Brush;
-use crate::monitor::draw::layout::Areas;
-use crate::monitor::draw::text::width;
-use crate::monitor::draw::theme::Role;
 use crate::monitor::event::About;
 use crate::monitor::fleet::filter;
 use crate::monitor::keys::{BINDINGS, Binding, Group};
+use crate::monitor::layout::Areas;
 use crate::monitor::state::log::Level;
 use crate::monitor::state::{Choice, Link, Mode, State};
+use crate::monitor::text::width;
+use crate::monitor::theme::Role;
 use crate::state::State as Standing;
 
 /// Columns between two hints.

@@ -5,13 +5,13 @@ use ratatui::layout::Rect;
 use nightlatch_core::calendar::DateTime;
 
 use crate::monitor::draw::brush::Brush;
-use crate::monitor::draw::layout::Areas;
-use crate::monitor::draw::text::{Break, exactly, wrap};
-use crate::monitor::draw::theme::Role;
 use crate::monitor::fleet::order::decided_at;
 use crate::monitor::keys::{BINDINGS, Command};
+use crate::monitor::layout::Areas;
 use crate::monitor::state::log::{Level, Line};
 use crate::monitor::state::{Pane, State};
+use crate::monitor::text::{Break, exactly, wrap};
+use crate::monitor::theme::Role;
 
 /// Draws the requests, and with which key they are answered.
 pub(crate) fn requests(brush: &mut Brush<'_>, state: &State, areas: &Areas) {

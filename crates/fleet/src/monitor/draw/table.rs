@@ -5,12 +5,12 @@ use ratatui::layout::Rect;
 use nightlatch_bus::client::ClientView;
 
 use crate::monitor::draw::brush::Brush;
-use crate::monitor::draw::layout::{Areas, Column};
 use crate::monitor::draw::panes::title_role;
-use crate::monitor::draw::text::{ago, roughly};
-use crate::monitor::draw::theme::Role;
 use crate::monitor::fleet::order::{Sort, time_left};
+use crate::monitor::layout::{Areas, Column};
 use crate::monitor::state::{Link, Pane, State};
+use crate::monitor::text::{ago, roughly};
+use crate::monitor::theme::Role;
 use crate::state::State as Standing;
 
 /// Draws heading and rows.

@@ -1,11 +1,11 @@
 //! Which of several requests of one client a decision is about: one at a time is on the screen, and only that
 //! one can be decided on.
 
-use crate::monitor::draw::text::width;
 use crate::monitor::event::{Act, Deed, Order};
 use crate::monitor::key::{Key, Named};
 use crate::monitor::state::log::Level;
 use crate::monitor::state::{Mode, SETTLING, State};
+use crate::monitor::text::width;
 use nightlatch_core::time::Wall;
 
 /// The requests of which one is to be chosen.

@@ -4,7 +4,6 @@
 use nightlatch_bus::names::ClientPath;
 use nightlatch_core::record::Line;
 
-use crate::monitor::draw;
 use crate::monitor::event::{About, Order};
 use crate::monitor::state::{Link, State};
 use crate::verbs::log::record::Record;
@@ -77,7 +76,7 @@ impl State {
         }
         let above = self.details.as_ref().map_or(0, |details| details.above);
         if above > 0 {
-            let lines = draw::details::height(self);
+            let lines = self.description(self.areas().details.width).len();
             let last = lines.saturating_sub(self.areas().details_rows());
             if let Some(details) = &mut self.details {
                 details.above = above.min(last);

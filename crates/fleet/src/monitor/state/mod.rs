@@ -3,6 +3,7 @@
 
 mod choice;
 mod commands;
+mod description;
 mod details;
 pub(crate) mod log;
 mod mouse;
@@ -13,13 +14,14 @@ use std::time::Duration;
 use nightlatch_bus::client::ClientView;
 use nightlatch_core::time::Wall;
 
-use crate::monitor::draw::layout::{Areas, areas};
-use crate::monitor::draw::text::Charset;
-use crate::monitor::draw::theme::Look;
 use crate::monitor::event::{About, Act, Clock, Event, Order, Size};
 use crate::monitor::fleet::{Fleet, Id};
+use crate::monitor::layout::{Areas, Parts, areas};
+use crate::monitor::text::Charset;
+use crate::monitor::theme::Look;
 
 pub(crate) use choice::Choice;
+pub(crate) use description::LABEL;
 pub(crate) use details::{Details, RECORDS};
 use log::{Level, Log};
 
@@ -181,7 +183,13 @@ impl State {
 
     /// Where everything stands on the screen.
     pub(crate) fn areas(&self) -> Areas {
-        areas(self)
+        areas(Parts {
+            size: self.size,
+            has_warnings: !self.warnings.is_empty(),
+            waiting: self.waiting().len(),
+            has_details: self.details.is_some(),
+            has_log: self.log.open,
+        })
     }
 
     /// The panes there are, from the top.

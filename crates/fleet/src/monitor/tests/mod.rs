@@ -16,10 +16,10 @@ use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 
 use crate::monitor::draw;
-use crate::monitor::draw::text::Charset;
-use crate::monitor::draw::theme::Look;
 use crate::monitor::event::{About, Clock, Event, Order, Size};
 use crate::monitor::state::State;
+use crate::monitor::text::Charset;
+use crate::monitor::theme::Look;
 
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);

@@ -9,9 +9,9 @@ use nightlatch_bus::names::ClientPath;
 
 use super::replay::play;
 use super::{MINUTE, Person, SECOND, UTF8, client, disabled, failing, waiting};
-use crate::monitor::draw::text::Charset;
-use crate::monitor::draw::theme::Look;
 use crate::monitor::event::{About, Event, Told};
+use crate::monitor::text::Charset;
+use crate::monitor::theme::Look;
 
 /// When set, the screens are written and not compared.
 const WRITE: &str = "NIGHTLATCH_WRITE_SCREENS";

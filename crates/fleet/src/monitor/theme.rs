@@ -4,7 +4,7 @@
 use ratatui::style::{Color, Modifier, Style};
 use serde::{Deserialize, Serialize};
 
-use crate::monitor::draw::text::Charset;
+use crate::monitor::text::Charset;
 use crate::state::State as Standing;
 
 /// What the terminal can show.

@@ -2,9 +2,9 @@
 
 use ratatui::layout::Rect;
 
-use crate::monitor::draw::help;
+use crate::monitor::event::Size;
 use crate::monitor::fleet::order::Sort;
-use crate::monitor::state::State;
+use crate::monitor::help;
 
 /// Below this nothing can be read.
 const LEAST_COLUMNS: u16 = 40;
@@ -167,9 +167,20 @@ impl Areas {
     }
 }
 
-/// Where everything stands on the screen of `state`.
-pub(crate) fn areas(state: &State) -> Areas {
-    let (columns, rows) = (state.size.columns, state.size.rows);
+/// The parts of the screen that take room.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Parts {
+    pub(crate) size: Size,
+    pub(crate) has_warnings: bool,
+    /// Number of requests that wait.
+    pub(crate) waiting: usize,
+    pub(crate) has_details: bool,
+    pub(crate) has_log: bool,
+}
+
+/// Divides the screen among `parts`.
+pub(crate) fn areas(parts: Parts) -> Areas {
+    let (columns, rows) = (parts.size.columns, parts.size.rows);
     let whole = Rect::new(0, 0, columns, rows);
     if columns < LEAST_COLUMNS || rows < LEAST_ROWS {
         return Areas {
@@ -182,13 +193,13 @@ pub(crate) fn areas(state: &State) -> Areas {
     let beside = columns >= BESIDE;
     let mut rest = body;
     let warning = Rect {
-        height: u16::from(!state.warnings.is_empty()),
+        height: u16::from(parts.has_warnings),
         ..body
     };
     rest.y += warning.height;
     rest.height -= warning.height;
 
-    let waiting = u16::try_from(state.waiting().len()).unwrap_or(u16::MAX);
+    let waiting = u16::try_from(parts.waiting).unwrap_or(u16::MAX);
     let requests = waiting.min((body.height / 4).max(1));
     let requests = if waiting == 0 {
         Rect::default()
@@ -197,8 +208,8 @@ pub(crate) fn areas(state: &State) -> Areas {
     };
 
     // From the bottom: the log, above it the details unless they stand beside, above these the table.
-    let open = state.details.is_some();
-    let log = match (state.log.open, open && !beside) {
+    let open = parts.has_details;
+    let log = match (parts.has_log, open && !beside) {
         (false, _) => Rect::default(),
         (true, true) => bottom(&mut rest, body.height / 6),
         (true, false) => bottom(&mut rest, body.height / 3),
