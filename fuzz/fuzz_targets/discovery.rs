@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use libfuzzer_sys::fuzz_target;
 use nightlatch_core::time::Monotonic;
-use nightlatch_proto::discovery::{Arrival, Browser, InterfaceIndex, Responder, Service};
+use nightlatch_proto::discovery::{Arrival, Browser, InterfaceIndex, Responder, AnnouncedService};
 
 const INTERFACE: InterfaceIndex = InterfaceIndex(3);
 
@@ -26,7 +26,7 @@ fuzz_target!(|bytes: &[u8]| {
     browser.handle_timeout(at(1));
     let _ = browser.poll_timeout();
 
-    let service = Service {
+    let service = AnnouncedService {
         name: "Mandos".into(),
         host: "host".into(),
         port: 4711,

@@ -3,7 +3,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use nightlatch_proto::greeting::{LineReader, MAX_LINE, Progress, client_line};
+use nightlatch_proto::greeting::{LineReader, MAX_LINE, LineProgress, client_line};
 
 fuzz_target!(|input: (&[u8], u8)| {
     let (bytes, cut) = input;
@@ -11,22 +11,22 @@ fuzz_target!(|input: (&[u8], u8)| {
     let (head, tail) = bytes.split_at(usize::from(cut).min(bytes.len()));
     let mut reader = LineReader::new();
     let pieces = match reader.push(head) {
-        Ok(Progress::More) => reader.push(tail),
+        Ok(LineProgress::More) => reader.push(tail),
         done => done,
     };
     assert_eq!(pieces, whole);
     match whole {
-        Ok(Progress::More) => {
+        Ok(LineProgress::More) => {
             assert!(bytes.len() < MAX_LINE);
             let _ = reader.finish();
         }
-        Ok(Progress::Done(greeting)) => {
-            let line = client_line(&greeting.words);
+        Ok(LineProgress::Done(greeting)) => {
+            let line = client_line(&greeting.options);
             let again = LineReader::new().push(line.as_bytes());
-            let Ok(Progress::Done(again)) = again else {
+            let Ok(LineProgress::Done(again)) = again else {
                 panic!("{line:?}: {again:?}");
             };
-            assert_eq!(again.words, greeting.words);
+            assert_eq!(again.options, greeting.options);
         }
         Err(_) => {}
     }

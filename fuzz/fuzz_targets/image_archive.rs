@@ -1,4 +1,4 @@
-//! What is read of an unpacked boot image, written anew and read again is the same.
+//! An unpacked boot image that is read, written and read again gives the same members.
 #![no_main]
 
 use std::io::Write;

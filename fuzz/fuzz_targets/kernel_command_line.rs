@@ -3,24 +3,24 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use nightlatch_boot::client::options::{Options, parse};
-use nightlatch_core::connect::Servers;
-use nightlatch_core::kernel_command_line::Parameters;
+use nightlatch_boot::client::options::{ClientOptions, parse};
+use nightlatch_core::connect::ServerList;
+use nightlatch_core::kernel_command_line::KernelParameters;
 use nightlatch_core::network::Definition;
 
 fuzz_target!(|line: &str| {
-    let parameters = Parameters::parse(line);
-    parameters.needs_addresses(&Servers::default(), &Definition::default());
+    let parameters = KernelParameters::parse(line);
+    parameters.needs_addresses(&ServerList::default(), &Definition::default());
     let arguments = parameters.arguments().into_iter().map(Into::into);
-    assert!(parse(Options::default(), arguments).is_ok());
+    assert!(parse(ClientOptions::default(), arguments).is_ok());
     for device in &parameters.devices {
         for form in [
             format!("ip={device}:dhcp:1500:52:54:00:12:34:56"),
             format!("ip=[fe80::1]::[fe80::2]:64:host:{device}:none:1500:52:54:00:12:34:56"),
             format!("ip=:::::{device}:dhcp:9.9.9.9:[2001:db8::53]"),
         ] {
-            // What holds words together in a line is never part of a name.
-            assert_eq!(Parameters::parse(&form).devices, [device.clone()], "{form}");
+            // Separators of the line are never part of a name.
+            assert_eq!(KernelParameters::parse(&form).devices, [device.clone()], "{form}");
         }
     }
 });

@@ -1,4 +1,5 @@
-//! What is read of any text is written so that it is read as the same; what is left out is told with its line.
+//! A definition that is read from any text is written so that it reads as the same; each omission is reported with its
+//! line.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

@@ -1,29 +1,29 @@
-//! A pickle that is read, written anew in one form and read again holds the same.
+//! A pickle that is read, written again in one form and read again holds the same values.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
 use nightlatch_import::pickle::{Value, View, read};
 
-/// How deep a value is written, and how many values: they may hold each other in circles.
+/// Limits of depth and number for writing a value, because values may refer to each other in circles.
 const DEPTH: usize = 60;
 const VALUES: usize = 100_000;
 
 fuzz_target!(|bytes: &[u8]| {
     let Ok(pickle) = read(bytes) else { return };
-    let Some(first) = Writer::write(pickle.root()) else {
+    let Some(first) = PickleWriter::write(pickle.root()) else {
         return;
     };
     let again = read(&first).expect("what was written can be read");
-    assert_eq!(Writer::write(again.root()), Some(first));
+    assert_eq!(PickleWriter::write(again.root()), Some(first));
 });
 
 #[derive(Default)]
-struct Writer {
+struct PickleWriter {
     out: Vec<u8>,
     values: usize,
 }
 
-impl Writer {
+impl PickleWriter {
     /// The value in protocol 4, each value written out; `None` when that would not end.
     fn write(value: Value<'_>) -> Option<Vec<u8>> {
         let mut writer = Self::default();

@@ -1,8 +1,8 @@
-//! What Plymouth's daemon says is read or refused, and the same whether it comes at once or in pieces.
+//! Any message of Plymouth's daemon is read or refused, with the same result in one piece and in several.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use nightlatch_boot::plymouth::protocol::{Reply, ask_for_password, reply};
+use nightlatch_boot::plymouth::protocol::{PlymouthReply, ask_for_password, reply};
 use nightlatch_core::secret::SecretBuffer;
 
 fuzz_target!(|input: (&[u8], &str)| {
@@ -14,7 +14,7 @@ fuzz_target!(|input: (&[u8], &str)| {
         first = first.or_else(|| reply(&came).transpose());
     }
     assert_eq!(reply(&came).transpose(), first);
-    if let Some(Ok(Reply::Answer(answer))) = &first {
+    if let Some(Ok(PlymouthReply::Answer(answer))) = &first {
         assert!(bytes.len() >= answer.len() + 5);
     }
     // The kind, a mark, the length with the final NUL in one byte, the question and the NUL.

@@ -1,10 +1,10 @@
-//! Nothing that an SSH server sends proves a host key whose private half nobody has, in whatever pieces it
-//! comes, and it takes bounded room; any text of a host key is refused or comes back as it was.
+//! No bytes from an SSH server prove a host key whose private half it lacks, in any pieces, and memory stays bounded;
+//! any text of a host key is refused or printed as it was.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
 use nightlatch_core::ssh::{HostKey, endpoint};
-use nightlatch_proto::ssh::{HostKeyProof, Progress};
+use nightlatch_proto::ssh::{HostKeyProof, ProofProgress};
 
 const KEYS: [&str; 2] = [
     "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEB",
@@ -22,8 +22,8 @@ fuzz_target!(|input: (&[u8], usize, bool, &str)| {
     let (mut proof, _) = HostKeyProof::begin(&key);
     for part in bytes.chunks(piece.max(1)) {
         match proof.receive(part) {
-            Ok(Progress::Continue { send }) => assert!(send.len() < 8192),
-            Ok(Progress::Proved(_)) => panic!("proved"),
+            Ok(ProofProgress::Continue { send }) => assert!(send.len() < 8192),
+            Ok(ProofProgress::Proved(_)) => panic!("proved"),
             Err(_) => break,
         }
     }

@@ -6,32 +6,39 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Read};
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 
 use nightlatch_core::secret::{Secret, SecretBuffer};
-use nightlatch_sys::signals::{EndSignals, die_of};
+use nightlatch_sys::signals::{EndSignals, Signal};
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 use rustix::io::Errno;
 use zeroize::Zeroizing;
 
-use crate::cli::{self, About, Action, Arguments, Names, Part, SyntaxError};
+use crate::applet::{Applet, AppletError, Privilege};
+use crate::cli::{self, Action, Argument, OptionNames, UsageError};
 use crate::exit::Exit;
-use crate::files::{Found, is_private};
-use crate::log::{self, Log, chain};
+use crate::files::{PathHandle, is_private};
+use crate::log::Log;
 use crate::output::write_out;
 
-const NAME: &str = "askpass-fifo";
+/// Programs write a password for cryptsetup's askpass into it.
+pub(crate) const FIFO: &str = "/lib/cryptsetup/passfifo";
 
-/// Where programs put a password for cryptsetup's askpass.
-pub const FIFO: &str = "/lib/cryptsetup/passfifo";
-
-const ABOUT: About = About {
-    name: NAME,
+pub(crate) const APPLET: Applet = Applet {
+    names: &["askpass-fifo"],
+    about: "wait for the password at a FIFO",
     help: HELP,
+    privilege: Privilege::Root,
+    start: |applet, arguments| {
+        let action = parse(arguments);
+        applet.run(
+            action,
+            |options| options.debug,
+            |options, log| fetch(&options, log),
+        )
+    },
 };
 
-/// The text of `--help`.
-pub const HELP: &str = "\
+const HELP: &str = "\
 Usage: nightlatch-boot askpass-fifo [-?V] [--fifo FILE] [--debug] [--help] [--usage] [--version]
 
 Waits for a password at a FIFO and prints it, byte for byte.
@@ -47,7 +54,7 @@ Example, in two shells:
   systemd-ask-password > /run/pass
 ";
 
-const NAMES: Names = Names {
+const NAMES: OptionNames = OptionNames {
     mandos: &[],
     ours: &["fifo", "debug"],
     short: &[],
@@ -56,36 +63,26 @@ const NAMES: Names = Names {
 /// The most that is taken: what cryptsetup(8) takes of a key file.
 const MAX_PASSWORD: usize = 8 * 1024 * 1024;
 
-struct Options {
+struct AskpassFifoOptions {
     fifo: PathBuf,
     debug: bool,
 }
 
-/// Runs the applet with the arguments that follow its name.
-pub fn run(arguments: Vec<OsString>) -> ExitCode {
-    cli::run(&ABOUT, parse(arguments), |options| fetch(&options))
-}
-
-fn parse(arguments: Vec<OsString>) -> Result<Action<Options>, SyntaxError> {
-    let mut arguments = Arguments::new(&NAMES, arguments);
-    let mut options = Options {
+fn parse(arguments: Vec<OsString>) -> Result<Action<AskpassFifoOptions>, UsageError> {
+    let options = AskpassFifoOptions {
         fifo: FIFO.into(),
         debug: false,
     };
-    while let Some(part) = arguments.next_part()? {
+    cli::parse(&NAMES, options, arguments, |options, part, arguments| {
         match part {
-            Part::Option("fifo") => options.fifo = arguments.value()?.into(),
-            Part::Option("debug") => options.debug = true,
-            Part::Option("help") => return Ok(Action::Help),
-            Part::Option("usage") => return Ok(Action::Usage),
-            Part::Option(_) => return Ok(Action::Version),
-            Part::Word(word) => return Err(SyntaxError::Word(word)),
+            Argument::Option("fifo") => options.fifo = arguments.value()?.into(),
+            Argument::Option("debug") => options.debug = true,
+            part => return Err(part.unexpected()),
         }
-    }
-    Ok(Action::Run(options))
+        Ok(())
+    })
 }
 
-/// Why there is no password.
 #[derive(Debug, thiserror::Error)]
 enum FifoError {
     #[error("cannot make the FIFO {0}")]
@@ -98,36 +95,25 @@ enum FifoError {
     Shared(PathBuf),
     #[error("more than {MAX_PASSWORD} bytes came by {0}")]
     TooLong(PathBuf),
+    #[error("cannot hand over the password")]
+    Output(#[source] io::Error),
 }
 
-impl FifoError {
+impl AppletError for FifoError {
     fn exit(&self) -> Exit {
         match self {
             Self::Make(..) | Self::Read(..) => Exit::File,
+            Self::Output(_) => Exit::Output,
             _ => Exit::Unavailable,
         }
     }
 }
 
-/// Signals end it as they come: it has nothing to put back.
-fn fetch(options: &Options) -> ExitCode {
-    log::silence_panics(NAME);
-    let log = Log::new(NAME, options.debug);
-    let password = match read(&options.fifo, log) {
-        Ok(password) => password,
-        Err(error) => {
-            log.say(&chain(&error));
-            return error.exit().into();
-        }
-    };
-    match EndSignals::hold().and_then(|signals| write_out(&password, &signals)) {
-        Ok(None) => Exit::Success.into(),
-        Ok(Some(signal)) => die_of(signal),
-        Err(error) => {
-            log.say(&format!("cannot hand over the password: {error}"));
-            Exit::Output.into()
-        }
-    }
+/// Signals end it as they come, until there is a password: it has nothing to put back.
+fn fetch(options: &AskpassFifoOptions, log: Log) -> Result<Option<Signal>, FifoError> {
+    let password = read(&options.fifo, log)?;
+    let signals = EndSignals::hold().map_err(FifoError::Output)?;
+    write_out(&password, &signals).map_err(FifoError::Output)
 }
 
 /// All that the first writer writes. One that writes nothing has no password: the next is waited for.
@@ -165,11 +151,11 @@ fn make(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Opens it, which waits for a writer. A FIFO that others can use is none for passwords: they could take
-/// one, or have a disk opened that they made.
+/// Opens it, which waits for a writer. A FIFO that other users can use is refused: they could read a password, or
+/// unlock a disk that they made.
 fn open(path: &Path) -> Result<File, FifoError> {
     let failed = |error| FifoError::Read(path.to_owned(), error);
-    let found = Found::at(path).map_err(failed)?;
+    let found = PathHandle::at(path).map_err(failed)?;
     if !found.about().file_type().is_fifo() {
         return Err(FifoError::NoFifo(path.to_owned()));
     }

@@ -1,45 +1,48 @@
 //! The command line as argp of the C library reads it, which Mandos's programs use: long names cut
-//! short, options and words mixed, and `--help`, `--usage` and `--version` for everyone.
+//! short, options and words mixed, and `--help`, `--usage` and `--version` in every program.
 //!
-//! Pure: nothing is read and nothing is printed before [`run`].
+//! Pure: reads no file and prints nothing.
 
 use std::error::Error;
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
-use std::process::ExitCode;
 
+use nightlatch_core::connect::RefusedServer;
+
+use crate::applet::AppletError;
 use crate::exit::Exit;
-use crate::log::{self, Log, chain};
 
-/// What an applet tells of itself.
-#[derive(Debug)]
-pub struct About {
-    /// Its name.
-    pub name: &'static str,
-    /// The text of `--help`. Its first paragraph is the text of `--usage`.
-    pub help: &'static str,
-}
-
-/// What a command line asks for.
+/// The result of reading a command line.
 #[derive(Debug)]
 pub enum Action<T> {
-    /// To do what the applet is for, with these options.
+    /// Run the applet with these options.
     Run(T),
-    /// To explain the options.
+    /// Print the text of `--help`.
     Help,
-    /// To explain them shortly.
+    /// Print its first paragraph.
     Usage,
-    /// To say which version this is.
+    /// Print the version.
     Version,
 }
 
-/// The options of an applet, `help`, `usage` and `version` apart.
+impl<T> Action<T> {
+    pub(crate) fn map<U>(self, change: impl FnOnce(T) -> U) -> Action<U> {
+        match self {
+            Self::Run(options) => Action::Run(change(options)),
+            Self::Help => Action::Help,
+            Self::Usage => Action::Usage,
+            Self::Version => Action::Version,
+        }
+    }
+}
+
+/// The names of an applet's options, except `help`, `usage` and `version`.
 #[derive(Debug)]
-pub struct Names {
-    /// Long names that Mandos's program has: a beginning that fits one of them means that one, as it
+pub struct OptionNames {
+    /// Long names that Mandos's program has. A beginning that fits one of them stands for it, as it
     /// did before ours existed.
     pub mandos: &'static [&'static str],
-    /// Long names that are ours.
+    /// Long names that Mandos's program does not have.
     pub ours: &'static [&'static str],
     /// Letters, and the long names they stand for.
     pub short: &'static [(char, &'static str)],
@@ -47,88 +50,160 @@ pub struct Names {
 
 const COMMON: [&str; 3] = ["help", "usage", "version"];
 
-/// What makes no sense on any command line.
+/// An error on a command line or in a file of options.
 #[derive(Debug, thiserror::Error)]
-pub enum SyntaxError {
+pub enum UsageError {
     /// An option that does not exist, lacks its value or has one too many.
     #[error(transparent)]
     Syntax(#[from] lexopt::Error),
-    /// The beginning of no option.
+    /// No option begins like this.
     #[error("unknown option --{0}")]
     Unknown(String),
-    /// The beginning of several options.
+    /// Several options begin like this.
     #[error("--{0} could be any of --{first}", first = .1.join(", --"))]
     Ambiguous(String, Vec<&'static str>),
-    /// A value that is not text.
+    /// The option's value is not UTF-8.
     #[error("{0} expects text in UTF-8")]
     NotText(&'static str),
-    /// A word that belongs to no option.
+    /// A word that belongs to no option, where the applet takes none.
     #[error("expected options only, found {0:?}")]
     Word(OsString),
+    /// A value of the wrong form: the option, the expected form, and the value.
+    #[error("{0} expects {1}, found {2:?}")]
+    Value(&'static str, &'static str, OsString),
+    /// A value that another module refuses.
+    #[error("bad {0}")]
+    Refused(&'static str, #[source] Box<dyn Error + Send + Sync>),
+    /// The number means "unchanged" in setresuid(2), which would leave root.
+    #[error("{0} expects the number of a user or a group")]
+    NotAnId(&'static str),
+    /// The value of `--interface` is no name of an interface.
+    #[error("expected the name of a network interface after --interface, found {0:?}")]
+    Interface(String),
+    /// A file of options must not ask for help or the version.
+    #[error("--{0} has no place in a configuration file")]
+    NotInFile(&'static str),
+}
+
+impl From<RefusedServer> for UsageError {
+    fn from(error: RefusedServer) -> Self {
+        Self::Refused("--connect", error.into())
+    }
+}
+
+impl AppletError for UsageError {
+    fn exit(&self) -> Exit {
+        Exit::Usage
+    }
+
+    fn hint(&self, applet: &str) -> Option<String> {
+        Some(format!(
+            "`nightlatch-boot {applet} --help` explains the options"
+        ))
+    }
+}
+
+/// Reads the arguments that follow an applet's name into `options`: `set` takes each part but `--help`, `--usage` and
+/// `--version`, which end the reading.
+pub fn parse<T>(
+    names: &'static OptionNames,
+    mut options: T,
+    arguments: impl IntoIterator<Item = OsString>,
+    mut set: impl FnMut(&mut T, Argument, &mut ArgumentReader) -> Result<(), UsageError>,
+) -> Result<Action<T>, UsageError> {
+    let mut arguments = ArgumentReader::new(names, arguments);
+    while let Some(part) = arguments.next_argument()? {
+        match part {
+            Argument::Option("help") => return Ok(Action::Help),
+            Argument::Option("usage") => return Ok(Action::Usage),
+            Argument::Option("version") => return Ok(Action::Version),
+            part => set(&mut options, part, &mut arguments)?,
+        }
+    }
+    Ok(Action::Run(options))
+}
+
+/// Reads the arguments of an applet that has no option but `--debug`.
+pub fn parse_debug(arguments: Vec<OsString>) -> Result<Action<bool>, UsageError> {
+    const NAMES: OptionNames = OptionNames {
+        mandos: &[],
+        ours: &["debug"],
+        short: &[],
+    };
+    parse(&NAMES, false, arguments, |debug, part, _| match part {
+        Argument::Option("debug") => {
+            *debug = true;
+            Ok(())
+        }
+        part => Err(part.unexpected()),
+    })
 }
 
 /// A part of a command line.
 #[derive(Debug)]
-pub enum Part {
+pub enum Argument {
     /// An option, by its long name.
     Option(&'static str),
-    /// A word that is none.
+    /// A word that is no option.
     Word(OsString),
 }
 
-/// A command line that is being read.
-#[derive(Debug)]
-pub struct Arguments {
-    parser: lexopt::Parser,
-    names: &'static Names,
+impl Argument {
+    /// The error of an applet that does not know this part.
+    pub fn unexpected(self) -> UsageError {
+        match self {
+            Self::Option(name) => UsageError::Unknown(name.to_owned()),
+            Self::Word(word) => UsageError::Word(word),
+        }
+    }
 }
 
-impl Arguments {
-    /// The arguments that follow an applet's name.
-    pub fn new(
-        names: &'static Names,
-        arguments: impl IntoIterator<Item = impl Into<OsString>>,
-    ) -> Self {
-        let arguments: Vec<OsString> = arguments.into_iter().map(Into::into).collect();
+/// The arguments that are not read yet.
+#[derive(Debug)]
+pub struct ArgumentReader {
+    parser: lexopt::Parser,
+    names: &'static OptionNames,
+}
+
+impl ArgumentReader {
+    fn new(names: &'static OptionNames, arguments: impl IntoIterator<Item = OsString>) -> Self {
+        let arguments: Vec<OsString> = arguments.into_iter().collect();
         let mut parser = lexopt::Parser::from_args(arguments);
         parser.set_short_equals(false);
         Self { parser, names }
     }
 
-    /// The next part, if there is one.
-    pub fn next_part(&mut self) -> Result<Option<Part>, SyntaxError> {
+    fn next_argument(&mut self) -> Result<Option<Argument>, UsageError> {
         let name = match self.parser.next()? {
             None => return Ok(None),
-            Some(lexopt::Arg::Value(word)) => return Ok(Some(Part::Word(word))),
+            Some(lexopt::Arg::Value(word)) => return Ok(Some(Argument::Word(word))),
             Some(lexopt::Arg::Long(name)) => complete(self.names, name)?,
             Some(argument @ lexopt::Arg::Short(letter)) => match of_letter(self.names, letter) {
                 Some(name) => name,
                 None => return Err(argument.unexpected().into()),
             },
         };
-        Ok(Some(Part::Option(name)))
+        Ok(Some(Argument::Option(name)))
     }
 
     /// The value of the option that came last.
-    pub fn value(&mut self) -> Result<OsString, SyntaxError> {
+    pub fn value(&mut self) -> Result<OsString, UsageError> {
         Ok(self.parser.value()?)
     }
 
-    /// The same, as text; `option` is named when it is none.
-    pub fn text(&mut self, option: &'static str) -> Result<String, SyntaxError> {
+    /// As [`value`](Self::value), for a value in UTF-8. `option` is for the error.
+    pub fn text(&mut self, option: &'static str) -> Result<String, UsageError> {
         let value = self.value()?;
-        value
-            .into_string()
-            .map_err(|_| SyntaxError::NotText(option))
+        value.into_string().map_err(|_| UsageError::NotText(option))
     }
 
     /// All that follows, unread.
-    pub fn rest(&mut self) -> Result<Vec<OsString>, SyntaxError> {
+    pub fn rest(&mut self) -> Result<Vec<OsString>, UsageError> {
         Ok(self.parser.raw_args()?.collect())
     }
 }
 
-fn complete(names: &'static Names, name: &str) -> Result<&'static str, SyntaxError> {
+fn complete(names: &'static OptionNames, name: &str) -> Result<&'static str, UsageError> {
     let mandos = names.mandos.iter().chain(&COMMON).copied();
     let ours = names.ours.iter().copied();
     if let Some(exact) = mandos
@@ -144,13 +219,13 @@ fn complete(names: &'static Names, name: &str) -> Result<&'static str, SyntaxErr
         match fitting[..] {
             [] => {}
             [only] => return Ok(only),
-            _ => return Err(SyntaxError::Ambiguous(name.to_owned(), fitting)),
+            _ => return Err(UsageError::Ambiguous(name.to_owned(), fitting)),
         }
     }
-    Err(SyntaxError::Unknown(name.to_owned()))
+    Err(UsageError::Unknown(name.to_owned()))
 }
 
-fn of_letter(names: &Names, letter: char) -> Option<&'static str> {
+fn of_letter(names: &OptionNames, letter: char) -> Option<&'static str> {
     match letter {
         '?' => Some("help"),
         'V' => Some("version"),
@@ -172,73 +247,18 @@ pub fn words(config: &[u8]) -> Vec<OsString> {
         .collect()
 }
 
-/// Reads the command line of an applet that has no options but `--debug`.
-pub fn only_debug(arguments: Vec<OsString>) -> Result<Action<bool>, SyntaxError> {
-    const NAMES: Names = Names {
-        mandos: &[],
-        ours: &["debug"],
-        short: &[],
-    };
-    let mut arguments = Arguments::new(&NAMES, arguments);
-    let mut debug = false;
-    while let Some(part) = arguments.next_part()? {
-        match part {
-            Part::Option("debug") => debug = true,
-            Part::Option("help") => return Ok(Action::Help),
-            Part::Option("usage") => return Ok(Action::Usage),
-            Part::Option(_) => return Ok(Action::Version),
-            Part::Word(word) => return Err(SyntaxError::Word(word)),
-        }
-    }
-    Ok(Action::Run(debug))
-}
-
-/// Does what the command line asks for: tells, refuses, or runs the applet.
-pub fn run<T>(
-    about: &About,
-    action: Result<Action<T>, impl Error + 'static>,
-    applet: impl FnOnce(T) -> ExitCode,
-) -> ExitCode {
-    match action {
-        Ok(Action::Run(options)) => applet(options),
-        Ok(Action::Help) => log::print(about.help),
-        Ok(Action::Usage) => {
-            let usage = about.help.split("\n\n").next().unwrap_or_default();
-            log::print(&format!("{usage}\n"))
-        }
-        Ok(Action::Version) => log::print(&format!(
-            "nightlatch-boot {} {}\n",
-            about.name,
-            env!("CARGO_PKG_VERSION")
-        )),
-        Err(error) => {
-            refuse(about.name, &error);
-            Exit::Usage.into()
-        }
-    }
-}
-
-/// Says what makes no sense, and where the options are explained.
-pub fn refuse(applet: &'static str, error: &(dyn Error + 'static)) {
-    let log = Log::new(applet, false);
-    log.say(&chain(error));
-    log.hint(&format!(
-        "`nightlatch-boot {applet} --help` explains the options"
-    ));
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const NAMES: Names = Names {
+    const NAMES: OptionNames = OptionNames {
         mandos: &["prefix", "prompt"],
         ours: &["prolong", "own"],
         short: &[('p', "prefix")],
     };
 
-    fn first(argument: &str) -> Result<Option<Part>, SyntaxError> {
-        Arguments::new(&NAMES, [argument]).next_part()
+    fn first(argument: &str) -> Result<Option<Argument>, UsageError> {
+        ArgumentReader::new(&NAMES, [argument.into()]).next_argument()
     }
 
     #[test]
@@ -254,13 +274,13 @@ mod tests {
         ] {
             let part = first(given).unwrap();
             assert!(
-                matches!(part, Some(Part::Option(name)) if name == meant),
+                matches!(part, Some(Argument::Option(name)) if name == meant),
                 "{given}"
             );
         }
-        assert!(matches!(first("--pr"), Err(SyntaxError::Ambiguous(..))));
-        assert!(matches!(first("--x"), Err(SyntaxError::Unknown(_))));
+        assert!(matches!(first("--pr"), Err(UsageError::Ambiguous(..))));
+        assert!(matches!(first("--x"), Err(UsageError::Unknown(_))));
         assert!(first("-x").is_err());
-        assert!(matches!(first("word"), Ok(Some(Part::Word(_)))));
+        assert!(matches!(first("word"), Ok(Some(Argument::Word(_)))));
     }
 }

@@ -19,18 +19,18 @@ use rustix::process::{Pid, PidfdFlags, Signal, geteuid, pidfd_open, pidfd_send_s
 use crate::files::is_trusted;
 use crate::wait;
 
-/// How long the old one may take to end, and the new one to be ready.
+/// Time for the old daemon to end, and for the new one to be ready.
 const GRACE: Duration = Duration::from_secs(2);
 
 /// One very process, whatever its number means later, and the program that it runs.
 #[derive(Debug)]
-pub(crate) struct Daemon {
+pub(crate) struct SplashDaemon {
     handle: OwnedFd,
     program: Executable,
     arguments: Vec<OsString>,
 }
 
-/// Why a process is no daemon that could be replaced.
+/// A process cannot be replaced.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum DaemonError {
     #[error("cannot look at the process {0}")]
@@ -51,12 +51,12 @@ pub(crate) enum DaemonError {
     Program(#[from] TrustError),
 }
 
-impl Daemon {
+impl SplashDaemon {
     /// The process `pid`, which `handle` refers to.
     ///
     /// # Errors
-    /// When it is not root's (or this program's user's), its program is not called `name`, somebody else can have
-    /// put that program where it is, or it cannot be looked at, which needs root.
+    /// When neither root nor this program's user runs it, its program is not called `name`, another user could have
+    /// put that program into its place, or this program may not look at it, which needs root.
     pub(crate) fn of_process(handle: OwnedFd, pid: Pid, name: &str) -> Result<Self, DaemonError> {
         let number = pid.as_raw_nonzero().get();
         let look = |error| DaemonError::Look(number, error);
@@ -90,7 +90,7 @@ impl Daemon {
 
     /// A process of the program at `path`, if root (or this program's user) runs one. Those of others do not count.
     pub(crate) fn of_program(path: &Path) -> Result<Option<Self>, DaemonError> {
-        // As the kernel tells it, where /sbin is a link.
+        // The kernel shows the path with all links resolved; /sbin may be one.
         let path = path.canonicalize().unwrap_or_else(|_| path.to_owned());
         let name = path.file_name().and_then(OsStr::to_str).unwrap_or_default();
         let entries = fs::read_dir("/proc").map_err(DaemonError::Proc)?;
@@ -136,7 +136,7 @@ impl Daemon {
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
-            // What is sent to the group of this applet, as by Ctrl-C, is not meant for it.
+            // Signals to the group of this applet, as from Ctrl-C, must not reach it.
             .process_group(0);
         let child = release_in(&mut command).spawn()?;
         // It goes on in the background, and its first process ends when it is ready.

@@ -2,9 +2,9 @@
 
 use std::process::ExitCode;
 
-/// How a program ends when no signal ends it.
+/// The exit status of an applet that no signal ends.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Exit {
+pub(crate) enum Exit {
     /// It did what it is for.
     Success = 0,
     /// The command line makes no sense (`EX_USAGE`).

@@ -9,14 +9,14 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{CWD, Mode, OFlags, openat};
 use zeroize::Zeroizing;
 
-/// Where the initramfs has keys and settings: ours, and Mandos's.
+/// Folders of keys and settings in the initramfs: ours, and Mandos's.
 const CONFIGURATION: [&str; 2] = ["/conf/conf.d/nightlatch", "/conf/conf.d/mandos"];
 
 /// The first of these folders that exists. Files of both are never mixed: they would be of different
 /// machines.
-pub fn configuration() -> &'static Path {
+pub(crate) fn configuration() -> &'static Path {
     let [ours, mandos] = CONFIGURATION.map(Path::new);
-    // What cannot be looked at exists, so that reading it says why.
+    // An error means that it exists; reading a file in it reports the error then.
     match ours.try_exists() {
         Ok(false) => mandos,
         _ => ours,
@@ -27,12 +27,12 @@ pub fn configuration() -> &'static Path {
 ///
 /// # Errors
 /// `FileTooLarge` when it has more than `max` bytes.
-pub fn read_bounded(path: &Path, max: usize) -> io::Result<Zeroizing<Vec<u8>>> {
+pub(crate) fn read_bounded(path: &Path, max: usize) -> io::Result<Zeroizing<Vec<u8>>> {
     read_all(&File::open(path)?, max)
 }
 
 /// The same from an open file.
-pub fn read_all(file: &File, max: usize) -> io::Result<Zeroizing<Vec<u8>>> {
+pub(crate) fn read_all(file: &File, max: usize) -> io::Result<Zeroizing<Vec<u8>>> {
     let mut bytes = Zeroizing::new(Vec::with_capacity(max + 1));
     let limit = u64::try_from(max).unwrap_or(u64::MAX).saturating_add(1);
     file.take(limit).read_to_end(&mut bytes)?;
@@ -48,48 +48,46 @@ pub fn read_all(file: &File, max: usize) -> io::Result<Zeroizing<Vec<u8>>> {
 /// A file that was found by its name and not opened yet: opening a device or another's FIFO may wait or do
 /// things. What was found is what is opened later, whatever has the name by then.
 #[derive(Debug)]
-pub struct Found {
+pub(crate) struct PathHandle {
     /// Opened for nothing (`O_PATH`).
     file: File,
     about: Metadata,
 }
 
-impl Found {
-    /// What is at `path`; a link there is itself what is found.
-    pub fn at(path: &Path) -> io::Result<Self> {
+impl PathHandle {
+    /// Opens `path` for nothing. A link is not followed.
+    pub(crate) fn at(path: &Path) -> io::Result<Self> {
         let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let file = File::from(openat(CWD, path, flags, Mode::empty())?);
         let about = file.metadata()?;
         Ok(Self { file, about })
     }
 
-    /// What the file is, and whose.
-    pub fn about(&self) -> &Metadata {
+    pub(crate) fn about(&self) -> &Metadata {
         &self.about
     }
 
     /// A path that leads to it as long as this is there.
-    pub fn path(&self) -> PathBuf {
+    pub(crate) fn path(&self) -> PathBuf {
         PathBuf::from(format!("/proc/self/fd/{}", self.file.as_raw_fd()))
     }
 
-    /// Opens it.
-    pub fn open(&self, options: &OpenOptions) -> io::Result<File> {
+    pub(crate) fn open(&self, options: &OpenOptions) -> io::Result<File> {
         options.open(self.path())
     }
 }
 
-/// Whether nobody but root and this program's own user can do anything with a file.
-pub fn is_private(file: &Metadata) -> bool {
+/// True when only root and this program's own user have any permission.
+pub(crate) fn is_private(file: &Metadata) -> bool {
     file.mode() & 0o077 == 0 && is_trusted(file.uid())
 }
 
-/// Whether a file is root's or this program's own user's, and nobody else can change it.
-pub fn is_owned(file: &Metadata) -> bool {
+/// True when root or this program's own user owns it, and only the owner can write.
+pub(crate) fn is_owned(file: &Metadata) -> bool {
     file.mode() & 0o022 == 0 && is_trusted(file.uid())
 }
 
 /// True when a user is root or this program's own.
-pub fn is_trusted(user: u32) -> bool {
+pub(crate) fn is_trusted(user: u32) -> bool {
     user == 0 || user == rustix::process::geteuid().as_raw()
 }

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use nightlatch_core::kernel_command_line::Parameters;
+use nightlatch_core::kernel_command_line::KernelParameters;
 
 use crate::files::read_bounded;
 
@@ -12,12 +12,12 @@ const FILE: &str = "/proc/cmdline";
 const MAX_LENGTH: usize = 64 * 1024;
 
 /// Reads it. A file that cannot be read asks for nothing, with a warning.
-pub(crate) fn of_this_boot() -> Parameters {
+pub(crate) fn of_this_boot() -> KernelParameters {
     match read_bounded(Path::new(FILE), MAX_LENGTH) {
-        Ok(bytes) => Parameters::parse(&String::from_utf8_lossy(&bytes)),
-        Err(error) => Parameters {
+        Ok(bytes) => KernelParameters::parse(&String::from_utf8_lossy(&bytes)),
+        Err(error) => KernelParameters {
             warnings: vec![format!("cannot read {FILE}: {error}")],
-            ..Parameters::default()
+            ..KernelParameters::default()
         },
     }
 }

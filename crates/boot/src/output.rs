@@ -14,12 +14,12 @@ const PIPE_BUF: usize = 4096;
 
 /// Writes `password` to standard output. A reader that does not read cannot keep a signal from
 /// ending the program: one that comes meanwhile is returned.
-pub fn write_out(password: &Secret, signals: &EndSignals) -> io::Result<Option<Signal>> {
+pub(crate) fn write_out(password: &Secret, signals: &EndSignals) -> io::Result<Option<Signal>> {
     write_to(io::stdout().as_fd(), password, signals)
 }
 
 /// The same to `out`.
-pub fn write_to(
+pub(crate) fn write_to(
     out: BorrowedFd<'_>,
     password: &Secret,
     signals: &EndSignals,

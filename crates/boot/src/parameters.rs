@@ -1,28 +1,32 @@
-//! The applet `parameters`: tells the boot system's scripts what the kernel's command line asks of them.
+//! The applet `parameters`: prints for the boot system's scripts what the kernel's command line asks of them.
 
-use std::ffi::OsString;
-use std::process::ExitCode;
+use std::io;
 
-use nightlatch_core::kernel_command_line::Parameters;
+use nightlatch_core::kernel_command_line::KernelParameters;
 
-use crate::cli::{self, About, Action};
+use crate::applet::{Applet, Ending, Privilege};
+use crate::cli::{self, Action};
 use crate::client;
-use crate::client::interfaces::Selection;
-use crate::client::options::{self, Options};
+use crate::client::interfaces::InterfaceSelection;
+use crate::client::options::{self, ClientOptions};
 use crate::exit::Exit;
 use crate::kernel_command_line;
 use crate::log::{self, Log, chain};
 use crate::plugin_runner;
 
-const NAME: &str = "parameters";
-
-const ABOUT: About = About {
-    name: NAME,
+pub(crate) const APPLET: Applet = Applet {
+    names: &["parameters"],
+    about: "say what the kernel's command line asks for",
     help: HELP,
+    privilege: Privilege::None,
+    start: |applet, arguments| {
+        let action = cli::parse_debug(arguments);
+        let run = |_, log| Ok::<_, io::Error>(Ending::Exit(run(log)));
+        applet.run(action, |debug| *debug, run)
+    },
 };
 
-/// The text of `--help`.
-pub const HELP: &str = "\
+const HELP: &str = "\
 Usage: nightlatch-boot parameters [-?V] [--debug] [--help] [--usage] [--version]
 
 Tells what the kernel's command line (mandos=, nightlatch=, ip=) and the client's options ask of the
@@ -43,42 +47,36 @@ Example, in a script of the initramfs:
 NIGHTLATCH_INTERFACE names the interface that the boot system has chosen, as for the client.
 ";
 
-/// Runs the applet with the arguments that follow its name.
-pub fn run(arguments: Vec<OsString>) -> ExitCode {
-    cli::run(&ABOUT, cli::only_debug(arguments), tell)
-}
-
-fn tell(debug: bool) -> ExitCode {
-    let log = Log::new(NAME, debug);
+fn run(log: Log) -> Exit {
     let parameters = kernel_command_line::of_this_boot();
     parameters
         .warnings
         .iter()
-        .for_each(|warning| log.say(warning));
+        .for_each(|warning| log.info(warning));
     log.debug(|| format!("{parameters:?}"));
     if parameters.off {
         return log::print("off\n");
     }
-    // The client says what is wrong with its options, and ends for it.
+    // The client logs what is wrong with its options, and ends.
     let options = client_options(&parameters, log).unwrap_or_default();
     let network = client::definition(&options);
     match parameters.needs_addresses(&options.connect, &network) {
-        true => log::print(&format!("{}\n", asked(&options.selection))),
-        false => Exit::Success.into(),
+        true => log::print(&format!("{}\n", network_line(&options.selection))),
+        false => Exit::Success,
     }
 }
 
-fn asked(selection: &Selection) -> String {
+fn network_line(selection: &InterfaceSelection) -> String {
     let names = match selection {
-        Selection::Named(names) | Selection::Only(names) => names.as_slice(),
-        Selection::Suitable | Selection::AsTheyAre => &[],
+        InterfaceSelection::Named(names) | InterfaceSelection::Only(names) => names.as_slice(),
+        InterfaceSelection::Suitable | InterfaceSelection::AsTheyAre => &[],
     };
     [&["network".to_owned()], names].concat().join(" ")
 }
 
 /// The options of the client at this boot: of its file, of the plugin runner's, and of the kernel's command line. Nothing
 /// where it is not started, or not with these.
-fn client_options(parameters: &Parameters, log: Log) -> Option<Options> {
+fn client_options(parameters: &KernelParameters, log: Log) -> Option<ClientOptions> {
     let more = plugin_runner::client_arguments(parameters)?;
     let read = options::configured().map(|options| options::parse(options, more));
     match read {

@@ -6,27 +6,34 @@ use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, IsTerminal};
 use std::os::fd::{AsFd, BorrowedFd};
-use std::process::ExitCode;
 
-use nightlatch_sys::signals::{EndSignals, die_of};
+use nightlatch_sys::signals::EndSignals;
 use nightlatch_sys::terminal;
 
-use crate::cli::{self, About, Action, Arguments, Names, Part, SyntaxError};
+use crate::applet::{Applet, AppletError, Ending, Privilege};
+use crate::cli::{self, Action, Argument, OptionNames, UsageError};
 use crate::exit::Exit;
-use crate::log::{self, Log, chain};
+use crate::log::{Log, chain};
 use crate::output::write_out;
 use crate::plymouth;
 use crate::prompt::{self, Wording};
 
-const NAME: &str = "password-prompt";
-
-const ABOUT: About = About {
-    name: NAME,
+pub(crate) const APPLET: Applet = Applet {
+    names: &["password-prompt"],
+    about: "ask for the password on the terminal",
     help: HELP,
+    privilege: Privilege::None,
+    start: |applet, arguments| {
+        let action = parse(arguments);
+        applet.run(
+            action,
+            |options| options.debug,
+            |options, log| run(&options, log),
+        )
+    },
 };
 
-/// The text of `--help`.
-pub const HELP: &str = "\
+const HELP: &str = "\
 Usage: nightlatch-boot password-prompt [-?V] [-p PREFIX] [--prompt PROMPT] [--debug]
        [--help] [--usage] [--version]
 
@@ -46,87 +53,76 @@ Example:
   nightlatch-boot password-prompt --prefix=host.example.org: | cryptsetup open --key-file - /dev/sda3 root
 ";
 
-const NAMES: Names = Names {
+const NAMES: OptionNames = OptionNames {
     mandos: &["prefix", "prompt", "debug"],
     ours: &[],
     short: &[('p', "prefix")],
 };
 
-/// How to ask.
-#[derive(Clone, PartialEq, Eq, Default, Debug)]
-pub struct Options {
-    /// What is asked.
-    pub wording: Wording,
-    /// Whether each step is told.
-    pub debug: bool,
+#[derive(Default)]
+struct PasswordPromptOptions {
+    wording: Wording,
+    debug: bool,
 }
 
-/// Runs the applet with the arguments that follow its name.
-pub fn run(arguments: Vec<OsString>) -> ExitCode {
-    cli::run(&ABOUT, parse(arguments), |options| ask(&options))
-}
-
-fn parse(arguments: Vec<OsString>) -> Result<Action<Options>, SyntaxError> {
-    let mut arguments = Arguments::new(&NAMES, arguments);
-    let mut options = Options::default();
-    while let Some(part) = arguments.next_part()? {
+fn parse(arguments: Vec<OsString>) -> Result<Action<PasswordPromptOptions>, UsageError> {
+    let options = PasswordPromptOptions::default();
+    cli::parse(&NAMES, options, arguments, |options, part, arguments| {
         match part {
-            Part::Option("prefix") => options.wording.prefix = Some(arguments.text("--prefix")?),
-            Part::Option("prompt") => options.wording.prompt = Some(arguments.text("--prompt")?),
-            Part::Option("debug") => options.debug = true,
-            Part::Option("help") => return Ok(Action::Help),
-            Part::Option("usage") => return Ok(Action::Usage),
-            Part::Option(_) => return Ok(Action::Version),
-            Part::Word(word) => return Err(SyntaxError::Word(word)),
+            Argument::Option("prefix") => {
+                options.wording.prefix = Some(arguments.text("--prefix")?)
+            }
+            Argument::Option("prompt") => {
+                options.wording.prompt = Some(arguments.text("--prompt")?)
+            }
+            Argument::Option("debug") => options.debug = true,
+            part => return Err(part.unexpected()),
         }
-    }
-    Ok(Action::Run(options))
+        Ok(())
+    })
 }
 
-fn ask(options: &Options) -> ExitCode {
-    log::silence_panics(NAME);
-    let log = Log::new(NAME, options.debug);
+/// The password could not be asked for or handed over.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot ask for the password")]
+struct PasswordPromptError(#[from] io::Error);
+
+impl AppletError for PasswordPromptError {
+    fn exit(&self) -> Exit {
+        Exit::Output
+    }
+}
+
+fn run(options: &PasswordPromptOptions, log: Log) -> Result<Ending, PasswordPromptError> {
     if plymouth::daemon::is_running() {
-        log.say("Plymouth has the screen: not asking here");
-        return Exit::Unavailable.into();
+        log.info("Plymouth has the screen: not asking here");
+        return Ok(Ending::Exit(Exit::Unavailable));
     }
     if !io::stdin().is_terminal() {
-        log.say("expected a terminal as standard input");
-        return Exit::Unavailable.into();
+        log.info("expected a terminal as standard input");
+        return Ok(Ending::Exit(Exit::Unavailable));
     }
-    match asked(&prompt::question(&options.wording), log) {
-        Ok(exit) => exit,
-        Err(error) => {
-            log.say(&format!("cannot ask for the password: {}", chain(&error)));
-            Exit::Output.into()
-        }
-    }
+    Ok(ask(&prompt::question(&options.wording), log)?)
 }
 
-fn asked(question: &str, log: Log) -> io::Result<ExitCode> {
+fn ask(question: &str, log: Log) -> io::Result<Ending> {
     let input = copy(io::stdin().as_fd())?;
     let output = copy(io::stderr().as_fd())?;
     let password = loop {
         match terminal::read_password_on(&input, &output, question) {
             Ok(password) => break password,
             Err(error) if error.kind() == io::ErrorKind::InvalidData => {
-                log.say(&chain(&error));
+                log.info(&chain(&error));
             }
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
-                log.say("nothing was typed: the input has ended");
-                return Ok(Exit::Unavailable.into());
+                log.info("nothing was typed: the input has ended");
+                return Ok(Ending::Exit(Exit::Unavailable));
             }
             Err(error) => return Err(error),
         }
     };
     let signals = EndSignals::hold()?;
-    match write_out(&password, &signals)? {
-        None => Ok(Exit::Success.into()),
-        Some(signal) => {
-            drop(password);
-            die_of(signal)
-        }
-    }
+    Ok(write_out(&password, &signals)?.into())
 }
 
 fn copy(descriptor: BorrowedFd<'_>) -> io::Result<File> {

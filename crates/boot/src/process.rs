@@ -15,18 +15,18 @@ use zeroize::Zeroizing;
 
 use crate::wait;
 
-/// How long a program may take to end once it is asked to.
+/// Time for a program to end after SIGTERM.
 const GRACE: Duration = Duration::from_secs(2);
 
 /// The most that is taken as a password: what cryptsetup(8) takes of a key file.
 const MAX_OUTPUT: usize = 8 * 1024 * 1024;
 
-/// What is read at once.
+/// Bytes of one read.
 const CHUNK: usize = 4096;
 
 /// A running program. Killed and reaped on drop.
 #[derive(Debug)]
-pub struct Process {
+pub(crate) struct PasswordProcess {
     child: Child,
     handle: OwnedFd,
     /// Until the program closes it.
@@ -34,18 +34,17 @@ pub struct Process {
     output: SecretBuffer,
 }
 
-/// How a program ended.
 #[derive(Debug)]
-pub enum Ended {
+pub(crate) enum ProcessResult {
     /// It succeeded, and printed this.
     Password(Secret),
     /// It failed. What it printed is gone.
     Failed(ExitStatus),
 }
 
-impl Process {
+impl PasswordProcess {
     /// Starts `command` with a pipe for its standard output.
-    pub fn start(command: &mut Command) -> io::Result<Self> {
+    pub(crate) fn start(command: &mut Command) -> io::Result<Self> {
         let mut child = release_in(command.stdout(Stdio::piped())).spawn()?;
         match Self::watch(&mut child) {
             Ok((handle, pipe)) => Ok(Self {
@@ -71,25 +70,20 @@ impl Process {
         Ok((handle, pipe))
     }
 
-    /// Its process id.
-    pub fn id(&self) -> u32 {
-        self.child.id()
-    }
-
-    /// What to wait for before [`Self::poll_end`] has news.
-    pub fn descriptors(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+    /// Wait for these before [`Self::poll_end`].
+    pub(crate) fn descriptors(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
         let pipe = self.pipe.as_ref().map(AsFd::as_fd);
         std::iter::once(self.handle.as_fd()).chain(pipe)
     }
 
-    /// How it ended, if it did. What it printed before is then read to the last byte, also when a
-    /// child of its own still holds the pipe.
-    pub fn poll_end(&mut self) -> io::Result<Option<Ended>> {
+    /// The result, once the program has ended. Everything that it printed is read, even when a child of it still holds
+    /// the pipe.
+    pub(crate) fn poll_end(&mut self) -> io::Result<Option<ProcessResult>> {
         let status = self.child.try_wait()?;
         self.listen();
         Ok(status.map(|status| match status.success() {
-            true => Ended::Password(std::mem::take(&mut self.output).finish()),
-            false => Ended::Failed(status),
+            true => ProcessResult::Password(std::mem::take(&mut self.output).finish()),
+            false => ProcessResult::Failed(status),
         }))
     }
 
@@ -109,13 +103,13 @@ impl Process {
     }
 
     /// Asks it to end.
-    pub fn terminate(&self) {
+    pub(crate) fn terminate(&self) {
         // One that has ended already is no error.
         let _ = pidfd_send_signal(&self.handle, Signal::TERM);
     }
 }
 
-impl Drop for Process {
+impl Drop for PasswordProcess {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
@@ -123,8 +117,8 @@ impl Drop for Process {
 }
 
 /// Ends all of them: asks first, waits a little for those that put things back, then kills.
-pub fn end_all(mut processes: Vec<Process>) {
-    processes.iter().for_each(Process::terminate);
+pub(crate) fn end_all(mut processes: Vec<PasswordProcess>) {
+    processes.iter().for_each(PasswordProcess::terminate);
     let due = clock::now().mono.after(GRACE);
     loop {
         processes.retain_mut(|process| matches!(process.poll_end(), Ok(None)));
@@ -132,7 +126,12 @@ pub fn end_all(mut processes: Vec<Process>) {
         if processes.is_empty() || left.is_zero() {
             return;
         }
-        if wait::for_any(processes.iter().flat_map(Process::descriptors), Some(left)).is_err() {
+        if wait::for_any(
+            processes.iter().flat_map(PasswordProcess::descriptors),
+            Some(left),
+        )
+        .is_err()
+        {
             return;
         }
     }
@@ -142,11 +141,11 @@ pub fn end_all(mut processes: Vec<Process>) {
 mod tests {
     use super::*;
 
-    fn shell(script: &str) -> Process {
-        Process::start(Command::new("/bin/sh").args(["-c", script])).unwrap()
+    fn shell(script: &str) -> PasswordProcess {
+        PasswordProcess::start(Command::new("/bin/sh").args(["-c", script])).unwrap()
     }
 
-    fn end(process: &mut Process) -> Ended {
+    fn end(process: &mut PasswordProcess) -> ProcessResult {
         loop {
             if let Some(ended) = process.poll_end().unwrap() {
                 return ended;
@@ -158,27 +157,29 @@ mod tests {
     #[test]
     fn success_gives_all_that_was_printed() {
         let mut process = shell("printf 'a\\nb'");
-        assert!(matches!(end(&mut process), Ended::Password(p) if p.expose() == b"a\nb"));
+        assert!(matches!(end(&mut process), ProcessResult::Password(p) if p.expose() == b"a\nb"));
         let mut long = shell("head -c 300000 /dev/zero");
-        assert!(matches!(end(&mut long), Ended::Password(p) if p.len() == 300_000));
+        assert!(matches!(end(&mut long), ProcessResult::Password(p) if p.len() == 300_000));
     }
 
     #[test]
     fn a_grandchild_that_holds_the_pipe_holds_nothing_up() {
         let mut process = shell("sleep 1000 & echo $! >&2; printf x; kill $!");
-        assert!(matches!(end(&mut process), Ended::Password(p) if p.expose() == b"x"));
+        assert!(matches!(end(&mut process), ProcessResult::Password(p) if p.expose() == b"x"));
     }
 
     #[test]
     fn what_a_failed_program_printed_is_dropped() {
         let mut process = shell("printf x; exit 3");
-        assert!(matches!(end(&mut process), Ended::Failed(status) if status.code() == Some(3)));
+        assert!(
+            matches!(end(&mut process), ProcessResult::Failed(status) if status.code() == Some(3))
+        );
     }
 
     #[test]
     fn more_than_any_password_is_no_password() {
         let mut process = shell("cat /dev/zero");
-        assert!(matches!(end(&mut process), Ended::Failed(_)));
+        assert!(matches!(end(&mut process), ProcessResult::Failed(_)));
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! A program that an applet starts: this one, or one that nobody but root can have put where it is.
+//! A program that an applet starts: this one, or one that only root can have put into its place.
 
 use std::env;
 use std::ffi::{OsStr, OsString};
@@ -10,22 +10,21 @@ use std::process::Command;
 use nightlatch_sys::trusted::{Executable, TrustError};
 use rustix::process::geteuid;
 
-/// This very program, whatever its file is called. It runs already, so that nothing is lost by running it again,
-/// whoever owns it.
+/// This program, whatever the name of its file. It runs already, so running it again is safe whoever owns it.
 const MYSELF: &str = "/proc/self/exe";
 
 /// A program that may be started.
 #[derive(Debug)]
-pub(crate) enum Program {
+pub(crate) enum TrustedProgram {
     Myself,
     Other(Executable),
-    /// For a user who is not root, and has only his own rights to give away.
+    /// For a user other than root, who has no privilege to lose.
     Any(OsString),
 }
 
-impl Program {
-    /// The file at `path`. It is this very program, or root (or this program's user) owns it and everything on the way
-    /// to it, and nobody else can write there.
+impl TrustedProgram {
+    /// The file at `path`: this program, or one that root (or this program's user) owns with everything on the way to
+    /// it, and that no other user can write to.
     pub(crate) fn open(path: &Path) -> Result<Self, TrustError> {
         match is_myself(path) {
             true => Ok(Self::Myself),
@@ -41,7 +40,7 @@ impl Program {
         }
     }
 
-    /// The same for another user, who may have no right to look into the program's folder.
+    /// As [`command`](Self::command), for another user who may have no right to search the program's folder.
     pub(crate) fn command_for_others(&self) -> Command {
         match self {
             Self::Other(program) => program.command_for_others(),
@@ -49,7 +48,7 @@ impl Program {
         }
     }
 
-    /// What starts it, as long as this is there.
+    /// Starts the program; `self` must outlive the start.
     pub(crate) fn command(&self) -> Command {
         match self {
             Self::Myself => Command::new(MYSELF),
@@ -96,10 +95,13 @@ mod tests {
     #[test]
     fn this_very_program_may_be_run_again() {
         let myself = env::current_exe().unwrap();
-        assert!(matches!(Program::open(&myself), Ok(Program::Myself)));
+        assert!(matches!(
+            TrustedProgram::open(&myself),
+            Ok(TrustedProgram::Myself)
+        ));
         assert!(!matches!(
-            Program::open(Path::new("/bin/sh")),
-            Ok(Program::Myself)
+            TrustedProgram::open(Path::new("/bin/sh")),
+            Ok(TrustedProgram::Myself)
         ));
     }
 }

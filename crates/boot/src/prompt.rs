@@ -1,24 +1,24 @@
-//! What a person is asked, from the environment that cryptsetup's scripts give (askpass, crypttab(5)).
+//! The question to a person, from the environment that cryptsetup's scripts set (askpass, crypttab(5)).
 
 use std::env;
 
-/// Where the name of the device may stand, the newer name first.
+/// Variables with the name of the device, the newer name first.
 const SOURCE: [&str; 2] = ["CRYPTTAB_SOURCE", "cryptsource"];
 
-/// Where the name that the opened device gets may stand.
+/// Variables with the name of the opened device.
 const TARGET: [&str; 2] = ["CRYPTTAB_NAME", "crypttarget"];
 
-/// What the command line says of the question.
+/// The parts of the question that the command line sets.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
-pub struct Wording {
+pub(crate) struct Wording {
     /// Stands before it, as the name of the host.
-    pub prefix: Option<String>,
+    pub(crate) prefix: Option<String>,
     /// Stands in its place.
-    pub prompt: Option<String>,
+    pub(crate) prompt: Option<String>,
 }
 
 /// The question: of this environment, as far as `wording` does not say it.
-pub fn question(wording: &Wording) -> String {
+pub(crate) fn question(wording: &Wording) -> String {
     compose(wording, variable(SOURCE), variable(TARGET))
 }
 

@@ -1,4 +1,4 @@
-//! When a plugin that died is started again.
+//! The pauses before a plugin that died is started again.
 //!
 //! Pure: `now` is an argument.
 
@@ -11,32 +11,32 @@ use nightlatch_core::time::Monotonic;
 /// The first pause.
 const FIRST: Duration = Duration::from_secs(1);
 
-/// The longest pause: somebody who stands at the machine sees it try.
+/// The longest pause, short enough for a person at the machine to notice the next start.
 const LONGEST: Duration = Duration::from_secs(60);
 
 /// The exit status that asks for another try (sysexits(3), `EX_TEMPFAIL`).
 const TEMPORARY: i32 = 75;
 
-/// Whether another try makes sense: it crashed, was killed, or says so itself. One that ended by itself
-/// with another status knows that it cannot help, as where there is no terminal.
-pub(crate) fn makes_sense(status: ExitStatus) -> bool {
+/// True when another start may help: the program crashed, was killed, or exited with `EX_TEMPFAIL`. Any other status
+/// is final, as without a terminal.
+pub(crate) fn may_restart(status: ExitStatus) -> bool {
     status.signal().is_some() || status.code() == Some(TEMPORARY)
 }
 
 /// The pauses of one plugin.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct Pauses {
+pub(crate) struct RestartPauses {
     next: Duration,
 }
 
-impl Pauses {
+impl RestartPauses {
     /// Of a plugin that never died.
     pub(crate) const fn new() -> Self {
         Self { next: FIRST }
     }
 
-    /// When to start one again that was started at `started` and died at `now`: each pause is twice as
-    /// long as the one before, until it has run for longer than the longest of them.
+    /// The time to start a plugin again that was started at `started` and died at `now`. Each pause is twice as long
+    /// as the one before; a run longer than [`LONGEST`] resets it.
     pub(crate) fn due(&mut self, started: Monotonic, now: Monotonic) -> Monotonic {
         if now.since(started) > LONGEST {
             self.next = FIRST;
@@ -53,7 +53,7 @@ mod tests {
 
     #[test]
     fn pauses_grow_and_shrink_after_a_long_life() {
-        let mut pauses = Pauses::new();
+        let mut pauses = RestartPauses::new();
         let mut now = Monotonic::from_boot(Duration::from_secs(100));
         let mut seen = Vec::new();
         for _ in 0..8 {
@@ -70,10 +70,10 @@ mod tests {
     #[test]
     fn who_says_that_he_cannot_is_not_asked_again() {
         let exited = |code: i32| ExitStatus::from_raw(code << 8);
-        assert!(makes_sense(ExitStatus::from_raw(11)));
-        assert!(makes_sense(exited(75)));
+        assert!(may_restart(ExitStatus::from_raw(11)));
+        assert!(may_restart(exited(75)));
         for code in [0, 1, 64, 69] {
-            assert!(!makes_sense(exited(code)), "{code}");
+            assert!(!may_restart(exited(code)), "{code}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Where a password may come from: a program that is run for it, and run again when it dies.
+//! A program that is run for the password it prints, and started again when it dies.
 
 use std::fmt;
 use std::io;
@@ -8,59 +8,63 @@ use nightlatch_core::secret::Secret;
 use nightlatch_core::time::Monotonic;
 
 use crate::log::Log;
-use crate::process::{Ended, Process};
-use crate::restarts::{Pauses, makes_sense};
+use crate::process::{PasswordProcess, ProcessResult};
+use crate::restarts::{RestartPauses, may_restart};
 
 /// A program that may give a password.
-pub struct Source<'a> {
+pub(crate) struct PasswordSource<'a> {
     what: String,
-    start: Box<dyn Fn() -> io::Result<Process> + 'a>,
-    pauses: Pauses,
-    state: State,
+    start: Box<dyn Fn() -> io::Result<PasswordProcess> + 'a>,
+    pauses: RestartPauses,
+    state: SourceState,
 }
 
-enum State {
-    Running(Process, Monotonic),
+enum SourceState {
+    Running(PasswordProcess, Monotonic),
     Paused(Monotonic),
     Over,
 }
 
-impl<'a> Source<'a> {
+impl<'a> PasswordSource<'a> {
     /// One that `start` starts, at `now`. Messages call it `what`.
-    pub fn new(what: String, now: Monotonic, start: impl Fn() -> io::Result<Process> + 'a) -> Self {
+    pub(crate) fn new(
+        what: String,
+        now: Monotonic,
+        start: impl Fn() -> io::Result<PasswordProcess> + 'a,
+    ) -> Self {
         Self {
             what,
             start: Box::new(start),
-            pauses: Pauses::new(),
-            state: State::Paused(now),
+            pauses: RestartPauses::new(),
+            state: SourceState::Paused(now),
         }
     }
 
     /// Starts it when that is due, and listens to it; answers with its password.
-    pub fn advance(&mut self, now: Monotonic, log: Log) -> io::Result<Option<Secret>> {
-        if matches!(self.state, State::Paused(due) if due <= now) {
+    pub(crate) fn advance(&mut self, now: Monotonic, log: Log) -> io::Result<Option<Secret>> {
+        if matches!(self.state, SourceState::Paused(due) if due <= now) {
             self.begin(now, log);
         }
-        let State::Running(process, started) = &mut self.state else {
+        let SourceState::Running(process, started) = &mut self.state else {
             return Ok(None);
         };
         let what = &self.what;
         match process.poll_end()? {
             None => {}
-            Some(Ended::Password(password)) => {
+            Some(ProcessResult::Password(password)) => {
                 log.debug(|| format!("{what} has succeeded"));
-                self.state = State::Over;
+                self.state = SourceState::Over;
                 return Ok(Some(password));
             }
-            Some(Ended::Failed(status)) if makes_sense(status) => {
+            Some(ProcessResult::Failed(status)) if may_restart(status) => {
                 let due = self.pauses.due(*started, now);
                 let pause = due.since(now).as_secs();
-                log.say(&format!("{what} died: {status}; again in {pause} s"));
-                self.state = State::Paused(due);
+                log.info(&format!("{what} died: {status}; again in {pause} s"));
+                self.state = SourceState::Paused(due);
             }
-            Some(Ended::Failed(status)) => {
+            Some(ProcessResult::Failed(status)) => {
                 log.debug(|| format!("{what} failed: {status}"));
-                self.state = State::Over;
+                self.state = SourceState::Over;
             }
         }
         Ok(None)
@@ -70,52 +74,51 @@ impl<'a> Source<'a> {
         let what = &self.what;
         log.debug(|| format!("starting {what}"));
         self.state = match (self.start)() {
-            Ok(process) => State::Running(process, now),
+            Ok(process) => SourceState::Running(process, now),
             Err(error) => {
-                log.say(&format!("cannot start {what}: {error}"));
-                State::Over
+                log.info(&format!("cannot start {what}: {error}"));
+                SourceState::Over
             }
         };
     }
 
-    /// Whether it runs now.
-    pub fn is_running(&self) -> bool {
-        matches!(self.state, State::Running(..))
+    pub(crate) fn is_running(&self) -> bool {
+        matches!(self.state, SourceState::Running(..))
     }
 
-    /// Whether nothing more will come of it.
-    pub fn is_over(&self) -> bool {
-        matches!(self.state, State::Over)
+    /// True when it will give no password any more.
+    pub(crate) fn is_over(&self) -> bool {
+        matches!(self.state, SourceState::Over)
     }
 
-    /// When it is to be started again.
-    pub fn due(&self) -> Option<Monotonic> {
+    /// The time of the next start.
+    pub(crate) fn due(&self) -> Option<Monotonic> {
         match self.state {
-            State::Paused(due) => Some(due),
-            State::Running(..) | State::Over => None,
+            SourceState::Paused(due) => Some(due),
+            SourceState::Running(..) | SourceState::Over => None,
         }
     }
 
-    /// What to wait for while it runs.
-    pub fn descriptors(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+    /// Wait for these while it runs.
+    pub(crate) fn descriptors(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
         let process = match &self.state {
-            State::Running(process, _) => Some(process),
-            State::Paused(_) | State::Over => None,
+            SourceState::Running(process, _) => Some(process),
+            SourceState::Paused(_) | SourceState::Over => None,
         };
-        process.into_iter().flat_map(Process::descriptors)
+        process.into_iter().flat_map(PasswordProcess::descriptors)
     }
 
     /// The program, if it runs, for the caller to end.
-    pub fn into_process(self) -> Option<Process> {
+    pub(crate) fn into_process(self) -> Option<PasswordProcess> {
         match self.state {
-            State::Running(process, _) => Some(process),
-            State::Paused(_) | State::Over => None,
+            SourceState::Running(process, _) => Some(process),
+            SourceState::Paused(_) | SourceState::Over => None,
         }
     }
 }
 
-impl fmt::Debug for Source<'_> {
+impl fmt::Debug for PasswordSource<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Source({})", self.what)
+        write!(f, "PasswordSource({})", self.what)
     }
 }

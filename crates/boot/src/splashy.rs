@@ -1,40 +1,42 @@
 //! The applet `splashy`: asks on Splashy's screen (splashy(8mandos)).
 
-use std::ffi::OsString;
 use std::io;
 use std::os::fd::AsFd;
 use std::path::Path;
-use std::process::ExitCode;
 
 use nightlatch_core::secret::Secret;
-use nightlatch_sys::signals::{EndSignals, Signal, die_of};
+use nightlatch_sys::signals::EndSignals;
 use nightlatch_sys::trusted::Executable;
 use rustix::process::geteuid;
 
-use crate::cli::{self, About};
-use crate::daemon::Daemon;
+use crate::applet::{Applet, AppletError, Ending, Privilege};
+use crate::cli;
+use crate::daemon::SplashDaemon;
 use crate::exit::Exit;
-use crate::log::{self, Log, chain};
+use crate::log::Log;
 use crate::output::write_out;
-use crate::process::{Ended, Process, end_all};
+use crate::process::{PasswordProcess, ProcessResult, end_all};
 use crate::prompt::{self, Wording};
 use crate::wait;
-
-const NAME: &str = "splashy";
 
 /// The daemon (splashy(8mandos), FILES).
 const DAEMON: &str = "/sbin/splashy";
 
-/// What asks it.
+/// The program that asks the daemon.
 const ASKER: &str = "/sbin/splashy_update";
 
-const ABOUT: About = About {
-    name: NAME,
+pub(crate) const APPLET: Applet = Applet {
+    names: &["splashy"],
+    about: "ask for the password on Splashy's screen",
     help: HELP,
+    privilege: Privilege::Root,
+    start: |applet, arguments| {
+        let action = cli::parse_debug(arguments);
+        applet.run(action, |debug| *debug, |_, log| ask(log))
+    },
 };
 
-/// The text of `--help`.
-pub const HELP: &str = "\
+const HELP: &str = "\
 Usage: nightlatch-boot splashy [-?V] [--debug] [--help] [--usage] [--version]
 
 Asks for a password on Splashy's screen and prints it, without an end of line.
@@ -51,56 +53,47 @@ Example:
   nightlatch-boot splashy | cryptsetup open --key-file - /dev/sda3 root
 ";
 
-/// Runs the applet with the arguments that follow its name.
-pub fn run(arguments: Vec<OsString>) -> ExitCode {
-    cli::run(&ABOUT, cli::only_debug(arguments), ask)
-}
+/// The question could not be put on the screen.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot ask on Splashy's screen")]
+struct SplashyError(#[from] io::Error);
 
-fn ask(debug: bool) -> ExitCode {
-    log::silence_panics(NAME);
-    let log = Log::new(NAME, debug);
-    match asked(log) {
-        Ok(Ok(exit)) => exit.into(),
-        Ok(Err(signal)) => die_of(signal),
-        Err(error) => {
-            log.say(&format!(
-                "cannot ask on Splashy's screen: {}",
-                chain(&error)
-            ));
-            Exit::System.into()
-        }
+impl AppletError for SplashyError {
+    fn exit(&self) -> Exit {
+        Exit::System
     }
 }
 
-fn asked(log: Log) -> io::Result<Result<Exit, Signal>> {
+fn ask(log: Log) -> Result<Ending, SplashyError> {
     let signals = EndSignals::hold()?;
-    let Some(daemon) = Daemon::of_program(Path::new(DAEMON)).map_err(io::Error::other)? else {
-        log.say("Splashy does not run");
-        return Ok(Ok(Exit::Unavailable));
+    let Some(daemon) = SplashDaemon::of_program(Path::new(DAEMON)).map_err(io::Error::other)?
+    else {
+        log.info("Splashy does not run");
+        return Ok(Ending::Exit(Exit::Unavailable));
     };
     let question = format!("getpass {}", prompt::question(&Wording::default()));
     let program = Executable::open(Path::new(ASKER), geteuid().as_raw());
     let program = program.map_err(io::Error::other)?;
-    let mut asker = Process::start(program.command().arg(question))?;
+    let mut asker = PasswordProcess::start(program.command().arg(question))?;
     loop {
         if let Some(signal) = signals.next()? {
             end_all(vec![asker]);
             if let Err(error) = daemon.replace_with(&["splashy", "boot"].map(Into::into)) {
-                log.say(&format!(
+                log.info(&format!(
                     "cannot take the question from the screen: {error}"
                 ));
             }
-            return Ok(Err(signal));
+            return Ok(Ending::Signal(signal));
         }
         match asker.poll_end()? {
             None => wait::for_any(asker.descriptors().chain([signals.as_fd()]), None)?,
-            Some(Ended::Password(answer)) => {
+            Some(ProcessResult::Password(answer)) => {
                 let signal = write_out(&first_line(&answer), &signals)?;
-                return Ok(signal.map_or(Ok(Exit::Success), Err));
+                return Ok(signal.into());
             }
-            Some(Ended::Failed(status)) => {
-                log.say(&format!("{ASKER} failed: {status}"));
-                return Ok(Ok(Exit::Unavailable));
+            Some(ProcessResult::Failed(status)) => {
+                log.info(&format!("{ASKER} failed: {status}"));
+                return Ok(Ending::Exit(Exit::Unavailable));
             }
         }
     }

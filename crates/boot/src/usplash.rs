@@ -1,49 +1,51 @@
 //! The applet `usplash`: asks on Usplash's screen by its two FIFOs (usplash(8mandos)).
 
-use std::ffi::OsString;
 use std::fs::{File, Metadata, OpenOptions};
 use std::io::{self, Write};
 use std::os::fd::AsFd;
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::Path;
-use std::process::ExitCode;
 
 use nightlatch_core::secret::{Secret, SecretBuffer};
-use nightlatch_sys::signals::{EndSignals, Signal, die_of};
+use nightlatch_sys::signals::{EndSignals, Signal};
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 use zeroize::Zeroizing;
 
-use crate::cli::{self, About};
-use crate::daemon::Daemon;
+use crate::applet::{Applet, AppletError, Ending, Privilege};
+use crate::cli;
+use crate::daemon::SplashDaemon;
 use crate::exit::Exit;
-use crate::files::{Found, is_owned, is_private};
-use crate::log::{self, Log, chain};
+use crate::files::{PathHandle, is_owned, is_private};
+use crate::log::Log;
 use crate::output::write_out;
 use crate::prompt::{self, Wording};
 use crate::wait;
 
-const NAME: &str = "usplash";
-
 /// The daemon (usplash(8mandos), FILES).
 const DAEMON: &str = "/sbin/usplash";
 
-/// Where commands go, each with a NUL at its end.
+/// The FIFO for commands, each with a NUL at its end.
 const COMMANDS: &str = "/dev/.initramfs/usplash_fifo";
 
-/// Where the answer comes from.
+/// The FIFO of answers.
 const ANSWERS: &str = "/dev/.initramfs/usplash_outfifo";
 
 /// The longest line of a person's.
 const MAX_LINE: usize = 64 * 1024;
 
-const ABOUT: About = About {
-    name: NAME,
+pub(crate) const APPLET: Applet = Applet {
+    names: &["usplash"],
+    about: "ask for the password on Usplash's screen",
     help: HELP,
+    privilege: Privilege::Root,
+    start: |applet, arguments| {
+        let action = cli::parse_debug(arguments);
+        applet.run(action, |debug| *debug, |_, log| ask(log))
+    },
 };
 
-/// The text of `--help`.
-pub const HELP: &str = "\
+const HELP: &str = "\
 Usage: nightlatch-boot usplash [-?V] [--debug] [--help] [--usage] [--version]
 
 Asks for a password on Usplash's screen and prints it, without an end of line.
@@ -60,51 +62,42 @@ Example:
   nightlatch-boot usplash | cryptsetup open --key-file - /dev/sda3 root
 ";
 
-/// Runs the applet with the arguments that follow its name.
-pub fn run(arguments: Vec<OsString>) -> ExitCode {
-    cli::run(&ABOUT, cli::only_debug(arguments), ask)
-}
+/// The question could not be put on the screen.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot ask on Usplash's screen")]
+struct UsplashError(#[from] io::Error);
 
-fn ask(debug: bool) -> ExitCode {
-    log::silence_panics(NAME);
-    let log = Log::new(NAME, debug);
-    match asked(log) {
-        Ok(Ok(exit)) => exit.into(),
-        Ok(Err(signal)) => die_of(signal),
-        Err(error) => {
-            log.say(&format!(
-                "cannot ask on Usplash's screen: {}",
-                chain(&error)
-            ));
-            Exit::Unavailable.into()
-        }
+impl AppletError for UsplashError {
+    fn exit(&self) -> Exit {
+        Exit::Unavailable
     }
 }
 
-fn asked(log: Log) -> io::Result<Result<Exit, Signal>> {
+fn ask(log: Log) -> Result<Ending, UsplashError> {
     let signals = EndSignals::hold()?;
-    let Some(daemon) = Daemon::of_program(Path::new(DAEMON)).map_err(io::Error::other)? else {
-        log.say("Usplash does not run");
-        return Ok(Ok(Exit::Unavailable));
+    let Some(daemon) = SplashDaemon::of_program(Path::new(DAEMON)).map_err(io::Error::other)?
+    else {
+        log.info("Usplash does not run");
+        return Ok(Ending::Exit(Exit::Unavailable));
     };
     let mut commands = open(COMMANDS, is_owned, OpenOptions::new().write(true))?;
-    // Who else reads it gets a part of the password, or all of it.
+    // Another reader would get the password or a part of it.
     let answers = open(ANSWERS, is_private, OpenOptions::new().read(true))?;
     let question = prompt::question(&Wording::default()).replace('\0', "");
-    // The time-out would end it while somebody types.
+    // A time-out would end the question while a person types.
     commands.write_all(format!("TIMEOUT 0\0INPUTQUIET {question}\0").as_bytes())?;
     match read_line(&answers, &signals)? {
         Ok(password) => {
             let signal = write_out(&password, &signals)?;
-            Ok(signal.map_or(Ok(Exit::Success), Err))
+            Ok(signal.into())
         }
         Err(signal) => {
             if let Err(error) = daemon.replace() {
-                log.say(&format!(
+                log.info(&format!(
                     "cannot take the question from the screen: {error}"
                 ));
             }
-            Ok(Err(signal))
+            Ok(Ending::Signal(signal))
         }
     }
 }
@@ -112,7 +105,7 @@ fn asked(log: Log) -> io::Result<Result<Exit, Signal>> {
 /// Without waiting for the other side: a daemon that runs has its end open.
 fn open(path: &str, accept: fn(&Metadata) -> bool, options: &mut OpenOptions) -> io::Result<File> {
     let told = |error: io::Error| io::Error::new(error.kind(), format!("{path}: {error}"));
-    let found = Found::at(Path::new(path)).map_err(told)?;
+    let found = PathHandle::at(Path::new(path)).map_err(told)?;
     if !found.about().file_type().is_fifo() || !accept(found.about()) {
         let expected = "expected a FIFO of root's that others cannot use";
         return Err(io::Error::other(format!("{path}: {expected}")));

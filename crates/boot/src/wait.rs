@@ -10,7 +10,7 @@ use rustix::io::Errno;
 
 /// Waits until one of `descriptors` can be read or has come to its end, or `limit` is over, or for no
 /// reason at all: the caller looks at each.
-pub fn for_any<'a>(
+pub(crate) fn for_any<'a>(
     descriptors: impl IntoIterator<Item = BorrowedFd<'a>>,
     limit: Option<Duration>,
 ) -> io::Result<()> {
@@ -28,8 +28,8 @@ pub fn for_any<'a>(
     }
 }
 
-/// Waits until the process of a pidfd (pidfd_open(2)) has ended, or `limit` is over; tells whether it has.
-pub fn for_end(process: BorrowedFd<'_>, limit: Duration) -> io::Result<bool> {
+/// Waits until the process of a pidfd (pidfd_open(2)) has ended, for at most `limit`. True when it has ended.
+pub(crate) fn for_end(process: BorrowedFd<'_>, limit: Duration) -> io::Result<bool> {
     let due = clock::now().mono.after(limit);
     loop {
         let left = due.since(clock::now().mono);

@@ -11,11 +11,11 @@ use rustix::io::Errno;
 
 /// A directory that is watched.
 #[derive(Debug)]
-pub struct Watch(OwnedFd);
+pub(crate) struct DirectoryWatch(OwnedFd);
 
-impl Watch {
+impl DirectoryWatch {
     /// Watches for files that appear, vanish or are written.
-    pub fn for_changes(directory: &Path) -> io::Result<Self> {
+    pub(crate) fn for_changes(directory: &Path) -> io::Result<Self> {
         let changes = WatchFlags::CREATE
             | WatchFlags::MOVED_TO
             | WatchFlags::MOVED_FROM
@@ -24,8 +24,8 @@ impl Watch {
         Self::new(directory, changes)
     }
 
-    /// Watches for files that somebody opens, this program too.
-    pub fn for_openings(directory: &Path) -> io::Result<Self> {
+    /// Watches for files that any process opens, this one too.
+    pub(crate) fn for_openings(directory: &Path) -> io::Result<Self> {
         Self::new(directory, WatchFlags::OPEN)
     }
 
@@ -36,7 +36,7 @@ impl Watch {
     }
 
     /// Takes up all events that have come. Tells whether there was one.
-    pub fn drain(&self) -> io::Result<bool> {
+    pub(crate) fn drain(&self) -> io::Result<bool> {
         let mut room = [MaybeUninit::uninit(); 4096];
         let mut reader = Reader::new(&self.0, &mut room);
         let mut any = false;
@@ -51,7 +51,7 @@ impl Watch {
     }
 }
 
-impl AsFd for Watch {
+impl AsFd for DirectoryWatch {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()
     }
@@ -65,8 +65,8 @@ mod tests {
     #[test]
     fn a_reader_that_opens_a_fifo_is_noticed() {
         let folder = tempfile::tempdir().unwrap();
-        let openings = Watch::for_openings(folder.path()).unwrap();
-        let changes = Watch::for_changes(folder.path()).unwrap();
+        let openings = DirectoryWatch::for_openings(folder.path()).unwrap();
+        let changes = DirectoryWatch::for_changes(folder.path()).unwrap();
         assert!(!changes.drain().unwrap() && !openings.drain().unwrap());
         let fifo = folder.path().join("fifo");
         mknodat(CWD, &fifo, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();

@@ -7,7 +7,7 @@ use std::net::TcpListener;
 use std::os::unix::process::ExitStatusExt;
 
 use nightlatch_proto::priority::Priority;
-use nightlatch_proto::tls::{KeyKind, RawKey, ServerTls};
+use nightlatch_proto::tls::{RawKey, RawKeyKind, ServerTls};
 
 use world::{Answer, Machine, PASSWORD, Server};
 
@@ -106,8 +106,8 @@ fn a_bad_server_takes_no_good_one_along_and_is_told() {
 #[test]
 fn of_several_servers_only_a_trusted_one_is_believed() {
     let machine = Machine::new();
-    let own = RawKey::generate(KeyKind::Ed25519).unwrap();
-    let foreign = RawKey::generate(KeyKind::Ed25519).unwrap();
+    let own = RawKey::generate(RawKeyKind::Ed25519).unwrap();
+    let foreign = RawKey::generate(RawKeyKind::Ed25519).unwrap();
     let stranger = |key| {
         let answers = vec![Answer::Give(machine.payload_of_another_password()); 5];
         Server::start(key, answers)
@@ -151,9 +151,9 @@ fn an_unsigned_or_foreign_payload_gives_nothing_and_the_next_one_is_taken() {
 #[test]
 fn only_a_trusted_server_is_believed() {
     let machine = Machine::new();
-    let own = RawKey::generate(KeyKind::Ed25519).unwrap();
+    let own = RawKey::generate(RawKeyKind::Ed25519).unwrap();
     let id = own.key_id().to_string();
-    let foreign = RawKey::generate(KeyKind::Ed25519).unwrap();
+    let foreign = RawKey::generate(RawKeyKind::Ed25519).unwrap();
     for (key, list) in [(Some(&foreign), true), (None, false)] {
         let server = Server::start(key, vec![Answer::Give(machine.payload()); 2]);
         let mut command = machine.client(&server.address);
@@ -182,7 +182,7 @@ fn only_a_trusted_server_is_believed() {
 /// key comes second at the same place.
 #[test]
 fn who_shows_a_trusted_key_without_holding_it_is_not_believed() {
-    let own = RawKey::generate(KeyKind::Ed25519).unwrap();
+    let own = RawKey::generate(RawKeyKind::Ed25519).unwrap();
     let id = own.key_id().to_string();
     for list in [true, false] {
         let machine = Machine::new();

@@ -1,4 +1,4 @@
-//! The typed picture of one client as the bus shows it, read from and written to its properties.
+//! A client's state as its D-Bus properties show it.
 
 use std::time::Duration;
 
@@ -7,14 +7,14 @@ use nightlatch_core::time::Wall;
 
 use crate::moment::{self, MomentError};
 use crate::names::ClientPath;
-use crate::property::{BadValue, Property, Value};
+use crate::property::{BadValue, Property, PropertyValue};
 
 /// `LastCheckerStatus` of a client without a completed check.
 const NEVER: i16 = -2;
 /// `LastCheckerStatus` after a check that was killed.
 const CRASHED: i16 = -1;
 
-/// How a client's last completed check ended, as far as the bus tells.
+/// The result of a client's last completed check, as `LastCheckerStatus` shows it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum CheckStatus {
     /// None has completed yet.
@@ -35,7 +35,7 @@ impl CheckStatus {
         }
     }
 
-    /// As `LastCheckerStatus`.
+    /// The number for `LastCheckerStatus`.
     pub fn to_number(self) -> i16 {
         match self {
             Self::Never => NEVER,
@@ -58,59 +58,57 @@ impl From<LastCheck> for CheckStatus {
 /// One client: everything that can be read of it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct ClientView {
-    /// Its object.
+    /// The path of its object.
     pub path: ClientPath,
-    /// Its name.
+    /// The name of its section in `clients.conf`.
     pub name: String,
     /// The SHA-256 of its TLS key, in hexadecimal as the server writes it; empty when it has none.
     pub key_id: String,
     /// Its OpenPGP fingerprint in hexadecimal; empty when it has none.
     pub fingerprint: String,
-    /// What `%(host)s` in the checker stands for.
+    /// The value of `%(host)s` in the checker.
     pub host: String,
     /// The command that proves it is up.
     pub checker: String,
-    /// Whether it may have its secret at all.
+    /// True when releases to it are possible.
     pub enabled: bool,
-    /// When it will be disabled unless it proves to be up.
+    /// The deadline.
     pub expires: Option<Wall>,
-    /// How long after its last proof of life it is disabled.
+    /// Time from a proof of life to the deadline.
     pub timeout: Duration,
     /// The same after a delivery.
     pub extended_timeout: Duration,
-    /// How often the checker runs.
+    /// Time between two checks.
     pub interval: Duration,
-    /// Whether a checker runs now.
+    /// True while a check runs.
     pub checker_running: bool,
-    /// How the last completed check ended.
+    /// The result of the last completed check.
     pub last_check: CheckStatus,
-    /// When it was last proved to be up.
+    /// Time of the last proof of life.
     pub last_checked_ok: Option<Wall>,
-    /// When it was first seen.
+    /// Time at which the server first knew the client.
     pub created: Option<Wall>,
-    /// When it was last enabled.
+    /// Time at which it was last enabled.
     pub last_enabled: Option<Wall>,
-    /// Whether a request of it waits for a person's decision.
+    /// True while a request waits for approval.
     pub approval_pending: bool,
-    /// What happens when nobody decides.
+    /// The decision on a request after `approval_delay` without a person's.
     pub approved_by_default: bool,
-    /// How long a request waits for a decision.
+    /// Time for which a request waits for a decision.
     pub approval_delay: Duration,
-    /// How long an approval or a denial counts.
+    /// Time for which an approval or a denial is valid.
     pub approval_duration: Duration,
-    /// When a request last asked for approval.
+    /// Time of the last request that asked for approval.
     pub last_approval_request: Option<Wall>,
-    /// True when it is disabled because the server's state was lost. No property says so: the server knows it
-    /// of its own clients.
+    /// True when it is disabled because the server's state was lost. Not on the bus: only the server itself fills it.
     pub needs_proof: bool,
 }
 
 impl ClientView {
-    /// Reads the client at `path` from all of its properties. Those that this table does not know are
-    /// passed over: servers may have more.
+    /// Reads the client at `path` from all of its properties. Unknown ones are ignored: servers may have more.
     pub fn read(
         path: ClientPath,
-        properties: impl IntoIterator<Item = (Property, Value)>,
+        properties: impl IntoIterator<Item = (Property, PropertyValue)>,
     ) -> Result<Self, ViewError> {
         let mut view = Self::nothing(path);
         let mut seen = [false; Property::Timeout as usize + 1];
@@ -126,8 +124,8 @@ impl ClientView {
         }
     }
 
-    /// Puts a changed property in; says whether that made a difference.
-    pub fn apply(&mut self, property: Property, value: &Value) -> Result<bool, ViewError> {
+    /// Stores a changed property. True when the value differs.
+    pub fn apply(&mut self, property: Property, value: &PropertyValue) -> Result<bool, ViewError> {
         use Property as P;
         let changed = match property {
             P::Name => put(&mut self.name, text(property, value)?.to_owned()),
@@ -150,53 +148,54 @@ impl ClientView {
             P::ApprovalDelay => put(&mut self.approval_delay, length(property, value)?),
             P::ApprovalDuration => put(&mut self.approval_duration, length(property, value)?),
             P::LastApprovalRequest => put(&mut self.last_approval_request, time(property, value)?),
-            // The object is where it is, and the secret is never told.
+            // The path cannot change, and the secret cannot be read.
             P::ObjectPath | P::Secret => false,
         };
         Ok(changed)
     }
 
-    /// The value of a property; `None` for the secret, which nobody can read.
-    pub fn value(&self, property: Property) -> Option<Value> {
+    /// The value of a property; `None` for the secret, which cannot be read.
+    pub fn value(&self, property: Property) -> Option<PropertyValue> {
         use Property as P;
-        let text = |text: &String| Value::Text(text.clone());
-        let time = |wall| Value::Text(moment::print(wall));
+        let text = |text: &String| PropertyValue::Text(text.clone());
+        let time = |wall| PropertyValue::Text(moment::print(wall));
         let value = match property {
             P::Name => text(&self.name),
             P::KeyID => text(&self.key_id),
             P::Fingerprint => text(&self.fingerprint),
             P::Host => text(&self.host),
             P::Checker => text(&self.checker),
-            P::Enabled => Value::Boolean(self.enabled),
+            P::Enabled => PropertyValue::Boolean(self.enabled),
             P::Expires => time(self.expires),
             P::Timeout => milliseconds(self.timeout),
             P::ExtendedTimeout => milliseconds(self.extended_timeout),
             P::Interval => milliseconds(self.interval),
-            P::CheckerRunning => Value::Boolean(self.checker_running),
-            P::LastCheckerStatus => Value::Status(self.last_check.to_number()),
+            P::CheckerRunning => PropertyValue::Boolean(self.checker_running),
+            P::LastCheckerStatus => PropertyValue::Status(self.last_check.to_number()),
             P::LastCheckedOK => time(self.last_checked_ok),
             P::Created => time(self.created),
             P::LastEnabled => time(self.last_enabled),
-            P::ApprovalPending => Value::Boolean(self.approval_pending),
-            P::ApprovedByDefault => Value::Boolean(self.approved_by_default),
+            P::ApprovalPending => PropertyValue::Boolean(self.approval_pending),
+            P::ApprovedByDefault => PropertyValue::Boolean(self.approved_by_default),
             P::ApprovalDelay => milliseconds(self.approval_delay),
             P::ApprovalDuration => milliseconds(self.approval_duration),
             P::LastApprovalRequest => time(self.last_approval_request),
-            P::ObjectPath => Value::Path(self.path.clone()),
+            P::ObjectPath => PropertyValue::Path(self.path.clone()),
             P::Secret => return None,
         };
         Some(value)
     }
 
     /// All that can be read, in the order of the table.
-    pub fn values(&self) -> impl Iterator<Item = (Property, Value)> + '_ {
+    pub fn values(&self) -> impl Iterator<Item = (Property, PropertyValue)> + '_ {
         Property::all().filter_map(|property| Some((property, self.value(property)?)))
     }
 
     /// The changes that make `before` this.
-    pub fn changes_since(&self, before: &Self) -> Vec<(Property, Value)> {
-        let changed =
-            |(property, value): &(Property, Value)| before.value(*property).as_ref() != Some(value);
+    pub fn changes_since(&self, before: &Self) -> Vec<(Property, PropertyValue)> {
+        let changed = |(property, value): &(Property, PropertyValue)| {
+            before.value(*property).as_ref() != Some(value)
+        };
         self.values().filter(changed).collect()
     }
 
@@ -230,11 +229,11 @@ impl ClientView {
 }
 
 /// A length of time as the bus has it; the longest it can hold when it does not fit.
-pub fn milliseconds(length: Duration) -> Value {
-    Value::Milliseconds(u64::try_from(length.as_millis()).unwrap_or(u64::MAX))
+pub fn milliseconds(length: Duration) -> PropertyValue {
+    PropertyValue::Milliseconds(u64::try_from(length.as_millis()).unwrap_or(u64::MAX))
 }
 
-/// Why properties make no client.
+/// Properties that are not those of a client.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum ViewError {
     /// A property that every server has.
@@ -246,7 +245,7 @@ pub enum ViewError {
     /// A text that is no time.
     #[error("{}", .0.name())]
     Moment(Property, #[source] MomentError),
-    /// A number that says nothing about how a check ended.
+    /// A number outside the range of `LastCheckerStatus`.
     #[error("LastCheckerStatus: expected -2 to 255, found {0}")]
     Status(i16),
 }
@@ -257,41 +256,41 @@ fn put<T: PartialEq>(place: &mut T, value: T) -> bool {
     differs
 }
 
-fn text(property: Property, value: &Value) -> Result<&str, ViewError> {
+fn text(property: Property, value: &PropertyValue) -> Result<&str, ViewError> {
     match value {
-        Value::Text(text) => Ok(text),
+        PropertyValue::Text(text) => Ok(text),
         _ => Err(wrong(property, value)),
     }
 }
 
-fn boolean(property: Property, value: &Value) -> Result<bool, ViewError> {
+fn boolean(property: Property, value: &PropertyValue) -> Result<bool, ViewError> {
     match value {
-        Value::Boolean(value) => Ok(*value),
+        PropertyValue::Boolean(value) => Ok(*value),
         _ => Err(wrong(property, value)),
     }
 }
 
-fn length(property: Property, value: &Value) -> Result<Duration, ViewError> {
+fn length(property: Property, value: &PropertyValue) -> Result<Duration, ViewError> {
     match value {
-        Value::Milliseconds(value) => Ok(Duration::from_millis(*value)),
+        PropertyValue::Milliseconds(value) => Ok(Duration::from_millis(*value)),
         _ => Err(wrong(property, value)),
     }
 }
 
-fn time(property: Property, value: &Value) -> Result<Option<Wall>, ViewError> {
+fn time(property: Property, value: &PropertyValue) -> Result<Option<Wall>, ViewError> {
     moment::parse(text(property, value)?).map_err(|error| ViewError::Moment(property, error))
 }
 
-fn status(property: Property, value: &Value) -> Result<CheckStatus, ViewError> {
+fn status(property: Property, value: &PropertyValue) -> Result<CheckStatus, ViewError> {
     match value {
-        Value::Status(number) => {
+        PropertyValue::Status(number) => {
             CheckStatus::from_number(*number).ok_or(ViewError::Status(*number))
         }
         _ => Err(wrong(property, value)),
     }
 }
 
-fn wrong(property: Property, value: &Value) -> ViewError {
+fn wrong(property: Property, value: &PropertyValue) -> ViewError {
     ViewError::Value(BadValue::of_type(property, &value.to_variant()))
 }
 
@@ -365,10 +364,10 @@ mod tests {
     fn a_value_that_means_nothing_is_refused() {
         let mut view = ClientView::nothing(ClientPath::of_name("a"));
         for (property, value) in [
-            (Property::Expires, Value::Text("soon".into())),
-            (Property::LastCheckerStatus, Value::Status(-3)),
-            (Property::LastCheckerStatus, Value::Status(256)),
-            (Property::Enabled, Value::Text("yes".into())),
+            (Property::Expires, PropertyValue::Text("soon".into())),
+            (Property::LastCheckerStatus, PropertyValue::Status(-3)),
+            (Property::LastCheckerStatus, PropertyValue::Status(256)),
+            (Property::Enabled, PropertyValue::Text("yes".into())),
         ] {
             assert!(view.apply(property, &value).is_err(), "{property:?}");
         }

@@ -1,17 +1,17 @@
-//! Why something on the bus did not work, by whose fault it was.
+//! Errors of D-Bus calls, by cause.
 
 use crate::names::{MANDOS, NIGHTLATCH, errors};
 
-/// Why a call was not answered as hoped.
+/// A call without the wanted answer.
 #[derive(Clone, Debug, thiserror::Error)]
-pub enum Error {
+pub enum BusError {
     /// There is no bus to connect to.
     #[error("cannot connect to the system bus")]
     NoBus(#[source] zbus::Error),
     /// The connection to the bus broke.
     #[error("lost the connection to the system bus")]
     BusLost(#[source] zbus::Error),
-    /// Nobody has the server's name.
+    /// No process owns the server's bus name.
     #[error("no server has the name {MANDOS} on the system bus")]
     NoServer,
     /// The server went away before it answered.
@@ -49,7 +49,7 @@ pub enum Error {
     Refused {
         /// The error's name on the bus.
         name: String,
-        /// What it says.
+        /// The error's message.
         text: String,
     },
     /// An answer that is not in the form of the interface.
@@ -57,7 +57,7 @@ pub enum Error {
     Malformed(String),
 }
 
-impl Error {
+impl BusError {
     /// From what a call ended with.
     pub(crate) fn of_call(error: zbus::Error) -> Self {
         use zbus::fdo::Error as Fdo;
@@ -97,9 +97,9 @@ impl Error {
     }
 }
 
-fn refused(error: &zbus::fdo::Error) -> Error {
+fn refused(error: &zbus::fdo::Error) -> BusError {
     use zbus::DBusError;
-    Error::Refused {
+    BusError::Refused {
         name: error.name().to_string(),
         text: error.description().unwrap_or_default().to_owned(),
     }

@@ -8,7 +8,7 @@ use crate::names::{
 };
 use crate::property::{Emits, Property};
 
-/// What every document begins with (D-Bus specification, "Introspection Data Format").
+/// The start of every document (D-Bus specification, "Introspection Data Format").
 const DOCTYPE: &str = "<!DOCTYPE node PUBLIC \"-//freedesktop//DTD D-BUS Object Introspection 1.0//EN\"\n\
      \"http://www.freedesktop.org/standards/dbus/1.0/introspect.dtd\">\n";
 
@@ -19,11 +19,11 @@ const EMITS: &str = "org.freedesktop.DBus.Property.EmitsChangedSignal";
 type Argument = (&'static str, &'static str);
 
 /// A method or a signal.
-struct Member {
+struct InterfaceMember {
     name: &'static str,
-    /// What a method takes; of a signal, nothing.
+    /// The arguments of a method; empty for a signal.
     takes: &'static [Argument],
-    /// What a method returns or a signal tells.
+    /// The return values of a method or the arguments of a signal.
     gives: &'static [Argument],
     is_signal: bool,
     is_deprecated: bool,
@@ -33,8 +33,8 @@ const fn method(
     name: &'static str,
     takes: &'static [Argument],
     gives: &'static [Argument],
-) -> Member {
-    Member {
+) -> InterfaceMember {
+    InterfaceMember {
         name,
         takes,
         gives,
@@ -43,8 +43,8 @@ const fn method(
     }
 }
 
-const fn signal(name: &'static str, gives: &'static [Argument]) -> Member {
-    Member {
+const fn signal(name: &'static str, gives: &'static [Argument]) -> InterfaceMember {
+    InterfaceMember {
         name,
         takes: &[],
         gives,
@@ -53,16 +53,17 @@ const fn signal(name: &'static str, gives: &'static [Argument]) -> Member {
     }
 }
 
-const fn deprecated(member: Member) -> Member {
-    Member {
+const fn deprecated(member: InterfaceMember) -> InterfaceMember {
+    InterfaceMember {
         is_deprecated: true,
         ..member
     }
 }
 
-const INTROSPECTABLE_MEMBERS: &[Member] = &[method("Introspect", &[], &[("s", "xml_data")])];
+const INTROSPECTABLE_MEMBERS: &[InterfaceMember] =
+    &[method("Introspect", &[], &[("s", "xml_data")])];
 
-const OBJECT_MANAGER_MEMBERS: &[Member] = &[
+const OBJECT_MANAGER_MEMBERS: &[InterfaceMember] = &[
     method(
         "GetManagedObjects",
         &[],
@@ -81,7 +82,7 @@ const OBJECT_MANAGER_MEMBERS: &[Member] = &[
     ),
 ];
 
-const PROPERTIES_MEMBERS: &[Member] = &[
+const PROPERTIES_MEMBERS: &[InterfaceMember] = &[
     method(
         "Get",
         &[("s", "interface_name"), ("s", "property_name")],
@@ -107,7 +108,7 @@ const PROPERTIES_MEMBERS: &[Member] = &[
     ),
 ];
 
-const MANDOS_MEMBERS: &[Member] = &[
+const MANDOS_MEMBERS: &[InterfaceMember] = &[
     method("RemoveClient", &[("o", "object_path")], &[]),
     deprecated(method("GetAllClients", &[], &[("ao", "")])),
     deprecated(method(
@@ -120,7 +121,7 @@ const MANDOS_MEMBERS: &[Member] = &[
     deprecated(signal("ClientRemoved", &[("o", "objpath"), ("s", "name")])),
 ];
 
-const CLIENT_MEMBERS: &[Member] = &[
+const CLIENT_MEMBERS: &[InterfaceMember] = &[
     method("Approve", &[("b", "value")], &[]),
     method("CheckedOK", &[], &[]),
     deprecated(method("Enable", &[], &[])),
@@ -187,7 +188,7 @@ fn end<'c>(mut xml: String, children: impl IntoIterator<Item = &'c str>) -> Stri
     xml
 }
 
-fn interface(xml: &mut String, name: &str, of: &[Member]) {
+fn interface(xml: &mut String, name: &str, of: &[InterfaceMember]) {
     open(xml, name);
     members(xml, of);
     close(xml, false);
@@ -204,7 +205,7 @@ fn close(xml: &mut String, is_deprecated: bool) {
     xml.push_str("  </interface>\n");
 }
 
-fn members(xml: &mut String, of: &[Member]) {
+fn members(xml: &mut String, of: &[InterfaceMember]) {
     for member in of {
         let element = if member.is_signal { "signal" } else { "method" };
         add(

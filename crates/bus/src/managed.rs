@@ -1,7 +1,7 @@
-//! Reads `a{oa{sa{sv}}}`, the objects with their interfaces and properties, straight into clients.
+//! Deserializes `a{oa{sa{sv}}}`, the objects with their interfaces and properties, into clients.
 //!
-//! Keeps the order of the server, and passes over the deprecated twin of every client's properties
-//! without keeping it: with 10,000 clients that is half of many megabytes.
+//! Keeps the order of the server, and skips the deprecated copy of every client's properties: with 10,000 clients that
+//! is half of many megabytes.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -12,48 +12,48 @@ use serde::de::{
 use zbus::{Message, ObjectPath, Signature, Type, Variant};
 
 use crate::client::ClientView;
-use crate::error::Error;
+use crate::error::BusError;
 use crate::names::{CLIENT, ClientPath};
-use crate::property::{Property, Value};
+use crate::property::{Property, PropertyValue};
 
 /// The clients in an answer of `GetManagedObjects`.
-pub(crate) fn read_clients(answer: &Message) -> Result<Vec<ClientView>, Error> {
-    let managed: Managed = body(answer)?;
+pub(crate) fn read_clients(answer: &Message) -> Result<Vec<ClientView>, BusError> {
+    let managed: ManagedClients = body(answer)?;
     Ok(managed.0)
 }
 
 /// The one argument of an answer.
-pub(crate) fn body<T>(answer: &Message) -> Result<T, Error>
+pub(crate) fn body<T>(answer: &Message) -> Result<T, BusError>
 where
     T: DeserializeOwned + Type,
 {
     answer
         .body()
         .deserialize()
-        .map_err(|error| Error::Malformed(error.to_string()))
+        .map_err(|error| BusError::Malformed(error.to_string()))
 }
 
 /// The signature of the whole.
 type Objects<'a> = HashMap<ObjectPath<'a>, HashMap<&'a str, HashMap<&'a str, Variant<'a>>>>;
 
 /// The clients among the objects.
-struct Managed(Vec<ClientView>);
+struct ManagedClients(Vec<ClientView>);
 
-impl Type for Managed {
+impl Type for ManagedClients {
     const SIGNATURE: &'static Signature = <Objects<'static> as Type>::SIGNATURE;
 }
 
-impl<'de> Deserialize<'de> for Managed {
+impl<'de> Deserialize<'de> for ManagedClients {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Clients;
-        impl<'de> Visitor<'de> for Clients {
-            type Value = Managed;
+        struct ManagedVisitor;
+        impl<'de> Visitor<'de> for ManagedVisitor {
+            type Value = ManagedClients;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("objects with their interfaces and properties")
             }
 
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Managed, A::Error> {
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<ManagedClients, A::Error> {
                 let mut clients = Vec::new();
                 while let Some(path) = map.next_key::<ObjectPath<'de>>()? {
                     let ClientProperties(Some(properties)) = map.next_value()? else {
@@ -64,15 +64,15 @@ impl<'de> Deserialize<'de> for Managed {
                         .map_err(|error| A::Error::custom(format!("{path}: {error}")))?;
                     clients.push(client);
                 }
-                Ok(Managed(clients))
+                Ok(ManagedClients(clients))
             }
         }
-        deserializer.deserialize_map(Clients)
+        deserializer.deserialize_map(ManagedVisitor)
     }
 }
 
 /// Of an object's interfaces, that of a client; none when it is no client.
-pub(crate) struct ClientProperties(pub(crate) Option<Vec<(Property, Value)>>);
+pub(crate) struct ClientProperties(pub(crate) Option<Vec<(Property, PropertyValue)>>);
 
 impl Type for ClientProperties {
     const SIGNATURE: &'static Signature =
@@ -81,8 +81,8 @@ impl Type for ClientProperties {
 
 impl<'de> Deserialize<'de> for ClientProperties {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Interfaces;
-        impl<'de> Visitor<'de> for Interfaces {
+        struct InterfacesVisitor;
+        impl<'de> Visitor<'de> for InterfacesVisitor {
             type Value = ClientProperties;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -101,12 +101,12 @@ impl<'de> Deserialize<'de> for ClientProperties {
                 Ok(ClientProperties(found))
             }
         }
-        deserializer.deserialize_map(Interfaces)
+        deserializer.deserialize_map(InterfacesVisitor)
     }
 }
 
-/// `a{sv}`, those that the table knows.
-pub(crate) struct Properties(pub(crate) Vec<(Property, Value)>);
+/// The known properties of an `a{sv}`.
+pub(crate) struct Properties(pub(crate) Vec<(Property, PropertyValue)>);
 
 impl Type for Properties {
     const SIGNATURE: &'static Signature =
@@ -115,8 +115,8 @@ impl Type for Properties {
 
 impl<'de> Deserialize<'de> for Properties {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Values;
-        impl<'de> Visitor<'de> for Values {
+        struct PropertiesVisitor;
+        impl<'de> Visitor<'de> for PropertiesVisitor {
             type Value = Properties;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -130,13 +130,13 @@ impl<'de> Deserialize<'de> for Properties {
                     if let Some(property) = Property::by_name(name) {
                         values.push((
                             property,
-                            Value::read(property, &value).map_err(A::Error::custom)?,
+                            PropertyValue::read(property, &value).map_err(A::Error::custom)?,
                         ));
                     }
                 }
                 Ok(Properties(values))
             }
         }
-        deserializer.deserialize_map(Values)
+        deserializer.deserialize_map(PropertiesVisitor)
     }
 }

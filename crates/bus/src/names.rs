@@ -18,16 +18,16 @@ pub const ROOT: &str = "/";
 /// The parent of the clients' objects; it has no interface itself.
 pub const CLIENTS: &str = "/clients";
 
-/// The bus name of our server, and the name of its own interface (`docs/dbus.md`).
+/// The bus name of a Nightlatch server, and the name of its interface (`docs/dbus.md`).
 pub const NIGHTLATCH: &str = "org.nightlatch.Nightlatch1";
 /// The object with [`NIGHTLATCH`].
 pub const NIGHTLATCH_PATH: &str = "/org/nightlatch/Nightlatch1";
 
-/// `org.freedesktop.DBus.Introspectable`.
+/// The interface for introspection.
 pub const INTROSPECTABLE: &str = "org.freedesktop.DBus.Introspectable";
-/// `org.freedesktop.DBus.ObjectManager`.
+/// The interface that lists objects.
 pub const OBJECT_MANAGER: &str = "org.freedesktop.DBus.ObjectManager";
-/// `org.freedesktop.DBus.Properties`.
+/// The interface for properties.
 pub const PROPERTIES: &str = "org.freedesktop.DBus.Properties";
 
 /// Names of errors of [`NIGHTLATCH`].
@@ -44,7 +44,7 @@ pub mod errors {
     pub const SEVERAL_REQUESTS: &str = "org.nightlatch.Nightlatch1.Error.SeveralRequests";
     /// The order could not be written to disk; nothing changed.
     pub const NOT_DURABLE: &str = "org.nightlatch.Nightlatch1.Error.NotDurable";
-    /// `Reload`: nothing changed; the message says why.
+    /// `Reload`: nothing changed; the message has the reason.
     pub const NOT_RELOADED: &str = "org.nightlatch.Nightlatch1.Error.NotReloaded";
 }
 

@@ -1,38 +1,38 @@
-//! What `org.nightlatch.Nightlatch1` says (`docs/dbus.md`): the answers and questions as types.
+//! The questions and answers of `org.nightlatch.Nightlatch1` as types (`docs/dbus.md`).
 
 use std::collections::HashMap;
 
 use nightlatch_core::time::Wall;
 use zbus::{OwnedVariant, Variant};
 
-use crate::error::Error;
+use crate::error::BusError;
 
 /// The most records of one page.
 pub const MAX_PAGE: u32 = 1000;
 
-/// Whether a client may have its secret now.
+/// The answer to a request of a client, if it came now.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Verdict {
+pub enum ReleaseVerdict {
     /// It would be handed over.
     Released,
     /// A person would be asked.
-    Asks,
+    NeedsApproval,
     /// It would be refused.
     Refused,
 }
 
-impl Verdict {
+impl ReleaseVerdict {
     /// The word on the bus.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Released => "released",
-            Self::Asks => "asks",
+            Self::NeedsApproval => "asks",
             Self::Refused => "refused",
         }
     }
 
     fn by_word(word: &str) -> Option<Self> {
-        [Self::Released, Self::Asks, Self::Refused]
+        [Self::Released, Self::NeedsApproval, Self::Refused]
             .into_iter()
             .find(|verdict| verdict.as_str() == word)
     }
@@ -41,13 +41,13 @@ impl Verdict {
 /// The answer of `Explain`.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Explanation {
-    /// Whether the client may have its secret now.
-    pub verdict: Verdict,
-    /// Why, in one word.
+    /// The answer to a request, if it came now.
+    pub verdict: ReleaseVerdict,
+    /// The reason, in one word.
     pub reason: String,
     /// Since when; `None` when that is not known.
     pub since: Option<Wall>,
-    /// When this ends by itself; `None` when it does not.
+    /// The time at which this ends by itself; `None` when it does not.
     pub until: Option<Wall>,
     /// One paragraph for a person, with what to do.
     pub text: String,
@@ -55,19 +55,23 @@ pub struct Explanation {
 
 impl Explanation {
     /// Reads the dictionary that `Explain` answers.
-    pub(crate) fn read(answer: &HashMap<String, OwnedVariant>) -> Result<Self, Error> {
+    pub(crate) fn read(answer: &HashMap<String, OwnedVariant>) -> Result<Self, BusError> {
         let text = |key: &'static str| match answer.get(key).map(|value| &**value) {
             Some(Variant::Str(text)) => Ok(text.to_string()),
-            _ => Err(Error::Malformed(format!("Explain: expected a text {key}"))),
+            _ => Err(BusError::Malformed(format!(
+                "Explain: expected a text {key}"
+            ))),
         };
         let time = |key| match answer.get(key).map(|value| &**value) {
             Some(Variant::I64(millis)) => Ok(Some(wall(*millis))),
             None => Ok(None),
-            Some(_) => Err(Error::Malformed(format!("Explain: expected a time {key}"))),
+            Some(_) => Err(BusError::Malformed(format!(
+                "Explain: expected a time {key}"
+            ))),
         };
         let word = text("verdict")?;
-        let verdict = Verdict::by_word(&word)
-            .ok_or_else(|| Error::Malformed(format!("Explain: unknown verdict {word:?}")))?;
+        let verdict = ReleaseVerdict::by_word(&word)
+            .ok_or_else(|| BusError::Malformed(format!("Explain: unknown verdict {word:?}")))?;
         Ok(Self {
             verdict,
             reason: text("reason")?,
@@ -78,30 +82,30 @@ impl Explanation {
     }
 }
 
-/// A request that waits for a decision, as one person may tell it from another.
+/// A request that waits for a decision, with what a person needs to recognize it.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Request {
+pub struct PendingRequest {
     /// By which it is decided on. A machine that comes back has another one.
     pub number: u64,
-    /// The client whose key it proved.
+    /// The client, proven by its key.
     pub client: String,
     /// Address and port that it comes from, a link-local one with its interface.
     pub peer: String,
     /// Since when it waits.
     pub since: Wall,
-    /// When it is decided without a person.
+    /// The time of the decision without a person.
     pub until: Wall,
     /// Released then; otherwise refused.
     pub approved_by_default: bool,
-    /// Which boot of the machine asks, in hexadecimal, where it said so. Not proved.
+    /// The nonce of the machine's boot, in hexadecimal, if the machine sent one. Not proved.
     pub boot: Option<String>,
 }
 
-impl Request {
+impl PendingRequest {
     /// Reads one dictionary of those that `ListRequests` answers.
-    pub(crate) fn read(answer: &HashMap<String, OwnedVariant>) -> Result<Self, Error> {
+    pub(crate) fn read(answer: &HashMap<String, OwnedVariant>) -> Result<Self, BusError> {
         let value = |key: &str| answer.get(key).map(|value| &**value);
-        let wrong = |key: &str| Error::Malformed(format!("ListRequests: {key}"));
+        let wrong = |key: &str| BusError::Malformed(format!("ListRequests: {key}"));
         let text = |key: &str| match value(key) {
             Some(Variant::Str(text)) => Ok(text.to_string()),
             _ => Err(wrong(key)),
@@ -125,9 +129,9 @@ impl Request {
     }
 }
 
-/// Which records are asked for; by default all.
+/// Selects records; by default all.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct Query {
+pub struct RecordQuery {
     /// Only records with a higher sequence number.
     pub after: u64,
     /// Only records about this client.
@@ -144,43 +148,43 @@ pub struct Query {
     pub last: bool,
 }
 
-impl Query {
+impl RecordQuery {
     /// The dictionary that `QueryRecords` takes.
     pub(crate) fn write(&self) -> HashMap<&'static str, Variant<'_>> {
-        let mut words = HashMap::new();
+        let mut dictionary = HashMap::new();
         if self.after > 0 {
-            words.insert("after", Variant::U64(self.after));
+            dictionary.insert("after", Variant::U64(self.after));
         }
         if let Some(client) = &self.client {
-            words.insert("client", Variant::Str(client.as_str().into()));
+            dictionary.insert("client", Variant::Str(client.as_str().into()));
         }
         if let Some(since) = self.since {
             // Rounded down, so that nothing is missed.
-            words.insert("since", Variant::I64(since.unix_micros().div_euclid(1000)));
+            dictionary.insert("since", Variant::I64(since.unix_micros().div_euclid(1000)));
         }
         if !self.kinds.is_empty() {
             let kinds: Vec<&str> = self.kinds.iter().map(String::as_str).collect();
-            words.insert("kinds", Variant::from(kinds));
+            dictionary.insert("kinds", Variant::from(kinds));
         }
         if self.alarms {
-            words.insert("alarms", Variant::Bool(true));
+            dictionary.insert("alarms", Variant::Bool(true));
         }
         if self.limit > 0 {
-            words.insert("limit", Variant::U32(self.limit.min(MAX_PAGE)));
+            dictionary.insert("limit", Variant::U32(self.limit.min(MAX_PAGE)));
         }
         if self.last {
-            words.insert("last", Variant::Bool(true));
+            dictionary.insert("last", Variant::Bool(true));
         }
-        words
+        dictionary
     }
 }
 
 /// Some records, oldest first.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Page {
+pub struct RecordPage {
     /// The records as lines of JSON, byte for byte as they are chained.
     pub lines: Vec<String>,
-    /// What [`Query::after`] must be to go on; `None` when there are no more.
+    /// The [`RecordQuery::after`] of the next page; `None` on the last one.
     pub next: Option<u64>,
 }
 
@@ -193,14 +197,14 @@ pub struct ChainEnd {
     pub hash: String,
 }
 
-/// What the server says of itself.
+/// The server's own properties.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct About {
-    /// Its version.
+pub struct ServerInfo {
+    /// The server's version.
     pub version: String,
-    /// The id of its own TLS key, 64 hexadecimal digits.
+    /// The id of the server's TLS key, 64 hexadecimal digits.
     pub key_id: String,
-    /// Where it listens, as `[::]:40000`.
+    /// The addresses on which it listens, as `[::]:40000`.
     pub addresses: Vec<String>,
     /// Counts of clients: `all`, `enabled`, `waiting`.
     pub clients: HashMap<String, u32>,
@@ -208,16 +212,16 @@ pub struct About {
     pub record_head: ChainEnd,
     /// The last record that was dropped for its age.
     pub record_anchor: ChainEnd,
-    /// What it logs: `error`, `warn`, `info` or `debug`.
+    /// The log level: `error`, `warn`, `info` or `debug`.
     pub log_level: String,
-    /// What an administrator should mend, a sentence each.
+    /// Problems that an administrator should mend, a sentence each.
     pub warnings: Vec<String>,
 }
 
-impl About {
+impl ServerInfo {
     /// Reads all properties of the interface. What is missing stays empty: the dictionary may grow, and
     /// a tool may ask an older server.
-    pub(crate) fn read(mut answer: HashMap<String, OwnedVariant>) -> Result<Self, Error> {
+    pub(crate) fn read(mut answer: HashMap<String, OwnedVariant>) -> Result<Self, BusError> {
         Ok(Self {
             version: take(&mut answer, "Version")?,
             key_id: take(&mut answer, "KeyID")?,
@@ -231,24 +235,24 @@ impl About {
     }
 }
 
-fn take<T>(answer: &mut HashMap<String, OwnedVariant>, property: &str) -> Result<T, Error>
+fn take<T>(answer: &mut HashMap<String, OwnedVariant>, property: &str) -> Result<T, BusError>
 where
     T: Default + TryFrom<OwnedVariant, Error = zbus::Error>,
 {
     let Some(value) = answer.remove(property) else {
         return Ok(T::default());
     };
-    T::try_from(value).map_err(|error| Error::Malformed(format!("{property}: {error}")))
+    T::try_from(value).map_err(|error| BusError::Malformed(format!("{property}: {error}")))
 }
 
 fn chain_end(
     answer: &mut HashMap<String, OwnedVariant>,
     property: &str,
-) -> Result<ChainEnd, Error> {
+) -> Result<ChainEnd, BusError> {
     let Some(value) = answer.remove(property) else {
         return Ok(ChainEnd::default());
     };
-    let malformed = || Error::Malformed(format!("{property}: expected a number and a text"));
+    let malformed = || BusError::Malformed(format!("{property}: expected a number and a text"));
     let Variant::Structure(fields) = &*value else {
         return Err(malformed());
     };

@@ -35,7 +35,7 @@ pub enum Property {
 
 /// What kind of value a property has.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Kind {
+pub enum PropertyType {
     /// `b`.
     Boolean,
     /// `t`, a length of time in milliseconds.
@@ -52,7 +52,7 @@ pub enum Kind {
     Bytes,
 }
 
-impl Kind {
+impl PropertyType {
     /// The D-Bus signature of its values.
     pub const fn signature(self) -> &'static str {
         match self {
@@ -100,13 +100,13 @@ pub enum Emits {
 }
 
 /// A row of the table.
-struct Row(Property, &'static str, Kind, Access, Emits);
+struct Row(Property, &'static str, PropertyType, Access, Emits);
 
 const TABLE: [Row; 22] = {
     use Access::{Read, ReadWrite, Write};
     use Emits::{Const, Invalidates, Value};
-    use Kind::{Boolean, Bytes, Milliseconds, Moment, Path, Status, Text};
     use Property as P;
+    use PropertyType::{Boolean, Bytes, Milliseconds, Moment, Path, Status, Text};
     [
         Row(
             P::ApprovalDelay,
@@ -197,7 +197,7 @@ impl Property {
     }
 
     /// What kind of value it has.
-    pub const fn kind(self) -> Kind {
+    pub const fn kind(self) -> PropertyType {
         self.row().2
     }
 
@@ -224,7 +224,7 @@ impl Property {
 
 /// The value of a property. The secret has none here: it is never read, and set by a call of its own.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Value {
+pub enum PropertyValue {
     /// Yes or no.
     Boolean(bool),
     /// A length of time in milliseconds.
@@ -237,20 +237,22 @@ pub enum Value {
     Path(ClientPath),
 }
 
-impl Value {
+impl PropertyValue {
     /// Reads what came from the bus for `property`. It must have its type, but that milliseconds may be
     /// any whole number, as mandos-ctl sends them as `i`, and a boolean may be 0 or 1.
     pub fn read(property: Property, variant: &Variant<'_>) -> Result<Self, BadValue> {
         let value = match (property.kind(), variant) {
-            (Kind::Boolean, Variant::Bool(value)) => Self::Boolean(*value),
-            (Kind::Boolean, variant) => match whole_number(variant) {
+            (PropertyType::Boolean, Variant::Bool(value)) => Self::Boolean(*value),
+            (PropertyType::Boolean, variant) => match whole_number(variant) {
                 Some(Ok(value @ 0..=1)) => Self::Boolean(value == 1),
                 _ => return Err(BadValue::of_type(property, variant)),
             },
-            (Kind::Text | Kind::Moment, Variant::Str(value)) => Self::Text(value.to_string()),
-            (Kind::Status, Variant::I16(value)) => Self::Status(*value),
-            (Kind::Path, Variant::ObjectPath(value)) => Self::Path(value.into()),
-            (Kind::Milliseconds, variant) => match whole_number(variant) {
+            (PropertyType::Text | PropertyType::Moment, Variant::Str(value)) => {
+                Self::Text(value.to_string())
+            }
+            (PropertyType::Status, Variant::I16(value)) => Self::Status(*value),
+            (PropertyType::Path, Variant::ObjectPath(value)) => Self::Path(value.into()),
+            (PropertyType::Milliseconds, variant) => match whole_number(variant) {
                 Some(Ok(value)) => Self::Milliseconds(value),
                 Some(Err(_)) => return Err(BadValue::Negative(property)),
                 None => return Err(BadValue::of_type(property, variant)),
@@ -335,8 +337,8 @@ mod tests {
 
     #[test]
     fn a_value_must_have_the_type_of_its_property() {
-        let text = Value::Text("a".into());
-        let read = |property| Value::read(property, &text.to_variant());
+        let text = PropertyValue::Text("a".into());
+        let read = |property| PropertyValue::read(property, &text.to_variant());
         assert_eq!(read(Property::Host), Ok(text.clone()));
         let error = read(Property::Timeout).unwrap_err();
         assert_eq!(error.to_string(), "Timeout has the D-Bus type t, found s");
@@ -345,10 +347,10 @@ mod tests {
 
     #[test]
     fn a_boolean_may_be_zero_or_one() {
-        let read = |variant| Value::read(Property::Enabled, &variant);
-        assert_eq!(read(Variant::Bool(true)), Ok(Value::Boolean(true)));
-        assert_eq!(read(Variant::I32(0)), Ok(Value::Boolean(false)));
-        assert_eq!(read(Variant::U8(1)), Ok(Value::Boolean(true)));
+        let read = |variant| PropertyValue::read(Property::Enabled, &variant);
+        assert_eq!(read(Variant::Bool(true)), Ok(PropertyValue::Boolean(true)));
+        assert_eq!(read(Variant::I32(0)), Ok(PropertyValue::Boolean(false)));
+        assert_eq!(read(Variant::U8(1)), Ok(PropertyValue::Boolean(true)));
         assert!(read(Variant::I32(2)).is_err());
         assert!(read(Variant::I32(-1)).is_err());
         assert!(read(Variant::Str("yes".into())).is_err());
@@ -356,9 +358,9 @@ mod tests {
 
     #[test]
     fn milliseconds_may_be_any_whole_number_from_zero() {
-        let read = |variant| Value::read(Property::Timeout, &variant);
+        let read = |variant| PropertyValue::read(Property::Timeout, &variant);
         for variant in [Variant::U8(7), Variant::I32(7), Variant::I64(7)] {
-            assert_eq!(read(variant), Ok(Value::Milliseconds(7)));
+            assert_eq!(read(variant), Ok(PropertyValue::Milliseconds(7)));
         }
         let negative = Err(BadValue::Negative(Property::Timeout));
         assert_eq!(read(Variant::I32(-7)), negative);

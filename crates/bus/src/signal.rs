@@ -1,4 +1,4 @@
-//! What a server tells by itself: its signals as one ordered stream of typed events.
+//! The signals of a server, as one ordered stream of typed events.
 
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -12,18 +12,18 @@ use zbus::names::{BusName, OwnedUniqueName, UniqueName};
 use zbus::{MatchRule, Message, MessageStream, OwnedObjectPath};
 
 use crate::client::{CheckStatus, ClientView};
-use crate::error::Error;
+use crate::error::BusError;
 use crate::managed::{ClientProperties, Properties, read_clients};
 use crate::names::{CLIENT, ClientPath, MANDOS, NIGHTLATCH, OBJECT_MANAGER, PROPERTIES};
-use crate::property::{Property, Value};
-use crate::proxy::Server;
+use crate::property::{Property, PropertyValue};
+use crate::proxy::MandosProxy;
 
 /// The bus itself.
 const BUS: &str = "org.freedesktop.DBus";
 
-/// One thing that a server told, or the bus about the server.
+/// A signal of the server, or of the bus about the server.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Signal {
+pub enum ServerSignal {
     /// A client is new.
     Added(Box<ClientView>),
     /// A client is gone.
@@ -33,24 +33,24 @@ pub enum Signal {
         /// The client.
         client: ClientPath,
         /// Their new values.
-        values: Vec<(Property, Value)>,
-        /// Those that are another now without being told (the secret).
+        values: Vec<(Property, PropertyValue)>,
+        /// Properties that changed to a value that the signal does not carry (the secret).
         invalidated: Vec<Property>,
     },
     /// A request of a client was refused.
     Rejected {
         /// The client.
         client: ClientPath,
-        /// Why, in the server's words.
+        /// The reason, in the server's words.
         reason: String,
     },
     /// A request of a client waits for a decision.
     NeedApproval {
         /// The client.
         client: ClientPath,
-        /// How long it waits.
+        /// Time for which it waits.
         delay: Duration,
-        /// What happens when nobody decides.
+        /// The decision when no person decides in that time.
         approved_by_default: bool,
     },
     /// A client got its secret.
@@ -66,65 +66,64 @@ pub enum Signal {
     CheckerCompleted {
         /// The client.
         client: ClientPath,
-        /// How.
+        /// The result.
         status: CheckStatus,
         /// The signal that killed it, if one did.
         signal: Option<u8>,
         /// The command.
         command: String,
     },
-    /// Somebody asked with a key that no client has.
+    /// A request came with a key that no client has.
     ClientNotFound {
         /// The key's id in hexadecimal.
         key_id: String,
-        /// From where.
+        /// The address from which it came.
         address: String,
     },
     /// A record was written: a line of JSON (`docs/dbus.md`).
     Recorded(String),
-    /// A server took its name: everything is to be read anew.
+    /// A server took the bus name: read everything again.
     ServerCame,
     /// The server let go of its name, or ended.
     ServerGone,
 }
 
-/// The signals of a server, in the order in which they were sent, whichever server that is: when one
-/// goes and another comes, so it is told.
+/// The signals of a server in the order in which they were sent. It stays valid when one server ends and another
+/// starts.
 ///
-/// They are taken off the bus as they come and kept until they are asked for, so that calls never wait
-/// behind signals.
+/// Signals are read from the bus at once and queued here, so that answers to calls never wait behind them.
 #[derive(Debug)]
-pub struct Signals {
-    server: Server,
+pub struct SignalStream {
+    server: MandosProxy,
     messages: mpsc::UnboundedReceiver<Message>,
-    /// Who has the name of Mandos: nobody else's signals count.
+    /// The owner of the Mandos name: signals of other senders are ignored.
     mandos: Option<OwnedUniqueName>,
-    /// Who has our own name.
+    /// The owner of the Nightlatch name.
     nightlatch: Option<OwnedUniqueName>,
     /// Signals before this were overtaken by a snapshot.
     since: Sequence,
 }
 
-impl Server {
-    /// Hears the signals from now on.
-    pub async fn signals(&self) -> Result<Signals, Error> {
-        Signals::subscribe(self.clone()).await
+impl MandosProxy {
+    /// Subscribes to the signals.
+    pub async fn signals(&self) -> Result<SignalStream, BusError> {
+        SignalStream::subscribe(self.clone()).await
     }
 }
 
-impl Signals {
-    async fn subscribe(server: Server) -> Result<Self, Error> {
+impl SignalStream {
+    async fn subscribe(server: MandosProxy) -> Result<Self, BusError> {
         let bus = DBusProxy::new(server.connection())
             .await
-            .map_err(Error::of_call)?;
+            .map_err(BusError::of_call)?;
         let mut stream = MessageStream::from(server.connection());
-        for rule in rules().map_err(Error::of_call)? {
+        for rule in rules().map_err(BusError::of_call)? {
             bus.add_match_rule(rule)
                 .await
-                .map_err(|error| Error::of_call(error.into()))?;
+                .map_err(|error| BusError::of_call(error.into()))?;
         }
-        // Unbounded: a bound would hold back the answers to calls behind the signals, and what comes is
-        // no more than the server has to tell.
+        // Unbounded: a bound would hold back the answers to calls behind the signals, and the server limits the number
+        // of signals.
         let (sender, messages) = mpsc::unbounded_channel();
         tokio::spawn(async move {
             while let Some(Ok(message)) =
@@ -146,14 +145,14 @@ impl Signals {
         })
     }
 
-    /// Whether a server has its name, as far as the signals that were taken tell.
+    /// True when a server has its bus name, as of the last signal that was taken.
     pub fn server_is_running(&self) -> bool {
         self.mandos.is_some()
     }
 
-    /// Every client now. What the signals told until this moment is in it, and will not come any more,
-    /// but for the comings and goings of servers.
-    pub async fn snapshot(&mut self) -> Result<Vec<ClientView>, Error> {
+    /// Every client now. Earlier signals are contained in it and will not be returned any more, except those about
+    /// servers that start or end.
+    pub async fn snapshot(&mut self) -> Result<Vec<ClientView>, BusError> {
         let answer = self.server.managed_objects().await?;
         self.since = answer.recv_position();
         read_clients(&answer)
@@ -162,7 +161,7 @@ impl Signals {
     /// The next signal; `None` when the connection to the bus is lost.
     ///
     /// What is not in the form of the interface is passed over. Safe to cancel.
-    pub async fn next(&mut self) -> Option<Signal> {
+    pub async fn next(&mut self) -> Option<ServerSignal> {
         loop {
             let message = self.messages.recv().await?;
             if let Some(signal) = self.read(&message) {
@@ -171,7 +170,7 @@ impl Signals {
         }
     }
 
-    fn read(&mut self, message: &Message) -> Option<Signal> {
+    fn read(&mut self, message: &Message) -> Option<ServerSignal> {
         let header = message.header();
         let sender = header.sender()?;
         if sender.as_str() == BUS {
@@ -187,10 +186,10 @@ impl Signals {
             return Some(signal);
         }
         let own = header.interface()?.as_str() == NIGHTLATCH && header.member()? == "Recorded";
-        (own && is(&self.nightlatch)).then(|| read_body(message).map(Signal::Recorded))?
+        (own && is(&self.nightlatch)).then(|| read_body(message).map(ServerSignal::Recorded))?
     }
 
-    fn owner_changed(&mut self, message: &Message, header: &Header<'_>) -> Option<Signal> {
+    fn owner_changed(&mut self, message: &Message, header: &Header<'_>) -> Option<ServerSignal> {
         if header.member()? != "NameOwnerChanged" {
             return None;
         }
@@ -205,8 +204,8 @@ impl Signals {
             MANDOS => {
                 self.mandos = new;
                 Some(match self.mandos {
-                    Some(_) => Signal::ServerCame,
-                    None => Signal::ServerGone,
+                    Some(_) => ServerSignal::ServerCame,
+                    None => ServerSignal::ServerGone,
                 })
             }
             _ => None,
@@ -214,7 +213,7 @@ impl Signals {
     }
 }
 
-/// What is to be told by the bus.
+/// The match rules for the bus.
 fn rules() -> zbus::Result<Vec<MatchRule<'static>>> {
     let from = |sender: &'static str, interface: &'static str| {
         MatchRule::builder()
@@ -234,16 +233,19 @@ fn rules() -> zbus::Result<Vec<MatchRule<'static>>> {
     Ok(rules)
 }
 
-async fn owner(bus: &DBusProxy<'_>, name: &'static str) -> Result<Option<OwnedUniqueName>, Error> {
-    let name = BusName::try_from(name).map_err(Error::of_call)?;
+async fn owner(
+    bus: &DBusProxy<'_>,
+    name: &'static str,
+) -> Result<Option<OwnedUniqueName>, BusError> {
+    let name = BusName::try_from(name).map_err(BusError::of_call)?;
     match bus.get_name_owner(name).await {
         Ok(owner) => Ok(Some(owner)),
         Err(zbus::fdo::Error::NameHasNoOwner(_)) => Ok(None),
-        Err(error) => Err(Error::of_call(error.into())),
+        Err(error) => Err(BusError::of_call(error.into())),
     }
 }
 
-fn mandos_signal(message: &Message, header: &Header<'_>) -> Option<Signal> {
+fn mandos_signal(message: &Message, header: &Header<'_>) -> Option<ServerSignal> {
     let client = ClientPath::from(header.path()?);
     let signal = match (header.interface()?.as_str(), header.member()?.as_str()) {
         (OBJECT_MANAGER, "InterfacesAdded") => return added(message),
@@ -251,22 +253,22 @@ fn mandos_signal(message: &Message, header: &Header<'_>) -> Option<Signal> {
         (PROPERTIES, "PropertiesChanged") => return changed(message, client),
         (MANDOS, "ClientNotFound") => {
             let (key_id, address) = read_body(message)?;
-            Signal::ClientNotFound { key_id, address }
+            ServerSignal::ClientNotFound { key_id, address }
         }
-        (CLIENT, "Rejected") => Signal::Rejected {
+        (CLIENT, "Rejected") => ServerSignal::Rejected {
             client,
             reason: read_body(message)?,
         },
         (CLIENT, "NeedApproval") => {
             let (delay, approved_by_default) = read_body(message)?;
-            Signal::NeedApproval {
+            ServerSignal::NeedApproval {
                 client,
                 delay: Duration::from_millis(delay),
                 approved_by_default,
             }
         }
-        (CLIENT, "GotSecret") => Signal::GotSecret(client),
-        (CLIENT, "CheckerStarted") => Signal::CheckerStarted {
+        (CLIENT, "GotSecret") => ServerSignal::GotSecret(client),
+        (CLIENT, "CheckerStarted") => ServerSignal::CheckerStarted {
             client,
             command: read_body(message)?,
         },
@@ -276,23 +278,23 @@ fn mandos_signal(message: &Message, header: &Header<'_>) -> Option<Signal> {
     Some(signal)
 }
 
-fn added(message: &Message) -> Option<Signal> {
+fn added(message: &Message) -> Option<ServerSignal> {
     let (path, ClientProperties(properties)): (OwnedObjectPath, ClientProperties) =
         read_body(message)?;
     let client = ClientView::read(ClientPath::from(&*path), properties?).ok()?;
-    Some(Signal::Added(Box::new(client)))
+    Some(ServerSignal::Added(Box::new(client)))
 }
 
-fn removed(message: &Message) -> Option<Signal> {
+fn removed(message: &Message) -> Option<ServerSignal> {
     let (path, interfaces): (OwnedObjectPath, Vec<String>) = read_body(message)?;
     let client = interfaces.iter().any(|interface| interface == CLIENT);
-    client.then(|| Signal::Removed(ClientPath::from(&*path)))
+    client.then(|| ServerSignal::Removed(ClientPath::from(&*path)))
 }
 
-fn changed(message: &Message, client: ClientPath) -> Option<Signal> {
+fn changed(message: &Message, client: ClientPath) -> Option<ServerSignal> {
     let (interface, Properties(values), invalidated): (String, Properties, Vec<String>) =
         read_body(message)?;
-    (interface == CLIENT).then(|| Signal::Changed {
+    (interface == CLIENT).then(|| ServerSignal::Changed {
         client,
         values,
         invalidated: invalidated
@@ -303,11 +305,11 @@ fn changed(message: &Message, client: ClientPath) -> Option<Signal> {
 }
 
 /// `CheckerCompleted`: exit code, then the wait status, of which the low seven bits are the signal.
-fn checker_completed(message: &Message, client: ClientPath) -> Option<Signal> {
+fn checker_completed(message: &Message, client: ClientPath) -> Option<ServerSignal> {
     let (code, wait, command): (i16, i64, String) = read_body(message)?;
     let status = CheckStatus::from_number(code)?;
     let signal = u8::try_from(wait & 0x7f).ok().filter(|signal| *signal > 0);
-    Some(Signal::CheckerCompleted {
+    Some(ServerSignal::CheckerCompleted {
         client,
         status,
         signal: signal.filter(|_| status == CheckStatus::Crashed),

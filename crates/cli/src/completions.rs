@@ -4,10 +4,10 @@
 use std::time::Duration;
 
 use clap::{Arg, Command, CommandFactory, ValueHint};
-use nightlatch_bus::proxy::Server;
+use nightlatch_bus::proxy::MandosProxy;
 use nightlatch_console::failure::Failure;
 use nightlatch_console::output;
-use nightlatch_core::name::natural;
+use nightlatch_core::name::compare_naturally;
 use nightlatch_core::settings::client::RUN_TIME_KEYS;
 use nightlatch_fleet::ctl;
 
@@ -159,11 +159,11 @@ fn setting(before: &[String], last: &str) -> Candidates {
 
 /// The names of all clients; none when the server cannot be asked.
 async fn names() -> Vec<String> {
-    let asked = async { Server::connect().await?.clients().await };
+    let asked = async { MandosProxy::connect().await?.clients().await };
     match tokio::time::timeout(PATIENCE, asked).await {
         Ok(Ok(clients)) => {
             let mut names: Vec<String> = clients.into_iter().map(|client| client.name).collect();
-            names.sort_by(|a, b| natural(a, b));
+            names.sort_by(|a, b| compare_naturally(a, b));
             names
         }
         Ok(Err(_)) | Err(_) => Vec::new(),

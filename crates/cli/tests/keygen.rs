@@ -300,7 +300,7 @@ fn an_ssh_server_that_answers_becomes_the_checker() {
     let printed = String::from_utf8(printed).unwrap();
     let checker = value(&printed, "checker");
     let key = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEB";
-    let kind = nightlatch_core::ssh::KeyKind::Ed25519;
+    let kind = nightlatch_core::ssh::HostKeyKind::Ed25519;
     assert_eq!(
         checker,
         nightlatch_core::checker::by_ssh(kind, key, "%(host)s")

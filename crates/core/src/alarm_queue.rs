@@ -1,6 +1,6 @@
-//! What waits to be told to a person: one place for each kind of message of each client.
+//! Queue of alarms for a person, with one slot for each kind of message of each client.
 //!
-//! A client that raises one alarm after the other fills its own places only, and its repeats are counted.
+//! A client that repeats alarms fills only its own slots, and the repeats are counted.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -8,11 +8,11 @@ use std::time::Duration;
 use crate::name::ClientName;
 use crate::time::Monotonic;
 
-/// The shortest time between two messages of one kind about one client. Repeats within it are told
-/// together when it is over: a pager that never stops is switched off.
+/// Shortest time between two messages of one kind about one client. Repeats within it are reported together at its
+/// end: a pager that never stops is switched off.
 pub const PAUSE: Duration = Duration::from_secs(30);
 
-/// A message of one kind about one client; `None` for the server itself.
+/// Client and kind of a message. `None` stands for the server itself.
 #[derive(Clone, PartialEq, Eq, Debug)]
 struct Subject {
     client: Option<ClientName>,
@@ -20,88 +20,84 @@ struct Subject {
 }
 
 #[derive(Debug)]
-struct Place<T> {
+struct AlarmSlot<T> {
     subject: Subject,
-    /// The next message about it is not told before.
+    /// Earliest time of the next message.
     not_before: Option<Monotonic>,
-    waiting: Option<Message<T>>,
+    waiting: Option<QueuedAlarm<T>>,
 }
 
-/// A message whose turn it is.
+/// A message that is due.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Message<T> {
-    /// The first of its kind since the last one was told.
+pub struct QueuedAlarm<T> {
+    /// The first of its kind since the last one was reported.
     pub first: T,
-    /// So many more came since.
+    /// Number of further messages of the kind.
     pub repeats: u64,
 }
 
-/// The messages that wait, the one that waits longest first. Holds at most one for each pair of client and
-/// kind.
+/// Waiting messages, the oldest first, at most one for each pair of client and kind.
 #[derive(Debug)]
 pub struct AlarmQueue<T> {
-    places: VecDeque<Place<T>>,
+    slots: VecDeque<AlarmSlot<T>>,
 }
 
 impl<T> Default for AlarmQueue<T> {
     fn default() -> Self {
         Self {
-            places: VecDeque::new(),
+            slots: VecDeque::new(),
         }
     }
 }
 
 impl<T> AlarmQueue<T> {
-    /// Adds a message, or counts it when one of its kind about this client waits already.
+    /// Adds a message, or counts it when one of its kind about this client is waiting.
     pub fn push(&mut self, client: Option<&ClientName>, kind: &'static str, message: T) {
-        let fresh = Message {
+        let new = QueuedAlarm {
             first: message,
             repeats: 0,
         };
-        let known = self.places.iter().position(|place| {
-            place.subject.kind == kind && place.subject.client.as_ref() == client
-        });
+        let known = self
+            .slots
+            .iter()
+            .position(|slot| slot.subject.kind == kind && slot.subject.client.as_ref() == client);
         let Some(known) = known else {
-            return self.places.push_back(Place {
+            return self.slots.push_back(AlarmSlot {
                 subject: Subject {
                     client: client.cloned(),
                     kind,
                 },
                 not_before: None,
-                waiting: Some(fresh),
+                waiting: Some(new),
             });
         };
-        if let Some(waiting) = self
-            .places
-            .get_mut(known)
-            .and_then(|it| it.waiting.as_mut())
-        {
+        if let Some(waiting) = self.slots.get_mut(known).and_then(|it| it.waiting.as_mut()) {
             waiting.repeats = waiting.repeats.saturating_add(1);
-        } else if let Some(place) = self.places.remove(known) {
-            // Behind all that wait already.
-            self.places.push_back(Place {
-                waiting: Some(fresh),
-                ..place
+        } else if let Some(slot) = self.slots.remove(known) {
+            // The slot moves to the end of the queue.
+            self.slots.push_back(AlarmSlot {
+                waiting: Some(new),
+                ..slot
             });
         }
     }
 
-    /// The next message that may be told now.
-    pub fn pop(&mut self, now: Monotonic) -> Option<Message<T>> {
-        self.places
-            .retain(|place| place.waiting.is_some() || place.not_before > Some(now));
-        let due = |place: &Place<T>| place.waiting.is_some() && place.not_before <= Some(now);
-        let place = self.places.iter_mut().find(|place| due(place))?;
-        place.not_before = Some(now.after(PAUSE));
-        place.waiting.take()
+    /// Removes and returns the next message that is due.
+    pub fn pop(&mut self, now: Monotonic) -> Option<QueuedAlarm<T>> {
+        self.slots
+            .retain(|slot| slot.waiting.is_some() || slot.not_before > Some(now));
+        let due = |slot: &AlarmSlot<T>| slot.waiting.is_some() && slot.not_before <= Some(now);
+        let slot = self.slots.iter_mut().find(|slot| due(slot))?;
+        slot.not_before = Some(now.after(PAUSE));
+        slot.waiting.take()
     }
 
-    /// When [`Self::pop`] has a message next; `None` when none waits.
+    /// Time at which [`Self::pop`] returns a message; `None` when none waits.
     pub fn next_due(&self, now: Monotonic) -> Option<Monotonic> {
-        self.places
+        self.slots
             .iter()
-            .filter(|place| place.waiting.is_some())
-            .map(|place| place.not_before.unwrap_or(now))
+            .filter(|slot| slot.waiting.is_some())
+            .map(|slot| slot.not_before.unwrap_or(now))
             .min()
     }
 }
@@ -118,12 +114,12 @@ mod tests {
         ClientName::new(name).unwrap()
     }
 
-    fn message(first: u32, repeats: u64) -> Option<Message<u32>> {
-        Some(Message { first, repeats })
+    fn message(first: u32, repeats: u64) -> Option<QueuedAlarm<u32>> {
+        Some(QueuedAlarm { first, repeats })
     }
 
     #[test]
-    fn one_client_never_takes_the_place_of_another() {
+    fn one_client_never_takes_the_slot_of_another() {
         let mut queue = AlarmQueue::default();
         for number in 0..1000 {
             queue.push(Some(&name("tower")), "second-request", number);
@@ -138,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn repeats_are_told_together_once_the_pause_is_over() {
+    fn repeats_are_reported_together_after_the_pause() {
         let mut queue = AlarmQueue::default();
         assert_eq!(queue.next_due(at(0)), None);
         queue.push(None, "unknown-keys", 1);
@@ -154,12 +150,12 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_kept_of_what_is_over() {
+    fn empty_slots_are_dropped_after_the_pause() {
         let mut queue = AlarmQueue::default();
         queue.push(Some(&name("web1")), "waits", 1);
         assert_eq!(queue.pop(at(0)), message(1, 0));
-        assert_eq!(queue.places.len(), 1, "it remembers the pause");
+        assert_eq!(queue.slots.len(), 1, "it remembers the pause");
         assert_eq!(queue.pop(at(30)), None);
-        assert!(queue.places.is_empty());
+        assert!(queue.slots.is_empty());
     }
 }

@@ -7,10 +7,10 @@ const DAY: i64 = 86_400;
 
 /// Days from 0000-03-01 to 1970-01-01.
 const BEFORE_1970: i64 = 719_468;
-/// Years beyond it are further away than [`Wall`] reaches, and their days need not be counted.
+/// Limit of the years whose days are counted. It is beyond the range of [`Wall`].
 const FURTHEST_YEAR: u64 = 300_000;
 
-/// Days of 400 years: after these the calendar repeats itself.
+/// Days in 400 years, after which the calendar repeats.
 const ERA: i64 = 146_097;
 
 /// A date and a time of day, in UTC. Every field is in its range, and the day exists.
@@ -119,7 +119,7 @@ fn days(year: i64, month: u8, day: u8) -> Option<i64> {
     let day_of_year = (153 * shifted + 2) / 5 + day - 1;
     let day_of_era = year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year;
     let days = era * ERA + day_of_era - BEFORE_1970;
-    // A day that its month does not have falls into another month, or is no later than the last one's.
+    // A day that its month does not have converts back into another date.
     let exists = date(days) == (year + i64::from(month <= 2), month as u8, day as u8);
     exists.then_some(days)
 }
@@ -142,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn known_days_are_where_they_belong() {
+    fn known_days_have_their_numbers() {
         assert_eq!(days(1970, 1, 1), Some(0));
         assert_eq!(days(2000, 2, 29), Some(11_016));
         assert_eq!(days(2000, 3, 1), Some(11_017));
@@ -150,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_exist_is_refused() {
+    fn dates_that_do_not_exist_are_refused() {
         for date in [
             at(2100, 2, 29),
             at(2026, 2, 30),

@@ -1,4 +1,4 @@
-//! An error with all that is behind it, for people.
+//! Formats an error with its sources.
 
 use std::error::Error;
 

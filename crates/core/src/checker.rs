@@ -1,6 +1,6 @@
 //! A client's checker: a shell command, or a check that the server does itself (`builtin:NAME`).
 //!
-//! Pure: it says what is to be done and never does it.
+//! Pure: it describes checks and never runs them.
 
 use crate::ini::is_space;
 use crate::ssh::{HostKey, HostKeyError};
@@ -11,49 +11,49 @@ mod template;
 pub use by_ssh::by_ssh;
 pub use template::{CheckerTemplate, CheckerVariables};
 
-/// The beginning of a checker that is no command.
+/// Prefix of the built-in checkers.
 const BUILTIN: &str = "builtin:";
 
-/// The names of the built-in checkers.
+/// Name of the built-in checker for an SSH host key.
 const SSH_HOST_KEY: &str = "ssh-hostkey";
 
-/// The longest name that an error quotes.
-const QUOTED: usize = 40;
+/// Characters of a name that an error quotes.
+const MAX_QUOTED: usize = 40;
 
 /// A checker as configured, after the start-time interpolation.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Checker {
     text: String,
-    kind: Kind,
+    kind: CheckerKind,
 }
 
 #[derive(Clone, PartialEq, Eq, Debug)]
-enum Kind {
+enum CheckerKind {
     Command(CheckerTemplate),
     SshHostKey(HostKey),
 }
 
-/// One check, with what stands now filled in.
+/// One check with the current values filled in.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Probe {
     /// A command line for `/bin/sh -c`; exit status 0 is a proof of life.
     Command {
         /// The command line.
         line: String,
-        /// True when it calls ping(8) or one of its kind, which may need a capability.
+        /// True when it calls ping(8) or a similar program, which may need a capability.
         pings: bool,
     },
-    /// A key exchange with the SSH server at `host`, up to its signature with `key`.
+    /// A key exchange with the SSH server at `host` that ends with the verification of its signature by `key`.
     SshHostKey {
-        /// `HOST`, `HOST:PORT` or `[ADDRESS]:PORT`.
+        /// Formats: `HOST`, `HOST:PORT` or `[ADDRESS]:PORT`.
         host: String,
-        /// The only key that counts.
+        /// The pinned host key.
         key: HostKey,
     },
 }
 
 impl Probe {
-    /// In one line, as the command on D-Bus.
+    /// One line of text, for the command on D-Bus.
     pub fn line(&self) -> String {
         match self {
             Self::Command { line, .. } => line.clone(),
@@ -63,18 +63,18 @@ impl Probe {
 }
 
 impl Checker {
-    /// A checker in the form that stands alone: a command, or `builtin:ssh-hostkey TYPE BASE64`.
+    /// Parses a command, or `builtin:ssh-hostkey TYPE BASE64`.
     pub fn new(text: impl Into<String>) -> Result<Self, CheckerError> {
         let text = text.into();
         let Some(builtin) = text.trim_matches(is_space).strip_prefix(BUILTIN) else {
             let template = CheckerTemplate::new(text.clone())?;
-            let kind = Kind::Command(template);
+            let kind = CheckerKind::Command(template);
             return Ok(Self { text, kind });
         };
         let (name, key) = builtin.split_once(is_space).unwrap_or((builtin, ""));
         if name != SSH_HOST_KEY {
             return Err(CheckerError::UnknownBuiltin {
-                name: name.chars().take(QUOTED).collect(),
+                name: name.chars().take(MAX_QUOTED).collect(),
                 suggestion: suggest::nearest(name, [SSH_HOST_KEY]),
             });
         }
@@ -84,54 +84,54 @@ impl Checker {
         Ok(Self::ssh_host_key(key.parse()?))
     }
 
-    /// `builtin:ssh-hostkey` with the key that is pinned.
+    /// A checker `builtin:ssh-hostkey` with the pinned key.
     pub fn ssh_host_key(key: HostKey) -> Self {
         Self {
             text: format!("{BUILTIN}{SSH_HOST_KEY} {key}"),
-            kind: Kind::SshHostKey(key),
+            kind: CheckerKind::SshHostKey(key),
         }
     }
 
-    /// In the form that [`Self::new`] reads.
+    /// Text that [`Self::new`] parses.
     pub fn as_str(&self) -> &str {
         &self.text
     }
 
-    /// The check to be done now.
+    /// The check with the current values.
     pub fn probe(&self, variables: &CheckerVariables<'_>) -> Probe {
         match &self.kind {
-            Kind::Command(template) => Probe::Command {
+            CheckerKind::Command(template) => Probe::Command {
                 line: template.expand(variables),
                 pings: template.pings(),
             },
-            Kind::SshHostKey(key) => Probe::SshHostKey {
+            CheckerKind::SshHostKey(key) => Probe::SshHostKey {
                 host: variables.host.to_owned(),
                 key: key.clone(),
             },
         }
     }
 
-    /// True when a success proves that the machine holds a private key, and so cannot come from somebody
-    /// else at its address: `builtin:ssh-hostkey`, and the command by ssh(1) that `nightlatch keygen`
-    /// writes. Of any other command nothing is known.
+    /// True when a success proves that the machine has a private key, and so cannot come from another host at its
+    /// address: `builtin:ssh-hostkey`, and the command by ssh(1) that `nightlatch keygen` writes. Other commands are
+    /// not trusted to prove it.
     pub fn proves_private_key(&self) -> bool {
         match &self.kind {
-            Kind::SshHostKey(_) => true,
-            Kind::Command(template) => by_ssh::is_by_ssh(template.as_str()),
+            CheckerKind::SshHostKey(_) => true,
+            CheckerKind::Command(template) => by_ssh::is_by_ssh(template.as_str()),
         }
     }
 
-    /// True when the server does it by itself.
+    /// True when the server runs it without a command.
     pub fn is_builtin(&self) -> bool {
-        matches!(self.kind, Kind::SshHostKey(_))
+        matches!(self.kind, CheckerKind::SshHostKey(_))
     }
 
-    /// True when it takes a host key that ssh-keyscan(1) shows for a proof. That program shows what it was
-    /// told before the other side has signed anything with it.
+    /// True when it relies on ssh-keyscan(1), which prints a host key before the other side has signed anything with
+    /// it.
     pub fn trusts_ssh_keyscan(&self) -> bool {
         match &self.kind {
-            Kind::SshHostKey(_) => false,
-            Kind::Command(template) => template.as_str().contains("ssh-keyscan"),
+            CheckerKind::SshHostKey(_) => false,
+            CheckerKind::Command(template) => template.as_str().contains("ssh-keyscan"),
         }
     }
 }
@@ -142,12 +142,12 @@ impl Default for Checker {
         let template = CheckerTemplate::default();
         Self {
             text: template.as_str().to_owned(),
-            kind: Kind::Command(template),
+            kind: CheckerKind::Command(template),
         }
     }
 }
 
-/// How a client's last completed check ended.
+/// Result of a client's last completed check.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum LastCheck {
     /// None has completed yet.
@@ -158,15 +158,15 @@ pub enum LastCheck {
     Signaled(i32),
 }
 
-/// Why a text is no checker.
+/// A text is not a checker.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum CheckerError {
-    /// A name that is no attribute.
+    /// A reference to an unknown attribute.
     #[error("%({name})s is nothing a checker can refer to; expected {}", template::expected(.suggestion))]
     Unknown {
         /// The name as written.
         name: String,
-        /// The attribute that was probably meant.
+        /// The attribute with the most similar name.
         suggestion: Option<&'static str>,
     },
     /// `%` followed by anything but `%` or `(attribute)s`.
@@ -177,12 +177,12 @@ pub enum CheckerError {
     /// A NUL character, which no command line can hold.
     #[error("expected a command line without NUL characters")]
     Nul,
-    /// `builtin:` with a name that is none.
+    /// A name after `builtin:` that does not exist.
     #[error("there is no built-in checker {name:?}; expected builtin:{SSH_HOST_KEY}{}", if .suggestion.is_some() { ", perhaps" } else { "" })]
     UnknownBuiltin {
         /// The name as written.
         name: String,
-        /// The name that was probably meant.
+        /// The checker with the most similar name.
         suggestion: Option<&'static str>,
     },
     /// `builtin:ssh-hostkey` without a key.

@@ -1,7 +1,7 @@
-//! Where `--connect` points: `ADDRESS:PORT`, split at the last colon as in mandos-client(8mandos),
-//! also `[ADDRESS%SCOPE]:PORT`, and names.
+//! Targets of `--connect`: `ADDRESS:PORT`, split at the last colon as in mandos-client(8mandos), also
+//! `[ADDRESS%SCOPE]:PORT`, and names.
 //!
-//! Several are [`Servers`]. What can never be reached is refused here, so that nobody waits for it for ever.
+//! Several are a [`ServerList`]. Targets that can never be reached are refused here, so that no boot waits for them.
 
 use core::net::{IpAddr, Ipv6Addr};
 use std::fmt;
@@ -12,9 +12,9 @@ use crate::digits;
 
 mod servers;
 
-pub use servers::{NONE, RefusedServer, Server, Servers};
+pub use servers::{NONE, NamedServer, RefusedServer, ServerList};
 
-/// Longest name of a host (RFC 1035, 2.3.4, in text form) and of a part of it.
+/// Longest name of a host, in text form, and longest label (RFC 1035, 2.3.4).
 const MAX_NAME: usize = 253;
 const MAX_LABEL: usize = 63;
 
@@ -24,51 +24,51 @@ const MAX_INTERFACE: usize = 15;
 /// One server to connect to without searching.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Target {
-    /// Its address or name.
-    pub host: Host,
-    /// Its TCP port.
+    /// Address or name of the host.
+    pub host: TargetHost,
+    /// TCP port of the server.
     pub port: NonZeroU16,
 }
 
-/// How a target is named.
+/// The host of a target.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Host {
-    /// An address that needs no interface.
+pub enum TargetHost {
+    /// An address without a scope.
     Address(IpAddr),
-    /// An IPv6 link-local address (RFC 4291, 2.5.6), on this interface or on every used one.
+    /// An IPv6 link-local address (RFC 4291, 2.5.6), on the given interface or on every used one.
     LinkLocal(Ipv6Addr, Option<Scope>),
     /// A name to resolve.
     Name(String),
 }
 
-/// Which interface a link-local address is on (RFC 4007, 11).
+/// The interface of a link-local address (RFC 4007, 11).
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Scope {
-    /// By the interface's index.
+    /// Index of the interface.
     Index(u32),
-    /// By its name.
+    /// Name of the interface.
     Name(String),
 }
 
-/// Why a text is no target.
+/// A text is not a target.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum TargetError {
     /// No colon, so no port.
     #[error("expected ADDRESS:PORT, such as 192.0.2.7:4711 or [fe80::1%eth0]:4711; found no port")]
     NoPort,
-    /// Not a port number.
+    /// Not a port from 1 to 65535.
     #[error("expected a port from 1 to 65535, found {0:?}")]
     Port(String),
     /// Neither an address nor a name.
     #[error("expected an IP address or a host name, found {0:?}")]
     Host(String),
-    /// An address that no single machine has.
+    /// An unspecified, multicast or broadcast address.
     #[error("{0} is not the address of a machine")]
-    Nobody(IpAddr),
-    /// A scope that is no interface.
+    NotUnicast(IpAddr),
+    /// A scope that cannot be an interface.
     #[error("expected the name or index of an interface after '%', found {0:?}")]
     Scope(String),
-    /// A scope where it means nothing.
+    /// A scope on an address that is not link-local.
     #[error("only an IPv6 link-local address (fe80::) takes an interface after '%', {0} does not")]
     NoScope(IpAddr),
 }
@@ -92,61 +92,62 @@ impl FromStr for Target {
 impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.host {
-            Host::Address(IpAddr::V6(address)) => write!(f, "[{address}]")?,
-            Host::Address(address) => write!(f, "{address}")?,
-            Host::LinkLocal(address, None) => write!(f, "[{address}]")?,
-            Host::LinkLocal(address, Some(Scope::Index(i))) => write!(f, "[{address}%{i}]")?,
-            Host::LinkLocal(address, Some(Scope::Name(n))) => write!(f, "[{address}%{n}]")?,
-            Host::Name(name) => f.write_str(name)?,
+            TargetHost::Address(IpAddr::V6(address)) => write!(f, "[{address}]")?,
+            TargetHost::Address(address) => write!(f, "{address}")?,
+            TargetHost::LinkLocal(address, None) => write!(f, "[{address}]")?,
+            TargetHost::LinkLocal(address, Some(Scope::Index(i))) => write!(f, "[{address}%{i}]")?,
+            TargetHost::LinkLocal(address, Some(Scope::Name(n))) => write!(f, "[{address}%{n}]")?,
+            TargetHost::Name(name) => f.write_str(name)?,
         }
         write!(f, ":{}", self.port)
     }
 }
 
-impl Host {
-    /// The host at an address that a name resolved to; `None` when no machine can have it.
+impl TargetHost {
+    /// The host at an address that a name resolved to; `None` for an address that is not unicast.
     pub fn of_address(ip: IpAddr) -> Option<Self> {
         let ip = ip.to_canonical();
         match ip {
-            ip if nobody(ip) => None,
+            ip if is_not_unicast(ip) => None,
             IpAddr::V6(v6) if v6.is_unicast_link_local() => Some(Self::LinkLocal(v6, None)),
             ip => Some(Self::Address(ip)),
         }
     }
 }
 
-/// Whether the kernel could have an interface of this name.
+/// True when the kernel could have an interface of this name.
 pub fn is_interface_name(name: &str) -> bool {
     (1..=MAX_INTERFACE).contains(&name.len())
         && !matches!(name, "." | "..")
         && !name.contains(|c: char| c == '/' || c == ':' || c.is_whitespace() || c.is_control())
 }
 
-fn parse_host(text: &str) -> Result<Host, TargetError> {
+fn parse_host(text: &str) -> Result<TargetHost, TargetError> {
     let (address, scope) = match text.split_once('%') {
         Some((address, scope)) => (address, Some(scope)),
         None => (text, None),
     };
     let Ok(ip) = address.parse::<IpAddr>() else {
         return match scope {
-            None if is_host_name(text) => Ok(Host::Name(text.to_owned())),
+            None if is_host_name(text) => Ok(TargetHost::Name(text.to_owned())),
             _ => Err(TargetError::Host(text.to_owned())),
         };
     };
     let ip = ip.to_canonical();
-    if nobody(ip) {
-        return Err(TargetError::Nobody(ip));
+    if is_not_unicast(ip) {
+        return Err(TargetError::NotUnicast(ip));
     }
     match (ip, scope) {
-        (IpAddr::V6(v6), scope) if v6.is_unicast_link_local() => {
-            Ok(Host::LinkLocal(v6, scope.map(parse_scope).transpose()?))
-        }
-        (ip, None) => Ok(Host::Address(ip)),
+        (IpAddr::V6(v6), scope) if v6.is_unicast_link_local() => Ok(TargetHost::LinkLocal(
+            v6,
+            scope.map(parse_scope).transpose()?,
+        )),
+        (ip, None) => Ok(TargetHost::Address(ip)),
         (ip, Some(_)) => Err(TargetError::NoScope(ip)),
     }
 }
 
-fn nobody(ip: IpAddr) -> bool {
+fn is_not_unicast(ip: IpAddr) -> bool {
     let broadcast = matches!(ip, IpAddr::V4(v4) if v4.is_broadcast());
     ip.is_unspecified() || ip.is_multicast() || broadcast
 }
@@ -160,8 +161,8 @@ fn parse_scope(text: &str) -> Result<Scope, TargetError> {
     }
 }
 
-/// RFC 1123, 2.1, and the underscore that people use. A last part of digits only was meant as an
-/// IPv4 address and is none.
+/// Follows RFC 1123, 2.1, and accepts the underscore that people use. A last label of digits only was meant as an IPv4
+/// address.
 fn is_host_name(text: &str) -> bool {
     let name = text.strip_suffix('.').unwrap_or(text);
     let label_ok = |label: &str| {
@@ -209,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn what_can_never_work_is_refused() {
+    fn impossible_targets_are_refused() {
         for text in [
             "",
             "host",

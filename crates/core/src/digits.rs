@@ -1,5 +1,5 @@
-//! Numbers and bytes in digits, and nothing but digits: the standard library also takes a sign, which no format
-//! here has.
+//! Strict parsing of decimal and hexadecimal digits: the standard library also accepts a sign, which no format here
+//! has.
 
 use std::fmt;
 use std::str::FromStr;
@@ -10,8 +10,7 @@ pub fn decimal<T: FromStr>(text: &str) -> Option<T> {
     digits.then(|| text.parse().ok())?
 }
 
-/// The bytes that two hexadecimal digits each stand for, in either case. `None` when there are more or fewer of
-/// them, or other characters.
+/// Bytes from two hexadecimal digits each, in either case. `None` for another number of digits, or other characters.
 pub fn hex<const N: usize>(digits: &[u8]) -> Option<[u8; N]> {
     let (pairs, rest) = digits.as_chunks::<2>();
     if pairs.len() != N || !rest.is_empty() {
@@ -76,7 +75,7 @@ mod tests {
         }
 
         #[test]
-        fn what_is_read_is_what_is_printed(text in "[0-9a-f+ -]{0,8}") {
+        fn parsed_bytes_print_to_the_same_text(text in "[0-9a-f+ -]{0,8}") {
             if let Some(bytes) = hex::<4>(text.as_bytes()) {
                 prop_assert_eq!(Hex(&bytes).to_string(), text);
             }

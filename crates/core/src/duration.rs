@@ -15,13 +15,13 @@ const WEEK: u64 = 7 * DAY;
 const MONTH: u64 = 4 * WEEK;
 const YEAR: u64 = 52 * WEEK;
 
-/// The longest duration accepted, `P10000Y`. Every deadline then fits the clocks and the store.
+/// The longest accepted duration, `P10000Y`, so that every deadline fits the clocks and the store.
 pub const MAX: Duration = Duration::from_secs(10_000 * YEAR);
 
-/// Units before the `T`, in the order they must stand.
+/// Units before the `T`, in their required order.
 const DATE_UNITS: [(char, u64); 3] = [('Y', YEAR), ('M', MONTH), ('D', DAY)];
 
-/// Units after the `T`, in the order they must stand.
+/// Units after the `T`, in their required order.
 const TIME_UNITS: [(char, u64); 3] = [('H', HOUR), ('M', MINUTE), ('S', 1)];
 
 /// Units of the older form.
@@ -33,16 +33,16 @@ const OLD_UNITS: [(char, u64); 5] = [
     ('w', WEEK),
 ];
 
-/// Reads a duration: the form of RFC 3339 appendix A first, then the older sum of `<number><unit>`
-/// with units `s m h d w`. Nothing at all is zero, as in Mandos.
+/// Parses a duration: the form of RFC 3339 appendix A first, then the older sum of `<number><unit>` with units `s m h
+/// d w`. The empty text is zero, as in Mandos.
 pub fn parse(text: &str) -> Result<Duration, DurationError> {
     match text.strip_prefix('P') {
-        Some(rest) => within_max(appendix_a(rest)?.saturating_mul(1000)),
-        None => within_max(sum(text)?.saturating_mul(1000)),
+        Some(rest) => within_max(parse_appendix_a(rest)?.saturating_mul(1000)),
+        None => within_max(parse_sum(text)?.saturating_mul(1000)),
     }
 }
 
-/// Reads a duration in the form of RFC 3339 appendix A only.
+/// Parses a duration in the form of RFC 3339 appendix A only.
 pub fn parse_rfc3339(text: &str) -> Result<Duration, DurationError> {
     match text.strip_prefix('P') {
         Some(_) => parse(text),
@@ -50,10 +50,10 @@ pub fn parse_rfc3339(text: &str) -> Result<Duration, DurationError> {
     }
 }
 
-/// Reads whatever mandos-ctl(8) makes of a text that is in no form: the sum of all numbers in it, each
-/// with the unit `s m h d w` that follows it at once, or without one in milliseconds.
+/// Parses a malformed text as mandos-ctl(8) does: the sum of all numbers in it, each with the unit `s m h d w`
+/// directly after it, or without one in milliseconds.
 ///
-/// `PT1H30S` is 31 milliseconds. Only for who must take what Mandos takes, and says so.
+/// `PT1H30S` is 31 milliseconds. Only for compatibility with Mandos, and with a warning.
 pub fn parse_lenient(text: &str) -> Result<Duration, DurationError> {
     let mut millis = 0_u64;
     let mut rest = text;
@@ -80,8 +80,7 @@ fn within_max(millis: u64) -> Result<Duration, DurationError> {
     Ok(duration)
 }
 
-/// Prints a duration so that [`parse`] reads it back. A fraction of a second is left out: neither
-/// form can say it.
+/// Prints a duration so that [`parse`] gives the same. A fraction of a second is dropped: neither form has one.
 pub fn print(duration: Duration) -> String {
     let seconds = duration.as_secs();
     if seconds == 0 {
@@ -99,7 +98,7 @@ pub fn print(duration: Duration) -> String {
         (seconds % HOUR / MINUTE, 'M'),
         (seconds % MINUTE, 'S'),
     ];
-    // From the first to the last unit that is not zero: those between must be there.
+    // From the first to the last unit that is not zero; units between must not be omitted.
     let first = time.iter().position(|(count, _)| *count > 0);
     let last = time.iter().rposition(|(count, _)| *count > 0);
     if let (Some(first), Some(last)) = (first, last) {
@@ -111,10 +110,10 @@ pub fn print(duration: Duration) -> String {
     text
 }
 
-/// Why a text is no duration.
+/// A text is not a duration.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum DurationError {
-    /// Neither form.
+    /// Neither of the two forms.
     #[error("expected a duration such as PT5M, P1DT12H or \"1d 12h\"")]
     Syntax,
     /// `PT1H30S`, `P1Y1D`: a unit is left out between two others.
@@ -123,25 +122,25 @@ pub enum DurationError {
     /// A part of a second.
     #[error("expected whole seconds in a duration, without a fraction")]
     Fraction,
-    /// Below zero.
+    /// A negative duration.
     #[error("expected a duration of zero or more, found a negative one")]
     Negative,
-    /// Over [`MAX`].
+    /// More than [`MAX`].
     #[error("expected a duration of at most P10000Y")]
     TooLong,
 }
 
-/// A text that is no duration, for who wrote it.
+/// A text is not a duration, with advice for its author.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("{error}, found {found:?}{}", advice(found, *error))]
 pub struct NotADuration {
-    /// The text.
+    /// The text as found.
     pub found: String,
-    /// Why it is none.
+    /// The parser's reason.
     pub error: DurationError,
 }
 
-/// As [`parse`], without white space around it; the error quotes the text and says what is missing.
+/// As [`parse`], without surrounding white space; the error quotes the text and gives advice.
 pub fn read(text: &str) -> Result<Duration, NotADuration> {
     let text = text.trim_matches(is_space);
     parse(text).map_err(|error| NotADuration {
@@ -150,7 +149,7 @@ pub fn read(text: &str) -> Result<Duration, NotADuration> {
     })
 }
 
-/// What would make a duration of it.
+/// A correction of the text, if one is obvious.
 fn advice(text: &str, error: DurationError) -> String {
     let comment = comment_advice(text);
     if !comment.is_empty() || error != DurationError::Syntax {
@@ -171,7 +170,7 @@ fn advice(text: &str, error: DurationError) -> String {
         return String::new();
     }
     let mut tokens = text.split(is_space).filter(|token| !token.is_empty());
-    let Some(bad) = tokens.find(|token| term(token).is_err()) else {
+    let Some(bad) = tokens.find(|token| parse_term(token).is_err()) else {
         return String::new();
     };
     let number = bad.trim_end_matches(|c: char| !c.is_ascii_digit());
@@ -191,7 +190,7 @@ fn advice(text: &str, error: DurationError) -> String {
     String::new()
 }
 
-/// For a value that seems to have a comment behind it, which is a part of the value in these files.
+/// Advice for a value that seems to end with a comment, which is part of the value in these files.
 pub(crate) fn comment_advice(text: &str) -> &'static str {
     let begins_comment = |word: &str| word.starts_with(['#', ';']);
     if text.split_whitespace().skip(1).any(begins_comment) {
@@ -201,8 +200,8 @@ pub(crate) fn comment_advice(text: &str) -> &'static str {
     }
 }
 
-/// What follows the `P`.
-fn appendix_a(text: &str) -> Result<u64, DurationError> {
+/// Parses the text after the `P`; returns seconds.
+fn parse_appendix_a(text: &str) -> Result<u64, DurationError> {
     if let Some(weeks) = text.strip_suffix('W') {
         return scaled(weeks, WEEK);
     }
@@ -213,19 +212,19 @@ fn appendix_a(text: &str) -> Result<u64, DurationError> {
     if text.is_empty() || time == Some("") {
         return Err(DurationError::Syntax);
     }
-    let (days, last) = run(date, &DATE_UNITS)?;
+    let (days, last) = parse_units(date, &DATE_UNITS)?;
     let Some(time) = time else {
         return Ok(days);
     };
     if last.is_some_and(|unit| unit != 'D') {
         return Err(DurationError::Gap);
     }
-    let (seconds, _) = run(time, &TIME_UNITS)?;
+    let (seconds, _) = parse_units(time, &TIME_UNITS)?;
     days.checked_add(seconds).ok_or(DurationError::TooLong)
 }
 
-/// Reads numbers with neighbouring units in order; gives the sum and the last unit.
-fn run(text: &str, units: &[(char, u64)]) -> Result<(u64, Option<char>), DurationError> {
+/// Parses numbers with adjacent units in order; returns the sum in seconds and the last unit.
+fn parse_units(text: &str, units: &[(char, u64)]) -> Result<(u64, Option<char>), DurationError> {
     let (mut total, mut last) = (0u64, None);
     let mut rest = text;
     while !rest.is_empty() {
@@ -255,14 +254,14 @@ fn run(text: &str, units: &[(char, u64)]) -> Result<(u64, Option<char>), Duratio
 }
 
 /// The older form: `1d 2h`.
-fn sum(text: &str) -> Result<u64, DurationError> {
+fn parse_sum(text: &str) -> Result<u64, DurationError> {
     let tokens = text.split(is_space).filter(|token| !token.is_empty());
-    tokens.map(term).try_fold(0u64, |total, seconds| {
+    tokens.map(parse_term).try_fold(0u64, |total, seconds| {
         total.checked_add(seconds?).ok_or(DurationError::TooLong)
     })
 }
 
-fn term(token: &str) -> Result<u64, DurationError> {
+fn parse_term(token: &str) -> Result<u64, DurationError> {
     let (number, seconds) = OLD_UNITS
         .iter()
         .find_map(|(letter, seconds)| Some((token.strip_suffix(*letter)?, *seconds)))
@@ -378,7 +377,7 @@ mod tests {
     }
 
     #[test]
-    fn what_mandos_refuses_is_refused() {
+    fn texts_that_mandos_refuses_are_refused() {
         for text in [
             "P", "PT", "P1DT", "pt5m", "5M", "10", "1y", "1d2h", "P1W1D", "PT5M1H", "P5", "PD",
             "P1S", "PT1D", "P W", "d", "+d", "P+1D", "PT5M ", "P1D 2h", "٣d", "P٣D", "PT1M1M",
@@ -447,7 +446,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_form_of_the_rfc_is_of_the_rfc() {
+    fn parse_rfc3339_refuses_other_forms() {
         assert_eq!(parse_rfc3339("PT5M"), Ok(Duration::from_secs(300)));
         for text in ["5m", "", "PT1H30S", "PT5M "] {
             assert!(parse_rfc3339(text).is_err(), "{text:?}");

@@ -1,41 +1,41 @@
 //! The file format of both configuration files: the dialect of Python's `configparser`.
 //!
-//! Owns text to sections and back, and nothing of what the values mean. It accepts what Python's
-//! `ConfigParser()` accepts and refuses what it refuses, but names every fault, not the first one.
-//! Source of the facts: the manual of Python's configparser; compared with it in `tests/`.
+//! Owns parsing and printing of sections, not the meaning of values. It accepts what Python's `ConfigParser()` accepts
+//! and refuses what it refuses, but reports every error, not only the first. Source: the manual of Python's
+//! configparser; compared with it in `tests/`.
 
 use std::collections::{BTreeMap, HashMap, btree_map};
 use std::fmt;
 
-/// The section whose values every other section inherits.
+/// The section whose values all other sections inherit.
 pub const DEFAULT: &str = "DEFAULT";
 
-/// A whole file.
+/// The sections of a file.
 #[derive(Clone, PartialEq, Eq, Default)]
 pub struct Ini {
-    default: Section,
-    sections: Vec<Section>,
+    default: IniSection,
+    sections: Vec<IniSection>,
     by_name: HashMap<String, usize>,
 }
 
-/// One section: its keys in lower case, and where they stand.
+/// One section, with its keys in lower case and their lines.
 #[derive(Clone, PartialEq, Eq, Default)]
-pub struct Section {
+pub struct IniSection {
     name: String,
     line: usize,
-    entries: BTreeMap<String, Entry>,
+    entries: BTreeMap<String, IniEntry>,
 }
 
-/// One value and where it stands.
+/// One value with its lines.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Entry {
+pub struct IniEntry {
     value: String,
     line: usize,
     continued: Vec<usize>,
 }
 
 impl Ini {
-    /// Reads a file's text; any fault refuses it, and every fault is named, in the order of lines.
+    /// Parses a file strictly; returns all errors, in the order of lines.
     pub fn parse(text: &str) -> Result<Self, Vec<IniError>> {
         match Self::recover(text) {
             (ini, errors) if errors.is_empty() => Ok(ini),
@@ -43,41 +43,41 @@ impl Ini {
         }
     }
 
-    /// Reads a file's text and gives what could be understood beside the faults, so that a caller
-    /// can go on and name the faults of the values too. With any fault the file is still refused.
+    /// Parses a file and returns the valid part beside the errors, so that a caller can report errors in values too.
+    /// With any error the file must still be refused.
     pub fn recover(text: &str) -> (Self, Vec<IniError>) {
-        let mut reader = Reader::default();
+        let mut parser = IniParser::default();
         let text = match text.strip_prefix('\u{feff}') {
             Some(rest) => {
-                reader.fault(1, IniErrorKind::ByteOrderMark);
+                parser.fault(1, IniErrorKind::ByteOrderMark);
                 rest
             }
             None => text,
         };
         for (number, line) in lines(text).enumerate() {
-            reader.line(number + 1, line);
+            parser.line(number + 1, line);
         }
-        reader.finish()
+        parser.finish()
     }
 
-    /// `[DEFAULT]`; empty when the file has none.
-    pub fn default_section(&self) -> &Section {
+    /// The section `[DEFAULT]`; empty when the file has none.
+    pub fn default_section(&self) -> &IniSection {
         &self.default
     }
 
     /// All sections but `[DEFAULT]`, in the order of the file.
-    pub fn sections(&self) -> impl ExactSizeIterator<Item = &Section> {
+    pub fn sections(&self) -> impl ExactSizeIterator<Item = &IniSection> {
         self.sections.iter()
     }
 
     /// The section with this name, not `DEFAULT`. Case matters.
-    pub fn section(&self, name: &str) -> Option<&Section> {
+    pub fn section(&self, name: &str) -> Option<&IniSection> {
         self.sections.get(*self.by_name.get(name)?)
     }
 }
 
 impl fmt::Display for Ini {
-    /// Prints it so that reading it again gives the same sections, keys and values.
+    /// Prints it so that parsing gives the same sections, keys and values.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let default = Some(&self.default).filter(|section| !section.entries.is_empty());
         for section in default.into_iter().chain(&self.sections) {
@@ -92,7 +92,7 @@ impl fmt::Display for Ini {
 }
 
 impl fmt::Debug for Ini {
-    /// Names only: values may be secrets.
+    /// Prints names only: values may be secrets.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_list()
             .entry(&self.default)
@@ -101,7 +101,7 @@ impl fmt::Debug for Ini {
     }
 }
 
-impl Section {
+impl IniSection {
     /// The name as written between the brackets, spaces included.
     pub fn name(&self) -> &str {
         &self.name
@@ -113,31 +113,31 @@ impl Section {
     }
 
     /// The entry with this key, which must be in lower case.
-    pub fn entry(&self, key: &str) -> Option<&Entry> {
+    pub fn entry(&self, key: &str) -> Option<&IniEntry> {
         self.entries.get(key)
     }
 
     /// The value of this key, which must be in lower case.
     pub fn value(&self, key: &str) -> Option<&str> {
-        self.entry(key).map(Entry::value)
+        self.entry(key).map(IniEntry::value)
     }
 
     /// Every key with its entry, in the order of keys.
-    pub fn entries(&self) -> impl ExactSizeIterator<Item = (&str, &Entry)> {
+    pub fn entries(&self) -> impl ExactSizeIterator<Item = (&str, &IniEntry)> {
         self.entries
             .iter()
             .map(|(key, entry)| (key.as_str(), entry))
     }
 }
 
-impl fmt::Debug for Section {
+impl fmt::Debug for IniSection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "[{}] ", self.name)?;
         f.debug_set().entries(self.entries.keys()).finish()
     }
 }
 
-impl Entry {
+impl IniEntry {
     /// The value as written, its lines stripped and joined by line feeds.
     pub fn value(&self) -> &str {
         &self.value
@@ -158,23 +158,23 @@ impl Entry {
     }
 }
 
-/// What is wrong in a file, and in which line, from 1.
+/// An error in the form of a file.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("line {line}: {kind}")]
 pub struct IniError {
-    /// The line, from 1.
+    /// Line number, from 1.
     pub line: usize,
-    /// The section it stands in.
+    /// Section that contains the line.
     pub section: Option<String>,
-    /// What is wrong.
+    /// The error itself.
     pub kind: IniErrorKind,
 }
 
-/// What can be wrong with the form of a file. None shows the text of a line: it may be a piece of a
-/// secret whose indentation was lost.
+/// Kinds of errors in the form of a file. No message quotes a line: it may be part of a secret whose indentation was
+/// lost.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum IniErrorKind {
-    /// U+FEFF in front.
+    /// U+FEFF at the start.
     #[error("the file begins with a byte order mark; expected plain UTF-8 without one")]
     ByteOrderMark,
     /// Something other than a comment before the first section.
@@ -204,7 +204,7 @@ pub enum IniErrorKind {
     },
 }
 
-/// Whether Python's `str.isspace` holds: Unicode white space and the four information separators.
+/// White space as in Python's `str.isspace`: Unicode white space and the four information separators.
 pub(crate) fn is_space(character: char) -> bool {
     character.is_whitespace() || matches!(character, '\x1c'..='\x1f')
 }
@@ -224,50 +224,50 @@ fn lines(text: &str) -> impl Iterator<Item = &str> {
     })
 }
 
-/// Where the reader stands.
+/// State of the parser.
 #[derive(Default)]
-struct Reader {
+struct IniParser {
     ini: Ini,
     errors: Vec<IniError>,
     /// The section being read; entries of a repeated section go to `spare`.
-    section: Where,
-    spare: Section,
+    section: Position,
+    spare: IniSection,
     /// The key being read, whose value the next line may continue.
     key: Option<String>,
     /// The indentation of the line that began `key`, in characters.
     indent: usize,
-    /// The last line had no delimiter: the next one without is the same fault.
-    adrift: bool,
+    /// True when the last line had no delimiter: further such lines belong to the same error.
+    lost_delimiter: bool,
 }
 
 #[derive(Default, Clone, Copy)]
-enum Where {
+enum Position {
     #[default]
-    Nowhere,
+    BeforeSections,
     Default,
     Section(usize),
     Repeated,
 }
 
-impl Reader {
+impl IniParser {
     fn line(&mut self, number: usize, line: &str) {
         let text = line.trim_matches(is_space);
         if text.starts_with(['#', ';']) {
             return;
         }
         if text.is_empty() {
-            self.go_on(number, "");
+            self.continue_value(number, "");
             return;
         }
         let indent = line.chars().take_while(|c| is_space(*c)).count();
-        if indent > self.indent && self.go_on(number, text) {
+        if indent > self.indent && self.continue_value(number, text) {
             return;
         }
         self.indent = indent;
         if let Some(name) = header(text) {
             self.begin_section(number, name);
-        } else if matches!(self.section, Where::Nowhere) {
-            if !std::mem::replace(&mut self.adrift, true) {
+        } else if matches!(self.section, Position::BeforeSections) {
+            if !std::mem::replace(&mut self.lost_delimiter, true) {
                 self.fault(number, IniErrorKind::BeforeSection);
             }
         } else {
@@ -275,8 +275,8 @@ impl Reader {
         }
     }
 
-    /// Appends a line to the value being read; false when there is none.
-    fn go_on(&mut self, number: usize, text: &str) -> bool {
+    /// Appends a line to the value being read; false when there is no such value.
+    fn continue_value(&mut self, number: usize, text: &str) -> bool {
         let Some(key) = self.key.take() else {
             return false;
         };
@@ -291,22 +291,22 @@ impl Reader {
 
     fn begin_section(&mut self, number: usize, name: &str) {
         self.key = None;
-        self.adrift = false;
+        self.lost_delimiter = false;
         if name == DEFAULT {
             // Python lets it stand any number of times.
-            self.section = Where::Default;
+            self.section = Position::Default;
             if self.ini.default.line == 0 {
                 self.ini.default.line = number;
             }
             return;
         }
-        let section = Section {
+        let section = IniSection {
             name: name.to_owned(),
             line: number,
             entries: BTreeMap::new(),
         };
-        if let Some(first) = self.ini.section(name).map(Section::line) {
-            self.section = Where::Repeated;
+        if let Some(first) = self.ini.section(name).map(IniSection::line) {
+            self.section = Position::Repeated;
             self.spare = section;
             self.fault(number, IniErrorKind::DuplicateSection { first });
             return;
@@ -314,24 +314,24 @@ impl Reader {
         let index = self.ini.sections.len();
         self.ini.by_name.insert(name.to_owned(), index);
         self.ini.sections.push(section);
-        self.section = Where::Section(index);
+        self.section = Position::Section(index);
     }
 
     fn begin_key(&mut self, number: usize, text: &str) {
         let Some((key, value)) = text.split_once(['=', ':']) else {
-            if !std::mem::replace(&mut self.adrift, true) {
+            if !std::mem::replace(&mut self.lost_delimiter, true) {
                 self.fault(number, IniErrorKind::NoDelimiter);
             }
             return;
         };
-        self.adrift = false;
+        self.lost_delimiter = false;
         let key = key.trim_end_matches(is_space).to_lowercase();
         if key.is_empty() {
             self.key = None;
             self.fault(number, IniErrorKind::NoKey);
             return;
         }
-        let entry = Entry {
+        let entry = IniEntry {
             value: value.trim_matches(is_space).to_owned(),
             line: number,
             continued: Vec::new(),
@@ -343,26 +343,26 @@ impl Reader {
             }
             btree_map::Entry::Occupied(place) => {
                 let first = place.get().line;
-                // What continues the refused value must not be added to the first one.
+                // Continuations of the refused value must not be added to the first one.
                 self.key = Some(String::new());
                 self.fault(number, IniErrorKind::DuplicateKey { key, first });
             }
         }
     }
 
-    fn current(&mut self) -> &mut Section {
+    fn current(&mut self) -> &mut IniSection {
         match self.section {
-            Where::Default => &mut self.ini.default,
-            Where::Section(index) => &mut self.ini.sections[index],
-            Where::Nowhere | Where::Repeated => &mut self.spare,
+            Position::Default => &mut self.ini.default,
+            Position::Section(index) => &mut self.ini.sections[index],
+            Position::BeforeSections | Position::Repeated => &mut self.spare,
         }
     }
 
     fn fault(&mut self, line: usize, kind: IniErrorKind) {
         let section = match self.section {
-            Where::Nowhere => None,
-            Where::Default => Some(DEFAULT.to_owned()),
-            Where::Section(_) | Where::Repeated => Some(self.current().name.clone()),
+            Position::BeforeSections => None,
+            Position::Default => Some(DEFAULT.to_owned()),
+            Position::Section(_) | Position::Repeated => Some(self.current().name.clone()),
         };
         self.errors.push(IniError {
             line,
@@ -382,7 +382,7 @@ impl Reader {
     }
 }
 
-/// The name in a section header: all between the first `[`, which begins the line, and the last `]`.
+/// The name in a section header: the text between the first `[`, which begins the line, and the last `]`.
 fn header(text: &str) -> Option<&str> {
     let name = &text.strip_prefix('[')?;
     name.rfind(']')

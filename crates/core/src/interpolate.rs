@@ -1,21 +1,21 @@
 //! `%(name)s` in values, resolved when a file is read (Python's `BasicInterpolation`).
 //!
-//! Never to be mixed up with the expansion of a checker at each run: that is [`crate::checker`].
+//! Not the expansion of a checker at each run, which is in [`crate::checker`].
 
 use std::borrow::Cow;
 
-/// How deep references may nest, the value itself included: Python's limit.
+/// Nesting limit of references, the value itself included, as in Python.
 const MAX_DEPTH: usize = 10;
 
-/// How many references one value may follow in all. Ten levels of values that each refer to ten
-/// others would otherwise be ten thousand million steps.
+/// Limit on the references of one value in total. Ten levels of values with ten references each would otherwise take
+/// ten thousand million steps.
 const MAX_REFERENCES: usize = 10_000;
 
-/// How long a value may become, in bytes, for the same reason.
+/// Limit on the length of a value in bytes, for the same reason.
 const MAX_LENGTH: usize = 1 << 20;
 
-/// Replaces each `%(name)s` in `value` by what `lookup` gives for the name in lower case, itself
-/// interpolated, and each `%%` by `%`.
+/// Replaces each `%(name)s` in `value` by the result of `lookup` for the name in lower case, itself interpolated, and
+/// each `%%` by `%`.
 pub fn interpolate<'v, 'l>(
     value: &'v str,
     lookup: &dyn Fn(&str) -> Option<&'l str>,
@@ -23,30 +23,30 @@ pub fn interpolate<'v, 'l>(
     if !value.contains('%') {
         return Ok(Cow::Borrowed(value));
     }
-    let mut run = Run {
+    let mut interpolation = Interpolation {
         lookup,
         out: String::with_capacity(value.len()),
         references: 0,
     };
-    run.expand(value, 1)?;
-    Ok(Cow::Owned(run.out))
+    interpolation.expand(value, 1)?;
+    Ok(Cow::Owned(interpolation.out))
 }
 
-/// The names that `value` refers to, in lower case, up to the first thing that is no reference.
+/// The names that `value` refers to, in lower case, up to the first malformed reference.
 pub fn references(value: &str) -> impl Iterator<Item = String> {
     let mut rest = value;
     std::iter::from_fn(move || {
         loop {
-            let (_, piece, tail) = next_piece(rest).ok().flatten()?;
+            let (_, part, tail) = next_part(rest).ok().flatten()?;
             rest = tail;
-            if let Piece::Reference(name) = piece {
+            if let ValuePart::Reference(name) = part {
                 return Some(name);
             }
         }
     })
 }
 
-/// Why a value cannot be interpolated.
+/// A value cannot be interpolated.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum InterpolationError {
     /// A name that is set nowhere.
@@ -76,21 +76,21 @@ pub enum InterpolationError {
     TooLong,
 }
 
-struct Run<'a, 'l> {
+struct Interpolation<'a, 'l> {
     lookup: &'a dyn Fn(&str) -> Option<&'l str>,
     out: String,
     references: usize,
 }
 
-impl Run<'_, '_> {
+impl Interpolation<'_, '_> {
     fn expand(&mut self, value: &str, depth: usize) -> Result<(), InterpolationError> {
         let mut rest = value;
-        while let Some((plain, piece, tail)) = next_piece(rest)? {
+        while let Some((plain, part, tail)) = next_part(rest)? {
             self.push(plain)?;
             rest = tail;
-            match piece {
-                Piece::Percent => self.push("%")?,
-                Piece::Reference(name) => self.follow(name, depth)?,
+            match part {
+                ValuePart::Percent => self.push("%")?,
+                ValuePart::Reference(name) => self.follow(name, depth)?,
             }
         }
         self.push(rest)
@@ -118,19 +118,19 @@ impl Run<'_, '_> {
     }
 }
 
-/// What a `%` can begin.
-enum Piece {
+/// A part of a value that begins with `%`.
+enum ValuePart {
     Percent,
     Reference(String),
 }
 
-/// The text up to the next `%`, what that begins, and what follows; `None` without any.
-fn next_piece(text: &str) -> Result<Option<(&str, Piece, &str)>, InterpolationError> {
+/// The text up to the next `%`, the part that this begins, and the rest; `None` without a `%`.
+fn next_part(text: &str) -> Result<Option<(&str, ValuePart, &str)>, InterpolationError> {
     let Some((plain, rest)) = text.split_once('%') else {
         return Ok(None);
     };
     if let Some(rest) = rest.strip_prefix('%') {
-        return Ok(Some((plain, Piece::Percent, rest)));
+        return Ok(Some((plain, ValuePart::Percent, rest)));
     }
     let rest = rest.strip_prefix('(').ok_or(InterpolationError::Lone)?;
     let (name, rest) = rest.split_once(')').ok_or(InterpolationError::Malformed)?;
@@ -140,7 +140,11 @@ fn next_piece(text: &str) -> Result<Option<(&str, Piece, &str)>, InterpolationEr
     if name.is_empty() {
         return Err(InterpolationError::Malformed);
     }
-    Ok(Some((plain, Piece::Reference(name.to_lowercase()), rest)))
+    Ok(Some((
+        plain,
+        ValuePart::Reference(name.to_lowercase()),
+        rest,
+    )))
 }
 
 #[cfg(test)]

@@ -1,20 +1,22 @@
-//! What the kernel's command line asks of us: `mandos=` and `nightlatch=`, and `ip=`.
+//! Parameters of the kernel's command line: `mandos=`, `nightlatch=` and `ip=`.
 //!
-//! The reading is pure. Whatever stands there, a machine comes up: what is not understood is told and left.
+//! Parsing is pure and never fails, so that a machine boots with any command line: parameters that are not understood
+//! become warnings.
 
 use core::net::{Ipv4Addr, Ipv6Addr};
 
-use crate::connect::{NONE, Servers, Target, is_interface_name};
+use crate::connect::{NONE, ServerList, Target, is_interface_name};
 use crate::network::Definition;
 use crate::network::reach::needs_address;
 
-/// Both names of our own parameter.
+/// The names of this program's parameter; both mean the same.
 const NAMES: [&str; 2] = ["mandos", "nightlatch"];
 
-/// Which field of the kernel's form of `ip=` is the interface, from 0 (nfsroot of the kernel's documentation).
+/// Index of the interface among the fields of the kernel's form of `ip=` (nfsroot in the kernel's documentation).
 const DEVICE_FIELD: usize = 5;
 
-/// How addresses are got, in all forms of `ip=`: the kernel's, those of dracut.cmdline(7), and NetworkManager's.
+/// Address configuration methods in all forms of `ip=`: the kernel's, those of dracut.cmdline(7), and
+/// NetworkManager's.
 const METHODS: [&str; 22] = [
     "all",
     "any",
@@ -40,40 +42,40 @@ const METHODS: [&str; 22] = [
     "static",
 ];
 
-/// What it asks for.
+/// The parameters that concern this program.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct Parameters {
-    /// Nothing is to be fetched at this boot.
+pub struct KernelParameters {
+    /// No password is fetched at this boot.
     pub off: bool,
-    /// A server is connected to, not searched for.
+    /// Servers are connected to, not searched for.
     pub connect: bool,
-    /// These, side by side.
+    /// Servers to connect to in parallel.
     pub targets: Vec<Target>,
     /// The interfaces that `ip=` names.
     pub devices: Vec<String>,
-    /// The boot system has addresses to configure.
-    pub addressed: bool,
-    /// The boot system is told to configure none, by the last `ip=`.
-    pub unaddressed: bool,
-    /// What was not understood.
+    /// An `ip=` requests the configuration of addresses by the boot system.
+    pub configures_addresses: bool,
+    /// The last `ip=` forbids the configuration of addresses.
+    pub forbids_addresses: bool,
+    /// Warnings about values that were not understood.
     pub warnings: Vec<String>,
 }
 
-impl Parameters {
-    /// Reads a kernel's command line.
+impl KernelParameters {
+    /// Parses a kernel's command line.
     pub fn parse(line: &str) -> Self {
         let mut parameters = Self::default();
         for word in words(line) {
             match word.split_once('=') {
-                Some((name, list)) if NAMES.contains(&name) => parameters.take_list(name, list),
-                Some(("ip", value)) => parameters.take_ip(value),
+                Some((name, list)) if NAMES.contains(&name) => parameters.parse_own(name, list),
+                Some(("ip", value)) => parameters.parse_ip(value),
                 _ => {}
             }
         }
         parameters
     }
 
-    /// The options of the client that mean the same. Servers replace those of options before them.
+    /// The equivalent options of the boot client. Servers replace those of options before them.
     pub fn arguments(&self) -> Vec<String> {
         let targets = self.targets.iter().map(ToString::to_string);
         let none = Some(NONE.to_owned()).filter(|_| !self.targets.is_empty());
@@ -84,23 +86,23 @@ impl Parameters {
         servers.chain(devices).collect()
     }
 
-    /// True when the boot system must configure addresses for the client to reach its servers. `others` are servers that
-    /// the client's own options name, `network` the links that it makes.
-    pub fn needs_addresses(&self, others: &Servers, network: &Definition) -> bool {
+    /// True when the boot system must configure addresses for the client to reach its servers. `others` are the
+    /// servers in the client's own options, `network` the links that it creates.
+    pub fn needs_addresses(&self, others: &ServerList, network: &Definition) -> bool {
         let connects = self.connect || !others.named.is_empty();
-        if self.off || !connects || self.unaddressed {
+        if self.off || !connects || self.forbids_addresses {
             return false;
         }
         let mut targets: Vec<&Target> = self.targets.iter().collect();
         if targets.is_empty() {
             targets.extend(others.targets());
         }
-        // As with Mandos: `connect` alone asks for just this, and so does `ip=`.
-        let asked = self.addressed || (self.connect && self.targets.is_empty());
+        // As in Mandos, `connect` without a server requests this, and so does `ip=`.
+        let asked = self.configures_addresses || (self.connect && self.targets.is_empty());
         asked || targets.into_iter().any(|it| needs_address(network, it))
     }
 
-    fn take_list(&mut self, name: &str, list: &str) {
+    fn parse_own(&mut self, name: &str, list: &str) {
         for value in list.split(',').filter(|value| !value.is_empty()) {
             match value.split_once(':') {
                 None if matches!(value, "off" | "0") => self.off = true,
@@ -123,15 +125,15 @@ impl Parameters {
         }
     }
 
-    fn take_ip(&mut self, value: &str) {
+    fn parse_ip(&mut self, value: &str) {
         let fields = fields(value);
         if let [method] = fields[..] {
-            self.unaddressed = matches!(method, "off" | "none");
-            self.addressed |= !matches!(method, "" | "off" | "none");
+            self.forbids_addresses = matches!(method, "off" | "none");
+            self.configures_addresses |= !matches!(method, "" | "off" | "none");
             return;
         }
-        self.addressed = true;
-        self.unaddressed = false;
+        self.configures_addresses = true;
+        self.forbids_addresses = false;
         let mut tell = |found: &str, expected: &str| {
             self.warnings.push(format!(
                 "left out {found} in ip={value}: expected {expected}"
@@ -154,11 +156,11 @@ impl Parameters {
     }
 }
 
-/// The interface that the fields of `ip=` name, which may be none (empty); `None` when they make no sense.
+/// The interface in the fields of `ip=`, empty when there is none; `None` when the fields are invalid.
 ///
-/// The forms are told apart by what stands first. The kernel's begins with the machine's address, which may be empty:
-/// `CLIENT:SERVER:GATEWAY:NETMASK:HOST:DEVICE:METHOD`, and what follows is of no interest. dracut's short one begins
-/// with the interface: `DEVICE:METHOD[:MTU[:MAC]]`, where the MAC has colons of its own.
+/// The first field distinguishes the forms. In the kernel's form it is the machine's address, which may be empty:
+/// `CLIENT:SERVER:GATEWAY:NETMASK:HOST:DEVICE:METHOD`; further fields are ignored. In dracut's short form it is the
+/// interface: `DEVICE:METHOD[:MTU[:MAC]]`, where the MAC contains colons.
 fn device<'f>(fields: &[&'f str]) -> Option<&'f str> {
     let (first, second) = (*fields.first()?, *fields.get(1)?);
     if first.is_empty() || is_address(first) {
@@ -169,7 +171,7 @@ fn device<'f>(fields: &[&'f str]) -> Option<&'f str> {
     (!of_address || is_method(second)).then_some(first)
 }
 
-/// Also with its length, as NetworkManager allows.
+/// Accepts a prefix length, as NetworkManager does.
 fn is_address(field: &str) -> bool {
     let without_length = |text: &'_ str| text.split('/').next().unwrap_or_default().to_owned();
     match field
@@ -183,12 +185,12 @@ fn is_address(field: &str) -> bool {
     }
 }
 
-/// dracut allowed several with commas between them.
+/// dracut accepted several, separated by commas.
 fn is_method(field: &str) -> bool {
     field.split(',').all(|method| METHODS.contains(&method))
 }
 
-/// Words with white space between them; double quotes hold some together and are not part of them.
+/// Splits at white space outside of double quotes, and drops the quotes.
 fn words(line: &str) -> impl Iterator<Item = String> {
     let mut quoted = false;
     let words = line.split(move |c: char| {
@@ -198,7 +200,7 @@ fn words(line: &str) -> impl Iterator<Item = String> {
     words.map(|word| word.replace('"', ""))
 }
 
-/// Fields with colons between them; those within brackets belong to an IPv6 address.
+/// Splits at colons outside of brackets.
 fn fields(value: &str) -> Vec<&str> {
     let mut inside = false;
     let fields = value.split(move |c: char| {

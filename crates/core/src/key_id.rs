@@ -1,5 +1,5 @@
-//! Who a holder is: the digest of its TLS raw public key, and the OpenPGP fingerprint that older
-//! configuration files carry beside it.
+//! The identity of a holder: the digest of its TLS raw public key, and the OpenPGP fingerprint that older
+//! configuration files have beside it.
 
 use std::fmt;
 use std::hash::{Hash, Hasher};
@@ -10,7 +10,7 @@ use subtle::ConstantTimeEq;
 
 use crate::digits::{self, Hex};
 
-/// SHA-256 over a DER SubjectPublicKeyInfo (RFC 5280, 4.1.2.7; RFC 7250, 3): who a client is.
+/// Identity of a client: SHA-256 over a DER SubjectPublicKeyInfo (RFC 5280, 4.1.2.7; RFC 7250, 3).
 ///
 /// Compared in constant time. Displayed in lower case as in files; `{:X}` is upper case as on D-Bus.
 #[derive(Clone, Copy, Eq, PartialOrd, Ord)]
@@ -29,7 +29,7 @@ impl KeyId {
         Self::from_bytes(Sha256::digest(spki).into())
     }
 
-    /// The key id with these 32 bytes; refused when it is the digest of nothing.
+    /// The key id with these 32 bytes. Fails for the digest of the empty string.
     pub fn from_bytes(bytes: [u8; 32]) -> Result<Self, KeyIdError> {
         if bytes == OF_NOTHING {
             return Err(KeyIdError::OfNothing);
@@ -58,7 +58,7 @@ impl Hash for KeyId {
 impl FromStr for KeyId {
     type Err = KeyIdError;
 
-    /// 64 hexadecimal digits in either case; spaces between them are ignored, as Mandos does.
+    /// Parses 64 hexadecimal digits in either case; ignores spaces between them, as Mandos does.
     fn from_str(text: &str) -> Result<Self, KeyIdError> {
         Self::from_bytes(hex(text)?)
     }
@@ -88,8 +88,8 @@ impl fmt::Debug for KeyId {
     }
 }
 
-/// An OpenPGP version 4 fingerprint (RFC 9580, 5.5.4.2): 20 bytes. Kept and shown for Mandos's sake;
-/// it authenticates nobody.
+/// An OpenPGP version 4 fingerprint (RFC 9580, 5.5.4.2): 20 bytes. Kept and shown for compatibility with Mandos; it
+/// authenticates nobody.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Fingerprint([u8; 20]);
 
@@ -99,7 +99,7 @@ impl Fingerprint {
         Self(bytes)
     }
 
-    /// The 20 bytes.
+    /// The 20 bytes of the fingerprint.
     pub const fn as_bytes(&self) -> &[u8; 20] {
         &self.0
     }
@@ -108,7 +108,7 @@ impl Fingerprint {
 impl FromStr for Fingerprint {
     type Err = KeyIdError;
 
-    /// 40 hexadecimal digits in either case; spaces between them are ignored.
+    /// Parses 40 hexadecimal digits in either case; ignores spaces between them.
     fn from_str(text: &str) -> Result<Self, KeyIdError> {
         hex(text).map(Self)
     }
@@ -127,15 +127,15 @@ impl fmt::Debug for Fingerprint {
     }
 }
 
-/// Why a text or digest is no key id or fingerprint.
+/// A text or digest is not a key id or fingerprint.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum KeyIdError {
     /// The wrong number of digits.
     #[error("expected {expected} hexadecimal digits, found {found}")]
     Length {
-        /// How many digits it takes.
+        /// Number of digits that it needs.
         expected: usize,
-        /// How many there were, spaces not counted.
+        /// Number of digits found, without spaces.
         found: usize,
     },
     /// A character that is no hexadecimal digit.
@@ -154,7 +154,7 @@ fn hex<const N: usize>(text: &str) -> Result<[u8; N], KeyIdError> {
         if !character.is_ascii_hexdigit() {
             return Err(KeyIdError::Digit(character));
         }
-        // ASCII is one byte.
+        // An ASCII character fits one byte.
         digits.push(character as u8);
     }
     digits::hex(&digits).ok_or(KeyIdError::Length {

@@ -1,7 +1,7 @@
 //! Quotas for log lines that other hosts can cause: a flood of requests must not become a flood of lines.
 //!
-//! Lines are counted in classes, for one window at a time. What exceeds a quota is left out and told as a number
-//! when the window ends.
+//! Lines are counted in classes, for one window at a time. Lines beyond a quota are left out, and their number is
+//! reported when the window ends.
 
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::collections::BTreeMap;
@@ -10,31 +10,31 @@ use std::time::Duration;
 
 use crate::time::Monotonic;
 
-/// How long lines are counted together.
+/// Time in which lines are counted together.
 pub const WINDOW: Duration = Duration::from_secs(60);
 
-/// [`Quota::classes`] where peers choose their classes: bounds the memory that one with many addresses can use
-/// up.
-pub const MOST_CLASSES: usize = 256;
+/// Value of [`LogQuota::classes`] where peers choose the classes: it bounds the memory that a peer with many addresses
+/// can use up.
+pub const MAX_CLASSES: usize = 256;
 
-/// So many classes are named when a window ends: the end of a flood must not be a flood either.
-const NAMED: usize = 3;
+/// Classes that are named at the end of a window: the end of a flood must not be a flood either.
+const MAX_NAMED: usize = 3;
 
-/// How many lines there may be within one [`WINDOW`].
+/// Limits on the lines within one [`WINDOW`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Quota {
-    /// Of one class.
+pub struct LogQuota {
+    /// Lines of one class.
     pub class: u32,
-    /// Of all classes together.
+    /// Lines of all classes together.
     pub all: u32,
-    /// So many classes are counted by name; the lines of all others are left out.
+    /// Number of classes that are counted by name; lines of all others are left out.
     pub classes: usize,
 }
 
 /// Counts the lines of the current window.
 #[derive(Debug)]
 pub struct LogLimit<K> {
-    quota: Quota,
+    quota: LogQuota,
     /// `None` before the first line, and once the window has ended.
     ends: Option<Monotonic>,
     written: u32,
@@ -51,16 +51,16 @@ struct Count {
 
 /// The lines that a window left out.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct LeftOut<K> {
+pub struct OmittedLines<K> {
     /// The classes with most of them, the largest first.
     pub largest: Vec<(K, u64)>,
-    /// Those of all other classes together.
+    /// Number of lines of all other classes.
     pub others: u64,
 }
 
 impl<K: Ord> LogLimit<K> {
-    /// Nothing is counted yet.
-    pub const fn new(quota: Quota) -> Self {
+    /// A limit without a window.
+    pub const fn new(quota: LogQuota) -> Self {
         Self {
             quota,
             ends: None,
@@ -87,13 +87,13 @@ impl<K: Ord> LogLimit<K> {
         true
     }
 
-    /// When [`Self::close`] ends the window; `None` while there is none.
+    /// Time at which [`Self::close`] ends the window; `None` without a window.
     pub const fn ends(&self) -> Option<Monotonic> {
         self.ends
     }
 
-    /// Ends the window when its time has come; what it left out, if anything.
-    pub fn close(&mut self, now: Monotonic) -> Option<LeftOut<K>> {
+    /// Ends the window if its time has passed; returns the lines left out, if any.
+    pub fn close(&mut self, now: Monotonic) -> Option<OmittedLines<K>> {
         if self.ends? > now {
             return None;
         }
@@ -101,7 +101,7 @@ impl<K: Ord> LogLimit<K> {
     }
 
     /// Ends the window early, as at the end of the program.
-    pub fn finish(&mut self) -> Option<LeftOut<K>> {
+    pub fn finish(&mut self) -> Option<OmittedLines<K>> {
         self.ends = None;
         self.written = 0;
         let unnamed = std::mem::take(&mut self.unnamed);
@@ -111,11 +111,11 @@ impl<K: Ord> LogLimit<K> {
             .filter(|(_, left_out)| *left_out > 0)
             .collect();
         largest.sort_by_key(|(_, left_out)| std::cmp::Reverse(*left_out));
-        let rest = largest.split_off(largest.len().min(NAMED));
+        let rest = largest.split_off(largest.len().min(MAX_NAMED));
         let others = rest
             .into_iter()
             .fold(unnamed, |sum, (_, left_out)| sum.saturating_add(left_out));
-        (others > 0 || !largest.is_empty()).then_some(LeftOut { largest, others })
+        (others > 0 || !largest.is_empty()).then_some(OmittedLines { largest, others })
     }
 }
 
@@ -145,10 +145,10 @@ impl fmt::Display for SourceClass {
 mod tests {
     use super::*;
 
-    const QUOTA: Quota = Quota {
+    const QUOTA: LogQuota = LogQuota {
         class: 3,
         all: 5,
-        classes: MOST_CLASSES,
+        classes: MAX_CLASSES,
     };
 
     fn at(seconds: u64) -> Monotonic {
@@ -156,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn a_class_has_its_quota_and_the_rest_is_a_number_at_the_end() {
+    fn lines_beyond_the_quota_of_a_class_are_counted() {
         let mut limit = LogLimit::new(QUOTA);
         assert_eq!(limit.ends(), None);
         let written = (0..100).filter(|_| limit.admit("flood", at(5))).count();
@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn a_window_without_a_flood_ends_in_silence() {
+    fn a_window_without_a_flood_reports_nothing() {
         let mut limit = LogLimit::new(QUOTA);
         assert!(limit.admit("one", at(0)));
         assert_eq!(limit.close(at(60)), None);
@@ -180,8 +180,8 @@ mod tests {
     }
 
     #[test]
-    fn classes_that_are_known_beforehand_never_keep_one_another_out() {
-        let mut limit = LogLimit::new(Quota {
+    fn with_unlimited_classes_no_class_displaces_another() {
+        let mut limit = LogLimit::new(LogQuota {
             class: 1,
             all: u32::MAX,
             classes: usize::MAX,
@@ -196,9 +196,9 @@ mod tests {
         let classes = (0..10_000_u32).flat_map(|class| [class, class]);
         let written = classes.filter(|class| limit.admit(*class, at(0))).count();
         assert_eq!(written, 5);
-        assert!(limit.classes.len() <= MOST_CLASSES);
+        assert!(limit.classes.len() <= MAX_CLASSES);
         let left_out = limit.finish().unwrap();
-        assert_eq!(left_out.largest.len(), NAMED);
+        assert_eq!(left_out.largest.len(), MAX_NAMED);
         let named: u64 = left_out.largest.iter().map(|(_, count)| count).sum();
         assert_eq!(named + left_out.others, 20_000 - 5);
     }

@@ -1,4 +1,4 @@
-//! What a client is called: the name of its section.
+//! The name of a client, which is that of its section.
 
 use std::borrow::Borrow;
 use std::cmp::Ordering;
@@ -12,8 +12,7 @@ use std::sync::Arc;
 pub struct ClientName(Arc<str>);
 
 impl ClientName {
-    /// Takes `text` as a name; refused when it is empty, spans lines, or is `DEFAULT`, which names
-    /// the section of defaults.
+    /// Fails when `text` is empty, spans lines, or is `DEFAULT`, the section of defaults.
     pub fn new(text: &str) -> Result<Self, NameError> {
         if text.is_empty() {
             return Err(NameError::Empty);
@@ -27,7 +26,7 @@ impl ClientName {
         Ok(Self(text.into()))
     }
 
-    /// The name as text.
+    /// Returns the name as text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -51,10 +50,10 @@ impl fmt::Debug for ClientName {
     }
 }
 
-/// Why a text cannot name a client.
+/// A text cannot be the name of a client.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum NameError {
-    /// Nothing at all.
+    /// The empty text.
     #[error("a client needs a name")]
     Empty,
     /// `DEFAULT`, the section whose values every client inherits.
@@ -65,19 +64,19 @@ pub enum NameError {
     Control(char),
 }
 
-/// The order of names for people: numbers in them count as numbers, so that `host2` comes before `host10`.
-/// Names that differ are never `Equal`.
-pub fn natural(a: &str, b: &str) -> Ordering {
+/// Compares names in natural order: digits compare as numbers, so that `host2` comes before `host10`. Different names
+/// are never `Equal`.
+pub fn compare_naturally(a: &str, b: &str) -> Ordering {
     let (mut left, mut right) = (a, b);
     loop {
         let (Some(first), Some(second)) = (left.chars().next(), right.chars().next()) else {
-            // One is the beginning of the other, but for zeros before a number.
+            // One is a prefix of the other, apart from leading zeros of numbers.
             return left.len().cmp(&right.len()).then_with(|| a.cmp(b));
         };
         if first.is_ascii_digit() && second.is_ascii_digit() {
             let (number, rest) = split_number(left);
             let (other, other_rest) = split_number(right);
-            // Without zeros before it, the longer number is the larger one.
+            // Without leading zeros the longer number is the larger one.
             let order = number
                 .len()
                 .cmp(&other.len())
@@ -95,7 +94,7 @@ pub fn natural(a: &str, b: &str) -> Ordering {
     }
 }
 
-/// The number that `text` begins with, without zeros before it, and what follows.
+/// The number at the start of `text`, without leading zeros, and the rest.
 fn split_number(text: &str) -> (&str, &str) {
     let end = text.find(|c: char| !c.is_ascii_digit());
     let (number, rest) = text.split_at(end.unwrap_or(text.len()));
@@ -108,7 +107,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn people_expect_host2_before_host10() {
+    fn host2_comes_before_host10() {
         let sorted = [
             "a",
             "a0",
@@ -132,7 +131,7 @@ mod tests {
         for (place, name) in sorted.iter().enumerate() {
             for (other_place, other) in sorted.iter().enumerate() {
                 assert_eq!(
-                    natural(name, other),
+                    compare_naturally(name, other),
                     place.cmp(&other_place),
                     "{name} {other}"
                 );
@@ -144,10 +143,10 @@ mod tests {
         #[test]
         fn the_natural_order_is_an_order(names in prop::collection::vec("[a0-2é]{0,4}", 3)) {
             let [a, b, c] = [&names[0], &names[1], &names[2]];
-            prop_assert_eq!(natural(a, b).is_eq(), a == b);
-            prop_assert_eq!(natural(a, b), natural(b, a).reverse());
-            if natural(a, b).is_le() && natural(b, c).is_le() {
-                prop_assert!(natural(a, c).is_le());
+            prop_assert_eq!(compare_naturally(a, b).is_eq(), a == b);
+            prop_assert_eq!(compare_naturally(a, b), compare_naturally(b, a).reverse());
+            if compare_naturally(a, b).is_le() && compare_naturally(b, c).is_le() {
+                prop_assert!(compare_naturally(a, c).is_le());
             }
         }
     }

@@ -1,9 +1,9 @@
-//! Everything that is still to be done, in order: changes that wait for the store, and effects that wait for them.
+//! Pending work in order: changes that wait for the store, and effects that wait for them.
 //!
-//! An effect waits for every change of its own client that came before it. Another client's do not hold
-//! it up. While the store fails, only two things wait: a release, for what made the server more generous
-//! ([`Durability`] says which changes these are), and the answer to an order. Everything else goes on, and
-//! what waits stays bounded: of each client the last change counts.
+//! An effect waits for all earlier changes of its own client, not for those of others. While the store fails, only two
+//! kinds of effects wait: a release, for changes that made the server more generous ([`Durability`] defines which
+//! these are), and the acknowledgement of an order. All others proceed. The amount of waiting changes is bounded: of
+//! each client only the last one is kept.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
@@ -12,38 +12,38 @@ use crate::event::Durability;
 use crate::name::ClientName;
 use crate::record::Entry;
 
-/// While the disk takes nothing, no more than so many records are kept for it, and as many alarms.
-const MOST_UNWRITTEN: usize = 50_000;
+/// Limit on unwritten records while the store fails; alarms have as many again.
+const MAX_UNWRITTEN_RECORDS: usize = 50_000;
 
-/// Changes on their way into the store, and what may be done once they are there.
+/// Changes that are to be stored, and effects that wait for them.
 #[derive(Debug)]
 pub struct Outbox<E> {
     unwritten: Unwritten,
-    /// How many changes ever came, how many of them were taken, and how many are durable.
-    came: u64,
+    /// Number of changes ever added, taken for a commit, and made durable.
+    added: u64,
     taken: u64,
     durable: u64,
-    /// What the next effect of each client waits for.
-    needs: HashMap<ClientName, Needs>,
-    steps: VecDeque<Step<E>>,
-    /// Changes that nothing waits for are written within a while all the same.
+    /// The requirement of the next effect of each client.
+    needs: HashMap<ClientName, Requirement>,
+    pending_effects: VecDeque<PendingEffect<E>>,
+    /// True when an effect waits for an unwritten change.
     urgent: bool,
-    /// The last commit failed.
+    /// True when the last commit failed.
     failing: bool,
 }
 
-/// So many changes must be durable first.
+/// Number of changes that must be durable before an effect.
 #[derive(Clone, Copy, Debug, Default)]
-struct Needs {
+struct Requirement {
     changes: u64,
-    /// The same while the store fails.
+    /// Number of changes while the store fails.
     failing: u64,
 }
 
 #[derive(Debug)]
-struct Step<E> {
-    needs: Needs,
-    /// It acknowledges what it waits for.
+struct PendingEffect<E> {
+    needs: Requirement,
+    /// True when it acknowledges the changes that it waits for.
     acknowledges: bool,
     effect: E,
 }
@@ -52,11 +52,11 @@ impl<E> Default for Outbox<E> {
     fn default() -> Self {
         Self {
             unwritten: Unwritten::default(),
-            came: 0,
+            added: 0,
             taken: 0,
             durable: 0,
             needs: HashMap::new(),
-            steps: VecDeque::new(),
+            pending_effects: VecDeque::new(),
             urgent: false,
             failing: false,
         }
@@ -64,131 +64,131 @@ impl<E> Default for Outbox<E> {
 }
 
 impl<E> Outbox<E> {
-    /// `change` must be durable, as `durability` says, before what comes after it of the same client.
+    /// Adds a change that must be as durable as `durability` before later effects of the same client.
     pub fn persist(&mut self, change: Change, durability: Durability) {
         let client = change.client().cloned();
         self.unwritten.push(change);
-        self.came += 1;
+        self.added += 1;
         match client {
             _ if durability == Durability::Soon => {}
-            Some(client) => self.hold(client, durability),
+            Some(client) => self.require(client, durability),
             None => self.urgent = true,
         }
     }
 
-    /// Puts an entry into the record. `false` when it is left out, because the store fails and has too many to
-    /// write already. Alarms have room of their own.
+    /// Adds an entry to the audit log. `false` when it is dropped because the store fails and has too many unwritten
+    /// entries. Alarms have a limit of their own.
     #[must_use]
     pub fn record(&mut self, entry: Entry) -> bool {
         let room = if entry.alarm { 2 } else { 1 };
-        let is_too_much = self.failing && self.unwritten.records >= room * MOST_UNWRITTEN;
+        let is_too_much = self.failing && self.unwritten.records >= room * MAX_UNWRITTEN_RECORDS;
         if !is_too_much {
             self.persist(Change::Record(Box::new(entry)), Durability::Soon);
         }
         !is_too_much
     }
 
-    /// All that is unwritten, of whomever, is to be as durable before what comes after this of `client`.
-    pub fn hold(&mut self, client: ClientName, durability: Durability) {
+    /// Makes later effects of `client` wait for all unwritten changes of all clients, as `durability` requires.
+    pub fn require(&mut self, client: ClientName, durability: Durability) {
         if durability == Durability::Soon {
             return;
         }
         self.urgent = true;
         let needs = self.needs.entry(client).or_default();
-        needs.changes = self.came;
+        needs.changes = self.added;
         if durability == Durability::Before {
-            needs.failing = self.came;
+            needs.failing = self.added;
         }
     }
 
-    /// `effect` is to be done after everything before it of `client`; at once while the store fails.
+    /// Adds an effect that waits for earlier changes of `client`; while the store fails, it waits for none.
     pub fn effect(&mut self, client: Option<&ClientName>, effect: E) {
-        let (changes, failing) = (self.needs_of(client).changes, 0);
-        self.push(Needs { changes, failing }, false, effect);
+        let (changes, failing) = (self.requirement_of(client).changes, 0);
+        self.push(Requirement { changes, failing }, false, effect);
     }
 
-    /// `effect` gives something away: while the store fails, what allowed it must be durable all the same.
+    /// Adds an effect that releases a secret: even while the store fails, it waits for the changes that allowed it.
     pub fn release(&mut self, client: Option<&ClientName>, effect: E) {
-        self.push(self.needs_of(client), false, effect);
+        self.push(self.requirement_of(client), false, effect);
     }
 
-    /// `effect` acknowledges what came before it of `client`, unless [`Self::failed`] gives it back first.
+    /// Adds an effect that acknowledges earlier changes of `client`, unless [`Self::failed`] returns it first.
     pub fn acknowledge(&mut self, client: Option<&ClientName>, effect: E) {
-        let changes = self.needs_of(client).changes;
+        let changes = self.requirement_of(client).changes;
         let failing = changes;
-        self.push(Needs { changes, failing }, true, effect);
+        self.push(Requirement { changes, failing }, true, effect);
     }
 
-    /// `effect` is to be done when everything that came before is durable.
-    pub fn at_last(&mut self, effect: E) {
+    /// Adds an effect that waits for all earlier changes.
+    pub fn effect_after_all(&mut self, effect: E) {
         self.urgent = true;
-        let changes = self.came;
+        let changes = self.added;
         let failing = changes;
-        self.push(Needs { changes, failing }, false, effect);
+        self.push(Requirement { changes, failing }, false, effect);
     }
 
-    fn push(&mut self, needs: Needs, acknowledges: bool, effect: E) {
-        self.steps.push_back(Step {
+    fn push(&mut self, needs: Requirement, acknowledges: bool, effect: E) {
+        self.pending_effects.push_back(PendingEffect {
             needs,
             acknowledges,
             effect,
         });
     }
 
-    fn needs_of(&self, client: Option<&ClientName>) -> Needs {
+    fn requirement_of(&self, client: Option<&ClientName>) -> Requirement {
         let needs = client.and_then(|client| self.needs.get(client));
         needs.copied().unwrap_or_default()
     }
 
-    /// Somebody waits for what is unwritten.
-    pub fn hurry(&mut self) {
+    /// Marks the unwritten changes as urgent.
+    pub fn mark_urgent(&mut self) {
         self.urgent = true;
     }
 
-    /// The effects that nothing holds up any more, in order.
+    /// Removes and returns the effects that wait for nothing more, in order.
     pub fn ready(&mut self) -> Vec<E> {
         let (durable, failing) = (self.durable, self.failing);
         let mut ready = Vec::new();
         let mut kept = VecDeque::new();
-        for step in self.steps.drain(..) {
+        for pending in self.pending_effects.drain(..) {
             let needs = if failing {
-                step.needs.failing
+                pending.needs.failing
             } else {
-                step.needs.changes
+                pending.needs.changes
             };
             if needs <= durable {
-                ready.push(step.effect);
+                ready.push(pending.effect);
             } else {
-                kept.push_back(step);
+                kept.push_back(pending);
             }
         }
-        self.steps = kept;
+        self.pending_effects = kept;
         ready
     }
 
-    /// Whether something waits for the store.
+    /// True when unwritten changes are urgent.
     pub fn is_urgent(&self) -> bool {
         self.urgent && self.is_unwritten()
     }
 
-    /// Whether anything is unwritten.
+    /// True when any change is unwritten.
     pub fn is_unwritten(&self) -> bool {
         !self.unwritten.changes.is_empty()
     }
 
-    /// How many entries of the record are unwritten.
+    /// Number of unwritten entries of the audit log.
     pub fn unwritten_records(&self) -> usize {
         self.unwritten.records
     }
 
-    /// All unwritten changes, to be committed in one transaction.
+    /// Takes all unwritten changes, to be committed in one transaction.
     pub fn take(&mut self) -> Vec<Change> {
         self.urgent = false;
-        self.taken = self.came;
+        self.taken = self.added;
         self.unwritten.take()
     }
 
-    /// What [`Self::take`] gave is durable.
+    /// The changes that [`Self::take`] returned are durable.
     pub fn committed(&mut self) {
         self.failing = false;
         self.durable = self.taken;
@@ -196,8 +196,8 @@ impl<E> Outbox<E> {
         self.needs.retain(|_, needs| needs.changes > durable);
     }
 
-    /// What [`Self::take`] gave could not be written, and is to be tried again before the rest. Gives back what
-    /// was to acknowledge something: it is in force, but not durable.
+    /// The changes that [`Self::take`] returned could not be written, and are tried again before later ones. Returns
+    /// the pending acknowledgements: their changes are in force but not durable.
     #[must_use]
     pub fn failed(&mut self, changes: Vec<Change>) -> Vec<E> {
         let later = self.unwritten.take();
@@ -206,9 +206,10 @@ impl<E> Outbox<E> {
         }
         self.urgent = true;
         self.failing = true;
-        let steps = std::mem::take(&mut self.steps).into_iter();
-        let (acknowledgements, others): (Vec<_>, _) = steps.partition(|step| step.acknowledges);
-        self.steps = others.into();
+        let pending_effects = std::mem::take(&mut self.pending_effects).into_iter();
+        let (acknowledgements, others): (Vec<_>, _) =
+            pending_effects.partition(|pending| pending.acknowledges);
+        self.pending_effects = others.into();
         acknowledgements.into_iter().map(|it| it.effect).collect()
     }
 
@@ -218,20 +219,20 @@ impl<E> Outbox<E> {
     }
 }
 
-/// Changes in order. One that another one makes void is not kept: a disk may be full for days, while ten
-/// thousand clients are checked every two minutes.
+/// Changes in order. A change that a later one replaces is dropped: a disk may be full for days, while ten thousand
+/// clients are checked every two minutes.
 #[derive(Debug, Default)]
 struct Unwritten {
     changes: BTreeMap<u64, Change>,
     next: u64,
-    /// Where the change of each thing is.
-    places: HashMap<Thing, u64>,
+    /// Position of the change of each target.
+    positions: HashMap<ChangeTarget, u64>,
     records: usize,
 }
 
-/// What a change replaces all of.
+/// The part of the store that a change replaces.
 #[derive(PartialEq, Eq, Hash, Debug)]
-enum Thing {
+enum ChangeTarget {
     Row(ClientName),
     State(ClientName),
     Tombstone(Holder),
@@ -241,42 +242,42 @@ enum Thing {
 
 impl Unwritten {
     fn push(&mut self, change: Change) {
-        let thing = match &change {
+        let target = match &change {
             Change::Put(row) => {
-                // A row holds its state.
-                self.forget(&Thing::State(row.name.clone()));
-                Some(Thing::Row(row.name.clone()))
+                // A row contains the state.
+                self.drop_replaced(&ChangeTarget::State(row.name.clone()));
+                Some(ChangeTarget::Row(row.name.clone()))
             }
             Change::Forget(name) => {
-                self.forget(&Thing::State(name.clone()));
-                Some(Thing::Row(name.clone()))
+                self.drop_replaced(&ChangeTarget::State(name.clone()));
+                Some(ChangeTarget::Row(name.clone()))
             }
-            Change::State(name, _) => Some(Thing::State(name.clone())),
-            Change::Bury(tombstone) => Some(Thing::Tombstone(tombstone.holder())),
-            Change::Unbury(holder) => Some(Thing::Tombstone(holder.clone())),
-            Change::Trust(_) => Some(Thing::Trust),
-            Change::DropRecords(_) => Some(Thing::DropRecords),
+            Change::State(name, _) => Some(ChangeTarget::State(name.clone())),
+            Change::Bury(tombstone) => Some(ChangeTarget::Tombstone(tombstone.holder())),
+            Change::Unbury(holder) => Some(ChangeTarget::Tombstone(holder.clone())),
+            Change::Trust(_) => Some(ChangeTarget::Trust),
+            Change::DropRecords(_) => Some(ChangeTarget::DropRecords),
             Change::Record(_) => {
                 self.records += 1;
                 None
             }
         };
-        if let Some(thing) = thing {
-            self.forget(&thing);
-            self.places.insert(thing, self.next);
+        if let Some(target) = target {
+            self.drop_replaced(&target);
+            self.positions.insert(target, self.next);
         }
         self.changes.insert(self.next, change);
         self.next += 1;
     }
 
-    fn forget(&mut self, thing: &Thing) {
-        if let Some(place) = self.places.remove(thing) {
+    fn drop_replaced(&mut self, target: &ChangeTarget) {
+        if let Some(place) = self.positions.remove(target) {
             self.changes.remove(&place);
         }
     }
 
     fn take(&mut self) -> Vec<Change> {
-        self.places.clear();
+        self.positions.clear();
         self.records = 0;
         std::mem::take(&mut self.changes).into_values().collect()
     }

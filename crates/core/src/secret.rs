@@ -1,4 +1,4 @@
-//! Bytes that nobody but their holder may see.
+//! Secret bytes in memory: wiped on drop, never printed.
 
 use std::fmt;
 
@@ -12,29 +12,29 @@ use zeroize::Zeroizing;
 pub struct Secret(Zeroizing<Box<[u8]>>);
 
 impl Secret {
-    /// Takes the bytes over. A vector with spare room is copied once and its old memory wiped.
+    /// Takes ownership of the bytes. A vector with spare capacity is copied once and its old memory wiped.
     pub fn new(bytes: Vec<u8>) -> Self {
         let bytes = Zeroizing::new(bytes);
         Self(Zeroizing::new(bytes.as_slice().into()))
     }
 
-    /// The bytes themselves. Keep the borrow short, and never put them into a log, an error, an
-    /// argument list or the environment.
+    /// Returns the bytes. Keep the borrow short, and never put them into a log, an error, an argument list or the
+    /// environment.
     pub fn expose(&self) -> &[u8] {
         &self.0
     }
 
-    /// How many bytes it has.
+    /// Number of bytes.
     pub fn len(&self) -> usize {
         self.0.len()
     }
 
-    /// Whether it has no bytes at all.
+    /// True without any bytes.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// SHA-256 of the bytes: tells whether a secret is still the same without keeping it.
+    /// SHA-256 of the bytes, to detect a changed secret without keeping the old one.
     pub fn digest(&self) -> SecretDigest {
         SecretDigest(Sha256::digest(self.expose()).into())
     }
@@ -54,8 +54,7 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// A secret that comes in parts. Growing leaves no copy behind: a vector that grows by itself frees
-/// its old memory unwiped.
+/// A secret that is read in parts. Growing wipes the old memory, which a plain vector does not.
 #[derive(Default)]
 pub struct SecretBuffer(Zeroizing<Vec<u8>>);
 
@@ -71,22 +70,22 @@ impl SecretBuffer {
         self.0.extend_from_slice(part);
     }
 
-    /// How many bytes there are.
+    /// Number of bytes so far.
     pub fn len(&self) -> usize {
         self.0.len()
     }
 
-    /// Whether nothing came yet.
+    /// True before the first byte.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// The bytes so far. As with [`Secret::expose`].
+    /// Returns the bytes so far; see [`Secret::expose`].
     pub fn expose(&self) -> &[u8] {
         &self.0
     }
 
-    /// The whole.
+    /// Converts it into the complete secret.
     pub fn finish(mut self) -> Secret {
         Secret::new(std::mem::take(&mut *self.0))
     }
@@ -128,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn parts_become_one_secret() {
+    fn parts_are_joined_to_one_secret() {
         let mut buffer = SecretBuffer::default();
         for part in [&b"correct"[..], b"", b" horse", &[7; 10_000]] {
             buffer.append(part);

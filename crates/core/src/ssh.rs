@@ -1,17 +1,17 @@
-//! SSH: public host keys as they stand in files and on the wire.
+//! SSH: public host keys in files and on the wire.
 //!
 //! Pure. The key exchange itself belongs to `nightlatch-proto`.
 
 mod host_key;
 pub mod wire;
-pub use host_key::{HostKey, HostKeyError, KeyKind, PublicKey};
+pub use host_key::{HostKey, HostKeyError, HostKeyKind, HostPublicKey};
 
 use crate::connect::{Target, TargetError};
 
-/// The port of SSH servers (RFC 4253, 4).
+/// Port of SSH servers (RFC 4253, 4).
 const PORT: u16 = 22;
 
-/// Where an SSH server is: `HOST`, `HOST:PORT`, an IPv6 address, or `[ADDRESS]:PORT`.
+/// Parses the address of an SSH server: `HOST`, `HOST:PORT`, an IPv6 address, or `[ADDRESS]:PORT`.
 pub fn endpoint(host: &str) -> Result<Target, TargetError> {
     let with_port = match host.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
         Some((_, "")) => format!("{host}:{PORT}"),

@@ -1,10 +1,10 @@
-//! What was probably meant by a word that is not known.
+//! Suggestions for unknown words.
 
-/// Longest word that is compared at all: the time taken grows with the square of it.
+/// Longest word that is compared: the time grows with the square of the length.
 const MAX_LENGTH: usize = 64;
 
-/// The known word nearest to `word`, when it is so near that a slip of the hand explains it: one
-/// insertion, deletion, substitution or swap of neighbours for each three letters, three at most.
+/// The known word most similar to `word`, if a typing error explains the difference: one insertion, deletion,
+/// substitution or swap of neighbours for each three letters, three at most.
 pub fn nearest<'k>(word: &str, known: impl IntoIterator<Item = &'k str>) -> Option<&'k str> {
     let word: Vec<char> = word.chars().take(MAX_LENGTH + 1).collect();
     if word.len() > MAX_LENGTH {

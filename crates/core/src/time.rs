@@ -1,4 +1,4 @@
-//! Time as data: what the programs read off their clocks and hand to the rules.
+//! Time as data: programs read clocks and pass the values to the rules.
 //!
 //! Deadlines are kept on the monotonic clock that also counts suspension (`CLOCK_BOOTTIME`), so that
 //! neither a suspended host nor a step of the wall clock extends a release window. The wall clock
@@ -13,22 +13,22 @@ use crate::digits;
 pub struct Monotonic(Duration);
 
 impl Monotonic {
-    /// A point `since_boot` after the kernel's start.
+    /// The point `since_boot` after the kernel's start.
     pub const fn from_boot(since_boot: Duration) -> Self {
         Self(since_boot)
     }
 
-    /// How long after the kernel's start this point is.
+    /// Time from the kernel's start to this point.
     pub const fn since_boot(self) -> Duration {
         self.0
     }
 
-    /// This point moved `by` later; the far end of time when it does not fit.
+    /// This point moved `by` later; saturates.
     pub const fn after(self, by: Duration) -> Self {
         Self(self.0.saturating_add(by))
     }
 
-    /// How long it is from `earlier` to this point; zero when `earlier` is not earlier.
+    /// Time from `earlier` to this point; zero when `earlier` is not earlier.
     pub const fn since(self, earlier: Self) -> Duration {
         self.0.saturating_sub(earlier.0)
     }
@@ -49,35 +49,35 @@ impl Wall {
         self.0
     }
 
-    /// This point moved `by` later; the far end of time when it does not fit.
+    /// This point moved `by` later; saturates.
     pub fn after(self, by: Duration) -> Self {
         let by = i64::try_from(by.as_micros()).unwrap_or(i64::MAX);
         Self(self.0.saturating_add(by))
     }
 
-    /// This point moved `by` earlier; the far end of time when it does not fit.
+    /// This point moved `by` earlier; saturates.
     pub fn before(self, by: Duration) -> Self {
         let by = i64::try_from(by.as_micros()).unwrap_or(i64::MAX);
         Self(self.0.saturating_sub(by))
     }
 
-    /// How long it is from `earlier` to this point; zero when `earlier` is not earlier.
+    /// Time from `earlier` to this point; zero when `earlier` is not earlier.
     pub fn since(self, earlier: Self) -> Duration {
         let micros = i128::from(self.0) - i128::from(earlier.0);
         Duration::from_micros(u64::try_from(micros.max(0)).unwrap_or(u64::MAX))
     }
 }
 
-/// Both clocks, read at one moment by the program.
+/// Both clocks, read at the same time by the program.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Now {
-    /// The monotonic clock: what decides.
+    /// The monotonic clock, which decides.
     pub mono: Monotonic,
-    /// The wall clock: what is persisted and shown.
+    /// The wall clock, which is saved and shown.
     pub wall: Wall,
 }
 
-/// Which boot of the host a [`Monotonic`] belongs to (`/proc/sys/kernel/random/boot_id`).
+/// The boot of the host that a [`Monotonic`] belongs to (`/proc/sys/kernel/random/boot_id`).
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct BootId([u8; 16]);
 
@@ -92,7 +92,7 @@ impl BootId {
         &self.0
     }
 
-    /// Reads the kernel's text form, a UUID with dashes; `None` when it is anything else.
+    /// Parses the kernel's text form, a UUID with dashes; `None` for anything else.
     pub fn parse(text: &str) -> Option<Self> {
         let text = text.trim();
         let dashes = text.match_indices('-').map(|(place, _)| place);

@@ -1,5 +1,5 @@
-//! The file dialect and the checker's expansion beside Python's own: both accept the same, and give
-//! the same. One `python3` answers for all cases; without one the tests say so and check nothing.
+//! Compares the file dialect and the checker's expansion with Python's own. One `python3` answers for all cases;
+//! without one the tests are reported as skipped.
 #![allow(
     clippy::unwrap_used,
     reason = "an unwrap in a test is the assertion itself"
@@ -27,7 +27,7 @@ struct Python {
 }
 
 impl Python {
-    /// `None`, and a word on stderr, when there is no python3.
+    /// `None`, with a message on stderr, when there is no python3.
     fn start() -> Option<Self> {
         let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/python.py");
         let mut command = Command::new("python3");
@@ -65,7 +65,7 @@ impl Drop for Python {
     }
 }
 
-/// What we make of a file, in the form of the script's answer.
+/// Our result for a file, in the form of the script's answer.
 fn ours(text: &str) -> Value {
     let Ok(ini) = Ini::parse(text) else {
         return Value::Null;
@@ -78,7 +78,7 @@ fn ours(text: &str) -> Value {
         for (key, _) in default.entries().chain(section.entries()) {
             let raw = lookup(key).unwrap();
             let value = interpolate(raw, &lookup);
-            // Python has no such bound, and these cases are too small to reach it.
+            // Python has no such limit, and these cases are too small to reach it.
             assert_ne!(value, Err(InterpolationError::TooLong));
             keys.insert(key, json!([raw, value.ok()]));
         }
@@ -88,7 +88,7 @@ fn ours(text: &str) -> Value {
     json!(found)
 }
 
-/// Files that a generator rarely hits upon.
+/// Files that a generator rarely produces.
 const NASTY: &[&str] = &[
     "",
     "\n\n",
@@ -154,12 +154,12 @@ fn files() -> impl Strategy<Value = String> {
     ];
     let end = prop_oneof![6 => Just("\n"), 1 => Just("\r\n"), 1 => Just("\r"), 1 => Just("\n\n")];
     let lines = prop::collection::vec((space, line, end), 0..14);
-    // Most files begin well, or nothing but refusals would be compared.
+    // Most files begin correctly; otherwise only refusals would be compared.
     let head = prop_oneof![9 => Just("[DEFAULT]\n"), 1 => Just("")];
     (head, lines).prop_map(|(head, lines)| {
         let lines = lines.into_iter().enumerate();
         let lines = lines.map(|(number, (space, line, end))| {
-            // Mostly unindented, or all would be one long value.
+            // Mostly unindented; otherwise all lines would be one long value.
             let space = if number % 3 == 0 {
                 space
             } else {
@@ -225,7 +225,7 @@ fn checkers_are_expanded_as_by_the_percent_operator() {
             },
         });
         let theirs = python.borrow_mut().ask(&request);
-        // We refuse more: Python also takes widths and other conversions.
+        // We refuse more: Python also accepts widths and other conversions.
         if let Ok(template) = CheckerTemplate::new(text) {
             prop_assert_eq!(
                 Value::from(template.expand(&variables(&host, &name))),

@@ -1,7 +1,7 @@
 //! The bus as verbs use it: connecting, and its errors with what the administrator can do.
 
-use nightlatch_bus::error::Error;
-use nightlatch_bus::proxy::Server;
+use nightlatch_bus::error::BusError;
+use nightlatch_bus::proxy::MandosProxy;
 use nightlatch_console::failure::{
     EX_CONFIG, EX_DATAERR, EX_IOERR, EX_NOPERM, EX_NOUSER, EX_PROTOCOL, EX_TEMPFAIL,
     EX_UNAVAILABLE, Failure, warn,
@@ -9,54 +9,54 @@ use nightlatch_console::failure::{
 use nightlatch_console::output::table::visible;
 
 /// Connects to the system bus.
-pub(crate) async fn connect() -> Result<Server, Failure> {
-    Server::connect().await.map_err(failure)
+pub(crate) async fn connect() -> Result<MandosProxy, Failure> {
+    MandosProxy::connect().await.map_err(failure)
 }
 
 /// Tells what the server itself wants mended. A server without such words has nothing to say.
-pub(crate) async fn tell_warnings(server: &Server) {
+pub(crate) async fn tell_warnings(server: &MandosProxy) {
     if let Ok(about) = server.about().await {
         about.warnings.iter().for_each(|line| warn(visible(line)));
     }
 }
 
 /// What a failed call means to a person.
-pub(crate) fn failure(error: Error) -> Failure {
+pub(crate) fn failure(error: BusError) -> Failure {
     let exit = match &error {
-        Error::NoBus(_)
-        | Error::BusLost(_)
-        | Error::NoServer
-        | Error::ServerGone
-        | Error::NotSupported => EX_UNAVAILABLE,
-        Error::AccessDenied(_) => EX_NOPERM,
-        Error::NoSuchClient(_) => EX_NOUSER,
-        Error::BadSection(_) | Error::Taken(_) => EX_DATAERR,
-        Error::NotReloaded(_) => EX_CONFIG,
-        Error::NotDurable(_) => EX_IOERR,
-        Error::NoRequest(_) | Error::SeveralRequests(_) => EX_TEMPFAIL,
-        Error::Refused { .. } | Error::Malformed(_) => EX_PROTOCOL,
+        BusError::NoBus(_)
+        | BusError::BusLost(_)
+        | BusError::NoServer
+        | BusError::ServerGone
+        | BusError::NotSupported => EX_UNAVAILABLE,
+        BusError::AccessDenied(_) => EX_NOPERM,
+        BusError::NoSuchClient(_) => EX_NOUSER,
+        BusError::BadSection(_) | BusError::Taken(_) => EX_DATAERR,
+        BusError::NotReloaded(_) => EX_CONFIG,
+        BusError::NotDurable(_) => EX_IOERR,
+        BusError::NoRequest(_) | BusError::SeveralRequests(_) => EX_TEMPFAIL,
+        BusError::Refused { .. } | BusError::Malformed(_) => EX_PROTOCOL,
     };
     let hint = match &error {
-        Error::NoBus(_) | Error::BusLost(_) => {
+        BusError::NoBus(_) | BusError::BusLost(_) => {
             Some("the server is reached over the system bus: is dbus running on this host?")
         }
-        Error::NoServer => Some(
+        BusError::NoServer => Some(
             "is the server running on this host? try: systemctl status nightlatchd (or mandos)",
         ),
-        Error::ServerGone => Some("whether the order was carried out is not known: look again"),
-        Error::NotReloaded(text) if text.contains("known clients are missing") => Some(
+        BusError::ServerGone => Some("whether the order was carried out is not known: look again"),
+        BusError::NotReloaded(text) if text.contains("known clients are missing") => Some(
             "if a file was emptied by mistake, mend that; if it is meant: nightlatch reload \
              --accept-fewer-clients",
         ),
-        Error::AccessDenied(_) => {
+        BusError::AccessDenied(_) => {
             Some("run it as root; a server of Mandos also lets members of the group _mandos in")
         }
         _ => None,
     };
     let what = match &error {
-        Error::Refused { name, text } => refusal(name, text),
+        BusError::Refused { name, text } => refusal(name, text),
         // Its text holds that of its own source already.
-        Error::NoBus(source) | Error::BusLost(source) => format!("{error}: {source}"),
+        BusError::NoBus(source) | BusError::BusLost(source) => format!("{error}: {source}"),
         error => error.to_string(),
     };
     let failure = Failure::new(exit, what);

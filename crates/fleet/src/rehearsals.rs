@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use clap::Args;
 use nightlatch_bus::client::ClientView;
-use nightlatch_bus::own::Query;
-use nightlatch_bus::proxy::Server;
+use nightlatch_bus::own::RecordQuery;
+use nightlatch_bus::proxy::MandosProxy;
 use nightlatch_console::failure::{EX_PROTOCOL, Failure};
 use nightlatch_console::output::human;
-use nightlatch_core::name::natural;
+use nightlatch_core::name::compare_naturally;
 use nightlatch_core::record::{Kind, Line};
 use nightlatch_core::time::Wall;
 use nightlatch_sys::clock;
@@ -46,7 +46,7 @@ pub async fn run(options: &FleetCheckOptions, json: bool) -> Result<u8, Failure>
     let server = bus::connect().await?;
     let now = clock::now().wall;
     let mut clients = server.clients().await.map_err(bus::failure)?;
-    clients.sort_by(|a, b| natural(&a.name, &b.name));
+    clients.sort_by(|a, b| compare_naturally(&a.name, &b.name));
     let rehearsals = rehearsals(&server, now).await?;
     let mut report = Report::new(json);
     report.make_room(clients.iter().map(|client| client.name.as_str()));
@@ -89,11 +89,14 @@ fn judge(
 }
 
 /// The last rehearsal of each, by the server's record.
-async fn rehearsals(server: &Server, now: Wall) -> Result<BTreeMap<String, Rehearsal>, Failure> {
+async fn rehearsals(
+    server: &MandosProxy,
+    now: Wall,
+) -> Result<BTreeMap<String, Rehearsal>, Failure> {
     let kinds = [Kind::Rehearsed, Kind::Refused].map(|kind| kind.as_str().to_owned());
-    let mut query = Query {
+    let mut query = RecordQuery {
         kinds: kinds.to_vec(),
-        ..Query::default()
+        ..RecordQuery::default()
     };
     let mut found = BTreeMap::new();
     loop {

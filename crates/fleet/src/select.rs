@@ -5,7 +5,7 @@ use glob::Pattern;
 use nightlatch_bus::client::ClientView;
 use nightlatch_console::failure::{EX_NOUSER, EX_USAGE, Failure};
 use nightlatch_console::output::table::visible;
-use nightlatch_core::name::natural;
+use nightlatch_core::name::compare_naturally;
 use nightlatch_core::suggest;
 
 /// Which clients, for verbs that must be told.
@@ -79,7 +79,7 @@ impl<'c> Selection<'c> {
     /// Their names for a question: every one, for nobody can say yes to what is not shown.
     pub(crate) fn all_names(&self) -> String {
         let mut names: Vec<&str> = self.clients.iter().map(|it| it.name.as_str()).collect();
-        names.sort_by(|a, b| natural(a, b));
+        names.sort_by(|a, b| compare_naturally(a, b));
         visible(&names.join(", "))
     }
 }

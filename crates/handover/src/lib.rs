@@ -1,8 +1,8 @@
-//! The state of a server as a JSON document: written by who takes it over from elsewhere, read by
+//! The state of a server as a JSON document: written by a program that takes over another server's state, read by
 //! `nightlatchd --import-state`.
 //!
-//! Owns the document's form and nothing of what it means. Durations are whole microseconds, moments
-//! microseconds since 1970 UTC, digests and ids hexadecimal, secrets base64.
+//! Owns the format of the document and decides nothing about its content. Durations are whole microseconds, points in
+//! time microseconds since 1970 UTC, digests and ids hexadecimal, secrets base64.
 #![forbid(unsafe_code)]
 
 mod form;
@@ -13,13 +13,13 @@ use nightlatch_core::client::saved::Saved;
 
 use form::{Document, Header};
 
-/// What every document says it is.
+/// The value of the field `format`.
 const FORMAT: &str = "nightlatch-state";
 
-/// The form of the document. A later one is refused.
+/// The version of the format. A later one is refused.
 const VERSION: u32 = 1;
 
-/// Why a document is not read. None shows a secret.
+/// A document that is not accepted. No error shows a secret.
 #[derive(Debug, thiserror::Error)]
 pub enum HandoverError {
     /// It is no JSON, or not of this form.
@@ -30,18 +30,18 @@ pub enum HandoverError {
         /// The column in bytes.
         column: usize,
     },
-    /// It says that it is something else.
+    /// The document has another format.
     #[error("expected a document of {FORMAT:?}, found {0:?}")]
     Foreign(String),
     /// A later release wrote it.
     #[error("the document has version {0}, which a later release wrote; this one knows {VERSION}")]
     Newer(u32),
-    /// A value that cannot be.
+    /// An invalid value.
     #[error("client {client:?}: {what}")]
     Value {
-        /// Whose.
+        /// The client's name.
         client: String,
-        /// What is wrong with it.
+        /// The field and its fault.
         what: String,
     },
     /// The same client twice.
@@ -55,14 +55,14 @@ pub enum HandoverError {
 /// Writes `saved` as a document.
 ///
 /// # Errors
-/// What `to` fails with.
+/// Those of `to`.
 pub fn write(saved: &Saved, to: impl io::Write) -> io::Result<()> {
     serde_json::to_writer(to, &Document::of(saved)).map_err(io::Error::from)
 }
 
-/// Reads a document: all of it is right, or nothing of it is used.
+/// Reads a document completely or not at all.
 pub fn read(text: &[u8]) -> Result<Saved, HandoverError> {
-    // First what it is: only then is a fault in the rest worth telling.
+    // The header first: faults of the rest matter only in a document of this format.
     let Header { format, version } = serde_json::from_slice(text).map_err(form)?;
     if format != FORMAT {
         return Err(HandoverError::Foreign(format));
@@ -74,7 +74,7 @@ pub fn read(text: &[u8]) -> Result<Saved, HandoverError> {
     document.into_saved()
 }
 
-/// Where the fault is. The parser's own text quotes what it found, which may be a secret.
+/// The position of the fault. The parser's own text quotes its input, which may be a secret.
 fn form(error: serde_json::Error) -> HandoverError {
     HandoverError::Form {
         line: error.line(),

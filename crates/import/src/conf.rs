@@ -6,7 +6,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use nightlatch_console::failure::{EX_CONFIG, EX_NOINPUT, Failure, warn};
 use nightlatch_core::checker::Checker;
-use nightlatch_core::ini::{Entry, Ini, Section};
+use nightlatch_core::ini::{Ini, IniEntry, IniSection};
 use nightlatch_core::secret::Secret;
 use nightlatch_core::settings::client::{
     self, ClientConfig, ClientSettings, ParsedClient, SecretSource,
@@ -166,7 +166,10 @@ pub(crate) fn clients(file: &Path, from: &Path, ssh_hostkey: bool) -> Result<Cli
 }
 
 /// The checker of a section by ssh-keyscan(1), and what proves the key that it looks for.
-fn provable<'s>(section: &'s Section, settings: &ClientSettings) -> Option<(&'s Entry, Checker)> {
+fn provable<'s>(
+    section: &'s IniSection,
+    settings: &ClientSettings,
+) -> Option<(&'s IniEntry, Checker)> {
     let entry = section.entry("checker")?;
     let key: HostKey = section.value("ssh_fingerprint")?.parse().ok()?;
     // Another key, or a change of the key's lines, would be another checker.

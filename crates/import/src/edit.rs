@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use nightlatch_core::ini::Entry;
+use nightlatch_core::ini::IniEntry;
 use zeroize::Zeroizing;
 
 /// What a line that is not taken over begins with.
@@ -17,7 +17,7 @@ pub(crate) struct Edits {
 
 impl Edits {
     /// Makes a comment of every line of `entry`.
-    pub(crate) fn turn_off(&mut self, entry: &Entry) {
+    pub(crate) fn turn_off(&mut self, entry: &IniEntry) {
         let lines = entry.value().matches('\n').count();
         self.off
             .extend((0..=lines).map(|index| entry.line_of(index)));

@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use nightlatch_console::failure::{EX_UNAVAILABLE, Failure};
-use nightlatch_core::connect::Servers;
-use nightlatch_core::kernel_command_line::Parameters;
+use nightlatch_core::connect::ServerList;
+use nightlatch_core::kernel_command_line::KernelParameters;
 use nightlatch_core::settings::machine::MachineSettings;
 use rustix::fs::{MemfdFlags, memfd_create};
 
@@ -39,7 +39,7 @@ pub(crate) struct BootCommand {
     /// Where the kernel's command line is from.
     pub(crate) kernel_line: String,
     /// What it asks for.
-    pub(crate) parameters: Parameters,
+    pub(crate) parameters: KernelParameters,
     /// What the programs of the image say of their options.
     pub(crate) complaints: Vec<String>,
 }
@@ -75,7 +75,7 @@ impl BootCommand {
             from_file: arguments.len(),
             arguments,
             is_off: shown.status.code() == Some(EX_UNAVAILABLE.into()),
-            parameters: Parameters::parse(&line),
+            parameters: KernelParameters::parse(&line),
             kernel_line: from,
             complaints: complaints
                 .map(|line| line.trim_start_matches("nightlatch-boot plugin-runner: "))
@@ -107,9 +107,9 @@ impl BootCommand {
     }
 
     /// The servers that are connected to. The client leaves out what names none.
-    pub(crate) fn servers(&self) -> Servers {
+    pub(crate) fn servers(&self) -> ServerList {
         let values = self.last_values("connect", 'c');
-        Servers::of_options(values.iter().map(String::as_str))
+        ServerList::from_options(values.iter().map(String::as_str))
     }
 
     /// The interfaces that are used; none for all that suit.

@@ -22,7 +22,7 @@ use nightlatch_core::name::ClientName;
 use nightlatch_core::secret::Secret;
 use nightlatch_core::ssh::HostKey;
 use nightlatch_openpgp::Algorithm;
-use nightlatch_proto::tls::KeyKind;
+use nightlatch_proto::tls::RawKeyKind;
 use nightlatch_sys::clock;
 use rand::RngCore;
 use rand::rngs::OsRng;
@@ -298,7 +298,7 @@ impl<'a> Plan<'a> {
                 primary: Algorithm::Curve25519,
                 encryption: Algorithm::Curve25519,
                 expires: None,
-                tls: KeyKind::Ed25519,
+                tls: RawKeyKind::Ed25519,
                 created: clock::now().wall,
             })?;
             if let Some(key_id) = key_id {

@@ -7,7 +7,7 @@ use std::io::Write as _;
 use nightlatch_console::failure::{EX_IOERR, EX_SOFTWARE, EX_USAGE, Failure, note};
 use nightlatch_core::secret::Secret;
 use nightlatch_openpgp::{Algorithm, encrypt_and_sign};
-use nightlatch_proto::tls::KeyKind;
+use nightlatch_proto::tls::RawKeyKind;
 use nightlatch_sys::clock;
 
 use crate::expiry;
@@ -157,10 +157,10 @@ fn algorithm(option: &str, kind: Option<&str>, length: Option<u32>) -> Result<Al
     }
 }
 
-fn tls_kind(text: &str) -> Result<KeyKind, Failure> {
+fn tls_kind(text: &str) -> Result<RawKeyKind, Failure> {
     match text.to_ascii_lowercase().as_str() {
-        "ed25519" => Ok(KeyKind::Ed25519),
-        "ecdsa" | "ecc" | "secp256r1" => Ok(KeyKind::EcdsaP256),
+        "ed25519" => Ok(RawKeyKind::Ed25519),
+        "ecdsa" | "ecc" | "secp256r1" => Ok(RawKeyKind::EcdsaP256),
         _ => Err(Failure::new(
             EX_USAGE,
             format!("--tls-keytype {text:?}: expected ed25519 or ecdsa"),

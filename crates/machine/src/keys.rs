@@ -19,7 +19,7 @@ use nightlatch_core::time::Wall;
 use nightlatch_openpgp::{
     Algorithm, GenerateOptions, MAX_KEY_FILE, PublicKey, SecretKey, generate,
 };
-use nightlatch_proto::tls::{KeyKind, RawKey};
+use nightlatch_proto::tls::{RawKey, RawKeyKind};
 use zeroize::Zeroizing;
 
 pub use place::Directory;
@@ -59,7 +59,7 @@ pub(crate) struct NewKeys<'a> {
     pub(crate) primary: Algorithm,
     pub(crate) encryption: Algorithm,
     pub(crate) expires: Option<Duration>,
-    pub(crate) tls: KeyKind,
+    pub(crate) tls: RawKeyKind,
     pub(crate) created: Wall,
 }
 

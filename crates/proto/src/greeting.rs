@@ -1,7 +1,7 @@
-//! The first line a client sends: `1\r\n`, the protocol version, and what our own client adds to it.
+//! The first line a client sends: `1\r\n`, the protocol version, and the options that our own client adds to it.
 //!
-//! The line comes before TLS, so nothing in it is authenticated: it may make the server stricter or
-//! its record richer, never more generous. Stock servers read only its first word.
+//! The line comes before TLS, so nothing in it is authenticated: it may make the server stricter or its audit log
+//! richer, never more generous. Stock servers read only its first word.
 
 use std::fmt;
 use std::str::FromStr;
@@ -16,29 +16,29 @@ pub const MAX_LINE: usize = 128;
 pub const VERSION: i64 = 1;
 
 /// The line with which a client begins, its end included.
-pub fn client_line(words: &Words) -> String {
-    format!("{VERSION}{words}\r\n")
+pub fn client_line(options: &GreetingOptions) -> String {
+    format!("{VERSION}{options}\r\n")
 }
 
-/// What a client said in its first line.
+/// The first line of a client, parsed.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Greeting {
-    /// The protocol version, at most [`VERSION`]. Values that do not fit are the nearest that does.
+    /// The protocol version, at most [`VERSION`]. Out of range, the nearest value.
     pub version: i64,
-    /// What follows the version.
-    pub words: Words,
+    /// The words after the version.
+    pub options: GreetingOptions,
 }
 
-/// The words after the version that we know; all others are ignored.
+/// Words after the version. Unknown ones are ignored.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct Words {
-    /// `rehearsal`: the machine only tries whether it would get its secret; it is not booting.
+pub struct GreetingOptions {
+    /// `rehearsal`: the machine tests a boot, and is not booting.
     pub rehearsal: bool,
-    /// `boot=NONCE`: which boot of the machine is asking.
+    /// `boot=NONCE`: identifies the boot in which the machine asks.
     pub boot: Option<BootNonce>,
 }
 
-impl fmt::Display for Words {
+impl fmt::Display for GreetingOptions {
     /// Each word with a space before it.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.rehearsal {
@@ -51,8 +51,8 @@ impl fmt::Display for Words {
     }
 }
 
-/// A random number that a machine chooses once per boot, so that two requests of one boot can be
-/// told from requests of two boots. 32 hexadecimal digits on the wire.
+/// A random number that a machine chooses once per boot, to distinguish two requests of one boot from requests of two
+/// boots. 32 hexadecimal digits on the wire.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct BootNonce(u128);
 
@@ -75,10 +75,10 @@ impl fmt::Display for BootNonce {
 }
 
 impl FromStr for BootNonce {
-    type Err = NotANonce;
+    type Err = InvalidNonce;
 
-    fn from_str(text: &str) -> Result<Self, NotANonce> {
-        let bytes = digits::hex(text.as_bytes()).ok_or(NotANonce)?;
+    fn from_str(text: &str) -> Result<Self, InvalidNonce> {
+        let bytes = digits::hex(text.as_bytes()).ok_or(InvalidNonce)?;
         Ok(Self(u128::from_be_bytes(bytes)))
     }
 }
@@ -86,7 +86,7 @@ impl FromStr for BootNonce {
 /// A text that is no [`BootNonce`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("expected 32 hexadecimal digits")]
-pub struct NotANonce;
+pub struct InvalidNonce;
 
 /// Collects the first line from whatever pieces the network delivers.
 ///
@@ -98,13 +98,13 @@ pub struct LineReader {
     line: Vec<u8>,
 }
 
-/// What [`LineReader::push`] made of its bytes.
+/// The result of [`LineReader::push`].
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Progress {
+pub enum LineProgress {
     /// The line has no end yet.
     More,
-    /// The line is complete and acceptable. Bytes after its end were dropped: a client has nothing
-    /// to say before the server's ClientHello, and Mandos drops them too.
+    /// The line is complete and acceptable. Bytes after its end were dropped, as Mandos does: a client sends nothing
+    /// more before the server's ClientHello.
     Done(Greeting),
 }
 
@@ -114,19 +114,19 @@ impl LineReader {
         Self::default()
     }
 
-    /// Takes the next bytes from the peer. After an error or [`Progress::Done`] the reader is spent.
-    pub fn push(&mut self, bytes: &[u8]) -> Result<Progress, GreetingError> {
+    /// Takes the next bytes from the peer. After an error or [`LineProgress::Done`] the reader is spent.
+    pub fn push(&mut self, bytes: &[u8]) -> Result<LineProgress, GreetingError> {
         for &byte in bytes {
             let after_cr = self.line.last() == Some(&b'\r');
             if byte == b'\n' || after_cr {
-                return self.finish().map(Progress::Done);
+                return self.finish().map(LineProgress::Done);
             }
             if self.line.len() + 1 == MAX_LINE {
                 return Err(GreetingError::TooLong);
             }
             self.line.push(byte);
         }
-        Ok(Progress::More)
+        Ok(LineProgress::More)
     }
 
     /// The peer will send no more: what there is must be the line.
@@ -137,19 +137,19 @@ impl LineReader {
     }
 }
 
-/// Why a first line is not served. It is the peer's fault in each case; the peer is not told.
+/// A first line that is not served. It is the peer's fault in each case; the peer gets no answer.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum GreetingError {
     /// No line end within [`MAX_LINE`] bytes.
     #[error("the first line is longer than {MAX_LINE} bytes")]
     TooLong,
-    /// Not UTF-8.
+    /// The line is not UTF-8.
     #[error("the first line is not text")]
     NotText,
     /// Nothing, or only blanks, before the end.
     #[error("the first line is empty, expected protocol version {VERSION}")]
     Empty,
-    /// The first word is no version that we speak.
+    /// The first word is not a supported version.
     #[error("unknown protocol version {0:?}, expected {VERSION}")]
     Version(String),
 }
@@ -158,15 +158,15 @@ fn parse(line: &str) -> Result<Greeting, GreetingError> {
     let mut fields = line.split_ascii_whitespace();
     let first = fields.next().ok_or(GreetingError::Empty)?;
     let version = version(first).ok_or_else(|| GreetingError::Version(first.to_owned()))?;
-    let mut words = Words::default();
+    let mut options = GreetingOptions::default();
     for word in fields {
         if word == "rehearsal" {
-            words.rehearsal = true;
+            options.rehearsal = true;
         } else if let Some(Ok(nonce)) = word.strip_prefix("boot=").map(str::parse) {
-            words.boot = Some(nonce);
+            options.boot = Some(nonce);
         }
     }
-    Ok(Greeting { version, words })
+    Ok(Greeting { version, options })
 }
 
 /// An ASCII integer of at most [`VERSION`], with or without a sign.
@@ -191,13 +191,13 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn read(bytes: &[u8]) -> Result<Progress, GreetingError> {
+    fn read(bytes: &[u8]) -> Result<LineProgress, GreetingError> {
         LineReader::new().push(bytes)
     }
 
     fn version_of(line: &[u8]) -> Option<i64> {
         match read(line) {
-            Ok(Progress::Done(greeting)) => Some(greeting.version),
+            Ok(LineProgress::Done(greeting)) => Some(greeting.version),
             _ => None,
         }
     }
@@ -205,7 +205,7 @@ mod tests {
     #[test]
     fn the_stock_line_is_served() {
         assert_eq!(version_of(b"1\r\n"), Some(1));
-        assert_eq!(client_line(&Words::default()), "1\r\n");
+        assert_eq!(client_line(&GreetingOptions::default()), "1\r\n");
     }
 
     #[test]
@@ -252,15 +252,15 @@ mod tests {
         assert_eq!(version_of(b"1\r\nrest"), Some(1));
         assert_eq!(version_of(b"1\rX"), Some(1));
         let mut reader = LineReader::new();
-        assert_eq!(reader.push(b"1"), Ok(Progress::More));
-        assert_eq!(reader.push(b"\r"), Ok(Progress::More));
-        assert!(matches!(reader.push(b"\n"), Ok(Progress::Done(_))));
+        assert_eq!(reader.push(b"1"), Ok(LineProgress::More));
+        assert_eq!(reader.push(b"\r"), Ok(LineProgress::More));
+        assert!(matches!(reader.push(b"\n"), Ok(LineProgress::Done(_))));
     }
 
     #[test]
     fn the_end_of_the_stream_ends_the_line() {
         let mut reader = LineReader::new();
-        assert_eq!(reader.push(b"1"), Ok(Progress::More));
+        assert_eq!(reader.push(b"1"), Ok(LineProgress::More));
         assert_eq!(reader.finish().map(|greeting| greeting.version), Ok(1));
         assert_eq!(LineReader::new().finish(), Err(GreetingError::Empty));
     }
@@ -278,12 +278,12 @@ mod tests {
     #[test]
     fn known_words_are_read_and_unknown_ones_ignored() {
         let line = "1 later=yes rehearsal boot=00112233445566778899aabbccddeeff boot=no\r\n";
-        let Ok(Progress::Done(greeting)) = read(line.as_bytes()) else {
+        let Ok(LineProgress::Done(greeting)) = read(line.as_bytes()) else {
             panic!("refused");
         };
-        assert!(greeting.words.rehearsal);
+        assert!(greeting.options.rehearsal);
         let nonce = greeting
-            .words
+            .options
             .boot
             .map(|nonce| nonce.as_bytes()[..2].to_vec());
         assert_eq!(nonce, Some(vec![0x00, 0x11]));
@@ -292,11 +292,11 @@ mod tests {
     proptest! {
         #[test]
         fn what_our_client_says_is_understood(rehearsal: bool, boot: Option<[u8; 16]>) {
-            let words = Words { rehearsal, boot: boot.map(BootNonce::from_bytes) };
-            let line = client_line(&words);
+            let options = GreetingOptions { rehearsal, boot: boot.map(BootNonce::from_bytes) };
+            let line = client_line(&options);
             prop_assert!(line.len() <= MAX_LINE);
-            let greeting = Greeting { version: VERSION, words };
-            prop_assert_eq!(read(line.as_bytes()), Ok(Progress::Done(greeting)));
+            let greeting = Greeting { version: VERSION, options };
+            prop_assert_eq!(read(line.as_bytes()), Ok(LineProgress::Done(greeting)));
         }
 
         #[test]
@@ -304,7 +304,7 @@ mod tests {
             let (head, tail) = bytes.split_at(cut.index(bytes.len() + 1));
             let mut reader = LineReader::new();
             let in_pieces = match reader.push(head) {
-                Ok(Progress::More) => reader.push(tail),
+                Ok(LineProgress::More) => reader.push(tail),
                 done => done,
             };
             prop_assert_eq!(in_pieces, read(&bytes));

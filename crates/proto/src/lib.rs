@@ -1,5 +1,5 @@
-//! What crosses the wire: the greeting, the two TLS roles, service discovery, the proof of an SSH host key.
-//! No sockets here.
+//! The network protocols: the greeting, the two TLS roles, service discovery, the proof of an SSH host key. No sockets
+//! here.
 //!
 //! The only crate that builds rustls configurations.
 #![forbid(unsafe_code)]

@@ -1,7 +1,7 @@
-//! What our server says first to a machine that rehearses: one line inside TLS, before the payload.
+//! The server's first line to a machine that rehearses, inside TLS and before the payload.
 //!
-//! Only who said `rehearsal` in its first line gets it, and only from a server of ours: a stock server
-//! takes no notice of the word. It tells the machine what a refused boot would never learn.
+//! Only a client with `rehearsal` in its first line gets it, and only from a Nightlatch server: a stock server ignores
+//! the word. It gives the reason of a refusal, which a refused boot does not get.
 
 use std::fmt;
 use std::time::Duration;
@@ -17,36 +17,35 @@ const YES: &str = "yes";
 
 /// The answer to a rehearsal.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Answer {
+pub enum RehearsalAnswer {
     /// A boot would get the secret now; it follows.
-    Released(Terms),
-    /// A boot would get nothing, or nobody can tell whether it would, for the reason that is named.
-    /// Nothing follows.
+    Released(RehearsalTerms),
+    /// A boot would get nothing, or the server cannot say, for this reason. Nothing follows.
     Refused(String),
 }
 
-/// How long the machine may be away. Whole seconds.
+/// The durations that limit how long the machine may be away, in whole seconds on the wire.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Terms {
-    /// Until it is disabled, if no check succeeds any more.
+pub struct RehearsalTerms {
+    /// Time left until it is disabled, if no further check succeeds.
     pub left: Duration,
-    /// What each check that succeeds gives it.
+    /// Time from a successful check to the deadline.
     pub timeout: Duration,
     /// The time between two checks.
     pub interval: Duration,
-    /// The rehearsal raised an alarm, as one that nobody allowed does.
+    /// The rehearsal raised an alarm, because none was allowed.
     pub alarm: bool,
 }
 
-impl Terms {
-    /// How long the machine may be away whenever it goes: just before a check the time that the last
-    /// one gave is shorter by an interval.
-    pub fn always(&self) -> Duration {
+impl RehearsalTerms {
+    /// The longest absence that is safe at any time. Just before a check, the remaining time is shorter by one
+    /// interval.
+    pub fn safe_absence(&self) -> Duration {
         self.timeout.saturating_sub(self.interval)
     }
 }
 
-impl fmt::Display for Answer {
+impl fmt::Display for RehearsalAnswer {
     /// The line, its end included.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -63,43 +62,45 @@ impl fmt::Display for Answer {
     }
 }
 
-/// What a server sent that is no answer to a rehearsal: it may have taken it for a boot.
+/// Bytes that are no answer to a rehearsal: the server may have taken the request for a boot.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("the server did not answer as one that knows rehearsals")]
-pub struct NotAnAnswer;
+pub struct NotARehearsalAnswer;
 
-/// Reads the line at the start of what the server sent, and says how many bytes it takes.
-pub fn read(bytes: &[u8]) -> Result<(Answer, usize), NotAnAnswer> {
+/// Reads the line at the start of `bytes`. Also returns its length in bytes.
+pub fn read(bytes: &[u8]) -> Result<(RehearsalAnswer, usize), NotARehearsalAnswer> {
     let head = bytes.get(..MAX_LINE).unwrap_or(bytes);
     let end = head.windows(2).position(|two| two == b"\r\n");
-    let end = end.ok_or(NotAnAnswer)?;
-    let line = std::str::from_utf8(&head[..end]).map_err(|_| NotAnAnswer)?;
-    let said = line.strip_prefix(START).ok_or(NotAnAnswer)?;
+    let end = end.ok_or(NotARehearsalAnswer)?;
+    let line = std::str::from_utf8(&head[..end]).map_err(|_| NotARehearsalAnswer)?;
+    let said = line.strip_prefix(START).ok_or(NotARehearsalAnswer)?;
     let answer = match said.split_once(' ') {
-        Some(("released", terms)) => Answer::Released(read_terms(terms)?),
-        Some(("refused", reason)) if is_a_reason(reason) => Answer::Refused(reason.to_owned()),
-        _ => return Err(NotAnAnswer),
+        Some(("released", terms)) => RehearsalAnswer::Released(read_terms(terms)?),
+        Some(("refused", reason)) if is_a_reason(reason) => {
+            RehearsalAnswer::Refused(reason.to_owned())
+        }
+        _ => return Err(NotARehearsalAnswer),
     };
     Ok((answer, end + 2))
 }
 
-/// It is shown to a person as it is.
+/// Reasons are shown to a person as they are.
 fn is_a_reason(reason: &str) -> bool {
     let plain = |byte: u8| byte.is_ascii_lowercase() || byte == b'-';
     !reason.is_empty() && reason.bytes().all(plain)
 }
 
 /// Words that a later server adds are ignored.
-fn read_terms(text: &str) -> Result<Terms, NotAnAnswer> {
+fn read_terms(text: &str) -> Result<RehearsalTerms, NotARehearsalAnswer> {
     let word = |key: &str| {
         let mut words = text.split(' ').filter_map(|word| word.split_once('='));
         words.find(|(name, _)| *name == key).map(|(_, value)| value)
     };
     let seconds = |key: &str| {
         let value = word(key).and_then(digits::decimal);
-        value.map(Duration::from_secs).ok_or(NotAnAnswer)
+        value.map(Duration::from_secs).ok_or(NotARehearsalAnswer)
     };
-    Ok(Terms {
+    Ok(RehearsalTerms {
         left: seconds("left")?,
         timeout: seconds("timeout")?,
         interval: seconds("interval")?,
@@ -116,13 +117,13 @@ mod tests {
     proptest! {
         #[test]
         fn what_is_written_is_read(left: u64, timeout: u64, interval: u64, alarm: bool, rest: Vec<u8>) {
-            let terms = Terms {
+            let terms = RehearsalTerms {
                 left: Duration::from_secs(left),
                 timeout: Duration::from_secs(timeout),
                 interval: Duration::from_secs(interval),
                 alarm,
             };
-            for answer in [Answer::Released(terms), Answer::Refused("rehearsal-unproved".into())] {
+            for answer in [RehearsalAnswer::Released(terms), RehearsalAnswer::Refused("rehearsal-unproved".into())] {
                 let line = answer.to_string();
                 let bytes = [line.as_bytes(), &rest].concat();
                 prop_assert_eq!(read(&bytes), Ok((answer, line.len())));
@@ -146,16 +147,16 @@ mod tests {
             b"rehearsal refused \x1b[1m\r\n",
             b"rehearsal refused denied",
         ] {
-            assert_eq!(read(bytes), Err(NotAnAnswer));
+            assert_eq!(read(bytes), Err(NotARehearsalAnswer));
         }
     }
 
     #[test]
     fn words_of_later_servers_are_ignored() {
         let line = b"rehearsal released later=x left=1 timeout=300 interval=120\r\n";
-        let Ok((Answer::Released(terms), _)) = read(line) else {
+        let Ok((RehearsalAnswer::Released(terms), _)) = read(line) else {
             panic!("not read");
         };
-        assert_eq!(terms.always(), Duration::from_secs(180));
+        assert_eq!(terms.safe_absence(), Duration::from_secs(180));
     }
 }

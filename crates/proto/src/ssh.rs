@@ -1,8 +1,8 @@
-//! The part of an SSH client (RFC 4253) that proves who the server is: from the greeting to the signature
-//! over the exchange hash. Nothing is encrypted, for nothing follows.
+//! The part of an SSH client (RFC 4253) that checks the server's host key: from the greeting to the signature over the
+//! exchange hash. Nothing is encrypted, because nothing follows.
 //!
-//! Without sockets: bytes go in and come out. That the server holds the private half of the pinned key is
-//! said in one place only, after the signature has been verified ([`Verified`]).
+//! Without sockets: bytes go in and come out. Only a verified signature gives a [`Verified`], the proof that the server
+//! holds the private half of the pinned key.
 
 mod exchange;
 mod kex;
@@ -18,9 +18,9 @@ use exchange::Exchange;
 #[derive(PartialEq, Eq, Debug)]
 pub struct Verified(());
 
-/// What a step of the exchange led to.
+/// The result of one step of the exchange.
 #[derive(PartialEq, Eq, Debug)]
-pub enum Progress {
+pub enum ProofProgress {
     /// More bytes are needed. What there is to send comes first.
     Continue {
         /// Bytes for the server, perhaps none.
@@ -30,7 +30,7 @@ pub enum Progress {
     Proved(Verified),
 }
 
-/// Why the server did not prove that it holds the key.
+/// The server did not prove that it holds the key.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum ProofError {
     /// No SSH server, or an old one.
@@ -57,7 +57,7 @@ pub enum ProofError {
     /// A signature of another algorithm than the agreed one.
     #[error("the SSH server signed by another algorithm than the agreed one")]
     OtherAlgorithm,
-    /// The server knows the public key only.
+    /// The server has only the public key.
     #[error("the SSH server shows the pinned host key but cannot sign with it")]
     BadSignature,
     /// This program's own random numbers or keys failed.
@@ -66,8 +66,8 @@ pub enum ProofError {
 }
 
 impl ProofError {
-    /// Somebody is there, but it is not the machine.
-    pub fn is_somebody_else(&self) -> bool {
+    /// True when another host than the machine answered.
+    pub fn is_other_host(&self) -> bool {
         matches!(
             self,
             Self::OtherKey | Self::BadSignature | Self::OtherAlgorithm
@@ -96,14 +96,14 @@ impl<'k> HostKeyProof<'k> {
     ///
     /// # Errors
     /// Nothing that follows an error can prove anything: drop it then.
-    pub fn receive(&mut self, bytes: &[u8]) -> Result<Progress, ProofError> {
+    pub fn receive(&mut self, bytes: &[u8]) -> Result<ProofProgress, ProofError> {
         self.0.receive(bytes)
     }
 }
 
-/// What is sent after the proof, as a matter of form: a disconnection "by application".
-pub fn farewell() -> Vec<u8> {
-    packet::farewell()
+/// The message to send after the proof: a disconnection "by application".
+pub fn disconnect_message() -> Vec<u8> {
+    packet::disconnect_message()
 }
 
 #[cfg(test)]

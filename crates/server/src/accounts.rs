@@ -10,7 +10,7 @@ use std::os::unix::fs::{MetadataExt, lchown};
 use std::path::Path;
 
 use nightlatch_sys::privileges::{self, Account};
-use nightlatch_sys::spawner::{Identity, Separation};
+use nightlatch_sys::spawner::{Separation, UserAndGroup};
 
 /// Whom the server becomes: the first of these that exists.
 const SERVER: [&str; 2] = ["_nightlatch", "_mandos"];
@@ -85,7 +85,7 @@ impl Accounts {
 
     /// For the process that runs checkers.
     pub(crate) fn separation(&self) -> Separation {
-        let identity = |account: &Account| Identity {
+        let identity = |account: &Account| UserAndGroup {
             uid: account.uid,
             gid: account.gid,
         };

@@ -101,7 +101,7 @@ async fn by_host_key(
     match ended {
         Ok(()) => LastCheck::Exited(0),
         Err(fault) => {
-            if fault.is_somebody_else() {
+            if fault.is_other_host() {
                 warn!(client = name, host, %fault, "whoever answers for a client is not that client, or it has new host keys");
             } else {
                 debug!(client = name, host, %fault, "a check of an SSH host key failed");

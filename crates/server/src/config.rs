@@ -11,7 +11,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use nightlatch_core::registry::Configured;
+use nightlatch_core::registry::ConfiguredClients;
 use nightlatch_core::secret::Secret;
 use nightlatch_core::settings::client::{self, ClientConfig, ParsedClient, SecretSource};
 use nightlatch_core::settings::server::{self, PartialServerSettings};
@@ -58,9 +58,9 @@ pub struct Configuration {
 
 impl Configuration {
     /// The clients, and whether they are all there are.
-    pub fn into_configured(self) -> Configured {
-        Configured {
-            is_whole: self.faults.is_empty() && !self.is_dangling,
+    pub fn into_configured(self) -> ConfiguredClients {
+        ConfiguredClients {
+            is_complete: self.faults.is_empty() && !self.is_dangling,
             clients: self.clients,
         }
     }

@@ -4,7 +4,7 @@ use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
-use nightlatch_core::registry::Drops;
+use nightlatch_core::registry::MassRemoval;
 use nightlatch_handover::HandoverError;
 use nightlatch_store::StoreError;
 
@@ -23,7 +23,7 @@ pub enum RunError {
     /// The listening socket.
     Listen(ListenError),
     /// The configuration misses all clients that are known, or most of them.
-    Drops(Drops),
+    MassRemoval(MassRemoval),
     /// The state.
     Store(StoreError),
     /// The server's own key.
@@ -39,7 +39,7 @@ impl RunError {
     pub fn status(&self) -> u8 {
         match self {
             Self::Usage(_) => 64,
-            Self::Config(_) | Self::Drops(_) => 78,
+            Self::Config(_) | Self::MassRemoval(_) => 78,
             Self::Listen(_) => 69,
             Self::Store(_) | Self::OwnKey(_) => 74,
             Self::Import(error) => error.status(),
@@ -51,7 +51,7 @@ impl RunError {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Store(error) => error.hint(),
-            Self::Drops(_) => Some(
+            Self::MassRemoval(_) => Some(
                 "if a file was emptied, or a link leads to what is not mounted, mend that and start again; if \
                  it is meant, start once with --accept-fewer-clients. What they were is remembered either way"
                     .to_owned(),
@@ -68,7 +68,7 @@ impl fmt::Display for RunError {
             Self::Config(error) => error.fmt(f),
             Self::Usage(what) => f.write_str(what),
             Self::Listen(error) => error.fmt(f),
-            Self::Drops(drops) => write!(f, "not started: {drops}"),
+            Self::MassRemoval(drops) => write!(f, "not started: {drops}"),
             Self::Store(error) => error.fmt(f),
             Self::OwnKey(error) => error.fmt(f),
             Self::Import(error) => error.fmt(f),
@@ -80,7 +80,7 @@ impl fmt::Display for RunError {
 impl std::error::Error for RunError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            Self::Config(_) | Self::Usage(_) | Self::Drops(_) => None,
+            Self::Config(_) | Self::Usage(_) | Self::MassRemoval(_) => None,
             Self::Listen(error) => error.source(),
             Self::Store(error) => error.source(),
             Self::OwnKey(error) => error.source(),

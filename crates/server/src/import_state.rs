@@ -125,10 +125,20 @@ fn summary(saved: &Saved, statedir: &Path) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use nightlatch_store::{MemoryStore, contract};
+    use nightlatch_core::client::saved::SavedClient;
+    use nightlatch_core::name::ClientName;
+    use nightlatch_core::secret::Secret;
+    use nightlatch_core::settings::client::ClientSettings;
+    use nightlatch_store::MemoryStore;
 
     fn saved(names: &[&str]) -> Saved {
-        let clients = names.iter().map(|name| contract::client(name, 1));
+        let clients = names.iter().map(|name| SavedClient {
+            name: ClientName::new(name).unwrap(),
+            configured: ClientSettings::default(),
+            configured_secret: Secret::new(vec![1]).digest(),
+            added: None,
+            life: Life::Removed,
+        });
         Saved {
             clients: clients.collect(),
             ..Saved::default()

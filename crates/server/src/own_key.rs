@@ -6,7 +6,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use nightlatch_proto::tls::{KeyKind, RawKey, RawKeyError};
+use nightlatch_proto::tls::{RawKey, RawKeyError, RawKeyKind};
 use zeroize::Zeroizing;
 
 const FILE_NAME: &str = "server-key.pem";
@@ -29,7 +29,7 @@ pub(crate) fn load_or_make(folder: &Path) -> Result<RawKey, OwnKeyError> {
 }
 
 fn make(folder: &Path, path: PathBuf) -> Result<RawKey, OwnKeyError> {
-    let key = RawKey::generate(KeyKind::Ed25519).map_err(OwnKeyError::Generate)?;
+    let key = RawKey::generate(RawKeyKind::Ed25519).map_err(OwnKeyError::Generate)?;
     let unborn = folder.join(format!("{FILE_NAME}.new"));
     // A crash may have left one behind; it was never used.
     let _ = fs::remove_file(&unborn);

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use nightlatch_core::chain::chain;
 use nightlatch_core::client::saved::{Saved, Trust};
-use nightlatch_core::registry::{self, Limits, Registry};
+use nightlatch_core::registry::{self, Registry, RegistryLimits};
 use nightlatch_core::settings::server::ServerSettings;
 use nightlatch_proto::priority::Priority;
 use nightlatch_proto::tls::ServerTls;
@@ -119,7 +119,7 @@ pub fn serve(options: Options) -> Result<(), RunError> {
         .map_err(host("cannot start the runtime"))?;
     store.begin().map_err(RunError::Store)?;
     tell_loss(&saved);
-    let limits = Limits {
+    let limits = RegistryLimits {
         concurrent_checks: settings.concurrent_checks,
         check_on_release: settings.check_on_release,
         allow_rehearsals: settings.allow_rehearsals,
@@ -202,7 +202,7 @@ fn split(accounts: Option<&Accounts>) -> Result<OwnedFd, RunError> {
             environment(&variable("USER"), &variable("HOME"))
         }
     };
-    let config = spawner::Config {
+    let config = spawner::SpawnerConfig {
         separation: accounts.map(Accounts::separation),
         environment,
     };
@@ -223,7 +223,7 @@ fn refuse_drops(
     configuration: &Configuration,
     saved: &Saved,
 ) -> Result<(), RunError> {
-    let drops = registry::drops(&configuration.clients, saved);
+    let drops = registry::mass_removal(&configuration.clients, saved);
     let drops =
         drops.filter(|drops| configuration.faults.is_empty() || drops.missing.len() == drops.known);
     match drops {
@@ -231,7 +231,7 @@ fn refuse_drops(
             warn!("{drops}; that is accepted");
             Ok(())
         }
-        Some(drops) => Err(RunError::Drops(drops)),
+        Some(drops) => Err(RunError::MassRemoval(drops)),
         None => Ok(()),
     }
 }

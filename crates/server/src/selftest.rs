@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use nightlatch_core::client::saved::Change;
 use nightlatch_core::name::ClientName;
-use nightlatch_proto::tls::{KeyKind, RawKey, authenticate_in_memory};
+use nightlatch_proto::tls::{RawKey, RawKeyKind, authenticate_in_memory};
 use nightlatch_store::{SqliteStore, Store};
 use nightlatch_sys::clock;
 
@@ -48,7 +48,7 @@ fn clocks() -> Tested {
 }
 
 fn handshake() -> Tested {
-    let key = RawKey::generate(KeyKind::Ed25519)?;
+    let key = RawKey::generate(RawKeyKind::Ed25519)?;
     let proved = authenticate_in_memory(&key)?;
     if proved.key_id() != key.key_id() {
         return Err("the handshake proved another key".into());

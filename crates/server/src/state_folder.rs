@@ -5,7 +5,7 @@ use std::os::unix::fs::{DirBuilderExt, chown};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use nightlatch_store::{SqliteStore, StoreError, Surroundings};
+use nightlatch_store::{SqliteStore, StoreContext, StoreError};
 use nightlatch_sys::privileges::{self, Account};
 use nightlatch_sys::{clock, memory};
 use tracing::{error, info};
@@ -35,14 +35,14 @@ pub(crate) fn become_owner(folder: &Path, account: Option<&Account>) -> Result<(
 
 /// Opens the state, as the user that owns it.
 pub(crate) fn open(folder: &Path) -> Result<SqliteStore, RunError> {
-    let around = Surroundings {
+    let context = StoreContext {
         boot: clock::boot_id().ok(),
         second_mark: second_mark(folder),
         was_used: own_key::exists(folder),
     };
     let mut tries = 0;
     let store = loop {
-        match SqliteStore::open_in(folder, &around) {
+        match SqliteStore::open_in(folder, &context) {
             Err(StoreError::InUse(_)) if tries < STATE_RETRIES => std::thread::sleep(STATE_RETRY),
             opened => break opened.map_err(RunError::Store)?,
         }

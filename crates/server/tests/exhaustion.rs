@@ -11,7 +11,7 @@ use std::process::{Child, ChildStderr, Command, Stdio};
 use nightlatch_core::event::Refusal;
 use nightlatch_core::secret::Secret;
 use nightlatch_proto::priority::Priority;
-use nightlatch_proto::rehearsal::Terms;
+use nightlatch_proto::rehearsal::RehearsalTerms;
 use nightlatch_proto::tls::{Authenticated, ServerTls};
 use nightlatch_server::limits::Limits;
 use nightlatch_server::listen::{self, Options};
@@ -236,7 +236,7 @@ impl Permit for Nobody {
         None
     }
 
-    fn terms(&self) -> Terms {
+    fn terms(&self) -> RehearsalTerms {
         unreachable!("nobody gets anything")
     }
 

@@ -1,18 +1,18 @@
-//! What can go wrong with a store, said so that the administrator knows what to do.
+//! Errors of a store, with hints for the administrator.
 
 use std::io;
 use std::path::PathBuf;
 
-/// Why a store could not be opened, read or written.
+/// A store that could not be opened, read or written.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// Another server has it open.
     #[error("{} is in use by another server", .0.display())]
     InUse(PathBuf),
-    /// Others than its owner may read the file or write to the directory.
+    /// Users other than the owner may read the file or write to the directory.
     #[error("{} is open to other users (mode {mode:04o})", path.display())]
     Exposed {
-        /// What is open.
+        /// The file or directory.
         path: PathBuf,
         /// Its permission bits.
         mode: u32,
@@ -28,7 +28,7 @@ pub enum StoreError {
         path.display()
     )]
     Newer {
-        /// The file.
+        /// The database.
         path: PathBuf,
         /// The format it has.
         found: i32,
@@ -38,41 +38,41 @@ pub enum StoreError {
     /// It is damaged.
     #[error("{} is damaged: {detail}", path.display())]
     Corrupt {
-        /// The file.
+        /// The database.
         path: PathBuf,
-        /// What was found.
+        /// The fault.
         detail: String,
     },
     /// No space is left.
     #[error("no space is left for {}", .0.display())]
     Full(PathBuf),
-    /// It cannot be written at all.
+    /// The file system or the permissions forbid writing.
     #[error("{} cannot be written", .0.display())]
     ReadOnly(PathBuf),
-    /// A file or directory refused.
+    /// An operation on a file or directory failed.
     #[error("cannot {doing} {}", path.display())]
     File {
-        /// What was tried.
+        /// The operation, as a verb.
         doing: &'static str,
-        /// On what.
+        /// The file or directory.
         path: PathBuf,
-        /// What the system said.
+        /// The error of the operating system.
         source: io::Error,
     },
-    /// The database refused otherwise.
+    /// An operation of the database failed for another reason.
     #[error("cannot {doing} {}", path.display())]
     Database {
-        /// What was tried.
+        /// The operation, as a verb.
         doing: &'static str,
-        /// The file.
+        /// The database.
         path: PathBuf,
-        /// What the database said.
+        /// The error of SQLite.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
 }
 
 impl StoreError {
-    /// What the administrator can do about it.
+    /// The command or action by which the administrator can mend it.
     pub fn hint(&self) -> Option<String> {
         Some(match self {
             Self::InUse(_) => {

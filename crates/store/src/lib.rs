@@ -1,9 +1,8 @@
-//! Durable state of the server: the trait, the SQLite store, the contract that every store keeps.
+//! Durable state of the server: the trait, the SQLite store, and one in memory for tests of the server.
 //!
 //! A store holds what [`nightlatch_core::client::saved`] describes and decides nothing about it.
 #![forbid(unsafe_code)]
 
-pub mod contract;
 mod error;
 mod mark;
 pub mod memory;
@@ -12,12 +11,12 @@ mod sqlite;
 pub use error::StoreError;
 pub use mark::Rollback;
 pub use memory::MemoryStore;
-pub use sqlite::{FILE_NAME, SqliteStore, Surroundings};
+pub use sqlite::{FILE_NAME, SqliteStore, StoreContext};
 
 use nightlatch_core::client::saved::{Change, Saved};
 use nightlatch_core::record::{Ends, Line, Page, Query};
 
-/// Where the server's state outlives the server. Every implementation keeps [`contract`].
+/// The durable state of a server. `tests/contract` checks every implementation.
 pub trait Store: Send {
     /// Everything that was committed, in no particular order.
     fn load(&mut self) -> Result<Saved, StoreError>;
@@ -27,14 +26,14 @@ pub trait Store: Send {
     /// the same changes may be committed again. Returns the entries that the record has now, in order.
     fn commit(&mut self, changes: &[Change]) -> Result<Vec<Line>, StoreError>;
 
-    /// The entries that `query` asks for. Looks at so many only that a commit need not wait long: a
-    /// page may have fewer entries than asked for, or none, and yet go on.
+    /// The entries that `query` selects. Scans a bounded number of them, so that a commit need not wait long: a page
+    /// may have fewer entries than asked for, or none, although more follow.
     fn records(&mut self, query: &Query) -> Result<Page, StoreError>;
 
-    /// Where the record begins and ends.
+    /// The first and the last entry of the audit log.
     fn ends(&self) -> Ends;
 
-    /// Says for the next start that everything that was decided is durable: see
-    /// [`nightlatch_core::client::saved::End`]. Without it the run counts as cut short.
+    /// Records that every decision is durable ([`nightlatch_core::client::saved::End`]). Without it the next start
+    /// counts this run as cut short.
     fn close(&mut self) -> Result<(), StoreError>;
 }

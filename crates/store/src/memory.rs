@@ -1,5 +1,4 @@
-//! A store in memory, for tests of what stands above a store: it keeps the contract while its
-//! process lives, and fails when told to.
+//! A store in memory, for tests of the server: durable as long as its process runs, with failures on demand.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -28,12 +27,12 @@ struct Inner {
 }
 
 impl MemoryStore {
-    /// From now on every commit fails as on a full disk, or succeeds again.
+    /// Makes every further commit fail as on a full disk, or succeed again.
     pub fn set_failing(&self, failing: bool) {
         self.lock().failing = failing;
     }
 
-    /// How many commits have succeeded.
+    /// Number of successful commits with changes.
     pub fn commits(&self) -> usize {
         self.lock().commits
     }

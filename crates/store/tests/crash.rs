@@ -1,15 +1,17 @@
-//! A process that commits is killed at random moments: whatever it had acknowledged is there.
+//! A process that commits is killed at random moments: every acknowledged commit is still there.
 #![allow(
     clippy::unwrap_used,
     reason = "unwrap in a test is the assertion itself"
 )]
+
+mod samples;
 
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Command, Stdio};
 
 use nightlatch_core::client::saved::{Change, SavedClient};
 use nightlatch_core::settings::client::ClientSettings;
-use nightlatch_store::{SqliteStore, Store, contract};
+use nightlatch_store::{SqliteStore, Store};
 
 /// Set in the child: the directory it commits to.
 const CHILD: &str = "NIGHTLATCH_TEST_STORE";
@@ -41,7 +43,7 @@ fn what_was_acknowledged_survives_kill_9() {
         let seen = acknowledged.by_ref().take(wanted as usize).last();
         child.kill().unwrap();
         child.wait().unwrap();
-        // What it had still written before it died was acknowledged as well.
+        // Lines that it wrote before it was killed were acknowledged as well.
         last = acknowledged.last().or(seen).unwrap_or(last);
         let found = newest(&mut SqliteStore::open(dir.path()).unwrap());
         assert!(
@@ -66,10 +68,10 @@ fn commit_for_ever(dir: &std::path::Path) {
     }
 }
 
-/// Writes the number to two clients: they must never differ, for a batch is whole or not at all.
+/// Writes the number to two clients: a batch is stored completely or not at all, so they never differ.
 fn batch(number: u64) -> Vec<Change> {
     let put = |name| {
-        let row = contract::client(name, 1);
+        let row = samples::client(name, 1);
         let configured = ClientSettings {
             host: number.to_string(),
             ..row.configured

@@ -1,8 +1,10 @@
-//! Broken, foreign, full and forbidden: each is refused with a clear error, and nothing is lost.
+//! Damaged, foreign and newer files, a full disk, missing permissions: each gives a clear error, and nothing is lost.
 #![allow(
     clippy::unwrap_used,
     reason = "unwrap in a test is the assertion itself"
 )]
+
+mod samples;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -11,12 +13,10 @@ use std::process::Command;
 
 use nightlatch_core::client::saved::{Change, End, Trust};
 use nightlatch_core::time::BootId;
-use nightlatch_store::{
-    FILE_NAME, Rollback, SqliteStore, Store, StoreError, Surroundings, contract,
-};
+use nightlatch_store::{FILE_NAME, Rollback, SqliteStore, Store, StoreContext, StoreError};
 
 fn put(seed: u8) -> Change {
-    Change::Put(contract::client(&format!("client {seed}"), seed).into())
+    Change::Put(samples::client(&format!("client {seed}"), seed).into())
 }
 
 fn filled(dir: &Path, clients: u8) -> SqliteStore {
@@ -31,7 +31,7 @@ fn error(dir: &Path) -> StoreError {
     SqliteStore::open(dir).err().unwrap()
 }
 
-/// Every file of the directory with what is in it.
+/// The content of every file in the directory.
 fn contents(dir: &Path) -> Vec<(std::ffi::OsString, Vec<u8>)> {
     let mut all: Vec<_> = fs::read_dir(dir)
         .unwrap()
@@ -138,7 +138,7 @@ fn a_later_format_is_refused_and_left_alone() {
     assert!(contents(dir.path()) == before);
 }
 
-/// Damages a store in every way of the list, and finds each noticed and nothing overwritten.
+/// Damages a store in every way of the list: each damage is noticed, and nothing is overwritten.
 #[test]
 fn a_damaged_file_is_refused_and_left_alone() {
     let whole = tempfile::tempdir().unwrap();
@@ -211,12 +211,12 @@ fn a_state_that_is_behind_its_mark_is_not_believed_until_somebody_said_so() {
     let dir = tempfile::tempdir().unwrap();
     drop(filled(dir.path(), 3));
     fs::remove_file(dir.path().join(FILE_NAME)).unwrap();
-    // Looking at it settles nothing.
+    // Opening alone does not end the distrust.
     for _ in 0..2 {
         let mut store = SqliteStore::open(dir.path()).unwrap();
         assert_eq!(trust(&mut store), Trust::None);
     }
-    // Nor does a commit that says nothing of it.
+    // Nor does a commit without a change of the trust.
     let mut store = SqliteStore::open(dir.path()).unwrap();
     store.commit(&[put(9)]).unwrap();
     drop(store);
@@ -232,14 +232,14 @@ fn a_state_that_is_behind_its_mark_is_not_believed_until_somebody_said_so() {
 fn a_state_that_is_missing_beside_traces_of_a_server_was_lost() {
     for was_used in [false, true] {
         let dir = tempfile::tempdir().unwrap();
-        let around = Surroundings {
+        let context = StoreContext {
             was_used,
-            ..Surroundings::default()
+            ..StoreContext::default()
         };
         let expected = if was_used { Trust::None } else { Trust::Full };
         // Also when the first try was cut short.
-        drop(SqliteStore::open_in(dir.path(), &around).unwrap());
-        let mut store = SqliteStore::open_in(dir.path(), &around).unwrap();
+        drop(SqliteStore::open_in(dir.path(), &context).unwrap());
+        let mut store = SqliteStore::open_in(dir.path(), &context).unwrap();
         assert_eq!(trust(&mut store), expected);
     }
 }
@@ -270,11 +270,11 @@ fn a_directory_that_was_lost_or_restored_as_a_whole_is_noticed_by_the_second_mar
     let dir = tempfile::tempdir().unwrap();
     let (state, mark) = (dir.path().join("state"), dir.path().join("mark"));
     fs::create_dir(&mark).unwrap();
-    let around = Surroundings {
+    let context = StoreContext {
         second_mark: Some(mark.clone()),
-        ..Surroundings::default()
+        ..StoreContext::default()
     };
-    let open = || SqliteStore::open_in(&state, &around).unwrap();
+    let open = || SqliteStore::open_in(&state, &context).unwrap();
     let mut store = open();
     store.commit(&[put(1)]).unwrap();
     drop(store);
@@ -295,7 +295,7 @@ fn a_directory_that_was_lost_or_restored_as_a_whole_is_noticed_by_the_second_mar
     drop(store);
     fs::remove_dir_all(&state).unwrap();
     assert_eq!(trust(&mut open()), Trust::None);
-    // What others could write to says nothing.
+    // A mark in a directory that others can write to is ignored.
     fs::remove_dir_all(&state).unwrap();
     fs::set_permissions(&mark, fs::Permissions::from_mode(0o777)).unwrap();
     assert_eq!(trust(&mut open()), Trust::Full);
@@ -305,11 +305,11 @@ fn a_directory_that_was_lost_or_restored_as_a_whole_is_noticed_by_the_second_mar
 fn how_the_last_server_ended_is_told() {
     let dir = tempfile::tempdir().unwrap();
     let boot = BootId::from_bytes([7; 16]);
-    let around = Surroundings {
+    let context = StoreContext {
         boot: Some(boot),
-        ..Surroundings::default()
+        ..StoreContext::default()
     };
-    let open = || SqliteStore::open_in(dir.path(), &around).unwrap();
+    let open = || SqliteStore::open_in(dir.path(), &context).unwrap();
     let end = || open().load().unwrap().end;
     open().begin().unwrap();
     assert_eq!(end(), End::Cut(boot));
@@ -319,7 +319,7 @@ fn how_the_last_server_ended_is_told() {
     store.close().unwrap();
     drop(store);
     assert_eq!(end(), End::Clean);
-    // A start that comes to nothing changes nothing of it.
+    // A start that decides nothing keeps the clean end.
     assert_eq!(end(), End::Clean);
     open().begin().unwrap();
     assert_eq!(end(), End::Cut(boot));
@@ -356,13 +356,13 @@ fn the_secret_of_a_removed_client_leaves_the_disk() {
     };
     assert!(held(dir.path()));
     store
-        .commit(&[Change::Forget(contract::client("client 3", 3).name)])
+        .commit(&[Change::Forget(samples::client("client 3", 3).name)])
         .unwrap();
     assert!(!held(dir.path()));
 }
 
-/// Runs a test of this file in a mount namespace of its own, with a small file system at the
-/// directory it gets in the environment. `false` when the host does not allow that.
+/// Runs a test of this file in a mount namespace with a small file system at the directory given in the environment.
+/// False when the host does not allow that.
 fn in_small_file_system(test: &str) -> bool {
     let dir = tempfile::tempdir().unwrap();
     let script = r#"mount -t tmpfs -o size=300k,mode=700 none "$DIR" || exit 111
@@ -414,7 +414,7 @@ fn a_full_disk_loses_nothing_that_was_acknowledged() {
     };
     assert!(matches!(refused, StoreError::Full(_)), "{refused:?}");
     assert!(store.commit(&[put(acknowledged)]).is_err());
-    // Whoever starts now knows that decisions are missing, and so does the one after him.
+    // This start and the next one notice that decisions are missing.
     let now = store.load().unwrap().clients.len();
     drop(store);
     for _ in 0..2 {
@@ -475,7 +475,7 @@ fn a_read_only_directory_is_refused() {
     assert!(refused.hint().is_some());
 }
 
-/// A child between its fork and its exec holds copies of every descriptor, the locked one included.
+/// A child between fork and exec holds copies of all descriptors, including the locked one.
 #[test]
 fn a_closed_store_can_be_opened_again_while_processes_are_started() {
     use std::sync::atomic::{AtomicBool, Ordering};
@@ -510,12 +510,12 @@ fn a_server_that_one_of_two_marks_calls_running_did_not_end_well() {
     let (state, mark) = (dir.path().join("state"), dir.path().join("mark"));
     fs::create_dir(&mark).unwrap();
     let boot = BootId::from_bytes([7; 16]);
-    let around = Surroundings {
+    let context = StoreContext {
         boot: Some(boot),
         second_mark: Some(mark.clone()),
-        ..Surroundings::default()
+        ..StoreContext::default()
     };
-    let open = || SqliteStore::open_in(&state, &around).unwrap();
+    let open = || SqliteStore::open_in(&state, &context).unwrap();
     let mut store = open();
     store.begin().unwrap();
     let running = fs::read(mark.join("generation")).unwrap();

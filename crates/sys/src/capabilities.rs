@@ -12,7 +12,7 @@ use rustix::thread::{
     set_thread_res_gid, set_thread_res_uid,
 };
 
-/// One capability that a program of ours may want to keep.
+/// A capability that a program may keep.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Capability {
     /// `CAP_NET_ADMIN`: take interfaces up and down, change routes.
@@ -55,7 +55,7 @@ fn become_user(user: Uid) -> io::Result<()> {
     Ok(set_thread_res_uid(user, user, user)?)
 }
 
-/// What this process may still raise.
+/// The capabilities that this process may still raise.
 #[derive(Clone, Copy, Debug)]
 pub struct Capabilities {
     permitted: CapabilitySet,
@@ -83,7 +83,7 @@ impl Capabilities {
         Ok(Self { permitted })
     }
 
-    /// Whether `capability` can be raised.
+    /// True when `capability` can be raised.
     pub fn has(self, capability: Capability) -> bool {
         self.permitted.contains(set_of(&[capability]))
     }
@@ -95,7 +95,7 @@ impl Capabilities {
     }
 }
 
-/// Whether the real user is root.
+/// True when the real user and group are root's.
 pub fn is_root() -> bool {
     getuid().is_root() && getgid() == Gid::ROOT
 }

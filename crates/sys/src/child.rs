@@ -102,7 +102,7 @@ impl Drop for Child {
 fn run(parent: Pid, output: OwnedFd, part: impl FnOnce()) -> io::Result<()> {
     set_parent_process_death_signal(Some(Signal::KILL))?;
     if getppid() != Some(parent) {
-        // It ended before it could be heard of.
+        // The parent ended before the signal was set.
         return Ok(());
     }
     set_no_new_privs(true)?;
@@ -114,7 +114,7 @@ fn run(parent: Pid, output: OwnedFd, part: impl FnOnce()) -> io::Result<()> {
     Ok(())
 }
 
-/// The first descriptor that is none of the standard streams.
+/// The first descriptor that is not a standard stream.
 const FIRST_OTHER: libc::c_uint = 3;
 
 /// Kernels before 5.9 have no such call: there they stay open, and do no harm.
@@ -131,8 +131,7 @@ pub(crate) fn threads() -> io::Result<usize> {
 mod tests {
     use super::*;
 
-    // What a child does for a program of one thread is shown by the tests of nightlatch-boot: the
-    // test harness is one of several.
+    // The test harness has several threads. The tests of nightlatch-boot show a child of a program with one.
     #[test]
     fn a_program_of_several_threads_is_not_copied() {
         let error = Child::start(|| ()).unwrap_err();

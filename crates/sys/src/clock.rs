@@ -11,7 +11,7 @@ use std::time::Duration;
 use nightlatch_core::time::{BootId, Monotonic, Now, Wall};
 use rustix::time::{ClockId, Timespec};
 
-/// Where the kernel says which boot this is (random(4)).
+/// The kernel's random id of this boot (random(4)).
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 
 /// Both clocks, now: `CLOCK_BOOTTIME` and `CLOCK_REALTIME` (clock_gettime(2)).
@@ -28,8 +28,7 @@ pub fn now() -> Now {
     }
 }
 
-/// How far the clocks of people here are ahead of UTC at `wall`, in seconds: by `TZ`, else by
-/// `/etc/localtime` (tzset(3)).
+/// Seconds that local time is ahead of UTC at `wall`: by `TZ`, else by `/etc/localtime` (tzset(3)).
 pub fn ahead_of_utc(wall: Wall) -> i32 {
     let seconds = wall.unix_micros().div_euclid(1_000_000);
     let mut local = MaybeUninit::<libc::tm>::uninit();
@@ -51,7 +50,7 @@ pub fn monotonic_usec() -> u64 {
     u64::try_from(duration(now).as_micros()).unwrap_or(u64::MAX)
 }
 
-/// Which boot of the host this is.
+/// The id of this boot.
 pub fn boot_id() -> io::Result<BootId> {
     let text = fs::read_to_string(BOOT_ID)?;
     BootId::parse(&text).ok_or_else(|| {

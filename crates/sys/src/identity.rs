@@ -1,4 +1,4 @@
-//! Who a program becomes that is started: another user, and the environment a parent owes it.
+//! The user and group of a program that is started, and the descriptors it inherits.
 //!
 //! Never changes the calling process.
 
@@ -13,20 +13,19 @@ use rustix::thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid};
 
 /// The user and the group of a program.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Identity {
-    /// User id.
+pub struct ProgramIdentity {
+    /// Real and effective user id.
     pub user: u32,
     /// Group id. The program is in no other group.
     pub group: u32,
-    /// Whether only its *real* user and group are these, and root is the effective one: what execve(2)
-    /// makes of a set-user-ID program. For programs that lower themselves at once, and need to
-    /// be trusted with that.
+    /// These are only its *real* user and group, and root is the effective one: what execve(2) makes of a set-user-ID
+    /// program. For programs that lower their privileges at once, and can be trusted to do so.
     pub effective_root: bool,
 }
 
 /// Makes `command` start its program as `identity`; needs root. It is asked to end (`SIGTERM`) when
 /// this process ends, unless it has privileges that forbid that.
-pub fn start_as(command: &mut Command, identity: Identity) -> &mut Command {
+pub fn start_as(command: &mut Command, identity: ProgramIdentity) -> &mut Command {
     let parent = getpid();
     // SAFETY: the closure makes system calls only: nothing is allocated and no lock is taken between
     // fork(2) and execve(2).
@@ -46,7 +45,7 @@ pub fn leave_open(command: &mut Command, number: RawFd) -> &mut Command {
     }
 }
 
-fn become_identity(identity: Identity, parent: Pid) -> io::Result<()> {
+fn become_identity(identity: ProgramIdentity, parent: Pid) -> io::Result<()> {
     let (user, group) = (Uid::from_raw(identity.user), Gid::from_raw(identity.group));
     let (effective_user, effective_group) = match identity.effective_root {
         true => (Uid::ROOT, Gid::ROOT),
@@ -59,7 +58,7 @@ fn become_identity(identity: Identity, parent: Pid) -> io::Result<()> {
     set_parent_process_death_signal(Some(Signal::TERM))?;
     match getppid() == Some(parent) {
         true => Ok(()),
-        // It ended before it could be heard of.
+        // The parent ended before the signal was set.
         false => Err(Errno::SRCH.into()),
     }
 }
@@ -69,7 +68,7 @@ mod tests {
     use super::*;
 
     /// Out of a thread with groups that the program must not keep.
-    fn status(identity: Identity) -> String {
+    fn status(identity: ProgramIdentity) -> String {
         let thread = std::thread::spawn(move || {
             set_thread_groups(&[Gid::ROOT, Gid::from_raw(42)]).unwrap();
             let mut command = Command::new("cat");
@@ -85,7 +84,7 @@ mod tests {
         if !nightlatch_test_support::is_root() {
             return;
         }
-        let plain = Identity {
+        let plain = ProgramIdentity {
             user: 65534,
             group: 65533,
             effective_root: false,
@@ -95,7 +94,7 @@ mod tests {
         assert!(told.contains("Gid:\t65533\t65533\t65533\t65533"), "{told}");
         assert!(told.contains("Groups:\t \n"), "{told}");
         assert!(told.contains("CapPrm:\t0000000000000000"), "{told}");
-        let told = status(Identity {
+        let told = status(ProgramIdentity {
             effective_root: true,
             ..plain
         });

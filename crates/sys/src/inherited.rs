@@ -1,7 +1,6 @@
-//! File descriptors that whoever started this program left open for it: `--socket`, and sockets of
-//! systemd (sd_listen_fds(3)).
+//! File descriptors that this program inherited: `--socket`, and sockets of systemd (sd_listen_fds(3)).
 //!
-//! They are named by a number only, so nobody vouches for them: each is checked before it is used.
+//! They are named by a number only, so each is checked before it is used.
 
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd, RawFd};

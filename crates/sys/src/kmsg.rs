@@ -7,7 +7,7 @@ use std::io;
 /// `SYSLOG_ACTION_CONSOLE_LEVEL`.
 const CONSOLE_LEVEL: libc::c_int = 8;
 
-/// Where the kernel tells its console level: the first of four numbers (proc(5)).
+/// The first of its four numbers is the console level (proc(5)).
 const PRINTK: &str = "/proc/sys/kernel/printk";
 
 /// The console level now: messages of a lower number than it are shown. `None` without `/proc`.

@@ -11,7 +11,6 @@ pub mod inherited;
 pub mod kmsg;
 pub mod link_local;
 pub mod links;
-pub mod locked;
 pub mod memory;
 pub mod netif;
 mod netlink;

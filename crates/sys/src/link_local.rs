@@ -7,12 +7,12 @@ use std::io;
 use std::net::IpAddr;
 use std::path::Path;
 
-use nightlatch_core::network::link_local::{MIN_MTU, Observed, Reason};
+use nightlatch_core::network::link_local::{MIN_MTU, NoLinkLocalReason, ObservedInterface};
 
 use crate::netif::{self, Interface};
-use crate::netlink::{self as messages, Message};
+use crate::netlink::{self as messages, NetlinkMessage};
 
-/// Where the kernel has its settings of networks (ip-sysctl of the kernel's documentation).
+/// The kernel's network settings (ip-sysctl of its documentation).
 const SETTINGS: &str = "/proc/sys/net";
 
 /// `IN6_ADDR_GEN_MODE_NONE`.
@@ -22,12 +22,14 @@ const NONE: &str = "1";
 ///
 /// # Errors
 /// Those of asking the kernel for links or addresses.
-pub fn observe<'a>(interfaces: impl Iterator<Item = &'a Interface>) -> io::Result<Vec<Observed>> {
+pub fn observe<'a>(
+    interfaces: impl Iterator<Item = &'a Interface>,
+) -> io::Result<Vec<ObservedInterface>> {
     let mut v4 = BTreeSet::new();
-    // Whether each is usable.
+    // The flags of each address, by interface.
     let mut v6: BTreeMap<u32, Vec<u32>> = BTreeMap::new();
     for message in netif::dump(&messages::dump_addresses())? {
-        if let Message::Address {
+        if let NetlinkMessage::Address {
             index, flags, ip, ..
         } = message
         {
@@ -46,7 +48,7 @@ pub fn observe<'a>(interfaces: impl Iterator<Item = &'a Interface>) -> io::Resul
     let mut observed = Vec::new();
     for interface in interfaces {
         let described = links.iter().find_map(|message| match message {
-            Message::Link(link) if link.index == interface.index => Some(link),
+            NetlinkMessage::Link(link) if link.index == interface.index => Some(link),
             _ => None,
         });
         let Some(link) = described else { continue };
@@ -57,7 +59,7 @@ pub fn observe<'a>(interfaces: impl Iterator<Item = &'a Interface>) -> io::Resul
         let unfit = libc::IFA_F_TENTATIVE | libc::IFA_F_DADFAILED;
         let has_link_local = flags.iter().any(|flags| flags & unfit == 0);
         let failed = flags.iter().any(|flags| flags & libc::IFA_F_DADFAILED != 0);
-        observed.push(Observed {
+        observed.push(ObservedInterface {
             index: interface.index,
             // The kernel's own name: settings and commands are by that one.
             name: link.name.clone(),
@@ -65,7 +67,7 @@ pub fn observe<'a>(interfaces: impl Iterator<Item = &'a Interface>) -> io::Resul
             has_ipv4: v4.contains(&interface.index),
             reason: match (has_link_local, failed) {
                 (true, _) => None,
-                (false, true) => Some(Reason::Duplicate),
+                (false, true) => Some(NoLinkLocalReason::Duplicate),
                 (false, false) => reason(Path::new(SETTINGS), &link.name, link.mtu),
             },
         });
@@ -73,14 +75,14 @@ pub fn observe<'a>(interfaces: impl Iterator<Item = &'a Interface>) -> io::Resul
     Ok(observed)
 }
 
-fn reason(settings: &Path, name: &str, mtu: u32) -> Option<Reason> {
+fn reason(settings: &Path, name: &str, mtu: u32) -> Option<NoLinkLocalReason> {
     // A service may see of /proc nothing but processes.
     let is_missing = |path: &Path| matches!(path.try_exists(), Ok(false));
     if !is_missing(settings) && is_missing(&settings.join("ipv6")) {
-        return Some(Reason::NoIpv6);
+        return Some(NoLinkLocalReason::NoIpv6);
     }
     if mtu < MIN_MTU {
-        return Some(Reason::Mtu(mtu));
+        return Some(NoLinkLocalReason::Mtu(mtu));
     }
     let setting = |setting: &str| {
         let folder = settings.join("ipv6/conf").join(name);
@@ -88,9 +90,9 @@ fn reason(settings: &Path, name: &str, mtu: u32) -> Option<Reason> {
     };
     let is = |what: &str, value: &str| setting(what).is_some_and(|it| it.trim() == value);
     if is("disable_ipv6", "1") {
-        return Some(Reason::Disabled);
+        return Some(NoLinkLocalReason::Disabled);
     }
-    is("addr_gen_mode", NONE).then_some(Reason::NotGenerated)
+    is("addr_gen_mode", NONE).then_some(NoLinkLocalReason::NotGenerated)
 }
 
 #[cfg(test)]
@@ -101,17 +103,26 @@ mod tests {
     fn the_kernels_settings_give_the_reason() {
         let folder = tempfile::tempdir().unwrap();
         let at = folder.path().join("ipv6/conf/eth0");
-        assert_eq!(reason(folder.path(), "eth0", 1500), Some(Reason::NoIpv6));
+        assert_eq!(
+            reason(folder.path(), "eth0", 1500),
+            Some(NoLinkLocalReason::NoIpv6)
+        );
         fs::create_dir_all(&at).unwrap();
         assert_eq!(reason(folder.path(), "eth0", 1500), None);
-        assert_eq!(reason(folder.path(), "eth0", 1000), Some(Reason::Mtu(1000)));
+        assert_eq!(
+            reason(folder.path(), "eth0", 1000),
+            Some(NoLinkLocalReason::Mtu(1000))
+        );
         fs::write(at.join("addr_gen_mode"), "1\n").unwrap();
         assert_eq!(
             reason(folder.path(), "eth0", 1500),
-            Some(Reason::NotGenerated)
+            Some(NoLinkLocalReason::NotGenerated)
         );
         fs::write(at.join("disable_ipv6"), "1\n").unwrap();
-        assert_eq!(reason(folder.path(), "eth0", 1500), Some(Reason::Disabled));
+        assert_eq!(
+            reason(folder.path(), "eth0", 1500),
+            Some(NoLinkLocalReason::Disabled)
+        );
         fs::write(at.join("disable_ipv6"), "0\n").unwrap();
         fs::write(at.join("addr_gen_mode"), "3\n").unwrap();
         assert_eq!(reason(folder.path(), "eth0", 1500), None);

@@ -1,4 +1,4 @@
-//! Links as [`nightlatch_core::network::maker`] sees them, and the changes that it asks for.
+//! Links as [`nightlatch_core::network::builder`] sees them, and the changes that it asks for.
 //!
 //! Never decides anything. Changes need `CAP_NET_ADMIN` effective during the call.
 
@@ -7,32 +7,32 @@ use std::io;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
-use nightlatch_core::network::change::Change;
-use nightlatch_core::network::present::{By, Present};
+use nightlatch_core::network::change::LinkChange;
+use nightlatch_core::network::present::{LinkCreator, PresentLink};
 use rustix::io::Errno;
 use rustix::process::{Pid, getpid, test_kill_process};
 
 use crate::netif::{self, Flags};
-use crate::netlink::{self as messages, Message};
+use crate::netlink::{self as messages, NetlinkMessage};
 
-/// What a link's group begins with when this program made it; the rest is the number of the process.
-/// Nothing else makes groups, and nobody by hand would make one like this.
+/// The upper bits of the group of a link that this program made; the rest is the process id. No other program uses
+/// such groups.
 const MARK: u32 = 0x4e << MARK_SHIFT;
 /// Numbers of processes are below 2^22 (`PID_MAX_LIMIT`, proc(5)).
 const MARK_SHIFT: u32 = 24;
 
-/// Where the kernel describes network interfaces.
+/// The kernel's folder of network interfaces.
 pub(crate) const CLASS: &str = "/sys/class/net";
 
 /// Every link of this network namespace.
 ///
 /// # Errors
 /// Those of asking the kernel for links or addresses.
-pub fn present() -> io::Result<Vec<Present>> {
+pub fn present() -> io::Result<Vec<PresentLink>> {
     let Used { any, by_others } = used()?;
     let described = netif::dump(&messages::dump_links())?.into_iter();
     let links = described.filter_map(|message| match message {
-        Message::Link(link) => Some(link),
+        NetlinkMessage::Link(link) => Some(link),
         _ => None,
     });
     let links: Vec<_> = links.collect();
@@ -42,10 +42,10 @@ pub fn present() -> io::Result<Vec<Present>> {
         .map(|link| link.index)
         .filter(|i| carries(*i))
         .collect();
-    let present = links.into_iter().map(|link| Present {
+    let present = links.into_iter().map(|link| PresentLink {
         in_use: any.contains(&link.index),
         used_by_others: by_others.contains(&link.index) || carrying.contains(&link.index),
-        maker: maker(link.group),
+        creator: creator(link.group),
         driver: driver(&link.name),
         bus_address: bus_address(&link.name),
         up: Flags::from_bits(link.flags).up(),
@@ -64,7 +64,7 @@ pub fn present() -> io::Result<Vec<Present>> {
 ///
 /// # Errors
 /// What the kernel answers.
-pub fn apply(change: &Change) -> io::Result<()> {
+pub fn apply(change: &LinkChange) -> io::Result<()> {
     netif::change(&messages::changes::message(change, own_mark()))
 }
 
@@ -72,28 +72,28 @@ fn own_mark() -> u32 {
     MARK | getpid().as_raw_nonzero().get().cast_unsigned()
 }
 
-fn maker(group: u32) -> By {
+fn creator(group: u32) -> LinkCreator {
     if group == own_mark() {
-        return By::Us;
+        return LinkCreator::ThisProcess;
     }
     if group >> MARK_SHIFT != MARK >> MARK_SHIFT {
-        return By::Others;
+        return LinkCreator::Others;
     }
     let process = i32::try_from(group & !MARK).ok().and_then(Pid::from_raw);
     // One that we may not signal is there too.
     match process.map(test_kill_process) {
-        Some(Err(Errno::SRCH)) => By::TheDead,
-        _ => By::Others,
+        Some(Err(Errno::SRCH)) => LinkCreator::DeadProcess,
+        _ => LinkCreator::Others,
     }
 }
 
 /// True when others have put a link of theirs on the link `index`, and it is up.
-fn is_on(upper: &messages::Link, index: u32) -> bool {
+fn is_on(upper: &messages::KernelLink, index: u32) -> bool {
     const PUT_ON_OTHERS: [&str; 6] = ["vlan", "macvlan", "macvtap", "ipvlan", "ipvtap", "macsec"];
     let kind = upper.kind.as_deref().unwrap_or_default();
     upper.lower == Some(index)
         && PUT_ON_OTHERS.contains(&kind)
-        && maker(upper.group) == By::Others
+        && creator(upper.group) == LinkCreator::Others
         && Flags::from_bits(upper.flags).up()
 }
 
@@ -110,18 +110,18 @@ fn used() -> io::Result<Used> {
         any: BTreeSet::new(),
         by_others: BTreeSet::new(),
     };
-    // The kernel knows its own addresses, as that of the loopback interface; or else it never tells.
+    // A kernel that reports origins reports that of its own addresses, such as the loopback address.
     let tells = described.iter().any(|message| {
         matches!(
             message,
-            Message::Address {
+            NetlinkMessage::Address {
                 origin: Some(_),
                 ..
             }
         )
     });
     for message in described {
-        let Message::Address {
+        let NetlinkMessage::Address {
             index,
             flags,
             ip,
@@ -165,8 +165,7 @@ pub(crate) fn driver(interface: &str) -> Option<String> {
     Some(target.file_name()?.to_str()?.to_owned())
 }
 
-/// Where its device is on its bus; a virtual device of virtio is on no bus, but the one that offers it
-/// is.
+/// The address of its device on the bus. A virtual device of virtio is on no bus; its parent is.
 pub(crate) fn bus_address(interface: &str) -> Option<String> {
     Some(device(interface)?.file_name()?.to_str()?.to_owned())
 }
@@ -196,12 +195,12 @@ mod tests {
 
     #[test]
     fn a_mark_tells_who_made_a_link() {
-        assert_eq!(maker(own_mark()), By::Us);
-        assert_eq!(maker(0), By::Others);
-        assert_eq!(maker(0x1234_5678), By::Others);
+        assert_eq!(creator(own_mark()), LinkCreator::ThisProcess);
+        assert_eq!(creator(0), LinkCreator::Others);
+        assert_eq!(creator(0x1234_5678), LinkCreator::Others);
         // The first process is always there, and no process has the highest number.
-        assert_eq!(maker(MARK | 1), By::Others);
-        assert_eq!(maker(MARK | 0x3f_ffff), By::TheDead);
+        assert_eq!(creator(MARK | 1), LinkCreator::Others);
+        assert_eq!(creator(MARK | 0x3f_ffff), LinkCreator::DeadProcess);
     }
 
     #[test]
@@ -231,6 +230,6 @@ mod tests {
     fn the_loopback_interface_is_there_with_its_size() {
         let all = present().unwrap();
         let lo = all.iter().find(|link| link.name == "lo").unwrap();
-        assert!(lo.mtu > 1500 && lo.master.is_none() && lo.maker == By::Others);
+        assert!(lo.mtu > 1500 && lo.master.is_none() && lo.creator == LinkCreator::Others);
     }
 }

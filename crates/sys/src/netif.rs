@@ -1,8 +1,7 @@
-//! Network interfaces over rtnetlink: list them, hear of changes, take them up and down, and reach
-//! a neighbour that has no route.
+//! Network interfaces over rtnetlink: list them, watch them, take them up and down, and add a route to a neighbour.
 //!
-//! Changes need `CAP_NET_ADMIN` effective during the call: the kernel looks both at who opened the
-//! socket and at who sends, so each change opens a socket of its own. Never policy.
+//! Changes need `CAP_NET_ADMIN` effective during the call: the kernel checks both the opener of the socket and the
+//! sender, so each change opens a socket of its own. Contains no policy.
 
 use std::io;
 use std::net::IpAddr;
@@ -15,10 +14,10 @@ use rustix::net::{
 
 use nightlatch_core::network::{Cidr, Route};
 
-use crate::netlink::{self as messages, Message, RTM_DELLINK, RTM_NEWLINK};
+use crate::netlink::{self as messages, NetlinkMessage, RTM_DELLINK, RTM_NEWLINK};
 
-/// What the kernel sends at most in one datagram of a dump (`NLMSG_GOODSIZE` is 8 kB or a page;
-/// dumps grow to 32 kB when the reader's buffer allows it).
+/// The largest datagram of a dump (`NLMSG_GOODSIZE` is 8 kB or a page; dumps grow to 32 kB when the reader's buffer
+/// allows it).
 const DATAGRAM: usize = 32 * 1024;
 
 // Multicast groups of rtnetlink(7): links, and addresses of both families.
@@ -31,9 +30,9 @@ const RTMGRP_IPV6_IFADDR: u32 = 0x100;
 pub struct Interface {
     /// The interface's index: its scope id.
     pub index: u32,
-    /// Its name.
+    /// The kernel's name.
     pub name: String,
-    /// Its flags.
+    /// As last read.
     pub flags: Flags,
 }
 
@@ -84,10 +83,10 @@ impl Flags {
 
 /// An address of an interface.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Address {
+pub struct InterfaceAddress {
     /// The interface's index.
     pub index: u32,
-    /// The address.
+    /// IPv4 or IPv6.
     pub ip: IpAddr,
 }
 
@@ -96,7 +95,7 @@ pub fn interfaces() -> io::Result<Vec<Interface>> {
     let described = dump(&messages::dump_links())?.into_iter();
     Ok(described
         .filter_map(|message| match message {
-            Message::Link(link) => Some(Interface {
+            NetlinkMessage::Link(link) => Some(Interface {
                 index: link.index,
                 name: link.name,
                 flags: Flags(link.flags),
@@ -117,15 +116,15 @@ pub fn name_of(index: u32) -> io::Result<String> {
     Ok(rustix::net::netdevice::index_to_name(&any, index)?)
 }
 
-/// Every address of this network namespace under which others may be told to reach it: none that
-/// is not known to be unique, none that is deprecated, none that is temporary for privacy.
-pub fn addresses() -> io::Result<Vec<Address>> {
+/// Every address of this network namespace that may be announced to other hosts: not tentative, deprecated, or
+/// temporary for privacy.
+pub fn addresses() -> io::Result<Vec<InterfaceAddress>> {
     let described = dump(&messages::dump_addresses())?.into_iter();
     Ok(described
         .filter_map(|message| match message {
-            Message::Address {
+            NetlinkMessage::Address {
                 index, flags, ip, ..
-            } => may_be_told(ip, flags).then_some(Address { index, ip }),
+            } => may_be_told(ip, flags).then_some(InterfaceAddress { index, ip }),
             _ => None,
         })
         .collect())
@@ -139,7 +138,7 @@ fn may_be_told(ip: IpAddr, flags: u32) -> bool {
 }
 
 /// Asks for a table, and reads it to its end.
-pub(crate) fn dump(request: &[u8]) -> io::Result<Vec<Message>> {
+pub(crate) fn dump(request: &[u8]) -> io::Result<Vec<NetlinkMessage>> {
     let socket = open(0)?;
     send(&socket, request)?;
     let mut table = Vec::new();
@@ -147,8 +146,10 @@ pub(crate) fn dump(request: &[u8]) -> io::Result<Vec<Message>> {
     loop {
         for message in receive(&socket, &mut buffer)? {
             match message {
-                Message::Done | Message::Ack(None) => return Ok(table),
-                Message::Ack(Some(errno)) => return Err(io::Error::from_raw_os_error(errno)),
+                NetlinkMessage::Done | NetlinkMessage::Ack(None) => return Ok(table),
+                NetlinkMessage::Ack(Some(errno)) => {
+                    return Err(io::Error::from_raw_os_error(errno));
+                }
                 other => table.push(other),
             }
         }
@@ -186,12 +187,12 @@ fn converse(request: &[u8], mut is_last: impl FnMut(&[u8]) -> io::Result<bool>) 
     }
 }
 
-/// True when a datagram ends an answer; an error where it says that there is none.
+/// True when a datagram ends an answer. Its error code is returned as an error.
 fn ended(datagram: &[u8]) -> io::Result<bool> {
     for message in messages::parse(datagram) {
         match message {
-            Message::Done | Message::Ack(None) => return Ok(true),
-            Message::Ack(Some(errno)) => return Err(io::Error::from_raw_os_error(errno)),
+            NetlinkMessage::Done | NetlinkMessage::Ack(None) => return Ok(true),
+            NetlinkMessage::Ack(Some(errno)) => return Err(io::Error::from_raw_os_error(errno)),
             _ => {}
         }
     }
@@ -231,9 +232,9 @@ fn host_route(to: IpAddr, index: u32, add: bool) -> Vec<u8> {
 ///
 /// Open it before listing the interfaces, so that nothing falls in between.
 #[derive(Debug)]
-pub struct Changes(OwnedFd);
+pub struct NetworkChanges(OwnedFd);
 
-impl Changes {
+impl NetworkChanges {
     /// Starts to listen.
     pub fn listen() -> io::Result<Self> {
         open(RTMGRP_LINK | RTMGRP_IPV4_IFADDR | RTMGRP_IPV6_IFADDR).map(Self)
@@ -242,7 +243,7 @@ impl Changes {
     /// Reads what has happened without waiting; `None` when nothing has.
     ///
     /// When the kernel had to drop messages, everything counts as changed.
-    pub fn drain(&self) -> io::Result<Option<Change>> {
+    pub fn drain(&self) -> io::Result<Option<NetworkChange>> {
         let mut buffer = vec![0; DATAGRAM];
         let mut change = None;
         loop {
@@ -253,7 +254,7 @@ impl Changes {
                     }
                 }
                 Err(rustix::io::Errno::AGAIN) => return Ok(change),
-                Err(rustix::io::Errno::NOBUFS) => change = Some(Change::Links),
+                Err(rustix::io::Errno::NOBUFS) => change = Some(NetworkChange::Links),
                 Err(rustix::io::Errno::INTR) => {}
                 Err(errno) => return Err(errno.into()),
             }
@@ -261,25 +262,27 @@ impl Changes {
     }
 }
 
-impl AsFd for Changes {
+impl AsFd for NetworkChanges {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()
     }
 }
 
-/// What kind of thing changed; the greater covers the lesser.
+/// The kind of a change; the greater includes the lesser.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub enum Change {
+pub enum NetworkChange {
     /// Only addresses: one came, went, or is now known to be unique.
     Addresses,
     /// Links, and perhaps addresses too: list the interfaces again.
     Links,
 }
 
-fn kind_of(message: &Message) -> Change {
+fn kind_of(message: &NetlinkMessage) -> NetworkChange {
     match message {
-        Message::Link(_) | Message::Other(RTM_NEWLINK | RTM_DELLINK) => Change::Links,
-        _ => Change::Addresses,
+        NetlinkMessage::Link(_) | NetlinkMessage::Other(RTM_NEWLINK | RTM_DELLINK) => {
+            NetworkChange::Links
+        }
+        _ => NetworkChange::Addresses,
     }
 }
 
@@ -290,8 +293,10 @@ pub(crate) fn change(request: &[u8]) -> io::Result<()> {
     loop {
         for message in receive(&socket, &mut buffer)? {
             match message {
-                Message::Ack(None) => return Ok(()),
-                Message::Ack(Some(errno)) => return Err(io::Error::from_raw_os_error(errno)),
+                NetlinkMessage::Ack(None) => return Ok(()),
+                NetlinkMessage::Ack(Some(errno)) => {
+                    return Err(io::Error::from_raw_os_error(errno));
+                }
                 _ => {}
             }
         }
@@ -316,7 +321,7 @@ fn send(socket: &OwnedFd, request: &[u8]) -> io::Result<()> {
     Ok(())
 }
 
-fn receive(socket: &OwnedFd, buffer: &mut [u8]) -> io::Result<Vec<Message>> {
+fn receive(socket: &OwnedFd, buffer: &mut [u8]) -> io::Result<Vec<NetlinkMessage>> {
     let (length, _) = rustix::io::retry_on_intr(|| recv(socket, &mut *buffer, RecvFlags::empty()))?;
     Ok(messages::parse(&buffer[..length]))
 }
@@ -340,7 +345,7 @@ mod tests {
             nightlatch_test_support::skipped("needs a loopback interface that is up");
             return;
         }
-        let local = Address {
+        let local = InterfaceAddress {
             index: lo.index,
             ip: IpAddr::from([127, 0, 0, 1]),
         };

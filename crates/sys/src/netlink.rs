@@ -78,7 +78,7 @@ fn request(kind: u16, flags: u16, body: &[u8]) -> Vec<u8> {
     message.extend_from_slice(&length.to_ne_bytes());
     message.extend_from_slice(&kind.to_ne_bytes());
     message.extend_from_slice(&(NLM_F_REQUEST | flags).to_ne_bytes());
-    // Sequence number and port: each request has a socket of its own, so neither tells anything.
+    // Sequence number and port stay zero: each request has a socket of its own.
     message.extend_from_slice(&[0; 8]);
     message.extend_from_slice(body);
     message
@@ -109,7 +109,7 @@ fn octets(ip: IpAddr) -> (u8, Vec<u8>) {
 
 /// A link, as far as it matters here.
 #[derive(PartialEq, Eq, Default, Debug)]
-pub(crate) struct Link {
+pub(crate) struct KernelLink {
     pub(crate) index: u32,
     pub(crate) flags: u32,
     pub(crate) name: String,
@@ -125,15 +125,15 @@ pub(crate) struct Link {
 
 /// One message read.
 #[derive(PartialEq, Eq, Debug)]
-pub(crate) enum Message {
+pub(crate) enum NetlinkMessage {
     /// A link as it is now (`RTM_NEWLINK`).
-    Link(Link),
+    Link(KernelLink),
     /// An address as it is now (`RTM_NEWADDR`).
     Address {
         index: u32,
         flags: u32,
         ip: IpAddr,
-        /// Who gave it (`IFAPROT_*`), where the kernel tells it (since Linux 5.18).
+        /// Its origin (`IFAPROT_*`), where the kernel reports it (since Linux 5.18).
         origin: Option<u8>,
     },
     /// The end of a dump.
@@ -145,7 +145,7 @@ pub(crate) enum Message {
 }
 
 /// Reads every whole message of one datagram.
-pub(crate) fn parse(datagram: &[u8]) -> Vec<Message> {
+pub(crate) fn parse(datagram: &[u8]) -> Vec<NetlinkMessage> {
     let mut messages = Vec::new();
     let mut rest = datagram;
     while let Some((message, after)) = split_message(rest) {
@@ -155,25 +155,25 @@ pub(crate) fn parse(datagram: &[u8]) -> Vec<Message> {
     messages
 }
 
-fn split_message(bytes: &[u8]) -> Option<(Message, &[u8])> {
+fn split_message(bytes: &[u8]) -> Option<(NetlinkMessage, &[u8])> {
     let length = read_u32(bytes, 0)? as usize;
     let kind = read_u16(bytes, 4)?;
     let body = bytes.get(HEADER..length)?;
     let message = match kind {
-        RTM_NEWLINK => parse_link(body).unwrap_or(Message::Other(kind)),
-        RTM_NEWADDR => parse_address(body).unwrap_or(Message::Other(kind)),
-        NLMSG_DONE => Message::Done,
-        NLMSG_ERROR => Message::Ack(parse_ack(body)),
-        other => Message::Other(other),
+        RTM_NEWLINK => parse_link(body).unwrap_or(NetlinkMessage::Other(kind)),
+        RTM_NEWADDR => parse_address(body).unwrap_or(NetlinkMessage::Other(kind)),
+        NLMSG_DONE => NetlinkMessage::Done,
+        NLMSG_ERROR => NetlinkMessage::Ack(parse_ack(body)),
+        other => NetlinkMessage::Other(other),
     };
     Some((message, bytes.get(aligned(length)..).unwrap_or(&[])))
 }
 
-fn parse_link(body: &[u8]) -> Option<Message> {
-    let mut link = Link {
+fn parse_link(body: &[u8]) -> Option<NetlinkMessage> {
+    let mut link = KernelLink {
         index: read_u32(body, 4)?,
         flags: read_u32(body, 8)?,
-        ..Link::default()
+        ..KernelLink::default()
     };
     let mac = |data: &[u8]| data.try_into().ok().map(Mac);
     for (kind, data) in attributes(body.get(LINK_HEADER..)?) {
@@ -192,7 +192,7 @@ fn parse_link(body: &[u8]) -> Option<Message> {
             _ => {}
         }
     }
-    (!link.name.is_empty()).then_some(Message::Link(link))
+    (!link.name.is_empty()).then_some(NetlinkMessage::Link(link))
 }
 
 /// A text that ends with a zero byte.
@@ -201,7 +201,7 @@ fn text(data: &[u8]) -> Option<String> {
     String::from_utf8(text.to_vec()).ok()
 }
 
-fn parse_address(body: &[u8]) -> Option<Message> {
+fn parse_address(body: &[u8]) -> Option<NetlinkMessage> {
     let index = read_u32(body, 4)?;
     // The header's flags are a byte; IFA_FLAGS has all of them.
     let mut flags = u32::from(*body.get(2)?);
@@ -217,7 +217,7 @@ fn parse_address(body: &[u8]) -> Option<Message> {
     }
     // On a line to one peer IFA_ADDRESS is the peer's; IPv6 elsewhere has no IFA_LOCAL.
     let ip = own.or(other)?;
-    Some(Message::Address {
+    Some(NetlinkMessage::Address {
         index,
         flags,
         ip,
@@ -284,11 +284,11 @@ mod tests {
         datagram.extend(link_message(7, 0x1043, b"enp0s31f6\0"));
         datagram.extend(request(NLMSG_DONE, 0, &[0; 4]));
         let link = |index, flags, name: &str| {
-            Message::Link(Link {
+            NetlinkMessage::Link(KernelLink {
                 index,
                 flags,
                 name: name.to_owned(),
-                ..Link::default()
+                ..KernelLink::default()
             })
         };
         assert_eq!(
@@ -296,7 +296,7 @@ mod tests {
             [
                 link(1, 0x49, "lo"),
                 link(7, 0x1043, "enp0s31f6"),
-                Message::Done
+                NetlinkMessage::Done
             ]
         );
     }
@@ -309,7 +309,7 @@ mod tests {
         attribute(&mut body, IFA_FLAGS, &0x240_u32.to_ne_bytes());
         attribute(&mut body, IFA_PROTO, &[3]);
         let read = parse(&request(RTM_NEWADDR, 0, &body));
-        let expected = Message::Address {
+        let expected = NetlinkMessage::Address {
             index: u32::from_ne_bytes([3, 0, 0, 0]),
             flags: 0x240,
             ip: v6.into(),
@@ -325,7 +325,7 @@ mod tests {
         attribute(&mut body, IFA_LOCAL, &[10, 0, 0, 1]);
         let read = parse(&request(RTM_NEWADDR, 0, &body));
         assert!(
-            matches!(&read[..], [Message::Address { ip, flags: 0x80, .. }]
+            matches!(&read[..], [NetlinkMessage::Address { ip, flags: 0x80, .. }]
             if *ip == IpAddr::from([10, 0, 0, 1]))
         );
     }
@@ -333,9 +333,9 @@ mod tests {
     #[test]
     fn an_answer_carries_its_errno() {
         let refused = request(NLMSG_ERROR, 0, &(-libc::EPERM).to_ne_bytes());
-        assert_eq!(parse(&refused), [Message::Ack(Some(libc::EPERM))]);
+        assert_eq!(parse(&refused), [NetlinkMessage::Ack(Some(libc::EPERM))]);
         let done = request(NLMSG_ERROR, 0, &0_i32.to_ne_bytes());
-        assert_eq!(parse(&done), [Message::Ack(None)]);
+        assert_eq!(parse(&done), [NetlinkMessage::Ack(None)]);
     }
 
     proptest! {

@@ -6,7 +6,7 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 
-use nightlatch_core::network::snapshot::{RouteKind, SeenRoute, Snapshot};
+use nightlatch_core::network::snapshot::{KernelRoute, RouteKind, Snapshot};
 use rustix::io::Errno;
 
 use crate::links;
@@ -48,13 +48,17 @@ pub fn snapshot() -> io::Result<Snapshot> {
     Ok(snapshot)
 }
 
-/// How the kernel sends a TCP connection to `to`; `None` when it has no route. `masters` are links whose tables are
-/// looked at when its rules alone find nothing, such as VRFs; `sources` are this machine's addresses, of which one may
-/// have a table of its own.
+/// The kernel's route for a TCP connection to `to`; `None` without a route. `masters` are links whose tables are read
+/// when the rules alone find nothing, such as VRFs; `sources` are this machine's addresses, of which one may have a
+/// table of its own.
 ///
 /// # Errors
 /// Those of asking the kernel.
-pub fn route(to: SocketAddr, masters: &[u32], sources: &[IpAddr]) -> io::Result<Option<SeenRoute>> {
+pub fn route(
+    to: SocketAddr,
+    masters: &[u32],
+    sources: &[IpAddr],
+) -> io::Result<Option<KernelRoute>> {
     let plain = Lookup {
         to,
         source: None,
@@ -88,7 +92,7 @@ pub fn route(to: SocketAddr, masters: &[u32], sources: &[IpAddr]) -> io::Result<
 }
 
 /// With the source address that it chose the kernel looks a route of IPv4 up once more, and takes that one.
-fn again(lookup: &Lookup, found: SeenRoute) -> io::Result<(Lookup, SeenRoute)> {
+fn again(lookup: &Lookup, found: KernelRoute) -> io::Result<(Lookup, KernelRoute)> {
     let chosen = found.source.filter(|_| lookup.source.is_none());
     let (true, Some(source), RouteKind::Unicast) = (lookup.to.is_ipv4(), chosen, found.kind) else {
         return Ok((*lookup, found));
@@ -103,8 +107,8 @@ fn again(lookup: &Lookup, found: SeenRoute) -> io::Result<(Lookup, SeenRoute)> {
     })
 }
 
-/// The kernel's answer; none when there is no route, also when one says that there is none.
-fn ask(lookup: &Lookup) -> io::Result<Option<SeenRoute>> {
+/// The kernel's answer; none when there is no route, or when a route rejects the destination.
+fn ask(lookup: &Lookup) -> io::Result<Option<KernelRoute>> {
     let mut found = None;
     let answered = netif::ask_raw(&get_route(lookup), |datagram| {
         let mut seen = parse(datagram).into_iter();

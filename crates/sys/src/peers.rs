@@ -1,7 +1,6 @@
-//! The process at the other end of a stream socket, and who a process is: as the kernel knows them (unix(7)),
-//! whatever the process says of itself.
+//! The process at the other end of a stream socket, and the user of a process, both from the kernel (unix(7)).
 //!
-//! Never decides who is trusted.
+//! Never decides whom to trust.
 
 use std::fs;
 use std::io;
@@ -19,18 +18,18 @@ const SO_PEERPIDFD: libc::c_int = 0x56;
 
 /// The process that connected, or that called listen(2).
 #[derive(Debug)]
-pub struct Peer {
+pub struct PeerProcess {
     /// Its effective user at that moment.
     pub user: u32,
     /// Its process id at that moment.
     pub pid: Pid,
 }
 
-impl Peer {
+impl PeerProcess {
     /// The peer of a connected stream socket.
     ///
     /// # Errors
-    /// When the kernel cannot tell, as of a process that is outside of this one's PID namespace.
+    /// When the kernel cannot name it, for example a process outside of this one's PID namespace.
     pub fn of(socket: impl AsFd) -> io::Result<Self> {
         let mut peer = libc::ucred {
             pid: 0,
@@ -48,7 +47,7 @@ impl Peer {
 
 /// A descriptor of the peer's process (pidfd_open(2)). From the socket itself where the kernel can do that
 /// (Linux 6.5), so that no other process can have taken its number.
-pub fn process(socket: impl AsFd, peer: &Peer) -> io::Result<OwnedFd> {
+pub fn process(socket: impl AsFd, peer: &PeerProcess) -> io::Result<OwnedFd> {
     let mut number: libc::c_int = -1;
     match option(&socket, SO_PEERPIDFD, &mut number) {
         // SAFETY: the kernel has just made this descriptor for us, and nothing else knows its number.
@@ -83,11 +82,11 @@ fn option<T>(socket: &impl AsFd, name: libc::c_int, value: &mut T) -> io::Result
     }
 }
 
-/// The user of a process, when its real, effective, saved and file system user are one and the same: a
-/// set-user-ID program that somebody has started is nobody's.
+/// The user of a process, when its real, effective, saved and file system user are the same. A running set-user-ID
+/// program has none.
 ///
-/// The owner of /proc/PID is no answer: it is root for every process that is not dumpable (proc(5)), which
-/// everybody may make of his own.
+/// The owner of /proc/PID is no answer: it is root for every process that is not dumpable (proc(5)), and any process
+/// can make itself so.
 pub fn only_user_of(pid: u32) -> Option<u32> {
     let status = fs::read_to_string(PathBuf::from(format!("/proc/{pid}/status"))).ok()?;
     only_user(&status)
@@ -110,7 +109,7 @@ mod tests {
     #[test]
     fn the_kernel_tells_who_the_peer_is() {
         let (ours, _theirs) = UnixStream::pair().unwrap();
-        let peer = Peer::of(&ours).unwrap();
+        let peer = PeerProcess::of(&ours).unwrap();
         assert_eq!(peer.user, rustix::process::geteuid().as_raw());
         assert_eq!(peer.pid, rustix::process::getpid());
         let process = process(&ours, &peer).unwrap();
@@ -121,7 +120,7 @@ mod tests {
     fn a_socket_without_a_peer_has_none() {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let stream = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-        assert!(Peer::of(&stream).is_err());
+        assert!(PeerProcess::of(&stream).is_err());
     }
 
     #[test]

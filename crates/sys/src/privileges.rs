@@ -1,4 +1,4 @@
-//! Who the process is: finding an account, and becoming it for good.
+//! The user of the process: finding an account, and becoming it for good.
 
 use std::ffi::{CStr, CString};
 use std::io;
@@ -7,35 +7,35 @@ use std::ptr;
 /// An account of the host (passwd(5)).
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Account {
-    /// Login name.
+    /// The login name.
     pub name: String,
-    /// User id.
+    /// The user id.
     pub uid: u32,
-    /// Primary group.
+    /// The primary group.
     pub gid: u32,
     /// Groups that [`become_account`] joins beside those of the group database.
     pub groups: Vec<u32>,
-    /// Home directory.
+    /// The home directory.
     pub home: String,
 }
 
-/// Why the process could not become another user.
+/// The process could not become another user.
 #[derive(Debug, thiserror::Error)]
 pub enum DropError {
     /// A system call refused.
     #[error("cannot become {account}: {call} failed")]
     Refused {
-        /// Who it was to become.
+        /// The account's name.
         account: String,
-        /// The call.
+        /// The name of the system call.
         call: &'static str,
-        /// What the kernel said.
+        /// The error of that call.
         source: io::Error,
     },
     /// It became the user, but could become root again.
     #[error("cannot become {account} for good: the way back to root is still open")]
     Reversible {
-        /// Who it was to become.
+        /// The account's name.
         account: String,
     },
 }
@@ -102,7 +102,7 @@ pub fn effective_group() -> u32 {
     rustix::process::getegid().as_raw()
 }
 
-/// Whether the process runs as root.
+/// True when the effective user is root.
 pub fn is_root() -> bool {
     rustix::process::geteuid().is_root()
 }

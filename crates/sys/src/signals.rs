@@ -20,7 +20,7 @@ pub enum Signal {
     HangUp,
     /// `SIGTERM`.
     Terminate,
-    /// `SIGQUIT`. Never held by [`EndSignals`]: who sends it wants to see where the program is.
+    /// `SIGQUIT`. Never held by [`EndSignals`]: it is for finding out what the program does.
     Quit,
 }
 
@@ -44,11 +44,10 @@ impl Signal {
 pub struct EndSignals(OwnedFd);
 
 impl EndSignals {
-    /// Holds back SIGINT, SIGHUP and SIGTERM from now on, except those ignored already: who starts a
-    /// program with a signal ignored wants it to stay so (nohup(1)).
+    /// Holds back SIGINT, SIGHUP and SIGTERM from now on, except those that are ignored already, as by nohup(1).
     ///
-    /// Call it before the first thread is started: a thread inherits what is held back. So does a
-    /// program that is started, unless [`release_in`] is used.
+    /// Call it before the first thread is started: a thread inherits the mask. So does a program that is started,
+    /// unless [`release_in`] is used.
     pub fn hold() -> io::Result<Self> {
         let mut set = empty_set();
         for signal in Signal::ALL {
@@ -103,7 +102,7 @@ pub fn release_in(command: &mut Command) -> &mut Command {
     unsafe { command.pre_exec(|| change_mask(SIG_SETMASK, &empty_set())) }
 }
 
-/// Ends this process by `signal`, so that who waits for it sees the very signal.
+/// Ends this process by `signal`, which its parent then sees as the reason.
 pub fn die_of(signal: Signal) -> ! {
     let mut set = empty_set();
     // SAFETY: `set` is an initialised signal set and the number is a valid signal; restoring the
@@ -151,7 +150,7 @@ fn change_mask(how: i32, set: &libc::sigset_t) -> io::Result<()> {
 mod tests {
     use super::*;
 
-    // What a held signal does to a whole process is shown by the tests of nightlatch-boot.
+    // The tests of nightlatch-boot show what a held signal does to a whole process.
     #[test]
     fn a_held_signal_is_read_once() {
         // The mask is the thread's own, and so is a signal sent to the thread.

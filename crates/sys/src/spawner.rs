@@ -1,11 +1,11 @@
 //! Shell commands for a server, started by a process of their own as another user than the server's.
 //!
-//! A server that has given up being root cannot start anything as somebody else. So it is split before
-//! ([`Spawner::start`]): the spawner's effective user is the one that commands run as, so that it may signal
-//! them, and its real and saved user is the server's, so that they may not signal it (kill(2)). It has no
-//! capabilities, but for `CAP_NET_RAW` where there is one, which it hands to commands that ping.
+//! A server that has given up root cannot start a program as another user. So it is split before ([`Spawner::start`]):
+//! the spawner's effective user is that of the commands, so that it may signal them, and its real and saved user is
+//! the server's, so that they may not signal it (kill(2)). It has no capabilities except `CAP_NET_RAW`, if the server
+//! has that, which it passes to commands that ping.
 //!
-//! Both ends talk by datagrams of a socket pair. The spawner ends, with all that it started, when the
+//! Both ends exchange datagrams over a socket pair. The spawner ends, with everything that it started, when the
 //! server's end is closed.
 
 mod command;
@@ -26,39 +26,39 @@ use rustix::thread::{
     set_thread_groups, set_thread_res_gid, set_thread_res_uid,
 };
 
-pub use message::{Ended, Order, WrongOrder};
+pub use message::{BadCommandLine, CommandEnd, CommandRequest};
 
 /// A user and a group, by number.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Identity {
-    /// User id.
+pub struct UserAndGroup {
+    /// The user id.
     pub uid: u32,
     /// Group id. There are no other groups.
     pub gid: u32,
 }
 
-/// Who is who where the server was started as root.
+/// The two users of a server that was started as root.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Separation {
     /// Whom the server becomes.
-    pub server: Identity,
+    pub server: UserAndGroup,
     /// Whom commands run as.
-    pub commands: Identity,
+    pub commands: UserAndGroup,
 }
 
-/// How commands are run.
+/// The environment and users of the commands.
 #[derive(Clone, Debug)]
-pub struct Config {
+pub struct SpawnerConfig {
     /// Without one, commands run as the server's own user.
     pub separation: Option<Separation>,
     /// Their whole environment, as `NAME=VALUE`.
     pub environment: Vec<CString>,
 }
 
-/// What is sent once the spawner has become who it shall be; any other datagram is an error's number.
+/// The spawner's first datagram after it has changed its user; any other is an error number.
 const READY: [u8; 4] = [0; 4];
 
-/// Starts spawners.
+/// The process that starts commands.
 #[derive(Debug)]
 pub struct Spawner;
 
@@ -67,7 +67,7 @@ impl Spawner {
     ///
     /// # Errors
     /// When there are several threads already, or the users cannot be changed to.
-    pub fn start(config: &Config) -> io::Result<OwnedFd> {
+    pub fn start(config: &SpawnerConfig) -> io::Result<OwnedFd> {
         let (ours, theirs) = pair()?;
         if crate::child::threads()? != 1 {
             return Err(io::Error::new(
@@ -105,7 +105,7 @@ impl Spawner {
     pub fn start_in_thread(environment: Vec<CString>) -> io::Result<OwnedFd> {
         let (ours, theirs) = pair()?;
         rustix::io::ioctl_fionbio(&ours, true)?;
-        let config = Config {
+        let config = SpawnerConfig {
             separation: None,
             environment,
         };
@@ -123,7 +123,7 @@ fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
     )?)
 }
 
-fn be_spawner(socket: &OwnedFd, config: &Config) -> io::Result<()> {
+fn be_spawner(socket: &OwnedFd, config: &SpawnerConfig) -> io::Result<()> {
     let became = begin(socket, config);
     let answer = match &became {
         Ok(()) => READY,
@@ -134,8 +134,8 @@ fn be_spawner(socket: &OwnedFd, config: &Config) -> io::Result<()> {
     serve(socket, config)
 }
 
-fn begin(socket: &OwnedFd, config: &Config) -> io::Result<()> {
-    // What ends the server by the keyboard or its whole group is the server's to hear.
+fn begin(socket: &OwnedFd, config: &SpawnerConfig) -> io::Result<()> {
+    // Signals of the keyboard and to the server's group are for the server only.
     rustix::process::setsid()?;
     command::hold_signals();
     let _ = rustix::thread::set_name(c"nightlatch-run");
@@ -166,7 +166,7 @@ fn separate(Separation { server, commands }: Separation) -> io::Result<()> {
     Ok(())
 }
 
-fn numbers(who: Identity) -> (rustix::process::Uid, rustix::process::Gid) {
+fn numbers(who: UserAndGroup) -> (rustix::process::Uid, rustix::process::Gid) {
     (
         rustix::process::Uid::from_raw(who.uid),
         rustix::process::Gid::from_raw(who.gid),
@@ -174,15 +174,15 @@ fn numbers(who: Identity) -> (rustix::process::Uid, rustix::process::Gid) {
 }
 
 /// A command that runs: the leader of its session and group.
-struct Running {
+struct RunningCommand {
     id: u64,
     leader: Pid,
     handle: OwnedFd,
 }
 
-impl Running {
+impl RunningCommand {
     fn signal(&self, signal: Signal) {
-        // The leader was not waited for yet, so its number is nobody else's. One that has ended is no error.
+        // The leader was not reaped yet, so its number is still its own. One that has ended is no error.
         if rustix::process::kill_process_group(self.leader, signal).is_err() {
             // It was forked and is not the leader of a group yet.
             let _ = rustix::process::kill_process(self.leader, signal);
@@ -190,9 +190,9 @@ impl Running {
     }
 }
 
-/// Does what it is told until the other end is closed.
-fn serve(socket: &OwnedFd, config: &Config) -> io::Result<()> {
-    let mut running: Vec<Running> = Vec::new();
+/// Carries out requests until the other end is closed.
+fn serve(socket: &OwnedFd, config: &SpawnerConfig) -> io::Result<()> {
+    let mut running: Vec<RunningCommand> = Vec::new();
     let mut buffer = vec![0; message::LONGEST];
     let ended = loop {
         if let Err(error) = step(socket, config, &mut running, &mut buffer) {
@@ -212,8 +212,8 @@ fn serve(socket: &OwnedFd, config: &Config) -> io::Result<()> {
 /// Waits for one thing to happen and deals with all that has.
 fn step(
     socket: &OwnedFd,
-    config: &Config,
-    running: &mut Vec<Running>,
+    config: &SpawnerConfig,
+    running: &mut Vec<RunningCommand>,
     buffer: &mut [u8],
 ) -> io::Result<()> {
     let mut watched = vec![PollFd::new(socket, PollFlags::IN)];
@@ -251,14 +251,14 @@ fn step(
         if whole == 0 {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
-        let order = buffer.get(..count).and_then(Order::read);
+        let order = buffer.get(..count).and_then(CommandRequest::read);
         carry_out(socket, config, running, order)?;
     }
     Ok(())
 }
 
 /// Its last word. What it left behind in its group ends with it.
-fn reap(socket: &OwnedFd, one: &Running) -> io::Result<()> {
+fn reap(socket: &OwnedFd, one: &RunningCommand) -> io::Result<()> {
     one.signal(Signal::KILL);
     let status = loop {
         match waitpid(Some(one.leader), WaitOptions::empty()) {
@@ -267,39 +267,39 @@ fn reap(socket: &OwnedFd, one: &Running) -> io::Result<()> {
             Err(_) => break None,
         }
     };
-    tell(socket, Ended { id: one.id, status })
+    tell(socket, CommandEnd { id: one.id, status })
 }
 
-fn tell(socket: &OwnedFd, ended: Ended) -> io::Result<()> {
+fn tell(socket: &OwnedFd, ended: CommandEnd) -> io::Result<()> {
     send(socket, &ended.to_bytes(), SendFlags::NOSIGNAL)?;
     Ok(())
 }
 
 fn carry_out(
     socket: &OwnedFd,
-    config: &Config,
-    running: &mut Vec<Running>,
-    order: Option<Order<'_>>,
+    config: &SpawnerConfig,
+    running: &mut Vec<RunningCommand>,
+    order: Option<CommandRequest<'_>>,
 ) -> io::Result<()> {
     match order {
-        Some(Order::Run {
+        Some(CommandRequest::Run {
             id,
             pings,
             shows_errors,
             line,
         }) => match command::start(config, line, pings, shows_errors).and_then(with_handle) {
-            Ok((leader, handle)) => running.push(Running { id, leader, handle }),
-            Err(_) => return tell(socket, Ended { id, status: None }),
+            Ok((leader, handle)) => running.push(RunningCommand { id, leader, handle }),
+            Err(_) => return tell(socket, CommandEnd { id, status: None }),
         },
-        Some(Order::Terminate(id)) => signal(running, id, Signal::TERM),
-        Some(Order::Kill(id)) => signal(running, id, Signal::KILL),
-        // Never sent.
+        Some(CommandRequest::Terminate(id)) => signal(running, id, Signal::TERM),
+        Some(CommandRequest::Kill(id)) => signal(running, id, Signal::KILL),
+        // The server never sends any other request.
         None => {}
     }
     Ok(())
 }
 
-fn signal(running: &[Running], id: u64, signal: Signal) {
+fn signal(running: &[RunningCommand], id: u64, signal: Signal) {
     if let Some(one) = running.iter().find(|one| one.id == id) {
         one.signal(signal);
     }

@@ -21,7 +21,7 @@ const TERMINAL: &str = "/dev/tty";
 /// The longest line the kernel hands over in canonical mode is 4096 bytes (termios(3)).
 const MAX_LINE: usize = 4096;
 
-/// What a person or the system sends to end or stop a program: all would leave echo off.
+/// Signals that end or stop a program; each would leave echo off.
 const HELD: [i32; 5] = [
     libc::SIGINT,
     libc::SIGHUP,
@@ -42,7 +42,7 @@ pub fn read_password(prompt: &str) -> io::Result<Secret> {
     read_password_on(&terminal, &terminal, prompt)
 }
 
-/// The terminal that controls this process.
+/// Opens the terminal that controls this process.
 ///
 /// # Errors
 /// `ENXIO` when there is none.
@@ -56,7 +56,7 @@ pub fn controlling() -> io::Result<File> {
 /// `ENOTTY` when `input` is no terminal; else as [`read_password`].
 pub fn read_password_on(input: &File, output: &File, prompt: &str) -> io::Result<Secret> {
     loop {
-        let mut question = Question::ask(input, output, prompt)?;
+        let mut question = PasswordPrompt::ask(input, output, prompt)?;
         while !question.is_interrupted()? {
             if let Some(line) = question.read()? {
                 return Ok(line);
@@ -73,9 +73,9 @@ pub fn read_password_on(input: &File, output: &File, prompt: &str) -> io::Result
 }
 
 /// A question that stands on a terminal. The terminal is itself again once it is dropped.
-pub struct Question<'a> {
+pub struct PasswordPrompt<'a> {
     // In this order: signals are released last, and act at that moment.
-    quiet: Quiet<'a>,
+    quiet: EchoOff<'a>,
     output: &'a File,
     held: HeldSignals,
     line: Zeroizing<[u8; MAX_LINE]>,
@@ -83,7 +83,7 @@ pub struct Question<'a> {
     answered: bool,
 }
 
-impl<'a> Question<'a> {
+impl<'a> PasswordPrompt<'a> {
     /// Shows `prompt` on `output` and turns echo off on the terminal `input`. What was typed before
     /// is no answer, and is dropped.
     ///
@@ -91,7 +91,7 @@ impl<'a> Question<'a> {
     /// `ENOTTY` when `input` is no terminal.
     pub fn ask(input: &'a File, mut output: &'a File, prompt: &str) -> io::Result<Self> {
         let held = HeldSignals::hold()?;
-        let quiet = Quiet::begin(input)?;
+        let quiet = EchoOff::begin(input)?;
         output.write_all(prompt.as_bytes())?;
         Ok(Self {
             quiet,
@@ -103,12 +103,12 @@ impl<'a> Question<'a> {
         })
     }
 
-    /// What to wait for: the one tells of a signal, the other of a line.
+    /// Wait for these: the first is readable when a signal came, the second when a line was typed.
     pub fn descriptors(&self) -> [BorrowedFd<'_>; 2] {
         [self.held.queue.as_fd(), self.quiet.terminal.as_fd()]
     }
 
-    /// Whether a signal came that is to end or stop the process: drop the question to let it act.
+    /// True when a signal came that ends or stops the process. Drop the prompt to let it act.
     pub fn is_interrupted(&self) -> io::Result<bool> {
         is_readable(self.held.queue.as_fd())
     }
@@ -143,13 +143,13 @@ impl<'a> Question<'a> {
     }
 }
 
-impl fmt::Debug for Question<'_> {
+impl fmt::Debug for PasswordPrompt<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Question({} bytes typed)", self.length)
+        write!(f, "PasswordPrompt({} bytes typed)", self.length)
     }
 }
 
-impl Drop for Question<'_> {
+impl Drop for PasswordPrompt<'_> {
     fn drop(&mut self) {
         if !self.answered {
             // The next output starts on a line of its own.
@@ -174,12 +174,12 @@ fn is_readable(descriptor: BorrowedFd<'_>) -> io::Result<bool> {
 }
 
 /// A terminal that does not echo, until dropped.
-struct Quiet<'a> {
+struct EchoOff<'a> {
     terminal: &'a File,
     before: Termios,
 }
 
-impl<'a> Quiet<'a> {
+impl<'a> EchoOff<'a> {
     fn begin(terminal: &'a File) -> io::Result<Self> {
         let before = tcgetattr(terminal)?;
         let mut quiet = before.clone();
@@ -188,13 +188,13 @@ impl<'a> Quiet<'a> {
         quiet
             .local_modes
             .insert(LocalModes::ECHONL | LocalModes::ICANON);
-        // What was typed before the question is no answer to it.
+        // Input from before the question is dropped.
         tcsetattr(terminal, OptionalActions::Flush, &quiet)?;
         Ok(Self { terminal, before })
     }
 }
 
-impl Drop for Quiet<'_> {
+impl Drop for EchoOff<'_> {
     fn drop(&mut self) {
         // Nothing better can be done when it fails: the terminal is gone then.
         let _ = tcsetattr(self.terminal, OptionalActions::Now, &self.before);

@@ -1,8 +1,8 @@
-//! Files that nobody but their owner and root can have put where they are: programs to be run with more rights
-//! than others have, and folders of such programs.
+//! Files that only their owner and root can have put into their place: programs that are run with privileges, and
+//! folders of such programs.
 //!
-//! A path is followed from `/` one name at a time, by descriptors. Every folder and every link on the way counts,
-//! for whoever can change one of them decides what is found at the end.
+//! A path is followed from `/` one name at a time, by descriptors. Every folder and link on the way is checked: a user
+//! who can change one of them decides what is at the end.
 
 use std::collections::VecDeque;
 use std::ffi::OsString;
@@ -23,14 +23,14 @@ use crate::identity::leave_open;
 /// As many links as the kernel follows in one path (path_resolution(7)).
 const MAX_LINKS: usize = 40;
 
-/// Write permission of the group and of everybody. An access control list that lets somebody else write has
-/// the bit of the group set (acl(5)).
+/// Write permission of the group and of all users. An access control list that lets another user write has the bit of
+/// the group set (acl(5)).
 const WRITABLE: u32 = 0o022;
 
 /// In a folder with this bit only the owner of a file can take it away.
 const STICKY: u32 = 0o1000;
 
-/// What keeps a path from being trusted.
+/// A path is not trusted.
 #[derive(Debug, thiserror::Error)]
 pub enum TrustError {
     /// It cannot be looked at.
@@ -39,17 +39,17 @@ pub enum TrustError {
     /// Somebody else owns it, or a folder or link on the way to it.
     #[error("{p} belongs to user {owner}: expected `chown -h {wanted} {p}`", p = path.display())]
     Owner {
-        /// What is owned.
+        /// The file, folder or link.
         path: PathBuf,
-        /// By whom.
+        /// Its owner.
         owner: u32,
-        /// Who may own it.
+        /// The only owner allowed, besides root.
         wanted: u32,
     },
     /// Others can change it, or a folder on the way to it.
     #[error("others can write to {p}, which has the mode {mode:04o}: expected `chmod go-w {p}`", p = path.display())]
     Writable {
-        /// What they can write to.
+        /// The file or folder.
         path: PathBuf,
         /// Its permissions.
         mode: u32,
@@ -59,8 +59,8 @@ pub enum TrustError {
     Kind(PathBuf, &'static str),
 }
 
-/// Where a path has led to.
-struct Place {
+/// The end of a path.
+struct ResolvedPath {
     about: Stat,
     /// The folder that it is in and its name there, unless it is a folder itself.
     name: Option<(OwnedFd, OsString)>,
@@ -76,13 +76,13 @@ pub struct Executable {
 }
 
 impl Executable {
-    /// The program at `path`, an absolute one. Root or `user` must own it and everything on the way to it, and
-    /// nobody else may be able to write there.
+    /// The program at the absolute path `path`. Root or `user` must own it and everything on the way to it, and no
+    /// other user may be able to write there.
     ///
     /// # Errors
-    /// When that is not so, or it is no executable file, or it cannot be read.
+    /// When that is not so, it is no executable file, or it cannot be read.
     pub fn open(path: &Path, user: u32) -> Result<Self, TrustError> {
-        let Place { about, name } = follow(path, user)?;
+        let ResolvedPath { about, name } = follow(path, user)?;
         let is_file = FileType::from_raw_mode(about.st_mode) == FileType::RegularFile;
         let (true, Some((folder, name))) = (is_file && about.st_mode & 0o111 != 0, name) else {
             return Err(TrustError::Kind(path.to_owned(), "an executable file"));
@@ -90,7 +90,7 @@ impl Executable {
         let looked = |error: Errno| TrustError::Look(path.to_owned(), error.into());
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let file = openat(&folder, &name, flags, Mode::empty()).map_err(looked)?;
-        // Those who can change a name in between are trusted; what they have changed is not what was checked.
+        // Those who can replace a file in between are trusted, but the new one was not checked.
         if !is_same(&about, &fstat(&file).map_err(looked)?) {
             return Err(TrustError::Kind(path.to_owned(), "the file that it was"));
         }
@@ -102,13 +102,14 @@ impl Executable {
         })
     }
 
-    /// What runs it, as long as this is there. The kernel calls the process by the program's name: it is run by the
-    /// descriptor of its folder, in which it is found once more.
+    /// Starts it; `self` must outlive the start. The process gets the program's name: it is run by the descriptor of
+    /// its folder, and found in it once more.
     pub fn command(&self) -> Command {
         self.command_by(self.folder.as_raw_fd(), Some(&self.name))
     }
 
-    /// The same for a user who may have no right to look into the folder. The kernel calls the process by a number.
+    /// As [`command`](Self::command), for a user who may have no right to search the folder. The process gets a number
+    /// as its name.
     pub fn command_for_others(&self) -> Command {
         self.command_by(self.file.as_raw_fd(), None)
     }
@@ -137,11 +138,11 @@ impl Executable {
     }
 }
 
-/// Makes sure that `path` is a folder to which nobody but root and `user` can add anything. One with the sticky
-/// bit will not do: everybody can add to it.
+/// Makes sure that `path` is a folder to which only root and `user` can add files. One with the sticky bit is refused:
+/// every user can add to it.
 ///
 /// # Errors
-/// When it is not, or cannot be looked at.
+/// When that is not so, or it cannot be read.
 pub fn check_folder(path: &Path, user: u32) -> Result<(), TrustError> {
     let about = follow(path, user)?.about;
     match FileType::from_raw_mode(about.st_mode) {
@@ -177,26 +178,26 @@ fn check_writers(path: &Path, about: &Stat) -> Result<(), TrustError> {
 
 /// Follows `path`, and checks all that it leads through and what it leads to, but for the writers of a folder at
 /// its end that has the sticky bit.
-fn follow(path: &Path, user: u32) -> Result<Place, TrustError> {
+fn follow(path: &Path, user: u32) -> Result<ResolvedPath, TrustError> {
     let absolute =
         std::path::absolute(path).map_err(|error| TrustError::Look(path.to_owned(), error))?;
-    let mut walk = Walk::new(&absolute, user)?;
+    let mut walk = PathWalk::new(&absolute, user)?;
     while walk.step()? {}
     walk.end(path)
 }
 
 /// A path on its way.
-struct Walk {
+struct PathWalk {
     user: u32,
     /// The folders that lead to where it is, the root first, and what each is called.
     folders: Vec<(OwnedFd, PathBuf)>,
     rest: VecDeque<OsString>,
     links: usize,
-    /// What it has come to that is no folder.
-    last: Option<Place>,
+    /// The end of the path, when that is not a folder.
+    last: Option<ResolvedPath>,
 }
 
-impl Walk {
+impl PathWalk {
     fn new(path: &Path, user: u32) -> Result<Self, TrustError> {
         let slash = PathBuf::from("/");
         let looked = |error: Errno| TrustError::Look("/".into(), error.into());
@@ -216,7 +217,7 @@ impl Walk {
         })
     }
 
-    /// Follows the next name; tells whether there was one.
+    /// Follows the next name. False when there was none.
     fn step(&mut self) -> Result<bool, TrustError> {
         let Some(name) = self.rest.pop_front() else {
             return Ok(false);
@@ -258,7 +259,7 @@ impl Walk {
                 check_writers(&path, &about)?;
                 let folder = folder.try_clone();
                 let folder = folder.map_err(|error| TrustError::Look(path.clone(), error))?;
-                self.last = Some(Place {
+                self.last = Some(ResolvedPath {
                     about,
                     name: Some((folder, name)),
                 });
@@ -276,14 +277,14 @@ impl Walk {
         }
     }
 
-    fn end(mut self, path: &Path) -> Result<Place, TrustError> {
+    fn end(mut self, path: &Path) -> Result<ResolvedPath, TrustError> {
         if let Some(place) = self.last {
             return Ok(place);
         }
         let looked = |error: Errno| TrustError::Look(path.to_owned(), error.into());
         let (folder, _) = self.folders.pop().ok_or_else(|| looked(Errno::NOENT))?;
         let about = fstat(&folder).map_err(looked)?;
-        Ok(Place { about, name: None })
+        Ok(ResolvedPath { about, name: None })
     }
 }
 

@@ -39,7 +39,7 @@ unsafe impl<A: GlobalAlloc> GlobalAlloc for Wiping<A> {
     unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
         // SAFETY: the caller promises that all of it is his, and that nobody uses it after this.
         unsafe {
-            // Unlike write_bytes, this is not left out because nobody reads the zeros.
+            // Unlike write_bytes, this is never optimised away.
             libc::explicit_bzero(memory.cast(), layout.size());
             self.0.dealloc(memory, layout);
         }

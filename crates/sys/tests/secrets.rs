@@ -37,7 +37,7 @@ unsafe impl GlobalAlloc for Inspector {
     }
 }
 
-/// How many blocks with the mark in them `action` gives back.
+/// The number of blocks with the mark in them that `action` frees.
 fn left_by(action: impl FnOnce()) -> usize {
     let before = LEFT.load(Ordering::Relaxed);
     action();

@@ -3,17 +3,17 @@
 use std::process::{Command, Output};
 
 use nightlatch_interop::administered::{Administered, mandos_ctl, section};
-use nightlatch_interop::programs::{Whose, ours};
+use nightlatch_interop::programs::{Project, ours};
 
 use crate::{Setup, clock, megabytes, memory, name};
 
 /// Clients, a server, and how often each tool is run for one figure; the median is shown.
-const FLEETS: [(usize, Whose, usize); 4] = [
-    (1_000, Whose::Stock, 5),
-    (1_000, Whose::Ours, 5),
+const FLEETS: [(usize, Project, usize); 4] = [
+    (1_000, Project::Stock, 5),
+    (1_000, Project::Ours, 5),
     // Each takes minutes, whatever comes of it.
-    (10_000, Whose::Stock, 1),
-    (10_000, Whose::Ours, 5),
+    (10_000, Project::Stock, 1),
+    (10_000, Project::Ours, 5),
 ];
 
 /// A tool, and how it lists all clients.

@@ -4,7 +4,7 @@ use std::fs;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use nightlatch_interop::programs::Whose;
+use nightlatch_interop::programs::Project;
 
 use crate::fleet::section;
 use crate::{Setup, clock, cpu, name, serve};
@@ -12,7 +12,7 @@ use crate::{Setup, clock, cpu, name, serve};
 /// Clients that are each checked once a second.
 const CLIENTS: usize = 1000;
 
-/// How long they are watched, after as long to come to a steady state.
+/// Time of one measurement, after a wait of the same length for a steady state.
 const WATCHED: Duration = Duration::from_secs(10);
 
 /// Shells for the bound.
@@ -48,7 +48,7 @@ pub(crate) fn a_second(setup: &Setup) {
         std::thread::sleep(WATCHED);
         let seconds = before.3.elapsed().as_secs_f64();
         // The stock server takes a process more for each check.
-        let processes = if server == Whose::Stock { 2.0 } else { 1.0 };
+        let processes = if server == Project::Stock { 2.0 } else { 1.0 };
         println!(
             "| {} | {:.0} | {:.0} % | {:.0} % |",
             name(server),
@@ -59,7 +59,7 @@ pub(crate) fn a_second(setup: &Setup) {
     }
 }
 
-/// What as many shells cost a program that does nothing else, of one core.
+/// Share of one core that the same number of shells takes when started by a program that does nothing else.
 fn bare_shells() -> f64 {
     let own = std::process::id();
     let before = cpu::of_tree(own);

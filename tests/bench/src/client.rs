@@ -5,7 +5,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use nightlatch_interop::client;
-use nightlatch_interop::programs::{Whose, boot_client, mandos_client};
+use nightlatch_interop::programs::{Project, boot_client, mandos_client};
 
 use crate::fleet::quantile;
 use crate::{Setup, clock, name, serve};
@@ -20,10 +20,10 @@ pub(crate) fn password(setup: &Setup) {
     println!("| server | client | keys | ms | slowest, ms |\n|---|---|---|---|---|");
     for server in setup.servers.iter().copied() {
         for (client, keys, machine) in [
-            (Whose::Stock, "RSA-4096", stock),
-            (Whose::Stock, "Curve25519", ours),
-            (Whose::Ours, "RSA-4096", stock),
-            (Whose::Ours, "Curve25519", ours),
+            (Project::Stock, "RSA-4096", stock),
+            (Project::Stock, "Curve25519", ours),
+            (Project::Ours, "RSA-4096", stock),
+            (Project::Ours, "Curve25519", ours),
         ] {
             let (running, _bus) = serve(server, &machine.section("checker = true"), &[]);
             let address = format!("127.0.0.1:{}", running.port());
@@ -48,21 +48,21 @@ pub(crate) fn password(setup: &Setup) {
     }
 }
 
-/// What the client's file takes. The stock one also needs GnuPG and its libraries beside it.
+/// The size of the client's file. The stock one also needs GnuPG and its libraries.
 pub(crate) fn image(_: &Setup) {
     println!("\n## The client's file\n");
     println!(
         "| client | bytes | as initramfs-tools compresses (zstd -9) | shared libraries, without libc and the loader |"
     );
     println!("|---|---|---|---|");
-    for (whose, file) in [
-        (Whose::Stock, mandos_client()),
-        (Whose::Ours, boot_client()),
+    for (project, file) in [
+        (Project::Stock, mandos_client()),
+        (Project::Ours, boot_client()),
     ] {
         let bytes = std::fs::metadata(&file).unwrap().len();
         println!(
             "| {} | {bytes} | {} | {} |",
-            name(whose),
+            name(project),
             compressed(&file),
             libraries(&file),
         );
@@ -78,7 +78,7 @@ fn compressed(file: &Path) -> u64 {
     packed.stdout.len() as u64
 }
 
-/// How many libraries ldd(1) finds for it, apart from those that every initramfs has.
+/// Number of libraries that ldd(1) lists for it, apart from those in every initramfs.
 fn libraries(file: &Path) -> usize {
     let listed = Command::new("ldd").arg(file).output().unwrap();
     let listed = String::from_utf8_lossy(&listed.stdout).into_owned();

@@ -1,4 +1,4 @@
-//! How much of a processor a server takes, with what it started (proc_pid_stat(5)).
+//! Processor time of a server and of its children (proc_pid_stat(5)).
 
 use std::fs;
 
@@ -14,7 +14,7 @@ pub(crate) fn of_tree(pid: u32) -> f64 {
     own.all() + children.map(of_tree).sum::<f64>()
 }
 
-/// What the process itself has taken.
+/// Without its children.
 pub(crate) fn of_itself(pid: u32) -> f64 {
     of_process(pid).own
 }

@@ -10,8 +10,8 @@ use rustix::time::{ClockId, clock_gettime};
 
 const EXCHANGES: u32 = 10_000;
 
-/// What each side says in its turn, as seen of an unlock: greeting, ClientHello, the machine's flight,
-/// the server's flight, and the payload up to the close_notify.
+/// Number of bytes in each turn of an unlock, as captured: greeting, ClientHello, the machine's flight, the server's
+/// flight, and the payload up to the close_notify.
 const GREETING: usize = 3;
 const HELLO: usize = 1430;
 const MACHINE: usize = 1500;

@@ -8,9 +8,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use nightlatch_interop::machine::Machine;
+use nightlatch_interop::machine::TestMachine;
 use nightlatch_proto::priority::Priority;
-use nightlatch_proto::tls::{BootTls, FetchError, KeyKind, RawKey};
+use nightlatch_proto::tls::{BootTls, FetchError, RawKey, RawKeyKind};
 use rustix::net::{AddressFamily, SocketType, bind, connect, socket};
 
 use crate::clock;
@@ -21,28 +21,28 @@ const MAX_PAYLOAD: usize = 1 << 20;
 /// Enough for a handshake; ten thousand threads must fit.
 const STACK: usize = 512 << 10;
 
-/// What became of many requests.
-pub(crate) struct Outcome {
-    /// How long each took that was served, the shortest first.
+/// The results of many requests.
+pub(crate) struct FetchResults {
+    /// Durations of the successful requests, in ascending order.
     pub(crate) took: Vec<Duration>,
-    /// How often one got nothing.
+    /// Number of requests without a secret.
     pub(crate) failed: usize,
 }
 
 /// Machines that can all ask at once.
-pub(crate) struct Fleet {
+pub(crate) struct BenchFleet {
     machines: Vec<BootTls>,
     /// Their sections of `clients.conf`.
     pub(crate) sections: String,
 }
 
-impl Fleet {
+impl BenchFleet {
     /// `count` machines with the payload of `template`, which no more is done with than to fetch it.
-    pub(crate) fn new(count: usize, template: &Machine, settings: &str) -> Self {
+    pub(crate) fn new(count: usize, template: &TestMachine, settings: &str) -> Self {
         let mut sections = String::new();
         let mut machines = Vec::with_capacity(count);
         for number in 0..count {
-            let key = RawKey::generate(KeyKind::Ed25519).unwrap();
+            let key = RawKey::generate(RawKeyKind::Ed25519).unwrap();
             sections += &section(template, number, &key.key_id().to_string(), settings);
             machines.push(BootTls::new(key, Vec::new(), &Priority::default()).unwrap());
         }
@@ -50,7 +50,7 @@ impl Fleet {
     }
 
     /// `requests` fetches, `at_a_time` side by side. A machine that gets nothing asks again at once.
-    pub(crate) fn fetch(&self, port: u16, requests: usize, at_a_time: usize) -> Outcome {
+    pub(crate) fn fetch(&self, port: u16, requests: usize, at_a_time: usize) -> FetchResults {
         let next = AtomicUsize::new(0);
         let failed = AtomicUsize::new(0);
         let each = || {
@@ -76,11 +76,11 @@ impl Fleet {
         });
         took.sort_unstable();
         let failed = failed.into_inner();
-        Outcome { took, failed }
+        FetchResults { took, failed }
     }
 
     /// Every machine asks once, all at the same moment.
-    pub(crate) fn burst(&self, port: u16) -> Outcome {
+    pub(crate) fn burst(&self, port: u16) -> FetchResults {
         let ready = Barrier::new(self.machines.len());
         let one = &|number| {
             ready.wait();
@@ -103,7 +103,7 @@ impl Fleet {
                 }
             }
             took.sort_unstable();
-            Outcome { took, failed }
+            FetchResults { took, failed }
         })
     }
 
@@ -126,7 +126,12 @@ fn dial(number: usize, port: u16) -> io::Result<TcpStream> {
 }
 
 /// The section of `template` under another name and with another key.
-pub(crate) fn section(template: &Machine, number: usize, key_id: &str, settings: &str) -> String {
+pub(crate) fn section(
+    template: &TestMachine,
+    number: usize,
+    key_id: &str,
+    settings: &str,
+) -> String {
     let name = format!("[{}", template.name);
     let section = template.section(settings);
     let section = section.replacen(&name, &format!("{name}{number}"), 1);

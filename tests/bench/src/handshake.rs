@@ -5,7 +5,7 @@ use std::io::{self, Read, Write};
 use std::time::Duration;
 
 use nightlatch_proto::priority::Priority;
-use nightlatch_proto::tls::{BootTls, KeyKind, RawKey, ServerTls};
+use nightlatch_proto::tls::{BootTls, RawKey, RawKeyKind, ServerTls};
 use rustls::ClientConnection;
 
 use crate::clock;
@@ -15,7 +15,7 @@ const HANDSHAKES: u32 = 3000;
 /// Handshakes with a payload of `length` bytes for each second of the server's side.
 pub(crate) fn a_second(length: usize) -> f64 {
     let priority = Priority::default();
-    let key = || RawKey::generate(KeyKind::Ed25519).unwrap();
+    let key = || RawKey::generate(RawKeyKind::Ed25519).unwrap();
     let boot = BootTls::new(key(), Vec::new(), &priority).unwrap();
     let server = ServerTls::new(Some(&key()), &priority).unwrap();
     let payload = vec![7; length];

@@ -23,18 +23,18 @@ use std::net::{Ipv4Addr, TcpListener};
 use std::time::Instant;
 
 use nightlatch_interop::dbus::Bus;
-use nightlatch_interop::machine::{Keys, Machine};
-use nightlatch_interop::programs::Whose;
-use nightlatch_interop::server::{Home, Server};
+use nightlatch_interop::machine::{MachineKeys, TestMachine};
+use nightlatch_interop::programs::Project;
+use nightlatch_interop::server::{Home, TestServer};
 
-/// What every table is made with.
+/// The parameters of all tables.
 struct Setup {
     /// A machine with our keys.
-    ours: Machine,
+    ours: TestMachine,
     /// A machine with those of the stock key generator.
-    stock: Machine,
+    stock: TestMachine,
     /// The servers to be measured.
-    servers: Vec<Whose>,
+    servers: Vec<Project>,
 }
 
 type Table = (&'static str, fn(&Setup));
@@ -56,11 +56,12 @@ const TABLES: [Table; 10] = [
 const OURS_ONLY: &str = "--ours";
 
 fn main() {
-    let machine = |whose, keys| Machine::new("tower", whose, keys, b"correct horse battery staple");
+    let machine =
+        |project, keys| TestMachine::new("tower", project, keys, b"correct horse battery staple");
     let mut setup = Setup {
-        ours: machine(Whose::Ours, Keys::Curve25519),
-        stock: machine(Whose::Stock, Keys::Rsa4096),
-        servers: vec![Whose::Stock, Whose::Ours],
+        ours: machine(Project::Ours, MachineKeys::Curve25519),
+        stock: machine(Project::Stock, MachineKeys::Rsa4096),
+        servers: vec![Project::Stock, Project::Ours],
     };
     let mut wanted: Vec<String> = std::env::args().skip(1).collect();
     if let Some(place) = wanted.iter().position(|word| word == OURS_ONLY) {
@@ -81,21 +82,21 @@ fn main() {
 }
 
 /// A server on loopback for these clients and settings, and the system bus that the stock one needs.
-fn serve(server: Whose, clients: &str, settings: &[(&str, &str)]) -> (Server, Option<Bus>) {
-    let bus = (server == Whose::Stock).then(Bus::start);
+fn serve(server: Project, clients: &str, settings: &[(&str, &str)]) -> (TestServer, Option<Bus>) {
+    let bus = (server == Project::Stock).then(Bus::start);
     let mut home = Home::new(clients, bus.as_ref().map(Bus::address));
     home.quiet();
     for (key, value) in settings {
         home.set(key, value);
     }
     let socket = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-    (Server::start_on(server, home, socket), bus)
+    (TestServer::start_on(server, home, socket), bus)
 }
 
-fn name(whose: Whose) -> &'static str {
-    match whose {
-        Whose::Ours => "nightlatch",
-        Whose::Stock => "mandos 1.8.16",
+fn name(project: Project) -> &'static str {
+    match project {
+        Project::Ours => "nightlatch",
+        Project::Stock => "mandos 1.8.16",
     }
 }
 

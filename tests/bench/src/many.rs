@@ -1,15 +1,15 @@
 //! Large configurations: from the start of the server to its being ready, and what it holds then.
 
-use nightlatch_interop::programs::Whose;
-use nightlatch_interop::server::Server;
+use nightlatch_interop::programs::Project;
+use nightlatch_interop::server::TestServer;
 
 use crate::fleet::section;
 use crate::{Setup, clock, megabytes, memory, name, serve};
 
 /// Clients, and the servers that can be waited for with so many.
-const FLEETS: [(usize, &[Whose]); 2] = [
-    (10_000, &[Whose::Stock, Whose::Ours]),
-    (100_000, &[Whose::Ours]),
+const FLEETS: [(usize, &[Project]); 2] = [
+    (10_000, &[Project::Stock, Project::Ours]),
+    (100_000, &[Project::Ours]),
 ];
 
 pub(crate) fn clients(setup: &Setup) {
@@ -35,11 +35,11 @@ pub(crate) fn clients(setup: &Setup) {
             memory::settled(running.running().pid());
             let (running, again) = match server {
                 // It encrypts each secret by a process of GnuPG when it ends: hours, at this number.
-                Whose::Stock => (running, "not tried".to_owned()),
-                Whose::Ours => {
+                Project::Stock => (running, "not tried".to_owned()),
+                Project::Ours => {
                     let home = running.stop();
                     let start = clock();
-                    let running = Server::start(*server, home);
+                    let running = TestServer::start(*server, home);
                     (running, format!("{:.2}", start.elapsed().as_secs_f64()))
                 }
             };

@@ -1,11 +1,11 @@
-//! How much memory a server takes: proportional set size, so that pages shared between its
-//! processes are counted once (proc_pid_smaps(5)).
+//! Memory of a server as proportional set size, so that pages shared between its processes are counted once
+//! (proc_pid_smaps(5)).
 
 use std::fs;
 use std::thread;
 use std::time::Duration;
 
-/// How often a growing server is looked at until it grows no more, and how long in all.
+/// Interval and limit of the wait until a server's memory stops growing.
 const LOOK: Duration = Duration::from_millis(200);
 const LOOKS: usize = 150;
 

@@ -7,26 +7,26 @@ use std::time::Duration;
 
 use nightlatch_bus::block_on;
 use nightlatch_bus::names::ClientPath;
-use nightlatch_bus::property::{Property, Value};
+use nightlatch_bus::property::{Property, PropertyValue};
 use nightlatch_interop::administered::{Administered, section};
-use nightlatch_interop::programs::{Whose, ours, peer};
+use nightlatch_interop::programs::{Project, ours, peer};
 
-use crate::terminal::Terminal;
+use crate::terminal::TimedTerminal;
 use crate::{Setup, clock, megabytes, memory, name};
 
 /// Clients, and the monitors that can show so many: with some more than 40 mandos-monitor asks the bus for
 /// more than the 512 match rules that a connection to the system bus may have, and ends.
-const FLEETS: [(usize, &[Whose]); 3] = [
-    (40, &[Whose::Stock, Whose::Ours]),
-    (1_000, &[Whose::Ours]),
-    (10_000, &[Whose::Ours]),
+const FLEETS: [(usize, &[Project]); 3] = [
+    (40, &[Project::Stock, Project::Ours]),
+    (1_000, &[Project::Ours]),
+    (10_000, &[Project::Ours]),
 ];
 
 /// Runs for one figure; the median and the slowest are shown. Even, so that the last change undoes the one
 /// before.
 const RUNS: usize = 20;
 
-/// How long the bytes of a screen on which nothing happens are counted.
+/// Time for which the bytes of an idle screen are counted.
 const IDLE: Duration = Duration::from_secs(10);
 
 /// The keys for a page down and up, as a terminal sends them.
@@ -42,7 +42,7 @@ pub(crate) fn screens(setup: &Setup) {
         let sections: String = (0..count)
             .map(|number| section(&client(number), "interval = PT24H\ntimeout = PT48H"))
             .collect();
-        let site = Administered::quiet(Whose::Ours, &sections);
+        let site = Administered::quiet(Project::Ours, &sections);
         for monitor in monitors.iter().filter(|it| setup.servers.contains(it)) {
             measure(&site, *monitor, count);
         }
@@ -53,10 +53,10 @@ fn client(number: usize) -> String {
     format!("web{number:05}.example.org")
 }
 
-fn measure(site: &Administered, monitor: Whose, count: usize) {
+fn measure(site: &Administered, monitor: Project, count: usize) {
     let start = clock();
     let mut terminal =
-        Terminal::start(command(monitor).env("DBUS_SYSTEM_BUS_ADDRESS", site.bus.address()));
+        TimedTerminal::start(command(monitor).env("DBUS_SYSTEM_BUS_ADDRESS", site.bus.address()));
     let shown = terminal.wait_for(0, &[&client(5)], start);
     let changes = changes(site, &terminal);
     let pages = sorted(|run| {
@@ -79,9 +79,9 @@ fn measure(site: &Administered, monitor: Whose, count: usize) {
     );
 }
 
-/// From the order that changes a client's state to the new state on the screen: the server has written it
-/// to disk and told of it in between.
-fn changes(site: &Administered, terminal: &Terminal) -> Vec<Duration> {
+/// Time from the order that changes a client's state to the new state on the screen. In between the server writes it to
+/// disk and signals it.
+fn changes(site: &Administered, terminal: &TimedTerminal) -> Vec<Duration> {
     let path = ClientPath::of_name(&client(1));
     block_on(async {
         let server = site.connect().await;
@@ -90,7 +90,7 @@ fn changes(site: &Administered, terminal: &Terminal) -> Vec<Duration> {
             let enabled = run % 2 == 1;
             thread::sleep(Duration::from_millis(100));
             let (from, start) = (terminal.count(), clock());
-            let value = Value::Boolean(enabled);
+            let value = PropertyValue::Boolean(enabled);
             server.set(&path, Property::Enabled, &value).await.unwrap();
             // As either monitor writes it.
             let words: &[&str] = match enabled {
@@ -120,14 +120,14 @@ fn median_and_slowest(took: &[Duration]) -> String {
     )
 }
 
-fn command(monitor: Whose) -> Command {
+fn command(monitor: Project) -> Command {
     match monitor {
-        Whose::Ours => {
+        Project::Ours => {
             let mut command = Command::new(ours("nightlatch"));
             command.arg("monitor");
             command
         }
-        Whose::Stock => {
+        Project::Stock => {
             let mut command = Command::new("/usr/bin/python3");
             command.arg(peer("usr/sbin/mandos-monitor"));
             command

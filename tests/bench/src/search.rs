@@ -1,13 +1,13 @@
-//! How long a client takes that must find its server first, over a cable between two namespaces.
+//! Time of a client that has to find its server first, over a virtual cable between two namespaces.
 
 use std::time::Duration;
 
 use nightlatch_interop::client;
-use nightlatch_interop::machine::Machine;
-use nightlatch_interop::netns::{Host, Lan, Switch};
-use nightlatch_interop::process::Running;
-use nightlatch_interop::programs::{self, Whose};
-use nightlatch_interop::site::Kind;
+use nightlatch_interop::machine::TestMachine;
+use nightlatch_interop::netns::{Lan, NetnsHost, Switch};
+use nightlatch_interop::process::RunningProgram;
+use nightlatch_interop::programs::{self, Project};
+use nightlatch_interop::site::SiteKind;
 
 use crate::{Setup, clock, name};
 
@@ -26,18 +26,18 @@ pub(crate) fn by_discovery(setup: &Setup) {
     println!("| server | announced by | client | keys | beside | ms | slowest, ms |");
     println!("|---|---|---|---|---|---|---|");
     for (kind, server, announced_by) in [
-        (Kind::StockByAvahi, Whose::Stock, "Avahi"),
-        (Kind::OursByAvahi, Whose::Ours, "Avahi"),
-        (Kind::OursAlone, Whose::Ours, "itself"),
+        (SiteKind::StockByAvahi, Project::Stock, "Avahi"),
+        (SiteKind::OursByAvahi, Project::Ours, "Avahi"),
+        (SiteKind::OursAlone, Project::Ours, "itself"),
     ] {
         if !setup.servers.contains(&server) {
             continue;
         }
         for (client, keys, machine, hangs) in [
-            (Whose::Stock, "RSA-4096", stock, false),
-            (Whose::Ours, "RSA-4096", stock, false),
-            (Whose::Ours, "Curve25519", ours, false),
-            (Whose::Ours, "Curve25519", ours, true),
+            (Project::Stock, "RSA-4096", stock, false),
+            (Project::Ours, "RSA-4096", stock, false),
+            (Project::Ours, "Curve25519", ours, false),
+            (Project::Ours, "Curve25519", ours, true),
         ] {
             let _dead = hangs.then(|| dead_server(&lan));
             let _site = kind.serve(&lan.server, &machine.section("checker = true"));
@@ -57,7 +57,7 @@ pub(crate) fn by_discovery(setup: &Setup) {
 }
 
 /// Ours at ours, on a network with a neighbour who announces servers that are none, without end.
-fn beside_many(machine: &Machine) {
+fn beside_many(machine: &TestMachine) {
     let Some(switch) = Switch::new("bench") else {
         return;
     };
@@ -78,12 +78,12 @@ fn beside_many(machine: &Machine) {
             &sources.to_string(),
             mode,
         ]);
-        let rogue = Running::start("rogue", &mut command);
+        let rogue = RunningProgram::start("rogue", &mut command);
         rogue.wait_for("its announcements", |line| {
             line.starts_with("announced").then_some(())
         });
-        let _site = Kind::OursAlone.serve(&server, &machine.section("checker = true"));
-        let took = searches(Whose::Ours, machine, &client, Switch::INTERFACE);
+        let _site = SiteKind::OursAlone.serve(&server, &machine.section("checker = true"));
+        let took = searches(Project::Ours, machine, &client, Switch::INTERFACE);
         println!(
             "| {names} | {sources} | {ports} | {:.0} | {:.0} |",
             took[SEARCHES / 2].as_secs_f64() * 1000.0,
@@ -92,7 +92,12 @@ fn beside_many(machine: &Machine) {
     }
 }
 
-fn searches(client: Whose, machine: &Machine, host: &Host, interface: &str) -> Vec<Duration> {
+fn searches(
+    client: Project,
+    machine: &TestMachine,
+    host: &NetnsHost,
+    interface: &str,
+) -> Vec<Duration> {
     let mut took: Vec<Duration> = (0..SEARCHES)
         .map(|_| {
             let start = clock();
@@ -107,12 +112,12 @@ fn searches(client: Whose, machine: &Machine, host: &Host, interface: &str) -> V
 }
 
 /// Announces a server that is none, and waits until it is announced.
-fn dead_server(lan: &Lan) -> Running {
+fn dead_server(lan: &Lan) -> RunningProgram {
     let mut command = lan.server.command(programs::ours("announce"));
     command.args(["A dead server", "4712", "srv0"]);
     // By a responder of its own.
     command.env("DBUS_SYSTEM_BUS_ADDRESS", "unix:path=/nonexistent");
-    let running = Running::start("announce", &mut command);
+    let running = RunningProgram::start("announce", &mut command);
     running.wait_for("its announcement", |line| {
         line.contains("announced as").then_some(())
     });

@@ -14,19 +14,19 @@ use rustix::termios::{Winsize, tcsetwinsize};
 use crate::clock;
 
 /// The program and its terminal, ended on drop.
-pub(crate) struct Terminal {
+pub(crate) struct TimedTerminal {
     child: Child,
     keyboard: File,
-    heard: Arc<Heard>,
+    received: Arc<ReceivedBytes>,
 }
 
 #[derive(Default)]
-struct Heard {
+struct ReceivedBytes {
     bytes: Mutex<Vec<u8>>,
     more: Condvar,
 }
 
-impl Terminal {
+impl TimedTerminal {
     /// Starts `command` on a terminal of 80 columns and 24 rows.
     pub(crate) fn start(command: &mut Command) -> Self {
         let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY;
@@ -51,8 +51,8 @@ impl Terminal {
             .unwrap();
         let keyboard = File::from(master);
         let mut screen = keyboard.try_clone().unwrap();
-        let heard = Arc::new(Heard::default());
-        let told = Arc::clone(&heard);
+        let received = Arc::new(ReceivedBytes::default());
+        let told = Arc::clone(&received);
         thread::spawn(move || {
             let mut chunk = [0; 65536];
             // The end of the program is an error here.
@@ -64,7 +64,7 @@ impl Terminal {
         Self {
             child,
             keyboard,
-            heard,
+            received,
         }
     }
 
@@ -75,10 +75,9 @@ impl Terminal {
 
     /// Bytes that it has written.
     pub(crate) fn count(&self) -> usize {
-        self.heard.bytes.lock().unwrap().len()
+        self.received.bytes.lock().unwrap().len()
     }
 
-    /// Types.
     pub(crate) fn press(&mut self, keys: &str) {
         self.keyboard.write_all(keys.as_bytes()).unwrap();
     }
@@ -86,7 +85,7 @@ impl Terminal {
     /// Waits until any of `texts` was written after the first `from` bytes, and says how long that took
     /// since `start`.
     pub(crate) fn wait_for(&self, from: usize, texts: &[&str], start: Instant) -> Duration {
-        let mut bytes = self.heard.bytes.lock().unwrap();
+        let mut bytes = self.received.bytes.lock().unwrap();
         let has = |bytes: &Vec<u8>| {
             let has = |text: &&str| {
                 let mut parts = bytes[from..].windows(text.len());
@@ -100,14 +99,14 @@ impl Terminal {
                 let written = String::from_utf8_lossy(&bytes[from..]);
                 panic!("{texts:?} was never written, but {written:?}")
             });
-            (bytes, _) = self.heard.more.wait_timeout(bytes, left).unwrap();
+            (bytes, _) = self.received.more.wait_timeout(bytes, left).unwrap();
         }
         drop(bytes);
         clock() - start
     }
 }
 
-impl Drop for Terminal {
+impl Drop for TimedTerminal {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();

@@ -1,11 +1,11 @@
-//! How many machines a server gives their secret, how long they wait, and all of them at once.
+//! Throughput and latency of a server that releases secrets, to one machine after the other and to all at once.
 
 use std::time::Duration;
 
-use nightlatch_interop::machine::Machine;
-use nightlatch_interop::programs::Whose;
+use nightlatch_interop::machine::TestMachine;
+use nightlatch_interop::programs::Project;
 
-use crate::fleet::{Fleet, Outcome, quantile};
+use crate::fleet::{BenchFleet, FetchResults, quantile};
 use crate::{Setup, clock, cpu, exchange, handshake, megabytes, memory, name, serve};
 
 /// Releases are measured, not the shells that run checks: each release would start one.
@@ -16,10 +16,10 @@ const MACHINES: usize = 200;
 
 /// Requests to a server, and how many at a time. The stock one takes a hundred times as long, and loses
 /// connections when more come at a time: a process for each, and five that may wait.
-const fn load(server: Whose) -> (usize, usize) {
+const fn load(server: Project) -> (usize, usize) {
     match server {
-        Whose::Stock => (300, 8),
-        Whose::Ours => (20_000, 64),
+        Project::Stock => (300, 8),
+        Project::Ours => (20_000, 64),
     }
 }
 
@@ -32,7 +32,7 @@ const SETTINGS: &str = "checker = true\ninterval = PT1H\ntimeout = PT2H";
 /// Unlocks for each second of the server's processor, and waiting times.
 pub(crate) fn rate(setup: &Setup) {
     let machine = &setup.ours;
-    let fleet = Fleet::new(MACHINES, machine, SETTINGS);
+    let fleet = BenchFleet::new(MACHINES, machine, SETTINGS);
     println!("\n## Unlocks, {MACHINES} machines, loopback\n");
     println!(
         "| server | requests | at a time | asked again | unlocks/s | for each CPU second | median, ms | p99, ms |"
@@ -47,7 +47,7 @@ pub(crate) fn rate(setup: &Setup) {
         fleet.fetch(running.port(), MACHINES, at_a_time);
         bounds.push(Bounds::measure(machine, at_a_time));
         let (used, start) = (cpu::of_tree(pid), clock());
-        let Outcome { took, failed } = fleet.fetch(running.port(), requests, at_a_time);
+        let FetchResults { took, failed } = fleet.fetch(running.port(), requests, at_a_time);
         let (wall, used) = (start.elapsed().as_secs_f64(), cpu::of_tree(pid) - used);
         rate = requests as f64 / used;
         println!(
@@ -75,14 +75,14 @@ pub(crate) fn rate(setup: &Setup) {
     }
 }
 
-/// What no server can go beyond, for each second of its processor.
+/// Upper bounds for each second of processor time, for any server.
 struct Bounds {
     handshakes: f64,
     exchanges: f64,
 }
 
 impl Bounds {
-    fn measure(machine: &Machine, at_a_time: usize) -> Self {
+    fn measure(machine: &TestMachine, at_a_time: usize) -> Self {
         Self {
             handshakes: handshake::a_second(payload(machine)),
             exchanges: exchange::a_second(at_a_time),
@@ -104,18 +104,18 @@ impl Bounds {
 
 /// Ten thousand machines after a power cut. Our server only: the stock one takes minutes to load them.
 pub(crate) fn burst(setup: &Setup) {
-    let fleet = Fleet::new(BURST, &setup.ours, SETTINGS);
+    let fleet = BenchFleet::new(BURST, &setup.ours, SETTINGS);
     println!("\n## {BURST} machines that ask at the same moment, each from its own address\n");
     println!(
         "| server | served | refused | all served after, s | median, s | p99, s | resident before, MB | at most, MB |"
     );
     println!("|---|---|---|---|---|---|---|---|");
-    let (running, _bus) = serve(Whose::Ours, &fleet.sections, UNCHECKED);
+    let (running, _bus) = serve(Project::Ours, &fleet.sections, UNCHECKED);
     let before = memory::resident(running.running().pid());
-    let Outcome { took, failed } = fleet.burst(running.port());
+    let FetchResults { took, failed } = fleet.burst(running.port());
     println!(
         "| {} | {} | {failed} | {:.1} | {:.1} | {:.1} | {:.1} | {:.1} |",
-        name(Whose::Ours),
+        name(Project::Ours),
         took.len(),
         quantile(&took, 1.0).as_secs_f64(),
         quantile(&took, 0.5).as_secs_f64(),
@@ -126,7 +126,7 @@ pub(crate) fn burst(setup: &Setup) {
 }
 
 /// The bytes of the encrypted secret.
-fn payload(machine: &Machine) -> usize {
+fn payload(machine: &TestMachine) -> usize {
     let section = machine.section("");
     let (_, secret) = section.split_once("secret =").unwrap();
     let base64 = secret.split_whitespace().map(str::len).sum::<usize>();

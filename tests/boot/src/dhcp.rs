@@ -2,7 +2,7 @@
 
 use std::process::{Child, Stdio};
 
-use nightlatch_interop::netns::Host;
+use nightlatch_interop::netns::NetnsHost;
 use tempfile::TempDir;
 
 use crate::lan::Tap;
@@ -15,7 +15,7 @@ pub const GUEST: &str = "192.0.2.10";
 pub const NAME: &str = "server.example";
 
 /// Gives [`SERVER`] to a host.
-pub fn address(host: &Host) {
+pub fn address(host: &NetnsHost) {
     let address = format!("{SERVER}/24");
     host.ip(&["addr", "add", &address, "dev", "srv0"]);
 }
@@ -29,7 +29,7 @@ pub struct Dhcp {
 
 impl Dhcp {
     /// Starts it on `host`, which has [`SERVER`], for the guest at `tap`.
-    pub fn start(host: &Host, tap: &Tap) -> Self {
+    pub fn start(host: &NetnsHost, tap: &Tap) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let leases = folder.path().join("leases");
         let mut command = host.command("dnsmasq");

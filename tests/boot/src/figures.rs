@@ -3,7 +3,7 @@
 use std::sync::Mutex;
 use std::time::Duration;
 
-use nightlatch_interop::programs::Whose;
+use nightlatch_interop::programs::Project;
 
 use crate::images::BootSystem;
 
@@ -14,10 +14,10 @@ pub struct Unlock {
     pub system: BootSystem,
     /// How it found its server.
     pub way: &'static str,
-    /// Whose client.
-    pub client: Whose,
-    /// Whose server.
-    pub server: Whose,
+    /// The project of the client.
+    pub client: Project,
+    /// The project of the server.
+    pub server: Project,
     /// When the unlocking began, after the guest's start.
     pub began: Duration,
     /// When the disk was open.
@@ -30,7 +30,7 @@ pub struct Unlock {
 #[derive(Debug, Default)]
 pub struct Figures {
     unlocks: Mutex<Vec<Unlock>>,
-    copies: Mutex<Vec<(Whose, Vec<usize>)>>,
+    copies: Mutex<Vec<(Project, Vec<usize>)>>,
 }
 
 impl Figures {
@@ -41,7 +41,7 @@ impl Figures {
 
     /// Adds where copies of the password were in memory after a boot with this client, as bytes from the start
     /// of a page: what went through a pipe stands at the start of one.
-    pub fn add_copies(&self, client: Whose, places: Vec<usize>) {
+    pub fn add_copies(&self, client: Project, places: Vec<usize>) {
         self.copies.lock().unwrap().push((client, places));
     }
 

@@ -3,7 +3,7 @@
 
 use std::path::PathBuf;
 
-use nightlatch_interop::programs::Whose;
+use nightlatch_interop::programs::Project;
 
 use crate::making;
 use crate::places::tree;
@@ -164,11 +164,11 @@ impl Who {
         }
     }
 
-    /// Whose client it has.
-    pub fn whose(self) -> Whose {
+    /// The project of its client.
+    pub fn project(self) -> Project {
         match self {
-            Self::Ours | Self::Second | Self::Reachable => Whose::Ours,
-            Self::Stock => Whose::Stock,
+            Self::Ours | Self::Second | Self::Reachable => Project::Ours,
+            Self::Stock => Project::Stock,
         }
     }
 }

@@ -3,12 +3,12 @@
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use nightlatch_interop::netns::{Host, cable};
+use nightlatch_interop::netns::{NetnsHost, cable};
 
 /// A switch, removed on drop with all that is plugged in.
 #[derive(Debug)]
 pub struct Lan {
-    switch: Host,
+    switch: NetnsHost,
     ports: AtomicU32,
 }
 
@@ -41,7 +41,7 @@ impl Default for Lan {
 impl Lan {
     /// A switch with nothing plugged in.
     pub fn new() -> Self {
-        let switch = Host::new("switch");
+        let switch = NetnsHost::new("switch");
         // It forwards every multicast: nobody here asks who listens.
         switch.ip(&[
             "link",
@@ -60,8 +60,8 @@ impl Lan {
     }
 
     /// A host on this network by its interface `srv0`, which has its link-local address.
-    pub fn host(&self, role: &str) -> Host {
-        let host = Host::new(role);
+    pub fn host(&self, role: &str) -> NetnsHost {
+        let host = NetnsHost::new(role);
         host.ip(&["-4", "addr", "flush", "dev", "lo"]);
         let port = format!("port{}", self.next_port());
         cable((&host, "srv0"), (&self.switch, &port));

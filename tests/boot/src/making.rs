@@ -7,7 +7,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use nightlatch_interop::programs::Whose;
+use nightlatch_interop::programs::Project;
 use sha2::{Digest, Sha256};
 
 use crate::chroot::{run, to_its_end};
@@ -47,7 +47,7 @@ pub fn recipe(suite: Suite, who: Who) -> String {
         hash.update(text);
     }
     scripts(who).iter().for_each(|text| hash.update(text));
-    if who.whose() == Whose::Ours {
+    if who.project() == Project::Ours {
         for package in packages() {
             hash.update(std::fs::read(package).unwrap());
         }
@@ -124,15 +124,15 @@ fn make_logged(suite: Suite, who: Who, folder: &Path, log: &File) {
     write_private(&folder.join("wrong"), WRONG);
     let deb = folder.join("packages");
     std::fs::create_dir(&deb).unwrap();
-    if who.whose() == Whose::Ours {
+    if who.project() == Project::Ours {
         for package in packages() {
             std::fs::copy(&package, deb.join(package.file_name().unwrap())).unwrap();
         }
     }
     let binds: [(&Path, &str); 1] = [(folder, "/run/machine")];
-    let module = match who.whose() {
-        Whose::Ours => "nightlatch",
-        Whose::Stock => "mandos",
+    let module = match who.project() {
+        Project::Ours => "nightlatch",
+        Project::Stock => "mandos",
     };
     let settings = format!(
         "NAME={}\nROOT_UUID={ROOT_UUID}\nDATA_UUID={DATA_UUID}\nDRACUT_MODULE={module}\n",

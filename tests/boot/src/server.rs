@@ -2,12 +2,12 @@
 
 use nightlatch_interop::avahi::Avahi;
 use nightlatch_interop::dbus::Bus;
-use nightlatch_interop::netns::Host;
+use nightlatch_interop::netns::NetnsHost;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use nightlatch_interop::programs::{Whose, ours};
-use nightlatch_interop::server::{Home, Server};
+use nightlatch_interop::programs::{Project, ours};
+use nightlatch_interop::server::{Home, TestServer};
 
 use crate::guest::{Guest, PATIENCE};
 
@@ -15,11 +15,11 @@ use crate::guest::{Guest, PATIENCE};
 #[derive(Debug)]
 pub struct Place {
     /// The server.
-    pub server: Server,
+    pub server: TestServer,
     _avahi: Option<Avahi>,
     bus: Bus,
     /// Where it runs.
-    pub host: Host,
+    pub host: NetnsHost,
 }
 
 /// The port of a server that is not announced: each host is alone with it.
@@ -28,12 +28,12 @@ pub const PORT: u16 = 4711;
 impl Place {
     /// Starts it on `host` with these sections, and waits until it is announced. The stock one needs Avahi
     /// for that; ours does it itself.
-    pub fn announced(whose: Whose, host: Host, sections: &str) -> Self {
+    pub fn announced(project: Project, host: NetnsHost, sections: &str) -> Self {
         let bus = Bus::start();
-        let avahi = (whose == Whose::Stock).then(|| Avahi::start(&host, &bus));
+        let avahi = (project == Project::Stock).then(|| Avahi::start(&host, &bus));
         let mut home = Home::new(sections, Some(bus.address()));
         home.on_bus();
-        let server = Server::announced(whose, home, &host);
+        let server = TestServer::announced(project, home, &host);
         Self {
             server,
             _avahi: avahi,
@@ -43,10 +43,10 @@ impl Place {
     }
 
     /// Starts it on `host` at [`PORT`], not announced.
-    pub fn unannounced(whose: Whose, host: Host, sections: &str) -> Self {
+    pub fn unannounced(project: Project, host: NetnsHost, sections: &str) -> Self {
         let bus = Bus::start();
         let home = Home::new(sections, Some(bus.address()));
-        let server = Server::at_port(whose, home, &host, PORT);
+        let server = TestServer::at_port(project, home, &host, PORT);
         Self {
             server,
             _avahi: None,

@@ -7,13 +7,13 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
 use nightlatch_image_tests::workshop::{Made, make};
-use nightlatch_interop::netns::{Host, cable};
+use nightlatch_interop::netns::{NetnsHost, cable};
 use nightlatch_test_support::Deadline;
 
 /// Two hosts, an image's files, and two cables between the hosts: eth0 and eth1 here, v0 and v1 there.
 struct Network {
-    here: Host,
-    there: Host,
+    here: NetnsHost,
+    there: NetnsHost,
     made: Made,
     running: Vec<Child>,
 }
@@ -28,7 +28,7 @@ impl Network {
             unmkinitramfs /out/image /out/image.d
             [ ! -d /out/image.d/main ] || mv /out/image.d/main/* /out/image.d",
         );
-        let (here, there) = (Host::new("here"), Host::new("there"));
+        let (here, there) = (NetnsHost::new("here"), NetnsHost::new("there"));
         for (number, network) in [(0, "192.0.2.1/24"), (1, "198.51.100.1/24")] {
             let (outer, inner) = (format!("v{number}"), format!("eth{number}"));
             cable((&there, &outer), (&here, &inner));

@@ -6,40 +6,40 @@ use std::process::{Command, Output, Stdio};
 use nightlatch_bus::proxy;
 
 use crate::dbus::Bus;
-use crate::process::Running;
-use crate::programs::{Whose, ours, peer};
-use crate::server::{Home, Server};
+use crate::process::RunningProgram;
+use crate::programs::{Project, ours, peer};
+use crate::server::{Home, TestServer};
 
 /// The server and its bus, ended on drop.
 #[derive(Debug)]
 pub struct Administered {
-    /// The server.
-    pub server: Server,
-    /// The bus.
+    /// The server under test.
+    pub server: TestServer,
+    /// Its D-Bus daemon.
     pub bus: Bus,
 }
 
 impl Administered {
     /// Starts a server with these sections as `clients.conf`, and waits until it listens.
-    pub fn start(whose: Whose, sections: &str) -> Self {
-        Self::start_with(whose, sections, &[])
+    pub fn start(project: Project, sections: &str) -> Self {
+        Self::start_with(project, sections, &[])
     }
 
     /// The same, with settings of the server.
-    pub fn start_with(whose: Whose, sections: &str, settings: &[(&str, &str)]) -> Self {
+    pub fn start_with(project: Project, sections: &str, settings: &[(&str, &str)]) -> Self {
         let (bus, home) = Self::home(sections, settings);
-        let server = Server::start(whose, home);
-        wait_for_bus(&server, whose);
+        let server = TestServer::start(project, home);
+        wait_for_bus(&server, project);
         Self { server, bus }
     }
 
     /// The same, logging as by default: what a benchmark measures.
-    pub fn quiet(whose: Whose, sections: &str) -> Self {
+    pub fn quiet(project: Project, sections: &str) -> Self {
         let (bus, mut home) = Self::home(sections, &[]);
         home.quiet();
-        // Where a server that says nothing can be waited for. It may listen before it is on the bus.
+        // Shows when a server without log lines is ready: it may listen before it is on the bus.
         let socket = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-        let server = Server::start_on(whose, home, socket);
+        let server = TestServer::start_on(project, home, socket);
         let site = Self { server, bus };
         nightlatch_bus::block_on(async {
             let mut signals = site.connect().await.signals().await.unwrap();
@@ -62,14 +62,14 @@ impl Administered {
 
     /// Starts our server with what an earlier one left.
     pub fn start_again(home: Home, bus: Bus) -> Self {
-        let server = Server::start(Whose::Ours, home);
-        wait_for_bus(&server, Whose::Ours);
+        let server = TestServer::start(Project::Ours, home);
+        wait_for_bus(&server, Project::Ours);
         Self { server, bus }
     }
 
     /// Connects to the server as our tools do.
-    pub async fn connect(&self) -> proxy::Server {
-        proxy::Server::connect_to(&self.bus.address())
+    pub async fn connect(&self) -> proxy::MandosProxy {
+        proxy::MandosProxy::connect_to(&self.bus.address())
             .await
             .unwrap()
     }
@@ -85,10 +85,10 @@ impl Administered {
     }
 
     /// Starts `nightlatch` with these arguments.
-    pub fn start_nightlatch(&self, arguments: &[&str]) -> Running {
+    pub fn start_nightlatch(&self, arguments: &[&str]) -> RunningProgram {
         let mut command = Command::new(ours("nightlatch"));
         command.args(arguments);
-        Running::start("nightlatch", self.on_bus(&mut command))
+        RunningProgram::start("nightlatch", self.on_bus(&mut command))
     }
 
     /// Runs a program on this bus, with nothing on its standard input.
@@ -103,8 +103,8 @@ impl Administered {
 }
 
 /// Ours listens first: no machine need wait for the bus.
-fn wait_for_bus(server: &Server, whose: Whose) {
-    if whose == Whose::Ours {
+fn wait_for_bus(server: &TestServer, project: Project) {
+    if project == Project::Ours {
         let sentence = "administration over D-Bus";
         let said = |line: &str| line.contains(sentence).then_some(());
         server.running().wait_for(sentence, said);

@@ -5,31 +5,31 @@ use std::process::Command;
 use tempfile::TempDir;
 
 use crate::dbus::Bus;
-use crate::netns::Host;
-use crate::process::Running;
+use crate::netns::NetnsHost;
+use crate::process::RunningProgram;
 use crate::programs::peer;
 
 /// A running Avahi with a bus of its own. Ended on drop, without a goodbye to the network.
 #[derive(Debug)]
 pub struct Avahi {
-    daemon: Running,
+    daemon: RunningProgram,
     _folder: TempDir,
 }
 
 /// A service as `avahi-browse` resolved it.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct Resolved {
-    /// Its name.
+    /// The service's name.
     pub name: String,
-    /// Its address.
+    /// An address of its host.
     pub address: String,
-    /// Its port.
+    /// Its TCP port.
     pub port: String,
 }
 
 impl Avahi {
     /// Starts it on `host` and waits until it may be asked. `bus` is where it is reached.
-    pub fn start(host: &Host, bus: &Bus) -> Self {
+    pub fn start(host: &NetnsHost, bus: &Bus) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("avahi-daemon.conf");
         let text = format!(
@@ -56,7 +56,7 @@ impl Avahi {
             .arg(&file)
             .arg(folder.path())
             .env("DBUS_SYSTEM_BUS_ADDRESS", bus.address());
-        let daemon = Running::start("avahi-daemon", &mut command).of_a_peer();
+        let daemon = RunningProgram::start("avahi-daemon", &mut command).of_a_peer();
         daemon.wait_for("that it is ready", |line| {
             line.contains("Server startup complete").then_some(())
         });
@@ -67,7 +67,7 @@ impl Avahi {
     }
 
     /// The daemon itself.
-    pub fn running(&self) -> &Running {
+    pub fn running(&self) -> &RunningProgram {
         &self.daemon
     }
 
@@ -78,18 +78,18 @@ impl Avahi {
 }
 
 /// Waits until an `avahi-browse` on `host` has resolved `name`.
-pub fn resolve(host: &Host, bus: &Bus, name: &str) -> Resolved {
+pub fn resolve(host: &NetnsHost, bus: &Bus, name: &str) -> Resolved {
     let mut browse = browser(host, bus);
     browse.args(["-c", "exec \"$0\" -rp _mandos._tcp >&2"]);
     browse.arg(peer("usr/bin/avahi-browse"));
-    let running = Running::start("avahi-browse", &mut browse);
+    let running = RunningProgram::start("avahi-browse", &mut browse);
     running.wait_for("the service", |line| {
         read(line).filter(|found| found.name == name)
     })
 }
 
 /// Every server that Avahi on `host` knows now.
-pub fn all(host: &Host, bus: &Bus) -> Vec<Resolved> {
+pub fn all(host: &NetnsHost, bus: &Bus) -> Vec<Resolved> {
     let mut browse = browser(host, bus);
     browse.args(["-c", "exec \"$0\" -rpt _mandos._tcp"]);
     browse.arg(peer("usr/bin/avahi-browse"));
@@ -102,7 +102,7 @@ pub fn all(host: &Host, bus: &Bus) -> Vec<Resolved> {
     found
 }
 
-fn browser(host: &Host, bus: &Bus) -> Command {
+fn browser(host: &NetnsHost, bus: &Bus) -> Command {
     let mut command = host.command("sh");
     command.env("DBUS_SYSTEM_BUS_ADDRESS", bus.address());
     command

@@ -1,21 +1,21 @@
-//! A boot client under test, ours or stock: told where its server is, or searching for it on a host.
+//! A boot client under test, ours or stock: with the address of its server, or searching for it on a host.
 
 use std::process::{Command, Output};
 
-use crate::machine::Machine;
-use crate::netns::Host;
-use crate::process::Running;
-use crate::programs::{Whose, boot_client, mandos_client};
+use crate::machine::TestMachine;
+use crate::netns::NetnsHost;
+use crate::process::RunningProgram;
+use crate::programs::{Project, boot_client, mandos_client};
 
 /// A client that wants `machine`'s password.
-pub fn command(whose: Whose, machine: &Machine) -> Command {
-    let mut command = match whose {
-        Whose::Ours => {
+pub fn command(project: Project, machine: &TestMachine) -> Command {
+    let mut command = match project {
+        Project::Ours => {
             let mut command = Command::new(boot_client());
             command.arg("client");
             command
         }
-        Whose::Stock => Command::new(mandos_client()),
+        Project::Stock => Command::new(mandos_client()),
     };
     command.args(["--retry", "1", "--network-hook-dir", "/nonexistent"]);
     for (option, file) in [
@@ -30,25 +30,30 @@ pub fn command(whose: Whose, machine: &Machine) -> Command {
 }
 
 /// Starts a client that connects to `address`.
-pub fn start(whose: Whose, machine: &Machine, address: &str) -> Running {
-    let mut command = command(whose, machine);
+pub fn start(project: Project, machine: &TestMachine, address: &str) -> RunningProgram {
+    let mut command = command(project, machine);
     command.args(["--interface", "none", "--connect", address]);
-    Running::start(
-        &format!("{whose:?} client of {}", machine.name),
+    RunningProgram::start(
+        &format!("{project:?} client of {}", machine.name),
         &mut command,
     )
 }
 
 /// Runs a client to its end: the password is on its standard output.
-pub fn fetch(whose: Whose, machine: &Machine, address: &str) -> Output {
-    start(whose, machine, address).finish()
+pub fn fetch(project: Project, machine: &TestMachine, address: &str) -> Output {
+    start(project, machine, address).finish()
 }
 
 /// Starts a client on `host` that finds its server by itself. `options` may name interfaces;
 /// without, it takes all that suit.
-pub fn search(whose: Whose, machine: &Machine, host: &Host, options: &[&str]) -> Running {
-    let mut command = host.inside(&command(whose, machine));
+pub fn search(
+    project: Project,
+    machine: &TestMachine,
+    host: &NetnsHost,
+    options: &[&str],
+) -> RunningProgram {
+    let mut command = host.inside(&command(project, machine));
     command.args(options);
-    let name = format!("{whose:?} client of {}", machine.name);
-    Running::start(&name, &mut command)
+    let name = format!("{project:?} client of {}", machine.name);
+    RunningProgram::start(&name, &mut command)
 }

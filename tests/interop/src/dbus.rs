@@ -6,7 +6,7 @@ use std::process::Command;
 
 use tempfile::TempDir;
 
-use crate::process::Running;
+use crate::process::RunningProgram;
 use crate::programs::peer_library;
 use crate::server::our_account;
 
@@ -19,7 +19,7 @@ const OPEN: &str = "<policy context=\"default\"><allow user=\"*\"/><allow own=\"
 #[derive(Debug)]
 pub struct Bus {
     folder: TempDir,
-    daemon: Running,
+    daemon: RunningProgram,
 }
 
 impl Bus {
@@ -58,7 +58,7 @@ impl Bus {
             socket.display()
         );
         std::fs::write(&configuration, text).unwrap();
-        // What a bus that was killed has left.
+        // Left over by a killed bus.
         let _ = std::fs::remove_file(&socket);
         let mut command = Command::new("dbus-daemon");
         command
@@ -67,7 +67,7 @@ impl Bus {
             .arg("--print-address=2");
         command.arg("--config-file").arg(&configuration);
         know_our_account(&mut command, folder.path());
-        let daemon = Running::start("dbus-daemon", &mut command);
+        let daemon = RunningProgram::start("dbus-daemon", &mut command);
         daemon.wait_for("its address", |line| {
             line.starts_with("unix:path=").then_some(())
         });
@@ -77,13 +77,13 @@ impl Bus {
         Self { folder, daemon }
     }
 
-    /// What belongs into `DBUS_SYSTEM_BUS_ADDRESS`.
+    /// The value for `DBUS_SYSTEM_BUS_ADDRESS`.
     pub fn address(&self) -> String {
         format!("unix:path={}", self.folder.path().join("bus").display())
     }
 }
 
-/// dbus-daemon turns away a user without a name, as whom our server runs on a host without the packages' accounts.
+/// dbus-daemon refuses a user without a name; our server has such a user on a host without the packages' accounts.
 fn know_our_account(command: &mut Command, folder: &Path) {
     let account = our_account();
     let lines = [

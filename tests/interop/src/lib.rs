@@ -17,18 +17,17 @@ pub mod screen;
 pub mod server;
 pub mod site;
 
-/// One test, two servers: makes each function of a [`programs::Whose`] a test of the stock server and
-/// one of ours.
+/// Makes each function of a [`programs::Project`] two tests: one of the stock server and one of ours.
 #[macro_export]
 macro_rules! both_servers {
     ($($test:ident)*) => {
         mod stock_server {
-            use nightlatch_interop::programs::Whose;
-            $(#[test] fn $test() { super::$test(Whose::Stock); })*
+            use nightlatch_interop::programs::Project;
+            $(#[test] fn $test() { super::$test(Project::Stock); })*
         }
         mod our_server {
-            use nightlatch_interop::programs::Whose;
-            $(#[test] fn $test() { super::$test(Whose::Ours); })*
+            use nightlatch_interop::programs::Project;
+            $(#[test] fn $test() { super::$test(Project::Ours); })*
         }
     };
 }

@@ -6,12 +6,12 @@ use std::process::{Command, Stdio};
 
 use tempfile::TempDir;
 
-use crate::programs::{Whose, ours, peer};
+use crate::programs::{Project, ours, peer};
 
-/// Which OpenPGP keys a machine has.
+/// The kind of a machine's OpenPGP keys.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Keys {
-    /// Our default.
+pub enum MachineKeys {
+    /// The default of Nightlatch.
     Curve25519,
     /// The stock default.
     Rsa4096,
@@ -19,8 +19,8 @@ pub enum Keys {
 
 /// A machine: keys in a folder of its own, and its section of `clients.conf`.
 #[derive(Debug)]
-pub struct Machine {
-    /// What it is called.
+pub struct TestMachine {
+    /// The client's name.
     pub name: String,
     /// The password that its disk wants.
     pub password: Vec<u8>,
@@ -28,15 +28,15 @@ pub struct Machine {
     section: String,
 }
 
-impl Machine {
+impl TestMachine {
     /// Makes keys with `keygen` and encrypts `password` to them. The stock key generator makes RSA
     /// keys only.
-    pub fn new(name: &str, keygen: Whose, kind: Keys, password: &[u8]) -> Self {
+    pub fn new(name: &str, keygen: Project, kind: MachineKeys, password: &[u8]) -> Self {
         let keys = tempfile::tempdir().unwrap();
         let dir = keys.path().to_str().unwrap();
         let size: &[&str] = match kind {
-            Keys::Curve25519 => &[],
-            Keys::Rsa4096 => &[
+            MachineKeys::Curve25519 => &[],
+            MachineKeys::Rsa4096 => &[
                 "--type",
                 "RSA",
                 "--length",
@@ -48,12 +48,12 @@ impl Machine {
             ],
         };
         let program = || match keygen {
-            Whose::Ours => {
+            Project::Ours => {
                 let mut command = Command::new(ours("nightlatch"));
                 command.arg("keygen");
                 command
             }
-            Whose::Stock => Command::new(peer("usr/sbin/mandos-keygen")),
+            Project::Stock => Command::new(peer("usr/sbin/mandos-keygen")),
         };
         run(program().args(["--dir", dir, "--name", name]).args(size));
         let file = keys.path().join("password");

@@ -9,13 +9,13 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use nightlatch_test_support::Deadline;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-/// How long a change of addresses is waited for before they are looked at again.
+/// Longest wait for a change of addresses before they are read again.
 const LOOK_AGAIN: Timespec = Timespec {
     tv_sec: 1,
     tv_nsec: 0,
 };
 
-/// Whether namespaces can be made here.
+/// True when this process may make network namespaces.
 pub fn available() -> bool {
     let probe = Command::new("unshare")
         .args(["--net", "true"])
@@ -30,11 +30,11 @@ pub fn available() -> bool {
 
 /// A host: a network namespace with a name of its own.
 #[derive(Debug)]
-pub struct Host {
+pub struct NetnsHost {
     name: String,
 }
 
-impl Host {
+impl NetnsHost {
     /// A new host without any interface that is up but `lo`.
     pub fn new(role: &str) -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
@@ -59,7 +59,7 @@ impl Host {
         command
     }
 
-    /// What `command` runs, with its arguments and environment, to be run on this host.
+    /// The command that runs `command` on this host, with its arguments and environment.
     pub fn inside(&self, command: &Command) -> Command {
         let mut inside = self.command(command.get_program());
         inside.args(command.get_args());
@@ -107,7 +107,7 @@ impl Host {
         let _ = monitor.wait();
     }
 
-    /// Whether `interface` has an IPv6 link-local address that is usable.
+    /// True when `interface` has an IPv6 link-local address that is no longer tentative.
     fn has_link_local(&self, interface: &str) -> bool {
         let arguments = [
             "-n",
@@ -126,7 +126,7 @@ impl Host {
     }
 }
 
-impl Drop for Host {
+impl Drop for NetnsHost {
     fn drop(&mut self) {
         let _ = Command::new("ip")
             .args(["netns", "delete", &self.name])
@@ -138,10 +138,10 @@ impl Drop for Host {
 /// not even on `lo`.
 #[derive(Debug)]
 pub struct Lan {
-    /// Where servers run.
-    pub server: Host,
-    /// Where clients run.
-    pub client: Host,
+    /// The host for servers.
+    pub server: NetnsHost,
+    /// The host for clients.
+    pub client: NetnsHost,
 }
 
 impl Lan {
@@ -166,7 +166,7 @@ impl Lan {
             return None;
         }
         let host = || {
-            let host = Host::new(role);
+            let host = NetnsHost::new(role);
             host.ip(&["-4", "addr", "flush", "dev", "lo"]);
             host
         };
@@ -199,7 +199,7 @@ impl Lan {
 #[derive(Debug)]
 pub struct Switch {
     role: String,
-    switch: Host,
+    switch: NetnsHost,
     ports: AtomicU32,
 }
 
@@ -213,7 +213,7 @@ impl Switch {
             nightlatch_test_support::skipped("needs root and network namespaces");
             return None;
         }
-        let switch = Host::new(role);
+        let switch = NetnsHost::new(role);
         switch.ip(&[
             "link",
             "add",
@@ -231,9 +231,9 @@ impl Switch {
         })
     }
 
-    /// A new host on it, whose interface is up and has its link-local address.
-    pub fn host(&self) -> Host {
-        let host = Host::new(&self.role);
+    /// Adds a host to it, with its interface up and a link-local address.
+    pub fn host(&self) -> NetnsHost {
+        let host = NetnsHost::new(&self.role);
         let port = format!("port{}", self.ports.fetch_add(1, Ordering::Relaxed));
         cable((&host, Self::INTERFACE), (&self.switch, &port));
         self.switch
@@ -246,7 +246,7 @@ impl Switch {
 
 /// Joins two hosts by a cable: interface `one` on the first, `two` on the second. Both are down, have
 /// no IPv4, and will take their link-local address at once, without looking for duplicates first.
-pub fn cable((first, one): (&Host, &str), (second, two): (&Host, &str)) {
+pub fn cable((first, one): (&NetnsHost, &str), (second, two): (&NetnsHost, &str)) {
     ip(&[
         "link",
         "add",

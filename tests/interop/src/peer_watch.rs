@@ -28,8 +28,8 @@ impl Drop for Watched {
     }
 }
 
-/// Called after a wait that came to nothing: reports each stock program with a process whose first thread waits for a
-/// lock. When all is well that thread waits for input, for time or for a child.
+/// Called after a wait without result: reports each stock program with a process whose first thread waits for a lock.
+/// In a healthy one that thread waits for input, for a timer or for a child.
 pub(crate) fn report_stuck() {
     let Ok(peers) = PEERS.lock() else { return };
     for (pid, group) in processes() {
@@ -61,7 +61,7 @@ fn group(pid: u32) -> Option<u32> {
         .ok()
 }
 
-/// True when the process is in futex(2). Unknown, and false, where the kernel does not tell.
+/// True when the process is in futex(2); false where the kernel does not show it.
 fn waits_for_lock(pid: u32) -> bool {
     let wait = std::fs::read_to_string(format!("/proc/{pid}/wchan")).unwrap_or_default();
     let call = std::fs::read_to_string(format!("/proc/{pid}/syscall")).unwrap_or_default();

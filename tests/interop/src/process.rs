@@ -24,17 +24,17 @@ const LAST_WORDS: Duration = Duration::from_secs(2);
 /// A running program, in a process group of its own. Killed with all that it started, and reaped, on
 /// drop.
 #[derive(Debug)]
-pub struct Running {
+pub struct RunningProgram {
     name: String,
     child: Child,
-    log: Arc<Log>,
+    log: Arc<OutputLog>,
     readers: Vec<JoinHandle<Vec<u8>>>,
     /// Present while a stock program runs: it may fail by itself.
     peer: Option<peer_watch::Watched>,
 }
 
 #[derive(Debug, Default)]
-struct Log {
+struct OutputLog {
     state: Mutex<LogState>,
     grew: Condvar,
 }
@@ -45,7 +45,7 @@ struct LogState {
     ended: bool,
 }
 
-impl Running {
+impl RunningProgram {
     /// Starts `command` with no standard input; output and log are collected.
     pub fn start(name: &str, command: &mut Command) -> Self {
         Self::start_with(name, command, Stdio::null())
@@ -60,7 +60,7 @@ impl Running {
             .process_group(0)
             .spawn()
             .unwrap_or_else(|error| panic!("cannot start {name} ({command:?}): {error}"));
-        let log = Arc::new(Log::default());
+        let log = Arc::new(OutputLog::default());
         let output = child.stdout.take();
         let errors = child.stderr.take();
         let shared = Arc::clone(&log);
@@ -196,7 +196,7 @@ impl Running {
             .child
             .wait()
             .unwrap_or_else(|_| ExitStatus::from_raw(0));
-        // What it has left running may hold its output open.
+        // Its children may keep its output open.
         let last_words = Deadline::after(LAST_WORDS);
         while !self.readers.iter().all(JoinHandle::is_finished) {
             if last_words.passed() {
@@ -219,7 +219,7 @@ impl Running {
         }
     }
 
-    /// Whether it still runs.
+    /// True while it runs.
     pub fn is_running(&self) -> bool {
         !self.has_ended()
     }
@@ -228,12 +228,12 @@ impl Running {
     fn has_ended(&self) -> bool {
         let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
         let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
-        // An error: somebody has read the status.
+        // An error means that the status was already read.
         pid.is_none_or(|pid| !matches!(waitid(WaitId::Pid(pid), options), Ok(None)))
     }
 }
 
-impl Drop for Running {
+impl Drop for RunningProgram {
     fn drop(&mut self) {
         // The stock server leaves a process behind when it is killed.
         let _ = kill_group(self.child.id());
@@ -241,7 +241,7 @@ impl Drop for Running {
     }
 }
 
-impl Log {
+impl OutputLog {
     fn follow(&self, reader: impl BufRead) {
         for line in reader.split(b'\n').map_while(Result::ok) {
             let mut state = self.state.lock().unwrap();

@@ -1,15 +1,15 @@
-//! Where the programs under test are: ours in the build's folder, the peers in what
-//! `scripts/prepare test` unpacked, or installed.
+//! Paths of the programs under test: ours in the build folder, the peers unpacked by `scripts/prepare test` or
+//! installed.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// Whose program: every pairing is tried.
+/// The origin of a program: every pairing is tested.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Whose {
-    /// Nightlatch.
+pub enum Project {
+    /// The program of Nightlatch.
     Ours,
-    /// Mandos 1.8.16.
+    /// The program of Mandos 1.8.16.
     Stock,
 }
 

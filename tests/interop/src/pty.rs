@@ -17,7 +17,7 @@ use rustix::fs::OFlags;
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{LocalModes, tcgetattr, ttyname};
 
-/// A pseudoterminal.
+/// A pseudoterminal with a program on it.
 #[derive(Debug)]
 pub struct Terminal {
     master: File,
@@ -129,7 +129,7 @@ impl Terminal {
         }
     }
 
-    /// What was shown since [`Self::wait_for`] returned.
+    /// Output since [`Self::wait_for`] returned.
     pub fn rest(&self) -> String {
         let mut shown = self.shown.lock().unwrap();
         while self.read_more(&mut shown, Duration::ZERO) {}
@@ -148,12 +148,12 @@ impl Terminal {
         true
     }
 
-    /// Types.
+    /// Writes input, as a keyboard does.
     pub fn type_in(&self, text: &[u8]) {
         (&self.master).write_all(text).unwrap();
     }
 
-    /// Whether it shows what is typed.
+    /// True while the terminal echoes input.
     pub fn echoes(&self) -> bool {
         let modes = tcgetattr(&self.slave).unwrap().local_modes;
         modes.contains(LocalModes::ECHO) && modes.contains(LocalModes::ICANON)

@@ -6,20 +6,20 @@ use std::time::Duration;
 use nightlatch_test_support::Deadline;
 use tempfile::TempDir;
 
-use crate::process::Running;
+use crate::process::RunningProgram;
 
-/// What runs the program, and says how it ended and what it left of the terminal. (tmux itself loses an
-/// exit status now and then.)
+/// The shell script that runs the program and prints its exit status and the terminal's settings afterwards. (tmux
+/// itself sometimes loses an exit status.)
 const SHELL: &str = r#""$@"; echo "ended $?."; stty -a; exec sleep 1000"#;
 
 /// A terminal with one program on it, ended with it on drop.
 #[derive(Debug)]
-pub struct Screen {
+pub struct TmuxScreen {
     folder: TempDir,
-    server: Running,
+    server: RunningProgram,
 }
 
-impl Screen {
+impl TmuxScreen {
     /// Starts `program`, with its arguments and environment, on a terminal so large.
     pub fn start(program: &Command, columns: u16, rows: u16) -> Self {
         let folder = tempfile::tempdir().unwrap();
@@ -30,7 +30,7 @@ impl Screen {
         // The inner terminal is tmux's own; the outer one does not matter.
         server.env("TERM", "screen").env("LC_ALL", "C.UTF-8");
         let screen = Self {
-            server: Running::start("tmux", &mut server),
+            server: RunningProgram::start("tmux", &mut server),
             folder,
         };
         let deadline = Deadline::start();
@@ -85,7 +85,7 @@ impl Screen {
         std::fs::write(self.ask("#{pane_tty}"), text).unwrap();
     }
 
-    /// What stands on it now.
+    /// The text on the screen.
     pub fn text(&self) -> String {
         String::from_utf8_lossy(&self.tmux(&["capture-pane", "-p"]).stdout).into_owned()
     }
@@ -138,7 +138,7 @@ impl Screen {
         assert_eq!(self.modes(), (false, false), "{settings}");
     }
 
-    /// Whether the program has the terminal's second screen, and hears of the mouse.
+    /// Two modes that the program has set: the alternate screen, and mouse reports.
     pub fn modes(&self) -> (bool, bool) {
         let modes = self.ask("#{alternate_on} #{mouse_any_flag}#{mouse_button_flag}");
         let (alternate, mouse) = modes.split_once(' ').unwrap();
@@ -167,7 +167,7 @@ impl Screen {
     }
 }
 
-impl Drop for Screen {
+impl Drop for TmuxScreen {
     fn drop(&mut self) {
         // The programs on its terminals are in sessions of their own; it ends them when it ends well.
         let _ = Command::new("tmux")

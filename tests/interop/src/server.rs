@@ -11,16 +11,16 @@ use nightlatch_sys::privileges::{self, Account};
 use nightlatch_test_support::Deadline;
 use tempfile::TempDir;
 
-use crate::netns::Host;
-use crate::process::Running;
-use crate::programs::{Whose, ours, peer};
+use crate::netns::NetnsHost;
+use crate::process::RunningProgram;
+use crate::programs::{Project, ours, peer};
 
 /// A running server with its configuration and state.
 #[derive(Debug)]
-pub struct Server {
-    whose: Whose,
+pub struct TestServer {
+    project: Project,
     port: u16,
-    running: Running,
+    running: RunningProgram,
     home: Home,
 }
 
@@ -98,15 +98,15 @@ impl Home {
     }
 }
 
-impl Server {
+impl TestServer {
     /// Starts it on loopback and waits until it listens.
-    pub fn start(whose: Whose, home: Home) -> Self {
-        Self::start_on(whose, home, TcpListener::bind("[::1]:0").unwrap())
+    pub fn start(project: Project, home: Home) -> Self {
+        Self::start_on(project, home, TcpListener::bind("[::1]:0").unwrap())
     }
 
     /// Starts it on `socket` and waits until it listens.
-    pub fn start_on(whose: Whose, home: Home, socket: TcpListener) -> Self {
-        let mut command = command(whose, &home);
+    pub fn start_on(project: Project, home: Home, socket: TcpListener) -> Self {
+        let mut command = command(project, &home);
         // The stock server wants a fixed port or a socket where it does not announce itself; a
         // socket can neither be taken by another test in between nor refuse an early client.
         if socket.local_addr().unwrap().is_ipv4() {
@@ -115,15 +115,15 @@ impl Server {
         let port = socket.local_addr().unwrap().port();
         command.args(["--no-zeroconf", "--socket", "0"]);
         let socket = Stdio::from(OwnedFd::from(socket));
-        let running = started(whose, &mut command, socket);
-        if home.quiet && whose == Whose::Stock {
+        let running = started(project, &mut command, socket);
+        if home.quiet && project == Project::Stock {
             // It says nothing then.
             wait_until_accepted(port, &running);
         } else {
             running.wait_for("that it listens", listening);
         }
         Self {
-            whose,
+            project,
             port,
             running,
             home,
@@ -131,13 +131,13 @@ impl Server {
     }
 
     /// Starts it on `host` at `port`, not announced, and waits until it listens.
-    pub fn at_port(whose: Whose, home: Home, host: &Host, port: u16) -> Self {
-        let mut command = host.inside(&command(whose, &home));
+    pub fn at_port(project: Project, home: Home, host: &NetnsHost, port: u16) -> Self {
+        let mut command = host.inside(&command(project, &home));
         command.args(["--no-zeroconf", "--port", &port.to_string()]);
-        let running = started(whose, &mut command, Stdio::null());
+        let running = started(project, &mut command, Stdio::null());
         running.wait_for("that it listens", listening);
         Self {
-            whose,
+            project,
             port,
             running,
             home,
@@ -146,17 +146,17 @@ impl Server {
 
     /// Starts it on `host`, on a port that it chooses, and waits until it is announced there: by
     /// the Avahi on its home's bus, or without such a bus, if it can, by itself.
-    pub fn announced(whose: Whose, home: Home, host: &Host) -> Self {
-        let mut command = host.inside(&command(whose, &home));
-        let running = started(whose, &mut command, Stdio::null());
+    pub fn announced(project: Project, home: Home, host: &NetnsHost) -> Self {
+        let mut command = host.inside(&command(project, &home));
+        let running = started(project, &mut command, Stdio::null());
         let port = running.wait_for("that it listens", listening);
-        let sentence = match whose {
-            Whose::Ours => "announcing the service",
-            Whose::Stock => "Zeroconf service established",
+        let sentence = match project {
+            Project::Ours => "announcing the service",
+            Project::Stock => "Zeroconf service established",
         };
         running.wait_for(sentence, |line| line.contains(sentence).then_some(()));
         Self {
-            whose,
+            project,
             port,
             running,
             home,
@@ -173,14 +173,14 @@ impl Server {
         self.port
     }
 
-    /// The process.
-    pub fn running(&self) -> &Running {
+    /// The server's process.
+    pub fn running(&self) -> &RunningProgram {
         &self.running
     }
 
     /// Waits until it said that it refuses for `reason`.
-    pub fn wait_for_refusal(&self, refusal: Refusal) {
-        let sentence = refusal.sentence(self.whose);
+    pub fn wait_for_refusal(&self, refusal: ExpectedRefusal) {
+        let sentence = refusal.sentence(self.project);
         self.running
             .wait_for(sentence, |line| line.contains(sentence).then_some(()));
     }
@@ -192,7 +192,7 @@ impl Server {
     pub fn stop(self) -> Home {
         let output = self.running.terminate();
         assert!(
-            self.whose == Whose::Stock || output.status.success(),
+            self.project == Project::Stock || output.status.success(),
             "{:?}: {}",
             output.status,
             String::from_utf8_lossy(&output.stderr)
@@ -216,23 +216,23 @@ impl Server {
 
     /// Ends it with SIGTERM and starts it again with the same folders, on loopback.
     pub fn restart(self) -> Self {
-        let whose = self.whose;
-        Self::start(whose, self.stop())
+        let project = self.project;
+        Self::start(project, self.stop())
     }
 }
 
-fn started(whose: Whose, command: &mut Command, input: Stdio) -> Running {
-    let running = Running::start_with(&format!("{whose:?} server"), command, input);
-    match whose {
-        Whose::Ours => running,
-        Whose::Stock => running.of_a_peer(),
+fn started(project: Project, command: &mut Command, input: Stdio) -> RunningProgram {
+    let running = RunningProgram::start_with(&format!("{project:?} server"), command, input);
+    match project {
+        Project::Ours => running,
+        Project::Stock => running.of_a_peer(),
     }
 }
 
-fn command(whose: Whose, home: &Home) -> Command {
-    let mut command = Command::new(match whose {
-        Whose::Ours => ours("nightlatchd"),
-        Whose::Stock => peer("usr/sbin/mandos"),
+fn command(project: Project, home: &Home) -> Command {
+    let mut command = Command::new(match project {
+        Project::Ours => ours("nightlatchd"),
+        Project::Stock => peer("usr/sbin/mandos"),
     });
     command.arg("--foreground");
     if !home.on_bus {
@@ -252,8 +252,8 @@ fn command(whose: Whose, home: &Home) -> Command {
     command
 }
 
-/// Tries until somebody listens on loopback.
-fn wait_until_accepted(port: u16, server: &Running) {
+/// Connects until the port accepts on loopback.
+fn wait_until_accepted(port: u16, server: &RunningProgram) {
     let deadline = Deadline::start();
     while TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_err() {
         let why = format!("the server never listened; its log: {:?}", server.log());
@@ -271,9 +271,9 @@ fn listening(line: &str) -> Option<u16> {
     port[..end.unwrap_or(port.len())].parse().ok()
 }
 
-/// Why a server refuses, and how each says so.
+/// A reason for a refusal, with the log line of each server.
 #[derive(Clone, Copy, Debug)]
-pub enum Refusal {
+pub enum ExpectedRefusal {
     /// No client has this key.
     UnknownKey,
     /// The client is disabled.
@@ -282,15 +282,15 @@ pub enum Refusal {
     NotApproved,
 }
 
-impl Refusal {
-    fn sentence(self, whose: Whose) -> &'static str {
-        match (self, whose) {
-            (Self::UnknownKey, Whose::Stock) => "Client not found for key ID",
-            (Self::Disabled, Whose::Stock) => "is disabled",
-            (Self::NotApproved, Whose::Stock) => "timed out while waiting for approval",
-            (Self::UnknownKey, Whose::Ours) => "unknown key",
-            (Self::Disabled, Whose::Ours) => "client is disabled",
-            (Self::NotApproved, Whose::Ours) => "approval timed out",
+impl ExpectedRefusal {
+    fn sentence(self, project: Project) -> &'static str {
+        match (self, project) {
+            (Self::UnknownKey, Project::Stock) => "Client not found for key ID",
+            (Self::Disabled, Project::Stock) => "is disabled",
+            (Self::NotApproved, Project::Stock) => "timed out while waiting for approval",
+            (Self::UnknownKey, Project::Ours) => "unknown key",
+            (Self::Disabled, Project::Ours) => "client is disabled",
+            (Self::NotApproved, Project::Ours) => "approval timed out",
         }
     }
 }

@@ -2,13 +2,13 @@
 
 use crate::avahi::Avahi;
 use crate::dbus::Bus;
-use crate::netns::Host;
-use crate::programs::Whose;
-use crate::server::{Home, Server};
+use crate::netns::NetnsHost;
+use crate::programs::Project;
+use crate::server::{Home, TestServer};
 
 /// A server, and who announces it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Kind {
+pub enum SiteKind {
     /// Ours, with its own responder: there is no bus.
     OursAlone,
     /// Ours, through Avahi.
@@ -21,13 +21,13 @@ pub enum Kind {
 #[derive(Debug)]
 pub struct Site {
     /// The server, which is announced.
-    pub server: Server,
+    pub server: TestServer,
     _avahi: Option<(Avahi, Bus)>,
 }
 
-impl Kind {
+impl SiteKind {
     /// Starts it on `host` with these sections as `clients.conf`, and waits until it is announced.
-    pub fn serve(self, host: &Host, sections: &str) -> Site {
+    pub fn serve(self, host: &NetnsHost, sections: &str) -> Site {
         let avahi = (self != Self::OursAlone).then(|| {
             let bus = Bus::start();
             (Avahi::start(host, &bus), bus)
@@ -36,13 +36,13 @@ impl Kind {
             Some((_, bus)) => bus.address(),
             None => "unix:path=/nonexistent".to_owned(),
         };
-        let whose = match self {
-            Self::StockByAvahi => Whose::Stock,
-            Self::OursAlone | Self::OursByAvahi => Whose::Ours,
+        let project = match self {
+            Self::StockByAvahi => Project::Stock,
+            Self::OursAlone | Self::OursByAvahi => Project::Ours,
         };
         let home = Home::new(sections, Some(bus));
         Site {
-            server: Server::announced(whose, home, host),
+            server: TestServer::announced(project, home, host),
             _avahi: avahi,
         }
     }

@@ -7,17 +7,17 @@ use std::process::Command;
 use std::time::Duration;
 
 use nightlatch_bus::client::ClientView;
-use nightlatch_bus::error::Error;
+use nightlatch_bus::error::BusError;
 use nightlatch_bus::names::ClientPath;
-use nightlatch_bus::own::{Query, Verdict};
-use nightlatch_bus::property::{Property, Value};
+use nightlatch_bus::own::{RecordQuery, ReleaseVerdict};
+use nightlatch_bus::property::{Property, PropertyValue};
 use nightlatch_bus::proxy;
 use nightlatch_core::record::{Chain, Line};
 use nightlatch_interop::administered::{Administered, section};
 use nightlatch_interop::client;
 use nightlatch_interop::dbus::Bus;
-use nightlatch_interop::machine::{Keys, Machine};
-use nightlatch_interop::programs::Whose;
+use nightlatch_interop::machine::{MachineKeys, TestMachine};
+use nightlatch_interop::programs::Project;
 use nightlatch_interop::server::Home;
 
 /// Only a hang ever takes this long.
@@ -26,18 +26,18 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// Up without being checked for as long as a test takes.
 const UP: &str = "interval = PT1H\ntimeout = PT2H";
 
-fn machine(name: &str) -> Machine {
-    Machine::new(name, Whose::Ours, Keys::Curve25519, b"a password")
+fn machine(name: &str) -> TestMachine {
+    TestMachine::new(name, Project::Ours, MachineKeys::Curve25519, b"a password")
 }
 
-fn is_served(machine: &Machine, site: &Administered) {
-    let output = client::fetch(Whose::Ours, machine, &site.server.address());
+fn is_served(machine: &TestMachine, site: &Administered) {
+    let output = client::fetch(Project::Ours, machine, &site.server.address());
     assert_eq!(output.stdout, machine.password, "{output:?}");
 }
 
 /// Every record, its chain verified from its start to the server's own end.
-async fn record(server: &proxy::Server) -> Vec<serde_json::Value> {
-    let page = server.query_records(&Query::default()).await.unwrap();
+async fn record(server: &proxy::MandosProxy) -> Vec<serde_json::Value> {
+    let page = server.query_records(&RecordQuery::default()).await.unwrap();
     assert_eq!(page.next, None);
     let lines: Vec<Line> = page
         .lines
@@ -79,7 +79,7 @@ fn killed_and_started(site: Administered) -> Administered {
 #[tokio::test]
 async fn a_release_is_recorded_before_the_password_arrives() {
     let machine = machine("recorded");
-    let site = Administered::start(Whose::Ours, &machine.section(UP));
+    let site = Administered::start(Project::Ours, &machine.section(UP));
     is_served(&machine, &site);
     let site = killed_and_started(site);
     let server = site.connect().await;
@@ -99,7 +99,7 @@ async fn a_release_is_recorded_before_the_password_arrives() {
 #[tokio::test]
 async fn a_client_that_was_added_is_served_after_a_kill() {
     let machine = machine("added");
-    let site = Administered::start(Whose::Ours, "");
+    let site = Administered::start(Project::Ours, "");
     let server = site.connect().await;
     let section = machine.section(UP);
     let path = server.add_client(&section, true).await.unwrap();
@@ -111,7 +111,7 @@ async fn a_client_that_was_added_is_served_after_a_kill() {
     assert_eq!(server.add_client(&section, false).await.unwrap(), path);
     for dry_run in [true, false] {
         let again = server.add_client(&section, dry_run).await;
-        assert!(matches!(again, Err(Error::Taken(_))), "{again:?}");
+        assert!(matches!(again, Err(BusError::Taken(_))), "{again:?}");
     }
     let site = killed_and_started(site);
     is_served(&machine, &site);
@@ -135,7 +135,7 @@ async fn a_client_that_was_added_is_served_after_a_kill() {
 
 #[tokio::test]
 async fn a_faulty_section_is_refused_with_line_and_key() {
-    let site = Administered::start(Whose::Ours, "");
+    let site = Administered::start(Project::Ours, "");
     let server = site.connect().await;
     for (text, expected) in [
         ("[a]\nkey_id = 7\nsecret = AAAA\n", "section:2: [a] key_id"),
@@ -151,7 +151,7 @@ async fn a_faulty_section_is_refused_with_line_and_key() {
         ("", "expected one section"),
     ] {
         match server.add_client(text, false).await {
-            Err(Error::BadSection(said)) => assert!(said.contains(expected), "{said}"),
+            Err(BusError::BadSection(said)) => assert!(said.contains(expected), "{said}"),
             other => panic!("{text}: {other:?}"),
         }
     }
@@ -163,12 +163,12 @@ async fn a_person_lets_a_machine_in_or_not_and_the_record_says_who() {
     let machine = machine("asks");
     let more = "approval_delay = PT1H\napproval_duration = PT1M\napproved_by_default = no\n";
     let section = machine.section(&format!("{more}checker = true\n{UP}"));
-    let site = Administered::start_with(Whose::Ours, &section, &[("check_on_release", "no")]);
+    let site = Administered::start_with(Project::Ours, &section, &[("check_on_release", "no")]);
     let server = site.connect().await;
     let path = ClientPath::of_name("asks");
     let explanation = server.explain("asks").await.unwrap();
-    assert_eq!(explanation.verdict, Verdict::Asks);
-    let booting = client::start(Whose::Ours, &machine, &site.server.address());
+    assert_eq!(explanation.verdict, ReleaseVerdict::NeedsApproval);
+    let booting = client::start(Project::Ours, &machine, &site.server.address());
     site.server.running().wait_for("that it waits", |line| {
         line.contains("waits for approval").then_some(())
     });
@@ -177,15 +177,15 @@ async fn a_person_lets_a_machine_in_or_not_and_the_record_says_who() {
     assert_eq!(booting.finish().stdout, machine.password);
     // It was for that request.
     let explanation = server.explain("asks").await.unwrap();
-    assert_eq!(explanation.verdict, Verdict::Asks);
+    assert_eq!(explanation.verdict, ReleaseVerdict::NeedsApproval);
     server.approve(&path, false).await.unwrap();
     let explanation = server.explain("asks").await.unwrap();
-    assert_eq!(explanation.verdict, Verdict::Refused);
+    assert_eq!(explanation.verdict, ReleaseVerdict::Refused);
     assert!(
         explanation.text.contains("nightlatch approve asks"),
         "{explanation:?}"
     );
-    let denied = client::start(Whose::Ours, &machine, &site.server.address());
+    let denied = client::start(Project::Ours, &machine, &site.server.address());
     site.server.running().wait_for("a refusal", |line| {
         line.contains("reason=\"denied\"").then_some(())
     });
@@ -213,7 +213,7 @@ async fn a_person_lets_a_machine_in_or_not_and_the_record_says_who() {
 #[tokio::test]
 async fn why_tells_of_an_expired_machine() {
     let sections = section("gone", "timeout = 1s\ninterval = PT1H");
-    let site = Administered::start(Whose::Ours, &sections);
+    let site = Administered::start(Project::Ours, &sections);
     let server = site.connect().await;
     site.server
         .running()
@@ -223,14 +223,17 @@ async fn why_tells_of_an_expired_machine() {
     let explanation = server.explain("gone").await.unwrap();
     assert_eq!(
         (explanation.verdict, &*explanation.reason),
-        (Verdict::Refused, "expired")
+        (ReleaseVerdict::Refused, "expired")
     );
     assert!(
         explanation.text.contains("never seen up"),
         "{explanation:?}"
     );
     let nobody = server.explain("nobody").await;
-    assert!(matches!(nobody, Err(Error::NoSuchClient(_))), "{nobody:?}");
+    assert!(
+        matches!(nobody, Err(BusError::NoSuchClient(_))),
+        "{nobody:?}"
+    );
 }
 
 #[tokio::test]
@@ -242,10 +245,10 @@ async fn the_alarm_command_hears_of_alarms_and_of_who_waits() {
     let sections = twice.section(UP) + &asks.section(&format!("approval_delay = PT1H\n{UP}"));
     let command = format!("cat >> {}", heard.display());
     let settings = [("alarm_command", &*command), ("check_on_release", "no")];
-    let site = Administered::start_with(Whose::Ours, &sections, &settings);
+    let site = Administered::start_with(Project::Ours, &sections, &settings);
     is_served(&twice, &site);
     is_served(&twice, &site);
-    let waiting = client::start(Whose::Ours, &asks, &site.server.address());
+    let waiting = client::start(Project::Ours, &asks, &site.server.address());
     let lines = lines_of(&heard, 2).await;
     waiting.kill();
     let kinds: Vec<_> = lines
@@ -271,7 +274,7 @@ async fn the_alarm_command_hears_of_alarms_and_of_who_waits() {
 async fn a_machine_that_still_answers_raises_an_alarm() {
     let machine = machine("up");
     let section = machine.section(&format!("checker = true\n{UP}"));
-    let site = Administered::start(Whose::Ours, &section);
+    let site = Administered::start(Project::Ours, &section);
     is_served(&machine, &site);
     site.server.running().wait_for("an alarm", |line| {
         line.contains("still passes its check").then_some(())
@@ -301,7 +304,7 @@ async fn lines_of(file: &Path, count: usize) -> Vec<serde_json::Value> {
 #[tokio::test]
 async fn the_server_goes_on_without_the_bus_and_finds_it_again() {
     let machine = machine("patient");
-    let site = Administered::start(Whose::Ours, &machine.section(UP));
+    let site = Administered::start(Project::Ours, &machine.section(UP));
     let Administered { server, bus } = site;
     let site = Administered {
         bus: bus.restart(),
@@ -322,21 +325,24 @@ async fn the_server_goes_on_without_the_bus_and_finds_it_again() {
 
 #[tokio::test]
 async fn a_bad_order_is_refused_and_changes_nothing() {
-    let site = Administered::start(Whose::Ours, &section("foo", UP));
+    let site = Administered::start(Project::Ours, &section("foo", UP));
     let server = site.connect().await;
     let before = server.clients().await.unwrap();
     let path = ClientPath::of_name("foo");
     let refused = [
-        (Property::Timeout, Value::Text("5m".into())),
-        (Property::Enabled, Value::Text("yes".into())),
-        (Property::Interval, Value::Milliseconds(1)),
-        (Property::Host, Value::Boolean(true)),
-        (Property::Checker, Value::Text("ping %(hots)s".into())),
-        (Property::Name, Value::Text("bar".into())),
+        (Property::Timeout, PropertyValue::Text("5m".into())),
+        (Property::Enabled, PropertyValue::Text("yes".into())),
+        (Property::Interval, PropertyValue::Milliseconds(1)),
+        (Property::Host, PropertyValue::Boolean(true)),
+        (
+            Property::Checker,
+            PropertyValue::Text("ping %(hots)s".into()),
+        ),
+        (Property::Name, PropertyValue::Text("bar".into())),
     ];
     for (property, value) in refused {
         let answer = server.set(&path, property, &value).await;
-        let Err(Error::Refused { name, text }) = answer else {
+        let Err(BusError::Refused { name, text }) = answer else {
             panic!("{property:?}: {answer:?}");
         };
         assert!(!text.contains("Traceback"), "{name}: {text}");

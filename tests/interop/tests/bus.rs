@@ -1,4 +1,4 @@
-//! What `crates/bus` says of a server, beside the stock server itself.
+//! The results of `crates/bus` for a server, beside those of the stock server.
 #![forbid(unsafe_code)]
 
 use std::process::{Command, Stdio};
@@ -6,23 +6,23 @@ use std::time::Duration;
 
 use nightlatch_bus::block_on;
 use nightlatch_bus::client::{CheckStatus, ClientView};
-use nightlatch_bus::error::Error;
+use nightlatch_bus::error::BusError;
 use nightlatch_bus::introspect;
 use nightlatch_bus::names::ClientPath;
-use nightlatch_bus::property::{Property, Value};
-use nightlatch_bus::signal::{Signal, Signals};
+use nightlatch_bus::property::{Property, PropertyValue};
+use nightlatch_bus::signal::{ServerSignal, SignalStream};
 use nightlatch_core::secret::Secret;
 use nightlatch_interop::administered::{Administered, section};
 use nightlatch_interop::both_servers;
 use nightlatch_interop::dbus::Bus;
-use nightlatch_interop::programs::Whose;
+use nightlatch_interop::programs::Project;
 
-fn the_introspection_is_ours_word_for_word(whose: Whose) {
-    let site = Administered::start(whose, &section("foo.example-1", ""));
-    // What else there is below `/` is our own interface.
-    let children: &[&str] = match whose {
-        Whose::Stock => &["clients"],
-        Whose::Ours => &["clients", "org"],
+fn the_introspection_is_ours_word_for_word(project: Project) {
+    let site = Administered::start(project, &section("foo.example-1", ""));
+    // Other objects below `/` belong to our own interface.
+    let children: &[&str] = match project {
+        Project::Stock => &["clients"],
+        Project::Ours => &["clients", "org"],
     };
     let own = [
         ("/", introspect::root(children.iter().copied())),
@@ -47,8 +47,7 @@ both_servers! {
     a_removed_client_is_told_and_unknown
 }
 
-/// What a document of introspection says, whatever the order in which it says it: one line for each
-/// element, with where it stands.
+/// The facts in an introspection document, independent of their order: one line for each element, with its path.
 fn facts(xml: &[u8]) -> Vec<String> {
     let script = "import sys, xml.etree.ElementTree as tree\n\
         def walk(element, above):\n\
@@ -77,11 +76,11 @@ fn facts(xml: &[u8]) -> Vec<String> {
     lines
 }
 
-fn every_property_is_read(whose: Whose) {
+fn every_property_is_read(project: Project) {
     let more = "timeout = PT7M\nextended_timeout = PT20M\ninterval = PT3M\napproval_delay = PT30S\n\
         approval_duration = PT2S\napproved_by_default = no\nenabled = no";
     let sections = [section("bar-2", more), section("a.b", "")].concat();
-    let site = Administered::start(whose, &sections);
+    let site = Administered::start(project, &sections);
     let mut clients = block_on(async { site.connect().await.clients().await.unwrap() });
     // Its order is another at each start.
     clients.sort_by(|a, b| a.name.cmp(&b.name));
@@ -110,8 +109,8 @@ fn every_property_is_read(whose: Whose) {
     assert!(other.enabled && other.expires > other.created);
 }
 
-fn what_is_set_is_told(whose: Whose) {
-    let site = Administered::start(whose, &section("foo", "enabled = no"));
+fn what_is_set_is_told(project: Project) {
+    let site = Administered::start(project, &section("foo", "enabled = no"));
     block_on(async {
         let server = site.connect().await;
         let mut signals = server.signals().await.unwrap();
@@ -119,17 +118,17 @@ fn what_is_set_is_told(whose: Whose) {
         let mut client = signals.snapshot().await.unwrap().remove(0);
         let path = client.path.clone();
         let settings = [
-            (Property::Host, Value::Text("elsewhere".into())),
-            (Property::Checker, Value::Text("exit 3".into())),
-            (Property::Timeout, Value::Milliseconds(60_000)),
-            (Property::Interval, Value::Milliseconds(30_000)),
-            (Property::ApprovalDelay, Value::Milliseconds(1000)),
-            (Property::ApprovedByDefault, Value::Boolean(false)),
+            (Property::Host, PropertyValue::Text("elsewhere".into())),
+            (Property::Checker, PropertyValue::Text("exit 3".into())),
+            (Property::Timeout, PropertyValue::Milliseconds(60_000)),
+            (Property::Interval, PropertyValue::Milliseconds(30_000)),
+            (Property::ApprovalDelay, PropertyValue::Milliseconds(1000)),
+            (Property::ApprovedByDefault, PropertyValue::Boolean(false)),
         ];
         for (property, value) in settings {
             server.set(&path, property, &value).await.unwrap();
             let told = until(&mut signals, |signal| match signal {
-                Signal::Changed { values, .. } => Some(values),
+                ServerSignal::Changed { values, .. } => Some(values),
                 _ => None,
             });
             assert_eq!(told.await, [(property, value.clone())]);
@@ -138,7 +137,7 @@ fn what_is_set_is_told(whose: Whose) {
         let secret = Secret::new(b"another".to_vec());
         server.set_secret(&path, &secret).await.unwrap();
         let told = until(&mut signals, |signal| match signal {
-            Signal::Changed { invalidated, .. } => Some(invalidated),
+            ServerSignal::Changed { invalidated, .. } => Some(invalidated),
             _ => None,
         });
         assert_eq!(told.await, [Property::Secret]);
@@ -146,8 +145,8 @@ fn what_is_set_is_told(whose: Whose) {
     });
 }
 
-fn a_check_is_told_from_its_start_to_its_end(whose: Whose) {
-    let site = Administered::start(whose, &section("foo", ""));
+fn a_check_is_told_from_its_start_to_its_end(project: Project) {
+    let site = Administered::start(project, &section("foo", ""));
     block_on(async {
         let server = site.connect().await;
         let mut signals = server.signals().await.unwrap();
@@ -159,21 +158,21 @@ fn a_check_is_told_from_its_start_to_its_end(whose: Whose) {
         ] {
             // One that runs already may still be the one before.
             for running in [false, true] {
-                let text = Value::Text(command.into());
+                let text = PropertyValue::Text(command.into());
                 server.set(&path, checker, &text).await.unwrap();
-                let value = Value::Boolean(running);
+                let value = PropertyValue::Boolean(running);
                 server
                     .set(&path, Property::CheckerRunning, &value)
                     .await
                     .unwrap();
             }
             let started = until(&mut signals, |signal| match signal {
-                Signal::CheckerStarted { command, .. } => Some(command),
+                ServerSignal::CheckerStarted { command, .. } => Some(command),
                 _ => None,
             });
             assert_eq!(started.await, command);
             let completed = until(&mut signals, |told| match told {
-                Signal::CheckerCompleted {
+                ServerSignal::CheckerCompleted {
                     status,
                     signal,
                     command,
@@ -186,22 +185,23 @@ fn a_check_is_told_from_its_start_to_its_end(whose: Whose) {
     });
 }
 
-fn a_removed_client_is_told_and_unknown(whose: Whose) {
-    let site = Administered::start(whose, &section("foo", ""));
+fn a_removed_client_is_told_and_unknown(project: Project) {
+    let site = Administered::start(project, &section("foo", ""));
     block_on(async {
         let server = site.connect().await;
         let mut signals = server.signals().await.unwrap();
         let path = ClientPath::of_name("foo");
         server.remove(&path).await.unwrap();
         let removed = until(&mut signals, |signal| match signal {
-            Signal::Removed(path) => Some(path),
+            ServerSignal::Removed(path) => Some(path),
             _ => None,
         });
         assert_eq!(removed.await, path);
         assert_eq!(server.clients().await.unwrap(), [] as [ClientView; 0]);
-        let unknown = |result: Result<(), Error>| matches!(result, Err(Error::NoSuchClient(_)));
+        let unknown =
+            |result: Result<(), BusError>| matches!(result, Err(BusError::NoSuchClient(_)));
         assert!(unknown(server.remove(&path).await));
-        let enable = server.set(&path, Property::Enabled, &Value::Boolean(true));
+        let enable = server.set(&path, Property::Enabled, &PropertyValue::Boolean(true));
         assert!(unknown(enable.await));
         assert!(unknown(server.approve(&path, true).await));
         assert!(unknown(server.checked_ok(&path).await));
@@ -210,13 +210,13 @@ fn a_removed_client_is_told_and_unknown(whose: Whose) {
 
 #[test]
 fn a_stock_server_has_no_interface_of_ours() {
-    let site = Administered::start(Whose::Stock, "");
+    let site = Administered::start(Project::Stock, "");
     block_on(async {
         let server = site.connect().await;
         let answer = server.explain("foo").await;
-        assert!(matches!(answer, Err(Error::NotSupported)), "{answer:?}");
+        assert!(matches!(answer, Err(BusError::NotSupported)), "{answer:?}");
         let answer = server.about().await;
-        assert!(matches!(answer, Err(Error::NotSupported)), "{answer:?}");
+        assert!(matches!(answer, Err(BusError::NotSupported)), "{answer:?}");
     });
 }
 
@@ -224,17 +224,20 @@ fn a_stock_server_has_no_interface_of_ours() {
 fn comings_and_goings_are_told() {
     let bus = Bus::start();
     block_on(async {
-        let server = nightlatch_bus::proxy::Server::connect_to(&bus.address())
+        let server = nightlatch_bus::proxy::MandosProxy::connect_to(&bus.address())
             .await
             .unwrap();
-        assert!(matches!(server.clients().await, Err(Error::NoServer)));
-        assert!(matches!(server.explain("a").await, Err(Error::NoServer)));
+        assert!(matches!(server.clients().await, Err(BusError::NoServer)));
+        assert!(matches!(server.explain("a").await, Err(BusError::NoServer)));
         let mut signals = server.signals().await.unwrap();
         assert!(!signals.server_is_running());
         let mut home = nightlatch_interop::server::Home::new("", Some(bus.address()));
         home.on_bus();
-        let stock = nightlatch_interop::server::Server::start(Whose::Stock, home);
-        until(&mut signals, |s| (s == Signal::ServerCame).then_some(())).await;
+        let stock = nightlatch_interop::server::TestServer::start(Project::Stock, home);
+        until(&mut signals, |s| {
+            (s == ServerSignal::ServerCame).then_some(())
+        })
+        .await;
         assert_eq!(server.clients().await.unwrap().len(), 0);
         // Stopped in its tracks it answers nothing; ended then, it never will.
         stock.running().signal("STOP");
@@ -245,18 +248,21 @@ fn comings_and_goings_are_told() {
         // The call must be on its way before the end: the bus handles what we send in order.
         assert!(server.is_running().await.unwrap());
         stock.kill();
-        assert!(matches!(call.await.unwrap(), Err(Error::ServerGone)));
-        until(&mut signals, |s| (s == Signal::ServerGone).then_some(())).await;
+        assert!(matches!(call.await.unwrap(), Err(BusError::ServerGone)));
+        until(&mut signals, |s| {
+            (s == ServerSignal::ServerGone).then_some(())
+        })
+        .await;
         drop(bus);
         assert_eq!(signals.next().await, None);
-        assert!(matches!(server.clients().await, Err(Error::BusLost(_))));
-        let gone = nightlatch_bus::proxy::Server::connect_to("unix:path=/nonexistent").await;
-        assert!(matches!(gone, Err(Error::NoBus(_))));
+        assert!(matches!(server.clients().await, Err(BusError::BusLost(_))));
+        let gone = nightlatch_bus::proxy::MandosProxy::connect_to("unix:path=/nonexistent").await;
+        assert!(matches!(gone, Err(BusError::NoBus(_))));
     });
 }
 
 /// Waits for a signal in which `wanted` finds something.
-async fn until<T>(signals: &mut Signals, wanted: impl Fn(Signal) -> Option<T>) -> T {
+async fn until<T>(signals: &mut SignalStream, wanted: impl Fn(ServerSignal) -> Option<T>) -> T {
     let next = async {
         loop {
             let signal = signals.next().await.expect("the bus is gone");

@@ -9,7 +9,7 @@ use nightlatch_bus::client::ClientView;
 use nightlatch_core::settings::client::RUN_TIME_KEYS;
 use nightlatch_interop::administered::{Administered, mandos_ctl, section};
 use nightlatch_interop::both_servers;
-use nightlatch_interop::programs::{Whose, ours};
+use nightlatch_interop::programs::{Project, ours};
 
 both_servers! {
     tables_and_json_are_the_same_bytes
@@ -50,8 +50,8 @@ fn quiet_clients() -> String {
     .concat()
 }
 
-fn tables_and_json_are_the_same_bytes(whose: Whose) {
-    let site = Administered::start(whose, &quiet_clients());
+fn tables_and_json_are_the_same_bytes(project: Project) {
+    let site = Administered::start(project, &quiet_clients());
     for arguments in [
         &[][..],
         &["--verbose"],
@@ -74,8 +74,8 @@ fn tables_and_json_are_the_same_bytes(whose: Whose) {
     }
 }
 
-fn texts_beyond_ascii_are_the_same_bytes(whose: Whose) {
-    let site = Administered::start(whose, &section("foo", "enabled = no"));
+fn texts_beyond_ascii_are_the_same_bytes(project: Project) {
+    let site = Administered::start(project, &section("foo", "enabled = no"));
     let host = "bär \u{1f512}\u{7f}\t\"\\/";
     assert!(
         site.nightlatch(&["ctl", "-H", host, "foo"])
@@ -91,8 +91,8 @@ fn texts_beyond_ascii_are_the_same_bytes(whose: Whose) {
     assert!(found.contains(host));
 }
 
-fn without_clients_nothing_fails(whose: Whose) {
-    let site = Administered::start(whose, "");
+fn without_clients_nothing_fails(project: Project) {
+    let site = Administered::start(project, "");
     let (ours, theirs) = both(&site, &["-j"]);
     assert_eq!(
         (&ours.stdout[..], &theirs.stdout[..]),
@@ -110,8 +110,8 @@ fn without_clients_nothing_fails(whose: Whose) {
     );
 }
 
-fn usage_errors_have_the_same_exit_status(whose: Whose) {
-    let site = Administered::start(whose, &section("foo", "enabled = no"));
+fn usage_errors_have_the_same_exit_status(project: Project) {
+    let site = Administered::start(project, &section("foo", "enabled = no"));
     for line in [
         "--all",
         "--all --verbose",
@@ -158,7 +158,7 @@ fn usage_errors_have_the_same_exit_status(whose: Whose) {
     both(&site, &[""]);
 }
 
-/// What can be set of a client, which must come out the same.
+/// The settings of a client that a tool can change, for comparison.
 fn settings(client: &ClientView) -> String {
     let lengths = [
         client.timeout,
@@ -175,10 +175,10 @@ fn settings(client: &ClientView) -> String {
     )
 }
 
-fn orders_have_the_same_effect(whose: Whose) {
+fn orders_have_the_same_effect(project: Project) {
     let more = "enabled = no\nchecker = sleep 1000";
     let sections = [section("ours", more), section("theirs", more)].concat();
-    let site = Administered::start(whose, &sections);
+    let site = Administered::start(project, &sections);
     block_on(async {
         let server = site.connect().await;
         for line in [
@@ -213,7 +213,7 @@ fn orders_have_the_same_effect(whose: Whose) {
                     site.mandos_ctl(&arguments)
                 };
                 // At our server an approval is for a request that waits, and none does.
-                let early = line == "-A" && whose == Whose::Ours;
+                let early = line == "-A" && project == Project::Ours;
                 assert_eq!(output.status.success(), !early, "{line}: {output:?}");
                 assert!(output.stdout.is_empty(), "{line}: {output:?}");
             }
@@ -227,9 +227,9 @@ fn orders_have_the_same_effect(whose: Whose) {
     });
 }
 
-fn durations_beyond_a_month_are_no_trouble(whose: Whose) {
+fn durations_beyond_a_month_are_no_trouble(project: Project) {
     // The stock tool cannot send what has more than 31 bits of milliseconds.
-    let site = Administered::start(whose, &section("foo", "enabled = no"));
+    let site = Administered::start(project, &section("foo", "enabled = no"));
     let output = site.nightlatch(&["ctl", "--timeout", "P1Y2M3DT4H5M6S", "foo"]);
     assert!(output.status.success(), "{output:?}");
     let (ours, theirs) = both(&site, &[]);
@@ -238,8 +238,8 @@ fn durations_beyond_a_month_are_no_trouble(whose: Whose) {
     assert!(shown.contains(" 423T04:05:06 "), "{shown}");
 }
 
-fn is_enabled_answers_what_was_before_the_other_orders(whose: Whose) {
-    let site = Administered::start(whose, &section("foo", "enabled = no"));
+fn is_enabled_answers_what_was_before_the_other_orders(project: Project) {
+    let site = Administered::start(project, &section("foo", "enabled = no"));
     for program in ["ours", "theirs"] {
         let run = |arguments: &[&str]| match program {
             "ours" => site
@@ -263,8 +263,8 @@ fn is_enabled_answers_what_was_before_the_other_orders(whose: Whose) {
     }
 }
 
-fn checkers_are_started_and_stopped(whose: Whose) {
-    let site = Administered::start(whose, &section("foo", "enabled = no\ninterval = P1W"));
+fn checkers_are_started_and_stopped(project: Project) {
+    let site = Administered::start(project, &section("foo", "enabled = no\ninterval = P1W"));
     let running = || {
         let clients = block_on(async { site.connect().await.clients().await.unwrap() });
         clients[0].checker_running
@@ -277,8 +277,8 @@ fn checkers_are_started_and_stopped(whose: Whose) {
     assert!(!running());
 }
 
-fn a_secret_is_set_from_a_file_or_standard_input(whose: Whose) {
-    let site = Administered::start(whose, &section("foo", "enabled = no"));
+fn a_secret_is_set_from_a_file_or_standard_input(project: Project) {
+    let site = Administered::start(project, &section("foo", "enabled = no"));
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), b"\x00\xffsecret\n").unwrap();
     let mut command = Command::new(ours("nightlatch"));
@@ -295,11 +295,11 @@ fn a_secret_is_set_from_a_file_or_standard_input(whose: Whose) {
     assert_eq!(output.status.code(), Some(2), "{output:?}");
 }
 
-fn removing_denies_first_and_all_means_all(whose: Whose) {
+fn removing_denies_first_and_all_means_all(project: Project) {
     let sections: Vec<String> = (0..300)
         .map(|n| section(&format!("m{n}"), "enabled = no"))
         .collect();
-    let site = Administered::start(whose, &sections.concat());
+    let site = Administered::start(project, &sections.concat());
     let output = site.nightlatch(&["ctl", "--debug", "--remove", "--deny", "m7"]);
     assert!(output.status.success(), "{output:?}");
     let calls = String::from_utf8(output.stderr).unwrap();
@@ -317,8 +317,8 @@ fn removing_denies_first_and_all_means_all(whose: Whose) {
     assert!(clients.is_empty());
 }
 
-fn called_by_its_name_it_is_mandos_ctl(whose: Whose) {
-    let site = Administered::start(whose, &section("foo", "enabled = no"));
+fn called_by_its_name_it_is_mandos_ctl(project: Project) {
+    let site = Administered::start(project, &section("foo", "enabled = no"));
     let folder = tempfile::tempdir().unwrap();
     let link = folder.path().join("mandos-ctl");
     std::os::unix::fs::symlink(ours("nightlatch"), &link).unwrap();

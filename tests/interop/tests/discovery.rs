@@ -7,20 +7,20 @@ use std::process::Command;
 use nightlatch_interop::avahi::{self, Avahi};
 use nightlatch_interop::client;
 use nightlatch_interop::dbus::Bus;
-use nightlatch_interop::machine::{Keys, Machine};
-use nightlatch_interop::netns::{Host, Lan, cable};
-use nightlatch_interop::process::Running;
-use nightlatch_interop::programs::Whose;
+use nightlatch_interop::machine::{MachineKeys, TestMachine};
+use nightlatch_interop::netns::{Lan, NetnsHost, cable};
+use nightlatch_interop::process::RunningProgram;
+use nightlatch_interop::programs::Project;
 
 const AVAHI: &str = "by=\"Avahi\"";
 const OURS: &str = "by=\"our own responder\"";
 
 /// Announces on `host`; without a bus, by our own responder.
-fn announce(host: &Host, bus: Option<&Bus>, arguments: &[&str]) -> Running {
+fn announce(host: &NetnsHost, bus: Option<&Bus>, arguments: &[&str]) -> RunningProgram {
     let mut command = host.command(env!("CARGO_BIN_EXE_announce"));
     command.args(arguments);
     on_bus(&mut command, bus);
-    let running = Running::start("announce", &mut command);
+    let running = RunningProgram::start("announce", &mut command);
     running.wait_for("that it started", |line| (line == "started").then_some(()));
     running
 }
@@ -30,13 +30,13 @@ fn on_bus(command: &mut Command, bus: Option<&Bus>) {
     command.env("DBUS_SYSTEM_BUS_ADDRESS", address);
 }
 
-fn browse(host: &Host, interface: &str) -> Running {
+fn browse(host: &NetnsHost, interface: &str) -> RunningProgram {
     let mut command = host.command(env!("CARGO_BIN_EXE_browse"));
-    Running::start("browse", command.arg(interface))
+    RunningProgram::start("browse", command.arg(interface))
 }
 
 /// Waits for `text` in the log, from line `from` on; returns the number of the line after.
-fn wait(running: &Running, from: usize, text: &str) -> usize {
+fn wait(running: &RunningProgram, from: usize, text: &str) -> usize {
     let find = |line: &str| line.contains(text).then(|| line.to_owned());
     let (next, line) = running.wait_from(from, text, find);
     eprintln!("{line}");
@@ -44,7 +44,7 @@ fn wait(running: &Running, from: usize, text: &str) -> usize {
 }
 
 /// The name that is announced first.
-fn announced(running: &Running) -> String {
+fn announced(running: &RunningProgram) -> String {
     running.wait_for("its name", |line| {
         line.strip_prefix("announced as ").map(str::to_owned)
     })
@@ -89,7 +89,7 @@ fn without_ipv6_we_announce_over_ipv4() {
     let mut command = lan.server.command(env!("CARGO_BIN_EXE_announce"));
     command.args(["Mandos", "4711"]).env("ANNOUNCE_IPV4", "1");
     on_bus(&mut command, None);
-    let server = Running::start("announce", &mut command);
+    let server = RunningProgram::start("announce", &mut command);
     wait(&server, 0, OURS);
     let found = avahi::resolve(&lan.client, &bus, "Mandos");
     assert_eq!((&*found.address, &*found.port), ("192.0.2.1", "4711"));
@@ -98,11 +98,11 @@ fn without_ipv6_we_announce_over_ipv4() {
 #[test]
 fn what_we_announce_is_found_by_the_stock_client() {
     let Some(lan) = Lan::new("pub") else { return };
-    let machine = Machine::new("guest", Whose::Stock, Keys::Rsa4096, b"password");
+    let machine = TestMachine::new("guest", Project::Stock, MachineKeys::Rsa4096, b"password");
     let server = announce(&lan.server, None, &["Mandos", "4711"]);
     wait(&server, 0, OURS);
     let _client = client::search(
-        Whose::Stock,
+        Project::Stock,
         &machine,
         &lan.client,
         &["--interface", "cli0"],

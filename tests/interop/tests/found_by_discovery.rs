@@ -6,12 +6,12 @@
 use nightlatch_interop::avahi::Avahi;
 use nightlatch_interop::client;
 use nightlatch_interop::dbus::Bus;
-use nightlatch_interop::machine::{Keys, Machine};
-use nightlatch_interop::netns::{Host, Lan, cable};
-use nightlatch_interop::process::Running;
-use nightlatch_interop::programs::Whose;
-use nightlatch_interop::server::Refusal;
-use nightlatch_interop::site::Kind;
+use nightlatch_interop::machine::{MachineKeys, TestMachine};
+use nightlatch_interop::netns::{Lan, NetnsHost, cable};
+use nightlatch_interop::process::RunningProgram;
+use nightlatch_interop::programs::Project;
+use nightlatch_interop::server::ExpectedRefusal;
+use nightlatch_interop::site::SiteKind;
 
 /// White space at both ends, a zero byte, bytes that are no text.
 const PASSWORD: &[u8] = b" correct horse\0staple\xff\n";
@@ -21,12 +21,12 @@ const UP: &str = "checker = true";
 /// The client's end of the first cable.
 const CLI0: &[&str] = &["--interface", "cli0"];
 
-fn machine(name: &str) -> Machine {
-    Machine::new(name, Whose::Ours, Keys::Curve25519, PASSWORD)
+fn machine(name: &str) -> TestMachine {
+    TestMachine::new(name, Project::Ours, MachineKeys::Curve25519, PASSWORD)
 }
 
-/// Starts a client on the LAN's client side that tells its steps in its log.
-fn search(client: Whose, machine: &Machine, lan: &Lan, options: &[&str]) -> Running {
+/// Starts a client on the LAN's client side that logs its steps.
+fn search(client: Project, machine: &TestMachine, lan: &Lan, options: &[&str]) -> RunningProgram {
     client::search(
         client,
         machine,
@@ -36,12 +36,12 @@ fn search(client: Whose, machine: &Machine, lan: &Lan, options: &[&str]) -> Runn
 }
 
 /// Waits until `text` stands in the log.
-fn wait(running: &Running, text: &str) {
+fn wait(running: &RunningProgram, text: &str) {
     running.wait_for(text, |line| line.contains(text).then_some(()));
 }
 
 /// Waits for the client's end, which must bring `machine`'s password; what it said.
-fn assert_gets(client: Running, machine: &Machine) -> String {
+fn assert_gets(client: RunningProgram, machine: &TestMachine) -> String {
     let output = client.finish();
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(output.status.success(), "{:?}\n{said}", output.status);
@@ -50,12 +50,12 @@ fn assert_gets(client: Running, machine: &Machine) -> String {
 }
 
 /// Waits until the client says `reason`, and that it has printed nothing by then.
-fn assert_refuses(client: Running, reason: &str) {
+fn assert_refuses(client: RunningProgram, reason: &str) {
     wait(&client, reason);
     assert_eq!(client.terminate().stdout, b"");
 }
 
-fn a_client_finds_its_server(kind: Kind, client: Whose) {
+fn a_client_finds_its_server(kind: SiteKind, client: Project) {
     let Some(lan) = Lan::new("find") else { return };
     let machine = machine("tower");
     let _site = kind.serve(&lan.server, &machine.section(UP));
@@ -66,7 +66,7 @@ fn a_client_finds_its_server(kind: Kind, client: Whose) {
     lan.assert_no_ipv4();
 }
 
-fn a_client_finds_its_server_beside_an_avahi_of_its_own(kind: Kind, client: Whose) {
+fn a_client_finds_its_server_beside_an_avahi_of_its_own(kind: SiteKind, client: Project) {
     let Some(lan) = Lan::new("find") else { return };
     let machine = machine("tower");
     let _site = kind.serve(&lan.server, &machine.section(UP));
@@ -76,57 +76,57 @@ fn a_client_finds_its_server_beside_an_avahi_of_its_own(kind: Kind, client: Whos
     lan.assert_no_ipv4();
 }
 
-fn a_server_that_starts_after_the_client_is_found(kind: Kind, client: Whose) {
+fn a_server_that_starts_after_the_client_is_found(kind: SiteKind, client: Project) {
     let Some(lan) = Lan::new("find") else { return };
     let machine = machine("tower");
     let searching = search(client, &machine, &lan, CLI0);
     wait(
         &searching,
         match client {
-            Whose::Ours => "searching for servers on cli0",
-            Whose::Stock => "Starting Avahi loop search",
+            Project::Ours => "searching for servers on cli0",
+            Project::Stock => "Starting Avahi loop search",
         },
     );
     let _site = kind.serve(&lan.server, &machine.section(UP));
     assert_gets(searching, &machine);
 }
 
-fn a_server_on_the_second_interface_is_found(kind: Kind, client: Whose) {
+fn a_server_on_the_second_interface_is_found(kind: SiteKind, client: Project) {
     let Some(lan) = Lan::new("find") else { return };
     let machine = machine("tower");
-    let other = Host::new("find");
+    let other = NetnsHost::new("find");
     second_cable(&lan, &other);
     let _site = kind.serve(&other, &machine.section(UP));
     assert_gets(search(client, &machine, &lan, &[]), &machine);
 }
 
-fn where_one_server_refused_another_serves(kind: Kind, client: Whose) {
+fn where_one_server_refused_another_serves(kind: SiteKind, client: Project) {
     let Some(lan) = Lan::new("find") else { return };
     let machine = machine("tower");
-    let other = Host::new("find");
+    let other = NetnsHost::new("find");
     second_cable(&lan, &other);
     let disabled = format!("{UP}\nenabled = False");
     let refuses = kind.serve(&lan.server, &machine.section(&disabled));
     let client = search(client, &machine, &lan, &[]);
-    refuses.server.wait_for_refusal(Refusal::Disabled);
+    refuses.server.wait_for_refusal(ExpectedRefusal::Disabled);
     let _serves = kind.serve(&other, &machine.section(UP));
     assert_gets(client, &machine);
 }
 
 /// From the client's `cli1` to `srv1` of `other`.
-fn second_cable(lan: &Lan, other: &Host) {
+fn second_cable(lan: &Lan, other: &NetnsHost) {
     cable((other, "srv1"), (&lan.client, "cli1"));
     other.ip(&["link", "set", "srv1", "up"]);
     lan.client.ip(&["link", "set", "cli1", "up"]);
 }
 
-/// One module for each server and client, so that they run side by side and are told apart.
+/// One module for each server and client, so that they run in parallel with different names.
 macro_rules! matrix {
     ($($name:ident: $client:ident finds $kind:ident;)*) => {$(
         mod $name {
             use super::*;
 
-            matrix!(@tests Kind::$kind, Whose::$client;
+            matrix!(@tests SiteKind::$kind, Project::$client;
                 a_client_finds_its_server
                 a_client_finds_its_server_beside_an_avahi_of_its_own
                 a_server_that_starts_after_the_client_is_found
@@ -157,16 +157,16 @@ fn an_interface_that_appears_after_the_client_started_is_used() {
         return;
     };
     let machine = machine("tower");
-    let client = search(Whose::Ours, &machine, &lan, &[]);
+    let client = search(Project::Ours, &machine, &lan, &[]);
     wait(&client, "waiting for a network interface");
     lan.lay_cable();
     lan.server.ip(&["link", "set", "srv0", "up"]);
-    let _site = Kind::OursAlone.serve(&lan.server, &machine.section(UP));
+    let _site = SiteKind::OursAlone.serve(&lan.server, &machine.section(UP));
     assert_gets(client, &machine);
 }
 
 /// IPv6 is switched off on the interface of `host`; both sides have IPv4.
-fn over_ipv4_alone(lan: &Lan, host: &Host, interface: &str) {
+fn over_ipv4_alone(lan: &Lan, host: &NetnsHost, interface: &str) {
     lan.server
         .ip(&["addr", "add", "192.0.2.1/24", "dev", "srv0"]);
     lan.client
@@ -181,8 +181,8 @@ fn a_machine_without_ipv6_finds_its_server_over_ipv4() {
     let Some(lan) = Lan::new("find") else { return };
     over_ipv4_alone(&lan, &lan.client, "cli0");
     let machine = machine("tower");
-    let _site = Kind::OursAlone.serve(&lan.server, &machine.section(UP));
-    let said = assert_gets(search(Whose::Ours, &machine, &lan, CLI0), &machine);
+    let _site = SiteKind::OursAlone.serve(&lan.server, &machine.section(UP));
+    let said = assert_gets(search(Project::Ours, &machine, &lan, CLI0), &machine);
     let told = "interface cli0 has no IPv6 link-local address (IPv6 is disabled there: disable_ipv6=1), \
                 searching there over IPv4 only";
     assert!(said.contains(told), "{said}");
@@ -193,8 +193,8 @@ fn a_server_without_ipv6_is_found_over_ipv4_and_says_why() {
     let Some(lan) = Lan::new("find") else { return };
     over_ipv4_alone(&lan, &lan.server, "srv0");
     let machine = machine("tower");
-    let site = Kind::OursAlone.serve(&lan.server, &machine.section(UP));
-    assert_gets(search(Whose::Ours, &machine, &lan, CLI0), &machine);
+    let site = SiteKind::OursAlone.serve(&lan.server, &machine.section(UP));
+    assert_gets(search(Project::Ours, &machine, &lan, CLI0), &machine);
     let log = site.server.running().log().join("\n");
     for told in [
         "no IPv6 link-local address: the server is announced there over IPv4 only",
@@ -211,10 +211,10 @@ fn a_link_without_carrier_is_taken_up_waited_for_and_left_as_found() {
     };
     let machine = machine("tower");
     let before = lan.client.network();
-    let client = search(Whose::Ours, &machine, &lan, &[]);
+    let client = search(Project::Ours, &machine, &lan, &[]);
     wait(&client, "taking interface cli0 up");
     lan.server.ip(&["link", "set", "srv0", "up"]);
-    let _site = Kind::OursAlone.serve(&lan.server, &machine.section(UP));
+    let _site = SiteKind::OursAlone.serve(&lan.server, &machine.section(UP));
     assert_gets(client, &machine);
     lan.server.ip(&["link", "set", "srv0", "down"]);
     assert_eq!(lan.client.network(), before);
@@ -227,10 +227,10 @@ fn a_server_that_hangs_does_not_delay_another() {
     let mut announce = lan.server.command(env!("CARGO_BIN_EXE_announce"));
     announce.args(["Mandos", "1"]);
     announce.env("DBUS_SYSTEM_BUS_ADDRESS", "unix:path=/nonexistent");
-    let hangs = Running::start("announce", &mut announce);
-    let client = search(Whose::Ours, &machine, &lan, &[]);
+    let hangs = RunningProgram::start("announce", &mut announce);
+    let client = search(Project::Ours, &machine, &lan, &[]);
     wait(&hangs, "connected from fe80:");
-    let site = Kind::OursAlone.serve(&lan.server, &machine.section(UP));
+    let site = SiteKind::OursAlone.serve(&lan.server, &machine.section(UP));
     let said = assert_gets(client, &machine);
     // The one that was found first has not even been given up.
     let given = format!("]:{} gave the password", site.server.port());
@@ -244,8 +244,8 @@ fn a_payload_that_nobody_signed_is_refused_unless_allowed() {
     let machine = machine("tower");
     let payload = machine.payload_of_gnupg(None);
     let section = machine.section_serving(&payload, UP);
-    let _site = Kind::OursAlone.serve(&lan.server, &section);
-    let ours = |options: &[&str]| search(Whose::Ours, &machine, &lan, options);
+    let _site = SiteKind::OursAlone.serve(&lan.server, &section);
+    let ours = |options: &[&str]| search(Project::Ours, &machine, &lan, options);
     assert_refuses(ours(&[]), "not signed");
     assert_gets(ours(&["--allow-unsigned"]), &machine);
 }
@@ -256,8 +256,8 @@ fn a_payload_that_another_signed_is_refused() {
     let (tower, other) = (machine("tower"), machine("other"));
     let payload = tower.payload_of_gnupg(Some(&other));
     let section = tower.section_serving(&payload, UP);
-    let _site = Kind::OursAlone.serve(&lan.server, &section);
-    let ours = |options: &[&str]| search(Whose::Ours, &tower, &lan, options);
+    let _site = SiteKind::OursAlone.serve(&lan.server, &section);
+    let ours = |options: &[&str]| search(Project::Ours, &tower, &lan, options);
     assert_refuses(ours(&[]), "signed by another key");
 }
 
@@ -265,10 +265,10 @@ fn a_payload_that_another_signed_is_refused() {
 fn only_a_server_with_the_named_key_is_believed() {
     let Some(lan) = Lan::new("find") else { return };
     let machine = machine("tower");
-    let site = Kind::OursAlone.serve(&lan.server, &machine.section(UP));
+    let site = SiteKind::OursAlone.serve(&lan.server, &machine.section(UP));
     let ours = |id: &str| {
         let options = ["--server-key-id", id];
-        search(Whose::Ours, &machine, &lan, &options)
+        search(Project::Ours, &machine, &lan, &options)
     };
     assert_refuses(ours(&"ab".repeat(32)), "is not among the trusted ones");
     assert_gets(ours(&site.server.key_id()), &machine);
@@ -276,11 +276,11 @@ fn only_a_server_with_the_named_key_is_believed() {
 
 /// Otherwise it would release twice, and raise an alarm over the second. It waits before it releases, so
 /// that there is time to find all of them, and to ask twice.
-fn one_server_with_several_addresses_is_asked_once(kind: Kind, lan: &Lan) {
+fn one_server_with_several_addresses_is_asked_once(kind: SiteKind, lan: &Lan) {
     let machine = machine("tower");
     let settings = format!("{UP}\napproval_delay = PT1S");
     let site = kind.serve(&lan.server, &machine.section(&settings));
-    let said = assert_gets(search(Whose::Ours, &machine, lan, &[]), &machine);
+    let said = assert_gets(search(Project::Ours, &machine, lan, &[]), &machine);
     let told = |what: &str| said.lines().filter(|line| line.contains(what)).count();
     assert!(told("found ") >= 2, "{said}");
     // It connects to all of them, and asks at one.
@@ -296,7 +296,7 @@ fn a_server_on_two_cables_is_asked_once() {
     for cable in ["cli0", "cli1"] {
         lan.client.wait_for_link_local(cable);
     }
-    one_server_with_several_addresses_is_asked_once(Kind::OursAlone, &lan);
+    one_server_with_several_addresses_is_asked_once(SiteKind::OursAlone, &lan);
 }
 
 #[test]
@@ -306,5 +306,5 @@ fn a_server_with_two_addresses_on_one_cable_is_asked_once() {
         lan.server
             .ip(&["addr", "add", address, "dev", "srv0", "nodad"]);
     }
-    one_server_with_several_addresses_is_asked_once(Kind::OursByAvahi, &lan);
+    one_server_with_several_addresses_is_asked_once(SiteKind::OursByAvahi, &lan);
 }

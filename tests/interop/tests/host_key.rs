@@ -12,9 +12,9 @@ use std::thread;
 use nightlatch_core::checker::by_ssh;
 use nightlatch_core::ssh::HostKey;
 use nightlatch_core::ssh::wire::put_string;
-use nightlatch_interop::machine::{Keys, Machine};
-use nightlatch_interop::programs::{Whose, ours, peer};
-use nightlatch_interop::server::{Home, Server};
+use nightlatch_interop::machine::{MachineKeys, TestMachine};
+use nightlatch_interop::programs::{Project, ours, peer};
+use nightlatch_interop::server::{Home, TestServer};
 use tempfile::TempDir;
 
 const KINDS: [&str; 3] = ["ed25519", "ecdsa", "rsa"];
@@ -96,7 +96,7 @@ fn packet(payload: &[u8]) -> Vec<u8> {
 fn impostor(key: &HostKey) -> u16 {
     let key = key.clone();
     listen(move |mut stream| {
-        // Who is refused hangs up in the middle.
+        // The server may hang up in the middle.
         let _ = pretend(&mut stream, &key);
     })
 }
@@ -160,14 +160,14 @@ fn pretend(stream: &mut TcpStream, key: &HostKey) -> std::io::Result<()> {
     Ok(())
 }
 
-/// True when the server itself believes that whoever answers at `port` holds `key`.
-fn believes(machine: &Machine, port: u16, key: &HostKey) -> bool {
+/// True when the server accepts the proof that the host at `port` holds `key`.
+fn believes(machine: &TestMachine, port: u16, key: &HostKey) -> bool {
     let section = machine
         .section(&format!(
             "checker = builtin:ssh-hostkey\nssh_fingerprint = {key}\ninterval = PT1S"
         ))
         .replace("host = tower", &format!("host = 127.0.0.1:{port}"));
-    let server = Server::start(Whose::Ours, Home::new(&section, None));
+    let server = TestServer::start(Project::Ours, Home::new(&section, None));
     let good = server.running().wait_for("a check", |line| {
         (line.contains("check succeeded") || line.contains("check failed"))
             .then(|| line.contains("succeeded"))
@@ -189,8 +189,8 @@ fn ssh_believes(port: u16, key: &HostKey) -> bool {
     status.unwrap().success()
 }
 
-fn machine() -> Machine {
-    Machine::new("tower", Whose::Ours, Keys::Curve25519, b"secret")
+fn machine() -> TestMachine {
+    TestMachine::new("tower", Project::Ours, MachineKeys::Curve25519, b"secret")
 }
 
 /// sshd separates privileges, and needs a folder in /run for that.
@@ -230,7 +230,7 @@ fn an_impostor_with_the_public_key_proves_nothing() {
         let port = impostor(&key);
         assert!(!believes(&machine, port, &key), "{kind}");
         assert!(!ssh_believes(port, &key), "{kind}");
-        // What the tool says that was asked before: it is an impostor.
+        // The stock tool, in the same situation, reports the impostor.
         let scanned = Command::new("ssh-keyscan")
             .args(["-p", &port.to_string(), "-t", kind, "127.0.0.1"])
             .output()
@@ -259,7 +259,7 @@ fn a_checker_by_ssh_keyscan_is_warned_of_wherever_it_is_read() {
         said.contains("write checker = builtin:ssh-hostkey and keep ssh_fingerprint"),
         "{said}"
     );
-    let server = Server::start(Whose::Ours, home);
+    let server = TestServer::start(Project::Ours, home);
     server.running().wait_for("the warning", |line| {
         line.contains("write checker = builtin:ssh-hostkey")
             .then_some(())

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use nightlatch_interop::administered::{Administered, section};
-use nightlatch_interop::programs::Whose;
+use nightlatch_interop::programs::Project;
 use serde::Serialize;
 use zbus::connection::Builder;
 use zbus::{Connection, Type, Variant};
@@ -50,7 +50,7 @@ const MEMBERS: [&str; 14] = [
     "Unheard",
 ];
 
-/// Whether an answer came at all, of whatever kind.
+/// True when any answer came.
 async fn answered<B: Serialize + Type>(
     connection: &Connection,
     (path, interface, member): (&str, Option<&str>, &str),
@@ -70,7 +70,7 @@ async fn answered<B: Serialize + Type>(
 #[tokio::test]
 async fn a_call_that_makes_no_sense_is_answered_and_changes_nothing() {
     let more = "interval = PT24H\ntimeout = PT48H";
-    let site = Administered::start(Whose::Ours, &section("foo", more));
+    let site = Administered::start(Project::Ours, &section("foo", more));
     let server = site.connect().await;
     let before = server.clients().await.unwrap();
     let address = site.bus.address();

@@ -7,23 +7,23 @@
 use std::process::Command;
 
 use nightlatch_interop::client;
-use nightlatch_interop::machine::{Keys, Machine};
-use nightlatch_interop::netns::{Host, Switch};
-use nightlatch_interop::process::Running;
-use nightlatch_interop::programs::Whose;
-use nightlatch_interop::site::Kind;
+use nightlatch_interop::machine::{MachineKeys, TestMachine};
+use nightlatch_interop::netns::{NetnsHost, Switch};
+use nightlatch_interop::process::RunningProgram;
+use nightlatch_interop::programs::Project;
+use nightlatch_interop::site::SiteKind;
 
 /// No test waits longer for a client, in seconds.
 const DEADLINE: &str = "90";
 
 const UP: &str = "checker = true";
 
-fn machine() -> Machine {
-    Machine::new("tower", Whose::Ours, Keys::Curve25519, b"password")
+fn machine() -> TestMachine {
+    TestMachine::new("tower", Project::Ours, MachineKeys::Curve25519, b"password")
 }
 
 /// Starts a neighbour and waits until it has announced all once.
-fn rogue(host: &Host, names: u16, sources: u16, mode: &str) -> Running {
+fn rogue(host: &NetnsHost, names: u16, sources: u16, mode: &str) -> RunningProgram {
     let mut command = host.command(env!("CARGO_BIN_EXE_rogue"));
     command.args([
         Switch::INTERFACE,
@@ -31,7 +31,7 @@ fn rogue(host: &Host, names: u16, sources: u16, mode: &str) -> Running {
         &sources.to_string(),
         mode,
     ]);
-    let running = Running::start("rogue", &mut command);
+    let running = RunningProgram::start("rogue", &mut command);
     running.wait_for("that it has announced", |line| {
         line.starts_with("announced").then_some(())
     });
@@ -39,8 +39,8 @@ fn rogue(host: &Host, names: u16, sources: u16, mode: &str) -> Running {
 }
 
 /// A client with an absolute deadline; what it said.
-fn assert_gets(machine: &Machine, host: &Host, options: &[&str]) -> String {
-    let plain = client::command(Whose::Ours, machine);
+fn assert_gets(machine: &TestMachine, host: &NetnsHost, options: &[&str]) -> String {
+    let plain = client::command(Project::Ours, machine);
     let mut limited = Command::new("timeout");
     limited
         .arg(DEADLINE)
@@ -48,7 +48,7 @@ fn assert_gets(machine: &Machine, host: &Host, options: &[&str]) -> String {
         .args(plain.get_args())
         .args(["--debug", "--interface", Switch::INTERFACE])
         .args(options);
-    let output = Running::start("client", &mut host.inside(&limited)).finish();
+    let output = RunningProgram::start("client", &mut host.inside(&limited)).finish();
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(
         output.stdout, machine.password,
@@ -66,7 +66,7 @@ fn the_right_server_is_found_beside(names: u16, sources: u16, mode: &str) {
     let (server, client, neighbour) = (switch.host(), switch.host(), switch.host());
     // The neighbour is there first.
     let _rogue = rogue(&neighbour, names, sources, mode);
-    let _site = Kind::OursAlone.serve(&server, &machine.section(UP));
+    let _site = SiteKind::OursAlone.serve(&server, &machine.section(UP));
     assert_gets(&machine, &client, &[]);
 }
 
@@ -96,8 +96,8 @@ fn a_thousand_names_of_many_sources_hide_nothing() {
     the_right_server_is_found_beside(1000, 200, "REFUSE");
 }
 
-/// Whoever announces the host and port of the server at addresses of his own gains nothing: it is the key that
-/// tells which addresses are one server.
+/// An attacker who announces the host and port of the server at other addresses gains nothing: the key identifies the
+/// addresses of one server.
 #[test]
 fn who_claims_to_be_the_server_does_not_hide_it() {
     let Some(switch) = Switch::new("many") else {
@@ -105,7 +105,7 @@ fn who_claims_to_be_the_server_does_not_hide_it() {
     };
     let machine = machine();
     let (server, client, neighbour) = (switch.host(), switch.host(), switch.host());
-    let site = Kind::OursAlone.serve(&server, &machine.section(UP));
+    let site = SiteKind::OursAlone.serve(&server, &machine.section(UP));
     let claim = format!("CLAIM={}:{}", host_name(), site.server.port());
     let _rogue = rogue(&neighbour, 200, 1, &claim);
     let said = assert_gets(&machine, &client, &[]);

@@ -9,24 +9,24 @@ use nightlatch_bus::client::ClientView;
 use nightlatch_interop::administered::{Administered, section};
 use nightlatch_interop::client;
 use nightlatch_interop::dbus::Bus;
-use nightlatch_interop::machine::{Keys, Machine};
+use nightlatch_interop::machine::{MachineKeys, TestMachine};
 use nightlatch_interop::process::PATIENCE;
-use nightlatch_interop::programs::{Whose, ours, peer};
-use nightlatch_interop::screen::Screen;
-use nightlatch_interop::server::{Home, Server};
+use nightlatch_interop::programs::{Project, ours, peer};
+use nightlatch_interop::screen::TmuxScreen;
+use nightlatch_interop::server::{Home, TestServer};
 
 /// A check that runs until it is stopped.
 const LONG: &str = "checker = sleep 1000\ntimeout = PT1H\ninterval = PT1H";
 
 /// The monitor of one side, for a terminal with colours and UTF-8.
-fn monitor(whose: Whose, bus: &Bus) -> Command {
-    let mut command = match whose {
-        Whose::Ours => Command::new(ours("nightlatch")),
-        Whose::Stock => Command::new("/usr/bin/python3"),
+fn monitor(project: Project, bus: &Bus) -> Command {
+    let mut command = match project {
+        Project::Ours => Command::new(ours("nightlatch")),
+        Project::Stock => Command::new("/usr/bin/python3"),
     };
-    match whose {
-        Whose::Ours => command.arg("monitor"),
-        Whose::Stock => command.arg(peer("usr/sbin/mandos-monitor")),
+    match project {
+        Project::Ours => command.arg("monitor"),
+        Project::Stock => command.arg(peer("usr/sbin/mandos-monitor")),
     };
     command
         .env("DBUS_SYSTEM_BUS_ADDRESS", bus.address())
@@ -35,8 +35,8 @@ fn monitor(whose: Whose, bus: &Bus) -> Command {
     command
 }
 
-fn ours_on(bus: &Bus) -> Screen {
-    Screen::start(&monitor(Whose::Ours, bus), 80, 24)
+fn ours_on(bus: &Bus) -> TmuxScreen {
+    TmuxScreen::start(&monitor(Project::Ours, bus), 80, 24)
 }
 
 /// Waits until the server shows the client `name` as `wanted`; without one, that it is gone.
@@ -58,11 +58,11 @@ fn wait_for_client(site: &Administered, name: &str, wanted: impl Fn(Option<&Clie
     });
 }
 
-/// What mandos-monitor(8) says of each key, for either program and either server.
-fn each_key_does_what_the_manual_says(whose: Whose, server: Whose) {
+/// The keys of mandos-monitor(8), for either program and either server.
+fn each_key_does_what_the_manual_says(project: Project, server: Project) {
     let sections = format!("{}{}", section("apple", LONG), section("pear", LONG));
     let site = Administered::start(server, &sections);
-    let screen = Screen::start(&monitor(whose, &site.bus), 80, 24);
+    let screen = TmuxScreen::start(&monitor(project, &site.bus), 80, 24);
     screen.wait_for_text("pear");
     let enabled = |client: Option<&ClientView>| client.is_some_and(|client| client.enabled);
     let running = |client: Option<&ClientView>| client.is_some_and(|client| client.checker_running);
@@ -86,7 +86,7 @@ fn each_key_does_what_the_manual_says(whose: Whose, server: Whose) {
     is(&|client| client.is_some_and(|client| client.last_checked_ok.is_some()));
     // R "Remove"; only ours asks.
     screen.press(&["R"]);
-    if whose == Whose::Ours {
+    if project == Project::Ours {
         screen.wait_for_text("Really remove pear?");
         is(&|client| client.is_some());
         screen.press(&["y"]);
@@ -99,13 +99,13 @@ fn each_key_does_what_the_manual_says(whose: Whose, server: Whose) {
 }
 
 /// The other two keys of "Remove".
-fn more_keys_remove(whose: Whose) {
+fn more_keys_remove(project: Project) {
     for key in ["_", "C-k"] {
-        let site = Administered::start(Whose::Stock, &section("pear", LONG));
-        let screen = Screen::start(&monitor(whose, &site.bus), 80, 24);
+        let site = Administered::start(Project::Stock, &section("pear", LONG));
+        let screen = TmuxScreen::start(&monitor(project, &site.bus), 80, 24);
         screen.wait_for_text("pear");
         screen.press(&["Down", key]);
-        if whose == Whose::Ours {
+        if project == Project::Ours {
             screen.wait_for_text("Really remove pear?");
             screen.press(&["y"]);
         }
@@ -115,49 +115,49 @@ fn more_keys_remove(whose: Whose) {
 
 #[test]
 fn more_keys_remove_in_mandos_monitor() {
-    more_keys_remove(Whose::Stock);
+    more_keys_remove(Project::Stock);
 }
 
 #[test]
 fn more_keys_remove_in_nightlatch_monitor() {
-    more_keys_remove(Whose::Ours);
+    more_keys_remove(Project::Ours);
 }
 
 #[test]
 fn each_key_does_what_the_manual_says_in_mandos_monitor_at_a_stock_server() {
-    each_key_does_what_the_manual_says(Whose::Stock, Whose::Stock);
+    each_key_does_what_the_manual_says(Project::Stock, Project::Stock);
 }
 
 #[test]
 fn each_key_does_what_the_manual_says_in_mandos_monitor_at_ours() {
-    each_key_does_what_the_manual_says(Whose::Stock, Whose::Ours);
+    each_key_does_what_the_manual_says(Project::Stock, Project::Ours);
 }
 
 #[test]
 fn each_key_does_what_the_manual_says_in_nightlatch_monitor_at_a_stock_server() {
-    each_key_does_what_the_manual_says(Whose::Ours, Whose::Stock);
+    each_key_does_what_the_manual_says(Project::Ours, Project::Stock);
 }
 
 #[test]
 fn each_key_does_what_the_manual_says_in_nightlatch_monitor_at_ours() {
-    each_key_does_what_the_manual_says(Whose::Ours, Whose::Ours);
+    each_key_does_what_the_manual_says(Project::Ours, Project::Ours);
 }
 
 /// "a: Approve", "d: Deny": a real machine gets its password, or nothing.
-fn requests_are_answered(whose: Whose, server: Whose, yes: &str, no: &str) {
-    let machine = Machine::new("tower", Whose::Ours, Keys::Curve25519, b"sesame");
+fn requests_are_answered(project: Project, server: Project, yes: &str, no: &str) {
+    let machine = TestMachine::new("tower", Project::Ours, MachineKeys::Curve25519, b"sesame");
     let asks = "checker = true\napproval_delay = PT5M\napproval_duration = PT1M\napproved_by_default = False";
     // A server for each: an answer counts for a while, and who is refused asks again.
     for (key, said) in [(yes, "received its secret"), (no, "rejected")] {
         let site = Administered::start(server, &machine.section(asks));
-        let screen = Screen::start(&monitor(whose, &site.bus), 80, 24);
+        let screen = TmuxScreen::start(&monitor(project, &site.bus), 80, 24);
         screen.wait_for_text("tower");
-        let asked = client::start(Whose::Ours, &machine, &site.server.address());
+        let asked = client::start(Project::Ours, &machine, &site.server.address());
         // Some seconds old: the stock server was seen to lose answers that came at once, and our
         // monitor does nothing to a client that has just come under the mark.
-        let countdown = match whose {
-            Whose::Stock => "enial in 0:04:5",
-            Whose::Ours => "denied in 4:5",
+        let countdown = match project {
+            Project::Stock => "enial in 0:04:5",
+            Project::Ours => "denied in 4:5",
         };
         screen.wait_for("the request", |text| {
             let (_, seconds) = text.split_once(countdown)?;
@@ -173,35 +173,35 @@ fn requests_are_answered(whose: Whose, server: Whose, yes: &str, no: &str) {
 
 #[test]
 fn requests_are_answered_in_mandos_monitor() {
-    requests_are_answered(Whose::Stock, Whose::Stock, "a", "d");
+    requests_are_answered(Project::Stock, Project::Stock, "a", "d");
 }
 
 #[test]
 fn requests_are_answered_in_nightlatch_monitor_by_its_keys() {
-    requests_are_answered(Whose::Ours, Whose::Stock, "a", "d");
+    requests_are_answered(Project::Ours, Project::Stock, "a", "d");
 }
 
 #[test]
 fn requests_are_answered_in_nightlatch_monitor_by_one_key() {
-    requests_are_answered(Whose::Ours, Whose::Stock, "y", "n");
+    requests_are_answered(Project::Ours, Project::Stock, "y", "n");
 }
 
 #[test]
 fn requests_at_our_server_are_answered() {
-    requests_are_answered(Whose::Stock, Whose::Ours, "a", "d");
-    requests_are_answered(Whose::Ours, Whose::Ours, "y", "n");
+    requests_are_answered(Project::Stock, Project::Ours, "a", "d");
+    requests_are_answered(Project::Ours, Project::Ours, "y", "n");
 }
 
 #[test]
 fn our_server_tells_why_and_what_was() {
-    let site = Administered::start(Whose::Ours, &section("apple", LONG));
-    let screen = Screen::start(&monitor(Whose::Ours, &site.bus), 132, 50);
+    let site = Administered::start(Project::Ours, &section("apple", LONG));
+    let screen = TmuxScreen::start(&monitor(Project::Ours, &site.bus), 132, 50);
     screen.wait_for_text("nightlatchd ");
     screen.press(&["Enter"]);
     let reason = block_on(async { site.connect().await.explain("apple").await.unwrap().text });
     let start: String = reason.split(' ').take(4).collect::<Vec<_>>().join(" ");
     screen.wait_for_text(&start);
-    // What is done now stands in the history, with who did it.
+    // An action now stands in the history with its author.
     screen.press(&["-"]);
     screen.wait_for("the record", |text| {
         let newest = text.lines().find(|line| line.contains("History"))?;
@@ -209,22 +209,22 @@ fn our_server_tells_why_and_what_was() {
     });
 }
 
-/// How our monitor names a server.
-fn name(server: Whose) -> &'static str {
+/// The name of a server in our monitor.
+fn name(server: Project) -> &'static str {
     match server {
-        Whose::Stock => "Mandos server",
-        Whose::Ours => "nightlatchd ",
+        Project::Stock => "Mandos server",
+        Project::Ours => "nightlatchd ",
     }
 }
 
-fn a_server_is_waited_for_and_missed(whose: Whose) {
+fn a_server_is_waited_for_and_missed(project: Project) {
     let bus = Bus::start();
     let screen = ours_on(&bus);
     screen.wait_for_text("Not connected: no server has the name");
     let mut home = Home::new(&section("apple", LONG), Some(bus.address()));
     home.on_bus();
-    let server = Server::start(whose, home);
-    screen.wait_for_text(name(whose));
+    let server = TestServer::start(project, home);
+    screen.wait_for_text(name(project));
     screen.wait_for_text("which has 1 client");
     // It dies without a word; what was last known stays, and nothing can be done to it.
     let home = server.kill();
@@ -232,10 +232,10 @@ fn a_server_is_waited_for_and_missed(whose: Whose) {
     assert!(screen.text().contains("apple"));
     screen.press(&["-"]);
     screen.wait_for_text("not done: there is no server");
-    let server = Server::start(whose, home);
+    let server = TestServer::start(project, home);
     screen.wait_for("it back", |text| {
         let title = text.lines().next()?;
-        title.contains(name(whose)).then_some(())
+        title.contains(name(project)).then_some(())
     });
     // It ends well.
     server.stop();
@@ -249,24 +249,24 @@ fn a_server_is_waited_for_and_missed(whose: Whose) {
 
 #[test]
 fn a_stock_server_is_waited_for_and_missed() {
-    a_server_is_waited_for_and_missed(Whose::Stock);
+    a_server_is_waited_for_and_missed(Project::Stock);
 }
 
 #[test]
 fn our_server_is_waited_for_and_missed() {
-    a_server_is_waited_for_and_missed(Whose::Ours);
+    a_server_is_waited_for_and_missed(Project::Ours);
 }
 
 #[test]
 fn a_bus_that_goes_and_comes_back_is_found_again() {
-    let site = Administered::start(Whose::Stock, &section("apple", LONG));
+    let site = Administered::start(Project::Stock, &section("apple", LONG));
     let screen = ours_on(&site.bus);
     screen.wait_for_text("Mandos server");
     let Administered { server, bus } = site;
     let home = server.kill();
     let bus = bus.restart();
     screen.wait_for_text("no server since");
-    let _server = Server::start(Whose::Stock, home);
+    let _server = TestServer::start(Project::Stock, home);
     screen.wait_for_text("Mandos server ");
     drop(bus);
     screen.wait_for_text("cannot connect to the system bus");
@@ -277,10 +277,10 @@ fn a_bus_that_goes_and_comes_back_is_found_again() {
 #[test]
 fn without_colour_and_utf8_everything_is_there_in_ascii() {
     let sections = format!("{}{}", section("apple", LONG), section("pear", LONG));
-    let site = Administered::start(Whose::Stock, &sections);
-    let mut command = monitor(Whose::Ours, &site.bus);
+    let site = Administered::start(Project::Stock, &sections);
+    let mut command = monitor(Project::Ours, &site.bus);
     command.env("LC_ALL", "C").env("TERM", "vt100");
-    let screen = Screen::start(&command, 80, 24);
+    let screen = TmuxScreen::start(&command, 80, 24);
     screen.wait_for_text("pear");
     for key in ["Enter", "?", "q", "R", "n", "/"] {
         screen.press(&[key]);
@@ -295,7 +295,7 @@ fn without_colour_and_utf8_everything_is_there_in_ascii() {
 
 #[test]
 fn another_size_of_the_terminal_is_another_screen() {
-    let site = Administered::start(Whose::Stock, &section("apple", LONG));
+    let site = Administered::start(Project::Stock, &section("apple", LONG));
     let screen = ours_on(&site.bus);
     screen.wait_for_text("Last seen");
     screen.resize(132, 40);
@@ -308,7 +308,7 @@ fn another_size_of_the_terminal_is_another_screen() {
 
 #[test]
 fn what_something_else_wrote_on_the_terminal_is_wiped_away() {
-    let site = Administered::start(Whose::Stock, &section("apple", LONG));
+    let site = Administered::start(Project::Stock, &section("apple", LONG));
     let screen = ours_on(&site.bus);
     screen.wait_for_text("Mandos server");
     screen.write_over("kernel: something else entirely");
@@ -327,7 +327,7 @@ fn signal(signal: &str, pid: u32) {
 
 #[test]
 fn the_terminal_is_given_back_on_every_way_out() {
-    let site = Administered::start(Whose::Stock, &section("apple", LONG));
+    let site = Administered::start(Project::Stock, &section("apple", LONG));
     for (way, status) in [
         ("q", 0),
         ("C-c", 0),
@@ -350,7 +350,7 @@ fn the_terminal_is_given_back_on_every_way_out() {
 
 #[test]
 fn a_stopped_monitor_gives_the_terminal_back_and_takes_it_again() {
-    let site = Administered::start(Whose::Stock, &section("apple", LONG));
+    let site = Administered::start(Project::Stock, &section("apple", LONG));
     let screen = ours_on(&site.bus);
     screen.wait_for_text("Mandos server");
     let pid = screen.pid();
@@ -388,7 +388,7 @@ fn a_stopped_monitor_gives_the_terminal_back_and_takes_it_again() {
 #[test]
 fn without_a_terminal_it_says_what_it_needs() {
     let bus = Bus::start();
-    let output = monitor(Whose::Ours, &bus).output().unwrap();
+    let output = monitor(Project::Ours, &bus).output().unwrap();
     assert_eq!(output.status.code(), Some(64));
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(said.contains("the monitor needs a terminal"), "{said}");

@@ -4,20 +4,20 @@
 
 use nightlatch_interop::client;
 use nightlatch_interop::dbus::Bus;
-use nightlatch_interop::machine::{Keys, Machine};
-use nightlatch_interop::programs::Whose;
-use nightlatch_interop::server::{Home, Refusal, Server};
+use nightlatch_interop::machine::{MachineKeys, TestMachine};
+use nightlatch_interop::programs::Project;
+use nightlatch_interop::server::{ExpectedRefusal, Home, TestServer};
 
-/// Who serves, who fetches, who made the keys and of which kind.
+/// The programs of one pairing: server, client, key generator, and the kind of keys.
 #[derive(Clone, Copy, Debug)]
 struct Pairing {
-    server: Whose,
-    client: Whose,
-    keygen: Whose,
-    keys: Keys,
+    server: Project,
+    client: Project,
+    keygen: Project,
+    keys: MachineKeys,
 }
 
-/// What a disk password may hold: white space at both ends, a quote, a zero byte, bytes that are no text.
+/// A password with all that is allowed: white space at both ends, a quote, a zero byte, bytes that are no text.
 const PASSWORD: &[u8] = b" correct horse\t'battery'\0staple\xff\n";
 
 /// A check that always succeeds, one that does so every second, and one that never does.
@@ -48,28 +48,28 @@ fn a_machine_that_nobody_approves_gets_nothing(pairing: Pairing) {
     let machine = pairing.machine("doubtful");
     let approval = format!("{UP}\napproval_delay = PT1S\napproved_by_default = False");
     let (server, _bus) = pairing.serve(&[machine.section(&approval)]);
-    pairing.assert_refused(&machine, &server, Refusal::NotApproved);
+    pairing.assert_refused(&machine, &server, ExpectedRefusal::NotApproved);
 }
 
 fn a_disabled_machine_gets_nothing(pairing: Pairing) {
     let machine = pairing.machine("retired");
     let (server, _bus) = pairing.serve(&[machine.section("checker = true\nenabled = False")]);
-    pairing.assert_refused(&machine, &server, Refusal::Disabled);
+    pairing.assert_refused(&machine, &server, ExpectedRefusal::Disabled);
 }
 
 fn an_unknown_machine_gets_nothing(pairing: Pairing) {
     let known = pairing.machine("known");
     let stranger = pairing.machine("stranger");
     let (server, _bus) = pairing.serve(&[known.section(UP)]);
-    pairing.assert_refused(&stranger, &server, Refusal::UnknownKey);
+    pairing.assert_refused(&stranger, &server, ExpectedRefusal::UnknownKey);
 }
 
 fn a_machine_that_was_away_too_long_gets_nothing_not_even_after_a_restart(pairing: Pairing) {
     let machine = pairing.machine("stolen");
     let neighbour = pairing.machine("neighbour");
     let (server, _bus) = pairing.serve(&[machine.section(DOWN), neighbour.section(TICKING)]);
-    // The stock server expires clients without a word. The neighbour's checks tell the time: four of
-    // them are three seconds, and the deadline is two seconds after the start at the latest.
+    // The stock server does not log that a client expires. The neighbour's checks serve as a clock: four of them are
+    // three seconds, and the deadline is at most two seconds after the start.
     let mut seen = 0;
     for _ in 0..4 {
         (seen, ()) = server
@@ -78,15 +78,15 @@ fn a_machine_that_was_away_too_long_gets_nothing_not_even_after_a_restart(pairin
                 (line.contains("neighbour") && line.contains("succeeded")).then_some(())
             });
     }
-    pairing.assert_refused(&machine, &server, Refusal::Disabled);
+    pairing.assert_refused(&machine, &server, ExpectedRefusal::Disabled);
     let server = server.restart();
-    pairing.assert_refused(&machine, &server, Refusal::Disabled);
+    pairing.assert_refused(&machine, &server, ExpectedRefusal::Disabled);
     pairing.assert_served(&neighbour, &server);
 }
 
 fn two_machines_at_once_get_each_their_own(pairing: Pairing) {
     let first = pairing.machine("first");
-    let second = Machine::new("second", pairing.keygen, pairing.keys, b"another password");
+    let second = TestMachine::new("second", pairing.keygen, pairing.keys, b"another password");
     let (server, _bus) = pairing.serve(&[first.section(UP), second.section(UP)]);
     let one = client::start(pairing.client, &first, &server.address());
     let two = client::start(pairing.client, &second, &server.address());
@@ -103,18 +103,18 @@ fn a_machine_is_served_again_after_the_server_restarted(pairing: Pairing) {
 }
 
 impl Pairing {
-    fn machine(self, name: &str) -> Machine {
-        Machine::new(name, self.keygen, self.keys, PASSWORD)
+    fn machine(self, name: &str) -> TestMachine {
+        TestMachine::new(name, self.keygen, self.keys, PASSWORD)
     }
 
     /// A server for these sections, and the system bus that the stock one needs.
-    fn serve(self, sections: &[String]) -> (Server, Option<Bus>) {
-        let bus = (self.server == Whose::Stock).then(Bus::start);
+    fn serve(self, sections: &[String]) -> (TestServer, Option<Bus>) {
+        let bus = (self.server == Project::Stock).then(Bus::start);
         let home = Home::new(&sections.join("\n"), bus.as_ref().map(Bus::address));
-        (Server::start(self.server, home), bus)
+        (TestServer::start(self.server, home), bus)
     }
 
-    fn assert_served(self, machine: &Machine, server: &Server) {
+    fn assert_served(self, machine: &TestMachine, server: &TestServer) {
         let output = client::fetch(self.client, machine, &server.address());
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(
@@ -127,7 +127,7 @@ impl Pairing {
     }
 
     /// The server refuses for this reason, and the client goes on trying without a word on its output.
-    fn assert_refused(self, machine: &Machine, server: &Server, reason: Refusal) {
+    fn assert_refused(self, machine: &TestMachine, server: &TestServer, reason: ExpectedRefusal) {
         let client = client::start(self.client, machine, &server.address());
         server.wait_for_refusal(reason);
         assert!(client.is_running(), "{self:?}: the client gave up");
@@ -136,17 +136,17 @@ impl Pairing {
     }
 }
 
-/// One module of tests for each pairing, so that they run side by side and are told apart.
+/// One module of tests for each pairing, so that they run in parallel with different names.
 macro_rules! pairings {
     ($($name:ident: $server:ident serves $client:ident, keys by $keygen:ident $keys:ident;)*) => {$(
         mod $name {
             use super::*;
 
             const PAIRING: Pairing = Pairing {
-                server: Whose::$server,
-                client: Whose::$client,
-                keygen: Whose::$keygen,
-                keys: Keys::$keys,
+                server: Project::$server,
+                client: Project::$client,
+                keygen: Project::$keygen,
+                keys: MachineKeys::$keys,
             };
 
             pairings!(@tests a_machine_gets_its_password

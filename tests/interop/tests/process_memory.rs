@@ -11,18 +11,18 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use nightlatch_interop::client;
-use nightlatch_interop::machine::{Keys, Machine};
-use nightlatch_interop::process::Running;
-use nightlatch_interop::programs::{Whose, boot_client, ours};
-use nightlatch_interop::server::{Home, Server, open_to_ours, open_to_service};
+use nightlatch_interop::machine::{MachineKeys, TestMachine};
+use nightlatch_interop::process::RunningProgram;
+use nightlatch_interop::programs::{Project, boot_client, ours};
+use nightlatch_interop::server::{Home, TestServer, open_to_ours, open_to_service};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustix::thread::{CapabilitySet, capabilities};
 
 const UP: &str = "checker = true";
 
-/// What others see of a process.
+/// The protection of a process's memory, as other processes see it.
 #[derive(Debug)]
-struct Seen {
+struct MemoryProtection {
     /// The line of /proc/PID/limits, both limits and the unit.
     core_limit: String,
     /// A process of the same user may read its memory (ptrace(2), "Ptrace access mode checking").
@@ -31,7 +31,7 @@ struct Seen {
     locked: u64,
 }
 
-fn look(pid: u32) -> Seen {
+fn look(pid: u32) -> MemoryProtection {
     let read = |name: &str| std::fs::read_to_string(format!("/proc/{pid}/{name}")).unwrap();
     let limits = read("limits");
     let core = limits
@@ -47,7 +47,7 @@ fn look(pid: u32) -> Seen {
             .parse()
             .unwrap()
     };
-    Seen {
+    MemoryProtection {
         core_limit: core
             .unwrap()
             .split_whitespace()
@@ -73,7 +73,7 @@ fn is_readable(pid: u32, user: u64) -> bool {
     reads.unwrap().success()
 }
 
-/// Where core dumps are allowed as far as this process may allow them, `program` to be seen by [`look`].
+/// Runs `program` with core dumps allowed as far as this process may allow them, for [`look`].
 fn without_ptrace(program: &Path) -> Command {
     if !is_root() {
         return Command::new(program);
@@ -102,7 +102,7 @@ fn allow_core_dumps() {
     .unwrap();
     let mut shell = without_ptrace(Path::new("sh"));
     shell.args(["-c", "echo ready >&2; exec sleep 1000"]);
-    let plain = Running::start("a plain program", &mut shell);
+    let plain = RunningProgram::start("a plain program", &mut shell);
     plain.wait_for("that it runs", |line| (line == "ready").then_some(()));
     let seen = look(plain.pid());
     assert!(
@@ -111,12 +111,12 @@ fn allow_core_dumps() {
     );
 }
 
-fn assert_closed(seen: &Seen) {
+fn assert_closed(seen: &MemoryProtection) {
     assert_eq!(seen.core_limit, "0 0 bytes", "{seen:?}");
     assert!(!seen.readable, "{seen:?}");
 }
 
-fn assert_locked(seen: &Seen) {
+fn assert_locked(seen: &MemoryProtection) {
     if may_lock_everything() {
         assert!(seen.locked > 0, "{seen:?}");
     } else {
@@ -131,11 +131,11 @@ fn may_lock_everything() -> bool {
     effective.contains(resource) || getrlimit(Resource::Memlock).maximum.is_none()
 }
 
-fn machine() -> Machine {
-    Machine::new("tower", Whose::Ours, Keys::Curve25519, b"password")
+fn machine() -> TestMachine {
+    TestMachine::new("tower", Project::Ours, MachineKeys::Curve25519, b"password")
 }
 
-fn wait(running: &Running, text: &str) {
+fn wait(running: &RunningProgram, text: &str) {
     running.wait_for(text, |line| line.contains(text).then_some(()));
 }
 
@@ -144,12 +144,12 @@ fn the_client_and_its_tries_are_closed_and_locked() {
     allow_core_dumps();
     let machine = machine();
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
-    let plain = client::command(Whose::Ours, &machine);
+    let plain = client::command(Project::Ours, &machine);
     let mut command = without_ptrace(Path::new(plain.get_program()));
     command.args(plain.get_args());
     command.args(["--debug", "--interface", "none", "--connect"]);
     command.arg(silent.local_addr().unwrap().to_string());
-    let client = Running::start("client", &mut command);
+    let client = RunningProgram::start("client", &mut command);
     wait(&client, "connected to 127.0.0.1");
     let pid = client.pid();
     let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap();
@@ -211,7 +211,7 @@ fn the_other_applets_are_closed_and_locked() {
     ] {
         let mut command = without_ptrace(&boot_client());
         command.args(&arguments);
-        let applet = Running::start(&arguments[0], &mut command);
+        let applet = RunningProgram::start(&arguments[0], &mut command);
         wait(&applet, waits);
         let seen = look(applet.pid());
         assert_closed(&seen);
@@ -223,7 +223,7 @@ fn the_other_applets_are_closed_and_locked() {
 fn the_server_is_closed_and_its_secrets_are_locked_also_after_a_reload() {
     allow_core_dumps();
     let machine = machine();
-    let server = Server::start(Whose::Ours, Home::new(&machine.section(UP), None));
+    let server = TestServer::start(Project::Ours, Home::new(&machine.section(UP), None));
     let seen = look(server.running().pid());
     assert_closed(&seen);
     // A few kilobytes are allowed to everybody.
@@ -234,7 +234,7 @@ fn the_server_is_closed_and_its_secrets_are_locked_also_after_a_reload() {
     let clients = home.conf().join("clients.conf");
     // A reload reads it as the user that the server has become.
     open_to_ours(&clients);
-    let server = Server::start(Whose::Ours, home);
+    let server = TestServer::start(Project::Ours, home);
     assert_eq!(
         look(server.running().pid()).locked,
         0,
@@ -287,7 +287,7 @@ fn the_administrators_command_is_closed() {
         .arg(machine.key_dir())
         .arg("--passfile")
         .arg(&fifo);
-    let keygen = Running::start("keygen", &mut command);
+    let keygen = RunningProgram::start("keygen", &mut command);
     // Opening waits for the reader.
     let mut password = OpenOptions::new().write(true).open(&fifo).unwrap();
     assert_closed(&look(keygen.pid()));

@@ -5,18 +5,18 @@ use std::process::Output;
 use nightlatch_interop::administered::{Administered, section};
 use nightlatch_interop::client;
 use nightlatch_interop::dbus::Bus;
-use nightlatch_interop::machine::{Keys, Machine};
-use nightlatch_interop::process::Running;
-use nightlatch_interop::programs::Whose;
-use nightlatch_interop::server::{Home, Server};
+use nightlatch_interop::machine::{MachineKeys, TestMachine};
+use nightlatch_interop::process::RunningProgram;
+use nightlatch_interop::programs::Project;
+use nightlatch_interop::server::{Home, TestServer};
 
 /// The first check counts as a proof of life; the server lets it wait for at most one interval.
 const UP: &str = "checker = true\ntimeout = PT5M\ninterval = PT2S";
 
-fn rehearse(machine: &Machine, address: &str) -> Running {
-    let mut command = client::command(Whose::Ours, machine);
+fn rehearse(machine: &TestMachine, address: &str) -> RunningProgram {
+    let mut command = client::command(Project::Ours, machine);
     command.args(["--connect", address, "--rehearsal", "--retry", "0.2"]);
-    Running::start("client", &mut command)
+    RunningProgram::start("client", &mut command)
 }
 
 fn said(output: &Output) -> String {
@@ -25,10 +25,10 @@ fn said(output: &Output) -> String {
 
 #[test]
 fn a_machine_that_is_up_gets_its_password_and_its_time_and_nothing_changes() {
-    let machine = Machine::new("tower", Whose::Ours, Keys::Curve25519, b"password");
+    let machine = TestMachine::new("tower", Project::Ours, MachineKeys::Curve25519, b"password");
     let home = Home::new(&machine.section(UP), None);
     home.set("allow_rehearsals", "yes");
-    let server = Server::start(Whose::Ours, home);
+    let server = TestServer::start(Project::Ours, home);
     let output = rehearse(&machine, &server.address()).finish();
     let said = said(&output);
     assert!(output.status.success(), "{said}");
@@ -50,8 +50,8 @@ fn a_machine_that_is_up_gets_its_password_and_its_time_and_nothing_changes() {
 
 #[test]
 fn a_rehearsal_raises_an_alarm_unless_an_administrator_allowed_it() {
-    let machine = Machine::new("tower", Whose::Ours, Keys::Curve25519, b"password");
-    let site = Administered::start(Whose::Ours, &machine.section(UP));
+    let machine = TestMachine::new("tower", Project::Ours, MachineKeys::Curve25519, b"password");
+    let site = Administered::start(Project::Ours, &machine.section(UP));
     let address = site.server.address();
     let alarms = || {
         let output = site.nightlatch(&["log", "--alarms"]);
@@ -93,8 +93,9 @@ fn the_reason_of_a_refusal_is_told() {
             "rehearsal-needs-approval",
         ),
     ] {
-        let machine = Machine::new("tower", Whose::Ours, Keys::Curve25519, b"password");
-        let server = Server::start(Whose::Ours, Home::new(&machine.section(settings), None));
+        let machine =
+            TestMachine::new("tower", Project::Ours, MachineKeys::Curve25519, b"password");
+        let server = TestServer::start(Project::Ours, Home::new(&machine.section(settings), None));
         let client = rehearse(&machine, &server.address());
         let told = format!("the server refuses: {reason}");
         client.wait_for(&told, |line| line.contains(&told).then_some(()));
@@ -104,10 +105,10 @@ fn the_reason_of_a_refusal_is_told() {
 
 #[test]
 fn a_stock_server_is_left_before_it_releases_anything() {
-    let machine = Machine::new("tower", Whose::Ours, Keys::Curve25519, b"password");
+    let machine = TestMachine::new("tower", Project::Ours, MachineKeys::Curve25519, b"password");
     let bus = Bus::start();
     let home = Home::new(&machine.section(UP), Some(bus.address()));
-    let server = Server::start(Whose::Stock, home);
+    let server = TestServer::start(Project::Stock, home);
     let client = rehearse(&machine, &server.address());
     let told = "it knows no rehearsals";
     client.wait_for(told, |line| line.contains(told).then_some(()));
@@ -116,18 +117,18 @@ fn a_stock_server_is_left_before_it_releases_anything() {
     assert!(!log.contains("Sending secret"), "{log}");
 }
 
-/// What an administrator asks of the whole fleet: `nightlatch check --all`, by the server's record.
+/// `nightlatch check --all` judges the whole fleet by the server's audit log.
 #[test]
 fn the_server_knows_who_rehearsed_and_who_did_not() {
-    let machine = Machine::new("tower", Whose::Ours, Keys::Curve25519, b"password");
-    let refused = Machine::new("waits", Whose::Ours, Keys::Curve25519, b"password");
+    let machine = TestMachine::new("tower", Project::Ours, MachineKeys::Curve25519, b"password");
+    let refused = TestMachine::new("waits", Project::Ours, MachineKeys::Curve25519, b"password");
     let sections = [
         machine.section("checker = true\ntimeout = PT5M\ninterval = PT1S"),
         refused.section("checker = true\napproved_by_default = no\napproval_delay = PT1M"),
         section("absent", ""),
         section("gone", "enabled = no"),
     ];
-    let site = Administered::start(Whose::Ours, &sections.join("\n"));
+    let site = Administered::start(Project::Ours, &sections.join("\n"));
     assert_eq!(fleet(&site, &[]).0, Some(1), "nobody has rehearsed yet");
 
     let address = site.server.address();
@@ -149,7 +150,7 @@ fn the_server_knows_who_rehearsed_and_who_did_not() {
         assert!(line.contains(what), "{line}");
         assert_eq!(line.contains("ok "), name == "tower", "{line}");
     }
-    // Whoever is in order alone makes a fleet in order.
+    // Without the others the fleet is in order.
     for name in ["waits", "absent", "gone"] {
         let removed = site.nightlatch(&["remove", "--yes", name]);
         assert!(removed.status.success(), "{removed:?}");

@@ -3,30 +3,35 @@
 
 use std::process::Output;
 
-use nightlatch_bus::error::Error;
+use nightlatch_bus::error::BusError;
 use nightlatch_bus::names::ClientPath;
-use nightlatch_bus::own::Query;
+use nightlatch_bus::own::RecordQuery;
 use nightlatch_interop::administered::Administered;
 use nightlatch_interop::client;
-use nightlatch_interop::machine::{Keys, Machine};
-use nightlatch_interop::process::Running;
-use nightlatch_interop::programs::Whose;
+use nightlatch_interop::machine::{MachineKeys, TestMachine};
+use nightlatch_interop::process::RunningProgram;
+use nightlatch_interop::programs::Project;
 
 const ASKS: &str = "checker = true\ninterval = PT1H\ntimeout = PT2H\napproval_delay = PT1H\n\
     approval_duration = PT1H\napproved_by_default = no";
 
-fn machine() -> Machine {
-    Machine::new("asks", Whose::Ours, Keys::Curve25519, b"a password")
+fn machine() -> TestMachine {
+    TestMachine::new(
+        "asks",
+        Project::Ours,
+        MachineKeys::Curve25519,
+        b"a password",
+    )
 }
 
-fn site(machine: &Machine) -> Administered {
+fn site(machine: &TestMachine) -> Administered {
     let settings = [("check_on_release", "no")];
-    Administered::start_with(Whose::Ours, &machine.section(ASKS), &settings)
+    Administered::start_with(Project::Ours, &machine.section(ASKS), &settings)
 }
 
 /// A boot that waits for approval, and the number of its request, which none of `before` has.
-fn boot(machine: &Machine, site: &Administered, before: &[u64]) -> (Running, u64) {
-    let boot = client::start(Whose::Ours, machine, &site.server.address());
+fn boot(machine: &TestMachine, site: &Administered, before: &[u64]) -> (RunningProgram, u64) {
+    let boot = client::start(Project::Ours, machine, &site.server.address());
     (boot, next_request(site, before))
 }
 
@@ -96,7 +101,7 @@ async fn of_several_requests_a_person_names_the_one_that_is_meant() {
     is_refused(&site.nightlatch(&["deny", "asks"]), &[&named, &other]);
     let path = ClientPath::of_name("asks");
     match server.approve(&path, true).await {
-        Err(Error::SeveralRequests(text)) => {
+        Err(BusError::SeveralRequests(text)) => {
             assert!(list.iter().all(|part| text.contains(part)), "{text}");
         }
         other => panic!("{other:?}"),
@@ -111,9 +116,9 @@ async fn of_several_requests_a_person_names_the_one_that_is_meant() {
         assert!(request.boot.is_some() && request.until > request.since);
     }
 
-    let alarms = Query {
+    let alarms = RecordQuery {
         alarms: true,
-        ..Query::default()
+        ..RecordQuery::default()
     };
     let page = server.query_records(&alarms).await.unwrap();
     let [alarm] = &page.lines[..] else {
@@ -126,13 +131,16 @@ async fn of_several_requests_a_person_names_the_one_that_is_meant() {
     assert_eq!(second.finish().stdout, b"a password");
     let waiting = server.requests(None).await.unwrap();
     assert_eq!((waiting.len(), waiting[0].number), (1, one));
-    // What was decided, or never was, is none.
+    // A request that was decided, or never existed, is not pending.
     is_refused(
         &site.nightlatch(&["approve", "asks", "--request", &other]),
         &["no request", &named],
     );
     let decided = server.decide(two, true).await;
-    assert!(matches!(decided, Err(Error::NoRequest(_))), "{decided:?}");
+    assert!(
+        matches!(decided, Err(BusError::NoRequest(_))),
+        "{decided:?}"
+    );
     let output = site.nightlatch(&["deny", "asks", "--request", &named]);
     assert!(output.status.success(), "{}", said(&output));
     // It was about that request: the machine asks again, and is a new one.
@@ -147,7 +155,9 @@ async fn where_none_waits_that_is_said_and_nothing_is_approved_ahead() {
     let server = site.connect().await;
     let path = ClientPath::of_name("asks");
     let approved = server.approve(&path, true).await;
-    assert!(matches!(&approved, Err(Error::NoRequest(text)) if text.contains("--until waiting")));
+    assert!(
+        matches!(&approved, Err(BusError::NoRequest(text)) if text.contains("--until waiting"))
+    );
     is_refused(
         &site.nightlatch(&["approve", "asks"]),
         &["no request of asks waits", "nightlatch wait asks"],

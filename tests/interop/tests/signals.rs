@@ -6,7 +6,7 @@ use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use nightlatch_interop::administered::{Administered, section};
-use nightlatch_interop::programs::Whose;
+use nightlatch_interop::programs::Project;
 use zbus::connection::Builder;
 use zbus::export::ordered_stream::OrderedStreamExt;
 use zbus::{Connection, MatchRule, Message, MessageStream, OwnedObjectPath, Variant};
@@ -49,16 +49,16 @@ fn without_times(text: &str) -> String {
     plain + rest
 }
 
-struct Stage {
+struct SignalRecorder {
     _site: Administered,
     connection: Connection,
     signals: MessageStream,
     seen: Vec<String>,
 }
 
-impl Stage {
-    async fn new(whose: Whose) -> Self {
-        let site = Administered::start(whose, &section("foo", "enabled = no\ninterval = PT1H"));
+impl SignalRecorder {
+    async fn new(project: Project) -> Self {
+        let site = Administered::start(project, &section("foo", "enabled = no\ninterval = PT1H"));
         let address = site.bus.address();
         let connection = Builder::address(address.as_str()).build().await.unwrap();
         let rule = MatchRule::builder()
@@ -103,7 +103,7 @@ impl Stage {
             let next = tokio::time::timeout(Duration::from_secs(60), self.signals.next()).await;
             let signal = next.unwrap_or_else(|_| panic!("no {wanted} in {:#?}", self.seen));
             let signal = signal.unwrap().unwrap();
-            // What Mandos has no word for.
+            // Signals without a counterpart in Mandos.
             if signal
                 .header()
                 .path()
@@ -121,103 +121,115 @@ impl Stage {
     }
 }
 
-async fn story(whose: Whose) -> Vec<String> {
-    let mut stage = Stage::new(whose).await;
-    stage.set("Checker", Variant::from("exit 3")).await.unwrap();
-    stage.set("Timeout", Variant::U64(60_000)).await.unwrap();
-    // What is the same already is not told again.
-    stage.set("Timeout", Variant::U64(60_000)).await.unwrap();
-    stage
+async fn story(project: Project) -> Vec<String> {
+    let mut recorder = SignalRecorder::new(project).await;
+    recorder
+        .set("Checker", Variant::from("exit 3"))
+        .await
+        .unwrap();
+    recorder.set("Timeout", Variant::U64(60_000)).await.unwrap();
+    // Setting the same value again sends no signal.
+    recorder.set("Timeout", Variant::U64(60_000)).await.unwrap();
+    recorder
         .set("ExtendedTimeout", Variant::U64(90_000))
         .await
         .unwrap();
-    stage
+    recorder
         .set("ApprovalDelay", Variant::U64(1_000))
         .await
         .unwrap();
-    stage
+    recorder
         .set("ApprovalDuration", Variant::U64(2_000))
         .await
         .unwrap();
-    stage
+    recorder
         .set("ApprovedByDefault", Variant::Bool(false))
         .await
         .unwrap();
-    stage.set("Host", Variant::from("elsewhere")).await.unwrap();
-    stage
+    recorder
+        .set("Host", Variant::from("elsewhere"))
+        .await
+        .unwrap();
+    recorder
         .set("Secret", Variant::from(b"abc".to_vec()))
         .await
         .unwrap();
-    stage
+    recorder
         .set("Secret", Variant::from(b"abcd".to_vec()))
         .await
         .unwrap();
-    stage.call(FOO, CLIENT, "CheckedOK", &()).await.unwrap();
-    stage
+    recorder.call(FOO, CLIENT, "CheckedOK", &()).await.unwrap();
+    recorder
         .set("CheckerRunning", Variant::Bool(true))
         .await
         .unwrap();
-    stage.until("CheckerCompleted").await;
-    stage.until("CheckerCompleted").await;
-    stage
+    recorder.until("CheckerCompleted").await;
+    recorder.until("CheckerCompleted").await;
+    recorder
         .set("Checker", Variant::from("kill -9 $$"))
         .await
         .unwrap();
-    stage
+    recorder
         .set("CheckerRunning", Variant::Bool(true))
         .await
         .unwrap();
-    stage.until("CheckerCompleted").await;
-    stage.until("CheckerCompleted").await;
-    stage.set("Checker", Variant::from("true")).await.unwrap();
-    stage
+    recorder.until("CheckerCompleted").await;
+    recorder.until("CheckerCompleted").await;
+    recorder
+        .set("Checker", Variant::from("true"))
+        .await
+        .unwrap();
+    recorder
         .set("CheckerRunning", Variant::Bool(true))
         .await
         .unwrap();
-    stage.until("CheckerCompleted").await;
-    stage.until("CheckerCompleted").await;
-    stage
+    recorder.until("CheckerCompleted").await;
+    recorder.until("CheckerCompleted").await;
+    recorder
         .set("Checker", Variant::from("exec sleep 60"))
         .await
         .unwrap();
-    stage
+    recorder
         .set("CheckerRunning", Variant::Bool(true))
         .await
         .unwrap();
-    stage.until("CheckerStarted").await;
-    stage.until("CheckerStarted").await;
-    stage
+    recorder.until("CheckerStarted").await;
+    recorder.until("CheckerStarted").await;
+    recorder
         .set("CheckerRunning", Variant::Bool(false))
         .await
         .unwrap();
-    // Ours approves requests that wait, and no others; neither tells anything of it.
-    let approved = stage.call(FOO, CLIENT, "Approve", &true).await;
-    assert_eq!(approved.is_ok(), whose == Whose::Stock, "{approved:?}");
-    stage.set("Enabled", Variant::Bool(true)).await.unwrap();
-    stage.set("Enabled", Variant::Bool(true)).await.unwrap();
-    stage.set("Enabled", Variant::Bool(false)).await.unwrap();
+    // Ours approves pending requests only; neither server sends a signal.
+    let approved = recorder.call(FOO, CLIENT, "Approve", &true).await;
+    assert_eq!(approved.is_ok(), project == Project::Stock, "{approved:?}");
+    recorder.set("Enabled", Variant::Bool(true)).await.unwrap();
+    recorder.set("Enabled", Variant::Bool(true)).await.unwrap();
+    recorder.set("Enabled", Variant::Bool(false)).await.unwrap();
     let path = OwnedObjectPath::try_from(FOO).unwrap();
-    stage.call("/", NAME, "RemoveClient", &path).await.unwrap();
-    stage.until("ClientRemoved").await;
-    stage.until("ClientRemoved").await;
-    stage.seen
+    recorder
+        .call("/", NAME, "RemoveClient", &path)
+        .await
+        .unwrap();
+    recorder.until("ClientRemoved").await;
+    recorder.until("ClientRemoved").await;
+    recorder.seen
 }
 
 #[test]
 fn both_servers_tell_the_same_story() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let (stock, ours) =
-        runtime.block_on(async { tokio::join!(story(Whose::Stock), story(Whose::Ours)) });
+        runtime.block_on(async { tokio::join!(story(Project::Stock), story(Project::Ours)) });
     for (number, (ours, stock)) in ours.iter().zip(&stock).enumerate() {
         assert_eq!(ours, stock, "signal {number}");
     }
     assert_eq!(ours.len(), stock.len());
 }
 
-/// What the object manager of a server shows: paths, their interfaces, and of each property its type.
-async fn objects(whose: Whose) -> Vec<String> {
-    let stage = Stage::new(whose).await;
-    let answer = stage
+/// The objects of a server's object manager: paths, their interfaces, and the type of each property.
+async fn objects(project: Project) -> Vec<String> {
+    let recorder = SignalRecorder::new(project).await;
+    let answer = recorder
         .connection
         .call_method(
             Some(NAME),
@@ -250,14 +262,14 @@ async fn objects(whose: Whose) -> Vec<String> {
 fn both_object_managers_show_the_same() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let (stock, ours) =
-        runtime.block_on(async { tokio::join!(objects(Whose::Stock), objects(Whose::Ours)) });
+        runtime.block_on(async { tokio::join!(objects(Project::Stock), objects(Project::Ours)) });
     assert_eq!(ours, stock);
     assert!(ours.len() > 40, "{ours:?}");
 }
 
 /// The names of the errors of calls that no server can carry out.
-async fn errors(whose: Whose) -> Vec<String> {
-    let stage = Stage::new(whose).await;
+async fn errors(project: Project) -> Vec<String> {
+    let recorder = SignalRecorder::new(project).await;
     let properties = "org.freedesktop.DBus.Properties";
     let nobody = OwnedObjectPath::try_from("/clients/nobody").unwrap();
     let name = |answer: Result<(), String>| {
@@ -265,23 +277,27 @@ async fn errors(whose: Whose) -> Vec<String> {
         error.split(": ").next().unwrap().to_owned()
     };
     vec![
-        name(stage.call("/", NAME, "RemoveClient", &nobody).await),
-        name(stage.call("/", NAME, "Nonsense", &()).await),
-        name(stage.call(FOO, CLIENT, "Nonsense", &()).await),
-        name(stage.call("/clients/nobody", CLIENT, "Enable", &()).await),
+        name(recorder.call("/", NAME, "RemoveClient", &nobody).await),
+        name(recorder.call("/", NAME, "Nonsense", &()).await),
+        name(recorder.call(FOO, CLIENT, "Nonsense", &()).await),
         name(
-            stage
+            recorder
+                .call("/clients/nobody", CLIENT, "Enable", &())
+                .await,
+        ),
+        name(
+            recorder
                 .call(FOO, properties, "Get", &(CLIENT, "Secret"))
                 .await,
         ),
         name(
-            stage
+            recorder
                 .call(FOO, properties, "Get", &(CLIENT, "Nonsense"))
                 .await,
         ),
-        name(stage.call(FOO, properties, "Get", &("", "Host")).await),
-        name(stage.set("Name", Variant::from("bar")).await),
-        name(stage.set("Nonsense", Variant::from("bar")).await),
+        name(recorder.call(FOO, properties, "Get", &("", "Host")).await),
+        name(recorder.set("Name", Variant::from("bar")).await),
+        name(recorder.set("Nonsense", Variant::from("bar")).await),
     ]
 }
 
@@ -289,6 +305,6 @@ async fn errors(whose: Whose) -> Vec<String> {
 fn errors_have_the_same_names() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let (stock, ours) =
-        runtime.block_on(async { tokio::join!(errors(Whose::Stock), errors(Whose::Ours)) });
+        runtime.block_on(async { tokio::join!(errors(Project::Stock), errors(Project::Ours)) });
     assert_eq!(ours, stock);
 }

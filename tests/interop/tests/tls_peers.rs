@@ -12,13 +12,13 @@ use std::thread;
 use nightlatch_core::key_id::KeyId;
 use nightlatch_interop::client;
 use nightlatch_interop::dbus::Bus;
-use nightlatch_interop::machine::{Keys, Machine};
-use nightlatch_interop::process::Running;
-use nightlatch_interop::programs::Whose;
-use nightlatch_interop::server::{Home, Refusal, Server};
+use nightlatch_interop::machine::{MachineKeys, TestMachine};
+use nightlatch_interop::process::RunningProgram;
+use nightlatch_interop::programs::Project;
+use nightlatch_interop::server::{ExpectedRefusal, Home, TestServer};
 use nightlatch_proto::priority::Priority;
 use nightlatch_proto::tls::{
-    BootTls, FetchError, Fetched, KeyKind, PeerError, RawKey, ServerTls, authenticated,
+    BootTls, FetchError, FetchedSecret, PeerError, RawKey, RawKeyKind, ServerTls, authenticated,
 };
 use rustls::{NamedGroup, StreamOwned};
 
@@ -27,10 +27,10 @@ const MAX_PAYLOAD: usize = 64 * 1024;
 
 #[test]
 fn the_stock_client_is_served_whether_the_server_proves_a_key_or_not() {
-    let machine = Machine::new("web1", Whose::Stock, Keys::Rsa4096, PASSWORD);
+    let machine = TestMachine::new("web1", Project::Stock, MachineKeys::Rsa4096, PASSWORD);
     for own in [None, Some(key())] {
         let (address, server) = serve_once(own, payload(&machine));
-        let output = client::fetch(Whose::Stock, &machine, &address);
+        let output = client::fetch(Project::Stock, &machine, &address);
         let said = String::from_utf8_lossy(&output.stderr);
         let served = server.join().unwrap().unwrap();
         assert_eq!(output.stdout, PASSWORD, "{said}");
@@ -49,7 +49,7 @@ fn the_stock_client_is_served_whether_the_server_proves_a_key_or_not() {
 
 #[test]
 fn the_stock_client_is_served_with_keys_of_ours() {
-    let machine = Machine::new("web2", Whose::Stock, Keys::Rsa4096, PASSWORD);
+    let machine = TestMachine::new("web2", Project::Stock, MachineKeys::Rsa4096, PASSWORD);
     let key = key();
     write(
         &machine.key_file("tls-privkey.pem"),
@@ -60,7 +60,7 @@ fn the_stock_client_is_served_with_keys_of_ours() {
         key.public_pem().as_bytes(),
     );
     let (address, server) = serve_once(None, payload(&machine));
-    let output = client::fetch(Whose::Stock, &machine, &address);
+    let output = client::fetch(Project::Stock, &machine, &address);
     let said = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.stdout, PASSWORD, "{said}");
     assert_eq!(server.join().unwrap().unwrap().key_id, key.key_id());
@@ -68,10 +68,10 @@ fn the_stock_client_is_served_with_keys_of_ours() {
 
 #[test]
 fn the_stock_server_serves_our_boot_role_and_refuses_it_in_good_order() {
-    let machine = Machine::new("web3", Whose::Stock, Keys::Rsa4096, PASSWORD);
+    let machine = TestMachine::new("web3", Project::Stock, MachineKeys::Rsa4096, PASSWORD);
     let bus = Bus::start();
     let home = Home::new(&machine.section("checker = true"), Some(bus.address()));
-    let server = Server::start(Whose::Stock, home);
+    let server = TestServer::start(Project::Stock, home);
     let key = || read_key(machine.key_dir());
 
     let mut stream = connect(&server.address());
@@ -90,10 +90,10 @@ fn the_stock_server_serves_our_boot_role_and_refuses_it_in_good_order() {
         "{unproven:?}"
     );
 
-    let stranger = RawKey::generate(KeyKind::Ed25519).unwrap();
+    let stranger = RawKey::generate(RawKeyKind::Ed25519).unwrap();
     let refused = fetch(stranger, vec![], &mut connect(&server.address()));
     assert!(matches!(refused, Err(FetchError::Refused)), "{refused:?}");
-    server.wait_for_refusal(Refusal::UnknownKey);
+    server.wait_for_refusal(ExpectedRefusal::UnknownKey);
 }
 
 #[test]
@@ -132,7 +132,7 @@ fn a_gnutls_client_without_and_with_a_key_is_read_to_its_end() {
         let input = folder.path().join("payload");
         write(&input, b"payload");
         let input = Stdio::from(std::fs::File::open(input).unwrap());
-        let gnutls = Running::start_with("gnutls-cli", &mut command, input);
+        let gnutls = RunningProgram::start_with("gnutls-cli", &mut command, input);
         let (stream, _) = listener.accept().unwrap();
         // It speaks TLS from the first byte on, so the greeting must not reach it.
         let mut stream = Ungreeted {
@@ -215,7 +215,10 @@ fn a_hybrid_key_exchange_is_agreed_between_ours() {
 
 #[test]
 fn keys_of_certtool_are_read_and_ours_by_certtool() {
-    for (kind, name) in [(KeyKind::Ed25519, "ed25519"), (KeyKind::EcdsaP256, "ecdsa")] {
+    for (kind, name) in [
+        (RawKeyKind::Ed25519, "ed25519"),
+        (RawKeyKind::EcdsaP256, "ecdsa"),
+    ] {
         let theirs = certtool(
             &[
                 "--generate-privkey",
@@ -255,7 +258,7 @@ fn an_rsa_key_of_certtool_is_read() {
     assert_eq!(key.key_id(), certtool_key_id(&theirs));
 }
 
-/// What our server role learned of a peer.
+/// The result of our server role for a peer.
 struct Served {
     key_id: KeyId,
     group: NamedGroup,
@@ -301,7 +304,7 @@ fn fetch(
     key: RawKey,
     trusted: Vec<KeyId>,
     stream: &mut (impl Read + Write),
-) -> Result<Fetched, FetchError> {
+) -> Result<FetchedSecret, FetchError> {
     let boot = BootTls::new(key, trusted, &Priority::default()).unwrap();
     boot.fetch(stream, MAX_PAYLOAD)
 }
@@ -328,7 +331,7 @@ fn connect(address: &str) -> TcpStream {
 }
 
 fn key() -> RawKey {
-    RawKey::generate(KeyKind::Ed25519).unwrap()
+    RawKey::generate(RawKeyKind::Ed25519).unwrap()
 }
 
 /// The TLS key of a machine.
@@ -338,7 +341,7 @@ fn read_key(folder: &Path) -> RawKey {
 }
 
 /// The encrypted password, as the machine's section has it.
-fn payload(machine: &Machine) -> Vec<u8> {
+fn payload(machine: &TestMachine) -> Vec<u8> {
     let section = machine.section("");
     let (_, secret) = section.split_once("secret =").unwrap();
     let base64: String = secret
@@ -402,7 +405,7 @@ fn write(path: &Path, bytes: &[u8]) {
     std::fs::write(path, bytes).unwrap();
 }
 
-/// A stream whose first bytes out are lost.
+/// A stream that drops the first bytes written.
 struct Ungreeted {
     stream: TcpStream,
     greeting: usize,

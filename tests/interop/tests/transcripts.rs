@@ -1,6 +1,6 @@
 //! The output of the commands that a person sees first, and of common errors, as files below `transcripts/`.
 //!
-//! `NIGHTLATCH_UPDATE_GOLDEN=1` writes them anew. Those of `nightlatch check` are made by the tests of that command.
+//! `NIGHTLATCH_UPDATE_GOLDEN=1` writes new ones. The tests of `nightlatch check` make those of that command.
 #![forbid(unsafe_code)]
 
 use std::fs;
@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
 use nightlatch_interop::administered::{Administered, section};
-use nightlatch_interop::programs::{Whose, ours};
+use nightlatch_interop::programs::{Project, ours};
 use nightlatch_test_support::transcript::{Transcript, file};
 
 fn transcript(name: &str) -> Transcript {
@@ -34,7 +34,7 @@ const CLIENTS: [(&str, &str); 3] = [
 
 fn site() -> Administered {
     let sections = CLIENTS.map(|(name, more)| section(name, more));
-    Administered::start(Whose::Ours, &sections.concat())
+    Administered::start(Project::Ours, &sections.concat())
 }
 
 #[test]

@@ -10,9 +10,9 @@ use nightlatch_interop::administered::{Administered, section};
 use nightlatch_interop::both_servers;
 use nightlatch_interop::client;
 use nightlatch_interop::dbus::Bus;
-use nightlatch_interop::machine::{Keys, Machine};
-use nightlatch_interop::programs::{Whose, ours};
-use nightlatch_interop::screen::Screen;
+use nightlatch_interop::machine::{MachineKeys, TestMachine};
+use nightlatch_interop::programs::{Project, ours};
+use nightlatch_interop::screen::TmuxScreen;
 
 both_servers! {
     machines_are_listed_and_shown
@@ -72,8 +72,8 @@ fn three(more: &str) -> String {
         .concat()
 }
 
-fn machines_are_listed_and_shown(whose: Whose) {
-    let site = Administered::start(whose, &three("enabled = no"));
+fn machines_are_listed_and_shown(project: Project) {
+    let site = Administered::start(project, &three("enabled = no"));
     let list = stdout(&succeed(&site, &["list"]));
     let names = list
         .lines()
@@ -99,8 +99,8 @@ fn machines_are_listed_and_shown(whose: Whose) {
     refused(&site, &["show"], 64, "required");
 }
 
-fn machines_are_enabled_and_disabled_with_care(whose: Whose) {
-    let site = Administered::start(whose, &three("enabled = no"));
+fn machines_are_enabled_and_disabled_with_care(project: Project) {
+    let site = Administered::start(project, &three("enabled = no"));
     let said = stderr(&succeed(&site, &["enable", "db", "web-1", "db"]));
     assert!(said.contains("enabled "), "{said}");
     assert_eq!(enabled(&site), ["db", "web-1"]);
@@ -135,8 +135,8 @@ fn machines_are_enabled_and_disabled_with_care(whose: Whose) {
     assert_eq!(enabled(&site), [] as [String; 0]);
 }
 
-fn machines_are_removed_only_when_it_is_meant(whose: Whose) {
-    let site = Administered::start(whose, &three("enabled = no"));
+fn machines_are_removed_only_when_it_is_meant(project: Project) {
+    let site = Administered::start(project, &three("enabled = no"));
     refused(&site, &["remove", "db"], 64, "this would remove db");
     succeed(&site, &["remove", "--dry-run", "--all"]);
     assert_eq!(clients(&site).len(), 3);
@@ -147,8 +147,8 @@ fn machines_are_removed_only_when_it_is_meant(whose: Whose) {
     assert_eq!(stdout(&succeed(&site, &["list", "--json"])), "[]\n");
 }
 
-fn a_person_at_the_terminal_is_asked(whose: Whose) {
-    let site = Administered::start(whose, &three("enabled = no"));
+fn a_person_at_the_terminal_is_asked(project: Project) {
+    let site = Administered::start(project, &three("enabled = no"));
     let on_terminal = |line: &str, answer: &str| {
         let mut script = Command::new("script");
         let nightlatch = ours("nightlatch");
@@ -177,8 +177,8 @@ fn a_person_at_the_terminal_is_asked(whose: Whose) {
     assert!(stdout(&on_terminal("list", "")).contains("\x1b[2mdisabled\x1b[0m"));
 }
 
-fn settings_are_set_all_or_none(whose: Whose) {
-    let site = Administered::start(whose, &three("enabled = no"));
+fn settings_are_set_all_or_none(project: Project) {
+    let site = Administered::start(project, &three("enabled = no"));
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), b"\x00\xff").unwrap();
     let secret = format!("secret=@{}", file.path().display());
@@ -237,13 +237,13 @@ fn settings_are_set_all_or_none(whose: Whose) {
     );
 }
 
-fn a_check_says_what_the_checker_says(whose: Whose) {
+fn a_check_says_what_the_checker_says(project: Project) {
     let sections = [
         section("good", "enabled = no"),
         section("bad", "enabled = no\nchecker = exit 3"),
         section("killed", "enabled = no\nchecker = kill -9 $$"),
     ];
-    let site = Administered::start(whose, &sections.concat());
+    let site = Administered::start(project, &sections.concat());
     assert_eq!(
         stdout(&succeed(&site, &["check-now", "good"])),
         "good: alive\n"
@@ -271,25 +271,25 @@ fn a_check_says_what_the_checker_says(whose: Whose) {
     assert_eq!(good.last_check, CheckStatus::Exited(0));
 }
 
-fn a_request_is_waited_for_approved_and_seen_to_be_served(whose: Whose) {
-    let machine = Machine::new("foo", Whose::Ours, Keys::Curve25519, b"a password");
+fn a_request_is_waited_for_approved_and_seen_to_be_served(project: Project) {
+    let machine = TestMachine::new("foo", Project::Ours, MachineKeys::Curve25519, b"a password");
     // Long enough for a busy machine: it counts from the decision on.
     let more = "approval_delay = PT1M\napproval_duration = PT1M\napproved_by_default = no\n\
         checker = true\n";
-    let site = Administered::start(whose, &machine.section(more));
+    let site = Administered::start(project, &machine.section(more));
     let released = site.start_nightlatch(&["wait", "foo", "--until", "released", "-t", "1m"]);
-    // From then on it hears what comes.
+    // From then on it receives signals.
     let listens = |line: &str| line.contains("waiting until foo").then_some(());
     released.wait_for("that it waits", listens);
     let waiting = site.start_nightlatch(&["wait", "foo", "-u", "waiting", "--timeout=1m"]);
-    let boot = client::start(Whose::Ours, &machine, &site.server.address());
+    let boot = client::start(Project::Ours, &machine, &site.server.address());
     let output = waiting.finish();
     assert!(output.status.success(), "{output:?}");
     let why = stdout(&succeed(&site, &["why", "foo"]));
     // Our server also says which request it is.
-    let told = match whose {
-        Whose::Ours => "foo: A request of it waits for a person: ",
-        Whose::Stock => "foo: A request of it waits for a person.",
+    let told = match project {
+        Project::Ours => "foo: A request of it waits for a person: ",
+        Project::Stock => "foo: A request of it waits for a person.",
     };
     assert!(why.starts_with(told), "{why}");
     let list = stdout(&succeed(&site, &["list", "--state", "waiting"]));
@@ -300,8 +300,8 @@ fn a_request_is_waited_for_approved_and_seen_to_be_served(whose: Whose) {
     assert_eq!(boot.finish().stdout, b"a password");
 }
 
-fn waiting_ends_with_its_time_or_its_machine(whose: Whose) {
-    let site = Administered::start(whose, &three("enabled = no"));
+fn waiting_ends_with_its_time_or_its_machine(project: Project) {
+    let site = Administered::start(project, &three("enabled = no"));
     let wait = ["wait", "db", "--until", "enabled", "--timeout", "0s"];
     refused(&site, &wait, 75, "db was not enabled within 0 s");
     refused(
@@ -318,26 +318,26 @@ fn waiting_ends_with_its_time_or_its_machine(whose: Whose) {
     assert_eq!(waits.finish().status.code(), Some(67));
 }
 
-fn a_decision_without_a_request_is_said_to_be_early(whose: Whose) {
-    let site = Administered::start(whose, &three("enabled = no"));
+fn a_decision_without_a_request_is_said_to_be_early(project: Project) {
+    let site = Administered::start(project, &three("enabled = no"));
     let said = stderr(&succeed(&site, &["deny", "db"]));
     assert!(said.contains("db has no request that waits"), "{said}");
     assert!(said.contains("within PT1S"), "{said}");
-    if whose == Whose::Ours {
+    if project == Project::Ours {
         // It cannot be given ahead; but a denial that counts is taken back.
         succeed(&site, &["set", "db", "approval_duration=10m"]);
         succeed(&site, &["deny", "db"]);
         succeed(&site, &["approve", "db"]);
         refused(&site, &["approve", "db"], 75, "no request of db waits");
     }
-    // Whom a pattern catches is not decided in advance.
+    // A pattern selects its clients when the command runs.
     let said = stderr(&succeed(&site, &["approve", "--all"]));
     assert!(said.contains("no request waits"), "{said}");
 }
 
 #[test]
 fn what_a_stock_server_lacks_is_said() {
-    let site = Administered::start(Whose::Stock, &three("enabled = no"));
+    let site = Administered::start(Project::Stock, &three("enabled = no"));
     for arguments in [&["log"][..], &["log", "--follow"], &["log", "--verify"]] {
         refused(
             &site,
@@ -364,8 +364,8 @@ fn what_a_stock_server_lacks_is_said() {
     );
 }
 
-fn shells_complete_what_is_there(whose: Whose) {
-    let site = Administered::start(whose, &three("enabled = no"));
+fn shells_complete_what_is_there(project: Project) {
+    let site = Administered::start(project, &three("enabled = no"));
     let complete = |words: &[&str]| {
         let arguments = [&["complete", "--", "nightlatch"], words].concat();
         stdout(&succeed(&site, &arguments))
@@ -380,7 +380,7 @@ fn shells_complete_what_is_there(whose: Whose) {
 
 #[test]
 fn three_shells_complete_names_of_machines_and_settings() {
-    let site = Administered::start(Whose::Stock, &three("enabled = no"));
+    let site = Administered::start(Project::Stock, &three("enabled = no"));
     let program = ours("nightlatch");
     let path = format!(
         "{}:{}",
@@ -410,10 +410,10 @@ fn three_shells_complete_names_of_machines_and_settings() {
             .env("PATH", &path)
             .env("LC_ALL", "C.UTF-8");
         command.env("DBUS_SYSTEM_BUS_ADDRESS", site.bus.address());
-        // What a shell remembers of its first start stays here.
+        // Files that a shell writes at its first start stay here.
         let home = tempfile::tempdir().unwrap();
         command.env("HOME", home.path());
-        let screen = Screen::start(&command, 100, 24);
+        let screen = TmuxScreen::start(&command, 100, 24);
         // A shell that is not ready yet would lose what is typed. What it prints is not what was typed.
         screen.type_text("echo is''-ready");
         screen.press(&["Enter"]);
@@ -430,8 +430,8 @@ fn three_shells_complete_names_of_machines_and_settings() {
     }
 }
 
-fn output_that_nobody_reads_is_no_trouble(whose: Whose) {
-    let site = Administered::start(whose, &three("enabled = no"));
+fn output_that_nobody_reads_is_no_trouble(project: Project) {
+    let site = Administered::start(project, &three("enabled = no"));
     let script = "\"$1\" list | true; echo ${PIPESTATUS[0]}";
     let mut bash = Command::new("bash");
     bash.args(["-c", script, "bash"]);

@@ -8,15 +8,15 @@ mod roff;
 use std::path::{Path, PathBuf};
 
 pub use options::command;
-pub use page::{Block, Page, PageError, guides, pages};
+pub use page::{Block, ManualPage, PageError, guides, pages};
 pub use roff::{RoffError, render};
 
-/// Where the sources of the pages are.
+/// The folder with the sources of the pages.
 pub fn source_folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/man")
 }
 
-/// Where the guides are.
+/// The folder with the guides.
 pub fn guide_folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/guide")
 }

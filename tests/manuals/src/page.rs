@@ -7,41 +7,41 @@ use pulldown_cmark::{CodeBlockKind, Event, Parser, Tag, TagEnd};
 
 use crate::options;
 
-/// What stands for the options of a command.
+/// The placeholder for the options of a command.
 const OPTIONS: &str = "<!-- options: ";
 
 /// A comment of which the rest is a script.
 const BEFORE: &str = "before the examples";
 
-/// A comment.
+/// The start of a comment.
 const BEGIN: &str = "<!--";
 const END: &str = "-->";
 
 /// A manual page.
 #[derive(Debug)]
-pub struct Page {
-    /// As `nightlatchd`.
+pub struct ManualPage {
+    /// The name, as `nightlatchd`.
     pub name: String,
-    /// As `8`.
+    /// The section, as `8`.
     pub section: String,
     /// Markdown, with the options of the commands it describes and without comments.
     pub text: String,
     /// A script that prepares what the examples need.
     pub before_the_examples: String,
-    /// The commands whose options stand in it.
+    /// The commands whose options it contains.
     pub commands: Vec<String>,
 }
 
 /// A code block.
 #[derive(Debug)]
 pub struct Block {
-    /// What stands after the backticks, as `sh run`.
+    /// The info string after the backticks, as `sh run`.
     pub kind: String,
-    /// What it holds.
+    /// The text of the block.
     pub text: String,
 }
 
-/// What is wrong with a source.
+/// A fault in the source of a page.
 #[derive(Debug, thiserror::Error)]
 pub enum PageError {
     /// It cannot be read.
@@ -49,7 +49,7 @@ pub enum PageError {
     Unreadable {
         /// The file or folder.
         path: PathBuf,
-        /// Why.
+        /// The reason.
         source: io::Error,
     },
     /// Its name is not that of a page.
@@ -58,27 +58,29 @@ pub enum PageError {
     /// It asks for the options of a command that does not exist.
     #[error("{page}: there is no command {command:?}")]
     NoCommand {
-        /// Which page.
+        /// The page.
         page: String,
-        /// What it asks for.
+        /// The command in the placeholder.
         command: String,
     },
 }
 
 /// Every page in a folder, by name.
-pub fn pages(folder: &Path) -> Result<Vec<Page>, PageError> {
+pub fn pages(folder: &Path) -> Result<Vec<ManualPage>, PageError> {
     let sources = sources(folder)?;
-    let pages = sources.iter().map(|(path, text)| Page::new(path, text));
+    let pages = sources
+        .iter()
+        .map(|(path, text)| ManualPage::new(path, text));
     pages.collect()
 }
 
 /// Every guide in a folder: text for people who read on, with examples that are run likewise.
-pub fn guides(folder: &Path) -> Result<Vec<Page>, PageError> {
+pub fn guides(folder: &Path) -> Result<Vec<ManualPage>, PageError> {
     let mut guides = Vec::new();
     for (path, text) in sources(folder)? {
         let name = path.file_stem().and_then(|name| name.to_str());
         let name = name.ok_or_else(|| PageError::Name(path.clone()))?;
-        guides.push(Page::of(name, "guide", text, Vec::new()));
+        guides.push(ManualPage::of(name, "guide", text, Vec::new()));
     }
     Ok(guides)
 }
@@ -99,7 +101,7 @@ fn sources(folder: &Path) -> Result<Vec<(PathBuf, String)>, PageError> {
     Ok(sources)
 }
 
-impl Page {
+impl ManualPage {
     fn new(path: &Path, text: &str) -> Result<Self, PageError> {
         let name = path.file_name().and_then(|name| name.to_str());
         let Some((name, section)) = name
@@ -144,7 +146,7 @@ impl Page {
         }
     }
 
-    /// `nightlatchd(8)`.
+    /// Name and section, as `nightlatchd(8)`.
     pub fn title(&self) -> String {
         format!("{}({})", self.name, self.section)
     }

@@ -2,29 +2,29 @@
 
 use pulldown_cmark::{CodeBlockKind, Event, HeadingLevel, Parser, Tag, TagEnd};
 
-use crate::Page;
+use crate::ManualPage;
 
 /// Something in a page that has no form in man(7) here.
 #[derive(Debug, thiserror::Error)]
 #[error("{page}: {what} is not used in manual pages")]
 pub struct RoffError {
-    /// The page.
+    /// The page with the fault.
     pub page: String,
-    /// What stands in it.
+    /// The unsupported element.
     pub what: String,
 }
 
 /// The page as man(1) reads it.
-pub fn render(page: &Page) -> Result<String, RoffError> {
+pub fn render(page: &ManualPage) -> Result<String, RoffError> {
     let head = format!(
         ".TH {} {} \"\" \"Nightlatch {}\" \"Nightlatch manual\"\n.nh\n.ad l\n",
         page.name.to_uppercase(),
         page.section,
         env!("CARGO_PKG_VERSION"),
     );
-    let mut writer = Writer {
+    let mut writer = RoffWriter {
         out: head,
-        ..Writer::default()
+        ..RoffWriter::default()
     };
     let events: Vec<Event<'_>> = Parser::new(&page.text).collect();
     for (index, event) in events.iter().enumerate() {
@@ -38,9 +38,9 @@ pub fn render(page: &Page) -> Result<String, RoffError> {
     Ok(writer.out)
 }
 
-/// Where in a list item the text stands.
+/// The position of the text in a list item.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Item {
+enum ItemPosition {
     /// Nothing of it is written yet; it has a term of its own, or is a dot and text.
     Term,
     Dot,
@@ -49,9 +49,9 @@ enum Item {
 }
 
 #[derive(Default)]
-struct Writer {
+struct RoffWriter {
     out: String,
-    items: Vec<Item>,
+    items: Vec<ItemPosition>,
     /// In the heading that is the page's title, which `.TH` has said.
     title: bool,
     heading: bool,
@@ -59,11 +59,11 @@ struct Writer {
     section: bool,
     code: bool,
     name_section: bool,
-    /// Where the link leads whose text is being written.
+    /// The target of the link whose text is being written.
     link: Option<String>,
 }
 
-impl Writer {
+impl RoffWriter {
     fn event(&mut self, event: &Event<'_>, rest: &[Event<'_>]) -> Result<(), String> {
         match event {
             Event::Start(tag) => self.start(tag, rest)?,
@@ -101,7 +101,11 @@ impl Writer {
             }
             Tag::Item => {
                 let term = has_term(rest);
-                self.items.push(if term { Item::Term } else { Item::Dot });
+                self.items.push(if term {
+                    ItemPosition::Term
+                } else {
+                    ItemPosition::Dot
+                });
                 self.request(if term { "TP" } else { "IP \\(bu 2" });
             }
             Tag::CodeBlock(CodeBlockKind::Fenced(_)) => {
@@ -129,7 +133,7 @@ impl Writer {
             TagEnd::Paragraph => {
                 self.line();
                 if let Some(item) = self.items.last_mut() {
-                    *item = Item::Body;
+                    *item = ItemPosition::Body;
                 }
             }
             TagEnd::Item => {
@@ -153,12 +157,12 @@ impl Writer {
         }
     }
 
-    /// What begins a paragraph: nothing in an item's first, an indented one in what follows.
+    /// Begins a paragraph: without a macro in an item's first, indented in later ones.
     fn paragraph(&mut self) {
         match self.items.last() {
             None => self.request("PP"),
-            Some(Item::Term | Item::Dot) => {}
-            Some(Item::Body) => {
+            Some(ItemPosition::Term | ItemPosition::Dot) => {}
+            Some(ItemPosition::Body) => {
                 // The paragraph after a term is its text; what comes later is set apart.
                 if !self.out.ends_with(".TP\n") && self.after_text() {
                     self.request("IP");
@@ -167,7 +171,7 @@ impl Writer {
         }
     }
 
-    /// Whether the last line is text of an item's body and not its term.
+    /// True when the last line is text of an item's body and not its term.
     fn after_text(&self) -> bool {
         let mut lines = self.out.lines().rev();
         lines.next();
@@ -194,7 +198,7 @@ impl Writer {
             return;
         }
         let text = if self.name_section {
-            // What whatis(1) looks for.
+            // The separator that whatis(1) expects.
             escape(text).replace(" - ", " \\- ")
         } else {
             escape(text)
@@ -234,7 +238,7 @@ impl Writer {
     }
 }
 
-/// Whether the item that begins here has a paragraph for a term and more after it.
+/// True when the item that begins here has a paragraph for a term and more after it.
 fn has_term(rest: &[Event<'_>]) -> bool {
     if !matches!(rest.first(), Some(Event::Start(Tag::Paragraph))) {
         return false;
@@ -254,7 +258,7 @@ fn escape(text: &str) -> String {
     text.replace('\\', "\\e")
 }
 
-/// What a person may copy: no sign becomes another one that looks better.
+/// Text to be copied: no character is replaced by a typographic one.
 fn escape_code(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for character in text.chars() {

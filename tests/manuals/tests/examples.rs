@@ -7,10 +7,10 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use nightlatch_interop::programs::ours;
-use nightlatch_manuals::{Page, guide_folder, guides, pages, source_folder};
+use nightlatch_manuals::{ManualPage, guide_folder, guides, pages, source_folder};
 
 /// A host of its own: its files of configuration and state, its processes, its loopback.
-const HOUSE: &str = include_str!("house.sh");
+const HOST_SETUP: &str = include_str!("host.sh");
 
 #[test]
 fn every_example_works() {
@@ -19,7 +19,7 @@ fn every_example_works() {
     }
     let mut pages = pages(&source_folder()).unwrap();
     pages.extend(guides(&guide_folder()).unwrap());
-    let pages: Vec<(&Page, String)> = pages.iter().map(|page| (page, script(page))).collect();
+    let pages: Vec<(&ManualPage, String)> = pages.iter().map(|page| (page, script(page))).collect();
     // Side by side: most of the time each waits for a key to be derived.
     std::thread::scope(|scope| {
         for (page, script) in &pages {
@@ -28,8 +28,8 @@ fn every_example_works() {
     });
 }
 
-/// What the page prepares, then its examples, told as they are run.
-fn script(page: &Page) -> String {
+/// The preparations of a page, then its examples, each printed before it runs.
+fn script(page: &ManualPage) -> String {
     let blocks = page.blocks().into_iter();
     let examples: String = blocks
         .filter(|block| block.kind == "sh run")
@@ -55,7 +55,7 @@ fn run(title: &str, script: &str) {
             "--fork",
             "--mount-proc",
         ])
-        .args(["--kill-child", "bash", "-euc", HOUSE, title])
+        .args(["--kill-child", "bash", "-euc", HOST_SETUP, title])
         .arg(folder.path())
         .arg(programs.parent().unwrap_or(Path::new("/")))
         .stdin(Stdio::null())

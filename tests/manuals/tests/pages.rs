@@ -8,19 +8,19 @@ use std::process::{Command, Stdio};
 use nightlatch_core::network;
 use nightlatch_core::settings::{client, machine, server};
 use nightlatch_interop::programs::ours;
-use nightlatch_manuals::{Page, command, pages, render, source_folder};
+use nightlatch_manuals::{ManualPage, command, pages, render, source_folder};
 
-fn all() -> Vec<Page> {
+fn all() -> Vec<ManualPage> {
     pages(&source_folder()).unwrap()
 }
 
-fn page(title: &str) -> Page {
+fn page(title: &str) -> ManualPage {
     let mut pages = all().into_iter();
     pages.find(|page| page.title() == title).unwrap()
 }
 
-/// What is bold or code at the beginning of a list item, up to the end of its line.
-fn terms(page: &Page, section: &str) -> Vec<String> {
+/// The bold or code text at the beginning of each list item, up to the end of its line.
+fn terms(page: &ManualPage, section: &str) -> Vec<String> {
     let (_, after) = page.text.split_once(&format!("\n## {section}\n")).unwrap();
     let section = after.split("\n## ").next().unwrap();
     let items = section.lines().filter_map(|line| line.strip_prefix("- `"));
@@ -143,7 +143,7 @@ fn options_that_are_written_by_hand_are_those_that_the_help_tells() {
         .output();
     let ctl = String::from_utf8(ctl.unwrap().stdout).unwrap();
     assert_told("nightlatch-ctl(1)", "OPTIONS", &told(&ctl));
-    // Told once, for all applets.
+    // Described once for all applets.
     let common = ["-?", "--help", "--usage", "-V", "--version"].map(str::to_owned);
     for (applet, help) in nightlatch_boot::helps() {
         let mut told = told(help);
@@ -158,7 +158,7 @@ fn options_that_are_written_by_hand_are_those_that_the_help_tells() {
     }
 }
 
-/// The options that a help tells of: they come first in a line, and their explanation is set apart.
+/// The options in a help text: they come first in a line, and their explanation is set apart.
 fn told(help: &str) -> BTreeSet<String> {
     let lines = help.lines().map(str::trim_start);
     let lines = lines.filter(|line| line.starts_with('-'));
@@ -214,7 +214,7 @@ fn configuration_in_the_pages_is_accepted_without_a_doubt() {
 #[test]
 fn pages_that_are_named_exist() {
     let pages = all();
-    let titles: BTreeSet<String> = pages.iter().map(Page::title).collect();
+    let titles: BTreeSet<String> = pages.iter().map(ManualPage::title).collect();
     for page in &pages {
         for (name, rest) in page
             .text

@@ -6,7 +6,7 @@ use std::sync::OnceLock;
 
 use crate::{repository, text};
 
-/// Our packages.
+/// The Debian packages of Nightlatch.
 pub const PACKAGES: [&str; 4] = [
     "nightlatch",
     "nightlatch-server",
@@ -14,7 +14,7 @@ pub const PACKAGES: [&str; 4] = [
     "nightlatch-mandos",
 ];
 
-/// Where the packages are.
+/// The folder with the built packages.
 pub fn folder() -> PathBuf {
     repository().join("target/deb")
 }
@@ -33,7 +33,7 @@ pub fn file(package: &str) -> PathBuf {
     found.unwrap_or_else(|| panic!("{package} is not built: run `make deb` first"))
 }
 
-/// Where packages are that differ from those in [`folder`] by a higher version only. Built once.
+/// A folder with packages that differ from those in [`folder`] only by a higher version. Built once.
 ///
 /// # Panics
 /// When they cannot be built.
@@ -59,22 +59,22 @@ pub fn higher() -> PathBuf {
 
 /// A line of `dpkg-deb --contents`.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Entry {
+pub struct PackageEntry {
     /// As ls(1) shows it: `-rwxr-xr-x`.
     pub mode: String,
-    /// `root/root`.
+    /// User and group, as `root/root`.
     pub owner: String,
-    /// `/usr/sbin/nightlatchd`.
+    /// The path, as `/usr/sbin/nightlatchd`.
     pub path: String,
-    /// Where a link leads.
+    /// The target of a link.
     pub target: Option<String>,
 }
 
-/// What is in a package.
+/// The files in a package.
 ///
 /// # Panics
-/// When it is none.
-pub fn contents(package: &str) -> Vec<Entry> {
+/// When it is no package.
+pub fn contents(package: &str) -> Vec<PackageEntry> {
     let listing = text(
         Command::new("dpkg-deb")
             .arg("--contents")
@@ -89,7 +89,7 @@ pub fn contents(package: &str) -> Vec<Entry> {
         let mode = words.next()?.to_owned();
         let owner = words.next()?.to_owned();
         let path = words.nth(3)?.trim_start_matches('.');
-        Some(Entry {
+        Some(PackageEntry {
             mode,
             owner,
             path: path.to_owned(),

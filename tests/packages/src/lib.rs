@@ -7,7 +7,7 @@ pub mod system;
 use std::path::PathBuf;
 use std::process::{Command, Output};
 
-/// The repository.
+/// The root of the repository.
 pub fn repository() -> PathBuf {
     PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."))
 }
@@ -22,10 +22,10 @@ pub fn output(command: &mut Command) -> Output {
         .unwrap_or_else(|error| panic!("cannot run {command:?}: {error}"))
 }
 
-/// What a command prints, which must succeed.
+/// The output of a command that must succeed.
 ///
 /// # Panics
-/// When it fails, with all that it said.
+/// When it fails, with all of its output.
 pub fn text(command: &mut Command) -> String {
     let output = output(command);
     let printed = String::from_utf8_lossy(&output.stdout).into_owned();

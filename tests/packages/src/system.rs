@@ -17,12 +17,12 @@ use crate::{debs, output, repository, text};
 /// Only a hang ever takes this long.
 const PATIENCE: Duration = Duration::from_secs(300);
 
-/// Between two looks at what tells nobody that it has changed.
+/// Interval of polling where no event reports a change.
 const LOOK: Duration = Duration::from_millis(50);
 
 /// A running system. Killed on drop.
 #[derive(Debug)]
-pub struct System {
+pub struct TestSystem {
     nspawn: Child,
     /// Its first process.
     leader: Pid,
@@ -30,7 +30,7 @@ pub struct System {
     folder: TempDir,
 }
 
-/// What the first process of a system is.
+/// The kind of the first process of a system.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Init {
     Systemd,
@@ -38,7 +38,7 @@ enum Init {
     None,
 }
 
-impl System {
+impl TestSystem {
     /// A system that systemd has started; `None`, and said so, where this user may not make one.
     pub fn booted(suite: &str) -> Option<Self> {
         let system = Self::start(suite, Init::Systemd)?;
@@ -111,12 +111,12 @@ impl System {
         output(&mut self.command(command))
     }
 
-    /// What a command prints that must succeed in it.
+    /// The output of a command in it, which must succeed.
     pub fn run(&self, command: &[&str]) -> String {
         text(&mut self.command(command))
     }
 
-    /// What a shell script prints that must succeed in it.
+    /// The output of a shell script in it, which must succeed.
     pub fn sh(&self, script: &str) -> String {
         self.run(&["sh", "-ec", script])
     }
@@ -224,7 +224,7 @@ impl System {
     }
 }
 
-impl Drop for System {
+impl Drop for TestSystem {
     fn drop(&mut self) {
         // The system's first process takes all others with it, and systemd-nspawn then cleans up.
         let _ = kill_process(self.leader, Signal::KILL);

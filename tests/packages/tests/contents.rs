@@ -1,4 +1,4 @@
-//! What is in the packages, with which modes. `make deb-test` builds them first.
+//! The files in the packages, with their modes. `make deb-test` builds the packages first.
 
 use std::process::Command;
 
@@ -184,7 +184,7 @@ fn make_install_puts_the_same_files_there_and_uninstall_takes_them_away() {
     for package in PACKAGES {
         for entry in contents(package) {
             let plain = entry.path.trim_end_matches(".gz");
-            // What debhelper adds, and folders, which stand for what is in them.
+            // Files of debhelper, and folders, whose contents are listed instead.
             let added = ["changelog", "changelog.Debian", "copyright"];
             if added.iter().any(|name| plain.ends_with(name))
                 || plain.contains("/share/lintian")

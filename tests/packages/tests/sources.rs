@@ -1,4 +1,4 @@
-//! What can be said of the packages without building them.
+//! Checks of the packages that do not need a build.
 
 use std::process::Command;
 

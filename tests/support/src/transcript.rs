@@ -68,7 +68,7 @@ impl Transcript {
         self.names.push((value.into(), name.to_owned()));
     }
 
-    /// Adds a line that tells a reviewer what happens.
+    /// Adds a line of explanation for a reviewer.
     pub fn explain(&mut self, text: &str) {
         self.text.push_str(&format!("# {text}\n\n"));
     }

@@ -1,4 +1,4 @@
-//! The runner, on tests of this very file: each does what a test must not do, when it is told to.
+//! The runner, on tests of this very file: each misbehaves in one way when the environment asks for it.
 #![allow(clippy::unwrap_used, reason = "in a test it is the assertion itself")]
 
 use std::process::{Command, Output, Stdio};

@@ -18,11 +18,11 @@ use rustix::net::sockopt;
 use super::resolve::ResolveError;
 use crate::log::Log;
 
-/// How long a server may take to accept a connection: three retransmissions of the first packet.
+/// Limit for a connection: three retransmissions of the first packet.
 const CONNECT: Duration = Duration::from_secs(10);
 
-/// How long a server may take until it is known to be there, and once more for a handshake that is left when it
-/// is asked. After that it may wait for an administrator's approval as long as it is alive.
+/// Limit for the part of a handshake that shows the server, and once more for the rest of it. After that the server
+/// may wait for an administrator's approval for as long as it is alive.
 const HANDSHAKE: Duration = Duration::from_secs(20);
 
 /// A peer that died while it waited is noticed within half a minute (tcp(7)).
@@ -33,9 +33,8 @@ const KEEPALIVE_COUNT: u32 = 4;
 /// Longest password: what cryptsetup(8) reads of a key file at most.
 const MAX_PASSWORD: usize = 8 * 1024 * 1024;
 
-/// What every try needs.
-pub(super) struct Equipment {
-    /// How to speak to a server.
+/// The keys of this machine, and the rules for a server and its payload.
+pub(super) struct Credentials {
     pub tls: BootTls,
     /// Opens the payload.
     pub secret: SecretKey,
@@ -45,16 +44,13 @@ pub(super) struct Equipment {
     pub signature: SignaturePolicy,
 }
 
-/// Why a try failed.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Failure {
-    /// The name has no address, or nobody can be asked for it yet.
+pub(super) enum AttemptError {
+    /// The name has no address, or no resolver is known yet.
     #[error(transparent)]
     Resolve(#[from] ResolveError),
-    /// No connection.
     #[error("cannot connect")]
     Connect(#[source] io::Error),
-    /// No payload.
     #[error(transparent)]
     Fetch(#[from] FetchError),
     /// No password in the payload.
@@ -62,8 +58,8 @@ pub(super) enum Failure {
     Open(#[from] nightlatch_openpgp::Error),
 }
 
-impl Failure {
-    /// Whether it failed for want of a network, so that a change of the network may mend it.
+impl AttemptError {
+    /// True when there was no usable network: a change of the network may help.
     pub(super) fn is_local(&self) -> bool {
         match self {
             Self::Resolve(_) => true,
@@ -92,24 +88,24 @@ impl Failure {
         matches!(self, Self::Connect(error) if error.kind() != io::ErrorKind::ConnectionRefused)
     }
 
-    /// Whether there was no route at all.
+    /// True when there was no route at all.
     pub(super) fn lacks_route(&self) -> bool {
         matches!(self, Self::Connect(error) if Errno::from_io_error(error) == Some(Errno::NETUNREACH))
     }
 }
 
-/// Fetches the password from `destination`. Calls `connected`, with the key that the server has proved if it is
-/// one of ours, before it asks for anything; that returns when it may.
+/// Fetches the password from `destination`. Before it requests anything it calls `connected` with the server's proven
+/// key, if that is a trusted one; the request is sent once that has returned.
 pub(super) fn attempt(
-    equipment: &Equipment,
+    credentials: &Credentials,
     destination: SocketAddr,
     log: Log,
     connected: impl FnOnce(Option<KeyId>) -> io::Result<()>,
-) -> Result<Secret, Failure> {
+) -> Result<Secret, AttemptError> {
     let socket = dial(destination)?;
     log.debug(|| format!("connected to {destination}"));
-    let mut stream = Timed::new(socket);
-    let server = equipment.tls.connect(&mut stream)?;
+    let mut stream = DeadlineStream::new(socket);
+    let server = credentials.tls.connect(&mut stream)?;
     connected(server.server_key()).map_err(FetchError::Io)?;
     stream.renew();
     let asked = server.ask(&mut stream)?;
@@ -118,10 +114,10 @@ pub(super) fn attempt(
     let fetched = asked.payload(&mut stream, MAX_MESSAGE)?;
     let _ = stream.socket.shutdown(Shutdown::Both);
     let password = decrypt(
-        &equipment.secret,
-        Some(&equipment.public),
+        &credentials.secret,
+        Some(&credentials.public),
         fetched.payload.expose(),
-        equipment.signature,
+        credentials.signature,
         MAX_PASSWORD,
     )?;
     if let (Some(terms), Some(key)) = (fetched.terms, fetched.server_key) {
@@ -129,15 +125,15 @@ pub(super) fn attempt(
         let (left, timeout) = (terms.left.as_secs(), terms.timeout.as_secs());
         let interval = terms.interval.as_secs();
         let alarm = if terms.alarm { "yes" } else { "no" };
-        log.say(&format!(
+        log.info(&format!(
             "rehearsed: server={key} at={destination} left={left} timeout={timeout} interval={interval} alarm={alarm}"
         ));
     }
     Ok(password)
 }
 
-fn dial(address: SocketAddr) -> Result<TcpStream, Failure> {
-    let socket = TcpStream::connect_timeout(&address, CONNECT).map_err(Failure::Connect)?;
+fn dial(address: SocketAddr) -> Result<TcpStream, AttemptError> {
+    let socket = TcpStream::connect_timeout(&address, CONNECT).map_err(AttemptError::Connect)?;
     let configure = || {
         // Our flight of the handshake is written in three parts. The second would wait for the server's
         // kernel to acknowledge the first, which it puts off for 40 ms (tcp(7), `TCP_NODELAY`).
@@ -147,18 +143,18 @@ fn dial(address: SocketAddr) -> Result<TcpStream, Failure> {
         sockopt::set_tcp_keepintvl(&socket, KEEPALIVE_INTERVAL)?;
         sockopt::set_tcp_keepcnt(&socket, KEEPALIVE_COUNT)
     };
-    configure().map_err(|errno| Failure::Connect(errno.into()))?;
+    configure().map_err(|errno| AttemptError::Connect(errno.into()))?;
     Ok(socket)
 }
 
-/// A socket with one deadline for all that is read and written until it is taken away: who sends byte by byte
-/// gains nothing.
-struct Timed {
+/// A socket with one deadline for all reads and writes, until it is lifted: a peer that sends byte by byte gains no
+/// time.
+struct DeadlineStream {
     socket: TcpStream,
     deadline: Option<Monotonic>,
 }
 
-impl Timed {
+impl DeadlineStream {
     fn new(socket: TcpStream) -> Self {
         let deadline = Some(clock::now().mono.after(HANDSHAKE));
         Self { socket, deadline }
@@ -185,14 +181,14 @@ impl Timed {
     }
 }
 
-impl Read for Timed {
+impl Read for DeadlineStream {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         self.socket.set_read_timeout(self.left()?)?;
         self.socket.read(buffer).map_err(too_late)
     }
 }
 
-impl Write for Timed {
+impl Write for DeadlineStream {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.socket.set_write_timeout(self.left()?)?;
         self.socket.write(bytes).map_err(too_late)
@@ -221,7 +217,7 @@ mod tests {
     fn a_silent_peer_runs_into_the_deadline() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let socket = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-        let mut stream = Timed {
+        let mut stream = DeadlineStream {
             socket,
             deadline: Some(clock::now().mono.after(Duration::from_millis(200))),
         };
@@ -236,7 +232,7 @@ mod tests {
         let socket = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let (mut peer, _) = listener.accept().unwrap();
         std::thread::spawn(move || while peer.write_all(b"x").is_ok() {});
-        let mut stream = Timed {
+        let mut stream = DeadlineStream {
             socket,
             deadline: Some(clock::now().mono.after(Duration::from_millis(200))),
         };

@@ -1,6 +1,6 @@
-//! The tries that run, each in a process of its own, and what they and we tell each other by a socket.
+//! The running tries, each in a process of its own, and the messages between such a process and this one.
 //!
-//! Decides nothing: when which server is tried, and what follows from a failure, is said elsewhere.
+//! Decides nothing: the schedule says when to try which server, the search what follows from a failure.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -12,21 +12,21 @@ use nightlatch_core::secret::{Secret, SecretBuffer};
 use nightlatch_openpgp::Error as OpenError;
 use nightlatch_sys::capabilities::Capabilities;
 use nightlatch_sys::child::Child;
-use nightlatch_sys::locked;
+use nightlatch_sys::memory;
 use rustix::fs::{OFlags, fcntl_setfl};
 use rustix::io::Errno;
 use zeroize::Zeroizing;
 
-use super::attempt::{Equipment, Failure, attempt};
+use super::attempt::{AttemptError, Credentials, attempt};
 use super::resolve::{MAX_ADDRESSES, resolve};
 use super::schedule::Destination;
 use crate::log::{Log, chain};
 
-/// What a report begins with once the server could be asked. Its key follows, of [`KEY`] bytes, or zeros.
+/// Begins a report once the server could be asked. [`KEY`] bytes follow: its key, or zeros.
 const CONNECTED: u8 = b'C';
 const KEY: usize = 32;
 const NO_KEY: [u8; KEY] = [0; KEY];
-/// What a try is told when it may ask.
+/// Sent to a try when it may ask.
 const ASK: u8 = b'?';
 /// The first byte of a report's end: the password follows, after its length.
 const PASSWORD: u8 = b'P';
@@ -34,7 +34,7 @@ const PASSWORD: u8 = b'P';
 /// is mapped.
 const ADDRESSES: u8 = b'A';
 const ADDRESS: usize = 16;
-/// The first byte of a report's end: what failed follows, as a letter for each of [`Failed`]'s flags that is
+/// The first byte of a report's end: what failed follows, as a letter for each of [`AttemptFailure`]'s flags that is
 /// set, a line end, and the words.
 const FAILURE: u8 = b'F';
 const LOCAL: u8 = b'l';
@@ -43,19 +43,19 @@ const UNREACHED: u8 = b'h';
 const LACKS_RESOLVER: u8 = b'n';
 const UNSIGNED: u8 = b'u';
 
-/// What is read of a report at once.
+/// Bytes of one read.
 const CHUNK: usize = 4096;
 
 /// The result of a try.
 #[derive(PartialEq, Eq, Debug)]
-pub(super) enum Found {
+pub(super) enum Fetched {
     /// Of a server.
     Password(Secret),
     /// Of a name.
     Addresses(Vec<IpAddr>),
 }
 
-impl Found {
+impl Fetched {
     /// Servers give passwords, and names addresses.
     pub(super) fn is_for(&self, destination: &Destination) -> bool {
         match self {
@@ -65,10 +65,9 @@ impl Found {
     }
 }
 
-/// Why a try came to nothing.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) struct Failed {
-    /// In words, for who reads it on a console.
+pub(super) struct AttemptFailure {
+    /// The message for the log.
     pub(super) words: String,
     /// It failed for want of a network: a change of the network may mend it.
     pub(super) local: bool,
@@ -76,13 +75,13 @@ pub(super) struct Failed {
     pub(super) lacks_route: bool,
     /// No sign of the host came.
     pub(super) unreached: bool,
-    /// There is nobody who could be asked for the name.
+    /// No resolver is known.
     pub(super) lacks_resolver: bool,
     /// The payload was not signed.
     pub(super) unsigned: bool,
 }
 
-impl Failed {
+impl AttemptFailure {
     /// Nothing of the network.
     pub(super) fn other(words: impl Into<String>) -> Self {
         Self {
@@ -96,57 +95,56 @@ impl Failed {
     }
 }
 
-/// What a try has to tell.
+/// A message from a try.
 #[derive(Debug)]
-pub(super) enum Report {
-    /// The server is there, and has proved this key if it is one of ours. It waits for [`Attempts::ask`].
+pub(super) enum AttemptReport {
+    /// The server is there, and has proved this key if it is a trusted one. The try waits for [`Attempts::ask`].
     Connected(Option<KeyId>),
     /// It has come to its end.
-    Over(Result<Found, Failed>),
+    Over(Result<Fetched, AttemptFailure>),
 }
 
-/// Runs tries.
 pub(super) struct Attempts {
-    equipment: Equipment,
+    credentials: Credentials,
     log: Log,
-    running: BTreeMap<Destination, Try>,
+    running: BTreeMap<Destination, RunningAttempt>,
 }
 
-struct Try {
+struct RunningAttempt {
     child: Child,
     socket: OwnedFd,
     report: SecretBuffer,
-    /// True when it was told that the server is there.
+    /// True once [`AttemptReport::Connected`] was returned.
     connected: bool,
 }
 
 impl Attempts {
     /// No try yet.
-    pub(super) fn new(equipment: Equipment, log: Log) -> Self {
+    pub(super) fn new(credentials: Credentials, log: Log) -> Self {
         Self {
-            equipment,
+            credentials,
             log,
             running: BTreeMap::new(),
         }
     }
 
-    /// Starts a try; however it ends, [`Self::poll_report`] tells.
-    pub(super) fn start(&mut self, destination: &Destination) -> Result<(), Failed> {
-        let (equipment, log) = (&self.equipment, self.log);
+    /// Starts a try. [`Self::poll_report`] returns its end.
+    pub(super) fn start(&mut self, destination: &Destination) -> Result<(), AttemptFailure> {
+        let (credentials, log) = (&self.credentials, self.log);
         let part = || {
-            // What is locked does not stay so in a copy. Where the limit could not be lifted it fails
-            // here as it did there, where it was told.
-            let _ = locked::lock_everything();
+            // A copy of a process does not inherit locked memory. Where the limit could not be lifted this fails too,
+            // which is logged already.
+            let _ = memory::lock_all();
             match Capabilities::give_up() {
                 Ok(()) => report(match destination {
-                    Destination::Name(name, _) => {
-                        resolve(name).map(Found::Addresses).map_err(Failure::from)
-                    }
+                    Destination::Name(name, _) => resolve(name)
+                        .map(Fetched::Addresses)
+                        .map_err(AttemptError::from),
                     Destination::Address(address) => {
-                        attempt(equipment, *address, log, may_ask).map(Found::Password)
+                        attempt(credentials, *address, log, may_ask).map(Fetched::Password)
                     }
                 }),
-                Err(error) => say(&Failed::other(format!(
+                Err(error) => say(&AttemptFailure::other(format!(
                     "cannot give up privileges: {error}"
                 ))),
             }
@@ -154,7 +152,7 @@ impl Attempts {
         let started = Child::start(part).and_then(|(child, socket)| {
             fcntl_setfl(&socket, OFlags::NONBLOCK)?;
             let report = SecretBuffer::default();
-            Ok(Try {
+            Ok(RunningAttempt {
                 child,
                 socket,
                 report,
@@ -166,14 +164,16 @@ impl Attempts {
                 self.running.insert(destination.clone(), started);
                 Ok(())
             }
-            Err(error) => Err(Failed::other(format!("cannot start a process: {error}"))),
+            Err(error) => Err(AttemptFailure::other(format!(
+                "cannot start a process: {error}"
+            ))),
         }
     }
 
     /// Lets the try of `destination` ask its server.
     pub(super) fn ask(&self, destination: &Destination) {
         if let Some(running) = self.running.get(destination) {
-            // One that has ended tells so itself.
+            // A try that has ended is reported by `poll_report`.
             let _ = rustix::io::write(&running.socket, &[ASK]);
         }
     }
@@ -185,19 +185,19 @@ impl Attempts {
         }
     }
 
-    /// What a try has to tell now.
-    pub(super) fn poll_report(&mut self) -> Option<(Destination, Report)> {
+    /// The next message of a try, without waiting.
+    pub(super) fn poll_report(&mut self) -> Option<(Destination, AttemptReport)> {
         for (destination, running) in &mut self.running {
             let destination = destination.clone();
             if running.is_over() {
-                let Try { report, .. } = self.running.remove(&destination)?;
-                return Some((destination, Report::Over(read(report.expose()))));
+                let RunningAttempt { report, .. } = self.running.remove(&destination)?;
+                return Some((destination, AttemptReport::Over(read(report.expose()))));
             }
             if !running.connected
                 && let Some((key, _)) = connected(running.report.expose())
             {
                 running.connected = true;
-                return Some((destination, Report::Connected(key)));
+                return Some((destination, AttemptReport::Connected(key)));
             }
         }
         None
@@ -209,7 +209,7 @@ impl Attempts {
     }
 }
 
-impl Try {
+impl RunningAttempt {
     /// Reads what has come; says whether nothing more will.
     fn is_over(&mut self) -> bool {
         let mut chunk = Zeroizing::new([0; CHUNK]);
@@ -225,7 +225,7 @@ impl Try {
     }
 }
 
-/// In the try's process: tells that the server is there, and waits until it may be asked.
+/// In the try's process: reports the server, and waits until it may be asked.
 fn may_ask(key: Option<KeyId>) -> io::Result<()> {
     let key = key.map_or(NO_KEY, |key| *key.as_bytes());
     write(&[&[CONNECTED][..], &key]);
@@ -240,7 +240,7 @@ fn may_ask(key: Option<KeyId>) -> io::Result<()> {
     }
 }
 
-/// What a report tells of the server, and what follows.
+/// The server's key in a report, and the rest of it.
 fn connected(report: &[u8]) -> Option<(Option<KeyId>, &[u8])> {
     let (key, rest) = report.strip_prefix(&[CONNECTED])?.split_first_chunk()?;
     let key = match *key {
@@ -250,25 +250,25 @@ fn connected(report: &[u8]) -> Option<(Option<KeyId>, &[u8])> {
     Some((key, rest))
 }
 
-/// In the try's process: tells how it ended.
-fn report(result: Result<Found, Failure>) {
+/// In the try's process: reports its result.
+fn report(result: Result<Fetched, AttemptError>) {
     match result {
-        Ok(Found::Addresses(addresses)) => {
+        Ok(Fetched::Addresses(addresses)) => {
             // As many as a byte can count, and far fewer.
             let count = u8::try_from(addresses.len()).unwrap_or_default();
             write(&[&[ADDRESSES, count], &octets(&addresses)]);
         }
-        Ok(Found::Password(password)) => {
+        Ok(Fetched::Password(password)) => {
             let length = (password.len() as u64).to_le_bytes();
             write(&[&[PASSWORD], &length, password.expose()]);
         }
-        Err(failure) => say(&Failed {
+        Err(failure) => say(&AttemptFailure {
             words: chain(&failure),
             local: failure.is_local(),
             lacks_route: failure.lacks_route(),
             unreached: failure.is_unreached(),
             lacks_resolver: failure.lacks_resolver(),
-            unsigned: matches!(failure, Failure::Open(OpenError::Unsigned)),
+            unsigned: matches!(failure, AttemptError::Open(OpenError::Unsigned)),
         }),
     }
 }
@@ -281,7 +281,7 @@ fn octets(addresses: &[IpAddr]) -> Vec<u8> {
     mapped.flatten().collect()
 }
 
-fn say(failed: &Failed) {
+fn say(failed: &AttemptFailure) {
     let flags: Vec<u8> = [
         (failed.local, LOCAL),
         (failed.lacks_route, LACKS_ROUTE),
@@ -311,14 +311,14 @@ fn write(parts: &[&[u8]]) {
     }
 }
 
-fn read(report: &[u8]) -> Result<Found, Failed> {
+fn read(report: &[u8]) -> Result<Fetched, AttemptFailure> {
     match connected(report).map_or(report, |(_, rest)| rest) {
         // One that was ended in between must not look like a shorter password.
         [PASSWORD, rest @ ..]
             if let Some((length, password)) = rest.split_first_chunk()
                 && u64::from_le_bytes(*length) == password.len() as u64 =>
         {
-            Ok(Found::Password(Secret::new(password.to_vec())))
+            Ok(Fetched::Password(Secret::new(password.to_vec())))
         }
         [ADDRESSES, count, rest @ ..]
             if usize::from(*count) <= MAX_ADDRESSES
@@ -326,13 +326,13 @@ fn read(report: &[u8]) -> Result<Found, Failed> {
         {
             let (addresses, _) = rest.as_chunks::<ADDRESS>();
             let address = |octets: &[u8; ADDRESS]| Ipv6Addr::from(*octets).to_canonical();
-            Ok(Found::Addresses(addresses.iter().map(address).collect()))
+            Ok(Fetched::Addresses(addresses.iter().map(address).collect()))
         }
         [FAILURE, rest @ ..] => {
             let mut parts = rest.splitn(2, |byte| *byte == b'\n');
             let flags = parts.next().unwrap_or_default();
             let words = String::from_utf8_lossy(parts.next().unwrap_or_default()).into_owned();
-            Err(Failed {
+            Err(AttemptFailure {
                 words,
                 local: flags.contains(&LOCAL),
                 lacks_route: flags.contains(&LACKS_ROUTE),
@@ -341,7 +341,9 @@ fn read(report: &[u8]) -> Result<Found, Failed> {
                 unsigned: flags.contains(&UNSIGNED),
             })
         }
-        _ => Err(Failed::other("the try ended by a fault, or was ended")),
+        _ => Err(AttemptFailure::other(
+            "the try ended by a fault, or was ended",
+        )),
     }
 }
 
@@ -354,7 +356,7 @@ mod tests {
         let connected = [&[CONNECTED][..], &[7; KEY]].concat();
         for before in [&[][..], &connected] {
             let whole = [before, &[PASSWORD], &3_u64.to_le_bytes(), b"abc"].concat();
-            let password = Found::Password(Secret::new(b"abc".to_vec()));
+            let password = Fetched::Password(Secret::new(b"abc".to_vec()));
             assert_eq!(read(&whole), Ok(password));
             for length in 0..whole.len() {
                 assert!(read(&whole[..length]).is_err(), "{length}");
@@ -369,7 +371,7 @@ mod tests {
         for length in 0..whole.len() {
             assert!(read(&whole[..length]).is_err(), "{length}");
         }
-        assert_eq!(read(&whole), Ok(Found::Addresses(addresses)));
+        assert_eq!(read(&whole), Ok(Fetched::Addresses(addresses)));
         // A try that was taken over names more than a resolver may.
         let many = [&[ADDRESSES, 17][..], &[1; 17 * ADDRESS]].concat();
         assert!(read(&many).is_err());

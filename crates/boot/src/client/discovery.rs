@@ -1,7 +1,7 @@
 //! The sockets of the search for servers (RFC 6762), and the browser behind them.
 //!
-//! IPv6 on an interface has two sockets, so that each message tells by its socket how it came: one
-//! bound to the group, one to the interface's own link-local address for answers to it alone.
+//! IPv6 has two sockets on an interface, which tell multicast and unicast messages apart: one bound to the group, one
+//! to the interface's own link-local address.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use nightlatch_core::time::Monotonic;
 use nightlatch_proto::discovery::{
-    Arrival, Browser, Event, GROUP_V4, GROUP_V6, InterfaceIndex, MAX_INSTANCES, MAX_MESSAGE,
-    MDNS_PORT, Server, Transmit,
+    Arrival, Browser, BrowserEvent, FoundServer, GROUP_V4, GROUP_V6, InterfaceIndex, MAX_INSTANCES,
+    MAX_MESSAGE, MDNS_PORT, Transmit,
 };
 use nightlatch_sys::netif::{self, Interface};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, ipproto, socket_with, sockopt};
@@ -32,24 +32,24 @@ const BATCH: usize = 64;
 /// Searches for servers on all used interfaces.
 pub(super) struct Discovery {
     browser: Browser,
-    links: BTreeMap<u32, Link>,
-    events: VecDeque<Event>,
-    /// The interfaces of which it was told that something is left out.
+    links: BTreeMap<u32, SearchedInterface>,
+    events: VecDeque<BrowserEvent>,
+    /// The interfaces for which it was logged that servers are left out.
     told_left_out: BTreeSet<u32>,
     log: Log,
 }
 
 /// One interface on which we search.
-struct Link {
+struct SearchedInterface {
     own: Option<Ipv6Addr>,
-    sockets: Vec<Socket>,
+    sockets: Vec<MdnsSocket>,
 }
 
-struct Socket {
+struct MdnsSocket {
     socket: UdpSocket,
     /// The group to which queries go through this socket, if any do.
     asks: Option<SocketAddr>,
-    /// Whether everything that it receives was sent to a group.
+    /// True when it receives multicast only.
     multicast: bool,
 }
 
@@ -92,7 +92,7 @@ impl Discovery {
     /// Makes the sockets that the interface lacks.
     fn prepare(&mut self, interface: &Interface, own: Option<Ipv6Addr>, v4: bool, now: Monotonic) {
         let index = interface.index;
-        let has = |link: &Link| {
+        let has = |link: &SearchedInterface| {
             let has_v4 = link
                 .sockets
                 .iter()
@@ -113,13 +113,13 @@ impl Discovery {
                 Err(error) => {
                     let name = &interface.name;
                     self.log
-                        .say(&format!("cannot search for servers on {name}: {error}"));
+                        .info(&format!("cannot search for servers on {name}: {error}"));
                 }
             }
         }
         self.log
             .debug(|| format!("searching for servers on {}", interface.name));
-        self.links.insert(index, Link { own, sockets });
+        self.links.insert(index, SearchedInterface { own, sockets });
         let spread =
             Duration::from_millis(u64::from(now.since_boot().subsec_micros() % SPREAD_MILLIS));
         self.browser
@@ -148,7 +148,7 @@ impl Discovery {
                         multicast: socket.multicast,
                         hop_limit: None,
                     };
-                    // What is ignored is mostly other hosts' questions, and our own.
+                    // Most of what is ignored are queries of other hosts, and our own.
                     let _ = self.browser.handle_packet(arrival, &buffer[..length], now);
                     // At once: the next message may push out what this one announces.
                     events.extend(std::iter::from_fn(|| self.browser.poll_event()));
@@ -163,15 +163,14 @@ impl Discovery {
         self.tell_left_out();
     }
 
-    /// What was found or lost.
-    pub(super) fn poll_event(&mut self) -> Option<Event> {
+    pub(super) fn poll_event(&mut self) -> Option<BrowserEvent> {
         self.events.pop_front()
     }
 
     fn tell_left_out(&mut self) {
-        while let Some(interface) = self.browser.poll_left_out() {
+        while let Some(interface) = self.browser.poll_evicted() {
             if self.told_left_out.insert(interface.0) {
-                self.log.say(&format!(
+                self.log.info(&format!(
                     "more than {MAX_INSTANCES} servers are announced on one network: some are left out"
                 ));
                 self.log.hint("--connect names the right one");
@@ -179,12 +178,12 @@ impl Discovery {
         }
     }
 
-    /// What is found now, all of it.
-    pub(super) fn servers(&self) -> Vec<Server> {
+    /// All servers that are found now.
+    pub(super) fn servers(&self) -> Vec<FoundServer> {
         self.browser.servers()
     }
 
-    /// When to drive it again without a message.
+    /// The time to call [`drive`](Self::drive) again without a message.
     pub(super) fn poll_timeout(&self) -> Option<Monotonic> {
         self.browser.poll_timeout()
     }
@@ -209,8 +208,8 @@ impl Discovery {
     }
 }
 
-/// Whether the interface has an address to speak to `to` from. Without one, the kernel would take
-/// that of another interface, to which no answer can come.
+/// True when the interface has an address that can reach `to`. Without one, the kernel would use the address of
+/// another interface, to which no answer can come.
 pub(super) fn has_source(interface: &Interface, to: IpAddr) -> bool {
     let addresses = Addresses::read();
     match to {
@@ -228,24 +227,24 @@ fn open(family: AddressFamily) -> io::Result<OwnedFd> {
     Ok(socket)
 }
 
-fn group_v6(index: u32) -> io::Result<Socket> {
+fn group_v6(index: u32) -> io::Result<MdnsSocket> {
     let group = SocketAddrV6::new(GROUP_V6, MDNS_PORT, 0, index);
     let socket = open(AddressFamily::INET6)?;
     bind(&socket, &group)?;
     sockopt::set_ipv6_add_membership(&socket, &GROUP_V6, index)?;
-    Ok(Socket {
+    Ok(MdnsSocket {
         socket: socket.into(),
         asks: None,
         multicast: true,
     })
 }
 
-fn own_v6(own: Ipv6Addr, index: u32) -> io::Result<Socket> {
+fn own_v6(own: Ipv6Addr, index: u32) -> io::Result<MdnsSocket> {
     let socket = open(AddressFamily::INET6)?;
     bind(&socket, &SocketAddrV6::new(own, MDNS_PORT, 0, index))?;
     sockopt::set_ipv6_multicast_if(&socket, index)?;
     sockopt::set_ipv6_multicast_hops(&socket, HOPS.into())?;
-    Ok(Socket {
+    Ok(MdnsSocket {
         socket: socket.into(),
         asks: Some(SocketAddrV6::new(GROUP_V6, MDNS_PORT, 0, index).into()),
         multicast: false,
@@ -253,7 +252,7 @@ fn own_v6(own: Ipv6Addr, index: u32) -> io::Result<Socket> {
 }
 
 /// One socket for both: answers to us alone are missed in IPv4, and asked for again in the group.
-fn group_v4(index: u32) -> io::Result<Socket> {
+fn group_v4(index: u32) -> io::Result<MdnsSocket> {
     let any = std::net::Ipv4Addr::UNSPECIFIED;
     let group = SocketAddrV4::new(GROUP_V4, MDNS_PORT);
     let socket = open(AddressFamily::INET)?;
@@ -261,7 +260,7 @@ fn group_v4(index: u32) -> io::Result<Socket> {
     sockopt::set_ip_add_membership_with_ifindex(&socket, &GROUP_V4, &any, index)?;
     sockopt::set_ip_multicast_if_with_ifindex(&socket, &GROUP_V4, &any, index)?;
     sockopt::set_ip_multicast_ttl(&socket, HOPS.into())?;
-    Ok(Socket {
+    Ok(MdnsSocket {
         socket: socket.into(),
         asks: Some(group.into()),
         multicast: true,
@@ -278,10 +277,10 @@ struct Addresses {
 }
 
 impl Addresses {
-    /// What cannot be asked for, the kernel does not have.
+    /// Addresses that cannot be listed do not exist.
     fn read() -> Self {
         let mut addresses = Self::default();
-        for netif::Address { index, ip } in netif::addresses().unwrap_or_default() {
+        for netif::InterfaceAddress { index, ip } in netif::addresses().unwrap_or_default() {
             match ip {
                 IpAddr::V4(_) => {
                     addresses.v4.insert(index);

@@ -1,9 +1,9 @@
-//! With which rights the client reads its files.
+//! The privilege with which the client reads its files.
 //!
 //! In the image they belong to root alone, and the client is started as another real user with root as the effective
-//! one. So it reads those of the image's own folder by a capability that it gives up before it listens to anybody. Every
-//! other file is read as the real user: where somebody made this program set-user-ID, `--seckey` would else read any
-//! file for everybody.
+//! one. So it reads those of the image's own folder by a capability, which it gives up before it listens to the
+//! network. Every other file is read as the real user: if this program were set-user-ID, `--seckey` could read any
+//! file otherwise.
 
 use std::io;
 use std::path::Path;
@@ -21,14 +21,12 @@ pub(super) struct Files {
 }
 
 impl Files {
-    /// With no more rights than this process has.
     #[cfg(test)]
     pub(super) const AS_OURSELVES: Self = Self {
         capabilities: None,
         is_root: false,
     };
 
-    /// What the capability is used for.
     pub(super) const NEEDED: Capability = Capability::DacReadSearch;
 
     pub(super) fn new(capabilities: Capabilities) -> Self {

@@ -21,36 +21,35 @@ use rustix::io::Errno;
 use rustix::pipe::{PipeFlags, fcntl_setpipe_size, pipe_with};
 use rustix::process::{Pid, PidfdFlags, geteuid, pidfd_open};
 
-use super::options::Options;
+use super::options::ClientOptions;
 use crate::log::{Log, chain};
 use crate::wait;
 
-/// How long a hook may take to end once it is asked to.
+/// Time for a hook to end after SIGTERM.
 const GRACE: Duration = Duration::from_secs(2);
 
-/// How long a hook may take to make the network usable: a radio that looks for its network needs half a minute. One
-/// that hangs must not keep the machine down.
+/// Limit for a hook that makes the network usable: a radio that looks for its network needs half a minute. A hook that
+/// hangs must not keep the machine down.
 const START_LIMIT: Duration = Duration::from_secs(120);
 
-/// How long one may take to end the use of the network: somebody waits for the password.
+/// Limit for a hook that ends the use of the network: the boot waits for it.
 const STOP_LIMIT: Duration = Duration::from_secs(10);
 
-/// How much of what a hook says is passed on, in bytes.
+/// Bytes of one hook's output that are passed on.
 const MAX_SAID: usize = 64 * 1024;
 
 /// Capacity in bytes of the pipe that a hook writes to.
 const PIPE: usize = 2 * MAX_SAID;
 
-/// When the hooks run.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Mode {
+pub(super) enum HookPhase {
     /// Before the network is used.
     Start,
     /// Before the program ends.
     Stop,
 }
 
-impl Mode {
+impl HookPhase {
     const fn word(self) -> &'static str {
         match self {
             Self::Start => "start",
@@ -69,13 +68,13 @@ impl Mode {
 /// Runs every hook, one after another. A signal ends the one that runs; on starting it also ends
 /// the whole row and is returned.
 pub(super) fn run(
-    mode: Mode,
-    options: &Options,
+    mode: HookPhase,
+    options: &ClientOptions,
     capabilities: Capabilities,
     signals: &EndSignals,
     log: Log,
 ) -> Option<Signal> {
-    // Without the capabilities, as an ordinary user who tries things out, they run as that user.
+    // Without these capabilities they run as the user who runs this program.
     let as_root = capabilities.has(Capability::SetUid) && capabilities.has(Capability::SetGid);
     let user = if as_root { 0 } else { geteuid().as_raw() };
     for hook in hooks(&options.hook_directory, user, log) {
@@ -83,7 +82,7 @@ pub(super) fn run(
         let program = match Executable::open(&hook, user) {
             Ok(program) => program,
             Err(error) => {
-                log.say(&format!("leaving out a network hook: {}", chain(&error)));
+                log.info(&format!("leaving out a network hook: {}", chain(&error)));
                 continue;
             }
         };
@@ -95,14 +94,14 @@ pub(super) fn run(
             log,
         };
         match named.run(&mut command, mode.limit(), signals) {
-            Ok(Ended::Itself(status)) if status.success() => {}
-            Ok(Ended::Itself(status)) => named.say(&format!("failed: {status}")),
-            Ok(Ended::TooLate) => {
+            Ok(HookEnd::Itself(status)) if status.success() => {}
+            Ok(HookEnd::Itself(status)) => named.say(&format!("failed: {status}")),
+            Ok(HookEnd::TooLate) => {
                 let limit = mode.limit().as_secs();
                 named.say(&format!("has not ended after {limit} s, and was ended"));
             }
-            Ok(Ended::Signal(signal)) if mode == Mode::Start => return Some(signal),
-            Ok(Ended::Signal(_)) => {}
+            Ok(HookEnd::Signal(signal)) if mode == HookPhase::Start => return Some(signal),
+            Ok(HookEnd::Signal(_)) => {}
             Err(error) => named.say(&format!("cannot be run: {}", chain(&error))),
         }
     }
@@ -114,7 +113,7 @@ fn hooks(directory: &Path, user: u32, log: Log) -> Vec<PathBuf> {
     if directory.exists()
         && let Err(error) = check_folder(directory, user)
     {
-        log.say(&format!("no network hooks are run: {}", chain(&error)));
+        log.info(&format!("no network hooks are run: {}", chain(&error)));
         return Vec::new();
     }
     let entries = match std::fs::read_dir(directory) {
@@ -122,7 +121,7 @@ fn hooks(directory: &Path, user: u32, log: Log) -> Vec<PathBuf> {
         Err(error) => {
             if error.kind() != io::ErrorKind::NotFound {
                 let directory = directory.display();
-                log.say(&format!(
+                log.info(&format!(
                     "cannot read network hooks in {directory}: {error}"
                 ));
             }
@@ -151,7 +150,7 @@ fn is_executable(path: &Path) -> bool {
         .is_ok_and(|file| file.is_file() && file.permissions().mode() & 0o111 != 0)
 }
 
-fn set_up(command: &mut Command, mode: Mode, options: &Options, as_root: bool) {
+fn set_up(command: &mut Command, mode: HookPhase, options: &ClientOptions, as_root: bool) {
     command
         .arg(mode.word())
         .env("MANDOSNETHOOKDIR", &options.hook_directory)
@@ -178,8 +177,7 @@ fn seconds(delay: Duration) -> String {
     format!("{}.{:06}", delay.as_secs(), delay.subsec_micros())
 }
 
-/// How a hook ended.
-enum Ended {
+enum HookEnd {
     Itself(ExitStatus),
     TooLate,
     Signal(Signal),
@@ -196,7 +194,7 @@ struct Hook<'a> {
 impl Hook<'_> {
     fn say(self, what: &str) {
         let hook = self.path.display();
-        self.log.say(&format!("network hook {hook} {what}"));
+        self.log.info(&format!("network hook {hook} {what}"));
     }
 
     /// Runs it to its end, to the limit of its time, or until a signal comes.
@@ -205,7 +203,7 @@ impl Hook<'_> {
         command: &mut Command,
         limit: Duration,
         signals: &EndSignals,
-    ) -> io::Result<Ended> {
+    ) -> io::Result<HookEnd> {
         let (said, saying) = pipe()?;
         command
             .stdout(saying.try_clone()?)
@@ -218,13 +216,13 @@ impl Hook<'_> {
         // Its copies of the pipe's end are the hook's alone from now on.
         command.stdout(Stdio::null()).stderr(Stdio::null());
         let mut child = child?;
-        let mut said = Said {
+        let mut said = HookOutput {
             pipe: said,
             left: MAX_SAID,
             is_cut: false,
         };
         let ended = self.until_end(&mut child, &mut said, limit, signals);
-        if !matches!(ended, Ok(Ended::Itself(_))) {
+        if !matches!(ended, Ok(HookEnd::Itself(_))) {
             self.end(&mut child);
         }
         child.wait()?;
@@ -235,23 +233,23 @@ impl Hook<'_> {
     fn until_end(
         self,
         child: &mut Child,
-        said: &mut Said,
+        said: &mut HookOutput,
         limit: Duration,
         signals: &EndSignals,
-    ) -> io::Result<Ended> {
+    ) -> io::Result<HookEnd> {
         let handle = pidfd_open(pid_of(child)?, PidfdFlags::empty())?;
         let due = clock::now().mono.after(limit);
         loop {
             if let Some(signal) = signals.next()? {
-                return Ok(Ended::Signal(signal));
+                return Ok(HookEnd::Signal(signal));
             }
             if let Some(status) = child.try_wait()? {
-                return Ok(Ended::Itself(status));
+                return Ok(HookEnd::Itself(status));
             }
             said.pass_on(self);
             let left = due.since(clock::now().mono);
             if left.is_zero() {
-                return Ok(Ended::TooLate);
+                return Ok(HookEnd::TooLate);
             }
             let waited = [handle.as_fd(), signals.as_fd(), said.pipe.as_fd()];
             wait::for_any(waited, Some(left))?;
@@ -278,21 +276,21 @@ fn pid_of(child: &Child) -> io::Result<Pid> {
     pid.ok_or_else(|| io::ErrorKind::InvalidInput.into())
 }
 
-/// What a hook says, on its way to standard error.
-struct Said {
+/// The output of a hook, on its way to standard error.
+struct HookOutput {
     pipe: OwnedFd,
-    /// How many bytes are passed on still.
+    /// Bytes that are still passed on.
     left: usize,
-    /// True when it was told that more came.
+    /// True when it was logged that more came.
     is_cut: bool,
 }
 
-impl Said {
+impl HookOutput {
     /// Passes on what has come, as far as it is not too much.
     fn pass_on(&mut self, hook: Hook<'_>) {
         const CHUNK: usize = 4096;
         let mut chunk = [0; CHUNK];
-        // Not much more at once than the pipe holds, so that one who never stops saying things is stopped in time.
+        // Not much more at once than the pipe holds, so that a hook that writes without end can be ended in time.
         for _ in 0..=PIPE / CHUNK {
             let count = match rustix::io::read(&self.pipe, &mut chunk) {
                 Ok(count) if count > 0 => count,
@@ -311,9 +309,9 @@ impl Said {
     }
 }
 
-/// A pipe of which neither end ever waits. The writing end can be read too, so that whatever a hook leaves running is not
-/// ended by SIGPIPE when nobody listens any more. What does not fit is lost: it holds more than is passed on, so that no
-/// loss goes untold.
+/// A pipe on which neither end blocks. The writing end can be read too, so that processes that a hook leaves running
+/// do not get SIGPIPE when this program has ended. The pipe holds more than is passed on, so that lost output is
+/// always reported.
 fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
     let (reader, _writer) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
     fcntl_setpipe_size(&reader, PIPE)?;

@@ -1,12 +1,12 @@
-//! Which network interfaces are used, as mandos-client(8mandos) documents under DESCRIPTION and
-//! `--interface`. Pure: decides over a list, changes nothing.
+//! The choice of network interfaces, as mandos-client(8mandos) documents it under DESCRIPTION and `--interface`. Pure:
+//! decides over a list, changes nothing.
 
 use nightlatch_core::network::Definition;
 use nightlatch_sys::netif::{Flags, Interface};
 
-/// What `--interface` asked for.
+/// The value of `--interface`.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub enum Selection {
+pub enum InterfaceSelection {
     /// Nothing: every suitable interface.
     #[default]
     Suitable,
@@ -19,7 +19,7 @@ pub enum Selection {
     AsTheyAre,
 }
 
-impl Selection {
+impl InterfaceSelection {
     /// Reads the names of all `--interface` options, in order. `none` ends the list.
     pub fn of_names<'a>(names: impl IntoIterator<Item = &'a str>) -> Self {
         let mut chosen = Vec::new();
@@ -40,7 +40,7 @@ impl Selection {
         }
     }
 
-    /// Whether `interface` is to be used; `connecting` says that `--connect` was given.
+    /// True when `interface` is to be used; `connecting` says that `--connect` was given.
     pub fn uses(&self, interface: &Interface, connecting: bool) -> bool {
         match self {
             Self::Suitable => is_suitable(interface.flags, connecting),
@@ -60,7 +60,7 @@ impl Selection {
         }
     }
 
-    /// Whether used interfaces that are down are taken up.
+    /// True when used interfaces that are down are taken up.
     pub fn takes_up(&self) -> bool {
         *self != Self::AsTheyAre
     }
@@ -94,7 +94,7 @@ mod tests {
     #[test]
     fn suitable_is_what_the_manual_says() {
         let suitable =
-            |bits, connecting| Selection::Suitable.uses(&interface("x", bits), connecting);
+            |bits, connecting| InterfaceSelection::Suitable.uses(&interface("x", bits), connecting);
         assert!(suitable(BROADCAST, false));
         for bits in [
             0,
@@ -113,12 +113,15 @@ mod tests {
     // "only bring up interfaces specified before this string"
     #[test]
     fn none_ends_the_list() {
-        let named = Selection::of_names(["eth0", "", "eth0", "none", "eth1"]);
-        assert_eq!(named, Selection::Only(vec!["eth0".to_owned()]));
-        let as_they_are = Selection::of_names(["none", "eth1"]);
+        let named = InterfaceSelection::of_names(["eth0", "", "eth0", "none", "eth1"]);
+        assert_eq!(named, InterfaceSelection::Only(vec!["eth0".to_owned()]));
+        let as_they_are = InterfaceSelection::of_names(["none", "eth1"]);
         assert!(!as_they_are.takes_up());
         assert!(as_they_are.uses(&interface("x", UP | BROADCAST), false));
         assert!(!as_they_are.uses(&interface("x", BROADCAST), false));
-        assert_eq!(Selection::of_names([""]), Selection::Suitable);
+        assert_eq!(
+            InterfaceSelection::of_names([""]),
+            InterfaceSelection::Suitable
+        );
     }
 }

@@ -21,9 +21,9 @@ const TRUSTED_SERVERS: &str = "trusted-servers";
 /// Longest list of trusted servers: some thousand lines.
 const MAX_LIST: usize = 128 * 1024;
 
-/// What this machine proves itself with.
+/// The keys of this machine, and those of its servers.
 #[derive(Debug)]
-pub(super) struct Keys {
+pub(super) struct ClientKeys {
     /// Its TLS key.
     pub tls: RawKey,
     /// Its OpenPGP secret key.
@@ -34,7 +34,6 @@ pub(super) struct Keys {
     pub trusted_servers: Vec<KeyId>,
 }
 
-/// Why the keys cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum KeysError {
     /// A key file cannot be read.
@@ -55,13 +54,12 @@ pub(super) enum KeysError {
     /// A line of the list is no key id.
     #[error("{0}:{1}: expected a key id")]
     Line(PathBuf, usize, #[source] KeyIdError),
-    /// The list names nobody.
+    /// The list has no key id.
     #[error("the list of trusted servers {0} names none")]
     EmptyList(PathBuf),
 }
 
 impl KeysError {
-    /// How the program ends because of it.
     pub(super) fn exit(&self) -> Exit {
         match self {
             Self::ReadList(..) | Self::Line(..) | Self::EmptyList(_) => Exit::Config,
@@ -69,7 +67,6 @@ impl KeysError {
         }
     }
 
-    /// What could mend it.
     pub(super) fn hint(&self) -> &'static str {
         match self {
             Self::ReadList(..) | Self::Line(..) | Self::EmptyList(_) => {
@@ -81,7 +78,7 @@ impl KeysError {
 }
 
 /// Reads all keys, from `paths` or from the default directory, by `files`.
-pub(super) fn read(paths: &KeyPaths, files: Files) -> Result<Keys, KeysError> {
+pub(super) fn read(paths: &KeyPaths, files: Files) -> Result<ClientKeys, KeysError> {
     let read_key = |path: &Path| read_key(path, files);
     let directory = configuration();
     let place =
@@ -101,7 +98,7 @@ pub(super) fn read(paths: &KeyPaths, files: Files) -> Result<Keys, KeysError> {
     if public.fingerprint() != secret.fingerprint() {
         return Err(KeysError::Differ(pubkey, seckey));
     }
-    Ok(Keys {
+    Ok(ClientKeys {
         tls,
         secret,
         public,

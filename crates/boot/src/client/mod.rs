@@ -19,94 +19,102 @@ mod targets;
 
 use std::ffi::OsString;
 use std::io;
-use std::process::ExitCode;
 
 use nightlatch_core::network::Definition;
 use nightlatch_core::secret::Secret;
 use nightlatch_openpgp::SignaturePolicy;
-use nightlatch_proto::greeting::{BootNonce, Words};
+use nightlatch_proto::greeting::{BootNonce, GreetingOptions};
 use nightlatch_proto::tls::BootTls;
 use nightlatch_sys::capabilities::{Capability, lower};
-use nightlatch_sys::signals::{EndSignals, Signal, die_of};
-use nightlatch_sys::{clock, locked, memory};
+use nightlatch_sys::clock;
+use nightlatch_sys::signals::{EndSignals, Signal};
 
-use crate::cli::{self, About, Action};
+use crate::applet::{Applet, AppletError, Ending, Privilege, protect_memory};
+use crate::cli::{Action, UsageError};
 use crate::exit::Exit;
 use crate::kernel_command_line;
-use crate::log::{self, Log, chain};
+use crate::log::{Log, chain};
 use crate::output::write_out;
-use attempt::Equipment;
+use attempt::Credentials;
 use files::Files;
 use keys::KeysError;
-use options::Options;
+use options::{ClientOptions, OptionsFileError};
 
 const NAME: &str = "client";
 
-const ABOUT: About = About {
-    name: NAME,
+pub(crate) const APPLET: Applet = Applet {
+    names: &[NAME, "mandos-client"],
+    about: "fetch the disk password from a server",
     help: options::HELP,
+    privilege: Privilege::Lowers,
+    start: |applet, arguments| {
+        // Without the files: `--help` needs none.
+        let alone = options::parse(ClientOptions::default(), arguments.iter().cloned());
+        let action = alone.map(|action| action.map(|alone| (alone, arguments)));
+        applet.run(
+            action,
+            |(alone, _)| alone.debug,
+            |(alone, arguments), log| run(&alone, arguments, log),
+        )
+    },
 };
 
 /// Names the interface to use where nothing else does, as the boot system's own setting has it.
 const INTERFACE: &str = "NIGHTLATCH_INTERFACE";
 
-/// Runs the applet with the arguments that follow its name.
-pub fn run(mut arguments: Vec<OsString>) -> ExitCode {
-    // Alone first: who asks for help has nothing to do with files.
-    let alone = options::parse(Options::default(), arguments.iter().cloned());
-    let Ok(Action::Run(alone)) = alone else {
-        return cli::run(&ABOUT, alone, |_| Exit::Success.into());
-    };
-    let log = Log::new(NAME, alone.debug);
+/// `alone` are the options of the command line, without those of the files and of the kernel.
+fn run(
+    alone: &ClientOptions,
+    mut arguments: Vec<OsString>,
+    log: Log,
+) -> Result<Ending, ClientError> {
     if alone.kernel_command_line {
         let parameters = kernel_command_line::of_this_boot();
         parameters
             .warnings
             .iter()
-            .for_each(|warning| log.say(warning));
+            .for_each(|warning| log.info(warning));
         if parameters.off {
-            log.say("switched off on the kernel's command line");
-            return Exit::Unavailable.into();
+            log.info("switched off on the kernel's command line");
+            return Ok(Ending::Exit(Exit::Unavailable));
         }
         arguments.extend(parameters.arguments().into_iter().map(OsString::from));
     }
-    let configured = match options::configured() {
-        Ok(configured) => configured,
-        Err(error) => {
-            log.say(&chain(&error));
-            log.hint("mend `options` in client.conf and build the initramfs anew");
-            return Exit::Config.into();
-        }
+    let Action::Run(mut options) = options::parse(options::configured()?, arguments)? else {
+        // Neither the kernel's command line nor the options read above ask for anything else.
+        return Ok(Ending::Exit(Exit::Success));
     };
-    let action = options::parse(configured, arguments);
-    cli::run(&ABOUT, action, |mut options| {
-        options.remarks().for_each(|remark| log.say(&remark));
-        use_fallback(&mut options, log);
-        fetch(&options)
-    })
+    options.remarks().for_each(|remark| log.info(&remark));
+    use_fallback(&mut options, log);
+    let log = Log::new(NAME, options.debug);
+    fetch(&options, log).map(Ending::from)
 }
 
-/// Lets the boot system choose the interface where nobody else did.
-pub(crate) fn use_fallback(options: &mut Options, log: Log) {
+/// Uses the interface of the boot system where no option names one.
+pub(crate) fn use_fallback(options: &mut ClientOptions, log: Log) {
     let named = std::env::var(INTERFACE).unwrap_or_default();
     if options.devices.is_empty()
         && let Err(error) = options.use_interfaces(&[named])
     {
-        log.say(&format!("left out {INTERFACE}: {}", chain(&error)));
+        log.info(&format!("left out {INTERFACE}: {}", chain(&error)));
     }
 }
 
-/// How the search ended.
-enum End {
+/// The end of a search that met no error.
+enum SearchOutcome {
     Password(Secret),
     Signal(Signal),
 }
 
-/// Why there is no password and never will be.
+/// An error that ends the client. What fails at one server does not.
 #[derive(Debug, thiserror::Error)]
-enum FatalError {
+enum ClientError {
     #[error(transparent)]
-    Keys(#[from] KeysError),
+    Usage(#[from] UsageError),
+    #[error(transparent)]
+    Options(#[from] OptionsFileError),
+    #[error(transparent)]
+    ClientKeys(#[from] KeysError),
     #[error(transparent)]
     Network(#[from] links::UnreadableError),
     #[error("cannot set up TLS")]
@@ -117,75 +125,74 @@ enum FatalError {
     Output(#[source] io::Error),
 }
 
-impl FatalError {
+impl AppletError for ClientError {
     fn exit(&self) -> Exit {
         match self {
-            Self::Keys(error) => error.exit(),
+            Self::Usage(error) => error.exit(),
+            Self::Options(_) => Exit::Config,
+            Self::ClientKeys(error) => error.exit(),
             Self::Network(_) => Exit::File,
             Self::Tls(_) => Exit::Unavailable,
             Self::System(..) => Exit::System,
             Self::Output(_) => Exit::Output,
         }
     }
-}
 
-/// The links that the client makes with these options.
-pub(crate) fn definition(options: &Options) -> Definition {
-    let all = links::glance(options.network.as_deref());
-    options.selection.narrow(all).0
-}
-
-fn fetch(options: &Options) -> ExitCode {
-    let log = Log::new(NAME, options.debug);
-    match prepared(options, log) {
-        Ok(None) => Exit::Success.into(),
-        Ok(Some(signal)) => die_of(signal),
-        Err(error) => {
-            log.say(&chain(&error));
-            if let FatalError::Keys(error) = &error {
-                log.hint(error.hint());
+    fn hint(&self, applet: &str) -> Option<String> {
+        match self {
+            Self::Usage(error) => error.hint(applet),
+            Self::Options(_) => {
+                Some("mend `options` in client.conf and build the initramfs anew".to_owned())
             }
-            error.exit().into()
+            Self::ClientKeys(error) => Some(error.hint().to_owned()),
+            Self::Network(_) | Self::Tls(_) | Self::System(..) | Self::Output(_) => None,
         }
     }
 }
 
+/// The links that the client makes with these options.
+pub(crate) fn definition(options: &ClientOptions) -> Definition {
+    let all = links::glance(options.network.as_deref());
+    options.selection.narrow(all).0
+}
+
 /// Signals, privileges and memory first, then the keys; the network only when all that is well.
-fn prepared(options: &Options, log: Log) -> Result<Option<Signal>, FatalError> {
-    log::silence_panics(NAME);
-    let system = |what| move |error| FatalError::System(what, error);
+fn fetch(options: &ClientOptions, log: Log) -> Result<Option<Signal>, ClientError> {
+    let system = |what| move |error| ClientError::System(what, error);
     let signals = EndSignals::hold().map_err(system("hold back signals"))?;
     let capabilities = lower(&kept()).map_err(system("lower privileges"))?;
-    memory::forbid_core_dumps().map_err(system("forbid core dumps"))?;
-    let limits = [Capability::IpcLock, Capability::SysResource];
-    if let Err(error) = capabilities.with(&limits, locked::lock_everything) {
-        log.debug(|| format!("memory is not locked: {error}"));
-    }
+    protect_memory(Some(capabilities), log).map_err(system("forbid core dumps"))?;
     let files = Files::new(capabilities);
-    let equipment = equipment(options, files)?;
+    let credentials = credentials(options, files)?;
     let links = links::read(options.network.as_deref(), files, log)?;
     // From here on there is no file that it could read and its user could not.
     let capabilities = capabilities
         .without(&[Files::NEEDED])
         .map_err(system("give up a privilege"))?;
-    if let Some(signal) = hooks::run(hooks::Mode::Start, options, capabilities, &signals, log) {
-        hooks::run(hooks::Mode::Stop, options, capabilities, &signals, log);
+    if let Some(signal) = hooks::run(
+        hooks::HookPhase::Start,
+        options,
+        capabilities,
+        &signals,
+        log,
+    ) {
+        hooks::run(hooks::HookPhase::Stop, options, capabilities, &signals, log);
         return Ok(Some(signal));
     }
     let end = search::run(
         options,
-        equipment,
+        credentials,
         links,
         capabilities,
         &signals,
         log,
-        |password| write_out(password, &signals).map_err(FatalError::Output),
+        |password| write_out(password, &signals).map_err(ClientError::Output),
     );
-    hooks::run(hooks::Mode::Stop, options, capabilities, &signals, log);
+    hooks::run(hooks::HookPhase::Stop, options, capabilities, &signals, log);
     end
 }
 
-/// What may be needed later.
+/// Everything that may be needed later.
 fn kept() -> [Capability; 8] {
     [
         Capability::NetAdmin,
@@ -199,19 +206,19 @@ fn kept() -> [Capability; 8] {
     ]
 }
 
-fn equipment(options: &Options, files: Files) -> Result<Equipment, FatalError> {
+fn credentials(options: &ClientOptions, files: Files) -> Result<Credentials, ClientError> {
     let keys = keys::read(&options.keys, files)?;
     let mut trusted = keys.trusted_servers;
     trusted.extend(&options.server_key_ids);
-    let words = Words {
+    let words = GreetingOptions {
         rehearsal: options.rehearsal,
         // The kernel's id is random and lasts as long as the boot: just what the word means.
         boot: clock::boot_id()
             .ok()
             .map(|id| BootNonce::from_bytes(*id.as_bytes())),
     };
-    Ok(Equipment {
-        tls: BootTls::new(keys.tls, trusted, &options.priority)?.with_words(words),
+    Ok(Credentials {
+        tls: BootTls::new(keys.tls, trusted, &options.priority)?.with_options(words),
         secret: keys.secret,
         public: keys.public,
         signature: match options.allow_unsigned {

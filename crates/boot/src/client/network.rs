@@ -1,7 +1,7 @@
-//! What this program changes on the machine, and puts back: links, routes, the console's level.
-//! Which links are made is decided in `core`, and done in [`Links`].
+//! The changes of the client to the machine, which it puts back: links, routes, the console level. `core` decides
+//! which links are made, [`Links`] makes them.
 //!
-//! Decides nothing about servers. [`Network::restore`] is called on every way out.
+//! Decides nothing about servers. [`NetworkSetup::restore`] is called on every way out.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -9,59 +9,59 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use nightlatch_core::network::Definition;
-use nightlatch_core::network::link_local::{self as link_local_watch, Remark};
+use nightlatch_core::network::link_local::{self as link_local_watch, LinkLocalNotice};
 use nightlatch_core::time::Monotonic;
 use nightlatch_sys::capabilities::{Capabilities, Capability};
 use nightlatch_sys::kmsg;
 use nightlatch_sys::link_local;
 use nightlatch_sys::netif::{self, Interface};
 
-use super::interfaces::Selection;
+use super::interfaces::InterfaceSelection;
 use super::links::Links;
 use crate::log::Log;
 
-/// The console level while interfaces come up: warnings and worse, as mandos-client(8mandos) has
-/// it. Drivers tell of each link at the level of notices.
+/// The console level while interfaces come up: warnings and worse, as mandos-client(8mandos) has it. Drivers log each
+/// link as a notice.
 const QUIET: u8 = 5;
 
-/// How long to wait for an interface that was asked for by its name, before others are used. One on USB comes within some
-/// seconds. One that was misspelt, or has another name since an update, never comes.
+/// Time to wait for the named interfaces before others are used. One on USB appears within some seconds. One that was
+/// misspelt, or was renamed by an update, never appears.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The interfaces in use and what was changed for them.
-pub(super) struct Network {
-    selection: Selection,
+pub(super) struct NetworkSetup {
+    selection: InterfaceSelection,
     connecting: bool,
     capabilities: Capabilities,
     log: Log,
     links: Links,
     /// All that the file defines, where only a part is made as long as the interfaces that were asked for exist.
     all: Option<Definition>,
-    /// Those that do not exist, as that was told last.
+    /// Named interfaces that do not exist, as last logged.
     missing: Option<String>,
-    /// When others are used in the place of those that do not exist.
+    /// The time at which others are used instead.
     others_due: Option<Monotonic>,
     /// Interfaces without a link-local address.
-    link_local: link_local_watch::Watch,
+    link_local: link_local_watch::LinkLocalMonitor,
     interfaces: Vec<Interface>,
     /// By index: what we took up.
     taken_up: BTreeSet<u32>,
     /// By index: what we tried to take up.
     tried: BTreeSet<u32>,
     routes: BTreeSet<(IpAddr, u32)>,
-    quiet: Option<Quiet>,
+    quiet: Option<QuietConsole>,
 }
 
 /// The console is quiet.
-struct Quiet {
+struct QuietConsole {
     before: u8,
     until: Monotonic,
 }
 
-impl Network {
+impl NetworkSetup {
     /// Nothing changed yet; `connecting` says that `--connect` was given.
     pub(super) fn new(
-        selection: Selection,
+        selection: InterfaceSelection,
         connecting: bool,
         definition: Definition,
         capabilities: Capabilities,
@@ -77,7 +77,7 @@ impl Network {
             connecting,
             capabilities,
             log,
-            link_local: link_local_watch::Watch::default(),
+            link_local: link_local_watch::LinkLocalMonitor::default(),
             interfaces: Vec::new(),
             taken_up: BTreeSet::new(),
             tried: BTreeSet::new(),
@@ -118,7 +118,8 @@ impl Network {
 
     /// Tells which of the interfaces that were asked for do not exist. When none does, others are used after a while.
     fn look_for_named(&mut self, now: Monotonic) {
-        let (Selection::Named(names) | Selection::Only(names)) = &self.selection else {
+        let (InterfaceSelection::Named(names) | InterfaceSelection::Only(names)) = &self.selection
+        else {
             return;
         };
         let exists = |name: &&String| self.interfaces.iter().any(|i| i.name == **name);
@@ -143,7 +144,7 @@ impl Network {
                 true => format!("; without it, others are used after {seconds} s"),
                 false => String::new(),
             };
-            self.log.say(&format!(
+            self.log.info(&format!(
                 "waiting for a network interface that does not exist: {names}{then}"
             ));
         }
@@ -161,9 +162,9 @@ impl Network {
                 return;
             }
         };
-        for remark in self.link_local.look(observed, now) {
+        for remark in self.link_local.update(observed, now) {
             match remark {
-                Remark::Lacks(it) => {
+                LinkLocalNotice::Lacks(it) => {
                     let why = it
                         .reason
                         .map(|reason| format!(" ({reason})"))
@@ -173,15 +174,15 @@ impl Network {
                         false => "and no IPv4 address: no server can be found there",
                     };
                     let name = &it.name;
-                    self.log.say(&format!(
+                    self.log.info(&format!(
                         "interface {name} has no IPv6 link-local address{why}, {then}"
                     ));
                     if let Some(reason) = it.reason {
                         self.log.hint(&reason.hint(name));
                     }
                 }
-                Remark::HasNow { name } => {
-                    self.log.say(&format!(
+                LinkLocalNotice::HasNow { name } => {
+                    self.log.info(&format!(
                         "interface {name} has an IPv6 link-local address now"
                     ));
                 }
@@ -204,11 +205,12 @@ impl Network {
 
     /// The interfaces to be used.
     pub(super) fn used(&self) -> impl Iterator<Item = &Interface> {
-        let by_default = self.selection == Selection::Suitable || self.uses_others();
+        let by_default = self.selection == InterfaceSelection::Suitable || self.uses_others();
         // Nothing is to be found on a member of a bond or bridge: what comes in goes to its master.
         let hidden = move |i: &Interface| by_default && self.links.is_member(i);
         let chosen = |i: &&Interface| {
-            let suits = || self.uses_others() && Selection::Suitable.uses(i, self.connecting);
+            let suits =
+                || self.uses_others() && InterfaceSelection::Suitable.uses(i, self.connecting);
             self.selection.uses(i, self.connecting) || suits()
         };
         let chosen = self.interfaces.iter().filter(chosen);
@@ -217,10 +219,10 @@ impl Network {
 
     /// True when others are used than those that were asked for, none of which came to be.
     fn uses_others(&self) -> bool {
-        matches!(self.selection, Selection::Named(_)) && self.all.is_none()
+        matches!(self.selection, InterfaceSelection::Named(_)) && self.all.is_none()
     }
 
-    /// When [`handle_timeout`](Self::handle_timeout) is to be called.
+    /// The time to call [`handle_timeout`](Self::handle_timeout).
     pub(super) fn poll_timeout(&self) -> Option<Monotonic> {
         let loud = self.quiet.as_ref().map(|quiet| quiet.until);
         let lacking = self.link_local.poll_timeout().filter(|_| !self.connecting);
@@ -240,9 +242,9 @@ impl Network {
         }
         self.others_due = None;
         if let Some(all) = self.all.take() {
-            self.links.widen(all);
+            self.links.extend_definition(all);
             let missing = self.missing.as_deref().unwrap_or_default();
-            self.log.say(&format!(
+            self.log.info(&format!(
                 "still without {missing}: using other network interfaces"
             ));
             self.log.hint(
@@ -252,7 +254,7 @@ impl Network {
         true
     }
 
-    /// Makes a host that has no route a neighbour on interface `index`; tells whether that is new.
+    /// Adds a route to a host without one: it is a neighbour on interface `index`. False when nothing was added.
     pub(super) fn add_route(&mut self, to: IpAddr, index: u32) -> bool {
         if self.routes.contains(&(to, index)) {
             return false;
@@ -311,7 +313,7 @@ impl Network {
             }
             Err(error) => {
                 self.log
-                    .say(&format!("cannot take interface {name} up: {error}"));
+                    .info(&format!("cannot take interface {name} up: {error}"));
                 if error.kind() == io::ErrorKind::PermissionDenied {
                     self.log.hint(
                         "this needs CAP_NET_ADMIN; with --interface none nothing is taken up",
@@ -338,17 +340,17 @@ impl Network {
             .capabilities
             .with(&[Capability::Syslog], || kmsg::set_console_level(QUIET));
         if set.is_ok() {
-            self.quiet = Some(Quiet { before, until });
+            self.quiet = Some(QuietConsole { before, until });
         }
     }
 
     fn be_loud(&mut self) {
-        if let Some(Quiet { before, .. }) = self.quiet.take() {
+        if let Some(QuietConsole { before, .. }) = self.quiet.take() {
             let set = self
                 .capabilities
                 .with(&[Capability::Syslog], || kmsg::set_console_level(before));
             if let Err(error) = set {
-                self.log.say(&format!(
+                self.log.info(&format!(
                     "cannot restore the console's level {before}: {error}"
                 ));
             }

@@ -10,19 +10,19 @@ use std::time::Duration;
 use nightlatch_core::key_id::{KeyId, KeyIdError};
 use nightlatch_proto::priority::{Priority, PriorityError};
 
-use super::interfaces::Selection;
-use crate::cli::{Action, Arguments, Names, Part, SyntaxError, words};
+use super::interfaces::InterfaceSelection;
+use crate::cli::{self, Action, Argument, ArgumentReader, OptionNames, UsageError, words};
 use crate::files::{configuration, read_bounded};
-use nightlatch_core::connect::{RefusedServer, Servers, is_interface_name};
+use nightlatch_core::connect::{ServerList, is_interface_name};
 use nightlatch_core::digits;
 
-/// What mandos-client(8mandos) waits for an interface.
+/// The default of mandos-client(8mandos).
 const DELAY: Duration = Duration::from_millis(2500);
 
-/// How often mandos-client(8mandos) tries a server.
+/// The default of mandos-client(8mandos).
 const RETRY: Duration = Duration::from_secs(10);
 
-/// Where mandos-client(8mandos) looks for network hooks.
+/// The default of mandos-client(8mandos).
 const HOOK_DIRECTORY: &str = "/lib/mandos/network-hooks.d";
 
 /// More options, beside the keys: words with white space between them.
@@ -31,36 +31,36 @@ const FILE: &str = "client.options";
 /// The longest file of options that makes sense.
 const MAX_FILE: usize = 64 * 1024;
 
-/// How to fetch the password.
+/// The options of the applet `client`.
 #[derive(Debug)]
-pub struct Options {
+pub struct ClientOptions {
     /// The servers to connect to; without any, servers are searched for.
-    pub connect: Servers,
+    pub connect: ServerList,
     /// The interfaces as they were given, separated by commas.
     pub devices: String,
-    /// What they mean.
-    pub selection: Selection,
-    /// Where the keys are.
+    /// The interfaces to use.
+    pub selection: InterfaceSelection,
+    /// The key files that are not in their default place.
     pub keys: KeyPaths,
-    /// What TLS may use.
+    /// The algorithms of TLS.
     pub priority: Priority,
-    /// How long a new interface may make the kernel talkative.
+    /// The longest time that the console is kept quiet for new interfaces.
     pub delay: Duration,
-    /// How long between two tries of one server.
+    /// Time between two tries of one server.
     pub retry: Duration,
-    /// Where the network hooks are.
+    /// The directory of the network hooks.
     pub hook_directory: PathBuf,
     /// The file of links to be made, where it is not the usual one.
     pub network: Option<PathBuf>,
-    /// Whether each step is told.
+    /// `--debug`.
     pub debug: bool,
     /// The keys of which a server must prove one, beside those of the file `trusted-servers`.
     pub server_key_ids: Vec<KeyId>,
-    /// Whether a payload that the client's own key did not sign is used.
+    /// Accept a payload that the client's own key did not sign.
     pub allow_unsigned: bool,
-    /// Whether the kernel's command line is obeyed.
+    /// `--kernel-command-line`.
     pub kernel_command_line: bool,
-    /// Whether it is no boot, and only tried whether one would get the password.
+    /// This is no boot: ask the server only whether it would release the password.
     pub rehearsal: bool,
 }
 
@@ -77,12 +77,12 @@ pub struct KeyPaths {
     pub tls_pubkey: Option<PathBuf>,
 }
 
-impl Default for Options {
+impl Default for ClientOptions {
     fn default() -> Self {
         Self {
-            connect: Servers::default(),
+            connect: ServerList::default(),
             devices: String::new(),
-            selection: Selection::Suitable,
+            selection: InterfaceSelection::Suitable,
             keys: KeyPaths::default(),
             priority: Priority::default(),
             delay: DELAY,
@@ -98,7 +98,7 @@ impl Default for Options {
     }
 }
 
-impl Options {
+impl ClientOptions {
     /// Uses these interfaces: lists of names with commas between, none of them meaning all that suit.
     ///
     /// # Errors
@@ -108,7 +108,7 @@ impl Options {
         if let Some(bad) = names().find(|name| !name.is_empty() && !is_interface_name(name)) {
             return Err(UsageError::Interface(bad.to_owned()));
         }
-        self.selection = Selection::of_names(names());
+        self.selection = InterfaceSelection::of_names(names());
         let given: Vec<&str> = names().filter(|name| !name.is_empty()).collect();
         self.devices = given.join(",");
         Ok(())
@@ -128,35 +128,9 @@ impl Options {
     }
 }
 
-/// What makes no sense on the command line.
+/// The file of options cannot be used.
 #[derive(Debug, thiserror::Error)]
-pub enum UsageError {
-    /// What no command line may be.
-    #[error(transparent)]
-    Syntax(#[from] SyntaxError),
-    /// `--connect`.
-    #[error("bad --connect")]
-    Connect(#[from] RefusedServer),
-    /// `--interface`.
-    #[error("expected the name of a network interface after --interface, found {0:?}")]
-    Interface(String),
-    /// `--priority`.
-    #[error("bad --priority")]
-    Priority(#[from] PriorityError),
-    /// `--delay` or `--retry`.
-    #[error("{0} expects a number of seconds that is not negative, found {1:?}")]
-    Seconds(&'static str, String),
-    /// `--dh-bits`.
-    #[error("--dh-bits expects a number of bits, found {0:?}")]
-    Bits(String),
-    /// `--server-key-id`.
-    #[error("bad --server-key-id")]
-    KeyId(#[from] KeyIdError),
-}
-
-/// Why the file of options cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum FileError {
+pub enum OptionsFileError {
     /// It is there, and cannot be read.
     #[error("cannot read {0}")]
     Read(PathBuf, #[source] io::Error),
@@ -171,30 +145,32 @@ pub enum FileError {
 /// The options of the initramfs, before the command line; the defaults where it has none.
 ///
 /// # Errors
-/// A file that cannot be used is one: it may say whom not to believe.
-pub fn configured() -> Result<Options, FileError> {
+/// A file that cannot be used: it may restrict the trusted servers.
+pub fn configured() -> Result<ClientOptions, OptionsFileError> {
     let path = configuration().join(FILE);
     let bytes = match read_bounded(&path, MAX_FILE) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Options::default()),
-        Err(error) => return Err(FileError::Read(path, error)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return Ok(ClientOptions::default());
+        }
+        Err(error) => return Err(OptionsFileError::Read(path, error)),
         Ok(bytes) => bytes,
     };
-    match read(Options::default(), words(&bytes)) {
+    match read(ClientOptions::default(), words(&bytes)) {
         Ok(Action::Run(options)) => Ok(*options),
-        Ok(_) => Err(FileError::Asking(path)),
-        Err(error) => Err(FileError::Usage(path, error)),
+        Ok(_) => Err(OptionsFileError::Asking(path)),
+        Err(error) => Err(OptionsFileError::Usage(path, error)),
     }
 }
 
 /// Reads the arguments that follow the applet's name, on top of `options`. Interfaces and servers replace those that
 /// these have.
 pub fn parse(
-    options: Options,
+    options: ClientOptions,
     arguments: impl IntoIterator<Item = OsString>,
-) -> Result<Action<Box<Options>>, UsageError> {
+) -> Result<Action<Box<ClientOptions>>, UsageError> {
     let action = read(options, arguments)?;
     match action {
-        // To search instead could find nobody, or somebody else.
+        // A search instead could find no server, or the wrong one.
         Action::Run(mut options) if options.connect.are_all_refused() => {
             let first = options.connect.refused.swap_remove(0);
             Err(first.into())
@@ -206,36 +182,37 @@ pub fn parse(
 /// As [`parse`], also where servers are named and all of them are refused: the command line may name others than
 /// the file.
 fn read(
-    mut options: Options,
+    options: ClientOptions,
     arguments: impl IntoIterator<Item = OsString>,
-) -> Result<Action<Box<Options>>, UsageError> {
-    let mut arguments = Arguments::new(&NAMES, arguments);
+) -> Result<Action<Box<ClientOptions>>, UsageError> {
     let mut devices = Vec::new();
     let mut servers = Vec::new();
-    while let Some(part) = arguments.next_part()? {
+    let options = Box::new(options);
+    let action = cli::parse(&NAMES, options, arguments, |options, part, arguments| {
         match part {
-            Part::Word(word) => return Err(SyntaxError::Word(word).into()),
-            Part::Option("help") => return Ok(Action::Help),
-            Part::Option("usage") => return Ok(Action::Usage),
-            Part::Option("version") => return Ok(Action::Version),
-            Part::Option("interface") => devices.push(arguments.text("--interface")?),
-            Part::Option("connect") => servers.push(arguments.text("--connect")?),
-            Part::Option(name) => set(&mut options, name, &mut arguments)?,
+            Argument::Option("interface") => devices.push(arguments.text("--interface")?),
+            Argument::Option("connect") => servers.push(arguments.text("--connect")?),
+            Argument::Option(name) => set(options, name, arguments)?,
+            part @ Argument::Word(_) => return Err(part.unexpected()),
         }
-    }
+        Ok(())
+    })?;
+    let Action::Run(mut options) = action else {
+        return Ok(action);
+    };
     if !servers.is_empty() {
-        options.connect = Servers::of_options(servers.iter().map(String::as_str));
+        options.connect = ServerList::from_options(servers.iter().map(String::as_str));
     }
     if !devices.is_empty() {
         options.use_interfaces(&devices)?;
     }
-    Ok(Action::Run(Box::new(options)))
+    Ok(Action::Run(options))
 }
 
 fn set(
-    options: &mut Options,
+    options: &mut ClientOptions,
     name: &'static str,
-    arguments: &mut Arguments,
+    arguments: &mut ArgumentReader,
 ) -> Result<(), UsageError> {
     match name {
         "debug" => options.debug = true,
@@ -246,11 +223,17 @@ fn set(
         "seckey" => options.keys.seckey = Some(arguments.value()?.into()),
         "tls-privkey" => options.keys.tls_privkey = Some(arguments.value()?.into()),
         "tls-pubkey" => options.keys.tls_pubkey = Some(arguments.value()?.into()),
-        "priority" => options.priority = arguments.text("--priority")?.parse()?,
+        "priority" => {
+            options.priority = arguments
+                .text("--priority")?
+                .parse()
+                .map_err(|error: PriorityError| UsageError::Refused("--priority", error.into()))?;
+        }
         // TLS 1.3 has groups instead of parameters (RFC 8446, 4.2.7): nothing to set any more.
         "dh-bits" => {
             let bits = arguments.text("--dh-bits")?;
-            digits::decimal::<u32>(&bits).ok_or(UsageError::Bits(bits))?;
+            digits::decimal::<u32>(&bits)
+                .ok_or_else(|| UsageError::Value("--dh-bits", "a number of bits", bits.into()))?;
         }
         "dh-params" => drop(arguments.value()?),
         "delay" => options.delay = seconds("--delay", arguments)?,
@@ -258,17 +241,22 @@ fn set(
         "network" => options.network = Some(arguments.value()?.into()),
         "network-hook-dir" => options.hook_directory = arguments.value()?.into(),
         "server-key-id" => {
-            let id = arguments.text("--server-key-id")?.parse()?;
-            options.server_key_ids.push(id);
+            let id = arguments.text("--server-key-id")?.parse();
+            options.server_key_ids.push(id.map_err(|error: KeyIdError| {
+                UsageError::Refused("--server-key-id", error.into())
+            })?);
         }
-        other => return Err(SyntaxError::Unknown(other.to_owned()).into()),
+        other => return Err(UsageError::Unknown(other.to_owned())),
     }
     Ok(())
 }
 
-fn seconds(option: &'static str, arguments: &mut Arguments) -> Result<Duration, UsageError> {
+fn seconds(option: &'static str, arguments: &mut ArgumentReader) -> Result<Duration, UsageError> {
     let value = arguments.text(option)?;
-    decimal(value.trim()).ok_or(UsageError::Seconds(option, value))
+    decimal(value.trim()).ok_or_else(|| {
+        let expected = "a number of seconds that is not negative";
+        UsageError::Value(option, expected, value.into())
+    })
 }
 
 /// `2`, `2.5`, `.5` or `2.`: without the tables that floating point numbers would bring into the
@@ -292,7 +280,7 @@ fn decimal(text: &str) -> Option<Duration> {
     Some(Duration::new(seconds, nanos.parse().ok()?))
 }
 
-const NAMES: Names = Names {
+const NAMES: OptionNames = OptionNames {
     mandos: &MANDOS,
     ours: &OURS,
     short: &[
@@ -327,8 +315,7 @@ const OURS: [&str; 5] = [
     "rehearsal",
 ];
 
-/// The text of `--help`.
-pub const HELP: &str = "\
+pub(crate) const HELP: &str = "\
 Usage: nightlatch-boot client [-?V] [-c ADDRESS:PORT]... [-i NAME[,NAME...]] [-p FILE] [-s FILE]
        [-t FILE] [-T FILE] [--priority STRING] [--dh-bits BITS] [--dh-params FILE]
        [--delay SECONDS] [--retry SECONDS] [--network FILE] [--network-hook-dir DIR]

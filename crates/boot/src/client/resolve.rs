@@ -7,7 +7,7 @@ use std::io;
 use std::net::{IpAddr, ToSocketAddrs};
 use std::path::Path;
 
-use nightlatch_core::connect::Host;
+use nightlatch_core::connect::TargetHost;
 
 use crate::files::read_bounded;
 
@@ -20,13 +20,12 @@ const RESOLVERS: &str = "/etc/resolv.conf";
 /// The longest such file that makes sense.
 const MAX_FILE: usize = 64 * 1024;
 
-/// Why a name has no address.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ResolveError {
     /// Nobody can be asked.
     #[error("cannot resolve the name: /etc/resolv.conf names no resolver")]
     NoResolver,
-    /// Nobody knows it, or nobody answered.
+    /// No resolver knows it, or none answered.
     #[error("cannot resolve the name")]
     Failed(#[source] io::Error),
     /// Nothing but addresses that are no machine's.
@@ -45,7 +44,7 @@ pub(super) fn resolve(name: &str) -> Result<Vec<IpAddr>, ResolveError> {
     let mut addresses = Vec::new();
     for address in found.map(|it| it.ip().to_canonical()) {
         let is_new = !addresses.contains(&address) && addresses.len() < MAX_ADDRESSES;
-        if is_new && Host::of_address(address).is_some() {
+        if is_new && TargetHost::of_address(address).is_some() {
             addresses.push(address);
         }
     }

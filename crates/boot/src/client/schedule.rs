@@ -1,11 +1,11 @@
-//! When which server is tried and asked: every one at once, each again after the same time whatever failed.
+//! The schedule of the tries: all servers at once, each again after the same time whatever failed.
 //!
-//! A try has two steps. First it connects, which asks for nothing and tells, of a server of ours, which key it
-//! has. Then it asks; a server is asked at one address at a time, or it would release twice and take the second
-//! for somebody else who has the keys. Which addresses are one server is known by the proven key; of a server
-//! without one by the names that were announced, which anybody can claim, and only for a moment.
+//! A try has two steps. It connects, which requests nothing but shows the key of a trusted server. Then it asks, at
+//! one address of a server at a time: a server would release twice otherwise, and report the second request as another
+//! holder of the keys. Addresses with the same proven key are one server. Without a proven key the announced names
+//! decide, for a moment only, since anybody on the link can announce any name.
 //!
-//! Pure, `now` is an argument. Nobody who announces servers, however many, keeps others from being tried.
+//! Pure, `now` is an argument. However many servers somebody announces, the others are tried.
 
 mod destination;
 mod room;
@@ -25,19 +25,19 @@ pub(super) use room::MAX_DESTINATIONS;
 /// Most tries at one time. Anyone on the link can announce servers; each try is a process.
 pub(super) const SLOTS: usize = 64;
 
-/// How long a first try keeps its slot when others wait; twice as long the next time, and so on. A link full of
-/// silent servers must not hide the real one for long, and a slow one must get its time.
+/// Time that a first try keeps its slot when others wait; twice as long the next time, and so on. A link full of
+/// silent servers must not hide the real one for long, and a slow server must get its time.
 const HELD: Duration = Duration::from_millis(500);
 
 /// The least time between two tries of one server, however often the network changes.
 const PACE: Duration = Duration::from_millis(250);
 
-/// How long an address waits while what claims to be the same server, and has no key to prove it, is asked at
-/// another one. An honest one that is alive has answered by then, unless a person decides.
+/// Time that an address waits while another address of the same name, without a proven key, is asked. An honest server
+/// has answered by then, unless a person decides.
 const CLAIMED: Duration = Duration::from_secs(2);
 
-/// How long the addresses of one proven key wait while it is asked at one of them. A person who approves needs
-/// time; who passes on the bytes of the real server, and then falls silent, must not hold it up for ever.
+/// Time that the addresses of one proven key wait while one of them is asked. A person who approves needs time; a
+/// relay of the real server's bytes that falls silent must not hold it up for ever.
 const PROVEN: Duration = Duration::from_secs(300);
 
 /// Limit for resolving a name: three resolvers, five seconds each (resolv.conf(5)), and a search list. Another
@@ -47,73 +47,72 @@ pub(super) const RESOLVE: Duration = Duration::from_secs(20);
 /// By how much a source's next destination stands back behind those of others that were found with it.
 const TURN: Duration = Duration::from_millis(4);
 
-/// Where a destination was heard of.
+/// The announcement of a destination.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) struct Origin {
-    /// Who announced it. Forged as easily as the rest.
+pub(super) struct Announcement {
+    /// The address that sent it. It can be forged.
     pub source: IpAddr,
-    /// What claims to be one server has the same name.
+    /// The same for all destinations that claim to be one server.
     pub name: String,
 }
 
 /// All destinations and when their turn is.
 #[derive(Debug)]
-pub(super) struct Schedule {
+pub(super) struct AttemptSchedule {
     retry: Duration,
     /// Only servers with trusted keys connect: a proven key is one of them.
     trusted_only: bool,
-    entries: BTreeMap<Destination, Entry>,
-    /// How often the network has changed.
+    entries: BTreeMap<Destination, AttemptEntry>,
+    /// Changes of the network so far.
     changes: u64,
-    /// How many were added.
+    /// Destinations added so far.
     added: u64,
     /// A destination was left out, or given up untried.
     left_out: bool,
-    /// When to be offered again what is announced: something gave way that nobody tells of twice.
+    /// The time to add all announced servers again, because one that gave way is not announced twice.
     offer: Option<Monotonic>,
 }
 
 #[derive(Debug)]
-struct Entry {
-    state: State,
-    /// When the last try began, and how often the network had changed by then.
+struct AttemptEntry {
+    state: AttemptState,
+    /// The beginning of the last try, and the number of network changes by then.
     started: Monotonic,
     changes: u64,
     tries: u32,
     /// Nobody announces it any more; forgotten when a try of it ends.
     gone: bool,
-    origin: Option<Origin>,
+    origin: Option<Announcement>,
     /// Behind how many others of its source it came.
     turn: u32,
     /// Behind how many others it came.
     rank: u64,
-    /// What it proved last.
+    /// The key that it proved last.
     key: Option<KeyId>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum State {
+enum AttemptState {
     /// Its turn comes at this time; with `true` sooner, when the network changes.
     Waiting(Monotonic, bool),
     /// It is being tried.
-    Running(Stage),
+    Running(AttemptStage),
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Stage {
+enum AttemptStage {
     /// Until the server is known to be there.
     Connecting,
     /// It could be asked, since then.
     Connected(Option<KeyId>, Monotonic),
     /// It was asked then. From then on a server may think.
     Asked(Option<KeyId>, Monotonic),
-    /// It was told to end.
-    Ending(Reason),
+    /// Its process was killed.
+    Ending(EndReason),
 }
 
-/// Why a try is ended that could go on.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Reason {
+pub(super) enum EndReason {
     /// Others wait for its slot.
     Room,
     /// The same server is being asked at another address.
@@ -122,7 +121,7 @@ pub(super) enum Reason {
     Unresolved,
 }
 
-impl Schedule {
+impl AttemptSchedule {
     /// Nothing to try yet. `retry` is the time between two tries of one server; with `trusted_only` each key
     /// that a server proves is a trusted one.
     pub(super) fn new(retry: Duration, trusted_only: bool) -> Self {
@@ -137,9 +136,14 @@ impl Schedule {
         }
     }
 
-    /// A destination to try from now on. One that several sources announce counts among those of the source that
-    /// has the fewest, so that nobody with hundreds takes the right one along.
-    pub(super) fn add(&mut self, destination: Destination, origin: Option<Origin>, now: Monotonic) {
+    /// Adds a destination to try from now on. One that several sources announce counts for the source with the fewest
+    /// destinations, so that a source with hundreds cannot push the right one out.
+    pub(super) fn add(
+        &mut self,
+        destination: Destination,
+        origin: Option<Announcement>,
+        now: Monotonic,
+    ) {
         if let Some(known) = self.entries.get_mut(&destination) {
             known.gone = false;
             self.charge(&destination, origin);
@@ -155,8 +159,8 @@ impl Schedule {
         }
         self.added += 1;
         let turn = self.share(source);
-        let entry = Entry {
-            state: State::Waiting(now, false),
+        let entry = AttemptEntry {
+            state: AttemptState::Waiting(now, false),
             started: now,
             changes: self.changes,
             tries: 0,
@@ -170,7 +174,7 @@ impl Schedule {
     }
 
     /// Counts a known destination among those of `origin`, when that has fewer even with it.
-    fn charge(&mut self, destination: &Destination, origin: Option<Origin>) {
+    fn charge(&mut self, destination: &Destination, origin: Option<Announcement>) {
         let charged = self.entries.get(destination);
         let Some((origin, charged)) = origin.zip(charged.and_then(|it| it.origin.as_ref())) else {
             return;
@@ -186,8 +190,8 @@ impl Schedule {
         }
     }
 
-    /// A destination that is announced no more. A try that runs may still succeed, and what was never tried is
-    /// tried once: whoever can announce can say goodbye too. What has proved a trusted key stays.
+    /// A destination is not announced any more. A running try may still succeed, and an untried destination is tried
+    /// once: anybody who can announce can also send goodbyes. A destination that has proved a trusted key stays.
     pub(super) fn remove(&mut self, destination: &Destination) {
         let Some(entry) = self.entries.get(destination) else {
             return;
@@ -195,7 +199,7 @@ impl Schedule {
         if self.is_kept(entry) {
             return;
         }
-        if matches!(entry.state, State::Waiting(..)) && entry.tries > 0 {
+        if matches!(entry.state, AttemptState::Waiting(..)) && entry.tries > 0 {
             self.entries.remove(destination);
         } else if let Some(entry) = self.entries.get_mut(destination) {
             entry.gone = true;
@@ -206,14 +210,14 @@ impl Schedule {
     pub(super) fn handle_change(&mut self, now: Monotonic) {
         self.changes += 1;
         for entry in self.entries.values_mut() {
-            if let State::Waiting(due, true) = entry.state {
+            if let AttemptState::Waiting(due, true) = entry.state {
                 let soon = now.max(entry.started.after(PACE));
-                entry.state = State::Waiting(due.min(soon), true);
+                entry.state = AttemptState::Waiting(due.min(soon), true);
             }
         }
     }
 
-    /// The server at `destination` is there, and has proved `key` if it is one of ours.
+    /// The server at `destination` answers, and has proved `key` if that is a trusted one.
     pub(super) fn handle_connected(
         &mut self,
         destination: &Destination,
@@ -221,18 +225,18 @@ impl Schedule {
         now: Monotonic,
     ) {
         if let Some(entry) = self.entries.get_mut(destination)
-            && entry.state == State::Running(Stage::Connecting)
+            && entry.state == AttemptState::Running(AttemptStage::Connecting)
         {
-            entry.state = State::Running(Stage::Connected(key, now));
+            entry.state = AttemptState::Running(AttemptStage::Connected(key, now));
             entry.key = key;
         }
     }
 
-    /// A try has failed; `local` says that it was for want of a network. Tells whether that is news: not so
-    /// when it was told to end.
+    /// A try has failed; `local` says that there was no usable network. Returns true when that should be logged, which
+    /// a try ended by the schedule is not.
     ///
-    /// The next turn is at a whole multiple of the retry time after the beginning of this try, so
-    /// that it tells a server nothing of how long which step took.
+    /// The next turn is at a whole multiple of the retry time after the beginning of this try, so that it does not
+    /// show a server how long each step took.
     pub(super) fn handle_failed(
         &mut self,
         destination: &Destination,
@@ -244,23 +248,23 @@ impl Schedule {
             return false;
         };
         let reason = match entry.state {
-            State::Running(Stage::Ending(reason)) => Some(reason),
+            AttemptState::Running(AttemptStage::Ending(reason)) => Some(reason),
             _ => None,
         };
         if entry.gone {
             self.entries.remove(destination);
             return reason.is_none();
         }
-        let local = local || reason == Some(Reason::Unresolved);
+        let local = local || reason == Some(EndReason::Unresolved);
         let mut due = next_turn(entry.started, retry, now);
         if local && entry.changes != changes {
             due = due.min(now.max(entry.started.after(PACE)));
         }
-        if reason == Some(Reason::SameServer) {
+        if reason == Some(EndReason::SameServer) {
             // As soon as it is no longer asked elsewhere.
             due = now;
         }
-        entry.state = State::Waiting(due, local);
+        entry.state = AttemptState::Waiting(due, local);
         reason.is_none()
     }
 
@@ -269,10 +273,10 @@ impl Schedule {
         self.handle_failed(destination, false, now);
     }
 
-    /// What stood in the way of `destination` was mended.
+    /// The obstacle of `destination` was removed.
     pub(super) fn handle_mended(&mut self, destination: &Destination, now: Monotonic) {
         if let Some(entry) = self.entries.get_mut(destination) {
-            entry.state = State::Waiting(now, false);
+            entry.state = AttemptState::Waiting(now, false);
         }
     }
 
@@ -288,7 +292,7 @@ impl Schedule {
         });
         let next = first?.1.clone();
         let entry = self.entries.get_mut(&next)?;
-        entry.state = State::Running(Stage::Connecting);
+        entry.state = AttemptState::Running(AttemptStage::Connecting);
         entry.started = now;
         entry.changes = self.changes;
         entry.tries = entry.tries.saturating_add(1);
@@ -298,7 +302,7 @@ impl Schedule {
     /// The next connected destination that may be asked now; it counts as asked.
     pub(super) fn poll_ask(&mut self, now: Monotonic) -> Option<Destination> {
         let connected = self.entries.iter().filter_map(|(to, entry)| {
-            let State::Running(Stage::Connected(key, since)) = entry.state else {
+            let AttemptState::Running(AttemptStage::Connected(key, since)) = entry.state else {
                 return None;
             };
             let free = match key {
@@ -309,19 +313,19 @@ impl Schedule {
         });
         let (_, _, next, key) = connected.min()?;
         let next = next.clone();
-        self.entries.get_mut(&next)?.state = State::Running(Stage::Asked(key, now));
+        self.entries.get_mut(&next)?.state = AttemptState::Running(AttemptStage::Asked(key, now));
         Some(next)
     }
 
     /// A try that must end now.
-    pub(super) fn poll_end(&mut self, now: Monotonic) -> Option<(Destination, Reason)> {
+    pub(super) fn poll_end(&mut self, now: Monotonic) -> Option<(Destination, EndReason)> {
         let late = self.resolving().find(|(end, _)| *end <= now);
         let (next, reason) = match (self.same_server(now), late) {
-            (Some(same), _) => (same, Reason::SameServer),
-            (None, Some((_, late))) => (late.clone(), Reason::Unresolved),
-            (None, None) => (self.longest(now)?, Reason::Room),
+            (Some(same), _) => (same, EndReason::SameServer),
+            (None, Some((_, late))) => (late.clone(), EndReason::Unresolved),
+            (None, None) => (self.longest(now)?, EndReason::Room),
         };
-        self.entries.get_mut(&next)?.state = State::Running(Stage::Ending(reason));
+        self.entries.get_mut(&next)?.state = AttemptState::Running(AttemptStage::Ending(reason));
         Some((next, reason))
     }
 
@@ -336,11 +340,13 @@ impl Schedule {
         self.offer.take_if(|due| *due <= now).is_some()
     }
 
-    /// When to poll again, if nothing happens; what was due at `now` must have been polled.
+    /// The time to poll again, if nothing happens. Everything due at `now` must have been polled.
     pub(super) fn poll_timeout(&self, now: Monotonic) -> Option<Monotonic> {
         let starts = self.waiting().map(|(due, ..)| due);
         let others = self.entries.values().filter_map(|entry| match entry.state {
-            State::Running(Stage::Connected(None, since)) => Some(since.after(CLAIMED)),
+            AttemptState::Running(AttemptStage::Connected(None, since)) => {
+                Some(since.after(CLAIMED))
+            }
             _ => None,
         });
         // Only a full house has reason to end a try for its slot.
@@ -358,15 +364,15 @@ impl Schedule {
     }
 
     fn running(&self) -> usize {
-        let running = |entry: &&Entry| matches!(entry.state, State::Running(_));
+        let running = |entry: &&AttemptEntry| matches!(entry.state, AttemptState::Running(_));
         self.entries.values().filter(running).count()
     }
 
-    /// What waits for its turn, and when that is: not before its server is done with at another address.
-    fn waiting(&self) -> impl Iterator<Item = (Monotonic, &Destination, &Entry)> {
+    /// The waiting destinations and their turns: not before the request to the same server at another address is over.
+    fn waiting(&self) -> impl Iterator<Item = (Monotonic, &Destination, &AttemptEntry)> {
         let asked = self.asked();
         self.entries.iter().filter_map(move |(to, entry)| {
-            let State::Waiting(due, _) = entry.state else {
+            let AttemptState::Waiting(due, _) = entry.state else {
                 return None;
             };
             let until = entry.key.and_then(|key| asked.get(&key));
@@ -378,15 +384,17 @@ impl Schedule {
     fn resolving(&self) -> impl Iterator<Item = (Monotonic, &Destination)> {
         self.entries.iter().filter_map(|(to, entry)| {
             let is_name = matches!(to, Destination::Name(..));
-            let runs = entry.state == State::Running(Stage::Connecting);
+            let runs = entry.state == AttemptState::Running(AttemptStage::Connecting);
             (is_name && runs).then(|| (entry.started.after(RESOLVE), to))
         })
     }
 
-    /// The proven keys that are being asked, and until when nobody else asks them.
+    /// The proven keys that are being asked, and the end of that time for each.
     fn asked(&self) -> BTreeMap<KeyId, Monotonic> {
         let asked = self.entries.values().filter_map(|entry| match entry.state {
-            State::Running(Stage::Asked(Some(key), since)) => Some((key, since.after(PROVEN))),
+            AttemptState::Running(AttemptStage::Asked(Some(key), since)) => {
+                Some((key, since.after(PROVEN)))
+            }
             _ => None,
         });
         let mut latest = BTreeMap::new();
@@ -402,14 +410,16 @@ impl Schedule {
     }
 
     /// True when what claims to be the same server is being asked.
-    fn is_claimed(&self, entry: &Entry) -> bool {
-        let name = |entry: &Entry| entry.origin.as_ref().map(|origin| origin.name.clone());
+    fn is_claimed(&self, entry: &AttemptEntry) -> bool {
+        let name = |entry: &AttemptEntry| entry.origin.as_ref().map(|origin| origin.name.clone());
         let Some(own) = name(entry) else {
             return false;
         };
         self.entries.values().any(|other| {
-            matches!(other.state, State::Running(Stage::Asked(None, _)))
-                && name(other).as_ref() == Some(&own)
+            matches!(
+                other.state,
+                AttemptState::Running(AttemptStage::Asked(None, _))
+            ) && name(other).as_ref() == Some(&own)
         })
     }
 
@@ -417,7 +427,7 @@ impl Schedule {
     fn same_server(&self, now: Monotonic) -> Option<Destination> {
         let asked = self.asked();
         let same = self.entries.iter().find(|(_, entry)| {
-            matches!(entry.state, State::Running(Stage::Connected(Some(key), _))
+            matches!(entry.state, AttemptState::Running(AttemptStage::Connected(Some(key), _))
                 if asked.get(&key).is_some_and(|until| *until > now))
         });
         same.map(|(to, _)| to.clone())

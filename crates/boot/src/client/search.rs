@@ -12,25 +12,27 @@ use std::time::Duration;
 use nightlatch_core::network::Definition;
 use nightlatch_core::secret::Secret;
 use nightlatch_core::time::Monotonic;
-use nightlatch_proto::discovery::{Event, Server};
+use nightlatch_proto::discovery::{BrowserEvent, FoundServer};
 use nightlatch_sys::capabilities::Capabilities;
 use nightlatch_sys::clock;
-use nightlatch_sys::netif::{Change, Changes, Interface};
+use nightlatch_sys::netif::{Interface, NetworkChange, NetworkChanges};
 use nightlatch_sys::signals::{EndSignals, Signal};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use super::attempt::Equipment;
-use super::attempts::{Attempts, Failed, Found, Report};
+use super::attempt::Credentials;
+use super::attempts::{AttemptFailure, AttemptReport, Attempts, Fetched};
 use super::discovery::{Discovery, has_source};
-use super::interfaces::Selection;
-use super::network::Network;
-use super::options::Options;
-use super::schedule::{Destination, MAX_DESTINATIONS, Origin, RESOLVE, Reason, Schedule};
+use super::interfaces::InterfaceSelection;
+use super::network::NetworkSetup;
+use super::options::ClientOptions;
+use super::schedule::{
+    Announcement, AttemptSchedule, Destination, EndReason, MAX_DESTINATIONS, RESOLVE,
+};
 use super::targets::Targets;
-use super::{End, FatalError};
+use super::{ClientError, SearchOutcome};
 use crate::log::Log;
 
-/// Of how many destinations at most it is told why they failed, without `--debug`.
+/// Destinations whose failures are logged without `--debug`.
 const MAX_TOLD: usize = 32;
 
 /// Time for a router to announce itself: three solicitations, four seconds apart, each answered within half
@@ -39,29 +41,30 @@ const ROUTER: Duration = Duration::from_secs(9);
 
 /// Searches until there is a password, which `deliver` gets, or a signal comes, which is returned.
 pub(super) fn run(
-    options: &Options,
-    equipment: Equipment,
+    options: &ClientOptions,
+    credentials: Credentials,
     links: Definition,
     capabilities: Capabilities,
     signals: &EndSignals,
     log: Log,
-    deliver: impl FnOnce(&Secret) -> Result<Option<Signal>, FatalError>,
-) -> Result<Option<Signal>, FatalError> {
+    deliver: impl FnOnce(&Secret) -> Result<Option<Signal>, ClientError>,
+) -> Result<Option<Signal>, ClientError> {
     let connecting = !options.connect.named.is_empty();
-    let network = Network::new(
+    let network = NetworkSetup::new(
         options.selection.clone(),
         connecting,
         links,
         capabilities,
         log,
     );
-    let wait = |error| FatalError::System("wait for events", error);
+    let wait = |error| ClientError::System("wait for events", error);
     let mut search = Search {
         options,
         log,
-        changes: Changes::listen().map_err(|e| FatalError::System("watch the network", e))?,
-        schedule: Schedule::new(options.retry, equipment.tls.trusts_only_some()),
-        attempts: Attempts::new(equipment, log),
+        changes: NetworkChanges::listen()
+            .map_err(|e| ClientError::System("watch the network", e))?,
+        schedule: AttemptSchedule::new(options.retry, credentials.tls.requires_trusted_server()),
+        attempts: Attempts::new(credentials, log),
         discovery: (!connecting).then(|| Discovery::new(log)),
         targets: Targets::new(options.connect.targets().cloned().collect()),
         without_route: Vec::new(),
@@ -71,8 +74,8 @@ pub(super) fn run(
         alone: false,
     };
     let result = match search.until_end(signals) {
-        Ok(End::Password(password)) => deliver(&password),
-        Ok(End::Signal(signal)) => Ok(Some(signal)),
+        Ok(SearchOutcome::Password(password)) => deliver(&password),
+        Ok(SearchOutcome::Signal(signal)) => Ok(Some(signal)),
         Err(error) => Err(wait(error)),
     };
     search.network.restore();
@@ -80,56 +83,56 @@ pub(super) fn run(
 }
 
 struct Search<'a> {
-    options: &'a Options,
+    options: &'a ClientOptions,
     log: Log,
-    changes: Changes,
+    changes: NetworkChanges,
     attempts: Attempts,
-    schedule: Schedule,
-    /// Without `--connect`.
+    schedule: AttemptSchedule,
+    /// None with `--connect`.
     discovery: Option<Discovery>,
-    /// With it.
+    /// Empty without `--connect`.
     targets: Targets,
     /// Since when there is no route to these, though there is an address to speak from.
     without_route: Vec<(Destination, Monotonic)>,
-    network: Network,
-    /// What was told last of each destination: the same is told again only with `--debug`.
+    network: NetworkSetup,
+    /// The last message logged for each destination. It is logged again with `--debug` only.
     told: BTreeMap<Destination, String>,
-    /// True when it was told that destinations are left out.
+    /// True when it was logged that destinations are left out.
     much_left_out: bool,
-    /// Whether the lack of interfaces was told.
+    /// True when the lack of interfaces was logged.
     alone: bool,
 }
 
 impl Search<'_> {
-    fn until_end(&mut self, signals: &EndSignals) -> io::Result<End> {
+    fn until_end(&mut self, signals: &EndSignals) -> io::Result<SearchOutcome> {
         self.look_at_network(clock::now().mono)?;
         loop {
             let now = clock::now().mono;
             if let Some(signal) = signals.next()? {
-                return Ok(End::Signal(signal));
+                return Ok(SearchOutcome::Signal(signal));
             }
             if let Some(change) = self.changes.drain()? {
                 self.handle_change(change, now)?;
             }
             while let Some((destination, report)) = self.attempts.poll_report() {
                 match report {
-                    Report::Connected(key) => {
+                    AttemptReport::Connected(key) => {
                         self.schedule.handle_connected(&destination, key, now);
                     }
-                    // A try that was taken over by whom it talked to could say anything.
-                    Report::Over(Ok(found)) if !found.is_for(&destination) => {
-                        let failed = Failed::other("it answered what it was not asked");
+                    // A try whose process a server has taken over could send anything.
+                    AttemptReport::Over(Ok(found)) if !found.is_for(&destination) => {
+                        let failed = AttemptFailure::other("it answered what it was not asked");
                         self.handle_failure(&destination, &failed, now);
                     }
-                    Report::Over(Ok(Found::Password(password))) => {
+                    AttemptReport::Over(Ok(Fetched::Password(password))) => {
                         let log = self.log;
                         log.debug(|| format!("{destination} gave the password"));
-                        return Ok(End::Password(password));
+                        return Ok(SearchOutcome::Password(password));
                     }
-                    Report::Over(Ok(Found::Addresses(addresses))) => {
+                    AttemptReport::Over(Ok(Fetched::Addresses(addresses))) => {
                         self.handle_resolved(&destination, addresses, now);
                     }
-                    Report::Over(Err(failed)) => {
+                    AttemptReport::Over(Err(failed)) => {
                         self.handle_failure(&destination, &failed, now);
                     }
                 }
@@ -143,10 +146,10 @@ impl Search<'_> {
         }
     }
 
-    fn handle_change(&mut self, change: Change, now: Monotonic) -> io::Result<()> {
+    fn handle_change(&mut self, change: NetworkChange, now: Monotonic) -> io::Result<()> {
         match change {
-            Change::Links => self.look_at_network(now)?,
-            Change::Addresses => self.look_at_addresses(now),
+            NetworkChange::Links => self.look_at_network(now)?,
+            NetworkChange::Addresses => self.look_at_addresses(now),
         }
         self.schedule.handle_change(now);
         Ok(())
@@ -155,13 +158,13 @@ impl Search<'_> {
     fn look_at_network(&mut self, now: Monotonic) -> io::Result<()> {
         self.network.refresh(now, now.after(self.options.delay))?;
         let none = self.network.used().next().is_none();
-        // Of those that were asked for by name the network tells itself.
+        // The network logs missing named interfaces itself.
         let named = matches!(
             self.options.selection,
-            Selection::Named(_) | Selection::Only(_)
+            InterfaceSelection::Named(_) | InterfaceSelection::Only(_)
         );
         if none && !self.alone && self.discovery.is_some() && !named {
-            self.log.say("waiting for a network interface");
+            self.log.info("waiting for a network interface");
         }
         self.alone = none;
         self.look_at_targets(now);
@@ -212,13 +215,13 @@ impl Search<'_> {
         discovery.drive(now);
         while let Some(event) = discovery.poll_event() {
             match event {
-                Event::Found(server) => {
+                BrowserEvent::Found(server) => {
                     self.log
                         .debug(|| format!("found {:?} at {}", server.instance, server.addr));
                     let (destination, origin) = found(&server);
                     self.schedule.add(destination, Some(origin), now);
                 }
-                Event::Lost(server) => {
+                BrowserEvent::Lost(server) => {
                     self.log
                         .debug(|| format!("lost {:?} at {}", server.instance, server.addr));
                     // Another source, or another interface, may announce the same address still.
@@ -229,7 +232,7 @@ impl Search<'_> {
                 }
             }
         }
-        // Each is told as found once, and may have been pushed out since.
+        // Each server is reported once, and may have been pushed out since.
         if self.schedule.poll_offer(now) {
             for server in discovery.servers() {
                 let (destination, origin) = found(&server);
@@ -251,26 +254,33 @@ impl Search<'_> {
         while let Some((destination, reason)) = self.schedule.poll_end(now) {
             let debug = |what: &str| self.log.debug(|| format!("{destination} {what}"));
             match reason {
-                Reason::Room => debug("gives way to others that wait"),
-                Reason::SameServer => debug("is a server that is being asked at another address"),
-                Reason::Unresolved => {
+                EndReason::Room => debug("gives way to others that wait"),
+                EndReason::SameServer => {
+                    debug("is a server that is being asked at another address")
+                }
+                EndReason::Unresolved => {
                     let seconds = RESOLVE.as_secs();
                     let words = format!("cannot resolve the name: no answer within {seconds} s");
-                    self.tell(&destination, &Failed::other(words));
+                    self.tell(&destination, &AttemptFailure::other(words));
                 }
             }
             self.attempts.end(&destination);
         }
         if self.schedule.take_left_out() && !self.much_left_out {
             self.much_left_out = true;
-            self.log.say(&format!(
+            self.log.info(&format!(
                 "more than {MAX_DESTINATIONS} servers were found: some are left out"
             ));
             self.log.hint("--connect names the right one");
         }
     }
 
-    fn handle_failure(&mut self, destination: &Destination, failed: &Failed, now: Monotonic) {
+    fn handle_failure(
+        &mut self,
+        destination: &Destination,
+        failed: &AttemptFailure,
+        now: Monotonic,
+    ) {
         if self.schedule.handle_failed(destination, failed.local, now) {
             self.tell(destination, failed);
         }
@@ -283,7 +293,7 @@ impl Search<'_> {
 
     /// A host that `--connect` names, was made a neighbour and is not reached may be behind a router that has come since,
     /// which the route hides.
-    fn take_route_back(&mut self, destination: &Destination, failed: &Failed) {
+    fn take_route_back(&mut self, destination: &Destination, failed: &AttemptFailure) {
         self.without_route.retain(|(to, _)| to != destination);
         if let Destination::Address(address) = destination
             && self.discovery.is_none()
@@ -293,8 +303,8 @@ impl Search<'_> {
         }
     }
 
-    /// Once in a while is enough for who reads it on a console.
-    fn tell(&mut self, destination: &Destination, failed: &Failed) {
+    /// Logs each message once, which is enough on a console.
+    fn tell(&mut self, destination: &Destination, failed: &AttemptFailure) {
         let text = format!("{destination}: {}", failed.words);
         let known = self.told.get(destination);
         if known == Some(&text) || (known.is_none() && self.told.len() > MAX_TOLD) {
@@ -303,10 +313,10 @@ impl Search<'_> {
         }
         if known.is_none() && self.told.len() == MAX_TOLD {
             self.told.insert(destination.clone(), text);
-            self.log.say("more servers fail: --debug shows all");
+            self.log.info("more servers fail: --debug shows all");
             return;
         }
-        self.log.say(&text);
+        self.log.info(&text);
         if failed.unsigned {
             self.log
                 .hint("encrypt it again with `mandos-keygen --password`, or use --allow-unsigned");
@@ -320,10 +330,10 @@ impl Search<'_> {
         self.told.insert(destination.clone(), text);
     }
 
-    /// Makes the host a neighbour on the interface it must be on; tells whether that is new.
+    /// Adds a route to the host as a neighbour on its interface. False when nothing was added.
     ///
-    /// One that `--connect` names may be behind a router, which a route to itself would hide for ever: first the router
-    /// has the time to say that it is there.
+    /// A host of `--connect` may be behind a router, which such a route would hide: the router first gets the time to
+    /// announce itself.
     fn make_route(&mut self, destination: &Destination, now: Monotonic) -> bool {
         let Destination::Address(address) = destination else {
             return false;
@@ -382,11 +392,10 @@ impl Search<'_> {
     }
 }
 
-/// Where to connect to a server that was found, and where that was heard of.
-fn found(server: &Server) -> (Destination, Origin) {
-    let origin = Origin {
+fn found(server: &FoundServer) -> (Destination, Announcement) {
+    let origin = Announcement {
         source: server.source,
-        // Whose ports are random has no other server's address under its name.
+        // With the port: several servers of one host are told apart.
         name: format!("{}:{}", server.host, server.addr.port()),
     };
     (Destination::Address(server.addr), origin)

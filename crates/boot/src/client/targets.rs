@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr, SocketAddrV6};
 
-use nightlatch_core::connect::{Host, Scope, Target};
+use nightlatch_core::connect::{Scope, Target, TargetHost};
 use nightlatch_sys::netif::Interface;
 
-use super::schedule::{Destination, Origin};
+use super::schedule::{Announcement, Destination};
 
 /// The servers that are connected to, and what is known of their names.
 #[derive(Debug)]
@@ -36,8 +36,8 @@ impl Targets {
         &self,
         all: &[Interface],
         used: &[&Interface],
-    ) -> Vec<(Destination, Option<Origin>)> {
-        let mut wanted: Vec<(Destination, Option<Origin>)> = Vec::new();
+    ) -> Vec<(Destination, Option<Announcement>)> {
+        let mut wanted: Vec<(Destination, Option<Announcement>)> = Vec::new();
         let mut want = |places: Vec<Destination>, name: Option<&Destination>| {
             for place in places {
                 if !wanted.iter().any(|(known, _)| *known == place) {
@@ -52,7 +52,7 @@ impl Targets {
             want(places, None);
             for name in names {
                 let addresses = self.resolved.get(&name).into_iter().flatten();
-                let hosts = addresses.filter_map(|address| Host::of_address(*address));
+                let hosts = addresses.filter_map(|address| TargetHost::of_address(*address));
                 for host in hosts {
                     let port = target.port;
                     let places = destinations(&Target { host, port }, all, used);
@@ -65,9 +65,9 @@ impl Targets {
 }
 
 /// All addresses of a name are one server, until they prove to be several.
-fn origin(name: &Destination, place: &Destination) -> Option<Origin> {
+fn origin(name: &Destination, place: &Destination) -> Option<Announcement> {
     match place {
-        Destination::Address(address) => Some(Origin {
+        Destination::Address(address) => Some(Announcement {
             source: address.ip(),
             name: name.to_string(),
         }),
@@ -84,15 +84,15 @@ fn destinations(target: &Target, all: &[Interface], used: &[&Interface]) -> Vec<
     let on =
         |address, scope| Destination::Address(SocketAddrV6::new(address, port, 0, scope).into());
     match &target.host {
-        Host::Address(address) => vec![Destination::Address(SocketAddr::new(*address, port))],
-        Host::Name(name) => vec![Destination::Name(name.clone(), port)],
-        Host::LinkLocal(address, Some(Scope::Index(index))) => vec![on(*address, *index)],
-        Host::LinkLocal(address, Some(Scope::Name(name))) => all
+        TargetHost::Address(address) => vec![Destination::Address(SocketAddr::new(*address, port))],
+        TargetHost::Name(name) => vec![Destination::Name(name.clone(), port)],
+        TargetHost::LinkLocal(address, Some(Scope::Index(index))) => vec![on(*address, *index)],
+        TargetHost::LinkLocal(address, Some(Scope::Name(name))) => all
             .iter()
             .filter(|interface| interface.name == *name)
             .map(|interface| on(*address, interface.index))
             .collect(),
-        Host::LinkLocal(address, None) => used
+        TargetHost::LinkLocal(address, None) => used
             .iter()
             .map(|interface| on(*address, interface.index))
             .collect(),

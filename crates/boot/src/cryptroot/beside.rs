@@ -17,9 +17,9 @@ use crate::wait;
 const GRACE: Duration = Duration::from_secs(2);
 
 /// A running command. Ended with all its children on drop.
-pub(super) struct Beside(Child);
+pub(super) struct SideCommand(Child);
 
-impl Beside {
+impl SideCommand {
     /// Starts `line` in a shell. Says so when that fails: the server may be reached all the same.
     pub(super) fn start(line: &OsStr, log: Log) -> io::Result<Option<Self>> {
         let mut command = Command::new("/bin/sh");
@@ -33,7 +33,7 @@ impl Beside {
         match release_in(&mut command).spawn() {
             Ok(child) => Ok(Some(Self(child))),
             Err(error) => {
-                log.say(&format!("cannot run {line:?}: {error}"));
+                log.info(&format!("cannot run {line:?}: {error}"));
                 Ok(None)
             }
         }
@@ -52,7 +52,7 @@ impl Beside {
     }
 }
 
-impl Drop for Beside {
+impl Drop for SideCommand {
     fn drop(&mut self) {
         self.end();
         if let Some(group) = self.group() {

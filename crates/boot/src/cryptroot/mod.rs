@@ -15,46 +15,53 @@ use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 use std::time::Duration;
 
 use nightlatch_core::secret::Secret;
 use nightlatch_core::time::Monotonic;
 use nightlatch_sys::clock;
-use nightlatch_sys::signals::{EndSignals, Signal, die_of};
+use nightlatch_sys::signals::{EndSignals, Signal};
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 
+use crate::applet::{Applet, AppletError, Privilege};
 use crate::askpass_fifo::FIFO;
-use crate::cli::{self, About, Action, Arguments, Names, Part, SyntaxError};
+use crate::cli::{self, Action, Argument, OptionNames, UsageError};
 use crate::exit::Exit;
-use crate::files::{Found, is_private};
-use crate::log::{self, Log, chain};
+use crate::files::{PathHandle, is_private};
+use crate::log::Log;
 use crate::output::write_to;
-use crate::process::{Process, end_all};
-use crate::program::Program;
-use crate::source::Source;
+use crate::process::{PasswordProcess, end_all};
+use crate::program::TrustedProgram;
+use crate::source::PasswordSource;
 use crate::wait;
-use crate::watch::Watch;
-use beside::Beside;
-use only::Only;
-use readers::Reader;
+use crate::watch::DirectoryWatch;
+use beside::SideCommand;
+use only::FeedLock;
+use readers::FifoReader;
 
-const NAME: &str = "cryptroot";
-
-/// An event tells that somebody opens the FIFO, a moment before /proc does: how long to look for him.
+/// The event for opening the FIFO comes a moment before /proc shows the reader: time to look for it.
 const LOOKING: Duration = Duration::from_secs(1);
 
 /// The time between two looks.
 const BETWEEN_LOOKS: Duration = Duration::from_millis(10);
 
-const ABOUT: About = About {
-    name: NAME,
+pub(crate) const APPLET: Applet = Applet {
+    names: &["cryptroot"],
+    about: "give the password to Debian's cryptroot",
     help: HELP,
+    privilege: Privilege::None,
+    start: |applet, arguments| {
+        let action = parse(arguments);
+        applet.run(
+            action,
+            |options| options.debug,
+            |options, log| run(&options, log),
+        )
+    },
 };
 
-/// The text of `--help`.
-pub const HELP: &str = "\
+const HELP: &str = "\
 Usage: nightlatch-boot cryptroot [-?V] [--fifo FILE] [--beside COMMAND] [--kernel-command-line]
        [--end] [--debug] [--help] [--usage] [--version] [--] [COMMAND [ARGUMENT...]]
 
@@ -78,13 +85,13 @@ Example, early in the initramfs, and before it is left:
   nightlatch-boot cryptroot --end
 ";
 
-const NAMES: Names = Names {
+const NAMES: OptionNames = OptionNames {
     mandos: &[],
     ours: &["fifo", "beside", "kernel-command-line", "end", "debug"],
     short: &[],
 };
 
-/// Those who would ask where askpass asks already.
+/// These would ask at the console, where askpass asks already.
 const NOT_AT_THE_CONSOLE: [&str; 5] = [
     "--disable=askpass-fifo",
     "--disable=password-prompt",
@@ -94,7 +101,7 @@ const NOT_AT_THE_CONSOLE: [&str; 5] = [
 ];
 
 #[derive(Default)]
-struct Options {
+struct CryptrootOptions {
     fifo: PathBuf,
     beside: Option<OsString>,
     kernel_command_line: bool,
@@ -103,40 +110,32 @@ struct Options {
     command: Vec<OsString>,
 }
 
-/// Runs the applet with the arguments that follow its name.
-pub fn run(arguments: Vec<OsString>) -> ExitCode {
-    cli::run(&ABOUT, parse(arguments), |options| feed(&options))
-}
-
-fn parse(arguments: Vec<OsString>) -> Result<Action<Options>, SyntaxError> {
-    let mut arguments = Arguments::new(&NAMES, arguments);
-    let mut options = Options {
+fn parse(arguments: Vec<OsString>) -> Result<Action<CryptrootOptions>, UsageError> {
+    let options = CryptrootOptions {
         fifo: FIFO.into(),
-        ..Options::default()
+        ..CryptrootOptions::default()
     };
-    while let Some(part) = arguments.next_part()? {
+    cli::parse(&NAMES, options, arguments, |options, part, arguments| {
         match part {
-            Part::Option("fifo") => options.fifo = arguments.value()?.into(),
-            Part::Option("beside") => options.beside = Some(arguments.value()?),
-            Part::Option("kernel-command-line") => options.kernel_command_line = true,
-            Part::Option("end") => options.end = true,
-            Part::Option("debug") => options.debug = true,
-            Part::Option("help") => return Ok(Action::Help),
-            Part::Option("usage") => return Ok(Action::Usage),
-            Part::Option(_) => return Ok(Action::Version),
-            Part::Word(word) => {
+            Argument::Option("fifo") => options.fifo = arguments.value()?.into(),
+            Argument::Option("beside") => options.beside = Some(arguments.value()?),
+            Argument::Option("kernel-command-line") => options.kernel_command_line = true,
+            Argument::Option("end") => options.end = true,
+            Argument::Option("debug") => options.debug = true,
+            Argument::Word(word) => {
                 options.command.push(word);
                 options.command.extend(arguments.rest()?);
             }
+            part @ Argument::Option(_) => return Err(part.unexpected()),
         }
-    }
-    Ok(Action::Run(options))
+        Ok(())
+    })
 }
 
-fn start(options: &Options) -> io::Result<Process> {
+fn start(options: &CryptrootOptions) -> io::Result<PasswordProcess> {
     let program = match options.command.first() {
-        Some(name) => Program::named(name).map_err(io::Error::other)?,
-        None => Program::Myself,
+        Some(name) => TrustedProgram::named(name).map_err(io::Error::other)?,
+        None => TrustedProgram::Myself,
     };
     let mut command = program.command();
     command.args(options.command.iter().skip(1));
@@ -147,16 +146,15 @@ fn start(options: &Options) -> io::Result<Process> {
             command.arg("--kernel-command-line");
         }
     }
-    Process::start(&mut command)
+    PasswordProcess::start(&mut command)
 }
 
-/// Why no volume can be given a password.
 #[derive(Debug, thiserror::Error)]
 enum FeedError {
     #[error("cannot watch {0}")]
     Watch(PathBuf, #[source] io::Error),
     #[error("cannot use {0}, which tells whether another one feeds the same FIFO")]
-    Only(PathBuf, #[source] io::Error),
+    Lock(PathBuf, #[source] io::Error),
     #[error("another one feeds the same FIFO already")]
     Another,
     #[error("cannot end the one that runs")]
@@ -167,61 +165,51 @@ enum FeedError {
     System(#[from] io::Error),
 }
 
-impl FeedError {
+impl AppletError for FeedError {
     fn exit(&self) -> Exit {
         match self {
-            Self::Watch(..) | Self::Only(..) => Exit::File,
+            Self::Watch(..) | Self::Lock(..) => Exit::File,
             Self::Another | Self::NoPassword => Exit::Unavailable,
             Self::End(_) | Self::System(_) => Exit::System,
         }
     }
 }
 
-fn feed(options: &Options) -> ExitCode {
-    log::silence_panics(NAME);
-    let log = Log::new(NAME, options.debug);
-    let end = match options.end {
+fn run(options: &CryptrootOptions, log: Log) -> Result<Option<Signal>, FeedError> {
+    match options.end {
         true => end(options, log),
-        false => fed(options, log).map(Some),
-    };
-    match end {
-        Ok(None) => Exit::Success.into(),
-        Ok(Some(signal)) => die_of(signal),
-        Err(error) => {
-            log.say(&chain(&error));
-            error.exit().into()
-        }
+        false => feed(options, log).map(Some),
     }
 }
 
-fn end(options: &Options, log: Log) -> Result<Option<Signal>, FeedError> {
+fn end(options: &CryptrootOptions, log: Log) -> Result<Option<Signal>, FeedError> {
     let ended = only::end(&options.fifo).map_err(FeedError::End)?;
     log.debug(|| if ended { "ended it" } else { "nothing to end" }.to_owned());
     Ok(None)
 }
 
-fn fed(options: &Options, log: Log) -> Result<Signal, FeedError> {
+fn feed(options: &CryptrootOptions, log: Log) -> Result<Signal, FeedError> {
     let signals = EndSignals::hold()?;
     let directory = options.fifo.parent().unwrap_or(Path::new("/"));
-    let watch = Watch::for_openings(directory)
+    let watch = DirectoryWatch::for_openings(directory)
         .map_err(|error| FeedError::Watch(directory.to_owned(), error))?;
     // Held until the process ends.
-    let _only = Only::take(&options.fifo)
-        .map_err(|error| FeedError::Only(options.fifo.clone(), error))?
+    let _only = FeedLock::take(&options.fifo)
+        .map_err(|error| FeedError::Lock(options.fifo.clone(), error))?
         .ok_or(FeedError::Another)?;
     // It ends with this one at the latest.
     let beside = match &options.beside {
-        Some(line) => Beside::start(line, log)?,
+        Some(line) => SideCommand::start(line, log)?,
         None => None,
     };
     let now = clock::now().mono;
-    let mut source = Source::new("the search for a password".to_owned(), now, || {
+    let mut source = PasswordSource::new("the search for a password".to_owned(), now, || {
         start(options)
     });
     let fetched = fetch(&mut source, &signals, log);
     // Before the network is put back: it changes the network too.
     match &fetched {
-        Ok(Ok(_)) => beside.iter().for_each(Beside::end),
+        Ok(Ok(_)) => beside.iter().for_each(SideCommand::end),
         _ => drop(beside),
     }
     end_all(source.into_process().into_iter().collect());
@@ -230,7 +218,7 @@ fn fed(options: &Options, log: Log) -> Result<Signal, FeedError> {
         Err(signal) => return Ok(signal),
     };
     log.debug(|| "there is a password: waiting for a volume that asks".to_owned());
-    let mut feed = Feed {
+    let mut feed = PasswordFeed {
         fifo: &options.fifo,
         log,
         answered: BTreeSet::new(),
@@ -241,7 +229,7 @@ fn fed(options: &Options, log: Log) -> Result<Signal, FeedError> {
 
 /// The password, or the signal that came first.
 fn fetch(
-    source: &mut Source<'_>,
+    source: &mut PasswordSource<'_>,
     signals: &EndSignals,
     log: Log,
 ) -> Result<Result<Secret, Signal>, FeedError> {
@@ -261,19 +249,19 @@ fn fetch(
     }
 }
 
-/// Who was given the password.
-struct Feed<'a> {
+/// Gives the password to each volume once.
+struct PasswordFeed<'a> {
     fifo: &'a Path,
     log: Log,
     answered: BTreeSet<String>,
-    seen: BTreeSet<Reader>,
+    seen: BTreeSet<FifoReader>,
 }
 
-impl Feed<'_> {
+impl PasswordFeed<'_> {
     fn until_signal(
         &mut self,
         password: &Secret,
-        watch: &Watch,
+        watch: &DirectoryWatch,
         signals: &EndSignals,
     ) -> Result<Signal, FeedError> {
         let mut look_until: Monotonic = clock::now().mono;
@@ -294,9 +282,9 @@ impl Feed<'_> {
         }
     }
 
-    /// Answers whoever reads the FIFO and has not been seen yet.
+    /// Answers a new reader of the FIFO.
     fn look(&mut self, password: &Secret, signals: &EndSignals) -> io::Result<Option<Signal>> {
-        let Ok(fifo) = Found::at(self.fifo) else {
+        let Ok(fifo) = PathHandle::at(self.fifo) else {
             // Nobody has made it yet.
             return Ok(None);
         };
@@ -312,23 +300,23 @@ impl Feed<'_> {
         self.seen.insert(reader);
         if self.answered.contains(&volume) {
             let what = format!("the password was refused for the volume {volume:?}");
-            self.log.say(&format!("{what}: a person must answer"));
+            self.log.info(&format!("{what}: a person must answer"));
             return Ok(None);
         }
         let written = write(&fifo, password, signals)?;
-        if let Written::Whole = written {
+        if let WriteOutcome::Whole = written {
             self.log
                 .debug(|| format!("gave the password to the volume {volume:?}"));
             self.answered.insert(volume);
         }
         match written {
-            Written::Signal(signal) => Ok(Some(signal)),
-            Written::Whole | Written::Gone => Ok(None),
+            WriteOutcome::Signal(signal) => Ok(Some(signal)),
+            WriteOutcome::Whole | WriteOutcome::Gone => Ok(None),
         }
     }
 }
 
-enum Written {
+enum WriteOutcome {
     Whole,
     /// The reader has its answer from elsewhere.
     Gone,
@@ -337,19 +325,19 @@ enum Written {
 
 /// Never waits for a reader to open it, and never opens it without a password to write: a writer that
 /// writes nothing would be taken for an empty password.
-fn write(fifo: &Found, password: &Secret, signals: &EndSignals) -> io::Result<Written> {
+fn write(fifo: &PathHandle, password: &Secret, signals: &EndSignals) -> io::Result<WriteOutcome> {
     let flags = OFlags::NONBLOCK.bits().cast_signed();
     let fifo = match fifo.open(OpenOptions::new().write(true).custom_flags(flags)) {
         Ok(fifo) => fifo,
         Err(error) if error.raw_os_error() == Some(Errno::NXIO.raw_os_error()) => {
-            return Ok(Written::Gone);
+            return Ok(WriteOutcome::Gone);
         }
         Err(error) => return Err(error),
     };
     match write_to(fifo.as_fd(), password, signals) {
-        Ok(None) => Ok(Written::Whole),
-        Ok(Some(signal)) => Ok(Written::Signal(signal)),
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(Written::Gone),
+        Ok(None) => Ok(WriteOutcome::Whole),
+        Ok(Some(signal)) => Ok(WriteOutcome::Signal(signal)),
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(WriteOutcome::Gone),
         Err(error) => Err(error),
     }
 }

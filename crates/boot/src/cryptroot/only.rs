@@ -1,4 +1,4 @@
-//! One feed for each FIFO: it holds a lock beside it (fcntl(2)), by which whoever comes later can end it.
+//! One feed for each FIFO: it holds a lock on a file beside it (fcntl(2)), by which a later process can end it.
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -21,11 +21,11 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The lock is held until this is dropped, or the process ends in whatever way.
 #[derive(Debug)]
-pub(super) struct Only {
+pub(super) struct FeedLock {
     _held: File,
 }
 
-impl Only {
+impl FeedLock {
     /// Takes the lock of `fifo`; none when another process has it.
     pub(super) fn take(fifo: &Path) -> io::Result<Option<Self>> {
         let file = open(fifo)?;
@@ -37,8 +37,7 @@ impl Only {
     }
 }
 
-/// Ends whoever has the lock of `fifo`, and waits until it has put everything back; tells whether there
-/// was anybody.
+/// Ends the process that has the lock of `fifo`, and waits until it has put everything back. False when there is none.
 pub(super) fn end(fifo: &Path) -> io::Result<bool> {
     let file = open(fifo)?;
     let Some(pid) = holder(&file)? else {
@@ -64,7 +63,7 @@ pub(super) fn end(fifo: &Path) -> io::Result<bool> {
     Err(io::ErrorKind::TimedOut.into())
 }
 
-/// Who has the lock.
+/// The process that has the lock.
 fn holder(file: &File) -> io::Result<Option<Pid>> {
     let lock = fcntl_getlk(file, &Flock::from(FlockType::WriteLock))?;
     Ok(lock.and_then(|lock| lock.pid))
@@ -80,7 +79,7 @@ fn open(fifo: &Path) -> io::Result<File> {
     let about = file.metadata()?;
     match about.is_file() && is_private(&about) {
         true => Ok(file),
-        // Who has the lock of another's file is nobody that may be ended by us.
+        // A lock on another user's file must not make this program end its holder.
         false => Err(io::Error::other(format!(
             "expected {path:?} to be a file of root's or this user's, and of nobody else's use"
         ))),

@@ -1,4 +1,4 @@
-//! Who reads a FIFO, and for which volume: askpass has the name in its environment (crypttab(5) of
+//! The processes that read a FIFO, and the volume of each: askpass has its name in the environment (crypttab(5) of
 //! Debian, CRYPTTAB_NAME).
 
 use std::fs::{self, Metadata};
@@ -10,7 +10,7 @@ use nightlatch_sys::peers::only_user_of;
 
 use crate::files::is_trusted;
 
-/// Where the name of the volume may stand in the environment, the newer name first.
+/// Variables with the name of the volume, the newer name first.
 const NAMES: [&[u8]; 2] = [b"CRYPTTAB_NAME=", b"crypttarget="];
 
 /// `O_ACCMODE` (open(2)): its bits are zero where a file is open for reading only.
@@ -18,17 +18,17 @@ const ACCESS: u32 = 0o3;
 
 /// A process that reads a FIFO.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub(super) struct Reader {
+pub(super) struct FifoReader {
     /// Its process id.
     pub(super) pid: u32,
-    /// When it started, in ticks since boot: with the process id, no other process ever.
+    /// Start time in ticks since boot: together with the process id it is unique.
     started: u64,
     /// The volume that it wants to open; empty when it does not say.
     pub(super) volume: String,
 }
 
 /// Those that have `fifo` open for reading and run as root or as this program's user.
-pub(super) fn of(fifo: &Metadata) -> Vec<Reader> {
+pub(super) fn of(fifo: &Metadata) -> Vec<FifoReader> {
     let Ok(entries) = fs::read_dir("/proc") else {
         return Vec::new();
     };
@@ -38,7 +38,7 @@ pub(super) fn of(fifo: &Metadata) -> Vec<Reader> {
         let folder = entry.path();
         only_user_of(pid).is_some_and(is_trusted).then_some(())?;
         (pid != std::process::id() && reads(&folder, fifo)).then_some(())?;
-        Some(Reader {
+        Some(FifoReader {
             pid,
             started: started(&fs::read_to_string(folder.join("stat")).ok()?)?,
             volume: volume(&fs::read(folder.join("environ")).ok()?),

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use nightlatch_core::digits;
 use nightlatch_sys::inherited;
-use nightlatch_sys::peers::Peer as Process;
+use nightlatch_sys::peers::PeerProcess;
 use nightlatch_sys::trusted::check_folder;
 use rustix::fs::Mode;
 use rustix::net::AddressFamily;
@@ -23,26 +23,25 @@ use crate::files::is_trusted;
 /// The first descriptor that systemd hands over.
 const FIRST: i32 = 3;
 
-/// What stands in a peer's address before the volume's name (crypttab(5), AF_UNIX KEY FILES).
+/// Precedes the volume's name in a peer's address (crypttab(5), AF_UNIX KEY FILES).
 const MARK: &[u8] = b"/cryptsetup/";
 
 /// A socket that listens. Its file is removed on drop when it was made here.
 #[derive(Debug)]
-pub(super) struct Listener {
+pub(super) struct KeySocket {
     socket: UnixListener,
     made: Option<PathBuf>,
 }
 
-/// Who wants a key.
+/// The connection of a volume that needs its key.
 #[derive(Debug)]
-pub(super) struct Peer {
-    /// Where the key goes.
+pub(super) struct VolumeConnection {
     pub(super) stream: UnixStream,
     /// The volume that it is for; empty when the peer does not say.
     pub(super) volume: String,
 }
 
-impl Listener {
+impl KeySocket {
     /// The socket that systemd hands over, or else one at `path`.
     pub(super) fn open(path: &Path) -> io::Result<Self> {
         let listener = match handed_over()? {
@@ -56,17 +55,17 @@ impl Listener {
         Ok(listener)
     }
 
-    /// The next peer that came, without waiting. Peers of other users than root and this program's own
-    /// get nothing, nor those that cannot be told.
-    pub(super) fn accept(&self) -> io::Result<Option<Peer>> {
+    /// The next connection, without waiting. Peers of users other than root and this program's own are dropped, and
+    /// those whose user the kernel does not know.
+    pub(super) fn accept(&self) -> io::Result<Option<VolumeConnection>> {
         loop {
             match self.socket.accept() {
                 Ok((stream, address)) => {
                     // A peer from outside this process's PID namespace has no number here, which is an error: it
                     // gets nothing, and others are served.
-                    if Process::of(&stream).is_ok_and(|peer| is_trusted(peer.user)) {
+                    if PeerProcess::of(&stream).is_ok_and(|peer| is_trusted(peer.user)) {
                         let volume = volume(&address);
-                        return Ok(Some(Peer { stream, volume }));
+                        return Ok(Some(VolumeConnection { stream, volume }));
                     }
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
@@ -81,13 +80,13 @@ impl Listener {
     }
 }
 
-impl AsFd for Listener {
+impl AsFd for KeySocket {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
     }
 }
 
-impl Drop for Listener {
+impl Drop for KeySocket {
     fn drop(&mut self) {
         if let Some(path) = &self.made {
             let _ = fs::remove_file(path);
@@ -122,7 +121,7 @@ fn make(path: &Path) -> io::Result<UnixListener> {
     {
         DirBuilder::new().mode(0o700).create(parent)?;
     }
-    // Who can write there puts a socket of his own in its place.
+    // A user who can write there could replace the socket.
     let parent = path.parent().filter(|parent| *parent != Path::new(""));
     check_folder(parent.unwrap_or(Path::new(".")), geteuid().as_raw()).map_err(io::Error::other)?;
     match fs::symlink_metadata(path) {

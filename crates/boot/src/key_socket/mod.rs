@@ -6,39 +6,46 @@ use std::ffi::OsString;
 use std::io::{self, Write};
 use std::os::fd::AsFd;
 use std::path::PathBuf;
-use std::process::ExitCode;
 use std::time::Duration;
 
 use nightlatch_core::digits;
 use nightlatch_core::secret::Secret;
 use nightlatch_core::time::Monotonic;
 use nightlatch_sys::clock;
-use nightlatch_sys::signals::{EndSignals, Signal, die_of};
+use nightlatch_sys::signals::{EndSignals, Signal};
 
-use crate::cli::{self, About, Action, Arguments, Names, Part, SyntaxError};
+use crate::applet::{Applet, AppletError, Privilege};
+use crate::cli::{self, Action, Argument, OptionNames, UsageError};
 use crate::exit::Exit;
-use crate::log::{self, Log, chain};
-use crate::process::{Process, end_all};
-use crate::program::Program;
-use crate::source::Source;
+use crate::log::Log;
+use crate::process::{PasswordProcess, end_all};
+use crate::program::TrustedProgram;
+use crate::source::PasswordSource;
 use crate::wait;
-use listener::{Listener, Peer};
+use listener::{KeySocket, VolumeConnection};
 
-const NAME: &str = "key-socket";
-
-/// How long the password is kept for another volume.
+/// The password is kept for this long after a volume was served.
 const KEEP: Duration = Duration::from_secs(60);
 
 /// A peer that reads nothing for so long gets nothing.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-const ABOUT: About = About {
-    name: NAME,
+pub(crate) const APPLET: Applet = Applet {
+    names: &["key-socket"],
+    about: "be the key file of volumes in crypttab(5)",
     help: HELP,
+    privilege: Privilege::None,
+    start: |applet, arguments| {
+        let action = parse(arguments);
+        applet.run(
+            action,
+            |options| options.debug,
+            |options, log| serve(&options, log),
+        )
+    },
 };
 
-/// The text of `--help`.
-pub const HELP: &str = "\
+const HELP: &str = "\
 Usage: nightlatch-boot key-socket [-?V] [--socket FILE] [--volume NAME]... [--keep SECONDS] [--debug]
        [--help] [--usage] [--version] [--] [COMMAND [ARGUMENT...]]
 
@@ -60,13 +67,13 @@ Example, a line of /etc/crypttab and what serves it:
   nightlatch-boot key-socket --volume data
 ";
 
-const NAMES: Names = Names {
+const NAMES: OptionNames = OptionNames {
     mandos: &[],
     ours: &["socket", "volume", "keep", "debug"],
     short: &[],
 };
 
-struct Options {
+struct KeySocketOptions {
     socket: PathBuf,
     volumes: Vec<String>,
     keep: Duration,
@@ -74,68 +81,51 @@ struct Options {
     command: Vec<OsString>,
 }
 
-/// What makes no sense.
-#[derive(Debug, thiserror::Error)]
-enum UsageError {
-    #[error(transparent)]
-    Syntax(#[from] SyntaxError),
-    #[error("--keep expects a number of seconds, found {0:?}")]
-    Keep(String),
-}
-
-/// Runs the applet with the arguments that follow its name.
-pub fn run(arguments: Vec<OsString>) -> ExitCode {
-    cli::run(&ABOUT, parse(arguments), |options| serve(&options))
-}
-
-fn parse(arguments: Vec<OsString>) -> Result<Action<Options>, UsageError> {
-    let mut arguments = Arguments::new(&NAMES, arguments);
-    let mut options = Options {
+fn parse(arguments: Vec<OsString>) -> Result<Action<KeySocketOptions>, UsageError> {
+    let options = KeySocketOptions {
         socket: "/run/nightlatch/key".into(),
         volumes: Vec::new(),
         keep: KEEP,
         debug: false,
         command: Vec::new(),
     };
-    while let Some(part) = arguments.next_part()? {
+    cli::parse(&NAMES, options, arguments, |options, part, arguments| {
         match part {
-            Part::Option("socket") => options.socket = arguments.value()?.into(),
-            Part::Option("volume") => options.volumes.push(arguments.text("--volume")?),
-            Part::Option("keep") => {
+            Argument::Option("socket") => options.socket = arguments.value()?.into(),
+            Argument::Option("volume") => options.volumes.push(arguments.text("--volume")?),
+            Argument::Option("keep") => {
                 let given = arguments.text("--keep")?;
-                let seconds: u32 =
-                    digits::decimal(&given).ok_or_else(|| UsageError::Keep(given))?;
+                let seconds: u32 = digits::decimal(&given).ok_or_else(|| {
+                    UsageError::Value("--keep", "a number of seconds", given.into())
+                })?;
                 options.keep = Duration::from_secs(seconds.into());
             }
-            Part::Option("debug") => options.debug = true,
-            Part::Option("help") => return Ok(Action::Help),
-            Part::Option("usage") => return Ok(Action::Usage),
-            Part::Option(_) => return Ok(Action::Version),
-            Part::Word(word) => {
+            Argument::Option("debug") => options.debug = true,
+            Argument::Word(word) => {
                 options.command.push(word);
                 options.command.extend(arguments.rest()?);
             }
+            part @ Argument::Option(_) => return Err(part.unexpected()),
         }
-    }
-    Ok(Action::Run(options))
+        Ok(())
+    })
 }
 
-fn start(options: &Options) -> io::Result<Process> {
+fn start(options: &KeySocketOptions) -> io::Result<PasswordProcess> {
     let program = match options.command.first() {
-        Some(name) => Program::named(name).map_err(io::Error::other)?,
-        None => Program::Myself,
+        Some(name) => TrustedProgram::named(name).map_err(io::Error::other)?,
+        None => TrustedProgram::Myself,
     };
     let mut command = program.command();
     command.args(options.command.iter().skip(1));
     if options.command.is_empty() {
         command.arg("client");
     }
-    Process::start(&mut command)
+    PasswordProcess::start(&mut command)
 }
 
-/// Why no volume can be served.
 #[derive(Debug, thiserror::Error)]
-enum KeyError {
+enum KeySocketError {
     #[error("cannot listen")]
     Listen(#[source] io::Error),
     #[error("no password could be fetched")]
@@ -144,7 +134,7 @@ enum KeyError {
     System(#[from] io::Error),
 }
 
-impl KeyError {
+impl AppletError for KeySocketError {
     fn exit(&self) -> Exit {
         match self {
             Self::Listen(_) => Exit::File,
@@ -154,28 +144,15 @@ impl KeyError {
     }
 }
 
-fn serve(options: &Options) -> ExitCode {
-    log::silence_panics(NAME);
-    let log = Log::new(NAME, options.debug);
-    match served(options, log) {
-        Ok(None) => Exit::Success.into(),
-        Ok(Some(signal)) => die_of(signal),
-        Err(error) => {
-            log.say(&chain(&error));
-            error.exit().into()
-        }
-    }
-}
-
-fn served(options: &Options, log: Log) -> Result<Option<Signal>, KeyError> {
+fn serve(options: &KeySocketOptions, log: Log) -> Result<Option<Signal>, KeySocketError> {
     let signals = EndSignals::hold()?;
-    let listener = Listener::open(&options.socket).map_err(KeyError::Listen)?;
+    let listener = KeySocket::open(&options.socket).map_err(KeySocketError::Listen)?;
     log.debug(|| "waiting for volumes".to_owned());
     let now = clock::now().mono;
-    let mut source = Source::new("the search for a password".to_owned(), now, || {
+    let mut source = PasswordSource::new("the search for a password".to_owned(), now, || {
         start(options)
     });
-    let mut desk = Desk {
+    let mut desk = KeyServer {
         options,
         log,
         waiting: Vec::new(),
@@ -187,23 +164,23 @@ fn served(options: &Options, log: Log) -> Result<Option<Signal>, KeyError> {
     end
 }
 
-/// Where keys are handed out.
-struct Desk<'a> {
-    options: &'a Options,
+/// Serves the volumes that connect.
+struct KeyServer<'a> {
+    options: &'a KeySocketOptions,
     log: Log,
-    waiting: Vec<Peer>,
+    waiting: Vec<VolumeConnection>,
     password: Option<Secret>,
-    /// When a volume was served last.
+    /// The time at which a volume was served last.
     last: Option<Monotonic>,
 }
 
-impl Desk<'_> {
+impl KeyServer<'_> {
     fn until_end(
         &mut self,
-        listener: &Listener,
-        source: &mut Source<'_>,
+        listener: &KeySocket,
+        source: &mut PasswordSource<'_>,
         signals: &EndSignals,
-    ) -> Result<Option<Signal>, KeyError> {
+    ) -> Result<Option<Signal>, KeySocketError> {
         loop {
             if let Some(signal) = signals.next()? {
                 return Ok(Some(signal));
@@ -215,7 +192,7 @@ impl Desk<'_> {
             if let Some(password) = source.advance(now, self.log)? {
                 self.password = Some(password);
             } else if self.password.is_none() && source.is_over() {
-                return Err(KeyError::NoPassword);
+                return Err(KeySocketError::NoPassword);
             }
             self.serve_all(now);
             let left = self
@@ -231,13 +208,13 @@ impl Desk<'_> {
         }
     }
 
-    fn handle_peer(&mut self, peer: Peer) {
+    fn handle_peer(&mut self, peer: VolumeConnection) {
         let (volumes, volume) = (&self.options.volumes, &peer.volume);
         if volumes.is_empty() || volumes.contains(volume) {
             self.log.debug(|| format!("the volume {volume:?} asks"));
             self.waiting.push(peer);
         } else {
-            self.log.say(&format!(
+            self.log.info(&format!(
                 "refused the volume {volume:?}: not one of --volume"
             ));
         }
@@ -257,14 +234,14 @@ impl Desk<'_> {
                 }
                 Err(error) => {
                     let what = format!("cannot give the password to the volume {volume:?}");
-                    self.log.say(&format!("{what}: {error}"));
+                    self.log.info(&format!("{what}: {error}"));
                 }
             }
         }
     }
 }
 
-fn give(peer: &Peer, password: &Secret) -> io::Result<()> {
+fn give(peer: &VolumeConnection, password: &Secret) -> io::Result<()> {
     let mut stream = &peer.stream;
     stream.set_nonblocking(false)?;
     stream.set_write_timeout(Some(PATIENCE))?;

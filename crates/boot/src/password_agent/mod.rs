@@ -8,39 +8,44 @@ pub mod options;
 pub mod question;
 mod questions;
 
-use std::ffi::OsString;
 use std::io;
 use std::os::fd::AsFd;
 use std::path::PathBuf;
-use std::process::ExitCode;
 use std::time::Duration;
 
 use nightlatch_core::secret::Secret;
 use nightlatch_core::time::Monotonic;
-use nightlatch_sys::identity::{Identity, start_as};
-use nightlatch_sys::signals::{EndSignals, Signal, die_of};
+use nightlatch_sys::identity::{ProgramIdentity, start_as};
+use nightlatch_sys::signals::{EndSignals, Signal};
 use nightlatch_sys::{clock, privileges};
 
-use crate::cli::{self, About};
+use crate::applet::{Applet, AppletError, Privilege};
 use crate::exit::Exit;
-use crate::log::{self, Log, chain};
-use crate::process::{Process, end_all};
-use crate::program::Program;
-use crate::source::Source;
+use crate::log::Log;
+use crate::process::{PasswordProcess, end_all};
+use crate::program::TrustedProgram;
+use crate::source::PasswordSource;
 use crate::wait;
-use crate::watch::Watch;
-use options::Options;
+use crate::watch::DirectoryWatch;
+use options::PasswordAgentOptions;
 use questions::Questions;
 
-const NAME: &str = "password-agent";
-
-const ABOUT: About = About {
-    name: NAME,
+pub(crate) const APPLET: Applet = Applet {
+    names: &["password-agent"],
+    about: "answer systemd's questions for a password",
     help: HELP,
+    privilege: Privilege::None,
+    start: |applet, arguments| {
+        let action = options::parse(arguments);
+        applet.run(
+            action,
+            |options| options.debug,
+            |options, log| answer(&options, log),
+        )
+    },
 };
 
-/// The text of `--help`.
-pub const HELP: &str = "\
+const HELP: &str = "\
 Usage: nightlatch-boot password-agent [-?V] [-d DIR] [--helper-directory DIR] [-u ID] [-g ID]
        [--linger SECONDS] [--debug] [--help] [--usage] [--version] [--] [CLIENT [OPTION...]]
 
@@ -64,17 +69,9 @@ Example, a client with options:
   nightlatch-boot password-agent -- /usr/bin/nightlatch-boot client --interface eth0
 ";
 
-/// How the client learns where its helpers are.
+/// Tells the client the directory of its helpers.
 const HELPERS: &str = "MANDOSPLUGINHELPERDIR";
 
-/// Runs the applet with the arguments that follow its name.
-pub fn run(arguments: Vec<OsString>) -> ExitCode {
-    cli::run(&ABOUT, options::parse(arguments), |options| {
-        answer(&options)
-    })
-}
-
-/// Why nobody is answered.
 #[derive(Debug, thiserror::Error)]
 enum AgentError {
     #[error("cannot watch {0}")]
@@ -87,7 +84,7 @@ enum AgentError {
     System(#[from] io::Error),
 }
 
-impl AgentError {
+impl AppletError for AgentError {
     fn exit(&self) -> Exit {
         match self {
             Self::Watch(..) => Exit::File,
@@ -97,31 +94,18 @@ impl AgentError {
     }
 }
 
-fn answer(options: &Options) -> ExitCode {
-    log::silence_panics(NAME);
-    let log = Log::new(NAME, options.debug);
-    match answered(options, log) {
-        Ok(None) => Exit::Success.into(),
-        Ok(Some(signal)) => die_of(signal),
-        Err(error) => {
-            log.say(&chain(&error));
-            error.exit().into()
-        }
-    }
-}
-
-fn answered(options: &Options, log: Log) -> Result<Option<Signal>, AgentError> {
+fn answer(options: &PasswordAgentOptions, log: Log) -> Result<Option<Signal>, AgentError> {
     let signals = EndSignals::hold()?;
     let directory = &options.directory;
-    let watch =
-        Watch::for_changes(directory).map_err(|e| AgentError::Watch(directory.clone(), e))?;
+    let watch = DirectoryWatch::for_changes(directory)
+        .map_err(|e| AgentError::Watch(directory.clone(), e))?;
     let mut questions = Questions::of(directory, log);
     questions.look(None)?;
     if !questions.any() {
         return Err(AgentError::NoQuestion(directory.clone()));
     }
     let now = clock::now().mono;
-    let mut source = Source::new("the client".to_owned(), now, || start(options));
+    let mut source = PasswordSource::new("the client".to_owned(), now, || start(options));
     let mut agent = Agent {
         questions,
         password: None,
@@ -133,32 +117,32 @@ fn answered(options: &Options, log: Log) -> Result<Option<Signal>, AgentError> {
     end
 }
 
-fn start(options: &Options) -> io::Result<Process> {
+fn start(options: &PasswordAgentOptions) -> io::Result<PasswordProcess> {
     let (program, arguments) = options
         .client
         .split_first()
         .ok_or(io::ErrorKind::NotFound)?;
-    let program = Program::named(program).map_err(io::Error::other)?;
+    let program = TrustedProgram::named(program).map_err(io::Error::other)?;
     let mut command = program.command();
     command
         .args(arguments)
         .env(HELPERS, &options.helper_directory);
-    // Who is not root tries things out, and can only be who he is.
+    // Only root can start a program as another user.
     if privileges::is_root() {
-        let identity = Identity {
+        let identity = ProgramIdentity {
             user: options.user,
             group: options.group,
             effective_root: true,
         };
         start_as(&mut command, identity);
     }
-    Process::start(&mut command)
+    PasswordProcess::start(&mut command)
 }
 
 struct Agent<'a> {
     questions: Questions<'a>,
     password: Option<Secret>,
-    /// When the last question vanished.
+    /// The time at which the last question vanished.
     alone_since: Option<Monotonic>,
     linger: Duration,
 }
@@ -166,8 +150,8 @@ struct Agent<'a> {
 impl Agent<'_> {
     fn until_end(
         &mut self,
-        source: &mut Source<'_>,
-        watch: &Watch,
+        source: &mut PasswordSource<'_>,
+        watch: &DirectoryWatch,
         signals: &EndSignals,
         log: Log,
     ) -> Result<Option<Signal>, AgentError> {
@@ -194,7 +178,7 @@ impl Agent<'_> {
         }
     }
 
-    /// How long to stay, once everybody has an answer and has gone.
+    /// Time to stay, once every question is answered and gone.
     fn left(&mut self, now: Monotonic) -> Option<Duration> {
         if self.password.is_none() || self.questions.any() {
             self.alone_since = None;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use nightlatch_core::digits;
 
-use crate::cli::{Action, Arguments, Names, Part, SyntaxError};
+use crate::cli::{self, Action, Argument, ArgumentReader, OptionNames, UsageError};
 
 /// The user and the group that own nothing (password-agent(8mandos), `--user`).
 const NOBODY: u32 = 65534;
@@ -14,49 +14,36 @@ const NOBODY: u32 = 65534;
 /// A slow machine needs some seconds to find out that a password is wrong.
 const LINGER: Duration = Duration::from_secs(20);
 
-/// How to answer.
+/// The options of the applet `password-agent`.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Options {
-    /// Where the questions are.
+pub struct PasswordAgentOptions {
+    /// The directory of the questions.
     pub directory: PathBuf,
-    /// Where helpers of the client are.
+    /// The directory of the client's helpers.
     pub helper_directory: PathBuf,
     /// The client's real user.
     pub user: u32,
     /// The client's real group.
     pub group: u32,
-    /// How long to watch for a question that comes again.
+    /// Time to watch for a question that comes again.
     pub linger: Duration,
     /// The client, and its arguments.
     pub client: Vec<OsString>,
-    /// Whether each step is told.
+    /// `--debug`.
     pub debug: bool,
 }
 
-/// What makes no sense.
-#[derive(Debug, thiserror::Error)]
-pub enum UsageError {
-    /// What no command line may be.
-    #[error(transparent)]
-    Syntax(#[from] SyntaxError),
-    /// `--user`, `--group` or `--linger`.
-    #[error("{0} expects a number from 0 to {max}, found {1:?}", max = u32::MAX)]
-    Number(&'static str, String),
-    /// The number that means another thing to the system.
-    #[error("{0} expects the number of a user or a group")]
-    NotAnId(&'static str),
-}
-
-const NAMES: Names = Names {
+const NAMES: OptionNames = OptionNames {
     mandos: &["agent-directory", "helper-directory", "user", "group"],
     ours: &["linger", "debug"],
     short: &[('d', "agent-directory"), ('u', "user"), ('g', "group")],
 };
 
 /// Reads the arguments that follow the applet's name.
-pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Action<Options>, UsageError> {
-    let mut arguments = Arguments::new(&NAMES, arguments);
-    let mut options = Options {
+pub fn parse(
+    arguments: impl IntoIterator<Item = OsString>,
+) -> Result<Action<PasswordAgentOptions>, UsageError> {
+    let options = PasswordAgentOptions {
         directory: "/run/systemd/ask-password".into(),
         helper_directory: "/lib/mandos/plugin-helpers".into(),
         user: NOBODY,
@@ -65,40 +52,42 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Action<Opt
         client: Vec::new(),
         debug: false,
     };
-    while let Some(part) = arguments.next_part()? {
+    let action = cli::parse(&NAMES, options, arguments, |options, part, arguments| {
         match part {
-            Part::Option("agent-directory") => options.directory = arguments.value()?.into(),
-            Part::Option("helper-directory") => {
+            Argument::Option("agent-directory") => options.directory = arguments.value()?.into(),
+            Argument::Option("helper-directory") => {
                 options.helper_directory = arguments.value()?.into();
             }
-            Part::Option("user") => options.user = id("--user", &mut arguments)?,
-            Part::Option("group") => options.group = id("--group", &mut arguments)?,
-            Part::Option("linger") => {
-                let seconds = number("--linger", &mut arguments)?;
+            Argument::Option("user") => options.user = id("--user", arguments)?,
+            Argument::Option("group") => options.group = id("--group", arguments)?,
+            Argument::Option("linger") => {
+                let seconds = number("--linger", arguments)?;
                 options.linger = Duration::from_secs(seconds.into());
             }
-            Part::Option("debug") => options.debug = true,
-            Part::Option("help") => return Ok(Action::Help),
-            Part::Option("usage") => return Ok(Action::Usage),
-            Part::Option(_) => return Ok(Action::Version),
-            Part::Word(word) => options.client.push(word),
+            Argument::Option("debug") => options.debug = true,
+            Argument::Word(word) => options.client.push(word),
+            part @ Argument::Option(_) => return Err(part.unexpected()),
         }
-    }
-    if options.client.is_empty() {
+        Ok(())
+    });
+    Ok(action?.map(|mut options| {
+        if options.client.is_empty() {
+            options
+                .client
+                .push("/lib/mandos/plugins.d/mandos-client".into());
+        }
         options
-            .client
-            .push("/lib/mandos/plugins.d/mandos-client".into());
-    }
-    Ok(Action::Run(options))
+    }))
 }
 
-fn number(option: &'static str, arguments: &mut Arguments) -> Result<u32, UsageError> {
+fn number(option: &'static str, arguments: &mut ArgumentReader) -> Result<u32, UsageError> {
     let given = arguments.text(option)?;
-    digits::decimal(&given).ok_or(UsageError::Number(option, given))
+    digits::decimal(&given)
+        .ok_or_else(|| UsageError::Value(option, "a number from 0 to 4294967295", given.into()))
 }
 
 /// The highest number means "leave it" in setresuid(2), which would leave root.
-fn id(option: &'static str, arguments: &mut Arguments) -> Result<u32, UsageError> {
+fn id(option: &'static str, arguments: &mut ArgumentReader) -> Result<u32, UsageError> {
     match number(option, arguments)? {
         u32::MAX => Err(UsageError::NotAnId(option)),
         id => Ok(id),
@@ -109,7 +98,7 @@ fn id(option: &'static str, arguments: &mut Arguments) -> Result<u32, UsageError
 mod tests {
     use super::*;
 
-    fn read(arguments: &[&str]) -> Result<Options, UsageError> {
+    fn read(arguments: &[&str]) -> Result<PasswordAgentOptions, UsageError> {
         match parse(arguments.iter().map(OsString::from))? {
             Action::Run(options) => Ok(options),
             other => panic!("{other:?}"),

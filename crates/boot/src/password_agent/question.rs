@@ -1,4 +1,4 @@
-//! A question of systemd's, as a file tells it (<https://systemd.io/PASSWORD_AGENTS/>).
+//! A question of systemd, as a file describes it (<https://systemd.io/PASSWORD_AGENTS/>).
 //!
 //! Pure: from text to [`Question`].
 
@@ -6,29 +6,28 @@ use std::path::PathBuf;
 
 use nightlatch_core::digits;
 
-/// What a file asks.
+/// A request for a password.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Question {
-    /// Where the answer goes: a datagram socket.
+    /// The datagram socket for the answer.
     pub socket: PathBuf,
-    /// Who asks, if it says so.
+    /// The process that asks, if the file names it.
     pub pid: Option<u32>,
     /// Until when, in microseconds of `CLOCK_MONOTONIC`; `None` for ever.
     pub not_after: Option<u64>,
-    /// What is asked for, in a form that stays the same when it is asked again. Empty when not told.
+    /// Identifies the same question when it comes again. Empty when the file has none.
     pub id: String,
-    /// Whether a token's PIN is asked for: a wrong one uses up a try of a few, and no disk's password
-    /// is one.
+    /// True for the PIN of a token. A wrong PIN uses up one of a few tries, and the password of a disk is none.
     pub for_pin: bool,
 }
 
-/// What makes a file no question.
+/// A file is no question.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum QuestionError {
     /// The section is missing.
     #[error("expected a section [Ask]")]
     NoSection,
-    /// Nothing tells where the answer is to go.
+    /// There is no socket for the answer.
     #[error("expected Socket= with an absolute path")]
     NoSocket,
 }

@@ -16,21 +16,20 @@ use rustix::process::{Pid, test_kill_process};
 use zeroize::Zeroizing;
 
 use super::question::{Question, parse};
-use crate::files::{Found, is_owned, is_trusted, read_all};
+use crate::files::{PathHandle, is_owned, is_trusted, read_all};
 use crate::log::{Log, chain};
 
-/// What the names of questions begin with.
+/// Names of questions begin with it.
 const PREFIX: &[u8] = b"ask.";
 
 /// The longest file that is a question.
 const MAX_FILE: usize = 64 * 1024;
 
-/// What a question has come to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Standing {
+enum QuestionState {
     /// It waits for the password.
     Open,
-    /// It has the password, or is none, or is for a person to answer.
+    /// It is answered, is no question, or is left to a person.
     Done,
 }
 
@@ -39,8 +38,8 @@ enum Standing {
 pub(super) struct Questions<'a> {
     directory: &'a Path,
     log: Log,
-    standing: BTreeMap<OsString, Standing>,
-    /// What was answered: who asks for it again has refused the password.
+    states: BTreeMap<OsString, QuestionState>,
+    /// Ids of answered questions. When one comes again, its password was refused.
     answered: BTreeSet<String>,
 }
 
@@ -50,14 +49,14 @@ impl<'a> Questions<'a> {
         Self {
             directory,
             log,
-            standing: BTreeMap::new(),
+            states: BTreeMap::new(),
             answered: BTreeSet::new(),
         }
     }
 
-    /// Whether a question stands, answered or not.
+    /// True while there is any question, answered or not.
     pub(super) fn any(&self) -> bool {
-        !self.standing.is_empty()
+        !self.states.is_empty()
     }
 
     /// Looks at the directory anew, and answers with `password`, if there is one, what is open.
@@ -69,27 +68,27 @@ impl<'a> Questions<'a> {
                 here.insert(name);
             }
         }
-        self.standing.retain(|name, _| here.contains(name));
+        self.states.retain(|name, _| here.contains(name));
         for name in here {
-            if self.standing.get(&name) == Some(&Standing::Done) {
+            if self.states.get(&name) == Some(&QuestionState::Done) {
                 continue;
             }
-            let standing = match self.read(&name) {
+            let states = match self.read(&name) {
                 Some(question) => self.handle(&question, password),
-                None => Standing::Done,
+                None => QuestionState::Done,
             };
-            self.standing.insert(name, standing);
+            self.states.insert(name, states);
         }
         Ok(())
     }
 
-    /// What a file asks; nothing when it is no question, or nobody waits for the answer.
+    /// The question in a file; none when the file is no question, or no process waits for the answer.
     fn read(&self, name: &OsString) -> Option<Question> {
         let path = self.directory.join(name);
         let said = path.display();
-        let told = |why: &str| self.log.say(&format!("leaving out {said}: {why}"));
+        let told = |why: &str| self.log.info(&format!("leaving out {said}: {why}"));
         // One that is not there was taken back in between.
-        let found = Found::at(&path).ok()?;
+        let found = PathHandle::at(&path).ok()?;
         if !found.about().is_file() || !is_owned(found.about()) {
             told("expected a file of root's or this user's that others cannot write to");
             return None;
@@ -115,15 +114,15 @@ impl<'a> Questions<'a> {
         waits.then_some(question)
     }
 
-    fn handle(&mut self, question: &Question, password: Option<&Secret>) -> Standing {
+    fn handle(&mut self, question: &Question, password: Option<&Secret>) -> QuestionState {
         let id = &question.id;
         if !id.is_empty() && self.answered.contains(id) {
             let what = format!("the password was refused for {id:?}");
-            self.log.say(&format!("{what}: a person must answer"));
-            return Standing::Done;
+            self.log.info(&format!("{what}: a person must answer"));
+            return QuestionState::Done;
         }
         let Some(password) = password else {
-            return Standing::Open;
+            return QuestionState::Open;
         };
         match answer(question, password) {
             Ok(()) => {
@@ -133,9 +132,9 @@ impl<'a> Questions<'a> {
             }
             Err(error) => self
                 .log
-                .say(&format!("cannot answer the question for {id:?}: {error}")),
+                .info(&format!("cannot answer the question for {id:?}: {error}")),
         }
-        Standing::Done
+        QuestionState::Done
     }
 }
 
@@ -158,9 +157,9 @@ fn answer(question: &Question, password: &Secret) -> io::Result<()> {
     datagram.extend_from_slice(password.expose());
     datagram.push(0);
     let socket = UnixDatagram::unbound()?;
-    // Nobody who does not read may hold up the answers to others.
+    // A process that does not read must not delay the answers to others.
     socket.set_nonblocking(true)?;
-    let there = Found::at(&question.socket)?;
+    let there = PathHandle::at(&question.socket)?;
     if !there.about().file_type().is_socket() || !is_trusted(there.about().uid()) {
         let expected = "expected a socket of root's or this user's";
         return Err(io::Error::other(format!(

@@ -11,31 +11,36 @@ mod runner;
 use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 
-use nightlatch_core::kernel_command_line::Parameters;
+use nightlatch_core::kernel_command_line::KernelParameters;
 use nightlatch_core::secret::Secret;
-use nightlatch_sys::signals::{EndSignals, Signal, die_of};
+use nightlatch_sys::signals::{EndSignals, Signal};
 
-use crate::cli::{self, About, Action};
+use crate::applet::{Applet, Ending, Privilege, report};
+use crate::cli::{Action, UsageError};
 use crate::exit::Exit;
 use crate::files;
 use crate::kernel_command_line;
 use crate::log::{self, Log, chain};
 use crate::output::write_out;
-use crate::process::{Process, end_all};
-use options::{ConfigError, Options};
-use runner::{End, race};
+use crate::process::{PasswordProcess, end_all};
+use options::{PluginOptionsError, PluginRunnerOptions};
+use runner::{RaceOutcome, race};
 
 const NAME: &str = "plugin-runner";
 
-const ABOUT: About = About {
-    name: NAME,
+pub(crate) const APPLET: Applet = Applet {
+    names: &[NAME],
+    about: "run plugins, print what the first to succeed prints",
     help: HELP,
+    privilege: Privilege::None,
+    start: |applet, arguments| {
+        let action = Ok(parse(arguments));
+        applet.run(action, |invocation| invocation.options.debug, run)
+    },
 };
 
-/// The text of `--help`.
-pub const HELP: &str = "\
+const HELP: &str = "\
 Usage: nightlatch-boot plugin-runner [-?V] [-G VAR=VALUE] [-E PLUGIN:VAR=VALUE] [-g OPTION[,...]]
        [-o PLUGIN:OPTION[,...]] [-d PLUGIN] [-e PLUGIN] [--userid ID] [--groupid ID]
        [--plugin-dir DIR] [--plugin-helper-dir DIR] [--config-file FILE] [--no-fallback]
@@ -75,81 +80,98 @@ Example: a plugin that is told more, and one that is left out:
 /// The longest configuration file that makes sense.
 const MAX_CONFIG: usize = 1024 * 1024;
 
-/// Runs the applet with the arguments that follow its name.
-pub fn run(arguments: Vec<OsString>) -> ExitCode {
-    match options::parse(&arguments) {
-        // A machine must not stay locked over a misspelt option: who stands there is asked.
+/// The command line, read without the configuration file.
+struct Invocation {
+    arguments: Vec<OsString>,
+    options: PluginRunnerOptions,
+    error: Option<UsageError>,
+}
+
+/// A machine must not stay locked over a misspelt option: the person at the console is asked for the password then.
+fn parse(arguments: Vec<OsString>) -> Action<Invocation> {
+    let (action, error) = match options::parse(&arguments) {
+        Ok(action) => (action, None),
+        Err(error) => (Action::Run(PluginRunnerOptions::default()), Some(error)),
+    };
+    action.map(|options| Invocation {
+        arguments,
+        options,
+        error,
+    })
+}
+
+fn run(invocation: Invocation, log: Log) -> io::Result<Ending> {
+    let Invocation {
+        arguments,
+        options,
+        error,
+    } = invocation;
+    if let Some(error) = error {
+        return run_plugins(options, Some(report(&error, log)));
+    }
+    let file = config_file(&options);
+    match configured(&file, &arguments) {
+        Ok(options) if options.show_client.is_some() => Ok(Ending::Exit(show_client(options))),
+        Ok(options) => run_plugins(options, None),
         Err(error) => {
-            cli::refuse(NAME, &error);
-            run_with(Options::default(), Some(Exit::Usage))
-        }
-        Ok(Action::Run(first)) => match configured(&config_file(&first), &arguments) {
-            Ok(options) if options.show_client.is_some() => show_client(options),
-            Ok(options) => run_with(options, None),
-            Err(error) => {
-                let log = Log::new(NAME, false);
-                log.say(&format!(
-                    "{}: {}",
-                    config_file(&first).display(),
-                    chain(&error)
-                ));
-                log.hint(&format!(
-                    "`nightlatch-boot {NAME} --help` explains the options"
-                ));
-                match first.show_client {
-                    Some(_) => Exit::Config.into(),
-                    None => run_with(first, Some(Exit::Config)),
-                }
+            log.info(&format!("{}: {}", file.display(), chain(&error)));
+            log.hint(&format!(
+                "`nightlatch-boot {NAME} --help` explains the options"
+            ));
+            match options.show_client {
+                Some(_) => Ok(Ending::Exit(Exit::Config)),
+                None => run_plugins(options, Some(Exit::Config)),
             }
-        },
-        asked => cli::run(&ABOUT, asked, |_| Exit::Success.into()),
+        }
     }
 }
 
-/// For `nightlatch check`: what is wrong is told, and nothing is printed where the client is not started.
-fn show_client(mut options: Options) -> ExitCode {
+/// For `nightlatch check`: logs what is wrong, and prints nothing when the client is disabled.
+fn show_client(mut options: PluginRunnerOptions) -> Exit {
     let log = Log::new(NAME, options.debug);
     let file = options.show_client.take().unwrap_or_default();
     match files::read_bounded(&file, MAX_CONFIG) {
-        Ok(line) => options.obey(&Parameters::parse(&String::from_utf8_lossy(&line))),
+        Ok(line) => options.obey(&KernelParameters::parse(&String::from_utf8_lossy(&line))),
         Err(error) => {
-            log.say(&format!("cannot read {}: {error}", file.display()));
-            return Exit::File.into();
+            log.info(&format!("cannot read {}: {error}", file.display()));
+            return Exit::File;
         }
     }
-    options.warnings.iter().for_each(|warning| log.say(warning));
+    options
+        .warnings
+        .iter()
+        .for_each(|warning| log.info(warning));
     let Some(client) = options.client() else {
-        return Exit::Unavailable.into();
+        return Exit::Unavailable;
     };
     let lines = client.iter().map(|option| option.to_string_lossy() + "\n");
     log::print(&lines.collect::<String>())
 }
 
 /// The options that this boot gives the client beside those of its file; nothing where it is not started.
-pub(crate) fn client_arguments(parameters: &Parameters) -> Option<Vec<OsString>> {
-    let file = config_file(&Options::default());
+pub(crate) fn client_arguments(parameters: &KernelParameters) -> Option<Vec<OsString>> {
+    let file = config_file(&PluginRunnerOptions::default());
     let mut options = configured(&file, &[]).ok()?;
     options.obey(parameters);
     let arguments = options.client()?;
     Some(arguments.into_iter().map(OsString::from).collect())
 }
 
-/// Why there are no options.
 #[derive(Debug, thiserror::Error)]
-enum ReadError {
+enum ConfigFileError {
     #[error("cannot read the configuration file")]
     Read(#[from] io::Error),
     #[error(transparent)]
-    Config(#[from] ConfigError),
+    Config(#[from] PluginOptionsError),
 }
 
 /// The file of more options.
-fn config_file(options: &Options) -> PathBuf {
+fn config_file(options: &PluginRunnerOptions) -> PathBuf {
     let usual = || files::configuration().join("plugin-runner.conf");
     options.config_file.clone().unwrap_or_else(usual)
 }
 
-fn configured(file: &Path, arguments: &[OsString]) -> Result<Options, ReadError> {
+fn configured(file: &Path, arguments: &[OsString]) -> Result<PluginRunnerOptions, ConfigFileError> {
     let config = match files::read_bounded(file, MAX_CONFIG) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
         read => read?.to_vec(),
@@ -157,60 +179,50 @@ fn configured(file: &Path, arguments: &[OsString]) -> Result<Options, ReadError>
     Ok(options::parse_with(&config, arguments)?)
 }
 
-/// Runs with these options; when there is a `fault`, without plugins, and with that exit status.
-fn run_with(mut options: Options, fault: Option<Exit>) -> ExitCode {
+/// Runs the plugins; after an error in the options none of them, and `fault` is the exit status.
+fn run_plugins(mut options: PluginRunnerOptions, fault: Option<Exit>) -> io::Result<Ending> {
     if options.kernel_command_line {
         options.obey(&kernel_command_line::of_this_boot());
     }
-    log::silence_panics(NAME);
     let log = Log::new(NAME, options.debug);
-    options.warnings.iter().for_each(|warning| log.say(warning));
-    match raced(&options, fault, log) {
-        Ok(Ok(exit)) => exit.into(),
-        Ok(Err(signal)) => die_of(signal),
-        Err(error) => {
-            log.say(&chain(&error));
-            Exit::System.into()
-        }
-    }
-}
-
-/// The whole of it: the exit status, or the signal to die of.
-fn raced(options: &Options, fault: Option<Exit>, log: Log) -> io::Result<Result<Exit, Signal>> {
+    options
+        .warnings
+        .iter()
+        .for_each(|warning| log.info(warning));
     let signals = EndSignals::hold()?;
-    let (plugins, fault) = match (fault, plugins::find(options, log)) {
+    let (plugins, fault) = match (fault, plugins::find(&options, log)) {
         (Some(fault), _) => (Vec::new(), fault),
         (None, Ok(plugins)) => (plugins, Exit::Success),
         (None, Err(error)) => {
-            log.say(&chain(&error));
+            log.info(&chain(&error));
             (Vec::new(), Exit::Unavailable)
         }
     };
     if plugins.is_empty() && fault == Exit::Success {
-        log.say(&format!("no plugin in {}", options.directory.display()));
+        log.info(&format!("no plugin in {}", options.directory.display()));
     }
-    let (end, running) = race(&plugins, options, &signals, log)?;
-    match end {
-        End::Plugin(password) => hand_over(&password, running, &signals)
-            .map(|signal| signal.map_or(Ok(Exit::Success), Err)),
-        End::Person(password) => {
-            hand_over(&password, running, &signals).map(|signal| signal.map_or(Ok(fault), Err))
+    let (outcome, running) = race(&plugins, &options, &signals, log)?;
+    match outcome {
+        RaceOutcome::Plugin(password) => hand_over(&password, running, &signals).map(Ending::from),
+        RaceOutcome::Person(password) => {
+            let signal = hand_over(&password, running, &signals)?;
+            Ok(signal.map_or(Ending::Exit(fault), Ending::Signal))
         }
-        End::Nobody => Ok(Ok(match fault {
+        RaceOutcome::NoPassword => Ok(Ending::Exit(match fault {
             Exit::Success => Exit::Unavailable,
             fault => fault,
         })),
-        End::Signal(signal) => {
+        RaceOutcome::Signal(signal) => {
             end_all(running);
-            Ok(Err(signal))
+            Ok(Ending::Signal(signal))
         }
     }
 }
 
-/// The password first: who waits for it can begin while the others end.
+/// Writes the password first, so that its reader need not wait until all plugins have ended.
 fn hand_over(
     password: &Secret,
-    running: Vec<Process>,
+    running: Vec<PasswordProcess>,
     signals: &EndSignals,
 ) -> io::Result<Option<Signal>> {
     let written = write_out(password, signals);

@@ -1,16 +1,16 @@
 //! The command line and the configuration file, as plugin-runner(8mandos) documents them, and what is
 //! ours in them.
 //!
-//! Pure: from words to [`Options`], nothing read and nothing printed.
+//! Pure: from words to [`PluginRunnerOptions`], nothing read and nothing printed.
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
-use nightlatch_core::kernel_command_line::Parameters;
+use nightlatch_core::kernel_command_line::KernelParameters;
 
-use crate::cli::{Action, Arguments, Names, Part, SyntaxError, words};
+use crate::cli::{self, Action, Argument, ArgumentReader, OptionNames, UsageError, words};
 
 /// The user and the group that own nothing (plugin-runner(8mandos), `--userid`).
 const NOBODY: u32 = 65534;
@@ -18,41 +18,41 @@ const NOBODY: u32 = 65534;
 /// The name of the client among plugins.
 const CLIENT: &str = "mandos-client";
 
-/// What to run, and how.
+/// The options of the applet `plugin-runner`.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Options {
+pub struct PluginRunnerOptions {
     /// Environment of every plugin: `VAR=value`, or `VAR` to take one away.
     pub environment: Vec<OsString>,
-    /// Options of every plugin.
+    /// PluginRunnerOptions of every plugin.
     pub arguments: Vec<OsString>,
-    /// Options of the client that the kernel's command line gives.
+    /// PluginRunnerOptions of the client that the kernel's command line gives.
     pub kernel: Vec<OsString>,
-    /// What is said of single plugins, by their names.
+    /// Options of single plugins, by their names.
     pub plugins: BTreeMap<OsString, PluginOptions>,
     /// The user that plugins run as.
     pub user: u32,
     /// The group that plugins run as.
     pub group: u32,
-    /// Where the plugins are.
+    /// The directory of the plugins.
     pub directory: PathBuf,
-    /// Where their helpers are.
+    /// The directory of their helpers.
     pub helper_directory: PathBuf,
     /// The file that holds more options; without one, that of the initramfs.
     pub config_file: Option<PathBuf>,
-    /// Whether the kernel's command line is obeyed.
+    /// `--kernel-command-line`.
     pub kernel_command_line: bool,
-    /// Whether a person is asked when no plugin can give a password.
+    /// False with `--no-fallback`: a person is never asked.
     pub fallback: bool,
     /// Nothing is run: the options of the client are printed as a boot with the kernel's command line in this file
     /// gives them.
     pub show_client: Option<PathBuf>,
-    /// Whether each step is told.
+    /// `--debug`.
     pub debug: bool,
-    /// What is wrong, but no reason to leave a machine locked.
+    /// Faults that are no reason to leave a machine locked.
     pub warnings: Vec<String>,
 }
 
-/// What is said of one plugin.
+/// Options of one plugin.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub struct PluginOptions {
     /// It is not started.
@@ -63,7 +63,7 @@ pub struct PluginOptions {
     pub environment: Vec<OsString>,
 }
 
-impl Default for Options {
+impl Default for PluginRunnerOptions {
     fn default() -> Self {
         Self {
             environment: Vec::new(),
@@ -84,46 +84,35 @@ impl Default for Options {
     }
 }
 
-/// What makes no sense.
-#[derive(Debug, thiserror::Error)]
-pub enum UsageError {
-    /// What no command line may be.
-    #[error(transparent)]
-    Syntax(#[from] SyntaxError),
-    /// An option for one plugin that does not say for which.
-    #[error("{0} expects PLUGIN:VALUE, found {1:?}")]
-    NoPlugin(&'static str, OsString),
-    /// The same word in a file that is not for asking.
-    #[error("--{0} has no place in a configuration file")]
-    NotInFile(&'static str),
-}
-
 /// Reads the command line alone: what it asks for, and which configuration file it means.
-pub fn parse(arguments: &[OsString]) -> Result<Action<Options>, UsageError> {
-    apply(Options::default(), arguments)
+pub fn parse(arguments: &[OsString]) -> Result<Action<PluginRunnerOptions>, UsageError> {
+    apply(PluginRunnerOptions::default(), arguments)
 }
 
 /// Reads the text of the configuration file, then the command line, which has the last word.
-pub fn parse_with(config: &[u8], arguments: &[OsString]) -> Result<Options, ConfigError> {
-    let from_file = apply(Options::default(), &words(config));
-    let options = match from_file.map_err(ConfigError::File)? {
+pub fn parse_with(
+    config: &[u8],
+    arguments: &[OsString],
+) -> Result<PluginRunnerOptions, PluginOptionsError> {
+    let from_file = apply(PluginRunnerOptions::default(), &words(config));
+    let options = match from_file.map_err(PluginOptionsError::File)? {
         Action::Run(options) => options,
         Action::Help | Action::Usage | Action::Version => {
-            return Err(ConfigError::File(UsageError::NotInFile(
+            return Err(PluginOptionsError::File(UsageError::NotInFile(
                 "help, --usage or --version",
             )));
         }
     };
-    match apply(options, arguments).map_err(ConfigError::CommandLine)? {
+    match apply(options, arguments).map_err(PluginOptionsError::CommandLine)? {
         Action::Run(options) => Ok(options),
         // `parse` has answered these.
-        Action::Help | Action::Usage | Action::Version => Ok(Options::default()),
+        Action::Help | Action::Usage | Action::Version => Ok(PluginRunnerOptions::default()),
     }
 }
 
-impl Options {
+impl PluginRunnerOptions {
     /// Takes over what the kernel's command line says of the client.
-    pub fn obey(&mut self, parameters: &Parameters) {
+    pub fn obey(&mut self, parameters: &KernelParameters) {
         let client = self.plugins.entry(CLIENT.into()).or_default();
         client.disabled |= parameters.off;
         let arguments = parameters.arguments().into_iter().map(OsString::from);
@@ -152,9 +141,9 @@ impl Options {
     }
 }
 
-/// Where it is that something makes no sense.
+/// An error in the options, by its place.
 #[derive(Debug, thiserror::Error)]
-pub enum ConfigError {
+pub enum PluginOptionsError {
     /// In the configuration file.
     #[error("bad configuration file")]
     File(#[source] UsageError),
@@ -163,7 +152,7 @@ pub enum ConfigError {
     CommandLine(UsageError),
 }
 
-const NAMES: Names = Names {
+const NAMES: OptionNames = OptionNames {
     mandos: &[
         "global-env",
         "env-for",
@@ -189,24 +178,26 @@ const NAMES: Names = Names {
     ],
 };
 
-fn apply(mut options: Options, arguments: &[OsString]) -> Result<Action<Options>, UsageError> {
-    let mut arguments = Arguments::new(&NAMES, arguments.iter().cloned());
-    while let Some(part) = arguments.next_part()? {
-        match part {
-            Part::Option("help") => return Ok(Action::Help),
-            Part::Option("usage") => return Ok(Action::Usage),
-            Part::Option("version") => return Ok(Action::Version),
-            Part::Option(name) => set(&mut options, name, &mut arguments)?,
-            Part::Word(word) => return Err(SyntaxError::Word(word).into()),
-        }
-    }
-    Ok(Action::Run(options))
+fn apply(
+    options: PluginRunnerOptions,
+    arguments: &[OsString],
+) -> Result<Action<PluginRunnerOptions>, UsageError> {
+    let arguments = arguments.iter().cloned();
+    cli::parse(
+        &NAMES,
+        options,
+        arguments,
+        |options, part, arguments| match part {
+            Argument::Option(name) => set(options, name, arguments),
+            part @ Argument::Word(_) => Err(part.unexpected()),
+        },
+    )
 }
 
 fn set(
-    options: &mut Options,
+    options: &mut PluginRunnerOptions,
     name: &'static str,
-    arguments: &mut Arguments,
+    arguments: &mut ArgumentReader,
 ) -> Result<(), UsageError> {
     let plugins = &mut options.plugins;
     match name {
@@ -232,17 +223,17 @@ fn set(
         "config-file" => options.config_file = Some(arguments.value()?.into()),
         "kernel-command-line" => options.kernel_command_line = true,
         "show-client" => options.show_client = Some(arguments.value()?.into()),
-        other => return Err(SyntaxError::Unknown(other.to_owned()).into()),
+        other => return Err(UsageError::Unknown(other.to_owned())),
     }
     Ok(())
 }
 
-/// What is no number is told and left, so that the machine still has plugins that run as nobody.
+/// An invalid number leaves the default with a warning, so that the plugins still run, as nobody.
 fn number(
     id: &mut u32,
     warnings: &mut Vec<String>,
     name: &'static str,
-    arguments: &mut Arguments,
+    arguments: &mut ArgumentReader,
 ) -> Result<(), UsageError> {
     let given = arguments.value()?;
     // The highest number means "leave it" in setresuid(2), which would leave root.
@@ -258,7 +249,7 @@ fn number(
 fn for_plugin(option: &'static str, given: OsString) -> Result<(OsString, OsString), UsageError> {
     let bytes = given.as_bytes();
     match bytes.iter().position(|byte| *byte == b':') {
-        None | Some(0) => Err(UsageError::NoPlugin(option, given)),
+        None | Some(0) => Err(UsageError::Value(option, "PLUGIN:VALUE", given)),
         Some(colon) => {
             let part = |bytes| OsStr::from_bytes(bytes).to_owned();
             Ok((part(&bytes[..colon]), part(&bytes[colon + 1..])))
@@ -283,7 +274,7 @@ mod tests {
 
     use super::*;
 
-    fn read(config: &str, arguments: &[&str]) -> Result<Options, ConfigError> {
+    fn read(config: &str, arguments: &[&str]) -> Result<PluginRunnerOptions, PluginOptionsError> {
         let arguments: Vec<OsString> = arguments.iter().map(OsString::from).collect();
         parse_with(config.as_bytes(), &arguments)
     }
@@ -324,7 +315,7 @@ mod tests {
     #[test]
     fn the_kernels_command_line_switches_off_the_client_alone() {
         let mut options = read("-d foo", &[]).unwrap();
-        options.obey(&Parameters::parse(
+        options.obey(&KernelParameters::parse(
             "mandos=off,connect:192.0.2.1:4 nonsense ip=x",
         ));
         let client = &options.plugins[OsStr::new(CLIENT)];
@@ -337,11 +328,11 @@ mod tests {
     #[test]
     fn the_options_of_the_client_are_its_own_those_of_all_and_the_kernels() {
         let mut options = read("-g --debug -o mandos-client:--retry=5", &[]).unwrap();
-        options.obey(&Parameters::parse("nightlatch=connect:192.0.2.1:4"));
+        options.obey(&KernelParameters::parse("nightlatch=connect:192.0.2.1:4"));
         let client = options.client().unwrap();
         let kernels = ["--connect=none", "--connect=192.0.2.1:4"];
         assert_eq!(client, ["--retry=5", "--debug", kernels[0], kernels[1]]);
-        options.obey(&Parameters::parse("nightlatch=off"));
+        options.obey(&KernelParameters::parse("nightlatch=off"));
         assert_eq!(options.client(), None);
     }
 
@@ -364,10 +355,16 @@ mod tests {
             &["-o", "foo"],
             &["--userid"],
         ] {
-            assert!(matches!(read("", bad), Err(ConfigError::CommandLine(_))));
+            assert!(matches!(
+                read("", bad),
+                Err(PluginOptionsError::CommandLine(_))
+            ));
         }
         for bad in ["word", "--nope", "--help", "-o foo"] {
-            assert!(matches!(read(bad, &[]), Err(ConfigError::File(_))), "{bad}");
+            assert!(
+                matches!(read(bad, &[]), Err(PluginOptionsError::File(_))),
+                "{bad}"
+            );
         }
     }
 

@@ -1,8 +1,7 @@
-//! The plugins: which files of the directory count, and how each is started.
+//! The plugins: the files of the directory that count, and their start.
 //!
-//! What is run must be what nobody but root (and this program's user) can have put where it is: the file, its folder,
-//! and every folder and link on the way. It is run by the
-//! descriptor of the file that was checked.
+//! Only root (and this program's user) may be able to put a plugin into its place: the file, its folder, and every
+//! folder and link on the way are checked. A plugin is run by the descriptor of the file that was checked.
 
 use std::ffi::{OsStr, OsString};
 use std::fs;
@@ -12,16 +11,16 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use nightlatch_sys::identity::{Identity, start_as};
+use nightlatch_sys::identity::{ProgramIdentity, start_as};
 use nightlatch_sys::privileges;
 use nightlatch_sys::trusted::{TrustError, check_folder};
 use rustix::process::geteuid;
 
-use super::options::Options;
-use crate::Privilege;
+use super::options::PluginRunnerOptions;
+use crate::applet::Privilege;
 use crate::log::{Log, chain};
-use crate::process::Process;
-use crate::program::Program;
+use crate::process::PasswordProcess;
+use crate::program::TrustedProgram;
 
 /// Names that editors and package managers leave behind.
 const LEFT_BEHIND: [&str; 5] = ["~", ".dpkg-new", ".dpkg-old", ".dpkg-bak", ".dpkg-divert"];
@@ -29,7 +28,6 @@ const LEFT_BEHIND: [&str; 5] = ["~", ".dpkg-new", ".dpkg-old", ".dpkg-bak", ".dp
 /// Whom a plugin learns from where its helpers are.
 const HELPERS: &str = "MANDOSPLUGINHELPERDIR";
 
-/// Why a directory is not used.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum DirectoryError {
     /// It cannot be read.
@@ -45,13 +43,13 @@ pub(super) enum DirectoryError {
 pub(super) struct Plugin {
     /// Its file's name.
     pub(super) name: OsString,
-    program: Program,
-    /// What it may, because it is an applet of this very program.
+    program: TrustedProgram,
+    /// That of the applet, when the plugin is this very program.
     privilege: Privilege,
 }
 
 /// The plugins of the directory that are not disabled, in the order of their names.
-pub(super) fn find(options: &Options, log: Log) -> Result<Vec<Plugin>, DirectoryError> {
+pub(super) fn find(options: &PluginRunnerOptions, log: Log) -> Result<Vec<Plugin>, DirectoryError> {
     let directory = &options.directory;
     let unreadable = |error| DirectoryError::Read(directory.clone(), error);
     // Said before it is said why it cannot be looked at.
@@ -72,7 +70,7 @@ pub(super) fn find(options: &Options, log: Log) -> Result<Vec<Plugin>, Directory
         }
         match open(directory, name) {
             Ok(plugin) => plugins.push(plugin),
-            Err(error) => log.say(&chain(&error)),
+            Err(error) => log.info(&chain(&error)),
         }
     }
     Ok(plugins)
@@ -85,19 +83,19 @@ fn is_plugin_name(name: &OsStr) -> bool {
     !name.starts_with(b".") && !in_hashes && !left_behind
 }
 
-/// Why a file is not run.
+/// A file is not run.
 #[derive(Debug, thiserror::Error)]
 #[error("leaving out plugin {0:?}")]
-struct FileError(OsString, #[source] TrustError);
+struct PluginError(OsString, #[source] TrustError);
 
-fn open(directory: &Path, name: OsString) -> Result<Plugin, FileError> {
-    let program = match Program::open(&directory.join(&name)) {
+fn open(directory: &Path, name: OsString) -> Result<Plugin, PluginError> {
+    let program = match TrustedProgram::open(&directory.join(&name)) {
         Ok(program) => program,
-        Err(error) => return Err(FileError(name, error)),
+        Err(error) => return Err(PluginError(name, error)),
     };
     let privilege = match program {
-        Program::Myself => crate::privilege_of(&name),
-        Program::Other(_) | Program::Any(_) => Privilege::None,
+        TrustedProgram::Myself => crate::privilege_of(&name),
+        TrustedProgram::Other(_) | TrustedProgram::Any(_) => Privilege::None,
     };
     Ok(Plugin {
         name,
@@ -107,8 +105,7 @@ fn open(directory: &Path, name: OsString) -> Result<Plugin, FileError> {
 }
 
 impl Plugin {
-    /// Starts it.
-    pub(super) fn start(&self, options: &Options) -> io::Result<Process> {
+    pub(super) fn start(&self, options: &PluginRunnerOptions) -> io::Result<PasswordProcess> {
         let own = options.plugins.get(&self.name);
         let mut command = self.program.command_for_others();
         command
@@ -119,16 +116,16 @@ impl Plugin {
         for setting in options.environment.iter().chain(special) {
             set_environment(&mut command, setting);
         }
-        // Who is not root tries things out, and can only be who he is.
+        // Only root can start a program as another user.
         if privileges::is_root() && self.privilege != Privilege::Root {
-            let identity = Identity {
+            let identity = ProgramIdentity {
                 user: options.user,
                 group: options.group,
                 effective_root: self.privilege == Privilege::Lowers,
             };
             start_as(&mut command, identity);
         }
-        Process::start(&mut command)
+        PasswordProcess::start(&mut command)
     }
 }
 

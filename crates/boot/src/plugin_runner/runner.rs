@@ -8,28 +8,26 @@ use std::os::fd::AsFd;
 use nightlatch_core::secret::Secret;
 use nightlatch_sys::clock;
 use nightlatch_sys::signals::{EndSignals, Signal};
-use nightlatch_sys::terminal::{self, Question};
+use nightlatch_sys::terminal::{self, PasswordPrompt};
 
-use super::options::Options;
+use super::options::PluginRunnerOptions;
 use super::plugins::Plugin;
 use crate::log::{Log, chain};
-use crate::process::{Process, end_all};
-use crate::source::Source;
+use crate::process::{PasswordProcess, end_all};
+use crate::source::PasswordSource;
 use crate::wait;
 
-/// What getpass(3) is asked to say.
+/// The prompt of getpass(3).
 const QUESTION: &str = "Password: ";
 
-/// How the race ended.
 #[derive(Debug)]
-pub(super) enum End {
-    /// A plugin has won.
+pub(super) enum RaceOutcome {
+    /// A plugin printed it.
     Plugin(Secret),
-    /// A person has typed.
+    /// A person typed it.
     Person(Secret),
-    /// Nobody has a password, and nobody ever will.
-    Nobody,
-    /// The program was asked to end.
+    /// Every plugin has failed, and no person can be asked.
+    NoPassword,
     Signal(Signal),
 }
 
@@ -37,21 +35,21 @@ pub(super) enum End {
 /// the caller to end.
 pub(super) fn race(
     plugins: &[Plugin],
-    options: &Options,
+    options: &PluginRunnerOptions,
     signals: &EndSignals,
     log: Log,
-) -> io::Result<(End, Vec<Process>)> {
+) -> io::Result<(RaceOutcome, Vec<PasswordProcess>)> {
     let now = clock::now().mono;
     let sources = plugins.iter().map(|plugin| {
         let what = format!("plugin {:?}", plugin.name);
-        Source::new(what, now, || plugin.start(options))
+        PasswordSource::new(what, now, || plugin.start(options))
     });
-    let mut sources: Vec<Source<'_>> = sources.collect();
+    let mut sources: Vec<PasswordSource<'_>> = sources.collect();
     let terminal = terminal::controlling().or_else(|_| standard_input());
     let terminal = terminal.as_ref().ok().filter(|_| options.fallback);
     let result = until_end(&mut sources, terminal, signals, log);
-    let running = sources.into_iter().filter_map(Source::into_process);
-    let running: Vec<Process> = running.collect();
+    let running = sources.into_iter().filter_map(PasswordSource::into_process);
+    let running: Vec<PasswordProcess> = running.collect();
     match result {
         Ok(end) => Ok((end, running)),
         Err(error) => {
@@ -61,17 +59,17 @@ pub(super) fn race(
     }
 }
 
-/// Where the initramfs has no controlling terminal, as on /dev/console.
+/// For an initramfs without a controlling terminal, as on /dev/console.
 fn standard_input() -> io::Result<File> {
     Ok(File::from(io::stdin().as_fd().try_clone_to_owned()?))
 }
 
 fn until_end(
-    sources: &mut [Source<'_>],
+    sources: &mut [PasswordSource<'_>],
     terminal: Option<&File>,
     signals: &EndSignals,
     log: Log,
-) -> io::Result<End> {
+) -> io::Result<RaceOutcome> {
     let mut fallback = Fallback {
         terminal,
         question: None,
@@ -79,24 +77,27 @@ fn until_end(
     };
     loop {
         if let Some(signal) = signals.next()? {
-            return Ok(End::Signal(signal));
+            return Ok(RaceOutcome::Signal(signal));
         }
         let now = clock::now().mono;
         for source in &mut *sources {
             if let Some(password) = source.advance(now, log)? {
-                return Ok(End::Plugin(password));
+                return Ok(RaceOutcome::Plugin(password));
             }
         }
-        let running = sources.iter().any(Source::is_running);
+        let running = sources.iter().any(PasswordSource::is_running);
         if let Some(typed) = fallback.advance(!running) {
-            return Ok(End::Person(typed));
+            return Ok(RaceOutcome::Person(typed));
         }
-        if sources.iter().all(Source::is_over) && fallback.question.is_none() {
-            return Ok(End::Nobody);
+        if sources.iter().all(PasswordSource::is_over) && fallback.question.is_none() {
+            return Ok(RaceOutcome::NoPassword);
         }
-        let due = sources.iter().filter_map(Source::due).min();
-        let descriptors = sources.iter().flat_map(Source::descriptors);
-        let asked = fallback.question.iter().flat_map(Question::descriptors);
+        let due = sources.iter().filter_map(PasswordSource::due).min();
+        let descriptors = sources.iter().flat_map(PasswordSource::descriptors);
+        let asked = fallback
+            .question
+            .iter()
+            .flat_map(PasswordPrompt::descriptors);
         let descriptors = descriptors.chain(asked).chain([signals.as_fd()]);
         wait::for_any(descriptors, due.map(|due| due.since(now)))?;
     }
@@ -104,9 +105,9 @@ fn until_end(
 
 /// The question to a person.
 struct Fallback<'a> {
-    /// Where to ask; none when nobody is to be asked, or any more.
+    /// None when no person is asked, or cannot be any more.
     terminal: Option<&'a File>,
-    question: Option<Question<'a>>,
+    question: Option<PasswordPrompt<'a>>,
     log: Log,
 }
 
@@ -116,7 +117,7 @@ impl Fallback<'_> {
         let answer = self.try_advance(wanted);
         answer.unwrap_or_else(|error| {
             self.log
-                .say(&format!("cannot ask for a password: {}", chain(&error)));
+                .info(&format!("cannot ask for a password: {}", chain(&error)));
             self.question = None;
             self.terminal = None;
             None
@@ -134,10 +135,10 @@ impl Fallback<'_> {
             return Ok(None);
         } else if self.terminal.is_some() {
             self.log
-                .say("no plugin can give a password: asking for one");
+                .info("no plugin can give a password: asking for one");
         }
         if let Some(terminal) = self.terminal {
-            self.question = Some(Question::ask(terminal, terminal, QUESTION)?);
+            self.question = Some(PasswordPrompt::ask(terminal, terminal, QUESTION)?);
         }
         Ok(None)
     }

@@ -6,20 +6,19 @@ use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixStream};
 use std::path::Path;
 
-use nightlatch_sys::peers::{self, Peer, only_user_of};
+use nightlatch_sys::peers::{self, PeerProcess, only_user_of};
 
 use super::protocol::SOCKET;
-use crate::daemon::{Daemon, DaemonError};
+use crate::daemon::{DaemonError, SplashDaemon};
 use crate::files::is_trusted;
 
-/// Where the daemon writes its process id.
+/// The file with the daemon's process id.
 const PID_FILE: &str = "/run/plymouth/pid";
 
-/// Its name.
 const NAME: &str = "plymouthd";
 
-/// Whether Plymouth has the screen: it has left its process id, or there is a process of its name
-/// (password-prompt(8mandos)). Processes of others do not count, which may have any name.
+/// True when Plymouth has the screen: its process id is in [`PID_FILE`], or there is a process of its name
+/// (password-prompt(8mandos)). Processes of other users do not count: they may have any name.
 pub fn is_running() -> bool {
     Path::new(PID_FILE).exists() || has_process()
 }
@@ -36,10 +35,9 @@ fn has_process() -> bool {
     })
 }
 
-/// Why there is no connection to the daemon.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ConnectError {
-    /// Nobody listens.
+    /// Connecting to the daemon failed.
     #[error("Plymouth does not run")]
     NotThere(#[source] io::Error),
     /// The name is abstract, so that everybody can take it.
@@ -47,12 +45,12 @@ pub(super) enum ConnectError {
     Impostor(u32, i32),
 }
 
-/// A connection to the daemon. Nothing is said to, or taken from, whoever is not root or this program's user.
+/// Connects to the daemon. Refused unless root or this program's user runs it.
 pub(super) fn connect() -> Result<UnixStream, ConnectError> {
     let address = SocketAddr::from_abstract_name(SOCKET);
     let stream = address.and_then(|address| UnixStream::connect_addr(&address));
     let stream = stream.map_err(ConnectError::NotThere)?;
-    let peer = Peer::of(&stream).map_err(ConnectError::NotThere)?;
+    let peer = PeerProcess::of(&stream).map_err(ConnectError::NotThere)?;
     match is_trusted(peer.user) {
         true => Ok(stream),
         false => {
@@ -63,8 +61,8 @@ pub(super) fn connect() -> Result<UnixStream, ConnectError> {
 }
 
 /// The daemon at the other end of its socket, as the kernel knows it.
-pub(super) fn at(stream: &UnixStream) -> Result<Daemon, DaemonError> {
-    let peer = Peer::of(stream).map_err(DaemonError::Peer)?;
+pub(super) fn at(stream: &UnixStream) -> Result<SplashDaemon, DaemonError> {
+    let peer = PeerProcess::of(stream).map_err(DaemonError::Peer)?;
     let handle = peers::process(stream, &peer).map_err(DaemonError::Peer)?;
-    Daemon::of_process(handle, peer.pid, NAME)
+    SplashDaemon::of_process(handle, peer.pid, NAME)
 }

@@ -8,32 +8,39 @@ use std::ffi::OsString;
 use std::io::{self, Write};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
-use std::process::ExitCode;
 
-use nightlatch_core::secret::{Secret, SecretBuffer};
-use nightlatch_sys::signals::{EndSignals, Signal, die_of};
+use nightlatch_core::secret::SecretBuffer;
+use nightlatch_sys::signals::{EndSignals, Signal};
 use rustix::io::Errno;
 use zeroize::Zeroizing;
 
-use crate::cli::{self, About, Action, Arguments, Names, Part, SyntaxError};
-use crate::daemon::{Daemon, DaemonError};
+use crate::applet::{Applet, AppletError, Privilege};
+use crate::cli::{self, Action, Argument, OptionNames, UsageError};
+use crate::daemon::{DaemonError, SplashDaemon};
 use crate::exit::Exit;
-use crate::log::{self, Log, chain};
+use crate::log::{Log, chain};
 use crate::output::write_out;
 use crate::prompt::{self, Wording};
 use crate::wait;
 use daemon::{ConnectError, connect};
-use protocol::{Reply, ReplyError};
+use protocol::{PlymouthReply, ReplyError};
 
-const NAME: &str = "plymouth";
-
-const ABOUT: About = About {
-    name: NAME,
+pub(crate) const APPLET: Applet = Applet {
+    names: &["plymouth"],
+    about: "ask for the password on Plymouth's screen",
     help: HELP,
+    privilege: Privilege::Root,
+    start: |applet, arguments| {
+        let action = parse(arguments);
+        applet.run(
+            action,
+            |options| options.debug,
+            |options, log| ask(&options, log),
+        )
+    },
 };
 
-/// The text of `--help`.
-pub const HELP: &str = "\
+const HELP: &str = "\
 Usage: nightlatch-boot plymouth [-?V] [--prompt PROMPT] [--debug] [--help] [--usage] [--version]
 
 Asks for a password on Plymouth's screen and prints it, without an end of line.
@@ -52,42 +59,32 @@ Example:
   nightlatch-boot plymouth --prompt Password | cryptsetup open --key-file - /dev/sda3 root
 ";
 
-const NAMES: Names = Names {
+const NAMES: OptionNames = OptionNames {
     mandos: &["prompt", "debug"],
     ours: &[],
     short: &[],
 };
 
-struct Options {
+#[derive(Default)]
+struct PlymouthOptions {
     wording: Wording,
     debug: bool,
 }
 
-/// Runs the applet with the arguments that follow its name.
-pub fn run(arguments: Vec<OsString>) -> ExitCode {
-    cli::run(&ABOUT, parse(arguments), |options| ask(&options))
-}
-
-fn parse(arguments: Vec<OsString>) -> Result<Action<Options>, SyntaxError> {
-    let mut arguments = Arguments::new(&NAMES, arguments);
-    let mut options = Options {
-        wording: Wording::default(),
-        debug: false,
-    };
-    while let Some(part) = arguments.next_part()? {
+fn parse(arguments: Vec<OsString>) -> Result<Action<PlymouthOptions>, UsageError> {
+    let options = PlymouthOptions::default();
+    cli::parse(&NAMES, options, arguments, |options, part, arguments| {
         match part {
-            Part::Option("prompt") => options.wording.prompt = Some(arguments.text("--prompt")?),
-            Part::Option("debug") => options.debug = true,
-            Part::Option("help") => return Ok(Action::Help),
-            Part::Option("usage") => return Ok(Action::Usage),
-            Part::Option(_) => return Ok(Action::Version),
-            Part::Word(word) => return Err(SyntaxError::Word(word)),
+            Argument::Option("prompt") => {
+                options.wording.prompt = Some(arguments.text("--prompt")?)
+            }
+            Argument::Option("debug") => options.debug = true,
+            part => return Err(part.unexpected()),
         }
-    }
-    Ok(Action::Run(options))
+        Ok(())
+    })
 }
 
-/// Why nobody could be asked.
 #[derive(Debug, thiserror::Error)]
 enum PlymouthError {
     #[error(transparent)]
@@ -99,14 +96,14 @@ enum PlymouthError {
     #[error("Plymouth has ended")]
     Gone,
     #[error(transparent)]
-    Reply(#[from] ReplyError),
+    PlymouthReply(#[from] ReplyError),
     #[error(transparent)]
     Daemon(#[from] DaemonError),
     #[error("the system refused")]
     System(#[from] io::Error),
 }
 
-impl PlymouthError {
+impl AppletError for PlymouthError {
     fn exit(&self) -> Exit {
         match self {
             Self::System(_) => Exit::System,
@@ -115,59 +112,38 @@ impl PlymouthError {
     }
 }
 
-/// How the question ended.
-enum End {
-    Password(Secret),
-    Signal(Signal),
-}
-
-fn ask(options: &Options) -> ExitCode {
-    log::silence_panics(NAME);
-    let log = Log::new(NAME, options.debug);
-    match asked(options, log) {
-        Ok(None) => Exit::Success.into(),
-        Ok(Some(signal)) => die_of(signal),
-        Err(error) => {
-            log.say(&chain(&error));
-            error.exit().into()
-        }
-    }
-}
-
-fn asked(options: &Options, log: Log) -> Result<Option<Signal>, PlymouthError> {
+fn ask(options: &PlymouthOptions, log: Log) -> Result<Option<Signal>, PlymouthError> {
     let signals = EndSignals::hold()?;
     let stream = connect()?;
     // Known from the beginning, so that no other process can take its place.
     let daemon = daemon::at(&stream);
     match exchange(&stream, protocol::PING, &signals)? {
         Exchanged::Signal(signal) => return Ok(Some(signal)),
-        Exchanged::Reply(Reply::Acknowledged) => {}
-        Exchanged::Reply(_) => return Err(PlymouthError::Refused),
+        Exchanged::PlymouthReply(PlymouthReply::Acknowledged) => {}
+        Exchanged::PlymouthReply(_) => return Err(PlymouthError::Refused),
     }
     // The daemon answers one request on each connection.
     let stream = connect()?;
     let question = protocol::ask_for_password(&prompt::question(&options.wording));
-    let end = match exchange(&stream, &question, &signals)? {
-        Exchanged::Reply(Reply::Answer(password)) => End::Password(password),
-        Exchanged::Reply(Reply::NoAnswer) => return Err(PlymouthError::NoAnswer),
-        Exchanged::Reply(_) => return Err(PlymouthError::Refused),
-        Exchanged::Signal(signal) => End::Signal(signal),
-    };
-    match end {
-        End::Password(password) => Ok(write_out(&password, &signals)?),
-        End::Signal(signal) => {
+    match exchange(&stream, &question, &signals)? {
+        Exchanged::PlymouthReply(PlymouthReply::Answer(password)) => {
+            Ok(write_out(&password, &signals)?)
+        }
+        Exchanged::PlymouthReply(PlymouthReply::NoAnswer) => Err(PlymouthError::NoAnswer),
+        Exchanged::PlymouthReply(_) => Err(PlymouthError::Refused),
+        Exchanged::Signal(signal) => {
             if let Err(error) = clear_screen(daemon, &signals) {
                 let why = chain(&error);
-                log.say(&format!("cannot take the question from the screen: {why}"));
+                log.info(&format!("cannot take the question from the screen: {why}"));
             }
             Ok(Some(signal))
         }
     }
 }
 
-/// The new daemon shows nothing until it is told to, and forgets who does not wait for its reply.
+/// The new daemon shows nothing until it is asked to, and drops a connection that is closed before its reply.
 fn clear_screen(
-    daemon: Result<Daemon, DaemonError>,
+    daemon: Result<SplashDaemon, DaemonError>,
     signals: &EndSignals,
 ) -> Result<(), PlymouthError> {
     daemon?.replace()?;
@@ -175,9 +151,8 @@ fn clear_screen(
     Ok(())
 }
 
-/// What came of a request.
 enum Exchanged {
-    Reply(Reply),
+    PlymouthReply(PlymouthReply),
     Signal(Signal),
 }
 
@@ -203,7 +178,7 @@ fn exchange(
             Err(errno) => return Err(PlymouthError::System(errno.into())),
         }
         if let Some(reply) = protocol::reply(&came)? {
-            return Ok(Exchanged::Reply(reply));
+            return Ok(Exchanged::PlymouthReply(reply));
         }
     }
 }

@@ -1,8 +1,8 @@
-//! What is said on the socket of Plymouth's daemon: a stream, one byte for the kind of each message.
+//! The protocol of Plymouth's daemon: a stream, one byte for the kind of each message.
 //!
-//! Pure: bytes in, bytes out. To the daemon: the kind; then `\x02`, the argument's length with its
-//! final NUL in one byte, the argument and NUL, or NUL alone without an argument. From the daemon: the
-//! kind; an answer is followed by its length in four bytes, the lowest first, and that many bytes.
+//! Pure: bytes in, bytes out. To the daemon: the kind; then `\x02`, the argument's length with its final NUL in one
+//! byte, the argument and NUL, or NUL alone without an argument. From the daemon: the kind; an answer is followed by
+//! its length in four bytes, the lowest first, and that many bytes.
 
 use nightlatch_core::secret::{Secret, SecretBuffer};
 
@@ -22,7 +22,7 @@ const REFUSED: u8 = 0x15;
 const ANSWER: u8 = 0x02;
 const NO_ANSWER: u8 = 0x05;
 
-/// What the length's byte has room for, NUL apart.
+/// The length is one byte, and counts the NUL.
 const MAX_ARGUMENT: usize = 254;
 
 /// The longest password that is taken of a person's keyboard.
@@ -41,45 +41,45 @@ pub fn ask_for_password(question: &str) -> Vec<u8> {
     [&head[..], question.as_bytes(), b"\0"].concat()
 }
 
-/// What the daemon says.
+/// A message from the daemon.
 #[derive(PartialEq, Eq, Debug)]
-pub enum Reply {
+pub enum PlymouthReply {
     /// It has understood.
     Acknowledged,
     /// It does not do that, or not for this user.
     Refused,
-    /// What was typed.
+    /// The password that was typed.
     Answer(Secret),
     /// Nobody will answer.
     NoAnswer,
 }
 
-/// What cannot be a reply.
+/// A malformed reply.
 #[derive(PartialEq, Eq, Debug, thiserror::Error)]
 pub enum ReplyError {
     /// Its first byte is that of no reply.
     #[error("Plymouth said {0:#04x}, which is no reply")]
     Unknown(u8),
-    /// An answer that nobody has typed.
+    /// An answer longer than [`MAX_PASSWORD`].
     #[error("Plymouth told of an answer of {0} bytes")]
     TooLong(usize),
 }
 
 /// The reply in what came so far, once it is whole.
-pub fn reply(came: &SecretBuffer) -> Result<Option<Reply>, ReplyError> {
+pub fn reply(came: &SecretBuffer) -> Result<Option<PlymouthReply>, ReplyError> {
     let Some((kind, rest)) = came.expose().split_first() else {
         return Ok(None);
     };
     match *kind {
-        ACKNOWLEDGED => Ok(Some(Reply::Acknowledged)),
-        REFUSED => Ok(Some(Reply::Refused)),
-        NO_ANSWER => Ok(Some(Reply::NoAnswer)),
+        ACKNOWLEDGED => Ok(Some(PlymouthReply::Acknowledged)),
+        REFUSED => Ok(Some(PlymouthReply::Refused)),
+        NO_ANSWER => Ok(Some(PlymouthReply::NoAnswer)),
         ANSWER => answer(rest),
         unknown => Err(ReplyError::Unknown(unknown)),
     }
 }
 
-fn answer(rest: &[u8]) -> Result<Option<Reply>, ReplyError> {
+fn answer(rest: &[u8]) -> Result<Option<PlymouthReply>, ReplyError> {
     let Some((length, rest)) = rest.split_first_chunk() else {
         return Ok(None);
     };
@@ -88,7 +88,7 @@ fn answer(rest: &[u8]) -> Result<Option<Reply>, ReplyError> {
         return Err(ReplyError::TooLong(length));
     }
     let password = rest.get(..length);
-    Ok(password.map(|password| Reply::Answer(Secret::new(password.to_vec()))))
+    Ok(password.map(|password| PlymouthReply::Answer(Secret::new(password.to_vec()))))
 }
 
 #[cfg(test)]
@@ -97,7 +97,7 @@ mod tests {
 
     use super::*;
 
-    fn read(bytes: &[u8]) -> Result<Option<Reply>, ReplyError> {
+    fn read(bytes: &[u8]) -> Result<Option<PlymouthReply>, ReplyError> {
         let mut came = SecretBuffer::default();
         came.append(bytes);
         reply(&came)
@@ -119,10 +119,10 @@ mod tests {
             assert_eq!(read(&answer[..length]), Ok(None));
         }
         let password = Secret::new(b"pw".to_vec());
-        assert_eq!(read(answer), Ok(Some(Reply::Answer(password))));
-        assert_eq!(read(b"\x06"), Ok(Some(Reply::Acknowledged)));
-        assert_eq!(read(b"\x15"), Ok(Some(Reply::Refused)));
-        assert_eq!(read(b"\x05"), Ok(Some(Reply::NoAnswer)));
+        assert_eq!(read(answer), Ok(Some(PlymouthReply::Answer(password))));
+        assert_eq!(read(b"\x06"), Ok(Some(PlymouthReply::Acknowledged)));
+        assert_eq!(read(b"\x15"), Ok(Some(PlymouthReply::Refused)));
+        assert_eq!(read(b"\x05"), Ok(Some(PlymouthReply::NoAnswer)));
         assert!(read(b"x").is_err() && read(b"\x02\xff\xff\xff\xff").is_err());
     }
 

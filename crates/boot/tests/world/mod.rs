@@ -20,9 +20,9 @@ use nightlatch_core::time::Wall;
 use nightlatch_openpgp::{
     Algorithm, GenerateOptions, PublicKey, SecretKey, encrypt_and_sign, generate,
 };
-use nightlatch_proto::greeting::{LineReader, Progress};
+use nightlatch_proto::greeting::{LineProgress, LineReader};
 use nightlatch_proto::priority::Priority;
-use nightlatch_proto::tls::{KeyKind, RawKey, ServerTls, authenticated};
+use nightlatch_proto::tls::{RawKey, RawKeyKind, ServerTls, authenticated};
 use rustls::client::AlwaysResolvesClientRawPublicKeys;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::pki_types::pem::PemObject;
@@ -52,7 +52,7 @@ impl Machine {
     /// A machine with fresh keys.
     pub(crate) fn new() -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let tls = RawKey::generate(KeyKind::Ed25519).unwrap();
+        let tls = RawKey::generate(RawKeyKind::Ed25519).unwrap();
         let openpgp = generate(&GenerateOptions {
             primary: Algorithm::Curve25519,
             encryption: Algorithm::Curve25519,
@@ -228,7 +228,7 @@ impl Server {
 
 /// The TLS of a server that shows the key `shown` and does not hold it.
 pub(crate) fn impostor(shown: &RawKey) -> Arc<ClientConfig> {
-    let own = RawKey::generate(KeyKind::Ed25519).unwrap();
+    let own = RawKey::generate(RawKeyKind::Ed25519).unwrap();
     let private = PrivateKeyDer::from_pem_slice(own.private_pem().expose()).unwrap();
     let provider = rustls::crypto::aws_lc_rs::default_provider();
     let signer = provider.key_provider.load_private_key(private).unwrap();
@@ -291,7 +291,7 @@ fn serve(tls: Arc<ClientConfig>, mut socket: TcpStream, answer: Answer, served: 
     loop {
         let mut byte = [0];
         socket.read_exact(&mut byte).unwrap();
-        if let Progress::Done(greeting) = line.push(&byte).unwrap() {
+        if let LineProgress::Done(greeting) = line.push(&byte).unwrap() {
             assert_eq!(greeting.version, 1);
             break;
         }

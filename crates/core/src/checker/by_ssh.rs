@@ -1,20 +1,20 @@
 //! A checker by ssh(1) that succeeds only after ssh has verified the signature of the pinned key.
 //!
-//! For sections that a stock Mandos server reads too. Its form is known here, so that it is recognised.
+//! For sections that a stock Mandos server reads too. The command is built and recognised here.
 //!
-//! ssh ends with the same status when the host key is wrong and when nobody may log in, so its log decides,
-//! and of the log one message: that of its function `kex_input_newkeys`, which ssh listens with only after
-//! the signature was good. Nothing that the other side sends can stand in for it: by `LogLevel=QUIET` ssh
-//! prints no other message, whether its own, a banner or a last word of the other side, and by `-F none` no
-//! file of the host says otherwise. `LogVerbose` and `KnownHostsCommand` came with OpenSSH 8.5.
+//! The exit status of ssh is the same for a wrong host key and for a refused login. So one message of its log decides:
+//! that of its function `kex_input_newkeys`, which ssh runs only after it has verified the signature. The other side
+//! cannot forge this message: with `LogLevel=QUIET` ssh prints no other message, neither its own nor a banner or final
+//! message of the other side, and with `-F none` no file of the host changes that. `LogVerbose` and
+//! `KnownHostsCommand` need OpenSSH 8.5.
 
-use crate::ssh::{HostKey, KeyKind};
+use crate::ssh::{HostKey, HostKeyKind};
 
-/// The name that the key is known by, in place of the host's.
+/// Name of the key in place of the host's name.
 const ALIAS: &str = "pinned";
 
-/// The command. `key` is `TYPE BASE64` and `host` the machine, or what stands for them in a file.
-pub fn by_ssh(kind: KeyKind, key: &str, host: &str) -> String {
+/// Builds the command. `key` is `TYPE BASE64` and `host` the machine, or references to them in a file.
+pub fn by_ssh(kind: HostKeyKind, key: &str, host: &str) -> String {
     let algorithms = kind.algorithms().join(",");
     format!(
         "ssh -F none -aTx -l nightlatch -o BatchMode=yes -o CheckHostIP=no -o ConnectTimeout=10 \

@@ -1,7 +1,7 @@
 //! A checker command: validated at load, expanded and quoted at each run (mandos-clients.conf(5),
 //! "RUNTIME EXPANSION").
 //!
-//! Pure: it makes the command line and never runs it.
+//! Pure: it builds the command line and never runs it.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -13,7 +13,7 @@ use crate::key_id::{Fingerprint, KeyId};
 use crate::suggest;
 use crate::time::Wall;
 
-/// What a checker command can refer to, by the name it has there.
+/// Attributes that a checker command can refer to, by name.
 const ATTRIBUTES: [(&str, Attribute); 15] = [
     ("approval_delay", Attribute::ApprovalDelay),
     ("approval_duration", Attribute::ApprovalDuration),
@@ -57,27 +57,26 @@ enum Attribute {
 pub struct CheckerTemplate(String);
 
 impl CheckerTemplate {
-    /// Takes `text` as a command; refused when it refers to anything that [`Self::expand`] could
-    /// not give.
+    /// Fails when `text` refers to anything that [`Self::expand`] cannot replace.
     pub fn new(text: impl Into<String>) -> Result<Self, CheckerError> {
         let text = text.into();
         if text.contains('\0') {
             return Err(CheckerError::Nul);
         }
         let mut rest = text.as_str();
-        while let Some((_, _, tail)) = next_piece(rest)? {
+        while let Some((_, _, tail)) = next_part(rest)? {
             rest = tail;
         }
         Ok(Self(text))
     }
 
-    /// The text as configured.
+    /// The template as configured.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// True when it names a program of the kind of ping(8): a word that ends with `ping`, or with `ping` and
-    /// the version of the protocol.
+    /// True when it calls a program similar to ping(8): a word that ends with `ping`, or with `ping` and the version
+    /// of the protocol.
     pub fn pings(&self) -> bool {
         let apart = |c: char| !(c.is_ascii_alphanumeric() || "_-.".contains(c));
         self.0
@@ -85,17 +84,19 @@ impl CheckerTemplate {
             .any(|word| word.trim_end_matches(['4', '6']).ends_with("ping"))
     }
 
-    /// The command line for `/bin/sh -c`. Each value is quoted, so that whatever it holds it is one
-    /// word (unless the command itself puts the reference between double quotes).
+    /// The command line for `/bin/sh -c`. Each value is quoted, so that it is always one word (unless the command
+    /// itself puts the reference between double quotes).
     pub fn expand(&self, variables: &CheckerVariables<'_>) -> String {
         let mut command = String::with_capacity(2 * self.0.len());
         let mut rest = self.0.as_str();
-        // Errors cannot happen: `new` went the same way.
-        while let Ok(Some((plain, piece, tail))) = next_piece(rest) {
+        // Errors cannot happen: `new` parsed the same text.
+        while let Ok(Some((plain, part, tail))) = next_part(rest) {
             command.push_str(plain);
-            match piece {
-                Piece::Percent => command.push('%'),
-                Piece::Value(attribute) => command.push_str(&quote(&variables.text(attribute))),
+            match part {
+                TemplatePart::Percent => command.push('%'),
+                TemplatePart::Value(attribute) => {
+                    command.push_str(&quote(&variables.text(attribute)))
+                }
             }
             rest = tail;
         }
@@ -111,43 +112,43 @@ impl Default for CheckerTemplate {
     }
 }
 
-/// What the attributes of one client stand for at one moment.
+/// Values of the attributes of one client at one moment.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct CheckerVariables<'a> {
     /// The client's `approval_delay`.
     pub approval_delay: Duration,
     /// The client's `approval_duration`.
     pub approval_duration: Duration,
-    /// When the client was first seen.
+    /// Time at which the client was added.
     pub created: Wall,
-    /// Its path on D-Bus; empty when there is none.
+    /// Object path on D-Bus; empty when there is none.
     pub dbus_object_path: &'a str,
     /// True when it is enabled now.
     pub enabled: bool,
-    /// When it will be disabled.
+    /// Time of the client's deadline.
     pub expires: Option<Wall>,
-    /// Its OpenPGP fingerprint.
+    /// OpenPGP fingerprint of the client.
     pub fingerprint: Option<Fingerprint>,
     /// The client's `host`.
     pub host: &'a str,
     /// The client's `interval`.
     pub interval: Duration,
-    /// Its key id.
+    /// Key id of the client.
     pub key_id: Option<KeyId>,
-    /// When a request last asked for approval.
+    /// Time of the last request that needed approval.
     pub last_approval_request: Option<Wall>,
-    /// When it was last proved to be up.
+    /// Time of the last proof of life.
     pub last_checked_ok: Option<Wall>,
-    /// When it was last enabled.
+    /// Time at which it was last enabled.
     pub last_enabled: Option<Wall>,
-    /// Its name.
+    /// Name of the client.
     pub name: &'a str,
     /// The client's `timeout`.
     pub timeout: Duration,
 }
 
 impl CheckerVariables<'_> {
-    /// A value in the form that Python's `str` gives it, for checkers were written against that.
+    /// A value as formatted by Python's `str`, because checkers were written for Mandos.
     fn text(&self, attribute: Attribute) -> Cow<'_, str> {
         let moment = |wall: Option<Wall>| match wall {
             Some(wall) => Cow::Owned(PythonDateTime(wall).to_string()),
@@ -199,19 +200,19 @@ fn quote(word: &str) -> Cow<'_, str> {
     Cow::Owned(format!("'{}'", word.replace('\'', r#"'"'"'"#)))
 }
 
-/// What a `%` can begin.
-enum Piece {
+/// A part of a template that begins with `%`.
+enum TemplatePart {
     Percent,
     Value(Attribute),
 }
 
-/// The text up to the next `%`, what that begins, and what follows; `None` without any.
-fn next_piece(text: &str) -> Result<Option<(&str, Piece, &str)>, CheckerError> {
+/// The text up to the next `%`, the part that this begins, and the rest; `None` without a `%`.
+fn next_part(text: &str) -> Result<Option<(&str, TemplatePart, &str)>, CheckerError> {
     let Some((plain, rest)) = text.split_once('%') else {
         return Ok(None);
     };
     if let Some(rest) = rest.strip_prefix('%') {
-        return Ok(Some((plain, Piece::Percent, rest)));
+        return Ok(Some((plain, TemplatePart::Percent, rest)));
     }
     let (name, rest) = rest
         .strip_prefix('(')
@@ -223,7 +224,7 @@ fn next_piece(text: &str) -> Result<Option<(&str, Piece, &str)>, CheckerError> {
         name: name.to_owned(),
         suggestion: suggest::nearest(name, ATTRIBUTES.iter().map(|(known, _)| *known)),
     })?;
-    Ok(Some((plain, Piece::Value(*attribute), rest)))
+    Ok(Some((plain, TemplatePart::Value(*attribute), rest)))
 }
 
 /// Prints as Python's `str(timedelta)`: `0:05:00`, `1 day, 0:05:00`.

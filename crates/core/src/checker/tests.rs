@@ -21,7 +21,7 @@ fn a_builtin_checker_keeps_its_key() {
 }
 
 #[test]
-fn a_builtin_checker_that_is_none_is_refused() {
+fn an_unknown_builtin_checker_is_refused() {
     for text in [
         "builtin:",
         "builtin:ssh",
@@ -64,7 +64,7 @@ fn only_a_checked_signature_proves_a_private_key() {
 }
 
 #[test]
-fn trust_in_ssh_keyscan_is_seen() {
+fn use_of_ssh_keyscan_is_detected() {
     assert!(checker("/usr/bin/ssh-keyscan -t rsa %(host)s | grep x").trusts_ssh_keyscan());
     for text in [
         "fping -q -- %(host)s",

@@ -65,10 +65,11 @@ pub(crate) fn to_saved(moment: Monotonic, boot: BootId, now: Now) -> SavedDeadli
 ///
 /// In the same boot it is the very moment. In another one the wall clock tells how much of it is
 /// left, never more than was left when it was written: a clock that went backwards extends nothing.
-pub(crate) fn restore(saved: &SavedDeadline, boot: BootId, now: Now) -> Monotonic {
+/// The second value is how long ago it passed, by the wall clock, where this boot's clock cannot say so.
+pub(crate) fn restore(saved: &SavedDeadline, boot: BootId, now: Now) -> (Monotonic, Duration) {
     if saved.boot == boot {
-        return saved.mono;
+        return (saved.mono, Duration::ZERO);
     }
     let left = saved.wall.since(now.wall).min(saved.remaining);
-    now.mono.after(left)
+    (now.mono.after(left), now.wall.since(saved.wall))
 }

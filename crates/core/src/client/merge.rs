@@ -2,6 +2,7 @@
 //! read counts, all else stays as it was (mandos-behaviour 3.1).
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::{Client, Deadline, deadline};
 use crate::client::saved::{Present, SavedState};
@@ -71,7 +72,7 @@ impl Client {
     /// Takes over what its section says now. Its deadline follows a changed timeout; whether it is
     /// to be enabled or disabled is only told.
     pub(crate) fn reconfigure(&mut self, config: ClientConfig, now: Now) -> Changed {
-        let mut changed = self.adopt(Arc::new(config.settings), now);
+        let mut changed = self.adopt(Arc::new(config.settings), Duration::ZERO, now);
         let digest = config.secret.digest();
         if digest != self.configured_secret {
             changed.row = true;
@@ -104,8 +105,8 @@ impl Client {
         } else {
             Arc::new(present.settings)
         };
-        client.resume(present.state, boot, now);
-        let mut changed = client.adopt(file, now);
+        let overdue = client.resume(present.state, boot, now);
+        let mut changed = client.adopt(file, overdue, now);
         if digest != client.configured_secret {
             changed.row = true;
         } else if let Some(secret) = present.secret {
@@ -115,7 +116,8 @@ impl Client {
         (client, changed)
     }
 
-    fn resume(&mut self, state: SavedState, boot: BootId, now: Now) {
+    /// Takes over the saved state. Returns how long ago the deadline passed, as far as `deadline` cannot say so.
+    fn resume(&mut self, state: SavedState, boot: BootId, now: Now) -> Duration {
         self.created = state.created;
         self.last_enabled = state.last_enabled;
         self.last_checked_ok = state.last_checked_ok;
@@ -126,16 +128,19 @@ impl Client {
         self.renewed = state.renewed;
         self.needs_proof = state.needs_proof && !state.enabled;
         // Enabled without a deadline is a row that nobody wrote: it has no time left.
-        self.deadline = state.enabled.then(|| match &state.deadline {
-            Some(saved) => Deadline::at(deadline::restore(saved, boot, now), now),
-            None => Deadline::at(now.mono, now),
-        });
+        let (deadline, overdue) = match &state.deadline {
+            Some(saved) => deadline::restore(saved, boot, now),
+            None => (now.mono, Duration::MAX),
+        };
+        self.deadline = state.enabled.then(|| Deadline::at(deadline, now));
         self.denied = state
             .denied
-            .map(|saved| deadline::restore(&saved, boot, now));
+            .map(|saved| deadline::restore(&saved, boot, now).0);
+        overdue
     }
 
-    fn adopt(&mut self, file: Arc<ClientSettings>, now: Now) -> Changed {
+    /// A deadline that passed `overdue` ago is alive again only if the timeout grew by more than that.
+    fn adopt(&mut self, file: Arc<ClientSettings>, overdue: Duration, now: Now) -> Changed {
         let mut changed = Changed::default();
         if self.configured == file {
             return changed;
@@ -148,6 +153,7 @@ impl Client {
         changed.settings = merged.differences(&self.settings);
         let (old, new) = (self.settings.timeout, merged.timeout);
         if old != new {
+            let old = old.saturating_add(overdue);
             self.deadline = self.deadline.map(|it| it.shifted(old, new, now));
         }
         self.settings = if merged == *file {

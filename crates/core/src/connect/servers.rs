@@ -1,88 +1,88 @@
-//! The servers of several `--connect` options, or of the key `connect`. All of them are connected to side by side.
+//! The servers of several `--connect` options, or of the key `connect`. Connections to all of them run in parallel.
 
 use std::fmt;
 
 use super::{Target, TargetError};
 use crate::ini::is_space;
 
-/// As a value of the option: the servers named before it are forgotten.
+/// Value of the option that discards the servers before it.
 pub const NONE: &str = "none";
 
-/// Servers to connect to, as they were named. Without any, servers are searched for.
+/// Servers to connect to. Without any, servers are searched for.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct Servers {
-    /// In the order in which they were named, each once.
-    pub named: Vec<Server>,
-    /// Words that name no server.
+pub struct ServerList {
+    /// In the given order, without duplicates.
+    pub named: Vec<NamedServer>,
+    /// Items that are no server.
     pub refused: Vec<RefusedServer>,
-    /// Words that name a server again.
+    /// Items that repeat a server.
     pub repeated: Vec<String>,
 }
 
-/// One server and the word that named it.
+/// One server and its text.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Server {
-    /// Its host and port.
+pub struct NamedServer {
+    /// Host and port of the server.
     pub target: Target,
-    /// As it was written.
+    /// The text as it was given.
     pub word: String,
 }
 
-/// A word that names no server.
+/// An item that is no server.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("{word:?} names no server: {why}")]
 pub struct RefusedServer {
-    /// As it was written.
+    /// The text as it was given.
     pub word: String,
     /// The parser's reason.
     pub why: TargetError,
 }
 
-impl Servers {
-    /// The values of options, one server each. [`NONE`] forgets those before it.
-    pub fn of_options<'w>(values: impl IntoIterator<Item = &'w str>) -> Self {
+impl ServerList {
+    /// Parses the values of options, one server each. [`NONE`] discards those before it.
+    pub fn from_options<'w>(values: impl IntoIterator<Item = &'w str>) -> Self {
         let mut servers = Self::default();
         for value in values {
             match value {
                 NONE => servers = Self::default(),
-                value => servers.take(value),
+                value => servers.add(value),
             }
         }
         servers
     }
 
-    /// A list in a file, with commas or white space between servers.
-    pub fn of_list(list: &str) -> Self {
+    /// Parses a list in a file, with commas or white space between servers.
+    pub fn parse_list(list: &str) -> Self {
         let mut servers = Self::default();
         let words = list.split(|c: char| c == ',' || is_space(c) || c == '\n');
         words
             .filter(|word| !word.is_empty())
-            .for_each(|word| servers.take(word));
+            .for_each(|word| servers.add(word));
         servers
     }
 
-    /// Hosts and ports, in the order in which they were named.
+    /// Hosts and ports in the given order.
     pub fn targets(&self) -> impl Iterator<Item = &Target> {
         self.named.iter().map(|server| &server.target)
     }
 
-    /// True when servers were named, and none of them can be connected to.
+    /// True when all given servers were refused.
     pub fn are_all_refused(&self) -> bool {
         self.named.is_empty() && !self.refused.is_empty()
     }
 
-    fn take(&mut self, word: &str) {
+    fn add(&mut self, word: &str) {
         let word = word.to_owned();
         match word.parse() {
             Ok(target) if self.targets().any(|known| *known == target) => self.repeated.push(word),
-            Ok(target) => self.named.push(Server { target, word }),
+            Ok(target) => self.named.push(NamedServer { target, word }),
             Err(why) => self.refused.push(RefusedServer { word, why }),
         }
     }
 }
 
-/// As a list in a file.
-impl fmt::Display for Servers {
+/// Prints it as a list in a file.
+impl fmt::Display for ServerList {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (number, target) in self.targets().enumerate() {
             let between = if number == 0 { "" } else { ", " };
@@ -98,26 +98,26 @@ mod tests {
 
     use super::*;
 
-    fn options(values: &[&str]) -> Servers {
-        Servers::of_options(values.iter().copied())
+    fn options(values: &[&str]) -> ServerList {
+        ServerList::from_options(values.iter().copied())
     }
 
     #[test]
     fn servers_are_kept_in_their_order() {
         let all = "[fe80::1%eth0]:4711, 192.0.2.1:4711, home.example:4711, [2001:db8::1]:4711";
         let written = "fe80::1%eth0:4711 ,192.0.2.1:4711\n\thome.example:4711,,2001:db8::1:4711,";
-        let servers = Servers::of_list(written);
+        let servers = ServerList::parse_list(written);
         assert_eq!(servers.to_string(), all);
         assert!(servers.refused.is_empty() && servers.repeated.is_empty());
         assert_eq!(servers.named[0].word, "fe80::1%eth0:4711");
         let values: Vec<&str> = all.split(", ").collect();
         assert_eq!(options(&values).to_string(), all);
-        assert_eq!(Servers::of_list(" ,\n, "), Servers::default());
+        assert_eq!(ServerList::parse_list(" ,\n, "), ServerList::default());
     }
 
     #[test]
-    fn a_bad_word_takes_no_good_one_along() {
-        let servers = Servers::of_list("192.0.2.1:4711, 192.0.2.2 :4711");
+    fn a_bad_item_does_not_affect_good_ones() {
+        let servers = ServerList::parse_list("192.0.2.1:4711, 192.0.2.2 :4711");
         assert_eq!(servers.to_string(), "192.0.2.1:4711");
         let told: Vec<String> = servers.refused.iter().map(ToString::to_string).collect();
         assert_eq!(
@@ -129,12 +129,12 @@ mod tests {
             ]
         );
         assert!(!servers.are_all_refused());
-        assert!(Servers::of_list("x").are_all_refused());
+        assert!(ServerList::parse_list("x").are_all_refused());
         assert!(!options(&[]).are_all_refused());
     }
 
     #[test]
-    fn one_server_is_one_however_it_is_written() {
+    fn a_server_is_recognised_in_every_spelling() {
         let servers = options(&[
             "fe80::1:4711",
             "[fe80::1]:4711",
@@ -146,26 +146,26 @@ mod tests {
     }
 
     #[test]
-    fn none_forgets_the_servers_before_it() {
+    fn none_discards_the_servers_before_it() {
         let servers = options(&["192.0.2.1:1", "x", "none", "192.0.2.2:2"]);
         assert_eq!(servers, options(&["192.0.2.2:2"]));
-        assert_eq!(options(&["192.0.2.1:1", "none"]), Servers::default());
+        assert_eq!(options(&["192.0.2.1:1", "none"]), ServerList::default());
     }
 
     proptest! {
         #[test]
-        fn what_is_read_is_written_as_the_same(
+        fn a_parsed_list_prints_to_the_same_servers(
             list in "([-0-9a-fz:.%\\[\\]]{0,20}(:1)?[, \n]{1,2}){0,4}|.*",
         ) {
-            let servers = Servers::of_list(&list);
-            let again = Servers::of_list(&servers.to_string());
+            let servers = ServerList::parse_list(&list);
+            let again = ServerList::parse_list(&servers.to_string());
             prop_assert_eq!(
                 servers.targets().collect::<Vec<_>>(),
                 again.targets().collect::<Vec<_>>()
             );
             prop_assert!(again.refused.is_empty() && again.repeated.is_empty());
             let values: Vec<String> = servers.targets().map(ToString::to_string).collect();
-            let options = Servers::of_options(values.iter().map(String::as_str));
+            let options = ServerList::from_options(values.iter().map(String::as_str));
             prop_assert_eq!(options.to_string(), servers.to_string());
         }
     }

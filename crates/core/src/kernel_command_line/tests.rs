@@ -3,13 +3,13 @@ use proptest::prelude::*;
 use super::*;
 
 fn arguments(line: &str) -> Vec<String> {
-    let parameters = Parameters::parse(line);
+    let parameters = KernelParameters::parse(line);
     assert_eq!(parameters.warnings, Vec::<String>::new(), "{line}");
     parameters.arguments()
 }
 
 #[test]
-fn off_is_off_under_both_names() {
+fn off_works_under_both_names() {
     for on in [
         "",
         "quiet off",
@@ -18,7 +18,7 @@ fn off_is_off_under_both_names() {
         "xmandos=off",
         "mandos",
     ] {
-        assert!(!Parameters::parse(on).off, "{on}");
+        assert!(!KernelParameters::parse(on).off, "{on}");
     }
     for off in [
         "mandos=off",
@@ -27,7 +27,7 @@ fn off_is_off_under_both_names() {
         "\"mandos=off\"",
         "mandos=0",
     ] {
-        assert!(Parameters::parse(off).off, "{off}");
+        assert!(KernelParameters::parse(off).off, "{off}");
     }
 }
 
@@ -88,7 +88,7 @@ fn the_sixth_field_of_ip_is_the_interface() {
 
 // dracut.cmdline(7): "ip=<interface>:{dhcp|on|any|dhcp6|auto6|link6}[:[<mtu>][:<macaddr>]]".
 #[test]
-fn an_interface_that_stands_first_is_the_one_whatever_follows() {
+fn an_interface_in_the_first_field_is_used_with_any_other_fields() {
     for (line, device) in [
         ("ip=eth0:dhcp:1500:52:54:00:12:34:56", "eth0"),
         ("ip=eth0:dhcp::52:54:00:12:34:56", "eth0"),
@@ -98,7 +98,7 @@ fn an_interface_that_stands_first_is_the_one_whatever_follows() {
         ("ip=eth0:link-local:1500:52:54:00:12:34:56", "eth0"),
         ("ip=eth0:some-new-method:1500:52:54:00:12:34:56", "eth0"),
         ("ip=enp0s31f6.5:on", "enp0s31f6.5"),
-        // All of hexadecimal digits, and an interface still.
+        // An interface although all its characters are hexadecimal digits.
         ("ip=fade0:auto6:1500:52:54:00:12:34:56", "fade0"),
         (
             "ip=192.0.2.7:[2001:db8::9]:192.0.2.1:255.255.255.0:00:eth1:none:1500:52:54:00:12:34:56",
@@ -118,7 +118,7 @@ fn an_interface_that_stands_first_is_the_one_whatever_follows() {
 }
 
 #[test]
-fn what_is_not_understood_is_told_and_left() {
+fn values_that_are_not_understood_become_warnings() {
     for (line, told) in [
         (
             "mandos=on",
@@ -143,12 +143,12 @@ fn what_is_not_understood_is_told_and_left() {
              address in brackets, or the name of a network interface",
         ),
     ] {
-        let parameters = Parameters::parse(line);
+        let parameters = KernelParameters::parse(line);
         assert_eq!(parameters.warnings, [told]);
         assert!(!parameters.off && parameters.arguments().is_empty());
     }
-    // The others of a list are taken.
-    assert!(Parameters::parse("mandos=nonsense,off").off);
+    // The other items of a list are used.
+    assert!(KernelParameters::parse("mandos=nonsense,off").off);
 }
 
 #[test]
@@ -156,7 +156,7 @@ fn addresses_are_configured_only_where_a_server_needs_them() {
     let network = |text: &str| Definition::recover(text).0;
     let (nowhere, routed) = (network(""), network("[eth0]\naddresses = 192.0.2.7/24\n"));
     let needs = |line: &str, list: &str, network: &Definition| {
-        Parameters::parse(line).needs_addresses(&Servers::of_list(list), network)
+        KernelParameters::parse(line).needs_addresses(&ServerList::parse_list(list), network)
     };
     for (line, needed, with_other) in [
         ("", false, true),
@@ -179,7 +179,7 @@ fn addresses_are_configured_only_where_a_server_needs_them() {
         assert_eq!(needs(line, "", &nowhere), needed, "{line}");
         assert_eq!(needs(line, "192.0.2.1:47", &nowhere), with_other, "{line}");
     }
-    // Nobody is asked for addresses that network.conf gives.
+    // Addresses in network.conf need no configuration.
     for (line, list, needed) in [
         ("", "192.0.2.1:47", false),
         ("", "192.0.2.1:47, 198.51.100.1:47", true),
@@ -191,8 +191,8 @@ fn addresses_are_configured_only_where_a_server_needs_them() {
     }
 }
 
-/// One part of `ip=` of each kind, or nothing.
-fn maybe(parts: &'static [&'static str]) -> impl Strategy<Value = &'static str> {
+/// One of `parts`, or nothing.
+fn optional(parts: &'static [&'static str]) -> impl Strategy<Value = &'static str> {
     prop_oneof![Just(""), prop::sample::select(parts)]
 }
 
@@ -214,8 +214,8 @@ const MACS: &[&str] = &[
 ];
 
 prop_compose! {
-    /// Everything that may follow the method.
-    fn rest()(mtu in maybe(MTUS), mac in maybe(MACS), dns in maybe(ADDRESSES), which in 0..4) -> String {
+    /// The fields that may follow the method.
+    fn rest()(mtu in optional(MTUS), mac in optional(MACS), dns in optional(ADDRESSES), which in 0..4) -> String {
         match which {
             0 => String::new(),
             1 => format!(":{mtu}"),
@@ -229,8 +229,8 @@ proptest! {
     #[test]
     fn the_interface_is_found_in_every_form(
         device in "[a-z][a-z0-9]{0,8}(\\.[0-9]{1,3})?",
-        (client, peer, gateway) in (maybe(CLIENTS), maybe(ADDRESSES), maybe(ADDRESSES)),
-        (mask, host) in (maybe(MASKS), maybe(HOSTS)),
+        (client, peer, gateway) in (optional(CLIENTS), optional(ADDRESSES), optional(ADDRESSES)),
+        (mask, host) in (optional(MASKS), optional(HOSTS)),
         method in prop::sample::select(&METHODS[..]),
         rest in rest(),
     ) {
@@ -239,17 +239,17 @@ proptest! {
             format!("{device}:{method}{rest}"),
             format!("{client}:{peer}:{gateway}:{mask}:{host}:{device}:{method}{rest}"),
         ] {
-            let parameters = Parameters::parse(&format!("ip={value}"));
+            let parameters = KernelParameters::parse(&format!("ip={value}"));
             prop_assert_eq!(&*parameters.devices, std::slice::from_ref(&device), "{}", value);
-            prop_assert!(parameters.warnings.is_empty() && parameters.addressed);
+            prop_assert!(parameters.warnings.is_empty() && parameters.configures_addresses);
         }
         let without = format!("ip={client}:{peer}:{gateway}:{mask}:{host}::{method}{rest}");
-        prop_assert_eq!(Parameters::parse(&without).devices, Vec::<String>::new());
+        prop_assert_eq!(KernelParameters::parse(&without).devices, Vec::<String>::new());
     }
 
     #[test]
     fn any_line_is_read(line in "((mandos|nightlatch|ip)=[-a-z0-9:,.%\\[\\]\"/ ]{0,40} ){0,3}|.*") {
-        for argument in Parameters::parse(&line).arguments() {
+        for argument in KernelParameters::parse(&line).arguments() {
             let value = argument.strip_prefix("--connect=");
             prop_assert!(value.is_none_or(|it| it == NONE || it.parse::<Target>().is_ok()));
         }

@@ -9,25 +9,25 @@ use crate::digits;
 /// Longest name of an interface: `IFNAMSIZ` less its final zero (netdevice(7)).
 const MAX_NAME: usize = 15;
 
-/// What a link is called.
+/// The name of a link.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct LinkName(String);
 
-/// A text that is not what was expected.
+/// A text without the expected format.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("expected {0}")]
-pub struct Unlike(
-    /// What was expected, with an example.
+pub struct FormatError(
+    /// The expected format, with an example.
     pub &'static str,
 );
 
 impl LinkName {
-    /// The name as text.
+    /// Returns the name as text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// Whether the kernel could have an interface of this name.
+    /// True when the kernel could have an interface of this name.
     pub fn is_valid(name: &str) -> bool {
         (1..=MAX_NAME).contains(&name.len())
             && !matches!(name, "." | "..")
@@ -36,14 +36,16 @@ impl LinkName {
 }
 
 impl FromStr for LinkName {
-    type Err = Unlike;
+    type Err = FormatError;
 
-    /// Refuses also what the kernel would complete by a number (`eth%d`), and `DEFAULT`, which no
-    /// section of ours can have.
-    fn from_str(text: &str) -> Result<Self, Unlike> {
+    /// Also refuses patterns that the kernel completes by a number (`eth%d`), and `DEFAULT`, which cannot be the name
+    /// of a section here.
+    fn from_str(text: &str) -> Result<Self, FormatError> {
         match Self::is_valid(text) && !text.contains('%') && text != crate::ini::DEFAULT {
             true => Ok(Self(text.to_owned())),
-            false => Err(Unlike("the name of a network interface (at most 15 bytes)")),
+            false => Err(FormatError(
+                "the name of a network interface (at most 15 bytes)",
+            )),
         }
     }
 }
@@ -59,10 +61,10 @@ impl fmt::Display for LinkName {
 pub struct Mac(pub [u8; 6]);
 
 impl FromStr for Mac {
-    type Err = Unlike;
+    type Err = FormatError;
 
-    fn from_str(text: &str) -> Result<Self, Unlike> {
-        const WRONG: Unlike = Unlike("a hardware address such as 52:54:00:12:34:56");
+    fn from_str(text: &str) -> Result<Self, FormatError> {
+        const WRONG: FormatError = FormatError("a hardware address such as 52:54:00:12:34:56");
         let mut bytes = [0; 6];
         let mut parts = text.split([':', '-']);
         for byte in &mut bytes {
@@ -84,17 +86,17 @@ impl fmt::Display for Mac {
     }
 }
 
-/// An address and how many bits of it are the network's.
+/// An address with the length of its network prefix.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct Cidr {
-    /// The address.
+    /// The whole address, host bits included.
     pub ip: IpAddr,
-    /// 0 to 32, or to 128.
+    /// Prefix length: 0 to 32 for IPv4, 0 to 128 for IPv6.
     pub bits: u8,
 }
 
 impl Cidr {
-    /// The network: the address without the bits that are not the network's.
+    /// The network: the address with its host bits cleared.
     #[must_use]
     pub fn network(self) -> Self {
         let ip = match self.ip {
@@ -110,7 +112,7 @@ impl Cidr {
         Self { ip, ..self }
     }
 
-    /// True when an address is in the same network.
+    /// True when `ip` is in the same network.
     pub fn covers(self, ip: IpAddr) -> bool {
         let bits = self.bits;
         self.ip.is_ipv4() == ip.is_ipv4() && Self { ip, bits }.network() == self.network()
@@ -118,9 +120,9 @@ impl Cidr {
 }
 
 impl FromStr for Cidr {
-    type Err = Unlike;
+    type Err = FormatError;
 
-    fn from_str(text: &str) -> Result<Self, Unlike> {
+    fn from_str(text: &str) -> Result<Self, FormatError> {
         let read = || {
             let (ip, bits) = text.split_once('/')?;
             let ip: IpAddr = ip.parse().ok()?;
@@ -128,7 +130,7 @@ impl FromStr for Cidr {
             let most = if ip.is_ipv4() { 32 } else { 128 };
             (bits <= most).then_some(Self { ip, bits })
         };
-        read().ok_or(Unlike(
+        read().ok_or(FormatError(
             "an address with the length of its network, such as 192.0.2.7/24",
         ))
     }
@@ -143,20 +145,20 @@ impl fmt::Display for Cidr {
 /// A route: `default via 192.0.2.1`, `198.51.100.0/24 via 192.0.2.1 onlink src 192.0.2.7`, `198.51.100.0/24`.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct Route {
-    /// Where it leads to; `None` is everywhere, and then there is a gateway.
+    /// Destination; `None` for a default route, which has a gateway.
     pub to: Option<Cidr>,
-    /// Over whom; `None` is straight on the link.
+    /// Gateway; `None` when the destination is on the link.
     pub via: Option<IpAddr>,
-    /// Whether the gateway is on the link although no address of the link says so.
+    /// True when the gateway is on the link although no address of the link covers it.
     pub onlink: bool,
-    /// The address that packets are sent from; `None` is the kernel's choice.
+    /// Source address of packets; `None` leaves it to the kernel.
     pub source: Option<IpAddr>,
 }
 
 impl FromStr for Route {
-    type Err = Unlike;
+    type Err = FormatError;
 
-    fn from_str(text: &str) -> Result<Self, Unlike> {
+    fn from_str(text: &str) -> Result<Self, FormatError> {
         let read = || {
             let mut words = text.split_whitespace();
             let to = match words.next()? {
@@ -184,26 +186,26 @@ impl FromStr for Route {
             };
             route.checked()
         };
-        read().ok_or(Unlike(
+        read().ok_or(FormatError(
             "a route such as \"default via 192.0.2.1\" or \"198.51.100.0/24 via 192.0.2.1 onlink\"",
         ))
     }
 }
 
 impl Route {
-    /// Nothing that cannot be: everywhere without a gateway, or a gateway of the other family.
+    /// `None` for a default route without a gateway, or with a gateway or source of another family.
     fn checked(self) -> Option<Self> {
         let fits = match (self.to, self.via) {
             (None, via) => via.is_some(),
             (Some(to), Some(via)) => to.ip.is_ipv4() == via.is_ipv4(),
-            // A link that packets go out on needs no other word for it.
+            // Without a gateway, `onlink` is refused: it would mean nothing.
             (Some(_), None) => !self.onlink,
         };
         let source = self.source.is_none_or(|it| it.is_ipv4() == self.is_ipv4());
         (fits && source).then_some(self)
     }
 
-    /// Whether it is one of IPv4.
+    /// True for an IPv4 route, false for IPv6.
     pub fn is_ipv4(&self) -> bool {
         let of_family = self.via.or(self.to.map(|to| to.ip));
         of_family.is_some_and(|ip| ip.is_ipv4())

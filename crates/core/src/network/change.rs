@@ -1,92 +1,81 @@
-//! What may be asked of the kernel, one change at a time.
+//! Changes of links that the kernel is asked for, one at a time.
 
 use super::{Cidr, LinkName, Mac, Route};
 
-/// One change. Numbers are those of links.
+/// One change. A `u32` is the index of a link unless named otherwise.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Change {
-    /// Make a link, marked as ours.
+#[expect(missing_docs, reason = "the names say it")]
+pub enum LinkChange {
+    /// Create a link, marked as created by this process.
     Create {
-        /// Its name.
         name: LinkName,
-        /// What it is.
-        new: New,
-        /// Its hardware address.
+        new: NewLink,
         mac: Option<Mac>,
-        /// Its largest packet.
         mtu: Option<u32>,
     },
-    /// Make a bond as the kernel's module makes one: nobody's, without members.
+    /// Create a bond as the kernel's module does: unmarked, without members.
     CreateRawBond(LinkName),
-    /// Take a link away.
+    /// Delete a link.
     Remove(u32),
-    /// Take our mark from a link that others use by now: it is theirs.
+    /// Remove the mark from a link that others use by now.
     HandOver(u32),
-    /// Make the first a member of the second, or of nothing.
+    /// Make the first link a member of the second, or of none.
     SetMaster(u32, Option<u32>),
-    /// Take it up or down.
+    /// Take a link up or down.
     SetUp(u32, bool),
-    /// Set its largest packet.
+    /// Set the MTU, in bytes.
     SetMtu(u32, u32),
-    /// Set its hardware address.
+    /// Set the hardware address.
     SetMac(u32, Mac),
-    /// Let the bond, the first, prefer a member, the second.
+    /// Make the second link the primary member of the bond, the first.
     SetPrimary(u32, u32),
-    /// Give it an address.
+    /// Add an address to a link.
     AddAddress(u32, Cidr),
-    /// Take that away.
+    /// Remove it from the link.
     RemoveAddress(u32, Cidr),
-    /// Give it a route.
+    /// Add a route over a link.
     AddRoute(u32, Route),
-    /// Take that away.
+    /// Remove it from the link.
     RemoveRoute(u32, Route),
 }
 
-/// What is made.
+/// The kind of link to create, with the kernel's numbers.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum New {
-    /// A VLAN.
+#[expect(missing_docs, reason = "the names say it")]
+pub enum NewLink {
     Vlan {
-        /// The number of its parent.
         parent: u32,
-        /// Its id.
         id: u16,
-        /// The EtherType that marks it.
         protocol: u16,
     },
-    /// A bond, by the kernel's numbers.
     Bond {
-        /// The mode.
         mode: u16,
-        /// How often members are looked at, in milliseconds.
+        /// MII monitoring interval in milliseconds.
         miimon: u32,
-        /// The rate of LACP.
         lacp_rate: Option<u16>,
-        /// Which packets belong together.
         hash_policy: Option<u16>,
     },
-    /// A bridge.
     Bridge {
-        /// Whether it speaks the spanning tree protocol.
+        /// True for the spanning tree protocol.
         stp: bool,
-        /// How long a new port listens, in seconds.
+        /// Forwarding delay in seconds.
         forward_delay: Option<u32>,
     },
 }
 
-/// How a change went.
+/// Result of a change.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Outcome {
-    /// It is made.
+pub enum ChangeOutcome {
+    /// The kernel made it.
     Made,
-    /// Something of that name was there.
-    WasThere,
-    /// It failed.
+    /// The name was in use.
+    AlreadyExists,
+    /// Any other error.
     Failed,
 }
 
-impl Change {
-    /// The number of the link that must be there for it.
+impl LinkChange {
+    /// Index of the link that must exist for the change.
     pub(super) fn subject(&self) -> Option<u32> {
         match self {
             Self::Create { .. } | Self::CreateRawBond(_) => None,

@@ -1,12 +1,12 @@
-//! What differs between a `network.conf` and what the running system would make of it now.
+//! Differences between a `network.conf` and what would be learned from the running system now.
 
 use std::fmt;
 
 use super::learn::Learned;
 use super::snapshot::Snapshot;
-use super::{Definition, Kind, Link, LinkName};
+use super::{Definition, Link, LinkKind, LinkName};
 
-/// Settings without which a server is reached all the same.
+/// Settings that do not decide if a server is reached.
 const MINOR: [&str; 9] = [
     "mtu",
     "mac",
@@ -19,59 +19,59 @@ const MINOR: [&str; 9] = [
     "stands-for",
 ];
 
-/// One difference.
+/// One difference of one link.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Difference {
-    /// The link.
+pub struct LinkDifference {
+    /// Name of the link.
     pub link: LinkName,
-    /// What differs.
-    pub what: Differs,
+    /// The difference itself.
+    pub what: DifferenceKind,
 }
 
-/// What can differ of a link.
+/// Kinds of differences of a link.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Differs {
-    /// The file describes a link that is not there, or leads to no server.
+pub enum DifferenceKind {
+    /// The link is in the file only: it does not exist, or leads to no server.
     OnlyInFile,
-    /// A server is reached by a link that the file does not describe.
+    /// A server is reached over a link that the file lacks.
     OnlyNow {
-        /// True when it is an interface of the machine, which a boot uses without being told.
+        /// True for an interface of the machine, which a boot uses without a section.
         device: bool,
     },
-    /// One setting.
+    /// A setting with different values.
     Setting {
-        /// The key.
+        /// Key of the setting.
         key: String,
-        /// The file's value.
+        /// Value in the file.
         file: Option<String>,
-        /// The running system's.
+        /// Value on the running system.
         now: Option<String>,
     },
 }
 
-impl Difference {
-    /// True when a boot may fail for it.
+impl LinkDifference {
+    /// True when a boot may fail because of it.
     pub fn is_decisive(&self) -> bool {
         match &self.what {
-            Differs::OnlyInFile => true,
-            Differs::OnlyNow { device } => !device,
-            Differs::Setting { key, .. } => !MINOR.contains(&key.as_str()),
+            DifferenceKind::OnlyInFile => true,
+            DifferenceKind::OnlyNow { device } => !device,
+            DifferenceKind::Setting { key, .. } => !MINOR.contains(&key.as_str()),
         }
     }
 }
 
-impl fmt::Display for Difference {
+impl fmt::Display for LinkDifference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let link = &self.link;
         match &self.what {
-            Differs::OnlyInFile => write!(
+            DifferenceKind::OnlyInFile => write!(
                 f,
                 "{link} is in the file; the running system has no such link, or does not need it"
             ),
-            Differs::OnlyNow { .. } => {
+            DifferenceKind::OnlyNow { .. } => {
                 write!(f, "{link} leads to a server now, and is not in the file")
             }
-            Differs::Setting { key, file, now } => {
+            DifferenceKind::Setting { key, file, now } => {
                 let [file, now] = [file, now].map(|it| it.as_deref().unwrap_or("not set"));
                 write!(f, "{link}: {key} in the file: {file}; now: {now}")
             }
@@ -81,38 +81,38 @@ impl fmt::Display for Difference {
 
 /// All differences between a file and what was learned just now, in the order of the file's links.
 ///
-/// Two ways to say the same are no difference: how an interface is recognised, the order of members, and a bridge
-/// instead of its port.
-pub fn differences(file: &Definition, now: &Learned, snapshot: &Snapshot) -> Vec<Difference> {
+/// Equivalent descriptions do not differ: the way in which an interface is recognised, the order of members, and a
+/// bridge instead of its port.
+pub fn differences(file: &Definition, now: &Learned, snapshot: &Snapshot) -> Vec<LinkDifference> {
     let file = without_bridges(file);
     let mut found = Vec::new();
     for link in file.links() {
         match now.definition.link(link.name.as_str()) {
             Some(other) => found.extend(of_link(link, other, snapshot)),
-            None => found.push(Difference {
+            None => found.push(LinkDifference {
                 link: link.name.clone(),
-                what: Differs::OnlyInFile,
+                what: DifferenceKind::OnlyInFile,
             }),
         }
     }
     for link in now.definition.links() {
         if file.link(link.name.as_str()).is_none() {
-            let device = matches!(link.kind, Kind::Device(_))
+            let device = matches!(link.kind, LinkKind::Device(_))
                 && link.addresses.is_empty()
                 && link.routes.is_empty()
                 && !link.dhcp;
-            found.push(Difference {
+            found.push(LinkDifference {
                 link: link.name.clone(),
-                what: Differs::OnlyNow { device },
+                what: DifferenceKind::OnlyNow { device },
             });
         }
     }
     found
 }
 
-fn of_link(file: &Link, now: &Link, snapshot: &Snapshot) -> Vec<Difference> {
+fn of_link(file: &Link, now: &Link, snapshot: &Snapshot) -> Vec<LinkDifference> {
     let mut now = now.clone();
-    if let (Kind::Device(wanted), Kind::Device(learned)) = (&file.kind, &mut now.kind)
+    if let (LinkKind::Device(wanted), LinkKind::Device(learned)) = (&file.kind, &mut now.kind)
         && snapshot
             .named(file.name.as_str())
             .is_some_and(|seen| wanted.fits(&seen.present))
@@ -129,21 +129,23 @@ fn of_link(file: &Link, now: &Link, snapshot: &Snapshot) -> Vec<Difference> {
     };
     let differs = keys.into_iter().filter_map(|key| {
         let (file, now) = (value(&theirs, key), value(&ours, key));
-        (sorted(key, file.as_deref()) != sorted(key, now.as_deref())).then(|| Differs::Setting {
-            key: key.clone(),
-            file,
-            now,
+        (sorted(key, file.as_deref()) != sorted(key, now.as_deref())).then(|| {
+            DifferenceKind::Setting {
+                key: key.clone(),
+                file,
+                now,
+            }
         })
     });
     differs
-        .map(|what| Difference {
+        .map(|what| LinkDifference {
             link: file.name.clone(),
             what,
         })
         .collect()
 }
 
-/// The items of a value in an order of their own, where the order says nothing.
+/// The items of a value, sorted where their order has no meaning.
 fn sorted<'v>(key: &str, value: Option<&'v str>) -> Option<Vec<&'v str>> {
     let value = value?;
     let mut items: Vec<&str> = match key {
@@ -155,26 +157,26 @@ fn sorted<'v>(key: &str, value: Option<&'v str>) -> Option<Vec<&'v str>> {
     Some(items)
 }
 
-/// The same network with the first port of each bridge in its place.
+/// The same network with each bridge replaced by its first port.
 fn without_bridges(definition: &Definition) -> Definition {
     let mut links = definition.links().to_vec();
     while let Some(at) = links
         .iter()
-        .position(|link| matches!(link.kind, Kind::Bridge { .. }))
+        .position(|link| matches!(link.kind, LinkKind::Bridge { .. }))
     {
         let bridge = links.remove(at);
         let Some(port) = bridge.parts().first().cloned() else {
             continue;
         };
         for link in &mut links {
-            if let Kind::Vlan { parent, .. } = &mut link.kind
+            if let LinkKind::Vlan { parent, .. } = &mut link.kind
                 && *parent == bridge.name
             {
                 *parent = port.clone();
             }
         }
         if !links.iter().any(|link| link.name == port) {
-            let device = Kind::Device(super::Match::default());
+            let device = LinkKind::Device(super::DeviceMatch::default());
             links.push(Link::new(port.clone(), device));
         }
         for link in links.iter_mut().filter(|link| link.name == port) {
@@ -184,6 +186,6 @@ fn without_bridges(definition: &Definition) -> Definition {
             link.routes.extend(bridge.routes.iter().copied());
         }
     }
-    // What fitted together still does.
+    // Links without conflicts have none after the replacement.
     Definition::new(links).unwrap_or_default()
 }

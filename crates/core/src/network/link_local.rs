@@ -1,7 +1,7 @@
-//! Interfaces on which no IPv6 neighbour can be found, for want of a link-local address: what is said of them, and when.
+//! Warnings about interfaces without an IPv6 link-local address, on which no neighbour can be found.
 //!
-//! Pure: the caller observes the interfaces. The kernel makes such an address by itself within about two seconds after the
-//! cable is there, if nothing forbids it.
+//! Pure: the caller observes the interfaces. The kernel generates such an address within about two seconds after the
+//! carrier is there.
 
 use core::fmt;
 use std::collections::BTreeMap;
@@ -9,15 +9,15 @@ use std::time::Duration;
 
 use crate::time::Monotonic;
 
-/// How long the kernel may take, before it is said that an address is missing for no reason that it gives.
+/// Time for the kernel to generate an address before a missing one without a known reason is reported.
 const GRACE: Duration = Duration::from_secs(10);
 
-/// The smallest MTU with which the kernel speaks IPv6 (RFC 8200, 5), in bytes.
+/// Smallest MTU for IPv6 in bytes (RFC 8200, 5).
 pub const MIN_MTU: u32 = 1280;
 
-/// Why an interface has no link-local address, as far as the kernel says it.
+/// The kernel's reason for a missing link-local address.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Reason {
+pub enum NoLinkLocalReason {
     /// The kernel has no IPv6 at all.
     NoIpv6,
     /// `disable_ipv6` is set.
@@ -30,8 +30,8 @@ pub enum Reason {
     Mtu(u32),
 }
 
-impl Reason {
-    /// What mends it, on the interface called `name`.
+impl NoLinkLocalReason {
+    /// A remedy, for the interface `name`.
     pub fn hint(self, name: &str) -> String {
         match self {
             Self::NoIpv6 => {
@@ -48,7 +48,7 @@ impl Reason {
     }
 }
 
-impl fmt::Display for Reason {
+impl fmt::Display for NoLinkLocalReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NoIpv6 => f.write_str("this kernel has no IPv6"),
@@ -64,80 +64,94 @@ impl fmt::Display for Reason {
 
 /// An interface that is used, up and running.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Observed {
-    /// Its index.
+pub struct ObservedInterface {
+    /// Index in the kernel.
     pub index: u32,
-    /// Its name.
+    /// Name in the kernel.
     pub name: String,
-    /// True when it has a link-local address that can be used.
+    /// True when it has a usable link-local address.
     pub has_link_local: bool,
     /// True when it has an IPv4 address.
     pub has_ipv4: bool,
-    /// Why it has no link-local address.
-    pub reason: Option<Reason>,
+    /// The reason for a missing address, if the kernel has one.
+    pub reason: Option<NoLinkLocalReason>,
 }
 
-/// What is to be said once.
+/// A notice that is due once.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Remark {
-    /// An interface lacks the address.
-    Lacks(Observed),
-    /// It has one after all.
+pub enum LinkLocalNotice {
+    /// An interface lacks a link-local address.
+    Lacks(ObservedInterface),
+    /// A reported interface has an address now.
     HasNow {
-        /// The interface's name.
+        /// Name of the interface.
         name: String,
     },
 }
 
-/// What is known of each interface.
+/// An interface without a link-local address.
 #[derive(Clone, PartialEq, Eq, Debug)]
-struct Known {
-    /// When it was seen without the address first.
+struct LackingInterface {
+    /// Time at which it was first observed without one.
     since: Monotonic,
-    /// What was said of it.
-    told: Option<Observed>,
+    /// The observation that was reported.
+    reported: Option<ObservedInterface>,
 }
 
-/// Follows interfaces.
+/// Decides which missing addresses are reported, and when.
 #[derive(Default, Debug)]
-pub struct Watch {
-    lacking: BTreeMap<u32, Known>,
+pub struct LinkLocalMonitor {
+    lacking: BTreeMap<u32, LackingInterface>,
 }
 
-impl Watch {
-    /// Takes in all interfaces as they are now, and answers with what is to be said.
-    pub fn look(&mut self, interfaces: Vec<Observed>, now: Monotonic) -> Vec<Remark> {
+impl LinkLocalMonitor {
+    /// Takes the current state of all interfaces; returns the notices that are due.
+    pub fn update(
+        &mut self,
+        interfaces: Vec<ObservedInterface>,
+        now: Monotonic,
+    ) -> Vec<LinkLocalNotice> {
         self.lacking
             .retain(|index, _| interfaces.iter().any(|it| it.index == *index));
         let remarks = interfaces
             .into_iter()
-            .filter_map(|it| self.look_at(it, now));
+            .filter_map(|it| self.update_interface(it, now));
         remarks.collect()
     }
 
-    fn look_at(&mut self, interface: Observed, now: Monotonic) -> Option<Remark> {
+    fn update_interface(
+        &mut self,
+        interface: ObservedInterface,
+        now: Monotonic,
+    ) -> Option<LinkLocalNotice> {
         if interface.has_link_local {
             let known = self.lacking.remove(&interface.index)?;
-            known.told?;
-            return Some(Remark::HasNow {
+            known.reported?;
+            return Some(LinkLocalNotice::HasNow {
                 name: interface.name,
             });
         }
-        let known = self.lacking.entry(interface.index).or_insert(Known {
-            since: now,
-            told: None,
-        });
+        let known = self
+            .lacking
+            .entry(interface.index)
+            .or_insert(LackingInterface {
+                since: now,
+                reported: None,
+            });
         let due = interface.reason.is_some() || now >= known.since.after(GRACE);
-        if !due || known.told.as_ref() == Some(&interface) {
+        if !due || known.reported.as_ref() == Some(&interface) {
             return None;
         }
-        known.told = Some(interface.clone());
-        Some(Remark::Lacks(interface))
+        known.reported = Some(interface.clone());
+        Some(LinkLocalNotice::Lacks(interface))
     }
 
-    /// When to look again though nothing has changed.
+    /// Time at which to call [`Self::update`] again even without a change.
     pub fn poll_timeout(&self) -> Option<Monotonic> {
-        let silent = self.lacking.values().filter(|known| known.told.is_none());
+        let silent = self
+            .lacking
+            .values()
+            .filter(|known| known.reported.is_none());
         silent.map(|known| known.since.after(GRACE)).min()
     }
 }
@@ -150,8 +164,8 @@ mod tests {
         Monotonic::from_boot(Duration::from_secs(seconds))
     }
 
-    fn eth0(reason: Option<Reason>) -> Observed {
-        Observed {
+    fn eth0(reason: Option<NoLinkLocalReason>) -> ObservedInterface {
+        ObservedInterface {
             index: 2,
             name: "eth0".to_owned(),
             has_link_local: false,
@@ -161,45 +175,45 @@ mod tests {
     }
 
     #[test]
-    fn what_the_kernel_gives_a_reason_for_is_said_at_once_and_once() {
-        let mut watch = Watch::default();
-        let disabled = eth0(Some(Reason::Disabled));
-        let said = watch.look(vec![disabled.clone()], at(1));
-        assert_eq!(said, [Remark::Lacks(disabled.clone())]);
-        assert_eq!(watch.look(vec![disabled.clone()], at(100)), []);
-        assert_eq!(watch.poll_timeout(), None);
-        // News of it are.
-        let other = eth0(Some(Reason::NotGenerated));
+    fn a_missing_address_with_a_reason_is_reported_at_once_and_once() {
+        let mut monitor = LinkLocalMonitor::default();
+        let disabled = eth0(Some(NoLinkLocalReason::Disabled));
+        let notices = monitor.update(vec![disabled.clone()], at(1));
+        assert_eq!(notices, [LinkLocalNotice::Lacks(disabled.clone())]);
+        assert_eq!(monitor.update(vec![disabled.clone()], at(100)), []);
+        assert_eq!(monitor.poll_timeout(), None);
+        // A new reason is reported.
+        let other = eth0(Some(NoLinkLocalReason::NotGenerated));
         assert_eq!(
-            watch.look(vec![other.clone()], at(101)),
-            [Remark::Lacks(other)]
+            monitor.update(vec![other.clone()], at(101)),
+            [LinkLocalNotice::Lacks(other)]
         );
-        // What went away and came back is new.
-        assert_eq!(watch.look(Vec::new(), at(102)), []);
-        assert_eq!(watch.look(vec![disabled.clone()], at(103)).len(), 1);
+        // An interface that disappeared and came back is reported again.
+        assert_eq!(monitor.update(Vec::new(), at(102)), []);
+        assert_eq!(monitor.update(vec![disabled.clone()], at(103)).len(), 1);
     }
 
     #[test]
-    fn without_a_reason_the_kernel_has_some_seconds() {
-        let mut watch = Watch::default();
-        assert_eq!(watch.look(vec![eth0(None)], at(5)), []);
-        assert_eq!(watch.poll_timeout(), Some(at(15)));
-        assert_eq!(watch.look(vec![eth0(None)], at(14)), []);
+    fn a_missing_address_without_a_reason_is_reported_after_some_seconds() {
+        let mut monitor = LinkLocalMonitor::default();
+        assert_eq!(monitor.update(vec![eth0(None)], at(5)), []);
+        assert_eq!(monitor.poll_timeout(), Some(at(15)));
+        assert_eq!(monitor.update(vec![eth0(None)], at(14)), []);
         assert_eq!(
-            watch.look(vec![eth0(None)], at(15)),
-            [Remark::Lacks(eth0(None))]
+            monitor.update(vec![eth0(None)], at(15)),
+            [LinkLocalNotice::Lacks(eth0(None))]
         );
-        assert_eq!(watch.poll_timeout(), None);
-        let has = Observed {
+        assert_eq!(monitor.poll_timeout(), None);
+        let has = ObservedInterface {
             has_link_local: true,
             ..eth0(None)
         };
-        let now = Remark::HasNow {
+        let now = LinkLocalNotice::HasNow {
             name: "eth0".to_owned(),
         };
-        assert_eq!(watch.look(vec![has.clone()], at(20)), [now]);
-        assert_eq!(watch.look(vec![has.clone()], at(21)), []);
-        // Nobody is told of one that was never missed.
-        assert_eq!(Watch::default().look(vec![has], at(22)), []);
+        assert_eq!(monitor.update(vec![has.clone()], at(20)), [now]);
+        assert_eq!(monitor.update(vec![has.clone()], at(21)), []);
+        // An address that was never reported as missing is not reported as present.
+        assert_eq!(LinkLocalMonitor::default().update(vec![has], at(22)), []);
     }
 }

@@ -1,127 +1,121 @@
-//! The links that the boot client makes before it searches: `network.conf`, from text to types and
-//! back.
+//! `network.conf`: the links that the boot client creates before it searches, from text to types and back.
 //!
-//! Owns what may stand in it and what follows from it. Never knows which interfaces there are. Source
-//! of the facts about links: ip-link(8), and the kernel's documentation of bonding.
+//! Owns the format and the rules that follow from it. Never looks at the interfaces of the machine. Sources about
+//! links: ip-link(8), and the kernel's documentation of bonding.
 
 use std::fmt;
 
 mod address;
+pub mod builder;
 pub mod change;
 pub mod compare;
+mod keywords;
 pub mod learn;
 pub mod link_local;
-pub mod maker;
 mod number;
 pub mod present;
 pub mod reach;
 mod read;
 pub mod snapshot;
-mod words;
 
-pub use address::{Cidr, LinkName, Mac, Route, Unlike};
+pub use address::{Cidr, FormatError, LinkName, Mac, Route};
+pub use keywords::{BondMode, HashPolicy, Keyword, LacpRate, VlanProtocol, YesNo};
 pub use number::{ForwardDelay, Miimon, Mtu, VlanId};
-pub use read::{Fault, KEYS, Wrong};
-pub use words::{BondMode, HashPolicy, LacpRate, Protocol, Word, YesNo};
+pub use read::{KEYS, NetworkConfError, NetworkConfErrorKind};
 
-/// Among `addresses`, that DHCP gives one.
+/// The item of `addresses` that requests an address by DHCP.
 const DHCP: &str = "dhcp";
 
-/// How many links may stand one on another: as many as the kernel allows (`MAX_NEST_DEV`).
+/// Nesting depth of links, as in the kernel (`MAX_NEST_DEV`).
 const DEEPEST: usize = 8;
 
-/// Every link that is described, each after all that it is made of. No link is made of itself, and
-/// none is a member of two.
+/// All described links, each after the links that it is made of. No link is made of itself, and none is a member of
+/// two.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Definition {
     links: Vec<Link>,
 }
 
-/// One link: one that is made, or an interface of the machine that is only looked for.
+/// One link: created by the boot client, or an interface of the machine.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Link {
-    /// What it is called, here and on the running system.
+    /// Name in the file and on the running system.
     pub name: LinkName,
-    /// What it is.
-    pub kind: Kind,
-    /// The hardware address that it is given.
+    /// Kind of link with its settings.
+    pub kind: LinkKind,
+    /// Hardware address to set.
     pub mac: Option<Mac>,
-    /// The largest packet.
+    /// MTU to set.
     pub mtu: Option<Mtu>,
-    /// True when it has an IPv4 address by DHCP, for `--connect`.
+    /// True when it gets an IPv4 address by DHCP, for `--connect`.
     pub dhcp: bool,
-    /// Its own addresses, for `--connect`.
+    /// Static addresses, for `--connect`.
     pub addresses: Vec<Cidr>,
-    /// Its routes, for `--connect`.
+    /// Static routes, for `--connect`.
     pub routes: Vec<Route>,
-    /// Links of the running system in whose place it is used, such as the bridge that it is a port of.
+    /// Links of the running system that it replaces at boot, such as the bridge of which it is a port.
     pub stands_for: Vec<LinkName>,
 }
 
-/// What a link is.
+/// Kinds of links.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Kind {
-    /// An interface of the machine.
-    Device(Match),
-    /// One network of several on a cable (IEEE 802.1Q).
+#[expect(missing_docs, reason = "the names say it")]
+pub enum LinkKind {
+    /// An interface of the machine, with the way to recognise it.
+    Device(DeviceMatch),
+    /// A VLAN (IEEE 802.1Q).
     Vlan {
-        /// Its number.
         id: VlanId,
-        /// The link that carries it.
         parent: LinkName,
-        /// How packets are marked.
-        protocol: Protocol,
+        protocol: VlanProtocol,
     },
-    /// Several interfaces as one.
+    /// A bond of several interfaces.
     Bond(Bond),
-    /// A switch.
+    /// A bridge of at least one port.
     Bridge {
-        /// What is plugged in, at least one.
         members: Vec<LinkName>,
-        /// Whether it speaks the spanning tree protocol.
         stp: bool,
-        /// How long a new port listens before it forwards.
         forward_delay: Option<ForwardDelay>,
     },
 }
 
-/// How an interface of the machine is recognised: by all that is given, or else by its name.
+/// Properties by which an interface of the machine is recognised. Without any, its name is.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct Match {
-    /// The address that its maker gave it.
+pub struct DeviceMatch {
+    /// Permanent hardware address.
     pub mac: Option<Mac>,
-    /// The kernel's driver.
+    /// Name of the kernel's driver.
     pub driver: Option<String>,
-    /// Where it is, as `ID_PATH` of udev has it: `pci-0000:02:00.0`.
+    /// Position on its bus, as udev's `ID_PATH`: `pci-0000:02:00.0`.
     pub path: Option<String>,
 }
 
-/// How several interfaces are one.
+/// Settings of a bond.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Bond {
-    /// Who sends when.
+    /// Bonding mode, which selects the sending member.
     pub mode: BondMode,
-    /// How often members are looked at.
+    /// MII monitoring interval.
     pub miimon: Miimon,
-    /// How often partners of 802.3ad tell of themselves.
+    /// Rate of LACP packets, for the mode 802.3ad.
     pub lacp_rate: Option<LacpRate>,
-    /// Which packets belong together.
+    /// Transmit hash policy.
     pub hash_policy: Option<HashPolicy>,
-    /// The member that is used when it can be.
+    /// The preferred member.
     pub primary: Option<LinkName>,
-    /// What it is made of, at least one.
+    /// Members, at least one.
     pub members: Vec<LinkName>,
 }
 
-impl Match {
-    /// Whether an interface is recognised by its name alone.
+impl DeviceMatch {
+    /// True when an interface is recognised by its name alone.
     pub fn is_by_name(&self) -> bool {
         *self == Self::default()
     }
 }
 
 impl Bond {
-    /// Takes a member out, where it is one.
+    /// Removes a member; no effect on other names.
     pub fn remove_member(&mut self, name: &LinkName) {
         self.members.retain(|member| member != name);
         self.primary.take_if(|primary| primary == name);
@@ -130,7 +124,7 @@ impl Bond {
 
 impl Link {
     /// A link with nothing but its name and kind.
-    pub fn new(name: LinkName, kind: Kind) -> Self {
+    pub fn new(name: LinkName, kind: LinkKind) -> Self {
         Self {
             name,
             kind,
@@ -143,19 +137,19 @@ impl Link {
         }
     }
 
-    /// Whether it is an interface that is recognised by something else than its name.
+    /// True for an interface that is recognised by something else than its name.
     pub fn is_recognised(&self) -> bool {
-        matches!(&self.kind, Kind::Device(wanted) if !wanted.is_by_name())
+        matches!(&self.kind, LinkKind::Device(wanted) if !wanted.is_by_name())
     }
 
-    /// Says once that it is used in the place of `name`.
+    /// Adds `name` to the links that it replaces at boot, unless it is there.
     pub fn stand_for(&mut self, name: LinkName) {
         if self.name != name && !self.stands_for.contains(&name) {
             self.stands_for.push(name);
         }
     }
 
-    /// Its settings but its name, as its section has them.
+    /// Keys and values of its section.
     pub fn settings(&self) -> Vec<(String, String)> {
         let text = self.to_string();
         let lines = text.lines().filter_map(|line| line.split_once(" = "));
@@ -164,60 +158,58 @@ impl Link {
             .collect()
     }
 
-    /// The links it is made of.
+    /// The links that it is made of.
     pub fn parts(&self) -> &[LinkName] {
         match &self.kind {
-            Kind::Device(_) => &[],
-            Kind::Vlan { parent, .. } => std::slice::from_ref(parent),
-            Kind::Bond(Bond { members, .. }) | Kind::Bridge { members, .. } => members,
+            LinkKind::Device(_) => &[],
+            LinkKind::Vlan { parent, .. } => std::slice::from_ref(parent),
+            LinkKind::Bond(Bond { members, .. }) | LinkKind::Bridge { members, .. } => members,
         }
     }
 
-    /// The links that belong to it and to nobody else.
+    /// The links that belong to it exclusively: members of a bond, ports of a bridge.
     pub fn members(&self) -> &[LinkName] {
         match self.kind {
-            Kind::Vlan { .. } => &[],
+            LinkKind::Vlan { .. } => &[],
             _ => self.parts(),
         }
     }
 }
 
-/// Why links do not fit together.
+/// A conflict between links.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
-pub enum Misfit {
-    /// Two of one name.
+#[expect(missing_docs, reason = "the names say it")]
+pub enum LinkConflict {
+    /// Two links have one name.
     #[error("{0} is described twice")]
-    Twice(LinkName),
-    /// A link with two masters.
+    DuplicateName(LinkName),
+    /// A link is a member of two others.
     #[error(
         "{member} is a member of both {first} and {second}; a link can be a member of one only"
     )]
     TwoMasters {
-        /// The member.
         member: LinkName,
-        /// The master that stands first.
         first: LinkName,
-        /// The other.
         second: LinkName,
     },
-    /// A link that is made of itself.
+    /// A link is made of itself, or nested deeper than the kernel allows.
     #[error("{0} is made of itself, or of too many links one on another")]
-    Circle(LinkName),
+    Cycle(LinkName),
 }
 
 impl Definition {
-    /// Puts links into an order in which they can be made.
+    /// Sorts links into an order in which they can be created.
     ///
     /// # Errors
-    /// When they do not fit together.
-    pub fn new(links: Vec<Link>) -> Result<Self, Misfit> {
-        match misfit(&links) {
-            Some((_, misfit)) => Err(misfit),
+    /// When links conflict.
+    pub fn new(links: Vec<Link>) -> Result<Self, LinkConflict> {
+        match conflict(&links) {
+            Some((_, conflict)) => Err(conflict),
             None => Ok(Self::sorted(links)),
         }
     }
 
-    /// Links that fit together, in order: what is deeper is made of more.
+    /// Sorts links without conflicts by their nesting depth.
     fn sorted(links: Vec<Link>) -> Self {
         let depths: Vec<Option<usize>> = links.iter().map(|it| depth(&links, it, 0)).collect();
         let mut links: Vec<Option<Link>> = links.into_iter().map(Some).collect();
@@ -232,7 +224,7 @@ impl Definition {
         Self { links: sorted }
     }
 
-    /// The links, each after all that it is made of.
+    /// The links, each after the links that it is made of.
     pub fn links(&self) -> &[Link] {
         &self.links
     }
@@ -242,7 +234,7 @@ impl Definition {
         self.links.iter().find(|link| link.name.as_str() == name)
     }
 
-    /// The link of this name, or else the first that stands for it.
+    /// The link of this name, or else the first one that replaces it at boot.
     pub fn used_for(&self, name: &str) -> Option<&Link> {
         let stands = |link: &&Link| link.stands_for.iter().any(|it| it.as_str() == name);
         self.link(name).or_else(|| self.links.iter().find(stands))
@@ -254,17 +246,17 @@ impl Definition {
         self.links.iter().filter(move |link| !is_part(&link.name))
     }
 
-    /// Whether the link of this name belongs to another, so that nothing is to be found on itself.
+    /// True when the link of this name is a member of another, so that it is not searched itself.
     pub fn is_member(&self, name: &str) -> bool {
         let members = self.links.iter().flat_map(Link::members);
         members.into_iter().any(|member| member.as_str() == name)
     }
 
-    /// What the links of these names need: themselves, and all that they are made of.
+    /// Keeps the links of these names and everything that they are made of.
     #[must_use]
     pub fn needed_for(mut self, names: &[impl AsRef<str>]) -> Self {
         let wanted = |name: &LinkName| names.iter().any(|it| it.as_ref() == name.as_str());
-        // What a link is made of stands before it.
+        // Parts come before the links that are made of them, so this goes backwards.
         let mut parts: Vec<LinkName> = Vec::new();
         let mut index = self.links.len();
         while index > 0 {
@@ -280,31 +272,30 @@ impl Definition {
     }
 }
 
-/// The first link that does not fit to those before it, and why.
-fn misfit(links: &[Link]) -> Option<(usize, Misfit)> {
+/// The first conflict, and the index of its link.
+fn conflict(links: &[Link]) -> Option<(usize, LinkConflict)> {
     for (index, link) in links.iter().enumerate() {
         let before = &links[..index];
         if before.iter().any(|other| other.name == link.name) {
-            return Some((index, Misfit::Twice(link.name.clone())));
+            return Some((index, LinkConflict::DuplicateName(link.name.clone())));
         }
         for member in link.members() {
             if let Some(first) = before.iter().find(|it| it.members().contains(member)) {
-                let misfit = Misfit::TwoMasters {
+                let conflict = LinkConflict::TwoMasters {
                     member: member.clone(),
                     first: first.name.clone(),
                     second: link.name.clone(),
                 };
-                return Some((index, misfit));
+                return Some((index, conflict));
             }
         }
     }
-    let circle = |link: &&Link| depth(links, link, 0).is_none();
-    let index = links.iter().position(|link| circle(&link))?;
-    Some((index, Misfit::Circle(links[index].name.clone())))
+    let cycle = |link: &&Link| depth(links, link, 0).is_none();
+    let index = links.iter().position(|link| cycle(&link))?;
+    Some((index, LinkConflict::Cycle(links[index].name.clone())))
 }
 
-/// How many links stand one on another below `link`; `None` for one that is made of itself, or deeper
-/// than any network.
+/// Nesting depth below `link`; `None` when it is made of itself, or nested too deep.
 fn depth(links: &[Link], link: &Link, above: usize) -> Option<usize> {
     if above > DEEPEST {
         return None;
@@ -319,7 +310,7 @@ fn depth(links: &[Link], link: &Link, above: usize) -> Option<usize> {
 }
 
 impl fmt::Display for Definition {
-    /// As `network.conf` has it; reading it gives the same again.
+    /// Prints it as `network.conf`; parsing the text gives the same again.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (index, link) in self.links.iter().enumerate() {
             if index > 0 {
@@ -332,23 +323,23 @@ impl fmt::Display for Definition {
 }
 
 impl fmt::Display for Link {
-    /// Its section.
+    /// Prints it as a section of `network.conf`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "[{}]", self.name)?;
         match &self.kind {
-            Kind::Device(found) => write!(f, "{found}")?,
-            Kind::Vlan {
+            LinkKind::Device(found) => write!(f, "{found}")?,
+            LinkKind::Vlan {
                 id,
                 parent,
                 protocol,
             } => {
                 writeln!(f, "kind = vlan\nid = {id}\nparent = {parent}")?;
-                if *protocol != Protocol::default() {
+                if *protocol != VlanProtocol::default() {
                     writeln!(f, "protocol = {protocol}")?;
                 }
             }
-            Kind::Bond(bond) => write!(f, "kind = bond\n{bond}")?,
-            Kind::Bridge {
+            LinkKind::Bond(bond) => write!(f, "kind = bond\n{bond}")?,
+            LinkKind::Bridge {
                 members,
                 stp,
                 forward_delay,
@@ -378,7 +369,7 @@ impl fmt::Display for Link {
     }
 }
 
-impl fmt::Display for Match {
+impl fmt::Display for DeviceMatch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         line(f, "match-mac", self.mac.as_ref())?;
         line(f, "match-driver", self.driver.as_ref())?;

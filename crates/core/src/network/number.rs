@@ -1,9 +1,9 @@
-//! Numbers of links, each with the range that the kernel takes.
+//! Numeric settings of links, each with the range that the kernel accepts.
 
 use std::fmt;
 use std::str::FromStr;
 
-use super::Unlike;
+use super::FormatError;
 
 macro_rules! numbers {
     ($($(#[$doc:meta])* $name:ident: $of:ty, $least:literal to $most:literal;)*) => {$(
@@ -12,7 +12,7 @@ macro_rules! numbers {
         pub struct $name($of);
 
         impl $name {
-            /// The number, if it is in the range.
+            /// Returns `None` outside of the range.
             pub const fn new(number: u32) -> Option<Self> {
                 match number {
                     $least..=$most => Some(Self(number as $of)),
@@ -20,18 +20,18 @@ macro_rules! numbers {
                 }
             }
 
-            /// The number.
+            /// Returns the number.
             pub const fn get(self) -> $of {
                 self.0
             }
         }
 
         impl FromStr for $name {
-            type Err = Unlike;
+            type Err = FormatError;
 
-            fn from_str(text: &str) -> Result<Self, Unlike> {
+            fn from_str(text: &str) -> Result<Self, FormatError> {
                 let expected = concat!("a number from ", $least, " to ", $most);
-                crate::digits::decimal(text).and_then(Self::new).ok_or(Unlike(expected))
+                crate::digits::decimal(text).and_then(Self::new).ok_or(FormatError(expected))
             }
         }
 
@@ -44,21 +44,21 @@ macro_rules! numbers {
 }
 
 numbers! {
-    /// A VLAN's number: 0 and 4095 mean something else (IEEE 802.1Q, 9.6).
+    /// VLAN id; 0 and 4095 are reserved (IEEE 802.1Q, 9.6).
     VlanId: u16, 1 to 4094;
-    /// The largest packet, in bytes: what IPv4 needs at least (RFC 791, 3.1), and what the kernel takes at most.
+    /// MTU in bytes: at least the minimum of IPv4 (RFC 791, 3.1), at most the kernel's maximum.
     Mtu: u32, 68 to 65535;
-    /// How often a bond looks whether its members have a carrier, in milliseconds: with more than a minute they
-    /// are not looked at at all.
+    /// MII monitoring interval of a bond in milliseconds. The upper limit is ours: a longer interval is as good as
+    /// none.
     Miimon: u32, 1 to 60000;
-    /// How long a new port of a bridge listens, in seconds: `BR_MAX_FORWARD_DELAY` (IEEE 802.1D, 8.10.2); 0 only
-    /// without a spanning tree.
+    /// Forwarding delay of a bridge in seconds: `BR_MAX_FORWARD_DELAY` (IEEE 802.1D, 8.10.2); 0 only without a
+    /// spanning tree.
     ForwardDelay: u32, 0 to 30;
 }
 
 impl Default for Miimon {
-    /// What the kernel's documentation of bonding calls a good starting point. Its own default is never, and
-    /// then a dead member is used for ever.
+    /// The starting point that the kernel's documentation of bonding recommends. The kernel's own default is no
+    /// monitoring, with which a dead member stays in use.
     fn default() -> Self {
         Self(100)
     }

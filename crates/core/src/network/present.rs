@@ -1,55 +1,55 @@
-//! The links of a machine as its kernel shows them, and which of them is meant by a description.
+//! The links of a machine as its kernel describes them, and matching them with a description.
 
-use super::{Mac, Match};
+use super::{DeviceMatch, Mac};
 
 /// A link as the kernel describes it.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct Present {
-    /// Its number.
+pub struct PresentLink {
+    /// Index in the kernel.
     pub index: u32,
-    /// Its name.
+    /// Name in the kernel.
     pub name: String,
-    /// Whether it is up.
+    /// True when it is administratively up.
     pub up: bool,
-    /// Its hardware address now.
+    /// Current hardware address.
     pub mac: Option<Mac>,
-    /// The hardware address that its maker gave it.
+    /// Permanent hardware address.
     pub permanent_mac: Option<Mac>,
-    /// The largest packet, in bytes.
+    /// MTU in bytes.
     pub mtu: u32,
-    /// The number of the link that it is a member of.
+    /// Index of the link that it is a member of.
     pub master: Option<u32>,
-    /// What it is, where it is no interface of the machine: `vlan`, `bond`, ...
+    /// Kind of a virtual link: `vlan`, `bond`, ...
     pub kind: Option<String>,
-    /// Its driver.
+    /// Name of the kernel's driver.
     pub driver: Option<String>,
-    /// Where it is on its bus: `0000:02:00.0`.
+    /// Position on its bus: `0000:02:00.0`.
     pub bus_address: Option<String>,
-    /// Who made it.
-    pub maker: By,
-    /// Whether somebody uses it: it has an address beyond its own cable.
+    /// Creator of the link, by its mark.
+    pub creator: LinkCreator,
+    /// True when it is in use: it has an address that is not link-local.
     pub in_use: bool,
-    /// True when a person or another program uses it: it has such an address that the kernel did not make by itself, or a
-    /// link of others is on it. Addresses that this program gave count too, as long as they are there.
+    /// True when a person or another program uses it: it has such an address that the kernel did not generate, or a
+    /// link of others is built on it. Addresses that this program added count too while they exist.
     pub used_by_others: bool,
 }
 
-/// Who made a link.
+/// Creator of a link.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub enum By {
-    /// Not this program.
+pub enum LinkCreator {
+    /// Another program, or the kernel.
     #[default]
     Others,
-    /// This process.
-    Us,
-    /// A process of this program that was killed.
-    TheDead,
+    /// This very process.
+    ThisProcess,
+    /// An earlier process of this program that was killed.
+    DeadProcess,
 }
 
-impl Match {
-    /// Whether an interface is the one that is meant. Links that are made of others have their
-    /// addresses and are never meant.
-    pub fn fits(&self, link: &Present) -> bool {
+impl DeviceMatch {
+    /// True when all given properties of an interface match. Links that are made of others share their addresses and
+    /// never match.
+    pub fn fits(&self, link: &PresentLink) -> bool {
         const MADE_OF_OTHERS: [&str; 12] = [
             "vlan", "bond", "bridge", "macvlan", "macvtap", "ipvlan", "ipvtap", "macsec", "team",
             "vrf", "hsr", "batadv",
@@ -64,16 +64,16 @@ impl Match {
     }
 }
 
-/// What of udev's `ID_PATH` the kernel knows: `pci-0000:02:00.0` is the device `0000:02:00.0`.
+/// The kernel's part of udev's `ID_PATH`: `0000:02:00.0` of `pci-0000:02:00.0`.
 fn bus_address(path: &str) -> &str {
     path.split_once('-').map_or(path, |(_, address)| address)
 }
 
-/// Whether it is a bond that nobody has set up, as the kernel's module makes one when it is loaded.
-pub(super) fn is_raw_bond(link: &Present, present: &[Present]) -> bool {
+/// True for an unused bond, as the kernel's module creates one when it is loaded.
+pub(super) fn is_raw_bond(link: &PresentLink, present: &[PresentLink]) -> bool {
     let has_members = present.iter().any(|it| it.master == Some(link.index));
     link.kind.as_deref() == Some("bond")
-        && link.maker == By::Others
+        && link.creator == LinkCreator::Others
         && !link.up
         && !has_members
         && !link.in_use

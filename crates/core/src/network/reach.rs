@@ -1,40 +1,40 @@
-//! How a boot reaches an address with the links of a `network.conf` and nothing else.
+//! The route of a boot to an address, with the links of a `network.conf` only.
 
 use core::net::IpAddr;
 
-use crate::connect::{Host, Target};
+use crate::connect::{Target, TargetHost};
 
 use super::{Cidr, Definition, Link, LinkName};
 
-/// A way to an address at boot.
+/// The route to an address at boot.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct BootRoute {
-    /// The link.
+    /// Link that packets leave by.
     pub link: LinkName,
-    /// The gateway.
+    /// Gateway, unless the address is on the link.
     pub via: Option<IpAddr>,
     /// True when the address of the link, and with it the route, comes by DHCP.
     pub by_dhcp: bool,
 }
 
-/// Why an address is not reached at boot.
+/// The reason for which an address is not reached at boot.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum Unreachable {
-    /// No link has an address to speak from.
+    /// No link has a source address of the family.
     #[error("no link of network.conf has an {} address", family(*.0))]
     NoAddress(IpAddr),
-    /// No network and no route has it.
+    /// No network and no route covers the address.
     #[error("no address and no route of network.conf leads to {0}")]
     NoRoute(IpAddr),
-    /// The kernel refuses the route.
+    /// The kernel would refuse the route's gateway.
     #[error(
         "the gateway {via} of {link} is in no network of its addresses; expected \"onlink\" at the end of \
          the route"
     )]
     Gateway {
-        /// The link.
+        /// Link that packets leave by.
         link: LinkName,
-        /// The gateway.
+        /// Gateway, unless the address is on the link.
         via: IpAddr,
     },
 }
@@ -46,11 +46,11 @@ fn family(ip: IpAddr) -> &'static str {
     }
 }
 
-/// The way that the kernel takes to an address at boot: that of the longest prefix.
+/// The route that the kernel would take to an address at boot: that of the longest prefix.
 ///
 /// # Errors
-/// When there is none.
-pub fn reach(definition: &Definition, to: IpAddr) -> Result<BootRoute, Unreachable> {
+/// When no route leads to the address.
+pub fn boot_route(definition: &Definition, to: IpAddr) -> Result<BootRoute, Unreachable> {
     let of_family = |cidr: &&Cidr| cidr.ip.is_ipv4() == to.is_ipv4();
     let addressed = |link: &&Link| link.addresses.iter().any(|it| of_family(&it));
     let by_dhcp = |link: &&Link| link.dhcp && to.is_ipv4();
@@ -104,9 +104,9 @@ pub fn reach(definition: &Definition, to: IpAddr) -> Result<BootRoute, Unreachab
 /// lead to it. A name needs a resolver, which comes with an address; the kernel configures IPv6 itself.
 pub fn needs_address(definition: &Definition, target: &Target) -> bool {
     match &target.host {
-        Host::LinkLocal(..) | Host::Address(IpAddr::V6(_)) => false,
-        Host::Address(to) => !reach(definition, *to).is_ok_and(|route| !route.by_dhcp),
-        Host::Name(_) => true,
+        TargetHost::LinkLocal(..) | TargetHost::Address(IpAddr::V6(_)) => false,
+        TargetHost::Address(to) => !boot_route(definition, *to).is_ok_and(|route| !route.by_dhcp),
+        TargetHost::Name(_) => true,
     }
 }
 

@@ -1,9 +1,12 @@
-//! `network.conf` from text: a section for each link.
+//! Parser of `network.conf`: one section for each link.
 
 use std::str::FromStr;
 
-use super::words::{self, Word, YesNo};
-use super::{Bond, BondMode, Cidr, DHCP, Definition, Kind, Link, LinkName, Match, Misfit, Unlike};
+use super::keywords::{self, Keyword, YesNo};
+use super::{
+    Bond, BondMode, Cidr, DHCP, Definition, DeviceMatch, FormatError, Link, LinkConflict, LinkKind,
+    LinkName,
+};
 
 /// Every key, with the kinds of links that have it.
 pub const KEYS: [(&str, &[&str]); 20] = [
@@ -29,63 +32,51 @@ pub const KEYS: [(&str, &[&str]); 20] = [
     ("stands-for", &["device", "vlan", "bond", "bridge"]),
 ];
 
-/// What is wrong in a `network.conf`, and where.
+/// An error in a `network.conf`.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
-#[error("line {line}: {wrong}")]
-pub struct Fault {
-    /// The line, from 1.
+#[error("line {line}: {kind}")]
+pub struct NetworkConfError {
+    /// Line number, from 1.
     pub line: usize,
-    /// What is wrong.
-    pub wrong: Wrong,
+    /// The error itself.
+    pub kind: NetworkConfErrorKind,
 }
 
-/// What can be wrong.
+/// Kinds of errors in a `network.conf`.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
-pub enum Wrong {
-    /// Something else than was expected.
+#[expect(missing_docs, reason = "the names say it")]
+pub enum NetworkConfErrorKind {
+    /// An unexpected value.
     #[error("expected {expected}, found {found:?}")]
-    Expected {
-        /// What was expected.
-        expected: String,
-        /// What stands there.
-        found: String,
-    },
-    /// A key that no link of this kind has, or that stands there twice.
+    Expected { expected: String, found: String },
+    /// A key that links of this kind lack, or a duplicate.
     #[error("{key} may not stand here: it is no key of a {kind}, or it stands here already")]
-    Key {
-        /// The key.
-        key: String,
-        /// The kind of its link.
-        kind: String,
-    },
-    /// A key that is missing.
+    Key { key: String, kind: String },
+    /// A required key is missing.
     #[error("a {kind} needs {key}")]
     Missing {
-        /// The key.
         key: &'static str,
-        /// The kind of its link.
         kind: &'static str,
     },
-    /// Links that do not fit together.
+    /// A conflict between links.
     #[error(transparent)]
-    Misfit(#[from] Misfit),
+    Conflict(#[from] LinkConflict),
 }
 
 impl Definition {
-    /// Reads a file's text; any fault refuses it, and all are told.
+    /// Parses a file's text strictly.
     ///
     /// # Errors
-    /// The faults in the order in which they are found.
-    pub fn parse(text: &str) -> Result<Self, Vec<Fault>> {
+    /// All errors, in the order in which they are found.
+    pub fn parse(text: &str) -> Result<Self, Vec<NetworkConfError>> {
         match Self::recover(text) {
             (definition, faults) if faults.is_empty() => Ok(definition),
             (_, faults) => Err(faults),
         }
     }
 
-    /// Reads a file's text, and leaves out the links that have a fault: at boot a part of the network
-    /// is better than none.
-    pub fn recover(text: &str) -> (Self, Vec<Fault>) {
+    /// Parses a file's text and leaves out the links with errors: at boot a part of the network is better than none.
+    pub fn recover(text: &str) -> (Self, Vec<NetworkConfError>) {
         let mut faults = Vec::new();
         let mut links = Vec::new();
         let mut lines = Vec::new();
@@ -98,29 +89,28 @@ impl Definition {
                 Err(fault) => faults.push(*fault),
             }
         }
-        while let Some((index, misfit)) = super::misfit(&links) {
+        while let Some((index, conflict)) = super::conflict(&links) {
             links.remove(index);
-            faults.push(Fault {
+            faults.push(NetworkConfError {
                 line: lines.remove(index),
-                wrong: misfit.into(),
+                kind: conflict.into(),
             });
         }
         (Self::sorted(links), faults)
     }
 }
 
-/// One section: the line and the name of its header, and its keys, each with value and line.
-struct Section<'t> {
+/// One section: line and name of its header, and its keys, each with value and line.
+struct LinkSection<'t> {
     line: usize,
     name: &'t str,
     keys: Vec<(&'t str, &'t str, usize)>,
 }
 
-/// Splits a file. The dialect is the simple part of that of our other files, without what would take a
-/// tenth of the room that the boot client has for all of this: `[name]`, `key = value` in one line,
-/// comments that begin a line.
-fn sections<'t>(text: &'t str, faults: &mut Vec<Fault>) -> Vec<Section<'t>> {
-    let mut sections: Vec<Section<'t>> = Vec::new();
+/// Splits a file into sections: `[name]`, `key = value` in one line, comments at the start of a line. The full dialect
+/// of the other files would take a tenth of the boot client's space for this whole module.
+fn sections<'t>(text: &'t str, faults: &mut Vec<NetworkConfError>) -> Vec<LinkSection<'t>> {
+    let mut sections: Vec<LinkSection<'t>> = Vec::new();
     for (number, line) in text.lines().enumerate() {
         let line = line.trim();
         let number = number + 1;
@@ -129,7 +119,7 @@ fn sections<'t>(text: &'t str, faults: &mut Vec<Fault>) -> Vec<Section<'t>> {
         }
         let header = line.strip_prefix('[').and_then(|l| l.strip_suffix(']'));
         match (header, line.split_once('='), sections.last_mut()) {
-            (Some(name), ..) => sections.push(Section {
+            (Some(name), ..) => sections.push(LinkSection {
                 line: number,
                 name,
                 keys: Vec::new(),
@@ -139,29 +129,29 @@ fn sections<'t>(text: &'t str, faults: &mut Vec<Fault>) -> Vec<Section<'t>> {
                     .keys
                     .push((key.trim_end(), value.trim_start(), number));
             }
-            _ => faults.push(Fault {
+            _ => faults.push(NetworkConfError {
                 line: number,
-                wrong: expected("[LINK], or KEY = VALUE below one", line),
+                kind: expected("[LINK], or KEY = VALUE below one", line),
             }),
         }
     }
     sections
 }
 
-fn expected(expected: impl Into<String>, found: &str) -> Wrong {
-    Wrong::Expected {
+fn expected(expected: impl Into<String>, found: &str) -> NetworkConfErrorKind {
+    NetworkConfErrorKind::Expected {
         expected: expected.into(),
         found: found.to_owned(),
     }
 }
 
-/// Reads the section of one link; the first fault counts. It is boxed here for the sake of less code.
-fn link(section: &Section<'_>) -> Result<Link, Box<Fault>> {
+/// Parses the section of one link up to its first error, which is boxed to reduce code size.
+fn link(section: &LinkSection<'_>) -> Result<Link, Box<NetworkConfError>> {
     let name = section.parsed("", section.name)?;
     let word = section.text("kind").unwrap_or("device");
     section.check_keys(word)?;
     let kind = match word {
-        "vlan" => Kind::Vlan {
+        "vlan" => LinkKind::Vlan {
             id: section
                 .value("id")?
                 .ok_or_else(|| section.missing("id", "vlan"))?,
@@ -170,13 +160,13 @@ fn link(section: &Section<'_>) -> Result<Link, Box<Fault>> {
                 .ok_or_else(|| section.missing("parent", "vlan"))?,
             protocol: section.word("protocol")?.unwrap_or_default(),
         },
-        "bond" => Kind::Bond(section.bond()?),
-        "bridge" => Kind::Bridge {
+        "bond" => LinkKind::Bond(section.bond()?),
+        "bridge" => LinkKind::Bridge {
             members: section.members("bridge")?,
             stp: section.word("stp")?.unwrap_or(YesNo::No) == YesNo::Yes,
             forward_delay: section.value("forward-delay")?,
         },
-        _ => Kind::Device(Match {
+        _ => LinkKind::Device(DeviceMatch {
             mac: section.value("match-mac")?,
             driver: section.text("match-driver").map(str::to_owned),
             path: section.text("match-path").map(str::to_owned),
@@ -184,10 +174,10 @@ fn link(section: &Section<'_>) -> Result<Link, Box<Fault>> {
     };
     let mut addresses = section.list("addresses", char::is_whitespace)?;
     let given = addresses.len();
-    addresses.retain(|it| *it != Given::Dhcp);
+    addresses.retain(|it| *it != AddressSetting::Dhcp);
     let statics = |it| match it {
-        Given::Static(cidr) => Some(cidr),
-        Given::Dhcp => None,
+        AddressSetting::Static(cidr) => Some(cidr),
+        AddressSetting::Dhcp => None,
     };
     Ok(Link {
         name,
@@ -201,19 +191,20 @@ fn link(section: &Section<'_>) -> Result<Link, Box<Fault>> {
     })
 }
 
-/// One of `addresses`.
+/// One item of `addresses`.
 #[derive(PartialEq, Eq)]
-enum Given {
+enum AddressSetting {
     Dhcp,
     Static(Cidr),
 }
 
-impl FromStr for Given {
-    type Err = Unlike;
+impl FromStr for AddressSetting {
+    type Err = FormatError;
 
-    fn from_str(text: &str) -> Result<Self, Unlike> {
-        let wrong =
-            |_| Unlike("dhcp, or an address with the length of its network, such as 192.0.2.7/24");
+    fn from_str(text: &str) -> Result<Self, FormatError> {
+        let wrong = |_| {
+            FormatError("dhcp, or an address with the length of its network, such as 192.0.2.7/24")
+        };
         match text {
             DHCP => Ok(Self::Dhcp),
             _ => text.parse().map(Self::Static).map_err(wrong),
@@ -221,26 +212,26 @@ impl FromStr for Given {
     }
 }
 
-impl Section<'_> {
+impl LinkSection<'_> {
     fn text(&self, key: &str) -> Option<&str> {
         let entry = self.keys.iter().find(|(known, ..)| *known == key);
         entry.map(|(_, value, _)| *value).filter(|v| !v.is_empty())
     }
 
-    fn fault(&self, key: &str, wrong: Wrong) -> Box<Fault> {
+    fn fault(&self, key: &str, wrong: NetworkConfErrorKind) -> Box<NetworkConfError> {
         let entry = self.keys.iter().find(|(known, ..)| *known == key);
-        Box::new(Fault {
+        Box::new(NetworkConfError {
             line: entry.map_or(self.line, |(.., line)| *line),
-            wrong,
+            kind: wrong,
         })
     }
 
-    fn missing(&self, key: &'static str, kind: &'static str) -> Box<Fault> {
-        self.fault("", Wrong::Missing { key, kind })
+    fn missing(&self, key: &'static str, kind: &'static str) -> Box<NetworkConfError> {
+        self.fault("", NetworkConfErrorKind::Missing { key, kind })
     }
 
-    /// Every key must be one of the kind's, and the kind must be one.
-    fn check_keys(&self, kind: &str) -> Result<(), Box<Fault>> {
+    /// Checks the kind, and that each key belongs to it and stands once.
+    fn check_keys(&self, kind: &str) -> Result<(), Box<NetworkConfError>> {
         let kinds = KEYS[0].1;
         if !kinds.contains(&kind) {
             let kinds = format!("one of {}", kinds.join(", "));
@@ -250,33 +241,43 @@ impl Section<'_> {
             let known = KEYS.iter().find(|(known, _)| known == key);
             let known = known.is_some_and(|(_, kinds)| kinds.contains(&kind));
             if !known || self.keys.iter().take(index).any(|(other, ..)| other == key) {
-                let wrong = Wrong::Key {
+                let wrong = NetworkConfErrorKind::Key {
                     key: (*key).to_owned(),
                     kind: kind.to_owned(),
                 };
-                return Err(Box::new(Fault { line: *line, wrong }));
+                return Err(Box::new(NetworkConfError {
+                    line: *line,
+                    kind: wrong,
+                }));
             }
         }
         Ok(())
     }
 
-    fn parsed<T: FromStr<Err = Unlike>>(&self, key: &str, text: &str) -> Result<T, Box<Fault>> {
+    fn parsed<T: FromStr<Err = FormatError>>(
+        &self,
+        key: &str,
+        text: &str,
+    ) -> Result<T, Box<NetworkConfError>> {
         text.parse()
-            .map_err(|error: Unlike| self.fault(key, expected(error.0, text)))
+            .map_err(|error: FormatError| self.fault(key, expected(error.0, text)))
     }
 
-    fn value<T: FromStr<Err = Unlike>>(&self, key: &str) -> Result<Option<T>, Box<Fault>> {
+    fn value<T: FromStr<Err = FormatError>>(
+        &self,
+        key: &str,
+    ) -> Result<Option<T>, Box<NetworkConfError>> {
         match self.text(key) {
             Some(text) => self.parsed(key, text).map(Some),
             None => Ok(None),
         }
     }
 
-    fn list<T: FromStr<Err = Unlike>>(
+    fn list<T: FromStr<Err = FormatError>>(
         &self,
         key: &str,
         between: fn(char) -> bool,
-    ) -> Result<Vec<T>, Box<Fault>> {
+    ) -> Result<Vec<T>, Box<NetworkConfError>> {
         let mut list = Vec::new();
         for item in self.text(key).unwrap_or_default().split(between) {
             if !item.trim().is_empty() {
@@ -286,7 +287,7 @@ impl Section<'_> {
         Ok(list)
     }
 
-    fn members(&self, kind: &'static str) -> Result<Vec<LinkName>, Box<Fault>> {
+    fn members(&self, kind: &'static str) -> Result<Vec<LinkName>, Box<NetworkConfError>> {
         let mut members: Vec<LinkName> = Vec::new();
         for member in self.list("members", char::is_whitespace)? {
             if !members.contains(&member) {
@@ -299,7 +300,7 @@ impl Section<'_> {
         }
     }
 
-    fn bond(&self) -> Result<Bond, Box<Fault>> {
+    fn bond(&self) -> Result<Bond, Box<NetworkConfError>> {
         let bond = Bond {
             mode: self.word("mode")?.unwrap_or(BondMode::RoundRobin),
             miimon: self.value("miimon")?.unwrap_or_default(),
@@ -316,17 +317,24 @@ impl Section<'_> {
         }
     }
 
-    fn word<T: Word>(&self, key: &'static str) -> Result<Option<T>, Box<Fault>> {
-        let index = self.choice(key, T::WORDS)?;
+    fn word<T: Keyword>(&self, key: &'static str) -> Result<Option<T>, Box<NetworkConfError>> {
+        let index = self.choice(key, T::KEYWORDS)?;
         Ok(index.and_then(|index| T::ALL.get(index).copied()))
     }
 
-    fn choice(&self, key: &str, words: &[(&str, u16)]) -> Result<Option<usize>, Box<Fault>> {
+    fn choice(
+        &self,
+        key: &str,
+        words: &[(&str, u16)],
+    ) -> Result<Option<usize>, Box<NetworkConfError>> {
         let Some(text) = self.text(key) else {
             return Ok(None);
         };
-        match words::index_of(text, words) {
-            None => Err(self.fault(key, expected(format!("one of {}", words::all(words)), text))),
+        match keywords::index_of(text, words) {
+            None => Err(self.fault(
+                key,
+                expected(format!("one of {}", keywords::all(words)), text),
+            )),
             index => Ok(index),
         }
     }

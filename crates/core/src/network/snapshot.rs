@@ -1,24 +1,24 @@
-//! What the running kernel shows of a machine's network, as far as a boot can depend on it.
+//! The parts of the running kernel's network state that a boot can depend on.
 
 use core::net::IpAddr;
 
-use super::present::Present;
+use super::present::PresentLink;
 use super::{Cidr, Mac};
 
 /// All links and addresses of a network namespace at one moment.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Snapshot {
-    /// In the kernel's order.
-    pub links: Vec<SeenLink>,
-    /// In the kernel's order.
-    pub addresses: Vec<SeenAddress>,
+    /// The order is the kernel's.
+    pub links: Vec<KernelLink>,
+    /// The order is the kernel's.
+    pub addresses: Vec<KernelAddress>,
 }
 
-/// A link with what says how it is made.
+/// A link with the properties of its construction.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct SeenLink {
-    /// What is known of every link.
-    pub present: Present,
+pub struct KernelLink {
+    /// Properties of every link.
+    pub present: PresentLink,
     /// Index of the link below it: that of a VLAN or macvlan, the other end of a veth.
     pub parent: Option<u32>,
     /// True when that link is in another network namespace.
@@ -35,26 +35,26 @@ pub struct SeenLink {
     pub bus: Option<String>,
     /// Hardware address that it had before it joined a bond.
     pub mac_before_bond: Option<Mac>,
-    /// What is particular to its kind.
-    pub details: Details,
+    /// Properties of its kind.
+    pub details: LinkDetails,
 }
 
-/// What is particular to a kind of link. Numbers are the kernel's.
+/// Properties of one kind of link, with the kernel's numbers.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub enum Details {
-    /// Nothing that matters.
+pub enum LinkDetails {
+    /// No relevant properties.
     #[default]
     None,
-    /// A VLAN.
+    /// A VLAN with its id and EtherType.
     Vlan {
-        /// Its number.
+        /// VLAN id (IEEE 802.1Q).
         id: u16,
-        /// The EtherType that marks it.
+        /// EtherType of its tag.
         protocol: u16,
     },
-    /// A bond.
+    /// A bond with its settings.
     Bond {
-        /// The mode.
+        /// Mode, by the kernel's number.
         mode: u16,
         /// MII monitoring interval in milliseconds; 0 is never.
         miimon: u32,
@@ -65,7 +65,7 @@ pub enum Details {
         /// Index of the preferred member.
         primary: Option<u32>,
     },
-    /// A bridge.
+    /// A bridge between ports.
     Bridge {
         /// True when ports let some VLANs through only.
         filters_vlans: bool,
@@ -74,7 +74,7 @@ pub enum Details {
 
 /// An address of a link.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct SeenAddress {
+pub struct KernelAddress {
     /// Index of the link.
     pub link: u32,
     /// The address, with the network that it makes reachable; with a peer, all its bits.
@@ -87,16 +87,16 @@ pub struct SeenAddress {
     pub no_prefix_route: bool,
 }
 
-/// How the kernel sends packets to an address.
+/// The kernel's route to an address.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct SeenRoute {
-    /// What its tables say of it.
+pub struct KernelRoute {
+    /// Kind of the route.
     pub kind: RouteKind,
     /// Index of the link that packets leave by.
     pub link: u32,
     /// Length of the prefix that matched.
     pub prefix: u8,
-    /// The gateway.
+    /// Gateway, unless it is on the link.
     pub via: Option<IpAddr>,
     /// The source address that the kernel takes.
     pub source: Option<IpAddr>,
@@ -104,30 +104,30 @@ pub struct SeenRoute {
     pub is_static: bool,
 }
 
-/// What becomes of packets to an address.
+/// Kinds of routes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum RouteKind {
-    /// They are sent.
+    /// Packets are sent over a link.
     Unicast,
     /// The address is this machine's own.
     Local,
-    /// They are dropped, or the address is that of several.
+    /// Packets are dropped, or the address is not unicast.
     Other,
 }
 
 impl Snapshot {
     /// The link with this index.
-    pub fn link(&self, index: u32) -> Option<&SeenLink> {
+    pub fn link(&self, index: u32) -> Option<&KernelLink> {
         self.links.iter().find(|link| link.present.index == index)
     }
 
     /// The link of this name.
-    pub fn named(&self, name: &str) -> Option<&SeenLink> {
+    pub fn named(&self, name: &str) -> Option<&KernelLink> {
         self.links.iter().find(|link| link.present.name == name)
     }
 
     /// The links whose master has this index.
-    pub fn members(&self, master: u32) -> impl Iterator<Item = &SeenLink> {
+    pub fn members(&self, master: u32) -> impl Iterator<Item = &KernelLink> {
         let links = self.links.iter();
         links.filter(move |link| link.present.master == Some(master))
     }
@@ -138,13 +138,13 @@ impl Snapshot {
     }
 }
 
-impl SeenLink {
-    /// Its name.
+impl KernelLink {
+    /// Name in the kernel.
     pub fn name(&self) -> &str {
         &self.present.name
     }
 
-    /// What kind of link it is, in ip-link(8)'s words; empty for an interface of the machine.
+    /// Kind of link as in ip-link(8); empty for an interface of the machine.
     pub fn kind(&self) -> &str {
         self.present.kind.as_deref().unwrap_or_default()
     }

@@ -40,7 +40,7 @@ fn wrong(text: &str) -> String {
 }
 
 #[test]
-fn a_vlan_on_a_bond_of_two_is_read_and_printed_as_it_stands() {
+fn a_vlan_on_a_bond_of_two_is_parsed_and_printed_unchanged() {
     let definition = Definition::parse(SAMPLE).unwrap();
     assert_eq!(definition.to_string(), SAMPLE);
     let vlan = definition.link("bond0.5").unwrap();
@@ -50,7 +50,7 @@ fn a_vlan_on_a_bond_of_two_is_read_and_printed_as_it_stands() {
 }
 
 #[test]
-fn links_stand_after_what_they_are_made_of_however_they_stood() {
+fn links_are_sorted_after_their_parts() {
     let text =
         "[a]\nkind = vlan\nid = 1\nparent = b\n[b]\nkind = bridge\nmembers = c d\n[d]\n[c]\n";
     let definition = Definition::parse(text).unwrap();
@@ -59,7 +59,7 @@ fn links_stand_after_what_they_are_made_of_however_they_stood() {
 }
 
 #[test]
-fn only_what_is_needed_is_taken() {
+fn only_needed_links_are_kept() {
     let definition = Definition::parse(SAMPLE).unwrap();
     let of = |names: &[&str]| definition.clone().needed_for(names).links().len();
     assert_eq!((of(&["bond0.5"]), of(&["bond0"]), of(&["eth1"])), (4, 3, 1));
@@ -67,7 +67,7 @@ fn only_what_is_needed_is_taken() {
 }
 
 #[test]
-fn each_fault_is_told_with_its_line_and_what_was_expected() {
+fn each_error_has_its_line_and_the_expected_value() {
     for (text, told) in [
         ("[v]\nkind = vlan\nparent = e\n", "line 1: a vlan needs id"),
         (
@@ -123,7 +123,7 @@ fn each_fault_is_told_with_its_line_and_what_was_expected() {
 }
 
 #[test]
-fn a_link_with_a_fault_does_not_take_the_others_along() {
+fn a_link_with_an_error_does_not_affect_the_others() {
     let text = "[good]\nkind = vlan\nid = 5\nparent = e\n[bad]\nkind = vlan\n";
     let (definition, faults) = Definition::recover(text);
     assert_eq!(definition.links().len(), 1);
@@ -131,15 +131,18 @@ fn a_link_with_a_fault_does_not_take_the_others_along() {
 }
 
 #[test]
-fn words_are_read_as_the_kernels_numbers_too() {
+fn keywords_are_parsed_from_the_kernels_numbers_too() {
     assert_eq!(BondMode::of("4"), Some(BondMode::Lacp));
     assert_eq!(BondMode::of("802.3ad"), Some(BondMode::Lacp));
     assert_eq!(BondMode::of("7"), None);
-    assert_eq!(Protocol::of("802.1ad").map(Protocol::code), Some(0x88a8));
+    assert_eq!(
+        VlanProtocol::of("802.1ad").map(VlanProtocol::code),
+        Some(0x88a8)
+    );
 }
 
 #[test]
-fn routes_that_cannot_be_are_refused() {
+fn impossible_routes_are_refused() {
     for bad in [
         "default",
         "default via",
@@ -198,11 +201,11 @@ fn route() -> impl Strategy<Value = Route> {
         })
 }
 
-fn all<T: Word + std::fmt::Debug>() -> impl Strategy<Value = T> {
+fn all<T: Keyword + std::fmt::Debug>() -> impl Strategy<Value = T> {
     select(T::ALL)
 }
 
-/// A link whose parts are among `parts`; the index keeps links from sharing members.
+/// A link made of some of `parts`; the index keeps links from sharing members.
 fn link(index: usize) -> impl Strategy<Value = Link> {
     let own = name(&format!("l{index}.[x]="));
     let parts = vec![name(&format!("#p{index}")), name(&format!("q{index};"))];
@@ -212,14 +215,18 @@ fn link(index: usize) -> impl Strategy<Value = Link> {
             option::of("[a-z][a-z_= ]{0,9}[a-z]"),
             option::of("pci-[0-9:.]{3,12}")
         )
-            .prop_map(|(mac, driver, path)| Kind::Device(Match { mac, driver, path })),
+            .prop_map(|(mac, driver, path)| LinkKind::Device(DeviceMatch {
+                mac,
+                driver,
+                path
+            })),
         (
             (1_u32..=4094).prop_map(|id| VlanId::new(id).unwrap()),
             select(parts.clone()),
-            all::<Protocol>()
+            all::<VlanProtocol>()
         )
             .prop_map(|(id, parent, protocol)| {
-                Kind::Vlan {
+                LinkKind::Vlan {
                     id,
                     parent,
                     protocol,
@@ -236,7 +243,7 @@ fn link(index: usize) -> impl Strategy<Value = Link> {
                 let members = parts.clone();
                 move |(mode, miimon, lacp_rate, hash_policy, primary)| {
                     let members = members.clone();
-                    Kind::Bond(Bond {
+                    LinkKind::Bond(Bond {
                         mode,
                         miimon,
                         lacp_rate,
@@ -252,7 +259,7 @@ fn link(index: usize) -> impl Strategy<Value = Link> {
         )
             .prop_map(move |(stp, forward_delay)| {
                 let members = parts.clone();
-                Kind::Bridge {
+                LinkKind::Bridge {
                     members,
                     stp,
                     forward_delay,
@@ -283,19 +290,19 @@ fn link(index: usize) -> impl Strategy<Value = Link> {
 
 proptest! {
     #[test]
-    fn what_is_printed_reads_the_same_again(links in (link(0), link(1), link(2))) {
+    fn a_printed_definition_parses_to_the_same(links in (link(0), link(1), link(2))) {
         let definition = Definition::new(vec![links.0, links.1, links.2]).unwrap();
         prop_assert_eq!(Definition::parse(&definition.to_string()), Ok(definition));
     }
 
     #[test]
-    fn any_text_is_read_and_what_is_understood_survives_printing(text in "\\PC{0,20}(\n\\PC{0,20}){0,6}") {
+    fn any_text_is_parsed_and_the_result_survives_printing(text in "\\PC{0,20}(\n\\PC{0,20}){0,6}") {
         let (definition, _) = Definition::recover(&text);
         prop_assert_eq!(Definition::parse(&definition.to_string()), Ok(definition));
     }
 
     #[test]
-    fn lines_that_look_like_ours_are_read_and_survive_printing(lines in vec(
+    fn similar_lines_are_parsed_and_survive_printing(lines in vec(
         (select(KEYS.map(|(key, _)| key).to_vec()), prop_oneof!["[a-e0-9. :/]{0,9}", "(vlan|bond|bridge|yes|a b)"]), 0..12),
         names in vec("[a-d]{1,2}", 1..4)) {
         let mut text = String::new();

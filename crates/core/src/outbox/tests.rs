@@ -64,7 +64,7 @@ fn an_effect_waits_for_its_own_clients_change_only() {
     outbox.effect(of("a").as_ref(), 2);
     outbox.effect(of("b").as_ref(), 3);
     outbox.effect(None, 4);
-    outbox.at_last(5);
+    outbox.effect_after_all(5);
     assert_eq!(outbox.ready(), [1, 3, 4]);
     outbox.take();
     assert_eq!(outbox.ready(), NONE);
@@ -73,7 +73,7 @@ fn an_effect_waits_for_its_own_clients_change_only() {
 }
 
 #[test]
-fn while_the_store_fails_only_what_gives_away_or_acknowledges_waits() {
+fn while_the_store_fails_only_releases_and_acknowledgements_wait() {
     let mut outbox = Outbox::default();
     let a = of("a");
     outbox.persist(forget("a"), BeforeUnlessFailing);
@@ -83,7 +83,7 @@ fn while_the_store_fails_only_what_gives_away_or_acknowledges_waits() {
     assert_eq!(outbox.ready(), NONE);
     let changes = outbox.take();
     assert_eq!(outbox.failed(changes), [3]);
-    // What made the server stricter holds up no release.
+    // A change that made the server stricter delays no release.
     assert_eq!(outbox.ready(), [1, 2]);
     outbox.persist(put("a"), Before);
     outbox.effect(a.as_ref(), 4);
@@ -97,7 +97,7 @@ fn while_the_store_fails_only_what_gives_away_or_acknowledges_waits() {
 }
 
 #[test]
-fn what_came_while_a_commit_was_under_way_waits_for_the_next() {
+fn changes_added_during_a_commit_wait_for_the_next() {
     let mut outbox = Outbox::default();
     outbox.persist(forget("a"), Before);
     outbox.take();
@@ -111,7 +111,7 @@ fn what_came_while_a_commit_was_under_way_waits_for_the_next() {
 }
 
 #[test]
-fn what_could_not_be_written_is_tried_again_first() {
+fn changes_that_could_not_be_written_are_tried_again_first() {
     let mut outbox: Outbox<u8> = Outbox::default();
     outbox.persist(forget("a"), Before);
     let first = outbox.take();
@@ -140,7 +140,7 @@ fn of_each_client_the_last_change_is_kept() {
             Change::Trust(Trust::Partial)
         ]
     );
-    // A row holds its state, and a state that comes after it stays after it.
+    // A row contains the state, and a later state stays after the row.
     let changes = [state("a", 1), put("a"), state("a", 2), state("a", 3)];
     changes.into_iter().for_each(|it| outbox.persist(it, Soon));
     assert_eq!(outbox.take(), [put("a"), state("a", 3)]);
@@ -150,7 +150,7 @@ fn of_each_client_the_last_change_is_kept() {
 }
 
 #[test]
-fn a_change_that_may_wait_holds_nothing_up() {
+fn a_change_that_may_wait_delays_nothing() {
     let mut outbox = Outbox::default();
     outbox.persist(forget("a"), Soon);
     outbox.effect(of("a").as_ref(), 1);
@@ -159,7 +159,7 @@ fn a_change_that_may_wait_holds_nothing_up() {
 }
 
 #[test]
-fn records_that_were_taken_are_unwritten_no_more_until_they_come_back() {
+fn taken_records_count_as_unwritten_again_only_after_a_failure() {
     let mut outbox: Outbox<u8> = Outbox::default();
     assert!(outbox.record(entry(true)));
     assert_eq!(outbox.unwritten_records(), 1);
@@ -175,7 +175,7 @@ fn a_release_waits_for_its_record_unless_the_store_fails() {
     let name = of("a").unwrap();
     let record = |outbox: &mut Outbox<_>, entry| {
         outbox.persist(forget(entry), Soon);
-        outbox.hold(name.clone(), BeforeUnlessFailing);
+        outbox.require(name.clone(), BeforeUnlessFailing);
     };
     record(&mut outbox, "x");
     outbox.release(of("a").as_ref(), 1);
@@ -195,7 +195,7 @@ fn a_release_waits_for_its_record_unless_the_store_fails() {
 }
 
 #[test]
-fn while_the_store_fails_records_are_bounded_and_alarms_have_room_of_their_own() {
+fn while_the_store_fails_records_are_bounded_and_alarms_have_their_own_limit() {
     let mut outbox: Outbox<u8> = Outbox::default();
     let fill = |outbox: &mut Outbox<u8>, alarm| {
         (0..60_000).filter(|_| outbox.record(entry(alarm))).count()
@@ -210,16 +210,16 @@ fn while_the_store_fails_records_are_bounded_and_alarms_have_room_of_their_own()
     assert!(outbox.record(entry(false)));
 }
 
-/// A step against the outbox; clients are 0 and 1.
+/// A call of the outbox; clients are 0 and 1.
 #[derive(Clone, Copy, Debug)]
 enum Op {
     /// A change of a client, or of none.
     Persist(Option<u8>, Durability),
     Hold(u8),
     Push(Sort, Option<u8>),
-    /// A commit begins.
+    /// A commit starts.
     Take,
-    /// It ends: well or not.
+    /// The commit ends; the flag is its success.
     End(bool),
 }
 
@@ -244,24 +244,24 @@ fn op() -> impl Strategy<Value = Op> {
     ]
 }
 
-/// What came, and what of it is durable.
+/// A naive model of the outbox.
 #[derive(Default)]
 struct Model {
-    came: Vec<(Option<u8>, Durability)>,
-    /// All that had come by then holds the client up.
+    added: Vec<(Option<u8>, Durability)>,
+    /// Effects of the client wait for all changes so far.
     holds: Vec<(u8, usize)>,
     durable: usize,
-    /// The commit under way, and how much will be durable by it.
+    /// Number of changes that the commit in progress makes durable.
     commit: Option<(Vec<Change>, usize)>,
     failing: bool,
-    /// The effects that wait, by their places, with how much had come before them and how many holds.
+    /// Waiting effects by position, with the numbers of changes and of calls of `require` before them.
     waiting: BTreeMap<usize, (Sort, Option<u8>, usize, usize)>,
 }
 
 impl Model {
-    /// By the rules, not by the way the outbox does it.
+    /// Follows the rules, not the implementation.
     fn may_be_done(&self, place: usize) -> bool {
-        let (sort, client, came, holds) = self.waiting[&place];
+        let (sort, client, added, holds) = self.waiting[&place];
         let counts = |durability| match (sort, durability) {
             (_, Soon) => false,
             (Sort::Acknowledge, _) | (Sort::Release, Before) => true,
@@ -269,10 +269,10 @@ impl Model {
         };
         let is_held = |place| {
             let mut holds = self.holds[..holds].iter();
-            holds.any(|(held, came)| Some(*held) == client && place < *came)
+            holds.any(|(held, added)| Some(*held) == client && place < *added)
         };
-        (self.durable..came).all(|place| {
-            let (of, durability) = self.came[place];
+        (self.durable..added).all(|place| {
+            let (of, durability) = self.added[place];
             let own = client.is_some() && of == client && counts(durability);
             let held = is_held(place) && counts(BeforeUnlessFailing);
             sort != Sort::AtLast && !own && !held
@@ -293,29 +293,29 @@ fn compare(ops: &[Op]) {
     {
         match *op {
             Op::Persist(client, durability) => {
-                model.came.push((client, durability));
+                model.added.push((client, durability));
                 let change = client.map_or(Change::Trust(Trust::Full), |it| {
                     state(named(it).as_str(), 1)
                 });
                 outbox.persist(change, durability);
             }
             Op::Hold(client) => {
-                model.holds.push((client, model.came.len()));
-                outbox.hold(named(client), BeforeUnlessFailing);
+                model.holds.push((client, model.added.len()));
+                outbox.require(named(client), BeforeUnlessFailing);
             }
             Op::Push(sort, client) => {
-                let waits = (sort, client, model.came.len(), model.holds.len());
+                let waits = (sort, client, model.added.len(), model.holds.len());
                 model.waiting.insert(place, waits);
                 let client = client.map(named);
                 match sort {
                     Sort::Effect => outbox.effect(client.as_ref(), place),
                     Sort::Release => outbox.release(client.as_ref(), place),
                     Sort::Acknowledge => outbox.acknowledge(client.as_ref(), place),
-                    Sort::AtLast => outbox.at_last(place),
+                    Sort::AtLast => outbox.effect_after_all(place),
                 }
             }
             Op::Take if model.commit.is_none() => {
-                model.commit = Some((outbox.take(), model.came.len()));
+                model.commit = Some((outbox.take(), model.added.len()));
             }
             Op::End(well) => match model.commit.take() {
                 Some((_, durable)) if well => {
@@ -353,7 +353,7 @@ fn compare(ops: &[Op]) {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
     #[test]
-    fn everything_waits_for_exactly_what_it_must(ops in prop::collection::vec(op(), 1..40)) {
+    fn the_outbox_agrees_with_the_model(ops in prop::collection::vec(op(), 1..40)) {
         compare(&ops);
     }
 }

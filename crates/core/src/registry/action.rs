@@ -1,4 +1,4 @@
-//! What goes out of the registry: what the caller must do.
+//! The registry's output: actions that the caller carries out.
 
 use std::time::Duration;
 
@@ -6,83 +6,73 @@ use crate::client::saved::Change;
 use crate::event::{ClientId, Durability, Event, Refusal, RequestId};
 use crate::time::Monotonic;
 
-/// What the caller must do, in the order given. [`crate::outbox::Outbox`] tells what may be done before a change
-/// is durable.
+/// An action for the caller. Actions are carried out in order; [`crate::outbox::Outbox`] decides which of them may run
+/// before a change is durable.
 #[derive(PartialEq, Eq, Debug)]
+#[expect(missing_docs, reason = "the fields are named by their types")]
 pub enum Action {
-    /// Make this durable.
+    /// Write the change to the store, as durably as required.
     Persist(Change, Durability),
-    /// The one answer to a request.
+    /// Answer the request. No request is answered twice.
     Answer {
-        /// Which request.
         request: RequestId,
-        /// What it gets.
-        answer: Answer,
+        answer: RequestAnswer,
     },
-    /// A request that was answered with [`Answer::Release`], and whose delivery has not been
-    /// reported yet, must not get the secret any more. It still reports. This comes before the
-    /// [`Action::Persist`] of its cause, so as not to wait for the disk.
-    Revoke {
-        /// Which request.
-        request: RequestId,
-    },
+    /// Do not send the secret any more for a request that was answered with [`RequestAnswer::Release`] and whose
+    /// delivery has not been reported. It still reports. This precedes the [`Action::Persist`] of its cause, so as not
+    /// to wait for the disk.
+    Revoke { request: RequestId },
     /// Run the client's checker ([`super::Registry::probe`]) and report with
     /// [`super::Registry::handle_check_finished`].
-    StartCheck {
-        /// Whose.
-        client: ClientId,
-    },
+    StartCheck { client: ClientId },
     /// Kill the client's running checker, its whole process group. It still reports.
-    StopCheck {
-        /// Whose.
-        client: ClientId,
-    },
-    /// Something people may want to know: a log line, an audit record, a D-Bus signal.
+    StopCheck { client: ClientId },
+    /// Write the event to the log and the audit log, and signal it on D-Bus.
     Event(Event),
 }
 
-/// How long a client may be away.
+/// The deadline of an enabled client, and the settings that move it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Terms {
-    /// When it is disabled, if no check succeeds any more.
-    pub until: Monotonic,
-    /// What each check that succeeds gives it.
+pub struct DeadlineTerms {
+    /// The client is disabled at this time unless a check succeeds.
+    pub deadline: Monotonic,
+    /// A successful check moves the deadline to this long after it.
     pub timeout: Duration,
-    /// The time between two checks.
+    /// Time between two checks.
     pub interval: Duration,
 }
 
 /// The answer to a request for a secret.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Answer {
-    /// Hand the client's secret over, then report [`super::Registry::handle_delivered`] or
+pub enum RequestAnswer {
+    /// Send the client's secret, then call [`super::Registry::handle_delivered`] or
     /// [`super::Registry::handle_delivery_failed`], one of them exactly once.
     Release(ClientId),
-    /// Close without a byte.
+    /// Close the connection without sending a byte.
     Refuse(Refusal),
 }
 
-/// Why nothing was decided.
+/// A decision that names no waiting request, or not exactly one.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
-pub enum NotDecided {
-    /// None of the client's requests waits, and no approval is given ahead.
+pub enum DecisionError {
+    /// No request of the client waits. Approvals cannot be given in advance.
     #[error("no request waits for a decision")]
     NoneWaits,
-    /// Only the person can know which one is meant.
+    /// The person must name one of them by its number.
     #[error("several requests wait for a decision")]
     SeveralWait,
-    /// It was decided, its peer went away, or it never was.
+    /// It was decided before, its peer disconnected, or the number was never used.
     #[error("no request of this number waits for a decision")]
     NoSuchRequest,
 }
 
-/// What bounds the registry.
+/// Settings of the server that bound the registry.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Limits {
-    /// At most this many checkers run at once; the others wait their turn. At least 1.
+pub struct RegistryLimits {
+    /// Number of checkers that run at once; further checks are queued. 0 counts as 1.
     pub concurrent_checks: usize,
-    /// Whether each release starts a check: one that succeeds is an alarm.
+    /// True when each release starts a check, whose success raises [`crate::event::Alarm::StillAnswers`].
     pub check_on_release: bool,
-    /// Any machine may rehearse at any time without an alarm.
+    /// True when every machine may rehearse at any time without an alarm.
     pub allow_rehearsals: bool,
 }

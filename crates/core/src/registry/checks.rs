@@ -1,4 +1,4 @@
-//! Whose check runs, and whose turn is next: at most so many at once, first due first served.
+//! The queue of checks: a limited number runs at once, the others start in the order in which they became due.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,17 +7,17 @@ use crate::checker::LastCheck;
 use crate::client::{Check, Client, Deadline};
 use crate::time::Now;
 
-/// The checks that run and those that wait for their turn.
+/// Running and queued checks of all clients.
 #[derive(Debug)]
-pub(super) struct Turns {
+pub(super) struct CheckQueue {
     limit: usize,
-    /// Every check that was started and has not reported, also of clients that are gone since.
+    /// Clients whose check was started and has not been reported, removed clients included.
     running: BTreeSet<ClientId>,
     queue: BTreeMap<u64, ClientId>,
     next_number: u64,
 }
 
-impl Turns {
+impl CheckQueue {
     pub(super) fn new(limit: usize) -> Self {
         Self {
             limit: limit.max(1),
@@ -45,10 +45,10 @@ impl Turns {
 }
 
 impl Registry {
-    /// The client's check ended, with this result.
+    /// The caller reports the result of a check.
     pub fn handle_check_finished(&mut self, id: ClientId, result: LastCheck, now: Now) {
         self.handle_timeout(now);
-        if !self.turns.running.remove(&id) {
+        if !self.check_queue.running.remove(&id) {
             return;
         }
         if let Some(client) = self.clients.get_mut(&id) {
@@ -61,12 +61,12 @@ impl Registry {
             client.note_check(result, stopped, now);
             let after = client.last_check;
             let proved = result == LastCheck::Exited(0) && !stopped;
-            // One that was told to stop tells nothing: the next one does.
+            // A check that was told to stop says nothing about the machine; the next one does.
             let still_answers = !stopped && std::mem::take(&mut client.watched) && proved;
-            let shortened = proved && self.prolong(id, now);
-            let vouched = proved && self.vouch(id, now);
-            // After a restart past the deadline a last check that succeeded means another chance:
-            // that it failed since must not get lost.
+            let shortened = proved && self.extend_deadline(id, now);
+            let vouched = proved && self.enable_if_proved(id, now);
+            // A successful last check renews an expired client at the next start, so a later failure must not get
+            // lost.
             let fell = before == LastCheck::Exited(0) && after != before;
             if vouched {
                 self.persist_state(id, Durability::Before, now);
@@ -75,12 +75,12 @@ impl Registry {
             } else {
                 self.persist_state(id, Durability::Soon, now);
             }
-            self.tell(Event::CheckFinished(id, result));
+            self.emit(Event::CheckFinished(id, result));
             if vouched {
-                self.tell(Event::Enabled(id));
+                self.emit(Event::Enabled(id));
             }
             if still_answers {
-                self.tell(Event::Alarmed(Some(id), Alarm::StillAnswers));
+                self.emit(Event::Alarmed(Some(id), Alarm::StillAnswers));
             }
             if again {
                 self.queue_check(id);
@@ -89,37 +89,37 @@ impl Registry {
         self.start_checks();
     }
 
-    /// A proof of life that came otherwise than by a check.
+    /// An administrator reports a proof of life without a check.
     pub fn handle_checked_ok(&mut self, id: ClientId, now: Now) {
         self.handle_timeout(now);
         let Some(client) = self.clients.get_mut(&id) else {
             return;
         };
         client.note_check(LastCheck::Exited(0), false, now);
-        if self.prolong(id, now) {
+        if self.extend_deadline(id, now) {
             self.persist_state(id, Durability::BeforeUnlessFailing, now);
         } else {
             self.persist_state(id, Durability::Soon, now);
         }
-        self.tell(Event::CheckedOk(id));
+        self.emit(Event::CheckedOk(id));
     }
 
-    /// An administrator wants a check now; nothing when one runs or is due already.
+    /// An administrator starts a check. No effect while one runs or is queued.
     pub fn handle_start_checker(&mut self, id: ClientId, now: Now) {
         self.handle_timeout(now);
         self.queue_check(id);
         self.start_checks();
     }
 
-    /// An administrator wants the running check stopped. The next one comes when it is due.
+    /// An administrator stops the running check. The next one starts when it is due.
     pub fn handle_stop_checker(&mut self, id: ClientId, now: Now) {
         self.handle_timeout(now);
         self.stop_check(id);
         self.start_checks();
     }
 
-    /// The client's check is due: at most one of it runs or waits.
-    pub(super) fn check_is_due(&mut self, id: ClientId, now: Now) {
+    /// The check timer went off. At most one check of a client runs or is queued.
+    pub(super) fn handle_check_due(&mut self, id: ClientId, now: Now) {
         let Some(client) = self.clients.get(&id) else {
             return;
         };
@@ -133,9 +133,9 @@ impl Registry {
         self.start_checks();
     }
 
-    /// Checks at once whether the machine still answers, though something just got its secret. A check
-    /// that runs already serves as well.
-    pub(super) fn watch(&mut self, id: ClientId) {
+    /// Checks at once if the machine still answers although its secret was just released. A running check serves as
+    /// well.
+    pub(super) fn check_after_release(&mut self, id: ClientId) {
         if let Some(client) = self.clients.get_mut(&id) {
             client.watched = true;
             self.queue_check(id);
@@ -143,7 +143,7 @@ impl Registry {
         }
     }
 
-    /// Starts the interval anew with a check at once.
+    /// Starts a check now and counts the interval from now.
     pub(super) fn restart_checks(&mut self, id: ClientId, now: Now) {
         let Some(client) = self.clients.get(&id) else {
             return;
@@ -154,8 +154,8 @@ impl Registry {
         self.start_checks();
     }
 
-    /// A check of another checker, or of another host, tells nothing of what holds now.
-    pub(super) fn check_anew(&mut self, id: ClientId) {
+    /// Replaces a running check after its checker or host was changed.
+    pub(super) fn replace_running_check(&mut self, id: ClientId) {
         if self.clients.get(&id).is_some_and(Client::checker_running) {
             self.stop_check(id);
             self.queue_check(id);
@@ -167,23 +167,23 @@ impl Registry {
             return;
         };
         match client.check {
-            Check::Idle => client.check = Check::Queued(self.turns.join(id)),
+            Check::Idle => client.check = Check::Queued(self.check_queue.join(id)),
             Check::Stopping { .. } => client.check = Check::Stopping { again: true },
             Check::Queued(_) | Check::Running => {}
         }
     }
 
     fn start_checks(&mut self) {
-        while let Some(id) = self.turns.next() {
+        while let Some(id) = self.check_queue.next() {
             if let Some(client) = self.clients.get_mut(&id) {
                 client.check = Check::Running;
             }
-            self.act(Action::StartCheck { client: id });
-            self.tell(Event::CheckStarted(id));
+            self.push_action(Action::StartCheck { client: id });
+            self.emit(Event::CheckStarted(id));
         }
     }
 
-    /// Stops the client's check, whether it runs or waits for its turn.
+    /// Stops a running check, or removes a queued one.
     pub(super) fn stop_check(&mut self, id: ClientId) {
         let Some(client) = self.clients.get_mut(&id) else {
             return;
@@ -191,20 +191,20 @@ impl Registry {
         match client.check {
             Check::Idle => {}
             Check::Queued(number) => {
-                self.turns.queue.remove(&number);
+                self.check_queue.queue.remove(&number);
                 client.check = Check::Idle;
             }
             Check::Running => {
                 client.check = Check::Stopping { again: false };
-                self.act(Action::StopCheck { client: id });
-                self.tell(Event::CheckStopping(id));
+                self.push_action(Action::StopCheck { client: id });
+                self.emit(Event::CheckStopping(id));
             }
             Check::Stopping { .. } => client.check = Check::Stopping { again: false },
         }
     }
 
-    /// A check that proves the private key: who waits for such a proof is enabled; says whether it is one.
-    fn vouch(&mut self, id: ClientId, now: Now) -> bool {
+    /// Enables a client that waits for a proof of its private key, if its checker gives one. True when it did.
+    fn enable_if_proved(&mut self, id: ClientId, now: Now) -> bool {
         let waits = self
             .clients
             .get(&id)
@@ -215,9 +215,9 @@ impl Registry {
         waits
     }
 
-    /// A proof of life: an enabled client has its whole timeout again. Says whether that is less
-    /// than it had, as after a delivery: such a proof must not get lost.
-    fn prolong(&mut self, id: ClientId, now: Now) -> bool {
+    /// Gives an enabled client its whole timeout. True when this moved the deadline backwards, as after a delivery:
+    /// such a proof must not get lost.
+    fn extend_deadline(&mut self, id: ClientId, now: Now) -> bool {
         let Some(client) = self.clients.get(&id) else {
             return false;
         };

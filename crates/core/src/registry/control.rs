@@ -1,4 +1,4 @@
-//! What an administrator, the configuration or the clock does to a client as a whole.
+//! Enabling, disabling, removing and changing a client, by an administrator, the configuration or a timer.
 
 use super::{Action, ClientId, DisableReason, Durability, Event, Refusal, Registry, Timer};
 use crate::client::saved::Change;
@@ -7,27 +7,27 @@ use crate::settings::client::{Setting, SettingError};
 use crate::time::Now;
 
 impl Registry {
-    /// An administrator enables the client; nothing when it is enabled already.
+    /// An administrator enables the client. No effect when it is enabled.
     pub fn handle_enable(&mut self, id: ClientId, now: Now) {
         self.handle_timeout(now);
         if self.clients.get(&id).is_some_and(|it| !it.is_enabled()) {
             self.enable(id, now);
             self.persist_state(id, Durability::Before, now);
-            self.tell(Event::Enabled(id));
+            self.emit(Event::Enabled(id));
         }
     }
 
-    /// An administrator disables the client; nothing when it is disabled already.
+    /// An administrator disables the client. No effect when it is disabled.
     pub fn handle_disable(&mut self, id: ClientId, now: Now) {
         self.handle_timeout(now);
-        // One that waits for a proof would otherwise be enabled by it, whatever the administrator said.
-        let open = |it: &Client| it.is_enabled() || it.needs_proof;
-        if self.clients.get(&id).is_some_and(open) {
+        // A client that waits for a proof would otherwise be enabled by that proof.
+        let can_be_disabled = |it: &Client| it.is_enabled() || it.needs_proof;
+        if self.clients.get(&id).is_some_and(can_be_disabled) {
             self.disable(id, DisableReason::Administrator, now);
         }
     }
 
-    /// An administrator removes the client. It stays removed until one adds it again, whatever the file says.
+    /// An administrator removes the client. It stays removed until it is added again, even if its section remains.
     pub fn handle_remove(&mut self, id: ClientId, now: Now) {
         self.handle_timeout(now);
         let Some(client) = self.clients.get(&id) else {
@@ -36,21 +36,21 @@ impl Registry {
         let name = client.name.clone();
         let row = client.to_removed();
         let key = client.settings.key_id;
-        let (closed, denial) = (!client.is_enabled(), client.denial(now));
+        let (disabled, denial) = (!client.is_enabled(), client.denial(now));
         if client.added {
-            self.bury(row, now);
-            self.take_out(id, Change::Forget(name));
+            self.add_tombstone(row, now);
+            self.remove_client(id, Change::Forget(name));
         } else {
             self.removed.insert(name, row.clone());
-            self.take_out(id, Change::Put(Box::new(row)));
+            self.remove_client(id, Change::Put(Box::new(row)));
         }
-        // Another section with the key is no way around it.
+        // Another section with the same key inherits the restrictions.
         if let Some(next) = key.and_then(|key| self.by_key(&key)) {
-            self.hold_against(next, closed, denial, now);
+            self.apply_restrictions(next, disabled, denial, now);
         }
     }
 
-    /// An administrator sets a setting of the client.
+    /// An administrator changes a setting of the client.
     pub fn handle_set(
         &mut self,
         id: ClientId,
@@ -76,19 +76,20 @@ impl Registry {
             self.set_deadline(id, deadline);
         }
         if matches!(key, "checker" | "host") {
-            self.check_anew(id);
+            self.replace_running_check(id);
         }
-        self.put_in_force(id, interval, now);
-        self.tell(Event::Changed(id, vec![key]));
+        self.apply_settings(id, interval, now);
+        self.emit(Event::Changed(id, vec![key]));
         Ok(())
     }
 
-    /// Persists changed settings and does what follows from them; `interval` is the one before.
-    pub(super) fn put_in_force(&mut self, id: ClientId, interval: std::time::Duration, now: Now) {
-        // A deadline that the change moved into the past must stop what is in flight first.
+    /// Persists changed settings and applies them; `interval` is the previous one.
+    pub(super) fn apply_settings(&mut self, id: ClientId, interval: std::time::Duration, now: Now) {
+        // If the change moved the deadline into the past, requests in progress are stopped first.
         self.expire(id, now);
         self.persist_row(id, now);
-        // Which checker there is may have changed whether one that waits for a proof is checked.
+        // A client that waits for a proof is checked only by a checker that gives one, and the checker may have
+        // changed.
         let restart = self.clients.get(&id).is_some_and(|it| {
             let other = it.settings.interval != interval;
             it.is_checked() && (other || it.timers[Timer::Check as usize].is_none())
@@ -111,11 +112,10 @@ impl Registry {
         let first_check = now.mono.after(client.interval());
         self.set_deadline(id, deadline);
         self.set_timer(id, Timer::Check, Some(first_check));
-        self.vouched_for(id);
+        self.end_wait_for_proof(id);
     }
 
-    /// Disables the client. What is in flight stops before anything else, then it is made durable,
-    /// then it is told.
+    /// Disables the client: revokes grants first, then persists, then reports it.
     pub(super) fn disable(&mut self, id: ClientId, reason: DisableReason, now: Now) {
         let Some(client) = self.clients.get_mut(&id) else {
             return;
@@ -124,20 +124,20 @@ impl Registry {
         client.disabled_alarm.forget();
         client.rehearsals_until = None;
         client.needs_proof = false;
-        self.vouched_for(id);
+        self.end_wait_for_proof(id);
         self.set_timer(id, Timer::Deadline, None);
         self.set_timer(id, Timer::Check, None);
         self.revoke(id, Refusal::Disabled);
         self.persist_state(id, Durability::BeforeUnlessFailing, now);
         self.refuse_waiting(id, Refusal::Disabled);
         self.stop_check(id);
-        self.tell(Event::Disabled(id, reason));
+        self.emit(Event::Disabled(id, reason));
     }
 
-    /// Takes the client out of everything; `change` makes it last.
-    pub(super) fn take_out(&mut self, id: ClientId, change: Change) {
+    /// Removes the client from memory; `change` is the matching change of the store.
+    pub(super) fn remove_client(&mut self, id: ClientId, change: Change) {
         self.revoke(id, Refusal::Removed);
-        self.act(Action::Persist(change, Durability::BeforeUnlessFailing));
+        self.push_action(Action::Persist(change, Durability::BeforeUnlessFailing));
         self.refuse_waiting(id, Refusal::Removed);
         self.stop_check(id);
         for timer in [Timer::Deadline, Timer::ApprovalEnds, Timer::Check] {
@@ -148,8 +148,8 @@ impl Registry {
         };
         let key = client.settings.key_id.as_ref();
         self.index.remove(id, &client.name, key);
-        self.departed.insert(id, client.name.clone());
-        self.tell(Event::Removed(id, client.name));
-        self.vouched_for(id);
+        self.removed_names.insert(id, client.name.clone());
+        self.emit(Event::Removed(id, client.name));
+        self.end_wait_for_proof(id);
     }
 }

@@ -1,12 +1,12 @@
-//! Decisions of a person: on one request that waits, or against all requests of a client for a while.
+//! Decisions of a person: on one waiting request, or against all requests of a client for some time.
 
-use super::requests::Stage;
-use super::{ClientId, Durability, Event, Grant, NotDecided, Refusal, Registry, RequestId};
+use super::requests::RequestStage;
+use super::{ClientId, DecisionError, Durability, Event, Grant, Refusal, Registry, RequestId};
 use crate::time::{Monotonic, Now};
 
 impl Registry {
-    /// The requests of a client that wait for a decision, the one that waits longest first, and until when
-    /// each does.
+    /// Requests of a client that wait for a decision, the oldest first, each with the time at which it is decided by
+    /// default.
     pub fn waiting(&self, id: ClientId) -> impl Iterator<Item = (RequestId, Monotonic)> {
         let client = self.clients.get(&id).into_iter();
         client.flat_map(|client| {
@@ -16,23 +16,23 @@ impl Registry {
         })
     }
 
-    /// A person decides on the request, which waits. Others of the same client go on waiting.
+    /// A person decides on one waiting request. Other requests of the client keep waiting.
     pub fn handle_decide(
         &mut self,
         request: RequestId,
         approved: bool,
         now: Now,
-    ) -> Result<ClientId, NotDecided> {
+    ) -> Result<ClientId, DecisionError> {
         self.handle_timeout(now);
         let entry = self.requests.get(&request);
         let entry = entry.and_then(|it| match it.stage {
-            Stage::Waiting(since) => Some((it.client, it.ask, since)),
-            Stage::Granted | Stage::Revoked => None,
+            RequestStage::Waiting(since) => Some((it.client, it.ask, since)),
+            RequestStage::Granted | RequestStage::Revoked => None,
         });
-        let (id, ask, since) = entry.ok_or(NotDecided::NoSuchRequest)?;
+        let (id, ask, since) = entry.ok_or(DecisionError::NoSuchRequest)?;
         self.requests.remove(&request);
         self.stop_waiting(request, id, since);
-        self.tell(Event::Decided {
+        self.emit(Event::Decided {
             client: id,
             request,
             approved,
@@ -45,29 +45,29 @@ impl Registry {
         Ok(id)
     }
 
-    /// A person approves the one request of the client that waits. Where none waits because a denial
-    /// counts, the denial is taken back, and the next request waits.
-    pub fn handle_approve(&mut self, id: ClientId, now: Now) -> Result<(), NotDecided> {
+    /// A person approves the only waiting request of the client. During a denial this lifts the denial instead, and
+    /// the next request waits.
+    pub fn handle_approve(&mut self, id: ClientId, now: Now) -> Result<(), DecisionError> {
         self.handle_timeout(now);
         let Some(client) = self.clients.get_mut(&id) else {
-            return Err(NotDecided::NoneWaits);
+            return Err(DecisionError::NoneWaits);
         };
         if client.denial(now).is_some() {
             client.denied = None;
             self.persist_state(id, Durability::Before, now);
-            self.tell(Event::DenialLifted(id));
+            self.emit(Event::DenialLifted(id));
             self.reconsider(id, now);
             return Ok(());
         }
         match client.waiting.only() {
             Some(request) => self.handle_decide(request, true, now).map(drop),
-            None if client.waiting.is_empty() => Err(NotDecided::NoneWaits),
-            None => Err(NotDecided::SeveralWait),
+            None if client.waiting.is_empty() => Err(DecisionError::NoneWaits),
+            None => Err(DecisionError::SeveralWait),
         }
     }
 
-    /// A person denies the client: whatever waits or is under way, and what comes within its
-    /// `approval_duration`. It releases nothing, and so needs no request.
+    /// A person denies all requests of the client: waiting ones, granted ones that are not delivered yet, and those
+    /// within the next `approval_duration`. No request need wait.
     pub fn handle_deny(&mut self, id: ClientId, now: Now) {
         self.handle_timeout(now);
         let Some(client) = self.clients.get_mut(&id) else {
@@ -76,7 +76,7 @@ impl Registry {
         client.denied = Some(now.mono.after(client.settings.approval_duration));
         self.revoke(id, Refusal::Denied);
         self.persist_state(id, Durability::BeforeUnlessFailing, now);
-        self.tell(Event::Denied(id));
+        self.emit(Event::Denied(id));
         self.reconsider(id, now);
     }
 }

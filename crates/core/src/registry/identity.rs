@@ -1,5 +1,5 @@
-//! Which known client a section of the configuration goes on: durable state belongs to the key id, so a
-//! section that gets another name goes on as the same client.
+//! Matches the sections of the configuration with known clients. Durable state belongs to the key id, so a renamed
+//! section continues the same client.
 
 use std::collections::HashMap;
 
@@ -8,15 +8,15 @@ use crate::key_id::KeyId;
 use crate::name::ClientName;
 use crate::settings::client::ClientConfig;
 
-/// What a section, or a known client, is known by.
+/// Name and key id of a section or of a known client.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct Identity<'a> {
+pub(super) struct ClientIdentity<'a> {
     pub(super) name: &'a ClientName,
-    /// `None` for a section without a key id, which serves nobody: its name stands for it.
+    /// `None` for a section without a key id, which serves nobody and is identified by its name.
     pub(super) key: Option<&'a KeyId>,
 }
 
-impl<'a> Identity<'a> {
+impl<'a> ClientIdentity<'a> {
     pub(super) fn of_section(config: &'a ClientConfig) -> Self {
         Self {
             name: &config.name,
@@ -32,11 +32,13 @@ impl<'a> Identity<'a> {
     }
 }
 
-/// For each section the known client that it goes on, by its position in `known`; each at most once.
+/// For each section the index in `known` of the client that it continues. Each known client is continued at most once.
 ///
-/// A client with the same name and key first, then one with the same key, whatever its name; then one with
-/// the same name, whose key was replaced in its section. Names are unique on each side.
-pub(super) fn continued(sections: &[Identity<'_>], known: &[Identity<'_>]) -> Vec<Option<usize>> {
+/// In order of precedence: same name and key; same key; same name with a replaced key. Names are unique on each side.
+pub(super) fn match_sections(
+    sections: &[ClientIdentity<'_>],
+    known: &[ClientIdentity<'_>],
+) -> Vec<Option<usize>> {
     let by_name: HashMap<&ClientName, usize> = known.iter().map(|it| it.name).zip(0..).collect();
     let mut by_key: HashMap<&KeyId, Vec<usize>> = HashMap::new();
     for (number, it) in known.iter().enumerate().rev() {
@@ -86,25 +88,25 @@ mod tests {
             };
             all.iter().map(one).collect()
         }
-        fn identities(all: &[(ClientName, Option<KeyId>)]) -> Vec<Identity<'_>> {
-            let identities = all.iter().map(|(name, key)| Identity {
+        fn identities(all: &[(ClientName, Option<KeyId>)]) -> Vec<ClientIdentity<'_>> {
+            let identities = all.iter().map(|(name, key)| ClientIdentity {
                 name,
                 key: key.as_ref(),
             });
             identities.collect()
         }
         let (sections, known) = (owned(sections), owned(known));
-        continued(&identities(&sections), &identities(&known))
+        match_sections(&identities(&sections), &identities(&known))
     }
 
     #[test]
-    fn a_section_goes_on_as_the_client_with_its_key() {
+    fn a_section_continues_the_client_with_its_key() {
         let known = [("a", 1), ("b", 2), ("c", 0)];
         assert_eq!(
             plan(&[("a", 1), ("b", 2), ("c", 0)], &known),
             [Some(0), Some(1), Some(2)]
         );
-        // Renamed, swapped, moved into a name that another one had.
+        // Renamed, swapped, or given the former name of another client.
         assert_eq!(plan(&[("x", 1)], &known), [Some(0)]);
         assert_eq!(plan(&[("a", 2), ("b", 1)], &known), [Some(1), Some(0)]);
         assert_eq!(plan(&[("b", 1)], &known), [Some(0)]);
@@ -115,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn each_known_client_goes_on_once() {
+    fn each_known_client_is_continued_once() {
         let known = [("a", 1), ("b", 1)];
         assert_eq!(plan(&[("b", 1), ("a", 1)], &known), [Some(1), Some(0)]);
         assert_eq!(

@@ -1,4 +1,4 @@
-//! Who is meant by a key id or a name.
+//! Lookup of clients by key id and by name.
 
 use std::collections::HashMap;
 
@@ -6,14 +6,14 @@ use crate::event::ClientId;
 use crate::key_id::KeyId;
 use crate::name::ClientName;
 
-/// Lookups of live clients.
+/// Lookup tables of the clients in memory.
 #[derive(Debug, Default)]
 pub(super) struct Index {
     names: HashMap<ClientName, ClientId>,
     keys: HashMap<KeyId, Holders>,
 }
 
-/// Everyone who claims one key. There should be only one.
+/// The clients with one key, each with its place in the configuration. There should be only one.
 #[derive(Debug)]
 struct Holders {
     first: (u32, ClientId),
@@ -29,7 +29,7 @@ impl Index {
         self.names.get(name).copied()
     }
 
-    /// Adds a client that stands at `place` in the configuration.
+    /// `place` is the position in the configuration: of several clients with one key the first counts.
     pub(super) fn insert(
         &mut self,
         id: ClientId,
@@ -88,20 +88,20 @@ impl Index {
         }
     }
 
-    /// Everyone who claims this key.
+    /// All clients with this key.
     pub(super) fn holders(&self, key: &KeyId) -> impl Iterator<Item = ClientId> {
         let holders = self.keys.get(key).into_iter();
         holders
             .flat_map(|it| std::iter::once(it.first.1).chain(it.others.iter().map(|(_, id)| *id)))
     }
 
-    /// The keys that several claim, each with the one that counts.
-    pub(super) fn doubles(&self) -> impl Iterator<Item = (&KeyId, ClientId)> {
-        let doubles = self.keys.iter().filter(|(_, it)| !it.others.is_empty());
-        doubles.map(|(key, holders)| (key, holders.first.1))
+    /// Keys of several clients, each with the client that counts.
+    pub(super) fn shared_keys(&self) -> impl Iterator<Item = (&KeyId, ClientId)> {
+        let shared_keys = self.keys.iter().filter(|(_, it)| !it.others.is_empty());
+        shared_keys.map(|(key, holders)| (key, holders.first.1))
     }
 
-    /// Starts the keys anew, after places or keys have changed.
+    /// Rebuilds the table of keys after places or keys have changed.
     pub(super) fn set_keys<'a>(
         &mut self,
         holders: impl Iterator<Item = (ClientId, Option<&'a KeyId>, u32)>,

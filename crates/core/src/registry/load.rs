@@ -1,13 +1,13 @@
-//! From configuration and saved state to living clients at the start, and clients that come later.
+//! Merges configuration and saved state into clients at the start, and adds clients later.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::time::Duration;
 
-use super::identity::{Identity, continued};
-use super::tombstones::{Tombstones, stricter};
+use super::identity::{ClientIdentity, match_sections};
+use super::tombstones::{TombstoneIndex, stricter};
 use super::{
-    ClientId, DisableReason, Durability, Event, Index, Limits, Registry, Strangers, Timer, Timers,
-    Turns,
+    CheckQueue, ClientId, DisableReason, Durability, Event, Index, Registry, RegistryLimits, Timer,
+    Timers, UnknownKeyLimiter,
 };
 use crate::checker::LastCheck;
 use crate::client::saved::{Change, Life, Saved, SavedClient, Trust};
@@ -18,37 +18,37 @@ use crate::settings::client::ClientConfig;
 use crate::time::{BootId, Now};
 
 /// Picks a random delay from zero up to its argument.
-pub(super) type Spread<'a> = &'a mut dyn FnMut(Duration) -> Duration;
+pub(super) type Jitter<'a> = &'a mut dyn FnMut(Duration) -> Duration;
 
-/// The sections that were read at the start.
+/// The client sections of all files.
 #[derive(Debug)]
-pub struct Configured {
-    /// Of two with one name the first counts.
+pub struct ConfiguredClients {
+    /// In the order of the files. Of several with one name the first counts.
     pub clients: Vec<ClientConfig>,
-    /// False when a file with sections could not be used.
-    pub is_whole: bool,
+    /// False when a file with sections could not be used, so that clients may be missing.
+    pub is_complete: bool,
 }
 
-impl From<Vec<ClientConfig>> for Configured {
+impl From<Vec<ClientConfig>> for ConfiguredClients {
     fn from(clients: Vec<ClientConfig>) -> Self {
         Self {
             clients,
-            is_whole: true,
+            is_complete: true,
         }
     }
 }
 
 impl Registry {
-    /// Merges what is configured with what was saved (mandos-behaviour 3.1 as changed by our
-    /// decisions) and starts every client's life. `spread` picks a random delay from zero up to its
-    /// argument: first checks are spread over the interval by it.
+    /// Merges the configuration with the saved state and schedules all deadlines and checks. A setting that changed in
+    /// the file since it was last read replaces the saved one. `jitter` picks a random delay from zero up to its
+    /// argument; it spreads the first checks over the interval.
     pub fn load(
-        configured: impl Into<Configured>,
+        configured: impl Into<ConfiguredClients>,
         saved: Saved,
-        limits: Limits,
+        limits: RegistryLimits,
         boot: BootId,
         now: Now,
-        spread: &mut dyn FnMut(Duration) -> Duration,
+        jitter: &mut dyn FnMut(Duration) -> Duration,
     ) -> Self {
         let configured = configured.into();
         let mut registry = Self {
@@ -57,17 +57,17 @@ impl Registry {
             next_id: 0,
             index: Index::default(),
             removed: BTreeMap::new(),
-            tombstones: Tombstones::new(saved.tombstones),
+            tombstones: TombstoneIndex::new(saved.tombstones),
             trust: saved.trust,
-            is_whole: configured.is_whole,
+            is_complete: configured.is_complete,
             unproved: BTreeSet::new(),
-            fresh: Vec::new(),
-            departed: HashMap::new(),
+            new_clients: Vec::new(),
+            removed_names: HashMap::new(),
             requests: HashMap::new(),
-            turns: Turns::new(limits.concurrent_checks),
+            check_queue: CheckQueue::new(limits.concurrent_checks),
             check_on_release: limits.check_on_release,
             allow_rehearsals: limits.allow_rehearsals,
-            strangers: Strangers::default(),
+            unknown_keys: UnknownKeyLimiter::default(),
             timers: Timers::default(),
             actions: VecDeque::new(),
         };
@@ -76,9 +76,9 @@ impl Registry {
         let mut rows = saved.clients;
         rows.sort_unstable_by(|a, b| a.name.cmp(&b.name));
         let plan = {
-            let sections: Vec<_> = sections.iter().map(Identity::of_section).collect();
-            let rows: Vec<_> = rows.iter().map(Identity::of_row).collect();
-            continued(&sections, &rows)
+            let sections: Vec<_> = sections.iter().map(ClientIdentity::of_section).collect();
+            let rows: Vec<_> = rows.iter().map(ClientIdentity::of_row).collect();
+            match_sections(&sections, &rows)
         };
         let mut rows: Vec<Option<SavedClient>> = rows.into_iter().map(Some).collect();
         let known: Vec<Option<SavedClient>> = plan
@@ -90,53 +90,67 @@ impl Registry {
             .flatten()
             .partition(|row| row.added.is_some());
         for row in left {
-            registry.leave(row, now);
+            registry.retire_row(row, now);
         }
-        // Those that leave just now too: they are as old as the rest.
+        // Includes the tombstones made just above: their state is as old as the rest.
         if saved.trust == Trust::None {
-            registry.doubt_tombstones();
+            registry.require_proof_of_tombstones();
         }
-        registry.give_up_names(sections.iter().zip(&known));
+        registry.forget_renamed_rows(sections.iter().zip(&known));
         let mut place = 0;
         for (config, row) in sections.into_iter().zip(known) {
-            registry.arrive(config, Origin::File, row, (place, renews), now, spread);
+            registry.load_section(
+                config,
+                SectionOrigin::File,
+                row,
+                (place, renews),
+                now,
+                jitter,
+            );
             place += 1;
         }
         for row in added {
             if let Some(config) = added_section(&row) {
                 let row = Some(row);
-                registry.arrive(config, Origin::RunTime, row, (place, renews), now, spread);
+                registry.load_section(
+                    config,
+                    SectionOrigin::RunTime,
+                    row,
+                    (place, renews),
+                    now,
+                    jitter,
+                );
                 place += 1;
             }
         }
-        registry.uphold(now);
-        registry.settle_trust();
+        registry.restrict_new_clients(now);
+        registry.update_trust();
         registry
     }
 
-    /// An administrator adds a client at run time, also one that was removed or disabled before. It stays
-    /// until it is removed, or until a file has a section of its name.
+    /// An administrator adds a client at run time, even one that was removed or disabled before. It lasts until it is
+    /// removed, or until a file has a section of its name.
     pub fn handle_add(
         &mut self,
         config: ClientConfig,
         now: Now,
-        spread: &mut dyn FnMut(Duration) -> Duration,
+        jitter: &mut dyn FnMut(Duration) -> Duration,
     ) -> Result<ClientId, AddError> {
         self.handle_timeout(now);
-        self.can_add(&config)?;
+        self.check_add(&config)?;
         self.removed.remove(&config.name);
         if let Some(tombstone) = self.tombstones.take(&config, true) {
             self.persist(Change::Unbury(tombstone.holder()));
         }
-        // After everyone in a file: of two with the same key the file's counts.
-        let id = self.add(config, Origin::RunTime, u32::MAX, now, spread);
-        // Otherwise the next start would take it for one of those that were lost.
-        self.settle_trust();
+        // Placed after all sections of files: of several clients with one key the one in a file counts.
+        let id = self.add(config, SectionOrigin::RunTime, u32::MAX, now, jitter);
+        // Otherwise the next start would treat it as a client whose state was lost.
+        self.update_trust();
         Ok(id)
     }
 
-    /// Whether [`Self::handle_add`] would take this client.
-    pub fn can_add(&self, config: &ClientConfig) -> Result<(), AddError> {
+    /// Returns the error of [`Self::handle_add`] without adding the client.
+    pub fn check_add(&self, config: &ClientConfig) -> Result<(), AddError> {
         if self.by_name(config.name.as_str()).is_some() {
             return Err(AddError::NameTaken);
         }
@@ -150,8 +164,8 @@ impl Registry {
         }
     }
 
-    /// Rows of clients that go on under another name lose the old one first: two may have swapped theirs.
-    pub(super) fn give_up_names<'a>(
+    /// Deletes the old rows of renamed clients before any new one is written: two clients may have swapped names.
+    pub(super) fn forget_renamed_rows<'a>(
         &mut self,
         known: impl Iterator<Item = (&'a ClientConfig, &'a Option<SavedClient>)>,
     ) {
@@ -164,16 +178,16 @@ impl Registry {
         }
     }
 
-    /// A section whose client does not live yet: one that is known by `row`, or by what was remembered when
-    /// it left, or by nothing.
-    pub(super) fn arrive(
+    /// Loads the client of a section that is not in memory: from its saved row, from its tombstone, or as a new
+    /// client.
+    pub(super) fn load_section(
         &mut self,
         config: ClientConfig,
-        origin: Origin,
+        origin: SectionOrigin,
         row: Option<SavedClient>,
         (place, renews): (u32, bool),
         now: Now,
-        spread: Spread<'_>,
+        jitter: Jitter<'_>,
     ) {
         let renamed = row.as_ref().is_some_and(|row| row.name != config.name);
         let tombstone = self.tombstones.take(&config, row.is_none());
@@ -184,7 +198,7 @@ impl Registry {
             key.is_some() && key != config.settings.key_id.as_ref()
         });
         if let Some(row) = replaced.cloned() {
-            self.bury(row, now);
+            self.add_tombstone(row, now);
         }
         let row = match (row, tombstone) {
             (Some(row), Some(tombstone)) => Some(stricter(row, tombstone.client, (self.boot, now))),
@@ -192,9 +206,9 @@ impl Registry {
         };
         match row {
             None => {
-                let id = self.add(config, origin, place, now, spread);
-                if origin == Origin::File {
-                    self.fresh.push(id);
+                let id = self.add(config, origin, place, now, jitter);
+                if origin == SectionOrigin::File {
+                    self.new_clients.push(id);
                 }
             }
             Some(mut row) if row.life == Life::Removed => {
@@ -207,57 +221,57 @@ impl Registry {
             Some(row) => {
                 let renews = renews || unbury.is_some();
                 let how = (place, renews, comes_back);
-                self.restore((config, origin), row, how, now, spread);
+                self.restore((config, origin), row, how, now, jitter);
             }
         }
-        // After the row: at no moment is it known by neither.
+        // After the row is written, so that one of the two exists at any time.
         if let Some(change) = unbury {
             self.persist(change);
         }
     }
 
-    /// A client seen for the first time.
+    /// Adds a client without saved state.
     fn add(
         &mut self,
         config: ClientConfig,
-        origin: Origin,
+        origin: SectionOrigin,
         place: u32,
         now: Now,
-        spread: Spread<'_>,
+        jitter: Jitter<'_>,
     ) -> ClientId {
         let enabled = config.settings.enabled;
         let mut client = Client::fresh(config, place, now);
-        client.added = origin == Origin::RunTime;
-        // Whether it was disabled is among what was lost. An administrator who adds it vouches for it.
-        let unknown = self.trust != Trust::Full && origin == Origin::File;
+        client.added = origin == SectionOrigin::RunTime;
+        // The lost state may have said that it is disabled. An administrator who adds it vouches for it.
+        let unknown = self.trust != Trust::Full && origin == SectionOrigin::File;
         client.needs_proof = enabled && unknown;
         let id = self.insert(client);
         if enabled && !unknown {
             self.enable(id, now);
         }
-        self.spread_first_check(id, spread, now);
+        self.schedule_first_check(id, jitter, now);
         self.persist_row(id, now);
-        self.tell(Event::Added(id));
+        self.emit(Event::Added(id));
         if enabled && unknown {
-            self.tell(Event::Disabled(id, DisableReason::StateLost));
+            self.emit(Event::Disabled(id, DisableReason::StateLost));
         }
         id
     }
 
-    /// A client known from before.
+    /// Restores a client from its saved row.
     fn restore(
         &mut self,
-        (config, origin): (ClientConfig, Origin),
+        (config, origin): (ClientConfig, SectionOrigin),
         row: SavedClient,
         (place, renews, comes_back): (u32, bool, bool),
         now: Now,
-        spread: Spread<'_>,
+        jitter: Jitter<'_>,
     ) {
         let Life::Present(present) = row.life else {
             return;
         };
-        // A deadline of another boot is written again for this one: each further restart would
-        // otherwise have to believe the wall clock anew.
+        // A deadline of another boot is rewritten for this one; otherwise each further restart would trust the wall
+        // clock again.
         let other_boot = [present.state.deadline, present.state.denied]
             .iter()
             .flatten()
@@ -271,34 +285,34 @@ impl Registry {
             place,
             (self.boot, now),
         );
-        client.added = origin == Origin::RunTime;
+        client.added = origin == SectionOrigin::RunTime;
         changed.row |= comes_back || client.added != was_added;
-        let mut outcome = wake(&mut client, changed.enabled, renews, now);
+        let mut outcome = outcome_of_restart(&mut client, changed.enabled, renews, now);
         if self.trust == Trust::None && client.is_enabled() {
             client.deadline = None;
             client.needs_proof = true;
-            outcome = Outcome::Disabled(DisableReason::StateLost);
-        } else if comes_back && outcome == Outcome::AsSaved && !client.is_enabled() {
-            outcome = Outcome::Disabled(if client.needs_proof {
+            outcome = RestartOutcome::Disabled(DisableReason::StateLost);
+        } else if comes_back && outcome == RestartOutcome::AsSaved && !client.is_enabled() {
+            outcome = RestartOutcome::Disabled(if client.needs_proof {
                 DisableReason::StateLost
             } else {
                 DisableReason::Remembered
             });
         }
         let id = self.insert(client);
-        self.spread_first_check(id, spread, now);
+        self.schedule_first_check(id, jitter, now);
         if changed.row {
             self.persist_row(id, now);
-        } else if other_boot || outcome != Outcome::AsSaved {
+        } else if other_boot || outcome != RestartOutcome::AsSaved {
             self.persist_state(id, Durability::Before, now);
         }
         if comes_back {
-            self.tell(Event::Added(id));
+            self.emit(Event::Added(id));
         }
         match outcome {
-            Outcome::AsSaved | Outcome::Renewed => {}
-            Outcome::Enabled => self.tell(Event::Enabled(id)),
-            Outcome::Disabled(reason) => self.tell(Event::Disabled(id, reason)),
+            RestartOutcome::AsSaved | RestartOutcome::Renewed => {}
+            RestartOutcome::Enabled => self.emit(Event::Enabled(id)),
+            RestartOutcome::Disabled(reason) => self.emit(Event::Disabled(id, reason)),
         }
     }
 
@@ -316,30 +330,30 @@ impl Registry {
         id
     }
 
-    /// Spreads the first check of a client over its interval: ten thousand clients do not
-    /// all get theirs in the first second.
-    fn spread_first_check(&mut self, id: ClientId, spread: Spread<'_>, now: Now) {
+    /// Delays the first check by a random part of the interval, so that ten thousand clients are not all checked in
+    /// the first second.
+    fn schedule_first_check(&mut self, id: ClientId, jitter: Jitter<'_>, now: Now) {
         let Some(client) = self.clients.get(&id).filter(|it| it.is_checked()) else {
             return;
         };
         let interval = client.interval();
-        let first = now.mono.after(spread(interval).min(interval));
+        let first = now.mono.after(jitter(interval).min(interval));
         self.set_timer(id, Timer::Check, Some(first));
     }
 }
 
-/// Where a client's section stands.
+/// Source of a client's section.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Origin {
+pub(super) enum SectionOrigin {
     File,
-    /// Nowhere: it was added at run time.
+    /// No file: the client was added at run time.
     RunTime,
 }
 
-/// Why a client cannot be added at run time. Nothing changed.
+/// A client could not be added at run time. Nothing changed.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum AddError {
-    /// There is one of this name.
+    /// A client of this name exists.
     #[error("there is a client of this name already")]
     NameTaken,
     /// Another client has the same key.
@@ -353,7 +367,7 @@ pub(super) fn first_of_each_name(configured: Vec<ClientConfig>) -> Vec<ClientCon
     configured.into_iter().filter(first).collect()
 }
 
-/// The section of a client that was added at run time and stands in no file.
+/// The section of a client that was added at run time, rebuilt from its row; `None` for any other client.
 fn added_section(row: &SavedClient) -> Option<ClientConfig> {
     let secret = row.added.as_ref()?;
     Some(ClientConfig {
@@ -363,46 +377,51 @@ fn added_section(row: &SavedClient) -> Option<ClientConfig> {
     })
 }
 
-/// What became of a client over a restart.
+/// Effect of a restart on a client.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Outcome {
+enum RestartOutcome {
     AsSaved,
-    /// Its deadline passed while nobody could prove it alive; it gets another timeout.
+    /// Its deadline passed while the server was down; it gets another timeout.
     Renewed,
     Enabled,
     Disabled(DisableReason),
 }
 
-/// Decides how a restored client goes on; `enabled` is what the file newly says about it.
-/// `renews` when the end of the last run explains why nobody checked it.
-fn wake(client: &mut Client, enabled: Option<bool>, renews: bool, now: Now) -> Outcome {
+/// Decides on a restored client. `enabled` is the file's setting if it changed. `renews` is true when the end of the
+/// last run explains why no check succeeded.
+fn outcome_of_restart(
+    client: &mut Client,
+    enabled: Option<bool>,
+    renews: bool,
+    now: Now,
+) -> RestartOutcome {
     let whole = Deadline::within(client.settings.timeout, now);
     match (client.deadline, enabled) {
         (None, Some(true)) => {
             client.last_enabled = Some(now.wall);
             client.needs_proof = false;
             client.deadline = Some(whole);
-            Outcome::Enabled
+            RestartOutcome::Enabled
         }
         (Some(_), Some(false)) => {
             client.deadline = None;
-            Outcome::Disabled(DisableReason::Configuration)
+            RestartOutcome::Disabled(DisableReason::Configuration)
         }
         (None, Some(false)) => {
             client.needs_proof = false;
-            Outcome::AsSaved
+            RestartOutcome::AsSaved
         }
         (Some(deadline), _) if deadline.passed(now) => {
-            // Once only: who can keep the server down gains one timeout, however often he does it.
+            // Only once until the next proof of life: keeping the server down repeatedly gains one timeout.
             if renews && client.last_check == LastCheck::Exited(0) && !client.renewed {
                 client.renewed = true;
                 client.deadline = Some(whole);
-                Outcome::Renewed
+                RestartOutcome::Renewed
             } else {
                 client.deadline = None;
-                Outcome::Disabled(DisableReason::ExpiredWhileDown)
+                RestartOutcome::Disabled(DisableReason::ExpiredWhileDown)
             }
         }
-        _ => Outcome::AsSaved,
+        _ => RestartOutcome::AsSaved,
     }
 }

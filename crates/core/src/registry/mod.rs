@@ -1,39 +1,38 @@
-//! All clients: lookups by key id and by name, every event of their lives, the next deadline of all.
+//! All clients: lookup by key id and by name, every event, and the time at which something is due next.
 //!
-//! A pure state machine: `handle_*` takes an event and the time, [`Registry::poll_action`] gives
-//! what must be done, in order, [`Registry::poll_timeout`] says when to call
-//! [`Registry::handle_timeout`] next. Nothing here decides by anything but its arguments.
+//! A pure state machine: `handle_*` takes an event and the time, [`Registry::poll_action`] returns the resulting
+//! actions in order, and [`Registry::poll_timeout`] the time of the next [`Registry::handle_timeout`].
 
 mod action;
 mod checks;
 mod control;
 mod decisions;
+mod forecast;
 mod identity;
 mod index;
 mod load;
 mod rehearsals;
 mod reload;
 mod requests;
-mod standing;
-mod strangers;
 mod timers;
 mod tombstones;
 mod trust;
+mod unknown_keys;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 
-pub use action::{Action, Answer, Limits, NotDecided, Terms};
-use checks::Turns;
+pub use action::{Action, DeadlineTerms, DecisionError, RegistryLimits, RequestAnswer};
+use checks::CheckQueue;
+pub use forecast::ReleaseForecast;
 use index::Index;
-pub use load::{AddError, Configured};
+pub use load::{AddError, ConfiguredClients};
 pub use rehearsals::LONGEST_REHEARSALS;
-pub use reload::{Drops, drops};
-use requests::Request;
-pub use standing::Standing;
-use strangers::Strangers;
+pub use reload::{MassRemoval, mass_removal};
+use requests::OpenRequest;
 use timers::Timers;
-use tombstones::Tombstones;
+use tombstones::TombstoneIndex;
+use unknown_keys::UnknownKeyLimiter;
 
 use crate::checker::Probe;
 use crate::client::saved::{Change, SavedClient, Trust};
@@ -46,48 +45,47 @@ use crate::name::ClientName;
 use crate::secret::Secret;
 use crate::time::{BootId, Monotonic, Now};
 
-/// All clients.
+/// All clients of the server.
 ///
-/// Every `handle_*` first does what was due before it, so a caller that is late changes nothing:
-/// what had expired stays expired.
+/// Every `handle_*` first handles what was due before, so a late caller changes nothing: an expired client stays
+/// expired.
 #[derive(Debug)]
 pub struct Registry {
     boot: BootId,
     clients: BTreeMap<ClientId, Client>,
     next_id: u32,
     index: Index,
-    /// Removed at run time and still configured: they stay removed.
+    /// Clients that were removed at run time while still configured; they stay removed.
     removed: BTreeMap<ClientName, SavedClient>,
     /// Clients whose sections left the configuration.
-    tombstones: Tombstones,
-    /// True when the state can be believed.
+    tombstones: TombstoneIndex,
     trust: Trust,
-    /// True when all sections of the configuration are known.
-    is_whole: bool,
-    /// The clients that wait for a person or a proof, because the state was lost.
+    /// False when a file with sections could not be used, so that clients may be missing.
+    is_complete: bool,
+    /// Clients that wait for a person or a proof because the state was lost.
     unproved: BTreeSet<ClientId>,
-    /// Came by the last reading of the configuration, and known by nothing before.
-    fresh: Vec<ClientId>,
-    /// The names of clients that are gone, for what is still to be said about them.
-    departed: HashMap<ClientId, ClientName>,
-    requests: HashMap<RequestId, Request>,
-    turns: Turns,
+    /// Clients that the current load or reload added without any saved state.
+    new_clients: Vec<ClientId>,
+    /// Names of removed clients, for events that are reported after the removal.
+    removed_names: HashMap<ClientId, ClientName>,
+    requests: HashMap<RequestId, OpenRequest>,
+    check_queue: CheckQueue,
     check_on_release: bool,
     allow_rehearsals: bool,
-    strangers: Strangers,
+    unknown_keys: UnknownKeyLimiter,
     timers: Timers,
     actions: VecDeque<Action>,
 }
 
 impl Registry {
-    /// What must be done next; `None` when all is done.
+    /// The next action to carry out; `None` when there is none.
     pub fn poll_action(&mut self) -> Option<Action> {
         self.actions.pop_front()
     }
 
-    /// When [`Self::handle_timeout`] must be called next; `None` when nothing is due ever.
+    /// Time of the next [`Self::handle_timeout`]; `None` when nothing is scheduled.
     pub fn poll_timeout(&self) -> Option<Monotonic> {
-        [self.timers.next(), self.strangers.ends()]
+        [self.timers.next(), self.unknown_keys.flood_end()]
             .into_iter()
             .flatten()
             .min()
@@ -95,23 +93,23 @@ impl Registry {
 
     /// Does everything that is due at `now`.
     pub fn handle_timeout(&mut self, now: Now) {
-        if let Some(count) = self.strangers.close(now.mono) {
-            self.tell(Event::Alarmed(None, Alarm::UnknownKeys(count)));
+        if let Some(count) = self.unknown_keys.close(now.mono) {
+            self.emit(Event::Alarmed(None, Alarm::UnknownKeys(count)));
         }
         while let Some((id, timer)) = self.timers.due(now.mono) {
-            // However late this comes, nothing else of a client comes after its deadline.
+            // Even when this is called late, nothing of a client is handled after its deadline.
             if self.expire(id, now) {
                 continue;
             }
             match timer {
                 Timer::Deadline => {}
                 Timer::ApprovalEnds => self.reconsider(id, now),
-                Timer::Check => self.check_is_due(id, now),
+                Timer::Check => self.handle_check_due(id, now),
             }
         }
     }
 
-    /// The client that has this key. Of two the first in the configuration.
+    /// The client with this key; of several the first in the configuration.
     pub fn by_key(&self, key: &KeyId) -> Option<ClientId> {
         self.index.by_key(key)
     }
@@ -130,7 +128,7 @@ impl Registry {
     pub fn name(&self, id: ClientId) -> Option<&ClientName> {
         match self.clients.get(&id) {
             Some(client) => Some(client.name()),
-            None => self.departed.get(&id),
+            None => self.removed_names.get(&id),
         }
     }
 
@@ -139,44 +137,44 @@ impl Registry {
         Some(Arc::clone(&self.clients.get(&id)?.secret))
     }
 
-    /// Until when the client may be away, if it is enabled: a moment, and the settings that give it.
-    pub fn terms(&self, id: ClientId) -> Option<Terms> {
+    /// Deadline and its settings; `None` when the client is disabled.
+    pub fn deadline_terms(&self, id: ClientId) -> Option<DeadlineTerms> {
         let client = self.clients.get(&id)?;
-        Some(Terms {
-            until: client.deadline?.mono,
+        Some(DeadlineTerms {
+            deadline: client.deadline?.mono,
             timeout: client.settings.timeout,
             interval: client.settings.interval,
         })
     }
 
-    /// The client's check, with what stands now filled in.
-    /// `dbus_object_path` is the client's path on D-Bus, empty when it has none.
+    /// The client's check with the current values filled in. `dbus_object_path` is the client's path on D-Bus, empty
+    /// when it has none.
     pub fn probe(&self, id: ClientId, dbus_object_path: &str) -> Option<Probe> {
         let client = self.clients.get(&id)?;
         let variables = client.checker_variables(dbus_object_path);
         Some(client.settings.checker.probe(&variables))
     }
 
-    /// All clients, in the order in which they came to be known.
+    /// All clients in the order in which they were added.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = (ClientId, &Client)> {
         self.clients.iter().map(|(id, client)| (*id, client))
     }
 
-    fn act(&mut self, action: Action) {
+    fn push_action(&mut self, action: Action) {
         self.actions.push_back(action);
     }
 
-    fn tell(&mut self, event: Event) {
-        self.act(Action::Event(event));
+    fn emit(&mut self, event: Event) {
+        self.push_action(Action::Event(event));
     }
 
     fn persist(&mut self, change: Change) {
-        self.act(Action::Persist(change, Durability::Before));
+        self.push_action(Action::Persist(change, Durability::Before));
     }
 
     fn persist_state(&mut self, id: ClientId, durability: Durability, now: Now) {
         if let Some(change) = self.state_change(id, now) {
-            self.act(Action::Persist(change, durability));
+            self.push_action(Action::Persist(change, durability));
         }
     }
 
@@ -208,7 +206,7 @@ impl Registry {
         }
     }
 
-    /// Disables the client when its deadline has passed; says whether it did.
+    /// Disables the client if its deadline has passed; true when it did.
     fn expire(&mut self, id: ClientId, now: Now) -> bool {
         let passed = self
             .clients

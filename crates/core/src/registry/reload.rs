@@ -1,11 +1,11 @@
-//! A configuration that was read anew, and clients that leave it.
+//! Reloading the configuration: changed, new, renamed and missing sections, and several sections with one key.
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::time::Duration;
 
-use super::identity::{Identity, continued};
-use super::load::{Configured, Origin, first_of_each_name};
+use super::identity::{ClientIdentity, match_sections};
+use super::load::{ConfiguredClients, SectionOrigin, first_of_each_name};
 use super::{Action, ClientId, DisableReason, Durability, Event, Refusal, Registry};
 use crate::client::Client;
 use crate::client::deadline::restore;
@@ -15,48 +15,51 @@ use crate::name::ClientName;
 use crate::settings::client::ClientConfig;
 use crate::time::{Monotonic, Now};
 
-/// A configuration that misses all clients that are known, or most of them.
+/// A configuration that lacks all or most of the known clients.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Drops {
-    /// How many clients are known and stand in a file.
+pub struct MassRemoval {
+    /// Number of known clients that came from a file.
     pub known: usize,
-    /// Those that are missing.
+    /// Names of those without a section, sorted.
     pub missing: Vec<ClientName>,
 }
 
-/// So many missing clients are named.
-const NAMED: usize = 5;
+/// Number of missing clients that the message names.
+const MAX_NAMES: usize = 5;
 
-impl fmt::Display for Drops {
+impl fmt::Display for MassRemoval {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (missing, known) = (self.missing.len(), self.known);
         write!(
             f,
             "{missing} of the {known} known clients are missing in the configuration: "
         )?;
-        for (number, name) in self.missing.iter().take(NAMED).enumerate() {
+        for (number, name) in self.missing.iter().take(MAX_NAMES).enumerate() {
             let comma = if number > 0 { ", " } else { "" };
             write!(f, "{comma}{name}")?;
         }
-        if missing > NAMED {
+        if missing > MAX_NAMES {
             write!(f, ", ...")?;
         }
         Ok(())
     }
 }
 
-/// What a start with this configuration would drop, when that is all clients that are known or most of
-/// them: more often a file that is empty for a moment or a link to what is not mounted than a decision.
-pub fn drops(configured: &[ClientConfig], saved: &Saved) -> Option<Drops> {
+/// The clients that a start with this configuration would remove, if these are all or most of the known ones. The
+/// usual cause is a file that is empty for a moment, or a link into a file system that is not mounted.
+pub fn mass_removal(configured: &[ClientConfig], saved: &Saved) -> Option<MassRemoval> {
     let present = |row: &&SavedClient| row.added.is_none() && row.life != Life::Removed;
     let known = saved.clients.iter().filter(present);
-    dropped(configured, known.map(Identity::of_row).collect())
+    find_mass_removal(configured, known.map(ClientIdentity::of_row).collect())
 }
 
-fn dropped(configured: &[ClientConfig], known: Vec<Identity<'_>>) -> Option<Drops> {
-    let sections: Vec<_> = configured.iter().map(Identity::of_section).collect();
+fn find_mass_removal(
+    configured: &[ClientConfig],
+    known: Vec<ClientIdentity<'_>>,
+) -> Option<MassRemoval> {
+    let sections: Vec<_> = configured.iter().map(ClientIdentity::of_section).collect();
     let mut missing = vec![true; known.len()];
-    for number in continued(&sections, &known).into_iter().flatten() {
+    for number in match_sections(&sections, &known).into_iter().flatten() {
         missing[number] = false;
     }
     let names = known.iter().zip(&missing).filter(|(_, missing)| **missing);
@@ -64,100 +67,100 @@ fn dropped(configured: &[ClientConfig], known: Vec<Identity<'_>>) -> Option<Drop
     missing.sort_unstable();
     let (known, gone) = (known.len(), missing.len());
     let all_or_most = gone > 0 && (gone == known || gone > known / 2);
-    all_or_most.then_some(Drops { known, missing })
+    all_or_most.then_some(MassRemoval { known, missing })
 }
 
-/// A key that several clients have, before a reload.
-struct Double {
+/// A key of several clients, as it was before a reload.
+struct SharedKey {
     key: KeyId,
-    /// The one that counts.
+    /// The client that counts for the key.
     first: ClientId,
-    is_open: bool,
-    /// Until when a denial counts.
+    is_enabled: bool,
+    /// End of a denial in force.
     denial: Option<Monotonic>,
 }
 
-/// How a section's client is known at a reload.
-enum Known {
-    Nothing,
-    Living(ClientId),
-    /// It has to live anew, under another name or after it was removed.
-    Row(Box<SavedClient>),
+/// The known client that a section continues at a reload.
+enum PriorState {
+    None,
+    InMemory(ClientId),
+    /// It is restored from this row: it was renamed, or removed at run time.
+    Saved(Box<SavedClient>),
 }
 
 impl Registry {
-    /// What a reload of this configuration would drop: see [`drops`].
-    pub fn drops(&self, configured: &[ClientConfig]) -> Option<Drops> {
+    /// The same as [`mass_removal`], for a reload.
+    pub fn mass_removal(&self, configured: &[ClientConfig]) -> Option<MassRemoval> {
         let known = self.clients.values().filter(|client| !client.added);
-        dropped(configured, known.map(identity).collect())
+        find_mass_removal(configured, known.map(identity).collect())
     }
 
-    /// Takes over a configuration that was read anew, by the same merge as at the start. Requests that wait
-    /// are decided anew; what runs goes on.
+    /// Applies a configuration that was read again, by the same merge as [`Self::load`]. Waiting requests are decided
+    /// again; running checks and releases continue.
     pub fn reload(
         &mut self,
-        configured: impl Into<Configured>,
+        configured: impl Into<ConfiguredClients>,
         now: Now,
-        spread: &mut dyn FnMut(Duration) -> Duration,
+        jitter: &mut dyn FnMut(Duration) -> Duration,
     ) {
         let configured = configured.into();
-        self.is_whole = configured.is_whole;
+        self.is_complete = configured.is_complete;
         self.handle_timeout(now);
-        let doubles = self.doubles(now);
+        let shared_keys = self.shared_keys(now);
         let sections = first_of_each_name(configured.clients);
-        let known = self.known_of(&sections, now);
+        let known = self.match_known_clients(&sections, now);
         for (place, (config, known)) in (0..).zip(sections.into_iter().zip(known)) {
             let row = match known {
-                Known::Living(id) => {
+                PriorState::InMemory(id) => {
                     self.reconfigure(id, config, place, now);
                     continue;
                 }
-                Known::Row(row) => Some(*row),
-                Known::Nothing => None,
+                PriorState::Saved(row) => Some(*row),
+                PriorState::None => None,
             };
-            self.arrive(config, Origin::File, row, (place, true), now, spread);
+            self.load_section(config, SectionOrigin::File, row, (place, true), now, jitter);
         }
         let holders = self.clients.iter().map(|(id, client)| {
             let key = client.settings.key_id.as_ref();
             (*id, key, client.place)
         });
         self.index.set_keys(holders);
-        for double in doubles {
-            self.go_on_as(double, now);
+        for shared in shared_keys {
+            self.inherit_restrictions(shared, now);
         }
-        self.uphold(now);
-        self.settle_trust();
+        self.restrict_new_clients(now);
+        self.update_trust();
     }
 
-    /// What is known of each section's client. Whoever has no section leaves, and whoever has another name
-    /// ends under the old one.
-    fn known_of(&mut self, sections: &[ClientConfig], now: Now) -> Vec<Known> {
+    /// The known client of each section. Clients without a section are retired, and renamed ones removed under the old
+    /// name.
+    fn match_known_clients(&mut self, sections: &[ClientConfig], now: Now) -> Vec<PriorState> {
         let ids: Vec<ClientId> = self.clients.keys().copied().collect();
         let removed: Vec<ClientName> = self.removed.keys().cloned().collect();
         let plan = {
             let living = self.clients.values().map(identity);
-            let removed = self.removed.values().map(Identity::of_row);
+            let removed = self.removed.values().map(ClientIdentity::of_row);
             let known: Vec<_> = living.chain(removed).collect();
-            let sections: Vec<_> = sections.iter().map(Identity::of_section).collect();
-            continued(&sections, &known)
+            let sections: Vec<_> = sections.iter().map(ClientIdentity::of_section).collect();
+            match_sections(&sections, &known)
         };
         let mut section_of: HashMap<usize, usize> = HashMap::new();
         for (section, number) in plan.iter().enumerate() {
             section_of.extend(number.map(|number| (number, section)));
         }
-        let mut known: Vec<Known> = sections.iter().map(|_| Known::Nothing).collect();
+        let mut known: Vec<PriorState> = sections.iter().map(|_| PriorState::None).collect();
         for (number, id) in ids.iter().enumerate() {
             let section = section_of.get(&number).copied();
             let same_name =
                 section.is_some_and(|section| self.name(*id) == Some(&sections[section].name));
             match section {
-                Some(section) if same_name => known[section] = Known::Living(*id),
+                Some(section) if same_name => known[section] = PriorState::InMemory(*id),
                 Some(section) => {
-                    if let Some(row) = self.end_under_name(*id, now) {
-                        known[section] = Known::Row(Box::new(row));
+                    if let Some(row) = self.remove_for_rename(*id, now) {
+                        known[section] = PriorState::Saved(Box::new(row));
                     }
                 }
-                None => self.leave_unless_added(*id, now),
+                None => self.retire_unless_added(*id, now),
             }
         }
         for (number, name) in (ids.len()..).zip(removed) {
@@ -169,82 +172,82 @@ impl Registry {
                     if sections[*section].name != name {
                         self.persist(Change::Forget(name));
                     }
-                    known[*section] = Known::Row(Box::new(row));
+                    known[*section] = PriorState::Saved(Box::new(row));
                 }
-                None => self.leave(row, now),
+                None => self.retire_row(row, now),
             }
         }
         known
     }
 
-    /// Ends a living client to have it live anew under another name; how it stood.
-    fn end_under_name(&mut self, id: ClientId, now: Now) -> Option<SavedClient> {
+    /// Removes a client in memory that is to be restored under another name; returns its row.
+    fn remove_for_rename(&mut self, id: ClientId, now: Now) -> Option<SavedClient> {
         let client = self.clients.get(&id)?;
         let mut row = client.to_saved(self.boot, now);
         row.added = None;
         let name = client.name.clone();
-        self.take_out(id, Change::Forget(name));
+        self.remove_client(id, Change::Forget(name));
         Some(row)
     }
 
-    fn leave_unless_added(&mut self, id: ClientId, now: Now) {
+    fn retire_unless_added(&mut self, id: ClientId, now: Now) {
         let Some(client) = self.clients.get(&id).filter(|it| !it.added) else {
             return;
         };
         let row = client.to_saved(self.boot, now);
         let name = client.name.clone();
-        self.bury(row, now);
-        self.take_out(id, Change::Forget(name));
+        self.add_tombstone(row, now);
+        self.remove_client(id, Change::Forget(name));
     }
 
-    /// A client that does not live leaves the configuration.
-    pub(super) fn leave(&mut self, row: SavedClient, now: Now) {
+    /// Replaces the row of a client that left the configuration by a tombstone.
+    pub(super) fn retire_row(&mut self, row: SavedClient, now: Now) {
         let name = row.name.clone();
-        self.bury(row, now);
+        self.add_tombstone(row, now);
         self.persist(Change::Forget(name));
     }
 
-    /// Remembers a client that leaves.
-    pub(super) fn bury(&mut self, client: SavedClient, now: Now) {
+    /// Adds a tombstone for a client that leaves the configuration.
+    pub(super) fn add_tombstone(&mut self, client: SavedClient, now: Now) {
         let tombstone = Tombstone {
             since: now.wall,
             client,
         };
         let change = Change::Bury(Box::new(tombstone.clone()));
         let dropped = self.tombstones.insert(tombstone);
-        self.act(Action::Persist(change, Durability::BeforeUnlessFailing));
+        self.push_action(Action::Persist(change, Durability::BeforeUnlessFailing));
         if let Some(dropped) = dropped {
             self.persist(Change::Unbury(dropped.holder()));
-            self.tell(Event::TombstoneDropped(dropped.client.name));
+            self.emit(Event::TombstoneDropped(dropped.client.name));
         }
     }
 
-    /// The keys that several clients have, with how the one that counts stands.
-    fn doubles(&self, now: Now) -> Vec<Double> {
-        let doubles = self.index.doubles().filter_map(|(key, first)| {
+    /// Keys of several clients, with the restrictions on the client that counts.
+    fn shared_keys(&self, now: Now) -> Vec<SharedKey> {
+        let shared_keys = self.index.shared_keys().filter_map(|(key, first)| {
             let client = self.clients.get(&first)?;
-            Some(Double {
+            Some(SharedKey {
                 key: *key,
                 first,
-                is_open: client.is_enabled(),
+                is_enabled: client.is_enabled(),
                 denial: client.denial(now),
             })
         });
-        doubles.collect()
+        shared_keys.collect()
     }
 
-    /// When another client counts for the key now, what stood against the one before stands against it.
-    fn go_on_as(&mut self, double: Double, now: Now) {
-        let Some(id) = self.by_key(&double.key).filter(|id| *id != double.first) else {
+    /// If another client counts for the key now, it inherits the restrictions.
+    fn inherit_restrictions(&mut self, shared: SharedKey, now: Now) {
+        let Some(id) = self.by_key(&shared.key).filter(|id| *id != shared.first) else {
             return;
         };
-        self.hold_against(id, !double.is_open, double.denial, now);
+        self.apply_restrictions(id, !shared.is_enabled, shared.denial, now);
     }
 
-    /// Sections that are new but have the key of a client that stands otherwise, or was removed: they are
-    /// no way around it.
-    pub(super) fn uphold(&mut self, now: Now) {
-        let fresh = std::mem::take(&mut self.fresh);
+    /// Applies to new sections the restrictions on other clients with the same key, removed ones included: a second
+    /// section must not lift them.
+    pub(super) fn restrict_new_clients(&mut self, now: Now) {
+        let fresh = std::mem::take(&mut self.new_clients);
         if fresh.is_empty() {
             return;
         }
@@ -262,22 +265,22 @@ impl Registry {
                 .filter(|other| *other != id)
                 .filter_map(|other| self.clients.get(&other))
                 .collect();
-            let closed = removed.contains(&key) || others.iter().any(|it| !it.is_enabled());
+            let disabled = removed.contains(&key) || others.iter().any(|it| !it.is_enabled());
             let denial = others.iter().filter_map(|it| it.denial(now)).max();
-            self.hold_against(id, closed, denial, now);
+            self.apply_restrictions(id, disabled, denial, now);
         }
     }
 
-    /// What stands against the key of this client stands against it.
-    pub(super) fn hold_against(
+    /// Disables the client if `disabled`, and denies its requests until `denial`.
+    pub(super) fn apply_restrictions(
         &mut self,
         id: ClientId,
-        closed: bool,
+        disabled: bool,
         denial: Option<Monotonic>,
         now: Now,
     ) {
-        let open = |it: &Client| it.is_enabled() || it.needs_proof;
-        if closed && self.clients.get(&id).is_some_and(open) {
+        let can_be_disabled = |it: &Client| it.is_enabled() || it.needs_proof;
+        if disabled && self.clients.get(&id).is_some_and(can_be_disabled) {
             self.disable(id, DisableReason::Remembered, now);
         }
         let Some(denial) = denial else {
@@ -291,11 +294,11 @@ impl Registry {
         self.reconsider(id, now);
     }
 
-    fn is_open(&self, id: ClientId) -> bool {
+    fn is_enabled(&self, id: ClientId) -> bool {
         self.clients.get(&id).is_some_and(Client::is_enabled)
     }
 
-    /// A client that lives already, with its section as it is now.
+    /// Applies the current section to a client in memory, and the restrictions of a tombstone with its key.
     fn reconfigure(&mut self, id: ClientId, config: ClientConfig, place: u32, now: Now) {
         let tombstone = self.tombstones.take(&config, false);
         if let Some(tombstone) = &tombstone {
@@ -306,11 +309,11 @@ impl Registry {
             Some(Life::Removed) => self.handle_remove(id, now),
             Some(Life::Present(present)) => {
                 let state = &present.state;
-                // Who only waits for a proof goes on waiting for it.
-                let closed = !state.enabled && (!state.needs_proof || self.is_open(id));
+                // A client that waits for a proof keeps waiting for it.
+                let disabled = !state.enabled && (!state.needs_proof || self.is_enabled(id));
                 let denial = state.denied.as_ref();
-                let denial = denial.map(|it| restore(it, self.boot, now));
-                self.hold_against(id, closed, denial, now);
+                let denial = denial.map(|it| restore(it, self.boot, now).0);
+                self.apply_restrictions(id, disabled, denial, now);
             }
             None => {}
         }
@@ -339,18 +342,18 @@ impl Registry {
             return;
         }
         if check_anew {
-            self.check_anew(id);
+            self.replace_running_check(id);
         }
         if let Some(before) = before.filter(|_| other_key) {
-            self.bury(before, now);
+            self.add_tombstone(before, now);
         }
         if other_key {
             if let Some(client) = self.clients.get_mut(&id) {
-                // Nothing is known of the new one.
+                // Nothing is known of the new key.
                 client.proved = None;
                 client.rehearsals_until = None;
             }
-            // They proved a key that is this client's no more.
+            // Their peers proved the previous key.
             self.revoke(id, Refusal::UnknownKey);
             self.refuse_waiting(id, Refusal::UnknownKey);
         }
@@ -360,20 +363,20 @@ impl Registry {
             Some(true) if !enabled => {
                 self.enable(id, now);
                 self.persist_state(id, Durability::Before, now);
-                self.tell(Event::Enabled(id));
+                self.emit(Event::Enabled(id));
             }
             Some(false) if enabled || waits => self.disable(id, DisableReason::Configuration, now),
             _ => {}
         }
-        self.put_in_force(id, interval, now);
+        self.apply_settings(id, interval, now);
         if !changed.settings.is_empty() {
-            self.tell(Event::Changed(id, changed.settings));
+            self.emit(Event::Changed(id, changed.settings));
         }
     }
 }
 
-fn identity(client: &Client) -> Identity<'_> {
-    Identity {
+fn identity(client: &Client) -> ClientIdentity<'_> {
+    ClientIdentity {
         name: &client.name,
         key: client.settings.key_id.as_ref(),
     }

@@ -1,34 +1,34 @@
-//! A request's way: asked, perhaps waiting, answered once, delivered or not.
+//! Requests for secrets: granting, waiting, refusing, revoking, and reports of the delivery.
 
-use super::strangers::Heard;
+use super::unknown_keys::CountedRequest;
 use super::{
-    Action, Alarm, Answer, Ask, ClientId, Durability, Event, Grant, Refusal, Registry, RequestId,
-    Timer,
+    Action, Alarm, Ask, ClientId, Durability, Event, Grant, Refusal, Registry, RequestAnswer,
+    RequestId, Timer,
 };
 use crate::client::{Deadline, Verdict};
 use crate::key_id::KeyId;
 use crate::time::{Monotonic, Now};
 
-/// A request that has not come to its end.
+/// A request that waits, or that was granted and whose delivery has not been reported.
 #[derive(Debug)]
-pub(super) struct Request {
+pub(super) struct OpenRequest {
     pub(super) client: ClientId,
     pub(super) ask: Ask,
-    pub(super) stage: Stage,
+    pub(super) stage: RequestStage,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Stage {
-    /// It waits for a decision since then.
+pub(super) enum RequestStage {
+    /// Waits for a decision since this time.
     Waiting(Monotonic),
-    /// It was granted; its delivery is not reported yet.
+    /// Granted; the delivery has not been reported.
     Granted,
-    /// It was granted and lost its right; its delivery is not reported yet.
+    /// Granted and revoked; the delivery has not been reported.
     Revoked,
 }
 
 impl Registry {
-    /// A peer that proved to hold the key `key` asks for its secret.
+    /// A peer that proved the key `key` requests its secret.
     pub fn handle_request(&mut self, request: RequestId, key: &KeyId, ask: Ask, now: Now) {
         self.handle_timeout(now);
         if self.requests.contains_key(&request) {
@@ -36,22 +36,22 @@ impl Registry {
         }
         let known = self.by_key(key);
         let Some((id, client)) = known.and_then(|id| Some((id, self.clients.get_mut(&id)?))) else {
-            return self.refuse_stranger(request, now);
+            return self.refuse_unknown_key(request, now);
         };
         match client.verdict(now.mono, now) {
             Verdict::Wait(_) if ask.rehearsal => {
-                self.refuse_again(request, id, Refusal::RehearsalNeedsApproval, now);
+                self.refuse_repeatable(request, id, Refusal::RehearsalNeedsApproval, now);
             }
             Verdict::Release(_) if ask.rehearsal && !client.is_proved(now) => {
-                self.refuse_again(request, id, Refusal::RehearsalUnproved, now);
+                self.refuse_repeatable(request, id, Refusal::RehearsalUnproved, now);
             }
             Verdict::Release(grant) => self.grant(request, id, ask, grant, now),
-            Verdict::Refuse(reason) => self.refuse_again(request, id, reason, now),
+            Verdict::Refuse(reason) => self.refuse_repeatable(request, id, reason, now),
             Verdict::Wait(until) => self.wait(request, id, ask, until, now),
         }
     }
 
-    /// Lets a request wait for a person.
+    /// Makes a request wait for a person's decision.
     fn wait(&mut self, request: RequestId, id: ClientId, ask: Ask, until: Monotonic, now: Now) {
         let Some(client) = self.clients.get_mut(&id) else {
             return;
@@ -61,32 +61,32 @@ impl Registry {
         let approved_by_default = client.settings.approved_by_default;
         let ends = client.approval_ends();
         let several = client.waiting.len();
-        let entry = Request {
+        let entry = OpenRequest {
             client: id,
             ask,
-            stage: Stage::Waiting(now.mono),
+            stage: RequestStage::Waiting(now.mono),
         };
         self.requests.insert(request, entry);
         self.set_timer(id, Timer::ApprovalEnds, ends);
         self.persist_state(id, Durability::Soon, now);
-        self.tell(Event::NeedsApproval {
+        self.emit(Event::NeedsApproval {
             client: id,
             request,
             until,
             approved_by_default,
         });
         if several > 1 {
-            self.tell(Event::Alarmed(Some(id), Alarm::SeveralWait(several)));
+            self.emit(Event::Alarmed(Some(id), Alarm::SeveralWait(several)));
         }
     }
 
-    /// The peer of a request that waits is gone: it gets no answer any more. A request that was
-    /// granted ends by its report, whether its peer is gone or not.
+    /// The peer of a waiting request disconnected: it gets no answer. A granted request ends with the report of its
+    /// delivery, even if its peer disconnected.
     pub fn handle_peer_gone(&mut self, request: RequestId, now: Now) {
         self.handle_timeout(now);
-        let Some(Request {
+        let Some(OpenRequest {
             client: id,
-            stage: Stage::Waiting(since),
+            stage: RequestStage::Waiting(since),
             ..
         }) = self.requests.get(&request)
         else {
@@ -95,81 +95,81 @@ impl Registry {
         let (id, since) = (*id, *since);
         self.requests.remove(&request);
         self.stop_waiting(request, id, since);
-        self.tell(Event::Abandoned {
+        self.emit(Event::Abandoned {
             client: id,
             request,
         });
     }
 
-    /// The secret of a granted request reached the client. The first delivery after a proof of life, or
-    /// after the client was enabled, gives it its extended timeout from now on; further ones move no
-    /// deadline, or requests alone would keep it away for ever.
+    /// The secret of a granted request reached the client. The first delivery after a proof of life, or after the
+    /// client was enabled, gives it its extended timeout from now. Further ones do not move the deadline; otherwise
+    /// requests alone could postpone it for ever.
     pub fn handle_delivered(&mut self, request: RequestId, now: Now) {
         self.handle_timeout(now);
-        let Some(Request {
+        let Some(OpenRequest {
             client: id,
             ask,
             stage,
-        }) = self.end(request)
+        }) = self.take_granted(request)
         else {
             return;
         };
-        let mut watch = false;
-        // A rehearsal changes nothing, whatever became of it.
+        let mut starts_check = false;
+        // A rehearsal changes nothing.
         if let Some(client) = self.clients.get_mut(&id).filter(|_| !ask.rehearsal) {
             let first = !client.released || client.vouched;
             client.released = true;
             client.vouched = false;
             client.released_boot = ask.boot.or(client.released_boot);
-            // One that lost its right while the secret was on its way moves no deadline.
-            if stage == Stage::Granted && client.is_enabled() {
+            // A request that was revoked while the secret was being sent moves no deadline.
+            if stage == RequestStage::Granted && client.is_enabled() {
                 let deadline = Deadline::within(client.settings.extended_timeout, now);
                 if first {
                     self.set_deadline(id, deadline);
                 }
-                watch = self.check_on_release;
+                starts_check = self.check_on_release;
             }
             self.persist_state(id, Durability::BeforeUnlessFailing, now);
         }
-        self.tell(Event::Delivered {
+        self.emit(Event::Delivered {
             client: id,
             request,
         });
-        if watch {
-            self.watch(id);
+        if starts_check {
+            self.check_after_release(id);
         }
     }
 
     /// The secret of a granted request did not reach the client, or was not sent at all.
     pub fn handle_delivery_failed(&mut self, request: RequestId, now: Now) {
         self.handle_timeout(now);
-        let Some(Request {
+        let Some(OpenRequest {
             client: id,
             ask,
             stage,
-        }) = self.end(request)
+        }) = self.take_granted(request)
         else {
             return;
         };
         if !ask.rehearsal {
-            // Nothing was released, as far as this request goes.
+            // This request released nothing.
             self.persist_state(id, Durability::Soon, now);
         }
-        if stage == Stage::Granted {
-            self.tell(Event::DeliveryFailed {
+        if stage == RequestStage::Granted {
+            self.emit(Event::DeliveryFailed {
                 client: id,
                 request,
             });
         }
     }
 
-    /// Decides anew over every waiting request of a client after any change.
+    /// Decides again on every waiting request of a client, after any change.
     pub(super) fn reconsider(&mut self, id: ClientId, now: Now) {
         while let Some(client) = self.clients.get_mut(&id) {
             let Some((request, since)) = client.waiting.oldest() else {
                 break;
             };
-            // Those that came later wait at least as long.
+            // Later requests wait at least as long.
             let verdict = client.verdict(since, now);
             let decided = match verdict {
                 Verdict::Wait(_) => break,
@@ -179,7 +179,7 @@ impl Registry {
             client.waiting.remove(request, since);
             let ask = self.requests.remove(&request).map(|it| it.ask);
             match decided {
-                Err(reason) => self.refuse_again(request, id, reason, now),
+                Err(reason) => self.refuse_repeatable(request, id, reason, now),
                 Ok(grant) => self.grant(request, id, ask.unwrap_or_default(), grant, now),
             }
         }
@@ -187,7 +187,7 @@ impl Registry {
         self.set_timer(id, Timer::ApprovalEnds, ends);
     }
 
-    /// Takes the right from every granted request that has not been reported.
+    /// Revokes every granted request whose delivery has not been reported.
     pub(super) fn revoke(&mut self, id: ClientId, reason: Refusal) {
         let Some(client) = self.clients.get(&id) else {
             return;
@@ -195,11 +195,13 @@ impl Registry {
         let under_way: Vec<RequestId> = client.under_way.keys().copied().collect();
         for request in under_way {
             match self.requests.get_mut(&request) {
-                Some(entry) if entry.stage == Stage::Granted => entry.stage = Stage::Revoked,
+                Some(entry) if entry.stage == RequestStage::Granted => {
+                    entry.stage = RequestStage::Revoked
+                }
                 _ => continue,
             }
-            self.act(Action::Revoke { request });
-            self.tell(Event::Revoked {
+            self.push_action(Action::Revoke { request });
+            self.emit(Event::Revoked {
                 client: id,
                 request,
                 reason,
@@ -233,25 +235,26 @@ impl Registry {
             client.under_way.insert(request, ask);
         }
         if !ask.rehearsal {
-            // Durable before the secret leaves, recorded or not: a crash between the two must not make the next request look like the first.
+            // Durable before the secret is sent, even if the grant is not recorded: after a crash in between, the next
+            // request must not look like the first.
             self.persist_state(id, Durability::Soon, now);
         }
-        let entry = Request {
+        let entry = OpenRequest {
             client: id,
             ask,
-            stage: Stage::Granted,
+            stage: RequestStage::Granted,
         };
         self.requests.insert(request, entry);
-        self.tell(Event::Granted {
+        self.emit(Event::Granted {
             client: id,
             request,
             grant,
             rehearsal: ask.rehearsal,
             alarm,
         });
-        self.act(Action::Answer {
+        self.push_action(Action::Answer {
             request,
-            answer: Answer::Release(id),
+            answer: RequestAnswer::Release(id),
         });
     }
 
@@ -259,8 +262,8 @@ impl Registry {
         self.refuse_in(request, client, reason, (false, None));
     }
 
-    /// Refuses what may come again and again.
-    fn refuse_again(&mut self, request: RequestId, id: ClientId, reason: Refusal, now: Now) {
+    /// Refuses a request that a peer can repeat at will: only one in an hour raises an alarm.
+    fn refuse_repeatable(&mut self, request: RequestId, id: ClientId, reason: Refusal, now: Now) {
         let client = self.clients.get_mut(&id);
         let news = reason == Refusal::Disabled
             && client.is_some_and(|client| client.disabled_alarm.is_news(now.mono));
@@ -268,10 +271,14 @@ impl Registry {
         self.refuse_in(request, Some(id), reason, (false, alarm));
     }
 
-    fn refuse_stranger(&mut self, request: RequestId, now: Now) {
-        let Heard { flood, alarm, over } = self.strangers.hear(now.mono);
-        for count in [over, alarm].into_iter().flatten() {
-            self.tell(Event::Alarmed(None, Alarm::UnknownKeys(count)));
+    fn refuse_unknown_key(&mut self, request: RequestId, now: Now) {
+        let CountedRequest {
+            flood,
+            alarm,
+            previous_flood,
+        } = self.unknown_keys.count_request(now.mono);
+        for count in [previous_flood, alarm].into_iter().flatten() {
+            self.emit(Event::Alarmed(None, Alarm::UnknownKeys(count)));
         }
         self.refuse_in(request, None, Refusal::UnknownKey, (flood, None));
     }
@@ -283,22 +290,22 @@ impl Registry {
         reason: Refusal,
         (flood, alarm): (bool, Option<Alarm>),
     ) {
-        self.tell(Event::Refused {
+        self.emit(Event::Refused {
             client,
             request,
             reason,
             flood,
             alarm,
         });
-        self.act(Action::Answer {
+        self.push_action(Action::Answer {
             request,
-            answer: Answer::Refuse(reason),
+            answer: RequestAnswer::Refuse(reason),
         });
     }
 
-    /// Ends a request that was granted.
-    fn end(&mut self, request: RequestId) -> Option<Request> {
-        if let Stage::Waiting(_) = self.requests.get(&request)?.stage {
+    /// Removes a granted request; `None` when it waits or is unknown.
+    fn take_granted(&mut self, request: RequestId) -> Option<OpenRequest> {
+        if let RequestStage::Waiting(_) = self.requests.get(&request)?.stage {
             return None;
         }
         let ended = self.requests.remove(&request)?;

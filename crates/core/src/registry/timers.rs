@@ -1,4 +1,4 @@
-//! The one table of everything that is due, of all clients: no event ever scans them.
+//! The timers of all clients in one ordered table, so that no event scans all clients.
 
 use std::collections::BTreeSet;
 
@@ -32,12 +32,12 @@ impl Timers {
         *entry = at;
     }
 
-    /// When the earliest timer goes off.
+    /// Time of the earliest timer.
     pub(super) fn next(&self) -> Option<Monotonic> {
         self.0.first().map(|(at, _, _)| *at)
     }
 
-    /// The earliest timer when it is due at `now`. It stays until it is set anew.
+    /// The earliest timer, if it is due at `now`. It stays due until it is set again.
     pub(super) fn due(&self, now: Monotonic) -> Option<(ClientId, Timer)> {
         let &(at, timer, client) = self.0.first()?;
         (at <= now).then_some((client, timer))

@@ -1,5 +1,5 @@
-//! What is remembered of clients whose sections left the configuration: a disable must outlive an editor
-//! that empties the file for a moment, and a section that comes back under another name.
+//! Tombstones of clients whose sections left the configuration: a disable must survive an editor that empties the file
+//! for a moment, and a section that comes back under another name.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -8,19 +8,18 @@ use crate::client::saved::{Holder, Life, SavedClient, SavedDeadline, Tombstone};
 use crate::settings::client::ClientConfig;
 use crate::time::{BootId, Now, Wall};
 
-/// So many are kept. Some 100 MB: a fleet that gives each short-lived machine keys of its own must not fill
-/// the disk.
-const MOST: usize = 100_000;
+/// Some 100 MB: a fleet that gives each short-lived machine its own keys must not fill the disk.
+const MAX_TOMBSTONES: usize = 100_000;
 
-/// All tombstones, by what they belong to.
+/// All tombstones by holder.
 #[derive(Debug, Default)]
-pub(super) struct Tombstones {
+pub(super) struct TombstoneIndex {
     by_holder: HashMap<Holder, Tombstone>,
-    /// Those that may be dropped first: whoever left while enabled before the others, then the oldest.
+    /// The order in which they are dropped: those of clients that left while enabled first, then the oldest.
     order: BTreeSet<(bool, Wall, Holder)>,
 }
 
-impl Tombstones {
+impl TombstoneIndex {
     pub(super) fn new(all: Vec<Tombstone>) -> Self {
         let mut tombstones = Self::default();
         for tombstone in all {
@@ -29,10 +28,10 @@ impl Tombstones {
         tombstones
     }
 
-    /// Puts one in; the one that has to go for it.
+    /// Adds a tombstone; returns the one that is dropped when there are too many.
     pub(super) fn insert(&mut self, tombstone: Tombstone) -> Option<Tombstone> {
         self.put(tombstone);
-        if self.by_holder.len() <= MOST {
+        if self.by_holder.len() <= MAX_TOMBSTONES {
             return None;
         }
         let (_, _, holder) = self.order.pop_first()?;
@@ -42,21 +41,26 @@ impl Tombstones {
     fn put(&mut self, tombstone: Tombstone) {
         let holder = tombstone.holder();
         self.remove(&holder);
-        self.order.insert(order(&tombstone));
+        self.order.insert(drop_order(&tombstone));
         self.by_holder.insert(holder, tombstone);
     }
 
     pub(super) fn remove(&mut self, holder: &Holder) -> Option<Tombstone> {
         let tombstone = self.by_holder.remove(holder)?;
-        self.order.remove(&order(&tombstone));
+        self.order.remove(&drop_order(&tombstone));
         Some(tombstone)
     }
 
-    /// Has everyone who left while enabled wait for a person or a proof; gives those that are changed.
-    pub(super) fn doubt(&mut self) -> Vec<Tombstone> {
-        let is_open = |it: &&Tombstone| !order(it).0;
-        let open: Vec<Tombstone> = self.by_holder.values().filter(is_open).cloned().collect();
-        let doubted = open.into_iter().map(|mut tombstone| {
+    /// Makes every client that left while enabled wait for a person or a proof; returns the changed tombstones.
+    pub(super) fn require_proof(&mut self) -> Vec<Tombstone> {
+        let left_enabled = |it: &&Tombstone| !drop_order(it).0;
+        let enabled: Vec<Tombstone> = self
+            .by_holder
+            .values()
+            .filter(left_enabled)
+            .cloned()
+            .collect();
+        let changed = enabled.into_iter().map(|mut tombstone| {
             if let Life::Present(present) = &mut tombstone.client.life {
                 present.state.enabled = false;
                 present.state.deadline = None;
@@ -64,18 +68,18 @@ impl Tombstones {
             }
             tombstone
         });
-        let doubted: Vec<Tombstone> = doubted.collect();
-        // The order is by how they stood: out with the old, in with the new.
-        for tombstone in &doubted {
+        let changed: Vec<Tombstone> = changed.collect();
+        // The order depends on the state, so each entry is replaced.
+        for tombstone in &changed {
             let before = (false, tombstone.since, tombstone.holder());
             self.order.remove(&before);
             self.put(tombstone.clone());
         }
-        doubted
+        changed
     }
 
-    /// Takes out what is remembered of this section's client. `is_new` when no known client goes on in it:
-    /// then one that left without a key id may have left its name.
+    /// Removes the tombstone of this section's client. `is_new` is true when the section continues no known client:
+    /// then a tombstone without a key id can match by name.
     pub(super) fn take(&mut self, config: &ClientConfig, is_new: bool) -> Option<Tombstone> {
         let by_key = config
             .settings
@@ -89,15 +93,15 @@ impl Tombstones {
     }
 }
 
-fn order(tombstone: &Tombstone) -> (bool, Wall, Holder) {
-    let stays_closed = match &tombstone.client.life {
+fn drop_order(tombstone: &Tombstone) -> (bool, Wall, Holder) {
+    let left_disabled = match &tombstone.client.life {
         Life::Present(present) => !present.state.enabled,
         Life::Removed => true,
     };
-    (stays_closed, tombstone.since, tombstone.holder())
+    (left_disabled, tombstone.since, tombstone.holder())
 }
 
-/// `row` with everything that `other`, of the same holder, says against it.
+/// `row` with the restrictions of `other`, of the same holder: removed, disabled or denied if either is.
 pub(super) fn stricter(
     mut row: SavedClient,
     other: SavedClient,
@@ -111,8 +115,8 @@ pub(super) fn stricter(
                 mine.state.needs_proof &= theirs.state.needs_proof;
             }
             let denied = [mine.state.denied, theirs.state.denied];
-            // By the moments at which they end: the wall clock may have been set between the two.
-            let ends = |it: &SavedDeadline| restore(it, boot, now);
+            // Compared by their ends: the wall clock may have been set between the two.
+            let ends = |it: &SavedDeadline| restore(it, boot, now).0;
             mine.state.denied = denied.into_iter().flatten().max_by_key(ends);
         }
         (life, Life::Removed) => *life = Life::Removed,

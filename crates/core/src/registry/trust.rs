@@ -1,34 +1,34 @@
-//! A state that was lost: who waits for a person or a proof, and when that is over.
+//! Recovery from a lost state: which clients wait for a person or a proof, and when the state is trusted again.
 
 use super::{ClientId, Registry};
 use crate::client::saved::{Change, Trust};
 
 impl Registry {
-    /// How far the state can be believed.
+    /// Extent to which the state is trusted.
     pub fn trust(&self) -> Trust {
         self.trust
     }
 
-    /// How many clients wait for a person or a proof because the state was lost.
+    /// Number of clients that wait for a person or a proof because the state was lost.
     pub fn unproved(&self) -> usize {
         self.unproved.len()
     }
 
-    /// What is remembered of clients that left is as old as the rest: who was enabled waits when it comes
-    /// back.
-    pub(super) fn doubt_tombstones(&mut self) {
-        for tombstone in self.tombstones.doubt() {
+    /// Tombstones are as old as the rest of a lost state: a client that left while enabled waits for a proof when it
+    /// comes back.
+    pub(super) fn require_proof_of_tombstones(&mut self) {
+        for tombstone in self.tombstones.require_proof() {
             self.persist(Change::Bury(Box::new(tombstone)));
         }
     }
 
-    /// After the configuration was taken over: from now on the clients of a lost state know of it. It is
-    /// over when none waits any more; as long as there are no clients, or sections that could not be read, somebody
-    /// has not seen what was lost.
-    pub(super) fn settle_trust(&mut self) {
+    /// Updates the trust after the configuration was applied. Once the clients of a lost state wait, the trust is
+    /// partial, and it is full once none waits. It stays as it is while there are no clients, and partial while
+    /// sections could not be read: clients of the lost state may still come.
+    pub(super) fn update_trust(&mut self) {
         let now = match self.trust {
             Trust::Full => return,
-            _ if self.is_whole
+            _ if self.is_complete
                 && self.unproved.is_empty()
                 && self.clients.values().any(|it| !it.added) =>
             {
@@ -43,10 +43,10 @@ impl Registry {
         }
     }
 
-    /// A person decided on the client, or it was proved.
-    pub(super) fn vouched_for(&mut self, id: ClientId) {
+    /// A person decided on the client, it proved its key, or it was removed.
+    pub(super) fn end_wait_for_proof(&mut self, id: ClientId) {
         if self.unproved.remove(&id) {
-            self.settle_trust();
+            self.update_trust();
         }
     }
 }

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Doubt, Location, Parsed, Place, Problem, SettingsError, SettingsWarning, value};
-use crate::connect::{Servers, Target, is_interface_name};
+use crate::connect::{ServerList, Target, is_interface_name};
 use crate::duration;
-use crate::ini::{Entry, Ini, Section, is_space};
+use crate::ini::{Ini, IniEntry, IniSection, is_space};
 use crate::suggest;
 
 /// The one section that is read.
@@ -112,7 +112,7 @@ struct Reader {
 }
 
 impl Reader {
-    fn section(&mut self, section: &Section) {
+    fn section(&mut self, section: &IniSection) {
         if section.name() != SECTION {
             // A `[DEFAULT]` that is not there stands in no line.
             if section.line() > 0 {
@@ -129,7 +129,7 @@ impl Reader {
         }
     }
 
-    fn take(&mut self, key: &str, entry: &Entry) -> Result<(), Problem> {
+    fn take(&mut self, key: &str, entry: &IniEntry) -> Result<(), Problem> {
         let raw = entry.value().trim_matches(is_space);
         let settings = &mut self.settings;
         let default = MachineSettings::default();
@@ -152,8 +152,8 @@ impl Reader {
     }
 
     /// All faults of the list are told.
-    fn take_servers(&mut self, entry: &Entry, list: &str) -> Result<(), Problem> {
-        let servers = Servers::of_list(list);
+    fn take_servers(&mut self, entry: &IniEntry, list: &str) -> Result<(), Problem> {
+        let servers = ServerList::parse_list(list);
         for word in servers.repeated {
             let doubt = Doubt::RepeatedServer(word);
             self.doubt(entry.line(), SECTION, Some("connect"), doubt);

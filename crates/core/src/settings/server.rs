@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::{Doubt, Location, Parsed, Place, Problem, SettingsError, SettingsWarning, value};
 use crate::duration;
-use crate::ini::{DEFAULT, Entry, Ini, is_space};
+use crate::ini::{DEFAULT, Ini, IniEntry, is_space};
 use crate::interpolate::interpolate;
 use crate::suggest;
 
@@ -296,7 +296,7 @@ struct Reader<'i> {
 }
 
 impl Reader<'_> {
-    fn take(&mut self, key: &str, entry: &Entry) -> Result<(), Problem> {
+    fn take(&mut self, key: &str, entry: &IniEntry) -> Result<(), Problem> {
         let raw = entry.value();
         match key {
             "interface" => self.settings.interface = Some(filled(raw)),

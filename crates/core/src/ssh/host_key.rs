@@ -6,32 +6,32 @@ use std::str::FromStr;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 
-use super::wire::{Malformed, Reader};
+use super::wire::{Malformed, WireReader};
 use crate::ini::is_space;
 
-/// The lengths of RSA moduli that signatures are checked for.
+/// Accepted lengths of RSA moduli in bits.
 const RSA_BITS: std::ops::RangeInclusive<usize> = 2048..=8192;
 
-/// As much of a faulty value as an error quotes.
-const QUOTED: usize = 40;
+/// Characters of a faulty value that an error quotes.
+const MAX_QUOTED: usize = 40;
 
-/// A kind of host key. Those that hold an algorithm of yesterday (DSA) are none.
+/// Supported kinds of host keys. DSA is obsolete and not supported.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub enum KeyKind {
+pub enum HostKeyKind {
     /// `ssh-ed25519` (RFC 8709).
     Ed25519,
     /// `ecdsa-sha2-nistp256` (RFC 5656).
     EcdsaP256,
-    /// `ecdsa-sha2-nistp384`.
+    /// `ecdsa-sha2-nistp384` (RFC 5656).
     EcdsaP384,
-    /// `ecdsa-sha2-nistp521`.
+    /// `ecdsa-sha2-nistp521` (RFC 5656).
     EcdsaP521,
     /// `ssh-rsa` (RFC 4253), which signs with SHA-2 only (RFC 8332).
     Rsa,
 }
 
-impl KeyKind {
-    /// All of them.
+impl HostKeyKind {
+    /// All supported kinds.
     pub const ALL: [Self; 5] = [
         Self::Ed25519,
         Self::EcdsaP256,
@@ -40,7 +40,7 @@ impl KeyKind {
         Self::Rsa,
     ];
 
-    /// The name of the key's format.
+    /// Name of the key's format on the wire.
     pub fn name(self) -> &'static str {
         match self {
             Self::Ed25519 => "ssh-ed25519",
@@ -51,7 +51,7 @@ impl KeyKind {
         }
     }
 
-    /// The names of the signature algorithms that such a key is asked for, the preferred one first.
+    /// Signature algorithms to request from such a key, the preferred one first.
     pub fn algorithms(self) -> &'static [&'static str] {
         match self {
             Self::Ed25519 => &["ssh-ed25519"],
@@ -62,7 +62,7 @@ impl KeyKind {
         }
     }
 
-    /// For ECDSA: the curve's name, and the bytes of an uncompressed point.
+    /// For ECDSA: name of the curve and length of an uncompressed point in bytes.
     fn curve(self) -> Option<(&'static [u8], usize)> {
         match self {
             Self::EcdsaP256 => Some((b"nistp256", 65)),
@@ -73,17 +73,16 @@ impl KeyKind {
     }
 }
 
-/// A public host key of a known kind and of the right form. That its numbers are a key is seen when a
-/// signature is checked.
+/// A well-formed public host key of a supported kind. Its numbers are validated when a signature is verified.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct HostKey {
-    kind: KeyKind,
+    kind: HostKeyKind,
     blob: Vec<u8>,
 }
 
-/// The numbers of a key.
+/// The numbers of a public key.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum PublicKey<'k> {
+pub enum HostPublicKey<'k> {
     /// The 32 bytes of RFC 8032.
     Ed25519(&'k [u8]),
     /// An uncompressed point.
@@ -92,30 +91,30 @@ pub enum PublicKey<'k> {
     Rsa {
         /// The public exponent.
         exponent: &'k [u8],
-        /// The modulus.
+        /// The modulus, big-endian.
         modulus: &'k [u8],
     },
 }
 
 impl HostKey {
-    /// Of this kind.
-    pub fn kind(&self) -> KeyKind {
+    /// Kind of the key.
+    pub fn kind(&self) -> HostKeyKind {
         self.kind
     }
 
-    /// As on the wire (`K_S` of RFC 4253, 8).
+    /// The encoding on the wire (`K_S` of RFC 4253, 8).
     pub fn blob(&self) -> &[u8] {
         &self.blob
     }
 
-    /// The numbers in it.
-    pub fn public_key(&self) -> Result<PublicKey<'_>, Malformed> {
+    /// Parses the numbers of the key.
+    pub fn public_key(&self) -> Result<HostPublicKey<'_>, Malformed> {
         read(self.kind, &self.blob)
     }
 }
 
-fn read(kind: KeyKind, blob: &[u8]) -> Result<PublicKey<'_>, Malformed> {
-    let mut reader = Reader::new(blob);
+fn read(kind: HostKeyKind, blob: &[u8]) -> Result<HostPublicKey<'_>, Malformed> {
+    let mut reader = WireReader::new(blob);
     if reader.string()? != kind.name().as_bytes() {
         return Err(Malformed);
     }
@@ -128,16 +127,16 @@ fn read(kind: KeyKind, blob: &[u8]) -> Result<PublicKey<'_>, Malformed> {
             if point.len() != length || point.first() != Some(&4) {
                 return Err(Malformed);
             }
-            PublicKey::Ecdsa(point)
+            HostPublicKey::Ecdsa(point)
         }
-        None if kind == KeyKind::Ed25519 => {
+        None if kind == HostKeyKind::Ed25519 => {
             let point = reader.string()?;
             if point.len() != 32 {
                 return Err(Malformed);
             }
-            PublicKey::Ed25519(point)
+            HostPublicKey::Ed25519(point)
         }
-        None => PublicKey::Rsa {
+        None => HostPublicKey::Rsa {
             exponent: reader.magnitude()?,
             modulus: reader.magnitude()?,
         },
@@ -149,19 +148,21 @@ fn read(kind: KeyKind, blob: &[u8]) -> Result<PublicKey<'_>, Malformed> {
 impl FromStr for HostKey {
     type Err = HostKeyError;
 
-    /// What follows the base64, as a comment in a `.pub` file, is left out.
+    /// Ignores text after the base64, such as the comment in a `.pub` file.
     fn from_str(text: &str) -> Result<Self, HostKeyError> {
         let mut words = text.split(is_space).filter(|word| !word.is_empty());
         let (Some(name), Some(base64)) = (words.next(), words.next()) else {
             return Err(HostKeyError::Form(quoted(text)));
         };
-        let known = KeyKind::ALL.into_iter().find(|kind| kind.name() == name);
+        let known = HostKeyKind::ALL
+            .into_iter()
+            .find(|kind| kind.name() == name);
         let kind = known.ok_or_else(|| HostKeyError::Kind(quoted(name)))?;
         let blob = BASE64
             .decode(base64)
             .map_err(|_| HostKeyError::Base64(quoted(base64)))?;
         let key = read(kind, &blob).map_err(|Malformed| HostKeyError::Body(kind.name()))?;
-        if let PublicKey::Rsa { modulus, .. } = key {
+        if let HostPublicKey::Rsa { modulus, .. } = key {
             let leading = modulus.first().map_or(0, |first| first.leading_zeros());
             let bits = modulus.len() * 8 - leading as usize;
             if !RSA_BITS.contains(&bits) {
@@ -173,7 +174,11 @@ impl FromStr for HostKey {
 }
 
 fn quoted(text: &str) -> String {
-    let mut start: String = text.trim_matches(is_space).chars().take(QUOTED).collect();
+    let mut start: String = text
+        .trim_matches(is_space)
+        .chars()
+        .take(MAX_QUOTED)
+        .collect();
     if start.len() < text.trim_matches(is_space).len() {
         start.push('…');
     }
@@ -186,7 +191,7 @@ impl fmt::Display for HostKey {
     }
 }
 
-/// Why a text is no host key.
+/// A text is not a host key.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum HostKeyError {
     /// Fewer than two words.
@@ -194,13 +199,13 @@ pub enum HostKeyError {
         "expected an SSH host key as in /etc/ssh/ssh_host_ed25519_key.pub of the machine (ssh-ed25519 AAAA...), found {0:?}"
     )]
     Form(String),
-    /// A kind of key that is not known or not safe.
+    /// An unknown or unsafe kind of key.
     #[error("expected a host key of the kind {kinds}, found {0:?}", kinds = kinds())]
     Kind(String),
-    /// Something else in the place of the base64.
+    /// Invalid base64 after the kind.
     #[error("expected the base64 of a host key, found {0:?}")]
     Base64(String),
-    /// Base64 of something else.
+    /// Base64 of something other than such a key.
     #[error("expected a whole {0} key after its name; a part is missing or is of another key")]
     Body(&'static str),
     /// An RSA key that is too short to trust, or too long to check.
@@ -209,7 +214,7 @@ pub enum HostKeyError {
 }
 
 fn kinds() -> String {
-    KeyKind::ALL.map(KeyKind::name).join(", ")
+    HostKeyKind::ALL.map(HostKeyKind::name).join(", ")
 }
 
 #[cfg(test)]
@@ -218,7 +223,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn text(kind: KeyKind, parts: &[&[u8]]) -> String {
+    fn text(kind: HostKeyKind, parts: &[&[u8]]) -> String {
         let mut blob = Vec::new();
         put_string(&mut blob, kind.name().as_bytes());
         parts.iter().for_each(|part| put_string(&mut blob, part));
@@ -237,10 +242,10 @@ mod tests {
     fn keys_of_every_kind_come_back_as_they_were() {
         let point = |length: usize| [&[4][..], &vec![7; length - 1]].concat();
         for text in [
-            text(KeyKind::Ed25519, &[&[1; 32]]),
-            text(KeyKind::EcdsaP256, &[b"nistp256", &point(65)]),
-            text(KeyKind::EcdsaP384, &[b"nistp384", &point(97)]),
-            text(KeyKind::EcdsaP521, &[b"nistp521", &point(133)]),
+            text(HostKeyKind::Ed25519, &[&[1; 32]]),
+            text(HostKeyKind::EcdsaP256, &[b"nistp256", &point(65)]),
+            text(HostKeyKind::EcdsaP384, &[b"nistp384", &point(97)]),
+            text(HostKeyKind::EcdsaP521, &[b"nistp521", &point(133)]),
             rsa(256),
             rsa(1024),
         ] {
@@ -252,7 +257,7 @@ mod tests {
 
     #[test]
     fn anything_else_is_refused() {
-        let ed25519 = text(KeyKind::Ed25519, &[&[1; 32]]);
+        let ed25519 = text(HostKeyKind::Ed25519, &[&[1; 32]]);
         let base64 = ed25519.split(' ').nth(1).unwrap();
         for odd in [
             String::new(),
@@ -262,11 +267,11 @@ mod tests {
             ed25519.replace("ssh-ed25519", "ssh-rsa"),
             format!("{}!", ed25519),
             ed25519[..ed25519.len() - 8].to_owned(),
-            text(KeyKind::Ed25519, &[&[1; 31]]),
-            text(KeyKind::Ed25519, &[&[1; 32], b"more"]),
-            text(KeyKind::EcdsaP256, &[b"nistp384", &[4; 65]]),
-            text(KeyKind::EcdsaP256, &[b"nistp256", &[2; 65]]),
-            text(KeyKind::EcdsaP256, &[b"nistp256", &[4; 33]]),
+            text(HostKeyKind::Ed25519, &[&[1; 31]]),
+            text(HostKeyKind::Ed25519, &[&[1; 32], b"more"]),
+            text(HostKeyKind::EcdsaP256, &[b"nistp384", &[4; 65]]),
+            text(HostKeyKind::EcdsaP256, &[b"nistp256", &[2; 65]]),
+            text(HostKeyKind::EcdsaP256, &[b"nistp256", &[4; 33]]),
             rsa(128),
             rsa(1025),
         ] {
@@ -282,7 +287,7 @@ mod tests {
 
         #[test]
         fn any_blob_is_refused_or_read(blob: Vec<u8>) {
-            for kind in KeyKind::ALL {
+            for kind in HostKeyKind::ALL {
                 let _ = read(kind, &blob);
             }
         }

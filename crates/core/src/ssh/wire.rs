@@ -1,16 +1,16 @@
-//! The data types of SSH (RFC 4251, 5): reading them without ever looking past the end, and writing them.
+//! Parsing and writing of SSH's data types (RFC 4251, 5), without reading past the end.
 
-/// The bytes end before the value does, or the value has a form that the protocol forbids.
+/// The value is truncated, or has a form that the protocol forbids.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("expected a longer or a well-formed SSH message")]
 pub struct Malformed;
 
-/// Reads values from the front of a message.
+/// Parses values from the front of a message.
 #[derive(Clone, Copy, Debug)]
-pub struct Reader<'b>(&'b [u8]);
+pub struct WireReader<'b>(&'b [u8]);
 
-impl<'b> Reader<'b> {
-    /// A reader of `bytes`.
+impl<'b> WireReader<'b> {
+    /// A reader at the start of `bytes`.
     pub fn new(bytes: &'b [u8]) -> Self {
         Self(bytes)
     }
@@ -22,24 +22,24 @@ impl<'b> Reader<'b> {
         Ok(bytes)
     }
 
-    /// `byte`.
+    /// Reads a `byte`.
     pub fn byte(&mut self) -> Result<u8, Malformed> {
         self.bytes(1)?.first().copied().ok_or(Malformed)
     }
 
-    /// `uint32`.
+    /// Reads a `uint32`.
     pub fn number(&mut self) -> Result<u32, Malformed> {
         let bytes = self.bytes(4)?.try_into().map_err(|_| Malformed)?;
         Ok(u32::from_be_bytes(bytes))
     }
 
-    /// `string`.
+    /// Reads a `string`.
     pub fn string(&mut self) -> Result<&'b [u8], Malformed> {
         let length = usize::try_from(self.number()?).map_err(|_| Malformed)?;
         self.bytes(length)
     }
 
-    /// `mpint` that is not negative: its magnitude without leading zeros.
+    /// Reads an `mpint` that is not negative; returns its magnitude without leading zeros.
     pub fn magnitude(&mut self) -> Result<&'b [u8], Malformed> {
         match self.string()? {
             [0, rest @ ..] if rest.first().is_some_and(|first| *first >= 0x80) => Ok(rest),
@@ -48,13 +48,13 @@ impl<'b> Reader<'b> {
         }
     }
 
-    /// `name-list`.
+    /// Reads a `name-list`.
     pub fn names(&mut self) -> Result<impl Iterator<Item = &'b str> + Clone + use<'b>, Malformed> {
         let list = std::str::from_utf8(self.string()?).map_err(|_| Malformed)?;
         Ok(list.split(',').filter(|name| !name.is_empty()))
     }
 
-    /// That nothing follows.
+    /// Fails unless all bytes were read.
     pub fn end(self) -> Result<(), Malformed> {
         if self.0.is_empty() {
             Ok(())
@@ -64,7 +64,7 @@ impl<'b> Reader<'b> {
     }
 }
 
-/// Appends a `string`. Ours are far below 4 GiB.
+/// Appends a `string`, which must be shorter than 4 GiB.
 pub fn put_string(out: &mut Vec<u8>, bytes: &[u8]) {
     let length = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
     out.extend_from_slice(&length.to_be_bytes());
@@ -99,21 +99,21 @@ mod tests {
             let mut out = Vec::new();
             put_magnitude(&mut out, &[&[0, 0], magnitude].concat());
             assert_eq!(out, text);
-            assert_eq!(Reader::new(text).magnitude(), Ok(magnitude));
+            assert_eq!(WireReader::new(text).magnitude(), Ok(magnitude));
         }
         for odd in [
             &[0, 0, 0, 1, 0x80][..],
             &[0, 0, 0, 2, 0, 1],
             &[0, 0, 0, 1, 0],
         ] {
-            assert_eq!(Reader::new(odd).magnitude(), Err(Malformed));
+            assert_eq!(WireReader::new(odd).magnitude(), Err(Malformed));
         }
     }
 
     #[test]
-    fn nothing_past_the_end_is_read() {
+    fn reading_past_the_end_fails() {
         for short in [&[][..], &[0, 0, 0], &[0, 0, 0, 5, 1, 2, 3, 4], &[0xff; 8]] {
-            assert_eq!(Reader::new(short).string(), Err(Malformed));
+            assert_eq!(WireReader::new(short).string(), Err(Malformed));
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use nightlatch_bus::client::ClientView;
-use nightlatch_bus::property::Value;
+use nightlatch_bus::property::PropertyValue;
 
 use super::table::ALL;
 
@@ -25,13 +25,13 @@ pub(super) fn dump(clients: &[&ClientView]) -> String {
     format!("{{\n{}\n}}\n", clients.join(",\n"))
 }
 
-fn value(value: &Value) -> String {
+fn value(value: &PropertyValue) -> String {
     match value {
-        Value::Boolean(value) => value.to_string(),
-        Value::Milliseconds(value) => value.to_string(),
-        Value::Status(value) => value.to_string(),
-        Value::Text(text) => quoted(text),
-        Value::Path(path) => quoted(path.as_str()),
+        PropertyValue::Boolean(value) => value.to_string(),
+        PropertyValue::Milliseconds(value) => value.to_string(),
+        PropertyValue::Status(value) => value.to_string(),
+        PropertyValue::Text(text) => quoted(text),
+        PropertyValue::Path(path) => quoted(path.as_str()),
     }
 }
 

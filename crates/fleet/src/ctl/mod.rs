@@ -7,7 +7,7 @@ use std::ffi::OsString;
 
 use nightlatch_bus::block_on;
 use nightlatch_bus::client::ClientView;
-use nightlatch_bus::proxy::Server;
+use nightlatch_bus::proxy::MandosProxy;
 use nightlatch_console::failure::Failure;
 use nightlatch_console::output;
 
@@ -63,7 +63,7 @@ async fn carry_out(options: Options) -> Result<u8, Failure> {
         }
     };
     log("se.recompile.Mandos:/:org.freedesktop.DBus.ObjectManager.GetManagedObjects()");
-    let server = Server::connect().await.map_err(bus::failure)?;
+    let server = MandosProxy::connect().await.map_err(bus::failure)?;
     let clients = server.clients().await.map_err(bus::failure)?;
     let chosen = choose(&clients, &options.clients)?;
     match options.show {
@@ -94,7 +94,7 @@ fn choose<'c>(clients: &'c [ClientView], names: &[String]) -> Result<Vec<&'c Cli
 
 /// One order after the other, each for all clients. `--is-enabled` ends it with its answer.
 async fn orders(
-    server: &Server,
+    server: &MandosProxy,
     orders: Vec<Order>,
     chosen: &[&ClientView],
     log: &impl Fn(&str),

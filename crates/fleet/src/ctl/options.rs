@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use lexopt::{Arg, Parser};
 use nightlatch_bus::client::milliseconds;
-use nightlatch_bus::property::{Property, Value};
+use nightlatch_bus::property::{Property, PropertyValue};
 use nightlatch_console::output;
 use nightlatch_core::duration::{self, DurationError};
 use nightlatch_core::secret::Secret;
@@ -225,7 +225,7 @@ impl Reader {
         let order = match option.what {
             What::Text(property) => {
                 let text = text(&option.shown(), value(option, parser)?)?;
-                Order::Set(property, Value::Text(text))
+                Order::Set(property, PropertyValue::Text(text))
             }
             What::Time(property) => {
                 let text = text(&option.shown(), value(option, parser)?)?;
@@ -308,7 +308,7 @@ impl What {
 
     /// The order that it gives; `None` when it gives none, or takes a value.
     fn order(self) -> Option<Order> {
-        let set = |property, value| Some(Order::Set(property, Value::Boolean(value)));
+        let set = |property, value| Some(Order::Set(property, PropertyValue::Boolean(value)));
         match self {
             Self::Enabled(value) => set(Property::Enabled, value),
             Self::CheckerRunning(value) => set(Property::CheckerRunning, value),
@@ -319,7 +319,7 @@ impl What {
             // Any time written there counts as a proof of life.
             Self::Bump => Some(Order::Set(
                 Property::LastCheckedOK,
-                Value::Text(String::new()),
+                PropertyValue::Text(String::new()),
             )),
             _ => None,
         }

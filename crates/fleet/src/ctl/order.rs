@@ -1,17 +1,17 @@
 //! What mandos-ctl can tell a server to do with clients.
 
 use nightlatch_bus::client::ClientView;
-use nightlatch_bus::error::Error;
-use nightlatch_bus::many;
-use nightlatch_bus::property::{Property, Value};
-use nightlatch_bus::proxy::Server;
+use nightlatch_bus::concurrent;
+use nightlatch_bus::error::BusError;
+use nightlatch_bus::property::{Property, PropertyValue};
+use nightlatch_bus::proxy::MandosProxy;
 use nightlatch_core::secret::Secret;
 
 /// One order, for all clients that are selected.
 #[derive(Debug)]
 pub(super) enum Order {
     /// Sets a property.
-    Set(Property, Value),
+    Set(Property, PropertyValue),
     /// Sets the encrypted secret.
     SetSecret(Secret),
     /// Approves or denies.
@@ -30,9 +30,9 @@ impl Order {
     /// Gives it for every client, and the answers in their order.
     pub(super) async fn carry_out(
         self,
-        server: &Server,
+        server: &MandosProxy,
         clients: Selected<'_>,
-    ) -> Vec<Result<(), Error>> {
+    ) -> Vec<Result<(), BusError>> {
         let order = std::sync::Arc::new(self);
         let call = |client: &&ClientView| {
             let (server, order) = (server.clone(), std::sync::Arc::clone(&order));
@@ -47,7 +47,7 @@ impl Order {
                 }
             }
         };
-        many::for_each(clients.0, call).await
+        concurrent::for_each(clients.0, call).await
     }
 
     /// The call that it makes, as `--debug` shows it. Never with the secret.
@@ -64,7 +64,7 @@ impl Order {
             Self::Set(property, value) => set(*property, &shown(value)),
             Self::SetSecret(_) => set(Property::Secret, "..."),
             Self::Approve(approved) => {
-                let argument = shown(&Value::Boolean(*approved));
+                let argument = shown(&PropertyValue::Boolean(*approved));
                 format!("se.recompile.Mandos:{path}:se.recompile.Mandos.Client.Approve({argument})")
             }
             Self::Remove => {
@@ -75,13 +75,13 @@ impl Order {
     }
 }
 
-fn shown(value: &Value) -> String {
+fn shown(value: &PropertyValue) -> String {
     match value {
-        Value::Boolean(true) => "True".to_owned(),
-        Value::Boolean(false) => "False".to_owned(),
-        Value::Milliseconds(millis) => millis.to_string(),
-        Value::Text(text) => format!("'{}'", text.escape_debug()),
-        Value::Status(number) => number.to_string(),
-        Value::Path(path) => format!("'{path}'"),
+        PropertyValue::Boolean(true) => "True".to_owned(),
+        PropertyValue::Boolean(false) => "False".to_owned(),
+        PropertyValue::Milliseconds(millis) => millis.to_string(),
+        PropertyValue::Text(text) => format!("'{}'", text.escape_debug()),
+        PropertyValue::Status(number) => number.to_string(),
+        PropertyValue::Path(path) => format!("'{path}'"),
     }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use nightlatch_bus::client::ClientView;
 use nightlatch_bus::names::ClientPath;
-use nightlatch_bus::property::{Kind, Property, Value};
+use nightlatch_bus::property::{Property, PropertyType, PropertyValue};
 use nightlatch_console::failure::Failure;
 use nightlatch_console::output;
 use nightlatch_core::duration;
@@ -34,15 +34,15 @@ pub(super) fn run() -> Result<u8, Failure> {
 }
 
 /// A value for every property, in the order of the table.
-fn sample() -> impl Iterator<Item = (Property, Value)> {
+fn sample() -> impl Iterator<Item = (Property, PropertyValue)> {
     Property::readable().map(|property| {
         let value = match property.kind() {
-            Kind::Boolean => Value::Boolean(true),
-            Kind::Milliseconds => Value::Milliseconds(86_400_000),
-            Kind::Status => Value::Status(0),
-            Kind::Path => Value::Path(ClientPath::of_name("check")),
-            Kind::Moment => Value::Text("2026-11-21T23:19:55.400000".to_owned()),
-            Kind::Text | Kind::Bytes => Value::Text("check".to_owned()),
+            PropertyType::Boolean => PropertyValue::Boolean(true),
+            PropertyType::Milliseconds => PropertyValue::Milliseconds(86_400_000),
+            PropertyType::Status => PropertyValue::Status(0),
+            PropertyType::Path => PropertyValue::Path(ClientPath::of_name("check")),
+            PropertyType::Moment => PropertyValue::Text("2026-11-21T23:19:55.400000".to_owned()),
+            PropertyType::Text | PropertyType::Bytes => PropertyValue::Text("check".to_owned()),
         };
         (property, value)
     })

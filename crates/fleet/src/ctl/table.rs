@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use nightlatch_bus::client::ClientView;
-use nightlatch_bus::property::{Property, Value};
+use nightlatch_bus::property::{Property, PropertyValue};
 
 /// The columns without `--verbose`.
 pub(super) const SHORT: &[Property] = &[
@@ -85,12 +85,12 @@ fn header(property: Property) -> &'static str {
 
 fn cell(client: &ClientView, property: Property) -> String {
     match client.value(property) {
-        Some(Value::Boolean(true)) => "Yes".to_owned(),
-        Some(Value::Boolean(false)) => "No".to_owned(),
-        Some(Value::Milliseconds(millis)) => length(Duration::from_millis(millis)),
-        Some(Value::Text(text)) => text,
-        Some(Value::Status(number)) => number.to_string(),
-        Some(Value::Path(path)) => path.to_string(),
+        Some(PropertyValue::Boolean(true)) => "Yes".to_owned(),
+        Some(PropertyValue::Boolean(false)) => "No".to_owned(),
+        Some(PropertyValue::Milliseconds(millis)) => length(Duration::from_millis(millis)),
+        Some(PropertyValue::Text(text)) => text,
+        Some(PropertyValue::Status(number)) => number.to_string(),
+        Some(PropertyValue::Path(path)) => path.to_string(),
         None => String::new(),
     }
 }

@@ -3,7 +3,7 @@
 
 use nightlatch_bus::client::ClientView;
 use nightlatch_bus::names::ClientPath;
-use nightlatch_bus::property::{Kind, Property, Value};
+use nightlatch_bus::property::{Property, PropertyType, PropertyValue};
 use nightlatch_core::time::Wall;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -41,7 +41,7 @@ pub(crate) mod values {
     use super::*;
 
     pub(crate) fn serialize<S: Serializer>(
-        values: &[(Property, Value)],
+        values: &[(Property, PropertyValue)],
         to: S,
     ) -> Result<S::Ok, S::Error> {
         to_json(values.iter().cloned()).serialize(to)
@@ -49,7 +49,7 @@ pub(crate) mod values {
 
     pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
         from: D,
-    ) -> Result<Vec<(Property, Value)>, D::Error> {
+    ) -> Result<Vec<(Property, PropertyValue)>, D::Error> {
         from_json(Map::deserialize(from)?).map_err(D::Error::custom)
     }
 }
@@ -92,39 +92,44 @@ pub(crate) mod views {
 fn client(json: Map<String, Json>) -> Result<ClientView, String> {
     let values = from_json(json)?;
     let path = values.iter().find_map(|(_, value)| match value {
-        Value::Path(path) => Some(path.clone()),
+        PropertyValue::Path(path) => Some(path.clone()),
         _ => None,
     });
     let path = path.ok_or("a client has an ObjectPath")?;
     ClientView::read(path, values).map_err(|error| error.to_string())
 }
 
-fn to_json(values: impl Iterator<Item = (Property, Value)>) -> Map<String, Json> {
+fn to_json(values: impl Iterator<Item = (Property, PropertyValue)>) -> Map<String, Json> {
     let json = |value| match value {
-        Value::Boolean(value) => Json::from(value),
-        Value::Milliseconds(value) => Json::from(value),
-        Value::Text(value) => Json::from(value),
-        Value::Status(value) => Json::from(value),
-        Value::Path(value) => Json::from(value.as_str()),
+        PropertyValue::Boolean(value) => Json::from(value),
+        PropertyValue::Milliseconds(value) => Json::from(value),
+        PropertyValue::Text(value) => Json::from(value),
+        PropertyValue::Status(value) => Json::from(value),
+        PropertyValue::Path(value) => Json::from(value.as_str()),
     };
     values
         .map(|(property, value)| (property.name().to_owned(), json(value)))
         .collect()
 }
 
-fn from_json(json: Map<String, Json>) -> Result<Vec<(Property, Value)>, String> {
+fn from_json(json: Map<String, Json>) -> Result<Vec<(Property, PropertyValue)>, String> {
     let value = |(name, json): (String, Json)| {
         let property = Property::by_name(&name).ok_or(format!("no property {name}"))?;
         let value = match property.kind() {
-            Kind::Boolean => json.as_bool().map(Value::Boolean),
-            Kind::Milliseconds => json.as_u64().map(Value::Milliseconds),
-            Kind::Text | Kind::Moment => json.as_str().map(|text| Value::Text(text.to_owned())),
-            Kind::Status => json
+            PropertyType::Boolean => json.as_bool().map(PropertyValue::Boolean),
+            PropertyType::Milliseconds => json.as_u64().map(PropertyValue::Milliseconds),
+            PropertyType::Text | PropertyType::Moment => json
+                .as_str()
+                .map(|text| PropertyValue::Text(text.to_owned())),
+            PropertyType::Status => json
                 .as_i64()
                 .and_then(|status| i16::try_from(status).ok())
-                .map(Value::Status),
-            Kind::Path => json.as_str().and_then(ClientPath::parse).map(Value::Path),
-            Kind::Bytes => None,
+                .map(PropertyValue::Status),
+            PropertyType::Path => json
+                .as_str()
+                .and_then(ClientPath::parse)
+                .map(PropertyValue::Path),
+            PropertyType::Bytes => None,
         };
         let value = value.ok_or(format!("{name} cannot be {json}"))?;
         Ok((property, value))

@@ -3,7 +3,7 @@
 
 use nightlatch_bus::client::ClientView;
 use nightlatch_bus::names::ClientPath;
-use nightlatch_bus::property::{Property, Value};
+use nightlatch_bus::property::{Property, PropertyValue};
 use nightlatch_core::calendar::DateTime;
 use nightlatch_core::time::Wall;
 use serde::{Deserialize, Serialize};
@@ -66,7 +66,7 @@ pub(crate) enum Event {
     /// Properties of a client changed.
     Changed(
         #[serde(with = "encoding::path")] ClientPath,
-        #[serde(with = "encoding::values")] Vec<(Property, Value)>,
+        #[serde(with = "encoding::values")] Vec<(Property, PropertyValue)>,
     ),
     /// Something happened to a client.
     Told(#[serde(with = "encoding::path")] ClientPath, Told),

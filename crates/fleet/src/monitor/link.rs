@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use nightlatch_bus::client::CheckStatus;
-use nightlatch_bus::error::Error;
+use nightlatch_bus::error::BusError;
 use nightlatch_bus::names::ClientPath;
-use nightlatch_bus::own::Query;
-use nightlatch_bus::property::{Property, Value};
-use nightlatch_bus::proxy::Server;
-use nightlatch_bus::signal::{Signal, Signals};
+use nightlatch_bus::own::RecordQuery;
+use nightlatch_bus::property::{Property, PropertyValue};
+use nightlatch_bus::proxy::MandosProxy;
+use nightlatch_bus::signal::{ServerSignal, SignalStream};
 use nightlatch_core::chain::chain;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 
@@ -42,7 +42,7 @@ pub(crate) async fn run(events: UnboundedSender<Event>, mut wishes: UnboundedRec
         }
         tokio::time::sleep(PAUSE).await;
         while let Ok(wish) = wishes.try_recv() {
-            refuse(&events, wish, &Error::NoServer);
+            refuse(&events, wish, &BusError::NoServer);
         }
     }
 }
@@ -52,14 +52,16 @@ async fn connect(
     events: &UnboundedSender<Event>,
     wishes: &mut UnboundedReceiver<Wish>,
 ) -> Result<(), String> {
-    let server = Server::connect().await.map_err(|error| chain(&error))?;
+    let server = MandosProxy::connect()
+        .await
+        .map_err(|error| chain(&error))?;
     let mut signals = server.signals().await.map_err(|error| chain(&error))?;
     let mut again = tokio::time::interval(ASK_AGAIN);
     again.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
     if signals.server_is_running() {
         greet(&server, &mut signals, events).await?;
     } else if events
-        .send(Event::Disconnected(chain(&Error::NoServer)))
+        .send(Event::Disconnected(chain(&BusError::NoServer)))
         .is_err()
     {
         return Ok(());
@@ -68,7 +70,7 @@ async fn connect(
         tokio::select! {
             signal = signals.next() => match signal {
                 None => return Err("the connection to the system bus was lost".to_owned()),
-                Some(Signal::ServerCame) => greet(&server, &mut signals, events).await?,
+                Some(ServerSignal::ServerCame) => greet(&server, &mut signals, events).await?,
                 Some(signal) => {
                     if let Some(event) = translate(signal) && events.send(event).is_err() {
                         return Ok(());
@@ -88,13 +90,13 @@ async fn connect(
 
 /// Reads all clients of a server that is there.
 async fn greet(
-    server: &Server,
-    signals: &mut Signals,
+    server: &MandosProxy,
+    signals: &mut SignalStream,
     events: &UnboundedSender<Event>,
 ) -> Result<(), String> {
     let (about, warnings) = match server.about().await {
         Ok(about) => (About::Nightlatch(about.version), about.warnings),
-        Err(Error::NotSupported) => (About::Mandos, Vec::new()),
+        Err(BusError::NotSupported) => (About::Mandos, Vec::new()),
         Err(error) => return gone_again(error, events),
     };
     match signals.snapshot().await {
@@ -109,7 +111,7 @@ async fn greet(
 }
 
 /// Passes the server's warnings on. A stock server has none, and one that does not answer is noticed elsewhere.
-async fn warn(server: Server, events: UnboundedSender<Event>) {
+async fn warn(server: MandosProxy, events: UnboundedSender<Event>) {
     if let Ok(about) = server.about().await {
         // Who does not listen is found out by the caller.
         drop(events.send(Event::Warned(about.warnings)));
@@ -117,9 +119,9 @@ async fn warn(server: Server, events: UnboundedSender<Event>) {
 }
 
 /// A server that goes while it is greeted will be heard of again when it comes back.
-fn gone_again(error: Error, events: &UnboundedSender<Event>) -> Result<(), String> {
+fn gone_again(error: BusError, events: &UnboundedSender<Event>) -> Result<(), String> {
     let why = chain(&error);
-    if !matches!(error, Error::NoServer | Error::ServerGone) {
+    if !matches!(error, BusError::NoServer | BusError::ServerGone) {
         return Err(why);
     }
     // Who does not listen is found out by the caller.
@@ -127,15 +129,15 @@ fn gone_again(error: Error, events: &UnboundedSender<Event>) -> Result<(), Strin
     Ok(())
 }
 
-fn translate(signal: Signal) -> Option<Event> {
+fn translate(signal: ServerSignal) -> Option<Event> {
     let event = match signal {
-        Signal::Added(client) => Event::Added(client),
-        Signal::Removed(path) => Event::Removed(path),
+        ServerSignal::Added(client) => Event::Added(client),
+        ServerSignal::Removed(path) => Event::Removed(path),
         // Only a secret, which nobody can see.
-        Signal::Changed { values, .. } if values.is_empty() => return None,
-        Signal::Changed { client, values, .. } => Event::Changed(client, values),
-        Signal::Rejected { client, reason } => Event::Told(client, Told::Rejected(reason)),
-        Signal::NeedApproval {
+        ServerSignal::Changed { values, .. } if values.is_empty() => return None,
+        ServerSignal::Changed { client, values, .. } => Event::Changed(client, values),
+        ServerSignal::Rejected { client, reason } => Event::Told(client, Told::Rejected(reason)),
+        ServerSignal::NeedApproval {
             client,
             delay,
             approved_by_default,
@@ -150,11 +152,11 @@ fn translate(signal: Signal) -> Option<Event> {
                 },
             )
         }
-        Signal::GotSecret(client) => Event::Told(client, Told::GotSecret),
-        Signal::CheckerStarted { client, command } => {
+        ServerSignal::GotSecret(client) => Event::Told(client, Told::GotSecret),
+        ServerSignal::CheckerStarted { client, command } => {
             Event::Told(client, Told::CheckerStarted(command))
         }
-        Signal::CheckerCompleted {
+        ServerSignal::CheckerCompleted {
             client,
             status,
             signal,
@@ -173,16 +175,16 @@ fn translate(signal: Signal) -> Option<Event> {
                 },
             )
         }
-        Signal::ClientNotFound { key_id, address } => Event::Unknown { key_id, address },
-        Signal::Recorded(line) => Event::Recorded(line),
-        Signal::ServerGone => Event::Disconnected(chain(&Error::NoServer)),
+        ServerSignal::ClientNotFound { key_id, address } => Event::Unknown { key_id, address },
+        ServerSignal::Recorded(line) => Event::Recorded(line),
+        ServerSignal::ServerGone => Event::Disconnected(chain(&BusError::NoServer)),
         // Its caller has to read all clients.
-        Signal::ServerCame => return None,
+        ServerSignal::ServerCame => return None,
     };
     Some(event)
 }
 
-async fn carry_out(server: Server, wish: Wish, events: UnboundedSender<Event>) {
+async fn carry_out(server: MandosProxy, wish: Wish, events: UnboundedSender<Event>) {
     match wish {
         Wish::Do(deed) => {
             if let Err(error) = act(&server, &deed, &events).await {
@@ -190,11 +192,11 @@ async fn carry_out(server: Server, wish: Wish, events: UnboundedSender<Event>) {
             }
         }
         Wish::Ask(path, name) => {
-            let query = Query {
+            let query = RecordQuery {
                 client: Some(name.clone()),
                 limit: RECORDS,
                 last: true,
-                ..Query::default()
+                ..RecordQuery::default()
             };
             let reason = server.explain(&name).await.map(|answer| answer.text);
             let records = server.query_records(&query).await.map(|page| page.lines);
@@ -207,10 +209,17 @@ async fn carry_out(server: Server, wish: Wish, events: UnboundedSender<Event>) {
     }
 }
 
-async fn act(server: &Server, deed: &Deed, events: &UnboundedSender<Event>) -> Result<(), Error> {
+async fn act(
+    server: &MandosProxy,
+    deed: &Deed,
+    events: &UnboundedSender<Event>,
+) -> Result<(), BusError> {
     let path = &deed.path;
-    let set =
-        |property, value| async move { server.set(path, property, &Value::Boolean(value)).await };
+    let set = |property, value| async move {
+        server
+            .set(path, property, &PropertyValue::Boolean(value))
+            .await
+    };
     match deed.act {
         Act::Approve | Act::Deny => decide(server, deed, events).await,
         Act::Enable => set(Property::Enabled, true).await,
@@ -225,10 +234,10 @@ async fn act(server: &Server, deed: &Deed, events: &UnboundedSender<Event>) -> R
 /// Decides on the request that was named, else on the only one that waits. Where several do, the person is
 /// asked which one is meant.
 async fn decide(
-    server: &Server,
+    server: &MandosProxy,
     deed: &Deed,
     events: &UnboundedSender<Event>,
-) -> Result<(), Error> {
+) -> Result<(), BusError> {
     let approved = deed.act == Act::Approve;
     if let Some(number) = deed.request {
         return server.decide(number, approved).await;
@@ -236,7 +245,7 @@ async fn decide(
     let requests = match server.requests(Some(&deed.name)).await {
         Ok(requests) => requests,
         // A stock server does not tell them apart.
-        Err(Error::NotSupported) => Vec::new(),
+        Err(BusError::NotSupported) => Vec::new(),
         Err(error) => return Err(error),
     };
     match &requests[..] {
@@ -252,7 +261,7 @@ async fn decide(
     }
 }
 
-fn refuse(events: &UnboundedSender<Event>, wish: Wish, error: &Error) {
+fn refuse(events: &UnboundedSender<Event>, wish: Wish, error: &BusError) {
     let event = match wish {
         Wish::Do(deed) => Event::Failed(deed, chain(error)),
         Wish::Ask(path, _) => Event::Answered {

@@ -7,8 +7,8 @@ use std::path::Path;
 use std::path::PathBuf;
 
 use clap::Args;
-use nightlatch_bus::error::Error;
-use nightlatch_bus::proxy::Server;
+use nightlatch_bus::error::BusError;
+use nightlatch_bus::proxy::MandosProxy;
 use nightlatch_console::failure::{EX_DATAERR, EX_NOINPUT, EX_UNAVAILABLE, Failure, note};
 use nightlatch_console::output;
 use serde::Serialize;
@@ -51,7 +51,7 @@ struct Line<'t> {
 }
 
 /// Carries the verb out. The server checks every section before the first is added.
-pub(crate) async fn run(options: &AddOptions, server: &Server) -> Result<u8, Failure> {
+pub(crate) async fn run(options: &AddOptions, server: &MandosProxy) -> Result<u8, Failure> {
     let mut texts = Vec::with_capacity(options.files.len());
     for file in &options.files {
         texts.push((file, read(file)?));
@@ -87,7 +87,11 @@ pub(crate) async fn run(options: &AddOptions, server: &Server) -> Result<u8, Fai
 }
 
 /// Gives the server one section; the path of the client's object.
-async fn give(server: &Server, section: &Section<'_>, dry_run: bool) -> Result<String, Failure> {
+async fn give(
+    server: &MandosProxy,
+    section: &Section<'_>,
+    dry_run: bool,
+) -> Result<String, Failure> {
     let place = format!(
         "{}:{}: [{}]",
         section.file.display(),
@@ -96,7 +100,7 @@ async fn give(server: &Server, section: &Section<'_>, dry_run: bool) -> Result<S
     );
     match server.add_client(section.text, dry_run).await {
         Ok(path) => Ok(path.to_string()),
-        Err(Error::NotSupported) => Err(Failure::new(
+        Err(BusError::NotSupported) => Err(Failure::new(
             EX_UNAVAILABLE,
             "this server cannot be given clients while it runs: it is a Mandos server",
         )
@@ -104,7 +108,7 @@ async fn give(server: &Server, section: &Section<'_>, dry_run: bool) -> Result<S
             "append the section to /etc/mandos/clients.conf and restart it: \
              systemctl restart mandos",
         )),
-        Err(Error::BadSection(faults)) => {
+        Err(BusError::BadSection(faults)) => {
             let faults = in_file(&faults, section);
             Err(Failure::new(EX_DATAERR, faults))
         }

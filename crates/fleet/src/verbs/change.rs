@@ -2,11 +2,11 @@
 
 use clap::Args;
 use nightlatch_bus::client::ClientView;
-use nightlatch_bus::error::Error;
-use nightlatch_bus::many;
+use nightlatch_bus::concurrent;
+use nightlatch_bus::error::BusError;
 use nightlatch_bus::names::ClientPath;
-use nightlatch_bus::property::{Property, Value};
-use nightlatch_bus::proxy::Server;
+use nightlatch_bus::property::{Property, PropertyValue};
+use nightlatch_bus::proxy::MandosProxy;
 use nightlatch_console::ask;
 use nightlatch_console::failure::{Failure, note};
 
@@ -54,10 +54,10 @@ impl Deed {
         }
     }
 
-    async fn call(self, server: Server, client: ClientPath) -> Result<(), Error> {
+    async fn call(self, server: MandosProxy, client: ClientPath) -> Result<(), BusError> {
         match self {
             Self::Enable | Self::Disable => {
-                let enabled = Value::Boolean(self == Self::Enable);
+                let enabled = PropertyValue::Boolean(self == Self::Enable);
                 server.set(&client, Property::Enabled, &enabled).await
             }
             Self::Remove => server.remove(&client).await,
@@ -69,7 +69,7 @@ impl Deed {
 pub(crate) async fn run(
     deed: Deed,
     options: &ChangeOptions,
-    server: &Server,
+    server: &MandosProxy,
 ) -> Result<u8, Failure> {
     let clients = server.clients().await.map_err(bus::failure)?;
     let selection = Selection::of(&clients, &options.which)?;
@@ -83,6 +83,6 @@ pub(crate) async fn run(
         ask::confirm(&what, options.sure.yes)?;
     }
     let call = |client: &&ClientView| deed.call(server.clone(), client.path.clone());
-    let answers = many::for_each(&selection.clients, call).await;
+    let answers = concurrent::for_each(&selection.clients, call).await;
     outcome::tell(deed.done(), &selection.clients, answers, &options.sure)
 }

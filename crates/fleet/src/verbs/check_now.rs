@@ -4,12 +4,12 @@ use std::collections::HashMap;
 
 use clap::Args;
 use nightlatch_bus::client::{CheckStatus, ClientView};
-use nightlatch_bus::error::Error;
-use nightlatch_bus::many;
+use nightlatch_bus::concurrent;
+use nightlatch_bus::error::BusError;
 use nightlatch_bus::names::ClientPath;
-use nightlatch_bus::property::{Property, Value};
-use nightlatch_bus::proxy::Server;
-use nightlatch_bus::signal::{Signal, Signals};
+use nightlatch_bus::property::{Property, PropertyValue};
+use nightlatch_bus::proxy::MandosProxy;
+use nightlatch_bus::signal::{ServerSignal, SignalStream};
 use nightlatch_console::ask;
 use nightlatch_console::failure::{EX_NOUSER, Failure, note};
 use nightlatch_console::output::table::visible;
@@ -58,7 +58,7 @@ struct Ended {
 }
 
 /// Carries the verb out.
-pub(crate) async fn run(options: &CheckNowOptions, server: &Server) -> Result<u8, Failure> {
+pub(crate) async fn run(options: &CheckNowOptions, server: &MandosProxy) -> Result<u8, Failure> {
     let mut signals = server.signals().await.map_err(bus::failure)?;
     let clients = signals.snapshot().await.map_err(bus::failure)?;
     let selection = Selection::of(&clients, &options.which)?;
@@ -71,7 +71,7 @@ pub(crate) async fn run(options: &CheckNowOptions, server: &Server) -> Result<u8
         ask::confirm(&what, options.sure.yes)?;
     }
     let call = |client: &&ClientView| start(server.clone(), client.path.clone());
-    let answers = many::for_each(&selection.clients, call).await;
+    let answers = concurrent::for_each(&selection.clients, call).await;
     if options.no_wait || answers.iter().any(Result::is_err) {
         let clients = &selection.clients;
         return outcome::tell("started to check", clients, answers, &options.sure);
@@ -80,8 +80,8 @@ pub(crate) async fn run(options: &CheckNowOptions, server: &Server) -> Result<u8
     tell(&selection.clients, &ended, options.sure.json)
 }
 
-async fn start(server: Server, client: ClientPath) -> Result<(), Error> {
-    let running = Value::Boolean(true);
+async fn start(server: MandosProxy, client: ClientPath) -> Result<(), BusError> {
+    let running = PropertyValue::Boolean(true);
     server
         .set(&client, Property::CheckerRunning, &running)
         .await
@@ -89,7 +89,7 @@ async fn start(server: Server, client: ClientPath) -> Result<(), Error> {
 
 /// Waits until every check has ended. A checker has no time-out of its own: that is its client's.
 async fn collect(
-    signals: &mut Signals,
+    signals: &mut SignalStream,
     clients: &[&ClientView],
 ) -> Result<HashMap<ClientPath, Ended>, Failure> {
     let mut ended = HashMap::new();
@@ -98,7 +98,7 @@ async fn collect(
     };
     while ended.len() < clients.len() {
         match signals.next().await {
-            Some(Signal::CheckerCompleted {
+            Some(ServerSignal::CheckerCompleted {
                 client,
                 status,
                 signal,
@@ -111,11 +111,13 @@ async fn collect(
                 };
                 ended.insert(client, end);
             }
-            Some(Signal::Removed(path)) if is_missing(&ended, &path) => {
+            Some(ServerSignal::Removed(path)) if is_missing(&ended, &path) => {
                 let gone = format!("{path} was removed while it was checked");
                 return Err(Failure::new(EX_NOUSER, gone));
             }
-            Some(Signal::ServerGone) | None => return Err(bus::failure(Error::ServerGone)),
+            Some(ServerSignal::ServerGone) | None => {
+                return Err(bus::failure(BusError::ServerGone));
+            }
             Some(_) => {}
         }
     }

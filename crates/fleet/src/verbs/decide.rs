@@ -6,10 +6,10 @@ use std::fmt::Write as _;
 
 use clap::Args;
 use nightlatch_bus::client::ClientView;
-use nightlatch_bus::error::Error;
-use nightlatch_bus::many;
-use nightlatch_bus::own::Request;
-use nightlatch_bus::proxy::Server;
+use nightlatch_bus::concurrent;
+use nightlatch_bus::error::BusError;
+use nightlatch_bus::own::PendingRequest;
+use nightlatch_bus::proxy::MandosProxy;
 use nightlatch_console::ask;
 use nightlatch_console::failure::{EX_TEMPFAIL, EX_UNAVAILABLE, EX_USAGE, Failure, note};
 use nightlatch_console::output::human;
@@ -48,14 +48,14 @@ const fn done(approve: bool) -> &'static str {
 pub(crate) async fn run(
     approve: bool,
     options: &DecideOptions,
-    server: &Server,
+    server: &MandosProxy,
     now: Wall,
 ) -> Result<u8, Failure> {
     let clients = server.clients().await.map_err(bus::failure)?;
     let mut selection = Selection::of(&clients, &options.which)?;
     let requests = match server.requests(None).await {
         Ok(requests) => Some(requests),
-        Err(Error::NotSupported) => None,
+        Err(BusError::NotSupported) => None,
         Err(error) => return Err(bus::failure(error)),
     };
     if let Some(number) = options.request {
@@ -86,12 +86,12 @@ pub(crate) async fn run(
         let waiting = requests.as_deref().map(|all| of(client, all));
         decide(approve, server.clone(), (*client).clone(), waiting, now)
     };
-    let answers = many::for_each(&selection.clients, call).await;
+    let answers = concurrent::for_each(&selection.clients, call).await;
     outcome::tell(done(approve), &selection.clients, answers, &options.sure)
 }
 
 /// The requests of a client among `all`.
-fn of(client: &ClientView, all: &[Request]) -> Vec<Request> {
+fn of(client: &ClientView, all: &[PendingRequest]) -> Vec<PendingRequest> {
     let own = all.iter().filter(|request| request.client == client.name);
     own.cloned().collect()
 }
@@ -99,18 +99,18 @@ fn of(client: &ClientView, all: &[Request]) -> Vec<Request> {
 /// Decides on what waits of one client: the one request that was listed, and no other.
 async fn decide(
     approve: bool,
-    server: Server,
+    server: MandosProxy,
     client: ClientView,
-    waiting: Option<Vec<Request>>,
+    waiting: Option<Vec<PendingRequest>>,
     now: Wall,
-) -> Result<(), Error> {
+) -> Result<(), BusError> {
     match waiting.as_deref() {
         Some([only]) if approve => {
             server.decide(only.number, true).await?;
             note(format_args!("{}: request {}", client.name, line(only, now)));
             Ok(())
         }
-        Some(several @ [_, _, ..]) => Err(Error::SeveralRequests(list(approve, several, now))),
+        Some(several @ [_, _, ..]) => Err(BusError::SeveralRequests(list(approve, several, now))),
         Some(_) if approve => {
             // It says that nothing waits, unless a denial is why.
             server.approve(&client.path, true).await?;
@@ -130,8 +130,8 @@ async fn one(
     number: u64,
     options: &DecideOptions,
     selection: &Selection<'_>,
-    requests: &[Request],
-    server: &Server,
+    requests: &[PendingRequest],
+    server: &MandosProxy,
     now: Wall,
 ) -> Result<u8, Failure> {
     let [client] = selection.clients[..] else {
@@ -167,7 +167,7 @@ async fn one(
 }
 
 /// One line of text: number, address, age and boot.
-fn line(request: &Request, now: Wall) -> String {
+fn line(request: &PendingRequest, now: Wall) -> String {
     let boot = match &request.boot {
         Some(boot) => format!("boot {}", visible(boot)),
         None => "boot not said".to_owned(),
@@ -181,7 +181,7 @@ fn line(request: &Request, now: Wall) -> String {
 }
 
 /// Several requests, and the commands that decide on each.
-fn list(approve: bool, requests: &[Request], now: Wall) -> String {
+fn list(approve: bool, requests: &[PendingRequest], now: Wall) -> String {
     let mut text = match requests.len() {
         1 => "this one does".to_owned(),
         count => format!("{count} requests with its key wait, and all but one are not its own"),

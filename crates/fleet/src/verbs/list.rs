@@ -2,11 +2,11 @@
 
 use clap::Args;
 use nightlatch_bus::client::ClientView;
-use nightlatch_bus::proxy::Server;
+use nightlatch_bus::proxy::MandosProxy;
 use nightlatch_console::failure::{Failure, note};
 use nightlatch_console::output::table::{Cell, render};
 use nightlatch_console::output::{self, Style, human};
-use nightlatch_core::name::natural;
+use nightlatch_core::name::compare_naturally;
 use nightlatch_core::time::Wall;
 
 use crate::bus;
@@ -32,7 +32,11 @@ pub struct ListOptions {
 }
 
 /// Carries the verb out. Two calls to the server, however many clients it has.
-pub(crate) async fn run(options: &ListOptions, server: &Server, now: Wall) -> Result<u8, Failure> {
+pub(crate) async fn run(
+    options: &ListOptions,
+    server: &MandosProxy,
+    now: Wall,
+) -> Result<u8, Failure> {
     let clients = server.clients().await.map_err(bus::failure)?;
     bus::tell_warnings(server).await;
     let mut chosen: Vec<&ClientView> = if options.names.is_empty() {
@@ -43,7 +47,7 @@ pub(crate) async fn run(options: &ListOptions, server: &Server, now: Wall) -> Re
     if !options.state.is_empty() {
         chosen.retain(|client| options.state.contains(&State::of(client)));
     }
-    chosen.sort_by(|a, b| natural(&a.name, &b.name));
+    chosen.sort_by(|a, b| compare_naturally(&a.name, &b.name));
     if options.json {
         let clients: Vec<json::Client<'_>> = chosen.into_iter().map(json::Client::from).collect();
         output::print(&output::json::text(&clients)?)?;

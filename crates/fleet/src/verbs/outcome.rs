@@ -2,7 +2,7 @@
 
 use clap::Args;
 use nightlatch_bus::client::ClientView;
-use nightlatch_bus::error::Error;
+use nightlatch_bus::error::BusError;
 use nightlatch_console::failure::{Failure, note};
 use nightlatch_console::output;
 use serde::Serialize;
@@ -39,7 +39,7 @@ struct Line<'c> {
 pub(super) fn tell(
     done: &str,
     clients: &[&ClientView],
-    answers: Vec<Result<(), Error>>,
+    answers: Vec<Result<(), BusError>>,
     sure: &ConfirmOptions,
 ) -> Result<u8, Failure> {
     let failures: Vec<Option<Failure>> = answers

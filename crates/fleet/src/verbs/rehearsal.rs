@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use clap::Args;
 use nightlatch_bus::client::ClientView;
-use nightlatch_bus::error::Error;
-use nightlatch_bus::many;
-use nightlatch_bus::proxy::Server;
+use nightlatch_bus::concurrent;
+use nightlatch_bus::error::BusError;
+use nightlatch_bus::proxy::MandosProxy;
 use nightlatch_console::ask;
 use nightlatch_console::failure::{EX_UNAVAILABLE, Failure, note};
 use nightlatch_console::output::human;
@@ -49,7 +49,7 @@ fn rehearsal_time(text: &str) -> Result<Duration, String> {
 }
 
 /// Carries the verb out.
-pub(crate) async fn run(options: &RehearsalOptions, server: &Server) -> Result<u8, Failure> {
+pub(crate) async fn run(options: &RehearsalOptions, server: &MandosProxy) -> Result<u8, Failure> {
     let clients = server.clients().await.map_err(bus::failure)?;
     let selection = Selection::of(&clients, &options.which)?;
     let what = match options.time.is_zero() {
@@ -72,10 +72,10 @@ pub(crate) async fn run(options: &RehearsalOptions, server: &Server) -> Result<u
         let (server, name) = (server.clone(), client.name.clone());
         async move { server.allow_rehearsals(&name, seconds).await }
     };
-    let answers = many::for_each(&selection.clients, call).await;
+    let answers = concurrent::for_each(&selection.clients, call).await;
     if answers
         .iter()
-        .any(|it| matches!(it, Err(Error::NotSupported)))
+        .any(|it| matches!(it, Err(BusError::NotSupported)))
     {
         let what = "this server knows no rehearsals: it is a Mandos server";
         return Err(Failure::new(EX_UNAVAILABLE, what));

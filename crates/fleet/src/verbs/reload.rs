@@ -1,7 +1,7 @@
 //! `nightlatch reload`: has the server read its configuration anew.
 
 use clap::Args;
-use nightlatch_bus::proxy::Server;
+use nightlatch_bus::proxy::MandosProxy;
 use nightlatch_console::failure::{Failure, note};
 
 use crate::bus;
@@ -15,7 +15,7 @@ pub struct ReloadOptions {
 }
 
 /// Carries the verb out: durable when it returns.
-pub(crate) async fn run(options: &ReloadOptions, server: &Server) -> Result<u8, Failure> {
+pub(crate) async fn run(options: &ReloadOptions, server: &MandosProxy) -> Result<u8, Failure> {
     let reloaded = server.reload(options.accept_fewer_clients).await;
     reloaded.map_err(bus::failure)?;
     note("the configuration was reloaded");

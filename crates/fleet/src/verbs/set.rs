@@ -4,11 +4,11 @@ use std::path::Path;
 
 use clap::Args;
 use nightlatch_bus::client::{ClientView, milliseconds};
-use nightlatch_bus::error::Error;
-use nightlatch_bus::many;
+use nightlatch_bus::concurrent;
+use nightlatch_bus::error::BusError;
 use nightlatch_bus::names::ClientPath;
-use nightlatch_bus::property::{Property, Value};
-use nightlatch_bus::proxy::Server;
+use nightlatch_bus::property::{Property, PropertyValue};
+use nightlatch_bus::proxy::MandosProxy;
 use nightlatch_console::ask;
 use nightlatch_console::failure::{EX_NOINPUT, EX_USAGE, Failure, note, warn};
 use nightlatch_core::secret::Secret;
@@ -60,12 +60,12 @@ const FIXED: [(&str, &str); 4] = [
 /// What is changed of every client.
 #[derive(Debug, Default)]
 struct Changes {
-    values: Vec<(Property, Value)>,
+    values: Vec<(Property, PropertyValue)>,
     secret: Option<Secret>,
 }
 
 /// Carries the verb out.
-pub(crate) async fn run(options: &SetOptions, server: &Server) -> Result<u8, Failure> {
+pub(crate) async fn run(options: &SetOptions, server: &MandosProxy) -> Result<u8, Failure> {
     let (names, assignments) = split(&options.words, options.all)?;
     let changes = Changes::read(&assignments)?;
     let clients = server.clients().await.map_err(bus::failure)?;
@@ -96,7 +96,7 @@ pub(crate) async fn run(options: &SetOptions, server: &Server) -> Result<u8, Fai
         let changes = std::sync::Arc::clone(&changes);
         send(server.clone(), client.path.clone(), changes)
     };
-    let answers = many::for_each(&selection.clients, call).await;
+    let answers = concurrent::for_each(&selection.clients, call).await;
     outcome::tell("changed", &selection.clients, answers, &options.sure)
 }
 
@@ -145,16 +145,21 @@ impl Changes {
 }
 
 /// The property that a setting is on the bus; `None` for the secret, which is no property that can be shown.
-fn on_bus(setting: Setting) -> Option<(Property, Value)> {
+fn on_bus(setting: Setting) -> Option<(Property, PropertyValue)> {
     Some(match setting {
-        Setting::Host(host) => (Property::Host, Value::Text(host)),
-        Setting::Checker(checker) => (Property::Checker, Value::Text(checker.as_str().to_owned())),
+        Setting::Host(host) => (Property::Host, PropertyValue::Text(host)),
+        Setting::Checker(checker) => (
+            Property::Checker,
+            PropertyValue::Text(checker.as_str().to_owned()),
+        ),
         Setting::Timeout(length) => (Property::Timeout, milliseconds(length)),
         Setting::ExtendedTimeout(length) => (Property::ExtendedTimeout, milliseconds(length)),
         Setting::Interval(length) => (Property::Interval, milliseconds(length)),
         Setting::ApprovalDelay(length) => (Property::ApprovalDelay, milliseconds(length)),
         Setting::ApprovalDuration(length) => (Property::ApprovalDuration, milliseconds(length)),
-        Setting::ApprovedByDefault(value) => (Property::ApprovedByDefault, Value::Boolean(value)),
+        Setting::ApprovedByDefault(value) => {
+            (Property::ApprovedByDefault, PropertyValue::Boolean(value))
+        }
         Setting::Secret(_) => return None,
     })
 }
@@ -207,10 +212,10 @@ fn doubt(client: &ClientView, changes: &Changes) {
 
 /// All changes of one client, in their order. The first that fails ends it.
 async fn send(
-    server: Server,
+    server: MandosProxy,
     client: ClientPath,
     changes: std::sync::Arc<Changes>,
-) -> Result<(), Error> {
+) -> Result<(), BusError> {
     for (property, value) in &changes.values {
         server.set(&client, *property, value).await?;
     }
@@ -254,9 +259,9 @@ mod tests {
         assert_eq!(
             changes.values,
             [
-                (Property::Timeout, Value::Milliseconds(600_000)),
-                (Property::ApprovedByDefault, Value::Boolean(false)),
-                (Property::Host, Value::Text("a=b".into())),
+                (Property::Timeout, PropertyValue::Milliseconds(600_000)),
+                (Property::ApprovedByDefault, PropertyValue::Boolean(false)),
+                (Property::Host, PropertyValue::Text("a=b".into())),
             ]
         );
         for (line, error) in [

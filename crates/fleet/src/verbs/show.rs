@@ -2,7 +2,7 @@
 
 use clap::Args;
 use nightlatch_bus::client::{CheckStatus, ClientView};
-use nightlatch_bus::proxy::Server;
+use nightlatch_bus::proxy::MandosProxy;
 use nightlatch_console::failure::Failure;
 use nightlatch_console::output::table::visible;
 use nightlatch_console::output::{self, Style, human};
@@ -30,7 +30,11 @@ pub struct ShowOptions {
 const LABEL: usize = 21;
 
 /// Carries the verb out.
-pub(crate) async fn run(options: &ShowOptions, server: &Server, now: Wall) -> Result<u8, Failure> {
+pub(crate) async fn run(
+    options: &ShowOptions,
+    server: &MandosProxy,
+    now: Wall,
+) -> Result<u8, Failure> {
     let clients = server.clients().await.map_err(bus::failure)?;
     let chosen = Selection::of(&clients, &options.which)?.clients;
     if options.json {

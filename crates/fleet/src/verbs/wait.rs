@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use nightlatch_bus::client::ClientView;
-use nightlatch_bus::proxy::Server;
-use nightlatch_bus::signal::{Signal, Signals};
+use nightlatch_bus::proxy::MandosProxy;
+use nightlatch_bus::signal::{ServerSignal, SignalStream};
 use nightlatch_console::failure::{EX_NOUSER, EX_TEMPFAIL, EX_UNAVAILABLE, Failure, note};
 use nightlatch_console::output::human;
 use nightlatch_core::duration;
@@ -46,7 +46,7 @@ pub struct WaitOptions {
 }
 
 /// Carries the verb out.
-pub(crate) async fn run(options: &WaitOptions, server: &Server) -> Result<u8, Failure> {
+pub(crate) async fn run(options: &WaitOptions, server: &MandosProxy) -> Result<u8, Failure> {
     let happens = until_it_happens(options, server);
     let Some(timeout) = options.timeout else {
         return happens.await.map(|()| 0);
@@ -65,7 +65,7 @@ pub(crate) async fn run(options: &WaitOptions, server: &Server) -> Result<u8, Fa
     }
 }
 
-async fn until_it_happens(options: &WaitOptions, server: &Server) -> Result<(), Failure> {
+async fn until_it_happens(options: &WaitOptions, server: &MandosProxy) -> Result<(), Failure> {
     let mut signals = server.signals().await.map_err(bus::failure)?;
     let clients = signals.snapshot().await.map_err(bus::failure)?;
     // Whom nobody knows now is rather mistyped than to come.
@@ -79,15 +79,15 @@ async fn until_it_happens(options: &WaitOptions, server: &Server) -> Result<(), 
     }
     while !stands(options.until, &client) {
         match signals.next().await {
-            Some(Signal::GotSecret(path))
+            Some(ServerSignal::GotSecret(path))
                 if path == client.path && options.until == Until::Released =>
             {
                 return Ok(());
             }
-            Some(Signal::Removed(path)) if path == client.path => {
+            Some(ServerSignal::Removed(path)) if path == client.path => {
                 return removed(options);
             }
-            Some(Signal::Changed {
+            Some(ServerSignal::Changed {
                 client: path,
                 values,
                 ..
@@ -101,8 +101,10 @@ async fn until_it_happens(options: &WaitOptions, server: &Server) -> Result<(), 
                     return Ok(());
                 }
             }
-            Some(Signal::ServerGone) => note("the server went away; waiting for it to come back"),
-            Some(Signal::ServerCame) => match again(&mut signals, &options.name).await? {
+            Some(ServerSignal::ServerGone) => {
+                note("the server went away; waiting for it to come back")
+            }
+            Some(ServerSignal::ServerCame) => match again(&mut signals, &options.name).await? {
                 Some(view) => client = view,
                 None => return removed(options),
             },
@@ -129,7 +131,7 @@ fn stands(until: Until, client: &ClientView) -> bool {
 }
 
 /// The client as a server that came has it.
-async fn again(signals: &mut Signals, name: &str) -> Result<Option<ClientView>, Failure> {
+async fn again(signals: &mut SignalStream, name: &str) -> Result<Option<ClientView>, Failure> {
     let clients = signals.snapshot().await.map_err(bus::failure)?;
     Ok(clients.into_iter().find(|client| client.name == name))
 }

@@ -4,9 +4,9 @@
 use std::time::Duration;
 
 use nightlatch_bus::client::ClientView;
-use nightlatch_bus::error::Error;
-use nightlatch_bus::own::{Explanation, Verdict};
-use nightlatch_bus::proxy::Server;
+use nightlatch_bus::error::BusError;
+use nightlatch_bus::own::{Explanation, ReleaseVerdict};
+use nightlatch_bus::proxy::MandosProxy;
 use nightlatch_console::failure::Failure;
 use nightlatch_console::output::table::visible;
 use nightlatch_console::output::{self, Style, human};
@@ -31,7 +31,11 @@ struct Line<'c> {
 }
 
 /// Carries the verb out.
-pub(crate) async fn run(options: &ShowOptions, server: &Server, now: Wall) -> Result<u8, Failure> {
+pub(crate) async fn run(
+    options: &ShowOptions,
+    server: &MandosProxy,
+    now: Wall,
+) -> Result<u8, Failure> {
     let clients = server.clients().await.map_err(bus::failure)?;
     bus::tell_warnings(server).await;
     let chosen = Selection::of(&clients, &options.which)?.clients;
@@ -39,7 +43,7 @@ pub(crate) async fn run(options: &ShowOptions, server: &Server, now: Wall) -> Re
     for client in chosen {
         let explanation = match server.explain(&client.name).await {
             Ok(explanation) => explanation,
-            Err(Error::NotSupported) => derive(client, now),
+            Err(BusError::NotSupported) => derive(client, now),
             Err(error) => return Err(bus::failure(error).about(&client.name)),
         };
         explained.push((client, explanation));
@@ -59,9 +63,9 @@ pub(crate) async fn run(options: &ShowOptions, server: &Server, now: Wall) -> Re
     let coloured = output::coloured();
     let paragraphs = explained.iter().map(|(client, explanation)| {
         let style = match explanation.verdict {
-            Verdict::Released => Style::Good,
-            Verdict::Asks => Style::Warning,
-            Verdict::Refused => Style::Bad,
+            ReleaseVerdict::Released => Style::Good,
+            ReleaseVerdict::NeedsApproval => Style::Warning,
+            ReleaseVerdict::Refused => Style::Bad,
         };
         let name = style.paint(&visible(&client.name), coloured);
         let mut text = visible(explanation.text.trim());
@@ -91,7 +95,7 @@ pub(crate) fn derive(client: &ClientView, now: Wall) -> Explanation {
     };
     if client.approval_delay.is_zero() {
         return Explanation {
-            verdict: Verdict::Released,
+            verdict: ReleaseVerdict::Released,
             reason: "enabled".to_owned(),
             since: client.last_enabled,
             until: client.expires,
@@ -102,7 +106,7 @@ pub(crate) fn derive(client: &ClientView, now: Wall) -> Explanation {
         };
     }
     Explanation {
-        verdict: Verdict::Asks,
+        verdict: ReleaseVerdict::NeedsApproval,
         reason: "needs-approval".to_owned(),
         since: client.last_enabled,
         until: client.expires,
@@ -120,7 +124,7 @@ pub(crate) fn derive(client: &ClientView, now: Wall) -> Explanation {
 fn disabled(client: &ClientView, now: Wall) -> Explanation {
     let Some(enabled) = client.last_enabled else {
         return Explanation {
-            verdict: Verdict::Refused,
+            verdict: ReleaseVerdict::Refused,
             reason: "never-enabled".to_owned(),
             since: client.created,
             until: None,
@@ -147,7 +151,7 @@ fn disabled(client: &ClientView, now: Wall) -> Explanation {
         )
     };
     Explanation {
-        verdict: Verdict::Refused,
+        verdict: ReleaseVerdict::Refused,
         reason: if ran_out { "expired" } else { "disabled" }.to_owned(),
         since: None,
         until: None,
@@ -171,7 +175,7 @@ fn waits(client: &ClientView, now: Wall) -> Explanation {
         None => "In the end it is".to_owned(),
     };
     Explanation {
-        verdict: Verdict::Asks,
+        verdict: ReleaseVerdict::NeedsApproval,
         reason: "needs-approval".to_owned(),
         since: client.last_approval_request,
         until: ends,
@@ -219,7 +223,7 @@ mod tests {
     #[test]
     fn who_is_enabled_is_released_until_its_time_is_up() {
         let explanation = derive(&client("foo"), NOW);
-        assert_eq!(explanation.verdict, Verdict::Released);
+        assert_eq!(explanation.verdict, ReleaseVerdict::Released);
         assert_eq!(
             explanation.text,
             "It gets its secret at once when it asks: it is enabled and needs no approval. It will be \
@@ -233,7 +237,7 @@ mod tests {
         let mut foo = client("foo");
         foo.approval_delay = seconds(30);
         let explanation = derive(&foo, NOW);
-        assert_eq!(explanation.verdict, Verdict::Asks);
+        assert_eq!(explanation.verdict, ReleaseVerdict::NeedsApproval);
         assert!(
             explanation
                 .text

@@ -5,7 +5,7 @@ use std::time::Duration;
 use nightlatch_core::checker::LastCheck;
 use nightlatch_core::client::saved::{End, Saved};
 use nightlatch_core::name::ClientName;
-use nightlatch_core::registry::{Limits, Registry};
+use nightlatch_core::registry::{Registry, RegistryLimits};
 use nightlatch_core::time::{BootId, Monotonic, Now, Wall};
 use proptest::prelude::*;
 
@@ -87,7 +87,7 @@ fn enabled_at_start(config: ClientConfig, judged: Judged, seconds: i64) -> bool 
         end: End::Clean,
         ..Saved::default()
     };
-    let limits = Limits {
+    let limits = RegistryLimits {
         concurrent_checks: 1,
         check_on_release: false,
         allow_rehearsals: false,

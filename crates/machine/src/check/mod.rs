@@ -22,7 +22,7 @@ use nightlatch_console::failure::{EX_NOPERM, Failure};
 use nightlatch_console::output::human;
 use nightlatch_console::report::Report;
 use nightlatch_core::settings::machine::MachineSettings;
-use nightlatch_proto::rehearsal::Terms;
+use nightlatch_proto::rehearsal::RehearsalTerms;
 
 use crate::boot_files;
 use crate::image::Plan;
@@ -119,7 +119,7 @@ fn check(options: &MachineCheckOptions, report: &mut Report) -> Result<(), Failu
 }
 
 /// Whether the machine may be away for as long as a reboot takes.
-fn time(settings: &MachineSettings, terms: &Terms, report: &mut Report) {
+fn time(settings: &MachineSettings, terms: &RehearsalTerms, report: &mut Report) {
     let (downtime, from) = match settings.downtime {
         Some(given) => (given, "as client.conf says"),
         None => downtime::measured().map_or((downtime::USUAL, "usually"), |took| {
@@ -130,9 +130,9 @@ fn time(settings: &MachineSettings, terms: &Terms, report: &mut Report) {
     let said = format!(
         "a reboot takes {} {from}, and the server allows {} at least",
         shown(downtime),
-        shown(terms.always())
+        shown(terms.safe_absence())
     );
-    if downtime <= terms.always() {
+    if downtime <= terms.safe_absence() {
         return report.good("time", said);
     }
     let hint = Some(format!(

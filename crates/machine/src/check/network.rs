@@ -14,11 +14,11 @@ use std::time::Duration;
 
 use nightlatch_console::failure::Failure;
 use nightlatch_console::report::Report;
-use nightlatch_core::connect::{Host, Scope, Target};
-use nightlatch_core::network::compare::{Difference, Differs, differences};
-use nightlatch_core::network::learn::{Reach, Way, learn};
-use nightlatch_core::network::snapshot::{SeenLink, Snapshot};
-use nightlatch_core::network::{Definition, Kind};
+use nightlatch_core::connect::{Scope, Target, TargetHost};
+use nightlatch_core::network::compare::{DifferenceKind, LinkDifference, differences};
+use nightlatch_core::network::learn::{ReachMethod, ServerRoute, learn};
+use nightlatch_core::network::snapshot::{KernelLink, Snapshot};
+use nightlatch_core::network::{Definition, LinkKind};
 use nightlatch_core::settings::machine::MachineSettings;
 
 use crate::boot_command::BootCommand;
@@ -75,7 +75,7 @@ impl BootNetwork {
         let named = usable
             .iter()
             .filter_map(|it| self.snapshot.named(&it.running));
-        let ways: Vec<Way> = named.map(neighbour).collect();
+        let ways: Vec<ServerRoute> = named.map(neighbour).collect();
         let used = learn(&self.snapshot, &ways).definition;
         modules(&used, Some(&self.snapshot)).into_iter().collect()
     }
@@ -190,7 +190,7 @@ impl BootNetwork {
             report.bad("network", said, Some(hint));
         }
         let links = self.definition.links().iter();
-        let made = links.filter(|link| !matches!(link.kind, Kind::Device(_)));
+        let made = links.filter(|link| !matches!(link.kind, LinkKind::Device(_)));
         let names: Vec<&str> = made.map(|link| link.name.as_str()).collect();
         report.good(
             "network",
@@ -269,7 +269,7 @@ impl BootNetwork {
     /// A server that is connected to, with the name that its interface has now.
     pub(super) fn now(&self, target: &Target) -> Target {
         let mut target = target.clone();
-        if let Host::LinkLocal(_, Some(Scope::Name(name))) = &mut target.host
+        if let TargetHost::LinkLocal(_, Some(Scope::Name(name))) = &mut target.host
             && let Some(link) = self.definition.link(name)
             && let Some(seen) = drift::in_use(&self.definition, link, &self.snapshot)
         {
@@ -323,7 +323,7 @@ impl BootNetwork {
     }
 
     /// True when a boot has a link of the running system; nothing where it leads to no hardware anyway.
-    fn judge(&self, link: &SeenLink) -> Option<Result<(), String>> {
+    fn judge(&self, link: &KernelLink) -> Option<Result<(), String>> {
         let way = [neighbour(link)];
         if !crate::network::is_searched(link, &self.snapshot) {
             return None;
@@ -338,11 +338,11 @@ impl BootNetwork {
             .map(|it| it.name.as_str())
             .collect();
         let wanted = self.definition.clone().needed_for(&tops);
-        let lacks = |it: &Difference| match &it.what {
-            Differs::OnlyNow { device } => !device,
+        let lacks = |it: &LinkDifference| match &it.what {
+            DifferenceKind::OnlyNow { device } => !device,
             // An address is no part of a search.
-            Differs::Setting { key, .. } if key == "addresses" || key == "routes" => false,
-            Differs::OnlyInFile | Differs::Setting { .. } => it.is_decisive(),
+            DifferenceKind::Setting { key, .. } if key == "addresses" || key == "routes" => false,
+            DifferenceKind::OnlyInFile | DifferenceKind::Setting { .. } => it.is_decisive(),
         };
         let lacking = differences(&wanted, &learned, &self.snapshot);
         if lacking.iter().any(lacks) {
@@ -361,9 +361,9 @@ impl BootNetwork {
     }
 }
 
-fn neighbour(link: &SeenLink) -> Way {
-    Way {
+fn neighbour(link: &KernelLink) -> ServerRoute {
+    ServerRoute {
         link: link.present.index,
-        reach: Reach::Neighbour,
+        reach: ReachMethod::Neighbour,
     }
 }

@@ -11,7 +11,7 @@ use nightlatch_console::failure::{EX_SOFTWARE, Failure};
 use nightlatch_console::report::Report;
 use nightlatch_core::connect::Target;
 use nightlatch_core::secret::Secret;
-use nightlatch_proto::rehearsal::Terms;
+use nightlatch_proto::rehearsal::RehearsalTerms;
 
 use super::network::{BootNetwork, Usable};
 use super::options::MachineCheckOptions;
@@ -30,7 +30,7 @@ const ALLOW: &str = "tell who looks after the server, and allow the next one the
 pub(super) struct Fetched {
     pub(super) password: Secret,
     /// How long the machine may be away; a server of Mandos does not tell.
-    pub(super) terms: Option<Terms>,
+    pub(super) terms: Option<RehearsalTerms>,
 }
 
 /// One run of the client: from where, how that is called, and which server is connected to.

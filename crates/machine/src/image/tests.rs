@@ -5,7 +5,7 @@ use std::path::Path;
 
 use nightlatch_core::time::Wall;
 use nightlatch_openpgp::Algorithm;
-use nightlatch_proto::tls::KeyKind;
+use nightlatch_proto::tls::RawKeyKind;
 use tempfile::TempDir;
 
 use super::*;
@@ -29,7 +29,7 @@ fn machine(keys: &str) -> TempDir {
         primary: Algorithm::Curve25519,
         encryption: Algorithm::Curve25519,
         expires: None,
-        tls: KeyKind::Ed25519,
+        tls: RawKeyKind::Ed25519,
         created: Wall::from_unix_micros(0),
     };
     keys::Directory::new(&keys)

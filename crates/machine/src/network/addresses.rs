@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 
-use nightlatch_core::connect::{Host, Scope, Target};
+use nightlatch_core::connect::{Scope, Target, TargetHost};
 
 /// What a server's name or address means on the running system.
 pub(super) enum BootTarget {
@@ -18,9 +18,9 @@ pub(super) enum BootTarget {
 pub(super) fn boot_targets(target: &Target) -> BootTarget {
     let port = target.port.get();
     match &target.host {
-        Host::Address(ip) => BootTarget::Routed(vec![SocketAddr::new(*ip, port)]),
-        Host::LinkLocal(ip, scope) => BootTarget::LinkLocal(*ip, scope.clone()),
-        Host::Name(name) => match (name.as_str(), port).to_socket_addrs() {
+        TargetHost::Address(ip) => BootTarget::Routed(vec![SocketAddr::new(*ip, port)]),
+        TargetHost::LinkLocal(ip, scope) => BootTarget::LinkLocal(*ip, scope.clone()),
+        TargetHost::Name(name) => match (name.as_str(), port).to_socket_addrs() {
             Ok(found) => {
                 let mut found: Vec<SocketAddr> = found.collect();
                 let mut known: Vec<IpAddr> = Vec::new();

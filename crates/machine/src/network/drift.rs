@@ -1,9 +1,9 @@
 //! What differs between the file and the running system.
 
-use nightlatch_core::network::compare::{Difference, differences};
-use nightlatch_core::network::learn::{Learned, Reach, Way, learn};
-use nightlatch_core::network::snapshot::{SeenLink, Snapshot};
-use nightlatch_core::network::{Definition, Kind, Link};
+use nightlatch_core::network::compare::{LinkDifference, differences};
+use nightlatch_core::network::learn::{Learned, ReachMethod, ServerRoute, learn};
+use nightlatch_core::network::snapshot::{KernelLink, Snapshot};
+use nightlatch_core::network::{Definition, Link, LinkKind};
 
 use super::ways::Ways;
 
@@ -12,9 +12,9 @@ pub(crate) fn counterpart<'s>(
     definition: &Definition,
     name: &str,
     snapshot: &'s Snapshot,
-) -> Option<&'s SeenLink> {
+) -> Option<&'s KernelLink> {
     match definition.link(name).map(|link| &link.kind) {
-        Some(Kind::Device(wanted)) if !wanted.is_by_name() => {
+        Some(LinkKind::Device(wanted)) if !wanted.is_by_name() => {
             let mut links = snapshot.links.iter();
             links.find(|link| !link.loopback && wanted.fits(&link.present))
         }
@@ -28,7 +28,7 @@ pub(crate) fn in_use<'s>(
     definition: &Definition,
     link: &Link,
     snapshot: &'s Snapshot,
-) -> Option<&'s SeenLink> {
+) -> Option<&'s KernelLink> {
     let mut bridges = link.stands_for.iter();
     bridges
         .find_map(|name| snapshot.named(name.as_str()))
@@ -41,14 +41,14 @@ pub(crate) fn drift(
     definition: &Definition,
     snapshot: &Snapshot,
     ways: Option<&Ways>,
-) -> (Learned, Vec<Difference>) {
+) -> (Learned, Vec<LinkDifference>) {
     let connects = ways.is_some_and(|ways| ways.is_routed);
     let tops = definition.tops();
     let present = tops.filter_map(|link| in_use(definition, link, snapshot));
-    let mut all: Vec<Way> = present
-        .map(|seen| Way {
+    let mut all: Vec<ServerRoute> = present
+        .map(|seen| ServerRoute {
             link: seen.present.index,
-            reach: Reach::Neighbour,
+            reach: ReachMethod::Neighbour,
         })
         .collect();
     all.extend(ways.iter().flat_map(|ways| ways.ways.iter().cloned()));

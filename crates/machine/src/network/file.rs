@@ -7,7 +7,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use nightlatch_console::failure::{EX_CANTCREAT, EX_IOERR, EX_NOPERM, Failure};
-use nightlatch_core::network::{Definition, Fault};
+use nightlatch_core::network::{Definition, NetworkConfError};
 use sha2::{Digest, Sha256};
 
 /// Where it is, below the root of a machine.
@@ -32,7 +32,7 @@ pub(crate) struct ConfFile {
     /// What a boot makes of it.
     pub(crate) definition: Definition,
     /// What is wrong with it.
-    pub(crate) faults: Vec<Fault>,
+    pub(crate) faults: Vec<NetworkConfError>,
 }
 
 impl ConfFile {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use nightlatch_console::failure::{EX_CANTCREAT, EX_UNAVAILABLE, Failure, note, warn};
 use nightlatch_console::output;
 use nightlatch_core::connect::Target;
-use nightlatch_core::network::compare::{Difference, differences};
+use nightlatch_core::network::compare::{LinkDifference, differences};
 use nightlatch_core::network::learn::{Learned, learn};
 use nightlatch_core::network::snapshot::Snapshot;
 use nightlatch_core::settings::machine::MachineSettings;
@@ -124,12 +124,12 @@ impl Now {
         file::text(&self.learned.definition, &self.how)
     }
 
-    fn differences(&self, old: &ConfFile) -> Vec<Difference> {
+    fn differences(&self, old: &ConfFile) -> Vec<LinkDifference> {
         differences(&old.definition, &self.learned, &self.snapshot)
     }
 
     /// Says what differs.
-    fn tell(&self, differences: &[Difference], old: &ConfFile) {
+    fn tell(&self, differences: &[LinkDifference], old: &ConfFile) {
         let path = old.path.display();
         for fault in &old.faults {
             note(format_args!("{path}: {fault}"));

@@ -18,10 +18,10 @@ use std::fs;
 use std::path::Path;
 
 use nightlatch_console::failure::{EX_OSERR, Failure, warn};
-use nightlatch_core::connect::{Host, Scope};
-use nightlatch_core::network::learn::{Reach, Way, learn as learn_from};
+use nightlatch_core::connect::{Scope, TargetHost};
+use nightlatch_core::network::learn::{ReachMethod, ServerRoute, learn as learn_from};
 use nightlatch_core::network::snapshot::Snapshot;
-use nightlatch_core::network::{Definition, Kind, Link};
+use nightlatch_core::network::{Definition, Link, LinkKind};
 use nightlatch_core::settings::machine::MachineSettings;
 
 use crate::boot_files;
@@ -59,13 +59,13 @@ pub(crate) fn boot_links(definition: &Definition, snapshot: &Snapshot) -> Vec<St
     let links = definition.links().iter();
     let mut names: Vec<String> = links.map(|link| link.name.to_string()).collect();
     for link in &snapshot.links {
-        let way = Way {
+        let way = ServerRoute {
             link: link.present.index,
-            reach: Reach::Neighbour,
+            reach: ReachMethod::Neighbour,
         };
         let alone = learn_from(snapshot, &[way]).definition;
         let is_device =
-            |it: &Link| it.name.as_str() == link.name() && matches!(it.kind, Kind::Device(_));
+            |it: &Link| it.name.as_str() == link.name() && matches!(it.kind, LinkKind::Device(_));
         if alone.links().iter().any(is_device) && !names.iter().any(|it| it == link.name()) {
             names.push(link.name().to_owned());
         }
@@ -89,7 +89,7 @@ pub(crate) fn at_boot(settings: &MachineSettings, definition: &Definition) -> Ma
     }
     settings.interfaces = interfaces;
     for target in settings.connect.iter_mut() {
-        if let Host::LinkLocal(_, Some(Scope::Name(name))) = &mut target.host {
+        if let TargetHost::LinkLocal(_, Some(Scope::Name(name))) = &mut target.host {
             *name = name_of(name);
         }
     }
@@ -102,10 +102,10 @@ pub(crate) fn modules(definition: &Definition, snapshot: Option<&Snapshot>) -> V
     let mut modules = BTreeSet::new();
     for link in definition.links() {
         let kind = match &link.kind {
-            Kind::Vlan { .. } => Some("8021q"),
-            Kind::Bond(_) => Some("bonding"),
-            Kind::Bridge { .. } => Some("bridge"),
-            Kind::Device(_) => None,
+            LinkKind::Vlan { .. } => Some("8021q"),
+            LinkKind::Bond(_) => Some("bonding"),
+            LinkKind::Bridge { .. } => Some("bridge"),
+            LinkKind::Device(_) => None,
         };
         modules.extend(kind.map(str::to_owned));
         let Some(snapshot) = snapshot else { continue };

@@ -6,10 +6,10 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6, UdpSock
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
-use nightlatch_core::network::snapshot::{SeenLink, Snapshot};
+use nightlatch_core::network::snapshot::{KernelLink, Snapshot};
 use nightlatch_core::time::Monotonic;
 use nightlatch_proto::discovery::{
-    Arrival, Browser, Event, GROUP_V4, GROUP_V6, InterfaceIndex, MAX_MESSAGE, MDNS_PORT,
+    Arrival, Browser, BrowserEvent, GROUP_V4, GROUP_V6, InterfaceIndex, MAX_MESSAGE, MDNS_PORT,
 };
 use nightlatch_sys::clock;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -33,7 +33,7 @@ struct Socket {
 }
 
 /// True when a server could be announced on a link: it is in use, and has neighbours of its own.
-pub(crate) fn is_searched(link: &SeenLink, snapshot: &Snapshot) -> bool {
+pub(crate) fn is_searched(link: &KernelLink, snapshot: &Snapshot) -> bool {
     let master = link.present.master.and_then(|it| snapshot.link(it));
     let hidden = master.is_some_and(|it| matches!(it.kind(), "bond" | "bridge" | "team"));
     link.present.up && link.running && link.ethernet && !link.loopback && !hidden
@@ -71,7 +71,7 @@ pub(super) fn search(
             }
         }
         while let Some(event) = browser.poll_event() {
-            if let Event::Found(server) = event
+            if let BrowserEvent::Found(server) = event
                 && !snapshot.has_address(server.addr.ip())
             {
                 found.insert(server.interface.0);

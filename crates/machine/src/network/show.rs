@@ -7,8 +7,8 @@ use nightlatch_console::failure::{Failure, note, warn};
 use nightlatch_console::output::table::{Cell, render};
 use nightlatch_console::output::{self, Style, json};
 use nightlatch_core::connect::Target;
-use nightlatch_core::network::compare::Difference;
-use nightlatch_core::network::{Definition, Kind, Link, LinkName};
+use nightlatch_core::network::compare::LinkDifference;
+use nightlatch_core::network::{Definition, Link, LinkKind, LinkName};
 use nightlatch_core::settings::machine::MachineSettings;
 use serde::Serialize;
 
@@ -64,7 +64,7 @@ struct View {
     file: Option<ConfFile>,
     definition: Definition,
     /// None where the running system is another one.
-    differences: Option<Vec<Difference>>,
+    differences: Option<Vec<LinkDifference>>,
     modules: Vec<String>,
 }
 
@@ -212,7 +212,7 @@ impl View {
     fn cells(&self, link: &Link) -> [Cell; 4] {
         let all = self.differences.as_ref();
         let own = all.map(|all| all.iter().filter(|it| it.link == link.name));
-        let now = match own.map(|own| own.map(Difference::is_decisive).max()) {
+        let now = match own.map(|own| own.map(LinkDifference::is_decisive).max()) {
             None => Cell::new("not known here", Style::Dim),
             Some(None) => Cell::new("the same", Style::Good),
             Some(Some(true)) => Cell::new("differs", Style::Bad),
@@ -240,10 +240,10 @@ fn row(link: &Link) -> Row {
 
 fn kind(link: &Link) -> &'static str {
     match link.kind {
-        Kind::Device(_) => "device",
-        Kind::Vlan { .. } => "vlan",
-        Kind::Bond(_) => "bond",
-        Kind::Bridge { .. } => "bridge",
+        LinkKind::Device(_) => "device",
+        LinkKind::Vlan { .. } => "vlan",
+        LinkKind::Bond(_) => "bond",
+        LinkKind::Bridge { .. } => "bridge",
     }
 }
 
@@ -252,15 +252,15 @@ fn what(link: &Link) -> String {
     let parts: Vec<&str> = link.parts().iter().map(LinkName::as_str).collect();
     let parts = parts.join(" ");
     let mut what = match &link.kind {
-        Kind::Device(wanted) => match (wanted.mac, &wanted.path, &wanted.driver) {
+        LinkKind::Device(wanted) => match (wanted.mac, &wanted.path, &wanted.driver) {
             (Some(mac), ..) => format!("recognised by {mac}"),
             (None, Some(path), _) => format!("recognised by {path}"),
             (None, None, Some(driver)) => format!("recognised by its driver {driver}"),
             (None, None, None) => "recognised by its name".to_owned(),
         },
-        Kind::Vlan { id, .. } => format!("{id} on {parts}"),
-        Kind::Bond(bond) => format!("{} of {parts}", bond.mode),
-        Kind::Bridge { .. } => format!("of {parts}"),
+        LinkKind::Vlan { id, .. } => format!("{id} on {parts}"),
+        LinkKind::Bond(bond) => format!("{} of {parts}", bond.mode),
+        LinkKind::Bridge { .. } => format!("of {parts}"),
     };
     for name in &link.stands_for {
         what.push_str(&format!(", for {name}"));

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use nightlatch_console::failure::{EX_OSERR, EX_SOFTWARE, EX_USAGE, Failure};
 use nightlatch_core::connect::{Scope, Target};
-use nightlatch_core::network::learn::{Reach, Routed, Way};
-use nightlatch_core::network::snapshot::{RouteKind, SeenLink, Snapshot};
+use nightlatch_core::network::learn::{ReachMethod, Routed, ServerRoute};
+use nightlatch_core::network::snapshot::{KernelLink, RouteKind, Snapshot};
 
 use super::addresses::{BootTarget, boot_targets};
 use super::search;
@@ -18,7 +18,7 @@ use super::search;
 #[derive(Clone, Default, Debug)]
 pub(crate) struct Ways {
     /// The ways.
-    pub(crate) ways: Vec<Way>,
+    pub(crate) ways: Vec<ServerRoute>,
     /// How a server is reached, a sentence each, for comments.
     pub(crate) how: Vec<String>,
     /// Why one is not.
@@ -28,7 +28,7 @@ pub(crate) struct Ways {
 }
 
 impl Ways {
-    fn add(&mut self, way: Way, how: String) {
+    fn add(&mut self, way: ServerRoute, how: String) {
         if !self.ways.contains(&way) {
             self.ways.push(way);
             self.how.push(how);
@@ -40,7 +40,7 @@ impl Ways {
         let mut ways = Self::default();
         for name in names {
             let link = snapshot.named(name).ok_or_else(|| {
-                let all: Vec<&str> = snapshot.links.iter().map(SeenLink::name).collect();
+                let all: Vec<&str> = snapshot.links.iter().map(KernelLink::name).collect();
                 Failure::new(EX_USAGE, format!("there is no interface {name:?}"))
                     .hint(format!("expected one of {}", all.join(", ")))
             })?;
@@ -189,7 +189,7 @@ impl Ways {
                 .push(format!("{ip} is an address of this machine itself"));
             return Ok(());
         }
-        let name = snapshot.link(route.link).map_or("?", SeenLink::name);
+        let name = snapshot.link(route.link).map_or("?", KernelLink::name);
         let how = match route.via {
             Some(via) => format!("{ip} is reached over {name}, by the gateway {via}."),
             None => format!("{ip} is reached over {name}, without a gateway."),
@@ -201,9 +201,9 @@ impl Ways {
             source: route.source,
             is_static: route.is_static,
         };
-        let way = Way {
+        let way = ServerRoute {
             link: route.link,
-            reach: Reach::Routed(routed),
+            reach: ReachMethod::Routed(routed),
         };
         self.add(way, how);
         Ok(())
@@ -214,7 +214,7 @@ impl Ways {
 /// no interface is named.
 type Looked = (BootTarget, Vec<u32>);
 
-fn look(target: &Target, links: &[&SeenLink], wait: Duration) -> Looked {
+fn look(target: &Target, links: &[&KernelLink], wait: Duration) -> Looked {
     let target_now = boot_targets(target);
     let answering = match &target_now {
         BootTarget::LinkLocal(ip, None) => links
@@ -231,15 +231,15 @@ fn is_global(ip: &IpAddr) -> bool {
     !ip.is_loopback() && !matches!(ip, IpAddr::V6(v6) if v6.is_unicast_link_local())
 }
 
-fn neighbour(link: &SeenLink) -> Way {
-    Way {
+fn neighbour(link: &KernelLink) -> ServerRoute {
+    ServerRoute {
         link: link.present.index,
-        reach: Reach::Neighbour,
+        reach: ReachMethod::Neighbour,
     }
 }
 
 /// The links of these names, or without names all that suit.
-fn candidates<'s>(names: &[String], snapshot: &'s Snapshot) -> Vec<&'s SeenLink> {
+fn candidates<'s>(names: &[String], snapshot: &'s Snapshot) -> Vec<&'s KernelLink> {
     let all = snapshot.links.iter().filter(|link| match names {
         [] => search::is_searched(link, snapshot),
         names => names.iter().any(|name| name == link.name()) && link.present.up,
@@ -248,7 +248,7 @@ fn candidates<'s>(names: &[String], snapshot: &'s Snapshot) -> Vec<&'s SeenLink>
 }
 
 /// True when somebody listens there. Nothing is sent.
-fn answers(ip: Ipv6Addr, port: u16, link: &SeenLink, wait: Duration) -> bool {
+fn answers(ip: Ipv6Addr, port: u16, link: &KernelLink, wait: Duration) -> bool {
     let address = SocketAddrV6::new(ip, port, 0, link.present.index);
     let connected: io::Result<TcpStream> = TcpStream::connect_timeout(&address.into(), wait);
     connected.is_ok()

@@ -1,4 +1,4 @@
-//! The browser: messages and time in, queries and found servers out.
+//! The browser: takes messages and time, gives queries and found servers.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
@@ -6,13 +6,15 @@ use std::time::Duration;
 
 use nightlatch_core::time::Monotonic;
 
-use super::cache::Link;
-use super::message::{self, Ignored};
+use super::cache::LinkCache;
+use super::message::{self, IgnoreReason};
 use super::name::DomainName;
-use super::view::Place;
-use super::{Arrival, Event, InterfaceIndex, MDNS_PORT, SERVICE_TYPE, Server, Transmit};
+use super::source::ServiceAddress;
+use super::{
+    Arrival, BrowserEvent, FoundServer, InterfaceIndex, MDNS_PORT, SERVICE_TYPE, Transmit,
+};
 
-/// What makes a server of one source one that is told of: lower comes first.
+/// Orders the servers of one source: lower is reported first.
 type Rank = (u8, SocketAddr);
 
 /// Browses `_mandos._tcp.local` on any number of interfaces.
@@ -23,10 +25,10 @@ type Rank = (u8, SocketAddr);
 #[derive(Debug)]
 pub struct Browser {
     service_type: DomainName,
-    links: BTreeMap<InterfaceIndex, Link>,
-    /// What the caller was told of.
-    told: BTreeMap<(InterfaceIndex, IpAddr), BTreeMap<Rank, Server>>,
-    events: VecDeque<Event>,
+    links: BTreeMap<InterfaceIndex, LinkCache>,
+    /// Servers that were reported to the caller as found and not yet as lost.
+    reported: BTreeMap<(InterfaceIndex, IpAddr), BTreeMap<Rank, FoundServer>>,
+    events: VecDeque<BrowserEvent>,
 }
 
 impl Default for Browser {
@@ -42,34 +44,34 @@ impl Browser {
         Self {
             service_type: DomainName::from_wire_labels(labels),
             links: BTreeMap::new(),
-            told: BTreeMap::new(),
+            reported: BTreeMap::new(),
             events: VecDeque::new(),
         }
     }
 
-    /// The interface can send now (for IPv6: its link-local address is no longer tentative).
+    /// Starts to browse on an interface, once it can send (for IPv6: its link-local address is no longer tentative).
     ///
-    /// The first question is due `jitter` from now; RFC 6762 section 5.2 wants a random delay of
-    /// 20 to 120 ms where many hosts may start at one moment. For an interface that was added
-    /// before, say because its link came back, the questions start anew and what is known stays.
+    /// The first question is due `jitter` from now; RFC 6762 section 5.2 wants a random delay of 20 to 120 ms where
+    /// many hosts may start at one moment. For an interface that was added before, for example because its carrier came
+    /// back, the questions start again and the cache stays.
     pub fn interface_added(&mut self, interface: InterfaceIndex, jitter: Duration, now: Monotonic) {
         let first = now.after(jitter);
         let service_type = &self.service_type;
         self.links
             .entry(interface)
             .and_modify(|link| link.restart(first))
-            .or_insert_with(|| Link::new(interface, service_type.clone(), first));
+            .or_insert_with(|| LinkCache::new(interface, service_type.clone(), first));
     }
 
-    /// The interface is gone, and with it every server found on it.
+    /// Forgets the interface and reports every server found on it as lost.
     pub fn interface_removed(&mut self, interface: InterfaceIndex) {
         self.links.remove(&interface);
         let events = &mut self.events;
-        self.told.retain(|(on, _), servers| {
+        self.reported.retain(|(on, _), servers| {
             let kept = *on != interface;
             if !kept {
                 let lost = std::mem::take(servers).into_values();
-                events.extend(lost.map(Event::Lost));
+                events.extend(lost.map(BrowserEvent::Lost));
             }
             kept
         });
@@ -79,23 +81,23 @@ impl Browser {
     ///
     /// # Errors
     ///
-    /// Why the message was not used; for a debug log at most, since anyone can send anything, and
-    /// since other hosts' queries end up here too.
+    /// The reason why the message was not used. For a debug log at most: anyone can send anything, and queries of other
+    /// hosts arrive here too.
     pub fn handle_packet(
         &mut self,
         arrival: Arrival,
         bytes: &[u8],
         now: Monotonic,
-    ) -> Result<(), Ignored> {
+    ) -> Result<(), IgnoreReason> {
         let link = self
             .links
             .get_mut(&arrival.interface)
-            .ok_or(Ignored::UnknownInterface)?;
+            .ok_or(IgnoreReason::UnknownInterface)?;
         check_origin(arrival)?;
         let source = arrival.source.ip();
         let print = link.fingerprint(bytes);
         if link.is_repeated(source, print, now) {
-            return Err(Ignored::Repeated);
+            return Err(IgnoreReason::Repeated);
         }
         let records = message::parse(bytes)?;
         link.take(source, &records, now);
@@ -103,7 +105,7 @@ impl Browser {
         Ok(())
     }
 
-    /// The time of [`poll_timeout`](Self::poll_timeout) has come. Early or late is no harm.
+    /// Call it at the time of [`poll_timeout`](Self::poll_timeout). Early or late is no harm.
     pub fn handle_timeout(&mut self, now: Monotonic) {
         for link in self.links.values_mut() {
             link.expire(now);
@@ -123,91 +125,93 @@ impl Browser {
         None
     }
 
-    /// What was found or lost since the last call. Ask after each message: what one message announces another
-    /// may push out.
-    pub fn poll_event(&mut self) -> Option<Event> {
+    /// The next change of the known servers. Call it after each message, because a later message may evict what an
+    /// earlier one announced.
+    pub fn poll_event(&mut self) -> Option<BrowserEvent> {
         if self.events.is_empty() {
-            self.compare_with_told();
+            self.compare_with_reported();
         }
         self.events.pop_front()
     }
 
-    /// When to call [`handle_timeout`](Self::handle_timeout); `None` without interfaces.
+    /// The time for the next [`handle_timeout`](Self::handle_timeout); `None` without interfaces.
     pub fn poll_timeout(&self) -> Option<Monotonic> {
-        self.links.values().map(Link::deadline).min()
+        self.links.values().map(LinkCache::deadline).min()
     }
 
     /// The servers that are announced now, in order of preference.
-    pub fn servers(&self) -> Vec<Server> {
-        let all = self.links.values().flat_map(Link::places);
-        let mut servers: Vec<Server> = all.map(|place| place.server()).collect();
+    pub fn servers(&self) -> Vec<FoundServer> {
+        let all = self.links.values().flat_map(LinkCache::addresses);
+        let mut servers: Vec<FoundServer> = all.map(|address| address.server()).collect();
         servers.sort_by_cached_key(|server| (preference(server.addr), server.clone()));
         servers.dedup_by_key(|server| (server.interface, server.addr, server.source));
         servers
     }
 
-    /// True when `addr` is announced now, and on which interfaces.
+    /// The interfaces on which `addr` is announced now.
     pub fn interfaces_of(&self, addr: SocketAddr) -> Vec<InterfaceIndex> {
-        let announces = |link: &&Link| link.places().any(|place| place.addr == addr);
+        let announces = |link: &&LinkCache| link.addresses().any(|address| address.addr == addr);
         let links = self.links.iter();
         let on = links.filter(|(_, link)| announces(link));
         on.map(|(interface, _)| *interface).collect()
     }
 
-    /// An interface on which more was announced, since the last call, than is kept for one.
-    pub fn poll_left_out(&mut self) -> Option<InterfaceIndex> {
+    /// An interface whose table was full since the last call, so that something announced there was evicted.
+    pub fn poll_evicted(&mut self) -> Option<InterfaceIndex> {
         let links = self.links.iter_mut();
-        let mut left_out = links.filter_map(|(interface, link)| {
-            let left_out = link.take_left_out();
-            left_out.then_some(*interface)
+        let mut evicted = links.filter_map(|(interface, link)| {
+            let evicted = link.take_evicted();
+            evicted.then_some(*interface)
         });
-        left_out.next()
+        evicted.next()
     }
 
-    /// Queues what differs between what is known and what was told. Computed from the tables, not
-    /// gathered as it happens: so the queue cannot outgrow them.
-    fn compare_with_told(&mut self) {
+    /// Queues the differences between the known and the reported servers. Computed from the tables instead of collected
+    /// as they happen, so that the queue cannot outgrow the tables.
+    fn compare_with_reported(&mut self) {
         let mut found = Vec::new();
         for (interface, link) in &mut self.links {
             for source in link.take_changed() {
-                let mut current: BTreeMap<Rank, Place<'_>> = BTreeMap::new();
-                for place in link.places_of(source) {
-                    let rank = (preference(place.addr), place.addr);
-                    current.entry(rank).or_insert(place);
+                let mut current: BTreeMap<Rank, ServiceAddress<'_>> = BTreeMap::new();
+                for address in link.addresses_of(source) {
+                    let rank = (preference(address.addr), address.addr);
+                    current.entry(rank).or_insert(address);
                 }
-                let told = self.told.entry((*interface, source)).or_default();
-                told.retain(|rank, server| {
+                let reported = self.reported.entry((*interface, source)).or_default();
+                reported.retain(|rank, server| {
                     let kept = current.contains_key(rank);
                     if !kept {
-                        self.events.push_back(Event::Lost(server.clone()));
+                        self.events.push_back(BrowserEvent::Lost(server.clone()));
                     }
                     kept
                 });
-                for (rank, place) in current {
-                    told.entry(rank).or_insert_with(|| {
-                        let server = place.server();
+                for (rank, address) in current {
+                    reported.entry(rank).or_insert_with(|| {
+                        let server = address.server();
                         found.push((rank, server.clone()));
                         server
                     });
                 }
-                if told.is_empty() {
-                    self.told.remove(&(*interface, source));
+                if reported.is_empty() {
+                    self.reported.remove(&(*interface, source));
                 }
             }
         }
         found.sort();
-        let found = found.into_iter().map(|(_, server)| Event::Found(server));
+        let found = found
+            .into_iter()
+            .map(|(_, server)| BrowserEvent::Found(server));
         self.events.extend(found);
     }
 }
 
 /// RFC 6762 sections 6 and 11: from port 5353, and from the local link.
-fn check_origin(arrival: Arrival) -> Result<(), Ignored> {
+fn check_origin(arrival: Arrival) -> Result<(), IgnoreReason> {
     if arrival.source.port() != MDNS_PORT {
-        return Err(Ignored::SourcePort);
+        return Err(IgnoreReason::SourcePort);
     }
     if !arrival.is_from_link() {
-        return Err(Ignored::OffLink);
+        return Err(IgnoreReason::OffLink);
     }
     Ok(())
 }

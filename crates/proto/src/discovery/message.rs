@@ -1,6 +1,6 @@
-//! The messages of multicast DNS: which answers matter here, and how a query is written.
+//! The messages of multicast DNS: parses answers, writes queries.
 //!
-//! The parsing of bytes is `simple-dns`'s; what it would do without bound is bounded before.
+//! `simple-dns` parses the bytes; this module bounds beforehand what that parser would not bound.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
@@ -22,24 +22,24 @@ const MAX_QUERY: usize = 1200;
 /// Length of a message's header, in bytes (RFC 1035 section 4.1.1).
 const HEADER: usize = 12;
 
-/// Longest time to live that is believed: the one of RFC 6762 section 10 for names that do not
-/// change. A forged record can then not stay for longer.
+/// Longest accepted time to live: the one of RFC 6762 section 10 for names that do not change. It limits how long a
+/// forged record stays.
 const MAX_TTL: Duration = Duration::from_secs(75 * 60);
 
-/// Why a message was not used. None of these is a fault of ours, and most are none at all.
+/// A message that was not used. Most are ordinary traffic of other hosts.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum Ignored {
+pub enum IgnoreReason {
     /// The interface was not added, or was removed.
     #[error("came in on an interface that is not browsed")]
     UnknownInterface,
     /// RFC 6762 section 6: answers come from port 5353.
     #[error("sent from a port other than 5353")]
     SourcePort,
-    /// RFC 6762 section 11: only the local link is believed.
+    /// RFC 6762 section 11: only messages from the local link are accepted.
     #[error("not proven to be sent on the local link")]
     OffLink,
-    /// The same source has just sent the same.
+    /// The same source sent the same message just before.
     #[error("repeated")]
     Repeated,
     /// Longer than [`MAX_MESSAGE`].
@@ -58,31 +58,31 @@ pub enum Ignored {
 
 /// A record that matters to the browser.
 #[derive(Clone, Debug)]
-pub(super) struct Record {
+pub(super) struct ReceivedRecord {
     pub(super) name: DomainName,
-    /// Zero says goodbye (RFC 6762 section 10.1).
+    /// Zero is a goodbye (RFC 6762 section 10.1).
     pub(super) ttl: Duration,
     /// The sender owns this name alone: older records of it are void (RFC 6762 section 10.2).
     pub(super) flush: bool,
-    pub(super) data: Data,
+    pub(super) data: RecordData,
 }
 
 #[derive(Clone, Debug)]
-pub(super) enum Data {
+pub(super) enum RecordData {
     Pointer(DomainName),
     Service { target: DomainName, port: u16 },
     Address(IpAddr),
 }
 
 /// The records of a response, from all its sections.
-pub(super) fn parse(bytes: &[u8]) -> Result<Vec<Record>, Ignored> {
+pub(super) fn parse(bytes: &[u8]) -> Result<Vec<ReceivedRecord>, IgnoreReason> {
     check_header(bytes)?;
-    let packet = Packet::parse(bytes).map_err(|_| Ignored::Malformed)?;
+    let packet = Packet::parse(bytes).map_err(|_| IgnoreReason::Malformed)?;
     let is_answer = packet.has_flags(PacketFlag::RESPONSE)
         && packet.opcode() == OPCODE::StandardQuery
         && packet.rcode() == RCODE::NoError;
     if !is_answer {
-        return Err(Ignored::NotAnAnswer);
+        return Err(IgnoreReason::NotAnAnswer);
     }
     let sections = [
         &packet.answers,
@@ -92,37 +92,39 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Vec<Record>, Ignored> {
     Ok(sections.into_iter().flatten().filter_map(record).collect())
 }
 
-/// Refuses by the header alone what should not reach the parser.
-pub(super) fn check_header(bytes: &[u8]) -> Result<(), Ignored> {
+/// Refuses by the header alone a message that should not reach the parser.
+pub(super) fn check_header(bytes: &[u8]) -> Result<(), IgnoreReason> {
     if bytes.len() > MAX_MESSAGE {
-        return Err(Ignored::TooLong);
+        return Err(IgnoreReason::TooLong);
     }
-    let (header, _) = bytes.split_at_checked(HEADER).ok_or(Ignored::Malformed)?;
+    let (header, _) = bytes
+        .split_at_checked(HEADER)
+        .ok_or(IgnoreReason::Malformed)?;
     let records: usize = header[4..]
         .chunks_exact(2)
         .map(|count| usize::from(u16::from_be_bytes([count[0], count[1]])))
         .sum();
     if records > MAX_RECORDS {
-        return Err(Ignored::TooManyRecords);
+        return Err(IgnoreReason::TooManyRecords);
     }
     Ok(())
 }
 
-fn record(record: &ResourceRecord<'_>) -> Option<Record> {
+fn record(record: &ResourceRecord<'_>) -> Option<ReceivedRecord> {
     if record.class != CLASS::IN {
         return None;
     }
     let data = match &record.rdata {
-        RData::PTR(pointer) => Data::Pointer((&pointer.0).into()),
-        RData::SRV(service) => Data::Service {
+        RData::PTR(pointer) => RecordData::Pointer((&pointer.0).into()),
+        RData::SRV(service) => RecordData::Service {
             target: (&service.target).into(),
             port: service.port,
         },
-        RData::A(a) => Data::Address(IpAddr::V4(Ipv4Addr::from(a.address))),
-        RData::AAAA(aaaa) => Data::Address(IpAddr::V6(Ipv6Addr::from(aaaa.address))),
+        RData::A(a) => RecordData::Address(IpAddr::V4(Ipv4Addr::from(a.address))),
+        RData::AAAA(aaaa) => RecordData::Address(IpAddr::V6(Ipv6Addr::from(aaaa.address))),
         _ => return None,
     };
-    Some(Record {
+    Some(ReceivedRecord {
         name: (&record.name).into(),
         ttl: Duration::from_secs(record.ttl.into()).min(MAX_TTL),
         flush: record.cache_flush,
@@ -132,14 +134,14 @@ fn record(record: &ResourceRecord<'_>) -> Option<Record> {
 
 /// The type of record that a question asks for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Kind {
+pub(super) enum QuestionType {
     Pointer,
     Service,
     AddressV6,
     AddressV4,
 }
 
-impl Kind {
+impl QuestionType {
     fn code(self) -> TYPE {
         match self {
             Self::Pointer => TYPE::PTR,
@@ -150,14 +152,14 @@ impl Kind {
     }
 }
 
-/// A query that is being put together.
+/// A query under construction.
 #[derive(Debug)]
-pub(super) struct Query {
+pub(super) struct QueryBuilder {
     room: usize,
-    questions: Vec<(DomainName, Kind, bool)>,
+    questions: Vec<(DomainName, QuestionType, bool)>,
 }
 
-impl Default for Query {
+impl Default for QueryBuilder {
     fn default() -> Self {
         Self {
             room: MAX_QUERY - HEADER,
@@ -166,22 +168,23 @@ impl Default for Query {
     }
 }
 
-impl Query {
-    /// True when `count` questions about `name` fit still.
+impl QueryBuilder {
+    /// True when `count` more questions about `name` fit.
     pub(super) fn has_room(&self, name: &DomainName, count: usize) -> bool {
         self.room >= count * question_length(name)
     }
 
-    /// Adds a question; `unicast` asks for an answer to us alone (RFC 6762 section 5.4).
-    pub(super) fn ask(&mut self, name: &DomainName, kind: Kind, unicast: bool) {
-        let asked = |(other, of, _): &(DomainName, Kind, bool)| *of == kind && other == name;
+    /// Adds a question; `unicast` asks for a unicast answer (RFC 6762 section 5.4).
+    pub(super) fn ask(&mut self, name: &DomainName, kind: QuestionType, unicast: bool) {
+        let asked =
+            |(other, of, _): &(DomainName, QuestionType, bool)| *of == kind && other == name;
         if self.has_room(name, 1) && !self.questions.iter().any(asked) {
             self.room -= question_length(name);
             self.questions.push((name.clone(), kind, unicast));
         }
     }
 
-    /// The message; `None` when it asks nothing.
+    /// The message; `None` without questions.
     pub(super) fn finish(&self) -> Option<Vec<u8>> {
         if self.questions.is_empty() {
             return None;

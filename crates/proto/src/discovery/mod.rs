@@ -1,9 +1,9 @@
-//! Servers on the local link: a browser of `_mandos._tcp` and a responder that announces one, without
-//! sockets and without a clock.
+//! Servers on the local link: a browser of `_mandos._tcp` and a responder that announces one, without sockets and
+//! without a clock.
 //!
-//! Multicast DNS is RFC 6762, service discovery RFC 6763. What comes in here was sent by anyone on
-//! the link: every table has a bound, no table is for who comes first, every time to live has a ceiling, and
-//! nothing found is believed to be a server before TLS and the payload's signature say so.
+//! Multicast DNS is RFC 6762, service discovery RFC 6763. Every message may come from an attacker on the link: every
+//! table is bounded and evicts fairly, every time to live has a ceiling, and a found server counts as one only after
+//! TLS and the payload's signature.
 
 mod browser;
 mod cache;
@@ -11,16 +11,16 @@ mod message;
 mod name;
 mod responder;
 mod schedule;
+mod source;
 #[cfg(test)]
 mod tests;
-mod view;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 pub use browser::Browser;
 pub use cache::MAX_INSTANCES;
-pub use message::Ignored;
-pub use responder::{Reply, Responder, Service};
+pub use message::IgnoreReason;
+pub use responder::{AnnouncedService, Responder, ResponderMessage};
 
 /// The service type that Mandos servers announce.
 pub const SERVICE_TYPE: &str = "_mandos._tcp.local";
@@ -41,24 +41,23 @@ pub const MAX_MESSAGE: usize = 9000;
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct InterfaceIndex(pub u32);
 
-/// How a message came in: what its socket tells beside the bytes.
+/// Metadata of a received message, from its socket.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Arrival {
     /// The interface that received it.
     pub interface: InterfaceIndex,
-    /// Who sent it, with the port.
+    /// The sender's address and port.
     pub source: SocketAddr,
-    /// Whether it was sent to a multicast group; `false` also where the socket cannot tell.
+    /// True when it was sent to a multicast group; `false` also where the socket does not report it.
     pub multicast: bool,
-    /// The hop limit (TTL in IPv4) that it came with, where the socket tells.
+    /// The hop limit (TTL in IPv4) on arrival, where the socket reports it.
     pub hop_limit: Option<u8>,
 }
 
 impl Arrival {
-    /// RFC 6762 section 11: whether it is proven to be from the local link. What was sent to a group
-    /// is, since such groups are not routed; so is what has a link-local source, and what still has
-    /// the full hop limit. Comparing the source with the interface's prefixes, the RFC's own way for
-    /// the rest, would believe a forged source from anywhere.
+    /// True when the message is proven to come from the local link (RFC 6762 section 11): it was sent to a group, since
+    /// such groups are not routed, or has a link-local source, or still has the full hop limit. The RFC's other way,
+    /// comparing the source with the interface's prefixes, would accept a forged source from anywhere.
     fn is_from_link(&self) -> bool {
         let link_local = match self.source {
             SocketAddr::V6(source) => source.ip().is_unicast_link_local(),
@@ -73,37 +72,37 @@ const HOP_LIMIT_ON_LINK: u8 = 255;
 
 /// One address of one server, as seen on one interface.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub struct Server {
+pub struct FoundServer {
     /// The interface on which it was found.
     pub interface: InterfaceIndex,
-    /// Who told of it. On the link anyone can send from any address.
+    /// The address from which it was announced. On the link anyone can forge it.
     pub source: IpAddr,
     /// The service's name, such as `Mandos`. Chosen by the sender: for logs only, free of control
     /// characters.
     pub instance: String,
-    /// The name of its host, in small letters. Chosen by the sender, as the instance's: what has the same host
-    /// and port claims to be one server with several addresses.
+    /// The name of its host, in small letters. Chosen by the sender: servers of the same host and port claim to be one
+    /// server with several addresses.
     pub host: String,
-    /// Where to connect. An IPv6 link-local address has its interface as scope.
+    /// Address and port of the server. An IPv6 link-local address has its interface as scope.
     pub addr: SocketAddr,
 }
 
-/// What the browser has to tell. A server with several addresses is told of once for each,
-/// IPv6 link-local first, then other IPv6, then IPv4.
+/// A change of the servers that are announced. A server with several addresses has one event for each: IPv6 link-local
+/// first, then other IPv6, then IPv4.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Event {
+pub enum BrowserEvent {
     /// This address of a server is announced.
-    Found(Server),
-    /// It is no longer: said goodbye, ran out, changed, or its interface went away.
-    Lost(Server),
+    Found(FoundServer),
+    /// The address is no longer announced: goodbye, expiry, a change, or its interface was removed.
+    Lost(FoundServer),
 }
 
 /// A query to send: to `[ff02::fb]:5353` and, where the interface has IPv4, to `224.0.0.251:5353`,
 /// through `interface`, from port 5353, with hop limit 255 (RFC 6762 section 11).
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Transmit {
-    /// Where to send it out.
+    /// The interface to send it from.
     pub interface: InterfaceIndex,
-    /// The message.
+    /// The encoded message.
     pub payload: Vec<u8>,
 }

@@ -1,8 +1,8 @@
 //! The responder: announces one server as `_mandos._tcp` on any number of interfaces.
 //!
-//! The counterpart of the browser, for hosts where no Avahi runs. It claims a service name and a
-//! host name of its own (RFC 6762 section 8), defends them (section 9), answers questions
-//! (section 6) and says goodbye (section 10.1). No sockets, no clock, no source of randomness.
+//! The counterpart of the browser, for hosts where no Avahi runs. It claims a service name and a host name (RFC 6762
+//! section 8), defends them (section 9), answers questions (section 6) and sends goodbyes (section 10.1). No sockets,
+//! no clock, no source of randomness.
 
 mod link;
 mod records;
@@ -16,21 +16,21 @@ use std::time::Duration;
 use nightlatch_core::time::Monotonic;
 use simple_dns::{OPCODE, Packet, PacketFlag, RCODE};
 
-use super::message::{Ignored, check_header};
+use super::message::{IgnoreReason, check_header};
 use super::{Arrival, InterfaceIndex, MDNS_PORT};
-use link::{Link, Verdict};
-use records::Identity;
+use link::{ConflictAction, LinkResponder};
+use records::ClaimedNames;
 
-/// So many conflicts are given way to (RFC 6762 section 8.1). More come from a host that answers to every name,
-/// and would keep the server from being found for as long as it likes: then the names that we have are announced,
-/// whoever else claims them.
-const CONFLICTS: u32 = 15;
+/// Conflicts after which the responder stops giving way (RFC 6762 section 8.1). More of them come from a host that
+/// claims every name, and giving way would hide the server for as long as that host likes: the responder then announces
+/// its current names despite the conflict.
+const MAX_CONFLICTS: u32 = 15;
 
-/// The wait that section 8.1 wants before the probes after that many.
-const LAST_PAUSE: Duration = Duration::from_secs(5);
+/// The wait before probes once that many conflicts occurred (RFC 6762 section 8.1).
+const MANY_CONFLICTS_PAUSE: Duration = Duration::from_secs(5);
 
-/// So long after the last that was given way to they are counted from none again.
-const CALM: Duration = Duration::from_secs(10 * 60);
+/// Time without conflicts after which they are counted from zero again.
+const CONFLICT_RESET: Duration = Duration::from_secs(10 * 60);
 
 /// The random wait before the first probe (RFC 6762 section 8.1), in milliseconds.
 const FIRST_PROBE_WITHIN: u64 = 250;
@@ -40,16 +40,16 @@ const FIRST_PROBE_WITHIN: u64 = 250;
 const SHARED_ANSWER_FROM: u64 = 20;
 const SHARED_ANSWER_SPREAD: u64 = 100;
 
-/// Most messages kept for sending. A caller that polls as told never has more than a few.
+/// Most messages kept for sending. A caller that polls as documented never has more than a few.
 const MAX_QUEUED: usize = 32;
 
-/// What to announce.
+/// The service to announce.
 #[derive(Clone, Debug)]
-pub struct Service {
+pub struct AnnouncedService {
     /// The service's name, such as `Mandos`; cut to the 63 bytes of a label.
     pub name: String,
-    /// The first label of the host name to claim. Not that of the machine itself, which some other
-    /// responder of the machine may hold.
+    /// The first label of the host name to claim. Not the machine's own host name, which another responder on the
+    /// machine may hold.
     pub host: String,
     /// TCP port of the server.
     pub port: u16,
@@ -57,12 +57,12 @@ pub struct Service {
 
 /// A message to send out of `interface`, from port 5353, with hop limit 255.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Reply {
-    /// Where to send it out.
+pub struct ResponderMessage {
+    /// The interface to send it from.
     pub interface: InterfaceIndex,
-    /// Whom to: one host, or with `None` the group.
+    /// The recipient: one host, or with `None` the multicast group.
     pub to: Option<SocketAddr>,
-    /// The message.
+    /// The encoded message.
     pub payload: Vec<u8>,
 }
 
@@ -73,33 +73,33 @@ pub struct Reply {
 pub struct Responder {
     name: String,
     host: String,
-    identity: Identity,
-    links: BTreeMap<InterfaceIndex, Link>,
-    outbox: VecDeque<Reply>,
+    claimed_names: ClaimedNames,
+    links: BTreeMap<InterfaceIndex, LinkResponder>,
+    outbox: VecDeque<ResponderMessage>,
     conflicts: u32,
     last_conflict: Option<Monotonic>,
-    dice: Dice,
+    jitter: Jitter,
 }
 
 impl Responder {
-    /// A responder of no interface yet. `seed` spreads its random waits; it need not be secret.
-    pub fn new(service: Service, seed: u64) -> Self {
+    /// A responder without interfaces. `seed` varies its random waits; it need not be secret.
+    pub fn new(service: AnnouncedService, seed: u64) -> Self {
         let name = cut(&service.name, MAX_LABEL).to_owned();
         let host = cut(&service.host, MAX_LABEL).to_owned();
         Self {
-            identity: Identity::new(&name, &host, service.port),
+            claimed_names: ClaimedNames::new(&name, &host, service.port),
             name,
             host,
             links: BTreeMap::new(),
             outbox: VecDeque::new(),
             conflicts: 0,
             last_conflict: None,
-            dice: Dice(seed),
+            jitter: Jitter(seed),
         }
     }
 
-    /// The interface can send, and has these addresses to be announced on it. May be called again
-    /// whenever they may have changed; without any, the interface is as good as removed.
+    /// Announces on an interface that can send, with these addresses. Call it again whenever they may have changed; an
+    /// empty list removes the interface.
     pub fn interface_added(
         &mut self,
         interface: InterfaceIndex,
@@ -111,12 +111,13 @@ impl Responder {
         } else if let Some(link) = self.links.get_mut(&interface) {
             link.readdress(addresses, now);
         } else {
-            let first = now.after(self.dice.millis(FIRST_PROBE_WITHIN));
-            self.links.insert(interface, Link::new(addresses, first));
+            let first = now.after(self.jitter.millis(FIRST_PROBE_WITHIN));
+            self.links
+                .insert(interface, LinkResponder::new(addresses, first));
         }
     }
 
-    /// The interface is gone, or must not be announced on any more.
+    /// Stops announcing on the interface, without a goodbye.
     pub fn interface_removed(&mut self, interface: InterfaceIndex) {
         self.links.remove(&interface);
     }
@@ -125,23 +126,23 @@ impl Responder {
     ///
     /// # Errors
     ///
-    /// Why the message was not used; for a debug log at most, since anyone can send anything.
+    /// The reason why the message was not used. For a debug log at most: anyone can send anything.
     pub fn handle_packet(
         &mut self,
         arrival: Arrival,
         bytes: &[u8],
         now: Monotonic,
-    ) -> Result<(), Ignored> {
+    ) -> Result<(), IgnoreReason> {
         if !self.links.contains_key(&arrival.interface) {
-            return Err(Ignored::UnknownInterface);
+            return Err(IgnoreReason::UnknownInterface);
         }
         if !arrival.is_from_link() {
-            return Err(Ignored::OffLink);
+            return Err(IgnoreReason::OffLink);
         }
         check_header(bytes)?;
-        let packet = Packet::parse(bytes).map_err(|_| Ignored::Malformed)?;
+        let packet = Packet::parse(bytes).map_err(|_| IgnoreReason::Malformed)?;
         if packet.opcode() != OPCODE::StandardQuery || packet.rcode() != RCODE::NoError {
-            return Err(Ignored::Malformed);
+            return Err(IgnoreReason::Malformed);
         }
         if packet.has_flags(PacketFlag::RESPONSE) {
             self.handle_response(arrival, &packet, now)
@@ -151,37 +152,38 @@ impl Responder {
         }
     }
 
-    /// The time of [`poll_timeout`](Self::poll_timeout) has come. Early or late is no harm.
+    /// Call it at the time of [`poll_timeout`](Self::poll_timeout). Early or late is no harm.
     pub fn handle_timeout(&mut self, now: Monotonic) {
         for (interface, link) in &mut self.links {
-            while let Some(payload) = link.take_due(&self.identity, now) {
+            while let Some(payload) = link.take_due(&self.claimed_names, now) {
                 queue(&mut self.outbox, *interface, None, payload);
             }
         }
     }
 
-    /// Withdraws everything with a goodbye, which is then to be sent. Interfaces added afterwards
-    /// are announced on anew.
+    /// Withdraws everything: queues a goodbye for each interface. Interfaces added afterwards are announced on again.
     pub fn withdraw(&mut self) {
         for (interface, link) in std::mem::take(&mut self.links) {
-            if let Some(payload) = link.goodbye(&self.identity) {
+            if let Some(payload) = link.goodbye(&self.claimed_names) {
                 queue(&mut self.outbox, interface, None, payload);
             }
         }
     }
 
     /// The next message to send, if any.
-    pub fn poll_transmit(&mut self, now: Monotonic) -> Option<Reply> {
+    pub fn poll_transmit(&mut self, now: Monotonic) -> Option<ResponderMessage> {
         if self.outbox.is_empty() {
             self.handle_timeout(now);
         }
         self.outbox.pop_front()
     }
 
-    /// When to call [`handle_timeout`](Self::handle_timeout); `None` while there is nothing to do
-    /// but to answer.
+    /// The time for the next [`handle_timeout`](Self::handle_timeout); `None` while only questions can cause work.
     pub fn poll_timeout(&self) -> Option<Monotonic> {
-        self.links.values().filter_map(Link::deadline).min()
+        self.links
+            .values()
+            .filter_map(LinkResponder::deadline)
+            .min()
     }
 
     /// The service's name as it is claimed now.
@@ -189,9 +191,9 @@ impl Responder {
         &self.name
     }
 
-    /// Whether the service is announced on some interface: its names are proven to be free there.
+    /// True when the names are proven to be free on some interface, and the service is announced there.
     pub fn is_announced(&self) -> bool {
-        self.links.values().any(Link::is_announced)
+        self.links.values().any(LinkResponder::is_announced)
     }
 
     fn handle_query(&mut self, arrival: Arrival, packet: &Packet<'_>, now: Monotonic) {
@@ -202,7 +204,7 @@ impl Responder {
         };
         if !link.is_announced() {
             if !own
-                && self.identity.loses_to(packet, link.addresses())
+                && self.claimed_names.loses_to(packet, link.addresses())
                 && let Some(pause) = self.give_way(now)
                 && let Some(link) = self.links.get_mut(&arrival.interface)
             {
@@ -211,7 +213,7 @@ impl Responder {
             return;
         }
         if arrival.source.port() != MDNS_PORT {
-            let answer = link.answer_legacy(&self.identity, packet);
+            let answer = link.answer_legacy(&self.claimed_names, packet);
             if let Some(payload) = answer {
                 queue(
                     &mut self.outbox,
@@ -222,7 +224,7 @@ impl Responder {
             }
             return;
         }
-        if let Some(payload) = link.answer(&self.identity, packet, delay, now) {
+        if let Some(payload) = link.answer(&self.claimed_names, packet, delay, now) {
             queue(
                 &mut self.outbox,
                 arrival.interface,
@@ -237,12 +239,12 @@ impl Responder {
         arrival: Arrival,
         packet: &Packet<'_>,
         now: Monotonic,
-    ) -> Result<(), Ignored> {
+    ) -> Result<(), IgnoreReason> {
         if arrival.source.port() != MDNS_PORT {
-            return Err(Ignored::SourcePort);
+            return Err(IgnoreReason::SourcePort);
         }
         let addresses: Vec<IpAddr> = self.addresses().collect();
-        let Some(claimed) = records::conflict(&self.identity, &addresses, packet) else {
+        let Some(claimed) = records::conflict(&self.claimed_names, &addresses, packet) else {
             return Ok(());
         };
         let Some(pause) = self.give_way(now) else {
@@ -250,52 +252,51 @@ impl Responder {
         };
         let first = now.after(pause);
         let Some(link) = self.links.get_mut(&arrival.interface) else {
-            return Err(Ignored::UnknownInterface);
+            return Err(IgnoreReason::UnknownInterface);
         };
-        match (claimed, link.verdict(first)) {
-            (records::Claimed::Instance, Verdict::Rename) => {
+        match (claimed, link.resolve_conflict(first)) {
+            (records::ConflictingName::Instance, ConflictAction::Rename) => {
                 let name = alternative(&self.name, " #");
                 self.rename(name, self.host.clone(), first);
             }
-            (records::Claimed::Host, Verdict::Rename) => {
+            (records::ConflictingName::Host, ConflictAction::Rename) => {
                 let host = alternative(&self.host, "-");
                 self.rename(self.name.clone(), host, first);
             }
-            (_, Verdict::ProbeAgain) => {}
+            (_, ConflictAction::ProbeAgain) => {}
         }
         Ok(())
     }
 
-    /// Counts a conflict: how long to wait before the next probe, or nothing when the names are kept.
+    /// Counts a conflict. The wait before the next probe; `None` when the names are kept.
     fn give_way(&mut self, now: Monotonic) -> Option<Duration> {
         let last = self.last_conflict;
-        if last.is_none_or(|last| now.since(last) > CALM) {
+        if last.is_none_or(|last| now.since(last) > CONFLICT_RESET) {
             self.conflicts = 0;
         }
-        if self.conflicts == CONFLICTS {
+        if self.conflicts == MAX_CONFLICTS {
             return None;
         }
-        // Those that are not given way to do not count: two honest servers that were left with one name by an attack
-        // are told apart by the next one.
+        // Ignored conflicts do not count: two honest servers that an attack left with one name resolve it at the next
+        // conflict.
         self.last_conflict = Some(now);
         self.conflicts += 1;
         match self.conflicts {
-            CONFLICTS => Some(LAST_PAUSE),
+            MAX_CONFLICTS => Some(MANY_CONFLICTS_PAUSE),
             _ => Some(Duration::ZERO),
         }
     }
 
-    /// Takes other names, on all interfaces: a service that had one name here and another there
-    /// could not be told apart from two.
+    /// Takes other names, on all interfaces: with different names on two links, browsers would see two services.
     fn rename(&mut self, name: String, host: String, first: Monotonic) {
-        let first = first.after(self.dice.millis(FIRST_PROBE_WITHIN));
+        let first = first.after(self.jitter.millis(FIRST_PROBE_WITHIN));
         for (interface, link) in &mut self.links {
-            if let Some(payload) = link.goodbye(&self.identity) {
+            if let Some(payload) = link.goodbye(&self.claimed_names) {
                 queue(&mut self.outbox, *interface, None, payload);
             }
             link.restart(first);
         }
-        self.identity = Identity::new(&name, &host, self.identity.port());
+        self.claimed_names = ClaimedNames::new(&name, &host, self.claimed_names.port());
         self.name = name;
         self.host = host;
     }
@@ -305,25 +306,25 @@ impl Responder {
         links.flat_map(|link| link.addresses().iter().copied())
     }
 
-    /// Whether a message came from ourselves: a host may have two interfaces on one link, and the
-    /// kernel gives each group message back to the host that sent it.
+    /// True when this host sent the message: it may have two interfaces on one link, and the kernel loops each
+    /// multicast message back to its sender.
     fn is_own(&self, source: IpAddr) -> bool {
         self.addresses().any(|address| address == source)
     }
 
     fn shared_delay(&mut self) -> Duration {
-        Duration::from_millis(SHARED_ANSWER_FROM) + self.dice.millis(SHARED_ANSWER_SPREAD)
+        Duration::from_millis(SHARED_ANSWER_FROM) + self.jitter.millis(SHARED_ANSWER_SPREAD)
     }
 }
 
 fn queue(
-    outbox: &mut VecDeque<Reply>,
+    outbox: &mut VecDeque<ResponderMessage>,
     interface: InterfaceIndex,
     to: Option<SocketAddr>,
     payload: Vec<u8>,
 ) {
     if outbox.len() < MAX_QUEUED {
-        outbox.push_back(Reply {
+        outbox.push_back(ResponderMessage {
             interface,
             to,
             payload,
@@ -347,16 +348,16 @@ fn alternative(name: &str, mark: &str) -> String {
     format!("{base}{suffix}")
 }
 
-/// The longest start of `text` of at most `length` bytes.
+/// The longest prefix of `text` of at most `length` bytes.
 fn cut(text: &str, length: usize) -> &str {
     &text[..text.floor_char_boundary(length)]
 }
 
-/// Spreads waits; splitmix64. Nothing depends on its being hard to guess.
+/// A pseudo-random number generator (splitmix64) for waits. Nothing depends on its being hard to guess.
 #[derive(Debug)]
-struct Dice(u64);
+struct Jitter(u64);
 
-impl Dice {
+impl Jitter {
     fn millis(&mut self, below: u64) -> Duration {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;

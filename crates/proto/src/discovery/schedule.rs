@@ -1,4 +1,4 @@
-//! When a question is asked again.
+//! Timers of multicast DNS: repeated questions, and the lifetime of records.
 
 use std::time::Duration;
 
@@ -14,13 +14,13 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
 /// A question that is asked at once, after 1 s, 2 s, 4 s, and so on.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Schedule {
+pub(super) struct QuerySchedule {
     next: Monotonic,
     /// `None` until asked once.
     pause: Option<Duration>,
 }
 
-impl Schedule {
+impl QuerySchedule {
     pub(super) const fn starting(at: Monotonic) -> Self {
         Self {
             next: at,
@@ -32,7 +32,7 @@ impl Schedule {
         self.next
     }
 
-    /// Whether it was never asked: then the answer is wanted fast, and by us alone.
+    /// True before the first question: then the answer is wanted quickly and by unicast.
     pub(super) const fn is_first(&self) -> bool {
         self.pause.is_none()
     }
@@ -52,23 +52,23 @@ impl Schedule {
     }
 }
 
-/// How long a record holds, and when to ask whether it still does.
+/// The remaining life of a record, and the times at which to ask for it again.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Lease {
+pub(super) struct RecordLifetime {
     since: Monotonic,
     ttl: Duration,
-    /// How many of [`RENEWALS`] were asked.
+    /// Number of [`RENEWALS`] that were asked.
     renewals: usize,
 }
 
 /// At which percentages of its life a record is asked for again (RFC 6762 section 5.2).
 const RENEWALS: [u32; 4] = [80, 85, 90, 95];
 
-/// What a record lives on after its goodbye, or after another took its place: time for another
-/// sender of it to object (RFC 6762 sections 10.1 and 10.2).
+/// Time that a record remains after its goodbye or replacement, in which another sender of it can object (RFC 6762
+/// sections 10.1 and 10.2).
 const GRACE: Duration = Duration::from_secs(1);
 
-impl Lease {
+impl RecordLifetime {
     pub(super) fn new(ttl: Duration, now: Monotonic) -> Self {
         if ttl.is_zero() {
             return Self {
@@ -109,7 +109,7 @@ impl Lease {
         Some(self.since.after(self.ttl * *percent / 100))
     }
 
-    /// Whether to ask now; says so once for each renewal.
+    /// True when a renewal is due; only once for each.
     pub(super) fn take_renewal(&mut self, now: Monotonic) -> bool {
         let mut due = false;
         while self.renewal().is_some_and(|at| at <= now) {

@@ -8,7 +8,7 @@ use simple_dns::{CLASS, Name, Packet, PacketFlag, ResourceRecord, TYPE};
 use nightlatch_core::time::Monotonic;
 
 use super::cache::{MAX_INSTANCES, MAX_QUERIES};
-use super::view::{MAX_ADDRESSES, MAX_SERVICES};
+use super::source::{MAX_ADDRESSES, MAX_SERVICES};
 use super::*;
 
 const ETH: InterfaceIndex = InterfaceIndex(3);
@@ -63,7 +63,7 @@ fn address(host: &str, address: &str, ttl: u32) -> ResourceRecord<'static> {
 const INSTANCE: &str = "Mandos._mandos._tcp.local";
 const HOST: &str = "server.local";
 
-/// What Avahi answers: the pointer, and the rest as additional records.
+/// An answer as Avahi sends it: the pointer, and the rest as additional records.
 fn whole_answer() -> Packet<'static> {
     let mut packet = answer();
     packet.answers.push(pointer(INSTANCE, 4500));
@@ -98,18 +98,18 @@ impl Bench {
         }
     }
 
-    fn hear(&mut self, packet: &Packet<'_>) -> Vec<Event> {
+    fn hear(&mut self, packet: &Packet<'_>) -> Vec<BrowserEvent> {
         let bytes = packet.build_bytes_vec_compressed().unwrap();
         let heard = self.hear_bytes(&bytes);
         assert!(
-            matches!(heard, Ok(()) | Err(Ignored::Repeated)),
+            matches!(heard, Ok(()) | Err(IgnoreReason::Repeated)),
             "{heard:?}"
         );
         self.events()
     }
 
-    /// What somebody else on the link, or who pretends to be, has told.
-    fn hear_from(&mut self, source: Ipv6Addr, packet: &Packet<'_>) -> Vec<Event> {
+    /// A message from another source address, real or forged.
+    fn hear_from(&mut self, source: Ipv6Addr, packet: &Packet<'_>) -> Vec<BrowserEvent> {
         let bytes = packet.build_bytes_vec_compressed().unwrap();
         let arrival = from(&format!("[{source}%3]:5353"));
         self.browser
@@ -118,12 +118,12 @@ impl Bench {
         self.events()
     }
 
-    fn hear_bytes(&mut self, bytes: &[u8]) -> Result<(), Ignored> {
+    fn hear_bytes(&mut self, bytes: &[u8]) -> Result<(), IgnoreReason> {
         let arrival = from("[fe80::1%3]:5353");
         self.browser.handle_packet(arrival, bytes, self.now)
     }
 
-    fn events(&mut self) -> Vec<Event> {
+    fn events(&mut self) -> Vec<BrowserEvent> {
         std::iter::from_fn(|| self.browser.poll_event()).collect()
     }
 
@@ -151,8 +151,8 @@ impl Bench {
     }
 }
 
-fn server(addr: &str) -> Server {
-    Server {
+fn server(addr: &str) -> FoundServer {
+    FoundServer {
         interface: ETH,
         source: LINK_LOCAL.parse().unwrap(),
         instance: "Mandos".into(),
@@ -200,7 +200,7 @@ fn a_question_is_asked_again_after_one_second_then_two_and_at_most_a_minute_apar
 fn one_answer_with_additional_records_is_enough() {
     let mut bench = Bench::browsing();
     let events = bench.hear(&whole_answer());
-    assert_eq!(events, [Event::Found(server("[fe80::1%3]:4711"))]);
+    assert_eq!(events, [BrowserEvent::Found(server("[fe80::1%3]:4711"))]);
     assert!(bench.sent().is_empty());
 }
 
@@ -226,7 +226,7 @@ fn what_an_answer_lacks_is_asked_for_at_once() {
     let mut packet = answer();
     packet.answers.push(address(HOST, LINK_LOCAL, 120));
     let found = bench.hear(&packet);
-    assert_eq!(found, [Event::Found(server("[fe80::1%3]:4711"))]);
+    assert_eq!(found, [BrowserEvent::Found(server("[fe80::1%3]:4711"))]);
 }
 
 #[test]
@@ -239,7 +239,10 @@ fn addresses_come_in_order_of_preference_and_are_scoped_to_the_link() {
     ]);
     let events = bench.hear(&packet);
     let expected = ["[fe80::1%3]:4711", "[2001:db8::4]:4711", "192.0.2.4:4711"];
-    assert_eq!(events, expected.map(|addr| Event::Found(server(addr))));
+    assert_eq!(
+        events,
+        expected.map(|addr| BrowserEvent::Found(server(addr)))
+    );
 }
 
 #[test]
@@ -248,7 +251,7 @@ fn with_ipv4_alone_known_ipv6_is_asked_for_once() {
     let mut packet = whole_answer();
     packet.additional_records[0] = address(HOST, "192.0.2.4", 120);
     let events = bench.hear(&packet);
-    assert_eq!(events, [Event::Found(server("192.0.2.4:4711"))]);
+    assert_eq!(events, [BrowserEvent::Found(server("192.0.2.4:4711"))]);
     assert_eq!(questions(&bench.sent()[0]), ["server.local TYPE(AAAA) QU"]);
     bench.wait(3000);
     let sent = bench.sent();
@@ -285,7 +288,7 @@ fn a_goodbye_loses_the_server_a_second_later() {
     assert_eq!(bench.events(), []);
     bench.wait(1);
     let lost = bench.events();
-    assert_eq!(lost, [Event::Lost(server("[fe80::1%3]:4711"))]);
+    assert_eq!(lost, [BrowserEvent::Lost(server("[fe80::1%3]:4711"))]);
 }
 
 #[test]
@@ -322,7 +325,7 @@ fn a_server_that_falls_silent_is_asked_for_and_then_lost() {
             break events;
         }
     };
-    assert_eq!(lost, [Event::Lost(server("[fe80::1%3]:4711"))]);
+    assert_eq!(lost, [BrowserEvent::Lost(server("[fe80::1%3]:4711"))]);
     assert_eq!(bench.now, at(120_000));
     assert_eq!(asked, [96, 102, 108, 114]);
 }
@@ -335,10 +338,10 @@ fn a_changed_port_loses_the_old_address_and_finds_the_new() {
     let mut packet = answer();
     packet.answers.push(service(INSTANCE, HOST, 4712, 120));
     let events = bench.hear(&packet);
-    assert_eq!(events, [Event::Found(server("[fe80::1%3]:4712"))]);
+    assert_eq!(events, [BrowserEvent::Found(server("[fe80::1%3]:4712"))]);
     bench.wait(1000);
     let events = bench.events();
-    assert_eq!(events, [Event::Lost(server("[fe80::1%3]:4711"))]);
+    assert_eq!(events, [BrowserEvent::Lost(server("[fe80::1%3]:4711"))]);
 }
 
 #[test]
@@ -347,9 +350,9 @@ fn a_removed_interface_takes_its_servers_with_it() {
     bench.hear(&whole_answer());
     bench.browser.interface_removed(ETH);
     let lost = bench.events();
-    assert_eq!(lost, [Event::Lost(server("[fe80::1%3]:4711"))]);
+    assert_eq!(lost, [BrowserEvent::Lost(server("[fe80::1%3]:4711"))]);
     assert_eq!(bench.browser.poll_timeout(), None);
-    assert_eq!(bench.hear_bytes(&[]), Err(Ignored::UnknownInterface));
+    assert_eq!(bench.hear_bytes(&[]), Err(IgnoreReason::UnknownInterface));
 }
 
 #[test]
@@ -375,11 +378,11 @@ fn each_interface_is_asked_and_answered_for_itself() {
     let bytes = whole_answer().build_bytes_vec().unwrap();
     bench.browser.handle_packet(arrival, &bytes, at(0)).unwrap();
     let found = bench.events();
-    let expected = Server {
+    let expected = FoundServer {
         interface: WLAN,
         ..server("[fe80::1%7]:4711")
     };
-    assert_eq!(found, [Event::Found(expected)]);
+    assert_eq!(found, [BrowserEvent::Found(expected)]);
 }
 
 #[test]
@@ -395,11 +398,11 @@ fn names_are_compared_without_case_and_instances_may_hold_dots_and_blanks() {
     packet
         .answers
         .push(address("SERVER.local", LINK_LOCAL, 120));
-    let expected = Server {
+    let expected = FoundServer {
         instance: "My.Room #2".into(),
         ..server("[fe80::1%3]:1")
     };
-    assert_eq!(bench.hear(&packet), [Event::Found(expected)]);
+    assert_eq!(bench.hear(&packet), [BrowserEvent::Found(expected)]);
 }
 
 #[test]
@@ -410,7 +413,7 @@ fn a_name_cannot_carry_terminal_controls_into_a_log() {
     packet.answers[0] = pointer(name, 4500);
     packet.additional_records[1] = service(name, HOST, 1, 120);
     let events = bench.hear(&packet);
-    let [Event::Found(found)] = events.as_slice() else {
+    let [BrowserEvent::Found(found)] = events.as_slice() else {
         panic!("{events:?}");
     };
     assert_eq!(found.instance, "a\u{fffd}\u{fffd}[31m");
@@ -432,10 +435,13 @@ fn only_the_local_link_is_believed() {
     assert_eq!(hear(unicast("[fe80::1%3]:5353", None)), Ok(()));
     assert_eq!(hear(unicast("169.254.0.9:5353", None)), Ok(()));
     assert_eq!(hear(unicast("[2001:db8::1]:5353", Some(255))), Ok(()));
-    let off_link = Err(Ignored::OffLink);
+    let off_link = Err(IgnoreReason::OffLink);
     assert_eq!(hear(unicast("[2001:db8::1]:5353", Some(254))), off_link);
     assert_eq!(hear(unicast("192.0.2.1:5353", None)), off_link);
-    assert_eq!(hear(from("[fe80::1%3]:5354")), Err(Ignored::SourcePort));
+    assert_eq!(
+        hear(from("[fe80::1%3]:5354")),
+        Err(IgnoreReason::SourcePort)
+    );
 }
 
 #[test]
@@ -444,11 +450,11 @@ fn queries_and_errors_are_no_answers() {
     let mut query = Packet::new_query(0);
     query.answers = whole_answer().answers;
     let bytes = query.build_bytes_vec().unwrap();
-    assert_eq!(bench.hear_bytes(&bytes), Err(Ignored::NotAnAnswer));
+    assert_eq!(bench.hear_bytes(&bytes), Err(IgnoreReason::NotAnAnswer));
     let mut error = whole_answer();
     *error.rcode_mut() = simple_dns::RCODE::NameError;
     let bytes = error.build_bytes_vec().unwrap();
-    assert_eq!(bench.hear_bytes(&bytes), Err(Ignored::NotAnAnswer));
+    assert_eq!(bench.hear_bytes(&bytes), Err(IgnoreReason::NotAnAnswer));
     assert_eq!(bench.events(), []);
 }
 
@@ -456,9 +462,9 @@ fn queries_and_errors_are_no_answers() {
 fn a_header_that_claims_many_records_never_reaches_the_parser() {
     let mut bench = Bench::browsing();
     let bytes = b"\0\0\x84\0\0\0\xff\xff\0\0\0\0";
-    assert_eq!(bench.hear_bytes(bytes), Err(Ignored::TooManyRecords));
+    assert_eq!(bench.hear_bytes(bytes), Err(IgnoreReason::TooManyRecords));
     let long = vec![0; MAX_MESSAGE + 1];
-    assert_eq!(bench.hear_bytes(&long), Err(Ignored::TooLong));
+    assert_eq!(bench.hear_bytes(&long), Err(IgnoreReason::TooLong));
 }
 
 #[test]
@@ -474,12 +480,12 @@ fn compression_loops_and_cut_messages_are_malformed() {
     ];
     for pointer in pointers {
         let bytes = [header, pointer].concat();
-        assert_eq!(bench.hear_bytes(&bytes), Err(Ignored::Malformed));
+        assert_eq!(bench.hear_bytes(&bytes), Err(IgnoreReason::Malformed));
     }
     let whole = whole_answer().build_bytes_vec_compressed().unwrap();
     for end in 0..whole.len() {
         let cut = bench.hear_bytes(&whole[..end]);
-        assert_eq!(cut, Err(Ignored::Malformed), "cut at {end}");
+        assert_eq!(cut, Err(IgnoreReason::Malformed), "cut at {end}");
     }
     assert_eq!(bench.events(), []);
 }
@@ -507,7 +513,7 @@ fn records_of_other_kinds_and_other_services_are_passed_over() {
         RData::NULL(65_280, NULL::new(b"anything").unwrap()),
     ));
     let found = bench.hear(&packet);
-    assert_eq!(found, [Event::Found(server("[fe80::1%3]:4711"))]);
+    assert_eq!(found, [BrowserEvent::Found(server("[fe80::1%3]:4711"))]);
     assert!(bench.sent().is_empty());
 }
 
@@ -570,10 +576,10 @@ fn neighbour(number: u16) -> Ipv6Addr {
 
 const RIGHT: &str = "[fe80::1%3]:4711";
 
-fn found(events: &[Event]) -> Vec<SocketAddr> {
-    let addr = |event: &Event| match event {
-        Event::Found(server) => Some(server.addr),
-        Event::Lost(_) => None,
+fn found(events: &[BrowserEvent]) -> Vec<SocketAddr> {
+    let addr = |event: &BrowserEvent| match event {
+        BrowserEvent::Found(server) => Some(server.addr),
+        BrowserEvent::Lost(_) => None,
     };
     events.iter().filter_map(addr).collect()
 }
@@ -591,7 +597,7 @@ fn two_hundred_servers_are_all_found_from_one_source_and_from_many() {
         assert_eq!(all.len(), 201, "{sources}");
         assert_eq!(all.last().unwrap().to_string(), RIGHT);
         assert_eq!(bench.browser.servers().len(), 201);
-        assert_eq!(bench.browser.poll_left_out(), None);
+        assert_eq!(bench.browser.poll_evicted(), None);
     }
 }
 
@@ -602,12 +608,12 @@ fn a_source_that_announces_without_end_pushes_out_what_it_told_itself() {
     for n in 0..MAX_INSTANCES as u16 + 64 {
         let events = bench.hear_from(neighbour(0), &announcement(n..n + 1, "fe80::2"));
         assert_eq!(found(&events).len(), 1, "what came last is found: {n}");
-        let lost = Event::Lost(server(RIGHT));
+        let lost = BrowserEvent::Lost(server(RIGHT));
         assert!(!events.contains(&lost), "{n}");
     }
     assert_eq!(bench.browser.servers().len(), MAX_INSTANCES);
-    assert_eq!(bench.browser.poll_left_out(), Some(ETH));
-    assert_eq!(bench.browser.poll_left_out(), None);
+    assert_eq!(bench.browser.poll_evicted(), Some(ETH));
+    assert_eq!(bench.browser.poll_evicted(), None);
 }
 
 #[test]
@@ -617,12 +623,15 @@ fn from_however_many_sources_what_came_last_is_found() {
         bench.hear_from(neighbour(n), &announcement(n..n + 1, "fe80::2"));
     }
     let events = bench.hear(&whole_answer());
-    assert!(events.contains(&Event::Found(server(RIGHT))), "{events:?}");
-    // What it told is no more than theirs: it is not pushed out before them.
+    assert!(
+        events.contains(&BrowserEvent::Found(server(RIGHT))),
+        "{events:?}"
+    );
+    // Its records do not exceed theirs: it is not evicted before them.
     for n in 0..MAX_INSTANCES as u16 - 1 {
         let n = 3000 + n;
         let events = bench.hear_from(neighbour(n), &announcement(n..n + 1, "fe80::2"));
-        assert!(!events.contains(&Event::Lost(server(RIGHT))), "{n}");
+        assert!(!events.contains(&BrowserEvent::Lost(server(RIGHT))), "{n}");
     }
     assert_eq!(bench.browser.servers().len(), MAX_INSTANCES);
 }
@@ -652,7 +661,7 @@ fn nobody_voids_or_replaces_what_another_source_told() {
     assert!(servers.contains(&server(RIGHT)), "{servers:?}");
 }
 
-/// With a forged source it can: what is true is found all the same, and as often as it is told.
+/// With a forged source it can: the real server is still found, as often as it is announced.
 #[test]
 fn what_is_told_in_the_name_of_a_server_does_not_hide_it() {
     let mut bench = Bench::browsing();
@@ -670,7 +679,10 @@ fn what_is_told_in_the_name_of_a_server_does_not_hide_it() {
     }
     bench.hear(&forged);
     let events = bench.hear(&whole_answer());
-    assert!(events.contains(&Event::Found(server(RIGHT))), "{events:?}");
+    assert!(
+        events.contains(&BrowserEvent::Found(server(RIGHT))),
+        "{events:?}"
+    );
 }
 
 #[test]
@@ -679,7 +691,7 @@ fn a_message_that_is_repeated_is_not_read_again() {
     let flood = announcement(0..16, "fe80::2").build_bytes_vec().unwrap();
     bench.hear_bytes(&flood).unwrap();
     bench.wait(999);
-    assert_eq!(bench.hear_bytes(&flood), Err(Ignored::Repeated));
+    assert_eq!(bench.hear_bytes(&flood), Err(IgnoreReason::Repeated));
     // Another source, another message, and the same a second later are read.
     let other = Arrival {
         source: "[fe80::7%3]:5353".parse().unwrap(),
@@ -786,8 +798,8 @@ proptest! {
         let _ = Bench::browsing().hear_bytes(&bytes);
     }
 
-    /// Whatever is told and however long the pauses: events add up to the servers that are known,
-    /// deadlines move forward, and no question is asked twice within a second.
+    /// For any messages and pauses: events add up to the servers that are known, deadlines move forward, and no
+    /// question is asked twice within a second.
     #[test]
     fn events_and_deadlines_are_consistent(
         talk in prop::collection::vec((prop::collection::vec(any_record(), 0..8), 0_u64..200_000), 1..20)
@@ -799,11 +811,11 @@ proptest! {
             packet.answers = records;
             for event in bench.hear(&packet) {
                 match event {
-                    Event::Found(server) => prop_assert!(told.insert(server)),
-                    Event::Lost(server) => prop_assert!(told.remove(&server)),
+                    BrowserEvent::Found(server) => prop_assert!(told.insert(server)),
+                    BrowserEvent::Lost(server) => prop_assert!(told.remove(&server)),
                 }
             }
-            let addresses = |servers: Vec<Server>| -> std::collections::BTreeSet<SocketAddr> {
+            let addresses = |servers: Vec<FoundServer>| -> std::collections::BTreeSet<SocketAddr> {
                 servers.into_iter().map(|server| server.addr).collect()
             };
             let known = addresses(bench.browser.servers());
@@ -815,8 +827,8 @@ proptest! {
             bench.sent();
             for event in bench.events() {
                 match event {
-                    Event::Found(_) => prop_assert!(false, "found by waiting"),
-                    Event::Lost(server) => prop_assert!(told.remove(&server)),
+                    BrowserEvent::Found(_) => prop_assert!(false, "found by waiting"),
+                    BrowserEvent::Lost(server) => prop_assert!(told.remove(&server)),
                 }
             }
         }

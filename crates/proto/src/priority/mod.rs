@@ -11,26 +11,26 @@ use rustls::{SignatureScheme, SupportedCipherSuite};
 
 mod names;
 
-use names::{Group, Item, Scheme, Set, Suite};
+use names::{CipherSuite, InitialKeyword, KeyExchangeGroup, PriorityItem, Scheme};
 
-/// What Mandos uses where nothing is configured (mandos(8), mandos-client(8mandos)).
+/// The default of Mandos (mandos(8), mandos-client(8mandos)).
 pub const DEFAULT: &str =
     "SECURE128:!CTYPE-X.509:+CTYPE-RAWPK:!RSA:!VERS-ALL:+VERS-TLS1.3:%PROFILE_ULTRA";
 
 /// The TLS parameters that may be used, most preferred first.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Priority {
-    suites: Vec<Suite>,
-    groups: Vec<Group>,
+    suites: Vec<CipherSuite>,
+    groups: Vec<KeyExchangeGroup>,
     schemes: Vec<Scheme>,
 }
 
 impl Default for Priority {
-    /// What [`DEFAULT`] means.
+    /// The meaning of [`DEFAULT`].
     fn default() -> Self {
         Self {
-            suites: Suite::ALL.to_vec(),
-            groups: Group::ALL.to_vec(),
+            suites: CipherSuite::ALL.to_vec(),
+            groups: KeyExchangeGroup::ALL.to_vec(),
             schemes: Scheme::ALL.to_vec(),
         }
     }
@@ -53,26 +53,26 @@ impl Priority {
     }
 }
 
-/// Why a priority string is refused. It is the administrator's to mend.
+/// A priority string that is refused. The administrator can mend it.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum PriorityError {
-    /// The first word is no set of defaults that we know.
-    #[error("priority string begins with {0:?}, expected one of {sets}", sets = Set::NAMES.join(", "))]
-    Set(String),
-    /// A word that asks for something we do not have.
+    /// The first token is no known set of defaults.
+    #[error("priority string begins with {0:?}, expected one of {keywords}", keywords = InitialKeyword::NAMES.join(", "))]
+    InitialKeyword(String),
+    /// A token that asks for something we do not have.
     #[error("{token:?} in the priority string is not supported, expected {expected}")]
     Token {
-        /// The word.
+        /// The token as given.
         token: String,
-        /// What could stand in its place.
+        /// The tokens that are accepted in its place.
         expected: String,
     },
     /// Nothing is left of something that every connection needs.
     #[error("the priority string leaves no {missing}, expected at least one of {expected}")]
     Nothing {
-        /// What is missing.
+        /// The missing kind of parameter.
         missing: &'static str,
-        /// What would mend it.
+        /// Tokens that add one.
         expected: String,
     },
 }
@@ -81,15 +81,16 @@ impl FromStr for Priority {
     type Err = PriorityError;
 
     fn from_str(text: &str) -> Result<Self, PriorityError> {
-        let mut words = text
+        let mut tokens = text
             .split(':')
             .map(str::trim)
-            .filter(|word| !word.is_empty());
-        let first = words.next().unwrap_or_default();
-        let set = Set::named(first).ok_or_else(|| PriorityError::Set(first.to_owned()))?;
-        let mut draft = Draft::of(set);
-        for word in words {
-            draft.apply(word)?;
+            .filter(|token| !token.is_empty());
+        let first = tokens.next().unwrap_or_default();
+        let keyword = InitialKeyword::named(first)
+            .ok_or_else(|| PriorityError::InitialKeyword(first.to_owned()))?;
+        let mut draft = Draft::of(keyword);
+        for token in tokens {
+            draft.apply(token)?;
         }
         draft.finish()
     }
@@ -98,29 +99,33 @@ impl FromStr for Priority {
 /// A priority while its string is read.
 struct Draft {
     priority: Priority,
-    /// Whether TLS 1.3 is still on.
+    /// TLS 1.3 is enabled.
     tls13: bool,
-    /// Whether raw public keys are still on. Unlike in GnuTLS they are from the start, since the
-    /// protocol knows nothing else.
+    /// Raw public keys are enabled: unlike in GnuTLS from the start, since the protocol has no other keys.
     raw_keys: bool,
-    /// Whether authenticated encryption is still on; TLS 1.3 has no other.
+    /// Authenticated encryption is enabled; TLS 1.3 has no other.
     aead: bool,
 }
 
 impl Draft {
-    fn of(set: Set) -> Self {
+    fn of(keyword: InitialKeyword) -> Self {
         let mut priority = Priority::default();
-        match set {
-            Set::Normal => {}
-            Set::Performance => priority.suites.rotate_right(1),
-            Set::Secure192 => {
-                priority.suites.retain(|suite| *suite != Suite::Aes128Gcm);
-                // The hybrid group is as strong as its stronger part, ML-KEM-768 of category 3.
+        match keyword {
+            InitialKeyword::Normal => {}
+            InitialKeyword::Performance => priority.suites.rotate_right(1),
+            InitialKeyword::Secure192 => {
                 priority
-                    .groups
-                    .retain(|group| matches!(group, Group::X25519MlKem768 | Group::P384));
+                    .suites
+                    .retain(|suite| *suite != CipherSuite::Aes128Gcm);
+                // The hybrid group is as strong as its stronger part, ML-KEM-768 of category 3.
+                priority.groups.retain(|group| {
+                    matches!(
+                        group,
+                        KeyExchangeGroup::X25519MlKem768 | KeyExchangeGroup::P384
+                    )
+                });
             }
-            Set::None => {
+            InitialKeyword::None => {
                 priority.suites.clear();
                 priority.groups.clear();
                 priority.schemes.clear();
@@ -128,56 +133,60 @@ impl Draft {
         }
         Self {
             priority,
-            tls13: !matches!(set, Set::None),
-            raw_keys: !matches!(set, Set::None),
-            aead: !matches!(set, Set::None),
+            tls13: !matches!(keyword, InitialKeyword::None),
+            raw_keys: !matches!(keyword, InitialKeyword::None),
+            aead: !matches!(keyword, InitialKeyword::None),
         }
     }
 
-    fn apply(&mut self, word: &str) -> Result<(), PriorityError> {
-        let Some((sign, name)) = split(word) else {
+    fn apply(&mut self, token: &str) -> Result<(), PriorityError> {
+        let Some((sign, name)) = split(token) else {
             return Err(refused(
-                word,
+                token,
                 "a word that begins with +, -, ! or %".to_owned(),
             ));
         };
         match sign {
             Sign::Flag if names::is_harmless_flag(name) => Ok(()),
-            Sign::Flag => Err(refused(word, names::flags())),
-            Sign::Add => self.add(word, name),
-            Sign::Remove => self.remove(word, name),
+            Sign::Flag => Err(refused(token, names::flags())),
+            Sign::Add => self.add(token, name),
+            Sign::Remove => self.remove(token, name),
         }
     }
 
-    fn add(&mut self, word: &str, name: &str) -> Result<(), PriorityError> {
-        match Item::named(name) {
-            Some(Item::Suites(suites)) => append(&mut self.priority.suites, suites),
-            Some(Item::Groups(groups)) => append(&mut self.priority.groups, groups),
-            Some(Item::Schemes(schemes)) => append(&mut self.priority.schemes, schemes),
-            Some(Item::Tls13) => self.tls13 = true,
-            Some(Item::RawKeys) => self.raw_keys = true,
-            Some(Item::Aead) => self.aead = true,
-            Some(Item::Implied) => {}
-            None => return Err(refused(word, names::all())),
+    fn add(&mut self, token: &str, name: &str) -> Result<(), PriorityError> {
+        match PriorityItem::named(name) {
+            Some(PriorityItem::Suites(suites)) => append(&mut self.priority.suites, suites),
+            Some(PriorityItem::Groups(groups)) => append(&mut self.priority.groups, groups),
+            Some(PriorityItem::Schemes(schemes)) => append(&mut self.priority.schemes, schemes),
+            Some(PriorityItem::Tls13) => self.tls13 = true,
+            Some(PriorityItem::RawKeys) => self.raw_keys = true,
+            Some(PriorityItem::Aead) => self.aead = true,
+            Some(PriorityItem::Implied) => {}
+            None => return Err(refused(token, names::all())),
         }
         Ok(())
     }
 
-    fn remove(&mut self, word: &str, name: &str) -> Result<(), PriorityError> {
-        match Item::named(name) {
-            Some(Item::Suites(suites)) => self.priority.suites.retain(|one| !suites.contains(one)),
-            Some(Item::Groups(groups)) => self.priority.groups.retain(|one| !groups.contains(one)),
-            Some(Item::Schemes(schemes)) => {
+    fn remove(&mut self, token: &str, name: &str) -> Result<(), PriorityError> {
+        match PriorityItem::named(name) {
+            Some(PriorityItem::Suites(suites)) => {
+                self.priority.suites.retain(|one| !suites.contains(one))
+            }
+            Some(PriorityItem::Groups(groups)) => {
+                self.priority.groups.retain(|one| !groups.contains(one))
+            }
+            Some(PriorityItem::Schemes(schemes)) => {
                 self.priority.schemes.retain(|one| !schemes.contains(one));
             }
-            Some(Item::Tls13) => self.tls13 = false,
-            Some(Item::RawKeys) => self.raw_keys = false,
-            Some(Item::Aead) => self.aead = false,
-            // Words of TLS 1.2 and before, whose counterparts in TLS 1.3 are no choice.
-            Some(Item::Implied) => {}
-            // What we never had is easily gone without, if it is a real name.
+            Some(PriorityItem::Tls13) => self.tls13 = false,
+            Some(PriorityItem::RawKeys) => self.raw_keys = false,
+            Some(PriorityItem::Aead) => self.aead = false,
+            // Tokens of TLS 1.2 and before, which have no choice in TLS 1.3.
+            Some(PriorityItem::Implied) => {}
+            // Removing an algorithm that we do not support changes nothing, if its name exists.
             None if names::is_known_to_gnutls(name) => {}
-            None => return Err(refused(word, names::all())),
+            None => return Err(refused(token, names::all())),
         }
         Ok(())
     }
@@ -215,8 +224,8 @@ enum Sign {
     Flag,
 }
 
-fn split(word: &str) -> Option<(Sign, &str)> {
-    let (sign, name) = word.split_at_checked(1)?;
+fn split(token: &str) -> Option<(Sign, &str)> {
+    let (sign, name) = token.split_at_checked(1)?;
     let sign = match sign {
         "+" => Sign::Add,
         "-" | "!" => Sign::Remove,

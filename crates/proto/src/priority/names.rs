@@ -5,9 +5,9 @@ use rustls::crypto::SupportedKxGroup;
 use rustls::crypto::aws_lc_rs::{cipher_suite, kx_group};
 use rustls::{SignatureScheme, SupportedCipherSuite};
 
-/// The words that a string can begin with. `gnutls-cli --list --priority` shows what each means.
+/// The keywords that a string can begin with. `gnutls-cli --list --priority` shows the meaning of each.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Set {
+pub(super) enum InitialKeyword {
     /// Everything, strongest first.
     Normal,
     /// Everything, quickest cipher first.
@@ -18,7 +18,7 @@ pub(super) enum Set {
     None,
 }
 
-impl Set {
+impl InitialKeyword {
     pub(super) const NAMES: &[&str] = &[
         "NORMAL",
         "PERFORMANCE",
@@ -43,13 +43,13 @@ impl Set {
 
 /// A TLS 1.3 cipher suite (RFC 8446, B.4), named by its cipher.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Suite {
+pub(super) enum CipherSuite {
     Aes256Gcm,
     ChaCha20Poly1305,
     Aes128Gcm,
 }
 
-impl Suite {
+impl CipherSuite {
     pub(super) const ALL: &[Self] = &[Self::Aes256Gcm, Self::ChaCha20Poly1305, Self::Aes128Gcm];
 
     pub(super) const fn of_rustls(self) -> SupportedCipherSuite {
@@ -63,15 +63,15 @@ impl Suite {
 
 /// A group for the key exchange. Each gives forward secrecy.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Group {
-    /// Hybrid with ML-KEM-768: traffic recorded today stays closed to a quantum computer.
+pub(super) enum KeyExchangeGroup {
+    /// Hybrid with ML-KEM-768: traffic recorded today stays secret from a quantum computer.
     X25519MlKem768,
     X25519,
     P256,
     P384,
 }
 
-impl Group {
+impl KeyExchangeGroup {
     /// Key shares are sent for the first two at once, so that a peer of any age can answer directly.
     pub(super) const ALL: &[Self] = &[Self::X25519MlKem768, Self::X25519, Self::P256, Self::P384];
 
@@ -85,7 +85,7 @@ impl Group {
     }
 }
 
-/// How a peer may sign the handshake.
+/// A signature algorithm of the handshake.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Scheme {
     Ed25519,
@@ -121,19 +121,19 @@ impl Scheme {
     }
 }
 
-/// What a name after `+` or `-` stands for.
-pub(super) enum Item {
-    Suites(&'static [Suite]),
-    Groups(&'static [Group]),
+/// The meaning of a name after `+` or `-`.
+pub(super) enum PriorityItem {
+    Suites(&'static [CipherSuite]),
+    Groups(&'static [KeyExchangeGroup]),
     Schemes(&'static [Scheme]),
     Tls13,
     RawKeys,
     Aead,
-    /// What TLS 1.3 gives no choice about.
+    /// Always so in TLS 1.3.
     Implied,
 }
 
-impl Item {
+impl PriorityItem {
     pub(super) fn named(name: &str) -> Option<Self> {
         let name = name.to_ascii_uppercase();
         let single = match name.as_str() {
@@ -141,7 +141,7 @@ impl Item {
             "CTYPE-RAWPK" | "CTYPE-CLI-RAWPK" | "CTYPE-SRV-RAWPK" | "CTYPE-ALL"
             | "CTYPE-CLI-ALL" | "CTYPE-SRV-ALL" => Some(Self::RawKeys),
             "AEAD" | "MAC-ALL" => Some(Self::Aead),
-            // In TLS 1.3 the groups say it all; GnuTLS too lists no key exchange for it.
+            // In TLS 1.3 the groups determine the key exchange; GnuTLS too lists no key exchange for it.
             "COMP-NULL" | "COMP-ALL" | "KX-ALL" | "ECDHE-RSA" | "ECDHE-ECDSA" => {
                 Some(Self::Implied)
             }
@@ -158,26 +158,26 @@ impl Item {
     }
 }
 
-/// A name and all that it stands for.
-type Names<T> = &'static [(&'static str, &'static [T])];
+/// Pairs of a name and its meaning.
+type NameTable<T> = &'static [(&'static str, &'static [T])];
 
-pub(super) const SUITES: Names<Suite> = &[
-    ("AES-256-GCM", &[Suite::Aes256Gcm]),
-    ("CHACHA20-POLY1305", &[Suite::ChaCha20Poly1305]),
-    ("AES-128-GCM", &[Suite::Aes128Gcm]),
-    ("CIPHER-ALL", Suite::ALL),
+pub(super) const SUITES: NameTable<CipherSuite> = &[
+    ("AES-256-GCM", &[CipherSuite::Aes256Gcm]),
+    ("CHACHA20-POLY1305", &[CipherSuite::ChaCha20Poly1305]),
+    ("AES-128-GCM", &[CipherSuite::Aes128Gcm]),
+    ("CIPHER-ALL", CipherSuite::ALL),
 ];
 
-pub(super) const GROUPS: Names<Group> = &[
-    ("GROUP-X25519-MLKEM768", &[Group::X25519MlKem768]),
-    ("GROUP-X25519", &[Group::X25519]),
-    ("GROUP-SECP256R1", &[Group::P256]),
-    ("GROUP-SECP384R1", &[Group::P384]),
-    ("GROUP-EC-ALL", Group::ALL),
-    ("GROUP-ALL", Group::ALL),
+pub(super) const GROUPS: NameTable<KeyExchangeGroup> = &[
+    ("GROUP-X25519-MLKEM768", &[KeyExchangeGroup::X25519MlKem768]),
+    ("GROUP-X25519", &[KeyExchangeGroup::X25519]),
+    ("GROUP-SECP256R1", &[KeyExchangeGroup::P256]),
+    ("GROUP-SECP384R1", &[KeyExchangeGroup::P384]),
+    ("GROUP-EC-ALL", KeyExchangeGroup::ALL),
+    ("GROUP-ALL", KeyExchangeGroup::ALL),
 ];
 
-pub(super) const SCHEMES: Names<Scheme> = &[
+pub(super) const SCHEMES: NameTable<Scheme> = &[
     ("SIGN-EDDSA-ED25519", &[Scheme::Ed25519]),
     ("SIGN-ECDSA-SECP256R1-SHA256", &[Scheme::EcdsaP256]),
     ("SIGN-ECDSA-SECP384R1-SHA384", &[Scheme::EcdsaP384]),
@@ -188,12 +188,12 @@ pub(super) const SCHEMES: Names<Scheme> = &[
     ("SIGN-ALL", Scheme::ALL),
 ];
 
-fn find<T>(names: Names<T>, name: &str) -> Option<&'static [T]> {
+fn find<T>(names: NameTable<T>, name: &str) -> Option<&'static [T]> {
     let (_, items) = names.iter().find(|(candidate, _)| *candidate == name)?;
     Some(items)
 }
 
-/// Flags that ask for what is always so here.
+/// Flags that change nothing here: their effect is always on.
 const HARMLESS_FLAGS: &[&str] = &[
     "SAFE_RENEGOTIATION",
     "NO_TICKETS",
@@ -226,7 +226,7 @@ pub(super) fn is_harmless_flag(name: &str) -> bool {
 }
 
 /// Names that exist in GnuTLS for what we never offer: removing them changes nothing.
-const NOT_OURS: &[&str] = &[
+const UNSUPPORTED_NAMES: &[&str] = &[
     // Key exchanges of TLS 1.2 and before.
     "RSA",
     "DHE-RSA",
@@ -291,19 +291,19 @@ const NOT_OURS: &[&str] = &[
     "CTYPE-OPENPGP",
 ];
 
-/// Families whose members other than ours we never offer.
-const NOT_OUR_FAMILIES: &[&str] = &["VERS-", "SIGN-"];
+/// Prefixes of names whose other members are not supported here.
+const UNSUPPORTED_PREFIXES: &[&str] = &["VERS-", "SIGN-"];
 
 pub(super) fn is_known_to_gnutls(name: &str) -> bool {
     let name = name.to_ascii_uppercase();
-    NOT_OURS.contains(&name.as_str())
-        || NOT_OUR_FAMILIES
+    UNSUPPORTED_NAMES.contains(&name.as_str())
+        || UNSUPPORTED_PREFIXES
             .iter()
-            .any(|family| name.starts_with(family))
+            .any(|prefix| name.starts_with(prefix))
 }
 
 /// The names in one table, for an error.
-pub(super) fn of<T>(names: Names<T>) -> String {
+pub(super) fn of<T>(names: NameTable<T>) -> String {
     let names: Vec<&str> = names.iter().map(|(name, _)| *name).collect();
     names.join(", ")
 }

@@ -18,15 +18,21 @@ fn the_default_string_of_mandos_is_the_default() {
 #[test]
 fn the_default_prefers_the_hybrid_group() {
     let priority = Priority::default();
-    assert_eq!(priority.groups.first(), Some(&Group::X25519MlKem768));
-    assert_eq!(priority.groups.get(1), Some(&Group::X25519));
+    assert_eq!(
+        priority.groups.first(),
+        Some(&KeyExchangeGroup::X25519MlKem768)
+    );
+    assert_eq!(priority.groups.get(1), Some(&KeyExchangeGroup::X25519));
 }
 
 #[test]
 fn stronger_sets_have_no_weaker_parameters() {
     let priority = parse("SECURE256:-VERS-ALL:+VERS-TLS1.3:%PROFILE_ULTRA");
-    assert!(!priority.suites.contains(&Suite::Aes128Gcm));
-    assert_eq!(priority.groups, [Group::X25519MlKem768, Group::P384]);
+    assert!(!priority.suites.contains(&CipherSuite::Aes128Gcm));
+    assert_eq!(
+        priority.groups,
+        [KeyExchangeGroup::X25519MlKem768, KeyExchangeGroup::P384]
+    );
     assert_eq!(priority, parse("SECURE192"));
 }
 
@@ -35,12 +41,15 @@ fn parameters_are_taken_away_added_and_ordered() {
     let priority = parse(
         "NONE:+VERS-TLS1.3:+CTYPE-RAWPK:+AEAD:+AES-128-GCM:+AES-256-GCM:+GROUP-SECP256R1:+SIGN-ALL",
     );
-    assert_eq!(priority.suites, [Suite::Aes128Gcm, Suite::Aes256Gcm]);
-    assert_eq!(priority.groups, [Group::P256]);
+    assert_eq!(
+        priority.suites,
+        [CipherSuite::Aes128Gcm, CipherSuite::Aes256Gcm]
+    );
+    assert_eq!(priority.groups, [KeyExchangeGroup::P256]);
     let priority =
         parse("secure128:-cipher-all:+chacha20-poly1305:-curve-x25519:!sign-rsa-pss-rsae-sha256");
-    assert_eq!(priority.suites, [Suite::ChaCha20Poly1305]);
-    assert!(!priority.groups.contains(&Group::X25519));
+    assert_eq!(priority.suites, [CipherSuite::ChaCha20Poly1305]);
+    assert!(!priority.groups.contains(&KeyExchangeGroup::X25519));
     assert!(!priority.schemes.contains(&Scheme::RsaPss256));
 }
 

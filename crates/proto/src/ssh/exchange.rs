@@ -4,18 +4,18 @@ use std::fmt;
 
 use aws_lc_rs::rand;
 use nightlatch_core::ssh::HostKey;
-use nightlatch_core::ssh::wire::{Reader, put_string};
+use nightlatch_core::ssh::wire::{WireReader, put_string};
 
-use super::kex::{METHODS, Method, OwnKey, Said};
+use super::kex::{ExchangeTranscript, METHODS, Method, OwnKey};
 use super::packet::{
     self, DEBUG, DISCONNECT, IGNORE, Incoming, KEX_ECDH_INIT, KEX_ECDH_REPLY, KEXINIT,
 };
-use super::{Progress, ProofError, signature};
+use super::{ProofError, ProofProgress, signature};
 
 const GREETING: &str = concat!("SSH-2.0-nightlatch_", env!("CARGO_PKG_VERSION"));
 
-/// All that a server may send, with what it says before its greeting and messages to be ignored: several
-/// times what the largest exchange takes.
+/// Most bytes from a server, with the lines before its greeting and ignored messages: several times the largest
+/// exchange.
 const MAX_RECEIVED: usize = 128 * 1024;
 
 /// Bytes of randomness in KEXINIT.
@@ -31,16 +31,16 @@ const COMPRESSION: &str = "none,zlib@openssh.com,zlib";
 pub(super) struct Exchange<'k> {
     pinned: &'k HostKey,
     incoming: Incoming,
-    said: Said,
-    step: Step,
+    transcript: ExchangeTranscript,
+    state: ExchangeState,
 }
 
-enum Step {
+enum ExchangeState {
     Greeting,
     Init,
     Reply {
         own: OwnKey,
-        /// The signature's.
+        /// The signature algorithm.
         algorithm: &'static str,
         /// The server guessed the method wrong: its next message is none.
         skip: bool,
@@ -59,73 +59,76 @@ impl<'k> Exchange<'k> {
         let exchange = Self {
             pinned,
             incoming: Incoming::default(),
-            said: Said {
+            transcript: ExchangeTranscript {
                 our_greeting: GREETING.into(),
-                ..Said::default()
+                ..ExchangeTranscript::default()
             },
-            step: Step::Greeting,
+            state: ExchangeState::Greeting,
         };
         (exchange, format!("{GREETING}\r\n").into())
     }
 
-    pub(super) fn receive(&mut self, bytes: &[u8]) -> Result<Progress, ProofError> {
+    pub(super) fn receive(&mut self, bytes: &[u8]) -> Result<ProofProgress, ProofError> {
         self.incoming.add(bytes, MAX_RECEIVED)?;
         let mut send = Vec::new();
-        if matches!(self.step, Step::Greeting) {
+        if matches!(self.state, ExchangeState::Greeting) {
             let Some(greeting) = self.incoming.greeting()? else {
-                return Ok(Progress::Continue { send });
+                return Ok(ProofProgress::Continue { send });
             };
-            self.said.their_greeting = greeting;
-            self.said.our_init = own_init(self.pinned)?;
-            send = packet::packet(&self.said.our_init);
-            self.step = Step::Init;
+            self.transcript.their_greeting = greeting;
+            self.transcript.our_init = own_init(self.pinned)?;
+            send = packet::packet(&self.transcript.our_init);
+            self.state = ExchangeState::Init;
         }
         while let Some(payload) = self.incoming.packet()? {
             match payload.first().copied().unwrap_or_default() {
                 DISCONNECT => return Err(ProofError::Disconnected(packet::reason(&payload))),
                 IGNORE | DEBUG => {}
                 message => match self.message(message, payload)? {
-                    Progress::Continue { send: more } => send.extend(more),
-                    proved @ Progress::Proved(_) => return Ok(proved),
+                    ProofProgress::Continue { send: more } => send.extend(more),
+                    proved @ ProofProgress::Proved(_) => return Ok(proved),
                 },
             }
         }
-        Ok(Progress::Continue { send })
+        Ok(ProofProgress::Continue { send })
     }
 
-    fn message(&mut self, message: u8, payload: Vec<u8>) -> Result<Progress, ProofError> {
-        match (std::mem::replace(&mut self.step, Step::Over), message) {
-            (Step::Init, KEXINIT) => {
+    fn message(&mut self, message: u8, payload: Vec<u8>) -> Result<ProofProgress, ProofError> {
+        match (
+            std::mem::replace(&mut self.state, ExchangeState::Over),
+            message,
+        ) {
+            (ExchangeState::Init, KEXINIT) => {
                 let agreed = agree(self.pinned, &payload)?;
-                self.said.their_init = payload;
+                self.transcript.their_init = payload;
                 let own = OwnKey::make(agreed.method)?;
                 let mut init = vec![KEX_ECDH_INIT];
                 put_string(&mut init, &own.public);
-                self.step = Step::Reply {
+                self.state = ExchangeState::Reply {
                     own,
                     algorithm: agreed.algorithm,
                     skip: agreed.skip,
                 };
                 let send = packet::packet(&init);
-                Ok(Progress::Continue { send })
+                Ok(ProofProgress::Continue { send })
             }
             (
-                Step::Reply {
+                ExchangeState::Reply {
                     own,
                     algorithm,
                     skip: true,
                 },
                 KEX_ECDH_INIT..=49,
             ) => {
-                self.step = Step::Reply {
+                self.state = ExchangeState::Reply {
                     own,
                     algorithm,
                     skip: false,
                 };
-                Ok(Progress::Continue { send: Vec::new() })
+                Ok(ProofProgress::Continue { send: Vec::new() })
             }
             (
-                Step::Reply {
+                ExchangeState::Reply {
                     own,
                     algorithm,
                     skip: false,
@@ -141,8 +144,8 @@ impl<'k> Exchange<'k> {
         own: OwnKey,
         algorithm: &'static str,
         payload: &[u8],
-    ) -> Result<Progress, ProofError> {
-        let mut reader = Reader::new(payload);
+    ) -> Result<ProofProgress, ProofError> {
+        let mut reader = WireReader::new(payload);
         reader.byte()?;
         let host_key = reader.string()?;
         let theirs = reader.string()?;
@@ -151,8 +154,8 @@ impl<'k> Exchange<'k> {
         if host_key != self.pinned.blob() {
             return Err(ProofError::OtherKey);
         }
-        let hash = own.hash(&self.said, host_key, theirs)?;
-        signature::verify(self.pinned, algorithm, &hash, signature).map(Progress::Proved)
+        let hash = own.hash(&self.transcript, host_key, theirs)?;
+        signature::verify(self.pinned, algorithm, &hash, signature).map(ProofProgress::Proved)
     }
 }
 
@@ -190,7 +193,7 @@ struct Agreed {
 
 /// The first of ours that the server has too (RFC 4253, 7.1).
 fn agree(pinned: &HostKey, their_init: &[u8]) -> Result<Agreed, ProofError> {
-    let mut reader = Reader::new(their_init);
+    let mut reader = WireReader::new(their_init);
     reader.bytes(1 + COOKIE)?;
     let methods = reader.names()?;
     let algorithms = reader.names()?;

@@ -41,9 +41,9 @@ pub(super) struct OwnKey {
     pub(super) public: Vec<u8>,
 }
 
-/// What both sides said before the exchange, as the hash takes it.
+/// The messages of both sides that go into the exchange hash.
 #[derive(Default)]
-pub(super) struct Said {
+pub(super) struct ExchangeTranscript {
     pub(super) our_greeting: Vec<u8>,
     pub(super) their_greeting: Vec<u8>,
     pub(super) our_init: Vec<u8>,
@@ -67,16 +67,16 @@ impl OwnKey {
     /// The exchange hash `H` (RFC 5656, 4) with the server's `host_key` and ephemeral key.
     pub(super) fn hash(
         self,
-        said: &Said,
+        transcript: &ExchangeTranscript,
         host_key: &[u8],
         theirs: &[u8],
     ) -> Result<Vec<u8>, ProofError> {
         let mut text = Vec::new();
         for part in [
-            &said.our_greeting,
-            &said.their_greeting,
-            &said.our_init,
-            &said.their_init,
+            &transcript.our_greeting,
+            &transcript.their_greeting,
+            &transcript.our_init,
+            &transcript.their_init,
         ] {
             put_string(&mut text, part);
         }

@@ -1,6 +1,6 @@
 //! The greeting and unencrypted packets (RFC 4253, 4.2 and 6).
 
-use nightlatch_core::ssh::wire::{Reader, put_string};
+use nightlatch_core::ssh::wire::{WireReader, put_string};
 
 use super::ProofError;
 
@@ -14,8 +14,8 @@ pub(super) const KEX_ECDH_REPLY: u8 = 31;
 /// A greeting with its line end (RFC 4253, 4.2).
 const MAX_GREETING: usize = 255;
 
-/// What a server may say before its greeting, in bytes.
-const MAX_BEFORE: usize = 8 * 1024;
+/// Most bytes from a server before its greeting.
+const MAX_BEFORE_GREETING: usize = 8 * 1024;
 
 /// The largest packet every implementation takes (RFC 4253, 6.1).
 const MAX_PACKET: usize = 35_000;
@@ -31,7 +31,7 @@ const BY_APPLICATION: u32 = 11;
 #[derive(Debug, Default)]
 pub(super) struct Incoming {
     bytes: Vec<u8>,
-    /// So many were received in all.
+    /// Number of bytes received in all.
     total: usize,
 }
 
@@ -45,7 +45,7 @@ impl Incoming {
         Ok(())
     }
 
-    /// The server's greeting without its line end, once it is there whole.
+    /// The server's greeting without its line end, once it is complete.
     pub(super) fn greeting(&mut self) -> Result<Option<Vec<u8>>, ProofError> {
         let mut before = 0;
         loop {
@@ -54,7 +54,7 @@ impl Incoming {
                 let longest = if rest.starts_with(b"SSH-") {
                     MAX_GREETING
                 } else {
-                    MAX_BEFORE.saturating_sub(before)
+                    MAX_BEFORE_GREETING.saturating_sub(before)
                 };
                 return if rest.len() < longest {
                     Ok(None)
@@ -75,13 +75,13 @@ impl Incoming {
                 return Ok(Some(greeting));
             }
             before += end + 1;
-            if before > MAX_BEFORE {
+            if before > MAX_BEFORE_GREETING {
                 return Err(ProofError::NoSsh);
             }
         }
     }
 
-    /// The payload of the next packet, once it is there whole. It is not empty.
+    /// The payload of the next packet, once it is complete. It is not empty.
     pub(super) fn packet(&mut self) -> Result<Option<Vec<u8>>, ProofError> {
         let Some(head) = self.bytes.first_chunk::<4>() else {
             return Ok(None);
@@ -120,14 +120,14 @@ pub(super) fn packet(payload: &[u8]) -> Vec<u8> {
 
 /// The reason in a disconnection.
 pub(super) fn reason(payload: &[u8]) -> u32 {
-    let mut reader = Reader::new(payload);
+    let mut reader = WireReader::new(payload);
     reader
         .byte()
         .and_then(|_| reader.number())
         .unwrap_or_default()
 }
 
-pub(super) fn farewell() -> Vec<u8> {
+pub(super) fn disconnect_message() -> Vec<u8> {
     let mut payload = vec![DISCONNECT];
     payload.extend_from_slice(&BY_APPLICATION.to_be_bytes());
     put_string(&mut payload, b"host key verified");

@@ -5,8 +5,8 @@ use aws_lc_rs::signature::{
     ECDSA_P256_SHA256_FIXED, ECDSA_P384_SHA384_FIXED, ECDSA_P521_SHA512_FIXED, ED25519,
     RSA_PKCS1_2048_8192_SHA256, RSA_PKCS1_2048_8192_SHA512, UnparsedPublicKey,
 };
-use nightlatch_core::ssh::wire::Reader;
-use nightlatch_core::ssh::{HostKey, KeyKind, PublicKey};
+use nightlatch_core::ssh::wire::WireReader;
+use nightlatch_core::ssh::{HostKey, HostKeyKind, HostPublicKey};
 
 use super::{ProofError, Verified};
 
@@ -17,27 +17,27 @@ pub(super) fn verify(
     hash: &[u8],
     signature: &[u8],
 ) -> Result<Verified, ProofError> {
-    let mut reader = Reader::new(signature);
+    let mut reader = WireReader::new(signature);
     if reader.string()? != algorithm.as_bytes() {
         return Err(ProofError::OtherAlgorithm);
     }
     let signature = reader.string()?;
     reader.end()?;
     let good = match key.public_key()? {
-        PublicKey::Ed25519(point) => {
+        HostPublicKey::Ed25519(point) => {
             UnparsedPublicKey::new(&ED25519, point).verify(hash, signature)
         }
-        PublicKey::Ecdsa(point) => {
+        HostPublicKey::Ecdsa(point) => {
             let (algorithm, length) = match key.kind() {
-                KeyKind::EcdsaP256 => (&ECDSA_P256_SHA256_FIXED, 32),
-                KeyKind::EcdsaP384 => (&ECDSA_P384_SHA384_FIXED, 48),
-                KeyKind::EcdsaP521 => (&ECDSA_P521_SHA512_FIXED, 66),
-                KeyKind::Ed25519 | KeyKind::Rsa => return Err(ProofError::OtherAlgorithm),
+                HostKeyKind::EcdsaP256 => (&ECDSA_P256_SHA256_FIXED, 32),
+                HostKeyKind::EcdsaP384 => (&ECDSA_P384_SHA384_FIXED, 48),
+                HostKeyKind::EcdsaP521 => (&ECDSA_P521_SHA512_FIXED, 66),
+                HostKeyKind::Ed25519 | HostKeyKind::Rsa => return Err(ProofError::OtherAlgorithm),
             };
             let fixed = fixed(signature, length)?;
             UnparsedPublicKey::new(algorithm, point).verify(hash, &fixed)
         }
-        PublicKey::Rsa { exponent, modulus } => {
+        HostPublicKey::Rsa { exponent, modulus } => {
             let algorithm = match algorithm {
                 "rsa-sha2-512" => &RSA_PKCS1_2048_8192_SHA512,
                 "rsa-sha2-256" => &RSA_PKCS1_2048_8192_SHA256,
@@ -60,7 +60,7 @@ pub(super) fn verify(
 
 /// The two numbers of an ECDSA signature, one after the other, each of `length` bytes.
 fn fixed(signature: &[u8], length: usize) -> Result<Vec<u8>, ProofError> {
-    let mut reader = Reader::new(signature);
+    let mut reader = WireReader::new(signature);
     let (r, s) = (reader.magnitude()?, reader.magnitude()?);
     reader.end()?;
     Ok([padded(r, length)?, padded(s, length)?].concat())

@@ -9,8 +9,8 @@ use aws_lc_rs::signature::{
 };
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use nightlatch_core::ssh::wire::{Reader, put_magnitude, put_string};
-use nightlatch_core::ssh::{HostKey, KeyKind};
+use nightlatch_core::ssh::wire::{WireReader, put_magnitude, put_string};
+use nightlatch_core::ssh::{HostKey, HostKeyKind};
 use proptest::prelude::*;
 
 use super::*;
@@ -18,7 +18,7 @@ use super::*;
 /// A private host key.
 enum Signer {
     Ed25519(Ed25519KeyPair),
-    Ecdsa(KeyKind, EcdsaKeyPair),
+    Ecdsa(HostKeyKind, EcdsaKeyPair),
     Rsa(RsaKeyPair),
 }
 
@@ -27,10 +27,10 @@ impl Signer {
         Self::Ed25519(Ed25519KeyPair::generate().unwrap())
     }
 
-    fn ecdsa(kind: KeyKind) -> Self {
+    fn ecdsa(kind: HostKeyKind) -> Self {
         let algorithm = match kind {
-            KeyKind::EcdsaP256 => &ECDSA_P256_SHA256_FIXED_SIGNING,
-            KeyKind::EcdsaP384 => &ECDSA_P384_SHA384_FIXED_SIGNING,
+            HostKeyKind::EcdsaP256 => &ECDSA_P256_SHA256_FIXED_SIGNING,
+            HostKeyKind::EcdsaP384 => &ECDSA_P384_SHA384_FIXED_SIGNING,
             _ => &ECDSA_P521_SHA512_FIXED_SIGNING,
         };
         Self::Ecdsa(kind, EcdsaKeyPair::generate(algorithm).unwrap())
@@ -66,7 +66,7 @@ impl Signer {
 
     fn public(&self) -> HostKey {
         let blob = self.blob();
-        let name = Reader::new(&blob).string().unwrap();
+        let name = WireReader::new(&blob).string().unwrap();
         let name = std::str::from_utf8(name).unwrap();
         format!("{name} {}", BASE64.encode(&blob)).parse().unwrap()
     }
@@ -100,7 +100,7 @@ impl Signer {
     }
 }
 
-/// What a server does otherwise than a good one.
+/// Deviations of a faulty server.
 #[derive(Default)]
 struct Odd {
     before: Vec<u8>,
@@ -122,14 +122,14 @@ struct Odd {
     ephemeral: Option<Vec<u8>>,
 }
 
-/// What a server answers, in two parts: up to its KEXINIT, and the rest as a function of what it heard.
-struct Server<'s> {
+/// A server in two parts: its bytes up to its KEXINIT, and its reply as a function of what it received.
+struct FakeSshServer<'s> {
     signer: &'s Signer,
     odd: Odd,
     init: Vec<u8>,
 }
 
-impl<'s> Server<'s> {
+impl<'s> FakeSshServer<'s> {
     fn new(signer: &'s Signer, odd: Odd) -> Self {
         let mut init = vec![packet::KEXINIT];
         init.extend([9; 16]);
@@ -154,9 +154,9 @@ impl<'s> Server<'s> {
         out
     }
 
-    /// `heard`: the client's KEXINIT and its ECDH message, as payloads.
+    /// `heard` has the payloads of the client's KEXINIT and its ECDH message.
     fn reply(&self, heard: &[Vec<u8>]) -> Vec<u8> {
-        let theirs = Reader::new(&heard[1][1..]).string().unwrap();
+        let theirs = WireReader::new(&heard[1][1..]).string().unwrap();
         let private = EphemeralPrivateKey::generate(&X25519, &SystemRandom::new()).unwrap();
         let own = private.compute_public_key().unwrap().as_ref().to_vec();
         let own = self.odd.ephemeral.clone().unwrap_or(own);
@@ -202,7 +202,7 @@ impl<'s> Server<'s> {
 
 fn heard_algorithm(client: &[u8], server: &[u8]) -> String {
     let names = |init: &[u8]| -> Vec<String> {
-        let mut reader = Reader::new(init);
+        let mut reader = WireReader::new(init);
         reader.bytes(17).unwrap();
         drop(reader.names().unwrap());
         reader.names().unwrap().map(str::to_owned).collect()
@@ -213,7 +213,7 @@ fn heard_algorithm(client: &[u8], server: &[u8]) -> String {
 }
 
 /// Runs an exchange, the server's bytes coming in pieces of `piece`.
-fn run(pinned: &HostKey, server: &Server<'_>, piece: usize) -> Result<Verified, ProofError> {
+fn run(pinned: &HostKey, server: &FakeSshServer<'_>, piece: usize) -> Result<Verified, ProofError> {
     let (mut proof, first) = HostKeyProof::begin(pinned);
     assert!(first.starts_with(b"SSH-2.0-nightlatch_") && first.ends_with(b"\r\n"));
     let mut incoming = packet::Incoming::default();
@@ -222,8 +222,8 @@ fn run(pinned: &HostKey, server: &Server<'_>, piece: usize) -> Result<Verified, 
     while !queue.is_empty() {
         let bytes: Vec<u8> = queue.drain(..piece.min(queue.len())).collect();
         match proof.receive(&bytes)? {
-            Progress::Proved(verified) => return Ok(verified),
-            Progress::Continue { send } => incoming.add(&send, usize::MAX).unwrap(),
+            ProofProgress::Proved(verified) => return Ok(verified),
+            ProofProgress::Continue { send } => incoming.add(&send, usize::MAX).unwrap(),
         }
         while let Some(payload) = incoming.packet().unwrap() {
             heard.push(payload);
@@ -236,21 +236,21 @@ fn run(pinned: &HostKey, server: &Server<'_>, piece: usize) -> Result<Verified, 
 }
 
 fn check(signer: &Signer, odd: Odd) -> Result<Verified, ProofError> {
-    run(&signer.public(), &Server::new(signer, odd), 7)
+    run(&signer.public(), &FakeSshServer::new(signer, odd), 7)
 }
 
 #[test]
 fn whoever_signs_with_the_pinned_key_is_believed() {
     let signers = [
         Signer::ed25519(),
-        Signer::ecdsa(KeyKind::EcdsaP256),
-        Signer::ecdsa(KeyKind::EcdsaP384),
-        Signer::ecdsa(KeyKind::EcdsaP521),
+        Signer::ecdsa(HostKeyKind::EcdsaP256),
+        Signer::ecdsa(HostKeyKind::EcdsaP384),
+        Signer::ecdsa(HostKeyKind::EcdsaP521),
         Signer::rsa(),
     ];
     for signer in &signers {
         for piece in [1, 7, 100_000] {
-            let server = Server::new(signer, Odd::default());
+            let server = FakeSshServer::new(signer, Odd::default());
             assert_eq!(run(&signer.public(), &server, piece), Ok(Verified(())));
         }
     }
@@ -287,10 +287,10 @@ fn an_impostor_with_the_public_key_is_refused() {
         shown: Some(machine.blob()),
         ..Odd::default()
     };
-    let server = Server::new(&impostor, odd);
+    let server = FakeSshServer::new(&impostor, odd);
     let refused = run(&machine.public(), &server, 100).unwrap_err();
     assert_eq!(refused, ProofError::BadSignature);
-    assert!(refused.is_somebody_else());
+    assert!(refused.is_other_host());
     // Nor does a signature over another exchange help, as one recorded before would be.
     let odd = Odd {
         other_hash: true,
@@ -302,11 +302,11 @@ fn an_impostor_with_the_public_key_is_refused() {
 #[test]
 fn another_key_is_refused() {
     let (pinned, changed) = (Signer::ed25519(), Signer::ed25519());
-    let server = Server::new(&changed, Odd::default());
+    let server = FakeSshServer::new(&changed, Odd::default());
     let refused = run(&pinned.public(), &server, 100);
     assert_eq!(refused, Err(ProofError::OtherKey));
-    let other_kind = Signer::ecdsa(KeyKind::EcdsaP256);
-    let server = Server::new(&other_kind, Odd::default());
+    let other_kind = Signer::ecdsa(HostKeyKind::EcdsaP256);
+    let server = FakeSshServer::new(&other_kind, Odd::default());
     let refused = run(&pinned.public(), &server, 100);
     assert!(matches!(refused, Err(ProofError::NothingInCommon(_))));
 }
@@ -359,7 +359,7 @@ fn a_wrong_guess_is_skipped() {
     assert_eq!(check(&signer, odd(0)), Err(ProofError::Malformed));
 }
 
-fn begun(pinned: &HostKey, bytes: &[u8]) -> Result<Progress, ProofError> {
+fn begun(pinned: &HostKey, bytes: &[u8]) -> Result<ProofProgress, ProofError> {
     HostKeyProof::begin(pinned).0.receive(bytes)
 }
 
@@ -401,7 +401,7 @@ fn garbage_and_floods_end_at_once() {
         ),
         (after(&packet::packet(&[20])), Some(ProofError::Malformed)),
         (
-            after(&packet::farewell()),
+            after(&packet::disconnect_message()),
             Some(ProofError::Disconnected(11)),
         ),
         (
@@ -411,7 +411,7 @@ fn garbage_and_floods_end_at_once() {
     ] {
         match error {
             Some(error) => assert_eq!(result, Err(error)),
-            None => assert!(matches!(result, Ok(Progress::Continue { .. }))),
+            None => assert!(matches!(result, Ok(ProofProgress::Continue { .. }))),
         }
     }
 }
@@ -425,8 +425,8 @@ proptest! {
         let (mut proof, _) = HostKeyProof::begin(&pinned);
         for part in [&b"SSH-2.0-x\n"[..], &bytes].concat().chunks(pieces) {
             match proof.receive(part) {
-                Ok(Progress::Continue { .. }) => {}
-                Ok(Progress::Proved(_)) => panic!("proved by {bytes:?}"),
+                Ok(ProofProgress::Continue { .. }) => {}
+                Ok(ProofProgress::Proved(_)) => panic!("proved by {bytes:?}"),
                 Err(_) => break,
             }
         }

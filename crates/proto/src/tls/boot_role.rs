@@ -1,5 +1,5 @@
 //! The side of a booting machine: TLS *server* of nightlatchd or of a stock Mandos server. Proves
-//! the machine's key, learns the server's where it has one, and reads the payload to its very end.
+//! the machine's key, learns the server's where it has one, and reads the payload to its end.
 
 use std::io::{self, Read, Write};
 use std::sync::Arc;
@@ -15,14 +15,14 @@ use zeroize::Zeroizing;
 
 use super::verifier::AnyRawKey;
 use super::{ASK, PeerError, RawKey, SetupError, WAITS_TO_BE_ASKED, key_id, provider};
-use crate::greeting::{Words, client_line};
+use crate::greeting::{GreetingOptions, client_line};
 use crate::priority::Priority;
-use crate::rehearsal::{self, Answer, NotAnAnswer, Terms};
+use crate::rehearsal::{self, NotARehearsalAnswer, RehearsalAnswer, RehearsalTerms};
 
-/// What is read at once: one TLS record (RFC 8446, 5.1).
+/// The size of one read: one TLS record (RFC 8446, 5.1).
 const RECORD: usize = 16 * 1024;
 
-/// How a booting machine asks for its secret. One serves all attempts.
+/// The TLS configuration of a booting machine. One serves all attempts.
 pub struct BootTls {
     /// For servers that name no type of client certificate: a stock Mandos server, which has no key.
     /// GnuTLS and rustls both fail when such a peer is asked for a raw key.
@@ -32,66 +32,66 @@ pub struct BootTls {
     /// For those that also wait to be asked: ours.
     waiting: Arc<ServerConfig>,
     trusted: Vec<KeyId>,
-    words: Words,
+    options: GreetingOptions,
 }
 
-/// What a server gave.
+/// The payload and the facts that came with it.
 #[derive(Debug)]
-pub struct Fetched {
+pub struct FetchedSecret {
     /// The encrypted secret, complete.
     pub payload: Secret,
     /// The server's own key, if it proved one.
     pub server_key: Option<KeyId>,
-    /// How long the machine may be away, when it was a rehearsal.
-    pub terms: Option<Terms>,
+    /// Present after a rehearsal.
+    pub terms: Option<RehearsalTerms>,
 }
 
 impl BootTls {
-    /// A machine that proves `key`, and believes only a server that proves one of
-    /// `trusted_servers`; any server when there are none.
+    /// A machine that proves `key`, and accepts only servers that prove one of `trusted_servers`; any server when the
+    /// list is empty.
     pub fn new(
         key: RawKey,
         trusted_servers: Vec<KeyId>,
         priority: &Priority,
     ) -> Result<Self, SetupError> {
         let ask = if trusted_servers.is_empty() {
-            Ask::Optional
+            KeyRequest::Optional
         } else {
-            Ask::Mandatory
+            KeyRequest::Mandatory
         };
         let asking = config(&key, priority, ask)?;
         let mut waiting = ServerConfig::clone(&asking);
         waiting.alpn_protocols = vec![WAITS_TO_BE_ASKED.to_vec()];
         Ok(Self {
-            anonymous: config(&key, priority, Ask::Nothing)?,
+            anonymous: config(&key, priority, KeyRequest::Nothing)?,
             asking,
             waiting: Arc::new(waiting),
             trusted: trusted_servers,
-            words: Words::default(),
+            options: GreetingOptions::default(),
         })
     }
 
-    /// True when it believes servers with trusted keys only.
-    pub fn trusts_only_some(&self) -> bool {
+    /// True when only servers with trusted keys are accepted.
+    pub fn requires_trusted_server(&self) -> bool {
         !self.trusted.is_empty()
     }
 
-    /// The same, saying `words` in the first line.
+    /// The same, with `options` in the first line.
     ///
     /// A machine that rehearses shakes hands only with a server that has a key: a stock server has
     /// none, and would release the secret as to a boot.
     #[must_use]
-    pub fn with_words(mut self, words: Words) -> Self {
-        self.words = words;
+    pub fn with_options(mut self, options: GreetingOptions) -> Self {
+        self.options = options;
         self
     }
 
-    /// All three steps: [`Self::connect`], [`Connected::ask`], [`Asked::payload`].
+    /// All three steps: [`Self::connect`], [`ConnectedServer::ask`], [`AskedServer::payload`].
     pub fn fetch(
         &self,
         stream: &mut (impl Read + Write),
         max_payload: usize,
-    ) -> Result<Fetched, FetchError> {
+    ) -> Result<FetchedSecret, FetchError> {
         let connected = self.connect(stream)?;
         connected.ask(stream)?.payload(stream, max_payload)
     }
@@ -102,12 +102,15 @@ impl BootTls {
     ///
     /// Blocks as long as `stream` does. The deadline is the caller's, on the stream, and should be one for all
     /// of it: a peer may send byte by byte.
-    pub fn connect(&self, stream: &mut (impl Read + Write)) -> Result<Connected<'_>, FetchError> {
-        stream.write_all(client_line(&self.words).as_bytes())?;
+    pub fn connect(
+        &self,
+        stream: &mut (impl Read + Write),
+    ) -> Result<ConnectedServer<'_>, FetchError> {
+        stream.write_all(client_line(&self.options).as_bytes())?;
         stream.flush()?;
         let accepted = client_hello(stream)?;
-        let mut hello = Offer::of(&accepted);
-        if self.words.rehearsal && !hello.raw_keys {
+        let mut hello = ServerOffer::of(&accepted);
+        if self.options.rehearsal && !hello.raw_keys {
             // Before we prove ourselves: it would release the secret.
             return Err(FetchError::NoRehearsal);
         }
@@ -117,30 +120,30 @@ impl BootTls {
         // Without a key to wait with it is any other server.
         hello.waits &= hello.raw_keys;
         let config = match hello {
-            Offer { waits: true, .. } => &self.waiting,
-            Offer { raw_keys: true, .. } => &self.asking,
-            Offer { .. } => &self.anonymous,
+            ServerOffer { waits: true, .. } => &self.waiting,
+            ServerOffer { raw_keys: true, .. } => &self.asking,
+            ServerOffer { .. } => &self.anonymous,
         };
         let config = Arc::clone(config);
         if !hello.waits {
-            return Ok(Connected {
+            return Ok(ConnectedServer {
                 tls: self,
-                step: Step::Hello(Box::new((accepted, config))),
+                state: ConnectionState::Hello(Box::new((accepted, config))),
             });
         }
         let connection = handshake(accepted, config, stream)?;
-        // One that proves nothing cannot be told from others: asking it is like asking any.
+        // A server without a key cannot be recognized at another address, so it may be asked more than once.
         let server_key = self.check_server(&connection)?;
-        Ok(Connected {
+        Ok(ConnectedServer {
             tls: self,
-            step: Step::Waits(Box::new(connection), server_key),
+            state: ConnectionState::Waits(Box::new(connection), server_key),
         })
     }
 
     /// The server's key, which must be a trusted one if there are any.
     fn check_server(&self, connection: &ServerConnection) -> Result<Option<KeyId>, FetchError> {
         let shown = key_id(connection.peer_certificates())?;
-        if self.trusted.is_empty() && !(self.words.rehearsal && shown.is_none()) {
+        if self.trusted.is_empty() && !(self.options.rehearsal && shown.is_none()) {
             return Ok(shown);
         }
         let shown = shown.ok_or(FetchError::ServerUnproven)?;
@@ -156,16 +159,16 @@ impl BootTls {
     }
 }
 
-/// What a server's ClientHello offers.
+/// Abilities that a server's ClientHello announces.
 #[derive(Clone, Copy)]
-struct Offer {
+struct ServerOffer {
     /// To prove a raw key.
     raw_keys: bool,
     /// To wait, after the handshake, until it is asked.
     waits: bool,
 }
 
-impl Offer {
+impl ServerOffer {
     fn of(accepted: &Accepted) -> Self {
         let hello = accepted.client_hello();
         let raw_keys = hello
@@ -179,38 +182,38 @@ impl Offer {
 }
 
 /// A server that has not been asked for anything yet.
-pub struct Connected<'a> {
+pub struct ConnectedServer<'a> {
     tls: &'a BootTls,
-    step: Step,
+    state: ConnectionState,
 }
 
-enum Step {
+enum ConnectionState {
     /// It has sent its ClientHello. It takes a complete handshake for the request.
     Hello(Box<(Accepted, Arc<ServerConfig>)>),
     /// The handshake is complete, and it waits to be asked.
     Waits(Box<ServerConnection>, Option<KeyId>),
 }
 
-impl Connected<'_> {
+impl ConnectedServer<'_> {
     /// The key that the server has proved; `None` of one that can prove one only by being asked, or has none.
     pub fn server_key(&self) -> Option<KeyId> {
-        match &self.step {
-            Step::Hello(_) => None,
-            Step::Waits(_, key) => *key,
+        match &self.state {
+            ConnectionState::Hello(_) => None,
+            ConnectionState::Waits(_, key) => *key,
         }
     }
 
     /// Asks the server for the payload. Blocks as long as `stream` does, which is as long as a handshake takes,
     /// with some servers.
-    pub fn ask(self, stream: &mut (impl Read + Write)) -> Result<Asked, FetchError> {
-        let (connection, server_key) = match self.step {
-            Step::Hello(step) => {
-                let (accepted, config) = *step;
+    pub fn ask(self, stream: &mut (impl Read + Write)) -> Result<AskedServer, FetchError> {
+        let (connection, server_key) = match self.state {
+            ConnectionState::Hello(state) => {
+                let (accepted, config) = *state;
                 let connection = handshake(accepted, config, stream)?;
                 let server_key = self.tls.check_server(&connection)?;
                 (connection, server_key)
             }
-            Step::Waits(mut connection, server_key) => {
+            ConnectionState::Waits(mut connection, server_key) => {
                 let mut tls = rustls::Stream::new(&mut *connection, stream);
                 tls.write_all(&ASK)
                     .and_then(|()| tls.flush())
@@ -218,31 +221,31 @@ impl Connected<'_> {
                 (*connection, server_key)
             }
         };
-        Ok(Asked {
+        Ok(AskedServer {
             connection,
             server_key,
-            rehearsal: self.tls.words.rehearsal,
+            rehearsal: self.tls.options.rehearsal,
         })
     }
 }
 
 /// A server that has been asked.
-pub struct Asked {
+pub struct AskedServer {
     connection: ServerConnection,
     server_key: Option<KeyId>,
     rehearsal: bool,
 }
 
-impl Asked {
+impl AskedServer {
     /// Reads the payload up to its end.
     ///
-    /// Blocks as long as `stream` does: a server may keep a machine waiting for an approval. A payload of more
-    /// than `max` bytes, or one whose end the server did not mark, is an error. The stream is spent afterwards.
+    /// Blocks as long as `stream` does: a server may let a machine wait for an approval. A payload of more than `max`
+    /// bytes, or one whose end the server did not mark, is an error. The stream is not usable afterwards.
     pub fn payload(
         mut self,
         stream: &mut (impl Read + Write),
         max: usize,
-    ) -> Result<Fetched, FetchError> {
+    ) -> Result<FetchedSecret, FetchError> {
         let payload = read_payload(&mut self.connection, stream, max)?;
         // The payload is complete. A server that waits for our close_notify gets it, and one that
         // does not is not our concern.
@@ -255,7 +258,7 @@ impl Asked {
             true => rehearsed(payload).map(|(payload, terms)| (payload, Some(terms)))?,
             false => (payload, None),
         };
-        Ok(Fetched {
+        Ok(FetchedSecret {
             payload,
             server_key: self.server_key,
             terms,
@@ -281,7 +284,7 @@ fn handshake(
     Ok(connection)
 }
 
-/// Why there is no payload. For the machine's own log; the server is not told.
+/// A failure to get the payload. For the machine's own log; the server does not get it.
 #[derive(Debug, thiserror::Error)]
 pub enum FetchError {
     /// The server closed in good order without giving anything: unknown key, disabled, denied.
@@ -290,26 +293,26 @@ pub enum FetchError {
     /// The connection ended before the server had marked the payload's end.
     #[error("the payload was cut off after {received} bytes")]
     Truncated {
-        /// How much had come.
+        /// Bytes received before the end.
         received: usize,
     },
     /// More than the caller was willing to take.
     #[error("the payload is longer than {max} bytes")]
     TooLong {
-        /// How much it would have taken.
+        /// The caller's limit in bytes.
         max: usize,
     },
     /// A rehearsal that the server refused.
     #[error("the server refuses: {0}")]
     RefusedFor(String),
-    /// A rehearsal with a server that has no key of its own.
+    /// A rehearsal with a server that has no key.
     #[error(
         "the server has no key, as one of Mandos: it knows no rehearsals and would count it as a boot"
     )]
     NoRehearsal,
     /// A rehearsal that the server did not answer as one.
     #[error(transparent)]
-    NotRehearsed(#[from] NotAnAnswer),
+    NotRehearsed(#[from] NotARehearsalAnswer),
     /// There is a list of trusted servers, and this one showed no key.
     #[error("the server proved no key, but only servers with a trusted key are believed")]
     ServerUnproven,
@@ -324,9 +327,9 @@ pub enum FetchError {
     Io(#[from] io::Error),
 }
 
-/// Whether the server is asked for its key.
+/// The server's key in the handshake: not requested, optional, or mandatory.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Ask {
+pub(super) enum KeyRequest {
     Nothing,
     Optional,
     Mandatory,
@@ -335,16 +338,16 @@ pub(super) enum Ask {
 pub(super) fn config(
     key: &RawKey,
     priority: &Priority,
-    ask: Ask,
+    key_request: KeyRequest,
 ) -> Result<Arc<ServerConfig>, SetupError> {
     let builder = ServerConfig::builder_with_provider(provider(priority))
         .with_protocol_versions(&[&TLS13])?;
-    let builder = match ask {
-        Ask::Nothing => builder.with_no_client_auth(),
-        Ask::Optional => {
+    let builder = match key_request {
+        KeyRequest::Nothing => builder.with_no_client_auth(),
+        KeyRequest::Optional => {
             builder.with_client_cert_verifier(AnyRawKey::new(priority.schemes(), false))
         }
-        Ask::Mandatory => {
+        KeyRequest::Mandatory => {
             builder.with_client_cert_verifier(AnyRawKey::new(priority.schemes(), true))
         }
     };
@@ -406,12 +409,12 @@ fn read_payload(
     }
 }
 
-/// What stands before the payload of a rehearsal.
-fn rehearsed(whole: Secret) -> Result<(Secret, Terms), FetchError> {
+/// Splits the server's answer to a rehearsal from the payload that follows.
+fn rehearsed(whole: Secret) -> Result<(Secret, RehearsalTerms), FetchError> {
     let bytes = whole.expose();
     match rehearsal::read(bytes)? {
-        (Answer::Refused(reason), _) => Err(FetchError::RefusedFor(reason)),
-        (Answer::Released(terms), end) => {
+        (RehearsalAnswer::Refused(reason), _) => Err(FetchError::RefusedFor(reason)),
+        (RehearsalAnswer::Released(terms), end) => {
             let mut payload = SecretBuffer::default();
             payload.append(&bytes[end..]);
             Ok((payload.finish(), terms))

@@ -2,7 +2,7 @@
 
 use rustls::ServerConnection;
 
-use super::boot_role::{self, Ask};
+use super::boot_role::{self, KeyRequest};
 use super::{Authenticated, PeerError, RawKey, ServerTls, SetupError, authenticated};
 use crate::priority::Priority;
 
@@ -13,8 +13,8 @@ pub fn authenticate_in_memory(key: &RawKey) -> Result<Authenticated, PeerError> 
     let mut server = ServerTls::new(None, &priority)
         .and_then(|tls| tls.connection())
         .map_err(|SetupError(error)| error)?;
-    let boot =
-        boot_role::config(key, &priority, Ask::Nothing).map_err(|SetupError(error)| error)?;
+    let boot = boot_role::config(key, &priority, KeyRequest::Nothing)
+        .map_err(|SetupError(error)| error)?;
     let mut boot = ServerConnection::new(boot)?;
     while server.is_handshaking() || boot.is_handshaking() {
         pass_on(&mut server, &mut boot)?;
@@ -23,7 +23,7 @@ pub fn authenticate_in_memory(key: &RawKey) -> Result<Authenticated, PeerError> 
     authenticated(&server)
 }
 
-/// Hands everything that one end has to say to the other one.
+/// Moves all pending TLS bytes from one end to the other.
 fn pass_on<A, B>(
     from: &mut rustls::ConnectionCommon<A>,
     to: &mut rustls::ConnectionCommon<B>,

@@ -21,11 +21,11 @@ use rustls::crypto::CryptoProvider;
 use rustls::pki_types::CertificateDer;
 use rustls::{AlertDescription, CertificateError, OtherError, PeerIncompatible};
 
-pub use boot_role::{Asked, BootTls, Connected, FetchError, Fetched};
+pub use boot_role::{AskedServer, BootTls, ConnectedServer, FetchError, FetchedSecret};
 pub use in_memory::authenticate_in_memory;
-pub use raw_key::{KeyKind, RawKey, RawKeyError};
+pub use raw_key::{RawKey, RawKeyError, RawKeyKind};
 pub use server_role::{ServerTls, authenticated, waits_to_be_asked};
-pub use spki::{KeyAlgorithm, KeyError, algorithm};
+pub use spki::{KeyAlgorithm, SpkiError, algorithm};
 
 use crate::priority::Priority;
 
@@ -33,7 +33,7 @@ use crate::priority::Priority;
 /// machine then learns, by the proven key, which addresses are one server, and asks it once.
 const WAITS_TO_BE_ASKED: &[u8] = b"nightlatch-asks/1";
 
-/// What a machine asks with, where that was agreed: application data, and nothing else ever.
+/// The application data by which a machine asks, where both sides agreed on [`WAITS_TO_BE_ASKED`].
 pub const ASK: [u8; 1] = *b"?";
 
 /// A peer that has proved, in a completed handshake, that it holds the private key of this key id.
@@ -51,10 +51,10 @@ impl Authenticated {
     }
 }
 
-/// What a peer did wrong, or what it lacks. For our own log only: the peer gets a TLS alert at most.
+/// A peer's violation of the protocol or missing ability. For our own log only: the peer gets a TLS alert at most.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum PeerError {
-    /// It speaks no TLS 1.3.
+    /// No TLS 1.3.
     #[error("the peer does not speak TLS 1.3")]
     OldTls,
     /// It showed an X.509 certificate or would not use raw public keys.
@@ -65,8 +65,8 @@ pub enum PeerError {
     NoKey,
     /// It showed a key that we cannot use.
     #[error("bad certificate: the peer's key cannot be used")]
-    Key(#[source] KeyError),
-    /// It showed a key whose id cannot be anyone's.
+    Key(#[source] SpkiError),
+    /// It showed a key without a valid key id.
     #[error("bad certificate: the peer's key has no valid key id")]
     KeyId(#[source] KeyIdError),
     /// It signed the handshake with another key than it showed.
@@ -94,8 +94,8 @@ impl From<rustls::Error> for PeerError {
         use rustls::Error as E;
         match error {
             E::InvalidCertificate(CertificateError::Other(OtherError(inner))) => {
-                match inner.downcast_ref::<KeyError>() {
-                    Some(KeyError::Certificate) => Self::NotRawKey,
+                match inner.downcast_ref::<SpkiError>() {
+                    Some(SpkiError::Certificate) => Self::NotRawKey,
                     Some(key) => Self::Key(key.clone()),
                     None => Self::Protocol(inner.to_string()),
                 }

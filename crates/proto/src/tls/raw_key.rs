@@ -15,23 +15,23 @@ use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer};
 use rustls::sign::CertifiedKey;
 use zeroize::Zeroizing;
 
-use super::spki::{self, KeyAlgorithm, KeyError};
+use super::spki::{self, KeyAlgorithm, SpkiError};
 
 /// Width of the base64 lines in PEM (RFC 7468, 3).
 const PEM_WIDTH: usize = 64;
 
 /// A key pair for the handshake.
 pub struct RawKey {
-    /// PKCS#8, DER.
+    /// PKCS#8 in DER.
     private: Zeroizing<Vec<u8>>,
     certified: Arc<CertifiedKey>,
     algorithm: KeyAlgorithm,
     key_id: KeyId,
 }
 
-/// What kind of key to make.
+/// The kind of key to generate.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub enum KeyKind {
+pub enum RawKeyKind {
     /// Ed25519: small, quick, deterministic.
     #[default]
     Ed25519,
@@ -41,12 +41,12 @@ pub enum KeyKind {
 
 impl RawKey {
     /// Makes a new key pair.
-    pub fn generate(kind: KeyKind) -> Result<Self, RawKeyError> {
+    pub fn generate(kind: RawKeyKind) -> Result<Self, RawKeyError> {
         // Version 1 of the format, without the public key in it: older OpenSSL and GnuTLS refuse
         // version 2.
         let der = match kind {
-            KeyKind::Ed25519 => Ed25519KeyPair::generate().and_then(|pair| pair.to_pkcs8v1()),
-            KeyKind::EcdsaP256 => EcdsaKeyPair::generate(&ECDSA_P256_SHA256_ASN1_SIGNING)
+            RawKeyKind::Ed25519 => Ed25519KeyPair::generate().and_then(|pair| pair.to_pkcs8v1()),
+            RawKeyKind::EcdsaP256 => EcdsaKeyPair::generate(&ECDSA_P256_SHA256_ASN1_SIGNING)
                 .and_then(|pair| pair.to_pkcs8v1()),
         }
         .map_err(|_| RawKeyError::Generate)?;
@@ -86,12 +86,12 @@ impl RawKey {
         })
     }
 
-    /// The key id under which a server knows it.
+    /// The key id: the hash of the public key.
     pub const fn key_id(&self) -> KeyId {
         self.key_id
     }
 
-    /// What kind of key it is.
+    /// The algorithm with its parameters.
     pub const fn algorithm(&self) -> KeyAlgorithm {
         self.algorithm
     }
@@ -122,7 +122,7 @@ impl fmt::Debug for RawKey {
     }
 }
 
-/// Why there is no usable key. The files are the administrator's.
+/// A key pair that cannot be read or generated. The files are the administrator's.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum RawKeyError {
     /// No PKCS#8 section in the private file.
@@ -135,7 +135,7 @@ pub enum RawKeyError {
     Format(&'static str),
     /// A private key of a kind that cannot be used.
     #[error("the private key cannot be used")]
-    Private(#[source] KeyError),
+    Private(#[source] SpkiError),
     /// The right kind of private key, but broken, or an RSA key of a wrong length.
     #[error("the private key is damaged, or an RSA key with less than 2048 or more than 8192 bits")]
     Unusable,

@@ -13,7 +13,7 @@ use super::verifier::AnyRawKey;
 use super::{Authenticated, PeerError, RawKey, SetupError, WAITS_TO_BE_ASKED, key_id, provider};
 use crate::priority::Priority;
 
-/// How the server shakes hands. Cheap to clone; one serves all connections.
+/// The TLS configuration of the server. Cheap to clone; one serves all connections.
 #[derive(Clone, Debug)]
 pub struct ServerTls {
     config: Arc<ClientConfig>,
@@ -40,8 +40,8 @@ impl ServerTls {
         })
     }
 
-    /// The same, offering to wait after the handshake until it is asked: [`waits_to_be_asked`]. A stock client
-    /// does not know the offer, and has asked by its handshake.
+    /// The same, and the server offers to wait after the handshake until it is asked: [`waits_to_be_asked`]. A stock
+    /// client does not know the offer; its handshake is its request.
     #[must_use]
     pub fn offering_to_wait(self) -> Self {
         let mut config = ClientConfig::clone(&self.config);
@@ -67,7 +67,7 @@ impl ServerTls {
     }
 }
 
-/// Who the peer of this connection is, once the handshake is complete.
+/// The authenticated peer of this connection; an error before the handshake is complete.
 pub fn authenticated(connection: &ClientConnection) -> Result<Authenticated, PeerError> {
     if connection.is_handshaking() {
         return Err(PeerError::Incomplete);
@@ -76,8 +76,8 @@ pub fn authenticated(connection: &ClientConnection) -> Result<Authenticated, Pee
     Ok(Authenticated { key_id })
 }
 
-/// True when the peer of this connection, whose handshake is complete, will ask by sending [`super::ASK`], and
-/// has not asked before.
+/// True when the peer of this connection, whose handshake is complete, will ask by sending [`super::ASK`], and has not
+/// asked before.
 pub fn waits_to_be_asked(connection: &ClientConnection) -> bool {
     connection.alpn_protocol() == Some(WAITS_TO_BE_ASKED)
 }

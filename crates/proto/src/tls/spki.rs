@@ -1,12 +1,12 @@
-//! What kind of key a SubjectPublicKeyInfo holds (RFC 5280, 4.1.2.7), so that a key we cannot use is
-//! refused by name. Reads outside bytes; it verifies nothing and must never be used to.
+//! Reads the algorithm of a SubjectPublicKeyInfo (RFC 5280, 4.1.2.7), so that an unsupported key is refused by name. It
+//! parses untrusted bytes, verifies nothing, and must never be used to.
 
 use std::fmt;
 
 /// The shortest RSA modulus that is accepted, in bits: what the verifier is built for, and what
 /// NIST SP 800-131A still allows.
 const MIN_RSA_BITS: usize = 2048;
-/// The longest one: beyond it a peer could make us work for its pleasure.
+/// The longest one: a verification with a longer key would let a peer burn our time.
 const MAX_RSA_BITS: usize = 8192;
 
 /// The kinds of raw key that both roles can use.
@@ -39,9 +39,9 @@ impl fmt::Display for KeyAlgorithm {
     }
 }
 
-/// Why a key cannot be used.
+/// A key that cannot be used.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
-pub enum KeyError {
+pub enum SpkiError {
     /// An X.509 certificate where a raw public key belongs.
     #[error("this is an X.509 certificate, expected a raw public key (SubjectPublicKeyInfo)")]
     Certificate,
@@ -62,7 +62,7 @@ pub enum KeyError {
 }
 
 /// The kind of key in this DER SubjectPublicKeyInfo.
-pub fn algorithm(spki: &[u8]) -> Result<KeyAlgorithm, KeyError> {
+pub fn algorithm(spki: &[u8]) -> Result<KeyAlgorithm, SpkiError> {
     let mut outer = Der(spki);
     let mut inner = Der(outer.expect(SEQUENCE)?);
     outer.end()?;
@@ -70,52 +70,52 @@ pub fn algorithm(spki: &[u8]) -> Result<KeyAlgorithm, KeyError> {
     if identifier.next_tag() != Some(OID) {
         // A certificate begins with its version or serial number here.
         return Err(match identifier.next_tag() {
-            Some(EXPLICIT_0 | INTEGER) => KeyError::Certificate,
-            _ => KeyError::Malformed,
+            Some(EXPLICIT_0 | INTEGER) => SpkiError::Certificate,
+            _ => SpkiError::Malformed,
         });
     }
     let kind = kind(identifier)?;
     let bits = inner.expect(BIT_STRING)?;
     inner.end()?;
-    // The first byte of a bit string says how many bits of its last one are unused.
+    // The first byte of a bit string is the number of unused bits in its last one.
     let Some((0, key)) = bits.split_first() else {
-        return Err(KeyError::Malformed);
+        return Err(SpkiError::Malformed);
     };
     match kind {
-        Kind::Fixed(algorithm) => Ok(algorithm),
-        Kind::Rsa => rsa(key),
+        KeyFamily::Fixed(algorithm) => Ok(algorithm),
+        KeyFamily::Rsa => rsa(key),
     }
 }
 
-/// Whether a private key in this DER PKCS#8 document (RFC 5958) is of a kind that we can use.
-/// Its RSA length is left to the library that loads it.
-pub(super) fn check_pkcs8(der: &[u8]) -> Result<(), KeyError> {
+/// Checks that a private key in a DER PKCS#8 document (RFC 5958) is of a supported kind. The library that loads it
+/// checks the length of RSA keys.
+pub(super) fn check_pkcs8(der: &[u8]) -> Result<(), SpkiError> {
     let mut outer = Der(der);
     let mut inner = Der(outer.expect(SEQUENCE)?);
     inner.expect(INTEGER)?;
     kind(Der(inner.expect(SEQUENCE)?)).map(|_| ())
 }
 
-enum Kind {
+enum KeyFamily {
     Fixed(KeyAlgorithm),
     Rsa,
 }
 
 /// Reads the contents of an AlgorithmIdentifier.
-fn kind(mut identifier: Der<'_>) -> Result<Kind, KeyError> {
+fn kind(mut identifier: Der<'_>) -> Result<KeyFamily, SpkiError> {
     let oid = identifier.expect(OID)?;
     if oid == oid::EC {
         return match identifier.expect(OID) {
-            Ok(oid::P256) => Ok(Kind::Fixed(KeyAlgorithm::EcdsaP256)),
-            Ok(oid::P384) => Ok(Kind::Fixed(KeyAlgorithm::EcdsaP384)),
-            Ok(oid::P521) => Ok(Kind::Fixed(KeyAlgorithm::EcdsaP521)),
-            _ => Err(KeyError::Unsupported("elliptic-curve (of another curve)")),
+            Ok(oid::P256) => Ok(KeyFamily::Fixed(KeyAlgorithm::EcdsaP256)),
+            Ok(oid::P384) => Ok(KeyFamily::Fixed(KeyAlgorithm::EcdsaP384)),
+            Ok(oid::P521) => Ok(KeyFamily::Fixed(KeyAlgorithm::EcdsaP521)),
+            _ => Err(SpkiError::Unsupported("elliptic-curve (of another curve)")),
         };
     }
     match oid {
-        oid::ED25519 => Ok(Kind::Fixed(KeyAlgorithm::Ed25519)),
-        oid::RSA => Ok(Kind::Rsa),
-        other => Err(KeyError::Unsupported(
+        oid::ED25519 => Ok(KeyFamily::Fixed(KeyAlgorithm::Ed25519)),
+        oid::RSA => Ok(KeyFamily::Rsa),
+        other => Err(SpkiError::Unsupported(
             oid::UNSUPPORTED
                 .iter()
                 .find(|(oid, _)| *oid == other)
@@ -124,7 +124,7 @@ fn kind(mut identifier: Der<'_>) -> Result<Kind, KeyError> {
     }
 }
 
-fn rsa(key: &[u8]) -> Result<KeyAlgorithm, KeyError> {
+fn rsa(key: &[u8]) -> Result<KeyAlgorithm, SpkiError> {
     let mut outer = Der(key);
     let modulus = Der(outer.expect(SEQUENCE)?).expect(INTEGER)?;
     let modulus = modulus.strip_prefix(&[0]).unwrap_or(modulus);
@@ -132,7 +132,7 @@ fn rsa(key: &[u8]) -> Result<KeyAlgorithm, KeyError> {
     // A u32 of at most 8 always fits.
     let bits = (modulus.len() * 8).saturating_sub(leading as usize);
     if !(MIN_RSA_BITS..=MAX_RSA_BITS).contains(&bits) {
-        return Err(KeyError::RsaLength { bits });
+        return Err(SpkiError::RsaLength { bits });
     }
     Ok(KeyAlgorithm::Rsa { bits })
 }
@@ -152,7 +152,7 @@ mod oid {
     pub(super) const P521: &[u8] = &[0x2b, 0x81, 0x04, 0x00, 0x23];
     pub(super) const RSA: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x01];
 
-    /// What certtool(1) can also make.
+    /// Other kinds of keys that certtool(1) can make.
     pub(super) const UNSUPPORTED: &[(&[u8], &str)] = &[
         (&[0x2b, 0x65, 0x71], "Ed448"),
         (&[0x2b, 0x65, 0x6e], "X25519"),
@@ -165,7 +165,7 @@ mod oid {
     ];
 }
 
-/// What is left to read of some DER (X.690, 10).
+/// The unread rest of some DER (X.690, 10).
 struct Der<'a>(&'a [u8]);
 
 impl<'a> Der<'a> {
@@ -174,8 +174,8 @@ impl<'a> Der<'a> {
     }
 
     /// The contents of the next element, which must have this tag.
-    fn expect(&mut self, tag: u8) -> Result<&'a [u8], KeyError> {
-        self.element(tag).ok_or(KeyError::Malformed)
+    fn expect(&mut self, tag: u8) -> Result<&'a [u8], SpkiError> {
+        self.element(tag).ok_or(SpkiError::Malformed)
     }
 
     fn element(&mut self, tag: u8) -> Option<&'a [u8]> {
@@ -202,11 +202,11 @@ impl<'a> Der<'a> {
         Some(contents)
     }
 
-    fn end(&self) -> Result<(), KeyError> {
+    fn end(&self) -> Result<(), SpkiError> {
         if self.0.is_empty() {
             Ok(())
         } else {
-            Err(KeyError::Malformed)
+            Err(SpkiError::Malformed)
         }
     }
 }

@@ -16,19 +16,19 @@ use rustls::{ClientConfig, ClientConnection, ConnectionCommon, SignatureScheme, 
 
 use super::verifier::AnyRawKey;
 use super::*;
-use crate::greeting::Words;
+use crate::greeting::GreetingOptions;
 
 fn key() -> RawKey {
-    RawKey::generate(KeyKind::Ed25519).unwrap()
+    RawKey::generate(RawKeyKind::Ed25519).unwrap()
 }
 
-/// Serves one machine as the server does, then ends as `finish` says.
+/// Serves one machine as the server does, then runs `finish`.
 fn serve(
     own: Option<RawKey>,
     boot: &BootTls,
     finish: fn(StreamOwned<ClientConnection, TcpStream>),
 ) -> (
-    Result<Fetched, FetchError>,
+    Result<FetchedSecret, FetchError>,
     Result<Authenticated, PeerError>,
 ) {
     let tls = ServerTls::new(own.as_ref(), &Priority::default()).unwrap();
@@ -40,7 +40,7 @@ fn serve_by(
     boot: &BootTls,
     finish: fn(StreamOwned<ClientConnection, TcpStream>),
 ) -> (
-    Result<Fetched, FetchError>,
+    Result<FetchedSecret, FetchError>,
     Result<Authenticated, PeerError>,
 ) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -79,7 +79,7 @@ fn give(mut stream: StreamOwned<ClientConnection, TcpStream>) {
 
 fn refuse(mut stream: StreamOwned<ClientConnection, TcpStream>) {
     stream.conn.send_close_notify();
-    // A machine that does not believe us may be gone already.
+    // A machine that does not trust this server may be gone already.
     let _ = stream.flush();
 }
 
@@ -94,7 +94,7 @@ fn boot(key: RawKey, trusted: Vec<KeyId>) -> BootTls {
 
 #[test]
 fn each_kind_of_key_is_proved_and_survives_its_pem() {
-    for kind in [KeyKind::Ed25519, KeyKind::EcdsaP256] {
+    for kind in [RawKeyKind::Ed25519, RawKeyKind::EcdsaP256] {
         let key = RawKey::generate(kind).unwrap();
         let who = authenticate_in_memory(&key).unwrap();
         assert_eq!(who.key_id(), key.key_id());
@@ -177,14 +177,14 @@ fn server_with(resolver: Arc<dyn ResolvesClientCert>) -> ClientConnection {
     ClientConnection::new(Arc::new(config), ServerTls::peer_name()).unwrap()
 }
 
-/// Nobody may be taken for the holder of a key that is only shown: not with a list of trusted keys, and
-/// not without one, where the key tells which addresses are one server.
+/// A server that only shows a key without its private half is never taken for its holder: not with a list of trusted
+/// keys, and not without one, where the key identifies the addresses of one server.
 #[test]
 fn who_shows_a_trusted_key_without_holding_it_is_not_believed() {
-    for kind in [KeyKind::Ed25519, KeyKind::EcdsaP256] {
+    for kind in [RawKeyKind::Ed25519, RawKeyKind::EcdsaP256] {
         let trusted = RawKey::generate(kind).unwrap();
         for list in [vec![trusted.key_id()], vec![]] {
-            for signs in [kind, KeyKind::Ed25519, KeyKind::EcdsaP256] {
+            for signs in [kind, RawKeyKind::Ed25519, RawKeyKind::EcdsaP256] {
                 let signs = RawKey::generate(signs).unwrap();
                 let boot = boot(key(), list.clone());
                 let (fetched, _) = serve_by(impostor(&[&trusted], &signs), &boot, give);
@@ -207,7 +207,7 @@ fn a_trusted_key_beside_another_is_not_believed() {
             assert!(
                 matches!(
                     fetched,
-                    Err(FetchError::Peer(PeerError::Key(KeyError::Malformed)))
+                    Err(FetchError::Peer(PeerError::Key(SpkiError::Malformed)))
                 ),
                 "{fetched:?}"
             );
@@ -215,7 +215,7 @@ fn a_trusted_key_beside_another_is_not_believed() {
     }
 }
 
-/// Says in its ClientHello that it has a key, and shows none.
+/// Offers a key in its ClientHello, and shows none.
 #[derive(Debug)]
 struct ShowsNoKey;
 
@@ -235,11 +235,11 @@ impl ResolvesClientCert for ShowsNoKey {
 #[test]
 fn a_server_that_only_claims_to_have_a_key_is_believed_in_no_rehearsal_and_by_no_list() {
     let fetch = |list: Vec<KeyId>, rehearsal| {
-        let words = Words {
+        let greeting = GreetingOptions {
             rehearsal,
             boot: None,
         };
-        let boot = boot(key(), list).with_words(words);
+        let boot = boot(key(), list).with_options(greeting);
         let (fetched, _) = serve_by(server_with(Arc::new(ShowsNoKey)), &boot, give);
         fetched
     };
@@ -258,7 +258,7 @@ fn a_server_that_only_claims_to_have_a_key_is_believed_in_no_rehearsal_and_by_no
     }
 }
 
-/// Hands all that one side has to say to the other one.
+/// Moves all pending TLS bytes from one side to the other.
 fn pass_on<A, B>(
     from: &mut ConnectionCommon<A>,
     to: &mut ConnectionCommon<B>,
@@ -290,7 +290,7 @@ fn a_payload_that_is_cut_off_is_no_payload() {
     );
 }
 
-/// What a server of ours does with a machine that has agreed to ask: reads one byte, says whether it was asked.
+/// A Nightlatch server's part with a machine that agreed to ask: reads one byte, reports whether it came.
 fn waits(mut stream: StreamOwned<ClientConnection, TcpStream>) {
     assert!(waits_to_be_asked(&stream.conn));
     let mut ask = [0; 1];
@@ -321,7 +321,7 @@ fn a_server_that_waits_to_be_asked_proves_its_key_first() {
     assert_eq!(fetched.unwrap().server_key, Some(id));
 }
 
-/// Up to the moment at which it asks, the machine has not even shown who it is.
+/// Until it asks, the machine has not shown its key.
 #[test]
 fn a_server_that_does_not_wait_gets_no_handshake_before_it_is_asked() {
     for own in [None, Some(key())] {
@@ -360,7 +360,7 @@ fn a_server_that_does_not_wait_gets_no_handshake_before_it_is_asked() {
     }
 }
 
-/// Its ClientHello tells: it is not shown who the machine is.
+/// The server's ClientHello shows that it has no key: the machine does not show its own.
 #[test]
 fn with_a_list_of_trusted_servers_one_without_a_key_is_left_at_its_first_word() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();

@@ -1,5 +1,5 @@
-//! Accepts any raw public key whose owner signed the handshake. Who that owner is, and whether it
-//! gets anything, is decided by its key id later; a name or an authority is never looked at.
+//! Accepts any raw public key whose owner signed the handshake. Its key id decides later about the request; names and
+//! authorities are never used.
 
 use std::sync::Arc;
 
@@ -14,12 +14,12 @@ use rustls::{
 
 use super::spki;
 
-/// What both roles do with the key of their peer.
+/// Verifies the peer's raw key, in both roles.
 #[derive(Debug)]
 pub(super) struct AnyRawKey {
     algorithms: WebPkiSupportedAlgorithms,
     schemes: Vec<SignatureScheme>,
-    /// Only in the boot role: whether a server must show a key.
+    /// In the boot role: true when a server must show a key.
     mandatory: bool,
 }
 
@@ -43,7 +43,7 @@ impl AnyRawKey {
         let usable = if others.is_empty() {
             spki::algorithm(key)
         } else {
-            Err(spki::KeyError::Malformed)
+            Err(spki::SpkiError::Malformed)
         };
         match usable {
             Ok(_) => Ok(()),

@@ -9,7 +9,7 @@ use std::process::Stdio;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use nightlatch_core::alarm_queue::{AlarmQueue, Message};
+use nightlatch_core::alarm_queue::{AlarmQueue, QueuedAlarm};
 use nightlatch_core::record::Entry;
 use nightlatch_sys::clock;
 use nightlatch_sys::process::kill_group;
@@ -109,7 +109,7 @@ impl Queue {
 }
 
 /// The record, with the number of its repeats as one more key.
-fn told(message: &Message<Arc<str>>) -> String {
+fn told(message: &QueuedAlarm<Arc<str>>) -> String {
     match message.first.strip_suffix('}') {
         Some(open) if message.repeats > 0 => format!("{open},\"repeats\":{}}}", message.repeats),
         _ => message.first.as_ref().to_owned(),
@@ -179,7 +179,7 @@ mod tests {
     fn repeats_are_a_key_of_the_record() {
         let told = |repeats| {
             let first = Arc::from(r#"{"kind":"alarm"}"#);
-            told(&Message { first, repeats })
+            told(&QueuedAlarm { first, repeats })
         };
         assert_eq!(told(0), r#"{"kind":"alarm"}"#);
         assert_eq!(told(7), r#"{"kind":"alarm","repeats":7}"#);

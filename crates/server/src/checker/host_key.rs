@@ -7,9 +7,9 @@ use std::net::SocketAddr;
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
-use nightlatch_core::connect::{Host, Scope, Target, TargetError};
+use nightlatch_core::connect::{Scope, Target, TargetError, TargetHost};
 use nightlatch_core::ssh::{self, HostKey};
-use nightlatch_proto::ssh::{HostKeyProof, Progress, ProofError, farewell};
+use nightlatch_proto::ssh::{HostKeyProof, ProofError, ProofProgress, disconnect_message};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
@@ -55,8 +55,8 @@ pub(super) enum Fault {
 
 impl Fault {
     /// Somebody else answers in the machine's place, or it has new keys: a person should know.
-    pub(super) fn is_somebody_else(&self) -> bool {
-        matches!(self, Self::Proof(error) if error.is_somebody_else())
+    pub(super) fn is_other_host(&self) -> bool {
+        matches!(self, Self::Proof(error) if error.is_other_host())
     }
 }
 
@@ -83,7 +83,7 @@ async fn reach(host: &str, key: &HostKey) -> Result<(), Fault> {
     while let Some(ended) = tries.join_next().await {
         match ended {
             Ok(Ok(())) => return Ok(()),
-            Ok(Err(fault)) if !worst.is_somebody_else() => worst = fault,
+            Ok(Err(fault)) if !worst.is_other_host() => worst = fault,
             // A panic of ours proves nothing.
             Ok(Err(_)) | Err(_) => {}
         }
@@ -94,11 +94,11 @@ async fn reach(host: &str, key: &HostKey) -> Result<(), Fault> {
 async fn look_up(target: Target) -> Result<Vec<SocketAddr>, Fault> {
     let port = target.port.get();
     let name = match target.host {
-        Host::Address(address) => return Ok(vec![SocketAddr::new(address, port)]),
-        Host::LinkLocal(address, None) => address.to_string(),
-        Host::LinkLocal(address, Some(Scope::Index(index))) => format!("{address}%{index}"),
-        Host::LinkLocal(address, Some(Scope::Name(name))) => format!("{address}%{name}"),
-        Host::Name(name) => name,
+        TargetHost::Address(address) => return Ok(vec![SocketAddr::new(address, port)]),
+        TargetHost::LinkLocal(address, None) => address.to_string(),
+        TargetHost::LinkLocal(address, Some(Scope::Index(index))) => format!("{address}%{index}"),
+        TargetHost::LinkLocal(address, Some(Scope::Name(name))) => format!("{address}%{name}"),
+        TargetHost::Name(name) => name,
     };
     // Never closed.
     let permit = Arc::clone(&LOOKUPS).acquire_owned().await;
@@ -123,9 +123,9 @@ async fn prove(address: SocketAddr, key: &HostKey) -> Result<(), Fault> {
             return Err(Fault::Closed);
         }
         match proof.receive(bytes.get(..count).unwrap_or_default())? {
-            Progress::Continue { send } => stream.write_all(&send).await?,
-            Progress::Proved(_) => {
-                let _ = timeout(FAREWELL, stream.write_all(&farewell())).await;
+            ProofProgress::Continue { send } => stream.write_all(&send).await?,
+            ProofProgress::Proved(_) => {
+                let _ = timeout(FAREWELL, stream.write_all(&disconnect_message())).await;
                 return Ok(());
             }
         }

@@ -12,7 +12,7 @@ use std::process::ExitStatus;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use nightlatch_sys::spawner::{Ended, Order};
+use nightlatch_sys::spawner::{CommandEnd, CommandRequest};
 use tokio::net::UnixDatagram;
 use tokio::sync::{mpsc, oneshot};
 use tracing::warn;
@@ -89,7 +89,7 @@ impl Runner {
         let id = self.next.fetch_add(1, Ordering::Relaxed);
         let (sender, ended) = oneshot::channel();
         // What a command prints is seen when the server is being debugged, and belongs nowhere else.
-        let order = Order::Run {
+        let order = CommandRequest::Run {
             id,
             pings,
             shows_errors: tracing::enabled!(tracing::Level::DEBUG),
@@ -114,7 +114,7 @@ impl Runner {
         }
     }
 
-    fn signal(&self, order: Order<'_>) {
+    fn signal(&self, order: CommandRequest<'_>) {
         if let Ok(datagram) = order.to_bytes() {
             let _ = self.orders.send(ToDo::Signal(datagram));
         }
@@ -129,12 +129,12 @@ impl Job {
 
     /// Asks it to end.
     pub(crate) fn terminate(&self) {
-        self.runner.signal(Order::Terminate(self.id));
+        self.runner.signal(CommandRequest::Terminate(self.id));
     }
 
     /// Ends it and all that it started.
     pub(crate) fn kill(&self) {
-        self.runner.signal(Order::Kill(self.id));
+        self.runner.signal(CommandRequest::Kill(self.id));
     }
 }
 
@@ -168,9 +168,9 @@ async fn hear(
     socket: &UnixDatagram,
     running: &mut HashMap<u64, oneshot::Sender<Option<ExitStatus>>>,
 ) -> io::Result<()> {
-    let mut bytes = [0; Ended::BYTES];
+    let mut bytes = [0; CommandEnd::BYTES];
     let count = socket.recv(&mut bytes).await?;
-    let ended = bytes.get(..count).and_then(Ended::read);
+    let ended = bytes.get(..count).and_then(CommandEnd::read);
     let ended = ended.ok_or(io::ErrorKind::UnexpectedEof)?;
     if let Some(sender) = running.remove(&ended.id) {
         let _ = sender.send(ended.status.map(ExitStatus::from_raw));

@@ -9,7 +9,7 @@ use nightlatch_bus::names::{
     CLIENT, CLIENT_OLD, CLIENTS, MANDOS, MANDOS_OLD, NIGHTLATCH_PATH, OBJECT_MANAGER, PROPERTIES,
     ROOT,
 };
-use nightlatch_bus::property::{Access, Property, Value};
+use nightlatch_bus::property::{Access, Property, PropertyValue};
 use nightlatch_core::checker::Checker;
 use nightlatch_core::event::ClientId;
 use nightlatch_core::secret::Secret;
@@ -154,27 +154,32 @@ fn set(property: Property, value: &Variant<'_>) -> Result<Act, Fault> {
         lock_secrets([&secret]);
         return Ok(Act::Set(Setting::Secret(secret)));
     }
-    let value = Value::read(property, value).map_err(|error| Fault::invalid(error.to_string()))?;
+    let value =
+        PropertyValue::read(property, value).map_err(|error| Fault::invalid(error.to_string()))?;
     let length = Duration::from_millis;
     Ok(match (property, value) {
-        (P::Enabled, Value::Boolean(true)) => Act::Enable,
-        (P::Enabled, Value::Boolean(false)) => Act::Disable,
-        (P::CheckerRunning, Value::Boolean(true)) => Act::StartChecker,
-        (P::CheckerRunning, Value::Boolean(false)) => Act::StopChecker,
+        (P::Enabled, PropertyValue::Boolean(true)) => Act::Enable,
+        (P::Enabled, PropertyValue::Boolean(false)) => Act::Disable,
+        (P::CheckerRunning, PropertyValue::Boolean(true)) => Act::StartChecker,
+        (P::CheckerRunning, PropertyValue::Boolean(false)) => Act::StopChecker,
         // Whatever is written means now.
-        (P::LastCheckedOK, Value::Text(_)) => Act::CheckedOk,
-        (P::ApprovedByDefault, Value::Boolean(yes)) => Act::Set(Setting::ApprovedByDefault(yes)),
-        (P::ApprovalDelay, Value::Milliseconds(it)) => Act::Set(Setting::ApprovalDelay(length(it))),
-        (P::ApprovalDuration, Value::Milliseconds(it)) => {
+        (P::LastCheckedOK, PropertyValue::Text(_)) => Act::CheckedOk,
+        (P::ApprovedByDefault, PropertyValue::Boolean(yes)) => {
+            Act::Set(Setting::ApprovedByDefault(yes))
+        }
+        (P::ApprovalDelay, PropertyValue::Milliseconds(it)) => {
+            Act::Set(Setting::ApprovalDelay(length(it)))
+        }
+        (P::ApprovalDuration, PropertyValue::Milliseconds(it)) => {
             Act::Set(Setting::ApprovalDuration(length(it)))
         }
-        (P::ExtendedTimeout, Value::Milliseconds(it)) => {
+        (P::ExtendedTimeout, PropertyValue::Milliseconds(it)) => {
             Act::Set(Setting::ExtendedTimeout(length(it)))
         }
-        (P::Interval, Value::Milliseconds(it)) => Act::Set(Setting::Interval(length(it))),
-        (P::Timeout, Value::Milliseconds(it)) => Act::Set(Setting::Timeout(length(it))),
-        (P::Host, Value::Text(host)) => Act::Set(Setting::Host(host)),
-        (P::Checker, Value::Text(text)) => {
+        (P::Interval, PropertyValue::Milliseconds(it)) => Act::Set(Setting::Interval(length(it))),
+        (P::Timeout, PropertyValue::Milliseconds(it)) => Act::Set(Setting::Timeout(length(it))),
+        (P::Host, PropertyValue::Text(host)) => Act::Set(Setting::Host(host)),
+        (P::Checker, PropertyValue::Text(text)) => {
             let template = Checker::new(text);
             let template = template.map_err(|error| Fault::invalid(format!("Checker: {error}")));
             Act::Set(Setting::Checker(template?))

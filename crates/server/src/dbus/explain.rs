@@ -3,11 +3,11 @@
 
 use nightlatch_bus::client::{CheckStatus, ClientView};
 use nightlatch_bus::moment;
-use nightlatch_bus::own::Verdict;
+use nightlatch_bus::own::ReleaseVerdict;
 use nightlatch_core::calendar::DateTime;
 use nightlatch_core::event::Refusal;
 use nightlatch_core::record::{Kind, Line};
-use nightlatch_core::registry::Standing;
+use nightlatch_core::registry::ReleaseForecast;
 use nightlatch_core::time::Wall;
 use serde::Deserialize;
 use zbus::Variant;
@@ -58,7 +58,7 @@ impl Reason {
 /// The answer.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Explanation {
-    verdict: Verdict,
+    verdict: ReleaseVerdict,
     reason: &'static str,
     since: Option<Wall>,
     until: Option<Wall>,
@@ -70,17 +70,17 @@ impl Explanation {
     /// record says `reasons`, oldest first.
     pub(super) fn new(
         view: &ClientView,
-        standing: Standing,
+        standing: ReleaseForecast,
         until: Option<Wall>,
         reasons: &[Reason],
         waiting: &[WaitingRequest],
     ) -> Self {
         let last = |kinds: &[Kind]| reasons.iter().rev().find(|it| kinds.contains(&it.kind));
         match standing {
-            Standing::Refused(Refusal::Denied) => denied(view, last(&[Kind::Denied]), until),
-            Standing::Released(_) => enabled(view, until),
-            Standing::Asks => asks(view, until, waiting),
-            Standing::Refused(_) => disabled(view, last(&[Kind::Disabled, Kind::Expired])),
+            ReleaseForecast::Refused(Refusal::Denied) => denied(view, last(&[Kind::Denied]), until),
+            ReleaseForecast::Released(_) => enabled(view, until),
+            ReleaseForecast::NeedsApproval => asks(view, until, waiting),
+            ReleaseForecast::Refused(_) => disabled(view, last(&[Kind::Disabled, Kind::Expired])),
         }
     }
 
@@ -136,7 +136,7 @@ fn disabled(view: &ClientView, why: Option<&Reason>) -> Explanation {
         }
     };
     Explanation {
-        verdict: Verdict::Refused,
+        verdict: ReleaseVerdict::Refused,
         reason,
         since: why.map(|why| why.time),
         until: None,
@@ -155,7 +155,7 @@ fn denied(view: &ClientView, denial: Option<&Reason>, until: Option<Wall>) -> Ex
         None => "somebody denied it".to_owned(),
     };
     Explanation {
-        verdict: Verdict::Refused,
+        verdict: ReleaseVerdict::Refused,
         reason: "denied",
         since: denial.map(|denial| denial.time),
         until,
@@ -185,7 +185,7 @@ fn asks(view: &ClientView, until: Option<Wall>, waiting: &[WaitingRequest]) -> E
         several => driver::several(several) + ".",
     };
     Explanation {
-        verdict: Verdict::Asks,
+        verdict: ReleaseVerdict::NeedsApproval,
         reason: "needs-approval",
         since: view.last_enabled,
         until,
@@ -203,7 +203,7 @@ fn enabled(view: &ClientView, until: Option<Wall>) -> Explanation {
     };
     let interval = words::length(view.interval);
     Explanation {
-        verdict: Verdict::Released,
+        verdict: ReleaseVerdict::Released,
         reason: "enabled",
         since: view.last_enabled,
         until,
@@ -227,7 +227,7 @@ mod tests {
     use nightlatch_core::event::RequestId;
     use nightlatch_core::key_id::KeyId;
     use nightlatch_core::name::ClientName;
-    use nightlatch_proto::greeting::Words;
+    use nightlatch_proto::greeting::GreetingOptions;
 
     use super::*;
     use crate::session::Peer;
@@ -273,9 +273,9 @@ mod tests {
 
     fn explained(
         view: &ClientView,
-        standing: Standing,
+        standing: ReleaseForecast,
         reasons: &[Reason],
-    ) -> (Verdict, &'static str, String) {
+    ) -> (ReleaseVerdict, &'static str, String) {
         let Explanation {
             verdict,
             reason,
@@ -288,9 +288,9 @@ mod tests {
     #[test]
     fn who_decided_is_told() {
         let reasons = [reason(Kind::Denied, 1)];
-        let denied = Standing::Refused(Refusal::Denied);
+        let denied = ReleaseForecast::Refused(Refusal::Denied);
         let (verdict, why, text) = explained(&view(), denied, &reasons);
-        assert_eq!((verdict, why), (Verdict::Refused, "denied"));
+        assert_eq!((verdict, why), (ReleaseVerdict::Refused, "denied"));
         assert!(text.contains("uid 0 (root) denied it"), "{text}");
         // What the record has no more is not invented.
         let (_, why, text) = explained(&view(), denied, &[]);
@@ -303,9 +303,9 @@ mod tests {
         let mut view = view();
         view.enabled = false;
         view.expires = None;
-        let gone = Standing::Refused(Refusal::Disabled);
+        let gone = ReleaseForecast::Refused(Refusal::Disabled);
         let (verdict, why, text) = explained(&view, gone, &[reason(Kind::Disabled, 5)]);
-        assert_eq!((verdict, why), (Verdict::Refused, "disabled"));
+        assert_eq!((verdict, why), (ReleaseVerdict::Refused, "disabled"));
         assert!(
             text.contains("uid 0 (root) disabled it at 2023-11-14 22:08:20 UTC"),
             "{text}"
@@ -332,7 +332,7 @@ mod tests {
             key: KeyId::from_bytes([7; 32]).unwrap(),
             peer: Peer {
                 address: "192.0.2.7:4711".parse().unwrap(),
-                words: Words::default(),
+                words: GreetingOptions::default(),
             },
             since: NOW,
             until: NOW,
@@ -345,10 +345,10 @@ mod tests {
         let mut view = view();
         view.approval_delay = Duration::from_secs(60);
         let asked = |waiting: &[WaitingRequest]| {
-            let told = Explanation::new(&view, Standing::Asks, None, &[], waiting);
+            let told = Explanation::new(&view, ReleaseForecast::NeedsApproval, None, &[], waiting);
             assert_eq!(
                 (told.verdict, told.reason),
-                (Verdict::Asks, "needs-approval")
+                (ReleaseVerdict::NeedsApproval, "needs-approval")
             );
             told.text
         };

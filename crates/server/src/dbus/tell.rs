@@ -13,7 +13,7 @@ use nightlatch_bus::names::{
     CLIENT, CLIENT_OLD, ClientPath, INTROSPECTABLE, MANDOS, MANDOS_OLD, OBJECT_MANAGER, PROPERTIES,
     ROOT,
 };
-use nightlatch_bus::property::{Property, Value};
+use nightlatch_bus::property::{Property, PropertyValue};
 use nightlatch_core::checker::LastCheck;
 use nightlatch_core::event::{ClientId, Event, Refusal};
 use serde::Serialize;
@@ -165,7 +165,7 @@ impl Signals {
         &mut self,
         path: &ClientPath,
         property: Property,
-        value: &Value,
+        value: &PropertyValue,
     ) -> zbus::Result<()> {
         let name = property.name();
         let body = (name, value.to_variant());

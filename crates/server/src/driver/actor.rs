@@ -8,7 +8,7 @@ use nightlatch_core::client::Client;
 use nightlatch_core::event::{Ask, ClientId, Event, RequestId};
 use nightlatch_core::name::ClientName;
 use nightlatch_core::record::{Entry, Kind};
-use nightlatch_core::registry::{Action, Answer, Registry};
+use nightlatch_core::registry::{Action, Registry, RequestAnswer};
 use nightlatch_store::Store;
 use nightlatch_sys::clock;
 use tokio::sync::mpsc;
@@ -106,7 +106,7 @@ impl Driver {
                     return Ok(());
                 }
                 // Sessions that ended while the last words were written.
-                self.journal.outbox.hurry();
+                self.journal.outbox.mark_urgent();
                 continue;
             }
             self.wait().await?;
@@ -199,7 +199,7 @@ impl Driver {
             } => {
                 let drops = self
                     .registry
-                    .drops(&configured.clients)
+                    .mass_removal(&configured.clients)
                     .filter(|_| !may_drop);
                 if let Some(drops) = drops {
                     // Who asked may have gone.
@@ -213,13 +213,13 @@ impl Driver {
                         .server(Kind::Reloaded, format!("{count} clients"));
                     driver.registry.reload(configured, now, &mut random::up_to);
                 });
-                self.journal.outbox.at_last(Effect::Reloaded(done));
+                self.journal.outbox.effect_after_all(Effect::Reloaded(done));
             }
             Command::Order { order, who, number } => self.order(order, who, number),
-            Command::Standing(client, answer) => {
+            Command::Forecast(client, answer) => {
                 self.registry.handle_timeout(now);
                 // Who asked may have gone.
-                let _ = answer.send(self.registry.standing(client, now));
+                let _ = answer.send(self.registry.forecast(client, now));
             }
             Command::Waiting(client, answer) => {
                 self.registry.handle_timeout(now);
@@ -238,7 +238,7 @@ impl Driver {
                 self.collect();
                 self.journal.finish_quotas();
                 self.journal.server(Kind::Stopped, version());
-                self.journal.outbox.at_last(Effect::Done(done));
+                self.journal.outbox.effect_after_all(Effect::Done(done));
             }
         }
     }
@@ -354,7 +354,7 @@ impl Driver {
         Ok(())
     }
 
-    fn answer(&mut self, request: RequestId, answer: Answer) {
+    fn answer(&mut self, request: RequestId, answer: RequestAnswer) {
         let Some(asked) = self.requests.get_mut(&request) else {
             return;
         };
@@ -362,12 +362,15 @@ impl Driver {
             return;
         };
         let (client, verdict) = match answer {
-            Answer::Refuse(reason) => {
+            RequestAnswer::Refuse(reason) => {
                 self.requests.remove(&request);
                 (None, Verdict::Refuse(reason))
             }
-            Answer::Release(client) => {
-                let (secret, terms) = (self.registry.secret(client), self.registry.terms(client));
+            RequestAnswer::Release(client) => {
+                let (secret, terms) = (
+                    self.registry.secret(client),
+                    self.registry.deadline_terms(client),
+                );
                 let Some((secret, terms)) = secret.zip(terms) else {
                     return;
                 };

@@ -139,7 +139,7 @@ impl Journal {
                 Admission::LeftOut => left_out = Some(entry),
             }
             if let Some(client) = client {
-                self.outbox.hold(client.clone(), event.durability());
+                self.outbox.require(client.clone(), event.durability());
             }
         }
         let Some(asked) = asked else {
@@ -225,7 +225,7 @@ impl Journal {
 
     /// Reads from the store between two commits; it sees what came before it.
     pub(super) fn read(&mut self, reading: Reading) {
-        self.outbox.hurry();
+        self.outbox.mark_urgent();
         self.readings.push_back(reading);
     }
 

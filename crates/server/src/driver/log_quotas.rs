@@ -2,7 +2,7 @@
 
 use nightlatch_core::checker::LastCheck;
 use nightlatch_core::event::Event;
-use nightlatch_core::log_limit::{LeftOut, LogLimit, MOST_CLASSES, Quota, SourceClass};
+use nightlatch_core::log_limit::{LogLimit, LogQuota, MAX_CLASSES, OmittedLines, SourceClass};
 use nightlatch_core::name::ClientName;
 use nightlatch_core::time::Monotonic;
 use tracing::warn;
@@ -12,7 +12,7 @@ use crate::words;
 
 /// A machine that is refused asks six times a minute. Clients do not count together: none can keep a line
 /// of another out.
-const CLIENT: Quota = Quota {
+const CLIENT: LogQuota = LogQuota {
     class: 10,
     all: u32::MAX,
     // The configuration bounds them.
@@ -20,10 +20,10 @@ const CLIENT: Quota = Quota {
 };
 
 /// Whoever can make keys can come with any number of them, from the addresses that its network gives.
-const UNKNOWN: Quota = Quota {
+const UNKNOWN: LogQuota = LogQuota {
     class: 5,
     all: 10,
-    classes: MOST_CLASSES,
+    classes: MAX_CLASSES,
 };
 
 /// What was not written of it: whose, and of which kind.
@@ -78,7 +78,10 @@ impl LogQuotas {
     }
 }
 
-fn log(clients: Option<LeftOut<Class<ClientName>>>, unknown: Option<LeftOut<Class<SourceClass>>>) {
+fn log(
+    clients: Option<OmittedLines<Class<ClientName>>>,
+    unknown: Option<OmittedLines<Class<SourceClass>>>,
+) {
     const SENTENCE: &str = "lines of the last minute were left out";
     if let Some(left_out) = clients {
         for ((client, kind), left_out) in left_out.largest {

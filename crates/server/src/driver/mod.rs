@@ -27,7 +27,7 @@ use nightlatch_core::checker::LastCheck;
 use nightlatch_core::event::{ClientId, RequestId};
 use nightlatch_core::key_id::KeyId;
 use nightlatch_core::record::{Ends, Page, Query};
-use nightlatch_core::registry::{Configured, Drops, Standing};
+use nightlatch_core::registry::{ConfiguredClients, MassRemoval, ReleaseForecast};
 use nightlatch_core::time::Wall;
 use nightlatch_proto::tls::Authenticated;
 use nightlatch_store::{Store, StoreError};
@@ -65,7 +65,7 @@ enum Command {
     Checked(ClientId, LastCheck),
     /// The configuration was read anew. Answered when what it changed is durable.
     Reload {
-        configured: Configured,
+        configured: ConfiguredClients,
         /// It may miss all clients that are known, or most of them.
         may_drop: bool,
         done: oneshot::Sender<Reloaded>,
@@ -73,7 +73,10 @@ enum Command {
     /// An administrator wants something. The listener hears what came of it, under this number.
     Order { order: Order, who: Who, number: u64 },
     /// What would this client get now, and until when?
-    Standing(ClientId, oneshot::Sender<Option<(Standing, Option<Wall>)>>),
+    Forecast(
+        ClientId,
+        oneshot::Sender<Option<(ReleaseForecast, Option<Wall>)>>,
+    ),
     /// Which requests of this client, or of all, wait for a person?
     Waiting(Option<ClientId>, oneshot::Sender<Vec<WaitingRequest>>),
     /// Something is to be read from the store.
@@ -90,7 +93,7 @@ pub enum Reloaded {
     /// What it changed is durable.
     Durable,
     /// It would drop all clients or most of them: nothing changed.
-    Refused(Drops),
+    Refused(MassRemoval),
     /// The driver ended before.
     Ended,
 }
@@ -116,7 +119,7 @@ impl Handle {
     /// most of them, unless it `may_drop` them. What it returns is ready when their changes are durable.
     pub fn reload(
         &self,
-        configured: Configured,
+        configured: ConfiguredClients,
         may_drop: bool,
     ) -> impl Future<Output = Reloaded> + Send + use<> {
         let (done, reloaded) = oneshot::channel();
@@ -142,9 +145,12 @@ impl Handle {
 
     /// What a client would get if it asked now, and when that ends by itself. `None` when it is gone, or
     /// the driver ends before.
-    pub(crate) async fn standing(&self, client: ClientId) -> Option<(Standing, Option<Wall>)> {
+    pub(crate) async fn standing(
+        &self,
+        client: ClientId,
+    ) -> Option<(ReleaseForecast, Option<Wall>)> {
         let (answer, answered) = oneshot::channel();
-        self.send(Command::Standing(client, answer));
+        self.send(Command::Forecast(client, answer));
         answered.await.ok()?
     }
 

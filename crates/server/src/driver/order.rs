@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use nightlatch_core::event::{ClientId, RequestId};
-use nightlatch_core::registry::{AddError, NotDecided, Registry};
+use nightlatch_core::registry::{AddError, DecisionError, Registry};
 use nightlatch_core::settings::client::ClientConfig;
 use nightlatch_core::settings::client::{Setting, SettingError};
 use nightlatch_core::time::Now;
@@ -93,7 +93,7 @@ impl Order {
                 )?));
             }
             Self::TryAdd(config) => {
-                registry.can_add(&config)?;
+                registry.check_add(&config)?;
                 return Ok(None);
             }
         };
@@ -121,8 +121,8 @@ fn approve(registry: &mut Registry, id: ClientId, now: Now) -> Result<(), OrderE
     let name = registry.name(id).map(ToString::to_string);
     let name = name.unwrap_or_default();
     registry.handle_approve(id, now).map_err(|error| match error {
-        NotDecided::SeveralWait => OrderError::SeveralWait(Vec::new()),
-        NotDecided::NoneWaits | NotDecided::NoSuchRequest => OrderError::NoneWaits(format!(
+        DecisionError::SeveralWait => OrderError::SeveralWait(Vec::new()),
+        DecisionError::NoneWaits | DecisionError::NoSuchRequest => OrderError::NoneWaits(format!(
             "no request of {name} waits, and an approval is for one request: it cannot be given ahead. \
              Wait until it asks: nightlatch wait {name} --until waiting"
         )),

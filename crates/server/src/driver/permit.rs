@@ -43,7 +43,7 @@ impl Ticket {
 /// The terms that a machine is told which rehearses.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Terms {
-    pub(super) terms: registry::Terms,
+    pub(super) terms: registry::DeadlineTerms,
     /// The grant raised an alarm.
     pub(super) alarmed: bool,
 }
@@ -82,10 +82,10 @@ impl Permit for DriverPermit {
         self.ticket.begin().then(|| Arc::clone(&self.secret))
     }
 
-    fn terms(&self) -> rehearsal::Terms {
+    fn terms(&self) -> rehearsal::RehearsalTerms {
         let Terms { terms, alarmed } = self.terms;
-        rehearsal::Terms {
-            left: terms.until.since(clock::now().mono),
+        rehearsal::RehearsalTerms {
+            left: terms.deadline.since(clock::now().mono),
             timeout: terms.timeout,
             interval: terms.interval,
             alarm: alarmed,

@@ -7,12 +7,12 @@ use std::time::Duration;
 use nightlatch_core::client::saved::{Life, Saved};
 use nightlatch_core::event::{ClientId, DisableReason, Event, Refusal};
 use nightlatch_core::name::ClientName;
-use nightlatch_core::registry::{Limits, Registry};
+use nightlatch_core::registry::{Registry, RegistryLimits};
 use nightlatch_core::secret::Secret;
 use nightlatch_core::settings::client::{ClientConfig, ClientSettings};
 use nightlatch_core::time::BootId;
-use nightlatch_proto::greeting::Words;
-use nightlatch_proto::tls::{KeyKind, RawKey, authenticate_in_memory};
+use nightlatch_proto::greeting::GreetingOptions;
+use nightlatch_proto::tls::{RawKey, RawKeyKind, authenticate_in_memory};
 use nightlatch_store::{MemoryStore, Store};
 use nightlatch_sys::clock;
 use nightlatch_sys::spawner::Spawner;
@@ -48,13 +48,13 @@ impl House {
 
     async fn with(adjust: fn(&mut ClientSettings)) -> Self {
         let keys: Vec<RawKey> = (0..2)
-            .map(|_| RawKey::generate(KeyKind::Ed25519).unwrap())
+            .map(|_| RawKey::generate(RawKeyKind::Ed25519).unwrap())
             .collect();
         let store = MemoryStore::default();
         let registry = Registry::load(
             configured(&keys, adjust),
             Saved::default(),
-            Limits {
+            RegistryLimits {
                 concurrent_checks: 8,
                 check_on_release: false,
                 allow_rehearsals: false,
@@ -95,7 +95,7 @@ impl House {
         let who = authenticate_in_memory(&self.keys[client]).unwrap();
         let peer = Peer {
             address: "[::1]:1".parse().unwrap(),
-            words: Words::default(),
+            words: GreetingOptions::default(),
         };
         self.handle.request(who, peer).await
     }

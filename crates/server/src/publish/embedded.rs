@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use nightlatch_core::time::Monotonic;
 use nightlatch_proto::discovery::{self, Arrival, InterfaceIndex, MAX_MESSAGE, Responder};
-use nightlatch_sys::netif::{self, Changes, Interface};
+use nightlatch_sys::netif::{self, Interface, NetworkChanges};
 use tokio::io::unix::AsyncFd;
 use tracing::{debug, warn};
 
@@ -102,7 +102,7 @@ impl Embedded {
         let mut embedded = Self {
             announcement: service.announcement.clone(),
             responder: Responder::new(
-                discovery::Service {
+                discovery::AnnouncedService {
                     name: service.name.clone(),
                     host: host_label(),
                     port: service.announcement.port,
@@ -112,7 +112,7 @@ impl Embedded {
             ),
             sockets: BTreeMap::new(),
             // Listened to before the interfaces are listed: nothing falls in between.
-            changes: watched(Changes::listen()?)?,
+            changes: watched(NetworkChanges::listen()?)?,
             join_again: None,
             buffer: Box::new([0; MAX_MESSAGE]),
         };
@@ -336,11 +336,11 @@ pub(super) fn now() -> Monotonic {
     reason = "its replacement is unsafe, to be promised that the descriptor stays the same and open: \
               `ChangesFd` keeps that, as it owns it for as long as it lives"
 )]
-pub(super) fn watched(changes: Changes) -> io::Result<AsyncFd<ChangesFd>> {
+pub(super) fn watched(changes: NetworkChanges) -> io::Result<AsyncFd<ChangesFd>> {
     AsyncFd::new(ChangesFd(changes))
 }
 
-pub(super) struct ChangesFd(Changes);
+pub(super) struct ChangesFd(NetworkChanges);
 
 impl ChangesFd {
     /// True when something has happened.

@@ -12,7 +12,7 @@ use std::future::Future;
 use std::pin::pin;
 use std::time::Duration;
 
-use nightlatch_core::log_limit::{LogLimit, MOST_CLASSES, Quota};
+use nightlatch_core::log_limit::{LogLimit, LogQuota, MAX_CLASSES};
 use nightlatch_sys::clock;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -113,10 +113,10 @@ struct Service {
 
 /// Names change once or twice, when the server comes to a network, and each restart of Avahi or of the bus is
 /// two lines.
-const LINES: Quota = Quota {
+const LINES: LogQuota = LogQuota {
     class: 20,
     all: u32::MAX,
-    classes: MOST_CLASSES,
+    classes: MAX_CLASSES,
 };
 
 impl Service {

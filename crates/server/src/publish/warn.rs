@@ -5,9 +5,9 @@
 
 use std::io;
 
-use nightlatch_core::network::link_local::{Observed, Remark, Watch};
+use nightlatch_core::network::link_local::{LinkLocalMonitor, LinkLocalNotice, ObservedInterface};
 use nightlatch_sys::link_local;
-use nightlatch_sys::netif::{self, Changes};
+use nightlatch_sys::netif::{self, NetworkChanges};
 use tracing::{debug, info, warn};
 
 use super::Announcement;
@@ -22,12 +22,12 @@ pub(super) async fn watch(announcement: &Announcement) {
 }
 
 async fn until_error(announcement: &Announcement) -> io::Result<()> {
-    let changes = watched(Changes::listen()?)?;
-    let mut known = Watch::default();
+    let changes = watched(NetworkChanges::listen()?)?;
+    let mut known = LinkLocalMonitor::default();
     loop {
         let all = netif::interfaces()?;
         let wanted = all.iter().filter(|it| is_wanted(it, announcement));
-        for remark in known.look(link_local::observe(wanted)?, now()) {
+        for remark in known.update(link_local::observe(wanted)?, now()) {
             say(&remark, announcement);
         }
         let due = async {
@@ -47,9 +47,9 @@ async fn until_error(announcement: &Announcement) -> io::Result<()> {
     }
 }
 
-fn say(remark: &Remark, announcement: &Announcement) {
+fn say(remark: &LinkLocalNotice, announcement: &Announcement) {
     match remark {
-        Remark::Lacks(observed) => {
+        LinkLocalNotice::Lacks(observed) => {
             let (interface, reason) = (&observed.name, reason(observed));
             let hint = observed.reason.map(|reason| reason.hint(interface));
             let hint = hint.as_deref();
@@ -59,13 +59,13 @@ fn say(remark: &Remark, announcement: &Announcement) {
                 warn!(%interface, %reason, hint, "no IPv6 link-local address: no boot client finds the server there");
             }
         }
-        Remark::HasNow { name } => {
+        LinkLocalNotice::HasNow { name } => {
             info!(interface = %name, "there is an IPv6 link-local address now");
         }
     }
 }
 
-fn reason(observed: &Observed) -> String {
+fn reason(observed: &ObservedInterface) -> String {
     match observed.reason {
         Some(reason) => reason.to_string(),
         None => "the kernel gives no reason".to_owned(),

@@ -8,8 +8,8 @@ use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::pin::Pin;
 
-use nightlatch_proto::greeting::{LineReader, MAX_LINE, Progress, Words};
-use nightlatch_proto::rehearsal::Answer;
+use nightlatch_proto::greeting::{GreetingOptions, LineProgress, LineReader, MAX_LINE};
+use nightlatch_proto::rehearsal::RehearsalAnswer;
 use nightlatch_proto::tls::{ASK, PeerError, ServerTls, authenticated, waits_to_be_asked};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
@@ -68,7 +68,7 @@ impl<G: Gatekeeper> Sessions<G> {
             Verdict::Release(permit) => self.deliver(&mut tls, permit, rehearsal).await,
             Verdict::Refuse(reason) => {
                 if rehearsal {
-                    let answer = Answer::Refused(refusal(reason).to_owned());
+                    let answer = RehearsalAnswer::Refused(refusal(reason).to_owned());
                     // As with the end: a peer that takes not even this gets none.
                     let said = answer.to_string();
                     let _ = timeout(self.deadlines.close, tls.write_all(said.as_bytes())).await;
@@ -90,7 +90,7 @@ impl<G: Gatekeeper> Sessions<G> {
             self.close(tls).await;
             return Ended::Revoked;
         };
-        let head = rehearsal.then(|| Answer::Released(permit.terms()).to_string());
+        let head = rehearsal.then(|| RehearsalAnswer::Released(permit.terms()).to_string());
         let sending = async {
             let secret = secret.expose();
             if let Some(head) = head {
@@ -135,7 +135,7 @@ impl<G: Gatekeeper> Sessions<G> {
 }
 
 /// Reads the first line. Nothing of it is kept in this future while it waits but the line itself.
-async fn greeting(stream: &mut TcpStream) -> Result<Words, Ended> {
+async fn greeting(stream: &mut TcpStream) -> Result<GreetingOptions, Ended> {
     let mut reader = LineReader::new();
     loop {
         let mut progress = None;
@@ -146,7 +146,7 @@ async fn greeting(stream: &mut TcpStream) -> Result<Words, Ended> {
                 .poll_read(context, &mut buffer)
                 .map_ok(|()| {
                     progress = Some(match buffer.filled() {
-                        [] => reader.finish().map(Progress::Done),
+                        [] => reader.finish().map(LineProgress::Done),
                         bytes => reader.push(bytes),
                     });
                 })
@@ -154,9 +154,9 @@ async fn greeting(stream: &mut TcpStream) -> Result<Words, Ended> {
         .await
         .map_err(Ended::Broken)?;
         match progress {
-            Some(Ok(Progress::Done(greeting))) => return Ok(greeting.words),
+            Some(Ok(LineProgress::Done(greeting))) => return Ok(greeting.options),
             Some(Err(error)) => return Err(Ended::Greeting(error)),
-            Some(Ok(Progress::More)) | None => {}
+            Some(Ok(LineProgress::More)) | None => {}
         }
     }
 }

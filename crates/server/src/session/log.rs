@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use nightlatch_core::chain::chain;
-use nightlatch_core::log_limit::{LeftOut, LogLimit, MOST_CLASSES, Quota, SourceClass};
+use nightlatch_core::log_limit::{LogLimit, LogQuota, MAX_CLASSES, OmittedLines, SourceClass};
 use nightlatch_core::time::Monotonic;
 use nightlatch_sys::clock;
 use tokio::sync::Notify;
@@ -16,10 +16,10 @@ use super::{Ended, Stage};
 use crate::limits::TooMany;
 
 /// Enough to see what is wrong with a machine in one network while there is a flood from another.
-const QUOTA: Quota = Quota {
+const QUOTA: LogQuota = LogQuota {
     class: 3,
     all: 10,
-    classes: MOST_CLASSES,
+    classes: MAX_CLASSES,
 };
 
 type Class = (SourceClass, &'static str);
@@ -142,9 +142,9 @@ impl ConnectionLog {
     }
 }
 
-fn tell(left_out: Option<LeftOut<Class>>) {
+fn tell(left_out: Option<OmittedLines<Class>>) {
     const SENTENCE: &str = "lines about connections in the last minute were left out";
-    let Some(LeftOut { largest, others }) = left_out else {
+    let Some(OmittedLines { largest, others }) = left_out else {
         return;
     };
     for ((network, kind), left_out) in largest {

@@ -16,8 +16,8 @@ use std::time::Duration;
 use nightlatch_core::event::Refusal;
 use nightlatch_core::key_id::KeyId;
 use nightlatch_core::secret::Secret;
-use nightlatch_proto::greeting::{GreetingError, Words};
-use nightlatch_proto::rehearsal::Terms;
+use nightlatch_proto::greeting::{GreetingError, GreetingOptions};
+use nightlatch_proto::rehearsal::RehearsalTerms;
 use nightlatch_proto::tls::{Authenticated, PeerError, ServerTls};
 use nightlatch_sys::netif;
 use tokio_rustls::TlsConnector;
@@ -51,7 +51,7 @@ pub trait Permit: Send {
     fn begin(&self) -> Option<Arc<Secret>>;
 
     /// How long the machine may be away, for one that rehearses.
-    fn terms(&self) -> Terms;
+    fn terms(&self) -> RehearsalTerms;
 
     /// All of it, and its end, left for the peer.
     fn delivered(self);
@@ -75,7 +75,7 @@ pub struct Peer {
     /// Where it connects from; an IPv4 address is one, not its IPv6 notation.
     pub address: SocketAddr,
     /// What it said in its first line. Not authenticated: see [`nightlatch_proto::greeting`].
-    pub words: Words,
+    pub words: GreetingOptions,
 }
 
 impl Peer {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use nightlatch_core::event::Refusal;
 use nightlatch_core::key_id::KeyId;
 use nightlatch_core::secret::Secret;
-use nightlatch_proto::rehearsal::Terms;
+use nightlatch_proto::rehearsal::RehearsalTerms;
 use nightlatch_proto::tls::Authenticated;
 use nightlatch_server::session::{Gatekeeper, Peer, Permit, Request, Verdict};
 
@@ -126,7 +126,7 @@ impl Drop for Asking {
 }
 
 /// What it says to a machine that rehearses.
-pub(crate) const TERMS: Terms = Terms {
+pub(crate) const TERMS: RehearsalTerms = RehearsalTerms {
     left: Duration::from_secs(100),
     timeout: Duration::from_secs(300),
     interval: Duration::from_secs(120),
@@ -143,7 +143,7 @@ impl Permit for Right {
         self.secret.clone()
     }
 
-    fn terms(&self) -> Terms {
+    fn terms(&self) -> RehearsalTerms {
         TERMS
     }
 

@@ -2,7 +2,7 @@
 
 use std::io::{Read, Write};
 
-use nightlatch_proto::greeting::{BootNonce, GreetingError, Words};
+use nightlatch_proto::greeting::{BootNonce, GreetingError, GreetingOptions};
 use nightlatch_proto::priority::Priority;
 use nightlatch_proto::tls::{BootTls, PeerError, ServerTls};
 use nightlatch_server::session::{Deadlines, Ended, Sessions, Stage};
@@ -129,7 +129,7 @@ async fn who_falls_silent_after_the_line_is_not_waited_for() {
 #[tokio::test]
 async fn the_words_of_the_line_reach_the_gatekeeper() {
     let gate = Gate::releasing(b"secret");
-    let words = Words {
+    let words = GreetingOptions {
         rehearsal: true,
         boot: Some(BootNonce::from_bytes([7; 16])),
     };
@@ -141,7 +141,7 @@ async fn the_words_of_the_line_reach_the_gatekeeper() {
     let sessions = Sessions::new(gate.clone(), &tls, patient());
     let (ended, fetched) = meet_with(&sessions, move |mut stream| {
         let boot = BootTls::new(machine, vec![], &Priority::default()).unwrap();
-        boot.with_words(said).fetch(&mut stream, 1000).unwrap()
+        boot.with_options(said).fetch(&mut stream, 1000).unwrap()
     })
     .await;
     assert!(matches!(ended, Ended::Delivered), "{ended:?}");

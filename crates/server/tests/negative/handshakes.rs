@@ -6,7 +6,7 @@ use std::io::Write;
 
 use nightlatch_proto::priority::Priority;
 use nightlatch_proto::tls::{
-    BootTls, FetchError, KeyError, PeerError, RawKey, ServerTls, authenticated,
+    BootTls, FetchError, PeerError, RawKey, ServerTls, SpkiError, authenticated,
 };
 use nightlatch_server::session::{Ended, Sessions};
 use rustls::ServerConfig;
@@ -85,7 +85,7 @@ async fn a_key_of_an_unusable_kind_is_refused() {
 async fn more_than_one_key_is_refused() {
     let own = key();
     let error = failure(shows(vec![spki(&own), spki(&key())], signer(&own))).await;
-    assert_eq!(error, PeerError::Key(KeyError::Malformed));
+    assert_eq!(error, PeerError::Key(SpkiError::Malformed));
 }
 
 #[tokio::test]

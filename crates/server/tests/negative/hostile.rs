@@ -5,7 +5,7 @@ use std::net::TcpStream;
 use std::sync::Arc;
 
 use nightlatch_proto::priority::Priority;
-use nightlatch_proto::tls::{BootTls, FetchError, Fetched, KeyKind, RawKey};
+use nightlatch_proto::tls::{BootTls, FetchError, FetchedSecret, RawKey, RawKeyKind};
 use rustls::crypto::aws_lc_rs::default_provider;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -17,11 +17,14 @@ use rustls::{ServerConfig, ServerConnection};
 pub(crate) const GREETING: &[u8] = b"1\r\n";
 
 pub(crate) fn key() -> RawKey {
-    RawKey::generate(KeyKind::Ed25519).unwrap()
+    RawKey::generate(RawKeyKind::Ed25519).unwrap()
 }
 
 /// What an honest machine does.
-pub(crate) fn fetch(key: RawKey, stream: &mut (impl Read + Write)) -> Result<Fetched, FetchError> {
+pub(crate) fn fetch(
+    key: RawKey,
+    stream: &mut (impl Read + Write),
+) -> Result<FetchedSecret, FetchError> {
     let boot = BootTls::new(key, vec![], &Priority::default()).unwrap();
     boot.fetch(stream, 1 << 20)
 }

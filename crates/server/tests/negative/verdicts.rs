@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use nightlatch_core::event::Refusal;
 use nightlatch_core::secret::Secret;
-use nightlatch_proto::greeting::Words;
+use nightlatch_proto::greeting::GreetingOptions;
 use nightlatch_proto::priority::Priority;
-use nightlatch_proto::tls::{BootTls, FetchError, Fetched, ServerTls};
+use nightlatch_proto::tls::{BootTls, FetchError, FetchedSecret, ServerTls};
 use nightlatch_server::session::{Deadlines, Ended, Sessions, Stage};
 
 use crate::gate::{Gate, Script};
@@ -87,13 +87,13 @@ async fn nobody_rehearses_with_a_server_without_a_key() {
     assert!(gate.heard().is_empty(), "nothing was asked for");
 }
 
-fn rehearse(mut stream: std::net::TcpStream) -> Result<Fetched, FetchError> {
+fn rehearse(mut stream: std::net::TcpStream) -> Result<FetchedSecret, FetchError> {
     let boot = BootTls::new(key(), vec![], &Priority::default()).unwrap();
-    let words = Words {
+    let words = GreetingOptions {
         rehearsal: true,
         boot: None,
     };
-    boot.with_words(words).fetch(&mut stream, 1000)
+    boot.with_options(words).fetch(&mut stream, 1000)
 }
 
 #[tokio::test]

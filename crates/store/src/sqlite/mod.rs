@@ -1,7 +1,7 @@
-//! The store in one SQLite file: WAL, `synchronous = FULL`, one writer that no other process joins.
+//! The store in one SQLite file: WAL, `synchronous = FULL`, one writer, locked against other processes.
 //!
-//! The tables stand in [`schema`]. The file is born whole under another name, with mode 0600, in a
-//! directory with mode 0700. Nothing is written to a file before it is known to be ours and sound.
+//! [`schema`] has the tables. The file is created under another name, with mode 0600, in a directory with mode 0700,
+//! and renamed when it is complete. Nothing is written to an existing file before it is checked.
 
 mod new;
 mod records;
@@ -20,72 +20,71 @@ use nightlatch_core::time::BootId;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
-use self::new::{create, exists, prepare_directory, refuse_open_to_others, set_log_aside};
+use self::new::{check_permissions, create, exists, prepare_directory, rename_orphaned_wal};
 use self::row::RowError;
 use self::statements::Statements;
-use crate::mark::{Mark, Rollback};
+use crate::mark::{GenerationMark, Rollback};
 use crate::{Store, StoreError};
 
 /// The database's name in the state directory.
 pub const FILE_NAME: &str = "nightlatch.db";
 
-/// Under this name a new database grows until it is whole.
-const UNBORN_NAME: &str = "nightlatch.db.new";
+/// The name of a new database until it is complete.
+const TEMPORARY_NAME: &str = "nightlatch.db.new";
 
-/// Bits of a mode that let others than the owner in.
+/// Permission bits of group and others.
 const OTHERS: u32 = 0o077;
 
-/// Bits of a mode that let others than the owner write.
+/// Write permission bits of group and others.
 const OTHERS_WRITE: u32 = 0o022;
 
 /// Durable state in a directory of its own.
 pub struct SqliteStore {
-    // Dropped in this order: the database is closed before the directory is given up.
+    // Dropped in this order: the database is closed before the directory is unlocked.
     db: Connection,
     statements: Statements,
     path: PathBuf,
-    mark: Mark,
+    mark: GenerationMark,
     generation: u64,
     record: Ends,
     rollback: Option<Rollback>,
     end: End,
-    /// True when the state can be believed, as long as no commit said otherwise.
+    /// The trust in the state, before any change in a later commit.
     trust: Trust,
-    /// The mark was ahead of the database, which says nothing of it yet.
+    /// The mark was ahead of the database, and no commit has stored that fact yet.
     is_behind: bool,
 }
 
-/// What a store cannot know by itself.
+/// Facts from outside the directory of a store.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct Surroundings {
-    /// The boot of the host.
+pub struct StoreContext {
+    /// The current boot of the host.
     pub boot: Option<BootId>,
-    /// A directory elsewhere in which the mark is kept too, to tell of one that was lost as a whole.
+    /// A directory elsewhere for a second mark, which reveals the loss of the whole directory.
     pub second_mark: Option<PathBuf>,
-    /// There are traces of a server that had a state here: one that is missing was lost.
+    /// True when there are traces of an earlier state here: a missing database then counts as lost.
     pub was_used: bool,
 }
 
 impl SqliteStore {
-    /// Opens the store in `dir` as [`Self::open_in`] does, and knows of nothing around it.
+    /// Opens the store in `dir` as [`Self::open_in`] does, without a context.
     pub fn open(dir: &Path) -> Result<Self, StoreError> {
-        Self::open_in(dir, &Surroundings::default())
+        Self::open_in(dir, &StoreContext::default())
     }
 
-    /// Opens the store in `dir`; both are made when missing. The process keeps it for itself until
-    /// it is dropped.
+    /// Opens the store in `dir`, creating both if necessary. The directory stays locked until the store is dropped.
     ///
     /// # Errors
-    /// Every fault of the file is found here, and leaves it as it was.
-    pub fn open_in(dir: &Path, around: &Surroundings) -> Result<Self, StoreError> {
+    /// Every fault of the file is found here, and the file is left unchanged.
+    pub fn open_in(dir: &Path, context: &StoreContext) -> Result<Self, StoreError> {
         prepare_directory(dir)?;
-        let mark = Mark::take(dir, around.second_mark.as_deref(), around.boot)?;
+        let mark = GenerationMark::open(dir, context.second_mark.as_deref(), context.boot)?;
         let path = dir.join(FILE_NAME);
         if !exists(&path)? {
-            let was_lost = set_log_aside(dir)?;
-            create(dir, &path, around.was_used || was_lost)?;
+            let was_lost = rename_orphaned_wal(dir)?;
+            create(dir, &path, context.was_used || was_lost)?;
         }
-        refuse_open_to_others(&path, OTHERS, 0o600)?;
+        check_permissions(&path, OTHERS, 0o600)?;
         let mut db = connect(&path)?;
         let generation = inspect(&mut db, &path)?;
         let record = records::ends(&db).map_err(|error| failure(error, "read", &path))?;
@@ -100,7 +99,7 @@ impl SqliteStore {
             statements: Statements::new(),
             path,
             mark,
-            // The mark never goes back: an older state is told from a later one again.
+            // Never lower than the mark, so that an older state stays distinguishable from a later one.
             generation: generation.max(marked.generation),
             record,
             rollback,
@@ -110,19 +109,17 @@ impl SqliteStore {
         })
     }
 
-    /// How many commits this state has seen.
+    /// The generation: commits of this state so far.
     pub fn generation(&self) -> u64 {
         self.generation
     }
 
-    /// Whether the database is older than it has been: whoever was disabled since may be enabled
-    /// again. Worth a loud warning.
+    /// Present when the database is older than the mark: a client that was disabled since then may be enabled again.
     pub fn rollback(&self) -> Option<Rollback> {
         self.rollback
     }
 
-    /// Says that a server runs from now on: until [`Store::close`] its end counts as cut short. This is on
-    /// the disk before anything is decided.
+    /// Marks that a server runs: until [`Store::close`], its end counts as cut short. Durable when it returns.
     pub fn begin(&mut self) -> Result<(), StoreError> {
         self.mark.write_durably(self.generation)
     }
@@ -144,7 +141,7 @@ impl SqliteStore {
                 change => self.statements.write(&transaction, change)?,
             }
         }
-        // SQLite's numbers have a sign; so many commits nobody lives to see.
+        // SQLite's integers are signed. No store ever has that many commits.
         let generation = i64::try_from(self.generation + 1).unwrap_or(i64::MAX);
         transaction
             .prepare_cached("UPDATE store SET generation = ?1")?
@@ -205,8 +202,8 @@ impl Store for SqliteStore {
             return Ok(Vec::new());
         }
         let lines = self.write(changes).map_err(|error| {
-            // Whoever starts next must not take what is there for all that was decided.
-            // Each try has a number of its own, for one that failed may be on the disk all the same.
+            // The next start must notice that decisions are missing. Each attempt uses a new number, because a failed
+            // one may be on the disk.
             if changes.iter().any(|change| !is_of_record(change)) {
                 self.generation += 1;
                 let _ = self.mark.write_durably(self.generation + 1);
@@ -219,9 +216,8 @@ impl Store for SqliteStore {
             _ => None,
         });
         self.trust = trust.unwrap_or(self.trust);
-        // The changes are durable. Neither of these two can take that back, so neither may turn it
-        // into a failure: without the mark a rollback goes unnoticed, and what stays in the log
-        // leaves it at the next checkpoint.
+        // The changes are durable, so neither of these failures is reported: without the mark a rollback goes
+        // unnoticed, and a removed secret stays in the WAL until the next checkpoint.
         let _ = self.mark.write(self.generation);
         if changes.iter().any(removes_a_secret) {
             let _ = self
@@ -245,7 +241,7 @@ impl Store for SqliteStore {
     }
 }
 
-/// True when losing it loses no decision.
+/// True when its loss loses no decision.
 fn is_of_record(change: &Change) -> bool {
     matches!(change, Change::Record(_) | Change::DropRecords(_))
 }
@@ -282,10 +278,10 @@ fn removes_a_secret(change: &Change) -> bool {
     }
 }
 
-/// A connection that has written nothing yet, and will not when it is dropped.
+/// A connection that has written nothing yet, and writes nothing when it is dropped.
 fn connect(path: &Path) -> Result<Connection, StoreError> {
     let failed = |error| failure(error, "open", path);
-    look_at_header(path)?;
+    check_header(path)?;
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let db = Connection::open_with_flags(path, flags).map_err(failed)?;
     db.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)
@@ -293,15 +289,15 @@ fn connect(path: &Path) -> Result<Connection, StoreError> {
     if db.is_readonly("main").map_err(failed)? {
         return Err(StoreError::ReadOnly(path.to_owned()));
     }
-    // The lock taken by the first read is kept until the end, and no shared memory is needed.
+    // The lock of the first read is kept until the end, and no shared memory is needed.
     db.pragma_update(None, "locking_mode", "EXCLUSIVE")
         .map_err(failed)?;
     Ok(db)
 }
 
-/// Looks at the file's first page before SQLite does, and so before it touches anything (SQLite file
-/// format, 1.3): our files say what they are from birth.
-fn look_at_header(path: &Path) -> Result<(), StoreError> {
+/// Checks the header of the file before SQLite opens and possibly changes it (SQLite file format, 1.3): our files have
+/// their application ID from the start.
+fn check_header(path: &Path) -> Result<(), StoreError> {
     let mut header = [0; 100];
     File::open(path)
         .and_then(|file| file.read_at(&mut header, 0))
@@ -330,21 +326,21 @@ fn refuse_newer(found: i32, path: &Path) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Finds every fault of an open database, then makes it ready to be written. Its generation.
+/// Checks an open database, then prepares it for writing. Returns its generation.
 fn inspect(db: &mut Connection, path: &Path) -> Result<u64, StoreError> {
     let failed = |error| failure(error, "open", path);
     let found = db
         .pragma_query_value(None, "user_version", |row| row.get(0))
         .map_err(failed)?;
-    // A later release may have died before its change of format reached the file itself.
+    // A later release may have ended before its migration was copied from the WAL to the file.
     refuse_newer(found, path)?;
-    let verdict: String = db
+    let result: String = db
         .pragma_query_value(None, "quick_check", |row| row.get(0))
         .map_err(failed)?;
-    if verdict != "ok" {
+    if result != "ok" {
         return Err(StoreError::Corrupt {
             path: path.to_owned(),
-            detail: verdict,
+            detail: result,
         });
     }
     let generation: i64 = db
@@ -362,7 +358,7 @@ fn inspect(db: &mut Connection, path: &Path) -> Result<u64, StoreError> {
     Ok(generation.unsigned_abs())
 }
 
-/// Brings the tables from an older format to today's, or leaves them as they were.
+/// Migrates the tables to the current format in one transaction.
 fn migrate(db: &mut Connection, found: i32) -> rusqlite::Result<()> {
     let known = usize::try_from(found).unwrap_or(0);
     if found == schema::VERSION {
@@ -376,7 +372,7 @@ fn migrate(db: &mut Connection, found: i32) -> rusqlite::Result<()> {
     transaction.commit()
 }
 
-/// What an error of SQLite means to the administrator.
+/// Translates an error of SQLite.
 fn failure(error: rusqlite::Error, doing: &'static str, path: &Path) -> StoreError {
     let path = path.to_owned();
     match error.sqlite_error_code() {
@@ -405,55 +401,4 @@ fn failure(error: rusqlite::Error, doing: &'static str, path: &Path) -> StoreErr
 }
 
 #[cfg(test)]
-mod tests {
-    use nightlatch_core::client::saved::SavedClient;
-
-    use std::fs;
-    use std::os::unix::fs::PermissionsExt;
-
-    use super::*;
-    use crate::contract;
-
-    /// A client as the first format could keep it.
-    fn old_client() -> SavedClient {
-        let mut client = contract::client("old", 1);
-        assert_eq!(client.added, None);
-        if let Life::Present(present) = &mut client.life {
-            present.state.released = false;
-            present.state.released_boot = None;
-            present.state.renewed = false;
-            present.state.needs_proof = false;
-        }
-        client
-    }
-
-    #[test]
-    fn a_database_of_the_first_format_is_taken_over() {
-        let dir = tempfile::tempdir().unwrap();
-        drop(SqliteStore::open(dir.path()).unwrap());
-        let path = dir.path().join(FILE_NAME);
-        fs::remove_file(&path).unwrap();
-        let db = Connection::open(&path).unwrap();
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
-        db.execute_batch(schema::STEPS[0]).unwrap();
-        db.pragma_update(None, "application_id", schema::APPLICATION_ID)
-            .unwrap();
-        db.pragma_update(None, "user_version", 1).unwrap();
-        db.execute_batch(
-            "INSERT INTO configured VALUES ('old', zeroblob(32), NULL, 'h', 'c', 1, 2, 3, 4, 5, 1, 1, \
-             zeroblob(32))",
-        )
-        .unwrap();
-        drop(db);
-
-        let mut store = SqliteStore::open(dir.path()).unwrap();
-        let saved = store.load().unwrap();
-        assert_eq!(saved.clients[0].name.as_str(), "old");
-        assert_eq!(saved.clients[0].life, Life::Removed);
-        assert_eq!(store.ends(), Ends::default());
-        store.commit(&[Change::Put(old_client().into())]).unwrap();
-        drop(store);
-        let mut store = SqliteStore::open(dir.path()).unwrap();
-        assert_eq!(store.load().unwrap().clients, [old_client()]);
-    }
-}
+mod tests;

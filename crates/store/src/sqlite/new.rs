@@ -1,4 +1,4 @@
-//! A database and its directory from nothing: private, and under its name only when it is whole.
+//! Creates a database and its directory: private, and renamed to its final name only when complete.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io;
@@ -8,7 +8,7 @@ use std::path::Path;
 use nightlatch_core::client::saved::Trust;
 use rusqlite::{Connection, OpenFlags};
 
-use super::{FILE_NAME, OTHERS_WRITE, UNBORN_NAME, failure, schema, set_trust};
+use super::{FILE_NAME, OTHERS_WRITE, TEMPORARY_NAME, failure, schema, set_trust};
 use crate::StoreError;
 
 pub(super) fn prepare_directory(dir: &Path) -> Result<(), StoreError> {
@@ -17,14 +17,10 @@ pub(super) fn prepare_directory(dir: &Path) -> Result<(), StoreError> {
         .mode(0o700)
         .create(dir)
         .map_err(|error| StoreError::file("make", dir, error))?;
-    refuse_open_to_others(dir, OTHERS_WRITE, 0o700)
+    check_permissions(dir, OTHERS_WRITE, 0o700)
 }
 
-pub(super) fn refuse_open_to_others(
-    path: &Path,
-    refused: u32,
-    allowed: u32,
-) -> Result<(), StoreError> {
+pub(super) fn check_permissions(path: &Path, refused: u32, allowed: u32) -> Result<(), StoreError> {
     let data = fs::metadata(path).map_err(|error| StoreError::file("look at", path, error))?;
     let mode = data.permissions().mode() & 0o7777;
     if mode & refused != 0 {
@@ -42,9 +38,9 @@ pub(super) fn exists(path: &Path) -> Result<bool, StoreError> {
         .map_err(|error| StoreError::file("look at", path, error))
 }
 
-/// Puts the log of a database that is gone out of the way of a new one, which would take its pages for its own.
-/// True when there was one: then a state was lost.
-pub(super) fn set_log_aside(dir: &Path) -> Result<bool, StoreError> {
+/// Renames the WAL of a missing database, which SQLite would otherwise apply to a new one. True when there is one: then
+/// a state was lost.
+pub(super) fn rename_orphaned_wal(dir: &Path) -> Result<bool, StoreError> {
     let (log, aside) = (
         dir.join(format!("{FILE_NAME}-wal")),
         dir.join(format!("{FILE_NAME}-wal.lost")),
@@ -52,15 +48,18 @@ pub(super) fn set_log_aside(dir: &Path) -> Result<bool, StoreError> {
     if exists(&log)? {
         fs::rename(&log, &aside).map_err(|error| StoreError::file("rename", &log, error))?;
     }
-    // Also after a start that came no further than here.
+    // Also true after a start that ended before it created the database.
     exists(&aside)
 }
 
-/// Makes a new database. It gets its name only when it is whole and on the disk, so a file of that
-/// name is never half made. `was_lost` when there must have been one.
+/// Creates a database. It gets its final name only when it is complete and on the disk. `was_lost`: there must have
+/// been one before, so nothing in the new one is trusted.
 pub(super) fn create(dir: &Path, path: &Path, was_lost: bool) -> Result<(), StoreError> {
-    let unborn = dir.join(UNBORN_NAME);
-    for leftover in [unborn.clone(), dir.join(format!("{UNBORN_NAME}-journal"))] {
+    let temporary = dir.join(TEMPORARY_NAME);
+    for leftover in [
+        temporary.clone(),
+        dir.join(format!("{TEMPORARY_NAME}-journal")),
+    ] {
         match fs::remove_file(&leftover) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
                 return Err(StoreError::file("remove", &leftover, error));
@@ -72,10 +71,10 @@ pub(super) fn create(dir: &Path, path: &Path, was_lost: bool) -> Result<(), Stor
         .write(true)
         .create_new(true)
         .mode(0o600)
-        .open(&unborn)
-        .map_err(|error| StoreError::file("make", &unborn, error))?;
+        .open(&temporary)
+        .map_err(|error| StoreError::file("make", &temporary, error))?;
     let make = || {
-        let mut db = Connection::open_with_flags(&unborn, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+        let mut db = Connection::open_with_flags(&temporary, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
         let transaction = db.transaction()?;
         for step in schema::STEPS {
             transaction.execute_batch(step)?;
@@ -89,7 +88,7 @@ pub(super) fn create(dir: &Path, path: &Path, was_lost: bool) -> Result<(), Stor
     };
     make().map_err(|error| failure(error, "make", path))?;
     file.sync_all()
-        .and_then(|()| fs::rename(&unborn, path))
+        .and_then(|()| fs::rename(&temporary, path))
         .and_then(|()| File::open(dir)?.sync_all())
         .map_err(|error| StoreError::file("make", path, error))
 }

@@ -1,4 +1,4 @@
-//! The record's table. Entries are only ever added at its end and dropped from its start.
+//! The table of the audit log. Entries are only added at its end and dropped from its start.
 
 use std::ops::RangeInclusive;
 
@@ -7,10 +7,10 @@ use nightlatch_core::time::Wall;
 use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, Row, params, params_from_iter};
 
-/// So many entries are looked at for one page: some 50 ms, for which a commit may have to wait.
-const LOOKED_AT: u64 = 50_000;
+/// Most entries scanned for one page: some 50 ms, for which a commit may have to wait.
+const MAX_SCANNED: u64 = 50_000;
 
-/// Where the record begins and ends.
+/// The first and the last entry.
 pub(super) fn ends(db: &Connection) -> rusqlite::Result<Ends> {
     let anchor = db.query_row("SELECT anchor_seq, anchor_hash FROM store", [], chain)?;
     let head = db
@@ -84,12 +84,12 @@ pub(super) fn find(db: &Connection, query: &Query) -> rusqlite::Result<Page> {
         first = first.max(since);
     }
     let mut last = head.seq;
-    // Without an index to go by, what is looked at is bounded by number.
+    // No index helps here: the scan is bounded by number.
     if !query.kinds.is_empty() && query.client.is_none() && !query.alarms {
         if query.newest {
-            first = first.max(last.saturating_sub(LOOKED_AT - 1));
+            first = first.max(last.saturating_sub(MAX_SCANNED - 1));
         } else {
-            last = last.min(first + LOOKED_AT - 1);
+            last = last.min(first + MAX_SCANNED - 1);
         }
     }
     let mut lines = select(db, query, first..=last, limit + 1)?;
@@ -140,7 +140,7 @@ fn select(
     .collect()
 }
 
-/// What is beyond SQLite's numbers is beyond every entry.
+/// A number beyond SQLite's integers is greater than that of every entry.
 fn number(seq: u64) -> Value {
     i64::try_from(seq).unwrap_or(i64::MAX).into()
 }

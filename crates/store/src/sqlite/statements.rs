@@ -1,4 +1,4 @@
-//! The statements that write changes.
+//! The SQL statements that write clients.
 
 use nightlatch_core::client::saved::{Change, Life, SavedClient};
 use nightlatch_core::name::ClientName;
@@ -6,16 +6,16 @@ use rusqlite::Connection;
 use rusqlite::types::Value;
 
 use super::row::{SETTINGS, STATE, blob, push_settings, push_state, run};
-use super::tombstones::Tombstones;
+use super::tombstones::TombstoneStatements;
 
-/// The statements that write. Each is prepared when it is first needed, and kept by the connection.
+/// Statements that write. Each is prepared at its first use, and cached by the connection.
 pub(super) struct Statements {
     put_configured: String,
     put_present: String,
     delete_present: String,
     update_state: String,
     forget: String,
-    pub(super) tombstones: Tombstones,
+    pub(super) tombstones: TombstoneStatements,
 }
 
 impl Statements {
@@ -29,7 +29,7 @@ impl Statements {
             delete_present: "DELETE FROM present WHERE name = ?1".to_owned(),
             update_state: format!("UPDATE present SET {} WHERE name = ?1", assigned(STATE)),
             forget: "DELETE FROM configured WHERE name = ?1".to_owned(),
-            tombstones: Tombstones::new(),
+            tombstones: TombstoneStatements::new(),
         }
     }
 
@@ -45,7 +45,7 @@ impl Statements {
             Change::Forget(name) => run(db, &self.forget, named(name)),
             Change::Bury(tombstone) => self.tombstones.put(db, tombstone),
             Change::Unbury(holder) => self.tombstones.delete(db, holder),
-            // Not rows of clients.
+            // Not changes of clients.
             Change::Trust(_) | Change::Record(_) | Change::DropRecords(_) => Ok(()),
         }
     }

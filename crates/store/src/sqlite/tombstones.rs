@@ -1,4 +1,4 @@
-//! Clients that left the configuration: one row each, by what their state belongs to.
+//! The table of tombstones: one row for each holder.
 
 use nightlatch_core::checker::LastCheck;
 use nightlatch_core::client::saved::{Holder, Life, SavedState, Tombstone};
@@ -10,14 +10,14 @@ use super::row::{
     Columns, RowError, SETTINGS, STATE, blob, push_settings, push_state, read_client, run,
 };
 
-/// The statements about tombstones, each prepared when it is first needed.
-pub(super) struct Tombstones {
+/// Statements about tombstones, each prepared at its first use.
+pub(super) struct TombstoneStatements {
     pub(super) select: String,
     put: String,
     delete: String,
 }
 
-impl Tombstones {
+impl TombstoneStatements {
     pub(super) fn new() -> Self {
         let mut columns = vec!["since_wall".to_owned(), "name".to_owned()];
         columns.extend(SETTINGS.iter().map(|column| format!("c_{column}")));
@@ -31,7 +31,7 @@ impl Tombstones {
         let (columns, places) = (columns.join(", "), places.join(", "));
         Self {
             select: format!("SELECT {columns} FROM tombstone"),
-            // Nothing refers to it.
+            // No other table refers to it.
             put: format!("INSERT OR REPLACE INTO tombstone (holder, {columns}) VALUES ({places})"),
             delete: "DELETE FROM tombstone WHERE holder = ?1".to_owned(),
         }
@@ -58,7 +58,7 @@ impl Tombstones {
                 values.push(false.into());
                 push_settings(&mut values, &client.configured);
                 values.push(Value::Null);
-                push_state(&mut values, &nothing());
+                push_state(&mut values, &empty_state());
             }
         }
         run(db, &self.put, values)
@@ -69,7 +69,7 @@ impl Tombstones {
     }
 }
 
-/// The tombstone in a row of [`Tombstones::select`].
+/// The tombstone in a row of [`TombstoneStatements::select`].
 pub(super) fn read(row: &Row<'_>) -> Result<Tombstone, RowError> {
     let mut columns = Columns { row, next: 0 };
     let since = Wall::from_unix_micros(columns.next()?);
@@ -85,8 +85,8 @@ fn key(holder: &Holder) -> Value {
     bytes.into()
 }
 
-/// What stands where a removed client has no state.
-fn nothing() -> SavedState {
+/// Values for the state columns of a removed client.
+fn empty_state() -> SavedState {
     SavedState {
         enabled: false,
         created: Wall::default(),

@@ -1,7 +1,7 @@
 //! The rtnetlink messages that make, change and remove links, addresses and routes (rtnetlink(7);
 //! the attributes of VLANs, bonds and bridges are those of linux/if_link.h).
 
-use nightlatch_core::network::change::{Change, New};
+use nightlatch_core::network::change::{LinkChange, NewLink};
 use nightlatch_core::network::{Cidr, Route};
 
 use super::{
@@ -30,19 +30,19 @@ const RTA_PREFSRC: u16 = 7;
 const RT_SCOPE_UNIVERSE: u8 = 0;
 const RTNH_F_ONLINK: u32 = 4;
 
-/// What the kernel counts times of a bridge in (`USER_HZ`), for each second.
+/// Units of a bridge's times in each second (`USER_HZ`).
 const CLOCK_TICKS: u32 = 100;
 
 /// The message for a change. A link that is made is put into the `group`, which is our mark: it is
 /// there from the first moment, as an alias would not be.
-pub(crate) fn message(change: &Change, group: u32) -> Vec<u8> {
+pub(crate) fn message(change: &LinkChange, group: u32) -> Vec<u8> {
     let number = |index: u32, kind: u16, value: u32| {
         let mut body = link_header(index, 0, 0).to_vec();
         attribute(&mut body, kind, &value.to_ne_bytes());
         request(RTM_NEWLINK, NLM_F_ACK, &body)
     };
     match change {
-        Change::Create {
+        LinkChange::Create {
             name,
             new,
             mac,
@@ -60,38 +60,38 @@ pub(crate) fn message(change: &Change, group: u32) -> Vec<u8> {
             describe(&mut body, new);
             create(RTM_NEWLINK, &body)
         }
-        Change::CreateRawBond(name) => {
+        LinkChange::CreateRawBond(name) => {
             let mut body = link_header(0, 0, 0).to_vec();
             attribute(&mut body, IFLA_IFNAME, name.as_str().as_bytes());
             info(&mut body, "bond", &[]);
             create(RTM_NEWLINK, &body)
         }
-        Change::Remove(index) => request(RTM_DELLINK, NLM_F_ACK, &link_header(*index, 0, 0)),
-        Change::HandOver(index) => number(*index, IFLA_GROUP, 0),
-        Change::SetMaster(index, master) => number(*index, IFLA_MASTER, master.unwrap_or(0)),
-        Change::SetUp(index, up) => {
+        LinkChange::Remove(index) => request(RTM_DELLINK, NLM_F_ACK, &link_header(*index, 0, 0)),
+        LinkChange::HandOver(index) => number(*index, IFLA_GROUP, 0),
+        LinkChange::SetMaster(index, master) => number(*index, IFLA_MASTER, master.unwrap_or(0)),
+        LinkChange::SetUp(index, up) => {
             let flag = libc::IFF_UP as u32;
             set_flags(*index, if *up { flag } else { 0 }, flag)
         }
-        Change::SetMtu(index, mtu) => number(*index, IFLA_MTU, *mtu),
-        Change::SetMac(index, mac) => {
+        LinkChange::SetMtu(index, mtu) => number(*index, IFLA_MTU, *mtu),
+        LinkChange::SetMac(index, mac) => {
             let mut body = link_header(*index, 0, 0).to_vec();
             attribute(&mut body, IFLA_ADDRESS, &mac.0);
             request(RTM_NEWLINK, NLM_F_ACK, &body)
         }
-        Change::SetPrimary(bond, member) => {
+        LinkChange::SetPrimary(bond, member) => {
             let mut data = Vec::new();
             attribute(&mut data, IFLA_BOND_PRIMARY, &member.to_ne_bytes());
             let mut body = link_header(*bond, 0, 0).to_vec();
             info(&mut body, "bond", &data);
             request(RTM_NEWLINK, NLM_F_ACK, &body)
         }
-        Change::AddAddress(index, cidr) => create(RTM_NEWADDR, &address(*index, cidr)),
-        Change::RemoveAddress(index, cidr) => {
+        LinkChange::AddAddress(index, cidr) => create(RTM_NEWADDR, &address(*index, cidr)),
+        LinkChange::RemoveAddress(index, cidr) => {
             request(RTM_DELADDR, NLM_F_ACK, &address(*index, cidr))
         }
-        Change::AddRoute(index, to) => route(*index, to, true),
-        Change::RemoveRoute(index, to) => route(*index, to, false),
+        LinkChange::AddRoute(index, to) => route(*index, to, true),
+        LinkChange::RemoveRoute(index, to) => route(*index, to, false),
     }
 }
 
@@ -139,13 +139,13 @@ fn create(kind: u16, body: &[u8]) -> Vec<u8> {
     request(kind, NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL, body)
 }
 
-fn describe(body: &mut Vec<u8>, new: &New) {
+fn describe(body: &mut Vec<u8>, new: &NewLink) {
     let mut data = Vec::new();
     let byte = |data: &mut Vec<u8>, kind, value: u16| {
         attribute(data, kind, &[u8::try_from(value).unwrap_or_default()]);
     };
     let kind = match new {
-        New::Vlan {
+        NewLink::Vlan {
             parent,
             id,
             protocol,
@@ -155,7 +155,7 @@ fn describe(body: &mut Vec<u8>, new: &New) {
             attribute(&mut data, IFLA_VLAN_PROTOCOL, &protocol.to_be_bytes());
             "vlan"
         }
-        New::Bond {
+        NewLink::Bond {
             mode,
             miimon,
             lacp_rate,
@@ -171,7 +171,7 @@ fn describe(body: &mut Vec<u8>, new: &New) {
             }
             "bond"
         }
-        New::Bridge { stp, forward_delay } => {
+        NewLink::Bridge { stp, forward_delay } => {
             if let Some(seconds) = forward_delay {
                 let ticks = seconds.saturating_mul(CLOCK_TICKS);
                 attribute(&mut data, IFLA_BR_FORWARD_DELAY, &ticks.to_ne_bytes());
@@ -184,7 +184,7 @@ fn describe(body: &mut Vec<u8>, new: &New) {
     info(body, kind, &data);
 }
 
-/// What kind of link it is, and what is particular to it.
+/// Adds the kind of a link and the settings of that kind.
 fn info(body: &mut Vec<u8>, kind: &str, data: &[u8]) {
     let mut info = Vec::new();
     attribute(&mut info, IFLA_INFO_KIND, kind.as_bytes());
@@ -194,7 +194,7 @@ fn info(body: &mut Vec<u8>, kind: &str, data: &[u8]) {
     attribute(body, IFLA_LINKINFO, &info);
 }
 
-/// An address that is used at once: it is this machine's own, nobody need be asked for it.
+/// An address that is used at once, without detection of duplicates: it is configured for this machine.
 fn address(index: u32, cidr: &Cidr) -> Vec<u8> {
     let (family, octets) = octets(cidr.ip);
     // struct ifaddrmsg: family, prefixlen, flags, scope, index (4).

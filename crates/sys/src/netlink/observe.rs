@@ -5,8 +5,10 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use nightlatch_core::network::present::Present;
-use nightlatch_core::network::snapshot::{Details, RouteKind, SeenAddress, SeenLink, SeenRoute};
+use nightlatch_core::network::present::PresentLink;
+use nightlatch_core::network::snapshot::{
+    KernelAddress, KernelLink, KernelRoute, LinkDetails, RouteKind,
+};
 use nightlatch_core::network::{Cidr, Mac};
 
 use super::{
@@ -57,21 +59,21 @@ const ARPHRD_INFINIBAND: u16 = 32;
 /// One thing that the kernel shows.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Seen {
-    Link(Box<SeenLink>),
-    Address(SeenAddress),
-    Route(SeenRoute),
+    Link(Box<KernelLink>),
+    Address(KernelAddress),
+    Route(KernelRoute),
 }
 
-/// What is asked of the kernel about a route.
+/// A request for a route.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Lookup {
-    /// Where a TCP connection goes.
+    /// The destination of a TCP connection.
     pub(crate) to: SocketAddr,
-    /// From where.
+    /// Its source address.
     pub(crate) source: Option<IpAddr>,
     /// Over which link.
     pub(crate) link: Option<u32>,
-    /// True when the table's entry is wanted, whose prefix tells what matched, and not the way itself.
+    /// Ask for the entry of the routing table, with the prefix that matched, instead of the resulting route.
     pub(crate) entry: bool,
 }
 
@@ -121,14 +123,14 @@ pub(crate) fn parse(datagram: &[u8]) -> Vec<Seen> {
 }
 
 fn link(body: &[u8]) -> Option<Seen> {
-    let super::Message::Link(known) = parse_link(body)? else {
+    let super::NetlinkMessage::Link(known) = parse_link(body)? else {
         return None;
     };
     let flags = known.flags;
     let is = |flag: libc::c_int| flags & flag as u32 != 0;
     let hardware = read_u16(body, 2)?;
-    let mut link = SeenLink {
-        present: Present {
+    let mut link = KernelLink {
+        present: PresentLink {
             index: known.index,
             name: known.name,
             up: is(libc::IFF_UP),
@@ -137,12 +139,12 @@ fn link(body: &[u8]) -> Option<Seen> {
             mtu: known.mtu,
             master: known.master,
             kind: known.kind,
-            ..Present::default()
+            ..PresentLink::default()
         },
         ethernet: matches!(hardware, ARPHRD_ETHER | ARPHRD_INFINIBAND),
         loopback: is(libc::IFF_LOOPBACK),
         running: is(libc::IFF_RUNNING),
-        ..SeenLink::default()
+        ..KernelLink::default()
     };
     for (kind, data) in attributes(body.get(LINK_HEADER..)?) {
         match kind & NLA_TYPE_MASK {
@@ -159,7 +161,7 @@ fn is_somebody(mac: &Mac) -> bool {
     mac.0 != [0; 6]
 }
 
-fn take_info(link: &mut SeenLink, info: &[u8]) {
+fn take_info(link: &mut KernelLink, info: &[u8]) {
     let find = |wanted: u16| {
         let mut all = attributes(info);
         all.find(|(kind, _)| kind & NLA_TYPE_MASK == wanted)
@@ -173,21 +175,21 @@ fn take_info(link: &mut SeenLink, info: &[u8]) {
     };
     let byte = |wanted| value(wanted).first().copied().unwrap_or_default();
     link.details = match text(find(IFLA_INFO_KIND)).as_deref() {
-        Some("vlan") => Details::Vlan {
+        Some("vlan") => LinkDetails::Vlan {
             id: read_u16(value(IFLA_VLAN_ID), 0).unwrap_or_default(),
             protocol: read_u16(value(IFLA_VLAN_PROTOCOL), 0).map_or(0, u16::from_be),
         },
-        Some("bond") => Details::Bond {
+        Some("bond") => LinkDetails::Bond {
             mode: byte(IFLA_BOND_MODE).into(),
             miimon: read_u32(value(IFLA_BOND_MIIMON), 0).unwrap_or_default(),
             lacp_rate: byte(IFLA_BOND_AD_LACP_RATE).into(),
             hash_policy: byte(IFLA_BOND_XMIT_HASH_POLICY).into(),
             primary: read_u32(value(IFLA_BOND_PRIMARY), 0).filter(|index| *index != 0),
         },
-        Some("bridge") => Details::Bridge {
+        Some("bridge") => LinkDetails::Bridge {
             filters_vlans: byte(IFLA_BR_VLAN_FILTERING) != 0,
         },
-        _ => Details::None,
+        _ => LinkDetails::None,
     };
     let of_bond = attributes(find(IFLA_INFO_SLAVE_DATA));
     for (kind, data) in of_bond {
@@ -198,7 +200,7 @@ fn take_info(link: &mut SeenLink, info: &[u8]) {
     }
 }
 
-fn address(body: &[u8]) -> Option<SeenAddress> {
+fn address(body: &[u8]) -> Option<KernelAddress> {
     let bits = *body.get(1)?;
     let mut flags = u32::from(*body.get(2)?);
     let link = read_u32(body, 4)?;
@@ -215,7 +217,7 @@ fn address(body: &[u8]) -> Option<SeenAddress> {
     }
     let ip = own.or(network)?;
     let peer = network.filter(|it| *it != ip);
-    Some(SeenAddress {
+    Some(KernelAddress {
         link,
         cidr: Cidr { ip, bits },
         peer: peer.map(|ip| Cidr { ip, bits }),
@@ -224,10 +226,10 @@ fn address(body: &[u8]) -> Option<SeenAddress> {
     })
 }
 
-fn route(body: &[u8]) -> Option<SeenRoute> {
+fn route(body: &[u8]) -> Option<KernelRoute> {
     let header = body.get(..ROUTE_HEADER)?;
     let (prefix, protocol, kind) = (header[1], header[5], header[7]);
-    let mut route = SeenRoute {
+    let mut route = KernelRoute {
         kind: match kind {
             RTN_UNICAST => RouteKind::Unicast,
             RTN_LOCAL => RouteKind::Local,
@@ -267,7 +269,7 @@ mod tests {
         body
     }
 
-    fn seen_link(parts: &[(u16, &[u8])]) -> SeenLink {
+    fn seen_link(parts: &[(u16, &[u8])]) -> KernelLink {
         // struct ifinfomsg: family, padding, type (2), index (4), flags (4), change (4).
         let mut body = vec![0, 0, 1, 0];
         body.extend_from_slice(&7_u32.to_ne_bytes());
@@ -289,7 +291,7 @@ mod tests {
         let info = nested(&[(1, b"vlan\0"), (2, &vlan)]);
         let link = seen_link(&[(5, &3_u32.to_ne_bytes()), (18, &info)]);
         assert_eq!((link.parent, link.ethernet), (Some(3), true));
-        let expected = Details::Vlan {
+        let expected = LinkDetails::Vlan {
             id: 5,
             protocol: 0x88a8,
         };
@@ -303,7 +305,7 @@ mod tests {
             (21, &[1]),
         ]);
         let link = seen_link(&[(18, &nested(&[(1, b"bond\0"), (2, &bond)]))]);
-        let expected = Details::Bond {
+        let expected = LinkDetails::Bond {
             mode: 4,
             miimon: 100,
             lacp_rate: 1,
@@ -330,7 +332,7 @@ mod tests {
             IFA_CACHEINFO,
             &[0, 1, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0],
         );
-        let expected = SeenAddress {
+        let expected = KernelAddress {
             link: 4,
             cidr: "10.0.0.1/32".parse().unwrap(),
             peer: Some("10.0.0.2/32".parse().unwrap()),
@@ -349,7 +351,7 @@ mod tests {
         let v6 = "fe80::1".parse::<std::net::Ipv6Addr>().unwrap().octets();
         let via = [&(libc::AF_INET6 as u16).to_ne_bytes()[..], &v6].concat();
         attribute(&mut body, RTA_VIA, &via);
-        let expected = SeenRoute {
+        let expected = KernelRoute {
             kind: RouteKind::Unicast,
             link: 3,
             prefix: 24,

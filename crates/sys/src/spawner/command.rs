@@ -17,29 +17,29 @@ use rustix::thread::{
     set_capabilities, set_no_new_privs, set_thread_res_gid, set_thread_res_uid,
 };
 
-use super::{Config, numbers};
+use super::{SpawnerConfig, numbers};
 
 /// A shell says so of a command that it does not find.
 const NOT_RUN: i32 = 127;
 
-/// What one command may use up: neither a fork bomb nor a loop without end may keep the server from its work.
+/// Limits of one command: neither a fork bomb nor an endless loop may keep the server from its work.
 const LIMITS: [(Resource, u64); 4] = [
     (Resource::Core, 0),
     (Resource::Nofile, 1024),
     (Resource::Memlock, 64 << 10),
-    // In seconds.
+    // Seconds.
     (Resource::Cpu, 600),
 ];
 
 /// Processes and threads of all commands together. Not of use where they are the server's own user's.
 const MAX_PROCESSES: u64 = 2048;
 
-/// The first descriptor that is none of the standard streams.
+/// The first descriptor that is not a standard stream.
 const FIRST_OTHER: libc::c_uint = 3;
 
 /// Starts `/bin/sh -c LINE` as the leader of a session of its own.
 pub(super) fn start(
-    config: &Config,
+    config: &SpawnerConfig,
     line: &[u8],
     pings: bool,
     shows_errors: bool,
@@ -80,7 +80,7 @@ pub(super) fn start(
 
 /// Gives up all that is the server's. No step may fail: what is left would be the command's.
 fn strip(
-    config: &Config,
+    config: &SpawnerConfig,
     null: &OwnedFd,
     pings: bool,
     shows_errors: bool,
@@ -113,7 +113,7 @@ fn strip(
     set_parent_process_death_signal(Some(Signal::KILL))
 }
 
-/// Keeps nothing but `CAP_NET_RAW`, for those who ping and where there is one.
+/// Drops all capabilities but `CAP_NET_RAW`, and that too unless the command pings. True when it is kept.
 fn keep_raw(pings: bool) -> rustix::io::Result<bool> {
     let all = capabilities(None)?.permitted;
     let raw = CapabilitySet::NET_RAW;

@@ -1,4 +1,4 @@
-//! What a server and its spawner say to each other, one datagram each.
+//! The datagrams between a server and its spawner.
 
 /// The longest line that the kernel takes as one argument (`MAX_ARG_STRLEN`, execve(2)), its final zero
 /// included.
@@ -17,12 +17,12 @@ const KILL: u8 = 3;
 const PINGS: u8 = 1;
 const SHOWS_ERRORS: u8 = 2;
 
-/// What the server wants done. It gives each command a number of its own.
+/// A request of the server. Each command has a number of its own.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Order<'l> {
+pub enum CommandRequest<'l> {
     /// Run `/bin/sh -c LINE`.
     Run {
-        /// Its number.
+        /// The number of the command.
         id: u64,
         /// It may open raw sockets, where the spawner may.
         pings: bool,
@@ -40,11 +40,11 @@ pub enum Order<'l> {
 /// A command line that no program can be started with.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("expected a command line of less than 128 KiB without NUL characters")]
-pub struct WrongOrder;
+pub struct BadCommandLine;
 
-impl<'l> Order<'l> {
-    /// The datagram.
-    pub fn to_bytes(self) -> Result<Vec<u8>, WrongOrder> {
+impl<'l> CommandRequest<'l> {
+    /// The datagram of the request.
+    pub fn to_bytes(self) -> Result<Vec<u8>, BadCommandLine> {
         let (kind, id, flags, line) = match self {
             Self::Run {
                 id,
@@ -53,7 +53,7 @@ impl<'l> Order<'l> {
                 line,
             } => {
                 if line.len() >= LONGEST_LINE || line.contains(&0) {
-                    return Err(WrongOrder);
+                    return Err(BadCommandLine);
                 }
                 let flags = (u8::from(pings) * PINGS) | (u8::from(shows_errors) * SHOWS_ERRORS);
                 (RUN, id, flags, line)
@@ -88,16 +88,16 @@ impl<'l> Order<'l> {
     }
 }
 
-/// How a command ended.
+/// The end of a command.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Ended {
-    /// Its number.
+pub struct CommandEnd {
+    /// The number of the command.
     pub id: u64,
     /// As of wait(2); `None` when it could not be started.
     pub status: Option<i32>,
 }
 
-impl Ended {
+impl CommandEnd {
     /// The longest datagram.
     pub const BYTES: usize = 8 + 1 + 4;
 

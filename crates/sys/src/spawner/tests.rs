@@ -7,14 +7,14 @@ fn spawner() -> OwnedFd {
     Spawner::start_in_thread(vec![c"PATH=/usr/bin:/bin".into(), c"MARK=42".into()]).unwrap()
 }
 
-fn order(socket: &OwnedFd, order: Order<'_>) {
+fn order(socket: &OwnedFd, order: CommandRequest<'_>) {
     send(socket, &order.to_bytes().unwrap(), SendFlags::NOSIGNAL).unwrap();
 }
 
 fn run(socket: &OwnedFd, id: u64, line: &str) {
     order(
         socket,
-        Order::Run {
+        CommandRequest::Run {
             id,
             pings: false,
             shows_errors: false,
@@ -23,11 +23,11 @@ fn run(socket: &OwnedFd, id: u64, line: &str) {
     );
 }
 
-fn next(socket: &OwnedFd) -> Ended {
-    let mut bytes = [0; Ended::BYTES];
+fn next(socket: &OwnedFd) -> CommandEnd {
+    let mut bytes = [0; CommandEnd::BYTES];
     for _ in 0..PATIENCE {
         match recv(socket, &mut bytes, RecvFlags::empty()) {
-            Ok((count, _)) => return Ended::read(&bytes[..count]).unwrap(),
+            Ok((count, _)) => return CommandEnd::read(&bytes[..count]).unwrap(),
             Err(Errno::AGAIN) => {
                 let mut watched = [PollFd::new(socket, PollFlags::IN)];
                 let second = rustix::time::Timespec {
@@ -59,11 +59,11 @@ fn commands_run_side_by_side_and_their_ends_are_told() {
     run(&socket, 2, "exit 3");
     let ended = next(&socket);
     assert_eq!((ended.id, ended.status), (2, Some(3 << 8)));
-    order(&socket, Order::Terminate(1));
+    order(&socket, CommandRequest::Terminate(1));
     let ended = next(&socket);
     assert_eq!((ended.id, ended.status), (1, Some(libc::SIGTERM)));
     // Of those that have ended, nothing is there to end.
-    order(&socket, Order::Kill(1));
+    order(&socket, CommandRequest::Kill(1));
     run(&socket, 3, "true");
     assert_eq!(next(&socket).id, 3);
 }
@@ -74,7 +74,7 @@ fn one_is_ended_however_soon_the_order_comes() {
     let socket = spawner();
     for id in 0..300 {
         run(&socket, id, "sleep 1000");
-        order(&socket, Order::Terminate(id));
+        order(&socket, CommandRequest::Terminate(id));
         let ended = next(&socket);
         assert_eq!((ended.id, ended.status), (id, Some(libc::SIGTERM)));
     }
@@ -94,7 +94,7 @@ fn one_that_does_not_listen_is_killed_with_all_that_it_started() {
     run(&socket, 1, &line);
     // Opened once the command has opened it; at its end once all have closed it.
     let mut reader = std::fs::File::open(&pipe).unwrap();
-    order(&socket, Order::Kill(1));
+    order(&socket, CommandRequest::Kill(1));
     assert_eq!(next(&socket).status, Some(libc::SIGKILL));
     std::io::Read::read_to_end(&mut reader, &mut Vec::new()).unwrap();
 }
@@ -128,7 +128,8 @@ fn nothing_of_the_server_is_passed_on() {
         "test \"$(cut -d' ' -f6 /proc/$$/stat)\" = $$",
         "grep -q '^NoNewPrivs:.1' /proc/self/status",
         "test \"$(grep -cE '^Cap(Inh|Prm|Eff|Amb):.0+$' /proc/self/status)\" = 4",
-        // Signals 32 and 33 are the C library's own; its posix_spawn(3) has whoever runs this test ignore them.
+        // The C library uses signals 32 and 33 itself; its posix_spawn(3) makes the program that runs this test ignore
+        // them.
         "grep -q '^SigBlk:.0*$' /proc/self/status && grep -qE '^SigIgn:.0{7}[01][08]0{7}$' /proc/self/status",
         "test $(ulimit -c) = 0 && test $(ulimit -n) -le 1024",
         "test \"$(pwd)\" = / && test $(umask) = 0077",
@@ -140,13 +141,13 @@ fn nothing_of_the_server_is_passed_on() {
 #[test]
 fn what_cannot_be_a_command_line_is_refused() {
     for line in [&vec![b'x'; 128 * 1024][..], b"a\0b"] {
-        let order = Order::Run {
+        let order = CommandRequest::Run {
             id: 1,
             pings: false,
             shows_errors: false,
             line,
         };
-        assert_eq!(order.to_bytes(), Err(WrongOrder));
+        assert_eq!(order.to_bytes(), Err(BadCommandLine));
     }
     // The longest one arrives.
     let line = format!("exit 5 #{}", "x".repeat(128 * 1024 - 9));
@@ -155,7 +156,7 @@ fn what_cannot_be_a_command_line_is_refused() {
 
 #[test]
 fn a_program_of_several_threads_is_not_split() {
-    let config = Config {
+    let config = SpawnerConfig {
         separation: None,
         environment: Vec::new(),
     };

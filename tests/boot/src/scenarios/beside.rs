@@ -3,8 +3,8 @@
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use nightlatch_interop::netns::Host;
-use nightlatch_interop::programs::Whose;
+use nightlatch_interop::netns::NetnsHost;
+use nightlatch_interop::programs::Project;
 
 use crate::dhcp::{self, Dhcp};
 use crate::guest::{Guest, PATIENCE, Plan};
@@ -65,7 +65,7 @@ fn beside_ssh(stage: &Stage<'_>) {
     guest.wait_for(BootSystem::InitramfsTools.asks());
     guest.assert_locked();
     session.assert_open();
-    let place = Place::announced(Whose::Ours, host, &machine.section(""));
+    let place = Place::announced(Project::Ours, host, &machine.section(""));
     guest.wait_for_root();
     assert_eq!(place.releases(), 1);
     assert_same_network(&guest.network(), &expected);
@@ -100,7 +100,7 @@ fn dhcp_beside_ssh(stage: &Stage<'_>) {
     let mut session = Session::open(&host, machine, &guest);
     guest.assert_locked();
     session.assert_open();
-    let _place = Place::unannounced(Whose::Ours, host, &machine.section(""));
+    let _place = Place::unannounced(Project::Ours, host, &machine.section(""));
     guest.wait_for_root();
 }
 
@@ -110,7 +110,7 @@ fn dracut_dhcp(stage: &Stage<'_>) {
     let host = server(&lan);
     let tap = lan.tap();
     let _dhcp = Dhcp::start(&host, &tap);
-    let _place = Place::unannounced(Whose::Ours, host, &machine.section(""));
+    let _place = Place::unannounced(Project::Ours, host, &machine.section(""));
     let plan = Plan::new(machine, BootSystem::Dracut, tap);
     let connect = format!("mandos=connect:{}:{PORT}", dhcp::SERVER);
     let guest = stage.start("guest", plan.with(&connect));
@@ -118,7 +118,7 @@ fn dracut_dhcp(stage: &Stage<'_>) {
 }
 
 /// The host that the guest's card is configured for.
-fn server(lan: &Lan) -> Host {
+fn server(lan: &Lan) -> NetnsHost {
     let host = lan.host("server");
     dhcp::address(&host);
     host
@@ -130,7 +130,7 @@ struct Session(std::process::Child);
 
 impl Session {
     /// Logs in as soon as that is possible.
-    fn open(host: &Host, machine: &Machine, guest: &Guest) -> Self {
+    fn open(host: &NetnsHost, machine: &Machine, guest: &Guest) -> Self {
         loop {
             let probe = ssh(host, machine, "true").stdin(Stdio::null()).output();
             if probe.unwrap().status.success() {
@@ -161,7 +161,7 @@ impl Drop for Session {
 }
 
 /// Runs a command in the initramfs.
-fn ssh(host: &Host, machine: &Machine, line: &str) -> Command {
+fn ssh(host: &NetnsHost, machine: &Machine, line: &str) -> Command {
     let mut command = host.command("ssh");
     command.arg("-i").arg(machine.file("ssh-key"));
     for option in [

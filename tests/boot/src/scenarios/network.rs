@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use nightlatch_interop::programs::Whose;
+use nightlatch_interop::programs::Project;
 
 use crate::guest::Plan;
 use crate::images::{BootSystem, TYPED, Who};
@@ -60,7 +60,7 @@ fn server_late(stage: &Stage<'_>, system: BootSystem) {
     guest.wait_for(system.asks());
     stage.let_pass(SERVER_LATE);
     guest.assert_locked();
-    let _place = Place::announced(Whose::Ours, lan.host("server"), &machine.section(""));
+    let _place = Place::announced(Project::Ours, lan.host("server"), &machine.section(""));
     guest.wait_for_root();
 }
 
@@ -68,13 +68,13 @@ fn first_dead(stage: &Stage<'_>, system: BootSystem) {
     let lan = Lan::new();
     let machine = stage.machine(Who::Ours);
     // Avahi goes on announcing it, and the kernel goes on taking its connections: it just says nothing.
-    let dead = Place::announced(Whose::Stock, lan.host("dead"), &machine.section(""));
+    let dead = Place::announced(Project::Stock, lan.host("dead"), &machine.section(""));
     dead.server.running().signal("STOP");
     let guest = stage.start("guest", Plan::new(machine, system, lan.tap()));
     guest.wait_for(system.asks());
     dead.wait_until_connected(&guest);
     guest.assert_locked();
-    let alive = Place::announced(Whose::Ours, lan.host("alive"), &machine.section(""));
+    let alive = Place::announced(Project::Ours, lan.host("alive"), &machine.section(""));
     guest.wait_for_root();
     assert_eq!(alive.releases(), 1);
 }
@@ -82,7 +82,7 @@ fn first_dead(stage: &Stage<'_>, system: BootSystem) {
 fn link_late(stage: &Stage<'_>, system: BootSystem) {
     let lan = Lan::new();
     let machine = stage.machine(Who::Ours);
-    let _place = Place::announced(Whose::Ours, lan.host("server"), &machine.section(""));
+    let _place = Place::announced(Project::Ours, lan.host("server"), &machine.section(""));
     let guest = stage.start("guest", Plan::new(machine, system, lan.tap()).unplugged());
     guest.wait_for(system.asks());
     stage.let_pass(CABLE_LATE);
@@ -94,7 +94,7 @@ fn link_late(stage: &Stage<'_>, system: BootSystem) {
 fn wrong_interface_first(stage: &Stage<'_>, system: BootSystem) {
     let lan = Lan::new();
     let machine = stage.machine(Who::Ours);
-    let place = Place::announced(Whose::Ours, lan.host("server"), &machine.section(""));
+    let place = Place::announced(Project::Ours, lan.host("server"), &machine.section(""));
     let plan = Plan::new(machine, system, lan.tap()).with_first_card(lan.lonely_tap());
     let guest = stage.start("guest", plan);
     guest.wait_for_root();
@@ -112,7 +112,7 @@ fn as_found(stage: &Stage<'_>, system: BootSystem) {
     let expected = without.network();
     drop(without);
 
-    let place = Place::announced(Whose::Ours, lan.host("server"), &machine.section(""));
+    let place = Place::announced(Project::Ours, lan.host("server"), &machine.section(""));
     let guest = stage.start("mdns", plan());
     guest.wait_for_root();
     assert_same_network(&guest.network(), &expected);
@@ -120,7 +120,7 @@ fn as_found(stage: &Stage<'_>, system: BootSystem) {
 
     let host = lan.host("server");
     host.ip(&["addr", "add", "fe80::1/64", "dev", "srv0", "nodad"]);
-    let _place = Place::unannounced(Whose::Ours, host, &machine.section(""));
+    let _place = Place::unannounced(Project::Ours, host, &machine.section(""));
     let connect = format!("nightlatch=connect:fe80::1:{PORT}");
     let guest = stage.start("connect", plan().with(&connect));
     guest.wait_for_root();
@@ -133,7 +133,7 @@ fn by_ipv4(stage: &Stage<'_>) {
     let machine = stage.machine(Who::Ours);
     let host = lan.host("server");
     host.ip(&["addr", "add", "192.0.2.1/24", "dev", "srv0"]);
-    let _place = Place::unannounced(Whose::Ours, host, &machine.section(""));
+    let _place = Place::unannounced(Project::Ours, host, &machine.section(""));
     let plan = Plan::new(machine, BootSystem::InitramfsTools, lan.tap());
     let plan = plan.with(&format!("mandos=connect:192.0.2.1:{PORT}"));
     let plan = plan.with("ip=192.0.2.10::192.0.2.1:255.255.255.0:::off");

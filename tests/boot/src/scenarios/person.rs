@@ -1,6 +1,6 @@
 //! A person at the console: asked at once, and able to open the disk whatever the servers say.
 
-use nightlatch_interop::programs::Whose;
+use nightlatch_interop::programs::Project;
 
 use crate::guest::{Guest, Plan};
 use crate::images::{BootSystem, TYPED, Who};
@@ -74,7 +74,7 @@ fn refused(stage: &Stage<'_>, system: BootSystem) {
     let lan = Lan::new();
     let machine = stage.machine(Who::Ours);
     let place = Place::announced(
-        Whose::Ours,
+        Project::Ours,
         lan.host("server"),
         &machine.section("enabled = no"),
     );
@@ -91,7 +91,7 @@ fn unknown_key(stage: &Stage<'_>, system: BootSystem) {
     let lan = Lan::new();
     let machine = stage.machine(Who::Ours);
     let other = nightlatch_interop::administered::section("other", "");
-    let place = Place::announced(Whose::Ours, lan.host("server"), &other);
+    let place = Place::announced(Project::Ours, lan.host("server"), &other);
     let guest = stage.start("guest", Plan::new(machine, system, lan.tap()));
     guest.wait_for(system.asks());
     place.wait_until_refused(&guest, "unknown key");
@@ -104,7 +104,7 @@ fn wrong_password(stage: &Stage<'_>, system: BootSystem) {
     let lan = Lan::new();
     let machine = stage.machine(Who::Ours);
     let place = Place::announced(
-        Whose::Ours,
+        Project::Ours,
         lan.host("server"),
         &machine.section_of_wrong_password(""),
     );
@@ -122,7 +122,7 @@ fn wrong_password(stage: &Stage<'_>, system: BootSystem) {
 fn off(stage: &Stage<'_>, system: BootSystem, word: &str) {
     let lan = Lan::new();
     let machine = stage.machine(Who::Ours);
-    let place = Place::announced(Whose::Ours, lan.host("server"), &machine.section(""));
+    let place = Place::announced(Project::Ours, lan.host("server"), &machine.section(""));
     let guest = stage.start("guest", Plan::new(machine, system, lan.tap()).with(word));
     open_by_hand(&guest, system);
     assert_eq!(place.releases(), 0);

@@ -1,7 +1,7 @@
 //! What is left of a secret: in the guest's memory, and for whoever gets a shell by wrong passphrases.
 
 use memchr::memmem;
-use nightlatch_interop::programs::{Whose, ours};
+use nightlatch_interop::programs::{Project, ours};
 
 use crate::guest::{Guest, Plan};
 use crate::images::{BootSystem, Machine, Who};
@@ -69,7 +69,7 @@ fn wrong_passphrases(stage: &Stage<'_>, released: bool, kernel: Kernel) {
         true => machine.section_of_wrong_password(""),
         false => machine.section_of_wrong_password("enabled = no"),
     };
-    let place = Place::announced(Whose::Ours, lan.host("server"), &section);
+    let place = Place::announced(Project::Ours, lan.host("server"), &section);
     let mut plan = Plan::new(machine, system, lan.tap());
     if kernel == Kernel::WipesWhatIsFreed {
         plan = plan.with("init_on_free=1");
@@ -143,7 +143,7 @@ fn assert_nothing_for_a_shell(guest: &Guest) {
 fn after_boot(stage: &Stage<'_>, who: Who) {
     let lan = Lan::new();
     let machine = stage.machine(who);
-    let place = Place::announced(Whose::Ours, lan.host("server"), &machine.section(""));
+    let place = Place::announced(Project::Ours, lan.host("server"), &machine.section(""));
     let guest = stage.start(
         "guest",
         Plan::new(machine, BootSystem::InitramfsTools, lan.tap()),
@@ -155,7 +155,7 @@ fn after_boot(stage: &Stage<'_>, who: Who) {
     let places = memmem::find_iter(&memory, &password)
         .map(|at| at % PAGE)
         .collect();
-    stage.figures.add_copies(who.whose(), places);
+    stage.figures.add_copies(who.project(), places);
 }
 
 fn copies(memory: &[u8], secret: &[u8]) -> usize {
@@ -164,7 +164,7 @@ fn copies(memory: &[u8], secret: &[u8]) -> usize {
 
 /// What the server has for this machine, fetched with its keys.
 fn password(machine: &Machine, place: &Place) -> Vec<u8> {
-    if machine.who.whose() == Whose::Stock {
+    if machine.who.project() == Project::Stock {
         return std::fs::read(machine.file("served")).unwrap();
     }
     let mut client = place.host.command(ours("nightlatch-boot"));

@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 use std::process::Command;
 
-use nightlatch_interop::programs::{Whose, ours};
-use nightlatch_interop::screen::Screen;
+use nightlatch_interop::programs::{Project, ours};
+use nightlatch_interop::screen::TmuxScreen;
 
 use crate::guest::{Guest, Plan};
 use crate::images::{BootSystem, Machine, TYPED, Who};
@@ -44,7 +44,7 @@ pub(super) fn scenarios() -> Vec<Scenario> {
 fn approved(stage: &Stage<'_>, system: BootSystem) {
     let lan = Lan::new();
     let machine = stage.machine(Who::Ours);
-    let place = Place::announced(Whose::Ours, lan.host("server"), &machine.section(ASKS));
+    let place = Place::announced(Project::Ours, lan.host("server"), &machine.section(ASKS));
     let mut monitor = Command::new(ours("nightlatch"));
     monitor.arg("monitor");
     monitor.env("DBUS_SYSTEM_BUS_ADDRESS", place.bus().address());
@@ -53,7 +53,7 @@ fn approved(stage: &Stage<'_>, system: BootSystem) {
     guest.wait_for(system.asks());
     place.wait_until_said(&guest, "waits for approval");
     guest.assert_locked();
-    let screen = Screen::start(&monitor, 100, 24);
+    let screen = TmuxScreen::start(&monitor, 100, 24);
     // The monitor does nothing to a client that has just come under the mark.
     screen.wait_for("how long it will wait", |text| {
         let (_, left) = text.split_once("denied in ")?;
@@ -68,7 +68,7 @@ fn approved(stage: &Stage<'_>, system: BootSystem) {
 fn two_volumes(stage: &Stage<'_>, system: BootSystem) {
     let lan = Lan::new();
     let machine = stage.machine(Who::Ours);
-    let place = Place::announced(Whose::Ours, lan.host("server"), &machine.section(""));
+    let place = Place::announced(Project::Ours, lan.host("server"), &machine.section(""));
     let plan = Plan::new(machine, system, lan.tap()).with_second_volume();
     let guest = stage.start("guest", plan);
     guest.wait_for("VOLUMES ");

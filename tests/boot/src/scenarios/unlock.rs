@@ -1,6 +1,6 @@
 //! A machine comes up by itself: every boot system, every way to the server, whoever's programs.
 
-use nightlatch_interop::programs::Whose;
+use nightlatch_interop::programs::Project;
 
 use crate::figures::Unlock;
 use crate::guest::Plan;
@@ -22,7 +22,7 @@ pub(super) fn scenarios() -> Vec<Scenario> {
     let mut all = Vec::new();
     for system in [BootSystem::InitramfsTools, BootSystem::Dracut] {
         for way in [Way::Mdns, Way::Connect] {
-            for server in [Whose::Ours, Whose::Stock] {
+            for server in [Project::Ours, Project::Stock] {
                 let name = format!("{}-{}-{}", system.name(), way.name(), label(server));
                 let shows = format!(
                     "{} opens the disk; server {}, by {}",
@@ -33,7 +33,7 @@ pub(super) fn scenarios() -> Vec<Scenario> {
                 let scenario = Scenario::new(&name, &shows, move |stage| {
                     unlock(stage, system, Who::Ours, way, server);
                 });
-                let short = way == Way::Mdns && server == Whose::Ours;
+                let short = way == Way::Mdns && server == Project::Ours;
                 all.push(if short { scenario.short() } else { scenario });
             }
         }
@@ -43,13 +43,13 @@ pub(super) fn scenarios() -> Vec<Scenario> {
         all.push(Scenario::new(
             &format!("{}-{}-ours", system.name(), way.name()),
             &format!("dracut's shell scripts open the disk, by {}", way.name()),
-            move |stage| unlock(stage, system, Who::Ours, way, Whose::Ours),
+            move |stage| unlock(stage, system, Who::Ours, way, Project::Ours),
         ));
     }
     for (system, server) in [
-        (BootSystem::InitramfsTools, Whose::Ours),
-        (BootSystem::Dracut, Whose::Ours),
-        (BootSystem::InitramfsTools, Whose::Stock),
+        (BootSystem::InitramfsTools, Project::Ours),
+        (BootSystem::Dracut, Project::Ours),
+        (BootSystem::InitramfsTools, Project::Stock),
     ] {
         let name = format!("stock-client-{}-{}", system.name(), label(server));
         let shows = format!(
@@ -65,10 +65,10 @@ pub(super) fn scenarios() -> Vec<Scenario> {
     all
 }
 
-fn label(whose: Whose) -> &'static str {
-    match whose {
-        Whose::Ours => "ours",
-        Whose::Stock => "stock",
+fn label(project: Project) -> &'static str {
+    match project {
+        Project::Ours => "ours",
+        Project::Stock => "stock",
     }
 }
 
@@ -81,7 +81,7 @@ impl Way {
     }
 }
 
-fn unlock(stage: &Stage<'_>, system: BootSystem, who: Who, way: Way, server: Whose) {
+fn unlock(stage: &Stage<'_>, system: BootSystem, who: Who, way: Way, server: Project) {
     let lan = Lan::new();
     let machine = stage.machine(who);
     let host = lan.host("server");
@@ -107,7 +107,7 @@ fn unlock(stage: &Stage<'_>, system: BootSystem, who: Who, way: Way, server: Who
     stage.figures.add(Unlock {
         system,
         way: way.name(),
-        client: who.whose(),
+        client: who.project(),
         server,
         began,
         opened,

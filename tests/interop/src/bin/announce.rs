@@ -2,8 +2,8 @@
 //!
 //! usage: `announce NAME PORT [INTERFACE]`; over IPv4 alone with ANNOUNCE_IPV4 in the environment
 //!
-//! Says `announced as NAME` and `withdrawn` on standard error, beside the log, and `connected` when
-//! somebody connects to the port; it then says nothing to him, as a server that hangs.
+//! Prints `announced as NAME` and `withdrawn` on standard error, beside the log, and `connected` when a client connects
+//! to the port; it then sends nothing, as a server that hangs.
 #![forbid(unsafe_code)]
 
 use std::net::Ipv6Addr;

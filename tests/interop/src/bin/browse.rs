@@ -14,9 +14,9 @@ use std::time::Duration;
 
 use nightlatch_core::time::Monotonic;
 use nightlatch_proto::discovery::{
-    Arrival, Browser, Event, GROUP_V6, InterfaceIndex, MAX_MESSAGE, MDNS_PORT,
+    Arrival, Browser, BrowserEvent, GROUP_V6, InterfaceIndex, MAX_MESSAGE, MDNS_PORT,
 };
-use nightlatch_sys::netif::{self, Changes};
+use nightlatch_sys::netif::{self, NetworkChanges};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::net::{AddressFamily, SocketType, bind, socket, sockopt};
 
@@ -56,11 +56,11 @@ fn browse(name: &str) -> io::Result<()> {
         while let Some(event) = browser.poll_event() {
             let millis = now().since(started).as_millis();
             match event {
-                Event::Found(it) => eprintln!(
+                BrowserEvent::Found(it) => eprintln!(
                     "found {} {} after {millis} ms, {sent} sent, {received} received",
                     it.instance, it.addr
                 ),
-                Event::Lost(it) => eprintln!("lost {} {}", it.instance, it.addr),
+                BrowserEvent::Lost(it) => eprintln!("lost {} {}", it.instance, it.addr),
             }
         }
         let wait = browser.poll_timeout().map(|at| at.since(now()));
@@ -87,7 +87,7 @@ fn browse(name: &str) -> io::Result<()> {
 
 /// Waits for the interface and its link-local address, and returns its index.
 fn link_local(name: &str) -> io::Result<u32> {
-    let changes = Changes::listen()?;
+    let changes = NetworkChanges::listen()?;
     loop {
         let interfaces = netif::interfaces()?;
         let addresses = netif::addresses()?;
@@ -104,7 +104,7 @@ fn link_local(name: &str) -> io::Result<u32> {
     }
 }
 
-/// Hears the group and what is sent to us alone.
+/// Receives messages to the group and unicast ones.
 fn join(index: u32) -> io::Result<UdpSocket> {
     let socket = socket(AddressFamily::INET6, SocketType::DGRAM, None)?;
     sockopt::set_socket_reuseaddr(&socket, true)?;

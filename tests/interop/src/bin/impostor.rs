@@ -1,7 +1,7 @@
-//! Stands in for Plymouth's daemon, as whoever it is started as: tells what is said to it, agrees to everything, and
-//! answers a question. Started as root it leaves a file, which it never should be.
+//! Stands in for Plymouth's daemon, as the user that starts it: prints every request, acknowledges it, and answers a
+//! question. Started as root it leaves a file, which must never happen.
 //!
-//! usage: `impostor FILE [silent]`; one that is silent does not answer questions
+//! usage: `impostor FILE [silent]`; a silent one does not answer questions
 #![forbid(unsafe_code)]
 
 use std::io::{Read, Write};

@@ -20,10 +20,10 @@ const ANSWER: u16 = 0x8180;
 const A: u16 = 1;
 const AAAA: u16 = 28;
 
-type Names = Vec<(String, IpAddr)>;
+type HostNames = Vec<(String, IpAddr)>;
 
 fn main() -> ExitCode {
-    let names: Names = std::env::args()
+    let names: HostNames = std::env::args()
         .skip(1)
         .filter_map(|word| {
             let (name, address) = word.split_once('=')?;
@@ -40,7 +40,7 @@ fn main() -> ExitCode {
 }
 
 /// Without names it answers nothing.
-fn serve(names: &Names) -> io::Result<()> {
+fn serve(names: &HostNames) -> io::Result<()> {
     let socket = UdpSocket::bind("127.0.0.1:53")?;
     eprintln!("listening");
     let mut buffer = [0; 512];
@@ -52,7 +52,7 @@ fn serve(names: &Names) -> io::Result<()> {
     }
 }
 
-fn answer(message: &[u8], names: &Names) -> Option<Vec<u8>> {
+fn answer(message: &[u8], names: &HostNames) -> Option<Vec<u8>> {
     let (name, after) = question(message)?;
     let kind = u16::from_be_bytes(message.get(after..after + 2)?.try_into().ok()?);
     let records: Vec<Vec<u8>> = names

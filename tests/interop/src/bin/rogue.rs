@@ -15,7 +15,7 @@ use std::process::{Command, ExitCode, Stdio};
 use std::time::Duration;
 
 use nightlatch_proto::discovery::{GROUP_V6, MDNS_PORT};
-use nightlatch_sys::netif::{self, Changes};
+use nightlatch_sys::netif::{self, NetworkChanges};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::net::{AddressFamily, SocketType, bind, socket, sockopt};
 
@@ -132,7 +132,7 @@ fn add_addresses(interface: &str, count: u16) -> io::Result<Vec<Ipv6Addr>> {
 
 /// Waits for the interface's own link-local address.
 fn link_local(name: &str) -> io::Result<(u32, Ipv6Addr)> {
-    let changes = Changes::listen()?;
+    let changes = NetworkChanges::listen()?;
     loop {
         let interfaces = netif::interfaces()?;
         let index = interfaces

@@ -11,25 +11,25 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
-use nightlatch_interop::netns::{self, Host, cable};
-use nightlatch_interop::process::Running;
+use nightlatch_interop::netns::{self, NetnsHost, cable};
+use nightlatch_interop::process::RunningProgram;
 use nightlatch_interop::programs::ours;
 
 fn main() {
     let folder = tempfile::tempdir().unwrap();
     // The checker, which is another user, looks for a file in it.
     std::fs::set_permissions(folder.path(), PermissionsExt::from_mode(0o711)).unwrap();
-    let stage = Stage::new(folder.path().to_owned());
-    stage.introduce();
+    let demonstration = Demonstration::new(folder.path().to_owned());
+    demonstration.introduce();
 
     let mut teller = Teller::default();
-    stage.make_a_disk(&mut teller);
-    stage.enrol(&mut teller);
-    let server = stage.serve(&mut teller);
-    let password = stage.reboot(&mut teller);
-    stage.open(&mut teller, &password);
-    stage.steal(&mut teller, &server);
-    stage.ask_again(&mut teller, &server);
+    demonstration.make_a_disk(&mut teller);
+    demonstration.enrol(&mut teller);
+    let server = demonstration.serve(&mut teller);
+    let password = demonstration.reboot(&mut teller);
+    demonstration.open(&mut teller, &password);
+    demonstration.steal(&mut teller, &server);
+    demonstration.ask_again(&mut teller, &server);
     server.terminate();
     println!("\nEverything above was real: nothing is mocked, and all of it is gone now.");
 }
@@ -59,15 +59,18 @@ impl Teller {
     }
 }
 
-/// Where the story plays.
-struct Stage {
+/// The hosts and programs of the story.
+struct Demonstration {
     folder: PathBuf,
-    network: Network,
+    network: DemonstrationNetwork,
 }
 
-enum Network {
+enum DemonstrationNetwork {
     /// The server and the machine that reboots, joined by a cable.
-    Cable { server: Host, machine: Host },
+    Cable {
+        server: NetnsHost,
+        machine: NetnsHost,
+    },
     /// A port of the loopback interface.
     Loopback(std::cell::Cell<u16>),
 }
@@ -78,30 +81,30 @@ const INTERFACE: &str = "lan0";
 /// The passphrase that the disk had before.
 const PASSPHRASE: &[u8] = b"the owner's own passphrase";
 
-impl Stage {
+impl Demonstration {
     fn new(folder: PathBuf) -> Self {
         let network = if netns::available() {
-            let (server, machine) = (Host::new("server"), Host::new("machine"));
+            let (server, machine) = (NetnsHost::new("server"), NetnsHost::new("machine"));
             cable((&server, INTERFACE), (&machine, INTERFACE));
             server.ip(&["link", "set", INTERFACE, "up"]);
-            Network::Cable { server, machine }
+            DemonstrationNetwork::Cable { server, machine }
         } else {
-            Network::Loopback(std::cell::Cell::new(0))
+            DemonstrationNetwork::Loopback(std::cell::Cell::new(0))
         };
         Self { folder, network }
     }
 
     fn introduce(&self) {
         let place = match &self.network {
-            Network::Cable { .. } => {
+            DemonstrationNetwork::Cable { .. } => {
                 "two hosts in network namespaces, joined by a cable; no IPv4, no DHCP, no router"
             }
-            Network::Loopback(_) => {
+            DemonstrationNetwork::Loopback(_) => {
                 "loopback, for network namespaces need root (`sudo make run` shows discovery too)"
             }
         };
         println!("Nightlatch, the whole story, in {}", self.folder.display());
-        println!("Network: {place}\n");
+        println!("DemonstrationNetwork: {place}\n");
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -153,7 +156,7 @@ impl Stage {
         });
     }
 
-    fn serve(&self, teller: &mut Teller) -> Running {
+    fn serve(&self, teller: &mut Teller) -> RunningProgram {
         teller.tell("serve", || {
             let mut command = self.on_server(&ours("nightlatchd"));
             command
@@ -161,17 +164,19 @@ impl Stage {
                 .arg(self.path("conf"))
                 .arg("--statedir")
                 .arg(self.path("state"));
-            // Only what is on the stage takes part: no message bus of the real machine.
+            // Only what is on the demonstration takes part: no message bus of the real machine.
             command
                 .arg("--no-dbus")
                 .env("DBUS_SYSTEM_BUS_ADDRESS", "unix:path=/nonexistent");
             let running = match &self.network {
-                Network::Cable { .. } => Running::start("nightlatchd", &mut command),
-                Network::Loopback(port) => {
+                DemonstrationNetwork::Cable { .. } => {
+                    RunningProgram::start("nightlatchd", &mut command)
+                }
+                DemonstrationNetwork::Loopback(port) => {
                     let socket = TcpListener::bind("[::1]:0").unwrap();
                     port.set(socket.local_addr().unwrap().port());
                     command.args(["--no-zeroconf", "--socket", "0"]);
-                    Running::start_with(
+                    RunningProgram::start_with(
                         "nightlatchd",
                         &mut command,
                         Stdio::from(OwnedFd::from(socket)),
@@ -194,11 +199,11 @@ impl Stage {
             let said = String::from_utf8_lossy(&output.stderr).into_owned();
             assert!(output.status.success(), "the boot client failed:\n{said}");
             let how = match &self.network {
-                Network::Cable { .. } => {
+                DemonstrationNetwork::Cable { .. } => {
                     "the boot client brought its interface up, found the server by mDNS over IPv6 link-local, proved its \
                      key and decrypted its disk password"
                 }
-                Network::Loopback(_) => "the boot client connected, proved its key and decrypted its disk password",
+                DemonstrationNetwork::Loopback(_) => "the boot client connected, proved its key and decrypted its disk password",
             };
             let length = output.stdout.len();
             (output.stdout, format!("{how} of {length} bytes"))
@@ -218,7 +223,7 @@ impl Stage {
         });
     }
 
-    fn steal(&self, teller: &mut Teller, server: &Running) {
+    fn steal(&self, teller: &mut Teller, server: &RunningProgram) {
         teller.tell("steal", || {
             std::fs::remove_file(self.path("alive")).unwrap();
             let line = server.wait_for("that tower is disabled", |line| {
@@ -228,7 +233,7 @@ impl Stage {
         });
     }
 
-    fn ask_again(&self, teller: &mut Teller, server: &Running) {
+    fn ask_again(&self, teller: &mut Teller, server: &RunningProgram) {
         let seen = server.log().len();
         teller.tell("refused", || {
             let client = self.boot_client();
@@ -239,7 +244,7 @@ impl Stage {
         });
     }
 
-    fn boot_client(&self) -> Running {
+    fn boot_client(&self) -> RunningProgram {
         let mut command = self.on_machine(&ours("nightlatch-boot"));
         command.args([
             "client",
@@ -256,7 +261,7 @@ impl Stage {
         ] {
             command.arg(option).arg(self.path(file));
         }
-        if let Network::Loopback(port) = &self.network {
+        if let DemonstrationNetwork::Loopback(port) = &self.network {
             command.args([
                 "--interface",
                 "none",
@@ -264,20 +269,20 @@ impl Stage {
                 &format!("::1:{}", port.get()),
             ]);
         }
-        Running::start("nightlatch-boot", &mut command)
+        RunningProgram::start("nightlatch-boot", &mut command)
     }
 
     fn on_server(&self, program: &Path) -> Command {
         match &self.network {
-            Network::Cable { server, .. } => server.command(program),
-            Network::Loopback(_) => Command::new(program),
+            DemonstrationNetwork::Cable { server, .. } => server.command(program),
+            DemonstrationNetwork::Loopback(_) => Command::new(program),
         }
     }
 
     fn on_machine(&self, program: &Path) -> Command {
         match &self.network {
-            Network::Cable { machine, .. } => machine.command(program),
-            Network::Loopback(_) => Command::new(program),
+            DemonstrationNetwork::Cable { machine, .. } => machine.command(program),
+            DemonstrationNetwork::Loopback(_) => Command::new(program),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! askpass-fifo(8mandos).
+//! The applet askpass-fifo, compared with askpass-fifo(8mandos).
 
 use std::fs::{self, OpenOptions};
 use std::io::Write;
@@ -6,22 +6,22 @@ use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use nightlatch_interop::process::Running;
-use nightlatch_interop::programs::Whose;
+use nightlatch_interop::process::RunningProgram;
+use nightlatch_interop::programs::Project;
 
-use crate::house::{BOTH, applet, is_root, plugin};
+use crate::fixture::{BOTH, applet, is_root, plugin};
 
 const NAME: &str = "askpass-fifo";
 
-fn start(fifo: &Path) -> Running {
+fn start(fifo: &Path) -> RunningProgram {
     let mut command = applet(NAME);
     command.arg("--debug").arg("--fifo").arg(fifo);
-    let running = Running::start(NAME, &mut command);
+    let running = RunningProgram::start(NAME, &mut command);
     wait_until_it_waits(&running);
     running
 }
 
-fn wait_until_it_waits(running: &Running) {
+fn wait_until_it_waits(running: &RunningProgram) {
     running.wait_for("that it waits", |line| {
         line.contains("waiting for a password").then_some(())
     });
@@ -55,8 +55,8 @@ fn both_make_the_fifo_of_cryptsetup() {
     if !is_root() {
         return;
     }
-    for whose in BOTH {
-        let program = plugin(whose, NAME);
+    for project in BOTH {
+        let program = plugin(project, NAME);
         let mut words: Vec<_> = vec![program.get_program()];
         words.extend(program.get_args());
         let script = "mount -t tmpfs none /run && mkdir -p /run/upper/lib/cryptsetup /run/work || exit
@@ -68,8 +68,8 @@ fn both_make_the_fifo_of_cryptsetup() {
         command
             .args(["--mount", "sh", "-c", script, "sh"])
             .args(words);
-        let output = Running::start(NAME, &mut command).finish();
-        assert_eq!(output.stdout, b"by fifo\n", "{whose:?} {output:?}");
+        let output = RunningProgram::start(NAME, &mut command).finish();
+        assert_eq!(output.stdout, b"by fifo\n", "{project:?} {output:?}");
         assert!(
             output.status.success() && output.stderr.ends_with(b"600"),
             "{output:?}"
@@ -118,7 +118,10 @@ fn statuses_are_those_of_sysexits() {
         (&["--help"], 0),
         (&["-V"], 0),
     ] {
-        let output = plugin(Whose::Ours, NAME).args(arguments).output().unwrap();
+        let output = plugin(Project::Ours, NAME)
+            .args(arguments)
+            .output()
+            .unwrap();
         assert_eq!(output.status.code(), Some(status), "{arguments:?}");
     }
 }

@@ -1,16 +1,16 @@
-//! What an applet reads beside its own command line: the settings in the image, and the kernel's command
+//! Sources of an applet's settings beside its own command line: the settings in the image, and the kernel's command
 //! line.
 
 use std::path::Path;
 use std::process::Command;
 
-use nightlatch_interop::process::Running;
+use nightlatch_interop::process::RunningProgram;
 
-use crate::house::{applet, is_root};
+use crate::fixture::{applet, is_root};
 
 /// A root like that of an initramfs, with the system's programs. The real kernel's command line is out of
 /// sight.
-const HOUSE: &str = "
+const HOST_SETUP: &str = "
 mount -t tmpfs none /mnt
 cd /mnt
 for folder in usr bin sbin lib lib64 etc dev proc; do
@@ -25,15 +25,15 @@ boot() { printf '%s\\n' \"$*\" > cmdline; umount proc/cmdline 2>/dev/null || :; 
 inside() { chroot . \"$@\"; }
 ";
 
-/// What `story` prints, line by line.
+/// The lines that `story` prints.
 fn tell(story: &str) -> Vec<String> {
     let mut command = Command::new("unshare");
     command
         .args(["--mount", "--propagation", "private", "sh", "-euc"])
-        .arg(format!("{HOUSE}{story}"))
+        .arg(format!("{HOST_SETUP}{story}"))
         .arg("sh")
         .arg(applet("parameters").get_program());
-    let output = Running::start("story", &mut command).finish();
+    let output = RunningProgram::start("story", &mut command).finish();
     assert!(output.status.success(), "{output:?}");
     let said = String::from_utf8(output.stdout).unwrap();
     said.lines().map(str::to_owned).collect()
@@ -146,7 +146,7 @@ fn what_is_done_beside_the_search_delays_nothing_and_ends_with_it() {
         go.display()
     );
     let options = ["--debug", "--beside", beside, "sh", "-c", &search];
-    let running = Running::start("feed", &mut feed(&options));
+    let running = RunningProgram::start("feed", &mut feed(&options));
     let sleeper = running.wait_for("what is done beside", |line| {
         line.strip_prefix("beside ").map(str::to_owned)
     });

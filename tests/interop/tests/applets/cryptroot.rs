@@ -3,16 +3,16 @@
 use std::process::Command;
 use std::time::Duration;
 
-use nightlatch_interop::process::Running;
+use nightlatch_interop::process::RunningProgram;
 use nightlatch_interop::programs::peer;
 use nightlatch_interop::pty::Terminal;
 use nightlatch_sys::clock;
 
-use crate::house::{applet, inside, is_root};
+use crate::fixture::{applet, inside, is_root};
 
-/// A host that has askpass where an initramfs has it, and nothing of systemd, which askpass would prefer.
-/// `ask VOLUME` asks as cryptroot does, at a console where nobody types, and tells what came.
-const HOUSE: &str = "
+/// A host with askpass where an initramfs has it, and without systemd, which askpass would prefer. `ask VOLUME` asks as
+/// cryptroot does, at a console without input, and prints the answer.
+const HOST_SETUP: &str = "
 mount -t tmpfs none /run
 mkdir -p /run/upper/lib/cryptsetup /run/work
 cp \"$1\" /run/upper/lib/cryptsetup/
@@ -30,18 +30,18 @@ echo ready >&2
 ";
 
 /// Runs `story` in such a host, beside a feed that has its password from `fetch`.
-fn play(console: &Terminal, fetch: &str, story: &str) -> Running {
+fn play(console: &Terminal, fetch: &str, story: &str) -> RunningProgram {
     let feed = applet("cryptroot");
     let mut command = Command::new("unshare");
     command
         .args(["--mount", "--pid", "--fork", "--kill-child", "--mount-proc"])
-        .args(["sh", "-euc", &format!("{HOUSE}{story}"), "sh"])
+        .args(["sh", "-euc", &format!("{HOST_SETUP}{story}"), "sh"])
         .arg(peer("lib/cryptsetup/askpass"))
         .arg(console.name())
         .arg(feed.get_program())
         .args(feed.get_args())
         .args(["--debug", "sh", "-c", &format!("> /run/waits; {fetch}")]);
-    Running::start("cryptroot", &mut command)
+    RunningProgram::start("cryptroot", &mut command)
 }
 
 fn said<'a>(text: &'a str) -> impl FnMut(&str) -> Option<()> + 'a {

@@ -8,10 +8,10 @@ use std::path::Path;
 use std::process::Command;
 use std::thread::JoinHandle;
 
-use nightlatch_interop::process::Running;
+use nightlatch_interop::process::RunningProgram;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketType, bind, connect, socket};
 
-use crate::house::applet;
+use crate::fixture::applet;
 
 const NAME: &str = "key-socket";
 
@@ -36,19 +36,19 @@ fn ask(path: &Path, volume: &str) -> JoinHandle<Vec<u8>> {
     })
 }
 
-fn start(options: &[&str], path: &Path, client: &str) -> Running {
+fn start(options: &[&str], path: &Path, client: &str) -> RunningProgram {
     let mut command = applet(NAME);
     command
         .args(["--debug", "--socket"])
         .arg(path)
         .args(options);
     command.args(["--", "sh", "-c", client]);
-    let running = Running::start(NAME, &mut command);
+    let running = RunningProgram::start(NAME, &mut command);
     wait_for(&running, "waiting for volumes");
     running
 }
 
-fn wait_for(running: &Running, text: &str) {
+fn wait_for(running: &RunningProgram, text: &str) {
     running.wait_for(text, |line| line.contains(text).then_some(()));
 }
 
@@ -119,7 +119,7 @@ fn a_socket_of_systemd_is_used() {
         "printf",
         "secret",
     ]);
-    let running = Running::start(NAME, &mut command);
+    let running = RunningProgram::start(NAME, &mut command);
     wait_for(&running, "Listening on");
     assert_eq!(ask(&path, "data").join().unwrap(), b"secret");
     assert!(running.finish().status.success());
@@ -190,10 +190,11 @@ fn systemd_cryptsetup_names_its_volume_and_reads_the_key() {
     command
         .args(["attach", "nightlatch-test"])
         .args([&image, &path]);
-    let attached = Running::start("systemd-cryptsetup", command.arg("luks,headless=1,tries=1"));
+    let attached =
+        RunningProgram::start("systemd-cryptsetup", command.arg("luks,headless=1,tries=1"));
     let output = running.finish();
     attached.finish();
-    // Where there is a device mapper it is open now.
+    // With a device mapper the volume is open now.
     let detach = ["detach", "nightlatch-test"];
     let _ = Command::new(attach).args(detach).output();
     let said = String::from_utf8(output.stderr).unwrap();

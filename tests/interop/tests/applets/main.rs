@@ -4,7 +4,7 @@
 mod askpass_fifo;
 mod boot_parameters;
 mod cryptroot;
-mod house;
+mod fixture;
 mod key_socket;
 mod old_splashes;
 mod password_agent;

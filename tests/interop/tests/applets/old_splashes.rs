@@ -3,12 +3,12 @@
 
 use std::process::Command;
 
-use nightlatch_interop::process::Running;
+use nightlatch_interop::process::RunningProgram;
 
-use crate::house::{applet, is_root};
+use crate::fixture::{applet, is_root};
 
 /// A host with a place for both daemons. Each start of one is a line of /run/starts.
-const HOUSE: &str = "
+const HOST_SETUP: &str = "
 mount -t tmpfs none /run
 mkdir -p /run/upper/sbin /run/work
 for name in usplash splashy; do cp /bin/sh /run/upper/sbin/$name; done
@@ -20,7 +20,7 @@ cd /run; touch starts
 until_started() { until [ $(wc -l < starts) = $1 ]; do sleep 0.01; done; }
 ";
 
-/// Tells what it is asked; answers unless it is to be silent.
+/// Prints each question; answers unless it has to be silent.
 const USPLASH: &str = "
 mkfifo -m ${mode-600} /dev/.initramfs/usplash_fifo /dev/.initramfs/usplash_outfifo
 cat > usplash.sh <<'END'
@@ -32,7 +32,7 @@ exec /usr/sbin/usplash -c 'while :; do sleep 0.02; done'
 END
 ";
 
-/// It runs as it is told to, until it is started anew to boot; the asker answers or does not.
+/// Runs until it is started again to boot; the asker answers or does not.
 const SPLASHY: &str = "
 echo 'echo boot >> starts; while :; do sleep 0.02; done' > boot
 cat > upper/sbin/splashy_update <<'END'
@@ -50,18 +50,18 @@ fn play(name: &str, story: &str) -> String {
     let mut command = Command::new("unshare");
     command
         .args(["--mount", "--pid", "--fork", "--kill-child", "--mount-proc"])
-        .args(["sh", "-euc", &format!("{HOUSE}{story}"), "sh"])
+        .args(["sh", "-euc", &format!("{HOST_SETUP}{story}"), "sh"])
         .arg(program.get_program())
         .args(program.get_args())
         .env("CRYPTTAB_NAME", "root")
         .env_remove("CRYPTTAB_SOURCE");
-    let output = Running::start(name, &mut command).finish();
+    let output = RunningProgram::start(name, &mut command).finish();
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(output.status.success(), "{said}");
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// What is said, then that a signal was the end, and the daemons that were started.
+/// Prints the output, then that a signal ended it, and the daemons that were started.
 const CUT_OFF: &str = "
 \"$@\" & applet=$!; until [ -s asked ]; do sleep 0.01; done
 kill $applet; wait $applet || echo status $?

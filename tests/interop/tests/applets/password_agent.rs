@@ -2,15 +2,15 @@
 
 use std::process::Command;
 
-use nightlatch_interop::process::Running;
-use nightlatch_interop::programs::{Whose, peer};
+use nightlatch_interop::process::RunningProgram;
+use nightlatch_interop::programs::{Project, peer};
 
-use crate::house::{BOTH, applet, inside, is_root};
+use crate::fixture::{BOTH, applet, inside, is_root};
 
 const NAME: &str = "password-agent";
 
-/// A host with its own questions. `ask ID` asks and tells what came.
-const HOUSE: &str = "
+/// A host with questions of its own. `ask ID` asks and prints the answer.
+const HOST_SETUP: &str = "
 mount -t tmpfs none /run
 mkdir -p /run/systemd/ask-password
 ask() { echo \"$1 got $(systemd-ask-password --no-tty --timeout=60 --id=$1 Password)\" >&2; }
@@ -19,20 +19,20 @@ agent=$1; shift
 ";
 
 /// Runs `story` in such a host; `$agent "$@"` in it is the agent whose client is `sh -c client`.
-fn play(whose: Whose, options: &[&str], client: &str, story: &str) -> Running {
-    let program = match whose {
-        Whose::Ours => applet(NAME),
-        Whose::Stock => Command::new(peer("usr/lib/dracut/modules.d/90mandos/password-agent")),
+fn play(project: Project, options: &[&str], client: &str, story: &str) -> RunningProgram {
+    let program = match project {
+        Project::Ours => applet(NAME),
+        Project::Stock => Command::new(peer("usr/lib/dracut/modules.d/90mandos/password-agent")),
     };
     let mut command = Command::new("unshare");
     command
         .args(["--mount", "--pid", "--fork", "--kill-child", "--mount-proc"])
-        .args(["sh", "-euc", &format!("{HOUSE}{story}"), "sh"])
+        .args(["sh", "-euc", &format!("{HOST_SETUP}{story}"), "sh"])
         .arg(program.get_program())
         .args(program.get_args())
         .args(options)
         .args(["--", "/bin/sh", "-c", client]);
-    Running::start(NAME, &mut command)
+    RunningProgram::start(NAME, &mut command)
 }
 
 fn said<'a>(text: &'a str) -> impl FnMut(&str) -> Option<()> + 'a {
@@ -58,24 +58,24 @@ fn all_who_ask_are_answered() {
     if !has_systemd() {
         return;
     }
-    for whose in BOTH {
+    for project in BOTH {
         // The stock agent, once it has the password, leaves out who began to ask while it was starting.
-        let (options, begun): (&[&str], _) = match whose {
-            Whose::Ours => (&["--linger=0"], 1),
-            Whose::Stock => (&[], 3),
+        let (options, begun): (&[&str], _) = match project {
+            Project::Ours => (&["--linger=0"], 1),
+            Project::Stock => (&[], 3),
         };
         let client = "grep -E ^Uid /proc/self/status >&2; echo helpers $MANDOSPLUGINHELPERDIR >&2
             until [ $(ls /run/systemd/ask-password/ask.* | wc -l) = 3 ]; do sleep 0.02; done; printf 'secret word'";
         let story = format!(
             "ask a & ask b & ask c & asked {begun}; \"$agent\" \"$@\" || exit; echo agent $? >&2; wait"
         );
-        let running = play(whose, options, client, &story);
+        let running = play(project, options, client, &story);
         running.wait_for("its client's user", said("Uid:\t65534\t"));
         running.wait_for("its helpers", said("helpers /lib/mandos/plugin-helpers"));
         for who in ["a", "b", "c"] {
             running.wait_for("an answer", said(&format!("{who} got secret word")));
         }
-        if whose == Whose::Ours {
+        if project == Project::Ours {
             running.wait_for("its good end", said("agent 0"));
         }
         running.kill();
@@ -95,7 +95,7 @@ fn what_is_asked_again_is_left_to_a_person() {
         echo typed | /lib/systemd/systemd-reply-password 1 $socket
         wait $again; kill $agent; wait $agent || echo agent $? >&2
     ";
-    let running = play(Whose::Ours, &[], "printf 'secret word'", story);
+    let running = play(Project::Ours, &[], "printf 'secret word'", story);
     running.wait_for("the first answer", said("a got secret word"));
     running.wait_for("the answer to another", said("b got secret word"));
     running.wait_for("the refusal", said("the password was refused for \"a\""));
@@ -110,8 +110,8 @@ fn who_does_not_wait_is_not_answered() {
     if !has_systemd() {
         return;
     }
-    // One who has gone, one who is late, no question, a file of somebody else's, a socket that is none:
-    // this is looked at before the one that is answered, after which all are gone.
+    // An asker that ended, an expired question, a file that is no question, a file of another user, a socket that is
+    // none: all of them are tried before the one that is answered, and are gone afterwards.
     let story = "
         cd /run/systemd/ask-password
         ask theirs & asked; chown nobody sck.*
@@ -125,7 +125,7 @@ fn who_does_not_wait_is_not_answered() {
         ask a; rm ask.*; wait $agent; echo agent $? >&2
     ";
     let running = play(
-        Whose::Ours,
+        Project::Ours,
         &["--linger=0", "--debug"],
         "printf 'secret word'",
         story,

@@ -1,11 +1,11 @@
-//! password-prompt(8mandos).
+//! The applet password-prompt, compared with password-prompt(8mandos).
 
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, Stdio};
 
 use nightlatch_interop::pty::Terminal;
 
-use crate::house::{BOTH, applet, no_plymouth, plugin};
+use crate::fixture::{BOTH, applet, no_plymouth, plugin};
 
 const NAME: &str = "password-prompt";
 
@@ -25,19 +25,19 @@ fn without_variables(mut command: Command) -> Command {
 #[test]
 fn the_line_comes_out_as_it_was_typed() {
     let _screen = no_plymouth();
-    for whose in BOTH {
+    for project in BOTH {
         for (typed, password) in [
             (&b" a\tb \n"[..], &b" a\tb "[..]),
             (b"\n", b""),
             (b"\xff\xfe\n", b"\xff\xfe"),
         ] {
             let terminal = Terminal::new();
-            let seat = terminal.start(&without_variables(plugin(whose, NAME)));
+            let seat = terminal.start(&without_variables(plugin(project, NAME)));
             terminal.wait_for("Enter passphrase to unlock the disk: ");
-            assert!(!terminal.echoes(), "{whose:?}");
+            assert!(!terminal.echoes(), "{project:?}");
             terminal.type_in(typed);
             let output = seat.finish();
-            assert_eq!(output.stdout, password, "{whose:?}");
+            assert_eq!(output.stdout, password, "{project:?}");
             assert!(output.status.success());
             let shown = terminal.rest();
             assert!(!shown.contains('a'), "{shown:?}");
@@ -48,7 +48,7 @@ fn the_line_comes_out_as_it_was_typed() {
 #[test]
 fn the_question_names_the_disk() {
     let _screen = no_plymouth();
-    for whose in BOTH {
+    for project in BOTH {
         for (variables, arguments, question) in [
             (
                 &[("CRYPTTAB_SOURCE", "/dev/x"), ("CRYPTTAB_NAME", "root")][..],
@@ -77,12 +77,12 @@ fn the_question_names_the_disk() {
             ),
         ] {
             let terminal = Terminal::new();
-            let mut command = without_variables(plugin(whose, NAME));
+            let mut command = without_variables(plugin(project, NAME));
             command.args(arguments).envs(variables.iter().copied());
             let seat = terminal.start(&command);
             terminal.wait_for(question);
             terminal.type_in(b"x\n");
-            assert_eq!(seat.finish().stdout, b"x", "{whose:?}");
+            assert_eq!(seat.finish().stdout, b"x", "{project:?}");
         }
     }
 }
@@ -138,9 +138,9 @@ fn a_stopped_question_is_asked_again() {
 #[test]
 fn statuses_are_those_of_sysexits() {
     let _screen = no_plymouth();
-    for whose in BOTH {
+    for project in BOTH {
         for (arguments, status) in [(&["--nope"][..], 64), (&["word"], 64), (&[], 69)] {
-            let mut command = plugin(whose, NAME);
+            let mut command = plugin(project, NAME);
             let output = command
                 .args(arguments)
                 .stdin(Stdio::null())
@@ -149,7 +149,7 @@ fn statuses_are_those_of_sysexits() {
             assert_eq!(
                 output.status.code(),
                 Some(status),
-                "{whose:?} {arguments:?}"
+                "{project:?} {arguments:?}"
             );
         }
     }

@@ -6,15 +6,15 @@ use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Command, Output};
 
-use nightlatch_interop::machine::{Keys, Machine};
-use nightlatch_interop::process::{PATIENCE, Running};
-use nightlatch_interop::programs::{Whose, boot_client, stock_boot};
+use nightlatch_interop::machine::{MachineKeys, TestMachine};
+use nightlatch_interop::process::{PATIENCE, RunningProgram};
+use nightlatch_interop::programs::{Project, boot_client, stock_boot};
 use nightlatch_interop::pty::Terminal;
 use nightlatch_sys::clock;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
-use crate::house::{BOTH, Plugins, applet, is_root, no_plymouth};
+use crate::fixture::{BOTH, Plugins, applet, is_root, no_plymouth};
 
 /// Without a terminal, so that a fallback cannot succeed by typing.
 fn finish(name: &str, command: &Command) -> Output {
@@ -23,7 +23,7 @@ fn finish(name: &str, command: &Command) -> Output {
         .arg("--wait")
         .arg(command.get_program())
         .args(command.get_args());
-    Running::start(name, &mut alone).finish()
+    RunningProgram::start(name, &mut alone).finish()
 }
 
 // "The plugins are started in parallel, and the first plugin to output a password and exit with a
@@ -31,7 +31,7 @@ fn finish(name: &str, command: &Command) -> Output {
 // other plugins, and exit."
 #[test]
 fn the_first_success_wins_and_the_others_are_ended() {
-    for whose in BOTH {
+    for project in BOTH {
         let plugins = Plugins::new();
         let [started, ended] = ["started", "ended"].map(|name| plugins.open(name));
         let other = format!(
@@ -47,10 +47,10 @@ fn the_first_success_wins_and_the_others_are_ended() {
             .script("other", &other)
             .script("loser", "printf secret; exit 1")
             .script("winner", &winner);
-        let output = finish("runner", &plugins.runner(whose));
-        assert_eq!(output.stdout, b"a b\n\x01c", "{whose:?} {output:?}");
+        let output = finish("runner", &plugins.runner(project));
+        assert_eq!(output.stdout, b"a b\n\x01c", "{project:?} {output:?}");
         assert!(output.status.success());
-        if whose == Whose::Ours {
+        if project == Project::Ours {
             assert!(
                 ended.exists(),
                 "the other was not asked to end, or not waited for"
@@ -74,7 +74,7 @@ fn a_plugin_that_does_not_want_to_end_is_killed() {
     plugins
         .script("stubborn", &stubborn)
         .script("winner", &winner);
-    let output = finish("runner", &plugins.runner(Whose::Ours));
+    let output = finish("runner", &plugins.runner(Project::Ours));
     assert_eq!(output.stdout, b"x");
     let pid = fs::read_to_string(pid).unwrap();
     assert!(!Path::new("/proc").join(pid.trim()).exists());
@@ -86,13 +86,13 @@ fn each_plugin_gets_its_user_options_and_environment() {
     if !is_root() {
         return;
     }
-    for whose in BOTH {
+    for project in BOTH {
         let plugins = Plugins::new();
         plugins.script(
             "teller",
             "echo $(id -u) $(id -g) $(id -G) \"$*\" $A $B $MANDOSPLUGINHELPERDIR",
         );
-        let mut runner = plugins.runner(whose);
+        let mut runner = plugins.runner(project);
         runner
             .args([
                 "--userid=1234",
@@ -130,16 +130,16 @@ fn a_plugin_has_nothing_of_the_runner_open() {
         .arg("/proc/self/fd")
         .output()
         .unwrap();
-    let mut runner = plugins.runner(Whose::Ours);
+    let mut runner = plugins.runner(Project::Ours);
     runner.args(["--options-for", "tool:/proc/self/fd"]);
-    let output = Running::start("runner", &mut runner).finish();
+    let output = RunningProgram::start("runner", &mut runner).finish();
     assert_eq!(output.stdout, open.stdout);
 }
 
-// Which files count; "Disable the plugin named PLUGIN", "Re-enable the plugin named PLUGIN".
+// The files that count as plugins; "Disable the plugin named PLUGIN", "Re-enable the plugin named PLUGIN".
 #[test]
 fn leftovers_and_the_disabled_are_not_run() {
-    for whose in BOTH {
+    for project in BOTH {
         let plugins = Plugins::new();
         let ran = plugins.open("ran");
         for name in [
@@ -163,7 +163,7 @@ fn leftovers_and_the_disabled_are_not_run() {
         plugins.script("zzz", "sleep 0.3; printf x");
         let config = plugins.open("config");
         fs::write(&config, "# all\n--disable=off -d\tagain # here").unwrap();
-        let mut runner = plugins.runner(whose);
+        let mut runner = plugins.runner(project);
         runner
             .arg("--config-file")
             .arg(&config)
@@ -172,7 +172,7 @@ fn leftovers_and_the_disabled_are_not_run() {
         let ran = fs::read_to_string(ran).unwrap();
         let mut ran: Vec<&str> = ran.lines().collect();
         ran.sort_unstable();
-        assert_eq!(ran, ["again", "good"], "{whose:?}");
+        assert_eq!(ran, ["again", "good"], "{project:?}");
     }
 }
 
@@ -180,11 +180,11 @@ fn leftovers_and_the_disabled_are_not_run() {
 #[test]
 fn a_person_is_asked_when_no_plugin_helps() {
     let missing = || applet("plugin-runner");
-    for whose in BOTH {
+    for project in BOTH {
         let plugins = Plugins::new();
         plugins.script("fails", "echo no; exit 1");
         let runner = |arguments: &[&str]| {
-            let mut runner = plugins.runner(whose);
+            let mut runner = plugins.runner(project);
             runner.args(arguments);
             runner
         };
@@ -201,11 +201,11 @@ fn a_person_is_asked_when_no_plugin_helps() {
             assert!(!terminal.echoes());
             terminal.type_in(b"typed in\n");
             let output = seat.finish();
-            assert_eq!(output.stdout, b"typed in", "{whose:?} {arguments:?}");
+            assert_eq!(output.stdout, b"typed in", "{project:?} {arguments:?}");
             assert_eq!(
                 output.status.code(),
                 Some(status),
-                "{whose:?} {arguments:?}"
+                "{project:?} {arguments:?}"
             );
         }
     }
@@ -229,9 +229,9 @@ fn a_person_is_asked_when_no_plugin_helps() {
 fn nobody_is_asked_where_that_is_not_wanted_or_not_possible() {
     let plugins = Plugins::new();
     plugins.script("fails", "exit 1");
-    let mut runner = plugins.runner(Whose::Ours);
+    let mut runner = plugins.runner(Project::Ours);
     runner.arg("--no-fallback");
-    for command in [&runner, &plugins.runner(Whose::Ours)] {
+    for command in [&runner, &plugins.runner(Project::Ours)] {
         let output = finish("runner", command);
         assert_eq!(
             (output.status.code(), &output.stdout[..]),
@@ -246,7 +246,7 @@ fn the_terminal_is_put_back_when_the_question_is_cut_off() {
         let plugins = Plugins::new();
         plugins.script("fails", "exit 1");
         let terminal = Terminal::new();
-        let seat = terminal.start(&plugins.runner(Whose::Ours));
+        let seat = terminal.start(&plugins.runner(Project::Ours));
         terminal.wait_for("Password: ");
         seat.signal(signal);
         let output = seat.finish();
@@ -262,7 +262,7 @@ fn a_runner_that_is_ended_ends_its_plugins() {
     let plugins = Plugins::new();
     plugins.script("waits", "echo pid $$ >&2; exec sleep 1000");
     for signal in ["TERM", "KILL"] {
-        let runner = Running::start("runner", &mut plugins.runner(Whose::Ours));
+        let runner = RunningProgram::start("runner", &mut plugins.runner(Project::Ours));
         let pid = runner.wait_for("its plugin", |line| {
             Some(line.strip_prefix("pid ")?.to_owned())
         });
@@ -292,7 +292,7 @@ fn a_plugin_that_died_comes_back_and_wins() {
         ),
     );
     let began = clock::now().mono;
-    let output = finish("runner", &plugins.runner(Whose::Ours));
+    let output = finish("runner", &plugins.runner(Project::Ours));
     assert_eq!(output.stdout, b"pw");
     let took = clock::now().mono.since(began).as_secs_f64();
     assert!(
@@ -307,7 +307,7 @@ fn what_everyone_can_write_to_is_not_run() {
     plugins.script("open", "printf x");
     let open = plugins.directory().join("open");
     fs::set_permissions(open, fs::Permissions::from_mode(0o777)).unwrap();
-    let output = finish("runner", &plugins.runner(Whose::Ours));
+    let output = finish("runner", &plugins.runner(Project::Ours));
     assert_eq!(
         (output.status.code(), &output.stdout[..]),
         (Some(69), &b""[..])
@@ -320,7 +320,7 @@ fn what_everyone_can_write_to_is_not_run() {
     plugins.script("good", "printf x");
     for (mode, status) in [(0o777, 69), (0o1777, 69), (0o775, 69), (0o755, 0)] {
         fs::set_permissions(plugins.directory(), fs::Permissions::from_mode(mode)).unwrap();
-        let output = finish("runner", &plugins.runner(Whose::Ours));
+        let output = finish("runner", &plugins.runner(Project::Ours));
         assert_eq!(output.status.code(), Some(status), "{mode:o}");
     }
 }
@@ -340,13 +340,13 @@ fn what_another_user_owns_is_not_run() {
         directory.join(".."),
     ] {
         std::os::unix::fs::chown(&path, Some(65534), None).unwrap();
-        let output = finish("runner", &plugins.runner(Whose::Ours));
+        let output = finish("runner", &plugins.runner(Project::Ours));
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         assert_eq!(output.status.code(), Some(69), "{said}");
         assert!(said.contains("belongs to user 65534"), "{said}");
         std::os::unix::fs::chown(&path, Some(0), None).unwrap();
     }
-    let output = finish("runner", &plugins.runner(Whose::Ours));
+    let output = finish("runner", &plugins.runner(Project::Ours));
     assert_eq!(output.stdout, b"x");
 }
 
@@ -354,15 +354,15 @@ fn what_another_user_owns_is_not_run() {
 #[test]
 fn plugins_of_both_sides_run_under_both_runners() {
     let _screen = no_plymouth();
-    for (runner, whose) in [
-        (Whose::Ours, Whose::Ours),
-        (Whose::Ours, Whose::Stock),
-        (Whose::Stock, Whose::Ours),
+    for (runner, project) in [
+        (Project::Ours, Project::Ours),
+        (Project::Ours, Project::Stock),
+        (Project::Stock, Project::Ours),
     ] {
         let plugins = Plugins::new();
-        let program = match whose {
-            Whose::Ours => boot_client(),
-            Whose::Stock => stock_boot("plugins.d/password-prompt"),
+        let program = match project {
+            Project::Ours => boot_client(),
+            Project::Stock => stock_boot("plugins.d/password-prompt"),
         };
         plugins.link("password-prompt", &program);
         let terminal = Terminal::new();
@@ -377,7 +377,7 @@ fn plugins_of_both_sides_run_under_both_runners() {
         terminal.wait_for("Enter passphrase: ");
         terminal.type_in(b"by hand\n");
         let output = seat.finish();
-        assert_eq!(output.stdout, b"by hand", "{whose:?} under {runner:?}");
+        assert_eq!(output.stdout, b"by hand", "{project:?} under {runner:?}");
     }
 }
 
@@ -390,7 +390,7 @@ fn our_client_is_lowered_under_our_runner_and_its_sibling_restores_the_terminal(
     let plugins = Plugins::new();
     plugins.link("mandos-client", &boot_client());
     plugins.link("password-prompt", &boot_client());
-    let machine = Machine::new("lowered", Whose::Ours, Keys::Curve25519, b"x");
+    let machine = TestMachine::new("lowered", Project::Ours, MachineKeys::Curve25519, b"x");
     let open =
         |path: &Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
     open(machine.key_dir(), 0o755);
@@ -416,7 +416,7 @@ fn our_client_is_lowered_under_our_runner_and_its_sibling_restores_the_terminal(
         ),
     );
     let terminal = Terminal::new();
-    let mut command = plugins.runner(Whose::Ours);
+    let mut command = plugins.runner(Project::Ours);
     command.args(["--options-for", &options]);
     let seat = terminal.start(&command);
     // At its first message the client has lowered itself.

@@ -4,15 +4,15 @@
 use std::os::unix::process::ExitStatusExt;
 use std::process::Command;
 
-use nightlatch_interop::process::Running;
+use nightlatch_interop::process::RunningProgram;
 use nightlatch_interop::programs::{ours, peer};
 use nightlatch_interop::pty::Terminal;
 
-use crate::house::{applet, is_root, plymouth_runs};
+use crate::fixture::{applet, is_root, plymouth_runs};
 
 /// Our programs reach each other there and nothing outside: the daemon's socket is of the network's
 /// namespace. The daemon takes the serial console, which is the terminal.
-const HOUSE: &str = "
+const HOST_SETUP: &str = "
 mount -t tmpfs none /run
 mount -t overlay none -o lowerdir=\"$1\":/usr /usr
 echo ttyS0 > /run/active
@@ -25,12 +25,12 @@ echo ready >&2
 exec sleep infinity
 ";
 
-struct House {
-    running: Running,
+struct Splash {
+    running: RunningProgram,
     terminal: Terminal,
 }
 
-impl House {
+impl Splash {
     fn start() -> Self {
         let terminal = Terminal::new();
         let usr = peer("usr/sbin/plymouthd");
@@ -51,10 +51,10 @@ impl House {
                 "--kill-child",
                 "--mount-proc",
             ])
-            .args(["sh", "-euc", HOUSE, "sh"])
+            .args(["sh", "-euc", HOST_SETUP, "sh"])
             .arg(usr)
             .arg(terminal.name());
-        let running = Running::start("plymouthd", &mut command);
+        let running = RunningProgram::start("plymouthd", &mut command);
         running.wait_for("that Plymouth is ready", |line| {
             (line == "ready").then_some(())
         });
@@ -74,10 +74,10 @@ impl House {
     }
 
     /// Starts our applet and waits until its question is on the screen.
-    fn ask(&self, question: &str) -> Running {
+    fn ask(&self, question: &str) -> RunningProgram {
         let mut ask = applet("plymouth");
         ask.args(["--prompt", question]);
-        let running = Running::start("plymouth", &mut self.inside(&ask));
+        let running = RunningProgram::start("plymouth", &mut self.inside(&ask));
         self.terminal.wait_for(question);
         running
     }
@@ -97,17 +97,17 @@ fn a_person_at_plymouths_screen_is_asked() {
         return;
     }
     let _alone = plymouth_runs();
-    let house = House::start();
-    let running = house.ask("Say the word");
-    house.terminal.type_in(b"the word\r");
+    let fixture = Splash::start();
+    let running = fixture.ask("Say the word");
+    fixture.terminal.type_in(b"the word\r");
     let output = running.finish();
     assert_eq!(output.stdout, b"the word", "{output:?}");
     assert!(output.status.success());
 
-    // "If this program is killed ... it cannot tell plymouth(8) to abort": the next question is then
-    // asked of a new daemon, and answered.
-    let before = house.pid();
-    let running = house.ask("Never mind");
+    // "If this program is killed ... it cannot tell plymouth(8) to abort": the next question goes to a new daemon, and
+    // is answered.
+    let before = fixture.pid();
+    let running = fixture.ask("Never mind");
     let inner = running.pid();
     let child = std::fs::read_to_string(format!("/proc/{inner}/task/{inner}/children")).unwrap();
     let target = if child.trim().is_empty() {
@@ -120,15 +120,15 @@ fn a_person_at_plymouths_screen_is_asked() {
     let output = running.finish();
     assert_eq!(output.stdout, b"");
     assert!(!output.status.success() || output.status.signal().is_some());
-    assert_ne!(house.pid(), before, "{output:?}");
-    let running = house.ask("Once more");
-    house.terminal.type_in(b"again\r");
+    assert_ne!(fixture.pid(), before, "{output:?}");
+    let running = fixture.ask("Once more");
+    fixture.terminal.type_in(b"again\r");
     assert_eq!(running.finish().stdout, b"again");
 
     // password-prompt(8mandos): "If it is detected, this process will immediately exit".
-    let mut prompt = house.inside(&applet("password-prompt"));
+    let mut prompt = fixture.inside(&applet("password-prompt"));
     assert_eq!(prompt.output().unwrap().status.code(), Some(69));
-    house.running.kill();
+    fixture.running.kill();
 }
 
 /// Runs `story` in a host where `$impostor` is a program called plymouthd, and `as_other` runs one as another
@@ -159,7 +159,7 @@ fn play(name: &str, story: &str) -> std::process::Output {
         .arg(&impostor)
         .arg(program.get_program())
         .args(program.get_args());
-    Running::start(name, &mut command).finish()
+    RunningProgram::start(name, &mut command).finish()
 }
 
 // The daemon's name is abstract, so that every process can take it.
@@ -238,7 +238,7 @@ fn without_plymouth_nobody_is_asked() {
         .arg("--net")
         .arg(ask.get_program())
         .args(ask.get_args());
-    let output = Running::start("plymouth", &mut command).finish();
+    let output = RunningProgram::start("plymouth", &mut command).finish();
     assert_eq!(output.status.code(), Some(69));
     for (arguments, status) in [
         (&["--nope"][..], 64),

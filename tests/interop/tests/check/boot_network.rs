@@ -1,20 +1,20 @@
-//! What a boot finds of the network, beside what the running system has: nothing is called good that fails at boot.
+//! The network at boot compared with that of the running system: the check never approves what fails at boot.
 
 use crate::UP;
-use crate::machine::House;
+use crate::machine::CheckedMachine;
 
 /// The machine has an address by which it reaches its server, and knows it by this one.
 pub(crate) const SERVER: &str = "192.0.2.1";
 
-pub(crate) fn with_addresses() -> Option<House> {
-    let house = House::new(UP)?;
-    house.ip(true, "addr add 192.0.2.1/24 dev srv0");
-    house.ip(false, "addr add 192.0.2.7/24 dev cli0");
-    Some(house)
+pub(crate) fn with_addresses() -> Option<CheckedMachine> {
+    let fixture = CheckedMachine::new(UP)?;
+    fixture.ip(true, "addr add 192.0.2.1/24 dev srv0");
+    fixture.ip(false, "addr add 192.0.2.7/24 dev cli0");
+    Some(fixture)
 }
 
-pub(crate) fn told(house: &House, status: i32, parts: &[&str]) {
-    let (ended, said) = house.check(&["--wait", "3"]);
+pub(crate) fn told(fixture: &CheckedMachine, status: i32, parts: &[&str]) {
+    let (ended, said) = fixture.check(&["--wait", "3"]);
     assert_eq!(ended, Some(status), "{said}");
     for part in parts {
         assert!(said.contains(part), "{part}\n{said}");
@@ -26,26 +26,28 @@ pub(crate) fn told(house: &House, status: i32, parts: &[&str]) {
 
 #[test]
 fn what_was_learned_is_what_is_there_until_it_drifts() {
-    let Some(house) = House::new(UP) else { return };
+    let Some(fixture) = CheckedMachine::new(UP) else {
+        return;
+    };
     told(
-        &house,
+        &fixture,
         0,
         &[
             "warn  network   nothing was learned",
             "-> nightlatch network --learn",
         ],
     );
-    house.learn();
+    fixture.learn();
     told(
-        &house,
+        &fixture,
         0,
         &["ok    network   network.conf is what the running kernel has"],
     );
-    house.ip(false, "link set cli0 down");
-    house.ip(false, "link set cli0 address 02:00:00:00:77:77");
-    house.ip(false, "link set cli0 up");
+    fixture.ip(false, "link set cli0 down");
+    fixture.ip(false, "link set cli0 address 02:00:00:00:77:77");
+    fixture.ip(false, "link set cli0 up");
     told(
-        &house,
+        &fixture,
         1,
         &["FAIL  network   network.conf has drifted: cli0"],
     );
@@ -53,12 +55,14 @@ fn what_was_learned_is_what_is_there_until_it_drifts() {
 
 #[test]
 fn an_image_without_what_was_learned_is_told() {
-    let Some(house) = House::new(UP) else { return };
-    house.learn();
+    let Some(fixture) = CheckedMachine::new(UP) else {
+        return;
+    };
+    fixture.learn();
     let conf = "[cli0]\nmtu = 1400\n";
-    std::fs::write(house.path("etc/nightlatch/network.conf"), conf).unwrap();
+    std::fs::write(fixture.path("etc/nightlatch/network.conf"), conf).unwrap();
     told(
-        &house,
+        &fixture,
         1,
         &[
             "FAIL  image     /boot/initrd.img-6.1 has another /conf/conf.d/nightlatch/network.conf than",
@@ -68,23 +72,23 @@ fn an_image_without_what_was_learned_is_told() {
 
 #[test]
 fn a_server_that_is_connected_to_is_reached_only_by_what_the_image_has() {
-    let Some(house) = with_addresses() else {
+    let Some(fixture) = with_addresses() else {
         return;
     };
-    let settings = format!("[client]\nconnect = {SERVER}:{}\n", house.port());
-    house.configure(&settings);
+    let settings = format!("[client]\nconnect = {SERVER}:{}\n", fixture.port());
+    fixture.configure(&settings);
     // The running system reaches it; a boot has no address.
     told(
-        &house,
+        &fixture,
         1,
         &[
             "FAIL  network   a boot does not reach 192.0.2.1: no link of network.conf has an IPv4 address",
             "warn  server    no server is asked: a boot would not get that far",
         ],
     );
-    house.learn();
+    fixture.learn();
     told(
-        &house,
+        &fixture,
         0,
         &[
             "ok    network   a boot reaches 192.0.2.1 over cli0 without a gateway, as the running system does",
@@ -105,17 +109,17 @@ fn a_server_that_is_connected_to_is_reached_only_by_what_the_image_has() {
             "expected \"onlink\" at the end of the route",
         ),
     ] {
-        house.write("etc/nightlatch/network.conf", &format!("[cli0]\n{wrong}"));
-        told(&house, 1, &["FAIL  network   ", said]);
+        fixture.write("etc/nightlatch/network.conf", &format!("[cli0]\n{wrong}"));
+        told(&fixture, 1, &["FAIL  network   ", said]);
     }
     // The scripts of initramfs-tools ask for a lease; elsewhere the running system's is nothing that a boot has.
-    house.write("etc/nightlatch/network.conf", "[cli0]\naddresses = dhcp\n");
-    let (_, said) = house.check(&["--wait", "3"]);
+    fixture.write("etc/nightlatch/network.conf", "[cli0]\naddresses = dhcp\n");
+    let (_, said) = fixture.check(&["--wait", "3"]);
     let asks = "warn  network   a boot asks for an address by DHCP on cli0 to reach 192.0.2.1";
     assert!(said.contains(asks), "{said}");
-    house.without_initramfs_tools();
+    fixture.without_initramfs_tools();
     told(
-        &house,
+        &fixture,
         1,
         &[
             "FAIL  network   a boot does not reach 192.0.2.1: the running system has the address of cli0 by DHCP",
@@ -125,20 +129,20 @@ fn a_server_that_is_connected_to_is_reached_only_by_what_the_image_has() {
 
 #[test]
 fn options_of_the_plugin_runner_and_the_kernel_are_those_of_the_boot() {
-    let Some(house) = with_addresses() else {
+    let Some(fixture) = with_addresses() else {
         return;
     };
-    house.learn();
-    let runner = |text: &str| house.write("etc/nightlatch/plugin-runner.conf", text);
+    fixture.learn();
+    let runner = |text: &str| fixture.write("etc/nightlatch/plugin-runner.conf", text);
     runner("--options-for=mandos-client:--connect=192.0.2.9:4711\n");
     told(
-        &house,
+        &fixture,
         1,
         &["FAIL  network   a boot does not reach 192.0.2.9"],
     );
     runner("--options-for=mandos-client:--conect=192.0.2.9:4711\n");
     told(
-        &house,
+        &fixture,
         1,
         &[
             "FAIL  options   the client does not take its options: ",
@@ -147,35 +151,35 @@ fn options_of_the_plugin_runner_and_the_kernel_are_those_of_the_boot() {
     );
     runner("--useird=5\n");
     told(
-        &house,
+        &fixture,
         1,
         &["FAIL  options   plugin-runner.conf: ", "useird"],
     );
     runner("--disable=mandos-client\n");
     told(
-        &house,
+        &fixture,
         1,
         &["FAIL  options   the client would not be started"],
     );
     runner("");
     let grub =
         "menuentry x {\n linux /vmlinuz-6.1 root=x nightlatch=connect:192.0.2.8:4711 quiet\n}\n";
-    house.write("boot/grub/grub.cfg", grub);
+    fixture.write("boot/grub/grub.cfg", grub);
     told(
-        &house,
+        &fixture,
         1,
         &["FAIL  network   a boot does not reach 192.0.2.8"],
     );
-    house.write("boot/grub/grub.cfg", &grub.replace("quiet", "ip=dhcp"));
-    let (_, said) = house.check(&["--wait", "3"]);
+    fixture.write("boot/grub/grub.cfg", &grub.replace("quiet", "ip=dhcp"));
+    let (_, said) = fixture.check(&["--wait", "3"]);
     let part = "ip= in /boot/grub/grub.cfg gives addresses at boot: whether they lead to 192.0.2.8:4711 is not tried";
     assert!(said.contains(part), "{said}");
-    house.write(
+    fixture.write(
         "boot/grub/grub.cfg",
         &grub.replace("connect:192.0.2.8:4711", "off"),
     );
     told(
-        &house,
+        &fixture,
         1,
         &[
             "would not be started",
@@ -186,25 +190,25 @@ fn options_of_the_plugin_runner_and_the_kernel_are_those_of_the_boot() {
 
 #[test]
 fn a_name_is_nothing_that_every_boot_can_resolve() {
-    let Some(house) = with_addresses() else {
+    let Some(fixture) = with_addresses() else {
         return;
     };
-    house.write("etc/hosts", &format!("{SERVER} home.example\n"));
-    let port = house.port();
-    house.configure(&format!("[client]\nconnect = home.example:{port}\n"));
-    house.learn();
+    fixture.write("etc/hosts", &format!("{SERVER} home.example\n"));
+    let port = fixture.port();
+    fixture.configure(&format!("[client]\nconnect = home.example:{port}\n"));
+    fixture.learn();
     // The scripts of initramfs-tools ask the network, which is another at boot.
     told(
-        &house,
+        &fixture,
         0,
         &[
             "warn  network   home.example is a name: whether the network of a boot brings a resolver that knows it is not \
              tried",
         ],
     );
-    house.without_initramfs_tools();
+    fixture.without_initramfs_tools();
     told(
-        &house,
+        &fixture,
         1,
         &[
             "FAIL  network   home.example is a name, and a boot has nothing that resolves names",
@@ -215,25 +219,27 @@ fn a_name_is_nothing_that_every_boot_can_resolve() {
 
 #[test]
 fn an_interface_that_a_boot_does_not_have_is_told() {
-    let Some(house) = House::new(UP) else { return };
-    house.learn();
-    house.configure("[client]\ninterface = eth9\n");
+    let Some(fixture) = CheckedMachine::new(UP) else {
+        return;
+    };
+    fixture.learn();
+    fixture.configure("[client]\ninterface = eth9\n");
     told(
-        &house,
+        &fixture,
         1,
         &[
             "FAIL  network   there is no interface eth9: a boot waits for it",
             "-> expected one of cli0",
         ],
     );
-    house.configure("[client]\ninterface = eth9, cli0\n");
-    told(&house, 0, &["warn  network   there is no interface eth9"]);
+    fixture.configure("[client]\ninterface = eth9, cli0\n");
+    told(&fixture, 0, &["warn  network   there is no interface eth9"]);
     // One that the running system has, and a boot would have to make.
-    house.ip(false, "link add br0 type bridge");
-    house.ip(false, "link set br0 up");
-    house.configure("[client]\ninterface = br0\n");
+    fixture.ip(false, "link add br0 type bridge");
+    fixture.ip(false, "link set br0 up");
+    fixture.configure("[client]\ninterface = br0\n");
     told(
-        &house,
+        &fixture,
         1,
         &["FAIL  network   br0 is not in network.conf: a boot does not make it"],
     );
@@ -241,15 +247,17 @@ fn an_interface_that_a_boot_does_not_have_is_told() {
 
 #[test]
 fn a_bridge_is_tried_in_the_place_of_its_port() {
-    let Some(house) = House::new(UP) else { return };
-    house.ip(false, "link add br0 type bridge");
-    house.ip(false, "link set cli0 master br0");
-    house.ip(false, "link set br0 up");
-    house.wait_for_link_local("br0");
-    house.configure("[client]\ninterface = br0\n");
-    house.learn();
+    let Some(fixture) = CheckedMachine::new(UP) else {
+        return;
+    };
+    fixture.ip(false, "link add br0 type bridge");
+    fixture.ip(false, "link set cli0 master br0");
+    fixture.ip(false, "link set br0 up");
+    fixture.wait_for_link_local("br0");
+    fixture.configure("[client]\ninterface = br0\n");
+    fixture.learn();
     told(
-        &house,
+        &fixture,
         0,
         &[
             "ok    options   a boot starts the client with --interface=cli0",

@@ -11,10 +11,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use cpio::newc;
-use nightlatch_interop::machine::{Keys, Machine};
-use nightlatch_interop::netns::{Host, Lan, cable};
-use nightlatch_interop::programs::{Whose, ours};
-use nightlatch_interop::site::{Kind, Site};
+use nightlatch_interop::machine::{MachineKeys, TestMachine};
+use nightlatch_interop::netns::{Lan, NetnsHost, cable};
+use nightlatch_interop::programs::{Project, ours};
+use nightlatch_interop::site::{Site, SiteKind};
 use tempfile::TempDir;
 
 const PASSWORD: &str = "a password of the machine";
@@ -37,29 +37,34 @@ const SCRIPTS: &str = concat!(
     "/../../dist/initramfs-tools/scripts"
 );
 
-/// Where they are on the machine.
+/// Their path on the machine.
 const TOOLS: &str = "usr/share/initramfs-tools/scripts";
 
-pub(crate) struct House {
+pub(crate) struct CheckedMachine {
     folder: TempDir,
     lan: Lan,
     /// At the end of a cable, without a server.
-    nobody: Host,
+    nobody: NetnsHost,
     site: RefCell<Option<Site>>,
     /// Each volume's line in crypttab, and whether the image opens it.
     volumes: RefCell<Vec<(String, bool)>>,
 }
 
-impl House {
+impl CheckedMachine {
     /// A machine that its server knows, with these settings there. `None`, and said so, without root.
     pub(crate) fn new(settings: &str) -> Option<Self> {
-        Self::with(Kind::OursAlone, settings)
+        Self::with(SiteKind::OursAlone, settings)
     }
 
     /// The same with another server.
-    pub(crate) fn with(kind: Kind, settings: &str) -> Option<Self> {
+    pub(crate) fn with(kind: SiteKind, settings: &str) -> Option<Self> {
         let lan = Lan::new("check")?;
-        let machine = Machine::new("tower", Whose::Ours, Keys::Curve25519, PASSWORD.as_bytes());
+        let machine = TestMachine::new(
+            "tower",
+            Project::Ours,
+            MachineKeys::Curve25519,
+            PASSWORD.as_bytes(),
+        );
         let site = kind.serve(&lan.server, &machine.section(settings));
         lan.client.wait_for_link_local("cli0");
         let folder = tempfile::tempdir().unwrap();
@@ -73,21 +78,21 @@ impl House {
         ] {
             fs::create_dir_all(folder.path().join(name)).unwrap();
         }
-        let house = Self {
+        let fixture = Self {
             folder,
             lan,
-            nobody: Host::new("nobody"),
+            nobody: NetnsHost::new("nobody"),
             site: RefCell::new(Some(site)),
             volumes: RefCell::default(),
         };
-        house.copy_keys(&machine);
-        fs::write(house.path("boot/vmlinuz-6.1"), "").unwrap();
-        fs::write(house.path("usr/sbin/update-initramfs"), "").unwrap();
-        house.install_scripts();
-        house.add_volume("root", "none luks,initramfs", true);
-        house.lock_volume_with("root", PASSWORD);
-        house.make_image(&[]);
-        Some(house)
+        fixture.copy_keys(&machine);
+        fs::write(fixture.path("boot/vmlinuz-6.1"), "").unwrap();
+        fs::write(fixture.path("usr/sbin/update-initramfs"), "").unwrap();
+        fixture.install_scripts();
+        fixture.add_volume("root", "none luks,initramfs", true);
+        fixture.lock_volume_with("root", PASSWORD);
+        fixture.make_image(&[]);
+        Some(fixture)
     }
 
     /// As the package does.
@@ -113,7 +118,7 @@ impl House {
         self.path("boot/initrd.img-6.1")
     }
 
-    fn copy_keys(&self, machine: &Machine) {
+    fn copy_keys(&self, machine: &TestMachine) {
         let keys = self.path("etc/nightlatch/keys");
         let _ = fs::remove_dir_all(&keys);
         fs::create_dir(&keys).unwrap();
@@ -128,7 +133,7 @@ impl House {
     }
 
     /// Runs our program on the machine: how it ended, and all that it said.
-    fn run(&self, host: &Host, arguments: &[&str]) -> (Option<i32>, String) {
+    fn run(&self, host: &NetnsHost, arguments: &[&str]) -> (Option<i32>, String) {
         let mut command = host.command("unshare");
         command
             .args(["--mount", "--propagation", "private", "sh", "-c", LAY])
@@ -153,12 +158,11 @@ impl House {
         self.make_image(&[]);
     }
 
-    /// Writes a file of the machine, and makes the image anew.
-    /// Takes initramfs-tools away, this host's too.
+    /// Writes a file of the machine, and makes a new image. Removes initramfs-tools, this host's too.
     pub(crate) fn without_initramfs_tools(&self) {
         let path = self.path("usr/sbin/update-initramfs");
         fs::remove_file(&path).unwrap();
-        // What an overlay file system shows as nothing at all.
+        // An overlay file system shows it as a missing file.
         let made = Command::new("mknod")
             .arg(&path)
             .args(["c", "0", "0"])
@@ -208,7 +212,7 @@ impl House {
         assert!(output.status.success(), "{output:?}");
     }
 
-    /// Adds a volume to crypttab: its key and its options. Its image has to be made anew.
+    /// Adds a volume to crypttab, with its key and its options. The image has to be made again afterwards.
     pub(crate) fn add_volume(&self, name: &str, how: &str, in_image: bool) {
         let disk = self.path(name);
         let line = format!("{name} {} {how}\n", disk.display());
@@ -244,7 +248,7 @@ impl House {
         assert!(format.wait().unwrap().success());
     }
 
-    /// Makes the image anew, with these files in it that belong into none.
+    /// Makes a new image, with these unexpected files in it.
     pub(crate) fn make_image(&self, more: &[&str]) {
         let stage = self.path("stage");
         fs::remove_dir_all(&stage).unwrap();
@@ -280,7 +284,7 @@ impl House {
         fs::set_permissions(&image, fs::Permissions::from_mode(0o600)).unwrap();
     }
 
-    /// What initramfs-tools itself puts there, as far as it matters.
+    /// Adds the files of initramfs-tools that matter here.
     fn add_boot_system(&self, stage: &Path) {
         for folder in ["conf", "cryptroot"] {
             fs::create_dir_all(stage.join(folder)).unwrap();
@@ -319,7 +323,7 @@ impl House {
         for name in ["aaa0", "in0", "in1", "docker0"] {
             host.ip(&["link", "set", name, "up"]);
         }
-        // What comes up by itself later would be taken for the check's doing.
+        // An interface that comes up later would look like a change by the check.
         for name in ["aaa0", "in0", "in1", "docker0"] {
             host.wait_for_link_local(name);
         }
@@ -342,7 +346,7 @@ impl House {
     }
 
     pub(crate) fn make_new_keys_after_the_image(&self) {
-        let other = Machine::new("other", Whose::Ours, Keys::Curve25519, b"password");
+        let other = TestMachine::new("other", Project::Ours, MachineKeys::Curve25519, b"password");
         self.copy_keys(&other);
     }
 
@@ -364,7 +368,7 @@ impl House {
     }
 }
 
-/// Adds what is in `folder` to an archive whose root is `root`.
+/// Appends the files of `folder` to an archive whose root is `root`.
 fn pack(root: &Path, folder: &Path, archive: &mut Vec<u8>) {
     for entry in fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();

@@ -7,19 +7,21 @@ mod machine;
 mod several;
 mod transcript;
 
-use machine::House;
-use nightlatch_interop::site::Kind;
+use machine::CheckedMachine;
+use nightlatch_interop::site::SiteKind;
 
 /// A check succeeds soon: the proof of life that a rehearsal needs.
 pub(crate) const UP: &str = "checker = true\ntimeout = PT20M\ninterval = PT1S";
 
 #[test]
 fn a_machine_in_order_would_come_back() {
-    let Some(house) = House::new(UP) else { return };
-    let before = house.network();
-    let (status, said) = house.check(&[]);
+    let Some(fixture) = CheckedMachine::new(UP) else {
+        return;
+    };
+    let before = fixture.network();
+    let (status, said) = fixture.check(&[]);
     assert_eq!(status, Some(0), "{said}");
-    assert_eq!(house.network(), before);
+    assert_eq!(fixture.network(), before);
     for part in [
         "ok    image     /boot/initrd.img-6.1 holds this machine's keys",
         "ok    server    from cli0: [fe80:",
@@ -31,11 +33,11 @@ fn a_machine_in_order_would_come_back() {
     ] {
         assert!(said.contains(part), "{part}\n{said}");
     }
-    let (status, said) = house.check(&["--json"]);
+    let (status, said) = fixture.check(&["--json"]);
     assert_eq!(status, Some(0), "{said}");
     assert!(said.contains("\"comes_back\": true"), "{said}");
     // It was a rehearsal both times, which nobody had allowed.
-    let log = house.server_log();
+    let log = fixture.server_log();
     assert!(
         log.contains("alarm: rehearsed") && !log.contains("alarm: granted"),
         "{log}"
@@ -44,9 +46,11 @@ fn a_machine_in_order_would_come_back() {
 
 #[test]
 fn an_image_with_other_keys_would_not_boot() {
-    let Some(house) = House::new(UP) else { return };
-    house.make_new_keys_after_the_image();
-    let (status, said) = house.check(&["--wait", "1"]);
+    let Some(fixture) = CheckedMachine::new(UP) else {
+        return;
+    };
+    fixture.make_new_keys_after_the_image();
+    let (status, said) = fixture.check(&["--wait", "1"]);
     assert_eq!(status, Some(1), "{said}");
     let part = "has another /conf/conf.d/nightlatch/seckey.txt than this machine";
     assert!(said.contains(part), "{said}");
@@ -55,13 +59,15 @@ fn an_image_with_other_keys_would_not_boot() {
 
 #[test]
 fn an_image_is_for_root_alone_and_has_nothing_of_a_server() {
-    let Some(house) = House::new(UP) else { return };
-    house.make_image(&[
+    let Some(fixture) = CheckedMachine::new(UP) else {
+        return;
+    };
+    fixture.make_image(&[
         "etc/nightlatch/clients.conf",
         "conf/conf.d/nightlatch/other.pem",
     ]);
-    house.let_everybody_read_the_image();
-    let (status, said) = house.check(&[]);
+    fixture.let_everybody_read_the_image();
+    let (status, said) = fixture.check(&[]);
     assert_eq!(status, Some(1), "{said}");
     for part in [
         "can be read by everybody",
@@ -74,54 +80,62 @@ fn an_image_is_for_root_alone_and_has_nothing_of_a_server() {
 
 #[test]
 fn a_kernel_without_an_image_would_not_boot() {
-    let Some(house) = House::new(UP) else { return };
-    house.remove_image();
-    let (status, said) = house.check(&[]);
+    let Some(fixture) = CheckedMachine::new(UP) else {
+        return;
+    };
+    fixture.remove_image();
+    let (status, said) = fixture.check(&[]);
     assert_eq!(status, Some(1), "{said}");
     assert!(said.contains("the kernel 6.1 has no image"), "{said}");
 }
 
 #[test]
 fn a_server_that_is_away_or_refuses_is_told() {
-    let Some(house) = House::new("checker = true\nenabled = no") else {
+    let Some(fixture) = CheckedMachine::new("checker = true\nenabled = no") else {
         return;
     };
-    let (status, said) = house.check(&["--wait", "3"]);
+    let (status, said) = fixture.check(&["--wait", "3"]);
     assert_eq!(status, Some(1), "{said}");
     assert!(said.contains("the server refuses: disabled"), "{said}");
-    house.stop_server();
-    let (status, said) = house.check(&["--wait", "1"]);
+    fixture.stop_server();
+    let (status, said) = fixture.check(&["--wait", "1"]);
     assert_eq!(status, Some(1), "{said}");
     assert!(said.contains("from cli0: "), "{said}");
 }
 
 #[test]
 fn a_volume_that_the_password_does_not_open_is_told() {
-    let Some(house) = House::new(UP) else { return };
-    house.lock_volume_with("root", "another password");
-    let (status, said) = house.check(&[]);
+    let Some(fixture) = CheckedMachine::new(UP) else {
+        return;
+    };
+    fixture.lock_volume_with("root", "another password");
+    let (status, said) = fixture.check(&[]);
     assert_eq!(status, Some(1), "{said}");
     assert!(said.contains("root: the password does not open "), "{said}");
 }
 
 #[test]
 fn a_reboot_that_takes_longer_than_the_server_allows_is_told() {
-    let Some(house) = House::new(UP) else { return };
-    house.configure("[client]\ndowntime = PT1H\n");
-    let (status, said) = house.check(&[]);
+    let Some(fixture) = CheckedMachine::new(UP) else {
+        return;
+    };
+    fixture.configure("[client]\ndowntime = PT1H\n");
+    let (status, said) = fixture.check(&[]);
     assert_eq!(status, Some(1), "{said}");
     let part = "a reboot takes 1 h as client.conf says, and the server allows 19 min 59 s at least";
     assert!(said.contains(part), "{said}");
-    house.configure("[client]\ndowntime = PT19M\n");
-    let (status, said) = house.check(&[]);
+    fixture.configure("[client]\ndowntime = PT19M\n");
+    let (status, said) = fixture.check(&[]);
     assert_eq!(status, Some(0), "{said}");
 }
 
 #[test]
 fn an_image_that_starts_nothing_would_not_boot_by_itself() {
-    let Some(house) = House::new(UP) else { return };
-    house.forget_scripts_in_the_image();
-    let (status, said) = house.check(&[]);
+    let Some(fixture) = CheckedMachine::new(UP) else {
+        return;
+    };
+    fixture.forget_scripts_in_the_image();
+    let (status, said) = fixture.check(&[]);
     assert_eq!(status, Some(1), "{said}");
     for part in [
         "has nothing that starts the client: it lacks /scripts/init-premount/nightlatch",
@@ -133,9 +147,11 @@ fn an_image_that_starts_nothing_would_not_boot_by_itself() {
 
 #[test]
 fn an_image_that_is_left_behind_must_not_give_the_keys_away() {
-    let Some(house) = House::new(UP) else { return };
-    house.leave_an_image_behind();
-    let (status, said) = house.check(&[]);
+    let Some(fixture) = CheckedMachine::new(UP) else {
+        return;
+    };
+    fixture.leave_an_image_behind();
+    let (status, said) = fixture.check(&[]);
     assert_eq!(status, Some(1), "{said}");
     let part = "initrd.img-6.0.dpkg-bak is no kernel's image, holds keys, and can be read";
     assert!(said.contains(part), "{said}");
@@ -143,26 +159,28 @@ fn an_image_that_is_left_behind_must_not_give_the_keys_away() {
 
 #[test]
 fn each_volume_is_tried_by_what_opens_it() {
-    let Some(house) = House::new(UP) else { return };
-    let right = house.add_file("right", "a key");
-    let wrong = house.add_file("wrong", "another key");
-    house.add_volume("by-file", &format!("{right} luks"), false);
-    house.add_volume("by-wrong-file", &format!("{wrong} luks"), false);
-    house.add_volume("optional", &format!("{wrong} luks,nofail"), false);
+    let Some(fixture) = CheckedMachine::new(UP) else {
+        return;
+    };
+    let right = fixture.add_file("right", "a key");
+    let wrong = fixture.add_file("wrong", "another key");
+    fixture.add_volume("by-file", &format!("{right} luks"), false);
+    fixture.add_volume("by-wrong-file", &format!("{wrong} luks"), false);
+    fixture.add_volume("optional", &format!("{wrong} luks,nofail"), false);
     for name in ["by-file", "by-wrong-file", "optional"] {
-        house.lock_volume_with(name, "a key");
+        fixture.lock_volume_with(name, "a key");
     }
-    house.add_volume("late", "none luks", false);
-    house.add_volume("socket", "/run/nightlatch/key luks", false);
+    fixture.add_volume("late", "none luks", false);
+    fixture.add_volume("socket", "/run/nightlatch/key luks", false);
     for name in ["late", "socket"] {
-        house.lock_volume_with(name, "a password of the machine");
+        fixture.lock_volume_with(name, "a password of the machine");
     }
-    house.add_volume("forgotten", "none luks,initramfs", false);
-    house.lock_volume_with("forgotten", "a password of the machine");
-    house.add_volume("swap", "/dev/urandom swap,plain", false);
-    house.add_volume("gone", "none luks,initramfs", true);
-    house.make_image(&[]);
-    let (status, said) = house.check(&[]);
+    fixture.add_volume("forgotten", "none luks,initramfs", false);
+    fixture.lock_volume_with("forgotten", "a password of the machine");
+    fixture.add_volume("swap", "/dev/urandom swap,plain", false);
+    fixture.add_volume("gone", "none luks,initramfs", true);
+    fixture.make_image(&[]);
+    let (status, said) = fixture.check(&[]);
     assert_eq!(status, Some(1), "{said}");
     for part in [
         "ok    volume    root: the password opens ",
@@ -182,9 +200,11 @@ fn each_volume_is_tried_by_what_opens_it() {
 
 #[test]
 fn one_interface_that_leads_to_a_server_is_enough() {
-    let Some(house) = House::new(UP) else { return };
-    house.add_a_wrong_cable();
-    let (status, said) = house.check(&["--wait", "3"]);
+    let Some(fixture) = CheckedMachine::new(UP) else {
+        return;
+    };
+    fixture.add_a_wrong_cable();
+    let (status, said) = fixture.check(&["--wait", "3"]);
     assert_eq!(status, Some(0), "{said}");
     for part in [
         "ok    server    from cli0: ",
@@ -197,12 +217,14 @@ fn one_interface_that_leads_to_a_server_is_enough() {
 
 #[test]
 fn the_interfaces_of_the_configuration_are_tried_each_by_itself_and_none_is_taken_up() {
-    let Some(house) = House::new(UP) else { return };
-    house.add_a_wrong_cable();
-    house.add_an_interface_that_is_down();
-    house.configure("[client]\ninterface = cli0, aaa0, down0\n");
-    let before = house.network();
-    let (status, said) = house.check(&["--wait", "3"]);
+    let Some(fixture) = CheckedMachine::new(UP) else {
+        return;
+    };
+    fixture.add_a_wrong_cable();
+    fixture.add_an_interface_that_is_down();
+    fixture.configure("[client]\ninterface = cli0, aaa0, down0\n");
+    let before = fixture.network();
+    let (status, said) = fixture.check(&["--wait", "3"]);
     assert_eq!(status, Some(0), "{said}");
     for part in [
         "ok    server    from cli0: ",
@@ -211,16 +233,16 @@ fn the_interfaces_of_the_configuration_are_tried_each_by_itself_and_none_is_take
     ] {
         assert!(said.contains(part), "{part}\n{said}");
     }
-    assert_eq!(house.network(), before);
+    assert_eq!(fixture.network(), before);
 }
 
 #[test]
 fn a_server_that_wants_a_person_s_approval_is_told() {
     let settings = format!("{UP}\napproved_by_default = no\napproval_delay = PT1M");
-    let Some(house) = House::new(&settings) else {
+    let Some(fixture) = CheckedMachine::new(&settings) else {
         return;
     };
-    let (status, said) = house.check(&[]);
+    let (status, said) = fixture.check(&[]);
     assert_eq!(status, Some(1), "{said}");
     for part in [
         "the server refuses: rehearsal-needs-approval",
@@ -233,10 +255,10 @@ fn a_server_that_wants_a_person_s_approval_is_told() {
 
 #[test]
 fn a_server_of_mandos_is_asked_only_when_it_is_wanted() {
-    let Some(house) = House::with(Kind::StockByAvahi, UP) else {
+    let Some(fixture) = CheckedMachine::with(SiteKind::StockByAvahi, UP) else {
         return;
     };
-    let (status, said) = house.check(&[]);
+    let (status, said) = fixture.check(&[]);
     assert_eq!(status, Some(0), "{said}");
     for part in [
         "warn  server    from cli0: [fe80:",
@@ -245,8 +267,8 @@ fn a_server_of_mandos_is_asked_only_when_it_is_wanted() {
     ] {
         assert!(said.contains(part), "{part}\n{said}");
     }
-    assert!(!house.server_log().contains("Sending secret"));
-    let (status, said) = house.check(&["--stock-server"]);
+    assert!(!fixture.server_log().contains("Sending secret"));
+    let (status, said) = fixture.check(&["--stock-server"]);
     assert_eq!(status, Some(0), "{said}");
     for part in [
         "a server of Mandos, gives this machine its password",
@@ -256,5 +278,5 @@ fn a_server_of_mandos_is_asked_only_when_it_is_wanted() {
     ] {
         assert!(said.contains(part), "{part}\n{said}");
     }
-    assert!(house.server_log().contains("Sending secret"));
+    assert!(fixture.server_log().contains("Sending secret"));
 }

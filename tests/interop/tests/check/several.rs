@@ -1,24 +1,24 @@
-//! Several servers that are connected to: each is compared and rehearsed by itself, and told of by its name.
+//! Several servers to connect to: each is compared and rehearsed separately, and reported with its name.
 
 use crate::UP;
 use crate::boot_network::{SERVER, told, with_addresses};
-use crate::machine::House;
+use crate::machine::CheckedMachine;
 
-fn connect(house: &House, list: &str) {
-    house.configure(&format!("[client]\nconnect = {list}\n"));
+fn connect(fixture: &CheckedMachine, list: &str) {
+    fixture.configure(&format!("[client]\nconnect = {list}\n"));
 }
 
 #[test]
 fn each_server_is_rehearsed_and_one_that_answers_is_enough() {
-    let Some(house) = with_addresses() else {
+    let Some(fixture) = with_addresses() else {
         return;
     };
-    let port = house.port();
+    let port = fixture.port();
     // Nobody listens at the second one.
-    connect(&house, &format!("{SERVER}:{port}, {SERVER}:9"));
-    house.learn();
+    connect(&fixture, &format!("{SERVER}:{port}, {SERVER}:9"));
+    fixture.learn();
     told(
-        &house,
+        &fixture,
         0,
         &[
             &format!("--connect={SERVER}:{port} --connect={SERVER}:9"),
@@ -26,9 +26,9 @@ fn each_server_is_rehearsed_and_one_that_answers_is_enough() {
             &format!("warn  server    from here, by connecting to {SERVER}:9: "),
         ],
     );
-    connect(&house, &format!("{SERVER}:9, {SERVER}:10"));
+    connect(&fixture, &format!("{SERVER}:9, {SERVER}:10"));
     told(
-        &house,
+        &fixture,
         1,
         &[
             &format!("FAIL  server    from here, by connecting to {SERVER}:9: "),
@@ -39,7 +39,7 @@ fn each_server_is_rehearsed_and_one_that_answers_is_enough() {
 
 #[test]
 fn the_routes_and_gateways_of_all_servers_are_learned() {
-    let Some(house) = with_addresses() else {
+    let Some(fixture) = with_addresses() else {
         return;
     };
     for address in [
@@ -47,14 +47,17 @@ fn the_routes_and_gateways_of_all_servers_are_learned() {
         "198.51.100.1/32 dev lo",
         "203.0.113.1/32 dev lo",
     ] {
-        house.ip(true, &format!("addr add {address}"));
+        fixture.ip(true, &format!("addr add {address}"));
     }
-    house.ip(false, "route add 198.51.100.0/24 via 192.0.2.1");
-    house.ip(false, "route add 203.0.113.0/24 via 192.0.2.2");
-    let port = house.port();
-    connect(&house, &format!("198.51.100.1:{port}, 203.0.113.1:{port}"));
-    house.learn();
-    let conf = std::fs::read_to_string(house.path("etc/nightlatch/network.conf")).unwrap();
+    fixture.ip(false, "route add 198.51.100.0/24 via 192.0.2.1");
+    fixture.ip(false, "route add 203.0.113.0/24 via 192.0.2.2");
+    let port = fixture.port();
+    connect(
+        &fixture,
+        &format!("198.51.100.1:{port}, 203.0.113.1:{port}"),
+    );
+    fixture.learn();
+    let conf = std::fs::read_to_string(fixture.path("etc/nightlatch/network.conf")).unwrap();
     for part in [
         "198.51.100.0/24 via 192.0.2.1",
         "203.0.113.0/24 via 192.0.2.2",
@@ -64,7 +67,7 @@ fn the_routes_and_gateways_of_all_servers_are_learned() {
         assert!(conf.contains(part), "{part}\n{conf}");
     }
     told(
-        &house,
+        &fixture,
         0,
         &[
             "ok    network   a boot reaches 198.51.100.1 over cli0 by the gateway 192.0.2.1",
@@ -77,14 +80,14 @@ fn the_routes_and_gateways_of_all_servers_are_learned() {
 
 #[test]
 fn a_server_that_a_boot_does_not_reach_is_not_asked_and_keeps_no_other_from_it() {
-    let Some(house) = with_addresses() else {
+    let Some(fixture) = with_addresses() else {
         return;
     };
-    let port = house.port();
-    connect(&house, &format!("198.51.100.9:{port}, {SERVER}:{port}"));
-    house.learn();
+    let port = fixture.port();
+    connect(&fixture, &format!("198.51.100.9:{port}, {SERVER}:{port}"));
+    fixture.learn();
     told(
-        &house,
+        &fixture,
         0,
         &[
             "warn  network   the kernel has no route to 198.51.100.9",
@@ -96,30 +99,30 @@ fn a_server_that_a_boot_does_not_reach_is_not_asked_and_keeps_no_other_from_it()
 
 #[test]
 fn a_misspelt_server_and_a_name_are_faults_though_another_server_answers() {
-    let Some(house) = with_addresses() else {
+    let Some(fixture) = with_addresses() else {
         return;
     };
-    house.write("etc/hosts", &format!("{SERVER} home.example\n"));
-    let port = house.port();
-    connect(&house, &format!("{SERVER}:{port}, home.example:{port}"));
-    house.learn();
-    house.without_initramfs_tools();
+    fixture.write("etc/hosts", &format!("{SERVER} home.example\n"));
+    let port = fixture.port();
+    connect(&fixture, &format!("{SERVER}:{port}, home.example:{port}"));
+    fixture.learn();
+    fixture.without_initramfs_tools();
     told(
-        &house,
+        &fixture,
         1,
         &[
             "FAIL  network   home.example is a name, and a boot has nothing that resolves names",
             &format!("ok    server    from here, by connecting to {SERVER}:{port}: "),
         ],
     );
-    house.configure("");
+    fixture.configure("");
     let options = format!("--connect={SERVER}:{port},--connect={SERVER}:0");
-    house.write(
+    fixture.write(
         "etc/nightlatch/plugin-runner.conf",
         &format!("--options-for=mandos-client:{options}\n"),
     );
     told(
-        &house,
+        &fixture,
         1,
         &[
             &format!(
@@ -133,13 +136,15 @@ fn a_misspelt_server_and_a_name_are_faults_though_another_server_answers() {
 /// Servers of the command line replace those of client.conf.
 #[test]
 fn the_servers_of_a_boot_are_those_that_were_named_last() {
-    let Some(house) = House::new(UP) else { return };
-    connect(&house, "192.0.2.8:1");
-    house.write(
+    let Some(fixture) = CheckedMachine::new(UP) else {
+        return;
+    };
+    connect(&fixture, "192.0.2.8:1");
+    fixture.write(
         "etc/nightlatch/plugin-runner.conf",
         "--options-for=mandos-client:--connect=192.0.2.9:1\n",
     );
-    let (status, said) = house.check(&["--wait", "1"]);
+    let (status, said) = fixture.check(&["--wait", "1"]);
     assert_eq!(status, Some(1), "{said}");
     assert!(
         said.contains("the kernel has no route to 192.0.2.9"),

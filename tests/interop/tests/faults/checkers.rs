@@ -1,11 +1,11 @@
-//! What a checker may do: as another user than the server, with nothing of the server's.
+//! The environment of a checker: another user than the server, without the server's descriptors and secrets.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
-use crate::house::{House, Machine};
+use crate::fixture::{Machine, ServerFolders};
 
-/// What a checker finds out about itself and the server; each line of `out` is one thing too many.
+/// A checker that inspects itself and the server; each line of `out` is a fault.
 const PROBE: &str = r#"#!/bin/sh
 exec >>OUT 2>&1
 [ "$(id -u)" != SERVER_USER ] || echo "it is the server's user"
@@ -34,26 +34,26 @@ fn a_checker_has_nothing_of_the_server() {
         return;
     }
     let machine = Machine::new("a");
-    let house = House::new("");
+    let fixture = ServerFolders::new("");
     // Any user may come as far as this.
-    fs::set_permissions(house.file(""), PermissionsExt::from_mode(0o755)).unwrap();
-    fs::set_permissions(house.state(), PermissionsExt::from_mode(0o700)).unwrap();
-    let (out, probe) = (house.file("out"), house.file("probe"));
+    fs::set_permissions(fixture.file(""), PermissionsExt::from_mode(0o755)).unwrap();
+    fs::set_permissions(fixture.state(), PermissionsExt::from_mode(0o700)).unwrap();
+    let (out, probe) = (fixture.file("out"), fixture.file("probe"));
     fs::write(&out, "").unwrap();
     fs::set_permissions(&out, PermissionsExt::from_mode(0o666)).unwrap();
-    let user = crate::house::service().unwrap().uid.to_string();
+    let user = crate::fixture::service().unwrap().uid.to_string();
     let text = PROBE
         .replace("OUT", out.to_str().unwrap())
-        .replace("STATE", house.state().to_str().unwrap())
-        .replace("CONF", house.conf().to_str().unwrap())
+        .replace("STATE", fixture.state().to_str().unwrap())
+        .replace("CONF", fixture.conf().to_str().unwrap())
         .replace("SERVER_USER", &user);
     fs::write(&probe, text).unwrap();
     fs::set_permissions(&probe, PermissionsExt::from_mode(0o755)).unwrap();
     let checker = format!("checker = exec {}\ninterval = PT1S", probe.display());
-    house.write_clients(&machine.section(&checker));
-    let mut command = house.command();
+    fixture.write_clients(&machine.section(&checker));
+    let mut command = fixture.command();
     command.arg("--debug").env("NIGHTLATCH_TEST_LEAK", "leaked");
-    let server = crate::house::Server::spawn(&mut command);
+    let server = crate::fixture::Server::spawn(&mut command);
     server.says("check succeeded");
     assert_eq!(
         fs::read_to_string(&out).unwrap().lines().next(),
@@ -73,8 +73,8 @@ fn a_command_that_pings_may_and_no_other() {
         return;
     }
     for (name, outcome) in [("ping", "check succeeded"), ("other", "check failed")] {
-        let house = House::new(&Machine::new("a").section(&may_open_raw(name)));
-        let server = house.start(&["--debug"]);
+        let fixture = ServerFolders::new(&Machine::new("a").section(&may_open_raw(name)));
+        let server = fixture.start(&["--debug"]);
         server.says(outcome);
         assert!(server.running.terminate().status.success());
     }
@@ -82,8 +82,8 @@ fn a_command_that_pings_may_and_no_other() {
 
 #[test]
 fn the_default_checker_pings_without_the_server_s_rights() {
-    let house = House::new(&Machine::new("a").section("interval = PT1S"));
-    let server = house.start(&["--debug"]);
+    let fixture = ServerFolders::new(&Machine::new("a").section("interval = PT1S"));
+    let server = fixture.start(&["--debug"]);
     server.says("check succeeded");
     assert!(server.running.terminate().status.success());
 }
@@ -94,31 +94,31 @@ fn the_server_is_never_nobody_and_takes_over_what_was_nobody_s() {
         return;
     }
     let a = Machine::new("a");
-    let house = House::new(&a.section("checker = true\ninterval = PT1S"));
-    let server = house.start(&["--debug"]);
+    let fixture = ServerFolders::new(&a.section("checker = true\ninterval = PT1S"));
+    let server = fixture.start(&["--debug"]);
     server.says("check succeeded");
     assert!(server.running.terminate().status.success());
     let give = |user| {
-        for entry in fs::read_dir(house.state()).unwrap() {
+        for entry in fs::read_dir(fixture.state()).unwrap() {
             std::os::unix::fs::chown(entry.unwrap().path(), Some(user), Some(user)).unwrap();
         }
-        std::os::unix::fs::chown(house.state(), Some(user), Some(user)).unwrap();
+        std::os::unix::fs::chown(fixture.state(), Some(user), Some(user)).unwrap();
     };
     give(65534);
-    let server = house.start(&[]);
+    let server = fixture.start(&[]);
     a.is_served(&server);
     let status = fs::read_to_string(format!("/proc/{}/status", server.running.pid())).unwrap();
     assert!(!status.contains("\t65534"), "{status}");
     assert!(server.running.terminate().status.success());
     // Of anybody else it takes nothing.
     give(64_999);
-    house.fails(74, &[]);
+    fixture.fails(74, &[]);
 }
 
 #[test]
 fn a_server_whose_checkers_cannot_run_any_more_ends_and_says_so() {
-    let house = House::new(&Machine::new("a").section("checker = true\ninterval = PT1S"));
-    let server = house.start(&["--debug"]);
+    let fixture = ServerFolders::new(&Machine::new("a").section("checker = true\ninterval = PT1S"));
+    let server = fixture.start(&["--debug"]);
     server.says("check succeeded");
     let children = format!("/proc/{0}/task/{0}/children", server.running.pid());
     let child = fs::read_to_string(children).unwrap();

@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::process::Stdio;
 
-use crate::house::{House, Machine, SECRET_BASE64, fails, give, write_private};
+use crate::fixture::{Machine, SECRET_BASE64, ServerFolders, fails, give, write_private};
 
 fn expose(path: &std::path::Path) {
     fs::set_permissions(path, fs::Permissions::from_mode(0o644)).unwrap();
@@ -12,10 +12,10 @@ fn expose(path: &std::path::Path) {
 
 #[test]
 fn clients_that_others_can_read_are_refused_with_the_remedy() {
-    let house = House::new(&Machine::new("a").section(""));
-    expose(&house.clients_file());
-    let hint = format!("hint: chmod 600 {}", house.clients_file().display());
-    house.fails(78, &["others can read it (mode 0644)", &hint]);
+    let fixture = ServerFolders::new(&Machine::new("a").section(""));
+    expose(&fixture.clients_file());
+    let hint = format!("hint: chmod 600 {}", fixture.clients_file().display());
+    fixture.fails(78, &["others can read it (mode 0644)", &hint]);
 }
 
 #[test]
@@ -25,28 +25,28 @@ fn a_secret_file_must_be_there_private_and_full() {
         let secret = format!("secret = {SECRET_BASE64}");
         text.replace(&secret, &format!("secfile = {}", file.display()))
     };
-    let house = House::new("");
-    let file = house.file("a.secret");
-    house.write_clients(&section(&file));
-    let place = format!("{}:1: [a] secfile: ", house.clients_file().display());
+    let fixture = ServerFolders::new("");
+    let file = fixture.file("a.secret");
+    fixture.write_clients(&section(&file));
+    let place = format!("{}:1: [a] secfile: ", fixture.clients_file().display());
     let place = place.replace(":1:", ":3:");
-    house.fails(78, &[&place, "cannot be read", "No such file"]);
+    fixture.fails(78, &[&place, "cannot be read", "No such file"]);
     write_private(&file, b"");
-    house.fails(78, &[&place, "found an empty file"]);
+    fixture.fails(78, &[&place, "found an empty file"]);
     write_private(&file, b"secret");
     expose(&file);
-    house.fails(78, &["a.secret", "others can read it", "hint: chmod 600"]);
+    fixture.fails(78, &["a.secret", "others can read it", "hint: chmod 600"]);
     write_private(&file, b"secret");
     give(&file);
-    drop(house.start(&[]));
+    drop(fixture.start(&[]));
 }
 
 #[test]
 fn every_fault_is_reported_at_once() {
-    let house = House::new("[a]\nsecret = *\ntimeout = soon\n\n[b]\ninterval = never\n");
-    house.write_server("port = many\n");
-    let output = house.run(&[]);
-    let file = house.clients_file().display().to_string();
+    let fixture = ServerFolders::new("[a]\nsecret = *\ntimeout = soon\n\n[b]\ninterval = never\n");
+    fixture.write_server("port = many\n");
+    let output = fixture.run(&[]);
+    let file = fixture.clients_file().display().to_string();
     let expected = [
         "nightlatch.conf:2: [DEFAULT] port",
         &format!("{file}:2: [a] secret"),
@@ -55,42 +55,42 @@ fn every_fault_is_reported_at_once() {
         "faults",
     ];
     fails(&output, 78, &expected);
-    fails(&house.run(&["--check-config"]), 78, &expected);
+    fails(&fixture.run(&["--check-config"]), 78, &expected);
 }
 
 #[test]
 fn check_config_says_what_it_read_and_changes_nothing() {
     let (a, b) = (Machine::new("a"), Machine::new("b"));
-    let house = House::new(&(a.section("") + &b.section("enabled = no")));
-    let output = house.run(&["--check-config"]);
+    let fixture = ServerFolders::new(&(a.section("") + &b.section("enabled = no")));
+    let output = fixture.run(&["--check-config"]);
     assert!(output.status.success(), "{output:?}");
     let said = String::from_utf8(output.stdout).unwrap();
-    assert!(said.contains(&format!("{}: read", house.clients_file().display())));
+    assert!(said.contains(&format!("{}: read", fixture.clients_file().display())));
     assert!(
         said.contains("clients: 2, of which 1 start enabled"),
         "{said}"
     );
-    assert_eq!(fs::read_dir(house.state()).unwrap().count(), 0);
+    assert_eq!(fs::read_dir(fixture.state()).unwrap().count(), 0);
 }
 
 #[test]
 fn a_priority_that_means_nothing_is_refused() {
-    let house = House::new("");
+    let fixture = ServerFolders::new("");
     fails(
-        &house.run(&["--priority", "SOMETIMES"]),
+        &fixture.run(&["--priority", "SOMETIMES"]),
         64,
         &["priority: ", "SOMETIMES"],
     );
-    let checked = house.run(&["--check-config", "--priority", "SOMETIMES"]);
+    let checked = fixture.run(&["--check-config", "--priority", "SOMETIMES"]);
     fails(&checked, 64, &["SOMETIMES"]);
 }
 
 #[test]
 fn a_server_that_nobody_could_find_is_refused() {
-    let house = House::new("");
+    let fixture = ServerFolders::new("");
     let mut command = std::process::Command::new(nightlatch_interop::programs::ours("nightlatchd"));
-    command.arg("--configdir").arg(house.conf());
-    command.arg("--statedir").arg(house.state());
+    command.arg("--configdir").arg(fixture.conf());
+    command.arg("--statedir").arg(fixture.state());
     command
         .args(["--no-zeroconf", "--no-dbus"])
         .stdin(Stdio::null());
@@ -98,12 +98,12 @@ fn a_server_that_nobody_could_find_is_refused() {
 }
 
 /// A file of `clients.d` that the service may read.
-fn put(house: &House, name: &str, text: &str) {
-    let folder = house.conf().join("clients.d");
+fn put(fixture: &ServerFolders, name: &str, text: &str) {
+    let folder = fixture.conf().join("clients.d");
     fs::create_dir_all(&folder).unwrap();
     give(&folder);
     // Written beside it, for what is found in there is counted.
-    let unborn = house.file("unborn");
+    let unborn = fixture.file("unborn");
     write_private(&unborn, text.as_bytes());
     give(&unborn);
     fs::rename(unborn, folder.join(name)).unwrap();
@@ -112,20 +112,20 @@ fn put(house: &House, name: &str, text: &str) {
 #[test]
 fn leftovers_in_clients_d_are_left_out_with_a_line_each() {
     let a = Machine::new("a");
-    let house = House::new("");
-    put(&house, "web1.conf", &a.section(""));
-    put(&house, "web1.conf~", "no section at all");
-    put(&house, "web1.conf.dpkg-old", &a.section(""));
-    put(&house, "web1.conf.rpmnew", &a.section(""));
-    let inside = |name: &str| house.conf().join("clients.d").join(name);
-    // What Emacs makes while a file is changed.
+    let fixture = ServerFolders::new("");
+    put(&fixture, "web1.conf", &a.section(""));
+    put(&fixture, "web1.conf~", "no section at all");
+    put(&fixture, "web1.conf.dpkg-old", &a.section(""));
+    put(&fixture, "web1.conf.rpmnew", &a.section(""));
+    let inside = |name: &str| fixture.conf().join("clients.d").join(name);
+    // Emacs makes such a link while it edits a file.
     std::os::unix::fs::symlink("root@host.4711:1700000000", inside(".#web1.conf")).unwrap();
     std::os::unix::fs::symlink("/nonexistent/web2.conf", inside("web2.conf")).unwrap();
-    let checked = house.run(&["--check-config"]);
+    let checked = fixture.run(&["--check-config"]);
     assert!(checked.status.success(), "{checked:?}");
     let said = String::from_utf8(checked.stdout).unwrap();
     assert!(said.contains("clients: 1, of which 1 start"), "{said}");
-    let server = house.start(&[]);
+    let server = fixture.start(&[]);
     for name in [
         ".#web1.conf",
         "web1.conf~",
@@ -146,25 +146,25 @@ fn leftovers_in_clients_d_are_left_out_with_a_line_each() {
 #[test]
 fn a_faulty_file_in_clients_d_takes_nothing_from_the_others_at_the_start() {
     let (a, b, c) = (Machine::new("a"), Machine::new("b"), Machine::new("c"));
-    let house = House::new(&c.section(""));
-    put(&house, "a.conf", &a.section(""));
-    put(&house, "b.conf", &b.section("timeout = soon"));
+    let fixture = ServerFolders::new(&c.section(""));
+    put(&fixture, "a.conf", &a.section(""));
+    put(&fixture, "b.conf", &b.section("timeout = soon"));
     let place = format!(
         "{}:5: [b] timeout",
-        house.conf().join("clients.d/b.conf").display()
+        fixture.conf().join("clients.d/b.conf").display()
     );
-    fails(&house.run(&["--check-config"]), 78, &[&place]);
-    let server = house.start(&[]);
+    fails(&fixture.run(&["--check-config"]), 78, &[&place]);
+    let server = fixture.start(&[]);
     assert!(server.has_said(&place) && server.has_said("this file is not used"));
     a.is_served(&server);
     c.is_served(&server);
     b.is_refused(&server, "unknown key");
     // At a reload nothing changes.
-    put(&house, "a.conf", &a.section("enabled = no"));
+    put(&fixture, "a.conf", &a.section("enabled = no"));
     server.reload();
     server.says("not reloaded, everything stays as it was");
     a.is_served(&server);
-    put(&house, "b.conf", &b.section(""));
+    put(&fixture, "b.conf", &b.section(""));
     server.reload();
     server.says("configuration reloaded");
     b.is_served(&server);
@@ -174,18 +174,18 @@ fn a_faulty_file_in_clients_d_takes_nothing_from_the_others_at_the_start() {
 #[test]
 fn a_secret_that_cannot_be_read_takes_its_own_file_only() {
     let (a, b) = (Machine::new("a"), Machine::new("b"));
-    let house = House::new("");
-    put(&house, "a.conf", &a.section(""));
-    let secret = house.file("b.secret");
+    let fixture = ServerFolders::new("");
+    put(&fixture, "a.conf", &a.section(""));
+    let secret = fixture.file("b.secret");
     let text = b.section("").replace(
         &format!("secret = {SECRET_BASE64}"),
         &format!("secfile = {}", secret.display()),
     );
-    put(&house, "b.conf", &text);
-    drop(house.start(&[]));
+    put(&fixture, "b.conf", &text);
+    drop(fixture.start(&[]));
     write_private(&secret, b"secret");
     expose(&secret);
-    let server = house.start(&[]);
+    let server = fixture.start(&[]);
     assert!(server.has_said("others can read it"));
     a.is_served(&server);
 }
@@ -193,27 +193,27 @@ fn a_secret_that_cannot_be_read_takes_its_own_file_only() {
 #[test]
 fn a_clients_conf_that_leads_nowhere_is_not_the_same_as_none() {
     let a = Machine::new("a");
-    let house = House::new("");
-    put(&house, "a.conf", &a.section(""));
-    fs::remove_file(house.clients_file()).unwrap();
-    drop(house.start(&[]));
-    std::os::unix::fs::symlink("/nonexistent/clients.conf", house.clients_file()).unwrap();
-    house.fails(78, &["clients.conf", "cannot be read"]);
+    let fixture = ServerFolders::new("");
+    put(&fixture, "a.conf", &a.section(""));
+    fs::remove_file(fixture.clients_file()).unwrap();
+    drop(fixture.start(&[]));
+    std::os::unix::fs::symlink("/nonexistent/clients.conf", fixture.clients_file()).unwrap();
+    fixture.fails(78, &["clients.conf", "cannot be read"]);
 }
 
 #[test]
 fn defaults_of_one_file_of_clients_d_are_no_other_files() {
     // Without a clients.conf, the first file would otherwise stand for it, and with it away the next.
     let (a, b) = (Machine::new("a"), Machine::new("b"));
-    let house = House::new("");
-    fs::remove_file(house.clients_file()).unwrap();
+    let fixture = ServerFolders::new("");
+    fs::remove_file(fixture.clients_file()).unwrap();
     put(
-        &house,
+        &fixture,
         "a.conf",
         &format!("[DEFAULT]\nenabled = no\n{}", a.section("")),
     );
-    put(&house, "b.conf", &b.section(""));
-    let said = String::from_utf8(house.run(&["--check-config"]).stdout).unwrap();
+    put(&fixture, "b.conf", &b.section(""));
+    let said = String::from_utf8(fixture.run(&["--check-config"]).stdout).unwrap();
     assert!(
         said.contains("clients: 2, of which 1 start enabled"),
         "{said}"
@@ -224,21 +224,21 @@ fn defaults_of_one_file_of_clients_d_are_no_other_files() {
 fn a_priority_line_that_cannot_be_honoured_is_named_with_its_place() {
     for line in [
         "priority = SOMETIMES",
-        // What the stock file of old versions has as its example.
+        // The example in the stock file of old versions.
         "priority = SECURE256:!CTYPE-X.509:+CTYPE-OPENPGP:!RSA:+SIGN-DSA-SHA256",
     ] {
-        let house = House::new("");
-        house.write_server(line);
+        let fixture = ServerFolders::new("");
+        fixture.write_server(line);
         let place = "nightlatch.conf:2: [DEFAULT] priority: ";
-        house.fails(78, &[place, "hint: leave the line out"]);
-        fails(&house.run(&["--check-config"]), 78, &[place]);
+        fixture.fails(78, &[place, "hint: leave the line out"]);
+        fails(&fixture.run(&["--check-config"]), 78, &[place]);
     }
 }
 
 #[test]
 fn output_that_cannot_be_written_is_said_by_every_program() {
-    let house = House::new(&Machine::new("a").section(""));
-    let conf = house.conf().display().to_string();
+    let fixture = ServerFolders::new(&Machine::new("a").section(""));
+    let conf = fixture.conf().display().to_string();
     let full = || {
         fs::OpenOptions::new()
             .write(true)
@@ -271,9 +271,9 @@ fn output_that_cannot_be_written_is_said_by_every_program() {
 
 #[test]
 fn a_full_standard_error_is_no_fault_of_the_program() {
-    let house = House::new("[a]\ntimeout = soon\n");
+    let fixture = ServerFolders::new("[a]\ntimeout = soon\n");
     for arguments in [&["--check-config"][..], &["--no-such-option"], &[]] {
-        let mut command = house.command();
+        let mut command = fixture.command();
         let full = fs::OpenOptions::new()
             .write(true)
             .open("/dev/full")
@@ -294,16 +294,16 @@ fn what_is_no_duration_is_quoted_with_what_is_missing() {
             "a comment must have a line of its own",
         ),
     ] {
-        let house = House::new(&Machine::new("a").section(&format!("timeout = {value}")));
-        house.fails(78, &["clients.conf:", "[a] timeout: ", expected]);
+        let fixture = ServerFolders::new(&Machine::new("a").section(&format!("timeout = {value}")));
+        fixture.fails(78, &["clients.conf:", "[a] timeout: ", expected]);
     }
-    let house = House::new("");
-    house.write_server("max_connections = 5 # a few\nkeep_records = 30");
+    let fixture = ServerFolders::new("");
+    fixture.write_server("max_connections = 5 # a few\nkeep_records = 30");
     let expected = [
         "nightlatch.conf:2: [DEFAULT] max_connections",
         "found \"5 # a few\": a comment must have a line of its own",
         "nightlatch.conf:3: [DEFAULT] keep_records",
         "30 needs a unit",
     ];
-    house.fails(78, &expected);
+    fixture.fails(78, &expected);
 }

@@ -13,9 +13,9 @@ use nightlatch_core::client::saved::{Life, Saved};
 use nightlatch_proto::tls::FetchError;
 use nightlatch_store::{SqliteStore, Store};
 
-use crate::house::{House, Machine, Server};
+use crate::fixture::{Machine, Server, ServerFolders};
 
-/// What `PT1H` in the settings below comes to.
+/// The value of `PT1H` in the settings below.
 const AN_HOUR: Duration = Duration::from_secs(3600);
 
 /// Lives of the server, one after another on the same state. `NIGHTLATCH_LIVES` asks for more.
@@ -38,9 +38,9 @@ impl Random {
     }
 }
 
-/// How a client dies, if nobody disables it.
+/// The cause of a client's expiry, if it is never disabled.
 #[derive(Clone, Copy, PartialEq)]
-enum Kind {
+enum ExpiryKind {
     /// It expires within a second or two.
     Mayfly,
     /// It would, but has long enough after a delivery.
@@ -49,7 +49,7 @@ enum Kind {
     Lasting,
 }
 
-impl Kind {
+impl ExpiryKind {
     fn settings(self) -> &'static str {
         match self {
             Self::Mayfly => {
@@ -65,7 +65,7 @@ impl Kind {
     }
 }
 
-/// What `clients.conf` says of a client.
+/// The section of a client in `clients.conf`.
 #[derive(Clone, Copy, PartialEq, Debug)]
 enum Section {
     Absent,
@@ -75,7 +75,7 @@ enum Section {
 
 struct Client {
     machine: Machine,
-    kind: Kind,
+    kind: ExpiryKind,
     section: Section,
     /// Acknowledged: it gets nothing.
     refused: bool,
@@ -83,9 +83,9 @@ struct Client {
     served: bool,
 }
 
-/// What the lives saw in all, so that a test of nothing does not pass.
+/// Counts of what was observed, so that a test without any observation fails.
 #[derive(Default, Debug)]
-struct Seen {
+struct Observations {
     disabled: usize,
     delivered: usize,
     reloaded: usize,
@@ -103,7 +103,7 @@ impl Client {
         self.section = section;
     }
 
-    /// What a life's log promised, when the file said the same all along.
+    /// Learns from the log of a run whose file did not change.
     fn learn(&mut self, log: &[String]) {
         let client = format!("client=\"{}\"", self.machine.name);
         // The first delivery after it was enabled extends its deadline. Who enabled it is not known any more in
@@ -115,20 +115,20 @@ impl Client {
             } else if line.contains(" enabled client=") || line.contains("new client") {
                 // In force is the file as it is now: what went before in this life is over.
                 self.refused = self.section != Section::Enabled;
-                self.served = !self.refused && self.kind == Kind::Lasting;
+                self.served = !self.refused && self.kind == ExpiryKind::Lasting;
                 first = true;
             } else if line.contains("secret delivered") && !self.refused {
                 self.served |= match self.kind {
-                    Kind::Mayfly => false,
-                    Kind::Booting => first,
-                    Kind::Lasting => true,
+                    ExpiryKind::Mayfly => false,
+                    ExpiryKind::Booting => first,
+                    ExpiryKind::Lasting => true,
                 };
                 first = false;
             }
         }
     }
 
-    /// What a life's log promised whose file was changed from `before` while it ran.
+    /// Learns from the log of a run whose file was changed from `before` meanwhile.
     fn learn_changed(&mut self, before: Section, log: &[String]) {
         if !log
             .iter()
@@ -143,8 +143,8 @@ impl Client {
         }
     }
 
-    /// Compares what was promised with what the dead server left in its store. A start would work
-    /// some of it out anew, and hide that it had been lost.
+    /// Compares the promises with the store of the killed server. A start would compute some of it again, and hide a
+    /// loss.
     fn audit(&self, saved: &Saved) {
         let row = saved
             .clients
@@ -189,10 +189,10 @@ impl Client {
     }
 }
 
-/// What the server would find at its next start, read from a copy.
-fn left_behind(house: &House) -> Saved {
+/// The state that the server would load at its next start, read from a copy.
+fn left_behind(fixture: &ServerFolders) -> Saved {
     let copy = tempfile::tempdir().unwrap();
-    let Ok(files) = std::fs::read_dir(house.state()) else {
+    let Ok(files) = std::fs::read_dir(fixture.state()) else {
         return Saved::default();
     };
     for file in files {
@@ -232,7 +232,12 @@ impl Drop for Stop<'_> {
 }
 
 /// Lets the server live for a moment under requests, changes the file meanwhile, and kills it.
-fn live(house: &House, clients: &mut [Client], server: Server, random: &mut Random) -> Vec<String> {
+fn live(
+    fixture: &ServerFolders,
+    clients: &mut [Client],
+    server: Server,
+    random: &mut Random,
+) -> Vec<String> {
     let before: Vec<Section> = clients.iter().map(|client| client.section).collect();
     let changes = !random.once_in(3);
     if changes {
@@ -267,7 +272,7 @@ fn live(house: &House, clients: &mut [Client], server: Server, random: &mut Rand
         scope.spawn(|| hammer(asking, port, &stop));
         let stop = Stop(&stop);
         if changes {
-            house.write_clients(&text);
+            fixture.write_clients(&text);
             server.reload();
             if waits {
                 server.says("configuration reloaded");
@@ -292,8 +297,8 @@ fn live(house: &House, clients: &mut [Client], server: Server, random: &mut Rand
 }
 
 /// A life that is over before it has said that it listens, as often as not.
-fn stillborn(house: &House, clients: &mut [Client], random: &mut Random) {
-    let server = Server::spawn(&mut house.command());
+fn stillborn(fixture: &ServerFolders, clients: &mut [Client], random: &mut Random) {
+    let server = Server::spawn(&mut fixture.command());
     thread::sleep(Duration::from_micros(random.up_to(25_000)));
     server.kill();
     let output = server.running.finish();
@@ -302,12 +307,12 @@ fn stillborn(house: &House, clients: &mut [Client], random: &mut Random) {
     clients.iter_mut().for_each(|client| client.learn(&log));
 }
 
-fn audit(house: &House, clients: &[Client]) {
-    let saved = left_behind(house);
+fn audit(fixture: &ServerFolders, clients: &[Client]) {
+    let saved = left_behind(fixture);
     clients.iter().for_each(|client| client.audit(&saved));
 }
 
-fn count(seen: &mut Seen, log: &[String]) {
+fn count(seen: &mut Observations, log: &[String]) {
     let lines = |what: &str| log.iter().filter(|line| line.contains(what)).count();
     seen.disabled += lines(" disabled client=");
     seen.delivered += lines("secret delivered");
@@ -325,12 +330,12 @@ fn nothing_acknowledged_is_lost_when_it_is_killed() {
     println!("NIGHTLATCH_SEED={seed}");
     let mut random = Random(seed);
     let kinds = [
-        Kind::Mayfly,
-        Kind::Mayfly,
-        Kind::Booting,
-        Kind::Lasting,
-        Kind::Lasting,
-        Kind::Lasting,
+        ExpiryKind::Mayfly,
+        ExpiryKind::Mayfly,
+        ExpiryKind::Booting,
+        ExpiryKind::Lasting,
+        ExpiryKind::Lasting,
+        ExpiryKind::Lasting,
     ];
     let mut clients: Vec<Client> = (0..)
         .zip(kinds)
@@ -342,21 +347,21 @@ fn nothing_acknowledged_is_lost_when_it_is_killed() {
             served: false,
         })
         .collect();
-    let house = House::new(&file(&clients));
-    let mut seen = Seen::default();
+    let fixture = ServerFolders::new(&file(&clients));
+    let mut seen = Observations::default();
     let lives = std::env::var("NIGHTLATCH_LIVES").map_or(LIVES, |it| it.parse().unwrap());
     for life in 0..lives {
         if random.once_in(8) {
-            stillborn(&house, &mut clients, &mut random);
-            audit(&house, &clients);
+            stillborn(&fixture, &mut clients, &mut random);
+            audit(&fixture, &clients);
             continue;
         }
         println!("life {life}");
-        let server = house.start(&[]);
+        let server = fixture.start(&[]);
         clients.iter().for_each(|client| client.probe(server.port));
-        let log = live(&house, &mut clients, server, &mut random);
+        let log = live(&fixture, &mut clients, server, &mut random);
         count(&mut seen, &log);
-        audit(&house, &clients);
+        audit(&fixture, &clients);
     }
     println!("{seen:?}");
     assert!(seen.disabled > 0 && seen.delivered > 0 && seen.reloaded > 0);

@@ -5,29 +5,29 @@ use std::os::unix::fs::{FileExt, PermissionsExt, chown};
 
 use nightlatch_store::FILE_NAME;
 
-use crate::house::{House, Machine, contents, service};
+use crate::fixture::{Machine, ServerFolders, contents, service};
 
-/// A house with some state in it.
-fn lived_in() -> House {
+/// A server with some state.
+fn lived_in() -> ServerFolders {
     let a = Machine::new("a");
-    let house = House::new(&a.section(""));
-    let server = house.start(&[]);
+    let fixture = ServerFolders::new(&a.section(""));
+    let server = fixture.start(&[]);
     a.is_served(&server);
     assert!(server.running.terminate().status.success());
-    house
+    fixture
 }
 
 /// Damages the database and checks that it is refused as it is.
 fn is_refused(damage: impl FnOnce(&fs::File), expected: &[&str]) {
-    let house = lived_in();
-    // What is not in the database itself yet would repair it.
-    let _ = fs::remove_file(house.state().join(format!("{FILE_NAME}-wal")));
-    let path = house.state().join(FILE_NAME);
+    let fixture = lived_in();
+    // The WAL would repair the database.
+    let _ = fs::remove_file(fixture.state().join(format!("{FILE_NAME}-wal")));
+    let path = fixture.state().join(FILE_NAME);
     damage(&fs::File::options().write(true).open(path).unwrap());
-    let before = contents(&house.state());
-    house.fails(74, expected);
+    let before = contents(&fixture.state());
+    fixture.fails(74, expected);
     // An empty log beside it is all that looking at it may leave.
-    let after = contents(&house.state());
+    let after = contents(&fixture.state());
     assert!(before.iter().all(|file| after.contains(file)), "changed");
     let added = after.iter().filter(|file| !before.contains(file));
     assert!(added.clone().all(|(_, bytes)| bytes.is_empty()), "added");
@@ -79,21 +79,21 @@ fn what_is_no_database_is_refused() {
 
 #[test]
 fn a_folder_that_the_service_cannot_write_to_is_refused() {
-    let house = House::new("");
+    let fixture = ServerFolders::new("");
     if service().is_some() {
-        chown(house.state(), Some(0), Some(0)).unwrap();
+        chown(fixture.state(), Some(0), Some(0)).unwrap();
     }
-    fs::set_permissions(house.state(), fs::Permissions::from_mode(0o555)).unwrap();
-    house.fails(
+    fs::set_permissions(fixture.state(), fs::Permissions::from_mode(0o555)).unwrap();
+    fixture.fails(
         74,
         &["cannot be written", "hint: let the server's user own"],
     );
-    assert!(contents(&house.state()).is_empty());
+    assert!(contents(&fixture.state()).is_empty());
 }
 
 #[test]
 fn a_folder_that_others_can_write_to_is_refused() {
-    let house = House::new("");
-    fs::set_permissions(house.state(), fs::Permissions::from_mode(0o777)).unwrap();
-    house.fails(74, &["is open to other users", "hint: run: chmod 0700"]);
+    let fixture = ServerFolders::new("");
+    fs::set_permissions(fixture.state(), fs::Permissions::from_mode(0o777)).unwrap();
+    fixture.fails(74, &["is open to other users", "hint: run: chmod 0700"]);
 }

@@ -10,15 +10,15 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use nightlatch_interop::process::Running;
+use nightlatch_interop::process::RunningProgram;
 use nightlatch_interop::programs::ours;
 
-use crate::house::{House, Machine, Server, fails, service};
+use crate::fixture::{Machine, Server, ServerFolders, fails, service};
 
 const FAILURE: &str = "cannot write the state";
 
 /// `nightlatchd` with a file system of `size` for its state, after `prepare` was done in there.
-fn command(house: &House, size: &str, prepare: &str) -> Option<Command> {
+fn command(fixture: &ServerFolders, size: &str, prepare: &str) -> Option<Command> {
     let Some(account) = service() else {
         nightlatch_test_support::skipped("mounts a file system: needs root");
         return None;
@@ -29,15 +29,15 @@ fn command(house: &House, size: &str, prepare: &str) -> Option<Command> {
         account.uid, account.gid
     );
     command.args(["-m", "sh", "-c", &mount]);
-    command.arg(house.state()).arg(ours("nightlatchd"));
-    house.options(&mut command);
+    command.arg(fixture.state()).arg(ours("nightlatchd"));
+    fixture.options(&mut command);
     Some(command)
 }
 
 /// Takes all space that is left for the server's state.
-fn fill(house: &House, server: &Server) -> PathBuf {
+fn fill(fixture: &ServerFolders, server: &Server) -> PathBuf {
     let root = PathBuf::from(format!("/proc/{}/root", server.running.pid()));
-    let inside = house.state().join("filler");
+    let inside = fixture.state().join("filler");
     let path = root.join(inside.strip_prefix("/").unwrap());
     let mut file = fs::File::create(&path).unwrap();
     while file.write_all(&[0; 4096]).is_ok() {}
@@ -55,16 +55,16 @@ fn crowd() -> String {
 #[test]
 fn a_full_disk_holds_up_what_changes_and_nothing_else() {
     let (a, b) = (Machine::new("a"), Machine::new("b"));
-    let house = House::new(&(a.section("") + &b.section("")));
-    let Some(mut command) = command(&house, "4m", "true") else {
+    let fixture = ServerFolders::new(&(a.section("") + &b.section("")));
+    let Some(mut command) = command(&fixture, "4m", "true") else {
         return;
     };
     let server = Server::spawn(&mut command);
     server.listens();
     a.is_served(&server);
     server.says("secret delivered client=\"a\"");
-    let filler = fill(&house, &server);
-    house.write_clients(&(a.section("enabled = no") + &b.section("") + &crowd()));
+    let filler = fill(&fixture, &server);
+    fixture.write_clients(&(a.section("enabled = no") + &b.section("") + &crowd()));
     server.reload();
     server.says(FAILURE);
     let log = server.running.log();
@@ -88,14 +88,14 @@ fn a_full_disk_holds_up_what_changes_and_nothing_else() {
 #[test]
 fn a_server_on_a_full_disk_can_be_ended() {
     let a = Machine::new("a");
-    let house = House::new(&a.section(""));
-    let Some(mut command) = command(&house, "4m", "true") else {
+    let fixture = ServerFolders::new(&a.section(""));
+    let Some(mut command) = command(&fixture, "4m", "true") else {
         return;
     };
     let server = Server::spawn(&mut command);
     server.listens();
-    fill(&house, &server);
-    house.write_clients(&(a.section("enabled = no") + &crowd()));
+    fill(&fixture, &server);
+    fixture.write_clients(&(a.section("enabled = no") + &crowd()));
     server.reload();
     server.says(FAILURE);
     let told = Instant::now();
@@ -109,9 +109,9 @@ fn a_server_on_a_full_disk_can_be_ended() {
 
 #[test]
 fn no_server_starts_on_a_full_disk() {
-    let house = House::new("");
+    let fixture = ServerFolders::new("");
     let prepare = "{ head -c 1000000 /dev/zero >\"$0/filler\" 2>/dev/null || true; }";
-    let Some(mut command) = command(&house, "64k", prepare) else {
+    let Some(mut command) = command(&fixture, "64k", prepare) else {
         return;
     };
     let socket = std::net::TcpListener::bind("[::1]:0").unwrap();
@@ -121,24 +121,24 @@ fn no_server_starts_on_a_full_disk() {
 }
 
 /// A small file system for the state that outlives the servers on it.
-struct SmallDisk(Running);
+struct SmallDisk(RunningProgram);
 
 impl SmallDisk {
-    fn new(house: &House) -> Option<Self> {
-        let whole = command(house, "4m", "echo mounted >&2")?;
+    fn new(fixture: &ServerFolders) -> Option<Self> {
+        let whole = command(fixture, "4m", "echo mounted >&2")?;
         // In place of the server something that holds the mount namespace.
         let mut command = Command::new("unshare");
         command.args(whole.get_args().take(5));
-        let holder = Running::start("small disk", command.args(["sleep", "600"]));
+        let holder = RunningProgram::start("small disk", command.args(["sleep", "600"]));
         holder.wait_for("mounted", |line| line.contains("mounted").then_some(()));
         Some(Self(holder))
     }
 
-    fn start(&self, house: &House) -> Server {
+    fn start(&self, fixture: &ServerFolders) -> Server {
         let mut command = Command::new("nsenter");
         command.arg(format!("--mount=/proc/{}/ns/mnt", self.0.pid()));
         command.arg("--").arg(ours("nightlatchd"));
-        house.options(&mut command);
+        fixture.options(&mut command);
         let server = Server::spawn(command.arg("--debug"));
         server.listens();
         server
@@ -148,22 +148,22 @@ impl SmallDisk {
 #[test]
 fn an_expiry_that_a_full_disk_did_not_take_is_no_renewal() {
     let a = Machine::new("a");
-    let house = House::new("");
-    let flag = house.file("up");
+    let fixture = ServerFolders::new("");
+    let flag = fixture.file("up");
     fs::write(&flag, "").unwrap();
     let checker = format!(
         "timeout = PT4S\nextended_timeout = PT4S\ninterval = PT1S\nchecker = test -e {}",
         flag.display()
     );
-    house.write_clients(&a.section(&checker));
-    let Some(disk) = SmallDisk::new(&house) else {
+    fixture.write_clients(&a.section(&checker));
+    let Some(disk) = SmallDisk::new(&fixture) else {
         return;
     };
-    let server = disk.start(&house);
+    let server = disk.start(&fixture);
     server.says("check succeeded");
     a.is_served(&server);
-    let filler = fill(&house, &server);
-    house.write_clients(&(a.section(&checker) + &crowd()));
+    let filler = fill(&fixture, &server);
+    fixture.write_clients(&(a.section(&checker) + &crowd()));
     server.reload();
     server.says(FAILURE);
     fs::remove_file(&flag).unwrap();
@@ -175,7 +175,7 @@ fn an_expiry_that_a_full_disk_did_not_take_is_no_renewal() {
     let inside: PathBuf = inside.iter().skip(1).collect();
     fs::remove_file(PathBuf::from(format!("/proc/{}", disk.0.pid())).join(inside)).unwrap();
     for _ in 0..2 {
-        let server = disk.start(&house);
+        let server = disk.start(&fixture);
         a.is_refused(&server, "client is disabled");
         server.kill();
     }

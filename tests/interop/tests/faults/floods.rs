@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use nightlatch_sys::clock;
 
-use crate::house::{House, Machine, Server};
+use crate::fixture::{Machine, Server, ServerFolders};
 
 /// Connections of each kind. One line for each would be twice as many as there may be in all.
 const TIMES: usize = 200;
@@ -22,7 +22,7 @@ struct Neighbourhood {
     good: Machine,
     asks: Machine,
     stranger: Machine,
-    house: House,
+    fixture: ServerFolders,
 }
 
 impl Neighbourhood {
@@ -35,7 +35,7 @@ impl Neighbourhood {
             asks.section("enabled = no"),
         ];
         Self {
-            house: House::new(&sections.concat()),
+            fixture: ServerFolders::new(&sections.concat()),
             stranger: machine("stranger"),
             off,
             good,
@@ -68,9 +68,9 @@ fn a_flood_of_every_kind_leaves_a_short_log_with_every_honest_event_in_it() {
         good,
         asks,
         stranger,
-        house,
+        fixture,
     } = Neighbourhood::new();
-    let server = house.start(&["--debug"]);
+    let server = fixture.start(&["--debug"]);
     let before = server.running.log().len();
     let begun = clock::now().mono;
     for time in 0..TIMES {
@@ -130,9 +130,9 @@ fn a_minute_of_a_thousand_connections_a_second_costs_a_hundred_lines() {
         good,
         asks,
         stranger,
-        house,
+        fixture,
     } = Neighbourhood::new();
-    let server = house.start(&["--debug"]);
+    let server = fixture.start(&["--debug"]);
     let before = server.running.log().len();
     let begun = clock::now().mono;
     let elapsed = || clock::now().mono.since(begun);

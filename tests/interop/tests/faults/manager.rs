@@ -1,4 +1,4 @@
-//! What the service manager hears (sd_notify(3)), and the sockets it passes on (sd_listen_fds(3)).
+//! Notifications to the service manager (sd_notify(3)), and sockets from it (sd_listen_fds(3)).
 
 use std::net::TcpListener;
 use std::os::fd::OwnedFd;
@@ -6,10 +6,10 @@ use std::os::unix::net::UnixDatagram;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use nightlatch_interop::process::Running;
+use nightlatch_interop::process::RunningProgram;
 use nightlatch_interop::programs::ours;
 
-use crate::house::{House, Machine, Server, give};
+use crate::fixture::{Machine, Server, ServerFolders, give};
 
 /// Only a hang ever takes this long.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -18,8 +18,8 @@ const PATIENCE: Duration = Duration::from_secs(30);
 struct Manager(UnixDatagram);
 
 impl Manager {
-    fn new(house: &House) -> Self {
-        let place = house.file("notify");
+    fn new(fixture: &ServerFolders) -> Self {
+        let place = fixture.file("notify");
         let socket = UnixDatagram::bind(&place).unwrap();
         socket.set_read_timeout(Some(PATIENCE)).unwrap();
         // The server has given up being root when it speaks.
@@ -48,11 +48,11 @@ impl Manager {
 #[test]
 fn the_service_manager_is_told_of_every_change() {
     let machine = Machine::new("a");
-    let house = House::new(&machine.section("checker = true"));
-    let manager = Manager::new(&house);
-    let mut command = house.command();
+    let fixture = ServerFolders::new(&machine.section("checker = true"));
+    let manager = Manager::new(&fixture);
+    let mut command = fixture.command();
     command
-        .env("NOTIFY_SOCKET", house.file("notify"))
+        .env("NOTIFY_SOCKET", fixture.file("notify"))
         .env("WATCHDOG_USEC", "200000");
     let server = Server::spawn(&mut command);
     assert_eq!(manager.hears(), ["READY=1"]);
@@ -63,7 +63,7 @@ fn the_service_manager_is_told_of_every_change() {
         Machine::new("b").section("checker = true"),
         "nonsense".to_owned(),
     ] {
-        house.write_clients(&text);
+        fixture.write_clients(&text);
         server.reload();
         let reloading = manager.hears();
         assert_eq!(reloading[0], "RELOADING=1");
@@ -80,7 +80,7 @@ fn the_service_manager_is_told_of_every_change() {
 #[test]
 fn a_socket_of_the_service_manager_is_listened_on() {
     let machine = Machine::new("a");
-    let house = House::new(&machine.section("checker = true"));
+    let fixture = ServerFolders::new(&machine.section("checker = true"));
     let socket = TcpListener::bind("[::1]:0").unwrap();
     let port = socket.local_addr().unwrap().port();
     // As systemd does it: descriptor 3, for this very process, listening already.
@@ -90,11 +90,11 @@ fn a_socket_of_the_service_manager_is_listened_on() {
         "exec 3<&0 0</dev/null; LISTEN_PID=$$ LISTEN_FDS=1 exec \"$0\" \"$@\"",
     ]);
     command.arg(ours("nightlatchd"));
-    command.arg("--configdir").arg(house.conf());
-    command.arg("--statedir").arg(house.state());
+    command.arg("--configdir").arg(fixture.conf());
+    command.arg("--statedir").arg(fixture.state());
     command.args(["--no-dbus", "--no-zeroconf", "--port", "4711"]);
     let socket = Stdio::from(OwnedFd::from(socket));
-    let running = Running::start_with("nightlatchd", &mut command, socket);
+    let running = RunningProgram::start_with("nightlatchd", &mut command, socket);
     let server = Server { running, port };
     server.says(&format!("port {port}"));
     machine.is_served(&server);

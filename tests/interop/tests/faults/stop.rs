@@ -11,12 +11,12 @@ use nightlatch_core::checker::LastCheck;
 use nightlatch_core::client::saved::Life;
 use nightlatch_store::{SqliteStore, Store};
 
-use crate::house::{House, Machine, SECRET, SECRET_BASE64, fails};
+use crate::fixture::{Machine, SECRET, SECRET_BASE64, ServerFolders, fails};
 
 /// The end takes less than one second; a busy machine gets some more.
 const GENEROUS: Duration = Duration::from_secs(5);
 
-/// Whether a process runs: one that nobody has waited for yet does not.
+/// True while a process runs; false for a zombie.
 fn runs(pid: &str) -> bool {
     let status = std::fs::read_to_string(Path::new("/proc").join(pid).join("status"));
     status.is_ok_and(|text| !text.contains("State:\tZ") && !text.contains("State:\tX"))
@@ -24,8 +24,8 @@ fn runs(pid: &str) -> bool {
 
 #[test]
 fn sigterm_ends_it_within_a_second_with_what_it_knew_saved() {
-    let house = House::new(&Machine::new("a").section("checker = true\ninterval = PT1S"));
-    let server = house.start(&["--debug"]);
+    let fixture = ServerFolders::new(&Machine::new("a").section("checker = true\ninterval = PT1S"));
+    let server = fixture.start(&["--debug"]);
     server.says("check succeeded");
     let told = Instant::now();
     let output = server.running.terminate();
@@ -33,7 +33,7 @@ fn sigterm_ends_it_within_a_second_with_what_it_knew_saved() {
     eprintln!("ended {took:?} after SIGTERM");
     assert!(took < GENEROUS, "{took:?}");
     assert!(output.status.success(), "{output:?}");
-    let saved = SqliteStore::open(&house.state()).unwrap().load().unwrap();
+    let saved = SqliteStore::open(&fixture.state()).unwrap().load().unwrap();
     let Life::Present(a) = &saved.clients[0].life else {
         panic!("removed");
     };
@@ -45,8 +45,9 @@ fn sigterm_ends_it_within_a_second_with_what_it_knew_saved() {
 fn a_checker_ends_with_its_server_whole() {
     // The shell, a child of it, and neither listens to a polite signal.
     let checker = "checker = trap '' TERM; sleep 1000 & echo checker $$ $! end >&2; wait; wait";
-    let house = House::new(&Machine::new("a").section(&format!("{checker}\ninterval = PT1S")));
-    let server = house.start(&["--debug"]);
+    let fixture =
+        ServerFolders::new(&Machine::new("a").section(&format!("{checker}\ninterval = PT1S")));
+    let server = fixture.start(&["--debug"]);
     let pids = server.running.wait_for("the checker's processes", |line| {
         let (_, rest) = line.split_once("checker ")?;
         let pids = rest.strip_suffix(" end")?;
@@ -68,22 +69,22 @@ fn a_checker_ends_with_its_server_whole() {
 #[test]
 fn a_second_server_on_the_same_state_says_so_and_goes() {
     let a = Machine::new("a");
-    let house = House::new(&a.section(""));
-    let server = house.start(&[]);
-    house.fails(74, &["is in use by another server", "hint: stop the other"]);
+    let fixture = ServerFolders::new(&a.section(""));
+    let server = fixture.start(&[]);
+    fixture.fails(74, &["is in use by another server", "hint: stop the other"]);
     a.is_served(&server);
     assert!(server.running.terminate().status.success());
-    a.is_served(&house.start(&[]));
+    a.is_served(&fixture.start(&[]));
 }
 
 #[test]
 fn no_secret_is_in_the_debug_log() {
     let a = Machine::new("a");
-    let house = House::new(&a.section("checker = true\ninterval = PT1S"));
-    let server = house.start(&["--debug"]);
+    let fixture = ServerFolders::new(&a.section("checker = true\ninterval = PT1S"));
+    let server = fixture.start(&["--debug"]);
     a.is_served(&server);
     server.says("secret delivered");
-    house.write_clients(&a.section("checker = true\ninterval = PT1S\nenabled = no"));
+    fixture.write_clients(&a.section("checker = true\ninterval = PT1S\nenabled = no"));
     server.reload();
     server.says("configuration reloaded");
     a.is_refused(&server, "client is disabled");
@@ -91,7 +92,7 @@ fn no_secret_is_in_the_debug_log() {
     let faulty = a
         .section("")
         .replace(SECRET_BASE64, &format!("{SECRET_BASE64}*"));
-    house.write_clients(&faulty);
+    fixture.write_clients(&faulty);
     server.reload();
     server.says("not reloaded");
     let output = server.running.terminate();
@@ -102,5 +103,5 @@ fn no_secret_is_in_the_debug_log() {
     for shown in [&raw[..12], &SECRET_BASE64[..16]] {
         assert!(!log.contains(shown), "{log}");
     }
-    fails(&house.run(&[]), 78, &["[a] secret"]);
+    fails(&fixture.run(&[]), 78, &["[a] secret"]);
 }

@@ -3,10 +3,10 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
-use nightlatch_interop::machine::{Keys, Machine};
-use nightlatch_interop::programs::Whose;
+use nightlatch_interop::machine::{MachineKeys, TestMachine};
+use nightlatch_interop::programs::Project;
 
-use crate::house::{Move, listing};
+use crate::fixture::{Move, listing};
 
 const FILES: [&str; 4] = [
     "pubkey.txt",
@@ -16,22 +16,22 @@ const FILES: [&str; 4] = [
 ];
 
 /// A client with the keys of `machine`.
-fn client(machine: &Machine) -> Move {
-    let house = Move::new();
-    let keys = house.from("etc/keys/mandos");
+fn client(machine: &TestMachine) -> Move {
+    let fixture = Move::new();
+    let keys = fixture.from("etc/keys/mandos");
     fs::create_dir_all(&keys).unwrap();
     for name in FILES {
         fs::copy(machine.key_file(name), keys.join(name)).unwrap();
     }
-    house
+    fixture
 }
 
 #[test]
 fn keys_hooks_plugins_and_their_options_are_copied() {
-    let machine = Machine::new("tower", Whose::Stock, Keys::Rsa4096, b"password");
-    let house = client(&machine);
-    fs::write(house.from("etc/keys/mandos/dhparams.pem"), "").unwrap();
-    let mandos = house.from("etc/mandos");
+    let machine = TestMachine::new("tower", Project::Stock, MachineKeys::Rsa4096, b"password");
+    let fixture = client(&machine);
+    fs::write(fixture.from("etc/keys/mandos/dhparams.pem"), "").unwrap();
+    let mandos = fixture.from("etc/mandos");
     for folder in ["network-hooks.d", "plugins.d"] {
         fs::create_dir_all(mandos.join(folder)).unwrap();
     }
@@ -44,16 +44,16 @@ fn keys_hooks_plugins_and_their_options_are_copied() {
     let options =
         "# none\n--options-for=mandos-client:--connect=[::1]:4711 # here\n--disable=plymouth\n";
     fs::write(mandos.join("plugin-runner.conf"), options).unwrap();
-    let originals = listing(&house.from(""));
+    let originals = listing(&fixture.from(""));
 
-    let told = house.succeed(&[]);
+    let told = fixture.succeed(&[]);
     assert!(
         told.contains(&format!("key id {}", machine.key_id())),
         "{told}"
     );
     assert!(told.contains("dhparams.pem: "), "{told}");
     for name in FILES {
-        let copy = house.to("etc/nightlatch/keys").join(name);
+        let copy = fixture.to("etc/nightlatch/keys").join(name);
         assert_eq!(
             fs::read(&copy).unwrap(),
             fs::read(machine.key_file(name)).unwrap()
@@ -63,7 +63,7 @@ fn keys_hooks_plugins_and_their_options_are_copied() {
             0o600
         );
     }
-    let ours = house.to("etc/nightlatch");
+    let ours = fixture.to("etc/nightlatch");
     let mode = |path: &str| fs::metadata(ours.join(path)).unwrap().permissions().mode() & 0o777;
     for program in programs {
         assert!(told.contains(program), "{told}");
@@ -75,7 +75,7 @@ fn keys_hooks_plugins_and_their_options_are_copied() {
         options
     );
     assert_eq!(
-        listing(&house.from("")),
+        listing(&fixture.from("")),
         originals,
         "originals are as they were"
     );
@@ -83,17 +83,17 @@ fn keys_hooks_plugins_and_their_options_are_copied() {
 
 #[test]
 fn keys_that_are_there_are_kept() {
-    let machine = Machine::new("tower", Whose::Ours, Keys::Curve25519, b"password");
-    let house = client(&machine);
-    house.succeed(&[]);
-    assert!(house.refuse(73, &[]).contains("etc/nightlatch/keys"));
-    house.succeed(&["--force"]);
+    let machine = TestMachine::new("tower", Project::Ours, MachineKeys::Curve25519, b"password");
+    let fixture = client(&machine);
+    fixture.succeed(&[]);
+    assert!(fixture.refuse(73, &[]).contains("etc/nightlatch/keys"));
+    fixture.succeed(&["--force"]);
 }
 
 #[test]
 fn half_a_set_of_keys_is_refused() {
-    let machine = Machine::new("tower", Whose::Ours, Keys::Curve25519, b"password");
-    let house = client(&machine);
-    fs::remove_file(house.from("etc/keys/mandos/tls-pubkey.pem")).unwrap();
-    house.refuse(66, &[]);
+    let machine = TestMachine::new("tower", Project::Ours, MachineKeys::Curve25519, b"password");
+    let fixture = client(&machine);
+    fs::remove_file(fixture.from("etc/keys/mandos/tls-pubkey.pem")).unwrap();
+    fixture.refuse(66, &[]);
 }

@@ -5,41 +5,41 @@ use std::os::unix::fs::PermissionsExt;
 
 use nightlatch_interop::administered::section;
 
-use crate::house::{Move, errors};
+use crate::fixture::{Move, errors};
 
-fn write(house: &Move, path: &str, text: &str) {
-    let file = house.from(path);
+fn write(fixture: &Move, path: &str, text: &str) {
+    let file = fixture.from(path);
     fs::create_dir_all(file.parent().unwrap()).unwrap();
     fs::write(file, text).unwrap();
 }
 
 /// A server that was configured and never started.
 fn fresh() -> Move {
-    let house = Move::new();
+    let fixture = Move::new();
     write(
-        &house,
+        &fixture,
         "etc/mandos/clients.conf",
         &section("one", "timeout = PT1H"),
     );
-    house
+    fixture
 }
 
 #[test]
 fn without_a_state_nothing_is_taken_over_unless_there_never_was_one() {
-    let house = fresh();
-    let said = house.refuse(66, &[]);
+    let fixture = fresh();
+    let said = fixture.refuse(66, &[]);
     assert!(
         said.contains("there is no state in ") && said.contains("--without-state"),
         "{said}"
     );
-    let told = house.succeed(&["--without-state"]);
+    let told = fixture.succeed(&["--without-state"]);
     assert!(
         told.contains("every client starts as clients.conf says"),
         "{told}"
     );
 
-    let house = Move::of_stock(&section("one", "timeout = PT1H"));
-    let said = house.refuse(69, &["--without-state"]);
+    let fixture = Move::of_stock(&section("one", "timeout = PT1H"));
+    let said = fixture.refuse(69, &["--without-state"]);
     assert!(said.contains("there is a state in "), "{said}");
 }
 
@@ -50,35 +50,39 @@ fn a_checker_by_ssh_keyscan_becomes_a_proof_when_that_is_asked_for() {
         "checker = ssh-keyscan -t ed25519 %%(host)s 2>/dev/null | grep --fixed-strings --line-regexp \
          --quiet --regexp=%%(host)s\" %(ssh_fingerprint)s\"\nssh_fingerprint = {key}"
     );
-    let house = Move::new();
-    write(&house, "etc/mandos/clients.conf", &section("one", &keyscan));
-    let output = house.import(&["--without-state", "--dry-run"]);
+    let fixture = Move::new();
+    write(
+        &fixture,
+        "etc/mandos/clients.conf",
+        &section("one", &keyscan),
+    );
+    let output = fixture.import(&["--without-state", "--dry-run"]);
     assert!(output.status.success(), "{output:?}");
     let told = String::from_utf8(output.stdout).unwrap();
     assert!(
         told.contains("--ssh-hostkey lets the machine prove the key"),
         "{told}"
     );
-    house.succeed(&["--without-state", "--ssh-hostkey"]);
-    let text = fs::read_to_string(house.to("etc/nightlatch/clients.conf")).unwrap();
+    fixture.succeed(&["--without-state", "--ssh-hostkey"]);
+    let text = fs::read_to_string(fixture.to("etc/nightlatch/clients.conf")).unwrap();
     let line = format!("\nchecker = builtin:ssh-hostkey {key}\n");
     assert!(text.contains(&line), "{text}");
 }
 
 #[test]
 fn what_is_there_is_replaced_only_when_that_is_asked_for() {
-    let house = Move::of_stock(&section("one", "timeout = PT1H"));
-    house.succeed(&[]);
-    let said = house.refuse(73, &[]);
+    let fixture = Move::of_stock(&section("one", "timeout = PT1H"));
+    fixture.succeed(&[]);
+    let said = fixture.refuse(73, &[]);
     assert!(
         said.contains("clients.conf") && said.contains("--force"),
         "{said}"
     );
-    let before = fs::read(house.to("etc/nightlatch/clients.conf")).unwrap();
-    house.succeed(&["--force"]);
-    let backup = fs::read(house.to("etc/nightlatch/clients.conf.~1~")).unwrap();
+    let before = fs::read(fixture.to("etc/nightlatch/clients.conf")).unwrap();
+    fixture.succeed(&["--force"]);
+    let backup = fs::read(fixture.to("etc/nightlatch/clients.conf.~1~")).unwrap();
     assert_eq!(backup, before);
-    let mode = fs::metadata(house.to("etc/nightlatch/clients.conf")).unwrap();
+    let mode = fs::metadata(fixture.to("etc/nightlatch/clients.conf")).unwrap();
     assert_eq!(
         mode.permissions().mode() & 0o007,
         0,
@@ -88,31 +92,31 @@ fn what_is_there_is_replaced_only_when_that_is_asked_for() {
 
 #[test]
 fn a_state_that_is_there_is_kept_without_its_configuration_too() {
-    let house = Move::of_stock(&section("one", "timeout = PT1H"));
-    house.succeed(&[]);
-    fs::remove_dir_all(house.to("etc")).unwrap();
-    let output = house.import(&["--yes"]);
+    let fixture = Move::of_stock(&section("one", "timeout = PT1H"));
+    fixture.succeed(&[]);
+    fs::remove_dir_all(fixture.to("etc")).unwrap();
+    let output = fixture.import(&["--yes"]);
     assert_eq!(output.status.code(), Some(78), "{}", errors(&output));
     let said = errors(&output);
     assert!(
         said.contains("holds 1 clients already") && said.contains("--force"),
         "{said}"
     );
-    assert!(!house.to("etc/nightlatch/clients.conf").exists());
+    assert!(!fixture.to("etc/nightlatch/clients.conf").exists());
 }
 
 #[test]
 fn what_does_not_apply_here_is_told_and_turned_off() {
-    let house = fresh();
+    let fixture = fresh();
     let conf = "# ours\n[DEFAULT]\nstatedir = /srv/mandos\nrestore = no\nservicename = House\n\
                 priority = SECURE256:!CTYPE-X.509:+CTYPE-OPENPGP:!RSA:+SIGN-DSA-SHA256\n";
-    write(&house, "etc/mandos/mandos.conf", conf);
+    write(&fixture, "etc/mandos/mandos.conf", conf);
     write(
-        &house,
+        &fixture,
         "etc/default/mandos",
         "#A=1\nCONFIGDIR=/etc/mandos\nDAEMON_ARGS=\"--port 4711\"\n",
     );
-    let told = house.succeed(&["--without-state"]);
+    let told = fixture.succeed(&["--without-state"]);
     for line in [
         "mandos.conf:3: statedir: ",
         "mandos.conf:4: restore: ",
@@ -122,7 +126,7 @@ fn what_does_not_apply_here_is_told_and_turned_off() {
         assert!(told.contains(line), "{line}: {told}");
     }
     assert!(!told.contains("CONFIGDIR"), "{told}");
-    let text = fs::read_to_string(house.to("etc/nightlatch/nightlatch.conf")).unwrap();
+    let text = fs::read_to_string(fixture.to("etc/nightlatch/nightlatch.conf")).unwrap();
     assert!(
         text.starts_with("# ours\n[DEFAULT]\n# not taken over from Mandos: statedir"),
         "{text}"
@@ -132,35 +136,39 @@ fn what_does_not_apply_here_is_told_and_turned_off() {
 
 #[test]
 fn the_state_is_looked_for_where_the_file_says_it_is() {
-    let house = Move::of_stock(&section("one", "timeout = PT1H"));
+    let fixture = Move::of_stock(&section("one", "timeout = PT1H"));
     write(
-        &house,
+        &fixture,
         "etc/mandos/mandos.conf",
         "[DEFAULT]\nstatedir = /srv/mandos\n",
     );
-    assert!(house.refuse(66, &[]).contains("srv/mandos/clients.pickle"));
-    fs::create_dir_all(house.from("srv/mandos")).unwrap();
-    fs::rename(house.pickle(), house.from("srv/mandos/clients.pickle")).unwrap();
-    assert!(house.succeed(&[]).contains("one: enabled until"));
+    assert!(
+        fixture
+            .refuse(66, &[])
+            .contains("srv/mandos/clients.pickle")
+    );
+    fs::create_dir_all(fixture.from("srv/mandos")).unwrap();
+    fs::rename(fixture.pickle(), fixture.from("srv/mandos/clients.pickle")).unwrap();
+    assert!(fixture.succeed(&[]).contains("one: enabled until"));
 }
 
 #[test]
 fn secrets_in_files_are_put_into_the_new_file() {
-    let house = Move::new();
+    let fixture = Move::new();
     let conf = "[one]\nfingerprint =\nsecfile = /srv/%(host)s.bin\nhost = one\n";
-    write(&house, "etc/mandos/clients.conf", conf);
+    write(&fixture, "etc/mandos/clients.conf", conf);
     assert!(
-        house
+        fixture
             .refuse(66, &["--without-state"])
             .contains("srv/one.bin")
     );
-    write(&house, "srv/one.bin", "abc");
-    let told = house.succeed(&["--without-state"]);
+    write(&fixture, "srv/one.bin", "abc");
+    let told = fixture.succeed(&["--without-state"]);
     assert!(
         told.contains("[one] secfile: its content is put into clients.conf"),
         "{told}"
     );
-    let text = fs::read_to_string(house.to("etc/nightlatch/clients.conf")).unwrap();
+    let text = fs::read_to_string(fixture.to("etc/nightlatch/clients.conf")).unwrap();
     assert!(
         text.starts_with("[one]\nsecret =\n    YWJj\nfingerprint"),
         "{text}"
@@ -169,20 +177,20 @@ fn secrets_in_files_are_put_into_the_new_file() {
 
 #[test]
 fn a_configuration_with_faults_is_refused_with_each_of_them() {
-    let house = Move::new();
+    let fixture = Move::new();
     let conf = "[one]\nsecret = YWJj\ntimeout = soon\n[two]\nsecret = !\n";
-    write(&house, "etc/mandos/clients.conf", conf);
-    let said = house.refuse(78, &["--without-state"]);
+    write(&fixture, "etc/mandos/clients.conf", conf);
+    let said = fixture.refuse(78, &["--without-state"]);
     assert!(said.contains("clients.conf:3: [one] timeout:"), "{said}");
     assert!(said.contains("clients.conf:5: [two] secret:"), "{said}");
 }
 
 #[test]
 fn nothing_to_take_over_is_told() {
-    let house = Move::new();
-    fs::create_dir_all(house.from("")).unwrap();
+    let fixture = Move::new();
+    fs::create_dir_all(fixture.from("")).unwrap();
     assert!(
-        house
+        fixture
             .refuse(66, &[])
             .contains("neither a Mandos server nor a Mandos client")
     );

@@ -2,6 +2,6 @@
 
 mod client;
 mod files;
-mod house;
+mod fixture;
 mod pickle;
 mod server;

@@ -3,9 +3,9 @@
 use std::fs;
 use std::path::Path;
 
-use crate::house::{Move, python};
+use crate::fixture::{Move, python};
 
-/// Writes the state anew in a protocol.
+/// Writes the state again in another protocol of pickle.
 const AGAIN: &str = "
 import pickle, sys
 state = pickle.load(open(sys.argv[1], 'rb'))
@@ -30,20 +30,20 @@ fn section() -> String {
 
 #[test]
 fn every_protocol_says_the_same() {
-    let house = Move::of_stock(&section());
+    let fixture = Move::of_stock(&section());
     let mut told = Vec::new();
     for protocol in ["2", "3", "4", "5"] {
-        python(AGAIN, &[&house.pickle(), Path::new(protocol)]);
-        let output = house.import(&["--dry-run"]);
+        python(AGAIN, &[&fixture.pickle(), Path::new(protocol)]);
+        let output = fixture.import(&["--dry-run"]);
         assert!(output.status.success(), "protocol {protocol}: {output:?}");
         told.push(output.stdout);
     }
     told.dedup();
     assert_eq!(told.len(), 1);
     // A protocol of before bytes were bytes.
-    python(AGAIN, &[&house.pickle(), Path::new("1")]);
+    python(AGAIN, &[&fixture.pickle(), Path::new("1")]);
     assert!(
-        house
+        fixture
             .refuse(65, &[])
             .contains("expected a pickle of protocol 2 to 5")
     );
@@ -68,10 +68,10 @@ fn a_state_that_would_run_a_command_is_refused_by_the_commands_name() {
 
 #[test]
 fn a_state_cut_short_is_refused() {
-    let house = Move::of_stock(&section());
-    let state = fs::read(house.pickle()).unwrap();
-    fs::write(house.pickle(), &state[..state.len() / 2]).unwrap();
-    assert!(house.refuse(65, &[]).contains("cut short"));
-    fs::write(house.pickle(), b"\x80\x04}.").unwrap();
-    assert!(house.refuse(65, &[]).contains("two dictionaries"));
+    let fixture = Move::of_stock(&section());
+    let state = fs::read(fixture.pickle()).unwrap();
+    fs::write(fixture.pickle(), &state[..state.len() / 2]).unwrap();
+    assert!(fixture.refuse(65, &[]).contains("cut short"));
+    fs::write(fixture.pickle(), b"\x80\x04}.").unwrap();
+    assert!(fixture.refuse(65, &[]).contains("two dictionaries"));
 }

@@ -1,4 +1,4 @@
-//! A stock server whose clients were administered over D-Bus, and what ours makes of it.
+//! A stock server whose clients were administered over D-Bus, and its import into ours.
 
 use std::fs;
 
@@ -7,13 +7,13 @@ use nightlatch_core::client::saved::Life;
 use nightlatch_core::time::Wall;
 use nightlatch_interop::administered::Administered;
 use nightlatch_interop::client;
-use nightlatch_interop::machine::{Keys, Machine};
-use nightlatch_interop::programs::Whose;
-use nightlatch_interop::server::{Refusal, Server};
+use nightlatch_interop::machine::{MachineKeys, TestMachine};
+use nightlatch_interop::programs::Project;
+use nightlatch_interop::server::{ExpectedRefusal, TestServer};
 
-use crate::house::{Move, UP, errors, listing, python};
+use crate::fixture::{Move, UP, errors, listing, python};
 
-/// When a client expires, in microseconds since 1970, as Python reads the state.
+/// The time at which a client expires, in microseconds since 1970, as Python reads the state.
 const EXPIRES: &str = "
 import datetime, pickle, sys
 clients, _ = pickle.load(open(sys.argv[1], 'rb'))
@@ -32,13 +32,18 @@ client['expires'] = datetime.datetime.utcnow() - datetime.timedelta(seconds=1)
 pickle.dump((clients, settings), open(sys.argv[1], 'wb'), protocol=2)
 ";
 
-fn machine(name: &str) -> Machine {
+fn machine(name: &str) -> TestMachine {
     let password = format!("the password of {name}");
-    Machine::new(name, Whose::Ours, Keys::Curve25519, password.as_bytes())
+    TestMachine::new(
+        name,
+        Project::Ours,
+        MachineKeys::Curve25519,
+        password.as_bytes(),
+    )
 }
 
-fn ctl(house: &Administered, arguments: &[&str]) {
-    let output = house.mandos_ctl(arguments);
+fn ctl(fixture: &Administered, arguments: &[&str]) {
+    let output = fixture.mandos_ctl(arguments);
     assert!(
         output.status.success(),
         "{arguments:?}: {}",
@@ -46,13 +51,13 @@ fn ctl(house: &Administered, arguments: &[&str]) {
     );
 }
 
-fn assert_served(machine: &Machine, server: &Server, password: &[u8]) {
-    let output = client::fetch(Whose::Ours, machine, &server.address());
+fn assert_served(machine: &TestMachine, server: &TestServer, password: &[u8]) {
+    let output = client::fetch(Project::Ours, machine, &server.address());
     assert_eq!(output.stdout, password, "{}", errors(&output));
 }
 
-fn assert_refused(machine: &Machine, server: &Server, refusal: Refusal) {
-    let client = client::start(Whose::Ours, machine, &server.address());
+fn assert_refused(machine: &TestMachine, server: &TestServer, refusal: ExpectedRefusal) {
+    let client = client::start(Project::Ours, machine, &server.address());
     server.wait_for_refusal(refusal);
     assert_eq!(client.terminate().stdout, b"");
 }
@@ -60,33 +65,33 @@ fn assert_refused(machine: &Machine, server: &Server, refusal: Refusal) {
 #[test]
 fn everything_an_administrator_did_is_still_done() {
     let [tower, retired, rotated, gone] = ["tower", "retired", "rotated", "gone"].map(machine);
-    // A client whose secret is long enough to be written otherwise in the state.
+    // The secret is so long that the state stores it differently.
     let long = "bG9uZw".repeat(600);
     let long = format!("[long]\nfingerprint =\nsecret = {long}\n{UP}\n");
     let sections = [&tower, &retired, &rotated, &gone].map(|it| it.section(UP));
     // The same password as before, in another message to the same key.
     let new = rotated.payload_of_gnupg(Some(&rotated));
-    let house = Move::of_story(&format!("{}{long}", sections.concat()), |house| {
-        ctl(house, &["--disable", "retired"]);
-        ctl(house, &["--remove", "gone"]);
+    let fixture = Move::of_story(&format!("{}{long}", sections.concat()), |fixture| {
+        ctl(fixture, &["--disable", "retired"]);
+        ctl(fixture, &["--remove", "gone"]);
         ctl(
-            house,
+            fixture,
             &["--timeout", "PT2H", "--host", "elsewhere", "tower"],
         );
-        ctl(house, &["--secret", new.to_str().unwrap(), "rotated"]);
+        ctl(fixture, &["--secret", new.to_str().unwrap(), "rotated"]);
         for name in ["tower", "rotated", "long"] {
-            house.server.running().wait_for("a check", |line| {
+            fixture.server.running().wait_for("a check", |line| {
                 (line.contains(name) && line.contains("succeeded")).then_some(())
             });
         }
     });
-    let originals = listing(&house.from(""));
+    let originals = listing(&fixture.from(""));
 
-    let told = house.import(&[]);
-    assert!(told.status.success() && listing(&house.to("")).is_empty());
+    let told = fixture.import(&[]);
+    assert!(told.status.success() && listing(&fixture.to("")).is_empty());
     assert!(errors(&told).contains("nothing was changed"));
     let told = String::from_utf8(told.stdout).unwrap();
-    assert_eq!(house.succeed(&[]), told, "it does what it said");
+    assert_eq!(fixture.succeed(&[]), told, "it does what it said");
     for line in [
         "retired: disabled\n",
         "gone: removed, and stays so\n",
@@ -108,13 +113,16 @@ fn everything_an_administrator_did_is_still_done() {
         "{told}"
     );
     assert_eq!(
-        listing(&house.from("")),
+        listing(&fixture.from("")),
         originals,
         "originals are as they were"
     );
 
-    let expires: i64 = python(EXPIRES, &[&house.pickle()]).trim().parse().unwrap();
-    let state = house.present("tower").state;
+    let expires: i64 = python(EXPIRES, &[&fixture.pickle()])
+        .trim()
+        .parse()
+        .unwrap();
+    let state = fixture.present("tower").state;
     let deadline = state.deadline.unwrap().wall;
     assert!(deadline.since(Wall::from_unix_micros(expires)).as_micros() == 0);
     assert!(
@@ -123,61 +131,64 @@ fn everything_an_administrator_did_is_still_done() {
     );
     assert_eq!(state.last_check, LastCheck::Exited(0));
     assert!(state.last_checked_ok.is_some() && state.last_enabled.is_some());
-    assert_eq!(house.present("tower").settings.host, "elsewhere");
-    assert_eq!(house.saved("gone").unwrap().life, Life::Removed);
-    let secret = house.present("rotated").secret.clone();
+    assert_eq!(fixture.present("tower").settings.host, "elsewhere");
+    assert_eq!(fixture.saved("gone").unwrap().life, Life::Removed);
+    let secret = fixture.present("rotated").secret.clone();
     assert_eq!(secret.unwrap().expose(), fs::read(&new).unwrap());
-    assert_eq!(house.present("long").secret, None);
+    assert_eq!(fixture.present("long").secret, None);
 
-    let server = house.serve();
+    let server = fixture.serve();
     assert_served(&tower, &server, &tower.password);
     assert_served(&rotated, &server, &rotated.password);
-    assert_refused(&retired, &server, Refusal::Disabled);
-    assert_refused(&gone, &server, Refusal::UnknownKey);
+    assert_refused(&retired, &server, ExpectedRefusal::Disabled);
+    assert_refused(&gone, &server, ExpectedRefusal::UnknownKey);
     // And stays so.
     let server = server.restart();
-    assert_refused(&retired, &server, Refusal::Disabled);
+    assert_refused(&retired, &server, ExpectedRefusal::Disabled);
     assert_served(&tower, &server, &tower.password);
 }
 
 #[test]
 fn whose_time_ran_out_is_disabled_although_mandos_would_renew_it() {
     let tower = machine("tower");
-    let house = Move::of_stock(&tower.section(UP));
-    python(EXPIRE, &[&house.pickle()]);
-    let told = house.succeed(&[]);
+    let fixture = Move::of_stock(&tower.section(UP));
+    python(EXPIRE, &[&fixture.pickle()]);
+    let told = fixture.succeed(&[]);
     assert!(
         told.contains("tower: disabled, its time ran out at "),
         "{told}"
     );
     assert!(told.contains("the time of 1 ran out"), "{told}");
-    let server = house.serve();
-    assert_refused(&tower, &server, Refusal::Disabled);
+    let server = fixture.serve();
+    assert_refused(&tower, &server, ExpectedRefusal::Disabled);
 }
 
 #[test]
 fn a_client_that_was_enabled_in_the_file_since_stays_disabled() {
     let tower = machine("tower");
-    let house = Move::of_stock(&tower.section("enabled = False"));
+    let fixture = Move::of_stock(&tower.section("enabled = False"));
     fs::write(
-        house.from("etc/mandos/clients.conf"),
+        fixture.from("etc/mandos/clients.conf"),
         tower.section("enabled = True"),
     )
     .unwrap();
-    assert!(house.succeed(&[]).contains("tower: disabled"));
-    let server = house.serve();
-    assert_refused(&tower, &server, Refusal::Disabled);
+    assert!(fixture.succeed(&[]).contains("tower: disabled"));
+    let server = fixture.serve();
+    assert_refused(&tower, &server, ExpectedRefusal::Disabled);
 }
 
 #[test]
 fn a_check_that_was_killed_is_told_from_one_that_failed() {
     let killed = machine("killed").section("checker = kill -9 $$\ninterval = PT1S\ntimeout = PT1H");
-    let house = Move::of_story(&killed, |house| {
-        house.server.running().wait_for("the killed check", |line| {
-            line.contains("crashed").then_some(())
-        });
+    let fixture = Move::of_story(&killed, |fixture| {
+        fixture
+            .server
+            .running()
+            .wait_for("the killed check", |line| {
+                line.contains("crashed").then_some(())
+            });
     });
-    house.succeed(&[]);
-    let last = house.present("killed").state.last_check;
+    fixture.succeed(&[]);
+    let last = fixture.present("killed").state.last_check;
     assert!(matches!(last, LastCheck::Signaled(_)), "{last:?}");
 }

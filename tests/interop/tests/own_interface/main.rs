@@ -31,7 +31,7 @@ fn run(server: &StandIn, arguments: &[&str], input: &str) -> Output {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    // It may have ended without reading it all; its status tells then.
+    // It may end without reading everything; its exit status shows a failure.
     let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
     child.wait_with_output().unwrap()
 }

@@ -6,29 +6,29 @@ use std::sync::{Arc, Mutex};
 
 use nightlatch_bus::client::ClientView;
 use nightlatch_bus::names::{CLIENT, CLIENT_OLD, ClientPath, MANDOS, NIGHTLATCH, NIGHTLATCH_PATH};
-use nightlatch_bus::property::{Kind, Property, Value};
+use nightlatch_bus::property::{Property, PropertyType, PropertyValue};
 use nightlatch_interop::dbus::Bus;
 use sha2::{Digest, Sha256};
 use tokio::runtime::Runtime;
 use zbus::object_server::SignalEmitter;
 use zbus::{Connection, ObjectPath, OwnedObjectPath, OwnedVariant, Variant};
 
-/// How many records it gives at once.
+/// Records in one page.
 const PAGE: usize = 2;
 
 /// The server's place on a bus of its own, with the thread that serves it.
 pub(crate) struct StandIn {
     pub(crate) bus: Bus,
-    state: Arc<Mutex<State>>,
+    state: Arc<Mutex<StandInState>>,
     connection: Connection,
     runtime: Runtime,
 }
 
-/// What it knows.
+/// The state of the stand-in.
 #[derive(Default)]
-struct State {
+struct StandInState {
     lines: Vec<String>,
-    /// What is told as soon as the record was asked for.
+    /// Records to signal after the next query.
     upcoming: Vec<String>,
     head: (u64, String),
     anchor: (u64, String),
@@ -44,9 +44,9 @@ impl StandIn {
     /// Starts it with these clients.
     pub(crate) fn with_clients(names: &[String]) -> Self {
         let bus = Bus::start();
-        let clients = Clients(names.to_vec());
+        let clients = ClientTree(names.to_vec());
         let runtime = Runtime::new().unwrap();
-        let state = Arc::new(Mutex::new(State::default()));
+        let state = Arc::new(Mutex::new(StandInState::default()));
         let address = bus.address();
         let own = Own(Arc::clone(&state));
         let connection = runtime.block_on(async move {
@@ -76,7 +76,7 @@ impl StandIn {
         state.lines = lines;
     }
 
-    /// Puts in what is recorded as soon as somebody asks for the record.
+    /// Sets the records to signal after the next query.
     pub(crate) fn upcoming(&self, records: &[&str]) {
         let mut state = self.state.lock().unwrap();
         let (seq, hash) = state.head.clone();
@@ -95,7 +95,7 @@ impl StandIn {
         self.state.lock().unwrap().lines.remove(index);
     }
 
-    /// What was given to `AddClient`, and whether it was only to be checked.
+    /// The sections given to `AddClient`, with their `dry-run`.
     pub(crate) fn added(&self) -> Vec<(String, bool)> {
         self.state.lock().unwrap().added.clone()
     }
@@ -143,7 +143,7 @@ enum Refusal {
     NoSuchClient(String),
 }
 
-struct Own(Arc<Mutex<State>>);
+struct Own(Arc<Mutex<StandInState>>);
 
 #[zbus::interface(name = "org.nightlatch.Nightlatch1")]
 impl Own {
@@ -222,7 +222,7 @@ impl Own {
 }
 
 impl Own {
-    /// The answer to a query, and what is to be told after it.
+    /// The answer to a query, and the records to signal after it.
     fn page(&self, query: &HashMap<String, OwnedVariant>) -> ((Vec<String>, u64), Vec<String>) {
         let after = query
             .get("after")
@@ -258,12 +258,12 @@ impl Own {
 }
 
 /// Clients with these names.
-struct Clients(Vec<String>);
+struct ClientTree(Vec<String>);
 
 type Interfaces = HashMap<String, HashMap<String, OwnedVariant>>;
 
 #[zbus::interface(name = "org.freedesktop.DBus.ObjectManager")]
-impl Clients {
+impl ClientTree {
     /// Every client with both interfaces, as a server answers.
     fn get_managed_objects(&self) -> HashMap<OwnedObjectPath, Interfaces> {
         let objects = self.0.iter().map(|name| {
@@ -285,15 +285,15 @@ impl Clients {
     }
 }
 
-fn value(property: Property, name: &str) -> Value {
+fn value(property: Property, name: &str) -> PropertyValue {
     match property.kind() {
-        Kind::Boolean => Value::Boolean(false),
-        Kind::Milliseconds => Value::Milliseconds(1000),
-        Kind::Text if property == Property::Name => Value::Text(name.to_owned()),
-        Kind::Text => Value::Text("ab".repeat(32)),
-        Kind::Moment => Value::Text("2026-11-21T23:19:55.400000".to_owned()),
-        Kind::Bytes => Value::Text(String::new()),
-        Kind::Status => Value::Status(0),
-        Kind::Path => Value::Path(ClientPath::of_name(name)),
+        PropertyType::Boolean => PropertyValue::Boolean(false),
+        PropertyType::Milliseconds => PropertyValue::Milliseconds(1000),
+        PropertyType::Text if property == Property::Name => PropertyValue::Text(name.to_owned()),
+        PropertyType::Text => PropertyValue::Text("ab".repeat(32)),
+        PropertyType::Moment => PropertyValue::Text("2026-11-21T23:19:55.400000".to_owned()),
+        PropertyType::Bytes => PropertyValue::Text(String::new()),
+        PropertyType::Status => PropertyValue::Status(0),
+        PropertyType::Path => PropertyValue::Path(ClientPath::of_name(name)),
     }
 }

@@ -8,10 +8,10 @@ use std::process::ExitCode;
 
 use cargo_metadata::{CargoOpt, DependencyKind, Metadata, MetadataCommand, Package, PackageId};
 
-/// What is installed.
+/// The installed packages with binaries.
 const PROGRAMS: [&str; 3] = ["nightlatch-server", "nightlatch-boot", "nightlatch-cli"];
 
-/// How files with the text of a licence begin.
+/// Prefixes of the names of licence files.
 const NAMES: [&str; 5] = ["LICENSE", "LICENCE", "COPYING", "COPYRIGHT", "NOTICE"];
 
 fn main() -> ExitCode {

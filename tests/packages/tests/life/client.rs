@@ -2,11 +2,11 @@
 
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
-use nightlatch_packages::system::System;
+use nightlatch_packages::system::TestSystem;
 
 const KEYS: &str = "/etc/nightlatch/keys";
 
-fn keys(system: &System) -> Vec<(String, Vec<u8>)> {
+fn keys(system: &TestSystem) -> Vec<(String, Vec<u8>)> {
     let files = std::fs::read_dir(system.file(KEYS))
         .into_iter()
         .flatten()
@@ -22,7 +22,7 @@ fn keys(system: &System) -> Vec<(String, Vec<u8>)> {
 }
 
 /// The images of all kernels: path in the system, inode and mode.
-fn images(system: &System) -> Vec<(String, u64, u32)> {
+fn images(system: &TestSystem) -> Vec<(String, u64, u32)> {
     let files = std::fs::read_dir(system.file("/boot")).unwrap().flatten();
     let images = files.filter_map(|file| {
         let name = file.file_name().into_string().unwrap();
@@ -36,7 +36,7 @@ fn images(system: &System) -> Vec<(String, u64, u32)> {
 #[test]
 #[ignore = "make deb-test builds the packages first"]
 fn keys_are_made_once_and_kept_until_the_purge_wipes_them() {
-    let Some(system) = System::booted("bookworm") else {
+    let Some(system) = TestSystem::booted("bookworm") else {
         return;
     };
     let before = images(&system);
@@ -85,7 +85,7 @@ fn keys_are_made_once_and_kept_until_the_purge_wipes_them() {
 #[test]
 #[ignore = "make deb-test builds the packages first"]
 fn the_image_of_every_kernel_is_built() {
-    let Some(system) = System::booted("bookworm") else {
+    let Some(system) = TestSystem::booted("bookworm") else {
         return;
     };
     system.sh("set -- /lib/modules/*; v=$(basename $1); o=$v-old
@@ -108,7 +108,7 @@ fn the_image_of_every_kernel_is_built() {
 #[test]
 #[ignore = "make deb-test builds the packages first"]
 fn dracut_s_images_are_built_too() {
-    let Some(system) = System::booted("bookworm") else {
+    let Some(system) = TestSystem::booted("bookworm") else {
         return;
     };
     system.install(&["dracut"]);

@@ -1,16 +1,16 @@
 //! Reboots are held up by the unit that the package brings, with systemd's own logind to take the lock.
 
-use nightlatch_packages::system::System;
+use nightlatch_packages::system::TestSystem;
 
-/// What holds up shutdowns: systemd-inhibit(1).
-fn locks(system: &System) -> String {
+/// The inhibitors of shutdowns (systemd-inhibit(1)).
+fn locks(system: &TestSystem) -> String {
     system.run(&["systemd-inhibit", "--list", "--no-pager", "--no-legend"])
 }
 
 #[test]
 #[ignore = "make deb-test builds the packages first"]
 fn a_reboot_is_held_up_while_the_machine_would_not_come_back() {
-    let Some(system) = System::booted("bookworm") else {
+    let Some(system) = TestSystem::booted("bookworm") else {
         return;
     };
     system.install(&["nightlatch-client", "nightlatch"]);

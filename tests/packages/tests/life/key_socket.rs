@@ -4,7 +4,7 @@
 use std::io::Read;
 use std::os::unix::net::UnixStream;
 
-use nightlatch_packages::system::System;
+use nightlatch_packages::system::TestSystem;
 
 /// crypttab(5): "the source socket address is set to ... NUL RANDOM /cryptsetup/ VOLUME".
 const ASK: &str = r#"
@@ -16,14 +16,14 @@ const ASK: &str = r#"
 "#;
 
 /// In Perl, which every Debian system has.
-fn key_for(volume: &str, system: &System) -> String {
+fn key_for(volume: &str, system: &TestSystem) -> String {
     system.run(&["timeout", "60", "perl", "-MSocket", "-e", ASK, volume])
 }
 
 #[test]
 #[ignore = "make deb-test builds the packages first"]
 fn data_disks_get_their_key_from_the_socket_once_it_is_enabled() {
-    let Some(system) = System::booted("bookworm") else {
+    let Some(system) = TestSystem::booted("bookworm") else {
         return;
     };
     system.install(&["nightlatch-server", "nightlatch-client", "nightlatch"]);
@@ -51,7 +51,7 @@ fn data_disks_get_their_key_from_the_socket_once_it_is_enabled() {
         shown
     };
     let first = process();
-    // This test is outside the system's PID namespace, and root there: nobody can tell who it is.
+    // This test is outside the system's PID namespace, so root there cannot identify it.
     let mut stranger = UnixStream::connect(system.file("/run/nightlatch/key")).unwrap();
     let mut key = Vec::new();
     stranger.read_to_end(&mut key).unwrap();

@@ -1,8 +1,8 @@
 //! Beside the packages of Mandos, and in their place.
 
-use nightlatch_packages::system::System;
+use nightlatch_packages::system::TestSystem;
 
-fn status(system: &System, package: &str) -> String {
+fn status(system: &TestSystem, package: &str) -> String {
     let output = system.try_run(&["dpkg-query", "-W", "-f", "${db:Status-Status}", package]);
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
@@ -10,7 +10,7 @@ fn status(system: &System, package: &str) -> String {
 #[test]
 #[ignore = "make deb-test builds the packages first"]
 fn the_client_stands_beside_that_of_mandos_and_uses_its_keys() {
-    let Some(system) = System::booted("bookworm") else {
+    let Some(system) = TestSystem::booted("bookworm") else {
         return;
     };
     // As mandos-client has them: making an RSA key of 4096 bits takes a minute, and is not what is tested.
@@ -40,7 +40,7 @@ fn the_client_stands_beside_that_of_mandos_and_uses_its_keys() {
 #[test]
 #[ignore = "make deb-test builds the packages first"]
 fn the_server_stands_beside_that_of_mandos_and_takes_its_names() {
-    let Some(system) = System::booted("bookworm") else {
+    let Some(system) = TestSystem::booted("bookworm") else {
         return;
     };
     system.install(&["mandos"]);

@@ -1,6 +1,6 @@
 //! The server under a real systemd, with the settings that the package brings.
 
-use nightlatch_packages::system::System;
+use nightlatch_packages::system::TestSystem;
 
 /// A client that is checked by a ping, the default, every second.
 const TOWER: &str = "[DEFAULT]
@@ -12,18 +12,18 @@ secret =
 \tRW5jcnlwdGVkIHRvIHRo
 ";
 
-fn property(system: &System, name: &str) -> String {
+fn property(system: &TestSystem, name: &str) -> String {
     let name = format!("--property={name}");
     let value = system.run(&["systemctl", "show", "--value", &name, "nightlatchd"]);
     value.trim().to_owned()
 }
 
 /// Puts the text into clients.conf as an editor does: the file stays what it is.
-fn configure(system: &System, text: &str) {
+fn configure(system: &TestSystem, text: &str) {
     std::fs::write(system.file("/etc/nightlatch/clients.conf"), text).unwrap();
 }
 
-fn checked(system: &System, result: &str) {
+fn checked(system: &TestSystem, result: &str) {
     system.until(&format!("the last check is {result}"), |system| {
         let shown = system.try_run(&["nightlatch", "show", "tower"]);
         let shown = String::from_utf8_lossy(&shown.stdout).into_owned();
@@ -35,7 +35,7 @@ fn checked(system: &System, result: &str) {
 #[test]
 #[ignore = "make deb-test builds the packages first"]
 fn it_is_closed_to_two_point_zero_and_its_ping_works_under_exactly_these_settings() {
-    let Some(system) = System::booted("bookworm") else {
+    let Some(system) = TestSystem::booted("bookworm") else {
         return;
     };
     system.install(&["nightlatch-server", "nightlatch", "fping"]);
@@ -87,7 +87,7 @@ fn it_is_closed_to_two_point_zero_and_its_ping_works_under_exactly_these_setting
 #[test]
 #[ignore = "make deb-test builds the packages first"]
 fn it_comes_back_from_a_crash_but_not_from_what_a_person_must_mend() {
-    let Some(system) = System::booted("bookworm") else {
+    let Some(system) = TestSystem::booted("bookworm") else {
         return;
     };
     system.install(&["nightlatch-server"]);
@@ -117,7 +117,7 @@ fn it_comes_back_from_a_crash_but_not_from_what_a_person_must_mend() {
 #[test]
 #[ignore = "make deb-test builds the packages first"]
 fn upgrading_and_removing_keep_what_is_the_administrators_and_purging_wipes_it() {
-    let Some(system) = System::booted("bookworm") else {
+    let Some(system) = TestSystem::booted("bookworm") else {
         return;
     };
     system.install(&["nightlatch-server", "nightlatch"]);
@@ -131,13 +131,13 @@ fn upgrading_and_removing_keep_what_is_the_administrators_and_purging_wipes_it()
             .success()
     });
     let first = property(&system, "MainPID");
-    let disabled = |system: &System| {
+    let disabled = |system: &TestSystem| {
         system.until("tower is known, and disabled still", |system| {
             let list = system.try_run(&["nightlatch", "list"]);
             String::from_utf8_lossy(&list.stdout).contains("disabled")
         });
     };
-    let kept = |system: &System| {
+    let kept = |system: &TestSystem| {
         let clients = system.file("/etc/nightlatch/clients.conf");
         assert_eq!(std::fs::read_to_string(clients).unwrap(), TOWER);
         let mode = system.run(&["stat", "-c", "%U:%G:%a", "/etc/nightlatch/clients.conf"]);

@@ -1,12 +1,12 @@
-//! Where no systemd runs: packages are configured all the same, and the init script does what the LSB asks.
+//! Without systemd: packages can be configured, and the init script fulfils the LSB.
 
-use nightlatch_packages::system::System;
+use nightlatch_packages::system::TestSystem;
 
 const SCRIPT: &str = "/etc/init.d/nightlatchd";
 const LOG: &str = "/var/log/nightlatchd.log";
 
 /// LSB, "Init Script Actions": the exit status of each action.
-fn does(system: &System, action: &str, expected: i32) -> String {
+fn does(system: &TestSystem, action: &str, expected: i32) -> String {
     let done = system.try_run(&[SCRIPT, action]);
     let said =
         String::from_utf8_lossy(&done.stdout).into_owned() + &String::from_utf8_lossy(&done.stderr);
@@ -14,7 +14,7 @@ fn does(system: &System, action: &str, expected: i32) -> String {
     said
 }
 
-fn logged(system: &System, text: &str) {
+fn logged(system: &TestSystem, text: &str) {
     system.until(&format!("the log says: {text}"), |system| {
         let log = std::fs::read_to_string(system.file(LOG)).unwrap_or_default();
         log.contains(text)
@@ -24,7 +24,7 @@ fn logged(system: &System, text: &str) {
 #[test]
 #[ignore = "make deb-test builds the packages first"]
 fn the_init_script_starts_reloads_and_stops_the_server() {
-    let Some(system) = System::bare("bookworm") else {
+    let Some(system) = TestSystem::bare("bookworm") else {
         return;
     };
     system.install(&["nightlatch-server", "nightlatch", "nightlatch-client"]);
@@ -54,7 +54,7 @@ fn the_init_script_starts_reloads_and_stops_the_server() {
     does(&system, "reload", 0);
     logged(&system, "configuration reloaded");
 
-    let process = |system: &System| system.run(&["cat", "/run/nightlatchd.pid"]);
+    let process = |system: &TestSystem| system.run(&["cat", "/run/nightlatchd.pid"]);
     let first = process(&system);
     does(&system, "restart", 0);
     assert_ne!(process(&system), first);

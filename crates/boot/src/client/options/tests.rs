@@ -2,11 +2,14 @@ use proptest::prelude::*;
 
 use super::*;
 
-fn parsed(arguments: &[&str]) -> Result<Action<Box<Options>>, UsageError> {
-    parse(Options::default(), arguments.iter().map(OsString::from))
+fn parsed(arguments: &[&str]) -> Result<Action<Box<ClientOptions>>, UsageError> {
+    parse(
+        ClientOptions::default(),
+        arguments.iter().map(OsString::from),
+    )
 }
 
-fn options(arguments: &[&str]) -> Options {
+fn options(arguments: &[&str]) -> ClientOptions {
     match parsed(arguments) {
         Ok(Action::Run(options)) => *options,
         other => panic!("{other:?}"),
@@ -16,8 +19,8 @@ fn options(arguments: &[&str]) -> Options {
 #[test]
 fn without_arguments_the_defaults_of_the_manual_hold() {
     let options = options(&[]);
-    assert!(options.connect == Servers::default() && !options.debug && !options.allow_unsigned);
-    assert_eq!(options.selection, Selection::Suitable);
+    assert!(options.connect == ServerList::default() && !options.debug && !options.allow_unsigned);
+    assert_eq!(options.selection, InterfaceSelection::Suitable);
     assert_eq!(
         (options.delay, options.retry),
         (Duration::from_millis(2500), Duration::from_secs(10))
@@ -80,13 +83,13 @@ fn the_command_line_has_the_last_word() {
     assert_eq!(over_it.connect.to_string(), "[fe80::1]:4");
     assert_eq!(over_it.retry, Duration::from_secs(5));
     assert_eq!(over(&[]).devices, "eth0");
-    assert_eq!(over(&["-i", ""]).selection, Selection::Suitable);
+    assert_eq!(over(&["-i", ""]).selection, InterfaceSelection::Suitable);
 }
 
 #[test]
 fn all_servers_of_one_command_line_are_kept_and_those_of_the_file_replaced() {
     let servers = |file: &[&str], line: &[&str]| {
-        let file = read(Options::default(), file.iter().map(OsString::from));
+        let file = read(ClientOptions::default(), file.iter().map(OsString::from));
         let Ok(Action::Run(file)) = file else {
             panic!("{file:?}");
         };
@@ -137,7 +140,7 @@ fn a_unique_beginning_is_enough_and_mandos_comes_first() {
     assert!(options(&["--allow"]).allow_unsigned);
     assert!(matches!(
         parsed(&["--de", "1"]),
-        Err(UsageError::Syntax(SyntaxError::Ambiguous(..)))
+        Err(UsageError::Ambiguous(..))
     ));
 }
 
@@ -174,6 +177,6 @@ proptest! {
             "\\PC{0,12}",
             prop::sample::select(MANDOS.iter().chain(&OURS).map(|o| format!("--{o}")).collect::<Vec<_>>()),
         ], 0..8)) {
-        let _ = parse(Options::default(), arguments.into_iter().map(OsString::from));
+        let _ = parse(ClientOptions::default(), arguments.into_iter().map(OsString::from));
     }
 }

@@ -1,9 +1,9 @@
-//! Where to connect.
+//! Destinations of the tries.
 
 use std::fmt;
 use std::net::SocketAddr;
 
-/// Where to connect.
+/// An address or a name to connect to.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(in crate::client) enum Destination {
     /// An address; a link-local one has its scope.

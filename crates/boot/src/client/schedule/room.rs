@@ -1,4 +1,4 @@
-//! Who gives way when there is no room: for a destination among all, for a try among those that run.
+//! Limits: the destination that is removed when there are too many, and the try that is ended for its slot.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -6,22 +6,22 @@ use std::time::Duration;
 
 use nightlatch_core::time::Monotonic;
 
-use super::{Destination, Entry, HELD, SLOTS, Schedule, Stage, State};
+use super::{AttemptEntry, AttemptSchedule, AttemptStage, AttemptState, Destination, HELD, SLOTS};
 
 /// Most destinations that are known at one time: some hundred kilobytes.
 pub(in crate::client) const MAX_DESTINATIONS: usize = 1024;
 
-/// Most addresses kept for one trusted key after they are announced no more: who passes on the real server's
-/// bytes can have its key proved anywhere.
+/// Most addresses kept for one trusted key that are not announced any more: a relay of the real server's bytes can
+/// prove its key at any address.
 const MAX_KEPT: usize = 8;
 
-/// How often the time that a try keeps its slot is doubled at most: to a quarter of an hour.
+/// Doublings of the time that a try keeps its slot: up to a quarter of an hour.
 const DOUBLINGS: u32 = 11;
 
-impl Schedule {
-    /// How many destinations `source` has announced.
+impl AttemptSchedule {
+    /// The number of destinations that `source` has announced.
     pub(super) fn share(&self, source: Option<IpAddr>) -> usize {
-        let same = |entry: &&Entry| entry.origin.as_ref().map(|it| it.source) == source;
+        let same = |entry: &&AttemptEntry| entry.origin.as_ref().map(|it| it.source) == source;
         self.entries.values().filter(same).count()
     }
 
@@ -33,10 +33,9 @@ impl Schedule {
             let source = entry.origin.as_ref().map(|it| it.source);
             *shares.entry(source).or_default() += 1;
         }
-        let waiting = self
-            .entries
-            .iter()
-            .filter(|(_, entry)| matches!(entry.state, State::Waiting(..)) && !self.is_kept(entry));
+        let waiting = self.entries.iter().filter(|(_, entry)| {
+            matches!(entry.state, AttemptState::Waiting(..)) && !self.is_kept(entry)
+        });
         let first = waiting.max_by_key(|(_, entry)| {
             let source = entry.origin.as_ref().map(|it| it.source);
             let failed = entry.tries > 0;
@@ -53,12 +52,12 @@ impl Schedule {
         true
     }
 
-    /// What proved a trusted key in this boot stays, whatever is announced.
-    pub(super) fn is_kept(&self, entry: &Entry) -> bool {
+    /// True for a destination that proved a trusted key in this boot: it stays, whatever is announced.
+    pub(super) fn is_kept(&self, entry: &AttemptEntry) -> bool {
         let Some(key) = entry.key.filter(|_| self.trusted_only) else {
             return false;
         };
-        let before = |other: &&Entry| other.key == Some(key) && other.rank < entry.rank;
+        let before = |other: &&AttemptEntry| other.key == Some(key) && other.rank < entry.rank;
         self.entries.values().filter(before).count() < MAX_KEPT
     }
 
@@ -80,22 +79,24 @@ impl Schedule {
     /// The tries that may be ended for their slot: when, whether they were asked, and which.
     pub(super) fn endable(&self) -> impl Iterator<Item = (Monotonic, bool, &Destination)> {
         self.entries.iter().filter_map(|(to, entry)| {
-            let State::Running(stage) = entry.state else {
+            let AttemptState::Running(stage) = entry.state else {
                 return None;
             };
             let asked = match stage {
-                Stage::Connecting | Stage::Connected(..) => false,
+                AttemptStage::Connecting | AttemptStage::Connected(..) => false,
                 // There are as many of them as there are trusted keys.
-                Stage::Asked(Some(_), _) if self.trusted_only => return None,
-                Stage::Asked(..) => true,
-                Stage::Ending(_) => return None,
+                AttemptStage::Asked(Some(_), _) if self.trusted_only => return None,
+                AttemptStage::Asked(..) => true,
+                AttemptStage::Ending(_) => return None,
             };
             Some((entry.started.after(held(entry.tries)), asked, to))
         })
     }
 
     fn ending(&self) -> usize {
-        let ending = |entry: &&Entry| matches!(entry.state, State::Running(Stage::Ending(_)));
+        let ending = |entry: &&AttemptEntry| {
+            matches!(entry.state, AttemptState::Running(AttemptStage::Ending(_)))
+        };
         self.entries.values().filter(ending).count()
     }
 }

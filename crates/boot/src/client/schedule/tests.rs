@@ -20,15 +20,15 @@ fn key(number: u16) -> KeyId {
 }
 
 /// Heard of from the neighbour `source`, as one of the addresses of `name`.
-fn heard(source: u16, name: &str) -> Option<Origin> {
-    Some(Origin {
+fn heard(source: u16, name: &str) -> Option<Announcement> {
+    Some(Announcement {
         source: Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, source).into(),
         name: format!("{name}:4711"),
     })
 }
 
-fn schedule() -> Schedule {
-    Schedule::new(RETRY, false)
+fn schedule() -> AttemptSchedule {
+    AttemptSchedule::new(RETRY, false)
 }
 
 #[test]
@@ -70,7 +70,7 @@ fn want_of_a_network_ends_when_the_network_changes() {
     assert_eq!(schedule.poll_timeout(at(260)), Some(at(500)));
 }
 
-/// What the destinations of a link do when they are tried.
+/// The behaviour of the destinations of a link.
 #[derive(Clone, Copy, PartialEq)]
 enum Does {
     /// Accepts the connection, or not even that, and says nothing.
@@ -84,7 +84,7 @@ enum Does {
 }
 
 /// Runs until `right`, which is the last that was found, is asked: connecting to it takes 20 ms.
-fn asked_after(schedule: &mut Schedule, right: &Destination, others: Does) -> Duration {
+fn asked_after(schedule: &mut AttemptSchedule, right: &Destination, others: Does) -> Duration {
     let mut now = at(0);
     let mut connects: Option<Monotonic> = None;
     let mut asked = 0_u16;
@@ -173,7 +173,10 @@ fn a_slow_server_gets_its_time_though_many_wait() {
     assert_eq!(schedule.poll_end(at(499)), None);
     assert_eq!(schedule.poll_timeout(at(0)), Some(at(500)));
     // One place for one that waits.
-    assert_eq!(schedule.poll_end(at(500)), Some((server(0), Reason::Room)));
+    assert_eq!(
+        schedule.poll_end(at(500)),
+        Some((server(0), EndReason::Room))
+    );
     assert_eq!(schedule.poll_end(at(500)), None);
     assert!(!schedule.handle_failed(&server(0), false, at(501)));
     assert_eq!(schedule.poll_start(at(501)), Some(server(64)));
@@ -219,7 +222,7 @@ fn a_name_has_its_time_to_resolve_and_then_another_turn() {
     assert_eq!(schedule.poll_end(at(19_999)), None);
     assert_eq!(
         schedule.poll_end(at(20_000)),
-        Some((name(), Reason::Unresolved))
+        Some((name(), EndReason::Unresolved))
     );
     // A server may take as long as its own deadlines let it.
     assert_eq!(schedule.poll_end(at(20_000)), None);
@@ -294,7 +297,7 @@ fn what_was_announced_is_tried_once_though_it_is_taken_back() {
 #[test]
 fn what_proved_a_trusted_key_stays_though_it_is_taken_back() {
     for trusted in [true, false] {
-        let mut schedule = Schedule::new(RETRY, trusted);
+        let mut schedule = AttemptSchedule::new(RETRY, trusted);
         for n in 0..20 {
             schedule.add(server(n), heard(n, "tower"), at(0));
             schedule.poll_start(at(0)).unwrap();
@@ -304,19 +307,19 @@ fn what_proved_a_trusted_key_stays_though_it_is_taken_back() {
         for n in 0..20 {
             schedule.remove(&server(n));
         }
-        // A key can be proved anywhere by who passes on bytes: that is bounded.
+        // A relay can prove a key at any address: their number is bounded.
         let left = schedule.destinations().count();
         assert_eq!(left, if trusted { 8 } else { 0 });
     }
 }
 
 /// Two addresses of one server, of which the first is being asked since 10; the other one is known since 20.
-fn two_addresses(key: Option<KeyId>) -> Schedule {
+fn two_addresses(key: Option<KeyId>) -> AttemptSchedule {
     let mut schedule = schedule();
     for number in [2, 1] {
         schedule.add(server(number), heard(1, "tower"), at(0));
     }
-    // What was found first, not what is smaller.
+    // The first one found, not the smallest.
     assert_eq!(schedule.poll_start(at(0)), Some(server(2)));
     assert_eq!(schedule.poll_start(at(4)), Some(server(1)));
     schedule.handle_connected(&server(2), key, at(10));
@@ -329,7 +332,7 @@ fn two_addresses(key: Option<KeyId>) -> Schedule {
 fn a_server_with_a_proven_key_is_asked_at_one_address() {
     let mut schedule = two_addresses(Some(key(1)));
     assert_eq!(schedule.poll_ask(at(20)), None);
-    let same = Some((server(1), Reason::SameServer));
+    let same = Some((server(1), EndReason::SameServer));
     assert_eq!(schedule.poll_end(at(20)), same);
     assert!(!schedule.handle_failed(&server(1), false, at(21)));
     assert_eq!(schedule.poll_start(at(299_999)), None);
@@ -387,7 +390,7 @@ fn who_claims_to_be_a_server_with_a_key_does_not_hold_it_up_at_all() {
 #[test]
 fn a_trusted_server_that_was_asked_keeps_its_slot() {
     for trusted in [true, false] {
-        let mut schedule = Schedule::new(RETRY, trusted);
+        let mut schedule = AttemptSchedule::new(RETRY, trusted);
         for n in 0..65 {
             schedule.add(server(n), None, at(0));
         }
@@ -446,7 +449,7 @@ fn who_names_the_right_server_among_hundreds_of_his_own_does_not_take_it_along()
         schedule.add(server(n), heard(2, &n.to_string()), at(200));
     }
     assert!(schedule.destinations().any(|to| *to == right));
-    // Nobody who has more takes it back, nor one of as many.
+    // A source with as many or more does not take it back.
     schedule.add(right.clone(), heard(3, "right"), at(300));
     assert_eq!(schedule.entries[&right].origin, heard(1, "right"));
 }

@@ -109,7 +109,7 @@ fn dates_far_away_are_printed() {
     }
 }
 
-/// Reads one word as a POSIX shell does (2.2 Quoting); `None` when it is more or less than one.
+/// Parses one word as a POSIX shell does (2.2 Quoting); `None` unless there is exactly one.
 fn shell_word(text: &str) -> Option<String> {
     let mut word = String::new();
     let mut rest = text;

@@ -1,30 +1,30 @@
-//! The addresses and routes that connections to servers need, and no others.
+//! The addresses and routes that connections to servers need.
 
 use core::net::IpAddr;
 
-use super::super::snapshot::{SeenAddress, Snapshot};
+use super::super::snapshot::{KernelAddress, Snapshot};
 use super::super::{Cidr, Link, LinkName, Route};
-use super::{Routed, What};
+use super::{RemarkKind, Routed};
 
-/// What all servers that are connected to need.
-pub(super) struct Routes<'s> {
+/// Plans for all servers that are connected to.
+pub(super) struct RoutePlans<'s> {
     snapshot: &'s Snapshot,
-    entries: Vec<(LinkName, Plan)>,
+    entries: Vec<(LinkName, AddressPlan)>,
 }
 
-/// What one server needs on its link.
+/// Address and route that one server needs.
 #[derive(Clone, Default)]
-pub(super) struct Plan {
-    /// The server.
+pub(super) struct AddressPlan {
+    /// Address of the server.
     to: Option<IpAddr>,
     address: Option<Cidr>,
     dhcp: bool,
     route: Option<Route>,
-    /// What an administrator should know.
-    pub(super) note: Option<What>,
+    /// A remark for the administrator.
+    pub(super) note: Option<RemarkKind>,
 }
 
-impl<'s> Routes<'s> {
+impl<'s> RoutePlans<'s> {
     pub(super) fn new(snapshot: &'s Snapshot) -> Self {
         Self {
             snapshot,
@@ -32,27 +32,27 @@ impl<'s> Routes<'s> {
         }
     }
 
-    /// What a server needs that is reached over the link `link`.
-    pub(super) fn plan(&self, routed: &Routed, link: u32) -> Result<Plan, What> {
+    /// The plan for a server that is reached over the link `link`.
+    pub(super) fn plan(&self, routed: &Routed, link: u32) -> Result<AddressPlan, RemarkKind> {
         let to = routed.to;
         let via = routed.via;
         if let Some(via) = via.filter(|via| via.is_ipv4() != to.is_ipv4()) {
-            return Err(What::OtherFamily { to, via });
+            return Err(RemarkKind::OtherFamily { to, via });
         }
-        let source = routed.source.ok_or(What::NoSource(to))?;
+        let source = routed.source.ok_or(RemarkKind::NoSource(to))?;
         let all = || self.snapshot.addresses.iter();
-        let is_source = |seen: &&SeenAddress| seen.cidr.ip == source;
+        let is_source = |seen: &&KernelAddress| seen.cidr.ip == source;
         let here = all().find(|seen| is_source(seen) && seen.link == link);
-        // An address of another link, such as the loopback interface, moves to the one that carries it.
+        // An address of another link, such as the loopback interface, moves to the link that carries the packets.
         let seen = here.or_else(|| all().find(is_source));
-        let seen = seen.ok_or(What::NoSource(to))?;
-        let plan = Plan {
+        let seen = seen.ok_or(RemarkKind::NoSource(to))?;
+        let plan = AddressPlan {
             to: Some(to),
-            ..Plan::default()
+            ..AddressPlan::default()
         };
         match seen.dynamic {
             true => by_lease(plan, routed, seen),
-            false => Ok(Plan {
+            false => Ok(AddressPlan {
                 address: Some(written(seen)),
                 route: route(routed, written(seen)),
                 ..plan
@@ -60,12 +60,12 @@ impl<'s> Routes<'s> {
         }
     }
 
-    /// Takes a plan for the link that is called `top` at boot.
-    pub(super) fn add(&mut self, top: LinkName, plan: Plan) {
+    /// Adds a plan for the link `top` of the boot.
+    pub(super) fn add(&mut self, top: LinkName, plan: AddressPlan) {
         self.entries.push((top, plan));
     }
 
-    /// Gives a link what is planned for it.
+    /// Sets the addresses and routes that are planned for a link.
     pub(super) fn apply(&self, link: &mut Link) {
         let own = || self.entries.iter().filter(|(top, _)| *top == link.name);
         let mut addresses: Vec<Cidr> = Vec::new();
@@ -95,7 +95,7 @@ impl<'s> Routes<'s> {
         link.routes = routes;
     }
 
-    /// True when another server is reached in another way by a route to the same network.
+    /// True when another server needs a different route to the same network.
     fn is_contested(&self, top: &LinkName, route: &Route) -> bool {
         let mut all = self.entries.iter();
         all.any(|(other, plan)| {
@@ -106,8 +106,12 @@ impl<'s> Routes<'s> {
     }
 }
 
-/// An address that somebody gave for a time: who gives it at boot gives what belongs to it.
-fn by_lease(plan: Plan, routed: &Routed, seen: &SeenAddress) -> Result<Plan, What> {
+/// A leased address: the same source gives it at boot, with its routes.
+fn by_lease(
+    plan: AddressPlan,
+    routed: &Routed,
+    seen: &KernelAddress,
+) -> Result<AddressPlan, RemarkKind> {
     let ip = seen.cidr.ip;
     if ip.is_ipv4() {
         // The default route comes with the lease.
@@ -118,30 +122,30 @@ fn by_lease(plan: Plan, routed: &Routed, seen: &SeenAddress) -> Result<Plan, Wha
             onlink: true,
             source: None,
         });
-        return Ok(Plan {
+        return Ok(AddressPlan {
             dhcp: true,
             route,
             ..plan
         });
     }
     if seen.cidr.bits == 128 {
-        return Err(What::Dhcpv6(ip));
+        return Err(RemarkKind::Dhcpv6(ip));
     }
-    Ok(Plan {
-        note: Some(What::Router(ip)),
+    Ok(AddressPlan {
+        note: Some(RemarkKind::Router(ip)),
         ..plan
     })
 }
 
-/// An address with a peer reaches nothing by itself: what the peer is needed for is a route.
-fn written(seen: &SeenAddress) -> Cidr {
+/// The address to write. With a peer it covers no network by itself; a route does.
+fn written(seen: &KernelAddress) -> Cidr {
     match seen.peer {
         Some(_) => host(seen.cidr.ip),
         None => seen.cidr,
     }
 }
 
-/// The route that a connection needs beside the address.
+/// The route that a connection needs in addition to the address.
 fn route(routed: &Routed, address: Cidr) -> Option<Route> {
     let to = routed.to;
     let is_covered = address.covers(to);
@@ -156,7 +160,7 @@ fn route(routed: &Routed, address: Cidr) -> Option<Route> {
     };
     let link_local = matches!(via, IpAddr::V6(v6) if v6.is_unicast_link_local());
     Some(Route {
-        // The address's own network would win against a shorter prefix.
+        // The address's own network would take precedence over a shorter prefix.
         to: match (is_covered, routed.prefix) {
             (true, _) => Some(host(to)),
             (false, 0) => None,

@@ -1,30 +1,30 @@
-//! From a link down to the interfaces of the machine that it is made of.
+//! Follows a link down to the interfaces of the machine that it is made of.
 
-use super::super::snapshot::{Details, SeenLink, Snapshot};
+use super::super::snapshot::{KernelLink, LinkDetails, Snapshot};
 use super::super::{
-    Bond, BondMode, DEEPEST, HashPolicy, Kind, LacpRate, Link, LinkName, Mac, Match, Miimon, Mtu,
-    Protocol, VlanId, Word,
+    Bond, BondMode, DEEPEST, DeviceMatch, HashPolicy, Keyword, LacpRate, Link, LinkKind, LinkName,
+    Mac, Miimon, Mtu, VlanId, VlanProtocol,
 };
-use super::{Remark, What, section_name};
+use super::{LinkRemark, RemarkKind, section_name};
 
-/// MTU of Ethernet (RFC 894), which every interface has unless it is told otherwise.
+/// Default MTU of Ethernet (RFC 894).
 const USUAL_MTU: u32 = 1500;
 
-/// The links of all chains that were followed.
-pub(super) struct Chains<'s> {
+/// The links of all chains followed so far.
+pub(super) struct LinkChains<'s> {
     snapshot: &'s Snapshot,
     links: Vec<Link>,
-    remarks: Vec<Remark>,
+    remarks: Vec<LinkRemark>,
 }
 
-/// One chain while it is followed: nothing of it counts until its end is reached.
+/// One chain while it is followed. It is added once its end is reached.
 #[derive(Default)]
 struct Pending {
     links: Vec<Link>,
-    remarks: Vec<Remark>,
+    remarks: Vec<LinkRemark>,
 }
 
-impl<'s> Chains<'s> {
+impl<'s> LinkChains<'s> {
     pub(super) fn new(snapshot: &'s Snapshot) -> Self {
         Self {
             snapshot,
@@ -33,9 +33,9 @@ impl<'s> Chains<'s> {
         }
     }
 
-    /// Takes in the link `index` and what it is made of; the name of the link that a boot has for it.
-    /// Where several could stand for it, `only_one` is taken.
-    pub(super) fn follow(&mut self, index: u32, only_one: bool) -> Result<LinkName, What> {
+    /// Adds the link `index` and everything that it is made of; returns the name of its link at boot. With `only_one`,
+    /// a bridge is replaced by one port only.
+    pub(super) fn follow(&mut self, index: u32, only_one: bool) -> Result<LinkName, RemarkKind> {
         let mut pending = Pending::default();
         let tops = self.part(index, only_one, 0, &mut pending)?;
         for link in pending.links {
@@ -46,12 +46,12 @@ impl<'s> Chains<'s> {
                 self.remarks.push(remark);
             }
         }
-        let name = || What::Gone;
+        let name = || RemarkKind::Gone;
         tops.into_iter().next().ok_or_else(name)
     }
 
-    /// Everything that was taken in.
-    pub(super) fn finish(self) -> (Vec<Link>, Vec<Remark>) {
+    /// Links and remarks of all chains.
+    pub(super) fn finish(self) -> (Vec<Link>, Vec<LinkRemark>) {
         (self.links, self.remarks)
     }
 
@@ -67,40 +67,40 @@ impl<'s> Chains<'s> {
         }
     }
 
-    /// The links that stand for the link `index` at boot, at least one.
+    /// The links, at least one, that replace the link `index` at boot.
     fn part(
         &self,
         index: u32,
         only_one: bool,
         depth: usize,
         pending: &mut Pending,
-    ) -> Result<Vec<LinkName>, What> {
-        let link = self.snapshot.link(index).ok_or(What::Gone)?;
+    ) -> Result<Vec<LinkName>, RemarkKind> {
+        let link = self.snapshot.link(index).ok_or(RemarkKind::Gone)?;
         let name = || link.name().to_owned();
         if depth > DEEPEST {
-            return Err(What::NoHardware(name()));
+            return Err(RemarkKind::NoHardware(name()));
         }
         if link.wireless {
-            return Err(What::Wireless(name()));
+            return Err(RemarkKind::Wireless(name()));
         }
         let below = || match link.parent {
-            _ if link.parent_elsewhere => Err(What::Elsewhere(name())),
+            _ if link.parent_elsewhere => Err(RemarkKind::Elsewhere(name())),
             Some(parent) if parent != index => Ok(parent),
-            _ => Err(What::NoHardware(name())),
+            _ => Err(RemarkKind::NoHardware(name())),
         };
         let made = match (link.kind(), &link.details) {
-            ("vlan", Details::Vlan { id, protocol }) => {
+            ("vlan", LinkDetails::Vlan { id, protocol }) => {
                 let parents = self.part(below()?, true, depth + 1, pending)?;
-                let parent = parents.into_iter().next().ok_or(What::Gone)?;
+                let parent = parents.into_iter().next().ok_or(RemarkKind::Gone)?;
                 self.vlan(link, (*id, *protocol), parent)?
             }
             ("bond", details) => self.bond(link, details, depth, pending)?,
             ("bridge", details) => {
-                if (Details::Bridge {
+                if (LinkDetails::Bridge {
                     filters_vlans: true,
                 }) == *details
                 {
-                    pending.tell(link, What::Filters(name()));
+                    pending.tell(link, RemarkKind::Filters(name()));
                 }
                 return self.ports(link, only_one, depth, pending);
             }
@@ -110,9 +110,9 @@ impl<'s> Chains<'s> {
                 return Ok(parts);
             }
             _ if self.is_hardware(link) => self.device(link)?,
-            ("", _) | ("veth", _) => return Err(What::NoHardware(name())),
+            ("", _) | ("veth", _) => return Err(RemarkKind::NoHardware(name())),
             (kind, _) => {
-                return Err(What::Kind {
+                return Err(RemarkKind::Kind {
                     link: name(),
                     kind: kind.to_owned(),
                 });
@@ -125,16 +125,16 @@ impl<'s> Chains<'s> {
         Ok(vec![top])
     }
 
-    /// The ports of a bridge that lead to hardware stand for it.
+    /// Replaces a bridge by its ports that lead to hardware.
     fn ports(
         &self,
-        bridge: &SeenLink,
+        bridge: &KernelLink,
         only_one: bool,
         depth: usize,
         pending: &mut Pending,
-    ) -> Result<Vec<LinkName>, What> {
-        let mut ports: Vec<&SeenLink> = self.snapshot.members(bridge.present.index).collect();
-        // One with a cable comes first.
+    ) -> Result<Vec<LinkName>, RemarkKind> {
+        let mut ports: Vec<&KernelLink> = self.snapshot.members(bridge.present.index).collect();
+        // Ports with a carrier come first.
         ports.sort_by_key(|port| !port.running);
         let mut parts = Vec::new();
         let mut failed = None;
@@ -152,17 +152,17 @@ impl<'s> Chains<'s> {
                     continue;
                 }
             }
-            let what = What::Ports {
+            let what = RemarkKind::Ports {
                 bridge: bridge.name().to_owned(),
                 port: parts.first().map(ToString::to_string).unwrap_or_default(),
             };
             pending.tell(bridge, what);
         }
         if parts.is_empty() {
-            let nothing = || What::NoHardware(bridge.name().to_owned());
-            // Which kind of virtual port it is says nothing to anybody; that one is wireless does.
+            let nothing = || RemarkKind::NoHardware(bridge.name().to_owned());
+            // The kind of a virtual port helps nobody; the remark that a port is wireless does.
             return Err(failed
-                .filter(|what| matches!(what, What::Wireless(_)))
+                .filter(|what| matches!(what, RemarkKind::Wireless(_)))
                 .unwrap_or_else(nothing));
         }
         pending.stand_for(&parts, &section_name(bridge.name())?);
@@ -171,15 +171,15 @@ impl<'s> Chains<'s> {
 
     fn vlan(
         &self,
-        link: &SeenLink,
+        link: &KernelLink,
         (id, protocol): (u16, u16),
         parent: LinkName,
-    ) -> Result<Link, What> {
-        let wrong = || What::Settings(link.name().to_owned());
+    ) -> Result<Link, RemarkKind> {
+        let wrong = || RemarkKind::Settings(link.name().to_owned());
         let id = VlanId::new(id.into()).ok_or_else(wrong)?;
-        let mut known = Protocol::ALL.iter();
+        let mut known = VlanProtocol::ALL.iter();
         let protocol = known.find(|it| it.code() == protocol).ok_or_else(wrong)?;
-        let kind = Kind::Vlan {
+        let kind = LinkKind::Vlan {
             id,
             parent,
             protocol: *protocol,
@@ -194,13 +194,13 @@ impl<'s> Chains<'s> {
 
     fn bond(
         &self,
-        link: &SeenLink,
-        details: &Details,
+        link: &KernelLink,
+        details: &LinkDetails,
         depth: usize,
         pending: &mut Pending,
-    ) -> Result<Link, What> {
-        let wrong = || What::Settings(link.name().to_owned());
-        let &Details::Bond {
+    ) -> Result<Link, RemarkKind> {
+        let wrong = || RemarkKind::Settings(link.name().to_owned());
+        let &LinkDetails::Bond {
             mode,
             miimon,
             lacp_rate,
@@ -230,7 +230,7 @@ impl<'s> Chains<'s> {
             }
         }
         if members.is_empty() {
-            return Err(failed.unwrap_or_else(|| What::NoHardware(link.name().to_owned())));
+            return Err(failed.unwrap_or_else(|| RemarkKind::NoHardware(link.name().to_owned())));
         }
         let mut modes = BondMode::ALL.iter();
         let mode = *modes.find(|it| it.code() == mode).ok_or_else(wrong)?;
@@ -238,7 +238,7 @@ impl<'s> Chains<'s> {
         let mut policies = HashPolicy::ALL.iter();
         let policy = policies.find(|it| it.code() == hash_policy && hashes);
         let fast = mode == BondMode::Lacp && lacp_rate == LacpRate::Fast.code();
-        let kind = Kind::Bond(Bond {
+        let kind = LinkKind::Bond(Bond {
             mode,
             miimon: Miimon::new(miimon).unwrap_or_default(),
             lacp_rate: fast.then_some(LacpRate::Fast),
@@ -252,11 +252,11 @@ impl<'s> Chains<'s> {
         Ok(made)
     }
 
-    fn device(&self, link: &SeenLink) -> Result<Link, What> {
-        let kind = Kind::Device(self.recognise(link));
+    fn device(&self, link: &KernelLink) -> Result<Link, RemarkKind> {
+        let kind = LinkKind::Device(self.recognise(link));
         let mut made = Link::new(section_name(link.name())?, kind);
         let master = link.present.master.and_then(|it| self.snapshot.link(it));
-        // The address and the size of a bond's member are the bond's.
+        // A bond's member has the hardware address and MTU of the bond.
         if master.is_none_or(|master| master.kind() != "bond") {
             let permanent = link.present.permanent_mac;
             made.mac = link
@@ -268,8 +268,8 @@ impl<'s> Chains<'s> {
         Ok(made)
     }
 
-    /// How an interface is told from all others of the machine.
-    fn recognise(&self, link: &SeenLink) -> Match {
+    /// Properties that distinguish an interface from all others of the machine.
+    fn recognise(&self, link: &KernelLink) -> DeviceMatch {
         let present = &link.present;
         let path = || {
             let bus = link.bus.as_deref().unwrap_or("bus");
@@ -277,31 +277,31 @@ impl<'s> Chains<'s> {
             Some(format!("{bus}-{address}"))
         };
         let Some(mac) = identity(link) else {
-            return Match {
+            return DeviceMatch {
                 path: path(),
-                ..Match::default()
+                ..DeviceMatch::default()
             };
         };
         let others = self.snapshot.links.iter().filter(|other| {
             other.present.index != present.index
-                && Match::default().fits(&other.present)
+                && DeviceMatch::default().fits(&other.present)
                 && identity(other) == Some(mac)
         });
-        let others: Vec<&SeenLink> = others.collect();
-        let by_driver = |other: &&SeenLink| other.present.driver != present.driver;
+        let others: Vec<&KernelLink> = others.collect();
+        let by_driver = |other: &&KernelLink| other.present.driver != present.driver;
         let is_alone = others.is_empty();
         let driver = present
             .driver
             .clone()
             .filter(|_| others.iter().all(by_driver));
-        Match {
+        DeviceMatch {
             mac: Some(mac),
             path: path().filter(|_| !is_alone && driver.is_none()),
             driver: driver.filter(|_| !is_alone),
         }
     }
 
-    fn is_hardware(&self, link: &SeenLink) -> bool {
+    fn is_hardware(&self, link: &KernelLink) -> bool {
         let is_outlet = link.kind() == "veth" && link.parent_elsewhere;
         is_real(link) || (is_outlet && !self.snapshot.links.iter().any(is_real))
     }
@@ -317,8 +317,8 @@ impl Pending {
         self.remarks.extend(other.remarks);
     }
 
-    fn tell(&mut self, link: &SeenLink, what: What) {
-        self.remarks.push(Remark {
+    fn tell(&mut self, link: &KernelLink, what: RemarkKind) {
+        self.remarks.push(LinkRemark {
             link: link.name().to_owned(),
             what,
         });
@@ -333,19 +333,19 @@ impl Pending {
 }
 
 /// True when a link is an interface of the machine, made of nothing else.
-fn is_real(link: &SeenLink) -> bool {
+fn is_real(link: &KernelLink) -> bool {
     let has_device = link.present.bus_address.is_some();
     !link.loopback && link.ethernet && (has_device || link.kind().is_empty())
 }
 
-/// The hardware address by which an interface is recognised. One that changes with each boot has a device to be
-/// recognised by instead.
-fn identity(link: &SeenLink) -> Option<Mac> {
+/// The hardware address by which an interface is recognised; `None` when it may change with each boot and a bus
+/// address exists.
+fn identity(link: &KernelLink) -> Option<Mac> {
     let present = &link.present;
     let lasting = present.permanent_mac.or(link.mac_before_bond);
     lasting.or_else(|| present.mac.filter(|_| present.bus_address.is_none()))
 }
 
-fn mtu(link: &SeenLink) -> Option<Mtu> {
+fn mtu(link: &KernelLink) -> Option<Mtu> {
     Mtu::new(link.present.mtu).filter(|mtu| mtu.get() != USUAL_MTU)
 }

@@ -1,8 +1,8 @@
-//! From what the kernel shows to the links, addresses and routes that a boot needs to reach a server
+//! Derives the links, addresses and routes that a boot needs to reach a server from the kernel's state
 //! (docs/decisions/0117).
 //!
-//! Pure. Never guesses: a way that cannot be followed to an interface of the machine is left out, with a
-//! remark that says where it ended.
+//! Pure. Never guesses: a route that cannot be followed to an interface of the machine is left out, with a remark that
+//! says where it ended.
 
 mod addressing;
 mod chain;
@@ -12,75 +12,71 @@ use std::fmt;
 use core::net::IpAddr;
 
 use super::snapshot::Snapshot;
-use super::{Definition, LinkName, Misfit};
-use addressing::Routes;
-use chain::Chains;
+use super::{Definition, LinkConflict, LinkName};
+use addressing::RoutePlans;
+use chain::LinkChains;
 
-/// A way on which the running system reaches a server.
+/// A link over which the running system reaches a server.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Way {
+pub struct ServerRoute {
     /// Index of the link that packets to it leave by.
     pub link: u32,
-    /// What the link needs for that.
-    pub reach: Reach,
+    /// Requirements on the link.
+    pub reach: ReachMethod,
 }
 
-/// How a server is reached on a link.
+/// Ways to reach a server on a link.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Reach {
-    /// By a link-local address, which the boot client has on every link.
+pub enum ReachMethod {
+    /// By a link-local address, which every link has at boot.
     Neighbour,
-    /// By an address, which the kernel routes.
+    /// By a routed address.
     Routed(Routed),
 }
 
-/// How the kernel routes packets to a server.
+/// The kernel's route to a server.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Routed {
     /// The server's address.
     pub to: IpAddr,
     /// Length of the prefix that matched.
     pub prefix: u8,
-    /// The gateway.
+    /// Gateway, unless the server is on the link.
     pub via: Option<IpAddr>,
-    /// This machine's address for it.
+    /// Source address for connections to it.
     pub source: Option<IpAddr>,
-    /// True when the route was made by an administrator, and comes by no DHCP.
+    /// True for a route of an administrator, not of DHCP.
     pub is_static: bool,
 }
 
-/// What was learned.
+/// A `network.conf` learned from the running system.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Learned {
-    /// What `network.conf` is to say.
+    /// Content for `network.conf`.
     pub definition: Definition,
-    /// What was left out, and what an administrator should know.
-    pub remarks: Vec<Remark>,
+    /// Omissions and hints for the administrator.
+    pub remarks: Vec<LinkRemark>,
 }
 
-/// Something to be told about what was learned.
+/// A remark about the learned configuration.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Remark {
+pub struct LinkRemark {
     /// The link on which a server is reached.
     pub link: String,
-    /// What it is.
-    pub what: What,
+    /// The remark itself.
+    pub what: RemarkKind,
 }
 
-/// What is to be told of a link.
+/// Kinds of remarks about a link.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
-pub enum What {
-    /// There is no such link any more.
+#[expect(missing_docs, reason = "the names say it")]
+pub enum RemarkKind {
+    /// The link has disappeared.
     #[error("it is not there any more")]
     Gone,
     /// A link of a kind that a boot cannot make.
     #[error("{link} is a link of the kind {kind}, which a boot can only make by a network hook")]
-    Kind {
-        /// The link below it, or itself.
-        link: String,
-        /// The kind.
-        kind: String,
-    },
+    Kind { link: String, kind: String },
     /// A wireless interface.
     #[error("{0} is wireless, which a boot can only use by the network hook \"wireless\"")]
     Wireless(String),
@@ -99,21 +95,20 @@ pub enum What {
     /// A number that is out of range.
     #[error("{0} has settings that cannot be written")]
     Settings(String),
-    /// Links that do not fit together.
+    /// A conflict between links.
     #[error(transparent)]
-    Misfit(#[from] Misfit),
+    Conflict(#[from] LinkConflict),
     /// The address is this machine's own.
     #[error("{0} is an address of this machine")]
     Own(IpAddr),
-    /// No address to speak from.
+    /// No source address is known.
     #[error("there is no address to reach {0} from")]
     NoSource(IpAddr),
     /// An IPv4 route by an IPv6 gateway.
     #[error("{to} is reached by the gateway {via}, which a boot cannot use for it")]
     OtherFamily {
-        /// The server.
         to: IpAddr,
-        /// The gateway.
+        /// Gateway, unless the server is on the link.
         via: IpAddr,
     },
     /// An address of DHCPv6.
@@ -124,12 +119,7 @@ pub enum What {
     Router(IpAddr),
     /// A bridge with several ports.
     #[error("the bridge {bridge} has several ports; the address goes to {port}")]
-    Ports {
-        /// The bridge.
-        bridge: String,
-        /// The port that is taken.
-        port: String,
-    },
+    Ports { bridge: String, port: String },
     /// A bridge that filters VLANs.
     #[error(
         "the bridge {0} filters VLANs: if the server is in one that its port tags, describe that VLAN by \
@@ -138,8 +128,8 @@ pub enum What {
     Filters(String),
 }
 
-impl What {
-    /// True when the way was left out for it.
+impl RemarkKind {
+    /// True when the server's link was left out because of it.
     pub fn is_obstacle(&self) -> bool {
         !matches!(
             self,
@@ -148,21 +138,23 @@ impl What {
     }
 }
 
-impl fmt::Display for Remark {
+impl fmt::Display for LinkRemark {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.link, self.what)
     }
 }
 
-/// What a boot needs for all of `ways`.
-pub fn learn(snapshot: &Snapshot, ways: &[Way]) -> Learned {
-    let mut chains = Chains::new(snapshot);
-    let mut routes = Routes::new(snapshot);
+/// Links, addresses and routes that a boot needs for all of `routes`.
+pub fn learn(snapshot: &Snapshot, routes_to_servers: &[ServerRoute]) -> Learned {
+    let mut chains = LinkChains::new(snapshot);
+    let mut routes = RoutePlans::new(snapshot);
     let mut remarks = Vec::new();
-    for way in ways {
-        let name = snapshot.link(way.link).map_or("?", |link| link.name());
-        let mut tell = |what: What| {
-            let remark = Remark {
+    for to_server in routes_to_servers {
+        let name = snapshot
+            .link(to_server.link)
+            .map_or("?", |link| link.name());
+        let mut tell = |what: RemarkKind| {
+            let remark = LinkRemark {
                 link: name.to_owned(),
                 what,
             };
@@ -170,11 +162,11 @@ pub fn learn(snapshot: &Snapshot, ways: &[Way]) -> Learned {
                 remarks.push(remark);
             }
         };
-        let followed = match &way.reach {
-            Reach::Neighbour => chains.follow(way.link, false).map(drop),
-            // Links for an address that cannot be written would be of no use.
-            Reach::Routed(routed) => routes.plan(routed, way.link).and_then(|plan| {
-                let top = chains.follow(way.link, true)?;
+        let followed = match &to_server.reach {
+            ReachMethod::Neighbour => chains.follow(to_server.link, false).map(drop),
+            // The address first: links for one that cannot be written are useless.
+            ReachMethod::Routed(routed) => routes.plan(routed, to_server.link).and_then(|plan| {
+                let top = chains.follow(to_server.link, true)?;
                 plan.note.clone().into_iter().for_each(&mut tell);
                 routes.add(top, plan);
                 Ok(())
@@ -187,7 +179,11 @@ pub fn learn(snapshot: &Snapshot, ways: &[Way]) -> Learned {
     finish(chains, &routes, remarks)
 }
 
-fn finish(chains: Chains<'_>, routes: &Routes<'_>, mut remarks: Vec<Remark>) -> Learned {
+fn finish(
+    chains: LinkChains<'_>,
+    routes: &RoutePlans<'_>,
+    mut remarks: Vec<LinkRemark>,
+) -> Learned {
     let (mut links, more) = chains.finish();
     remarks.extend(more);
     for link in &mut links {
@@ -198,13 +194,13 @@ fn finish(chains: Chains<'_>, routes: &Routes<'_>, mut remarks: Vec<Remark>) -> 
             definition,
             remarks,
         },
-        Err(misfit) => {
-            let link = match &misfit {
-                Misfit::Twice(name) | Misfit::Circle(name) => name.to_string(),
-                Misfit::TwoMasters { member, .. } => member.to_string(),
+        Err(conflict) => {
+            let link = match &conflict {
+                LinkConflict::DuplicateName(name) | LinkConflict::Cycle(name) => name.to_string(),
+                LinkConflict::TwoMasters { member, .. } => member.to_string(),
             };
-            let what = misfit.into();
-            remarks.push(Remark { link, what });
+            let what = conflict.into();
+            remarks.push(LinkRemark { link, what });
             Learned {
                 definition: Definition::default(),
                 remarks,
@@ -213,9 +209,9 @@ fn finish(chains: Chains<'_>, routes: &Routes<'_>, mut remarks: Vec<Remark>) -> 
     }
 }
 
-/// The name of a link as a section's.
-fn section_name(name: &str) -> Result<LinkName, What> {
-    name.parse().map_err(|_| What::Name(name.to_owned()))
+/// The name of a link as that of a section.
+fn section_name(name: &str) -> Result<LinkName, RemarkKind> {
+    name.parse().map_err(|_| RemarkKind::Name(name.to_owned()))
 }
 
 #[cfg(test)]

@@ -1,10 +1,10 @@
 mod addresses;
 mod drift;
 
-use super::super::present::Present;
-use super::super::reach::reach;
-use super::super::snapshot::{Details, SeenAddress, SeenLink};
-use super::super::{Kind, Mac, compare};
+use super::super::present::PresentLink;
+use super::super::reach::boot_route;
+use super::super::snapshot::{KernelAddress, KernelLink, LinkDetails};
+use super::super::{LinkKind, Mac, compare};
 use super::*;
 
 /// A machine whose links are numbered from 1 in their order.
@@ -20,20 +20,20 @@ fn ip(text: &str) -> IpAddr {
 }
 
 impl Host {
-    fn add(&mut self, name: &str, kind: Option<&str>) -> &mut SeenLink {
+    fn add(&mut self, name: &str, kind: Option<&str>) -> &mut KernelLink {
         let index = u32::try_from(self.0.links.len()).unwrap() + 1;
-        self.0.links.push(SeenLink {
-            present: Present {
+        self.0.links.push(KernelLink {
+            present: PresentLink {
                 index,
                 name: name.to_owned(),
                 up: true,
                 mtu: 1500,
                 kind: kind.map(str::to_owned),
-                ..Present::default()
+                ..PresentLink::default()
             },
             ethernet: true,
             running: true,
-            ..SeenLink::default()
+            ..KernelLink::default()
         });
         self.0.links.last_mut().unwrap()
     }
@@ -42,7 +42,7 @@ impl Host {
         self.0.named(name).unwrap().present.index
     }
 
-    fn nic(&mut self, name: &str, last: u8) -> &mut SeenLink {
+    fn nic(&mut self, name: &str, last: u8) -> &mut KernelLink {
         let link = self.add(name, None);
         link.present.permanent_mac = Some(mac(last));
         link.present.mac = Some(mac(last));
@@ -53,7 +53,13 @@ impl Host {
     }
 
     /// A link on another, with its address.
-    fn on(&mut self, name: &str, kind: &str, parent: &str, details: Details) -> &mut SeenLink {
+    fn on(
+        &mut self,
+        name: &str,
+        kind: &str,
+        parent: &str,
+        details: LinkDetails,
+    ) -> &mut KernelLink {
         let below = self.0.named(parent).unwrap();
         let (parent, address) = (below.present.index, below.present.mac);
         let link = self.add(name, Some(kind));
@@ -65,11 +71,11 @@ impl Host {
 
     fn vlan(&mut self, name: &str, id: u16, parent: &str) {
         let protocol = 0x8100;
-        self.on(name, "vlan", parent, Details::Vlan { id, protocol });
+        self.on(name, "vlan", parent, LinkDetails::Vlan { id, protocol });
     }
 
-    /// A link of others, with the address of the first.
-    fn of(&mut self, name: &str, kind: &str, details: Details, members: &[&str]) {
+    /// A link made of others, with the hardware address of the first.
+    fn of(&mut self, name: &str, kind: &str, details: LinkDetails, members: &[&str]) {
         let address = members.first().and_then(|it| self.0.named(it)?.present.mac);
         let link = self.add(name, Some(kind));
         link.present.mac = address;
@@ -86,7 +92,7 @@ impl Host {
     }
 
     fn bond(&mut self, name: &str, mode: u16, members: &[&str]) {
-        let details = Details::Bond {
+        let details = LinkDetails::Bond {
             mode,
             miimon: 100,
             lacp_rate: 1,
@@ -97,15 +103,15 @@ impl Host {
     }
 
     fn bridge(&mut self, name: &str, ports: &[&str]) {
-        let details = Details::Bridge {
+        let details = LinkDetails::Bridge {
             filters_vlans: false,
         };
         self.of(name, "bridge", details, ports);
     }
 
-    fn address(&mut self, link: &str, cidr: &str) -> &mut SeenAddress {
+    fn address(&mut self, link: &str, cidr: &str) -> &mut KernelAddress {
         let link = self.index(link);
-        self.0.addresses.push(SeenAddress {
+        self.0.addresses.push(KernelAddress {
             link,
             cidr: cidr.parse().unwrap(),
             peer: None,
@@ -115,17 +121,24 @@ impl Host {
         self.0.addresses.last_mut().unwrap()
     }
 
-    fn found(&self, link: &str) -> Way {
-        Way {
+    fn found(&self, link: &str) -> ServerRoute {
+        ServerRoute {
             link: self.index(link),
-            reach: Reach::Neighbour,
+            reach: ReachMethod::Neighbour,
         }
     }
 
-    fn routed(&self, link: &str, to: &str, prefix: u8, via: Option<&str>, source: &str) -> Way {
-        Way {
+    fn routed(
+        &self,
+        link: &str,
+        to: &str,
+        prefix: u8,
+        via: Option<&str>,
+        source: &str,
+    ) -> ServerRoute {
+        ServerRoute {
             link: self.index(link),
-            reach: Reach::Routed(Routed {
+            reach: ReachMethod::Routed(Routed {
                 to: ip(to),
                 prefix,
                 via: via.map(ip),
@@ -135,21 +148,21 @@ impl Host {
         }
     }
 
-    fn learn(&self, ways: &[Way]) -> Learned {
-        let learned = learn(&self.0, ways);
+    fn learn(&self, routes_to_servers: &[ServerRoute]) -> Learned {
+        let learned = learn(&self.0, routes_to_servers);
         let text = learned.definition.to_string();
         assert_eq!(Definition::parse(&text), Ok(learned.definition.clone()));
-        // What was just learned is what is there.
+        // A configuration that was just learned has no differences.
         assert_eq!(
             compare::differences(&learned.definition, &learned, &self.0),
             []
         );
-        // Whatever is connected to is reached with what was written.
-        for way in ways {
-            if let Reach::Routed(routed) = &way.reach
+        // Every server is reached with the written configuration.
+        for to_server in routes_to_servers {
+            if let ReachMethod::Routed(routed) = &to_server.reach
                 && learned.remarks.is_empty()
             {
-                let reached = reach(&learned.definition, routed.to).unwrap();
+                let reached = boot_route(&learned.definition, routed.to).unwrap();
                 assert_eq!(
                     reached.via.is_some(),
                     routed.via.is_some() && !reached.by_dhcp
@@ -159,14 +172,14 @@ impl Host {
         learned
     }
 
-    fn conf(&self, ways: &[Way]) -> String {
-        let learned = self.learn(ways);
+    fn conf(&self, routes_to_servers: &[ServerRoute]) -> String {
+        let learned = self.learn(routes_to_servers);
         assert_eq!(learned.remarks, []);
         learned.definition.to_string()
     }
 
-    fn told(&self, way: Way) -> String {
-        let learned = self.learn(&[way]);
+    fn told(&self, to_server: ServerRoute) -> String {
+        let learned = self.learn(&[to_server]);
         assert_eq!(learned.definition, Definition::default());
         let remarks: Vec<String> = learned.remarks.iter().map(ToString::to_string).collect();
         remarks.join("; ")
@@ -204,15 +217,15 @@ fn a_bridge_is_replaced_by_its_port_which_gets_its_address() {
         host.conf(&[host.found("br0")]),
         format!("{port}stands-for = br0\n")
     );
-    let way = host.routed("br0", "198.51.100.1", 0, Some("192.0.2.1"), "192.0.2.7");
-    let conf = host.conf(&[way]);
+    let to_server = host.routed("br0", "198.51.100.1", 0, Some("192.0.2.1"), "192.0.2.7");
+    let conf = host.conf(&[to_server]);
     assert_eq!(
         conf,
         format!(
             "{port}addresses = 192.0.2.7/24\nroutes = default via 192.0.2.1\nstands-for = br0\n"
         )
     );
-    // `interface = br0` of a configuration means the port.
+    // `interface = br0` of a configuration now refers to the port.
     let definition = Definition::parse(&conf).unwrap();
     assert_eq!(definition.used_for("br0").unwrap().name.as_str(), "eno1.7");
 }
@@ -231,10 +244,10 @@ fn a_vlan_on_a_bridge_is_one_on_its_port() {
 }
 
 #[test]
-fn cards_that_share_an_address_are_told_apart() {
+fn cards_that_share_an_address_are_distinguished() {
     let mut host = Host::default();
     host.nic("eth0", 1);
-    // A virtual function has the address of the interface that it stands in for.
+    // A virtual function has the address of the interface that it replaces.
     let twin = host.nic("enP1s1", 2);
     twin.present.permanent_mac = Some(mac(1));
     twin.present.driver = Some("mlx5_core".to_owned());
@@ -252,7 +265,7 @@ fn cards_that_share_an_address_are_told_apart() {
         "[eth2]\nmatch-mac = 52:54:00:00:00:01\nmatch-path = pci-0000:03:00.0\n"
     );
     let definition = Definition::parse(&conf).unwrap();
-    let Kind::Device(wanted) = &definition.links()[0].kind else {
+    let LinkKind::Device(wanted) = &definition.links()[0].kind else {
         unreachable!()
     };
     let fits: Vec<&str> = host
@@ -260,7 +273,7 @@ fn cards_that_share_an_address_are_told_apart() {
         .links
         .iter()
         .filter(|it| wanted.fits(&it.present))
-        .map(SeenLink::name)
+        .map(KernelLink::name)
         .collect();
     assert_eq!(fits, ["eth2"]);
 }
@@ -276,7 +289,7 @@ fn an_address_that_changes_with_each_boot_recognises_nothing() {
 }
 
 #[test]
-fn settings_that_differ_from_what_is_usual_are_taken_along() {
+fn settings_other_than_the_defaults_are_kept() {
     let mut host = Host::default();
     let card = host.nic("eth0", 1);
     card.present.mac = Some(mac(77));
@@ -291,17 +304,17 @@ fn settings_that_differ_from_what_is_usual_are_taken_along() {
 fn a_vrf_is_left_out_and_a_macvlan_is_its_parent() {
     let mut host = Host::default();
     host.nic("eth0", 1);
-    host.of("blue", "vrf", Details::None, &["eth0"]);
+    host.of("blue", "vrf", LinkDetails::None, &["eth0"]);
     host.address("eth0", "192.0.2.7/24");
     let conf = host.conf(&[host.routed("eth0", "192.0.2.9", 24, None, "192.0.2.7")]);
     assert!(!conf.contains("blue") && conf.contains("addresses = 192.0.2.7/24"));
-    host.on("mv0", "macvlan", "eth0", Details::None);
+    host.on("mv0", "macvlan", "eth0", LinkDetails::None);
     let conf = host.conf(&[host.found("mv0")]);
     assert!(conf.contains("[eth0]") && conf.contains("stands-for = mv0"));
 }
 
 #[test]
-fn a_way_that_a_boot_does_not_have_is_told_and_nothing_is_written() {
+fn a_route_that_a_boot_cannot_use_is_reported_and_not_written() {
     let mut host = Host::default();
     host.add("lo", None).loopback = true;
     host.nic("eth0", 1);
@@ -332,7 +345,7 @@ fn a_way_that_a_boot_does_not_have_is_told_and_nothing_is_written() {
         );
     }
     host.address("eth0", "192.0.2.7/24");
-    for (way, told) in [
+    for (to_server, told) in [
         (
             host.routed("eth0", "192.0.2.9", 0, Some("fe80::1"), "192.0.2.7"),
             "by the gateway fe80::1",
@@ -342,18 +355,18 @@ fn a_way_that_a_boot_does_not_have_is_told_and_nothing_is_written() {
             "no address to reach",
         ),
     ] {
-        let said = host.told(way);
+        let said = host.told(to_server);
         assert!(said.contains(told), "{said}");
     }
 }
 
 #[test]
-fn a_virtual_cable_is_an_interface_where_there_is_nothing_else() {
+fn a_virtual_cable_is_an_interface_if_there_is_nothing_else() {
     let mut host = Host::default();
     let end = host.add("lan0", Some("veth"));
     end.present.mac = Some(mac(9));
     end.parent_elsewhere = true;
-    // Both ends of this one are here: it leads nowhere.
+    // Both ends of this cable are on this machine: it leads nowhere.
     host.add("inner", Some("veth")).parent = Some(9);
     host.bridge("br0", &["inner", "lan0"]);
     assert_eq!(

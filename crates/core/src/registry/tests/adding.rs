@@ -2,7 +2,7 @@
 
 use super::world::*;
 use crate::event::{Event, Refusal};
-use crate::registry::{AddError, Answer};
+use crate::registry::{AddError, RequestAnswer};
 use crate::settings::client::ClientConfig;
 use crate::settings::client::Setting;
 
@@ -14,12 +14,12 @@ fn add(world: &mut World, config: ClientConfig) -> Result<(), AddError> {
     added.map(drop)
 }
 
-fn released(world: &World, number: u8) -> Option<Answer> {
-    Some(Answer::Release(world.id(number)))
+fn released(world: &World, number: u8) -> Option<RequestAnswer> {
+    Some(RequestAnswer::Release(world.id(number)))
 }
 
 #[test]
-fn an_added_client_is_served_and_outlives_restarts_and_reloads() {
+fn an_added_client_is_served_and_survives_restarts_and_reloads() {
     let mut world = World::new(vec![config(1)]);
     add(&mut world, config(2)).unwrap();
     assert_eq!(world.answer(2), released(&world, 2));
@@ -38,7 +38,7 @@ fn an_added_client_is_served_and_outlives_restarts_and_reloads() {
 }
 
 #[test]
-fn what_was_set_since_outlives_a_restart_too() {
+fn settings_changed_since_survive_a_restart_too() {
     let mut world = World::new(vec![]);
     add(&mut world, config(2)).unwrap();
     let id = world.id(2);
@@ -67,7 +67,7 @@ fn a_file_that_has_its_section_takes_it_over() {
 }
 
 #[test]
-fn a_removed_one_leaves_no_row_and_may_come_again() {
+fn a_removed_client_leaves_no_row_and_can_be_added_again() {
     let mut world = World::new(vec![]);
     add(&mut world, config(2)).unwrap();
     let id = world.id(2);
@@ -82,7 +82,7 @@ fn a_removed_one_leaves_no_row_and_may_come_again() {
 }
 
 #[test]
-fn names_and_keys_belong_to_one() {
+fn a_name_or_key_belongs_to_one_client() {
     let mut world = World::new(vec![config(1), config(3)]);
     assert_eq!(add(&mut world, config(1)), Err(AddError::NameTaken));
     let mut same_key = config(1);
@@ -92,7 +92,7 @@ fn names_and_keys_belong_to_one() {
     let id = world.id(3);
     world.registry.handle_remove(id, world.now);
     world.actions();
-    // The administrator's last word counts.
+    // The administrator's latest decision counts.
     assert_eq!(add(&mut world, config(3)), Ok(()));
     assert_eq!(world.answer(3), released(&world, 3));
 }

@@ -1,11 +1,11 @@
-//! What is suspicious, and what a rehearsal gets, sentence by sentence.
+//! Tests of alarms and of rehearsals, one for each rule.
 
 use std::time::Duration;
 
 use super::world::*;
 use crate::checker::LastCheck;
 use crate::event::{Alarm, Ask, Durability, Event, Refusal, RequestId};
-use crate::registry::{Action, Answer, LONGEST_REHEARSALS, Limits};
+use crate::registry::{Action, LONGEST_REHEARSALS, RegistryLimits, RequestAnswer};
 use crate::settings::client::Setting;
 
 const FIRST_BOOT: Option<[u8; 16]> = Some([1; 16]);
@@ -77,7 +77,7 @@ fn a_second_request_is_an_alarm_until_the_machine_was_up() {
 }
 
 #[test]
-fn a_release_that_did_not_arrive_is_none() {
+fn a_failed_delivery_is_no_release() {
     let mut world = World::new(vec![config(1)]);
     let (request, _) = world.ask(1);
     world.registry.handle_delivery_failed(request, world.now);
@@ -95,14 +95,14 @@ fn of_two_requests_in_one_moment_the_second_is_an_alarm() {
     assert_eq!(granted(&actions, first), None);
     let (next, actions) = world.ask_as(1, boot(SECOND_BOOT));
     assert_eq!(granted(&actions, next), second);
-    // One of them is still on its way.
+    // One of them is still being sent.
     world.registry.handle_delivery_failed(next, world.now);
     let (third, actions) = world.ask(1);
     assert_eq!(granted(&actions, third), second);
 }
 
 #[test]
-fn a_release_that_was_taken_back_may_have_left_all_the_same() {
+fn a_revoked_release_counts_because_it_may_have_been_sent() {
     let mut world = World::new(vec![config(1)]);
     let id = world.id(1);
     world.ask(1);
@@ -114,7 +114,7 @@ fn a_release_that_was_taken_back_may_have_left_all_the_same() {
 }
 
 #[test]
-fn a_release_under_way_is_remembered_by_what_its_record_is_written_with() {
+fn a_release_in_progress_is_saved_with_its_record() {
     let mut world = World::new(vec![config(1)]);
     let (request, actions) = world.ask(1);
     let saved = position(&actions, |it| {
@@ -151,7 +151,7 @@ fn a_check_that_was_told_to_stop_proves_nothing() {
 }
 
 #[test]
-fn a_boot_is_served_once_whatever_the_checks_say() {
+fn a_boot_is_served_once_even_between_successful_checks() {
     let mut world = World::new(vec![config(1)]);
     assert_eq!(served(&mut world, boot(FIRST_BOOT)), None);
     check(&mut world, LastCheck::Exited(0));
@@ -161,7 +161,7 @@ fn a_boot_is_served_once_whatever_the_checks_say() {
 }
 
 #[test]
-fn alarms_outlive_a_restart() {
+fn alarms_survive_a_restart() {
     let mut world = World::new(vec![config(1)]);
     served(&mut world, boot(FIRST_BOOT));
     world.restart(vec![config(1)], seconds(1), true);
@@ -178,7 +178,7 @@ fn alarms_outlive_a_restart() {
 fn watching() -> World {
     World::with_limits(
         vec![config(1)],
-        Limits {
+        RegistryLimits {
             concurrent_checks: 2,
             check_on_release: true,
             allow_rehearsals: false,
@@ -187,7 +187,7 @@ fn watching() -> World {
 }
 
 #[test]
-fn who_still_answers_while_its_secret_is_released_raises_an_alarm() {
+fn a_machine_that_still_answers_after_a_release_raises_an_alarm() {
     let mut world = watching();
     let id = world.id(1);
     let (request, _) = world.ask(1);
@@ -198,12 +198,12 @@ fn who_still_answers_while_its_secret_is_released_raises_an_alarm() {
         .registry
         .handle_check_finished(id, LastCheck::Exited(0), world.now);
     assert_eq!(alarms(&world.actions()), [Alarm::StillAnswers]);
-    // The next check is a check like any other.
+    // The next check is an ordinary one.
     assert_eq!(alarms(&check(&mut world, LastCheck::Exited(0))), []);
 }
 
 #[test]
-fn who_does_not_answer_is_booting() {
+fn a_machine_that_does_not_answer_after_a_release_raises_no_alarm() {
     let mut world = watching();
     let id = world.id(1);
     served(&mut world, Ask::default());
@@ -215,7 +215,7 @@ fn who_does_not_answer_is_booting() {
 }
 
 #[test]
-fn a_burst_of_unknown_keys_is_told_twice_and_recorded_ten_times() {
+fn a_burst_of_unknown_keys_raises_two_alarms_and_ten_records() {
     let mut world = World::new(vec![config(1)]);
     let mut told = Vec::new();
     let mut recorded = 0;
@@ -246,7 +246,10 @@ fn a_machine_that_is_up_may_rehearse_and_nothing_changes() {
     world.actions();
     for _ in 0..3 {
         let (request, actions) = world.ask_as(1, rehearsal());
-        assert_eq!(answer_to(&actions, request), Some(Answer::Release(id)));
+        assert_eq!(
+            answer_to(&actions, request),
+            Some(RequestAnswer::Release(id))
+        );
         assert_eq!(granted(&actions, request), None);
         world.registry.handle_delivered(request, world.now);
         world.actions();
@@ -281,7 +284,7 @@ fn a_rehearsal_that_nobody_allowed_is_an_alarm() {
     allow(&mut world, 100);
     allow(&mut world, 0);
     assert_eq!(rehearsed(&mut world), alarm);
-    // Neither a restart nor a disable leaves it open.
+    // A restart and a disable both end the permission.
     allow(&mut world, 100);
     world.disk.flush();
     world.restart(vec![config(1)], seconds(1), false);
@@ -319,11 +322,11 @@ fn rehearsals_are_allowed_for_a_bounded_time() {
 }
 
 #[test]
-fn the_word_hides_no_other_alarm() {
+fn a_rehearsal_hides_no_other_alarm() {
     let second = Some(Alarm::SecondRequest);
     let mut world = World::with_limits(
         vec![config(1)],
-        Limits {
+        RegistryLimits {
             concurrent_checks: 2,
             check_on_release: false,
             allow_rehearsals: true,
@@ -345,7 +348,7 @@ fn the_word_hides_no_other_alarm() {
 }
 
 #[test]
-fn who_was_not_just_proved_to_be_up_may_not_rehearse() {
+fn a_machine_that_was_not_just_proved_up_may_not_rehearse() {
     let mut world = World::new(vec![config_with(1, |it| it.timeout = seconds(3600))]);
     let unproved = refused(Refusal::RehearsalUnproved);
     let (request, actions) = world.ask_as(1, rehearsal());
@@ -357,7 +360,7 @@ fn who_was_not_just_proved_to_be_up_may_not_rehearse() {
 }
 
 #[test]
-fn nobody_is_asked_to_approve_a_rehearsal() {
+fn a_rehearsal_never_waits_for_approval() {
     let mut world = World::new(vec![config_with(1, |it| {
         it.approval_delay = Duration::from_secs(60);
     })]);
@@ -402,7 +405,7 @@ fn a_disabled_machine_that_asks_is_an_alarm_once_an_hour_and_once_for_each_disab
     }
     world.pass(seconds(60 * 60));
     assert_eq!(refused_with(&world.ask(1).1), disabled);
-    // A stranger is none: it has an alarm of its own kind.
+    // Unknown keys have an alarm of their own kind.
     let (_, actions) = world.ask(9);
     assert_eq!(refused_with(&actions), [None]);
 }

@@ -1,10 +1,10 @@
-//! Requests that wait for a person, and the person's decisions, sentence by sentence.
+//! Tests of waiting requests and of a person's decisions, one for each rule.
 
 use std::time::Duration;
 
 use super::world::*;
 use crate::event::{Alarm, Event, Refusal, RequestId};
-use crate::registry::{Action, Answer, NotDecided};
+use crate::registry::{Action, DecisionError, RequestAnswer};
 use crate::settings::client::Setting;
 
 const MILLISECOND: Duration = Duration::from_millis(1);
@@ -29,7 +29,7 @@ fn without_a_decision_the_default_counts() {
             Some(world.now.wall)
         );
         assert_eq!(answer_to(&world.run(seconds(29)), request), None);
-        let expected = expected.or(Some(Answer::Release(world.id(1))));
+        let expected = expected.or(Some(RequestAnswer::Release(world.id(1))));
         assert_eq!(answer_to(&world.run(seconds(1)), request), expected);
         assert!(!world.client(1).approval_pending());
     }
@@ -62,35 +62,41 @@ fn an_approval_is_for_the_one_request_that_waits() {
     let (request, _) = world.ask(1);
     assert_eq!(world.registry.handle_approve(id, world.now), Ok(()));
     let actions = world.actions();
-    assert_eq!(answer_to(&actions, request), Some(Answer::Release(id)));
-    // Who comes next waits, in the same moment too.
+    assert_eq!(
+        answer_to(&actions, request),
+        Some(RequestAnswer::Release(id))
+    );
+    // The next request waits, even one at the same time.
     assert_eq!(world.answer(1), None);
 }
 
 #[test]
-fn no_approval_is_given_ahead_of_its_request() {
+fn approvals_cannot_be_given_in_advance() {
     let mut world = waits(30, false);
     let id = world.id(1);
-    let none = Err(NotDecided::NoneWaits);
+    let none = Err(DecisionError::NoneWaits);
     assert_eq!(world.registry.handle_approve(id, world.now), none);
     assert_eq!(world.answer(1), None);
 }
 
 #[test]
-fn of_several_requests_that_wait_the_one_that_is_named_is_decided_on() {
+fn of_several_waiting_requests_the_named_one_is_decided() {
     let mut world = waits(30, false);
     let id = world.id(1);
     let (first, _) = world.ask(1);
     let (second, actions) = world.ask(1);
     let alarm = Event::Alarmed(Some(id), Alarm::SeveralWait(2));
     assert!(has_event(&actions, &alarm));
-    let several = Err(NotDecided::SeveralWait);
+    let several = Err(DecisionError::SeveralWait);
     assert_eq!(world.registry.handle_approve(id, world.now), several);
     assert_eq!(world.actions(), []);
     let decided = world.registry.handle_decide(second, true, world.now);
     assert_eq!(decided, Ok(id));
     let actions = world.actions();
-    assert_eq!(answer_to(&actions, second), Some(Answer::Release(id)));
+    assert_eq!(
+        answer_to(&actions, second),
+        Some(RequestAnswer::Release(id))
+    );
     assert_eq!(answer_to(&actions, first), None);
     let waiting: Vec<_> = world.registry.waiting(id).collect();
     assert_eq!(waiting, [(first, world.now.mono.after(seconds(30)))]);
@@ -98,18 +104,18 @@ fn of_several_requests_that_wait_the_one_that_is_named_is_decided_on() {
     assert_eq!(decided, Ok(id));
     let answer = answer_to(&world.actions(), first);
     assert_eq!(answer, refused(Refusal::Denied));
-    // That was about one request: the next one may ask a person.
+    // The decision was about one request: the next one waits again.
     assert_eq!(world.answer(1), None);
 }
 
 #[test]
-fn what_does_not_wait_cannot_be_decided_on() {
+fn a_request_that_does_not_wait_cannot_be_decided() {
     let mut world = waits(30, false);
     let (request, _) = world.ask(1);
-    let no = Err(NotDecided::NoSuchRequest);
+    let no = Err(DecisionError::NoSuchRequest);
     let other = RequestId(4711);
     assert_eq!(world.registry.handle_decide(other, true, world.now), no);
-    // A peer that comes back is another request.
+    // A peer that reconnects makes another request.
     world.registry.handle_peer_gone(request, world.now);
     assert_eq!(world.registry.handle_decide(request, true, world.now), no);
     let (granted, _) = world.ask(1);
@@ -126,7 +132,7 @@ fn what_does_not_wait_cannot_be_decided_on() {
 }
 
 #[test]
-fn a_denial_answers_all_that_wait_and_all_that_come_in_its_time() {
+fn a_denial_answers_waiting_requests_and_those_during_it() {
     let mut world = waits(30, true);
     let denied = refused(Refusal::Denied);
     let (first, _) = world.ask(1);
@@ -142,7 +148,7 @@ fn a_denial_answers_all_that_wait_and_all_that_come_in_its_time() {
 }
 
 #[test]
-fn a_denial_that_is_taken_back_releases_nothing_by_itself() {
+fn lifting_a_denial_releases_nothing_by_itself() {
     let settings = || {
         vec![config_with(1, |it| {
             it.approval_delay = seconds(30);
@@ -163,7 +169,7 @@ fn a_denial_that_is_taken_back_releases_nothing_by_itself() {
 }
 
 #[test]
-fn a_denial_takes_back_what_was_granted_and_outlives_a_restart() {
+fn a_denial_revokes_grants_and_survives_a_restart() {
     let changed = |it: &mut crate::settings::client::ClientSettings| {
         it.approval_duration = seconds(60);
     };
@@ -178,18 +184,18 @@ fn a_denial_takes_back_what_was_granted_and_outlives_a_restart() {
         assert_eq!(world.answer(1), refused(Refusal::Denied));
     }
     world.run(seconds(21));
-    assert_eq!(world.answer(1), Some(Answer::Release(world.id(1))));
+    assert_eq!(world.answer(1), Some(RequestAnswer::Release(world.id(1))));
 }
 
 /// "With approval_delay = 0, approved_by_default=False has no effect".
 #[test]
 fn without_a_delay_no_approval_is_needed() {
     let mut world = waits(0, false);
-    assert_eq!(world.answer(1), Some(Answer::Release(world.id(1))));
+    assert_eq!(world.answer(1), Some(RequestAnswer::Release(world.id(1))));
 }
 
 #[test]
-fn a_lost_peer_ends_its_wait_without_an_answer() {
+fn a_waiting_request_whose_peer_disconnects_gets_no_answer() {
     let mut world = waits(30, true);
     let (gone, _) = world.ask(1);
     let (stays, _) = world.ask(1);

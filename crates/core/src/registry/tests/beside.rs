@@ -1,4 +1,4 @@
-//! Effects of a decision beside its answer. No other test fails when one of them is taken out.
+//! Side effects of decisions. Each effect has a test that fails without it.
 
 use super::world::*;
 use crate::checker::Checker;
@@ -6,7 +6,7 @@ use crate::checker::LastCheck;
 use crate::client::saved::Trust;
 use crate::event::{Alarm, Ask, DisableReason, Durability, Event, Grant, Refusal, RequestId};
 use crate::name::ClientName;
-use crate::registry::{Action, Answer, Limits, NotDecided};
+use crate::registry::{Action, DecisionError, RegistryLimits, RequestAnswer};
 use crate::settings::client::ClientConfig;
 use crate::settings::client::Setting;
 
@@ -20,7 +20,7 @@ fn proving(number: u8, name: &str) -> ClientConfig {
     config
 }
 
-/// A server that lost its state: whoever was enabled waits for a proof.
+/// A server that lost its state: clients that were enabled wait for a proof.
 fn after_a_loss(configured: Vec<ClientConfig>) -> World {
     let mut world = World::new(vec![]);
     world.disk.trust = Trust::None;
@@ -45,7 +45,7 @@ fn prove(world: &mut World, name: &str) {
 }
 
 fn is_released(world: &mut World, number: u8) -> bool {
-    matches!(world.answer(number), Some(Answer::Release(_)))
+    matches!(world.answer(number), Some(RequestAnswer::Release(_)))
 }
 
 fn refusals(actions: &[Action]) -> Vec<(Refusal, bool, Option<Alarm>)> {
@@ -69,7 +69,7 @@ fn failed(world: &World, request: RequestId) -> Event {
 }
 
 #[test]
-fn a_failed_delivery_is_told_unless_it_was_taken_back_which_is_told_instead() {
+fn a_failed_delivery_is_reported_unless_its_revocation_was() {
     let mut world = World::new(vec![config(1)]);
     let (request, _) = world.ask(1);
     world.registry.handle_delivery_failed(request, world.now);
@@ -132,7 +132,7 @@ fn a_check_starts_on_a_release_only_and_only_where_that_is_wanted() {
         rehearsal: true,
     };
     for check_on_release in [false, true] {
-        let limits = Limits {
+        let limits = RegistryLimits {
             concurrent_checks: 2,
             check_on_release,
             allow_rehearsals: false,
@@ -161,7 +161,7 @@ fn a_proof_undoes_no_disable() {
 }
 
 #[test]
-fn whoever_is_enabled_or_disabled_by_the_configuration_waits_for_no_proof() {
+fn a_client_enabled_or_disabled_by_the_configuration_waits_for_no_proof() {
     let disabled = || {
         let mut config = proving(1, "client1");
         config.settings.enabled = false;
@@ -186,7 +186,7 @@ fn whoever_is_enabled_or_disabled_by_the_configuration_waits_for_no_proof() {
 }
 
 #[test]
-fn at_a_first_start_nobody_is_told_to_be_disabled() {
+fn a_first_start_reports_no_client_as_disabled() {
     let mut world = World::new(vec![]);
     let actions = reload(
         &mut world,
@@ -198,11 +198,11 @@ fn at_a_first_start_nobody_is_told_to_be_disabled() {
 }
 
 #[test]
-fn a_key_that_another_section_takes_over_brings_its_disable_and_waits_on_otherwise() {
+fn a_key_in_another_section_brings_its_disable_or_its_wait() {
     let both = || vec![proving(1, "a"), proving(2, "b")];
     let left = || vec![proving(2, "b")];
     let taken = || vec![proving(1, "b")];
-    // Disabled by an administrator: no proof of the other section opens it.
+    // Disabled by an administrator: a proof of the other section does not enable it.
     let mut world = after_a_loss(both());
     let a = world.registry.by_name("a").unwrap();
     world.registry.handle_disable(a, world.now);
@@ -211,7 +211,7 @@ fn a_key_that_another_section_takes_over_brings_its_disable_and_waits_on_otherwi
     reload(&mut world, taken());
     prove(&mut world, "b");
     assert!(!is_released(&mut world, 1));
-    // It waited for a proof: that the other section was enabled is none.
+    // It waited for a proof, which enabling the other section is not.
     let mut world = after_a_loss(both());
     let b = world.registry.by_name("b").unwrap();
     world.registry.handle_enable(b, world.now);
@@ -222,7 +222,7 @@ fn a_key_that_another_section_takes_over_brings_its_disable_and_waits_on_otherwi
 }
 
 #[test]
-fn a_denial_that_came_back_with_a_key_outlives_a_crash() {
+fn a_denial_that_came_back_with_a_key_survives_a_crash() {
     let long = |number, name: &str| {
         let mut config = config_with(number, |it| it.approval_duration = seconds(3600));
         config.name = ClientName::new(name).unwrap();
@@ -240,7 +240,7 @@ fn a_denial_that_came_back_with_a_key_outlives_a_crash() {
 }
 
 #[test]
-fn of_a_new_key_nothing_is_proved_and_no_rehearsal_allowed() {
+fn a_new_key_has_no_proof_and_no_permission_to_rehearse() {
     let rehearsal = Ask {
         boot: None,
         rehearsal: true,
@@ -269,7 +269,7 @@ fn of_a_new_key_nothing_is_proved_and_no_rehearsal_allowed() {
 }
 
 #[test]
-fn a_setting_that_was_changed_is_told() {
+fn a_changed_setting_is_reported() {
     let mut world = World::new(vec![config(1)]);
     let setting = Setting::Timeout(seconds(400));
     let id = world.id(1);
@@ -287,7 +287,7 @@ fn a_setting_that_was_changed_is_told() {
 }
 
 #[test]
-fn whoever_is_enabled_by_a_proof_is_written_before_it_is_told() {
+fn enabling_by_a_proof_is_durable_before_it_is_reported() {
     let mut world = after_a_loss(vec![proving(1, "client1")]);
     let id = world.id(1);
     world.registry.handle_start_checker(id, world.now);
@@ -307,18 +307,18 @@ fn whoever_is_enabled_by_a_proof_is_written_before_it_is_told() {
 }
 
 #[test]
-fn a_request_that_was_decided_on_cannot_be_decided_on_again() {
+fn a_decided_request_cannot_be_decided_again() {
     for first in [true, false] {
         let mut world = World::new(vec![config_with(1, |it| it.approval_delay = seconds(30))]);
         let (request, _) = world.ask(1);
         let decided = world.registry.handle_decide(request, first, world.now);
         assert!(decided.is_ok());
         let again = world.registry.handle_decide(request, true, world.now);
-        assert_eq!(again, Err(NotDecided::NoSuchRequest));
+        assert_eq!(again, Err(DecisionError::NoSuchRequest));
     }
 }
 
-/// Everything that can come of client 1 while its check runs and one request of it waits.
+/// Every event of client 1 while its check runs and one request waits.
 type Late = fn(&mut World, RequestId);
 
 const LATE: [(&str, Late); 14] = [
@@ -364,11 +364,11 @@ const LATE: [(&str, Late); 14] = [
     }),
     ("a decision", |world, request| {
         let late = world.registry.handle_decide(request, true, world.now);
-        assert_eq!(late, Err(NotDecided::NoSuchRequest));
+        assert_eq!(late, Err(DecisionError::NoSuchRequest));
     }),
     ("an approval", |world, _| {
         let late = world.registry.handle_approve(world.id(1), world.now);
-        assert_eq!(late, Err(NotDecided::NoneWaits));
+        assert_eq!(late, Err(DecisionError::NoneWaits));
     }),
     ("a denial", |world, _| {
         world.registry.handle_deny(world.id(1), world.now);
@@ -376,7 +376,7 @@ const LATE: [(&str, Late); 14] = [
 ];
 
 #[test]
-fn whatever_comes_late_comes_after_the_deadline() {
+fn a_late_event_comes_after_the_deadline() {
     for (what, late) in LATE {
         let mut world = World::new(vec![config_with(1, |it| {
             it.approval_delay = seconds(10_000);
@@ -385,7 +385,7 @@ fn whatever_comes_late_comes_after_the_deadline() {
         let (request, _) = world.ask(1);
         world.registry.handle_start_checker(id, world.now);
         world.actions();
-        // Nobody looks at the clock.
+        // `handle_timeout` is not called.
         world.pass(seconds(300));
         late(&mut world, request);
         let actions = world.actions();
@@ -396,7 +396,7 @@ fn whatever_comes_late_comes_after_the_deadline() {
     }
 }
 
-/// They proved a key that is this client's no more.
+/// Their peers proved the previous key.
 #[test]
 fn requests_of_a_key_that_was_replaced_get_nothing() {
     for delay in [30, 0] {

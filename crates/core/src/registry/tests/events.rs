@@ -1,4 +1,4 @@
-//! What can happen to a server and its clients, and how often it does in a random life.
+//! Random events of a server and its clients, with their frequencies.
 
 use proptest::prelude::*;
 
@@ -6,7 +6,7 @@ use super::invariants::CLIENTS;
 
 #[derive(Clone, Debug)]
 pub(super) enum Op {
-    /// Time passes, in milliseconds; `late` when nobody looks at the clock until the next event.
+    /// Time passes, in milliseconds; `late` when `handle_timeout` is not called before the next event.
     Pass {
         time: u64,
         late: bool,
@@ -30,25 +30,26 @@ pub(super) enum Op {
     Disable(usize),
     Approve(usize),
     Deny(usize),
-    /// A decision on one of the requests, whether it waits or not.
+    /// A decision on one of the requests, waiting or not.
     Decide(usize, bool),
     Remove(usize),
-    Set(usize, Knob),
+    Set(usize, SettingChange),
     /// The file changes, to be read at the next reload or start.
     Edit(usize, Edit),
     Reload,
-    /// The server ends, perhaps losing its last second, perhaps with the host.
+    /// The server restarts after `down` milliseconds; `lost` when the last second was not written, `reboot` when the
+    /// host restarts too.
     Restart {
         down: u64,
         reboot: bool,
         lost: bool,
     },
-    /// The next event comes, and the server is killed after this many of its actions.
+    /// The server is killed after this many actions of the next event.
     KillWithin(usize),
 }
 
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Knob {
+pub(super) enum SettingChange {
     Timeout(u64),
     Extended(u64),
     Delay(u64),
@@ -59,20 +60,20 @@ pub(super) enum Knob {
 
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Edit {
-    Knob(Knob),
+    Setting(SettingChange),
     Enabled(bool),
     Section(bool),
 }
 
-fn knob() -> impl Strategy<Value = Knob> {
+fn setting_change() -> impl Strategy<Value = SettingChange> {
     let time = |values: &'static [u64]| prop::sample::select(values);
     prop_oneof![
-        time(&[2_000, 5_000, 9_000]).prop_map(Knob::Timeout),
-        time(&[1_000, 12_000]).prop_map(Knob::Extended),
-        time(&[0, 0, 1_500, 4_000]).prop_map(Knob::Delay),
-        time(&[0, 1_000, 6_000]).prop_map(Knob::Duration),
-        any::<bool>().prop_map(Knob::Default),
-        (1..4_u8).prop_map(Knob::Secret),
+        time(&[2_000, 5_000, 9_000]).prop_map(SettingChange::Timeout),
+        time(&[1_000, 12_000]).prop_map(SettingChange::Extended),
+        time(&[0, 0, 1_500, 4_000]).prop_map(SettingChange::Delay),
+        time(&[0, 1_000, 6_000]).prop_map(SettingChange::Duration),
+        any::<bool>().prop_map(SettingChange::Default),
+        (1..4_u8).prop_map(SettingChange::Secret),
     ]
 }
 
@@ -81,7 +82,7 @@ pub(super) fn op() -> impl Strategy<Value = Op> {
     let which = 0..4_usize;
     let passes = prop::sample::select(&[0_u64, 1, 500, 999, 1_000, 1_500, 2_000, 4_000, 7_000][..]);
     let edit = prop_oneof![
-        3 => knob().prop_map(Edit::Knob),
+        3 => setting_change().prop_map(Edit::Setting),
         1 => any::<bool>().prop_map(Edit::Enabled),
         1 => any::<bool>().prop_map(Edit::Section),
     ];
@@ -104,7 +105,7 @@ pub(super) fn op() -> impl Strategy<Value = Op> {
         2 => client.clone().prop_map(Op::Deny),
         3 => (which.clone(), any::<bool>()).prop_map(|(which, yes)| Op::Decide(which, yes)),
         1 => client.clone().prop_map(Op::Remove),
-        3 => (client.clone(), knob()).prop_map(|(client, knob)| Op::Set(client, knob)),
+        3 => (client.clone(), setting_change()).prop_map(|(client, setting_change)| Op::Set(client, setting_change)),
         3 => (client, edit).prop_map(|(client, edit)| Op::Edit(client, edit)),
         1 => Just(Op::Reload),
         2 => restart,

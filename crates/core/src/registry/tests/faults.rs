@@ -1,5 +1,5 @@
-//! A store that fails, beside one that does not: whatever happens, in any order and over any restarts, the
-//! server whose store failed releases nothing that the other one would not.
+//! Compares a server whose store fails with one whose store works: after any events and restarts, the first releases
+//! nothing that the second would not.
 
 use proptest::prelude::*;
 
@@ -9,7 +9,7 @@ use crate::client::Client;
 use crate::client::saved::{Change, End, Life, Saved, Trust};
 use crate::event::{Ask, ClientId, Event, RequestId};
 use crate::outbox::Outbox;
-use crate::registry::{Action, Answer, Limits, Registry};
+use crate::registry::{Action, Registry, RegistryLimits, RequestAnswer};
 use crate::settings::client::ClientConfig;
 use crate::settings::client::Setting;
 use crate::time::{BootId, Monotonic, Now};
@@ -20,7 +20,7 @@ const CLIENTS: u8 = 3;
 enum Op {
     Pass(u64),
     Ask(u8),
-    /// Its running check, if any, ends: well or not.
+    /// Its running check, if any, ends; the flag is its success.
     Checked(u8, bool),
     CheckedOk(u8),
     Enable(u8),
@@ -29,7 +29,7 @@ enum Op {
     Remove(u8),
     /// Another timeout: a shorter one must not come back as the longer one.
     Timeout(u8, u64),
-    /// Its section leaves, or comes back, with a reload.
+    /// Its section is removed from the configuration, or added again, by a reload.
     Section(u8),
     /// The store fails, or works again.
     Store(bool),
@@ -65,7 +65,8 @@ fn op() -> impl Strategy<Value = Op> {
 }
 
 fn file(number: u8) -> ClientConfig {
-    // A delivery never shortens a deadline here: it may, and then who was refused has the longer one.
+    // A delivery never shortens a deadline here. If it did, the server that refused would rightly have the longer
+    // deadline.
     config_with(number, |it| {
         it.approval_duration = seconds(500);
         it.extended_timeout = seconds(900);
@@ -74,7 +75,7 @@ fn file(number: u8) -> ClientConfig {
 
 enum Effect {
     Check(ClientId),
-    /// The secret of this client leaves.
+    /// The secret of this client is sent.
     Release(ClientId),
 }
 
@@ -89,13 +90,13 @@ struct Side {
     /// True when it was started with a state that was lost.
     lost: bool,
     running: Vec<ClientId>,
-    /// What somebody got, by the number of the request.
+    /// Numbers of the requests that got a secret.
     released: Vec<u64>,
 }
 
 impl Side {
     fn start(configured: Vec<ClientConfig>, saved: Saved, disk: Disk, at: (BootId, Now)) -> Self {
-        let limits = Limits {
+        let limits = RegistryLimits {
             concurrent_checks: 8,
             check_on_release: false,
             allow_rehearsals: false,
@@ -125,12 +126,12 @@ impl Side {
                 Action::Event(event) => {
                     if let Event::Granted { client, .. } = event {
                         let name = name(client).unwrap();
-                        self.outbox.hold(name, event.durability());
+                        self.outbox.require(name, event.durability());
                     }
                 }
                 Action::Answer {
                     request,
-                    answer: Answer::Release(client),
+                    answer: RequestAnswer::Release(client),
                 } => {
                     self.released.push(request.0);
                     self.outbox
@@ -166,9 +167,9 @@ impl Side {
         self.outbox.committed();
     }
 
-    /// What made the server generous enough to release the secret is on the disk.
+    /// Every change that allowed the release is durable.
     fn assert_survives(&self, client: ClientId) {
-        // A release that waited while its client lost its right is revoked.
+        // A release that waited is revoked when its client is disabled meanwhile.
         let known = self.registry.client(client);
         let Some(name) = known.filter(|it| it.is_enabled()).map(Client::name) else {
             return;
@@ -249,7 +250,7 @@ impl Side {
     }
 }
 
-/// Plays `ops` on both; panics when the faulty one gives away more.
+/// Plays `ops` on both; panics when the faulty one releases more.
 fn compare(ops: &[Op]) {
     let mut now = at_boot();
     let mut boot = BootId::from_bytes([0; 16]);
@@ -287,8 +288,8 @@ fn compare(ops: &[Op]) {
                 Some(place) => drop(files.remove(place)),
                 None => files.push(client),
             },
-            // Enabling the one and not the other compares nothing; nor does a person who was told that a state
-            // was lost, a denial or a shorter timeout perhaps, and vouches for the machine.
+            // Enabling one and not the other would compare nothing. Neither would a person who learns that a state was
+            // lost, perhaps with a denial or a shorter timeout, and vouches for the machine.
             Op::Enable(client) => {
                 let id = sound.registry.by_name(&format!("client{client}"));
                 let known = id.and_then(|id| sound.registry.client(id));
@@ -310,7 +311,7 @@ fn compare(ops: &[Op]) {
 }
 
 #[test]
-fn an_expiry_that_could_not_be_written_is_no_renewal() {
+fn an_expiry_that_could_not_be_written_renews_no_client() {
     for reboot in [false, true] {
         for kill in [false, true] {
             let down = 1;
@@ -341,7 +342,7 @@ fn an_expiry_that_could_not_be_written_is_no_renewal() {
 }
 
 #[test]
-fn who_leaves_with_a_state_that_was_lost_is_not_renewed_when_it_comes_back() {
+fn a_client_that_leaves_after_a_lost_state_is_not_renewed_when_it_comes_back() {
     let stop = |down| Op::Stop {
         down,
         reboot: false,

@@ -1,5 +1,5 @@
-//! Random lives against the model: after every event the registry stands as the model says, every
-//! request got what it says, and nothing was told before it was durable.
+//! Random events, compared with the model: after each one the registry has the state of the model, every request got
+//! its answer, and nothing was reported before it was durable.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -7,14 +7,14 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::events::{Edit, Op, op};
-use super::model::{Clock, Life, Model, Outcome, Section, Stage, word};
+use super::model::{Clock, Model, ModelLife, ModelOutcome, ModelSection, ModelStage, refusal_text};
 use super::never_later::NeverLater;
-use super::sections::{configured, setting, turn};
+use super::sections::{change_section, configured, setting};
 use super::world::{Disk, key};
 use crate::checker::LastCheck;
 use crate::client::saved::{Change, End, Saved};
 use crate::event::{Ask, ClientId, Durability, Event, RequestId};
-use crate::registry::{Action, Answer, Limits, Registry};
+use crate::registry::{Action, Registry, RegistryLimits, RequestAnswer};
 use crate::time::{BootId, Monotonic, Now, Wall};
 
 pub(super) const CLIENTS: usize = 3;
@@ -25,24 +25,24 @@ struct Pair {
     registry: Registry,
     disk: Disk,
     model: Model,
-    files: Vec<Option<Section>>,
+    files: Vec<Option<ModelSection>>,
     /// The model's number of each client.
     numbers: BTreeMap<ClientId, usize>,
-    /// Which checks run, and whether they were told to stop.
+    /// Running checks; the flag is true once one was told to stop.
     running: BTreeMap<ClientId, bool>,
     answered: BTreeSet<u64>,
     next_request: u64,
     kill_within: Option<usize>,
     latest: NeverLater,
-    /// Clients that were just proved or declared to be in order.
+    /// Clients that were just proved or declared to be up.
     vouched: BTreeSet<usize>,
 }
 
 /// The part of a client that is compared.
 #[derive(PartialEq, Eq, Debug)]
-struct Seen {
+struct Observed {
     deadline: Option<u64>,
-    section: Section,
+    section: ModelSection,
     last_ok: bool,
     pending: bool,
     released: bool,
@@ -55,8 +55,8 @@ fn now(clock: Clock) -> Now {
     }
 }
 
-fn load(files: &[Option<Section>], saved: Saved, clock: Clock) -> Registry {
-    let limits = Limits {
+fn load(files: &[Option<ModelSection>], saved: Saved, clock: Clock) -> Registry {
+    let limits = RegistryLimits {
         concurrent_checks: CHECKS,
         check_on_release: false,
         allow_rehearsals: false,
@@ -79,7 +79,7 @@ impl Pair {
             wall: 1_700_000_000_000,
             boot: 0,
         };
-        let section = Section {
+        let section = ModelSection {
             enabled: true,
             timeout: 5_000,
             extended: 12_000,
@@ -89,7 +89,7 @@ impl Pair {
             secret: 1,
         };
         let mut files = vec![Some(section); CLIENTS];
-        files[1] = Some(Section {
+        files[1] = Some(ModelSection {
             delay: 1_500,
             ..section
         });
@@ -119,13 +119,13 @@ impl Pair {
         self.registry.by_name(&format!("client{client}"))
     }
 
-    fn nth_request(&self, which: usize, wanted: impl Fn(Stage) -> bool) -> Option<u64> {
+    fn nth_request(&self, which: usize, wanted: impl Fn(ModelStage) -> bool) -> Option<u64> {
         let mut open = self.model.requests.iter().filter(|it| wanted(it.1.1));
         open.nth(which).map(|(request, _)| *request)
     }
 
     fn play(&mut self, op: Op) {
-        // Only events that write once per client are cut short: the model knows no half of one.
+        // Only events that write once per client are cut short: the model has no half-done events.
         let whole = matches!(
             op,
             Op::Set(..) | Op::Reload | Op::Restart { .. } | Op::KillWithin(_)
@@ -134,7 +134,7 @@ impl Pair {
         let may_enable =
             kill.is_some() || matches!(op, Op::Enable(_) | Op::Reload | Op::Restart { .. });
         if let Op::Enable(_) = op {
-            // Whose deadline has passed is disabled first, and then enabled anew.
+            // An expired client is disabled first, and then enabled again.
             self.registry.handle_timeout(self.now());
             self.model.due();
             self.settle(usize::MAX);
@@ -167,12 +167,12 @@ impl Pair {
         self.check_latest(may_enable);
     }
 
-    /// No client is enabled for longer than it may be, or by anybody who may not enable it.
+    /// No client is enabled for longer than allowed, or by an event that must not enable it.
     fn check_latest(&mut self, may_enable: bool) {
         for client in 0..CLIENTS {
             let now = self.model.clock.mono;
-            let seen = self.seen(client);
-            // One whose time is over is not enabled, though nobody may have looked at the clock yet.
+            let seen = self.observed(client);
+            // An expired client is not enabled, even before `handle_timeout` is called.
             let enabled = seen.and_then(|it| Some((it.deadline?, it.section)));
             let enabled = enabled.filter(|(deadline, _)| *deadline > now);
             let vouched =
@@ -211,7 +211,7 @@ impl Pair {
                 }
             }
             Op::Reported { which, delivered } => {
-                let granted = |it| !matches!(it, Stage::Waiting(_));
+                let granted = |it| !matches!(it, ModelStage::Waiting(_));
                 let Some(request) = self.nth_request(which, granted) else {
                     return;
                 };
@@ -247,11 +247,11 @@ impl Pair {
             | Op::Approve(client)
             | Op::Deny(client)
             | Op::Remove(client)
-            | Op::Set(client, _) => self.administer(client, &op),
+            | Op::Set(client, _) => self.act_on_client(client, &op),
         }
     }
 
-    fn administer(&mut self, client: usize, op: &Op) {
+    fn act_on_client(&mut self, client: usize, op: &Op) {
         let Some(id) = self.id(client) else { return };
         let at = self.now();
         let (registry, model) = (&mut self.registry, &mut self.model);
@@ -292,9 +292,11 @@ impl Pair {
                 registry.handle_remove(id, at);
                 model.remove(client);
             }
-            Op::Set(_, knob) => {
-                registry.handle_set(id, setting(knob), at).unwrap();
-                model.set(client, |section| turn(section, knob));
+            Op::Set(_, setting_change) => {
+                registry
+                    .handle_set(id, setting(setting_change), at)
+                    .unwrap();
+                model.set(client, |section| change_section(section, setting_change));
             }
             _ => unreachable!("no event of one client"),
         }
@@ -305,7 +307,7 @@ impl Pair {
         match (edit, file) {
             (Edit::Section(false), file) => *file = None,
             (Edit::Section(true), file @ None) => {
-                *file = Some(Section {
+                *file = Some(ModelSection {
                     enabled: true,
                     timeout: 5_000,
                     extended: 12_000,
@@ -316,7 +318,9 @@ impl Pair {
                 });
             }
             (Edit::Enabled(enabled), Some(section)) => section.enabled = enabled,
-            (Edit::Knob(knob), Some(section)) => turn(section, knob),
+            (Edit::Setting(setting_change), Some(section)) => {
+                change_section(section, setting_change)
+            }
             _ => {}
         }
     }
@@ -326,7 +330,7 @@ impl Pair {
             return;
         };
         let id = *id;
-        // What is due comes first: it may tell this very check to stop.
+        // Due events come first: they may stop this check.
         self.registry.handle_timeout(self.now());
         self.model.due();
         self.settle(usize::MAX);
@@ -370,7 +374,7 @@ impl Pair {
         self.numbers.clear();
     }
 
-    /// Carries out as many actions as the server lives for; tells whose rows were written.
+    /// Carries out up to `limit` actions; returns the clients whose rows were written.
     fn settle(&mut self, limit: usize) -> BTreeSet<usize> {
         let clients: Vec<_> = self
             .registry
@@ -384,23 +388,23 @@ impl Pair {
         let mut left = limit;
         while let Some(action) = self.registry.poll_action() {
             if left == 0 {
-                // Nobody hears of the rest, nor does the model claim that anybody does.
+                // The server was killed: the remaining outcomes are dropped from the model too.
                 self.model.outcomes.clear();
                 return written;
             }
             left -= 1;
             self.disk.carry_out(&action);
             match action {
-                Action::Persist(change, Durability::Soon) => written.extend(whose(&change)),
+                Action::Persist(change, Durability::Soon) => written.extend(client_of(&change)),
                 Action::Persist(change, _) => {
-                    written.extend(whose(&change));
-                    durable.extend(whose(&change));
+                    written.extend(client_of(&change));
+                    durable.extend(client_of(&change));
                 }
                 Action::Answer { request, answer } => {
                     assert!(self.answered.insert(request.0), "answered twice");
                     outcomes.push((request.0, outcome(answer)));
                 }
-                Action::Revoke { request } => outcomes.push((request.0, Outcome::Revoked)),
+                Action::Revoke { request } => outcomes.push((request.0, ModelOutcome::Revoked)),
                 Action::StartCheck { client } => {
                     let already = self.running.insert(client, false);
                     assert_eq!(already, None, "two checks of one client");
@@ -419,7 +423,7 @@ impl Pair {
         written
     }
 
-    /// What is told as done was made durable before.
+    /// Asserts that a change was durable before its event.
     fn check_durable(&self, event: &Event, durable: &BTreeSet<usize>) {
         let client = match event {
             Event::Added(id)
@@ -436,7 +440,7 @@ impl Pair {
     }
 
     fn compare(&self, before: &Model) {
-        let found: Vec<_> = (0..CLIENTS).map(|client| self.seen(client)).collect();
+        let found: Vec<_> = (0..CLIENTS).map(|client| self.observed(client)).collect();
         let expected: Vec<_> = (0..CLIENTS).map(|client| self.expected(client)).collect();
         assert_eq!(found, expected, "registry (left) and model differ");
         for (id, stopped) in &self.running {
@@ -453,8 +457,8 @@ impl Pair {
         }
     }
 
-    /// No client is disabled before its deadline unless somebody did it: the model itself is held
-    /// to this where only time has passed.
+    /// No client is disabled before its deadline without a cause. This checks the model itself, where only time
+    /// passed.
     fn check_deadlines(&self, before: &Model) {
         for client in 0..CLIENTS {
             let (Some(old), Some(new)) = (before.state(client), self.model.state(client)) else {
@@ -467,12 +471,12 @@ impl Pair {
         }
     }
 
-    fn seen(&self, client: usize) -> Option<Seen> {
+    fn observed(&self, client: usize) -> Option<Observed> {
         let id = self.id(client)?;
         let it = self.registry.client(id).unwrap();
         let settings = it.settings();
         let millis = |it: Duration| u64::try_from(it.as_millis()).unwrap();
-        let section = Section {
+        let section = ModelSection {
             enabled: settings.enabled,
             timeout: millis(settings.timeout),
             extended: millis(settings.extended_timeout),
@@ -483,7 +487,7 @@ impl Pair {
         };
         let deadline = it.deadline.map(|it| millis(it.mono.since_boot()));
         let last_ok = it.last_check() == LastCheck::Exited(0);
-        Some(Seen {
+        Some(Observed {
             deadline,
             section,
             last_ok,
@@ -492,14 +496,14 @@ impl Pair {
         })
     }
 
-    fn expected(&self, client: usize) -> Option<Seen> {
-        let Life::Present(state) = self.model.clients[client] else {
+    fn expected(&self, client: usize) -> Option<Observed> {
+        let ModelLife::Present(state) = self.model.clients[client] else {
             return None;
         };
         let mut requests = self.model.requests.values();
         let pending =
-            requests.any(|(of, stage)| *of == client && matches!(stage, Stage::Waiting(_)));
-        Some(Seen {
+            requests.any(|(of, stage)| *of == client && matches!(stage, ModelStage::Waiting(_)));
+        Some(Observed {
             deadline: state.deadline,
             section: state.force,
             last_ok: state.last_ok,
@@ -509,27 +513,27 @@ impl Pair {
     }
 }
 
-fn whose(change: &Change) -> Option<usize> {
+fn client_of(change: &Change) -> Option<usize> {
     Some(number(change.client()?.as_str()))
 }
 
-fn outcome(answer: Answer) -> Outcome {
+fn outcome(answer: RequestAnswer) -> ModelOutcome {
     match answer {
-        Answer::Release(_) => Outcome::Released,
-        Answer::Refuse(reason) => Outcome::Refused(word(reason)),
+        RequestAnswer::Release(_) => ModelOutcome::Released,
+        RequestAnswer::Refuse(reason) => ModelOutcome::Refused(refusal_text(reason)),
     }
 }
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 1500, failure_persistence: None, ..ProptestConfig::default() })]
     #[test]
-    fn any_life_keeps_the_rules(ops in prop::collection::vec(op(), 1..60)) {
+    fn the_registry_agrees_with_the_model(ops in prop::collection::vec(op(), 1..60)) {
         let mut pair = Pair::new();
         for op in ops {
             pair.play(op);
         }
-        // In the end every request has its answer.
+        // After all delays every request is answered.
         pair.play(Op::Pass { time: 1_000_000, late: false });
-        prop_assert!(!pair.model.requests.values().any(|it| matches!(it.1, Stage::Waiting(_))));
+        prop_assert!(!pair.model.requests.values().any(|it| matches!(it.1, ModelStage::Waiting(_))));
     }
 }

@@ -1,11 +1,11 @@
-//! Sections that leave the configuration and come back, under their name or another: a disable is not
+//! Tests of sections that leave the configuration and come back, under the same name or another: a disable is not
 //! forgotten.
 
 use super::world::*;
 use crate::client::saved::{Life, Trust};
 use crate::event::{DisableReason, Event, Refusal};
 use crate::name::ClientName;
-use crate::registry::drops;
+use crate::registry::mass_removal;
 use crate::settings::client::ClientConfig;
 use crate::settings::client::Setting;
 
@@ -17,7 +17,7 @@ fn named(number: u8, name: &str) -> ClientConfig {
     config
 }
 
-/// The configuration is read anew, by a reload or by a start.
+/// Reads the configuration again, by a reload or by a restart.
 fn read(
     world: &mut World,
     live: bool,
@@ -36,12 +36,12 @@ fn read(
 fn is_released(world: &mut World, number: u8) -> bool {
     matches!(
         world.answer(number),
-        Some(crate::registry::Answer::Release(_))
+        Some(crate::registry::RequestAnswer::Release(_))
     )
 }
 
 #[test]
-fn a_disable_outlives_a_configuration_that_is_empty_for_a_moment() {
+fn a_disable_survives_a_configuration_that_is_empty_for_a_moment() {
     for (empty, full) in [(true, true), (true, false), (false, true), (false, false)] {
         let mut world = World::new(vec![config(1), config(2)]);
         world.registry.handle_disable(world.id(1), world.now);
@@ -65,7 +65,7 @@ fn a_disable_outlives_a_configuration_that_is_empty_for_a_moment() {
 #[test]
 fn a_disable_comes_back_under_another_name() {
     for live in BOTH {
-        // At once, and after it was away.
+        // Immediately, and after an absence.
         for away in BOTH {
             let mut world = World::new(vec![config(1), config(2)]);
             world.registry.handle_disable(world.id(1), world.now);
@@ -107,7 +107,7 @@ fn a_removed_client_comes_back_removed_under_another_name() {
 }
 
 #[test]
-fn what_was_added_and_removed_does_not_come_in_by_a_file() {
+fn a_client_added_and_removed_at_run_time_does_not_come_back_by_a_file() {
     let mut world = World::new(vec![]);
     world
         .registry
@@ -144,7 +144,7 @@ fn a_renamed_section_keeps_its_deadline_its_denial_and_its_settings() {
 }
 
 #[test]
-fn swapped_names_swap_nothing_else() {
+fn swapped_names_swap_no_state() {
     for live in BOTH {
         let mut world = World::new(vec![config(1), config(2)]);
         world.registry.handle_disable(world.id(1), world.now);
@@ -163,14 +163,14 @@ fn swapped_names_swap_nothing_else() {
 }
 
 #[test]
-fn another_key_in_the_same_section_enables_nobody() {
+fn another_key_in_the_same_section_enables_no_client() {
     for live in BOTH {
         let mut world = World::new(vec![config(1)]);
         world.registry.handle_disable(world.id(1), world.now);
         world.actions();
         read(&mut world, live, vec![named(9, "client1")]);
         assert_eq!(world.answer(9), refused(Refusal::Disabled));
-        // The key that a disabled client left with is no way around it.
+        // A new section with the key of a disabled client that left is disabled.
         let mut world = World::new(vec![config(1), config(2)]);
         world.registry.handle_disable(world.id(1), world.now);
         world.actions();
@@ -181,7 +181,7 @@ fn another_key_in_the_same_section_enables_nobody() {
 }
 
 #[test]
-fn another_section_with_the_key_of_a_disabled_one_is_no_way_around_it() {
+fn another_section_with_the_key_of_a_disabled_client_is_disabled() {
     let double = || named(1, "double");
     for live in BOTH {
         let mut world = World::new(vec![config(1), double()]);
@@ -190,7 +190,7 @@ fn another_section_with_the_key_of_a_disabled_one_is_no_way_around_it() {
         read(&mut world, live, vec![double()]);
         assert_eq!(world.answer(1), refused(Refusal::Disabled));
     }
-    // Nor is another order in the file.
+    // Another order in the file changes nothing.
     let mut world = World::new(vec![config(1), double()]);
     world.registry.handle_disable(world.id(1), world.now);
     world.actions();
@@ -199,7 +199,7 @@ fn another_section_with_the_key_of_a_disabled_one_is_no_way_around_it() {
 }
 
 #[test]
-fn who_left_enabled_comes_back_with_the_time_it_had() {
+fn a_client_that_left_enabled_comes_back_with_its_deadline() {
     let mut world = World::new(vec![config(1), config(2)]);
     world.run(seconds(100));
     read(&mut world, true, vec![config(2)]);
@@ -213,7 +213,7 @@ fn who_left_enabled_comes_back_with_the_time_it_had() {
 }
 
 #[test]
-fn all_or_most_clients_are_not_dropped_unasked() {
+fn a_configuration_without_most_clients_is_reported() {
     let three = || vec![config(1), config(2), config(3)];
     let mut world = World::new(three());
     world
@@ -239,23 +239,23 @@ fn all_or_most_clients_are_not_dropped_unasked() {
         (vec![config(7), config(8), config(9)], Some(3)),
         (vec![], Some(3)),
     ] {
-        let start = drops(&configured, &saved);
+        let start = mass_removal(&configured, &saved);
         assert_eq!(start.as_ref().map(|it| it.missing.len()), missing);
-        assert_eq!(world.registry.drops(&configured), start);
+        assert_eq!(world.registry.mass_removal(&configured), start);
     }
-    let told = drops(&[], &saved).unwrap().to_string();
+    let told = mass_removal(&[], &saved).unwrap().to_string();
     assert_eq!(
         told,
         "3 of the 3 known clients are missing in the configuration: client1, client2, client3"
     );
-    // Who was removed is not missed, and a first start knows nobody.
+    // A removed client is not missing, and a first start knows no clients.
     for number in 1..=3 {
         world.registry.handle_remove(world.id(number), world.now);
     }
     world.actions();
-    assert_eq!(world.registry.drops(&[]), None);
-    assert_eq!(drops(&[], &world.disk.load()), None);
-    assert_eq!(drops(&[], &Default::default()), None);
+    assert_eq!(world.registry.mass_removal(&[]), None);
+    assert_eq!(mass_removal(&[], &world.disk.load()), None);
+    assert_eq!(mass_removal(&[], &Default::default()), None);
 }
 
 const PROOF: &str = "builtin:ssh-hostkey ssh-ed25519 \
@@ -268,7 +268,7 @@ fn provable(number: u8) -> ClientConfig {
 }
 
 #[test]
-fn after_a_lost_state_everyone_waits_for_a_person() {
+fn after_a_lost_state_every_client_waits_for_a_person() {
     for old_rows in BOTH {
         let all = || {
             vec![
@@ -289,13 +289,13 @@ fn after_a_lost_state_everyone_waits_for_a_person() {
         assert_eq!(world.disk.trust, Trust::Partial);
         assert_eq!(world.registry.unproved(), 2);
         world.restart(all(), seconds(1), true);
-        // New sections wait too, as long as anybody does.
+        // New sections wait too, as long as any client does.
         read(&mut world, true, vec![config(1), config(2), config(4)]);
         for number in [1, 2, 4] {
             assert_eq!(world.answer(number), refused(Refusal::Disabled));
             assert!(world.client(number).needs_proof());
         }
-        // A check of the usual kind, or a word that it is up, is no proof.
+        // An ordinary check, or `CheckedOK`, is no proof.
         world.registry.handle_start_checker(world.id(1), world.now);
         world.registry.handle_checked_ok(world.id(1), world.now);
         let id = world.id(1);
@@ -354,7 +354,7 @@ fn a_lost_state_without_clients_is_still_lost_when_they_come() {
     assert_eq!(world.answer(1), refused(Refusal::Disabled));
     read(&mut world, false, vec![config(1)]);
     assert_eq!(world.answer(1), refused(Refusal::Disabled));
-    // An administrator who adds one vouches for it.
+    // Adding a client vouches for it.
     world
         .registry
         .handle_add(config(2), world.now, &mut |most| most)
@@ -364,7 +364,7 @@ fn a_lost_state_without_clients_is_still_lost_when_they_come() {
 }
 
 #[test]
-fn who_left_before_the_state_was_rolled_back_waits_when_it_comes_back() {
+fn a_client_that_left_before_a_rollback_waits_when_it_comes_back() {
     let mut world = World::new(vec![config(1), config(2)]);
     read(&mut world, true, vec![config(2)]);
     world.disk.trust = Trust::None;

@@ -1,4 +1,4 @@
-//! One client's life, a test per sentence of the rules.
+//! Tests of one client's lifecycle, one for each rule. Quotations are the rules that they test.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use crate::checker::Checker;
 use crate::checker::LastCheck;
 use crate::event::{Ask, DisableReason, Durability, Event, Refusal, RequestId};
 use crate::key_id::KeyId;
-use crate::registry::{Action, Answer};
+use crate::registry::{Action, RequestAnswer};
 use crate::secret::Secret;
 use crate::settings::client::{Setting, SettingError};
 
@@ -34,7 +34,7 @@ fn a_client_has_its_secret_up_to_its_deadline_and_not_after() {
     let mut world = World::new(vec![config(1)]);
     let id = world.id(1);
     world.run(seconds(300) - MILLISECOND);
-    assert_eq!(world.answer(1), Some(Answer::Release(id)));
+    assert_eq!(world.answer(1), Some(RequestAnswer::Release(id)));
     let actions = world.run(MILLISECOND);
     let event = Event::Disabled(id, DisableReason::Expired);
     assert!(has_event(&actions, &event));
@@ -42,7 +42,7 @@ fn a_client_has_its_secret_up_to_its_deadline_and_not_after() {
 }
 
 #[test]
-fn a_late_caller_prolongs_no_life() {
+fn a_late_call_extends_no_deadline() {
     let mut world = World::new(vec![config(1)]);
     world.pass(seconds(301));
     assert_eq!(world.answer(1), refused(Refusal::Disabled));
@@ -81,13 +81,13 @@ fn a_delivery_gives_the_extended_timeout_once_it_is_durable() {
     });
     assert!(persisted < told);
     assert_eq!(world.left(1), Some(seconds(900)));
-    // A second report of the same request is none.
+    // A second report of the same request is ignored.
     world.pass(seconds(5));
     world.registry.handle_delivered(request, world.now);
     assert_eq!(world.left(1), Some(seconds(895)));
 }
 
-/// A delivery to client 1, `after` the time before.
+/// Delivers to client 1 after `after`.
 fn deliver(world: &mut World, after: u64) {
     world.run(seconds(after));
     let (request, _) = world.ask(1);
@@ -96,13 +96,13 @@ fn deliver(world: &mut World, after: u64) {
 }
 
 #[test]
-fn requests_alone_hold_no_deadline_open() {
+fn requests_alone_extend_no_deadline() {
     let mut world = World::new(vec![config(1)]);
     deliver(&mut world, 200);
     assert_eq!(world.left(1), Some(seconds(900)));
     deliver(&mut world, 800);
     assert_eq!(world.left(1), Some(seconds(100)));
-    // Nor does a restart make the next one the first.
+    // A restart does not make the next delivery the first.
     world.restart(vec![config(1)], seconds(50), true);
     deliver(&mut world, 0);
     assert_eq!(world.left(1), Some(seconds(50)));
@@ -122,7 +122,7 @@ fn of_several_deliveries_in_flight_one_extends() {
 }
 
 #[test]
-fn who_proves_or_enables_it_lets_the_next_delivery_extend() {
+fn a_proof_or_an_enable_lets_the_next_delivery_extend() {
     let mut world = World::new(vec![config(1)]);
     let id = world.id(1);
     deliver(&mut world, 0);
@@ -180,7 +180,7 @@ fn disabling_wins_over_a_request_in_flight() {
     let event = Action::Event(Event::Disabled(id, DisableReason::Administrator));
     let told = position(&actions, |it| *it == event);
     assert!(revoked < persisted && persisted < told);
-    // It had begun to send: what happened is told, and moves no deadline.
+    // It had begun to send: the delivery is reported, and moves no deadline.
     world.registry.handle_delivered(request, world.now);
     let actions = world.actions();
     let client = id;
@@ -369,14 +369,14 @@ fn a_failed_check_leaves_the_deadline() {
 fn of_two_clients_with_one_key_the_first_counts_until_it_is_gone() {
     let twin = config_with(2, |it| it.key_id = Some(key(1)));
     let mut world = World::new(vec![config(1), twin]);
-    assert_eq!(world.answer(1), Some(Answer::Release(world.id(1))));
+    assert_eq!(world.answer(1), Some(RequestAnswer::Release(world.id(1))));
     world.registry.handle_remove(world.id(1), world.now);
     world.actions();
-    assert_eq!(world.answer(1), Some(Answer::Release(world.id(2))));
+    assert_eq!(world.answer(1), Some(RequestAnswer::Release(world.id(2))));
 }
 
 #[test]
-fn a_removed_client_is_found_by_its_name_only_in_what_is_still_to_be_told() {
+fn a_removed_client_has_its_name_only_for_later_events() {
     let mut world = World::new(vec![config(1)]);
     let id = world.id(1);
     let (request, _) = world.ask(1);
@@ -397,7 +397,7 @@ fn a_removed_client_is_found_by_its_name_only_in_what_is_still_to_be_told() {
 }
 
 #[test]
-fn a_request_is_known_by_one_number_once() {
+fn a_request_number_is_used_once() {
     let mut world = World::new(vec![config(1)]);
     let request = RequestId(7);
     let key: KeyId = key(1);
@@ -412,7 +412,7 @@ fn a_request_is_known_by_one_number_once() {
 }
 
 #[test]
-fn a_checker_command_has_what_stands_now_quoted() {
+fn a_checker_command_has_the_current_values_quoted() {
     let mut world = World::new(vec![config_with(1, |it| {
         it.host = "a host".into();
         it.checker = Checker::new("ping %(host)s %(enabled)s %(dbus_object_path)s").unwrap();

@@ -1,4 +1,4 @@
-//! A hundred thousand clients: no event may look at them all.
+//! A hundred thousand clients: no event may scan them all.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use crate::client::saved::Saved;
 use crate::event::{Ask, Durability, Event, RequestId};
 use crate::key_id::KeyId;
 use crate::name::ClientName;
-use crate::registry::{Action, Answer, Limits, Registry};
+use crate::registry::{Action, Registry, RegistryLimits, RequestAnswer};
 use crate::settings::client::ClientConfig;
 use crate::time::BootId;
 
@@ -34,7 +34,7 @@ fn a_hundred_thousand_clients_are_checked_and_served() {
         turn += 1;
         most * (turn % 1000) / 1000
     };
-    let limits = Limits {
+    let limits = RegistryLimits {
         concurrent_checks: 64,
         check_on_release: false,
         allow_rehearsals: false,
@@ -60,7 +60,7 @@ fn a_hundred_thousand_clients_are_checked_and_served() {
         let request = RequestId(number.into());
         registry.handle_request(request, &key(number), Ask::default(), now);
         let id = registry.by_name(&format!("client{number}")).unwrap();
-        let answer = Answer::Release(id);
+        let answer = RequestAnswer::Release(id);
         assert!(matches!(
             registry.poll_action(),
             Some(Action::Persist(_, Durability::Soon))

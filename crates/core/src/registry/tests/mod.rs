@@ -1,4 +1,4 @@
-//! The registry against its rules: by sentence, and by a model under random events.
+//! Tests of the registry: one for each rule, and random events compared with a model.
 
 mod adding;
 mod alarms;
@@ -6,6 +6,7 @@ mod approvals;
 mod beside;
 mod events;
 mod faults;
+mod forecast;
 mod invariants;
 mod leaving;
 mod lifecycle;
@@ -15,6 +16,5 @@ mod never_later;
 mod record_quotas;
 mod restart;
 mod sections;
-mod standing;
 mod ways_around;
 mod world;

@@ -1,11 +1,11 @@
-//! The rules once more, written from the documents alone and as plainly as can be: every event
-//! looks at everything, all times are milliseconds. What it says is what must happen.
+//! A second, naive implementation of the rules, written from the documents alone: every event scans everything, and
+//! all times are milliseconds. The registry must agree with it.
 
 use std::collections::BTreeMap;
 
 use crate::event::Refusal;
 
-/// The moment and the boot that the clocks show.
+/// Both clocks and the boot of the host.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Clock {
     pub(super) mono: u64,
@@ -13,9 +13,9 @@ pub(super) struct Clock {
     pub(super) boot: u8,
 }
 
-/// What one section says, or the settings in force.
+/// Settings of a section, or the settings in force.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct Section {
+pub(super) struct ModelSection {
     pub(super) enabled: bool,
     pub(super) timeout: u64,
     pub(super) extended: u64,
@@ -26,64 +26,64 @@ pub(super) struct Section {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct State {
-    pub(super) file: Section,
-    pub(super) force: Section,
+pub(super) struct ModelState {
+    pub(super) file: ModelSection,
+    pub(super) force: ModelSection,
     pub(super) deadline: Option<u64>,
     pub(super) last_ok: bool,
-    /// Until when a denial counts.
+    /// End of a denial, that moment included.
     pub(super) denied: Option<u64>,
-    /// Its secret left since the last proof of life; saved also while it may be leaving.
+    /// Its secret was released since the last proof of life; saved as true also while it may be on its way.
     pub(super) released: bool,
-    /// It was enabled since its secret last left. Forgotten by a restart.
+    /// It was enabled since its secret was last released. Not saved.
     pub(super) vouched: bool,
     /// It got another timeout at a start since the last proof of life.
     pub(super) renewed: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Life {
+pub(super) enum ModelLife {
     Absent,
     Removed,
-    Present(State),
-    /// Its section left the configuration; how it stood, unless it was removed.
-    Left(Option<State>),
+    Present(ModelState),
+    /// Its section left the configuration; its state then, unless it was removed.
+    Left(Option<ModelState>),
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Stage {
+pub(super) enum ModelStage {
     Waiting(u64),
     Granted,
     Revoked,
-    /// Revoked, and the client gone since.
+    /// Revoked, and the client was removed since.
     Orphaned,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub(super) enum Outcome {
+pub(super) enum ModelOutcome {
     Released,
     Refused(&'static str),
     Revoked,
 }
 
-/// What the store holds of a client, and when it was written.
-type Row = (Life, Clock);
+/// A client in the store, and the time at which it was written.
+type Row = (ModelLife, Clock);
 
 #[derive(Clone, Debug)]
 pub(super) struct Model {
     pub(super) clock: Clock,
-    pub(super) clients: Vec<Life>,
-    pub(super) requests: BTreeMap<u64, (usize, Stage)>,
-    pub(super) outcomes: Vec<(u64, Outcome)>,
-    /// What survives every crash.
+    pub(super) clients: Vec<ModelLife>,
+    pub(super) requests: BTreeMap<u64, (usize, ModelStage)>,
+    pub(super) outcomes: Vec<(u64, ModelOutcome)>,
+    /// Rows that survive every crash.
     pub(super) durable: Vec<Row>,
-    /// What survives unless the last second is lost.
+    /// Rows that survive unless the last second is lost.
     pub(super) written: Vec<Row>,
     /// Clients that got another timeout at the last start, because their last check had succeeded.
     pub(super) renewed: Vec<usize>,
 }
 
-pub(super) fn word(reason: Refusal) -> &'static str {
+pub(super) fn refusal_text(reason: Refusal) -> &'static str {
     match reason {
         Refusal::UnknownKey => "unknown",
         Refusal::Disabled => "disabled",
@@ -95,11 +95,11 @@ pub(super) fn word(reason: Refusal) -> &'static str {
 }
 
 impl Model {
-    pub(super) fn new(files: &[Option<Section>], clock: Clock) -> Self {
-        let nothing = vec![(Life::Absent, clock); files.len()];
+    pub(super) fn new(files: &[Option<ModelSection>], clock: Clock) -> Self {
+        let nothing = vec![(ModelLife::Absent, clock); files.len()];
         let mut model = Self {
             clock,
-            clients: vec![Life::Absent; files.len()],
+            clients: vec![ModelLife::Absent; files.len()],
             requests: BTreeMap::new(),
             outcomes: Vec::new(),
             durable: nothing.clone(),
@@ -110,9 +110,9 @@ impl Model {
         model
     }
 
-    pub(super) fn state(&self, client: usize) -> Option<State> {
+    pub(super) fn state(&self, client: usize) -> Option<ModelState> {
         match self.clients[client] {
-            Life::Present(state) => Some(state),
+            ModelLife::Present(state) => Some(state),
             _ => None,
         }
     }
@@ -121,8 +121,8 @@ impl Model {
         self.state(client).is_some_and(|it| it.deadline.is_some())
     }
 
-    fn change(&mut self, client: usize, change: impl FnOnce(&mut State, u64)) {
-        if let Life::Present(state) = &mut self.clients[client] {
+    fn change(&mut self, client: usize, change: impl FnOnce(&mut ModelState, u64)) {
+        if let ModelLife::Present(state) = &mut self.clients[client] {
             change(state, self.clock.mono);
         }
     }
@@ -136,19 +136,19 @@ impl Model {
         self.written[client] = (self.saved(client), self.clock);
     }
 
-    fn saved(&self, client: usize) -> Life {
+    fn saved(&self, client: usize) -> ModelLife {
         let mut life = self.clients[client];
         let leaving = self.is_leaving(client);
-        if let Life::Present(state) = &mut life {
+        if let ModelLife::Present(state) = &mut life {
             state.released |= leaving;
             state.vouched = false;
-            // A denial that is over is not kept.
+            // An ended denial is not saved.
             state.denied = state.denied.filter(|until| self.clock.mono <= *until);
         }
         life
     }
 
-    /// All that is due now: deadlines first.
+    /// Handles everything that is due, deadlines first.
     pub(super) fn due(&mut self) {
         for client in 0..self.clients.len() {
             let deadline = self.state(client).and_then(|it| it.deadline);
@@ -168,32 +168,34 @@ impl Model {
 
     fn revoke(&mut self, client: usize) {
         for (request, (of, stage)) in &mut self.requests {
-            if *of == client && *stage == Stage::Granted {
-                *stage = Stage::Revoked;
-                self.outcomes.push((*request, Outcome::Revoked));
+            if *of == client && *stage == ModelStage::Granted {
+                *stage = ModelStage::Revoked;
+                self.outcomes.push((*request, ModelOutcome::Revoked));
             }
         }
     }
 
     /// A secret is released neither after the deadline nor while disabled, denied, or unapproved
     /// when approval is needed.
-    fn verdict(&self, client: usize, since: u64) -> Option<Outcome> {
+    fn verdict(&self, client: usize, since: u64) -> Option<ModelOutcome> {
         let state = match self.clients[client] {
-            Life::Present(state) => state,
-            Life::Removed => return Some(Outcome::Refused("removed")),
-            Life::Absent | Life::Left(_) => return Some(Outcome::Refused("removed")),
+            ModelLife::Present(state) => state,
+            ModelLife::Removed => return Some(ModelOutcome::Refused("removed")),
+            ModelLife::Absent | ModelLife::Left(_) => {
+                return Some(ModelOutcome::Refused("removed"));
+            }
         };
         let now = self.clock.mono;
         if state.deadline.is_none_or(|deadline| deadline <= now) {
-            return Some(Outcome::Refused("disabled"));
+            return Some(ModelOutcome::Refused("disabled"));
         }
         if state.denied.is_some_and(|until| now <= until) {
-            return Some(Outcome::Refused("denied"));
+            return Some(ModelOutcome::Refused("denied"));
         }
         let waited = now - since >= state.force.delay;
         match (state.force.delay, waited, state.force.default) {
-            (0, _, _) | (_, true, true) => Some(Outcome::Released),
-            (_, true, false) => Some(Outcome::Refused("timed out")),
+            (0, _, _) | (_, true, true) => Some(ModelOutcome::Released),
+            (_, true, false) => Some(ModelOutcome::Refused("timed out")),
             (_, false, _) => None,
         }
     }
@@ -203,7 +205,7 @@ impl Model {
             .requests
             .iter()
             .filter_map(|(request, it)| match it {
-                (of, Stage::Waiting(since)) if *of == client => Some((*request, *since)),
+                (of, ModelStage::Waiting(since)) if *of == client => Some((*request, *since)),
                 _ => None,
             })
             .collect();
@@ -214,17 +216,18 @@ impl Model {
         }
     }
 
-    /// A secret was granted, and nobody has said yet what became of it.
+    /// True when a grant of the secret is not reported yet.
     fn is_leaving(&self, client: usize) -> bool {
         let mut requests = self.requests.values();
-        requests
-            .any(|(of, stage)| *of == client && matches!(stage, Stage::Granted | Stage::Revoked))
+        requests.any(|(of, stage)| {
+            *of == client && matches!(stage, ModelStage::Granted | ModelStage::Revoked)
+        })
     }
 
-    fn settle(&mut self, request: u64, client: usize, outcome: Outcome) {
+    fn settle(&mut self, request: u64, client: usize, outcome: ModelOutcome) {
         self.outcomes.push((request, outcome));
-        if outcome == Outcome::Released {
-            self.requests.insert(request, (client, Stage::Granted));
+        if outcome == ModelOutcome::Released {
+            self.requests.insert(request, (client, ModelStage::Granted));
             self.save_soon(client);
         } else {
             self.requests.remove(&request);
@@ -234,7 +237,8 @@ impl Model {
     pub(super) fn ask(&mut self, request: u64, client: usize) {
         self.due();
         if self.state(client).is_none() {
-            self.outcomes.push((request, Outcome::Refused("unknown")));
+            self.outcomes
+                .push((request, ModelOutcome::Refused("unknown")));
             return;
         }
         let since = self.clock.mono;
@@ -242,7 +246,7 @@ impl Model {
             Some(outcome) => self.settle(request, client, outcome),
             None => {
                 self.requests
-                    .insert(request, (client, Stage::Waiting(since)));
+                    .insert(request, (client, ModelStage::Waiting(since)));
                 self.save_soon(client);
             }
         }
@@ -250,7 +254,7 @@ impl Model {
 
     pub(super) fn peer_gone(&mut self, request: u64) {
         self.due();
-        if let Some((_, Stage::Waiting(_))) = self.requests.get(&request) {
+        if let Some((_, ModelStage::Waiting(_))) = self.requests.get(&request) {
             self.requests.remove(&request);
         }
     }
@@ -260,20 +264,20 @@ impl Model {
         let Some((client, stage)) = self.requests.get(&request).copied() else {
             return;
         };
-        if let Stage::Waiting(_) = stage {
+        if let ModelStage::Waiting(_) = stage {
             return;
         }
         self.requests.remove(&request);
-        if stage == Stage::Orphaned {
+        if stage == ModelStage::Orphaned {
             return;
         }
         if !delivered {
             return self.save_soon(client);
         }
-        // Once for each proof of life, and for each time that somebody enabled it.
+        // Once after each proof of life, and after each time that it was enabled.
         self.change(client, |it, now| {
             let extends = !it.released || it.vouched;
-            if stage == Stage::Granted && it.deadline.is_some() && extends {
+            if stage == ModelStage::Granted && it.deadline.is_some() && extends {
                 it.deadline = Some(now + it.force.extended);
             }
             (it.released, it.vouched) = (true, false);
@@ -281,17 +285,17 @@ impl Model {
         self.save(client);
     }
 
-    /// A check or another proof ended; `disowned` when the check had been told to stop.
-    pub(super) fn checked(&mut self, client: usize, result: Option<bool>, disowned: bool) {
+    /// A check or another proof ended; `stopped` when the check had been told to stop.
+    pub(super) fn checked(&mut self, client: usize, result: Option<bool>, stopped: bool) {
         self.due();
         let Some(before) = self.state(client) else {
             return;
         };
         self.change(client, |it, now| {
-            if result.is_some() || !disowned {
+            if result.is_some() || !stopped {
                 it.last_ok = result == Some(true);
             }
-            if result == Some(true) && !disowned {
+            if result == Some(true) && !stopped {
                 it.released = false;
                 it.renewed = false;
                 it.deadline = it.deadline.map(|_| now + it.force.timeout);
@@ -300,7 +304,7 @@ impl Model {
         let Some(after) = self.state(client) else {
             return;
         };
-        // What makes the server stricter must not get lost.
+        // A change that makes the server stricter must not get lost.
         if after.deadline < before.deadline || before.last_ok && !after.last_ok {
             self.save(client);
         } else {
@@ -324,14 +328,14 @@ impl Model {
     }
 
     fn waiting(&self, client: usize) -> Vec<u64> {
-        let waits = |(request, it): (&u64, &(usize, Stage))| match it {
-            (of, Stage::Waiting(_)) if *of == client => Some(*request),
+        let waits = |(request, it): (&u64, &(usize, ModelStage))| match it {
+            (of, ModelStage::Waiting(_)) if *of == client => Some(*request),
             _ => None,
         };
         self.requests.iter().filter_map(waits).collect()
     }
 
-    /// Decides on the only request that waits, or takes a denial back; says whether it did.
+    /// Decides on the only waiting request, or lifts a denial; true when it did.
     pub(super) fn approve(&mut self, client: usize) -> bool {
         self.due();
         let now = self.clock.mono;
@@ -359,15 +363,15 @@ impl Model {
         }
     }
 
-    /// Decides on one request; says whether it waits.
+    /// Decides on one request; false when it does not wait.
     pub(super) fn decide(&mut self, request: u64, approved: bool) -> bool {
         self.due();
-        let Some((client, Stage::Waiting(_))) = self.requests.get(&request).copied() else {
+        let Some((client, ModelStage::Waiting(_))) = self.requests.get(&request).copied() else {
             return false;
         };
         let outcome = match approved {
-            true => Outcome::Released,
-            false => Outcome::Refused("denied"),
+            true => ModelOutcome::Released,
+            false => ModelOutcome::Refused("denied"),
         };
         self.settle(request, client, outcome);
         true
@@ -376,15 +380,15 @@ impl Model {
     pub(super) fn remove(&mut self, client: usize) {
         self.due();
         if self.state(client).is_some() {
-            self.take_out(client, Life::Removed);
+            self.remove_client(client, ModelLife::Removed);
         }
     }
 
-    fn take_out(&mut self, client: usize, life: Life) {
+    fn remove_client(&mut self, client: usize, life: ModelLife) {
         self.revoke(client);
         for (of, stage) in self.requests.values_mut() {
-            if *of == client && *stage == Stage::Revoked {
-                *stage = Stage::Orphaned;
+            if *of == client && *stage == ModelStage::Revoked {
+                *stage = ModelStage::Orphaned;
             }
         }
         self.clients[client] = life;
@@ -392,7 +396,7 @@ impl Model {
         self.reconsider(client);
     }
 
-    pub(super) fn set(&mut self, client: usize, change: impl FnOnce(&mut Section)) {
+    pub(super) fn set(&mut self, client: usize, change: impl FnOnce(&mut ModelSection)) {
         self.due();
         let Some(mut state) = self.state(client) else {
             return;
@@ -403,12 +407,12 @@ impl Model {
             return;
         }
         move_deadline(&mut state, old.timeout);
-        self.clients[client] = Life::Present(state);
-        self.put_in_force(client);
+        self.clients[client] = ModelLife::Present(state);
+        self.apply_settings(client);
     }
 
     /// A changed setting is saved before any request is decided by it.
-    fn put_in_force(&mut self, client: usize) {
+    fn apply_settings(&mut self, client: usize) {
         let deadline = self.state(client).and_then(|it| it.deadline);
         if deadline.is_some_and(|deadline| deadline <= self.clock.mono) {
             self.stop(client);
@@ -417,43 +421,43 @@ impl Model {
         self.due();
     }
 
-    pub(super) fn reload(&mut self, files: &[Option<Section>]) {
+    pub(super) fn reload(&mut self, files: &[Option<ModelSection>]) {
         self.due();
         for (client, file) in files.iter().enumerate() {
             match (self.clients[client], file) {
-                (Life::Absent | Life::Left(_), None) | (Life::Removed, Some(_)) => {}
-                (Life::Removed, None) => self.take_out(client, Life::Left(None)),
-                (Life::Present(_), None) => {
-                    let Life::Present(state) = self.saved(client) else {
+                (ModelLife::Absent | ModelLife::Left(_), None) | (ModelLife::Removed, Some(_)) => {}
+                (ModelLife::Removed, None) => self.remove_client(client, ModelLife::Left(None)),
+                (ModelLife::Present(_), None) => {
+                    let ModelLife::Present(state) = self.saved(client) else {
                         unreachable!("it is present");
                     };
-                    self.take_out(client, Life::Left(Some(state)));
+                    self.remove_client(client, ModelLife::Left(Some(state)));
                 }
-                (Life::Left(None), Some(_)) => {
-                    self.clients[client] = Life::Removed;
+                (ModelLife::Left(None), Some(_)) => {
+                    self.clients[client] = ModelLife::Removed;
                     self.save(client);
                 }
-                (Life::Left(Some(state)), Some(file)) => {
+                (ModelLife::Left(Some(state)), Some(file)) => {
                     let at = self.written[client].1;
                     let state = self.resumed(client, state, at, *file, true);
-                    self.clients[client] = Life::Present(state);
+                    self.clients[client] = ModelLife::Present(state);
                     self.save(client);
                 }
-                (Life::Absent, Some(file)) => {
-                    self.clients[client] = Life::Present(self.fresh(*file));
+                (ModelLife::Absent, Some(file)) => {
+                    self.clients[client] = ModelLife::Present(self.new_state(*file));
                     self.save(client);
                 }
-                (Life::Present(state), Some(file)) if state.file != *file => {
-                    let (state, enabled) = merged(state, *file);
-                    self.clients[client] = Life::Present(state);
+                (ModelLife::Present(state), Some(file)) if state.file != *file => {
+                    let (state, enabled) = merged(state, *file, 0);
+                    self.clients[client] = ModelLife::Present(state);
                     match enabled {
                         Some(true) => self.enable_in_reload(client),
                         Some(false) if self.enabled(client) => self.stop(client),
                         _ => {}
                     }
-                    self.put_in_force(client);
+                    self.apply_settings(client);
                 }
-                (Life::Present(_), Some(_)) => {}
+                (ModelLife::Present(_), Some(_)) => {}
             }
         }
     }
@@ -471,8 +475,8 @@ impl Model {
         }
     }
 
-    fn fresh(&self, file: Section) -> State {
-        State {
+    fn new_state(&self, file: ModelSection) -> ModelState {
+        ModelState {
             file,
             force: file,
             deadline: file.enabled.then_some(self.clock.mono + file.timeout),
@@ -484,11 +488,10 @@ impl Model {
         }
     }
 
-    /// The server starts anew, with the clocks as they are now.
-    /// `clean` when the one before ended so.
+    /// The server restarts, with the current clocks; `clean` when the last run ended cleanly.
     pub(super) fn restart(
         &mut self,
-        files: &[Option<Section>],
+        files: &[Option<ModelSection>],
         lost: bool,
         clean: bool,
         before: u8,
@@ -504,20 +507,20 @@ impl Model {
         for (client, file) in files.iter().enumerate() {
             let (life, at) = self.durable[client];
             self.clients[client] = match (life, file) {
-                (Life::Absent | Life::Left(_), None) => life,
-                (Life::Removed, None) => Life::Left(None),
-                (Life::Present(state), None) => Life::Left(Some(state)),
-                (Life::Removed | Life::Left(None), Some(_)) => Life::Removed,
-                (Life::Left(Some(state)), Some(file)) => {
-                    Life::Present(self.resumed(client, state, at, *file, true))
+                (ModelLife::Absent | ModelLife::Left(_), None) => life,
+                (ModelLife::Removed, None) => ModelLife::Left(None),
+                (ModelLife::Present(state), None) => ModelLife::Left(Some(state)),
+                (ModelLife::Removed | ModelLife::Left(None), Some(_)) => ModelLife::Removed,
+                (ModelLife::Left(Some(state)), Some(file)) => {
+                    ModelLife::Present(self.resumed(client, state, at, *file, true))
                 }
-                (Life::Absent, Some(file)) => Life::Present(self.fresh(*file)),
-                (Life::Present(state), Some(file)) => {
-                    Life::Present(self.resumed(client, state, at, *file, renews))
+                (ModelLife::Absent, Some(file)) => ModelLife::Present(self.new_state(*file)),
+                (ModelLife::Present(state), Some(file)) => {
+                    ModelLife::Present(self.resumed(client, state, at, *file, renews))
                 }
             };
-            if let Life::Left(_) = self.clients[client] {
-                // As it stood when it was last written, by the clocks of then.
+            if let ModelLife::Left(_) = self.clients[client] {
+                // The row keeps its state and its time of writing.
                 self.written[client].0 = self.clients[client];
                 self.durable[client] = self.written[client];
                 continue;
@@ -532,11 +535,11 @@ impl Model {
     fn resumed(
         &mut self,
         client: usize,
-        saved: State,
+        saved: ModelState,
         at: Clock,
-        file: Section,
+        file: ModelSection,
         renews: bool,
-    ) -> State {
+    ) -> ModelState {
         let now = self.clock.mono;
         let restored = |moment: u64| {
             if at.boot == self.clock.boot {
@@ -546,10 +549,18 @@ impl Model {
             let by_wall = at.wall + i64::try_from(left).unwrap() - self.clock.wall;
             now + left.min(u64::try_from(by_wall.max(0)).unwrap())
         };
+        // Time since it passed in another boot, which may exceed the clock of this one.
+        let overdue = saved
+            .deadline
+            .filter(|_| at.boot != self.clock.boot)
+            .map_or(0, |moment| {
+                let left = i64::try_from(moment.saturating_sub(at.mono)).unwrap();
+                u64::try_from(self.clock.wall - at.wall - left).unwrap_or(0)
+            });
         let mut state = saved;
         state.deadline = saved.deadline.map(restored);
         state.denied = saved.denied.map(restored);
-        let (mut state, enabled) = merged(state, file);
+        let (mut state, enabled) = merged(state, file, overdue);
         let whole = Some(now + state.force.timeout);
         state.deadline = match (state.deadline, enabled) {
             (None, Some(true)) => whole,
@@ -566,8 +577,8 @@ impl Model {
     }
 }
 
-/// What the file changed counts, all else stays.
-fn merged(mut state: State, file: Section) -> (State, Option<bool>) {
+/// Settings that the file changed replace those in force.
+fn merged(mut state: ModelState, file: ModelSection, overdue: u64) -> (ModelState, Option<bool>) {
     let (old, timeout) = (state.file, state.force.timeout);
     let force = &mut state.force;
     let pick = |old: u64, new: u64, force: &mut u64| {
@@ -587,12 +598,12 @@ fn merged(mut state: State, file: Section) -> (State, Option<bool>) {
     }
     force.enabled = file.enabled;
     state.file = file;
-    move_deadline(&mut state, timeout);
+    move_deadline(&mut state, timeout + overdue);
     let enabled = (old.enabled != file.enabled).then_some(file.enabled);
     (state, enabled)
 }
 
-fn move_deadline(state: &mut State, old: u64) {
+fn move_deadline(state: &mut ModelState, old: u64) {
     let new = state.force.timeout;
     state.deadline = state.deadline.map(|it| (it + new).saturating_sub(old));
 }

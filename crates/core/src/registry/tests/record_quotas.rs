@@ -1,4 +1,4 @@
-//! The bound on entries that peers can cause.
+//! Tests of the bound on audit records that peers can cause.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -10,16 +10,16 @@ use crate::checker::LastCheck;
 use crate::event::quota::{Admission, MOST, MOST_UNKNOWN, RecordQuotas};
 use crate::event::{Ask, ClientId, Event, RequestId};
 use crate::name::ClientName;
-use crate::registry::{Action, Limits};
+use crate::registry::{Action, RegistryLimits};
 
-/// Pairs of a kind that peers can cause and of an alarm, or none, that there can be of one client: released and
-/// rehearsed 3 each, refused and alarm 2 each, and five without an alarm.
+/// Pairs of kind and alarm (or none) that peers can cause about one client: released and rehearsed 3 each, refused and
+/// alarm 2 each, and five without an alarm.
 const CLASSES: u32 = 3 + 3 + 2 + 2 + 5;
 
-/// So many entries may peers cause in an hour about one client: of each class, and one that announces the rest.
+/// Records that peers can cause in an hour about one client: the quota of each class, and one that announces the rest.
 const MOST_OF_A_CLIENT: u64 = (CLASSES * (MOST + 1)) as u64;
 
-/// An event that is not bounded shows once it comes more often than that.
+/// Repetitions that make an unbounded event exceed the bound.
 const ROUNDS: usize = 2 * MOST_OF_A_CLIENT as usize;
 
 #[derive(Clone, Copy, Debug)]
@@ -34,11 +34,11 @@ enum Op {
     Delivered(usize),
     Failed(usize),
     Checked(LastCheck),
-    Person(Act),
+    Person(PersonAct),
 }
 
 #[derive(Clone, Copy, Debug)]
-enum Act {
+enum PersonAct {
     Enable(u8),
     Disable(u8),
     Approve(u8),
@@ -54,11 +54,11 @@ fn op() -> impl Strategy<Value = Op> {
     ];
     let client = || 1..=2_u8;
     let act = prop_oneof![
-        client().prop_map(Act::Enable),
-        client().prop_map(Act::Disable),
-        client().prop_map(Act::Approve),
-        client().prop_map(Act::Deny),
-        (0..3_usize, any::<bool>()).prop_map(|(which, yes)| Act::Decide(which, yes)),
+        client().prop_map(PersonAct::Enable),
+        client().prop_map(PersonAct::Disable),
+        client().prop_map(PersonAct::Approve),
+        client().prop_map(PersonAct::Deny),
+        (0..3_usize, any::<bool>()).prop_map(|(which, yes)| PersonAct::Decide(which, yes)),
     ];
     prop_oneof![
         2 => (0..500_u64).prop_map(Op::Pass),
@@ -72,24 +72,24 @@ fn op() -> impl Strategy<Value = Op> {
     ]
 }
 
-/// A server, and what its record has.
+/// A server with counts of its audit records.
 struct Recorder {
     world: World,
     quotas: RecordQuotas,
     open: VecDeque<RequestId>,
     running: VecDeque<ClientId>,
     acts: u64,
-    /// Entries that were written: those of the kinds that peers cause, and all others.
+    /// Records written: of the kinds that peers cause, and of all others.
     by_peers: BTreeMap<Option<ClientName>, u64>,
     others: BTreeMap<Option<ClientName>, u64>,
-    /// Entries that there would be without quotas, of the kinds that peers cause.
-    came: u64,
+    /// Records of the kinds that peers cause, without quotas.
+    unbounded: u64,
     left_out: u64,
 }
 
 impl Recorder {
     fn new() -> Self {
-        let limits = Limits {
+        let limits = RegistryLimits {
             concurrent_checks: 2,
             check_on_release: true,
             allow_rehearsals: false,
@@ -106,7 +106,7 @@ impl Recorder {
             acts: 0,
             by_peers: BTreeMap::new(),
             others: BTreeMap::new(),
-            came: 0,
+            unbounded: 0,
             left_out: 0,
         }
     }
@@ -164,28 +164,28 @@ impl Recorder {
         self.world.actions()
     }
 
-    fn carry_out(&mut self, act: Act) {
+    fn carry_out(&mut self, act: PersonAct) {
         self.acts += 1;
         let now = self.world.now;
         match act {
-            Act::Enable(number) => {
+            PersonAct::Enable(number) => {
                 let id = self.world.id(number);
                 self.world.registry.handle_enable(id, now);
             }
-            Act::Disable(number) => {
+            PersonAct::Disable(number) => {
                 let id = self.world.id(number);
                 self.world.registry.handle_disable(id, now);
             }
-            Act::Approve(number) => {
+            PersonAct::Approve(number) => {
                 let id = self.world.id(number);
-                // None may wait, or several.
+                // Fails when none or several wait.
                 let _ = self.world.registry.handle_approve(id, now);
             }
-            Act::Deny(number) => {
+            PersonAct::Deny(number) => {
                 let id = self.world.id(number);
                 self.world.registry.handle_deny(id, now);
             }
-            Act::Decide(which, yes) => {
+            PersonAct::Decide(which, yes) => {
                 if let Some(request) = self.open.get(which) {
                     let _ = self.world.registry.handle_decide(*request, yes, now);
                 }
@@ -199,7 +199,7 @@ impl Recorder {
         };
         let client = subject(event).and_then(|id| self.world.registry.name(id));
         let bounded = kind.is_caused_by_peers();
-        self.came += u64::from(bounded);
+        self.unbounded += u64::from(bounded);
         let counts = match bounded {
             true => &mut self.by_peers,
             false => &mut self.others,
@@ -234,7 +234,7 @@ fn subject(event: &Event) -> Option<ClientId> {
     }
 }
 
-fn number_of(recorder: &Recorder) -> u64 {
+fn records_about_clients(recorder: &Recorder) -> u64 {
     recorder
         .by_peers
         .iter()
@@ -252,7 +252,7 @@ fn asks(number: u8) -> Op {
 }
 
 #[test]
-fn a_thief_who_asks_all_the_time_fills_no_record() {
+fn constant_requests_of_a_thief_do_not_flood_the_audit_log() {
     let mut recorder = Recorder::new();
     for _ in 0..1000 {
         recorder.play(asks(1));
@@ -261,47 +261,47 @@ fn a_thief_who_asks_all_the_time_fills_no_record() {
         recorder.play(Op::Pass(10));
     }
     // Released once, then with an alarm; the checks that each release starts; that further ones are left out.
-    assert_eq!(number_of(&recorder), 1 + 11 + 11);
-    assert_eq!(recorder.came, 2000);
+    assert_eq!(records_about_clients(&recorder), 1 + 11 + 11);
+    assert_eq!(recorder.unbounded, 2000);
 }
 
 #[test]
-fn who_waits_and_goes_away_all_the_time_fills_no_record() {
+fn requests_that_wait_and_disconnect_do_not_flood_the_audit_log() {
     let mut recorder = Recorder::new();
     for _ in 0..1000 {
         recorder.play(asks(2));
         recorder.play(Op::Gone(0));
     }
-    assert_eq!(number_of(&recorder), 2 * 11);
+    assert_eq!(records_about_clients(&recorder), 2 * 11);
 }
 
 #[test]
-fn a_crowd_that_comes_again_and_again_fills_no_record() {
+fn repeated_concurrent_requests_do_not_flood_the_audit_log() {
     let mut recorder = Recorder::new();
     recorder.play(asks(2));
     for _ in 0..100 {
         recorder.play(asks(2));
         recorder.play(Op::Gone(0));
     }
-    // Who waits, who went away, and that several wait.
-    assert_eq!(number_of(&recorder), 3 * 11);
+    // One that waits, one that disconnected, and the alarm about several.
+    assert_eq!(records_about_clients(&recorder), 3 * 11);
 }
 
 #[test]
-fn a_disabled_machine_that_asks_on_fills_no_record() {
+fn requests_of_a_disabled_machine_do_not_flood_the_audit_log() {
     let mut recorder = Recorder::new();
-    recorder.play(Op::Person(Act::Disable(1)));
+    recorder.play(Op::Person(PersonAct::Disable(1)));
     for _ in 0..100 {
         recorder.play(asks(1));
     }
-    // The first is an alarm.
-    assert_eq!(number_of(&recorder), 1 + 11);
+    // The first one is an alarm.
+    assert_eq!(records_about_clients(&recorder), 1 + 11);
 }
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..ProptestConfig::default() })]
     #[test]
-    fn whatever_peers_do_the_record_of_an_hour_is_bounded(ops in prop::collection::vec(op(), 1..12)) {
+    fn peers_cause_a_bounded_number_of_records_in_an_hour(ops in prop::collection::vec(op(), 1..12)) {
         let mut recorder = Recorder::new();
         let began = recorder.world.now.mono;
         for _ in 0..ROUNDS {
@@ -314,20 +314,20 @@ proptest! {
         for (client, count) in &recorder.by_peers {
             let most = match client {
                 Some(_) => MOST_OF_A_CLIENT,
-                // Their number is told twice a minute.
+                // Their number is reported twice a minute.
                 None => u64::from(MOST_UNKNOWN) + 1 + 2 + 2 * length.as_secs() / 60,
             };
             prop_assert!(*count <= most, "{client:?}: {count} entries");
         }
-        // What a person does is recorded, and that a client expires which a person enabled.
+        // Acts of a person are recorded, and the expiry of clients that a person enabled.
         let others: u64 = recorder.others.values().sum();
         prop_assert!(others <= 2 + 2 * recorder.acts, "{:?}", recorder.others);
-        // No entry is missing from the numbers.
+        // Every record is counted.
         let recorded: u64 = recorder.by_peers.values().sum();
         let left_out = recorder.quotas.finish();
         let announced = u64::try_from(left_out.len()).unwrap();
         let counted: u64 = left_out.iter().map(|(_, count)| count).sum();
         prop_assert_eq!(counted, recorder.left_out);
-        prop_assert_eq!(recorded - announced + counted, recorder.came);
+        prop_assert_eq!(recorded - announced + counted, recorder.unbounded);
     }
 }

@@ -1,4 +1,4 @@
-//! Restarts, changed files and clocks that jump.
+//! Tests of restarts, changed files and clock jumps.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use super::world::*;
 use crate::checker::LastCheck;
 use crate::client::saved::{End, Life};
 use crate::event::{DisableReason, Event, Refusal};
-use crate::registry::{Action, Answer};
+use crate::registry::{Action, RequestAnswer};
 use crate::secret::Secret;
 use crate::settings::client::Setting;
 use crate::time::{BootId, Wall};
@@ -33,7 +33,7 @@ fn a_clock_that_went_backwards_extends_nothing() {
     assert_eq!(world.left(1), Some(seconds(300)));
     world.restart(vec![config(1)], Duration::ZERO, true);
     assert_eq!(world.left(1), Some(seconds(300)));
-    // Once in this boot the monotonic clock counts, whatever becomes of the other.
+    // Within this boot the monotonic clock counts, whatever the wall clock does.
     world.run(seconds(100));
     world.now.wall = Wall::from_unix_micros(0);
     world.restart(vec![config(1)], Duration::ZERO, false);
@@ -43,7 +43,7 @@ fn a_clock_that_went_backwards_extends_nothing() {
 /// "Expired while server was down: never checked OK: disable; last status not 0: disable; else
 /// expires = now + timeout".
 #[test]
-fn what_expired_while_the_server_was_down_depends_on_the_last_check() {
+fn expiry_while_the_server_was_down_depends_on_the_last_check() {
     for (last, lives) in [
         (None, false),
         (Some(LastCheck::Exited(1)), false),
@@ -67,9 +67,24 @@ fn what_expired_while_the_server_was_down_depends_on_the_last_check() {
     }
 }
 
-/// A server that was killed is started again at once. What its end does not explain renews nobody.
+/// The deadline was at 300 s, the server was down until 700 s, and the file says 600 s in place of 300 s now.
 #[test]
-fn who_expired_is_renewed_only_where_the_end_of_the_last_run_explains_it() {
+fn a_longer_timeout_does_not_give_back_the_time_that_the_server_was_down() {
+    for reboot in BOTH {
+        for (timeout, left) in [(600, None), (800, Some(seconds(100)))] {
+            let mut world = World::new(vec![config(1)]);
+            let mut longer = config(1);
+            longer.settings.timeout = seconds(timeout);
+            world.restart(vec![longer], seconds(700), reboot);
+            assert_eq!(world.left(1), left, "reboot: {reboot}");
+        }
+    }
+}
+
+/// A server that was killed is started again at once, so its end does not explain a missing check and renews no
+/// client.
+#[test]
+fn an_expired_client_is_renewed_only_if_the_end_of_the_last_run_explains_it() {
     let same = BootId::from_bytes([0; 16]);
     for (end, reboot, lives) in [
         (End::Clean, false, true),
@@ -93,7 +108,7 @@ fn who_expired_is_renewed_only_where_the_end_of_the_last_run_explains_it() {
 }
 
 #[test]
-fn who_keeps_the_server_down_again_and_again_gains_one_timeout() {
+fn keeping_the_server_down_repeatedly_gains_one_timeout() {
     let mut world = World::new(vec![config(1)]);
     world.registry.handle_checked_ok(world.id(1), world.now);
     world.actions();
@@ -169,9 +184,9 @@ fn a_removed_client_stays_removed_until_it_is_added() {
         .handle_add(config(1), world.now, &mut |most| most)
         .unwrap();
     world.actions();
-    assert_eq!(world.answer(1), Some(Answer::Release(world.id(1))));
+    assert_eq!(world.answer(1), Some(RequestAnswer::Release(world.id(1))));
     world.restart(vec![config(1)], Duration::ZERO, false);
-    assert_eq!(world.answer(1), Some(Answer::Release(world.id(1))));
+    assert_eq!(world.answer(1), Some(RequestAnswer::Release(world.id(1))));
     assert_eq!(world.disk.load().tombstones, []);
 }
 
@@ -202,7 +217,7 @@ fn a_changed_file_counts_setting_by_setting() {
         let settings = world.client(1).settings();
         assert_eq!(settings.host, "filed");
         assert_eq!(settings.extended_timeout, seconds(7));
-        // And it is remembered as what the file said.
+        // It is saved as the file's secret.
         world.restart(vec![changed()], Duration::ZERO, false);
         assert_eq!(world.client(1).settings().extended_timeout, seconds(7));
     }
@@ -280,7 +295,7 @@ fn a_reload_with_another_key_ends_what_the_old_one_began() {
     assert_eq!(answer_to(&actions, waiting), refused(Refusal::UnknownKey));
     assert!(actions.contains(&Action::Revoke { request: granted }));
     assert_eq!(world.answer(1), refused(Refusal::UnknownKey));
-    assert_eq!(world.answer(4), Some(Answer::Release(world.id(2))));
+    assert_eq!(world.answer(4), Some(RequestAnswer::Release(world.id(2))));
 }
 
 #[test]

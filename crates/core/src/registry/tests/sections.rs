@@ -1,9 +1,9 @@
-//! The sections of the model as the registry gets them.
+//! Conversion of the model's sections to the registry's types.
 
 use std::time::Duration;
 
-use super::events::Knob;
-use super::model::Section;
+use super::events::SettingChange;
+use super::model::ModelSection;
 use super::world::config;
 use crate::secret::Secret;
 use crate::settings::client::ClientConfig;
@@ -13,7 +13,7 @@ fn secret(number: u8) -> Secret {
     Secret::new(vec![number; 4])
 }
 
-pub(super) fn configured(files: &[Option<Section>]) -> Vec<ClientConfig> {
+pub(super) fn configured(files: &[Option<ModelSection>]) -> Vec<ClientConfig> {
     let mut configs = Vec::new();
     for (number, section) in (0..).zip(files) {
         let Some(section) = section else { continue };
@@ -32,24 +32,24 @@ pub(super) fn configured(files: &[Option<Section>]) -> Vec<ClientConfig> {
     configs
 }
 
-pub(super) fn turn(section: &mut Section, knob: Knob) {
-    match knob {
-        Knob::Timeout(value) => section.timeout = value,
-        Knob::Extended(value) => section.extended = value,
-        Knob::Delay(value) => section.delay = value,
-        Knob::Duration(value) => section.duration = value,
-        Knob::Default(value) => section.default = value,
-        Knob::Secret(value) => section.secret = value,
+pub(super) fn change_section(section: &mut ModelSection, setting_change: SettingChange) {
+    match setting_change {
+        SettingChange::Timeout(value) => section.timeout = value,
+        SettingChange::Extended(value) => section.extended = value,
+        SettingChange::Delay(value) => section.delay = value,
+        SettingChange::Duration(value) => section.duration = value,
+        SettingChange::Default(value) => section.default = value,
+        SettingChange::Secret(value) => section.secret = value,
     }
 }
 
-pub(super) fn setting(knob: Knob) -> Setting {
-    match knob {
-        Knob::Timeout(value) => Setting::Timeout(Duration::from_millis(value)),
-        Knob::Extended(value) => Setting::ExtendedTimeout(Duration::from_millis(value)),
-        Knob::Delay(value) => Setting::ApprovalDelay(Duration::from_millis(value)),
-        Knob::Duration(value) => Setting::ApprovalDuration(Duration::from_millis(value)),
-        Knob::Default(value) => Setting::ApprovedByDefault(value),
-        Knob::Secret(value) => Setting::Secret(secret(value)),
+pub(super) fn setting(setting_change: SettingChange) -> Setting {
+    match setting_change {
+        SettingChange::Timeout(value) => Setting::Timeout(Duration::from_millis(value)),
+        SettingChange::Extended(value) => Setting::ExtendedTimeout(Duration::from_millis(value)),
+        SettingChange::Delay(value) => Setting::ApprovalDelay(Duration::from_millis(value)),
+        SettingChange::Duration(value) => Setting::ApprovalDuration(Duration::from_millis(value)),
+        SettingChange::Default(value) => Setting::ApprovedByDefault(value),
+        SettingChange::Secret(value) => Setting::Secret(secret(value)),
     }
 }

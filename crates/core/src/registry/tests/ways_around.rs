@@ -1,11 +1,11 @@
-//! Ways around a disable, a denial or a lost state: other sections, other keys, other orders.
+//! Tests that other sections, keys or orders do not bypass a disable, a denial or a lost state.
 
 use super::world::*;
 use crate::checker::LastCheck;
 use crate::client::saved::Trust;
 use crate::event::{Alarm, Event};
 use crate::name::ClientName;
-use crate::registry::{Answer, Configured, Limits};
+use crate::registry::{ConfiguredClients, RegistryLimits, RequestAnswer};
 use crate::settings::client::ClientConfig;
 use crate::settings::client::Setting;
 
@@ -31,7 +31,7 @@ fn read(
 }
 
 fn is_released(world: &mut World, number: u8) -> bool {
-    matches!(world.answer(number), Some(Answer::Release(_)))
+    matches!(world.answer(number), Some(RequestAnswer::Release(_)))
 }
 
 fn disabled(all: Vec<ClientConfig>) -> World {
@@ -118,7 +118,7 @@ fn a_key_that_was_replaced_comes_back_as_disabled_at_a_start() {
 }
 
 #[test]
-fn who_was_missing_at_the_start_after_a_loss_waits_too() {
+fn a_client_missing_at_the_start_after_a_loss_waits_too() {
     for live in [true, false] {
         let mut world = World::new(vec![config(1), config(2), config(3)]);
         world.disk.trust = Trust::None;
@@ -153,7 +153,7 @@ fn the_success_of_a_checker_that_was_replaced_proves_nothing() {
 fn a_check_that_was_stopped_does_not_use_up_the_alarm_of_a_release() {
     let mut world = World::with_limits(
         vec![config(1)],
-        Limits {
+        RegistryLimits {
             concurrent_checks: 2,
             check_on_release: true,
             allow_rehearsals: false,
@@ -258,9 +258,9 @@ fn a_denial_that_is_over_does_not_hide_one_that_counts() {
 fn a_loss_is_not_over_before_every_section_was_read() {
     let mut world = World::new(vec![]);
     world.disk.trust = Trust::None;
-    let part = Configured {
+    let part = ConfiguredClients {
         clients: vec![config(2)],
-        is_whole: false,
+        is_complete: false,
     };
     world.restart(part, seconds(1), false);
     world.registry.handle_enable(world.id(2), world.now);
@@ -282,7 +282,7 @@ fn a_denial_counts_by_its_end_though_the_clock_was_set_after_it() {
     let mut world = World::new(vec![long("client1"), short(), config(3)]);
     world.registry.handle_deny(world.id(1), world.now);
     world.actions();
-    // A host without a clock of its own is told the time.
+    // A host without a battery-backed clock sets its time.
     world.now.wall = world.now.wall.after(seconds(50 * 365 * 86_400));
     world.registry.handle_deny(world.id(2), world.now);
     world.actions();

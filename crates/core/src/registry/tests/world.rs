@@ -1,4 +1,4 @@
-//! A registry with a clock that stands still until told, and a store that can crash.
+//! Test set-up: a registry with a manual clock and a store that can crash.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use crate::client::saved::{Change, End, Holder, Life, Saved, SavedClient, Tombst
 use crate::event::{Ask, ClientId, Durability, Event, Refusal, RequestId};
 use crate::key_id::KeyId;
 use crate::name::ClientName;
-use crate::registry::{Action, Answer, Configured, Limits, Registry};
+use crate::registry::{Action, ConfiguredClients, Registry, RegistryLimits, RequestAnswer};
 use crate::secret::Secret;
 use crate::settings::client::{ClientConfig, ClientSettings};
 use crate::time::{BootId, Monotonic, Now, Wall};
@@ -49,15 +49,15 @@ pub(super) fn config_with(number: u8, change: impl FnOnce(&mut ClientSettings)) 
     config
 }
 
-/// Carries changes out, the durable ones at once, the others perhaps.
+/// A store: durable changes are written at once, the others with [`Self::flush`].
 #[derive(Default, Clone, Debug)]
 pub(super) struct Disk {
     durable: BTreeMap<ClientName, SavedClient>,
-    /// What a crash may lose, in order.
+    /// Changes that a crash may lose, in order.
     soon: Vec<Change>,
     tombstones: BTreeMap<Holder, Tombstone>,
     pub(super) trust: Trust,
-    /// How the run ends, unless told otherwise.
+    /// End of the run for the next load; clean by default.
     pub(super) end: Option<End>,
 }
 
@@ -66,7 +66,7 @@ impl Disk {
         match action {
             Action::Persist(change, Durability::Soon) => self.soon.push(change.clone()),
             Action::Persist(change, _) => {
-                // It holds all that waited of this client, and says nothing of the others.
+                // It contains everything that waited of this client, and nothing of others.
                 self.soon.retain(|waiting| {
                     waiting.client().is_none() || waiting.client() != change.client()
                 });
@@ -138,7 +138,7 @@ impl World {
         Self::with_limits(configured, LIMITS)
     }
 
-    pub(super) fn with_limits(configured: Vec<ClientConfig>, limits: Limits) -> Self {
+    pub(super) fn with_limits(configured: Vec<ClientConfig>, limits: RegistryLimits) -> Self {
         let (now, boot) = (at_boot(), BootId::from_bytes([0; 16]));
         let registry = load(configured, Saved::default(), limits, boot, now);
         let mut world = Self {
@@ -152,10 +152,10 @@ impl World {
         world
     }
 
-    /// The server stops and starts again after `down`, perhaps with the whole host.
+    /// Restarts the server after `down`, and the host too when `reboot`.
     pub(super) fn restart(
         &mut self,
-        configured: impl Into<Configured>,
+        configured: impl Into<ConfiguredClients>,
         down: Duration,
         reboot: bool,
     ) -> Vec<Action> {
@@ -170,7 +170,7 @@ impl World {
         self.actions()
     }
 
-    /// Carries everything out and tells what it was.
+    /// Carries out and returns all actions.
     pub(super) fn actions(&mut self) -> Vec<Action> {
         let mut actions = Vec::new();
         while let Some(action) = self.registry.poll_action() {
@@ -180,13 +180,13 @@ impl World {
         actions
     }
 
-    /// Time passes and nobody looks at the clock.
+    /// Time passes without a call of `handle_timeout`.
     pub(super) fn pass(&mut self, time: Duration) {
         self.now.mono = self.now.mono.after(time);
         self.now.wall = self.now.wall.after(time);
     }
 
-    /// Time passes, and every timer goes off when it should.
+    /// Time passes, and every timer goes off on time.
     pub(super) fn run(&mut self, time: Duration) -> Vec<Action> {
         let end = self.now.mono.after(time);
         let mut actions = Vec::new();
@@ -211,8 +211,8 @@ impl World {
         (request, self.actions())
     }
 
-    /// What a request of client `number` gets at once.
-    pub(super) fn answer(&mut self, number: u8) -> Option<Answer> {
+    /// The immediate answer to a request of client `number`.
+    pub(super) fn answer(&mut self, number: u8) -> Option<RequestAnswer> {
         let (request, actions) = self.ask(number);
         answer_to(&actions, request)
     }
@@ -225,7 +225,7 @@ impl World {
         self.registry.client(self.id(number)).unwrap()
     }
 
-    /// How long the client has left; `None` when it is disabled.
+    /// Time until the client's deadline; `None` when it is disabled.
     pub(super) fn left(&self, number: u8) -> Option<Duration> {
         let deadline = self.client(number).deadline?;
         Some(deadline.mono.since(self.now.mono))
@@ -239,23 +239,23 @@ pub(super) fn at_boot() -> Now {
     }
 }
 
-const LIMITS: Limits = Limits {
+const LIMITS: RegistryLimits = RegistryLimits {
     concurrent_checks: 2,
     check_on_release: false,
     allow_rehearsals: false,
 };
 
 fn load(
-    configured: impl Into<Configured>,
+    configured: impl Into<ConfiguredClients>,
     saved: Saved,
-    limits: Limits,
+    limits: RegistryLimits,
     boot: BootId,
     now: Now,
 ) -> Registry {
     Registry::load(configured, saved, limits, boot, now, &mut |most| most / 2)
 }
 
-pub(super) fn answer_to(actions: &[Action], wanted: RequestId) -> Option<Answer> {
+pub(super) fn answer_to(actions: &[Action], wanted: RequestId) -> Option<RequestAnswer> {
     let mut answers = actions.iter().filter_map(|action| match action {
         Action::Answer { request, answer } if *request == wanted => Some(*answer),
         _ => None,
@@ -265,8 +265,8 @@ pub(super) fn answer_to(actions: &[Action], wanted: RequestId) -> Option<Answer>
     answer
 }
 
-pub(super) fn refused(reason: Refusal) -> Option<Answer> {
-    Some(Answer::Refuse(reason))
+pub(super) fn refused(reason: Refusal) -> Option<RequestAnswer> {
+    Some(RequestAnswer::Refuse(reason))
 }
 
 pub(super) fn has_event(actions: &[Action], event: &Event) -> bool {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::ParsedClient;
 use super::section::Reader;
-use crate::ini::{Entry, Ini, Section};
+use crate::ini::{Ini, IniEntry, IniSection};
 use crate::interpolate::references;
 use crate::key_id::KeyId;
 use crate::settings::{Doubt, Location, Parsed, Place, Problem, SettingsError, SettingsWarning};
@@ -142,7 +142,7 @@ fn doubt_keys(files: &[File], warnings: &mut Findings<SettingsWarning>) {
     }
 }
 
-fn unknown(section: &Section) -> impl Iterator<Item = (&str, &Entry)> {
+fn unknown(section: &IniSection) -> impl Iterator<Item = (&str, &IniEntry)> {
     section.entries().filter(|(key, _)| !KEYS.contains(key))
 }
 

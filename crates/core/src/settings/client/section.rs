@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::{ClientSettings, ParsedClient, SecretSource};
 use crate::checker::{Checker, CheckerError};
 use crate::duration;
-use crate::ini::{Entry, Section, is_space};
+use crate::ini::{IniEntry, IniSection, is_space};
 use crate::interpolate::interpolate;
 use crate::key_id::{Fingerprint, KeyId, KeyIdError};
 use crate::name::ClientName;
@@ -17,7 +17,7 @@ use crate::settings::{Doubt, Location, Place, Problem, SettingsError, SettingsWa
 use crate::ssh::{self, HostKey, HostKeyError};
 
 /// A section with the name of its file.
-pub(super) type Source<'i> = (&'i Section, &'i Arc<str>);
+pub(super) type Source<'i> = (&'i IniSection, &'i Arc<str>);
 
 /// A section, where its values come from, and all that is found wrong with it.
 pub(super) struct Reader<'i> {
@@ -265,7 +265,7 @@ impl<'i> Reader<'i> {
         }
     }
 
-    fn find(&self, key: &str) -> Option<(&'i Entry, Source<'i>)> {
+    fn find(&self, key: &str) -> Option<(&'i IniEntry, Source<'i>)> {
         let mut chain = self.chain.iter();
         chain.find_map(|source| Some((source.0.entry(key)?, *source)))
     }

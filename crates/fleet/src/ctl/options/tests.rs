@@ -12,7 +12,7 @@ fn read(line: &str) -> Result<Options, UsageError> {
 #[test]
 fn orders_keep_their_order_and_repeat() {
     let options = read("-t PT5M -H a -tPT6M --ena foo bar foo").unwrap();
-    let timeout = |millis| (Property::Timeout, Value::Milliseconds(millis));
+    let timeout = |millis| (Property::Timeout, PropertyValue::Milliseconds(millis));
     let orders = options.orders.iter().map(|order| match order {
         Order::Set(property, value) => (*property, value.clone()),
         other => panic!("{other:?}"),
@@ -21,9 +21,9 @@ fn orders_keep_their_order_and_repeat() {
         orders.collect::<Vec<_>>(),
         [
             timeout(300_000),
-            (Property::Host, Value::Text("a".into())),
+            (Property::Host, PropertyValue::Text("a".into())),
             timeout(360_000),
-            (Property::Enabled, Value::Boolean(true)),
+            (Property::Enabled, PropertyValue::Boolean(true)),
         ]
     );
     assert_eq!(options.clients, ["foo", "bar", "foo"]);

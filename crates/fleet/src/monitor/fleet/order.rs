@@ -4,7 +4,7 @@ use std::cmp::Ordering;
 use std::time::Duration;
 
 use nightlatch_bus::client::ClientView;
-use nightlatch_core::name::natural;
+use nightlatch_core::name::compare_naturally;
 use nightlatch_core::time::Wall;
 
 use crate::state::State as Standing;
@@ -39,7 +39,7 @@ impl Sort {
             Self::Deadline => deadline(a).cmp(&deadline(b)),
         };
         first
-            .then_with(|| natural(&a.name, &b.name))
+            .then_with(|| compare_naturally(&a.name, &b.name))
             .then_with(|| a.path.cmp(&b.path))
     }
 }

@@ -2,7 +2,7 @@
 
 use nightlatch_bus::client::ClientView;
 use nightlatch_bus::names::ClientPath;
-use nightlatch_bus::property::{Property, Value};
+use nightlatch_bus::property::{Property, PropertyValue};
 use nightlatch_console::output::human::length;
 
 use crate::monitor::event::{About, Event, Told};
@@ -123,7 +123,7 @@ impl State {
         }
     }
 
-    fn changed(&mut self, path: &ClientPath, values: &[(Property, Value)]) {
+    fn changed(&mut self, path: &ClientPath, values: &[(Property, PropertyValue)]) {
         let Some(id) = self.fleet.find(path) else {
             return;
         };
@@ -228,7 +228,7 @@ impl State {
 }
 
 /// Whether the reason for how a client stands may be another now.
-fn turned_reason(values: &[(Property, Value)]) -> bool {
+fn turned_reason(values: &[(Property, PropertyValue)]) -> bool {
     let weighs = |property| {
         matches!(
             property,

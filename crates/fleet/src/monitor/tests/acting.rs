@@ -1,7 +1,7 @@
 //! What a person does, and what is ordered for it.
 
 use nightlatch_bus::names::ClientPath;
-use nightlatch_bus::property::{Property, Value};
+use nightlatch_bus::property::{Property, PropertyValue};
 
 use super::{Person, SECOND, changed, client, disabled, failing, waiting};
 use crate::monitor::event::{Act, Button, Deed, Event, Mouse, Order, Size};
@@ -147,7 +147,7 @@ fn nothing_is_done_to_a_client_that_has_just_come_under_the_mark() {
     person.sees(changed(
         "a",
         Property::ApprovalPending,
-        Value::Boolean(false),
+        PropertyValue::Boolean(false),
     ));
     assert_eq!(person.presses("y"), []);
     assert!(person.screen().contains("the mark has just moved"));

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use nightlatch_bus::client::{CheckStatus, ClientView};
 use nightlatch_bus::names::ClientPath;
-use nightlatch_bus::property::{Property, Value};
+use nightlatch_bus::property::{Property, PropertyValue};
 use nightlatch_core::time::Wall;
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
@@ -187,6 +187,6 @@ fn waiting(name: &str, approved_by_default: bool) -> ClientView {
     }
 }
 
-fn changed(name: &str, property: Property, value: Value) -> Event {
+fn changed(name: &str, property: Property, value: PropertyValue) -> Event {
     Event::Changed(ClientPath::of_name(name), vec![(property, value)])
 }

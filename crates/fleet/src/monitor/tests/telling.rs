@@ -1,7 +1,7 @@
 //! What a server tells, and what stands in the log and the details for it.
 
 use nightlatch_bus::names::ClientPath;
-use nightlatch_bus::property::{Property, Value};
+use nightlatch_bus::property::{Property, PropertyValue};
 
 use super::{Person, SECOND, UTF8, changed, client, failing, waiting};
 use crate::monitor::event::{About, Event, Order, Told};
@@ -77,9 +77,21 @@ fn comings_goings_and_turns_are_logged() {
     let mut person = Person::with(vec![client("a")]);
     let start = person.log().len();
     person.sees(Event::Added(Box::new(client("b"))));
-    person.sees(changed("b", Property::Enabled, Value::Boolean(false)));
-    person.sees(changed("b", Property::Enabled, Value::Boolean(false)));
-    person.sees(changed("b", Property::Enabled, Value::Boolean(true)));
+    person.sees(changed(
+        "b",
+        Property::Enabled,
+        PropertyValue::Boolean(false),
+    ));
+    person.sees(changed(
+        "b",
+        Property::Enabled,
+        PropertyValue::Boolean(false),
+    ));
+    person.sees(changed(
+        "b",
+        Property::Enabled,
+        PropertyValue::Boolean(true),
+    ));
     person.sees(Event::Removed(ClientPath::of_name("b")));
     person.waits(SECOND);
     assert_eq!(
@@ -126,7 +138,11 @@ fn a_server_that_comes_back_is_shown_with_the_mark_where_it_was() {
 fn a_change_of_nobody_known_changes_nothing() {
     let mut person = Person::with(vec![client("a")]);
     let before = person.screen();
-    person.sees(changed("b", Property::Enabled, Value::Boolean(false)));
+    person.sees(changed(
+        "b",
+        Property::Enabled,
+        PropertyValue::Boolean(false),
+    ));
     person.sees(told("b", Told::GotSecret));
     person.sees(Event::Removed(ClientPath::of_name("b")));
     assert_eq!(person.screen(), before);

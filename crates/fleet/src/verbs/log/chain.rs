@@ -1,7 +1,7 @@
 //! `log --verify`: recomputes the chain of records page by page, on the reader's side.
 
-use nightlatch_bus::own::{About, ChainEnd, Query};
-use nightlatch_bus::proxy::Server;
+use nightlatch_bus::own::{ChainEnd, RecordQuery, ServerInfo};
+use nightlatch_bus::proxy::MandosProxy;
 use nightlatch_console::failure::{EX_DATAERR, EX_PROTOCOL, Failure};
 use nightlatch_console::output;
 use nightlatch_core::record::{Chain, Line};
@@ -29,12 +29,12 @@ struct Followed {
 }
 
 /// Follows the whole chain, and says in one line whether it is whole.
-pub(super) async fn verify(server: &Server, json: bool) -> Result<u8, Failure> {
+pub(super) async fn verify(server: &MandosProxy, json: bool) -> Result<u8, Failure> {
     let about = server.about().await.map_err(super::failure)?;
     let mut followed = Followed::begin(&about)?;
-    let mut query = Query {
+    let mut query = RecordQuery {
         after: followed.at.seq,
-        ..Query::default()
+        ..RecordQuery::default()
     };
     loop {
         let page = server.query_records(&query).await.map_err(super::failure)?;
@@ -74,7 +74,7 @@ pub(super) async fn verify(server: &Server, json: bool) -> Result<u8, Failure> {
 
 impl Followed {
     /// Begins after the last record that was dropped for its age, as the server states it.
-    fn begin(about: &About) -> Result<Self, Failure> {
+    fn begin(about: &ServerInfo) -> Result<Self, Failure> {
         let at = place(&about.record_anchor, "RecordAnchor")?;
         let head = place(&about.record_head, "RecordHead")?;
         Ok(Self {
@@ -159,9 +159,9 @@ mod tests {
             seq: line.seq,
             hash: line.hash.to_string(),
         });
-        let about = About {
+        let about = ServerInfo {
             record_head: head.unwrap_or_default(),
-            ..About::default()
+            ..ServerInfo::default()
         };
         let mut followed = Followed::begin(&about).map_err(|failure| failure.to_string())?;
         lines

@@ -2,10 +2,10 @@
 
 use clap::Args;
 use clap::builder::PossibleValuesParser;
-use nightlatch_bus::error::Error;
-use nightlatch_bus::own::Query;
-use nightlatch_bus::proxy::Server;
-use nightlatch_bus::signal::Signal;
+use nightlatch_bus::error::BusError;
+use nightlatch_bus::own::RecordQuery;
+use nightlatch_bus::proxy::MandosProxy;
+use nightlatch_bus::signal::ServerSignal;
 use nightlatch_console::failure::{EX_PROTOCOL, EX_UNAVAILABLE, EX_USAGE, Failure, note};
 use nightlatch_console::output;
 use nightlatch_core::record::Kind;
@@ -61,7 +61,11 @@ fn kinds() -> PossibleValuesParser {
 }
 
 /// Carries the verb out.
-pub(crate) async fn run(options: &LogOptions, server: &Server, now: Wall) -> Result<u8, Failure> {
+pub(crate) async fn run(
+    options: &LogOptions,
+    server: &MandosProxy,
+    now: Wall,
+) -> Result<u8, Failure> {
     if options.verify {
         return chain::verify(server, options.json).await;
     }
@@ -69,7 +73,7 @@ pub(crate) async fn run(options: &LogOptions, server: &Server, now: Wall) -> Res
     let since = since
         .transpose()
         .map_err(|error| Failure::new(EX_USAGE, "--since").because(error))?;
-    let query = Query {
+    let query = RecordQuery {
         client: options.client.clone(),
         since,
         kinds: options.kind.clone(),
@@ -91,9 +95,9 @@ pub(crate) async fn run(options: &LogOptions, server: &Server, now: Wall) -> Res
 }
 
 /// What a failed question about the record means.
-pub(crate) fn failure(error: Error) -> Failure {
+pub(crate) fn failure(error: BusError) -> Failure {
     match error {
-        Error::NotSupported => Failure::new(
+        BusError::NotSupported => Failure::new(
             EX_UNAVAILABLE,
             "this server keeps no record: it is a Mandos server",
         )
@@ -103,16 +107,22 @@ pub(crate) fn failure(error: Error) -> Failure {
 }
 
 /// Shows what is there, and then what comes. Ends only when the bus does.
-async fn follow(server: &Server, query: Query, reader: &mut Reader<'_>) -> Result<u8, Failure> {
+async fn follow(
+    server: &MandosProxy,
+    query: RecordQuery,
+    reader: &mut Reader<'_>,
+) -> Result<u8, Failure> {
     // Heard before it is asked, so that nothing falls in between.
     let mut signals = server.signals().await.map_err(bus::failure)?;
     reader.catch_up(server, query.clone()).await?;
     loop {
         match signals.next().await {
-            Some(Signal::Recorded(line)) => reader.heard(&line)?,
-            Some(Signal::ServerGone) => note("the server went away; waiting for it to come back"),
-            Some(Signal::ServerCame) => {
-                let missed = Query {
+            Some(ServerSignal::Recorded(line)) => reader.heard(&line)?,
+            Some(ServerSignal::ServerGone) => {
+                note("the server went away; waiting for it to come back")
+            }
+            Some(ServerSignal::ServerCame) => {
+                let missed = RecordQuery {
                     after: reader.last,
                     last: false,
                     limit: 0,
@@ -141,7 +151,11 @@ struct Reader<'o> {
 
 impl Reader<'_> {
     /// Shows all that the server has, page by page.
-    async fn catch_up(&mut self, server: &Server, mut query: Query) -> Result<(), Failure> {
+    async fn catch_up(
+        &mut self,
+        server: &MandosProxy,
+        mut query: RecordQuery,
+    ) -> Result<(), Failure> {
         loop {
             let page = server.query_records(&query).await.map_err(failure)?;
             let mut text = String::new();

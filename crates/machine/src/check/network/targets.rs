@@ -3,11 +3,11 @@
 use std::net::IpAddr;
 
 use nightlatch_console::report::{Level, Report};
-use nightlatch_core::connect::{Host, Scope, Target};
-use nightlatch_core::network::learn::{Reach, Way, What, learn};
-use nightlatch_core::network::reach::{needs_address, reach};
-use nightlatch_core::network::snapshot::SeenLink;
-use nightlatch_core::network::{Definition, Kind};
+use nightlatch_core::connect::{Scope, Target, TargetHost};
+use nightlatch_core::network::learn::{ReachMethod, RemarkKind, ServerRoute, learn};
+use nightlatch_core::network::reach::{boot_route, needs_address};
+use nightlatch_core::network::snapshot::KernelLink;
+use nightlatch_core::network::{Definition, LinkKind};
 
 use super::{BootNetwork, LEARN};
 use crate::network::{Ways, drift};
@@ -84,7 +84,7 @@ impl BootNetwork {
             verdict.add(Level::Failed, trouble.clone(), Some(hint));
         }
         let kernel = &self.command.parameters;
-        if kernel.addressed && !kernel.unaddressed {
+        if kernel.configures_addresses && !kernel.forbids_addresses {
             let said = format!(
                 "ip= in {} gives addresses at boot: whether they lead to {target} is not tried",
                 self.command.kernel_line
@@ -93,14 +93,14 @@ impl BootNetwork {
             return verdict;
         }
         match &target.host {
-            Host::Name(name) if self.asks() => {
+            TargetHost::Name(name) if self.asks() => {
                 let said = format!(
                     "{name} is a name: whether the network of a boot brings a resolver that knows it is not tried"
                 );
                 verdict.add(Level::Warning, said, None);
                 return verdict;
             }
-            Host::Name(name) => {
+            TargetHost::Name(name) => {
                 let said = format!("{name} is a name, and a boot has nothing that resolves names");
                 let addresses: Vec<String> = routed(&ways.ways).map(|it| it.to_string()).collect();
                 let hint = match addresses.is_empty() {
@@ -115,11 +115,11 @@ impl BootNetwork {
                 });
                 return verdict;
             }
-            Host::LinkLocal(_, Some(Scope::Name(name))) if !self.has_at_boot(name) => {
+            TargetHost::LinkLocal(_, Some(Scope::Name(name))) if !self.has_at_boot(name) => {
                 let said = format!("{target} is on {name}, which a boot does not have");
                 verdict.add(Level::Failed, said, Some(LEARN));
             }
-            Host::LinkLocal(_, Some(Scope::Index(_))) => {
+            TargetHost::LinkLocal(_, Some(Scope::Index(_))) => {
                 let said = format!(
                     "{target} names its interface by a number, which may be another one at boot"
                 );
@@ -129,7 +129,7 @@ impl BootNetwork {
             _ => {}
         }
         for way in &ways.ways {
-            if let Reach::Routed(routed) = &way.reach {
+            if let ReachMethod::Routed(routed) = &way.reach {
                 self.route(way, routed.to, routed.via, &mut verdict);
             }
         }
@@ -146,7 +146,7 @@ impl BootNetwork {
             .filter(|it| needs_address(&made, it))
             .count()
         {
-            _ if self.command.parameters.unaddressed => Addressed::None,
+            _ if self.command.parameters.forbids_addresses => Addressed::None,
             0 => Addressed::None,
             count if count == all => Addressed::All,
             _ => Addressed::Some,
@@ -155,7 +155,7 @@ impl BootNetwork {
 
     /// True when the boot system asks for what network.conf does not give.
     fn asks(&self) -> bool {
-        self.asks_for_addresses && !self.command.parameters.unaddressed
+        self.asks_for_addresses && !self.command.parameters.forbids_addresses
     }
 
     /// The links that a boot makes: those of the interfaces that it is told to use.
@@ -169,16 +169,16 @@ impl BootNetwork {
         }
     }
 
-    fn route(&self, way: &Way, to: IpAddr, via: Option<IpAddr>, verdict: &mut Verdict) {
+    fn route(&self, way: &ServerRoute, to: IpAddr, via: Option<IpAddr>, verdict: &mut Verdict) {
         let shown = |via: Option<IpAddr>| match via {
             Some(via) => format!("by the gateway {via}"),
             None => "without a gateway".to_owned(),
         };
-        let at_boot = match reach(&self.made(), to) {
+        let at_boot = match boot_route(&self.made(), to) {
             Ok(at_boot) => at_boot,
             Err(why) => {
                 let learned = learn(&self.snapshot, std::slice::from_ref(way));
-                let by_router = |it: &What| matches!(it, What::Router(_));
+                let by_router = |it: &RemarkKind| matches!(it, RemarkKind::Router(_));
                 if learned.remarks.iter().any(|it| by_router(&it.what)) {
                     let said = format!(
                         "{to}: a router gives the address for it at boot, as it does now; that is not tried"
@@ -190,7 +190,7 @@ impl BootNetwork {
             }
         };
         let link = &at_boot.link;
-        let now = self.snapshot.link(way.link).map_or("?", SeenLink::name);
+        let now = self.snapshot.link(way.link).map_or("?", KernelLink::name);
         let running = self
             .definition
             .link(link.as_str())
@@ -199,7 +199,7 @@ impl BootNetwork {
         let is_made = self
             .definition
             .link(link.as_str())
-            .is_some_and(|it| !matches!(it.kind, Kind::Device(_)));
+            .is_some_and(|it| !matches!(it.kind, LinkKind::Device(_)));
         if at_boot.by_dhcp && is_made {
             let said = format!(
                 "a boot does not reach {to}: the running system has the address of {link} by DHCP, and a boot asks for none \
@@ -239,9 +239,9 @@ impl BootNetwork {
     }
 }
 
-fn routed(ways: &[Way]) -> impl Iterator<Item = IpAddr> {
+fn routed(ways: &[ServerRoute]) -> impl Iterator<Item = IpAddr> {
     ways.iter().filter_map(|way| match &way.reach {
-        Reach::Routed(routed) => Some(routed.to),
-        Reach::Neighbour => None,
+        ReachMethod::Routed(routed) => Some(routed.to),
+        ReachMethod::Neighbour => None,
     })
 }

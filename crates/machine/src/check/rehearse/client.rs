@@ -10,7 +10,7 @@ use std::time::Duration;
 use nightlatch_core::digits;
 use nightlatch_core::secret::{Secret, SecretBuffer};
 use nightlatch_core::time::Monotonic;
-use nightlatch_proto::rehearsal::Terms;
+use nightlatch_proto::rehearsal::RehearsalTerms;
 use nightlatch_proto::tls::FetchError;
 use nightlatch_sys::clock;
 use rustix::process::{Pid, Signal, kill_process};
@@ -47,7 +47,7 @@ pub(super) struct Outcome {
 pub(super) struct Told {
     pub(super) key: String,
     pub(super) at: String,
-    pub(super) terms: Terms,
+    pub(super) terms: RehearsalTerms,
 }
 
 /// Runs `program` with `options` until it ends, or for `wait`.
@@ -186,7 +186,7 @@ fn told(line: &str) -> Option<Told> {
     Some(Told {
         key: word("server")?,
         at: word("at")?,
-        terms: Terms {
+        terms: RehearsalTerms {
             left: seconds("left")?,
             timeout: seconds("timeout")?,
             interval: seconds("interval")?,
@@ -225,7 +225,7 @@ mod tests {
         let line = "rehearsed: server=AB at=[::1]:1 left=20 timeout=30 interval=10 alarm=yes";
         let terms = told(line).unwrap();
         assert_eq!((terms.key.as_str(), terms.at.as_str()), ("AB", "[::1]:1"));
-        assert_eq!(terms.terms.always(), Duration::from_secs(20));
+        assert_eq!(terms.terms.safe_absence(), Duration::from_secs(20));
         assert!(terms.terms.alarm);
         assert!(told("rehearsed: server=AB at=[::1]:1 left=x").is_none());
     }

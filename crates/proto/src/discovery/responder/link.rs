@@ -1,4 +1,4 @@
-//! The responder's life on one interface: probe, announce, answer.
+//! The responder's state on one interface: probe, announce, answer.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -7,7 +7,7 @@ use std::time::Duration;
 use nightlatch_core::time::Monotonic;
 use simple_dns::Packet;
 
-use super::records::{Identity, Item, OTHER_TTL};
+use super::records::{ClaimedNames, OTHER_TTL, RecordSet};
 
 /// Probes before a name counts as free, and the time between them (RFC 6762 section 8.1).
 const PROBES: u8 = 3;
@@ -17,24 +17,23 @@ const PROBE_PAUSE: Duration = Duration::from_millis(250);
 const ANNOUNCEMENTS: u8 = 2;
 const ANNOUNCEMENT_PAUSE: Duration = Duration::from_secs(1);
 
-/// How long to hold back after losing to another host's probe (RFC 6762 section 8.2): by then it
-/// answers, or it is gone.
+/// Wait after losing to another host's probe (RFC 6762 section 8.2): by then that host answers, or it is gone.
 const LOST_PAUSE: Duration = Duration::from_secs(1);
 
 /// The least time between two multicasts of one record (RFC 6762 section 6).
 const REPEAT_PAUSE: Duration = Duration::from_secs(1);
 
-/// A record that was not multicast for that long is, even to one that asked for an answer to
-/// itself alone: so that the others' caches stay filled (RFC 6762 section 5.4: a quarter of its life).
+/// A record is multicast again after this time even when a unicast answer was asked for, to keep the caches of other
+/// hosts filled (RFC 6762 section 5.4: a quarter of its life).
 const REFRESH: Duration = Duration::from_secs(OTHER_TTL as u64 / 4);
 
 #[derive(Debug)]
-pub(super) struct Link {
+pub(super) struct LinkResponder {
     addresses: Vec<IpAddr>,
     phase: Phase,
-    /// Answers that wait for their time.
-    pending: BTreeMap<Item, Monotonic>,
-    multicast: BTreeMap<Item, Monotonic>,
+    /// Multicast answers, with the time at which each is due.
+    pending: BTreeMap<RecordSet, Monotonic>,
+    multicast: BTreeMap<RecordSet, Monotonic>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -44,16 +43,16 @@ enum Phase {
     Settled,
 }
 
-/// What a conflict leads to.
+/// The consequence of a conflict.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Verdict {
-    /// The name is another's.
+pub(super) enum ConflictAction {
+    /// Another host has the name.
     Rename,
-    /// It was ours: both sides probe again, and who is left without an answer keeps it.
+    /// The names were announced already: both sides probe again, and the side without an answer keeps them.
     ProbeAgain,
 }
 
-impl Link {
+impl LinkResponder {
     pub(super) fn new(addresses: &[IpAddr], first: Monotonic) -> Self {
         Self {
             addresses: addresses.to_vec(),
@@ -70,7 +69,7 @@ impl Link {
         &self.addresses
     }
 
-    /// New addresses are announced; the names stay ours (RFC 6762 section 8.4).
+    /// Announces new addresses; the names are kept without probing (RFC 6762 section 8.4).
     pub(super) fn readdress(&mut self, addresses: &[IpAddr], now: Monotonic) {
         if self.addresses == addresses {
             return;
@@ -90,7 +89,7 @@ impl Link {
         self.multicast.clear();
     }
 
-    /// Whether the names are proven to be free here.
+    /// True when the names are proven to be free on this link.
     pub(super) const fn is_announced(&self) -> bool {
         match self.phase {
             Phase::Probing { .. } => false,
@@ -107,7 +106,7 @@ impl Link {
     }
 
     /// The next message to the group that is due.
-    pub(super) fn take_due(&mut self, identity: &Identity, now: Monotonic) -> Option<Vec<u8>> {
+    pub(super) fn take_due(&mut self, names: &ClaimedNames, now: Monotonic) -> Option<Vec<u8>> {
         match self.phase {
             Phase::Probing { sent, next } if next <= now => {
                 let next = now.after(PROBE_PAUSE);
@@ -116,10 +115,10 @@ impl Link {
                         sent: sent + 1,
                         next,
                     };
-                    return identity.probe(&self.addresses);
+                    return names.probe(&self.addresses);
                 }
                 self.phase = Phase::Announcing { sent: 0, next: now };
-                self.take_due(identity, now)
+                self.take_due(names, now)
             }
             Phase::Announcing { sent, next } if next <= now => {
                 self.phase = if sent + 1 < ANNOUNCEMENTS {
@@ -130,113 +129,113 @@ impl Link {
                 } else {
                     Phase::Settled
                 };
-                self.multicast(identity, &Item::ANNOUNCED, now)
+                self.multicast(names, &RecordSet::ANNOUNCED, now)
             }
-            _ => self.take_answer(identity, now),
+            _ => self.take_answer(names, now),
         }
     }
 
-    /// Everything that waits goes with the first that is due: one message instead of several.
-    fn take_answer(&mut self, identity: &Identity, now: Monotonic) -> Option<Vec<u8>> {
+    /// Sends all waiting answers with the first that is due: one message instead of several.
+    fn take_answer(&mut self, names: &ClaimedNames, now: Monotonic) -> Option<Vec<u8>> {
         if !self.pending.values().any(|due| *due <= now) {
             return None;
         }
-        let items: Vec<Item> = std::mem::take(&mut self.pending).into_keys().collect();
-        self.multicast(identity, &items, now)
+        let sets: Vec<RecordSet> = std::mem::take(&mut self.pending).into_keys().collect();
+        self.multicast(names, &sets, now)
     }
 
     fn multicast(
         &mut self,
-        identity: &Identity,
-        items: &[Item],
+        names: &ClaimedNames,
+        sets: &[RecordSet],
         now: Monotonic,
     ) -> Option<Vec<u8>> {
-        for item in items {
-            self.multicast.insert(*item, now);
-            self.pending.remove(item);
+        for set in sets {
+            self.multicast.insert(*set, now);
+            self.pending.remove(set);
         }
-        identity.response(items, &self.addresses)
+        names.response(sets, &self.addresses)
     }
 
-    /// Another host probes while we do, and its probe counts for more.
+    /// Another host probes at the same time, and its probe wins.
     pub(super) fn lose_probe(&mut self, first: Monotonic) {
         self.restart(first.after(LOST_PAUSE));
     }
 
     /// Another host holds one of our names. The next probe is not before `first`.
-    pub(super) fn verdict(&mut self, first: Monotonic) -> Verdict {
+    pub(super) fn resolve_conflict(&mut self, first: Monotonic) -> ConflictAction {
         if !self.is_announced() {
-            return Verdict::Rename;
+            return ConflictAction::Rename;
         }
         self.restart(first);
-        Verdict::ProbeAgain
+        ConflictAction::ProbeAgain
     }
 
-    /// Plans the answers to the group, and returns the one to the asker alone.
+    /// Schedules the answers to the group, and returns the unicast answer.
     ///
-    /// That one goes out at once. The wait of RFC 6762 section 6 keeps many hosts' multicast
-    /// answers from colliding; here a machine waits for its disk, and there is nobody to collide with.
+    /// The unicast answer is sent at once. The wait of RFC 6762 section 6 keeps multicast answers of many hosts from
+    /// colliding; here a machine waits for its disk, and no other host answers.
     pub(super) fn answer(
         &mut self,
-        identity: &Identity,
+        names: &ClaimedNames,
         packet: &Packet<'_>,
         shared_delay: Duration,
         now: Monotonic,
     ) -> Option<Vec<u8>> {
-        // A probe for our name must hear of us in time, whatever was sent just before.
+        // A probe for one of our names needs its answer in time, even shortly after the same records were sent.
         let probe = !packet.name_servers.is_empty();
         let mut alone = Vec::new();
         for question in &packet.questions {
-            for item in identity.asked_for(question) {
-                if identity.is_known(item, packet) {
+            for set in names.asked_for(question) {
+                if names.is_known(set, packet) {
                     continue;
                 }
-                let last = self.multicast.get(&item);
+                let last = self.multicast.get(&set);
                 let recent = last.is_some_and(|last| now.since(*last) < REFRESH);
-                if question.unicast_response && !alone.contains(&item) {
-                    alone.push(item);
+                if question.unicast_response && !alone.contains(&set) {
+                    alone.push(set);
                 }
                 if question.unicast_response && recent {
                     continue;
                 }
-                let wanted = if item.is_shared() {
+                let wanted = if set.is_shared() {
                     now.after(shared_delay)
                 } else {
                     now
                 };
                 let allowed = last.map_or(now, |last| last.after(REPEAT_PAUSE));
                 let due = if probe { now } else { wanted.max(allowed) };
-                let pending = self.pending.entry(item).or_insert(due);
+                let pending = self.pending.entry(set).or_insert(due);
                 *pending = due.min(*pending);
             }
         }
         if alone.is_empty() {
             return None;
         }
-        identity.response(&alone, &self.addresses)
+        names.response(&alone, &self.addresses)
     }
 
-    /// The answer to a resolver that speaks no multicast DNS.
+    /// The answer to a resolver without multicast DNS.
     pub(super) fn answer_legacy(
         &self,
-        identity: &Identity,
+        names: &ClaimedNames,
         packet: &Packet<'_>,
     ) -> Option<Vec<u8>> {
         let questions = packet.questions.iter();
-        let mut items: Vec<Item> = questions.flat_map(|it| identity.asked_for(it)).collect();
-        items.sort_unstable();
-        items.dedup();
-        if items.is_empty() {
+        let mut sets: Vec<RecordSet> = questions.flat_map(|it| names.asked_for(it)).collect();
+        sets.sort_unstable();
+        sets.dedup();
+        if sets.is_empty() {
             return None;
         }
-        identity.legacy_response(packet, &items, &self.addresses)
+        names.legacy_response(packet, &sets, &self.addresses)
     }
 
-    /// What voids what was announced here, if anything was.
-    pub(super) fn goodbye(&self, identity: &Identity) -> Option<Vec<u8>> {
+    /// The message that voids the announcement on this link, if there was one.
+    pub(super) fn goodbye(&self, names: &ClaimedNames) -> Option<Vec<u8>> {
         if !self.is_announced() {
             return None;
         }
-        identity.goodbye(&self.addresses)
+        names.goodbye(&self.addresses)
     }
 }

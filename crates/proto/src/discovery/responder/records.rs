@@ -16,8 +16,7 @@ pub(super) const HOST_TTL: u32 = 120;
 /// Seconds that every other record may be kept (RFC 6762 section 10).
 pub(super) const OTHER_TTL: u32 = 4500;
 
-/// Seconds that a simple resolver may keep an answer, which never hears of changes (RFC 6762
-/// section 6.7).
+/// Seconds that a simple resolver may keep an answer, since it gets no updates (RFC 6762 section 6.7).
 const LEGACY_TTL: u32 = 10;
 
 /// The name under which all service types are listed (RFC 6763 section 9).
@@ -25,7 +24,7 @@ const ENUMERATION: &str = "_services._dns-sd._udp.local";
 
 /// The names that are claimed, and the port behind them.
 #[derive(Debug)]
-pub(super) struct Identity {
+pub(super) struct ClaimedNames {
     enumeration: DomainName,
     service_type: DomainName,
     instance: DomainName,
@@ -35,7 +34,7 @@ pub(super) struct Identity {
 
 /// A set of records that are asked for, sent and rate-limited together.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub(super) enum Item {
+pub(super) enum RecordSet {
     /// That there are services of our type.
     Enumeration,
     /// That there is this service: shared with every other server on the link.
@@ -48,15 +47,15 @@ pub(super) enum Item {
     Addresses,
 }
 
-/// Which of our names another host holds.
+/// One of our names that another host claims.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Claimed {
+pub(super) enum ConflictingName {
     Instance,
     Host,
 }
 
-impl Item {
-    /// What an announcement and a goodbye hold.
+impl RecordSet {
+    /// The records of an announcement and of a goodbye.
     pub(super) const ANNOUNCED: [Self; 4] =
         [Self::Pointer, Self::Service, Self::Text, Self::Addresses];
 
@@ -72,7 +71,7 @@ impl Item {
         }
     }
 
-    /// What whoever asks for this will want next (RFC 6763 section 12).
+    /// Records to add to an answer, because the asker needs them next (RFC 6763 section 12).
     fn additional(self) -> &'static [Self] {
         match self {
             Self::Pointer => &[Self::Service, Self::Text, Self::Addresses],
@@ -82,7 +81,7 @@ impl Item {
     }
 }
 
-impl Identity {
+impl ClaimedNames {
     pub(super) fn new(name: &str, host: &str, port: u16) -> Self {
         let labels = |name: &'static str| name.split('.').map(str::as_bytes);
         let instance = std::iter::once(name.as_bytes()).chain(labels(SERVICE_TYPE));
@@ -99,34 +98,34 @@ impl Identity {
         self.port
     }
 
-    /// What answers this question.
-    pub(super) fn asked_for(&self, question: &Question<'_>) -> Vec<Item> {
+    /// The records that answer this question.
+    pub(super) fn asked_for(&self, question: &Question<'_>) -> Vec<RecordSet> {
         let name = DomainName::from(&question.qname);
         let wants = |kind: TYPE| match question.qtype {
             QTYPE::TYPE(wanted) => wanted == kind,
             QTYPE::ANY => true,
             _ => false,
         };
-        let mut items = Vec::new();
+        let mut sets = Vec::new();
         if name == self.enumeration && wants(TYPE::PTR) {
-            items.push(Item::Enumeration);
+            sets.push(RecordSet::Enumeration);
         }
         if name == self.service_type && wants(TYPE::PTR) {
-            items.push(Item::Pointer);
+            sets.push(RecordSet::Pointer);
         }
         if name == self.instance {
-            items.extend(wants(TYPE::SRV).then_some(Item::Service));
-            items.extend(wants(TYPE::TXT).then_some(Item::Text));
+            sets.extend(wants(TYPE::SRV).then_some(RecordSet::Service));
+            sets.extend(wants(TYPE::TXT).then_some(RecordSet::Text));
         }
         if name == self.host && (wants(TYPE::A) || wants(TYPE::AAAA)) {
-            items.push(Item::Addresses);
+            sets.push(RecordSet::Addresses);
         }
-        items
+        sets
     }
 
-    /// Whether the asker has this already, for half its life or more (RFC 6762 section 7.1).
-    pub(super) fn is_known(&self, item: Item, packet: &Packet<'_>) -> bool {
-        item == Item::Pointer
+    /// True when the asker has this record for at least half its life (RFC 6762 section 7.1).
+    pub(super) fn is_known(&self, set: RecordSet, packet: &Packet<'_>) -> bool {
+        set == RecordSet::Pointer
             && packet.answers.iter().any(|record| {
                 record.ttl >= OTHER_TTL / 2
                     && DomainName::from(&record.name) == self.service_type
@@ -135,23 +134,23 @@ impl Identity {
             })
     }
 
-    fn records(&self, item: Item, addresses: &[IpAddr], ttl: u32) -> Vec<ResourceRecord<'_>> {
+    fn records(&self, set: RecordSet, addresses: &[IpAddr], ttl: u32) -> Vec<ResourceRecord<'_>> {
         let make = |name, data| {
             ResourceRecord::new(DomainName::to_dns(name), CLASS::IN, ttl, data)
-                .with_cache_flush(!item.is_shared())
+                .with_cache_flush(!set.is_shared())
         };
-        match item {
-            Item::Enumeration => {
+        match set {
+            RecordSet::Enumeration => {
                 let data = RData::PTR(PTR(self.service_type.to_dns()));
                 vec![make(&self.enumeration, data)]
             }
-            Item::Pointer => {
+            RecordSet::Pointer => {
                 let data = RData::PTR(PTR(self.instance.to_dns()));
                 vec![make(&self.service_type, data)]
             }
-            Item::Service => vec![make(&self.instance, self.service())],
-            Item::Text => vec![make(&self.instance, RData::TXT(empty_text()))],
-            Item::Addresses => addresses
+            RecordSet::Service => vec![make(&self.instance, self.service())],
+            RecordSet::Text => vec![make(&self.instance, RData::TXT(empty_text()))],
+            RecordSet::Addresses => addresses
                 .iter()
                 .map(|address| make(&self.host, address_data(*address)))
                 .collect(),
@@ -167,8 +166,8 @@ impl Identity {
         })
     }
 
-    /// Asks whether anyone holds our names, and says what we would put there (RFC 6762 section 8.1).
-    /// The answer is to go to the group: sockets that are bound to it hear nothing else.
+    /// Asks for our names, and lists the records we would publish (RFC 6762 section 8.1). The answer is to be
+    /// multicast: sockets that are bound to the group receive nothing else.
     pub(super) fn probe(&self, addresses: &[IpAddr]) -> Option<Vec<u8>> {
         let mut packet = Packet::new_query(0);
         for name in [&self.instance, &self.host] {
@@ -176,8 +175,8 @@ impl Identity {
             let question = Question::new(name.to_dns(), QTYPE::ANY, class, false);
             packet.questions.push(question);
         }
-        for item in [Item::Service, Item::Text, Item::Addresses] {
-            let records = self.records(item, addresses, item.ttl());
+        for set in [RecordSet::Service, RecordSet::Text, RecordSet::Addresses] {
+            let records = self.records(set, addresses, set.ttl());
             // The bit has no meaning in a probe and must not be set (RFC 6762 section 10.2).
             let records = records
                 .into_iter()
@@ -187,11 +186,11 @@ impl Identity {
         packet.build_bytes_vec_compressed().ok()
     }
 
-    /// An answer or an announcement with these items, and with what follows from them.
-    pub(super) fn response(&self, items: &[Item], addresses: &[IpAddr]) -> Option<Vec<u8>> {
+    /// An answer or an announcement with these sets, and with what follows from them.
+    pub(super) fn response(&self, sets: &[RecordSet], addresses: &[IpAddr]) -> Option<Vec<u8>> {
         let mut packet = reply(0);
-        self.fill(&mut packet, items, |item| {
-            self.records(item, addresses, item.ttl())
+        self.fill(&mut packet, sets, |set| {
+            self.records(set, addresses, set.ttl())
         });
         packet.build_bytes_vec_compressed().ok()
     }
@@ -199,24 +198,24 @@ impl Identity {
     /// Voids everything that was announced.
     pub(super) fn goodbye(&self, addresses: &[IpAddr]) -> Option<Vec<u8>> {
         let mut packet = reply(0);
-        for item in Item::ANNOUNCED {
-            packet.answers.extend(self.records(item, addresses, 0));
+        for set in RecordSet::ANNOUNCED {
+            packet.answers.extend(self.records(set, addresses, 0));
         }
         packet.build_bytes_vec_compressed().ok()
     }
 
-    /// The answer to a simple resolver: it repeats the question, and has no bits that only
-    /// multicast DNS knows (RFC 6762 section 6.7).
+    /// The answer to a simple resolver: it repeats the question, and omits the bits that only multicast DNS defines
+    /// (RFC 6762 section 6.7).
     pub(super) fn legacy_response(
         &self,
         query: &Packet<'_>,
-        items: &[Item],
+        sets: &[RecordSet],
         addresses: &[IpAddr],
     ) -> Option<Vec<u8>> {
         let mut packet = reply(query.id());
         packet.questions = query.questions.clone();
-        self.fill(&mut packet, items, |item| {
-            let records = self.records(item, addresses, item.ttl().min(LEGACY_TTL));
+        self.fill(&mut packet, sets, |set| {
+            let records = self.records(set, addresses, set.ttl().min(LEGACY_TTL));
             let plain = |record: ResourceRecord<'static>| record.with_cache_flush(false);
             records
                 .into_iter()
@@ -230,31 +229,31 @@ impl Identity {
     fn fill<'a>(
         &'a self,
         packet: &mut Packet<'a>,
-        items: &[Item],
-        records: impl Fn(Item) -> Vec<ResourceRecord<'a>>,
+        sets: &[RecordSet],
+        records: impl Fn(RecordSet) -> Vec<ResourceRecord<'a>>,
     ) {
-        let mut additional: Vec<Item> = Vec::new();
-        for item in items {
-            packet.answers.extend(records(*item));
-            let new = item
+        let mut additional: Vec<RecordSet> = Vec::new();
+        for set in sets {
+            packet.answers.extend(records(*set));
+            let new = set
                 .additional()
                 .iter()
-                .filter(|other| !items.contains(other));
+                .filter(|other| !sets.contains(other));
             additional.extend(new);
         }
         additional.sort_unstable();
         additional.dedup();
-        for item in additional {
-            packet.additional_records.extend(records(item));
+        for set in additional {
+            packet.additional_records.extend(records(set));
         }
     }
 
-    /// Whether another host's probe for one of our names comes before ours (RFC 6762 section 8.2):
-    /// the lexicographically later records win.
+    /// True when another host's probe for one of our names wins over ours (RFC 6762 section 8.2): the lexicographically
+    /// later records win.
     pub(super) fn loses_to(&self, probe: &Packet<'_>, addresses: &[IpAddr]) -> bool {
         let mut ours: Vec<ResourceRecord<'_>> = Vec::new();
-        for item in [Item::Service, Item::Text, Item::Addresses] {
-            ours.extend(self.records(item, addresses, item.ttl()));
+        for set in [RecordSet::Service, RecordSet::Text, RecordSet::Addresses] {
+            ours.extend(self.records(set, addresses, set.ttl()));
         }
         [&self.instance, &self.host].into_iter().any(|name| {
             let theirs = comparable(name, &probe.name_servers);
@@ -263,29 +262,28 @@ impl Identity {
     }
 }
 
-/// Which of our names another host holds, by what it says in a response. All our addresses on all
-/// links are ours to announce.
+/// One of our names that a response claims for another host. All our addresses on all links are ours to announce.
 pub(super) fn conflict(
-    identity: &Identity,
+    names: &ClaimedNames,
     addresses: &[IpAddr],
     packet: &Packet<'_>,
-) -> Option<Claimed> {
+) -> Option<ConflictingName> {
     let records = packet.answers.iter().chain(&packet.additional_records);
     let alive = records.filter(|record| record.ttl > 0 && record.class == CLASS::IN);
     for record in alive {
         let name = DomainName::from(&record.name);
         match &record.rdata {
-            RData::SRV(theirs) if name == identity.instance => {
-                let same = theirs.port == identity.port
-                    && DomainName::from(&theirs.target) == identity.host;
+            RData::SRV(theirs) if name == names.instance => {
+                let same =
+                    theirs.port == names.port && DomainName::from(&theirs.target) == names.host;
                 if !same {
-                    return Some(Claimed::Instance);
+                    return Some(ConflictingName::Instance);
                 }
             }
-            RData::A(_) | RData::AAAA(_) if name == identity.host => {
+            RData::A(_) | RData::AAAA(_) if name == names.host => {
                 let known = address_of(&record.rdata).is_some_and(|it| addresses.contains(&it));
                 if !known {
-                    return Some(Claimed::Host);
+                    return Some(ConflictingName::Host);
                 }
             }
             _ => {}

@@ -5,7 +5,7 @@ use simple_dns::rdata::{AAAA, PTR, RData, SRV};
 use simple_dns::{CLASS, Name, QTYPE, Question, ResourceRecord, TYPE};
 
 use super::*;
-use crate::discovery::{Browser, Event, SERVICE_TYPE};
+use crate::discovery::{Browser, BrowserEvent, SERVICE_TYPE};
 
 const ETH: InterfaceIndex = InterfaceIndex(3);
 const WLAN: InterfaceIndex = InterfaceIndex(7);
@@ -31,12 +31,12 @@ fn ip(address: &str) -> IpAddr {
 struct Bench {
     responder: Responder,
     now: Monotonic,
-    sent: Vec<(Monotonic, Reply)>,
+    sent: Vec<(Monotonic, ResponderMessage)>,
 }
 
 impl Bench {
     fn new(name: &str, port: u16, address: &str) -> Self {
-        let service = Service {
+        let service = AnnouncedService {
             name: name.to_owned(),
             host: "web-nightlatch".to_owned(),
             port,
@@ -201,17 +201,17 @@ fn our_browser_is_answered_at_once_and_alone() {
     browser
         .handle_packet(arrival, &reply.payload, bench.now)
         .unwrap();
-    let Some(Event::Found(server)) = browser.poll_event() else {
+    let Some(BrowserEvent::Found(server)) = browser.poll_event() else {
         panic!("not found")
     };
     assert_eq!(server.addr.to_string(), "[fe80::1%3]:4711");
     assert_eq!(server.instance, "Mandos");
-    // It was multicast a moment ago: nobody else needs to hear it.
+    // It was multicast a moment ago: no other host needs it.
     bench.run_for(5_000);
     assert!(bench.sent.is_empty());
 }
 
-/// A neighbour who names the server's instance must not make the server believe that we know it.
+/// A neighbour who names the server's instance must not make the server take the record as known to us.
 #[test]
 fn our_browser_is_answered_though_a_stranger_named_the_server_before() {
     let mut bench = Bench::settled();
@@ -243,7 +243,7 @@ fn our_browser_is_answered_though_a_stranger_named_the_server_before() {
         }
         found = browser.poll_event();
     }
-    let Some(Event::Found(server)) = found else {
+    let Some(BrowserEvent::Found(server)) = found else {
         panic!("the server was never heard")
     };
     assert_eq!(server.addr.to_string(), "[fe80::1%3]:4711");
@@ -376,7 +376,7 @@ fn our_own_messages_and_goodbyes_of_others_are_no_conflict() {
         .responder
         .interface_added(WLAN, &[ip("fe80::9")], at(0));
     bench.run_to(at(5_000));
-    // One host, two interfaces on one link: each hears what was sent through the other.
+    // One host, two interfaces on one link: each receives what was sent through the other.
     for (_, reply) in bench.sent.clone() {
         let arrival = from("[fe80::9%3]:5353");
         let _ = bench
@@ -431,8 +431,8 @@ fn two_that_probe_at_once_end_with_two_names_and_two_hosts() {
     for seed in 0..50_u64 {
         let mut one = Bench::new("Mandos", 4711, "fe80::1");
         let mut two = Bench::new("Mandos", 4712, "fe80::2");
-        one.responder.dice = Dice(seed);
-        two.responder.dice = Dice(seed.wrapping_mul(77));
+        one.responder.jitter = Jitter(seed);
+        two.responder.jitter = Jitter(seed.wrapping_mul(77));
         let (one, two) = meet(one, two, at(20_000));
         let names = [one.responder.name(), two.responder.name()];
         assert!(one.responder.is_announced() && two.responder.is_announced());
@@ -557,7 +557,7 @@ fn what_comes_from_far_away_is_ignored() {
     let mut arrival = from("[2001:db8::1]:5353");
     arrival.multicast = false;
     let result = bench.responder.handle_packet(arrival, &bytes, bench.now);
-    assert_eq!(result, Err(Ignored::OffLink));
+    assert_eq!(result, Err(IgnoreReason::OffLink));
 }
 
 proptest! {

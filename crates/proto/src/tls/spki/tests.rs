@@ -43,9 +43,9 @@ fn nothing_may_follow_a_key() {
     assert_eq!(algorithm(&ed25519(0, &[])), Ok(KeyAlgorithm::Ed25519));
     for after in [&[0][..], &[0x05, 0], &element(BIT_STRING, &[0])] {
         let behind = [&ed25519(0, &[])[..], after].concat();
-        assert_eq!(algorithm(&behind), Err(KeyError::Malformed), "{after:?}");
+        assert_eq!(algorithm(&behind), Err(SpkiError::Malformed), "{after:?}");
         let inside = ed25519(0, after);
-        assert_eq!(algorithm(&inside), Err(KeyError::Malformed), "{after:?}");
+        assert_eq!(algorithm(&inside), Err(SpkiError::Malformed), "{after:?}");
     }
 }
 
@@ -53,12 +53,12 @@ fn nothing_may_follow_a_key() {
 fn a_key_has_whole_bytes() {
     for unused_bits in 1..=u8::MAX {
         let key = ed25519(unused_bits, &[]);
-        assert_eq!(algorithm(&key), Err(KeyError::Malformed), "{unused_bits}");
+        assert_eq!(algorithm(&key), Err(SpkiError::Malformed), "{unused_bits}");
     }
     // Not even the number of unused bits.
     let identifier = element(SEQUENCE, &element(OID, oid::ED25519));
     let empty = element(SEQUENCE, &[identifier, element(BIT_STRING, &[])].concat());
-    assert_eq!(algorithm(&empty), Err(KeyError::Malformed));
+    assert_eq!(algorithm(&empty), Err(SpkiError::Malformed));
 }
 
 #[test]
@@ -67,13 +67,16 @@ fn an_rsa_key_has_2048_to_8192_bits() {
         assert_eq!(algorithm(&rsa_key(bits)), Ok(KeyAlgorithm::Rsa { bits }));
     }
     for bits in [1, 1024, 2040, 2041, 2047, 8193, 8200, 16384] {
-        assert_eq!(algorithm(&rsa_key(bits)), Err(KeyError::RsaLength { bits }));
+        assert_eq!(
+            algorithm(&rsa_key(bits)),
+            Err(SpkiError::RsaLength { bits })
+        );
     }
     // A modulus of zero, and none.
     for modulus in [&[0][..], &[]] {
         let key = element(SEQUENCE, &element(INTEGER, modulus));
         let key = spki(&element(OID, oid::RSA), 0, &key, &[]);
-        assert_eq!(algorithm(&key), Err(KeyError::RsaLength { bits: 0 }));
+        assert_eq!(algorithm(&key), Err(SpkiError::RsaLength { bits: 0 }));
     }
 }
 
@@ -91,7 +94,7 @@ fn a_length_has_one_spelling() {
         &[SEQUENCE, length - 1],
     ] {
         let key = [header, contents].concat();
-        assert_eq!(algorithm(&key), Err(KeyError::Malformed), "{header:?}");
+        assert_eq!(algorithm(&key), Err(SpkiError::Malformed), "{header:?}");
     }
     for length in [0x7f, 0x80, 0xff, 0x100, 0xffff] {
         let bytes = element(SEQUENCE, &vec![0; length]);
@@ -99,10 +102,10 @@ fn a_length_has_one_spelling() {
     }
     let contents = vec![0; 0xff];
     let long = [&[SEQUENCE, 0x82, 0, 0xff][..], &contents].concat();
-    assert_eq!(Der(&long).expect(SEQUENCE), Err(KeyError::Malformed));
+    assert_eq!(Der(&long).expect(SEQUENCE), Err(SpkiError::Malformed));
 }
 
-/// By the name of what it is, so that its owner knows what to do.
+/// The error names the kind of key, so that its owner can act.
 #[test]
 fn a_kind_of_key_is_told_by_its_identifier() {
     let of = |oids: &[&[u8]]| {
@@ -116,26 +119,26 @@ fn a_kind_of_key_is_told_by_its_identifier() {
     ] {
         assert_eq!(of(&[oid::EC, curve]), Ok(expected));
         // A curve is no kind of key.
-        assert_eq!(of(&[curve]), Err(KeyError::Unsupported("such")));
+        assert_eq!(of(&[curve]), Err(SpkiError::Unsupported("such")));
     }
     // secp256k1
     let other = &[0x2b, 0x81, 0x04, 0x00, 0x0a][..];
     for oids in [&[oid::EC, other][..], &[oid::EC]] {
-        let expected = KeyError::Unsupported("elliptic-curve (of another curve)");
+        let expected = SpkiError::Unsupported("elliptic-curve (of another curve)");
         assert_eq!(of(oids), Err(expected));
     }
     for (oid, name) in oid::UNSUPPORTED {
-        assert_eq!(of(&[oid]), Err(KeyError::Unsupported(name)));
+        assert_eq!(of(&[oid]), Err(SpkiError::Unsupported(name)));
     }
 }
 
 #[test]
 fn a_certificate_is_told_from_a_broken_key() {
     for (tag, expected) in [
-        (EXPLICIT_0, KeyError::Certificate),
-        (INTEGER, KeyError::Certificate),
-        (SEQUENCE, KeyError::Malformed),
-        (BIT_STRING, KeyError::Malformed),
+        (EXPLICIT_0, SpkiError::Certificate),
+        (INTEGER, SpkiError::Certificate),
+        (SEQUENCE, SpkiError::Malformed),
+        (BIT_STRING, SpkiError::Malformed),
     ] {
         let identifier = element(tag, &[2]);
         assert_eq!(

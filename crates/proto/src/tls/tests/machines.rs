@@ -1,4 +1,4 @@
-//! Machines that are not who they claim to be, before a server of ours, which releases secrets by the key.
+//! Machines that use another machine's public key, before a server of ours, which releases secrets by the key.
 
 use rustls::server::AlwaysResolvesServerRawPublicKeys;
 use rustls::{ServerConfig, ServerConnection};
@@ -26,9 +26,9 @@ fn met_by_server(shown: &[&RawKey], signs: &RawKey) -> PeerError {
 
 #[test]
 fn who_shows_the_key_of_a_machine_without_holding_it_is_not_authenticated() {
-    for kind in [KeyKind::Ed25519, KeyKind::EcdsaP256] {
+    for kind in [RawKeyKind::Ed25519, RawKeyKind::EcdsaP256] {
         let shown = RawKey::generate(kind).unwrap();
-        for signs in [KeyKind::Ed25519, KeyKind::EcdsaP256] {
+        for signs in [RawKeyKind::Ed25519, RawKeyKind::EcdsaP256] {
             let signs = RawKey::generate(signs).unwrap();
             let error = met_by_server(&[&shown], &signs);
             assert_eq!(error, PeerError::BadSignature, "{kind:?}");
@@ -41,6 +41,6 @@ fn the_key_of_a_machine_beside_another_is_not_authenticated() {
     let (shown, own) = (key(), key());
     for both in [[&shown, &own], [&own, &shown]] {
         let error = met_by_server(&both, &own);
-        assert_eq!(error, PeerError::Key(KeyError::Malformed));
+        assert_eq!(error, PeerError::Key(SpkiError::Malformed));
     }
 }

@@ -1,4 +1,4 @@
-//! Sessions are never resumed, in either role: each handshake proves the key anew.
+//! Sessions are never resumed, in either role: each handshake proves the key.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -9,7 +9,7 @@ use rustls::pki_types::ServerName;
 use rustls::server::ServerSessionMemoryCache;
 use rustls::{HandshakeKind, NamedGroup, ServerConfig, ServerConnection};
 
-use super::boot_role::Ask;
+use super::boot_role::KeyRequest;
 use super::*;
 
 /// Shakes hands in memory, and has both sides read what came after the handshake.
@@ -21,16 +21,20 @@ fn handshake<A, B>(client: &mut ConnectionCommon<A>, server: &mut ConnectionComm
     assert!(!client.is_handshaking() && !server.is_handshaking());
 }
 
-/// A session that goes on proves a key that was proved once, by whoever has the ticket.
+/// A resumed session would prove nothing but the possession of a ticket.
 #[test]
 fn a_machine_gives_no_ticket_and_takes_none() {
-    for ask in [Ask::Nothing, Ask::Optional, Ask::Mandatory] {
-        let boot = boot_role::config(&key(), &Priority::default(), ask).unwrap();
+    for key_request in [
+        KeyRequest::Nothing,
+        KeyRequest::Optional,
+        KeyRequest::Mandatory,
+    ] {
+        let boot = boot_role::config(&key(), &Priority::default(), key_request).unwrap();
         assert_eq!(boot.send_tls13_tickets, 0);
         assert_eq!(boot.max_early_data_size, 0);
         assert!(!boot.session_storage.can_cache() && !boot.ticketer.enabled());
         // One without a key is asked for nothing.
-        let own = (ask != Ask::Nothing).then(key);
+        let own = (key_request != KeyRequest::Nothing).then(key);
         let server = ServerTls::new(own.as_ref(), &Priority::default());
         let mut server = ClientConfig::clone(&server.unwrap().config());
         let tickets = Arc::new(CountsTickets::default());
@@ -46,7 +50,7 @@ fn a_machine_gives_no_ticket_and_takes_none() {
     }
 }
 
-/// Remembers nothing.
+/// Stores no sessions.
 #[derive(Default, Debug)]
 struct CountsTickets(AtomicUsize);
 
@@ -73,8 +77,9 @@ impl ClientSessionStore for CountsTickets {
 fn a_server_goes_on_with_no_session_whatever_tickets_it_got() {
     let tls = ServerTls::new(None, &Priority::default()).unwrap();
     let key = key();
-    let mut generous =
-        ServerConfig::clone(&boot_role::config(&key, &Priority::default(), Ask::Nothing).unwrap());
+    let mut generous = ServerConfig::clone(
+        &boot_role::config(&key, &Priority::default(), KeyRequest::Nothing).unwrap(),
+    );
     generous.session_storage = ServerSessionMemoryCache::new(10);
     generous.send_tls13_tickets = 4;
     let generous = Arc::new(generous);

@@ -163,8 +163,8 @@ async fn what_is_known_of_a_machine_is_durable_before_a_release_that_is_not_reco
 
 #[tokio::test]
 async fn an_alarm_that_is_not_recorded_reaches_the_alarm_command() {
-    let keys = [RawKey::generate(KeyKind::Ed25519).unwrap()];
-    let limits = Limits {
+    let keys = [RawKey::generate(RawKeyKind::Ed25519).unwrap()];
+    let limits = RegistryLimits {
         concurrent_checks: 8,
         check_on_release: false,
         allow_rehearsals: false,

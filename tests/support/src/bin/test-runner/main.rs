@@ -15,7 +15,7 @@ use std::ffi::OsString;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, ExitCode};
 
-use options::Options;
+use options::RunnerOptions;
 
 /// First argument of the process that watches over one test.
 const SINGLE: &str = "--single";
@@ -30,8 +30,8 @@ fn main() -> ExitCode {
         return ExitCode::from(64);
     }
     let program = arguments.remove(0);
-    let Some(options) = Options::read(&arguments) else {
-        // What libtest does itself: `--help`, `--list`, formats.
+    let Some(options) = RunnerOptions::read(&arguments) else {
+        // Left to libtest: `--help`, `--list`, formats.
         let error = Command::new(&program).args(&arguments).exec();
         eprintln!("test-runner: cannot start {}: {error}", program.display());
         return ExitCode::from(69);

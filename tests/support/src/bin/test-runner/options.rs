@@ -2,28 +2,28 @@
 
 use std::ffi::OsString;
 
-/// What was asked for.
+/// The parsed command line.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub(crate) struct Options {
+pub(crate) struct RunnerOptions {
     /// Passed on when tests are listed: filters, `--exact`, `--skip`.
     pub(crate) selection: Vec<String>,
-    pub(crate) ignored: Ignored,
+    pub(crate) ignored: IgnoredTests,
     /// Show the output of tests that passed.
     pub(crate) show_output: bool,
     /// Tests at a time.
     pub(crate) threads: Option<usize>,
 }
 
-/// Which of the ignored tests run.
+/// The treatment of ignored tests.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub(crate) enum Ignored {
+pub(crate) enum IgnoredTests {
     #[default]
     None,
     Also,
     Only,
 }
 
-impl Options {
+impl RunnerOptions {
     /// `None` when there is an option that only libtest knows.
     pub(crate) fn read(arguments: &[OsString]) -> Option<Self> {
         let mut options = Self::default();
@@ -42,8 +42,8 @@ impl Options {
             match name {
                 "--exact" => options.selection.push(name.to_owned()),
                 "--skip" => options.selection.extend([name.to_owned(), value()?]),
-                "--include-ignored" => options.ignored = Ignored::Also,
-                "--ignored" => options.ignored = Ignored::Only,
+                "--include-ignored" => options.ignored = IgnoredTests::Also,
+                "--ignored" => options.ignored = IgnoredTests::Only,
                 "--nocapture" | "--no-capture" | "--show-output" => options.show_output = true,
                 "--test-threads" => options.threads = Some(value()?.parse().ok()?),
                 "--color" => drop(value()?),
@@ -60,9 +60,9 @@ impl Options {
 mod tests {
     use super::*;
 
-    fn read(arguments: &[&str]) -> Option<Options> {
+    fn read(arguments: &[&str]) -> Option<RunnerOptions> {
         let arguments: Vec<OsString> = arguments.iter().map(OsString::from).collect();
-        Options::read(&arguments)
+        RunnerOptions::read(&arguments)
     }
 
     #[test]
@@ -82,7 +82,10 @@ mod tests {
             ["a::b", "--exact", "--skip", "c", "--skip", "d"]
         );
         assert_eq!(options.threads, Some(3));
-        assert_eq!(read(&["--include-ignored"]).unwrap().ignored, Ignored::Also);
+        assert_eq!(
+            read(&["--include-ignored"]).unwrap().ignored,
+            IgnoredTests::Also
+        );
     }
 
     #[test]

@@ -14,27 +14,27 @@ const GRACE: Duration = Duration::from_secs(2);
 /// Limit for processes to go away after SIGKILL: one in an uninterruptible sleep may stay.
 const KILLED: Duration = Duration::from_secs(20);
 
-/// Between two looks at the process table, which tells nobody that it has changed.
+/// Interval of polling the process table, which reports no changes.
 const LOOK: Duration = Duration::from_millis(5);
 
 /// A process as proc(5) shows it.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(crate) struct Process {
+pub(crate) struct ProcessEntry {
     pid: i32,
     parent: i32,
     state: char,
     name: String,
 }
 
-impl fmt::Display for Process {
+impl fmt::Display for ProcessEntry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} ({}, state {})", self.name, self.pid, self.state)
     }
 }
 
 /// All descendants of this process, parents first. A zombie is none.
-pub(crate) fn descendants() -> Vec<Process> {
-    let all: Vec<Process> = fs::read_dir("/proc")
+pub(crate) fn descendants() -> Vec<ProcessEntry> {
+    let all: Vec<ProcessEntry> = fs::read_dir("/proc")
         .into_iter()
         .flatten()
         .filter_map(|entry| read(entry.ok()?.file_name().to_str()?.parse().ok()?))
@@ -45,7 +45,7 @@ pub(crate) fn descendants() -> Vec<Process> {
         let next = all
             .iter()
             .filter(|it| known.contains(&it.parent) && !known.contains(&it.pid));
-        let next: Vec<Process> = next.cloned().collect();
+        let next: Vec<ProcessEntry> = next.cloned().collect();
         if next.is_empty() {
             break;
         }
@@ -56,7 +56,7 @@ pub(crate) fn descendants() -> Vec<Process> {
     found
 }
 
-fn read(pid: i32) -> Option<Process> {
+fn read(pid: i32) -> Option<ProcessEntry> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     let (start, rest) = stat.rsplit_once(')')?;
     let mut fields = rest.split_whitespace();
@@ -71,7 +71,7 @@ fn read(pid: i32) -> Option<Process> {
             .to_owned(),
         arguments => arguments.chars().take(200).collect(),
     };
-    Some(Process {
+    Some(ProcessEntry {
         pid,
         parent,
         state,
@@ -81,7 +81,7 @@ fn read(pid: i32) -> Option<Process> {
 
 /// Gives descendants a moment to end, then kills those that are left and returns them. Needs a caller that is the
 /// subreaper of all.
-pub(crate) fn end_descendants(grace: bool) -> Vec<Process> {
+pub(crate) fn end_descendants(grace: bool) -> Vec<ProcessEntry> {
     let deadline = Deadline::after(if grace { GRACE } else { Duration::ZERO });
     let left = loop {
         reap();

@@ -1,7 +1,7 @@
 //! `test-runner --single SECONDS PROGRAM ARGUMENTS`: watches over the process of one test.
 //!
-//! The subreaper of all that the test starts, in a session of its own: an interrupt at the terminal ends the runner,
-//! whose end is seen here, and then everything below.
+//! It is the subreaper of all processes of the test, in a session of its own: an interrupt at the terminal ends the
+//! runner; this process notices that, and ends everything below.
 
 use std::ffi::{OsStr, OsString};
 use std::process::{Command, ExitCode, Stdio};
@@ -22,8 +22,8 @@ use crate::processes;
 /// Exit status after the deadline, as of timeout(1).
 const TIMED_OUT: u8 = 124;
 
-/// What ends the watch before the deadline.
-enum End {
+/// An event that ends the watch before the deadline.
+enum WatchEnd {
     Test(WaitStatus),
     Runner,
 }
@@ -61,8 +61,8 @@ fn watch(limit: Duration, program: &OsStr, arguments: &[OsString]) -> std::io::R
         .ok_or(Errno::SRCH)?;
     thread::spawn(move || reap(pid, &sender));
     let code = match ends.recv_timeout(limit) {
-        Ok(End::Test(status)) => exit_code(status),
-        Ok(End::Runner) => TIMED_OUT,
+        Ok(WatchEnd::Test(status)) => exit_code(status),
+        Ok(WatchEnd::Runner) => TIMED_OUT,
         Err(_) => {
             eprintln!("\nended: it ran for {limit:?}, which is its limit. Its processes:");
             processes::descendants()
@@ -83,25 +83,25 @@ fn watch(limit: Duration, program: &OsStr, arguments: &[OsString]) -> std::io::R
 }
 
 /// Sends the end of the process that started this one.
-fn watch_runner(sender: Sender<End>) -> rustix::io::Result<()> {
+fn watch_runner(sender: Sender<WatchEnd>) -> rustix::io::Result<()> {
     let Some(runner) = getppid() else {
         return Ok(());
     };
     let runner = pidfd_open(runner, PidfdFlags::empty())?;
     thread::spawn(move || {
         while poll(&mut [PollFd::new(&runner, PollFlags::IN)], None) == Err(Errno::INTR) {}
-        let _ = sender.send(End::Runner);
+        let _ = sender.send(WatchEnd::Runner);
     });
     Ok(())
 }
 
 /// Takes the status of every orphan when it ends, so that a test does not take it for one that runs, and sends that of
 /// the test.
-fn reap(test: Pid, sender: &Sender<End>) {
+fn reap(test: Pid, sender: &Sender<WatchEnd>) {
     loop {
         match wait(WaitOptions::empty()) {
             Ok(Some((pid, status))) if pid == test => {
-                let _ = sender.send(End::Test(status));
+                let _ = sender.send(WatchEnd::Test(status));
             }
             Ok(_) | Err(Errno::INTR) => {}
             Err(_) => return,

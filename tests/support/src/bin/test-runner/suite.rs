@@ -11,11 +11,11 @@ use std::time::{Duration, Instant};
 
 use nightlatch_test_support::Note;
 
-use crate::options::{Ignored, Options};
+use crate::options::{IgnoredTests, RunnerOptions};
 use crate::{SINGLE, summary};
 
 /// Most tests wait for others most of the time.
-const AT_ONCE_PER_CORE: usize = 2;
+const AT_ONCE_PER_CORE: usize = 4;
 
 /// This program, also when a build has replaced its file meanwhile.
 const MYSELF: &str = "/proc/self/exe";
@@ -29,17 +29,17 @@ const LONG: Duration = Duration::from_secs(10);
 
 /// One test, after its end.
 #[derive(Debug)]
-pub(crate) struct Report {
+pub(crate) struct TestReport {
     pub(crate) name: String,
-    pub(crate) outcome: Outcome,
+    pub(crate) outcome: TestOutcome,
     pub(crate) notes: Vec<Note>,
     pub(crate) took: Duration,
     output: String,
 }
 
-/// How a test ended.
+/// The result of a test.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Outcome {
+pub(crate) enum TestOutcome {
     Passed,
     /// It passed, and said that a part of it did not run.
     Skipped,
@@ -47,7 +47,7 @@ pub(crate) enum Outcome {
 }
 
 /// Runs what `options` selects; true when nothing failed.
-pub(crate) fn run(program: &OsStr, options: &Options) -> io::Result<bool> {
+pub(crate) fn run(program: &OsStr, options: &RunnerOptions) -> io::Result<bool> {
     let started = now();
     let (tests, ignored) = select(program, options)?;
     println!(
@@ -65,7 +65,7 @@ pub(crate) fn run(program: &OsStr, options: &Options) -> io::Result<bool> {
     }
     for report in reports
         .iter()
-        .filter(|report| report.outcome == Outcome::Failed)
+        .filter(|report| report.outcome == TestOutcome::Failed)
     {
         println!("\n---- {} ----\n{}", report.name, report.output.trim_end());
     }
@@ -76,15 +76,15 @@ pub(crate) fn run(program: &OsStr, options: &Options) -> io::Result<bool> {
             .count()
     };
     let (passed, skipped, failed) = (
-        count(Outcome::Passed),
-        count(Outcome::Skipped),
-        count(Outcome::Failed),
+        count(TestOutcome::Passed),
+        count(TestOutcome::Skipped),
+        count(TestOutcome::Failed),
     );
     if failed > 0 {
         println!("\nfailures:");
         let names = reports
             .iter()
-            .filter(|report| report.outcome == Outcome::Failed);
+            .filter(|report| report.outcome == TestOutcome::Failed);
         names.for_each(|report| println!("    {}", report.name));
     }
     let word = if failed == 0 { "ok" } else { "FAILED" };
@@ -98,13 +98,13 @@ pub(crate) fn run(program: &OsStr, options: &Options) -> io::Result<bool> {
 }
 
 /// The tests to run, and those that are ignored.
-fn select(program: &OsStr, options: &Options) -> io::Result<(Vec<String>, Vec<String>)> {
+fn select(program: &OsStr, options: &RunnerOptions) -> io::Result<(Vec<String>, Vec<String>)> {
     let all = list(program, options, &[])?;
     let ignored = list(program, options, &["--ignored"])?;
     Ok(match options.ignored {
-        Ignored::Also => (all, Vec::new()),
-        Ignored::Only => (ignored, Vec::new()),
-        Ignored::None => {
+        IgnoredTests::Also => (all, Vec::new()),
+        IgnoredTests::Only => (ignored, Vec::new()),
+        IgnoredTests::None => {
             let names: HashSet<&String> = ignored.iter().collect();
             let run = all
                 .iter()
@@ -116,7 +116,7 @@ fn select(program: &OsStr, options: &Options) -> io::Result<(Vec<String>, Vec<St
     })
 }
 
-fn list(program: &OsStr, options: &Options, more: &[&str]) -> io::Result<Vec<String>> {
+fn list(program: &OsStr, options: &RunnerOptions, more: &[&str]) -> io::Result<Vec<String>> {
     let mut command = Command::new(program);
     command
         .args(["--list", "--format", "terse"])
@@ -141,7 +141,11 @@ fn list(program: &OsStr, options: &Options, more: &[&str]) -> io::Result<Vec<Str
 }
 
 /// Reports come in the order in which tests end.
-fn start_all(program: &OsStr, options: &Options, tests: &[String]) -> mpsc::IntoIter<Report> {
+fn start_all(
+    program: &OsStr,
+    options: &RunnerOptions,
+    tests: &[String],
+) -> mpsc::IntoIter<TestReport> {
     let asked = options
         .threads
         .or_else(|| std::env::var("RUST_TEST_THREADS").ok()?.parse().ok());
@@ -151,7 +155,7 @@ fn start_all(program: &OsStr, options: &Options, tests: &[String]) -> mpsc::Into
     });
     let (sender, receiver) = mpsc::channel();
     let queue = std::sync::Arc::new((tests.to_vec(), AtomicUsize::new(0)));
-    let include_ignored = options.ignored != Ignored::None;
+    let include_ignored = options.ignored != IgnoredTests::None;
     for _ in 0..threads.max(1) {
         let (queue, sender, program) = (queue.clone(), sender.clone(), program.to_owned());
         thread::spawn(move || {
@@ -167,13 +171,13 @@ fn start_all(program: &OsStr, options: &Options, tests: &[String]) -> mpsc::Into
 }
 
 /// Tries again after a peer's fault, once.
-fn attempt_twice(program: &OsStr, name: &str, include_ignored: bool) -> Report {
+fn attempt_twice(program: &OsStr, name: &str, include_ignored: bool) -> TestReport {
     let first = attempt(program, name, include_ignored);
     let fault = first
         .notes
         .iter()
         .any(|note| matches!(note, Note::PeerFault(_)));
-    if first.outcome != Outcome::Failed || !fault {
+    if first.outcome != TestOutcome::Failed || !fault {
         return first;
     }
     let mut second = attempt(program, name, include_ignored);
@@ -191,20 +195,20 @@ fn attempt_twice(program: &OsStr, name: &str, include_ignored: bool) -> Report {
     second
 }
 
-fn attempt(program: &OsStr, name: &str, include_ignored: bool) -> Report {
+fn attempt(program: &OsStr, name: &str, include_ignored: bool) -> TestReport {
     let started = now();
     let (success, output) = run_single(program, name, include_ignored)
         .unwrap_or_else(|error| (false, error.to_string()));
     let notes: Vec<Note> = output.lines().filter_map(Note::read).collect();
     // A process that ends well before its test does has not run it.
     let outcome = if !success || !output.contains("test result: ok. 1 passed") {
-        Outcome::Failed
+        TestOutcome::Failed
     } else if notes.iter().any(|note| matches!(note, Note::Skipped(_))) {
-        Outcome::Skipped
+        TestOutcome::Skipped
     } else {
-        Outcome::Passed
+        TestOutcome::Passed
     };
-    Report {
+    TestReport {
         name: name.to_owned(),
         outcome,
         notes,
@@ -237,14 +241,14 @@ fn run_single(program: &OsStr, name: &str, include_ignored: bool) -> io::Result<
     Ok((success, String::from_utf8_lossy(&bytes).into_owned()))
 }
 
-fn print(report: &Report, options: &Options) {
+fn print(report: &TestReport, options: &RunnerOptions) {
     let skipped = report.notes.iter().find_map(|note| match note {
         Note::Skipped(why) => Some(why),
         _ => None,
     });
     let outcome = match (report.outcome, skipped) {
-        (Outcome::Failed, _) => "FAILED".to_owned(),
-        (Outcome::Skipped, Some(why)) => format!("skipped, {why}"),
+        (TestOutcome::Failed, _) => "FAILED".to_owned(),
+        (TestOutcome::Skipped, Some(why)) => format!("skipped, {why}"),
         _ => "ok".to_owned(),
     };
     let time = if report.took < LONG {

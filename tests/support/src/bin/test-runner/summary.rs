@@ -1,4 +1,4 @@
-//! What the end of a run of many test programs tells: lines of `KIND<TAB>TEST<TAB>TEXT` in a file.
+//! The summary of a run of many test programs, from lines of `KIND<TAB>TEST<TAB>TEXT` in a file.
 
 use std::ffi::OsStr;
 use std::fs::OpenOptions;
@@ -7,13 +7,13 @@ use std::path::Path;
 
 use nightlatch_test_support::Note;
 
-use crate::suite::{Outcome, Report};
+use crate::suite::{TestOutcome, TestReport};
 
 /// Names the file.
 const FILE: &str = "NIGHTLATCH_TEST_SUMMARY";
 
 /// Appends the results of one program.
-pub(crate) fn append(program: &OsStr, reports: &[Report], ignored: usize) -> io::Result<()> {
+pub(crate) fn append(program: &OsStr, reports: &[TestReport], ignored: usize) -> io::Result<()> {
     let Some(file) = std::env::var_os(FILE) else {
         return Ok(());
     };
@@ -22,9 +22,9 @@ pub(crate) fn append(program: &OsStr, reports: &[Report], ignored: usize) -> io:
     for report in reports {
         let test = format!("{program}: {}", report.name);
         let kind = match report.outcome {
-            Outcome::Passed => "passed",
-            Outcome::Skipped => "skipped",
-            Outcome::Failed => "failed",
+            TestOutcome::Passed => "passed",
+            TestOutcome::Skipped => "skipped",
+            TestOutcome::Failed => "failed",
         };
         text += &format!("{kind}\t{test}\t{:.1} s\n", report.took.as_secs_f64());
         for note in &report.notes {

@@ -3,15 +3,15 @@
 use super::*;
 
 #[test]
-fn gateways_that_no_address_covers_are_on_the_link_however_the_system_says_it() {
+fn gateways_that_no_address_covers_are_on_the_link() {
     // Hetzner: a /32 and a gateway elsewhere. OVH: the same with another address. Old style: a peer.
     for peer in [None, Some("172.31.1.1/32")] {
         let mut host = Host::default();
         host.nic("eth0", 1);
         host.address("eth0", "203.0.113.7/32").peer = peer.map(|it| it.parse().unwrap());
-        let way = host.routed("eth0", "198.51.100.1", 0, Some("172.31.1.1"), "203.0.113.7");
+        let to_server = host.routed("eth0", "198.51.100.1", 0, Some("172.31.1.1"), "203.0.113.7");
         assert_eq!(
-            host.conf(&[way]),
+            host.conf(&[to_server]),
             "[eth0]\nmatch-mac = 52:54:00:00:00:01\naddresses = 203.0.113.7/32\n\
              routes = default via 172.31.1.1 onlink\n"
         );
@@ -19,12 +19,12 @@ fn gateways_that_no_address_covers_are_on_the_link_however_the_system_says_it() 
     let mut host = Host::default();
     host.nic("eth0", 1);
     host.address("eth0", "2001:db8:1::7/64");
-    let way = |via| host.routed("eth0", "2001:db8:2::1", 0, Some(via), "2001:db8:1::7");
+    let to_server = |via| host.routed("eth0", "2001:db8:2::1", 0, Some(via), "2001:db8:1::7");
     assert!(
-        host.conf(&[way("fe80::1")])
+        host.conf(&[to_server("fe80::1")])
             .ends_with("routes = default via fe80::1\n")
     );
-    let conf = host.conf(&[way("2001:db8:f::1")]);
+    let conf = host.conf(&[to_server("2001:db8:f::1")]);
     assert!(conf.ends_with("routes = default via 2001:db8:f::1 onlink\n"));
 }
 
@@ -47,9 +47,9 @@ fn a_server_on_the_network_of_an_address_needs_no_route() {
     host.address("eth0", "192.0.2.7/24");
     let conf = host.conf(&[host.routed("eth0", "192.0.2.9", 24, None, "192.0.2.7")]);
     assert!(conf.ends_with("addresses = 192.0.2.7/24\n"), "{conf}");
-    // Some networks pass everything through the gateway, whatever the address says.
-    let way = host.routed("eth0", "192.0.2.9", 0, Some("192.0.2.1"), "192.0.2.7");
-    let conf = host.conf(&[way]);
+    // Some networks send all packets through the gateway, even to their own prefix.
+    let to_server = host.routed("eth0", "192.0.2.9", 0, Some("192.0.2.1"), "192.0.2.7");
+    let conf = host.conf(&[to_server]);
     assert!(
         conf.ends_with("routes = 192.0.2.9/32 via 192.0.2.1\n"),
         "{conf}"
@@ -62,8 +62,8 @@ fn an_address_of_the_loopback_interface_moves_to_the_link_that_carries_it() {
     host.add("lo", None).loopback = true;
     host.nic("eth0", 1);
     host.address("lo", "10.255.0.1/32");
-    let way = host.routed("eth0", "198.51.100.1", 24, Some("10.1.1.1"), "10.255.0.1");
-    let conf = host.conf(&[way]);
+    let to_server = host.routed("eth0", "198.51.100.1", 24, Some("10.1.1.1"), "10.255.0.1");
+    let conf = host.conf(&[to_server]);
     let end = "addresses = 10.255.0.1/32\nroutes = 198.51.100.0/24 via 10.1.1.1 onlink\n";
     assert!(conf.ends_with(end), "{conf}");
 }
@@ -94,7 +94,7 @@ fn two_servers_by_two_default_routes_get_routes_of_their_own() {
 }
 
 #[test]
-fn two_addresses_of_one_link_are_told_apart_by_their_routes() {
+fn two_addresses_of_one_link_are_distinguished_by_their_routes() {
     let mut host = Host::default();
     host.nic("eth0", 1);
     host.address("eth0", "192.0.2.7/32");
@@ -109,7 +109,7 @@ fn two_addresses_of_one_link_are_told_apart_by_their_routes() {
 }
 
 #[test]
-fn what_a_lease_gives_is_not_written_as_if_it_were_this_machine_s() {
+fn leased_addresses_are_not_written_as_static_ones() {
     let mut host = Host::default();
     host.nic("eth0", 1);
     host.address("eth0", "192.0.2.7/24").dynamic = true;
@@ -119,19 +119,22 @@ fn what_a_lease_gives_is_not_written_as_if_it_were_this_machine_s() {
         conf,
         "[eth0]\nmatch-mac = 52:54:00:00:00:01\naddresses = dhcp\n"
     );
-    let way = host.routed("eth0", "198.51.100.1", 24, Some("192.0.2.2"), "192.0.2.7");
-    let conf = host.conf(&[way]);
+    let to_server = host.routed("eth0", "198.51.100.1", 24, Some("192.0.2.2"), "192.0.2.7");
+    let conf = host.conf(&[to_server]);
     assert!(
         conf.ends_with("routes = 198.51.100.0/24 via 192.0.2.2 onlink\n"),
         "{conf}"
     );
-    let way = host.routed("eth0", "2001:db8:f::1", 0, Some("fe80::1"), "2001:db8::7");
-    let learned = host.learn(&[way]);
+    let to_server = host.routed("eth0", "2001:db8:f::1", 0, Some("fe80::1"), "2001:db8::7");
+    let learned = host.learn(&[to_server]);
     assert_eq!(learned.definition.links()[0].addresses, []);
-    assert_eq!(learned.remarks[0].what, What::Router(ip("2001:db8::7")));
+    assert_eq!(
+        learned.remarks[0].what,
+        RemarkKind::Router(ip("2001:db8::7"))
+    );
     let mut host = Host::default();
     host.nic("eth0", 1);
     host.address("eth0", "2001:db8::7/128").dynamic = true;
-    let way = host.routed("eth0", "2001:db8:f::1", 0, Some("fe80::1"), "2001:db8::7");
-    assert!(host.told(way).contains("was given by DHCPv6"));
+    let to_server = host.routed("eth0", "2001:db8:f::1", 0, Some("fe80::1"), "2001:db8::7");
+    assert!(host.told(to_server).contains("was given by DHCPv6"));
 }

@@ -1,10 +1,10 @@
-//! What differs from a file, and how a boot reaches an address with one.
+//! Differences from a file, and the route of a boot to an address with one.
 
 use super::super::super::reach::Unreachable;
 use super::*;
 
 #[test]
-fn what_drifted_is_told_by_its_weight() {
+fn differences_are_rated_by_their_effect() {
     let mut host = Host::default();
     host.nic("eno1", 1);
     host.nic("eno2", 2);
@@ -18,7 +18,7 @@ fn what_drifted_is_told_by_its_weight() {
         all.map(|it| (it.to_string(), it.is_decisive())).collect()
     };
     let one = |said: &str, decisive| vec![(said.to_owned(), decisive)];
-    // Other words for the same.
+    // Equivalent settings.
     for same in [
         conf.replace("eno1 eno2", "eno2 eno1"),
         conf.replace(
@@ -61,16 +61,16 @@ fn a_bridge_in_a_file_means_the_same_as_its_port() {
     host.nic("eno1", 1);
     host.bridge("br0", &["eno1"]);
     host.address("br0", "192.0.2.7/24");
-    let way = host.routed("br0", "192.0.2.9", 24, None, "192.0.2.7");
-    let learned = host.learn(&[way]);
+    let to_server = host.routed("br0", "192.0.2.9", 24, None, "192.0.2.7");
+    let learned = host.learn(&[to_server]);
     let file = "[br0]\nkind = bridge\nmembers = eno1\naddresses = 192.0.2.7/24\n";
     let file = Definition::parse(file).unwrap();
     assert_eq!(compare::differences(&file, &learned, &host.0), []);
 }
 
 #[test]
-fn an_address_is_reached_by_what_the_file_has_or_the_reason_is_told() {
-    let reached = |conf: &str, to: &str| reach(&Definition::parse(conf).unwrap(), ip(to));
+fn an_address_is_reached_with_the_file_or_the_reason_is_given() {
+    let reached = |conf: &str, to: &str| boot_route(&Definition::parse(conf).unwrap(), ip(to));
     let link = "[eth0]\naddresses = 192.0.2.7/24\n";
     assert_eq!(reached(link, "192.0.2.9").unwrap().via, None);
     assert_eq!(
@@ -103,7 +103,7 @@ fn an_address_is_reached_by_what_the_file_has_or_the_reason_is_told() {
             .unwrap()
             .by_dhcp
     );
-    // Addresses of a member are never given.
+    // A member never gets addresses.
     let member = "[eth0]\naddresses = 192.0.2.7/24\n[br0]\nkind = bridge\nmembers = eth0\n";
     assert!(reached(member, "192.0.2.9").is_err());
 }

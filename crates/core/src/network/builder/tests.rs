@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::network::Mac;
 
-/// A link's name, whether it is up, its address and largest packet, its master and its kind.
+/// A link's name, state, hardware address, MTU, master and kind.
 type Picture = (
     String,
     bool,
@@ -16,13 +16,13 @@ type Picture = (
     Option<String>,
 );
 
-/// A kernel, as far as links matter: what ip-link(8) and the documentation of bonding say it does.
+/// A simulation of the kernel's links, by ip-link(8) and the documentation of bonding.
 #[derive(Clone, Debug)]
 struct Kernel {
-    links: Vec<Present>,
+    links: Vec<PresentLink>,
     next: u32,
     parents: BTreeMap<u32, u32>,
-    /// Loading the module of bonding will make `bond0`.
+    /// True until the bonding module is loaded, which creates `bond0`.
     bonding_unloaded: bool,
 }
 
@@ -35,87 +35,87 @@ impl Kernel {
             bonding_unloaded: false,
         };
         for (name, up) in devices {
-            kernel.plug_in(name, *up);
+            kernel.add_device(name, *up);
         }
         kernel
     }
 
-    fn plug_in(&mut self, name: &str, up: bool) {
-        let index = self.add(name, None, By::Others);
+    fn add_device(&mut self, name: &str, up: bool) {
+        let index = self.add(name, None, LinkCreator::Others);
         let mac = Mac([2, 0, 0, 0, 0, u8::try_from(index).unwrap()]);
         let link = self.link(index);
         (link.mac, link.permanent_mac, link.up) = (Some(mac), Some(mac), up);
     }
 
-    fn add(&mut self, name: &str, kind: Option<&str>, maker: By) -> u32 {
+    fn add(&mut self, name: &str, kind: Option<&str>, creator: LinkCreator) -> u32 {
         let index = self.next;
         self.next += 1;
-        self.links.push(Present {
+        self.links.push(PresentLink {
             index,
             name: name.to_owned(),
             kind: kind.map(str::to_owned),
             mtu: 1500,
-            maker,
-            ..Present::default()
+            creator,
+            ..PresentLink::default()
         });
         index
     }
 
-    fn link(&mut self, index: u32) -> &mut Present {
+    fn link(&mut self, index: u32) -> &mut PresentLink {
         self.links
             .iter_mut()
             .find(|link| link.index == index)
             .unwrap()
     }
 
-    fn named(&self, name: &str) -> Option<&Present> {
+    fn named(&self, name: &str) -> Option<&PresentLink> {
         self.links.iter().find(|link| link.name == name)
     }
 
-    fn apply(&mut self, change: &Change) -> Outcome {
+    fn apply(&mut self, change: &LinkChange) -> ChangeOutcome {
         let bond = |kernel: &Self, index: u32| {
             let master = kernel.links.iter().find(|link| link.index == index);
             master.is_some_and(|link| link.kind.as_deref() == Some("bond"))
         };
         match change {
-            Change::Create { name, new, .. } => {
+            LinkChange::Create { name, new, .. } => {
                 let kind = match new {
-                    New::Vlan { .. } => "vlan",
-                    New::Bond { .. } => "bond",
-                    New::Bridge { .. } => "bridge",
+                    NewLink::Vlan { .. } => "vlan",
+                    NewLink::Bond { .. } => "bond",
+                    NewLink::Bridge { .. } => "bridge",
                 };
                 if kind == "bond" && std::mem::take(&mut self.bonding_unloaded) {
-                    self.add("bond0", Some("bond"), By::Others);
+                    self.add("bond0", Some("bond"), LinkCreator::Others);
                 }
                 if self.named(name.as_str()).is_some() {
-                    return Outcome::WasThere;
+                    return ChangeOutcome::AlreadyExists;
                 }
-                let index = self.add(name.as_str(), Some(kind), By::Us);
-                if let New::Vlan { parent, .. } = new {
+                let index = self.add(name.as_str(), Some(kind), LinkCreator::ThisProcess);
+                if let NewLink::Vlan { parent, .. } = new {
                     self.parents.insert(index, *parent);
                 }
             }
-            Change::CreateRawBond(name) => {
-                self.add(name.as_str(), Some("bond"), By::Others);
+            LinkChange::CreateRawBond(name) => {
+                self.add(name.as_str(), Some("bond"), LinkCreator::Others);
             }
-            Change::Remove(index) => self.remove(*index),
-            Change::HandOver(index) => self.link(*index).maker = By::Others,
-            Change::SetMaster(index, None) => self.release(*index),
-            Change::SetMaster(index, Some(master)) => {
+            LinkChange::Remove(index) => self.remove(*index),
+            LinkChange::HandOver(index) => self.link(*index).creator = LinkCreator::Others,
+            LinkChange::SetMaster(index, None) => self.release(*index),
+            LinkChange::SetMaster(index, Some(master)) => {
                 if bond(self, *master) {
                     if self.link(*index).up {
-                        return Outcome::Failed;
+                        return ChangeOutcome::Failed;
                     }
                     self.link(*index).up = true;
                 }
                 self.link(*index).master = Some(*master);
             }
-            Change::SetUp(index, up) => self.link(*index).up = *up,
-            Change::SetMtu(index, mtu) => self.link(*index).mtu = *mtu,
-            Change::SetMac(index, mac) => self.link(*index).mac = Some(*mac),
+            LinkChange::SetUp(index, up) => self.link(*index).up = *up,
+            LinkChange::SetMtu(index, mtu) => self.link(*index).mtu = *mtu,
+            LinkChange::SetMac(index, mac) => self.link(*index).mac = Some(*mac),
             _ => {}
         }
-        Outcome::Made
+        ChangeOutcome::Made
     }
 
     fn release(&mut self, index: u32) {
@@ -149,8 +149,8 @@ impl Kernel {
         self.links.retain(|link| link.index != index);
     }
 
-    /// All there is, without the numbers, which nobody can put back.
-    fn picture(&self) -> Vec<Picture> {
+    /// All links, without their indexes, which cannot be restored.
+    fn state(&self) -> Vec<Picture> {
         let master = |index: Option<u32>| {
             let master = self.links.iter().find(|link| Some(link.index) == index);
             master.map(|link| link.name.clone())
@@ -173,34 +173,38 @@ impl Kernel {
         all
     }
 
-    /// Lets a maker do at most `steps` changes; tells whether it came to an end.
-    fn run(&mut self, maker: &mut Maker, steps: usize) -> bool {
+    /// Makes at most `steps` changes; true when the builder has none left.
+    fn run(&mut self, builder: &mut LinkBuilder, steps: usize) -> bool {
         for _ in 0..steps {
             let present = self.links.clone();
-            let Some(change) = maker.next_change(&present) else {
+            let Some(change) = builder.next_change(&present) else {
                 return true;
             };
             let outcome = self.apply(&change);
-            maker.handle_outcome(change, outcome, &present);
+            builder.handle_result(change, outcome, &present);
         }
         false
     }
 
-    fn undo(&mut self, maker: &mut Maker) {
-        while let Some(change) = maker.next_undo(&self.links.clone()) {
+    fn undo(&mut self, builder: &mut LinkBuilder) {
+        while let Some(change) = builder.next_undo(&self.links.clone()) {
             self.apply(&change);
         }
     }
 
-    /// The process is killed: what it made is nobody's.
+    /// The process is killed: its links have no owner.
     fn kill(&mut self) {
-        for link in self.links.iter_mut().filter(|link| link.maker == By::Us) {
-            link.maker = By::TheDead;
+        for link in self
+            .links
+            .iter_mut()
+            .filter(|link| link.creator == LinkCreator::ThisProcess)
+        {
+            link.creator = LinkCreator::DeadProcess;
         }
     }
 }
 
-/// More than any definition here needs.
+/// More steps than any definition here needs.
 const ENOUGH: usize = 200;
 
 const ALL: &str = "\
@@ -224,8 +228,8 @@ id = 7
 parent = e3
 ";
 
-fn maker(text: &str) -> Maker {
-    Maker::new(Definition::parse(text).unwrap(), true)
+fn builder(text: &str) -> LinkBuilder {
+    LinkBuilder::new(Definition::parse(text).unwrap(), true)
 }
 
 fn master_of(kernel: &Kernel, name: &str) -> Option<String> {
@@ -258,91 +262,97 @@ fn assert_made(kernel: &Kernel) {
 #[test]
 fn a_member_that_is_up_is_taken_down_for_its_bond_and_up_again_afterwards() {
     let mut kernel = Kernel::new(&[("e0", true), ("e1", false), ("e2", false), ("e3", true)]);
-    let before = kernel.picture();
-    let mut maker = maker(ALL);
-    assert!(kernel.run(&mut maker, ENOUGH));
+    let before = kernel.state();
+    let mut builder = builder(ALL);
+    assert!(kernel.run(&mut builder, ENOUGH));
     assert_made(&kernel);
-    kernel.undo(&mut maker);
-    assert_eq!(kernel.picture(), before);
+    kernel.undo(&mut builder);
+    assert_eq!(kernel.state(), before);
 }
 
 #[test]
-fn a_bond_that_the_module_makes_when_it_is_loaded_is_not_taken_for_ours() {
+fn a_bond_of_the_loaded_module_is_not_mistaken_for_ours() {
     let mut kernel = Kernel::new(&[("e0", false), ("e1", false)]);
     kernel.bonding_unloaded = true;
-    let before = kernel.picture();
-    let mut maker = maker(ALL);
-    assert!(kernel.run(&mut maker, ENOUGH));
+    let before = kernel.state();
+    let mut builder = builder(ALL);
+    assert!(kernel.run(&mut builder, ENOUGH));
     assert_eq!(master_of(&kernel, "e0").as_deref(), Some("bond0"));
-    kernel.undo(&mut maker);
-    assert_eq!(kernel.picture(), before);
+    kernel.undo(&mut builder);
+    assert_eq!(kernel.state(), before);
 }
 
 #[test]
-fn a_bond_that_the_module_made_before_is_there_again_afterwards() {
+fn a_bond_that_the_module_made_before_is_restored() {
     let mut kernel = Kernel::new(&[("e0", false)]);
-    kernel.add("bond0", Some("bond"), By::Others);
-    let before = kernel.picture();
-    let mut maker = maker(ALL);
-    assert!(kernel.run(&mut maker, ENOUGH));
-    assert_eq!(kernel.named("bond0").unwrap().maker, By::Us);
-    kernel.undo(&mut maker);
-    assert_eq!(kernel.picture(), before);
+    kernel.add("bond0", Some("bond"), LinkCreator::Others);
+    let before = kernel.state();
+    let mut builder = builder(ALL);
+    assert!(kernel.run(&mut builder, ENOUGH));
+    assert_eq!(
+        kernel.named("bond0").unwrap().creator,
+        LinkCreator::ThisProcess
+    );
+    kernel.undo(&mut builder);
+    assert_eq!(kernel.state(), before);
 }
 
 #[test]
 fn a_link_that_others_made_is_used_and_left_alone() {
     let mut kernel = Kernel::new(&[("e0", true), ("e1", true), ("e2", false), ("e3", false)]);
-    kernel.add("br0", Some("bridge"), By::Others);
-    let mut maker = maker("[br0]\nkind = bridge\nmembers = e0 e1\n");
-    let before = kernel.picture();
-    assert!(kernel.run(&mut maker, ENOUGH));
-    assert_eq!(kernel.picture(), before);
+    kernel.add("br0", Some("bridge"), LinkCreator::Others);
+    let mut builder = builder("[br0]\nkind = bridge\nmembers = e0 e1\n");
+    let before = kernel.state();
+    assert!(kernel.run(&mut builder, ENOUGH));
+    assert_eq!(kernel.state(), before);
 }
 
 #[test]
-fn a_member_that_somebody_uses_is_left_alone_and_told_once() {
+fn a_member_in_use_is_left_alone_and_reported_once() {
     let mut kernel = Kernel::new(&[("e0", true), ("e1", false)]);
     kernel.link(2).in_use = true;
-    let mut maker = maker("[b]\nkind = bond\nmembers = e0 e1\n");
-    assert!(kernel.run(&mut maker, ENOUGH));
+    let mut builder = builder("[b]\nkind = bond\nmembers = e0 e1\n");
+    assert!(kernel.run(&mut builder, ENOUGH));
     assert!(kernel.named("e0").unwrap().up && master_of(&kernel, "e0").is_none());
     assert_eq!(master_of(&kernel, "e1").as_deref(), Some("b"));
-    assert_eq!(maker.poll_refused(&kernel.links).unwrap().as_str(), "e0");
-    assert!(kernel.run(&mut maker, ENOUGH));
-    assert_eq!(maker.poll_refused(&kernel.links), None);
+    assert_eq!(
+        builder.poll_busy_member(&kernel.links).unwrap().as_str(),
+        "e0"
+    );
+    assert!(kernel.run(&mut builder, ENOUGH));
+    assert_eq!(builder.poll_busy_member(&kernel.links), None);
 }
 
-/// Takes everything back; the changes, in their order.
-fn undone(kernel: &mut Kernel, maker: &mut Maker) -> Vec<Change> {
+/// Undoes everything; returns the changes in order.
+fn undone(kernel: &mut Kernel, builder: &mut LinkBuilder) -> Vec<LinkChange> {
     let mut all = Vec::new();
-    while let Some(change) = maker.next_undo(&kernel.links.clone()) {
+    while let Some(change) = builder.next_undo(&kernel.links.clone()) {
         kernel.apply(&change);
         all.push(change);
     }
     all
 }
 
-// The kernel forgets the routes of a link that goes down: removing them then would fail.
+// The kernel drops the routes of a link that goes down: removing them then would fail.
 #[test]
 fn routes_and_addresses_go_before_the_link_that_the_caller_took_up() {
     let mut kernel = Kernel::new(&[("e0", false)]);
-    let mut maker = maker(
+    let mut builder = builder(
         "[e0]\nmac = 02:00:00:00:00:99\naddresses = 192.0.2.7/24\nroutes = default via 192.0.2.1\n",
     );
-    assert!(kernel.run(&mut maker, ENOUGH));
+    assert!(kernel.run(&mut builder, ENOUGH));
     kernel.link(2).up = true;
-    maker.handle_taken_up(2);
-    assert!(kernel.run(&mut maker, ENOUGH));
-    let undone = undone(&mut kernel, &mut maker);
+    builder.handle_taken_up(2);
+    assert!(kernel.run(&mut builder, ENOUGH));
+    let undone = undone(&mut kernel, &mut builder);
     assert!(
         matches!(
             undone[..],
             [
-                Change::RemoveRoute(2, _),
-                Change::RemoveAddress(2, _),
-                Change::SetUp(2, false),
-                Change::SetMac(2, _),
+                LinkChange::RemoveRoute(2, _),
+                LinkChange::RemoveAddress(2, _),
+                LinkChange::SetUp(2, false),
+                LinkChange::SetMac(2, _),
             ]
         ),
         "{undone:?}"
@@ -350,37 +360,37 @@ fn routes_and_addresses_go_before_the_link_that_the_caller_took_up() {
 }
 
 #[test]
-fn what_others_use_by_now_is_left_to_them() {
+fn links_that_others_use_by_now_are_left_to_them() {
     let mut kernel = Kernel::new(&[("e0", false), ("e1", false)]);
-    let mut maker = maker("[e0]\naddresses = 192.0.2.7/24\n");
+    let mut builder = builder("[e0]\naddresses = 192.0.2.7/24\n");
     for index in [2, 3] {
         kernel.link(index).up = true;
-        maker.handle_taken_up(index);
+        builder.handle_taken_up(index);
     }
-    assert!(kernel.run(&mut maker, ENOUGH));
+    assert!(kernel.run(&mut builder, ENOUGH));
     kernel.link(2).used_by_others = true;
-    let undone = undone(&mut kernel, &mut maker);
+    let undone = undone(&mut kernel, &mut builder);
     assert!(
         matches!(
             undone[..],
-            [Change::RemoveAddress(2, _), Change::SetUp(3, false)]
+            [LinkChange::RemoveAddress(2, _), LinkChange::SetUp(3, false)]
         ),
         "{undone:?}"
     );
-    assert_eq!(maker.poll_left().as_deref(), Some("e0"));
-    assert_eq!(maker.poll_left(), None);
+    assert_eq!(builder.poll_left_alone().as_deref(), Some("e0"));
+    assert_eq!(builder.poll_left_alone(), None);
 }
 
-/// A bond, with the VLAN on it and the members in it, of which others use any part from the bond up.
+/// A bond with a VLAN on it and members in it, each part in turn used by others.
 #[test]
-fn all_that_a_used_link_is_made_of_is_left_with_it() {
+fn all_parts_of_a_used_link_are_left_with_it() {
     for used in ["bond0", "bond0.5", "br0"] {
         let mut kernel = Kernel::new(&[("e0", true), ("e1", false), ("e2", false), ("e3", false)]);
-        let mut maker = maker(ALL);
-        assert!(kernel.run(&mut maker, ENOUGH));
+        let mut builder = builder(ALL);
+        assert!(kernel.run(&mut builder, ENOUGH));
         let index = kernel.named(used).unwrap().index;
         kernel.link(index).used_by_others = true;
-        undone(&mut kernel, &mut maker);
+        undone(&mut kernel, &mut builder);
         for member in ["e0", "e1"] {
             assert_eq!(
                 master_of(&kernel, member).as_deref(),
@@ -392,11 +402,14 @@ fn all_that_a_used_link_is_made_of_is_left_with_it() {
         assert_eq!(kernel.named("bond0.5").is_some(), used != "bond0");
         assert_eq!(kernel.named("br0").is_some(), used == "br0");
         assert!(kernel.named("e3.7").is_none() && !kernel.named("e3").unwrap().up);
-        // Nobody takes it for what a killed client left behind.
-        assert_eq!(kernel.named(used).unwrap().maker, By::Others);
+        // It is not mistaken for a link that a killed client left behind.
+        assert_eq!(kernel.named(used).unwrap().creator, LinkCreator::Others);
         kernel.kill();
         assert!(
-            kernel.links.iter().all(|link| link.maker != By::TheDead),
+            kernel
+                .links
+                .iter()
+                .all(|link| link.creator != LinkCreator::DeadProcess),
             "{used}"
         );
     }
@@ -406,10 +419,10 @@ fn all_that_a_used_link_is_made_of_is_left_with_it() {
 fn an_interface_is_recognised_by_its_address_under_any_name() {
     let mut kernel = Kernel::new(&[("eth0", false), ("eth1", false)]);
     let text = "[lan0]\nmatch-mac = 02:00:00:00:00:03\n[v]\nkind = vlan\nid = 1\nparent = lan0\n";
-    let mut maker = maker(text);
-    assert!(kernel.run(&mut maker, ENOUGH));
+    let mut builder = builder(text);
+    assert!(kernel.run(&mut builder, ENOUGH));
     assert!(kernel.named("eth1").unwrap().up && !kernel.named("eth0").unwrap().up);
-    assert_eq!(maker.name_of(3).unwrap().as_str(), "lan0");
+    assert_eq!(builder.name_of(3).unwrap().as_str(), "lan0");
     assert!(kernel.named("v").is_some());
 }
 
@@ -417,35 +430,35 @@ fn an_interface_is_recognised_by_its_address_under_any_name() {
 fn addresses_are_given_once_and_only_to_a_link_that_is_up() {
     let mut kernel = Kernel::new(&[("e0", false)]);
     let text = "[e0]\naddresses = 192.0.2.7/24\nroutes = default via 192.0.2.1\n";
-    let mut maker = maker(text);
-    assert!(kernel.run(&mut maker, 0) || maker.next_change(&kernel.links).is_none());
+    let mut builder = builder(text);
+    assert!(kernel.run(&mut builder, 0) || builder.next_change(&kernel.links).is_none());
     kernel.link(2).up = true;
     assert!(matches!(
-        maker.next_change(&kernel.links),
-        Some(Change::AddAddress(2, _))
+        builder.next_change(&kernel.links),
+        Some(LinkChange::AddAddress(2, _))
     ));
-    assert!(kernel.run(&mut maker, ENOUGH));
+    assert!(kernel.run(&mut builder, ENOUGH));
     let mut undone = Vec::new();
-    while let Some(change) = maker.next_undo(&kernel.links) {
+    while let Some(change) = builder.next_undo(&kernel.links) {
         undone.push(change);
     }
     assert!(matches!(
         undone[..],
-        [Change::RemoveRoute(..), Change::RemoveAddress(..)]
+        [LinkChange::RemoveRoute(..), LinkChange::RemoveAddress(..)]
     ));
 }
 
 #[test]
-fn what_always_fails_is_tried_once() {
+fn a_change_that_always_fails_is_tried_once() {
     let present = Kernel::new(&[("e0", true)]).links;
-    let mut maker = maker("[v]\nkind = vlan\nid = 1\nparent = e0\n");
-    let change = maker.next_change(&present).unwrap();
-    maker.handle_outcome(change, Outcome::Failed, &present);
-    assert_eq!(maker.next_change(&present), None);
-    assert_eq!(maker.next_undo(&present), None);
+    let mut builder = builder("[v]\nkind = vlan\nid = 1\nparent = e0\n");
+    let change = builder.next_change(&present).unwrap();
+    builder.handle_result(change, ChangeOutcome::Failed, &present);
+    assert_eq!(builder.next_change(&present), None);
+    assert_eq!(builder.next_undo(&present), None);
 }
 
-/// Devices that may be there, and whether they are up.
+/// Devices that may exist, and their states.
 fn devices() -> impl Strategy<Value = Vec<(&'static str, bool)>> {
     vec(any::<(bool, bool)>(), 4).prop_map(|states| {
         let devices = ["e0", "e1", "e2", "e3"].into_iter().zip(states);
@@ -458,17 +471,17 @@ fn devices() -> impl Strategy<Value = Vec<(&'static str, bool)>> {
 
 proptest! {
     #[test]
-    fn whatever_ends_it_and_whenever_everything_is_as_it_was(
+    fn everything_is_restored_after_any_number_of_steps(
         devices in devices(), module in any::<bool>(), steps in 0_usize..40
     ) {
         let mut kernel = Kernel::new(&devices);
         kernel.bonding_unloaded = module;
-        let before = kernel.picture();
-        let mut maker = maker(ALL);
-        kernel.run(&mut maker, steps);
-        kernel.undo(&mut maker);
-        let mut after = kernel.picture();
-        // One that came with its module while ours was to be made is nobody's to remove.
+        let before = kernel.state();
+        let mut builder = builder(ALL);
+        kernel.run(&mut builder, steps);
+        kernel.undo(&mut builder);
+        let mut after = kernel.state();
+        // A bond that appeared with its module is not removed.
         after.retain(|link| link.0 != "bond0" || before.contains(link));
         prop_assert_eq!(after, before);
     }
@@ -479,26 +492,26 @@ proptest! {
     ) {
         let mut kernel = Kernel::new(&[]);
         kernel.bonding_unloaded = module;
-        let mut maker = maker(ALL);
+        let mut builder = builder(ALL);
         for name in order {
-            kernel.plug_in(name, false);
-            prop_assert!(kernel.run(&mut maker, ENOUGH));
+            kernel.add_device(name, false);
+            prop_assert!(kernel.run(&mut builder, ENOUGH));
         }
         assert_made(&kernel);
     }
 
     #[test]
-    fn one_that_was_killed_leaves_nothing_that_the_next_does_not_remove(
+    fn the_next_process_removes_all_links_of_a_killed_one(
         devices in devices(), steps in 0_usize..40
     ) {
         let mut kernel = Kernel::new(&devices);
         let names = |kernel: &Kernel| -> Vec<_> {
-            kernel.picture().into_iter().map(|link| (link.0, link.4)).collect()
+            kernel.state().into_iter().map(|link| (link.0, link.4)).collect()
         };
         let before = names(&kernel);
-        kernel.run(&mut maker(ALL), steps);
+        kernel.run(&mut builder(ALL), steps);
         kernel.kill();
-        let mut next = maker(ALL);
+        let mut next = builder(ALL);
         prop_assert!(kernel.run(&mut next, ENOUGH));
         if devices.len() == 4 {
             assert_made(&kernel);

@@ -9,15 +9,15 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
-use nightlatch_interop::process::Running;
+use nightlatch_interop::process::RunningProgram;
 use nightlatch_interop::programs::ours;
 use nightlatch_proto::priority::Priority;
-use nightlatch_proto::tls::{BootTls, FetchError, KeyKind, RawKey};
+use nightlatch_proto::tls::{BootTls, FetchError, RawKey, RawKeyKind};
 use nightlatch_sys::privileges::{self, Account};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
-/// What every client here has as its secret, and how its section says so.
+/// The secret of every client here, and its setting.
 pub(crate) const SECRET: &[u8] = b"encrypted, as far as the server can tell: 0451";
 pub(crate) const SECRET_BASE64: &str =
     "ZW5jcnlwdGVkLCBhcyBmYXIgYXMgdGhlIHNlcnZlciBjYW4gdGVsbDogMDQ1MQ==";
@@ -34,7 +34,7 @@ pub(crate) struct Machine {
 
 impl Machine {
     pub(crate) fn new(name: &str) -> Self {
-        let key = RawKey::generate(KeyKind::Ed25519).unwrap();
+        let key = RawKey::generate(RawKeyKind::Ed25519).unwrap();
         Self {
             name: name.to_owned(),
             key_id: key.key_id().to_string(),
@@ -78,31 +78,35 @@ impl Machine {
 }
 
 /// The folders of a server, which outlive it.
-pub(crate) struct House {
+pub(crate) struct ServerFolders {
     folder: TempDir,
 }
 
 /// A running server.
 pub(crate) struct Server {
-    pub(crate) running: Running,
+    pub(crate) running: RunningProgram,
     pub(crate) port: u16,
 }
 
-impl House {
+impl ServerFolders {
     pub(crate) fn new(clients: &str) -> Self {
-        let house = Self {
+        let fixture = Self {
             folder: tempfile::tempdir().unwrap(),
         };
-        for folder in [house.folder.path().to_owned(), house.conf(), house.state()] {
+        for folder in [
+            fixture.folder.path().to_owned(),
+            fixture.conf(),
+            fixture.state(),
+        ] {
             fs::DirBuilder::new()
                 .recursive(true)
                 .create(&folder)
                 .unwrap();
             give(&folder);
         }
-        house.write_server("");
-        house.write_clients(clients);
-        house
+        fixture.write_server("");
+        fixture.write_clients(clients);
+        fixture
     }
 
     pub(crate) fn conf(&self) -> PathBuf {
@@ -185,7 +189,7 @@ impl Server {
         let socket = TcpListener::bind("[::1]:0").unwrap();
         let port = socket.local_addr().unwrap().port();
         let socket = Stdio::from(OwnedFd::from(socket));
-        let running = Running::start_with("nightlatchd", command, socket);
+        let running = RunningProgram::start_with("nightlatchd", command, socket);
         Self { running, port }
     }
 
@@ -199,7 +203,7 @@ impl Server {
         self.running.wait_for(what, heard);
     }
 
-    /// Whether it has said `what` so far.
+    /// True when `what` is in its log so far.
     pub(crate) fn has_said(&self, what: &str) -> bool {
         self.running.log().iter().any(|line| line.contains(what))
     }

@@ -1,16 +1,16 @@
-//! What the tests of all applets need.
+//! Helpers of the tests of all applets.
 
 use std::fs::File;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use nightlatch_interop::process::Running;
-use nightlatch_interop::programs::{Whose, boot_client, stock_boot};
+use nightlatch_interop::process::RunningProgram;
+use nightlatch_interop::programs::{Project, boot_client, stock_boot};
 use tempfile::TempDir;
 
 /// Both programs, for the tests that both must pass.
-pub(crate) const BOTH: [Whose; 2] = [Whose::Ours, Whose::Stock];
+pub(crate) const BOTH: [Project; 2] = [Project::Ours, Project::Stock];
 
 /// Our applet `name`.
 pub(crate) fn applet(name: &str) -> Command {
@@ -20,10 +20,10 @@ pub(crate) fn applet(name: &str) -> Command {
 }
 
 /// A plugin of either side, as a program.
-pub(crate) fn plugin(whose: Whose, name: &str) -> Command {
-    match whose {
-        Whose::Ours => applet(name),
-        Whose::Stock => Command::new(stock_boot(&format!("plugins.d/{name}"))),
+pub(crate) fn plugin(project: Project, name: &str) -> Command {
+    match project {
+        Project::Ours => applet(name),
+        Project::Stock => Command::new(stock_boot(&format!("plugins.d/{name}"))),
     }
 }
 
@@ -52,7 +52,7 @@ pub(crate) fn plymouth_runs() -> File {
 pub(crate) use nightlatch_test_support::is_root;
 
 /// A file of the host that `unshare --fork` has made for a story.
-pub(crate) fn inside(story: &Running, path: &str) -> PathBuf {
+pub(crate) fn inside(story: &RunningProgram, path: &str) -> PathBuf {
     let unshare = story.pid();
     let children = format!("/proc/{unshare}/task/{unshare}/children");
     let shell = std::fs::read_to_string(children).unwrap();
@@ -105,10 +105,10 @@ impl Plugins {
     }
 
     /// A runner of these plugins.
-    pub(crate) fn runner(&self, whose: Whose) -> Command {
-        let mut command = match whose {
-            Whose::Ours => applet("plugin-runner"),
-            Whose::Stock => Command::new(stock_boot("plugin-runner")),
+    pub(crate) fn runner(&self, project: Project) -> Command {
+        let mut command = match project {
+            Project::Ours => applet("plugin-runner"),
+            Project::Stock => Command::new(stock_boot("plugin-runner")),
         };
         command.arg("--plugin-dir").arg(self.directory());
         command.args(["--config-file", "/nonexistent"]);

@@ -1,15 +1,15 @@
-//! The same call for many clients: several on their way at once, so that a server can make them durable
-//! together, and a slow answer holds up no other.
+//! The same call for many clients, several at a time: the server can make them durable together, and a slow answer does
+//! not delay the others.
 
 use std::future::Future;
 
 use tokio::task::JoinSet;
 
-use crate::error::Error;
+use crate::error::BusError;
 
-/// How many calls may be on their way. dbus-daemon lets one connection wait for 128 answers, unless its
-/// configuration says otherwise (`max_replies_per_connection`).
-const AT_ONCE: usize = 64;
+/// Most calls that wait for an answer. dbus-daemon allows 128 for one connection, unless its configuration says
+/// otherwise (`max_replies_per_connection`).
+const MAX_CONCURRENT: usize = 64;
 
 /// Makes `call` for each of `items`; gives the answers in their order.
 ///
@@ -17,18 +17,18 @@ const AT_ONCE: usize = 64;
 pub async fn for_each<T, F>(
     items: impl IntoIterator<Item = T>,
     mut call: impl FnMut(T) -> F,
-) -> Vec<Result<(), Error>>
+) -> Vec<Result<(), BusError>>
 where
-    F: Future<Output = Result<(), Error>> + Send + 'static,
+    F: Future<Output = Result<(), BusError>> + Send + 'static,
 {
     let mut answers = Vec::new();
     let mut running = JoinSet::new();
     for (index, item) in items.into_iter().enumerate() {
-        if running.len() == AT_ONCE {
+        if running.len() == MAX_CONCURRENT {
             take(&mut running, &mut answers).await;
         }
         // Nothing is known of it until it is done.
-        answers.push(Err(Error::ServerGone));
+        answers.push(Err(BusError::ServerGone));
         let call = call(item);
         running.spawn(async move { (index, call.await) });
     }
@@ -39,8 +39,8 @@ where
 }
 
 async fn take(
-    running: &mut JoinSet<(usize, Result<(), Error>)>,
-    answers: &mut [Result<(), Error>],
+    running: &mut JoinSet<(usize, Result<(), BusError>)>,
+    answers: &mut [Result<(), BusError>],
 ) {
     // A call that panicked is a fault of ours and stays unanswered.
     if let Some(Ok((index, answer))) = running.join_next().await

@@ -1,24 +1,32 @@
 //! Every store keeps the contract, and equals a model after any sequence of commits.
+#![allow(
+    clippy::unwrap_used,
+    reason = "unwrap in a test is the assertion itself"
+)]
+
+mod checks;
+#[path = "../samples/mod.rs"]
+mod samples;
 
 use std::collections::BTreeMap;
 
 use nightlatch_core::client::saved::{Change, Life, SavedClient};
-use nightlatch_store::{MemoryStore, SqliteStore, Store, contract};
+use nightlatch_store::{MemoryStore, SqliteStore, Store};
 use proptest::prelude::*;
 
 #[test]
 fn the_sqlite_store_keeps_the_contract() {
     let dir = tempfile::tempdir().unwrap();
-    contract::check(|| SqliteStore::open(&dir.path().join("state")).unwrap()).unwrap();
+    checks::check(|| SqliteStore::open(&dir.path().join("state")).unwrap()).unwrap();
 }
 
 #[test]
 fn the_memory_store_keeps_the_contract() {
     let store = MemoryStore::default();
-    contract::check(|| store.clone()).unwrap();
+    checks::check(|| store.clone()).unwrap();
 }
 
-/// One step of the model: a batch, and whether the store is opened anew after it.
+/// A batch to commit, and whether to open the store again afterwards.
 #[derive(Clone, Debug)]
 struct Step {
     batch: Vec<Change>,
@@ -27,14 +35,14 @@ struct Step {
 
 fn any_change() -> impl Strategy<Value = Change> {
     (0..5u8, any::<u8>(), 0..5u8).prop_map(|(client, seed, kind)| {
-        let mut row = contract::client(&format!("client {client}"), seed);
+        let mut row = samples::client(&format!("client {client}"), seed);
         match kind {
             0 | 1 => Change::Put(row.into()),
             2 => {
                 row.life = Life::Removed;
                 Change::Put(row.into())
             }
-            3 => Change::State(row.name, contract::state(seed).into()),
+            3 => Change::State(row.name, samples::state(seed).into()),
             _ => Change::Forget(row.name),
         }
     })
@@ -60,7 +68,7 @@ fn apply(model: &mut BTreeMap<String, SavedClient>, change: &Change) {
         Change::Forget(name) => {
             model.remove(name.as_str());
         }
-        // The contract has them.
+        // Covered by the contract.
         Change::Bury(_)
         | Change::Unbury(_)
         | Change::Trust(_)

@@ -1,18 +1,19 @@
-//! What one source has told on a link: instances, the services behind them, their hosts' addresses. Bounded.
+//! The records that one source announced on a link: instances, their services, and the addresses of the services'
+//! hosts. Bounded.
 //!
-//! Only what was asked for is kept: pointers of our service type, services of those instances,
-//! addresses of those services' hosts. A record is seen together with others of the same source only, so
-//! that nobody voids or replaces what another source has told. In a full table what came first makes room.
+//! Only pointers of our service type, services of those instances, and addresses of those services' hosts are kept.
+//! Records are combined with others of the same source only, so that no source can void or replace those of another. A
+//! full table evicts its oldest entry.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr, SocketAddrV6};
 
 use nightlatch_core::time::Monotonic;
 
-use super::message::{Data, Kind, Query, Record};
+use super::message::{QueryBuilder, QuestionType, ReceivedRecord, RecordData};
 use super::name::DomainName;
-use super::schedule::{Lease, Schedule};
-use super::{InterfaceIndex, Server};
+use super::schedule::{QuerySchedule, RecordLifetime};
+use super::{FoundServer, InterfaceIndex};
 
 /// Most services (host and port) kept for one instance. An honest instance has one, or two for
 /// the second in which a new one replaces an old one.
@@ -21,43 +22,43 @@ pub(super) const MAX_SERVICES: usize = 2;
 /// Most addresses kept for one host, the limit for what one host can make us connect to.
 pub(super) const MAX_ADDRESSES: usize = 8;
 
-/// What one source has told.
+/// The records of one source.
 #[derive(Debug, Default)]
-pub(super) struct View {
+pub(super) struct SourceRecords {
     instances: BTreeMap<DomainName, Instance>,
     /// The instances by their ranks.
     order: BTreeMap<u64, DomainName>,
-    hosts: BTreeMap<DomainName, Host>,
+    hosts: BTreeMap<DomainName, HostAddresses>,
 }
 
 #[derive(Debug)]
 struct Instance {
     label: String,
-    lease: Lease,
+    lifetime: RecordLifetime,
     /// In the order in which they came.
-    services: Vec<Service>,
-    resolve: Schedule,
-    /// How many were kept on this link before it.
+    services: Vec<ServiceTarget>,
+    resolve: QuerySchedule,
+    /// Instances kept on this link before it.
     rank: u64,
 }
 
 #[derive(Debug)]
-struct Service {
+struct ServiceTarget {
     target: DomainName,
     port: u16,
-    lease: Lease,
+    lifetime: RecordLifetime,
 }
 
 #[derive(Debug)]
-struct Host {
+struct HostAddresses {
     /// In the order in which they came.
-    addresses: Vec<(IpAddr, Lease)>,
-    resolve: Schedule,
+    addresses: Vec<(IpAddr, RecordLifetime)>,
+    resolve: QuerySchedule,
 }
 
 /// An address of a service, and the names that lead to it.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Place<'a> {
+pub(super) struct ServiceAddress<'a> {
     pub(super) addr: SocketAddr,
     pub(super) source: IpAddr,
     interface: InterfaceIndex,
@@ -65,9 +66,9 @@ pub(super) struct Place<'a> {
     target: &'a DomainName,
 }
 
-impl Place<'_> {
-    pub(super) fn server(&self) -> Server {
-        Server {
+impl ServiceAddress<'_> {
+    pub(super) fn server(&self) -> FoundServer {
+        FoundServer {
             interface: self.interface,
             source: self.source,
             instance: self.label.to_owned(),
@@ -77,8 +78,8 @@ impl Place<'_> {
     }
 }
 
-impl View {
-    /// How many instances it holds, its share of the link's bound.
+impl SourceRecords {
+    /// Number of instances, which count towards the link's bound.
     pub(super) fn len(&self) -> usize {
         self.instances.len()
     }
@@ -112,21 +113,21 @@ impl View {
     /// Takes in a pointer to an instance that it holds, or has room for.
     pub(super) fn take_pointer(
         &mut self,
-        record: &Record,
+        record: &ReceivedRecord,
         name: &DomainName,
         label: &[u8],
         rank: u64,
         now: Monotonic,
     ) {
-        let lease = Lease::new(record.ttl, now);
+        let lifetime = RecordLifetime::new(record.ttl, now);
         if let Some(instance) = self.instances.get_mut(name) {
-            instance.lease = lease;
+            instance.lifetime = lifetime;
         } else if !record.ttl.is_zero() {
             let instance = Instance {
                 label: printable(label),
-                lease,
+                lifetime,
                 services: Vec::new(),
-                resolve: Schedule::starting(now),
+                resolve: QuerySchedule::starting(now),
                 rank,
             };
             self.instances.insert(name.clone(), instance);
@@ -134,17 +135,16 @@ impl View {
         }
     }
 
-    /// Takes in the services and addresses of one message. Their order in it does not matter. Tells whether
-    /// any is new.
-    pub(super) fn take(&mut self, records: &[Record], now: Monotonic) -> bool {
+    /// Takes in the services and addresses of one message, in any order. True when one of them is new.
+    pub(super) fn take(&mut self, records: &[ReceivedRecord], now: Monotonic) -> bool {
         let mut new = false;
         for record in records {
-            if let Data::Service { target, port } = &record.data {
+            if let RecordData::Service { target, port } = &record.data {
                 new |= self.take_service(record, target, *port, now);
             }
         }
         for record in records {
-            if let Data::Address(address) = record.data {
+            if let RecordData::Address(address) = record.data {
                 new |= self.take_address(record, address, now);
             }
         }
@@ -153,7 +153,7 @@ impl View {
 
     fn take_service(
         &mut self,
-        record: &Record,
+        record: &ReceivedRecord,
         target: &DomainName,
         port: u16,
         now: Monotonic,
@@ -161,41 +161,43 @@ impl View {
         let Some(instance) = self.instances.get_mut(&record.name) else {
             return false;
         };
-        // A root target says that there is no such service (RFC 2782).
+        // A root target means that there is no such service (RFC 2782).
         if target.is_root() || port == 0 {
             return false;
         }
         let services = &mut instance.services;
-        let same = |service: &Service| service.port == port && service.target == *target;
+        let same = |service: &ServiceTarget| service.port == port && service.target == *target;
         if record.flush {
             let others = services.iter_mut().filter(|service| !same(service));
-            others.for_each(|service| service.lease.supersede(now));
+            others.for_each(|service| service.lifetime.supersede(now));
         }
-        let lease = Lease::new(record.ttl, now);
+        let lifetime = RecordLifetime::new(record.ttl, now);
         if let Some(service) = services.iter_mut().find(|service| same(service)) {
-            service.lease = lease;
+            service.lifetime = lifetime;
             return false;
         }
         if record.ttl.is_zero() {
             return false;
         }
         let first = (services.len() == MAX_SERVICES).then(|| services.remove(0));
-        services.push(Service {
+        services.push(ServiceTarget {
             target: target.clone(),
             port,
-            lease,
+            lifetime,
         });
-        self.hosts.entry(target.clone()).or_insert_with(|| Host {
-            addresses: Vec::new(),
-            resolve: Schedule::starting(now),
-        });
+        self.hosts
+            .entry(target.clone())
+            .or_insert_with(|| HostAddresses {
+                addresses: Vec::new(),
+                resolve: QuerySchedule::starting(now),
+            });
         if let Some(first) = first {
             self.forget_host(&first.target);
         }
         true
     }
 
-    fn take_address(&mut self, record: &Record, address: IpAddr, now: Monotonic) -> bool {
+    fn take_address(&mut self, record: &ReceivedRecord, address: IpAddr, now: Monotonic) -> bool {
         let Some(host) = self.hosts.get_mut(&record.name) else {
             return false;
         };
@@ -208,12 +210,12 @@ impl View {
             let others = addresses
                 .iter_mut()
                 .filter(|(other, _)| *other != address && same_type(other));
-            others.for_each(|(_, lease)| lease.supersede(now));
+            others.for_each(|(_, lifetime)| lifetime.supersede(now));
         }
-        let lease = Lease::new(record.ttl, now);
+        let lifetime = RecordLifetime::new(record.ttl, now);
         let known = addresses.iter_mut().find(|(known, _)| *known == address);
         if let Some((_, known)) = known {
-            *known = lease;
+            *known = lifetime;
             return false;
         }
         if record.ttl.is_zero() {
@@ -222,18 +224,18 @@ impl View {
         if addresses.len() == MAX_ADDRESSES {
             addresses.remove(0);
         }
-        addresses.push((address, lease));
+        addresses.push((address, lifetime));
         true
     }
 
-    /// Forgets what ran out, and what nothing leads to any more. Tells whether there was any.
+    /// Removes expired records, and those that no other record refers to any more. True when there was any.
     pub(super) fn expire(&mut self, now: Monotonic) -> bool {
         if !self.holds_expired(now) {
             return false;
         }
         let order = &mut self.order;
         self.instances.retain(|_, instance| {
-            let kept = !instance.lease.is_over(now);
+            let kept = !instance.lifetime.is_over(now);
             if !kept {
                 order.remove(&instance.rank);
             }
@@ -243,9 +245,9 @@ impl View {
             let had_service = !instance.services.is_empty();
             instance
                 .services
-                .retain(|service| !service.lease.is_over(now));
+                .retain(|service| !service.lifetime.is_over(now));
             if had_service && instance.services.is_empty() {
-                instance.resolve = Schedule::starting(now);
+                instance.resolve = QuerySchedule::starting(now);
             }
         }
         let services = self.instances.values().flat_map(|it| &it.services);
@@ -253,9 +255,10 @@ impl View {
         self.hosts.retain(|name, _| targets.contains(name));
         for host in self.hosts.values_mut() {
             let had_address = !host.addresses.is_empty();
-            host.addresses.retain(|(_, lease)| !lease.is_over(now));
+            host.addresses
+                .retain(|(_, lifetime)| !lifetime.is_over(now));
             if had_address && host.addresses.is_empty() {
-                host.resolve = Schedule::starting(now);
+                host.resolve = QuerySchedule::starting(now);
             }
         }
         true
@@ -264,24 +267,25 @@ impl View {
     fn holds_expired(&self, now: Monotonic) -> bool {
         self.instances.values().any(|instance| {
             let mut services = instance.services.iter();
-            instance.lease.is_over(now) || services.any(|service| service.lease.is_over(now))
-        }) || self
-            .hosts
-            .values()
-            .any(|host| host.addresses.iter().any(|(_, lease)| lease.is_over(now)))
+            instance.lifetime.is_over(now) || services.any(|service| service.lifetime.is_over(now))
+        }) || self.hosts.values().any(|host| {
+            host.addresses
+                .iter()
+                .any(|(_, lifetime)| lifetime.is_over(now))
+        })
     }
 
-    /// True when a pointer is to be asked for again before it runs out; says so once for each time.
+    /// True when a pointer is to be asked for again before it expires; only once for each renewal.
     pub(super) fn take_renewal(&mut self, now: Monotonic) -> bool {
         let mut due = false;
         for instance in self.instances.values_mut() {
-            due |= instance.lease.take_renewal(now);
+            due |= instance.lifetime.take_renewal(now);
         }
         due
     }
 
     /// Adds the questions that are due, each marked as asked, as long as the query has room.
-    pub(super) fn ask(&mut self, query: &mut Query, now: Monotonic) {
+    pub(super) fn ask(&mut self, query: &mut QueryBuilder, now: Monotonic) {
         for (name, instance) in &mut self.instances {
             if !query.has_room(name, 1) {
                 return;
@@ -296,7 +300,7 @@ impl View {
         }
     }
 
-    /// Tells `consider` when next to ask or to forget something.
+    /// Calls `consider` with the times of the next questions and expiries.
     pub(super) fn deadlines(&self, consider: &mut impl FnMut(Monotonic)) {
         for instance in self.instances.values() {
             instance.deadlines(consider);
@@ -307,11 +311,11 @@ impl View {
     }
 
     /// Every address of every service that is known now.
-    pub(super) fn places(
+    pub(super) fn service_addresses(
         &self,
         interface: InterfaceIndex,
         source: IpAddr,
-    ) -> impl Iterator<Item = Place<'_>> {
+    ) -> impl Iterator<Item = ServiceAddress<'_>> {
         let services = self.instances.values().flat_map(|instance| {
             let services = instance.services.iter();
             services.map(move |service| (instance, service))
@@ -319,7 +323,7 @@ impl View {
         services.flat_map(move |(instance, service)| {
             let host = self.hosts.get(&service.target);
             let addresses = host.into_iter().flat_map(|host| &host.addresses);
-            addresses.map(move |(address, _)| Place {
+            addresses.map(move |(address, _)| ServiceAddress {
                 addr: scoped(*address, service.port, interface),
                 source,
                 interface,
@@ -331,48 +335,52 @@ impl View {
 }
 
 impl Instance {
-    fn ask(&mut self, name: &DomainName, query: &mut Query, now: Monotonic) {
+    fn ask(&mut self, name: &DomainName, query: &mut QueryBuilder, now: Monotonic) {
         let mut due = self.services.is_empty() && self.resolve.is_due(now);
         let unicast = self.resolve.is_first();
         if due {
             self.resolve.asked(now);
         }
         for service in &mut self.services {
-            due |= service.lease.take_renewal(now);
+            due |= service.lifetime.take_renewal(now);
         }
         if due {
-            query.ask(name, Kind::Service, unicast);
+            query.ask(name, QuestionType::Service, unicast);
         }
     }
 
     fn deadlines(&self, consider: &mut impl FnMut(Monotonic)) {
-        consider(self.lease.expires());
-        self.lease.renewal().into_iter().for_each(&mut *consider);
+        consider(self.lifetime.expires());
+        self.lifetime.renewal().into_iter().for_each(&mut *consider);
         if self.services.is_empty() {
             consider(self.resolve.next());
         }
         for service in &self.services {
-            consider(service.lease.expires());
-            service.lease.renewal().into_iter().for_each(&mut *consider);
+            consider(service.lifetime.expires());
+            service
+                .lifetime
+                .renewal()
+                .into_iter()
+                .for_each(&mut *consider);
         }
     }
 }
 
-impl Host {
-    fn ask(&mut self, name: &DomainName, query: &mut Query, now: Monotonic) {
+impl HostAddresses {
+    fn ask(&mut self, name: &DomainName, query: &mut QueryBuilder, now: Monotonic) {
         let mut v6 = self.wants_question() && self.resolve.is_due(now);
         let mut v4 = v6 && self.addresses.is_empty();
         let unicast = self.resolve.is_first();
         if v6 {
             self.resolve.asked(now);
         }
-        for (address, lease) in &mut self.addresses {
-            if lease.take_renewal(now) {
+        for (address, lifetime) in &mut self.addresses {
+            if lifetime.take_renewal(now) {
                 v6 |= address.is_ipv6();
                 v4 |= address.is_ipv4();
             }
         }
-        let kinds = [(v6, Kind::AddressV6), (v4, Kind::AddressV4)];
+        let kinds = [(v6, QuestionType::AddressV6), (v4, QuestionType::AddressV4)];
         for (_, kind) in kinds.into_iter().filter(|(due, _)| *due) {
             query.ask(name, kind, unicast);
         }
@@ -389,9 +397,9 @@ impl Host {
         if self.wants_question() {
             consider(self.resolve.next());
         }
-        for (_, lease) in &self.addresses {
-            consider(lease.expires());
-            lease.renewal().into_iter().for_each(&mut *consider);
+        for (_, lifetime) in &self.addresses {
+            consider(lifetime.expires());
+            lifetime.renewal().into_iter().for_each(&mut *consider);
         }
     }
 }
@@ -413,13 +421,13 @@ fn scoped(address: IpAddr, port: u16, interface: InterfaceIndex) -> SocketAddr {
     }
 }
 
-/// A whole name, likewise.
+/// A whole name as printable text.
 fn printable_name(name: &DomainName) -> String {
     let labels: Vec<String> = name.labels().map(printable).collect();
     labels.join(".").to_ascii_lowercase()
 }
 
-/// A label as text fit for a log line: a forged name must not write lines or colours of its own.
+/// A label as printable text for a log: control characters in a forged name are replaced.
 fn printable(label: &[u8]) -> String {
     let text = String::from_utf8_lossy(label);
     let clean = |c: char| {

@@ -1,29 +1,16 @@
-//! What every store must do, as assertions that any implementation is tested with.
-//!
-//! `open` opens the same store again and again, after the one given out before was dropped.
+//! The contract of a store, as assertions on any implementation.
 
-use std::sync::Arc;
-use std::time::Duration;
-
-use nightlatch_core::checker::Checker;
 use nightlatch_core::checker::LastCheck;
-use nightlatch_core::client::saved::{
-    Change, Life, Present, SavedClient, SavedDeadline, SavedState, Tombstone, Trust,
-};
-use nightlatch_core::key_id::{Fingerprint, KeyId};
+use nightlatch_core::client::saved::{Change, Life, SavedClient, Tombstone, Trust};
 use nightlatch_core::name::ClientName;
 use nightlatch_core::record::{Chain, Ends, Entry, Kind, Line, Query};
-use nightlatch_core::secret::Secret;
-use nightlatch_core::settings::client::ClientSettings;
-use nightlatch_core::time::{BootId, Monotonic, Wall};
+use nightlatch_core::time::Wall;
+use nightlatch_store::{Store, StoreError};
 
-use crate::{Store, StoreError};
+use crate::samples::{client, state};
 
-/// Runs every check of the contract on a store that is empty at first.
-///
-/// # Panics
-/// When the store breaks the contract.
-pub fn check<S: Store>(mut open: impl FnMut() -> S) -> Result<(), StoreError> {
+/// Checks a store that is empty at first. `open` opens the same store each time, after the previous one was dropped.
+pub(crate) fn check<S: Store>(mut open: impl FnMut() -> S) -> Result<(), StoreError> {
     let mut reopened = |changes: &[Change]| {
         open().commit(changes)?;
         let mut saved = open().load()?;
@@ -116,7 +103,7 @@ pub fn check<S: Store>(mut open: impl FnMut() -> S) -> Result<(), StoreError> {
     check_record(open)
 }
 
-/// The part of the contract about clients that left, of whom there are none at first.
+/// The part about tombstones; the store has none at first.
 fn check_tombstones<S: Store>(open: &mut impl FnMut() -> S) -> Result<(), StoreError> {
     let mut reopened = |changes: &[Change]| {
         open().commit(changes)?;
@@ -162,7 +149,7 @@ fn check_tombstones<S: Store>(open: &mut impl FnMut() -> S) -> Result<(), StoreE
     Ok(())
 }
 
-/// The part of the contract about the record, which is empty at first.
+/// The part about the audit log, which is empty at first.
 fn check_record<S: Store>(mut open: impl FnMut() -> S) -> Result<(), StoreError> {
     assert_eq!(open().ends(), Ends::default(), "the record is empty");
     let added: Vec<Change> = (1..=6)
@@ -235,11 +222,11 @@ fn check_record<S: Store>(mut open: impl FnMut() -> S) -> Result<(), StoreError>
 
 fn verified(from: Chain, lines: &[Line]) -> Chain {
     let checked = lines.iter().try_fold(from, |at, line| at.check(line));
-    checked.expect("an unbroken chain")
+    checked.unwrap()
 }
 
 fn entry(seed: i64) -> Entry {
-    let client = ClientName::new(&format!("client{}", seed % 3)).expect("a valid name");
+    let client = ClientName::new(&format!("client{}", seed % 3)).unwrap();
     Entry {
         time: Wall::from_unix_micros(seed * 100),
         kind: if seed % 2 == 0 {
@@ -250,73 +237,5 @@ fn entry(seed: i64) -> Entry {
         client: (seed % 3 != 0).then_some(client),
         alarm: seed == 6,
         text: format!(r#"{{"seed":{seed}}}"#).into(),
-    }
-}
-
-/// A client with every field filled in, told apart by `seed`.
-pub fn client(name: &str, seed: u8) -> SavedClient {
-    let secret = Secret::new(vec![seed; 300]);
-    SavedClient {
-        name: ClientName::new(name).expect("a valid name"),
-        configured: settings(seed),
-        configured_secret: secret.digest(),
-        added: seed
-            .is_multiple_of(2)
-            .then(|| Arc::new(Secret::new(vec![seed; 200]))),
-        life: Life::Present(Box::new(Present {
-            settings: settings(seed.wrapping_add(100)),
-            secret: Some(Arc::new(secret)),
-            state: state(seed),
-        })),
-    }
-}
-
-/// A state with every field filled in, told apart by `seed`.
-pub fn state(seed: u8) -> SavedState {
-    let number = i64::from(seed);
-    SavedState {
-        enabled: true,
-        created: Wall::from_unix_micros(-number),
-        last_enabled: Some(Wall::from_unix_micros(number)),
-        last_checked_ok: Some(Wall::from_unix_micros(number + 1)),
-        last_approval_request: Some(Wall::from_unix_micros(number + 2)),
-        last_check: match seed % 2 {
-            0 => LastCheck::Exited(seed),
-            _ => LastCheck::Signaled(seed.into()),
-        },
-        deadline: Some(moment(seed)),
-        denied: seed.is_multiple_of(2).then(|| moment(seed.wrapping_add(1))),
-        released: seed.is_multiple_of(3),
-        released_boot: seed.is_multiple_of(5).then_some([seed; 16]),
-        renewed: seed.is_multiple_of(7),
-        needs_proof: seed.is_multiple_of(11),
-    }
-}
-
-fn moment(seed: u8) -> SavedDeadline {
-    let span = Duration::from_micros(u64::from(seed) * 1_000_001);
-    SavedDeadline {
-        boot: BootId::from_bytes([seed; 16]),
-        mono: Monotonic::from_boot(span),
-        wall: Wall::from_unix_micros(seed.into()),
-        remaining: span,
-    }
-}
-
-fn settings(seed: u8) -> ClientSettings {
-    let seconds = |n: u64| Duration::from_secs(u64::from(seed) + n);
-    ClientSettings {
-        key_id: KeyId::from_bytes([seed; 32]).ok(),
-        fingerprint: Some(Fingerprint::from_bytes([seed; 20])),
-        host: format!("host-{seed}"),
-        checker: Checker::new(format!("fping -q -- %(host)s; exit {seed}"))
-            .expect("a valid checker"),
-        timeout: seconds(1),
-        extended_timeout: seconds(2),
-        interval: seconds(3),
-        approval_delay: seconds(4),
-        approval_duration: seconds(5),
-        approved_by_default: seed.is_multiple_of(2),
-        enabled: !seed.is_multiple_of(3),
     }
 }

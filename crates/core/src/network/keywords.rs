@@ -1,24 +1,24 @@
-//! The words of bonds and VLANs, as ip-link(8) spells them, with the kernel's numbers for them.
+//! Keywords of bonds and VLANs, as in ip-link(8), with the kernel's numbers.
 
-/// A choice that has a word in files and a number in the kernel.
-pub trait Word: Copy + Sized + 'static {
-    /// Every choice.
+/// A setting with a fixed set of values, each a keyword in files and a number in the kernel.
+pub trait Keyword: Copy + Sized + 'static {
+    /// Every possible value.
     const ALL: &'static [Self];
-    /// The words for them, in the same order, and the kernel's numbers.
-    const WORDS: &'static [(&'static str, u16)];
+    /// Keywords in the same order, with the kernel's numbers.
+    const KEYWORDS: &'static [(&'static str, u16)];
 
-    /// The choice that `text` names, by its word or the kernel's number, as files of others have both.
+    /// Parses a keyword or a kernel's number, since files of other programs have both.
     fn of(text: &str) -> Option<Self> {
-        Self::ALL.get(index_of(text, Self::WORDS)?).copied()
+        Self::ALL.get(index_of(text, Self::KEYWORDS)?).copied()
     }
 
-    /// All words, for who must choose.
+    /// All keywords, for error messages.
     fn words() -> String {
-        all(Self::WORDS)
+        all(Self::KEYWORDS)
     }
 }
 
-/// Which of `words` a text is.
+/// Index of the keyword, or kernel's number, that `text` is.
 pub(super) fn index_of(text: &str, words: &[(&str, u16)]) -> Option<usize> {
     let number = crate::digits::decimal(text);
     let named = |(word, code): &(&str, u16)| *word == text || Some(*code) == number;
@@ -38,13 +38,13 @@ macro_rules! words {
             $($(#[$doc])* $variant,)*
         }
 
-        impl Word for $name {
+        impl Keyword for $name {
             const ALL: &'static [Self] = &[$(Self::$variant,)*];
-            const WORDS: &'static [(&'static str, u16)] = &[$(($word, $code),)*];
+            const KEYWORDS: &'static [(&'static str, u16)] = &[$(($word, $code),)*];
         }
 
         impl $name {
-            /// The kernel's number.
+            /// The number in the kernel.
             pub const fn code(self) -> u16 {
                 match self { $(Self::$variant => $code,)* }
             }
@@ -59,39 +59,39 @@ macro_rules! words {
 }
 
 words! {
-    /// Which member of a bond sends.
+    /// Mode of a bond: the selection of the sending member.
     BondMode {
-        /// One after another.
+        /// Members in turn.
         RoundRobin = "balance-rr" 0,
-        /// One, until it fails.
+        /// One member until it fails.
         ActiveBackup = "active-backup" 1,
-        /// By a sum over the packet.
+        /// By a hash of the packet.
         Xor = "balance-xor" 2,
-        /// All.
+        /// All members at once.
         Broadcast = "broadcast" 3,
-        /// As agreed with the switch, by LACP.
+        /// As negotiated with the switch by LACP.
         Lacp = "802.3ad" 4,
-        /// By load.
+        /// By load, for transmission.
         Tlb = "balance-tlb" 5,
-        /// By load, both ways.
+        /// By load, in both directions.
         Alb = "balance-alb" 6,
     }
 }
 
 words! {
-    /// How often partners of 802.3ad tell of themselves.
+    /// Rate of LACP packets.
     LacpRate {
-        /// Every 30 seconds.
+        /// One in 30 seconds.
         Slow = "slow" 0,
-        /// Every second.
+        /// One in a second.
         Fast = "fast" 1,
     }
 }
 
 words! {
-    /// Which packets take the same member.
+    /// Transmit hash policy: the fields that choose the member for a packet.
     HashPolicy {
-        /// Hardware addresses.
+        /// Source and destination hardware addresses.
         Layer2 = "layer2" 0,
         /// Addresses and ports.
         Layer34 = "layer3+4" 1,
@@ -107,23 +107,22 @@ words! {
 }
 
 words! {
-    /// How packets of a VLAN are marked: the EtherType.
+    /// Protocol of a VLAN's tag, with its EtherType.
     #[derive(Default)]
-    Protocol {
-        /// The usual one.
+    VlanProtocol {
+        /// The customer tag, which is the usual one.
         #[default]
         Customer = "802.1q" 0x8100,
-        /// The outer one of two.
+        /// The service tag, the outer of two.
         Service = "802.1ad" 0x88a8,
     }
 }
 
 words! {
-    /// Yes or no.
+    /// A boolean setting.
+    #[expect(missing_docs, reason = "the names say it")]
     YesNo {
-        /// No.
         No = "no" 0,
-        /// Yes.
         Yes = "yes" 1,
     }
 }

@@ -1,4 +1,4 @@
-//! What the tests share: a file system that Mandos was in, and one that Nightlatch is to be in.
+//! Common to the tests: a file system with a Mandos installation, and one for Nightlatch.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -7,15 +7,15 @@ use std::process::{Command, Output, Stdio};
 
 use nightlatch_core::client::saved::{Life, Present, SavedClient};
 use nightlatch_interop::administered::Administered;
-use nightlatch_interop::programs::{Whose, ours};
-use nightlatch_interop::server::{Home, Server};
+use nightlatch_interop::programs::{Project, ours};
+use nightlatch_interop::server::{Home, TestServer};
 use nightlatch_store::{SqliteStore, Store};
 use tempfile::TempDir;
 
 /// Checks that never fail, and often enough that the first is soon over.
 pub(crate) const UP: &str = "checker = true\ninterval = PT1S\ntimeout = PT1H";
 
-/// Where each is, below the root of its file system.
+/// The paths below the root of each file system.
 const MANDOS: [&str; 2] = ["etc/mandos", "var/lib/mandos"];
 const NIGHTLATCH: [&str; 2] = ["etc/nightlatch", "var/lib/nightlatch"];
 
@@ -26,7 +26,7 @@ impl Move {
     /// Nothing is there yet.
     pub(crate) fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        // Whoever gives up being root must reach what is his.
+        // A program that drops root must still reach its files.
         fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
         Self(folder)
     }
@@ -50,15 +50,15 @@ impl Move {
         Self::of_story(sections, |_| ())
     }
 
-    /// A stock server with these sections that lived through `story`.
+    /// A stock server with these sections that ran through `story`.
     ///
-    /// One in five of them ends without having written its state: gpg's agent takes its own sockets
-    /// away just when the server wants to. The story is then told again.
+    /// One in five ends without having written its state: gpg's agent removes its own sockets at the same time as the
+    /// server. The story then runs again.
     pub(crate) fn of_story(sections: &str, story: impl Fn(&Administered)) -> Self {
         loop {
-            let house = Administered::start(Whose::Stock, sections);
-            story(&house);
-            let this = Self::of(&house.server.stop());
+            let fixture = Administered::start(Project::Stock, sections);
+            story(&fixture);
+            let this = Self::of(&fixture.server.stop());
             if this.pickle().exists() {
                 return this;
             }
@@ -73,7 +73,7 @@ impl Move {
         self.0.path().join("to").join(path)
     }
 
-    /// Where the state is, that may hold anything.
+    /// The path of the state, a pickle.
     pub(crate) fn pickle(&self) -> PathBuf {
         self.from("var/lib/mandos/clients.pickle")
     }
@@ -92,7 +92,7 @@ impl Move {
         command.args(options).stdin(Stdio::null()).output().unwrap()
     }
 
-    /// Carries it out; what it told.
+    /// Runs the import, which must succeed. Returns its output.
     pub(crate) fn succeed(&self, options: &[&str]) -> String {
         let output = self.import(&[&["--yes"], options].concat());
         assert!(output.status.success(), "{}", errors(&output));
@@ -124,9 +124,9 @@ impl Move {
     }
 
     /// Starts our server on what was taken over.
-    pub(crate) fn serve(self) -> Server {
+    pub(crate) fn serve(self) -> TestServer {
         let [conf, state] = NIGHTLATCH.map(|place| format!("to/{place}"));
-        Server::start(Whose::Ours, Home::of(self.0, &conf, &state, None))
+        TestServer::start(Project::Ours, Home::of(self.0, &conf, &state, None))
     }
 }
 
@@ -139,7 +139,7 @@ pub(crate) fn listing(folder: &Path) -> Vec<(PathBuf, Vec<u8>)> {
     let mut found = Vec::new();
     let mut folders = vec![folder.to_owned()];
     while let Some(folder) = folders.pop() {
-        // What is not there holds nothing.
+        // A missing folder counts as empty.
         for entry in fs::read_dir(folder).into_iter().flatten() {
             let path = entry.unwrap().path();
             if path.is_dir() {

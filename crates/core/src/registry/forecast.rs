@@ -1,0 +1,41 @@
+//! The release policy applied to a client without a request.
+
+use super::{ClientId, Grant, Refusal, Registry};
+use crate::client::{Client, Verdict};
+use crate::time::{Now, Wall};
+
+/// The answer that a request of a client would get.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ReleaseForecast {
+    /// It would get the secret.
+    Released(Grant),
+    /// It would wait for a person's approval.
+    NeedsApproval,
+    /// It would be refused.
+    Refused(Refusal),
+}
+
+impl Registry {
+    /// The answer that a request at `now` would get, and the time at which it changes without an event; `None` for a
+    /// removed client.
+    pub fn forecast(&self, id: ClientId, now: Now) -> Option<(ReleaseForecast, Option<Wall>)> {
+        let client = self.clients.get(&id)?;
+        let forecast = match client.verdict(now.mono, now) {
+            Verdict::Release(grant) => ReleaseForecast::Released(grant),
+            Verdict::Wait(_) => ReleaseForecast::NeedsApproval,
+            Verdict::Refuse(reason) => ReleaseForecast::Refused(reason),
+        };
+        let until = match forecast {
+            ReleaseForecast::Refused(Refusal::Denied) => denial_ends(client, now),
+            _ => client.expires(),
+        };
+        Some((forecast, until))
+    }
+}
+
+/// End of the denial in force, or the deadline if that is earlier.
+fn denial_ends(client: &Client, now: Now) -> Option<Wall> {
+    let until = client.denied?;
+    let ends = now.wall.after(until.since(now.mono));
+    Some(client.expires().map_or(ends, |expires| expires.min(ends)))
+}

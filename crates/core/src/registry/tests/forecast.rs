@@ -1,0 +1,78 @@
+//! Tests that a forecast equals the answer to a request.
+
+use super::world::*;
+use crate::event::{Grant, Refusal};
+use crate::registry::{ReleaseForecast, RequestAnswer};
+
+/// The forecast for client 1, compared with the answer to a request.
+fn forecast(world: &mut World) -> ReleaseForecast {
+    let id = world.id(1);
+    let (forecast, _) = world.registry.forecast(id, world.now).unwrap();
+    let (request, actions) = world.ask(1);
+    let expected = match forecast {
+        ReleaseForecast::Released(_) => Some(RequestAnswer::Release(id)),
+        ReleaseForecast::Refused(reason) => refused(reason),
+        ReleaseForecast::NeedsApproval => None,
+    };
+    assert_eq!(answer_to(&actions, request), expected);
+    world.registry.handle_delivery_failed(request, world.now);
+    world.registry.handle_peer_gone(request, world.now);
+    world.actions();
+    forecast
+}
+
+/// End of the forecast, in seconds from now.
+fn ends(world: &World) -> Option<u64> {
+    let (_, until) = world.registry.forecast(world.id(1), world.now).unwrap();
+    until.map(|until| until.since(world.now.wall).as_secs())
+}
+
+#[test]
+fn a_forecast_is_what_a_request_gets() {
+    let mut world = World::new(vec![config_with(1, |it| {
+        it.approval_duration = seconds(60);
+    })]);
+    let id = world.id(1);
+    assert_eq!(
+        forecast(&mut world),
+        ReleaseForecast::Released(Grant::NotNeeded)
+    );
+    assert_eq!(ends(&world), Some(300));
+    world.registry.handle_deny(id, world.now);
+    assert_eq!(
+        forecast(&mut world),
+        ReleaseForecast::Refused(Refusal::Denied)
+    );
+    assert_eq!(ends(&world), Some(60));
+    world.pass(seconds(61));
+    assert_eq!(
+        forecast(&mut world),
+        ReleaseForecast::Released(Grant::NotNeeded)
+    );
+    world.registry.handle_disable(id, world.now);
+    assert_eq!(
+        forecast(&mut world),
+        ReleaseForecast::Refused(Refusal::Disabled)
+    );
+    assert_eq!(ends(&world), None);
+}
+
+#[test]
+fn an_approval_changes_nothing_for_the_next_request() {
+    let mut world = World::new(vec![config_with(1, |it| it.approval_delay = seconds(30))]);
+    let id = world.id(1);
+    world.ask(1);
+    assert_eq!(world.registry.handle_approve(id, world.now), Ok(()));
+    world.actions();
+    assert_eq!(forecast(&mut world), ReleaseForecast::NeedsApproval);
+}
+
+#[test]
+fn a_deadline_that_nobody_has_noticed_yet_counts() {
+    let mut world = World::new(vec![config(1)]);
+    world.pass(seconds(301));
+    assert_eq!(
+        forecast(&mut world),
+        ReleaseForecast::Refused(Refusal::Disabled)
+    );
+}

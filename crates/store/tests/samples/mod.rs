@@ -1,0 +1,80 @@
+//! Clients and states for the tests of the store, with every field set and different for each seed.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use nightlatch_core::checker::{Checker, LastCheck};
+use nightlatch_core::client::saved::{Life, Present, SavedClient, SavedDeadline, SavedState};
+use nightlatch_core::key_id::{Fingerprint, KeyId};
+use nightlatch_core::name::ClientName;
+use nightlatch_core::secret::Secret;
+use nightlatch_core::settings::client::ClientSettings;
+use nightlatch_core::time::{BootId, Monotonic, Wall};
+
+/// A present client named `name`.
+pub(crate) fn client(name: &str, seed: u8) -> SavedClient {
+    let secret = Secret::new(vec![seed; 300]);
+    SavedClient {
+        name: ClientName::new(name).unwrap(),
+        configured: settings(seed),
+        configured_secret: secret.digest(),
+        added: seed
+            .is_multiple_of(2)
+            .then(|| Arc::new(Secret::new(vec![seed; 200]))),
+        life: Life::Present(Box::new(Present {
+            settings: settings(seed.wrapping_add(100)),
+            secret: Some(Arc::new(secret)),
+            state: state(seed),
+        })),
+    }
+}
+
+pub(crate) fn state(seed: u8) -> SavedState {
+    let number = i64::from(seed);
+    SavedState {
+        enabled: true,
+        created: Wall::from_unix_micros(-number),
+        last_enabled: Some(Wall::from_unix_micros(number)),
+        last_checked_ok: Some(Wall::from_unix_micros(number + 1)),
+        last_approval_request: Some(Wall::from_unix_micros(number + 2)),
+        last_check: match seed % 2 {
+            0 => LastCheck::Exited(seed),
+            _ => LastCheck::Signaled(seed.into()),
+        },
+        deadline: Some(deadline(seed)),
+        denied: seed
+            .is_multiple_of(2)
+            .then(|| deadline(seed.wrapping_add(1))),
+        released: seed.is_multiple_of(3),
+        released_boot: seed.is_multiple_of(5).then_some([seed; 16]),
+        renewed: seed.is_multiple_of(7),
+        needs_proof: seed.is_multiple_of(11),
+    }
+}
+
+fn deadline(seed: u8) -> SavedDeadline {
+    let span = Duration::from_micros(u64::from(seed) * 1_000_001);
+    SavedDeadline {
+        boot: BootId::from_bytes([seed; 16]),
+        mono: Monotonic::from_boot(span),
+        wall: Wall::from_unix_micros(seed.into()),
+        remaining: span,
+    }
+}
+
+fn settings(seed: u8) -> ClientSettings {
+    let seconds = |n: u64| Duration::from_secs(u64::from(seed) + n);
+    ClientSettings {
+        key_id: KeyId::from_bytes([seed; 32]).ok(),
+        fingerprint: Some(Fingerprint::from_bytes([seed; 20])),
+        host: format!("host-{seed}"),
+        checker: Checker::new(format!("fping -q -- %(host)s; exit {seed}")).unwrap(),
+        timeout: seconds(1),
+        extended_timeout: seconds(2),
+        interval: seconds(3),
+        approval_delay: seconds(4),
+        approval_duration: seconds(5),
+        approved_by_default: seed.is_multiple_of(2),
+        enabled: !seed.is_multiple_of(3),
+    }
+}
