@@ -71,7 +71,7 @@ pub(crate) async fn complete(options: &CompleteOptions) -> Result<u8, Failure> {
     Ok(0)
 }
 
-/// What can stand at the end of a command line.
+/// Candidates for the last word of a command line.
 #[derive(PartialEq, Eq, Debug)]
 enum Candidates {
     /// One of these.
@@ -127,7 +127,7 @@ fn option<'c>(verb: &'c Command, word: &str) -> Option<&'c Arg> {
     option.get_action().takes_values().then_some(option)
 }
 
-/// What an option or a positional argument can be.
+/// The values of an option or a positional argument.
 fn values(argument: &Arg) -> Candidates {
     if matches!(argument.get_id().as_str(), "names" | "name" | "client") {
         return Candidates::Clients(Vec::new());
