@@ -17,7 +17,7 @@ pub(crate) const CLIENT_CONF: &str = "etc/nightlatch/client.conf";
 /// The program for the image, on the machine.
 const PROGRAM: &str = "nightlatch-boot";
 
-/// Where it may be, when it is not beside this one.
+/// Folders of the program when it is not beside this one.
 const PROGRAM_FOLDERS: [&str; 2] = ["usr/sbin", "usr/local/sbin"];
 
 /// The settings of the plugin runner, on the machine and in the image.
@@ -113,7 +113,7 @@ fn cannot_read(path: &Path, error: io::Error) -> Failure {
     Failure::new(EX_IOERR, format!("cannot read {}", path.display())).because(error)
 }
 
-/// Whether there is anything but comments.
+/// True when there is anything but comments.
 fn says_anything(text: &str) -> bool {
     let lines = text.lines().filter_map(|line| line.split('#').next());
     lines.into_iter().any(|line| !line.trim().is_empty())

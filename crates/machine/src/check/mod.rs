@@ -118,7 +118,7 @@ fn check(options: &MachineCheckOptions, report: &mut Report) -> Result<(), Failu
     Ok(())
 }
 
-/// Whether the machine may be away for as long as a reboot takes.
+/// Compares the time that a reboot takes with the time that the server allows.
 fn time(settings: &MachineSettings, terms: &RehearsalTerms, report: &mut Report) {
     let (downtime, from) = match settings.downtime {
         Some(given) => (given, "as client.conf says"),

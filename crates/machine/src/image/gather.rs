@@ -14,13 +14,13 @@ use crate::boot_files::{self, RUNNER_CONF};
 use crate::network::ConfFile;
 use crate::{keys, network};
 
-/// Where it is in the image.
+/// Its path in the image.
 const PROGRAM_PLACE: &str = "/usr/bin/nightlatch-boot";
 
-/// Where plugins of Mandos's users expect to be.
+/// Folder that plugins for Mandos expect.
 const PLUGINS: &str = "/lib/mandos/plugins.d";
 
-/// Where their helpers are.
+/// Folder of their helpers.
 const HELPERS: &str = "/lib/mandos/plugin-helpers";
 
 impl Plan {

@@ -22,7 +22,7 @@ use crate::accounts::Owner;
 /// The mode of folders that the plan does not speak of.
 const FOLDER_MODE: u32 = 0o755;
 
-/// How much of a file goes over at once.
+/// Bytes that are copied at once.
 const PART: usize = 1 << 20;
 
 /// Writes everything of the plan that needs no tool of the boot system. The modes are those of the plan, less

@@ -65,7 +65,7 @@ fn paths(plan: &Plan) -> Vec<&str> {
     files.chain(links).chain(programs).collect()
 }
 
-/// What makes a file of the plan come out of it.
+/// The text of a file that was made for the image.
 fn made<'p>(plan: &'p Plan, name: &str) -> &'p str {
     let path = format!("{FOLDER}/{name}");
     let file = plan.files.iter().find(|file| file.path == path).unwrap();

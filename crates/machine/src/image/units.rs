@@ -3,7 +3,6 @@
 use super::plan::{Link, Plan, PlannedFile, Source};
 use crate::accounts::Owner;
 
-/// Where systemd looks for them.
 const FOLDER: &str = "/usr/lib/systemd/system";
 
 /// Starts the service when somebody asks for a password.
