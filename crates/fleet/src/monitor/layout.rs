@@ -1,4 +1,4 @@
-//! Where everything stands on the screen: the same for drawing and for the mouse.
+//! The areas of the screen: the same for drawing and for the mouse.
 
 use ratatui::layout::Rect;
 
@@ -26,10 +26,10 @@ const FRAME: u16 = 2;
 /// A line of its own above each pane.
 const HEADING: u16 = 1;
 
-/// Where everything stands. What is not on the screen has no height.
+/// The areas of the screen. One that is not shown has no height.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub(crate) struct Areas {
-    /// Whether the terminal is too small for anything else.
+    /// True when the terminal is too small for anything else.
     pub(crate) too_small: bool,
     /// The uppermost line.
     pub(crate) title: Rect,
@@ -55,29 +55,24 @@ pub(crate) struct Areas {
     pub(crate) help_lines: usize,
 }
 
-/// The columns of the table: where each begins, and how wide it is.
+/// The columns of the table.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(crate) struct Columns {
-    /// The name.
     pub(crate) name: Column,
     /// The host; of no width on a narrow screen.
     pub(crate) host: Column,
-    /// The state.
     pub(crate) state: Column,
     /// The bar of the time left; of no width on a narrow screen.
     pub(crate) bar: Column,
     /// The time left.
     pub(crate) left: Column,
-    /// When it was last proved to be up; of no width on a narrow screen.
+    /// The last proof of life; of no width on a narrow screen.
     pub(crate) seen: Column,
 }
 
-/// A column.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(crate) struct Column {
-    /// Where it begins.
     pub(crate) x: u16,
-    /// How wide it is.
     pub(crate) width: u16,
 }
 
@@ -276,7 +271,7 @@ fn right(rest: &mut Rect, width: u16) -> Rect {
     })
 }
 
-/// What is below the heading of `area`.
+/// The area below the heading.
 fn below(area: Rect) -> Rect {
     let height = area.height.saturating_sub(HEADING);
     Rect {

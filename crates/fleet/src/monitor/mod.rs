@@ -30,7 +30,7 @@ use std::path::PathBuf;
 use clap::Args;
 use nightlatch_console::failure::{EX_CANTCREAT, EX_OSERR, EX_USAGE, Failure};
 
-/// `monitor`.
+/// The options of `monitor`.
 #[derive(Args, Debug)]
 pub struct MonitorOptions {
     /// Write everything that happens on the screen to a new FILE, for a report of a fault. It has the

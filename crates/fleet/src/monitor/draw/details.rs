@@ -6,7 +6,6 @@ use crate::monitor::layout::Areas;
 use crate::monitor::state::{LABEL, Pane, State};
 use crate::monitor::theme::Role;
 
-/// Draws them.
 pub(crate) fn draw(brush: &mut Brush<'_>, state: &State, areas: &Areas) {
     let area = areas.details;
     let Some(details) = &state.details else {

@@ -68,7 +68,7 @@ fn key(command: Command) -> String {
     key.map_or_else(String::new, |key| key.to_string())
 }
 
-/// How a title looks.
+/// The role of a title.
 pub(crate) fn title_role(state: &State, pane: Pane) -> Role {
     if state.focus == pane {
         Role::Active
