@@ -5,11 +5,11 @@ use std::io::Write;
 
 use cpio::newc;
 use libfuzzer_sys::fuzz_target;
-use nightlatch_machine::check::archive::{Members, Want, What, read_unpacked};
+use nightlatch_machine::check::archive::{Members, ReadMode, MemberKind, read_unpacked};
 
 fn read(bytes: &[u8]) -> Option<Members> {
     let mut members = Members::new();
-    read_unpacked(bytes, &|_| Want::Text, &mut members).ok()?;
+    read_unpacked(bytes, &|_| ReadMode::Text, &mut members).ok()?;
     Some(members)
 }
 
@@ -18,10 +18,10 @@ fuzz_target!(|bytes: &[u8]| {
     let mut written = Vec::new();
     for (path, member) in &members {
         let (kind, content) = match &member.what {
-            What::Text(text) => (0o100_000, text.as_str()),
-            What::Link(to) => (0o120_000, to.as_str()),
-            What::File(_) | What::Unread => unreachable!("all texts were asked for"),
-            What::Other => (0o040_000, ""),
+            MemberKind::Text(text) => (0o100_000, text.as_str()),
+            MemberKind::Link(to) => (0o120_000, to.as_str()),
+            MemberKind::File(_) | MemberKind::Unread => unreachable!("all texts were asked for"),
+            MemberKind::Other => (0o040_000, ""),
         };
         // Bytes that are no text are longer as one, and a text has an end.
         if content.len() > 60_000 {

@@ -3,16 +3,16 @@
 use std::ffi::{OsStr, OsString};
 use std::path::Path;
 
-/// What a command line means, the program's name first.
+/// The command line after the name of the program was read.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Called {
+pub(crate) enum Invocation {
     /// `mandos-ctl`, with these arguments.
     Ctl(Vec<OsString>),
     /// A verb, or whatever else the command line says.
     Command(Vec<OsString>),
 }
 
-impl Called {
+impl Invocation {
     /// Reads the name that the program was called by.
     pub(crate) fn by(arguments: impl IntoIterator<Item = OsString>) -> Self {
         let mut arguments = arguments.into_iter();
@@ -48,14 +48,14 @@ mod tests {
             ("not-mandos-keygen list", "not-mandos-keygen list"),
         ] {
             assert_eq!(
-                Called::by(words(line)),
-                Called::Command(words(meant)),
+                Invocation::by(words(line)),
+                Invocation::Command(words(meant)),
                 "{line}"
             );
         }
         assert_eq!(
-            Called::by(words("/usr/sbin/mandos-ctl --enable ctl")),
-            Called::Ctl(words("--enable ctl"))
+            Invocation::by(words("/usr/sbin/mandos-ctl --enable ctl")),
+            Invocation::Ctl(words("--enable ctl"))
         );
     }
 }

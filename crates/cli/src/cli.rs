@@ -3,7 +3,7 @@
 
 use std::ffi::OsString;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use nightlatch_fleet::monitor::MonitorOptions;
 use nightlatch_fleet::rehearsals::FleetCheckOptions;
 use nightlatch_fleet::verbs::ServerVerb;
@@ -14,8 +14,6 @@ use nightlatch_machine::enroll::{EnrollOptions, RotateOptions, UnenrollOptions};
 use nightlatch_machine::image::ImageOptions;
 use nightlatch_machine::keygen::KeygenOptions;
 use nightlatch_machine::network::NetworkOptions;
-
-use crate::completions::{CompleteOptions, CompletionsOptions};
 
 /// Unattended reboots for encrypted machines: the administrator's command.
 #[derive(Parser, Debug)]
@@ -130,6 +128,29 @@ pub(crate) struct CtlOptions {
         value_name = "OPTIONS"
     )]
     pub(crate) arguments: Vec<OsString>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct CompletionsOptions {
+    /// The shell
+    #[arg(value_enum)]
+    pub(crate) shell: Shell,
+}
+
+/// A shell with a script for completion.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub(crate) enum Shell {
+    Bash,
+    Zsh,
+    Fish,
+}
+
+/// `complete`, called by the shells.
+#[derive(Args, Debug)]
+pub(crate) struct CompleteOptions {
+    /// The words of the command line, the program's name first, up to the one to complete
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    pub(crate) words: Vec<String>,
 }
 
 const ENROLL_NOTES: &str = "\

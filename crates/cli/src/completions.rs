@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use clap::{Arg, Args, Command, CommandFactory, ValueEnum, ValueHint};
+use clap::{Arg, Command, CommandFactory, ValueHint};
 use nightlatch_bus::proxy::MandosProxy;
 use nightlatch_console::failure::Failure;
 use nightlatch_console::output;
@@ -11,31 +11,7 @@ use nightlatch_core::name::compare_naturally;
 use nightlatch_core::settings::client::{Setting, SettingKind, changeable_keys};
 use nightlatch_fleet::ctl;
 
-use crate::cli::Cli;
-
-/// `completions`.
-#[derive(Args, Debug)]
-pub(crate) struct CompletionsOptions {
-    /// The shell
-    #[arg(value_enum)]
-    pub(crate) shell: Shell,
-}
-
-/// A shell that can be told how to complete.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
-pub(crate) enum Shell {
-    Bash,
-    Zsh,
-    Fish,
-}
-
-/// `complete`, called by the shells.
-#[derive(Args, Debug)]
-pub(crate) struct CompleteOptions {
-    /// The words of the command line, the program's name first, up to the one to complete
-    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
-    pub(crate) words: Vec<String>,
-}
+use crate::cli::{Cli, CompleteOptions, CompletionsOptions, Shell};
 
 /// A person waits at the prompt: a server that does not answer in this time has no names.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -95,7 +71,7 @@ pub(crate) async fn complete(options: &CompleteOptions) -> Result<u8, Failure> {
     Ok(0)
 }
 
-/// What can stand at the end of a command line.
+/// Candidates for the last word of a command line.
 #[derive(PartialEq, Eq, Debug)]
 enum Candidates {
     /// One of these.
@@ -151,7 +127,7 @@ fn option<'c>(verb: &'c Command, word: &str) -> Option<&'c Arg> {
     option.get_action().takes_values().then_some(option)
 }
 
-/// What an option or a positional argument can be.
+/// The values of an option or a positional argument.
 fn values(argument: &Arg) -> Candidates {
     if matches!(argument.get_id().as_str(), "names" | "name" | "client") {
         return Candidates::Clients(Vec::new());

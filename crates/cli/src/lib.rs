@@ -20,15 +20,15 @@ use nightlatch_fleet::verbs::{self, check_config};
 use nightlatch_fleet::{ctl, monitor, rehearsals};
 use nightlatch_machine::{check, enroll, image, keygen, network};
 
-use called::Called;
+use called::Invocation;
 use cli::{Cli, Verb};
 use keys::MachineKeys;
 
 /// Runs the command line `arguments`, the program's name first, and says how it ended (sysexits.h).
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
-    let arguments = match Called::by(arguments) {
-        Called::Ctl(arguments) => return ExitCode::from(ctl::run(arguments)),
-        Called::Command(arguments) => arguments,
+    let arguments = match Invocation::by(arguments) {
+        Invocation::Ctl(arguments) => return ExitCode::from(ctl::run(arguments)),
+        Invocation::Command(arguments) => arguments,
     };
     let cli = match Cli::try_parse_from(arguments) {
         Ok(cli) => cli,

@@ -4,7 +4,7 @@ use std::io::{self, BufRead, IsTerminal, Write};
 
 use crate::failure::{EX_USAGE, Failure};
 
-/// Asked, and not answered with yes.
+/// Exit status after a question that was not answered with yes.
 const DECLINED: u8 = 1;
 
 /// Makes sure that `what` (as `remove foo`) is meant: by `--yes` (`yes_given`), or by a person at the terminal.
@@ -21,7 +21,7 @@ pub fn confirm(what: &str, yes_given: bool) -> Result<(), Failure> {
     }
 }
 
-/// Whether a person at the terminal says yes to `question`; `None` where nobody is.
+/// Asks at the terminal; true for y or yes, `None` when standard input or error is not a terminal.
 pub fn yes(question: &str) -> Option<bool> {
     if !io::stdin().is_terminal() || !io::stderr().is_terminal() {
         return None;

@@ -1,4 +1,4 @@
-//! The voice of the program on standard error: `nightlatch: WHAT`, `hint: WHAT TO DO`, notes.
+//! Errors and notes on standard error: `nightlatch: ERROR`, `hint: COMMAND`, `nightlatch: NOTE`.
 //!
 //! Lower case, no full stop, colour only on a terminal. Never carries a secret.
 
@@ -6,15 +6,15 @@ use std::error::Error;
 use std::fmt::{self, Write as _};
 use std::io::{self, IsTerminal, Write as _};
 
-/// The command line cannot be meant (sysexits.h).
+/// The command line is wrong (sysexits.h).
 pub const EX_USAGE: u8 = 64;
-/// What was given to work on is not what it should be.
+/// The input data are wrong.
 pub const EX_DATAERR: u8 = 65;
 /// A file to be read is not there or cannot be read.
 pub const EX_NOINPUT: u8 = 66;
 /// There is no such client.
 pub const EX_NOUSER: u8 = 67;
-/// Something else that is needed is not there.
+/// A service or program that is needed is missing.
 pub const EX_UNAVAILABLE: u8 = 69;
 /// A fault of our own.
 pub const EX_SOFTWARE: u8 = 70;
@@ -24,18 +24,18 @@ pub const EX_OSERR: u8 = 71;
 pub const EX_CANTCREAT: u8 = 73;
 /// Reading or writing failed.
 pub const EX_IOERR: u8 = 74;
-/// It did not happen in time; it may later.
+/// A time-out; a later attempt may succeed.
 pub const EX_TEMPFAIL: u8 = 75;
-/// Who was asked answered something that makes no sense.
+/// The peer's answer violates its protocol.
 pub const EX_PROTOCOL: u8 = 76;
-/// It is not allowed.
+/// Permission denied.
 pub const EX_NOPERM: u8 = 77;
 /// A configuration has faults.
 pub const EX_CONFIG: u8 = 78;
 /// Nobody reads the output any more: the exit status of a shell's command that SIGPIPE ended.
 const UNREAD: u8 = 128 + 13;
 
-/// Why a verb did not do what it was asked to: for a person, with what they can do about it.
+/// An error for a person, with its exit status and a hint that tells how to mend it.
 #[derive(Debug)]
 pub struct Failure {
     exit: u8,
@@ -55,12 +55,12 @@ impl Failure {
         }
     }
 
-    /// Nobody reads the output any more. Nothing is said of it.
+    /// The reader closed the output: nothing is printed about it.
     pub fn unread() -> Self {
         Self::new(UNREAD, "")
     }
 
-    /// Says what it is about.
+    /// Puts the subject before the message.
     pub fn about(mut self, subject: &str) -> Self {
         self.what = format!("{subject}: {}", self.what);
         self
@@ -83,12 +83,12 @@ impl Failure {
         self.exit
     }
 
-    /// What the administrator can do.
+    /// The text of the `hint:` line.
     pub fn hint_text(&self) -> Option<String> {
         self.hint.clone()
     }
 
-    /// Says it on standard error.
+    /// Prints the error and its hint on standard error.
     pub fn report(&self) {
         if self.exit == UNREAD {
             return;
@@ -113,12 +113,12 @@ impl fmt::Display for Failure {
     }
 }
 
-/// Says on standard error what was done or what is worth knowing.
+/// Prints a line on standard error.
 pub fn note(text: impl fmt::Display) {
     say(PLAIN, "nightlatch:", &text.to_string());
 }
 
-/// Says on standard error that something is not as it should be, but no reason to give up.
+/// Prints a warning on standard error.
 pub fn warn(text: impl fmt::Display) {
     say(YELLOW, "nightlatch: warning:", &text.to_string());
 }

@@ -1,4 +1,4 @@
-//! What was found: one line each as it is found, or all of it as JSON at the end.
+//! The report of a check: findings are printed one by one, or all of them as JSON at the end.
 
 use std::io::{self, IsTerminal};
 
@@ -9,43 +9,43 @@ use crate::failure::Failure;
 use crate::output::table::visible;
 use crate::output::{self, Style};
 
-/// How good a finding is.
+/// Severity of a finding.
 #[derive(Clone, Copy, PartialEq, Eq, Serialize, Debug)]
 #[serde(rename_all = "lowercase")]
 pub enum Level {
     /// As it should be.
     Ok,
-    /// It may go wrong.
+    /// A reboot may fail.
     Warning,
-    /// It will go wrong.
+    /// A reboot will fail.
     Failed,
 }
 
-/// One line.
+/// One line of a report.
 #[derive(Clone, PartialEq, Eq, Serialize, Debug)]
 pub struct Finding {
-    /// How good it is.
+    /// Severity, which colours the line.
     pub level: Level,
-    /// What it is about: `image`, `server`, ...
+    /// Subject: `image`, `server`, or the name of a client.
     pub about: String,
-    /// What was found.
+    /// The finding without a full stop.
     pub said: String,
-    /// What a person can do.
+    /// The command or change that mends it.
     pub hint: Option<String>,
 }
 
-/// All findings.
+/// The findings of one check.
 #[derive(Debug)]
 pub struct Report {
     json: bool,
     findings: Vec<Finding>,
-    /// Nobody reads it any more: told once, at the end.
+    /// The reader closed the output: returned once, at the end.
     unread: Option<Failure>,
-    /// Room for what lines are about.
+    /// Columns for the subjects.
     width: usize,
     /// The password was fetched, as a boot would.
     tried: bool,
-    /// Something stands on the terminal that says what is being done.
+    /// A line about the current step is on the terminal.
     busy: bool,
 }
 
@@ -79,7 +79,7 @@ impl Report {
         self.tried = true;
     }
 
-    /// Says on a terminal what takes a while, until something is found.
+    /// Shows the current step on a terminal until the next finding.
     pub fn busy(&mut self, what: &str) {
         if self.json || !io::stderr().is_terminal() {
             return;
@@ -97,35 +97,35 @@ impl Report {
         }
     }
 
-    /// It is as it should be.
+    /// Adds what is as it should be.
     pub fn good(&mut self, about: &str, said: impl Into<String>) {
         self.add(Level::Ok, about, said.into(), None);
     }
 
-    /// It may keep the machine from coming back.
+    /// Adds what may keep the machine from coming back.
     pub fn doubtful(&mut self, about: &str, said: impl Into<String>, hint: Option<String>) {
         self.add(Level::Warning, about, said.into(), hint);
     }
 
-    /// It will.
+    /// Adds what will keep the machine from coming back.
     pub fn bad(&mut self, about: &str, said: impl Into<String>, hint: Option<String>) {
         self.add(Level::Failed, about, said.into(), hint);
     }
 
-    /// Whether the machine would not come back.
+    /// True when a finding is [`Level::Failed`].
     pub fn is_bad(&self) -> bool {
         self.findings
             .iter()
             .any(|found| found.level == Level::Failed)
     }
 
-    /// How many things would keep it from coming back.
+    /// Number of findings of [`Level::Failed`].
     pub fn failures(&self) -> usize {
         let bad = self.findings.iter();
         bad.filter(|found| found.level == Level::Failed).count()
     }
 
-    /// What would keep it from coming back, in one line.
+    /// The first finding of [`Level::Failed`] in one line.
     pub fn reason(&self) -> Option<String> {
         let mut bad = self
             .findings
@@ -135,7 +135,7 @@ impl Report {
             .map(|found| format!("{}: {}", found.about, found.said))
     }
 
-    /// It is as good as `level` says.
+    /// Adds a finding, and prints it unless the report is JSON.
     pub fn add(&mut self, level: Level, about: &str, said: String, hint: Option<String>) {
         self.clear();
         let finding = Finding {

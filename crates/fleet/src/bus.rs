@@ -1,4 +1,4 @@
-//! The bus as verbs use it: connecting, and its errors with what the administrator can do.
+//! The connection to the system bus, and the errors of calls with hints for the administrator.
 
 use nightlatch_bus::error::BusError;
 use nightlatch_bus::proxy::MandosProxy;
@@ -13,14 +13,14 @@ pub(crate) async fn connect() -> Result<MandosProxy, Failure> {
     MandosProxy::connect().await.map_err(failure)
 }
 
-/// Tells what the server itself wants mended. A server without such words has nothing to say.
+/// Prints the warnings of the server. One without our interface has none.
 pub(crate) async fn tell_warnings(server: &MandosProxy) {
     if let Ok(about) = server.about().await {
         about.warnings.iter().for_each(|line| warn(visible(line)));
     }
 }
 
-/// What a failed call means to a person.
+/// The error of a call with its exit status and hint.
 pub(crate) fn failure(error: BusError) -> Failure {
     let exit = match &error {
         BusError::NoBus(_)

@@ -1,4 +1,4 @@
-//! What the success of a checker proves, in words, from its text as a server shows it.
+//! Describes what the success of a checker proves, by its text on the bus.
 
 use nightlatch_bus::client::ClientView;
 use nightlatch_console::output::human;
@@ -7,11 +7,11 @@ use nightlatch_core::checker::Checker;
 /// As many names as a note lists.
 const LISTED: usize = 5;
 
-/// What `builtin:ssh-hostkey` needs, for a hint.
+/// The hint that leads to `builtin:ssh-hostkey`.
 pub(crate) const INSTEAD: &str =
     "write checker = builtin:ssh-hostkey and ssh_fingerprint (clients.conf(5))";
 
-/// In the words of `show`.
+/// For `show`.
 pub(crate) fn of(checker: &str) -> &'static str {
     match Checker::new(checker) {
         Ok(checker) if checker.proves_private_key() => "the machine's SSH host key, by a signature",

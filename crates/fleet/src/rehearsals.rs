@@ -1,4 +1,4 @@
-//! `nightlatch check --all`, on the server: when did each machine last rehearse, and how did it go?
+//! `nightlatch check --all`, on the server: the last rehearsal of each machine, with its result.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -30,18 +30,18 @@ pub struct FleetCheckOptions {
     pub(crate) max_age: u16,
 }
 
-/// How the reasons begin for which the server refuses a rehearsal only.
+/// Prefix of the reasons for which the server refuses a rehearsal only.
 const REHEARSAL: &str = "rehearsal-";
 
 /// The last rehearsal of a machine.
 #[derive(Clone, PartialEq, Eq, Debug)]
 struct Rehearsal {
     time: Wall,
-    /// Why it was refused, if it was.
+    /// The reason of a refusal.
     refused: Option<String>,
 }
 
-/// Says of each client of the server whether it rehearsed lately.
+/// Reports for each client of the server if it rehearsed lately.
 pub async fn run(options: &FleetCheckOptions, json: bool) -> Result<u8, Failure> {
     let server = bus::connect().await?;
     let now = clock::now().wall;

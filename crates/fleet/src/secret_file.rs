@@ -11,7 +11,7 @@ use zeroize::Zeroizing;
 /// some other file.
 const MAX_SECRET: usize = 1 << 20;
 
-/// How much is read at once.
+/// Bytes read at once.
 const PART: usize = 4096;
 
 /// Reads all of `file`; `-` is standard input.

@@ -1,4 +1,4 @@
-//! Which clients a verb is about: names, patterns, or all.
+//! Selects the clients of a verb: by names, by patterns, or all.
 
 use clap::Args;
 use glob::Pattern;
@@ -8,7 +8,7 @@ use nightlatch_console::output::table::visible;
 use nightlatch_core::name::compare_naturally;
 use nightlatch_core::suggest;
 
-/// Which clients, for verbs that must be told.
+/// Selects clients, for verbs that have no default.
 #[derive(Args, Debug, Default)]
 pub(crate) struct SelectOptions {
     /// Names of clients, or patterns: * any text, ? any character, [a-f] one of these
@@ -23,15 +23,14 @@ pub(crate) struct SelectOptions {
 /// The clients that were chosen, in the order of the server and each once.
 #[derive(Debug)]
 pub(crate) struct Selection<'c> {
-    /// The clients.
     pub(crate) clients: Vec<&'c ClientView>,
-    /// Whether all of them were named one by one. What a pattern caught may surprise.
+    /// True when each was named. The matches of a pattern may surprise.
     pub(crate) by_name: bool,
 }
 
 impl<'c> Selection<'c> {
-    /// The clients that `which` says. A name or a pattern that fits nobody is an error, and so is `--all`
-    /// of no clients.
+    /// The clients that `which` selects. A name or a pattern without a match is an error, and so is `--all` without
+    /// clients.
     pub(crate) fn of(clients: &'c [ClientView], which: &SelectOptions) -> Result<Self, Failure> {
         if which.all {
             if clients.is_empty() {
@@ -101,7 +100,7 @@ pub(crate) fn one<'c>(clients: &'c [ClientView], name: &str) -> Result<&'c Clien
     found.ok_or_else(|| unknown(clients, name))
 }
 
-/// Whether `text` has a character that makes it a pattern.
+/// True when `text` has a character that makes it a pattern.
 fn is_pattern(text: &str) -> bool {
     text.contains(['*', '?', '['])
 }

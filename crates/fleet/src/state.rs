@@ -1,9 +1,9 @@
-//! How a client stands, in one word.
+//! The state of a client in one word.
 
 use nightlatch_bus::client::{CheckStatus, ClientView};
 use nightlatch_console::output::Style;
 
-/// The word, the most urgent first.
+/// The states, the most urgent first.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, clap::ValueEnum)]
 pub(crate) enum State {
     /// A request waits for a person's decision.
@@ -17,7 +17,6 @@ pub(crate) enum State {
 }
 
 impl State {
-    /// That of `client`.
     pub(crate) fn of(client: &ClientView) -> Self {
         let failed = !matches!(
             client.last_check,
@@ -42,7 +41,6 @@ impl State {
         }
     }
 
-    /// How it is shown.
     pub(crate) const fn style(self) -> Style {
         match self {
             Self::Waiting => Style::Warning,

@@ -10,9 +10,8 @@ use nightlatch_core::key_id::KeyId;
 use super::files::{self, below, make_folder, put_in_place, write_new};
 use super::report::Report;
 
-/// Where mandos-keygen(8) makes keys, today and before.
+/// Key folders of mandos-keygen(8), of today and of earlier versions.
 const KEYS: [&str; 2] = ["/etc/keys/mandos", "/etc/mandos/keys"];
-/// Where ours are.
 const OUR_KEYS: &str = "/etc/nightlatch/keys";
 
 /// Options of plugins and of their runner (plugin-runner(8mandos)); read here as they are.
@@ -58,7 +57,7 @@ pub trait KeyFolders {
     fn copy(&self, from: &Path, to: &Path, replace: bool) -> Result<(), Failure>;
 }
 
-/// What is to be done.
+/// The steps of the import of a client.
 pub(crate) struct ClientPlan {
     keys: PathBuf,
     our_keys: PathBuf,
@@ -135,7 +134,7 @@ impl ClientPlan {
         }))
     }
 
-    /// What would be overwritten.
+    /// Files and folders that the import would overwrite.
     pub(crate) fn in_the_way(&self, key_folders: &dyn KeyFolders) -> Vec<PathBuf> {
         let places = self.copies.iter().filter_map(CopiedFile::place);
         let places = places.filter(|place| place.symlink_metadata().is_ok());
@@ -143,7 +142,6 @@ impl ClientPlan {
         keys.into_iter().chain(places).collect()
     }
 
-    /// Does it.
     pub(crate) fn carry_out(
         &self,
         key_folders: &dyn KeyFolders,

@@ -27,7 +27,7 @@ const LINE: usize = 64;
 /// The server's file as ours, and what it does not say any more.
 pub(crate) struct ServerConf {
     pub(crate) text: Zeroizing<String>,
-    /// Where the state is, as the file has it; `None` for the default.
+    /// `statedir` as the file has it; `None` for the default.
     pub(crate) statedir: Option<PathBuf>,
     /// Each a sentence without a full stop.
     pub(crate) left_out: Vec<String>,

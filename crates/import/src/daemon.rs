@@ -10,10 +10,9 @@ use nightlatch_core::client::saved::Saved;
 
 const NAME: &str = "nightlatchd";
 
-/// Where the system has programs of this kind, whatever the search path of an administrator says.
+/// Folders of system programs, which are not on every administrator's search path.
 const PLACES: [&str; 2] = ["/usr/sbin", "/usr/local/sbin"];
 
-/// The program.
 pub(crate) struct Daemon(PathBuf);
 
 impl Daemon {

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use nightlatch_core::ini::IniEntry;
 use zeroize::Zeroizing;
 
-/// What a line that is not taken over begins with.
+/// Prefix of a line that is not taken over.
 const OFF: &str = "# not taken over from Mandos: ";
 
 /// Lines to be taken out of force, and text to be put between lines. Lines count from 1.

@@ -45,8 +45,8 @@ pub(crate) fn read_whole(file: &Path) -> io::Result<Zeroizing<Vec<u8>>> {
     Ok(bytes)
 }
 
-/// Whether there is anything to lose at `place`: a configuration that says nothing, as the sample that a package
-/// installs, is nothing. What cannot be read may say something.
+/// True when the file at `place` has settings. A configuration of comments alone, as the sample that a package
+/// installs, has none; a file that cannot be read may have some.
 pub(crate) fn holds_settings(place: &Path) -> bool {
     place.symlink_metadata().is_ok()
         && read_whole(place).map_or(true, |text| !says_nothing(&String::from_utf8_lossy(&text)))

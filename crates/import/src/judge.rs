@@ -1,7 +1,6 @@
-//! What becomes of each client: the rules of an import (docs/decisions/0065). Pure: the moment is an
-//! argument.
+//! The rules of an import for each client (docs/decisions/0065). Pure: the time is an argument.
 //!
-//! Never makes a client enabled that was disabled, whose time had run out, or that was removed.
+//! Never enables a client that was disabled or removed, or whose deadline had passed.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,14 +14,11 @@ use nightlatch_openpgp::Error;
 
 use super::state::{StockClient, StockSettings};
 
-/// How a client will stand.
+/// The state of a client after the import.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Standing {
+pub(crate) enum ImportedState {
     /// The stock server never knew it: it starts as `clients.conf` says.
-    New {
-        /// Whether that is enabled.
-        enabled: bool,
-    },
+    New { enabled: bool },
     /// An administrator removed it.
     Removed,
     /// It was disabled.
@@ -33,18 +29,18 @@ pub(crate) enum Standing {
     Enabled(Wall),
 }
 
-/// What becomes of a client.
-pub(crate) struct Judged {
-    pub(crate) standing: Standing,
+/// The result for one client.
+pub(crate) struct ImportedClient {
+    pub(crate) standing: ImportedState,
     /// The settings that were changed at run time.
     pub(crate) changed: Vec<&'static str>,
-    /// What is not as it was, each a sentence without a full stop.
+    /// Differences from the state before, each a sentence without a full stop.
     pub(crate) remarks: Vec<String>,
-    /// What the store shall hold; nothing for a new client.
+    /// The state for the store; `None` for a new client.
     pub(crate) saved: Option<SavedClient>,
 }
 
-/// When it is, and in which boot.
+/// The time of the import, and the boot that it belongs to.
 #[derive(Clone, Copy)]
 pub(crate) struct Clock {
     pub(crate) now: Now,
@@ -52,9 +48,9 @@ pub(crate) struct Clock {
 }
 
 /// A client in `clients.conf` of which the state knows nothing.
-pub(crate) fn unknown(config: &ClientConfig) -> Judged {
-    Judged {
-        standing: Standing::New {
+pub(crate) fn unknown(config: &ClientConfig) -> ImportedClient {
+    ImportedClient {
+        standing: ImportedState::New {
             enabled: config.settings.enabled,
         },
         changed: Vec::new(),
@@ -64,9 +60,9 @@ pub(crate) fn unknown(config: &ClientConfig) -> Judged {
 }
 
 /// A client in `clients.conf` that an administrator removed.
-pub(crate) fn removed(config: &ClientConfig, configured: &StockSettings) -> Judged {
-    Judged {
-        standing: Standing::Removed,
+pub(crate) fn removed(config: &ClientConfig, configured: &StockSettings) -> ImportedClient {
+    ImportedClient {
+        standing: ImportedState::Removed,
         changed: Vec::new(),
         remarks: Vec::new(),
         saved: Some(SavedClient {
@@ -86,7 +82,7 @@ pub(crate) fn present(
     configured: &StockSettings,
     secret: Result<Secret, Error>,
     clock: Clock,
-) -> Result<Judged, Error> {
+) -> Result<ImportedClient, Error> {
     let mut remarks = Vec::new();
     let configured = settings(configured, config, &mut Vec::new());
     let in_force = settings(&client.settings, config, &mut remarks);
@@ -120,7 +116,7 @@ pub(crate) fn present(
         secret: secret.map(Arc::new),
         state,
     }));
-    Ok(Judged {
+    Ok(ImportedClient {
         standing,
         changed,
         remarks,
@@ -134,23 +130,22 @@ pub(crate) fn present(
     })
 }
 
-/// How it stands, and until when it is enabled.
 fn standing(
     client: &StockClient,
     settings: &ClientSettings,
     clock: Clock,
     remarks: &mut Vec<String>,
-) -> (Standing, Option<SavedDeadline>) {
+) -> (ImportedState, Option<SavedDeadline>) {
     if !client.settings.enabled {
-        return (Standing::Disabled, None);
+        return (ImportedState::Disabled, None);
     }
     // Enabled without a deadline is a state that no server writes: it has no time left.
     let Some(expires) = client.expires else {
-        return (Standing::Expired(clock.now.wall), None);
+        return (ImportedState::Expired(clock.now.wall), None);
     };
     let left = expires.since(clock.now.wall);
     if left.is_zero() {
-        return (Standing::Expired(expires), None);
+        return (ImportedState::Expired(expires), None);
     }
     let longest = longest(settings);
     if left > longest {
@@ -158,7 +153,7 @@ fn standing(
             .push("its deadline was later than its settings can give, and is cut to that".into());
     }
     let deadline = moment(left.min(longest), clock);
-    (Standing::Enabled(deadline.wall), Some(deadline))
+    (ImportedState::Enabled(deadline.wall), Some(deadline))
 }
 
 /// The most that is ever left: after a proof of life, after a delivery, or after the stock server

@@ -93,7 +93,7 @@ fn refuse_to_overwrite(places: &[PathBuf], force: bool) -> Result<(), Failure> {
     .hint("keep them, or replace them with --force; a backup of each stays beside it"))
 }
 
-/// Whether it is to be done: said on the command line, else asked where a person is.
+/// True with `--yes`, or after a yes at the terminal.
 fn agreed(options: &ImportOptions) -> bool {
     if options.dry_run || options.yes {
         return options.yes;

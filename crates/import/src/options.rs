@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-/// `import-mandos`.
+/// The options of `import-mandos`.
 #[derive(Args, Debug)]
 pub struct ImportOptions {
     /// The root of the file system that Mandos is in, as a mounted disk or a backup: its etc and var

@@ -14,7 +14,7 @@ pub use node::{DateTime, Entries, Items, View};
 
 use node::{Id, Node};
 
-/// What a pickle holds.
+/// The values of a pickle.
 pub struct Pickle<'p> {
     nodes: Vec<Node<'p>>,
     root: Id,
@@ -38,17 +38,17 @@ pub struct Value<'a> {
     id: Id,
 }
 
-/// Why a file is not read, and where.
+/// The fault of a pickle, and its position.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("byte {at}: {fault}")]
 pub struct PickleError {
     /// The offset of the opcode, from 0.
     pub at: usize,
-    /// What is wrong with it.
+    /// The fault itself.
     pub fault: Fault,
 }
 
-/// What is wrong with a pickle. None shows a value: it may be a secret.
+/// The faults of a pickle. None shows a value, which may be a secret.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum Fault {
     /// The end comes too early.

@@ -1,4 +1,4 @@
-//! What an import would do, line by line, for a person.
+//! The plan of an import as lines for a person.
 
 use std::fmt::Display;
 use std::io::{self, Write};
@@ -8,7 +8,7 @@ use std::path::Path;
 #[derive(Default)]
 pub(crate) struct Report {
     lines: Vec<String>,
-    /// What is not taken over: told after everything else.
+    /// What is not taken over; printed last.
     not_taken: Vec<String>,
 }
 
@@ -23,12 +23,12 @@ impl Report {
         self.line(format_args!("{} -> {}", from.display(), to.display()));
     }
 
-    /// Anything else.
+    /// Adds a line.
     pub(crate) fn line(&mut self, text: impl Display) {
         self.lines.push(format!("  {text}"));
     }
 
-    /// What belongs to the line before.
+    /// Adds a line that belongs to the one before.
     pub(crate) fn detail(&mut self, text: impl Display) {
         self.lines.push(format!("    {text}"));
     }

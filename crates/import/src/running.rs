@@ -1,5 +1,5 @@
-//! Whether a stock server runs on this host, by the list of processes (proc(5)): without D-Bus and
-//! under systemd it leaves no other trace.
+//! Finds a running stock server in the list of processes (proc(5)). Without D-Bus and under systemd it leaves no other
+//! trace.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -18,8 +18,7 @@ pub(crate) fn mandos() -> Option<u32> {
         })
 }
 
-/// Whether these arguments, each ended by a zero byte, are those of the server: a script, so the
-/// interpreter comes first.
+/// True for the arguments of the server, each ended by a zero byte. It is a script, so the interpreter comes first.
 fn is_mandos(arguments: &[u8]) -> bool {
     let mut words = arguments.split(|byte| *byte == 0);
     let name = |word: Option<&[u8]>| {

@@ -9,7 +9,7 @@ use std::thread;
 use nightlatch_core::secret::{Secret, SecretBuffer};
 use nightlatch_openpgp::{Error, decrypt_with_passphrase};
 
-/// What every passphrase begins with.
+/// Prefix of every passphrase.
 const PREFIX: &[u8] = b"mandos";
 
 /// The longest passphrase that is written in hexadecimal.
@@ -22,7 +22,7 @@ const MAX_SECRET: usize = 1 << 20;
 pub(crate) struct Sealed<'a> {
     /// As it stands in the state.
     pub(crate) encrypted: &'a [u8],
-    /// What `clients.conf` says now.
+    /// The secret in `clients.conf`.
     pub(crate) configured: &'a Secret,
 }
 

@@ -27,20 +27,19 @@ const STATEDIR: &str = "/var/lib/mandos";
 const STATE: &str = "clients.pickle";
 const DEFAULTS: &str = "/etc/default/mandos";
 
-/// Ours.
 const OUR_FOLDER: &str = "/etc/nightlatch";
 const OUR_STATEDIR: &str = "/var/lib/nightlatch";
 const OUR_CONF: &str = "nightlatch.conf";
 const OUR_CLIENTS: &str = "clients.conf";
 const OUR_MORE_CLIENTS: &str = "clients.d";
 
-/// Where the files wait until the state is taken over.
+/// Folder of the new files until the state is taken over.
 const STAGE: &str = ".import-mandos";
 
 /// The group that may read the configuration at a reload, where the host has it.
 const OUR_GROUP: &str = "_nightlatch";
 
-/// What is to be done.
+/// The steps of the import of a server.
 pub(crate) struct ServerPlan {
     conf: Option<ServerConf>,
     clients: Clients,
@@ -50,7 +49,6 @@ pub(crate) struct ServerPlan {
     statedir: PathBuf,
 }
 
-/// Whether a stock server is configured below `from`.
 pub(crate) fn is_there(from: &Path) -> bool {
     below(from, CLIENTS.as_ref()).exists()
 }
@@ -106,14 +104,13 @@ impl ServerPlan {
         })
     }
 
-    /// What would be overwritten.
+    /// Files and folders that the import would overwrite.
     pub(crate) fn in_the_way(&self) -> Vec<PathBuf> {
         let mut places = vec![self.folder.join(OUR_CONF), self.folder.join(OUR_CLIENTS)];
         places.retain(|place| files::holds_settings(place));
         places
     }
 
-    /// Does it.
     pub(crate) fn carry_out(&self, force: bool) -> Result<(), Failure> {
         let more = self.folder.join(OUR_MORE_CLIENTS);
         let no_others = |mut entries: fs::ReadDir| entries.next().is_none();

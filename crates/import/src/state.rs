@@ -1,4 +1,4 @@
-//! What `clients.pickle` says, in types of our own. Nothing is judged here.
+//! The content of `clients.pickle` in types of our own. Decides nothing.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -11,8 +11,8 @@ use super::pickle::{self, PickleError, Value, View};
 pub(crate) struct StockState {
     /// The clients that exist, by name.
     pub(crate) clients: BTreeMap<String, StockClient>,
-    /// What `clients.conf` said when the server last read it, by name. A client that stands here only
-    /// was removed by an administrator.
+    /// The settings in `clients.conf` when the server last read it, by name. A client that is only in here was removed
+    /// by an administrator.
     pub(crate) configured: BTreeMap<String, StockSettings>,
 }
 
@@ -22,14 +22,14 @@ pub(crate) struct StockClient {
     pub(crate) settings: StockSettings,
     /// Its secret, encrypted by the configured one.
     pub(crate) encrypted_secret: Vec<u8>,
-    /// When it will be disabled; missing when it is disabled, and perhaps otherwise.
+    /// The deadline; missing when it is disabled, and possibly otherwise.
     pub(crate) expires: Option<Wall>,
     pub(crate) created: Wall,
     pub(crate) last_enabled: Option<Wall>,
     pub(crate) last_checked_ok: Option<Wall>,
     pub(crate) last_approval_request: Option<Wall>,
     pub(crate) last_check: LastCheck,
-    /// Whether an administrator's denial was in force.
+    /// True while an administrator's denial counted.
     pub(crate) denied: bool,
 }
 
@@ -48,7 +48,7 @@ pub(crate) struct StockSettings {
     pub(crate) enabled: bool,
 }
 
-/// Why a state cannot be read.
+/// A state that cannot be read.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub(crate) enum StateError {
     /// It is no pickle of plain data.
@@ -60,11 +60,8 @@ pub(crate) enum StateError {
     /// A client is not described as expected.
     #[error("client {client:?}: expected {expected} as {attribute:?}")]
     Attribute {
-        /// Whose.
         client: String,
-        /// Which attribute.
         attribute: &'static str,
-        /// What it must be.
         expected: &'static str,
     },
 }
@@ -144,7 +141,7 @@ fn settings(attributes: &Attributes<'_>) -> Result<StockSettings, StateError> {
     })
 }
 
-/// How Mandos numbers it: -2 for none yet, -1 for one killed by a signal, else the exit status.
+/// In Mandos's numbers: -2 before the first check, -1 for a checker killed by a signal, else its exit status.
 fn last_check(attributes: &Attributes<'_>) -> Result<LastCheck, StateError> {
     let wrong = || attributes.expected("last_checker_status", "a number from -2 to 255");
     match attributes.view("last_checker_status") {
@@ -158,7 +155,7 @@ fn last_check(attributes: &Attributes<'_>) -> Result<LastCheck, StateError> {
     }
 }
 
-/// Which signal; 0 where the file does not say.
+/// The number of the signal; 0 where the file has none.
 fn signal(attributes: &Attributes<'_>) -> i32 {
     match attributes.view("last_checker_signal") {
         Some(View::Int(signal)) => i32::try_from(signal).unwrap_or(0),
@@ -166,7 +163,7 @@ fn signal(attributes: &Attributes<'_>) -> i32 {
     }
 }
 
-/// What stands under a client's name.
+/// The attributes of one client.
 struct Attributes<'a> {
     client: &'a str,
     attributes: HashMap<&'a str, Value<'a>>,

@@ -12,7 +12,7 @@ use nightlatch_core::time::Wall;
 use nightlatch_openpgp::Error;
 use nightlatch_sys::clock;
 
-use super::judge::{self, Clock, Judged, Standing};
+use super::judge::{self, Clock, ImportedClient, ImportedState};
 use super::report::Report;
 use super::secret::{self, Sealed};
 use super::state::{StockClient, StockState};
@@ -55,7 +55,7 @@ pub(crate) fn state(
             (None, None) => judge::unknown(config),
         };
         report.detail(told(name, &judged));
-        expired += usize::from(matches!(judged.standing, Standing::Expired(_)));
+        expired += usize::from(matches!(judged.standing, ImportedState::Expired(_)));
         saved.clients.extend(judged.saved);
     }
     for name in forgotten(state, clients) {
@@ -96,7 +96,7 @@ fn open<'a>(
     names.zip(secret::open_all(&sealed)).collect()
 }
 
-/// Who is in the state only.
+/// Names of clients that are in the state only.
 fn forgotten<'a>(state: &'a StockState, clients: &[ClientConfig]) -> BTreeSet<&'a str> {
     let configured: HashSet<&str> = clients.iter().map(|it| it.name.as_str()).collect();
     let known = state.clients.keys().chain(state.configured.keys());
@@ -106,19 +106,21 @@ fn forgotten<'a>(state: &'a StockState, clients: &[ClientConfig]) -> BTreeSet<&'
         .collect()
 }
 
-/// What becomes of a client, in one line.
-fn told(name: &str, judged: &Judged) -> String {
+/// The line about one client.
+fn told(name: &str, judged: &ImportedClient) -> String {
     let mut line = match judged.standing {
-        Standing::New { enabled: true } => {
+        ImportedState::New { enabled: true } => {
             format!("{name}: new, starts enabled as clients.conf says")
         }
-        Standing::New { enabled: false } => {
+        ImportedState::New { enabled: false } => {
             format!("{name}: new, starts disabled as clients.conf says")
         }
-        Standing::Removed => format!("{name}: removed, and stays so"),
-        Standing::Disabled => format!("{name}: disabled"),
-        Standing::Expired(when) => format!("{name}: disabled, its time ran out at {}", date(when)),
-        Standing::Enabled(until) => format!("{name}: enabled until {}", date(until)),
+        ImportedState::Removed => format!("{name}: removed, and stays so"),
+        ImportedState::Disabled => format!("{name}: disabled"),
+        ImportedState::Expired(when) => {
+            format!("{name}: disabled, its time ran out at {}", date(when))
+        }
+        ImportedState::Enabled(until) => format!("{name}: enabled until {}", date(until)),
     };
     if !judged.changed.is_empty() {
         let _ = write!(line, "; changed at run time: {}", judged.changed.join(", "));

@@ -13,9 +13,9 @@ use nightlatch_core::kernel_command_line::KernelParameters;
 use nightlatch_core::settings::machine::MachineSettings;
 use rustix::fs::{MemfdFlags, memfd_create};
 
-use crate::image;
+use crate::boot_files;
 
-/// Where boot loaders have the kernel's command line: one word before it and a kernel, or the whole file.
+/// Files of boot loaders with the kernel's command line: on lines after one word and a kernel, or as the whole file.
 const GRUB: [&str; 2] = ["boot/grub/grub.cfg", "boot/grub2/grub.cfg"];
 const ENTRIES: [&str; 3] = [
     "boot/loader/entries",
@@ -27,7 +27,7 @@ const WHOLE: [&str; 1] = ["etc/kernel/cmdline"];
 /// The command line of the boot that runs.
 const RUNNING: &str = "proc/cmdline";
 
-/// What the client is told at the next boot.
+/// The options of the boot client at the next boot.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct BootCommand {
     /// The client's options, in their order: the last one of a kind counts.
@@ -36,11 +36,11 @@ pub(crate) struct BootCommand {
     from_file: usize,
     /// True when the client is not started at all.
     pub(crate) is_off: bool,
-    /// Where the kernel's command line is from.
+    /// The source of the kernel's command line, for a sentence.
     pub(crate) kernel_line: String,
-    /// What it asks for.
+    /// The parameters on the kernel's command line.
     pub(crate) parameters: KernelParameters,
-    /// What the programs of the image say of their options.
+    /// Complaints of the programs of the image about their options.
     pub(crate) complaints: Vec<String>,
 }
 
@@ -50,9 +50,9 @@ impl BootCommand {
     /// # Errors
     /// When the program of the image is not installed or cannot be run, or a file cannot be read.
     pub(crate) fn of(root: &Path, settings: &MachineSettings) -> Result<Self, Failure> {
-        let program = image::program(root)?;
+        let program = boot_files::program(root)?;
         let (line, from) = kernel_line(root);
-        let runner = image::runner_options(root)?;
+        let runner = boot_files::runner_options(root, &mut Vec::new())?;
         let failed = |error: io::Error| {
             let what = format!("cannot run {}", program.display());
             Failure::new(EX_UNAVAILABLE, what).because(error)
@@ -208,7 +208,7 @@ fn path_of(memory: &OwnedFd) -> PathBuf {
 /// The interface that initramfs-tools gives the client where nothing else names one: `DEVICE` of initramfs.conf(5), which
 /// files beside it override. `None` where something else makes the images.
 fn fallback_interface(root: &Path) -> Option<String> {
-    if !image::has_initramfs_tools(root) {
+    if !boot_files::has_initramfs_tools(root) {
         return None;
     }
     let folder = root.join("etc/initramfs-tools");

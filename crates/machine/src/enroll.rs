@@ -47,10 +47,10 @@ const RANDOM_BYTES: usize = 32;
 /// The letters that many bytes take in base64, without padding.
 const RANDOM_LETTERS: usize = (RANDOM_BYTES * 4).div_ceil(3);
 
-/// How often a person may mistype the passphrase of a disk.
+/// Attempts at typing the passphrase of a disk.
 const TRIES: usize = 3;
 
-/// What the options say, checked.
+/// The options, checked.
 struct Plan<'a> {
     options: &'a EnrollOptions,
     directory: Directory,
@@ -128,7 +128,7 @@ impl<'a> Plan<'a> {
             })
     }
 
-    /// What the disks were enrolled with before, and what becomes of it.
+    /// Prints the earlier enrolments, and says if they are removed.
     fn tell_earlier(&self) {
         for (disk, earlier) in self.disks.iter().zip(&self.earlier) {
             earlier.tell_others(disk);
@@ -345,7 +345,7 @@ impl<'a> Plan<'a> {
     }
 }
 
-/// What opens a disk today; several disks may share it.
+/// A passphrase that opens a disk today; several disks may share it.
 type Opener = std::rc::Rc<Secret>;
 
 fn ask_opener(disk: &Disk, earlier: &[Opener]) -> Result<Opener, Failure> {

@@ -1,4 +1,4 @@
-//! When a key expires, in the words of gpg(1) and mandos-keygen(8).
+//! The time at which a key expires, in the syntax of gpg(1) and mandos-keygen(8).
 
 use std::time::Duration;
 
@@ -72,7 +72,7 @@ fn moment(text: &str) -> Option<Wall> {
     date.to_wall()
 }
 
-/// Why a text says no time to expire.
+/// A text that is not a time of expiry.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub(crate) enum ExpiryError {
     /// Not in the grammar.

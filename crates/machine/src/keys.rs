@@ -27,7 +27,7 @@ pub(crate) use trusted::TRUSTED;
 pub use write::Existing;
 use write::Writer;
 
-/// Where keys are when --dir does not say.
+/// Help of `--dir`.
 pub(crate) const DIR_HELP: &str = "Directory of the key files [default: /etc/nightlatch/keys; if that holds \
     no keys, /etc/keys/mandos or /etc/mandos/keys when one of them does]";
 
@@ -50,7 +50,7 @@ pub(crate) struct KeySet {
     pub(crate) tls: RawKey,
 }
 
-/// What keys to make.
+/// Parameters of a new key set.
 #[derive(Debug)]
 pub(crate) struct NewKeys<'a> {
     pub(crate) name: &'a str,

@@ -2,7 +2,9 @@
 //! network of its boot, and the check of all of this. Nothing here knows a server's D-Bus.
 #![forbid(unsafe_code)]
 
+mod accounts;
 mod boot_command;
+mod boot_files;
 pub mod check;
 pub mod enroll;
 mod expiry;

@@ -1,4 +1,4 @@
-//! Where a password comes from: a person at the terminal, a file, standard input.
+//! Reads a password from the terminal, a file, or standard input.
 //!
 //! Every byte counts: nothing is stripped, and nothing that was read leaves a `Secret`.
 

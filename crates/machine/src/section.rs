@@ -27,7 +27,7 @@ pub(crate) struct Section<'a> {
     pub(crate) checker: Checker<'a>,
 }
 
-/// How the server finds out that the client is still alive.
+/// The checker that the section names.
 #[derive(Debug)]
 pub(crate) enum Checker<'a> {
     /// As the server does by itself.

@@ -73,7 +73,7 @@ pub(crate) fn mode(file: &Path) -> u32 {
     fs::symlink_metadata(file).unwrap().permissions().mode() & 0o7777
 }
 
-/// What Python's configparser, and so Mandos's own server, reads from a section: one value.
+/// One value of a section as Python's configparser reads it, which Mandos's server uses.
 pub(crate) fn value(section: &str, key: &str) -> String {
     let script = "import configparser, sys\n\
                   c = configparser.ConfigParser()\n\
@@ -194,7 +194,6 @@ pub(crate) fn container(place: &Path, name: &str, version: &str) -> PathBuf {
     file
 }
 
-/// Whether `password` opens `file`.
 pub(crate) fn opens(file: &Path, password: &[u8]) -> bool {
     let mut cryptsetup = Command::new("cryptsetup");
     cryptsetup.args(["open", "--test-passphrase", "--key-file", "-"]);

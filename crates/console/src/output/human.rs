@@ -36,7 +36,7 @@ pub fn setting(length: Duration) -> String {
     }
 }
 
-/// How long ago `then` was.
+/// `4 min 10 s ago`, or `never`.
 pub fn ago(then: Option<Wall>, now: Wall) -> String {
     match then {
         Some(then) => format!("{} ago", length(now.since(then))),

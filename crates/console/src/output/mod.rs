@@ -1,4 +1,4 @@
-//! What verbs print: one place for standard output, colour, tables, JSON and how times are shown.
+//! Standard output: colours, tables, JSON, times.
 
 use std::io::{self, IsTerminal, Write};
 
@@ -17,7 +17,7 @@ pub fn print(text: &str) -> Result<(), Failure> {
     written.and_then(|()| stdout.flush()).map_err(failure)
 }
 
-/// Why standard output took not all of it.
+/// The error of writing to standard output; silent when the reader closed it.
 pub fn failure(error: io::Error) -> Failure {
     if error.kind() == io::ErrorKind::BrokenPipe {
         return Failure::unread();
@@ -37,19 +37,19 @@ pub fn complain(text: &str) {
     let _ = io::stderr().lock().write_all(text.as_bytes());
 }
 
-/// Whether standard output may be coloured: a terminal, whose owner does not mind (no-color.org).
+/// True when standard output is a terminal and NO_COLOR (no-color.org) is not set.
 pub fn coloured() -> bool {
     io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
 
-/// What a colour means.
+/// The meaning of a colour.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Style {
     /// As it is.
     Plain,
-    /// A heading.
+    /// For headings.
     Bold,
-    /// Less important.
+    /// Of less importance.
     Dim,
     /// As it should be.
     Good,

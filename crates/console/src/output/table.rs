@@ -2,7 +2,7 @@
 
 use super::Style;
 
-/// A cell: what stands there, and how.
+/// The text and style of a cell.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Cell {
     text: String,
@@ -37,7 +37,7 @@ pub fn visible(text: &str) -> String {
     shown.collect()
 }
 
-/// How far the second line of a row that does not fit is indented.
+/// Columns by which the second line of a row is indented.
 const INDENT: usize = 4;
 
 /// Lines the rows up under their headings, two spaces between columns. On a terminal, a row that is too long

@@ -1,4 +1,4 @@
-//! What `nightlatch ctl` says of itself.
+//! Usage, help and version of `nightlatch ctl`.
 
 /// The release of Mandos whose grammar this is.
 const SPEAKS: &str = "mandos-ctl 1.8.16";
@@ -65,7 +65,7 @@ examples:
   nightlatch ctl --disable --all
 ";
 
-/// What `--version` prints.
+/// The output of `--version`.
 pub(super) fn version() -> String {
     format!(
         "nightlatch {} (speaks {SPEAKS})\n",

@@ -17,9 +17,9 @@ use nightlatch_core::secret::Secret;
 use super::order::Order;
 use crate::secret_file;
 
-/// What an option does.
+/// The effect of an option.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum What {
+enum OptionEffect {
     Help,
     Version,
     All,
@@ -42,54 +42,70 @@ enum What {
 
 /// An option: its long name, its letter, and what it does.
 #[derive(Debug)]
-struct Opt {
+struct OptionDefinition {
     name: &'static str,
     letter: Option<char>,
-    what: What,
+    what: OptionEffect,
 }
 
-const fn option(name: &'static str, letter: Option<char>, what: What) -> Opt {
-    Opt { name, letter, what }
+const fn option(name: &'static str, letter: Option<char>, what: OptionEffect) -> OptionDefinition {
+    OptionDefinition { name, letter, what }
 }
 
-const OPTIONS: [Opt; 26] = [
-    option("help", Some('h'), What::Help),
-    option("version", None, What::Version),
-    option("all", Some('a'), What::All),
-    option("verbose", Some('v'), What::Verbose),
-    option("dump-json", Some('j'), What::Json),
-    option("enable", Some('e'), What::Enabled(true)),
-    option("disable", Some('d'), What::Enabled(false)),
-    option("bump-timeout", Some('b'), What::Bump),
-    option("start-checker", None, What::CheckerRunning(true)),
-    option("stop-checker", None, What::CheckerRunning(false)),
-    option("is-enabled", Some('V'), What::IsEnabled),
-    option("remove", Some('r'), What::Remove),
-    option("checker", Some('c'), What::Text(Property::Checker)),
-    option("timeout", Some('t'), What::Time(Property::Timeout)),
+const OPTIONS: [OptionDefinition; 26] = [
+    option("help", Some('h'), OptionEffect::Help),
+    option("version", None, OptionEffect::Version),
+    option("all", Some('a'), OptionEffect::All),
+    option("verbose", Some('v'), OptionEffect::Verbose),
+    option("dump-json", Some('j'), OptionEffect::Json),
+    option("enable", Some('e'), OptionEffect::Enabled(true)),
+    option("disable", Some('d'), OptionEffect::Enabled(false)),
+    option("bump-timeout", Some('b'), OptionEffect::Bump),
+    option("start-checker", None, OptionEffect::CheckerRunning(true)),
+    option("stop-checker", None, OptionEffect::CheckerRunning(false)),
+    option("is-enabled", Some('V'), OptionEffect::IsEnabled),
+    option("remove", Some('r'), OptionEffect::Remove),
+    option("checker", Some('c'), OptionEffect::Text(Property::Checker)),
+    option("timeout", Some('t'), OptionEffect::Time(Property::Timeout)),
     option(
         "extended-timeout",
         None,
-        What::Time(Property::ExtendedTimeout),
+        OptionEffect::Time(Property::ExtendedTimeout),
     ),
-    option("interval", Some('i'), What::Time(Property::Interval)),
-    option("approve-by-default", None, What::ApprovedByDefault(true)),
-    option("deny-by-default", None, What::ApprovedByDefault(false)),
-    option("approval-delay", None, What::Time(Property::ApprovalDelay)),
+    option(
+        "interval",
+        Some('i'),
+        OptionEffect::Time(Property::Interval),
+    ),
+    option(
+        "approve-by-default",
+        None,
+        OptionEffect::ApprovedByDefault(true),
+    ),
+    option(
+        "deny-by-default",
+        None,
+        OptionEffect::ApprovedByDefault(false),
+    ),
+    option(
+        "approval-delay",
+        None,
+        OptionEffect::Time(Property::ApprovalDelay),
+    ),
     option(
         "approval-duration",
         None,
-        What::Time(Property::ApprovalDuration),
+        OptionEffect::Time(Property::ApprovalDuration),
     ),
-    option("host", Some('H'), What::Text(Property::Host)),
-    option("secret", Some('s'), What::Secret),
-    option("approve", Some('A'), What::Approve(true)),
-    option("deny", Some('D'), What::Approve(false)),
-    option("debug", None, What::Debug),
-    option("check", None, What::Check),
+    option("host", Some('H'), OptionEffect::Text(Property::Host)),
+    option("secret", Some('s'), OptionEffect::Secret),
+    option("approve", Some('A'), OptionEffect::Approve(true)),
+    option("deny", Some('D'), OptionEffect::Approve(false)),
+    option("debug", None, OptionEffect::Debug),
+    option("check", None, OptionEffect::Check),
 ];
 
-/// What a command line asks for.
+/// The action that a command line selects.
 #[derive(Debug)]
 pub(super) enum Action {
     /// Show the help.
@@ -102,7 +118,7 @@ pub(super) enum Action {
     Run(Options),
 }
 
-/// What is to be shown.
+/// The output.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Show {
     /// Nothing: there are orders.
@@ -118,20 +134,18 @@ pub(super) enum Show {
 /// A command line that calls a server.
 #[derive(Debug)]
 pub(super) struct Options {
-    /// What is to be shown.
+    /// The output.
     pub(super) show: Show,
-    /// What is to be done.
     pub(super) orders: Vec<Order>,
     /// With which clients; all when there are no names.
     pub(super) clients: Vec<String>,
-    /// Whether calls are shown.
+    /// `--debug`: print the calls.
     pub(super) debug: bool,
 }
 
-/// Why a command line is wrong.
+/// A wrong command line.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum UsageError {
-    /// An option that is none.
     #[error("unrecognized arguments: {0}")]
     Unknown(String),
     /// An option cut too short.
@@ -143,19 +157,18 @@ pub(super) enum UsageError {
     /// A flag with a value.
     #[error("argument {0}: takes no value, found {1:?}")]
     Value(String, String),
-    /// Two that contradict each other.
+    /// Two contradicting options.
     #[error("argument {0}: not allowed with argument {1}")]
     Both(String, String),
     /// A value that is no text.
     #[error("argument {0}: expected UTF-8 text")]
     NotText(String),
-    /// No length of time.
     #[error("argument {0}")]
     Time(String, #[source] DurationError),
-    /// No secret.
+    /// The secret cannot be read.
     #[error("argument -s/--secret: cannot read {0}: {1}")]
     Secret(String, io::Error),
-    /// Orders for nobody.
+    /// Orders without clients.
     #[error("options require client names or --all")]
     NoClients,
     /// `--verbose` with orders.
@@ -194,8 +207,8 @@ pub(super) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Act
             Arg::Short(letter) => short(letter)?,
         };
         match option.what {
-            What::Help => return Ok(Action::Help),
-            What::Version => return Ok(Action::Version),
+            OptionEffect::Help => return Ok(Action::Help),
+            OptionEffect::Version => return Ok(Action::Version),
             _ => reader.option(option, &mut parser)?,
         }
     }
@@ -206,32 +219,36 @@ pub(super) fn long_names() -> impl Iterator<Item = &'static str> {
     OPTIONS.iter().map(|option| option.name)
 }
 
-/// What was read so far.
+/// The options and names read so far.
 #[derive(Default)]
 struct Reader {
     orders: Vec<Order>,
     clients: Vec<String>,
-    seen: Vec<&'static Opt>,
+    seen: Vec<&'static OptionDefinition>,
 }
 
 impl Reader {
-    fn option(&mut self, option: &'static Opt, parser: &mut Parser) -> Result<(), UsageError> {
-        let contrary = |seen: &&&Opt| option.what.contradicts(seen.what);
+    fn option(
+        &mut self,
+        option: &'static OptionDefinition,
+        parser: &mut Parser,
+    ) -> Result<(), UsageError> {
+        let contrary = |seen: &&&OptionDefinition| option.what.contradicts(seen.what);
         if let Some(seen) = self.seen.iter().find(contrary) {
             return Err(UsageError::Both(option.shown(), seen.shown()));
         }
         self.seen.push(option);
         let order = match option.what {
-            What::Text(property) => {
+            OptionEffect::Text(property) => {
                 let text = text(&option.shown(), value(option, parser)?)?;
                 Order::Set(property, PropertyValue::Text(text))
             }
-            What::Time(property) => {
+            OptionEffect::Time(property) => {
                 let text = text(&option.shown(), value(option, parser)?)?;
                 let time = time(&text).map_err(|error| UsageError::Time(option.shown(), error))?;
                 Order::Set(property, PropertyValue::of_length(time))
             }
-            What::Secret => Order::SetSecret(secret(value(option, parser)?)?),
+            OptionEffect::Secret => Order::SetSecret(secret(value(option, parser)?)?),
             flag => {
                 if let Some(value) = parser.optional_value() {
                     let value = value.to_string_lossy().into_owned();
@@ -250,23 +267,23 @@ impl Reader {
     /// Refuses what does not go together, in the order of mandos-ctl.
     fn finish(mut self) -> Result<Action, UsageError> {
         let seen = |what| self.seen.iter().any(|option| option.what == what);
-        let (all, orders) = (seen(What::All), !self.orders.is_empty());
+        let (all, orders) = (seen(OptionEffect::All), !self.orders.is_empty());
         if orders && self.clients.is_empty() && !all {
             return Err(UsageError::NoClients);
         }
-        if seen(What::Verbose) && orders {
+        if seen(OptionEffect::Verbose) && orders {
             return Err(UsageError::Verbose);
         }
-        if seen(What::Json) && (orders || seen(What::Verbose)) {
+        if seen(OptionEffect::Json) && (orders || seen(OptionEffect::Verbose)) {
             return Err(UsageError::Json);
         }
         if all && !orders {
             return Err(UsageError::All);
         }
-        if seen(What::IsEnabled) && self.clients.len() > 1 {
+        if seen(OptionEffect::IsEnabled) && self.clients.len() > 1 {
             return Err(UsageError::IsEnabled);
         }
-        if seen(What::Remove) {
+        if seen(OptionEffect::Remove) {
             let with_it = |order: &Order| matches!(order, Order::Remove | Order::Approve(false));
             if !self.orders.iter().all(with_it) {
                 return Err(UsageError::Remove);
@@ -275,10 +292,14 @@ impl Reader {
             self.orders
                 .sort_by_key(|order| matches!(order, Order::Remove));
         }
-        if seen(What::Check) {
+        if seen(OptionEffect::Check) {
             return Ok(Action::SelfTest);
         }
-        let show = match (orders, seen(What::Verbose), seen(What::Json)) {
+        let show = match (
+            orders,
+            seen(OptionEffect::Verbose),
+            seen(OptionEffect::Json),
+        ) {
             (true, ..) => Show::Nothing,
             (_, true, _) => Show::WideTable,
             (_, _, true) => Show::Json,
@@ -286,7 +307,7 @@ impl Reader {
         };
         Ok(Action::Run(Options {
             show,
-            debug: seen(What::Debug),
+            debug: seen(OptionEffect::Debug),
             // With --all, names make no difference.
             clients: if all { Vec::new() } else { self.clients },
             orders: self.orders,
@@ -294,7 +315,7 @@ impl Reader {
     }
 }
 
-impl What {
+impl OptionEffect {
     fn contradicts(self, other: Self) -> bool {
         match (self, other) {
             (Self::Enabled(one), Self::Enabled(other))
@@ -325,7 +346,7 @@ impl What {
     }
 }
 
-impl Opt {
+impl OptionDefinition {
     fn shown(&self) -> String {
         match self.letter {
             Some(letter) => format!("-{letter}/--{}", self.name),
@@ -335,7 +356,7 @@ impl Opt {
 }
 
 /// The option with this long name, whole or cut short.
-fn long(name: &str) -> Result<&'static Opt, UsageError> {
+fn long(name: &str) -> Result<&'static OptionDefinition, UsageError> {
     if let Some(option) = OPTIONS.iter().find(|option| option.name == name) {
         return Ok(option);
     }
@@ -353,14 +374,14 @@ fn long(name: &str) -> Result<&'static Opt, UsageError> {
     }
 }
 
-fn short(letter: char) -> Result<&'static Opt, UsageError> {
+fn short(letter: char) -> Result<&'static OptionDefinition, UsageError> {
     let option = OPTIONS.iter().find(|option| option.letter == Some(letter));
     option.ok_or_else(|| UsageError::Unknown(format!("-{letter}")))
 }
 
 /// The value of `option`. One that stands alone may not look like an option: it would be one that lacks
 /// its value.
-fn value(option: &Opt, parser: &mut Parser) -> Result<OsString, UsageError> {
+fn value(option: &OptionDefinition, parser: &mut Parser) -> Result<OsString, UsageError> {
     if let Some(value) = parser.optional_value() {
         return Ok(value);
     }

@@ -1,4 +1,4 @@
-//! What mandos-ctl can tell a server to do with clients.
+//! The orders of mandos-ctl to a server about clients.
 
 use nightlatch_bus::client::ClientView;
 use nightlatch_bus::concurrent;

@@ -26,9 +26,7 @@ pub(crate) enum Key {
 /// A key that types nothing.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub(crate) enum Named {
-    /// Arrow up.
     Up,
-    /// Arrow down.
     Down,
     /// A screen up.
     PageUp,
@@ -38,13 +36,10 @@ pub(crate) enum Named {
     Home,
     /// To the end.
     End,
-    /// The tabulator.
     Tab,
     /// The tabulator with shift.
     BackTab,
-    /// Return.
     Enter,
-    /// Escape alone.
     Esc,
     /// Takes back the last character.
     Backspace,

@@ -1,11 +1,11 @@
-//! What each key does: the one table that the key handling, the help and the hints are made from.
+//! The table of keys, from which key handling, help and hints are made.
 //!
 //! Every key of mandos-monitor keeps its meaning; only removing asks first.
 
 use crate::monitor::key::Key::{self, Char, Ctrl, Function, Meta, Named};
 use crate::monitor::key::Named::{BackTab, Down, End, Enter, Esc, Home, PageDown, PageUp, Tab, Up};
 
-/// What a person can ask for.
+/// A command of a key.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(crate) enum Command {
     /// Answer the marked request with yes.
@@ -18,7 +18,6 @@ pub(crate) enum Command {
     Deny,
     /// Enable the client.
     Enable,
-    /// Disable it.
     Disable,
     /// Take it off the server, after a question.
     Remove,
@@ -72,14 +71,14 @@ pub(crate) enum Command {
     Quit,
 }
 
-/// Where a line of the help stands.
+/// A section of the help.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Group {
-    /// What changes a client.
+    /// Changes to a client.
     Client,
-    /// Moving about.
+    /// Movements.
     Move,
-    /// What the screen shows.
+    /// Display.
     View,
     /// The program itself.
     Program,
@@ -89,7 +88,6 @@ impl Group {
     /// All, as the help has them.
     pub(crate) const ALL: [Self; 4] = [Self::Client, Self::Move, Self::View, Self::Program];
 
-    /// Its heading.
     pub(crate) const fn title(self) -> &'static str {
         match self {
             Self::Client => "The marked client",
@@ -103,15 +101,12 @@ impl Group {
 /// One line of the table.
 #[derive(Debug)]
 pub(crate) struct Binding {
-    /// What it does.
     pub(crate) command: Command,
     /// The keys that do the same in mandos-monitor.
     pub(crate) mandos: &'static [Key],
     /// The keys that are ours.
     pub(crate) more: &'static [Key],
-    /// Where it stands in the help.
     pub(crate) group: Group,
-    /// What it does, in a few words.
     pub(crate) help: &'static str,
     /// One word for the line of hints, or none.
     pub(crate) hint: &'static str,
@@ -124,7 +119,7 @@ impl Binding {
     }
 }
 
-/// What `key` does, outside of questions and typing.
+/// The command of `key`, outside of questions and typing.
 pub(crate) fn command(key: Key) -> Option<Command> {
     let bound = BINDINGS
         .iter()

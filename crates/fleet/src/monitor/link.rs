@@ -12,26 +12,29 @@ use nightlatch_bus::signal::{ServerSignal, SignalStream};
 use nightlatch_core::chain::chain;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 
-use crate::monitor::event::{About, Act, Deed, Event, Told};
+use crate::monitor::event::{Act, ClientAction, ClientSignal, Event, ServerKind};
 use crate::monitor::state::RECORDS;
 
-/// How long after a failure it is tried again.
+/// Pause between a failure and the next attempt.
 const PAUSE: Duration = Duration::from_secs(1);
 
 /// Interval between two readings of the server's warnings.
 const ASK_AGAIN: Duration = Duration::from_secs(10);
 
-/// What is asked of the server.
+/// A request to the server.
 #[derive(Clone, Debug)]
-pub(crate) enum Wish {
+pub(crate) enum ServerRequest {
     /// Something is done to a client.
-    Do(Deed),
+    Do(ClientAction),
     /// The reason and the records of a client, by its object and name.
     Ask(ClientPath, String),
 }
 
 /// Tells `events` what a server tells, and carries out `wishes`, for as long as somebody listens.
-pub(crate) async fn run(events: UnboundedSender<Event>, mut wishes: UnboundedReceiver<Wish>) {
+pub(crate) async fn run(
+    events: UnboundedSender<Event>,
+    mut wishes: UnboundedReceiver<ServerRequest>,
+) {
     loop {
         let why = match connect(&events, &mut wishes).await {
             Ok(()) => return,
@@ -50,7 +53,7 @@ pub(crate) async fn run(events: UnboundedSender<Event>, mut wishes: UnboundedRec
 /// Follows one connection to the bus. Ends well when nobody listens any more, otherwise says why.
 async fn connect(
     events: &UnboundedSender<Event>,
-    wishes: &mut UnboundedReceiver<Wish>,
+    wishes: &mut UnboundedReceiver<ServerRequest>,
 ) -> Result<(), String> {
     let server = MandosProxy::connect()
         .await
@@ -95,8 +98,8 @@ async fn greet(
     events: &UnboundedSender<Event>,
 ) -> Result<(), String> {
     let (about, warnings) = match server.about().await {
-        Ok(about) => (About::Nightlatch(about.version), about.warnings),
-        Err(BusError::NotSupported) => (About::Mandos, Vec::new()),
+        Ok(about) => (ServerKind::Nightlatch(about.version), about.warnings),
+        Err(BusError::NotSupported) => (ServerKind::Mandos, Vec::new()),
         Err(error) => return gone_again(error, events),
     };
     match signals.snapshot().await {
@@ -136,7 +139,9 @@ fn translate(signal: ServerSignal) -> Option<Event> {
         // Only a secret, which nobody can see.
         ServerSignal::Changed { values, .. } if values.is_empty() => return None,
         ServerSignal::Changed { client, values, .. } => Event::Changed(client, values),
-        ServerSignal::Rejected { client, reason } => Event::Told(client, Told::Rejected(reason)),
+        ServerSignal::Rejected { client, reason } => {
+            Event::Told(client, ClientSignal::Rejected(reason))
+        }
         ServerSignal::NeedApproval {
             client,
             delay,
@@ -146,15 +151,15 @@ fn translate(signal: ServerSignal) -> Option<Event> {
             let default = approved_by_default;
             Event::Told(
                 client,
-                Told::NeedApproval {
+                ClientSignal::NeedApproval {
                     milliseconds,
                     default,
                 },
             )
         }
-        ServerSignal::GotSecret(client) => Event::Told(client, Told::GotSecret),
+        ServerSignal::GotSecret(client) => Event::Told(client, ClientSignal::GotSecret),
         ServerSignal::CheckerStarted { client, command } => {
-            Event::Told(client, Told::CheckerStarted(command))
+            Event::Told(client, ClientSignal::CheckerStarted(command))
         }
         ServerSignal::CheckerCompleted {
             client,
@@ -168,7 +173,7 @@ fn translate(signal: ServerSignal) -> Option<Event> {
             };
             Event::Told(
                 client,
-                Told::CheckerCompleted {
+                ClientSignal::CheckerCompleted {
                     exit,
                     signal,
                     command,
@@ -184,14 +189,14 @@ fn translate(signal: ServerSignal) -> Option<Event> {
     Some(event)
 }
 
-async fn carry_out(server: MandosProxy, wish: Wish, events: UnboundedSender<Event>) {
+async fn carry_out(server: MandosProxy, wish: ServerRequest, events: UnboundedSender<Event>) {
     match wish {
-        Wish::Do(deed) => {
+        ServerRequest::Do(deed) => {
             if let Err(error) = act(&server, &deed, &events).await {
-                refuse(&events, Wish::Do(deed), &error);
+                refuse(&events, ServerRequest::Do(deed), &error);
             }
         }
-        Wish::Ask(path, name) => {
+        ServerRequest::Ask(path, name) => {
             let query = RecordQuery {
                 client: Some(name.clone()),
                 limit: RECORDS,
@@ -211,7 +216,7 @@ async fn carry_out(server: MandosProxy, wish: Wish, events: UnboundedSender<Even
 
 async fn act(
     server: &MandosProxy,
-    deed: &Deed,
+    deed: &ClientAction,
     events: &UnboundedSender<Event>,
 ) -> Result<(), BusError> {
     let path = &deed.path;
@@ -235,7 +240,7 @@ async fn act(
 /// asked which one is meant.
 async fn decide(
     server: &MandosProxy,
-    deed: &Deed,
+    deed: &ClientAction,
     events: &UnboundedSender<Event>,
 ) -> Result<(), BusError> {
     let approved = deed.act == Act::Approve;
@@ -261,10 +266,10 @@ async fn decide(
     }
 }
 
-fn refuse(events: &UnboundedSender<Event>, wish: Wish, error: &BusError) {
+fn refuse(events: &UnboundedSender<Event>, wish: ServerRequest, error: &BusError) {
     let event = match wish {
-        Wish::Do(deed) => Event::Failed(deed, chain(error)),
-        Wish::Ask(path, _) => Event::Answered {
+        ServerRequest::Do(deed) => Event::Failed(deed, chain(error)),
+        ServerRequest::Ask(path, _) => Event::Answered {
             path,
             reason: chain(error),
             records: Vec::new(),

@@ -5,10 +5,13 @@
 //! [`screen`] and [`link`] only.
 
 mod draw;
+mod encoding;
 mod event;
 mod fleet;
+mod help;
 mod key;
 mod keys;
+mod layout;
 mod link;
 mod recording;
 mod screen;
@@ -16,6 +19,8 @@ mod shell;
 mod state;
 #[cfg(test)]
 mod tests;
+mod text;
+mod theme;
 
 use std::fs::OpenOptions;
 use std::io::{self, IsTerminal};
@@ -25,7 +30,7 @@ use std::path::PathBuf;
 use clap::Args;
 use nightlatch_console::failure::{EX_CANTCREAT, EX_OSERR, EX_USAGE, Failure};
 
-/// `monitor`.
+/// The options of `monitor`.
 #[derive(Args, Debug)]
 pub struct MonitorOptions {
     /// Write everything that happens on the screen to a new FILE, for a report of a fault. It has the

@@ -16,26 +16,26 @@ use ratatui::crossterm::terminal::{
 use ratatui::layout::{Position, Rect};
 
 use crate::monitor::draw;
-use crate::monitor::draw::text::Charset;
-use crate::monitor::draw::theme::Look;
 use crate::monitor::event::Size;
 use crate::monitor::state::State;
+use crate::monitor::text::Charset;
+use crate::monitor::theme::TerminalFeatures;
 
-/// What a frame is gathered in, so that it goes out at once: a whole screen, with its colours, fits.
+/// Bytes of the buffer for one frame, which goes out in one write: a whole screen with its colours fits.
 const FRAME: usize = 64 * 1024;
 
 /// Terminals that have no colours.
 const COLOURLESS: [&str; 2] = ["dumb", "vt"];
 
-/// Whether the terminal is ours now. To give it back twice would put the cursor back too, over the message
-/// of a panic.
+/// True while the terminal is in our mode. Restoring it twice would also restore the cursor, over the message of a
+/// panic.
 static TAKEN: AtomicBool = AtomicBool::new(false);
 
 /// The terminal while it is ours.
 #[derive(Debug)]
 pub(crate) struct Screen {
     backend: CrosstermBackend<BufWriter<Stdout>>,
-    /// What stands on it; `None` when that is not known.
+    /// The last frame; `None` when the screen is unknown.
     shown: Option<(Buffer, Option<Position>)>,
     mouse: bool,
 }
@@ -149,18 +149,17 @@ fn give_back_on_panic() {
     }));
 }
 
-/// How large the terminal is.
 pub(crate) fn screen_size() -> io::Result<Size> {
     let (columns, rows) = size()?;
     Ok(Size { columns, rows })
 }
 
-/// What the terminal can show, by what the environment says of it.
-pub(crate) fn look() -> Look {
+/// The abilities of the terminal, by the environment.
+pub(crate) fn look() -> TerminalFeatures {
     look_by(|name| env::var(name).ok().filter(|value| !value.is_empty()))
 }
 
-fn look_by(variable: impl Fn(&str) -> Option<String>) -> Look {
+fn look_by(variable: impl Fn(&str) -> Option<String>) -> TerminalFeatures {
     // The first that is set counts (setlocale(3)).
     let locale = ["LC_ALL", "LC_CTYPE", "LANG"]
         .into_iter()
@@ -169,7 +168,7 @@ fn look_by(variable: impl Fn(&str) -> Option<String>) -> Look {
     let utf8 = locale.contains("utf-8") || locale.contains("utf8");
     let terminal = variable("TERM").unwrap_or_else(|| "dumb".to_owned());
     let colourless = COLOURLESS.iter().any(|start| terminal.starts_with(start));
-    Look {
+    TerminalFeatures {
         charset: if utf8 { Charset::Utf8 } else { Charset::Ascii },
         colour: variable("NO_COLOR").is_none() && !colourless,
     }

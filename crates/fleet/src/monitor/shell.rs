@@ -1,4 +1,4 @@
-//! What runs the screen: waits for keys, the server, signals and the clock, one event at a time.
+//! Runs the screen: waits for keys, the server, signals and the clock, one event at a time.
 
 use std::fs::File;
 use std::io;
@@ -17,7 +17,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
 use crate::monitor::event::{Button, Clock, Event, Mouse, Order, Size};
 use crate::monitor::key::{Key, Named};
-use crate::monitor::link::{self, Wish};
+use crate::monitor::link::{self, ServerRequest};
 use crate::monitor::recording;
 use crate::monitor::screen::{Screen, look, screen_size};
 use crate::monitor::state::State;
@@ -29,7 +29,7 @@ const GATHER: Duration = Duration::from_millis(3);
 /// So often time passes on the screen.
 const SECOND: Duration = Duration::from_secs(1);
 
-/// Why the program ends.
+/// The reason for the end of the program.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Ended {
     /// The person has seen enough.
@@ -41,10 +41,10 @@ pub(crate) enum Ended {
 struct Shell {
     state: State,
     screen: Screen,
-    wishes: UnboundedSender<Wish>,
+    wishes: UnboundedSender<ServerRequest>,
     recording: Option<File>,
     ended: Option<Ended>,
-    /// When the next frame is due, if something happened since the last one.
+    /// Time of the next frame, if something happened since the last one.
     due: Option<Instant>,
     /// The earliest that another frame may be drawn.
     earliest: Instant,
@@ -122,7 +122,7 @@ impl Shell {
         Ok(())
     }
 
-    /// What the server told while it was not listened to: one frame shows it all.
+    /// Handles all events of the server that are queued, for one frame.
     fn handle_all(&mut self, server: &mut UnboundedReceiver<Event>) -> io::Result<()> {
         // A bound, so that keys are heard however much it tells.
         for _ in 0..1000 {
@@ -136,8 +136,8 @@ impl Shell {
 
     fn obey(&mut self, order: Order) -> io::Result<()> {
         match order {
-            Order::Do(deed) => self.wish(Wish::Do(deed)),
-            Order::Ask(path, name) => self.wish(Wish::Ask(path, name)),
+            Order::Do(deed) => self.wish(ServerRequest::Do(deed)),
+            Order::Ask(path, name) => self.wish(ServerRequest::Ask(path, name)),
             Order::Redraw => self.screen.forget(),
             Order::Mouse(mouse) => self.screen.set_mouse(mouse)?,
             Order::Suspend => self.suspend()?,
@@ -146,7 +146,7 @@ impl Shell {
         Ok(())
     }
 
-    fn wish(&self, wish: Wish) {
+    fn wish(&self, wish: ServerRequest) {
         // The other side is there as long as this one.
         let _ = self.wishes.send(wish);
     }

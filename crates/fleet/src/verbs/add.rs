@@ -16,7 +16,7 @@ use zeroize::Zeroizing;
 
 use crate::{bus, select};
 
-/// `add`.
+/// The options of `add`.
 #[derive(Args, Debug)]
 pub struct AddOptions {
     /// Files with sections as in clients.conf; - is standard input

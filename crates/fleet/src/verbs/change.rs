@@ -26,9 +26,9 @@ pub struct ChangeOptions {
     pub(crate) sure: ConfirmOptions,
 }
 
-/// What is done to clients.
+/// A change of clients.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Deed {
+pub(crate) enum ClientChange {
     /// It may have its secret.
     Enable,
     /// It may not.
@@ -37,7 +37,7 @@ pub(crate) enum Deed {
     Remove,
 }
 
-impl Deed {
+impl ClientChange {
     const fn verb(self) -> &'static str {
         match self {
             Self::Enable => "enable",
@@ -67,7 +67,7 @@ impl Deed {
 
 /// Carries the verb out.
 pub(crate) async fn run(
-    deed: Deed,
+    deed: ClientChange,
     options: &ChangeOptions,
     server: &MandosProxy,
 ) -> Result<u8, Failure> {
@@ -79,7 +79,7 @@ pub(crate) async fn run(
         return Ok(0);
     }
     let many = !selection.by_name && selection.clients.len() > 1;
-    if deed == Deed::Remove || many {
+    if deed == ClientChange::Remove || many {
         ask::confirm(&what, options.sure.yes)?;
     }
     let call = |client: &&ClientView| deed.call(server.clone(), client.path.clone());

@@ -7,7 +7,7 @@ use std::process::Command;
 use clap::Args;
 use nightlatch_console::failure::{EX_OSERR, EX_UNAVAILABLE, Failure};
 
-/// `check-config`.
+/// The options of `check-config`.
 #[derive(Args, Debug)]
 pub struct CheckConfigOptions {
     /// Folder of the configuration [default: the server's own, /etc/nightlatch]
@@ -18,7 +18,7 @@ pub struct CheckConfigOptions {
 /// The server's program.
 const SERVER: &str = "nightlatchd";
 
-/// Where programs of administrators are, which are not on everybody's search path.
+/// Folders of system programs, which are not on everybody's search path.
 const SYSTEM_FOLDERS: [&str; 2] = ["/usr/local/sbin", "/usr/sbin"];
 
 /// Carries the verb out: what the server says and how it ends are shown as they are.

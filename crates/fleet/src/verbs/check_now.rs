@@ -22,7 +22,7 @@ use crate::select::SelectOptions;
 use crate::select::Selection;
 use crate::{bus, proof};
 
-/// `check-now`.
+/// The options of `check-now`.
 #[derive(Args, Debug)]
 pub struct CheckNowOptions {
     #[command(flatten)]
@@ -49,7 +49,7 @@ struct Line<'c> {
     command: &'c str,
 }
 
-/// How a check ended.
+/// The end of a check.
 #[derive(Debug)]
 struct Ended {
     status: CheckStatus,

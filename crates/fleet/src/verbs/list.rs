@@ -15,7 +15,7 @@ use crate::proof;
 use crate::select::Selection;
 use crate::state::State;
 
-/// `list`.
+/// The options of `list`.
 #[derive(Args, Debug)]
 pub struct ListOptions {
     /// Only these: names, or patterns with * ? [a-f]

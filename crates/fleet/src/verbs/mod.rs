@@ -24,7 +24,7 @@ use nightlatch_sys::clock;
 
 use crate::bus;
 use add::AddOptions;
-use change::{ChangeOptions, Deed};
+use change::{ChangeOptions, ClientChange};
 use check_now::CheckNowOptions;
 use decide::DecideOptions;
 use list::ListOptions;
@@ -158,12 +158,12 @@ async fn carry_out(verb: ServerVerb) -> Result<u8, Failure> {
     match verb {
         ServerVerb::List(options) => list::run(&options, server, now).await,
         ServerVerb::Show(options) => show::run(&options, server, now).await,
-        ServerVerb::Enable(options) => change::run(Deed::Enable, &options, server).await,
-        ServerVerb::Disable(options) => change::run(Deed::Disable, &options, server).await,
+        ServerVerb::Enable(options) => change::run(ClientChange::Enable, &options, server).await,
+        ServerVerb::Disable(options) => change::run(ClientChange::Disable, &options, server).await,
         ServerVerb::Approve(options) => decide::run(true, &options, server, now).await,
         ServerVerb::Deny(options) => decide::run(false, &options, server, now).await,
         ServerVerb::Rehearsal(options) => rehearsal::run(&options, server).await,
-        ServerVerb::Remove(options) => change::run(Deed::Remove, &options, server).await,
+        ServerVerb::Remove(options) => change::run(ClientChange::Remove, &options, server).await,
         ServerVerb::Add(options) => add::run(&options, server).await,
         ServerVerb::Set(options) => set::run(&options, server).await,
         ServerVerb::Reload(options) => reload::run(&options, server).await,

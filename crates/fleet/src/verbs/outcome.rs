@@ -1,4 +1,4 @@
-//! What came of an order for several clients, told once for all verbs.
+//! Prints the results of an order for several clients, in the same way for all verbs.
 
 use clap::Args;
 use nightlatch_bus::client::ClientView;
@@ -10,7 +10,7 @@ use serde::Serialize;
 use crate::bus;
 use crate::select::names;
 
-/// How sure one is, and how it is told.
+/// Confirmation and output of verbs that change clients.
 #[derive(Args, Debug, Default)]
 pub(crate) struct ConfirmOptions {
     /// Do not ask

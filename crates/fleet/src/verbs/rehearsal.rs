@@ -19,7 +19,7 @@ use crate::bus;
 use crate::select::SelectOptions;
 use crate::select::Selection;
 
-/// `rehearsal`.
+/// The options of `rehearsal`.
 #[derive(Args, Debug)]
 pub struct RehearsalOptions {
     #[command(flatten)]

@@ -6,7 +6,7 @@ use nightlatch_console::failure::{Failure, note};
 
 use crate::bus;
 
-/// `reload`.
+/// The options of `reload`.
 #[derive(Args, Debug)]
 pub struct ReloadOptions {
     /// Also when the configuration misses all clients that are known, or most of them

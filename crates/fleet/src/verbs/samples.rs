@@ -5,7 +5,7 @@ use nightlatch_bus::names::ClientPath;
 use nightlatch_bus::property::{Property, PropertyType, PropertyValue};
 use nightlatch_core::time::Wall;
 
-/// When the tests are: 2026-11-21T23:19:55Z.
+/// The time of the tests: 2026-11-21T23:19:55Z.
 pub(crate) const NOW: Wall = Wall::from_unix_micros(1_795_303_195_000_000);
 
 /// An enabled client that needs no approval, with all times of five minutes.

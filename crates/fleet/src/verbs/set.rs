@@ -21,7 +21,7 @@ use crate::select::SelectOptions;
 use crate::select::Selection;
 use crate::{bus, secret_file};
 
-/// `set`.
+/// The options of `set`.
 #[derive(Args, Debug)]
 pub struct SetOptions {
     /// Names of clients (or patterns), then settings as KEY=VALUE
@@ -56,7 +56,7 @@ const FIXED: [(&str, &str); 4] = [
     ("secfile", "give the file as secret=@FILE"),
 ];
 
-/// What is changed of every client.
+/// The changes to every client.
 #[derive(Debug, Default)]
 struct Changes {
     values: Vec<(Property, PropertyValue)>,

@@ -15,7 +15,7 @@ use crate::select::SelectOptions;
 use crate::select::Selection;
 use crate::state::State;
 
-/// `show` and `why`.
+/// The options of `show` and `why`.
 #[derive(Args, Debug)]
 pub struct ShowOptions {
     #[command(flatten)]

@@ -13,7 +13,7 @@ use nightlatch_core::duration;
 use crate::bus;
 use crate::select;
 
-/// What `wait` waits for.
+/// The events that `wait` waits for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
 pub(crate) enum Until {
     /// It is enabled
@@ -30,7 +30,7 @@ pub(crate) enum Until {
     Removed,
 }
 
-/// `wait`.
+/// The options of `wait`.
 #[derive(Args, Debug)]
 pub struct WaitOptions {
     /// The client's name
@@ -120,7 +120,7 @@ async fn until_it_happens(options: &WaitOptions, server: &MandosProxy) -> Result
     Ok(())
 }
 
-/// Whether that is so already. What is an event and no state never is.
+/// True for a state that already holds. An event, which is not a state, never does.
 fn stands(until: Until, client: &ClientView) -> bool {
     match until {
         Until::Enabled => client.enabled,

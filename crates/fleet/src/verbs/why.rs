@@ -78,7 +78,7 @@ pub(crate) async fn run(
     Ok(0)
 }
 
-/// What the properties of a client tell: less than the server knows.
+/// An explanation from the properties of a client: less than the server knows.
 pub(crate) fn derive(client: &ClientView, now: Wall) -> Explanation {
     if !client.enabled {
         return disabled(client, now);

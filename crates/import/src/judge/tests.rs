@@ -74,13 +74,13 @@ fn stock(enabled: bool, expires: Option<i64>, last_check: LastCheck) -> StockCli
     }
 }
 
-fn judge(config: &ClientConfig, client: &StockClient, configured: bool) -> Judged {
+fn judge(config: &ClientConfig, client: &StockClient, configured: bool) -> ImportedClient {
     let secret = Ok(Secret::new(b"configured".to_vec()));
     present(config, client, &stock_settings(configured), secret, clock()).unwrap()
 }
 
-/// Whether the client is enabled in a server that starts `seconds` after the import.
-fn enabled_at_start(config: ClientConfig, judged: Judged, seconds: i64) -> bool {
+/// True when the client is enabled in a server that starts `seconds` after the import.
+fn enabled_at_start(config: ClientConfig, judged: ImportedClient, seconds: i64) -> bool {
     let saved = Saved {
         clients: judged.saved.into_iter().collect(),
         // As an import leaves it.
@@ -137,14 +137,14 @@ fn a_removed_client_stays_removed() {
 fn a_deadline_is_kept_and_an_impossible_one_cut() {
     let config = config(true);
     let kept = judge(&config, &stock(true, Some(600), LastCheck::None), true);
-    assert_eq!(kept.standing, Standing::Enabled(at(600).wall));
+    assert_eq!(kept.standing, ImportedState::Enabled(at(600).wall));
     assert!(kept.remarks.is_empty());
     let cut = judge(
         &config,
         &stock(true, Some(1_000_000), LastCheck::None),
         true,
     );
-    assert_eq!(cut.standing, Standing::Enabled(at(15 * 60).wall));
+    assert_eq!(cut.standing, ImportedState::Enabled(at(15 * 60).wall));
     assert_eq!(cut.remarks.len(), 1);
 }
 

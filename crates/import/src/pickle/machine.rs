@@ -60,7 +60,7 @@ const FALSE: Id = 2;
 
 /// Reads a pickle of plain data. Never panics, and takes memory in proportion to `bytes`.
 pub fn read(bytes: &[u8]) -> Result<Pickle<'_>, PickleError> {
-    let mut machine = Machine {
+    let mut machine = Unpickler {
         bytes,
         at: 0,
         nodes: vec![Node::None, Node::Bool(true), Node::Bool(false)],
@@ -79,21 +79,21 @@ pub fn read(bytes: &[u8]) -> Result<Pickle<'_>, PickleError> {
     }
 }
 
-struct Machine<'p> {
+struct Unpickler<'p> {
     bytes: &'p [u8],
     /// The next byte to read.
     at: usize,
     nodes: Vec<Node<'p>>,
     stack: Vec<Id>,
-    /// How high the stack was at each mark.
+    /// Height of the stack at each mark.
     marks: Vec<usize>,
     memo: Vec<Id>,
-    /// How many bytes were put together. Python writes the text for each anew, so all of them are less
-    /// than the file; one text used again and again could fill the memory.
+    /// Total length of the decoded byte strings. Python writes the text of each anew, so that the total is less than
+    /// the file; one text used repeatedly could fill the memory.
     built: usize,
 }
 
-impl<'p> Machine<'p> {
+impl<'p> Unpickler<'p> {
     /// Runs to the end; `at` is kept at the opcode.
     fn run(&mut self, at: &mut usize) -> Result<Id, Fault> {
         let start = self.take(2).map_err(|_| Fault::Protocol)?;

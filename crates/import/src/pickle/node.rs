@@ -60,7 +60,7 @@ pub enum View<'a> {
 }
 
 impl<'a> Value<'a> {
-    /// What it is.
+    /// The value as a type of Rust.
     pub fn view(self) -> View<'a> {
         match &self.pickle.nodes[self.id as usize] {
             // The machine lets no type stand where a value must be.
@@ -181,9 +181,9 @@ impl DateTime {
 /// The types that a pickle may name. None of them does anything when it is made.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Class {
-    /// How protocol 2 writes bytes: text, and the encoding `latin1` to make bytes of it.
+    /// Protocol 2 writes bytes as text with the encoding `latin1`.
     Encode,
-    /// How protocol 2 writes no bytes at all.
+    /// Protocol 2 writes empty bytes as a call of `bytes` without arguments.
     Bytes,
     DateTime,
     TimeDelta,

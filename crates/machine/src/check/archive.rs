@@ -12,7 +12,7 @@ use cpio::newc;
 use nightlatch_core::digits;
 use sha2::{Digest, Sha256};
 
-/// What a member's mode says of its kind (cpio(5)).
+/// The bits of a member's mode with its kind (cpio(5)).
 const KIND: u32 = 0o170_000;
 const LINK: u32 = 0o120_000;
 const REGULAR: u32 = 0o100_000;
@@ -23,7 +23,7 @@ const MAX_TEXT: u64 = 64 * 1024;
 /// Larger than any image that a machine could load, unpacked: what decompresses without end ends here.
 const MAX_UNPACKED: u64 = 8 << 30;
 
-/// What is in an image, by path from `/`.
+/// The content of an image, by path from `/`.
 pub type Members = BTreeMap<String, Member>;
 
 /// One thing in an image.
@@ -33,20 +33,23 @@ pub struct Member {
     pub mode: u32,
     /// User and group.
     pub owner: (u32, u32),
-    /// What it is.
-    pub what: What,
+    /// The kind of member, with its content.
+    pub what: MemberKind,
 }
 
 impl Member {
-    /// Whether it is a file, read or not.
+    /// True for a file, read or not.
     pub fn is_file(&self) -> bool {
-        matches!(self.what, What::File(_) | What::Text(_) | What::Unread)
+        matches!(
+            self.what,
+            MemberKind::File(_) | MemberKind::Text(_) | MemberKind::Unread
+        )
     }
 }
 
-/// What a member is.
+/// The kind of a member.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum What {
+pub enum MemberKind {
     /// A file of which the digest was asked for: its SHA-256, as it may be a key.
     File([u8; 32]),
     /// A file of which the text was asked for.
@@ -55,13 +58,13 @@ pub enum What {
     Unread,
     /// A link to this.
     Link(String),
-    /// Anything else.
+    /// A folder, a device, or another special file.
     Other,
 }
 
-/// What is to be known of a file.
+/// The part of a file that the caller needs.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Want {
+pub enum ReadMode {
     /// That it is there.
     Presence,
     /// The SHA-256 of its content.
@@ -70,7 +73,7 @@ pub enum Want {
     Text,
 }
 
-/// Why an image cannot be opened.
+/// An image that cannot be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum ArchiveError {
     /// Reading failed, or it is cut off or none.
@@ -97,7 +100,7 @@ const COMPRESSED: [(&[u8], &str); 6] = [
 const CPIO: &[u8] = b"0707";
 
 /// Reads an image; of each file, by its path, what `want` asks for.
-pub(super) fn open(image: &Path, want: impl Fn(&str) -> Want) -> Result<Members, ArchiveError> {
+pub(super) fn open(image: &Path, want: impl Fn(&str) -> ReadMode) -> Result<Members, ArchiveError> {
     let mut file = BufReader::new(File::open(image)?);
     let mut members = Members::new();
     loop {
@@ -141,7 +144,7 @@ fn skip_zeros(file: &mut BufReader<File>) -> io::Result<Vec<u8>> {
 fn read_compressed(
     file: File,
     program: &'static str,
-    want: &impl Fn(&str) -> Want,
+    want: &impl Fn(&str) -> ReadMode,
     members: &mut Members,
 ) -> Result<(), ArchiveError> {
     let failed = |error| ArchiveError::Decompress(program, error);
@@ -161,7 +164,7 @@ fn read_compressed(
 
 fn read_output(
     child: &mut Child,
-    want: &impl Fn(&str) -> Want,
+    want: &impl Fn(&str) -> ReadMode,
     members: &mut Members,
 ) -> io::Result<()> {
     let output = child.stdout.take().ok_or(io::ErrorKind::BrokenPipe)?;
@@ -179,7 +182,7 @@ fn read_output(
 /// When one is cut off or none.
 pub fn read_unpacked(
     mut from: impl BufRead,
-    want: &impl Fn(&str) -> Want,
+    want: &impl Fn(&str) -> ReadMode,
     members: &mut Members,
 ) -> io::Result<usize> {
     let mut archives = 0;
@@ -200,7 +203,7 @@ pub fn read_unpacked(
 /// Reads one archive up to its trailer.
 fn read_archive(
     mut from: &mut impl Read,
-    want: &impl Fn(&str) -> Want,
+    want: &impl Fn(&str) -> ReadMode,
     members: &mut Members,
 ) -> io::Result<()> {
     let mut shared = SharedFiles::new();
@@ -222,10 +225,10 @@ fn read_archive(
     }
 }
 
-/// How long a member's header is: six bytes that tell the format, then numbers of eight hexadecimal digits each.
-/// Where the length of the name stands among them.
+/// Bytes of a member's header: six for the format, then numbers of eight hexadecimal digits each.
 const HEADER: usize = 110;
 const NUMBERS: usize = 6;
+/// The length of the name among them.
 const NAME_LENGTH: std::ops::Range<usize> = 94..102;
 
 /// Reads a header, which the reader of archives then reads: it would make room for a name of any length before
@@ -248,20 +251,20 @@ fn read_header(from: &mut impl Read) -> io::Result<[u8; HEADER]> {
     }
 }
 
-fn read_member<R: Read>(reader: &mut newc::Reader<R>, want: Want) -> io::Result<Member> {
+fn read_member<R: Read>(reader: &mut newc::Reader<R>, want: ReadMode) -> io::Result<Member> {
     let entry = reader.entry();
     let (mode, owner, links) = (entry.mode(), (entry.uid(), entry.gid()), entry.nlink());
     let what = match (mode & KIND, want) {
-        (LINK, _) => What::Link(text(reader)?),
-        (REGULAR, Want::Text) => What::Text(text(reader)?),
+        (LINK, _) => MemberKind::Link(text(reader)?),
+        (REGULAR, ReadMode::Text) => MemberKind::Text(text(reader)?),
         // Of a file with several names another one may be asked for.
-        (REGULAR, Want::Presence) if links < 2 => What::Unread,
+        (REGULAR, ReadMode::Presence) if links < 2 => MemberKind::Unread,
         (REGULAR, _) => {
             let mut digest = Sha256::new();
             io::copy(reader, &mut digest)?;
-            What::File(digest.finalize().into())
+            MemberKind::File(digest.finalize().into())
         }
-        _ => What::Other,
+        _ => MemberKind::Other,
     };
     Ok(Member {
         mode: mode & 0o7777,
@@ -277,7 +280,7 @@ fn text(reader: &mut impl Read) -> io::Result<String> {
 }
 
 /// Files with several names, by device and inode: their names, and what is in them as soon as it came.
-type SharedFiles = BTreeMap<(u32, u32, u32), (Vec<String>, Option<What>)>;
+type SharedFiles = BTreeMap<(u32, u32, u32), (Vec<String>, Option<MemberKind>)>;
 
 /// Of several names of one file only one comes with what is in it: mostly the last, as cpio(1) has it.
 fn settle(
@@ -338,9 +341,9 @@ mod tests {
         let image = folder.path().join("image");
         std::fs::write(&image, bytes).unwrap();
         open(&image, |path| match path {
-            path if path.starts_with("/usr/lib/mandos") => Want::Digest,
-            "/list" => Want::Text,
-            _ => Want::Presence,
+            path if path.starts_with("/usr/lib/mandos") => ReadMode::Digest,
+            "/list" => ReadMode::Text,
+            _ => ReadMode::Presence,
         })
     }
 
@@ -373,10 +376,10 @@ mod tests {
             let key = &members["/usr/lib/mandos/key"];
             assert_eq!((key.mode, key.owner), (0o400, (7, 8)));
             let digest: [u8; 32] = Sha256::digest(b"secret").into();
-            assert_eq!(key.what, What::File(digest));
-            assert_eq!(members["/etc/other"].what, What::Unread);
-            assert_eq!(members["/list"].what, What::Text("a\nb\n".into()));
-            assert_eq!(members["/usr/bin"].what, What::Link("usr/bin".into()));
+            assert_eq!(key.what, MemberKind::File(digest));
+            assert_eq!(members["/etc/other"].what, MemberKind::Unread);
+            assert_eq!(members["/list"].what, MemberKind::Text("a\nb\n".into()));
+            assert_eq!(members["/usr/bin"].what, MemberKind::Link("usr/bin".into()));
         }
         assert_eq!(read(&main).unwrap().len(), 4, "nothing is compressed");
     }
@@ -399,7 +402,7 @@ mod tests {
             }
             newc::trailer(&mut bytes).unwrap();
             let members = read(&bytes).unwrap();
-            let hook = What::File(Sha256::digest(b"hook").into());
+            let hook = MemberKind::File(Sha256::digest(b"hook").into());
             for name in ["/usr/lib/mandos/a", "/usr/lib/mandos/c"] {
                 assert_eq!(members[name].what, hook, "{name}, with it in {full}");
             }
@@ -409,7 +412,7 @@ mod tests {
     #[test]
     fn a_name_ends_where_it_ends_for_the_kernel() {
         let members = read(&archive(&[("list\0other", 0o100644, b"x")])).unwrap();
-        assert_eq!(members["/list"].what, What::Text("x".into()));
+        assert_eq!(members["/list"].what, MemberKind::Text("x".into()));
     }
 
     #[test]

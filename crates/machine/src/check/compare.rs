@@ -1,10 +1,9 @@
-//! What an image holds against what it should hold. Pure, but for reading the files of the plan, which
-//! the caller does.
+//! Compares the content of an image with the plan. Pure, but for reading the files of the plan, which the caller does.
 
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use super::archive::{Member, Members, Want, What, normal};
+use super::archive::{Member, MemberKind, Members, ReadMode, normal};
 use super::systems::System;
 use crate::image::{FOLDER, Plan, Source};
 use crate::keys::FILES;
@@ -24,16 +23,16 @@ const RUN: [&str; 3] = [
     "/usr/lib/mandos/network-hooks.d",
 ];
 
-/// Where keys are in an image that Mandos's client has a part in.
+/// Folder of the keys in an image with Mandos's client.
 const MANDOS: &str = "/conf/conf.d/mandos";
 
-/// Which volumes the scripts of initramfs-tools open (`cryptsetup-initramfs`).
+/// The volumes that the scripts of initramfs-tools open (`cryptsetup-initramfs`).
 const VOLUMES: &str = "/cryptroot/crypttab";
 
 /// Kernel modules are below it.
 const MODULES: &str = "/usr/lib/modules/";
 
-/// What an image of one kernel should hold.
+/// The content that an image of one kernel should have.
 #[derive(Debug)]
 pub(super) struct Expected<'m> {
     /// Files, programs and links of ours, with those of the image's system.
@@ -44,7 +43,7 @@ pub(super) struct Expected<'m> {
     pub(super) volumes: &'m [String],
 }
 
-/// How an image differs.
+/// A difference between an image and the plan.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(super) enum Difference {
     /// It lacks this.
@@ -71,15 +70,15 @@ pub(super) enum Difference {
     Forbidden(String),
 }
 
-/// What has to be known of the file at this path to compare an image with `plan`.
-pub(super) fn wanted(plan: &Plan, path: &str) -> Want {
+/// The part of the file at this path that a comparison with `plan` needs.
+pub(super) fn wanted(plan: &Plan, path: &str) -> ReadMode {
     let files = plan.files.iter().map(|file| &file.path);
     let programs = plan.programs.iter().map(|program| &program.path);
     match path {
-        VOLUMES => Want::Text,
-        _ if mandos_key(path).is_some() => Want::Digest,
-        _ if files.chain(programs).any(|planned| normal(planned) == path) => Want::Digest,
-        _ => Want::Presence,
+        VOLUMES => ReadMode::Text,
+        _ if mandos_key(path).is_some() => ReadMode::Digest,
+        _ if files.chain(programs).any(|planned| normal(planned) == path) => ReadMode::Digest,
+        _ => ReadMode::Presence,
     }
 }
 
@@ -101,7 +100,7 @@ pub(super) fn differences<E>(
             Source::Copy(source) => digest(source)?,
             Source::Text(text) => digest_of_text(text),
         };
-        if member.what != What::File(content) {
+        if member.what != MemberKind::File(content) {
             found.push(Difference::Other(file.path.clone()));
         }
         let owner = (file.owner.user, file.owner.group);
@@ -117,7 +116,7 @@ pub(super) fn differences<E>(
     for program in &plan.programs {
         match members.get(&normal(&program.path)) {
             None => found.push(Difference::Missing(program.path.clone())),
-            Some(member) if member.what != What::File(digest(&program.source)?) => {
+            Some(member) if member.what != MemberKind::File(digest(&program.source)?) => {
                 found.push(Difference::OtherProgram(program.path.clone()));
             }
             Some(_) => {}
@@ -132,7 +131,7 @@ pub(super) fn differences<E>(
     Ok(found)
 }
 
-/// Why the client would not be started, or not find what it needs beside its own files.
+/// Reasons for which the client would not be started, or lacks something outside its own files.
 fn unable(expected: &Expected<'_>, members: &Members) -> Vec<Difference> {
     let mut found = Vec::new();
     let system = System::of(members);
@@ -158,7 +157,7 @@ fn unable(expected: &Expected<'_>, members: &Members) -> Vec<Difference> {
 /// The volumes that the scripts of initramfs-tools open; none where they are not.
 pub(super) fn opened(members: &Members) -> BTreeSet<String> {
     let list = match members.get(VOLUMES).map(|member| &member.what) {
-        Some(What::Text(list)) => list.as_str(),
+        Some(MemberKind::Text(list)) => list.as_str(),
         _ => "",
     };
     let names = list
@@ -180,7 +179,7 @@ pub(super) fn module_name(path: &str) -> Option<String> {
 }
 
 fn is_file_but(member: &Member, content: [u8; 32]) -> bool {
-    member.is_file() && member.what != What::File(content)
+    member.is_file() && member.what != MemberKind::File(content)
 }
 
 fn mandos_key(path: &str) -> Option<&str> {
@@ -199,8 +198,7 @@ fn superfluous<'m>(plan: &'m Plan, members: &'m Members) -> impl Iterator<Item =
         .collect();
     let own: BTreeSet<String> = plan.programs.iter().map(|one| normal(&one.path)).collect();
     // Where systemd is not, the boot system links more names to our program.
-    let is_link_to_own =
-        move |member: &Member| matches!(&member.what, What::Link(to) if own.contains(&normal(to)));
+    let is_link_to_own = move |member: &Member| matches!(&member.what, MemberKind::Link(to) if own.contains(&normal(to)));
     members.iter().filter_map(move |(path, member)| {
         if !is_something(member) || planned.contains(path) {
             return None;
@@ -218,7 +216,7 @@ fn superfluous<'m>(plan: &'m Plan, members: &'m Members) -> impl Iterator<Item =
 
 /// Folders are none.
 fn is_something(member: &Member) -> bool {
-    member.is_file() || matches!(member.what, What::Link(_))
+    member.is_file() || matches!(member.what, MemberKind::Link(_))
 }
 
 fn is_below(path: &str, folder: &str) -> bool {
@@ -232,7 +230,8 @@ mod tests {
     use std::path::PathBuf;
 
     use super::*;
-    use crate::image::{Link, Owner, PlannedFile, Program};
+    use crate::accounts::Owner;
+    use crate::image::{Link, PlannedFile, Program};
 
     const KEY: &str = "/conf/conf.d/nightlatch/seckey.txt";
     const CLIENT: &str = "/usr/bin/nightlatch-boot";
@@ -264,18 +263,18 @@ mod tests {
         Member {
             mode,
             owner: (owner, owner),
-            what: What::File([content; 32]),
+            what: MemberKind::File([content; 32]),
         }
     }
 
     /// An image as the plan wants it: the key is all ones, the client all twos.
     fn image() -> Members {
         let link = Member {
-            what: What::Link(CLIENT.into()),
+            what: MemberKind::Link(CLIENT.into()),
             ..file(0o777, 0, 0)
         };
         let volumes = Member {
-            what: What::Text("root UUID=1 none luks\ndata UUID=2 none\n".into()),
+            what: MemberKind::Text("root UUID=1 none luks\ndata UUID=2 none\n".into()),
             ..file(0o644, 0, 0)
         };
         Members::from([
@@ -359,7 +358,7 @@ mod tests {
             [Difference::Module(named("virtio_net"))]
         );
         let one = Member {
-            what: What::Text("root UUID=1 none luks\n".into()),
+            what: MemberKind::Text("root UUID=1 none luks\n".into()),
             ..file(0o644, 0, 0)
         };
         assert_eq!(

@@ -1,4 +1,4 @@
-//! How long a reboot takes, by the last ones: from the last entry of one boot's journal to the first of
+//! The time that a reboot takes, measured on the last ones: from the last entry of one boot's journal to the first of
 //! the next (journalctl(1), `--list-boots`), or from the shutdown to the boot in wtmp(5).
 
 use std::fs;
@@ -7,13 +7,13 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-/// What a server's reboot takes with its firmware's own tests, where nothing was measured.
+/// Used where nothing was measured: a server's reboot with the tests of its firmware.
 pub(super) const USUAL: Duration = Duration::from_secs(300);
 
 /// From the first entry of the next boot to a machine that answers a check, generously.
 const STARTING: Duration = Duration::from_secs(60);
 
-/// How many reboots count.
+/// Number of reboots that count.
 const LAST: usize = 9;
 
 /// Longer than this and the machine was off.

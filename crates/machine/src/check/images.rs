@@ -10,15 +10,16 @@ use nightlatch_console::report::{Level, Report};
 use nightlatch_core::chain::chain;
 use sha2::{Digest, Sha256};
 
-use super::archive::{self, Members, Want};
+use super::archive::{self, Members, ReadMode};
 use super::compare::{self, Difference, Expected, differences};
 use super::kernels::{self, Installed};
 use super::network::Addressed;
 use super::systems::System;
-use crate::image::{self, FOLDER, Plan};
+use crate::boot_files;
+use crate::image::{FOLDER, Plan};
 use crate::keys::Directory;
 
-/// Where unified kernel images are (the Boot Loader Specification, "type #2").
+/// Folders of unified kernel images (the Boot Loader Specification, "type #2").
 const UNIFIED: [&str; 3] = ["boot/efi/EFI/Linux", "boot/EFI/Linux", "efi/EFI/Linux"];
 
 /// A secret key, where any client has it in an image.
@@ -27,11 +28,10 @@ const SECRETS: [&str; 2] = [
     "/conf/conf.d/mandos/seckey.txt",
 ];
 
-/// What images are compared with.
+/// The machine that images are compared with.
 pub(super) struct Machine<'m> {
-    /// Where its files are.
     pub(super) root: &'m Path,
-    /// What the next image would hold.
+    /// The plan of the next image.
     pub(super) plan: &'m Plan,
     /// Modules of the drivers of the interfaces that a boot uses.
     pub(super) drivers: BTreeSet<String>,
@@ -122,12 +122,14 @@ fn unified(root: &Path, report: &mut Report) -> usize {
     count
 }
 
-/// What makes the images of this kernel anew here.
+/// The command that makes the images of this kernel anew.
 fn rebuild(root: &Path, kernel: &str, is_new: bool) -> String {
     // update-initramfs(8) updates only what is there.
     let how = if is_new { "-c" } else { "-u" };
     match () {
-        () if image::has_initramfs_tools(root) => format!("update-initramfs {how} -k {kernel}"),
+        () if boot_files::has_initramfs_tools(root) => {
+            format!("update-initramfs {how} -k {kernel}")
+        }
         () if root.join("usr/bin/mkinitcpio").exists() => "mkinitcpio -P".to_owned(),
         () => format!("dracut --force --kver {kernel}"),
     }
@@ -139,7 +141,7 @@ fn left_behind(path: &Path, report: &mut Report) {
     if !is_readable(path) {
         return;
     }
-    let opened = archive::open(path, |_| Want::Presence);
+    let opened = archive::open(path, |_| ReadMode::Presence);
     let holds_keys = |members: &Members| SECRETS.iter().any(|key| members.contains_key(*key));
     match opened {
         Ok(members) if holds_keys(&members) => {

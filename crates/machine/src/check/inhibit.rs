@@ -13,17 +13,17 @@ use nightlatch_console::failure::{EX_UNAVAILABLE, Failure, note};
 use nightlatch_console::report::Report;
 
 use super::options::MachineCheckOptions;
-use crate::image::Plan;
+use crate::boot_files;
 
 /// The time between two checks: a server that comes back should not hold up a reboot for long.
 const EVERY: Duration = Duration::from_secs(5 * 60);
 
-/// What the program below the lock echoes: it is started when the lock is taken, and not before.
+/// The line that the program below the lock echoes: systemd-inhibit(1) starts it once the lock is taken.
 const HELD: &str = "held\n";
 
 /// Checks for ever, unless the administrator does not want it.
 pub(super) fn run(options: &MachineCheckOptions) -> Result<u8, Failure> {
-    let settings = crate::image::settings(&mut Plan::default(), Path::new("/"))?;
+    let settings = boot_files::settings(Path::new("/"), &mut Vec::new())?;
     if !settings.inhibit {
         note("client.conf does not say `inhibit = yes`: reboots are not held up");
         return Ok(0);
@@ -105,7 +105,7 @@ impl Lock {
         }
     }
 
-    /// Whether it was not lost meanwhile, as when its holder is killed.
+    /// False once its holder has ended.
     fn is_held(&mut self) -> bool {
         matches!(self.holder.try_wait(), Ok(None))
     }

@@ -1,14 +1,14 @@
-//! Which kernels a machine can boot, and which files are their images. Pure: decides over names.
+//! Finds the kernels of a machine and their images by the names of files. Pure.
 
 use std::collections::BTreeSet;
 
-/// How kernels are called in /boot, before their version.
+/// Names of kernels in /boot, before the version.
 const KERNELS: [&str; 3] = ["vmlinuz-", "vmlinux-", "kernel-"];
 
-/// What is left behind by package managers and by hand beside an image.
+/// Endings of files that package managers and people leave beside an image.
 const LEFT_BEHIND: [&str; 6] = [".old", ".bak", ".dpkg-bak", ".dpkg-new", ".dpkg-old", "~"];
 
-/// What is in /boot.
+/// The content of /boot.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub(super) struct Installed {
     /// Each kernel's version and the names of its images, which may be none.
@@ -42,8 +42,8 @@ fn version(name: &str) -> Option<&str> {
     (!version.is_empty() && !is_left).then_some(version)
 }
 
-/// What an image of a kernel is called: by initramfs-tools, and by dracut and mkinitcpio, with mkinitcpio's
-/// second one; by others.
+/// Names for the image of a kernel: of initramfs-tools, of dracut and mkinitcpio, with mkinitcpio's second one, and of
+/// others.
 fn image_names(version: &str) -> [String; 5] {
     [
         format!("initrd.img-{version}"),

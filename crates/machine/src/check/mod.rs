@@ -24,7 +24,8 @@ use nightlatch_console::report::Report;
 use nightlatch_core::settings::machine::MachineSettings;
 use nightlatch_proto::rehearsal::RehearsalTerms;
 
-use crate::image::{self, Plan};
+use crate::boot_files;
+use crate::image::Plan;
 use network::BootNetwork;
 pub use options::MachineCheckOptions;
 
@@ -62,7 +63,7 @@ fn check(options: &MachineCheckOptions, report: &mut Report) -> Result<(), Failu
         report.doubtful("machine", remark.clone(), None);
     }
     // What is doubtful about them is among the plan's remarks.
-    let settings = crate::image::settings(&mut Plan::default(), root)?;
+    let settings = boot_files::settings(root, &mut Vec::new())?;
     let volumes = match volumes::volumes(root) {
         Ok(volumes) => volumes,
         Err(error) => {
@@ -91,9 +92,9 @@ fn check(options: &MachineCheckOptions, report: &mut Report) -> Result<(), Failu
     };
     let boot = volumes::Boot {
         opened: images::check(&machine, report),
-        forgets: image::has_initramfs_tools(root),
+        forgets: boot_files::has_initramfs_tools(root),
     };
-    let program = crate::image::program(root)?;
+    let program = boot_files::program(root)?;
     let fetched = match network.check(&program, report)? {
         Some(targets) => rehearse::check(options, &program, &network, &targets, report)?,
         None => None,
@@ -117,7 +118,7 @@ fn check(options: &MachineCheckOptions, report: &mut Report) -> Result<(), Failu
     Ok(())
 }
 
-/// Whether the machine may be away for as long as a reboot takes.
+/// Compares the time that a reboot takes with the time that the server allows.
 fn time(settings: &MachineSettings, terms: &RehearsalTerms, report: &mut Report) {
     let (downtime, from) = match settings.downtime {
         Some(given) => (given, "as client.conf says"),

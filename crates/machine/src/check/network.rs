@@ -1,7 +1,7 @@
-//! What a boot would find of the network: by the options that the next boot gives its client, with the links, addresses
-//! and routes of `network.conf` and nothing else (docs/decisions/0118).
+//! The network of the next boot: by the options of its boot client, with the links, addresses and routes of
+//! `network.conf` and nothing else (docs/decisions/0118).
 //!
-//! Compares all of it with the running kernel. What is tried then is only what both have.
+//! Compares all of it with the running kernel. Then only what both have is tried.
 
 mod targets;
 
@@ -22,13 +22,13 @@ use nightlatch_core::network::{Definition, LinkKind};
 use nightlatch_core::settings::machine::MachineSettings;
 
 use crate::boot_command::BootCommand;
-use crate::image;
+use crate::boot_files;
 use crate::network::{ConfFile, Ways, at_boot, boot_links, drift, modules, snapshot};
 
-/// How long a server with a link-local address may take to answer.
+/// The time in which a server with a link-local address must answer.
 const WAIT: Duration = Duration::from_secs(2);
 
-/// What mends a file that is not what the running system has.
+/// The hint for a file that differs from the running system.
 const LEARN: &str = "nightlatch network --learn, then make the images anew";
 
 /// The network of the next boot, beside that of the running system.
@@ -46,7 +46,7 @@ pub(super) struct BootNetwork {
 /// An interface that a boot uses, and that can be tried now.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Usable {
-    /// What it is called now.
+    /// The name in the running system.
     pub(super) running: String,
 }
 
@@ -65,7 +65,7 @@ impl BootNetwork {
             file,
             snapshot: snapshot()?,
             is_taken,
-            asks_for_addresses: image::has_initramfs_tools(root),
+            asks_for_addresses: boot_files::has_initramfs_tools(root),
         })
     }
 
@@ -201,7 +201,7 @@ impl BootNetwork {
         );
     }
 
-    /// What the file says otherwise than the running kernel.
+    /// Reports the differences between the file and the running kernel.
     fn differences(&self, ways: Option<&Ways>, report: &mut Report) {
         if self.file.is_none() || !self.is_taken {
             return;

@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-/// `check`.
+/// The options of `check` on a machine.
 #[derive(Args, Debug)]
 pub struct MachineCheckOptions {
     /// How long to wait for a server on each interface

@@ -16,7 +16,7 @@ use nightlatch_proto::rehearsal::RehearsalTerms;
 use super::network::{BootNetwork, Usable};
 use super::options::MachineCheckOptions;
 use crate::boot_command::BootCommand;
-use client::{Outcome, is_stock, refusal};
+use client::{ClientRun, is_stock, refusal};
 
 /// A rehearsal that nobody expected.
 const ALARMED: &str =
@@ -26,10 +26,10 @@ const ALARMED: &str =
 const ALLOW: &str = "tell who looks after the server, and allow the next one there before: \
     nightlatch rehearsal NAME --for 10m";
 
-/// What was fetched.
+/// A fetched password.
 pub(super) struct Fetched {
     pub(super) password: Secret,
-    /// How long the machine may be away; a server of Mandos does not tell.
+    /// The time that the server allows for a reboot; a server of Mandos does not send it.
     pub(super) terms: Option<RehearsalTerms>,
 }
 
@@ -40,7 +40,7 @@ struct Try {
     connect: Option<Target>,
 }
 
-/// What a rehearsal says itself, and so takes out of the options of a boot: with a value, where there is one.
+/// Options that a rehearsal sets itself, and which are removed from those of a boot; true for one with a value.
 const OWN: [(&str, Option<char>, bool); 3] = [
     ("connect", Some('c'), true),
     ("interface", Some('i'), true),
@@ -77,7 +77,7 @@ pub(super) fn check(
     let mut fetched = None;
     let mut failed = Vec::new();
     for (one, outcome) in tries.iter().zip(outcomes) {
-        let Outcome {
+        let ClientRun {
             password,
             told,
             mut said,
@@ -129,7 +129,7 @@ fn tries(network: &BootNetwork, targets: &[Target], usable: &[Usable]) -> Vec<Tr
 }
 
 /// All tries side by side.
-fn all(tries: &[Try], run: impl Fn(&Try) -> Outcome + Sync) -> Result<Vec<Outcome>, Failure> {
+fn all(tries: &[Try], run: impl Fn(&Try) -> ClientRun + Sync) -> Result<Vec<ClientRun>, Failure> {
     let run = &run;
     let outcomes: Vec<_> = thread::scope(|scope| {
         let running: Vec<_> = tries
@@ -185,7 +185,7 @@ fn tell(failed: &[(&Try, Vec<String>)], enough: bool, asks_stock: bool, report: 
     }
 }
 
-/// What to do about it, by the word that the server gave for its reason.
+/// The hint for the reason that the server gave.
 fn hint(line: &str) -> &'static str {
     match refusal(line) {
         Some("disabled") => "on the server: nightlatch why NAME, nightlatch enable NAME",

@@ -1,21 +1,22 @@
-//! Which system an image boots by, and what there starts the client. Pure, but for listing our scripts.
+//! Recognises the boot system of an image, and what starts the client there. Pure, but for listing our scripts.
 
 use std::fs;
 use std::path::Path;
 
 use super::archive::Members;
-use crate::image::{Owner, Plan, PlannedFile, Source};
+use crate::accounts::Owner;
+use crate::image::{Plan, PlannedFile, Source};
 
-/// Where initramfs-tools finds scripts on the machine.
+/// Folder of the scripts of initramfs-tools on the machine.
 const SCRIPTS: &str = "usr/share/initramfs-tools/scripts";
 
 /// The name of ours among them.
 const SCRIPT: &str = "nightlatch";
 
-/// What of ours is no script of a stage.
+/// A file of ours that is not a script of a stage.
 const ADDRESSES: &str = "nightlatch-addresses";
 
-/// What runs in an image.
+/// The boot system of an image.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum System {
     /// systemd: of dracut, mkinitcpio or another builder.
@@ -69,7 +70,7 @@ impl System {
         }
     }
 
-    /// What starts the client, where its presence has to do.
+    /// The file that starts the client, where its presence is enough.
     pub(super) fn starter(self) -> &'static str {
         match self {
             Self::Systemd => "/usr/lib/systemd/system/nightlatch-ask.service",

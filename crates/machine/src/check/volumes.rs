@@ -15,12 +15,12 @@ pub(super) use crypttab::{Volume, volumes};
 
 use crate::enroll::cryptsetup::{self, Denied};
 
-/// What the boot of this machine does, as far as it matters to volumes.
+/// The boot of this machine, as far as it concerns volumes.
 pub(super) struct Boot {
     /// The volumes that each image opens.
     pub(super) opened: BTreeSet<String>,
-    /// Whether initramfs-tools makes the images: what they do not open is then asked for when nobody answers
-    /// any more. systemd remembers the password.
+    /// True when initramfs-tools makes the images. The password is then lost for volumes that the image does not open;
+    /// systemd keeps it.
     pub(super) forgets: bool,
 }
 

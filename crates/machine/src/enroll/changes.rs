@@ -1,4 +1,4 @@
-//! What an enrolment changed so far, and how it is undone.
+//! The changes that an enrolment made so far, to be undone after an error.
 
 use std::path::{Path, PathBuf};
 
@@ -20,7 +20,7 @@ pub(super) struct NewKey<'a> {
     pub(super) key_id: &'a str,
 }
 
-/// What was changed so far. Signals that would end the program wait until it is whole or undone.
+/// The changes so far. Signals that would end the program wait until they are complete or undone.
 pub(super) struct Changes<'a> {
     signals: EndSignals,
     caught: Option<Signal>,

@@ -16,7 +16,7 @@ use rustix::pipe::PipeFlags;
 /// Its exit status for a wrong passphrase (cryptsetup(8), RETURN CODES).
 const NO_PERMISSION: i32 = 2;
 
-/// Why a command was not carried out.
+/// A command that was not carried out.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Denied {
     /// It could not be started.
@@ -25,18 +25,17 @@ pub(crate) enum Denied {
     /// A secret could not be handed over.
     #[error("cannot make a pipe")]
     Pipe(#[source] io::Error),
-    /// It failed.
     #[error("cryptsetup says: {says}")]
     Failed {
         /// Its exit status; `None` when a signal ended it.
         status: Option<i32>,
-        /// What it said, in one line.
+        /// Its standard error in one line.
         says: String,
     },
 }
 
 impl Denied {
-    /// Whether the passphrase given fits no key slot.
+    /// True when the passphrase fits no key slot.
     pub(crate) fn is_wrong_passphrase(&self) -> bool {
         matches!(
             self,

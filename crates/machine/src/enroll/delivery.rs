@@ -13,7 +13,7 @@ const MEMORY: u32 = 1;
 const NULL: u32 = 3;
 const FULL: u32 = 7;
 
-/// How often it is looked whether whoever reads a pipe has read all.
+/// Time between two looks at a pipe that is still being read.
 const AGAIN: Duration = Duration::from_millis(20);
 
 /// A standard output that seems to take the section.

@@ -19,18 +19,17 @@ use serde::Deserialize;
 use super::cryptsetup::{self, Denied};
 use super::token::{self, Enrolment, NewToken};
 
-/// What both versions of the format begin with (LUKS2 On-Disk Format Specification, 2.1).
+/// First bytes of both versions of the format (LUKS2 On-Disk Format Specification, 2.1).
 const MAGIC: &[u8; 6] = b"LUKS\xba\xbe";
-/// Where the big-endian version number stands.
+/// Offset of the big-endian version number.
 const VERSION_AT: usize = 6;
-/// Where the UUID stands, padded with zero bytes.
+/// Offsets of the UUID, which is padded with zero bytes.
 const UUID_AT: std::ops::Range<usize> = 168..208;
 
-/// What the fewest iterations are that PBKDF2 may have in LUKS2: enough for a key that nobody can
-/// guess.
+/// The fewest iterations that LUKS2 allows for PBKDF2: enough for a key that cannot be guessed.
 const FEWEST_ITERATIONS: &str = "1000";
 
-/// How hard a key slot makes it to try a password.
+/// The key derivation of a key slot.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Kdf {
     /// As little as the format allows: for random keys.
@@ -51,7 +50,7 @@ pub(super) struct Disk {
     uuid: String,
 }
 
-/// How many key slots a header can have (LUKS2 On-Disk Format Specification, 3.2).
+/// Key slots that a header can have (LUKS2 On-Disk Format Specification, 3.2).
 const MOST_SLOTS: usize = 32;
 
 impl Disk {
@@ -106,7 +105,7 @@ impl Disk {
         Ok(disk)
     }
 
-    /// Whether both are the same device.
+    /// True for the same device.
     pub(super) fn is_same(&self, other: &Self) -> bool {
         self.path == other.path
     }
@@ -155,7 +154,7 @@ impl Disk {
         Ok(self.metadata()?.opening_slots())
     }
 
-    /// Whether `password` opens the disk, by any key slot or by this one.
+    /// True when `password` opens the disk, by any key slot or by this one.
     pub(super) fn opens(&self, password: &Secret, slot: Option<u32>) -> Result<bool, Failure> {
         let slot = slot.map(|slot| slot.to_string());
         let mut arguments = vec![
@@ -247,7 +246,7 @@ impl Disk {
             .map_err(|denied| denied.failure(&what))
     }
 
-    /// What enrolments left in the header, oldest first.
+    /// The enrolments in the header, oldest first.
     pub(super) fn enrolments(&self) -> Result<Vec<Enrolment>, Failure> {
         Ok(token::enrolments(&self.metadata()?.tokens))
     }
@@ -346,7 +345,7 @@ struct Segment {
     encryption: Option<String>,
 }
 
-/// Which key slots hold a key, and what is encrypted with it.
+/// The key slots of a key, and the segments that it encrypts.
 #[derive(Deserialize, Debug)]
 struct Digest {
     keyslots: Vec<String>,

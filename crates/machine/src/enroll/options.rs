@@ -7,7 +7,7 @@ use nightlatch_core::key_id::KeyId;
 
 use crate::keys::DIR_HELP;
 
-/// `enroll`.
+/// The options of `enroll`.
 #[derive(Args, Debug)]
 pub struct EnrollOptions {
     /// LUKS2 device or container file; several get the same key
@@ -66,7 +66,7 @@ pub struct EnrollOptions {
     pub(crate) dry_run: bool,
 }
 
-/// `rotate`.
+/// The options of `rotate`.
 #[derive(Args, Debug)]
 pub struct RotateOptions {
     /// LUKS2 device or container file that is enrolled; several get the same key
@@ -115,7 +115,7 @@ pub struct RotateOptions {
     pub(crate) dry_run: bool,
 }
 
-/// `unenroll`.
+/// The options of `unenroll`.
 #[derive(Args, Debug)]
 pub struct UnenrollOptions {
     /// LUKS2 device or container file that is enrolled

@@ -1,5 +1,5 @@
-//! Which enrolments of a disk are this machine's own: a disk may be enrolled by several systems, each with keys of
-//! its own, and none takes another's key slot.
+//! Tells this machine's own enrolments of a disk from those of other systems. A disk may be enrolled by several, each
+//! with its own keys, and none removes another's key slot.
 
 use nightlatch_console::failure::{EX_UNAVAILABLE, Failure, note};
 

@@ -49,7 +49,7 @@ impl NewToken<'_> {
     }
 }
 
-/// What an enrolment left in a header.
+/// An enrolment as a token in a header.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Enrolment {
     /// The token's number.

@@ -13,7 +13,7 @@ use super::ownership::{self, Enrolments};
 use super::token::Enrolment;
 use crate::keys::Directory;
 
-/// Where the kernel lists block devices.
+/// The kernel's list of block devices.
 const DEVICES: &str = "/sys/class/block";
 
 /// Carries the verb out.
@@ -126,7 +126,7 @@ fn still_enrolled(disks: &[(Disk, Vec<Enrolment>)]) -> Option<PathBuf> {
     })
 }
 
-/// What this program cannot do from here.
+/// Prints the steps that are left to do elsewhere.
 fn tell_the_rest(disks: &[(Disk, Vec<Enrolment>)], directory: &Directory) {
     let mut clients: Vec<(&str, &str)> = disks
         .iter()

@@ -2,7 +2,6 @@
 //!
 //! One place knows it, for every boot system: the [`Plan`]. Contents of key files are never printed.
 
-mod accounts;
 mod gather;
 mod network_hooks;
 mod options;
@@ -19,17 +18,11 @@ use nightlatch_console::output;
 use rustix::fs::Mode;
 use rustix::process::umask;
 
-pub(crate) use gather::{program, runner_options, settings};
 pub use options::ImageOptions;
 use options::ImageVerb;
-pub(crate) use plan::{FOLDER, Owner, Plan, PlannedFile, Source};
+pub(crate) use plan::{FOLDER, Plan, PlannedFile, Source};
 #[cfg(test)]
 pub(crate) use plan::{Link, Program};
-
-/// True when initramfs-tools makes the images of the machine below `root`.
-pub(crate) fn has_initramfs_tools(root: &Path) -> bool {
-    root.join("usr/sbin/update-initramfs").exists()
-}
 
 /// Carries the verb out.
 pub fn run(options: &ImageOptions) -> Result<(), Failure> {

@@ -7,16 +7,17 @@ use std::process::{Command, Stdio};
 
 use nightlatch_console::failure::Failure;
 
-use super::plan::{Owner, Plan, PlannedFile, Source, sayable};
-use super::programs::{Found, first_filled};
+use super::plan::{Plan, PlannedFile, Source, sayable};
+use super::programs::{CandidateFile, first_filled};
+use crate::accounts::Owner;
 
-/// Where hooks are on the machine, ours first.
+/// Folders of hooks on the machine, ours first.
 const FOLDERS: [&str; 2] = [
     "etc/nightlatch/network-hooks.d",
     "etc/mandos/network-hooks.d",
 ];
 
-/// Where the client looks for them in the image.
+/// Their folder in the image.
 const PLACE: &str = "/lib/mandos/network-hooks.d";
 
 /// The most that a hook may say that it needs: more is a hook that does something else.
@@ -26,7 +27,7 @@ const MAX_SAID: usize = 1 << 20;
 pub(super) fn add(plan: &mut Plan, root: &Path, devices: &str) -> Result<(), Failure> {
     let found = first_filled(plan, root, FOLDERS)?;
     let found = found.into_iter().filter(|one| is_hook_name(&one.name));
-    let found: Vec<Found> = found.collect();
+    let found: Vec<CandidateFile> = found.collect();
     if !found.is_empty() {
         plan.add_directory(PLACE, 0o755);
     }
@@ -65,7 +66,7 @@ fn is_hook_name(name: &str) -> bool {
     !name.is_empty() && name.bytes().all(allowed)
 }
 
-/// What the hook prints. One that fails is remarked on: without it the machine may still come back.
+/// Runs the hook and returns its output. A failure is a remark: without the hook the machine may still come back.
 fn ask(plan: &mut Plan, hook: &Path, mode: &str, devices: &str) -> String {
     let shown = hook.display().to_string();
     let output = Command::new(hook)

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
-/// `image`.
+/// The options of `image`.
 #[derive(Args, Debug)]
 pub struct ImageOptions {
     #[command(subcommand)]
@@ -22,7 +22,6 @@ pub(crate) enum ImageVerb {
     Stage(StageOptions),
 }
 
-/// `image plan`.
 #[derive(Args, Debug)]
 pub(crate) struct PlanOptions {
     /// With the units for an image that has systemd in it
@@ -34,7 +33,6 @@ pub(crate) struct PlanOptions {
     pub(crate) json: bool,
 }
 
-/// `image stage`.
 #[derive(Args, Debug)]
 pub(crate) struct StageOptions {
     /// With the units for an image that has systemd in it

@@ -2,81 +2,67 @@
 
 use std::path::{Path, PathBuf};
 
-/// Where all that is ours lies in an image, but for the program and what plugins of others expect.
+use crate::accounts::Owner;
+
+/// Our folder in an image. Only the program, and what plugins expect, are elsewhere.
 pub(crate) const FOLDER: &str = "/conf/conf.d/nightlatch";
 
-/// What goes into a boot image, beside what the boot system itself puts there.
+/// Our part of a boot image.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub(crate) struct Plan {
     /// Folders that need a mode or an owner of their own, outer ones first.
     pub(crate) directories: Vec<Directory>,
     /// Files that are written as they are.
     pub(crate) files: Vec<PlannedFile>,
-    /// Symbolic links.
     pub(crate) links: Vec<Link>,
     /// Programs, to be copied with the shared libraries they need.
     pub(crate) programs: Vec<Program>,
     /// Kernel modules to be loaded before the network is used.
     pub(crate) modules: Vec<String>,
-    /// What the administrator should know: what was left out, and what was taken from elsewhere.
+    /// Notes for the administrator: what was left out, and what was taken from elsewhere.
     pub(crate) remarks: Vec<String>,
 }
 
-/// User and group, by number: an image has no accounts.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct Owner {
-    pub(crate) user: u32,
-    pub(crate) group: u32,
-}
-
-impl Owner {
-    /// User and group 0.
-    pub(crate) const ROOT: Self = Self { user: 0, group: 0 };
-}
-
-/// A folder.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Directory {
-    /// Where in the image, from `/`.
+    /// Absolute path in the image.
     pub(crate) path: String,
     pub(crate) mode: u32,
     pub(crate) owner: Owner,
 }
 
-/// A file.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct PlannedFile {
-    /// Where in the image, from `/`.
+    /// Absolute path in the image.
     pub(crate) path: String,
     pub(crate) source: Source,
     pub(crate) mode: u32,
     pub(crate) owner: Owner,
 }
 
-/// What is in a file.
+/// The content of a file.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum Source {
     /// The same as in this file of the machine.
     Copy(PathBuf),
-    /// What was made for the image. Never a key.
+    /// A text made for the image. Never a key.
     Text(String),
 }
 
 /// A symbolic link.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Link {
-    /// Where in the image, from `/`.
+    /// Absolute path in the image.
     pub(crate) path: String,
-    /// What it says.
     pub(crate) target: String,
 }
 
 /// A program, or anything else that may need shared libraries.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Program {
-    /// Where in the image, from `/`.
+    /// Absolute path in the image.
     pub(crate) path: String,
-    /// Which file of the machine.
+    /// Path on the machine.
     pub(crate) source: PathBuf,
 }
 
@@ -119,7 +105,7 @@ impl Plan {
         self.remarks.push(text.into());
     }
 
-    /// Whether something is to be at this path of the image.
+    /// True when the plan has something at this path of the image.
     pub(crate) fn has(&self, path: &str) -> bool {
         self.files.iter().any(|file| file.path == path)
             || self.links.iter().any(|link| link.path == path)

@@ -17,19 +17,18 @@ const LEFT_BEHIND: [&str; 5] = ["~", ".dpkg-new", ".dpkg-old", ".dpkg-bak", ".dp
 pub(super) const CLIENT: &str = "mandos-client";
 
 /// A file in one of the folders.
-pub(super) struct Found {
+pub(super) struct CandidateFile {
     pub(super) name: String,
     pub(super) path: PathBuf,
     pub(super) about: Metadata,
 }
 
-impl Found {
-    /// Whether anybody may run it.
+impl CandidateFile {
     pub(super) fn is_executable(&self) -> bool {
         self.about.mode() & 0o111 != 0
     }
 
-    /// Why it is left out: somebody else than root can change what it does. At boot it would be left out too.
+    /// The reason for leaving it out: somebody other than root can change it. The client would refuse it too.
     pub(super) fn distrust(&self) -> Option<String> {
         let user = rustix::process::geteuid().as_raw();
         let error = Executable::open(&self.path, user).err()?;
@@ -43,7 +42,7 @@ pub(super) fn first_filled(
     plan: &mut Plan,
     root: &Path,
     folders: [&str; 2],
-) -> Result<Vec<Found>, Failure> {
+) -> Result<Vec<CandidateFile>, Failure> {
     let [ours, mandos] = folders;
     let own = files(plan, &root.join(ours))?;
     if !own.is_empty() {
@@ -56,7 +55,7 @@ pub(super) fn first_filled(
     Ok(others)
 }
 
-fn files(plan: &mut Plan, folder: &Path) -> Result<Vec<Found>, Failure> {
+fn files(plan: &mut Plan, folder: &Path) -> Result<Vec<CandidateFile>, Failure> {
     let failed =
         |error| Failure::new(EX_IOERR, format!("cannot read {}", folder.display())).because(error);
     let entries = match fs::read_dir(folder) {
@@ -75,7 +74,7 @@ fn files(plan: &mut Plan, folder: &Path) -> Result<Vec<Found>, Failure> {
         };
         // A link that leads nowhere is told of, everything else that is no file is none of ours.
         match fs::metadata(&path) {
-            Ok(about) if about.is_file() && is_kept(name) => found.push(Found {
+            Ok(about) if about.is_file() && is_kept(name) => found.push(CandidateFile {
                 name: name.to_owned(),
                 path,
                 about,

@@ -6,9 +6,10 @@ use nightlatch_console::output::json;
 use nightlatch_console::output::table::{Cell, render};
 use serde::Serialize;
 
-use super::plan::{Owner, Plan, Source};
+use super::plan::{Plan, Source};
+use crate::accounts::Owner;
 
-/// What stands for a source that was made for the image.
+/// Shown as the source of what was made for the image.
 const MADE: &str = "(made for the image)";
 
 /// A table of all that goes in.
@@ -61,8 +62,8 @@ fn mode(mode: u32) -> String {
     format!("{mode:04o}")
 }
 
-/// What the hook of a boot system adds with its own tools, a line each: `module NAME`,
-/// `program SOURCE PLACE`, with tabs between.
+/// Lines for the hook of a boot system, which adds these with its own tools: `module NAME`, `program SOURCE PLACE`,
+/// separated by tabs.
 pub(super) fn shell(plan: &Plan) -> String {
     let modules = plan.modules.iter().map(|name| format!("module\t{name}\n"));
     let programs = plan.programs.iter().map(|program| {
@@ -83,7 +84,7 @@ struct Entry {
     user: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     group: Option<u32>,
-    /// Which file of the machine; nothing where it was made for the image.
+    /// Path on the machine; none for what was made for the image.
     #[serde(skip_serializing_if = "Option::is_none")]
     source: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]

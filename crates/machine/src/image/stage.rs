@@ -16,12 +16,13 @@ use rustix::fs::{
 };
 use rustix::io::Errno;
 
-use super::plan::{Directory, Link, Owner, Plan, PlannedFile, Source};
+use super::plan::{Directory, Link, Plan, PlannedFile, Source};
+use crate::accounts::Owner;
 
 /// The mode of folders that the plan does not speak of.
 const FOLDER_MODE: u32 = 0o755;
 
-/// How much of a file goes over at once.
+/// Bytes that are copied at once.
 const PART: usize = 1 << 20;
 
 /// Writes everything of the plan that needs no tool of the boot system. The modes are those of the plan, less

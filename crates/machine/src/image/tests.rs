@@ -9,6 +9,7 @@ use nightlatch_proto::tls::RawKeyKind;
 use tempfile::TempDir;
 
 use super::*;
+use crate::boot_files::CLIENT_CONF;
 use crate::image::{show, stage};
 use crate::keys::{Existing, NewKeys};
 
@@ -64,7 +65,7 @@ fn paths(plan: &Plan) -> Vec<&str> {
     files.chain(links).chain(programs).collect()
 }
 
-/// What makes a file of the plan come out of it.
+/// The text of a file that was made for the image.
 fn made<'p>(plan: &'p Plan, name: &str) -> &'p str {
     let path = format!("{FOLDER}/{name}");
     let file = plan.files.iter().find(|file| file.path == path).unwrap();
@@ -175,7 +176,7 @@ fn what_mandos_has_is_taken_where_we_have_none_and_said_so() {
 fn settings_become_options_of_the_client() {
     let root = machine(KEYS);
     let text = "[client]\nconnect = 192.0.2.1:47\ninterface = eth0\noptions = --retry=5\nfoo = 1\n";
-    write(root.path(), SETTINGS, 0o644, text);
+    write(root.path(), CLIENT_CONF, 0o644, text);
     let plan = Plan::of(root.path()).unwrap();
     assert_eq!(
         made(&plan, "client.options"),
@@ -183,7 +184,7 @@ fn settings_become_options_of_the_client() {
     );
     assert_eq!(plan.remarks.len(), 1);
     fs::write(
-        root.path().join(SETTINGS),
+        root.path().join(CLIENT_CONF),
         "[client]\noptions = --nonsense\n",
     )
     .unwrap();
@@ -199,7 +200,7 @@ fn the_learned_network_goes_along_as_it_is_and_names_mean_what_a_boot_has() {
                 stands-for = br0\n[bad]\nkind = tun\n";
     write(root.path(), "etc/nightlatch/network.conf", 0o600, conf);
     let settings = "[client]\nconnect = [fe80::1%br0]:47\ninterface = br0, eth1\n";
-    write(root.path(), SETTINGS, 0o644, settings);
+    write(root.path(), CLIENT_CONF, 0o644, settings);
     // Nothing else of a network counts: this is another machine's root.
     write(
         root.path(),
@@ -223,7 +224,7 @@ fn the_learned_network_goes_along_as_it_is_and_names_mean_what_a_boot_has() {
         "{:?}",
         plan.remarks
     );
-    fs::write(root.path().join(SETTINGS), "[client]\nnetwork = no\n").unwrap();
+    fs::write(root.path().join(CLIENT_CONF), "[client]\nnetwork = no\n").unwrap();
     assert!(!paths(&Plan::of(root.path()).unwrap()).contains(&place.as_str()));
 }
 
@@ -259,7 +260,7 @@ fn a_network_hook_brings_its_files_and_modules() {
 #[test]
 fn a_faulty_file_of_settings_is_refused() {
     let root = machine(KEYS);
-    write(root.path(), SETTINGS, 0o644, "[client]\nconnect = x\n");
+    write(root.path(), CLIENT_CONF, 0o644, "[client]\nconnect = x\n");
     assert_eq!(Plan::of(root.path()).unwrap_err().exit(), EX_CONFIG);
 }
 
@@ -334,7 +335,7 @@ fn what_is_staged_has_its_modes_and_stays_within_its_folder() {
     let root = machine(KEYS);
     write(
         root.path(),
-        SETTINGS,
+        CLIENT_CONF,
         0o644,
         "[client]\nconnect = 192.0.2.1:47\n",
     );

@@ -1,8 +1,8 @@
 //! Units for an image that has systemd in it, the same under dracut and mkinitcpio.
 
-use super::plan::{Link, Owner, Plan, PlannedFile, Source};
+use super::plan::{Link, Plan, PlannedFile, Source};
+use crate::accounts::Owner;
 
-/// Where systemd looks for them.
 const FOLDER: &str = "/usr/lib/systemd/system";
 
 /// Starts the service when somebody asks for a password.

@@ -6,7 +6,7 @@ use clap::{ArgAction, Args};
 
 use crate::keys::DIR_HELP;
 
-/// `keygen`.
+/// The options of `keygen`.
 #[derive(Args, Debug)]
 #[command(disable_version_flag = true)]
 pub struct KeygenOptions {

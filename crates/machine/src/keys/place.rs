@@ -1,13 +1,12 @@
-//! Which directory holds a client's keys.
+//! The directory of a client's keys.
 
 use std::path::{Path, PathBuf};
 
 use super::FILES;
 
-/// Where keys are made.
 const OWN: &str = "etc/nightlatch/keys";
 
-/// Where mandos-keygen(8) makes them, today and before. Found only when they hold keys.
+/// Directories of mandos-keygen(8), of today and of earlier versions. Used only when they hold keys.
 const MANDOS: [&str; 2] = ["etc/keys/mandos", "etc/mandos/keys"];
 
 /// The directory of a client's keys. It need not exist yet.
@@ -38,17 +37,16 @@ impl Directory {
             .unwrap_or(own)
     }
 
-    /// Whether it is our own place on the machine whose files are below `root`.
+    /// True for our own place on the machine whose files are below `root`.
     pub(crate) fn is_own_place(&self, root: &Path) -> bool {
         self.0 == root.join(OWN)
     }
 
-    /// Its path.
     pub(crate) fn path(&self) -> &Path {
         &self.0
     }
 
-    /// Whether at least one key file is in it.
+    /// True when at least one key file is in it.
     pub fn holds_any(&self) -> bool {
         FILES
             .iter()

@@ -11,10 +11,10 @@ use nightlatch_core::key_id::KeyId;
 
 use super::Directory;
 
-/// Its name.
+/// Name of the file.
 pub(crate) const TRUSTED: &str = "trusted-servers";
 
-/// What it is written to before it takes its place.
+/// The name until it is complete.
 const NEW: &str = ".trusted-servers.new";
 
 const HEAD: &str = "# Key ids of the servers that this machine believes, one a line.\n";

@@ -17,7 +17,7 @@ use super::{Directory, FILES, PUBLIC, TLS_PUBLIC};
 /// Files that may be incomplete: thrown away by whoever finds them.
 const PARTIAL: &str = ".new-keys.partial";
 
-/// What to do with keys that are there.
+/// The treatment of keys that are there already.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Existing {
     /// Leave them and fail.

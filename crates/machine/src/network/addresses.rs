@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 
 use nightlatch_core::connect::{Scope, Target, TargetHost};
 
-/// What a server's name or address means on the running system.
+/// A server's name or address on the running system.
 pub(super) enum BootTarget {
     /// Addresses that the kernel routes.
     Routed(Vec<SocketAddr>),
@@ -14,7 +14,7 @@ pub(super) enum BootTarget {
     Unknown(String),
 }
 
-/// What `target` means here and now. A name is resolved as the running system does.
+/// Resolves `target` as the running system does.
 pub(super) fn boot_targets(target: &Target) -> BootTarget {
     let port = target.port.get();
     match &target.host {

@@ -1,4 +1,4 @@
-//! Whether this process sees the kernel of another system than that whose files it has.
+//! Detects a chroot, where the kernel belongs to another system than the files.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;

@@ -1,4 +1,4 @@
-//! What differs between the file and the running system.
+//! Differences between the file and the running system.
 
 use nightlatch_core::network::compare::{LinkDifference, differences};
 use nightlatch_core::network::learn::{Learned, ReachMethod, ServerRoute, learn};
@@ -35,8 +35,8 @@ pub(crate) fn in_use<'s>(
         .or_else(|| counterpart(definition, link.name.as_str(), snapshot))
 }
 
-/// What the running system has of all that a file describes, and what differs. `ways` are those to the server that is
-/// connected to; without one, or with a neighbour, addresses are of no use.
+/// Compares a file with the running system. `ways` lead to the server that is connected to; without one, or with a
+/// neighbour, addresses are not needed.
 pub(crate) fn drift(
     definition: &Definition,
     snapshot: &Snapshot,

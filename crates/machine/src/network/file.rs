@@ -10,10 +10,10 @@ use nightlatch_console::failure::{EX_CANTCREAT, EX_IOERR, EX_NOPERM, Failure};
 use nightlatch_core::network::{Definition, NetworkConfError};
 use sha2::{Digest, Sha256};
 
-/// Where it is, below the root of a machine.
+/// Path below the root of a machine.
 const PLACE: &str = "etc/nightlatch/network.conf";
 
-/// What the client reads at most.
+/// Limit of the boot client.
 const MAX_BYTES: usize = 64 * 1024;
 
 /// The line that tells whether what follows it was edited.
@@ -25,13 +25,11 @@ const CHECKSUM_BYTES: usize = 8;
 /// The file, as it is.
 #[derive(Debug)]
 pub(crate) struct ConfFile {
-    /// Where it is.
     pub(crate) path: PathBuf,
     /// All of it.
     pub(crate) text: String,
-    /// What a boot makes of it.
+    /// Its content.
     pub(crate) definition: Definition,
-    /// What is wrong with it.
     pub(crate) faults: Vec<NetworkConfError>,
 }
 

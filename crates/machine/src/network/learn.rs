@@ -16,16 +16,17 @@ use super::options::NetworkOptions;
 use super::ways::Ways;
 use super::{is_own, snapshot};
 use crate::boot_command::BootCommand;
+use crate::boot_files;
 
-/// How long enrolment looks for servers.
+/// Time for the search for servers during an enrolment.
 const WAIT: Duration = Duration::from_secs(5);
 
 /// Carries `--learn` out.
 pub(super) fn run(options: &NetworkOptions) -> Result<(), Failure> {
     let wait = Duration::from_secs(options.wait.into());
     let root = Path::new("/");
-    let settings = crate::image::settings(&mut crate::image::Plan::default(), root)?;
-    let now = Now::learn(root, &settings, &options.interface, wait)?;
+    let settings = boot_files::settings(root, &mut Vec::new())?;
+    let now = LearnedNetwork::learn(root, &settings, &options.interface, wait)?;
     let text = now.text();
     let old = ConfFile::read(root)?;
     if options.dry_run {
@@ -45,11 +46,11 @@ pub(crate) fn for_the_next_image() {
         if ConfFile::read(root)?.is_some() {
             return Ok(());
         }
-        let settings = crate::image::settings(&mut crate::image::Plan::default(), root)?;
+        let settings = boot_files::settings(root, &mut Vec::new())?;
         if !settings.network {
             return Ok(());
         }
-        Now::learn(root, &settings, &[], WAIT)?.write(root, None, false)
+        LearnedNetwork::learn(root, &settings, &[], WAIT)?.write(root, None, false)
     };
     if let Err(failure) = learned() {
         warn(format_args!(
@@ -61,14 +62,14 @@ pub(crate) fn for_the_next_image() {
     }
 }
 
-/// What the running system shows now.
-struct Now {
+/// The network that was just learned, with its sources.
+struct LearnedNetwork {
     snapshot: Snapshot,
     learned: Learned,
     how: Vec<String>,
 }
 
-impl Now {
+impl LearnedNetwork {
     fn learn(
         root: &Path,
         settings: &MachineSettings,

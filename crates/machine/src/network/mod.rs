@@ -24,6 +24,7 @@ use nightlatch_core::network::snapshot::Snapshot;
 use nightlatch_core::network::{Definition, Link, LinkKind};
 use nightlatch_core::settings::machine::MachineSettings;
 
+use crate::boot_files;
 pub(crate) use file::ConfFile;
 pub(crate) use learn::for_the_next_image;
 pub use options::NetworkOptions;
@@ -35,9 +36,9 @@ pub fn run(options: &NetworkOptions) -> Result<(), Failure> {
     if options.learn {
         return learn::run(options);
     }
-    let mut doubts = crate::image::Plan::default();
-    let settings = crate::image::settings(&mut doubts, &options.root)?;
-    doubts.remarks.iter().for_each(warn);
+    let mut remarks = Vec::new();
+    let settings = boot_files::settings(&options.root, &mut remarks)?;
+    remarks.iter().for_each(warn);
     show::run(&settings, options)
 }
 

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-/// `network`.
+/// The options of `network`.
 #[derive(Args, Debug)]
 pub struct NetworkOptions {
     /// Learn it from the running system and write /etc/nightlatch/network.conf

@@ -1,4 +1,4 @@
-//! What was learned, what is there now, and what a boot makes: for people and for programs.
+//! Shows the learned network, the running one, and the one of the next boot, as text and as JSON.
 
 use std::path::Path;
 use std::time::Duration;
@@ -19,15 +19,15 @@ use super::ways::Ways;
 use super::{at_boot, is_own, modules, snapshot};
 use crate::boot_command::BootCommand;
 
-/// How long a server with a link-local address may take to answer.
+/// The time in which a server with a link-local address must answer.
 const WAIT: Duration = Duration::from_secs(2);
 
 /// `network --json`. Keys may be added, never changed.
 #[derive(Serialize)]
 struct Document<'p> {
-    /// Whether the image gets it: `network` of client.conf(5).
+    /// True when the image gets it: `network` of client.conf(5).
     enabled: bool,
-    /// Where it was learned to; none when it was not.
+    /// Path of network.conf; none when it does not exist.
     file: Option<String>,
     /// True when it was edited since.
     edited: bool,
@@ -59,7 +59,7 @@ struct Differs {
     decisive: bool,
 }
 
-/// What is to be shown.
+/// The data for both outputs.
 struct View {
     file: Option<ConfFile>,
     definition: Definition,
@@ -95,7 +95,7 @@ pub(super) fn run(settings: &MachineSettings, options: &NetworkOptions) -> Resul
     output::print(&text)
 }
 
-/// Why there is nothing.
+/// The reason for an empty plan.
 fn nothing(settings: &MachineSettings, root: &Path) -> &'static str {
     match settings.network {
         false => "client.conf says network = no: the image gets no network.conf",
@@ -247,7 +247,7 @@ fn kind(link: &Link) -> &'static str {
     }
 }
 
-/// What a link is, in a few words.
+/// Describes a link in a few words.
 fn what(link: &Link) -> String {
     let parts: Vec<&str> = link.parts().iter().map(LinkName::as_str).collect();
     let parts = parts.join(" ");

@@ -14,14 +14,13 @@ use nightlatch_core::network::snapshot::{KernelLink, RouteKind, Snapshot};
 use super::addresses::{BootTarget, boot_targets};
 use super::search;
 
-/// What was found.
+/// The ways to the servers that were found.
 #[derive(Clone, Default, Debug)]
 pub(crate) struct Ways {
-    /// The ways.
     pub(crate) ways: Vec<ServerRoute>,
-    /// How a server is reached, a sentence each, for comments.
+    /// A sentence about the way to each server, for comments in network.conf.
     pub(crate) how: Vec<String>,
-    /// Why one is not.
+    /// A sentence about each server that cannot be reached.
     pub(crate) troubles: Vec<String>,
     /// True when the server is reached by an address that the kernel routes.
     pub(crate) is_routed: bool,

@@ -5,19 +5,19 @@ use ratatui::buffer::Buffer;
 use ratatui::layout::{Position, Rect};
 use ratatui::style::Style;
 
-use crate::monitor::draw::text::{Glyphs, width};
-use crate::monitor::draw::theme::{Look, Role};
+use crate::monitor::text::{Glyphs, width};
+use crate::monitor::theme::{Role, TerminalFeatures};
 
-/// Where one draws, and with what.
+/// A buffer with the means to draw on it.
 #[derive(Debug)]
 pub(crate) struct Brush<'a> {
     buffer: &'a mut Buffer,
-    look: Look,
+    look: TerminalFeatures,
 }
 
 impl<'a> Brush<'a> {
     /// A brush for `buffer`.
-    pub(crate) fn new(buffer: &'a mut Buffer, look: Look) -> Self {
+    pub(crate) fn new(buffer: &'a mut Buffer, look: TerminalFeatures) -> Self {
         Self { buffer, look }
     }
 

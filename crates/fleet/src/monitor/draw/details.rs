@@ -1,40 +1,11 @@
-//! The details of one client: why it stands as it does, its settings, its history.
-
-use std::time::Duration;
-
-use nightlatch_bus::client::{CheckStatus, ClientView};
-use nightlatch_bus::moment;
-use nightlatch_console::output::human::length;
-use nightlatch_core::time::Wall;
+//! Draws the details of one client.
 
 use crate::monitor::draw::brush::Brush;
-use crate::monitor::draw::layout::Areas;
 use crate::monitor::draw::panes::title_role;
-use crate::monitor::draw::text::{Break, ago, exactly, roughly, wrap};
-use crate::monitor::draw::theme::Role;
-use crate::monitor::event::Clock;
-use crate::monitor::fleet::order::{decided_at, time_left};
-use crate::monitor::state::{Pane, State};
-use crate::state::State as Standing;
-use crate::verbs::log::record::Record;
-use crate::verbs::why;
+use crate::monitor::layout::Areas;
+use crate::monitor::state::{LABEL, Pane, State};
+use crate::monitor::theme::Role;
 
-/// Columns for the labels.
-const LABEL: u16 = 14;
-
-/// A line of the details.
-struct Line {
-    label: &'static str,
-    text: String,
-    role: Role,
-}
-
-/// Lines that the details have.
-pub(crate) fn height(state: &State) -> usize {
-    lines(state, state.areas().details.width).len()
-}
-
-/// Draws them.
 pub(crate) fn draw(brush: &mut Brush<'_>, state: &State, areas: &Areas) {
     let area = areas.details;
     let Some(details) = &state.details else {
@@ -48,176 +19,10 @@ pub(crate) fn draw(brush: &mut Brush<'_>, state: &State, areas: &Areas) {
         .map_or("no client", |(_, client)| client.name.as_str());
     let role = title_role(state, Pane::Details);
     brush.rule(area.x, area.y - 1, area.width, name, role);
-    let lines = lines(state, area.width);
+    let lines = state.description(area.width);
     for (line, y) in lines.iter().skip(details.above).zip(area.y..area.bottom()) {
         brush.text(area.x + 1, y, LABEL - 1, line.label, Role::Quiet);
         let room = area.width.saturating_sub(LABEL + 1);
         brush.text(area.x + LABEL, y, room, &line.text, line.role);
     }
-}
-
-fn lines(state: &State, width: u16) -> Vec<Line> {
-    let Some((_, client)) = state.target() else {
-        return Vec::new();
-    };
-    let room = usize::from(width.saturating_sub(LABEL + 1)).max(1);
-    let mut lines = Vec::new();
-    let mut put = |label: &'static str, text: &str, role: Role| {
-        let clean = state.look.charset.clean(text);
-        for (index, part) in wrap(&clean, room, Break::Words).into_iter().enumerate() {
-            lines.push(Line {
-                label: if index == 0 { label } else { "" },
-                text: part.to_owned(),
-                role,
-            });
-        }
-    };
-    let standing = Standing::of(client);
-    put("State", standing.word(), Role::of(standing));
-    put("Why", &reason(state, client), Role::Plain);
-    for (label, text) in settings(client, state.clock) {
-        put(label, &text, Role::Plain);
-    }
-    let records = state
-        .details
-        .as_ref()
-        .and_then(|details| details.records.as_ref());
-    if let Some(records) = records {
-        // The newest first: it is what one looks for.
-        for (index, record) in records.iter().rev().enumerate() {
-            let label = if index == 0 { "History" } else { "" };
-            let role = if record.alarm.is_some() {
-                Role::Bad
-            } else {
-                Role::Plain
-            };
-            put(label, &sentence(record, state.clock), role);
-        }
-    }
-    lines
-}
-
-/// The server's own reason, or what its properties say.
-fn reason(state: &State, client: &ClientView) -> String {
-    let told = state
-        .details
-        .as_ref()
-        .and_then(|details| details.reason.as_ref());
-    if let Some(reason) = told {
-        return reason.clone();
-    }
-    let left = time_left(client, state.clock.wall).map(|(left, _)| left);
-    let unless = left.map_or(String::new(), |left| {
-        format!(
-            " Unless a check succeeds, it is disabled in {}.",
-            roughly(left)
-        )
-    });
-    match Standing::of(client) {
-        Standing::Disabled => why::derive(client, state.clock.wall).text,
-        Standing::Waiting => {
-            let left = decided_at(client).map(|at| at.since(state.clock.wall));
-            let fate = if client.approved_by_default {
-                "approved"
-            } else {
-                "denied"
-            };
-            let left = exactly(left.unwrap_or(Duration::ZERO));
-            format!("It asks for its secret. Unless you decide, it is {fate} in {left}.")
-        }
-        Standing::Failing => format!("Its last check failed.{unless}"),
-        Standing::Enabled if client.approved_by_default && client.approval_delay.is_zero() => {
-            format!("It gets its secret when it asks.{unless}")
-        }
-        Standing::Enabled => format!("A person is asked when it asks for its secret.{unless}"),
-    }
-}
-
-fn settings(client: &ClientView, clock: Clock) -> Vec<(&'static str, String)> {
-    let or_none = |text: &str| if text.is_empty() { "none" } else { text }.to_owned();
-    let at = |wall: Option<Wall>| wall.map_or("never".to_owned(), |wall| date(wall, clock));
-    let check = match client.last_check {
-        CheckStatus::Never => "none has ended".to_owned(),
-        CheckStatus::Crashed => "was killed".to_owned(),
-        CheckStatus::Exited(0) => "succeeded".to_owned(),
-        CheckStatus::Exited(status) => format!("failed with exit status {status}"),
-    };
-    let running = if client.checker_running {
-        ", one is running"
-    } else {
-        ""
-    };
-    let approval = if client.approved_by_default && client.approval_delay.is_zero() {
-        "not asked for".to_owned()
-    } else {
-        let fate = if client.approved_by_default {
-            "approved"
-        } else {
-            "denied"
-        };
-        let delay = length(client.approval_delay);
-        format!(
-            "{fate} after {delay}; a decision counts {}",
-            length(client.approval_duration)
-        )
-    };
-    let time = format!(
-        "{} after a check, {} after a delivery",
-        length(client.timeout),
-        length(client.extended_timeout)
-    );
-    let deadline = client.expires.filter(|_| client.enabled);
-    let deadline = deadline.map_or("none".to_owned(), |at| date(at, clock));
-    vec![
-        ("Host", or_none(&client.host)),
-        ("Checker", or_none(&client.checker)),
-        ("Checked", format!("every {}", length(client.interval))),
-        ("Last check", format!("{check}{running}")),
-        ("Last seen", at(client.last_checked_ok)),
-        ("Deadline", deadline),
-        ("Timeout", time),
-        ("Approval", approval),
-        ("Last asked", at(client.last_approval_request)),
-        ("Last enabled", at(client.last_enabled)),
-        ("Created", at(client.created)),
-        ("Key ID", or_none(&client.key_id)),
-        ("Fingerprint", or_none(&client.fingerprint)),
-    ]
-}
-
-/// A point in time as the clocks here show it, and how far it is.
-fn date(wall: Wall, clock: Clock) -> String {
-    let text = clock.local(wall).to_second(' ');
-    if wall <= clock.wall {
-        format!("{text}, {}", ago(clock.wall.since(wall)))
-    } else {
-        format!("{text}, in {}", roughly(wall.since(clock.wall)))
-    }
-}
-
-fn sentence(record: &Record, clock: Clock) -> String {
-    let time = moment::parse(record.time.trim_end_matches('Z'))
-        .ok()
-        .flatten();
-    let mut text = time.map_or_else(
-        || record.time.clone(),
-        |time| clock.local(time).to_second(' '),
-    );
-    text.push_str("  ");
-    text.push_str(&record.kind);
-    if let Some(alarm) = &record.alarm {
-        text.push_str(&format!(" ALARM {alarm}"));
-    }
-    let more = [&record.reason, &record.detail].into_iter().flatten();
-    for word in more {
-        text.push_str(": ");
-        text.push_str(word);
-    }
-    if let Some(peer) = &record.peer {
-        text.push_str(&format!(", from {peer}"));
-    }
-    if let Some(who) = &record.who {
-        text.push_str(&format!(", by {who}"));
-    }
-    text
 }

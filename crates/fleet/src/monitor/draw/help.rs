@@ -1,38 +1,9 @@
-//! The help, made from the table of keys.
+//! Draws the help.
 
 use crate::monitor::draw::brush::Brush;
-use crate::monitor::draw::layout::Areas;
-use crate::monitor::draw::text::width;
-use crate::monitor::draw::theme::Role;
-use crate::monitor::keys::{BINDINGS, Binding, Group};
-
-/// From so many columns on the groups stand in two columns.
-const TWO: u16 = 76;
-enum Line {
-    Title(&'static str),
-    Key(&'static Binding),
-    Blank,
-}
-
-impl Line {
-    fn keys_width(&self) -> u16 {
-        match self {
-            Self::Key(binding) => u16::try_from(width(&keys(binding))).unwrap_or(0),
-            Self::Title(_) | Self::Blank => 0,
-        }
-    }
-}
-
-fn keys(binding: &Binding) -> String {
-    let keys: Vec<String> = binding.keys().map(|key| key.to_string()).collect();
-    keys.join(" ")
-}
-
-/// Lines that the help has on a screen so wide.
-pub(crate) fn height(columns: u16) -> usize {
-    let sides = sides(columns);
-    sides.iter().map(Vec::len).max().unwrap_or(0)
-}
+use crate::monitor::help::{Line, keys, sides};
+use crate::monitor::layout::Areas;
+use crate::monitor::theme::Role;
 
 /// Draws it, without the first `above` lines.
 pub(crate) fn draw(brush: &mut Brush<'_>, areas: &Areas, above: usize) {
@@ -57,30 +28,4 @@ pub(crate) fn draw(brush: &mut Brush<'_>, areas: &Areas, above: usize) {
             }
         }
     }
-}
-
-/// The groups, side by side where there is room.
-fn sides(columns: u16) -> Vec<Vec<Line>> {
-    let groups: &[&[Group]] = if columns >= TWO {
-        &[
-            &[Group::Client, Group::View],
-            &[Group::Move, Group::Program],
-        ]
-    } else {
-        &[&Group::ALL]
-    };
-    groups.iter().map(|groups| lines(groups)).collect()
-}
-
-fn lines(groups: &[Group]) -> Vec<Line> {
-    let mut lines = Vec::new();
-    for group in groups {
-        if !lines.is_empty() {
-            lines.push(Line::Blank);
-        }
-        lines.push(Line::Title(group.title()));
-        let own = BINDINGS.iter().filter(|binding| binding.group == *group);
-        lines.extend(own.map(Line::Key));
-    }
-    lines
 }

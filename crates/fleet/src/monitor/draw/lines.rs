@@ -3,20 +3,20 @@
 use ratatui::layout::Position;
 
 use crate::monitor::draw::brush::Brush;
-use crate::monitor::draw::layout::Areas;
-use crate::monitor::draw::text::width;
-use crate::monitor::draw::theme::Role;
-use crate::monitor::event::About;
+use crate::monitor::event::ServerKind;
 use crate::monitor::fleet::filter;
 use crate::monitor::keys::{BINDINGS, Binding, Group};
+use crate::monitor::layout::Areas;
 use crate::monitor::state::log::Level;
 use crate::monitor::state::{Choice, Link, Mode, State};
+use crate::monitor::text::width;
+use crate::monitor::theme::Role;
 use crate::state::State as Standing;
 
 /// Columns between two hints.
 const GAP: u16 = 2;
 
-/// Which server it is, and how many clients stand how.
+/// The server, and the number of clients in each state.
 pub(crate) fn title(brush: &mut Brush<'_>, state: &State, areas: &Areas) {
     let area = areas.title;
     let end = brush.text(
@@ -28,8 +28,10 @@ pub(crate) fn title(brush: &mut Brush<'_>, state: &State, areas: &Areas) {
     );
     let (server, role) = match &state.link {
         Link::Looking => ("looking for a server".to_owned(), Role::Warning),
-        Link::Up(About::Mandos) => ("Mandos server".to_owned(), Role::Plain),
-        Link::Up(About::Nightlatch(version)) => (format!("nightlatchd {version}"), Role::Plain),
+        Link::Up(ServerKind::Mandos) => ("Mandos server".to_owned(), Role::Plain),
+        Link::Up(ServerKind::Nightlatch(version)) => {
+            (format!("nightlatchd {version}"), Role::Plain)
+        }
         Link::Down(_, since) => {
             let at = state.clock.local(*since);
             let time = format!("{:02}:{:02}:{:02}", at.hour, at.minute, at.second);
@@ -57,7 +59,7 @@ pub(crate) fn warning(brush: &mut Brush<'_>, state: &State, areas: &Areas) {
     brush.text(1, area.y, area.width.saturating_sub(2), &text, Role::Bad);
 }
 
-/// How many there are, and how many of these are not as they should be: what fits.
+/// The number of clients, and of those in states that need attention, as far as they fit.
 fn counts(state: &State, room: usize, dot: &str) -> String {
     let fleet = &state.fleet;
     let mut text = match fleet.len() {

@@ -1,21 +1,18 @@
 //! Draws what the state knows. Pure: the same state gives the same screen, and drawing changes nothing.
 
-pub(crate) mod brush;
-pub(crate) mod details;
-pub(crate) mod help;
-pub(crate) mod layout;
+mod brush;
+mod details;
+mod help;
 mod lines;
 mod panes;
 mod table;
-pub(crate) mod text;
-pub(crate) mod theme;
 
 use ratatui::buffer::Buffer;
 use ratatui::layout::Position;
 
 use crate::monitor::draw::brush::Brush;
-use crate::monitor::draw::theme::Role;
 use crate::monitor::state::{Mode, State};
+use crate::monitor::theme::Role;
 
 /// Draws the whole screen on an empty buffer. Gives where the cursor belongs, if it is to be seen.
 pub(crate) fn draw(state: &State, buffer: &mut Buffer) -> Option<Position> {

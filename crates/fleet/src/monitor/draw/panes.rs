@@ -5,13 +5,13 @@ use ratatui::layout::Rect;
 use nightlatch_core::calendar::DateTime;
 
 use crate::monitor::draw::brush::Brush;
-use crate::monitor::draw::layout::Areas;
-use crate::monitor::draw::text::{Break, exactly, wrap};
-use crate::monitor::draw::theme::Role;
 use crate::monitor::fleet::order::decided_at;
 use crate::monitor::keys::{BINDINGS, Command};
+use crate::monitor::layout::Areas;
 use crate::monitor::state::log::{Level, Line};
 use crate::monitor::state::{Pane, State};
+use crate::monitor::text::{Break, exactly, wrap};
+use crate::monitor::theme::Role;
 
 /// Draws the requests, and with which key they are answered.
 pub(crate) fn requests(brush: &mut Brush<'_>, state: &State, areas: &Areas) {
@@ -68,7 +68,7 @@ fn key(command: Command) -> String {
     key.map_or_else(String::new, |key| key.to_string())
 }
 
-/// How a title looks.
+/// The role of a title.
 pub(crate) fn title_role(state: &State, pane: Pane) -> Role {
     if state.focus == pane {
         Role::Active

@@ -5,12 +5,12 @@ use ratatui::layout::Rect;
 use nightlatch_bus::client::ClientView;
 
 use crate::monitor::draw::brush::Brush;
-use crate::monitor::draw::layout::{Areas, Column};
 use crate::monitor::draw::panes::title_role;
-use crate::monitor::draw::text::{ago, roughly};
-use crate::monitor::draw::theme::Role;
 use crate::monitor::fleet::order::{Sort, time_left};
+use crate::monitor::layout::{Areas, Column};
 use crate::monitor::state::{Link, Pane, State};
+use crate::monitor::text::{ago, roughly};
+use crate::monitor::theme::Role;
 use crate::state::State as Standing;
 
 /// Draws heading and rows.
@@ -77,7 +77,7 @@ fn heading(brush: &mut Brush<'_>, state: &State, areas: &Areas) {
     brush.text(end + 2, y, room, &position(state, areas), Role::Quiet);
 }
 
-/// Where in a table that is not whole on the screen the mark is, and what is left out.
+/// The position of the mark in a table that is longer than the screen, and the number of hidden clients.
 fn position(state: &State, areas: &Areas) -> String {
     let fleet = &state.fleet;
     let filter = fleet.filter().text();
@@ -122,7 +122,7 @@ fn row(brush: &mut Brush<'_>, state: &State, areas: &Areas, client: &ClientView,
     }
 }
 
-/// Why there is no row.
+/// Draws the reason for an empty table.
 fn nothing(brush: &mut Brush<'_>, state: &State, area: Rect) {
     let lines = match &state.link {
         Link::Looking => ["Looking for a server.".to_owned(), String::new()],

@@ -1,4 +1,4 @@
-//! Which clients are shown: a few words, all of which must hold.
+//! A filter of clients: a few words, all of which must match.
 //!
 //! `web` is part of the name or the host; `is:waiting` a state; `<10m` a deadline nearer than that.
 
@@ -10,7 +10,7 @@ use nightlatch_core::time::Wall;
 
 use crate::state::State as Standing;
 
-/// What a person can type, for the line in which they do.
+/// The help beside the line in which a filter is typed.
 pub(crate) const HELP: &str = "part of name or host, is:waiting, is:failing, is:disabled, <10m";
 
 /// A state in a filter begins so.
@@ -50,19 +50,19 @@ impl Filter {
         &self.text
     }
 
-    /// Whether every client is shown.
+    /// True when every client is shown.
     pub(crate) const fn is_empty(&self) -> bool {
         self.words.is_empty()
     }
 
-    /// Whether the passing of time changes what is shown.
+    /// True when the result depends on the time.
     pub(crate) fn looks_at_time(&self) -> bool {
         self.words
             .iter()
             .any(|word| matches!(word, Word::Nearer(_)))
     }
 
-    /// Whether `client` is shown.
+    /// True when `client` is shown.
     pub(crate) fn shows(&self, client: &ClientView, now: Wall) -> bool {
         self.words.iter().all(|word| match word {
             Word::Part(part) => contains(&client.name, part) || contains(&client.host, part),
@@ -84,7 +84,7 @@ fn word(text: &str) -> Option<Word> {
     }
 }
 
-/// Whether `part`, in lower case, is in `text`, in either case.
+/// Ignores the case of `text`; `part` is in lower case.
 fn contains(text: &str, part: &str) -> bool {
     if text.is_ascii() {
         let (text, part) = (text.as_bytes(), part.as_bytes());

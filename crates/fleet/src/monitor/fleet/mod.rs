@@ -23,7 +23,6 @@ use crate::state::State as Standing;
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub(crate) struct Id(u64);
 
-/// All clients.
 #[derive(Debug, Default)]
 pub(crate) struct Fleet {
     clients: HashMap<Id, ClientView>,
@@ -109,12 +108,11 @@ impl Fleet {
         self.paths.get(path).copied()
     }
 
-    /// How many there are.
     pub(crate) fn len(&self) -> usize {
         self.all.len()
     }
 
-    /// How many stand so.
+    /// Number of clients in this state.
     pub(crate) fn count(&self, standing: Standing) -> usize {
         self.counts.get(&standing).copied().unwrap_or(0)
     }
@@ -140,7 +138,7 @@ impl Fleet {
         &self.waiting
     }
 
-    /// What they are ordered by, and whether that is turned round.
+    /// The order, and true when it is reversed.
     pub(crate) const fn order(&self) -> (Sort, bool) {
         (self.sort, self.reversed)
     }
@@ -152,7 +150,6 @@ impl Fleet {
         self.order_anew(now);
     }
 
-    /// What is shown.
     pub(crate) const fn filter(&self) -> &Filter {
         &self.filter
     }
@@ -218,7 +215,7 @@ impl Fleet {
         }
     }
 
-    /// Where `client` stands in an ordered list, or belongs if it is not in it.
+    /// The index of `client` in an ordered list, or the one at which it is to be inserted.
     fn place(&self, list: &[Id], client: &ClientView) -> usize {
         list.partition_point(|other| {
             let other = self.clients.get(other);

@@ -9,10 +9,9 @@ use nightlatch_core::time::Wall;
 
 use crate::state::State as Standing;
 
-/// What the table is ordered by. Clients that are the same in it stand in the order of their names.
+/// The order of the table. Clients that are equal in it are ordered by their names.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(crate) enum Sort {
-    /// The name.
     #[default]
     Name,
     /// The state: first those that a person should look at.
@@ -31,7 +30,7 @@ impl Sort {
         }
     }
 
-    /// Which of two clients stands first. Never `Equal` for two clients, for their objects differ.
+    /// Compares two clients. Never `Equal` for different ones, since their objects differ.
     pub(crate) fn compare(self, a: &ClientView, b: &ClientView) -> Ordering {
         let first = match self {
             Self::Name => Ordering::Equal,
@@ -44,14 +43,13 @@ impl Sort {
     }
 }
 
-/// When `client` is disabled unless it proves to be up; the far end of time when that never comes.
+/// The deadline of `client`, or the end of time.
 fn deadline(client: &ClientView) -> Wall {
     let none = Wall::from_unix_micros(i64::MAX);
     client.expires.filter(|_| client.enabled).unwrap_or(none)
 }
 
-/// How much time `client` has left, and how much of its window that is, from 0 to 1; `None` when it has
-/// no deadline.
+/// The time until the deadline, and its part of the window from 0 to 1; `None` without a deadline.
 pub(crate) fn time_left(client: &ClientView, now: Wall) -> Option<(Duration, f64)> {
     let left = client.expires.filter(|_| client.enabled)?.since(now);
     if client.timeout.is_zero() {
@@ -61,7 +59,7 @@ pub(crate) fn time_left(client: &ClientView, now: Wall) -> Option<(Duration, f64
     Some((left, left.div_duration_f64(client.timeout).min(1.0)))
 }
 
-/// When the request of `client` is decided by itself; `None` when none waits.
+/// The time at which the pending request of `client` gets its default decision.
 pub(crate) fn decided_at(client: &ClientView) -> Option<Wall> {
     let asked = client
         .last_approval_request

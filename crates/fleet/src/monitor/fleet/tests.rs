@@ -24,7 +24,7 @@ enum Step {
     Replace(Vec<(u8, Look)>),
 }
 
-/// What an order or a filter can depend on.
+/// The properties that an order or a filter can depend on.
 #[derive(Clone, Copy, Debug)]
 struct Look {
     enabled: bool,

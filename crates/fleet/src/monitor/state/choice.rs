@@ -1,17 +1,16 @@
-//! Which of several requests of one client a decision is about: one at a time is on the screen, and only that
-//! one can be decided on.
+//! Choosing one of several requests of a client: one at a time is on the screen, and only that one can be decided on.
 
-use crate::monitor::draw::text::width;
-use crate::monitor::event::{Act, Deed, Order};
+use crate::monitor::event::{Act, ClientAction, Order};
 use crate::monitor::key::{Key, Named};
 use crate::monitor::state::log::Level;
 use crate::monitor::state::{Mode, SETTLING, State};
+use crate::monitor::text::width;
 use nightlatch_core::time::Wall;
 
 /// The requests of which one is to be chosen.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Choice {
-    deed: Deed,
+    deed: ClientAction,
     /// Numbers, and where each is from.
     requests: Vec<(u64, String)>,
     /// The one on the screen.
@@ -37,7 +36,7 @@ impl Choice {
 
 impl State {
     /// Several requests wait where one was to be decided on.
-    pub(super) fn ask_which(&mut self, deed: Deed, requests: Vec<(u64, String)>) {
+    pub(super) fn ask_which(&mut self, deed: ClientAction, requests: Vec<(u64, String)>) {
         let count = requests.len();
         let name = deed.name.clone();
         self.note(
@@ -81,7 +80,7 @@ impl State {
                 self.mode = Mode::Browse;
                 if self.is_connected() {
                     let request = Some(choice.shown().0);
-                    self.orders.push(Order::Do(Deed {
+                    self.orders.push(Order::Do(ClientAction {
                         request,
                         ..choice.deed
                     }));

@@ -1,6 +1,6 @@
-//! What keys do.
+//! The effects of keys.
 
-use crate::monitor::event::{Act, Deed, Order};
+use crate::monitor::event::{Act, ClientAction, Order};
 use crate::monitor::fleet::Id;
 use crate::monitor::fleet::filter::Filter;
 use crate::monitor::key::{Key, Named};
@@ -138,7 +138,7 @@ impl State {
         shown
     }
 
-    /// Whether there is a server; otherwise says that there is none.
+    /// True with a server; otherwise shows that there is none.
     pub(super) fn is_connected(&mut self) -> bool {
         let connected = matches!(self.link, Link::Up(_));
         if !connected {
@@ -149,7 +149,7 @@ impl State {
 
     fn order(&mut self, act: Act, id: Id) {
         if let Some(client) = self.fleet.get(id) {
-            self.orders.push(Order::Do(Deed {
+            self.orders.push(Order::Do(ClientAction {
                 act,
                 path: client.path.clone(),
                 name: client.name.clone(),
@@ -231,7 +231,7 @@ impl State {
         }
     }
 
-    /// How far a page goes.
+    /// Rows of a page.
     fn page(&self) -> isize {
         let areas = self.areas();
         let rows = match self.focus {

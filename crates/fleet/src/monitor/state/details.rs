@@ -4,8 +4,7 @@
 use nightlatch_bus::names::ClientPath;
 use nightlatch_core::record::Line;
 
-use crate::monitor::draw;
-use crate::monitor::event::{About, Order};
+use crate::monitor::event::{Order, ServerKind};
 use crate::monitor::state::{Link, State};
 use crate::verbs::log::record::Record;
 
@@ -17,25 +16,24 @@ pub(crate) const RECORDS: u32 = 100;
 pub(crate) struct Details {
     /// Lines above the pane.
     pub(crate) above: usize,
-    /// Why the client stands as it does; `None` when it is not known (yet).
+    /// The reason for the client's state; `None` while it is unknown.
     pub(crate) reason: Option<String>,
-    /// What was recorded of it, the oldest first; `None` when it is not known (yet).
+    /// Its records, the oldest first; `None` while they are unknown.
     pub(crate) records: Option<Vec<Record>>,
     about: Option<ClientPath>,
-    /// Whether what is known is of before.
+    /// True when it may be outdated.
     old: bool,
-    /// Whether an answer is still to come. Until then nothing more is asked: who moves quickly through a
-    /// long table does not flood the server.
+    /// True until the server has answered. Nothing else is requested until then, so that moving quickly through a long
+    /// table does not flood the server.
     awaited: bool,
 }
 
 impl Details {
-    /// Whether they are about the client at `path`.
     pub(super) fn is_about(&self, path: &ClientPath) -> bool {
         self.about.as_ref() == Some(path)
     }
 
-    /// What is known may be of before.
+    /// Marks them as outdated.
     pub(super) fn ask_again(&mut self) {
         self.old = true;
     }
@@ -65,7 +63,7 @@ impl State {
             details.above = 0;
             details.old = true;
         }
-        let has_reasons = matches!(self.link, Link::Up(About::Nightlatch(_)));
+        let has_reasons = matches!(self.link, Link::Up(ServerKind::Nightlatch(_)));
         if let Some((path, name)) = target
             && has_reasons
             && details.old
@@ -77,7 +75,7 @@ impl State {
         }
         let above = self.details.as_ref().map_or(0, |details| details.above);
         if above > 0 {
-            let lines = draw::details::height(self);
+            let lines = self.description(self.areas().details.width).len();
             let last = lines.saturating_sub(self.areas().details_rows());
             if let Some(details) = &mut self.details {
                 details.above = above.min(last);

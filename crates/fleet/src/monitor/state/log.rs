@@ -7,25 +7,24 @@ use nightlatch_core::calendar::DateTime;
 /// Lines that are kept, as in mandos-monitor.
 const LINES: usize = 1000;
 
-/// How much a line matters.
+/// Severity of a line.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Level {
-    /// What goes as it should.
+    /// Normal operation.
     Info,
-    /// What a person should look at.
+    /// Needs a look.
     Warning,
-    /// What the server calls an alarm.
+    /// An alarm of the server.
     Alarm,
 }
 
 /// A line of the log.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Line {
-    /// When, on the clock of the wall where the person is.
+    /// Local time.
     pub(crate) at: DateTime,
-    /// How much it matters.
     pub(crate) level: Level,
-    /// What happened. From outside: to be cleaned before it is shown.
+    /// From outside: to be cleaned before it is shown.
     pub(crate) text: String,
 }
 
@@ -33,13 +32,13 @@ pub(crate) struct Line {
 #[derive(Debug)]
 pub(crate) struct Log {
     lines: VecDeque<Line>,
-    /// Whether the pane is there.
+    /// True while the pane is shown.
     pub(crate) open: bool,
-    /// Whether checks that succeed are logged too.
+    /// True when successful checks are logged too.
     pub(crate) verbose: bool,
-    /// Whether a long line is broken, or else cut.
+    /// True when long lines are wrapped, false when they are cut.
     pub(crate) wrap: bool,
-    /// How many lines are below the pane: 0 follows what comes.
+    /// Lines below the pane; 0 follows new lines.
     pub(crate) below: usize,
 }
 

@@ -1,8 +1,9 @@
-//! What the screen knows. [`State::handle`] takes what happened and when, and says what is to be done;
-//! nothing else changes it, and drawing only reads it.
+//! The state of the screen. Only [`State::handle`] changes it: it takes an event with its time and returns orders.
+//! Drawing only reads it.
 
 mod choice;
 mod commands;
+mod description;
 mod details;
 pub(crate) mod log;
 mod mouse;
@@ -13,17 +14,18 @@ use std::time::Duration;
 use nightlatch_bus::client::ClientView;
 use nightlatch_core::time::Wall;
 
-use crate::monitor::draw::layout::{Areas, areas};
-use crate::monitor::draw::text::Charset;
-use crate::monitor::draw::theme::Look;
-use crate::monitor::event::{About, Act, Clock, Event, Order, Size};
+use crate::monitor::event::{Act, Clock, Event, Order, ServerKind, Size};
 use crate::monitor::fleet::{Fleet, Id};
+use crate::monitor::layout::{Areas, Parts, areas};
+use crate::monitor::text::Charset;
+use crate::monitor::theme::TerminalFeatures;
 
 pub(crate) use choice::Choice;
+pub(crate) use description::LABEL;
 pub(crate) use details::{Details, RECORDS};
 use log::{Level, Log};
 
-/// How long a line at the bottom says what happened.
+/// Time for which a notice stays at the bottom.
 const NOTICE: Duration = Duration::from_secs(5);
 
 /// For so long after the mark has moved by itself, keys that would change a client do nothing: the
@@ -39,22 +41,21 @@ pub(crate) enum Pane {
     Clients,
     /// The details of one.
     Details,
-    /// The log.
     Log,
 }
 
-/// Whether there is a server.
+/// The connection to the server.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum Link {
     /// It is looked for.
     Looking,
     /// It is there.
-    Up(About),
+    Up(ServerKind),
     /// It is not: why, and since when. What is shown is what was last known.
     Down(String, Wall),
 }
 
-/// What keys mean.
+/// The meaning of keys.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum Mode {
     /// As in the table of keys.
@@ -72,9 +73,7 @@ pub(crate) enum Mode {
 /// A line at the bottom, for a while.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Notice {
-    /// Whether something is wrong.
     pub(crate) level: Level,
-    /// What is said.
     pub(crate) text: String,
     until: Wall,
 }
@@ -88,14 +87,14 @@ pub(crate) struct Mark {
     row: usize,
     /// The first row on the screen.
     pub(crate) top: usize,
-    /// When it last moved by itself, if that was the last time it moved.
+    /// The time of its last move, if the person did not cause it.
     moved: Option<Wall>,
 }
 
-/// What the screen knows.
+/// The state of the screen.
 #[derive(Debug)]
 pub(crate) struct State {
-    pub(crate) look: Look,
+    pub(crate) look: TerminalFeatures,
     pub(crate) size: Size,
     pub(crate) link: Link,
     /// The server's warnings.
@@ -112,7 +111,7 @@ pub(crate) struct State {
     pub(crate) log: Log,
     pub(crate) details: Option<Details>,
     pub(crate) notice: Option<Notice>,
-    /// When the last event happened.
+    /// The time of the last event.
     pub(crate) clock: Clock,
     mouse: bool,
     /// Names of clients that were removed since the last second: a server that ends removes all.
@@ -123,7 +122,7 @@ pub(crate) struct State {
 impl Default for State {
     fn default() -> Self {
         Self {
-            look: Look {
+            look: TerminalFeatures {
                 charset: Charset::Ascii,
                 colour: false,
             },
@@ -179,9 +178,14 @@ impl State {
         std::mem::take(&mut self.orders)
     }
 
-    /// Where everything stands on the screen.
     pub(crate) fn areas(&self) -> Areas {
-        areas(self)
+        areas(Parts {
+            size: self.size,
+            has_warnings: !self.warnings.is_empty(),
+            waiting: self.waiting().len(),
+            has_details: self.details.is_some(),
+            has_log: self.log.open,
+        })
     }
 
     /// The panes there are, from the top.
@@ -213,7 +217,7 @@ impl State {
         Some((id, self.fleet.get(id)?))
     }
 
-    fn start(&mut self, look: Look, size: Size) {
+    fn start(&mut self, look: TerminalFeatures, size: Size) {
         self.look = look;
         self.size = size;
         self.mouse = true;
@@ -222,7 +226,7 @@ impl State {
         self.note(Level::Info, text);
     }
 
-    /// What the passing of a second changes.
+    /// Handles the passing of a second.
     fn pass(&mut self) {
         if self
             .notice
@@ -297,7 +301,7 @@ impl Mark {
         }
     }
 
-    /// Whether it stands where the person saw it when they began to press a key.
+    /// True when the person has seen it at its place before they pressed a key.
     fn is_settled(&self, now: Wall) -> bool {
         // A clock that was set back settles nothing.
         self.moved

@@ -1,4 +1,4 @@
-//! What the mouse does: it marks, scrolls and opens, and never changes a client.
+//! The effects of the mouse: it marks, scrolls and opens, and never changes a client.
 
 use ratatui::layout::{Position, Rect};
 

@@ -1,11 +1,11 @@
-//! What a server, or the bus about it, tells.
+//! The effects of events from the server and the bus.
 
 use nightlatch_bus::client::ClientView;
 use nightlatch_bus::names::ClientPath;
 use nightlatch_bus::property::{Property, PropertyValue};
 use nightlatch_console::output::human::length;
 
-use crate::monitor::event::{About, Event, Told};
+use crate::monitor::event::{ClientSignal, Event, ServerKind};
 use crate::monitor::state::details::read;
 use crate::monitor::state::log::Level;
 use crate::monitor::state::{Link, State};
@@ -53,10 +53,10 @@ impl State {
         }
     }
 
-    fn connected(&mut self, about: About, clients: Vec<ClientView>) {
+    fn connected(&mut self, about: ServerKind, clients: Vec<ClientView>) {
         let which = match &about {
-            About::Mandos => "a Mandos server".to_owned(),
-            About::Nightlatch(version) => format!("nightlatchd {version}"),
+            ServerKind::Mandos => "a Mandos server".to_owned(),
+            ServerKind::Nightlatch(version) => format!("nightlatchd {version}"),
         };
         let text = match clients.len() {
             0 => format!("Connected to {which}, which has no clients"),
@@ -151,15 +151,15 @@ impl State {
         }
     }
 
-    fn told(&mut self, path: &ClientPath, told: Told) {
+    fn told(&mut self, path: &ClientPath, told: ClientSignal) {
         let id = self.fleet.find(path);
         let Some(client) = id.and_then(|id| self.fleet.get(id)) else {
             return;
         };
         let name = &client.name;
         let (level, text) = match told {
-            Told::GotSecret => (Level::Info, format!("{name} received its secret")),
-            Told::NeedApproval {
+            ClientSignal::GotSecret => (Level::Info, format!("{name} received its secret")),
+            ClientSignal::NeedApproval {
                 milliseconds,
                 default,
             } => {
@@ -171,20 +171,22 @@ impl State {
                 };
                 (Level::Warning, text)
             }
-            Told::Rejected(reason) => (Level::Warning, format!("{name} was rejected: {reason}")),
-            Told::CheckerStarted(command) => {
+            ClientSignal::Rejected(reason) => {
+                (Level::Warning, format!("{name} was rejected: {reason}"))
+            }
+            ClientSignal::CheckerStarted(command) => {
                 if !self.log.verbose {
                     return;
                 }
                 (Level::Info, format!("A check of {name} began: {command}"))
             }
-            Told::CheckerCompleted { exit: Some(0), .. } => {
+            ClientSignal::CheckerCompleted { exit: Some(0), .. } => {
                 if !self.log.verbose {
                     return;
                 }
                 (Level::Info, format!("A check of {name} succeeded"))
             }
-            Told::CheckerCompleted {
+            ClientSignal::CheckerCompleted {
                 exit: Some(exit),
                 command,
                 ..
@@ -192,7 +194,7 @@ impl State {
                 Level::Warning,
                 format!("A check of {name} failed with exit status {exit}: {command}"),
             ),
-            Told::CheckerCompleted {
+            ClientSignal::CheckerCompleted {
                 exit: None,
                 signal,
                 command,
@@ -227,7 +229,7 @@ impl State {
     }
 }
 
-/// Whether the reason for how a client stands may be another now.
+/// True when the reason for the client's state may have changed.
 fn turned_reason(values: &[(Property, PropertyValue)]) -> bool {
     let weighs = |property| {
         matches!(

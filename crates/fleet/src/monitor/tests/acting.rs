@@ -1,14 +1,14 @@
-//! What a person does, and what is ordered for it.
+//! Actions of a person, and the orders for them.
 
 use nightlatch_bus::names::ClientPath;
 use nightlatch_bus::property::{Property, PropertyValue};
 
 use super::{Person, SECOND, changed, client, disabled, failing, waiting};
-use crate::monitor::event::{Act, Button, Deed, Event, Mouse, Order, Size};
+use crate::monitor::event::{Act, Button, ClientAction, Event, Mouse, Order, Size};
 use crate::monitor::state::Pane;
 
 fn deed(act: Act, name: &str) -> Order {
-    Order::Do(Deed {
+    Order::Do(ClientAction {
         act,
         path: ClientPath::of_name(name),
         name: name.to_owned(),
@@ -18,7 +18,7 @@ fn deed(act: Act, name: &str) -> Order {
 
 fn deed_on(act: Act, name: &str, request: u64) -> Order {
     match deed(act, name) {
-        Order::Do(deed) => Order::Do(Deed {
+        Order::Do(deed) => Order::Do(ClientAction {
             request: Some(request),
             ..deed
         }),

@@ -9,7 +9,7 @@ use ratatui::layout::Rect;
 
 use super::{Person, UTF8, client, waiting};
 use crate::monitor::draw;
-use crate::monitor::event::{About, Event, Size, Told};
+use crate::monitor::event::{ClientSignal, Event, ServerKind, Size};
 
 const ATTACK: &str = "a\u{1b}]0;owned\u{7}\u{1b}[2J\u{9b}31m\r\n\u{202e}\u{200b}z";
 
@@ -27,13 +27,16 @@ fn attacker(text: &str) -> ClientView {
 /// Shows everything that an attacker can write somewhere.
 fn show(text: &str, columns: u16) -> Person {
     let mut person = Person::at(UTF8, columns, 40);
-    let about = About::Nightlatch(text.to_owned());
+    let about = ServerKind::Nightlatch(text.to_owned());
     person.sees(Event::Connected(about, vec![attacker(text), client("b")]));
     let path = ClientPath::of_name("attacker");
-    person.sees(Event::Told(path.clone(), Told::Rejected(text.to_owned())));
     person.sees(Event::Told(
         path.clone(),
-        Told::CheckerStarted(text.to_owned()),
+        ClientSignal::Rejected(text.to_owned()),
+    ));
+    person.sees(Event::Told(
+        path.clone(),
+        ClientSignal::CheckerStarted(text.to_owned()),
     ));
     person.sees(Event::Unknown {
         key_id: text.to_owned(),

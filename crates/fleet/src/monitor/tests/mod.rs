@@ -16,10 +16,10 @@ use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 
 use crate::monitor::draw;
-use crate::monitor::draw::text::Charset;
-use crate::monitor::draw::theme::Look;
-use crate::monitor::event::{About, Clock, Event, Order, Size};
+use crate::monitor::event::{Clock, Event, Order, ServerKind, Size};
 use crate::monitor::state::State;
+use crate::monitor::text::Charset;
+use crate::monitor::theme::TerminalFeatures;
 
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
@@ -34,8 +34,8 @@ struct Person {
 }
 
 impl Person {
-    /// Who has just started the program, two hours ahead of UTC.
-    fn at(look: Look, columns: u16, rows: u16) -> Self {
+    /// A person who has just started the program, two hours ahead of UTC.
+    fn at(look: TerminalFeatures, columns: u16, rows: u16) -> Self {
         let mut person = Self {
             state: State::default(),
             clock: Clock {
@@ -50,7 +50,7 @@ impl Person {
     /// The same, with a screen as most have it, and a Mandos server with these clients.
     fn with(clients: Vec<ClientView>) -> Self {
         let mut person = Self::at(UTF8, 80, 24);
-        person.sees(Event::Connected(About::Mandos, clients));
+        person.sees(Event::Connected(ServerKind::Mandos, clients));
         person.waits(SECOND);
         person
     }
@@ -82,7 +82,7 @@ impl Person {
         orders
     }
 
-    /// What stands on the screen.
+    /// The content of the screen.
     fn buffer(&self) -> Buffer {
         let Size { columns, rows } = self.state.size;
         let mut buffer = Buffer::empty(Rect::new(0, 0, columns, rows));
@@ -90,7 +90,7 @@ impl Person {
         buffer
     }
 
-    /// What stands on the screen, as lines without the spaces at their ends.
+    /// The lines of the screen, without spaces at the ends.
     fn screen(&self) -> String {
         let buffer = self.buffer();
         let mut text = String::new();
@@ -123,7 +123,7 @@ impl Person {
     }
 }
 
-const UTF8: Look = Look {
+const UTF8: TerminalFeatures = TerminalFeatures {
     charset: Charset::Utf8,
     colour: true,
 };

@@ -2,7 +2,9 @@
 
 use super::{Person, UTF8, client, failing, waiting};
 use crate::monitor::event::Button;
-use crate::monitor::event::{About, Act, Clock, Deed, Event, Mouse, Size, Told};
+use crate::monitor::event::{
+    Act, ClientAction, ClientSignal, Clock, Event, Mouse, ServerKind, Size,
+};
 use crate::monitor::recording;
 use crate::monitor::state::State;
 use nightlatch_bus::names::ClientPath;
@@ -26,7 +28,7 @@ fn every_kind_of_event_is_read_as_it_is_written() {
         columns: 80,
         rows: 24,
     };
-    let deed = Deed {
+    let deed = ClientAction {
         act: Act::Remove,
         path: path.clone(),
         name: "a".to_owned(),
@@ -44,12 +46,12 @@ fn every_kind_of_event_is_read_as_it_is_written() {
         }),
         Event::Resized(size),
         Event::Passed,
-        Event::Connected(About::Mandos, vec![client("a"), waiting("b", true)]),
+        Event::Connected(ServerKind::Mandos, vec![client("a"), waiting("b", true)]),
         Event::Disconnected("why".to_owned()),
         Event::Added(Box::new(failing("c", super::SECOND))),
         Event::Removed(path.clone()),
         Event::Changed(path.clone(), values),
-        Event::Told(path.clone(), Told::GotSecret),
+        Event::Told(path.clone(), ClientSignal::GotSecret),
         Event::Unknown {
             key_id: "AB".to_owned(),
             address: "::1".to_owned(),

@@ -9,11 +9,11 @@ use nightlatch_bus::names::ClientPath;
 
 use super::replay::play;
 use super::{MINUTE, Person, SECOND, UTF8, client, disabled, failing, waiting};
-use crate::monitor::draw::text::Charset;
-use crate::monitor::draw::theme::Look;
-use crate::monitor::event::{About, Event, Told};
+use crate::monitor::event::{ClientSignal, Event, ServerKind};
+use crate::monitor::text::Charset;
+use crate::monitor::theme::TerminalFeatures;
 
-/// When set, the screens are written and not compared.
+/// With this variable the screens are written and not compared.
 const WRITE: &str = "NIGHTLATCH_WRITE_SCREENS";
 
 fn assert_screen(name: &str, person: &Person) {
@@ -57,11 +57,11 @@ fn fleet() -> Vec<ClientView> {
 }
 
 /// A person at such a screen, some seconds after some things happened.
-fn at(look: Look, columns: u16, rows: u16) -> Person {
+fn at(look: TerminalFeatures, columns: u16, rows: u16) -> Person {
     let mut person = Person::at(look, columns, rows);
-    person.sees(Event::Connected(About::Mandos, fleet()));
+    person.sees(Event::Connected(ServerKind::Mandos, fleet()));
     let path = ClientPath::of_name("db-1");
-    let told = Told::NeedApproval {
+    let told = ClientSignal::NeedApproval {
         milliseconds: 30_000,
         default: false,
     };
@@ -70,7 +70,7 @@ fn at(look: Look, columns: u16, rows: u16) -> Person {
     person
 }
 
-const ASCII: Look = Look {
+const ASCII: TerminalFeatures = TerminalFeatures {
     charset: Charset::Ascii,
     colour: false,
 };
@@ -83,7 +83,7 @@ fn at_the_start() {
         "no server has the name se.recompile.Mandos".to_owned(),
     ));
     assert_screen("no-server", &person);
-    person.sees(Event::Connected(About::Mandos, Vec::new()));
+    person.sees(Event::Connected(ServerKind::Mandos, Vec::new()));
     assert_screen("no-clients", &person);
 }
 

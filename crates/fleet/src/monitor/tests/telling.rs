@@ -1,17 +1,17 @@
-//! What a server tells, and what stands in the log and the details for it.
+//! Events of a server, and their lines in the log and the details.
 
 use nightlatch_bus::names::ClientPath;
 use nightlatch_bus::property::{Property, PropertyValue};
 
 use super::{Person, SECOND, UTF8, changed, client, failing, waiting};
-use crate::monitor::event::{About, Event, Order, Told};
+use crate::monitor::event::{ClientSignal, Event, Order, ServerKind};
 
-fn told(name: &str, told: Told) -> Event {
+fn told(name: &str, told: ClientSignal) -> Event {
     Event::Told(ClientPath::of_name(name), told)
 }
 
-fn completed(exit: Option<u8>, signal: Option<u8>) -> Told {
-    Told::CheckerCompleted {
+fn completed(exit: Option<u8>, signal: Option<u8>) -> ClientSignal {
+    ClientSignal::CheckerCompleted {
         exit,
         signal,
         command: "ping".to_owned(),
@@ -23,21 +23,21 @@ fn what_mandos_monitor_logs_is_logged() {
     let mut person = Person::with(vec![client("a")]);
     let start = person.log().len();
     for event in [
-        Told::GotSecret,
-        Told::NeedApproval {
+        ClientSignal::GotSecret,
+        ClientSignal::NeedApproval {
             milliseconds: 90_000,
             default: false,
         },
-        Told::NeedApproval {
+        ClientSignal::NeedApproval {
             milliseconds: 1_500,
             default: true,
         },
-        Told::Rejected("Denied".to_owned()),
+        ClientSignal::Rejected("Denied".to_owned()),
         completed(Some(3), None),
         completed(None, Some(9)),
         // Only where every check is logged.
         completed(Some(0), None),
-        Told::CheckerStarted("ping".to_owned()),
+        ClientSignal::CheckerStarted("ping".to_owned()),
     ] {
         person.sees(told("a", event));
     }
@@ -58,7 +58,7 @@ fn what_mandos_monitor_logs_is_logged() {
         ]
     );
     person.presses("v");
-    person.sees(told("a", Told::CheckerStarted("ping".to_owned())));
+    person.sees(told("a", ClientSignal::CheckerStarted("ping".to_owned())));
     person.sees(told("a", completed(Some(0), None)));
     person.presses("v");
     assert_eq!(
@@ -129,7 +129,7 @@ fn a_server_that_comes_back_is_shown_with_the_mark_where_it_was() {
     person.sees(Event::Disconnected("it went".to_owned()));
     assert!(person.screen().contains("b.example") || person.names() == ["a", "b"]);
     let clients = vec![client("a"), client("aa"), client("b")];
-    person.sees(Event::Connected(About::Mandos, clients));
+    person.sees(Event::Connected(ServerKind::Mandos, clients));
     assert_eq!(person.marked(), Some("b"));
     assert!(person.screen().contains("Mandos server"));
 }
@@ -143,7 +143,7 @@ fn a_change_of_nobody_known_changes_nothing() {
         Property::Enabled,
         PropertyValue::Boolean(false),
     ));
-    person.sees(told("b", Told::GotSecret));
+    person.sees(told("b", ClientSignal::GotSecret));
     person.sees(Event::Removed(ClientPath::of_name("b")));
     assert_eq!(person.screen(), before);
 }
@@ -152,14 +152,14 @@ fn a_change_of_nobody_known_changes_nothing() {
 fn the_log_keeps_the_last_thousand_lines() {
     let mut person = Person::with(vec![client("a")]);
     for n in 0..1_500 {
-        person.sees(told("a", Told::Rejected(format!("{n}"))));
+        person.sees(told("a", ClientSignal::Rejected(format!("{n}"))));
     }
     assert_eq!(person.log().len(), 1_000);
     assert_eq!(person.log().last(), Some(&"a was rejected: 1499"));
     // A pane that was scrolled back stays where it is.
     person.presses("Tab PageUp");
     let before = person.screen();
-    person.sees(told("a", Told::Rejected("new".to_owned())));
+    person.sees(told("a", ClientSignal::Rejected("new".to_owned())));
     let logged = |screen: &str| {
         screen
             .lines()
@@ -182,7 +182,7 @@ fn record(seq: u64, kind: &str, more: &str) -> String {
 #[test]
 fn details_ask_for_reasons_once_and_show_them() {
     let mut person = Person::at(UTF8, 80, 40);
-    let about = About::Nightlatch("0.1.0".to_owned());
+    let about = ServerKind::Nightlatch("0.1.0".to_owned());
     let clients = vec![failing("a", SECOND * 90), client("b"), client("c")];
     person.sees(Event::Connected(about, clients));
     let ask = |name: &str| Order::Ask(ClientPath::of_name(name), name.to_owned());

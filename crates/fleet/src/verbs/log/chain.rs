@@ -7,7 +7,7 @@ use nightlatch_console::output;
 use nightlatch_core::record::{Chain, Line};
 use serde::Serialize;
 
-/// What was found, in JSON.
+/// The result in JSON.
 #[derive(Serialize)]
 struct Found {
     whole: bool,

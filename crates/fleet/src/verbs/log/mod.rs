@@ -19,7 +19,7 @@ pub(crate) mod record;
 
 use record::Record;
 
-/// `log`.
+/// The options of `log`.
 #[derive(Args, Debug, Default)]
 pub struct LogOptions {
     /// Only about this client
@@ -55,7 +55,7 @@ pub struct LogOptions {
     pub(crate) verify: bool,
 }
 
-/// What a record can be about.
+/// The kinds of records.
 fn kinds() -> PossibleValuesParser {
     PossibleValuesParser::new(Kind::ALL.iter().map(|kind| kind.as_str()))
 }
@@ -94,7 +94,7 @@ pub(crate) async fn run(
     Ok(0)
 }
 
-/// What a failed question about the record means.
+/// The error of a failed query of the audit log.
 pub(crate) fn failure(error: BusError) -> Failure {
     match error {
         BusError::NotSupported => Failure::new(
@@ -183,7 +183,8 @@ impl Reader<'_> {
         output::print(&text)
     }
 
-    /// What the server chooses by when it is asked. Since when is no question of what comes now.
+    /// The filters that the server applies to a query, for records that it sends as they are written. `--since` holds
+    /// for all of these.
     fn wants(&self, record: &Record) -> bool {
         let options = self.options;
         let is_about = |name: &String| record.client.as_ref() == Some(name);

@@ -1,4 +1,4 @@
-//! What one entry of the record says (`docs/dbus.md`), and how it is shown to a person.
+//! One record of the audit log (`docs/dbus.md`), and its line for a person.
 
 use nightlatch_console::output::Style;
 use nightlatch_console::output::table::visible;
@@ -7,27 +7,22 @@ use serde::Deserialize;
 /// Room for the longest kind that is common.
 const KIND: usize = 12;
 
-/// What happened.
+/// One record.
 #[derive(Deserialize, Debug)]
 pub(crate) struct Record {
     /// RFC 3339, UTC.
     pub(crate) time: String,
-    /// What kind of thing.
     pub(crate) kind: String,
     /// Whom it is about.
     pub(crate) client: Option<String>,
     key_id: Option<String>,
-    /// From where.
     pub(crate) peer: Option<String>,
     interface: Option<String>,
     decision: Option<String>,
-    /// Why.
     pub(crate) reason: Option<String>,
-    /// By whom.
     pub(crate) who: Option<String>,
-    /// What is alarming about it.
+    /// The kind of alarm.
     pub(crate) alarm: Option<String>,
-    /// A sentence.
     pub(crate) detail: Option<String>,
 }
 

@@ -12,7 +12,7 @@ use nightlatch_core::network::{Definition, LinkKind};
 use super::{BootNetwork, LEARN};
 use crate::network::{Ways, drift};
 
-/// How many of the servers a boot reaches only by addresses that the boot system configures.
+/// The servers that a boot reaches only with addresses that the boot system configures.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(in crate::check) enum Addressed {
     None,

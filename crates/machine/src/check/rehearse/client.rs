@@ -18,7 +18,7 @@ use zeroize::Zeroizing;
 
 use crate::keys::{Directory, FILES};
 
-/// How the boot client begins its lines, and that which tells of a rehearsal.
+/// Prefixes of the boot client's lines, and of the one about a rehearsal.
 const NAME: &str = "nightlatch-boot client: ";
 const REHEARSED: &str = "rehearsed: ";
 const HINT: &str = "hint: ";
@@ -26,32 +26,32 @@ const HINT: &str = "hint: ";
 /// Longest password: what cryptsetup(8) reads of a key file at most.
 const MAX_PASSWORD: usize = 8 * 1024 * 1024;
 
-/// When one server has refused, another one may still answer: multicast DNS waits this long at most before it
-/// asks again (RFC 6762, 5.2), and so a server that is there has been found by then.
+/// Time for further servers after a refusal: multicast DNS asks again after at most this time (RFC 6762, 5.2), so that
+/// a server that is there has been found by then.
 const OTHERS: Duration = Duration::from_secs(3);
 
-/// How long the client may take to put the network back.
+/// The time in which the client must restore the network.
 const LEAVING: Duration = Duration::from_secs(5);
 
-/// What one run of the client came to.
-pub(super) struct Outcome {
+/// The result of one run of the client.
+pub(super) struct ClientRun {
     /// The password that it printed.
     pub(super) password: Option<Secret>,
-    /// What it said of the server's answer to the rehearsal.
-    pub(super) told: Option<Told>,
-    /// What else it said, each line once.
+    /// The server's answer to the rehearsal, as the client printed it.
+    pub(super) told: Option<RehearsalAnswer>,
+    /// Its other lines, each once.
     pub(super) said: Vec<String>,
 }
 
-/// What a server answered.
-pub(super) struct Told {
+/// The answer of a server.
+pub(super) struct RehearsalAnswer {
     pub(super) key: String,
     pub(super) at: String,
     pub(super) terms: RehearsalTerms,
 }
 
 /// Runs `program` with `options` until it ends, or for `wait`.
-pub(super) fn run(program: &Path, options: &[String], wait: Duration) -> Outcome {
+pub(super) fn run(program: &Path, options: &[String], wait: Duration) -> ClientRun {
     let child = Command::new(program)
         .arg("client")
         .args(options)
@@ -63,7 +63,7 @@ pub(super) fn run(program: &Path, options: &[String], wait: Duration) -> Outcome
     let mut child = match child {
         Ok(child) => child,
         Err(error) => {
-            return Outcome {
+            return ClientRun {
                 password: None,
                 told: None,
                 said: vec![format!("cannot run {}: {error}", program.display())],
@@ -83,7 +83,7 @@ fn finished(
     mut child: Child,
     printed: Option<JoinHandle<Option<Secret>>>,
     lines: Vec<String>,
-) -> Outcome {
+) -> ClientRun {
     let succeeded = child.wait().is_ok_and(|status| status.success());
     let printed = printed.and_then(|reader| reader.join().ok()?);
     let told = lines.iter().find_map(|line| told(line));
@@ -93,7 +93,7 @@ fn finished(
             said.push(line);
         }
     }
-    Outcome {
+    ClientRun {
         password: printed.filter(|_| succeeded),
         told,
         said,
@@ -118,7 +118,7 @@ fn key_options() -> Vec<String> {
         .collect()
 }
 
-/// What the client says, as it comes.
+/// The lines of the client, as they come.
 struct Lines {
     coming: Receiver<String>,
     said: Vec<String>,
@@ -159,31 +159,31 @@ impl Lines {
     }
 }
 
-/// Whether asking the same server again will not help.
+/// True for an answer that another request to the same server would not change.
 fn is_final(line: &str) -> bool {
     refusal(line).is_some() || is_stock(line)
 }
 
-/// Why a server refuses, in its word for it.
+/// The server's word for the reason of a refusal.
 pub(super) fn refusal(line: &str) -> Option<&str> {
     let (_, reason) = line.rsplit_once(' ')?;
     let says = FetchError::RefusedFor(reason.to_owned()).to_string();
     line.ends_with(&says).then_some(reason)
 }
 
-/// Whether it tells of a server that would take a rehearsal for a boot.
+/// True for a line about a server that would take a rehearsal for a boot.
 pub(super) fn is_stock(line: &str) -> bool {
     line.ends_with(&FetchError::NoRehearsal.to_string())
 }
 
-fn told(line: &str) -> Option<Told> {
+fn told(line: &str) -> Option<RehearsalAnswer> {
     let line = line.strip_prefix(REHEARSED)?;
     let word = |key: &str| {
         let mut words = line.split(' ').filter_map(|word| word.split_once('='));
         words.find_map(|(name, value)| (name == key).then(|| value.to_owned()))
     };
     let seconds = |key| Some(Duration::from_secs(digits::decimal(&word(key)?)?));
-    Some(Told {
+    Some(RehearsalAnswer {
         key: word("server")?,
         at: word("at")?,
         terms: RehearsalTerms {

@@ -1,12 +1,12 @@
-//! Which volumes a machine has: those of crypttab(5), and those below its root file system that crypttab does
-//! not name. Reads files of the machine and of sysfs; opens nothing.
+//! The volumes of a machine: those of crypttab(5), and those below its root file system that crypttab does not name.
+//! Reads files of the machine and of sysfs; opens no volume.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// Where a device is found by what stands in crypttab(5).
+/// Folders of the links for the tags in crypttab(5).
 const TAGS: [(&str, &str); 5] = [
     ("UUID=", "dev/disk/by-uuid"),
     ("PARTUUID=", "dev/disk/by-partuuid"),
@@ -18,7 +18,7 @@ const TAGS: [(&str, &str); 5] = [
 /// Without them nothing starts.
 const NEEDED: [&str; 2] = ["/", "/usr"];
 
-/// How many devices may lie one above the other: LVM on LUKS on RAID on partitions are four.
+/// Devices that may lie above each other: LVM on LUKS on RAID on partitions are four.
 const MAX_DEPTH: usize = 16;
 
 /// By which options a volume is opened in the image: crypttab(5) of Debian, and of systemd.
@@ -27,22 +27,21 @@ const EARLY: [&str; 2] = ["initramfs", "x-initrd.attach"];
 /// Options by which neither a password nor a key file opens a volume.
 const OTHERWISE: [&str; 4] = ["keyscript", "tpm2-device", "fido2-device", "pkcs11-uri"];
 
-/// What is no LUKS: nothing tells whether a password is right.
+/// Options for volumes that are not LUKS: a wrong password is not detected there.
 const NO_LUKS: [&str; 4] = ["plain", "tcrypt", "tcrypt-hidden", "bitlk"];
 
-/// A volume.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Volume {
     pub(crate) name: String,
-    /// What it lies on, as crypttab says.
+    /// The device below it, as in crypttab.
     pub(crate) source: String,
     pub(crate) key: Key,
     options: Vec<String>,
-    /// Whether the root file system, or that of /usr, lies on it.
+    /// True when the root file system or that of /usr is on it.
     pub(crate) is_needed: bool,
 }
 
-/// What opens a volume.
+/// The key of a volume.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum Key {
     /// A password that is asked for.
@@ -70,7 +69,7 @@ impl Volume {
         self.option(name).is_some()
     }
 
-    /// Whether the image should open it, before the real system begins.
+    /// True when the image should open it, before the real system starts.
     pub(crate) fn is_early(&self) -> bool {
         self.is_needed || EARLY.iter().any(|option| self.has(option))
     }

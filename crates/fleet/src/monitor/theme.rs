@@ -4,26 +4,23 @@
 use ratatui::style::{Color, Modifier, Style};
 use serde::{Deserialize, Serialize};
 
-use crate::monitor::draw::text::Charset;
+use crate::monitor::text::Charset;
 use crate::state::State as Standing;
 
-/// What the terminal can show.
+/// The abilities of the terminal.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub(crate) struct Look {
-    /// Its characters.
+pub(crate) struct TerminalFeatures {
     pub(crate) charset: Charset,
-    /// Whether it has colours, and they are wanted.
+    /// True when it has colours, and NO_COLOR is not set.
     pub(crate) colour: bool,
 }
 
-/// What something on the screen means.
+/// The meaning of a text on the screen.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Role {
-    /// Text.
     Plain,
-    /// What stands back: lines, labels, what is gone.
+    /// Of less importance: lines, labels, the past.
     Quiet,
-    /// A heading.
     Heading,
     /// A heading of the pane that the keys work on.
     Active,
@@ -45,7 +42,7 @@ const WARNING: f64 = 0.5;
 const BAD: f64 = 0.2;
 
 impl Role {
-    /// How a client's state looks.
+    /// The role of a client's state.
     pub(crate) const fn of(standing: Standing) -> Self {
         match standing {
             Standing::Waiting => Self::Question,
@@ -55,7 +52,7 @@ impl Role {
         }
     }
 
-    /// How a part of a window, from 0 to 1, looks.
+    /// The role of the time left, as a part of its window from 0 to 1.
     pub(crate) fn of_part(part: f64) -> Self {
         if part < BAD {
             Self::Bad
@@ -67,7 +64,7 @@ impl Role {
     }
 }
 
-impl Look {
+impl TerminalFeatures {
     /// The style for a meaning.
     pub(crate) fn style(self, role: Role) -> Style {
         let plain = Style::new();

@@ -1,10 +1,10 @@
-//! Where everything stands on the screen: the same for drawing and for the mouse.
+//! The areas of the screen: the same for drawing and for the mouse.
 
 use ratatui::layout::Rect;
 
-use crate::monitor::draw::help;
+use crate::monitor::event::Size;
 use crate::monitor::fleet::order::Sort;
-use crate::monitor::state::State;
+use crate::monitor::help;
 
 /// Below this nothing can be read.
 const LEAST_COLUMNS: u16 = 40;
@@ -26,10 +26,10 @@ const FRAME: u16 = 2;
 /// A line of its own above each pane.
 const HEADING: u16 = 1;
 
-/// Where everything stands. What is not on the screen has no height.
+/// The areas of the screen. One that is not shown has no height.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub(crate) struct Areas {
-    /// Whether the terminal is too small for anything else.
+    /// True when the terminal is too small for anything else.
     pub(crate) too_small: bool,
     /// The uppermost line.
     pub(crate) title: Rect,
@@ -55,29 +55,24 @@ pub(crate) struct Areas {
     pub(crate) help_lines: usize,
 }
 
-/// The columns of the table: where each begins, and how wide it is.
+/// The columns of the table.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(crate) struct Columns {
-    /// The name.
     pub(crate) name: Column,
     /// The host; of no width on a narrow screen.
     pub(crate) host: Column,
-    /// The state.
     pub(crate) state: Column,
     /// The bar of the time left; of no width on a narrow screen.
     pub(crate) bar: Column,
     /// The time left.
     pub(crate) left: Column,
-    /// When it was last proved to be up; of no width on a narrow screen.
+    /// The last proof of life; of no width on a narrow screen.
     pub(crate) seen: Column,
 }
 
-/// A column.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(crate) struct Column {
-    /// Where it begins.
     pub(crate) x: u16,
-    /// How wide it is.
     pub(crate) width: u16,
 }
 
@@ -167,9 +162,20 @@ impl Areas {
     }
 }
 
-/// Where everything stands on the screen of `state`.
-pub(crate) fn areas(state: &State) -> Areas {
-    let (columns, rows) = (state.size.columns, state.size.rows);
+/// The parts of the screen that take room.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Parts {
+    pub(crate) size: Size,
+    pub(crate) has_warnings: bool,
+    /// Number of requests that wait.
+    pub(crate) waiting: usize,
+    pub(crate) has_details: bool,
+    pub(crate) has_log: bool,
+}
+
+/// Divides the screen among `parts`.
+pub(crate) fn areas(parts: Parts) -> Areas {
+    let (columns, rows) = (parts.size.columns, parts.size.rows);
     let whole = Rect::new(0, 0, columns, rows);
     if columns < LEAST_COLUMNS || rows < LEAST_ROWS {
         return Areas {
@@ -182,13 +188,13 @@ pub(crate) fn areas(state: &State) -> Areas {
     let beside = columns >= BESIDE;
     let mut rest = body;
     let warning = Rect {
-        height: u16::from(!state.warnings.is_empty()),
+        height: u16::from(parts.has_warnings),
         ..body
     };
     rest.y += warning.height;
     rest.height -= warning.height;
 
-    let waiting = u16::try_from(state.waiting().len()).unwrap_or(u16::MAX);
+    let waiting = u16::try_from(parts.waiting).unwrap_or(u16::MAX);
     let requests = waiting.min((body.height / 4).max(1));
     let requests = if waiting == 0 {
         Rect::default()
@@ -197,8 +203,8 @@ pub(crate) fn areas(state: &State) -> Areas {
     };
 
     // From the bottom: the log, above it the details unless they stand beside, above these the table.
-    let open = state.details.is_some();
-    let log = match (state.log.open, open && !beside) {
+    let open = parts.has_details;
+    let log = match (parts.has_log, open && !beside) {
         (false, _) => Rect::default(),
         (true, true) => bottom(&mut rest, body.height / 6),
         (true, false) => bottom(&mut rest, body.height / 3),
@@ -265,7 +271,7 @@ fn right(rest: &mut Rect, width: u16) -> Rect {
     })
 }
 
-/// What is below the heading of `area`.
+/// The area below the heading.
 fn below(area: Rect) -> Rect {
     let height = area.height.saturating_sub(HEADING);
     Rect {

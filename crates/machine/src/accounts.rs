@@ -4,20 +4,30 @@ use std::path::Path;
 
 use nightlatch_core::digits;
 
-use super::plan::Owner;
+/// User and group, by number: an image has no accounts.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Owner {
+    pub(crate) user: u32,
+    pub(crate) group: u32,
+}
+
+impl Owner {
+    /// User and group 0.
+    pub(crate) const ROOT: Self = Self { user: 0, group: 0 };
+}
 
 /// Accounts that exist for this, ours first.
 const ACCOUNTS: [&str; 2] = ["_nightlatch", "_mandos"];
 
 /// The user and the group that own nothing: what plugins run as when nothing is said
 /// (plugin-runner(8mandos), `--userid`).
-pub(super) const NOBODY: Owner = Owner {
+pub(crate) const NOBODY: Owner = Owner {
     user: 65534,
     group: 65534,
 };
 
 /// Reads the machine's accounts. Who has none of its own for this uses nobody's.
-pub(super) fn owner(root: &Path) -> Owner {
+pub(crate) fn owner(root: &Path) -> Owner {
     let accounts = std::fs::read_to_string(root.join("etc/passwd")).unwrap_or_default();
     let found = ACCOUNTS
         .iter()

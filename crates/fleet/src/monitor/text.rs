@@ -8,12 +8,11 @@ use std::time::Duration;
 
 use unicode_width::UnicodeWidthChar;
 
-/// Which characters the terminal can show.
+/// The characters that the terminal can show.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, serde::Serialize, serde::Deserialize)]
 pub(crate) enum Charset {
     /// All of Unicode, as UTF-8.
     Utf8,
-    /// ASCII.
     Ascii,
 }
 
@@ -26,7 +25,7 @@ pub(crate) struct Glyphs {
     pub(crate) gone: &'static str,
     /// A line across.
     pub(crate) line: &'static str,
-    /// Where text was cut off.
+    /// Shows that text was cut off.
     pub(crate) cut: &'static str,
     /// The marked row.
     pub(crate) mark: &'static str,
@@ -36,7 +35,7 @@ pub(crate) struct Glyphs {
     pub(crate) rising: &'static str,
     /// A column that grows upwards.
     pub(crate) falling: &'static str,
-    /// What cannot be shown.
+    /// Replaces a character that cannot be shown.
     pub(crate) unknown: char,
 }
 
@@ -114,7 +113,7 @@ const fn is_unseen(c: char) -> bool {
     )
 }
 
-/// How many columns `text` takes.
+/// Columns that `text` takes.
 pub(crate) fn width(text: &str) -> usize {
     text.chars().map(char_width).sum()
 }
@@ -123,12 +122,11 @@ fn char_width(c: char) -> usize {
     c.width().unwrap_or(0)
 }
 
-/// Where a long text may be broken.
+/// The places at which a long text may be broken.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Break {
     /// Between words, and inside those that are longer than a line.
     Words,
-    /// Anywhere.
     Any,
 }
 
@@ -160,7 +158,7 @@ pub(crate) fn wrap(text: &str, columns: usize, place: Break) -> Vec<&str> {
     }
 }
 
-/// How many bytes of `text` fit into `columns`: at least one character of a text that has one.
+/// Bytes of `text` that fit into `columns`: at least one character of a text that is not empty.
 fn fitting(text: &str, columns: usize) -> usize {
     let mut used = 0;
     for (index, c) in text.char_indices() {

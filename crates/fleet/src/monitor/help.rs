@@ -1,0 +1,59 @@
+//! The text of the help, made from the table of keys.
+
+use crate::monitor::keys::{BINDINGS, Binding, Group};
+use crate::monitor::text::width;
+
+/// From so many columns on the groups stand in two columns.
+const TWO: u16 = 76;
+
+pub(crate) enum Line {
+    Title(&'static str),
+    Key(&'static Binding),
+    Blank,
+}
+
+impl Line {
+    pub(crate) fn keys_width(&self) -> u16 {
+        match self {
+            Self::Key(binding) => u16::try_from(width(&keys(binding))).unwrap_or(0),
+            Self::Title(_) | Self::Blank => 0,
+        }
+    }
+}
+
+pub(crate) fn keys(binding: &Binding) -> String {
+    let keys: Vec<String> = binding.keys().map(|key| key.to_string()).collect();
+    keys.join(" ")
+}
+
+/// Lines that the help has on a screen so wide.
+pub(crate) fn height(columns: u16) -> usize {
+    let sides = sides(columns);
+    sides.iter().map(Vec::len).max().unwrap_or(0)
+}
+
+/// The groups, side by side where there is room.
+pub(crate) fn sides(columns: u16) -> Vec<Vec<Line>> {
+    let groups: &[&[Group]] = if columns >= TWO {
+        &[
+            &[Group::Client, Group::View],
+            &[Group::Move, Group::Program],
+        ]
+    } else {
+        &[&Group::ALL]
+    };
+    groups.iter().map(|groups| lines(groups)).collect()
+}
+
+fn lines(groups: &[Group]) -> Vec<Line> {
+    let mut lines = Vec::new();
+    for group in groups {
+        if !lines.is_empty() {
+            lines.push(Line::Blank);
+        }
+        lines.push(Line::Title(group.title()));
+        let own = BINDINGS.iter().filter(|binding| binding.group == *group);
+        lines.extend(own.map(Line::Key));
+    }
+    lines
+}

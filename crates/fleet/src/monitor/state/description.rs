@@ -1,0 +1,199 @@
+//! The text of the details of one client: why it stands as it does, its settings, its history.
+
+use std::time::Duration;
+
+use nightlatch_bus::client::{CheckStatus, ClientView};
+use nightlatch_bus::moment;
+use nightlatch_console::output::human::length;
+use nightlatch_core::time::Wall;
+
+use crate::monitor::event::Clock;
+use crate::monitor::fleet::order::{decided_at, time_left};
+use crate::monitor::state::State;
+use crate::monitor::text::{Break, ago, exactly, roughly, wrap};
+use crate::monitor::theme::Role;
+use crate::state::State as Standing;
+use crate::verbs::log::record::Record;
+use crate::verbs::why;
+
+/// Columns for the labels.
+pub(crate) const LABEL: u16 = 14;
+
+pub(crate) struct Line {
+    pub(crate) label: &'static str,
+    pub(crate) text: String,
+    pub(crate) role: Role,
+}
+
+impl State {
+    /// The lines of the details of the client that keys work on, for a pane of `width` columns.
+    pub(crate) fn description(&self, width: u16) -> Vec<Line> {
+        lines(self, width)
+    }
+}
+
+fn lines(state: &State, width: u16) -> Vec<Line> {
+    let Some((_, client)) = state.target() else {
+        return Vec::new();
+    };
+    let room = usize::from(width.saturating_sub(LABEL + 1)).max(1);
+    let mut lines = Vec::new();
+    let mut put = |label: &'static str, text: &str, role: Role| {
+        let clean = state.look.charset.clean(text);
+        for (index, part) in wrap(&clean, room, Break::Words).into_iter().enumerate() {
+            lines.push(Line {
+                label: if index == 0 { label } else { "" },
+                text: part.to_owned(),
+                role,
+            });
+        }
+    };
+    let standing = Standing::of(client);
+    put("State", standing.word(), Role::of(standing));
+    put("Why", &reason(state, client), Role::Plain);
+    for (label, text) in settings(client, state.clock) {
+        put(label, &text, Role::Plain);
+    }
+    let records = state
+        .details
+        .as_ref()
+        .and_then(|details| details.records.as_ref());
+    if let Some(records) = records {
+        // The newest first: it is what one looks for.
+        for (index, record) in records.iter().rev().enumerate() {
+            let label = if index == 0 { "History" } else { "" };
+            let role = if record.alarm.is_some() {
+                Role::Bad
+            } else {
+                Role::Plain
+            };
+            put(label, &sentence(record, state.clock), role);
+        }
+    }
+    lines
+}
+
+/// The server's own reason, or what its properties say.
+fn reason(state: &State, client: &ClientView) -> String {
+    let told = state
+        .details
+        .as_ref()
+        .and_then(|details| details.reason.as_ref());
+    if let Some(reason) = told {
+        return reason.clone();
+    }
+    let left = time_left(client, state.clock.wall).map(|(left, _)| left);
+    let unless = left.map_or(String::new(), |left| {
+        format!(
+            " Unless a check succeeds, it is disabled in {}.",
+            roughly(left)
+        )
+    });
+    match Standing::of(client) {
+        Standing::Disabled => why::derive(client, state.clock.wall).text,
+        Standing::Waiting => {
+            let left = decided_at(client).map(|at| at.since(state.clock.wall));
+            let fate = if client.approved_by_default {
+                "approved"
+            } else {
+                "denied"
+            };
+            let left = exactly(left.unwrap_or(Duration::ZERO));
+            format!("It asks for its secret. Unless you decide, it is {fate} in {left}.")
+        }
+        Standing::Failing => format!("Its last check failed.{unless}"),
+        Standing::Enabled if client.approved_by_default && client.approval_delay.is_zero() => {
+            format!("It gets its secret when it asks.{unless}")
+        }
+        Standing::Enabled => format!("A person is asked when it asks for its secret.{unless}"),
+    }
+}
+
+fn settings(client: &ClientView, clock: Clock) -> Vec<(&'static str, String)> {
+    let or_none = |text: &str| if text.is_empty() { "none" } else { text }.to_owned();
+    let at = |wall: Option<Wall>| wall.map_or("never".to_owned(), |wall| date(wall, clock));
+    let check = match client.last_check {
+        CheckStatus::Never => "none has ended".to_owned(),
+        CheckStatus::Crashed => "was killed".to_owned(),
+        CheckStatus::Exited(0) => "succeeded".to_owned(),
+        CheckStatus::Exited(status) => format!("failed with exit status {status}"),
+    };
+    let running = if client.checker_running {
+        ", one is running"
+    } else {
+        ""
+    };
+    let approval = if client.approved_by_default && client.approval_delay.is_zero() {
+        "not asked for".to_owned()
+    } else {
+        let fate = if client.approved_by_default {
+            "approved"
+        } else {
+            "denied"
+        };
+        let delay = length(client.approval_delay);
+        format!(
+            "{fate} after {delay}; a decision counts {}",
+            length(client.approval_duration)
+        )
+    };
+    let time = format!(
+        "{} after a check, {} after a delivery",
+        length(client.timeout),
+        length(client.extended_timeout)
+    );
+    let deadline = client.expires.filter(|_| client.enabled);
+    let deadline = deadline.map_or("none".to_owned(), |at| date(at, clock));
+    vec![
+        ("Host", or_none(&client.host)),
+        ("Checker", or_none(&client.checker)),
+        ("Checked", format!("every {}", length(client.interval))),
+        ("Last check", format!("{check}{running}")),
+        ("Last seen", at(client.last_checked_ok)),
+        ("Deadline", deadline),
+        ("Timeout", time),
+        ("Approval", approval),
+        ("Last asked", at(client.last_approval_request)),
+        ("Last enabled", at(client.last_enabled)),
+        ("Created", at(client.created)),
+        ("Key ID", or_none(&client.key_id)),
+        ("Fingerprint", or_none(&client.fingerprint)),
+    ]
+}
+
+/// A point in time as the clocks here show it, and how far it is.
+fn date(wall: Wall, clock: Clock) -> String {
+    let text = clock.local(wall).to_second(' ');
+    if wall <= clock.wall {
+        format!("{text}, {}", ago(clock.wall.since(wall)))
+    } else {
+        format!("{text}, in {}", roughly(wall.since(clock.wall)))
+    }
+}
+
+fn sentence(record: &Record, clock: Clock) -> String {
+    let time = moment::parse(record.time.trim_end_matches('Z'))
+        .ok()
+        .flatten();
+    let mut text = time.map_or_else(
+        || record.time.clone(),
+        |time| clock.local(time).to_second(' '),
+    );
+    text.push_str("  ");
+    text.push_str(&record.kind);
+    if let Some(alarm) = &record.alarm {
+        text.push_str(&format!(" ALARM {alarm}"));
+    }
+    let more = [&record.reason, &record.detail].into_iter().flatten();
+    for word in more {
+        text.push_str(": ");
+        text.push_str(word);
+    }
+    if let Some(peer) = &record.peer {
+        text.push_str(&format!(", from {peer}"));
+    }
+    if let Some(who) = &record.who {
+        text.push_str(&format!(", by {who}"));
+    }
+    text
+}
