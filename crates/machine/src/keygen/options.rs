@@ -91,6 +91,7 @@ mod tests {
     use clap::Parser;
 
     #[derive(Parser)]
+    #[command(version, disable_version_flag = true)]
     struct Line {
         #[command(flatten)]
         options: KeygenOptions,
