@@ -61,6 +61,18 @@ pub(crate) trait AppletError: Error + 'static {
     }
 }
 
+impl AppletError for UsageError {
+    fn exit(&self) -> Exit {
+        Exit::Usage
+    }
+
+    fn hint(&self, applet: &str) -> Option<String> {
+        Some(format!(
+            "`nightlatch-boot {applet} --help` explains the options"
+        ))
+    }
+}
+
 impl AppletError for io::Error {
     fn exit(&self) -> Exit {
         Exit::System

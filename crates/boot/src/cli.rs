@@ -9,9 +9,6 @@ use std::os::unix::ffi::OsStringExt;
 
 use nightlatch_core::connect::RefusedServer;
 
-use crate::applet::AppletError;
-use crate::exit::Exit;
-
 /// The result of reading a command line.
 #[derive(Debug)]
 pub enum CliAction<T> {
@@ -88,18 +85,6 @@ pub enum UsageError {
 impl From<RefusedServer> for UsageError {
     fn from(error: RefusedServer) -> Self {
         Self::Refused("--connect", error.into())
-    }
-}
-
-impl AppletError for UsageError {
-    fn exit(&self) -> Exit {
-        Exit::Usage
-    }
-
-    fn hint(&self, applet: &str) -> Option<String> {
-        Some(format!(
-            "`nightlatch-boot {applet} --help` explains the options"
-        ))
     }
 }
 

@@ -1,6 +1,5 @@
 //! The errors that end nightlatchd.
 
-use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
@@ -17,24 +16,32 @@ use crate::own_key::OwnKeyError;
 pub(crate) type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// The server could not start, or ended.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
 pub enum RunError {
     /// The configuration is faulty.
+    #[error("{0}")]
     Config(InvalidConfig),
     /// Settings contradict each other, or one has no meaning.
+    #[error("{0}")]
     Usage(String),
     /// There is no socket to listen on.
+    #[error(transparent)]
     Listen(ListenError),
     /// The configuration misses all known clients, or most of them.
+    #[error("not started: {0}")]
     MassRemoval(MassRemoval),
     /// The store cannot be opened or written.
+    #[error(transparent)]
     Store(StoreError),
     /// The server's own key cannot be read or created.
+    #[error(transparent)]
     OwnKey(OwnKeyError),
     /// A state could not be imported.
+    #[error(transparent)]
     Import(ImportError),
     /// The operating system refused something: what, and its error.
-    Host(&'static str, BoxError),
+    #[error("{0}")]
+    Host(&'static str, #[source] BoxError),
 }
 
 impl RunError {
@@ -61,34 +68,6 @@ impl RunError {
             ),
             Self::Import(error) => error.hint(),
             _ => None,
-        }
-    }
-}
-
-impl fmt::Display for RunError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Config(error) => error.fmt(f),
-            Self::Usage(what) => f.write_str(what),
-            Self::Listen(error) => error.fmt(f),
-            Self::MassRemoval(drops) => write!(f, "not started: {drops}"),
-            Self::Store(error) => error.fmt(f),
-            Self::OwnKey(error) => error.fmt(f),
-            Self::Import(error) => error.fmt(f),
-            Self::Host(what, _) => f.write_str(what),
-        }
-    }
-}
-
-impl std::error::Error for RunError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match self {
-            Self::Config(_) | Self::Usage(_) | Self::MassRemoval(_) => None,
-            Self::Listen(error) => error.source(),
-            Self::Store(error) => error.source(),
-            Self::OwnKey(error) => error.source(),
-            Self::Import(error) => error.source(),
-            Self::Host(_, error) => Some(&**error),
         }
     }
 }

@@ -288,8 +288,8 @@ fn a_request_is_waited_for_approved_and_seen_to_be_served(project: Project) {
     let why = stdout(&succeed(&site, &["why", "foo"]));
     // Our server also says which request it is.
     let told = match project {
-        Project::Ours => "foo: A request of it waits for a person: ",
-        Project::Stock => "foo: A request of it waits for a person.",
+        Project::Ours => "foo has a pending request: ",
+        Project::Stock => "foo has a pending request.",
     };
     assert!(why.starts_with(told), "{why}");
     let list = stdout(&succeed(&site, &["list", "--state", "waiting"]));

@@ -107,7 +107,7 @@ impl Alarm {
             }
             Self::SeveralWait(count) => {
                 format!(
-                    "{count} requests with its key wait for approval at once: all but one are not its own"
+                    "{count} requests with its key are pending at once, and at most one is its own"
                 )
             }
             Self::UnknownKeys(count) => {

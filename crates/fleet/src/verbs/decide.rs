@@ -170,7 +170,7 @@ async fn one(
 fn line(request: &PendingRequest, now: Wall) -> String {
     let boot = match &request.boot {
         Some(boot) => format!("boot {}", visible(boot)),
-        None => "boot not said".to_owned(),
+        None => "boot unknown".to_owned(),
     };
     format!(
         "{} from {}, {}, {boot}",
@@ -184,7 +184,7 @@ fn line(request: &PendingRequest, now: Wall) -> String {
 fn list(approve: bool, requests: &[PendingRequest], now: Wall) -> String {
     let mut text = match requests.len() {
         1 => "this one does".to_owned(),
-        count => format!("{count} requests with its key wait, and all but one are not its own"),
+        count => format!("{count} requests with its key are pending, and at most one is its own"),
     };
     for request in requests {
         // Writing to a string cannot fail.

@@ -1,5 +1,5 @@
-//! `nightlatch why`: may a machine have its secret now, and if not, since when, because of what, and what
-//! to do. From the server where it can explain itself, else from what it shows of the client.
+//! `nightlatch why`: why a machine gets its secret now or not, and what to do. The server explains it; where it cannot
+//! (stock Mandos), its properties do.
 
 use std::time::Duration;
 
@@ -67,12 +67,21 @@ pub(crate) async fn run(
             ReleaseVerdict::NeedsApproval => Style::Warning,
             ReleaseVerdict::Refused => Style::Bad,
         };
-        let name = style.paint(&visible(&client.name), coloured);
-        let mut text = visible(explanation.text.trim());
+        let text = visible(explanation.text.trim());
+        let plain = visible(&client.name);
+        let name = style.paint(&plain, coloured);
+        // A server of an earlier version begins the sentence without the name.
+        let mut text = match text
+            .strip_prefix(&plain)
+            .filter(|rest| rest.starts_with(' '))
+        {
+            Some(rest) => format!("{name}{rest}"),
+            None => format!("{name}: {text}"),
+        };
         if let Some(warning) = proof::warning([*client]) {
             text = format!("{text} {}.", visible(&warning));
         }
-        format!("{name}: {text}\n")
+        text + "\n"
     });
     output::print(&paragraphs.collect::<Vec<_>>().join("\n"))?;
     Ok(0)
@@ -87,11 +96,8 @@ pub(crate) fn derive(client: &ClientView, now: Wall) -> Explanation {
         return waits(client, now);
     }
     let ends = match client.expires {
-        Some(expires) => format!(
-            "It will be disabled at {} unless it proves to be up before",
-            human::time_and_distance(expires, now)
-        ),
-        None => "The server does not say until when".to_owned(),
+        Some(expires) => format!("Next deadline {}", human::time_and_distance(expires, now)),
+        None => "The server does not show the next deadline".to_owned(),
     };
     if client.approval_delay.is_zero() {
         return Explanation {
@@ -100,7 +106,8 @@ pub(crate) fn derive(client: &ClientView, now: Wall) -> Explanation {
             since: client.last_enabled,
             until: client.expires,
             text: format!(
-                "It gets its secret at once when it asks: it is enabled and needs no approval. {ends}; {}.",
+                "{} is enabled and gets its secret without approval. {ends}; {}.",
+                client.name,
                 last_seen(client, now)
             ),
         };
@@ -111,10 +118,11 @@ pub(crate) fn derive(client: &ClientView, now: Wall) -> Explanation {
         since: client.last_enabled,
         until: client.expires,
         text: format!(
-            "It is enabled, and when it asks, a person is asked for {}; without an answer it is then {}. \
-             {ends}; {}. Answer with: {}.",
-            human::length(client.approval_delay),
+            "{} is enabled; a request needs approval, and is {} without a decision within {}. {ends}; {}. \
+             Decide with: {}.",
+            client.name,
             by_default(client),
+            human::length(client.approval_delay),
             last_seen(client, now),
             answers(client)
         ),
@@ -129,24 +137,25 @@ fn disabled(client: &ClientView, now: Wall) -> Explanation {
             since: client.created,
             until: None,
             text: format!(
-                "It gets no secret: it was never enabled, as its section says enabled = no. \
-                 When the machine is as it should be: nightlatch enable {}.",
+                "{} gets no secret: it was never enabled, as its section says enabled = no. \
+                 When the machine is in order, run: nightlatch enable {}.",
+                client.name,
                 human::word(&client.name)
             ),
         };
     };
-    // Its last proof of life and the time-out say whether it could have run out by itself.
+    // Its last proof of life and the timeout say whether it could have run out by itself.
     let proof = client.last_checked_ok.unwrap_or(enabled).max(enabled);
     let ran_out = now.since(proof) >= client.timeout;
     let because = if ran_out {
         format!(
-            "its time-out of {} has passed since, so that it was probably disabled for not \
-             answering its checks, or by a person",
+            "its timeout of {} has passed since: either its deadline passed without a proof of life, or a \
+             person disabled it",
             human::length(client.timeout)
         )
     } else {
         format!(
-            "its time-out of {} has not passed since, so that a person disabled it",
+            "its timeout of {} has not passed since, so that a person disabled it",
             human::length(client.timeout)
         )
     };
@@ -156,9 +165,9 @@ fn disabled(client: &ClientView, now: Wall) -> Explanation {
         since: None,
         until: None,
         text: format!(
-            "It gets no secret: it is disabled. It was last enabled at {}, {}, and {because}. \
-             This server does not say more. When the machine is known to be in the right hands: \
-             nightlatch enable {}.",
+            "{} gets no secret: it is disabled. It was last enabled at {}, {}, and {because}. \
+             This server does not show more. When the machine is in order, run: nightlatch enable {}.",
+            client.name,
             human::time_and_distance(enabled, now),
             last_seen(client, now),
             human::word(&client.name)
@@ -171,8 +180,8 @@ fn waits(client: &ClientView, now: Wall) -> Explanation {
         .last_approval_request
         .map(|asked| asked.after(client.approval_delay));
     let until = match ends {
-        Some(ends) => format!("At {} it is", human::time_and_distance(ends, now)),
-        None => "In the end it is".to_owned(),
+        Some(ends) => format!("at {}", human::time_and_distance(ends, now)),
+        None => "in the end".to_owned(),
     };
     Explanation {
         verdict: ReleaseVerdict::NeedsApproval,
@@ -180,8 +189,8 @@ fn waits(client: &ClientView, now: Wall) -> Explanation {
         since: client.last_approval_request,
         until: ends,
         text: format!(
-            "A request of it waits for a person. {until} {} without an answer. \
-             Answer now with: {}.",
+            "{} has a pending request. It is {} {until} without a decision. Decide with: {}.",
+            client.name,
             by_default(client),
             answers(client)
         ),
@@ -195,7 +204,7 @@ fn answers(client: &ClientView) -> String {
 
 fn by_default(client: &ClientView) -> &'static str {
     if client.approved_by_default {
-        "released"
+        "granted"
     } else {
         "refused"
     }
@@ -204,10 +213,10 @@ fn by_default(client: &ClientView) -> &'static str {
 fn last_seen(client: &ClientView, now: Wall) -> String {
     match client.last_checked_ok {
         Some(seen) if now.since(seen) < Duration::from_secs(1) => {
-            "it proved to be up just now".to_owned()
+            "it was last seen up just now".to_owned()
         }
-        Some(seen) => format!("it last proved to be up {}", human::ago(Some(seen), now)),
-        None => "it never proved to be up".to_owned(),
+        Some(seen) => format!("it was last seen up {}", human::ago(Some(seen), now)),
+        None => "it was never seen up".to_owned(),
     }
 }
 
@@ -226,9 +235,8 @@ mod tests {
         assert_eq!(explanation.verdict, ReleaseVerdict::Released);
         assert_eq!(
             explanation.text,
-            "It gets its secret at once when it asks: it is enabled and needs no approval. It will be \
-             disabled at 2026-11-21T23:22:55Z (in 3 min) unless it proves to be up before; it last \
-             proved to be up 2 min ago."
+            "foo is enabled and gets its secret without approval. Next deadline 2026-11-21T23:22:55Z (in 3 min); \
+             it was last seen up 2 min ago."
         );
     }
 
@@ -241,18 +249,14 @@ mod tests {
         assert!(
             explanation
                 .text
-                .contains("asked for 30 s; without an answer it is then released")
+                .contains("is granted without a decision within 30 s")
         );
         foo.approval_pending = true;
         foo.approved_by_default = false;
         foo.last_approval_request = Some(NOW);
         let explanation = derive(&foo, NOW.after(seconds(10)));
         assert_eq!(explanation.until, Some(NOW.after(seconds(30))));
-        assert!(
-            explanation
-                .text
-                .contains("(in 20 s) it is refused without an answer")
-        );
+        assert!(explanation.text.contains("(in 20 s) without a decision"));
     }
 
     #[test]

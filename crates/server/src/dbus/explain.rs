@@ -1,5 +1,5 @@
-//! Why a client stands as it does, in words: what the registry says, since when and by whom as the
-//! record has it, and what to do.
+//! Why a client gets its secret or not: the forecast of the registry, the time and the person from the audit log, and
+//! the command that changes it.
 
 use nightlatch_bus::client::{CheckStatus, ClientView};
 use nightlatch_bus::moment;
@@ -102,21 +102,21 @@ fn disabled(view: &ClientView, why: Option<&Reason>) -> Explanation {
     let (reason, because) = match why {
         _ if view.needs_proof => (
             "state-lost",
-            "the server's state was lost or is older than it has been, so whether it was disabled is not \
-             known; it waits for a person, or for a check that proves its private key"
+            "the server's state was lost or an older one was restored, so it may have been disabled before; \
+             it needs an administrator, or a check that proves its private key"
                 .to_owned(),
         ),
         Some(why) if why.reason.as_deref() == Some("remembered") => (
             "disabled",
             format!(
-                "it was disabled when its section left the configuration, and came back so at {}",
+                "it was disabled when its section left the configuration, and the section returned at {}",
                 at(why.time)
             ),
         ),
         None if view.last_enabled.is_none() => ("never-enabled", "it was never enabled".to_owned()),
         None => (
             "disabled",
-            "it was disabled, and the record does not say why".to_owned(),
+            "it was disabled, and the audit log no longer says why".to_owned(),
         ),
         Some(why) if why.kind == Kind::Expired => {
             let seen = match view.last_checked_ok {
@@ -141,8 +141,8 @@ fn disabled(view: &ClientView, why: Option<&Reason>) -> Explanation {
         since: why.map(|why| why.time),
         until: None,
         text: format!(
-            "It gets no secret: {because}. When the machine is as it should be: nightlatch enable {}.",
-            view.name
+            "{name} gets no secret: {because}. When the machine is in order, run: nightlatch enable {name}.",
+            name = view.name
         ),
     }
 }
@@ -160,7 +160,7 @@ fn denied(view: &ClientView, denial: Option<&Reason>, until: Option<Wall>) -> Ex
         since: denial.map(|denial| denial.time),
         until,
         text: format!(
-            "It gets no secret until {end}: {because}. To take that back: nightlatch approve {name}."
+            "{name} gets no secret until {end}: {because}. To take the denial back, run: nightlatch approve {name}."
         ),
     }
 }
@@ -169,17 +169,17 @@ fn asks(view: &ClientView, until: Option<Wall>, waiting: &[WaitingRequest]) -> E
     let name = &view.name;
     let delay = in_whole_seconds(view.approval_delay);
     let then = if view.approved_by_default {
-        "it gets its secret"
+        "granted"
     } else {
-        "it is refused"
+        "refused"
     };
     let text = match waiting {
         [] => format!(
-            "It is enabled, and a request needs approval by a person. Without an answer within {delay} \
-             {then}. No request waits now."
+            "{name} is enabled; a request needs approval, and is {then} without a decision within {delay}. \
+             No request is pending."
         ),
         [only] => format!(
-            "A request of it waits for a person: {only}. Without an answer within {delay} {then}. Answer \
+            "{name} has a pending request: {only}. It is {then} without a decision within {delay}. Decide \
              with: nightlatch approve {name}, or nightlatch deny {name}."
         ),
         several => driver::several(several) + ".",
@@ -197,7 +197,7 @@ fn enabled(view: &ClientView, until: Option<Wall>) -> Explanation {
     let end = until.map(at).unwrap_or_default();
     let check = match view.last_check {
         CheckStatus::Exited(0) => "Its last check succeeded".to_owned(),
-        CheckStatus::Never => "It was not checked yet".to_owned(),
+        CheckStatus::Never => "No check has ended yet".to_owned(),
         CheckStatus::Exited(status) => format!("Its last check failed with status {status}"),
         CheckStatus::Crashed => "Its last check was killed".to_owned(),
     };
@@ -208,8 +208,9 @@ fn enabled(view: &ClientView, until: Option<Wall>) -> Explanation {
         since: view.last_enabled,
         until,
         text: format!(
-            "It gets its secret at once when it asks: it is enabled and needs no approval. It will be \
-             disabled at {end} unless it proves to be up before. {check}; it is checked every {interval}."
+            "{} is enabled and gets its secret without approval. Next deadline {end}. {check}; a check runs \
+             every {interval}.",
+            view.name
         ),
     }
 }
@@ -353,10 +354,13 @@ mod tests {
             told.text
         };
         let text = asked(&[]);
-        assert!(text.contains("within 1m it is refused"), "{text}");
+        assert!(
+            text.contains("is refused without a decision within 1m"),
+            "{text}"
+        );
         let text = asked(&[waiting(4)]);
         assert!(
-            text.starts_with("A request of it waits for a person: 4 from 192.0.2.7:4711"),
+            text.starts_with("db has a pending request: 4 from 192.0.2.7:4711"),
             "{text}"
         );
         let text = asked(&[waiting(4), waiting(5)]);

@@ -46,7 +46,7 @@ impl fmt::Display for WaitingRequest {
         write!(f, "{number} from {} since {since}", self.request.peer())?;
         match &self.request.greeting.boot {
             Some(boot) => write!(f, ", boot {boot}"),
-            None => f.write_str(", boot not said"),
+            None => f.write_str(", boot unknown"),
         }
     }
 }
@@ -56,8 +56,8 @@ pub(crate) fn several(waiting: &[WaitingRequest]) -> String {
     let name = waiting.first().map_or("it", |it| it.client.as_str());
     let requests: Vec<String> = waiting.iter().map(ToString::to_string).collect();
     format!(
-        "{} requests with the key of {name} wait, and all but one are not its own: {}. Decide on one of \
-         them: nightlatch approve {name} --request NUMBER",
+        "{name} has {} pending requests, of which at most one is its own: {}. Decide on one of them: nightlatch \
+         approve {name} --request NUMBER",
         waiting.len(),
         requests.join("; ")
     )

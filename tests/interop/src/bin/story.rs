@@ -240,7 +240,7 @@ impl Demonstration {
             server.wait_from(seen, "the refusal", |line| line.contains("client is disabled").then_some(()));
             let output = client.terminate();
             assert_eq!(output.stdout, b"", "a disabled machine got its password");
-            ((), "whoever took it asks for the password and gets not a byte, until a person enables it again".into())
+            ((), "a thief asks for the password and gets nothing until a person enables the machine again".into())
         });
     }
 

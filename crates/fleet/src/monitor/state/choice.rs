@@ -41,7 +41,7 @@ impl State {
         let name = deed.name.clone();
         self.note(
             Level::Warning,
-            format!("{count} requests with the key of {name} wait: all but one are not its own"),
+            format!("{name} has {count} pending requests, of which at most one is its own"),
         );
         if self.mode != Mode::Browse || !matches!(deed.act, Act::Approve | Act::Deny) {
             let text = format!("not done: {count} requests of {name} wait, press again to choose");

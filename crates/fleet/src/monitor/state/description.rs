@@ -99,13 +99,13 @@ fn reason(state: &State, client: &ClientView) -> String {
                 "denied"
             };
             let left = exactly(left.unwrap_or(Duration::ZERO));
-            format!("It asks for its secret. Unless you decide, it is {fate} in {left}.")
+            format!("A request is pending. Without a decision it is {fate} in {left}.")
         }
         Standing::Failing => format!("Its last check failed.{unless}"),
         Standing::Enabled if client.approved_by_default && client.approval_delay.is_zero() => {
-            format!("It gets its secret when it asks.{unless}")
+            format!("Enabled; gets its secret without approval.{unless}")
         }
-        Standing::Enabled => format!("A person is asked when it asks for its secret.{unless}"),
+        Standing::Enabled => format!("Enabled; a request needs approval.{unless}"),
     }
 }
 
