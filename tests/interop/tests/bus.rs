@@ -39,6 +39,31 @@ fn the_introspection_is_ours_word_for_word(project: Project) {
     }
 }
 
+/// GDBus and others keep a property's value until they hear of a change, unless the annotation says that nobody does.
+#[test]
+fn the_introspection_of_our_interface_names_what_changes_without_a_signal() {
+    let site = Administered::start(Project::Ours, &section("foo", ""));
+    let mut busctl = Command::new("busctl");
+    busctl.args(["--system", "introspect", "se.recompile.Mandos"]);
+    busctl.args(["/org/nightlatch/Nightlatch1", "org.nightlatch.Nightlatch1"]);
+    let output = site.run(&mut busctl);
+    assert!(output.status.success(), "{output:?}");
+    let text = String::from_utf8(output.stdout).unwrap();
+    for property in [
+        ".Clients",
+        ".LogLevel",
+        ".RecordAnchor",
+        ".RecordHead",
+        ".Warnings",
+    ] {
+        let line = text
+            .lines()
+            .find(|line| line.starts_with(&format!("{property} ")));
+        let line = line.unwrap_or_else(|| panic!("{property}: {text}"));
+        assert!(!line.contains("emits-"), "{line}");
+    }
+}
+
 both_servers! {
     the_introspection_is_ours_word_for_word
     every_property_is_read

@@ -433,19 +433,19 @@ const INTROSPECTION: &str = r#"<!DOCTYPE node PUBLIC "-//freedesktop//DTD D-BUS 
     <property name="KeyID" type="s" access="read"/>
     <property name="Addresses" type="as" access="read"/>
     <property name="Clients" type="a{su}" access="read">
-      <annotation name="org.freedesktop.DBus.ServerProperty.EmitsChangedSignal" value="false"/>
+      <annotation name="org.freedesktop.DBus.Property.EmitsChangedSignal" value="false"/>
     </property>
     <property name="RecordHead" type="(ts)" access="read">
-      <annotation name="org.freedesktop.DBus.ServerProperty.EmitsChangedSignal" value="false"/>
+      <annotation name="org.freedesktop.DBus.Property.EmitsChangedSignal" value="false"/>
     </property>
     <property name="RecordAnchor" type="(ts)" access="read">
-      <annotation name="org.freedesktop.DBus.ServerProperty.EmitsChangedSignal" value="false"/>
+      <annotation name="org.freedesktop.DBus.Property.EmitsChangedSignal" value="false"/>
     </property>
     <property name="LogLevel" type="s" access="readwrite">
-      <annotation name="org.freedesktop.DBus.ServerProperty.EmitsChangedSignal" value="false"/>
+      <annotation name="org.freedesktop.DBus.Property.EmitsChangedSignal" value="false"/>
     </property>
     <property name="Warnings" type="as" access="read">
-      <annotation name="org.freedesktop.DBus.ServerProperty.EmitsChangedSignal" value="false"/>
+      <annotation name="org.freedesktop.DBus.Property.EmitsChangedSignal" value="false"/>
     </property>
   </interface>
 </node>

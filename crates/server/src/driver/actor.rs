@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use nightlatch_bus::names::ClientPath;
 use nightlatch_core::client::Client;
-use nightlatch_core::event::{Ask, ClientId, Event, RecordContent, RequestId};
+use nightlatch_core::event::{Ask, ClientId, Event, RecordContent, Refusal, RequestId};
 use nightlatch_core::name::ClientName;
 use nightlatch_core::record::{Entry, Kind};
 use nightlatch_core::registry::{Action, Registry, RequestAnswer};
@@ -373,10 +373,13 @@ impl Driver {
                     self.registry.secret(client),
                     self.registry.deadline_terms(client),
                 );
-                let Some((secret, terms)) = secret.zip(terms) else {
-                    return;
-                };
                 let handle = self.handle.clone();
+                let Some((secret, terms)) = secret.zip(terms) else {
+                    // Disabled since: nothing is sent, and no permit will report it.
+                    handle.send(DriverMessage::Failed(request));
+                    let effect = Effect::Answer(sender, Err(Refusal::Disabled));
+                    return self.journal.outbox.release(None, effect);
+                };
                 let report = move |delivered| {
                     handle.send(if delivered {
                         DriverMessage::Delivered(request)
