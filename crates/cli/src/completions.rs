@@ -143,7 +143,10 @@ fn values(argument: &Arg) -> Candidates {
 /// After a name, a setting can come instead of another name.
 fn setting(before: &[String], last: &str) -> Candidates {
     if let Some((key, _)) = last.split_once('=') {
-        let values: &[&str] = match Setting::by_key(key).map(Setting::kind) {
+        let values: &[&str] = match Setting::by_key(key)
+            .filter(|it| it.is_changeable())
+            .map(Setting::kind)
+        {
             Some(SettingKind::Boolean) => &["yes", "no"],
             _ => &[],
         };

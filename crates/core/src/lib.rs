@@ -4,6 +4,7 @@
 //! are return values, and effects are [`registry::Action`]s that the caller carries out. This crate must never depend
 //! on anything impure.
 #![forbid(unsafe_code)]
+#![warn(missing_docs)]
 
 pub mod alarm_queue;
 pub mod calendar;

@@ -98,6 +98,24 @@ fn a_crate_knows_those_of_the_layers_below_it_only() {
     }
 }
 
+/// What the layers alone would allow.
+#[test]
+fn the_subjects_of_the_command_stay_apart_from_the_programs_and_from_each_other_s_tools() {
+    let subjects = [
+        "nightlatch-console",
+        "nightlatch-machine",
+        "nightlatch-fleet",
+        "nightlatch-import",
+    ];
+    assert_never_links("nightlatch-server", &subjects);
+    assert_never_links("nightlatch-boot", &subjects);
+    assert_never_links("nightlatch-machine", &["nightlatch-bus", "zbus", "tokio"]);
+    assert_never_links(
+        "nightlatch-fleet",
+        &["nightlatch-openpgp", "pgp", "nightlatch-proto", "rustls"],
+    );
+}
+
 #[test]
 fn unsafe_stands_in_sys_only() {
     for source in sources() {

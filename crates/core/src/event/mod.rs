@@ -1,6 +1,11 @@
 //! Everything that happens to clients and their requests, with its reasons: the log, the record and the
 //! signals are made of it.
 
+#![deny(
+    clippy::wildcard_enum_match_arm,
+    reason = "an event that nobody decided on must not compile"
+)]
+
 pub mod quota;
 mod recorded;
 mod text;

@@ -43,7 +43,7 @@ impl RecordContent {
         }
     }
 
-    /// A record of the server itself.
+    /// A record with a sentence, and nothing else to decide.
     pub fn with_detail(kind: Kind, detail: String) -> Self {
         Self {
             detail: Some(detail),

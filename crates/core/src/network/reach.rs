@@ -11,7 +11,7 @@ use super::{Cidr, Definition, Link, LinkName};
 pub struct BootRoute {
     /// Link that packets leave by.
     pub link: LinkName,
-    /// Gateway, unless the address is on the link.
+    /// Gateway to the address.
     pub via: Option<IpAddr>,
     /// True when the address of the link, and with it the route, comes by DHCP.
     pub by_dhcp: bool,
@@ -34,7 +34,7 @@ pub enum Unreachable {
     Gateway {
         /// Link that packets leave by.
         link: LinkName,
-        /// Gateway, unless the address is on the link.
+        /// Gateway to the address.
         via: IpAddr,
     },
 }

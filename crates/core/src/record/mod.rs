@@ -31,7 +31,7 @@ pub struct Entry {
 }
 
 macro_rules! kinds {
-    ($($(#[$doc:meta])* $kind:ident = $word:literal $(, $attribute:ident)*;)*) => {
+    ($($(#[$doc:meta])* $kind:ident = $word:literal, $cause:ident $(, $attribute:ident)*;)*) => {
         /// The kind of an entry.
         #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
         pub enum Kind {
@@ -52,6 +52,7 @@ macro_rules! kinds {
             const fn attributes(self) -> Attributes {
                 match self {
                     $(Self::$kind => Attributes {
+                        cause: Cause::$cause,
                         $($attribute: true,)*
                         ..Attributes::NONE
                     },)*
@@ -61,10 +62,18 @@ macro_rules! kinds {
     };
 }
 
+/// The cause of a kind. Each kind must name it: it decides on its quota.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Cause {
+    /// Peers cause it, as often as they want.
+    Peers,
+    /// A person, the configuration, or the server itself.
+    Host,
+}
+
 /// Properties of a kind.
 struct Attributes {
-    /// Peers cause it, as often as they want. Others are caused by a person, the configuration or the server itself.
-    peers: bool,
+    cause: Cause,
     /// It goes to `alarm_command`, though it is no alarm.
     person: bool,
     /// An alarm by itself, whatever else the entry has.
@@ -73,7 +82,7 @@ struct Attributes {
 
 impl Attributes {
     const NONE: Self = Self {
-        peers: false,
+        cause: Cause::Host,
         person: false,
         alarm: false,
     };
@@ -81,63 +90,63 @@ impl Attributes {
 
 kinds! {
     /// A secret was released.
-    Released = "released", peers;
+    Released = "released", Peers;
     /// A request got nothing.
-    Refused = "refused", peers;
+    Refused = "refused", Peers;
     /// A secret that was released did not reach the machine.
-    Undelivered = "undelivered", peers;
+    Undelivered = "undelivered", Peers;
     /// A grant was revoked before its delivery was reported.
-    Revoked = "revoked", peers;
+    Revoked = "revoked", Peers;
     /// A rehearsal got the secret.
-    Rehearsed = "rehearsed", peers;
+    Rehearsed = "rehearsed", Peers;
     /// A person allowed a machine to rehearse for a while without an alarm.
-    RehearsalsAllowed = "rehearsals-allowed";
+    RehearsalsAllowed = "rehearsals-allowed", Host;
     /// A request waits for a person.
-    Waits = "waits", peers, person;
+    Waits = "waits", Peers, person;
     /// A request ended while it waited.
-    Abandoned = "abandoned", peers;
+    Abandoned = "abandoned", Peers;
     /// A person approved.
-    Approved = "approved";
+    Approved = "approved", Host;
     /// A person denied.
-    Denied = "denied";
+    Denied = "denied", Host;
     /// A person lifted a denial before its end.
-    DenialLifted = "denial-lifted";
+    DenialLifted = "denial-lifted", Host;
     /// A client was enabled.
-    Enabled = "enabled";
+    Enabled = "enabled", Host;
     /// A client was disabled.
-    Disabled = "disabled";
+    Disabled = "disabled", Host;
     /// A client was disabled because its deadline passed. It happens once for each time that it was enabled.
-    Expired = "expired";
+    Expired = "expired", Host;
     /// A person declared that the machine is up.
-    CheckedOk = "checked-ok";
+    CheckedOk = "checked-ok", Host;
     /// A check failed or was killed.
-    CheckFailed = "check-failed", peers;
+    CheckFailed = "check-failed", Peers;
     /// A client was added, or is new in the configuration.
-    Added = "added";
+    Added = "added", Host;
     /// A client was removed, or left the configuration.
-    Removed = "removed";
+    Removed = "removed", Host;
     /// Settings of a client changed.
-    Changed = "changed";
+    Changed = "changed", Host;
     /// The configuration was read again.
-    Reloaded = "reloaded";
+    Reloaded = "reloaded", Host;
     /// A state was imported.
-    Imported = "imported";
+    Imported = "imported", Host;
     /// The server started.
-    Started = "started";
+    Started = "started", Host;
     /// The server stopped.
-    Stopped = "stopped";
+    Stopped = "stopped", Host;
     /// Number of records that could not be written.
-    Lost = "lost", alarm;
+    Lost = "lost", Host, alarm;
     /// Entries that a quota left out, announced or counted.
-    LeftOut = "left-out";
+    LeftOut = "left-out", Host;
     /// An alarm that belongs to no request.
-    Alarm = "alarm", peers;
+    Alarm = "alarm", Peers;
 }
 
 impl Kind {
     /// True when peers cause it, as often as they want: it has a quota.
     pub const fn is_caused_by_peers(self) -> bool {
-        self.attributes().peers
+        matches!(self.attributes().cause, Cause::Peers)
     }
 
     /// True when it goes to `alarm_command`, though it is no alarm.

@@ -41,7 +41,7 @@ pub struct Routed {
     pub to: IpAddr,
     /// Length of the prefix that matched.
     pub prefix: u8,
-    /// Gateway, unless the server is on the link.
+    /// Gateway to the server.
     pub via: Option<IpAddr>,
     /// Source address for connections to it.
     pub source: Option<IpAddr>,
@@ -108,7 +108,7 @@ pub enum RemarkKind {
     #[error("{to} is reached by the gateway {via}, which a boot cannot use for it")]
     OtherFamily {
         to: IpAddr,
-        /// Gateway, unless the server is on the link.
+        /// Gateway to the server.
         via: IpAddr,
     },
     /// An address of DHCPv6.
@@ -144,7 +144,7 @@ impl fmt::Display for LinkRemark {
     }
 }
 
-/// Links, addresses and routes that a boot needs for all of `routes`.
+/// Links, addresses and routes that a boot needs for all of `routes_to_servers`.
 pub fn learn(snapshot: &Snapshot, routes_to_servers: &[ServerRoute]) -> Learned {
     let mut chains = LinkChains::new(snapshot);
     let mut routes = RoutePlans::new(snapshot);

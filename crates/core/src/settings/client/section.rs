@@ -87,9 +87,9 @@ impl<'i> Reader<'i> {
         let mut settings = ClientSettings::default();
         for &setting in Setting::ALL {
             let value = match setting.kind() {
-                SettingKind::KeyId => Some(self.key_id().into()),
-                SettingKind::Fingerprint => Some(self.fingerprint().into()),
-                SettingKind::Checker => self.checker().map(Into::into),
+                SettingKind::KeyId => Some(self.key_id(setting.key()).into()),
+                SettingKind::Fingerprint => Some(self.fingerprint(setting.key()).into()),
+                SettingKind::Checker => self.checker(setting.key()).map(Into::into),
                 SettingKind::Text | SettingKind::Length | SettingKind::Boolean => {
                     self.take(setting.key(), |text| setting.read(text))
                 }
@@ -101,20 +101,20 @@ impl<'i> Reader<'i> {
         settings
     }
 
-    /// `checker`. A built-in one that needs a host key and does not say it has it in `ssh_fingerprint`.
-    fn checker(&mut self) -> Option<Checker> {
-        let text = self.text("checker")?;
+    /// A checker. A built-in one that needs a host key and does not say it has it in `ssh_fingerprint`.
+    fn checker(&mut self, key: &'static str) -> Option<Checker> {
+        let text = self.text(key)?;
         match Checker::new(text) {
             Ok(checker) => Some(checker),
             Err(CheckerError::NoHostKey) if self.find("ssh_fingerprint").is_some() => {
-                let key = self.take("ssh_fingerprint", |text| {
+                let host_key = self.take("ssh_fingerprint", |text| {
                     let key: Result<HostKey, HostKeyError> = text.parse();
                     Ok(key.map_err(CheckerError::from)?)
                 })?;
-                Some(Checker::ssh_host_key(key))
+                Some(Checker::ssh_host_key(host_key))
             }
             Err(error) => {
-                self.refuse(Some("checker"), error.into());
+                self.refuse(Some(key), error.into());
                 None
             }
         }
@@ -147,8 +147,8 @@ impl<'i> Reader<'i> {
         }
     }
 
-    fn key_id(&mut self) -> Option<KeyId> {
-        let text = self.take("key_id", trimmed)?;
+    fn key_id(&mut self, key: &'static str) -> Option<KeyId> {
+        let text = self.take(key, trimmed)?;
         if text.is_empty() {
             return None;
         }
@@ -156,24 +156,24 @@ impl<'i> Reader<'i> {
             Ok(key_id) => Some(key_id),
             // Files made for clients of that time carry it; it must not keep the others from starting.
             Err(KeyIdError::OfNothing) => {
-                self.doubt("key_id", Doubt::KeyIdOfNothing);
+                self.doubt(key, Doubt::KeyIdOfNothing);
                 None
             }
             Err(error) => {
-                self.refuse(Some("key_id"), error.into());
+                self.refuse(Some(key), error.into());
                 None
             }
         }
     }
 
-    fn fingerprint(&mut self) -> Option<Fingerprint> {
-        let text = self.take("fingerprint", trimmed)?;
+    fn fingerprint(&mut self, key: &'static str) -> Option<Fingerprint> {
+        let text = self.take(key, trimmed)?;
         if text.is_empty() {
             return None;
         }
         let fingerprint: Result<Fingerprint, KeyIdError> = text.parse();
         if let Err(error) = &fingerprint {
-            self.doubt("fingerprint", Doubt::Fingerprint(error.clone()));
+            self.doubt(key, Doubt::Fingerprint(error.clone()));
         }
         fingerprint.ok()
     }
