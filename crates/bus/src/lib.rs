@@ -3,6 +3,7 @@
 //!
 //! No policy and no printing: what may be done is decided by the server, what is shown by the tools.
 #![forbid(unsafe_code)]
+#![warn(missing_docs)]
 
 pub mod client;
 pub mod concurrent;

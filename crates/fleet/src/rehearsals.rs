@@ -41,7 +41,7 @@ struct Rehearsal {
     refused: Option<String>,
 }
 
-/// Reports for each client of the server if it rehearsed lately.
+/// Reports for each client of the server whether it rehearsed lately.
 pub async fn run(options: &FleetCheckOptions, json: bool) -> Result<u8, Failure> {
     let server = bus::connect().await?;
     let now = clock::now().wall;

@@ -94,7 +94,6 @@ pub(crate) fn names<'n>(names: impl Iterator<Item = &'n str>) -> String {
     format!("{first} and {} more", names.len() - (SHOWN - 1))
 }
 
-/// The client `name`.
 pub(crate) fn one<'c>(clients: &'c [ClientView], name: &str) -> Result<&'c ClientView, Failure> {
     let found = clients.iter().find(|client| client.name == name);
     found.ok_or_else(|| unknown(clients, name))

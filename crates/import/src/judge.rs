@@ -18,10 +18,11 @@ use super::state::{StockClient, StockSettings};
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum ImportedState {
     /// The stock server never knew it: it starts as `clients.conf` says.
-    New { enabled: bool },
+    New {
+        enabled: bool,
+    },
     /// An administrator removed it.
     Removed,
-    /// It was disabled.
     Disabled,
     /// Its time ran out.
     Expired(Wall),

@@ -3,6 +3,7 @@
 //!
 //! The only crate that builds rustls configurations.
 #![forbid(unsafe_code)]
+#![warn(missing_docs)]
 
 pub mod discovery;
 pub mod greeting;

@@ -42,7 +42,6 @@ const CLIENTS_FOLDER: &str = "clients.d";
 pub struct Configuration {
     /// The server's file, if there is one.
     pub server_file: Option<PathBuf>,
-    /// The settings in it.
     pub server: PartialServerSettings,
     /// Every client, in the order of the files.
     pub clients: Vec<ClientConfig>,
@@ -83,7 +82,6 @@ pub struct InvalidConfig {
     pub faults: Vec<ConfigFault>,
 }
 
-/// A fault in a configuration.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigFault {
     /// A setting is wrong.
@@ -92,7 +90,6 @@ pub enum ConfigFault {
     /// A file or directory cannot be read.
     #[error("{}: cannot be read", path.display())]
     Unreadable {
-        /// The path.
         path: PathBuf,
         /// The error of the operating system.
         source: io::Error,
@@ -100,7 +97,6 @@ pub enum ConfigFault {
     /// A file is too large.
     #[error("{}: expected at most {limit} bytes", path.display())]
     TooLarge {
-        /// The path.
         path: PathBuf,
         /// The limit in bytes.
         limit: u64,
@@ -108,7 +104,6 @@ pub enum ConfigFault {
     /// A file with secrets can be read by other users.
     #[error("{}: holds secrets, and others can read it (mode {mode:04o})", path.display())]
     Exposed {
-        /// The path.
         path: PathBuf,
         /// Its permission bits.
         mode: u32,
@@ -118,7 +113,6 @@ pub enum ConfigFault {
     Priority {
         /// The place of the setting.
         place: Place,
-        /// The problem with it.
         problem: PriorityError,
     },
     /// A client's secret file cannot be read.
@@ -150,7 +144,6 @@ pub enum ConfigFault {
         origin: Location,
         /// The client's name.
         client: String,
-        /// The fault.
         fault: Box<ConfigFault>,
     },
 }

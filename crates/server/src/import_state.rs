@@ -154,13 +154,12 @@ mod tests {
     fn a_state_with_clients_is_replaced_only_when_that_is_asked_for() {
         let mut store = MemoryStore::default();
         let dir = Path::new("/s");
-        replace(&mut store, saved(&["a", "b"]), false, dir, "summary_line").unwrap();
-        let refused =
-            replace(&mut store, saved(&["b", "c"]), false, dir, "summary_line").unwrap_err();
+        replace(&mut store, saved(&["a", "b"]), false, dir, "imported").unwrap();
+        let refused = replace(&mut store, saved(&["b", "c"]), false, dir, "imported").unwrap_err();
         assert_eq!(refused.status(), 73);
         assert_eq!(refused.to_string(), "/s holds 2 clients already");
         assert_eq!(names(&mut store), ["a", "b"]);
-        replace(&mut store, saved(&["b", "c"]), true, dir, "summary_line").unwrap();
+        replace(&mut store, saved(&["b", "c"]), true, dir, "imported").unwrap();
         assert_eq!(store.ends().head.seq, 2, "each import is in the record");
         assert_eq!(names(&mut store), ["b", "c"]);
     }

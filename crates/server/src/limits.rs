@@ -1,4 +1,4 @@
-//! ConnectionLimits on the number of connections at once, in all and from one address.
+//! Limits on the number of connections at once, in all and from one address.
 //!
 //! A machine needs one. A peer that opens thousands must not keep the others from being served.
 

@@ -81,7 +81,6 @@ pub enum ListenError {
     /// The kernel refuses to bind or listen.
     #[error("cannot listen on address {address}")]
     Listen {
-        /// The address.
         address: SocketAddr,
         /// The error of the operating system.
         #[source]

@@ -43,7 +43,6 @@ pub(crate) fn level_name(level: LevelFilter) -> &'static str {
     }
 }
 
-/// The level with a name.
 pub(crate) fn level_by_name(name: &str) -> Option<LevelFilter> {
     let levels = [
         LevelFilter::ERROR,

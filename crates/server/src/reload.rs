@@ -15,7 +15,6 @@ use crate::secrets::lock_secrets;
 use crate::service_manager::Notifier;
 use crate::warnings::{Topic, Warnings};
 
-/// A request for a reload.
 #[derive(Default)]
 pub(crate) struct ReloadRequest {
     /// It may drop all known clients, or most of them.

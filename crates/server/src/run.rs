@@ -249,7 +249,6 @@ fn log_loss(saved: &Saved) {
     }
 }
 
-/// The listening addresses.
 fn addresses(sockets: &[TcpListener]) -> Vec<String> {
     let addresses = sockets.iter().filter_map(|socket| socket.local_addr().ok());
     addresses.map(|address| address.to_string()).collect()

@@ -1,5 +1,6 @@
 //! The only unsafe code: one file per family of system calls, each safe to call from outside.
 #![deny(unsafe_op_in_unsafe_fn)]
+#![warn(missing_docs)]
 
 pub mod capabilities;
 pub mod child;

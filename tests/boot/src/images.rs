@@ -7,7 +7,6 @@ use nightlatch_interop::programs::Project;
 use crate::making;
 use crate::paths::tree;
 
-/// A release of Debian.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, clap::ValueEnum)]
 pub enum DebianRelease {
     Bookworm,

@@ -17,7 +17,6 @@ const BEFORE: &str = "before the examples";
 const BEGIN: &str = "<!--";
 const END: &str = "-->";
 
-/// A manual page.
 #[derive(Debug)]
 pub struct ManualPage {
     /// The name, as `nightlatchd`.
@@ -58,7 +57,6 @@ pub enum PageError {
     /// It asks for the options of a command that does not exist.
     #[error("{page}: there is no command {command:?}")]
     NoCommand {
-        /// The page.
         page: String,
         /// The command in the placeholder.
         command: String,

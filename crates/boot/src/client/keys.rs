@@ -24,7 +24,6 @@ const MAX_LIST: usize = 128 * 1024;
 /// The keys of this machine, and those of its servers.
 #[derive(Debug)]
 pub(super) struct ClientKeys {
-    /// Its TLS key.
     pub tls: RawKey,
     /// Its OpenPGP secret key.
     pub secret: SecretKey,

@@ -52,7 +52,6 @@ pub(super) struct NetworkSetup {
     quiet: Option<QuietConsole>,
 }
 
-/// The console is quiet.
 struct QuietConsole {
     before: u8,
     until: Monotonic,
@@ -203,7 +202,6 @@ impl NetworkSetup {
         &self.interfaces
     }
 
-    /// The interfaces to be used.
     pub(super) fn used(&self) -> impl Iterator<Item = &Interface> {
         let by_default = self.selection == InterfaceSelection::Suitable || self.uses_others();
         // Nothing is to be found on a member of a bond or bridge: what comes in goes to its master.

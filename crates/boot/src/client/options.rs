@@ -54,13 +54,11 @@ pub struct ClientOptions {
     pub hook_directory: PathBuf,
     /// The file of links to be made, where it is not the usual one.
     pub network: Option<PathBuf>,
-    /// `--debug`.
     pub debug: bool,
     /// The keys of which a server must prove one, beside those of the file `trusted-servers`.
     pub server_key_ids: Vec<KeyId>,
     /// Accept a payload that the client's own key did not sign.
     pub allow_unsigned: bool,
-    /// `--kernel-command-line`.
     pub kernel_command_line: bool,
     /// This is no boot: ask the server only whether it would release the password.
     pub rehearsal: bool,
@@ -69,13 +67,9 @@ pub struct ClientOptions {
 /// Key files that are not in their default place.
 #[derive(Default, Debug)]
 pub struct KeyPaths {
-    /// `--pubkey`.
     pub pubkey: Option<PathBuf>,
-    /// `--seckey`.
     pub seckey: Option<PathBuf>,
-    /// `--tls-privkey`.
     pub tls_privkey: Option<PathBuf>,
-    /// `--tls-pubkey`.
     pub tls_pubkey: Option<PathBuf>,
 }
 

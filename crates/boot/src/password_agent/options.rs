@@ -29,7 +29,6 @@ pub struct PasswordAgentOptions {
     pub linger: Duration,
     /// The client, and its arguments.
     pub client: Vec<OsString>,
-    /// `--debug`.
     pub debug: bool,
 }
 

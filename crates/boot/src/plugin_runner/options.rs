@@ -25,9 +25,9 @@ const CLIENT: &str = "mandos-client";
 pub struct PluginRunnerOptions {
     /// Environment of every plugin: `VAR=value`, or `VAR` to take one away.
     pub environment: Vec<OsString>,
-    /// PluginRunnerOptions of every plugin.
+    /// Options of every plugin.
     pub arguments: Vec<OsString>,
-    /// PluginRunnerOptions of the client that the kernel's command line gives.
+    /// Options of the client that the kernel's command line gives.
     pub kernel: Vec<OsString>,
     /// Options of single plugins, by their names.
     pub plugins: BTreeMap<OsString, PluginOptions>,
@@ -41,20 +41,17 @@ pub struct PluginRunnerOptions {
     pub helper_directory: PathBuf,
     /// The file that holds more options; without one, that of the initramfs.
     pub config_file: Option<PathBuf>,
-    /// `--kernel-command-line`.
     pub kernel_command_line: bool,
     /// False with `--no-fallback`: a person is never asked.
     pub fallback: bool,
     /// Nothing is run: the options of the client are printed as a boot with the kernel's command line in this file
     /// gives them.
     pub show_client: Option<PathBuf>,
-    /// `--debug`.
     pub debug: bool,
     /// Faults that are no reason to leave a machine locked.
     pub warnings: Vec<String>,
 }
 
-/// Options of one plugin.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub struct PluginOptions {
     /// It is not started.
@@ -151,7 +148,6 @@ pub enum PluginOptionsError {
     /// In the configuration file.
     #[error("bad configuration file")]
     File(#[source] UsageError),
-    /// On the command line.
     #[error(transparent)]
     CommandLine(UsageError),
 }

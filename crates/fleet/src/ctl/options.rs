@@ -17,7 +17,6 @@ use nightlatch_core::secret::Secret;
 use super::order::Order;
 use crate::secret_file;
 
-/// The effect of an option.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum OptionEffect {
     Help,
@@ -123,11 +122,9 @@ pub(super) enum Action {
 pub(super) enum Show {
     /// Nothing: there are orders.
     Nothing,
-    /// The table.
     Table,
     /// The table with all columns.
     WideTable,
-    /// JSON.
     Json,
 }
 

@@ -22,7 +22,6 @@ pub(crate) struct Clock {
 }
 
 impl Clock {
-    /// Local time.
     pub(crate) fn local(self, wall: Wall) -> DateTime {
         let micros = wall.unix_micros();
         let ahead = i64::from(self.ahead) * 1_000_000;
@@ -60,7 +59,6 @@ pub(crate) enum Event {
     Disconnected(String),
     /// A client was added, or has a new picture.
     Added(#[serde(with = "encoding::view")] Box<ClientView>),
-    /// A client was removed.
     Removed(#[serde(with = "encoding::path")] ClientPath),
     /// Properties of a client changed.
     Changed(
@@ -111,7 +109,6 @@ pub(crate) enum Button {
     Down,
 }
 
-/// The kind of server.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub(crate) enum ServerKind {
     /// One that speaks the Mandos interface and nothing more.
@@ -123,7 +120,6 @@ pub(crate) enum ServerKind {
 /// A signal of the server about a client.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub(crate) enum ClientSignal {
-    /// It got its secret.
     GotSecret,
     /// It asks, and waits for a decision.
     NeedApproval {

@@ -34,7 +34,6 @@ pub(crate) enum Named {
     PageDown,
     /// To the start.
     Home,
-    /// To the end.
     End,
     Tab,
     /// The tabulator with shift.

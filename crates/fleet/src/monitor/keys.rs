@@ -31,15 +31,12 @@ pub(crate) enum Command {
     Up,
     /// One line down.
     Down,
-    /// A page up.
     PageUp,
-    /// A page down.
     PageDown,
     /// To the first line.
     First,
     /// To the last line.
     Last,
-    /// To the next pane.
     NextPane,
     /// To the pane before.
     PreviousPane,

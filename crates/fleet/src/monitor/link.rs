@@ -21,7 +21,6 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// Interval between two readings of the server's warnings.
 const ASK_AGAIN: Duration = Duration::from_secs(10);
 
-/// A request to the server.
 #[derive(Clone, Debug)]
 pub(crate) enum ServerRequest {
     /// Something is done to a client.

@@ -12,7 +12,6 @@ pub(crate) fn write(to: &mut impl Write, at: Clock, event: &Event) -> io::Result
     to.write_all(&line)
 }
 
-/// Reads a line.
 #[cfg(test)]
 pub(crate) fn read(line: &str) -> serde_json::Result<(Clock, Event)> {
     serde_json::from_str(line)

@@ -26,7 +26,6 @@ pub struct ChangeOptions {
     pub(crate) sure: ConfirmOptions,
 }
 
-/// A change of clients.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum ClientChange {
     /// It may have its secret.

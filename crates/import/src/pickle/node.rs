@@ -43,13 +43,10 @@ pub enum View<'a> {
     Int(i64),
     /// A floating point number.
     Float(f64),
-    /// Text.
     Text(&'a str),
     /// Bytes, which may be secret.
     Bytes(&'a [u8]),
-    /// A tuple.
     Tuple(Items<'a>),
-    /// A list.
     List(Items<'a>),
     /// A dictionary.
     Dict(Entries<'a>),

@@ -47,7 +47,6 @@ impl Member {
     }
 }
 
-/// The kind of a member.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum MemberKind {
     /// A file of which the digest was asked for: its SHA-256, as it may be a key.
@@ -56,7 +55,6 @@ pub enum MemberKind {
     Text(String),
     /// A file that nobody asked for.
     Unread,
-    /// A link to this.
     Link(String),
     /// A folder, a device, or another special file.
     Other,

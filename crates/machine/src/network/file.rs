@@ -22,7 +22,6 @@ const CHECKSUM: &str = "# checksum: ";
 /// Bytes of the checksum: against accidents, not against anybody.
 const CHECKSUM_BYTES: usize = 8;
 
-/// The file, as it is.
 #[derive(Debug)]
 pub(crate) struct ConfFile {
     pub(crate) path: PathBuf,

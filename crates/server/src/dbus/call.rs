@@ -39,7 +39,6 @@ pub(super) enum Reaction {
     LogLevel(LevelFilter),
 }
 
-/// A method call.
 pub(super) struct MethodCall<'m> {
     pub(super) message: &'m Message,
     pub(super) path: &'m str,

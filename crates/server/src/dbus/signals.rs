@@ -24,7 +24,7 @@ use super::client_cache::ClientCache;
 use super::wire::Map;
 use crate::driver::EventNotice;
 
-/// SignalBatch in the order in which they are sent.
+/// Signals in the order in which they are sent.
 #[derive(Debug, Default)]
 pub(super) struct SignalBatch(pub(super) Vec<Message>);
 

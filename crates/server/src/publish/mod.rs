@@ -26,7 +26,6 @@ const WITHDRAWAL: Duration = Duration::from_millis(500);
 /// Longest time to look for Avahi before our own responder starts. A running bus answers at once.
 const AVAHI_SEARCH: Duration = Duration::from_secs(1);
 
-/// The service to announce.
 #[derive(Clone, Debug)]
 pub struct ServiceAnnouncement {
     /// Its name, such as `Mandos`; another is chosen when it is taken on the link.
@@ -150,7 +149,6 @@ impl PublishedService {
     }
 }
 
-/// The publisher that is next.
 enum NextPublisher {
     Avahi,
     Embedded,

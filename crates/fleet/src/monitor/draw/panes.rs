@@ -68,7 +68,6 @@ fn key(command: Command) -> String {
     key.map_or_else(String::new, |key| key.to_string())
 }
 
-/// The role of a title.
 pub(crate) fn title_role(state: &State, pane: Pane) -> Role {
     if state.focus == pane {
         Role::Active

@@ -39,7 +39,6 @@ pub(crate) enum Pane {
     Requests,
     /// The table of clients.
     Clients,
-    /// The details of one.
     Details,
     Log,
 }
@@ -47,7 +46,6 @@ pub(crate) enum Pane {
 /// The connection to the server.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum Link {
-    /// It is looked for.
     Looking,
     /// It is there.
     Up(ServerKind),

@@ -65,7 +65,6 @@ impl Person {
         keys.flat_map(|key| self.sees(Event::Key(key))).collect()
     }
 
-    /// Types a text.
     fn types(&mut self, text: &str) {
         for c in text.chars() {
             self.sees(Event::Key(crate::monitor::key::Key::Char(c)));
@@ -166,7 +165,6 @@ fn failing(name: &str, left: Duration) -> ClientView {
     }
 }
 
-/// A disabled client.
 fn disabled(name: &str) -> ClientView {
     ClientView {
         enabled: false,

@@ -227,6 +227,6 @@ fn a_mandos_server_is_never_asked_for_reasons() {
     assert!(
         person
             .screen()
-            .contains("Unless you decide, it is denied in 0:29.")
+            .contains("Without a decision it is denied in 0:29.")
     );
 }

@@ -7,7 +7,6 @@ use serde::Deserialize;
 /// Room for the longest kind that is common.
 const KIND: usize = 12;
 
-/// One record.
 #[derive(Deserialize, Debug)]
 pub(crate) struct Record {
     /// RFC 3339, UTC.

@@ -48,7 +48,6 @@ pub(crate) enum Key {
     Asked,
     /// The password, from our socket (nightlatch-boot(8), KEY-SOCKET).
     Socket,
-    /// This file.
     File(PathBuf),
     /// A new key at each boot, from this device.
     Random,
