@@ -138,9 +138,7 @@ impl Drop for NetnsHost {
 /// not even on `lo`.
 #[derive(Debug)]
 pub struct Lan {
-    /// The host for servers.
     pub server: NetnsHost,
-    /// The host for clients.
     pub client: NetnsHost,
 }
 

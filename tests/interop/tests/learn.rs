@@ -16,6 +16,7 @@ use nightlatch_interop::netns::{NetnsHost, available, cable};
 use nightlatch_interop::programs::{Project, ours};
 use nightlatch_interop::server::{Home, TestServer};
 use nightlatch_interop::site::SiteKind;
+use nightlatch_test_support::transcript::{Transcript, file};
 use tempfile::TempDir;
 
 const PASSWORD: &[u8] = b"a password of the machine";
@@ -457,6 +458,44 @@ fn a_file_that_was_edited_is_not_overwritten_without_being_asked() {
         "{said}"
     );
     assert!(fs::read_to_string(&path).unwrap().contains("mtu = 1400"));
+}
+
+/// A guest that has other kinds of links has no file to compare with: scripts/links-guest leaves this out.
+#[test]
+fn the_network_reads_as_in_its_transcript() {
+    let Some(fixture) = TwoHosts::new() else {
+        return;
+    };
+    let mut seen = Transcript::of(file(env!("CARGO_MANIFEST_DIR"), "network.txt"));
+    seen.name(fixture.mac("lan0"), "MAC");
+    let run = |seen: &mut Transcript, what: &str, arguments: &[&str]| {
+        if !what.is_empty() {
+            seen.explain(what);
+        }
+        let arguments = [&["network"], arguments].concat();
+        let (status, said) = fixture.nightlatch(&arguments);
+        let line = [&["nightlatch"], &arguments[..]].concat().join(" ");
+        seen.add_text(&line, &said, status);
+    };
+    run(&mut seen, "Nothing was learned.", &[]);
+    fixture.configure("connect = 198.51.100.1:4711");
+    run(&mut seen, "No route leads to the server.", &["--learn"]);
+    fixture.ip("addr add 192.0.2.5/24 dev lan0\nroute add default via 192.0.2.1");
+    run(&mut seen, "By a gateway.", &["--learn", "--dry-run"]);
+    run(&mut seen, "", &["--learn"]);
+    run(&mut seen, "", &[]);
+    run(&mut seen, "", &["--conf"]);
+    fixture.ip("link set lan0 mtu 1400");
+    run(&mut seen, "The running system changed.", &[]);
+    let path = fixture.path(CONF);
+    let edited = fs::read_to_string(&path)
+        .unwrap()
+        .replace("[lan0]", "[lan0]\nmtu = 9000");
+    fs::write(&path, &edited).unwrap();
+    run(&mut seen, "The file was edited.", &["--learn"]);
+    fs::write(&path, edited.replace("mtu = 9000", "mtu = big")).unwrap();
+    run(&mut seen, "A value that is no number.", &[]);
+    seen.assert();
 }
 
 #[test]

@@ -13,6 +13,7 @@ static VALUES: LazyLock<Vec<(Regex, &'static str)>> = LazyLock::new(|| {
     [
         (r"\b[0-9a-f]{64}\b", "KEY-ID"),
         (r"\b[0-9A-Fa-f]{40}\b", "FINGERPRINT"),
+        (r"\bchecksum: [0-9a-f]{16}\b", "checksum: HASH"),
         (r"\bSHA256:[0-9A-Za-z+/]{43}\b", "SHA256:HASH"),
         (r"\b[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\b", "UUID"),
         (

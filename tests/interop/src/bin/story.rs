@@ -104,7 +104,7 @@ impl Demonstration {
             }
         };
         println!("Nightlatch, the whole story, in {}", self.folder.display());
-        println!("DemonstrationNetwork: {place}\n");
+        println!("Network: {place}\n");
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -164,7 +164,7 @@ impl Demonstration {
                 .arg(self.path("conf"))
                 .arg("--statedir")
                 .arg(self.path("state"));
-            // Only what is on the demonstration takes part: no message bus of the real machine.
+            // No message bus of the real machine takes part.
             command
                 .arg("--no-dbus")
                 .env("DBUS_SYSTEM_BUS_ADDRESS", "unix:path=/nonexistent");

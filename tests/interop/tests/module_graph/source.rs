@@ -32,7 +32,6 @@ pub(crate) struct Use {
     pub(crate) written: String,
 }
 
-/// One module.
 #[derive(Default)]
 pub(crate) struct Module {
     file: PathBuf,

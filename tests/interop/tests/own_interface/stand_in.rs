@@ -25,7 +25,6 @@ pub(crate) struct StandIn {
     runtime: Runtime,
 }
 
-/// The state of the stand-in.
 #[derive(Default)]
 struct StandInState {
     lines: Vec<String>,
