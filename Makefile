@@ -76,6 +76,7 @@ check: lint doc deny ## check formatting, lints, docs, licences
 
 lint:
 	cargo fmt --all --check
+	rustfmt --check --edition 2024 fuzz/fuzz_targets/*.rs
 	cargo clippy --workspace --all-targets -- -D warnings
 
 doc:

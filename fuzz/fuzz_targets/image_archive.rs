@@ -5,7 +5,7 @@ use std::io::Write;
 
 use cpio::newc;
 use libfuzzer_sys::fuzz_target;
-use nightlatch_machine::check::archive::{Members, ReadMode, MemberKind, read_unpacked};
+use nightlatch_machine::check::archive::{MemberKind, Members, ReadMode, read_unpacked};
 
 fn read(bytes: &[u8]) -> Option<Members> {
     let mut members = Members::new();
