@@ -1,6 +1,6 @@
 //! `nightlatch image`: what goes into a boot image of this machine, shown or written.
 //!
-//! One place knows it, for every boot system: the [`Plan`]. Contents of key files are never printed.
+//! One place knows it, for every boot system: the `Plan`. Contents of key files are never printed.
 
 mod gather;
 mod network_hooks;
