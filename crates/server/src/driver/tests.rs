@@ -2,10 +2,8 @@
 
 mod records;
 
-use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::task::Poll;
 use std::time::Duration;
 
 use nightlatch_core::client::saved::{Life, Saved};
@@ -207,20 +205,6 @@ async fn a_disable_wins_over_a_release_that_has_not_begun() {
     assert!(permit.begin().is_none());
     drop(permit);
     driver.is_refused(0, Refusal::Disabled).await;
-    driver.end().await;
-}
-
-#[tokio::test]
-async fn a_disable_in_the_same_batch_as_the_request_refuses_it() {
-    let driver = TestDriver::new().await;
-    let mut request = driver.request(0);
-    let first = poll_fn(|context| Poll::Ready(request.as_mut().poll(context))).await;
-    assert!(first.is_pending());
-    // Both messages wait when the driver takes the first.
-    let disabled = driver.disable_a();
-    let decision = timeout(PATIENCE, request).await.unwrap();
-    assert_eq!(decision.expect_err("refused"), Refusal::Disabled);
-    assert!(timeout(PATIENCE, disabled).await.unwrap());
     driver.end().await;
 }
 
