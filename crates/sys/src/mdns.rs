@@ -12,6 +12,8 @@ const HOPS: u8 = 255;
 /// A socket of one interface that does not block.
 #[derive(Debug)]
 pub struct MdnsSocket {
+    /// The index of the interface.
+    pub interface: u32,
     /// Bound to the port that the messages are sent from and to.
     pub socket: UdpSocket,
     /// The group to which queries go through this socket, if any do.
@@ -52,6 +54,7 @@ impl MdnsGroups {
         bind(&socket, &SocketAddrV6::new(self.v6, self.port, 0, index))?;
         sockopt::set_ipv6_add_membership(&socket, &self.v6, index)?;
         Ok(MdnsSocket {
+            interface: index,
             socket: socket.into(),
             asks: None,
             multicast: true,
@@ -64,6 +67,7 @@ impl MdnsGroups {
         sockopt::set_ipv6_multicast_if(&socket, index)?;
         sockopt::set_ipv6_multicast_hops(&socket, HOPS.into())?;
         Ok(MdnsSocket {
+            interface: index,
             socket: socket.into(),
             asks: Some(SocketAddrV6::new(self.v6, self.port, 0, index).into()),
             multicast: false,
@@ -79,6 +83,7 @@ impl MdnsGroups {
         sockopt::set_ip_multicast_if_with_ifindex(&socket, &self.v4, &any, index)?;
         sockopt::set_ip_multicast_ttl(&socket, HOPS.into())?;
         Ok(MdnsSocket {
+            interface: index,
             socket: socket.into(),
             asks: Some(group.into()),
             multicast: true,

@@ -26,9 +26,6 @@ const FIRST_QUESTION: Duration = Duration::from_millis(20);
 /// Most messages of one socket that are read before the others are looked at.
 const BATCH: usize = 64;
 
-/// A socket and its interface.
-type LinkSocket = (u32, MdnsSocket);
-
 /// True when a server could be announced on a link: it is in use, and has neighbours of its own.
 pub(crate) fn is_searched(link: &KernelLink, snapshot: &Snapshot) -> bool {
     let master = link.present.master.and_then(|it| snapshot.link(it));
@@ -61,8 +58,8 @@ pub(super) fn search(
         while let Some(transmit) = browser.poll_transmit(now) {
             let asking = sockets
                 .iter()
-                .filter(|(link, _)| *link == transmit.interface.0);
-            for (_, socket) in asking {
+                .filter(|socket| socket.interface == transmit.interface.0);
+            for socket in asking {
                 if let Some(group) = socket.asks {
                     // The browser asks again by itself.
                     let _ = socket.socket.send_to(&transmit.payload, group);
@@ -82,15 +79,15 @@ pub(super) fn search(
     Ok(found)
 }
 
-fn read(sockets: &[LinkSocket], browser: &mut Browser, now: Monotonic) {
+fn read(sockets: &[MdnsSocket], browser: &mut Browser, now: Monotonic) {
     let mut buffer = vec![0; MAX_MESSAGE];
-    for (link, socket) in sockets {
+    for socket in sockets {
         for _ in 0..BATCH {
             let Ok((length, source)) = socket.socket.recv_from(&mut buffer) else {
                 break;
             };
             let arrival = Arrival {
-                interface: InterfaceIndex(*link),
+                interface: InterfaceIndex(socket.interface),
                 source,
                 multicast: socket.multicast,
                 hop_limit: None,
@@ -101,10 +98,10 @@ fn read(sockets: &[LinkSocket], browser: &mut Browser, now: Monotonic) {
     }
 }
 
-fn wait_for(sockets: &[LinkSocket], time: Duration) -> io::Result<()> {
+fn wait_for(sockets: &[MdnsSocket], time: Duration) -> io::Result<()> {
     let mut descriptors: Vec<PollFd<'_>> = sockets
         .iter()
-        .map(|(_, socket)| PollFd::new(&socket.socket, PollFlags::IN))
+        .map(|socket| PollFd::new(&socket.socket, PollFlags::IN))
         .collect();
     let time = Timespec {
         tv_sec: time.as_secs().try_into().unwrap_or(i64::MAX),
@@ -117,7 +114,7 @@ fn wait_for(sockets: &[LinkSocket], time: Duration) -> io::Result<()> {
 }
 
 /// Sockets for all links. A link on which none can be made is left out; without any the first reason counts.
-fn sockets(wanted: &BTreeSet<u32>, snapshot: &Snapshot) -> io::Result<Vec<LinkSocket>> {
+fn sockets(wanted: &BTreeSet<u32>, snapshot: &Snapshot) -> io::Result<Vec<MdnsSocket>> {
     let mut own: BTreeMap<u32, Ipv6Addr> = BTreeMap::new();
     let mut v4: BTreeSet<u32> = BTreeSet::new();
     for seen in &snapshot.addresses {
@@ -136,7 +133,7 @@ fn sockets(wanted: &BTreeSet<u32>, snapshot: &Snapshot) -> io::Result<Vec<LinkSo
     for index in wanted {
         for socket in GROUPS.sockets(*index, own.get(index).copied(), v4.contains(index)) {
             match socket {
-                Ok(socket) => sockets.push((*index, socket)),
+                Ok(socket) => sockets.push(socket),
                 Err(error) => {
                     failed.get_or_insert(error);
                 }
