@@ -87,6 +87,16 @@ impl Applet {
         (self.start)(self, arguments)
     }
 
+    /// [`run`](Self::run) for a function that only reads its options.
+    pub(crate) fn run_borrowed<T, R: Into<Ending>, E: AppletError>(
+        &self,
+        action: Result<CliAction<T>, UsageError>,
+        debug: fn(&T) -> bool,
+        run: fn(&T, AppletLog) -> Result<R, E>,
+    ) -> ExitCode {
+        self.run(action, debug, |options, log| run(&options, log))
+    }
+
     /// Does what `action` asks for. `debug` reads the option `--debug`.
     pub(crate) fn run<T, R: Into<Ending>, E: AppletError>(
         &self,

@@ -29,12 +29,7 @@ pub(crate) const APPLET: Applet = Applet {
     help: HELP,
     privilege: Privilege::Root,
     start: |applet, arguments| {
-        let action = parse(arguments);
-        applet.run(
-            action,
-            |options| options.debug,
-            |options, log| fetch(&options, log),
-        )
+        applet.run_borrowed(parse(arguments), |options| options.debug, fetch)
     },
 };
 

@@ -23,14 +23,7 @@ pub(crate) const APPLET: Applet = Applet {
     about: "ask for the password on the terminal",
     help: HELP,
     privilege: Privilege::None,
-    start: |applet, arguments| {
-        let action = parse(arguments);
-        applet.run(
-            action,
-            |options| options.debug,
-            |options, log| run(&options, log),
-        )
-    },
+    start: |applet, arguments| applet.run_borrowed(parse(arguments), |options| options.debug, run),
 };
 
 const HELP: &str = "\

@@ -14,11 +14,11 @@ mod world;
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Stdio};
 
-use hosts::{Host, possible};
+use hosts::{Host, log_of_success, possible, served};
 use tempfile::TempDir;
-use world::{Machine, PASSWORD};
+use world::Machine;
 
 const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
 
@@ -77,7 +77,8 @@ fn shells() -> Vec<&'static str> {
     shells
 }
 
-fn fetch(here: &Host, machine: &Machine, hooks: &TempDir, more: &[&str]) -> Output {
+/// Runs a client with hooks, which must print the password; returns its log.
+fn fetch(here: &Host, machine: &Machine, hooks: &TempDir, more: &[&str]) -> String {
     let mut command = here.client(machine, &["--debug"]);
     command
         .arg("--network-hook-dir")
@@ -85,13 +86,7 @@ fn fetch(here: &Host, machine: &Machine, hooks: &TempDir, more: &[&str]) -> Outp
         .args(more)
         .env("PATH", path())
         .env("NIGHTLATCH_HOOK_STATE", hooks.path().join("state"));
-    command.output().unwrap()
-}
-
-fn assert_password(output: &Output) {
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.stdout, PASSWORD, "{said}");
-    assert!(!said.contains("failed"), "{said}");
+    log_of_success(&mut command)
 }
 
 fn links(host: &Host) -> String {
@@ -138,7 +133,8 @@ fn wpa_supplicant_runs_as_long_as_the_password_is_fetched() {
         std::fs::write(&second, seen).unwrap();
         std::fs::set_permissions(&second, std::fs::Permissions::from_mode(0o755)).unwrap();
         let before = links(&here);
-        assert_password(&fetch(&here, &machine, &hooks, &[]));
+        let said = fetch(&here, &machine, &hooks, &[]);
+        assert!(!said.contains("failed"), "{said}");
         assert!(
             hooks.path().join("alive-start").exists(),
             "{shell}: wpa_supplicant did not run"
@@ -157,17 +153,11 @@ fn wpa_supplicant_runs_as_long_as_the_password_is_fetched() {
 
 #[test]
 fn a_wireless_hook_without_its_configuration_says_so_and_the_search_goes_on() {
-    if !possible() {
+    let Some((here, machine, _server)) = served("wire") else {
         return;
-    }
-    let (here, there) = (Host::new(), Host::new());
-    here.cable_to(&there);
-    let machine = Machine::new();
-    let _server = there.serve(&machine);
+    };
     let hooks = folder(&ours("wireless"), "/bin/sh", &[]);
-    let output = fetch(&here, &machine, &hooks, &[]);
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.stdout, PASSWORD);
+    let said = fetch(&here, &machine, &hooks, &[]);
     assert!(
         said.contains("wireless: expected a configuration of wpa_supplicant in "),
         "{said}"
@@ -270,10 +260,9 @@ fn a_server_behind_a_wireguard_tunnel_is_reached() {
     let hooks = folder(&ours("wireguard"), "/bin/sh", &files);
     let before = links(&here);
     let more = ["--interface", "none", "--connect", &target];
-    let output = fetch(&here, &machine, &hooks, &more);
-    assert_password(&output);
+    let said = fetch(&here, &machine, &hooks, &more);
+    assert!(!said.contains("failed"), "{said}");
     // Beside the tunnel it would be reached by a route that the client makes.
-    let said = String::from_utf8_lossy(&output.stderr);
     assert!(!said.contains("added a route"), "{said}");
     assert_eq!(links(&here), before);
 }
@@ -300,9 +289,7 @@ fn the_stock_bridge_hook_works_unchanged() {
     let conf = format!("BRIDGE=br0\nPORT_ADDRESSES=\"{mac}\"\n");
     let hooks = folder(&stock, "/bin/sh", &[("bridge.conf", conf)]);
     let before = links(&here);
-    let output = fetch(&here, &machine, &hooks, &["--interface", "br0"]);
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.stdout, PASSWORD, "{said}");
+    let said = fetch(&here, &machine, &hooks, &["--interface", "br0"]);
     assert!(said.contains("searching for servers on br0"), "{said}");
     assert_eq!(links(&here), before, "{said}");
 }

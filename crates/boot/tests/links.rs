@@ -10,22 +10,15 @@
 mod hosts;
 mod world;
 
-use std::io::{BufRead, BufReader};
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, Command, Stdio};
 
-use hosts::{Host, ip, possible};
+use hosts::{Host, joined, log_lines, log_of_success, possible, served};
 use world::{Machine, PASSWORD};
 
 #[test]
 fn the_server_in_a_namespace() {
     hosts::serve_here();
-}
-
-/// A link between two hosts: `end` here and `other_end` there, both down.
-fn cable(here: &Host, end: &str, there: &Host, other_end: &str) {
-    let ours = ["link", "add", end, "netns", &here.0, "type", "veth"];
-    ip(&[&ours[..], &["peer", "name", other_end, "netns", &there.0]].concat());
 }
 
 /// True when this kernel can make links of these kinds; prints a message otherwise.
@@ -126,18 +119,15 @@ fn client(here: &Host, machine: &Machine, conf: &str, more: &[&str]) -> Command 
 /// Runs a client to its end: it must print the password and leave everything as it was. What it said.
 fn fetches(here: &Host, machine: &Machine, conf: &str, more: &[&str]) -> String {
     let before = picture(here);
-    let output = client(here, machine, conf, more).output().unwrap();
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert_eq!(output.stdout, PASSWORD, "{said}");
+    let said = log_of_success(&mut client(here, machine, conf, more));
     assert_eq!(picture(here), before, "{said}");
     said
 }
 
 /// Starts a client and waits until it says `until`.
-fn started(command: &mut Command, until: &str) -> Child {
-    let mut child = command.spawn().unwrap();
-    let lines = BufReader::new(child.stderr.take().unwrap()).lines();
-    let mut said = lines.map_while(Result::ok);
+fn started(here: &Host, machine: &Machine, conf: &str, more: &[&str], until: &str) -> Child {
+    let mut child = client(here, machine, conf, more).spawn().unwrap();
+    let mut said = log_lines(&mut child);
     assert!(said.any(|line| line.contains(until)), "never said {until}");
     // A closed pipe would end the process that writes to it.
     std::thread::spawn(move || said.for_each(drop));
@@ -146,22 +136,11 @@ fn started(command: &mut Command, until: &str) -> Child {
 
 const BRIDGE: &str = "[br0]\nkind = bridge\nmembers = port\n";
 
-/// A host with `port`, whose cable ends at the `wire` of another.
-fn bridged() -> (Host, Host) {
-    let (here, there) = (Host::new(), Host::new());
-    cable(&here, "port", &there, "wire");
-    there.ip(&["link", "set", "wire", "up"]);
-    (here, there)
-}
-
 #[test]
 fn a_server_behind_a_bridge_is_found_on_the_bridge() {
-    if !possible() {
+    let Some((here, machine, _server)) = served("port") else {
         return;
-    }
-    let (here, there) = bridged();
-    let machine = Machine::new();
-    let _server = there.serve(&machine);
+    };
     let said = fetches(&here, &machine, BRIDGE, &[]);
     assert!(said.contains("searching for servers on br0"), "{said}");
     assert!(!said.contains("searching for servers on port"), "{said}");
@@ -169,12 +148,9 @@ fn a_server_behind_a_bridge_is_found_on_the_bridge() {
 
 #[test]
 fn an_interface_is_known_by_the_name_of_the_running_system() {
-    if !possible() {
+    let Some((here, machine, _server)) = served("port") else {
         return;
-    }
-    let (here, there) = bridged();
-    let machine = Machine::new();
-    let _server = there.serve(&machine);
+    };
     let conf = format!("[lan0]\nmatch-mac = {}\n", mac_of(&here, "port"));
     let said = fetches(&here, &machine, &conf, &["--interface", "lan0"]);
     assert!(said.contains("searching for servers on lan0"), "{said}");
@@ -182,12 +158,9 @@ fn an_interface_is_known_by_the_name_of_the_running_system() {
 
 #[test]
 fn only_what_the_named_interface_needs_is_made() {
-    if !possible() {
+    let Some((here, machine, _server)) = served("port") else {
         return;
-    }
-    let (here, there) = bridged();
-    let machine = Machine::new();
-    let _server = there.serve(&machine);
+    };
     let conf = format!("{BRIDGE}[other]\nkind = bridge\nmembers = other0\n");
     let said = fetches(&here, &machine, &conf, &["--interface", "port"]);
     assert!(!said.contains("making"), "{said}");
@@ -200,9 +173,9 @@ fn a_member_that_comes_late_is_taken_in() {
     }
     let (here, there) = (Host::new(), Host::new());
     let machine = Machine::new();
-    let command = &mut client(&here, &machine, BRIDGE, &["--interface", "br0"]);
-    let client = started(command, "waiting for a network interface");
-    cable(&here, "port", &there, "wire");
+    let (options, until) = (["--interface", "br0"], "waiting for a network interface");
+    let client = started(&here, &machine, BRIDGE, &options, until);
+    here.cable("port", &there, "wire");
     there.ip(&["link", "set", "wire", "up"]);
     let before = picture(&here);
     let _server = there.serve(&machine);
@@ -217,16 +190,12 @@ fn a_member_that_comes_late_is_taken_in() {
 
 #[test]
 fn a_signal_midway_puts_everything_back() {
-    if !possible() {
+    let Some((here, _there)) = joined("port") else {
         return;
-    }
-    let (here, _there) = bridged();
+    };
     let machine = Machine::new();
     let before = picture(&here);
-    let mut client = started(
-        &mut client(&here, &machine, BRIDGE, &[]),
-        "searching for servers on br0",
-    );
+    let mut client = started(&here, &machine, BRIDGE, &[], "searching for servers on br0");
     assert_ne!(picture(&here), before);
     world::terminate(&client);
     assert_eq!(client.wait().unwrap().signal(), Some(15));
@@ -236,25 +205,21 @@ fn a_signal_midway_puts_everything_back() {
 // Interfaces on top of it are removed with it, so no removal fails.
 #[test]
 fn addresses_and_routes_are_taken_back_before_the_link_and_nothing_fails() {
-    if !possible() {
+    let Some((here, _there)) = joined("port") else {
         return;
-    }
-    let (here, _there) = bridged();
+    };
     let machine = Machine::new();
     let before = picture(&here);
     let conf = "[port]\naddresses = 192.0.2.7/24\nroutes = 198.51.100.0/24 via 192.0.2.1, default via 192.0.2.1\n";
     let mut command = client(&here, &machine, conf, &["--connect", "198.51.100.9:9"]);
     let mut client = command.spawn().unwrap();
-    let mut lines = BufReader::new(client.stderr.take().unwrap()).lines();
-    let made = lines.by_ref().map_while(Result::ok);
-    assert_eq!(
-        made.filter(|line| line.contains("adding a route"))
-            .take(2)
-            .count(),
-        2
-    );
+    let mut lines = log_lines(&mut client);
+    let adding = lines
+        .by_ref()
+        .filter(|line| line.contains("adding a route"));
+    assert_eq!(adding.take(2).count(), 2);
     world::terminate(&client);
-    let said: String = lines.map_while(Result::ok).collect();
+    let said: String = lines.collect();
     assert_eq!(client.wait().unwrap().signal(), Some(15));
     assert!(
         said.contains("removing 192.0.2.7/24") && !said.contains("failed"),
@@ -266,15 +231,11 @@ fn addresses_and_routes_are_taken_back_before_the_link_and_nothing_fails() {
 /// As dropbear-initramfs or dracut-sshd do, whose boot system gives the interface its address.
 #[test]
 fn an_interface_that_others_use_by_now_is_left_to_them() {
-    if !possible() {
+    let Some((here, _there)) = joined("port") else {
         return;
-    }
-    let (here, _there) = bridged();
+    };
     let machine = Machine::new();
-    let mut client = started(
-        &mut client(&here, &machine, "", &[]),
-        "searching for servers on port",
-    );
+    let mut client = started(&here, &machine, "", &[], "searching for servers on port");
     here.ip(&["addr", "add", "192.0.2.2/24", "dev", "port"]);
     world::terminate(&client);
     assert_eq!(client.wait().unwrap().signal(), Some(15));
@@ -288,15 +249,11 @@ fn an_interface_that_others_use_by_now_is_left_to_them() {
 
 #[test]
 fn a_bridge_that_others_use_by_now_is_left_to_them_and_to_no_later_client() {
-    if !possible() {
+    let Some((here, there)) = joined("port") else {
         return;
-    }
-    let (here, there) = bridged();
+    };
     let machine = Machine::new();
-    let mut first = started(
-        &mut client(&here, &machine, BRIDGE, &[]),
-        "searching for servers on br0",
-    );
+    let mut first = started(&here, &machine, BRIDGE, &[], "searching for servers on br0");
     here.ip(&["addr", "add", "192.0.2.2/24", "dev", "br0"]);
     world::terminate(&first);
     assert_eq!(first.wait().unwrap().signal(), Some(15));
@@ -311,37 +268,28 @@ fn a_bridge_that_others_use_by_now_is_left_to_them_and_to_no_later_client() {
 
 #[test]
 fn what_a_killed_one_left_is_removed_by_the_next() {
-    if !possible() {
+    let Some((here, there)) = joined("port") else {
         return;
-    }
-    let (here, there) = bridged();
+    };
     let machine = Machine::new();
     // Up before, so that even the killed one changes nothing about it that cannot be known.
     take_up(&here, "port");
     let before = picture(&here);
-    let mut killed = started(
-        &mut client(&here, &machine, BRIDGE, &[]),
-        "searching for servers on br0",
-    );
+    let mut killed = started(&here, &machine, BRIDGE, &[], "searching for servers on br0");
     killed.kill().unwrap();
     killed.wait().unwrap();
     assert!(picture(&here).contains("br0"));
     let _server = there.serve(&machine);
-    let output = client(&here, &machine, BRIDGE, &[]).output().unwrap();
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.stdout, PASSWORD, "{said}");
+    let said = log_of_success(&mut client(&here, &machine, BRIDGE, &[]));
     assert!(said.contains("removing br0"), "{said}");
     assert_eq!(picture(&here), before);
 }
 
 #[test]
 fn a_bridge_that_others_made_is_used_and_left_alone() {
-    if !possible() {
+    let Some((here, machine, _server)) = served("port") else {
         return;
-    }
-    let (here, there) = bridged();
-    let machine = Machine::new();
-    let _server = there.serve(&machine);
+    };
     here.ip(&["link", "add", "br0", "type", "bridge"]);
     take_up(&here, "port");
     here.ip(&["link", "set", "port", "master", "br0"]);
@@ -351,11 +299,10 @@ fn a_bridge_that_others_made_is_used_and_left_alone() {
 
 #[test]
 fn a_member_that_somebody_uses_is_left_alone() {
-    if !possible() {
+    let Some((here, there)) = joined("port") else {
         return;
-    }
-    let (here, there) = bridged();
-    cable(&here, "spare", &there, "unused");
+    };
+    here.cable("spare", &there, "unused");
     here.ip(&["addr", "add", "192.0.2.9/24", "dev", "spare"]);
     there.ip(&["link", "set", "unused", "up"]);
     take_up(&here, "spare");
@@ -369,10 +316,9 @@ fn a_member_that_somebody_uses_is_left_alone() {
 /// Its address is from the boot loader, say: it cannot be made a member, and is all there is.
 #[test]
 fn a_member_that_stays_out_of_its_bridge_is_searched_itself() {
-    if !possible() {
+    let Some((here, there)) = joined("port") else {
         return;
-    }
-    let (here, there) = bridged();
+    };
     here.ip(&["addr", "add", "192.0.2.9/24", "dev", "port"]);
     take_up(&here, "port");
     let machine = Machine::new();
@@ -384,12 +330,9 @@ fn a_member_that_stays_out_of_its_bridge_is_searched_itself() {
 /// The server is found on the bond of a kernel that has bonds.
 #[test]
 fn a_member_of_a_bond_that_cannot_be_made_is_searched_itself() {
-    if !possible() {
+    let Some((here, machine, _server)) = served("port") else {
         return;
-    }
-    let (here, there) = bridged();
-    let machine = Machine::new();
-    let _server = there.serve(&machine);
+    };
     let conf = "[bond0]\nkind = bond\nmode = active-backup\nmembers = port\n";
     let said = fetches(&here, &machine, conf, &[]);
     let failed = said.contains("making bond0: it failed: ");
@@ -399,10 +342,9 @@ fn a_member_of_a_bond_that_cannot_be_made_is_searched_itself() {
 
 #[test]
 fn static_addresses_and_routes_serve_a_server_that_is_known() {
-    if !possible() {
+    let Some((here, there)) = joined("port") else {
         return;
-    }
-    let (here, there) = bridged();
+    };
     there.ip(&["addr", "add", "192.0.2.1/24", "dev", "wire"]);
     there.ip(&["addr", "add", "198.51.100.1/32", "dev", "lo"]);
     there.ip(&["addr", "add", "2001:db8:1::1/128", "dev", "lo"]);
@@ -427,12 +369,9 @@ fn static_addresses_and_routes_serve_a_server_that_is_known() {
 
 #[test]
 fn addresses_are_not_given_when_servers_are_searched_for() {
-    if !possible() {
+    let Some((here, machine, _server)) = served("port") else {
         return;
-    }
-    let (here, there) = bridged();
-    let machine = Machine::new();
-    let _server = there.serve(&machine);
+    };
     let said = fetches(
         &here,
         &machine,
@@ -444,12 +383,9 @@ fn addresses_are_not_given_when_servers_are_searched_for() {
 
 #[test]
 fn a_faulty_link_is_told_and_the_others_are_made() {
-    if !possible() {
+    let Some((here, machine, _server)) = served("port") else {
         return;
-    }
-    let (here, there) = bridged();
-    let machine = Machine::new();
-    let _server = there.serve(&machine);
+    };
     let conf = format!("[bad]\nkind = vlan\nid = 5000\n{BRIDGE}");
     let said = fetches(&here, &machine, &conf, &[]);
     let told = "network.conf: line 3: expected a number from 1 to 4094, found \"5000\"";
@@ -489,7 +425,7 @@ fn bonded(mode: &str) -> (Host, Host) {
         "link", "add", "tie", "type", "bond", "mode", mode, "miimon", "100",
     ]);
     for end in ["one", "two"] {
-        cable(&here, end, &there, end);
+        here.cable(end, &there, end);
         there.ip(&["link", "set", end, "master", "tie"]);
     }
     there.ip(&[
@@ -552,10 +488,7 @@ fn a_bond_has_the_properties_it_was_given() {
         ),
     ] {
         let conf = format!("[tie]\nkind = bond\nmembers = one two\n{conf}");
-        let mut client = started(
-            &mut client(&here, &machine, &conf, &[]),
-            "searching for servers on tie",
-        );
+        let mut client = started(&here, &machine, &conf, &[], "searching for servers on tie");
         let shown = here.ip(&["-d", "-o", "link", "show", "tie"]);
         for word in expected {
             assert!(shown.contains(word), "{word} is not in {shown}");
@@ -582,15 +515,13 @@ fn a_bond_is_left_by_a_killed_one_and_made_anew() {
     let machine = Machine::new();
     let conf = bond("active-backup") + VLAN;
     let arguments = ["--interface", "tie.5"];
-    let command = &mut client(&here, &machine, &conf, &arguments);
-    let mut killed = started(command, "searching for servers on tie.5");
+    let until = "searching for servers on tie.5";
+    let mut killed = started(&here, &machine, &conf, &arguments, until);
     killed.kill().unwrap();
     killed.wait().unwrap();
     assert!(picture(&here).contains("tie.5"));
     let _server = there.serve(&machine);
-    let output = client(&here, &machine, &conf, &arguments).output().unwrap();
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.stdout, PASSWORD, "{said}");
+    let said = log_of_success(&mut client(&here, &machine, &conf, &arguments));
     assert_eq!(picture(&here), before, "{said}");
 }
 
@@ -600,7 +531,7 @@ fn a_bridge_on_a_vlan_is_found_too() {
         return;
     }
     let (here, there) = (Host::new(), Host::new());
-    cable(&here, "port", &there, "cable");
+    here.cable("port", &there, "cable");
     there.ip(&[
         "link", "add", "link", "cable", "name", "wire", "type", "vlan", "id", "7",
     ]);
@@ -618,9 +549,9 @@ fn what_the_kernel_cannot_make_is_told_with_what_is_missing() {
     if !possible() || kernel_has(&["vlan"]) {
         return;
     }
-    let (here, there) = bridged();
-    let machine = Machine::new();
-    let _server = there.serve(&machine);
+    let Some((here, machine, _server)) = served("port") else {
+        return;
+    };
     let said = fetches(
         &here,
         &machine,

@@ -9,13 +9,13 @@
 mod hosts;
 mod world;
 
-use std::io::{BufRead, BufReader, Read};
+use std::io::Read;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
-use hosts::{Ended, Host, possible};
+use hosts::{Ended, Host, joined, log_lines, log_of_success, possible, served};
 use world::{Machine, PASSWORD};
 
 /// The stock client, as `scripts/prepare test` unpacks it, or installed.
@@ -37,17 +37,11 @@ fn the_server_in_a_namespace() {
 
 #[test]
 fn a_server_is_found_on_a_link_that_is_put_back_as_it_was() {
-    if !possible() {
+    let Some((here, machine, _server)) = served("wire") else {
         return;
-    }
-    let (here, there) = (Host::new(), Host::new());
-    here.cable_to(&there);
-    let machine = Machine::new();
-    let _server = there.serve(&machine);
+    };
     let before = here.flags();
-    let output = here.client(&machine, &["--debug"]).output().unwrap();
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.stdout, PASSWORD, "{said}");
+    let said = log_of_success(&mut here.client(&machine, &["--debug"]));
     assert_eq!(here.flags(), before, "{said}");
 }
 
@@ -77,16 +71,13 @@ fn an_interface_that_comes_late_is_waited_for() {
 
 #[test]
 fn a_signal_puts_the_link_back_too() {
-    if !possible() {
+    let Some((here, _there)) = joined("wire") else {
         return;
-    }
-    let (here, there) = (Host::new(), Host::new());
-    here.cable_to(&there);
+    };
     let before = here.flags();
     let machine = Machine::new();
     let mut client = here.client(&machine, &["--debug"]).spawn().unwrap();
-    let lines = BufReader::new(client.stderr.take().unwrap()).lines();
-    let mut said = lines.map_while(Result::ok);
+    let mut said = log_lines(&mut client);
     assert!(said.any(|line| line.contains("searching")));
     assert_ne!(here.flags(), before);
     world::terminate(&client);
@@ -97,20 +88,16 @@ fn a_signal_puts_the_link_back_too() {
 
 #[test]
 fn a_server_without_a_route_is_reached_as_a_neighbour() {
-    if !possible() {
+    let Some((here, there)) = joined("wire") else {
         return;
-    }
-    let (here, there) = (Host::new(), Host::new());
-    here.cable_to(&there);
+    };
     there.ip(&["addr", "add", "2001:db8::1/64", "dev", "wire"]);
     let machine = Machine::new();
     let (_server, port) = there.serve(&machine);
     let target = format!("[2001:db8::1]:{port}");
     let before = (here.flags(), here.ip(&["-6", "route"]));
     let arguments = ["--debug", "--interface", "wire", "--connect", &target];
-    let output = here.client(&machine, &arguments).output().unwrap();
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.stdout, PASSWORD, "{said}");
+    let said = log_of_success(&mut here.client(&machine, &arguments));
     assert!(said.contains("added a route"), "{said}");
     assert_eq!((here.flags(), here.ip(&["-6", "route"])), before);
 }
@@ -145,11 +132,9 @@ const LINK_LOCAL: [&str; 8] = [
 
 /// The client gets its password behind a router that comes once `is_time`, by a line that the client says.
 fn late_router(mut is_time: impl FnMut(&Host, &str) -> bool) {
-    if !possible() {
+    let Some((here, there)) = joined("wire") else {
         return;
-    }
-    let (here, there) = (Host::new(), Host::new());
-    here.cable_to(&there);
+    };
     // No host on the cable has the address of another interface (RFC 4861, 7.2.3).
     there.ip(&["link", "set", "lo", "up"]);
     there.ip(&["addr", "add", "2001:db8:1::1/128", "dev", "lo"]);
@@ -161,8 +146,7 @@ fn late_router(mut is_time: impl FnMut(&Host, &str) -> bool) {
     let options = ["--debug", "--retry", "1", "--interface", "wire"];
     let mut client = here.client(&machine, &[&options[..], &["--connect", &target]].concat());
     let mut client = client.spawn().unwrap();
-    let lines = BufReader::new(client.stderr.take().unwrap()).lines();
-    let mut said = lines.map_while(Result::ok);
+    let mut said = log_lines(&mut client);
     assert!(said.any(|line| is_time(&here, &line)));
     here.ip(&[
         "-6",
@@ -247,8 +231,7 @@ fn hooks_under(program: &[&str]) -> (Vec<String>, Vec<String>) {
         let text = std::fs::read_to_string(directory.path().join(name)).unwrap_or_default();
         text.lines().map(str::to_owned).collect()
     };
-    let lines = BufReader::new(child.0.stderr.take().unwrap()).lines();
-    let mut said = lines.map_while(Result::ok);
+    let mut said = log_lines(&mut child.0);
     // With --debug both log the connection: the hooks are done then.
     assert!(said.any(|line| line.contains("127.0.0.1")));
     assert_eq!(read(".seen").len(), 2);
@@ -281,9 +264,8 @@ fn said_with_hooks(hooks: &Path) -> String {
         .stdout(Stdio::null())
         .stderr(Stdio::piped());
     let mut child = Ended(command.spawn().unwrap());
-    let lines = BufReader::new(child.0.stderr.take().unwrap()).lines();
     let mut said = String::new();
-    for line in lines.map_while(Result::ok) {
+    for line in log_lines(&mut child.0) {
         let tried = line.contains("127.0.0.1:9");
         said += &(line + "\n");
         if tried {
@@ -354,20 +336,11 @@ fn a_hook_that_hangs_is_ended_with_its_children() {
 
 #[test]
 fn an_interface_that_does_not_exist_is_named_and_others_are_used_after_a_while() {
-    if !possible() {
+    let Some((here, machine, _server)) = served("wire") else {
         return;
-    }
-    let (here, there) = (Host::new(), Host::new());
-    here.cable_to(&there);
-    let machine = Machine::new();
-    let _server = there.serve(&machine);
+    };
     let before = here.flags();
-    let output = here
-        .client(&machine, &["--interface", "00"])
-        .output()
-        .unwrap();
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.stdout, PASSWORD, "{said}");
+    let said = log_of_success(&mut here.client(&machine, &["--interface", "00"]));
     assert!(
         said.contains("does not exist: 00; without it, others are used after 30 s"),
         "{said}"
@@ -390,8 +363,7 @@ fn behind_none_no_other_interface_is_ever_used() {
         .client(&machine, &["--interface", "00,none"])
         .spawn()
         .unwrap();
-    let mut lines = BufReader::new(client.stderr.take().unwrap()).lines();
-    let said = lines.find_map(|line| line.ok().filter(|line| line.contains("00")));
+    let said = log_lines(&mut client).find(|line| line.contains("00"));
     world::terminate(&client);
     client.wait().unwrap();
     assert!(said.unwrap().ends_with("does not exist: 00"));
@@ -399,11 +371,9 @@ fn behind_none_no_other_interface_is_ever_used() {
 
 #[test]
 fn want_of_a_link_local_address_is_told_with_its_reason() {
-    if !possible() {
+    let Some((here, _there)) = joined("wire") else {
         return;
-    }
-    let (here, there) = (Host::new(), Host::new());
-    here.cable_to(&there);
+    };
     let set = here
         .command("sysctl")
         .args(["-qw", "net.ipv6.conf.wire.disable_ipv6=1"])
@@ -411,12 +381,12 @@ fn want_of_a_link_local_address_is_told_with_its_reason() {
     assert!(set.unwrap().success());
     let machine = Machine::new();
     let mut client = here.client(&machine, &[]).spawn().unwrap();
-    let mut lines = BufReader::new(client.stderr.take().unwrap()).lines();
+    let mut lines = log_lines(&mut client);
     let expected = "interface wire has no IPv6 link-local address (IPv6 is disabled there: \
                     disable_ipv6=1), and no IPv4 address: no server can be found there";
-    assert!(lines.any(|line| line.unwrap().contains(expected)));
+    assert!(lines.any(|line| line.contains(expected)));
     here.ip(&["addr", "add", "192.0.2.2/24", "dev", "wire"]);
-    assert!(lines.any(|line| line.unwrap().contains("searching there over IPv4 only")));
+    assert!(lines.any(|line| line.contains("searching there over IPv4 only")));
     world::terminate(&client);
     client.wait().unwrap();
 }

@@ -14,6 +14,7 @@ use std::process::Command;
 use nightlatch_core::client::saved::{Change, End, Trust};
 use nightlatch_core::time::BootId;
 use nightlatch_store::{FILE_NAME, Rollback, SqliteStore, Store, StoreContext, StoreError};
+use nightlatch_test_support::programs::contents;
 
 fn put(seed: u8) -> Change {
     Change::Put(samples::client(&format!("client {seed}"), seed).into())
@@ -29,17 +30,6 @@ fn filled(dir: &Path, clients: u8) -> SqliteStore {
 
 fn error(dir: &Path) -> StoreError {
     SqliteStore::open(dir).err().unwrap()
-}
-
-/// The content of every file in the directory.
-fn contents(dir: &Path) -> Vec<(std::ffi::OsString, Vec<u8>)> {
-    let mut all: Vec<_> = fs::read_dir(dir)
-        .unwrap()
-        .map(|entry| entry.unwrap())
-        .map(|entry| (entry.file_name(), fs::read(entry.path()).unwrap()))
-        .collect();
-    all.sort();
-    all
 }
 
 #[test]

@@ -12,6 +12,7 @@ pub mod inherited;
 pub mod kmsg;
 pub mod link_local;
 pub mod links;
+pub mod mdns;
 pub mod memory;
 pub mod netif;
 mod netlink;

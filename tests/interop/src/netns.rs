@@ -3,11 +3,14 @@
 //! Needs root. Names are unique to the process, and everything is removed on drop.
 
 use std::io::Read;
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use nightlatch_test_support::Deadline;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+use crate::programs::ours;
 
 /// Longest wait for a change of addresses before they are read again.
 const LOOK_AGAIN: Timespec = Timespec {
@@ -50,6 +53,21 @@ impl NetnsHost {
     /// The namespace's name, as `ip netns` knows it.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// Runs our program on this host where the script `lay` has laid `folder`, its `$0`, over the system's files: its
+    /// status, and all that it said.
+    pub fn run_laid(&self, lay: &str, folder: &Path, arguments: &[&str]) -> (Option<i32>, String) {
+        let mut command = self.command("unshare");
+        command
+            .args(["--mount", "--propagation", "private", "sh", "-c", lay])
+            .arg(folder)
+            .arg(ours("nightlatch"))
+            .args(arguments);
+        let output = command.output().unwrap();
+        let said = [output.stdout, output.stderr].concat();
+        let said = String::from_utf8_lossy(&said).into_owned();
+        (output.status.code(), said)
     }
 
     /// `program`, to be run on this host.

@@ -310,11 +310,6 @@ pub fn open_to_ours(folder: &Path) {
     }
 }
 
-/// The group that servers become when they give up being root, as a number.
-pub fn service_group() -> String {
-    service_user().map_or_else(String::new, |(_, group)| group.to_string())
-}
-
 /// The user that our server becomes when it is started as root.
 pub fn our_account() -> Account {
     let unnamed = Account {

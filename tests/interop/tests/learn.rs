@@ -110,18 +110,7 @@ impl TwoHosts {
 
     /// Runs our program here: how it ended, and all that it said.
     fn nightlatch(&self, arguments: &[&str]) -> (Option<i32>, String) {
-        let mut command = self.here.command("unshare");
-        command
-            .args(["--mount", "--propagation", "private", "sh", "-c", LAY])
-            .arg(self.folder.path())
-            .arg(ours("nightlatch"))
-            .args(arguments);
-        let output = command.output().unwrap();
-        let said = [output.stdout, output.stderr].concat();
-        (
-            output.status.code(),
-            String::from_utf8_lossy(&said).into_owned(),
-        )
+        self.here.run_laid(LAY, self.folder.path(), arguments)
     }
 
     fn configure(&self, settings: &str) {

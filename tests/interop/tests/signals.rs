@@ -97,6 +97,18 @@ impl SignalRecorder {
             .await
     }
 
+    /// Sets a property of the client, which must succeed.
+    async fn change(&self, property: &str, value: impl Into<Variant<'_>>) {
+        self.set(property, value.into()).await.unwrap();
+    }
+
+    /// Starts the checker, and waits for both signals that have this in them.
+    async fn check(&mut self, wanted: &str) {
+        self.change("CheckerRunning", true).await;
+        self.until(wanted).await;
+        self.until(wanted).await;
+    }
+
     /// Waits until a signal has this in it.
     async fn until(&mut self, wanted: &str) {
         loop {
@@ -123,88 +135,32 @@ impl SignalRecorder {
 
 async fn story(project: Project) -> Vec<String> {
     let mut recorder = SignalRecorder::new(project).await;
-    recorder
-        .set("Checker", Variant::from("exit 3"))
-        .await
-        .unwrap();
-    recorder.set("Timeout", Variant::U64(60_000)).await.unwrap();
+    recorder.change("Checker", "exit 3").await;
+    recorder.change("Timeout", 60_000_u64).await;
     // Setting the same value again sends no signal.
-    recorder.set("Timeout", Variant::U64(60_000)).await.unwrap();
-    recorder
-        .set("ExtendedTimeout", Variant::U64(90_000))
-        .await
-        .unwrap();
-    recorder
-        .set("ApprovalDelay", Variant::U64(1_000))
-        .await
-        .unwrap();
-    recorder
-        .set("ApprovalDuration", Variant::U64(2_000))
-        .await
-        .unwrap();
-    recorder
-        .set("ApprovedByDefault", Variant::Bool(false))
-        .await
-        .unwrap();
-    recorder
-        .set("Host", Variant::from("elsewhere"))
-        .await
-        .unwrap();
-    recorder
-        .set("Secret", Variant::from(b"abc".to_vec()))
-        .await
-        .unwrap();
-    recorder
-        .set("Secret", Variant::from(b"abcd".to_vec()))
-        .await
-        .unwrap();
+    recorder.change("Timeout", 60_000_u64).await;
+    recorder.change("ExtendedTimeout", 90_000_u64).await;
+    recorder.change("ApprovalDelay", 1_000_u64).await;
+    recorder.change("ApprovalDuration", 2_000_u64).await;
+    recorder.change("ApprovedByDefault", false).await;
+    recorder.change("Host", "elsewhere").await;
+    recorder.change("Secret", b"abc".to_vec()).await;
+    recorder.change("Secret", b"abcd".to_vec()).await;
     recorder.call(FOO, CLIENT, "CheckedOK", &()).await.unwrap();
-    recorder
-        .set("CheckerRunning", Variant::Bool(true))
-        .await
-        .unwrap();
-    recorder.until("CheckerCompleted").await;
-    recorder.until("CheckerCompleted").await;
-    recorder
-        .set("Checker", Variant::from("kill -9 $$"))
-        .await
-        .unwrap();
-    recorder
-        .set("CheckerRunning", Variant::Bool(true))
-        .await
-        .unwrap();
-    recorder.until("CheckerCompleted").await;
-    recorder.until("CheckerCompleted").await;
-    recorder
-        .set("Checker", Variant::from("true"))
-        .await
-        .unwrap();
-    recorder
-        .set("CheckerRunning", Variant::Bool(true))
-        .await
-        .unwrap();
-    recorder.until("CheckerCompleted").await;
-    recorder.until("CheckerCompleted").await;
-    recorder
-        .set("Checker", Variant::from("exec sleep 60"))
-        .await
-        .unwrap();
-    recorder
-        .set("CheckerRunning", Variant::Bool(true))
-        .await
-        .unwrap();
-    recorder.until("CheckerStarted").await;
-    recorder.until("CheckerStarted").await;
-    recorder
-        .set("CheckerRunning", Variant::Bool(false))
-        .await
-        .unwrap();
+    recorder.check("CheckerCompleted").await;
+    recorder.change("Checker", "kill -9 $$").await;
+    recorder.check("CheckerCompleted").await;
+    recorder.change("Checker", "true").await;
+    recorder.check("CheckerCompleted").await;
+    recorder.change("Checker", "exec sleep 60").await;
+    recorder.check("CheckerStarted").await;
+    recorder.change("CheckerRunning", false).await;
     // Ours approves pending requests only; neither server sends a signal.
     let approved = recorder.call(FOO, CLIENT, "Approve", &true).await;
     assert_eq!(approved.is_ok(), project == Project::Stock, "{approved:?}");
-    recorder.set("Enabled", Variant::Bool(true)).await.unwrap();
-    recorder.set("Enabled", Variant::Bool(true)).await.unwrap();
-    recorder.set("Enabled", Variant::Bool(false)).await.unwrap();
+    recorder.change("Enabled", true).await;
+    recorder.change("Enabled", true).await;
+    recorder.change("Enabled", false).await;
     let path = OwnedObjectPath::try_from(FOO).unwrap();
     recorder
         .call("/", NAME, "RemoveClient", &path)
@@ -215,11 +171,15 @@ async fn story(project: Project) -> Vec<String> {
     recorder.seen
 }
 
+/// The results of both servers: the stock one's, and ours.
+fn both<T, F: Future<Output = T>>(of: fn(Project) -> F) -> (T, T) {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    runtime.block_on(async { tokio::join!(of(Project::Stock), of(Project::Ours)) })
+}
+
 #[test]
 fn both_servers_tell_the_same_story() {
-    let runtime = tokio::runtime::Runtime::new().unwrap();
-    let (stock, ours) =
-        runtime.block_on(async { tokio::join!(story(Project::Stock), story(Project::Ours)) });
+    let (stock, ours) = both(story);
     for (number, (ours, stock)) in ours.iter().zip(&stock).enumerate() {
         assert_eq!(ours, stock, "signal {number}");
     }
@@ -260,9 +220,7 @@ async fn objects(project: Project) -> Vec<String> {
 
 #[test]
 fn both_object_managers_show_the_same() {
-    let runtime = tokio::runtime::Runtime::new().unwrap();
-    let (stock, ours) =
-        runtime.block_on(async { tokio::join!(objects(Project::Stock), objects(Project::Ours)) });
+    let (stock, ours) = both(objects);
     assert_eq!(ours, stock);
     assert!(ours.len() > 40, "{ours:?}");
 }
@@ -303,8 +261,6 @@ async fn errors(project: Project) -> Vec<String> {
 
 #[test]
 fn errors_have_the_same_names() {
-    let runtime = tokio::runtime::Runtime::new().unwrap();
-    let (stock, ours) =
-        runtime.block_on(async { tokio::join!(errors(Project::Stock), errors(Project::Ours)) });
+    let (stock, ours) = both(errors);
     assert_eq!(ours, stock);
 }

@@ -20,6 +20,7 @@ use nightlatch_proto::priority::Priority;
 use nightlatch_proto::tls::{
     BootTls, FetchError, FetchedSecret, PeerError, RawKey, RawKeyKind, ServerTls, authenticated,
 };
+use nightlatch_test_support::programs::succeed;
 use rustls::{NamedGroup, StreamOwned};
 
 const PASSWORD: &[u8] = b"correct horse battery staple";
@@ -348,14 +349,14 @@ fn payload(machine: &TestMachine) -> Vec<u8> {
         .lines()
         .take_while(|line| line.is_empty() || line.starts_with(char::is_whitespace))
         .collect();
-    run(
+    succeed(
         Command::new("base64").args(["--decode", "--ignore-garbage"]),
         base64.as_bytes(),
     )
 }
 
 fn certtool(args: &[&str], input: &[u8]) -> Vec<u8> {
-    run(Command::new("certtool").args(args), input)
+    succeed(Command::new("certtool").args(args), input)
 }
 
 fn certtool_public(private: &[u8]) -> Vec<u8> {
@@ -380,25 +381,6 @@ fn certtool_key_id(private: &[u8]) -> KeyId {
         private,
     );
     String::from_utf8(id).unwrap().trim().parse().unwrap()
-}
-
-/// Runs a program to its end with `input`, and returns what it says.
-fn run(command: &mut Command, input: &[u8]) -> Vec<u8> {
-    let mut child = command
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    // Small enough for a pipe; a program that reads nothing may be gone already.
-    let _ = child.stdin.take().unwrap().write_all(input);
-    let output = child.wait_with_output().unwrap();
-    assert!(
-        output.status.success(),
-        "{command:?}: {}",
-        String::from_utf8_lossy(&output.stderr)
-    );
-    output.stdout
 }
 
 fn write(path: &Path, bytes: &[u8]) {

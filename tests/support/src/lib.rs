@@ -1,9 +1,10 @@
-//! Skips, deadlines, and faults of peers, for the tests of every crate.
+//! Skips, deadlines, faults of peers, and runs of programs, for the tests of every crate.
 //!
 //! A test talks to `test-runner` by lines on its standard error, past the capture of libtest, so that they are seen
 //! without the runner too. Knows no other crate of the workspace.
 #![forbid(unsafe_code)]
 
+pub mod programs;
 pub mod transcript;
 
 use std::fmt::Display;

@@ -1,12 +1,8 @@
-//! The sockets of the search for servers (RFC 6762), and the browser behind them.
-//!
-//! IPv6 has two sockets on an interface, which tell multicast and unicast messages apart: one bound to the group, one
-//! to the interface's own link-local address.
+//! The search for servers (RFC 6762): its sockets, and the browser behind them.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::io;
-use std::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6, UdpSocket};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 
 use nightlatch_core::time::Monotonic;
@@ -14,13 +10,16 @@ use nightlatch_proto::discovery::{
     Arrival, Browser, BrowserEvent, FoundServer, GROUP_V4, GROUP_V6, InterfaceIndex, MAX_INSTANCES,
     MAX_MESSAGE, MDNS_PORT, Transmit,
 };
+use nightlatch_sys::mdns::{MdnsGroups, MdnsSocket};
 use nightlatch_sys::netif::{self, Interface};
-use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, ipproto, socket_with, sockopt};
 
 use crate::log::AppletLog;
 
-/// RFC 6762, 11: messages are sent with the largest hop limit.
-const HOPS: u8 = 255;
+const GROUPS: MdnsGroups = MdnsGroups {
+    v6: GROUP_V6,
+    v4: GROUP_V4,
+    port: MDNS_PORT,
+};
 
 /// RFC 6762, 5.2: the first question waits 20 to 120 ms.
 const FIRST_QUESTION: Duration = Duration::from_millis(20);
@@ -43,14 +42,6 @@ pub(super) struct Discovery {
 struct SearchedInterface {
     own: Option<Ipv6Addr>,
     sockets: Vec<MdnsSocket>,
-}
-
-struct MdnsSocket {
-    socket: UdpSocket,
-    /// The group to which queries go through this socket, if any do.
-    asks: Option<SocketAddr>,
-    /// True when it receives multicast only.
-    multicast: bool,
 }
 
 impl Discovery {
@@ -103,11 +94,7 @@ impl Discovery {
             return;
         }
         let mut sockets = Vec::new();
-        let wanted = own
-            .into_iter()
-            .flat_map(|own| [group_v6(index), own_v6(own, index)])
-            .chain(v4.then(|| group_v4(index)));
-        for socket in wanted {
+        for socket in GROUPS.sockets(index, own, v4) {
             match socket {
                 Ok(socket) => sockets.push(socket),
                 Err(error) => {
@@ -216,55 +203,6 @@ pub(super) fn has_source(interface: &Interface, to: IpAddr) -> bool {
         IpAddr::V6(_) => addresses.link_local.contains_key(&interface.index),
         IpAddr::V4(_) => addresses.v4.contains(&interface.index),
     }
-}
-
-fn open(family: AddressFamily) -> io::Result<OwnedFd> {
-    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-    let socket = socket_with(family, SocketType::DGRAM, flags, Some(ipproto::UDP))?;
-    // RFC 6762, 15.1: other programs of this machine may listen too.
-    sockopt::set_socket_reuseaddr(&socket, true)?;
-    sockopt::set_socket_reuseport(&socket, true)?;
-    Ok(socket)
-}
-
-fn group_v6(index: u32) -> io::Result<MdnsSocket> {
-    let group = SocketAddrV6::new(GROUP_V6, MDNS_PORT, 0, index);
-    let socket = open(AddressFamily::INET6)?;
-    bind(&socket, &group)?;
-    sockopt::set_ipv6_add_membership(&socket, &GROUP_V6, index)?;
-    Ok(MdnsSocket {
-        socket: socket.into(),
-        asks: None,
-        multicast: true,
-    })
-}
-
-fn own_v6(own: Ipv6Addr, index: u32) -> io::Result<MdnsSocket> {
-    let socket = open(AddressFamily::INET6)?;
-    bind(&socket, &SocketAddrV6::new(own, MDNS_PORT, 0, index))?;
-    sockopt::set_ipv6_multicast_if(&socket, index)?;
-    sockopt::set_ipv6_multicast_hops(&socket, HOPS.into())?;
-    Ok(MdnsSocket {
-        socket: socket.into(),
-        asks: Some(SocketAddrV6::new(GROUP_V6, MDNS_PORT, 0, index).into()),
-        multicast: false,
-    })
-}
-
-/// One socket for both: answers to us alone are missed in IPv4, and asked for again in the group.
-fn group_v4(index: u32) -> io::Result<MdnsSocket> {
-    let any = std::net::Ipv4Addr::UNSPECIFIED;
-    let group = SocketAddrV4::new(GROUP_V4, MDNS_PORT);
-    let socket = open(AddressFamily::INET)?;
-    bind(&socket, &group)?;
-    sockopt::set_ip_add_membership_with_ifindex(&socket, &GROUP_V4, &any, index)?;
-    sockopt::set_ip_multicast_if_with_ifindex(&socket, &GROUP_V4, &any, index)?;
-    sockopt::set_ip_multicast_ttl(&socket, HOPS.into())?;
-    Ok(MdnsSocket {
-        socket: socket.into(),
-        asks: Some(group.into()),
-        multicast: true,
-    })
 }
 
 /// The addresses of this machine, as far as they matter here.

@@ -51,14 +51,7 @@ pub(crate) const APPLET: Applet = Applet {
     about: "give the password to Debian's cryptroot",
     help: HELP,
     privilege: Privilege::None,
-    start: |applet, arguments| {
-        let action = parse(arguments);
-        applet.run(
-            action,
-            |options| options.debug,
-            |options, log| run(&options, log),
-        )
-    },
+    start: |applet, arguments| applet.run_borrowed(parse(arguments), |options| options.debug, run),
 };
 
 const HELP: &str = "\

@@ -36,12 +36,7 @@ pub(crate) const APPLET: Applet = Applet {
     help: HELP,
     privilege: Privilege::None,
     start: |applet, arguments| {
-        let action = parse(arguments);
-        applet.run(
-            action,
-            |options| options.debug,
-            |options, log| serve(&options, log),
-        )
+        applet.run_borrowed(parse(arguments), |options| options.debug, serve)
     },
 };
 

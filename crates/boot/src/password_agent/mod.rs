@@ -36,12 +36,7 @@ pub(crate) const APPLET: Applet = Applet {
     help: HELP,
     privilege: Privilege::None,
     start: |applet, arguments| {
-        let action = options::parse(arguments);
-        applet.run(
-            action,
-            |options| options.debug,
-            |options, log| answer(&options, log),
-        )
+        applet.run_borrowed(options::parse(arguments), |options| options.debug, answer)
     },
 };
 

@@ -30,14 +30,7 @@ pub(crate) const APPLET: Applet = Applet {
     about: "ask for the password on Plymouth's screen",
     help: HELP,
     privilege: Privilege::Root,
-    start: |applet, arguments| {
-        let action = parse(arguments);
-        applet.run(
-            action,
-            |options| options.debug,
-            |options, log| ask(&options, log),
-        )
-    },
+    start: |applet, arguments| applet.run_borrowed(parse(arguments), |options| options.debug, ask),
 };
 
 const HELP: &str = "\

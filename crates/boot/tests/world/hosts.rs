@@ -7,7 +7,7 @@ use std::net::{Ipv6Addr, SocketAddrV6, TcpListener, UdpSocket};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use crate::world::{Answer, Machine, Server};
+use crate::world::{Answer, Machine, PASSWORD, Server};
 
 /// Tells this very program that it is the server in a namespace, and where the payload is.
 const SERVE: &str = "NIGHTLATCH_TEST_SERVE";
@@ -43,9 +43,14 @@ impl Host {
     }
 
     pub(crate) fn cable_to(&self, other: &Self) {
-        let ours = ["link", "add", "wire", "netns", &self.0, "type", "veth"];
-        ip(&[&ours[..], &["peer", "name", "wire", "netns", &other.0]].concat());
+        self.cable("wire", other, "wire");
         other.ip(&["link", "set", "wire", "up"]);
+    }
+
+    /// A link between two hosts: `end` here and `other_end` there, both down.
+    pub(crate) fn cable(&self, end: &str, other: &Self, other_end: &str) {
+        let ours = ["link", "add", end, "netns", &self.0, "type", "veth"];
+        ip(&[&ours[..], &["peer", "name", other_end, "netns", &other.0]].concat());
     }
 
     /// The flags of the interface, without those of the cable.
@@ -95,6 +100,38 @@ impl Drop for Host {
             .args(["netns", "delete", &self.0])
             .status();
     }
+}
+
+/// A host whose interface `end` is joined by a cable to the `wire` of another. `None` when namespaces cannot be made.
+pub(crate) fn joined(end: &str) -> Option<(Host, Host)> {
+    possible().then(|| {
+        let (here, there) = (Host::new(), Host::new());
+        here.cable(end, &there, "wire");
+        there.ip(&["link", "set", "wire", "up"]);
+        (here, there)
+    })
+}
+
+/// Such a host, a machine to boot on it, and the server for it on the other host.
+pub(crate) fn served(end: &str) -> Option<(Host, Machine, (Ended, Host))> {
+    let (here, there) = joined(end)?;
+    let machine = Machine::new();
+    let (server, _port) = there.serve(&machine);
+    Some((here, machine, (server, there)))
+}
+
+/// Runs a client that must print the password; returns its log.
+pub(crate) fn log_of_success(client: &mut Command) -> String {
+    let output = client.output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.stdout, PASSWORD, "{said}");
+    said
+}
+
+/// The lines of a client's log.
+pub(crate) fn log_lines(client: &mut Child) -> impl Iterator<Item = String> + use<> {
+    let lines = BufReader::new(client.stderr.take().unwrap()).lines();
+    lines.map_while(Result::ok)
 }
 
 /// A process that does not outlive its test.

@@ -76,14 +76,12 @@ fn standard_output_that_takes_nothing_leaves_the_disk_as_it_was() {
     }
 }
 
-#[test]
-fn a_reader_that_leaves_without_reading_costs_the_new_key_slot() {
-    let machine = Machine::new();
-    let disk = machine.disk("disk");
-    // The reader is there while the key is being added, and leaves without having read anything.
+/// Enrols a disk with a reader that is there while the key is being added, and leaves without having read anything:
+/// this fails, and the disk is as before.
+fn enroll_unread(machine: &Machine, disk: &Path, options: &[&str]) {
     let (reader, writer) = std::io::pipe().unwrap();
     let child = machine
-        .command(&[&disk], &[])
+        .command(&[disk], options)
         .stdout(writer)
         .stderr(std::process::Stdio::piped())
         .spawn()
@@ -94,16 +92,20 @@ fn a_reader_that_leaves_without_reading_costs_the_new_key_slot() {
         tv_sec: 120,
         tv_nsec: 0,
     };
-    assert_eq!(
-        poll(&mut section, Some(&patience)),
-        Ok(1),
-        "no section came"
-    );
-    assert_eq!(slots(&disk), ["0", "1"]);
+    let came = poll(&mut section, Some(&patience));
+    assert_eq!(came, Ok(1), "no section came");
+    assert_eq!(slots(disk), ["0", "1"]);
     drop(reader);
     let output = child.wait_with_output().unwrap();
     assert_eq!(output.status.code(), Some(74), "{}", stderr(&output));
-    assert_eq!(slots(&disk), ["0"]);
+    assert_eq!(slots(disk), ["0"]);
+}
+
+#[test]
+fn a_reader_that_leaves_without_reading_costs_the_new_key_slot() {
+    let machine = Machine::new();
+    let disk = machine.disk("disk");
+    enroll_unread(&machine, &disk, &[]);
     assert!(tokens(&disk).is_empty());
     assert!(backups(&machine).is_empty());
 }
@@ -375,24 +377,7 @@ fn an_unbound_key_slot_does_not_count_as_one_that_opens_the_disk() {
 fn a_failed_enrolment_trusts_no_server() {
     let machine = Machine::new();
     let disk = machine.disk("disk");
-    let (reader, writer) = std::io::pipe().unwrap();
-    let child = machine
-        .command(&[&disk], &["--server-key-id", super::SERVER])
-        .stdout(writer)
-        .stderr(std::process::Stdio::piped())
-        .spawn()
-        .unwrap();
-    use rustix::event::{PollFd, PollFlags, Timespec, poll};
-    let mut section = [PollFd::new(&reader, PollFlags::IN)];
-    let patience = Timespec {
-        tv_sec: 120,
-        tv_nsec: 0,
-    };
-    assert_eq!(poll(&mut section, Some(&patience)), Ok(1));
-    drop(reader);
-    let output = child.wait_with_output().unwrap();
-    assert_eq!(output.status.code(), Some(74), "{}", stderr(&output));
-    assert_eq!(slots(&disk), ["0"]);
+    enroll_unread(&machine, &disk, &["--server-key-id", super::SERVER]);
     let trusted = fs::read_to_string(machine.at("keys/trusted-servers")).unwrap_or_default();
     assert!(!trusted.contains(super::SERVER), "{trusted}");
 }

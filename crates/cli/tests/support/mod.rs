@@ -5,10 +5,11 @@
 #![allow(clippy::unwrap_used, reason = "in a test it is the assertion itself")]
 
 use std::fs;
-use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Output};
+
+pub(crate) use nightlatch_test_support::programs::{run, succeed};
 
 pub(crate) const NIGHTLATCH: &str = env!("CARGO_BIN_EXE_nightlatch");
 
@@ -26,26 +27,6 @@ pub(crate) fn peer(place: &str) -> PathBuf {
 /// A temporary directory under /tmp: the sockets of gpg's agent have room for 107 bytes of path only.
 pub(crate) fn directory() -> tempfile::TempDir {
     tempfile::tempdir_in("/tmp").unwrap()
-}
-
-/// Runs a program with `input` on its standard input.
-pub(crate) fn run(command: &mut Command, input: &[u8]) -> Output {
-    let mut child = command
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    // It may have ended without reading it all; its status tells then.
-    let _ = child.stdin.take().unwrap().write_all(input);
-    child.wait_with_output().unwrap()
-}
-
-/// The same, and it must succeed. What it printed.
-pub(crate) fn succeed(command: &mut Command, input: &[u8]) -> Vec<u8> {
-    let output = run(command, input);
-    assert!(output.status.success(), "{command:?}: {}", stderr(&output));
-    output.stdout
 }
 
 pub(crate) fn stderr(output: &Output) -> String {

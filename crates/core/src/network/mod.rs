@@ -114,14 +114,6 @@ impl DeviceMatch {
     }
 }
 
-impl Bond {
-    /// Removes a member; no effect on other names.
-    pub fn remove_member(&mut self, name: &LinkName) {
-        self.members.retain(|member| member != name);
-        self.primary.take_if(|primary| primary == name);
-    }
-}
-
 impl Link {
     /// A link with nothing but its name and kind.
     pub fn new(name: LinkName, kind: LinkKind) -> Self {

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Doubt, Location, Parsed, Place, Problem, SettingsError, SettingsWarning, value};
+use super::{Doubt, Parsed, Place, Problem, SettingsError, SettingsWarning, value};
 use crate::connect::{ServerList, Target, is_interface_name};
 use crate::duration;
 use crate::ini::{Ini, IniEntry, IniSection, is_space};
@@ -80,7 +80,7 @@ pub fn parse(file: &str, text: &str) -> Result<Parsed<MachineSettings>, Vec<Sett
         warnings: Vec::new(),
     };
     for fault in faults {
-        let place = reader.place(fault.line, fault.section.as_deref(), None);
+        let place = Place::new(&reader.file, fault.line, fault.section.as_deref(), None);
         let problem = fault.kind.into();
         reader.errors.push(SettingsError { place, problem });
     }
@@ -123,7 +123,7 @@ impl Reader {
         }
         for (key, entry) in section.entries() {
             if let Err(problem) = self.take(key, entry) {
-                let place = self.place(entry.line(), Some(SECTION), Some(key));
+                let place = Place::new(&self.file, entry.line(), Some(SECTION), Some(key));
                 self.errors.push(SettingsError { place, problem });
             }
         }
@@ -158,7 +158,7 @@ impl Reader {
             let doubt = Doubt::RepeatedServer(word);
             self.doubt(entry.line(), SECTION, Some("connect"), doubt);
         }
-        let place = self.place(entry.line(), Some(SECTION), Some("connect"));
+        let place = Place::new(&self.file, entry.line(), Some(SECTION), Some("connect"));
         let errors = servers.refused.into_iter().map(|refused| SettingsError {
             place: place.clone(),
             problem: Problem::Connect(Box::new(refused)),
@@ -175,19 +175,8 @@ impl Reader {
         }
     }
 
-    fn place(&self, line: usize, section: Option<&str>, key: Option<&str>) -> Place {
-        Place {
-            location: Location {
-                file: self.file.clone(),
-                line,
-            },
-            section: section.map(str::to_owned),
-            key: key.map(str::to_owned),
-        }
-    }
-
     fn doubt(&mut self, line: usize, section: &str, key: Option<&str>, doubt: Doubt) {
-        let place = self.place(line, Some(section), key);
+        let place = Place::new(&self.file, line, Some(section), key);
         self.warnings.push(SettingsWarning { place, doubt });
     }
 }

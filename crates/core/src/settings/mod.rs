@@ -55,6 +55,19 @@ pub struct Place {
     pub key: Option<String>,
 }
 
+impl Place {
+    fn new(file: &Arc<str>, line: usize, section: Option<&str>, key: Option<&str>) -> Self {
+        Self {
+            location: Location {
+                file: file.clone(),
+                line,
+            },
+            section: section.map(str::to_owned),
+            key: key.map(str::to_owned),
+        }
+    }
+}
+
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:", self.location)?;
@@ -263,14 +276,7 @@ pub fn text<'b>(file: &str, bytes: &'b [u8]) -> Result<&'b str, SettingsError> {
         let before = std::str::from_utf8(before).unwrap_or_default();
         let line = before.replace("\r\n", "\n").matches(['\n', '\r']).count() + 1;
         SettingsError {
-            place: Place {
-                location: Location {
-                    file: file.into(),
-                    line,
-                },
-                section: None,
-                key: None,
-            },
+            place: Place::new(&file.into(), line, None, None),
             problem: Problem::NotText(after.first().copied().unwrap_or_default()),
         }
     })

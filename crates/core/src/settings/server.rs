@@ -6,7 +6,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Doubt, Location, Parsed, Place, Problem, SettingsError, SettingsWarning, value};
+use super::{Doubt, Parsed, Place, Problem, SettingsError, SettingsWarning, value};
 use crate::duration;
 use crate::ini::{DEFAULT, Ini, IniEntry, is_space};
 use crate::interpolate::interpolate;
@@ -217,13 +217,13 @@ pub fn parse(file: &str, text: &str) -> Result<Parsed<PartialServerSettings>, Ve
     let mut errors: Vec<SettingsError> = faults
         .into_iter()
         .map(|fault| SettingsError {
-            place: reader.place(fault.line, fault.section.as_deref(), None),
+            place: Place::new(&reader.file, fault.line, fault.section.as_deref(), None),
             problem: fault.kind.into(),
         })
         .collect();
     for (key, entry) in ini.default_section().entries() {
         if let Err(problem) = reader.take(key, entry) {
-            let place = reader.place(entry.line(), Some(DEFAULT), Some(key));
+            let place = Place::new(&reader.file, entry.line(), Some(DEFAULT), Some(key));
             errors.push(SettingsError { place, problem });
         }
     }
@@ -253,14 +253,8 @@ pub fn place_of(file: &str, text: &str, key: &str) -> Place {
     let (ini, _) = Ini::recover(text);
     let section = ini.default_section();
     let entry = section.entries().find(|(name, _)| *name == key);
-    Place {
-        location: Location {
-            file: file.into(),
-            line: entry.map_or(section.line(), |(_, entry)| entry.line()),
-        },
-        section: Some(DEFAULT.to_owned()),
-        key: Some(key.to_owned()),
-    }
+    let line = entry.map_or(section.line(), |(_, entry)| entry.line());
+    Place::new(&file.into(), line, Some(DEFAULT), Some(key))
 }
 
 /// Every key that means something.
@@ -371,19 +365,8 @@ impl Reader<'_> {
         Ok(interpolate(raw, &|key| section.value(key))?)
     }
 
-    fn place(&self, line: usize, section: Option<&str>, key: Option<&str>) -> Place {
-        Place {
-            location: Location {
-                file: self.file.clone(),
-                line,
-            },
-            section: section.map(str::to_owned),
-            key: key.map(str::to_owned),
-        }
-    }
-
     fn doubt(&mut self, line: usize, section: &str, key: Option<&str>, doubt: Doubt) {
-        let place = self.place(line, Some(section), key);
+        let place = Place::new(&self.file, line, Some(section), key);
         self.warnings.push(SettingsWarning { place, doubt });
     }
 }

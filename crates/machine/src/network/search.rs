@@ -2,8 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6, UdpSocket};
-use std::os::fd::OwnedFd;
+use std::net::{IpAddr, Ipv6Addr};
 use std::time::Duration;
 
 use nightlatch_core::network::snapshot::{KernelLink, Snapshot};
@@ -12,25 +11,20 @@ use nightlatch_proto::discovery::{
     Arrival, Browser, BrowserEvent, GROUP_V4, GROUP_V6, InterfaceIndex, MAX_MESSAGE, MDNS_PORT,
 };
 use nightlatch_sys::clock;
+use nightlatch_sys::mdns::{MdnsGroups, MdnsSocket};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, ipproto, socket_with, sockopt};
 
-/// RFC 6762, 11: messages are sent with the largest hop limit.
-const HOPS: u8 = 255;
+const GROUPS: MdnsGroups = MdnsGroups {
+    v6: GROUP_V6,
+    v4: GROUP_V4,
+    port: MDNS_PORT,
+};
 
 /// RFC 6762, 5.2: the first question waits 20 to 120 ms.
 const FIRST_QUESTION: Duration = Duration::from_millis(20);
 
 /// Most messages of one socket that are read before the others are looked at.
 const BATCH: usize = 64;
-
-struct Socket {
-    link: u32,
-    socket: UdpSocket,
-    /// The group that questions go to through this socket, if any do.
-    asks: Option<SocketAddr>,
-    multicast: bool,
-}
 
 /// True when a server could be announced on a link: it is in use, and has neighbours of its own.
 pub(crate) fn is_searched(link: &KernelLink, snapshot: &Snapshot) -> bool {
@@ -62,7 +56,9 @@ pub(super) fn search(
         read(&sockets, &mut browser, now);
         browser.handle_timeout(now);
         while let Some(transmit) = browser.poll_transmit(now) {
-            let asking = sockets.iter().filter(|it| it.link == transmit.interface.0);
+            let asking = sockets
+                .iter()
+                .filter(|socket| socket.interface == transmit.interface.0);
             for socket in asking {
                 if let Some(group) = socket.asks {
                     // The browser asks again by itself.
@@ -83,7 +79,7 @@ pub(super) fn search(
     Ok(found)
 }
 
-fn read(sockets: &[Socket], browser: &mut Browser, now: Monotonic) {
+fn read(sockets: &[MdnsSocket], browser: &mut Browser, now: Monotonic) {
     let mut buffer = vec![0; MAX_MESSAGE];
     for socket in sockets {
         for _ in 0..BATCH {
@@ -91,7 +87,7 @@ fn read(sockets: &[Socket], browser: &mut Browser, now: Monotonic) {
                 break;
             };
             let arrival = Arrival {
-                interface: InterfaceIndex(socket.link),
+                interface: InterfaceIndex(socket.interface),
                 source,
                 multicast: socket.multicast,
                 hop_limit: None,
@@ -102,7 +98,7 @@ fn read(sockets: &[Socket], browser: &mut Browser, now: Monotonic) {
     }
 }
 
-fn wait_for(sockets: &[Socket], time: Duration) -> io::Result<()> {
+fn wait_for(sockets: &[MdnsSocket], time: Duration) -> io::Result<()> {
     let mut descriptors: Vec<PollFd<'_>> = sockets
         .iter()
         .map(|socket| PollFd::new(&socket.socket, PollFlags::IN))
@@ -118,7 +114,7 @@ fn wait_for(sockets: &[Socket], time: Duration) -> io::Result<()> {
 }
 
 /// Sockets for all links. A link on which none can be made is left out; without any the first reason counts.
-fn sockets(wanted: &BTreeSet<u32>, snapshot: &Snapshot) -> io::Result<Vec<Socket>> {
+fn sockets(wanted: &BTreeSet<u32>, snapshot: &Snapshot) -> io::Result<Vec<MdnsSocket>> {
     let mut own: BTreeMap<u32, Ipv6Addr> = BTreeMap::new();
     let mut v4: BTreeSet<u32> = BTreeSet::new();
     for seen in &snapshot.addresses {
@@ -135,10 +131,7 @@ fn sockets(wanted: &BTreeSet<u32>, snapshot: &Snapshot) -> io::Result<Vec<Socket
     let mut sockets = Vec::new();
     let mut failed = None;
     for index in wanted {
-        let v6 = own.get(index).into_iter();
-        let v6 = v6.flat_map(|own| [group_v6(*index), own_v6(*own, *index)]);
-        let v4 = v4.contains(index).then(|| group_v4(*index));
-        for socket in v6.chain(v4) {
+        for socket in GROUPS.sockets(*index, own.get(index).copied(), v4.contains(index)) {
             match socket {
                 Ok(socket) => sockets.push(socket),
                 Err(error) => {
@@ -151,54 +144,4 @@ fn sockets(wanted: &BTreeSet<u32>, snapshot: &Snapshot) -> io::Result<Vec<Socket
         Some(error) if sockets.is_empty() => Err(error),
         _ => Ok(sockets),
     }
-}
-
-fn open(family: AddressFamily) -> io::Result<OwnedFd> {
-    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-    let socket = socket_with(family, SocketType::DGRAM, flags, Some(ipproto::UDP))?;
-    // RFC 6762, 15.1: other programs of this machine may listen too.
-    sockopt::set_socket_reuseaddr(&socket, true)?;
-    sockopt::set_socket_reuseport(&socket, true)?;
-    Ok(socket)
-}
-
-fn group_v6(link: u32) -> io::Result<Socket> {
-    let socket = open(AddressFamily::INET6)?;
-    bind(&socket, &SocketAddrV6::new(GROUP_V6, MDNS_PORT, 0, link))?;
-    sockopt::set_ipv6_add_membership(&socket, &GROUP_V6, link)?;
-    Ok(Socket {
-        link,
-        socket: socket.into(),
-        asks: None,
-        multicast: true,
-    })
-}
-
-fn own_v6(own: Ipv6Addr, link: u32) -> io::Result<Socket> {
-    let socket = open(AddressFamily::INET6)?;
-    bind(&socket, &SocketAddrV6::new(own, MDNS_PORT, 0, link))?;
-    sockopt::set_ipv6_multicast_if(&socket, link)?;
-    sockopt::set_ipv6_multicast_hops(&socket, HOPS.into())?;
-    Ok(Socket {
-        link,
-        socket: socket.into(),
-        asks: Some(SocketAddrV6::new(GROUP_V6, MDNS_PORT, 0, link).into()),
-        multicast: false,
-    })
-}
-
-fn group_v4(link: u32) -> io::Result<Socket> {
-    let any = std::net::Ipv4Addr::UNSPECIFIED;
-    let group = SocketAddrV4::new(GROUP_V4, MDNS_PORT);
-    let socket = open(AddressFamily::INET)?;
-    bind(&socket, &group)?;
-    sockopt::set_ip_add_membership_with_ifindex(&socket, &GROUP_V4, &any, link)?;
-    sockopt::set_ip_multicast_if_with_ifindex(&socket, &GROUP_V4, &any, link)?;
-    sockopt::set_ip_multicast_ttl(&socket, HOPS.into())?;
-    Ok(Socket {
-        link,
-        socket: socket.into(),
-        asks: Some(group.into()),
-        multicast: true,
-    })
 }

@@ -17,9 +17,11 @@ const PASSWORD: &[u8] = b"correct horse battery staple";
 const MAX: usize = 1 << 20;
 const NOW: Wall = Wall::from_unix_micros(1_790_000_000_000_000);
 
-static KEY: LazyLock<SecretKey> = LazyLock::new(|| {
+static KEY: LazyLock<SecretKey> = LazyLock::new(|| key(Algorithm::Curve25519));
+
+fn key(primary: Algorithm) -> SecretKey {
     let pair = generate(&GenerateOptions {
-        primary: Algorithm::Curve25519,
+        primary,
         encryption: Algorithm::Curve25519,
         name: "client",
         comment: "",
@@ -28,7 +30,7 @@ static KEY: LazyLock<SecretKey> = LazyLock::new(|| {
         expires: None,
     });
     SecretKey::from_armored(pair.unwrap().secret_armored.expose()).unwrap()
-});
+}
 
 static SEALED: LazyLock<Vec<u8>> = LazyLock::new(|| {
     let plaintext = Secret::new(PASSWORD.to_vec());
@@ -287,17 +289,7 @@ fn a_signature_that_is_not_over_data_is_none() {
 /// Ed25519 signs no short digests at all.
 #[test]
 fn a_signature_over_an_md5_digest_is_none() {
-    let rsa = Algorithm::Rsa { bits: 2048 };
-    let pair = generate(&GenerateOptions {
-        primary: rsa,
-        encryption: Algorithm::Curve25519,
-        name: "client",
-        comment: "",
-        email: "",
-        created: NOW,
-        expires: None,
-    });
-    let key = SecretKey::from_armored(pair.unwrap().secret_armored.expose()).unwrap();
+    let key = key(Algorithm::Rsa { bits: 2048 });
     let read = |hash| {
         let packets = signed_as(SignatureType::Binary, hash, &key.0.primary_key);
         read_content(&packets, Some(&key.public_key()), MAX).map(|it| it.expose().to_vec())

@@ -95,7 +95,9 @@ pub(super) fn react(call: &MethodCall<'_>, cache: &ClientCache) -> Result<Reacti
         }
         "Reload" => {
             let options: HashMap<String, Variant<'_>> = call.arguments()?;
-            Ok(Reaction::Reload(may_drop(&options)?))
+            // To drop all known clients, or most of them.
+            let may_drop = flag("Reload", "accept-fewer-clients", &options)?;
+            Ok(Reaction::Reload(may_drop))
         }
         "QueryRecords" => {
             let words: HashMap<String, Variant<'_>> = call.arguments()?;
@@ -270,17 +272,7 @@ fn property(call: &MethodCall<'_>) -> Result<Reaction, CallError> {
 
 fn add(call: &MethodCall<'_>) -> Result<Reaction, CallError> {
     let (text, options): (&str, HashMap<String, Variant<'_>>) = call.arguments()?;
-    let mut dry_run = false;
-    for (key, value) in &options {
-        match (key.as_str(), value) {
-            ("dry-run", Variant::Bool(value)) => dry_run = *value,
-            _ => {
-                return Err(CallError::invalid(format!(
-                    "AddClient: unknown option {key}"
-                )));
-            }
-        }
-    }
+    let dry_run = flag("AddClient", "dry-run", &options)?;
     let config = section(text).map_err(|faults| CallError::new(errors::BAD_SECTION, faults))?;
     let config = Box::new(config);
     Ok(Reaction::Command(if dry_run {
@@ -290,16 +282,24 @@ fn add(call: &MethodCall<'_>) -> Result<Reaction, CallError> {
     }))
 }
 
-/// True when the options let a reload drop all known clients, or most of them.
-fn may_drop(options: &HashMap<String, Variant<'_>>) -> Result<bool, CallError> {
-    let mut may_drop = false;
+/// The value of the only option that `method` knows; false without it.
+fn flag(
+    method: &str,
+    known: &str,
+    options: &HashMap<String, Variant<'_>>,
+) -> Result<bool, CallError> {
+    let mut flag = false;
     for (key, value) in options {
-        match (key.as_str(), value) {
-            ("accept-fewer-clients", Variant::Bool(value)) => may_drop = *value,
-            _ => return Err(CallError::invalid(format!("Reload: unknown option {key}"))),
-        }
+        flag = match value {
+            Variant::Bool(value) if key == known => *value,
+            _ => {
+                return Err(CallError::invalid(format!(
+                    "{method}: unknown option {key}"
+                )));
+            }
+        };
     }
-    Ok(may_drop)
+    Ok(flag)
 }
 
 /// Parses the one section in `text`. The error has a line for each fault.

@@ -1,7 +1,7 @@
 //! Between the handshake and the request: a machine that finds this server at several addresses shakes hands at
 //! each, and asks at one. Without asking there is no request.
 
-use std::io::{Read, Write};
+use std::io::Write;
 use std::net::TcpStream;
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use nightlatch_server::session::{Deadlines, SessionEnd, SessionStage, Sessions};
 use rustls::{ServerConnection, StreamOwned};
 
 use crate::gate::Gate;
-use crate::hostile::{GREETING, fetch, key, shows, signer};
+use crate::hostile::{GREETING, WAYS_TO_LEAVE, fetch, key, shows, signer};
 use crate::{SHORT, meet_with, patient};
 
 /// Without a key of its own: hostile peers that are made of rustls do not ask for one.
@@ -20,13 +20,18 @@ fn sessions(gate: &Gate, deadlines: Deadlines) -> Sessions<Gate> {
     Sessions::new(gate.clone(), &tls.offering_to_wait(), deadlines)
 }
 
-/// A machine that has agreed to ask, and does what `then` says.
-fn agreed(mut stream: TcpStream, then: fn(StreamOwned<ServerConnection, TcpStream>)) {
+/// The connection of a machine that offers to ask, before the handshake.
+fn offering_to_ask(stream: &mut TcpStream) -> ServerConnection {
     let key = key();
     let mut config = shows(vec![key.spki().to_vec().into()], signer(&key));
     config.alpn_protocols = vec![b"nightlatch-asks/1".to_vec()];
     stream.write_all(GREETING).unwrap();
-    let mut connection = ServerConnection::new(Arc::new(config)).unwrap();
+    ServerConnection::new(Arc::new(config)).unwrap()
+}
+
+/// A machine that has agreed to ask, and does what `then` says.
+fn agreed(mut stream: TcpStream, then: fn(StreamOwned<ServerConnection, TcpStream>)) {
+    let mut connection = offering_to_ask(&mut stream);
     while connection.is_handshaking() || connection.wants_write() {
         connection.complete_io(&mut stream).unwrap();
     }
@@ -79,24 +84,7 @@ async fn the_key_is_proved_before_asking() {
 
 #[tokio::test]
 async fn a_peer_that_sends_anything_else_or_leaves_makes_no_request() {
-    type Does = fn(StreamOwned<ServerConnection, TcpStream>);
-    let ways: [(&str, Does); 4] = [
-        ("closes in order", |mut tls| {
-            tls.conn.send_close_notify();
-            tls.flush().unwrap();
-            let _ = tls.read(&mut [0]);
-        }),
-        ("closes the connection", drop),
-        ("closes its half", |mut tls| {
-            tls.sock.shutdown(std::net::Shutdown::Write).unwrap();
-            let _ = tls.read(&mut [0]);
-        }),
-        ("says something else", |mut tls| {
-            tls.write_all(b"!").unwrap();
-            let _ = tls.read(&mut [0]);
-        }),
-    ];
-    for (how, does) in ways {
+    for (how, does) in WAYS_TO_LEAVE {
         let gate = Gate::releasing(b"secret");
         let (ended, ()) = meet_with(&sessions(&gate, patient()), move |stream| {
             agreed(stream, does);
@@ -116,11 +104,7 @@ async fn a_peer_that_never_asks_is_disconnected() {
     };
     // On a busy machine it is the handshake that is late.
     let (ended, ()) = meet_with(&sessions(&gate, deadlines), |mut stream| {
-        let key = key();
-        let mut config = shows(vec![key.spki().to_vec().into()], signer(&key));
-        config.alpn_protocols = vec![b"nightlatch-asks/1".to_vec()];
-        stream.write_all(GREETING).unwrap();
-        let mut connection = ServerConnection::new(Arc::new(config)).unwrap();
+        let mut connection = offering_to_ask(&mut stream);
         while connection
             .complete_io(&mut stream)
             .is_ok_and(|(read, _)| read > 0)

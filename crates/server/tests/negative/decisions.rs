@@ -1,6 +1,6 @@
 //! After the handshake: the effect of each decision on the peer, and the calls that the gatekeeper gets.
 
-use std::io::{Read, Write};
+use std::io::Read;
 use std::sync::Arc;
 
 use nightlatch_core::event::Refusal;
@@ -11,7 +11,7 @@ use nightlatch_proto::tls::{BootTls, FetchError, FetchedSecret, ServerTls};
 use nightlatch_server::session::{Deadlines, SessionEnd, SessionStage, Sessions};
 
 use crate::gate::{Gate, Script};
-use crate::hostile::{connected, fetch, key};
+use crate::hostile::{WAYS_TO_LEAVE, connected, fetch, key};
 use crate::{SHORT, meet, meet_with, patient};
 
 #[tokio::test]
@@ -107,24 +107,7 @@ async fn a_permit_that_is_revoked_in_time_releases_nothing() {
 
 #[tokio::test]
 async fn a_peer_that_leaves_while_it_waits_is_reported() {
-    type Leave = fn(rustls::StreamOwned<rustls::ServerConnection, std::net::TcpStream>);
-    let ways: [(&str, Leave); 4] = [
-        ("closes in order", |mut tls| {
-            tls.conn.send_close_notify();
-            tls.flush().unwrap();
-            let _ = tls.read(&mut [0]);
-        }),
-        ("closes the connection", drop),
-        ("closes its half", |mut tls| {
-            tls.sock.shutdown(std::net::Shutdown::Write).unwrap();
-            let _ = tls.read(&mut [0]);
-        }),
-        ("speaks", |mut tls| {
-            tls.write_all(b"hurry up").unwrap();
-            let _ = tls.read(&mut [0]);
-        }),
-    ];
-    for (how, leave) in ways {
+    for (how, leave) in WAYS_TO_LEAVE {
         let gate = Gate::new(Script::Wait);
         let (ended, ()) = meet(&gate, patient(), move |stream| leave(connected(stream))).await;
         assert!(matches!(ended, SessionEnd::Gone), "{how}: {ended:?}");

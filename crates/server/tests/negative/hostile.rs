@@ -12,7 +12,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::AlwaysResolvesServerRawPublicKeys;
 use rustls::sign::{CertifiedKey, SigningKey};
 use rustls::version::TLS13;
-use rustls::{ServerConfig, ServerConnection};
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
 
 pub(crate) const GREETING: &[u8] = b"1\r\n";
 
@@ -125,8 +125,28 @@ pub(crate) fn shake_hands(mut stream: TcpStream, config: ServerConfig) -> io::Re
     Ok(payload)
 }
 
+/// How a peer leaves while the server waits, and what it does for that after its handshake.
+pub(crate) const WAYS_TO_LEAVE: [(&str, Leave); 4] = [
+    ("closes in order", |mut tls| {
+        tls.conn.send_close_notify();
+        tls.flush().unwrap();
+        let _ = tls.read(&mut [0]);
+    }),
+    ("closes the connection", drop),
+    ("closes its half", |mut tls| {
+        tls.sock.shutdown(std::net::Shutdown::Write).unwrap();
+        let _ = tls.read(&mut [0]);
+    }),
+    ("says something", |mut tls| {
+        tls.write_all(b"!").unwrap();
+        let _ = tls.read(&mut [0]);
+    }),
+];
+
+type Leave = fn(StreamOwned<ServerConnection, TcpStream>);
+
 /// Greets and shakes hands; the caller does the rest.
-pub(crate) fn connected(mut stream: TcpStream) -> rustls::StreamOwned<ServerConnection, TcpStream> {
+pub(crate) fn connected(mut stream: TcpStream) -> StreamOwned<ServerConnection, TcpStream> {
     let key = key();
     let config = shows(vec![key.spki().to_vec().into()], signer(&key));
     stream.write_all(GREETING).unwrap();
@@ -138,7 +158,7 @@ pub(crate) fn connected(mut stream: TcpStream) -> rustls::StreamOwned<ServerConn
     while connection.wants_write() {
         connection.write_tls(&mut stream).unwrap();
     }
-    rustls::StreamOwned::new(connection, stream)
+    StreamOwned::new(connection, stream)
 }
 
 /// Keeps a copy of everything that is written.

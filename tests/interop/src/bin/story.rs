@@ -14,6 +14,7 @@ use std::time::Instant;
 use nightlatch_interop::netns::{self, NetnsHost, cable};
 use nightlatch_interop::process::RunningProgram;
 use nightlatch_interop::programs::ours;
+use nightlatch_test_support::programs::succeed;
 
 fn main() {
     let folder = tempfile::tempdir().unwrap();
@@ -130,7 +131,7 @@ impl Demonstration {
             format
                 .args(["--pbkdf-force-iterations", "1000", "--key-file", "-"])
                 .arg(&disk);
-            run_with_input(&mut format, PASSPHRASE);
+            succeed(&mut format, PASSPHRASE);
             (
                 (),
                 "a LUKS2 container of 32 MiB, closed with its owner's passphrase".into(),
@@ -147,7 +148,7 @@ impl Demonstration {
             enroll.args(["enroll", "--name", "tower"]).arg("--dir").arg(self.path("keys"));
             enroll.arg("--key-file").arg(self.path("passphrase")).arg(self.path("disk.luks"));
             enroll.arg("--checker").arg(format!("test -e {}", self.path("alive").display()));
-            let section = String::from_utf8(run_with_input(&mut enroll, b"")).unwrap();
+            let section = String::from_utf8(succeed(&mut enroll, b"")).unwrap();
             // The story is short: so are its deadlines.
             let section = format!("{section}\ninterval = PT1S\ntimeout = PT3S\nextended_timeout = PT3S\n");
             write_private(&self.path("conf/clients.conf"), &section);
@@ -215,7 +216,7 @@ impl Demonstration {
             let mut open = Command::new("cryptsetup");
             open.args(["open", "--test-passphrase", "--key-file", "-"])
                 .arg(self.path("disk.luks"));
-            run_with_input(&mut open, password);
+            succeed(&mut open, password);
             (
                 (),
                 "that password opens the disk (cryptsetup open --test-passphrase)".into(),
@@ -285,24 +286,6 @@ impl Demonstration {
             DemonstrationNetwork::Loopback(_) => Command::new(program),
         }
     }
-}
-
-/// Runs a command to its end with `input` on its standard input; returns its output.
-fn run_with_input(command: &mut Command, input: &[u8]) -> Vec<u8> {
-    let mut child = command
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    child.stdin.take().unwrap().write_all(input).unwrap();
-    let output = child.wait_with_output().unwrap();
-    assert!(
-        output.status.success(),
-        "{command:?}:\n{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
-    output.stdout
 }
 
 /// Born private: the server refuses a file of secrets that others can read.

@@ -134,18 +134,7 @@ impl CheckedMachine {
 
     /// Runs our program on the machine: how it ended, and all that it said.
     fn run(&self, host: &NetnsHost, arguments: &[&str]) -> (Option<i32>, String) {
-        let mut command = host.command("unshare");
-        command
-            .args(["--mount", "--propagation", "private", "sh", "-c", LAY])
-            .arg(self.folder.path())
-            .arg(ours("nightlatch"))
-            .args(arguments);
-        let output = command.output().unwrap();
-        let said = [output.stdout, output.stderr].concat();
-        (
-            output.status.code(),
-            String::from_utf8_lossy(&said).into_owned(),
-        )
+        host.run_laid(LAY, self.folder.path(), arguments)
     }
 
     /// `nightlatch check` on the machine.

@@ -4,8 +4,9 @@ use std::fs;
 use std::os::unix::fs::{FileExt, PermissionsExt, chown};
 
 use nightlatch_store::FILE_NAME;
+use nightlatch_test_support::programs::contents;
 
-use crate::fixture::{Machine, ServerFolders, contents, service};
+use crate::fixture::{Machine, ServerFolders, service};
 
 /// A server with some state.
 fn lived_in() -> ServerFolders {

@@ -248,14 +248,3 @@ pub(crate) fn write_private(path: &Path, bytes: &[u8]) {
     give(&unborn);
     fs::rename(unborn, path).unwrap();
 }
-
-/// Every file of a folder with what is in it.
-pub(crate) fn contents(folder: &Path) -> Vec<(std::ffi::OsString, Vec<u8>)> {
-    let mut all: Vec<_> = fs::read_dir(folder)
-        .unwrap()
-        .map(|entry| entry.unwrap())
-        .map(|entry| (entry.file_name(), fs::read(entry.path()).unwrap()))
-        .collect();
-    all.sort();
-    all
-}

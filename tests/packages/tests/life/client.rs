@@ -33,6 +33,20 @@ fn images(system: &TestSystem) -> Vec<(String, u64, u32)> {
     images.collect()
 }
 
+/// The images, each made since there were those of `before`, and for root alone.
+fn new_images(system: &TestSystem, before: &[(String, u64, u32)]) -> Vec<(String, u64, u32)> {
+    let with = images(system);
+    assert!(
+        !with.is_empty() && with.iter().all(|image| !before.contains(image)),
+        "{with:?}"
+    );
+    assert!(
+        with.iter().all(|(_, _, mode)| *mode == 0o600),
+        "an image is readable: {with:?}"
+    );
+    with
+}
+
 #[test]
 #[ignore = "make deb-test builds the packages first"]
 fn keys_are_made_once_and_kept_until_the_purge_wipes_them() {
@@ -55,15 +69,7 @@ fn keys_are_made_once_and_kept_until_the_purge_wipes_them() {
     let stat = system.run(&["find", KEYS, "-printf", "%u %m\n"]);
     assert_eq!(stat, "root 700\n".to_owned() + &"root 600\n".repeat(4));
 
-    let with = images(&system);
-    assert!(
-        !with.is_empty() && with.iter().all(|image| !before.contains(image)),
-        "{with:?}"
-    );
-    assert!(
-        with.iter().all(|(_, _, mode)| *mode == 0o600),
-        "an image is readable: {with:?}"
-    );
+    let with = new_images(&system, &before);
 
     let said = system.upgrade(&["nightlatch-client", "nightlatch"]);
     assert_eq!(keys(&system), made, "{said}");
@@ -115,13 +121,5 @@ fn dracut_s_images_are_built_too() {
     assert!(!system.file("/usr/sbin/update-initramfs").exists());
     let before = images(&system);
     system.install(&["nightlatch-client", "nightlatch"]);
-    let with = images(&system);
-    assert!(
-        !with.is_empty() && with.iter().all(|image| !before.contains(image)),
-        "{with:?}"
-    );
-    assert!(
-        with.iter().all(|(_, _, mode)| *mode == 0o600),
-        "an image is readable: {with:?}"
-    );
+    new_images(&system, &before);
 }

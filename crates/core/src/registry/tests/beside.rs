@@ -6,12 +6,9 @@ use crate::checker::LastCheck;
 use crate::client::saved::Trust;
 use crate::event::{Alarm, Ask, DisableReason, Durability, Event, Grant, Refusal, RequestId};
 use crate::name::ClientName;
-use crate::registry::{Action, DecisionError, RegistryLimits, RequestAnswer};
+use crate::registry::{Action, DecisionError, RegistryLimits};
 use crate::settings::client::ClientConfig;
 use crate::settings::client::Setting;
-
-const PROOF: &str = "builtin:ssh-hostkey ssh-ed25519 \
-                     AAAAC3NzaC1lZDI1NTE5AAAAIAEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEB";
 
 /// A section whose checker proves the private key.
 fn proving(number: u8, name: &str) -> ClientConfig {
@@ -42,10 +39,6 @@ fn prove(world: &mut World, name: &str) {
         .registry
         .handle_check_finished(id, LastCheck::Exited(0), world.now);
     world.actions();
-}
-
-fn is_released(world: &mut World, number: u8) -> bool {
-    matches!(world.answer(number), Some(RequestAnswer::Release(_)))
 }
 
 fn refusals(actions: &[Action]) -> Vec<(Refusal, bool, Option<Alarm>)> {

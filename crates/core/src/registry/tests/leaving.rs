@@ -4,41 +4,11 @@
 use super::world::*;
 use crate::client::saved::{Life, Trust};
 use crate::event::{DisableReason, Event, Refusal};
-use crate::name::ClientName;
 use crate::registry::mass_removal;
 use crate::settings::client::ClientConfig;
 use crate::settings::client::Setting;
 
 const BOTH: [bool; 2] = [false, true];
-
-fn named(number: u8, name: &str) -> ClientConfig {
-    let mut config = config(number);
-    config.name = ClientName::new(name).unwrap();
-    config
-}
-
-/// Reads the configuration again, by a reload or by a restart.
-fn read(
-    world: &mut World,
-    live: bool,
-    configured: Vec<ClientConfig>,
-) -> Vec<crate::registry::Action> {
-    if live {
-        world
-            .registry
-            .reload(configured, world.now, &mut |most| most / 2);
-        world.actions()
-    } else {
-        world.restart(configured, seconds(1), false)
-    }
-}
-
-fn is_released(world: &mut World, number: u8) -> bool {
-    matches!(
-        world.answer(number),
-        Some(crate::registry::RequestAnswer::Release(_))
-    )
-}
 
 #[test]
 fn a_disable_survives_a_configuration_that_is_empty_for_a_moment() {

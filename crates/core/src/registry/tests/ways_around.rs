@@ -4,35 +4,9 @@ use super::world::*;
 use crate::checker::LastCheck;
 use crate::client::saved::Trust;
 use crate::event::{Alarm, Event};
-use crate::name::ClientName;
-use crate::registry::{ConfiguredClients, RegistryLimits, RequestAnswer};
+use crate::registry::{ConfiguredClients, RegistryLimits};
 use crate::settings::client::ClientConfig;
 use crate::settings::client::Setting;
-
-fn named(number: u8, name: &str) -> ClientConfig {
-    let mut config = config(number);
-    config.name = ClientName::new(name).unwrap();
-    config
-}
-
-fn read(
-    world: &mut World,
-    live: bool,
-    configured: Vec<ClientConfig>,
-) -> Vec<crate::registry::Action> {
-    if live {
-        world
-            .registry
-            .reload(configured, world.now, &mut |most| most / 2);
-        world.actions()
-    } else {
-        world.restart(configured, seconds(1), false)
-    }
-}
-
-fn is_released(world: &mut World, number: u8) -> bool {
-    matches!(world.answer(number), Some(RequestAnswer::Release(_)))
-}
 
 fn disabled(all: Vec<ClientConfig>) -> World {
     let mut world = World::new(all);
@@ -40,9 +14,6 @@ fn disabled(all: Vec<ClientConfig>) -> World {
     world.actions();
     world
 }
-
-const PROOF: &str = "builtin:ssh-hostkey ssh-ed25519 \
-                     AAAAC3NzaC1lZDI1NTE5AAAAIAEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEB";
 
 #[test]
 fn a_new_section_with_the_key_of_a_disabled_client_is_closed_at_a_reload() {

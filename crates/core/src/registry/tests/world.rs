@@ -49,6 +49,17 @@ pub(super) fn config_with(number: u8, change: impl FnOnce(&mut ClientSettings)) 
     config
 }
 
+/// Client `number` under another name.
+pub(super) fn named(number: u8, name: &str) -> ClientConfig {
+    let mut config = config(number);
+    config.name = ClientName::new(name).unwrap();
+    config
+}
+
+/// A checker that proves the private key.
+pub(super) const PROOF: &str = "builtin:ssh-hostkey ssh-ed25519 \
+                                AAAAC3NzaC1lZDI1NTE5AAAAIAEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEB";
+
 /// A store: durable changes are written at once, the others with [`Self::flush`].
 #[derive(Default, Clone, Debug)]
 pub(super) struct Disk {
@@ -230,6 +241,21 @@ impl World {
         let deadline = self.client(number).deadline?;
         Some(deadline.mono.since(self.now.mono))
     }
+}
+
+/// Reads the configuration again, by a reload or by a restart.
+pub(super) fn read(world: &mut World, live: bool, configured: Vec<ClientConfig>) -> Vec<Action> {
+    if !live {
+        return world.restart(configured, seconds(1), false);
+    }
+    world
+        .registry
+        .reload(configured, world.now, &mut |most| most / 2);
+    world.actions()
+}
+
+pub(super) fn is_released(world: &mut World, number: u8) -> bool {
+    matches!(world.answer(number), Some(RequestAnswer::Release(_)))
 }
 
 pub(super) fn at_boot() -> Now {

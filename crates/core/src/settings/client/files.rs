@@ -62,7 +62,7 @@ fn read_file(index: usize, name: &str, text: &str, errors: &mut Findings<Setting
     let name: Arc<str> = name.into();
     let (ini, faults) = Ini::recover(text);
     for fault in faults {
-        let place = place(&name, fault.line, fault.section.as_deref(), None);
+        let place = Place::new(&name, fault.line, fault.section.as_deref(), None);
         let problem = fault.kind.into();
         errors.add(index, SettingsError { place, problem });
     }
@@ -99,7 +99,7 @@ fn read_clients(
             }
             errors.extend(index, reader.errors);
             warnings.extend(index, reader.warnings);
-            let place = place(name, section.line(), Some(section.name()), None);
+            let place = Place::new(name, section.line(), Some(section.name()), None);
             if let Some(first) = seen.get(section.name()) {
                 let first = first.clone();
                 let problem = Problem::DuplicateClient { first };
@@ -128,7 +128,7 @@ fn doubt_keys(files: &[File], warnings: &mut Findings<SettingsWarning>) {
     for (index, name, section) in sections() {
         for (key, entry) in unknown(section).filter(|(key, _)| !used.contains(*key)) {
             if let Some(suggestion) = suggest::nearest(key, keys()) {
-                let place = place(name, entry.line(), Some(section.name()), Some(key));
+                let place = Place::new(name, entry.line(), Some(section.name()), Some(key));
                 let doubt = Doubt::UnknownKey { suggestion };
                 warnings.add(index, SettingsWarning { place, doubt });
             }
@@ -162,17 +162,6 @@ fn doubt_same_key_ids(clients: &[Found], warnings: &mut Findings<SettingsWarning
         } else {
             owners.insert(key_id, &found.client);
         }
-    }
-}
-
-fn place(file: &Arc<str>, line: usize, section: Option<&str>, key: Option<&str>) -> Place {
-    Place {
-        location: Location {
-            file: file.clone(),
-            line,
-        },
-        section: section.map(str::to_owned),
-        key: key.map(str::to_owned),
     }
 }
 

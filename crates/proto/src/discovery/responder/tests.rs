@@ -5,23 +5,8 @@ use simple_dns::rdata::{AAAA, PTR, RData, SRV};
 use simple_dns::{CLASS, Name, QTYPE, Question, ResourceRecord, TYPE};
 
 use super::*;
+use crate::discovery::tests::{ETH, WLAN, at, from};
 use crate::discovery::{Browser, BrowserEvent, SERVICE_TYPE};
-
-const ETH: InterfaceIndex = InterfaceIndex(3);
-const WLAN: InterfaceIndex = InterfaceIndex(7);
-
-fn at(millis: u64) -> Monotonic {
-    Monotonic::from_boot(Duration::from_millis(millis))
-}
-
-fn from(source: &str) -> Arrival {
-    Arrival {
-        interface: ETH,
-        source: source.parse().unwrap(),
-        multicast: true,
-        hop_limit: None,
-    }
-}
 
 fn ip(address: &str) -> IpAddr {
     address.parse().unwrap()
