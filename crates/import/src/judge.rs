@@ -6,7 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use nightlatch_core::checker::Checker;
-use nightlatch_core::client::saved::{Life, Present, SavedClient, SavedDeadline, SavedState};
+use nightlatch_core::client::saved::{
+    ClientPresence, PresentClient, SavedClient, SavedDeadline, SavedState,
+};
 use nightlatch_core::secret::Secret;
 use nightlatch_core::settings::client::{ClientConfig, ClientSettings};
 use nightlatch_core::time::{BootId, Now, Wall};
@@ -71,7 +73,7 @@ pub(crate) fn removed(config: &ClientConfig, configured: &StockSettings) -> Impo
             configured: settings(configured, config, &mut Vec::new()),
             configured_secret: config.secret.digest(),
             added: None,
-            life: Life::Removed,
+            presence: ClientPresence::Removed,
         }),
     }
 }
@@ -112,7 +114,7 @@ pub(crate) fn present(
         renewed: false,
         needs_proof: false,
     };
-    let life = Life::Present(Box::new(Present {
+    let presence = ClientPresence::Present(Box::new(PresentClient {
         settings: in_force,
         secret: secret.map(Arc::new),
         state,
@@ -126,7 +128,7 @@ pub(crate) fn present(
             configured,
             configured_secret: config.secret.digest(),
             added: None,
-            life,
+            presence,
         }),
     })
 }

@@ -33,7 +33,7 @@ use crate::applet::{Applet, AppletError, Ending, Privilege, protect_memory};
 use crate::cli::{CliAction, UsageError};
 use crate::exit::Exit;
 use crate::kernel_command_line;
-use crate::log::{AppletLog, chain};
+use crate::log::{AppletLog, format_error};
 use crate::output::write_out;
 use attempt::Credentials;
 use files::Files;
@@ -96,7 +96,7 @@ pub(crate) fn use_fallback(options: &mut ClientOptions, log: AppletLog) {
     if options.devices.is_empty()
         && let Err(error) = options.use_interfaces(&[named])
     {
-        log.info(&format!("left out {INTERFACE}: {}", chain(&error)));
+        log.info(&format!("left out {INTERFACE}: {}", format_error(&error)));
     }
 }
 

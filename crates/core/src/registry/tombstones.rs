@@ -4,7 +4,7 @@
 use std::collections::{BTreeSet, HashMap};
 
 use crate::client::deadline::restore;
-use crate::client::saved::{Holder, Life, SavedClient, SavedDeadline, Tombstone};
+use crate::client::saved::{ClientPresence, Holder, SavedClient, SavedDeadline, Tombstone};
 use crate::settings::client::ClientConfig;
 use crate::time::{BootId, Now, Wall};
 
@@ -61,7 +61,7 @@ impl TombstoneIndex {
             .cloned()
             .collect();
         let changed = enabled.into_iter().map(|mut tombstone| {
-            if let Life::Present(present) = &mut tombstone.client.life {
+            if let ClientPresence::Present(present) = &mut tombstone.client.presence {
                 present.state.enabled = false;
                 present.state.deadline = None;
                 present.state.needs_proof = true;
@@ -94,9 +94,9 @@ impl TombstoneIndex {
 }
 
 fn drop_order(tombstone: &Tombstone) -> (bool, Wall, Holder) {
-    let left_disabled = match &tombstone.client.life {
-        Life::Present(present) => !present.state.enabled,
-        Life::Removed => true,
+    let left_disabled = match &tombstone.client.presence {
+        ClientPresence::Present(present) => !present.state.enabled,
+        ClientPresence::Removed => true,
     };
     (left_disabled, tombstone.since, tombstone.holder())
 }
@@ -107,8 +107,8 @@ pub(super) fn stricter(
     other: SavedClient,
     (boot, now): (BootId, Now),
 ) -> SavedClient {
-    match (&mut row.life, other.life) {
-        (Life::Present(mine), Life::Present(theirs)) => {
+    match (&mut row.presence, other.presence) {
+        (ClientPresence::Present(mine), ClientPresence::Present(theirs)) => {
             if !theirs.state.enabled {
                 mine.state.enabled = false;
                 mine.state.deadline = None;
@@ -119,8 +119,8 @@ pub(super) fn stricter(
             let ends = |it: &SavedDeadline| restore(it, boot, now).0;
             mine.state.denied = denied.into_iter().flatten().max_by_key(ends);
         }
-        (life, Life::Removed) => *life = Life::Removed,
-        (Life::Removed, Life::Present(_)) => {}
+        (presence, ClientPresence::Removed) => *presence = ClientPresence::Removed,
+        (ClientPresence::Removed, ClientPresence::Present(_)) => {}
     }
     row
 }

@@ -6,7 +6,10 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Doubt, Location, Parsed, Place, Problem, SettingsError, SettingsWarning, value};
+use super::{
+    Location, Parsed, Problem, SettingLocation, SettingsError, SettingsWarning, WarningReason,
+    value,
+};
 use crate::duration;
 use crate::ini::{DEFAULT, Ini, IniEntry, is_space};
 use crate::interpolate::interpolate;
@@ -208,7 +211,7 @@ impl FromStr for LogLevel {
 /// so a single `%` is one; numbers and yes/no go through `%(name)s` references, as in Mandos.
 pub fn parse(file: &str, text: &str) -> Result<Parsed<PartialServerSettings>, Vec<SettingsError>> {
     let (ini, faults) = Ini::recover(text);
-    let mut reader = Reader {
+    let mut reader = ServerReader {
         ini: &ini,
         file: file.into(),
         settings: PartialServerSettings::default(),
@@ -229,11 +232,11 @@ pub fn parse(file: &str, text: &str) -> Result<Parsed<PartialServerSettings>, Ve
     }
     for section in ini.sections() {
         let read = DEFAULT;
-        reader.doubt(
+        reader.warn(
             section.line(),
             section.name(),
             None,
-            Doubt::IgnoredSection { read },
+            WarningReason::IgnoredSection { read },
         );
     }
     if !errors.is_empty() {
@@ -249,11 +252,11 @@ pub fn parse(file: &str, text: &str) -> Result<Parsed<PartialServerSettings>, Ve
 }
 
 /// The place of `key` in the server's file, for a value that is checked elsewhere.
-pub fn place_of(file: &str, text: &str, key: &str) -> Place {
+pub fn place_of(file: &str, text: &str, key: &str) -> SettingLocation {
     let (ini, _) = Ini::recover(text);
     let section = ini.default_section();
     let entry = section.entries().find(|(name, _)| *name == key);
-    Place {
+    SettingLocation {
         location: Location {
             file: file.into(),
             line: entry.map_or(section.line(), |(_, entry)| entry.line()),
@@ -288,14 +291,14 @@ pub const KEYS: [&str; 21] = [
     "keep_records",
 ];
 
-struct Reader<'i> {
+struct ServerReader<'i> {
     ini: &'i Ini,
     file: Arc<str>,
     settings: PartialServerSettings,
     warnings: Vec<SettingsWarning>,
 }
 
-impl Reader<'_> {
+impl ServerReader<'_> {
     fn take(&mut self, key: &str, entry: &IniEntry) -> Result<(), Problem> {
         let raw = entry.value();
         match key {
@@ -340,11 +343,11 @@ impl Reader<'_> {
                 self.settings.keep_records = Some(kept);
             }
             _ => {
-                let doubt = match suggest::nearest(key, KEYS) {
-                    Some(suggestion) => Doubt::UnknownKey { suggestion },
-                    None => Doubt::UnknownSetting,
+                let reason = match suggest::nearest(key, KEYS) {
+                    Some(suggestion) => WarningReason::UnknownKey { suggestion },
+                    None => WarningReason::UnknownSetting,
                 };
-                self.doubt(entry.line(), DEFAULT, Some(key), doubt);
+                self.warn(entry.line(), DEFAULT, Some(key), reason);
             }
         }
         Ok(())
@@ -371,8 +374,8 @@ impl Reader<'_> {
         Ok(interpolate(raw, &|key| section.value(key))?)
     }
 
-    fn place(&self, line: usize, section: Option<&str>, key: Option<&str>) -> Place {
-        Place {
+    fn place(&self, line: usize, section: Option<&str>, key: Option<&str>) -> SettingLocation {
+        SettingLocation {
             location: Location {
                 file: self.file.clone(),
                 line,
@@ -382,9 +385,9 @@ impl Reader<'_> {
         }
     }
 
-    fn doubt(&mut self, line: usize, section: &str, key: Option<&str>, doubt: Doubt) {
+    fn warn(&mut self, line: usize, section: &str, key: Option<&str>, reason: WarningReason) {
         let place = self.place(line, Some(section), key);
-        self.warnings.push(SettingsWarning { place, doubt });
+        self.warnings.push(SettingsWarning { place, reason });
     }
 }
 

@@ -9,7 +9,7 @@ use nightlatch_bus::own::RecordQuery;
 use nightlatch_bus::property::{Property, PropertyValue};
 use nightlatch_bus::proxy::MandosProxy;
 use nightlatch_bus::signal::{ServerSignal, SignalStream};
-use nightlatch_core::chain::chain;
+use nightlatch_core::error_chain::format_error;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 
 use crate::monitor::event::{Act, ClientAction, ClientSignal, Event, ServerKind};
@@ -56,14 +56,17 @@ async fn connect(
 ) -> Result<(), String> {
     let server = MandosProxy::connect()
         .await
-        .map_err(|error| chain(&error))?;
-    let mut signals = server.signals().await.map_err(|error| chain(&error))?;
+        .map_err(|error| format_error(&error))?;
+    let mut signals = server
+        .signals()
+        .await
+        .map_err(|error| format_error(&error))?;
     let mut again = tokio::time::interval(ASK_AGAIN);
     again.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
     if signals.server_is_running() {
         greet(&server, &mut signals, events).await?;
     } else if events
-        .send(Event::Disconnected(chain(&BusError::NoServer)))
+        .send(Event::Disconnected(format_error(&BusError::NoServer)))
         .is_err()
     {
         return Ok(());
@@ -122,7 +125,7 @@ async fn warn(server: MandosProxy, events: UnboundedSender<Event>) {
 
 /// A server that goes while it is greeted will be heard of again when it comes back.
 fn gone_again(error: BusError, events: &UnboundedSender<Event>) -> Result<(), String> {
-    let why = chain(&error);
+    let why = format_error(&error);
     if !matches!(error, BusError::NoServer | BusError::ServerGone) {
         return Err(why);
     }
@@ -181,7 +184,7 @@ fn translate(signal: ServerSignal) -> Option<Event> {
         }
         ServerSignal::ClientNotFound { key_id, address } => Event::Unknown { key_id, address },
         ServerSignal::Recorded(line) => Event::Recorded(line),
-        ServerSignal::ServerGone => Event::Disconnected(chain(&BusError::NoServer)),
+        ServerSignal::ServerGone => Event::Disconnected(format_error(&BusError::NoServer)),
         // Its caller has to read all clients.
         ServerSignal::ServerCame => return None,
     };
@@ -206,7 +209,7 @@ async fn carry_out(server: MandosProxy, wish: ServerRequest, events: UnboundedSe
             let records = server.query_records(&query).await.map(|page| page.lines);
             drop(events.send(Event::Answered {
                 path,
-                reason: reason.unwrap_or_else(|error| chain(&error)),
+                reason: reason.unwrap_or_else(|error| format_error(&error)),
                 records: records.unwrap_or_default(),
             }));
         }
@@ -267,10 +270,10 @@ async fn decide(
 
 fn refuse(events: &UnboundedSender<Event>, wish: ServerRequest, error: &BusError) {
     let event = match wish {
-        ServerRequest::Do(deed) => Event::Failed(deed, chain(error)),
+        ServerRequest::Do(deed) => Event::Failed(deed, format_error(error)),
         ServerRequest::Ask(path, _) => Event::Answered {
             path,
-            reason: chain(error),
+            reason: format_error(error),
             records: Vec::new(),
         },
     };

@@ -7,7 +7,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use nightlatch_console::report::{Level, Report};
-use nightlatch_core::chain::chain;
+use nightlatch_core::error_chain::format_error;
 use sha2::{Digest, Sha256};
 
 use super::archive::{self, Members, ReadMode};
@@ -184,7 +184,7 @@ impl Image {
         let members = match archive::open(&self.path, |path| compare::wanted(&all, path)) {
             Ok(members) => members,
             Err(error) => {
-                self.say(Level::Failed, &chain(&error), report);
+                self.say(Level::Failed, &format_error(&error), report);
                 return BTreeSet::new();
             }
         };

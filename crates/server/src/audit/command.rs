@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use nightlatch_core::alarm_queue::{AlarmQueue, QueuedAlarm};
-use nightlatch_core::record::Entry;
+use nightlatch_core::record::RecordEntry;
 use nightlatch_sys::clock;
 use nightlatch_sys::process::kill_group;
 use tokio::io::AsyncWriteExt;
@@ -56,7 +56,7 @@ impl AlarmCommand {
     }
 
     /// Runs the command for `entry`, which calls for a person; `kind` tells it from others about the client.
-    pub(crate) fn tell(&self, kind: &'static str, entry: &Entry) {
+    pub(crate) fn tell(&self, kind: &'static str, entry: &RecordEntry) {
         let record = Arc::clone(&entry.text);
         self.queue.lock().push(entry.client.as_ref(), kind, record);
         self.queue.pushed.notify_one();

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use nightlatch_core::calendar::DateTime;
 use nightlatch_core::event::{Alarm, RecordContent};
 use nightlatch_core::name::ClientName;
-use nightlatch_core::record::Entry;
+use nightlatch_core::record::RecordEntry;
 use nightlatch_core::time::Wall;
 use serde::Serialize;
 
@@ -76,7 +76,7 @@ struct Text<'a> {
 }
 
 /// The entry that says this.
-pub(crate) fn entry(content: RecordContent, context: Context<'_>) -> Entry {
+pub(crate) fn entry(content: RecordContent, context: Context<'_>) -> RecordEntry {
     let Context {
         time,
         client,
@@ -103,7 +103,7 @@ pub(crate) fn entry(content: RecordContent, context: Context<'_>) -> Entry {
     };
     // Text and numbers always make JSON.
     let json = serde_json::to_string(&text).unwrap_or_default();
-    Entry {
+    RecordEntry {
         time,
         kind: content.kind,
         client: client.cloned(),

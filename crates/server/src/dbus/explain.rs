@@ -7,7 +7,7 @@ use nightlatch_bus::own::ReleaseVerdict;
 use nightlatch_core::calendar::DateTime;
 use nightlatch_core::duration::in_whole_seconds;
 use nightlatch_core::event::Refusal;
-use nightlatch_core::record::{Kind, Line};
+use nightlatch_core::record::{RecordKind, RecordLine};
 use nightlatch_core::registry::ReleaseForecast;
 use nightlatch_core::time::Wall;
 use serde::Deserialize;
@@ -17,12 +17,17 @@ use super::wire::Map;
 use crate::driver::{self, WaitingRequest};
 
 /// The kinds of records that say why.
-pub(super) const TELLING: &[Kind] = &[Kind::Enabled, Kind::Disabled, Kind::Expired, Kind::Denied];
+pub(super) const TELLING: &[RecordKind] = &[
+    RecordKind::Enabled,
+    RecordKind::Disabled,
+    RecordKind::Expired,
+    RecordKind::Denied,
+];
 
 /// What a record says of why.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Reason {
-    kind: Kind,
+    kind: RecordKind,
     time: Wall,
     who: Option<String>,
     reason: Option<String>,
@@ -43,7 +48,7 @@ impl Reason {
     }
 
     /// Of a record that the server wrote itself.
-    pub(super) fn read(line: &Line) -> Option<Self> {
+    pub(super) fn read(line: &RecordLine) -> Option<Self> {
         let text: Text = serde_json::from_str(&line.text).ok()?;
         let time = moment::parse(text.time.strip_suffix('Z')?).ok()??;
         Some(Self {
@@ -75,12 +80,16 @@ impl Explanation {
         reasons: &[Reason],
         waiting: &[WaitingRequest],
     ) -> Self {
-        let last = |kinds: &[Kind]| reasons.iter().rev().find(|it| kinds.contains(&it.kind));
+        let last = |kinds: &[RecordKind]| reasons.iter().rev().find(|it| kinds.contains(&it.kind));
         match standing {
-            ReleaseForecast::Refused(Refusal::Denied) => denied(view, last(&[Kind::Denied]), until),
+            ReleaseForecast::Refused(Refusal::Denied) => {
+                denied(view, last(&[RecordKind::Denied]), until)
+            }
             ReleaseForecast::Released(_) => enabled(view, until),
             ReleaseForecast::NeedsApproval => asks(view, until, waiting),
-            ReleaseForecast::Refused(_) => disabled(view, last(&[Kind::Disabled, Kind::Expired])),
+            ReleaseForecast::Refused(_) => {
+                disabled(view, last(&[RecordKind::Disabled, RecordKind::Expired]))
+            }
         }
     }
 
@@ -118,7 +127,7 @@ fn disabled(view: &ClientView, why: Option<&Reason>) -> Explanation {
             "disabled",
             "it was disabled, and the audit log no longer says why".to_owned(),
         ),
-        Some(why) if why.kind == Kind::Expired => {
+        Some(why) if why.kind == RecordKind::Expired => {
             let seen = match view.last_checked_ok {
                 Some(seen) => format!("it was last seen up at {}", at(seen)),
                 None => "it was never seen up".to_owned(),
@@ -263,7 +272,7 @@ mod tests {
         }
     }
 
-    fn reason(kind: Kind, minutes_ago: i64) -> Reason {
+    fn reason(kind: RecordKind, minutes_ago: i64) -> Reason {
         Reason {
             kind,
             time: Wall::from_unix_micros(NOW.unix_micros() - minutes_ago * MINUTE),
@@ -288,7 +297,7 @@ mod tests {
 
     #[test]
     fn who_decided_is_told() {
-        let reasons = [reason(Kind::Denied, 1)];
+        let reasons = [reason(RecordKind::Denied, 1)];
         let denied = ReleaseForecast::Refused(Refusal::Denied);
         let (verdict, why, text) = explained(&view(), denied, &reasons);
         assert_eq!((verdict, why), (ReleaseVerdict::Refused, "denied"));
@@ -305,16 +314,16 @@ mod tests {
         view.enabled = false;
         view.expires = None;
         let gone = ReleaseForecast::Refused(Refusal::Disabled);
-        let (verdict, why, text) = explained(&view, gone, &[reason(Kind::Disabled, 5)]);
+        let (verdict, why, text) = explained(&view, gone, &[reason(RecordKind::Disabled, 5)]);
         assert_eq!((verdict, why), (ReleaseVerdict::Refused, "disabled"));
         assert!(
             text.contains("uid 0 (root) disabled it at 2023-11-14 22:08:20 UTC"),
             "{text}"
         );
         let reasons = [
-            reason(Kind::Disabled, 9),
-            reason(Kind::Enabled, 8),
-            reason(Kind::Expired, 5),
+            reason(RecordKind::Disabled, 9),
+            reason(RecordKind::Enabled, 8),
+            reason(RecordKind::Expired, 5),
         ];
         let (_, why, text) = explained(&view, gone, &reasons);
         assert_eq!(why, "expired");

@@ -1,6 +1,6 @@
 //! The calls of our own interface that read the audit log or ask the driver, in a task of their own.
 
-use nightlatch_core::record::{Line, Page, Query};
+use nightlatch_core::record::{RecordLine, RecordPage, RecordQuery};
 use zbus::message::Message;
 
 use super::call::LookupCall;
@@ -29,20 +29,20 @@ impl LookupTask {
         let answer = Message::method_return(&message.header());
         let built = match lookup {
             LookupCall::Records(query) => {
-                let Page { lines, next } = self.records(query).await?;
-                let lines: Vec<String> = lines.iter().map(Line::to_string).collect();
+                let RecordPage { lines, next } = self.records(query).await?;
+                let lines: Vec<String> = lines.iter().map(RecordLine::to_string).collect();
                 answer.build(&(lines, next.unwrap_or(0)))
             }
             LookupCall::Explain(id, view) => {
                 let standing = self.driver.forecast(id).await;
                 let (standing, until) =
                     standing.ok_or_else(|| nightlatch::no_client(&view.name))?;
-                let query = Query {
+                let query = RecordQuery {
                     client: Some(view.name.clone()),
                     kinds: TELLING.to_vec(),
                     limit: EXPLAINING,
                     newest: true,
-                    ..Query::default()
+                    ..RecordQuery::default()
                 };
                 let lines = self.records(query).await?.lines;
                 let reasons: Vec<Reason> = lines.iter().filter_map(Reason::read).collect();
@@ -67,7 +67,7 @@ impl LookupTask {
         built.map_err(|error| CallError::failed(error.to_string()))
     }
 
-    async fn records(&self, query: Query) -> Result<Page, CallError> {
+    async fn records(&self, query: RecordQuery) -> Result<RecordPage, CallError> {
         let page = self.driver.records(query).await.ok_or_else(stopping)?;
         page.map_err(|error| CallError::failed(format!("the record cannot be read: {error}")))
     }

@@ -1,7 +1,7 @@
 //! The table of tombstones: one row for each holder.
 
 use nightlatch_core::checker::LastCheck;
-use nightlatch_core::client::saved::{Holder, Life, SavedState, Tombstone};
+use nightlatch_core::client::saved::{ClientPresence, Holder, SavedState, Tombstone};
 use nightlatch_core::time::Wall;
 use rusqlite::types::Value;
 use rusqlite::{Connection, Row};
@@ -48,14 +48,14 @@ impl TombstoneStatements {
         push_settings(&mut values, &client.configured);
         values.push(client.configured_secret.as_bytes().to_vec().into());
         values.push(blob(client.added.as_ref().map(|secret| secret.expose())));
-        match &client.life {
-            Life::Present(present) => {
+        match &client.presence {
+            ClientPresence::Present(present) => {
                 values.push(true.into());
                 push_settings(&mut values, &present.settings);
                 values.push(blob(present.secret.as_ref().map(|secret| secret.expose())));
                 push_state(&mut values, &present.state);
             }
-            Life::Removed => {
+            ClientPresence::Removed => {
                 values.push(false.into());
                 push_settings(&mut values, &client.configured);
                 values.push(Value::Null);

@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use super::world::*;
 use crate::checker::LastCheck;
 use crate::event::quota::{Admission, MOST, MOST_UNKNOWN, RecordQuotas};
-use crate::event::{Ask, ClientId, Event, RequestId};
+use crate::event::{ClientId, Event, RequestClaims, RequestId};
 use crate::name::ClientName;
 use crate::registry::{Action, RegistryLimits};
 
@@ -133,7 +133,8 @@ impl Recorder {
                 rehearsal,
             } => {
                 let boot = boot.map(|boot| [boot; 16]);
-                let (request, actions) = self.world.ask_as(number, Ask { boot, rehearsal });
+                let (request, actions) =
+                    self.world.ask_as(number, RequestClaims { boot, rehearsal });
                 self.open.push_front(request);
                 self.open.truncate(8);
                 return actions;

@@ -2,7 +2,7 @@
 //! server that has these.
 
 use nightlatch_bus::names::ClientPath;
-use nightlatch_core::record::Line;
+use nightlatch_core::record::RecordLine;
 
 use crate::monitor::event::{Order, ServerKind};
 use crate::monitor::state::{Link, State};
@@ -123,6 +123,6 @@ impl State {
 
 /// Reads a line of the record; `None` for one that is not understood here.
 pub(super) fn read(line: &str) -> Option<Record> {
-    let line: Line = line.parse().ok()?;
+    let line: RecordLine = line.parse().ok()?;
     Record::read(&line.text).ok()
 }

@@ -4,7 +4,7 @@ use nightlatch_bus::own::{ChainEnd, RecordQuery, ServerInfo};
 use nightlatch_bus::proxy::MandosProxy;
 use nightlatch_console::failure::{EX_DATAERR, EX_PROTOCOL, Failure};
 use nightlatch_console::output;
-use nightlatch_core::record::{Chain, Line};
+use nightlatch_core::record::{ChainPosition, RecordLine};
 use serde::Serialize;
 
 /// The result in JSON.
@@ -21,10 +21,10 @@ struct Found {
 #[derive(Debug)]
 struct Followed {
     /// After the last entry followed, or before the first.
-    at: Chain,
+    at: ChainPosition,
     records: u64,
     /// The end that the server stated before the records were read.
-    head: Chain,
+    head: ChainPosition,
     head_seen: bool,
 }
 
@@ -86,7 +86,7 @@ impl Followed {
     }
 
     fn follow(&mut self, text: &str) -> Result<(), Failure> {
-        let line: Line = text.parse().map_err(|error| {
+        let line: RecordLine = text.parse().map_err(|error| {
             broken(format!("what follows number {} is no record", self.at.seq)).because(error)
         })?;
         self.at = self
@@ -118,9 +118,9 @@ impl Followed {
 }
 
 /// A place in the chain as the server states it.
-fn place(end: &ChainEnd, property: &str) -> Result<Chain, Failure> {
+fn place(end: &ChainEnd, property: &str) -> Result<ChainPosition, Failure> {
     if end.seq == 0 {
-        return Ok(Chain::default());
+        return Ok(ChainPosition::default());
     }
     let hash = end.hash.parse().map_err(|_| {
         Failure::new(
@@ -128,7 +128,7 @@ fn place(end: &ChainEnd, property: &str) -> Result<Chain, Failure> {
             format!("{property} of the server holds no hash"),
         )
     })?;
-    Ok(Chain { seq: end.seq, hash })
+    Ok(ChainPosition { seq: end.seq, hash })
 }
 
 fn broken(what: String) -> Failure {
@@ -139,12 +139,12 @@ fn broken(what: String) -> Failure {
 mod tests {
     use super::*;
 
-    fn lines(count: u64) -> Vec<Line> {
-        let mut at = Chain::default();
+    fn lines(count: u64) -> Vec<RecordLine> {
+        let mut at = ChainPosition::default();
         let line = |number: u64| {
             let text = format!("{{\"detail\":\"{number}\"}}");
             at = at.next(&text);
-            Line {
+            RecordLine {
                 seq: at.seq,
                 hash: at.hash,
                 text: text.into(),
@@ -154,7 +154,7 @@ mod tests {
     }
 
     /// Follows lines that should end at `head`, or at the start.
-    fn followed(lines: &[String], head: Option<&Line>) -> Result<u64, String> {
+    fn followed(lines: &[String], head: Option<&RecordLine>) -> Result<u64, String> {
         let head = head.map(|line| ChainEnd {
             seq: line.seq,
             hash: line.hash.to_string(),
@@ -172,8 +172,8 @@ mod tests {
         Ok(followed.records)
     }
 
-    fn texts(lines: &[Line]) -> Vec<String> {
-        lines.iter().map(Line::to_string).collect()
+    fn texts(lines: &[RecordLine]) -> Vec<String> {
+        lines.iter().map(RecordLine::to_string).collect()
     }
 
     #[test]
@@ -204,7 +204,7 @@ mod tests {
             assert!(error.starts_with("the record is not whole: "), "{error}");
         }
         let mut other = lines(5);
-        other[4].hash = Chain::default().hash;
+        other[4].hash = ChainPosition::default().hash;
         assert!(followed(&whole, other.last()).is_err());
     }
 }

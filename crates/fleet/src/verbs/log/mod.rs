@@ -8,8 +8,8 @@ use nightlatch_bus::proxy::MandosProxy;
 use nightlatch_bus::signal::ServerSignal;
 use nightlatch_console::failure::{EX_PROTOCOL, EX_UNAVAILABLE, EX_USAGE, Failure, note};
 use nightlatch_console::output;
-use nightlatch_core::record::Kind;
-use nightlatch_core::record::Line;
+use nightlatch_core::record::RecordKind;
+use nightlatch_core::record::RecordLine;
 use nightlatch_core::time::Wall;
 
 use crate::{bus, when};
@@ -57,7 +57,7 @@ pub struct LogOptions {
 
 /// The kinds of records.
 fn kinds() -> PossibleValuesParser {
-    PossibleValuesParser::new(Kind::ALL.iter().map(|kind| kind.as_str()))
+    PossibleValuesParser::new(RecordKind::ALL.iter().map(|kind| kind.as_str()))
 }
 
 /// Carries the verb out.
@@ -173,7 +173,7 @@ impl Reader<'_> {
 
     /// Shows a record that was told, if it is asked for and new.
     fn heard(&mut self, line: &str) -> Result<(), Failure> {
-        let read: Line = line.parse().map_err(malformed)?;
+        let read: RecordLine = line.parse().map_err(malformed)?;
         let record = Record::read(&read.text).map_err(malformed)?;
         if read.seq <= self.last || !self.wants(&record) {
             return Ok(());
@@ -194,7 +194,7 @@ impl Reader<'_> {
     }
 
     fn show(&mut self, line: &str, text: &mut String) -> Result<(), Failure> {
-        let read: Line = line.parse().map_err(malformed)?;
+        let read: RecordLine = line.parse().map_err(malformed)?;
         self.last = self.last.max(read.seq);
         if self.options.json {
             text.push_str(line);
