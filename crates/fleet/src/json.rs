@@ -6,7 +6,7 @@ use nightlatch_console::output::human;
 use nightlatch_core::time::Wall;
 use serde::Serialize;
 
-use crate::state::State;
+use crate::state::ClientState;
 
 /// One client, as `list --json` and `show --json` have it. Keys may be added, never changed.
 #[derive(Serialize)]
@@ -40,7 +40,7 @@ impl<'c> From<&'c ClientView> for Client<'c> {
     fn from(client: &'c ClientView) -> Self {
         Self {
             name: &client.name,
-            state: State::of(client).word(),
+            state: ClientState::of(client).word(),
             enabled: client.enabled,
             expires: client.expires.map(time),
             host: &client.host,

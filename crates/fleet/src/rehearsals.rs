@@ -81,8 +81,9 @@ fn judge(
             report.bad(name, format!("rehearsed {when}, too long ago"), run());
         }
         None if proof::is_forgeable(client) => {
-            let said = format!("rehearsed {when}, but its checker by ssh-keyscan proves nothing");
-            report.doubtful(name, said, Some(proof::INSTEAD.to_owned()));
+            let finding =
+                format!("rehearsed {when}, but its checker by ssh-keyscan proves nothing");
+            report.doubtful(name, finding, Some(proof::INSTEAD.to_owned()));
         }
         None => report.good(name, format!("rehearsed {when}")),
     }

@@ -1,5 +1,5 @@
 //! The command line of mandos-ctl(8), read as Python's argparse reads it: long options may be cut short
-//! while they stay unambiguous, repeated options all count, and orders keep their order.
+//! while they stay unambiguous, repeated options all count, and commands keep their order.
 //!
 //! By lexopt, for clap gives no order across options.
 
@@ -14,7 +14,7 @@ use nightlatch_console::output;
 use nightlatch_core::duration::{self, DurationError};
 use nightlatch_core::secret::Secret;
 
-use super::order::Order;
+use super::command::CtlCommand;
 use crate::secret_file;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -106,7 +106,7 @@ const OPTIONS: [OptionDefinition; 26] = [
 
 /// The action that a command line selects.
 #[derive(Debug)]
-pub(super) enum Action {
+pub(super) enum CtlAction {
     /// Show the help.
     Help,
     /// Show the version.
@@ -120,7 +120,7 @@ pub(super) enum Action {
 /// The output.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Show {
-    /// Nothing: there are orders.
+    /// Nothing: there are commands.
     Nothing,
     Table,
     /// The table with all columns.
@@ -133,7 +133,7 @@ pub(super) enum Show {
 pub(super) struct Options {
     /// The output.
     pub(super) show: Show,
-    pub(super) orders: Vec<Order>,
+    pub(super) commands: Vec<CtlCommand>,
     /// With which clients; all when there are no names.
     pub(super) clients: Vec<String>,
     /// `--debug`: print the calls.
@@ -168,27 +168,29 @@ pub(super) enum UsageError {
     /// Orders without clients.
     #[error("options require client names or --all")]
     NoClients,
-    /// `--verbose` with orders.
+    /// `--verbose` with commands.
     #[error("--verbose can only be used alone")]
     Verbose,
     /// `--dump-json` with anything.
     #[error("--dump-json can only be used alone")]
     Json,
-    /// `--all` without orders.
+    /// `--all` without commands.
     #[error("--all requires an action")]
     All,
     /// `--is-enabled` for several.
     #[error("--is-enabled requires exactly one client")]
     IsEnabled,
-    /// `--remove` with other orders.
+    /// `--remove` with other commands.
     #[error("--remove can only be combined with --deny")]
     Remove,
 }
 
 /// Reads a command line, without the program's name.
-pub(super) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Action, UsageError> {
+pub(super) fn parse(
+    arguments: impl IntoIterator<Item = OsString>,
+) -> Result<CtlAction, UsageError> {
     let mut parser = Parser::from_args(arguments);
-    let mut reader = Reader::default();
+    let mut reader = OptionReader::default();
     loop {
         let argument = parser.next();
         let Some(argument) = argument.map_err(|error| UsageError::Unknown(error.to_string()))?
@@ -204,8 +206,8 @@ pub(super) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Act
             Arg::Short(letter) => short(letter)?,
         };
         match option.what {
-            OptionEffect::Help => return Ok(Action::Help),
-            OptionEffect::Version => return Ok(Action::Version),
+            OptionEffect::Help => return Ok(CtlAction::Help),
+            OptionEffect::Version => return Ok(CtlAction::Version),
             _ => reader.option(option, &mut parser)?,
         }
     }
@@ -218,13 +220,13 @@ pub(super) fn long_names() -> impl Iterator<Item = &'static str> {
 
 /// The options and names read so far.
 #[derive(Default)]
-struct Reader {
-    orders: Vec<Order>,
+struct OptionReader {
+    commands: Vec<CtlCommand>,
     clients: Vec<String>,
     seen: Vec<&'static OptionDefinition>,
 }
 
-impl Reader {
+impl OptionReader {
     fn option(
         &mut self,
         option: &'static OptionDefinition,
@@ -235,65 +237,67 @@ impl Reader {
             return Err(UsageError::Both(option.shown(), seen.shown()));
         }
         self.seen.push(option);
-        let order = match option.what {
+        let command = match option.what {
             OptionEffect::Text(property) => {
                 let text = text(&option.shown(), value(option, parser)?)?;
-                Order::Set(property, PropertyValue::Text(text))
+                CtlCommand::Set(property, PropertyValue::Text(text))
             }
             OptionEffect::Time(property) => {
                 let text = text(&option.shown(), value(option, parser)?)?;
                 let time = time(&text).map_err(|error| UsageError::Time(option.shown(), error))?;
-                Order::Set(property, PropertyValue::of_length(time))
+                CtlCommand::Set(property, PropertyValue::of_length(time))
             }
-            OptionEffect::Secret => Order::SetSecret(secret(value(option, parser)?)?),
+            OptionEffect::Secret => CtlCommand::SetSecret(secret(value(option, parser)?)?),
             flag => {
                 if let Some(value) = parser.optional_value() {
                     let value = value.to_string_lossy().into_owned();
                     return Err(UsageError::Value(option.shown(), value));
                 }
-                match flag.order() {
-                    Some(order) => order,
+                match flag.command() {
+                    Some(command) => command,
                     None => return Ok(()),
                 }
             }
         };
-        self.orders.push(order);
+        self.commands.push(command);
         Ok(())
     }
 
     /// Refuses what does not go together, in the order of mandos-ctl.
-    fn finish(mut self) -> Result<Action, UsageError> {
+    fn finish(mut self) -> Result<CtlAction, UsageError> {
         let seen = |what| self.seen.iter().any(|option| option.what == what);
-        let (all, orders) = (seen(OptionEffect::All), !self.orders.is_empty());
-        if orders && self.clients.is_empty() && !all {
+        let (all, has_commands) = (seen(OptionEffect::All), !self.commands.is_empty());
+        if has_commands && self.clients.is_empty() && !all {
             return Err(UsageError::NoClients);
         }
-        if seen(OptionEffect::Verbose) && orders {
+        if seen(OptionEffect::Verbose) && has_commands {
             return Err(UsageError::Verbose);
         }
-        if seen(OptionEffect::Json) && (orders || seen(OptionEffect::Verbose)) {
+        if seen(OptionEffect::Json) && (has_commands || seen(OptionEffect::Verbose)) {
             return Err(UsageError::Json);
         }
-        if all && !orders {
+        if all && !has_commands {
             return Err(UsageError::All);
         }
         if seen(OptionEffect::IsEnabled) && self.clients.len() > 1 {
             return Err(UsageError::IsEnabled);
         }
         if seen(OptionEffect::Remove) {
-            let with_it = |order: &Order| matches!(order, Order::Remove | Order::Approve(false));
-            if !self.orders.iter().all(with_it) {
+            let with_it = |command: &CtlCommand| {
+                matches!(command, CtlCommand::Remove | CtlCommand::Approve(false))
+            };
+            if !self.commands.iter().all(with_it) {
                 return Err(UsageError::Remove);
             }
             // What is removed can no longer be denied.
-            self.orders
-                .sort_by_key(|order| matches!(order, Order::Remove));
+            self.commands
+                .sort_by_key(|command| matches!(command, CtlCommand::Remove));
         }
         if seen(OptionEffect::Check) {
-            return Ok(Action::SelfTest);
+            return Ok(CtlAction::SelfTest);
         }
         let show = match (
-            orders,
+            has_commands,
             seen(OptionEffect::Verbose),
             seen(OptionEffect::Json),
         ) {
@@ -302,12 +306,12 @@ impl Reader {
             (_, _, true) => Show::Json,
             _ => Show::Table,
         };
-        Ok(Action::Run(Options {
+        Ok(CtlAction::Run(Options {
             show,
             debug: seen(OptionEffect::Debug),
             // With --all, names make no difference.
             clients: if all { Vec::new() } else { self.clients },
-            orders: self.orders,
+            commands: self.commands,
         }))
     }
 }
@@ -323,18 +327,18 @@ impl OptionEffect {
         }
     }
 
-    /// The order that it gives; `None` when it gives none, or takes a value.
-    fn order(self) -> Option<Order> {
-        let set = |property, value| Some(Order::Set(property, PropertyValue::Boolean(value)));
+    /// The command that it gives; `None` when it gives none, or takes a value.
+    fn command(self) -> Option<CtlCommand> {
+        let set = |property, value| Some(CtlCommand::Set(property, PropertyValue::Boolean(value)));
         match self {
             Self::Enabled(value) => set(Property::Enabled, value),
             Self::CheckerRunning(value) => set(Property::CheckerRunning, value),
             Self::ApprovedByDefault(value) => set(Property::ApprovedByDefault, value),
-            Self::Approve(value) => Some(Order::Approve(value)),
-            Self::Remove => Some(Order::Remove),
-            Self::IsEnabled => Some(Order::IsEnabled),
+            Self::Approve(value) => Some(CtlCommand::Approve(value)),
+            Self::Remove => Some(CtlCommand::Remove),
+            Self::IsEnabled => Some(CtlCommand::IsEnabled),
             // Any time written there counts as a proof of life.
-            Self::Bump => Some(Order::Set(
+            Self::Bump => Some(CtlCommand::Set(
                 Property::LastCheckedOK,
                 PropertyValue::Text(String::new()),
             )),

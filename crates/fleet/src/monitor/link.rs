@@ -12,7 +12,7 @@ use nightlatch_bus::signal::{ServerSignal, SignalStream};
 use nightlatch_core::error_chain::format_error;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 
-use crate::monitor::event::{Act, ClientAction, ClientSignal, Event, ServerKind};
+use crate::monitor::event::{ActionKind, ClientAction, ClientSignal, Event, ServerKind};
 use crate::monitor::state::RECORDS;
 
 /// Pause between a failure and the next attempt.
@@ -193,9 +193,9 @@ fn translate(signal: ServerSignal) -> Option<Event> {
 
 async fn carry_out(server: MandosProxy, wish: ServerRequest, events: UnboundedSender<Event>) {
     match wish {
-        ServerRequest::Do(deed) => {
-            if let Err(error) = act(&server, &deed, &events).await {
-                refuse(&events, ServerRequest::Do(deed), &error);
+        ServerRequest::Do(action) => {
+            if let Err(error) = act(&server, &action, &events).await {
+                refuse(&events, ServerRequest::Do(action), &error);
             }
         }
         ServerRequest::Ask(path, name) => {
@@ -218,23 +218,23 @@ async fn carry_out(server: MandosProxy, wish: ServerRequest, events: UnboundedSe
 
 async fn act(
     server: &MandosProxy,
-    deed: &ClientAction,
+    action: &ClientAction,
     events: &UnboundedSender<Event>,
 ) -> Result<(), BusError> {
-    let path = &deed.path;
+    let path = &action.path;
     let set = |property, value| async move {
         server
             .set(path, property, &PropertyValue::Boolean(value))
             .await
     };
-    match deed.act {
-        Act::Approve | Act::Deny => decide(server, deed, events).await,
-        Act::Enable => set(Property::Enabled, true).await,
-        Act::Disable => set(Property::Enabled, false).await,
-        Act::StartChecker => set(Property::CheckerRunning, true).await,
-        Act::StopChecker => set(Property::CheckerRunning, false).await,
-        Act::CheckedOk => server.checked_ok(path).await,
-        Act::Remove => server.remove(path).await,
+    match action.act {
+        ActionKind::Approve | ActionKind::Deny => decide(server, action, events).await,
+        ActionKind::Enable => set(Property::Enabled, true).await,
+        ActionKind::Disable => set(Property::Enabled, false).await,
+        ActionKind::StartChecker => set(Property::CheckerRunning, true).await,
+        ActionKind::StopChecker => set(Property::CheckerRunning, false).await,
+        ActionKind::CheckedOk => server.checked_ok(path).await,
+        ActionKind::Remove => server.remove(path).await,
     }
 }
 
@@ -242,14 +242,14 @@ async fn act(
 /// asked which one is meant.
 async fn decide(
     server: &MandosProxy,
-    deed: &ClientAction,
+    action: &ClientAction,
     events: &UnboundedSender<Event>,
 ) -> Result<(), BusError> {
-    let approved = deed.act == Act::Approve;
-    if let Some(number) = deed.request {
+    let approved = action.act == ActionKind::Approve;
+    if let Some(number) = action.request {
         return server.decide(number, approved).await;
     }
-    let requests = match server.requests(Some(&deed.name)).await {
+    let requests = match server.requests(Some(&action.name)).await {
         Ok(requests) => requests,
         // A stock server does not tell them apart.
         Err(BusError::NotSupported) => Vec::new(),
@@ -261,16 +261,16 @@ async fn decide(
             let requests = requests.into_iter();
             let requests = requests.map(|it| (it.number, it.peer)).collect();
             // Who does not listen is found out by the caller.
-            drop(events.send(Event::Several(deed.clone(), requests)));
+            drop(events.send(Event::Several(action.clone(), requests)));
             Ok(())
         }
-        _ => server.approve(&deed.path, approved).await,
+        _ => server.approve(&action.path, approved).await,
     }
 }
 
 fn refuse(events: &UnboundedSender<Event>, wish: ServerRequest, error: &BusError) {
     let event = match wish {
-        ServerRequest::Do(deed) => Event::Failed(deed, format_error(error)),
+        ServerRequest::Do(action) => Event::Failed(action, format_error(error)),
         ServerRequest::Ask(path, _) => Event::Answered {
             path,
             reason: format_error(error),

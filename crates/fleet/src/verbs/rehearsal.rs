@@ -84,5 +84,5 @@ pub(crate) async fn run(options: &RehearsalOptions, server: &MandosProxy) -> Res
         true => "ended rehearsals of",
         false => "allowed rehearsals of",
     };
-    outcome::tell(done, &selection.clients, answers, &options.sure)
+    outcome::print(done, &selection.clients, answers, &options.sure)
 }

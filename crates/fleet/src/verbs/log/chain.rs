@@ -9,7 +9,7 @@ use serde::Serialize;
 
 /// The result in JSON.
 #[derive(Serialize)]
-struct Found {
+struct ChainReport {
     whole: bool,
     records: u64,
     first: Option<u64>,
@@ -19,7 +19,7 @@ struct Found {
 
 /// The record as far as it was followed.
 #[derive(Debug)]
-struct Followed {
+struct ChainVerifier {
     /// After the last entry followed, or before the first.
     at: ChainPosition,
     records: u64,
@@ -31,15 +31,15 @@ struct Followed {
 /// Follows the whole chain, and says in one line whether it is whole.
 pub(super) async fn verify(server: &MandosProxy, json: bool) -> Result<u8, Failure> {
     let about = server.about().await.map_err(super::failure)?;
-    let mut followed = Followed::begin(&about)?;
+    let mut verifier = ChainVerifier::begin(&about)?;
     let mut query = RecordQuery {
-        after: followed.at.seq,
+        after: verifier.at.seq,
         ..RecordQuery::default()
     };
     loop {
         let page = server.query_records(&query).await.map_err(super::failure)?;
         for line in &page.lines {
-            followed.follow(line)?;
+            verifier.follow(line)?;
         }
         match page.next {
             // Whoever answers the same page for ever is not followed for ever.
@@ -47,19 +47,19 @@ pub(super) async fn verify(server: &MandosProxy, json: bool) -> Result<u8, Failu
             _ => break,
         }
     }
-    followed.finish()?;
-    let Followed { at, records, .. } = followed;
+    verifier.finish()?;
+    let ChainVerifier { at, records, .. } = verifier;
     // The first followed the anchor, so that this cannot be below zero.
     let first = at.seq - records + 1;
     if json {
-        let found = Found {
+        let report = ChainReport {
             whole: true,
             records,
             first: (records > 0).then_some(first),
             last: (records > 0).then_some(at.seq),
             hash: at.hash.to_string(),
         };
-        output::print(&output::json::text(&found)?)?;
+        output::print(&output::json::text(&report)?)?;
         return Ok(0);
     }
     output::print(&match records {
@@ -72,7 +72,7 @@ pub(super) async fn verify(server: &MandosProxy, json: bool) -> Result<u8, Failu
     Ok(0)
 }
 
-impl Followed {
+impl ChainVerifier {
     /// Begins after the last record that was dropped for its age, as the server states it.
     fn begin(about: &ServerInfo) -> Result<Self, Failure> {
         let at = place(&about.record_anchor, "RecordAnchor")?;
@@ -163,13 +163,13 @@ mod tests {
             record_head: head.unwrap_or_default(),
             ..ServerInfo::default()
         };
-        let mut followed = Followed::begin(&about).map_err(|failure| failure.to_string())?;
+        let mut verifier = ChainVerifier::begin(&about).map_err(|failure| failure.to_string())?;
         lines
             .iter()
-            .try_for_each(|line| followed.follow(line))
-            .and_then(|()| followed.finish())
+            .try_for_each(|line| verifier.follow(line))
+            .and_then(|()| verifier.finish())
             .map_err(|failure| failure.to_string())?;
-        Ok(followed.records)
+        Ok(verifier.records)
     }
 
     fn texts(lines: &[RecordLine]) -> Vec<String> {
