@@ -45,7 +45,7 @@ pub(crate) struct ImportedClient {
 
 /// The time of the import, and the boot that it belongs to.
 #[derive(Clone, Copy)]
-pub(crate) struct Clock {
+pub(crate) struct ImportTime {
     pub(crate) now: Now,
     pub(crate) boot: BootId,
 }
@@ -84,7 +84,7 @@ pub(crate) fn present(
     client: &StockClient,
     configured: &StockSettings,
     secret: Result<Secret, Error>,
-    clock: Clock,
+    clock: ImportTime,
 ) -> Result<ImportedClient, Error> {
     let mut remarks = Vec::new();
     let configured = settings(configured, config, &mut Vec::new());
@@ -136,7 +136,7 @@ pub(crate) fn present(
 fn standing(
     client: &StockClient,
     settings: &ClientSettings,
-    clock: Clock,
+    clock: ImportTime,
     remarks: &mut Vec<String>,
 ) -> (ImportedState, Option<SavedDeadline>) {
     if !client.settings.enabled {
@@ -166,7 +166,7 @@ fn longest(settings: &ClientSettings) -> Duration {
     settings.timeout.max(settings.extended_timeout).max(started)
 }
 
-fn moment(left: Duration, clock: Clock) -> SavedDeadline {
+fn moment(left: Duration, clock: ImportTime) -> SavedDeadline {
     SavedDeadline {
         boot: clock.boot,
         mono: clock.now.mono.after(left),

@@ -15,8 +15,8 @@ const BOOT: BootId = BootId::from_bytes([7; 16]);
 
 const SECOND: i64 = 1_000_000;
 
-fn clock() -> Clock {
-    Clock {
+fn clock() -> ImportTime {
+    ImportTime {
         now: at(0),
         boot: BOOT,
     }
