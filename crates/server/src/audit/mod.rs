@@ -49,7 +49,7 @@ pub(crate) struct Context<'a> {
 
 /// An entry's text.
 #[derive(Serialize, Default)]
-struct Text<'a> {
+struct RecordText<'a> {
     time: String,
     kind: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -84,7 +84,7 @@ pub(crate) fn entry(content: RecordContent, context: Context<'_>) -> RecordEntry
         who,
     } = context;
     let alarm = content.is_alarm();
-    let text = Text {
+    let text = RecordText {
         time: DateTime::from(time).to_rfc3339(),
         kind: content.kind.as_str(),
         client: client.map(ClientName::as_str),

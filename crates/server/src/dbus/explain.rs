@@ -17,7 +17,7 @@ use super::wire::Map;
 use crate::driver::{self, WaitingRequest};
 
 /// The kinds of records that say why.
-pub(super) const TELLING: &[RecordKind] = &[
+pub(super) const EXPLAINING_KINDS: &[RecordKind] = &[
     RecordKind::Enabled,
     RecordKind::Disabled,
     RecordKind::Expired,
@@ -35,7 +35,7 @@ pub(super) struct Reason {
 
 /// What is read of a record's text.
 #[derive(Deserialize)]
-struct Text {
+struct StoredRecord {
     time: String,
     kind: String,
     who: Option<String>,
@@ -49,7 +49,7 @@ impl Reason {
 
     /// Of a record that the server wrote itself.
     pub(super) fn read(line: &RecordLine) -> Option<Self> {
-        let text: Text = serde_json::from_str(&line.text).ok()?;
+        let text: StoredRecord = serde_json::from_str(&line.text).ok()?;
         let time = moment::parse(text.time.strip_suffix('Z')?).ok()??;
         Some(Self {
             kind: text.kind.parse().ok()?,
@@ -62,7 +62,7 @@ impl Reason {
 
 /// The answer.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) struct Explanation {
+pub(super) struct ClientExplanation {
     verdict: ReleaseVerdict,
     reason: &'static str,
     since: Option<Wall>,
@@ -70,7 +70,7 @@ pub(super) struct Explanation {
     text: String,
 }
 
-impl Explanation {
+impl ClientExplanation {
     /// Of a client that looks like `view`, which would get `standing` for as long as `until`, and of which the
     /// record says `reasons`, oldest first.
     pub(super) fn new(
@@ -107,7 +107,7 @@ impl Explanation {
     }
 }
 
-fn disabled(view: &ClientView, why: Option<&Reason>) -> Explanation {
+fn disabled(view: &ClientView, why: Option<&Reason>) -> ClientExplanation {
     let (reason, because) = match why {
         _ if view.needs_proof => (
             "state-lost",
@@ -144,7 +144,7 @@ fn disabled(view: &ClientView, why: Option<&Reason>) -> Explanation {
             ("disabled", format!("{who} disabled it at {since}"))
         }
     };
-    Explanation {
+    ClientExplanation {
         verdict: ReleaseVerdict::Refused,
         reason,
         since: why.map(|why| why.time),
@@ -156,14 +156,14 @@ fn disabled(view: &ClientView, why: Option<&Reason>) -> Explanation {
     }
 }
 
-fn denied(view: &ClientView, denial: Option<&Reason>, until: Option<Wall>) -> Explanation {
+fn denied(view: &ClientView, denial: Option<&Reason>, until: Option<Wall>) -> ClientExplanation {
     let name = &view.name;
     let end = until.map_or_else(|| "the denial ends".to_owned(), at);
     let because = match denial {
         Some(denial) => format!("{} denied it at {}", denial.who(), at(denial.time)),
         None => "somebody denied it".to_owned(),
     };
-    Explanation {
+    ClientExplanation {
         verdict: ReleaseVerdict::Refused,
         reason: "denied",
         since: denial.map(|denial| denial.time),
@@ -174,7 +174,7 @@ fn denied(view: &ClientView, denial: Option<&Reason>, until: Option<Wall>) -> Ex
     }
 }
 
-fn asks(view: &ClientView, until: Option<Wall>, waiting: &[WaitingRequest]) -> Explanation {
+fn asks(view: &ClientView, until: Option<Wall>, waiting: &[WaitingRequest]) -> ClientExplanation {
     let name = &view.name;
     let delay = in_whole_seconds(view.approval_delay);
     let then = if view.approved_by_default {
@@ -193,7 +193,7 @@ fn asks(view: &ClientView, until: Option<Wall>, waiting: &[WaitingRequest]) -> E
         ),
         several => driver::several(several) + ".",
     };
-    Explanation {
+    ClientExplanation {
         verdict: ReleaseVerdict::NeedsApproval,
         reason: "needs-approval",
         since: view.last_enabled,
@@ -202,7 +202,7 @@ fn asks(view: &ClientView, until: Option<Wall>, waiting: &[WaitingRequest]) -> E
     }
 }
 
-fn enabled(view: &ClientView, until: Option<Wall>) -> Explanation {
+fn enabled(view: &ClientView, until: Option<Wall>) -> ClientExplanation {
     let end = until.map(at).unwrap_or_default();
     let check = match view.last_check {
         CheckStatus::Exited(0) => "Its last check succeeded".to_owned(),
@@ -211,7 +211,7 @@ fn enabled(view: &ClientView, until: Option<Wall>) -> Explanation {
         CheckStatus::Crashed => "Its last check was killed".to_owned(),
     };
     let interval = in_whole_seconds(view.interval);
-    Explanation {
+    ClientExplanation {
         verdict: ReleaseVerdict::Released,
         reason: "enabled",
         since: view.last_enabled,
@@ -286,12 +286,12 @@ mod tests {
         standing: ReleaseForecast,
         reasons: &[Reason],
     ) -> (ReleaseVerdict, &'static str, String) {
-        let Explanation {
+        let ClientExplanation {
             verdict,
             reason,
             text,
             ..
-        } = Explanation::new(view, standing, view.expires, reasons, &[]);
+        } = ClientExplanation::new(view, standing, view.expires, reasons, &[]);
         (verdict, reason, text)
     }
 
@@ -355,7 +355,8 @@ mod tests {
         let mut view = view();
         view.approval_delay = Duration::from_secs(60);
         let asked = |waiting: &[WaitingRequest]| {
-            let told = Explanation::new(&view, ReleaseForecast::NeedsApproval, None, &[], waiting);
+            let told =
+                ClientExplanation::new(&view, ReleaseForecast::NeedsApproval, None, &[], waiting);
             assert_eq!(
                 (told.verdict, told.reason),
                 (ReleaseVerdict::NeedsApproval, "needs-approval")

@@ -4,7 +4,7 @@ use nightlatch_core::record::{RecordLine, RecordPage, RecordQuery};
 use zbus::message::Message;
 
 use super::call::LookupCall;
-use super::explain::{Explanation, Reason, TELLING};
+use super::explain::{ClientExplanation, EXPLAINING_KINDS, Reason};
 use super::nightlatch::{self, ClientCounts, ServerStatus};
 use super::wire::CallError;
 use crate::driver::Handle;
@@ -39,7 +39,7 @@ impl LookupTask {
                     standing.ok_or_else(|| nightlatch::no_client(&view.name))?;
                 let query = RecordQuery {
                     client: Some(view.name.clone()),
-                    kinds: TELLING.to_vec(),
+                    kinds: EXPLAINING_KINDS.to_vec(),
                     limit: EXPLAINING,
                     newest: true,
                     ..RecordQuery::default()
@@ -47,7 +47,8 @@ impl LookupTask {
                 let lines = self.records(query).await?.lines;
                 let reasons: Vec<Reason> = lines.iter().filter_map(Reason::read).collect();
                 let waiting = self.driver.waiting(Some(id)).await.ok_or_else(stopping)?;
-                let explanation = Explanation::new(&view, standing, until, &reasons, &waiting);
+                let explanation =
+                    ClientExplanation::new(&view, standing, until, &reasons, &waiting);
                 answer.build(&explanation.to_dict())
             }
             LookupCall::Requests(client) => {

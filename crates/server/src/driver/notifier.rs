@@ -45,14 +45,14 @@ impl EventNotifier {
     /// Runs the alarm command for a record that a person must see at once.
     pub(super) fn alarm(&self, content: &RecordContent, entry: &RecordEntry) {
         if let Some((alarms, kind)) = self.alarms.as_ref().zip(content.calls_for_person()) {
-            alarms.tell(kind, entry);
+            alarms.enqueue(kind, entry);
         }
     }
 
     /// Runs the alarm command for records that were lost.
     pub(super) fn alarm_lost(&self, entry: &RecordEntry) {
         if let Some(alarms) = &self.alarms {
-            alarms.tell(entry.kind.as_str(), entry);
+            alarms.enqueue(entry.kind.as_str(), entry);
         }
     }
 
