@@ -14,7 +14,8 @@ use crate::error::BoxError;
 
 /// Runs every test; returns a line for each. `Err` when one failed.
 pub(crate) fn run() -> Result<String, String> {
-    let tests: [(&str, fn() -> Result<(), BoxError>); 3] = [
+    type Test = fn() -> Result<(), BoxError>;
+    let tests: [(&str, Test); 3] = [
         ("clocks", clocks),
         ("TLS handshake with a raw key", handshake),
         ("state on disk", state),
