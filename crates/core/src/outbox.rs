@@ -7,7 +7,7 @@
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
-use crate::client::saved::{Change, Holder};
+use crate::client::saved::{Change, StateOwner};
 use crate::event::Durability;
 use crate::name::ClientName;
 use crate::record::RecordEntry;
@@ -235,7 +235,7 @@ struct Unwritten {
 enum ChangeTarget {
     Row(ClientName),
     State(ClientName),
-    Tombstone(Holder),
+    Tombstone(StateOwner),
     Trust,
     DropRecords,
 }
@@ -253,7 +253,7 @@ impl Unwritten {
                 Some(ChangeTarget::Row(name.clone()))
             }
             Change::State(name, _) => Some(ChangeTarget::State(name.clone())),
-            Change::PutTombstone(tombstone) => Some(ChangeTarget::Tombstone(tombstone.holder())),
+            Change::PutTombstone(tombstone) => Some(ChangeTarget::Tombstone(tombstone.owner())),
             Change::DeleteTombstone(holder) => Some(ChangeTarget::Tombstone(holder.clone())),
             Change::Trust(_) => Some(ChangeTarget::Trust),
             Change::DropRecords(_) => Some(ChangeTarget::DropRecords),

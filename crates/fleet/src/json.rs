@@ -10,7 +10,7 @@ use crate::state::ClientState;
 
 /// One client, as `list --json` and `show --json` have it. Keys may be added, never changed.
 #[derive(Serialize)]
-pub(crate) struct Client<'c> {
+pub(crate) struct ClientJson<'c> {
     name: &'c str,
     state: &'static str,
     enabled: bool,
@@ -36,7 +36,7 @@ pub(crate) struct Client<'c> {
     path: &'c str,
 }
 
-impl<'c> From<&'c ClientView> for Client<'c> {
+impl<'c> From<&'c ClientView> for ClientJson<'c> {
     fn from(client: &'c ClientView) -> Self {
         Self {
             name: &client.name,

@@ -266,7 +266,7 @@ fn forget_all(store: &mut SqliteStore) -> Result<Saved, RunError> {
     let left = saved
         .tombstones
         .iter()
-        .map(|it| Change::DeleteTombstone(it.holder()));
+        .map(|it| Change::DeleteTombstone(it.owner()));
     let whole = [Change::Trust(Trust::Full)];
     let changes: Vec<Change> = clients.chain(left).chain(whole).collect();
     store.commit(&changes).map_err(RunError::Store)?;

@@ -14,7 +14,7 @@ pub use memory::MemoryStore;
 pub use sqlite::{FILE_NAME, SqliteStore, StoreContext};
 
 use nightlatch_core::client::saved::{Change, Saved};
-use nightlatch_core::record::{ChainEnds, RecordLine, RecordPage, RecordQuery};
+use nightlatch_core::record::{ChainEnds, RecordExcerpt, RecordLine, RecordSelection};
 
 /// The durable state of a server. `tests/contract` checks every implementation.
 pub trait Store: Send {
@@ -28,7 +28,7 @@ pub trait Store: Send {
 
     /// The entries that `query` selects. Scans a bounded number of them, so that a commit need not wait long: a page
     /// may have fewer entries than asked for, or none, although more follow.
-    fn records(&mut self, query: &RecordQuery) -> Result<RecordPage, StoreError>;
+    fn records(&mut self, query: &RecordSelection) -> Result<RecordExcerpt, StoreError>;
 
     /// The first and the last entry of the audit log.
     fn ends(&self) -> ChainEnds;

@@ -4,11 +4,11 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use nightlatch_core::client::saved::{
-    Change, ClientPresence, End, Holder, Saved, SavedClient, Tombstone, Trust,
+    Change, ClientPresence, End, Saved, SavedClient, StateOwner, Tombstone, Trust,
 };
 use nightlatch_core::name::ClientName;
 use nightlatch_core::record::{
-    ChainEnds, ChainPosition, RecordEntry, RecordLine, RecordPage, RecordQuery,
+    ChainEnds, ChainPosition, RecordEntry, RecordExcerpt, RecordLine, RecordSelection,
 };
 
 use crate::{Store, StoreError};
@@ -20,7 +20,7 @@ pub struct MemoryStore(Arc<Mutex<Inner>>);
 #[derive(Debug, Default)]
 struct Inner {
     clients: HashMap<ClientName, SavedClient>,
-    tombstones: HashMap<Holder, Tombstone>,
+    tombstones: HashMap<StateOwner, Tombstone>,
     trust: Trust,
     record: Vec<(RecordLine, RecordEntry)>,
     ends: ChainEnds,
@@ -67,7 +67,7 @@ impl Store for MemoryStore {
         Ok(added.map(|(line, _)| line.clone()).collect())
     }
 
-    fn records(&mut self, query: &RecordQuery) -> Result<RecordPage, StoreError> {
+    fn records(&mut self, query: &RecordSelection) -> Result<RecordExcerpt, StoreError> {
         let inner = self.lock();
         let matching = |(line, entry): &&(RecordLine, RecordEntry)| {
             line.seq > query.after
@@ -81,7 +81,7 @@ impl Store for MemoryStore {
         };
         let lines = inner.record.iter().filter(matching);
         let mut lines: Vec<RecordLine> = lines.map(|(line, _)| line.clone()).collect();
-        let limit = query.limit.clamp(1, RecordQuery::MOST) as usize;
+        let limit = query.limit.clamp(1, RecordSelection::MAX_LIMIT) as usize;
         let more = lines.len() > limit && !query.newest;
         if query.newest {
             lines.drain(..lines.len().saturating_sub(limit));
@@ -89,7 +89,7 @@ impl Store for MemoryStore {
             lines.truncate(limit);
         }
         let next = lines.last().filter(|_| more).map(|line| line.seq);
-        Ok(RecordPage { lines, next })
+        Ok(RecordExcerpt { lines, next })
     }
 
     fn ends(&self) -> ChainEnds {
@@ -119,7 +119,7 @@ impl Inner {
             }
             Change::PutTombstone(tombstone) => {
                 let tombstone = (**tombstone).clone();
-                self.tombstones.insert(tombstone.holder(), tombstone);
+                self.tombstones.insert(tombstone.owner(), tombstone);
             }
             Change::DeleteTombstone(holder) => {
                 self.tombstones.remove(holder);

@@ -64,7 +64,7 @@ pub enum Trust {
 
 /// The owner of a client's state, whatever the name of its section.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub enum Holder {
+pub enum StateOwner {
     /// The key that it proves.
     Key(KeyId),
     /// Its name, where the section has no key id and so serves nobody.
@@ -82,10 +82,10 @@ pub struct Tombstone {
 
 impl Tombstone {
     /// The owner of the state.
-    pub fn holder(&self) -> Holder {
+    pub fn owner(&self) -> StateOwner {
         match self.client.key() {
-            Some(key) => Holder::Key(*key),
-            None => Holder::Name(self.client.name.clone()),
+            Some(key) => StateOwner::Key(*key),
+            None => StateOwner::Name(self.client.name.clone()),
         }
     }
 }
@@ -190,7 +190,7 @@ pub enum Change {
     /// Remembers a client whose section left the configuration, in place of what was remembered of it.
     PutTombstone(Box<Tombstone>),
     /// Deletes what is remembered of a client that left the configuration.
-    DeleteTombstone(Holder),
+    DeleteTombstone(StateOwner),
     /// Says from now on whether the state can be believed.
     Trust(Trust),
     /// Adds an entry to the record.

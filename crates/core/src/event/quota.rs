@@ -18,10 +18,10 @@ pub const WINDOW: Duration = Duration::from_secs(60 * 60);
 
 /// So many entries of each class of one client are recorded one by one. A machine that is refused asks every ten
 /// seconds for as long as it is switched on.
-pub const MOST: u32 = 10;
+pub const MAX_RECORDS: u32 = 10;
 
 /// The same for all unknown keys together, of which [`crate::registry`] reports ten a minute.
-pub const MOST_UNKNOWN: u32 = 60;
+pub const MAX_UNKNOWN_KEY_RECORDS: u32 = 60;
 
 /// Entries that are counted together. An alarm does not count with entries that are none, nor with
 /// another kind of alarm: noise hides neither.
@@ -45,10 +45,10 @@ impl QuotaClass {
         })
     }
 
-    fn most(&self) -> u32 {
+    fn max_records(&self) -> u32 {
         match (&self.client, self.alarm) {
-            (None, None) => MOST_UNKNOWN,
-            _ => MOST,
+            (None, None) => MAX_UNKNOWN_KEY_RECORDS,
+            _ => MAX_RECORDS,
         }
     }
 }
@@ -101,7 +101,7 @@ impl RecordQuotas {
                 left_out: 0,
             }
         });
-        if window.recorded < class.most() {
+        if window.recorded < class.max_records() {
             window.recorded += 1;
             return Admission::Recorded;
         }
@@ -121,7 +121,7 @@ impl RecordQuotas {
             .entry(client.clone())
             .or_insert((now.after(WINDOW), 0));
         *count = count.saturating_add(1);
-        *count <= MOST
+        *count <= MAX_RECORDS
     }
 
     /// The next time at which [`Self::close`] has something to do.

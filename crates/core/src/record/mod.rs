@@ -189,7 +189,7 @@ fn known_kinds() -> String {
 
 /// A selection of entries.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct RecordQuery {
+pub struct RecordSelection {
     /// Only those with a higher number.
     pub after: u64,
     /// Only those of this client.
@@ -206,12 +206,12 @@ pub struct RecordQuery {
     pub newest: bool,
 }
 
-impl RecordQuery {
+impl RecordSelection {
     /// No answer is longer than this.
-    pub const MOST: u32 = 1000;
+    pub const MAX_LIMIT: u32 = 1000;
 }
 
-impl Default for RecordQuery {
+impl Default for RecordSelection {
     fn default() -> Self {
         Self {
             after: 0,
@@ -219,7 +219,7 @@ impl Default for RecordQuery {
             since: None,
             kinds: Vec::new(),
             alarms: false,
-            limit: Self::MOST,
+            limit: Self::MAX_LIMIT,
             newest: false,
         }
     }
@@ -227,10 +227,10 @@ impl Default for RecordQuery {
 
 /// Some entries, oldest first.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct RecordPage {
+pub struct RecordExcerpt {
     /// The entries.
     pub lines: Vec<RecordLine>,
-    /// [`RecordQuery::after`] of the next page; `None` when there is none.
+    /// [`RecordSelection::after`] of the next page; `None` when there is none.
     pub next: Option<u64>,
 }
 

@@ -140,7 +140,7 @@ impl Registry {
         self.check_add(&config)?;
         self.removed.remove(&config.name);
         if let Some(tombstone) = self.tombstones.take(&config, true) {
-            self.persist(Change::DeleteTombstone(tombstone.holder()));
+            self.persist(Change::DeleteTombstone(tombstone.owner()));
         }
         // Placed after all sections of files: of several clients with one key the one in a file counts.
         let id = self.add(config, SectionOrigin::RunTime, u32::MAX, now, jitter);
@@ -193,7 +193,7 @@ impl Registry {
         let tombstone = self.tombstones.take(&config, row.is_none());
         let unbury = tombstone
             .as_ref()
-            .map(|it| Change::DeleteTombstone(it.holder()));
+            .map(|it| Change::DeleteTombstone(it.owner()));
         let comes_back = renamed || tombstone.is_some();
         let replaced = row.as_ref().filter(|row| {
             let key = row.key();

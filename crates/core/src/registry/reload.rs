@@ -218,7 +218,7 @@ impl Registry {
         let dropped = self.tombstones.insert(tombstone);
         self.push_action(Action::Persist(change, Durability::BeforeUnlessFailing));
         if let Some(dropped) = dropped {
-            self.persist(Change::DeleteTombstone(dropped.holder()));
+            self.persist(Change::DeleteTombstone(dropped.owner()));
             self.emit(Event::TombstoneDropped(dropped.client.name));
         }
     }
@@ -303,7 +303,7 @@ impl Registry {
     fn reconfigure(&mut self, id: ClientId, config: ClientConfig, place: u32, now: Now) {
         let tombstone = self.tombstones.take(&config, false);
         if let Some(tombstone) = &tombstone {
-            self.persist(Change::DeleteTombstone(tombstone.holder()));
+            self.persist(Change::DeleteTombstone(tombstone.owner()));
         }
         self.adopt(id, config, place, now);
         match tombstone.map(|it| it.client.presence) {

@@ -4,7 +4,7 @@
 use std::collections::{BTreeSet, HashMap};
 
 use crate::client::deadline::restore;
-use crate::client::saved::{ClientPresence, Holder, SavedClient, SavedDeadline, Tombstone};
+use crate::client::saved::{ClientPresence, SavedClient, SavedDeadline, StateOwner, Tombstone};
 use crate::settings::client::ClientConfig;
 use crate::time::{BootId, Now, Wall};
 
@@ -14,9 +14,9 @@ const MAX_TOMBSTONES: usize = 100_000;
 /// All tombstones by holder.
 #[derive(Debug, Default)]
 pub(super) struct TombstoneIndex {
-    by_holder: HashMap<Holder, Tombstone>,
+    by_holder: HashMap<StateOwner, Tombstone>,
     /// The order in which they are dropped: those of clients that left while enabled first, then the oldest.
-    order: BTreeSet<(bool, Wall, Holder)>,
+    order: BTreeSet<(bool, Wall, StateOwner)>,
 }
 
 impl TombstoneIndex {
@@ -39,13 +39,13 @@ impl TombstoneIndex {
     }
 
     fn put(&mut self, tombstone: Tombstone) {
-        let holder = tombstone.holder();
+        let holder = tombstone.owner();
         self.remove(&holder);
         self.order.insert(drop_order(&tombstone));
         self.by_holder.insert(holder, tombstone);
     }
 
-    pub(super) fn remove(&mut self, holder: &Holder) -> Option<Tombstone> {
+    pub(super) fn remove(&mut self, holder: &StateOwner) -> Option<Tombstone> {
         let tombstone = self.by_holder.remove(holder)?;
         self.order.remove(&drop_order(&tombstone));
         Some(tombstone)
@@ -71,7 +71,7 @@ impl TombstoneIndex {
         let changed: Vec<Tombstone> = changed.collect();
         // The order depends on the state, so each entry is replaced.
         for tombstone in &changed {
-            let before = (false, tombstone.since, tombstone.holder());
+            let before = (false, tombstone.since, tombstone.owner());
             self.order.remove(&before);
             self.put(tombstone.clone());
         }
@@ -84,21 +84,21 @@ impl TombstoneIndex {
         let by_key = config
             .settings
             .key_id
-            .and_then(|key| self.remove(&Holder::Key(key)));
+            .and_then(|key| self.remove(&StateOwner::Key(key)));
         by_key.or_else(|| {
             is_new
-                .then(|| self.remove(&Holder::Name(config.name.clone())))
+                .then(|| self.remove(&StateOwner::Name(config.name.clone())))
                 .flatten()
         })
     }
 }
 
-fn drop_order(tombstone: &Tombstone) -> (bool, Wall, Holder) {
+fn drop_order(tombstone: &Tombstone) -> (bool, Wall, StateOwner) {
     let left_disabled = match &tombstone.client.presence {
         ClientPresence::Present(present) => !present.state.enabled,
         ClientPresence::Removed => true,
     };
-    (left_disabled, tombstone.since, tombstone.holder())
+    (left_disabled, tombstone.since, tombstone.owner())
 }
 
 /// `row` with the restrictions of `other`, of the same holder: removed, disabled or denied if either is.

@@ -142,7 +142,7 @@ pub(super) struct Options {
 
 /// A wrong command line.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum UsageError {
+pub(super) enum CtlUsageError {
     #[error("unrecognized arguments: {0}")]
     Unknown(String),
     /// An option cut too short.
@@ -188,12 +188,12 @@ pub(super) enum UsageError {
 /// Reads a command line, without the program's name.
 pub(super) fn parse(
     arguments: impl IntoIterator<Item = OsString>,
-) -> Result<CtlAction, UsageError> {
+) -> Result<CtlAction, CtlUsageError> {
     let mut parser = Parser::from_args(arguments);
     let mut reader = OptionReader::default();
     loop {
         let argument = parser.next();
-        let Some(argument) = argument.map_err(|error| UsageError::Unknown(error.to_string()))?
+        let Some(argument) = argument.map_err(|error| CtlUsageError::Unknown(error.to_string()))?
         else {
             return reader.finish();
         };
@@ -231,10 +231,10 @@ impl OptionReader {
         &mut self,
         option: &'static OptionDefinition,
         parser: &mut Parser,
-    ) -> Result<(), UsageError> {
+    ) -> Result<(), CtlUsageError> {
         let contrary = |seen: &&&OptionDefinition| option.what.contradicts(seen.what);
         if let Some(seen) = self.seen.iter().find(contrary) {
-            return Err(UsageError::Both(option.shown(), seen.shown()));
+            return Err(CtlUsageError::Both(option.shown(), seen.shown()));
         }
         self.seen.push(option);
         let command = match option.what {
@@ -244,14 +244,15 @@ impl OptionReader {
             }
             OptionEffect::Time(property) => {
                 let text = text(&option.shown(), value(option, parser)?)?;
-                let time = time(&text).map_err(|error| UsageError::Time(option.shown(), error))?;
+                let time =
+                    time(&text).map_err(|error| CtlUsageError::Time(option.shown(), error))?;
                 CtlCommand::Set(property, PropertyValue::of_length(time))
             }
             OptionEffect::Secret => CtlCommand::SetSecret(secret(value(option, parser)?)?),
             flag => {
                 if let Some(value) = parser.optional_value() {
                     let value = value.to_string_lossy().into_owned();
-                    return Err(UsageError::Value(option.shown(), value));
+                    return Err(CtlUsageError::Value(option.shown(), value));
                 }
                 match flag.command() {
                     Some(command) => command,
@@ -264,30 +265,30 @@ impl OptionReader {
     }
 
     /// Refuses what does not go together, in the order of mandos-ctl.
-    fn finish(mut self) -> Result<CtlAction, UsageError> {
+    fn finish(mut self) -> Result<CtlAction, CtlUsageError> {
         let seen = |what| self.seen.iter().any(|option| option.what == what);
         let (all, has_commands) = (seen(OptionEffect::All), !self.commands.is_empty());
         if has_commands && self.clients.is_empty() && !all {
-            return Err(UsageError::NoClients);
+            return Err(CtlUsageError::NoClients);
         }
         if seen(OptionEffect::Verbose) && has_commands {
-            return Err(UsageError::Verbose);
+            return Err(CtlUsageError::Verbose);
         }
         if seen(OptionEffect::Json) && (has_commands || seen(OptionEffect::Verbose)) {
-            return Err(UsageError::Json);
+            return Err(CtlUsageError::Json);
         }
         if all && !has_commands {
-            return Err(UsageError::All);
+            return Err(CtlUsageError::All);
         }
         if seen(OptionEffect::IsEnabled) && self.clients.len() > 1 {
-            return Err(UsageError::IsEnabled);
+            return Err(CtlUsageError::IsEnabled);
         }
         if seen(OptionEffect::Remove) {
             let with_it = |command: &CtlCommand| {
                 matches!(command, CtlCommand::Remove | CtlCommand::Approve(false))
             };
             if !self.commands.iter().all(with_it) {
-                return Err(UsageError::Remove);
+                return Err(CtlUsageError::Remove);
             }
             // What is removed can no longer be denied.
             self.commands
@@ -357,7 +358,7 @@ impl OptionDefinition {
 }
 
 /// The option with this long name, whole or cut short.
-fn long(name: &str) -> Result<&'static OptionDefinition, UsageError> {
+fn long(name: &str) -> Result<&'static OptionDefinition, CtlUsageError> {
     if let Some(option) = OPTIONS.iter().find(|option| option.name == name) {
         return Ok(option);
     }
@@ -366,29 +367,29 @@ fn long(name: &str) -> Result<&'static OptionDefinition, UsageError> {
         .filter(|option| option.name.starts_with(name));
     match (fitting.next(), fitting.next()) {
         (Some(option), None) => Ok(option),
-        (None, _) => Err(UsageError::Unknown(format!("--{name}"))),
+        (None, _) => Err(CtlUsageError::Unknown(format!("--{name}"))),
         (Some(one), Some(other)) => {
             let all = [one, other].into_iter().chain(fitting);
             let all: Vec<String> = all.map(|option| format!("--{}", option.name)).collect();
-            Err(UsageError::Ambiguous(name.to_owned(), all.join(", ")))
+            Err(CtlUsageError::Ambiguous(name.to_owned(), all.join(", ")))
         }
     }
 }
 
-fn short(letter: char) -> Result<&'static OptionDefinition, UsageError> {
+fn short(letter: char) -> Result<&'static OptionDefinition, CtlUsageError> {
     let option = OPTIONS.iter().find(|option| option.letter == Some(letter));
-    option.ok_or_else(|| UsageError::Unknown(format!("-{letter}")))
+    option.ok_or_else(|| CtlUsageError::Unknown(format!("-{letter}")))
 }
 
 /// The value of `option`. One that stands alone may not look like an option: it would be one that lacks
 /// its value.
-fn value(option: &OptionDefinition, parser: &mut Parser) -> Result<OsString, UsageError> {
+fn value(option: &OptionDefinition, parser: &mut Parser) -> Result<OsString, CtlUsageError> {
     if let Some(value) = parser.optional_value() {
         return Ok(value);
     }
     match parser.value() {
         Ok(value) if !looks_like_an_option(&value) => Ok(value),
-        _ => Err(UsageError::NoValue(option.shown())),
+        _ => Err(CtlUsageError::NoValue(option.shown())),
     }
 }
 
@@ -403,10 +404,10 @@ fn looks_like_an_option(value: &OsStr) -> bool {
     !rest.is_empty() && !number && !rest.contains(&b' ')
 }
 
-fn text(what: &str, value: OsString) -> Result<String, UsageError> {
+fn text(what: &str, value: OsString) -> Result<String, CtlUsageError> {
     value
         .into_string()
-        .map_err(|_| UsageError::NotText(what.to_owned()))
+        .map_err(|_| CtlUsageError::NotText(what.to_owned()))
 }
 
 /// A duration as mandos-ctl takes it: what is not in the form of RFC 3339 is read leniently, and said to
@@ -424,9 +425,9 @@ fn time(text: &str) -> Result<Duration, DurationError> {
     }
 }
 
-fn secret(file: OsString) -> Result<Secret, UsageError> {
+fn secret(file: OsString) -> Result<Secret, CtlUsageError> {
     let shown = file.to_string_lossy().into_owned();
-    secret_file::read(Path::new(&file)).map_err(|error| UsageError::Secret(shown, error))
+    secret_file::read(Path::new(&file)).map_err(|error| CtlUsageError::Secret(shown, error))
 }
 
 #[cfg(test)]

@@ -49,7 +49,8 @@ pub(crate) async fn run(
     }
     chosen.sort_by(|a, b| compare_naturally(&a.name, &b.name));
     if options.json {
-        let clients: Vec<json::Client<'_>> = chosen.into_iter().map(json::Client::from).collect();
+        let clients: Vec<json::ClientJson<'_>> =
+            chosen.into_iter().map(json::ClientJson::from).collect();
         output::print(&output::json::text(&clients)?)?;
         return Ok(0);
     }

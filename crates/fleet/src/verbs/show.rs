@@ -38,7 +38,7 @@ pub(crate) async fn run(
     let clients = server.clients().await.map_err(bus::failure)?;
     let chosen = Selection::of(&clients, &options.which)?.clients;
     if options.json {
-        let clients = chosen.into_iter().map(json::Client::from);
+        let clients = chosen.into_iter().map(json::ClientJson::from);
         output::print(&output::json::text(&clients.collect::<Vec<_>>())?)?;
         return Ok(0);
     }

@@ -1,6 +1,6 @@
 //! The calls of our own interface that read the audit log or ask the driver, in a task of their own.
 
-use nightlatch_core::record::{RecordLine, RecordPage, RecordQuery};
+use nightlatch_core::record::{RecordExcerpt, RecordLine, RecordSelection};
 use zbus::message::Message;
 
 use super::call::LookupCall;
@@ -29,7 +29,7 @@ impl LookupTask {
         let answer = Message::method_return(&message.header());
         let built = match lookup {
             LookupCall::Records(query) => {
-                let RecordPage { lines, next } = self.records(query).await?;
+                let RecordExcerpt { lines, next } = self.records(query).await?;
                 let lines: Vec<String> = lines.iter().map(RecordLine::to_string).collect();
                 answer.build(&(lines, next.unwrap_or(0)))
             }
@@ -37,12 +37,12 @@ impl LookupTask {
                 let standing = self.driver.forecast(id).await;
                 let (standing, until) =
                     standing.ok_or_else(|| nightlatch::no_client(&view.name))?;
-                let query = RecordQuery {
+                let query = RecordSelection {
                     client: Some(view.name.clone()),
                     kinds: EXPLAINING_KINDS.to_vec(),
                     limit: EXPLAINING,
                     newest: true,
-                    ..RecordQuery::default()
+                    ..RecordSelection::default()
                 };
                 let lines = self.records(query).await?.lines;
                 let reasons: Vec<Reason> = lines.iter().filter_map(Reason::read).collect();
@@ -68,7 +68,7 @@ impl LookupTask {
         built.map_err(|error| CallError::failed(error.to_string()))
     }
 
-    async fn records(&self, query: RecordQuery) -> Result<RecordPage, CallError> {
+    async fn records(&self, query: RecordSelection) -> Result<RecordExcerpt, CallError> {
         let page = self.driver.records(query).await.ok_or_else(stopping)?;
         page.map_err(|error| CallError::failed(format!("the record cannot be read: {error}")))
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use nightlatch_bus::client::ClientView;
 use nightlatch_bus::names::{NIGHTLATCH, PROPERTIES, errors};
 use nightlatch_core::event::RequestId;
-use nightlatch_core::record::{ChainEnds, RecordKind, RecordQuery};
+use nightlatch_core::record::{ChainEnds, RecordKind, RecordSelection};
 use nightlatch_core::registry::MAX_REHEARSAL_PERMISSION;
 use nightlatch_core::settings::SettingsError;
 use nightlatch_core::settings::client::{self, ClientConfig, ParsedClient, SecretSource};
@@ -345,8 +345,8 @@ fn section(text: &str) -> Result<ClientConfig, String> {
     }
 }
 
-fn query(words: &HashMap<String, Variant<'_>>) -> Result<RecordQuery, CallError> {
-    let mut query = RecordQuery::default();
+fn query(words: &HashMap<String, Variant<'_>>) -> Result<RecordSelection, CallError> {
+    let mut query = RecordSelection::default();
     for (key, value) in words {
         match (key.as_str(), value) {
             ("after", Variant::U64(after)) => query.after = *after,

@@ -22,7 +22,7 @@ use std::fmt;
 
 use nightlatch_core::checker::LastCheck;
 use nightlatch_core::event::{ClientId, Refusal, RequestId};
-use nightlatch_core::record::{ChainEnds, RecordPage, RecordQuery};
+use nightlatch_core::record::{ChainEnds, RecordExcerpt, RecordSelection};
 use nightlatch_core::registry::{ConfiguredClients, MassRemoval, ReleaseForecast};
 use nightlatch_core::time::Wall;
 use nightlatch_store::{Store, StoreError};
@@ -155,8 +155,8 @@ impl Handle {
     /// Queries the audit log. `None` when the driver ends before.
     pub(crate) async fn records(
         &self,
-        query: RecordQuery,
-    ) -> Option<Result<RecordPage, StoreError>> {
+        query: RecordSelection,
+    ) -> Option<Result<RecordExcerpt, StoreError>> {
         self.read(move |store| store.records(&query)).await
     }
 

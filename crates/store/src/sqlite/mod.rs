@@ -15,7 +15,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use nightlatch_core::client::saved::{Change, ClientPresence, End, Saved, Tombstone, Trust};
-use nightlatch_core::record::{ChainEnds, RecordLine, RecordPage, RecordQuery};
+use nightlatch_core::record::{ChainEnds, RecordExcerpt, RecordLine, RecordSelection};
 use nightlatch_core::time::BootId;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
@@ -227,7 +227,7 @@ impl Store for SqliteStore {
         Ok(lines)
     }
 
-    fn records(&mut self, query: &RecordQuery) -> Result<RecordPage, StoreError> {
+    fn records(&mut self, query: &RecordSelection) -> Result<RecordExcerpt, StoreError> {
         records::find(&self.db, query).map_err(|error| failure(error, "read", &self.path))
     }
 

@@ -3,7 +3,7 @@
 use std::ops::RangeInclusive;
 
 use nightlatch_core::record::{
-    ChainEnds, ChainHash, ChainPosition, RecordEntry, RecordLine, RecordPage, RecordQuery,
+    ChainEnds, ChainHash, ChainPosition, RecordEntry, RecordExcerpt, RecordLine, RecordSelection,
 };
 use nightlatch_core::time::Wall;
 use rusqlite::types::Value;
@@ -81,8 +81,8 @@ pub(super) fn drop(db: &Connection, ends: &mut ChainEnds, before: Wall) -> rusql
 }
 
 /// The entries that `query` asks for.
-pub(super) fn find(db: &Connection, query: &RecordQuery) -> rusqlite::Result<RecordPage> {
-    let limit = query.limit.clamp(1, RecordQuery::MOST) as usize;
+pub(super) fn find(db: &Connection, query: &RecordSelection) -> rusqlite::Result<RecordExcerpt> {
+    let limit = query.limit.clamp(1, RecordSelection::MAX_LIMIT) as usize;
     let ChainEnds { anchor, head } = ends(db)?;
     let mut first = query.after.max(anchor.seq) + 1;
     if let Some(since) = query.since {
@@ -109,7 +109,7 @@ pub(super) fn find(db: &Connection, query: &RecordQuery) -> rusqlite::Result<Rec
     if query.newest {
         lines.reverse();
     }
-    Ok(RecordPage { lines, next })
+    Ok(RecordExcerpt { lines, next })
 }
 
 /// The number of the first entry that is not older than `since`.
@@ -121,7 +121,7 @@ fn first_since(db: &Connection, since: Wall) -> rusqlite::Result<Option<u64>> {
 
 fn select(
     db: &Connection,
-    query: &RecordQuery,
+    query: &RecordSelection,
     range: RangeInclusive<u64>,
     limit: usize,
 ) -> rusqlite::Result<Vec<RecordLine>> {

@@ -4,7 +4,7 @@ use nightlatch_core::checker::LastCheck;
 use nightlatch_core::client::saved::{Change, ClientPresence, SavedClient, Tombstone, Trust};
 use nightlatch_core::name::ClientName;
 use nightlatch_core::record::{
-    ChainEnds, ChainPosition, RecordEntry, RecordKind, RecordLine, RecordQuery,
+    ChainEnds, ChainPosition, RecordEntry, RecordKind, RecordLine, RecordSelection,
 };
 use nightlatch_core::time::Wall;
 use nightlatch_store::{Store, StoreError};
@@ -110,7 +110,7 @@ fn check_tombstones<S: Store>(open: &mut impl FnMut() -> S) -> Result<(), StoreE
     let mut reopened = |changes: &[Change]| {
         open().commit(changes)?;
         let mut saved = open().load()?;
-        saved.tombstones.sort_by_key(Tombstone::holder);
+        saved.tombstones.sort_by_key(Tombstone::owner);
         Ok::<_, StoreError>((saved.tombstones, saved.trust))
     };
     let tombstone = |seed: u8| Tombstone {
@@ -135,9 +135,9 @@ fn check_tombstones<S: Store>(open: &mut impl FnMut() -> S) -> Result<(), StoreE
     later.client.presence = ClientPresence::Removed;
     let changes = [
         bury(&later),
-        Change::DeleteTombstone(second.holder()),
-        Change::DeleteTombstone(nameless.holder()),
-        Change::DeleteTombstone(nameless.holder()),
+        Change::DeleteTombstone(second.owner()),
+        Change::DeleteTombstone(nameless.owner()),
+        Change::DeleteTombstone(nameless.owner()),
         Change::Trust(Trust::None),
     ];
     let expected = (vec![later.clone()], Trust::None);
@@ -147,7 +147,7 @@ fn check_tombstones<S: Store>(open: &mut impl FnMut() -> S) -> Result<(), StoreE
         "the last word on each counts"
     );
     let changes = [
-        Change::DeleteTombstone(later.holder()),
+        Change::DeleteTombstone(later.owner()),
         Change::Trust(Trust::Full),
     ];
     assert_eq!(reopened(&changes)?, (Vec::new(), Trust::Full));
@@ -167,45 +167,45 @@ fn check_record<S: Store>(mut open: impl FnMut() -> S) -> Result<(), StoreError>
     assert_eq!(texts, expected, "entries are told in order");
     let head = verified(ChainPosition::default(), &lines);
     assert_eq!(open().ends().head, head, "the end is the last entry");
-    let all = RecordQuery::default();
-    let mut find = |query: RecordQuery| open().records(&query);
+    let all = RecordSelection::default();
+    let mut find = |query: RecordSelection| open().records(&query);
     assert_eq!(find(all.clone())?.lines, lines, "all are there");
-    let first = find(RecordQuery {
+    let first = find(RecordSelection {
         limit: 4,
         ..all.clone()
     })?;
     assert_eq!((first.lines.len(), first.next), (4, Some(4)));
-    let rest = find(RecordQuery {
+    let rest = find(RecordSelection {
         after: 4,
         ..all.clone()
     })?;
     assert_eq!((&rest.lines[..], rest.next), (&lines[4..], None));
-    let newest = find(RecordQuery {
+    let newest = find(RecordSelection {
         limit: 2,
         newest: true,
         ..all.clone()
     })?;
     assert_eq!(newest.lines, lines[4..], "the newest, oldest first");
-    let mut numbers = |query: RecordQuery| {
+    let mut numbers = |query: RecordSelection| {
         let lines = find(query)?.lines;
         Ok::<_, StoreError>(lines.iter().map(|line| line.seq).collect::<Vec<_>>())
     };
-    let of_one = RecordQuery {
+    let of_one = RecordSelection {
         client: Some("client1".to_owned()),
         ..all.clone()
     };
     assert_eq!(numbers(of_one)?, [1, 4], "those of one client");
-    let since = RecordQuery {
+    let since = RecordSelection {
         since: Some(Wall::from_unix_micros(500)),
         ..all.clone()
     };
     assert_eq!(numbers(since)?, [5, 6], "those since then");
-    let kinds = RecordQuery {
+    let kinds = RecordSelection {
         kinds: vec![RecordKind::Refused],
         ..all.clone()
     };
     assert_eq!(numbers(kinds)?, [1, 3, 5], "those of a kind");
-    let alarms = RecordQuery {
+    let alarms = RecordSelection {
         alarms: true,
         ..all.clone()
     };

@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::checker::Checker;
 use crate::client::Client;
 use crate::client::saved::{
-    Change, ClientPresence, End, Holder, Saved, SavedClient, Tombstone, Trust,
+    Change, ClientPresence, End, Saved, SavedClient, StateOwner, Tombstone, Trust,
 };
 use crate::event::{ClientId, Durability, Event, Refusal, RequestClaims, RequestId};
 use crate::key_id::KeyId;
@@ -57,7 +57,7 @@ pub(super) struct Disk {
     durable: BTreeMap<ClientName, SavedClient>,
     /// Changes that a crash may lose, in order.
     soon: Vec<Change>,
-    tombstones: BTreeMap<Holder, Tombstone>,
+    tombstones: BTreeMap<StateOwner, Tombstone>,
     pub(super) trust: Trust,
     /// End of the run for the next load; clean by default.
     pub(super) end: Option<End>,
@@ -115,7 +115,7 @@ impl Disk {
                 self.durable.remove(&name);
             }
             Change::PutTombstone(tombstone) => {
-                self.tombstones.insert(tombstone.holder(), *tombstone);
+                self.tombstones.insert(tombstone.owner(), *tombstone);
             }
             Change::DeleteTombstone(holder) => {
                 self.tombstones.remove(&holder);

@@ -2,7 +2,7 @@
 
 use super::*;
 
-fn read(line: &str) -> Result<Options, UsageError> {
+fn read(line: &str) -> Result<Options, CtlUsageError> {
     match parse(line.split_whitespace().map(OsString::from))? {
         CtlAction::Run(options) => Ok(options),
         other => panic!("{other:?}"),

@@ -38,13 +38,13 @@ pub(super) struct ClientRun {
     /// The password that it printed.
     pub(super) password: Option<Secret>,
     /// The server's answer to the rehearsal, as the client printed it.
-    pub(super) answer: Option<RehearsalAnswer>,
+    pub(super) answer: Option<ReleasedRehearsal>,
     /// Its other lines, each once.
     pub(super) other_lines: Vec<String>,
 }
 
 /// The answer of a server.
-pub(super) struct RehearsalAnswer {
+pub(super) struct ReleasedRehearsal {
     pub(super) key: String,
     pub(super) at: String,
     pub(super) terms: RehearsalTerms,
@@ -179,14 +179,14 @@ pub(super) fn is_stock(line: &str) -> bool {
     line.ends_with(&FetchError::NoRehearsal.to_string())
 }
 
-fn parse_answer(line: &str) -> Option<RehearsalAnswer> {
+fn parse_answer(line: &str) -> Option<ReleasedRehearsal> {
     let line = line.strip_prefix(REHEARSED)?;
     let word = |key: &str| {
         let mut words = line.split(' ').filter_map(|word| word.split_once('='));
         words.find_map(|(name, value)| (name == key).then(|| value.to_owned()))
     };
     let seconds = |key| Some(Duration::from_secs(digits::decimal(&word(key)?)?));
-    Some(RehearsalAnswer {
+    Some(ReleasedRehearsal {
         key: word("server")?,
         at: word("at")?,
         terms: RehearsalTerms {

@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 
 use nightlatch_core::event::{Alarm, Grant, RequestId};
-use nightlatch_core::record::{RecordKind, RecordLine, RecordQuery};
+use nightlatch_core::record::{RecordKind, RecordLine, RecordSelection};
 
 use super::*;
 
 /// Kind, client and author of each entry.
 pub(super) async fn record(driver: &TestDriver) -> Vec<String> {
-    let read = driver.handle.records(RecordQuery::default());
+    let read = driver.handle.records(RecordSelection::default());
     let page = timeout(PATIENCE, read).await.unwrap().unwrap().unwrap();
     let words = |line: &RecordLine| {
         let text: serde_json::Value = serde_json::from_str(&line.text).unwrap();
@@ -24,7 +24,11 @@ async fn a_secret_is_in_the_record_before_it_leaves() {
     let driver = TestDriver::new().await;
     let entries = |driver: &TestDriver| {
         let mut store = driver.store.clone();
-        store.records(&RecordQuery::default()).unwrap().lines.len()
+        store
+            .records(&RecordSelection::default())
+            .unwrap()
+            .lines
+            .len()
     };
     let before = entries(&driver);
     let permit = driver.permit(0).await;
@@ -47,9 +51,9 @@ async fn of_two_releases_at_once_the_second_is_an_alarm() {
     let a = saved.clients.into_iter().find(|it| it.name.as_str() == "a");
     let a = a.map(|it| it.presence);
     assert!(matches!(a, Some(ClientPresence::Present(present)) if present.state.released));
-    let alarms = RecordQuery {
+    let alarms = RecordSelection {
         alarms: true,
-        ..RecordQuery::default()
+        ..RecordSelection::default()
     };
     let page = driver.store.clone().records(&alarms).unwrap();
     let [line] = &page.lines[..] else {
@@ -95,7 +99,7 @@ async fn the_record_of_a_peer_that_left_just_before_its_release_has_its_key() {
     driver.end().await;
     let lines = store
         .clone()
-        .records(&RecordQuery::default())
+        .records(&RecordSelection::default())
         .unwrap()
         .lines;
     let undelivered =
@@ -109,7 +113,7 @@ fn counts(store: &MemoryStore) -> (BTreeMap<String, u64>, BTreeMap<String, u64>)
     let (mut recorded, mut left_out) = (BTreeMap::new(), BTreeMap::new());
     for line in store
         .clone()
-        .records(&RecordQuery::default())
+        .records(&RecordSelection::default())
         .unwrap()
         .lines
     {
@@ -235,10 +239,10 @@ async fn records_about_alarms_left_out_are_alarms() {
     drop(permits);
     let store = driver.store.clone();
     driver.end().await;
-    let alarms = RecordQuery {
+    let alarms = RecordSelection {
         alarms: true,
         kinds: vec![RecordKind::LeftOut],
-        ..RecordQuery::default()
+        ..RecordSelection::default()
     };
     let lines = store.clone().records(&alarms).unwrap().lines;
     let [announced, counted] = &lines[..] else {
