@@ -66,7 +66,7 @@ pub fn run(options: &MonitorOptions) -> Result<(), Failure> {
         ended.map_err(|error| Failure::new(EX_OSERR, "the terminal failed").because(error))?;
     // The thread that reads the keyboard waits for a key that nobody will press.
     runtime.shutdown_background();
-    if let shell::Ended::Signal(signal) = ended {
+    if let shell::ExitReason::Signal(signal) = ended {
         nightlatch_sys::signals::die_of(signal);
     }
     Ok(())

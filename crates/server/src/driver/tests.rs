@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use nightlatch_core::client::saved::{Life, Saved};
+use nightlatch_core::client::saved::{ClientPresence, Saved};
 use nightlatch_core::event::{ClientId, DisableReason, Event, Refusal, RequestId};
 use nightlatch_core::name::ClientName;
 use nightlatch_core::registry::{Registry, RegistryLimits};
@@ -125,7 +125,7 @@ impl TestDriver {
         let saved = self.store.clone().load().unwrap();
         saved.clients.iter().any(|client| {
             client.name.as_str() == name
-                && matches!(&client.life, Life::Present(present) if present.state.enabled)
+                && matches!(&client.presence, ClientPresence::Present(present) if present.state.enabled)
         })
     }
 
@@ -244,9 +244,9 @@ async fn only_a_delivery_that_was_reported_counts() {
         let saved = driver.store.clone().load().unwrap();
         let mut clients = saved.clients.into_iter();
         let a = clients.find(|it| it.name.as_str() == "a").unwrap();
-        match a.life {
-            Life::Present(present) => present.state.deadline.unwrap().remaining,
-            Life::Removed => panic!("removed"),
+        match a.presence {
+            ClientPresence::Present(present) => present.state.deadline.unwrap().remaining,
+            ClientPresence::Removed => panic!("removed"),
         }
     };
     let hour = Duration::from_secs(3600);
