@@ -9,9 +9,10 @@ use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
 use super::{Alarm, RecordContent};
+use crate::calendar::DateTime;
 use crate::name::ClientName;
 use crate::record::RecordKind;
-use crate::time::Monotonic;
+use crate::time::{Monotonic, Wall};
 
 /// Length of a window.
 pub const WINDOW: Duration = Duration::from_secs(60 * 60);
@@ -43,6 +44,29 @@ impl QuotaClass {
             kind: content.kind,
             alarm: content.alarm.map(Alarm::without_number),
         })
+    }
+
+    /// The record that stands for those that are left out from now on.
+    pub fn left_out_until(&self, until: Wall) -> RecordContent {
+        let (kind, until) = (self.kind, DateTime::from(until).to_rfc3339());
+        let detail = format!("more entries of the kind {kind} are counted only, until {until}");
+        self.summary(detail)
+    }
+
+    /// The record with the number of those that were left out.
+    pub fn left_out(&self, count: u64) -> RecordContent {
+        let kind = self.kind;
+        self.summary(format!(
+            "entries of the kind {kind} that were left out: {count}"
+        ))
+    }
+
+    /// It is an alarm when they were alarms.
+    fn summary(&self, detail: String) -> RecordContent {
+        RecordContent {
+            alarm: self.alarm,
+            ..RecordContent::with_detail(RecordKind::LeftOut, detail)
+        }
     }
 
     fn max_records(&self) -> u32 {

@@ -3,14 +3,11 @@
 //!
 //! One `match` without a wildcard decides all of it: an event that is new does not compile before it is decided.
 
-use super::quota::QuotaClass;
 use super::{Alarm, DisableReason, Durability, Event};
-use crate::calendar::DateTime;
 use crate::checker::LastCheck;
 use crate::duration::in_whole_seconds;
 use crate::record::RecordKind;
 use crate::settings::client::{ClientSettings, Setting};
-use crate::time::Wall;
 
 /// The content of a record.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -56,28 +53,6 @@ impl RecordContent {
             decision: Some(decision),
             reason: Some(reason),
             ..Self::of(kind)
-        }
-    }
-
-    /// The record that stands for those of `class` that a quota leaves out from now on.
-    pub fn left_out_until(until: Wall, class: &QuotaClass) -> Self {
-        let (kind, until) = (class.kind, DateTime::from(until).to_rfc3339());
-        let detail = format!("more entries of the kind {kind} are counted only, until {until}");
-        Self::of_class(class, detail)
-    }
-
-    /// The record with the number of those that were left out.
-    pub fn left_out(count: u64, class: &QuotaClass) -> Self {
-        let kind = class.kind;
-        let detail = format!("entries of the kind {kind} that were left out: {count}");
-        Self::of_class(class, detail)
-    }
-
-    /// It is an alarm when they were alarms.
-    fn of_class(class: &QuotaClass, detail: String) -> Self {
-        Self {
-            alarm: class.alarm,
-            ..Self::with_detail(RecordKind::LeftOut, detail)
         }
     }
 

@@ -4,7 +4,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{WarningReason, Parsed, SettingLocation, Problem, SettingsError, SettingsWarning, value};
+use super::{
+    Parsed, Problem, SettingLocation, SettingsError, SettingsWarning, WarningReason, value,
+};
 use crate::connect::{ServerList, Target, is_interface_name};
 use crate::duration;
 use crate::ini::{Ini, IniEntry, IniSection, is_space};
@@ -123,7 +125,8 @@ impl MachineReader {
         }
         for (key, entry) in section.entries() {
             if let Err(problem) = self.take(key, entry) {
-                let place = SettingLocation::new(&self.file, entry.line(), Some(SECTION), Some(key));
+                let place =
+                    SettingLocation::new(&self.file, entry.line(), Some(SECTION), Some(key));
                 self.errors.push(SettingsError { place, problem });
             }
         }

@@ -6,7 +6,9 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{WarningReason, Parsed, SettingLocation, Problem, SettingsError, SettingsWarning, value};
+use super::{
+    Parsed, Problem, SettingLocation, SettingsError, SettingsWarning, WarningReason, value,
+};
 use crate::duration;
 use crate::ini::{DEFAULT, Ini, IniEntry, is_space};
 use crate::interpolate::interpolate;

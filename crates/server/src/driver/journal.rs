@@ -128,7 +128,7 @@ impl Journal {
                 Admission::Recorded => self.entry(entry, 1),
                 Admission::Announced(class, until) => {
                     let until = now.wall.after(until.since(now.mono));
-                    let content = RecordContent::left_out_until(until, &class);
+                    let content = class.left_out_until(until);
                     self.entry(audit::entry(content, of_class(&class, now.wall)), 1);
                     left_out = Some(entry);
                 }
@@ -196,7 +196,7 @@ impl Journal {
     fn record_left_out(&mut self, left_out: Vec<(QuotaClass, u64)>) {
         let time = clock::now().wall;
         for (class, count) in left_out {
-            let content = RecordContent::left_out(count, &class);
+            let content = class.left_out(count);
             let entry = audit::entry(content, of_class(&class, time));
             self.entry(entry, count);
         }

@@ -130,7 +130,8 @@ fn warn_about_unknown_keys(files: &[File], warnings: &mut Findings<SettingsWarni
     for (index, name, section) in sections() {
         for (key, entry) in unknown(section).filter(|(key, _)| !used.contains(*key)) {
             if let Some(suggestion) = suggest::nearest(key, keys()) {
-                let place = SettingLocation::new(name, entry.line(), Some(section.name()), Some(key));
+                let place =
+                    SettingLocation::new(name, entry.line(), Some(section.name()), Some(key));
                 let reason = WarningReason::UnknownKey { suggestion };
                 warnings.add(index, SettingsWarning { place, reason });
             }
