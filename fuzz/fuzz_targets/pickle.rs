@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use nightlatch_import::pickle::{Value, View, read};
+use nightlatch_import::pickle::{PickleValue, PickleView, read};
 
 /// Limits of depth and number for writing a value, because values may refer to each other in circles.
 const DEPTH: usize = 60;
@@ -25,7 +25,7 @@ struct PickleWriter {
 
 impl PickleWriter {
     /// The value in protocol 4, each value written out; `None` when that would not end.
-    fn write(value: Value<'_>) -> Option<Vec<u8>> {
+    fn write(value: PickleValue<'_>) -> Option<Vec<u8>> {
         let mut writer = Self::default();
         writer.out.extend(b"\x80\x04");
         writer.value(value, DEPTH)?;
@@ -33,34 +33,34 @@ impl PickleWriter {
         Some(writer.out)
     }
 
-    fn value(&mut self, value: Value<'_>, depth: usize) -> Option<()> {
+    fn value(&mut self, value: PickleValue<'_>, depth: usize) -> Option<()> {
         let depth = depth.checked_sub(1)?;
         self.values += 1;
         if self.values > VALUES {
             return None;
         }
         match value.view() {
-            View::None => self.out.push(b'N'),
-            View::Bool(true) => self.out.push(0x88),
-            View::Bool(false) => self.out.push(0x89),
-            View::Int(value) => self.long(value.into()),
-            View::Float(value) => {
+            PickleView::None => self.out.push(b'N'),
+            PickleView::Bool(true) => self.out.push(0x88),
+            PickleView::Bool(false) => self.out.push(0x89),
+            PickleView::Int(value) => self.long(value.into()),
+            PickleView::Float(value) => {
                 self.out.push(b'G');
                 self.out.extend(value.to_be_bytes());
             }
-            View::Text(text) => self.counted(0x8d, text.as_bytes()),
-            View::Bytes(bytes) => self.counted(0x8e, bytes),
-            View::Tuple(mut items) => {
+            PickleView::Text(text) => self.counted(0x8d, text.as_bytes()),
+            PickleView::Bytes(bytes) => self.counted(0x8e, bytes),
+            PickleView::Tuple(mut items) => {
                 self.out.push(b'(');
                 items.try_for_each(|item| self.value(item, depth))?;
                 self.out.push(b't');
             }
-            View::List(mut items) => {
+            PickleView::List(mut items) => {
                 self.out.extend(b"](");
                 items.try_for_each(|item| self.value(item, depth))?;
                 self.out.push(b'e');
             }
-            View::Dict(mut entries) => {
+            PickleView::Dict(mut entries) => {
                 self.out.extend(b"}(");
                 entries.try_for_each(|(key, value)| {
                     self.value(key, depth)?;
@@ -68,12 +68,12 @@ impl PickleWriter {
                 })?;
                 self.out.push(b'u');
             }
-            View::DateTime(date) => {
+            PickleView::DateTime(date) => {
                 self.out.extend(b"cdatetime\ndatetime\n");
                 self.counted(0x8e, date.as_bytes());
                 self.out.extend(b"\x85R");
             }
-            View::TimeDelta(micros) => {
+            PickleView::TimeDelta(micros) => {
                 let seconds = micros.div_euclid(1_000_000);
                 self.out.extend(b"cdatetime\ntimedelta\n");
                 self.long(seconds.div_euclid(86_400));

@@ -11,7 +11,7 @@ use nightlatch_sys::signals::{Signal, die_of};
 
 use crate::cli::{CliAction, UsageError};
 use crate::exit::Exit;
-use crate::log::{self, AppletLog, chain};
+use crate::log::{self, AppletLog, format_error};
 
 /// A row of the table of applets.
 pub(crate) struct Applet {
@@ -137,7 +137,7 @@ impl Applet {
 
 /// Logs an error with its hint.
 pub(crate) fn report(error: &impl AppletError, log: AppletLog) -> Exit {
-    log.info(&chain(error));
+    log.info(&format_error(error));
     if let Some(hint) = error.hint(log.applet()) {
         log.hint(&hint);
     }

@@ -3,7 +3,7 @@
 
 use std::io::Write as _;
 
-pub(crate) use nightlatch_core::chain::chain;
+pub(crate) use nightlatch_core::error_chain::format_error;
 
 use crate::exit::Exit;
 

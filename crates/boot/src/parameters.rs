@@ -11,7 +11,7 @@ use crate::client::interfaces::InterfaceSelection;
 use crate::client::options::{self, ClientOptions};
 use crate::exit::Exit;
 use crate::kernel_command_line;
-use crate::log::{self, AppletLog, chain};
+use crate::log::{self, AppletLog, format_error};
 use crate::plugin_runner;
 
 pub(crate) const APPLET: Applet = Applet {
@@ -90,7 +90,7 @@ fn client_options(parameters: &KernelParameters, log: AppletLog) -> Option<Clien
             None
         }
         Err(error) => {
-            log.debug(|| chain(&error));
+            log.debug(|| format_error(&error));
             None
         }
     }

@@ -13,7 +13,7 @@ use nightlatch_sys::terminal;
 use crate::applet::{Applet, AppletError, Ending, Privilege};
 use crate::cli::{self, CliAction, CliArgument, OptionNames, UsageError};
 use crate::exit::Exit;
-use crate::log::{AppletLog, chain};
+use crate::log::{AppletLog, format_error};
 use crate::output::write_out;
 use crate::plymouth;
 use crate::prompt::{self, Wording};
@@ -105,7 +105,7 @@ fn ask(question: &str, log: AppletLog) -> io::Result<Ending> {
         match terminal::read_password_on(&input, &output, question) {
             Ok(password) => break password,
             Err(error) if error.kind() == io::ErrorKind::InvalidData => {
-                log.info(&chain(&error));
+                log.info(&format_error(&error));
             }
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
                 log.info("nothing was typed: the input has ended");

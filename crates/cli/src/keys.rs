@@ -5,17 +5,17 @@ use std::path::Path;
 use nightlatch_console::failure::Failure;
 use nightlatch_core::key_id::KeyId;
 use nightlatch_import::KeyFolders;
-use nightlatch_machine::keys::{Directory, Existing};
+use nightlatch_machine::keys::{Existing, KeyDirectory};
 
 pub(crate) struct MachineKeys;
 
 impl KeyFolders for MachineKeys {
     fn holds_any(&self, folder: &Path) -> bool {
-        Directory::new(folder).holds_any()
+        KeyDirectory::new(folder).holds_any()
     }
 
     fn key_id(&self, folder: &Path) -> Result<KeyId, Failure> {
-        Directory::new(folder).key_id()
+        KeyDirectory::new(folder).key_id()
     }
 
     fn copy(&self, from: &Path, to: &Path, replace: bool) -> Result<(), Failure> {
@@ -24,6 +24,6 @@ impl KeyFolders for MachineKeys {
         } else {
             Existing::Refuse
         };
-        Directory::new(to).copy_from(&Directory::new(from), existing)
+        KeyDirectory::new(to).copy_from(&KeyDirectory::new(from), existing)
     }
 }

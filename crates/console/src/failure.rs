@@ -93,9 +93,9 @@ impl Failure {
         if self.exit == UNREAD {
             return;
         }
-        say(RED, "nightlatch:", &self.to_string());
+        print_message(RED, "nightlatch:", &self.to_string());
         if let Some(text) = &self.hint {
-            say(YELLOW, "hint:", text);
+            print_message(YELLOW, "hint:", text);
         }
     }
 }
@@ -115,12 +115,12 @@ impl fmt::Display for Failure {
 
 /// Prints a line on standard error.
 pub fn note(text: impl fmt::Display) {
-    say(PLAIN, "nightlatch:", &text.to_string());
+    print_message(PLAIN, "nightlatch:", &text.to_string());
 }
 
 /// Prints a warning on standard error.
 pub fn warn(text: impl fmt::Display) {
-    say(YELLOW, "nightlatch: warning:", &text.to_string());
+    print_message(YELLOW, "nightlatch: warning:", &text.to_string());
 }
 
 const PLAIN: &str = "";
@@ -128,7 +128,7 @@ const RED: &str = "\x1b[1;31m";
 const YELLOW: &str = "\x1b[1;33m";
 const RESET: &str = "\x1b[0m";
 
-fn say(colour: &str, prefix: &str, text: &str) {
+fn print_message(colour: &str, prefix: &str, text: &str) {
     let stderr = io::stderr();
     let coloured = !colour.is_empty()
         && stderr.is_terminal()

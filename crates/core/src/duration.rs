@@ -149,7 +149,7 @@ pub enum DurationError {
 /// A text is not a duration, with advice for its author.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("{error}, found {found:?}{}", advice(found, *error))]
-pub struct NotADuration {
+pub struct InvalidDuration {
     /// The text as found.
     pub found: String,
     /// The parser's reason.
@@ -157,9 +157,9 @@ pub struct NotADuration {
 }
 
 /// As [`parse`], without surrounding white space; the error quotes the text and gives advice.
-pub fn read(text: &str) -> Result<Duration, NotADuration> {
+pub fn read(text: &str) -> Result<Duration, InvalidDuration> {
     let text = text.trim_matches(is_space);
-    parse(text).map_err(|error| NotADuration {
+    parse(text).map_err(|error| InvalidDuration {
         found: text.to_owned(),
         error,
     })

@@ -8,12 +8,12 @@
 
 pub mod alarm_queue;
 pub mod calendar;
-pub mod chain;
 pub mod checker;
 pub mod client;
 pub mod connect;
 pub mod digits;
 pub mod duration;
+pub mod error_chain;
 pub mod event;
 pub mod ini;
 pub mod interpolate;

@@ -7,10 +7,10 @@
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
-use crate::client::saved::{Change, Holder};
+use crate::client::saved::{Change, StateOwner};
 use crate::event::Durability;
 use crate::name::ClientName;
-use crate::record::Entry;
+use crate::record::RecordEntry;
 
 /// Limit on unwritten records while the store fails; alarms have as many again.
 const MAX_UNWRITTEN_RECORDS: usize = 50_000;
@@ -79,7 +79,7 @@ impl<E> Outbox<E> {
     /// Adds an entry to the audit log. `false` when it is dropped because the store fails and has too many unwritten
     /// entries. Alarms have a limit of their own.
     #[must_use]
-    pub fn record(&mut self, entry: Entry) -> bool {
+    pub fn record(&mut self, entry: RecordEntry) -> bool {
         let room = if entry.alarm { 2 } else { 1 };
         let is_too_much = self.failing && self.unwritten.records >= room * MAX_UNWRITTEN_RECORDS;
         if !is_too_much {
@@ -235,7 +235,7 @@ struct Unwritten {
 enum ChangeTarget {
     Row(ClientName),
     State(ClientName),
-    Tombstone(Holder),
+    Tombstone(StateOwner),
     Trust,
     DropRecords,
 }
@@ -253,8 +253,8 @@ impl Unwritten {
                 Some(ChangeTarget::Row(name.clone()))
             }
             Change::State(name, _) => Some(ChangeTarget::State(name.clone())),
-            Change::Bury(tombstone) => Some(ChangeTarget::Tombstone(tombstone.holder())),
-            Change::Unbury(holder) => Some(ChangeTarget::Tombstone(holder.clone())),
+            Change::PutTombstone(tombstone) => Some(ChangeTarget::Tombstone(tombstone.owner())),
+            Change::DeleteTombstone(holder) => Some(ChangeTarget::Tombstone(holder.clone())),
             Change::Trust(_) => Some(ChangeTarget::Trust),
             Change::DropRecords(_) => Some(ChangeTarget::DropRecords),
             Change::Record(_) => {

@@ -14,7 +14,7 @@ pub(crate) async fn connect() -> Result<MandosProxy, Failure> {
 }
 
 /// Prints the warnings of the server. One without our interface has none.
-pub(crate) async fn tell_warnings(server: &MandosProxy) {
+pub(crate) async fn print_warnings(server: &MandosProxy) {
     if let Ok(about) = server.about().await {
         about.warnings.iter().for_each(|line| warn(visible(line)));
     }

@@ -6,11 +6,11 @@ use nightlatch_console::output::human;
 use nightlatch_core::time::Wall;
 use serde::Serialize;
 
-use crate::state::State;
+use crate::state::ClientState;
 
 /// One client, as `list --json` and `show --json` have it. Keys may be added, never changed.
 #[derive(Serialize)]
-pub(crate) struct Client<'c> {
+pub(crate) struct ClientJson<'c> {
     name: &'c str,
     state: &'static str,
     enabled: bool,
@@ -36,11 +36,11 @@ pub(crate) struct Client<'c> {
     path: &'c str,
 }
 
-impl<'c> From<&'c ClientView> for Client<'c> {
+impl<'c> From<&'c ClientView> for ClientJson<'c> {
     fn from(client: &'c ClientView) -> Self {
         Self {
             name: &client.name,
-            state: State::of(client).word(),
+            state: ClientState::of(client).word(),
             enabled: client.enabled,
             expires: client.expires.map(time),
             host: &client.host,

@@ -10,7 +10,7 @@ use nightlatch_bus::proxy::MandosProxy;
 use nightlatch_console::failure::{EX_PROTOCOL, Failure};
 use nightlatch_console::output::human;
 use nightlatch_core::name::compare_naturally;
-use nightlatch_core::record::{Kind, Line};
+use nightlatch_core::record::{RecordKind, RecordLine};
 use nightlatch_core::time::Wall;
 use nightlatch_sys::clock;
 
@@ -81,8 +81,9 @@ fn judge(
             report.bad(name, format!("rehearsed {when}, too long ago"), run());
         }
         None if proof::is_forgeable(client) => {
-            let said = format!("rehearsed {when}, but its checker by ssh-keyscan proves nothing");
-            report.doubtful(name, said, Some(proof::INSTEAD.to_owned()));
+            let finding =
+                format!("rehearsed {when}, but its checker by ssh-keyscan proves nothing");
+            report.doubtful(name, finding, Some(proof::INSTEAD.to_owned()));
         }
         None => report.good(name, format!("rehearsed {when}")),
     }
@@ -93,7 +94,7 @@ async fn rehearsals(
     server: &MandosProxy,
     now: Wall,
 ) -> Result<BTreeMap<String, Rehearsal>, Failure> {
-    let kinds = [Kind::Rehearsed, Kind::Refused].map(|kind| kind.as_str().to_owned());
+    let kinds = [RecordKind::Rehearsed, RecordKind::Refused].map(|kind| kind.as_str().to_owned());
     let mut query = RecordQuery {
         kinds: kinds.to_vec(),
         ..RecordQuery::default()
@@ -117,11 +118,11 @@ async fn rehearsals(
 
 fn take(line: &str, now: Wall, found: &mut BTreeMap<String, Rehearsal>) -> Result<(), Failure> {
     let malformed = || Failure::new(EX_PROTOCOL, "the server gave a record that is none");
-    let line: Line = line.parse().map_err(|_| malformed())?;
+    let line: RecordLine = line.parse().map_err(|_| malformed())?;
     let record = Record::read(&line.text).map_err(|_| malformed())?;
     let time = when::parse(&record.time, now).map_err(|_| malformed())?;
     let refused = match (&record.kind, record.reason) {
-        (kind, _) if kind == Kind::Rehearsed.as_str() => None,
+        (kind, _) if kind == RecordKind::Rehearsed.as_str() => None,
         (_, Some(reason)) if reason.starts_with(REHEARSAL) => Some(reason),
         _ => return Ok(()),
     };

@@ -5,7 +5,7 @@ use nightlatch_console::output::Style;
 
 /// The states, the most urgent first.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, clap::ValueEnum)]
-pub(crate) enum State {
+pub(crate) enum ClientState {
     /// A request waits for a person's decision.
     Waiting,
     /// Enabled, but the last check failed.
@@ -16,7 +16,7 @@ pub(crate) enum State {
     Disabled,
 }
 
-impl State {
+impl ClientState {
     pub(crate) fn of(client: &ClientView) -> Self {
         let failed = !matches!(
             client.last_check,

@@ -12,7 +12,7 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use nightlatch_core::checker::Checker;
 use nightlatch_core::checker::LastCheck;
 use nightlatch_core::client::saved::{
-    Life, Present, Saved, SavedClient, SavedDeadline, SavedState,
+    ClientPresence, PresentClient, Saved, SavedClient, SavedDeadline, SavedState,
 };
 use nightlatch_core::client_settings;
 use nightlatch_core::digits::{self, Hex};
@@ -183,9 +183,9 @@ impl<'a> Client<'a> {
             configured: Settings::of(&client.configured),
             configured_secret: hex(client.configured_secret.as_bytes()).into(),
             added: client.added.as_deref().map(base64),
-            present: match &client.life {
-                Life::Present(present) => Some(Living::of(present)),
-                Life::Removed => None,
+            present: match &client.presence {
+                ClientPresence::Present(present) => Some(Living::of(present)),
+                ClientPresence::Removed => None,
             },
         }
     }
@@ -197,9 +197,9 @@ impl<'a> Client<'a> {
             configured: self.configured.into_core()?,
             configured_secret: SecretDigest::from_bytes(digest),
             added: self.added.map(secret).transpose()?,
-            life: match self.present {
-                Some(living) => Life::Present(Box::new(living.into_core()?)),
-                None => Life::Removed,
+            presence: match self.present {
+                Some(living) => ClientPresence::Present(Box::new(living.into_core()?)),
+                None => ClientPresence::Removed,
             },
         })
     }
@@ -278,7 +278,7 @@ impl Form<'_> for bool {
 }
 
 impl<'a> Living<'a> {
-    fn of(present: &'a Present) -> Self {
+    fn of(present: &'a PresentClient) -> Self {
         let state = &present.state;
         Self {
             settings: Settings::of(&present.settings),
@@ -302,12 +302,12 @@ impl<'a> Living<'a> {
         }
     }
 
-    fn into_core(self) -> Result<Present, ClientError> {
+    fn into_core(self) -> Result<PresentClient, ClientError> {
         if self.enabled != self.deadline.is_some() {
             return Err(ClientError::Deadline);
         }
         let wall = |micros: Option<i64>| micros.map(Wall::from_unix_micros);
-        Ok(Present {
+        Ok(PresentClient {
             settings: self.settings.into_core()?,
             secret: self.secret.map(secret).transpose()?,
             state: SavedState {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use nightlatch_core::checker::Checker;
 use nightlatch_core::checker::LastCheck;
 use nightlatch_core::client::saved::{
-    Life, Present, Saved, SavedClient, SavedDeadline, SavedState,
+    ClientPresence, PresentClient, Saved, SavedClient, SavedDeadline, SavedState,
 };
 use nightlatch_core::key_id::{Fingerprint, KeyId};
 use nightlatch_core::name::ClientName;
@@ -83,10 +83,10 @@ prop_compose! {
         denied in proptest::option::of(moment()),
         released in any::<bool>(),
         released_boot in proptest::option::of(any::<[u8; 16]>()),
-    ) -> Present {
+    ) -> PresentClient {
         let [created, last_enabled, last_checked_ok, last_approval_request] =
             times.map(|time| time.map(Wall::from_unix_micros));
-        Present {
+        PresentClient {
             settings,
             secret: secret.map(|bytes| Arc::new(Secret::new(bytes))),
             state: SavedState {
@@ -120,7 +120,7 @@ prop_compose! {
             configured,
             configured_secret: Secret::new(secret.to_vec()).digest(),
             added: added.map(|bytes| Arc::new(Secret::new(bytes))),
-            life: present.map_or(Life::Removed, |it| Life::Present(Box::new(it))),
+            presence: present.map_or(ClientPresence::Removed, |it| ClientPresence::Present(Box::new(it))),
         }
     }
 }
@@ -153,7 +153,7 @@ fn one(change: impl FnOnce(&mut serde_json::Value)) -> Result<Saved, HandoverErr
     let mut present = present().new_tree(&mut runner).unwrap().current();
     present.state.enabled = false;
     present.state.deadline = None;
-    client.life = Life::Present(Box::new(present));
+    client.presence = ClientPresence::Present(Box::new(present));
     let saved = Saved {
         clients: vec![client],
         ..Saved::default()

@@ -8,7 +8,7 @@ use nightlatch_console::failure::{EX_IOERR, Failure};
 use nightlatch_core::key_id::KeyId;
 
 use super::files::{self, below, make_folder, put_in_place, write_new};
-use super::report::Report;
+use super::report::ImportReport;
 
 /// Key folders of mandos-keygen(8), of today and of earlier versions.
 const KEYS: [&str; 2] = ["/etc/keys/mandos", "/etc/mandos/keys"];
@@ -106,7 +106,7 @@ impl ClientPlan {
         from: &Path,
         to: &Path,
         key_folders: &dyn KeyFolders,
-        report: &mut Report,
+        report: &mut ImportReport,
     ) -> Result<Option<Self>, Failure> {
         let Some(keys) = keys(from, key_folders) else {
             return Ok(None);

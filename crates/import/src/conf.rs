@@ -12,7 +12,7 @@ use nightlatch_core::settings::client::{
     self, ClientConfig, ClientSettings, ParsedClient, SecretSource,
 };
 use nightlatch_core::settings::server::{self, ServerSettings};
-use nightlatch_core::settings::{self, Doubt, SettingsError, SettingsWarning, path};
+use nightlatch_core::settings::{self, SettingsError, SettingsWarning, WarningReason, path};
 use nightlatch_core::ssh::{self, HostKey};
 use nightlatch_proto::priority::Priority;
 use nightlatch_sys::privileges;
@@ -98,7 +98,8 @@ pub(crate) fn clients(file: &Path, from: &Path, ssh_hostkey: bool) -> Result<Cli
     let parsed = parsed?;
     let ini = Ini::recover(text).0;
     let mut edits = Edits::default();
-    let others = |warning: &&SettingsWarning| !matches!(warning.doubt, Doubt::SshKeyscan { .. });
+    let others =
+        |warning: &&SettingsWarning| !matches!(warning.reason, WarningReason::SshKeyscan { .. });
     let warnings = parsed.warnings.iter().filter(others);
     let mut remarks: Vec<String> = warnings.map(ToString::to_string).collect();
     let mut clients = Vec::with_capacity(parsed.value.len());

@@ -49,10 +49,12 @@ pub(crate) fn read_whole(file: &Path) -> io::Result<Zeroizing<Vec<u8>>> {
 /// installs, has none; a file that cannot be read may have some.
 pub(crate) fn holds_settings(place: &Path) -> bool {
     place.symlink_metadata().is_ok()
-        && read_whole(place).map_or(true, |text| !says_nothing(&String::from_utf8_lossy(&text)))
+        && read_whole(place).map_or(true, |text| {
+            !has_no_content(&String::from_utf8_lossy(&text))
+        })
 }
 
-fn says_nothing(text: &str) -> bool {
+fn has_no_content(text: &str) -> bool {
     let mut lines = text.lines().map(str::trim_end);
     lines.all(|line| line.is_empty() || line.starts_with(['#', ';']) || line == "[DEFAULT]")
 }

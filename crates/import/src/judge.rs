@@ -6,7 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use nightlatch_core::checker::Checker;
-use nightlatch_core::client::saved::{Life, Present, SavedClient, SavedDeadline, SavedState};
+use nightlatch_core::client::saved::{
+    ClientPresence, PresentClient, SavedClient, SavedDeadline, SavedState,
+};
 use nightlatch_core::secret::Secret;
 use nightlatch_core::settings::client::{ClientConfig, ClientSettings};
 use nightlatch_core::time::{BootId, Now, Wall};
@@ -43,7 +45,7 @@ pub(crate) struct ImportedClient {
 
 /// The time of the import, and the boot that it belongs to.
 #[derive(Clone, Copy)]
-pub(crate) struct Clock {
+pub(crate) struct ImportTime {
     pub(crate) now: Now,
     pub(crate) boot: BootId,
 }
@@ -71,7 +73,7 @@ pub(crate) fn removed(config: &ClientConfig, configured: &StockSettings) -> Impo
             configured: settings(configured, config, &mut Vec::new()),
             configured_secret: config.secret.digest(),
             added: None,
-            life: Life::Removed,
+            presence: ClientPresence::Removed,
         }),
     }
 }
@@ -82,7 +84,7 @@ pub(crate) fn present(
     client: &StockClient,
     configured: &StockSettings,
     secret: Result<Secret, Error>,
-    clock: Clock,
+    clock: ImportTime,
 ) -> Result<ImportedClient, Error> {
     let mut remarks = Vec::new();
     let configured = settings(configured, config, &mut Vec::new());
@@ -112,7 +114,7 @@ pub(crate) fn present(
         renewed: false,
         needs_proof: false,
     };
-    let life = Life::Present(Box::new(Present {
+    let presence = ClientPresence::Present(Box::new(PresentClient {
         settings: in_force,
         secret: secret.map(Arc::new),
         state,
@@ -126,7 +128,7 @@ pub(crate) fn present(
             configured,
             configured_secret: config.secret.digest(),
             added: None,
-            life,
+            presence,
         }),
     })
 }
@@ -134,7 +136,7 @@ pub(crate) fn present(
 fn standing(
     client: &StockClient,
     settings: &ClientSettings,
-    clock: Clock,
+    clock: ImportTime,
     remarks: &mut Vec<String>,
 ) -> (ImportedState, Option<SavedDeadline>) {
     if !client.settings.enabled {
@@ -164,7 +166,7 @@ fn longest(settings: &ClientSettings) -> Duration {
     settings.timeout.max(settings.extended_timeout).max(started)
 }
 
-fn moment(left: Duration, clock: Clock) -> SavedDeadline {
+fn moment(left: Duration, clock: ImportTime) -> SavedDeadline {
     SavedDeadline {
         boot: clock.boot,
         mono: clock.now.mono.after(left),

@@ -26,13 +26,13 @@ use nightlatch_console::failure::{EX_CANTCREAT, EX_IOERR, EX_NOINPUT, Failure, n
 use client::ClientPlan;
 pub use client::KeyFolders;
 pub use options::ImportOptions;
-use report::Report;
+use report::ImportReport;
 use server::ServerPlan;
 
 /// Carries the verb out.
 pub fn run(options: &ImportOptions, key_folders: &dyn KeyFolders) -> Result<(), Failure> {
     let (from, to) = (options.from.as_path(), options.to.as_path());
-    let mut report = Report::default();
+    let mut report = ImportReport::default();
     let server = if server::is_there(from) {
         Some(ServerPlan::new(
             from,

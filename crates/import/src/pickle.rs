@@ -10,20 +10,20 @@ mod machine;
 mod node;
 
 pub use machine::read;
-pub use node::{DateTime, Entries, Items, View};
+pub use node::{DateTime, Entries, Items, PickleView};
 
-use node::{Id, Node};
+use node::{Node, NodeId};
 
 /// The values of a pickle.
 pub struct Pickle<'p> {
     nodes: Vec<Node<'p>>,
-    root: Id,
+    root: NodeId,
 }
 
 impl Pickle<'_> {
     /// The value that was pickled.
-    pub fn root(&self) -> Value<'_> {
-        Value {
+    pub fn root(&self) -> PickleValue<'_> {
+        PickleValue {
             pickle: self,
             id: self.root,
         }
@@ -33,9 +33,9 @@ impl Pickle<'_> {
 /// One value in a pickle. Values refer to each other, perhaps in circles: look at them as deep as you
 /// know them to go.
 #[derive(Clone, Copy)]
-pub struct Value<'a> {
+pub struct PickleValue<'a> {
     pickle: &'a Pickle<'a>,
-    id: Id,
+    id: NodeId,
 }
 
 /// The fault of a pickle, and its position.
@@ -45,12 +45,12 @@ pub struct PickleError {
     /// The offset of the opcode, from 0.
     pub at: usize,
     /// The fault itself.
-    pub fault: Fault,
+    pub fault: PickleFault,
 }
 
 /// The faults of a pickle. None shows a value, which may be a secret.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
-pub enum Fault {
+pub enum PickleFault {
     /// The end comes too early.
     #[error("the file is cut short")]
     Truncated,

@@ -6,13 +6,13 @@ use std::path::Path;
 
 /// The lines so far.
 #[derive(Default)]
-pub(crate) struct Report {
+pub(crate) struct ImportReport {
     lines: Vec<String>,
     /// What is not taken over; printed last.
     not_taken: Vec<String>,
 }
 
-impl Report {
+impl ImportReport {
     /// Begins with something new.
     pub(crate) fn heading(&mut self, text: impl Display) {
         self.lines.push(format!("{text}"));

@@ -15,7 +15,7 @@ use zeroize::Zeroizing;
 use super::conf::{self, Clients, ServerConf};
 use super::daemon::Daemon;
 use super::files::{self, below, make_folder, put_in_place, write_new};
-use super::report::Report;
+use super::report::ImportReport;
 use super::running;
 use super::state::{self, StockState};
 use super::take;
@@ -60,7 +60,7 @@ impl ServerPlan {
         to: &Path,
         without_state: bool,
         ssh_hostkey: bool,
-        report: &mut Report,
+        report: &mut ImportReport,
     ) -> Result<Self, Failure> {
         let (conf_file, clients_file) = (below(from, CONF.as_ref()), below(from, CLIENTS.as_ref()));
         let folder = below(to, OUR_FOLDER.as_ref());
@@ -229,7 +229,7 @@ fn read_state(file: &Path, without_state: bool) -> Result<Option<StockState>, Fa
 }
 
 /// Options on the command line are the init system's business; some of them say where things are.
-fn command_line(from: &Path, report: &mut Report) {
+fn command_line(from: &Path, report: &mut ImportReport) {
     let file = below(from, DEFAULTS.as_ref());
     let text = fs::read_to_string(&file).unwrap_or_default();
     for (number, line) in (1..).zip(text.lines()) {

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use nightlatch_core::checker::LastCheck;
 use nightlatch_core::time::Wall;
 
-use super::pickle::{self, PickleError, Value, View};
+use super::pickle::{self, PickleError, PickleValue, PickleView};
 
 /// A stock server's state.
 pub(crate) struct StockState {
@@ -69,7 +69,7 @@ pub(crate) enum StateError {
 /// Reads the bytes of a `clients.pickle`.
 pub(crate) fn read(bytes: &[u8]) -> Result<StockState, StateError> {
     let pickle = pickle::read(bytes)?;
-    let View::Tuple(mut parts) = pickle.root().view() else {
+    let PickleView::Tuple(mut parts) = pickle.root().view() else {
         return Err(StateError::Shape);
     };
     let (Some(clients), Some(configured), None) = (parts.next(), parts.next(), parts.next()) else {
@@ -82,19 +82,20 @@ pub(crate) fn read(bytes: &[u8]) -> Result<StockState, StateError> {
 }
 
 fn by_name<T>(
-    clients: Value<'_>,
+    clients: PickleValue<'_>,
     read: impl Fn(&Attributes<'_>) -> Result<T, StateError>,
 ) -> Result<BTreeMap<String, T>, StateError> {
-    let View::Dict(entries) = clients.view() else {
+    let PickleView::Dict(entries) = clients.view() else {
         return Err(StateError::Shape);
     };
     let mut by_name = BTreeMap::new();
     for (name, attributes) in entries {
-        let (View::Text(name), View::Dict(entries)) = (name.view(), attributes.view()) else {
+        let (PickleView::Text(name), PickleView::Dict(entries)) = (name.view(), attributes.view())
+        else {
             return Err(StateError::Shape);
         };
         let attributes = entries.filter_map(|(key, value)| match key.view() {
-            View::Text(key) => Some((key, value)),
+            PickleView::Text(key) => Some((key, value)),
             _ => None,
         });
         let attributes = Attributes {
@@ -119,7 +120,7 @@ fn client(attributes: &Attributes<'_>) -> Result<StockClient, StateError> {
         last_approval_request: attributes.moment("last_approval_request")?,
         last_check: last_check(attributes)?,
         // Missing or None: nobody decided.
-        denied: matches!(attributes.view("approved"), Some(View::Bool(false))),
+        denied: matches!(attributes.view("approved"), Some(PickleView::Bool(false))),
         settings,
     })
 }
@@ -145,9 +146,9 @@ fn settings(attributes: &Attributes<'_>) -> Result<StockSettings, StateError> {
 fn last_check(attributes: &Attributes<'_>) -> Result<LastCheck, StateError> {
     let wrong = || attributes.expected("last_checker_status", "a number from -2 to 255");
     match attributes.view("last_checker_status") {
-        Some(View::Int(-2)) => Ok(LastCheck::None),
-        Some(View::Int(-1)) => Ok(LastCheck::Signaled(signal(attributes))),
-        Some(View::Int(status)) => match u8::try_from(status) {
+        Some(PickleView::Int(-2)) => Ok(LastCheck::None),
+        Some(PickleView::Int(-1)) => Ok(LastCheck::Signaled(signal(attributes))),
+        Some(PickleView::Int(status)) => match u8::try_from(status) {
             Ok(status) => Ok(LastCheck::Exited(status)),
             Err(_) => Err(wrong()),
         },
@@ -158,7 +159,7 @@ fn last_check(attributes: &Attributes<'_>) -> Result<LastCheck, StateError> {
 /// The number of the signal; 0 where the file has none.
 fn signal(attributes: &Attributes<'_>) -> i32 {
     match attributes.view("last_checker_signal") {
-        Some(View::Int(signal)) => i32::try_from(signal).unwrap_or(0),
+        Some(PickleView::Int(signal)) => i32::try_from(signal).unwrap_or(0),
         _ => 0,
     }
 }
@@ -166,46 +167,46 @@ fn signal(attributes: &Attributes<'_>) -> i32 {
 /// The attributes of one client.
 struct Attributes<'a> {
     client: &'a str,
-    attributes: HashMap<&'a str, Value<'a>>,
+    attributes: HashMap<&'a str, PickleValue<'a>>,
 }
 
 impl<'a> Attributes<'a> {
-    fn view(&self, attribute: &str) -> Option<View<'a>> {
+    fn view(&self, attribute: &str) -> Option<PickleView<'a>> {
         self.attributes.get(attribute).map(|value| value.view())
     }
 
     fn text(&self, attribute: &'static str) -> Result<&'a str, StateError> {
         match self.view(attribute) {
-            Some(View::Text(text)) => Ok(text),
+            Some(PickleView::Text(text)) => Ok(text),
             _ => Err(self.expected(attribute, "text")),
         }
     }
 
     fn bytes(&self, attribute: &'static str) -> Result<&'a [u8], StateError> {
         match self.view(attribute) {
-            Some(View::Bytes(bytes)) => Ok(bytes),
+            Some(PickleView::Bytes(bytes)) => Ok(bytes),
             _ => Err(self.expected(attribute, "bytes")),
         }
     }
 
     fn boolean(&self, attribute: &'static str) -> Result<bool, StateError> {
         match self.view(attribute) {
-            Some(View::Bool(value)) => Ok(value),
+            Some(PickleView::Bool(value)) => Ok(value),
             _ => Err(self.expected(attribute, "a truth value")),
         }
     }
 
     fn span(&self, attribute: &'static str) -> Result<i128, StateError> {
         match self.view(attribute) {
-            Some(View::TimeDelta(micros)) => Ok(micros),
+            Some(PickleView::TimeDelta(micros)) => Ok(micros),
             _ => Err(self.expected(attribute, "a span of time")),
         }
     }
 
     fn moment(&self, attribute: &'static str) -> Result<Option<Wall>, StateError> {
         match self.view(attribute) {
-            Some(View::DateTime(date)) => Ok(Some(date.wall())),
-            Some(View::None) => Ok(None),
+            Some(PickleView::DateTime(date)) => Ok(Some(date.wall())),
+            Some(PickleView::None) => Ok(None),
             _ => Err(self.expected(attribute, "a time or None")),
         }
     }

@@ -12,8 +12,8 @@ use nightlatch_core::time::Wall;
 use nightlatch_openpgp::Error;
 use nightlatch_sys::clock;
 
-use super::judge::{self, Clock, ImportedClient, ImportedState};
-use super::report::Report;
+use super::judge::{self, ImportTime, ImportedClient, ImportedState};
+use super::report::ImportReport;
 use super::secret::{self, Sealed};
 use super::state::{StockClient, StockState};
 
@@ -24,13 +24,13 @@ const MANY: usize = 30;
 pub(crate) fn state(
     state: &StockState,
     clients: &[ClientConfig],
-    report: &mut Report,
+    report: &mut ImportReport,
 ) -> Result<Saved, Failure> {
     let boot = clock::boot_id().map_err(|error| {
         Failure::new(EX_OSERR, "cannot tell this boot from the last").because(error)
     })?;
     // Before the secrets, which may take minutes: nobody's time shall run out by that.
-    let clock = Clock {
+    let clock = ImportTime {
         now: clock::now(),
         boot,
     };
@@ -54,7 +54,7 @@ pub(crate) fn state(
             (None, Some(configured)) => judge::removed(config, configured),
             (None, None) => judge::unknown(config),
         };
-        report.detail(told(name, &judged));
+        report.detail(summary(name, &judged));
         expired += usize::from(matches!(judged.standing, ImportedState::Expired(_)));
         saved.clients.extend(judged.saved);
     }
@@ -107,7 +107,7 @@ fn forgotten<'a>(state: &'a StockState, clients: &[ClientConfig]) -> BTreeSet<&'
 }
 
 /// The line about one client.
-fn told(name: &str, judged: &ImportedClient) -> String {
+fn summary(name: &str, judged: &ImportedClient) -> String {
     let mut line = match judged.standing {
         ImportedState::New { enabled: true } => {
             format!("{name}: new, starts enabled as clients.conf says")

@@ -68,8 +68,8 @@ impl BootCommand {
             .output()
             .map_err(failed)?;
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        let said = text(&shown.stderr);
-        let complaints = said.lines().filter(|line| !line.contains("hint: "));
+        let errors = text(&shown.stderr);
+        let complaints = errors.lines().filter(|line| !line.contains("hint: "));
         let arguments = settings.arguments();
         let mut command = Self {
             from_file: arguments.len(),
@@ -90,8 +90,8 @@ impl BootCommand {
             command.arguments.push(format!("--interface={device}"));
         }
         if !shown.status.success() && !command.is_off && command.complaints.is_empty() {
-            let said = format!("plugin-runner.conf cannot be read: {}", shown.status);
-            command.complaints.push(said);
+            let complaint = format!("plugin-runner.conf cannot be read: {}", shown.status);
+            command.complaints.push(complaint);
         }
         Ok(command)
     }

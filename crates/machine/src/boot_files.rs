@@ -66,16 +66,16 @@ pub(crate) fn runner_options(root: &Path, remarks: &mut Vec<String>) -> Result<S
         None => (mandos.clone(), read(&mandos)?),
     };
     if let Some(bytes) = bytes {
-        let said = String::from_utf8(bytes)
+        let text = String::from_utf8(bytes)
             .map_err(|error| cannot_read(&path, io::Error::other(error)))?;
-        if path == mandos && says_anything(&said) {
+        if path == mandos && has_content(&text) {
             let shown = path.display();
             remarks.push(format!(
                 "/etc/nightlatch/{RUNNER_CONF} is missing: taking {shown}"
             ));
         }
-        if says_anything(&said) {
-            runner.push_str(&said);
+        if has_content(&text) {
+            runner.push_str(&text);
         }
     }
     Ok(runner)
@@ -114,7 +114,7 @@ fn cannot_read(path: &Path, error: io::Error) -> Failure {
 }
 
 /// True when there is anything but comments.
-fn says_anything(text: &str) -> bool {
+fn has_content(text: &str) -> bool {
     let lines = text.lines().filter_map(|line| line.split('#').next());
     lines.into_iter().any(|line| !line.trim().is_empty())
 }

@@ -29,11 +29,11 @@ use rand::rngs::OsRng;
 use zeroize::Zeroizing;
 
 use crate::keygen::encrypt;
-use crate::keys::{self, Directory, KeySet, NewKeys};
+use crate::keys::{self, KeyDirectory, KeySet, NewKeys};
 use crate::passphrase;
-use crate::section::{self, Checker, Section};
+use crate::section::{self, ClientSection, SectionChecker};
 use crate::ssh;
-use changes::{Changes, NewKey};
+use changes::{EnrollChanges, NewKey};
 use delivery::Delivery;
 use disk::{Disk, Kdf};
 pub use options::{EnrollOptions, RotateOptions, UnenrollOptions};
@@ -51,9 +51,9 @@ const RANDOM_LETTERS: usize = (RANDOM_BYTES * 4).div_ceil(3);
 const TRIES: usize = 3;
 
 /// The options, checked.
-struct Plan<'a> {
+struct EnrollPlan<'a> {
     options: &'a EnrollOptions,
-    directory: Directory,
+    directory: KeyDirectory,
     name: ClientName,
     disks: Vec<Disk>,
     /// The earlier enrolments, one for each disk.
@@ -63,8 +63,8 @@ struct Plan<'a> {
 
 /// Carries the verb out.
 pub fn run(options: &EnrollOptions) -> Result<(), Failure> {
-    let plan = Plan::new(options)?;
-    plan.tell_earlier();
+    let plan = EnrollPlan::new(options)?;
+    plan.print_earlier();
     if options.dry_run {
         return plan.describe();
     }
@@ -80,7 +80,7 @@ pub fn run(options: &EnrollOptions) -> Result<(), Failure> {
     Ok(())
 }
 
-impl<'a> Plan<'a> {
+impl<'a> EnrollPlan<'a> {
     /// Adds a key to every disk, prints the section, and then removes what is replaced. Whatever ends the program
     /// in between, the disks open as before, and the next enrolment removes what this one left.
     fn carry_out(&self) -> Result<(), Failure> {
@@ -96,7 +96,7 @@ impl<'a> Plan<'a> {
         let host_key = self.host_key();
         let section = self.section(&keys, &message, host_key.as_ref());
         self.disks.iter().try_for_each(Disk::has_free_slot)?;
-        let mut changes = Changes::begin()?;
+        let mut changes = EnrollChanges::begin()?;
         let done = self
             .disks
             .iter()
@@ -129,9 +129,9 @@ impl<'a> Plan<'a> {
     }
 
     /// Prints the earlier enrolments, and says if they are removed.
-    fn tell_earlier(&self) {
+    fn print_earlier(&self) {
         for (disk, earlier) in self.disks.iter().zip(&self.earlier) {
-            earlier.tell_others(disk);
+            earlier.print_others(disk);
             for enrolment in &earlier.own {
                 let becomes = if self.options.add {
                     "it stays"
@@ -180,7 +180,7 @@ impl<'a> Plan<'a> {
         let directory = options
             .dir
             .as_deref()
-            .map_or_else(Directory::default_place, Directory::new);
+            .map_or_else(KeyDirectory::default_place, KeyDirectory::new);
         let mut disks: Vec<Disk> = Vec::new();
         let header = options.header.as_deref();
         if header.is_some() && options.device.len() > 1 {
@@ -321,17 +321,17 @@ impl<'a> Plan<'a> {
         keys: &KeySet,
         message: &'s [u8],
         host_key: Option<&'s HostKey>,
-    ) -> Section<'s> {
-        Section {
+    ) -> ClientSection<'s> {
+        ClientSection {
             name: &self.name,
             host: self.options.host.as_deref().unwrap_or(self.name.as_str()),
             key_id: keys.tls.key_id(),
             fingerprint: keys.public.fingerprint(),
             message,
             checker: match (&self.options.checker, host_key) {
-                (Some(command), _) => Checker::Command(command),
-                (None, Some(key)) => Checker::SshHostKey(key),
-                (None, None) => Checker::Default,
+                (Some(command), _) => SectionChecker::Command(command),
+                (None, Some(key)) => SectionChecker::SshHostKey(key),
+                (None, None) => SectionChecker::Default,
             },
         }
     }

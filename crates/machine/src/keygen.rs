@@ -11,9 +11,9 @@ use nightlatch_proto::tls::RawKeyKind;
 use nightlatch_sys::clock;
 
 use crate::expiry;
-use crate::keys::{self, Directory, Existing, KeySet, NewKeys};
+use crate::keys::{self, Existing, KeyDirectory, KeySet, NewKeys};
 use crate::passphrase;
-use crate::section::{self, Checker, Section};
+use crate::section::{self, ClientSection, SectionChecker};
 use crate::ssh;
 pub use options::KeygenOptions;
 
@@ -23,8 +23,8 @@ const RSA_BITS: u32 = 4096;
 /// Carries the verb out.
 pub fn run(options: &KeygenOptions) -> Result<(), Failure> {
     let directory = match &options.dir {
-        Some(path) => Directory::new(path),
-        None => Directory::default_place(),
+        Some(path) => KeyDirectory::new(path),
+        None => KeyDirectory::default_place(),
     };
     if options.password || options.passfile.is_some() {
         print_section(options, &directory)
@@ -33,7 +33,7 @@ pub fn run(options: &KeygenOptions) -> Result<(), Failure> {
     }
 }
 
-fn make(options: &KeygenOptions, directory: &Directory) -> Result<(), Failure> {
+fn make(options: &KeygenOptions, directory: &KeyDirectory) -> Result<(), Failure> {
     let created = clock::now().wall;
     let name = section::check_name(&keys::name_or_host(options.name.as_deref())?)?;
     let primary = algorithm("--type", options.key_type.as_deref(), options.length)?;
@@ -76,7 +76,7 @@ fn make(options: &KeygenOptions, directory: &Directory) -> Result<(), Failure> {
     Ok(())
 }
 
-fn print_section(options: &KeygenOptions, directory: &Directory) -> Result<(), Failure> {
+fn print_section(options: &KeygenOptions, directory: &KeyDirectory) -> Result<(), Failure> {
     let name = section::check_name(&keys::name_or_host(options.name.as_deref())?)?;
     let keys = directory.load()?;
     let password = match &options.passfile {
@@ -92,13 +92,15 @@ fn print_section(options: &KeygenOptions, directory: &Directory) -> Result<(), F
     } else {
         ssh::host_key()
     };
-    let section = Section {
+    let section = ClientSection {
         name: &name,
         host: name.as_str(),
         key_id: keys.tls.key_id(),
         fingerprint: keys.public.fingerprint(),
         message: &message,
-        checker: host_key.as_ref().map_or(Checker::Default, Checker::BySsh),
+        checker: host_key
+            .as_ref()
+            .map_or(SectionChecker::Default, SectionChecker::BySsh),
     };
     print(&section)
 }
@@ -113,7 +115,7 @@ pub(crate) fn encrypt(keys: &KeySet, password: &Secret) -> Result<Vec<u8>, Failu
 }
 
 /// Puts the section on standard output, whole.
-pub(crate) fn print(section: &Section<'_>) -> Result<(), Failure> {
+pub(crate) fn print(section: &ClientSection<'_>) -> Result<(), Failure> {
     let mut stdout = std::io::stdout().lock();
     stdout
         .write_all(section.to_string().as_bytes())

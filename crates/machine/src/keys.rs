@@ -22,7 +22,7 @@ use nightlatch_openpgp::{
 use nightlatch_proto::tls::{RawKey, RawKeyKind};
 use zeroize::Zeroizing;
 
-pub use place::Directory;
+pub use place::KeyDirectory;
 pub(crate) use trusted::TRUSTED;
 pub use write::Existing;
 use write::Writer;
@@ -63,7 +63,7 @@ pub(crate) struct NewKeys<'a> {
     pub(crate) created: Wall,
 }
 
-impl Directory {
+impl KeyDirectory {
     /// Makes a set of keys and puts it in place; its key id.
     pub(crate) fn make(&self, new: &NewKeys<'_>, existing: Existing) -> Result<KeyId, Failure> {
         let writer = self.writer()?;

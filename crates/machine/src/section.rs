@@ -17,19 +17,19 @@ const LINE: usize = 64;
 
 /// All that a section says. Displayed as the text of the section.
 #[derive(Debug)]
-pub(crate) struct Section<'a> {
+pub(crate) struct ClientSection<'a> {
     pub(crate) name: &'a ClientName,
     pub(crate) host: &'a str,
     pub(crate) key_id: KeyId,
     pub(crate) fingerprint: Fingerprint,
     /// The encrypted password, an OpenPGP message.
     pub(crate) message: &'a [u8],
-    pub(crate) checker: Checker<'a>,
+    pub(crate) checker: SectionChecker<'a>,
 }
 
 /// The checker that the section names.
 #[derive(Debug)]
-pub(crate) enum Checker<'a> {
+pub(crate) enum SectionChecker<'a> {
     /// As the server does by itself.
     Default,
     /// By this machine's SSH host key, which the server itself checks. Not for a server of Mandos.
@@ -40,7 +40,7 @@ pub(crate) enum Checker<'a> {
     Command(&'a str),
 }
 
-impl fmt::Display for Section<'_> {
+impl fmt::Display for ClientSection<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "[{}]", self.name)?;
         writeln!(f, "host = {}", escape(self.host))?;
@@ -55,12 +55,12 @@ impl fmt::Display for Section<'_> {
             rest = after;
         }
         match &self.checker {
-            Checker::Default => Ok(()),
-            Checker::Command(command) => writeln!(f, "checker = {}", escape(command)),
-            Checker::SshHostKey(key) => {
+            SectionChecker::Default => Ok(()),
+            SectionChecker::Command(command) => writeln!(f, "checker = {}", escape(command)),
+            SectionChecker::SshHostKey(key) => {
                 writeln!(f, "checker = builtin:ssh-hostkey\nssh_fingerprint = {key}")
             }
-            Checker::BySsh(key) => {
+            SectionChecker::BySsh(key) => {
                 let command = ssh_command(key.kind(), "%(ssh_fingerprint)s", "%%(host)s");
                 writeln!(f, "checker = {command}\nssh_fingerprint = {key}")
             }
@@ -103,8 +103,8 @@ pub(crate) fn check_value(option: &str, text: &str) -> Result<(), Failure> {
 mod tests {
     use super::*;
 
-    fn section(checker: Checker<'_>) -> String {
-        Section {
+    fn section(checker: SectionChecker<'_>) -> String {
+        ClientSection {
             name: &ClientName::new("foo").unwrap(),
             host: "50.example",
             key_id: KeyId::from_bytes([0xab; 32]).unwrap(),
@@ -121,7 +121,7 @@ mod tests {
         let fingerprint = "CD".repeat(20);
         let line = "A".repeat(64);
         assert_eq!(
-            section(Checker::Default),
+            section(SectionChecker::Default),
             format!(
                 "[foo]\nhost = 50.example\nkey_id = {key_id}\nfingerprint = {fingerprint}\n\
                  secret =\n    {line}\n    AAA=\n"
@@ -136,8 +136,8 @@ mod tests {
                 .parse()
                 .unwrap();
         for (checker, builtin) in [
-            (Checker::SshHostKey(&key), true),
-            (Checker::BySsh(&key), false),
+            (SectionChecker::SshHostKey(&key), true),
+            (SectionChecker::BySsh(&key), false),
         ] {
             let text = section(checker);
             let files = [("clients.conf".to_owned(), text)];
@@ -150,7 +150,7 @@ mod tests {
 
     #[test]
     fn a_command_keeps_its_percent_signs_for_run_time() {
-        let text = section(Checker::Command("fping -q -- %(host)s"));
+        let text = section(SectionChecker::Command("fping -q -- %(host)s"));
         assert!(text.ends_with("\nchecker = fping -q -- %%(host)s\n"));
     }
 

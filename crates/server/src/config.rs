@@ -16,7 +16,7 @@ use nightlatch_core::secret::Secret;
 use nightlatch_core::settings::client::{self, ClientConfig, ParsedClient, SecretSource};
 use nightlatch_core::settings::server::{self, PartialServerSettings};
 use nightlatch_core::settings::{
-    self, Location, Parsed, Place, SettingsError, SettingsWarning, path,
+    self, Location, Parsed, SettingLocation, SettingsError, SettingsWarning, path,
 };
 use nightlatch_proto::priority::{Priority, PriorityError};
 use nightlatch_sys::privileges::{self, Account};
@@ -112,7 +112,7 @@ pub enum ConfigFault {
     #[error("{place} {problem}")]
     Priority {
         /// The place of the setting.
-        place: Place,
+        place: SettingLocation,
         problem: PriorityError,
     },
     /// A client's secret file cannot be read.

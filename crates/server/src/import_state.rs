@@ -4,9 +4,9 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use nightlatch_core::client::saved::{Change, Life, Saved, Trust};
+use nightlatch_core::client::saved::{Change, ClientPresence, Saved, Trust};
 use nightlatch_core::event::RecordContent;
-use nightlatch_core::record::Kind;
+use nightlatch_core::record::RecordKind;
 use nightlatch_core::settings::server::ServerSettings;
 use nightlatch_store::Store;
 use nightlatch_sys::{clock, memory};
@@ -93,7 +93,7 @@ fn replace(
         .into_iter()
         .map(|client| Change::Put(Box::new(client)));
     let entry = audit::entry(
-        RecordContent::with_detail(Kind::Imported, summary_line.trim_end().to_owned()),
+        RecordContent::with_detail(RecordKind::Imported, summary_line.trim_end().to_owned()),
         Context {
             time: clock::now().wall,
             client: None,
@@ -109,11 +109,18 @@ fn replace(
 
 /// The contents of a document, in one line.
 fn summary(saved: &Saved, statedir: &Path) -> String {
-    let count =
-        |wanted: fn(&Life) -> bool| saved.clients.iter().filter(|it| wanted(&it.life)).count();
-    let enabled = count(|life| matches!(life, Life::Present(it) if it.state.enabled));
-    let disabled = count(|life| matches!(life, Life::Present(it) if !it.state.enabled));
-    let removed = count(|life| *life == Life::Removed);
+    let count = |wanted: fn(&ClientPresence) -> bool| {
+        saved
+            .clients
+            .iter()
+            .filter(|it| wanted(&it.presence))
+            .count()
+    };
+    let enabled =
+        count(|presence| matches!(presence, ClientPresence::Present(it) if it.state.enabled));
+    let disabled =
+        count(|presence| matches!(presence, ClientPresence::Present(it) if !it.state.enabled));
+    let removed = count(|presence| *presence == ClientPresence::Removed);
     format!(
         "{}: {enabled} enabled, {disabled} disabled and {removed} removed clients taken over\n",
         statedir.display()
@@ -135,7 +142,7 @@ mod tests {
             configured: ClientSettings::default(),
             configured_secret: Secret::new(vec![1]).digest(),
             added: None,
-            life: Life::Removed,
+            presence: ClientPresence::Removed,
         });
         Saved {
             clients: clients.collect(),

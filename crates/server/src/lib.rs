@@ -35,7 +35,7 @@ use std::process::ExitCode;
 
 use cli::CommandLine;
 use error::RunError;
-use nightlatch_core::chain::chain;
+use nightlatch_core::error_chain::format_error;
 
 /// I/O error (sysexits.h).
 const EX_IOERR: u8 = 74;
@@ -92,7 +92,7 @@ fn print_error(text: &str) {
 /// Prints an error with its hint: the one place that does.
 fn report(error: &RunError) {
     let line = |error: &dyn std::error::Error, hint: Option<String>| {
-        print_error(&format!("nightlatchd: {}\n", chain(error)));
+        print_error(&format!("nightlatchd: {}\n", format_error(error)));
         if let Some(hint) = hint {
             print_error(&format!("hint: {hint}\n"));
         }

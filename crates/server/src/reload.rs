@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use nightlatch_core::chain::chain;
+use nightlatch_core::error_chain::format_error;
 use nightlatch_sys::clock;
 use nightlatch_sys::privileges::Account;
 use sd_notify::NotifyState;
@@ -77,13 +77,13 @@ impl Reloader {
             Ok(configuration) => self.apply(configuration, request),
             Err(faulty) => {
                 for fault in &faulty.faults {
-                    error!(hint = fault.hint(), "{}", chain(fault));
+                    error!(hint = fault.hint(), "{}", format_error(fault));
                 }
                 error!("not reloaded, everything stays as it was: {faulty}");
                 let faults: Vec<String> = faulty
                     .faults
                     .iter()
-                    .map(|it| chain(it).to_string())
+                    .map(|it| format_error(it).to_string())
                     .collect();
                 request.answer(Err(faults.join("\n")));
                 self.manager.notify(&[NotifyState::Ready]);

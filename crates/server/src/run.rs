@@ -7,8 +7,8 @@ use std::net::TcpListener;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-use nightlatch_core::chain::chain;
 use nightlatch_core::client::saved::{Saved, Trust};
+use nightlatch_core::error_chain::format_error;
 use nightlatch_core::registry::{self, Registry, RegistryLimits};
 use nightlatch_core::settings::server::ServerSettings;
 use nightlatch_proto::priority::Priority;
@@ -166,11 +166,11 @@ fn warn_of_faults(configuration: &Configuration, warnings: &Warnings) {
         error!(
             hint = fault.hint(),
             "{}; this file is not used, and its clients get nothing",
-            chain(fault)
+            format_error(fault)
         );
     }
     let lines = configuration.faults.iter();
-    let lines = lines.map(|fault| format!("{}; this file is not used", chain(fault)));
+    let lines = lines.map(|fault| format!("{}; this file is not used", format_error(fault)));
     warnings.set(Topic::Configuration, lines.collect());
 }
 
@@ -266,7 +266,7 @@ fn forget_all(store: &mut SqliteStore) -> Result<Saved, RunError> {
     let left = saved
         .tombstones
         .iter()
-        .map(|it| Change::Unbury(it.holder()));
+        .map(|it| Change::DeleteTombstone(it.owner()));
     let whole = [Change::Trust(Trust::Full)];
     let changes: Vec<Change> = clients.chain(left).chain(whole).collect();
     store.commit(&changes).map_err(RunError::Store)?;

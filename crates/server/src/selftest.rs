@@ -3,8 +3,8 @@
 use std::fs;
 use std::path::PathBuf;
 
-use nightlatch_core::chain::chain;
 use nightlatch_core::client::saved::Change;
+use nightlatch_core::error_chain::format_error;
 use nightlatch_core::name::ClientName;
 use nightlatch_proto::tls::{RawKey, RawKeyKind, authenticate_in_memory};
 use nightlatch_store::{SqliteStore, Store};
@@ -27,7 +27,7 @@ pub(crate) fn run() -> Result<String, String> {
             Ok(()) => lines.push_str(&format!("ok      {name}\n")),
             Err(error) => {
                 failed = true;
-                lines.push_str(&format!("failed  {name}: {}\n", chain(&*error)));
+                lines.push_str(&format!("failed  {name}: {}\n", format_error(&*error)));
             }
         }
     }

@@ -4,10 +4,12 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use nightlatch_core::client::saved::{
-    Change, End, Holder, Life, Saved, SavedClient, Tombstone, Trust,
+    Change, ClientPresence, End, Saved, SavedClient, StateOwner, Tombstone, Trust,
 };
 use nightlatch_core::name::ClientName;
-use nightlatch_core::record::{Chain, Ends, Entry, Line, Page, Query};
+use nightlatch_core::record::{
+    ChainEnds, ChainPosition, RecordEntry, RecordExcerpt, RecordLine, RecordSelection,
+};
 
 use crate::{Store, StoreError};
 
@@ -18,10 +20,10 @@ pub struct MemoryStore(Arc<Mutex<Inner>>);
 #[derive(Debug, Default)]
 struct Inner {
     clients: HashMap<ClientName, SavedClient>,
-    tombstones: HashMap<Holder, Tombstone>,
+    tombstones: HashMap<StateOwner, Tombstone>,
     trust: Trust,
-    record: Vec<(Line, Entry)>,
-    ends: Ends,
+    record: Vec<(RecordLine, RecordEntry)>,
+    ends: ChainEnds,
     commits: usize,
     failing: bool,
 }
@@ -53,7 +55,7 @@ impl Store for MemoryStore {
         })
     }
 
-    fn commit(&mut self, changes: &[Change]) -> Result<Vec<Line>, StoreError> {
+    fn commit(&mut self, changes: &[Change]) -> Result<Vec<RecordLine>, StoreError> {
         let mut inner = self.lock();
         if inner.failing {
             return Err(StoreError::Full("memory".into()));
@@ -65,9 +67,9 @@ impl Store for MemoryStore {
         Ok(added.map(|(line, _)| line.clone()).collect())
     }
 
-    fn records(&mut self, query: &Query) -> Result<Page, StoreError> {
+    fn records(&mut self, query: &RecordSelection) -> Result<RecordExcerpt, StoreError> {
         let inner = self.lock();
-        let matching = |(line, entry): &&(Line, Entry)| {
+        let matching = |(line, entry): &&(RecordLine, RecordEntry)| {
             line.seq > query.after
                 && query.client.as_ref().is_none_or(|wanted| {
                     let client = entry.client.as_ref();
@@ -78,8 +80,8 @@ impl Store for MemoryStore {
                 && (entry.alarm || !query.alarms)
         };
         let lines = inner.record.iter().filter(matching);
-        let mut lines: Vec<Line> = lines.map(|(line, _)| line.clone()).collect();
-        let limit = query.limit.clamp(1, Query::MOST) as usize;
+        let mut lines: Vec<RecordLine> = lines.map(|(line, _)| line.clone()).collect();
+        let limit = query.limit.clamp(1, RecordSelection::MAX_LIMIT) as usize;
         let more = lines.len() > limit && !query.newest;
         if query.newest {
             lines.drain(..lines.len().saturating_sub(limit));
@@ -87,10 +89,10 @@ impl Store for MemoryStore {
             lines.truncate(limit);
         }
         let next = lines.last().filter(|_| more).map(|line| line.seq);
-        Ok(Page { lines, next })
+        Ok(RecordExcerpt { lines, next })
     }
 
-    fn ends(&self) -> Ends {
+    fn ends(&self) -> ChainEnds {
         self.lock().ends
     }
 
@@ -107,7 +109,7 @@ impl Inner {
             }
             Change::State(name, state) => {
                 if let Some(client) = self.clients.get_mut(name)
-                    && let Life::Present(present) = &mut client.life
+                    && let ClientPresence::Present(present) = &mut client.presence
                 {
                     present.state = (**state).clone();
                 }
@@ -115,25 +117,25 @@ impl Inner {
             Change::Forget(name) => {
                 self.clients.remove(name);
             }
-            Change::Bury(tombstone) => {
+            Change::PutTombstone(tombstone) => {
                 let tombstone = (**tombstone).clone();
-                self.tombstones.insert(tombstone.holder(), tombstone);
+                self.tombstones.insert(tombstone.owner(), tombstone);
             }
-            Change::Unbury(holder) => {
+            Change::DeleteTombstone(holder) => {
                 self.tombstones.remove(holder);
             }
             Change::Trust(trust) => self.trust = *trust,
             Change::Record(entry) => {
                 self.ends.head = self.ends.head.next(&entry.text);
-                let Chain { seq, hash } = self.ends.head;
+                let ChainPosition { seq, hash } = self.ends.head;
                 let text = entry.text.clone();
-                let line = Line { seq, hash, text };
+                let line = RecordLine { seq, hash, text };
                 self.record.push((line, (**entry).clone()));
             }
             Change::DropRecords(before) => {
                 let old = self.record.iter().take_while(|(_, it)| it.time < *before);
                 for (line, _) in self.record.drain(..old.count()) {
-                    self.ends.anchor = Chain {
+                    self.ends.anchor = ChainPosition {
                         seq: line.seq,
                         hash: line.hash,
                     };

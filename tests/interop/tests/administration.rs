@@ -12,7 +12,7 @@ use nightlatch_bus::names::ClientPath;
 use nightlatch_bus::own::{RecordQuery, ReleaseVerdict};
 use nightlatch_bus::property::{Property, PropertyValue};
 use nightlatch_bus::proxy;
-use nightlatch_core::record::{Chain, Line};
+use nightlatch_core::record::{ChainPosition, RecordLine};
 use nightlatch_interop::administered::{Administered, section};
 use nightlatch_interop::client;
 use nightlatch_interop::dbus::Bus;
@@ -39,20 +39,20 @@ fn is_served(machine: &TestMachine, site: &Administered) {
 async fn record(server: &proxy::MandosProxy) -> Vec<serde_json::Value> {
     let page = server.query_records(&RecordQuery::default()).await.unwrap();
     assert_eq!(page.next, None);
-    let lines: Vec<Line> = page
+    let lines: Vec<RecordLine> = page
         .lines
         .iter()
         .map(|line| line.parse().unwrap())
         .collect();
     let end = lines
         .iter()
-        .try_fold(Chain::default(), |at, line| at.check(line));
+        .try_fold(ChainPosition::default(), |at, line| at.check(line));
     let head = server.about().await.unwrap().record_head;
     assert_eq!(
         (end.unwrap().seq, end.unwrap().hash.to_string()),
         (head.seq, head.hash)
     );
-    let text = |line: &Line| serde_json::from_str(&line.text).unwrap();
+    let text = |line: &RecordLine| serde_json::from_str(&line.text).unwrap();
     lines.iter().map(text).collect()
 }
 

@@ -20,7 +20,7 @@ use zeroize::Zeroizing;
 use super::attempt::{AttemptError, Credentials, attempt};
 use super::resolve::{MAX_ADDRESSES, resolve};
 use super::schedule::Destination;
-use crate::log::{AppletLog, chain};
+use crate::log::{AppletLog, format_error};
 
 /// Begins a report once the server could be asked. [`KEY`] bytes follow: its key, or zeros.
 const CONNECTED: u8 = b'C';
@@ -263,7 +263,7 @@ fn report(result: Result<AttemptResult, AttemptError>) {
             write(&[&[PASSWORD], &length, password.expose()]);
         }
         Err(failure) => send_failure(&AttemptFailure {
-            message: chain(&failure),
+            message: format_error(&failure),
             local: failure.is_local(),
             lacks_route: failure.lacks_route(),
             unreached: failure.is_unreached(),

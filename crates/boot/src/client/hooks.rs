@@ -22,7 +22,7 @@ use rustix::pipe::{PipeFlags, fcntl_setpipe_size, pipe_with};
 use rustix::process::{Pid, PidfdFlags, geteuid, pidfd_open};
 
 use super::options::ClientOptions;
-use crate::log::{AppletLog, chain};
+use crate::log::{AppletLog, format_error};
 use crate::wait;
 
 /// Time for a hook to end after SIGTERM.
@@ -82,7 +82,10 @@ pub(super) fn run(
         let program = match Executable::open(&hook, user) {
             Ok(program) => program,
             Err(error) => {
-                log.info(&format!("leaving out a network hook: {}", chain(&error)));
+                log.info(&format!(
+                    "leaving out a network hook: {}",
+                    format_error(&error)
+                ));
                 continue;
             }
         };
@@ -102,7 +105,7 @@ pub(super) fn run(
             }
             Ok(HookEnd::Signal(signal)) if mode == HookPhase::Start => return Some(signal),
             Ok(HookEnd::Signal(_)) => {}
-            Err(error) => named.log_about(&format!("cannot be run: {}", chain(&error))),
+            Err(error) => named.log_about(&format!("cannot be run: {}", format_error(&error))),
         }
     }
     None
@@ -113,7 +116,10 @@ fn hooks(directory: &Path, user: u32, log: AppletLog) -> Vec<PathBuf> {
     if directory.exists()
         && let Err(error) = check_folder(directory, user)
     {
-        log.info(&format!("no network hooks are run: {}", chain(&error)));
+        log.info(&format!(
+            "no network hooks are run: {}",
+            format_error(&error)
+        ));
         return Vec::new();
     }
     let entries = match std::fs::read_dir(directory) {

@@ -33,7 +33,7 @@ use crate::applet::{Applet, AppletError, Ending, Privilege, protect_memory};
 use crate::cli::{CliAction, UsageError};
 use crate::exit::Exit;
 use crate::kernel_command_line;
-use crate::log::{AppletLog, chain};
+use crate::log::{AppletLog, format_error};
 use crate::output::write_out;
 use attempt::Credentials;
 use files::Files;
@@ -96,7 +96,7 @@ pub(crate) fn use_fallback(options: &mut ClientOptions, log: AppletLog) {
     if options.devices.is_empty()
         && let Err(error) = options.use_interfaces(&[named])
     {
-        log.info(&format!("left out {INTERFACE}: {}", chain(&error)));
+        log.info(&format!("left out {INTERFACE}: {}", format_error(&error)));
     }
 }
 
@@ -210,7 +210,7 @@ fn credentials(options: &ClientOptions, files: Files) -> Result<Credentials, Fat
     let keys = keys::read(&options.keys, files)?;
     let mut trusted = keys.trusted_servers;
     trusted.extend(&options.server_key_ids);
-    let words = GreetingOptions {
+    let greeting = GreetingOptions {
         rehearsal: options.rehearsal,
         // The kernel's id is random and lasts as long as the boot: just what the word means.
         boot: clock::boot_id()
@@ -218,7 +218,7 @@ fn credentials(options: &ClientOptions, files: Files) -> Result<Credentials, Fat
             .map(|id| BootNonce::from_bytes(*id.as_bytes())),
     };
     Ok(Credentials {
-        tls: BootTls::new(keys.tls, trusted, &options.priority)?.with_options(words),
+        tls: BootTls::new(keys.tls, trusted, &options.priority)?.with_options(greeting),
         secret: keys.secret,
         public: keys.public,
         signature: match options.allow_unsigned {

@@ -164,13 +164,13 @@ mod tests {
         let addresses = addresses.map(|it| it.parse().unwrap()).to_vec();
         servers.handle_resolved(&name, addresses);
         let found = servers.destinations(&all, &[&all[1]]);
-        let told: Vec<(String, Option<&str>)> = found
+        let destinations: Vec<(String, Option<&str>)> = found
             .iter()
             .map(|(to, origin)| (to.to_string(), origin.as_ref().map(|it| it.name.as_str())))
             .collect();
         let one = Some("home.example:5");
         assert_eq!(
-            told,
+            destinations,
             [
                 ("home.example:5".to_owned(), None),
                 ("192.0.2.2:5".to_owned(), one),

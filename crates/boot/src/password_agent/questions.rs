@@ -17,7 +17,7 @@ use zeroize::Zeroizing;
 
 use super::question::{Question, parse};
 use crate::files::{PathHandle, is_owned, is_trusted, read_all};
-use crate::log::{AppletLog, chain};
+use crate::log::{AppletLog, format_error};
 
 /// Names of questions begin with it.
 const PREFIX: &[u8] = b"ask.";
@@ -98,7 +98,7 @@ impl<'a> Questions<'a> {
         let question = match parse(&String::from_utf8_lossy(&text)) {
             Ok(question) => question,
             Err(error) => {
-                leave_out(&chain(&error));
+                leave_out(&format_error(&error));
                 return None;
             }
         };

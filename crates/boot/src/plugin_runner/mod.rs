@@ -21,7 +21,7 @@ use crate::cli::{CliAction, UsageError};
 use crate::exit::Exit;
 use crate::files;
 use crate::kernel_command_line;
-use crate::log::{self, AppletLog, chain};
+use crate::log::{self, AppletLog, format_error};
 use crate::output::write_out;
 use crate::process::{PasswordProcess, end_all};
 use options::{PluginOptionsError, PluginRunnerOptions};
@@ -114,7 +114,7 @@ fn run(invocation: Invocation, log: AppletLog) -> io::Result<Ending> {
         Ok(options) if options.show_client.is_some() => Ok(Ending::Exit(show_client(options))),
         Ok(options) => run_plugins(options, None),
         Err(error) => {
-            log.info(&format!("{}: {}", file.display(), chain(&error)));
+            log.info(&format!("{}: {}", file.display(), format_error(&error)));
             log.hint(&format!(
                 "`nightlatch-boot {NAME} --help` explains the options"
             ));
@@ -194,7 +194,7 @@ fn run_plugins(mut options: PluginRunnerOptions, fault: Option<Exit>) -> io::Res
         (Some(fault), _) => (Vec::new(), fault),
         (None, Ok(plugins)) => (plugins, Exit::Success),
         (None, Err(error)) => {
-            log.info(&chain(&error));
+            log.info(&format_error(&error));
             (Vec::new(), Exit::Unavailable)
         }
     };

@@ -18,7 +18,7 @@ use rustix::process::geteuid;
 
 use super::options::PluginRunnerOptions;
 use crate::applet::Privilege;
-use crate::log::{AppletLog, chain};
+use crate::log::{AppletLog, format_error};
 use crate::process::PasswordProcess;
 use crate::program::TrustedProgram;
 
@@ -73,7 +73,7 @@ pub(super) fn find(
         }
         match open(directory, name) {
             Ok(plugin) => plugins.push(plugin),
-            Err(error) => log.info(&chain(&error)),
+            Err(error) => log.info(&format_error(&error)),
         }
     }
     Ok(plugins)

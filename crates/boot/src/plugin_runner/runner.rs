@@ -12,7 +12,7 @@ use nightlatch_sys::terminal::{self, PasswordPrompt};
 
 use super::options::PluginRunnerOptions;
 use super::plugins::Plugin;
-use crate::log::{AppletLog, chain};
+use crate::log::{AppletLog, format_error};
 use crate::process::{PasswordProcess, end_all};
 use crate::source::PasswordSource;
 use crate::wait;
@@ -116,8 +116,10 @@ impl Fallback<'_> {
     fn advance(&mut self, wanted: bool) -> Option<Secret> {
         let answer = self.try_advance(wanted);
         answer.unwrap_or_else(|error| {
-            self.log
-                .info(&format!("cannot ask for a password: {}", chain(&error)));
+            self.log.info(&format!(
+                "cannot ask for a password: {}",
+                format_error(&error)
+            ));
             self.question = None;
             self.terminal = None;
             None

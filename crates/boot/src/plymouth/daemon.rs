@@ -17,7 +17,7 @@ const PID_FILE: &str = "/run/plymouth/pid";
 
 const NAME: &str = "plymouthd";
 
-/// True when Plymouth has the screen: its process id is in [`PID_FILE`], or there is a process of its name
+/// True when Plymouth has the screen: its process id is in `PID_FILE`, or there is a process of its name
 /// (password-prompt(8mandos)). Processes of other users do not count: they may have any name.
 pub fn is_running() -> bool {
     Path::new(PID_FILE).exists() || has_process()

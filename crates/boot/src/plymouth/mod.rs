@@ -18,7 +18,7 @@ use crate::applet::{Applet, AppletError, Privilege};
 use crate::cli::{self, CliAction, CliArgument, OptionNames, UsageError};
 use crate::daemon::{DaemonError, SplashDaemon};
 use crate::exit::Exit;
-use crate::log::{AppletLog, chain};
+use crate::log::{AppletLog, format_error};
 use crate::output::write_out;
 use crate::prompt::{self, Wording};
 use crate::wait;
@@ -126,7 +126,7 @@ fn ask(options: &PlymouthOptions, log: AppletLog) -> Result<Option<Signal>, Plym
         Exchanged::PlymouthReply(_) => Err(PlymouthError::Refused),
         Exchanged::Signal(signal) => {
             if let Err(error) = clear_screen(daemon, &signals) {
-                let why = chain(&error);
+                let why = format_error(&error);
                 log.info(&format!("cannot take the question from the screen: {why}"));
             }
             Ok(Some(signal))

@@ -60,7 +60,7 @@ pub enum ReplyError {
     /// Its first byte is that of no reply.
     #[error("Plymouth said {0:#04x}, which is no reply")]
     Unknown(u8),
-    /// An answer longer than [`MAX_PASSWORD`].
+    /// An answer longer than `MAX_PASSWORD`.
     #[error("Plymouth told of an answer of {0} bytes")]
     TooLong(usize),
 }

@@ -3,12 +3,12 @@
 use std::collections::BTreeSet;
 
 use super::Client;
-use crate::event::{Alarm, Ask, Grant, Refusal, RequestId};
+use crate::event::{Alarm, Grant, Refusal, RequestClaims, RequestId};
 use crate::time::{Monotonic, Now};
 
 /// The decision on a request at one moment.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Verdict {
+pub(crate) enum ReleaseDecision {
     Release(Grant),
     Refuse(Refusal),
     /// It waits for a person until then.
@@ -17,9 +17,9 @@ pub(crate) enum Verdict {
 
 /// The requests that wait for a decision, the one that waits longest first.
 #[derive(Debug, Default)]
-pub(crate) struct Waiting(BTreeSet<(Monotonic, RequestId)>);
+pub(crate) struct WaitingRequests(BTreeSet<(Monotonic, RequestId)>);
 
-impl Waiting {
+impl WaitingRequests {
     pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
@@ -66,23 +66,23 @@ impl Client {
     ///
     /// A denial always counts. An approval is for a request that waits, and never seen here. Without a
     /// delay none is needed, whatever `approved_by_default` says (as in Mandos).
-    pub(crate) fn verdict(&self, since: Monotonic, now: Now) -> Verdict {
+    pub(crate) fn decision(&self, since: Monotonic, now: Now) -> ReleaseDecision {
         if self.deadline.is_none_or(|deadline| deadline.passed(now)) {
-            return Verdict::Refuse(Refusal::Disabled);
+            return ReleaseDecision::Refuse(Refusal::Disabled);
         }
         if self.denial(now).is_some() {
-            return Verdict::Refuse(Refusal::Denied);
+            return ReleaseDecision::Refuse(Refusal::Denied);
         }
         if self.settings.approval_delay.is_zero() {
-            return Verdict::Release(Grant::NotNeeded);
+            return ReleaseDecision::Release(Grant::NotNeeded);
         }
         let until = since.after(self.settings.approval_delay);
         if now.mono < until {
-            Verdict::Wait(until)
+            ReleaseDecision::Wait(until)
         } else if self.settings.approved_by_default {
-            Verdict::Release(Grant::ByDefault)
+            ReleaseDecision::Release(Grant::ByDefault)
         } else {
-            Verdict::Refuse(Refusal::ApprovalTimedOut)
+            ReleaseDecision::Refuse(Refusal::ApprovalTimedOut)
         }
     }
 
@@ -93,23 +93,28 @@ impl Client {
 
     /// A request that is no rehearsal was granted, and its delivery has not been reported yet.
     pub(crate) fn is_being_released(&self) -> bool {
-        self.under_way.values().any(|ask| !ask.rehearsal)
+        self.under_way.values().any(|claims| !claims.rehearsal)
     }
 
     /// The alarm that a granted request raises. That it is a rehearsal is claimed before anything is proved, and hides
     /// no alarm.
-    pub(crate) fn alarm(&self, ask: Ask, allow_rehearsals: bool, now: Now) -> Option<Alarm> {
+    pub(crate) fn alarm(
+        &self,
+        claims: RequestClaims,
+        allow_rehearsals: bool,
+        now: Now,
+    ) -> Option<Alarm> {
         // Several rehearsals at once are those of several interfaces.
-        let beside = |other: &Ask| !(ask.rehearsal && other.rehearsal);
+        let beside = |other: &RequestClaims| !(claims.rehearsal && other.rehearsal);
         if self.released || self.under_way.values().any(beside) {
             return Some(Alarm::SecondRequest);
         }
-        if ask.rehearsal {
+        if claims.rehearsal {
             let allowed = self.rehearsals_until.is_some_and(|until| now.mono < until);
             return (!allowed && !allow_rehearsals).then_some(Alarm::Rehearsal);
         }
         // A machine that is up rehearses in the boot that was served.
-        let served = self.released_boot.is_some() && self.released_boot == ask.boot;
+        let served = self.released_boot.is_some() && self.released_boot == claims.boot;
         served.then_some(Alarm::SameBoot)
     }
 

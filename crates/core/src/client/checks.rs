@@ -9,7 +9,7 @@ use crate::time::{Monotonic, Now};
 
 /// The state of a client's check.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Check {
+pub(crate) enum CheckState {
     /// None runs and none is due.
     Idle,
     /// One is due and waits for its turn, under this number in the queue.

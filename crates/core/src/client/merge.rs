@@ -5,14 +5,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Client, Deadline, deadline};
-use crate::client::saved::{Present, SavedState};
+use crate::client::saved::{PresentClient, SavedState};
 use crate::secret::SecretDigest;
 use crate::settings::client::{ClientConfig, ClientSettings, Setting};
 use crate::time::{BootId, Now};
 
 /// The effect of a changed file on a client.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub(crate) struct Changed {
+pub(crate) struct ConfigChanges {
     /// The row in the store is another.
     pub(crate) row: bool,
     /// The keys of the settings in force that are others now, the secret's too.
@@ -36,7 +36,7 @@ fn merge(old: &ClientSettings, new: &ClientSettings, current: &ClientSettings) -
 impl Client {
     /// Merges its section as it is now. Its deadline follows a changed timeout; to enable or disable it is left to the
     /// caller.
-    pub(crate) fn reconfigure(&mut self, config: ClientConfig, now: Now) -> Changed {
+    pub(crate) fn reconfigure(&mut self, config: ClientConfig, now: Now) -> ConfigChanges {
         let mut changed = self.adopt(Arc::new(config.settings), Duration::ZERO, now);
         let digest = config.secret.digest();
         if digest != self.configured_secret {
@@ -58,10 +58,10 @@ impl Client {
         config: ClientConfig,
         row: ClientSettings,
         digest: SecretDigest,
-        present: Present,
+        present: PresentClient,
         place: u32,
         clock: (BootId, Now),
-    ) -> (Self, Changed) {
+    ) -> (Self, ConfigChanges) {
         let (boot, now) = clock;
         let mut client = Self::fresh(config, place, now);
         let file = std::mem::replace(&mut client.configured, Arc::new(row));
@@ -105,8 +105,8 @@ impl Client {
     }
 
     /// A deadline that passed `overdue` ago is alive again only if the timeout grew by more than that.
-    fn adopt(&mut self, file: Arc<ClientSettings>, overdue: Duration, now: Now) -> Changed {
-        let mut changed = Changed::default();
+    fn adopt(&mut self, file: Arc<ClientSettings>, overdue: Duration, now: Now) -> ConfigChanges {
+        let mut changed = ConfigChanges::default();
         if self.configured == file {
             return changed;
         }

@@ -15,15 +15,15 @@ mod timer;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-pub(crate) use approval::{Verdict, Waiting};
-pub(crate) use checks::Check;
+pub(crate) use approval::{ReleaseDecision, WaitingRequests};
+pub(crate) use checks::CheckState;
 pub(crate) use deadline::Deadline;
 use hourly_alarm::HourlyAlarm;
 pub(crate) use timer::{Timer, TimerSet};
 
 use crate::checker::LastCheck;
-use crate::client::saved::{Life, Present, SavedClient, SavedState};
-use crate::event::{Ask, RequestId};
+use crate::client::saved::{ClientPresence, PresentClient, SavedClient, SavedState};
+use crate::event::{RequestClaims, RequestId};
 use crate::name::ClientName;
 use crate::secret::{Secret, SecretDigest};
 use crate::settings::client::{ClientConfig, ClientSettings};
@@ -55,20 +55,20 @@ pub struct Client {
     pub(crate) deadline: Option<Deadline>,
     /// Until when a person's denial counts, that moment included.
     pub(crate) denied: Option<Monotonic>,
-    pub(crate) waiting: Waiting,
+    pub(crate) waiting: WaitingRequests,
     /// Requests that were granted, also those that lost their right since, whose delivery has not been
     /// reported yet: their secret may have left.
-    pub(crate) under_way: BTreeMap<RequestId, Ask>,
-    pub(crate) check: Check,
+    pub(crate) under_way: BTreeMap<RequestId, RequestClaims>,
+    pub(crate) check: CheckState,
     /// True when the next result shows if it still answers while its secret was just released.
-    pub(crate) watched: bool,
+    pub(crate) check_follows_release: bool,
     /// Time of the last proof of life in this run of the program.
     pub(crate) proved: Option<Monotonic>,
     /// True when its secret was released since the last proof of life.
     pub(crate) released: bool,
     /// It was enabled since its secret was last released: a person who enables it vouches for it. Not saved, as
     /// to lose it is stricter.
-    pub(crate) vouched: bool,
+    pub(crate) enabled_since_release: bool,
     /// Until when it may rehearse without an alarm. Not saved, as to lose it is stricter.
     pub(crate) rehearsals_until: Option<Monotonic>,
     /// That it asks although it is disabled.
@@ -151,7 +151,7 @@ impl Client {
 
     /// True while a checker of it runs. One that has the signal to stop does not count.
     pub fn checker_running(&self) -> bool {
-        matches!(self.check, Check::Running)
+        matches!(self.check, CheckState::Running)
     }
 
     /// True while a request of it waits for approval.
@@ -179,13 +179,13 @@ impl Client {
             last_check: LastCheck::None,
             deadline: None,
             denied: None,
-            waiting: Waiting::default(),
+            waiting: WaitingRequests::default(),
             under_way: BTreeMap::new(),
-            check: Check::Idle,
-            watched: false,
+            check: CheckState::Idle,
+            check_follows_release: false,
             proved: None,
             released: false,
-            vouched: false,
+            enabled_since_release: false,
             rehearsals_until: None,
             disabled_alarm: HourlyAlarm::default(),
             released_boot: None,
@@ -197,7 +197,7 @@ impl Client {
 
     /// The whole row for the store.
     pub(crate) fn to_saved(&self, boot: BootId, now: Now) -> SavedClient {
-        let present = Present {
+        let present = PresentClient {
             settings: ClientSettings::clone(&self.settings),
             secret: self.own_secret.then(|| Arc::clone(&self.secret)),
             state: self.to_state(boot, now),
@@ -207,7 +207,7 @@ impl Client {
             configured: ClientSettings::clone(&self.configured),
             configured_secret: self.configured_secret,
             added: self.added.then(|| Arc::clone(&self.secret)),
-            life: Life::Present(Box::new(present)),
+            presence: ClientPresence::Present(Box::new(present)),
         }
     }
 
@@ -218,7 +218,7 @@ impl Client {
             configured: ClientSettings::clone(&self.configured),
             configured_secret: self.configured_secret,
             added: None,
-            life: Life::Removed,
+            presence: ClientPresence::Removed,
         }
     }
 

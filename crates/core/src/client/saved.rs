@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::checker::LastCheck;
 use crate::key_id::KeyId;
 use crate::name::ClientName;
-use crate::record::Entry;
+use crate::record::RecordEntry;
 use crate::secret::{Secret, SecretDigest};
 use crate::settings::client::ClientSettings;
 use crate::time::{BootId, Monotonic, Wall};
@@ -64,7 +64,7 @@ pub enum Trust {
 
 /// The owner of a client's state, whatever the name of its section.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub enum Holder {
+pub enum StateOwner {
     /// The key that it proves.
     Key(KeyId),
     /// Its name, where the section has no key id and so serves nobody.
@@ -82,10 +82,10 @@ pub struct Tombstone {
 
 impl Tombstone {
     /// The owner of the state.
-    pub fn holder(&self) -> Holder {
+    pub fn owner(&self) -> StateOwner {
         match self.client.key() {
-            Some(key) => Holder::Key(*key),
-            None => Holder::Name(self.client.name.clone()),
+            Some(key) => StateOwner::Key(*key),
+            None => StateOwner::Name(self.client.name.clone()),
         }
     }
 }
@@ -103,7 +103,7 @@ pub struct SavedClient {
     /// does its section.
     pub added: Option<Arc<Secret>>,
     /// Its state, while it exists.
-    pub life: Life,
+    pub presence: ClientPresence,
 }
 
 impl SavedClient {
@@ -115,9 +115,9 @@ impl SavedClient {
 
 /// The state of a client, while it exists.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Life {
+pub enum ClientPresence {
     /// It exists.
-    Present(Box<Present>),
+    Present(Box<PresentClient>),
     /// An administrator removed it while its section is still in `clients.conf`. It stays removed,
     /// and nothing of its secret is kept.
     Removed,
@@ -125,7 +125,7 @@ pub enum Life {
 
 /// A client that exists.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Present {
+pub struct PresentClient {
     /// The settings in force, changes at run time included.
     pub settings: ClientSettings,
     /// A secret set at run time, in place of the configured one.
@@ -188,13 +188,13 @@ pub enum Change {
     /// Deletes the row: no client of this name is configured any more.
     Forget(ClientName),
     /// Remembers a client whose section left the configuration, in place of what was remembered of it.
-    Bury(Box<Tombstone>),
+    PutTombstone(Box<Tombstone>),
     /// Deletes what is remembered of a client that left the configuration.
-    Unbury(Holder),
+    DeleteTombstone(StateOwner),
     /// Says from now on whether the state can be believed.
     Trust(Trust),
     /// Adds an entry to the record.
-    Record(Box<Entry>),
+    Record(Box<RecordEntry>),
     /// Drops the oldest entries of the record: those before the first one that is not older than
     /// this.
     DropRecords(Wall),
@@ -206,8 +206,10 @@ impl Change {
         match self {
             Self::Put(client) => Some(&client.name),
             Self::State(name, _) | Self::Forget(name) => Some(name),
-            Self::Bury(tombstone) => Some(&tombstone.client.name),
-            Self::Unbury(_) | Self::Trust(_) | Self::Record(_) | Self::DropRecords(_) => None,
+            Self::PutTombstone(tombstone) => Some(&tombstone.client.name),
+            Self::DeleteTombstone(_) | Self::Trust(_) | Self::Record(_) | Self::DropRecords(_) => {
+                None
+            }
         }
     }
 }

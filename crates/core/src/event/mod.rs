@@ -52,7 +52,7 @@ pub enum Durability {
 
 /// Claims of a machine in its request. None is proved: they may make the registry stricter, never more generous.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Ask {
+pub struct RequestClaims {
     /// The boot nonce of the machine, if it sent one.
     pub boot: Option<[u8; 16]>,
     /// A rehearsal: the machine is up and tests its request.

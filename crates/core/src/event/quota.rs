@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use super::{Alarm, RecordContent};
 use crate::name::ClientName;
-use crate::record::Kind;
+use crate::record::RecordKind;
 use crate::time::Monotonic;
 
 /// Length of a window.
@@ -18,24 +18,24 @@ pub const WINDOW: Duration = Duration::from_secs(60 * 60);
 
 /// So many entries of each class of one client are recorded one by one. A machine that is refused asks every ten
 /// seconds for as long as it is switched on.
-pub const MOST: u32 = 10;
+pub const MAX_RECORDS: u32 = 10;
 
 /// The same for all unknown keys together, of which [`crate::registry`] reports ten a minute.
-pub const MOST_UNKNOWN: u32 = 60;
+pub const MAX_UNKNOWN_KEY_RECORDS: u32 = 60;
 
 /// Entries that are counted together. An alarm does not count with entries that are none, nor with
 /// another kind of alarm: noise hides neither.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
-pub struct Class {
+pub struct QuotaClass {
     /// `None` for keys that are no client's.
     pub client: Option<ClientName>,
     /// Their kind.
-    pub kind: Kind,
+    pub kind: RecordKind,
     /// Their alarm, without its number.
     pub alarm: Option<Alarm>,
 }
 
-impl Class {
+impl QuotaClass {
     /// `None` when no peer can cause the event at will.
     fn of(content: &RecordContent, client: Option<&ClientName>) -> Option<Self> {
         content.kind.is_caused_by_peers().then(|| Self {
@@ -45,10 +45,10 @@ impl Class {
         })
     }
 
-    fn most(&self) -> u32 {
+    fn max_records(&self) -> u32 {
         match (&self.client, self.alarm) {
-            (None, None) => MOST_UNKNOWN,
-            _ => MOST,
+            (None, None) => MAX_UNKNOWN_KEY_RECORDS,
+            _ => MAX_RECORDS,
         }
     }
 }
@@ -59,7 +59,7 @@ pub enum Admission {
     /// It is recorded.
     Recorded,
     /// It is replaced by an entry that says: further ones of this class are left out until then.
-    Announced(Class, Monotonic),
+    Announced(QuotaClass, Monotonic),
     /// It is left out, and counted.
     LeftOut,
 }
@@ -67,11 +67,11 @@ pub enum Admission {
 /// Counts the entries of each class.
 #[derive(Debug, Default)]
 pub struct RecordQuotas {
-    windows: HashMap<Class, Window>,
+    windows: HashMap<QuotaClass, Window>,
     /// Delivered releases of each client whose grants were left out: end of the window, and number in it.
     delivered: HashMap<ClientName, (Monotonic, u32)>,
     /// Ends of the windows, in order: all have one length.
-    ends: VecDeque<(Monotonic, Class)>,
+    ends: VecDeque<(Monotonic, QuotaClass)>,
 }
 
 #[derive(Debug)]
@@ -89,7 +89,7 @@ impl RecordQuotas {
         client: Option<&ClientName>,
         now: Monotonic,
     ) -> Admission {
-        let Some(class) = Class::of(content, client) else {
+        let Some(class) = QuotaClass::of(content, client) else {
             return Admission::Recorded;
         };
         let ends = now.after(WINDOW);
@@ -101,7 +101,7 @@ impl RecordQuotas {
                 left_out: 0,
             }
         });
-        if window.recorded < class.most() {
+        if window.recorded < class.max_records() {
             window.recorded += 1;
             return Admission::Recorded;
         }
@@ -121,7 +121,7 @@ impl RecordQuotas {
             .entry(client.clone())
             .or_insert((now.after(WINDOW), 0));
         *count = count.saturating_add(1);
-        *count <= MOST
+        *count <= MAX_RECORDS
     }
 
     /// The next time at which [`Self::close`] has something to do.
@@ -130,7 +130,7 @@ impl RecordQuotas {
     }
 
     /// Ends the windows whose time has come: how many entries each of them left out, where it did.
-    pub fn close(&mut self, now: Monotonic) -> Vec<(Class, u64)> {
+    pub fn close(&mut self, now: Monotonic) -> Vec<(QuotaClass, u64)> {
         let mut left_out = Vec::new();
         while let Some((_, class)) = self.ends.pop_front_if(|(ends, _)| *ends <= now) {
             let window = self.windows.remove(&class);
@@ -141,7 +141,7 @@ impl RecordQuotas {
     }
 
     /// Ends all windows early, as at the end of the program.
-    pub fn finish(&mut self) -> Vec<(Class, u64)> {
+    pub fn finish(&mut self) -> Vec<(QuotaClass, u64)> {
         match self.ends.back() {
             Some((last, _)) => self.close(*last),
             None => Vec::new(),
@@ -190,9 +190,9 @@ mod tests {
     fn ten_an_hour_are_recorded_and_the_rest_is_a_number() {
         let (mut quotas, web) = (RecordQuotas::default(), name("web1"));
         let event = granted(None);
-        let class = Class {
+        let class = QuotaClass {
             client: Some(web.clone()),
-            kind: Kind::Released,
+            kind: RecordKind::Released,
             alarm: None,
         };
         for _ in 0..10 {
@@ -282,7 +282,7 @@ mod tests {
         let [(class, 40)] = &quotas.finish()[..] else {
             panic!("no number of those left out");
         };
-        assert_eq!((&class.client, class.kind), (&None, Kind::Refused));
+        assert_eq!((&class.client, class.kind), (&None, RecordKind::Refused));
     }
 
     #[test]

@@ -3,12 +3,12 @@
 //!
 //! One `match` without a wildcard decides all of it: an event that is new does not compile before it is decided.
 
-use super::quota::Class;
+use super::quota::QuotaClass;
 use super::{Alarm, DisableReason, Durability, Event};
 use crate::calendar::DateTime;
 use crate::checker::LastCheck;
 use crate::duration::in_whole_seconds;
-use crate::record::Kind;
+use crate::record::RecordKind;
 use crate::settings::client::{ClientSettings, Setting};
 use crate::time::Wall;
 
@@ -16,7 +16,7 @@ use crate::time::Wall;
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct RecordContent {
     /// The kind of the record.
-    pub kind: Kind,
+    pub kind: RecordKind,
     /// `release`, `refuse` or `ask`, where it is about a request.
     pub decision: Option<&'static str>,
     /// The reason, in a word.
@@ -32,7 +32,7 @@ pub struct RecordContent {
 
 impl RecordContent {
     /// A record that needs no more than its kind.
-    const fn of(kind: Kind) -> Self {
+    const fn of(kind: RecordKind) -> Self {
         Self {
             kind,
             decision: None,
@@ -44,14 +44,14 @@ impl RecordContent {
     }
 
     /// A record with a sentence, and nothing else to decide.
-    pub fn with_detail(kind: Kind, detail: String) -> Self {
+    pub fn with_detail(kind: RecordKind, detail: String) -> Self {
         Self {
             detail: Some(detail),
             ..Self::of(kind)
         }
     }
 
-    fn with_reason(kind: Kind, decision: &'static str, reason: &'static str) -> Self {
+    fn with_reason(kind: RecordKind, decision: &'static str, reason: &'static str) -> Self {
         Self {
             decision: Some(decision),
             reason: Some(reason),
@@ -60,24 +60,24 @@ impl RecordContent {
     }
 
     /// The record that stands for those of `class` that a quota leaves out from now on.
-    pub fn left_out_until(until: Wall, class: &Class) -> Self {
+    pub fn left_out_until(until: Wall, class: &QuotaClass) -> Self {
         let (kind, until) = (class.kind, DateTime::from(until).to_rfc3339());
         let detail = format!("more entries of the kind {kind} are counted only, until {until}");
         Self::of_class(class, detail)
     }
 
     /// The record with the number of those that were left out.
-    pub fn left_out(count: u64, class: &Class) -> Self {
+    pub fn left_out(count: u64, class: &QuotaClass) -> Self {
         let kind = class.kind;
         let detail = format!("entries of the kind {kind} that were left out: {count}");
         Self::of_class(class, detail)
     }
 
     /// It is an alarm when they were alarms.
-    fn of_class(class: &Class, detail: String) -> Self {
+    fn of_class(class: &QuotaClass, detail: String) -> Self {
         Self {
             alarm: class.alarm,
-            ..Self::with_detail(Kind::LeftOut, detail)
+            ..Self::with_detail(RecordKind::LeftOut, detail)
         }
     }
 
@@ -108,8 +108,8 @@ impl Event {
                 ..
             } => {
                 let kind = match rehearsal {
-                    true => Kind::Rehearsed,
-                    false => Kind::Released,
+                    true => RecordKind::Rehearsed,
+                    false => RecordKind::Released,
                 };
                 RecordContent {
                     alarm: *alarm,
@@ -121,10 +121,10 @@ impl Event {
             Self::Refused { flood: true, .. } => return None,
             Self::Refused { reason, alarm, .. } => RecordContent {
                 alarm: *alarm,
-                ..RecordContent::with_reason(Kind::Refused, "refuse", reason.as_str())
+                ..RecordContent::with_reason(RecordKind::Refused, "refuse", reason.as_str())
             },
             Self::Revoked { reason, .. } => {
-                RecordContent::with_reason(Kind::Revoked, "refuse", reason.as_str())
+                RecordContent::with_reason(RecordKind::Revoked, "refuse", reason.as_str())
             }
             Self::NeedsApproval {
                 approved_by_default,
@@ -137,20 +137,20 @@ impl Event {
                 RecordContent {
                     decision: Some("ask"),
                     detail: Some(format!("without an answer it will be {then}")),
-                    ..RecordContent::of(Kind::Waits)
+                    ..RecordContent::of(RecordKind::Waits)
                 }
             }
-            Self::DeliveryFailed { .. } => RecordContent::of(Kind::Undelivered),
-            Self::Abandoned { .. } => RecordContent::of(Kind::Abandoned),
-            Self::Decided { approved: true, .. } => RecordContent::of(Kind::Approved),
+            Self::DeliveryFailed { .. } => RecordContent::of(RecordKind::Undelivered),
+            Self::Abandoned { .. } => RecordContent::of(RecordKind::Abandoned),
+            Self::Decided { approved: true, .. } => RecordContent::of(RecordKind::Approved),
             Self::Decided {
                 approved: false, ..
-            } => RecordContent::of(Kind::Denied),
+            } => RecordContent::of(RecordKind::Denied),
             Self::Denied(_) => {
                 let detail = "all requests, for its approval_duration".to_owned();
-                RecordContent::with_detail(Kind::Denied, detail)
+                RecordContent::with_detail(RecordKind::Denied, detail)
             }
-            Self::DenialLifted(_) => RecordContent::of(Kind::DenialLifted),
+            Self::DenialLifted(_) => RecordContent::of(RecordKind::DenialLifted),
             Self::RehearsalsAllowed(_, length) => {
                 let detail = match length.is_zero() {
                     true => "no more".to_owned(),
@@ -159,15 +159,15 @@ impl Event {
                         format!("without an alarm, for {length} from now")
                     }
                 };
-                RecordContent::with_detail(Kind::RehearsalsAllowed, detail)
+                RecordContent::with_detail(RecordKind::RehearsalsAllowed, detail)
             }
             Self::Disabled(_, reason) => {
                 let kind = match reason {
-                    DisableReason::Expired | DisableReason::ExpiredWhileDown => Kind::Expired,
+                    DisableReason::Expired | DisableReason::ExpiredWhileDown => RecordKind::Expired,
                     DisableReason::Administrator
                     | DisableReason::Configuration
                     | DisableReason::Remembered
-                    | DisableReason::StateLost => Kind::Disabled,
+                    | DisableReason::StateLost => RecordKind::Disabled,
                 };
                 RecordContent {
                     reason: Some(reason.as_str()),
@@ -176,29 +176,29 @@ impl Event {
             }
             Self::Alarmed(_, alarm) => RecordContent {
                 alarm: Some(*alarm),
-                ..RecordContent::of(Kind::Alarm)
+                ..RecordContent::of(RecordKind::Alarm)
             },
             Self::CheckFinished(_, LastCheck::Exited(status @ 1..)) => {
-                RecordContent::with_detail(Kind::CheckFailed, format!("exit status {status}"))
+                RecordContent::with_detail(RecordKind::CheckFailed, format!("exit status {status}"))
             }
             Self::CheckFinished(_, LastCheck::Signaled(signal)) => {
                 let detail = format!("killed by signal {signal}");
-                RecordContent::with_detail(Kind::CheckFailed, detail)
+                RecordContent::with_detail(RecordKind::CheckFailed, detail)
             }
             Self::Changed(_, keys) => {
                 let changes: Vec<_> = keys.iter().map(|key| with_value(key, settings)).collect();
-                RecordContent::with_detail(Kind::Changed, changes.join("; "))
+                RecordContent::with_detail(RecordKind::Changed, changes.join("; "))
             }
-            Self::CheckedOk(_) => RecordContent::of(Kind::CheckedOk),
+            Self::CheckedOk(_) => RecordContent::of(RecordKind::CheckedOk),
             Self::TombstoneDropped(name) => {
                 let detail = format!(
                     "what was remembered of {name}, which left the configuration, is dropped: too many have left"
                 );
-                RecordContent::with_detail(Kind::Lost, detail)
+                RecordContent::with_detail(RecordKind::Lost, detail)
             }
-            Self::Added(_) => RecordContent::of(Kind::Added),
-            Self::Removed(..) => RecordContent::of(Kind::Removed),
-            Self::Enabled(_) => RecordContent::of(Kind::Enabled),
+            Self::Added(_) => RecordContent::of(RecordKind::Added),
+            Self::Removed(..) => RecordContent::of(RecordKind::Removed),
+            Self::Enabled(_) => RecordContent::of(RecordKind::Enabled),
             // A release is recorded when it is granted, before the secret leaves.
             Self::Delivered { .. }
             | Self::CheckStarted(_)

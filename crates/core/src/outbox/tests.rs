@@ -4,9 +4,9 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::client::Client;
-use crate::client::saved::{Life, SavedClient, Trust};
+use crate::client::saved::{ClientPresence, SavedClient, Trust};
 use crate::event::Durability::{Before, BeforeUnlessFailing, Soon};
-use crate::record::Kind;
+use crate::record::RecordKind;
 use crate::secret::Secret;
 use crate::settings::client::{ClientConfig, ClientSettings};
 use crate::time::{BootId, Monotonic, Now, Wall};
@@ -28,7 +28,7 @@ fn row(name: &str, seed: u8) -> SavedClient {
 
 fn state(name: &str, seed: u8) -> Change {
     let row = row(name, seed);
-    let Life::Present(present) = row.life else {
+    let ClientPresence::Present(present) = row.presence else {
         panic!("{name} is gone");
     };
     Change::State(row.name, Box::new(present.state))
@@ -38,10 +38,10 @@ fn put(name: &str) -> Change {
     Change::Put(Box::new(row(name, 1)))
 }
 
-fn entry(alarm: bool) -> Entry {
-    Entry {
+fn entry(alarm: bool) -> RecordEntry {
+    RecordEntry {
         time: Wall::from_unix_micros(0),
-        kind: Kind::Alarm,
+        kind: RecordKind::Alarm,
         client: None,
         alarm,
         text: "{}".into(),

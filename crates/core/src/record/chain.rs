@@ -10,9 +10,9 @@ use crate::digits::{self, Hex};
 
 /// An entry's hash. All zero before the first.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Default)]
-pub struct Link([u8; 32]);
+pub struct ChainHash([u8; 32]);
 
-impl Link {
+impl ChainHash {
     /// The link with these bytes.
     pub const fn from_bytes(bytes: [u8; 32]) -> Self {
         Self(bytes)
@@ -24,40 +24,40 @@ impl Link {
     }
 }
 
-impl fmt::Display for Link {
+impl fmt::Display for ChainHash {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(&Hex(&self.0), f)
     }
 }
 
-impl fmt::Debug for Link {
+impl fmt::Debug for ChainHash {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
     }
 }
 
-impl FromStr for Link {
-    type Err = NotALine;
+impl FromStr for ChainHash {
+    type Err = RecordLineError;
 
     /// 64 hexadecimal digits in lower case.
-    fn from_str(text: &str) -> Result<Self, NotALine> {
+    fn from_str(text: &str) -> Result<Self, RecordLineError> {
         // One text for each hash.
         let lower = !text.bytes().any(|byte| byte.is_ascii_uppercase());
         let bytes = digits::hex(text.as_bytes()).filter(|_| lower);
-        bytes.map(Self).ok_or(NotALine)
+        bytes.map(Self).ok_or(RecordLineError)
     }
 }
 
 /// A place in the chain: after entry `seq`, whose hash is `hash`. The default is the start.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Chain {
+pub struct ChainPosition {
     /// The entry's number; entries count from 1.
     pub seq: u64,
     /// The entry's hash.
-    pub hash: Link,
+    pub hash: ChainHash,
 }
 
-impl Chain {
+impl ChainPosition {
     /// The place after one more entry with this text.
     pub fn next(self, text: &str) -> Self {
         let seq = self.seq + 1;
@@ -67,14 +67,14 @@ impl Chain {
         hash.update(text);
         Self {
             seq,
-            hash: Link(hash.finalize().into()),
+            hash: ChainHash(hash.finalize().into()),
         }
     }
 
     /// The place after `line`, which must be the next entry.
-    pub fn check(self, line: &Line) -> Result<Self, Broken> {
+    pub fn check(self, line: &RecordLine) -> Result<Self, ChainError> {
         if line.seq != self.seq + 1 {
-            return Err(Broken::Missing {
+            return Err(ChainError::Missing {
                 expected: self.seq + 1,
                 found: line.seq,
             });
@@ -83,14 +83,14 @@ impl Chain {
         if next.hash == line.hash {
             Ok(next)
         } else {
-            Err(Broken::Changed(line.seq))
+            Err(ChainError::Changed(line.seq))
         }
     }
 }
 
 /// A record is not as it was written.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
-pub enum Broken {
+pub enum ChainError {
     /// An entry does not follow the one before it.
     #[error("record {expected} is missing: the next one is {found}")]
     Missing {
@@ -107,11 +107,11 @@ pub enum Broken {
 /// One entry with its place, as it is shown, exported and verified:
 /// `{"seq":7,"hash":"…","record":{…}}`.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Line {
+pub struct RecordLine {
     /// Its number, from 1.
     pub seq: u64,
     /// Its hash.
-    pub hash: Link,
+    pub hash: ChainHash,
     /// Its text, a JSON object.
     pub text: Arc<str>,
 }
@@ -121,25 +121,25 @@ const HASH: &str = ",\"hash\":\"";
 const RECORD: &str = "\",\"record\":";
 const END: &str = "}";
 
-impl fmt::Display for Line {
+impl fmt::Display for RecordLine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { seq, hash, text } = self;
         write!(f, "{SEQ}{seq}{HASH}{hash}{RECORD}{text}{END}")
     }
 }
 
-impl FromStr for Line {
-    type Err = NotALine;
+impl FromStr for RecordLine {
+    type Err = RecordLineError;
 
-    fn from_str(text: &str) -> Result<Self, NotALine> {
-        let rest = text.strip_prefix(SEQ).ok_or(NotALine)?;
-        let (seq, rest) = rest.split_once(HASH).ok_or(NotALine)?;
-        let (hash, rest) = rest.split_once(RECORD).ok_or(NotALine)?;
-        let text = rest.strip_suffix(END).ok_or(NotALine)?;
-        let number: u64 = seq.parse().map_err(|_| NotALine)?;
+    fn from_str(text: &str) -> Result<Self, RecordLineError> {
+        let rest = text.strip_prefix(SEQ).ok_or(RecordLineError)?;
+        let (seq, rest) = rest.split_once(HASH).ok_or(RecordLineError)?;
+        let (hash, rest) = rest.split_once(RECORD).ok_or(RecordLineError)?;
+        let text = rest.strip_suffix(END).ok_or(RecordLineError)?;
+        let number: u64 = seq.parse().map_err(|_| RecordLineError)?;
         // One text for each line: no sign, no leading zero.
         if number.to_string() != seq {
-            return Err(NotALine);
+            return Err(RecordLineError);
         }
         Ok(Self {
             seq: number,
@@ -149,10 +149,10 @@ impl FromStr for Line {
     }
 }
 
-/// Text that is no [`Line`].
+/// Text that is no [`RecordLine`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 #[error(r#"expected a record as {{"seq":…,"hash":"…","record":{{…}}}}"#)]
-pub struct NotALine;
+pub struct RecordLineError;
 
 #[cfg(test)]
 mod tests {
@@ -160,12 +160,12 @@ mod tests {
 
     use super::*;
 
-    fn lines(texts: &[String]) -> Vec<Line> {
-        let mut at = Chain::default();
+    fn lines(texts: &[String]) -> Vec<RecordLine> {
+        let mut at = ChainPosition::default();
         let mut lines = Vec::new();
         for text in texts {
             at = at.next(text);
-            lines.push(Line {
+            lines.push(RecordLine {
                 seq: at.seq,
                 hash: at.hash,
                 text: text.as_str().into(),
@@ -174,16 +174,16 @@ mod tests {
         lines
     }
 
-    fn verify(lines: &[Line]) -> Result<Chain, Broken> {
+    fn verify(lines: &[RecordLine]) -> Result<ChainPosition, ChainError> {
         lines
             .iter()
-            .try_fold(Chain::default(), |at, line| at.check(line))
+            .try_fold(ChainPosition::default(), |at, line| at.check(line))
     }
 
     #[test]
     fn the_hash_is_the_documented_one() {
         // printf '%064d0000000000000001%s' 0 "$(printf '{}' | xxd -p)" | xxd -r -p | sha256sum
-        let first = Chain::default().next("{}");
+        let first = ChainPosition::default().next("{}");
         assert_eq!(
             first.hash.to_string(),
             "1bad765d926feacace97a8ddcd329a1f4254c208affc1ba86b3c7d59e8fba83e"
@@ -213,13 +213,13 @@ mod tests {
 
         #[test]
         fn a_line_is_read_as_it_is_written(seq in any::<u64>(), hash in any::<[u8; 32]>(), text in ".*") {
-            let line = Line { seq, hash: Link(hash), text: text.into() };
+            let line = RecordLine { seq, hash: ChainHash(hash), text: text.into() };
             prop_assert_eq!(line.to_string().parse(), Ok(line));
         }
 
         #[test]
         fn what_is_no_line_is_refused(text in ".*") {
-            if let Ok(line) = text.parse::<Line>() {
+            if let Ok(line) = text.parse::<RecordLine>() {
                 prop_assert_eq!(line.to_string(), text);
             }
         }

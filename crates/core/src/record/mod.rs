@@ -10,18 +10,18 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
-pub use chain::{Broken, Chain, Line, Link, NotALine};
+pub use chain::{ChainError, ChainHash, ChainPosition, RecordLine, RecordLineError};
 
 use crate::name::ClientName;
 use crate::time::Wall;
 
 /// An entry before it has a place in the audit log.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Entry {
+pub struct RecordEntry {
     /// The time of the event.
     pub time: Wall,
     /// The kind of the event.
-    pub kind: Kind,
+    pub kind: RecordKind,
     /// The client; `None` for an event of the server, or of a key that is no client's.
     pub client: Option<ClientName>,
     /// True when an administrator should look at it.
@@ -34,11 +34,11 @@ macro_rules! kinds {
     ($($(#[$doc:meta])* $kind:ident = $word:literal, $cause:ident $(, $attribute:ident)*;)*) => {
         /// The kind of an entry.
         #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-        pub enum Kind {
+        pub enum RecordKind {
             $($(#[$doc])* $kind,)*
         }
 
-        impl Kind {
+        impl RecordKind {
             /// All of them.
             pub const ALL: &[Self] = &[$(Self::$kind),*];
 
@@ -49,12 +49,12 @@ macro_rules! kinds {
                 }
             }
 
-            const fn attributes(self) -> Attributes {
+            const fn attributes(self) -> KindAttributes {
                 match self {
-                    $(Self::$kind => Attributes {
+                    $(Self::$kind => KindAttributes {
                         cause: Cause::$cause,
                         $($attribute: true,)*
-                        ..Attributes::NONE
+                        ..KindAttributes::NONE
                     },)*
                 }
             }
@@ -72,7 +72,7 @@ enum Cause {
 }
 
 /// Properties of a kind.
-struct Attributes {
+struct KindAttributes {
     cause: Cause,
     /// It goes to `alarm_command`, though it is no alarm.
     person: bool,
@@ -80,7 +80,7 @@ struct Attributes {
     alarm: bool,
 }
 
-impl Attributes {
+impl KindAttributes {
     const NONE: Self = Self {
         cause: Cause::Host,
         person: false,
@@ -143,7 +143,7 @@ kinds! {
     Alarm = "alarm", Peers;
 }
 
-impl Kind {
+impl RecordKind {
     /// True when peers cause it, as often as they want: it has a quota.
     pub const fn is_caused_by_peers(self) -> bool {
         matches!(self.attributes().cause, Cause::Peers)
@@ -160,34 +160,36 @@ impl Kind {
     }
 }
 
-impl fmt::Display for Kind {
+impl fmt::Display for RecordKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
     }
 }
 
-impl FromStr for Kind {
-    type Err = UnknownKind;
+impl FromStr for RecordKind {
+    type Err = UnknownRecordKind;
 
-    fn from_str(text: &str) -> Result<Self, UnknownKind> {
+    fn from_str(text: &str) -> Result<Self, UnknownRecordKind> {
         let known = Self::ALL.iter().find(|kind| kind.as_str() == text);
-        known.copied().ok_or_else(|| UnknownKind(text.to_owned()))
+        known
+            .copied()
+            .ok_or_else(|| UnknownRecordKind(text.to_owned()))
     }
 }
 
-/// A word that is no [`Kind`].
+/// A word that is no [`RecordKind`].
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("unknown kind of record {0:?}; known are {known}", known = known_kinds())]
-pub struct UnknownKind(String);
+pub struct UnknownRecordKind(String);
 
 fn known_kinds() -> String {
-    let words: Vec<&str> = Kind::ALL.iter().map(|kind| kind.as_str()).collect();
+    let words: Vec<&str> = RecordKind::ALL.iter().map(|kind| kind.as_str()).collect();
     words.join(", ")
 }
 
 /// A selection of entries.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Query {
+pub struct RecordSelection {
     /// Only those with a higher number.
     pub after: u64,
     /// Only those of this client.
@@ -195,7 +197,7 @@ pub struct Query {
     /// Only those from the first one on that is not older.
     pub since: Option<Wall>,
     /// Only these kinds; all when empty.
-    pub kinds: Vec<Kind>,
+    pub kinds: Vec<RecordKind>,
     /// Only alarms.
     pub alarms: bool,
     /// At most so many.
@@ -204,12 +206,12 @@ pub struct Query {
     pub newest: bool,
 }
 
-impl Query {
+impl RecordSelection {
     /// No answer is longer than this.
-    pub const MOST: u32 = 1000;
+    pub const MAX_LIMIT: u32 = 1000;
 }
 
-impl Default for Query {
+impl Default for RecordSelection {
     fn default() -> Self {
         Self {
             after: 0,
@@ -217,7 +219,7 @@ impl Default for Query {
             since: None,
             kinds: Vec::new(),
             alarms: false,
-            limit: Self::MOST,
+            limit: Self::MAX_LIMIT,
             newest: false,
         }
     }
@@ -225,18 +227,18 @@ impl Default for Query {
 
 /// Some entries, oldest first.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct Page {
+pub struct RecordExcerpt {
     /// The entries.
-    pub lines: Vec<Line>,
-    /// [`Query::after`] of the next page; `None` when there is none.
+    pub lines: Vec<RecordLine>,
+    /// [`RecordSelection::after`] of the next page; `None` when there is none.
     pub next: Option<u64>,
 }
 
 /// Begin and end of the audit log.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Ends {
+pub struct ChainEnds {
     /// The last entry that was dropped for its age; the start of the chain before any was.
-    pub anchor: Chain,
+    pub anchor: ChainPosition,
     /// The last entry.
-    pub head: Chain,
+    pub head: ChainPosition,
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Action, Alarm, ClientId, Durability, Event, Registry, Timer};
 use crate::checker::LastCheck;
-use crate::client::{Check, Client, Deadline};
+use crate::client::{CheckState, Client, Deadline};
 use crate::time::Now;
 
 /// Running and queued checks of all clients.
@@ -54,21 +54,22 @@ impl Registry {
         if let Some(client) = self.clients.get_mut(&id) {
             let before = client.last_check;
             let (stopped, again) = match client.check {
-                Check::Stopping { again } => (true, again),
+                CheckState::Stopping { again } => (true, again),
                 _ => (false, false),
             };
-            client.check = Check::Idle;
+            client.check = CheckState::Idle;
             client.note_check(result, stopped, now);
             let after = client.last_check;
             let proved = result == LastCheck::Exited(0) && !stopped;
             // A check that was told to stop says nothing about the machine; the next one does.
-            let still_answers = !stopped && std::mem::take(&mut client.watched) && proved;
+            let still_answers =
+                !stopped && std::mem::take(&mut client.check_follows_release) && proved;
             let shortened = proved && self.extend_deadline(id, now);
-            let vouched = proved && self.enable_if_proved(id, now);
+            let enabled = proved && self.enable_if_proved(id, now);
             // A successful last check renews an expired client at the next start, so a later failure must not get
             // lost.
             let fell = before == LastCheck::Exited(0) && after != before;
-            if vouched {
+            if enabled {
                 self.persist_state(id, Durability::Before, now);
             } else if shortened || fell {
                 self.persist_state(id, Durability::BeforeUnlessFailing, now);
@@ -76,7 +77,7 @@ impl Registry {
                 self.persist_state(id, Durability::Soon, now);
             }
             self.emit(Event::CheckFinished(id, result));
-            if vouched {
+            if enabled {
                 self.emit(Event::Enabled(id));
             }
             if still_answers {
@@ -137,7 +138,7 @@ impl Registry {
     /// well.
     pub(super) fn check_after_release(&mut self, id: ClientId) {
         if let Some(client) = self.clients.get_mut(&id) {
-            client.watched = true;
+            client.check_follows_release = true;
             self.queue_check(id);
             self.start_checks();
         }
@@ -167,16 +168,16 @@ impl Registry {
             return;
         };
         match client.check {
-            Check::Idle => client.check = Check::Queued(self.check_queue.join(id)),
-            Check::Stopping { .. } => client.check = Check::Stopping { again: true },
-            Check::Queued(_) | Check::Running => {}
+            CheckState::Idle => client.check = CheckState::Queued(self.check_queue.join(id)),
+            CheckState::Stopping { .. } => client.check = CheckState::Stopping { again: true },
+            CheckState::Queued(_) | CheckState::Running => {}
         }
     }
 
     fn start_checks(&mut self) {
         while let Some(id) = self.check_queue.next() {
             if let Some(client) = self.clients.get_mut(&id) {
-                client.check = Check::Running;
+                client.check = CheckState::Running;
             }
             self.push_action(Action::StartCheck { client: id });
             self.emit(Event::CheckStarted(id));
@@ -189,17 +190,17 @@ impl Registry {
             return;
         };
         match client.check {
-            Check::Idle => {}
-            Check::Queued(number) => {
+            CheckState::Idle => {}
+            CheckState::Queued(number) => {
                 self.check_queue.queue.remove(&number);
-                client.check = Check::Idle;
+                client.check = CheckState::Idle;
             }
-            Check::Running => {
-                client.check = Check::Stopping { again: false };
+            CheckState::Running => {
+                client.check = CheckState::Stopping { again: false };
                 self.push_action(Action::StopCheck { client: id });
                 self.emit(Event::CheckStopping(id));
             }
-            Check::Stopping { .. } => client.check = Check::Stopping { again: false },
+            CheckState::Stopping { .. } => client.check = CheckState::Stopping { again: false },
         }
     }
 

@@ -105,7 +105,7 @@ impl Registry {
             return;
         };
         client.last_enabled = Some(now.wall);
-        client.vouched = true;
+        client.enabled_since_release = true;
         client.needs_proof = false;
         let deadline = Deadline::within(client.settings.timeout, now);
         let first_check = now.mono.after(client.interval());

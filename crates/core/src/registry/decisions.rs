@@ -26,10 +26,10 @@ impl Registry {
         self.handle_timeout(now);
         let entry = self.requests.get(&request);
         let entry = entry.and_then(|it| match it.stage {
-            RequestStage::Waiting(since) => Some((it.client, it.ask, since)),
+            RequestStage::Waiting(since) => Some((it.client, it.claims, since)),
             RequestStage::Granted | RequestStage::Revoked => None,
         });
-        let (id, ask, since) = entry.ok_or(DecisionError::NoSuchRequest)?;
+        let (id, claims, since) = entry.ok_or(DecisionError::NoSuchRequest)?;
         self.requests.remove(&request);
         self.stop_waiting(request, id, since);
         self.emit(Event::Decided {
@@ -38,7 +38,7 @@ impl Registry {
             approved,
         });
         if approved {
-            self.grant(request, id, ask, Grant::Approved, now);
+            self.grant(request, id, claims, Grant::Approved, now);
         } else {
             self.refuse(request, Some(id), Refusal::Denied);
         }

@@ -1,7 +1,7 @@
 //! The release policy applied to a client without a request.
 
 use super::{ClientId, Grant, Refusal, Registry};
-use crate::client::{Client, Verdict};
+use crate::client::{Client, ReleaseDecision};
 use crate::time::{Now, Wall};
 
 /// The answer that a request of a client would get.
@@ -20,10 +20,10 @@ impl Registry {
     /// removed client.
     pub fn forecast(&self, id: ClientId, now: Now) -> Option<(ReleaseForecast, Option<Wall>)> {
         let client = self.clients.get(&id)?;
-        let forecast = match client.verdict(now.mono, now) {
-            Verdict::Release(grant) => ReleaseForecast::Released(grant),
-            Verdict::Wait(_) => ReleaseForecast::NeedsApproval,
-            Verdict::Refuse(reason) => ReleaseForecast::Refused(reason),
+        let forecast = match client.decision(now.mono, now) {
+            ReleaseDecision::Release(grant) => ReleaseForecast::Released(grant),
+            ReleaseDecision::Wait(_) => ReleaseForecast::NeedsApproval,
+            ReleaseDecision::Refuse(reason) => ReleaseForecast::Refused(reason),
         };
         let until = match forecast {
             ReleaseForecast::Refused(Refusal::Denied) => denial_ends(client, now),

@@ -10,7 +10,7 @@ use super::{
     Timers, UnknownKeyLimiter,
 };
 use crate::checker::LastCheck;
-use crate::client::saved::{Change, Life, Saved, SavedClient, Trust};
+use crate::client::saved::{Change, ClientPresence, Saved, SavedClient, Trust};
 use crate::client::{Client, Deadline};
 use crate::name::ClientName;
 use crate::secret::Secret;
@@ -60,7 +60,7 @@ impl Registry {
             tombstones: TombstoneIndex::new(saved.tombstones),
             trust: saved.trust,
             is_complete: configured.is_complete,
-            unproved: BTreeSet::new(),
+            waiting_for_proof: BTreeSet::new(),
             new_clients: Vec::new(),
             removed_names: HashMap::new(),
             requests: HashMap::new(),
@@ -140,7 +140,7 @@ impl Registry {
         self.check_add(&config)?;
         self.removed.remove(&config.name);
         if let Some(tombstone) = self.tombstones.take(&config, true) {
-            self.persist(Change::Unbury(tombstone.holder()));
+            self.persist(Change::DeleteTombstone(tombstone.owner()));
         }
         // Placed after all sections of files: of several clients with one key the one in a file counts.
         let id = self.add(config, SectionOrigin::RunTime, u32::MAX, now, jitter);
@@ -191,7 +191,9 @@ impl Registry {
     ) {
         let renamed = row.as_ref().is_some_and(|row| row.name != config.name);
         let tombstone = self.tombstones.take(&config, row.is_none());
-        let unbury = tombstone.as_ref().map(|it| Change::Unbury(it.holder()));
+        let unbury = tombstone
+            .as_ref()
+            .map(|it| Change::DeleteTombstone(it.owner()));
         let comes_back = renamed || tombstone.is_some();
         let replaced = row.as_ref().filter(|row| {
             let key = row.key();
@@ -211,7 +213,7 @@ impl Registry {
                     self.new_clients.push(id);
                 }
             }
-            Some(mut row) if row.life == Life::Removed => {
+            Some(mut row) if row.presence == ClientPresence::Removed => {
                 row.name = config.name;
                 if comes_back {
                     self.persist(Change::Put(Box::new(row.clone())));
@@ -267,7 +269,7 @@ impl Registry {
         now: Now,
         jitter: Jitter<'_>,
     ) {
-        let Life::Present(present) = row.life else {
+        let ClientPresence::Present(present) = row.presence else {
             return;
         };
         // A deadline of another boot is rewritten for this one; otherwise each further restart would trust the wall
@@ -322,7 +324,7 @@ impl Registry {
         let key = client.settings.key_id.as_ref();
         self.index.insert(id, &client.name, key, client.place);
         if client.needs_proof {
-            self.unproved.insert(id);
+            self.waiting_for_proof.insert(id);
         }
         let deadline = client.deadline;
         self.clients.insert(id, client);

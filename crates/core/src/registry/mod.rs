@@ -27,7 +27,7 @@ use checks::CheckQueue;
 pub use forecast::ReleaseForecast;
 use index::Index;
 pub use load::{AddError, ConfiguredClients};
-pub use rehearsals::LONGEST_REHEARSALS;
+pub use rehearsals::MAX_REHEARSAL_PERMISSION;
 pub use reload::{MassRemoval, mass_removal};
 use requests::OpenRequest;
 use timers::Timers;
@@ -38,7 +38,7 @@ use crate::checker::Probe;
 use crate::client::saved::{Change, SavedClient, Trust};
 use crate::client::{Client, Deadline, Timer};
 use crate::event::{
-    Alarm, Ask, ClientId, DisableReason, Durability, Event, Grant, Refusal, RequestId,
+    Alarm, ClientId, DisableReason, Durability, Event, Grant, Refusal, RequestClaims, RequestId,
 };
 use crate::key_id::KeyId;
 use crate::name::ClientName;
@@ -63,7 +63,7 @@ pub struct Registry {
     /// False when a file with sections could not be used, so that clients may be missing.
     is_complete: bool,
     /// Clients that wait for a person or a proof because the state was lost.
-    unproved: BTreeSet<ClientId>,
+    waiting_for_proof: BTreeSet<ClientId>,
     /// Clients that the current load or reload added without any saved state.
     new_clients: Vec<ClientId>,
     /// Names of removed clients, for events that are reported after the removal.

@@ -9,7 +9,7 @@ use super::load::{ConfiguredClients, SectionOrigin, first_of_each_name};
 use super::{Action, ClientId, DisableReason, Durability, Event, Refusal, Registry};
 use crate::client::Client;
 use crate::client::deadline::restore;
-use crate::client::saved::{Change, Life, Saved, SavedClient, Tombstone};
+use crate::client::saved::{Change, ClientPresence, Saved, SavedClient, Tombstone};
 use crate::key_id::KeyId;
 use crate::name::ClientName;
 use crate::settings::client::ClientConfig;
@@ -48,7 +48,8 @@ impl fmt::Display for MassRemoval {
 /// The clients that a start with this configuration would remove, if these are all or most of the known ones. The
 /// usual cause is a file that is empty for a moment, or a link into a file system that is not mounted.
 pub fn mass_removal(configured: &[ClientConfig], saved: &Saved) -> Option<MassRemoval> {
-    let present = |row: &&SavedClient| row.added.is_none() && row.life != Life::Removed;
+    let present =
+        |row: &&SavedClient| row.added.is_none() && row.presence != ClientPresence::Removed;
     let known = saved.clients.iter().filter(present);
     find_mass_removal(configured, known.map(ClientIdentity::of_row).collect())
 }
@@ -213,11 +214,11 @@ impl Registry {
             since: now.wall,
             client,
         };
-        let change = Change::Bury(Box::new(tombstone.clone()));
+        let change = Change::PutTombstone(Box::new(tombstone.clone()));
         let dropped = self.tombstones.insert(tombstone);
         self.push_action(Action::Persist(change, Durability::BeforeUnlessFailing));
         if let Some(dropped) = dropped {
-            self.persist(Change::Unbury(dropped.holder()));
+            self.persist(Change::DeleteTombstone(dropped.owner()));
             self.emit(Event::TombstoneDropped(dropped.client.name));
         }
     }
@@ -302,12 +303,12 @@ impl Registry {
     fn reconfigure(&mut self, id: ClientId, config: ClientConfig, place: u32, now: Now) {
         let tombstone = self.tombstones.take(&config, false);
         if let Some(tombstone) = &tombstone {
-            self.persist(Change::Unbury(tombstone.holder()));
+            self.persist(Change::DeleteTombstone(tombstone.owner()));
         }
         self.adopt(id, config, place, now);
-        match tombstone.map(|it| it.client.life) {
-            Some(Life::Removed) => self.handle_remove(id, now),
-            Some(Life::Present(present)) => {
+        match tombstone.map(|it| it.client.presence) {
+            Some(ClientPresence::Removed) => self.handle_remove(id, now),
+            Some(ClientPresence::Present(present)) => {
                 let state = &present.state;
                 // A client that waits for a proof keeps waiting for it.
                 let disabled = !state.enabled && (!state.needs_proof || self.is_enabled(id));

@@ -2,10 +2,10 @@
 
 use super::unknown_keys::CountedRequest;
 use super::{
-    Action, Alarm, Ask, ClientId, Durability, Event, Grant, Refusal, Registry, RequestAnswer,
-    RequestId, Timer,
+    Action, Alarm, ClientId, Durability, Event, Grant, Refusal, Registry, RequestAnswer,
+    RequestClaims, RequestId, Timer,
 };
-use crate::client::{Deadline, Verdict};
+use crate::client::{Deadline, ReleaseDecision};
 use crate::key_id::KeyId;
 use crate::time::{Monotonic, Now};
 
@@ -13,7 +13,7 @@ use crate::time::{Monotonic, Now};
 #[derive(Debug)]
 pub(super) struct OpenRequest {
     pub(super) client: ClientId,
-    pub(super) ask: Ask,
+    pub(super) claims: RequestClaims,
     pub(super) stage: RequestStage,
 }
 
@@ -29,7 +29,13 @@ pub(super) enum RequestStage {
 
 impl Registry {
     /// A peer that proved the key `key` requests its secret.
-    pub fn handle_request(&mut self, request: RequestId, key: &KeyId, ask: Ask, now: Now) {
+    pub fn handle_request(
+        &mut self,
+        request: RequestId,
+        key: &KeyId,
+        claims: RequestClaims,
+        now: Now,
+    ) {
         self.handle_timeout(now);
         if self.requests.contains_key(&request) {
             return;
@@ -38,21 +44,28 @@ impl Registry {
         let Some((id, client)) = known.and_then(|id| Some((id, self.clients.get_mut(&id)?))) else {
             return self.refuse_unknown_key(request, now);
         };
-        match client.verdict(now.mono, now) {
-            Verdict::Wait(_) if ask.rehearsal => {
+        match client.decision(now.mono, now) {
+            ReleaseDecision::Wait(_) if claims.rehearsal => {
                 self.refuse_repeatable(request, id, Refusal::RehearsalNeedsApproval, now);
             }
-            Verdict::Release(_) if ask.rehearsal && !client.is_proved(now) => {
+            ReleaseDecision::Release(_) if claims.rehearsal && !client.is_proved(now) => {
                 self.refuse_repeatable(request, id, Refusal::RehearsalUnproved, now);
             }
-            Verdict::Release(grant) => self.grant(request, id, ask, grant, now),
-            Verdict::Refuse(reason) => self.refuse_repeatable(request, id, reason, now),
-            Verdict::Wait(until) => self.wait(request, id, ask, until, now),
+            ReleaseDecision::Release(grant) => self.grant(request, id, claims, grant, now),
+            ReleaseDecision::Refuse(reason) => self.refuse_repeatable(request, id, reason, now),
+            ReleaseDecision::Wait(until) => self.wait(request, id, claims, until, now),
         }
     }
 
     /// Makes a request wait for a person's decision.
-    fn wait(&mut self, request: RequestId, id: ClientId, ask: Ask, until: Monotonic, now: Now) {
+    fn wait(
+        &mut self,
+        request: RequestId,
+        id: ClientId,
+        claims: RequestClaims,
+        until: Monotonic,
+        now: Now,
+    ) {
         let Some(client) = self.clients.get_mut(&id) else {
             return;
         };
@@ -63,7 +76,7 @@ impl Registry {
         let several = client.waiting.len();
         let entry = OpenRequest {
             client: id,
-            ask,
+            claims,
             stage: RequestStage::Waiting(now.mono),
         };
         self.requests.insert(request, entry);
@@ -108,7 +121,7 @@ impl Registry {
         self.handle_timeout(now);
         let Some(OpenRequest {
             client: id,
-            ask,
+            claims,
             stage,
         }) = self.take_granted(request)
         else {
@@ -116,11 +129,11 @@ impl Registry {
         };
         let mut starts_check = false;
         // A rehearsal changes nothing.
-        if let Some(client) = self.clients.get_mut(&id).filter(|_| !ask.rehearsal) {
-            let first = !client.released || client.vouched;
+        if let Some(client) = self.clients.get_mut(&id).filter(|_| !claims.rehearsal) {
+            let first = !client.released || client.enabled_since_release;
             client.released = true;
-            client.vouched = false;
-            client.released_boot = ask.boot.or(client.released_boot);
+            client.enabled_since_release = false;
+            client.released_boot = claims.boot.or(client.released_boot);
             // A request that was revoked while the secret was being sent moves no deadline.
             if stage == RequestStage::Granted && client.is_enabled() {
                 let deadline = Deadline::within(client.settings.extended_timeout, now);
@@ -145,13 +158,13 @@ impl Registry {
         self.handle_timeout(now);
         let Some(OpenRequest {
             client: id,
-            ask,
+            claims,
             stage,
         }) = self.take_granted(request)
         else {
             return;
         };
-        if !ask.rehearsal {
+        if !claims.rehearsal {
             // This request released nothing.
             self.persist_state(id, Durability::Soon, now);
         }
@@ -170,17 +183,17 @@ impl Registry {
                 break;
             };
             // Later requests wait at least as long.
-            let verdict = client.verdict(since, now);
-            let decided = match verdict {
-                Verdict::Wait(_) => break,
-                Verdict::Refuse(reason) => Err(reason),
-                Verdict::Release(grant) => Ok(grant),
+            let decision = client.decision(since, now);
+            let decided = match decision {
+                ReleaseDecision::Wait(_) => break,
+                ReleaseDecision::Refuse(reason) => Err(reason),
+                ReleaseDecision::Release(grant) => Ok(grant),
             };
             client.waiting.remove(request, since);
-            let ask = self.requests.remove(&request).map(|it| it.ask);
+            let claims = self.requests.remove(&request).map(|it| it.claims);
             match decided {
                 Err(reason) => self.refuse_repeatable(request, id, reason, now),
-                Ok(grant) => self.grant(request, id, ask.unwrap_or_default(), grant, now),
+                Ok(grant) => self.grant(request, id, claims.unwrap_or_default(), grant, now),
             }
         }
         let ends = self.clients.get(&id).and_then(|it| it.approval_ends());
@@ -225,23 +238,23 @@ impl Registry {
         &mut self,
         request: RequestId,
         id: ClientId,
-        ask: Ask,
+        claims: RequestClaims,
         grant: Grant,
         now: Now,
     ) {
         let mut alarm = None;
         if let Some(client) = self.clients.get_mut(&id) {
-            alarm = client.alarm(ask, self.allow_rehearsals, now);
-            client.under_way.insert(request, ask);
+            alarm = client.alarm(claims, self.allow_rehearsals, now);
+            client.under_way.insert(request, claims);
         }
-        if !ask.rehearsal {
+        if !claims.rehearsal {
             // Durable before the secret is sent, even if the grant is not recorded: after a crash in between, the next
             // request must not look like the first.
             self.persist_state(id, Durability::Soon, now);
         }
         let entry = OpenRequest {
             client: id,
-            ask,
+            claims,
             stage: RequestStage::Granted,
         };
         self.requests.insert(request, entry);
@@ -249,7 +262,7 @@ impl Registry {
             client: id,
             request,
             grant,
-            rehearsal: ask.rehearsal,
+            rehearsal: claims.rehearsal,
             alarm,
         });
         self.push_action(Action::Answer {

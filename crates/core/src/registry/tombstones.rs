@@ -4,7 +4,7 @@
 use std::collections::{BTreeSet, HashMap};
 
 use crate::client::deadline::restore;
-use crate::client::saved::{Holder, Life, SavedClient, SavedDeadline, Tombstone};
+use crate::client::saved::{ClientPresence, SavedClient, SavedDeadline, StateOwner, Tombstone};
 use crate::settings::client::ClientConfig;
 use crate::time::{BootId, Now, Wall};
 
@@ -14,9 +14,9 @@ const MAX_TOMBSTONES: usize = 100_000;
 /// All tombstones by holder.
 #[derive(Debug, Default)]
 pub(super) struct TombstoneIndex {
-    by_holder: HashMap<Holder, Tombstone>,
+    by_holder: HashMap<StateOwner, Tombstone>,
     /// The order in which they are dropped: those of clients that left while enabled first, then the oldest.
-    order: BTreeSet<(bool, Wall, Holder)>,
+    order: BTreeSet<(bool, Wall, StateOwner)>,
 }
 
 impl TombstoneIndex {
@@ -39,13 +39,13 @@ impl TombstoneIndex {
     }
 
     fn put(&mut self, tombstone: Tombstone) {
-        let holder = tombstone.holder();
+        let holder = tombstone.owner();
         self.remove(&holder);
         self.order.insert(drop_order(&tombstone));
         self.by_holder.insert(holder, tombstone);
     }
 
-    pub(super) fn remove(&mut self, holder: &Holder) -> Option<Tombstone> {
+    pub(super) fn remove(&mut self, holder: &StateOwner) -> Option<Tombstone> {
         let tombstone = self.by_holder.remove(holder)?;
         self.order.remove(&drop_order(&tombstone));
         Some(tombstone)
@@ -61,7 +61,7 @@ impl TombstoneIndex {
             .cloned()
             .collect();
         let changed = enabled.into_iter().map(|mut tombstone| {
-            if let Life::Present(present) = &mut tombstone.client.life {
+            if let ClientPresence::Present(present) = &mut tombstone.client.presence {
                 present.state.enabled = false;
                 present.state.deadline = None;
                 present.state.needs_proof = true;
@@ -71,7 +71,7 @@ impl TombstoneIndex {
         let changed: Vec<Tombstone> = changed.collect();
         // The order depends on the state, so each entry is replaced.
         for tombstone in &changed {
-            let before = (false, tombstone.since, tombstone.holder());
+            let before = (false, tombstone.since, tombstone.owner());
             self.order.remove(&before);
             self.put(tombstone.clone());
         }
@@ -84,21 +84,21 @@ impl TombstoneIndex {
         let by_key = config
             .settings
             .key_id
-            .and_then(|key| self.remove(&Holder::Key(key)));
+            .and_then(|key| self.remove(&StateOwner::Key(key)));
         by_key.or_else(|| {
             is_new
-                .then(|| self.remove(&Holder::Name(config.name.clone())))
+                .then(|| self.remove(&StateOwner::Name(config.name.clone())))
                 .flatten()
         })
     }
 }
 
-fn drop_order(tombstone: &Tombstone) -> (bool, Wall, Holder) {
-    let left_disabled = match &tombstone.client.life {
-        Life::Present(present) => !present.state.enabled,
-        Life::Removed => true,
+fn drop_order(tombstone: &Tombstone) -> (bool, Wall, StateOwner) {
+    let left_disabled = match &tombstone.client.presence {
+        ClientPresence::Present(present) => !present.state.enabled,
+        ClientPresence::Removed => true,
     };
-    (left_disabled, tombstone.since, tombstone.holder())
+    (left_disabled, tombstone.since, tombstone.owner())
 }
 
 /// `row` with the restrictions of `other`, of the same holder: removed, disabled or denied if either is.
@@ -107,8 +107,8 @@ pub(super) fn stricter(
     other: SavedClient,
     (boot, now): (BootId, Now),
 ) -> SavedClient {
-    match (&mut row.life, other.life) {
-        (Life::Present(mine), Life::Present(theirs)) => {
+    match (&mut row.presence, other.presence) {
+        (ClientPresence::Present(mine), ClientPresence::Present(theirs)) => {
             if !theirs.state.enabled {
                 mine.state.enabled = false;
                 mine.state.deadline = None;
@@ -119,8 +119,8 @@ pub(super) fn stricter(
             let ends = |it: &SavedDeadline| restore(it, boot, now).0;
             mine.state.denied = denied.into_iter().flatten().max_by_key(ends);
         }
-        (life, Life::Removed) => *life = Life::Removed,
-        (Life::Removed, Life::Present(_)) => {}
+        (presence, ClientPresence::Removed) => *presence = ClientPresence::Removed,
+        (ClientPresence::Removed, ClientPresence::Present(_)) => {}
     }
     row
 }

@@ -10,15 +10,15 @@ impl Registry {
     }
 
     /// Number of clients that wait for a person or a proof because the state was lost.
-    pub fn unproved(&self) -> usize {
-        self.unproved.len()
+    pub fn waiting_for_proof(&self) -> usize {
+        self.waiting_for_proof.len()
     }
 
     /// Tombstones are as old as the rest of a lost state: a client that left while enabled waits for a proof when it
     /// comes back.
     pub(super) fn require_proof_of_tombstones(&mut self) {
         for tombstone in self.tombstones.require_proof() {
-            self.persist(Change::Bury(Box::new(tombstone)));
+            self.persist(Change::PutTombstone(Box::new(tombstone)));
         }
     }
 
@@ -29,7 +29,7 @@ impl Registry {
         let now = match self.trust {
             Trust::Full => return,
             _ if self.is_complete
-                && self.unproved.is_empty()
+                && self.waiting_for_proof.is_empty()
                 && self.clients.values().any(|it| !it.added) =>
             {
                 Trust::Full
@@ -45,7 +45,7 @@ impl Registry {
 
     /// A person decided on the client, it proved its key, or it was removed.
     pub(super) fn end_wait_for_proof(&mut self, id: ClientId) {
-        if self.unproved.remove(&id) {
+        if self.waiting_for_proof.remove(&id) {
             self.update_trust();
         }
     }

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Doubt, Parsed, Place, Problem, SettingsError, SettingsWarning, value};
+use super::{WarningReason, Parsed, SettingLocation, Problem, SettingsError, SettingsWarning, value};
 use crate::connect::{ServerList, Target, is_interface_name};
 use crate::duration;
 use crate::ini::{Ini, IniEntry, IniSection, is_space};
@@ -73,21 +73,21 @@ pub const KEYS: [&str; 6] = [
 /// All that is wrong in the file, in the order of its lines.
 pub fn parse(file: &str, text: &str) -> Result<Parsed<MachineSettings>, Vec<SettingsError>> {
     let (ini, faults) = Ini::recover(text);
-    let mut reader = Reader {
+    let mut reader = MachineReader {
         file: file.into(),
         settings: MachineSettings::default(),
         errors: Vec::new(),
         warnings: Vec::new(),
     };
     for fault in faults {
-        let place = Place::new(&reader.file, fault.line, fault.section.as_deref(), None);
+        let place = SettingLocation::new(&reader.file, fault.line, fault.section.as_deref(), None);
         let problem = fault.kind.into();
         reader.errors.push(SettingsError { place, problem });
     }
     for section in std::iter::once(ini.default_section()).chain(ini.sections()) {
         reader.section(section);
     }
-    let Reader {
+    let MachineReader {
         settings,
         mut errors,
         mut warnings,
@@ -104,26 +104,26 @@ pub fn parse(file: &str, text: &str) -> Result<Parsed<MachineSettings>, Vec<Sett
     })
 }
 
-struct Reader {
+struct MachineReader {
     file: Arc<str>,
     settings: MachineSettings,
     errors: Vec<SettingsError>,
     warnings: Vec<SettingsWarning>,
 }
 
-impl Reader {
+impl MachineReader {
     fn section(&mut self, section: &IniSection) {
         if section.name() != SECTION {
             // A `[DEFAULT]` that is not there stands in no line.
             if section.line() > 0 {
-                let doubt = Doubt::IgnoredSection { read: SECTION };
-                self.doubt(section.line(), section.name(), None, doubt);
+                let reason = WarningReason::IgnoredSection { read: SECTION };
+                self.warn(section.line(), section.name(), None, reason);
             }
             return;
         }
         for (key, entry) in section.entries() {
             if let Err(problem) = self.take(key, entry) {
-                let place = Place::new(&self.file, entry.line(), Some(SECTION), Some(key));
+                let place = SettingLocation::new(&self.file, entry.line(), Some(SECTION), Some(key));
                 self.errors.push(SettingsError { place, problem });
             }
         }
@@ -141,11 +141,11 @@ impl Reader {
             "downtime" => settings.downtime = filled(raw).map(duration::read).transpose()?,
             "inhibit" => settings.inhibit = yes_or_no(raw, default.inhibit)?,
             _ => {
-                let doubt = match suggest::nearest(key, KEYS) {
-                    Some(suggestion) => Doubt::UnknownKey { suggestion },
-                    None => Doubt::UnknownSetting,
+                let reason = match suggest::nearest(key, KEYS) {
+                    Some(suggestion) => WarningReason::UnknownKey { suggestion },
+                    None => WarningReason::UnknownSetting,
                 };
-                self.doubt(entry.line(), SECTION, Some(key), doubt);
+                self.warn(entry.line(), SECTION, Some(key), reason);
             }
         }
         Ok(())
@@ -155,10 +155,10 @@ impl Reader {
     fn take_servers(&mut self, entry: &IniEntry, list: &str) -> Result<(), Problem> {
         let servers = ServerList::parse_list(list);
         for word in servers.repeated {
-            let doubt = Doubt::RepeatedServer(word);
-            self.doubt(entry.line(), SECTION, Some("connect"), doubt);
+            let reason = WarningReason::RepeatedServer(word);
+            self.warn(entry.line(), SECTION, Some("connect"), reason);
         }
-        let place = Place::new(&self.file, entry.line(), Some(SECTION), Some("connect"));
+        let place = SettingLocation::new(&self.file, entry.line(), Some(SECTION), Some("connect"));
         let errors = servers.refused.into_iter().map(|refused| SettingsError {
             place: place.clone(),
             problem: Problem::Connect(Box::new(refused)),
@@ -175,9 +175,9 @@ impl Reader {
         }
     }
 
-    fn doubt(&mut self, line: usize, section: &str, key: Option<&str>, doubt: Doubt) {
-        let place = Place::new(&self.file, line, Some(section), key);
-        self.warnings.push(SettingsWarning { place, doubt });
+    fn warn(&mut self, line: usize, section: &str, key: Option<&str>, reason: WarningReason) {
+        let place = SettingLocation::new(&self.file, line, Some(section), key);
+        self.warnings.push(SettingsWarning { place, reason });
     }
 }
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use crate::checker::CheckerError;
 use crate::connect::{RefusedServer, TargetError};
-use crate::duration::{NotADuration, comment_advice};
+use crate::duration::{InvalidDuration, comment_advice};
 use crate::ini::IniErrorKind;
 use crate::interpolate::InterpolationError;
 use crate::key_id::KeyIdError;
@@ -46,7 +46,7 @@ impl fmt::Display for Location {
 
 /// The place of a setting: `FILE:LINE: [SECTION] KEY`.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
-pub struct Place {
+pub struct SettingLocation {
     /// File and line.
     pub location: Location,
     /// The section, where there is one.
@@ -55,7 +55,7 @@ pub struct Place {
     pub key: Option<String>,
 }
 
-impl Place {
+impl SettingLocation {
     fn new(file: &Arc<str>, line: usize, section: Option<&str>, key: Option<&str>) -> Self {
         Self {
             location: Location {
@@ -68,7 +68,7 @@ impl Place {
     }
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for SettingLocation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:", self.location)?;
         if let Some(section) = &self.section {
@@ -89,19 +89,19 @@ impl fmt::Display for Place {
 #[error("{place} {problem}")]
 pub struct SettingsError {
     /// The place.
-    pub place: Place,
+    pub place: SettingLocation,
     /// The problem, and what would have been accepted.
     pub problem: Problem,
 }
 
 /// Something that is read but does probably not do what was meant.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
-#[error("{place} {doubt}")]
+#[error("{place} {reason}")]
 pub struct SettingsWarning {
     /// The place.
-    pub place: Place,
+    pub place: SettingLocation,
     /// The reason.
-    pub doubt: Doubt,
+    pub reason: WarningReason,
 }
 
 /// A reason why a setting is unusable. None shows a secret.
@@ -118,7 +118,7 @@ pub enum Problem {
     Interpolation(#[from] InterpolationError),
     /// No length of time.
     #[error(transparent)]
-    Duration(#[from] NotADuration),
+    Duration(#[from] InvalidDuration),
     /// An interval that would let checks follow each other without a pause.
     #[error("expected at least PT1S between two checks, found {0:?}")]
     NoInterval(String),
@@ -209,7 +209,7 @@ pub enum Problem {
 
 /// A reason why a setting probably does not do what was meant.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
-pub enum Doubt {
+pub enum WarningReason {
     /// A key that is not known but looks like one.
     #[error("nothing uses this key; did you mean {suggestion}?")]
     UnknownKey {
@@ -276,7 +276,7 @@ pub fn text<'b>(file: &str, bytes: &'b [u8]) -> Result<&'b str, SettingsError> {
         let before = std::str::from_utf8(before).unwrap_or_default();
         let line = before.replace("\r\n", "\n").matches(['\n', '\r']).count() + 1;
         SettingsError {
-            place: Place::new(&file.into(), line, None, None),
+            place: SettingLocation::new(&file.into(), line, None, None),
             problem: Problem::NotText(after.first().copied().unwrap_or_default()),
         }
     })

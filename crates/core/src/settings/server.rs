@@ -6,7 +6,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Doubt, Parsed, Place, Problem, SettingsError, SettingsWarning, value};
+use super::{WarningReason, Parsed, SettingLocation, Problem, SettingsError, SettingsWarning, value};
 use crate::duration;
 use crate::ini::{DEFAULT, Ini, IniEntry, is_space};
 use crate::interpolate::interpolate;
@@ -208,7 +208,7 @@ impl FromStr for LogLevel {
 /// so a single `%` is one; numbers and yes/no go through `%(name)s` references, as in Mandos.
 pub fn parse(file: &str, text: &str) -> Result<Parsed<PartialServerSettings>, Vec<SettingsError>> {
     let (ini, faults) = Ini::recover(text);
-    let mut reader = Reader {
+    let mut reader = ServerReader {
         ini: &ini,
         file: file.into(),
         settings: PartialServerSettings::default(),
@@ -217,23 +217,23 @@ pub fn parse(file: &str, text: &str) -> Result<Parsed<PartialServerSettings>, Ve
     let mut errors: Vec<SettingsError> = faults
         .into_iter()
         .map(|fault| SettingsError {
-            place: Place::new(&reader.file, fault.line, fault.section.as_deref(), None),
+            place: SettingLocation::new(&reader.file, fault.line, fault.section.as_deref(), None),
             problem: fault.kind.into(),
         })
         .collect();
     for (key, entry) in ini.default_section().entries() {
         if let Err(problem) = reader.take(key, entry) {
-            let place = Place::new(&reader.file, entry.line(), Some(DEFAULT), Some(key));
+            let place = SettingLocation::new(&reader.file, entry.line(), Some(DEFAULT), Some(key));
             errors.push(SettingsError { place, problem });
         }
     }
     for section in ini.sections() {
         let read = DEFAULT;
-        reader.doubt(
+        reader.warn(
             section.line(),
             section.name(),
             None,
-            Doubt::IgnoredSection { read },
+            WarningReason::IgnoredSection { read },
         );
     }
     if !errors.is_empty() {
@@ -249,12 +249,12 @@ pub fn parse(file: &str, text: &str) -> Result<Parsed<PartialServerSettings>, Ve
 }
 
 /// The place of `key` in the server's file, for a value that is checked elsewhere.
-pub fn place_of(file: &str, text: &str, key: &str) -> Place {
+pub fn place_of(file: &str, text: &str, key: &str) -> SettingLocation {
     let (ini, _) = Ini::recover(text);
     let section = ini.default_section();
     let entry = section.entries().find(|(name, _)| *name == key);
     let line = entry.map_or(section.line(), |(_, entry)| entry.line());
-    Place::new(&file.into(), line, Some(DEFAULT), Some(key))
+    SettingLocation::new(&file.into(), line, Some(DEFAULT), Some(key))
 }
 
 /// Every key that means something.
@@ -282,14 +282,14 @@ pub const KEYS: [&str; 21] = [
     "keep_records",
 ];
 
-struct Reader<'i> {
+struct ServerReader<'i> {
     ini: &'i Ini,
     file: Arc<str>,
     settings: PartialServerSettings,
     warnings: Vec<SettingsWarning>,
 }
 
-impl Reader<'_> {
+impl ServerReader<'_> {
     fn take(&mut self, key: &str, entry: &IniEntry) -> Result<(), Problem> {
         let raw = entry.value();
         match key {
@@ -334,11 +334,11 @@ impl Reader<'_> {
                 self.settings.keep_records = Some(kept);
             }
             _ => {
-                let doubt = match suggest::nearest(key, KEYS) {
-                    Some(suggestion) => Doubt::UnknownKey { suggestion },
-                    None => Doubt::UnknownSetting,
+                let reason = match suggest::nearest(key, KEYS) {
+                    Some(suggestion) => WarningReason::UnknownKey { suggestion },
+                    None => WarningReason::UnknownSetting,
                 };
-                self.doubt(entry.line(), DEFAULT, Some(key), doubt);
+                self.warn(entry.line(), DEFAULT, Some(key), reason);
             }
         }
         Ok(())
@@ -365,9 +365,9 @@ impl Reader<'_> {
         Ok(interpolate(raw, &|key| section.value(key))?)
     }
 
-    fn doubt(&mut self, line: usize, section: &str, key: Option<&str>, doubt: Doubt) {
-        let place = Place::new(&self.file, line, Some(section), key);
-        self.warnings.push(SettingsWarning { place, doubt });
+    fn warn(&mut self, line: usize, section: &str, key: Option<&str>, reason: WarningReason) {
+        let place = SettingLocation::new(&self.file, line, Some(section), key);
+        self.warnings.push(SettingsWarning { place, reason });
     }
 }
 

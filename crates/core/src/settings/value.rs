@@ -44,13 +44,13 @@ pub(super) fn number(text: &str, min: u64, max: u64) -> Result<u64, Problem> {
 
 /// A fault in base64, with its line of the value, from 0.
 #[derive(PartialEq, Eq, Debug)]
-pub(super) struct Base64Fault {
+pub(super) struct Base64Error {
     pub(super) line: usize,
     pub(super) problem: Problem,
 }
 
 /// A secret in base64, white space ignored.
-pub(super) fn base64(text: &str) -> Result<Secret, Base64Fault> {
+pub(super) fn base64(text: &str) -> Result<Secret, Base64Error> {
     // One allocation, so that nothing of it is left behind unwiped.
     let mut packed = Zeroizing::new(String::with_capacity(text.len()));
     packed.extend(text.chars().filter(|c| !is_space(*c)));
@@ -58,21 +58,21 @@ pub(super) fn base64(text: &str) -> Result<Secret, Base64Fault> {
     let secret = Secret::new(bytes);
     if secret.is_empty() {
         let problem = Problem::EmptySecret;
-        return Err(Base64Fault { line: 0, problem });
+        return Err(Base64Error { line: 0, problem });
     }
     Ok(secret)
 }
 
 /// Finds what the decoder complained of. It names some byte, not always the first.
-fn fault(text: &str) -> Base64Fault {
+fn fault(text: &str) -> Base64Error {
     for (line, text) in text.split('\n').enumerate() {
         let wrong = |c: char| !(is_space(c) || c.is_ascii_alphanumeric() || "+/=".contains(c));
         if let Some(column) = text.chars().position(wrong) {
             let problem = Problem::Base64 { column: column + 1 };
-            return Base64Fault { line, problem };
+            return Base64Error { line, problem };
         }
     }
-    Base64Fault {
+    Base64Error {
         line: text.matches('\n').count(),
         problem: Problem::Base64Cut,
     }
@@ -112,7 +112,7 @@ mod tests {
     fn the_first_character_that_is_no_base64_is_found() {
         let error = base64("\nYWJj\nZGé!").unwrap_err();
         let problem = Problem::Base64 { column: 3 };
-        assert_eq!(error, Base64Fault { line: 2, problem });
+        assert_eq!(error, Base64Error { line: 2, problem });
     }
 
     #[test]

@@ -13,15 +13,15 @@ use nightlatch_console::output;
 
 use crate::bus;
 
+mod command;
 mod help;
 mod json;
 mod options;
-mod order;
 mod selftest;
 mod table;
 
-use options::{Action, Options, Show};
-use order::{Order, Selected};
+use command::{CtlCommand, Selected};
+use options::{CtlAction, Options, Show};
 
 /// Something did not work (mandos-ctl's exit status).
 const FAILED: u8 = 1;
@@ -31,10 +31,10 @@ const USAGE: u8 = 2;
 /// Carries out the command line after the program's name; gives the exit status.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
     let done = match options::parse(arguments) {
-        Ok(Action::Help) => output::print(help::HELP).map(|()| 0),
-        Ok(Action::Version) => output::print(&help::version()).map(|()| 0),
-        Ok(Action::SelfTest) => selftest::run(),
-        Ok(Action::Run(options)) => block_on(carry_out(options)),
+        Ok(CtlAction::Help) => output::print(help::HELP).map(|()| 0),
+        Ok(CtlAction::Version) => output::print(&help::version()).map(|()| 0),
+        Ok(CtlAction::SelfTest) => selftest::run(),
+        Ok(CtlAction::Run(options)) => block_on(carry_out(options)),
         Err(error) => Err(Failure::new(USAGE, error.to_string())),
     };
     done.unwrap_or_else(|failure| {
@@ -67,7 +67,7 @@ async fn carry_out(options: Options) -> Result<u8, Failure> {
     let clients = server.clients().await.map_err(bus::failure)?;
     let chosen = choose(&clients, &options.clients)?;
     match options.show {
-        Show::Nothing => orders(&server, options.orders, &chosen, &log).await,
+        Show::Nothing => carry_out_commands(&server, options.commands, &chosen, &log).await,
         Show::Table => output::print(&table::table(&chosen, table::SHORT)).map(|()| 0),
         Show::WideTable => output::print(&table::table(&chosen, &table::ALL)).map(|()| 0),
         Show::Json => output::print(&json::dump(&chosen)).map(|()| 0),
@@ -92,20 +92,20 @@ fn choose<'c>(clients: &'c [ClientView], names: &[String]) -> Result<Vec<&'c Cli
     Ok(chosen)
 }
 
-/// One order after the other, each for all clients. `--is-enabled` ends it with its answer.
-async fn orders(
+/// One command after the other, each for all clients. `--is-enabled` ends it with its answer.
+async fn carry_out_commands(
     server: &MandosProxy,
-    orders: Vec<Order>,
+    commands: Vec<CtlCommand>,
     chosen: &[&ClientView],
     log: &impl Fn(&str),
 ) -> Result<u8, Failure> {
-    for order in orders {
-        if matches!(order, Order::IsEnabled) {
+    for command in commands {
+        if matches!(command, CtlCommand::IsEnabled) {
             let enabled = chosen.first().is_some_and(|client| client.enabled);
             return Ok(if enabled { 0 } else { FAILED });
         }
-        chosen.iter().for_each(|client| log(&order.call(client)));
-        let answers = order.carry_out(server, Selected(chosen)).await;
+        chosen.iter().for_each(|client| log(&command.call(client)));
+        let answers = command.carry_out(server, Selected(chosen)).await;
         if let Some(error) = answers.into_iter().find_map(Result::err) {
             return Err(bus::failure(error));
         }

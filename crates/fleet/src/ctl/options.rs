@@ -1,5 +1,5 @@
 //! The command line of mandos-ctl(8), read as Python's argparse reads it: long options may be cut short
-//! while they stay unambiguous, repeated options all count, and orders keep their order.
+//! while they stay unambiguous, repeated options all count, and commands keep their order.
 //!
 //! By lexopt, for clap gives no order across options.
 
@@ -14,7 +14,7 @@ use nightlatch_console::output;
 use nightlatch_core::duration::{self, DurationError};
 use nightlatch_core::secret::Secret;
 
-use super::order::Order;
+use super::command::CtlCommand;
 use crate::secret_file;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -106,7 +106,7 @@ const OPTIONS: [OptionDefinition; 26] = [
 
 /// The action that a command line selects.
 #[derive(Debug)]
-pub(super) enum Action {
+pub(super) enum CtlAction {
     /// Show the help.
     Help,
     /// Show the version.
@@ -120,7 +120,7 @@ pub(super) enum Action {
 /// The output.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Show {
-    /// Nothing: there are orders.
+    /// Nothing: there are commands.
     Nothing,
     Table,
     /// The table with all columns.
@@ -133,7 +133,7 @@ pub(super) enum Show {
 pub(super) struct Options {
     /// The output.
     pub(super) show: Show,
-    pub(super) orders: Vec<Order>,
+    pub(super) commands: Vec<CtlCommand>,
     /// With which clients; all when there are no names.
     pub(super) clients: Vec<String>,
     /// `--debug`: print the calls.
@@ -142,7 +142,7 @@ pub(super) struct Options {
 
 /// A wrong command line.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum UsageError {
+pub(super) enum CtlUsageError {
     #[error("unrecognized arguments: {0}")]
     Unknown(String),
     /// An option cut too short.
@@ -168,30 +168,32 @@ pub(super) enum UsageError {
     /// Orders without clients.
     #[error("options require client names or --all")]
     NoClients,
-    /// `--verbose` with orders.
+    /// `--verbose` with commands.
     #[error("--verbose can only be used alone")]
     Verbose,
     /// `--dump-json` with anything.
     #[error("--dump-json can only be used alone")]
     Json,
-    /// `--all` without orders.
+    /// `--all` without commands.
     #[error("--all requires an action")]
     All,
     /// `--is-enabled` for several.
     #[error("--is-enabled requires exactly one client")]
     IsEnabled,
-    /// `--remove` with other orders.
+    /// `--remove` with other commands.
     #[error("--remove can only be combined with --deny")]
     Remove,
 }
 
 /// Reads a command line, without the program's name.
-pub(super) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Action, UsageError> {
+pub(super) fn parse(
+    arguments: impl IntoIterator<Item = OsString>,
+) -> Result<CtlAction, CtlUsageError> {
     let mut parser = Parser::from_args(arguments);
-    let mut reader = Reader::default();
+    let mut reader = OptionReader::default();
     loop {
         let argument = parser.next();
-        let Some(argument) = argument.map_err(|error| UsageError::Unknown(error.to_string()))?
+        let Some(argument) = argument.map_err(|error| CtlUsageError::Unknown(error.to_string()))?
         else {
             return reader.finish();
         };
@@ -204,8 +206,8 @@ pub(super) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Act
             Arg::Short(letter) => short(letter)?,
         };
         match option.what {
-            OptionEffect::Help => return Ok(Action::Help),
-            OptionEffect::Version => return Ok(Action::Version),
+            OptionEffect::Help => return Ok(CtlAction::Help),
+            OptionEffect::Version => return Ok(CtlAction::Version),
             _ => reader.option(option, &mut parser)?,
         }
     }
@@ -218,82 +220,85 @@ pub(super) fn long_names() -> impl Iterator<Item = &'static str> {
 
 /// The options and names read so far.
 #[derive(Default)]
-struct Reader {
-    orders: Vec<Order>,
+struct OptionReader {
+    commands: Vec<CtlCommand>,
     clients: Vec<String>,
     seen: Vec<&'static OptionDefinition>,
 }
 
-impl Reader {
+impl OptionReader {
     fn option(
         &mut self,
         option: &'static OptionDefinition,
         parser: &mut Parser,
-    ) -> Result<(), UsageError> {
+    ) -> Result<(), CtlUsageError> {
         let contrary = |seen: &&&OptionDefinition| option.what.contradicts(seen.what);
         if let Some(seen) = self.seen.iter().find(contrary) {
-            return Err(UsageError::Both(option.shown(), seen.shown()));
+            return Err(CtlUsageError::Both(option.shown(), seen.shown()));
         }
         self.seen.push(option);
-        let order = match option.what {
+        let command = match option.what {
             OptionEffect::Text(property) => {
                 let text = text(&option.shown(), value(option, parser)?)?;
-                Order::Set(property, PropertyValue::Text(text))
+                CtlCommand::Set(property, PropertyValue::Text(text))
             }
             OptionEffect::Time(property) => {
                 let text = text(&option.shown(), value(option, parser)?)?;
-                let time = time(&text).map_err(|error| UsageError::Time(option.shown(), error))?;
-                Order::Set(property, PropertyValue::of_length(time))
+                let time =
+                    time(&text).map_err(|error| CtlUsageError::Time(option.shown(), error))?;
+                CtlCommand::Set(property, PropertyValue::of_length(time))
             }
-            OptionEffect::Secret => Order::SetSecret(secret(value(option, parser)?)?),
+            OptionEffect::Secret => CtlCommand::SetSecret(secret(value(option, parser)?)?),
             flag => {
                 if let Some(value) = parser.optional_value() {
                     let value = value.to_string_lossy().into_owned();
-                    return Err(UsageError::Value(option.shown(), value));
+                    return Err(CtlUsageError::Value(option.shown(), value));
                 }
-                match flag.order() {
-                    Some(order) => order,
+                match flag.command() {
+                    Some(command) => command,
                     None => return Ok(()),
                 }
             }
         };
-        self.orders.push(order);
+        self.commands.push(command);
         Ok(())
     }
 
     /// Refuses what does not go together, in the order of mandos-ctl.
-    fn finish(mut self) -> Result<Action, UsageError> {
+    fn finish(mut self) -> Result<CtlAction, CtlUsageError> {
         let seen = |what| self.seen.iter().any(|option| option.what == what);
-        let (all, orders) = (seen(OptionEffect::All), !self.orders.is_empty());
-        if orders && self.clients.is_empty() && !all {
-            return Err(UsageError::NoClients);
+        let (all, has_commands) = (seen(OptionEffect::All), !self.commands.is_empty());
+        if has_commands && self.clients.is_empty() && !all {
+            return Err(CtlUsageError::NoClients);
         }
-        if seen(OptionEffect::Verbose) && orders {
-            return Err(UsageError::Verbose);
+        if seen(OptionEffect::Verbose) && has_commands {
+            return Err(CtlUsageError::Verbose);
         }
-        if seen(OptionEffect::Json) && (orders || seen(OptionEffect::Verbose)) {
-            return Err(UsageError::Json);
+        if seen(OptionEffect::Json) && (has_commands || seen(OptionEffect::Verbose)) {
+            return Err(CtlUsageError::Json);
         }
-        if all && !orders {
-            return Err(UsageError::All);
+        if all && !has_commands {
+            return Err(CtlUsageError::All);
         }
         if seen(OptionEffect::IsEnabled) && self.clients.len() > 1 {
-            return Err(UsageError::IsEnabled);
+            return Err(CtlUsageError::IsEnabled);
         }
         if seen(OptionEffect::Remove) {
-            let with_it = |order: &Order| matches!(order, Order::Remove | Order::Approve(false));
-            if !self.orders.iter().all(with_it) {
-                return Err(UsageError::Remove);
+            let with_it = |command: &CtlCommand| {
+                matches!(command, CtlCommand::Remove | CtlCommand::Approve(false))
+            };
+            if !self.commands.iter().all(with_it) {
+                return Err(CtlUsageError::Remove);
             }
             // What is removed can no longer be denied.
-            self.orders
-                .sort_by_key(|order| matches!(order, Order::Remove));
+            self.commands
+                .sort_by_key(|command| matches!(command, CtlCommand::Remove));
         }
         if seen(OptionEffect::Check) {
-            return Ok(Action::SelfTest);
+            return Ok(CtlAction::SelfTest);
         }
         let show = match (
-            orders,
+            has_commands,
             seen(OptionEffect::Verbose),
             seen(OptionEffect::Json),
         ) {
@@ -302,12 +307,12 @@ impl Reader {
             (_, _, true) => Show::Json,
             _ => Show::Table,
         };
-        Ok(Action::Run(Options {
+        Ok(CtlAction::Run(Options {
             show,
             debug: seen(OptionEffect::Debug),
             // With --all, names make no difference.
             clients: if all { Vec::new() } else { self.clients },
-            orders: self.orders,
+            commands: self.commands,
         }))
     }
 }
@@ -323,18 +328,18 @@ impl OptionEffect {
         }
     }
 
-    /// The order that it gives; `None` when it gives none, or takes a value.
-    fn order(self) -> Option<Order> {
-        let set = |property, value| Some(Order::Set(property, PropertyValue::Boolean(value)));
+    /// The command that it gives; `None` when it gives none, or takes a value.
+    fn command(self) -> Option<CtlCommand> {
+        let set = |property, value| Some(CtlCommand::Set(property, PropertyValue::Boolean(value)));
         match self {
             Self::Enabled(value) => set(Property::Enabled, value),
             Self::CheckerRunning(value) => set(Property::CheckerRunning, value),
             Self::ApprovedByDefault(value) => set(Property::ApprovedByDefault, value),
-            Self::Approve(value) => Some(Order::Approve(value)),
-            Self::Remove => Some(Order::Remove),
-            Self::IsEnabled => Some(Order::IsEnabled),
+            Self::Approve(value) => Some(CtlCommand::Approve(value)),
+            Self::Remove => Some(CtlCommand::Remove),
+            Self::IsEnabled => Some(CtlCommand::IsEnabled),
             // Any time written there counts as a proof of life.
-            Self::Bump => Some(Order::Set(
+            Self::Bump => Some(CtlCommand::Set(
                 Property::LastCheckedOK,
                 PropertyValue::Text(String::new()),
             )),
@@ -353,7 +358,7 @@ impl OptionDefinition {
 }
 
 /// The option with this long name, whole or cut short.
-fn long(name: &str) -> Result<&'static OptionDefinition, UsageError> {
+fn long(name: &str) -> Result<&'static OptionDefinition, CtlUsageError> {
     if let Some(option) = OPTIONS.iter().find(|option| option.name == name) {
         return Ok(option);
     }
@@ -362,29 +367,29 @@ fn long(name: &str) -> Result<&'static OptionDefinition, UsageError> {
         .filter(|option| option.name.starts_with(name));
     match (fitting.next(), fitting.next()) {
         (Some(option), None) => Ok(option),
-        (None, _) => Err(UsageError::Unknown(format!("--{name}"))),
+        (None, _) => Err(CtlUsageError::Unknown(format!("--{name}"))),
         (Some(one), Some(other)) => {
             let all = [one, other].into_iter().chain(fitting);
             let all: Vec<String> = all.map(|option| format!("--{}", option.name)).collect();
-            Err(UsageError::Ambiguous(name.to_owned(), all.join(", ")))
+            Err(CtlUsageError::Ambiguous(name.to_owned(), all.join(", ")))
         }
     }
 }
 
-fn short(letter: char) -> Result<&'static OptionDefinition, UsageError> {
+fn short(letter: char) -> Result<&'static OptionDefinition, CtlUsageError> {
     let option = OPTIONS.iter().find(|option| option.letter == Some(letter));
-    option.ok_or_else(|| UsageError::Unknown(format!("-{letter}")))
+    option.ok_or_else(|| CtlUsageError::Unknown(format!("-{letter}")))
 }
 
 /// The value of `option`. One that stands alone may not look like an option: it would be one that lacks
 /// its value.
-fn value(option: &OptionDefinition, parser: &mut Parser) -> Result<OsString, UsageError> {
+fn value(option: &OptionDefinition, parser: &mut Parser) -> Result<OsString, CtlUsageError> {
     if let Some(value) = parser.optional_value() {
         return Ok(value);
     }
     match parser.value() {
         Ok(value) if !looks_like_an_option(&value) => Ok(value),
-        _ => Err(UsageError::NoValue(option.shown())),
+        _ => Err(CtlUsageError::NoValue(option.shown())),
     }
 }
 
@@ -399,10 +404,10 @@ fn looks_like_an_option(value: &OsStr) -> bool {
     !rest.is_empty() && !number && !rest.contains(&b' ')
 }
 
-fn text(what: &str, value: OsString) -> Result<String, UsageError> {
+fn text(what: &str, value: OsString) -> Result<String, CtlUsageError> {
     value
         .into_string()
-        .map_err(|_| UsageError::NotText(what.to_owned()))
+        .map_err(|_| CtlUsageError::NotText(what.to_owned()))
 }
 
 /// A duration as mandos-ctl takes it: what is not in the form of RFC 3339 is read leniently, and said to
@@ -420,9 +425,9 @@ fn time(text: &str) -> Result<Duration, DurationError> {
     }
 }
 
-fn secret(file: OsString) -> Result<Secret, UsageError> {
+fn secret(file: OsString) -> Result<Secret, CtlUsageError> {
     let shown = file.to_string_lossy().into_owned();
-    secret_file::read(Path::new(&file)).map_err(|error| UsageError::Secret(shown, error))
+    secret_file::read(Path::new(&file)).map_err(|error| CtlUsageError::Secret(shown, error))
 }
 
 #[cfg(test)]

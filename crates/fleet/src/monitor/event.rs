@@ -14,14 +14,14 @@ use crate::monitor::theme::TerminalFeatures;
 
 /// The time of an event.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
-pub(crate) struct Clock {
+pub(crate) struct EventTime {
     #[serde(with = "encoding::wall")]
     pub(crate) wall: Wall,
     /// Offset of the local time from UTC, in seconds.
     pub(crate) ahead: i32,
 }
 
-impl Clock {
+impl EventTime {
     pub(crate) fn local(self, wall: Wall) -> DateTime {
         let micros = wall.unix_micros();
         let ahead = i64::from(self.ahead) * 1_000_000;
@@ -143,7 +143,7 @@ pub(crate) enum ClientSignal {
 
 /// An action on a client.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub(crate) enum Act {
+pub(crate) enum ActionKind {
     /// Let it have its secret.
     Approve,
     /// Let it not.
@@ -160,7 +160,7 @@ pub(crate) enum Act {
     CheckedOk,
 }
 
-impl Act {
+impl ActionKind {
     /// A verb for a sentence with the client's name after it.
     pub(crate) const fn verb(self) -> &'static str {
         match self {
@@ -179,7 +179,7 @@ impl Act {
 /// An act, and on whom.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub(crate) struct ClientAction {
-    pub(crate) act: Act,
+    pub(crate) act: ActionKind,
     /// To the client with this object.
     #[serde(with = "encoding::path")]
     pub(crate) path: ClientPath,
@@ -189,9 +189,9 @@ pub(crate) struct ClientAction {
     pub(crate) request: Option<u64>,
 }
 
-/// An action outside the state, ordered by it.
+/// An effect outside the state that a change of the state asks for.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(crate) enum Order {
+pub(crate) enum ScreenEffect {
     /// Something to a client.
     Do(ClientAction),
     /// Ask the server for the reason and the last records of the client with this object and name.

@@ -6,13 +6,13 @@ use crate::monitor::text::width;
 /// From so many columns on the groups stand in two columns.
 const TWO: u16 = 76;
 
-pub(crate) enum Line {
+pub(crate) enum HelpLine {
     Title(&'static str),
     Key(&'static Binding),
     Blank,
 }
 
-impl Line {
+impl HelpLine {
     pub(crate) fn keys_width(&self) -> u16 {
         match self {
             Self::Key(binding) => u16::try_from(width(&keys(binding))).unwrap_or(0),
@@ -33,7 +33,7 @@ pub(crate) fn height(columns: u16) -> usize {
 }
 
 /// The groups, side by side where there is room.
-pub(crate) fn sides(columns: u16) -> Vec<Vec<Line>> {
+pub(crate) fn sides(columns: u16) -> Vec<Vec<HelpLine>> {
     let groups: &[&[Group]] = if columns >= TWO {
         &[
             &[Group::Client, Group::View],
@@ -45,15 +45,15 @@ pub(crate) fn sides(columns: u16) -> Vec<Vec<Line>> {
     groups.iter().map(|groups| lines(groups)).collect()
 }
 
-fn lines(groups: &[Group]) -> Vec<Line> {
+fn lines(groups: &[Group]) -> Vec<HelpLine> {
     let mut lines = Vec::new();
     for group in groups {
         if !lines.is_empty() {
-            lines.push(Line::Blank);
+            lines.push(HelpLine::Blank);
         }
-        lines.push(Line::Title(group.title()));
+        lines.push(HelpLine::Title(group.title()));
         let own = BINDINGS.iter().filter(|binding| binding.group == *group);
-        lines.extend(own.map(Line::Key));
+        lines.extend(own.map(HelpLine::Key));
     }
     lines
 }

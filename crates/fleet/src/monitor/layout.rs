@@ -42,7 +42,7 @@ pub(crate) struct Areas {
     /// The rows of the table.
     pub(crate) table: Rect,
     /// The columns of the table.
-    pub(crate) columns: Columns,
+    pub(crate) columns: TableColumns,
     /// The details, without their heading above.
     pub(crate) details: Rect,
     /// The log, without its heading above.
@@ -57,7 +57,7 @@ pub(crate) struct Areas {
 
 /// The columns of the table.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub(crate) struct Columns {
+pub(crate) struct TableColumns {
     pub(crate) name: Column,
     /// The host; of no width on a narrow screen.
     pub(crate) host: Column,
@@ -82,7 +82,7 @@ impl Column {
     }
 }
 
-impl Columns {
+impl TableColumns {
     /// On a narrow screen, first the time of the last check is left out, then the bar: name, state and
     /// time left are always there.
     fn of(area: Rect) -> Self {
@@ -229,7 +229,7 @@ pub(crate) fn areas(parts: Parts) -> Areas {
         requests,
         heading,
         table,
-        columns: Columns::of(table),
+        columns: TableColumns::of(table),
         details,
         log,
         bottom: Rect::new(0, rows - 1, columns, 1),

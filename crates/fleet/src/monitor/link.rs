@@ -9,10 +9,10 @@ use nightlatch_bus::own::RecordQuery;
 use nightlatch_bus::property::{Property, PropertyValue};
 use nightlatch_bus::proxy::MandosProxy;
 use nightlatch_bus::signal::{ServerSignal, SignalStream};
-use nightlatch_core::chain::chain;
+use nightlatch_core::error_chain::format_error;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 
-use crate::monitor::event::{Act, ClientAction, ClientSignal, Event, ServerKind};
+use crate::monitor::event::{ActionKind, ClientAction, ClientSignal, Event, ServerKind};
 use crate::monitor::state::RECORDS;
 
 /// Pause between a failure and the next attempt.
@@ -56,14 +56,17 @@ async fn connect(
 ) -> Result<(), String> {
     let server = MandosProxy::connect()
         .await
-        .map_err(|error| chain(&error))?;
-    let mut signals = server.signals().await.map_err(|error| chain(&error))?;
+        .map_err(|error| format_error(&error))?;
+    let mut signals = server
+        .signals()
+        .await
+        .map_err(|error| format_error(&error))?;
     let mut again = tokio::time::interval(ASK_AGAIN);
     again.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
     if signals.server_is_running() {
         greet(&server, &mut signals, events).await?;
     } else if events
-        .send(Event::Disconnected(chain(&BusError::NoServer)))
+        .send(Event::Disconnected(format_error(&BusError::NoServer)))
         .is_err()
     {
         return Ok(());
@@ -122,7 +125,7 @@ async fn warn(server: MandosProxy, events: UnboundedSender<Event>) {
 
 /// A server that goes while it is greeted will be heard of again when it comes back.
 fn gone_again(error: BusError, events: &UnboundedSender<Event>) -> Result<(), String> {
-    let why = chain(&error);
+    let why = format_error(&error);
     if !matches!(error, BusError::NoServer | BusError::ServerGone) {
         return Err(why);
     }
@@ -181,7 +184,7 @@ fn translate(signal: ServerSignal) -> Option<Event> {
         }
         ServerSignal::ClientNotFound { key_id, address } => Event::Unknown { key_id, address },
         ServerSignal::Recorded(line) => Event::Recorded(line),
-        ServerSignal::ServerGone => Event::Disconnected(chain(&BusError::NoServer)),
+        ServerSignal::ServerGone => Event::Disconnected(format_error(&BusError::NoServer)),
         // Its caller has to read all clients.
         ServerSignal::ServerCame => return None,
     };
@@ -190,9 +193,9 @@ fn translate(signal: ServerSignal) -> Option<Event> {
 
 async fn carry_out(server: MandosProxy, wish: ServerRequest, events: UnboundedSender<Event>) {
     match wish {
-        ServerRequest::Do(deed) => {
-            if let Err(error) = act(&server, &deed, &events).await {
-                refuse(&events, ServerRequest::Do(deed), &error);
+        ServerRequest::Do(action) => {
+            if let Err(error) = act(&server, &action, &events).await {
+                refuse(&events, ServerRequest::Do(action), &error);
             }
         }
         ServerRequest::Ask(path, name) => {
@@ -206,7 +209,7 @@ async fn carry_out(server: MandosProxy, wish: ServerRequest, events: UnboundedSe
             let records = server.query_records(&query).await.map(|page| page.lines);
             drop(events.send(Event::Answered {
                 path,
-                reason: reason.unwrap_or_else(|error| chain(&error)),
+                reason: reason.unwrap_or_else(|error| format_error(&error)),
                 records: records.unwrap_or_default(),
             }));
         }
@@ -215,23 +218,23 @@ async fn carry_out(server: MandosProxy, wish: ServerRequest, events: UnboundedSe
 
 async fn act(
     server: &MandosProxy,
-    deed: &ClientAction,
+    action: &ClientAction,
     events: &UnboundedSender<Event>,
 ) -> Result<(), BusError> {
-    let path = &deed.path;
+    let path = &action.path;
     let set = |property, value| async move {
         server
             .set(path, property, &PropertyValue::Boolean(value))
             .await
     };
-    match deed.act {
-        Act::Approve | Act::Deny => decide(server, deed, events).await,
-        Act::Enable => set(Property::Enabled, true).await,
-        Act::Disable => set(Property::Enabled, false).await,
-        Act::StartChecker => set(Property::CheckerRunning, true).await,
-        Act::StopChecker => set(Property::CheckerRunning, false).await,
-        Act::CheckedOk => server.checked_ok(path).await,
-        Act::Remove => server.remove(path).await,
+    match action.act {
+        ActionKind::Approve | ActionKind::Deny => decide(server, action, events).await,
+        ActionKind::Enable => set(Property::Enabled, true).await,
+        ActionKind::Disable => set(Property::Enabled, false).await,
+        ActionKind::StartChecker => set(Property::CheckerRunning, true).await,
+        ActionKind::StopChecker => set(Property::CheckerRunning, false).await,
+        ActionKind::CheckedOk => server.checked_ok(path).await,
+        ActionKind::Remove => server.remove(path).await,
     }
 }
 
@@ -239,14 +242,14 @@ async fn act(
 /// asked which one is meant.
 async fn decide(
     server: &MandosProxy,
-    deed: &ClientAction,
+    action: &ClientAction,
     events: &UnboundedSender<Event>,
 ) -> Result<(), BusError> {
-    let approved = deed.act == Act::Approve;
-    if let Some(number) = deed.request {
+    let approved = action.act == ActionKind::Approve;
+    if let Some(number) = action.request {
         return server.decide(number, approved).await;
     }
-    let requests = match server.requests(Some(&deed.name)).await {
+    let requests = match server.requests(Some(&action.name)).await {
         Ok(requests) => requests,
         // A stock server does not tell them apart.
         Err(BusError::NotSupported) => Vec::new(),
@@ -258,19 +261,19 @@ async fn decide(
             let requests = requests.into_iter();
             let requests = requests.map(|it| (it.number, it.peer)).collect();
             // Who does not listen is found out by the caller.
-            drop(events.send(Event::Several(deed.clone(), requests)));
+            drop(events.send(Event::Several(action.clone(), requests)));
             Ok(())
         }
-        _ => server.approve(&deed.path, approved).await,
+        _ => server.approve(&action.path, approved).await,
     }
 }
 
 fn refuse(events: &UnboundedSender<Event>, wish: ServerRequest, error: &BusError) {
     let event = match wish {
-        ServerRequest::Do(deed) => Event::Failed(deed, chain(error)),
+        ServerRequest::Do(action) => Event::Failed(action, format_error(error)),
         ServerRequest::Ask(path, _) => Event::Answered {
             path,
-            reason: chain(error),
+            reason: format_error(error),
             records: Vec::new(),
         },
     };

@@ -1,8 +1,7 @@
-//! `nightlatch monitor`: all clients on one screen, and a key for everything that can be done to them.
+//! `nightlatch monitor`: all clients on one screen, with a key for each action.
 //!
-//! What happens is an [`event::Event`]; [`state::State`] takes it with the time and orders what is to be
-//! done; [`draw`] shows the state. All of that is pure: clocks, terminal and bus are in [`shell`],
-//! [`screen`] and [`link`] only.
+//! `event::Event` and the time go into `state::State`, which returns requests for the server; `draw` shows the state. All of
+//! that is pure: only `shell`, `screen` and `link` know clocks, the terminal and D-Bus.
 
 mod draw;
 mod encoding;
@@ -67,7 +66,7 @@ pub fn run(options: &MonitorOptions) -> Result<(), Failure> {
         ended.map_err(|error| Failure::new(EX_OSERR, "the terminal failed").because(error))?;
     // The thread that reads the keyboard waits for a key that nobody will press.
     runtime.shutdown_background();
-    if let shell::Ended::Signal(signal) = ended {
+    if let shell::ExitReason::Signal(signal) = ended {
         nightlatch_sys::signals::die_of(signal);
     }
     Ok(())

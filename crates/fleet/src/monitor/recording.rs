@@ -3,16 +3,16 @@
 
 use std::io::{self, Write};
 
-use crate::monitor::event::{Clock, Event};
+use crate::monitor::event::{Event, EventTime};
 
 /// Writes what happened at `at` as a line.
-pub(crate) fn write(to: &mut impl Write, at: Clock, event: &Event) -> io::Result<()> {
+pub(crate) fn write(to: &mut impl Write, at: EventTime, event: &Event) -> io::Result<()> {
     let mut line = serde_json::to_vec(&(at, event))?;
     line.push(b'\n');
     to.write_all(&line)
 }
 
 #[cfg(test)]
-pub(crate) fn read(line: &str) -> serde_json::Result<(Clock, Event)> {
+pub(crate) fn read(line: &str) -> serde_json::Result<(EventTime, Event)> {
     serde_json::from_str(line)
 }

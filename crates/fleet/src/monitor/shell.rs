@@ -15,7 +15,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
-use crate::monitor::event::{Button, Clock, Event, Mouse, Order, Size};
+use crate::monitor::event::{Button, Event, EventTime, Mouse, ScreenEffect, Size};
 use crate::monitor::key::{Key, Named};
 use crate::monitor::link::{self, ServerRequest};
 use crate::monitor::recording;
@@ -31,7 +31,7 @@ const SECOND: Duration = Duration::from_secs(1);
 
 /// The reason for the end of the program.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Ended {
+pub(crate) enum ExitReason {
     /// The person has seen enough.
     Quit,
     /// A signal asks for it, and the program is to die of it.
@@ -43,7 +43,7 @@ struct Shell {
     screen: Screen,
     wishes: UnboundedSender<ServerRequest>,
     recording: Option<File>,
-    ended: Option<Ended>,
+    ended: Option<ExitReason>,
     /// Time of the next frame, if something happened since the last one.
     due: Option<Instant>,
     /// The earliest that another frame may be drawn.
@@ -51,10 +51,10 @@ struct Shell {
 }
 
 /// Runs the screen until its end. Every event is written to `recording`, if there is one.
-pub(crate) async fn run(recording: Option<File>) -> io::Result<Ended> {
+pub(crate) async fn run(recording: Option<File>) -> io::Result<ExitReason> {
     let mut signals = Signals::new()?;
     let (wishes, wished) = unbounded_channel();
-    let (told, mut server) = unbounded_channel();
+    let (events, mut server) = unbounded_channel();
     let (pressed, mut input) = unbounded_channel();
     let started = Event::Started(look(), screen_size()?);
     let mut shell = Shell {
@@ -68,7 +68,7 @@ pub(crate) async fn run(recording: Option<File>) -> io::Result<Ended> {
     };
     shell.handle(started, Duration::ZERO)?;
     thread::spawn(move || read_terminal(&pressed));
-    tokio::spawn(link::run(told, wished));
+    tokio::spawn(link::run(events, wished));
 
     let mut second = interval(SECOND);
     second.set_missed_tick_behavior(MissedTickBehavior::Skip);
@@ -79,9 +79,9 @@ pub(crate) async fn run(recording: Option<File>) -> io::Result<Ended> {
         tokio::select! {
             biased;
             end = signals.next() => match end {
-                Caught::End(signal) => shell.ended = Some(Ended::Signal(signal)),
-                Caught::Stop => shell.suspend()?,
-                Caught::Continue => shell.take_screen_again()?,
+                SignalAction::End(signal) => shell.ended = Some(ExitReason::Signal(signal)),
+                SignalAction::Stop => shell.suspend()?,
+                SignalAction::Continue => shell.take_screen_again()?,
             },
             event = input.recv() => match event {
                 Some(event) => shell.handle(event?, Duration::ZERO)?,
@@ -107,7 +107,7 @@ impl Shell {
     /// young.
     fn handle(&mut self, event: Event, within: Duration) -> io::Result<()> {
         let wall = clock::now().wall;
-        let at = Clock {
+        let at = EventTime {
             wall,
             ahead: clock::ahead_of_utc(wall),
         };
@@ -116,8 +116,8 @@ impl Shell {
         }
         let due = Instant::now() + within;
         self.due = Some(self.due.map_or(due, |before| before.min(due)));
-        for order in self.state.handle(event, at) {
-            self.obey(order)?;
+        for effect in self.state.handle(event, at) {
+            self.carry_out(effect)?;
         }
         Ok(())
     }
@@ -134,14 +134,14 @@ impl Shell {
         Ok(())
     }
 
-    fn obey(&mut self, order: Order) -> io::Result<()> {
-        match order {
-            Order::Do(deed) => self.wish(ServerRequest::Do(deed)),
-            Order::Ask(path, name) => self.wish(ServerRequest::Ask(path, name)),
-            Order::Redraw => self.screen.forget(),
-            Order::Mouse(mouse) => self.screen.set_mouse(mouse)?,
-            Order::Suspend => self.suspend()?,
-            Order::Quit => self.ended = Some(Ended::Quit),
+    fn carry_out(&mut self, effect: ScreenEffect) -> io::Result<()> {
+        match effect {
+            ScreenEffect::Do(action) => self.wish(ServerRequest::Do(action)),
+            ScreenEffect::Ask(path, name) => self.wish(ServerRequest::Ask(path, name)),
+            ScreenEffect::Redraw => self.screen.forget(),
+            ScreenEffect::Mouse(mouse) => self.screen.set_mouse(mouse)?,
+            ScreenEffect::Suspend => self.suspend()?,
+            ScreenEffect::Quit => self.ended = Some(ExitReason::Quit),
         }
         Ok(())
     }
@@ -182,7 +182,7 @@ struct Signals {
     go_on: tokio::signal::unix::Signal,
 }
 
-enum Caught {
+enum SignalAction {
     End(Signal),
     Stop,
     Continue,
@@ -201,14 +201,14 @@ impl Signals {
         })
     }
 
-    async fn next(&mut self) -> Caught {
+    async fn next(&mut self) -> SignalAction {
         tokio::select! {
-            _ = self.interrupt.recv() => Caught::End(Signal::Interrupt),
-            _ = self.hang_up.recv() => Caught::End(Signal::HangUp),
-            _ = self.terminate.recv() => Caught::End(Signal::Terminate),
-            _ = self.quit.recv() => Caught::End(Signal::Quit),
-            _ = self.stop.recv() => Caught::Stop,
-            _ = self.go_on.recv() => Caught::Continue,
+            _ = self.interrupt.recv() => SignalAction::End(Signal::Interrupt),
+            _ = self.hang_up.recv() => SignalAction::End(Signal::HangUp),
+            _ = self.terminate.recv() => SignalAction::End(Signal::Terminate),
+            _ = self.quit.recv() => SignalAction::End(Signal::Quit),
+            _ = self.stop.recv() => SignalAction::Stop,
+            _ = self.go_on.recv() => SignalAction::Continue,
         }
     }
 }

@@ -5,7 +5,7 @@ use ratatui::style::{Color, Modifier, Style};
 use serde::{Deserialize, Serialize};
 
 use crate::monitor::text::Charset;
-use crate::state::State as Standing;
+use crate::state::ClientState;
 
 /// The abilities of the terminal.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -43,12 +43,12 @@ const BAD: f64 = 0.2;
 
 impl Role {
     /// The role of a client's state.
-    pub(crate) const fn of(standing: Standing) -> Self {
+    pub(crate) const fn of(standing: ClientState) -> Self {
         match standing {
-            Standing::Waiting => Self::Question,
-            Standing::Failing => Self::Bad,
-            Standing::Enabled => Self::Good,
-            Standing::Disabled => Self::Quiet,
+            ClientState::Waiting => Self::Question,
+            ClientState::Failing => Self::Bad,
+            ClientState::Enabled => Self::Good,
+            ClientState::Disabled => Self::Quiet,
         }
     }
 

@@ -36,7 +36,7 @@ pub struct AddOptions {
 const MAX_TEXT: u64 = 64 << 20;
 
 /// A section: where it begins, its name, its text.
-struct Section<'t> {
+struct SectionText<'t> {
     file: &'t Path,
     line: usize,
     name: &'t str,
@@ -45,7 +45,7 @@ struct Section<'t> {
 
 /// One machine's line in JSON.
 #[derive(Serialize)]
-struct Line<'t> {
+struct AddedLine<'t> {
     client: &'t str,
     path: String,
 }
@@ -64,7 +64,7 @@ pub(crate) async fn run(options: &AddOptions, server: &MandosProxy) -> Result<u8
     for section in &sections {
         paths.push(give(server, section, true).await?);
     }
-    let said = if options.dry_run {
+    let done = if options.dry_run {
         "dry run: add"
     } else {
         for (section, path) in sections.iter().zip(&mut paths) {
@@ -74,7 +74,7 @@ pub(crate) async fn run(options: &AddOptions, server: &MandosProxy) -> Result<u8
     };
     if options.json {
         let pairs = sections.iter().zip(paths);
-        let lines = pairs.map(|(section, path)| Line {
+        let lines = pairs.map(|(section, path)| AddedLine {
             client: section.name,
             path,
         });
@@ -82,14 +82,14 @@ pub(crate) async fn run(options: &AddOptions, server: &MandosProxy) -> Result<u8
         return Ok(0);
     }
     let names = sections.iter().map(|section| section.name);
-    note(format_args!("{said} {}", select::names(names)));
+    note(format_args!("{done} {}", select::names(names)));
     Ok(0)
 }
 
 /// Gives the server one section; the path of the client's object.
 async fn give(
     server: &MandosProxy,
-    section: &Section<'_>,
+    section: &SectionText<'_>,
     dry_run: bool,
 ) -> Result<String, Failure> {
     let place = format!(
@@ -118,14 +118,14 @@ async fn give(
 
 /// The faults that a server found in a section, a line each, with their place in the file: the server counts
 /// `section:LINE` from the section's heading.
-fn in_file(faults: &str, section: &Section<'_>) -> String {
+fn in_file(faults: &str, section: &SectionText<'_>) -> String {
     let place = |fault: &str| {
         let (line, what) = fault.strip_prefix("section:")?.split_once(": ")?;
         let line = line.parse::<usize>().ok()?.checked_add(section.line - 1)?;
         Some(format!("{}:{line}: {what}", section.file.display()))
     };
     let unplaced = |fault: &str| {
-        let Section {
+        let SectionText {
             file, line, name, ..
         } = section;
         format!("{}:{line}: [{name}]: {fault}", file.display())
@@ -152,14 +152,14 @@ fn read(file: &Path) -> Result<Zeroizing<String>, Failure> {
 }
 
 /// The sections of a text, each from its heading to the next. What the values mean is for the server.
-fn split<'t>(file: &'t Path, text: &'t str) -> Result<Vec<Section<'t>>, Failure> {
+fn split<'t>(file: &'t Path, text: &'t str) -> Result<Vec<SectionText<'t>>, Failure> {
     let wrong = |line: usize, what: &str| {
         let place = format!("{}:{line}: {what}", file.display());
         Failure::new(EX_DATAERR, place).hint(
             "a section is what `nightlatch enroll` prints: a line [NAME], then lines KEY = VALUE",
         )
     };
-    let mut sections: Vec<Section<'t>> = Vec::new();
+    let mut sections: Vec<SectionText<'t>> = Vec::new();
     let (mut line, mut start, mut at) = (0, 0, 0);
     for whole in text.split_inclusive('\n') {
         line += 1;
@@ -169,7 +169,7 @@ fn split<'t>(file: &'t Path, text: &'t str) -> Result<Vec<Section<'t>>, Failure>
             }
             start = at;
             let text = &text[start..];
-            sections.push(Section {
+            sections.push(SectionText {
                 file,
                 line,
                 name,

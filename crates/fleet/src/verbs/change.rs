@@ -66,22 +66,22 @@ impl ClientChange {
 
 /// Carries the verb out.
 pub(crate) async fn run(
-    deed: ClientChange,
+    change: ClientChange,
     options: &ChangeOptions,
     server: &MandosProxy,
 ) -> Result<u8, Failure> {
     let clients = server.clients().await.map_err(bus::failure)?;
     let selection = Selection::of(&clients, &options.which)?;
-    let what = format!("{} {}", deed.verb(), selection.all_names());
+    let what = format!("{} {}", change.verb(), selection.all_names());
     if options.sure.dry_run {
         note(format_args!("dry run: {what}"));
         return Ok(0);
     }
     let many = !selection.by_name && selection.clients.len() > 1;
-    if deed == ClientChange::Remove || many {
+    if change == ClientChange::Remove || many {
         ask::confirm(&what, options.sure.yes)?;
     }
-    let call = |client: &&ClientView| deed.call(server.clone(), client.path.clone());
+    let call = |client: &&ClientView| change.call(server.clone(), client.path.clone());
     let answers = concurrent::for_each(&selection.clients, call).await;
-    outcome::tell(deed.done(), &selection.clients, answers, &options.sure)
+    outcome::print(change.done(), &selection.clients, answers, &options.sure)
 }

@@ -41,7 +41,7 @@ const FAILED: u8 = 1;
 
 /// One machine's line in JSON.
 #[derive(Serialize)]
-struct Line<'c> {
+struct CheckLine<'c> {
     client: &'c str,
     alive: bool,
     exit_status: Option<u8>,
@@ -51,7 +51,7 @@ struct Line<'c> {
 
 /// The end of a check.
 #[derive(Debug)]
-struct Ended {
+struct CheckEnd {
     status: CheckStatus,
     signal: Option<u8>,
     command: String,
@@ -74,10 +74,10 @@ pub(crate) async fn run(options: &CheckNowOptions, server: &MandosProxy) -> Resu
     let answers = concurrent::for_each(&selection.clients, call).await;
     if options.no_wait || answers.iter().any(Result::is_err) {
         let clients = &selection.clients;
-        return outcome::tell("started to check", clients, answers, &options.sure);
+        return outcome::print("started to check", clients, answers, &options.sure);
     }
     let ended = collect(&mut signals, &selection.clients).await?;
-    tell(&selection.clients, &ended, options.sure.json)
+    print_results(&selection.clients, &ended, options.sure.json)
 }
 
 async fn start(server: MandosProxy, client: ClientPath) -> Result<(), BusError> {
@@ -91,9 +91,9 @@ async fn start(server: MandosProxy, client: ClientPath) -> Result<(), BusError> 
 async fn collect(
     signals: &mut SignalStream,
     clients: &[&ClientView],
-) -> Result<HashMap<ClientPath, Ended>, Failure> {
+) -> Result<HashMap<ClientPath, CheckEnd>, Failure> {
     let mut ended = HashMap::new();
-    let is_missing = |ended: &HashMap<ClientPath, Ended>, path: &ClientPath| {
+    let is_missing = |ended: &HashMap<ClientPath, CheckEnd>, path: &ClientPath| {
         clients.iter().any(|client| client.path == *path) && !ended.contains_key(path)
     };
     while ended.len() < clients.len() {
@@ -104,7 +104,7 @@ async fn collect(
                 signal,
                 command,
             }) if is_missing(&ended, &client) => {
-                let end = Ended {
+                let end = CheckEnd {
                     status,
                     signal,
                     command,
@@ -124,9 +124,9 @@ async fn collect(
     Ok(ended)
 }
 
-fn tell(
+fn print_results(
     clients: &[&ClientView],
-    ended: &HashMap<ClientPath, Ended>,
+    ended: &HashMap<ClientPath, CheckEnd>,
     json: bool,
 ) -> Result<u8, Failure> {
     let pairs = || {
@@ -134,9 +134,9 @@ fn tell(
             .iter()
             .filter_map(|client| Some((*client, ended.get(&client.path)?)))
     };
-    let alive = |end: &Ended| end.status == CheckStatus::Exited(0);
+    let alive = |end: &CheckEnd| end.status == CheckStatus::Exited(0);
     if json {
-        let lines = pairs().map(|(client, end)| Line {
+        let lines = pairs().map(|(client, end)| CheckLine {
             client: &client.name,
             alive: alive(end),
             exit_status: match end.status {
@@ -162,7 +162,7 @@ fn tell(
     })
 }
 
-fn line(client: &ClientView, end: &Ended, coloured: bool) -> String {
+fn line(client: &ClientView, end: &CheckEnd, coloured: bool) -> String {
     let name = visible(&client.name);
     let why = match (end.status, end.signal) {
         (CheckStatus::Exited(0), _) => {

@@ -87,7 +87,7 @@ pub(crate) async fn run(
         decide(approve, server.clone(), (*client).clone(), waiting, now)
     };
     let answers = concurrent::for_each(&selection.clients, call).await;
-    outcome::tell(done(approve), &selection.clients, answers, &options.sure)
+    outcome::print(done(approve), &selection.clients, answers, &options.sure)
 }
 
 /// The requests of a client among `all`.
@@ -142,11 +142,14 @@ async fn one(
     };
     let waiting = of(client, requests);
     let Some(request) = waiting.iter().find(|request| request.number == number) else {
-        let said = match &waiting[..] {
+        let waiting_requests = match &waiting[..] {
             [] => "none of it waits".to_owned(),
             waiting => list(approve, waiting, now),
         };
-        let what = format!("no request {number} of {} waits: {said}", client.name);
+        let what = format!(
+            "no request {number} of {} waits: {waiting_requests}",
+            client.name
+        );
         return Err(Failure::new(EX_TEMPFAIL, what)
             .hint("a machine that comes back is a new request with a new number"));
     };
@@ -163,7 +166,7 @@ async fn one(
             line(request, now)
         ));
     }
-    outcome::tell(done(approve), &[client], vec![answer], &options.sure)
+    outcome::print(done(approve), &[client], vec![answer], &options.sure)
 }
 
 /// One line of text: number, address, age and boot.

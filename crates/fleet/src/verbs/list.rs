@@ -13,7 +13,7 @@ use crate::bus;
 use crate::json;
 use crate::proof;
 use crate::select::Selection;
-use crate::state::State;
+use crate::state::ClientState;
 
 /// The options of `list`.
 #[derive(Args, Debug)]
@@ -24,7 +24,7 @@ pub struct ListOptions {
 
     /// Only clients that stand so; may be repeated
     #[arg(long, value_enum)]
-    pub(crate) state: Vec<State>,
+    pub(crate) state: Vec<ClientState>,
 
     /// Print JSON: an array of objects
     #[arg(long)]
@@ -38,18 +38,19 @@ pub(crate) async fn run(
     now: Wall,
 ) -> Result<u8, Failure> {
     let clients = server.clients().await.map_err(bus::failure)?;
-    bus::tell_warnings(server).await;
+    bus::print_warnings(server).await;
     let mut chosen: Vec<&ClientView> = if options.names.is_empty() {
         clients.iter().collect()
     } else {
         Selection::named(&clients, &options.names)?.clients
     };
     if !options.state.is_empty() {
-        chosen.retain(|client| options.state.contains(&State::of(client)));
+        chosen.retain(|client| options.state.contains(&ClientState::of(client)));
     }
     chosen.sort_by(|a, b| compare_naturally(&a.name, &b.name));
     if options.json {
-        let clients: Vec<json::Client<'_>> = chosen.into_iter().map(json::Client::from).collect();
+        let clients: Vec<json::ClientJson<'_>> =
+            chosen.into_iter().map(json::ClientJson::from).collect();
         output::print(&output::json::text(&clients)?)?;
         return Ok(0);
     }
@@ -71,7 +72,7 @@ fn table(clients: &[&ClientView], now: Wall, coloured: bool) -> String {
 }
 
 fn row(client: &ClientView, now: Wall) -> [Cell; 5] {
-    let state = State::of(client);
+    let state = ClientState::of(client);
     let left = match client.expires {
         Some(expires) if client.enabled => human::length(expires.since(now)),
         _ => String::new(),

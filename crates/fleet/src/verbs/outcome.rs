@@ -28,7 +28,7 @@ pub(crate) struct ConfirmOptions {
 
 /// One client's line in JSON.
 #[derive(Serialize)]
-struct Line<'c> {
+struct OutcomeLine<'c> {
     client: &'c str,
     done: bool,
     error: Option<String>,
@@ -36,7 +36,7 @@ struct Line<'c> {
 
 /// Tells what was done (`disabled`) to which clients and what failed; gives the exit status, that of the
 /// first failure.
-pub(super) fn tell(
+pub(super) fn print(
     done: &str,
     clients: &[&ClientView],
     answers: Vec<Result<(), BusError>>,
@@ -48,7 +48,7 @@ pub(super) fn tell(
         .collect();
     let pairs = || clients.iter().zip(&failures);
     if sure.json {
-        let lines = pairs().map(|(client, failure)| Line {
+        let lines = pairs().map(|(client, failure)| OutcomeLine {
             client: &client.name,
             done: failure.is_none(),
             error: failure.as_ref().map(Failure::to_string),

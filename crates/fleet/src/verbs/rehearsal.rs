@@ -11,7 +11,7 @@ use nightlatch_console::ask;
 use nightlatch_console::failure::{EX_UNAVAILABLE, Failure, note};
 use nightlatch_console::output::human;
 use nightlatch_core::duration;
-use nightlatch_core::registry::LONGEST_REHEARSALS;
+use nightlatch_core::registry::MAX_REHEARSAL_PERMISSION;
 
 use super::outcome;
 use super::outcome::ConfirmOptions;
@@ -39,7 +39,7 @@ fn rehearsal_time(text: &str) -> Result<Duration, String> {
         return Ok(Duration::ZERO);
     }
     let length = duration::parse(text).map_err(|error| error.to_string())?;
-    if length > LONGEST_REHEARSALS {
+    if length > MAX_REHEARSAL_PERMISSION {
         return Err("longer than 24h, which is the most".to_owned());
     }
     if !length.is_zero() && length < Duration::from_secs(1) {
@@ -84,5 +84,5 @@ pub(crate) async fn run(options: &RehearsalOptions, server: &MandosProxy) -> Res
         true => "ended rehearsals of",
         false => "allowed rehearsals of",
     };
-    outcome::tell(done, &selection.clients, answers, &options.sure)
+    outcome::print(done, &selection.clients, answers, &options.sure)
 }

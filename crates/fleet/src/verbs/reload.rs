@@ -19,6 +19,6 @@ pub(crate) async fn run(options: &ReloadOptions, server: &MandosProxy) -> Result
     let reloaded = server.reload(options.accept_fewer_clients).await;
     reloaded.map_err(bus::failure)?;
     note("the configuration was reloaded");
-    bus::tell_warnings(server).await;
+    bus::print_warnings(server).await;
     Ok(0)
 }

@@ -58,7 +58,7 @@ const FIXED: [(&str, &str); 4] = [
 
 /// The changes to every client.
 #[derive(Debug, Default)]
-struct Changes {
+struct SettingChanges {
     values: Vec<(Property, PropertyValue)>,
     secret: Option<Secret>,
 }
@@ -66,7 +66,7 @@ struct Changes {
 /// Carries the verb out.
 pub(crate) async fn run(options: &SetOptions, server: &MandosProxy) -> Result<u8, Failure> {
     let (names, assignments) = split(&options.words, options.all)?;
-    let changes = Changes::read(&assignments)?;
+    let changes = SettingChanges::read(&assignments)?;
     let clients = server.clients().await.map_err(bus::failure)?;
     let which = SelectOptions {
         names,
@@ -89,14 +89,14 @@ pub(crate) async fn run(options: &SetOptions, server: &MandosProxy) -> Result<u8
     selection
         .clients
         .iter()
-        .for_each(|client| doubt(client, &changes));
+        .for_each(|client| warn_about(client, &changes));
     let changes = std::sync::Arc::new(changes);
     let call = |client: &&ClientView| {
         let changes = std::sync::Arc::clone(&changes);
         send(server.clone(), client.path.clone(), changes)
     };
     let answers = concurrent::for_each(&selection.clients, call).await;
-    outcome::tell("changed", &selection.clients, answers, &options.sure)
+    outcome::print("changed", &selection.clients, answers, &options.sure)
 }
 
 /// Names first, then settings. What has a `=` is a setting, from the second word on or with `--all`.
@@ -123,7 +123,7 @@ fn split(words: &[String], all: bool) -> Result<(Vec<String>, Vec<String>), Fail
     Ok((names.to_vec(), assignments.to_vec()))
 }
 
-impl Changes {
+impl SettingChanges {
     fn read(assignments: &[String]) -> Result<Self, Failure> {
         let mut changes = Self::default();
         for assignment in assignments {
@@ -173,7 +173,7 @@ fn unknown(key: &str) -> Failure {
 }
 
 /// Warns of settings that do together what is hardly meant.
-fn doubt(client: &ClientView, changes: &Changes) {
+fn warn_about(client: &ClientView, changes: &SettingChanges) {
     let mut after = client.clone();
     for (property, value) in &changes.values {
         // Values come from typed settings, which every client can have.
@@ -197,7 +197,7 @@ fn doubt(client: &ClientView, changes: &Changes) {
 async fn send(
     server: MandosProxy,
     client: ClientPath,
-    changes: std::sync::Arc<Changes>,
+    changes: std::sync::Arc<SettingChanges>,
 ) -> Result<(), BusError> {
     for (property, value) in &changes.values {
         server.set(&client, *property, value).await?;
@@ -237,7 +237,7 @@ mod tests {
 
     #[test]
     fn settings_are_read_before_anything_is_sent() {
-        let read = |line: &str| Changes::read(&words(line));
+        let read = |line: &str| SettingChanges::read(&words(line));
         let changes = read("timeout=PT10M approved-by-default=no Host=a=b").unwrap();
         assert_eq!(
             changes.values,

@@ -13,7 +13,7 @@ use crate::json;
 use crate::proof;
 use crate::select::SelectOptions;
 use crate::select::Selection;
-use crate::state::State;
+use crate::state::ClientState;
 
 /// The options of `show` and `why`.
 #[derive(Args, Debug)]
@@ -38,7 +38,7 @@ pub(crate) async fn run(
     let clients = server.clients().await.map_err(bus::failure)?;
     let chosen = Selection::of(&clients, &options.which)?.clients;
     if options.json {
-        let clients = chosen.into_iter().map(json::Client::from);
+        let clients = chosen.into_iter().map(json::ClientJson::from);
         output::print(&output::json::text(&clients.collect::<Vec<_>>())?)?;
         return Ok(0);
     }
@@ -49,7 +49,7 @@ pub(crate) async fn run(
 }
 
 fn describe(client: &ClientView, now: Wall, coloured: bool) -> String {
-    let state = State::of(client);
+    let state = ClientState::of(client);
     let time = |wall: Option<Wall>| match wall {
         Some(wall) => human::time_and_distance(wall, now),
         None => "never".to_owned(),

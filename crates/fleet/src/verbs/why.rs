@@ -21,7 +21,7 @@ use crate::select::Selection;
 
 /// One machine's answer in JSON.
 #[derive(Serialize)]
-struct Line<'c> {
+struct WhyLine<'c> {
     client: &'c str,
     verdict: &'static str,
     reason: &'c str,
@@ -37,7 +37,7 @@ pub(crate) async fn run(
     now: Wall,
 ) -> Result<u8, Failure> {
     let clients = server.clients().await.map_err(bus::failure)?;
-    bus::tell_warnings(server).await;
+    bus::print_warnings(server).await;
     let chosen = Selection::of(&clients, &options.which)?.clients;
     let mut explained = Vec::with_capacity(chosen.len());
     for client in chosen {
@@ -49,7 +49,7 @@ pub(crate) async fn run(
         explained.push((client, explanation));
     }
     if options.json {
-        let lines = explained.iter().map(|(client, explanation)| Line {
+        let lines = explained.iter().map(|(client, explanation)| WhyLine {
             client: &client.name,
             verdict: explanation.verdict.as_str(),
             reason: &explanation.reason,

@@ -15,8 +15,8 @@ const BOOT: BootId = BootId::from_bytes([7; 16]);
 
 const SECOND: i64 = 1_000_000;
 
-fn clock() -> Clock {
-    Clock {
+fn clock() -> ImportTime {
+    ImportTime {
         now: at(0),
         boot: BOOT,
     }
@@ -157,7 +157,7 @@ fn what_was_changed_at_run_time_is_kept_and_told() {
     let secret = Ok(Secret::new(b"new".to_vec()));
     let judged = present(&config, &client, &stock_settings(true), secret, clock()).unwrap();
     assert_eq!(judged.changed, ["host", "interval", "secret"]);
-    let Some(Life::Present(saved)) = judged.saved.map(|saved| saved.life) else {
+    let Some(ClientPresence::Present(saved)) = judged.saved.map(|saved| saved.presence) else {
         panic!("not present");
     };
     assert_eq!(saved.settings.host, "other");
@@ -184,7 +184,7 @@ fn a_denial_in_force_is_renewed() {
     let mut client = stock(true, Some(60), LastCheck::Exited(0));
     client.denied = true;
     let judged = judge(&config, &client, true);
-    let Some(Life::Present(saved)) = judged.saved.map(|saved| saved.life) else {
+    let Some(ClientPresence::Present(saved)) = judged.saved.map(|saved| saved.presence) else {
         panic!("not present");
     };
     assert_eq!(saved.state.denied.unwrap().wall, at(1).wall);

@@ -2,8 +2,8 @@
 
 use nightlatch_core::secret::SecretBuffer;
 
-use super::node::{Class, DateTime, Id, Node};
-use super::{Fault, Pickle, PickleError};
+use super::node::{DateTime, Node, NodeId, PickleClass};
+use super::{Pickle, PickleError, PickleFault};
 
 /// The most values that are read. A client has some hundred; a node takes 32 bytes.
 const MAX_NODES: usize = 32 << 20;
@@ -54,9 +54,9 @@ mod opcode {
 }
 
 /// Values that stand for themselves, made once.
-const NONE: Id = 0;
-const TRUE: Id = 1;
-const FALSE: Id = 2;
+const NONE: NodeId = 0;
+const TRUE: NodeId = 1;
+const FALSE: NodeId = 2;
 
 /// Reads a pickle of plain data. Never panics, and takes memory in proportion to `bytes`.
 pub fn read(bytes: &[u8]) -> Result<Pickle<'_>, PickleError> {
@@ -84,10 +84,10 @@ struct Unpickler<'p> {
     /// The next byte to read.
     at: usize,
     nodes: Vec<Node<'p>>,
-    stack: Vec<Id>,
+    stack: Vec<NodeId>,
     /// Height of the stack at each mark.
     marks: Vec<usize>,
-    memo: Vec<Id>,
+    memo: Vec<NodeId>,
     /// Total length of the decoded byte strings. Python writes the text of each anew, so that the total is less than
     /// the file; one text used repeatedly could fill the memory.
     built: usize,
@@ -95,10 +95,10 @@ struct Unpickler<'p> {
 
 impl<'p> Unpickler<'p> {
     /// Runs to the end; `at` is kept at the opcode.
-    fn run(&mut self, at: &mut usize) -> Result<Id, Fault> {
-        let start = self.take(2).map_err(|_| Fault::Protocol)?;
+    fn run(&mut self, at: &mut usize) -> Result<NodeId, PickleFault> {
+        let start = self.take(2).map_err(|_| PickleFault::Protocol)?;
         if start[0] != opcode::PROTO || !(2..=5).contains(&start[1]) {
-            return Err(Fault::Protocol);
+            return Err(PickleFault::Protocol);
         }
         loop {
             *at = self.at;
@@ -109,16 +109,16 @@ impl<'p> Unpickler<'p> {
         }
         let root = self.pop_value()?;
         if !self.stack.is_empty() || !self.marks.is_empty() {
-            return Err(Fault::Stack);
+            return Err(PickleFault::Stack);
         }
         *at = self.at;
         if self.at != self.bytes.len() {
-            return Err(Fault::Trailing);
+            return Err(PickleFault::Trailing);
         }
         Ok(root)
     }
 
-    fn step(&mut self, opcode: u8) -> Result<(), Fault> {
+    fn step(&mut self, opcode: u8) -> Result<(), PickleFault> {
         match opcode {
             opcode::FRAME => {
                 // How far the file is to be read at once; here all of it is at hand.
@@ -134,10 +134,10 @@ impl<'p> Unpickler<'p> {
                 let value = f64::from_be_bytes(self.array()?);
                 self.push(Node::Float(value))?;
             }
-            opcode::SHORT_BINSTRING | opcode::BINSTRING => return Err(Fault::PythonTwo),
+            opcode::SHORT_BINSTRING | opcode::BINSTRING => return Err(PickleFault::PythonTwo),
             opcode::SHORT_BINUNICODE | opcode::BINUNICODE | opcode::BINUNICODE8 => {
                 let bytes = self.counted(opcode)?;
-                let text = std::str::from_utf8(bytes).map_err(|_| Fault::Text)?;
+                let text = std::str::from_utf8(bytes).map_err(|_| PickleFault::Text)?;
                 self.push(Node::Text(text))?;
             }
             opcode::SHORT_BINBYTES | opcode::BINBYTES | opcode::BINBYTES8 => {
@@ -178,7 +178,7 @@ impl<'p> Unpickler<'p> {
     }
 
     /// The opcodes that refer to what was kept, and to types.
-    fn refer(&mut self, opcode: u8) -> Result<(), Fault> {
+    fn refer(&mut self, opcode: u8) -> Result<(), PickleFault> {
         match opcode {
             opcode::BINPUT => {
                 let place = self.byte()?.into();
@@ -207,7 +207,7 @@ impl<'p> Unpickler<'p> {
                 let module = self.pop()?;
                 let (&Node::Text(module), &Node::Text(name)) = (self.node(module), self.node(name))
                 else {
-                    return Err(Fault::Type);
+                    return Err(PickleFault::Type);
                 };
                 self.class(module, name)
             }
@@ -216,13 +216,13 @@ impl<'p> Unpickler<'p> {
                 let class = self.pop()?;
                 self.make(opcode, class, arguments)
             }
-            other => Err(Fault::Opcode(other)),
+            other => Err(PickleFault::Opcode(other)),
         }
     }
 
     // What the opcodes do.
 
-    fn small_integer(&mut self, opcode: u8) -> Result<(), Fault> {
+    fn small_integer(&mut self, opcode: u8) -> Result<(), PickleFault> {
         let value = match opcode {
             opcode::BININT1 => self.byte()?.into(),
             opcode::BININT2 => u16::from_le_bytes(self.array()?).into(),
@@ -232,7 +232,7 @@ impl<'p> Unpickler<'p> {
     }
 
     /// Two's complement, little-endian, of any length; none at all is zero.
-    fn long_integer(&mut self, opcode: u8) -> Result<(), Fault> {
+    fn long_integer(&mut self, opcode: u8) -> Result<(), PickleFault> {
         let length = match opcode {
             opcode::LONG1 => self.byte()?.into(),
             // A length below zero is none, and too long as a length without a sign.
@@ -243,61 +243,61 @@ impl<'p> Unpickler<'p> {
         let mut whole = [if negative { 0xff } else { 0 }; 8];
         whole
             .get_mut(..bytes.len())
-            .ok_or(Fault::Number)?
+            .ok_or(PickleFault::Number)?
             .copy_from_slice(bytes);
         self.push(Node::Int(i64::from_le_bytes(whole)))
     }
 
-    fn extend(&mut self, items: Vec<Id>) -> Result<(), Fault> {
+    fn extend(&mut self, items: Vec<NodeId>) -> Result<(), PickleFault> {
         match self.top()? {
             Node::List(list) => list.extend(items),
-            _ => return Err(Fault::Container),
+            _ => return Err(PickleFault::Container),
         }
         Ok(())
     }
 
-    fn set_items(&mut self, items: &[Id]) -> Result<(), Fault> {
+    fn set_items(&mut self, items: &[NodeId]) -> Result<(), PickleFault> {
         let Node::Dict(entries) = self.top()? else {
-            return Err(Fault::Container);
+            return Err(PickleFault::Container);
         };
         let (pairs, rest) = items.as_chunks::<2>();
         if !rest.is_empty() {
-            return Err(Fault::Container);
+            return Err(PickleFault::Container);
         }
         entries.extend(pairs.iter().map(|[key, value]| (*key, *value)));
         Ok(())
     }
 
     /// Keeps the value on top of the stack. Python numbers what it keeps one after the other.
-    fn keep(&mut self, place: usize) -> Result<(), Fault> {
-        let id = *self.stack.last().ok_or(Fault::Stack)?;
+    fn keep(&mut self, place: usize) -> Result<(), PickleFault> {
+        let id = *self.stack.last().ok_or(PickleFault::Stack)?;
         if place == self.memo.len() {
             self.memo.push(id);
         } else {
-            *self.memo.get_mut(place).ok_or(Fault::Memo)? = id;
+            *self.memo.get_mut(place).ok_or(PickleFault::Memo)? = id;
         }
         Ok(())
     }
 
-    fn recall(&mut self, place: usize) -> Result<(), Fault> {
-        let id = *self.memo.get(place).ok_or(Fault::Memo)?;
+    fn recall(&mut self, place: usize) -> Result<(), PickleFault> {
+        let id = *self.memo.get(place).ok_or(PickleFault::Memo)?;
         self.stack.push(id);
         Ok(())
     }
 
-    fn class(&mut self, module: &str, name: &str) -> Result<(), Fault> {
-        match Class::named(module, name) {
+    fn class(&mut self, module: &str, name: &str) -> Result<(), PickleFault> {
+        match PickleClass::named(module, name) {
             Some(class) => self.push(Node::Class(class)),
-            None => Err(Fault::Name(shown(module, name))),
+            None => Err(PickleFault::Name(shown(module, name))),
         }
     }
 
     /// Makes a value of a type. The types of D-Bus are made by NEWOBJ, all others by REDUCE.
-    fn make(&mut self, opcode: u8, class: Id, arguments: Id) -> Result<(), Fault> {
+    fn make(&mut self, opcode: u8, class: NodeId, arguments: NodeId) -> Result<(), PickleFault> {
         let (&Node::Class(class), Node::Tuple(arguments)) =
             (self.node(class), self.node(arguments))
         else {
-            return Err(Fault::Type);
+            return Err(PickleFault::Type);
         };
         let arguments: Vec<&Node<'p>> = arguments.iter().map(|id| self.node(*id)).collect();
         let made = if opcode == opcode::NEWOBJ {
@@ -305,11 +305,11 @@ impl<'p> Unpickler<'p> {
         } else {
             plain(class, &arguments)?
         };
-        let node = made.ok_or(Fault::Arguments(class.name()))?;
+        let node = made.ok_or(PickleFault::Arguments(class.name()))?;
         if let Node::Built(bytes) = &node {
             self.built += bytes.len();
             if self.built > self.bytes.len() {
-                return Err(Fault::Arguments(class.name()));
+                return Err(PickleFault::Arguments(class.name()));
             }
         }
         self.push(node)
@@ -317,15 +317,15 @@ impl<'p> Unpickler<'p> {
 
     // The stack.
 
-    fn node(&self, id: Id) -> &Node<'p> {
+    fn node(&self, id: NodeId) -> &Node<'p> {
         &self.nodes[id as usize]
     }
 
-    fn push(&mut self, node: Node<'p>) -> Result<(), Fault> {
+    fn push(&mut self, node: Node<'p>) -> Result<(), PickleFault> {
         if self.nodes.len() >= MAX_NODES {
-            return Err(Fault::TooMany { limit: MAX_NODES });
+            return Err(PickleFault::TooMany { limit: MAX_NODES });
         }
-        self.stack.push(self.nodes.len() as Id);
+        self.stack.push(self.nodes.len() as NodeId);
         self.nodes.push(node);
         Ok(())
     }
@@ -335,103 +335,107 @@ impl<'p> Unpickler<'p> {
         self.marks.last().copied().unwrap_or(0)
     }
 
-    fn pop(&mut self) -> Result<Id, Fault> {
+    fn pop(&mut self) -> Result<NodeId, PickleFault> {
         if self.stack.len() <= self.floor() {
-            return Err(Fault::Stack);
+            return Err(PickleFault::Stack);
         }
-        self.stack.pop().ok_or(Fault::Stack)
+        self.stack.pop().ok_or(PickleFault::Stack)
     }
 
-    fn pop_value(&mut self) -> Result<Id, Fault> {
+    fn pop_value(&mut self) -> Result<NodeId, PickleFault> {
         let id = self.pop()?;
         self.value(id)
     }
 
-    fn pop_many(&mut self, count: usize) -> Result<Vec<Id>, Fault> {
-        let from = self.stack.len().checked_sub(count).ok_or(Fault::Stack)?;
+    fn pop_many(&mut self, count: usize) -> Result<Vec<NodeId>, PickleFault> {
+        let from = self
+            .stack
+            .len()
+            .checked_sub(count)
+            .ok_or(PickleFault::Stack)?;
         if from < self.floor() {
-            return Err(Fault::Stack);
+            return Err(PickleFault::Stack);
         }
         self.split_off(from)
     }
 
-    fn pop_to_mark(&mut self) -> Result<Vec<Id>, Fault> {
-        let mark = self.marks.pop().ok_or(Fault::Stack)?;
+    fn pop_to_mark(&mut self) -> Result<Vec<NodeId>, PickleFault> {
+        let mark = self.marks.pop().ok_or(PickleFault::Stack)?;
         self.split_off(mark)
     }
 
-    fn split_off(&mut self, from: usize) -> Result<Vec<Id>, Fault> {
-        let items: Vec<Id> = self.stack.drain(from..).collect();
+    fn split_off(&mut self, from: usize) -> Result<Vec<NodeId>, PickleFault> {
+        let items: Vec<NodeId> = self.stack.drain(from..).collect();
         items.iter().try_for_each(|id| self.value(*id).map(drop))?;
         Ok(items)
     }
 
     /// A type is no value.
-    fn value(&self, id: Id) -> Result<Id, Fault> {
+    fn value(&self, id: NodeId) -> Result<NodeId, PickleFault> {
         match self.node(id) {
-            Node::Class(_) => Err(Fault::Type),
+            Node::Class(_) => Err(PickleFault::Type),
             _ => Ok(id),
         }
     }
 
-    fn top(&mut self) -> Result<&mut Node<'p>, Fault> {
+    fn top(&mut self) -> Result<&mut Node<'p>, PickleFault> {
         if self.stack.len() <= self.floor() {
-            return Err(Fault::Stack);
+            return Err(PickleFault::Stack);
         }
-        let id = *self.stack.last().ok_or(Fault::Stack)?;
+        let id = *self.stack.last().ok_or(PickleFault::Stack)?;
         Ok(&mut self.nodes[id as usize])
     }
 
     // The file.
 
-    fn take(&mut self, count: usize) -> Result<&'p [u8], Fault> {
+    fn take(&mut self, count: usize) -> Result<&'p [u8], PickleFault> {
         let rest = &self.bytes[self.at..];
-        let taken = rest.get(..count).ok_or(Fault::Truncated)?;
+        let taken = rest.get(..count).ok_or(PickleFault::Truncated)?;
         self.at += count;
         Ok(taken)
     }
 
-    fn byte(&mut self) -> Result<u8, Fault> {
+    fn byte(&mut self) -> Result<u8, PickleFault> {
         self.array().map(|[byte]| byte)
     }
 
-    fn array<const N: usize>(&mut self) -> Result<[u8; N], Fault> {
-        self.take(N)?.try_into().map_err(|_| Fault::Truncated)
+    fn array<const N: usize>(&mut self) -> Result<[u8; N], PickleFault> {
+        self.take(N)?.try_into().map_err(|_| PickleFault::Truncated)
     }
 
     /// Bytes after their count, which is as long as the opcode says.
-    fn counted(&mut self, opcode: u8) -> Result<&'p [u8], Fault> {
+    fn counted(&mut self, opcode: u8) -> Result<&'p [u8], PickleFault> {
         let count = match opcode {
             opcode::SHORT_BINUNICODE | opcode::SHORT_BINBYTES => self.byte()?.into(),
             opcode::BINUNICODE | opcode::BINBYTES => u32::from_le_bytes(self.array()?).into(),
             _ => u64::from_le_bytes(self.array()?),
         };
-        self.take(usize::try_from(count).map_err(|_| Fault::Truncated)?)
+        self.take(usize::try_from(count).map_err(|_| PickleFault::Truncated)?)
     }
 
     /// Text up to the end of its line.
-    fn line(&mut self) -> Result<&'p str, Fault> {
+    fn line(&mut self) -> Result<&'p str, PickleFault> {
         let rest = &self.bytes[self.at..];
         let length = rest.iter().position(|byte| *byte == b'\n');
-        let line = self.take(length.ok_or(Fault::Truncated)?)?;
+        let line = self.take(length.ok_or(PickleFault::Truncated)?)?;
         self.take(1)?;
-        std::str::from_utf8(line).map_err(|_| Fault::Text)
+        std::str::from_utf8(line).map_err(|_| PickleFault::Text)
     }
 }
 
 /// A value of one of Python's own types; `None` when it is not made like that.
-fn plain<'p>(class: Class, arguments: &[&Node<'p>]) -> Result<Option<Node<'p>>, Fault> {
+fn plain<'p>(class: PickleClass, arguments: &[&Node<'p>]) -> Result<Option<Node<'p>>, PickleFault> {
     Ok(Some(match (class, arguments) {
-        (Class::Encode, [Node::Text(text), Node::Text("latin1")]) => match encode(text) {
+        (PickleClass::Encode, [Node::Text(text), Node::Text("latin1")]) => match encode(text) {
             Some(node) => node,
             None => return Ok(None),
         },
-        (Class::Bytes, []) => Node::Bytes(b""),
+        (PickleClass::Bytes, []) => Node::Bytes(b""),
         // A second argument is a time zone.
-        (Class::DateTime, [_, _]) => return Err(Fault::Date),
-        (Class::DateTime, [Node::Bytes(bytes)]) => date(bytes)?,
-        (Class::DateTime, [Node::Built(bytes)]) => date(bytes.expose())?,
-        (Class::TimeDelta, [Node::Int(days), Node::Int(seconds), Node::Int(micros)]) => {
+        (PickleClass::DateTime, [_, _]) => return Err(PickleFault::Date),
+        (PickleClass::DateTime, [Node::Bytes(bytes)]) => date(bytes)?,
+        (PickleClass::DateTime, [Node::Built(bytes)]) => date(bytes.expose())?,
+        (PickleClass::TimeDelta, [Node::Int(days), Node::Int(seconds), Node::Int(micros)]) => {
             let seconds = i128::from(*days) * 86_400 + i128::from(*seconds);
             Node::TimeDelta(seconds * 1_000_000 + i128::from(*micros))
         }
@@ -439,8 +443,10 @@ fn plain<'p>(class: Class, arguments: &[&Node<'p>]) -> Result<Option<Node<'p>>, 
     }))
 }
 
-fn date<'p>(bytes: &[u8]) -> Result<Node<'p>, Fault> {
-    DateTime::new(bytes).map(Node::DateTime).ok_or(Fault::Date)
+fn date<'p>(bytes: &[u8]) -> Result<Node<'p>, PickleFault> {
+    DateTime::new(bytes)
+        .map(Node::DateTime)
+        .ok_or(PickleFault::Date)
 }
 
 /// Each character becomes the byte of its number; `None` when one has no such byte.
@@ -453,11 +459,11 @@ fn encode<'p>(text: &str) -> Option<Node<'p>> {
 }
 
 /// A value of a D-Bus type, which is its plain value; `None` when it is not made like that.
-fn of_dbus<'p>(class: Class, arguments: &[&Node<'p>]) -> Option<Node<'p>> {
+fn of_dbus<'p>(class: PickleClass, arguments: &[&Node<'p>]) -> Option<Node<'p>> {
     match (class, arguments) {
-        (Class::DbusBoolean, [Node::Int(value)]) => Some(Node::Bool(*value != 0)),
-        (Class::DbusInteger, [Node::Int(value)]) => Some(Node::Int(*value)),
-        (Class::DbusText, [Node::Text(text)]) => Some(Node::Text(text)),
+        (PickleClass::DbusBoolean, [Node::Int(value)]) => Some(Node::Bool(*value != 0)),
+        (PickleClass::DbusInteger, [Node::Int(value)]) => Some(Node::Int(*value)),
+        (PickleClass::DbusText, [Node::Text(text)]) => Some(Node::Text(text)),
         _ => None,
     }
 }

@@ -6,10 +6,10 @@ use nightlatch_core::calendar;
 use nightlatch_core::secret::Secret;
 use nightlatch_core::time::Wall;
 
-use super::{Pickle, Value};
+use super::{Pickle, PickleValue};
 
 /// A node by its number.
-pub(super) type Id = u32;
+pub(super) type NodeId = u32;
 
 /// One node. What it holds are numbers of other nodes.
 pub(super) enum Node<'p> {
@@ -21,20 +21,20 @@ pub(super) enum Node<'p> {
     Bytes(&'p [u8]),
     /// Bytes that had to be put together: they may be secret.
     Built(Secret),
-    Tuple(Vec<Id>),
-    List(Vec<Id>),
+    Tuple(Vec<NodeId>),
+    List(Vec<NodeId>),
     /// In the order in which they were set; a later value for a key replaces an earlier one.
-    Dict(Vec<(Id, Id)>),
+    Dict(Vec<(NodeId, NodeId)>),
     DateTime(DateTime),
     /// Microseconds.
     TimeDelta(i128),
     /// Not a value, but a type to make one of.
-    Class(Class),
+    Class(PickleClass),
 }
 
 /// A value to look at.
 #[derive(Clone)]
-pub enum View<'a> {
+pub enum PickleView<'a> {
     /// `None`.
     None,
     /// `True` or `False`.
@@ -56,30 +56,30 @@ pub enum View<'a> {
     TimeDelta(i128),
 }
 
-impl<'a> Value<'a> {
+impl<'a> PickleValue<'a> {
     /// The value as a type of Rust.
-    pub fn view(self) -> View<'a> {
+    pub fn view(self) -> PickleView<'a> {
         match &self.pickle.nodes[self.id as usize] {
             // The machine lets no type stand where a value must be.
-            Node::None | Node::Class(_) => View::None,
-            Node::Bool(value) => View::Bool(*value),
-            Node::Int(value) => View::Int(*value),
-            Node::Float(value) => View::Float(*value),
-            Node::Text(text) => View::Text(text),
-            Node::Bytes(bytes) => View::Bytes(bytes),
-            Node::Built(bytes) => View::Bytes(bytes.expose()),
-            Node::Tuple(ids) => View::Tuple(self.items(ids)),
-            Node::List(ids) => View::List(self.items(ids)),
-            Node::Dict(entries) => View::Dict(Entries {
+            Node::None | Node::Class(_) => PickleView::None,
+            Node::Bool(value) => PickleView::Bool(*value),
+            Node::Int(value) => PickleView::Int(*value),
+            Node::Float(value) => PickleView::Float(*value),
+            Node::Text(text) => PickleView::Text(text),
+            Node::Bytes(bytes) => PickleView::Bytes(bytes),
+            Node::Built(bytes) => PickleView::Bytes(bytes.expose()),
+            Node::Tuple(ids) => PickleView::Tuple(self.items(ids)),
+            Node::List(ids) => PickleView::List(self.items(ids)),
+            Node::Dict(entries) => PickleView::Dict(Entries {
                 pickle: self.pickle,
                 entries: entries.iter(),
             }),
-            Node::DateTime(date) => View::DateTime(*date),
-            Node::TimeDelta(micros) => View::TimeDelta(*micros),
+            Node::DateTime(date) => PickleView::DateTime(*date),
+            Node::TimeDelta(micros) => PickleView::TimeDelta(*micros),
         }
     }
 
-    fn items(self, ids: &'a [Id]) -> Items<'a> {
+    fn items(self, ids: &'a [NodeId]) -> Items<'a> {
         Items {
             pickle: self.pickle,
             ids: ids.iter(),
@@ -91,15 +91,15 @@ impl<'a> Value<'a> {
 #[derive(Clone)]
 pub struct Items<'a> {
     pickle: &'a Pickle<'a>,
-    ids: slice::Iter<'a, Id>,
+    ids: slice::Iter<'a, NodeId>,
 }
 
 impl<'a> Iterator for Items<'a> {
-    type Item = Value<'a>;
+    type Item = PickleValue<'a>;
 
-    fn next(&mut self) -> Option<Value<'a>> {
+    fn next(&mut self) -> Option<PickleValue<'a>> {
         let id = *self.ids.next()?;
-        Some(Value {
+        Some(PickleValue {
             pickle: self.pickle,
             id,
         })
@@ -116,16 +116,19 @@ impl ExactSizeIterator for Items<'_> {}
 #[derive(Clone)]
 pub struct Entries<'a> {
     pickle: &'a Pickle<'a>,
-    entries: slice::Iter<'a, (Id, Id)>,
+    entries: slice::Iter<'a, (NodeId, NodeId)>,
 }
 
 impl<'a> Iterator for Entries<'a> {
-    type Item = (Value<'a>, Value<'a>);
+    type Item = (PickleValue<'a>, PickleValue<'a>);
 
-    fn next(&mut self) -> Option<(Value<'a>, Value<'a>)> {
+    fn next(&mut self) -> Option<(PickleValue<'a>, PickleValue<'a>)> {
         let (key, value) = *self.entries.next()?;
         let pickle = self.pickle;
-        Some((Value { pickle, id: key }, Value { pickle, id: value }))
+        Some((
+            PickleValue { pickle, id: key },
+            PickleValue { pickle, id: value },
+        ))
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
@@ -177,7 +180,7 @@ impl DateTime {
 
 /// The types that a pickle may name. None of them does anything when it is made.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Class {
+pub(super) enum PickleClass {
     /// Protocol 2 writes bytes as text with the encoding `latin1`.
     Encode,
     /// Protocol 2 writes empty bytes as a call of `bytes` without arguments.
@@ -192,7 +195,7 @@ pub(super) enum Class {
     DbusText,
 }
 
-impl Class {
+impl PickleClass {
     /// The type that Python calls `module.name`.
     pub(super) fn named(module: &str, name: &str) -> Option<Self> {
         Some(match (module, name) {

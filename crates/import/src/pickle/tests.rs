@@ -9,13 +9,13 @@ fn whole(body: &[u8]) -> Vec<u8> {
     [b"\x80\x04", body, b"."].concat()
 }
 
-fn fault(bytes: &[u8]) -> Fault {
+fn fault(bytes: &[u8]) -> PickleFault {
     read(bytes).err().unwrap().fault
 }
 
 fn int(bytes: &[u8]) -> i64 {
     match read(&whole(bytes)).unwrap().root().view() {
-        View::Int(value) => value,
+        PickleView::Int(value) => value,
         _ => panic!("no integer"),
     }
 }
@@ -32,7 +32,7 @@ fn whatever_would_be_called_is_refused_by_name() {
         (b"c_codecs\ndecode\n)R", "_codecs.decode"),
         (b"ca\x1b[2J\nb\n", "a\\u{1b}[2J.b"),
     ] {
-        assert_eq!(fault(&whole(body)), Fault::Name(name.to_owned()));
+        assert_eq!(fault(&whole(body)), PickleFault::Name(name.to_owned()));
     }
 }
 
@@ -41,21 +41,27 @@ fn opcodes_that_make_objects_by_other_ways_are_refused() {
     // INST, OBJ, BUILD, NEWOBJ_EX, PERSID, BINPERSID, EXT1, and those of protocol 0.
     for opcode in *b"iobPQ\x92\x82IFSVLgpld" {
         let bytes = whole(&[b'N', opcode, b'1', b'\n']);
-        assert_eq!(fault(&bytes), Fault::Opcode(opcode), "{opcode:#x}");
+        assert_eq!(fault(&bytes), PickleFault::Opcode(opcode), "{opcode:#x}");
     }
-    assert_eq!(fault(&whole(b"U\x01a")), Fault::PythonTwo);
+    assert_eq!(fault(&whole(b"U\x01a")), PickleFault::PythonTwo);
 }
 
 #[test]
 fn a_type_is_no_value() {
-    assert_eq!(fault(&whole(b"cdatetime\ndatetime\n")), Fault::Type);
-    assert_eq!(fault(&whole(b"(cdatetime\ndatetime\nt")), Fault::Type);
-    assert_eq!(fault(&whole(b"N)R")), Fault::Type);
+    assert_eq!(fault(&whole(b"cdatetime\ndatetime\n")), PickleFault::Type);
+    assert_eq!(fault(&whole(b"(cdatetime\ndatetime\nt")), PickleFault::Type);
+    assert_eq!(fault(&whole(b"N)R")), PickleFault::Type);
     let odd = b"cdatetime\ntimedelta\nK\x01\x85R";
-    assert_eq!(fault(&whole(odd)), Fault::Arguments("datetime.timedelta"));
+    assert_eq!(
+        fault(&whole(odd)),
+        PickleFault::Arguments("datetime.timedelta")
+    );
     // By the opcode that would call the type's __new__ alone.
     let new = b"cdatetime\ntimedelta\nK\x01K\x02K\x03\x87\x81";
-    assert_eq!(fault(&whole(new)), Fault::Arguments("datetime.timedelta"));
+    assert_eq!(
+        fault(&whole(new)),
+        PickleFault::Arguments("datetime.timedelta")
+    );
 }
 
 #[test]
@@ -69,9 +75,12 @@ fn integers_of_every_width_are_read() {
     assert_eq!(int(b"\x8b\x02\x00\x00\x00\x00\x01"), 256);
     assert_eq!(
         fault(&whole(b"\x8a\x09\0\0\0\0\0\0\0\0\x01")),
-        Fault::Number
+        PickleFault::Number
     );
-    assert_eq!(fault(&whole(b"\x8b\xff\xff\xff\xff")), Fault::Truncated);
+    assert_eq!(
+        fault(&whole(b"\x8b\xff\xff\xff\xff")),
+        PickleFault::Truncated
+    );
 }
 
 #[test]
@@ -79,18 +88,24 @@ fn dates_exist_or_are_refused() {
     let date = |payload: &[u8]| whole(&[b"cdatetime\ndatetime\nC\x0a", payload, b"\x85R"].concat());
     let bytes = date(b"\x07\xea\x0b\x18\x16\x39\x39\x00\x99\xd4");
     let pickle = read(&bytes).unwrap();
-    let View::DateTime(moment) = pickle.root().view() else {
+    let PickleView::DateTime(moment) = pickle.root().view() else {
         panic!("no date");
     };
     // 2026-11-24T22:57:57.039380
     assert_eq!(moment.wall().unix_micros(), 1_795_561_077_039_380);
-    assert_eq!(fault(&date(b"\x07\xea\x02\x1e\0\0\0\0\0\0")), Fault::Date);
+    assert_eq!(
+        fault(&date(b"\x07\xea\x02\x1e\0\0\0\0\0\0")),
+        PickleFault::Date
+    );
     // Month with the bit for the second of a repeated hour; year 0.
-    assert_eq!(fault(&date(b"\x07\xea\x8b\x18\0\0\0\0\0\0")), Fault::Date);
-    assert_eq!(fault(&date(b"\0\0\x0b\x18\0\0\0\0\0\0")), Fault::Date);
+    assert_eq!(
+        fault(&date(b"\x07\xea\x8b\x18\0\0\0\0\0\0")),
+        PickleFault::Date
+    );
+    assert_eq!(fault(&date(b"\0\0\x0b\x18\0\0\0\0\0\0")), PickleFault::Date);
     assert_eq!(
         fault(&whole(b"cdatetime\ndatetime\nC\x0a0123456789N\x86R")),
-        Fault::Date
+        PickleFault::Date
     );
 }
 
@@ -118,7 +133,10 @@ fn the_stack_is_never_left() {
     ] {
         let fault = fault(&whole(body));
         assert!(
-            matches!(fault, Fault::Stack | Fault::Container | Fault::Type),
+            matches!(
+                fault,
+                PickleFault::Stack | PickleFault::Container | PickleFault::Type
+            ),
             "{body:?}: {fault}"
         );
     }
@@ -128,7 +146,7 @@ fn the_stack_is_never_left() {
         b"j\xff\xff\xff\xff",
         b"Nr\xff\xff\xff\xff",
     ] {
-        assert_eq!(fault(&whole(body)), Fault::Memo, "{body:?}");
+        assert_eq!(fault(&whole(body)), PickleFault::Memo, "{body:?}");
     }
 }
 
@@ -138,7 +156,7 @@ fn a_value_in_itself_harms_nobody() {
     let pickle = read(&bytes).unwrap();
     let mut value = pickle.root();
     for _ in 0..1000 {
-        let View::List(mut items) = value.view() else {
+        let PickleView::List(mut items) = value.view() else {
             panic!("no list");
         };
         value = items.next().unwrap();
@@ -160,7 +178,10 @@ fn one_text_does_not_become_more_bytes_than_the_file_has() {
     for _ in 0..100 {
         body.extend(b"h\x00h\x01\x8c\x06latin1\x86R");
     }
-    assert_eq!(fault(&whole(&body)), Fault::Arguments("_codecs.encode"));
+    assert_eq!(
+        fault(&whole(&body)),
+        PickleFault::Arguments("_codecs.encode")
+    );
 }
 
 #[test]
@@ -172,8 +193,8 @@ fn what_is_cut_short_or_too_long_is_refused() {
     for length in 0..bytes.len() {
         assert!(read(&bytes[..length]).is_err(), "{length}");
     }
-    assert_eq!(fault(&[&bytes[..], b"N"].concat()), Fault::Trailing);
+    assert_eq!(fault(&[&bytes[..], b"N"].concat()), PickleFault::Trailing);
     for start in [&b"N."[..], b"\x80\x01N.", b"\x80\x06N.", b""] {
-        assert_eq!(fault(start), Fault::Protocol);
+        assert_eq!(fault(start), PickleFault::Protocol);
     }
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::archive::{Member, MemberKind, Members, ReadMode, normal};
 use super::systems::System;
-use crate::image::{FOLDER, Plan, Source};
+use crate::image::{FOLDER, FileSource, ImagePlan};
 use crate::keys::FILES;
 
 /// Folders of which nothing may be in an image: the server's configuration and state.
@@ -36,7 +36,7 @@ const MODULES: &str = "/usr/lib/modules/";
 #[derive(Debug)]
 pub(super) struct Expected<'m> {
     /// Files, programs and links of ours, with those of the image's system.
-    pub(super) plan: &'m Plan,
+    pub(super) plan: &'m ImagePlan,
     /// Kernel modules that are not built into the kernel, by names with `_`.
     pub(super) modules: BTreeSet<String>,
     /// The volumes that a boot opens before the real system begins.
@@ -71,7 +71,7 @@ pub(super) enum Difference {
 }
 
 /// The part of the file at this path that a comparison with `plan` needs.
-pub(super) fn wanted(plan: &Plan, path: &str) -> ReadMode {
+pub(super) fn wanted(plan: &ImagePlan, path: &str) -> ReadMode {
     let files = plan.files.iter().map(|file| &file.path);
     let programs = plan.programs.iter().map(|program| &program.path);
     match path {
@@ -97,8 +97,8 @@ pub(super) fn differences<E>(
             continue;
         };
         let content = match &file.source {
-            Source::Copy(source) => digest(source)?,
-            Source::Text(text) => digest_of_text(text),
+            FileSource::Copy(source) => digest(source)?,
+            FileSource::Text(text) => digest_of_text(text),
         };
         if member.what != MemberKind::File(content) {
             found.push(Difference::Other(file.path.clone()));
@@ -187,7 +187,10 @@ fn mandos_key(path: &str) -> Option<&str> {
     FILES.contains(&name).then_some(name)
 }
 
-fn superfluous<'m>(plan: &'m Plan, members: &'m Members) -> impl Iterator<Item = Difference> + 'm {
+fn superfluous<'m>(
+    plan: &'m ImagePlan,
+    members: &'m Members,
+) -> impl Iterator<Item = Difference> + 'm {
     let files = plan.files.iter().map(|file| &file.path);
     let programs = plan.programs.iter().map(|program| &program.path);
     let links = plan.links.iter().map(|link| &link.path);
@@ -231,7 +234,7 @@ mod tests {
 
     use super::*;
     use crate::accounts::Owner;
-    use crate::image::{Link, PlannedFile, Program};
+    use crate::image::{PlannedFile, PlannedLink, Program};
 
     const KEY: &str = "/conf/conf.d/nightlatch/seckey.txt";
     const CLIENT: &str = "/usr/bin/nightlatch-boot";
@@ -239,11 +242,11 @@ mod tests {
     const DRIVER: &str = "/usr/lib/modules/6.1/kernel/drivers/net/virtio-net.ko.xz";
     const PLUGIN: &str = "/lib/mandos/plugins.d/mandos-client";
 
-    fn plan() -> Plan {
-        Plan {
+    fn plan() -> ImagePlan {
+        ImagePlan {
             files: vec![PlannedFile {
                 path: KEY.into(),
-                source: Source::Copy("/keys/seckey.txt".into()),
+                source: FileSource::Copy("/keys/seckey.txt".into()),
                 mode: 0o400,
                 owner: Owner { user: 9, group: 9 },
             }],
@@ -251,11 +254,11 @@ mod tests {
                 path: CLIENT.into(),
                 source: PathBuf::from("/usr/sbin/nightlatch-boot"),
             }],
-            links: vec![Link {
+            links: vec![PlannedLink {
                 path: PLUGIN.into(),
                 target: CLIENT.into(),
             }],
-            ..Plan::default()
+            ..ImagePlan::default()
         }
     }
 

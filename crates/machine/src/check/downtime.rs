@@ -26,7 +26,7 @@ pub(super) fn measured() -> Option<Duration> {
 
 /// A boot as the journal lists it. Microseconds since 1970.
 #[derive(Deserialize, Clone, Copy, Debug)]
-struct Boot {
+struct JournalBoot {
     first_entry: u64,
     last_entry: u64,
 }
@@ -39,11 +39,11 @@ fn by_journal() -> Vec<Duration> {
         .output();
     // Before systemd 253 the option was not understood here, and a table came.
     let boots = output.map(|output| serde_json::from_slice(&output.stdout));
-    let boots: Vec<Boot> = boots.ok().and_then(Result::ok).unwrap_or_default();
+    let boots: Vec<JournalBoot> = boots.ok().and_then(Result::ok).unwrap_or_default();
     between(&boots)
 }
 
-fn between(boots: &[Boot]) -> Vec<Duration> {
+fn between(boots: &[JournalBoot]) -> Vec<Duration> {
     let gaps = boots.windows(2).filter_map(|two| {
         let gap = two[1].first_entry.checked_sub(two[0].last_entry)?;
         Some(Duration::from_micros(gap))
@@ -102,13 +102,13 @@ mod tests {
         let mut boots = vec![];
         let mut at = 0;
         for gap in [40, 50, 30, 200_000, 45] {
-            boots.push(Boot {
+            boots.push(JournalBoot {
                 first_entry: at,
                 last_entry: at + 1000 * second,
             });
             at += 1000 * second + gap * second;
         }
-        boots.push(Boot {
+        boots.push(JournalBoot {
             first_entry: at,
             last_entry: at,
         });

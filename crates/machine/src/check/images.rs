@@ -7,17 +7,17 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use nightlatch_console::report::{Level, Report};
-use nightlatch_core::chain::chain;
+use nightlatch_core::error_chain::format_error;
 use sha2::{Digest, Sha256};
 
 use super::archive::{self, Members, ReadMode};
 use super::compare::{self, Difference, Expected, differences};
 use super::kernels::{self, Installed};
-use super::network::Addressed;
+use super::network::AddressedServers;
 use super::systems::System;
 use crate::boot_files;
-use crate::image::{FOLDER, Plan};
-use crate::keys::Directory;
+use crate::image::{FOLDER, ImagePlan};
+use crate::keys::KeyDirectory;
 
 /// Folders of unified kernel images (the Boot Loader Specification, "type #2").
 const UNIFIED: [&str; 3] = ["boot/efi/EFI/Linux", "boot/EFI/Linux", "efi/EFI/Linux"];
@@ -32,11 +32,11 @@ const SECRETS: [&str; 2] = [
 pub(super) struct Machine<'m> {
     pub(super) root: &'m Path,
     /// The plan of the next image.
-    pub(super) plan: &'m Plan,
+    pub(super) plan: &'m ImagePlan,
     /// Modules of the drivers of the interfaces that a boot uses.
     pub(super) drivers: BTreeSet<String>,
     /// The servers for which the boot system has to give an interface an address.
-    pub(super) addressed: Addressed,
+    pub(super) addressed: AddressedServers,
     /// The volumes that a boot opens before the real system begins.
     pub(super) volumes: Vec<String>,
 }
@@ -54,14 +54,14 @@ pub(super) fn check(machine: &Machine<'_>, report: &mut Report) -> BTreeSet<Stri
         && !kernels.is_empty()
         && !kernels.iter().any(|(version, _)| *version == running)
     {
-        let said =
+        let message =
             format!("the kernel that runs, {running}, is not in /boot: another one will boot");
-        report.doubtful("image", said, Some("is /boot mounted?".to_owned()));
+        report.doubtful("image", message, Some("is /boot mounted?".to_owned()));
     }
     for (kernel, images) in kernels {
         if images.is_empty() {
-            let said = format!("the kernel {kernel} has no image in /boot");
-            report.bad("image", said, Some(rebuild(machine.root, &kernel, true)));
+            let message = format!("the kernel {kernel} has no image in /boot");
+            report.bad("image", message, Some(rebuild(machine.root, &kernel, true)));
         }
         for image in images {
             let image = Image {
@@ -82,7 +82,7 @@ pub(super) fn check(machine: &Machine<'_>, report: &mut Report) -> BTreeSet<Stri
 
 fn keys(root: &Path, report: &mut Report) {
     // That they belong together was seen when the plan was made.
-    if let Ok(keys) = Directory::place_under(root).read_set() {
+    if let Ok(keys) = KeyDirectory::place_under(root).read_set() {
         report.good("keys", format!("key id {}", keys.tls.key_id()));
     }
 }
@@ -114,9 +114,9 @@ fn unified(root: &Path, report: &mut Report) -> usize {
         let names = names(&root.join(folder));
         for name in names.iter().filter(|name| name.ends_with(".efi")) {
             count += 1;
-            let said =
+            let message =
                 format!("/{folder}/{name} is a unified kernel image, which is not looked into");
-            report.doubtful("image", said, None);
+            report.doubtful("image", message, None);
         }
     }
     count
@@ -148,9 +148,9 @@ fn left_behind(path: &Path, report: &mut Report) {
             let hint = Some(format!(
                 "rm {name}, where nothing needs it; else chmod go= {name}"
             ));
-            let said =
+            let message =
                 format!("{name} is no kernel's image, holds keys, and can be read by everybody");
-            report.bad("image", said, hint);
+            report.bad("image", message, hint);
         }
         _ => {}
     }
@@ -174,8 +174,8 @@ impl Image {
         if is_readable(&self.path) {
             let name = self.path.display();
             let hint = Some(format!("chmod go= {name}, and see what makes it so"));
-            let said = format!("{name} can be read by everybody, and holds keys");
-            report.bad("image", said, hint);
+            let message = format!("{name} can be read by everybody, and holds keys");
+            report.bad("image", message, hint);
         }
         let mut all = machine.plan.clone();
         for system in [System::Systemd, System::InitramfsTools] {
@@ -184,19 +184,20 @@ impl Image {
         let members = match archive::open(&self.path, |path| compare::wanted(&all, path)) {
             Ok(members) => members,
             Err(error) => {
-                self.say(Level::Failed, &chain(&error), report);
+                self.report(Level::Failed, &format_error(&error), report);
                 return BTreeSet::new();
             }
         };
         let mut plan = machine.plan.clone();
         if let Some(system) = System::of(&members) {
             system.add_to(&mut plan, machine.root);
-            if machine.addressed != Addressed::None && !system.configures_addresses(&members) {
+            if machine.addressed != AddressedServers::None && !system.configures_addresses(&members)
+            {
                 let (level, which) = match machine.addressed {
-                    Addressed::All => (Level::Failed, "no server"),
+                    AddressedServers::All => (Level::Failed, "no server"),
                     _ => (Level::Warning, "not every server"),
                 };
-                let said = format!(
+                let message = format!(
                     "{} has nothing that configures addresses, and {which} can be reached without",
                     self.path.display()
                 );
@@ -204,7 +205,7 @@ impl Image {
                     "with dracut: echo 'add_dracutmodules+=\" network \"' >/etc/dracut.conf.d/network.conf, then {}",
                     self.rebuild
                 );
-                report.add(level, "image", said, Some(hint));
+                report.add(level, "image", message, Some(hint));
             }
         }
         let expected = Expected {
@@ -213,18 +214,18 @@ impl Image {
             volumes: &machine.volumes,
         };
         match differences(&expected, &members, digest, digest_of_text) {
-            Ok(found) => self.tell(&plan, &found, report),
+            Ok(found) => self.report_differences(&plan, &found, report),
             Err(error) => {
-                let said = format!("cannot be compared: {error}");
-                self.say(Level::Failed, &said, report);
+                let message = format!("cannot be compared: {error}");
+                self.report(Level::Failed, &message, report);
             }
         }
         if report.failures() == before {
-            let said = format!(
+            let message = format!(
                 "{} holds this machine's keys and the client that is installed",
                 self.path.display()
             );
-            report.good("image", said);
+            report.good("image", message);
         }
         compare::opened(&members)
     }
@@ -244,69 +245,75 @@ impl Image {
             .collect()
     }
 
-    fn say(&self, level: Level, said: &str, report: &mut Report) {
-        let said = format!("{} {said}", self.path.display());
-        report.add(level, "image", said, Some(self.rebuild.clone()));
+    fn report(&self, level: Level, message: &str, report: &mut Report) {
+        let message = format!("{} {message}", self.path.display());
+        report.add(level, "image", message, Some(self.rebuild.clone()));
     }
 
-    fn tell(&self, plan: &Plan, found: &[Difference], report: &mut Report) {
+    fn report_differences(&self, plan: &ImagePlan, found: &[Difference], report: &mut Report) {
         let is_own = |path: &str| path.starts_with(FOLDER);
         let own = plan.files.iter().filter(|file| is_own(&file.path));
         let mut missing = own.map(|file| Difference::Missing(file.path.clone()));
         if missing.all(|file| found.contains(&file)) {
-            return self.say(Level::Failed, "has nothing of Nightlatch", report);
+            return self.report(Level::Failed, "has nothing of Nightlatch", report);
         }
         for difference in found {
-            let (level, said, hint) = self.in_words(plan, difference);
-            let said = format!("{} {said}", self.path.display());
-            report.add(level, "image", said, hint);
+            let (level, message, hint) = self.in_words(plan, difference);
+            let message = format!("{} {message}", self.path.display());
+            report.add(level, "image", message, hint);
         }
     }
 
-    fn in_words(&self, plan: &Plan, difference: &Difference) -> (Level, String, Option<String>) {
+    fn in_words(
+        &self,
+        plan: &ImagePlan,
+        difference: &Difference,
+    ) -> (Level, String, Option<String>) {
         let rebuild = Some(self.rebuild.clone());
         match difference {
             Difference::Missing(path) => (Level::Failed, format!("lacks {path}"), rebuild),
             Difference::Other(path) => {
-                let said = format!("has another {path} than this machine");
-                (Level::Failed, said, rebuild)
+                let message = format!("has another {path} than this machine");
+                (Level::Failed, message, rebuild)
             }
             Difference::OtherProgram(path) if self.is_newer_than(plan, path) => {
-                let said = format!("has its own {path}: stripped, perhaps");
-                (Level::Warning, said, None)
+                let message = format!("has its own {path}: stripped, perhaps");
+                (Level::Warning, message, None)
             }
             Difference::OtherProgram(path) => {
-                let said = format!("has an older {path} than is installed");
-                (Level::Warning, said, rebuild)
+                let message = format!("has an older {path} than is installed");
+                (Level::Warning, message, rebuild)
             }
             Difference::Permissions(path) => {
-                let said = format!("has {path} with another owner or mode than it should have");
-                (Level::Failed, said, rebuild)
+                let message = format!("has {path} with another owner or mode than it should have");
+                (Level::Failed, message, rebuild)
             }
             Difference::NotStarted(path) => {
-                let said = format!("has nothing that starts the client: it lacks {path}");
-                (Level::Failed, said, rebuild)
+                let message = format!("has nothing that starts the client: it lacks {path}");
+                (Level::Failed, message, rebuild)
             }
             Difference::UnknownSystem => {
-                let said = "is made by nothing that is known here: see that it starts the client";
-                (Level::Warning, said.to_owned(), None)
+                let message =
+                    "is made by nothing that is known here: see that it starts the client";
+                (Level::Warning, message.to_owned(), None)
             }
             Difference::Module(name) => {
-                let said = format!("lacks the kernel module {name}, which the network needs");
-                (Level::Failed, said, rebuild)
+                let message = format!("lacks the kernel module {name}, which the network needs");
+                (Level::Failed, message, rebuild)
             }
             Difference::Volume(name) => {
-                let said = format!("does not open the volume {name}");
+                let message = format!("does not open the volume {name}");
                 let hint = format!("is it in /etc/crypttab? then {}", self.rebuild);
-                (Level::Failed, said, Some(hint))
+                (Level::Failed, message, Some(hint))
             }
             Difference::Stranger(path) => {
-                let said = format!("has {path}, a key or setting that is none of this machine's");
-                (Level::Failed, said, rebuild)
+                let message =
+                    format!("has {path}, a key or setting that is none of this machine's");
+                (Level::Failed, message, rebuild)
             }
             Difference::Superfluous(path) => {
-                let said = format!("has {path}, which is no part of it any more");
-                (Level::Warning, said, rebuild)
+                let message = format!("has {path}, which is no part of it any more");
+                (Level::Warning, message, rebuild)
             }
             Difference::Forbidden(path) => {
                 let hint = "no hook of ours puts it there; find out what does".to_owned();
@@ -319,7 +326,7 @@ impl Image {
         }
     }
 
-    fn is_newer_than(&self, plan: &Plan, path: &str) -> bool {
+    fn is_newer_than(&self, plan: &ImagePlan, path: &str) -> bool {
         let program = plan.programs.iter().find(|program| program.path == path);
         let changed = |path: &PathBuf| fs::metadata(path).and_then(|file| file.modified());
         let source = program.map(|program| changed(&program.source));

@@ -28,7 +28,7 @@ pub(super) fn run(options: &MachineCheckOptions) -> Result<u8, Failure> {
         note("client.conf does not say `inhibit = yes`: reboots are not held up");
         return Ok(0);
     }
-    let mut told = None;
+    let mut noted = None;
     let mut lock: Option<Lock> = None;
     loop {
         let mut report = Report::new(true);
@@ -37,7 +37,7 @@ pub(super) fn run(options: &MachineCheckOptions) -> Result<u8, Failure> {
             Ok(()) => report.reason(),
             Err(failure) => Some(failure.to_string()),
         };
-        let is_news = told.as_ref() != Some(&reason);
+        let is_news = noted.as_ref() != Some(&reason);
         let is_held = lock.as_mut().is_some_and(Lock::is_held);
         if is_news || !is_held {
             // The new one first, so that no moment is without.
@@ -50,7 +50,7 @@ pub(super) fn run(options: &MachineCheckOptions) -> Result<u8, Failure> {
                 None => "this machine would come back: reboots are free".to_owned(),
             });
         }
-        told = Some(reason);
+        noted = Some(reason);
         thread::sleep(EVERY);
     }
 }

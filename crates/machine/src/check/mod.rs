@@ -25,7 +25,7 @@ use nightlatch_core::settings::machine::MachineSettings;
 use nightlatch_proto::rehearsal::RehearsalTerms;
 
 use crate::boot_files;
-use crate::image::Plan;
+use crate::image::ImagePlan;
 use network::BootNetwork;
 pub use options::MachineCheckOptions;
 
@@ -52,7 +52,7 @@ fn check(options: &MachineCheckOptions, report: &mut Report) -> Result<(), Failu
     let bad = |report: &mut Report, failure: &Failure| {
         report.bad("machine", failure.to_string(), failure.hint_text());
     };
-    let plan = match Plan::of(root) {
+    let plan = match ImagePlan::of(root) {
         Ok(plan) => plan,
         Err(failure) => {
             bad(report, &failure);
@@ -90,7 +90,7 @@ fn check(options: &MachineCheckOptions, report: &mut Report) -> Result<(), Failu
         addressed: network.addressed_servers(),
         volumes: early.map(|volume| volume.name.clone()).collect(),
     };
-    let boot = volumes::Boot {
+    let boot = volumes::BootVolumes {
         opened: images::check(&machine, report),
         forgets: boot_files::has_initramfs_tools(root),
     };
@@ -108,10 +108,10 @@ fn check(options: &MachineCheckOptions, report: &mut Report) -> Result<(), Failu
     match fetched.map(|fetched| fetched.terms) {
         Some(Some(terms)) => time(&settings, &terms, report),
         Some(None) => {
-            let said = "a server of Mandos does not tell how long this machine may be away";
+            let message = "a server of Mandos does not tell how long this machine may be away";
             let hint =
                 "compare its timeout with how long a reboot takes: mandos-ctl NAME".to_owned();
-            report.doubtful("time", said, Some(hint));
+            report.doubtful("time", message, Some(hint));
         }
         None => {}
     }
@@ -127,20 +127,20 @@ fn time(settings: &MachineSettings, terms: &RehearsalTerms, report: &mut Report)
         }),
     };
     let shown = |length: Duration| human::length(length);
-    let said = format!(
+    let message = format!(
         "a reboot takes {} {from}, and the server allows {} at least",
         shown(downtime),
         shown(terms.safe_absence())
     );
     if downtime <= terms.safe_absence() {
-        return report.good("time", said);
+        return report.good("time", message);
     }
     let hint = Some(format!(
         "give this machine a longer timeout on the server: nightlatch set NAME timeout={}",
         human::setting(2 * (downtime + terms.interval))
     ));
     match downtime <= terms.left {
-        true => report.doubtful("time", format!("{said}; now it would be in time"), hint),
-        false => report.bad("time", said, hint),
+        true => report.doubtful("time", format!("{message}; now it would be in time"), hint),
+        false => report.bad("time", message, hint),
     }
 }

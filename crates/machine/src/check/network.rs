@@ -5,7 +5,7 @@
 
 mod targets;
 
-pub(super) use targets::Addressed;
+pub(super) use targets::AddressedServers;
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -45,7 +45,7 @@ pub(super) struct BootNetwork {
 
 /// An interface that a boot uses, and that can be tried now.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) struct Usable {
+pub(super) struct UsableInterface {
     /// The name in the running system.
     pub(super) running: String,
 }
@@ -104,13 +104,13 @@ impl BootNetwork {
         // What drifted may leave another interface that finds a server.
         let none_is_left = connects && (has_failed || reached.is_empty());
         if !takes_options || none_is_left {
-            let said = "no server is asked: a boot would not get that far";
-            report.doubtful("server", said, None);
+            let message = "no server is asked: a boot would not get that far";
+            report.doubtful("server", message, None);
             return Ok(None);
         }
         for target in targets.iter().filter(|it| !reached.contains(it)) {
-            let said = format!("{target} is not asked: a boot would not reach it");
-            report.doubtful("server", said, None);
+            let message = format!("{target} is not asked: a boot would not reach it");
+            report.doubtful("server", message, None);
         }
         Ok(Some(reached))
     }
@@ -126,11 +126,11 @@ impl BootNetwork {
             report.bad("options", complaint.clone(), Some(hint));
         }
         if self.command.is_off {
-            let said = "the client would not be started";
+            let message = "the client would not be started";
             let hint = format!(
                 "take --disable=mandos-client out of plugin-runner.conf, or nightlatch=off out of {line}"
             );
-            report.bad("options", said, Some(hint));
+            report.bad("options", message, Some(hint));
             return false;
         }
         let servers = self.command.servers();
@@ -157,37 +157,40 @@ impl BootNetwork {
         let why = match tried {
             Ok(tried) if tried.status.success() => {
                 if !self.command.arguments.is_empty() {
-                    let said = self.command.arguments.join(" ");
-                    report.good("options", format!("a boot starts the client with {said}"));
+                    let message = self.command.arguments.join(" ");
+                    report.good(
+                        "options",
+                        format!("a boot starts the client with {message}"),
+                    );
                 }
                 return self.command.complaints.is_empty();
             }
             Ok(tried) => {
-                let said = String::from_utf8_lossy(&tried.stderr);
-                said.lines().next().unwrap_or_default().to_owned()
+                let message = String::from_utf8_lossy(&tried.stderr);
+                message.lines().next().unwrap_or_default().to_owned()
             }
             Err(error) => error.to_string(),
         };
-        let said = format!("the client does not take its options: {why}");
+        let message = format!("the client does not take its options: {why}");
         let hint = format!(
             "mend `options` in client.conf, plugin-runner.conf or the kernel's command line in {line}"
         );
-        report.bad("options", said, Some(hint));
+        report.bad("options", message, Some(hint));
         false
     }
 
     fn file(&self, report: &mut Report) {
         let Some(file) = &self.file else {
-            let said = "nothing was learned: a boot uses interfaces as they are";
-            return report.doubtful("network", said, Some(LEARN.to_owned()));
+            let message = "nothing was learned: a boot uses interfaces as they are";
+            return report.doubtful("network", message, Some(LEARN.to_owned()));
         };
         if !self.is_taken {
             return report.good("network", "client.conf says that no links are made");
         }
         for fault in &file.faults {
-            let said = format!("{}: {fault}", file.path.display());
+            let message = format!("{}: {fault}", file.path.display());
             let hint = "mend that line, and make the images anew: man 5 network.conf".to_owned();
-            report.bad("network", said, Some(hint));
+            report.bad("network", message, Some(hint));
         }
         let links = self.definition.links().iter();
         let made = links.filter(|link| !matches!(link.kind, LinkKind::Device(_)));
@@ -217,11 +220,11 @@ impl BootNetwork {
         });
         let enough = ways.is_none() && whole.count() > 0;
         for difference in &found {
-            let said = format!("network.conf has drifted: {difference}");
+            let message = format!("network.conf has drifted: {difference}");
             let hint = Some(LEARN.to_owned());
             match difference.is_decisive() && !enough {
-                true => report.bad("network", said, hint),
-                false => report.doubtful("network", said, hint),
+                true => report.bad("network", message, hint),
+                false => report.doubtful("network", message, hint),
             }
         }
         if found.is_empty() {
@@ -244,7 +247,7 @@ impl BootNetwork {
             .collect();
         let all = missing.len() == names.len();
         for name in missing {
-            let said = match self.snapshot.named(name) {
+            let message = match self.snapshot.named(name) {
                 Some(_) => format!("{name} is not in network.conf: a boot does not make it"),
                 None => format!("there is no interface {name}: a boot waits for it"),
             };
@@ -254,8 +257,8 @@ impl BootNetwork {
                 known.join(", ")
             );
             match all {
-                true => report.bad("network", said, Some(hint)),
-                false => report.doubtful("network", said, Some(hint)),
+                true => report.bad("network", message, Some(hint)),
+                false => report.doubtful("network", message, Some(hint)),
             }
         }
     }
@@ -279,14 +282,14 @@ impl BootNetwork {
     }
 
     /// The interfaces that can be tried, and what keeps others from it.
-    pub(super) fn usable(&self) -> (Vec<Usable>, Vec<String>) {
+    pub(super) fn usable(&self) -> (Vec<UsableInterface>, Vec<String>) {
         let names = self.command.interfaces();
         let mut usable = Vec::new();
         let mut remarks = Vec::new();
         if names.iter().all(|name| name == "none") {
             for link in &self.snapshot.links {
                 match self.judge(link) {
-                    Some(Ok(())) => usable.push(Usable {
+                    Some(Ok(())) => usable.push(UsableInterface {
                         running: link.name().to_owned(),
                     }),
                     Some(Err(remark)) => remarks.push(remark),
@@ -308,7 +311,7 @@ impl BootNetwork {
                         link.name()
                     ));
                 }
-                Some(link) if link.present.up && link.running => usable.push(Usable {
+                Some(link) if link.present.up && link.running => usable.push(UsableInterface {
                     running: link.name().to_owned(),
                 }),
                 // It was made ready for the next boot, perhaps. To take it up is no check's business.

@@ -13,7 +13,7 @@ use nightlatch_core::connect::Target;
 use nightlatch_core::secret::Secret;
 use nightlatch_proto::rehearsal::RehearsalTerms;
 
-use super::network::{BootNetwork, Usable};
+use super::network::{BootNetwork, UsableInterface};
 use super::options::MachineCheckOptions;
 use crate::boot_command::BootCommand;
 use client::{ClientRun, is_stock, refusal};
@@ -34,7 +34,7 @@ pub(super) struct Fetched {
 }
 
 /// One run of the client: from where, how that is called, and which server is connected to.
-struct Try {
+struct RehearsalAttempt {
     label: String,
     interfaces: String,
     connect: Option<Target>,
@@ -79,30 +79,30 @@ pub(super) fn check(
     for (one, outcome) in tries.iter().zip(outcomes) {
         let ClientRun {
             password,
-            told,
-            mut said,
+            answer,
+            mut other_lines,
         } = outcome;
         let from = &one.label;
-        match password.zip(told) {
-            Some((password, told)) => {
-                let (at, key) = (told.at, told.key);
-                let said =
+        match password.zip(answer) {
+            Some((password, answer)) => {
+                let (at, key) = (answer.at, answer.key);
+                let message =
                     format!("from {from}: {at} with the key {key} gives this machine its password");
-                report.good("server", said);
-                if told.terms.alarm {
+                report.good("server", message);
+                if answer.terms.alarm {
                     report.doubtful("server", ALARMED, Some(ALLOW.to_owned()));
                 }
-                let terms = Some(told.terms);
+                let terms = Some(answer.terms);
                 fetched.get_or_insert(Fetched { password, terms });
             }
-            None if said.is_empty() => {
-                said.push(format!("no server was found within {} s", options.wait));
-                failed.push((one, said));
+            None if other_lines.is_empty() => {
+                other_lines.push(format!("no server was found within {} s", options.wait));
+                failed.push((one, other_lines));
             }
-            None => failed.push((one, said)),
+            None => failed.push((one, other_lines)),
         }
     }
-    tell(&failed, fetched.is_some(), options.stock_server, report);
+    report_failures(&failed, fetched.is_some(), options.stock_server, report);
     if fetched.is_none() && options.stock_server {
         return Ok(by_stock_server(program, command, &failed, wait, report));
     }
@@ -110,17 +110,21 @@ pub(super) fn check(
 }
 
 /// With servers that are named, each by itself: the way to it is the kernel's choice.
-fn tries(network: &BootNetwork, targets: &[Target], usable: &[Usable]) -> Vec<Try> {
+fn tries(
+    network: &BootNetwork,
+    targets: &[Target],
+    usable: &[UsableInterface],
+) -> Vec<RehearsalAttempt> {
     let names: Vec<String> = usable.iter().map(|one| one.running.clone()).collect();
     if targets.is_empty() {
-        let one = |name: String| Try {
+        let one = |name: String| RehearsalAttempt {
             label: name.clone(),
             interfaces: name,
             connect: None,
         };
         return names.into_iter().map(one).collect();
     }
-    let one = |target: &Target| Try {
+    let one = |target: &Target| RehearsalAttempt {
         label: format!("here, by connecting to {target}"),
         interfaces: names.join(","),
         connect: Some(network.now(target)),
@@ -129,7 +133,10 @@ fn tries(network: &BootNetwork, targets: &[Target], usable: &[Usable]) -> Vec<Tr
 }
 
 /// All tries side by side.
-fn all(tries: &[Try], run: impl Fn(&Try) -> ClientRun + Sync) -> Result<Vec<ClientRun>, Failure> {
+fn all(
+    tries: &[RehearsalAttempt],
+    run: impl Fn(&RehearsalAttempt) -> ClientRun + Sync,
+) -> Result<Vec<ClientRun>, Failure> {
     let run = &run;
     let outcomes: Vec<_> = thread::scope(|scope| {
         let running: Vec<_> = tries
@@ -163,13 +170,19 @@ fn client_options(command: &BootCommand, interfaces: &str) -> Vec<String> {
 }
 
 /// Says why tries failed: a fault only where none succeeded, since one server is enough.
-fn tell(failed: &[(&Try, Vec<String>)], enough: bool, asks_stock: bool, report: &mut Report) {
-    let lines = failed.iter().flat_map(|(one, said)| {
+fn report_failures(
+    failed: &[(&RehearsalAttempt, Vec<String>)],
+    enough: bool,
+    asks_stock: bool,
+    report: &mut Report,
+) {
+    let lines = failed.iter().flat_map(|(one, lines)| {
         let from = &one.label;
-        said.iter()
+        lines
+            .iter()
             .map(move |line| (format!("from {from}: {line}"), line))
     });
-    for (said, line) in lines {
+    for (message, line) in lines {
         match () {
             () if is_stock(line) && asks_stock => {}
             () if is_stock(line) => {
@@ -177,10 +190,10 @@ fn tell(failed: &[(&Try, Vec<String>)], enough: bool, asks_stock: bool, report: 
                     "nightlatch check --stock-server asks it all the same: it writes down a boot, \
                             and gives the machine its extended_timeout"
                         .to_owned();
-                report.doubtful("server", said, (!enough).then_some(hint));
+                report.doubtful("server", message, (!enough).then_some(hint));
             }
-            () if enough => report.doubtful("server", said, None),
-            () => report.bad("server", said, Some(hint(line).to_owned())),
+            () if enough => report.doubtful("server", message, None),
+            () => report.bad("server", message, Some(hint(line).to_owned())),
         }
     }
 }
@@ -207,12 +220,12 @@ fn hint(line: &str) -> &'static str {
 fn by_stock_server(
     program: &Path,
     command: &BootCommand,
-    failed: &[(&Try, Vec<String>)],
+    failed: &[(&RehearsalAttempt, Vec<String>)],
     wait: Duration,
     report: &mut Report,
 ) -> Option<Fetched> {
-    for (one, said) in failed {
-        for line in said.iter().filter(|line| is_stock(line)) {
+    for (one, lines) in failed {
+        for line in lines.iter().filter(|line| is_stock(line)) {
             let Some((address, _)) = line.split_once(": ") else {
                 continue;
             };
@@ -221,14 +234,14 @@ fn by_stock_server(
             let outcome = client::run(program, &arguments, wait);
             let from = &one.label;
             if let Some(password) = outcome.password {
-                let said = format!(
+                let message = format!(
                     "from {from}: {address}, a server of Mandos, gives this machine its password"
                 );
-                report.good("server", said);
+                report.good("server", message);
                 let terms = None;
                 return Some(Fetched { password, terms });
             }
-            let why = outcome.said.last().cloned();
+            let why = outcome.other_lines.last().cloned();
             let why = why.unwrap_or_else(|| format!("{address}: it does not answer"));
             let hint = "on the server: mandos-ctl --verbose".to_owned();
             report.bad("server", format!("from {from}: {why}"), Some(hint));

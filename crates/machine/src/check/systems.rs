@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::archive::Members;
 use crate::accounts::Owner;
-use crate::image::{Plan, PlannedFile, Source};
+use crate::image::{FileSource, ImagePlan, PlannedFile};
 
 /// Folder of the scripts of initramfs-tools on the machine.
 const SCRIPTS: &str = "usr/share/initramfs-tools/scripts";
@@ -62,7 +62,7 @@ impl System {
     }
 
     /// Adds what starts the client, where it is in an image as it is on the machine.
-    pub(super) fn add_to(self, plan: &mut Plan, root: &Path) {
+    pub(super) fn add_to(self, plan: &mut ImagePlan, root: &Path) {
         match self {
             Self::Systemd => plan.add_units(),
             Self::InitramfsTools => add_scripts(plan, root),
@@ -81,7 +81,7 @@ impl System {
     }
 }
 
-fn add_scripts(plan: &mut Plan, root: &Path) {
+fn add_scripts(plan: &mut ImagePlan, root: &Path) {
     let folder = root.join(SCRIPTS);
     let stages = fs::read_dir(&folder).into_iter().flatten().flatten();
     let names = stages.filter_map(|stage| stage.file_name().into_string().ok());
@@ -91,7 +91,7 @@ fn add_scripts(plan: &mut Plan, root: &Path) {
         if source.is_file() {
             plan.files.push(PlannedFile {
                 path: format!("/scripts/{script}"),
-                source: Source::Copy(source),
+                source: FileSource::Copy(source),
                 mode: 0o755,
                 owner: Owner::ROOT,
             });

@@ -10,13 +10,13 @@ use std::path::Path;
 use nightlatch_console::report::{Level, Report};
 use nightlatch_core::secret::Secret;
 
-use crypttab::{Key, device};
 pub(super) use crypttab::{Volume, volumes};
+use crypttab::{VolumeKey, device};
 
-use crate::enroll::cryptsetup::{self, Denied};
+use crate::enroll::cryptsetup::{self, CryptsetupError};
 
 /// The boot of this machine, as far as it concerns volumes.
-pub(super) struct Boot {
+pub(super) struct BootVolumes {
     /// The volumes that each image opens.
     pub(super) opened: BTreeSet<String>,
     /// True when initramfs-tools makes the images. The password is then lost for volumes that the image does not open;
@@ -28,46 +28,47 @@ pub(super) struct Boot {
 pub(super) fn check(
     root: &Path,
     volumes: &[Volume],
-    boot: &Boot,
+    boot: &BootVolumes,
     password: Option<&Secret>,
     report: &mut Report,
 ) {
     for volume in volumes {
-        let (level, said, hint) = judge(root, volume, boot, password);
+        let (level, message, hint) = judge(root, volume, boot, password);
         let level = match level {
             // The real system goes on without it.
             Level::Failed if volume.has("nofail") && !volume.is_early() => Level::Warning,
             level => level,
         };
-        report.add(level, "volume", format!("{}: {said}", volume.name), hint);
+        report.add(level, "volume", format!("{}: {message}", volume.name), hint);
     }
-    let is_asked = |volume: &Volume| matches!(volume.key, Key::Asked | Key::Socket);
+    let is_asked = |volume: &Volume| matches!(volume.key, VolumeKey::Asked | VolumeKey::Socket);
     if !volumes.iter().any(is_asked) {
-        let said =
+        let message =
             "no volume of /etc/crypttab or below / is opened by a password: nothing asks for one";
-        report.doubtful("volume", said, None);
+        report.doubtful("volume", message, None);
     }
 }
 
 type Judgement = (Level, String, Option<String>);
 
-fn judge(root: &Path, volume: &Volume, boot: &Boot, password: Option<&Secret>) -> Judgement {
+fn judge(root: &Path, volume: &Volume, boot: &BootVolumes, password: Option<&Secret>) -> Judgement {
     if volume.has("noauto") && !volume.is_early() {
         return (Level::Ok, "is not opened at boot".to_owned(), None);
     }
-    if volume.key == Key::Random {
+    if volume.key == VolumeKey::Random {
         return (Level::Ok, "has a new key at each boot".to_owned(), None);
     }
-    if let Key::Otherwise(by) = &volume.key {
-        let said = format!("is opened by {by}, which cannot be tried here");
-        return (Level::Warning, said, None);
+    if let VolumeKey::Otherwise(by) = &volume.key {
+        let message = format!("is opened by {by}, which cannot be tried here");
+        return (Level::Warning, message, None);
     }
     if let Some(option) = volume.no_luks() {
-        let said = format!("no LUKS volume ({option}): nothing can tell whether its key is right");
-        return (Level::Warning, said, None);
+        let message =
+            format!("no LUKS volume ({option}): nothing can tell whether its key is right");
+        return (Level::Warning, message, None);
     }
     match (&volume.key, password) {
-        (Key::File(file), _) => with_key_file(root, volume, file),
+        (VolumeKey::File(file), _) => with_key_file(root, volume, file),
         (_, Some(password)) => with_password(root, volume, boot, password),
         (_, None) => (
             Level::Warning,
@@ -77,28 +78,29 @@ fn judge(root: &Path, volume: &Volume, boot: &Boot, password: Option<&Secret>) -
     }
 }
 
-fn with_password(root: &Path, volume: &Volume, boot: &Boot, password: &Secret) -> Judgement {
+fn with_password(root: &Path, volume: &Volume, boot: &BootVolumes, password: &Secret) -> Judgement {
     let device = device(root, &volume.source);
     let shown = device.display();
     match try_key(root, volume, "-".into(), Some(password)) {
         Err(denied) if denied.is_wrong_passphrase() => {
             let hint = format!("nightlatch enroll {shown} gives it this machine's key");
-            let said = format!("the password does not open {shown}: a boot would wait for another");
-            (Level::Failed, said, Some(hint))
+            let message =
+                format!("the password does not open {shown}: a boot would wait for another");
+            (Level::Failed, message, Some(hint))
         }
         Err(denied) => cannot_try(&denied),
         Ok(()) => {
             let is_late = !boot.opened.contains(&volume.name) && !volume.is_early();
-            let said = format!("the password opens {shown}");
-            if volume.key == Key::Asked && is_late && boot.forgets {
-                let said = format!(
-                    "{said}, but it is asked for when the image is done, by nobody who has it"
+            let message = format!("the password opens {shown}");
+            if volume.key == VolumeKey::Asked && is_late && boot.forgets {
+                let message = format!(
+                    "{message}, but it is asked for when the image is done, by nobody who has it"
                 );
                 let hint = "add the option initramfs to its line in /etc/crypttab, and make the images \
                             anew; or let it read the key socket (man nightlatch-boot)";
-                return (Level::Failed, said, Some(hint.to_owned()));
+                return (Level::Failed, message, Some(hint.to_owned()));
             }
-            (Level::Ok, said, None)
+            (Level::Ok, message, None)
         }
     }
 }
@@ -110,31 +112,31 @@ fn with_key_file(root: &Path, volume: &Volume, file: &Path) -> Judgement {
         Ok(about) => about,
         Err(error) => {
             let hint = "mend its line in /etc/crypttab".to_owned();
-            let said = format!("its key file {shown} cannot be read: {error}");
-            return (Level::Failed, said, Some(hint));
+            let message = format!("its key file {shown} cannot be read: {error}");
+            return (Level::Failed, message, Some(hint));
         }
     };
     if about.file_type().is_socket() {
-        let said = format!("its key comes from the socket {shown}, which is not asked here");
-        return (Level::Warning, said, None);
+        let message = format!("its key comes from the socket {shown}, which is not asked here");
+        return (Level::Warning, message, None);
     }
     match try_key(root, volume, path.into_os_string(), None) {
         Err(denied) if denied.is_wrong_passphrase() => {
             let hint = "mend its line in /etc/crypttab, or add the key: man cryptsetup-luksAddKey";
-            let said = format!("its key file {shown} does not open it");
-            (Level::Failed, said, Some(hint.to_owned()))
+            let message = format!("its key file {shown} does not open it");
+            (Level::Failed, message, Some(hint.to_owned()))
         }
         Err(denied) => cannot_try(&denied),
         Ok(()) if about.permissions().mode() & 0o077 != 0 => {
-            let said =
+            let message =
                 format!("its key file {shown} opens it, but others than root can read the file");
-            (Level::Warning, said, Some(format!("chmod go= {shown}")))
+            (Level::Warning, message, Some(format!("chmod go= {shown}")))
         }
         Ok(()) => (Level::Ok, format!("its key file {shown} opens it"), None),
     }
 }
 
-fn cannot_try(denied: &Denied) -> Judgement {
+fn cannot_try(denied: &CryptsetupError) -> Judgement {
     let hint = "is the device there? mend the line in /etc/crypttab".to_owned();
     (
         Level::Failed,
@@ -149,7 +151,7 @@ fn try_key(
     volume: &Volume,
     key_file: OsString,
     password: Option<&Secret>,
-) -> Result<(), Denied> {
+) -> Result<(), CryptsetupError> {
     let mut arguments: Vec<OsString> = ["open", "--test-passphrase", "--key-file"]
         .map(OsString::from)
         .to_vec();

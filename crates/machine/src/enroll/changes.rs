@@ -21,14 +21,14 @@ pub(super) struct NewKey<'a> {
 }
 
 /// The changes so far. Signals that would end the program wait until they are complete or undone.
-pub(super) struct Changes<'a> {
+pub(super) struct EnrollChanges<'a> {
     signals: EndSignals,
     caught: Option<Signal>,
     added: Vec<(&'a Disk, u32)>,
     saved: Vec<PathBuf>,
 }
 
-impl<'a> Changes<'a> {
+impl<'a> EnrollChanges<'a> {
     pub(super) fn begin() -> Result<Self, Failure> {
         let signals = EndSignals::hold()
             .map_err(|error| Failure::new(EX_OSERR, "cannot hold signals").because(error))?;

@@ -18,7 +18,7 @@ const NO_PERMISSION: i32 = 2;
 
 /// A command that was not carried out.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum Denied {
+pub(crate) enum CryptsetupError {
     /// It could not be started.
     #[error("cannot run cryptsetup")]
     Start(#[source] io::Error),
@@ -34,7 +34,7 @@ pub(crate) enum Denied {
     },
 }
 
-impl Denied {
+impl CryptsetupError {
     /// True when the passphrase fits no key slot.
     pub(crate) fn is_wrong_passphrase(&self) -> bool {
         matches!(
@@ -75,12 +75,15 @@ pub(crate) fn run(
     arguments: &[&OsStr],
     input: Option<&Secret>,
     new_key: Option<&Secret>,
-) -> Result<Vec<u8>, Denied> {
+) -> Result<Vec<u8>, CryptsetupError> {
     let stdin = match input {
-        Some(secret) => Stdio::from(filled(secret).map_err(Denied::Pipe)?),
+        Some(secret) => Stdio::from(filled(secret).map_err(CryptsetupError::Pipe)?),
         None => Stdio::null(),
     };
-    let new_key = new_key.map(filled).transpose().map_err(Denied::Pipe)?;
+    let new_key = new_key
+        .map(filled)
+        .transpose()
+        .map_err(CryptsetupError::Pipe)?;
     let mut command = Command::new("cryptsetup");
     // What it says is read here.
     command
@@ -88,7 +91,8 @@ pub(crate) fn run(
         .arg("--batch-mode")
         .args(arguments);
     if let Some(pipe) = &new_key {
-        rustix::io::fcntl_setfd(pipe, FdFlags::empty()).map_err(|e| Denied::Pipe(e.into()))?;
+        rustix::io::fcntl_setfd(pipe, FdFlags::empty())
+            .map_err(|e| CryptsetupError::Pipe(e.into()))?;
         command.arg(format!("/proc/self/fd/{}", pipe.as_raw_fd()));
     }
     // In a group of its own: an interrupt typed at the terminal must not cut a write to the header
@@ -97,7 +101,7 @@ pub(crate) fn run(
         .process_group(0)
         .stdin(stdin)
         .output()
-        .map_err(Denied::Start)?;
+        .map_err(CryptsetupError::Start)?;
     if output.status.success() {
         return Ok(output.stdout);
     }
@@ -107,7 +111,7 @@ pub(crate) fn run(
         .map(str::trim)
         .filter(|l| !l.is_empty())
         .collect();
-    Err(Denied::Failed {
+    Err(CryptsetupError::Failed {
         status: output.status.code(),
         says: if says.is_empty() {
             output.status.to_string()

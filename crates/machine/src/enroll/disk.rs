@@ -16,7 +16,7 @@ use nightlatch_core::digits;
 use nightlatch_core::secret::Secret;
 use serde::Deserialize;
 
-use super::cryptsetup::{self, Denied};
+use super::cryptsetup::{self, CryptsetupError};
 use super::token::{self, Enrolment, NewToken};
 
 /// First bytes of both versions of the format (LUKS2 On-Disk Format Specification, 2.1).
@@ -169,7 +169,9 @@ impl Disk {
         arguments.extend(self.place());
         match cryptsetup::run(&arguments, Some(password), None) {
             Ok(_) => Ok(true),
-            Err(denied @ Denied::Failed { .. }) if denied.is_wrong_passphrase() => Ok(false),
+            Err(denied @ CryptsetupError::Failed { .. }) if denied.is_wrong_passphrase() => {
+                Ok(false)
+            }
             Err(denied) => Err(denied.failure(&format!("cannot test a passphrase of {self}"))),
         }
     }

@@ -5,7 +5,7 @@ use nightlatch_console::failure::{EX_UNAVAILABLE, Failure, note};
 
 use super::disk::Disk;
 use super::token::Enrolment;
-use crate::keys::Directory;
+use crate::keys::KeyDirectory;
 
 /// The enrolments of one disk, oldest first.
 pub(super) struct Enrolments {
@@ -24,7 +24,7 @@ impl Enrolments {
     }
 
     /// Says of each that is not this machine's that nothing happens to it.
-    pub(super) fn tell_others(&self, disk: &Disk) {
+    pub(super) fn print_others(&self, disk: &Disk) {
         for it in self.others.iter().filter(|it| !it.slots.is_empty()) {
             note(format_args!(
                 "{disk} is enrolled as {:?} in {} with other keys: it stays",
@@ -58,7 +58,7 @@ impl Enrolments {
 }
 
 /// The key id of the keys in `directory`; `None` where there are none.
-pub(super) fn key_id(directory: &Directory, dry_run: bool) -> Result<Option<String>, Failure> {
+pub(super) fn key_id(directory: &KeyDirectory, dry_run: bool) -> Result<Option<String>, Failure> {
     if !directory.holds_any() {
         return Ok(None);
     }

@@ -5,8 +5,8 @@ use nightlatch_console::failure::{EX_UNAVAILABLE, EX_USAGE, Failure};
 use super::disk::Disk;
 use super::options::{EnrollOptions, RotateOptions};
 use super::ownership::{self, Enrolments};
-use super::{Plan, note};
-use crate::keys::Directory;
+use super::{EnrollPlan, note};
+use crate::keys::KeyDirectory;
 
 /// Carries the verb out.
 pub fn run(options: &RotateOptions) -> Result<(), Failure> {
@@ -19,7 +19,7 @@ pub fn run(options: &RotateOptions) -> Result<(), Failure> {
     let directory = options
         .dir
         .as_deref()
-        .map_or_else(Directory::default_place, Directory::new);
+        .map_or_else(KeyDirectory::default_place, KeyDirectory::new);
     let key_id = ownership::key_id(&directory, options.dry_run)?;
     let mut enrolments = Vec::new();
     for disk in &disks {
@@ -34,8 +34,8 @@ pub fn run(options: &RotateOptions) -> Result<(), Failure> {
         return both.try_for_each(|(disk, of_disk)| finish(disk, of_disk, options.dry_run));
     }
     let options = as_enrolment(options, name(both)?);
-    let plan = Plan::new(&options)?;
-    plan.tell_earlier();
+    let plan = EnrollPlan::new(&options)?;
+    plan.print_earlier();
     if options.dry_run {
         return plan.describe();
     }
@@ -54,7 +54,7 @@ pub fn run(options: &RotateOptions) -> Result<(), Failure> {
 
 /// Removes all of this machine's keys but the newest.
 fn finish(disk: &Disk, enrolments: &Enrolments, dry_run: bool) -> Result<(), Failure> {
-    enrolments.tell_others(disk);
+    enrolments.print_others(disk);
     let own = &enrolments.own;
     let Some(newest) = own.iter().rposition(|it| !it.slots.is_empty()) else {
         return Err(Failure::new(
@@ -105,7 +105,7 @@ fn name<'a>(disks: impl Iterator<Item = (&'a Disk, &'a Enrolments)>) -> Result<S
     name.ok_or_else(|| Failure::new(EX_USAGE, "no device is given"))
 }
 
-fn not_enrolled(disk: &Disk, directory: &Directory) -> Failure {
+fn not_enrolled(disk: &Disk, directory: &KeyDirectory) -> Failure {
     Failure::new(
         EX_UNAVAILABLE,
         format!(

@@ -11,7 +11,7 @@ use super::disk::Disk;
 use super::options::UnenrollOptions;
 use super::ownership::{self, Enrolments};
 use super::token::Enrolment;
-use crate::keys::Directory;
+use crate::keys::KeyDirectory;
 
 /// The kernel's list of block devices.
 const DEVICES: &str = "/sys/class/block";
@@ -22,7 +22,7 @@ pub fn run(options: &UnenrollOptions) -> Result<(), Failure> {
     let directory = options
         .dir
         .as_deref()
-        .map_or_else(Directory::default_place, Directory::new);
+        .map_or_else(KeyDirectory::default_place, KeyDirectory::new);
     // A set of which some files were removed already cannot be read, and has no key slots any more.
     let key_id = ownership::key_id(&directory, options.dry_run).unwrap_or_default();
     let mut disks = Vec::new();
@@ -35,7 +35,7 @@ pub fn run(options: &UnenrollOptions) -> Result<(), Failure> {
         own.extend(unfinished);
         let enrolments = Enrolments { own, others };
         check(&disk, &enrolments, &directory)?;
-        enrolments.tell_others(&disk);
+        enrolments.print_others(&disk);
         disks.push((disk, enrolments.own));
     }
     let step = |text: String| {
@@ -68,12 +68,12 @@ pub fn run(options: &UnenrollOptions) -> Result<(), Failure> {
         ours.iter()
             .try_for_each(|enrolment| disk.remove_token(enrolment.token))?;
     }
-    tell_the_rest(&disks, &directory);
+    print_remaining_steps(&disks, &directory);
     Ok(())
 }
 
 /// Refuses a disk that was not enrolled, and one that nothing else opens.
-fn check(disk: &Disk, enrolments: &Enrolments, directory: &Directory) -> Result<(), Failure> {
+fn check(disk: &Disk, enrolments: &Enrolments, directory: &KeyDirectory) -> Result<(), Failure> {
     enrolments_exist(disk, enrolments, directory)?;
     let ours = &enrolments.own;
     let is_ours = |slot: &u32| ours.iter().any(|it| it.slots.contains(slot));
@@ -90,12 +90,12 @@ fn check(disk: &Disk, enrolments: &Enrolments, directory: &Directory) -> Result<
 fn enrolments_exist(
     disk: &Disk,
     enrolments: &Enrolments,
-    directory: &Directory,
+    directory: &KeyDirectory,
 ) -> Result<(), Failure> {
     if !enrolments.own.is_empty() {
         return Ok(());
     }
-    enrolments.tell_others(disk);
+    enrolments.print_others(disk);
     Err(Failure::new(
         EX_UNAVAILABLE,
         format!(
@@ -127,7 +127,7 @@ fn still_enrolled(disks: &[(Disk, Vec<Enrolment>)]) -> Option<PathBuf> {
 }
 
 /// Prints the steps that are left to do elsewhere.
-fn tell_the_rest(disks: &[(Disk, Vec<Enrolment>)], directory: &Directory) {
+fn print_remaining_steps(disks: &[(Disk, Vec<Enrolment>)], directory: &KeyDirectory) {
     let mut clients: Vec<(&str, &str)> = disks
         .iter()
         .flat_map(|(_, ours)| ours)

@@ -7,7 +7,7 @@ use nightlatch_console::failure::{EX_CONFIG, EX_NOINPUT, EX_UNAVAILABLE, Failure
 use nightlatch_core::settings::machine::MachineSettings;
 
 use super::network_hooks;
-use super::plan::{Directory, FOLDER, Link, Plan, PlannedFile, Source};
+use super::plan::{FOLDER, FileSource, ImagePlan, PlannedDirectory, PlannedFile, PlannedLink};
 use super::programs::{self, CLIENT};
 use crate::accounts::Owner;
 use crate::boot_files::{self, RUNNER_CONF};
@@ -23,7 +23,7 @@ const PLUGINS: &str = "/lib/mandos/plugins.d";
 /// Folder of their helpers.
 const HELPERS: &str = "/lib/mandos/plugin-helpers";
 
-impl Plan {
+impl ImagePlan {
     /// The plan for the machine whose files are below `root`. All or nothing: without keys there is none.
     pub(crate) fn of(root: &Path) -> Result<Self, Failure> {
         let mut plan = Self::default();
@@ -45,7 +45,7 @@ impl Plan {
         programs::add(&mut plan, root, folders, PLUGINS)?;
         let client = format!("{PLUGINS}/{CLIENT}");
         if !plan.has(&client) {
-            plan.links.push(Link {
+            plan.links.push(PlannedLink {
                 path: client,
                 target: PROGRAM_PLACE.to_owned(),
             });
@@ -64,7 +64,7 @@ impl Plan {
 
 /// The links, addresses and routes that were learned, as they are, with the modules that they need. In a chroot nothing is
 /// known of the machine but this file.
-fn add_network(plan: &mut Plan, file: ConfFile, root: &Path) -> Result<(), Failure> {
+fn add_network(plan: &mut ImagePlan, file: ConfFile, root: &Path) -> Result<(), Failure> {
     for fault in &file.faults {
         plan.remark(format!("{}: {fault}", file.path.display()));
     }
@@ -74,7 +74,7 @@ fn add_network(plan: &mut Plan, file: ConfFile, root: &Path) -> Result<(), Failu
     }
     plan.files.push(PlannedFile {
         path: format!("{FOLDER}/network.conf"),
-        source: Source::Copy(file.path),
+        source: FileSource::Copy(file.path),
         mode: 0o644,
         owner: Owner::ROOT,
     });
@@ -84,8 +84,8 @@ fn add_network(plan: &mut Plan, file: ConfFile, root: &Path) -> Result<(), Failu
 /// For root alone, in the image as here: the accounts that plugins run as there are shared with others on the running
 /// system, and while the image is made its files lie where everybody can go. The client reads its keys as root before it
 /// becomes another user.
-fn add_keys(plan: &mut Plan, root: &Path) -> Result<(), Failure> {
-    let keys = keys::Directory::place_under(root);
+fn add_keys(plan: &mut ImagePlan, root: &Path) -> Result<(), Failure> {
+    let keys = keys::KeyDirectory::place_under(root);
     if !keys.holds_any() {
         let what = format!("this machine has no keys in {}", keys.path().display());
         return Err(Failure::new(EX_NOINPUT, what)
@@ -99,7 +99,7 @@ fn add_keys(plan: &mut Plan, root: &Path) -> Result<(), Failure> {
     }
     // A machine with keys that do not belong together would ask for ever.
     keys.read_set()?;
-    plan.directories.push(Directory {
+    plan.directories.push(PlannedDirectory {
         path: FOLDER.to_owned(),
         mode: 0o700,
         owner: Owner::ROOT,
@@ -111,7 +111,7 @@ fn add_keys(plan: &mut Plan, root: &Path) -> Result<(), Failure> {
         }
         plan.files.push(PlannedFile {
             path: format!("{FOLDER}/{name}"),
-            source: Source::Copy(source),
+            source: FileSource::Copy(source),
             mode: 0o400,
             owner: Owner::ROOT,
         });
@@ -120,7 +120,11 @@ fn add_keys(plan: &mut Plan, root: &Path) -> Result<(), Failure> {
 }
 
 /// The options of the client, which has tried them: at boot nobody could mend them.
-fn add_options(plan: &mut Plan, program: &Path, settings: &MachineSettings) -> Result<(), Failure> {
+fn add_options(
+    plan: &mut ImagePlan,
+    program: &Path,
+    settings: &MachineSettings,
+) -> Result<(), Failure> {
     let arguments = settings.arguments();
     if arguments.is_empty() {
         return Ok(());
@@ -136,8 +140,8 @@ fn add_options(plan: &mut Plan, program: &Path, settings: &MachineSettings) -> R
         Failure::new(EX_UNAVAILABLE, format!("cannot run {}", program.display())).because(error)
     })?;
     if !tried.status.success() {
-        let said = String::from_utf8_lossy(&tried.stderr);
-        let why = said.lines().next().unwrap_or_default().to_owned();
+        let errors = String::from_utf8_lossy(&tried.stderr);
+        let why = errors.lines().next().unwrap_or_default().to_owned();
         return Err(Failure::new(
             EX_CONFIG,
             format!("the client does not take its options: {why}"),
@@ -148,12 +152,12 @@ fn add_options(plan: &mut Plan, program: &Path, settings: &MachineSettings) -> R
     Ok(())
 }
 
-fn add_runner_options(plan: &mut Plan, root: &Path) -> Result<(), Failure> {
+fn add_runner_options(plan: &mut ImagePlan, root: &Path) -> Result<(), Failure> {
     let runner = boot_files::runner_options(root, &mut plan.remarks)?;
     if !runner.is_empty() {
         plan.files.push(PlannedFile {
             path: format!("{FOLDER}/{RUNNER_CONF}"),
-            source: Source::Text(runner),
+            source: FileSource::Text(runner),
             // It may tell plugins of others their secrets.
             mode: 0o600,
             owner: Owner::ROOT,

@@ -1,6 +1,6 @@
 //! `nightlatch image`: what goes into a boot image of this machine, shown or written.
 //!
-//! One place knows it, for every boot system: the [`Plan`]. Contents of key files are never printed.
+//! One place knows it, for every boot system: the `ImagePlan`. Contents of key files are never printed.
 
 mod gather;
 mod network_hooks;
@@ -20,9 +20,9 @@ use rustix::process::umask;
 
 pub use options::ImageOptions;
 use options::ImageVerb;
-pub(crate) use plan::{FOLDER, Plan, PlannedFile, Source};
+pub(crate) use plan::{FOLDER, FileSource, ImagePlan, PlannedFile};
 #[cfg(test)]
-pub(crate) use plan::{Link, Program};
+pub(crate) use plan::{PlannedLink, Program};
 
 /// Carries the verb out.
 pub fn run(options: &ImageOptions) -> Result<(), Failure> {
@@ -36,7 +36,7 @@ pub fn run(options: &ImageOptions) -> Result<(), Failure> {
         ImageVerb::Plan(options) => options.systemd,
         ImageVerb::Stage(options) => options.systemd,
     };
-    let mut plan = Plan::of(Path::new("/"))?;
+    let mut plan = ImagePlan::of(Path::new("/"))?;
     if systemd {
         plan.add_units();
     }

@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 
 use nightlatch_console::failure::Failure;
 
-use super::plan::{Plan, PlannedFile, Source, sayable};
+use super::plan::{FileSource, ImagePlan, PlannedFile, printable_path};
 use super::programs::{CandidateFile, first_filled};
 use crate::accounts::Owner;
 
@@ -24,7 +24,7 @@ const PLACE: &str = "/lib/mandos/network-hooks.d";
 const MAX_SAID: usize = 1 << 20;
 
 /// Adds every hook. `devices` is what hooks learn of the interfaces.
-pub(super) fn add(plan: &mut Plan, root: &Path, devices: &str) -> Result<(), Failure> {
+pub(super) fn add(plan: &mut ImagePlan, root: &Path, devices: &str) -> Result<(), Failure> {
     let found = first_filled(plan, root, FOLDERS)?;
     let found = found.into_iter().filter(|one| is_hook_name(&one.name));
     let found: Vec<CandidateFile> = found.collect();
@@ -39,11 +39,15 @@ pub(super) fn add(plan: &mut Plan, root: &Path, devices: &str) -> Result<(), Fai
             plan.remark(why);
         } else if one.is_executable() {
             for (mode, take) in [
-                ("files", file as fn(&mut Plan, &str, &str)),
+                ("files", file as fn(&mut ImagePlan, &str, &str)),
                 ("modules", module),
             ] {
-                let said = ask(plan, &one.path, mode, devices);
-                for line in said.lines().map(str::trim).filter(|line| !line.is_empty()) {
+                let output = ask(plan, &one.path, mode, devices);
+                for line in output
+                    .lines()
+                    .map(str::trim)
+                    .filter(|line| !line.is_empty())
+                {
                     take(plan, line, &one.name);
                 }
             }
@@ -52,7 +56,7 @@ pub(super) fn add(plan: &mut Plan, root: &Path, devices: &str) -> Result<(), Fai
             // As it is on the machine: it may hold the password of a wireless network.
             plan.files.push(PlannedFile {
                 path: place,
-                source: Source::Copy(one.path),
+                source: FileSource::Copy(one.path),
                 mode: one.about.mode() & 0o755,
                 owner: Owner::ROOT,
             });
@@ -67,7 +71,7 @@ fn is_hook_name(name: &str) -> bool {
 }
 
 /// Runs the hook and returns its output. A failure is a remark: without the hook the machine may still come back.
-fn ask(plan: &mut Plan, hook: &Path, mode: &str, devices: &str) -> String {
+fn ask(plan: &mut ImagePlan, hook: &Path, mode: &str, devices: &str) -> String {
     let shown = hook.display().to_string();
     let output = Command::new(hook)
         .arg(mode)
@@ -103,14 +107,14 @@ fn ask(plan: &mut Plan, hook: &Path, mode: &str, devices: &str) -> String {
 }
 
 /// `SOURCE`, or `SOURCE PLACE`.
-fn file(plan: &mut Plan, line: &str, hook: &str) {
+fn file(plan: &mut ImagePlan, line: &str, hook: &str) {
     let (source, place) = match line.split_once(char::is_whitespace) {
         Some((source, place)) => (source, place.trim()),
         None => (line, line),
     };
     let whole = |path: &str| path.starts_with('/') && !path.split('/').any(|part| part == "..");
     let source = PathBuf::from(source);
-    if !whole(line) || !whole(place) || sayable(&source).is_none() {
+    if !whole(line) || !whole(place) || printable_path(&source).is_none() {
         plan.remark(format!(
             "the network hook {hook} needs {line:?}: expected a path from /"
         ));
@@ -124,7 +128,7 @@ fn file(plan: &mut Plan, line: &str, hook: &str) {
     }
 }
 
-fn module(plan: &mut Plan, line: &str, hook: &str) {
+fn module(plan: &mut ImagePlan, line: &str, hook: &str) {
     let named = |b: u8| b.is_ascii_alphanumeric() || b == b'_' || b == b'-';
     match line.bytes().all(named) && !line.starts_with('-') {
         true => plan.add_module(line),

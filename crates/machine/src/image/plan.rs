@@ -9,12 +9,12 @@ pub(crate) const FOLDER: &str = "/conf/conf.d/nightlatch";
 
 /// Our part of a boot image.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub(crate) struct Plan {
+pub(crate) struct ImagePlan {
     /// Folders that need a mode or an owner of their own, outer ones first.
-    pub(crate) directories: Vec<Directory>,
+    pub(crate) directories: Vec<PlannedDirectory>,
     /// Files that are written as they are.
     pub(crate) files: Vec<PlannedFile>,
-    pub(crate) links: Vec<Link>,
+    pub(crate) links: Vec<PlannedLink>,
     /// Programs, to be copied with the shared libraries they need.
     pub(crate) programs: Vec<Program>,
     /// Kernel modules to be loaded before the network is used.
@@ -24,7 +24,7 @@ pub(crate) struct Plan {
 }
 
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(crate) struct Directory {
+pub(crate) struct PlannedDirectory {
     /// Absolute path in the image.
     pub(crate) path: String,
     pub(crate) mode: u32,
@@ -35,14 +35,14 @@ pub(crate) struct Directory {
 pub(crate) struct PlannedFile {
     /// Absolute path in the image.
     pub(crate) path: String,
-    pub(crate) source: Source,
+    pub(crate) source: FileSource,
     pub(crate) mode: u32,
     pub(crate) owner: Owner,
 }
 
 /// The content of a file.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(crate) enum Source {
+pub(crate) enum FileSource {
     /// The same as in this file of the machine.
     Copy(PathBuf),
     /// A text made for the image. Never a key.
@@ -51,7 +51,7 @@ pub(crate) enum Source {
 
 /// A symbolic link.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(crate) struct Link {
+pub(crate) struct PlannedLink {
     /// Absolute path in the image.
     pub(crate) path: String,
     pub(crate) target: String,
@@ -66,12 +66,12 @@ pub(crate) struct Program {
     pub(crate) source: PathBuf,
 }
 
-impl Plan {
+impl ImagePlan {
     /// Adds a text of ours, for everybody in the image to read, in [`FOLDER`].
     pub(crate) fn add_text(&mut self, name: &str, text: String) {
         self.files.push(PlannedFile {
             path: format!("{FOLDER}/{name}"),
-            source: Source::Text(text),
+            source: FileSource::Text(text),
             mode: 0o644,
             owner: Owner::ROOT,
         });
@@ -79,7 +79,7 @@ impl Plan {
 
     /// Adds a folder of root's.
     pub(crate) fn add_directory(&mut self, path: &str, mode: u32) {
-        self.directories.push(Directory {
+        self.directories.push(PlannedDirectory {
             path: path.to_owned(),
             mode,
             owner: Owner::ROOT,
@@ -114,7 +114,7 @@ impl Plan {
 }
 
 /// A path of the machine as a path of the image, where it can be said in a line to a shell's script.
-pub(crate) fn sayable(path: &Path) -> Option<&str> {
+pub(crate) fn printable_path(path: &Path) -> Option<&str> {
     path.to_str()
         .filter(|path| !path.contains(char::is_control))
 }

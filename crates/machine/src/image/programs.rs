@@ -6,7 +6,7 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use super::plan::{Plan, sayable};
+use super::plan::{ImagePlan, printable_path};
 use nightlatch_console::failure::{EX_IOERR, Failure};
 use nightlatch_sys::trusted::Executable;
 
@@ -39,7 +39,7 @@ impl CandidateFile {
 /// The files of the first of `folders` (below `root`) that has any, in the order of their names. A
 /// folder of Mandos's is remarked on.
 pub(super) fn first_filled(
-    plan: &mut Plan,
+    plan: &mut ImagePlan,
     root: &Path,
     folders: [&str; 2],
 ) -> Result<Vec<CandidateFile>, Failure> {
@@ -55,7 +55,7 @@ pub(super) fn first_filled(
     Ok(others)
 }
 
-fn files(plan: &mut Plan, folder: &Path) -> Result<Vec<CandidateFile>, Failure> {
+fn files(plan: &mut ImagePlan, folder: &Path) -> Result<Vec<CandidateFile>, Failure> {
     let failed =
         |error| Failure::new(EX_IOERR, format!("cannot read {}", folder.display())).because(error);
     let entries = match fs::read_dir(folder) {
@@ -68,7 +68,7 @@ fn files(plan: &mut Plan, folder: &Path) -> Result<Vec<CandidateFile>, Failure> 
     let mut found = Vec::new();
     for name in names {
         let path = folder.join(&name);
-        let Some(name) = sayable(Path::new(&name)) else {
+        let Some(name) = printable_path(Path::new(&name)) else {
             plan.remark(format!("left out {path:?}: expected a name that is text"));
             continue;
         };
@@ -94,7 +94,7 @@ fn is_kept(name: &str) -> bool {
 
 /// Adds the plugins of the administrator, or their helpers, to the folder `place` of the image.
 pub(super) fn add(
-    plan: &mut Plan,
+    plan: &mut ImagePlan,
     root: &Path,
     folders: [&str; 2],
     place: &str,

@@ -6,14 +6,14 @@ use nightlatch_console::output::json;
 use nightlatch_console::output::table::{Cell, render};
 use serde::Serialize;
 
-use super::plan::{Plan, Source};
+use super::plan::{FileSource, ImagePlan};
 use crate::accounts::Owner;
 
 /// Shown as the source of what was made for the image.
 const MADE: &str = "(made for the image)";
 
 /// A table of all that goes in.
-pub(super) fn people(plan: &Plan, coloured: bool) -> String {
+pub(super) fn people(plan: &ImagePlan, coloured: bool) -> String {
     let mut rows = Vec::new();
     for directory in &plan.directories {
         let path = format!("{}/", directory.path);
@@ -21,8 +21,8 @@ pub(super) fn people(plan: &Plan, coloured: bool) -> String {
     }
     for file in &plan.files {
         let source = match &file.source {
-            Source::Copy(source) => source.display().to_string(),
-            Source::Text(_) => MADE.to_owned(),
+            FileSource::Copy(source) => source.display().to_string(),
+            FileSource::Text(_) => MADE.to_owned(),
         };
         rows.push(row(&file.path, &mode(file.mode), file.owner, &source));
     }
@@ -64,7 +64,7 @@ fn mode(mode: u32) -> String {
 
 /// Lines for the hook of a boot system, which adds these with its own tools: `module NAME`, `program SOURCE PLACE`,
 /// separated by tabs.
-pub(super) fn shell(plan: &Plan) -> String {
+pub(super) fn shell(plan: &ImagePlan) -> String {
     let modules = plan.modules.iter().map(|name| format!("module\t{name}\n"));
     let programs = plan.programs.iter().map(|program| {
         let source = program.source.display();
@@ -75,7 +75,7 @@ pub(super) fn shell(plan: &Plan) -> String {
 
 /// One thing in the image. Keys may be added, never changed.
 #[derive(Serialize)]
-struct Entry {
+struct PlanEntry {
     path: String,
     kind: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -92,15 +92,15 @@ struct Entry {
 }
 
 #[derive(Serialize)]
-struct Whole<'p> {
-    entries: Vec<Entry>,
+struct PlanDocument<'p> {
+    entries: Vec<PlanEntry>,
     modules: &'p [String],
     remarks: &'p [String],
 }
 
 /// The same as JSON.
-pub(super) fn json(plan: &Plan) -> Result<String, Failure> {
-    let entry = |kind, path: &str| Entry {
+pub(super) fn json(plan: &ImagePlan) -> Result<String, Failure> {
+    let entry = |kind, path: &str| PlanEntry {
         path: path.to_owned(),
         kind,
         mode: None,
@@ -109,7 +109,7 @@ pub(super) fn json(plan: &Plan) -> Result<String, Failure> {
         source: None,
         target: None,
     };
-    let owned = |entry: Entry, bits: u32, owner: Owner| Entry {
+    let owned = |entry: PlanEntry, bits: u32, owner: Owner| PlanEntry {
         mode: Some(mode(bits)),
         user: Some(owner.user),
         group: Some(owner.group),
@@ -119,28 +119,28 @@ pub(super) fn json(plan: &Plan) -> Result<String, Failure> {
         .directories
         .iter()
         .map(|one| owned(entry("directory", &one.path), one.mode, one.owner));
-    let files = plan.files.iter().map(|one| Entry {
+    let files = plan.files.iter().map(|one| PlanEntry {
         source: match &one.source {
-            Source::Copy(source) => Some(source.display().to_string()),
-            Source::Text(_) => None,
+            FileSource::Copy(source) => Some(source.display().to_string()),
+            FileSource::Text(_) => None,
         },
         ..owned(entry("file", &one.path), one.mode, one.owner)
     });
-    let links = plan.links.iter().map(|one| Entry {
+    let links = plan.links.iter().map(|one| PlanEntry {
         target: Some(one.target.clone()),
         ..entry("link", &one.path)
     });
-    let programs = plan.programs.iter().map(|one| Entry {
+    let programs = plan.programs.iter().map(|one| PlanEntry {
         source: Some(one.source.display().to_string()),
         ..entry("program", &one.path)
     });
-    let mut entries: Vec<Entry> = directories
+    let mut entries: Vec<PlanEntry> = directories
         .chain(files)
         .chain(links)
         .chain(programs)
         .collect();
     entries.sort_by(|a, b| a.path.cmp(&b.path));
-    json::text(&Whole {
+    json::text(&PlanDocument {
         entries,
         modules: &plan.modules,
         remarks: &plan.remarks,

@@ -16,7 +16,7 @@ use rustix::fs::{
 };
 use rustix::io::Errno;
 
-use super::plan::{Directory, Link, Plan, PlannedFile, Source};
+use super::plan::{FileSource, ImagePlan, PlannedDirectory, PlannedFile, PlannedLink};
 use crate::accounts::Owner;
 
 /// The mode of folders that the plan does not speak of.
@@ -27,7 +27,7 @@ const PART: usize = 1 << 20;
 
 /// Writes everything of the plan that needs no tool of the boot system. The modes are those of the plan, less
 /// the umask.
-pub(super) fn write(plan: &Plan, folder: &Path) -> Result<(), Failure> {
+pub(super) fn write(plan: &ImagePlan, folder: &Path) -> Result<(), Failure> {
     let failed = |what: &str, error: io::Error| {
         let failure = Failure::new(
             EX_CANTCREAT,
@@ -88,7 +88,7 @@ impl Tree {
         Ok(opened(path)?)
     }
 
-    fn directory(&self, one: &Directory) -> io::Result<()> {
+    fn directory(&self, one: &PlannedDirectory) -> io::Result<()> {
         let (parent, name) = split(&one.path)?;
         let parent = self.folder(parent)?;
         let mode = Mode::from_raw_mode(one.mode);
@@ -108,8 +108,8 @@ impl Tree {
 
     fn file(&self, one: &PlannedFile) -> io::Result<()> {
         let source = match &one.source {
-            Source::Copy(source) => Some(File::open(source)?),
-            Source::Text(_) => None,
+            FileSource::Copy(source) => Some(File::open(source)?),
+            FileSource::Text(_) => None,
         };
         let (parent, name) = split(&one.path)?;
         let parent = self.folder(parent)?;
@@ -119,13 +119,13 @@ impl Tree {
         let (user, group) = ids(one.owner);
         fchown(&file, user, group)?;
         match (&one.source, source) {
-            (Source::Text(text), _) => File::from(file).write_all(text.as_bytes()),
-            (Source::Copy(_), Some(source)) => copy(&file, &source),
-            (Source::Copy(_), None) => Ok(()),
+            (FileSource::Text(text), _) => File::from(file).write_all(text.as_bytes()),
+            (FileSource::Copy(_), Some(source)) => copy(&file, &source),
+            (FileSource::Copy(_), None) => Ok(()),
         }
     }
 
-    fn link(&self, one: &Link) -> io::Result<()> {
+    fn link(&self, one: &PlannedLink) -> io::Result<()> {
         let (parent, name) = split(&one.path)?;
         let parent = self.folder(parent)?;
         remove(&parent, name)?;

@@ -32,7 +32,7 @@ fn machine(keys: &str) -> TempDir {
         tls: RawKeyKind::Ed25519,
         created: Wall::from_unix_micros(0),
     };
-    keys::Directory::new(&keys)
+    keys::KeyDirectory::new(&keys)
         .make(&new, Existing::Refuse)
         .unwrap();
     root
@@ -58,7 +58,7 @@ fn script(root: &Path, path: &str, text: &str) {
     fs::remove_file(root.join(format!("{path}.new"))).unwrap();
 }
 
-fn paths(plan: &Plan) -> Vec<&str> {
+fn paths(plan: &ImagePlan) -> Vec<&str> {
     let files = plan.files.iter().map(|one| one.path.as_str());
     let links = plan.links.iter().map(|one| one.path.as_str());
     let programs = plan.programs.iter().map(|one| one.path.as_str());
@@ -66,12 +66,12 @@ fn paths(plan: &Plan) -> Vec<&str> {
 }
 
 /// The text of a file that was made for the image.
-fn made<'p>(plan: &'p Plan, name: &str) -> &'p str {
+fn made<'p>(plan: &'p ImagePlan, name: &str) -> &'p str {
     let path = format!("{FOLDER}/{name}");
     let file = plan.files.iter().find(|file| file.path == path).unwrap();
     match &file.source {
-        Source::Text(text) => text,
-        Source::Copy(_) => panic!("{name} is a copy"),
+        FileSource::Text(text) => text,
+        FileSource::Copy(_) => panic!("{name} is a copy"),
     }
 }
 
@@ -94,7 +94,7 @@ fn a_machine_without_settings_has_its_keys_and_one_program_in_the_image() {
             "secret",
         );
     }
-    let plan = Plan::of(root.path()).unwrap();
+    let plan = ImagePlan::of(root.path()).unwrap();
     assert_eq!(
         paths(&plan),
         [
@@ -117,7 +117,7 @@ fn a_machine_without_settings_has_its_keys_and_one_program_in_the_image() {
 #[test]
 fn a_machine_without_keys_is_told_how_to_get_them() {
     let root = tempfile::tempdir().unwrap();
-    let failure = Plan::of(root.path()).unwrap_err();
+    let failure = ImagePlan::of(root.path()).unwrap_err();
     assert_eq!(failure.exit(), EX_NOINPUT);
     let text = failure.to_string();
     assert!(text.starts_with("this machine has no keys in "), "{text}");
@@ -128,7 +128,7 @@ fn keys_of_two_machines_are_refused() {
     let (root, other) = (machine(KEYS), machine(KEYS));
     let key = "etc/nightlatch/keys/tls-pubkey.pem";
     fs::copy(other.path().join(key), root.path().join(key)).unwrap();
-    assert!(Plan::of(root.path()).is_err());
+    assert!(ImagePlan::of(root.path()).is_err());
 }
 
 #[test]
@@ -152,7 +152,7 @@ fn what_mandos_has_is_taken_where_we_have_none_and_said_so() {
         "_mandos:x:105:110::/:/bin/false\n",
     );
     fs::create_dir_all(path.join("etc/nightlatch/plugins.d")).unwrap();
-    let plan = Plan::of(path).unwrap();
+    let plan = ImagePlan::of(path).unwrap();
     let paths = paths(&plan);
     assert!(paths.contains(&"/lib/mandos/plugins.d/own"));
     assert!(paths.contains(&"/lib/mandos/plugin-helpers/help"));
@@ -177,7 +177,7 @@ fn settings_become_options_of_the_client() {
     let root = machine(KEYS);
     let text = "[client]\nconnect = 192.0.2.1:47\ninterface = eth0\noptions = --retry=5\nfoo = 1\n";
     write(root.path(), CLIENT_CONF, 0o644, text);
-    let plan = Plan::of(root.path()).unwrap();
+    let plan = ImagePlan::of(root.path()).unwrap();
     assert_eq!(
         made(&plan, "client.options"),
         "--connect=192.0.2.1:47\n--interface=eth0\n--retry=5\n"
@@ -188,7 +188,7 @@ fn settings_become_options_of_the_client() {
         "[client]\noptions = --nonsense\n",
     )
     .unwrap();
-    let failure = Plan::of(root.path()).unwrap_err();
+    let failure = ImagePlan::of(root.path()).unwrap_err();
     assert_eq!(failure.exit(), EX_CONFIG);
     assert!(failure.to_string().ends_with("unknown"));
 }
@@ -208,11 +208,11 @@ fn the_learned_network_goes_along_as_it_is_and_names_mean_what_a_boot_has() {
         0o644,
         "network: {vlans: {x: {id: 1, link: eth9}}}",
     );
-    let plan = Plan::of(root.path()).unwrap();
+    let plan = ImagePlan::of(root.path()).unwrap();
     let place = format!("{FOLDER}/network.conf");
     let file = plan.files.iter().find(|file| file.path == place).unwrap();
     let source = root.path().join("etc/nightlatch/network.conf");
-    assert_eq!(file.source, Source::Copy(source));
+    assert_eq!(file.source, FileSource::Copy(source));
     assert_eq!((file.mode, file.owner), (0o644, Owner::ROOT));
     assert_eq!(plan.modules, ["ipv6", "8021q"]);
     assert_eq!(
@@ -225,7 +225,7 @@ fn the_learned_network_goes_along_as_it_is_and_names_mean_what_a_boot_has() {
         plan.remarks
     );
     fs::write(root.path().join(CLIENT_CONF), "[client]\nnetwork = no\n").unwrap();
-    assert!(!paths(&Plan::of(root.path()).unwrap()).contains(&place.as_str()));
+    assert!(!paths(&ImagePlan::of(root.path()).unwrap()).contains(&place.as_str()));
 }
 
 #[test]
@@ -240,7 +240,7 @@ fn a_network_hook_brings_its_files_and_modules() {
     );
     write(root.path(), &format!("{hooks}/wireless.conf"), 0o600, "psk");
     write(root.path(), &format!("{hooks}/no hook"), 0o755, "");
-    let plan = Plan::of(root.path()).unwrap();
+    let plan = ImagePlan::of(root.path()).unwrap();
     let programs: Vec<&str> = plan.programs.iter().map(|one| one.path.as_str()).collect();
     assert_eq!(
         programs,
@@ -261,13 +261,13 @@ fn a_network_hook_brings_its_files_and_modules() {
 fn a_faulty_file_of_settings_is_refused() {
     let root = machine(KEYS);
     write(root.path(), CLIENT_CONF, 0o644, "[client]\nconnect = x\n");
-    assert_eq!(Plan::of(root.path()).unwrap_err().exit(), EX_CONFIG);
+    assert_eq!(ImagePlan::of(root.path()).unwrap_err().exit(), EX_CONFIG);
 }
 
 #[test]
 fn no_key_is_ever_shown() {
     let root = machine(KEYS);
-    let plan = Plan::of(root.path()).unwrap();
+    let plan = ImagePlan::of(root.path()).unwrap();
     let key = fs::read_to_string(root.path().join(KEYS).join("tls-privkey.pem")).unwrap();
     let secret = key.lines().nth(1).unwrap();
     for shown in [
@@ -285,7 +285,7 @@ fn no_account_but_root_owns_a_key_whatever_accounts_there_are() {
     for accounts in ["", "_mandos:x:105:110::/:\n", "_nightlatch:x:106:111::/:\n"] {
         let root = machine(KEYS);
         write(root.path(), "etc/passwd", 0o644, accounts);
-        let plan = Plan::of(root.path()).unwrap();
+        let plan = ImagePlan::of(root.path()).unwrap();
         let folder = plan
             .directories
             .iter()
@@ -303,7 +303,7 @@ fn a_folder_that_is_there_already_becomes_what_the_plan_says_and_a_link_is_refus
         return;
     }
     let root = machine(KEYS);
-    let plan = Plan::of(root.path()).unwrap();
+    let plan = ImagePlan::of(root.path()).unwrap();
     let image = tempfile::tempdir().unwrap();
     let folder = image.path().join("conf/conf.d/nightlatch");
     fs::create_dir_all(&folder).unwrap();
@@ -339,7 +339,7 @@ fn what_is_staged_has_its_modes_and_stays_within_its_folder() {
         0o644,
         "[client]\nconnect = 192.0.2.1:47\n",
     );
-    let plan = Plan::of(root.path()).unwrap();
+    let plan = ImagePlan::of(root.path()).unwrap();
     let image = tempfile::tempdir().unwrap();
     let image = image.path();
     fs::create_dir_all(image.join("usr/lib")).unwrap();

@@ -1,6 +1,6 @@
 //! Units for an image that has systemd in it, the same under dracut and mkinitcpio.
 
-use super::plan::{Link, Plan, PlannedFile, Source};
+use super::plan::{FileSource, ImagePlan, PlannedFile, PlannedLink};
 use crate::accounts::Owner;
 
 const FOLDER: &str = "/usr/lib/systemd/system";
@@ -20,18 +20,18 @@ const UNITS: [(&str, &str); 2] = [
     ),
 ];
 
-impl Plan {
+impl ImagePlan {
     /// Adds the units, and lets systemd start them.
     pub(crate) fn add_units(&mut self) {
         for (name, text) in UNITS {
             self.files.push(PlannedFile {
                 path: format!("{FOLDER}/{name}"),
-                source: Source::Text(text.to_owned()),
+                source: FileSource::Text(text.to_owned()),
                 mode: 0o644,
                 owner: Owner::ROOT,
             });
         }
-        self.links.push(Link {
+        self.links.push(PlannedLink {
             path: format!("{FOLDER}/sysinit.target.wants/{PATH}"),
             target: format!("../{PATH}"),
         });

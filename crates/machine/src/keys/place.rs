@@ -11,9 +11,9 @@ const MANDOS: [&str; 2] = ["etc/keys/mandos", "etc/mandos/keys"];
 
 /// The directory of a client's keys. It need not exist yet.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Directory(PathBuf);
+pub struct KeyDirectory(PathBuf);
 
-impl Directory {
+impl KeyDirectory {
     /// The directory at `path`.
     pub fn new(path: &Path) -> Self {
         Self(path.to_owned())
@@ -62,7 +62,7 @@ mod tests {
     fn keys_of_mandos_are_found_where_we_have_none() {
         let root = tempfile::tempdir().unwrap();
         let root = root.path();
-        let chosen = || Directory::place_under(root);
+        let chosen = || KeyDirectory::place_under(root);
         for place in MANDOS {
             std::fs::create_dir_all(root.join(place)).unwrap();
         }

@@ -9,7 +9,7 @@ use std::path::Path;
 use nightlatch_console::failure::{EX_CANTCREAT, Failure};
 use nightlatch_core::key_id::KeyId;
 
-use super::Directory;
+use super::KeyDirectory;
 
 /// Name of the file.
 pub(crate) const TRUSTED: &str = "trusted-servers";
@@ -19,7 +19,7 @@ const NEW: &str = ".trusted-servers.new";
 
 const HEAD: &str = "# Key ids of the servers that this machine believes, one a line.\n";
 
-impl Directory {
+impl KeyDirectory {
     /// Adds those of `servers` that are not there yet; the rest of the file stays as it is.
     pub(crate) fn trust(&self, servers: &[KeyId]) -> Result<(), Failure> {
         if servers.is_empty() {
@@ -80,7 +80,7 @@ mod tests {
     #[test]
     fn servers_are_added_once_and_comments_stay() {
         let temporary = tempfile::tempdir().unwrap();
-        let directory = Directory::new(temporary.path());
+        let directory = KeyDirectory::new(temporary.path());
         let server = |byte| KeyId::from_bytes([byte; 32]).unwrap();
         directory.trust(&[server(1)]).unwrap();
         let file = temporary.path().join(TRUSTED);

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use nightlatch_console::failure::{EX_CANTCREAT, EX_UNAVAILABLE, Failure, note};
 use rustix::fs::{FlockOperation, OFlags, flock};
 
-use super::{Directory, FILES, PUBLIC, TLS_PUBLIC};
+use super::{FILES, KeyDirectory, PUBLIC, TLS_PUBLIC};
 
 /// Files that may be incomplete: thrown away by whoever finds them.
 const PARTIAL: &str = ".new-keys.partial";
@@ -38,11 +38,11 @@ impl Existing {
 
 /// The only one that writes in a directory of keys, until dropped.
 pub(super) struct Writer<'a> {
-    directory: &'a Directory,
+    directory: &'a KeyDirectory,
     handle: File,
 }
 
-impl Directory {
+impl KeyDirectory {
     /// Makes the directory when it is missing (0700), locks it, and finishes what a crash left.
     pub(super) fn writer(&self) -> Result<Writer<'_>, Failure> {
         let failed = |what: &str, error: io::Error| {
@@ -79,7 +79,7 @@ impl Directory {
     }
 }
 
-impl Directory {
+impl KeyDirectory {
     /// Removes every key file there is; private ones are overwritten first. May be cut short and called again.
     pub(crate) fn remove_keys(&self) -> Result<(), Failure> {
         let writer = self.writer()?;

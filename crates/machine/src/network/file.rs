@@ -46,8 +46,8 @@ impl ConfFile {
             Err(error) => return Err(failed(error)),
         };
         if bytes.len() > MAX_BYTES {
-            let said = format!("it is too large, expected at most {MAX_BYTES} bytes");
-            return Err(failed(io::Error::new(io::ErrorKind::FileTooLarge, said)));
+            let message = format!("it is too large, expected at most {MAX_BYTES} bytes");
+            return Err(failed(io::Error::new(io::ErrorKind::FileTooLarge, message)));
         }
         let text = String::from_utf8_lossy(&bytes).into_owned();
         let (definition, faults) = Definition::recover(&text);

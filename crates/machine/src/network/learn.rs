@@ -31,7 +31,7 @@ pub(super) fn run(options: &NetworkOptions) -> Result<(), Failure> {
     let old = ConfFile::read(root)?;
     if options.dry_run {
         if let Some(old) = &old {
-            now.tell(&now.differences(old), old);
+            now.print_differences(&now.differences(old), old);
         }
         return output::print(&text);
     }
@@ -129,7 +129,7 @@ impl LearnedNetwork {
     }
 
     /// Says what differs.
-    fn tell(&self, differences: &[LinkDifference], old: &ConfFile) {
+    fn print_differences(&self, differences: &[LinkDifference], old: &ConfFile) {
         let path = old.path.display();
         for fault in &old.faults {
             note(format_args!("{path}: {fault}"));
@@ -147,7 +147,7 @@ impl LearnedNetwork {
                 note(format_args!("{path} says what the running system has"));
                 return Ok(());
             }
-            self.tell(&differences, &old);
+            self.print_differences(&differences, &old);
             if old.is_edited() && !force {
                 return Err(Failure::new(
                     EX_CANTCREAT,

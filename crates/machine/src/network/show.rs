@@ -24,7 +24,7 @@ const WAIT: Duration = Duration::from_secs(2);
 
 /// `network --json`. Keys may be added, never changed.
 #[derive(Serialize)]
-struct Document<'p> {
+struct NetworkDocument<'p> {
     /// True when the image gets it: `network` of client.conf(5).
     enabled: bool,
     /// Path of network.conf; none when it does not exist.
@@ -32,7 +32,7 @@ struct Document<'p> {
     /// True when it was edited since.
     edited: bool,
     interfaces: &'p [String],
-    links: Vec<Row>,
+    links: Vec<LinkRow>,
     modules: &'p [String],
     /// True when the running system was looked at.
     compared: bool,
@@ -42,7 +42,7 @@ struct Document<'p> {
 }
 
 #[derive(Serialize)]
-struct Row {
+struct LinkRow {
     name: String,
     kind: &'static str,
     what: String,
@@ -60,7 +60,7 @@ struct Differs {
 }
 
 /// The data for both outputs.
-struct View {
+struct NetworkView {
     file: Option<ConfFile>,
     definition: Definition,
     /// None where the running system is another one.
@@ -78,7 +78,7 @@ pub(super) fn run(settings: &MachineSettings, options: &NetworkOptions) -> Resul
         }
         return output::print(text.map_or("", |file| file.text.as_str()));
     }
-    let view = View::of(file, settings, &options.root)?;
+    let view = NetworkView::of(file, settings, &options.root)?;
     let settings = at_boot(settings, &view.definition);
     if options.json {
         return output::print(&json::text(&view.document(&settings))?);
@@ -106,7 +106,7 @@ fn nothing(settings: &MachineSettings, root: &Path) -> &'static str {
     }
 }
 
-impl View {
+impl NetworkView {
     fn of(
         file: Option<ConfFile>,
         settings: &MachineSettings,
@@ -140,10 +140,10 @@ impl View {
         })
     }
 
-    fn document<'v>(&'v self, settings: &'v MachineSettings) -> Document<'v> {
+    fn document<'v>(&'v self, settings: &'v MachineSettings) -> NetworkDocument<'v> {
         let differences = self.differences.iter().flatten();
         let file = self.file.as_ref();
-        Document {
+        NetworkDocument {
             enabled: settings.network,
             file: file.map(|file| file.path.display().to_string()),
             edited: file.is_some_and(ConfFile::is_edited),
@@ -227,9 +227,9 @@ impl View {
     }
 }
 
-fn row(link: &Link) -> Row {
+fn row(link: &Link) -> LinkRow {
     let names = |names: &[LinkName]| names.iter().map(LinkName::to_string).collect();
-    Row {
+    LinkRow {
         name: link.name.to_string(),
         kind: kind(link),
         what: what(link),

@@ -65,7 +65,7 @@ impl Ways {
         let looked: Vec<_> = thread::scope(|scope| {
             let running: Vec<_> = targets
                 .iter()
-                .map(|target| scope.spawn(move || look(target, links, wait)))
+                .map(|target| scope.spawn(move || resolve_target(target, links, wait)))
                 .collect();
             running.into_iter().map(|one| one.join()).collect()
         });
@@ -91,7 +91,7 @@ impl Ways {
 
     fn of_target(
         target: &Target,
-        (target_now, answering): Looked,
+        (target_now, answering): ResolvedTarget,
         snapshot: &Snapshot,
     ) -> Result<Self, Failure> {
         let mut ways = Self {
@@ -211,9 +211,9 @@ impl Ways {
 
 /// The addresses of a server now, and the links on which it answers where it has a link-local address and
 /// no interface is named.
-type Looked = (BootTarget, Vec<u32>);
+type ResolvedTarget = (BootTarget, Vec<u32>);
 
-fn look(target: &Target, links: &[&KernelLink], wait: Duration) -> Looked {
+fn resolve_target(target: &Target, links: &[&KernelLink], wait: Duration) -> ResolvedTarget {
     let target_now = boot_targets(target);
     let answering = match &target_now {
         BootTarget::LinkLocal(ip, None) => links

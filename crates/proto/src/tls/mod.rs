@@ -33,7 +33,7 @@ use crate::priority::Priority;
 /// machine then learns, by the proven key, which addresses are one server, and asks it once.
 const WAITS_TO_BE_ASKED: &[u8] = b"nightlatch-asks/1";
 
-/// The application data by which a machine asks, where both sides agreed on [`WAITS_TO_BE_ASKED`].
+/// The application data by which a machine asks, where both sides agreed on `WAITS_TO_BE_ASKED`.
 pub const ASK: [u8; 1] = *b"?";
 
 /// A peer that has proved, in a completed handshake, that it holds the private key of this key id.

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use nightlatch_core::alarm_queue::{AlarmQueue, QueuedAlarm};
-use nightlatch_core::record::Entry;
+use nightlatch_core::record::RecordEntry;
 use nightlatch_sys::clock;
 use nightlatch_sys::process::kill_group;
 use tokio::io::AsyncWriteExt;
@@ -56,7 +56,7 @@ impl AlarmCommand {
     }
 
     /// Runs the command for `entry`, which calls for a person; `kind` tells it from others about the client.
-    pub(crate) fn tell(&self, kind: &'static str, entry: &Entry) {
+    pub(crate) fn enqueue(&self, kind: &'static str, entry: &RecordEntry) {
         let record = Arc::clone(&entry.text);
         self.queue.lock().push(entry.client.as_ref(), kind, record);
         self.queue.pushed.notify_one();
@@ -87,7 +87,7 @@ impl Queue {
                 (waiting.pop(now), waiting.next_due(now))
             };
             if let Some(message) = message {
-                return told(&message);
+                return with_repeats(&message);
             }
             let pause = async {
                 match due {
@@ -109,7 +109,7 @@ impl Queue {
 }
 
 /// The record, with the number of its repeats as one more key.
-fn told(message: &QueuedAlarm<Arc<str>>) -> String {
+fn with_repeats(message: &QueuedAlarm<Arc<str>>) -> String {
     match message.first.strip_suffix('}') {
         Some(open) if message.repeats > 0 => format!("{open},\"repeats\":{}}}", message.repeats),
         _ => message.first.as_ref().to_owned(),
@@ -118,7 +118,7 @@ fn told(message: &QueuedAlarm<Arc<str>>) -> String {
 
 /// Why a person may not have been told.
 #[derive(Debug, thiserror::Error)]
-enum Fault {
+enum AlarmCommandError {
     #[error("it cannot be run: {0}")]
     Start(#[source] io::Error),
     #[error("it did not end within {} seconds and was killed", .0.as_secs())]
@@ -127,7 +127,7 @@ enum Fault {
     Status(std::process::ExitStatus),
 }
 
-async fn run(command: &str, record: &str, limit: Duration) -> Result<(), Fault> {
+async fn run(command: &str, record: &str, limit: Duration) -> Result<(), AlarmCommandError> {
     let mut child = Command::new("/bin/sh")
         .args(["-c", command])
         .current_dir("/")
@@ -137,7 +137,7 @@ async fn run(command: &str, record: &str, limit: Duration) -> Result<(), Fault> 
         .process_group(0)
         .kill_on_drop(true)
         .spawn()
-        .map_err(Fault::Start)?;
+        .map_err(AlarmCommandError::Start)?;
     let leader = child.id().unwrap_or_default();
     let input = child.stdin.take();
     let fed_and_ended = async {
@@ -151,10 +151,10 @@ async fn run(command: &str, record: &str, limit: Duration) -> Result<(), Fault> 
     // What it left behind ends with it.
     let _ = kill_group(leader);
     match ended {
-        Err(_) => Err(Fault::Late(limit)),
-        Ok(Err(error)) => Err(Fault::Start(error)),
+        Err(_) => Err(AlarmCommandError::Late(limit)),
+        Ok(Err(error)) => Err(AlarmCommandError::Start(error)),
         Ok(Ok(status)) if status.success() => Ok(()),
-        Ok(Ok(status)) => Err(Fault::Status(status)),
+        Ok(Ok(status)) => Err(AlarmCommandError::Status(status)),
     }
 }
 
@@ -170,19 +170,22 @@ mod tests {
         let read = "test \"$(cat)\" = '{}'";
         assert!(run(read, "{}", PATIENCE).await.is_ok());
         let other = run(read, "[]", PATIENCE).await;
-        assert!(matches!(other, Err(Fault::Status(_))), "{other:?}");
+        assert!(
+            matches!(other, Err(AlarmCommandError::Status(_))),
+            "{other:?}"
+        );
         // One that reads nothing of much is no trouble.
         assert!(run("true", &"x".repeat(1 << 20), PATIENCE).await.is_ok());
     }
 
     #[test]
     fn repeats_are_a_key_of_the_record() {
-        let told = |repeats| {
+        let with_repeats = |repeats| {
             let first = Arc::from(r#"{"kind":"alarm"}"#);
-            told(&QueuedAlarm { first, repeats })
+            with_repeats(&QueuedAlarm { first, repeats })
         };
-        assert_eq!(told(0), r#"{"kind":"alarm"}"#);
-        assert_eq!(told(7), r#"{"kind":"alarm","repeats":7}"#);
+        assert_eq!(with_repeats(0), r#"{"kind":"alarm"}"#);
+        assert_eq!(with_repeats(7), r#"{"kind":"alarm","repeats":7}"#);
     }
 
     #[tokio::test]
@@ -196,7 +199,7 @@ mod tests {
         let ended = tokio::task::spawn_blocking(move || std::fs::read(reader));
         let command = format!("exec 3> {}; sleep 1000 & sleep 1000", pipe.display());
         let late = run(&command, "{}", MOMENT).await;
-        assert!(matches!(late, Err(Fault::Late(_))), "{late:?}");
+        assert!(matches!(late, Err(AlarmCommandError::Late(_))), "{late:?}");
         timeout(PATIENCE, ended).await.unwrap().unwrap().unwrap();
     }
 }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use nightlatch_core::calendar::DateTime;
 use nightlatch_core::event::{Alarm, RecordContent};
 use nightlatch_core::name::ClientName;
-use nightlatch_core::record::Entry;
+use nightlatch_core::record::RecordEntry;
 use nightlatch_core::time::Wall;
 use serde::Serialize;
 
@@ -49,7 +49,7 @@ pub(crate) struct Context<'a> {
 
 /// An entry's text.
 #[derive(Serialize, Default)]
-struct Text<'a> {
+struct RecordText<'a> {
     time: String,
     kind: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -76,7 +76,7 @@ struct Text<'a> {
 }
 
 /// The entry that says this.
-pub(crate) fn entry(content: RecordContent, context: Context<'_>) -> Entry {
+pub(crate) fn entry(content: RecordContent, context: Context<'_>) -> RecordEntry {
     let Context {
         time,
         client,
@@ -84,7 +84,7 @@ pub(crate) fn entry(content: RecordContent, context: Context<'_>) -> Entry {
         who,
     } = context;
     let alarm = content.is_alarm();
-    let text = Text {
+    let text = RecordText {
         time: DateTime::from(time).to_rfc3339(),
         kind: content.kind.as_str(),
         client: client.map(ClientName::as_str),
@@ -103,7 +103,7 @@ pub(crate) fn entry(content: RecordContent, context: Context<'_>) -> Entry {
     };
     // Text and numbers always make JSON.
     let json = serde_json::to_string(&text).unwrap_or_default();
-    Entry {
+    RecordEntry {
         time,
         kind: content.kind,
         client: client.cloned(),

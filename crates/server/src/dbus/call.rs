@@ -3,7 +3,7 @@
 use nightlatch_bus::client::ClientView;
 use nightlatch_bus::names::INTROSPECTABLE;
 use nightlatch_core::event::ClientId;
-use nightlatch_core::record::Query;
+use nightlatch_core::record::RecordSelection;
 use serde::{Deserialize, Serialize};
 use tracing::level_filters::LevelFilter;
 use zbus::Type;
@@ -16,7 +16,7 @@ use crate::driver::AdminCommand;
 #[derive(Debug)]
 pub(super) enum LookupCall {
     /// Queries the audit log.
-    Records(Query),
+    Records(RecordSelection),
     /// Explains the state of a client.
     Explain(ClientId, Box<ClientView>),
     /// Lists the requests that wait, of this client or of all.

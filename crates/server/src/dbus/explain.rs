@@ -7,7 +7,7 @@ use nightlatch_bus::own::ReleaseVerdict;
 use nightlatch_core::calendar::DateTime;
 use nightlatch_core::duration::in_whole_seconds;
 use nightlatch_core::event::Refusal;
-use nightlatch_core::record::{Kind, Line};
+use nightlatch_core::record::{RecordKind, RecordLine};
 use nightlatch_core::registry::ReleaseForecast;
 use nightlatch_core::time::Wall;
 use serde::Deserialize;
@@ -17,12 +17,17 @@ use super::wire::Map;
 use crate::driver::{self, WaitingRequest};
 
 /// The kinds of records that say why.
-pub(super) const TELLING: &[Kind] = &[Kind::Enabled, Kind::Disabled, Kind::Expired, Kind::Denied];
+pub(super) const EXPLAINING_KINDS: &[RecordKind] = &[
+    RecordKind::Enabled,
+    RecordKind::Disabled,
+    RecordKind::Expired,
+    RecordKind::Denied,
+];
 
 /// What a record says of why.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Reason {
-    kind: Kind,
+    kind: RecordKind,
     time: Wall,
     who: Option<String>,
     reason: Option<String>,
@@ -30,7 +35,7 @@ pub(super) struct Reason {
 
 /// What is read of a record's text.
 #[derive(Deserialize)]
-struct Text {
+struct StoredRecord {
     time: String,
     kind: String,
     who: Option<String>,
@@ -43,8 +48,8 @@ impl Reason {
     }
 
     /// Of a record that the server wrote itself.
-    pub(super) fn read(line: &Line) -> Option<Self> {
-        let text: Text = serde_json::from_str(&line.text).ok()?;
+    pub(super) fn read(line: &RecordLine) -> Option<Self> {
+        let text: StoredRecord = serde_json::from_str(&line.text).ok()?;
         let time = moment::parse(text.time.strip_suffix('Z')?).ok()??;
         Some(Self {
             kind: text.kind.parse().ok()?,
@@ -57,7 +62,7 @@ impl Reason {
 
 /// The answer.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) struct Explanation {
+pub(super) struct ClientExplanation {
     verdict: ReleaseVerdict,
     reason: &'static str,
     since: Option<Wall>,
@@ -65,7 +70,7 @@ pub(super) struct Explanation {
     text: String,
 }
 
-impl Explanation {
+impl ClientExplanation {
     /// Of a client that looks like `view`, which would get `standing` for as long as `until`, and of which the
     /// record says `reasons`, oldest first.
     pub(super) fn new(
@@ -75,12 +80,16 @@ impl Explanation {
         reasons: &[Reason],
         waiting: &[WaitingRequest],
     ) -> Self {
-        let last = |kinds: &[Kind]| reasons.iter().rev().find(|it| kinds.contains(&it.kind));
+        let last = |kinds: &[RecordKind]| reasons.iter().rev().find(|it| kinds.contains(&it.kind));
         match standing {
-            ReleaseForecast::Refused(Refusal::Denied) => denied(view, last(&[Kind::Denied]), until),
+            ReleaseForecast::Refused(Refusal::Denied) => {
+                denied(view, last(&[RecordKind::Denied]), until)
+            }
             ReleaseForecast::Released(_) => enabled(view, until),
             ReleaseForecast::NeedsApproval => asks(view, until, waiting),
-            ReleaseForecast::Refused(_) => disabled(view, last(&[Kind::Disabled, Kind::Expired])),
+            ReleaseForecast::Refused(_) => {
+                disabled(view, last(&[RecordKind::Disabled, RecordKind::Expired]))
+            }
         }
     }
 
@@ -98,7 +107,7 @@ impl Explanation {
     }
 }
 
-fn disabled(view: &ClientView, why: Option<&Reason>) -> Explanation {
+fn disabled(view: &ClientView, why: Option<&Reason>) -> ClientExplanation {
     let (reason, because) = match why {
         _ if view.needs_proof => (
             "state-lost",
@@ -118,7 +127,7 @@ fn disabled(view: &ClientView, why: Option<&Reason>) -> Explanation {
             "disabled",
             "it was disabled, and the audit log no longer says why".to_owned(),
         ),
-        Some(why) if why.kind == Kind::Expired => {
+        Some(why) if why.kind == RecordKind::Expired => {
             let seen = match view.last_checked_ok {
                 Some(seen) => format!("it was last seen up at {}", at(seen)),
                 None => "it was never seen up".to_owned(),
@@ -135,7 +144,7 @@ fn disabled(view: &ClientView, why: Option<&Reason>) -> Explanation {
             ("disabled", format!("{who} disabled it at {since}"))
         }
     };
-    Explanation {
+    ClientExplanation {
         verdict: ReleaseVerdict::Refused,
         reason,
         since: why.map(|why| why.time),
@@ -147,14 +156,14 @@ fn disabled(view: &ClientView, why: Option<&Reason>) -> Explanation {
     }
 }
 
-fn denied(view: &ClientView, denial: Option<&Reason>, until: Option<Wall>) -> Explanation {
+fn denied(view: &ClientView, denial: Option<&Reason>, until: Option<Wall>) -> ClientExplanation {
     let name = &view.name;
     let end = until.map_or_else(|| "the denial ends".to_owned(), at);
     let because = match denial {
         Some(denial) => format!("{} denied it at {}", denial.who(), at(denial.time)),
         None => "somebody denied it".to_owned(),
     };
-    Explanation {
+    ClientExplanation {
         verdict: ReleaseVerdict::Refused,
         reason: "denied",
         since: denial.map(|denial| denial.time),
@@ -165,7 +174,7 @@ fn denied(view: &ClientView, denial: Option<&Reason>, until: Option<Wall>) -> Ex
     }
 }
 
-fn asks(view: &ClientView, until: Option<Wall>, waiting: &[WaitingRequest]) -> Explanation {
+fn asks(view: &ClientView, until: Option<Wall>, waiting: &[WaitingRequest]) -> ClientExplanation {
     let name = &view.name;
     let delay = in_whole_seconds(view.approval_delay);
     let then = if view.approved_by_default {
@@ -184,7 +193,7 @@ fn asks(view: &ClientView, until: Option<Wall>, waiting: &[WaitingRequest]) -> E
         ),
         several => driver::several(several) + ".",
     };
-    Explanation {
+    ClientExplanation {
         verdict: ReleaseVerdict::NeedsApproval,
         reason: "needs-approval",
         since: view.last_enabled,
@@ -193,7 +202,7 @@ fn asks(view: &ClientView, until: Option<Wall>, waiting: &[WaitingRequest]) -> E
     }
 }
 
-fn enabled(view: &ClientView, until: Option<Wall>) -> Explanation {
+fn enabled(view: &ClientView, until: Option<Wall>) -> ClientExplanation {
     let end = until.map(at).unwrap_or_default();
     let check = match view.last_check {
         CheckStatus::Exited(0) => "Its last check succeeded".to_owned(),
@@ -202,7 +211,7 @@ fn enabled(view: &ClientView, until: Option<Wall>) -> Explanation {
         CheckStatus::Crashed => "Its last check was killed".to_owned(),
     };
     let interval = in_whole_seconds(view.interval);
-    Explanation {
+    ClientExplanation {
         verdict: ReleaseVerdict::Released,
         reason: "enabled",
         since: view.last_enabled,
@@ -263,7 +272,7 @@ mod tests {
         }
     }
 
-    fn reason(kind: Kind, minutes_ago: i64) -> Reason {
+    fn reason(kind: RecordKind, minutes_ago: i64) -> Reason {
         Reason {
             kind,
             time: Wall::from_unix_micros(NOW.unix_micros() - minutes_ago * MINUTE),
@@ -277,18 +286,18 @@ mod tests {
         standing: ReleaseForecast,
         reasons: &[Reason],
     ) -> (ReleaseVerdict, &'static str, String) {
-        let Explanation {
+        let ClientExplanation {
             verdict,
             reason,
             text,
             ..
-        } = Explanation::new(view, standing, view.expires, reasons, &[]);
+        } = ClientExplanation::new(view, standing, view.expires, reasons, &[]);
         (verdict, reason, text)
     }
 
     #[test]
     fn who_decided_is_told() {
-        let reasons = [reason(Kind::Denied, 1)];
+        let reasons = [reason(RecordKind::Denied, 1)];
         let denied = ReleaseForecast::Refused(Refusal::Denied);
         let (verdict, why, text) = explained(&view(), denied, &reasons);
         assert_eq!((verdict, why), (ReleaseVerdict::Refused, "denied"));
@@ -305,16 +314,16 @@ mod tests {
         view.enabled = false;
         view.expires = None;
         let gone = ReleaseForecast::Refused(Refusal::Disabled);
-        let (verdict, why, text) = explained(&view, gone, &[reason(Kind::Disabled, 5)]);
+        let (verdict, why, text) = explained(&view, gone, &[reason(RecordKind::Disabled, 5)]);
         assert_eq!((verdict, why), (ReleaseVerdict::Refused, "disabled"));
         assert!(
             text.contains("uid 0 (root) disabled it at 2023-11-14 22:08:20 UTC"),
             "{text}"
         );
         let reasons = [
-            reason(Kind::Disabled, 9),
-            reason(Kind::Enabled, 8),
-            reason(Kind::Expired, 5),
+            reason(RecordKind::Disabled, 9),
+            reason(RecordKind::Enabled, 8),
+            reason(RecordKind::Expired, 5),
         ];
         let (_, why, text) = explained(&view, gone, &reasons);
         assert_eq!(why, "expired");
@@ -346,7 +355,8 @@ mod tests {
         let mut view = view();
         view.approval_delay = Duration::from_secs(60);
         let asked = |waiting: &[WaitingRequest]| {
-            let told = Explanation::new(&view, ReleaseForecast::NeedsApproval, None, &[], waiting);
+            let told =
+                ClientExplanation::new(&view, ReleaseForecast::NeedsApproval, None, &[], waiting);
             assert_eq!(
                 (told.verdict, told.reason),
                 (ReleaseVerdict::NeedsApproval, "needs-approval")

@@ -1,10 +1,10 @@
 //! The calls of our own interface that read the audit log or ask the driver, in a task of their own.
 
-use nightlatch_core::record::{Line, Page, Query};
+use nightlatch_core::record::{RecordExcerpt, RecordLine, RecordSelection};
 use zbus::message::Message;
 
 use super::call::LookupCall;
-use super::explain::{Explanation, Reason, TELLING};
+use super::explain::{ClientExplanation, EXPLAINING_KINDS, Reason};
 use super::nightlatch::{self, ClientCounts, ServerStatus};
 use super::wire::CallError;
 use crate::driver::Handle;
@@ -29,25 +29,26 @@ impl LookupTask {
         let answer = Message::method_return(&message.header());
         let built = match lookup {
             LookupCall::Records(query) => {
-                let Page { lines, next } = self.records(query).await?;
-                let lines: Vec<String> = lines.iter().map(Line::to_string).collect();
+                let RecordExcerpt { lines, next } = self.records(query).await?;
+                let lines: Vec<String> = lines.iter().map(RecordLine::to_string).collect();
                 answer.build(&(lines, next.unwrap_or(0)))
             }
             LookupCall::Explain(id, view) => {
                 let standing = self.driver.forecast(id).await;
                 let (standing, until) =
                     standing.ok_or_else(|| nightlatch::no_client(&view.name))?;
-                let query = Query {
+                let query = RecordSelection {
                     client: Some(view.name.clone()),
-                    kinds: TELLING.to_vec(),
+                    kinds: EXPLAINING_KINDS.to_vec(),
                     limit: EXPLAINING,
                     newest: true,
-                    ..Query::default()
+                    ..RecordSelection::default()
                 };
                 let lines = self.records(query).await?.lines;
                 let reasons: Vec<Reason> = lines.iter().filter_map(Reason::read).collect();
                 let waiting = self.driver.waiting(Some(id)).await.ok_or_else(stopping)?;
-                let explanation = Explanation::new(&view, standing, until, &reasons, &waiting);
+                let explanation =
+                    ClientExplanation::new(&view, standing, until, &reasons, &waiting);
                 answer.build(&explanation.to_dict())
             }
             LookupCall::Requests(client) => {
@@ -67,7 +68,7 @@ impl LookupTask {
         built.map_err(|error| CallError::failed(error.to_string()))
     }
 
-    async fn records(&self, query: Query) -> Result<Page, CallError> {
+    async fn records(&self, query: RecordSelection) -> Result<RecordExcerpt, CallError> {
         let page = self.driver.records(query).await.ok_or_else(stopping)?;
         page.map_err(|error| CallError::failed(format!("the record cannot be read: {error}")))
     }

@@ -6,8 +6,8 @@ use std::time::Duration;
 use nightlatch_bus::client::ClientView;
 use nightlatch_bus::names::{NIGHTLATCH, PROPERTIES, errors};
 use nightlatch_core::event::RequestId;
-use nightlatch_core::record::{Ends, Kind, Query};
-use nightlatch_core::registry::LONGEST_REHEARSALS;
+use nightlatch_core::record::{ChainEnds, RecordKind, RecordSelection};
+use nightlatch_core::registry::MAX_REHEARSAL_PERMISSION;
 use nightlatch_core::settings::SettingsError;
 use nightlatch_core::settings::client::{self, ClientConfig, ParsedClient, SecretSource};
 use nightlatch_core::time::Wall;
@@ -68,8 +68,8 @@ pub(super) fn react(call: &MethodCall<'_>, cache: &ClientCache) -> Result<Reacti
             let (name, seconds): (&str, u64) = call.arguments()?;
             let (id, _) = cache.by_name(name).ok_or_else(|| no_client(name))?;
             let length = Duration::from_secs(seconds);
-            if length > LONGEST_REHEARSALS {
-                let most = LONGEST_REHEARSALS.as_secs();
+            if length > MAX_REHEARSAL_PERMISSION {
+                let most = MAX_REHEARSAL_PERMISSION.as_secs();
                 return Err(CallError::invalid(format!(
                     "AllowRehearsals: {seconds} seconds, expected at most {most}"
                 )));
@@ -167,8 +167,13 @@ impl ServerProperty {
         found.copied().ok_or_else(|| CallError::no_property(name))
     }
 
-    fn value(self, info: &ServerStatus, counts: &ClientCounts, ends: &Ends) -> Variant<'static> {
-        let end = |end: nightlatch_core::record::Chain| {
+    fn value(
+        self,
+        info: &ServerStatus,
+        counts: &ClientCounts,
+        ends: &ChainEnds,
+    ) -> Variant<'static> {
+        let end = |end: nightlatch_core::record::ChainPosition| {
             let hash = match end.seq {
                 0 => String::new(),
                 _ => end.hash.to_string(),
@@ -197,7 +202,7 @@ pub(super) fn values(
     which: Option<&str>,
     info: &ServerStatus,
     counts: &ClientCounts,
-    ends: &Ends,
+    ends: &ChainEnds,
 ) -> Map<&'static str, Variant<'static>> {
     let wanted = ServerProperty::ALL
         .iter()
@@ -340,8 +345,8 @@ fn section(text: &str) -> Result<ClientConfig, String> {
     }
 }
 
-fn query(words: &HashMap<String, Variant<'_>>) -> Result<Query, CallError> {
-    let mut query = Query::default();
+fn query(words: &HashMap<String, Variant<'_>>) -> Result<RecordSelection, CallError> {
+    let mut query = RecordSelection::default();
     for (key, value) in words {
         match (key.as_str(), value) {
             ("after", Variant::U64(after)) => query.after = *after,
@@ -364,15 +369,15 @@ fn query(words: &HashMap<String, Variant<'_>>) -> Result<Query, CallError> {
     Ok(query)
 }
 
-fn kinds_of(kinds: &zbus::Array<'_>) -> Result<Vec<Kind>, CallError> {
+fn kinds_of(kinds: &zbus::Array<'_>) -> Result<Vec<RecordKind>, CallError> {
     let kind = |kind: &Variant<'_>| match kind {
         Variant::Str(word) => word
             .as_str()
-            .parse::<Kind>()
+            .parse::<RecordKind>()
             .map_err(|error| error.to_string()),
         _ => Err("expected strings".to_owned()),
     };
-    let kinds: Result<Vec<Kind>, String> = kinds.inner().iter().map(kind).collect();
+    let kinds: Result<Vec<RecordKind>, String> = kinds.inner().iter().map(kind).collect();
     kinds.map_err(|fault| CallError::invalid(format!("QueryRecords: kinds: {fault}")))
 }
 

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use nightlatch_bus::names::ClientPath;
 use nightlatch_core::client::Client;
-use nightlatch_core::event::{Ask, ClientId, Event, RecordContent, Refusal, RequestId};
+use nightlatch_core::event::{ClientId, Event, RecordContent, Refusal, RequestClaims, RequestId};
 use nightlatch_core::name::ClientName;
-use nightlatch_core::record::{Entry, Kind};
+use nightlatch_core::record::{RecordEntry, RecordKind};
 use nightlatch_core::registry::{Action, Registry, RequestAnswer};
 use nightlatch_store::Store;
 use nightlatch_sys::clock;
@@ -155,7 +155,7 @@ impl Driver {
         match message {
             DriverMessage::Request(request, answer) => {
                 let SecretRequest { id, key, .. } = request;
-                let ask = Ask {
+                let claims = RequestClaims {
                     boot: request.greeting.boot.map(|boot| boot.as_bytes()),
                     rehearsal: request.greeting.rehearsal,
                 };
@@ -168,7 +168,7 @@ impl Driver {
                     permit: PermitState::default(),
                 };
                 self.requests.insert(id, open);
-                self.registry.handle_request(id, &key, ask, now);
+                self.registry.handle_request(id, &key, claims, now);
             }
             DriverMessage::PeerGone(request) => {
                 self.registry.handle_peer_gone(request, now);
@@ -209,7 +209,7 @@ impl Driver {
                 self.by(Who::Configuration, |driver| {
                     driver
                         .journal
-                        .server(Kind::Reloaded, format!("{count} clients"));
+                        .server(RecordKind::Reloaded, format!("{count} clients"));
                     driver.registry.reload(configured, now, &mut random::up_to);
                 });
                 self.journal.outbox.effect_after_all(Effect::Reloaded(done));
@@ -238,7 +238,7 @@ impl Driver {
                 self.checks.kill_all();
                 self.collect();
                 self.journal.finish_quotas();
-                self.journal.server(Kind::Stopped, version());
+                self.journal.server(RecordKind::Stopped, version());
                 self.journal.outbox.effect_after_all(Effect::Done(done));
             }
         }
@@ -246,7 +246,7 @@ impl Driver {
 
     /// Records the start, and the changes of the configuration since the last run.
     fn start(&mut self) {
-        self.journal.server(Kind::Started, version());
+        self.journal.server(RecordKind::Started, version());
         self.journal.log_ends();
         self.journal.who = Who::Configuration;
         self.collect();
@@ -327,7 +327,8 @@ impl Driver {
         if let (Event::Granted { alarm: Some(_), .. }, Some(open)) = (&event, &mut open) {
             open.alarmed = true;
         }
-        let alarm = |content: &RecordContent, entry: &Entry| self.notifier.alarm(content, entry);
+        let alarm =
+            |content: &RecordContent, entry: &RecordEntry| self.notifier.alarm(content, entry);
         self.journal
             .event(&event, name.as_ref(), settings, open, alarm);
         let report = EventReport {

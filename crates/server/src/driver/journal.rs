@@ -4,11 +4,11 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use nightlatch_core::client::saved::Change;
-use nightlatch_core::event::quota::{Admission, Class, RecordQuotas};
+use nightlatch_core::event::quota::{Admission, QuotaClass, RecordQuotas};
 use nightlatch_core::event::{Durability, Event, RecordContent};
 use nightlatch_core::name::ClientName;
 use nightlatch_core::outbox::Outbox;
-use nightlatch_core::record::{Entry, Kind, Line};
+use nightlatch_core::record::{RecordEntry, RecordKind, RecordLine};
 use nightlatch_core::settings::client::ClientSettings;
 use nightlatch_core::time::{Monotonic, Wall};
 use nightlatch_store::Store;
@@ -69,9 +69,9 @@ pub(super) struct Journal {
 #[derive(Default)]
 pub(super) struct CommitEnd {
     /// New lines of the audit log.
-    pub(super) lines: Vec<Line>,
+    pub(super) lines: Vec<RecordLine>,
     /// The record with the number of records that were lost before it, if any were.
-    pub(super) lost: Option<Entry>,
+    pub(super) lost: Option<RecordEntry>,
     /// Acknowledgements of changes that are in force, but could not be written.
     pub(super) not_durable: Vec<Effect>,
 }
@@ -110,7 +110,7 @@ impl Journal {
         client: Option<&ClientName>,
         settings: Option<&ClientSettings>,
         open: Option<&mut RequestEntry>,
-        show: impl FnOnce(&RecordContent, &Entry),
+        show: impl FnOnce(&RecordContent, &RecordEntry),
     ) {
         let now = clock::now();
         self.close_quotas(now.mono);
@@ -154,7 +154,7 @@ impl Journal {
     }
 
     /// Records an event of the server itself.
-    pub(super) fn server(&mut self, kind: Kind, detail: String) -> Entry {
+    pub(super) fn server(&mut self, kind: RecordKind, detail: String) -> RecordEntry {
         let context = Context {
             time: clock::now().wall,
             client: None,
@@ -168,7 +168,7 @@ impl Journal {
     }
 
     /// Records an entry that stands for `number` entries.
-    fn entry(&mut self, entry: Entry, number: u64) {
+    fn entry(&mut self, entry: RecordEntry, number: u64) {
         if !self.outbox.record(entry) {
             self.left_out = self.left_out.saturating_add(number);
         }
@@ -193,7 +193,7 @@ impl Journal {
         self.quotas.ends()
     }
 
-    fn record_left_out(&mut self, left_out: Vec<(Class, u64)>) {
+    fn record_left_out(&mut self, left_out: Vec<(QuotaClass, u64)>) {
         let time = clock::now().wall;
         for (class, count) in left_out {
             let content = RecordContent::left_out(count, &class);
@@ -319,11 +319,11 @@ impl Journal {
     }
 
     /// Records how many records were lost, if any were.
-    fn record_lost(&mut self) -> Option<Entry> {
+    fn record_lost(&mut self) -> Option<RecordEntry> {
         let left_out = std::mem::take(&mut self.left_out);
         (left_out > 0).then(|| {
             let detail = format!("{left_out} records were left out while the disk took nothing");
-            self.server(Kind::Lost, detail)
+            self.server(RecordKind::Lost, detail)
         })
     }
 
@@ -339,7 +339,7 @@ impl Journal {
 }
 
 /// The context of an entry about all entries of `class`: no request, and no author.
-fn of_class(class: &Class, time: Wall) -> Context<'_> {
+fn of_class(class: &QuotaClass, time: Wall) -> Context<'_> {
     Context {
         time,
         client: class.client.as_ref(),

@@ -22,7 +22,7 @@ use std::fmt;
 
 use nightlatch_core::checker::LastCheck;
 use nightlatch_core::event::{ClientId, Refusal, RequestId};
-use nightlatch_core::record::{Ends, Page, Query};
+use nightlatch_core::record::{ChainEnds, RecordExcerpt, RecordSelection};
 use nightlatch_core::registry::{ConfiguredClients, MassRemoval, ReleaseForecast};
 use nightlatch_core::time::Wall;
 use nightlatch_store::{Store, StoreError};
@@ -153,12 +153,15 @@ impl Handle {
     }
 
     /// Queries the audit log. `None` when the driver ends before.
-    pub(crate) async fn records(&self, query: Query) -> Option<Result<Page, StoreError>> {
+    pub(crate) async fn records(
+        &self,
+        query: RecordSelection,
+    ) -> Option<Result<RecordExcerpt, StoreError>> {
         self.read(move |store| store.records(&query)).await
     }
 
     /// The first and the last record of the audit log. `None` when the driver ends before.
-    pub(crate) async fn record_ends(&self) -> Option<Ends> {
+    pub(crate) async fn record_ends(&self) -> Option<ChainEnds> {
         self.read(|store| store.ends()).await
     }
 

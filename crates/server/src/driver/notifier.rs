@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use nightlatch_core::event::{ClientId, Event, RecordContent};
-use nightlatch_core::record::{Entry, Line};
+use nightlatch_core::record::{RecordEntry, RecordLine};
 use nightlatch_core::registry::Registry;
 use nightlatch_core::time::Monotonic;
 use nightlatch_sys::clock;
@@ -43,16 +43,16 @@ impl EventNotifier {
     }
 
     /// Runs the alarm command for a record that a person must see at once.
-    pub(super) fn alarm(&self, content: &RecordContent, entry: &Entry) {
+    pub(super) fn alarm(&self, content: &RecordContent, entry: &RecordEntry) {
         if let Some((alarms, kind)) = self.alarms.as_ref().zip(content.calls_for_person()) {
-            alarms.tell(kind, entry);
+            alarms.enqueue(kind, entry);
         }
     }
 
     /// Runs the alarm command for records that were lost.
-    pub(super) fn alarm_lost(&self, entry: &Entry) {
+    pub(super) fn alarm_lost(&self, entry: &RecordEntry) {
         if let Some(alarms) = &self.alarms {
-            alarms.tell(entry.kind.as_str(), entry);
+            alarms.enqueue(entry.kind.as_str(), entry);
         }
     }
 
@@ -102,7 +102,7 @@ impl EventNotifier {
     }
 
     /// Sends the subscriber new lines of the audit log.
-    pub(super) fn recorded(&mut self, lines: Vec<Line>) {
+    pub(super) fn recorded(&mut self, lines: Vec<RecordLine>) {
         if let Some(subscriber) = &mut self.subscriber {
             let updates = lines.into_iter().map(Update::Recorded);
             updates.for_each(|update| subscriber.offer(update));

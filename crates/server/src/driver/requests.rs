@@ -6,7 +6,7 @@ use std::fmt;
 use nightlatch_core::calendar::DateTime;
 use nightlatch_core::event::{ClientId, Refusal, RequestId};
 use nightlatch_core::name::ClientName;
-use nightlatch_core::record::Entry;
+use nightlatch_core::record::RecordEntry;
 use nightlatch_core::registry::Registry;
 use nightlatch_core::time::Wall;
 use nightlatch_sys::clock;
@@ -21,7 +21,7 @@ pub(super) struct RequestEntry {
     /// Its grant raised an alarm.
     pub(super) alarmed: bool,
     /// The record of its grant, which a quota left out.
-    pub(super) left_out: Option<Box<Entry>>,
+    pub(super) left_out: Option<Box<RecordEntry>>,
     /// Taken when it is decided.
     pub(super) answer: Option<oneshot::Sender<Result<Permit, Refusal>>>,
     pub(super) permit: PermitState,

@@ -1,7 +1,7 @@
 //! The store and the thread it works on: a commit or a read, one at a time.
 
 use nightlatch_core::client::saved::Change;
-use nightlatch_core::record::{Ends, Line};
+use nightlatch_core::record::{ChainEnds, RecordLine};
 use nightlatch_store::{Store, StoreError};
 use tokio::task::JoinHandle;
 use tracing::warn;
@@ -27,7 +27,7 @@ pub(super) struct WorkDone {
 pub(super) struct CommitDone {
     pub(super) changes: Vec<Change>,
     /// The new lines of the audit log, or why nothing was written.
-    pub(super) result: Result<Vec<Line>, StoreError>,
+    pub(super) result: Result<Vec<RecordLine>, StoreError>,
 }
 
 impl StoreWorker {
@@ -36,7 +36,7 @@ impl StoreWorker {
     }
 
     /// The first and the last record of the audit log; `None` while the store is at work.
-    pub(super) fn ends(&self) -> Option<Ends> {
+    pub(super) fn ends(&self) -> Option<ChainEnds> {
         match self {
             Self::Idle(store) => Some(store.ends()),
             _ => None,

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use nightlatch_bus::client::ClientView;
 use nightlatch_core::event::ClientId;
-use nightlatch_core::record::Line;
+use nightlatch_core::record::RecordLine;
 use tokio::sync::mpsc;
 
 use super::admin_command::AdminError;
@@ -21,7 +21,7 @@ pub(crate) enum Update {
     AllClients(Vec<(ClientId, ClientView)>),
     Event(Box<EventNotice>),
     /// A line was added to the audit log.
-    Recorded(Line),
+    Recorded(RecordLine),
     /// The command with this number was carried out and is durable, or was not. Comes after the events that
     /// it caused.
     CommandDone(u64, Result<Option<ClientId>, AdminError>),

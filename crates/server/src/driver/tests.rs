@@ -2,13 +2,11 @@
 
 mod records;
 
-use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::task::Poll;
 use std::time::Duration;
 
-use nightlatch_core::client::saved::{Life, Saved};
+use nightlatch_core::client::saved::{ClientPresence, Saved};
 use nightlatch_core::event::{ClientId, DisableReason, Event, Refusal, RequestId};
 use nightlatch_core::name::ClientName;
 use nightlatch_core::registry::{Registry, RegistryLimits};
@@ -127,7 +125,7 @@ impl TestDriver {
         let saved = self.store.clone().load().unwrap();
         saved.clients.iter().any(|client| {
             client.name.as_str() == name
-                && matches!(&client.life, Life::Present(present) if present.state.enabled)
+                && matches!(&client.presence, ClientPresence::Present(present) if present.state.enabled)
         })
     }
 
@@ -211,20 +209,6 @@ async fn a_disable_wins_over_a_release_that_has_not_begun() {
 }
 
 #[tokio::test]
-async fn a_disable_in_the_same_batch_as_the_request_refuses_it() {
-    let driver = TestDriver::new().await;
-    let mut request = driver.request(0);
-    let first = poll_fn(|context| Poll::Ready(request.as_mut().poll(context))).await;
-    assert!(first.is_pending());
-    // Both messages wait when the driver takes the first.
-    let disabled = driver.disable_a();
-    let decision = timeout(PATIENCE, request).await.unwrap();
-    assert_eq!(decision.expect_err("refused"), Refusal::Disabled);
-    assert!(timeout(PATIENCE, disabled).await.unwrap());
-    driver.end().await;
-}
-
-#[tokio::test]
 async fn a_disable_does_not_wait_for_the_disk_to_take_a_release_back() {
     let driver = TestDriver::new().await;
     let permit = driver.permit(0).await;
@@ -260,9 +244,9 @@ async fn only_a_delivery_that_was_reported_counts() {
         let saved = driver.store.clone().load().unwrap();
         let mut clients = saved.clients.into_iter();
         let a = clients.find(|it| it.name.as_str() == "a").unwrap();
-        match a.life {
-            Life::Present(present) => present.state.deadline.unwrap().remaining,
-            Life::Removed => panic!("removed"),
+        match a.presence {
+            ClientPresence::Present(present) => present.state.deadline.unwrap().remaining,
+            ClientPresence::Removed => panic!("removed"),
         }
     };
     let hour = Duration::from_secs(3600);

@@ -4,7 +4,7 @@ use std::error::Error;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use nightlatch_core::chain::chain;
+use nightlatch_core::error_chain::format_error;
 use nightlatch_core::log_limit::{LogLimit, LogQuota, MAX_CLASSES, OmittedLines, SourceClass};
 use nightlatch_core::time::Monotonic;
 use nightlatch_sys::clock;
@@ -114,7 +114,7 @@ impl ConnectionLog {
 
     fn refused(&self, peer: SocketAddr, kind: &'static str, error: &dyn Error) {
         if self.admit(peer.ip(), kind, Level::INFO) {
-            tracing::info!(%peer, reason = %chain(error), "refused");
+            tracing::info!(%peer, reason = %format_error(error), "refused");
         }
     }
 

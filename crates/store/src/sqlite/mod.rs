@@ -14,8 +14,8 @@ use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use nightlatch_core::client::saved::{Change, End, Life, Saved, Tombstone, Trust};
-use nightlatch_core::record::{Ends, Line, Page, Query};
+use nightlatch_core::client::saved::{Change, ClientPresence, End, Saved, Tombstone, Trust};
+use nightlatch_core::record::{ChainEnds, RecordExcerpt, RecordLine, RecordSelection};
 use nightlatch_core::time::BootId;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
@@ -46,7 +46,7 @@ pub struct SqliteStore {
     path: PathBuf,
     mark: GenerationMark,
     generation: u64,
-    record: Ends,
+    record: ChainEnds,
     rollback: Option<Rollback>,
     end: End,
     /// The trust in the state, before any change in a later commit.
@@ -124,7 +124,7 @@ impl SqliteStore {
         self.mark.write_durably(self.generation)
     }
 
-    fn write(&mut self, changes: &[Change]) -> rusqlite::Result<Vec<Line>> {
+    fn write(&mut self, changes: &[Change]) -> rusqlite::Result<Vec<RecordLine>> {
         let transaction = self.db.transaction()?;
         if self.is_behind {
             set_trust(&transaction, Trust::None)?;
@@ -197,7 +197,7 @@ impl Store for SqliteStore {
         })
     }
 
-    fn commit(&mut self, changes: &[Change]) -> Result<Vec<Line>, StoreError> {
+    fn commit(&mut self, changes: &[Change]) -> Result<Vec<RecordLine>, StoreError> {
         if changes.is_empty() {
             return Ok(Vec::new());
         }
@@ -227,11 +227,11 @@ impl Store for SqliteStore {
         Ok(lines)
     }
 
-    fn records(&mut self, query: &Query) -> Result<Page, StoreError> {
+    fn records(&mut self, query: &RecordSelection) -> Result<RecordExcerpt, StoreError> {
         records::find(&self.db, query).map_err(|error| failure(error, "read", &self.path))
     }
 
-    fn ends(&self) -> Ends {
+    fn ends(&self) -> ChainEnds {
         self.record
     }
 
@@ -268,10 +268,10 @@ fn set_trust(db: &Connection, trust: Trust) -> rusqlite::Result<()> {
 
 fn removes_a_secret(change: &Change) -> bool {
     match change {
-        Change::Put(client) => client.life == Life::Removed,
-        Change::Forget(_) | Change::Unbury(_) => true,
+        Change::Put(client) => client.presence == ClientPresence::Removed,
+        Change::Forget(_) | Change::DeleteTombstone(_) => true,
         Change::State(..)
-        | Change::Bury(_)
+        | Change::PutTombstone(_)
         | Change::Trust(_)
         | Change::Record(_)
         | Change::DropRecords(_) => false,

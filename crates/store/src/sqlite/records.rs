@@ -2,7 +2,9 @@
 
 use std::ops::RangeInclusive;
 
-use nightlatch_core::record::{Chain, Ends, Entry, Line, Link, Page, Query};
+use nightlatch_core::record::{
+    ChainEnds, ChainHash, ChainPosition, RecordEntry, RecordExcerpt, RecordLine, RecordSelection,
+};
 use nightlatch_core::time::Wall;
 use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, Row, params, params_from_iter};
@@ -11,7 +13,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params, params_from_iter};
 const MAX_SCANNED: u64 = 50_000;
 
 /// The first and the last entry.
-pub(super) fn ends(db: &Connection) -> rusqlite::Result<Ends> {
+pub(super) fn ends(db: &Connection) -> rusqlite::Result<ChainEnds> {
     let anchor = db.query_row("SELECT anchor_seq, anchor_hash FROM store", [], chain)?;
     let head = db
         .query_row(
@@ -20,14 +22,18 @@ pub(super) fn ends(db: &Connection) -> rusqlite::Result<Ends> {
             chain,
         )
         .optional()?;
-    Ok(Ends {
+    Ok(ChainEnds {
         anchor,
         head: head.unwrap_or(anchor),
     })
 }
 
 /// Adds an entry at the end.
-pub(super) fn add(db: &Connection, ends: &mut Ends, entry: &Entry) -> rusqlite::Result<Line> {
+pub(super) fn add(
+    db: &Connection,
+    ends: &mut ChainEnds,
+    entry: &RecordEntry,
+) -> rusqlite::Result<RecordLine> {
     let head = ends.head.next(&entry.text);
     db.prepare_cached(
         "INSERT INTO record (seq, time, kind, client, alarm, text, hash) \
@@ -43,7 +49,7 @@ pub(super) fn add(db: &Connection, ends: &mut Ends, entry: &Entry) -> rusqlite::
         head.hash.as_bytes(),
     ])?;
     ends.head = head;
-    Ok(Line {
+    Ok(RecordLine {
         seq: head.seq,
         hash: head.hash,
         text: entry.text.clone(),
@@ -51,9 +57,9 @@ pub(super) fn add(db: &Connection, ends: &mut Ends, entry: &Entry) -> rusqlite::
 }
 
 /// Drops the entries before the first one that is not older than `before`.
-pub(super) fn drop(db: &Connection, ends: &mut Ends, before: Wall) -> rusqlite::Result<()> {
+pub(super) fn drop(db: &Connection, ends: &mut ChainEnds, before: Wall) -> rusqlite::Result<()> {
     let before = before.unix_micros();
-    let last: Option<Chain> = db
+    let last: Option<ChainPosition> = db
         .query_row(
             "SELECT seq, hash FROM record \
              WHERE seq < coalesce((SELECT min(seq) FROM record WHERE time >= ?1), ?2) \
@@ -75,9 +81,9 @@ pub(super) fn drop(db: &Connection, ends: &mut Ends, before: Wall) -> rusqlite::
 }
 
 /// The entries that `query` asks for.
-pub(super) fn find(db: &Connection, query: &Query) -> rusqlite::Result<Page> {
-    let limit = query.limit.clamp(1, Query::MOST) as usize;
-    let Ends { anchor, head } = ends(db)?;
+pub(super) fn find(db: &Connection, query: &RecordSelection) -> rusqlite::Result<RecordExcerpt> {
+    let limit = query.limit.clamp(1, RecordSelection::MAX_LIMIT) as usize;
+    let ChainEnds { anchor, head } = ends(db)?;
     let mut first = query.after.max(anchor.seq) + 1;
     if let Some(since) = query.since {
         let since = first_since(db, since)?.unwrap_or(head.seq + 1);
@@ -103,7 +109,7 @@ pub(super) fn find(db: &Connection, query: &Query) -> rusqlite::Result<Page> {
     if query.newest {
         lines.reverse();
     }
-    Ok(Page { lines, next })
+    Ok(RecordExcerpt { lines, next })
 }
 
 /// The number of the first entry that is not older than `since`.
@@ -115,10 +121,10 @@ fn first_since(db: &Connection, since: Wall) -> rusqlite::Result<Option<u64>> {
 
 fn select(
     db: &Connection,
-    query: &Query,
+    query: &RecordSelection,
     range: RangeInclusive<u64>,
     limit: usize,
-) -> rusqlite::Result<Vec<Line>> {
+) -> rusqlite::Result<Vec<RecordLine>> {
     let mut wanted = String::from("seq BETWEEN ?1 AND ?2");
     let mut values = vec![number(*range.start()), number(*range.end())];
     if let Some(client) = &query.client {
@@ -145,17 +151,17 @@ fn number(seq: u64) -> Value {
     i64::try_from(seq).unwrap_or(i64::MAX).into()
 }
 
-fn chain(row: &Row<'_>) -> rusqlite::Result<Chain> {
-    Ok(Chain {
+fn chain(row: &Row<'_>) -> rusqlite::Result<ChainPosition> {
+    Ok(ChainPosition {
         seq: row.get(0)?,
-        hash: Link::from_bytes(row.get(1)?),
+        hash: ChainHash::from_bytes(row.get(1)?),
     })
 }
 
-fn line(row: &Row<'_>) -> rusqlite::Result<Line> {
-    Ok(Line {
+fn line(row: &Row<'_>) -> rusqlite::Result<RecordLine> {
+    Ok(RecordLine {
         seq: row.get(0)?,
-        hash: Link::from_bytes(row.get(1)?),
+        hash: ChainHash::from_bytes(row.get(1)?),
         text: row.get::<_, String>(2)?.into(),
     })
 }

@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use nightlatch_core::checker::Checker;
 use nightlatch_core::checker::LastCheck;
-use nightlatch_core::client::saved::{Life, Present, SavedClient, SavedDeadline, SavedState};
+use nightlatch_core::client::saved::{
+    ClientPresence, PresentClient, SavedClient, SavedDeadline, SavedState,
+};
 use nightlatch_core::key_id::{Fingerprint, KeyId};
 use nightlatch_core::name::ClientName;
 use nightlatch_core::secret::{Secret, SecretDigest};
@@ -77,20 +79,20 @@ pub(super) fn read_client(columns: &mut Columns<'_, '_>) -> Result<SavedClient, 
     let configured = read_settings(columns)?;
     let configured_secret = SecretDigest::from_bytes(columns.next()?);
     let added = columns.secret()?;
-    let life = match columns.next()? {
-        true => Life::Present(Box::new(Present {
+    let presence = match columns.next()? {
+        true => ClientPresence::Present(Box::new(PresentClient {
             settings: read_settings(columns)?,
             secret: columns.secret()?,
             state: read_state(columns)?,
         })),
-        false => Life::Removed,
+        false => ClientPresence::Removed,
     };
     Ok(SavedClient {
         name,
         configured,
         configured_secret,
         added,
-        life,
+        presence,
     })
 }
 

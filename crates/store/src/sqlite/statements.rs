@@ -1,6 +1,6 @@
 //! The SQL statements that write clients.
 
-use nightlatch_core::client::saved::{Change, Life, SavedClient};
+use nightlatch_core::client::saved::{Change, ClientPresence, SavedClient};
 use nightlatch_core::name::ClientName;
 use rusqlite::Connection;
 use rusqlite::types::Value;
@@ -44,8 +44,8 @@ impl Statements {
                 run(db, &self.update_state, values)
             }
             Change::Forget(name) => run(db, &self.forget, named(name)),
-            Change::Bury(tombstone) => self.tombstones.put(db, tombstone),
-            Change::Unbury(holder) => self.tombstones.delete(db, holder),
+            Change::PutTombstone(tombstone) => self.tombstones.put(db, tombstone),
+            Change::DeleteTombstone(holder) => self.tombstones.delete(db, holder),
             // Not changes of clients.
             Change::Trust(_) | Change::Record(_) | Change::DropRecords(_) => Ok(()),
         }
@@ -57,7 +57,7 @@ impl Statements {
         values.push(client.configured_secret.as_bytes().to_vec().into());
         values.push(blob(client.added.as_ref().map(|secret| secret.expose())));
         run(db, &self.put_configured, values)?;
-        let Life::Present(present) = &client.life else {
+        let ClientPresence::Present(present) = &client.presence else {
             return run(db, &self.delete_present, named(&client.name));
         };
         let mut values = named(&client.name);

@@ -11,7 +11,7 @@ mod samples;
 fn old_client() -> SavedClient {
     let mut client = samples::client("old", 1);
     assert_eq!(client.added, None);
-    if let Life::Present(present) = &mut client.life {
+    if let ClientPresence::Present(present) = &mut client.presence {
         present.state.released = false;
         present.state.released_boot = None;
         present.state.renewed = false;
@@ -42,8 +42,8 @@ fn a_database_of_the_first_format_is_taken_over() {
     let mut store = SqliteStore::open(dir.path()).unwrap();
     let saved = store.load().unwrap();
     assert_eq!(saved.clients[0].name.as_str(), "old");
-    assert_eq!(saved.clients[0].life, Life::Removed);
-    assert_eq!(store.ends(), Ends::default());
+    assert_eq!(saved.clients[0].presence, ClientPresence::Removed);
+    assert_eq!(store.ends(), ChainEnds::default());
     store.commit(&[Change::Put(old_client().into())]).unwrap();
     drop(store);
     let mut store = SqliteStore::open(dir.path()).unwrap();

@@ -1,7 +1,7 @@
 //! The table of tombstones: one row for each holder.
 
 use nightlatch_core::checker::LastCheck;
-use nightlatch_core::client::saved::{Holder, Life, SavedState, Tombstone};
+use nightlatch_core::client::saved::{ClientPresence, SavedState, StateOwner, Tombstone};
 use nightlatch_core::time::Wall;
 use rusqlite::types::Value;
 use rusqlite::{Connection, Row};
@@ -41,21 +41,21 @@ impl TombstoneStatements {
     pub(super) fn put(&self, db: &Connection, tombstone: &Tombstone) -> rusqlite::Result<()> {
         let client = &tombstone.client;
         let mut values = vec![
-            key(&tombstone.holder()),
+            key(&tombstone.owner()),
             tombstone.since.unix_micros().into(),
             client.name.as_str().to_owned().into(),
         ];
         push_settings(&mut values, &client.configured);
         values.push(client.configured_secret.as_bytes().to_vec().into());
         values.push(blob(client.added.as_ref().map(|secret| secret.expose())));
-        match &client.life {
-            Life::Present(present) => {
+        match &client.presence {
+            ClientPresence::Present(present) => {
                 values.push(true.into());
                 push_settings(&mut values, &present.settings);
                 values.push(blob(present.secret.as_ref().map(|secret| secret.expose())));
                 push_state(&mut values, &present.state);
             }
-            Life::Removed => {
+            ClientPresence::Removed => {
                 values.push(false.into());
                 push_settings(&mut values, &client.configured);
                 values.push(Value::Null);
@@ -65,7 +65,7 @@ impl TombstoneStatements {
         run(db, &self.put, values)
     }
 
-    pub(super) fn delete(&self, db: &Connection, holder: &Holder) -> rusqlite::Result<()> {
+    pub(super) fn delete(&self, db: &Connection, holder: &StateOwner) -> rusqlite::Result<()> {
         run(db, &self.delete, vec![key(holder)])
     }
 }
@@ -78,10 +78,10 @@ pub(super) fn read(row: &Row<'_>) -> Result<Tombstone, RowError> {
     Ok(Tombstone { since, client })
 }
 
-fn key(holder: &Holder) -> Value {
+fn key(holder: &StateOwner) -> Value {
     let bytes = match holder {
-        Holder::Key(key) => [b"k", &key.as_bytes()[..]].concat(),
-        Holder::Name(name) => [b"n", name.as_str().as_bytes()].concat(),
+        StateOwner::Key(key) => [b"k", &key.as_bytes()[..]].concat(),
+        StateOwner::Name(name) => [b"n", name.as_str().as_bytes()].concat(),
     };
     bytes.into()
 }

@@ -1,9 +1,11 @@
 //! The contract of a store, as assertions on any implementation.
 
 use nightlatch_core::checker::LastCheck;
-use nightlatch_core::client::saved::{Change, Life, SavedClient, Tombstone, Trust};
+use nightlatch_core::client::saved::{Change, ClientPresence, SavedClient, Tombstone, Trust};
 use nightlatch_core::name::ClientName;
-use nightlatch_core::record::{Chain, Ends, Entry, Kind, Line, Query};
+use nightlatch_core::record::{
+    ChainEnds, ChainPosition, RecordEntry, RecordKind, RecordLine, RecordSelection,
+};
 use nightlatch_core::time::Wall;
 use nightlatch_store::{Store, StoreError};
 
@@ -43,7 +45,7 @@ pub(crate) fn check<S: Store>(mut open: impl FnMut() -> S) -> Result<(), StoreEr
     );
 
     let mut disabled = whole.clone();
-    if let Life::Present(present) = &mut disabled.life {
+    if let ClientPresence::Present(present) = &mut disabled.presence {
         present.state.enabled = false;
         present.state.deadline = None;
         present.state.last_check = LastCheck::None;
@@ -57,7 +59,7 @@ pub(crate) fn check<S: Store>(mut open: impl FnMut() -> S) -> Result<(), StoreEr
     }
 
     let removed = SavedClient {
-        life: Life::Removed,
+        presence: ClientPresence::Removed,
         ..whole.clone()
     };
     let (name, state) = (whole.name.clone(), state(9));
@@ -108,7 +110,7 @@ fn check_tombstones<S: Store>(open: &mut impl FnMut() -> S) -> Result<(), StoreE
     let mut reopened = |changes: &[Change]| {
         open().commit(changes)?;
         let mut saved = open().load()?;
-        saved.tombstones.sort_by_key(Tombstone::holder);
+        saved.tombstones.sort_by_key(Tombstone::owner);
         Ok::<_, StoreError>((saved.tombstones, saved.trust))
     };
     let tombstone = |seed: u8| Tombstone {
@@ -119,8 +121,8 @@ fn check_tombstones<S: Store>(open: &mut impl FnMut() -> S) -> Result<(), StoreE
     let mut nameless = tombstone(3);
     nameless.client.configured.key_id = None;
     nameless.client.added = None;
-    nameless.client.life = Life::Removed;
-    let bury = |it: &Tombstone| Change::Bury(it.clone().into());
+    nameless.client.presence = ClientPresence::Removed;
+    let bury = |it: &Tombstone| Change::PutTombstone(it.clone().into());
     let all = [bury(&first), bury(&second), bury(&nameless)];
     let expected = vec![second.clone(), first.clone(), nameless.clone()];
     assert_eq!(
@@ -130,12 +132,12 @@ fn check_tombstones<S: Store>(open: &mut impl FnMut() -> S) -> Result<(), StoreE
     );
     let mut later = first.clone();
     later.since = Wall::from_unix_micros(1000);
-    later.client.life = Life::Removed;
+    later.client.presence = ClientPresence::Removed;
     let changes = [
         bury(&later),
-        Change::Unbury(second.holder()),
-        Change::Unbury(nameless.holder()),
-        Change::Unbury(nameless.holder()),
+        Change::DeleteTombstone(second.owner()),
+        Change::DeleteTombstone(nameless.owner()),
+        Change::DeleteTombstone(nameless.owner()),
         Change::Trust(Trust::None),
     ];
     let expected = (vec![later.clone()], Trust::None);
@@ -144,14 +146,17 @@ fn check_tombstones<S: Store>(open: &mut impl FnMut() -> S) -> Result<(), StoreE
         expected,
         "the last word on each counts"
     );
-    let changes = [Change::Unbury(later.holder()), Change::Trust(Trust::Full)];
+    let changes = [
+        Change::DeleteTombstone(later.owner()),
+        Change::Trust(Trust::Full),
+    ];
     assert_eq!(reopened(&changes)?, (Vec::new(), Trust::Full));
     Ok(())
 }
 
 /// The part about the audit log, which is empty at first.
 fn check_record<S: Store>(mut open: impl FnMut() -> S) -> Result<(), StoreError> {
-    assert_eq!(open().ends(), Ends::default(), "the record is empty");
+    assert_eq!(open().ends(), ChainEnds::default(), "the record is empty");
     let added: Vec<Change> = (1..=6)
         .map(|seed| Change::Record(entry(seed).into()))
         .collect();
@@ -160,47 +165,47 @@ fn check_record<S: Store>(mut open: impl FnMut() -> S) -> Result<(), StoreError>
     let texts: Vec<_> = lines.iter().map(|line| line.text.clone()).collect();
     let expected: Vec<_> = (1..=6).map(|seed| entry(seed).text).collect();
     assert_eq!(texts, expected, "entries are told in order");
-    let head = verified(Chain::default(), &lines);
+    let head = verified(ChainPosition::default(), &lines);
     assert_eq!(open().ends().head, head, "the end is the last entry");
-    let all = Query::default();
-    let mut find = |query: Query| open().records(&query);
+    let all = RecordSelection::default();
+    let mut find = |query: RecordSelection| open().records(&query);
     assert_eq!(find(all.clone())?.lines, lines, "all are there");
-    let first = find(Query {
+    let first = find(RecordSelection {
         limit: 4,
         ..all.clone()
     })?;
     assert_eq!((first.lines.len(), first.next), (4, Some(4)));
-    let rest = find(Query {
+    let rest = find(RecordSelection {
         after: 4,
         ..all.clone()
     })?;
     assert_eq!((&rest.lines[..], rest.next), (&lines[4..], None));
-    let newest = find(Query {
+    let newest = find(RecordSelection {
         limit: 2,
         newest: true,
         ..all.clone()
     })?;
     assert_eq!(newest.lines, lines[4..], "the newest, oldest first");
-    let mut numbers = |query: Query| {
+    let mut numbers = |query: RecordSelection| {
         let lines = find(query)?.lines;
         Ok::<_, StoreError>(lines.iter().map(|line| line.seq).collect::<Vec<_>>())
     };
-    let of_one = Query {
+    let of_one = RecordSelection {
         client: Some("client1".to_owned()),
         ..all.clone()
     };
     assert_eq!(numbers(of_one)?, [1, 4], "those of one client");
-    let since = Query {
+    let since = RecordSelection {
         since: Some(Wall::from_unix_micros(500)),
         ..all.clone()
     };
     assert_eq!(numbers(since)?, [5, 6], "those since then");
-    let kinds = Query {
-        kinds: vec![Kind::Refused],
+    let kinds = RecordSelection {
+        kinds: vec![RecordKind::Refused],
         ..all.clone()
     };
     assert_eq!(numbers(kinds)?, [1, 3, 5], "those of a kind");
-    let alarms = Query {
+    let alarms = RecordSelection {
         alarms: true,
         ..all.clone()
     };
@@ -220,19 +225,19 @@ fn check_record<S: Store>(mut open: impl FnMut() -> S) -> Result<(), StoreError>
     Ok(())
 }
 
-fn verified(from: Chain, lines: &[Line]) -> Chain {
+fn verified(from: ChainPosition, lines: &[RecordLine]) -> ChainPosition {
     let checked = lines.iter().try_fold(from, |at, line| at.check(line));
     checked.unwrap()
 }
 
-fn entry(seed: i64) -> Entry {
+fn entry(seed: i64) -> RecordEntry {
     let client = ClientName::new(&format!("client{}", seed % 3)).unwrap();
-    Entry {
+    RecordEntry {
         time: Wall::from_unix_micros(seed * 100),
         kind: if seed % 2 == 0 {
-            Kind::Released
+            RecordKind::Released
         } else {
-            Kind::Refused
+            RecordKind::Refused
         },
         client: (seed % 3 != 0).then_some(client),
         alarm: seed == 6,

@@ -10,7 +10,7 @@ mod samples;
 
 use std::collections::BTreeMap;
 
-use nightlatch_core::client::saved::{Change, Life, SavedClient};
+use nightlatch_core::client::saved::{Change, ClientPresence, SavedClient};
 use nightlatch_store::{MemoryStore, SqliteStore, Store};
 use proptest::prelude::*;
 
@@ -39,7 +39,7 @@ fn any_change() -> impl Strategy<Value = Change> {
         match kind {
             0 | 1 => Change::Put(row.into()),
             2 => {
-                row.life = Life::Removed;
+                row.presence = ClientPresence::Removed;
                 Change::Put(row.into())
             }
             3 => Change::State(row.name, samples::state(seed).into()),
@@ -60,7 +60,7 @@ fn apply(model: &mut BTreeMap<String, SavedClient>, change: &Change) {
         }
         Change::State(name, state) => {
             if let Some(row) = model.get_mut(name.as_str())
-                && let Life::Present(present) = &mut row.life
+                && let ClientPresence::Present(present) = &mut row.presence
             {
                 present.state = (**state).clone();
             }
@@ -69,8 +69,8 @@ fn apply(model: &mut BTreeMap<String, SavedClient>, change: &Change) {
             model.remove(name.as_str());
         }
         // Covered by the contract.
-        Change::Bury(_)
-        | Change::Unbury(_)
+        Change::PutTombstone(_)
+        | Change::DeleteTombstone(_)
         | Change::Trust(_)
         | Change::Record(_)
         | Change::DropRecords(_) => {}

@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use nightlatch_core::checker::{Checker, LastCheck};
-use nightlatch_core::client::saved::{Life, Present, SavedClient, SavedDeadline, SavedState};
+use nightlatch_core::client::saved::{
+    ClientPresence, PresentClient, SavedClient, SavedDeadline, SavedState,
+};
 use nightlatch_core::key_id::{Fingerprint, KeyId};
 use nightlatch_core::name::ClientName;
 use nightlatch_core::secret::Secret;
@@ -21,7 +23,7 @@ pub(crate) fn client(name: &str, seed: u8) -> SavedClient {
         added: seed
             .is_multiple_of(2)
             .then(|| Arc::new(Secret::new(vec![seed; 200]))),
-        life: Life::Present(Box::new(Present {
+        presence: ClientPresence::Present(Box::new(PresentClient {
             settings: settings(seed.wrapping_add(100)),
             secret: Some(Arc::new(secret)),
             state: state(seed),

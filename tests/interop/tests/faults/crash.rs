@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use nightlatch_core::client::saved::{Life, Saved};
+use nightlatch_core::client::saved::{ClientPresence, Saved};
 use nightlatch_proto::tls::FetchError;
 use nightlatch_store::{SqliteStore, Store};
 
@@ -150,9 +150,9 @@ impl Client {
             .clients
             .iter()
             .find(|row| row.name.as_str() == self.machine.name);
-        let present = row.and_then(|row| match &row.life {
-            Life::Present(present) => Some(&present.state),
-            Life::Removed => None,
+        let present = row.and_then(|row| match &row.presence {
+            ClientPresence::Present(present) => Some(&present.state),
+            ClientPresence::Removed => None,
         });
         let name = &self.machine.name;
         if self.refused {

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use nightlatch_core::checker::LastCheck;
-use nightlatch_core::client::saved::Life;
+use nightlatch_core::client::saved::ClientPresence;
 use nightlatch_store::{SqliteStore, Store};
 
 use crate::fixture::{Machine, SECRET, SECRET_BASE64, ServerFolders, fails};
@@ -34,7 +34,7 @@ fn sigterm_ends_it_within_a_second_with_what_it_knew_saved() {
     assert!(took < GENEROUS, "{took:?}");
     assert!(output.status.success(), "{output:?}");
     let saved = SqliteStore::open(&fixture.state()).unwrap().load().unwrap();
-    let Life::Present(a) = &saved.clients[0].life else {
+    let ClientPresence::Present(a) = &saved.clients[0].presence else {
         panic!("removed");
     };
     assert_eq!(a.state.last_check, LastCheck::Exited(0));

@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
-use nightlatch_core::client::saved::{Life, Present, SavedClient};
+use nightlatch_core::client::saved::{ClientPresence, PresentClient, SavedClient};
 use nightlatch_interop::administered::Administered;
 use nightlatch_interop::programs::{Project, ours};
 use nightlatch_interop::server::{Home, TestServer};
@@ -116,9 +116,9 @@ impl Move {
     }
 
     /// The same, of one that exists.
-    pub(crate) fn present(&self, name: &str) -> Box<Present> {
-        match self.saved(name).map(|client| client.life) {
-            Some(Life::Present(present)) => present,
+    pub(crate) fn present(&self, name: &str) -> Box<PresentClient> {
+        match self.saved(name).map(|client| client.presence) {
+            Some(ClientPresence::Present(present)) => present,
             other => panic!("{name} is not present: {other:?}"),
         }
     }

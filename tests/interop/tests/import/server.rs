@@ -3,7 +3,7 @@
 use std::fs;
 
 use nightlatch_core::checker::LastCheck;
-use nightlatch_core::client::saved::Life;
+use nightlatch_core::client::saved::ClientPresence;
 use nightlatch_core::time::Wall;
 use nightlatch_interop::administered::Administered;
 use nightlatch_interop::client;
@@ -132,7 +132,10 @@ fn everything_an_administrator_did_is_still_done() {
     assert_eq!(state.last_check, LastCheck::Exited(0));
     assert!(state.last_checked_ok.is_some() && state.last_enabled.is_some());
     assert_eq!(fixture.present("tower").settings.host, "elsewhere");
-    assert_eq!(fixture.saved("gone").unwrap().life, Life::Removed);
+    assert_eq!(
+        fixture.saved("gone").unwrap().presence,
+        ClientPresence::Removed
+    );
     let secret = fixture.present("rotated").secret.clone();
     assert_eq!(secret.unwrap().expose(), fs::read(&new).unwrap());
     assert_eq!(fixture.present("long").secret, None);

@@ -4,30 +4,30 @@ use std::time::Duration;
 
 use super::world::*;
 use crate::checker::LastCheck;
-use crate::event::{Alarm, Ask, Durability, Event, Refusal, RequestId};
-use crate::registry::{Action, LONGEST_REHEARSALS, RegistryLimits, RequestAnswer};
+use crate::event::{Alarm, Durability, Event, Refusal, RequestClaims, RequestId};
+use crate::registry::{Action, MAX_REHEARSAL_PERMISSION, RegistryLimits, RequestAnswer};
 use crate::settings::client::Setting;
 
 const FIRST_BOOT: Option<[u8; 16]> = Some([1; 16]);
 const SECOND_BOOT: Option<[u8; 16]> = Some([2; 16]);
 
-fn boot(boot: Option<[u8; 16]>) -> Ask {
-    Ask {
+fn boot(boot: Option<[u8; 16]>) -> RequestClaims {
+    RequestClaims {
         boot,
         rehearsal: false,
     }
 }
 
-fn rehearsal() -> Ask {
-    Ask {
+fn rehearsal() -> RequestClaims {
+    RequestClaims {
         boot: None,
         rehearsal: true,
     }
 }
 
 /// The alarm of a request that is granted, and that is then delivered.
-fn served(world: &mut World, ask: Ask) -> Option<Alarm> {
-    let (request, actions) = world.ask_as(1, ask);
+fn served(world: &mut World, claims: RequestClaims) -> Option<Alarm> {
+    let (request, actions) = world.ask_as(1, claims);
     world.registry.handle_delivered(request, world.now);
     world.actions();
     granted(&actions, request)
@@ -59,21 +59,21 @@ fn check(world: &mut World, result: LastCheck) -> Vec<Action> {
 #[test]
 fn a_second_request_is_an_alarm_until_the_machine_was_up() {
     let mut world = World::new(vec![config(1)]);
-    assert_eq!(served(&mut world, Ask::default()), None);
+    assert_eq!(served(&mut world, RequestClaims::default()), None);
     assert_eq!(
-        served(&mut world, Ask::default()),
+        served(&mut world, RequestClaims::default()),
         Some(Alarm::SecondRequest)
     );
     check(&mut world, LastCheck::Exited(1));
     assert_eq!(
-        served(&mut world, Ask::default()),
+        served(&mut world, RequestClaims::default()),
         Some(Alarm::SecondRequest)
     );
     check(&mut world, LastCheck::Exited(0));
-    assert_eq!(served(&mut world, Ask::default()), None);
+    assert_eq!(served(&mut world, RequestClaims::default()), None);
     let id = world.id(1);
     world.registry.handle_checked_ok(id, world.now);
-    assert_eq!(served(&mut world, Ask::default()), None);
+    assert_eq!(served(&mut world, RequestClaims::default()), None);
 }
 
 #[test]
@@ -84,7 +84,7 @@ fn a_failed_delivery_is_no_release() {
     world.actions();
     world.disk.flush();
     world.restart(vec![config(1)], seconds(1), false);
-    assert_eq!(served(&mut world, Ask::default()), None);
+    assert_eq!(served(&mut world, RequestClaims::default()), None);
 }
 
 #[test]
@@ -128,7 +128,7 @@ fn a_release_in_progress_is_saved_with_its_record() {
     world.disk.flush();
     world.restart(vec![config(1)], seconds(1), true);
     assert_eq!(
-        served(&mut world, Ask::default()),
+        served(&mut world, RequestClaims::default()),
         Some(Alarm::SecondRequest)
     );
 }
@@ -136,7 +136,7 @@ fn a_release_in_progress_is_saved_with_its_record() {
 #[test]
 fn a_check_that_was_told_to_stop_proves_nothing() {
     let mut world = World::new(vec![config(1)]);
-    served(&mut world, Ask::default());
+    served(&mut world, RequestClaims::default());
     let id = world.id(1);
     world.registry.handle_start_checker(id, world.now);
     world.registry.handle_stop_checker(id, world.now);
@@ -145,7 +145,7 @@ fn a_check_that_was_told_to_stop_proves_nothing() {
         .handle_check_finished(id, LastCheck::Exited(0), world.now);
     world.actions();
     assert_eq!(
-        served(&mut world, Ask::default()),
+        served(&mut world, RequestClaims::default()),
         Some(Alarm::SecondRequest)
     );
 }
@@ -206,7 +206,7 @@ fn a_machine_that_still_answers_after_a_release_raises_an_alarm() {
 fn a_machine_that_does_not_answer_after_a_release_raises_no_alarm() {
     let mut world = watching();
     let id = world.id(1);
-    served(&mut world, Ask::default());
+    served(&mut world, RequestClaims::default());
     world
         .registry
         .handle_check_finished(id, LastCheck::Exited(1), world.now);
@@ -256,7 +256,7 @@ fn a_machine_that_is_up_may_rehearse_and_nothing_changes() {
     }
     assert_eq!(world.left(1), left);
     assert_eq!(world.client(1).to_state(world.boot, world.now), before);
-    assert_eq!(served(&mut world, Ask::default()), None);
+    assert_eq!(served(&mut world, RequestClaims::default()), None);
 }
 
 /// The alarm of a rehearsal of client 1, which is granted and delivered.
@@ -312,12 +312,12 @@ fn rehearsals_are_allowed_for_a_bounded_time() {
     let told = world.actions();
     assert!(has_event(
         &told,
-        &Event::RehearsalsAllowed(id, LONGEST_REHEARSALS)
+        &Event::RehearsalsAllowed(id, MAX_REHEARSAL_PERMISSION)
     ));
     let setting = Setting::Timeout.to(seconds(1_000_000));
     world.registry.handle_set(id, setting, world.now).unwrap();
     world.actions();
-    world.pass(LONGEST_REHEARSALS);
+    world.pass(MAX_REHEARSAL_PERMISSION);
     assert_eq!(rehearsed(&mut world), Some(Alarm::Rehearsal));
 }
 
@@ -350,13 +350,13 @@ fn a_rehearsal_hides_no_other_alarm() {
 #[test]
 fn a_machine_that_was_not_just_proved_up_may_not_rehearse() {
     let mut world = World::new(vec![config_with(1, |it| it.timeout = seconds(3600))]);
-    let unproved = refused(Refusal::RehearsalUnproved);
+    let waiting_for_proof = refused(Refusal::RehearsalUnproved);
     let (request, actions) = world.ask_as(1, rehearsal());
-    assert_eq!(answer_to(&actions, request), unproved);
+    assert_eq!(answer_to(&actions, request), waiting_for_proof);
     check(&mut world, LastCheck::Exited(0));
     world.pass(seconds(241));
     let (request, actions) = world.ask_as(1, rehearsal());
-    assert_eq!(answer_to(&actions, request), unproved);
+    assert_eq!(answer_to(&actions, request), waiting_for_proof);
 }
 
 #[test]

@@ -4,7 +4,9 @@ use super::world::*;
 use crate::checker::Checker;
 use crate::checker::LastCheck;
 use crate::client::saved::Trust;
-use crate::event::{Alarm, Ask, DisableReason, Durability, Event, Grant, Refusal, RequestId};
+use crate::event::{
+    Alarm, DisableReason, Durability, Event, Grant, Refusal, RequestClaims, RequestId,
+};
 use crate::name::ClientName;
 use crate::registry::{Action, DecisionError, RegistryLimits};
 use crate::settings::client::ClientConfig;
@@ -120,7 +122,7 @@ fn a_check_starts_on_a_release_only_and_only_where_that_is_wanted() {
         let is_start = |it: &&Action| matches!(it, Action::StartCheck { .. });
         actions.iter().filter(is_start).count()
     };
-    let rehearsal = Ask {
+    let rehearsal = RequestClaims {
         boot: None,
         rehearsal: true,
     };
@@ -132,10 +134,13 @@ fn a_check_starts_on_a_release_only_and_only_where_that_is_wanted() {
         };
         let mut world = World::with_limits(vec![config(1)], limits);
         prove(&mut world, "client1");
-        for (ask, wanted) in [(rehearsal, 0), (Ask::default(), check_on_release.into())] {
-            let (request, _) = world.ask_as(1, ask);
+        for (claims, wanted) in [
+            (rehearsal, 0),
+            (RequestClaims::default(), check_on_release.into()),
+        ] {
+            let (request, _) = world.ask_as(1, claims);
             world.registry.handle_delivered(request, world.now);
-            assert_eq!(started(&world.actions()), wanted, "{ask:?}");
+            assert_eq!(started(&world.actions()), wanted, "{claims:?}");
         }
     }
 }
@@ -234,7 +239,7 @@ fn a_denial_that_came_back_with_a_key_survives_a_crash() {
 
 #[test]
 fn a_new_key_has_no_proof_and_no_permission_to_rehearse() {
-    let rehearsal = Ask {
+    let rehearsal = RequestClaims {
         boot: None,
         rehearsal: true,
     };
@@ -247,8 +252,8 @@ fn a_new_key_has_no_proof_and_no_permission_to_rehearse() {
     other.name = ClientName::new("client1").unwrap();
     reload(&mut world, vec![other, config(2)]);
     let (request, actions) = world.ask_as(9, rehearsal);
-    let unproved = refused(Refusal::RehearsalUnproved);
-    assert_eq!(answer_to(&actions, request), unproved);
+    let waiting_for_proof = refused(Refusal::RehearsalUnproved);
+    assert_eq!(answer_to(&actions, request), waiting_for_proof);
     prove(&mut world, "client1");
     let (request, actions) = world.ask_as(9, rehearsal);
     let granted = Event::Granted {
@@ -316,11 +321,11 @@ type Late = fn(&mut World, RequestId);
 
 const LATE: [(&str, Late); 14] = [
     ("a request", |world, _| {
-        let ask = Ask::default();
+        let claims = RequestClaims::default();
         let request = RequestId(1000);
         world
             .registry
-            .handle_request(request, &key(1), ask, world.now);
+            .handle_request(request, &key(1), claims, world.now);
     }),
     ("its end", |world, request| {
         world.registry.handle_peer_gone(request, world.now);

@@ -6,8 +6,8 @@ use proptest::prelude::*;
 use super::world::*;
 use crate::checker::LastCheck;
 use crate::client::Client;
-use crate::client::saved::{Change, End, Life, Saved, Trust};
-use crate::event::{Ask, ClientId, Event, RequestId};
+use crate::client::saved::{Change, ClientPresence, End, Saved, Trust};
+use crate::event::{ClientId, Event, RequestClaims, RequestId};
 use crate::outbox::Outbox;
 use crate::registry::{Action, Registry, RegistryLimits, RequestAnswer};
 use crate::settings::client::ClientConfig;
@@ -177,8 +177,9 @@ impl Side {
         };
         let rows = self.disk.load().clients;
         let row = rows.into_iter().find(|row| row.name == *name);
-        let is_enabled = row
-            .is_some_and(|row| matches!(row.life, Life::Present(present) if present.state.enabled));
+        let is_enabled = row.is_some_and(
+            |row| matches!(row.presence, ClientPresence::Present(present) if present.state.enabled),
+        );
         assert!(is_enabled, "{name} got its secret by what would be lost");
     }
 
@@ -205,7 +206,7 @@ impl Side {
             Op::Ask(client) => {
                 let request = RequestId(number);
                 self.registry
-                    .handle_request(request, &key(client), Ask::default(), now);
+                    .handle_request(request, &key(client), RequestClaims::default(), now);
                 self.settle();
                 self.registry.handle_delivered(request, now);
             }

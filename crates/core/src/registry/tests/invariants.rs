@@ -13,7 +13,7 @@ use super::sections::{change_section, configured, setting};
 use super::world::{Disk, key};
 use crate::checker::LastCheck;
 use crate::client::saved::{Change, End, Saved};
-use crate::event::{Ask, ClientId, Durability, Event, RequestId};
+use crate::event::{ClientId, Durability, Event, RequestClaims, RequestId};
 use crate::registry::{Action, Registry, RegistryLimits, RequestAnswer};
 use crate::time::{BootId, Monotonic, Now, Wall};
 
@@ -200,8 +200,12 @@ impl Pair {
                 let request = self.next_request;
                 self.next_request += 1;
                 let key = key(u8::try_from(client).unwrap());
-                self.registry
-                    .handle_request(RequestId(request), &key, Ask::default(), at);
+                self.registry.handle_request(
+                    RequestId(request),
+                    &key,
+                    RequestClaims::default(),
+                    at,
+                );
                 self.model.ask(request, client);
             }
             Op::PeerGone(which) => {

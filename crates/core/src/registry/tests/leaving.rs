@@ -2,7 +2,7 @@
 //! forgotten.
 
 use super::world::*;
-use crate::client::saved::{Life, Trust};
+use crate::client::saved::{ClientPresence, Trust};
 use crate::event::{DisableReason, Event, Refusal};
 use crate::registry::mass_removal;
 use crate::settings::client::ClientConfig;
@@ -70,7 +70,8 @@ fn a_removed_client_comes_back_removed_under_another_name() {
             let rows = world.disk.load().clients;
             assert!(
                 rows.iter()
-                    .any(|row| row.life == Life::Removed && row.name.as_str() == "third")
+                    .any(|row| row.presence == ClientPresence::Removed
+                        && row.name.as_str() == "third")
             );
         }
     }
@@ -257,7 +258,7 @@ fn after_a_lost_state_every_client_waits_for_a_person() {
         let lost = Event::Disabled(world.id(1), DisableReason::StateLost);
         assert!(has_event(&actions, &lost));
         assert_eq!(world.disk.trust, Trust::Partial);
-        assert_eq!(world.registry.unproved(), 2);
+        assert_eq!(world.registry.waiting_for_proof(), 2);
         world.restart(all(), seconds(1), true);
         // New sections wait too, as long as any client does.
         read(&mut world, true, vec![config(1), config(2), config(4)]);

@@ -6,7 +6,7 @@ use super::approvals::waits;
 use super::world::*;
 use crate::checker::Checker;
 use crate::checker::LastCheck;
-use crate::event::{Ask, DisableReason, Durability, Event, Refusal, RequestId};
+use crate::event::{DisableReason, Durability, Event, Refusal, RequestClaims, RequestId};
 use crate::key_id::KeyId;
 use crate::registry::{Action, RequestAnswer};
 use crate::secret::Secret;
@@ -403,11 +403,11 @@ fn a_request_number_is_used_once() {
     let key: KeyId = key(1);
     world
         .registry
-        .handle_request(request, &key, Ask::default(), world.now);
+        .handle_request(request, &key, RequestClaims::default(), world.now);
     assert!(answer_to(&world.actions(), request).is_some());
     world
         .registry
-        .handle_request(request, &key, Ask::default(), world.now);
+        .handle_request(request, &key, RequestClaims::default(), world.now);
     assert_eq!(answer_to(&world.actions(), request), None);
 }
 

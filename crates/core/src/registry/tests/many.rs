@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::world::{at_boot, config_with, seconds};
 use crate::checker::LastCheck;
 use crate::client::saved::Saved;
-use crate::event::{Ask, Durability, Event, RequestId};
+use crate::event::{Durability, Event, RequestClaims, RequestId};
 use crate::key_id::KeyId;
 use crate::name::ClientName;
 use crate::registry::{Action, Registry, RegistryLimits, RequestAnswer};
@@ -58,7 +58,7 @@ fn a_hundred_thousand_clients_are_checked_and_served() {
     assert!(checked > CLIENTS * 9 / 10);
     for number in (0..CLIENTS).step_by(1000) {
         let request = RequestId(number.into());
-        registry.handle_request(request, &key(number), Ask::default(), now);
+        registry.handle_request(request, &key(number), RequestClaims::default(), now);
         let id = registry.by_name(&format!("client{number}")).unwrap();
         let answer = RequestAnswer::Release(id);
         assert!(matches!(

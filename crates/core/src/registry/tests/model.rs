@@ -36,7 +36,7 @@ pub(super) struct ModelState {
     /// Its secret was released since the last proof of life; saved as true also while it may be on its way.
     pub(super) released: bool,
     /// It was enabled since its secret was last released. Not saved.
-    pub(super) vouched: bool,
+    pub(super) enabled_since_release: bool,
     /// It got another timeout at a start since the last proof of life.
     pub(super) renewed: bool,
 }
@@ -141,7 +141,7 @@ impl Model {
         let leaving = self.is_leaving(client);
         if let ModelLife::Present(state) = &mut life {
             state.released |= leaving;
-            state.vouched = false;
+            state.enabled_since_release = false;
             // An ended denial is not saved.
             state.denied = state.denied.filter(|until| self.clock.mono <= *until);
         }
@@ -276,11 +276,11 @@ impl Model {
         }
         // Once after each proof of life, and after each time that it was enabled.
         self.change(client, |it, now| {
-            let extends = !it.released || it.vouched;
+            let extends = !it.released || it.enabled_since_release;
             if stage == ModelStage::Granted && it.deadline.is_some() && extends {
                 it.deadline = Some(now + it.force.extended);
             }
-            (it.released, it.vouched) = (true, false);
+            (it.released, it.enabled_since_release) = (true, false);
         });
         self.save(client);
     }
@@ -465,7 +465,7 @@ impl Model {
     fn enable_now(&mut self, client: usize) {
         self.change(client, |it, now| {
             it.deadline = Some(now + it.force.timeout);
-            it.vouched = true;
+            it.enabled_since_release = true;
         });
     }
 
@@ -483,7 +483,7 @@ impl Model {
             last_ok: false,
             denied: None,
             released: false,
-            vouched: file.enabled,
+            enabled_since_release: file.enabled,
             renewed: false,
         }
     }

@@ -7,8 +7,8 @@ use proptest::prelude::*;
 
 use super::world::*;
 use crate::checker::LastCheck;
-use crate::event::quota::{Admission, MOST, MOST_UNKNOWN, RecordQuotas};
-use crate::event::{Ask, ClientId, Event, RequestId};
+use crate::event::quota::{Admission, MAX_RECORDS, MAX_UNKNOWN_KEY_RECORDS, RecordQuotas};
+use crate::event::{ClientId, Event, RequestClaims, RequestId};
 use crate::name::ClientName;
 use crate::registry::{Action, RegistryLimits};
 
@@ -17,7 +17,7 @@ use crate::registry::{Action, RegistryLimits};
 const CLASSES: u32 = 3 + 3 + 2 + 2 + 5;
 
 /// Records that peers can cause in an hour about one client: the quota of each class, and one that announces the rest.
-const MOST_OF_A_CLIENT: u64 = (CLASSES * (MOST + 1)) as u64;
+const MOST_OF_A_CLIENT: u64 = (CLASSES * (MAX_RECORDS + 1)) as u64;
 
 /// Repetitions that make an unbounded event exceed the bound.
 const ROUNDS: usize = 2 * MOST_OF_A_CLIENT as usize;
@@ -133,7 +133,8 @@ impl Recorder {
                 rehearsal,
             } => {
                 let boot = boot.map(|boot| [boot; 16]);
-                let (request, actions) = self.world.ask_as(number, Ask { boot, rehearsal });
+                let (request, actions) =
+                    self.world.ask_as(number, RequestClaims { boot, rehearsal });
                 self.open.push_front(request);
                 self.open.truncate(8);
                 return actions;
@@ -315,7 +316,7 @@ proptest! {
             let most = match client {
                 Some(_) => MOST_OF_A_CLIENT,
                 // Their number is reported twice a minute.
-                None => u64::from(MOST_UNKNOWN) + 1 + 2 + 2 * length.as_secs() / 60,
+                None => u64::from(MAX_UNKNOWN_KEY_RECORDS) + 1 + 2 + 2 * length.as_secs() / 60,
             };
             prop_assert!(*count <= most, "{client:?}: {count} entries");
         }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::world::*;
 use crate::checker::LastCheck;
-use crate::client::saved::{End, Life};
+use crate::client::saved::{ClientPresence, End};
 use crate::event::{DisableReason, Event, Refusal};
 use crate::registry::{Action, RequestAnswer};
 use crate::secret::Secret;
@@ -158,7 +158,10 @@ fn nothing_of_a_removed_clients_secret_is_kept() {
         .unwrap();
     world.registry.handle_remove(world.id(1), world.now);
     world.actions();
-    assert_eq!(world.disk.load().clients[0].life, Life::Removed);
+    assert_eq!(
+        world.disk.load().clients[0].presence,
+        ClientPresence::Removed
+    );
 }
 
 /// "Client removed at run time but still in clients.conf stays removed after restart; if it is then

@@ -5,8 +5,10 @@ use std::time::Duration;
 
 use crate::checker::Checker;
 use crate::client::Client;
-use crate::client::saved::{Change, End, Holder, Life, Saved, SavedClient, Tombstone, Trust};
-use crate::event::{Ask, ClientId, Durability, Event, Refusal, RequestId};
+use crate::client::saved::{
+    Change, ClientPresence, End, Saved, SavedClient, StateOwner, Tombstone, Trust,
+};
+use crate::event::{ClientId, Durability, Event, Refusal, RequestClaims, RequestId};
 use crate::key_id::KeyId;
 use crate::name::ClientName;
 use crate::registry::{Action, ConfiguredClients, Registry, RegistryLimits, RequestAnswer};
@@ -66,7 +68,7 @@ pub(super) struct Disk {
     durable: BTreeMap<ClientName, SavedClient>,
     /// Changes that a crash may lose, in order.
     soon: Vec<Change>,
-    tombstones: BTreeMap<Holder, Tombstone>,
+    tombstones: BTreeMap<StateOwner, Tombstone>,
     pub(super) trust: Trust,
     /// End of the run for the next load; clean by default.
     pub(super) end: Option<End>,
@@ -113,7 +115,7 @@ impl Disk {
             }
             Change::State(name, state) => {
                 if let Some(SavedClient {
-                    life: Life::Present(present),
+                    presence: ClientPresence::Present(present),
                     ..
                 }) = self.durable.get_mut(&name)
                 {
@@ -123,10 +125,10 @@ impl Disk {
             Change::Forget(name) => {
                 self.durable.remove(&name);
             }
-            Change::Bury(tombstone) => {
-                self.tombstones.insert(tombstone.holder(), *tombstone);
+            Change::PutTombstone(tombstone) => {
+                self.tombstones.insert(tombstone.owner(), *tombstone);
             }
-            Change::Unbury(holder) => {
+            Change::DeleteTombstone(holder) => {
                 self.tombstones.remove(&holder);
             }
             Change::Trust(trust) => self.trust = trust,
@@ -211,14 +213,14 @@ impl World {
     }
 
     pub(super) fn ask(&mut self, number: u8) -> (RequestId, Vec<Action>) {
-        self.ask_as(number, Ask::default())
+        self.ask_as(number, RequestClaims::default())
     }
 
-    pub(super) fn ask_as(&mut self, number: u8, ask: Ask) -> (RequestId, Vec<Action>) {
+    pub(super) fn ask_as(&mut self, number: u8, claims: RequestClaims) -> (RequestId, Vec<Action>) {
         let request = RequestId(self.requests);
         self.requests += 1;
         self.registry
-            .handle_request(request, &key(number), ask, self.now);
+            .handle_request(request, &key(number), claims, self.now);
         (request, self.actions())
     }
 

@@ -4,12 +4,14 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use super::change::SECRET;
-use super::section::Reader;
+use super::section::SectionReader;
 use super::{ParsedClient, Setting};
 use crate::ini::{Ini, IniEntry, IniSection};
 use crate::interpolate::references;
 use crate::key_id::KeyId;
-use crate::settings::{Doubt, Location, Parsed, Place, Problem, SettingsError, SettingsWarning};
+use crate::settings::{
+    Location, Parsed, Problem, SettingLocation, SettingsError, SettingsWarning, WarningReason,
+};
 use crate::suggest;
 
 /// Keys that a section may have beside the settings in the table.
@@ -40,8 +42,8 @@ pub fn parse(files: &[(String, String)]) -> Result<Parsed<Vec<ParsedClient>>, Ve
     if !errors.is_empty() {
         return Err(errors.sorted(|error| &error.place));
     }
-    doubt_keys(&files, &mut warnings);
-    doubt_same_key_ids(&clients, &mut warnings);
+    warn_about_unknown_keys(&files, &mut warnings);
+    warn_about_shared_key_ids(&clients, &mut warnings);
     Ok(Parsed {
         value: clients.into_iter().map(|found| found.client).collect(),
         warnings: warnings.sorted(|warning| &warning.place),
@@ -52,17 +54,17 @@ pub fn parse(files: &[(String, String)]) -> Result<Parsed<Vec<ParsedClient>>, Ve
 type File = (Arc<str>, Ini);
 
 /// A client, the position of its file, and where its key id is set.
-struct Found {
+struct LocatedClient {
     file: usize,
     client: ParsedClient,
-    key_id: Place,
+    key_id: SettingLocation,
 }
 
 fn read_file(index: usize, name: &str, text: &str, errors: &mut Findings<SettingsError>) -> File {
     let name: Arc<str> = name.into();
     let (ini, faults) = Ini::recover(text);
     for fault in faults {
-        let place = Place::new(&name, fault.line, fault.section.as_deref(), None);
+        let place = SettingLocation::new(&name, fault.line, fault.section.as_deref(), None);
         let problem = fault.kind.into();
         errors.add(index, SettingsError { place, problem });
     }
@@ -73,7 +75,7 @@ fn read_clients(
     files: &[File],
     errors: &mut Findings<SettingsError>,
     warnings: &mut Findings<SettingsWarning>,
-) -> Vec<Found> {
+) -> Vec<LocatedClient> {
     let Some((main_name, main)) = files.first() else {
         return Vec::new();
     };
@@ -81,7 +83,7 @@ fn read_clients(
     let mut seen: HashMap<&str, Location> = HashMap::new();
     for (index, (name, ini)) in files.iter().enumerate() {
         for section in ini.sections() {
-            let mut reader = Reader {
+            let mut reader = SectionReader {
                 chain: [
                     (section, name),
                     (ini.default_section(), name),
@@ -91,7 +93,7 @@ fn read_clients(
                 warnings: Vec::new(),
             };
             if let Some(client) = reader.client() {
-                clients.push(Found {
+                clients.push(LocatedClient {
                     file: index,
                     client,
                     key_id: reader.place("key_id"),
@@ -99,7 +101,7 @@ fn read_clients(
             }
             errors.extend(index, reader.errors);
             warnings.extend(index, reader.warnings);
-            let place = Place::new(name, section.line(), Some(section.name()), None);
+            let place = SettingLocation::new(name, section.line(), Some(section.name()), None);
             if let Some(first) = seen.get(section.name()) {
                 let first = first.clone();
                 let problem = Problem::DuplicateClient { first };
@@ -113,7 +115,7 @@ fn read_clients(
 }
 
 /// Warns of keys that nothing uses and that look like one that something does.
-fn doubt_keys(files: &[File], warnings: &mut Findings<SettingsWarning>) {
+fn warn_about_unknown_keys(files: &[File], warnings: &mut Findings<SettingsWarning>) {
     let sections = || {
         files.iter().enumerate().flat_map(|(index, (name, ini))| {
             std::iter::once(ini.default_section())
@@ -128,9 +130,9 @@ fn doubt_keys(files: &[File], warnings: &mut Findings<SettingsWarning>) {
     for (index, name, section) in sections() {
         for (key, entry) in unknown(section).filter(|(key, _)| !used.contains(*key)) {
             if let Some(suggestion) = suggest::nearest(key, keys()) {
-                let place = Place::new(name, entry.line(), Some(section.name()), Some(key));
-                let doubt = Doubt::UnknownKey { suggestion };
-                warnings.add(index, SettingsWarning { place, doubt });
+                let place = SettingLocation::new(name, entry.line(), Some(section.name()), Some(key));
+                let reason = WarningReason::UnknownKey { suggestion };
+                warnings.add(index, SettingsWarning { place, reason });
             }
         }
     }
@@ -142,23 +144,23 @@ fn unknown(section: &IniSection) -> impl Iterator<Item = (&str, &IniEntry)> {
 }
 
 /// Warns of clients whose key id belongs to an earlier one.
-fn doubt_same_key_ids(clients: &[Found], warnings: &mut Findings<SettingsWarning>) {
+fn warn_about_shared_key_ids(clients: &[LocatedClient], warnings: &mut Findings<SettingsWarning>) {
     let mut owners: HashMap<KeyId, &ParsedClient> = HashMap::new();
     for found in clients {
         let Some(key_id) = found.client.settings.key_id else {
             continue;
         };
         if let Some(first) = owners.get(&key_id) {
-            let doubt = Doubt::SameKeyId {
+            let reason = WarningReason::SameKeyId {
                 first_name: first.name.to_string(),
                 first: first.origin.clone(),
             };
-            let place = Place {
+            let place = SettingLocation {
                 // A key id inherited from [DEFAULT] is still this client's.
                 section: Some(found.client.name.to_string()),
                 ..found.key_id.clone()
             };
-            warnings.add(found.file, SettingsWarning { place, doubt });
+            warnings.add(found.file, SettingsWarning { place, reason });
         } else {
             owners.insert(key_id, &found.client);
         }
@@ -190,10 +192,10 @@ impl<T: PartialEq> Findings<T> {
     }
 
     /// In the order of files and lines.
-    fn sorted(mut self, place: impl Fn(&T) -> &Place) -> Vec<T> {
+    fn sorted(mut self, place: impl Fn(&T) -> &SettingLocation) -> Vec<T> {
         self.0.sort_by(|(file_a, a), (file_b, b)| {
             let (a, b) = (place(a), place(b));
-            let key = |file: usize, place: &Place| (file, place.location.line);
+            let key = |file: usize, place: &SettingLocation| (file, place.location.line);
             key(*file_a, a)
                 .cmp(&key(*file_b, b))
                 .then_with(|| a.key.cmp(&b.key))

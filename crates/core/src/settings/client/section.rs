@@ -11,21 +11,23 @@ use crate::ini::{IniEntry, IniSection, is_space};
 use crate::interpolate::interpolate;
 use crate::key_id::{Fingerprint, KeyId, KeyIdError};
 use crate::name::ClientName;
-use crate::settings::{Doubt, Location, Place, Problem, SettingsError, SettingsWarning, value};
+use crate::settings::{
+    Location, Problem, SettingLocation, SettingsError, SettingsWarning, WarningReason, value,
+};
 use crate::ssh::{self, HostKey, HostKeyError};
 
 /// A section with the name of its file.
-pub(super) type Source<'i> = (&'i IniSection, &'i Arc<str>);
+pub(super) type SectionInFile<'i> = (&'i IniSection, &'i Arc<str>);
 
 /// A section, the sections that it inherits from, and the errors found in it.
-pub(super) struct Reader<'i> {
+pub(super) struct SectionReader<'i> {
     /// The section first, then what it inherits from.
-    pub(super) chain: [Source<'i>; 3],
+    pub(super) chain: [SectionInFile<'i>; 3],
     pub(super) errors: Vec<SettingsError>,
     pub(super) warnings: Vec<SettingsWarning>,
 }
 
-impl<'i> Reader<'i> {
+impl<'i> SectionReader<'i> {
     /// Reads the whole section; `None` when anything in it is an error.
     pub(super) fn client(&mut self) -> Option<ParsedClient> {
         let origin = self.origin();
@@ -49,7 +51,7 @@ impl<'i> Reader<'i> {
         if !self.errors.is_empty() {
             return None;
         }
-        self.doubts(&client.settings);
+        self.warn_about_settings(&client.settings);
         Some(client)
     }
 
@@ -64,7 +66,7 @@ impl<'i> Reader<'i> {
 
     /// The place of `key`, or the section itself when it is set nowhere. A value with references
     /// belongs to the client, for the fault may be in what the client refers to.
-    pub(super) fn place(&self, key: &str) -> Place {
+    pub(super) fn place(&self, key: &str) -> SettingLocation {
         let (section, location) = match self.find(key) {
             Some((entry, (section, file))) => {
                 let location = Location {
@@ -76,7 +78,7 @@ impl<'i> Reader<'i> {
             }
             None => (self.chain[0].0, self.origin()),
         };
-        Place {
+        SettingLocation {
             location,
             section: Some(section.name().to_owned()),
             key: Some(key.to_owned()),
@@ -156,7 +158,7 @@ impl<'i> Reader<'i> {
             Ok(key_id) => Some(key_id),
             // Files made for clients of that time carry it; it must not keep the others from starting.
             Err(KeyIdError::OfNothing) => {
-                self.doubt(key, Doubt::KeyIdOfNothing);
+                self.warn(key, WarningReason::KeyIdOfNothing);
                 None
             }
             Err(error) => {
@@ -173,7 +175,7 @@ impl<'i> Reader<'i> {
         }
         let fingerprint: Result<Fingerprint, KeyIdError> = text.parse();
         if let Err(error) = &fingerprint {
-            self.doubt(key, Doubt::Fingerprint(error.clone()));
+            self.warn(key, WarningReason::Fingerprint(error.clone()));
         }
         fingerprint.ok()
     }
@@ -207,22 +209,24 @@ impl<'i> Reader<'i> {
     }
 
     /// Adds warnings about settings that probably do not do what was meant.
-    fn doubts(&mut self, settings: &ClientSettings) {
+    fn warn_about_settings(&mut self, settings: &ClientSettings) {
         let known = self.warnings.iter();
-        let explained = known.map(|w| &w.doubt).any(|d| *d == Doubt::KeyIdOfNothing);
+        let explained = known
+            .map(|w| &w.reason)
+            .any(|d| *d == WarningReason::KeyIdOfNothing);
         if settings.key_id.is_none() && !explained {
-            self.doubt("key_id", Doubt::NoKeyId);
+            self.warn("key_id", WarningReason::NoKeyId);
         }
         if !settings.approved_by_default && settings.approval_delay.is_zero() {
-            self.doubt("approved_by_default", Doubt::NoApprovalDelay);
+            self.warn("approved_by_default", WarningReason::NoApprovalDelay);
         }
         if settings.checker.trusts_ssh_keyscan() {
             let pinned = self.text("ssh_fingerprint");
             let pinned = pinned.is_some_and(|text| text.parse::<HostKey>().is_ok());
-            self.doubt("checker", Doubt::SshKeyscan { pinned });
+            self.warn("checker", WarningReason::SshKeyscan { pinned });
         }
         if settings.timeout <= settings.interval {
-            self.doubt("timeout", Doubt::TimeoutWithinInterval);
+            self.warn("timeout", WarningReason::TimeoutWithinInterval);
         }
     }
 
@@ -252,7 +256,7 @@ impl<'i> Reader<'i> {
         }
     }
 
-    fn find(&self, key: &str) -> Option<(&'i IniEntry, Source<'i>)> {
+    fn find(&self, key: &str) -> Option<(&'i IniEntry, SectionInFile<'i>)> {
         let mut chain = self.chain.iter();
         chain.find_map(|source| Some((source.0.entry(key)?, *source)))
     }
@@ -260,7 +264,7 @@ impl<'i> Reader<'i> {
     fn refuse(&mut self, key: Option<&str>, problem: Problem) {
         let place = match key {
             Some(key) => self.place(key),
-            None => Place {
+            None => SettingLocation {
                 location: self.origin(),
                 section: Some(self.chain[0].0.name().to_owned()),
                 key: None,
@@ -269,9 +273,9 @@ impl<'i> Reader<'i> {
         self.errors.push(SettingsError { place, problem });
     }
 
-    fn doubt(&mut self, key: &str, doubt: Doubt) {
+    fn warn(&mut self, key: &str, reason: WarningReason) {
         let place = self.place(key);
-        self.warnings.push(SettingsWarning { place, doubt });
+        self.warnings.push(SettingsWarning { place, reason });
     }
 }
 

@@ -16,7 +16,7 @@ use crate::settings::Problem;
 /// Name key: Type = default, property(Property Access);
 /// ```
 ///
-/// `Name` is its variant of [`Setting`](crate::settings::client::Setting), `key` its key in `clients.conf`, in the
+/// `Name` is its variant of `Setting`, `key` its key in `clients.conf`, in the
 /// store and in a handover, and its field. `property` is there for what is on D-Bus: the name of the property,
 /// and `ReadWrite` for what can change at run time. The order is that of columns and keys: new rows come last.
 #[macro_export]

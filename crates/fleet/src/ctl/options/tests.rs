@@ -2,9 +2,9 @@
 
 use super::*;
 
-fn read(line: &str) -> Result<Options, UsageError> {
+fn read(line: &str) -> Result<Options, CtlUsageError> {
     match parse(line.split_whitespace().map(OsString::from))? {
-        Action::Run(options) => Ok(options),
+        CtlAction::Run(options) => Ok(options),
         other => panic!("{other:?}"),
     }
 }
@@ -13,12 +13,12 @@ fn read(line: &str) -> Result<Options, UsageError> {
 fn orders_keep_their_order_and_repeat() {
     let options = read("-t PT5M -H a -tPT6M --ena foo bar foo").unwrap();
     let timeout = |millis| (Property::Timeout, PropertyValue::Milliseconds(millis));
-    let orders = options.orders.iter().map(|order| match order {
-        Order::Set(property, value) => (*property, value.clone()),
+    let commands = options.commands.iter().map(|command| match command {
+        CtlCommand::Set(property, value) => (*property, value.clone()),
         other => panic!("{other:?}"),
     });
     assert_eq!(
-        orders.collect::<Vec<_>>(),
+        commands.collect::<Vec<_>>(),
         [
             timeout(300_000),
             (Property::Host, PropertyValue::Text("a".into())),
@@ -34,8 +34,8 @@ fn orders_keep_their_order_and_repeat() {
 fn a_client_is_denied_before_it_is_removed() {
     let options = read("-r -D -a").unwrap();
     assert!(matches!(
-        options.orders[..],
-        [Order::Approve(false), Order::Remove]
+        options.commands[..],
+        [CtlCommand::Approve(false), CtlCommand::Remove]
     ));
 }
 

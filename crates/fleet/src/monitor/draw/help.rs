@@ -1,7 +1,7 @@
 //! Draws the help.
 
 use crate::monitor::draw::brush::Brush;
-use crate::monitor::help::{Line, keys, sides};
+use crate::monitor::help::{HelpLine, keys, sides};
 use crate::monitor::layout::Areas;
 use crate::monitor::theme::Role;
 
@@ -13,18 +13,18 @@ pub(crate) fn draw(brush: &mut Brush<'_>, areas: &Areas, above: usize) {
     let columns = area.width / count;
     for (side, x) in sides.iter().zip((1..).step_by(columns.into())) {
         let room = columns.saturating_sub(1);
-        let keys_room = side.iter().map(Line::keys_width).max().unwrap_or(0) + 2;
+        let keys_room = side.iter().map(HelpLine::keys_width).max().unwrap_or(0) + 2;
         for (line, y) in side.iter().skip(above).zip(area.y..area.bottom()) {
             match line {
-                Line::Title(title) => {
+                HelpLine::Title(title) => {
                     brush.text(x, y, room, title, Role::Active);
                 }
-                Line::Key(binding) => {
+                HelpLine::Key(binding) => {
                     brush.text(x, y, room, &keys(binding), Role::Key);
                     let room = room.saturating_sub(keys_room);
                     brush.text(x + keys_room, y, room, binding.help, Role::Plain);
                 }
-                Line::Blank => {}
+                HelpLine::Blank => {}
             }
         }
     }

@@ -7,11 +7,11 @@ use crate::monitor::event::ServerKind;
 use crate::monitor::fleet::filter;
 use crate::monitor::keys::{BINDINGS, Binding, Group};
 use crate::monitor::layout::Areas;
-use crate::monitor::state::log::Level;
-use crate::monitor::state::{Choice, Link, Mode, State};
+use crate::monitor::state::log::Severity;
+use crate::monitor::state::{Choice, Mode, ServerConnection, State};
 use crate::monitor::text::width;
 use crate::monitor::theme::Role;
-use crate::state::State as Standing;
+use crate::state::ClientState;
 
 /// Columns between two hints.
 const GAP: u16 = 2;
@@ -27,12 +27,12 @@ pub(crate) fn title(brush: &mut Brush<'_>, state: &State, areas: &Areas) {
         Role::Active,
     );
     let (server, role) = match &state.link {
-        Link::Looking => ("looking for a server".to_owned(), Role::Warning),
-        Link::Up(ServerKind::Mandos) => ("Mandos server".to_owned(), Role::Plain),
-        Link::Up(ServerKind::Nightlatch(version)) => {
+        ServerConnection::Looking => ("looking for a server".to_owned(), Role::Warning),
+        ServerConnection::Up(ServerKind::Mandos) => ("Mandos server".to_owned(), Role::Plain),
+        ServerConnection::Up(ServerKind::Nightlatch(version)) => {
             (format!("nightlatchd {version}"), Role::Plain)
         }
-        Link::Down(_, since) => {
+        ServerConnection::Down(_, since) => {
             let at = state.clock.local(*since);
             let time = format!("{:02}:{:02}:{:02}", at.hour, at.minute, at.second);
             (format!("no server since {time}"), Role::Bad)
@@ -67,7 +67,11 @@ fn counts(state: &State, room: usize, dot: &str) -> String {
         count => format!("{count} clients"),
     };
     // In the order of how soon a person should look.
-    let standings = [Standing::Waiting, Standing::Failing, Standing::Disabled];
+    let standings = [
+        ClientState::Waiting,
+        ClientState::Failing,
+        ClientState::Disabled,
+    ];
     for standing in standings {
         let count = fleet.count(standing);
         let part = format!(" {dot} {count} {}", standing.word());
@@ -123,8 +127,8 @@ pub(crate) fn bottom(brush: &mut Brush<'_>, state: &State, areas: &Areas) -> Opt
         Mode::Browse | Mode::Help(_) => {
             if let Some(notice) = &state.notice {
                 let role = match notice.level {
-                    Level::Info => Role::Plain,
-                    Level::Warning | Level::Alarm => Role::Bad,
+                    Severity::Info => Role::Plain,
+                    Severity::Warning | Severity::Alarm => Role::Bad,
                 };
                 brush.text(1, y, columns, &notice.text, role);
             } else {

@@ -8,7 +8,7 @@ use crate::monitor::draw::brush::Brush;
 use crate::monitor::fleet::order::decided_at;
 use crate::monitor::keys::{BINDINGS, Command};
 use crate::monitor::layout::Areas;
-use crate::monitor::state::log::{Level, Line};
+use crate::monitor::state::log::{LogLine, Severity};
 use crate::monitor::state::{Pane, State};
 use crate::monitor::text::{Break, exactly, wrap};
 use crate::monitor::theme::Role;
@@ -104,9 +104,9 @@ pub(crate) fn log(brush: &mut Brush<'_>, state: &State, areas: &Areas) {
             false => vec![&*text],
         };
         let role = match line.level {
-            Level::Info => Role::Plain,
-            Level::Warning => Role::Heading,
-            Level::Alarm => Role::Bad,
+            Severity::Info => Role::Plain,
+            Severity::Warning => Role::Heading,
+            Severity::Alarm => Role::Bad,
         };
         for (index, part) in parts.into_iter().enumerate().rev() {
             let time = if index == 0 {
@@ -127,7 +127,7 @@ pub(crate) fn log(brush: &mut Brush<'_>, state: &State, areas: &Areas) {
     }
 }
 
-fn time(line: &Line) -> String {
+fn time(line: &LogLine) -> String {
     let DateTime {
         hour,
         minute,

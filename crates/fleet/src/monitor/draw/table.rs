@@ -8,10 +8,10 @@ use crate::monitor::draw::brush::Brush;
 use crate::monitor::draw::panes::title_role;
 use crate::monitor::fleet::order::{Sort, time_left};
 use crate::monitor::layout::{Areas, Column};
-use crate::monitor::state::{Link, Pane, State};
+use crate::monitor::state::{Pane, ServerConnection, State};
 use crate::monitor::text::{ago, roughly};
 use crate::monitor::theme::Role;
-use crate::state::State as Standing;
+use crate::state::ClientState;
 
 /// Draws heading and rows.
 pub(crate) fn draw(brush: &mut Brush<'_>, state: &State, areas: &Areas) {
@@ -97,11 +97,11 @@ fn position(state: &State, areas: &Areas) -> String {
 
 fn row(brush: &mut Brush<'_>, state: &State, areas: &Areas, client: &ClientView, y: u16) {
     let columns = &areas.columns;
-    let standing = Standing::of(client);
+    let standing = ClientState::of(client);
     // What was last known is no more than that.
-    let known = matches!(state.link, Link::Up(_));
+    let known = matches!(state.link, ServerConnection::Up(_));
     let role = |role| if known { role } else { Role::Quiet };
-    let quiet = standing == Standing::Disabled;
+    let quiet = standing == ClientState::Disabled;
     let text = role(if quiet { Role::Quiet } else { Role::Plain });
     let mut put =
         |column: Column, word: &str, role| brush.text(column.x, y, column.width, word, role);
@@ -125,15 +125,15 @@ fn row(brush: &mut Brush<'_>, state: &State, areas: &Areas, client: &ClientView,
 /// Draws the reason for an empty table.
 fn nothing(brush: &mut Brush<'_>, state: &State, area: Rect) {
     let lines = match &state.link {
-        Link::Looking => ["Looking for a server.".to_owned(), String::new()],
-        Link::Down(why, _) => [
+        ServerConnection::Looking => ["Looking for a server.".to_owned(), String::new()],
+        ServerConnection::Down(why, _) => [
             format!("Not connected: {why}."),
             "It is tried again until it works.".to_owned(),
         ],
-        Link::Up(_) if state.fleet.len() == 0 => {
+        ServerConnection::Up(_) if state.fleet.len() == 0 => {
             ["This server has no clients.".to_owned(), String::new()]
         }
-        Link::Up(_) => [
+        ServerConnection::Up(_) => [
             "No client is such.".to_owned(),
             "Esc shows all again.".to_owned(),
         ],

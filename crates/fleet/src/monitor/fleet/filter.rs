@@ -8,7 +8,7 @@ use nightlatch_bus::client::ClientView;
 use nightlatch_core::duration;
 use nightlatch_core::time::Wall;
 
-use crate::state::State as Standing;
+use crate::state::ClientState;
 
 /// The help beside the line in which a filter is typed.
 pub(crate) const HELP: &str = "part of name or host, is:waiting, is:failing, is:disabled, <10m";
@@ -66,7 +66,7 @@ impl Filter {
     pub(crate) fn shows(&self, client: &ClientView, now: Wall) -> bool {
         self.words.iter().all(|word| match word {
             Word::Part(part) => contains(&client.name, part) || contains(&client.host, part),
-            Word::State(start) => Standing::of(client).word().starts_with(start.as_str()),
+            Word::State(start) => ClientState::of(client).word().starts_with(start.as_str()),
             Word::Nearer(time) => client.expires.is_some_and(|at| at < now.after(*time)),
         })
     }

@@ -17,24 +17,24 @@ use nightlatch_core::time::Wall;
 use filter::Filter;
 use order::Sort;
 
-use crate::state::State as Standing;
+use crate::state::ClientState;
 
 /// A client as long as it is known. A number is never given to another.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub(crate) struct Id(u64);
+pub(crate) struct ClientNumber(u64);
 
 #[derive(Debug, Default)]
 pub(crate) struct Fleet {
-    clients: HashMap<Id, ClientView>,
-    paths: HashMap<ClientPath, Id>,
+    clients: HashMap<ClientNumber, ClientView>,
+    paths: HashMap<ClientPath, ClientNumber>,
     last: u64,
     /// All, in order.
-    all: Vec<Id>,
+    all: Vec<ClientNumber>,
     /// Those of `all` that the filter shows; empty when it shows all.
-    filtered: Vec<Id>,
+    filtered: Vec<ClientNumber>,
     /// Requests that wait: the oldest first, so that a new one never takes another's place.
-    waiting: Vec<Id>,
-    counts: BTreeMap<Standing, usize>,
+    waiting: Vec<ClientNumber>,
+    counts: BTreeMap<ClientState, usize>,
     sort: Sort,
     reversed: bool,
     filter: Filter,
@@ -56,14 +56,14 @@ impl Fleet {
             }
         }
         for client in self.clients.values() {
-            *self.counts.entry(Standing::of(client)).or_default() += 1;
+            *self.counts.entry(ClientState::of(client)).or_default() += 1;
         }
         self.waiting = self.asking();
         self.order_anew(now);
     }
 
     /// Adds a client, or takes its new picture.
-    pub(crate) fn insert(&mut self, client: ClientView, now: Wall) -> Id {
+    pub(crate) fn insert(&mut self, client: ClientView, now: Wall) -> ClientNumber {
         if let Some(id) = self.find(&client.path) {
             self.change(id, now, |known| *known = client);
             return id;
@@ -85,7 +85,7 @@ impl Fleet {
     /// Lets `change` work on a client and puts it where it belongs then.
     pub(crate) fn change<T>(
         &mut self,
-        id: Id,
+        id: ClientNumber,
         now: Wall,
         change: impl FnOnce(&mut ClientView) -> T,
     ) -> Option<T> {
@@ -99,12 +99,12 @@ impl Fleet {
     }
 
     /// The client with this number, if it is still there.
-    pub(crate) fn get(&self, id: Id) -> Option<&ClientView> {
+    pub(crate) fn get(&self, id: ClientNumber) -> Option<&ClientView> {
         self.clients.get(&id)
     }
 
     /// The number of the client at `path`.
-    pub(crate) fn find(&self, path: &ClientPath) -> Option<Id> {
+    pub(crate) fn find(&self, path: &ClientPath) -> Option<ClientNumber> {
         self.paths.get(path).copied()
     }
 
@@ -113,12 +113,12 @@ impl Fleet {
     }
 
     /// Number of clients in this state.
-    pub(crate) fn count(&self, standing: Standing) -> usize {
+    pub(crate) fn count(&self, standing: ClientState) -> usize {
         self.counts.get(&standing).copied().unwrap_or(0)
     }
 
     /// Those that are shown, in order.
-    pub(crate) fn shown(&self) -> &[Id] {
+    pub(crate) fn shown(&self) -> &[ClientNumber] {
         if self.filter.is_empty() {
             &self.all
         } else {
@@ -127,14 +127,14 @@ impl Fleet {
     }
 
     /// The row that a client is in, among those shown.
-    pub(crate) fn row(&self, id: Id) -> Option<usize> {
+    pub(crate) fn row(&self, id: ClientNumber) -> Option<usize> {
         let client = self.clients.get(&id)?;
         let row = self.place(self.shown(), client);
         (self.shown().get(row) == Some(&id)).then_some(row)
     }
 
     /// Those whose request waits for a decision, the oldest first.
-    pub(crate) fn waiting(&self) -> &[Id] {
+    pub(crate) fn waiting(&self) -> &[ClientNumber] {
         &self.waiting
     }
 
@@ -167,45 +167,45 @@ impl Fleet {
         }
     }
 
-    fn store(&mut self, client: ClientView) -> Id {
+    fn store(&mut self, client: ClientView) -> ClientNumber {
         self.last += 1;
-        let id = Id(self.last);
+        let id = ClientNumber(self.last);
         self.paths.insert(client.path.clone(), id);
         self.clients.insert(id, client);
         id
     }
 
     /// Puts a client where it belongs in everything that is kept in order.
-    fn enter(&mut self, id: Id, now: Wall) {
+    fn enter(&mut self, id: ClientNumber, now: Wall) {
         let Some(client) = self.clients.get(&id) else {
             return;
         };
         let at = self.place(&self.all, client);
         let filtered = self.filter.shows(client, now);
         let at_filtered = self.place(&self.filtered, client);
-        let standing = Standing::of(client);
+        let standing = ClientState::of(client);
         self.all.insert(at, id);
         if filtered && !self.filter.is_empty() {
             self.filtered.insert(at_filtered, id);
         }
         *self.counts.entry(standing).or_default() += 1;
         let waits = self.waiting.contains(&id);
-        if standing == Standing::Waiting && !waits {
+        if standing == ClientState::Waiting && !waits {
             self.waiting.push(id);
-        } else if standing != Standing::Waiting && waits {
+        } else if standing != ClientState::Waiting && waits {
             self.waiting.retain(|waiting| *waiting != id);
         }
     }
 
     /// Takes a client, still as it was, out of what is kept in order. A request keeps its place until
     /// it is known whether it still waits.
-    fn leave(&mut self, id: Id) {
+    fn leave(&mut self, id: ClientNumber) {
         let Some(client) = self.clients.get(&id) else {
             return;
         };
         let at = self.place(&self.all, client);
         let at_filtered = self.place(&self.filtered, client);
-        if let Some(count) = self.counts.get_mut(&Standing::of(client)) {
+        if let Some(count) = self.counts.get_mut(&ClientState::of(client)) {
             *count -= 1;
         }
         for (list, at) in [(&mut self.all, at), (&mut self.filtered, at_filtered)] {
@@ -216,7 +216,7 @@ impl Fleet {
     }
 
     /// The index of `client` in an ordered list, or the one at which it is to be inserted.
-    fn place(&self, list: &[Id], client: &ClientView) -> usize {
+    fn place(&self, list: &[ClientNumber], client: &ClientView) -> usize {
         list.partition_point(|other| {
             let other = self.clients.get(other);
             other.is_some_and(|other| self.compare(other, client).is_lt())
@@ -233,7 +233,7 @@ impl Fleet {
     }
 
     fn order_anew(&mut self, now: Wall) {
-        let mut clients: Vec<(&Id, &ClientView)> = self.clients.iter().collect();
+        let mut clients: Vec<(&ClientNumber, &ClientView)> = self.clients.iter().collect();
         clients.sort_unstable_by(|(_, a), (_, b)| self.compare(a, b));
         self.all = clients.into_iter().map(|(id, _)| *id).collect();
         self.filter_anew(now);
@@ -244,7 +244,7 @@ impl Fleet {
         if self.filter.is_empty() {
             return;
         }
-        let shows = |id: &&Id| {
+        let shows = |id: &&ClientNumber| {
             let client = self.clients.get(id);
             client.is_some_and(|client| self.filter.shows(client, now))
         };
@@ -252,9 +252,12 @@ impl Fleet {
     }
 
     /// All whose request waits, the oldest first.
-    fn asking(&self) -> Vec<Id> {
-        let waits = |(_, client): &(&Id, &ClientView)| Standing::of(client) == Standing::Waiting;
-        let mut waiting: Vec<(&Id, &ClientView)> = self.clients.iter().filter(waits).collect();
+    fn asking(&self) -> Vec<ClientNumber> {
+        let waits = |(_, client): &(&ClientNumber, &ClientView)| {
+            ClientState::of(client) == ClientState::Waiting
+        };
+        let mut waiting: Vec<(&ClientNumber, &ClientView)> =
+            self.clients.iter().filter(waits).collect();
         waiting.sort_by_key(|(id, client)| (client.last_approval_request, **id));
         waiting.into_iter().map(|(id, _)| *id).collect()
     }

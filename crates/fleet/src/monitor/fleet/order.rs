@@ -7,7 +7,7 @@ use nightlatch_bus::client::ClientView;
 use nightlatch_core::name::compare_naturally;
 use nightlatch_core::time::Wall;
 
-use crate::state::State as Standing;
+use crate::state::ClientState;
 
 /// The order of the table. Clients that are equal in it are ordered by their names.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -34,7 +34,7 @@ impl Sort {
     pub(crate) fn compare(self, a: &ClientView, b: &ClientView) -> Ordering {
         let first = match self {
             Self::Name => Ordering::Equal,
-            Self::State => Standing::of(a).cmp(&Standing::of(b)),
+            Self::State => ClientState::of(a).cmp(&ClientState::of(b)),
             Self::Deadline => deadline(a).cmp(&deadline(b)),
         };
         first

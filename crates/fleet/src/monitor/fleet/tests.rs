@@ -9,9 +9,9 @@ use proptest::prelude::*;
 
 use super::filter::Filter;
 use super::order::Sort;
-use super::{Fleet, Id};
+use super::{ClientNumber, Fleet};
 use crate::monitor::tests::{NOON, client};
-use crate::state::State as Standing;
+use crate::state::ClientState;
 
 /// Something that happens to a fleet of few names, so that everything meets.
 #[derive(Clone, Debug)]
@@ -101,9 +101,9 @@ fn take(fleet: &mut Fleet, step: Step, now: Wall) {
 }
 
 /// All clients in order, found the plain way.
-fn sorted(fleet: &Fleet) -> Vec<Id> {
+fn sorted(fleet: &Fleet) -> Vec<ClientNumber> {
     let (sort, reversed) = fleet.order();
-    let mut all: Vec<(&Id, &ClientView)> = fleet.clients.iter().collect();
+    let mut all: Vec<(&ClientNumber, &ClientView)> = fleet.clients.iter().collect();
     all.sort_by(|(_, a), (_, b)| sort.compare(a, b));
     if reversed {
         all.reverse();
@@ -121,20 +121,20 @@ proptest! {
             take(&mut fleet, step, NOON);
             let all = sorted(&fleet);
             prop_assert_eq!(&fleet.all, &all);
-            let shows = |id: &Id| fleet.filter().shows(&fleet.clients[id], NOON);
-            let shown: Vec<Id> = all.iter().copied().filter(shows).collect();
+            let shows = |id: &ClientNumber| fleet.filter().shows(&fleet.clients[id], NOON);
+            let shown: Vec<ClientNumber> = all.iter().copied().filter(shows).collect();
             prop_assert_eq!(fleet.shown(), &shown);
             for (row, id) in shown.iter().enumerate() {
                 prop_assert_eq!(fleet.row(*id), Some(row));
             }
             for (id, client) in &fleet.clients {
                 prop_assert_eq!(fleet.find(&client.path), Some(*id));
-                let waits = Standing::of(client) == Standing::Waiting;
+                let waits = ClientState::of(client) == ClientState::Waiting;
                 prop_assert_eq!(fleet.waiting().contains(id), waits);
             }
-            let standings = fleet.clients.values().map(Standing::of);
-            let disabled = standings.filter(|standing| *standing == Standing::Disabled);
-            prop_assert_eq!(fleet.count(Standing::Disabled), disabled.count());
+            let standings = fleet.clients.values().map(ClientState::of);
+            let disabled = standings.filter(|standing| *standing == ClientState::Disabled);
+            prop_assert_eq!(fleet.count(ClientState::Disabled), disabled.count());
             prop_assert_eq!(fleet.len(), fleet.clients.len());
         }
     }

@@ -1,8 +1,8 @@
 //! Choosing one of several requests of a client: one at a time is on the screen, and only that one can be decided on.
 
-use crate::monitor::event::{Act, ClientAction, Order};
+use crate::monitor::event::{ActionKind, ClientAction, ScreenEffect};
 use crate::monitor::key::{Key, Named};
-use crate::monitor::state::log::Level;
+use crate::monitor::state::log::Severity;
 use crate::monitor::state::{Mode, SETTLING, State};
 use crate::monitor::text::width;
 use nightlatch_core::time::Wall;
@@ -10,7 +10,7 @@ use nightlatch_core::time::Wall;
 /// The requests of which one is to be chosen.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Choice {
-    deed: ClientAction,
+    action: ClientAction,
     /// Numbers, and where each is from.
     requests: Vec<(u64, String)>,
     /// The one on the screen.
@@ -24,7 +24,7 @@ impl Choice {
     pub(crate) fn question(&self) -> String {
         let (number, peer) = self.shown();
         let place = format!("{}/{}", self.at + 1, self.requests.len());
-        let (verb, name) = (self.deed.act.verb(), &self.deed.name);
+        let (verb, name) = (self.action.act.verb(), &self.action.name);
         format!("{place} {number} from {peer}: {verb} {name}?")
     }
 
@@ -36,21 +36,23 @@ impl Choice {
 
 impl State {
     /// Several requests wait where one was to be decided on.
-    pub(super) fn ask_which(&mut self, deed: ClientAction, requests: Vec<(u64, String)>) {
+    pub(super) fn ask_which(&mut self, action: ClientAction, requests: Vec<(u64, String)>) {
         let count = requests.len();
-        let name = deed.name.clone();
+        let name = action.name.clone();
         self.note(
-            Level::Warning,
+            Severity::Warning,
             format!("{name} has {count} pending requests, of which at most one is its own"),
         );
-        if self.mode != Mode::Browse || !matches!(deed.act, Act::Approve | Act::Deny) {
+        if self.mode != Mode::Browse
+            || !matches!(action.act, ActionKind::Approve | ActionKind::Deny)
+        {
             let text = format!("not done: {count} requests of {name} wait, press again to choose");
-            return self.say(Level::Warning, text);
+            return self.show_notice(Severity::Warning, text);
         }
         self.notice = None;
         self.mode = Mode::Choose;
         self.choice = Some(Choice {
-            deed,
+            action,
             requests,
             at: 0,
             since: self.clock.wall,
@@ -69,8 +71,8 @@ impl State {
             Key::Named(Named::Down) | Key::Char('j') => choice.at = (choice.at + 1).min(last),
             Key::Char('y' | 'Y') if !self.is_shown_whole(&choice) => {
                 self.mode = Mode::Browse;
-                return self.say(
-                    Level::Warning,
+                return self.show_notice(
+                    Severity::Warning,
                     "not done: the request does not fit the screen",
                 );
             }
@@ -80,16 +82,16 @@ impl State {
                 self.mode = Mode::Browse;
                 if self.is_connected() {
                     let request = Some(choice.shown().0);
-                    self.orders.push(Order::Do(ClientAction {
+                    self.effects.push(ScreenEffect::Do(ClientAction {
                         request,
-                        ..choice.deed
+                        ..choice.action
                     }));
                 }
                 return;
             }
             _ => {
                 self.mode = Mode::Browse;
-                return self.say(Level::Info, "not done");
+                return self.show_notice(Severity::Info, "not done");
             }
         }
         self.choice = Some(choice);
@@ -107,7 +109,7 @@ impl State {
             self.choice = None;
             return;
         }
-        let path = self.choice.as_ref().map(|choice| &choice.deed.path);
+        let path = self.choice.as_ref().map(|choice| &choice.action.path);
         if path.is_none_or(|path| self.fleet.find(path).is_none()) {
             self.mode = Mode::Browse;
             self.choice = None;

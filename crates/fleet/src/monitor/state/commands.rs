@@ -1,12 +1,12 @@
 //! The effects of keys.
 
-use crate::monitor::event::{Act, ClientAction, Order};
-use crate::monitor::fleet::Id;
+use crate::monitor::event::{ActionKind, ClientAction, ScreenEffect};
+use crate::monitor::fleet::ClientNumber;
 use crate::monitor::fleet::filter::Filter;
 use crate::monitor::key::{Key, Named};
 use crate::monitor::keys::{Command, command};
-use crate::monitor::state::log::Level;
-use crate::monitor::state::{Details, Link, Mode, Pane, State};
+use crate::monitor::state::log::Severity;
+use crate::monitor::state::{Details, Mode, Pane, ServerConnection, State};
 
 /// Rows of a page that stay on the screen, for the eye to hold on to.
 const OVERLAP: usize = 1;
@@ -32,16 +32,16 @@ impl State {
     pub(super) fn obey(&mut self, command: Command) {
         use Command as C;
         match command {
-            C::Yes => self.decide(Act::Approve),
-            C::No => self.decide(Act::Deny),
-            C::Approve => self.act(Act::Approve),
-            C::Deny => self.act(Act::Deny),
-            C::Enable => self.act(Act::Enable),
-            C::Disable => self.act(Act::Disable),
-            C::Remove => self.act(Act::Remove),
-            C::StartChecker => self.act(Act::StartChecker),
-            C::StopChecker => self.act(Act::StopChecker),
-            C::CheckedOk => self.act(Act::CheckedOk),
+            C::Yes => self.decide(ActionKind::Approve),
+            C::No => self.decide(ActionKind::Deny),
+            C::Approve => self.act(ActionKind::Approve),
+            C::Deny => self.act(ActionKind::Deny),
+            C::Enable => self.act(ActionKind::Enable),
+            C::Disable => self.act(ActionKind::Disable),
+            C::Remove => self.act(ActionKind::Remove),
+            C::StartChecker => self.act(ActionKind::StartChecker),
+            C::StopChecker => self.act(ActionKind::StopChecker),
+            C::CheckedOk => self.act(ActionKind::CheckedOk),
             C::Up => self.step(-1),
             C::Down => self.step(1),
             C::PageUp => self.step(-self.page()),
@@ -65,32 +65,32 @@ impl State {
             C::Verbose => {
                 self.log.verbose = !self.log.verbose;
                 let text = if self.log.verbose { "On" } else { "Off" };
-                self.note(Level::Info, format!("Verbose mode: {text}"));
+                self.note(Severity::Info, format!("Verbose mode: {text}"));
             }
             C::Mouse => self.toggle_mouse(),
-            C::Redraw => self.orders.push(Order::Redraw),
+            C::Redraw => self.effects.push(ScreenEffect::Redraw),
             C::Help => self.mode = Mode::Help(0),
             C::Close => self.close(),
-            C::Suspend => self.orders.push(Order::Suspend),
-            C::Quit => self.orders.push(Order::Quit),
+            C::Suspend => self.effects.push(ScreenEffect::Suspend),
+            C::Quit => self.effects.push(ScreenEffect::Quit),
         }
     }
 
     /// Has something done to the marked client, after a question where something is lost.
-    fn act(&mut self, act: Act) {
+    fn act(&mut self, act: ActionKind) {
         let pane = match self.focus {
             Pane::Requests => Pane::Requests,
             Pane::Clients | Pane::Details | Pane::Log => Pane::Clients,
         };
         match self.meant(pane) {
-            Some(id) if act == Act::Remove => self.mode = Mode::Ask(act, id),
+            Some(id) if act == ActionKind::Remove => self.mode = Mode::Ask(act, id),
             Some(id) => self.order(act, id),
             None => {}
         }
     }
 
     /// Decides the marked request, wherever the keys work.
-    fn decide(&mut self, act: Act) {
+    fn decide(&mut self, act: ActionKind) {
         if let Some(id) = self.meant(Pane::Requests) {
             self.order(act, id);
         }
@@ -98,7 +98,7 @@ impl State {
 
     /// The client at the mark of a list, if an order about it can reach a server and it is the one that the
     /// person sees there; otherwise says why not.
-    fn meant(&mut self, pane: Pane) -> Option<Id> {
+    fn meant(&mut self, pane: Pane) -> Option<ClientNumber> {
         if !self.is_connected() {
             return None;
         }
@@ -107,17 +107,17 @@ impl State {
             Pane::Clients | Pane::Details | Pane::Log => self.marked,
         };
         if mark.client.is_none() {
-            self.say(Level::Info, "nothing is marked");
+            self.show_notice(Severity::Info, "nothing is marked");
         } else if !mark.is_settled(self.clock.wall) {
             let text = "not done: the mark has just moved by itself, press again if you mean it";
-            self.say(Level::Warning, text);
+            self.show_notice(Severity::Warning, text);
             return None;
         }
         mark.client.filter(|id| self.must_be_shown(&[pane], *id))
     }
 
     /// True when the row of a client is on the screen, in one of these lists; otherwise says that it is not.
-    fn must_be_shown(&mut self, lists: &[Pane], id: Id) -> bool {
+    fn must_be_shown(&mut self, lists: &[Pane], id: ClientNumber) -> bool {
         let areas = self.areas();
         let shown = lists.iter().any(|list| {
             let (row, top, rows) = match list {
@@ -133,23 +133,23 @@ impl State {
         });
         if !shown {
             let text = "not done: its row is not on the screen; make the window larger";
-            self.say(Level::Warning, text);
+            self.show_notice(Severity::Warning, text);
         }
         shown
     }
 
     /// True with a server; otherwise shows that there is none.
     pub(super) fn is_connected(&mut self) -> bool {
-        let connected = matches!(self.link, Link::Up(_));
+        let connected = matches!(self.link, ServerConnection::Up(_));
         if !connected {
-            self.say(Level::Warning, "not done: there is no server");
+            self.show_notice(Severity::Warning, "not done: there is no server");
         }
         connected
     }
 
-    fn order(&mut self, act: Act, id: Id) {
+    fn order(&mut self, act: ActionKind, id: ClientNumber) {
         if let Some(client) = self.fleet.get(id) {
-            self.orders.push(Order::Do(ClientAction {
+            self.effects.push(ScreenEffect::Do(ClientAction {
                 act,
                 path: client.path.clone(),
                 name: client.name.clone(),
@@ -159,14 +159,14 @@ impl State {
     }
 
     /// An answer to a question: only `y` is yes.
-    fn answer(&mut self, key: Key, act: Act, id: Id) {
+    fn answer(&mut self, key: Key, act: ActionKind, id: ClientNumber) {
         self.mode = Mode::Browse;
         if matches!(key, Key::Char('y' | 'Y')) {
             if self.is_connected() && self.must_be_shown(&[Pane::Requests, Pane::Clients], id) {
                 self.order(act, id);
             }
         } else {
-            self.say(Level::Info, "not done");
+            self.show_notice(Severity::Info, "not done");
         }
     }
 
@@ -205,7 +205,7 @@ impl State {
             Some(Command::First) => Mode::Help(0),
             Some(Command::Last) => Mode::Help(last),
             Some(Command::Redraw) => {
-                self.orders.push(Order::Redraw);
+                self.effects.push(ScreenEffect::Redraw);
                 Mode::Help(above)
             }
             _ => Mode::Browse,
@@ -277,12 +277,12 @@ impl State {
 
     fn toggle_mouse(&mut self) {
         self.mouse = !self.mouse;
-        self.orders.push(Order::Mouse(self.mouse));
+        self.effects.push(ScreenEffect::Mouse(self.mouse));
         let text = if self.mouse {
             "the mouse works here; to select text, hold Shift"
         } else {
             "the mouse is left to the terminal"
         };
-        self.say(Level::Info, text);
+        self.show_notice(Severity::Info, text);
     }
 }

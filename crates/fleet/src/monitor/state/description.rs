@@ -7,19 +7,19 @@ use nightlatch_bus::moment;
 use nightlatch_console::output::human::length;
 use nightlatch_core::time::Wall;
 
-use crate::monitor::event::Clock;
+use crate::monitor::event::EventTime;
 use crate::monitor::fleet::order::{decided_at, time_left};
 use crate::monitor::state::State;
 use crate::monitor::text::{Break, ago, exactly, roughly, wrap};
 use crate::monitor::theme::Role;
-use crate::state::State as Standing;
+use crate::state::ClientState;
 use crate::verbs::log::record::Record;
 use crate::verbs::why;
 
 /// Columns for the labels.
 pub(crate) const LABEL: u16 = 14;
 
-pub(crate) struct Line {
+pub(crate) struct DetailLine {
     pub(crate) label: &'static str,
     pub(crate) text: String,
     pub(crate) role: Role,
@@ -27,12 +27,12 @@ pub(crate) struct Line {
 
 impl State {
     /// The lines of the details of the client that keys work on, for a pane of `width` columns.
-    pub(crate) fn description(&self, width: u16) -> Vec<Line> {
+    pub(crate) fn description(&self, width: u16) -> Vec<DetailLine> {
         lines(self, width)
     }
 }
 
-fn lines(state: &State, width: u16) -> Vec<Line> {
+fn lines(state: &State, width: u16) -> Vec<DetailLine> {
     let Some((_, client)) = state.target() else {
         return Vec::new();
     };
@@ -41,14 +41,14 @@ fn lines(state: &State, width: u16) -> Vec<Line> {
     let mut put = |label: &'static str, text: &str, role: Role| {
         let clean = state.look.charset.clean(text);
         for (index, part) in wrap(&clean, room, Break::Words).into_iter().enumerate() {
-            lines.push(Line {
+            lines.push(DetailLine {
                 label: if index == 0 { label } else { "" },
                 text: part.to_owned(),
                 role,
             });
         }
     };
-    let standing = Standing::of(client);
+    let standing = ClientState::of(client);
     put("State", standing.word(), Role::of(standing));
     put("Why", &reason(state, client), Role::Plain);
     for (label, text) in settings(client, state.clock) {
@@ -75,11 +75,11 @@ fn lines(state: &State, width: u16) -> Vec<Line> {
 
 /// The server's own reason, or what its properties say.
 fn reason(state: &State, client: &ClientView) -> String {
-    let told = state
+    let server_reason = state
         .details
         .as_ref()
         .and_then(|details| details.reason.as_ref());
-    if let Some(reason) = told {
+    if let Some(reason) = server_reason {
         return reason.clone();
     }
     let left = time_left(client, state.clock.wall).map(|(left, _)| left);
@@ -89,9 +89,9 @@ fn reason(state: &State, client: &ClientView) -> String {
             roughly(left)
         )
     });
-    match Standing::of(client) {
-        Standing::Disabled => why::derive(client, state.clock.wall).text,
-        Standing::Waiting => {
+    match ClientState::of(client) {
+        ClientState::Disabled => why::derive(client, state.clock.wall).text,
+        ClientState::Waiting => {
             let left = decided_at(client).map(|at| at.since(state.clock.wall));
             let fate = if client.approved_by_default {
                 "approved"
@@ -101,15 +101,15 @@ fn reason(state: &State, client: &ClientView) -> String {
             let left = exactly(left.unwrap_or(Duration::ZERO));
             format!("A request is pending. Without a decision it is {fate} in {left}.")
         }
-        Standing::Failing => format!("Its last check failed.{unless}"),
-        Standing::Enabled if client.approved_by_default && client.approval_delay.is_zero() => {
+        ClientState::Failing => format!("Its last check failed.{unless}"),
+        ClientState::Enabled if client.approved_by_default && client.approval_delay.is_zero() => {
             format!("Enabled; gets its secret without approval.{unless}")
         }
-        Standing::Enabled => format!("Enabled; a request needs approval.{unless}"),
+        ClientState::Enabled => format!("Enabled; a request needs approval.{unless}"),
     }
 }
 
-fn settings(client: &ClientView, clock: Clock) -> Vec<(&'static str, String)> {
+fn settings(client: &ClientView, clock: EventTime) -> Vec<(&'static str, String)> {
     let or_none = |text: &str| if text.is_empty() { "none" } else { text }.to_owned();
     let at = |wall: Option<Wall>| wall.map_or("never".to_owned(), |wall| date(wall, clock));
     let check = match client.last_check {
@@ -162,7 +162,7 @@ fn settings(client: &ClientView, clock: Clock) -> Vec<(&'static str, String)> {
 }
 
 /// A point in time as the clocks here show it, and how far it is.
-fn date(wall: Wall, clock: Clock) -> String {
+fn date(wall: Wall, clock: EventTime) -> String {
     let text = clock.local(wall).to_second(' ');
     if wall <= clock.wall {
         format!("{text}, {}", ago(clock.wall.since(wall)))
@@ -171,7 +171,7 @@ fn date(wall: Wall, clock: Clock) -> String {
     }
 }
 
-fn sentence(record: &Record, clock: Clock) -> String {
+fn sentence(record: &Record, clock: EventTime) -> String {
     let time = moment::parse(record.time.trim_end_matches('Z'))
         .ok()
         .flatten();

@@ -2,10 +2,10 @@
 //! server that has these.
 
 use nightlatch_bus::names::ClientPath;
-use nightlatch_core::record::Line;
+use nightlatch_core::record::RecordLine;
 
-use crate::monitor::event::{Order, ServerKind};
-use crate::monitor::state::{Link, State};
+use crate::monitor::event::{ScreenEffect, ServerKind};
+use crate::monitor::state::{ServerConnection, State};
 use crate::verbs::log::record::Record;
 
 /// Records that are kept: what a person reads of a client at a glance.
@@ -63,7 +63,7 @@ impl State {
             details.above = 0;
             details.old = true;
         }
-        let has_reasons = matches!(self.link, Link::Up(ServerKind::Nightlatch(_)));
+        let has_reasons = matches!(self.link, ServerConnection::Up(ServerKind::Nightlatch(_)));
         if let Some((path, name)) = target
             && has_reasons
             && details.old
@@ -71,7 +71,7 @@ impl State {
         {
             details.old = false;
             details.awaited = true;
-            self.orders.push(Order::Ask(path, name));
+            self.effects.push(ScreenEffect::Ask(path, name));
         }
         let above = self.details.as_ref().map_or(0, |details| details.above);
         if above > 0 {
@@ -123,6 +123,6 @@ impl State {
 
 /// Reads a line of the record; `None` for one that is not understood here.
 pub(super) fn read(line: &str) -> Option<Record> {
-    let line: Line = line.parse().ok()?;
+    let line: RecordLine = line.parse().ok()?;
     Record::read(&line.text).ok()
 }

@@ -9,7 +9,7 @@ const LINES: usize = 1000;
 
 /// Severity of a line.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Level {
+pub(crate) enum Severity {
     /// Normal operation.
     Info,
     /// Needs a look.
@@ -20,10 +20,10 @@ pub(crate) enum Level {
 
 /// A line of the log.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(crate) struct Line {
+pub(crate) struct LogLine {
     /// Local time.
     pub(crate) at: DateTime,
-    pub(crate) level: Level,
+    pub(crate) level: Severity,
     /// From outside: to be cleaned before it is shown.
     pub(crate) text: String,
 }
@@ -31,7 +31,7 @@ pub(crate) struct Line {
 /// The log pane.
 #[derive(Debug)]
 pub(crate) struct Log {
-    lines: VecDeque<Line>,
+    lines: VecDeque<LogLine>,
     /// True while the pane is shown.
     pub(crate) open: bool,
     /// True when successful checks are logged too.
@@ -56,11 +56,11 @@ impl Default for Log {
 
 impl Log {
     /// Adds a line. A pane that was scrolled back stays where it is.
-    pub(crate) fn push(&mut self, at: DateTime, level: Level, text: String) {
+    pub(crate) fn push(&mut self, at: DateTime, level: Severity, text: String) {
         if self.lines.len() == LINES {
             self.lines.pop_front();
         }
-        self.lines.push_back(Line { at, level, text });
+        self.lines.push_back(LogLine { at, level, text });
         if self.below > 0 {
             self.scroll(1);
         }
@@ -73,7 +73,7 @@ impl Log {
     }
 
     /// The lines, the last one above the pane's lower edge first.
-    pub(crate) fn backwards(&self) -> impl Iterator<Item = &Line> {
+    pub(crate) fn backwards(&self) -> impl Iterator<Item = &LogLine> {
         self.lines.iter().rev().skip(self.below)
     }
 

@@ -14,8 +14,8 @@ use std::time::Duration;
 use nightlatch_bus::client::ClientView;
 use nightlatch_core::time::Wall;
 
-use crate::monitor::event::{Act, Clock, Event, Order, ServerKind, Size};
-use crate::monitor::fleet::{Fleet, Id};
+use crate::monitor::event::{ActionKind, Event, EventTime, ScreenEffect, ServerKind, Size};
+use crate::monitor::fleet::{ClientNumber, Fleet};
 use crate::monitor::layout::{Areas, Parts, areas};
 use crate::monitor::text::Charset;
 use crate::monitor::theme::TerminalFeatures;
@@ -23,7 +23,7 @@ use crate::monitor::theme::TerminalFeatures;
 pub(crate) use choice::Choice;
 pub(crate) use description::LABEL;
 pub(crate) use details::{Details, RECORDS};
-use log::{Level, Log};
+use log::{Log, Severity};
 
 /// Time for which a notice stays at the bottom.
 const NOTICE: Duration = Duration::from_secs(5);
@@ -45,7 +45,7 @@ pub(crate) enum Pane {
 
 /// The connection to the server.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(crate) enum Link {
+pub(crate) enum ServerConnection {
     Looking,
     /// It is there.
     Up(ServerKind),
@@ -63,7 +63,7 @@ pub(crate) enum Mode {
     /// They move about in the help, of which so many lines are above the screen, or close it.
     Help(usize),
     /// They answer whether this is to be done to this client.
-    Ask(Act, Id),
+    Ask(ActionKind, ClientNumber),
     /// They say which of several requests is meant: [`State::choice`].
     Choose,
 }
@@ -71,16 +71,16 @@ pub(crate) enum Mode {
 /// A line at the bottom, for a while.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Notice {
-    pub(crate) level: Level,
+    pub(crate) level: Severity,
     pub(crate) text: String,
     until: Wall,
 }
 
 /// A mark in a list that may be longer than its place on the screen.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Mark {
+pub(crate) struct ListMark {
     /// The client that is marked.
-    pub(crate) client: Option<Id>,
+    pub(crate) client: Option<ClientNumber>,
     /// The row it was last seen in: what comes to stand there is marked when it goes.
     row: usize,
     /// The first row on the screen.
@@ -94,14 +94,14 @@ pub(crate) struct Mark {
 pub(crate) struct State {
     pub(crate) look: TerminalFeatures,
     pub(crate) size: Size,
-    pub(crate) link: Link,
+    pub(crate) link: ServerConnection,
     /// The server's warnings.
     pub(crate) warnings: Vec<String>,
     pub(crate) fleet: Fleet,
     /// The mark in the table.
-    pub(crate) marked: Mark,
+    pub(crate) marked: ListMark,
     /// The mark among the requests.
-    pub(crate) request: Mark,
+    pub(crate) request: ListMark,
     pub(crate) focus: Pane,
     pub(crate) mode: Mode,
     /// The requests of which one is to be chosen.
@@ -110,11 +110,11 @@ pub(crate) struct State {
     pub(crate) details: Option<Details>,
     pub(crate) notice: Option<Notice>,
     /// The time of the last event.
-    pub(crate) clock: Clock,
+    pub(crate) clock: EventTime,
     mouse: bool,
     /// Names of clients that were removed since the last second: a server that ends removes all.
     removed: Vec<String>,
-    orders: Vec<Order>,
+    effects: Vec<ScreenEffect>,
 }
 
 impl Default for State {
@@ -128,28 +128,28 @@ impl Default for State {
                 columns: 80,
                 rows: 24,
             },
-            link: Link::Looking,
+            link: ServerConnection::Looking,
             warnings: Vec::new(),
             fleet: Fleet::default(),
-            marked: Mark::default(),
-            request: Mark::default(),
+            marked: ListMark::default(),
+            request: ListMark::default(),
             focus: Pane::Clients,
             mode: Mode::Browse,
             choice: None,
             log: Log::default(),
             details: None,
             notice: None,
-            clock: Clock::default(),
+            clock: EventTime::default(),
             mouse: false,
             removed: Vec::new(),
-            orders: Vec::new(),
+            effects: Vec::new(),
         }
     }
 }
 
 impl State {
     /// Takes what happened at `clock`, and says what is to be done.
-    pub(crate) fn handle(&mut self, event: Event, clock: Clock) -> Vec<Order> {
+    pub(crate) fn handle(&mut self, event: Event, clock: EventTime) -> Vec<ScreenEffect> {
         self.clock = clock;
         let before = (self.marked.client, self.request.client);
         let mut by_person = false;
@@ -165,7 +165,7 @@ impl State {
                 by_person = true;
                 self.point(mouse);
             }
-            told => self.hear(told),
+            event => self.handle_server_event(event),
         }
         self.settle();
         // Who saw an empty table meant nobody in it; an empty list of requests is not even there.
@@ -173,7 +173,7 @@ impl State {
         self.marked.note_move(before.0, expected, clock.wall);
         self.request.note_move(before.1, by_person, clock.wall);
         self.follow_details();
-        std::mem::take(&mut self.orders)
+        std::mem::take(&mut self.effects)
     }
 
     pub(crate) fn areas(&self) -> Areas {
@@ -199,15 +199,15 @@ impl State {
     }
 
     /// Requests that wait for a decision, the oldest first. Without a server nobody can decide.
-    pub(crate) fn waiting(&self) -> &[Id] {
+    pub(crate) fn waiting(&self) -> &[ClientNumber] {
         match self.link {
-            Link::Up(_) => self.fleet.waiting(),
-            Link::Looking | Link::Down(..) => &[],
+            ServerConnection::Up(_) => self.fleet.waiting(),
+            ServerConnection::Looking | ServerConnection::Down(..) => &[],
         }
     }
 
     /// The client that keys work on.
-    pub(crate) fn target(&self) -> Option<(Id, &ClientView)> {
+    pub(crate) fn target(&self) -> Option<(ClientNumber, &ClientView)> {
         let id = match self.focus {
             Pane::Requests => self.request.client?,
             _ => self.marked.client?,
@@ -221,7 +221,7 @@ impl State {
         self.mouse = true;
         let version = env!("CARGO_PKG_VERSION");
         let text = format!("Nightlatch monitor {version}; q: quit, ?: help");
-        self.note(Level::Info, text);
+        self.note(Severity::Info, text);
     }
 
     /// Handles the passing of a second.
@@ -234,7 +234,7 @@ impl State {
             self.notice = None;
         }
         self.fleet.pass_time(self.clock.wall);
-        self.tell_removed();
+        self.log_removed();
     }
 
     /// Puts right what an event may have left pointing nowhere.
@@ -260,13 +260,13 @@ impl State {
     }
 
     /// Adds a line to the log.
-    fn note(&mut self, level: Level, text: String) {
+    fn note(&mut self, level: Severity, text: String) {
         self.log
             .push(self.clock.local(self.clock.wall), level, text);
     }
 
     /// Says something at the bottom, for a while.
-    fn say(&mut self, level: Level, text: impl Into<String>) {
+    fn show_notice(&mut self, level: Severity, text: impl Into<String>) {
         self.notice = Some(Notice {
             level,
             text: text.into(),
@@ -275,9 +275,14 @@ impl State {
     }
 }
 
-impl Mark {
+impl ListMark {
     /// Keeps the mark on a client of `list`, and its row on the screen.
-    fn hold(&mut self, list: &[Id], row: impl Fn(Id) -> Option<usize>, rows: usize) {
+    fn hold(
+        &mut self,
+        list: &[ClientNumber],
+        row: impl Fn(ClientNumber) -> Option<usize>,
+        rows: usize,
+    ) {
         match self.client.and_then(row) {
             Some(row) => self.row = row,
             None => {
@@ -293,7 +298,7 @@ impl Mark {
     }
 
     /// Notes that it may have moved since it was on `before`, as the person expected or not.
-    fn note_move(&mut self, before: Option<Id>, expected: bool, now: Wall) {
+    fn note_move(&mut self, before: Option<ClientNumber>, expected: bool, now: Wall) {
         if self.client != before {
             self.moved = (!expected).then_some(now);
         }
@@ -307,13 +312,13 @@ impl Mark {
     }
 
     /// Moves by `rows`, to the ends at most.
-    fn step(&mut self, list: &[Id], rows: isize) {
+    fn step(&mut self, list: &[ClientNumber], rows: isize) {
         let last = list.len().saturating_sub(1);
         self.put(list, self.row.saturating_add_signed(rows).min(last));
     }
 
     /// Moves to a row.
-    fn put(&mut self, list: &[Id], row: usize) {
+    fn put(&mut self, list: &[ClientNumber], row: usize) {
         if let Some(id) = list.get(row) {
             self.client = Some(*id);
             self.row = row;

@@ -7,15 +7,15 @@ use nightlatch_console::output::human::length;
 
 use crate::monitor::event::{ClientSignal, Event, ServerKind};
 use crate::monitor::state::details::read;
-use crate::monitor::state::log::Level;
-use crate::monitor::state::{Link, State};
+use crate::monitor::state::log::Severity;
+use crate::monitor::state::{ServerConnection, State};
 
 /// So many removals within a second are told one by one.
-const TOLD_ONE_BY_ONE: usize = 5;
+const LOGGED_ONE_BY_ONE: usize = 5;
 
 impl State {
     /// Something came over the bus.
-    pub(super) fn hear(&mut self, event: Event) {
+    pub(super) fn handle_server_event(&mut self, event: Event) {
         match event {
             Event::Connected(about, clients) => self.connected(about, clients),
             Event::Warned(warnings) => self.warned(warnings),
@@ -27,10 +27,10 @@ impl State {
                 }
             }
             Event::Changed(path, values) => self.changed(&path, &values),
-            Event::Told(path, told) => self.told(&path, told),
+            Event::Told(path, signal) => self.handle_signal(&path, signal),
             Event::Unknown { key_id, address } => {
                 let text = format!("A client with an unknown key asked from {address}: {key_id}");
-                self.note(Level::Warning, text);
+                self.note(Severity::Warning, text);
             }
             Event::Recorded(line) => self.recorded(&line),
             Event::Answered {
@@ -38,11 +38,11 @@ impl State {
                 reason,
                 records,
             } => self.answered(&path, reason, &records),
-            Event::Several(deed, requests) => self.ask_which(deed, requests),
-            Event::Failed(deed, why) => {
-                let text = format!("Cannot {} {}: {why}", deed.act.verb(), deed.name);
-                self.note(Level::Warning, text.clone());
-                self.say(Level::Warning, text);
+            Event::Several(action, requests) => self.ask_which(action, requests),
+            Event::Failed(action, why) => {
+                let text = format!("Cannot {} {}: {why}", action.act.verb(), action.name);
+                self.note(Severity::Warning, text.clone());
+                self.show_notice(Severity::Warning, text);
             }
             // What a person or the terminal does has been handled before.
             Event::Started(..)
@@ -63,8 +63,8 @@ impl State {
             1 => format!("Connected to {which}, which has 1 client"),
             count => format!("Connected to {which}, which has {count} clients"),
         };
-        self.note(Level::Info, text);
-        self.link = Link::Up(about);
+        self.note(Severity::Info, text);
+        self.link = ServerConnection::Up(about);
         self.warnings.clear();
         self.removed.clear();
         let before = self.marked_path();
@@ -81,7 +81,7 @@ impl State {
     fn warned(&mut self, warnings: Vec<String>) {
         for warning in &warnings {
             if !self.warnings.contains(warning) {
-                self.note(Level::Alarm, warning.clone());
+                self.note(Severity::Alarm, warning.clone());
             }
         }
         self.warnings = warnings;
@@ -89,16 +89,16 @@ impl State {
 
     fn disconnected(&mut self, why: String) {
         // It is said once, however often the bus is tried.
-        if !matches!(&self.link, Link::Down(known, _) if *known == why) {
-            self.note(Level::Warning, format!("Not connected: {why}"));
+        if !matches!(&self.link, ServerConnection::Down(known, _) if *known == why) {
+            self.note(Severity::Warning, format!("Not connected: {why}"));
         }
         // Those were not removed by anyone: it went away.
         self.removed.clear();
         let since = match self.link {
-            Link::Down(_, since) => since,
-            Link::Looking | Link::Up(_) => self.clock.wall,
+            ServerConnection::Down(_, since) => since,
+            ServerConnection::Looking | ServerConnection::Up(_) => self.clock.wall,
         };
-        self.link = Link::Down(why, since);
+        self.link = ServerConnection::Down(why, since);
     }
 
     fn added(&mut self, client: ClientView) {
@@ -106,20 +106,20 @@ impl State {
         let known = self.fleet.find(&client.path).is_some();
         self.fleet.insert(client, self.clock.wall);
         if !known {
-            self.note(Level::Info, format!("{name} was added"));
+            self.note(Severity::Info, format!("{name} was added"));
         }
     }
 
     /// Says which clients were removed in the last second.
-    pub(super) fn tell_removed(&mut self) {
+    pub(super) fn log_removed(&mut self) {
         let removed = std::mem::take(&mut self.removed);
-        if removed.len() > TOLD_ONE_BY_ONE {
+        if removed.len() > LOGGED_ONE_BY_ONE {
             let text = format!("{} clients were removed", removed.len());
-            self.note(Level::Warning, text);
+            self.note(Severity::Warning, text);
             return;
         }
         for name in removed {
-            self.note(Level::Warning, format!("{name} was removed"));
+            self.note(Severity::Warning, format!("{name} was removed"));
         }
     }
 
@@ -138,8 +138,8 @@ impl State {
         let turned = self.fleet.change(id, self.clock.wall, change).flatten();
         if let Some((name, enabled)) = turned {
             let (level, word) = match enabled {
-                true => (Level::Info, "enabled"),
-                false => (Level::Warning, "disabled"),
+                true => (Severity::Info, "enabled"),
+                false => (Severity::Warning, "disabled"),
             };
             self.note(level, format!("{name} is {word}"));
         }
@@ -151,14 +151,14 @@ impl State {
         }
     }
 
-    fn told(&mut self, path: &ClientPath, told: ClientSignal) {
+    fn handle_signal(&mut self, path: &ClientPath, signal: ClientSignal) {
         let id = self.fleet.find(path);
         let Some(client) = id.and_then(|id| self.fleet.get(id)) else {
             return;
         };
         let name = &client.name;
-        let (level, text) = match told {
-            ClientSignal::GotSecret => (Level::Info, format!("{name} received its secret")),
+        let (level, text) = match signal {
+            ClientSignal::GotSecret => (Severity::Info, format!("{name} received its secret")),
             ClientSignal::NeedApproval {
                 milliseconds,
                 default,
@@ -169,29 +169,32 @@ impl State {
                 } else {
                     format!("{name} needs approval within {time}")
                 };
-                (Level::Warning, text)
+                (Severity::Warning, text)
             }
             ClientSignal::Rejected(reason) => {
-                (Level::Warning, format!("{name} was rejected: {reason}"))
+                (Severity::Warning, format!("{name} was rejected: {reason}"))
             }
             ClientSignal::CheckerStarted(command) => {
                 if !self.log.verbose {
                     return;
                 }
-                (Level::Info, format!("A check of {name} began: {command}"))
+                (
+                    Severity::Info,
+                    format!("A check of {name} began: {command}"),
+                )
             }
             ClientSignal::CheckerCompleted { exit: Some(0), .. } => {
                 if !self.log.verbose {
                     return;
                 }
-                (Level::Info, format!("A check of {name} succeeded"))
+                (Severity::Info, format!("A check of {name} succeeded"))
             }
             ClientSignal::CheckerCompleted {
                 exit: Some(exit),
                 command,
                 ..
             } => (
-                Level::Warning,
+                Severity::Warning,
                 format!("A check of {name} failed with exit status {exit}: {command}"),
             ),
             ClientSignal::CheckerCompleted {
@@ -201,7 +204,7 @@ impl State {
             } => {
                 let by = signal.map_or(String::new(), |signal| format!(" by signal {signal}"));
                 (
-                    Level::Warning,
+                    Severity::Warning,
                     format!("A check of {name} was killed{by}: {command}"),
                 )
             }
@@ -218,7 +221,7 @@ impl State {
             let about = record.client.as_deref().unwrap_or("the server");
             let detail = record.detail.as_deref().unwrap_or_default();
             let text = format!("ALARM {alarm}: {about}: {detail}");
-            self.note(Level::Alarm, text);
+            self.note(Severity::Alarm, text);
         }
         self.add_record(record);
     }

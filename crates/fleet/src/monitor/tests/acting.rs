@@ -4,11 +4,11 @@ use nightlatch_bus::names::ClientPath;
 use nightlatch_bus::property::{Property, PropertyValue};
 
 use super::{Person, SECOND, changed, client, disabled, failing, waiting};
-use crate::monitor::event::{Act, Button, ClientAction, Event, Mouse, Order, Size};
+use crate::monitor::event::{ActionKind, Button, ClientAction, Event, Mouse, ScreenEffect, Size};
 use crate::monitor::state::Pane;
 
-fn deed(act: Act, name: &str) -> Order {
-    Order::Do(ClientAction {
+fn action(act: ActionKind, name: &str) -> ScreenEffect {
+    ScreenEffect::Do(ClientAction {
         act,
         path: ClientPath::of_name(name),
         name: name.to_owned(),
@@ -16,11 +16,11 @@ fn deed(act: Act, name: &str) -> Order {
     })
 }
 
-fn deed_on(act: Act, name: &str, request: u64) -> Order {
-    match deed(act, name) {
-        Order::Do(deed) => Order::Do(ClientAction {
+fn action_on(act: ActionKind, name: &str, request: u64) -> ScreenEffect {
+    match action(act, name) {
+        ScreenEffect::Do(action) => ScreenEffect::Do(ClientAction {
             request: Some(request),
-            ..deed
+            ..action
         }),
         other => other,
     }
@@ -31,18 +31,18 @@ fn each_key_of_mandos_monitor_orders_what_it_says_of_the_marked_client() {
     let mut person = Person::with(vec![client("a"), client("b"), client("c")]);
     person.presses("Down");
     for (key, act) in [
-        ("a", Act::Approve),
-        ("d", Act::Deny),
-        ("+", Act::Enable),
-        ("-", Act::Disable),
-        ("s", Act::StartChecker),
-        ("S", Act::StopChecker),
-        ("C", Act::CheckedOk),
+        ("a", ActionKind::Approve),
+        ("d", ActionKind::Deny),
+        ("+", ActionKind::Enable),
+        ("-", ActionKind::Disable),
+        ("s", ActionKind::StartChecker),
+        ("S", ActionKind::StopChecker),
+        ("C", ActionKind::CheckedOk),
     ] {
-        assert_eq!(person.presses(key), [deed(act, "b")], "{key}");
+        assert_eq!(person.presses(key), [action(act, "b")], "{key}");
     }
-    assert_eq!(person.presses("Ctrl-L"), [Order::Redraw]);
-    assert_eq!(person.presses("Q"), [Order::Quit]);
+    assert_eq!(person.presses("Ctrl-L"), [ScreenEffect::Redraw]);
+    assert_eq!(person.presses("Q"), [ScreenEffect::Quit]);
 }
 
 #[test]
@@ -55,7 +55,7 @@ fn removing_asks_first_and_only_yes_is_yes() {
                 .screen()
                 .contains("Really remove a?   y: yes, any other key: no")
         );
-        assert_eq!(person.presses("y"), [deed(Act::Remove, "a")]);
+        assert_eq!(person.presses("y"), [action(ActionKind::Remove, "a")]);
     }
     for no in ["n", "Esc", "Enter", "R", "q", "-"] {
         assert_eq!(person.presses("R"), []);
@@ -74,24 +74,24 @@ fn a_question_about_a_client_that_went_is_asked_no_more() {
 #[test]
 fn the_oldest_request_is_answered_by_one_key_from_anywhere() {
     let mut person = Person::with(vec![client("a"), waiting("b", false), client("c")]);
-    assert_eq!(person.presses("y"), [deed(Act::Approve, "b")]);
-    assert_eq!(person.presses("n"), [deed(Act::Deny, "b")]);
+    assert_eq!(person.presses("y"), [action(ActionKind::Approve, "b")]);
+    assert_eq!(person.presses("n"), [action(ActionKind::Deny, "b")]);
     assert_eq!(person.marked(), Some("a"));
     // The request of another comes below it, and another can be chosen.
     person.sees(Event::Added(Box::new(waiting("aa", true))));
     person.waits(SECOND);
-    assert_eq!(person.presses("y"), [deed(Act::Approve, "b")]);
+    assert_eq!(person.presses("y"), [action(ActionKind::Approve, "b")]);
     person.presses("Shift-Tab Down");
     assert_eq!(person.state.focus, Pane::Requests);
-    assert_eq!(person.presses("n"), [deed(Act::Deny, "aa")]);
-    assert_eq!(person.presses("a"), [deed(Act::Approve, "aa")]);
+    assert_eq!(person.presses("n"), [action(ActionKind::Deny, "aa")]);
+    assert_eq!(person.presses("a"), [action(ActionKind::Approve, "aa")]);
 }
 
 #[test]
 fn of_several_requests_the_one_on_the_screen_is_decided_on() {
     let mut person = Person::with(vec![client("a"), waiting("b", false)]);
     let asked = |act| {
-        let Order::Do(deed) = deed(act, "b") else {
+        let ScreenEffect::Do(action) = action(act, "b") else {
             unreachable!("a deed")
         };
         let from = |peer: &str| peer.to_owned();
@@ -99,21 +99,27 @@ fn of_several_requests_the_one_on_the_screen_is_decided_on() {
             (481_516, from("[fe80::1%eth0]:4711")),
             (481_517, from("192.0.2.9:1")),
         ];
-        Event::Several(deed, requests)
+        Event::Several(action, requests)
     };
-    person.sees(asked(Act::Approve));
+    person.sees(asked(ActionKind::Approve));
     let shown = "1/2 481516 from [fe80::1%eth0]:4711: approve b?";
     assert!(person.screen().contains(shown), "{}", person.screen());
     assert_eq!(person.presses("y"), [], "it has just come");
     person.waits(SECOND);
-    assert_eq!(person.presses("y"), [deed_on(Act::Approve, "b", 481_516)]);
-    person.sees(asked(Act::Deny));
+    assert_eq!(
+        person.presses("y"),
+        [action_on(ActionKind::Approve, "b", 481_516)]
+    );
+    person.sees(asked(ActionKind::Deny));
     person.waits(SECOND);
     assert_eq!(person.presses("Down"), []);
     assert!(person.screen().contains("2/2 481517 from 192.0.2.9:1"));
-    assert_eq!(person.presses("y"), [deed_on(Act::Deny, "b", 481_517)]);
+    assert_eq!(
+        person.presses("y"),
+        [action_on(ActionKind::Deny, "b", 481_517)]
+    );
     for no in ["n", "Esc", "a", "q"] {
-        person.sees(asked(Act::Approve));
+        person.sees(asked(ActionKind::Approve));
         person.waits(SECOND);
         assert_eq!(person.presses(no), [], "{no}");
         assert!(person.screen().contains("not done"), "{no}");
@@ -127,7 +133,7 @@ fn a_request_that_does_not_fit_the_screen_is_not_decided_on() {
         columns: 30,
         rows: 24,
     }));
-    let Order::Do(deed) = deed(Act::Approve, "b") else {
+    let ScreenEffect::Do(action) = action(ActionKind::Approve, "b") else {
         unreachable!("a deed")
     };
     let peers = ["[fe80::5054:ff:fe12:3456%eth0]:4711", "192.0.2.9:1"];
@@ -135,7 +141,7 @@ fn a_request_that_does_not_fit_the_screen_is_not_decided_on() {
         .iter()
         .zip(1..)
         .map(|(peer, number)| (number, (*peer).to_owned()));
-    person.sees(Event::Several(deed, requests.collect()));
+    person.sees(Event::Several(action, requests.collect()));
     person.waits(SECOND);
     assert_eq!(person.presses("y"), []);
 }
@@ -152,13 +158,13 @@ fn nothing_is_done_to_a_client_that_has_just_come_under_the_mark() {
     assert_eq!(person.presses("y"), []);
     assert!(person.screen().contains("the mark has just moved"));
     person.waits(SECOND);
-    assert_eq!(person.presses("y"), [deed(Act::Approve, "b")]);
+    assert_eq!(person.presses("y"), [action(ActionKind::Approve, "b")]);
     // The same in the table.
     person.sees(Event::Removed(ClientPath::of_name("a")));
     assert_eq!(person.presses("-"), []);
     // A person who moves the mark knows where it is.
     person.sees(Event::Added(Box::new(client("c"))));
-    assert_eq!(person.presses("Down -"), [deed(Act::Disable, "c")]);
+    assert_eq!(person.presses("Down -"), [action(ActionKind::Disable, "c")]);
 }
 
 #[test]
@@ -243,7 +249,11 @@ fn the_mouse_marks_scrolls_and_sorts_but_never_changes_a_client() {
     for row in 0..24 {
         for column in 0..80 {
             let orders = person.sees(mouse(Button::Press, column, row));
-            assert!(!orders.iter().any(|order| matches!(order, Order::Do(_))));
+            assert!(
+                !orders
+                    .iter()
+                    .any(|order| matches!(order, ScreenEffect::Do(_)))
+            );
         }
     }
 }
@@ -323,12 +333,12 @@ fn no_key_changes_a_client_whose_row_is_not_on_the_screen_at_any_size() {
             person.sees(Event::Resized(Size { columns, rows }));
             person.waits(SECOND);
             let screen = person.screen();
-            let mut check = |orders: Vec<Order>| {
+            let mut check = |orders: Vec<ScreenEffect>| {
                 for order in orders {
-                    if let Order::Do(deed) = order {
+                    if let ScreenEffect::Do(action) = order {
                         ordered += 1;
-                        let seen = is_on_screen(&screen, &deed.name);
-                        assert!(seen, "{columns}x{rows} {keys}: {deed:?} on\n{screen}");
+                        let seen = is_on_screen(&screen, &action.name);
+                        assert!(seen, "{columns}x{rows} {keys}: {action:?} on\n{screen}");
                     }
                 }
             };

@@ -16,7 +16,7 @@ use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 
 use crate::monitor::draw;
-use crate::monitor::event::{Clock, Event, Order, ServerKind, Size};
+use crate::monitor::event::{Event, EventTime, ScreenEffect, ServerKind, Size};
 use crate::monitor::state::State;
 use crate::monitor::text::Charset;
 use crate::monitor::theme::TerminalFeatures;
@@ -30,7 +30,7 @@ pub(in crate::monitor) const NOON: Wall = Wall::from_unix_micros(1_795_521_600_0
 /// A person before a screen.
 struct Person {
     state: State,
-    clock: Clock,
+    clock: EventTime,
 }
 
 impl Person {
@@ -38,7 +38,7 @@ impl Person {
     fn at(look: TerminalFeatures, columns: u16, rows: u16) -> Self {
         let mut person = Self {
             state: State::default(),
-            clock: Clock {
+            clock: EventTime {
                 wall: NOON,
                 ahead: 7_200,
             },
@@ -55,12 +55,12 @@ impl Person {
         person
     }
 
-    fn sees(&mut self, event: Event) -> Vec<Order> {
+    fn sees(&mut self, event: Event) -> Vec<ScreenEffect> {
         self.state.handle(event, self.clock)
     }
 
     /// Presses keys, named and with spaces between.
-    fn presses(&mut self, keys: &str) -> Vec<Order> {
+    fn presses(&mut self, keys: &str) -> Vec<ScreenEffect> {
         let keys = keys.split(' ').map(|key| key.parse().unwrap());
         keys.flat_map(|key| self.sees(Event::Key(key))).collect()
     }
@@ -72,7 +72,7 @@ impl Person {
     }
 
     /// Lets time pass, second by second.
-    fn waits(&mut self, time: Duration) -> Vec<Order> {
+    fn waits(&mut self, time: Duration) -> Vec<ScreenEffect> {
         let mut orders = Vec::new();
         for _ in 0..time.as_secs() {
             self.clock.wall = self.clock.wall.after(SECOND);

@@ -3,7 +3,7 @@
 use super::{Person, UTF8, client, failing, waiting};
 use crate::monitor::event::Button;
 use crate::monitor::event::{
-    Act, ClientAction, ClientSignal, Clock, Event, Mouse, ServerKind, Size,
+    ActionKind, ClientAction, ClientSignal, Event, EventTime, Mouse, ServerKind, Size,
 };
 use crate::monitor::recording;
 use crate::monitor::state::State;
@@ -12,7 +12,7 @@ use nightlatch_bus::names::ClientPath;
 /// Plays a recording, and gives the screen at its end.
 pub(super) fn play(recording: &str) -> Person {
     let mut state = State::default();
-    let mut last = Clock::default();
+    let mut last = EventTime::default();
     for line in recording.lines() {
         let (at, event) = recording::read(line).unwrap();
         state.handle(event, at);
@@ -28,8 +28,8 @@ fn every_kind_of_event_is_read_as_it_is_written() {
         columns: 80,
         rows: 24,
     };
-    let deed = ClientAction {
-        act: Act::Remove,
+    let action = ClientAction {
+        act: ActionKind::Remove,
         path: path.clone(),
         name: "a".to_owned(),
         request: None,
@@ -62,10 +62,10 @@ fn every_kind_of_event_is_read_as_it_is_written() {
             reason: "r".to_owned(),
             records: vec!["{}".to_owned()],
         },
-        Event::Failed(deed, "why".to_owned()),
+        Event::Failed(action, "why".to_owned()),
     ];
     for event in events {
-        let at = Clock {
+        let at = EventTime {
             wall: super::NOON,
             ahead: -3_600,
         };

@@ -4,7 +4,7 @@ use nightlatch_bus::names::ClientPath;
 use nightlatch_bus::property::{Property, PropertyValue};
 
 use super::{Person, SECOND, UTF8, changed, client, failing, waiting};
-use crate::monitor::event::{ClientSignal, Event, Order, ServerKind};
+use crate::monitor::event::{ClientSignal, Event, ScreenEffect, ServerKind};
 
 fn told(name: &str, told: ClientSignal) -> Event {
     Event::Told(ClientPath::of_name(name), told)
@@ -185,7 +185,7 @@ fn details_ask_for_reasons_once_and_show_them() {
     let about = ServerKind::Nightlatch("0.1.0".to_owned());
     let clients = vec![failing("a", SECOND * 90), client("b"), client("c")];
     person.sees(Event::Connected(about, clients));
-    let ask = |name: &str| Order::Ask(ClientPath::of_name(name), name.to_owned());
+    let ask = |name: &str| ScreenEffect::Ask(ClientPath::of_name(name), name.to_owned());
     assert_eq!(person.presses("Enter"), [ask("a")]);
     // Who moves on does not ask again before there is an answer.
     assert_eq!(person.presses("Down Down Up Up"), []);

@@ -4,12 +4,12 @@ use nightlatch_bus::own::{ChainEnd, RecordQuery, ServerInfo};
 use nightlatch_bus::proxy::MandosProxy;
 use nightlatch_console::failure::{EX_DATAERR, EX_PROTOCOL, Failure};
 use nightlatch_console::output;
-use nightlatch_core::record::{Chain, Line};
+use nightlatch_core::record::{ChainPosition, RecordLine};
 use serde::Serialize;
 
 /// The result in JSON.
 #[derive(Serialize)]
-struct Found {
+struct ChainReport {
     whole: bool,
     records: u64,
     first: Option<u64>,
@@ -19,27 +19,27 @@ struct Found {
 
 /// The record as far as it was followed.
 #[derive(Debug)]
-struct Followed {
+struct ChainVerifier {
     /// After the last entry followed, or before the first.
-    at: Chain,
+    at: ChainPosition,
     records: u64,
     /// The end that the server stated before the records were read.
-    head: Chain,
+    head: ChainPosition,
     head_seen: bool,
 }
 
 /// Follows the whole chain, and says in one line whether it is whole.
 pub(super) async fn verify(server: &MandosProxy, json: bool) -> Result<u8, Failure> {
     let about = server.about().await.map_err(super::failure)?;
-    let mut followed = Followed::begin(&about)?;
+    let mut verifier = ChainVerifier::begin(&about)?;
     let mut query = RecordQuery {
-        after: followed.at.seq,
+        after: verifier.at.seq,
         ..RecordQuery::default()
     };
     loop {
         let page = server.query_records(&query).await.map_err(super::failure)?;
         for line in &page.lines {
-            followed.follow(line)?;
+            verifier.follow(line)?;
         }
         match page.next {
             // Whoever answers the same page for ever is not followed for ever.
@@ -47,19 +47,19 @@ pub(super) async fn verify(server: &MandosProxy, json: bool) -> Result<u8, Failu
             _ => break,
         }
     }
-    followed.finish()?;
-    let Followed { at, records, .. } = followed;
+    verifier.finish()?;
+    let ChainVerifier { at, records, .. } = verifier;
     // The first followed the anchor, so that this cannot be below zero.
     let first = at.seq - records + 1;
     if json {
-        let found = Found {
+        let report = ChainReport {
             whole: true,
             records,
             first: (records > 0).then_some(first),
             last: (records > 0).then_some(at.seq),
             hash: at.hash.to_string(),
         };
-        output::print(&output::json::text(&found)?)?;
+        output::print(&output::json::text(&report)?)?;
         return Ok(0);
     }
     output::print(&match records {
@@ -72,7 +72,7 @@ pub(super) async fn verify(server: &MandosProxy, json: bool) -> Result<u8, Failu
     Ok(0)
 }
 
-impl Followed {
+impl ChainVerifier {
     /// Begins after the last record that was dropped for its age, as the server states it.
     fn begin(about: &ServerInfo) -> Result<Self, Failure> {
         let at = place(&about.record_anchor, "RecordAnchor")?;
@@ -86,7 +86,7 @@ impl Followed {
     }
 
     fn follow(&mut self, text: &str) -> Result<(), Failure> {
-        let line: Line = text.parse().map_err(|error| {
+        let line: RecordLine = text.parse().map_err(|error| {
             broken(format!("what follows number {} is no record", self.at.seq)).because(error)
         })?;
         self.at = self
@@ -118,9 +118,9 @@ impl Followed {
 }
 
 /// A place in the chain as the server states it.
-fn place(end: &ChainEnd, property: &str) -> Result<Chain, Failure> {
+fn place(end: &ChainEnd, property: &str) -> Result<ChainPosition, Failure> {
     if end.seq == 0 {
-        return Ok(Chain::default());
+        return Ok(ChainPosition::default());
     }
     let hash = end.hash.parse().map_err(|_| {
         Failure::new(
@@ -128,7 +128,7 @@ fn place(end: &ChainEnd, property: &str) -> Result<Chain, Failure> {
             format!("{property} of the server holds no hash"),
         )
     })?;
-    Ok(Chain { seq: end.seq, hash })
+    Ok(ChainPosition { seq: end.seq, hash })
 }
 
 fn broken(what: String) -> Failure {
@@ -139,12 +139,12 @@ fn broken(what: String) -> Failure {
 mod tests {
     use super::*;
 
-    fn lines(count: u64) -> Vec<Line> {
-        let mut at = Chain::default();
+    fn lines(count: u64) -> Vec<RecordLine> {
+        let mut at = ChainPosition::default();
         let line = |number: u64| {
             let text = format!("{{\"detail\":\"{number}\"}}");
             at = at.next(&text);
-            Line {
+            RecordLine {
                 seq: at.seq,
                 hash: at.hash,
                 text: text.into(),
@@ -154,7 +154,7 @@ mod tests {
     }
 
     /// Follows lines that should end at `head`, or at the start.
-    fn followed(lines: &[String], head: Option<&Line>) -> Result<u64, String> {
+    fn followed(lines: &[String], head: Option<&RecordLine>) -> Result<u64, String> {
         let head = head.map(|line| ChainEnd {
             seq: line.seq,
             hash: line.hash.to_string(),
@@ -163,17 +163,17 @@ mod tests {
             record_head: head.unwrap_or_default(),
             ..ServerInfo::default()
         };
-        let mut followed = Followed::begin(&about).map_err(|failure| failure.to_string())?;
+        let mut verifier = ChainVerifier::begin(&about).map_err(|failure| failure.to_string())?;
         lines
             .iter()
-            .try_for_each(|line| followed.follow(line))
-            .and_then(|()| followed.finish())
+            .try_for_each(|line| verifier.follow(line))
+            .and_then(|()| verifier.finish())
             .map_err(|failure| failure.to_string())?;
-        Ok(followed.records)
+        Ok(verifier.records)
     }
 
-    fn texts(lines: &[Line]) -> Vec<String> {
-        lines.iter().map(Line::to_string).collect()
+    fn texts(lines: &[RecordLine]) -> Vec<String> {
+        lines.iter().map(RecordLine::to_string).collect()
     }
 
     #[test]
@@ -204,7 +204,7 @@ mod tests {
             assert!(error.starts_with("the record is not whole: "), "{error}");
         }
         let mut other = lines(5);
-        other[4].hash = Chain::default().hash;
+        other[4].hash = ChainPosition::default().hash;
         assert!(followed(&whole, other.last()).is_err());
     }
 }

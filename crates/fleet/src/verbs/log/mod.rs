@@ -8,8 +8,8 @@ use nightlatch_bus::proxy::MandosProxy;
 use nightlatch_bus::signal::ServerSignal;
 use nightlatch_console::failure::{EX_PROTOCOL, EX_UNAVAILABLE, EX_USAGE, Failure, note};
 use nightlatch_console::output;
-use nightlatch_core::record::Kind;
-use nightlatch_core::record::Line;
+use nightlatch_core::record::RecordKind;
+use nightlatch_core::record::RecordLine;
 use nightlatch_core::time::Wall;
 
 use crate::{bus, when};
@@ -57,7 +57,7 @@ pub struct LogOptions {
 
 /// The kinds of records.
 fn kinds() -> PossibleValuesParser {
-    PossibleValuesParser::new(Kind::ALL.iter().map(|kind| kind.as_str()))
+    PossibleValuesParser::new(RecordKind::ALL.iter().map(|kind| kind.as_str()))
 }
 
 /// Carries the verb out.
@@ -82,15 +82,15 @@ pub(crate) async fn run(
         last: options.last.is_some(),
         after: 0,
     };
-    let mut reader = Reader {
+    let mut printer = RecordPrinter {
         options,
         coloured: output::coloured(),
         last: 0,
     };
     if options.follow {
-        return follow(server, query, &mut reader).await;
+        return follow(server, query, &mut printer).await;
     }
-    reader.catch_up(server, query).await?;
+    printer.catch_up(server, query).await?;
     Ok(0)
 }
 
@@ -110,25 +110,25 @@ pub(crate) fn failure(error: BusError) -> Failure {
 async fn follow(
     server: &MandosProxy,
     query: RecordQuery,
-    reader: &mut Reader<'_>,
+    printer: &mut RecordPrinter<'_>,
 ) -> Result<u8, Failure> {
     // Heard before it is asked, so that nothing falls in between.
     let mut signals = server.signals().await.map_err(bus::failure)?;
-    reader.catch_up(server, query.clone()).await?;
+    printer.catch_up(server, query.clone()).await?;
     loop {
         match signals.next().await {
-            Some(ServerSignal::Recorded(line)) => reader.heard(&line)?,
+            Some(ServerSignal::Recorded(line)) => printer.show_new(&line)?,
             Some(ServerSignal::ServerGone) => {
                 note("the server went away; waiting for it to come back")
             }
             Some(ServerSignal::ServerCame) => {
                 let missed = RecordQuery {
-                    after: reader.last,
+                    after: printer.last,
                     last: false,
                     limit: 0,
                     ..query.clone()
                 };
-                reader.catch_up(server, missed).await?;
+                printer.catch_up(server, missed).await?;
             }
             Some(_) => {}
             None => {
@@ -142,14 +142,14 @@ async fn follow(
 }
 
 /// Shows records, each once.
-struct Reader<'o> {
+struct RecordPrinter<'o> {
     options: &'o LogOptions,
     coloured: bool,
     /// The highest sequence number so far.
     last: u64,
 }
 
-impl Reader<'_> {
+impl RecordPrinter<'_> {
     /// Shows all that the server has, page by page.
     async fn catch_up(
         &mut self,
@@ -172,8 +172,8 @@ impl Reader<'_> {
     }
 
     /// Shows a record that was told, if it is asked for and new.
-    fn heard(&mut self, line: &str) -> Result<(), Failure> {
-        let read: Line = line.parse().map_err(malformed)?;
+    fn show_new(&mut self, line: &str) -> Result<(), Failure> {
+        let read: RecordLine = line.parse().map_err(malformed)?;
         let record = Record::read(&read.text).map_err(malformed)?;
         if read.seq <= self.last || !self.wants(&record) {
             return Ok(());
@@ -194,7 +194,7 @@ impl Reader<'_> {
     }
 
     fn show(&mut self, line: &str, text: &mut String) -> Result<(), Failure> {
-        let read: Line = line.parse().map_err(malformed)?;
+        let read: RecordLine = line.parse().map_err(malformed)?;
         self.last = self.last.max(read.seq);
         if self.options.json {
             text.push_str(line);

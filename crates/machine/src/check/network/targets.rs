@@ -14,7 +14,7 @@ use crate::network::{Ways, drift};
 
 /// The servers that a boot reaches only with addresses that the boot system configures.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(in crate::check) enum Addressed {
+pub(in crate::check) enum AddressedServers {
     None,
     Some,
     All,
@@ -22,30 +22,30 @@ pub(in crate::check) enum Addressed {
 
 /// The findings about one server.
 #[derive(Default)]
-struct Verdict {
-    findings: Vec<Finding>,
+struct ServerFindings {
+    findings: Vec<ServerFinding>,
 }
 
-struct Finding {
+struct ServerFinding {
     level: Level,
-    said: String,
+    message: String,
     hint: Option<String>,
     /// True for a fault of the settings, which no other server makes good.
     is_fault: bool,
 }
 
-impl Verdict {
-    fn add(&mut self, level: Level, said: String, hint: Option<&str>) {
-        self.findings.push(Finding {
+impl ServerFindings {
+    fn add(&mut self, level: Level, message: String, hint: Option<&str>) {
+        self.findings.push(ServerFinding {
             level,
-            said,
+            message,
             hint: hint.map(str::to_owned),
             is_fault: false,
         });
     }
 
     fn is_reached(&self) -> bool {
-        let failed = |it: &Finding| it.level == Level::Failed;
+        let failed = |it: &ServerFinding| it.level == Level::Failed;
         !self.findings.iter().any(failed)
     }
 }
@@ -60,7 +60,7 @@ impl BootNetwork {
         report: &mut Report,
     ) -> Vec<Target> {
         let all = targets.iter().zip(ways);
-        let all: Vec<(&Target, Verdict)> = all
+        let all: Vec<(&Target, ServerFindings)> = all
             .map(|(target, ways)| (target, self.verdict(target, ways)))
             .collect();
         let reached = all.iter().filter(|(_, verdict)| verdict.is_reached());
@@ -71,60 +71,61 @@ impl BootNetwork {
                 Level::Failed if is_enough => Level::Warning,
                 level => level,
             };
-            report.add(level, "network", finding.said, finding.hint);
+            report.add(level, "network", finding.message, finding.hint);
         }
         reached
     }
 
     /// A boot must reach the server as the running system does.
-    fn verdict(&self, target: &Target, ways: &Ways) -> Verdict {
-        let mut verdict = Verdict::default();
+    fn verdict(&self, target: &Target, ways: &Ways) -> ServerFindings {
+        let mut verdict = ServerFindings::default();
         for trouble in &ways.troubles {
             let hint = "the running system does not reach it either";
             verdict.add(Level::Failed, trouble.clone(), Some(hint));
         }
         let kernel = &self.command.parameters;
         if kernel.configures_addresses && !kernel.forbids_addresses {
-            let said = format!(
+            let message = format!(
                 "ip= in {} gives addresses at boot: whether they lead to {target} is not tried",
                 self.command.kernel_line
             );
-            verdict.add(Level::Warning, said, None);
+            verdict.add(Level::Warning, message, None);
             return verdict;
         }
         match &target.host {
             TargetHost::Name(name) if self.asks() => {
-                let said = format!(
+                let message = format!(
                     "{name} is a name: whether the network of a boot brings a resolver that knows it is not tried"
                 );
-                verdict.add(Level::Warning, said, None);
+                verdict.add(Level::Warning, message, None);
                 return verdict;
             }
             TargetHost::Name(name) => {
-                let said = format!("{name} is a name, and a boot has nothing that resolves names");
+                let message =
+                    format!("{name} is a name, and a boot has nothing that resolves names");
                 let addresses: Vec<String> = routed(&ways.ways).map(|it| it.to_string()).collect();
                 let hint = match addresses.is_empty() {
                     true => "name the server by its address".to_owned(),
                     false => format!("name the server by its address: {}", addresses.join(" or ")),
                 };
-                verdict.findings.push(Finding {
+                verdict.findings.push(ServerFinding {
                     level: Level::Failed,
-                    said,
+                    message,
                     hint: Some(hint),
                     is_fault: true,
                 });
                 return verdict;
             }
             TargetHost::LinkLocal(_, Some(Scope::Name(name))) if !self.has_at_boot(name) => {
-                let said = format!("{target} is on {name}, which a boot does not have");
-                verdict.add(Level::Failed, said, Some(LEARN));
+                let message = format!("{target} is on {name}, which a boot does not have");
+                verdict.add(Level::Failed, message, Some(LEARN));
             }
             TargetHost::LinkLocal(_, Some(Scope::Index(_))) => {
-                let said = format!(
+                let message = format!(
                     "{target} names its interface by a number, which may be another one at boot"
                 );
                 let hint = "name the interface: [fe80::1%eth0]:4711";
-                verdict.add(Level::Warning, said, Some(hint));
+                verdict.add(Level::Warning, message, Some(hint));
             }
             _ => {}
         }
@@ -137,7 +138,7 @@ impl BootNetwork {
     }
 
     /// The servers that a boot reaches only when the boot system configures addresses.
-    pub(in crate::check) fn addressed_servers(&self) -> Addressed {
+    pub(in crate::check) fn addressed_servers(&self) -> AddressedServers {
         let servers = self.command.servers();
         let made = self.made();
         let all = servers.targets().count();
@@ -146,10 +147,10 @@ impl BootNetwork {
             .filter(|it| needs_address(&made, it))
             .count()
         {
-            _ if self.command.parameters.forbids_addresses => Addressed::None,
-            0 => Addressed::None,
-            count if count == all => Addressed::All,
-            _ => Addressed::Some,
+            _ if self.command.parameters.forbids_addresses => AddressedServers::None,
+            0 => AddressedServers::None,
+            count if count == all => AddressedServers::All,
+            _ => AddressedServers::Some,
         }
     }
 
@@ -169,7 +170,13 @@ impl BootNetwork {
         }
     }
 
-    fn route(&self, way: &ServerRoute, to: IpAddr, via: Option<IpAddr>, verdict: &mut Verdict) {
+    fn route(
+        &self,
+        way: &ServerRoute,
+        to: IpAddr,
+        via: Option<IpAddr>,
+        verdict: &mut ServerFindings,
+    ) {
         let shown = |via: Option<IpAddr>| match via {
             Some(via) => format!("by the gateway {via}"),
             None => "without a gateway".to_owned(),
@@ -180,13 +187,13 @@ impl BootNetwork {
                 let learned = learn(&self.snapshot, std::slice::from_ref(way));
                 let by_router = |it: &RemarkKind| matches!(it, RemarkKind::Router(_));
                 if learned.remarks.iter().any(|it| by_router(&it.what)) {
-                    let said = format!(
+                    let message = format!(
                         "{to}: a router gives the address for it at boot, as it does now; that is not tried"
                     );
-                    return verdict.add(Level::Warning, said, None);
+                    return verdict.add(Level::Warning, message, None);
                 }
-                let said = format!("a boot does not reach {to}: {why}");
-                return verdict.add(Level::Failed, said, Some(LEARN));
+                let message = format!("a boot does not reach {to}: {why}");
+                return verdict.add(Level::Failed, message, Some(LEARN));
             }
         };
         let link = &at_boot.link;
@@ -201,41 +208,41 @@ impl BootNetwork {
             .link(link.as_str())
             .is_some_and(|it| !matches!(it.kind, LinkKind::Device(_)));
         if at_boot.by_dhcp && is_made {
-            let said = format!(
+            let message = format!(
                 "a boot does not reach {to}: the running system has the address of {link} by DHCP, and a boot asks for none \
                  on a link that it makes"
             );
             let hint = "put a static address into network.conf";
-            return verdict.add(Level::Failed, said, Some(hint));
+            return verdict.add(Level::Failed, message, Some(hint));
         }
         if at_boot.by_dhcp && self.asks() {
-            let said = format!(
+            let message = format!(
                 "a boot asks for an address by DHCP on {link} to reach {to}, as the running system did: that is not tried"
             );
-            return verdict.add(Level::Warning, said, None);
+            return verdict.add(Level::Warning, message, None);
         }
         if at_boot.by_dhcp {
-            let said = format!(
+            let message = format!(
                 "a boot does not reach {to}: the running system has the address of {link} by DHCP, and a boot asks \
                  for none"
             );
             let hint =
                 "put ip=dhcp on the kernel's command line, or a static address into network.conf";
-            return verdict.add(Level::Failed, said, Some(hint));
+            return verdict.add(Level::Failed, message, Some(hint));
         }
         if !same_link || at_boot.via != via {
-            let said = format!(
+            let message = format!(
                 "a boot would reach {to} over {link} {}; now it is reached over {now} {}",
                 shown(at_boot.via),
                 shown(via)
             );
-            return verdict.add(Level::Failed, said, Some(LEARN));
+            return verdict.add(Level::Failed, message, Some(LEARN));
         }
-        let said = format!(
+        let message = format!(
             "a boot reaches {to} over {link} {}, as the running system does",
             shown(via)
         );
-        verdict.add(Level::Ok, said, None);
+        verdict.add(Level::Ok, message, None);
     }
 }
 

@@ -16,7 +16,7 @@ use nightlatch_sys::clock;
 use rustix::process::{Pid, Signal, kill_process};
 use zeroize::Zeroizing;
 
-use crate::keys::{Directory, FILES};
+use crate::keys::{FILES, KeyDirectory};
 
 /// Prefixes of the boot client's lines, and of the one about a rehearsal.
 const NAME: &str = "nightlatch-boot client: ";
@@ -38,13 +38,13 @@ pub(super) struct ClientRun {
     /// The password that it printed.
     pub(super) password: Option<Secret>,
     /// The server's answer to the rehearsal, as the client printed it.
-    pub(super) told: Option<RehearsalAnswer>,
+    pub(super) answer: Option<ReleasedRehearsal>,
     /// Its other lines, each once.
-    pub(super) said: Vec<String>,
+    pub(super) other_lines: Vec<String>,
 }
 
 /// The answer of a server.
-pub(super) struct RehearsalAnswer {
+pub(super) struct ReleasedRehearsal {
     pub(super) key: String,
     pub(super) at: String,
     pub(super) terms: RehearsalTerms,
@@ -65,8 +65,8 @@ pub(super) fn run(program: &Path, options: &[String], wait: Duration) -> ClientR
         Err(error) => {
             return ClientRun {
                 password: None,
-                told: None,
-                said: vec![format!("cannot run {}: {error}", program.display())],
+                answer: None,
+                other_lines: vec![format!("cannot run {}: {error}", program.display())],
             };
         }
     };
@@ -76,7 +76,7 @@ pub(super) fn run(program: &Path, options: &[String], wait: Duration) -> ClientR
     if !lines.until_end(until) {
         end(&mut child, &mut lines);
     }
-    finished(child, printed, lines.said)
+    finished(child, printed, lines.other_lines)
 }
 
 fn finished(
@@ -86,17 +86,17 @@ fn finished(
 ) -> ClientRun {
     let succeeded = child.wait().is_ok_and(|status| status.success());
     let printed = printed.and_then(|reader| reader.join().ok()?);
-    let told = lines.iter().find_map(|line| told(line));
-    let mut said: Vec<String> = Vec::new();
+    let answer = lines.iter().find_map(|line| parse_answer(line));
+    let mut other_lines: Vec<String> = Vec::new();
     for line in lines {
-        if !line.starts_with(REHEARSED) && !line.starts_with(HINT) && !said.contains(&line) {
-            said.push(line);
+        if !line.starts_with(REHEARSED) && !line.starts_with(HINT) && !other_lines.contains(&line) {
+            other_lines.push(line);
         }
     }
     ClientRun {
         password: printed.filter(|_| succeeded),
-        told,
-        said,
+        answer,
+        other_lines,
     }
 }
 
@@ -110,7 +110,7 @@ fn end(child: &mut Child, lines: &mut Lines) {
 
 /// The machine's own keys: the images were compared with them.
 fn key_options() -> Vec<String> {
-    let keys: PathBuf = Directory::default_place().path().to_owned();
+    let keys: PathBuf = KeyDirectory::default_place().path().to_owned();
     let names = ["--pubkey", "--seckey", "--tls-pubkey", "--tls-privkey"];
     let files = names.into_iter().zip(FILES);
     files
@@ -121,7 +121,7 @@ fn key_options() -> Vec<String> {
 /// The lines of the client, as they come.
 struct Lines {
     coming: Receiver<String>,
-    said: Vec<String>,
+    other_lines: Vec<String>,
 }
 
 impl Lines {
@@ -136,8 +136,11 @@ impl Lines {
                 }
             });
         }
-        let said = Vec::new();
-        Self { coming, said }
+        let other_lines = Vec::new();
+        Self {
+            coming,
+            other_lines,
+        }
     }
 
     /// Listens until it ends, which closes its messages; whether it did in time.
@@ -150,7 +153,7 @@ impl Lines {
                     if is_final(&line) {
                         until = until.min(clock::now().mono.after(OTHERS));
                     }
-                    self.said.push(line);
+                    self.other_lines.push(line);
                 }
                 Err(RecvTimeoutError::Disconnected) => return true,
                 Err(RecvTimeoutError::Timeout) => return false,
@@ -176,14 +179,14 @@ pub(super) fn is_stock(line: &str) -> bool {
     line.ends_with(&FetchError::NoRehearsal.to_string())
 }
 
-fn told(line: &str) -> Option<RehearsalAnswer> {
+fn parse_answer(line: &str) -> Option<ReleasedRehearsal> {
     let line = line.strip_prefix(REHEARSED)?;
     let word = |key: &str| {
         let mut words = line.split(' ').filter_map(|word| word.split_once('='));
         words.find_map(|(name, value)| (name == key).then(|| value.to_owned()))
     };
     let seconds = |key| Some(Duration::from_secs(digits::decimal(&word(key)?)?));
-    Some(RehearsalAnswer {
+    Some(ReleasedRehearsal {
         key: word("server")?,
         at: word("at")?,
         terms: RehearsalTerms {
@@ -223,10 +226,10 @@ mod tests {
             assert!(!is_final(other), "{other}");
         }
         let line = "rehearsed: server=AB at=[::1]:1 left=20 timeout=30 interval=10 alarm=yes";
-        let terms = told(line).unwrap();
+        let terms = parse_answer(line).unwrap();
         assert_eq!((terms.key.as_str(), terms.at.as_str()), ("AB", "[::1]:1"));
         assert_eq!(terms.terms.safe_absence(), Duration::from_secs(20));
         assert!(terms.terms.alarm);
-        assert!(told("rehearsed: server=AB at=[::1]:1 left=x").is_none());
+        assert!(parse_answer("rehearsed: server=AB at=[::1]:1 left=x").is_none());
     }
 }

@@ -35,7 +35,7 @@ pub(crate) struct Volume {
     pub(crate) name: String,
     /// The device below it, as in crypttab.
     pub(crate) source: String,
-    pub(crate) key: Key,
+    pub(crate) key: VolumeKey,
     options: Vec<String>,
     /// True when the root file system or that of /usr is on it.
     pub(crate) is_needed: bool,
@@ -43,7 +43,7 @@ pub(crate) struct Volume {
 
 /// The key of a volume.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(crate) enum Key {
+pub(crate) enum VolumeKey {
     /// A password that is asked for.
     Asked,
     /// The password, from our socket (nightlatch-boot(8), KEY-SOCKET).
@@ -95,7 +95,7 @@ pub(crate) fn volumes(root: &Path) -> io::Result<Vec<Volume>> {
             volumes.push(Volume {
                 name,
                 source: format!("/dev/{device}"),
-                key: Key::Asked,
+                key: VolumeKey::Asked,
                 options: Vec::new(),
                 is_needed: true,
             });
@@ -116,7 +116,7 @@ pub(crate) fn read(text: &str) -> Vec<Volume> {
         let mut volume = Volume {
             name,
             source,
-            key: Key::Asked,
+            key: VolumeKey::Asked,
             options: options.split(',').map(str::to_owned).collect(),
             is_needed: false,
         };
@@ -126,17 +126,17 @@ pub(crate) fn read(text: &str) -> Vec<Volume> {
     volumes.collect()
 }
 
-fn opened_by(volume: &Volume, key: &str) -> Key {
+fn opened_by(volume: &Volume, key: &str) -> VolumeKey {
     let otherwise = OTHERWISE.into_iter().find(|option| volume.has(option));
     match (otherwise, key) {
-        (Some(option), _) => Key::Otherwise(format!("the option {option}")),
-        (_, "" | "none" | "-") => Key::Asked,
-        (_, "/dev/urandom" | "/dev/random" | "/dev/hw_random") => Key::Random,
-        (_, key) if key.starts_with("/run/nightlatch/") => Key::Socket,
+        (Some(option), _) => VolumeKey::Otherwise(format!("the option {option}")),
+        (_, "" | "none" | "-") => VolumeKey::Asked,
+        (_, "/dev/urandom" | "/dev/random" | "/dev/hw_random") => VolumeKey::Random,
+        (_, key) if key.starts_with("/run/nightlatch/") => VolumeKey::Socket,
         (_, key) if !key.starts_with('/') || key.contains(':') => {
-            Key::Otherwise(format!("a key on another device, {key}"))
+            VolumeKey::Otherwise(format!("a key on another device, {key}"))
         }
-        (_, key) => Key::File(key.into()),
+        (_, key) => VolumeKey::File(key.into()),
     }
 }
 
@@ -226,18 +226,22 @@ mod tests {
         let volumes = read(text);
         let names: Vec<&str> = volumes.iter().map(|volume| volume.name.as_str()).collect();
         assert_eq!(names, ["root", "data", "swap", "more", "old", "tpm", "usb"]);
-        let keys: Vec<&Key> = volumes.iter().map(|volume| &volume.key).collect();
+        let keys: Vec<&VolumeKey> = volumes.iter().map(|volume| &volume.key).collect();
         assert_eq!(
             keys[..5],
             [
-                &Key::Asked,
-                &Key::File("/etc/keys/my data".into()),
-                &Key::Asked,
-                &Key::Socket,
-                &Key::Random,
+                &VolumeKey::Asked,
+                &VolumeKey::File("/etc/keys/my data".into()),
+                &VolumeKey::Asked,
+                &VolumeKey::Socket,
+                &VolumeKey::Random,
             ]
         );
-        assert!(keys[5..].iter().all(|key| matches!(key, Key::Otherwise(_))));
+        assert!(
+            keys[5..]
+                .iter()
+                .all(|key| matches!(key, VolumeKey::Otherwise(_)))
+        );
         assert!(volumes[0].is_early() && !volumes[2].is_early());
         assert!(volumes[3].has("noauto"));
         assert_eq!(volumes[4].no_luks(), Some("plain"));

@@ -9,7 +9,7 @@ const SET: [(&str, &[u8]); 4] = [
     (FILES[3], b"four"),
 ];
 
-fn contents(directory: &Directory) -> Vec<Option<Vec<u8>>> {
+fn contents(directory: &KeyDirectory) -> Vec<Option<Vec<u8>>> {
     FILES
         .iter()
         .map(|file| fs::read(directory.path().join(file)).ok())
@@ -20,14 +20,14 @@ fn whole() -> Vec<Option<Vec<u8>>> {
     SET.iter().map(|(_, text)| Some(text.to_vec())).collect()
 }
 
-fn entries(directory: &Directory) -> usize {
+fn entries(directory: &KeyDirectory) -> usize {
     fs::read_dir(directory.path()).unwrap().count()
 }
 
 #[test]
 fn a_set_cut_short_before_it_was_decided_leaves_nothing() {
     let temporary = tempfile::tempdir().unwrap();
-    let directory = Directory::new(temporary.path());
+    let directory = KeyDirectory::new(temporary.path());
     fs::create_dir(temporary.path().join(PARTIAL)).unwrap();
     fs::write(temporary.path().join(PARTIAL).join(FILES[1]), "half").unwrap();
     directory.writer().unwrap();
@@ -39,7 +39,7 @@ fn a_set_cut_short_at_any_later_point_is_completed() {
     for (existing, old) in [(Existing::Refuse, false), (Existing::Replace, true)] {
         for placed in 0..=FILES.len() {
             let temporary = tempfile::tempdir().unwrap();
-            let directory = Directory::new(temporary.path());
+            let directory = KeyDirectory::new(temporary.path());
             if old {
                 for file in FILES {
                     fs::write(temporary.path().join(file), "old").unwrap();
@@ -67,7 +67,7 @@ fn a_set_cut_short_at_any_later_point_is_completed() {
 #[test]
 fn only_one_at_a_time_writes() {
     let temporary = tempfile::tempdir().unwrap();
-    let directory = Directory::new(temporary.path());
+    let directory = KeyDirectory::new(temporary.path());
     let _first = directory.writer().unwrap();
     assert!(directory.writer().is_err());
 }

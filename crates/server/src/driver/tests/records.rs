@@ -3,15 +3,15 @@
 use std::collections::BTreeMap;
 
 use nightlatch_core::event::{Alarm, Grant, RequestId};
-use nightlatch_core::record::{Kind, Line, Query};
+use nightlatch_core::record::{RecordKind, RecordLine, RecordSelection};
 
 use super::*;
 
 /// Kind, client and author of each entry.
 pub(super) async fn record(driver: &TestDriver) -> Vec<String> {
-    let read = driver.handle.records(Query::default());
+    let read = driver.handle.records(RecordSelection::default());
     let page = timeout(PATIENCE, read).await.unwrap().unwrap().unwrap();
-    let words = |line: &Line| {
+    let words = |line: &RecordLine| {
         let text: serde_json::Value = serde_json::from_str(&line.text).unwrap();
         let word = |key: &str| text[key].as_str().unwrap_or("-").to_owned();
         format!("{} {} {}", word("kind"), word("client"), word("who"))
@@ -24,7 +24,11 @@ async fn a_secret_is_in_the_record_before_it_leaves() {
     let driver = TestDriver::new().await;
     let entries = |driver: &TestDriver| {
         let mut store = driver.store.clone();
-        store.records(&Query::default()).unwrap().lines.len()
+        store
+            .records(&RecordSelection::default())
+            .unwrap()
+            .lines
+            .len()
     };
     let before = entries(&driver);
     let permit = driver.permit(0).await;
@@ -45,11 +49,11 @@ async fn of_two_releases_at_once_the_second_is_an_alarm() {
     // If the server ended now, the next start would know that a secret may have left.
     let saved = driver.store.clone().load().unwrap();
     let a = saved.clients.into_iter().find(|it| it.name.as_str() == "a");
-    let a = a.map(|it| it.life);
-    assert!(matches!(a, Some(Life::Present(present)) if present.state.released));
-    let alarms = Query {
+    let a = a.map(|it| it.presence);
+    assert!(matches!(a, Some(ClientPresence::Present(present)) if present.state.released));
+    let alarms = RecordSelection {
         alarms: true,
-        ..Query::default()
+        ..RecordSelection::default()
     };
     let page = driver.store.clone().records(&alarms).unwrap();
     let [line] = &page.lines[..] else {
@@ -93,9 +97,13 @@ async fn the_record_of_a_peer_that_left_just_before_its_release_has_its_key() {
     let store = driver.store.clone();
     let key = driver.keys[0].key_id().to_string();
     driver.end().await;
-    let lines = store.clone().records(&Query::default()).unwrap().lines;
+    let lines = store
+        .clone()
+        .records(&RecordSelection::default())
+        .unwrap()
+        .lines;
     let undelivered =
-        |line: &&Line| line.text.contains("undelivered") && line.text.contains("\"a\"");
+        |line: &&RecordLine| line.text.contains("undelivered") && line.text.contains("\"a\"");
     let line = lines.iter().find(undelivered).unwrap();
     assert!(line.text.contains(&key), "{line:?}");
 }
@@ -103,7 +111,12 @@ async fn the_record_of_a_peer_that_left_just_before_its_release_has_its_key() {
 /// The numbers of records by kind and client: those in the store, and those left out.
 fn counts(store: &MemoryStore) -> (BTreeMap<String, u64>, BTreeMap<String, u64>) {
     let (mut recorded, mut left_out) = (BTreeMap::new(), BTreeMap::new());
-    for line in store.clone().records(&Query::default()).unwrap().lines {
+    for line in store
+        .clone()
+        .records(&RecordSelection::default())
+        .unwrap()
+        .lines
+    {
         let text: serde_json::Value = serde_json::from_str(&line.text).unwrap();
         let word = |key: &str| text[key].as_str().unwrap_or("-").to_owned();
         let client = word("client");
@@ -170,7 +183,7 @@ async fn the_state_of_a_machine_is_durable_before_a_release_that_is_not_recorded
     let is_released = |driver: &TestDriver| {
         let saved = driver.store.clone().load().unwrap();
         let a = saved.clients.into_iter().find(|it| it.name.as_str() == "a");
-        matches!(a.unwrap().life, Life::Present(present) if present.state.released)
+        matches!(a.unwrap().presence, ClientPresence::Present(present) if present.state.released)
     };
     assert!(!is_released(&driver));
     let permit = driver.permit(0).await;
@@ -226,10 +239,10 @@ async fn records_about_alarms_left_out_are_alarms() {
     drop(permits);
     let store = driver.store.clone();
     driver.end().await;
-    let alarms = Query {
+    let alarms = RecordSelection {
         alarms: true,
-        kinds: vec![Kind::LeftOut],
-        ..Query::default()
+        kinds: vec![RecordKind::LeftOut],
+        ..RecordSelection::default()
     };
     let lines = store.clone().records(&alarms).unwrap().lines;
     let [announced, counted] = &lines[..] else {

@@ -1,4 +1,4 @@
-//! The orders of mandos-ctl to a server about clients.
+//! The commands of mandos-ctl to a server about clients.
 
 use nightlatch_bus::client::ClientView;
 use nightlatch_bus::concurrent;
@@ -7,9 +7,9 @@ use nightlatch_bus::property::{Property, PropertyValue};
 use nightlatch_bus::proxy::MandosProxy;
 use nightlatch_core::secret::Secret;
 
-/// One order, for all clients that are selected.
+/// One command, for all clients that are selected.
 #[derive(Debug)]
-pub(super) enum Order {
+pub(super) enum CtlCommand {
     /// Sets a property.
     Set(Property, PropertyValue),
     /// Sets the encrypted secret.
@@ -22,23 +22,23 @@ pub(super) enum Order {
     IsEnabled,
 }
 
-/// The clients that an order is for.
+/// The clients that a command is for.
 #[derive(Clone, Copy)]
 pub(super) struct Selected<'c>(pub(super) &'c [&'c ClientView]);
 
-impl Order {
+impl CtlCommand {
     /// Gives it for every client, and the answers in their order.
     pub(super) async fn carry_out(
         self,
         server: &MandosProxy,
         clients: Selected<'_>,
     ) -> Vec<Result<(), BusError>> {
-        let order = std::sync::Arc::new(self);
+        let command = std::sync::Arc::new(self);
         let call = |client: &&ClientView| {
-            let (server, order) = (server.clone(), std::sync::Arc::clone(&order));
+            let (server, command) = (server.clone(), std::sync::Arc::clone(&command));
             let path = client.path.clone();
             async move {
-                match &*order {
+                match &*command {
                     Self::Set(property, value) => server.set(&path, *property, value).await,
                     Self::SetSecret(secret) => server.set_secret(&path, secret).await,
                     Self::Approve(approved) => server.approve(&path, *approved).await,

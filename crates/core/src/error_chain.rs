@@ -3,7 +3,7 @@
 use std::error::Error;
 
 /// The error and all its sources in one line, the cause last.
-pub fn chain(error: &dyn Error) -> String {
+pub fn format_error(error: &dyn Error) -> String {
     let mut line = error.to_string();
     let mut next = error.source();
     while let Some(cause) = next {
@@ -26,6 +26,6 @@ mod tests {
     fn the_cause_comes_last() {
         let cause = "x".parse::<u8>().unwrap_err();
         let expected = format!("outer: {cause}");
-        assert_eq!(chain(&Outer(cause)), expected);
+        assert_eq!(format_error(&Outer(cause)), expected);
     }
 }
