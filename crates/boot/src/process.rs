@@ -1,5 +1,6 @@
 //! A program that is run for the password it prints: started, listened to, ended and reaped.
 
+use std::ffi::OsString;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -13,6 +14,7 @@ use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use zeroize::Zeroizing;
 
+use crate::program::TrustedProgram;
 use crate::wait;
 
 /// Time for a program to end after SIGTERM.
@@ -43,6 +45,15 @@ pub(crate) enum ProcessResult {
 }
 
 impl PasswordProcess {
+    /// Starts the command that an applet was given; without one, this program with the arguments `own`.
+    pub(crate) fn start_given(command: &[OsString], own: &[&str]) -> io::Result<Self> {
+        let Some((name, arguments)) = command.split_first() else {
+            return Self::start(TrustedProgram::Myself.command().args(own));
+        };
+        let program = TrustedProgram::named(name).map_err(io::Error::other)?;
+        Self::start(program.command().args(arguments))
+    }
+
     /// Starts `command` with a pipe for its standard output.
     pub(crate) fn start(command: &mut Command) -> io::Result<Self> {
         let mut child = release_in(command.stdout(Stdio::piped())).spawn()?;

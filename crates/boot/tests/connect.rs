@@ -2,14 +2,13 @@
 
 mod world;
 
-use std::io::Read;
 use std::net::TcpListener;
 use std::os::unix::process::ExitStatusExt;
 
 use nightlatch_proto::priority::Priority;
 use nightlatch_proto::tls::{RawKey, RawKeyKind, ServerTls};
 
-use world::{Answer, Machine, PASSWORD, Server};
+use world::{Answer, Machine, PASSWORD, Server, log_of_success};
 
 #[test]
 fn the_password_comes_out_byte_for_byte() {
@@ -30,8 +29,7 @@ fn a_refused_client_asks_again() {
         Answer::Give(machine.payload()),
     ];
     let server = Server::start(None, answers);
-    let output = machine.client(&server.address).output().unwrap();
-    assert_eq!(output.stdout, PASSWORD);
+    log_of_success(&mut machine.client(&server.address));
     assert_eq!(server.served().len(), 3);
 }
 
@@ -73,14 +71,8 @@ fn names_are_resolved_and_dead_servers_waited_for() {
         .client(&format!("localhost:{port}"))
         .spawn()
         .unwrap();
-    let mut first = [0];
     // It has said that it cannot connect: only now there is a server.
-    client
-        .stderr
-        .as_mut()
-        .unwrap()
-        .read_exact(&mut first)
-        .unwrap();
+    world::wait_for_log(&mut client);
     let listener = TcpListener::bind(("127.0.0.1", port)).unwrap();
     let _server = Server::on(listener, None, vec![Answer::Give(machine.payload())]);
     let output = client.wait_with_output().unwrap();
@@ -93,9 +85,7 @@ fn a_bad_server_takes_no_good_one_along_and_is_told() {
     let server = Server::start(None, vec![Answer::Give(machine.payload())]);
     let mut command = machine.client("nowhere");
     command.args(["--connect", &server.address, "--connect", &server.address]);
-    let output = command.output().unwrap();
-    let said = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(output.stdout, PASSWORD, "{said}");
+    let said = log_of_success(&mut command);
     let again = format!("--connect {} is given twice", server.address);
     for part in ["\"nowhere\" names no server: expected ADDRESS:PORT", &again] {
         assert!(said.contains(part), "{part}\n{said}");
@@ -140,9 +130,7 @@ fn an_unsigned_or_foreign_payload_gives_nothing_and_the_next_one_is_taken() {
         Answer::Give(machine.payload()),
     ];
     let server = Server::start(None, answers);
-    let output = machine.client(&server.address).output().unwrap();
-    assert_eq!(output.stdout, PASSWORD);
-    let said = String::from_utf8(output.stderr).unwrap();
+    let said = log_of_success(&mut machine.client(&server.address));
     assert!(said.contains("signed by another key"), "{said}");
     assert!(said.contains("encrypted to another key"), "{said}");
     assert_eq!(server.served().len(), 4);
@@ -163,19 +151,12 @@ fn only_a_trusted_server_is_believed() {
             command.args(["--server-key-id", &id]);
         }
         let mut client = command.spawn().unwrap();
-        let mut said = [0; 20];
-        client
-            .stderr
-            .as_mut()
-            .unwrap()
-            .read_exact(&mut said)
-            .unwrap();
+        world::wait_for_log(&mut client);
         world::terminate(&client);
         assert_eq!(client.wait_with_output().unwrap().stdout, b"");
     }
     let server = Server::start(Some(&own), vec![Answer::Give(machine.payload())]);
-    let output = machine.client(&server.address).output().unwrap();
-    assert_eq!(output.stdout, PASSWORD);
+    log_of_success(&mut machine.client(&server.address));
 }
 
 /// The list beside the keys and the option are one rule: each is tried alone. The server that holds the
@@ -201,9 +182,7 @@ fn who_shows_a_trusted_key_without_holding_it_is_not_believed() {
         } else {
             command.args(["--server-key-id", &id]);
         }
-        let output = command.output().unwrap();
-        let said = String::from_utf8(output.stderr).unwrap();
-        assert_eq!(output.stdout, PASSWORD, "{said}");
+        let said = log_of_success(&mut command);
         assert!(said.contains("signature does not belong"), "{said}");
     }
 }
@@ -263,17 +242,11 @@ fn a_signal_ends_it_by_that_signal() {
 fn nothing_secret_is_told_even_with_debug() {
     let machine = Machine::new();
     let server = Server::start(None, vec![Answer::Refuse, Answer::Give(machine.payload())]);
-    let output = machine
-        .client(&server.address)
-        .arg("--debug")
-        .output()
-        .unwrap();
-    assert_eq!(output.stdout, PASSWORD);
+    let said = log_of_success(machine.client(&server.address).arg("--debug"));
     let hex: String = PASSWORD[..8]
         .iter()
         .map(|byte| format!("{byte:02x}"))
         .collect();
-    let said = String::from_utf8(output.stderr).unwrap();
     let said_bare: String = said.to_lowercase().split_whitespace().collect();
     assert!(
         !said.contains("correct horse") && !said_bare.contains(&hex),

@@ -16,9 +16,9 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use hosts::{Host, log_of_success, possible, served};
+use hosts::{Host, possible, served};
 use tempfile::TempDir;
-use world::Machine;
+use world::{Machine, log_of_success};
 
 const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
 

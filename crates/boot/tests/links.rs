@@ -13,8 +13,8 @@ mod world;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, Command, Stdio};
 
-use hosts::{Host, joined, log_lines, log_of_success, possible, served};
-use world::{Machine, PASSWORD};
+use hosts::{Host, joined, log_lines, possible, served};
+use world::{Machine, PASSWORD, log_of_success};
 
 #[test]
 fn the_server_in_a_namespace() {

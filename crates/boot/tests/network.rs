@@ -9,14 +9,13 @@
 mod hosts;
 mod world;
 
-use std::io::Read;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
-use hosts::{Ended, Host, joined, log_lines, log_of_success, possible, served};
-use world::{Machine, PASSWORD};
+use hosts::{Ended, Host, joined, log_lines, possible, served};
+use world::{Machine, PASSWORD, log_of_success};
 
 /// The stock client, as `scripts/prepare test` unpacks it, or installed.
 fn stock() -> Option<PathBuf> {
@@ -57,12 +56,7 @@ fn an_interface_that_comes_late_is_waited_for() {
         .spawn()
         .unwrap();
     // It has said that it waits.
-    client
-        .stderr
-        .as_mut()
-        .unwrap()
-        .read_exact(&mut [0])
-        .unwrap();
+    world::wait_for_log(&mut client);
     here.cable_to(&there);
     let _server = there.serve(&machine);
     let output = client.wait_with_output().unwrap();

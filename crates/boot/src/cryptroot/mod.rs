@@ -32,7 +32,6 @@ use crate::files::{PathHandle, is_private};
 use crate::log::AppletLog;
 use crate::output::write_to;
 use crate::process::{PasswordProcess, end_all};
-use crate::program::TrustedProgram;
 use crate::source::PasswordSource;
 use crate::wait;
 use crate::watch::DirectoryWatch;
@@ -126,20 +125,12 @@ fn parse(arguments: Vec<OsString>) -> Result<CliAction<CryptrootOptions>, UsageE
 }
 
 fn start(options: &CryptrootOptions) -> io::Result<PasswordProcess> {
-    let program = match options.command.first() {
-        Some(name) => TrustedProgram::named(name).map_err(io::Error::other)?,
-        None => TrustedProgram::Myself,
-    };
-    let mut command = program.command();
-    command.args(options.command.iter().skip(1));
-    if options.command.is_empty() {
-        command.args(["plugin-runner", "--no-fallback"]);
-        command.args(NOT_AT_THE_CONSOLE);
-        if options.kernel_command_line {
-            command.arg("--kernel-command-line");
-        }
+    let mut own = vec!["plugin-runner", "--no-fallback"];
+    own.extend(NOT_AT_THE_CONSOLE);
+    if options.kernel_command_line {
+        own.push("--kernel-command-line");
     }
-    PasswordProcess::start(&mut command)
+    PasswordProcess::start_given(&options.command, &own)
 }
 
 #[derive(Debug, thiserror::Error)]

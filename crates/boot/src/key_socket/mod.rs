@@ -19,7 +19,6 @@ use crate::cli::{self, CliAction, CliArgument, OptionNames, UsageError};
 use crate::exit::Exit;
 use crate::log::AppletLog;
 use crate::process::{PasswordProcess, end_all};
-use crate::program::TrustedProgram;
 use crate::source::PasswordSource;
 use crate::wait;
 use listener::{KeySocket, VolumeConnection};
@@ -106,19 +105,6 @@ fn parse(arguments: Vec<OsString>) -> Result<CliAction<KeySocketOptions>, UsageE
     })
 }
 
-fn start(options: &KeySocketOptions) -> io::Result<PasswordProcess> {
-    let program = match options.command.first() {
-        Some(name) => TrustedProgram::named(name).map_err(io::Error::other)?,
-        None => TrustedProgram::Myself,
-    };
-    let mut command = program.command();
-    command.args(options.command.iter().skip(1));
-    if options.command.is_empty() {
-        command.arg("client");
-    }
-    PasswordProcess::start(&mut command)
-}
-
 #[derive(Debug, thiserror::Error)]
 enum KeySocketError {
     #[error("cannot listen")]
@@ -145,7 +131,7 @@ fn serve(options: &KeySocketOptions, log: AppletLog) -> Result<Option<Signal>, K
     log.debug(|| "waiting for volumes".to_owned());
     let now = clock::now().mono;
     let mut source = PasswordSource::new("the search for a password".to_owned(), now, || {
-        start(options)
+        PasswordProcess::start_given(&options.command, &["client"])
     });
     let mut desk = KeyServer {
         options,

@@ -7,7 +7,7 @@ use std::net::{Ipv6Addr, SocketAddrV6, TcpListener, UdpSocket};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use crate::world::{Answer, Machine, PASSWORD, Server};
+use crate::world::{Answer, Machine, Server};
 
 /// Tells this very program that it is the server in a namespace, and where the payload is.
 const SERVE: &str = "NIGHTLATCH_TEST_SERVE";
@@ -118,14 +118,6 @@ pub(crate) fn served(end: &str) -> Option<(Host, Machine, (Ended, Host))> {
     let machine = Machine::new();
     let (server, _port) = there.serve(&machine);
     Some((here, machine, (server, there)))
-}
-
-/// Runs a client that must print the password; returns its log.
-pub(crate) fn log_of_success(client: &mut Command) -> String {
-    let output = client.output().unwrap();
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert_eq!(output.stdout, PASSWORD, "{said}");
-    said
 }
 
 /// The lines of a client's log.

@@ -141,6 +141,20 @@ impl Machine {
     }
 }
 
+/// Runs a client that must print the password; returns its log.
+pub(crate) fn log_of_success(client: &mut Command) -> String {
+    let output = client.output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.stdout, PASSWORD, "{said}");
+    said
+}
+
+/// Waits until a client has logged something.
+pub(crate) fn wait_for_log(client: &mut Child) {
+    let log = client.stderr.as_mut().unwrap();
+    log.read_exact(&mut [0; 20]).unwrap();
+}
+
 /// Asks a client to end.
 pub(crate) fn terminate(client: &Child) {
     let pid = rustix::process::Pid::from_raw(client.id().try_into().unwrap()).unwrap();

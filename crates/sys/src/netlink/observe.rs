@@ -12,39 +12,29 @@ use nightlatch_core::network::snapshot::{
 use nightlatch_core::network::{Cidr, Mac};
 
 use super::{
-    ADDRESS_HEADER, HEADER, IFA_ADDRESS, IFA_FLAGS, IFA_LOCAL, IFLA_INFO_KIND, IFLA_LINKINFO,
-    LINK_HEADER, NLA_TYPE_MASK, RTA_DST, RTA_OIF, RTM_NEWADDR, RTM_NEWLINK, RTM_NEWROUTE,
-    RTN_UNICAST, aligned, attribute, attributes, octets, parse_link, read_address, read_u16,
-    read_u32, request, text,
+    ADDRESS_HEADER, HEADER, IFA_ADDRESS, IFA_FLAGS, IFA_LOCAL, IFLA_BOND_AD_LACP_RATE,
+    IFLA_BOND_MIIMON, IFLA_BOND_MODE, IFLA_BOND_PRIMARY, IFLA_BOND_XMIT_HASH_POLICY,
+    IFLA_INFO_DATA, IFLA_INFO_KIND, IFLA_LINK, IFLA_LINKINFO, IFLA_VLAN_ID, IFLA_VLAN_PROTOCOL,
+    LINK_HEADER, NLA_TYPE_MASK, RTA_DST, RTA_GATEWAY, RTA_OIF, RTA_PREFSRC, RTM_NEWADDR,
+    RTM_NEWLINK, RTM_NEWROUTE, RTN_UNICAST, RTPROT_BOOT, aligned, attribute, attributes, octets,
+    parse_link, read_address, read_u16, read_u32, request, text,
 };
 
 const RTM_GETROUTE: u16 = 26;
 
-const IFLA_LINK: u16 = 5;
-const IFLA_INFO_DATA: u16 = 2;
 const IFLA_INFO_SLAVE_DATA: u16 = 5;
 const IFLA_LINK_NETNSID: u16 = 37;
-const IFLA_VLAN_ID: u16 = 1;
-const IFLA_VLAN_PROTOCOL: u16 = 5;
-const IFLA_BOND_MODE: u16 = 1;
-const IFLA_BOND_MIIMON: u16 = 3;
-const IFLA_BOND_PRIMARY: u16 = 11;
-const IFLA_BOND_XMIT_HASH_POLICY: u16 = 14;
-const IFLA_BOND_AD_LACP_RATE: u16 = 21;
 const IFLA_BOND_SLAVE_PERM_HWADDR: u16 = 4;
 const IFLA_BR_VLAN_FILTERING: u16 = 7;
 
 const IFA_CACHEINFO: u16 = 6;
 
-const RTA_GATEWAY: u16 = 5;
-const RTA_PREFSRC: u16 = 7;
 const RTA_SRC: u16 = 2;
 const RTA_MULTIPATH: u16 = 9;
 const RTA_VIA: u16 = 18;
 const RTA_IP_PROTO: u16 = 27;
 const RTA_DPORT: u16 = 29;
 const RTN_LOCAL: u8 = 2;
-const RTPROT_BOOT: u8 = 3;
 const RTPROT_STATIC: u8 = 4;
 const RTM_F_LOOKUP_TABLE: u32 = 0x1000;
 const RTM_F_FIB_MATCH: u32 = 0x2000;

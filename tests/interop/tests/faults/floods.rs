@@ -91,12 +91,7 @@ fn a_flood_of_every_kind_leaves_a_short_log_with_every_honest_event_in_it() {
     let minutes = usize::try_from(clock::now().mono.since(begun).as_secs() / 60).unwrap() + 1;
     let most = LINES * minutes;
     assert!(lines <= most, "{lines} lines:\n{}", heard.join("\n"));
-    let has = |parts: &[&str]| {
-        let found = heard
-            .iter()
-            .any(|it| parts.iter().all(|part| it.contains(part)));
-        assert!(found, "{parts:?} in none of:\n{}", heard.join("\n"));
-    };
+    let has = |parts: &[&str]| assert_logged(&heard, parts);
     has(&["secret delivered", &good.key_id]);
     has(&["alarm: granted", &good.key_id]);
     has(&["alarm: refused", "client=\"off\"", "it is disabled"]);
@@ -174,9 +169,13 @@ fn a_minute_of_a_thousand_connections_a_second_costs_a_hundred_lines() {
         ["alarm: granted", &good.key_id],
         ["alarm: refused", &asks.key_id],
     ] {
-        let found = heard
-            .iter()
-            .any(|it| parts.iter().all(|part| it.contains(part)));
-        assert!(found, "{parts:?} in none of:\n{}", heard.join("\n"));
+        assert_logged(&heard, &parts);
     }
+}
+
+/// One line has all these parts.
+fn assert_logged(log: &[String], parts: &[&str]) {
+    let has_all = |line: &String| parts.iter().all(|part| line.contains(part));
+    let found = log.iter().any(has_all);
+    assert!(found, "{parts:?} in none of:\n{}", log.join("\n"));
 }

@@ -16,43 +16,27 @@ fn disabled(all: Vec<ClientConfig>) -> World {
 }
 
 #[test]
-fn a_new_section_with_the_key_of_a_disabled_client_is_closed_at_a_reload() {
-    let mut world = disabled(vec![config(1)]);
-    read(&mut world, true, vec![named(1, "double"), config(1)]);
-    assert!(!is_released(&mut world, 1));
+fn a_new_section_with_the_key_of_a_disabled_client_is_closed() {
+    for live in [true, false] {
+        let mut world = disabled(vec![config(1)]);
+        read(&mut world, live, vec![named(1, "double"), config(1)]);
+        assert!(!is_released(&mut world, 1), "{live}");
+    }
 }
 
 #[test]
-fn a_new_section_with_the_key_of_a_disabled_client_is_closed_at_a_start() {
-    let mut world = disabled(vec![config(1)]);
-    read(&mut world, false, vec![named(1, "double"), config(1)]);
-    assert!(!is_released(&mut world, 1));
-}
-
-#[test]
-fn a_new_section_with_the_key_of_a_removed_client_is_closed_at_a_reload() {
-    let mut world = World::new(vec![config(1), config(2)]);
-    world.registry.handle_remove(world.id(1), world.now);
-    world.actions();
-    read(
-        &mut world,
-        true,
-        vec![config(1), config(2), named(1, "double")],
-    );
-    assert!(!is_released(&mut world, 1));
-}
-
-#[test]
-fn a_new_section_with_the_key_of_a_removed_client_is_closed_at_a_start() {
-    let mut world = World::new(vec![config(1), config(2)]);
-    world.registry.handle_remove(world.id(1), world.now);
-    world.actions();
-    read(
-        &mut world,
-        false,
-        vec![config(1), config(2), named(1, "double")],
-    );
-    assert!(!is_released(&mut world, 1));
+fn a_new_section_with_the_key_of_a_removed_client_is_closed() {
+    for live in [true, false] {
+        let mut world = World::new(vec![config(1), config(2)]);
+        world.registry.handle_remove(world.id(1), world.now);
+        world.actions();
+        read(
+            &mut world,
+            live,
+            vec![config(1), config(2), named(1, "double")],
+        );
+        assert!(!is_released(&mut world, 1), "{live}");
+    }
 }
 
 #[test]
@@ -65,27 +49,17 @@ fn removing_a_disabled_client_does_not_open_the_next_with_its_key() {
 }
 
 #[test]
-fn a_key_that_was_replaced_comes_back_as_disabled_at_a_reload() {
-    let mut world = disabled(vec![config(1), config(2)]);
-    read(&mut world, true, vec![named(9, "client1"), config(2)]);
-    read(
-        &mut world,
-        true,
-        vec![named(9, "client1"), config(2), named(1, "x")],
-    );
-    assert!(!is_released(&mut world, 1));
-}
-
-#[test]
-fn a_key_that_was_replaced_comes_back_as_disabled_at_a_start() {
-    let mut world = disabled(vec![config(1), config(2)]);
-    read(&mut world, false, vec![named(9, "client1"), config(2)]);
-    read(
-        &mut world,
-        false,
-        vec![named(9, "client1"), config(2), named(1, "x")],
-    );
-    assert!(!is_released(&mut world, 1));
+fn a_key_that_was_replaced_comes_back_as_disabled() {
+    for live in [true, false] {
+        let mut world = disabled(vec![config(1), config(2)]);
+        read(&mut world, live, vec![named(9, "client1"), config(2)]);
+        read(
+            &mut world,
+            live,
+            vec![named(9, "client1"), config(2), named(1, "x")],
+        );
+        assert!(!is_released(&mut world, 1), "{live}");
+    }
 }
 
 #[test]
