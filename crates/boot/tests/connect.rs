@@ -5,6 +5,7 @@ mod world;
 use std::net::TcpListener;
 use std::os::unix::process::ExitStatusExt;
 
+use nightlatch_core::digits::Hex;
 use nightlatch_proto::priority::Priority;
 use nightlatch_proto::tls::{RawKey, RawKeyKind, ServerTls};
 
@@ -243,10 +244,7 @@ fn nothing_secret_is_told_even_with_debug() {
     let machine = Machine::new();
     let server = Server::start(None, vec![Answer::Refuse, Answer::Give(machine.payload())]);
     let said = log_of_success(machine.client(&server.address).arg("--debug"));
-    let hex: String = PASSWORD[..8]
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
+    let hex = Hex(&PASSWORD[..8]).to_string();
     let said_bare: String = said.to_lowercase().split_whitespace().collect();
     assert!(
         !said.contains("correct horse") && !said_bare.contains(&hex),

@@ -6,6 +6,8 @@ use std::error::Error;
 use std::fmt::{self, Write as _};
 use std::io::{self, IsTerminal, Write as _};
 
+use nightlatch_core::error_chain::format_error;
+
 /// The command line is wrong (sysexits.h).
 pub const EX_USAGE: u8 = 64;
 /// The input data are wrong.
@@ -104,12 +106,10 @@ impl fmt::Display for Failure {
     /// The whole chain in one line.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.what)?;
-        let mut next = self.source.as_deref();
-        while let Some(error) = next {
-            write!(f, ": {error}")?;
-            next = error.source();
+        match self.source.as_deref() {
+            Some(source) => write!(f, ": {}", format_error(source)),
+            None => Ok(()),
         }
-        Ok(())
     }
 }
 

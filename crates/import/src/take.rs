@@ -131,7 +131,6 @@ fn summary(name: &str, judged: &ImportedClient) -> String {
     line
 }
 
-/// `2026-11-25 00:01:43 UTC`.
-fn date(wall: Wall) -> String {
-    format!("{} UTC", DateTime::from(wall).to_second(' '))
+fn date(wall: Wall) -> DateTime {
+    DateTime::from(wall)
 }

@@ -89,12 +89,11 @@ impl<'a> EnrollChanges<'a> {
                 format!("the new key does not open key slot {slot} of {disk}"),
             ));
         }
-        let created = DateTime::from(clock::now().wall);
         disk.mark(&NewToken {
             slot,
             name: new.name,
             key_id: new.key_id.to_owned(),
-            created: format!("{}.{:06}Z", created.to_second('T'), created.micros),
+            created: DateTime::from(clock::now().wall).to_rfc3339(),
         })?;
         note(format_args!(
             "added the key to key slot {slot} of {disk} and tested it"

@@ -7,6 +7,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use nightlatch_console::failure::{EX_CANTCREAT, EX_IOERR, EX_NOPERM, Failure};
+use nightlatch_core::digits::Hex;
 use nightlatch_core::network::{Definition, NetworkConfError};
 use sha2::{Digest, Sha256};
 
@@ -93,11 +94,7 @@ pub(super) fn text(definition: &Definition, how: &[String]) -> String {
 
 fn checksum(text: &str) -> String {
     let digest = Sha256::digest(text.as_bytes());
-    let bytes = digest.iter().take(CHECKSUM_BYTES);
-    bytes.fold(String::new(), |mut sum, byte| {
-        let _ = write!(sum, "{byte:02x}");
-        sum
-    })
+    Hex(&digest[..CHECKSUM_BYTES]).to_string()
 }
 
 /// Puts a text in the file's place, all of it or nothing.
