@@ -1,5 +1,8 @@
 //! The driver's loop: receive, decide, commit, act.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::HashMap;
 use std::time::Duration;
 

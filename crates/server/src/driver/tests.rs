@@ -53,22 +53,9 @@ impl TestDriver {
     }
 
     async fn with(adjust: fn(&mut ClientSettings)) -> Self {
-        let keys: Vec<RawKey> = (0..2)
-            .map(|_| RawKey::generate(RawKeyKind::Ed25519).unwrap())
-            .collect();
+        let keys = keys();
         let store = MemoryStore::default();
-        let registry = Registry::load(
-            configured(&keys, adjust),
-            Saved::default(),
-            RegistryLimits {
-                concurrent_checks: 8,
-                check_on_release: false,
-                allow_rehearsals: false,
-            },
-            BootId::from_bytes([7; 16]),
-            clock::now(),
-            &mut |most| most,
-        );
+        let registry = registry(&keys, adjust);
         let (driver, handle) = Driver::new(registry, Box::new(store.clone()), options());
         let task = tokio::spawn(driver.run());
         let started = Self {
@@ -100,10 +87,8 @@ impl TestDriver {
 
     /// A request of `client`, which the driver gets when the future is polled first.
     fn request(&self, client: usize) -> Pin<Box<impl Future<Output = Decision> + use<>>> {
-        let proved = authenticate_in_memory(&self.keys[client]).unwrap();
-        let id = RequestId(self.requests.fetch_add(1, Ordering::Relaxed));
-        let address = "[::1]:1".parse().unwrap();
-        let request = SecretRequest::new(id, &proved, address, GreetingOptions::default());
+        let number = self.requests.fetch_add(1, Ordering::Relaxed);
+        let request = request(number, &self.keys[client]);
         let handle = self.handle.clone();
         Box::pin(async move { handle.decide(request).await })
     }
@@ -139,7 +124,38 @@ impl TestDriver {
     }
 }
 
-fn options() -> DriverOptions {
+pub(super) fn keys() -> Vec<RawKey> {
+    let key = |_| RawKey::generate(RawKeyKind::Ed25519).unwrap();
+    (0..2).map(key).collect()
+}
+
+pub(super) fn registry(keys: &[RawKey], adjust: fn(&mut ClientSettings)) -> Registry {
+    Registry::load(
+        configured(keys, adjust),
+        Saved::default(),
+        RegistryLimits {
+            concurrent_checks: 8,
+            check_on_release: false,
+            allow_rehearsals: false,
+        },
+        BootId::from_bytes([7; 16]),
+        clock::now(),
+        &mut |most| most,
+    )
+}
+
+pub(super) fn request(number: u64, key: &RawKey) -> SecretRequest {
+    let proved = authenticate_in_memory(key).unwrap();
+    let address = "[::1]:1".parse().unwrap();
+    SecretRequest::new(
+        RequestId(number),
+        &proved,
+        address,
+        GreetingOptions::default(),
+    )
+}
+
+pub(super) fn options() -> DriverOptions {
     let socket = Spawner::start_in_thread(Vec::new()).unwrap();
     let (runner, lost) = Runner::new(socket).unwrap();
     tokio::spawn(lost);
