@@ -117,6 +117,10 @@ pub enum Alarm {
 ///
 /// A client that is gone still has its name: [`crate::registry::Registry::name`].
 #[derive(Clone, PartialEq, Eq, Debug)]
+#[expect(
+    missing_docs,
+    reason = "clients, requests and reasons say what they are by their types"
+)]
 pub enum Event {
     /// A client came into being (configured for the first time, or added).
     Added(ClientId),
@@ -130,9 +134,7 @@ pub enum Event {
     Alarmed(Option<ClientId>, Alarm),
     /// A request waits for a decision of a person.
     NeedsApproval {
-        /// The client.
         client: ClientId,
-        /// The request.
         request: RequestId,
         /// The time of the decision without one.
         until: Monotonic,
@@ -141,9 +143,7 @@ pub enum Event {
     },
     /// A person decided on one request that waits.
     Decided {
-        /// The client.
         client: ClientId,
-        /// The request.
         request: RequestId,
         /// Yes or no.
         approved: bool,
@@ -156,13 +156,9 @@ pub enum Event {
     RehearsalsAllowed(ClientId, Duration),
     /// A request got `Answer::Release`. This comes before the answer.
     Granted {
-        /// The client.
         client: ClientId,
-        /// The request.
         request: RequestId,
-        /// The reason.
         grant: Grant,
-        /// It is a rehearsal.
         rehearsal: bool,
         /// The alarm that it raises.
         alarm: Option<Alarm>,
@@ -171,9 +167,7 @@ pub enum Event {
     Refused {
         /// `None` for an unknown key.
         client: Option<ClientId>,
-        /// The request.
         request: RequestId,
-        /// The reason.
         reason: Refusal,
         /// One of a flood of unknown keys, of which enough are recorded already.
         flood: bool,
@@ -182,32 +176,23 @@ pub enum Event {
     },
     /// A granted request lost its right before its delivery was reported.
     Revoked {
-        /// The client.
         client: ClientId,
-        /// The request.
         request: RequestId,
-        /// The reason.
         reason: Refusal,
     },
     /// A request ended without an answer, because its peer went away while it waited.
     Abandoned {
-        /// The client.
         client: ClientId,
-        /// The request.
         request: RequestId,
     },
     /// The secret reached the client.
     Delivered {
-        /// The client.
         client: ClientId,
-        /// The request.
         request: RequestId,
     },
     /// The secret was granted but could not be delivered.
     DeliveryFailed {
-        /// The client.
         client: ClientId,
-        /// The request.
         request: RequestId,
     },
     /// A check started.
@@ -222,6 +207,46 @@ pub enum Event {
     Changed(ClientId, Vec<&'static str>),
     /// The tombstone of this client was dropped, because there are too many.
     TombstoneDropped(ClientName),
+}
+
+impl Event {
+    /// The client and the request that it is about.
+    pub const fn subject(&self) -> (Option<ClientId>, Option<RequestId>) {
+        match *self {
+            Self::Added(client)
+            | Self::Removed(client, _)
+            | Self::Enabled(client)
+            | Self::Disabled(client, _)
+            | Self::Denied(client)
+            | Self::DenialLifted(client)
+            | Self::RehearsalsAllowed(client, _)
+            | Self::CheckStarted(client)
+            | Self::CheckStopping(client)
+            | Self::CheckFinished(client, _)
+            | Self::CheckedOk(client)
+            | Self::Changed(client, _) => (Some(client), None),
+            Self::TombstoneDropped(_) => (None, None),
+            Self::Alarmed(client, _) => (client, None),
+            Self::NeedsApproval {
+                client, request, ..
+            }
+            | Self::Decided {
+                client, request, ..
+            }
+            | Self::Granted {
+                client, request, ..
+            }
+            | Self::Revoked {
+                client, request, ..
+            }
+            | Self::Abandoned { client, request }
+            | Self::Delivered { client, request }
+            | Self::DeliveryFailed { client, request } => (Some(client), Some(request)),
+            Self::Refused {
+                client, request, ..
+            } => (client, Some(request)),
+        }
+    }
 }
 
 /// The reason why a client was disabled.

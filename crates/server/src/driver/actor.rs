@@ -21,7 +21,7 @@ use super::admin_command::{AdminCommand, AdminError};
 use super::effect::Effect;
 use super::journal::Journal;
 use super::notifier::EventNotifier;
-use super::report::{EventReport, subject};
+use super::report::EventReport;
 use super::requests::{RequestEntry, waiting};
 use super::store_worker::WorkDone;
 use super::{DriverMessage, Handle, Reloaded};
@@ -321,7 +321,7 @@ impl Driver {
     }
 
     pub(super) fn report(&mut self, event: Event) {
-        let (client, request) = subject(&event);
+        let (client, request) = event.subject();
         let name = client.and_then(|client| self.name(client));
         let settings = client.and_then(|id| self.registry.client(id));
         let settings = settings.map(Client::settings);

@@ -6,7 +6,7 @@
 
 use nightlatch_core::checker::LastCheck;
 use nightlatch_core::duration::in_whole_seconds;
-use nightlatch_core::event::{ClientId, Event, RequestId};
+use nightlatch_core::event::{ClientId, Event};
 use nightlatch_core::name::ClientName;
 use tracing::{debug, info, warn};
 
@@ -163,43 +163,5 @@ impl EventReport {
             | Event::TombstoneDropped(_)
             | Event::Changed(..) => {}
         }
-    }
-}
-
-/// The client and the request that an event is about.
-pub(super) fn subject(event: &Event) -> (Option<ClientId>, Option<RequestId>) {
-    match *event {
-        Event::Added(client)
-        | Event::Removed(client, _)
-        | Event::Enabled(client)
-        | Event::Disabled(client, _)
-        | Event::Denied(client)
-        | Event::DenialLifted(client)
-        | Event::RehearsalsAllowed(client, _)
-        | Event::CheckStarted(client)
-        | Event::CheckStopping(client)
-        | Event::CheckFinished(client, _)
-        | Event::CheckedOk(client)
-        | Event::Changed(client, _) => (Some(client), None),
-        Event::TombstoneDropped(_) => (None, None),
-        Event::Alarmed(client, _) => (client, None),
-        Event::NeedsApproval {
-            client, request, ..
-        }
-        | Event::Decided {
-            client, request, ..
-        }
-        | Event::Granted {
-            client, request, ..
-        }
-        | Event::Revoked {
-            client, request, ..
-        }
-        | Event::Abandoned { client, request }
-        | Event::Delivered { client, request }
-        | Event::DeliveryFailed { client, request } => (Some(client), Some(request)),
-        Event::Refused {
-            client, request, ..
-        } => (client, Some(request)),
     }
 }

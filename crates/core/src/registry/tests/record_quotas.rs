@@ -198,7 +198,10 @@ impl Recorder {
         let Some(content) = event.record(None) else {
             return;
         };
-        let client = subject(event).and_then(|id| self.world.registry.name(id));
+        let client = event
+            .subject()
+            .0
+            .and_then(|id| self.world.registry.name(id));
         let bounded = content.kind.is_caused_by_peers();
         self.unbounded += u64::from(bounded);
         let counts = match bounded {
@@ -214,24 +217,6 @@ impl Recorder {
             }
             Admission::LeftOut => self.left_out += 1,
         }
-    }
-}
-
-fn subject(event: &Event) -> Option<ClientId> {
-    match *event {
-        Event::Granted { client, .. }
-        | Event::Revoked { client, .. }
-        | Event::NeedsApproval { client, .. }
-        | Event::Abandoned { client, .. }
-        | Event::DeliveryFailed { client, .. }
-        | Event::Decided { client, .. }
-        | Event::Denied(client)
-        | Event::DenialLifted(client)
-        | Event::Disabled(client, _)
-        | Event::Enabled(client)
-        | Event::CheckFinished(client, _) => Some(client),
-        Event::Refused { client, .. } | Event::Alarmed(client, _) => client,
-        _ => None,
     }
 }
 
