@@ -84,7 +84,7 @@ macro_rules! declare_view {
             pub name: String,
             /// True when releases to it are possible.
             pub enabled: bool,
-            /// The deadline.
+            /// Time at which it is disabled without a proof of life; `None` while it is disabled.
             pub expires: Option<Wall>,
             /// True while a check runs.
             pub checker_running: bool,

@@ -140,7 +140,7 @@ pub struct RecordQuery {
     pub since: Option<Wall>,
     /// Only records of these kinds; all when there are none.
     pub kinds: Vec<String>,
-    /// Only alarms.
+    /// True for alarms only.
     pub alarms: bool,
     /// At most so many in one page; 0 stands for [`MAX_PAGE`].
     pub limit: u32,

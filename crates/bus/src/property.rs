@@ -10,22 +10,22 @@ use zbus::Variant;
 
 use crate::names::ClientPath;
 
-/// What kind of value a property has.
+/// Type of the values of a property.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum PropertyType {
-    /// `b`.
+    /// D-Bus type `b`.
     Boolean,
-    /// `t`, a length of time in milliseconds.
+    /// D-Bus type `t`: a length of time in milliseconds.
     Milliseconds,
-    /// `s`.
+    /// D-Bus type `s`.
     Text,
-    /// `s`, a point in time (see [`crate::moment`]).
+    /// D-Bus type `s`: a point in time (see [`crate::moment`]).
     Moment,
-    /// `n`, how a check ended.
+    /// D-Bus type `n`: the number of a [`CheckStatus`](crate::client::CheckStatus).
     Status,
-    /// `o`.
+    /// D-Bus type `o`.
     Path,
-    /// `ay`.
+    /// D-Bus type `ay`.
     Bytes,
 }
 
@@ -43,14 +43,14 @@ impl PropertyType {
     }
 }
 
-/// What a caller may do with a property.
+/// Calls that the interface allows for a property.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Access {
-    /// Get only.
+    /// `Get`, without `Set`.
     Read,
-    /// Get and set.
+    /// `Get` and `Set`.
     ReadWrite,
-    /// Set only.
+    /// `Set`, without `Get`.
     Write,
 }
 
@@ -65,7 +65,7 @@ impl Access {
     }
 }
 
-/// How a change is told of (`org.freedesktop.DBus.Property.EmitsChangedSignal`).
+/// Form of the change signal (`org.freedesktop.DBus.Property.EmitsChangedSignal`).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Emits {
     /// With the new value: what holds without an annotation.
@@ -208,27 +208,27 @@ impl Property {
         all.find(|it| it.setting() == Some(setting))
     }
 
-    /// Its name.
+    /// The name on D-Bus.
     pub const fn name(self) -> &'static str {
         self.row().0
     }
 
-    /// What kind of value it has.
+    /// The type of its values.
     pub const fn kind(self) -> PropertyType {
         self.row().1
     }
 
-    /// What a caller may do with it.
+    /// The calls that the interface allows.
     pub const fn access(self) -> Access {
         self.row().2
     }
 
-    /// How its changes are told of.
+    /// The form of its change signal.
     pub const fn emits(self) -> Emits {
         self.row().3
     }
 
-    /// Whether introspection marks it as deprecated.
+    /// True when introspection marks it as deprecated.
     pub const fn is_deprecated(self) -> bool {
         matches!(self, Self::ObjectPath)
     }
@@ -243,9 +243,9 @@ pub enum PropertyValue {
     Milliseconds(u64),
     /// A text, or a point in time as text (see [`crate::moment`]).
     Text(String),
-    /// How a check ended.
+    /// The number of a [`CheckStatus`](crate::client::CheckStatus).
     Status(i16),
-    /// An object.
+    /// The path of a client's object.
     Path(ClientPath),
 }
 
@@ -339,7 +339,7 @@ pub enum BadValue {
     /// One of another type.
     #[error("{} has the D-Bus type {}, found {found}", .property.name(), .property.kind().signature())]
     Type {
-        /// The property.
+        /// The property that was read or set.
         property: Property,
         /// The signature of what was found.
         found: String,

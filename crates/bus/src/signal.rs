@@ -30,7 +30,7 @@ pub enum ServerSignal {
     Removed(ClientPath),
     /// Properties of a client changed.
     Changed {
-        /// The client.
+        /// Client whose properties changed.
         client: ClientPath,
         /// Their new values.
         values: Vec<(Property, PropertyValue)>,
@@ -39,14 +39,14 @@ pub enum ServerSignal {
     },
     /// A request of a client was refused.
     Rejected {
-        /// The client.
+        /// Client that was refused.
         client: ClientPath,
         /// The reason, in the server's words.
         reason: String,
     },
     /// A request of a client waits for a decision.
     NeedApproval {
-        /// The client.
+        /// Client that needs approval.
         client: ClientPath,
         /// Time for which it waits.
         delay: Duration,
@@ -57,20 +57,20 @@ pub enum ServerSignal {
     GotSecret(ClientPath),
     /// A checker of a client was started.
     CheckerStarted {
-        /// The client.
+        /// Client that is checked.
         client: ClientPath,
-        /// The command.
+        /// Command line of the checker, with its variables replaced.
         command: String,
     },
     /// A checker of a client ended.
     CheckerCompleted {
-        /// The client.
+        /// Client that was checked.
         client: ClientPath,
-        /// The result.
+        /// Result, as `LastCheckerStatus` has it.
         status: CheckStatus,
         /// The signal that killed it, if one did.
         signal: Option<u8>,
-        /// The command.
+        /// Command line of the checker, with its variables replaced.
         command: String,
     },
     /// A request came with a key that no client has.

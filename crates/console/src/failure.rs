@@ -30,7 +30,7 @@ pub const EX_IOERR: u8 = 74;
 pub const EX_TEMPFAIL: u8 = 75;
 /// The peer's answer violates its protocol.
 pub const EX_PROTOCOL: u8 = 76;
-/// Permission denied.
+/// A file or call is refused to this user.
 pub const EX_NOPERM: u8 = 77;
 /// A configuration has faults.
 pub const EX_CONFIG: u8 = 78;

@@ -1,4 +1,4 @@
-//! What an administrator does with the clients of a server over D-Bus: shows them, changes them and decides on their
+//! The administrator's view of the clients of a server over D-Bus: shows them, changes them and decides on their
 //! requests, by single verbs (`verbs`), on one screen (`monitor`), and as mandos-ctl does (`ctl`).
 #![forbid(unsafe_code)]
 

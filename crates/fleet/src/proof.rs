@@ -11,7 +11,7 @@ const LISTED: usize = 5;
 pub(crate) const INSTEAD: &str =
     "write checker = builtin:ssh-hostkey and ssh_fingerprint (clients.conf(5))";
 
-/// For `show`.
+/// The identity that a success of `checker` proves, for `show`.
 pub(crate) fn of(checker: &str) -> &'static str {
     match Checker::new(checker) {
         Ok(checker) if checker.proves_private_key() => "the machine's SSH host key, by a signature",

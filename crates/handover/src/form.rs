@@ -25,7 +25,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{FORMAT, HandoverError, VERSION};
 
-/// What a document of any version begins with.
+/// The first keys of a document of any version.
 #[derive(Deserialize)]
 pub(crate) struct Header {
     pub(crate) format: String,

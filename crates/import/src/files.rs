@@ -31,7 +31,7 @@ pub(crate) fn read(file: &Path) -> Result<Zeroizing<Vec<u8>>, Failure> {
     })
 }
 
-/// As [`read`].
+/// Like [`read`], for callers that decide on the error themselves.
 pub(crate) fn read_whole(file: &Path) -> io::Result<Zeroizing<Vec<u8>>> {
     let opened = File::open(file)?;
     // With room for all of it from the start, no copy is left behind by a growing buffer.

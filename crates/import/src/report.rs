@@ -8,7 +8,7 @@ use std::path::Path;
 #[derive(Default)]
 pub(crate) struct ImportReport {
     lines: Vec<String>,
-    /// What is not taken over; printed last.
+    /// Lines about data that is not taken over; printed last.
     not_taken: Vec<String>,
 }
 

@@ -87,7 +87,7 @@ pub(crate) enum ExpiryError {
 mod tests {
     use super::*;
 
-    /// 2026-11-23T00:00:00 UTC.
+    /// Midnight UTC at the start of 2026-11-23.
     const CREATED: Wall = Wall::from_unix_micros(1_795_392_000_000_000);
 
     fn days(text: &str) -> Option<u64> {

@@ -1,4 +1,4 @@
-//! What is done on the machine that reboots: its keys, the enrolment of its disks, the content of its boot image, the
+//! The work on the machine that reboots: its keys, the enrolment of its disks, the content of its boot image, the
 //! network of its boot, and the check of all of this. Nothing here knows a server's D-Bus.
 #![forbid(unsafe_code)]
 

@@ -122,7 +122,6 @@ pub enum ConfigFault {
         origin: Location,
         /// The client's name.
         client: String,
-        /// The file.
         path: PathBuf,
         /// The error of the operating system.
         source: io::Error,
@@ -134,7 +133,6 @@ pub enum ConfigFault {
         origin: Location,
         /// The client's name.
         client: String,
-        /// The file.
         path: PathBuf,
     },
     /// Any other fault of a client's secret file.

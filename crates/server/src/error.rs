@@ -98,7 +98,6 @@ pub enum ImportError {
     /// The document cannot be read.
     #[error("cannot read {}", path.display())]
     Unreadable {
-        /// The document.
         path: PathBuf,
         /// The error of the operating system.
         source: io::Error,

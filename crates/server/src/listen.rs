@@ -57,7 +57,6 @@ pub enum ListenError {
     /// The descriptor of `--socket` cannot be used.
     #[error("cannot use the inherited descriptor {number} as a listening TCP socket")]
     Inherited {
-        /// The descriptor.
         number: RawFd,
         /// The error of the operating system.
         #[source]

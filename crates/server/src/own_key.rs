@@ -54,7 +54,6 @@ pub enum OwnKeyError {
     /// The file cannot be read or written.
     #[error("{}: cannot be read or made", path.display())]
     File {
-        /// The file.
         path: PathBuf,
         /// The error of the operating system.
         source: io::Error,
@@ -62,7 +61,6 @@ pub enum OwnKeyError {
     /// The file does not hold a key.
     #[error("{}: holds no usable key; remove it to have a new one made, then enrol clients that pin it anew", path.display())]
     Unusable {
-        /// The file.
         path: PathBuf,
         /// The error of the parser.
         source: RawKeyError,

@@ -28,7 +28,6 @@ pub enum StoreError {
         path.display()
     )]
     Newer {
-        /// The database.
         path: PathBuf,
         /// The format it has.
         found: i32,
@@ -37,12 +36,7 @@ pub enum StoreError {
     },
     /// It is damaged.
     #[error("{} is damaged: {detail}", path.display())]
-    Corrupt {
-        /// The database.
-        path: PathBuf,
-        /// The fault.
-        detail: String,
-    },
+    Corrupt { path: PathBuf, detail: String },
     /// No space is left.
     #[error("no space is left for {}", .0.display())]
     Full(PathBuf),
@@ -64,7 +58,6 @@ pub enum StoreError {
     Database {
         /// The operation, as a verb.
         doing: &'static str,
-        /// The database.
         path: PathBuf,
         /// The error of SQLite.
         source: Box<dyn std::error::Error + Send + Sync>,

@@ -14,7 +14,7 @@ use rustix::thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid};
 /// The user and the group of a program.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct ProgramIdentity {
-    /// User id.
+    /// Numeric user id (uid).
     pub user: u32,
     /// Group id. The program is in no other group.
     pub group: u32,

@@ -4,7 +4,7 @@
 
 use std::io;
 
-/// `SYSLOG_ACTION_CONSOLE_LEVEL`.
+/// `SYSLOG_ACTION_CONSOLE_LEVEL` of syslog(2).
 const CONSOLE_LEVEL: libc::c_int = 8;
 
 /// The first of its four numbers is the console level (proc(5)).

@@ -15,7 +15,7 @@ use crate::netlink::{self as messages, NetlinkMessage};
 /// The kernel's network settings (ip-sysctl of its documentation).
 const SETTINGS: &str = "/proc/sys/net";
 
-/// `IN6_ADDR_GEN_MODE_NONE`.
+/// `IN6_ADDR_GEN_MODE_NONE`: the kernel makes no link-local address.
 const NONE: &str = "1";
 
 /// Looks at `interfaces`. Those whose packets all go to another link, as a member of a bond, are left out.

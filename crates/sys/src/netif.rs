@@ -56,7 +56,7 @@ impl Flags {
         self.has(libc::IFF_RUNNING)
     }
 
-    /// `IFF_LOOPBACK`.
+    /// `IFF_LOOPBACK`: reaches this machine only.
     pub const fn loopback(self) -> bool {
         self.has(libc::IFF_LOOPBACK)
     }

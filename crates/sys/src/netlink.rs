@@ -60,11 +60,11 @@ const RTPROT_BOOT: u8 = 3;
 const RT_SCOPE_LINK: u8 = 253;
 const RTN_UNICAST: u8 = 1;
 
-/// `struct nlmsghdr`.
+/// Size of `struct nlmsghdr` in bytes.
 const HEADER: usize = 16;
-/// `struct ifinfomsg`.
+/// Size of `struct ifinfomsg` in bytes.
 const LINK_HEADER: usize = 16;
-/// `struct ifaddrmsg`.
+/// Size of `struct ifaddrmsg` in bytes.
 const ADDRESS_HEADER: usize = 8;
 
 /// Asks for every link of the network namespace.

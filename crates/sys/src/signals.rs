@@ -14,11 +14,11 @@ use libc::{SIG_BLOCK, SIG_DFL, SIG_IGN, SIG_SETMASK, SIG_UNBLOCK};
 /// A signal that asks a program to end.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Signal {
-    /// `SIGINT`.
+    /// `SIGINT`, sent by Ctrl-C.
     Interrupt,
-    /// `SIGHUP`.
+    /// `SIGHUP`, sent when a terminal closes.
     HangUp,
-    /// `SIGTERM`.
+    /// `SIGTERM`, the usual request to end.
     Terminate,
     /// `SIGQUIT`. Never held by [`EndSignals`]: it is for finding out what the program does.
     Quit,

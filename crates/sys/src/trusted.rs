@@ -41,7 +41,7 @@ pub enum TrustError {
     Owner {
         /// The file, folder or link.
         path: PathBuf,
-        /// Its owner.
+        /// User id of its owner.
         owner: u32,
         /// The only owner allowed, besides root.
         wanted: u32,
@@ -51,7 +51,7 @@ pub enum TrustError {
     Writable {
         /// The file or folder.
         path: PathBuf,
-        /// Its permissions.
+        /// Permission bits of its mode.
         mode: u32,
     },
     /// It is of another kind.

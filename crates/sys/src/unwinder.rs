@@ -9,7 +9,7 @@
 use std::ffi::{c_int, c_void};
 use std::process::abort;
 
-/// `_URC_END_OF_STACK`.
+/// `_URC_END_OF_STACK`: no frame follows.
 const END_OF_STACK: c_int = 5;
 
 #[unsafe(no_mangle)]

@@ -13,7 +13,6 @@ use crate::scenarios;
 /// One test with guests.
 pub struct Scenario {
     pub name: String,
-    /// One sentence.
     pub description: String,
     /// Part of the short form.
     pub short: bool,

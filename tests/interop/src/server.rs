@@ -65,7 +65,6 @@ impl Home {
         }
     }
 
-    /// Replaces `clients.conf`.
     pub fn configure(&self, clients: &str) {
         write_private(&self.conf().join("clients.conf"), clients);
     }

@@ -98,7 +98,7 @@ fn a_crate_knows_those_of_the_layers_below_it_only() {
     }
 }
 
-/// What the layers alone would allow.
+/// The layers alone would allow these dependencies.
 #[test]
 fn the_subjects_of_the_command_stay_apart_from_the_programs_and_from_each_other_s_tools() {
     let subjects = [
@@ -167,7 +167,7 @@ fn workspace() -> Metadata {
         .unwrap()
 }
 
-/// What a package asks for itself, dev-dependencies apart.
+/// Direct dependencies of a package, without dev-dependencies.
 fn dependencies(metadata: &Metadata, name: &str) -> BTreeSet<String> {
     let package = metadata
         .packages

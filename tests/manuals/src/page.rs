@@ -48,7 +48,6 @@ pub enum PageError {
     Unreadable {
         /// The file or folder.
         path: PathBuf,
-        /// The reason.
         source: io::Error,
     },
     /// Its name is not that of a page.

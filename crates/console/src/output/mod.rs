@@ -47,7 +47,6 @@ pub fn coloured() -> bool {
 pub enum Style {
     /// As it is.
     Plain,
-    /// For headings.
     Bold,
     /// Of less importance.
     Dim,

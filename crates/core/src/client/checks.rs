@@ -14,7 +14,7 @@ pub(crate) enum CheckState {
     Idle,
     /// One is due and waits for its turn, under this number in the queue.
     Queued(u64),
-    /// One runs.
+    /// Runs, and was not told to stop.
     Running,
     /// One runs and has the signal to stop; `again` when another is due already.
     Stopping { again: bool },

@@ -116,7 +116,7 @@ impl SavedClient {
 /// The state of a client, while it exists.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum ClientPresence {
-    /// It exists.
+    /// The client exists.
     Present(Box<PresentClient>),
     /// An administrator removed it while its section is still in `clients.conf`. It stays removed,
     /// and nothing of its secret is kept.

@@ -30,7 +30,7 @@ pub const MAX_UNKNOWN_KEY_RECORDS: u32 = 60;
 pub struct QuotaClass {
     /// `None` for keys that are no client's.
     pub client: Option<ClientName>,
-    /// Their kind.
+    /// Kind of the records.
     pub kind: RecordKind,
     /// Their alarm, without its number.
     pub alarm: Option<Alarm>,

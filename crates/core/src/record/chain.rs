@@ -110,7 +110,7 @@ pub enum ChainError {
 pub struct RecordLine {
     /// Its number, from 1.
     pub seq: u64,
-    /// Its hash.
+    /// Hash over its text and the hash before it.
     pub hash: ChainHash,
     /// Its text, a JSON object.
     pub text: Arc<str>,

@@ -198,7 +198,7 @@ pub struct RecordSelection {
     pub since: Option<Wall>,
     /// Only these kinds; all when empty.
     pub kinds: Vec<RecordKind>,
-    /// Only alarms.
+    /// True for alarms only.
     pub alarms: bool,
     /// At most so many.
     pub limit: u32,
@@ -228,7 +228,7 @@ impl Default for RecordSelection {
 /// Some entries, oldest first.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct RecordExcerpt {
-    /// The entries.
+    /// The records that match, with their hashes.
     pub lines: Vec<RecordLine>,
     /// [`RecordSelection::after`] of the next page; `None` when there is none.
     pub next: Option<u64>,

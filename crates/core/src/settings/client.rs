@@ -25,7 +25,7 @@ pub use value::{SettingKind, SettingValue, WrongKind};
 pub struct ClientConfig {
     /// The section's name.
     pub name: ClientName,
-    /// Its settings.
+    /// The settings of its section, with defaults for those that are not there.
     pub settings: ClientSettings,
     /// The encrypted secret.
     pub secret: Secret,
@@ -36,7 +36,7 @@ pub struct ClientConfig {
 pub struct ParsedClient {
     /// The section's name.
     pub name: ClientName,
-    /// Its settings.
+    /// The settings of its section, with defaults for those that are not there.
     pub settings: ClientSettings,
     /// The source of the encrypted secret.
     pub secret: SecretSource,

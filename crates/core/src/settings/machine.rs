@@ -204,7 +204,7 @@ fn interfaces(raw: &str) -> Result<Vec<String>, Problem> {
         .collect()
 }
 
-/// What becomes a part of the client's command line, which stands in a file whose comments begin with `#`. The
+/// Refuses `#` in a part of the client's command line, which stands in a file whose comments begin with it. The
 /// kernel allows that character even in the name of an interface.
 fn without_comment(raw: &str) -> Result<&str, Problem> {
     match raw.split_whitespace().find(|word| word.contains('#')) {

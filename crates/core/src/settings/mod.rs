@@ -23,7 +23,7 @@ mod value;
 /// The content of a file, with warnings.
 #[derive(PartialEq, Eq, Debug)]
 pub struct Parsed<T> {
-    /// The content.
+    /// The parsed content of the file.
     pub value: T,
     /// In the order of files and lines.
     pub warnings: Vec<SettingsWarning>,
@@ -88,7 +88,7 @@ impl fmt::Display for SettingLocation {
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("{place} {problem}")]
 pub struct SettingsError {
-    /// The place.
+    /// File, line, section and key of the fault.
     pub place: SettingLocation,
     /// The problem, and what would have been accepted.
     pub problem: Problem,
@@ -98,9 +98,9 @@ pub struct SettingsError {
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("{place} {reason}")]
 pub struct SettingsWarning {
-    /// The place.
+    /// File, line, section and key of the doubtful value.
     pub place: SettingLocation,
-    /// The reason.
+    /// The probable mistake in this place.
     pub reason: WarningReason,
 }
 
@@ -167,7 +167,7 @@ pub enum Problem {
     /// A host that `builtin:ssh-hostkey` cannot reach.
     #[error("builtin:ssh-hostkey needs HOST, HOST:PORT or [ADDRESS]:PORT: {0}")]
     SshHost(TargetError),
-    /// No base64.
+    /// A character that base64 does not have.
     #[error(
         "expected base64 (A-Z a-z 0-9 + / and = at the end), found something else at character {column} of the value's line"
     )]
@@ -184,7 +184,7 @@ pub enum Problem {
     /// A list of servers without any.
     #[error("expected servers as ADDRESS:PORT with commas between them, found {0:?}")]
     NoServer(String),
-    /// No interface.
+    /// A text that cannot be the name of a network interface.
     #[error("expected the name of a network interface, found {0:?}")]
     Interface(String),
     /// A word where an option should begin.

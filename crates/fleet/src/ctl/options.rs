@@ -117,7 +117,7 @@ pub(super) enum CtlAction {
     Run(Options),
 }
 
-/// The output.
+/// Form in which the clients are printed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Show {
     /// Nothing: there are commands.
@@ -131,7 +131,6 @@ pub(super) enum Show {
 /// A command line that calls a server.
 #[derive(Debug)]
 pub(super) struct Options {
-    /// The output.
     pub(super) show: Show,
     pub(super) commands: Vec<CtlCommand>,
     /// With which clients; all when there are no names.

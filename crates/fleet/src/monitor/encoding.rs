@@ -1,4 +1,4 @@
-//! How the values of an event stand in JSON. A client stands there with the names and values of its properties on
+//! JSON form of the values of an event. A client has the names and values of its properties on
 //! the bus.
 
 use nightlatch_bus::client::ClientView;

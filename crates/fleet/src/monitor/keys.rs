@@ -71,13 +71,9 @@ pub(crate) enum Command {
 /// A section of the help.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Group {
-    /// Changes to a client.
     Client,
-    /// Movements.
     Move,
-    /// Display.
     View,
-    /// The program itself.
     Program,
 }
 

@@ -26,7 +26,7 @@ pub(super) enum Node<'p> {
     /// In the order in which they were set; a later value for a key replaces an earlier one.
     Dict(Vec<(NodeId, NodeId)>),
     DateTime(DateTime),
-    /// Microseconds.
+    /// A span of time in microseconds.
     TimeDelta(i128),
     /// Not a value, but a type to make one of.
     Class(PickleClass),
@@ -35,20 +35,15 @@ pub(super) enum Node<'p> {
 /// A value to look at.
 #[derive(Clone)]
 pub enum PickleView<'a> {
-    /// `None`.
     None,
-    /// `True` or `False`.
     Bool(bool),
-    /// An integer.
     Int(i64),
-    /// A floating point number.
     Float(f64),
     Text(&'a str),
     /// Bytes, which may be secret.
     Bytes(&'a [u8]),
     Tuple(Items<'a>),
     List(Items<'a>),
-    /// A dictionary.
     Dict(Entries<'a>),
     /// A date and time without a zone.
     DateTime(DateTime),

@@ -29,7 +29,7 @@ pub type Members = BTreeMap<String, Member>;
 /// One thing in an image.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Member {
-    /// Permissions.
+    /// Permission bits, without the type of file.
     pub mode: u32,
     /// User and group.
     pub owner: (u32, u32),

@@ -28,7 +28,6 @@ pub(crate) struct ConfFile {
     pub(crate) path: PathBuf,
     /// All of it.
     pub(crate) text: String,
-    /// Its content.
     pub(crate) definition: Definition,
     pub(crate) faults: Vec<NetworkConfError>,
 }

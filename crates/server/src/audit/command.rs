@@ -20,7 +20,7 @@ use tokio::task::AbortHandle;
 use tokio::time::{sleep, timeout};
 use tracing::warn;
 
-/// How long the command may take. One runs at a time.
+/// Time limit of one run. Runs do not overlap.
 const LIMIT: Duration = Duration::from_secs(30);
 
 /// Runs the command for the entries that call for it.
@@ -116,7 +116,7 @@ fn with_repeats(message: &QueuedAlarm<Arc<str>>) -> String {
     }
 }
 
-/// Why a person may not have been told.
+/// A run of `alarm_command` that failed: its alarm may have reached nobody.
 #[derive(Debug, thiserror::Error)]
 enum AlarmCommandError {
     #[error("it cannot be run: {0}")]

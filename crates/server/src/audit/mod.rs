@@ -17,7 +17,7 @@ use crate::session::SecretRequest;
 
 pub(crate) use command::AlarmCommand;
 
-/// Who gave an order.
+/// Author of a change, as records name it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum Who {
     /// Nobody: the server by its rules.
@@ -38,7 +38,7 @@ impl Who {
     }
 }
 
-/// Who and where: what a record says beside its content.
+/// The facts of a record that the server adds to what `core` decided.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Context<'a> {
     pub(crate) time: Wall,

@@ -24,11 +24,10 @@ use super::wire::{self, CallError, Map};
 use crate::driver::{AdminCommand, ClientAction};
 use crate::secrets::lock_secrets;
 
-/// `org.freedesktop.DBus.Peer`.
 const PEER: &str = "org.freedesktop.DBus.Peer";
 
 impl MethodCall<'_> {
-    /// What is to be done. Nothing is done yet.
+    /// The reaction to this call, not yet carried out.
     pub(super) fn react(&self, cache: &ClientCache) -> Result<Reaction, CallError> {
         if self.is(&[PEER]) && self.member == "Ping" {
             return self.answer(&());

@@ -1,4 +1,4 @@
-//! Why a client gets its secret or not: the forecast of the registry, the time and the person from the audit log, and
+//! Explains the state of a client: the forecast of the registry, the time and the person from the audit log, and
 //! the command that changes it.
 
 use nightlatch_bus::client::{CheckStatus, ClientView};
@@ -24,7 +24,7 @@ pub(super) const EXPLAINING_KINDS: &[RecordKind] = &[
     RecordKind::Denied,
 ];
 
-/// What a record says of why.
+/// The cause of a client's state, as the audit log has it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Reason {
     kind: RecordKind,
@@ -33,7 +33,7 @@ pub(super) struct Reason {
     reason: Option<String>,
 }
 
-/// What is read of a record's text.
+/// The keys of a record that an explanation needs.
 #[derive(Deserialize)]
 struct StoredRecord {
     time: String,
@@ -60,7 +60,7 @@ impl Reason {
     }
 }
 
-/// The answer.
+/// The answer to `Explain`.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct ClientExplanation {
     verdict: ReleaseVerdict,

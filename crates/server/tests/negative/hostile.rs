@@ -125,7 +125,7 @@ pub(crate) fn shake_hands(mut stream: TcpStream, config: ServerConfig) -> io::Re
     Ok(payload)
 }
 
-/// How a peer leaves while the server waits, and what it does for that after its handshake.
+/// Ways in which a peer can leave while the server waits, each a name and a step after its handshake.
 pub(crate) const WAYS_TO_LEAVE: [(&str, Leave); 4] = [
     ("closes in order", |mut tls| {
         tls.conn.send_close_notify();

@@ -96,7 +96,7 @@ pub(super) fn read_client(columns: &mut Columns<'_, '_>) -> Result<SavedClient, 
     })
 }
 
-/// Why a row is not a client.
+/// A row could not be read as a client.
 #[derive(Debug)]
 pub(super) enum RowError {
     /// The database refused, or a column has another type.

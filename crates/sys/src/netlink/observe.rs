@@ -39,7 +39,7 @@ const RTPROT_STATIC: u8 = 4;
 const RTM_F_LOOKUP_TABLE: u32 = 0x1000;
 const RTM_F_FIB_MATCH: u32 = 0x2000;
 
-/// `struct rtmsg`.
+/// Size of `struct rtmsg` in bytes.
 const ROUTE_HEADER: usize = 12;
 
 // Types of hardware (linux/if_arp.h).

@@ -113,7 +113,7 @@ macro_rules! declare {
                 }
             }
 
-            /// Its value.
+            /// The value of this setting in `settings`.
             pub fn value(self, settings: &ClientSettings) -> SettingValue {
                 match self {
                     $(Self::$name => settings.$key.clone().into(),)*

@@ -28,7 +28,7 @@ macro_rules! kinds {
         }
 
         impl SettingValue {
-            /// Its kind.
+            /// The kind of this value.
             pub const fn kind(&self) -> SettingKind {
                 match self {
                     $(Self::$kind(_) => SettingKind::$kind,)*
@@ -71,7 +71,7 @@ kinds! {
     Fingerprint(Option<Fingerprint>),
     /// A text without NUL characters.
     Text(String),
-    /// A checker.
+    /// A built-in checker or a command with variables.
     Checker(Checker),
     /// A length of time.
     Length(Duration),

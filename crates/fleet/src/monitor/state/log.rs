@@ -10,7 +10,6 @@ const LINES: usize = 1000;
 /// Severity of a line.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Severity {
-    /// Normal operation.
     Info,
     /// Needs a look.
     Warning,
@@ -21,7 +20,7 @@ pub(crate) enum Severity {
 /// A line of the log.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct LogLine {
-    /// Local time.
+    /// In local time, not in UTC.
     pub(crate) at: DateTime,
     pub(crate) level: Severity,
     /// From outside: to be cleaned before it is shown.

@@ -13,7 +13,7 @@ pub(super) const ANY_INTERFACE: i32 = -1;
 /// `AVAHI_PROTO_INET` and `AVAHI_PROTO_INET6`.
 pub(super) const INET: i32 = 0;
 pub(super) const INET6: i32 = 1;
-/// `AVAHI_PROTO_UNSPEC`: both.
+/// `AVAHI_PROTO_UNSPEC`: IPv4 and IPv6.
 pub(super) const ANY_PROTOCOL: i32 = -1;
 
 /// `AVAHI_SERVER_RUNNING`; in every other state nothing may be announced.
