@@ -83,7 +83,7 @@ doc:
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --document-private-items
 
 deny:
-	@command -v cargo-deny >/dev/null || { echo "installing cargo-deny from crates.io"; cargo install --locked cargo-deny@0.20.2; }
+	@command -v cargo-deny >/dev/null || { echo "installing cargo-deny from crates.io"; cargo install --debug --locked cargo-deny@0.20.2; }
 	cargo deny --locked check bans licenses sources
 
 man: ## build the manual pages, into target/man: man -M target/man nightlatchd
