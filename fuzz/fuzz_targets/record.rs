@@ -1,4 +1,4 @@
-//! A line of the record that is read is written as it was, and its chain is followed or broken.
+//! A line of the audit log that is read is written as it was, and its chain is followed or broken.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

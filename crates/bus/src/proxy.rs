@@ -153,7 +153,7 @@ impl MandosProxy {
         Ok(())
     }
 
-    /// A page of the record.
+    /// A page of the audit log.
     pub async fn query_records(&self, query: &RecordQuery) -> Result<RecordPage, BusError> {
         let answer = self.call_own("QueryRecords", &query.write()).await?;
         let (lines, next): (Vec<String>, u64) = body(&answer)?;

@@ -167,7 +167,7 @@ mod tests {
         assert_eq!(refused.to_string(), "/s holds 2 clients already");
         assert_eq!(names(&mut store), ["a", "b"]);
         replace(&mut store, saved(&["b", "c"]), true, dir, "imported").unwrap();
-        assert_eq!(store.ends().head.seq, 2, "each import is in the record");
+        assert_eq!(store.ends().head.seq, 2, "each import is in the audit log");
         assert_eq!(names(&mut store), ["b", "c"]);
     }
 }

@@ -23,7 +23,7 @@ pub trait Store: Send {
 
     /// Makes `changes` durable, in order, all or nothing: when this returns `Ok`, they survive a
     /// crash of the program and of the host. After an error nothing of them is acknowledged, and
-    /// the same changes may be committed again. Returns the entries that the record has now, in order.
+    /// the same changes may be committed again. Returns the entries that the audit log has now, in order.
     fn commit(&mut self, changes: &[Change]) -> Result<Vec<RecordLine>, StoreError>;
 
     /// The entries that `query` selects. Scans a bounded number of them, so that a commit need not wait long: a page

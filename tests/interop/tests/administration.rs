@@ -1,4 +1,4 @@
-//! Our server over the bus: the record, alarms, clients that are added, and a bus that goes away.
+//! Our server over the bus: the audit log, alarms, clients that are added, and a bus that goes away.
 #![forbid(unsafe_code)]
 
 use std::fs;
@@ -116,7 +116,7 @@ async fn a_client_that_was_added_is_served_after_a_kill() {
     }
     let site = killed_and_started(site);
     is_served(&machine, &site);
-    // Else the removal takes back what was not reported as delivered yet, and the record says so.
+    // Else the removal takes back what was not reported as delivered yet, and the audit log says so.
     site.server.running().wait_for("the delivery", |line| {
         line.contains("secret delivered").then_some(())
     });

@@ -203,7 +203,7 @@ fn our_server_tells_why_and_what_was() {
     screen.wait_for_text(&start);
     // An action now stands in the history with its author.
     screen.press(&["-"]);
-    screen.wait_for("the record", |text| {
+    screen.wait_for("the entry in the history", |text| {
         let newest = text.lines().find(|line| line.contains("History"))?;
         (newest.contains("disabled") && text.contains("by uid ")).then_some(())
     });

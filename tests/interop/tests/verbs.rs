@@ -366,7 +366,7 @@ fn what_a_stock_server_lacks_is_said() {
             &site,
             arguments,
             69,
-            "this server keeps no record: it is a Mandos server",
+            "this server keeps no audit log: it is a Mandos server",
         );
     }
     let folder = tempfile::tempdir().unwrap();

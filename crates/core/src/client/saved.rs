@@ -193,9 +193,9 @@ pub enum Change {
     DeleteTombstone(StateOwner),
     /// Says from now on whether the state can be believed.
     Trust(Trust),
-    /// Adds an entry to the record.
+    /// Adds an entry to the audit log.
     Record(Box<RecordEntry>),
-    /// Drops the oldest entries of the record: those before the first one that is not older than
+    /// Drops the oldest entries of the audit log: those before the first one that is not older than
     /// this.
     DropRecords(Wall),
 }

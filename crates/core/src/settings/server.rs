@@ -67,7 +67,7 @@ pub struct ServerSettings {
     pub check_on_release: bool,
     /// Nightlatch's own: any machine may rehearse at any time without an alarm.
     pub allow_rehearsals: bool,
-    /// Nightlatch's own: how long the record is kept. Default a year of 52 weeks.
+    /// Nightlatch's own: how long records of the audit log are kept. Default a year of 52 weeks.
     pub keep_records: Duration,
 }
 

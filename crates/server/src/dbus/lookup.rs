@@ -70,7 +70,7 @@ impl LookupTask {
 
     async fn records(&self, query: RecordSelection) -> Result<RecordExcerpt, CallError> {
         let page = self.driver.records(query).await.ok_or_else(stopping)?;
-        page.map_err(|error| CallError::failed(format!("the record cannot be read: {error}")))
+        page.map_err(|error| CallError::failed(format!("the audit log cannot be read: {error}")))
     }
 }
 

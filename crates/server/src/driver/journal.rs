@@ -98,7 +98,7 @@ impl Journal {
     pub(super) fn log_ends(&self) {
         if let Some(ends) = self.store.ends() {
             let (records, hash) = (ends.head.seq, ends.head.hash);
-            info!(records, %hash, "the record goes on from here");
+            info!(records, %hash, "the audit log continues after these records");
         }
     }
 

@@ -156,7 +156,11 @@ fn check_tombstones<S: Store>(open: &mut impl FnMut() -> S) -> Result<(), StoreE
 
 /// The part about the audit log, which is empty at first.
 fn check_record<S: Store>(mut open: impl FnMut() -> S) -> Result<(), StoreError> {
-    assert_eq!(open().ends(), ChainEnds::default(), "the record is empty");
+    assert_eq!(
+        open().ends(),
+        ChainEnds::default(),
+        "the audit log is empty"
+    );
     let added: Vec<Change> = (1..=6)
         .map(|seed| Change::Record(entry(seed).into()))
         .collect();

@@ -158,14 +158,14 @@ fn what_is_recorded_is_followed() {
 fn a_whole_record_is_verified_in_one_line() {
     let server = StandIn::start();
     let text = succeed(&server, &["log", "--verify"]);
-    assert_eq!(text, "the record is whole: it is empty\n");
+    assert_eq!(text, "the audit log is whole: it is empty\n");
     let hash = "ab".repeat(32);
     for anchor in [(0, ""), (7, hash.as_str())] {
         server.record(anchor, &[STARTED, REFUSED, ALARM, ENABLED, STARTED]);
         let text = succeed(&server, &["log", "--verify"]);
         let first = anchor.0 + 1;
         let expected = format!(
-            "the record is whole: 5 records, number {first} to {}",
+            "the audit log is whole: 5 records, number {first} to {}",
             first + 4
         );
         assert!(text.starts_with(&expected), "{text}");

@@ -121,7 +121,7 @@ impl State {
     }
 }
 
-/// Reads a line of the record; `None` for one that is not understood here.
+/// Reads a line of the audit log; `None` for one that is not understood here.
 pub(super) fn read(line: &str) -> Option<Record> {
     let line: RecordLine = line.parse().ok()?;
     Record::read(&line.text).ok()

@@ -17,7 +17,7 @@ struct ChainReport {
     hash: String,
 }
 
-/// The record as far as it was followed.
+/// The part of the audit log that was verified so far.
 #[derive(Debug)]
 struct ChainVerifier {
     /// After the last entry followed, or before the first.
@@ -63,9 +63,9 @@ pub(super) async fn verify(server: &MandosProxy, json: bool) -> Result<u8, Failu
         return Ok(0);
     }
     output::print(&match records {
-        0 => "the record is whole: it is empty\n".to_owned(),
+        0 => "the audit log is whole: it is empty\n".to_owned(),
         records => format!(
-            "the record is whole: {records} records, number {first} to {}; the last hash is {}\n",
+            "the audit log is whole: {records} records, number {first} to {}; the last hash is {}\n",
             at.seq, at.hash
         ),
     })?;
@@ -87,7 +87,11 @@ impl ChainVerifier {
 
     fn follow(&mut self, text: &str) -> Result<(), Failure> {
         let line: RecordLine = text.parse().map_err(|error| {
-            broken(format!("what follows number {} is no record", self.at.seq)).because(error)
+            broken(format!(
+                "what follows number {} is not a record",
+                self.at.seq
+            ))
+            .because(error)
         })?;
         self.at = self
             .at
@@ -132,7 +136,7 @@ fn place(end: &ChainEnd, property: &str) -> Result<ChainPosition, Failure> {
 }
 
 fn broken(what: String) -> Failure {
-    Failure::new(EX_DATAERR, format!("the record is not whole: {what}"))
+    Failure::new(EX_DATAERR, format!("the audit log is not whole: {what}"))
 }
 
 #[cfg(test)]
@@ -201,7 +205,7 @@ mod tests {
         garbage[4] = "{".to_owned();
         for lines in [changed, missing, swapped, cut, garbage] {
             let error = followed(&lines, head).unwrap_err();
-            assert!(error.starts_with("the record is not whole: "), "{error}");
+            assert!(error.starts_with("the audit log is not whole: "), "{error}");
         }
         let mut other = lines(5);
         other[4].hash = ChainPosition::default().hash;

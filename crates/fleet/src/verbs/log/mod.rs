@@ -99,7 +99,7 @@ pub(crate) fn failure(error: BusError) -> Failure {
     match error {
         BusError::NotSupported => Failure::new(
             EX_UNAVAILABLE,
-            "this server keeps no record: it is a Mandos server",
+            "this server keeps no audit log: it is a Mandos server",
         )
         .hint("what it logs is in the journal: journalctl -u mandos"),
         error => bus::failure(error),
