@@ -47,7 +47,7 @@ pub(crate) enum DaemonError {
     Name { expected: String, found: PathBuf },
     #[error("the process {0} runs another program than is at its place now")]
     Changed(i32),
-    #[error("its program is not started anew")]
+    #[error("its program is not started again")]
     Program(#[from] TrustError),
 }
 

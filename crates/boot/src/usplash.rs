@@ -56,7 +56,7 @@ Asks for a password on Usplash's screen and prints it, without an end of line.
   -V, --version  show the version
 
 The question names the disk by CRYPTTAB_SOURCE and CRYPTTAB_NAME, or cryptsource and crypttarget.
-A signal takes the question from the screen: Usplash is started anew for that.
+A signal takes the question from the screen: Usplash is started again for that.
 
 Example:
   nightlatch-boot usplash | cryptsetup open --key-file - /dev/sda3 root

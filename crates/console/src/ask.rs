@@ -16,7 +16,7 @@ pub fn confirm(what: &str, yes_given: bool) -> Result<(), Failure> {
         Some(true) => Ok(()),
         Some(false) => Err(Failure::new(DECLINED, "nothing was changed")),
         None => Err(Failure::new(EX_USAGE, format!("this would {what}")).hint(
-            "nobody is here to ask: give --yes if that is meant, or --dry-run to look first",
+            "there is no terminal to ask on: add --yes to confirm, or --dry-run to see what it would do",
         )),
     }
 }

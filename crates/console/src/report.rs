@@ -243,9 +243,9 @@ mod tests {
             level: Level::Failed,
             about: "image".into(),
             said: "it is old".into(),
-            hint: Some("make it anew".into()),
+            hint: Some("rebuild it".into()),
         };
-        let expected = "FAIL  image     it is old\n                -> make it anew\n";
+        let expected = "FAIL  image     it is old\n                -> rebuild it\n";
         assert_eq!(line(&finding, ABOUT, false), expected);
     }
 }

@@ -45,7 +45,7 @@ pub(crate) fn failure(error: BusError) -> Failure {
         ),
         BusError::ServerGone => Some("whether the order was carried out is not known: look again"),
         BusError::NotReloaded(text) if text.contains("known clients are missing") => Some(
-            "if a file was emptied by mistake, mend that; if it is meant: nightlatch reload \
+            "if a file was emptied by mistake, correct that; if it is meant: nightlatch reload \
              --accept-fewer-clients",
         ),
         BusError::AccessDenied(_) => {

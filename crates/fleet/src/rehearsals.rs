@@ -117,7 +117,7 @@ async fn rehearsals(
 }
 
 fn take(line: &str, now: Wall, found: &mut BTreeMap<String, Rehearsal>) -> Result<(), Failure> {
-    let malformed = || Failure::new(EX_PROTOCOL, "the server gave a record that is none");
+    let malformed = || Failure::new(EX_PROTOCOL, "the server sent a malformed record");
     let line: RecordLine = line.parse().map_err(|_| malformed())?;
     let record = Record::read(&line.text).map_err(|_| malformed())?;
     let time = when::parse(&record.time, now).map_err(|_| malformed())?;

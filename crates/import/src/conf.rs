@@ -226,5 +226,5 @@ fn faulty(errors: &[SettingsError]) -> Failure {
         EX_CONFIG,
         "Mandos's configuration has faults that Nightlatch refuses",
     )
-    .hint("mend them in Mandos's own files first; nothing was changed")
+    .hint("correct them in Mandos's own files first; nothing was changed")
 }

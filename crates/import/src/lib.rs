@@ -62,7 +62,7 @@ pub fn run(options: &ImportOptions, key_folders: &dyn KeyFolders) -> Result<(), 
     let places = places.chain(client.iter().flat_map(|it| it.in_the_way(key_folders)));
     refuse_to_overwrite(&places.collect::<Vec<_>>(), options.force)?;
     if !agreed(options) {
-        note("nothing was changed; --yes does it");
+        note("nothing was changed; add --yes to do it");
         return Ok(());
     }
     if let Some(server) = &server {

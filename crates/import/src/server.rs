@@ -223,7 +223,7 @@ fn read_state(file: &Path, without_state: bool) -> Result<Option<StockState>, Fa
     let state = state::read(&bytes).map_err(|error| {
         Failure::new(EX_DATAERR, format!("{shown} is not taken over"))
             .because(error)
-            .hint("a Mandos server of version 1.8 writes it anew when it is started and stopped")
+            .hint("a Mandos server of version 1.8 rewrites it when it is started and stopped")
     })?;
     Ok(Some(state))
 }

@@ -26,9 +26,8 @@ pub(crate) fn state(
     clients: &[ClientConfig],
     report: &mut ImportReport,
 ) -> Result<Saved, Failure> {
-    let boot = clock::boot_id().map_err(|error| {
-        Failure::new(EX_OSERR, "cannot tell this boot from the last").because(error)
-    })?;
+    let boot = clock::boot_id()
+        .map_err(|error| Failure::new(EX_OSERR, "cannot read the boot ID").because(error))?;
     // Before the secrets, which may take minutes: nobody's time shall run out by that.
     let clock = ImportTime {
         now: clock::now(),

@@ -44,7 +44,7 @@ pub(crate) fn settings(root: &Path, remarks: &mut Vec<String>) -> Result<Machine
     let parsed = parsed.map_err(|errors: Vec<SettingsError>| {
         errors.iter().for_each(note);
         Failure::new(EX_CONFIG, format!("{file} cannot be used"))
-            .hint("mend what was said of it; man 5 client.conf explains it")
+            .hint("correct the faults above; man 5 client.conf explains it")
     })?;
     for warning in &parsed.warnings {
         remarks.push(warning.to_string());

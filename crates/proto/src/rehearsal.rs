@@ -64,7 +64,7 @@ impl fmt::Display for RehearsalAnswer {
 
 /// Bytes that are no answer to a rehearsal: the server may have taken the request for a boot.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
-#[error("the server did not answer as one that knows rehearsals")]
+#[error("the server's answer is not one to a rehearsal")]
 pub struct NotARehearsalAnswer;
 
 /// Reads the line at the start of `bytes`. Also returns its length in bytes.

@@ -62,7 +62,7 @@ impl RunError {
         match self {
             Self::Store(error) => error.hint(),
             Self::MassRemoval(_) => Some(
-                "if a file was emptied, or a link leads to what is not mounted, mend that and start again; if \
+                "if a file was emptied, or a link leads to what is not mounted, correct that and start again; if \
                  it is meant, start once with --accept-fewer-clients. What they were is remembered either way"
                     .to_owned(),
             ),
@@ -75,7 +75,7 @@ impl RunError {
 impl From<AccountError> for RunError {
     fn from(error: AccountError) -> Self {
         match error {
-            AccountError::LookUp(_) => host("cannot choose whom to become")(error),
+            AccountError::LookUp(_) => host("cannot choose the account to run as")(error),
             _ => Self::Usage(error.to_string()),
         }
     }

@@ -59,7 +59,7 @@ pub enum OwnKeyError {
         source: io::Error,
     },
     /// The file does not hold a key.
-    #[error("{}: holds no usable key; remove it to have a new one made, then enrol clients that pin it anew", path.display())]
+    #[error("{}: holds no usable key; remove it to have a new one made, then enrol the clients that pin it again", path.display())]
     Unusable {
         path: PathBuf,
         /// The error of the parser.

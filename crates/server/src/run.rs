@@ -99,7 +99,7 @@ pub fn serve(options: ServerOptions) -> Result<(), RunError> {
     lock_secrets(configuration.clients.iter().map(|client| &client.secret));
     let manager = ServiceManager::connect();
     become_owner(&settings.statedir, account)?;
-    let boot = clock::boot_id().map_err(host("cannot tell this boot from the last"))?;
+    let boot = clock::boot_id().map_err(host("cannot read the boot ID"))?;
     let mut store = open(&settings.statedir)?;
     let own_key = own_key::load_or_make(&settings.statedir).map_err(RunError::OwnKey)?;
     info!(key_id = %own_key.key_id(), "this server's own key");

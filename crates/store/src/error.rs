@@ -85,7 +85,7 @@ impl StoreError {
                     .to_owned()
             }
             Self::Corrupt { path, .. } => format!(
-                "restore a backup, or move {0} and {0}-wal away to begin anew; either way every \
+                "restore a backup, or move {0} and {0}-wal away to begin without a state; either way every \
                  client waits until it is enabled again; nothing was changed in them",
                 path.display()
             ),

@@ -110,7 +110,7 @@ fn a_stock_server_is_left_before_it_releases_anything() {
     let home = Home::new(&machine.section(UP), Some(bus.address()));
     let server = TestServer::start(Project::Stock, home);
     let client = rehearse(&machine, &server.address());
-    let told = "it knows no rehearsals";
+    let told = "it does not support rehearsals";
     client.wait_for(told, |line| line.contains(told).then_some(()));
     assert_eq!(client.terminate().stdout, b"");
     let log = server.running().log().join("\n");

@@ -109,13 +109,8 @@ fn machines_are_enabled_and_disabled_with_care(project: Project) {
     assert!(said.contains("enabled "), "{said}");
     assert_eq!(enabled(&site), ["db", "web-1"]);
     // Several by a pattern, with nobody to ask.
-    refused(&site, &["disable", "*"], 64, "give --yes if that is meant");
-    refused(
-        &site,
-        &["disable", "--all"],
-        64,
-        "give --yes if that is meant",
-    );
+    refused(&site, &["disable", "*"], 64, "add --yes to confirm");
+    refused(&site, &["disable", "--all"], 64, "add --yes to confirm");
     let said = stderr(&succeed(&site, &["disable", "--all", "--dry-run"]));
     assert!(said.contains("dry run: disable "), "{said}");
     assert_eq!(enabled(&site), ["db", "web-1"]);

@@ -71,7 +71,7 @@ impl KeysError {
             Self::ReadList(..) | Self::Line(..) | Self::EmptyList(_) => {
                 "write one key id of 64 hexadecimal digits in each line, or remove the file"
             }
-            _ => "make keys with `nightlatch keygen` and build the initramfs anew",
+            _ => "make keys with `nightlatch keygen` and rebuild the initramfs",
         }
     }
 }

@@ -142,7 +142,7 @@ impl AppletError for FatalError {
         match self {
             Self::Usage(error) => error.hint(applet),
             Self::Options(_) => {
-                Some("mend `options` in client.conf and build the initramfs anew".to_owned())
+                Some("correct `options` in client.conf and rebuild the initramfs".to_owned())
             }
             Self::ClientKeys(error) => Some(error.hint().to_owned()),
             Self::Network(_) | Self::Tls(_) | Self::System(..) | Self::Output(_) => None,

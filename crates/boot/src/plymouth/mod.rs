@@ -45,7 +45,7 @@ Asks for a password on Plymouth's screen and prints it, without an end of line.
   -V, --version        show the version
 
 The question names the disk by CRYPTTAB_SOURCE and CRYPTTAB_NAME, or cryptsource and crypttarget.
-A signal takes the question from the screen: Plymouth is started anew for that, since it cannot take a
+A signal takes the question from the screen: Plymouth is started again for that, since it cannot take a
 question back.
 
 Example:

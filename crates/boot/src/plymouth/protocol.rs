@@ -61,7 +61,7 @@ pub enum ReplyError {
     #[error("Plymouth said {0:#04x}, which is no reply")]
     Unknown(u8),
     /// An answer longer than `MAX_PASSWORD`.
-    #[error("Plymouth told of an answer of {0} bytes")]
+    #[error("Plymouth announced an answer of {0} bytes")]
     TooLong(usize),
 }
 

@@ -196,7 +196,7 @@ pub(crate) enum ScreenEffect {
     Do(ClientAction),
     /// Ask the server for the reason and the last records of the client with this object and name.
     Ask(ClientPath, String),
-    /// Draw everything anew.
+    /// Redraw everything.
     Redraw,
     /// Take part in the mouse, or no more.
     Mouse(bool),

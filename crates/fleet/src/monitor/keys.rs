@@ -56,7 +56,7 @@ pub(crate) enum Command {
     Verbose,
     /// Take part in the mouse, or leave it to the terminal.
     Mouse,
-    /// Draw everything anew.
+    /// Redraw everything.
     Redraw,
     /// Show the help.
     Help,
@@ -162,7 +162,7 @@ pub(crate) const BINDINGS: [Binding; 31] = {
         b(C::Wrap, &[Char('w'), Char('i')], &[], G::View, "Wrap log lines", ""),
         b(C::Verbose, &[Char('v')], &[], G::View, "Log every check", ""),
         b(C::Mouse, &[], &[Char('m')], G::View, "Mouse", ""),
-        b(C::Redraw, &[Ctrl('l')], &[], G::Program, "Draw anew", ""),
+        b(C::Redraw, &[Ctrl('l')], &[], G::Program, "Redraw", ""),
         b(C::Help, &[Char('?'), Function(1)], &[], G::Program, "This help", "help"),
         b(C::Close, &[Named(Esc)], &[], G::Program, "Close, or help", ""),
         b(C::Suspend, &[], &[Ctrl('z')], G::Program, "Suspend", ""),

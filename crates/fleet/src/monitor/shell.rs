@@ -91,7 +91,7 @@ pub(crate) async fn run(recording: Option<File>) -> io::Result<ExitReason> {
             _ = second.tick() => shell.handle(Event::Passed, Duration::ZERO)?,
             event = server.recv() => {
                 // It tries for ever; only a fault of ours can end it.
-                let event = event.ok_or_else(|| io::Error::other("nobody hears the server any more"))?;
+                let event = event.ok_or_else(|| io::Error::other("the task that reads from the server has ended"))?;
                 shell.handle(event, GATHER)?;
                 shell.handle_all(&mut server)?;
             }

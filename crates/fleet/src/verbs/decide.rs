@@ -143,7 +143,7 @@ async fn one(
     let waiting = of(client, requests);
     let Some(request) = waiting.iter().find(|request| request.number == number) else {
         let waiting_requests = match &waiting[..] {
-            [] => "none of it waits".to_owned(),
+            [] => "it has none that waits".to_owned(),
             waiting => list(approve, waiting, now),
         };
         let what = format!(

@@ -111,7 +111,7 @@ pub enum ServerVerb {
   nightlatch set 'web-*' approval_delay=5m approved_by_default=no --yes
   nightlatch set foo.example secret=@foo.gpg")]
     Set(SetOptions),
-    /// Have the server read its configuration anew
+    /// Have the server read its configuration again
     ///
     /// With a fault in any file nothing changes. Nor does it when all clients that are known are missing, or
     /// most of them, as in a file that an editor emptied: unless that is accepted.

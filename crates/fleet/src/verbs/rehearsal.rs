@@ -77,7 +77,7 @@ pub(crate) async fn run(options: &RehearsalOptions, server: &MandosProxy) -> Res
         .iter()
         .any(|it| matches!(it, Err(BusError::NotSupported)))
     {
-        let what = "this server knows no rehearsals: it is a Mandos server";
+        let what = "this server does not support rehearsals: it is a Mandos server";
         return Err(Failure::new(EX_UNAVAILABLE, what));
     }
     let done = match options.time.is_zero() {

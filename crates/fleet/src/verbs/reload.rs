@@ -1,4 +1,4 @@
-//! `nightlatch reload`: has the server read its configuration anew.
+//! `nightlatch reload`: has the server read its configuration again.
 
 use clap::Args;
 use nightlatch_bus::proxy::MandosProxy;

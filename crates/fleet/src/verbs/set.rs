@@ -47,11 +47,11 @@ const FIXED: [(&str, &str); 4] = [
     ),
     (
         "key_id",
-        "another key is another machine: remove this one and add it anew",
+        "another key is another machine: remove this client and add it again",
     ),
     (
         "fingerprint",
-        "another key is another machine: remove this one and add it anew",
+        "another key is another machine: remove this client and add it again",
     ),
     ("secfile", "give the file as secret=@FILE"),
 ];

@@ -29,7 +29,7 @@ use crate::network::{ConfFile, Ways, at_boot, boot_links, drift, modules, snapsh
 const WAIT: Duration = Duration::from_secs(2);
 
 /// The hint for a file that differs from the running system.
-const LEARN: &str = "nightlatch network --learn, then make the images anew";
+const LEARN: &str = "nightlatch network --learn, then rebuild the images";
 
 /// The network of the next boot, beside that of the running system.
 pub(super) struct BootNetwork {
@@ -120,7 +120,7 @@ impl BootNetwork {
         let line = &self.command.kernel_line;
         for complaint in &self.command.complaints {
             let hint = format!(
-                "mend plugin-runner.conf or the kernel's command line in {line}; `nightlatch-boot plugin-runner --help` \
+                "correct plugin-runner.conf or the kernel's command line in {line}; `nightlatch-boot plugin-runner --help` \
                  explains the options"
             );
             report.bad("options", complaint.clone(), Some(hint));
@@ -136,7 +136,7 @@ impl BootNetwork {
         let servers = self.command.servers();
         for refused in &servers.refused {
             let hint = format!(
-                "mend or remove it: `connect` in client.conf, --connect in plugin-runner.conf or the kernel's command line \
+                "correct or remove it: `connect` in client.conf, --connect in plugin-runner.conf or the kernel's command line \
                  in {line}"
             );
             report.bad("options", refused.to_string(), Some(hint));
@@ -173,7 +173,7 @@ impl BootNetwork {
         };
         let message = format!("the client does not take its options: {why}");
         let hint = format!(
-            "mend `options` in client.conf, plugin-runner.conf or the kernel's command line in {line}"
+            "correct `options` in client.conf, plugin-runner.conf or the kernel's command line in {line}"
         );
         report.bad("options", message, Some(hint));
         false
@@ -189,7 +189,7 @@ impl BootNetwork {
         }
         for fault in &file.faults {
             let message = format!("{}: {fault}", file.path.display());
-            let hint = "mend that line, and make the images anew: man 5 network.conf".to_owned();
+            let hint = "correct that line and rebuild the images: man 5 network.conf".to_owned();
             report.bad("network", message, Some(hint));
         }
         let links = self.definition.links().iter();

@@ -94,10 +94,10 @@ fn with_password(root: &Path, volume: &Volume, boot: &BootVolumes, password: &Se
             let message = format!("the password opens {shown}");
             if volume.key == VolumeKey::Asked && is_late && boot.forgets {
                 let message = format!(
-                    "{message}, but it is asked for when the image is done, by nobody who has it"
+                    "{message}, but it is asked for after the image has ended, and nothing gives it then"
                 );
-                let hint = "add the option initramfs to its line in /etc/crypttab, and make the images \
-                            anew; or let it read the key socket (man nightlatch-boot)";
+                let hint = "add the option initramfs to its line in /etc/crypttab, and rebuild the \
+                            images; or let it read the key socket (man nightlatch-boot)";
                 return (Level::Failed, message, Some(hint.to_owned()));
             }
             (Level::Ok, message, None)
@@ -111,7 +111,7 @@ fn with_key_file(root: &Path, volume: &Volume, file: &Path) -> Judgement {
     let about = match std::fs::metadata(&path) {
         Ok(about) => about,
         Err(error) => {
-            let hint = "mend its line in /etc/crypttab".to_owned();
+            let hint = "correct its line in /etc/crypttab".to_owned();
             let message = format!("its key file {shown} cannot be read: {error}");
             return (Level::Failed, message, Some(hint));
         }
@@ -122,7 +122,8 @@ fn with_key_file(root: &Path, volume: &Volume, file: &Path) -> Judgement {
     }
     match try_key(root, volume, path.into_os_string(), None) {
         Err(denied) if denied.is_wrong_passphrase() => {
-            let hint = "mend its line in /etc/crypttab, or add the key: man cryptsetup-luksAddKey";
+            let hint =
+                "correct its line in /etc/crypttab, or add the key: man cryptsetup-luksAddKey";
             let message = format!("its key file {shown} does not open it");
             (Level::Failed, message, Some(hint.to_owned()))
         }
@@ -137,7 +138,7 @@ fn with_key_file(root: &Path, volume: &Volume, file: &Path) -> Judgement {
 }
 
 fn cannot_try(denied: &CryptsetupError) -> Judgement {
-    let hint = "is the device there? mend the line in /etc/crypttab".to_owned();
+    let hint = "is the device there? correct the line in /etc/crypttab".to_owned();
     (
         Level::Failed,
         format!("cannot be tried: {denied}"),

@@ -146,7 +146,7 @@ fn add_options(
             EX_CONFIG,
             format!("the client does not take its options: {why}"),
         )
-        .hint("mend `options` in client.conf; `nightlatch-boot client --help` explains them"));
+        .hint("correct `options` in client.conf; `nightlatch-boot client --help` explains them"));
     }
     plan.add_text("client.options", arguments.join("\n") + "\n");
     Ok(())

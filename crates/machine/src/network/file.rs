@@ -85,8 +85,8 @@ pub(super) fn text(definition: &Definition, how: &[String]) -> String {
     let sum = checksum(&body);
     format!(
         "# How a boot reaches a server: network.conf(5). Learned by: nightlatch network --learn\n\
-         # Edit it as you like; then it is only overwritten with --force. Each image has a copy, so make the images\n\
-         # anew after a change: update-initramfs -u -k all, or dracut --force --regenerate-all, or mkinitcpio -P\n\
+         # Edit it as you like; then it is only overwritten with --force. Each image has a copy, so rebuild the images\n\
+         # after a change: update-initramfs -u -k all, or dracut --force --regenerate-all, or mkinitcpio -P\n\
          {CHECKSUM}{sum}\n{body}"
     )
 }

@@ -164,7 +164,7 @@ impl LearnedNetwork {
             note(how.trim_end_matches('.'));
         }
         note(format_args!(
-            "wrote {}: make the images anew, then `nightlatch check`",
+            "wrote {}: rebuild the images, then `nightlatch check`",
             path.display()
         ));
         Ok(())

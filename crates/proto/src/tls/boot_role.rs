@@ -307,7 +307,7 @@ pub enum FetchError {
     RefusedFor(String),
     /// A rehearsal with a server that has no key.
     #[error(
-        "the server has no key, as one of Mandos: it knows no rehearsals and would count it as a boot"
+        "the server has no key, as a Mandos server has none: it does not support rehearsals and would count this as a boot"
     )]
     NoRehearsal,
     /// A rehearsal that the server did not answer as one.

@@ -39,9 +39,9 @@ const GATHER: Duration = Duration::from_millis(10);
 /// Pause after a failed commit: a full disk stays full for a while.
 const RETRY_COMMIT: Duration = Duration::from_secs(1);
 
-const FAILING: &str = "cannot write the state: machines are served by what is known, nobody is enabled or \
-                       added until it can be written, and if the server ends before, every client waits \
-                       until it is enabled again";
+const FAILING: &str = "cannot write the state: requests are decided by the state in memory; no client is enabled or \
+                       added until it can be written; if the server stops before that, every client must be \
+                       enabled again";
 
 /// The store, and everything that waits to be written to it.
 pub(super) struct Journal {

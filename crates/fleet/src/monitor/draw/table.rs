@@ -128,13 +128,13 @@ fn nothing(brush: &mut Brush<'_>, state: &State, area: Rect) {
         ServerConnection::Looking => ["Looking for a server.".to_owned(), String::new()],
         ServerConnection::Down(why, _) => [
             format!("Not connected: {why}."),
-            "It is tried again until it works.".to_owned(),
+            "The connection is tried again until it works.".to_owned(),
         ],
         ServerConnection::Up(_) if state.fleet.len() == 0 => {
             ["This server has no clients.".to_owned(), String::new()]
         }
         ServerConnection::Up(_) => [
-            "No client is such.".to_owned(),
+            "No client matches.".to_owned(),
             "Esc shows all again.".to_owned(),
         ],
     };

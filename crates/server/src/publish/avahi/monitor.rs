@@ -64,7 +64,7 @@ impl AvahiMonitor {
                 return self.lose(&error);
             }
         }
-        info!("Avahi has gone or started anew");
+        info!("Avahi has stopped or restarted");
     }
 
     /// The connection to the bus, while Avahi is on it.
