@@ -4,7 +4,7 @@ use std::fmt;
 
 use super::learn::Learned;
 use super::snapshot::Snapshot;
-use super::{Definition, Link, LinkKind, LinkName};
+use super::{Definition, Link, LinkKind, LinkName, NetworkConfError};
 
 /// Settings that do not decide if a server is reached.
 const MINOR: [&str; 9] = [
@@ -33,10 +33,12 @@ pub struct LinkDifference {
 pub enum DifferenceKind {
     /// The link is in the file only: it does not exist, or leads to no server.
     OnlyInFile,
-    /// A server is reached over a link that the file lacks.
+    /// A server is reached over a link that the file lacks, or describes in a section with an error.
     OnlyNow {
         /// True for an interface of the machine, which a boot uses without a section.
         device: bool,
+        /// True when the file has a section for it that is left out for an error.
+        faulty: bool,
     },
     /// A setting with different values.
     Setting {
@@ -54,7 +56,7 @@ impl LinkDifference {
     pub fn is_decisive(&self) -> bool {
         match &self.what {
             DifferenceKind::OnlyInFile => true,
-            DifferenceKind::OnlyNow { device } => !device,
+            DifferenceKind::OnlyNow { device, .. } => !device,
             DifferenceKind::Setting { key, .. } => !MINOR.contains(&key.as_str()),
         }
     }
@@ -68,7 +70,11 @@ impl fmt::Display for LinkDifference {
                 f,
                 "{link} is in the file; the running system has no such link, or does not need it"
             ),
-            DifferenceKind::OnlyNow { .. } => {
+            DifferenceKind::OnlyNow { faulty: true, .. } => write!(
+                f,
+                "{link} leads to a server now; a boot leaves out its section, which has a fault"
+            ),
+            DifferenceKind::OnlyNow { faulty: false, .. } => {
                 write!(f, "{link} leads to a server now, and is not in the file")
             }
             DifferenceKind::Setting { key, file, now } => {
@@ -82,8 +88,13 @@ impl fmt::Display for LinkDifference {
 /// All differences between a file and what was learned just now, in the order of the file's links.
 ///
 /// Equivalent descriptions do not differ: the way in which an interface is recognised, the order of members, and a
-/// bridge instead of its port.
-pub fn differences(file: &Definition, now: &Learned, snapshot: &Snapshot) -> Vec<LinkDifference> {
+/// bridge instead of its port. `faults` are those of the file, from [`Definition::recover`].
+pub fn differences(
+    file: &Definition,
+    faults: &[NetworkConfError],
+    now: &Learned,
+    snapshot: &Snapshot,
+) -> Vec<LinkDifference> {
     let file = without_bridges(file);
     let mut found = Vec::new();
     for link in file.links() {
@@ -101,9 +112,12 @@ pub fn differences(file: &Definition, now: &Learned, snapshot: &Snapshot) -> Vec
                 && link.addresses.is_empty()
                 && link.routes.is_empty()
                 && !link.dhcp;
+            let is_left_out =
+                |name: &LinkName| faults.iter().any(|it| it.link.as_ref() == Some(name));
+            let faulty = is_left_out(&link.name) || link.stands_for.iter().any(is_left_out);
             found.push(LinkDifference {
                 link: link.name.clone(),
-                what: DifferenceKind::OnlyNow { device },
+                what: DifferenceKind::OnlyNow { device, faulty },
             });
         }
     }

@@ -38,6 +38,8 @@ pub const KEYS: [(&str, &[&str]); 20] = [
 pub struct NetworkConfError {
     /// Line number, from 1.
     pub line: usize,
+    /// Name of the section with the error, if it can be the name of a link. The boot client leaves the section out.
+    pub link: Option<LinkName>,
     /// The error itself.
     pub kind: NetworkConfErrorKind,
 }
@@ -90,9 +92,9 @@ impl Definition {
             }
         }
         while let Some((index, conflict)) = super::conflict(&links) {
-            links.remove(index);
             faults.push(NetworkConfError {
                 line: lines.remove(index),
+                link: Some(links.remove(index).name),
                 kind: conflict.into(),
             });
         }
@@ -131,6 +133,7 @@ fn sections<'t>(text: &'t str, faults: &mut Vec<NetworkConfError>) -> Vec<LinkSe
             }
             _ => faults.push(NetworkConfError {
                 line: number,
+                link: None,
                 kind: expected("[LINK], or KEY = VALUE below one", line),
             }),
         }
@@ -220,9 +223,14 @@ impl LinkSection<'_> {
 
     fn fault(&self, key: &str, wrong: NetworkConfErrorKind) -> Box<NetworkConfError> {
         let entry = self.keys.iter().find(|(known, ..)| *known == key);
+        self.fault_in(entry.map_or(self.line, |(.., line)| *line), wrong)
+    }
+
+    fn fault_in(&self, line: usize, kind: NetworkConfErrorKind) -> Box<NetworkConfError> {
         Box::new(NetworkConfError {
-            line: entry.map_or(self.line, |(.., line)| *line),
-            kind: wrong,
+            line,
+            link: self.name.parse().ok(),
+            kind,
         })
     }
 
@@ -245,10 +253,7 @@ impl LinkSection<'_> {
                     key: (*key).to_owned(),
                     kind: kind.to_owned(),
                 };
-                return Err(Box::new(NetworkConfError {
-                    line: *line,
-                    kind: wrong,
-                }));
+                return Err(self.fault_in(*line, wrong));
             }
         }
         Ok(())

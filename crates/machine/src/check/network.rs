@@ -206,10 +206,10 @@ impl BootNetwork {
 
     /// Reports the differences between the file and the running kernel.
     fn differences(&self, ways: Option<&Ways>, report: &mut Report) {
-        if self.file.is_none() || !self.is_taken {
+        let Some(file) = self.file.as_ref().filter(|_| self.is_taken) else {
             return;
-        }
-        let found = drift::drift(&self.definition, &self.snapshot, ways).1;
+        };
+        let found = drift::drift(&self.definition, &file.faults, &self.snapshot, ways).1;
         let differing: Vec<&str> = found.iter().map(|it| it.link.as_str()).collect();
         // Where nothing is connected to, one link that is as it should be is enough.
         let tops = self.definition.tops();
@@ -248,6 +248,11 @@ impl BootNetwork {
         let all = missing.len() == names.len();
         for name in missing {
             let message = match self.snapshot.named(name) {
+                Some(_) if self.is_faulty(name) => {
+                    format!(
+                        "the section of {name} in network.conf has a fault: a boot does not make it"
+                    )
+                }
                 Some(_) => format!("{name} is not in network.conf: a boot does not make it"),
                 None => format!("there is no interface {name}: a boot waits for it"),
             };
@@ -261,6 +266,13 @@ impl BootNetwork {
                 false => report.doubtful("network", message, Some(hint)),
             }
         }
+    }
+
+    /// True when network.conf has a section for it that a boot leaves out.
+    fn is_faulty(&self, name: &str) -> bool {
+        let file = self.file.iter().filter(|_| self.is_taken);
+        let mut links = file.flat_map(|file| &file.faults).flat_map(|it| &it.link);
+        links.any(|link| link.as_str() == name)
     }
 
     fn has_at_boot(&self, name: &str) -> bool {
@@ -342,12 +354,12 @@ impl BootNetwork {
             .collect();
         let wanted = self.definition.clone().needed_for(&tops);
         let lacks = |it: &LinkDifference| match &it.what {
-            DifferenceKind::OnlyNow { device } => !device,
+            DifferenceKind::OnlyNow { device, .. } => !device,
             // An address is no part of a search.
             DifferenceKind::Setting { key, .. } if key == "addresses" || key == "routes" => false,
             DifferenceKind::OnlyInFile | DifferenceKind::Setting { .. } => it.is_decisive(),
         };
-        let lacking = differences(&wanted, &learned, &self.snapshot);
+        let lacking = differences(&wanted, &[], &learned, &self.snapshot);
         if lacking.iter().any(lacks) {
             let name = link.name();
             return Some(Err(format!(

@@ -3,7 +3,7 @@
 use nightlatch_core::network::compare::{LinkDifference, differences};
 use nightlatch_core::network::learn::{Learned, ReachMethod, ServerRoute, learn};
 use nightlatch_core::network::snapshot::{KernelLink, Snapshot};
-use nightlatch_core::network::{Definition, Link, LinkKind};
+use nightlatch_core::network::{Definition, Link, LinkKind, NetworkConfError};
 
 use super::ways::Ways;
 
@@ -35,10 +35,11 @@ pub(crate) fn in_use<'s>(
         .or_else(|| counterpart(definition, link.name.as_str(), snapshot))
 }
 
-/// Compares a file with the running system. `ways` lead to the server that is connected to; without one, or with a
+/// Compares a file with these `faults` with the running system. `ways` lead to the server that is connected to; without one, or with a
 /// neighbour, addresses are not needed.
 pub(crate) fn drift(
     definition: &Definition,
+    faults: &[NetworkConfError],
     snapshot: &Snapshot,
     ways: Option<&Ways>,
 ) -> (Learned, Vec<LinkDifference>) {
@@ -57,7 +58,7 @@ pub(crate) fn drift(
         true => definition.clone(),
         false => without_addresses(definition),
     };
-    let found = differences(&file, &learned, snapshot);
+    let found = differences(&file, faults, &learned, snapshot);
     (learned, found)
 }
 

@@ -125,7 +125,7 @@ impl LearnedNetwork {
     }
 
     fn differences(&self, old: &ConfFile) -> Vec<LinkDifference> {
-        differences(&old.definition, &self.learned, &self.snapshot)
+        differences(&old.definition, &old.faults, &self.learned, &self.snapshot)
     }
 
     /// Says what differs.

@@ -116,7 +116,7 @@ impl NetworkView {
         let definition = definition.unwrap_or_default();
         let snapshot = is_own(root).then(snapshot).transpose()?;
         let differences = match (&snapshot, &file) {
-            (Some(snapshot), Some(_)) => {
+            (Some(snapshot), Some(file)) => {
                 let command = BootCommand::of(root, settings)
                     .unwrap_or_else(|_| BootCommand::of_settings(settings));
                 let names = command.interfaces();
@@ -127,7 +127,7 @@ impl NetworkView {
                 let ways = Some(Ways::together(&ways)).filter(|_| !targets.is_empty());
                 let troubles = ways.iter().flat_map(|ways| &ways.troubles);
                 troubles.for_each(warn);
-                Some(drift(&definition, snapshot, ways.as_ref()).1)
+                Some(drift(&definition, &file.faults, snapshot, ways.as_ref()).1)
             }
             _ => None,
         };

@@ -154,7 +154,7 @@ impl Host {
         assert_eq!(Definition::parse(&text), Ok(learned.definition.clone()));
         // A configuration that was just learned has no differences.
         assert_eq!(
-            compare::differences(&learned.definition, &learned, &self.0),
+            compare::differences(&learned.definition, &[], &learned, &self.0),
             []
         );
         // Every server is reached with the written configuration.

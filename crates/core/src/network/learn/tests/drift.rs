@@ -14,7 +14,7 @@ fn differences_are_rated_by_their_effect() {
     let conf = learned.definition.to_string();
     let differences = |conf: &str| -> Vec<(String, bool)> {
         let file = Definition::parse(conf).unwrap();
-        let all = compare::differences(&file, &learned, &host.0).into_iter();
+        let all = compare::differences(&file, &[], &learned, &host.0).into_iter();
         all.map(|it| (it.to_string(), it.is_decisive())).collect()
     };
     let one = |said: &str, decisive| vec![(said.to_owned(), decisive)];
@@ -56,6 +56,22 @@ fn differences_are_rated_by_their_effect() {
 }
 
 #[test]
+fn a_section_with_a_fault_is_not_called_missing() {
+    let mut host = Host::default();
+    host.nic("eno1", 1);
+    host.vlan("eno1.5", 5, "eno1");
+    let learned = host.learn(&[host.found("eno1.5")]);
+    let conf = learned.definition.to_string();
+    let (file, faults) = Definition::recover(&conf.replace("id = 5", "id = five"));
+    assert_eq!(faults[0].link.as_ref().unwrap().as_str(), "eno1.5");
+    let found = compare::differences(&file, &faults, &learned, &host.0);
+    let said: Vec<String> = found.iter().map(ToString::to_string).collect();
+    let expected = "eno1.5 leads to a server now; a boot leaves out its section, which has a fault";
+    assert_eq!(said, [expected]);
+    assert!(found[0].is_decisive());
+}
+
+#[test]
 fn a_bridge_in_a_file_means_the_same_as_its_port() {
     let mut host = Host::default();
     host.nic("eno1", 1);
@@ -65,7 +81,7 @@ fn a_bridge_in_a_file_means_the_same_as_its_port() {
     let learned = host.learn(&[to_server]);
     let file = "[br0]\nkind = bridge\nmembers = eno1\naddresses = 192.0.2.7/24\n";
     let file = Definition::parse(file).unwrap();
-    assert_eq!(compare::differences(&file, &learned, &host.0), []);
+    assert_eq!(compare::differences(&file, &[], &learned, &host.0), []);
 }
 
 #[test]
