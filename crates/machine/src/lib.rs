@@ -15,3 +15,4 @@ pub mod network;
 mod passphrase;
 mod section;
 mod ssh;
+mod wait;

@@ -79,6 +79,8 @@ fn errors_of_the_fleet() {
         "set db1 timeout=5",
         "set db1 timout=PT5M",
         "wait db1 --timeout soon",
+        "check --wait soon",
+        "network --learn --wait soon",
         "enable",
         "approve --all",
     ] {

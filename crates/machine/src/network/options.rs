@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use crate::wait;
+
 /// The options of `network`.
 #[derive(Args, Debug)]
 pub struct NetworkOptions {
@@ -35,6 +37,7 @@ pub struct NetworkOptions {
         long,
         value_name = "SECONDS",
         default_value_t = 5,
+        value_parser = wait::seconds,
         requires = "learn"
     )]
     pub(crate) wait: u32,
