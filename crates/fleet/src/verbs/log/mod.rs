@@ -3,7 +3,7 @@
 use clap::Args;
 use clap::builder::PossibleValuesParser;
 use nightlatch_bus::error::BusError;
-use nightlatch_bus::own::RecordQuery;
+use nightlatch_bus::own::{MAX_PAGE, RecordQuery};
 use nightlatch_bus::proxy::MandosProxy;
 use nightlatch_bus::signal::ServerSignal;
 use nightlatch_console::failure::{EX_PROTOCOL, EX_UNAVAILABLE, EX_USAGE, Failure, note};
@@ -39,7 +39,7 @@ pub struct LogOptions {
     pub(crate) alarms: bool,
 
     /// Only the newest N
-    #[arg(short = 'N', long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
+    #[arg(short = 'N', long, value_name = "N", value_parser = count)]
     pub(crate) last: Option<u32>,
 
     /// Go on with what happens from now on
@@ -58,6 +58,15 @@ pub struct LogOptions {
 /// The kinds of records.
 fn kinds() -> PossibleValuesParser {
     PossibleValuesParser::new(RecordKind::ALL.iter().map(|kind| kind.as_str()))
+}
+
+/// Reads the value of `--last`.
+fn count(text: &str) -> Result<u32, String> {
+    let count = text
+        .parse()
+        .ok()
+        .filter(|count| (1..=MAX_PAGE).contains(count));
+    count.ok_or_else(|| format!("expected a number from 1 to {MAX_PAGE}, found {text:?}"))
 }
 
 /// Carries the verb out.
