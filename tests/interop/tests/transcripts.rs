@@ -97,6 +97,36 @@ fn errors_of_the_fleet() {
     seen.assert();
 }
 
+#[test]
+fn reading_the_audit_log() {
+    let site = site();
+    let mut seen = transcript("log.txt");
+    seen.explain("A client was disabled, and its rehearsals were allowed.");
+    for line in ["disable web1", "rehearsal db1 --for 10m"] {
+        assert!(
+            site.nightlatch(&line.split(' ').collect::<Vec<_>>())
+                .status
+                .success()
+        );
+    }
+    for line in [
+        "log",
+        "log --client web1 --last 1",
+        "log --kind disabled --json",
+        "log --alarms",
+        "log --verify",
+        "log --since tomorrow",
+        "log --kind nosuch",
+        "log --last none",
+    ] {
+        run(&site, &mut seen, line);
+    }
+    seen.explain("A Mandos server.");
+    let stock = Administered::start(Project::Stock, &section("db1", "timeout = P1D\n"));
+    run(&stock, &mut seen, "log");
+    seen.assert();
+}
+
 /// A LUKS container that the passphrase in the file `old` opens.
 fn container(folder: &Path, name: &str) {
     fs::write(folder.join("old"), "old").unwrap();

@@ -16,7 +16,7 @@ const FILES: [&str; 4] = [
 ];
 
 /// A client with the keys of `machine`.
-fn client(machine: &TestMachine) -> Move {
+pub(crate) fn client(machine: &TestMachine) -> Move {
     let fixture = Move::new();
     let keys = fixture.from("etc/keys/mandos");
     fs::create_dir_all(&keys).unwrap();
