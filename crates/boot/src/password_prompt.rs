@@ -2,7 +2,6 @@
 //!
 //! The terminal is itself again on every way out that is not `SIGKILL`.
 
-use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, IsTerminal};
 use std::os::fd::{AsFd, BorrowedFd};
@@ -11,19 +10,22 @@ use nightlatch_sys::signals::EndSignals;
 use nightlatch_sys::terminal;
 
 use crate::applet::{Applet, AppletError, Ending, Privilege};
-use crate::cli::{self, CliAction, CliArgument, OptionNames, UsageError};
+use crate::cli::OptionNames;
 use crate::exit::Exit;
 use crate::log::{AppletLog, format_error};
 use crate::output::write_out;
 use crate::plymouth;
-use crate::prompt::{self, Wording};
+use crate::prompt::{self, PromptOptions};
 
 pub(crate) const APPLET: Applet = Applet {
     names: &["password-prompt"],
     about: "ask for the password on the terminal",
     help: HELP,
     privilege: Privilege::None,
-    start: |applet, arguments| applet.run_borrowed(parse(arguments), |options| options.debug, run),
+    start: |applet, arguments| {
+        let action = prompt::parse(&NAMES, arguments);
+        applet.run_borrowed(action, |options| options.debug, run)
+    },
 };
 
 const HELP: &str = "\
@@ -52,29 +54,6 @@ const NAMES: OptionNames = OptionNames {
     short: &[('p', "prefix")],
 };
 
-#[derive(Default)]
-struct PasswordPromptOptions {
-    wording: Wording,
-    debug: bool,
-}
-
-fn parse(arguments: Vec<OsString>) -> Result<CliAction<PasswordPromptOptions>, UsageError> {
-    let options = PasswordPromptOptions::default();
-    cli::parse(&NAMES, options, arguments, |options, part, arguments| {
-        match part {
-            CliArgument::Option("prefix") => {
-                options.wording.prefix = Some(arguments.text("--prefix")?)
-            }
-            CliArgument::Option("prompt") => {
-                options.wording.prompt = Some(arguments.text("--prompt")?)
-            }
-            CliArgument::Option("debug") => options.debug = true,
-            part => return Err(part.unexpected()),
-        }
-        Ok(())
-    })
-}
-
 /// The password could not be asked for or handed over.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot ask for the password")]
@@ -86,7 +65,7 @@ impl AppletError for PasswordPromptError {
     }
 }
 
-fn run(options: &PasswordPromptOptions, log: AppletLog) -> Result<Ending, PasswordPromptError> {
+fn run(options: &PromptOptions, log: AppletLog) -> Result<Ending, PasswordPromptError> {
     if plymouth::daemon::is_running() {
         log.info("Plymouth has the screen: not asking here");
         return Ok(Ending::Exit(Exit::Unavailable));

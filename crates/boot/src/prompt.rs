@@ -1,6 +1,10 @@
-//! The question to a person, from the environment that cryptsetup's scripts set (askpass, crypttab(5)).
+//! The question to a person: from the command line, or from the environment that cryptsetup's scripts set (askpass,
+//! crypttab(5)).
 
 use std::env;
+use std::ffi::OsString;
+
+use crate::cli::{self, CliAction, CliArgument, OptionNames, UsageError};
 
 /// Variables with the name of the device, the newer name first.
 const SOURCE: [&str; 2] = ["CRYPTTAB_SOURCE", "cryptsource"];
@@ -15,6 +19,31 @@ pub(crate) struct Wording {
     pub(crate) prefix: Option<String>,
     /// Stands in its place.
     pub(crate) prompt: Option<String>,
+}
+
+/// The options of an applet that asks a person.
+#[derive(Default)]
+pub(crate) struct PromptOptions {
+    pub(crate) wording: Wording,
+    pub(crate) debug: bool,
+}
+
+/// Parses the options in `names`, of `prefix`, `prompt` and `debug`.
+pub(crate) fn parse(
+    names: &'static OptionNames,
+    arguments: Vec<OsString>,
+) -> Result<CliAction<PromptOptions>, UsageError> {
+    let options = PromptOptions::default();
+    cli::parse(names, options, arguments, |options, part, arguments| {
+        let wording = &mut options.wording;
+        match part {
+            CliArgument::Option("prefix") => wording.prefix = Some(arguments.text("--prefix")?),
+            CliArgument::Option("prompt") => wording.prompt = Some(arguments.text("--prompt")?),
+            CliArgument::Option("debug") => options.debug = true,
+            part => return Err(part.unexpected()),
+        }
+        Ok(())
+    })
 }
 
 /// The question: of this environment, as far as `wording` does not say it.

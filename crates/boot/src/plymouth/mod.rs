@@ -4,7 +4,6 @@
 pub mod daemon;
 pub mod protocol;
 
-use std::ffi::OsString;
 use std::io::{self, Write};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
@@ -15,12 +14,12 @@ use rustix::io::Errno;
 use zeroize::Zeroizing;
 
 use crate::applet::{Applet, AppletError, Privilege};
-use crate::cli::{self, CliAction, CliArgument, OptionNames, UsageError};
+use crate::cli::OptionNames;
 use crate::daemon::{DaemonError, SplashDaemon};
 use crate::exit::Exit;
 use crate::log::{AppletLog, format_error};
 use crate::output::write_out;
-use crate::prompt::{self, Wording};
+use crate::prompt::{self, PromptOptions};
 use crate::wait;
 use daemon::{ConnectError, connect};
 use protocol::{PlymouthReply, ReplyError};
@@ -30,7 +29,10 @@ pub(crate) const APPLET: Applet = Applet {
     about: "ask for the password on Plymouth's screen",
     help: HELP,
     privilege: Privilege::Root,
-    start: |applet, arguments| applet.run_borrowed(parse(arguments), |options| options.debug, ask),
+    start: |applet, arguments| {
+        let action = prompt::parse(&NAMES, arguments);
+        applet.run_borrowed(action, |options| options.debug, ask)
+    },
 };
 
 const HELP: &str = "\
@@ -57,26 +59,6 @@ const NAMES: OptionNames = OptionNames {
     ours: &[],
     short: &[],
 };
-
-#[derive(Default)]
-struct PlymouthOptions {
-    wording: Wording,
-    debug: bool,
-}
-
-fn parse(arguments: Vec<OsString>) -> Result<CliAction<PlymouthOptions>, UsageError> {
-    let options = PlymouthOptions::default();
-    cli::parse(&NAMES, options, arguments, |options, part, arguments| {
-        match part {
-            CliArgument::Option("prompt") => {
-                options.wording.prompt = Some(arguments.text("--prompt")?)
-            }
-            CliArgument::Option("debug") => options.debug = true,
-            part => return Err(part.unexpected()),
-        }
-        Ok(())
-    })
-}
 
 #[derive(Debug, thiserror::Error)]
 enum PlymouthError {
@@ -105,7 +87,7 @@ impl AppletError for PlymouthError {
     }
 }
 
-fn ask(options: &PlymouthOptions, log: AppletLog) -> Result<Option<Signal>, PlymouthError> {
+fn ask(options: &PromptOptions, log: AppletLog) -> Result<Option<Signal>, PlymouthError> {
     let signals = EndSignals::hold()?;
     let stream = connect()?;
     // Known from the beginning, so that no other process can take its place.
