@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use nightlatch_core::time::Monotonic;
 use nightlatch_proto::discovery::{
-    Arrival, Browser, BrowserEvent, FoundServer, GROUP_V4, GROUP_V6, InterfaceIndex, MAX_INSTANCES,
-    MAX_MESSAGE, MDNS_PORT, Transmit,
+    Arrival, BATCH, Browser, BrowserEvent, FIRST_QUESTION, FoundServer, GROUP_V4, GROUP_V6,
+    InterfaceIndex, MAX_INSTANCES, MAX_MESSAGE, MDNS_PORT, Transmit,
 };
 use nightlatch_sys::mdns::{MdnsGroups, MdnsSocket};
 use nightlatch_sys::netif::{self, Interface};
@@ -21,12 +21,8 @@ const GROUPS: MdnsGroups = MdnsGroups {
     port: MDNS_PORT,
 };
 
-/// RFC 6762, 5.2: the first question waits 20 to 120 ms.
-const FIRST_QUESTION: Duration = Duration::from_millis(20);
+/// Added to [`FIRST_QUESTION`], so that machines that start together do not ask together (RFC 6762, 5.2).
 const SPREAD_MILLIS: u32 = 100;
-
-/// Most messages read from one socket at once, so that a flood does not starve the rest.
-const BATCH: usize = 64;
 
 /// Searches for servers on all used interfaces.
 pub(super) struct Discovery {

@@ -8,7 +8,8 @@ use std::time::Duration;
 use nightlatch_core::network::snapshot::{KernelLink, Snapshot};
 use nightlatch_core::time::Monotonic;
 use nightlatch_proto::discovery::{
-    Arrival, Browser, BrowserEvent, GROUP_V4, GROUP_V6, InterfaceIndex, MAX_MESSAGE, MDNS_PORT,
+    Arrival, BATCH, Browser, BrowserEvent, FIRST_QUESTION, GROUP_V4, GROUP_V6, InterfaceIndex,
+    MAX_MESSAGE, MDNS_PORT,
 };
 use nightlatch_sys::clock;
 use nightlatch_sys::mdns::{MdnsGroups, MdnsSocket};
@@ -19,12 +20,6 @@ const GROUPS: MdnsGroups = MdnsGroups {
     v4: GROUP_V4,
     port: MDNS_PORT,
 };
-
-/// RFC 6762, 5.2: the first question waits 20 to 120 ms.
-const FIRST_QUESTION: Duration = Duration::from_millis(20);
-
-/// Most messages of one socket that are read before the others are looked at.
-const BATCH: usize = 64;
 
 /// True when a server could be announced on a link: it is in use, and has neighbours of its own.
 pub(crate) fn is_searched(link: &KernelLink, snapshot: &Snapshot) -> bool {

@@ -16,6 +16,7 @@ mod source;
 mod tests;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::time::Duration;
 
 pub use browser::Browser;
 pub use cache::MAX_INSTANCES;
@@ -36,6 +37,12 @@ pub const GROUP_V4: Ipv4Addr = Ipv4Addr::new(224, 0, 0, 251);
 
 /// Longest message of multicast DNS, in bytes (RFC 6762 section 17); a receive buffer's size.
 pub const MAX_MESSAGE: usize = 9000;
+
+/// Shortest wait before the first question on an interface; the longest is 120 ms (RFC 6762 section 5.2).
+pub const FIRST_QUESTION: Duration = Duration::from_millis(20);
+
+/// Most messages to read from one socket at once, so that a flood on one interface does not starve the others.
+pub const BATCH: usize = 64;
 
 /// An interface by its kernel index, which is also the scope of link-local addresses on it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
