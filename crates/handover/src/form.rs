@@ -181,7 +181,7 @@ impl<'a> Client<'a> {
         Self {
             name: client.name.as_str().into(),
             configured: Settings::of(&client.configured),
-            configured_secret: hex(client.configured_secret.as_bytes()).into(),
+            configured_secret: Hex(client.configured_secret.as_bytes()).to_string().into(),
             added: client.added.as_deref().map(base64),
             present: match &client.presence {
                 ClientPresence::Present(present) => Some(Living::of(present)),
@@ -296,7 +296,9 @@ impl<'a> Living<'a> {
             deadline: state.deadline.as_ref().map(Moment::of),
             denied: state.denied.as_ref().map(Moment::of),
             released: state.released,
-            released_boot: state.released_boot.as_ref().map(|boot| hex(boot).into()),
+            released_boot: state
+                .released_boot
+                .map(|boot| Hex(&boot).to_string().into()),
             renewed: state.renewed,
             needs_proof: state.needs_proof,
         }
@@ -338,7 +340,7 @@ impl<'a> Living<'a> {
 impl Moment<'_> {
     fn of(moment: &SavedDeadline) -> Self {
         Self {
-            boot: hex(moment.boot.as_bytes()).into(),
+            boot: Hex(moment.boot.as_bytes()).to_string().into(),
             since_boot: micros(moment.mono.since_boot()),
             wall: moment.wall.unix_micros(),
             remaining: micros(moment.remaining),
@@ -371,10 +373,6 @@ fn secret(text: Base64<'_>) -> Result<Arc<Secret>, ClientError> {
 /// Whole microseconds, cut: no deadline is later on the other side.
 fn micros(span: Duration) -> u64 {
     u64::try_from(span.as_micros()).unwrap_or(u64::MAX)
-}
-
-fn hex(bytes: &[u8]) -> String {
-    Hex(bytes).to_string()
 }
 
 fn bytes<const N: usize>(text: &str) -> Result<[u8; N], String> {

@@ -7,6 +7,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use nightlatch_core::digits::Hex;
 use nightlatch_interop::programs::Project;
 use sha2::{Digest, Sha256};
 
@@ -52,10 +53,7 @@ pub fn recipe(suite: DebianRelease, kind: MachineKind) -> String {
             hash.update(std::fs::read(package).unwrap());
         }
     }
-    hash.finalize()
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
+    Hex(&hash.finalize()).to_string()
 }
 
 /// Our Debian packages, as `make deb` built them: those that bring our names, not Mandos's.
@@ -234,7 +232,7 @@ fn megabytes(folder: &Path) -> u64 {
 fn random() -> String {
     let mut bytes = [0; 16];
     rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty()).unwrap();
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    Hex(&bytes).to_string()
 }
 
 /// Creates a file for its owner only.
