@@ -142,7 +142,7 @@ pub(crate) enum ClientSignal {
 }
 
 /// An action on a client.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 pub(crate) enum ActionKind {
     /// Let it have its secret.
     Approve,

@@ -2,6 +2,7 @@
 //!
 //! Every key of mandos-monitor keeps its meaning; only removing asks first.
 
+use crate::monitor::event::ActionKind;
 use crate::monitor::key::Key::{self, Char, Ctrl, Function, Meta, Named};
 use crate::monitor::key::Named::{BackTab, Down, End, Enter, Esc, Home, PageDown, PageUp, Tab, Up};
 
@@ -12,21 +13,8 @@ pub(crate) enum Command {
     Yes,
     /// Answer the marked request with no.
     No,
-    /// Let the client have its secret.
-    Approve,
-    /// Let it not.
-    Deny,
-    /// Enable the client.
-    Enable,
-    Disable,
-    /// Take it off the server, after a question.
-    Remove,
-    /// Start a check now.
-    StartChecker,
-    /// Stop the check that runs.
-    StopChecker,
-    /// Say that it is up.
-    CheckedOk,
+    /// Do this to the marked client; remove it after a question.
+    Act(ActionKind),
     /// One line up.
     Up,
     /// One line down.
@@ -123,6 +111,7 @@ pub(crate) fn command(key: Key) -> Option<Command> {
 /// The table. Its order is that of the help, and of the hints.
 #[rustfmt::skip]
 pub(crate) const BINDINGS: [Binding; 31] = {
+    use ActionKind as A;
     use Command as C;
     use Group as G;
     const fn b(
@@ -138,14 +127,14 @@ pub(crate) const BINDINGS: [Binding; 31] = {
     [
         b(C::Yes, &[], &[Char('y')], G::Client, "Yes to the marked request", ""),
         b(C::No, &[], &[Char('n')], G::Client, "No to the marked request", ""),
-        b(C::Approve, &[Char('a')], &[], G::Client, "Approve", "approve"),
-        b(C::Deny, &[Char('d')], &[], G::Client, "Deny", "deny"),
-        b(C::Enable, &[Char('+')], &[], G::Client, "Enable", "enable"),
-        b(C::Disable, &[Char('-')], &[], G::Client, "Disable", "disable"),
-        b(C::Remove, &[Char('R'), Char('_'), Ctrl('k')], &[], G::Client, "Remove; asks first", ""),
-        b(C::StartChecker, &[Char('s')], &[], G::Client, "Start a check now", ""),
-        b(C::StopChecker, &[Char('S')], &[], G::Client, "Stop the check", ""),
-        b(C::CheckedOk, &[Char('C')], &[], G::Client, "It is up: restart its time", ""),
+        b(C::Act(A::Approve), &[Char('a')], &[], G::Client, "Approve", "approve"),
+        b(C::Act(A::Deny), &[Char('d')], &[], G::Client, "Deny", "deny"),
+        b(C::Act(A::Enable), &[Char('+')], &[], G::Client, "Enable", "enable"),
+        b(C::Act(A::Disable), &[Char('-')], &[], G::Client, "Disable", "disable"),
+        b(C::Act(A::Remove), &[Char('R'), Char('_'), Ctrl('k')], &[], G::Client, "Remove; asks first", ""),
+        b(C::Act(A::StartChecker), &[Char('s')], &[], G::Client, "Start a check now", ""),
+        b(C::Act(A::StopChecker), &[Char('S')], &[], G::Client, "Stop the check", ""),
+        b(C::Act(A::CheckedOk), &[Char('C')], &[], G::Client, "It is up: restart its time", ""),
         b(C::Up, &[Named(Up), Ctrl('p'), Char('k')], &[], G::Move, "Up", ""),
         b(C::Down, &[Named(Down), Ctrl('n'), Char('j')], &[], G::Move, "Down", ""),
         b(C::PageUp, &[Named(PageUp), Meta('v'), Char('b')], &[], G::Move, "Page up", ""),
@@ -200,7 +189,11 @@ mod tests {
         for pair in expected.split_whitespace() {
             let (key, name) = pair.split_once(':').unwrap();
             let bound = command(key.parse().unwrap());
-            assert_eq!(format!("{:?}", bound.unwrap()), name, "{key}");
+            let done = match bound.unwrap() {
+                Command::Act(action) => format!("{action:?}"),
+                other => format!("{other:?}"),
+            };
+            assert_eq!(done, name, "{key}");
             kept += 1;
         }
         let marked: usize = BINDINGS.iter().map(|binding| binding.mandos.len()).sum();
