@@ -1,4 +1,4 @@
-//! The inputs and outputs of the screen's state. All input is an [`Event`] with its time, so that a recording of them
+//! The inputs and outputs of the screen's state. All input is a [`MonitorEvent`] with its time, so that a recording of them
 //! reproduces the screen.
 
 use nightlatch_bus::client::ClientView;
@@ -37,7 +37,7 @@ pub(crate) struct Size {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) enum Event {
+pub(crate) enum MonitorEvent {
     /// The program was started on such a terminal.
     Started(TerminalFeatures, Size),
     /// A key was pressed.
@@ -65,8 +65,9 @@ pub(crate) enum Event {
         #[serde(with = "encoding::path")] ClientPath,
         #[serde(with = "encoding::values")] Vec<(Property, PropertyValue)>,
     ),
-    /// Something happened to a client.
-    Told(#[serde(with = "encoding::path")] ClientPath, ClientSignal),
+    /// A signal about a client; `Told` in recordings.
+    #[serde(rename = "Told")]
+    Signalled(#[serde(with = "encoding::path")] ClientPath, ClientSignal),
     /// Somebody asked whom the server does not know: with which key, and from where.
     Unknown {
         /// The key id, in hexadecimal.
@@ -85,9 +86,9 @@ pub(crate) enum Event {
         records: Vec<String>,
     },
     /// Several requests wait, and a decision is for one: their numbers, and where each is from.
-    Several(ClientAction, Vec<(u64, String)>),
+    Several(ActionRequest, Vec<(u64, String)>),
     /// An order was not carried out: why.
-    Failed(ClientAction, String),
+    Failed(ActionRequest, String),
 }
 
 /// An action of the mouse, at a column and a row counted from 0.
@@ -176,9 +177,9 @@ impl ActionKind {
     }
 }
 
-/// An act, and on whom.
+/// An action on a client, for the server.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub(crate) struct ClientAction {
+pub(crate) struct ActionRequest {
     pub(crate) act: ActionKind,
     /// To the client with this object.
     #[serde(with = "encoding::path")]
@@ -193,7 +194,7 @@ pub(crate) struct ClientAction {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum ScreenEffect {
     /// Something to a client.
-    Do(ClientAction),
+    Do(ActionRequest),
     /// Ask the server for the reason and the last records of the client with this object and name.
     Ask(ClientPath, String),
     /// Redraw everything.

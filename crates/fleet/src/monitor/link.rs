@@ -12,7 +12,7 @@ use nightlatch_bus::signal::{ServerSignal, SignalStream};
 use nightlatch_core::error_chain::format_error;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 
-use crate::monitor::event::{ActionKind, ClientAction, ClientSignal, Event, ServerKind};
+use crate::monitor::event::{ActionKind, ActionRequest, ClientSignal, MonitorEvent, ServerKind};
 use crate::monitor::state::RECORDS;
 
 /// Pause between a failure and the next attempt.
@@ -24,14 +24,14 @@ const ASK_AGAIN: Duration = Duration::from_secs(10);
 #[derive(Clone, Debug)]
 pub(crate) enum ServerRequest {
     /// Something is done to a client.
-    Do(ClientAction),
+    Do(ActionRequest),
     /// The reason and the records of a client, by its object and name.
     Ask(ClientPath, String),
 }
 
 /// Tells `events` what a server tells, and carries out `wishes`, for as long as somebody listens.
 pub(crate) async fn run(
-    events: UnboundedSender<Event>,
+    events: UnboundedSender<MonitorEvent>,
     mut wishes: UnboundedReceiver<ServerRequest>,
 ) {
     loop {
@@ -39,7 +39,7 @@ pub(crate) async fn run(
             Ok(()) => return,
             Err(why) => why,
         };
-        if events.send(Event::Disconnected(why)).is_err() {
+        if events.send(MonitorEvent::Disconnected(why)).is_err() {
             return;
         }
         tokio::time::sleep(PAUSE).await;
@@ -51,7 +51,7 @@ pub(crate) async fn run(
 
 /// Follows one connection to the bus. Ends well when nobody listens any more, otherwise says why.
 async fn connect(
-    events: &UnboundedSender<Event>,
+    events: &UnboundedSender<MonitorEvent>,
     wishes: &mut UnboundedReceiver<ServerRequest>,
 ) -> Result<(), String> {
     let server = MandosProxy::connect()
@@ -66,7 +66,9 @@ async fn connect(
     if signals.server_is_running() {
         greet(&server, &mut signals, events).await?;
     } else if events
-        .send(Event::Disconnected(format_error(&BusError::NoServer)))
+        .send(MonitorEvent::Disconnected(format_error(
+            &BusError::NoServer,
+        )))
         .is_err()
     {
         return Ok(());
@@ -97,7 +99,7 @@ async fn connect(
 async fn greet(
     server: &MandosProxy,
     signals: &mut SignalStream,
-    events: &UnboundedSender<Event>,
+    events: &UnboundedSender<MonitorEvent>,
 ) -> Result<(), String> {
     let (about, warnings) = match server.about().await {
         Ok(about) => (ServerKind::Nightlatch(about.version), about.warnings),
@@ -107,8 +109,8 @@ async fn greet(
     match signals.snapshot().await {
         // Who does not listen is found out by the caller.
         Ok(clients) => {
-            drop(events.send(Event::Connected(about, clients)));
-            drop(events.send(Event::Warned(warnings)));
+            drop(events.send(MonitorEvent::Connected(about, clients)));
+            drop(events.send(MonitorEvent::Warned(warnings)));
         }
         Err(error) => return gone_again(error, events),
     }
@@ -116,33 +118,33 @@ async fn greet(
 }
 
 /// Passes the server's warnings on. A stock server has none, and one that does not answer is noticed elsewhere.
-async fn warn(server: MandosProxy, events: UnboundedSender<Event>) {
+async fn warn(server: MandosProxy, events: UnboundedSender<MonitorEvent>) {
     if let Ok(about) = server.about().await {
         // Who does not listen is found out by the caller.
-        drop(events.send(Event::Warned(about.warnings)));
+        drop(events.send(MonitorEvent::Warned(about.warnings)));
     }
 }
 
 /// A server that goes while it is greeted will be heard of again when it comes back.
-fn gone_again(error: BusError, events: &UnboundedSender<Event>) -> Result<(), String> {
+fn gone_again(error: BusError, events: &UnboundedSender<MonitorEvent>) -> Result<(), String> {
     let why = format_error(&error);
     if !matches!(error, BusError::NoServer | BusError::ServerGone) {
         return Err(why);
     }
     // Who does not listen is found out by the caller.
-    drop(events.send(Event::Disconnected(why)));
+    drop(events.send(MonitorEvent::Disconnected(why)));
     Ok(())
 }
 
-fn translate(signal: ServerSignal) -> Option<Event> {
+fn translate(signal: ServerSignal) -> Option<MonitorEvent> {
     let event = match signal {
-        ServerSignal::Added(client) => Event::Added(client),
-        ServerSignal::Removed(path) => Event::Removed(path),
+        ServerSignal::Added(client) => MonitorEvent::Added(client),
+        ServerSignal::Removed(path) => MonitorEvent::Removed(path),
         // Only a secret, which nobody can see.
         ServerSignal::Changed { values, .. } if values.is_empty() => return None,
-        ServerSignal::Changed { client, values, .. } => Event::Changed(client, values),
+        ServerSignal::Changed { client, values, .. } => MonitorEvent::Changed(client, values),
         ServerSignal::Rejected { client, reason } => {
-            Event::Told(client, ClientSignal::Rejected(reason))
+            MonitorEvent::Signalled(client, ClientSignal::Rejected(reason))
         }
         ServerSignal::NeedApproval {
             client,
@@ -151,7 +153,7 @@ fn translate(signal: ServerSignal) -> Option<Event> {
         } => {
             let milliseconds = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX);
             let default = approved_by_default;
-            Event::Told(
+            MonitorEvent::Signalled(
                 client,
                 ClientSignal::NeedApproval {
                     milliseconds,
@@ -159,9 +161,9 @@ fn translate(signal: ServerSignal) -> Option<Event> {
                 },
             )
         }
-        ServerSignal::GotSecret(client) => Event::Told(client, ClientSignal::GotSecret),
+        ServerSignal::GotSecret(client) => MonitorEvent::Signalled(client, ClientSignal::GotSecret),
         ServerSignal::CheckerStarted { client, command } => {
-            Event::Told(client, ClientSignal::CheckerStarted(command))
+            MonitorEvent::Signalled(client, ClientSignal::CheckerStarted(command))
         }
         ServerSignal::CheckerCompleted {
             client,
@@ -173,7 +175,7 @@ fn translate(signal: ServerSignal) -> Option<Event> {
                 CheckStatus::Exited(exit) => Some(exit),
                 CheckStatus::Never | CheckStatus::Crashed => None,
             };
-            Event::Told(
+            MonitorEvent::Signalled(
                 client,
                 ClientSignal::CheckerCompleted {
                     exit,
@@ -182,16 +184,22 @@ fn translate(signal: ServerSignal) -> Option<Event> {
                 },
             )
         }
-        ServerSignal::ClientNotFound { key_id, address } => Event::Unknown { key_id, address },
-        ServerSignal::Recorded(line) => Event::Recorded(line),
-        ServerSignal::ServerGone => Event::Disconnected(format_error(&BusError::NoServer)),
+        ServerSignal::ClientNotFound { key_id, address } => {
+            MonitorEvent::Unknown { key_id, address }
+        }
+        ServerSignal::Recorded(line) => MonitorEvent::Recorded(line),
+        ServerSignal::ServerGone => MonitorEvent::Disconnected(format_error(&BusError::NoServer)),
         // Its caller has to read all clients.
         ServerSignal::ServerCame => return None,
     };
     Some(event)
 }
 
-async fn carry_out(server: MandosProxy, wish: ServerRequest, events: UnboundedSender<Event>) {
+async fn carry_out(
+    server: MandosProxy,
+    wish: ServerRequest,
+    events: UnboundedSender<MonitorEvent>,
+) {
     match wish {
         ServerRequest::Do(action) => {
             if let Err(error) = act(&server, &action, &events).await {
@@ -207,7 +215,7 @@ async fn carry_out(server: MandosProxy, wish: ServerRequest, events: UnboundedSe
             };
             let reason = server.explain(&name).await.map(|answer| answer.text);
             let records = server.query_records(&query).await.map(|page| page.lines);
-            drop(events.send(Event::Answered {
+            drop(events.send(MonitorEvent::Answered {
                 path,
                 reason: reason.unwrap_or_else(|error| format_error(&error)),
                 records: records.unwrap_or_default(),
@@ -218,8 +226,8 @@ async fn carry_out(server: MandosProxy, wish: ServerRequest, events: UnboundedSe
 
 async fn act(
     server: &MandosProxy,
-    action: &ClientAction,
-    events: &UnboundedSender<Event>,
+    action: &ActionRequest,
+    events: &UnboundedSender<MonitorEvent>,
 ) -> Result<(), BusError> {
     let path = &action.path;
     let set = |property, value| async move {
@@ -242,8 +250,8 @@ async fn act(
 /// asked which one is meant.
 async fn decide(
     server: &MandosProxy,
-    action: &ClientAction,
-    events: &UnboundedSender<Event>,
+    action: &ActionRequest,
+    events: &UnboundedSender<MonitorEvent>,
 ) -> Result<(), BusError> {
     let approved = action.act == ActionKind::Approve;
     if let Some(number) = action.request {
@@ -261,17 +269,17 @@ async fn decide(
             let requests = requests.into_iter();
             let requests = requests.map(|it| (it.number, it.peer)).collect();
             // Who does not listen is found out by the caller.
-            drop(events.send(Event::Several(action.clone(), requests)));
+            drop(events.send(MonitorEvent::Several(action.clone(), requests)));
             Ok(())
         }
         _ => server.approve(&action.path, approved).await,
     }
 }
 
-fn refuse(events: &UnboundedSender<Event>, wish: ServerRequest, error: &BusError) {
+fn refuse(events: &UnboundedSender<MonitorEvent>, wish: ServerRequest, error: &BusError) {
     let event = match wish {
-        ServerRequest::Do(action) => Event::Failed(action, format_error(error)),
-        ServerRequest::Ask(path, _) => Event::Answered {
+        ServerRequest::Do(action) => MonitorEvent::Failed(action, format_error(error)),
+        ServerRequest::Ask(path, _) => MonitorEvent::Answered {
             path,
             reason: format_error(error),
             records: Vec::new(),

@@ -1,11 +1,12 @@
 //! `nightlatch monitor`: all clients on one screen, with a key for each action.
 //!
-//! `event::Event` and the time go into `state::State`, which returns requests for the server; `draw` shows the state. All of
-//! that is pure: only `shell`, `screen` and `link` know clocks, the terminal and D-Bus.
+//! `event::MonitorEvent` and the time go into `state::State`, which returns requests for the server; `draw` shows the state. All of
+//! that is pure: only `event_loop`, `screen` and `link` know clocks, the terminal and D-Bus.
 
 mod draw;
 mod encoding;
 mod event;
+mod event_loop;
 mod fleet;
 mod help;
 mod key;
@@ -14,7 +15,6 @@ mod layout;
 mod link;
 mod recording;
 mod screen;
-mod shell;
 mod state;
 #[cfg(test)]
 mod tests;
@@ -61,12 +61,12 @@ pub fn run(options: &MonitorOptions) -> Result<(), Failure> {
         .enable_all()
         .build()
         .map_err(|error| Failure::new(EX_OSERR, "cannot wait for events").because(error))?;
-    let ended = runtime.block_on(shell::run(recording));
+    let ended = runtime.block_on(event_loop::run(recording));
     let ended =
         ended.map_err(|error| Failure::new(EX_OSERR, "the terminal failed").because(error))?;
     // The thread that reads the keyboard waits for a key that nobody will press.
     runtime.shutdown_background();
-    if let shell::ExitReason::Signal(signal) = ended {
+    if let event_loop::ExitReason::Signal(signal) = ended {
         nightlatch_sys::signals::die_of(signal);
     }
     Ok(())

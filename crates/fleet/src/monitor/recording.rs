@@ -3,16 +3,16 @@
 
 use std::io::{self, Write};
 
-use crate::monitor::event::{Event, EventTime};
+use crate::monitor::event::{EventTime, MonitorEvent};
 
 /// Writes what happened at `at` as a line.
-pub(crate) fn write(to: &mut impl Write, at: EventTime, event: &Event) -> io::Result<()> {
+pub(crate) fn write(to: &mut impl Write, at: EventTime, event: &MonitorEvent) -> io::Result<()> {
     let mut line = serde_json::to_vec(&(at, event))?;
     line.push(b'\n');
     to.write_all(&line)
 }
 
 #[cfg(test)]
-pub(crate) fn read(line: &str) -> serde_json::Result<(EventTime, Event)> {
+pub(crate) fn read(line: &str) -> serde_json::Result<(EventTime, MonitorEvent)> {
     serde_json::from_str(line)
 }

@@ -1,6 +1,6 @@
 //! Choosing one of several requests of a client: one at a time is on the screen, and only that one can be decided on.
 
-use crate::monitor::event::{ActionKind, ClientAction, ScreenEffect};
+use crate::monitor::event::{ActionKind, ActionRequest, ScreenEffect};
 use crate::monitor::key::{Key, Named};
 use crate::monitor::state::log::Severity;
 use crate::monitor::state::{Mode, SETTLING, State};
@@ -10,7 +10,7 @@ use nightlatch_core::time::Wall;
 /// The requests of which one is to be chosen.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Choice {
-    action: ClientAction,
+    action: ActionRequest,
     /// Numbers, and where each is from.
     requests: Vec<(u64, String)>,
     /// The one on the screen.
@@ -36,7 +36,7 @@ impl Choice {
 
 impl State {
     /// Several requests wait where one was to be decided on.
-    pub(super) fn ask_which(&mut self, action: ClientAction, requests: Vec<(u64, String)>) {
+    pub(super) fn ask_which(&mut self, action: ActionRequest, requests: Vec<(u64, String)>) {
         let count = requests.len();
         let name = action.name.clone();
         self.note(
@@ -82,7 +82,7 @@ impl State {
                 self.mode = Mode::Browse;
                 if self.is_connected() {
                     let request = Some(choice.shown().0);
-                    self.effects.push(ScreenEffect::Do(ClientAction {
+                    self.effects.push(ScreenEffect::Do(ActionRequest {
                         request,
                         ..choice.action
                     }));

@@ -1,6 +1,6 @@
 //! The effects of keys.
 
-use crate::monitor::event::{ActionKind, ClientAction, ScreenEffect};
+use crate::monitor::event::{ActionKind, ActionRequest, ScreenEffect};
 use crate::monitor::fleet::ClientNumber;
 use crate::monitor::fleet::filter::Filter;
 use crate::monitor::key::{Key, Named};
@@ -142,7 +142,7 @@ impl State {
 
     fn order(&mut self, act: ActionKind, id: ClientNumber) {
         if let Some(client) = self.fleet.get(id) {
-            self.effects.push(ScreenEffect::Do(ClientAction {
+            self.effects.push(ScreenEffect::Do(ActionRequest {
                 act,
                 path: client.path.clone(),
                 name: client.name.clone(),

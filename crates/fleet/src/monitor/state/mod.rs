@@ -14,7 +14,7 @@ use std::time::Duration;
 use nightlatch_bus::client::ClientView;
 use nightlatch_core::time::Wall;
 
-use crate::monitor::event::{ActionKind, Event, EventTime, ScreenEffect, ServerKind, Size};
+use crate::monitor::event::{ActionKind, EventTime, MonitorEvent, ScreenEffect, ServerKind, Size};
 use crate::monitor::fleet::{ClientNumber, Fleet};
 use crate::monitor::layout::{Areas, Parts, areas};
 use crate::monitor::text::Charset;
@@ -149,19 +149,19 @@ impl Default for State {
 
 impl State {
     /// Takes what happened at `clock`, and says what is to be done.
-    pub(crate) fn handle(&mut self, event: Event, clock: EventTime) -> Vec<ScreenEffect> {
+    pub(crate) fn handle(&mut self, event: MonitorEvent, clock: EventTime) -> Vec<ScreenEffect> {
         self.clock = clock;
         let before = (self.marked.client, self.request.client);
         let mut by_person = false;
         match event {
-            Event::Started(look, size) => self.start(look, size),
-            Event::Resized(size) => self.size = size,
-            Event::Passed => self.pass(),
-            Event::Key(key) => {
+            MonitorEvent::Started(look, size) => self.start(look, size),
+            MonitorEvent::Resized(size) => self.size = size,
+            MonitorEvent::Passed => self.pass(),
+            MonitorEvent::Key(key) => {
                 by_person = true;
                 self.press(key);
             }
-            Event::Mouse(mouse) => {
+            MonitorEvent::Mouse(mouse) => {
                 by_person = true;
                 self.point(mouse);
             }

@@ -5,7 +5,7 @@ use nightlatch_bus::names::ClientPath;
 use nightlatch_bus::property::{Property, PropertyValue};
 use nightlatch_console::output::human::length;
 
-use crate::monitor::event::{ClientSignal, Event, ServerKind};
+use crate::monitor::event::{ClientSignal, MonitorEvent, ServerKind};
 use crate::monitor::state::details::read;
 use crate::monitor::state::log::Severity;
 use crate::monitor::state::{ServerConnection, State};
@@ -15,41 +15,41 @@ const LOGGED_ONE_BY_ONE: usize = 5;
 
 impl State {
     /// Something came over the bus.
-    pub(super) fn handle_server_event(&mut self, event: Event) {
+    pub(super) fn handle_server_event(&mut self, event: MonitorEvent) {
         match event {
-            Event::Connected(about, clients) => self.connected(about, clients),
-            Event::Warned(warnings) => self.warned(warnings),
-            Event::Disconnected(why) => self.disconnected(why),
-            Event::Added(client) => self.added(*client),
-            Event::Removed(path) => {
+            MonitorEvent::Connected(about, clients) => self.connected(about, clients),
+            MonitorEvent::Warned(warnings) => self.warned(warnings),
+            MonitorEvent::Disconnected(why) => self.disconnected(why),
+            MonitorEvent::Added(client) => self.added(*client),
+            MonitorEvent::Removed(path) => {
                 if let Some(client) = self.fleet.remove(&path) {
                     self.removed.push(client.name);
                 }
             }
-            Event::Changed(path, values) => self.changed(&path, &values),
-            Event::Told(path, signal) => self.handle_signal(&path, signal),
-            Event::Unknown { key_id, address } => {
+            MonitorEvent::Changed(path, values) => self.changed(&path, &values),
+            MonitorEvent::Signalled(path, signal) => self.handle_signal(&path, signal),
+            MonitorEvent::Unknown { key_id, address } => {
                 let text = format!("A client with an unknown key asked from {address}: {key_id}");
                 self.note(Severity::Warning, text);
             }
-            Event::Recorded(line) => self.recorded(&line),
-            Event::Answered {
+            MonitorEvent::Recorded(line) => self.recorded(&line),
+            MonitorEvent::Answered {
                 path,
                 reason,
                 records,
             } => self.answered(&path, reason, &records),
-            Event::Several(action, requests) => self.ask_which(action, requests),
-            Event::Failed(action, why) => {
+            MonitorEvent::Several(action, requests) => self.ask_which(action, requests),
+            MonitorEvent::Failed(action, why) => {
                 let text = format!("Cannot {} {}: {why}", action.act.verb(), action.name);
                 self.note(Severity::Warning, text.clone());
                 self.show_notice(Severity::Warning, text);
             }
             // What a person or the terminal does has been handled before.
-            Event::Started(..)
-            | Event::Key(_)
-            | Event::Mouse(_)
-            | Event::Resized(_)
-            | Event::Passed => {}
+            MonitorEvent::Started(..)
+            | MonitorEvent::Key(_)
+            | MonitorEvent::Mouse(_)
+            | MonitorEvent::Resized(_)
+            | MonitorEvent::Passed => {}
         }
     }
 

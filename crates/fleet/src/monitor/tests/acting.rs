@@ -4,11 +4,13 @@ use nightlatch_bus::names::ClientPath;
 use nightlatch_bus::property::{Property, PropertyValue};
 
 use super::{Person, SECOND, changed, client, disabled, failing, waiting};
-use crate::monitor::event::{ActionKind, Button, ClientAction, Event, Mouse, ScreenEffect, Size};
+use crate::monitor::event::{
+    ActionKind, ActionRequest, Button, MonitorEvent, Mouse, ScreenEffect, Size,
+};
 use crate::monitor::state::Pane;
 
 fn action(act: ActionKind, name: &str) -> ScreenEffect {
-    ScreenEffect::Do(ClientAction {
+    ScreenEffect::Do(ActionRequest {
         act,
         path: ClientPath::of_name(name),
         name: name.to_owned(),
@@ -18,7 +20,7 @@ fn action(act: ActionKind, name: &str) -> ScreenEffect {
 
 fn action_on(act: ActionKind, name: &str, request: u64) -> ScreenEffect {
     match action(act, name) {
-        ScreenEffect::Do(action) => ScreenEffect::Do(ClientAction {
+        ScreenEffect::Do(action) => ScreenEffect::Do(ActionRequest {
             request: Some(request),
             ..action
         }),
@@ -67,7 +69,7 @@ fn removing_asks_first_and_only_yes_is_yes() {
 fn a_question_about_a_client_that_went_is_asked_no_more() {
     let mut person = Person::with(vec![client("a"), client("b")]);
     person.presses("R");
-    person.sees(Event::Removed(ClientPath::of_name("a")));
+    person.sees(MonitorEvent::Removed(ClientPath::of_name("a")));
     assert_eq!(person.presses("y"), []);
 }
 
@@ -78,7 +80,7 @@ fn the_oldest_request_is_answered_by_one_key_from_anywhere() {
     assert_eq!(person.presses("n"), [action(ActionKind::Deny, "b")]);
     assert_eq!(person.marked(), Some("a"));
     // The request of another comes below it, and another can be chosen.
-    person.sees(Event::Added(Box::new(waiting("aa", true))));
+    person.sees(MonitorEvent::Added(Box::new(waiting("aa", true))));
     person.waits(SECOND);
     assert_eq!(person.presses("y"), [action(ActionKind::Approve, "b")]);
     person.presses("Shift-Tab Down");
@@ -99,7 +101,7 @@ fn of_several_requests_the_one_on_the_screen_is_decided_on() {
             (481_516, from("[fe80::1%eth0]:4711")),
             (481_517, from("192.0.2.9:1")),
         ];
-        Event::Several(action, requests)
+        MonitorEvent::Several(action, requests)
     };
     person.sees(asked(ActionKind::Approve));
     let shown = "1/2 481516 from [fe80::1%eth0]:4711: approve b?";
@@ -129,7 +131,7 @@ fn of_several_requests_the_one_on_the_screen_is_decided_on() {
 #[test]
 fn a_request_that_does_not_fit_the_screen_is_not_decided_on() {
     let mut person = Person::with(vec![waiting("b", false)]);
-    person.sees(Event::Resized(crate::monitor::event::Size {
+    person.sees(MonitorEvent::Resized(crate::monitor::event::Size {
         columns: 30,
         rows: 24,
     }));
@@ -141,7 +143,7 @@ fn a_request_that_does_not_fit_the_screen_is_not_decided_on() {
         .iter()
         .zip(1..)
         .map(|(peer, number)| (number, (*peer).to_owned()));
-    person.sees(Event::Several(action, requests.collect()));
+    person.sees(MonitorEvent::Several(action, requests.collect()));
     person.waits(SECOND);
     assert_eq!(person.presses("y"), []);
 }
@@ -160,17 +162,17 @@ fn nothing_is_done_to_a_client_that_has_just_come_under_the_mark() {
     person.waits(SECOND);
     assert_eq!(person.presses("y"), [action(ActionKind::Approve, "b")]);
     // The same in the table.
-    person.sees(Event::Removed(ClientPath::of_name("a")));
+    person.sees(MonitorEvent::Removed(ClientPath::of_name("a")));
     assert_eq!(person.presses("-"), []);
     // A person who moves the mark knows where it is.
-    person.sees(Event::Added(Box::new(client("c"))));
+    person.sees(MonitorEvent::Added(Box::new(client("c"))));
     assert_eq!(person.presses("Down -"), [action(ActionKind::Disable, "c")]);
 }
 
 #[test]
 fn without_a_server_nothing_is_ordered() {
     let mut person = Person::with(vec![client("a")]);
-    person.sees(Event::Disconnected("it went".to_owned()));
+    person.sees(MonitorEvent::Disconnected("it went".to_owned()));
     person.waits(SECOND);
     assert_eq!(person.presses("-"), []);
     assert!(person.screen().contains("not done: there is no server"));
@@ -182,7 +184,7 @@ fn the_mark_stays_on_its_client_wherever_that_goes() {
     let mut person = Person::with(vec![client("b"), client("d"), failing("f", SECOND)]);
     person.presses("Down");
     assert_eq!(person.marked(), Some("d"));
-    person.sees(Event::Added(Box::new(client("c"))));
+    person.sees(MonitorEvent::Added(Box::new(client("c"))));
     person.presses("o O");
     person.presses("/");
     person.types("d");
@@ -234,7 +236,7 @@ fn a_filter_works_while_it_is_typed_and_escape_ends_it() {
 #[test]
 fn the_mouse_marks_scrolls_and_sorts_but_never_changes_a_client() {
     let mut person = Person::with((0..40).map(|n| client(&format!("c{n:02}"))).collect());
-    let mouse = |what, column, row| Event::Mouse(Mouse { what, column, row });
+    let mouse = |what, column, row| MonitorEvent::Mouse(Mouse { what, column, row });
     assert_eq!(person.sees(mouse(Button::Press, 5, 4)), []);
     assert_eq!(person.marked(), Some("c02"));
     person.sees(mouse(Button::Down, 5, 4));
@@ -278,7 +280,7 @@ fn panes_take_turns_in_a_circle() {
 #[test]
 fn the_help_is_opened_scrolled_and_closed() {
     let mut person = Person::with(vec![client("a")]);
-    person.sees(Event::Resized(crate::monitor::event::Size {
+    person.sees(MonitorEvent::Resized(crate::monitor::event::Size {
         columns: 60,
         rows: 12,
     }));
@@ -330,7 +332,7 @@ fn no_key_changes_a_client_whose_row_is_not_on_the_screen_at_any_size() {
             let mut person = Person::with(clients.collect());
             // What a larger screen showed may be out of sight on a smaller one.
             person.presses(keys);
-            person.sees(Event::Resized(Size { columns, rows }));
+            person.sees(MonitorEvent::Resized(Size { columns, rows }));
             person.waits(SECOND);
             let screen = person.screen();
             let mut check = |orders: Vec<ScreenEffect>| {
@@ -355,7 +357,7 @@ fn no_key_changes_a_client_whose_row_is_not_on_the_screen_at_any_size() {
 fn a_question_whose_row_went_out_of_sight_is_not_answered_with_yes() {
     let mut person = Person::with(vec![client("a")]);
     person.presses("R");
-    person.sees(Event::Resized(Size {
+    person.sees(MonitorEvent::Resized(Size {
         columns: 20,
         rows: 5,
     }));
@@ -365,7 +367,7 @@ fn a_question_whose_row_went_out_of_sight_is_not_answered_with_yes() {
 #[test]
 fn a_question_on_a_narrow_screen_has_the_name_in_it() {
     let mut person = Person::with(vec![client("database-1")]);
-    person.sees(Event::Resized(Size {
+    person.sees(MonitorEvent::Resized(Size {
         columns: 40,
         rows: 12,
     }));

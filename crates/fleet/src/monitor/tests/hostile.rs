@@ -9,7 +9,7 @@ use ratatui::layout::Rect;
 
 use super::{Person, UTF8, client, waiting};
 use crate::monitor::draw;
-use crate::monitor::event::{ClientSignal, Event, ServerKind, Size};
+use crate::monitor::event::{ClientSignal, MonitorEvent, ServerKind, Size};
 
 const ATTACK: &str = "a\u{1b}]0;owned\u{7}\u{1b}[2J\u{9b}31m\r\n\u{202e}\u{200b}z";
 
@@ -28,22 +28,25 @@ fn attacker(text: &str) -> ClientView {
 fn show(text: &str, columns: u16) -> Person {
     let mut person = Person::at(UTF8, columns, 40);
     let about = ServerKind::Nightlatch(text.to_owned());
-    person.sees(Event::Connected(about, vec![attacker(text), client("b")]));
+    person.sees(MonitorEvent::Connected(
+        about,
+        vec![attacker(text), client("b")],
+    ));
     let path = ClientPath::of_name("attacker");
-    person.sees(Event::Told(
+    person.sees(MonitorEvent::Signalled(
         path.clone(),
         ClientSignal::Rejected(text.to_owned()),
     ));
-    person.sees(Event::Told(
+    person.sees(MonitorEvent::Signalled(
         path.clone(),
         ClientSignal::CheckerStarted(text.to_owned()),
     ));
-    person.sees(Event::Unknown {
+    person.sees(MonitorEvent::Unknown {
         key_id: text.to_owned(),
         address: text.to_owned(),
     });
     person.presses("Enter");
-    person.sees(Event::Answered {
+    person.sees(MonitorEvent::Answered {
         path,
         reason: text.to_owned(),
         records: vec![
@@ -100,7 +103,7 @@ proptest! {
     #[test]
     fn any_size_of_screen_can_be_drawn(columns in 0_u16..200, rows in 0_u16..60, keys in "[-+jkfbGgoOlwvm?/ay]{0,12}") {
         let mut person = show("name", 80);
-        person.sees(Event::Resized(Size { columns, rows }));
+        person.sees(MonitorEvent::Resized(Size { columns, rows }));
         person.types(&keys);
         person.buffer();
         // A terminal that is smaller than was heard of yet.

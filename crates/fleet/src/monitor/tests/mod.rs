@@ -16,7 +16,7 @@ use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 
 use crate::monitor::draw;
-use crate::monitor::event::{Event, EventTime, ScreenEffect, ServerKind, Size};
+use crate::monitor::event::{EventTime, MonitorEvent, ScreenEffect, ServerKind, Size};
 use crate::monitor::state::State;
 use crate::monitor::text::Charset;
 use crate::monitor::theme::TerminalFeatures;
@@ -43,31 +43,32 @@ impl Person {
                 ahead: 7_200,
             },
         };
-        person.sees(Event::Started(look, Size { columns, rows }));
+        person.sees(MonitorEvent::Started(look, Size { columns, rows }));
         person
     }
 
     /// The same, with a screen as most have it, and a Mandos server with these clients.
     fn with(clients: Vec<ClientView>) -> Self {
         let mut person = Self::at(UTF8, 80, 24);
-        person.sees(Event::Connected(ServerKind::Mandos, clients));
+        person.sees(MonitorEvent::Connected(ServerKind::Mandos, clients));
         person.waits(SECOND);
         person
     }
 
-    fn sees(&mut self, event: Event) -> Vec<ScreenEffect> {
+    fn sees(&mut self, event: MonitorEvent) -> Vec<ScreenEffect> {
         self.state.handle(event, self.clock)
     }
 
     /// Presses keys, named and with spaces between.
     fn presses(&mut self, keys: &str) -> Vec<ScreenEffect> {
         let keys = keys.split(' ').map(|key| key.parse().unwrap());
-        keys.flat_map(|key| self.sees(Event::Key(key))).collect()
+        keys.flat_map(|key| self.sees(MonitorEvent::Key(key)))
+            .collect()
     }
 
     fn types(&mut self, text: &str) {
         for c in text.chars() {
-            self.sees(Event::Key(crate::monitor::key::Key::Char(c)));
+            self.sees(MonitorEvent::Key(crate::monitor::key::Key::Char(c)));
         }
     }
 
@@ -76,7 +77,7 @@ impl Person {
         let mut orders = Vec::new();
         for _ in 0..time.as_secs() {
             self.clock.wall = self.clock.wall.after(SECOND);
-            orders.extend(self.sees(Event::Passed));
+            orders.extend(self.sees(MonitorEvent::Passed));
         }
         orders
     }
@@ -185,6 +186,6 @@ fn waiting(name: &str, approved_by_default: bool) -> ClientView {
     }
 }
 
-fn changed(name: &str, property: Property, value: PropertyValue) -> Event {
-    Event::Changed(ClientPath::of_name(name), vec![(property, value)])
+fn changed(name: &str, property: Property, value: PropertyValue) -> MonitorEvent {
+    MonitorEvent::Changed(ClientPath::of_name(name), vec![(property, value)])
 }

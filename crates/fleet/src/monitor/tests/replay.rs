@@ -3,7 +3,7 @@
 use super::{Person, UTF8, client, failing, waiting};
 use crate::monitor::event::Button;
 use crate::monitor::event::{
-    ActionKind, ClientAction, ClientSignal, Event, EventTime, Mouse, ServerKind, Size,
+    ActionKind, ActionRequest, ClientSignal, EventTime, MonitorEvent, Mouse, ServerKind, Size,
 };
 use crate::monitor::recording;
 use crate::monitor::state::State;
@@ -28,7 +28,7 @@ fn every_kind_of_event_is_read_as_it_is_written() {
         columns: 80,
         rows: 24,
     };
-    let action = ClientAction {
+    let action = ActionRequest {
         act: ActionKind::Remove,
         path: path.clone(),
         name: "a".to_owned(),
@@ -37,32 +37,32 @@ fn every_kind_of_event_is_read_as_it_is_written() {
     let mut values: Vec<_> = client("a").values().collect();
     values.sort_by_key(|(property, _)| property.name());
     let events = [
-        Event::Started(UTF8, size),
-        Event::Key("Ctrl-K".parse().unwrap()),
-        Event::Mouse(Mouse {
+        MonitorEvent::Started(UTF8, size),
+        MonitorEvent::Key("Ctrl-K".parse().unwrap()),
+        MonitorEvent::Mouse(Mouse {
             what: Button::Press,
             column: 1,
             row: 2,
         }),
-        Event::Resized(size),
-        Event::Passed,
-        Event::Connected(ServerKind::Mandos, vec![client("a"), waiting("b", true)]),
-        Event::Disconnected("why".to_owned()),
-        Event::Added(Box::new(failing("c", super::SECOND))),
-        Event::Removed(path.clone()),
-        Event::Changed(path.clone(), values),
-        Event::Told(path.clone(), ClientSignal::GotSecret),
-        Event::Unknown {
+        MonitorEvent::Resized(size),
+        MonitorEvent::Passed,
+        MonitorEvent::Connected(ServerKind::Mandos, vec![client("a"), waiting("b", true)]),
+        MonitorEvent::Disconnected("why".to_owned()),
+        MonitorEvent::Added(Box::new(failing("c", super::SECOND))),
+        MonitorEvent::Removed(path.clone()),
+        MonitorEvent::Changed(path.clone(), values),
+        MonitorEvent::Signalled(path.clone(), ClientSignal::GotSecret),
+        MonitorEvent::Unknown {
             key_id: "AB".to_owned(),
             address: "::1".to_owned(),
         },
-        Event::Recorded("{}".to_owned()),
-        Event::Answered {
+        MonitorEvent::Recorded("{}".to_owned()),
+        MonitorEvent::Answered {
             path,
             reason: "r".to_owned(),
             records: vec!["{}".to_owned()],
         },
-        Event::Failed(action, "why".to_owned()),
+        MonitorEvent::Failed(action, "why".to_owned()),
     ];
     for event in events {
         let at = EventTime {

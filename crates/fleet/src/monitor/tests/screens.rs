@@ -9,7 +9,7 @@ use nightlatch_bus::names::ClientPath;
 
 use super::replay::play;
 use super::{MINUTE, Person, SECOND, UTF8, client, disabled, failing, waiting};
-use crate::monitor::event::{ClientSignal, Event, ServerKind};
+use crate::monitor::event::{ClientSignal, MonitorEvent, ServerKind};
 use crate::monitor::text::Charset;
 use crate::monitor::theme::TerminalFeatures;
 
@@ -59,13 +59,13 @@ fn fleet() -> Vec<ClientView> {
 /// A person at such a screen, some seconds after some things happened.
 fn at(look: TerminalFeatures, columns: u16, rows: u16) -> Person {
     let mut person = Person::at(look, columns, rows);
-    person.sees(Event::Connected(ServerKind::Mandos, fleet()));
+    person.sees(MonitorEvent::Connected(ServerKind::Mandos, fleet()));
     let path = ClientPath::of_name("db-1");
     let told = ClientSignal::NeedApproval {
         milliseconds: 30_000,
         default: false,
     };
-    person.sees(Event::Told(path, told));
+    person.sees(MonitorEvent::Signalled(path, told));
     person.waits(7 * SECOND);
     person
 }
@@ -79,11 +79,11 @@ const ASCII: TerminalFeatures = TerminalFeatures {
 fn at_the_start() {
     let mut person = Person::at(UTF8, 80, 24);
     assert_screen("start", &person);
-    person.sees(Event::Disconnected(
+    person.sees(MonitorEvent::Disconnected(
         "no server has the name se.recompile.Mandos".to_owned(),
     ));
     assert_screen("no-server", &person);
-    person.sees(Event::Connected(ServerKind::Mandos, Vec::new()));
+    person.sees(MonitorEvent::Connected(ServerKind::Mandos, Vec::new()));
     assert_screen("no-clients", &person);
 }
 
@@ -101,14 +101,14 @@ fn a_server_with_something_to_mend() {
     let lost = "the server's state was lost, or is older than it has been: 3 clients get nothing until each is \
                 enabled (nightlatch enable) or a check proves its private key";
     let full = "the state cannot be written: no space left on device";
-    person.sees(Event::Warned(vec![lost.to_owned(), full.to_owned()]));
+    person.sees(MonitorEvent::Warned(vec![lost.to_owned(), full.to_owned()]));
     assert_screen("warnings", &person);
     // It is told once.
     let lines = person.log().len();
-    person.sees(Event::Warned(vec![lost.to_owned()]));
+    person.sees(MonitorEvent::Warned(vec![lost.to_owned()]));
     assert_eq!(person.log().len(), lines);
     assert!(person.screen().contains("the server's state was lost"));
-    person.sees(Event::Warned(Vec::new()));
+    person.sees(MonitorEvent::Warned(Vec::new()));
     let body = person.screen();
     let below = |text: &str| {
         text.lines()
@@ -156,7 +156,7 @@ fn a_filter() {
 #[test]
 fn a_server_that_went() {
     let mut person = at(UTF8, 80, 24);
-    person.sees(Event::Disconnected(
+    person.sees(MonitorEvent::Disconnected(
         "no server has the name se.recompile.Mandos".to_owned(),
     ));
     person.waits(4 * SECOND);

@@ -4,10 +4,10 @@ use nightlatch_bus::names::ClientPath;
 use nightlatch_bus::property::{Property, PropertyValue};
 
 use super::{Person, SECOND, UTF8, changed, client, failing, waiting};
-use crate::monitor::event::{ClientSignal, Event, ScreenEffect, ServerKind};
+use crate::monitor::event::{ClientSignal, MonitorEvent, ScreenEffect, ServerKind};
 
-fn told(name: &str, told: ClientSignal) -> Event {
-    Event::Told(ClientPath::of_name(name), told)
+fn told(name: &str, told: ClientSignal) -> MonitorEvent {
+    MonitorEvent::Signalled(ClientPath::of_name(name), told)
 }
 
 fn completed(exit: Option<u8>, signal: Option<u8>) -> ClientSignal {
@@ -41,7 +41,7 @@ fn what_mandos_monitor_logs_is_logged() {
     ] {
         person.sees(told("a", event));
     }
-    person.sees(Event::Unknown {
+    person.sees(MonitorEvent::Unknown {
         key_id: "AB".to_owned(),
         address: "fe80::1".to_owned(),
     });
@@ -76,7 +76,7 @@ fn what_mandos_monitor_logs_is_logged() {
 fn comings_goings_and_turns_are_logged() {
     let mut person = Person::with(vec![client("a")]);
     let start = person.log().len();
-    person.sees(Event::Added(Box::new(client("b"))));
+    person.sees(MonitorEvent::Added(Box::new(client("b"))));
     person.sees(changed(
         "b",
         Property::Enabled,
@@ -92,7 +92,7 @@ fn comings_goings_and_turns_are_logged() {
         Property::Enabled,
         PropertyValue::Boolean(true),
     ));
-    person.sees(Event::Removed(ClientPath::of_name("b")));
+    person.sees(MonitorEvent::Removed(ClientPath::of_name("b")));
     person.waits(SECOND);
     assert_eq!(
         person.log()[start..],
@@ -110,12 +110,12 @@ fn a_server_that_ends_removes_all_and_that_is_one_line() {
     let mut person = Person::with((0..9).map(|n| client(&format!("c{n}"))).collect());
     let start = person.log().len();
     for n in 0..9 {
-        person.sees(Event::Removed(ClientPath::of_name(&format!("c{n}"))));
+        person.sees(MonitorEvent::Removed(ClientPath::of_name(&format!("c{n}"))));
     }
     let why = "no server has the name";
-    person.sees(Event::Disconnected(why.to_owned()));
+    person.sees(MonitorEvent::Disconnected(why.to_owned()));
     person.waits(SECOND);
-    person.sees(Event::Disconnected(why.to_owned()));
+    person.sees(MonitorEvent::Disconnected(why.to_owned()));
     assert_eq!(
         person.log()[start..],
         ["Not connected: no server has the name"]
@@ -126,10 +126,10 @@ fn a_server_that_ends_removes_all_and_that_is_one_line() {
 fn a_server_that_comes_back_is_shown_with_the_mark_where_it_was() {
     let mut person = Person::with(vec![client("a"), client("b")]);
     person.presses("Down");
-    person.sees(Event::Disconnected("it went".to_owned()));
+    person.sees(MonitorEvent::Disconnected("it went".to_owned()));
     assert!(person.screen().contains("b.example") || person.names() == ["a", "b"]);
     let clients = vec![client("a"), client("aa"), client("b")];
-    person.sees(Event::Connected(ServerKind::Mandos, clients));
+    person.sees(MonitorEvent::Connected(ServerKind::Mandos, clients));
     assert_eq!(person.marked(), Some("b"));
     assert!(person.screen().contains("Mandos server"));
 }
@@ -144,7 +144,7 @@ fn a_change_of_nobody_known_changes_nothing() {
         PropertyValue::Boolean(false),
     ));
     person.sees(told("b", ClientSignal::GotSecret));
-    person.sees(Event::Removed(ClientPath::of_name("b")));
+    person.sees(MonitorEvent::Removed(ClientPath::of_name("b")));
     assert_eq!(person.screen(), before);
 }
 
@@ -184,13 +184,13 @@ fn details_ask_for_reasons_once_and_show_them() {
     let mut person = Person::at(UTF8, 80, 40);
     let about = ServerKind::Nightlatch("0.1.0".to_owned());
     let clients = vec![failing("a", SECOND * 90), client("b"), client("c")];
-    person.sees(Event::Connected(about, clients));
+    person.sees(MonitorEvent::Connected(about, clients));
     let ask = |name: &str| ScreenEffect::Ask(ClientPath::of_name(name), name.to_owned());
     assert_eq!(person.presses("Enter"), [ask("a")]);
     // Who moves on does not ask again before there is an answer.
     assert_eq!(person.presses("Down Down Up Up"), []);
     let more = r#","reason":"its checker failed","who":"server""#;
-    let answer = Event::Answered {
+    let answer = MonitorEvent::Answered {
         path: ClientPath::of_name("a"),
         reason: "It answered no check for an hour.".to_owned(),
         records: vec![record(1, "check-failed", more), "no record".to_owned()],
@@ -206,7 +206,7 @@ fn details_ask_for_reasons_once_and_show_them() {
     assert!(screen.contains("2026-11-24 13:59:30  check-failed: its checker failed, by server"));
     // A record that comes is at once the newest; one of an alarm is in the log too.
     let more = r#","alarm":"same-boot","detail":"it asked twice""#;
-    person.sees(Event::Recorded(record(2, "alarm", more)));
+    person.sees(MonitorEvent::Recorded(record(2, "alarm", more)));
     assert!(
         person
             .screen()
@@ -217,7 +217,7 @@ fn details_ask_for_reasons_once_and_show_them() {
         Some(&"ALARM same-boot: a: it asked twice")
     );
     // What is not understood is passed over.
-    person.sees(Event::Recorded("{}".to_owned()));
+    person.sees(MonitorEvent::Recorded("{}".to_owned()));
 }
 
 #[test]

@@ -15,7 +15,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
-use crate::monitor::event::{Button, Event, EventTime, Mouse, ScreenEffect, Size};
+use crate::monitor::event::{Button, EventTime, MonitorEvent, Mouse, ScreenEffect, Size};
 use crate::monitor::key::{Key, Named};
 use crate::monitor::link::{self, ServerRequest};
 use crate::monitor::recording;
@@ -38,7 +38,7 @@ pub(crate) enum ExitReason {
     Signal(Signal),
 }
 
-struct Shell {
+struct EventLoop {
     state: State,
     screen: Screen,
     wishes: UnboundedSender<ServerRequest>,
@@ -56,8 +56,8 @@ pub(crate) async fn run(recording: Option<File>) -> io::Result<ExitReason> {
     let (wishes, wished) = unbounded_channel();
     let (events, mut server) = unbounded_channel();
     let (pressed, mut input) = unbounded_channel();
-    let started = Event::Started(look(), screen_size()?);
-    let mut shell = Shell {
+    let started = MonitorEvent::Started(look(), screen_size()?);
+    let mut event_loop = EventLoop {
         state: State::default(),
         screen: Screen::open()?,
         wishes,
@@ -66,46 +66,46 @@ pub(crate) async fn run(recording: Option<File>) -> io::Result<ExitReason> {
         due: None,
         earliest: Instant::now(),
     };
-    shell.handle(started, Duration::ZERO)?;
+    event_loop.handle(started, Duration::ZERO)?;
     thread::spawn(move || read_terminal(&pressed));
     tokio::spawn(link::run(events, wished));
 
     let mut second = interval(SECOND);
     second.set_missed_tick_behavior(MissedTickBehavior::Skip);
     loop {
-        let frame = shell
+        let frame = event_loop
             .due
-            .map_or(shell.earliest, |due| due.max(shell.earliest));
+            .map_or(event_loop.earliest, |due| due.max(event_loop.earliest));
         tokio::select! {
             biased;
             end = signals.next() => match end {
-                SignalAction::End(signal) => shell.ended = Some(ExitReason::Signal(signal)),
-                SignalAction::Stop => shell.suspend()?,
-                SignalAction::Continue => shell.take_screen_again()?,
+                SignalAction::End(signal) => event_loop.ended = Some(ExitReason::Signal(signal)),
+                SignalAction::Stop => event_loop.suspend()?,
+                SignalAction::Continue => event_loop.take_screen_again()?,
             },
             event = input.recv() => match event {
-                Some(event) => shell.handle(event?, Duration::ZERO)?,
+                Some(event) => event_loop.handle(event?, Duration::ZERO)?,
                 None => return Err(io::ErrorKind::UnexpectedEof.into()),
             },
-            () = sleep_until(frame), if shell.due.is_some() => shell.draw()?,
-            _ = second.tick() => shell.handle(Event::Passed, Duration::ZERO)?,
+            () = sleep_until(frame), if event_loop.due.is_some() => event_loop.draw()?,
+            _ = second.tick() => event_loop.handle(MonitorEvent::Passed, Duration::ZERO)?,
             event = server.recv() => {
                 // It tries for ever; only a fault of ours can end it.
                 let event = event.ok_or_else(|| io::Error::other("the task that reads from the server has ended"))?;
-                shell.handle(event, GATHER)?;
-                shell.handle_all(&mut server)?;
+                event_loop.handle(event, GATHER)?;
+                event_loop.handle_all(&mut server)?;
             }
         }
-        if let Some(ended) = shell.ended {
+        if let Some(ended) = event_loop.ended {
             return Ok(ended);
         }
     }
 }
 
-impl Shell {
+impl EventLoop {
     /// Lets the state have an event, which is to be on the screen in `within` if the last frame is not too
     /// young.
-    fn handle(&mut self, event: Event, within: Duration) -> io::Result<()> {
+    fn handle(&mut self, event: MonitorEvent, within: Duration) -> io::Result<()> {
         let wall = clock::now().wall;
         let at = EventTime {
             wall,
@@ -123,7 +123,7 @@ impl Shell {
     }
 
     /// Handles all events of the server that are queued, for one frame.
-    fn handle_all(&mut self, server: &mut UnboundedReceiver<Event>) -> io::Result<()> {
+    fn handle_all(&mut self, server: &mut UnboundedReceiver<MonitorEvent>) -> io::Result<()> {
         // A bound, so that keys are heard however much it tells.
         for _ in 0..1000 {
             match server.try_recv() {
@@ -214,7 +214,7 @@ impl Signals {
 }
 
 /// Reads the keyboard and the mouse until the program ends or the terminal is gone.
-fn read_terminal(to: &UnboundedSender<io::Result<Event>>) {
+fn read_terminal(to: &UnboundedSender<io::Result<MonitorEvent>>) {
     loop {
         let event = match terminal::read() {
             Ok(event) => translate(event).map(Ok),
@@ -230,11 +230,13 @@ fn read_terminal(to: &UnboundedSender<io::Result<Event>>) {
     }
 }
 
-fn translate(event: terminal::Event) -> Option<Event> {
+fn translate(event: terminal::Event) -> Option<MonitorEvent> {
     match event {
-        terminal::Event::Key(key) => key_of(key).map(Event::Key),
-        terminal::Event::Mouse(mouse) => mouse_of(mouse).map(Event::Mouse),
-        terminal::Event::Resize(columns, rows) => Some(Event::Resized(Size { columns, rows })),
+        terminal::Event::Key(key) => key_of(key).map(MonitorEvent::Key),
+        terminal::Event::Mouse(mouse) => mouse_of(mouse).map(MonitorEvent::Mouse),
+        terminal::Event::Resize(columns, rows) => {
+            Some(MonitorEvent::Resized(Size { columns, rows }))
+        }
         _ => None,
     }
 }
