@@ -4,10 +4,10 @@
 //! standard error. No secret ever stands in an argument, in the environment or in a message.
 #![forbid(unsafe_code)]
 
-mod called;
 mod cli;
 mod completions;
 mod keys;
+mod program_name;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -20,15 +20,15 @@ use nightlatch_fleet::verbs::{self, check_config};
 use nightlatch_fleet::{ctl, monitor, rehearsals};
 use nightlatch_machine::{check, enroll, image, keygen, network};
 
-use called::Invocation;
 use cli::{Cli, Verb};
 use keys::MachineKeys;
+use program_name::ProgramArguments;
 
 /// Runs the command line `arguments`, the program's name first, and says how it ended (sysexits.h).
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
-    let arguments = match Invocation::by(arguments) {
-        Invocation::Ctl(arguments) => return ExitCode::from(ctl::run(arguments)),
-        Invocation::Command(arguments) => arguments,
+    let arguments = match ProgramArguments::by_name(arguments) {
+        ProgramArguments::Ctl(arguments) => return ExitCode::from(ctl::run(arguments)),
+        ProgramArguments::Command(arguments) => arguments,
     };
     let cli = match Cli::try_parse_from(arguments) {
         Ok(cli) => cli,

@@ -50,7 +50,7 @@ pub struct Report {
 }
 
 #[derive(Serialize)]
-struct Whole<'r> {
+struct ReportDocument<'r> {
     comes_back: bool,
     findings: &'r [Finding],
 }
@@ -186,7 +186,7 @@ impl Report {
         }
         let comes_back = !self.is_bad();
         if self.json {
-            let whole = Whole {
+            let whole = ReportDocument {
                 comes_back,
                 findings: &self.findings,
             };

@@ -15,7 +15,7 @@ use nightlatch_core::time::Wall;
 use nightlatch_sys::clock;
 
 use crate::verbs::log::record::Record;
-use crate::{bus, proof, when};
+use crate::{bus, point_in_time, proof};
 use nightlatch_console::report::Report;
 
 /// The options of `check --all`.
@@ -120,7 +120,7 @@ fn take(line: &str, now: Wall, found: &mut BTreeMap<String, Rehearsal>) -> Resul
     let malformed = || Failure::new(EX_PROTOCOL, "the server sent a malformed record");
     let line: RecordLine = line.parse().map_err(|_| malformed())?;
     let record = Record::read(&line.text).map_err(|_| malformed())?;
-    let time = when::parse(&record.time, now).map_err(|_| malformed())?;
+    let time = point_in_time::parse(&record.time, now).map_err(|_| malformed())?;
     let refused = match (&record.kind, record.reason) {
         (kind, _) if kind == RecordKind::Rehearsed.as_str() => None,
         (_, Some(reason)) if reason.starts_with(REHEARSAL) => Some(reason),

@@ -53,7 +53,7 @@ struct Client<'a> {
     /// The configured secret of a client that stands in no file.
     added: Option<Base64<'a>>,
     /// Missing when an administrator removed the client.
-    present: Option<Living<'a>>,
+    present: Option<PresentState<'a>>,
 }
 
 macro_rules! declare_settings {
@@ -86,7 +86,7 @@ client_settings!(declare_settings);
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Living<'a> {
+struct PresentState<'a> {
     #[serde(borrow)]
     settings: Settings<'a>,
     /// A secret set at run time.
@@ -184,7 +184,7 @@ impl<'a> Client<'a> {
             configured_secret: Hex(client.configured_secret.as_bytes()).to_string().into(),
             added: client.added.as_deref().map(base64),
             present: match &client.presence {
-                ClientPresence::Present(present) => Some(Living::of(present)),
+                ClientPresence::Present(present) => Some(PresentState::of(present)),
                 ClientPresence::Removed => None,
             },
         }
@@ -198,7 +198,7 @@ impl<'a> Client<'a> {
             configured_secret: SecretDigest::from_bytes(digest),
             added: self.added.map(secret).transpose()?,
             presence: match self.present {
-                Some(living) => ClientPresence::Present(Box::new(living.into_core()?)),
+                Some(present) => ClientPresence::Present(Box::new(present.into_core()?)),
                 None => ClientPresence::Removed,
             },
         })
@@ -277,7 +277,7 @@ impl Form<'_> for bool {
     }
 }
 
-impl<'a> Living<'a> {
+impl<'a> PresentState<'a> {
     fn of(present: &'a PresentClient) -> Self {
         let state = &present.state;
         Self {

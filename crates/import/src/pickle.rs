@@ -10,7 +10,7 @@ mod machine;
 mod node;
 
 pub use machine::read;
-pub use node::{DateTime, Entries, Items, PickleView};
+pub use node::{Entries, Items, PickleDateTime, PickleView};
 
 use node::{Node, NodeId};
 

@@ -19,7 +19,7 @@ const MAX_HEXADECIMAL: usize = 2048;
 const MAX_SECRET: usize = 1 << 20;
 
 /// A secret to be opened.
-pub(crate) struct Sealed<'a> {
+pub(crate) struct EncryptedSecret<'a> {
     /// As it stands in the state.
     pub(crate) encrypted: &'a [u8],
     /// The secret in `clients.conf`.
@@ -27,15 +27,15 @@ pub(crate) struct Sealed<'a> {
 }
 
 /// Opens them all, in order. The derivation of the key is slow on purpose, so all cores take part.
-pub(crate) fn open_all(sealed: &[Sealed<'_>]) -> Vec<Result<Secret, Error>> {
+pub(crate) fn open_all(secrets: &[EncryptedSecret<'_>]) -> Vec<Result<Secret, Error>> {
     let cores = thread::available_parallelism().map_or(1, NonZero::get);
-    let share = sealed.len().div_ceil(cores).max(1);
+    let share = secrets.len().div_ceil(cores).max(1);
     thread::scope(|scope| {
-        let shares: Vec<_> = sealed
+        let shares: Vec<_> = secrets
             .chunks(share)
             .map(|share| scope.spawn(move || share.iter().map(open).collect::<Vec<_>>()))
             .collect();
-        let opened = shares.into_iter().zip(sealed.chunks(share));
+        let opened = shares.into_iter().zip(secrets.chunks(share));
         opened
             .flat_map(|(worker, share)| {
                 // A worker that died has opened none of its share.
@@ -46,10 +46,10 @@ pub(crate) fn open_all(sealed: &[Sealed<'_>]) -> Vec<Result<Secret, Error>> {
     })
 }
 
-fn open(sealed: &Sealed<'_>) -> Result<Secret, Error> {
+fn open(secret: &EncryptedSecret<'_>) -> Result<Secret, Error> {
     decrypt_with_passphrase(
-        &passphrase(sealed.configured.expose()),
-        sealed.encrypted,
+        &passphrase(secret.configured.expose()),
+        secret.encrypted,
         MAX_SECRET,
     )
 }

@@ -14,7 +14,7 @@ use nightlatch_sys::clock;
 
 use super::judge::{self, ImportTime, ImportedClient, ImportedState};
 use super::report::ImportReport;
-use super::secret::{self, Sealed};
+use super::secret::{self, EncryptedSecret};
 use super::state::{StockClient, StockState};
 
 /// More secrets than this take long enough for a person to wonder.
@@ -78,9 +78,9 @@ fn open<'a>(
 ) -> HashMap<&'a str, Result<Secret, Error>> {
     let known = |config: &'a ClientConfig| Some((config, state.clients.get(config.name.as_str())?));
     let known: Vec<(&ClientConfig, &StockClient)> = clients.iter().filter_map(known).collect();
-    let sealed: Vec<Sealed<'_>> = known
+    let secrets: Vec<EncryptedSecret<'_>> = known
         .iter()
-        .map(|(config, client)| Sealed {
+        .map(|(config, client)| EncryptedSecret {
             encrypted: &client.encrypted_secret,
             configured: &config.secret,
         })
@@ -92,7 +92,7 @@ fn open<'a>(
         ));
     }
     let names = known.iter().map(|(config, _)| config.name.as_str());
-    names.zip(secret::open_all(&sealed)).collect()
+    names.zip(secret::open_all(&secrets)).collect()
 }
 
 /// Names of clients that are in the state only.

@@ -82,18 +82,22 @@ impl ConnectionLimits {
 
     /// Waits until there is room for one more connection. Nothing is accepted before: new connections wait in
     /// the kernel's backlog, where they cost us nothing.
-    pub async fn room(&self) -> Room {
+    pub async fn room(&self) -> ConnectionPermit {
         // The semaphore is never closed; should it be, the count per source still holds.
-        Room(Arc::clone(&self.total).acquire_owned().await.ok())
+        ConnectionPermit(Arc::clone(&self.total).acquire_owned().await.ok())
     }
 
     /// Counts a connection from `source` until the slot is dropped.
-    pub fn admit(&self, room: Room, source: IpAddr) -> Result<Slot, TooMany> {
+    pub fn admit(
+        &self,
+        room: ConnectionPermit,
+        source: IpAddr,
+    ) -> Result<Slot, TooManyConnections> {
         let source = source.to_canonical();
         let mut sources = lock(&self.sources);
         let entry = sources.entry(source).or_default();
         if *entry >= self.per_source {
-            return Err(TooMany(self.per_source));
+            return Err(TooManyConnections(self.per_source));
         }
         *entry += 1;
         Ok(Slot {
@@ -106,14 +110,16 @@ impl ConnectionLimits {
 
 /// A place for one connection from any address.
 #[derive(Debug)]
-pub struct Room(#[expect(dead_code, reason = "held, not read")] Option<OwnedSemaphorePermit>);
+pub struct ConnectionPermit(
+    #[expect(dead_code, reason = "held, not read")] Option<OwnedSemaphorePermit>,
+);
 
 /// The place of one connection; free when dropped.
 #[derive(Debug)]
 pub struct Slot {
     source: IpAddr,
     sources: Arc<Mutex<HashMap<IpAddr, usize>>>,
-    _room: Room,
+    _room: ConnectionPermit,
 }
 
 impl Drop for Slot {
@@ -130,7 +136,7 @@ impl Drop for Slot {
 /// The limit of connections from one address is reached.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("there are already {0} connections from this address")]
-pub struct TooMany(usize);
+pub struct TooManyConnections(usize);
 
 /// Nothing panics while it holds the lock, so a poisoned count is still right.
 fn lock(sources: &Mutex<HashMap<IpAddr, usize>>) -> MutexGuard<'_, HashMap<IpAddr, usize>> {
@@ -145,7 +151,7 @@ mod tests {
     const HERE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
     const THERE: IpAddr = IpAddr::V6(Ipv6Addr::LOCALHOST);
 
-    async fn admit(limits: &ConnectionLimits, source: IpAddr) -> Result<Slot, TooMany> {
+    async fn admit(limits: &ConnectionLimits, source: IpAddr) -> Result<Slot, TooManyConnections> {
         limits.admit(limits.room().await, source)
     }
 
@@ -163,7 +169,10 @@ mod tests {
         let limits = ConnectionLimits::new(10, 2);
         let first = admit(&limits, HERE).await.unwrap();
         let _second = admit(&limits, HERE).await.unwrap();
-        assert_eq!(admit(&limits, HERE).await.unwrap_err(), TooMany(2));
+        assert_eq!(
+            admit(&limits, HERE).await.unwrap_err(),
+            TooManyConnections(2)
+        );
         let _other = admit(&limits, THERE).await.unwrap();
         drop(first);
         let _third = admit(&limits, HERE).await.unwrap();
@@ -214,7 +223,7 @@ mod tests {
     }
 
     /// A future that is polled by hand.
-    struct Polled(std::pin::Pin<Box<dyn Future<Output = Room>>>);
+    struct Polled(std::pin::Pin<Box<dyn Future<Output = ConnectionPermit>>>);
 
     impl Polled {
         fn is_pending(&mut self) -> bool {
@@ -223,7 +232,7 @@ mod tests {
         }
     }
 
-    fn polled(future: impl Future<Output = Room> + 'static) -> Polled {
+    fn polled(future: impl Future<Output = ConnectionPermit> + 'static) -> Polled {
         Polled(Box::pin(future))
     }
 }

@@ -11,7 +11,7 @@ use rustix::io::Errno;
 
 use crate::links;
 use crate::netif;
-use crate::netlink::observe::{Lookup, Seen, get_route, parse};
+use crate::netlink::observe::{KernelObject, Lookup, get_route, parse};
 use crate::netlink::{self as messages};
 
 /// Every link and address of this network namespace.
@@ -20,12 +20,12 @@ use crate::netlink::{self as messages};
 /// Those of asking the kernel.
 pub fn snapshot() -> io::Result<Snapshot> {
     let mut snapshot = Snapshot::default();
-    let mut take = |seen: Vec<Seen>| {
+    let mut take = |seen: Vec<KernelObject>| {
         for one in seen {
             match one {
-                Seen::Link(link) => snapshot.links.push(*link),
-                Seen::Address(address) => snapshot.addresses.push(address),
-                Seen::Route(_) => {}
+                KernelObject::Link(link) => snapshot.links.push(*link),
+                KernelObject::Address(address) => snapshot.addresses.push(address),
+                KernelObject::Route(_) => {}
             }
         }
     };
@@ -113,7 +113,7 @@ fn ask(lookup: &Lookup) -> io::Result<Option<KernelRoute>> {
     let answered = netif::ask_raw(&get_route(lookup), |datagram| {
         let mut seen = parse(datagram).into_iter();
         found = seen.find_map(|seen| match seen {
-            Seen::Route(route) => Some(route),
+            KernelObject::Route(route) => Some(route),
             _ => None,
         });
     });

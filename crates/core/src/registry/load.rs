@@ -18,7 +18,7 @@ use crate::settings::client::ClientConfig;
 use crate::time::{BootId, Now};
 
 /// Picks a random delay from zero up to its argument.
-pub(super) type Jitter<'a> = &'a mut dyn FnMut(Duration) -> Duration;
+pub(super) type RandomDelay<'a> = &'a mut dyn FnMut(Duration) -> Duration;
 
 /// The client sections of all files.
 #[derive(Debug)]
@@ -187,7 +187,7 @@ impl Registry {
         row: Option<SavedClient>,
         (place, renews): (u32, bool),
         now: Now,
-        jitter: Jitter<'_>,
+        jitter: RandomDelay<'_>,
     ) {
         let renamed = row.as_ref().is_some_and(|row| row.name != config.name);
         let tombstone = self.tombstones.take(&config, row.is_none());
@@ -239,7 +239,7 @@ impl Registry {
         origin: SectionOrigin,
         place: u32,
         now: Now,
-        jitter: Jitter<'_>,
+        jitter: RandomDelay<'_>,
     ) -> ClientId {
         let enabled = config.settings.enabled;
         let mut client = Client::fresh(config, place, now);
@@ -267,7 +267,7 @@ impl Registry {
         row: SavedClient,
         (place, renews, comes_back): (u32, bool, bool),
         now: Now,
-        jitter: Jitter<'_>,
+        jitter: RandomDelay<'_>,
     ) {
         let ClientPresence::Present(present) = row.presence else {
             return;
@@ -334,7 +334,7 @@ impl Registry {
 
     /// Delays the first check by a random part of the interval, so that ten thousand clients are not all checked in
     /// the first second.
-    fn schedule_first_check(&mut self, id: ClientId, jitter: Jitter<'_>, now: Now) {
+    fn schedule_first_check(&mut self, id: ClientId, jitter: RandomDelay<'_>, now: Now) {
         let Some(client) = self.clients.get(&id).filter(|it| it.is_checked()) else {
             return;
         };

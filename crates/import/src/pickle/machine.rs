@@ -2,7 +2,7 @@
 
 use nightlatch_core::secret::SecretBuffer;
 
-use super::node::{DateTime, Node, NodeId, PickleClass};
+use super::node::{Node, NodeId, PickleClass, PickleDateTime};
 use super::{Pickle, PickleError, PickleFault};
 
 /// The most values that are read. A client has some hundred; a node takes 32 bytes.
@@ -444,7 +444,7 @@ fn plain<'p>(class: PickleClass, arguments: &[&Node<'p>]) -> Result<Option<Node<
 }
 
 fn date<'p>(bytes: &[u8]) -> Result<Node<'p>, PickleFault> {
-    DateTime::new(bytes)
+    PickleDateTime::new(bytes)
         .map(Node::DateTime)
         .ok_or(PickleFault::Date)
 }

@@ -25,7 +25,7 @@ pub(super) enum Node<'p> {
     List(Vec<NodeId>),
     /// In the order in which they were set; a later value for a key replaces an earlier one.
     Dict(Vec<(NodeId, NodeId)>),
-    DateTime(DateTime),
+    DateTime(PickleDateTime),
     /// A span of time in microseconds.
     TimeDelta(i128),
     /// Not a value, but a type to make one of.
@@ -46,7 +46,7 @@ pub enum PickleView<'a> {
     List(Items<'a>),
     Dict(Entries<'a>),
     /// A date and time without a zone.
-    DateTime(DateTime),
+    DateTime(PickleDateTime),
     /// A span of time, in microseconds; may be negative.
     TimeDelta(i128),
 }
@@ -136,12 +136,12 @@ impl ExactSizeIterator for Entries<'_> {}
 /// A `datetime.datetime` without a time zone: the ten bytes of its pickle, and the moment they stand
 /// for when they are read as UTC.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct DateTime {
+pub struct PickleDateTime {
     bytes: [u8; 10],
     wall: Wall,
 }
 
-impl DateTime {
+impl PickleDateTime {
     /// Reads year (two bytes), month, day, hour, minute, second and microseconds (three bytes),
     /// big-endian; `None` when there is no such time, or it is the second of a repeated hour (`fold`).
     pub(super) fn new(bytes: &[u8]) -> Option<Self> {

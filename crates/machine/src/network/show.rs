@@ -36,7 +36,7 @@ struct NetworkDocument<'p> {
     modules: &'p [String],
     /// True when the running system was looked at.
     compared: bool,
-    differences: Vec<Differs>,
+    differences: Vec<DifferenceRow>,
     faults: Vec<String>,
     conf: &'p str,
 }
@@ -52,7 +52,7 @@ struct LinkRow {
 }
 
 #[derive(Serialize)]
-struct Differs {
+struct DifferenceRow {
     link: String,
     what: String,
     /// True when a boot may fail for it.
@@ -152,7 +152,7 @@ impl NetworkView {
             modules: &self.modules,
             compared: self.differences.is_some(),
             differences: differences
-                .map(|it| Differs {
+                .map(|it| DifferenceRow {
                     link: it.link.to_string(),
                     what: it.to_string(),
                     decisive: it.is_decisive(),

@@ -37,7 +37,7 @@ pub(super) struct LinkCache {
     interface: InterfaceIndex,
     service_type: DomainName,
     browse: QuerySchedule,
-    sources: BTreeMap<IpAddr, SourceState>,
+    sources: BTreeMap<IpAddr, CachedSource>,
     /// Instances in all sources now, and in total since the start.
     count: usize,
     added: u64,
@@ -51,7 +51,7 @@ pub(super) struct LinkCache {
 }
 
 #[derive(Debug, Default)]
-struct SourceState {
+struct CachedSource {
     records: SourceRecords,
     /// Fingerprint and time of the last message.
     last: Option<(u64, Monotonic)>,
@@ -146,7 +146,7 @@ impl LinkCache {
     /// Evicts the oldest instance of the source with the most instances; among equals, the oldest of all. `newcomer`
     /// counts with the one it is about to add.
     fn make_room(&mut self, newcomer: IpAddr) {
-        let share = |(source, known): &(&IpAddr, &mut SourceState)| {
+        let share = |(source, known): &(&IpAddr, &mut CachedSource)| {
             let len = known.records.len() + usize::from(**source == newcomer);
             (len, std::cmp::Reverse(known.records.oldest()))
         };
@@ -188,7 +188,7 @@ impl LinkCache {
         let mut query = QueryBuilder::default();
         self.ask_for_all(&mut query, now);
         // Sources with the fewest instances come first.
-        let mut sources: Vec<&mut SourceState> = self.sources.values_mut().collect();
+        let mut sources: Vec<&mut CachedSource> = self.sources.values_mut().collect();
         sources.sort_by_key(|source| source.records.len());
         for source in sources {
             source.records.ask(&mut query, now);

@@ -185,14 +185,14 @@ fn own_init(pinned: &HostKey) -> Result<Vec<u8>, ProofError> {
     Ok(init)
 }
 
-struct Agreed {
+struct AgreedAlgorithms {
     method: Method,
     algorithm: &'static str,
     skip: bool,
 }
 
 /// The first of ours that the server has too (RFC 4253, 7.1).
-fn agree(pinned: &HostKey, their_init: &[u8]) -> Result<Agreed, ProofError> {
+fn agree(pinned: &HostKey, their_init: &[u8]) -> Result<AgreedAlgorithms, ProofError> {
     let mut reader = WireReader::new(their_init);
     reader.bytes(1 + COOKIE)?;
     let methods = reader.names()?;
@@ -218,7 +218,7 @@ fn agree(pinned: &HostKey, their_init: &[u8]) -> Result<Agreed, ProofError> {
     // A guess is right when both sides prefer the same (RFC 4253, 7).
     let right = methods.clone().next() == METHODS.first().map(|ours| ours.name)
         && algorithms.clone().next() == pinned.kind().algorithms().first().copied();
-    Ok(Agreed {
+    Ok(AgreedAlgorithms {
         method: *method,
         algorithm,
         skip: guessed && !right,

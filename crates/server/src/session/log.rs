@@ -13,7 +13,7 @@ use tokio::time::sleep;
 use tracing::Level;
 
 use super::{SessionEnd, SessionStage};
-use crate::limits::TooMany;
+use crate::limits::TooManyConnections;
 
 /// Enough to see why a machine in one network fails while another network floods the server.
 const QUOTA: LogQuota = LogQuota {
@@ -101,7 +101,7 @@ impl ConnectionLog {
     }
 
     /// Logs a connection that was closed because of the limits.
-    pub(super) fn turned_away(&self, peer: SocketAddr, error: TooMany) {
+    pub(super) fn turned_away(&self, peer: SocketAddr, error: TooManyConnections) {
         self.refused(peer, "too many", &error);
     }
 

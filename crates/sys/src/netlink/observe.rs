@@ -48,7 +48,7 @@ const ARPHRD_INFINIBAND: u16 = 32;
 
 /// One thing that the kernel shows.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Seen {
+pub(crate) enum KernelObject {
     Link(Box<KernelLink>),
     Address(KernelAddress),
     Route(KernelRoute),
@@ -94,7 +94,7 @@ pub(crate) fn get_route(lookup: &Lookup) -> Vec<u8> {
 }
 
 /// Reads every message of one datagram that shows something.
-pub(crate) fn parse(datagram: &[u8]) -> Vec<Seen> {
+pub(crate) fn parse(datagram: &[u8]) -> Vec<KernelObject> {
     let mut seen = Vec::new();
     let mut rest = datagram;
     while let Some(length) = read_u32(rest, 0).map(|length| length as usize) {
@@ -103,8 +103,8 @@ pub(crate) fn parse(datagram: &[u8]) -> Vec<Seen> {
         };
         seen.extend(match kind {
             RTM_NEWLINK => link(body),
-            RTM_NEWADDR => address(body).map(Seen::Address),
-            RTM_NEWROUTE => route(body).map(Seen::Route),
+            RTM_NEWADDR => address(body).map(KernelObject::Address),
+            RTM_NEWROUTE => route(body).map(KernelObject::Route),
             _ => None,
         });
         rest = rest.get(aligned(length)..).unwrap_or(&[]);
@@ -112,7 +112,7 @@ pub(crate) fn parse(datagram: &[u8]) -> Vec<Seen> {
     seen
 }
 
-fn link(body: &[u8]) -> Option<Seen> {
+fn link(body: &[u8]) -> Option<KernelObject> {
     let super::NetlinkMessage::Link(known) = parse_link(body)? else {
         return None;
     };
@@ -144,7 +144,7 @@ fn link(body: &[u8]) -> Option<Seen> {
             _ => {}
         }
     }
-    Some(Seen::Link(Box::new(link)))
+    Some(KernelObject::Link(Box::new(link)))
 }
 
 fn is_somebody(mac: &Mac) -> bool {
@@ -270,7 +270,7 @@ mod tests {
             attribute(&mut body, *kind, data);
         }
         match parse(&request(RTM_NEWLINK, 0, &body)).pop() {
-            Some(Seen::Link(link)) => *link,
+            Some(KernelObject::Link(link)) => *link,
             other => panic!("{other:?}"),
         }
     }
@@ -330,7 +330,7 @@ mod tests {
             no_prefix_route: false,
         };
         let read = parse(&request(RTM_NEWADDR, 0, &body));
-        assert_eq!(read, [Seen::Address(expected)]);
+        assert_eq!(read, [KernelObject::Address(expected)]);
     }
 
     #[test]
@@ -350,7 +350,7 @@ mod tests {
             is_static: true,
         };
         let read = parse(&request(RTM_NEWROUTE, 0, &body));
-        assert_eq!(read, [Seen::Route(expected)]);
+        assert_eq!(read, [KernelObject::Route(expected)]);
     }
 
     proptest! {

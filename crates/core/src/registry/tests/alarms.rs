@@ -350,13 +350,13 @@ fn a_rehearsal_hides_no_other_alarm() {
 #[test]
 fn a_machine_that_was_not_just_proved_up_may_not_rehearse() {
     let mut world = World::new(vec![config_with(1, |it| it.timeout = seconds(3600))]);
-    let waiting_for_proof = refused(Refusal::RehearsalUnproved);
+    let unproved = refused(Refusal::RehearsalUnproved);
     let (request, actions) = world.ask_as(1, rehearsal());
-    assert_eq!(answer_to(&actions, request), waiting_for_proof);
+    assert_eq!(answer_to(&actions, request), unproved);
     check(&mut world, LastCheck::Exited(0));
     world.pass(seconds(241));
     let (request, actions) = world.ask_as(1, rehearsal());
-    assert_eq!(answer_to(&actions, request), waiting_for_proof);
+    assert_eq!(answer_to(&actions, request), unproved);
 }
 
 #[test]

@@ -252,8 +252,8 @@ fn a_new_key_has_no_proof_and_no_permission_to_rehearse() {
     other.name = ClientName::new("client1").unwrap();
     reload(&mut world, vec![other, config(2)]);
     let (request, actions) = world.ask_as(9, rehearsal);
-    let waiting_for_proof = refused(Refusal::RehearsalUnproved);
-    assert_eq!(answer_to(&actions, request), waiting_for_proof);
+    let unproved = refused(Refusal::RehearsalUnproved);
+    assert_eq!(answer_to(&actions, request), unproved);
     prove(&mut world, "client1");
     let (request, actions) = world.ask_as(9, rehearsal);
     let granted = Event::Granted {

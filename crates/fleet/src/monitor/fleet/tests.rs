@@ -16,31 +16,31 @@ use crate::state::ClientState;
 /// Something that happens to a fleet of few names, so that everything meets.
 #[derive(Clone, Debug)]
 enum Step {
-    Insert(u8, Look),
-    Change(u8, Look),
+    Insert(u8, ClientTraits),
+    Change(u8, ClientTraits),
     Remove(u8),
     Sort(Sort, bool),
     Show(&'static str),
-    Replace(Vec<(u8, Look)>),
+    Replace(Vec<(u8, ClientTraits)>),
 }
 
 /// The properties that an order or a filter can depend on.
 #[derive(Clone, Copy, Debug)]
-struct Look {
+struct ClientTraits {
     enabled: bool,
     pending: bool,
     check: i16,
     minutes: Option<u8>,
 }
 
-fn look() -> impl Strategy<Value = Look> {
+fn traits() -> impl Strategy<Value = ClientTraits> {
     (
         any::<bool>(),
         any::<bool>(),
         -2_i16..2,
         proptest::option::of(0_u8..4),
     )
-        .prop_map(|(enabled, pending, check, minutes)| Look {
+        .prop_map(|(enabled, pending, check, minutes)| ClientTraits {
             enabled,
             pending,
             check,
@@ -53,12 +53,12 @@ fn step() -> impl Strategy<Value = Step> {
     let sort = prop_oneof![Just(Sort::Name), Just(Sort::State), Just(Sort::Deadline)];
     const FILTERS: [&str; 8] = ["", "a", "is:dis", "is:w", "<2m", "b is:e", "<", "nobody"];
     prop_oneof![
-        4 => (name.clone(), look()).prop_map(|(name, look)| Step::Insert(name, look)),
-        6 => (name.clone(), look()).prop_map(|(name, look)| Step::Change(name, look)),
+        4 => (name.clone(), traits()).prop_map(|(name, traits)| Step::Insert(name, traits)),
+        6 => (name.clone(), traits()).prop_map(|(name, traits)| Step::Change(name, traits)),
         2 => name.clone().prop_map(Step::Remove),
         1 => (sort, any::<bool>()).prop_map(|(sort, reversed)| Step::Sort(sort, reversed)),
         1 => proptest::sample::select(&FILTERS[..]).prop_map(Step::Show),
-        1 => proptest::collection::vec((name, look()), 0..12).prop_map(Step::Replace),
+        1 => proptest::collection::vec((name, traits()), 0..12).prop_map(Step::Replace),
     ]
 }
 
@@ -67,13 +67,13 @@ fn name(number: u8) -> String {
     format!("{letter}{number}")
 }
 
-fn view(number: u8, look: Look) -> ClientView {
+fn view(number: u8, traits: ClientTraits) -> ClientView {
     let minutes = |minutes: u8| NOON.after(Duration::from_secs(60 * u64::from(minutes)));
     ClientView {
-        enabled: look.enabled,
-        approval_pending: look.pending,
-        last_check: CheckStatus::from_number(look.check).unwrap(),
-        expires: look.minutes.map(minutes),
+        enabled: traits.enabled,
+        approval_pending: traits.pending,
+        last_check: CheckStatus::from_number(traits.check).unwrap(),
+        expires: traits.minutes.map(minutes),
         ..client(&name(number))
     }
 }
@@ -84,17 +84,19 @@ fn path(number: u8) -> ClientPath {
 
 fn take(fleet: &mut Fleet, step: Step, now: Wall) {
     match step {
-        Step::Insert(number, look) => drop(fleet.insert(view(number, look), now)),
-        Step::Change(number, look) => {
+        Step::Insert(number, traits) => drop(fleet.insert(view(number, traits), now)),
+        Step::Change(number, traits) => {
             if let Some(id) = fleet.find(&path(number)) {
-                fleet.change(id, now, |client| *client = view(number, look));
+                fleet.change(id, now, |client| *client = view(number, traits));
             }
         }
         Step::Remove(number) => drop(fleet.remove(&path(number))),
         Step::Sort(sort, reversed) => fleet.sort(sort, reversed, now),
         Step::Show(text) => fleet.show(Filter::new(text), now),
         Step::Replace(clients) => {
-            let clients = clients.into_iter().map(|(number, look)| view(number, look));
+            let clients = clients
+                .into_iter()
+                .map(|(number, traits)| view(number, traits));
             fleet.replace(clients.collect(), now);
         }
     }

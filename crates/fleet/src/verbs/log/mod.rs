@@ -12,7 +12,7 @@ use nightlatch_core::record::RecordKind;
 use nightlatch_core::record::RecordLine;
 use nightlatch_core::time::Wall;
 
-use crate::{bus, when};
+use crate::{bus, point_in_time};
 
 mod chain;
 pub(crate) mod record;
@@ -78,7 +78,10 @@ pub(crate) async fn run(
     if options.verify {
         return chain::verify(server, options.json).await;
     }
-    let since = options.since.as_deref().map(|text| when::parse(text, now));
+    let since = options
+        .since
+        .as_deref()
+        .map(|text| point_in_time::parse(text, now));
     let since = since
         .transpose()
         .map_err(|error| Failure::new(EX_USAGE, "--since").because(error))?;

@@ -5,25 +5,25 @@ use std::path::Path;
 
 /// The command line after the name of the program was read.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Invocation {
+pub(crate) enum ProgramArguments {
     /// `mandos-ctl`, with these arguments.
     Ctl(Vec<OsString>),
     /// A verb, or whatever else the command line says.
     Command(Vec<OsString>),
 }
 
-impl Invocation {
+impl ProgramArguments {
     /// Reads the name that the program was called by.
-    pub(crate) fn by(arguments: impl IntoIterator<Item = OsString>) -> Self {
+    pub(crate) fn by_name(arguments: impl IntoIterator<Item = OsString>) -> Self {
         let mut arguments = arguments.into_iter();
-        let called = arguments.next().unwrap_or_default();
-        let verb = match Path::new(&called).file_name().and_then(OsStr::to_str) {
+        let name = arguments.next().unwrap_or_default();
+        let verb = match Path::new(&name).file_name().and_then(OsStr::to_str) {
             Some("mandos-ctl") => return Self::Ctl(arguments.collect()),
             Some("mandos-keygen") => Some("keygen"),
             Some("mandos-monitor") => Some("monitor"),
             _ => None,
         };
-        let words = [called].into_iter().chain(verb.map(OsString::from));
+        let words = [name].into_iter().chain(verb.map(OsString::from));
         Self::Command(words.chain(arguments).collect())
     }
 }
@@ -48,14 +48,14 @@ mod tests {
             ("not-mandos-keygen list", "not-mandos-keygen list"),
         ] {
             assert_eq!(
-                Invocation::by(words(line)),
-                Invocation::Command(words(meant)),
+                ProgramArguments::by_name(words(line)),
+                ProgramArguments::Command(words(meant)),
                 "{line}"
             );
         }
         assert_eq!(
-            Invocation::by(words("/usr/sbin/mandos-ctl --enable ctl")),
-            Invocation::Ctl(words("--enable ctl"))
+            ProgramArguments::by_name(words("/usr/sbin/mandos-ctl --enable ctl")),
+            ProgramArguments::Ctl(words("--enable ctl"))
         );
     }
 }

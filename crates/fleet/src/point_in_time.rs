@@ -1,4 +1,4 @@
-//! Since when: a length of time before now, or a date.
+//! A point in time as a person writes it: a length of time before now, or a date.
 
 use nightlatch_bus::moment;
 use nightlatch_core::duration;
@@ -6,7 +6,7 @@ use nightlatch_core::time::Wall;
 
 /// Reads `2h`, `PT2H`, `2026-11-24`, `2026-11-24T18:30`, `2026-11-24 18:30:05`, with or without a `Z` at the
 /// end; all in UTC.
-pub(crate) fn parse(text: &str, now: Wall) -> Result<Wall, WhenError> {
+pub(crate) fn parse(text: &str, now: Wall) -> Result<Wall, PointInTimeError> {
     let text = text.trim();
     if !text.is_empty()
         && let Ok(length) = duration::parse(text)
@@ -21,7 +21,7 @@ pub(crate) fn parse(text: &str, now: Wall) -> Result<Wall, WhenError> {
     forms
         .iter()
         .find_map(|rest| moment::parse(&format!("{date}{rest}")).ok().flatten())
-        .ok_or(WhenError)
+        .ok_or(PointInTimeError)
 }
 
 /// A text that says no time.
@@ -29,7 +29,7 @@ pub(crate) fn parse(text: &str, now: Wall) -> Result<Wall, WhenError> {
 #[error(
     "expected a length of time as 2h or PT2H, or a date as 2026-11-24 or 2026-11-24T18:30 (UTC)"
 )]
-pub(crate) struct WhenError;
+pub(crate) struct PointInTimeError;
 
 #[cfg(test)]
 mod tests {
@@ -50,7 +50,7 @@ mod tests {
             assert_eq!(read(text).as_deref(), Ok(time), "{text}");
         }
         for text in ["", "yesterday", "2026-13-01", "18:30"] {
-            assert_eq!(read(text), Err(WhenError), "{text}");
+            assert_eq!(read(text), Err(PointInTimeError), "{text}");
         }
     }
 }
