@@ -23,7 +23,7 @@ use nightlatch_core::settings::machine::MachineSettings;
 
 use crate::boot_command::BootCommand;
 use crate::boot_files;
-use crate::network::{ConfFile, Ways, at_boot, boot_links, drift, modules, snapshot};
+use crate::network::{ConfFile, ServerRoutes, at_boot, boot_links, drift, modules, snapshot};
 
 /// The time in which a server with a link-local address must answer.
 const WAIT: Duration = Duration::from_secs(2);
@@ -75,8 +75,8 @@ impl BootNetwork {
         let named = usable
             .iter()
             .filter_map(|it| self.snapshot.named(&it.running));
-        let ways: Vec<ServerRoute> = named.map(neighbour).collect();
-        let used = learn(&self.snapshot, &ways).definition;
+        let routes: Vec<ServerRoute> = named.map(neighbour).collect();
+        let used = learn(&self.snapshot, &routes).definition;
         modules(&used, Some(&self.snapshot)).into_iter().collect()
     }
 
@@ -95,12 +95,13 @@ impl BootNetwork {
         self.file(report);
         let targets: Vec<Target> = self.command.servers().targets().cloned().collect();
         let connects = !targets.is_empty();
-        let ways = Ways::of_targets(&targets, &self.command.interfaces(), &self.snapshot, WAIT)?;
-        let together = Some(Ways::together(&ways)).filter(|_| connects);
+        let routes =
+            ServerRoutes::of_targets(&targets, &self.command.interfaces(), &self.snapshot, WAIT)?;
+        let together = Some(ServerRoutes::together(&routes)).filter(|_| connects);
         self.differences(together.as_ref(), report);
         self.interfaces(report);
         let has_failed = report.failures() > before;
-        let reached = self.targets(&targets, &ways, report);
+        let reached = self.targets(&targets, &routes, report);
         // What drifted may leave another interface that finds a server.
         let none_is_left = connects && (has_failed || reached.is_empty());
         if !takes_options || none_is_left {
@@ -205,11 +206,11 @@ impl BootNetwork {
     }
 
     /// Reports the differences between the file and the running kernel.
-    fn differences(&self, ways: Option<&Ways>, report: &mut Report) {
+    fn differences(&self, routes: Option<&ServerRoutes>, report: &mut Report) {
         let Some(file) = self.file.as_ref().filter(|_| self.is_taken) else {
             return;
         };
-        let found = drift::drift(&self.definition, &file.faults, &self.snapshot, ways).1;
+        let found = drift::drift(&self.definition, &file.faults, &self.snapshot, routes).1;
         let differing: Vec<&str> = found.iter().map(|it| it.link.as_str()).collect();
         // Where nothing is connected to, one link that is as it should be is enough.
         let tops = self.definition.tops();
@@ -218,7 +219,7 @@ impl BootNetwork {
             let mut parts = alone.links().iter();
             !parts.any(|part| differing.contains(&part.name.as_str()))
         });
-        let enough = ways.is_none() && whole.count() > 0;
+        let enough = routes.is_none() && whole.count() > 0;
         for difference in &found {
             let message = format!("network.conf has drifted: {difference}");
             let hint = Some(LEARN.to_owned());

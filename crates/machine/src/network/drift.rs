@@ -5,7 +5,7 @@ use nightlatch_core::network::learn::{Learned, ReachMethod, ServerRoute, learn};
 use nightlatch_core::network::snapshot::{KernelLink, Snapshot};
 use nightlatch_core::network::{Definition, Link, LinkKind, NetworkConfError};
 
-use super::ways::Ways;
+use super::server_routes::ServerRoutes;
 
 /// The link of the running system that a link of the file is: by what recognises it, or by its name.
 pub(crate) fn counterpart<'s>(
@@ -35,15 +35,15 @@ pub(crate) fn in_use<'s>(
         .or_else(|| counterpart(definition, link.name.as_str(), snapshot))
 }
 
-/// Compares a file with these `faults` with the running system. `ways` lead to the server that is connected to; without one, or with a
-/// neighbour, addresses are not needed.
+/// Compares a file, which has these `faults`, with the running system. `routes` lead to the server that is connected to;
+/// without one, or with a neighbour, addresses are not needed.
 pub(crate) fn drift(
     definition: &Definition,
     faults: &[NetworkConfError],
     snapshot: &Snapshot,
-    ways: Option<&Ways>,
+    routes: Option<&ServerRoutes>,
 ) -> (Learned, Vec<LinkDifference>) {
-    let connects = ways.is_some_and(|ways| ways.is_routed);
+    let connects = routes.is_some_and(|routes| routes.is_routed);
     let tops = definition.tops();
     let present = tops.filter_map(|link| in_use(definition, link, snapshot));
     let mut all: Vec<ServerRoute> = present
@@ -52,7 +52,11 @@ pub(crate) fn drift(
             reach: ReachMethod::Neighbour,
         })
         .collect();
-    all.extend(ways.iter().flat_map(|ways| ways.ways.iter().cloned()));
+    all.extend(
+        routes
+            .iter()
+            .flat_map(|routes| routes.routes.iter().cloned()),
+    );
     let learned = learn(snapshot, &all);
     let file = match connects {
         true => definition.clone(),

@@ -13,7 +13,7 @@ use nightlatch_core::settings::machine::MachineSettings;
 
 use super::file::{self, ConfFile};
 use super::options::NetworkOptions;
-use super::ways::Ways;
+use super::server_routes::ServerRoutes;
 use super::{is_own, snapshot};
 use crate::boot_command::BootCommand;
 use crate::boot_files;
@@ -89,20 +89,22 @@ impl LearnedNetwork {
         let command =
             BootCommand::of(root, settings).unwrap_or_else(|_| BootCommand::of_settings(settings));
         let snapshot = snapshot()?;
-        let mut ways = Ways::of_names(only, &snapshot)?;
+        let mut routes = ServerRoutes::of_names(only, &snapshot)?;
         let interfaces = command.interfaces();
         let servers = command.servers();
         servers.refused.iter().for_each(warn);
         let targets: Vec<Target> = servers.targets().cloned().collect();
         match targets.is_empty() {
             false => {
-                let found = Ways::of_targets(&targets, &interfaces, &snapshot, wait)?;
-                ways = Ways::together(&[&[ways][..], &found[..]].concat());
+                let found = ServerRoutes::of_targets(&targets, &interfaces, &snapshot, wait)?;
+                routes = ServerRoutes::together(&[&[routes][..], &found[..]].concat());
             }
-            true if only.is_empty() => ways = Ways::of_search(&interfaces, &snapshot, wait)?,
+            true if only.is_empty() => {
+                routes = ServerRoutes::of_search(&interfaces, &snapshot, wait)?
+            }
             true => {}
         }
-        let learned = learn(&snapshot, &ways.ways);
+        let learned = learn(&snapshot, &routes.routes);
         for remark in &learned.remarks {
             match remark.what.is_obstacle() {
                 true => warn(remark),
@@ -110,13 +112,13 @@ impl LearnedNetwork {
             }
         }
         if learned.definition.links().is_empty() {
-            return Err(nothing(&ways));
+            return Err(nothing(&routes));
         }
-        ways.troubles.iter().for_each(warn);
+        routes.troubles.iter().for_each(warn);
         Ok(Self {
             snapshot,
             learned,
-            how: ways.how,
+            how: routes.how,
         })
     }
 
@@ -172,8 +174,8 @@ impl LearnedNetwork {
 }
 
 /// Nothing to write, and what to do.
-fn nothing(ways: &Ways) -> Failure {
-    let why = match &ways.troubles[..] {
+fn nothing(routes: &ServerRoutes) -> Failure {
+    let why = match &routes.troubles[..] {
         [] => "no way to a server leads to a network interface that a boot has".to_owned(),
         troubles => troubles.join("; "),
     };

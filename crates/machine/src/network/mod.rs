@@ -10,8 +10,8 @@ pub(crate) mod file;
 mod learn;
 mod options;
 mod search;
+mod server_routes;
 mod show;
-mod ways;
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -29,7 +29,7 @@ pub(crate) use file::ConfFile;
 pub(crate) use learn::for_the_next_image;
 pub use options::NetworkOptions;
 pub(crate) use search::is_searched;
-pub(crate) use ways::Ways;
+pub(crate) use server_routes::ServerRoutes;
 
 /// Carries the verb out.
 pub fn run(options: &NetworkOptions) -> Result<(), Failure> {

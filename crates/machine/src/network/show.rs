@@ -15,7 +15,7 @@ use serde::Serialize;
 use super::drift::drift;
 use super::file::ConfFile;
 use super::options::NetworkOptions;
-use super::ways::Ways;
+use super::server_routes::ServerRoutes;
 use super::{at_boot, is_own, modules, snapshot};
 use crate::boot_command::BootCommand;
 
@@ -123,11 +123,11 @@ impl NetworkView {
                 let servers = command.servers();
                 servers.refused.iter().for_each(warn);
                 let targets: Vec<Target> = servers.targets().cloned().collect();
-                let ways = Ways::of_targets(&targets, &names, snapshot, WAIT)?;
-                let ways = Some(Ways::together(&ways)).filter(|_| !targets.is_empty());
-                let troubles = ways.iter().flat_map(|ways| &ways.troubles);
+                let routes = ServerRoutes::of_targets(&targets, &names, snapshot, WAIT)?;
+                let routes = Some(ServerRoutes::together(&routes)).filter(|_| !targets.is_empty());
+                let troubles = routes.iter().flat_map(|routes| &routes.troubles);
                 troubles.for_each(warn);
-                Some(drift(&definition, &file.faults, snapshot, ways.as_ref()).1)
+                Some(drift(&definition, &file.faults, snapshot, routes.as_ref()).1)
             }
             _ => None,
         };

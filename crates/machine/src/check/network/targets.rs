@@ -10,7 +10,7 @@ use nightlatch_core::network::snapshot::KernelLink;
 use nightlatch_core::network::{Definition, LinkKind};
 
 use super::{BootNetwork, LEARN};
-use crate::network::{Ways, drift};
+use crate::network::{ServerRoutes, drift};
 
 /// The servers that a boot reaches only with addresses that the boot system configures.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -56,12 +56,12 @@ impl BootNetwork {
     pub(super) fn targets(
         &self,
         targets: &[Target],
-        ways: &[Ways],
+        routes: &[ServerRoutes],
         report: &mut Report,
     ) -> Vec<Target> {
-        let all = targets.iter().zip(ways);
+        let all = targets.iter().zip(routes);
         let all: Vec<(&Target, ServerFindings)> = all
-            .map(|(target, ways)| (target, self.verdict(target, ways)))
+            .map(|(target, routes)| (target, self.verdict(target, routes)))
             .collect();
         let reached = all.iter().filter(|(_, verdict)| verdict.is_reached());
         let reached: Vec<Target> = reached.map(|(target, _)| (*target).clone()).collect();
@@ -77,9 +77,9 @@ impl BootNetwork {
     }
 
     /// A boot must reach the server as the running system does.
-    fn verdict(&self, target: &Target, ways: &Ways) -> ServerFindings {
+    fn verdict(&self, target: &Target, routes: &ServerRoutes) -> ServerFindings {
         let mut verdict = ServerFindings::default();
-        for trouble in &ways.troubles {
+        for trouble in &routes.troubles {
             let hint = "the running system does not reach it either";
             verdict.add(Level::Failed, trouble.clone(), Some(hint));
         }
@@ -103,7 +103,8 @@ impl BootNetwork {
             TargetHost::Name(name) => {
                 let message =
                     format!("{name} is a name, and a boot has nothing that resolves names");
-                let addresses: Vec<String> = routed(&ways.ways).map(|it| it.to_string()).collect();
+                let addresses: Vec<String> =
+                    routed(&routes.routes).map(|it| it.to_string()).collect();
                 let hint = match addresses.is_empty() {
                     true => "name the server by its address".to_owned(),
                     false => format!("name the server by its address: {}", addresses.join(" or ")),
@@ -129,7 +130,7 @@ impl BootNetwork {
             }
             _ => {}
         }
-        for way in &ways.ways {
+        for way in &routes.routes {
             if let ReachMethod::Routed(routed) = &way.reach {
                 self.route(way, routed.to, routed.via, &mut verdict);
             }
@@ -246,8 +247,8 @@ impl BootNetwork {
     }
 }
 
-fn routed(ways: &[ServerRoute]) -> impl Iterator<Item = IpAddr> {
-    ways.iter().filter_map(|way| match &way.reach {
+fn routed(routes: &[ServerRoute]) -> impl Iterator<Item = IpAddr> {
+    routes.iter().filter_map(|way| match &way.reach {
         ReachMethod::Routed(routed) => Some(routed.to),
         ReachMethod::Neighbour => None,
     })

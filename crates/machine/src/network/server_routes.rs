@@ -1,4 +1,4 @@
-//! The ways on which the running system reaches a server: asks the kernel for routes, and the network for servers.
+//! The routes on which the running system reaches a server: asks the kernel for routes, and the network for servers.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -14,10 +14,10 @@ use nightlatch_core::network::snapshot::{KernelLink, RouteKind, Snapshot};
 use super::addresses::{BootTarget, boot_targets};
 use super::search;
 
-/// The ways to the servers that were found.
+/// The routes to the servers that were found.
 #[derive(Clone, Default, Debug)]
-pub(crate) struct Ways {
-    pub(crate) ways: Vec<ServerRoute>,
+pub(crate) struct ServerRoutes {
+    pub(crate) routes: Vec<ServerRoute>,
     /// A sentence about the way to each server, for comments in network.conf.
     pub(crate) how: Vec<String>,
     /// A sentence about each server that cannot be reached.
@@ -26,32 +26,32 @@ pub(crate) struct Ways {
     pub(crate) is_routed: bool,
 }
 
-impl Ways {
+impl ServerRoutes {
     fn add(&mut self, way: ServerRoute, how: String) {
-        if !self.ways.contains(&way) {
-            self.ways.push(way);
+        if !self.routes.contains(&way) {
+            self.routes.push(way);
             self.how.push(how);
         }
     }
 
     /// The links that were asked for: an administrator knows that the server is there.
     pub(super) fn of_names(names: &[String], snapshot: &Snapshot) -> Result<Self, Failure> {
-        let mut ways = Self::default();
+        let mut routes = Self::default();
         for name in names {
             let link = snapshot.named(name).ok_or_else(|| {
                 let all: Vec<&str> = snapshot.links.iter().map(KernelLink::name).collect();
                 Failure::new(EX_USAGE, format!("there is no interface {name:?}"))
                     .hint(format!("expected one of {}", all.join(", ")))
             })?;
-            ways.add(
+            routes.add(
                 neighbour(link),
                 format!("The server is on {name}, as --interface said."),
             );
         }
-        Ok(ways)
+        Ok(routes)
     }
 
-    /// The ways to each of `targets`, in their order. A link-local address without an interface is tried on those of
+    /// The routes to each of `targets`, in their order. A link-local address without an interface is tried on those of
     /// `interfaces`, or on all, for `wait` each.
     pub(crate) fn of_targets(
         targets: &[Target],
@@ -80,7 +80,7 @@ impl Ways {
     pub(crate) fn together(all: &[Self]) -> Self {
         let mut together = Self::default();
         for one in all {
-            for (way, how) in one.ways.iter().zip(&one.how) {
+            for (way, how) in one.routes.iter().zip(&one.how) {
                 together.add(way.clone(), how.clone());
             }
             together.troubles.extend(one.troubles.iter().cloned());
@@ -94,19 +94,19 @@ impl Ways {
         (target_now, answering): ResolvedTarget,
         snapshot: &Snapshot,
     ) -> Result<Self, Failure> {
-        let mut ways = Self {
+        let mut routes = Self {
             is_routed: !matches!(target_now, BootTarget::LinkLocal(..)),
             ..Self::default()
         };
         match target_now {
-            BootTarget::Unknown(why) => ways.troubles.push(why),
+            BootTarget::Unknown(why) => routes.troubles.push(why),
             BootTarget::Routed(addresses) => {
                 for address in addresses {
-                    ways.route(address, snapshot)?;
+                    routes.route(address, snapshot)?;
                 }
                 // One family is enough for a name.
-                if !ways.ways.is_empty() {
-                    ways.troubles.clear();
+                if !routes.routes.is_empty() {
+                    routes.troubles.clear();
                 }
             }
             BootTarget::LinkLocal(ip, Some(scope)) => {
@@ -117,9 +117,9 @@ impl Ways {
                 match link {
                     Some(link) => {
                         let how = format!("{target} is on {}.", link.name());
-                        ways.add(neighbour(link), how);
+                        routes.add(neighbour(link), how);
                     }
-                    None => ways
+                    None => routes
                         .troubles
                         .push(format!("the interface of {target}, {ip}, is not there")),
                 }
@@ -127,15 +127,16 @@ impl Ways {
             BootTarget::LinkLocal(_, None) => {
                 for link in answering.into_iter().filter_map(|it| snapshot.link(it)) {
                     let how = format!("{target} answers on {}.", link.name());
-                    ways.add(neighbour(link), how);
+                    routes.add(neighbour(link), how);
                 }
-                if ways.ways.is_empty() {
-                    ways.troubles
+                if routes.routes.is_empty() {
+                    routes
+                        .troubles
                         .push(format!("{target} answers on no interface"));
                 }
             }
         }
-        Ok(ways)
+        Ok(routes)
     }
 
     /// The interfaces on which a server announces itself.
@@ -144,7 +145,7 @@ impl Ways {
         snapshot: &Snapshot,
         wait: Duration,
     ) -> Result<Self, Failure> {
-        let mut ways = Self::default();
+        let mut routes = Self::default();
         let wanted = candidates(interfaces, snapshot);
         let indexes: BTreeSet<u32> = wanted.iter().map(|link| link.present.index).collect();
         let found = search::search(&indexes, snapshot, wait)
@@ -152,12 +153,12 @@ impl Ways {
         for link in &wanted {
             if found.contains(&link.present.index) {
                 let how = format!("A server is found on {}.", link.name());
-                ways.add(neighbour(link), how);
+                routes.add(neighbour(link), how);
             }
         }
-        if ways.ways.is_empty() {
+        if routes.routes.is_empty() {
             let names: Vec<&str> = wanted.iter().map(|link| link.name()).collect();
-            ways.troubles.push(match names.is_empty() {
+            routes.troubles.push(match names.is_empty() {
                 true => "no interface is up on which a server could be".to_owned(),
                 false => format!(
                     "no server was found within {} s on {}",
@@ -166,7 +167,7 @@ impl Ways {
                 ),
             });
         }
-        Ok(ways)
+        Ok(routes)
     }
 
     fn route(&mut self, to: SocketAddr, snapshot: &Snapshot) -> Result<(), Failure> {
