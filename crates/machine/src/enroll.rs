@@ -74,7 +74,7 @@ pub fn run(options: &EnrollOptions) -> Result<(), Failure> {
          initramfs here",
         plan.name
     ));
-    if options.dir.is_none() {
+    if options.place.dir.is_none() {
         crate::network::for_the_next_image();
     }
     Ok(())
@@ -171,18 +171,19 @@ impl<'a> EnrollPlan<'a> {
         if let Some(checker) = &options.checker {
             section::check_value("--checker", checker)?;
         }
-        if options.header_backup.is_some() && options.device.len() > 1 {
+        if options.change.header_backup.is_some() && options.device.len() > 1 {
             return Err(
                 Failure::new(EX_USAGE, "--header-backup with several devices")
                     .hint("leave it out: each header is then saved beside the keys"),
             );
         }
         let directory = options
+            .place
             .dir
             .as_deref()
             .map_or_else(KeyDirectory::default_place, KeyDirectory::new);
         let mut disks: Vec<Disk> = Vec::new();
-        let header = options.header.as_deref();
+        let header = options.place.header.as_deref();
         if header.is_some() && options.device.len() > 1 {
             return Err(Failure::new(EX_USAGE, "--header with several devices")
                 .hint("enroll one device after the other"));
@@ -204,7 +205,7 @@ impl<'a> EnrollPlan<'a> {
         }
         let backups = disks
             .iter()
-            .map(|disk| match &options.header_backup {
+            .map(|disk| match &options.change.header_backup {
                 Some(file) => file.clone(),
                 None => free_name(directory.path(), disk.uuid()),
             })
@@ -230,7 +231,7 @@ impl<'a> EnrollPlan<'a> {
             step(format!("make keys for {} in {place}", self.name));
         }
         for disk in &self.disks {
-            step(match &self.options.key_file {
+            step(match &self.options.change.key_file {
                 Some(file) => format!("test that {} opens {disk}", file.display()),
                 None => format!("ask for a passphrase of {disk} and test it"),
             });
@@ -264,7 +265,7 @@ impl<'a> EnrollPlan<'a> {
                 ));
             }
         }
-        if self.options.dir.is_none() {
+        if self.options.place.dir.is_none() {
             step("learn how a boot reaches a server, if that is not known: nightlatch network --learn".to_owned());
         }
         Ok(())
@@ -273,7 +274,7 @@ impl<'a> EnrollPlan<'a> {
     /// For each disk, what opens it today, tried.
     fn openers(&self) -> Result<Vec<Opener>, Failure> {
         let mut openers: Vec<Opener> = Vec::new();
-        let from_file = match &self.options.key_file {
+        let from_file = match &self.options.change.key_file {
             Some(file) => Some(Opener::new(passphrase::read(file)?)),
             None => None,
         };

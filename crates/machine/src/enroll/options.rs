@@ -7,6 +7,31 @@ use nightlatch_core::key_id::KeyId;
 
 use crate::keys::DIR_HELP;
 
+/// Places of a detached header and of the keys.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct PlaceOptions {
+    /// File or device with the header of DEVICE, where that is detached
+    #[arg(long, value_name = "FILE")]
+    pub(crate) header: Option<PathBuf>,
+
+    #[arg(short, long, value_name = "DIRECTORY", help = DIR_HELP)]
+    pub(crate) dir: Option<PathBuf>,
+}
+
+/// Files for a change of a header.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct HeaderChangeOptions {
+    /// What opens the devices today, every byte of the file; - is standard input
+    /// [default: ask on the terminal]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) key_file: Option<PathBuf>,
+
+    /// Where to save the header before it is changed
+    /// [default: luks-header-UUID.img beside the keys]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) header_backup: Option<PathBuf>,
+}
+
 /// The options of `enroll`.
 #[derive(Args, Debug)]
 pub struct EnrollOptions {
@@ -14,12 +39,8 @@ pub struct EnrollOptions {
     #[arg(required = true, value_name = "DEVICE")]
     pub(crate) device: Vec<PathBuf>,
 
-    /// File or device with the header of DEVICE, where that is detached
-    #[arg(long, value_name = "FILE")]
-    pub(crate) header: Option<PathBuf>,
-
-    #[arg(short, long, value_name = "DIRECTORY", help = DIR_HELP)]
-    pub(crate) dir: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) place: PlaceOptions,
 
     /// Name of the client on the server [default: this machine's full host name]
     #[arg(short, long)]
@@ -47,15 +68,8 @@ pub struct EnrollOptions {
     #[arg(long)]
     pub(crate) passphrase: bool,
 
-    /// What opens the devices today, every byte of the file; - is standard input
-    /// [default: ask on the terminal]
-    #[arg(long, value_name = "FILE")]
-    pub(crate) key_file: Option<PathBuf>,
-
-    /// Where to save the header before it is changed
-    /// [default: luks-header-UUID.img beside the keys]
-    #[arg(long, value_name = "FILE")]
-    pub(crate) header_backup: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) change: HeaderChangeOptions,
 
     /// Keep the key slot of an earlier enrolment, instead of replacing it
     #[arg(long)]
@@ -73,12 +87,8 @@ pub struct RotateOptions {
     #[arg(required = true, value_name = "DEVICE")]
     pub(crate) device: Vec<PathBuf>,
 
-    /// File or device with the header of DEVICE, where that is detached
-    #[arg(long, value_name = "FILE")]
-    pub(crate) header: Option<PathBuf>,
-
-    #[arg(short, long, value_name = "DIRECTORY", help = DIR_HELP)]
-    pub(crate) dir: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) place: PlaceOptions,
 
     /// Address by which the server checks that this machine is alive [default: the name]
     #[arg(long)]
@@ -92,15 +102,8 @@ pub struct RotateOptions {
     #[arg(short = 'S', long)]
     pub(crate) no_ssh: bool,
 
-    /// What opens the devices today, every byte of the file; - is standard input
-    /// [default: ask on the terminal]
-    #[arg(long, value_name = "FILE")]
-    pub(crate) key_file: Option<PathBuf>,
-
-    /// Where to save the header before it is changed
-    /// [default: luks-header-UUID.img beside the keys]
-    #[arg(long, value_name = "FILE")]
-    pub(crate) header_backup: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) change: HeaderChangeOptions,
 
     /// Keep the old key, until rotate --finish
     #[arg(long, conflicts_with = "finish")]
@@ -122,12 +125,8 @@ pub struct UnenrollOptions {
     #[arg(required = true, value_name = "DEVICE")]
     pub(crate) device: Vec<PathBuf>,
 
-    /// File or device with the header of DEVICE, where that is detached
-    #[arg(long, value_name = "FILE")]
-    pub(crate) header: Option<PathBuf>,
-
-    #[arg(short, long, value_name = "DIRECTORY", help = DIR_HELP)]
-    pub(crate) dir: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) place: PlaceOptions,
 
     /// Keep this machine's keys
     #[arg(long)]

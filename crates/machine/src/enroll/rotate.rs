@@ -10,13 +10,14 @@ use crate::keys::KeyDirectory;
 
 /// Carries the verb out.
 pub fn run(options: &RotateOptions) -> Result<(), Failure> {
-    let header = options.header.as_deref();
+    let header = options.place.header.as_deref();
     let disks = options
         .device
         .iter()
         .map(|device| Disk::inspect(device, header))
         .collect::<Result<Vec<_>, _>>()?;
     let directory = options
+        .place
         .dir
         .as_deref()
         .map_or_else(KeyDirectory::default_place, KeyDirectory::new);
@@ -119,16 +120,14 @@ fn not_enrolled(disk: &Disk, directory: &KeyDirectory) -> Failure {
 fn as_enrolment(options: &RotateOptions, name: String) -> EnrollOptions {
     EnrollOptions {
         device: options.device.clone(),
-        header: options.header.clone(),
-        dir: options.dir.clone(),
+        place: options.place.clone(),
         name: Some(name),
         host: options.host.clone(),
         checker: options.checker.clone(),
         no_ssh: options.no_ssh,
         server_key_id: Vec::new(),
         passphrase: false,
-        key_file: options.key_file.clone(),
-        header_backup: options.header_backup.clone(),
+        change: options.change.clone(),
         add: options.keep_old,
         dry_run: options.dry_run,
     }

@@ -18,8 +18,9 @@ const DEVICES: &str = "/sys/class/block";
 
 /// Carries the verb out.
 pub fn run(options: &UnenrollOptions) -> Result<(), Failure> {
-    let header = options.header.as_deref();
+    let header = options.place.header.as_deref();
     let directory = options
+        .place
         .dir
         .as_deref()
         .map_or_else(KeyDirectory::default_place, KeyDirectory::new);
