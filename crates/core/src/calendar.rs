@@ -55,16 +55,18 @@ impl From<Wall> for DateTime {
 impl DateTime {
     /// Date and time of day to the second, with `between` between the two: `2026-11-21T23:19:55`.
     pub fn to_second(self, between: char) -> String {
-        let Self {
-            year,
-            month,
-            day,
-            hour,
-            minute,
-            second,
-            ..
-        } = self;
-        format!("{year:04}-{month:02}-{day:02}{between}{hour:02}:{minute:02}:{second:02}")
+        let (
+            Self {
+                year, month, day, ..
+            },
+            time,
+        ) = (self, self.time_of_day());
+        format!("{year:04}-{month:02}-{day:02}{between}{time}")
+    }
+
+    /// The time of day alone, to the second: `23:19:55`.
+    pub fn time_of_day(self) -> String {
+        format!("{:02}:{:02}:{:02}", self.hour, self.minute, self.second)
     }
 
     /// RFC 3339, UTC, to the microsecond: `2026-11-21T23:19:55.400000Z`.

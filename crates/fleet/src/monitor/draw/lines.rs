@@ -33,8 +33,7 @@ pub(crate) fn title(brush: &mut Brush<'_>, state: &State, areas: &Areas) {
             (format!("nightlatchd {version}"), Role::Plain)
         }
         ServerConnection::Down(_, since) => {
-            let at = state.clock.local(*since);
-            let time = format!("{:02}:{:02}:{:02}", at.hour, at.minute, at.second);
+            let time = state.clock.local(*since).time_of_day();
             (format!("no server since {time}"), Role::Bad)
         }
     };

@@ -2,13 +2,11 @@
 
 use ratatui::layout::Rect;
 
-use nightlatch_core::calendar::DateTime;
-
 use crate::monitor::draw::brush::Brush;
 use crate::monitor::fleet::order::decided_at;
 use crate::monitor::keys::{BINDINGS, Command};
 use crate::monitor::layout::Areas;
-use crate::monitor::state::log::{LogLine, Severity};
+use crate::monitor::state::log::Severity;
 use crate::monitor::state::{Pane, State};
 use crate::monitor::text::{Break, exactly, wrap};
 use crate::monitor::theme::Role;
@@ -110,7 +108,7 @@ pub(crate) fn log(brush: &mut Brush<'_>, state: &State, areas: &Areas) {
         };
         for (index, part) in parts.into_iter().enumerate().rev() {
             let time = if index == 0 {
-                time(line)
+                line.at.time_of_day()
             } else {
                 String::new()
             };
@@ -125,14 +123,4 @@ pub(crate) fn log(brush: &mut Brush<'_>, state: &State, areas: &Areas) {
         brush.text(area.x + 1, y, TIME - 1, &time, Role::Quiet);
         brush.text(area.x + TIME, y, room, &text, role);
     }
-}
-
-fn time(line: &LogLine) -> String {
-    let DateTime {
-        hour,
-        minute,
-        second,
-        ..
-    } = line.at;
-    format!("{hour:02}:{minute:02}:{second:02}")
 }
