@@ -1,7 +1,8 @@
 //! A GnuPG home of its own for one test, and gpg run in it; removed with its agent afterwards.
 
-use std::io::Write;
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Output};
+
+use nightlatch_test_support::programs;
 
 /// A temporary GnuPG home.
 pub(crate) struct Home(tempfile::TempDir);
@@ -14,19 +15,13 @@ impl Home {
 
     /// Runs gpg with `input` on its standard input.
     pub(crate) fn run(&self, arguments: &[&str], input: &[u8]) -> Output {
-        let mut child = Command::new("gpg")
+        let mut command = Command::new("gpg");
+        command
             .arg("--homedir")
             .arg(self.0.path())
             .args(["--batch", "--quiet", "--no-tty", "--yes"])
-            .args(arguments)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        // gpg may have ended without reading it all; then its status shows the error.
-        let _ = child.stdin.take().unwrap().write_all(input);
-        let output = child.wait_with_output().unwrap();
+            .args(arguments);
+        let output = programs::run(&mut command, input);
         let errors = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "gpg {arguments:?}: {errors}");
         output
