@@ -273,14 +273,14 @@ fn a_check_says_what_the_checker_says(project: Project) {
 fn a_request_is_waited_for_approved_and_seen_to_be_served(project: Project) {
     let machine = TestMachine::new("foo", Project::Ours, MachineKeys::Curve25519, b"a password");
     // Long enough for a busy machine: it counts from the decision on.
-    let more = "approval_delay = PT1M\napproval_duration = PT1M\napproved_by_default = no\n\
+    let more = "approval_delay = PT5M\napproval_duration = PT5M\napproved_by_default = no\n\
         checker = true\n";
     let site = Administered::start(project, &machine.section(more));
-    let released = site.start_nightlatch(&["wait", "foo", "--until", "released", "-t", "1m"]);
+    let released = site.start_nightlatch(&["wait", "foo", "--until", "released", "-t", "5m"]);
     // From then on it receives signals.
     let listens = |line: &str| line.contains("waiting until foo").then_some(());
     released.wait_for("that it waits", listens);
-    let waiting = site.start_nightlatch(&["wait", "foo", "-u", "waiting", "--timeout=1m"]);
+    let waiting = site.start_nightlatch(&["wait", "foo", "-u", "waiting", "--timeout=5m"]);
     let boot = client::start(Project::Ours, &machine, &site.server.address());
     let output = waiting.finish();
     assert!(output.status.success(), "{output:?}");
