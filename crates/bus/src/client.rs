@@ -207,6 +207,11 @@ impl ClientView {
         Property::all().filter_map(|property| Some((property, self.value(property)?)))
     }
 
+    /// True when a request waits for a person's decision. A delay of zero needs none, whatever `ApprovedByDefault` says.
+    pub const fn needs_approval(&self) -> bool {
+        !self.approval_delay.is_zero()
+    }
+
     /// The changes that make `before` this.
     pub fn changes_since(&self, before: &Self) -> Vec<(Property, PropertyValue)> {
         let changed = |(property, value): &(Property, PropertyValue)| {

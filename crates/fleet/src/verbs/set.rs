@@ -185,7 +185,7 @@ fn warn_about(client: &ClientView, changes: &SettingChanges) {
             "{name}: the timeout is not longer than the interval, so it will be disabled between two checks"
         ));
     }
-    let no_delay = |view: &ClientView| !view.approved_by_default && view.approval_delay.is_zero();
+    let no_delay = |view: &ClientView| !view.approved_by_default && !view.needs_approval();
     if no_delay(&after) && !no_delay(client) {
         warn(format_args!(
             "{name}: approved_by_default=no has no effect without a delay: set approval_delay too"

@@ -98,7 +98,7 @@ fn check(client: &ClientView) -> String {
 }
 
 fn approval(client: &ClientView) -> String {
-    if client.approval_delay.is_zero() {
+    if !client.needs_approval() {
         return "not asked for".to_owned();
     }
     let delay = human::setting(client.approval_delay);

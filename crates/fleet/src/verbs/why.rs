@@ -99,7 +99,7 @@ pub(crate) fn derive(client: &ClientView, now: Wall) -> Explanation {
         Some(expires) => format!("Next deadline {}", human::time_and_distance(expires, now)),
         None => "The server does not show the next deadline".to_owned(),
     };
-    if client.approval_delay.is_zero() {
+    if !client.needs_approval() {
         return Explanation {
             verdict: ReleaseVerdict::Released,
             reason: "enabled".to_owned(),

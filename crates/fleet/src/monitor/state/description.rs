@@ -102,10 +102,10 @@ fn reason(state: &State, client: &ClientView) -> String {
             format!("A request is pending. Without a decision it is {fate} in {left}.")
         }
         ClientState::Failing => format!("Its last check failed.{unless}"),
-        ClientState::Enabled if client.approved_by_default && client.approval_delay.is_zero() => {
-            format!("Enabled; gets its secret without approval.{unless}")
+        ClientState::Enabled if client.needs_approval() => {
+            format!("Enabled; a request needs approval.{unless}")
         }
-        ClientState::Enabled => format!("Enabled; a request needs approval.{unless}"),
+        ClientState::Enabled => format!("Enabled; gets its secret without approval.{unless}"),
     }
 }
 
@@ -123,9 +123,7 @@ fn settings(client: &ClientView, clock: EventTime) -> Vec<(&'static str, String)
     } else {
         ""
     };
-    let approval = if client.approved_by_default && client.approval_delay.is_zero() {
-        "not asked for".to_owned()
-    } else {
+    let approval = if client.needs_approval() {
         let fate = if client.approved_by_default {
             "approved"
         } else {
@@ -136,6 +134,8 @@ fn settings(client: &ClientView, clock: EventTime) -> Vec<(&'static str, String)
             "{fate} after {delay}; a decision counts {}",
             length(client.approval_duration)
         )
+    } else {
+        "not asked for".to_owned()
     };
     let time = format!(
         "{} after a check, {} after a delivery",

@@ -1,5 +1,6 @@
 //! Events of a server, and their lines in the log and the details.
 
+use nightlatch_bus::client::ClientView;
 use nightlatch_bus::names::ClientPath;
 use nightlatch_bus::property::{Property, PropertyValue};
 
@@ -70,6 +71,26 @@ fn what_mandos_monitor_logs_is_logged() {
             "Verbose mode: Off"
         ]
     );
+}
+
+#[test]
+fn a_client_without_a_delay_needs_no_approval_whatever_its_default_decision_is() {
+    for approved_by_default in [true, false] {
+        let client = ClientView {
+            approved_by_default,
+            ..client("a")
+        };
+        let mut person = Person::with(vec![client]);
+        person.presses("Enter");
+        let lines = person.state.description(200);
+        let text = |label| &lines.iter().find(|line| line.label == label).unwrap().text;
+        assert!(
+            text("Why").starts_with("Enabled; gets its secret without approval."),
+            "{}",
+            text("Why")
+        );
+        assert_eq!(text("Approval"), "not asked for");
+    }
 }
 
 #[test]
