@@ -64,6 +64,15 @@ pub enum NameError {
     Control(char),
 }
 
+/// A name as a word of a shell's command line, for the commands that texts suggest.
+pub fn shell_word(name: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_@%+=:,./-".contains(&byte);
+    if !name.is_empty() && !name.starts_with('-') && name.bytes().all(plain) {
+        return name.to_owned();
+    }
+    format!("'{}'", name.replace('\'', r"'\''"))
+}
+
 /// Compares names in natural order: digits compare as numbers, so that `host2` comes before `host10`. Different names
 /// are never `Equal`.
 pub fn compare_naturally(a: &str, b: &str) -> Ordering {
@@ -105,6 +114,12 @@ fn split_number(text: &str) -> (&str, &str) {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn names_are_words_of_a_shell() {
+        assert_eq!(shell_word("foo.example-1"), "foo.example-1");
+        assert_eq!(shell_word("it's me"), r"'it'\''s me'");
+    }
 
     #[test]
     fn host2_comes_before_host10() {

@@ -1,8 +1,8 @@
 //! Describes what the success of a checker proves, by its text on the bus.
 
 use nightlatch_bus::client::ClientView;
-use nightlatch_console::output::human;
 use nightlatch_core::checker::Checker;
+use nightlatch_core::name::shell_word;
 
 /// As many names as a note lists.
 const LISTED: usize = 5;
@@ -32,7 +32,7 @@ pub(crate) fn warning<'c>(clients: impl IntoIterator<Item = &'c ClientView>) -> 
     let names: Vec<String> = clients
         .into_iter()
         .filter(|client| is_forgeable(client))
-        .map(|client| human::word(&client.name))
+        .map(|client| shell_word(&client.name))
         .collect();
     let listed = names.iter().take(LISTED).cloned().collect::<Vec<_>>();
     let more = match names.len().saturating_sub(LISTED) {

@@ -9,7 +9,7 @@ use nightlatch_bus::own::RecordQuery;
 use nightlatch_bus::proxy::MandosProxy;
 use nightlatch_console::failure::{EX_PROTOCOL, Failure};
 use nightlatch_console::output::human;
-use nightlatch_core::name::compare_naturally;
+use nightlatch_core::name::{compare_naturally, shell_word};
 use nightlatch_core::record::{RecordKind, RecordLine};
 use nightlatch_core::time::Wall;
 use nightlatch_sys::clock;
@@ -68,7 +68,7 @@ fn judge(
     let name = &client.name;
     let run = || Some(format!("on {name}: nightlatch check"));
     if !client.enabled {
-        let hint = Some(format!("nightlatch enable {name}"));
+        let hint = Some(format!("nightlatch enable {}", shell_word(name)));
         return report.bad(name, "is disabled: it would get nothing", hint);
     }
     let Some(last) = last else {

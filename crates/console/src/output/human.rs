@@ -59,15 +59,6 @@ pub fn time_and_distance(wall: Wall, now: Wall) -> String {
     format!("{} ({distance})", time(wall))
 }
 
-/// A name as a word of a shell's command line.
-pub fn word(name: &str) -> String {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_@%+=:,./-".contains(&byte);
-    if !name.is_empty() && !name.starts_with('-') && name.bytes().all(plain) {
-        return name.to_owned();
-    }
-    format!("'{}'", name.replace('\'', r"'\''"))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -87,12 +78,6 @@ mod tests {
     fn a_fraction_of_a_second_is_shown() {
         assert_eq!(setting(Duration::from_secs(300)), "PT5M");
         assert_eq!(setting(Duration::from_millis(31)), "PT0.031S");
-    }
-
-    #[test]
-    fn names_are_words_of_a_shell() {
-        assert_eq!(word("foo.example-1"), "foo.example-1");
-        assert_eq!(word("it's me"), r"'it'\''s me'");
     }
 
     #[test]

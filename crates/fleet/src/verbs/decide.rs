@@ -14,6 +14,7 @@ use nightlatch_console::ask;
 use nightlatch_console::failure::{EX_TEMPFAIL, EX_UNAVAILABLE, EX_USAGE, Failure, note};
 use nightlatch_console::output::human;
 use nightlatch_console::output::table::visible;
+use nightlatch_core::name::shell_word;
 use nightlatch_core::time::Wall;
 
 use super::outcome;
@@ -196,7 +197,7 @@ fn list(approve: bool, requests: &[PendingRequest], now: Wall) -> String {
             "\n  {}\n      nightlatch {} {} --request {}",
             line(request, now),
             verb(approve),
-            human::word(&request.client),
+            shell_word(&request.client),
             request.number
         );
     }

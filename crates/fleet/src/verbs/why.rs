@@ -10,6 +10,7 @@ use nightlatch_bus::proxy::MandosProxy;
 use nightlatch_console::failure::Failure;
 use nightlatch_console::output::table::visible;
 use nightlatch_console::output::{self, Style, human};
+use nightlatch_core::name::shell_word;
 use nightlatch_core::time::Wall;
 use serde::Serialize;
 
@@ -140,7 +141,7 @@ fn disabled(client: &ClientView, now: Wall) -> Explanation {
                 "{} gets no secret: it was never enabled, as its section says enabled = no. \
                  When the machine is in order, run: nightlatch enable {}.",
                 client.name,
-                human::word(&client.name)
+                shell_word(&client.name)
             ),
         };
     };
@@ -170,7 +171,7 @@ fn disabled(client: &ClientView, now: Wall) -> Explanation {
             client.name,
             human::time_and_distance(enabled, now),
             last_seen(client, now),
-            human::word(&client.name)
+            shell_word(&client.name)
         ),
     }
 }
@@ -198,7 +199,7 @@ fn waits(client: &ClientView, now: Wall) -> Explanation {
 }
 
 fn answers(client: &ClientView) -> String {
-    let name = human::word(&client.name);
+    let name = shell_word(&client.name);
     format!("nightlatch approve {name}, or nightlatch deny {name}")
 }
 

@@ -6,6 +6,7 @@
 use std::path::{Path, PathBuf};
 
 use nightlatch_console::failure::{EX_UNAVAILABLE, Failure, note};
+use nightlatch_core::name::shell_word;
 
 use super::disk::Disk;
 use super::options::UnenrollOptions;
@@ -138,7 +139,8 @@ fn print_remaining_steps(disks: &[(Disk, Vec<Enrolment>)], directory: &KeyDirect
     clients.dedup();
     for (name, key_id) in clients {
         note(format_args!(
-            "on the server: nightlatch remove {name}, and take its section out of clients.conf (key_id = {key_id})"
+            "on the server: nightlatch remove {}, and take its section out of clients.conf (key_id = {key_id})",
+            shell_word(name)
         ));
     }
     note("make a new initramfs here: the one there is has the keys");

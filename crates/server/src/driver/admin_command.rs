@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use nightlatch_core::event::{ClientId, RequestId};
+use nightlatch_core::name::shell_word;
 use nightlatch_core::registry::{AddError, DecisionError, Registry};
 use nightlatch_core::settings::client::{ClientConfig, SettingChange, SettingError};
 use nightlatch_core::time::Now;
@@ -123,7 +124,8 @@ fn approve(registry: &mut Registry, id: ClientId, now: Now) -> Result<(), AdminE
         DecisionError::SeveralWait => AdminError::SeveralWait(Vec::new()),
         DecisionError::NoneWaits | DecisionError::NoSuchRequest => AdminError::NoneWaits(format!(
             "no request of {name} waits, and an approval is for one request: it cannot be given ahead. \
-             Wait until it asks: nightlatch wait {name} --until waiting"
+             Wait until it asks: nightlatch wait {} --until waiting",
+            shell_word(&name)
         )),
     })
 }

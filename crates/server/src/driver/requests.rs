@@ -5,7 +5,7 @@ use std::fmt;
 
 use nightlatch_core::calendar::DateTime;
 use nightlatch_core::event::{ClientId, Refusal, RequestId};
-use nightlatch_core::name::ClientName;
+use nightlatch_core::name::{ClientName, shell_word};
 use nightlatch_core::record::RecordEntry;
 use nightlatch_core::registry::Registry;
 use nightlatch_core::time::Wall;
@@ -57,9 +57,10 @@ pub(crate) fn several(waiting: &[WaitingRequest]) -> String {
     let requests: Vec<String> = waiting.iter().map(ToString::to_string).collect();
     format!(
         "{name} has {} pending requests, of which at most one is its own: {}. Decide on one of them: nightlatch \
-         approve {name} --request NUMBER",
+         approve {} --request NUMBER",
         waiting.len(),
-        requests.join("; ")
+        requests.join("; "),
+        shell_word(name)
     )
 }
 
