@@ -3,8 +3,10 @@
 
 use std::time::Duration;
 
-use nightlatch_core::checker::{Checker, LastCheck};
+pub use nightlatch_core::checker::CheckStatus;
+use nightlatch_core::checker::Checker;
 use nightlatch_core::client_settings;
+use nightlatch_core::explanation::{ClientFacts, PendingRequestFacts};
 use nightlatch_core::key_id::{Fingerprint, KeyId};
 use nightlatch_core::settings::client::ClientSettings;
 use nightlatch_core::time::Wall;
@@ -15,52 +17,6 @@ use crate::property::{BadValue, Property, PropertyValue};
 
 mod field;
 use field::{Field, Shown};
-
-/// `LastCheckerStatus` of a client without a completed check.
-const NEVER: i16 = -2;
-/// `LastCheckerStatus` after a check that was killed.
-const CRASHED: i16 = -1;
-
-/// The result of a client's last completed check, as `LastCheckerStatus` shows it.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub enum CheckStatus {
-    /// None has completed yet.
-    Never,
-    /// The command was killed by a signal.
-    Crashed,
-    /// The command ended with this exit status; 0 is a proof of life.
-    Exited(u8),
-}
-
-impl CheckStatus {
-    /// From `LastCheckerStatus`; `None` for a number that means nothing.
-    pub fn from_number(number: i16) -> Option<Self> {
-        match number {
-            NEVER => Some(Self::Never),
-            CRASHED => Some(Self::Crashed),
-            number => u8::try_from(number).ok().map(Self::Exited),
-        }
-    }
-
-    /// The number for `LastCheckerStatus`.
-    pub fn to_number(self) -> i16 {
-        match self {
-            Self::Never => NEVER,
-            Self::Crashed => CRASHED,
-            Self::Exited(status) => status.into(),
-        }
-    }
-}
-
-impl From<LastCheck> for CheckStatus {
-    fn from(check: LastCheck) -> Self {
-        match check {
-            LastCheck::None => Self::Never,
-            LastCheck::Exited(status) => Self::Exited(status),
-            LastCheck::Signaled(_) => Self::Crashed,
-        }
-    }
-}
 
 /// A value for a setting that is on D-Bus. To name the property makes a repetition skip the other settings.
 macro_rules! on_bus {
@@ -210,6 +166,40 @@ impl ClientView {
     /// True when a request waits for a person's decision. A delay of zero needs none, whatever `ApprovedByDefault` says.
     pub const fn needs_approval(&self) -> bool {
         !self.approval_delay.is_zero()
+    }
+
+    /// The time at which its pending request is decided without a person.
+    pub fn decided_at(&self) -> Option<Wall> {
+        let asked = self
+            .last_approval_request
+            .filter(|_| self.approval_pending)?;
+        Some(asked.after(self.approval_delay))
+    }
+
+    /// What the properties alone say about its state.
+    pub fn facts(&self) -> ClientFacts<'_> {
+        let pending = self.approval_pending.then(|| PendingRequestFacts {
+            description: None,
+            until: self.decided_at(),
+            approved_by_default: self.approved_by_default,
+        });
+        ClientFacts {
+            name: &self.name,
+            enabled: self.enabled,
+            deadline: self.expires,
+            timeout: self.timeout,
+            interval: self.interval,
+            last_check: self.last_check,
+            last_checked_ok: self.last_checked_ok,
+            created: self.created,
+            last_enabled: self.last_enabled,
+            approval_delay: self.approval_delay,
+            approved_by_default: self.approved_by_default,
+            needs_proof: self.needs_proof,
+            forecast: None,
+            records: None,
+            pending: pending.into_iter().collect(),
+        }
     }
 
     /// The changes that make `before` this.

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use nightlatch_core::explanation::{Explanation, ReleaseVerdict};
 use nightlatch_core::time::Wall;
 use zbus::{OwnedVariant, Variant};
 
@@ -10,76 +11,33 @@ use crate::error::BusError;
 /// The most records of one page.
 pub const MAX_PAGE: u32 = 1000;
 
-/// The answer to a request of a client, if it came now.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum ReleaseVerdict {
-    /// It would be handed over.
-    Released,
-    /// A person would be asked.
-    NeedsApproval,
-    /// It would be refused.
-    Refused,
-}
-
-impl ReleaseVerdict {
-    /// The word on the bus.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Released => "released",
-            Self::NeedsApproval => "asks",
-            Self::Refused => "refused",
-        }
-    }
-
-    fn by_word(word: &str) -> Option<Self> {
-        [Self::Released, Self::NeedsApproval, Self::Refused]
-            .into_iter()
-            .find(|verdict| verdict.as_str() == word)
-    }
-}
-
-/// The answer of `Explain`.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Explanation {
-    /// The answer to a request, if it came now.
-    pub verdict: ReleaseVerdict,
-    /// The reason, in one word.
-    pub reason: String,
-    /// Since when; `None` when that is not known.
-    pub since: Option<Wall>,
-    /// The time at which this ends by itself; `None` when it does not.
-    pub until: Option<Wall>,
-    /// One paragraph for a person, with what to do.
-    pub text: String,
-}
-
-impl Explanation {
-    /// Reads the dictionary that `Explain` answers.
-    pub(crate) fn read(answer: &HashMap<String, OwnedVariant>) -> Result<Self, BusError> {
-        let text = |key: &'static str| match answer.get(key).map(|value| &**value) {
-            Some(Variant::Str(text)) => Ok(text.to_string()),
-            _ => Err(BusError::Malformed(format!(
-                "Explain: expected a text {key}"
-            ))),
-        };
-        let time = |key| match answer.get(key).map(|value| &**value) {
-            Some(Variant::I64(millis)) => Ok(Some(wall(*millis))),
-            None => Ok(None),
-            Some(_) => Err(BusError::Malformed(format!(
-                "Explain: expected a time {key}"
-            ))),
-        };
-        let word = text("verdict")?;
-        let verdict = ReleaseVerdict::by_word(&word)
-            .ok_or_else(|| BusError::Malformed(format!("Explain: unknown verdict {word:?}")))?;
-        Ok(Self {
-            verdict,
-            reason: text("reason")?,
-            since: time("since")?,
-            until: time("until")?,
-            text: text("text")?,
-        })
-    }
+/// Reads the dictionary that `Explain` answers.
+pub(crate) fn read_explanation(
+    answer: &HashMap<String, OwnedVariant>,
+) -> Result<Explanation, BusError> {
+    let text = |key: &'static str| match answer.get(key).map(|value| &**value) {
+        Some(Variant::Str(text)) => Ok(text.to_string()),
+        _ => Err(BusError::Malformed(format!(
+            "Explain: expected a text {key}"
+        ))),
+    };
+    let time = |key| match answer.get(key).map(|value| &**value) {
+        Some(Variant::I64(millis)) => Ok(Some(wall(*millis))),
+        None => Ok(None),
+        Some(_) => Err(BusError::Malformed(format!(
+            "Explain: expected a time {key}"
+        ))),
+    };
+    let word = text("verdict")?;
+    let verdict = ReleaseVerdict::by_word(&word)
+        .ok_or_else(|| BusError::Malformed(format!("Explain: unknown verdict {word:?}")))?;
+    Ok(Explanation {
+        verdict,
+        reason: text("reason")?,
+        since: time("since")?,
+        until: time("until")?,
+        text: text("text")?,
+    })
 }
 
 /// A request that waits for a decision, with what a person needs to recognize it.

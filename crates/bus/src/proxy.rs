@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 
+use nightlatch_core::explanation::Explanation;
 use nightlatch_core::secret::Secret;
 use zbus::connection::Builder;
 use zbus::fdo::DBusProxy;
@@ -17,7 +18,7 @@ use crate::managed::{body, read_clients};
 use crate::names::{
     CLIENT, ClientPath, MANDOS, NIGHTLATCH, NIGHTLATCH_PATH, OBJECT_MANAGER, PROPERTIES, ROOT,
 };
-use crate::own::{Explanation, PendingRequest, RecordPage, RecordQuery, ServerInfo};
+use crate::own::{self, PendingRequest, RecordPage, RecordQuery, ServerInfo};
 use crate::property::{Property, PropertyValue};
 
 /// The error that the stock server answers when it is to remove what is not there.
@@ -129,7 +130,7 @@ impl MandosProxy {
     /// The answer that a request of the client `name` would get now, with the reason.
     pub async fn explain(&self, name: &str) -> Result<Explanation, BusError> {
         let answer = self.call_own("Explain", &name).await?;
-        Explanation::read(&body(&answer)?)
+        own::read_explanation(&body(&answer)?)
     }
 
     /// The requests that wait for a decision, of the client `name` or of all.

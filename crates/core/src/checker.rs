@@ -158,6 +158,50 @@ pub enum LastCheck {
     Signaled(i32),
 }
 
+/// The result of a client's last completed check, as `LastCheckerStatus` on D-Bus shows it.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum CheckStatus {
+    /// None has completed yet.
+    Never,
+    /// The command was killed by a signal.
+    Crashed,
+    /// The command ended with this exit status; 0 is a proof of life.
+    Exited(u8),
+}
+
+impl CheckStatus {
+    const NEVER: i16 = -2;
+    const CRASHED: i16 = -1;
+
+    /// From `LastCheckerStatus`; `None` for a number that means nothing.
+    pub fn from_number(number: i16) -> Option<Self> {
+        match number {
+            Self::NEVER => Some(Self::Never),
+            Self::CRASHED => Some(Self::Crashed),
+            number => u8::try_from(number).ok().map(Self::Exited),
+        }
+    }
+
+    /// The number for `LastCheckerStatus`.
+    pub fn to_number(self) -> i16 {
+        match self {
+            Self::Never => Self::NEVER,
+            Self::Crashed => Self::CRASHED,
+            Self::Exited(status) => status.into(),
+        }
+    }
+}
+
+impl From<LastCheck> for CheckStatus {
+    fn from(check: LastCheck) -> Self {
+        match check {
+            LastCheck::None => Self::Never,
+            LastCheck::Exited(status) => Self::Exited(status),
+            LastCheck::Signaled(_) => Self::Crashed,
+        }
+    }
+}
+
 /// A text is not a checker.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum CheckerError {

@@ -15,6 +15,7 @@ pub mod digits;
 pub mod duration;
 pub mod error_chain;
 pub mod event;
+pub mod explanation;
 pub mod ini;
 pub mod interpolate;
 pub mod kernel_command_line;

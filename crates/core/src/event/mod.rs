@@ -11,6 +11,7 @@ mod recorded;
 mod text;
 
 pub use recorded::RecordContent;
+pub use text::decision_by_default;
 
 use std::time::Duration;
 
@@ -260,7 +261,8 @@ pub enum DisableReason {
     Administrator,
     /// The configuration file changed to `enabled = no`.
     Configuration,
-    /// It was disabled when its section left the configuration.
+    /// A client with its name or its key was disabled or removed before: it was itself when its section left the
+    /// configuration or had another name, or another section has or had its key.
     Remembered,
     /// The state was lost, or is older than it has been: whether it was disabled is not known.
     StateLost,

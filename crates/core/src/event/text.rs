@@ -13,6 +13,15 @@ impl Grant {
     }
 }
 
+/// What becomes of a request on which no person decides in time.
+pub const fn decision_by_default(approved_by_default: bool) -> &'static str {
+    if approved_by_default {
+        "granted"
+    } else {
+        "refused"
+    }
+}
+
 impl Refusal {
     /// As in the audit log, on D-Bus, and in the answer to a rehearsal.
     pub const fn as_str(self) -> &'static str {
@@ -65,9 +74,7 @@ impl DisableReason {
             }
             Self::Administrator => "an administrator disabled it",
             Self::Configuration => "the configuration now says enabled = no",
-            Self::Remembered => {
-                "it was disabled when its section left the configuration, or under another name"
-            }
+            Self::Remembered => "a client with its name or its key was disabled or removed before",
             Self::StateLost => {
                 "the state was lost, or is older than it has been: whether it was disabled is not known"
             }

@@ -1,10 +1,12 @@
 //! The calls of our own interface that read the audit log or ask the driver, in a task of their own.
 
+use nightlatch_core::explanation::StateRecord;
 use nightlatch_core::record::{RecordExcerpt, RecordLine, RecordSelection};
+use nightlatch_sys::clock;
 use zbus::message::Message;
 
 use super::call::LookupCall;
-use super::explain::{ClientExplanation, EXPLAINING_KINDS, Reason};
+use super::explain;
 use super::nightlatch::{self, ClientCounts, ServerStatus};
 use super::wire::CallError;
 use crate::driver::Handle;
@@ -34,22 +36,21 @@ impl LookupTask {
                 answer.build(&(lines, next.unwrap_or(0)))
             }
             LookupCall::Explain(id, view) => {
-                let standing = self.driver.forecast(id).await;
-                let (standing, until) =
-                    standing.ok_or_else(|| nightlatch::no_client(&view.name))?;
+                let forecast = self.driver.forecast(id).await;
+                let forecast = forecast.ok_or_else(|| nightlatch::no_client(&view.name))?;
                 let query = RecordSelection {
                     client: Some(view.name.clone()),
-                    kinds: EXPLAINING_KINDS.to_vec(),
+                    kinds: StateRecord::KINDS.to_vec(),
                     limit: EXPLAINING,
                     newest: true,
                     ..RecordSelection::default()
                 };
                 let lines = self.records(query).await?.lines;
-                let reasons: Vec<Reason> = lines.iter().filter_map(Reason::read).collect();
+                let records: Vec<_> = lines.iter().filter_map(explain::read_record).collect();
                 let waiting = self.driver.waiting(Some(id)).await.ok_or_else(stopping)?;
-                let explanation =
-                    ClientExplanation::new(&view, standing, until, &reasons, &waiting);
-                answer.build(&explanation.to_dict())
+                let now = clock::now().wall;
+                let explanation = explain::explain(&view, forecast, &records, &waiting, now);
+                answer.build(&explain::to_dict(explanation))
             }
             LookupCall::Requests(client) => {
                 let waiting = self.driver.waiting(client).await.ok_or_else(stopping)?;

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use nightlatch_core::event::{ClientId, RequestId};
+use nightlatch_core::explanation::several_pending;
 use nightlatch_core::name::shell_word;
 use nightlatch_core::registry::{AddError, DecisionError, Registry};
 use nightlatch_core::settings::client::{ClientConfig, SettingChange, SettingError};
@@ -56,11 +57,17 @@ pub(crate) enum AdminError {
     #[error("{0}")]
     NoneWaits(String),
     /// Nothing was decided: the administrator has to choose one of these.
-    #[error("{}", super::requests::several(.0))]
+    #[error("{}", several(.0))]
     SeveralWait(Vec<WaitingRequest>),
     /// The command is in force, but would be lost if the server ended now.
     #[error("the state cannot be written to the disk now: this is in force, but not yet durable")]
     NotDurable,
+}
+
+fn several(waiting: &[WaitingRequest]) -> String {
+    let name = waiting.first().map_or("it", |it| it.client.as_str());
+    let descriptions: Vec<String> = waiting.iter().map(ToString::to_string).collect();
+    several_pending(name, &descriptions)
 }
 
 impl AdminCommand {

@@ -30,7 +30,7 @@ use tokio::sync::{mpsc, oneshot};
 
 pub use actor::{Driver, DriverError, DriverOptions};
 pub(crate) use admin_command::{AdminCommand, AdminError, ClientAction};
-pub(crate) use requests::{WaitingRequest, several};
+pub(crate) use requests::WaitingRequest;
 use store_worker::StoreRead;
 use subscription::Subscriber;
 pub(crate) use subscription::{EventNotice, Subscription, Update};

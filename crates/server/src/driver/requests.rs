@@ -5,7 +5,7 @@ use std::fmt;
 
 use nightlatch_core::calendar::DateTime;
 use nightlatch_core::event::{ClientId, Refusal, RequestId};
-use nightlatch_core::name::{ClientName, shell_word};
+use nightlatch_core::name::ClientName;
 use nightlatch_core::record::RecordEntry;
 use nightlatch_core::registry::Registry;
 use nightlatch_core::time::Wall;
@@ -49,19 +49,6 @@ impl fmt::Display for WaitingRequest {
             None => f.write_str(", boot unknown"),
         }
     }
-}
-
-/// Tells the administrator to name one of `waiting`.
-pub(crate) fn several(waiting: &[WaitingRequest]) -> String {
-    let name = waiting.first().map_or("it", |it| it.client.as_str());
-    let requests: Vec<String> = waiting.iter().map(ToString::to_string).collect();
-    format!(
-        "{name} has {} pending requests, of which at most one is its own: {}. Decide on one of them: nightlatch \
-         approve {} --request NUMBER",
-        waiting.len(),
-        requests.join("; "),
-        shell_word(name)
-    )
 }
 
 /// Those of `requests` that wait, of a client or of all.

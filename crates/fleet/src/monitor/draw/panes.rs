@@ -3,7 +3,6 @@
 use ratatui::layout::Rect;
 
 use crate::monitor::draw::brush::Brush;
-use crate::monitor::fleet::order::decided_at;
 use crate::monitor::keys::{BINDINGS, Command};
 use crate::monitor::layout::Areas;
 use crate::monitor::state::log::Severity;
@@ -34,7 +33,9 @@ pub(crate) fn requests(brush: &mut Brush<'_>, state: &State, areas: &Areas) {
         let Some(client) = state.fleet.get(*id) else {
             continue;
         };
-        let left = decided_at(client).map_or_else(Default::default, |at| at.since(now));
+        let left = client
+            .decided_at()
+            .map_or_else(Default::default, |at| at.since(now));
         let fate = if client.approved_by_default {
             "approved"
         } else {

@@ -58,11 +58,3 @@ pub(crate) fn time_left(client: &ClientView, now: Wall) -> Option<(Duration, f64
     // After a delivery it has longer than its timeout: a full bar.
     Some((left, left.div_duration_f64(client.timeout).min(1.0)))
 }
-
-/// The time at which the pending request of `client` gets its default decision.
-pub(crate) fn decided_at(client: &ClientView) -> Option<Wall> {
-    let asked = client
-        .last_approval_request
-        .filter(|_| client.approval_pending)?;
-    Some(asked.after(client.approval_delay))
-}

@@ -1,20 +1,16 @@
 //! The text of the details of one client: why it stands as it does, its settings, its history.
 
-use std::time::Duration;
-
 use nightlatch_bus::client::{CheckStatus, ClientView};
 use nightlatch_bus::moment;
 use nightlatch_console::output::human::length;
 use nightlatch_core::time::Wall;
 
 use crate::monitor::event::EventTime;
-use crate::monitor::fleet::order::{decided_at, time_left};
 use crate::monitor::state::State;
-use crate::monitor::text::{Break, ago, exactly, roughly, wrap};
+use crate::monitor::text::{Break, ago, roughly, wrap};
 use crate::monitor::theme::Role;
 use crate::state::ClientState;
 use crate::verbs::log::record::Record;
-use crate::verbs::why;
 
 /// Columns for the labels.
 pub(crate) const LABEL: u16 = 14;
@@ -79,34 +75,9 @@ fn reason(state: &State, client: &ClientView) -> String {
         .details
         .as_ref()
         .and_then(|details| details.reason.as_ref());
-    if let Some(reason) = server_reason {
-        return reason.clone();
-    }
-    let left = time_left(client, state.clock.wall).map(|(left, _)| left);
-    let unless = left.map_or(String::new(), |left| {
-        format!(
-            " Unless a check succeeds, it is disabled in {}.",
-            roughly(left)
-        )
-    });
-    match ClientState::of(client) {
-        ClientState::Disabled => why::derive(client, state.clock.wall).text,
-        ClientState::Waiting => {
-            let left = decided_at(client).map(|at| at.since(state.clock.wall));
-            let fate = if client.approved_by_default {
-                "approved"
-            } else {
-                "denied"
-            };
-            let left = exactly(left.unwrap_or(Duration::ZERO));
-            format!("A request is pending. Without a decision it is {fate} in {left}.")
-        }
-        ClientState::Failing => format!("Its last check failed.{unless}"),
-        ClientState::Enabled if client.needs_approval() => {
-            format!("Enabled; a request needs approval.{unless}")
-        }
-        ClientState::Enabled => format!("Enabled; gets its secret without approval.{unless}"),
-    }
+    server_reason
+        .cloned()
+        .unwrap_or_else(|| client.facts().explain(state.clock.wall).text)
 }
 
 fn settings(client: &ClientView, clock: EventTime) -> Vec<(&'static str, String)> {

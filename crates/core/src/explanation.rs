@@ -1,0 +1,381 @@
+//! Explains whether a client would get its secret now, why, and what to do about it.
+//!
+//! All sentences about this are made here, for the server and for tools that see no more than the properties of a stock
+//! server. What a stock server does not show is `None`.
+
+#[cfg(test)]
+mod tests;
+
+use std::time::Duration;
+
+use crate::calendar::DateTime;
+use crate::checker::CheckStatus;
+use crate::duration::in_whole_seconds;
+use crate::event::{DisableReason, Grant, Refusal, decision_by_default};
+use crate::name::shell_word;
+use crate::record::RecordKind;
+use crate::registry::ReleaseForecast;
+use crate::time::Wall;
+
+/// The answer to a request of a client, if it came now.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ReleaseVerdict {
+    /// It would get the secret.
+    Released,
+    /// It would wait for a person's decision.
+    NeedsApproval,
+    /// It would be refused.
+    Refused,
+}
+
+impl ReleaseVerdict {
+    /// The word on D-Bus.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Released => "released",
+            Self::NeedsApproval => "asks",
+            Self::Refused => "refused",
+        }
+    }
+
+    /// The verdict with this word on D-Bus.
+    pub fn by_word(word: &str) -> Option<Self> {
+        [Self::Released, Self::NeedsApproval, Self::Refused]
+            .into_iter()
+            .find(|verdict| verdict.as_str() == word)
+    }
+}
+
+/// The answer of `Explain` on D-Bus.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Explanation {
+    /// The answer to a request, if it came now.
+    pub verdict: ReleaseVerdict,
+    /// The reason, in one word.
+    pub reason: String,
+    /// Since when; `None` when that is not known.
+    pub since: Option<Wall>,
+    /// The time at which this ends by itself; `None` when it does not, or when that is not known.
+    pub until: Option<Wall>,
+    /// One paragraph for a person, with what to do.
+    pub text: String,
+}
+
+/// What one record of the audit log says about the state of a client.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct StateRecord {
+    /// One of [`Self::KINDS`].
+    pub kind: RecordKind,
+    /// The time of the event.
+    pub time: Wall,
+    /// The author: `server`, `configuration`, or a user.
+    pub who: Option<String>,
+    /// The word of a [`DisableReason`].
+    pub reason: Option<String>,
+    /// The number of the request, where it is about one request only.
+    pub request: Option<u64>,
+}
+
+impl StateRecord {
+    /// The kinds of records that an explanation needs.
+    pub const KINDS: &[RecordKind] = &[
+        RecordKind::Enabled,
+        RecordKind::Disabled,
+        RecordKind::Expired,
+        RecordKind::Denied,
+    ];
+
+    fn who(&self) -> &str {
+        match self.who.as_deref() {
+            None => "an administrator",
+            Some("server") => "the server",
+            Some("configuration") => "the configuration",
+            Some(user) => user,
+        }
+    }
+
+    fn is_reason(&self, reason: DisableReason) -> bool {
+        self.reason.as_deref() == Some(reason.as_str())
+    }
+}
+
+/// A request that waits for a decision.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct PendingRequestFacts {
+    /// Its number, peer, time and boot.
+    pub description: Option<String>,
+    /// The time of the decision without a person.
+    pub until: Option<Wall>,
+    /// The decision without a person.
+    pub approved_by_default: bool,
+}
+
+/// What is known about a client.
+#[derive(Clone, PartialEq, Eq, Debug)]
+#[expect(
+    missing_docs,
+    reason = "the settings and times of a client, by the names that they have everywhere"
+)]
+pub struct ClientFacts<'a> {
+    pub name: &'a str,
+    pub enabled: bool,
+    pub deadline: Option<Wall>,
+    pub timeout: Duration,
+    pub interval: Duration,
+    pub last_check: CheckStatus,
+    pub last_checked_ok: Option<Wall>,
+    pub created: Option<Wall>,
+    pub last_enabled: Option<Wall>,
+    pub approval_delay: Duration,
+    pub approved_by_default: bool,
+    /// True when it is disabled because the server's state was lost.
+    pub needs_proof: bool,
+    /// What the registry would answer, and until when.
+    pub forecast: Option<(ReleaseForecast, Option<Wall>)>,
+    /// Records of its name, oldest first.
+    pub records: Option<&'a [StateRecord]>,
+    pub pending: Vec<PendingRequestFacts>,
+}
+
+impl ClientFacts<'_> {
+    /// Explains the state of the client at `now`.
+    pub fn explain(&self, now: Wall) -> Explanation {
+        let (forecast, until) = self
+            .forecast
+            .unwrap_or((self.derive_forecast(), self.deadline));
+        match forecast {
+            ReleaseForecast::Released(_) => explanation(
+                ReleaseVerdict::Released,
+                ("enabled", self.last_enabled, until),
+                format!(
+                    "{} is enabled and gets its secret without approval. {}",
+                    self.name,
+                    self.outlook()
+                ),
+            ),
+            ReleaseForecast::NeedsApproval => self.needs_approval(until),
+            ReleaseForecast::Refused(Refusal::Denied) => self.denied(until),
+            ReleaseForecast::Refused(_) => self.disabled(now),
+        }
+    }
+
+    /// The forecast from the settings alone: denials are not seen.
+    fn derive_forecast(&self) -> ReleaseForecast {
+        if !self.enabled {
+            ReleaseForecast::Refused(Refusal::Disabled)
+        } else if self.pending.is_empty() && self.approval_delay.is_zero() {
+            ReleaseForecast::Released(Grant::NotNeeded)
+        } else {
+            ReleaseForecast::NeedsApproval
+        }
+    }
+
+    /// The newest record of these kinds about the client itself. Older ones than the client are about another client
+    /// that had its name.
+    fn last_record(&self, kinds: &[RecordKind]) -> Option<&StateRecord> {
+        let is_about_it = |it: &&StateRecord| {
+            kinds.contains(&it.kind)
+                && it.request.is_none()
+                && self.created.is_none_or(|created| created <= it.time)
+        };
+        self.records?.iter().rev().find(is_about_it)
+    }
+
+    fn needs_approval(&self, until: Option<Wall>) -> Explanation {
+        let (name, word) = (self.name, shell_word(self.name));
+        let text = match &self.pending[..] {
+            [] => format!(
+                "{name} is enabled; a request needs approval, and is {} without a decision within {}. No request is \
+                 pending. {}",
+                decision_by_default(self.approved_by_default),
+                in_whole_seconds(self.approval_delay),
+                self.outlook()
+            ),
+            [only] => {
+                let which = only.description.as_ref();
+                let which = which.map_or_else(String::new, |it| format!(": {it}"));
+                let then = decision_by_default(only.approved_by_default);
+                let when = only
+                    .until
+                    .map_or_else(String::new, |it| format!(" at {}", at(it)));
+                format!(
+                    "{name} has a pending request{which}. Without a decision it is {then}{when}. Decide with: \
+                     nightlatch approve {word}, or nightlatch deny {word}."
+                )
+            }
+            several => {
+                let descriptions = several.iter().filter_map(|it| it.description.clone());
+                several_pending(name, &descriptions.collect::<Vec<_>>()) + "."
+            }
+        };
+        explanation(
+            ReleaseVerdict::NeedsApproval,
+            ("needs-approval", self.last_enabled, until),
+            text,
+        )
+    }
+
+    fn denied(&self, until: Option<Wall>) -> Explanation {
+        let record = self.last_record(&[RecordKind::Denied]);
+        let because = match record {
+            Some(it) => format!("{} denied it at {}", it.who(), at(it.time)),
+            None => "an administrator denied it".to_owned(),
+        };
+        let end = match until {
+            Some(deadline) if self.deadline == until => {
+                format!(
+                    ", and its deadline, {}, comes before the denial ends",
+                    at(deadline)
+                )
+            }
+            Some(end) => format!(", and the denial ends at {}", at(end)),
+            None => String::new(),
+        };
+        explanation(
+            ReleaseVerdict::Refused,
+            ("denied", record.map(|it| it.time), until),
+            format!(
+                "{} gets no secret: {because}{end}. To lift the denial, run: nightlatch approve {}.",
+                self.name,
+                shell_word(self.name)
+            ),
+        )
+    }
+
+    fn disabled(&self, now: Wall) -> Explanation {
+        let newest = self.last_record(&[
+            RecordKind::Enabled,
+            RecordKind::Disabled,
+            RecordKind::Expired,
+        ]);
+        let cause = newest.filter(|it| it.kind != RecordKind::Enabled);
+        let (reason, because) = match (cause, self.last_enabled) {
+            _ if self.needs_proof => (
+                "state-lost",
+                "the server's state was lost or an older one was restored, so it may have been disabled before; it \
+                 needs an administrator, or a check that proves its private key"
+                    .to_owned(),
+            ),
+            (Some(record), _) => self.recorded_cause(record),
+            (None, None) => ("never-enabled", "it was never enabled".to_owned()),
+            (None, Some(_)) if self.records.is_some() => (
+                "disabled",
+                "it was disabled, and the audit log does not say why".to_owned(),
+            ),
+            (None, Some(enabled)) => self.likely_cause(enabled, now),
+        };
+        let never_enabled_since = self.created.filter(|_| self.last_enabled.is_none());
+        let since = cause.map(|it| it.time).or(never_enabled_since);
+        explanation(
+            ReleaseVerdict::Refused,
+            (reason, since, None),
+            format!(
+                "{} gets no secret: {because}. When the machine is in order, run: nightlatch enable {}.",
+                self.name,
+                shell_word(self.name)
+            ),
+        )
+    }
+
+    /// Why it is disabled, by the record of that.
+    fn recorded_cause(&self, record: &StateRecord) -> (&'static str, String) {
+        let (time, timeout) = (at(record.time), in_whole_seconds(self.timeout));
+        let seen = self.last_seen();
+        if record.is_reason(DisableReason::Remembered) {
+            let cause = DisableReason::Remembered.sentence();
+            return ("disabled", format!("{cause}, which was found at {time}"));
+        }
+        // The record has the time at which that was found, not the deadline.
+        if record.is_reason(DisableReason::ExpiredWhileDown) {
+            let because = format!(
+                "its deadline passed before {time}, while the server was down or had no section for it: {seen}, and its \
+                 timeout is {timeout}"
+            );
+            return ("expired", because);
+        }
+        if record.kind == RecordKind::Expired {
+            let because =
+                format!("its deadline passed at {time}: {seen}, and its timeout is {timeout}");
+            return ("expired", because);
+        }
+        (
+            "disabled",
+            format!("{} disabled it at {time}", record.who()),
+        )
+    }
+
+    /// Why it is disabled, by its last proof of life and its timeout.
+    fn likely_cause(&self, enabled: Wall, now: Wall) -> (&'static str, String) {
+        let proof = self.last_checked_ok.unwrap_or(enabled).max(enabled);
+        let (reason, conclusion) = match now.since(proof) >= self.timeout {
+            true => (
+                "expired",
+                "has passed since: either its deadline passed without a proof of life, or a person disabled it",
+            ),
+            false => (
+                "disabled",
+                "has not passed since, so that a person disabled it",
+            ),
+        };
+        let because = format!(
+            "it is disabled. It was last enabled at {}, {}, and its timeout of {} {conclusion}. This server does not \
+             show more",
+            at(enabled),
+            self.last_seen(),
+            in_whole_seconds(self.timeout)
+        );
+        (reason, because)
+    }
+
+    /// The next deadline and the last check.
+    fn outlook(&self) -> String {
+        let deadline = self.deadline;
+        let deadline =
+            deadline.map_or_else(String::new, |it| format!("Next deadline {}. ", at(it)));
+        let check = match self.last_check {
+            CheckStatus::Exited(0) => "Its last check succeeded".to_owned(),
+            CheckStatus::Never => "No check has ended yet".to_owned(),
+            CheckStatus::Exited(status) => format!("Its last check failed with status {status}"),
+            CheckStatus::Crashed => "Its last check was killed".to_owned(),
+        };
+        let interval = in_whole_seconds(self.interval);
+        format!("{deadline}{check}; a check runs every {interval}.")
+    }
+
+    fn last_seen(&self) -> String {
+        match self.last_checked_ok {
+            Some(seen) => format!("it was last seen up at {}", at(seen)),
+            None => "it was never seen up".to_owned(),
+        }
+    }
+}
+
+fn explanation(
+    verdict: ReleaseVerdict,
+    (reason, since, until): (&str, Option<Wall>, Option<Wall>),
+    text: String,
+) -> Explanation {
+    Explanation {
+        verdict,
+        reason: reason.to_owned(),
+        since,
+        until,
+        text,
+    }
+}
+
+/// Asks to decide on one of several pending requests of the client `name`.
+pub fn several_pending(name: &str, descriptions: &[String]) -> String {
+    format!(
+        "{name} has {} pending requests, of which at most one is its own: {}. Decide on one of them: nightlatch approve \
+         {} --request NUMBER",
+        descriptions.len(),
+        descriptions.join("; "),
+        shell_word(name)
+    )
+}
+
+/// To the second.
+fn at(wall: Wall) -> String {
+    DateTime::from(wall).to_string()
+}
