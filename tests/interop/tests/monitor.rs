@@ -157,7 +157,7 @@ fn requests_are_answered(project: Project, server: Project, yes: &str, no: &str)
         // monitor does nothing to a client that has just come under the mark.
         let countdown = match project {
             Project::Stock => "enial in 0:04:5",
-            Project::Ours => "denied in 4:5",
+            Project::Ours => "refused in 4:5",
         };
         screen.wait_for("the request", |text| {
             let (_, seconds) = text.split_once(countdown)?;

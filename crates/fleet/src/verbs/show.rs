@@ -6,6 +6,7 @@ use nightlatch_bus::proxy::MandosProxy;
 use nightlatch_console::failure::Failure;
 use nightlatch_console::output::table::visible;
 use nightlatch_console::output::{self, Style, human};
+use nightlatch_core::event::decision_by_default;
 use nightlatch_core::time::Wall;
 
 use crate::bus;
@@ -102,18 +103,14 @@ fn approval(client: &ClientView) -> String {
         return "not asked for".to_owned();
     }
     let delay = human::setting(client.approval_delay);
-    let otherwise = if client.approved_by_default {
-        "released"
-    } else {
-        "refused"
-    };
+    let then = decision_by_default(client.approved_by_default);
     let counts = human::setting(client.approval_duration);
     let now = if client.approval_pending {
         "; a request waits now"
     } else {
         ""
     };
-    format!("asked for {delay}, then {otherwise}; a decision counts for {counts}{now}")
+    format!("asked for {delay}, then {then}; a decision counts for {counts}{now}")
 }
 
 #[cfg(test)]

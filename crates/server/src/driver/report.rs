@@ -6,7 +6,7 @@
 
 use nightlatch_core::checker::LastCheck;
 use nightlatch_core::duration::in_whole_seconds;
-use nightlatch_core::event::{ClientId, Event};
+use nightlatch_core::event::{ClientId, Event, decision_by_default};
 use nightlatch_core::name::ClientName;
 use tracing::{debug, info, warn};
 
@@ -79,11 +79,7 @@ impl EventReport {
                 approved_by_default,
                 ..
             } => {
-                let then = if *approved_by_default {
-                    "release"
-                } else {
-                    "refuse"
-                };
+                let then = decision_by_default(*approved_by_default);
                 info!(
                     client,
                     request = number,

@@ -56,7 +56,7 @@ fn approved(context: &ScenarioContext<'_>, system: BootSystem) {
     let screen = TmuxScreen::start(&monitor, 100, 24);
     // The monitor does nothing to a client that has just come under the mark.
     screen.wait_for("how long it will wait", |text| {
-        let (_, left) = text.split_once("denied in ")?;
+        let (_, left) = text.split_once("refused in ")?;
         (!left.starts_with("4:59")).then_some(())
     });
     screen.press(&["y"]);

@@ -2,6 +2,8 @@
 
 use ratatui::layout::Rect;
 
+use nightlatch_core::event::decision_by_default;
+
 use crate::monitor::draw::brush::Brush;
 use crate::monitor::keys::{BINDINGS, Command};
 use crate::monitor::layout::Areas;
@@ -36,12 +38,8 @@ pub(crate) fn requests(brush: &mut Brush<'_>, state: &State, areas: &Areas) {
         let left = client
             .decided_at()
             .map_or_else(Default::default, |at| at.since(now));
-        let fate = if client.approved_by_default {
-            "approved"
-        } else {
-            "denied"
-        };
-        let text = format!("{fate} in {}", exactly(left));
+        let then = decision_by_default(client.approved_by_default);
+        let text = format!("{then} in {}", exactly(left));
         let columns = &areas.columns;
         let width = columns.name.width.min(area.width);
         brush.text(columns.name.x, y, width, &client.name, Role::Plain);

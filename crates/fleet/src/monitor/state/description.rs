@@ -3,6 +3,7 @@
 use nightlatch_bus::client::{CheckStatus, ClientView};
 use nightlatch_bus::moment;
 use nightlatch_console::output::human::length;
+use nightlatch_core::event::decision_by_default;
 use nightlatch_core::time::Wall;
 
 use crate::monitor::event::EventTime;
@@ -95,14 +96,10 @@ fn settings(client: &ClientView, clock: EventTime) -> Vec<(&'static str, String)
         ""
     };
     let approval = if client.needs_approval() {
-        let fate = if client.approved_by_default {
-            "approved"
-        } else {
-            "denied"
-        };
+        let then = decision_by_default(client.approved_by_default);
         let delay = length(client.approval_delay);
         format!(
-            "{fate} after {delay}; a decision counts {}",
+            "{then} after {delay}; a decision counts {}",
             length(client.approval_duration)
         )
     } else {
