@@ -11,7 +11,7 @@ mod recorded;
 mod text;
 
 pub use recorded::RecordContent;
-pub use text::decision_by_default;
+pub use text::{LogFields, LogLine, decision_by_default};
 
 use std::time::Duration;
 
@@ -113,7 +113,7 @@ pub enum Alarm {
 
 /// Something that happened, with its reason: the words of the log, the audit and D-Bus.
 ///
-/// [`Event::record`] makes a record of it; the server makes a line of the log and signals. None of these translations
+/// [`Event::record`] makes a record of it, [`Event::log_line`] a line of the log; the server makes signals. None of these translations
 /// has a wildcard arm: an event that one of them does not know must not compile.
 ///
 /// A client that is gone still has its name: [`crate::registry::Registry::name`].
@@ -190,6 +190,7 @@ pub enum Event {
     Delivered {
         client: ClientId,
         request: RequestId,
+        rehearsal: bool,
     },
     /// The secret was granted but could not be delivered.
     DeliveryFailed {
@@ -241,7 +242,9 @@ impl Event {
                 client, request, ..
             }
             | Self::Abandoned { client, request }
-            | Self::Delivered { client, request }
+            | Self::Delivered {
+                client, request, ..
+            }
             | Self::DeliveryFailed { client, request } => (Some(client), Some(request)),
             Self::Refused {
                 client, request, ..

@@ -147,6 +147,7 @@ impl Registry {
         self.emit(Event::Delivered {
             client: id,
             request,
+            rehearsal: claims.rehearsal,
         });
         if starts_check {
             self.check_after_release(id);

@@ -1,7 +1,5 @@
 //! Quotas for the log lines that requests cause: per client, and per network for unknown keys.
 
-use nightlatch_core::checker::LastCheck;
-use nightlatch_core::event::{Alarm, Event};
 use nightlatch_core::log_limit::{LogLimit, LogQuota, MAX_CLASSES, OmittedLines, SourceClass};
 use nightlatch_core::name::ClientName;
 use nightlatch_core::time::Monotonic;
@@ -46,7 +44,7 @@ impl Default for LogQuotas {
 impl LogQuotas {
     /// True when the line of `report` is to be written.
     pub(super) fn admit(&mut self, report: &EventReport, now: Monotonic) -> bool {
-        let Some(kind) = kind(&report.event) else {
+        let Some(kind) = report.event.log_class() else {
             return true;
         };
         self.close(now);
@@ -98,38 +96,4 @@ fn log(
             warn!(left_out = left_out.others, "{SENTENCE} of other networks");
         }
     }
-}
-
-/// The kind of line that an event makes; `None` for what no peer can cause at will.
-fn kind(event: &Event) -> Option<&'static str> {
-    Some(match event {
-        Event::Refused {
-            alarm: Some(alarm), ..
-        } => alarm.as_str(),
-        Event::Refused { reason, .. } | Event::Revoked { reason, .. } => reason.as_str(),
-        Event::Granted { alarm, .. } => alarm.map_or("granted", Alarm::as_str),
-        Event::Alarmed(Some(_), alarm) => alarm.as_str(),
-        Event::NeedsApproval { .. } => "waits",
-        Event::Abandoned { .. } => "abandoned",
-        Event::Delivered { .. } => "delivered",
-        Event::DeliveryFailed { .. } => "undelivered",
-        // A machine decides when its check fails, and `check_on_release` starts one for each release.
-        Event::CheckFinished(_, result) if *result != LastCheck::Exited(0) => "check-failed",
-        // The registry reports unknown keys by their number only, twice a minute.
-        Event::Alarmed(None, _)
-        | Event::Added(_)
-        | Event::Removed(..)
-        | Event::Enabled(_)
-        | Event::Disabled(..)
-        | Event::Decided { .. }
-        | Event::Denied(_)
-        | Event::DenialLifted(_)
-        | Event::RehearsalsAllowed(..)
-        | Event::CheckStarted(_)
-        | Event::CheckStopping(_)
-        | Event::CheckFinished(..)
-        | Event::CheckedOk(_)
-        | Event::TombstoneDropped(_)
-        | Event::Changed(..) => return None,
-    })
 }

@@ -6,7 +6,7 @@ use super::approvals::waits;
 use super::world::*;
 use crate::checker::Checker;
 use crate::checker::LastCheck;
-use crate::event::{DisableReason, Durability, Event, Refusal, RequestClaims, RequestId};
+use crate::event::{ClientId, DisableReason, Durability, Event, Refusal, RequestClaims, RequestId};
 use crate::key_id::KeyId;
 use crate::registry::{Action, RequestAnswer};
 use crate::secret::Secret;
@@ -14,6 +14,14 @@ use crate::settings::client::{Setting, SettingChange, SettingError};
 
 const MILLISECOND: Duration = Duration::from_millis(1);
 const OK: LastCheck = LastCheck::Exited(0);
+
+fn delivered(client: ClientId, request: RequestId) -> Event {
+    Event::Delivered {
+        client,
+        request,
+        rehearsal: false,
+    }
+}
 
 #[test]
 fn an_unknown_key_gets_nothing() {
@@ -183,8 +191,7 @@ fn disabling_wins_over_a_request_in_flight() {
     // It had begun to send: the delivery is reported, and moves no deadline.
     world.registry.handle_delivered(request, world.now);
     let actions = world.actions();
-    let client = id;
-    assert!(has_event(&actions, &Event::Delivered { client, request }));
+    assert!(has_event(&actions, &delivered(id, request)));
     assert_eq!(world.left(1), None);
 }
 
@@ -382,11 +389,7 @@ fn a_removed_client_has_its_name_only_for_later_events() {
     let (request, _) = world.ask(1);
     world.registry.handle_remove(id, world.now);
     world.registry.handle_delivered(request, world.now);
-    let client = id;
-    assert!(has_event(
-        &world.actions(),
-        &Event::Delivered { client, request }
-    ));
+    assert!(has_event(&world.actions(), &delivered(id, request)));
     assert_eq!(world.registry.by_name("client1"), None);
     assert_eq!(
         world.registry.by_key(&key(1)),
