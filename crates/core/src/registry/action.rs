@@ -1,9 +1,11 @@
 //! The registry's output: actions that the caller carries out.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::client::saved::Change;
 use crate::event::{ClientId, Durability, Event, Refusal, RequestId};
+use crate::secret::Secret;
 use crate::time::Monotonic;
 
 /// An action for the caller. Actions are carried out in order; [`crate::outbox::Outbox`] decides which of them may run
@@ -42,10 +44,18 @@ pub struct DeadlineTerms {
     pub interval: Duration,
 }
 
+/// What is sent to a granted request.
+#[derive(Debug)]
+#[expect(missing_docs, reason = "the fields are named by their types")]
+pub struct Release {
+    pub secret: Arc<Secret>,
+    pub terms: DeadlineTerms,
+}
+
 /// The answer to a request for a secret.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum RequestAnswer {
-    /// Send the client's secret, then call [`super::Registry::handle_delivered`] or
+    /// Send what [`super::Registry::release`] returns, then call [`super::Registry::handle_delivered`] or
     /// [`super::Registry::handle_delivery_failed`], one of them exactly once.
     Release(ClientId),
     /// Close the connection without sending a byte.

@@ -27,7 +27,7 @@ impl Registry {
         let entry = self.requests.get(&request);
         let entry = entry.and_then(|it| match it.stage {
             RequestStage::Waiting(since) => Some((it.client, it.claims, since)),
-            RequestStage::Granted | RequestStage::Revoked => None,
+            RequestStage::Granted | RequestStage::Revoked(_) => None,
         });
         let (id, claims, since) = entry.ok_or(DecisionError::NoSuchRequest)?;
         self.requests.remove(&request);

@@ -22,7 +22,7 @@ mod unknown_keys;
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 
-pub use action::{Action, DeadlineTerms, DecisionError, RegistryLimits, RequestAnswer};
+pub use action::{Action, DeadlineTerms, DecisionError, RegistryLimits, Release, RequestAnswer};
 use checks::CheckQueue;
 pub use forecast::ReleaseForecast;
 use index::Index;
@@ -135,16 +135,6 @@ impl Registry {
     /// The client's encrypted secret.
     pub fn secret(&self, id: ClientId) -> Option<Arc<Secret>> {
         Some(Arc::clone(&self.clients.get(&id)?.secret))
-    }
-
-    /// Deadline and its settings; `None` when the client is disabled.
-    pub fn deadline_terms(&self, id: ClientId) -> Option<DeadlineTerms> {
-        let client = self.clients.get(&id)?;
-        Some(DeadlineTerms {
-            deadline: client.deadline?.mono,
-            timeout: client.settings.timeout,
-            interval: client.settings.interval,
-        })
     }
 
     /// The client's check with the current values filled in. `dbus_object_path` is the client's path on D-Bus, empty

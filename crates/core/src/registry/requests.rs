@@ -1,9 +1,11 @@
 //! Requests for secrets: granting, waiting, refusing, revoking, and reports of the delivery.
 
+use std::sync::Arc;
+
 use super::unknown_keys::CountedRequest;
 use super::{
-    Action, Alarm, ClientId, Durability, Event, Grant, Refusal, Registry, RequestAnswer,
-    RequestClaims, RequestId, Timer,
+    Action, Alarm, ClientId, DeadlineTerms, Durability, Event, Grant, Refusal, Registry, Release,
+    RequestAnswer, RequestClaims, RequestId, Timer,
 };
 use crate::client::{Deadline, ReleaseDecision};
 use crate::key_id::KeyId;
@@ -23,8 +25,8 @@ pub(super) enum RequestStage {
     Waiting(Monotonic),
     /// Granted; the delivery has not been reported.
     Granted,
-    /// Granted and revoked; the delivery has not been reported.
-    Revoked,
+    /// Granted and revoked for this reason; the delivery has not been reported.
+    Revoked(Refusal),
 }
 
 impl Registry {
@@ -112,6 +114,27 @@ impl Registry {
             client: id,
             request,
         });
+    }
+
+    /// What the answer to a granted request needs. Fails with the reason when the grant was revoked before its answer, as
+    /// by a deadline that passed in between: then the request is refused, and reported as not delivered.
+    pub fn release(&self, request: RequestId) -> Result<Release, Refusal> {
+        let request = self.requests.get(&request);
+        let client = match request.map(|it| (it.stage, it.client)) {
+            Some((RequestStage::Granted, client)) => self.clients.get(&client),
+            Some((RequestStage::Revoked(reason), _)) => return Err(reason),
+            Some((RequestStage::Waiting(_), _)) | None => None,
+        };
+        let client = client.ok_or(Refusal::Removed)?;
+        let terms = DeadlineTerms {
+            deadline: client.deadline.ok_or(Refusal::Disabled)?.mono,
+            timeout: client.settings.timeout,
+            interval: client.settings.interval,
+        };
+        Ok(Release {
+            secret: Arc::clone(&client.secret),
+            terms,
+        })
     }
 
     /// The secret of a granted request reached the client. The first delivery after a proof of life, or after the
@@ -210,7 +233,7 @@ impl Registry {
         for request in under_way {
             match self.requests.get_mut(&request) {
                 Some(entry) if entry.stage == RequestStage::Granted => {
-                    entry.stage = RequestStage::Revoked
+                    entry.stage = RequestStage::Revoked(reason)
                 }
                 _ => continue,
             }

@@ -8,10 +8,10 @@ use std::time::Duration;
 
 use nightlatch_bus::names::ClientPath;
 use nightlatch_core::client::Client;
-use nightlatch_core::event::{ClientId, Event, RecordContent, Refusal, RequestClaims, RequestId};
+use nightlatch_core::event::{ClientId, Event, RecordContent, RequestClaims, RequestId};
 use nightlatch_core::name::ClientName;
 use nightlatch_core::record::{RecordEntry, RecordKind};
-use nightlatch_core::registry::{Action, Registry, RequestAnswer};
+use nightlatch_core::registry::{Action, Registry, Release, RequestAnswer};
 use nightlatch_store::Store;
 use nightlatch_sys::clock;
 use tokio::sync::mpsc;
@@ -372,28 +372,26 @@ impl Driver {
                 self.requests.remove(&request);
                 (None, Err(reason))
             }
-            RequestAnswer::Release(client) => {
-                let (secret, terms) = (
-                    self.registry.secret(client),
-                    self.registry.deadline_terms(client),
-                );
-                let handle = self.handle.clone();
-                let Some((secret, terms)) = secret.zip(terms) else {
-                    // Disabled since: nothing is sent, and no permit will report it.
-                    handle.send(DriverMessage::Failed(request));
-                    let effect = Effect::Answer(sender, Err(Refusal::Disabled));
-                    return self.journal.outbox.release(None, effect);
-                };
-                let report = move |delivered| {
-                    handle.send(if delivered {
-                        DriverMessage::Delivered(request)
-                    } else {
-                        DriverMessage::Failed(request)
-                    });
-                };
-                let permit = Permit::new(open.permit.clone(), secret, terms, open.alarmed, report);
-                (self.registry.name(client).cloned(), Ok(permit))
-            }
+            RequestAnswer::Release(client) => match self.registry.release(request) {
+                // Revoked since: nothing is sent, and no permit will report it.
+                Err(reason) => {
+                    self.handle.send(DriverMessage::Failed(request));
+                    (None, Err(reason))
+                }
+                Ok(Release { secret, terms }) => {
+                    let handle = self.handle.clone();
+                    let report = move |delivered| {
+                        handle.send(if delivered {
+                            DriverMessage::Delivered(request)
+                        } else {
+                            DriverMessage::Failed(request)
+                        });
+                    };
+                    let permit =
+                        Permit::new(open.permit.clone(), secret, terms, open.alarmed, report);
+                    (self.registry.name(client).cloned(), Ok(permit))
+                }
+            },
         };
         let effect = Effect::Answer(sender, decision);
         self.journal.outbox.release(client.as_ref(), effect);

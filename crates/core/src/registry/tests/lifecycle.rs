@@ -72,6 +72,31 @@ fn a_proof_of_life_gives_the_whole_timeout_again() {
     assert_eq!(world.client(1).last_check(), OK);
 }
 
+#[test]
+fn a_grant_that_is_revoked_before_its_answer_is_refused_for_the_cause_of_that() {
+    type Cause = fn(&mut World);
+    let causes: [(Refusal, Cause); 4] = [
+        (Refusal::Disabled, |world| world.pass(seconds(300))),
+        (Refusal::Disabled, |world| {
+            world.registry.handle_disable(world.id(1), world.now);
+        }),
+        (Refusal::Denied, |world| {
+            world.registry.handle_deny(world.id(1), world.now);
+        }),
+        (Refusal::Removed, |world| {
+            world.registry.handle_remove(world.id(1), world.now);
+        }),
+    ];
+    for (reason, cause) in causes {
+        let mut world = World::new(vec![config(1)]);
+        let (request, _) = world.ask(1);
+        assert!(world.registry.release(request).is_ok(), "{reason:?}");
+        cause(&mut world);
+        world.registry.handle_timeout(world.now);
+        assert_eq!(world.registry.release(request).err(), Some(reason));
+    }
+}
+
 /// "secret sent: expires = now + extended_timeout", which replaces and does not add.
 #[test]
 fn a_delivery_gives_the_extended_timeout_once_it_is_durable() {
