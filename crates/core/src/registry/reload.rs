@@ -90,21 +90,23 @@ enum PriorState {
 }
 
 impl Registry {
-    /// The same as [`mass_removal`], for a reload.
-    pub fn mass_removal(&self, configured: &[ClientConfig]) -> Option<MassRemoval> {
-        let known = self.clients.values().filter(|client| !client.added);
-        find_mass_removal(configured, known.map(identity).collect())
-    }
-
     /// Applies a configuration that was read again, by the same merge as [`Self::load`]. Waiting requests are decided
     /// again; running checks and releases continue.
+    ///
+    /// Without `may_drop` it refuses a [`mass_removal`], and nothing changes.
     pub fn reload(
         &mut self,
         configured: impl Into<ConfiguredClients>,
+        may_drop: bool,
         now: Now,
         jitter: &mut dyn FnMut(Duration) -> Duration,
-    ) {
+    ) -> Result<(), MassRemoval> {
         let configured = configured.into();
+        let known = self.clients.values().filter(|client| !client.added);
+        match find_mass_removal(&configured.clients, known.map(identity).collect()) {
+            Some(removal) if !may_drop => return Err(removal),
+            Some(_) | None => {}
+        }
         self.is_complete = configured.is_complete;
         self.handle_timeout(now);
         let shared_keys = self.shared_keys(now);
@@ -131,6 +133,7 @@ impl Registry {
         }
         self.restrict_new_clients(now);
         self.update_trust();
+        Ok(())
     }
 
     /// The known client of each section. Clients without a section are retired, and renamed ones removed under the old

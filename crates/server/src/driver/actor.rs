@@ -199,23 +199,21 @@ impl Driver {
                 may_drop,
                 done,
             } => {
-                let drops = self
-                    .registry
-                    .mass_removal(&configured.clients)
-                    .filter(|_| !may_drop);
-                if let Some(drops) = drops {
-                    // The receiver may be gone.
-                    let _ = done.send(Reloaded::Refused(drops));
-                    return;
-                }
                 let count = configured.clients.len();
-                self.by(Who::Configuration, |driver| {
-                    driver
-                        .journal
-                        .server(RecordKind::Reloaded, format!("{count} clients"));
-                    driver.registry.reload(configured, now, &mut random::up_to);
+                let reloaded = self.by(Who::Configuration, |driver| {
+                    let Driver {
+                        registry, journal, ..
+                    } = driver;
+                    registry.reload(configured, may_drop, now, &mut random::up_to)?;
+                    // Its events are recorded after it.
+                    journal.server(RecordKind::Reloaded, format!("{count} clients"));
+                    Ok(())
                 });
-                self.journal.outbox.effect_after_all(Effect::Reloaded(done));
+                match reloaded {
+                    Ok(()) => self.journal.outbox.effect_after_all(Effect::Reloaded(done)),
+                    // The receiver may be gone.
+                    Err(drops) => drop(done.send(Reloaded::Refused(drops))),
+                }
             }
             DriverMessage::Command {
                 command,

@@ -25,7 +25,8 @@ fn an_added_client_is_served_and_survives_restarts_and_reloads() {
     assert_eq!(world.answer(2), released(&world, 2));
     world
         .registry
-        .reload(vec![config(1)], world.now, &mut |most| most / 2);
+        .reload(vec![config(1)], true, world.now, &mut |most| most / 2)
+        .unwrap();
     world.actions();
     assert_eq!(world.answer(2), released(&world, 2));
     for _ in 0..2 {

@@ -30,7 +30,8 @@ fn after_a_loss(configured: Vec<ClientConfig>) -> World {
 fn reload(world: &mut World, configured: Vec<ClientConfig>) -> Vec<Action> {
     world
         .registry
-        .reload(configured, world.now, &mut |most| most / 2);
+        .reload(configured, true, world.now, &mut |most| most / 2)
+        .unwrap();
     world.actions()
 }
 
@@ -407,7 +408,8 @@ fn requests_of_a_key_that_was_replaced_get_nothing() {
         };
         world
             .registry
-            .reload(vec![replaced], world.now, &mut |most| most);
+            .reload(vec![replaced], true, world.now, &mut |most| most)
+            .unwrap();
         let actions = world.actions();
         if delay > 0 {
             let refused = refused(Refusal::UnknownKey);

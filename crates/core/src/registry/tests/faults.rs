@@ -220,7 +220,9 @@ impl Side {
             }
             Op::Section(_) => {
                 let configured: Vec<_> = files.iter().map(|number| file(*number)).collect();
-                self.registry.reload(configured, now, &mut |most| most / 2);
+                self.registry
+                    .reload(configured, true, now, &mut |most| most / 2)
+                    .unwrap();
             }
             Op::CheckedOk(client)
             | Op::Enable(client)

@@ -237,7 +237,9 @@ impl Pair {
             Op::Checked { which, result } => self.end_check(which, result),
             Op::Reload => {
                 let configured = configured(&self.files);
-                self.registry.reload(configured, at, &mut |most| most / 2);
+                self.registry
+                    .reload(configured, true, at, &mut |most| most / 2)
+                    .unwrap();
                 self.model.reload(&self.files);
             }
             Op::Edit(client, edit) => self.edit(client, edit),

@@ -184,35 +184,55 @@ fn a_client_that_left_enabled_comes_back_with_its_deadline() {
 }
 
 #[test]
-fn a_configuration_without_most_clients_is_reported() {
+fn a_configuration_without_most_clients_is_refused() {
     let three = || vec![config(1), config(2), config(3)];
-    let mut world = World::new(three());
-    world
-        .registry
-        .handle_add(config(4), world.now, &mut |most| most)
-        .unwrap();
-    world.actions();
+    let start = || {
+        let mut world = World::new(three());
+        world
+            .registry
+            .handle_add(config(4), world.now, &mut |most| most)
+            .unwrap();
+        world.actions();
+        world
+    };
+    let reload = |world: &mut World, configured: Vec<ClientConfig>, may_drop| {
+        let jitter = &mut |most| most;
+        world
+            .registry
+            .reload(configured, may_drop, world.now, jitter)
+            .err()
+    };
+    let mut world = start();
     let saved = world.disk.load();
-    for (configured, missing) in [
-        (three(), None),
-        (vec![config(1), config(2)], None),
-        (vec![config(1), config(2), config(9)], None),
-        (vec![named(1, "a"), named(2, "b"), named(3, "c")], None),
+    type Sections = fn() -> Vec<ClientConfig>;
+    let cases: [(Sections, Option<usize>); 8] = [
+        (three, None),
+        (|| vec![config(1), config(2)], None),
+        (|| vec![config(1), config(2), config(9)], None),
+        (|| vec![named(1, "a"), named(2, "b"), named(3, "c")], None),
         (
-            vec![
-                named(7, "client1"),
-                named(8, "client2"),
-                named(9, "client3"),
-            ],
+            || {
+                vec![
+                    named(7, "client1"),
+                    named(8, "client2"),
+                    named(9, "client3"),
+                ]
+            },
             None,
         ),
-        (vec![config(1)], Some(2)),
-        (vec![config(7), config(8), config(9)], Some(3)),
-        (vec![], Some(3)),
-    ] {
-        let start = mass_removal(&configured, &saved);
-        assert_eq!(start.as_ref().map(|it| it.missing.len()), missing);
-        assert_eq!(world.registry.mass_removal(&configured), start);
+        (|| vec![config(1)], Some(2)),
+        (|| vec![config(7), config(8), config(9)], Some(3)),
+        (Vec::new, Some(3)),
+    ];
+    for (configured, missing) in cases {
+        let removal = mass_removal(&configured(), &saved);
+        assert_eq!(removal.as_ref().map(|it| it.missing.len()), missing);
+        let mut world = start();
+        assert_eq!(reload(&mut world, configured(), false), removal);
+        if missing.is_some() {
+            assert_eq!(world.actions(), []);
+        }
+        assert_eq!(reload(&mut world, configured(), true), None);
     }
     let told = mass_removal(&[], &saved).unwrap().to_string();
     assert_eq!(
@@ -224,7 +244,7 @@ fn a_configuration_without_most_clients_is_reported() {
         world.registry.handle_remove(world.id(number), world.now);
     }
     world.actions();
-    assert_eq!(world.registry.mass_removal(&[]), None);
+    assert_eq!(reload(&mut world, Vec::new(), false), None);
     assert_eq!(mass_removal(&[], &world.disk.load()), None);
     assert_eq!(mass_removal(&[], &Default::default()), None);
 }

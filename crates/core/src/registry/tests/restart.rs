@@ -174,7 +174,8 @@ fn a_removed_client_stays_removed_until_it_is_added() {
     world.actions();
     world
         .registry
-        .reload(vec![config(1)], world.now, &mut |most| most);
+        .reload(vec![config(1)], true, world.now, &mut |most| most)
+        .unwrap();
     assert_eq!(world.actions(), []);
     world.restart(vec![config(1)], Duration::ZERO, false);
     assert_eq!(world.registry.iter().len(), 0);
@@ -212,7 +213,8 @@ fn a_changed_file_counts_setting_by_setting() {
         if live {
             world
                 .registry
-                .reload(vec![changed()], world.now, &mut |most| most);
+                .reload(vec![changed()], true, world.now, &mut |most| most)
+                .unwrap();
             world.actions();
         } else {
             world.restart(vec![changed()], Duration::ZERO, false);
@@ -245,7 +247,8 @@ fn a_secret_set_at_run_time_counts_until_the_file_has_another() {
         if live {
             world
                 .registry
-                .reload(vec![other], world.now, &mut |most| most);
+                .reload(vec![other], true, world.now, &mut |most| most)
+                .unwrap();
         } else {
             world.restart(vec![other], Duration::ZERO, false);
         }
@@ -263,7 +266,8 @@ fn the_file_enables_and_disables_only_when_it_changes() {
             if live {
                 world
                     .registry
-                    .reload(vec![file], world.now, &mut |most| most);
+                    .reload(vec![file], true, world.now, &mut |most| most)
+                    .unwrap();
                 world.actions()
             } else {
                 world.restart(vec![file], Duration::ZERO, false)
@@ -293,7 +297,10 @@ fn a_reload_with_another_key_ends_the_requests_of_the_old_one() {
     let mut files = vec![delayed(), config(2)];
     files[0].settings.key_id = Some(key(3));
     files[1].settings.key_id = Some(key(4));
-    world.registry.reload(files, world.now, &mut |most| most);
+    world
+        .registry
+        .reload(files, true, world.now, &mut |most| most)
+        .unwrap();
     let actions = world.actions();
     assert_eq!(answer_to(&actions, waiting), refused(Refusal::UnknownKey));
     assert!(actions.contains(&Action::Revoke { request: granted }));
@@ -309,7 +316,10 @@ fn a_reload_adds_new_and_removes_missing_sections() {
     world.run(seconds(10));
     world
         .registry
-        .reload(vec![config(2), config(3)], world.now, &mut |most| most);
+        .reload(vec![config(2), config(3)], true, world.now, &mut |most| {
+            most
+        })
+        .unwrap();
     let actions = world.actions();
     assert!(actions.contains(&Action::Revoke { request }));
     assert!(has_event(&actions, &Event::Added(world.id(3))));

@@ -252,7 +252,8 @@ pub(super) fn read(world: &mut World, live: bool, configured: Vec<ClientConfig>)
     }
     world
         .registry
-        .reload(configured, world.now, &mut |most| most / 2);
+        .reload(configured, true, world.now, &mut |most| most / 2)
+        .unwrap();
     world.actions()
 }
 
