@@ -46,6 +46,20 @@ impl Setting {
     pub fn to(self, value: impl Into<SettingValue>) -> SettingChange {
         SettingChange::Value(self, value.into())
     }
+
+    /// Refuses a value that cannot be in force, whether it comes from a file or at run time.
+    pub(super) fn check(self, value: &SettingValue) -> Result<(), SettingError> {
+        let (expected, found) = (self.kind(), value.kind());
+        if expected != found {
+            return Err(WrongKind { expected, found }.into());
+        }
+        match (self, value) {
+            (Self::Interval, SettingValue::Length(interval)) if *interval < SHORTEST_INTERVAL => {
+                Err(SettingError::IntervalTooShort(*interval))
+            }
+            _ => Ok(()),
+        }
+    }
 }
 
 impl SettingChange {
@@ -63,17 +77,9 @@ impl SettingChange {
             Self::Value(setting, _) if !setting.is_changeable() => {
                 Err(SettingError::Fixed(setting.key()))
             }
-            Self::Value(setting, value) if value.kind() != setting.kind() => {
-                let (expected, found) = (setting.kind(), value.kind());
-                Err(WrongKind { expected, found }.into())
-            }
-            Self::Value(Setting::Interval, SettingValue::Length(interval))
-                if *interval < SHORTEST_INTERVAL =>
-            {
-                Err(SettingError::IntervalTooShort(*interval))
-            }
+            Self::Value(setting, value) => setting.check(value),
             Self::Secret(secret) if secret.is_empty() => Err(SettingError::EmptySecret),
-            Self::Value(..) | Self::Secret(_) => Ok(()),
+            Self::Secret(_) => Ok(()),
         }
     }
 }
@@ -141,6 +147,21 @@ mod tests {
             "expected a value of the kind Length, found Boolean"
         );
         assert_eq!(Setting::Timeout.to(Duration::ZERO).check(), Ok(()));
+    }
+
+    #[test]
+    fn an_interval_that_is_too_short_is_refused_in_a_file_and_at_run_time() {
+        let just_too_short = SHORTEST_INTERVAL - Duration::from_millis(1);
+        for (interval, accepted) in [
+            (Duration::ZERO, false),
+            (just_too_short, false),
+            (SHORTEST_INTERVAL, true),
+        ] {
+            let checked = Setting::Interval.to(interval).check();
+            assert_eq!(checked.is_ok(), accepted, "{interval:?}");
+        }
+        assert!(Setting::Interval.read("0s").is_err());
+        assert!(Setting::Interval.read("1s").is_ok());
     }
 
     #[test]

@@ -155,10 +155,10 @@ impl Setting {
     /// Reads a value as it is in a file after the interpolation.
     pub fn read(self, text: &str) -> Result<SettingValue, Problem> {
         let value = self.kind().read(text)?;
-        if self == Self::Interval && value == SettingValue::Length(Duration::ZERO) {
-            return Err(Problem::NoInterval(text.to_owned()));
+        match self.check(&value) {
+            Ok(()) => Ok(value),
+            Err(_) => Err(Problem::NoInterval(text.to_owned())),
         }
-        Ok(value)
     }
 }
 
