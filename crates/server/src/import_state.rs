@@ -9,19 +9,18 @@ use nightlatch_core::event::RecordContent;
 use nightlatch_core::record::RecordKind;
 use nightlatch_core::settings::server::ServerSettings;
 use nightlatch_store::Store;
-use nightlatch_sys::{clock, memory};
+use nightlatch_sys::clock;
 use zeroize::Zeroizing;
 
 use crate::accounts::Accounts;
 use crate::audit::{self, Context, Who};
 use crate::cli::ServerOptions;
 use crate::config;
-use crate::error::{ImportError, MAX_DOCUMENT, RunError, host};
+use crate::error::{ImportError, MAX_DOCUMENT, RunError};
 use crate::state_folder::{become_owner, open};
 
 /// Imports the document; returns a summary of it.
 pub(crate) fn run(options: &ServerOptions) -> Result<String, RunError> {
-    memory::forbid_core_dumps().map_err(host("cannot forbid core dumps"))?;
     let path = options.import_state.clone().unwrap_or_default();
     let statedir = statedir(options)?;
     // Read before root is dropped: the file need not be readable for the server's user.

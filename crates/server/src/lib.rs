@@ -36,6 +36,7 @@ use std::process::ExitCode;
 use cli::CommandLine;
 use error::RunError;
 use nightlatch_core::error_chain::format_error;
+use nightlatch_sys::memory;
 
 /// I/O error (sysexits.h).
 const EX_IOERR: u8 = 74;
@@ -44,6 +45,12 @@ const UNREAD: u8 = 128 + 13;
 
 /// The whole program; called by `main`.
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    // A checked configuration has secrets, too.
+    if let Err(error) = memory::forbid_core_dumps() {
+        let error = error::host("cannot forbid core dumps")(error);
+        report(&error);
+        return ExitCode::from(error.status());
+    }
     let result = match cli::parse(arguments) {
         CommandLine::Print(text) => return print(&text),
         CommandLine::Usage(text) => {

@@ -14,8 +14,8 @@ use nightlatch_core::settings::server::ServerSettings;
 use nightlatch_proto::priority::Priority;
 use nightlatch_proto::tls::ServerTls;
 use nightlatch_store::{SqliteStore, Store};
+use nightlatch_sys::clock;
 use nightlatch_sys::spawner::{self, Spawner};
-use nightlatch_sys::{clock, memory};
 use tracing::{error, info, warn};
 
 use crate::accounts::{Accounts, NOT_SEPARATED};
@@ -72,7 +72,6 @@ pub fn check_config(options: &ServerOptions) -> Result<String, RunError> {
 
 /// Serves until a signal ends it.
 pub fn serve(options: ServerOptions) -> Result<(), RunError> {
-    memory::forbid_core_dumps().map_err(host("cannot forbid core dumps"))?;
     let accounts = Accounts::find(&options.configdir)?;
     // Before there is a secret in memory, and before the first thread.
     let commands = start_spawner(accounts.as_ref())?;

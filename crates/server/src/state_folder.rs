@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use nightlatch_store::{SqliteStore, StoreContext, StoreError};
+use nightlatch_sys::clock;
 use nightlatch_sys::privileges::{self, Account};
-use nightlatch_sys::{clock, memory};
 use tracing::{error, info};
 
 use crate::error::{RunError, host};
@@ -27,7 +27,6 @@ pub(crate) fn become_owner(folder: &Path, account: Option<&Account>) -> Result<(
     }
     if let Some(account) = account {
         privileges::become_account(account).map_err(host("cannot give up being root"))?;
-        memory::forbid_core_dumps().map_err(host("cannot forbid core dumps"))?;
         info!(user = account.name, "no longer root");
     }
     Ok(())

@@ -8,8 +8,7 @@ use rustix::mm::{MlockAllFlags, mlockall};
 use rustix::process::{DumpableBehavior, Resource, Rlimit};
 
 /// Makes the kernel write no core dump of this process or of what it starts, and lets no other
-/// process of the same user read its memory (prctl(2), `PR_SET_DUMPABLE`). Call it again after a
-/// change of user.
+/// process of the same user read its memory (prctl(2), `PR_SET_DUMPABLE`).
 pub fn forbid_core_dumps() -> io::Result<()> {
     let none = Rlimit {
         current: Some(0),

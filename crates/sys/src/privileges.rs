@@ -4,6 +4,8 @@ use std::ffi::{CStr, CString};
 use std::io;
 use std::ptr;
 
+use rustix::process::DumpableBehavior;
+
 /// An account of the host (passwd(5)).
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Account {
@@ -108,8 +110,10 @@ pub fn is_root() -> bool {
 }
 
 /// Becomes `account` for good: its groups, its group, its user; real, effective and saved. All
-/// threads change together. Verified by trying to go back.
+/// threads change together. Verified by trying to go back. Core dumps that were forbidden stay so, though the kernel
+/// forgets that with the user (prctl(2), `PR_SET_DUMPABLE`).
 pub fn become_account(account: &Account) -> Result<(), DropError> {
+    let dumpable = rustix::process::dumpable_behavior();
     let refused = |call| {
         let source = io::Error::last_os_error();
         DropError::Refused {
@@ -149,6 +153,9 @@ pub fn become_account(account: &Account) -> Result<(), DropError> {
     // SAFETY: takes plain numbers.
     if unsafe { libc::setresuid(account.uid, account.uid, account.uid) } != 0 {
         return Err(refused("setresuid"));
+    }
+    if let Ok(behavior @ DumpableBehavior::NotDumpable) = dumpable {
+        rustix::process::set_dumpable_behavior(behavior).map_err(|_| refused("prctl"))?;
     }
     if account.uid != 0 && can_return() {
         return Err(DropError::Reversible {
