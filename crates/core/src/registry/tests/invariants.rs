@@ -176,7 +176,7 @@ impl Pair {
             let enabled = seen.and_then(|it| Some((it.deadline?, it.section)));
             let enabled = enabled.filter(|(deadline, _)| *deadline > now);
             let vouched =
-                self.vouched.remove(&client) || may_enable && !self.latest.is_enabled(client);
+                self.vouched.remove(&client) || may_enable && !self.latest.is_enabled(client, now);
             self.latest.check(client, enabled, vouched, now);
         }
     }

@@ -12,6 +12,8 @@ struct Longest {
     extended: u64,
     /// Time by which the wall clock was set back before reboots: 0020 trusts it once for each.
     set_back: u64,
+    /// At the last [`NeverLater::check`].
+    deadline: u64,
 }
 
 /// The latest deadline of each client. All times are milliseconds.
@@ -31,14 +33,16 @@ impl NeverLater {
     pub(super) fn reboot(&mut self, old: u64, new: u64) {
         let set_back = std::mem::take(&mut self.set_back);
         for longest in self.longest.iter_mut().flatten() {
-            longest.vouched += new.cast_signed() - old.cast_signed();
+            let moved = new.cast_signed() - old.cast_signed();
+            longest.vouched += moved;
+            longest.deadline = longest.deadline.saturating_add_signed(moved);
             longest.set_back += set_back;
         }
     }
 
-    /// True when the client was enabled at the last [`Self::check`].
-    pub(super) fn is_enabled(&self, client: usize) -> bool {
-        self.longest[client].is_some()
+    /// True when the client was enabled at the last [`Self::check`], and its deadline then has not passed at `now`.
+    pub(super) fn is_enabled(&self, client: usize, now: u64) -> bool {
+        self.longest[client].is_some_and(|longest| longest.deadline > now)
     }
 
     /// Checks a client's deadline and settings; `None` when it is not enabled. `vouched` when somebody just proved or
@@ -61,12 +65,14 @@ impl NeverLater {
                 timeout: 0,
                 extended: 0,
                 set_back: 0,
+                deadline,
             });
         }
         let longest = longest.as_mut();
         let longest = longest.unwrap_or_else(|| panic!("client {client} was enabled by nobody"));
         longest.timeout = longest.timeout.max(section.timeout);
         longest.extended = longest.extended.max(section.extended);
+        longest.deadline = deadline;
         let allowed = longest.timeout + longest.extended + longest.set_back;
         let latest = longest.vouched + allowed.cast_signed();
         assert!(
