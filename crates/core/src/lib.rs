@@ -7,6 +7,7 @@
 #![warn(missing_docs)]
 
 pub mod alarm_queue;
+pub mod boot_nonce;
 pub mod calendar;
 pub mod checker;
 pub mod client;
@@ -27,6 +28,7 @@ pub mod outbox;
 pub mod record;
 pub mod registry;
 pub mod secret;
+pub mod secret_name;
 pub mod settings;
 pub mod ssh;
 pub mod suggest;

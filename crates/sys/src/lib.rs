@@ -2,6 +2,7 @@
 #![deny(unsafe_op_in_unsafe_fn)]
 #![warn(missing_docs)]
 
+pub mod boot_seed;
 pub mod capabilities;
 pub mod child;
 pub mod clock;

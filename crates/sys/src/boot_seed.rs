@@ -1,0 +1,125 @@
+//! The file by which a boot of this machine is recognized in the initramfs and in the booted system.
+//!
+//! `/run` is the same file system before and after the switch of root with initramfs-tools, dracut and mkinitcpio, and
+//! empty at the next boot. The kernel's own boot ID would not do: every user of the machine can read it, and with it
+//! whoever copied a boot key could pass his own request off as that of this boot.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::path::Path;
+
+use nightlatch_core::boot_nonce::{BootSeed, SEED_LEN};
+use rustix::fs::OFlags;
+use rustix::rand::{GetRandomFlags, getrandom};
+
+/// The file, readable by root only.
+pub const PATH: &str = "/run/nightlatch/boot-seed";
+
+/// Reads the seed of this boot at `path`, usually [`PATH`]; makes it first where it is missing. Whoever comes second
+/// gets the seed of the first.
+///
+/// Fails for a file that is not a regular file of the caller, that others may read or write, or that does not hold
+/// [`SEED_LEN`] bytes.
+pub fn read_or_make(path: &Path) -> io::Result<BootSeed> {
+    match read(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        result => return result,
+    }
+    let folder = path.parent().unwrap_or(Path::new("/"));
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o755)
+        .create(folder)?;
+    let whole = folder.join(format!(".boot-seed.{}", std::process::id()));
+    let linked = write(&whole, &random()?).and_then(|()| fs::hard_link(&whole, path));
+    let _ = fs::remove_file(&whole);
+    match linked {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
+        _ => read(path),
+    }
+}
+
+/// A seed that no file has: a request with it belongs to no other request.
+pub fn random() -> io::Result<BootSeed> {
+    let mut seed = [0; SEED_LEN];
+    let mut filled = 0;
+    while filled < SEED_LEN {
+        filled += getrandom(&mut seed[filled..], GetRandomFlags::empty())?;
+    }
+    Ok(BootSeed::from_bytes(seed))
+}
+
+fn write(path: &Path, seed: &BootSeed) -> io::Result<()> {
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)?;
+    file.write_all(seed.as_bytes())
+}
+
+fn read(path: &Path) -> io::Result<BootSeed> {
+    let invalid = |what: &str| io::Error::new(io::ErrorKind::InvalidData, what.to_owned());
+    let mut file: File = OpenOptions::new()
+        .read(true)
+        .custom_flags((OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed())
+        .open(path)?;
+    let metadata = file.metadata()?;
+    if !metadata.is_file() || metadata.uid() != rustix::process::geteuid().as_raw() {
+        return Err(invalid("expected a regular file of this user"));
+    }
+    if metadata.mode() & 0o077 != 0 {
+        return Err(invalid(
+            "other users may read or write it, expected mode 0600",
+        ));
+    }
+    if metadata.len() != SEED_LEN as u64 {
+        return Err(invalid("expected 32 bytes"));
+    }
+    let mut seed = [0; SEED_LEN];
+    file.read_exact(&mut seed)?;
+    Ok(BootSeed::from_bytes(seed))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    #[test]
+    fn a_boot_has_one_seed_whoever_comes_first() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("nightlatch/boot-seed");
+        let seeds = [(); 2].map(|()| read_or_make(&path).unwrap());
+        assert_eq!(seeds[0], seeds[1]);
+        let metadata = fs::metadata(&path).unwrap();
+        assert_eq!(metadata.permissions().mode() & 0o777, 0o600);
+        assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 1);
+        let other = folder.path().join("other");
+        assert_ne!(seeds[0], read_or_make(&other).unwrap());
+    }
+
+    #[test]
+    fn a_file_that_another_could_have_made_or_read_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("seed");
+        read_or_make(&path).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
+        assert_eq!(
+            read_or_make(&path).unwrap_err().kind(),
+            io::ErrorKind::InvalidData
+        );
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+        let link = folder.path().join("link");
+        std::os::unix::fs::symlink(&path, &link).unwrap();
+        assert!(read_or_make(&link).is_err());
+        fs::write(&path, [7; SEED_LEN - 1]).unwrap();
+        assert_eq!(
+            read_or_make(&path).unwrap_err().kind(),
+            io::ErrorKind::InvalidData
+        );
+        assert!(read_or_make(folder.path()).is_err());
+    }
+}
