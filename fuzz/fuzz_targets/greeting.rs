@@ -1,9 +1,8 @@
-//! A first line means the same in whatever pieces it comes, takes bounded room, and what it means can
-//! be said again.
+//! A first line means the same in whatever pieces it comes, and takes bounded room.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use nightlatch_proto::greeting::{LineProgress, LineReader, MAX_LINE, client_line};
+use nightlatch_proto::greeting::{LineProgress, LineReader, MAX_LINE, VERSION};
 
 fuzz_target!(|input: (&[u8], u8)| {
     let (bytes, cut) = input;
@@ -20,14 +19,7 @@ fuzz_target!(|input: (&[u8], u8)| {
             assert!(bytes.len() < MAX_LINE);
             let _ = reader.finish();
         }
-        Ok(LineProgress::Done(greeting)) => {
-            let line = client_line(&greeting.options);
-            let again = LineReader::new().push(line.as_bytes());
-            let Ok(LineProgress::Done(again)) = again else {
-                panic!("{line:?}: {again:?}");
-            };
-            assert_eq!(again.options, greeting.options);
-        }
+        Ok(LineProgress::Done(greeting)) => assert!(greeting.version <= VERSION),
         Err(_) => {}
     }
 });

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use nightlatch_core::boot_nonce::BootNonce;
 use nightlatch_core::checker::Checker;
 use nightlatch_core::checker::LastCheck;
 use nightlatch_core::client::saved::{
@@ -298,7 +299,7 @@ impl<'a> PresentState<'a> {
             released: state.released,
             released_boot: state
                 .released_boot
-                .map(|boot| Hex(&boot).to_string().into()),
+                .map(|boot| boot.to_string().into()),
             renewed: state.renewed,
             needs_proof: state.needs_proof,
         }
@@ -328,8 +329,9 @@ impl<'a> PresentState<'a> {
                 released: self.released,
                 released_boot: self
                     .released_boot
-                    .map(|boot| bytes(&boot).map_err(wrong("released_boot")))
-                    .transpose()?,
+                    .map(|boot| bytes(&boot).map(BootNonce::from_bytes))
+                    .transpose()
+                    .map_err(wrong("released_boot"))?,
                 renewed: self.renewed,
                 needs_proof: self.needs_proof,
             },

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use nightlatch_core::boot_nonce::BootNonce;
 use nightlatch_core::checker::Checker;
 use nightlatch_core::checker::LastCheck;
 use nightlatch_core::client::saved::{
@@ -82,7 +83,7 @@ prop_compose! {
         deadline in proptest::option::of(moment()),
         denied in proptest::option::of(moment()),
         released in any::<bool>(),
-        released_boot in proptest::option::of(any::<[u8; 16]>()),
+        released_boot in proptest::option::of(any::<[u8; 16]>().prop_map(BootNonce::from_bytes)),
     ) -> PresentClient {
         let [created, last_enabled, last_checked_ok, last_approval_request] =
             times.map(|time| time.map(Wall::from_unix_micros));

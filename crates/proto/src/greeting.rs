@@ -1,92 +1,28 @@
-//! The first line a client sends: `1\r\n`, the protocol version, and the options that our own client adds to it.
+//! The first line a client sends: `1\r\n`, the version of the Mandos protocol.
 //!
-//! The line comes before TLS, so nothing in it is authenticated: it may make the server stricter or its audit log
-//! richer, never more generous. Stock servers read only its first word.
+//! The line comes before TLS, so nothing in it is authenticated. Stock servers read only its first word.
 
-use std::fmt;
-use std::str::FromStr;
-
-use nightlatch_core::digits;
-
-/// The longest line that is read, its end included. Stock clients send 3 bytes and ours at most 50;
-/// a peer that sends for ever must not cost memory.
+/// The longest line that is read, its end included. Clients send 3 bytes; a peer that sends for ever must not cost
+/// memory.
 pub const MAX_LINE: usize = 128;
 
 /// The protocol version that is spoken. Versions below it are served too, as Mandos serves them.
 pub const VERSION: i64 = 1;
 
 /// The line with which a client begins, its end included.
-pub fn client_line(options: &GreetingOptions) -> String {
-    format!("{VERSION}{options}\r\n")
+pub fn client_line() -> String {
+    format!("{VERSION}\r\n")
 }
 
-/// The first line of a client, parsed.
-#[derive(Clone, PartialEq, Eq, Debug)]
+/// The word by which clients before `nightlatch/1` said that they rehearse.
+const REHEARSAL: &str = "rehearsal";
+
+/// The first line of a client, parsed. Words after the version are ignored, as Mandos does, but for one.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Greeting {
     /// The protocol version, at most [`VERSION`]. Out of range, the nearest value.
     pub version: i64,
-    /// The words after the version.
-    pub options: GreetingOptions,
 }
-
-/// Words after the version. Unknown ones are ignored.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct GreetingOptions {
-    /// `rehearsal`: the machine tests a boot, and is not booting.
-    pub rehearsal: bool,
-    /// `boot=NONCE`: identifies the boot in which the machine asks.
-    pub boot: Option<BootNonce>,
-}
-
-impl fmt::Display for GreetingOptions {
-    /// Each word with a space before it.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.rehearsal {
-            f.write_str(" rehearsal")?;
-        }
-        match &self.boot {
-            Some(nonce) => write!(f, " boot={nonce}"),
-            None => Ok(()),
-        }
-    }
-}
-
-/// A random number that a machine chooses once per boot, to distinguish two requests of one boot from requests of two
-/// boots. 32 hexadecimal digits on the wire.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub struct BootNonce(u128);
-
-impl BootNonce {
-    /// The nonce with these 16 bytes.
-    pub const fn from_bytes(bytes: [u8; 16]) -> Self {
-        Self(u128::from_be_bytes(bytes))
-    }
-
-    /// The 16 bytes.
-    pub const fn as_bytes(&self) -> [u8; 16] {
-        self.0.to_be_bytes()
-    }
-}
-
-impl fmt::Display for BootNonce {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:032x}", self.0)
-    }
-}
-
-impl FromStr for BootNonce {
-    type Err = InvalidNonce;
-
-    fn from_str(text: &str) -> Result<Self, InvalidNonce> {
-        let bytes = digits::hex(text.as_bytes()).ok_or(InvalidNonce)?;
-        Ok(Self(u128::from_be_bytes(bytes)))
-    }
-}
-
-/// A text that is no [`BootNonce`].
-#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
-#[error("expected 32 hexadecimal digits")]
-pub struct InvalidNonce;
 
 /// Collects the first line from whatever pieces the network delivers.
 ///
@@ -149,24 +85,22 @@ pub enum GreetingError {
     /// Nothing, or only blanks, before the end.
     #[error("the first line is empty, expected protocol version {VERSION}")]
     Empty,
+    /// A rehearsal of an older client: served as a boot, it would release the secret.
+    #[error("the word {REHEARSAL} of an older client, which is asked for by nightlatch/1 now")]
+    Rehearsal,
     /// The first word is not a supported version.
     #[error("unknown protocol version {0:?}, expected {VERSION}")]
     Version(String),
 }
 
 fn parse(line: &str) -> Result<Greeting, GreetingError> {
-    let mut fields = line.split_ascii_whitespace();
-    let first = fields.next().ok_or(GreetingError::Empty)?;
+    let mut words = line.split_ascii_whitespace();
+    let first = words.next().ok_or(GreetingError::Empty)?;
     let version = version(first).ok_or_else(|| GreetingError::Version(first.to_owned()))?;
-    let mut options = GreetingOptions::default();
-    for word in fields {
-        if word == "rehearsal" {
-            options.rehearsal = true;
-        } else if let Some(Ok(nonce)) = word.strip_prefix("boot=").map(str::parse) {
-            options.boot = Some(nonce);
-        }
+    if words.any(|word| word == REHEARSAL) {
+        return Err(GreetingError::Rehearsal);
     }
-    Ok(Greeting { version, options })
+    Ok(Greeting { version })
 }
 
 /// An ASCII integer of at most [`VERSION`], with or without a sign.
@@ -205,7 +139,7 @@ mod tests {
     #[test]
     fn the_stock_line_is_served() {
         assert_eq!(version_of(b"1\r\n"), Some(1));
-        assert_eq!(client_line(&GreetingOptions::default()), "1\r\n");
+        assert_eq!(client_line(), "1\r\n");
     }
 
     #[test]
@@ -244,6 +178,9 @@ mod tests {
         assert_eq!(read(b"\r\n"), Err(GreetingError::Empty));
         assert_eq!(read(b"  \n"), Err(GreetingError::Empty));
         assert_eq!(read(b"1 \xff\n"), Err(GreetingError::NotText));
+        // Never as a boot.
+        let rehearsal = b"1 boot=00112233445566778899aabbccddeeff rehearsal\r\n";
+        assert_eq!(read(rehearsal), Err(GreetingError::Rehearsal));
     }
 
     #[test]
@@ -275,30 +212,7 @@ mod tests {
         assert_eq!(read(&[b'1'; 100_003]), Err(GreetingError::TooLong));
     }
 
-    #[test]
-    fn known_words_are_read_and_unknown_ones_ignored() {
-        let line = "1 later=yes rehearsal boot=00112233445566778899aabbccddeeff boot=no\r\n";
-        let Ok(LineProgress::Done(greeting)) = read(line.as_bytes()) else {
-            panic!("refused");
-        };
-        assert!(greeting.options.rehearsal);
-        let nonce = greeting
-            .options
-            .boot
-            .map(|nonce| nonce.as_bytes()[..2].to_vec());
-        assert_eq!(nonce, Some(vec![0x00, 0x11]));
-    }
-
     proptest! {
-        #[test]
-        fn what_our_client_says_is_understood(rehearsal: bool, boot: Option<[u8; 16]>) {
-            let options = GreetingOptions { rehearsal, boot: boot.map(BootNonce::from_bytes) };
-            let line = client_line(&options);
-            prop_assert!(line.len() <= MAX_LINE);
-            let greeting = Greeting { version: VERSION, options };
-            prop_assert_eq!(read(line.as_bytes()), Ok(LineProgress::Done(greeting)));
-        }
-
         #[test]
         fn the_pieces_do_not_matter(bytes: Vec<u8>, cut: proptest::sample::Index) {
             let (head, tail) = bytes.split_at(cut.index(bytes.len() + 1));

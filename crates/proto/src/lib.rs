@@ -1,5 +1,5 @@
-//! The network protocols: the greeting, the two TLS roles, service discovery, the proof of an SSH host key. No sockets
-//! here.
+//! The network protocols: the greeting, the two TLS roles, the release protocol inside them, service discovery, the
+//! proof of an SSH host key. No sockets here.
 //!
 //! The only crate that builds rustls configurations.
 #![forbid(unsafe_code)]
@@ -8,6 +8,6 @@
 pub mod discovery;
 pub mod greeting;
 pub mod priority;
-pub mod rehearsal;
+pub mod release;
 pub mod ssh;
 pub mod tls;

@@ -111,7 +111,7 @@ pub fn serve(options: ServerOptions) -> Result<(), RunError> {
     // All that can fail comes first: a start that fails after `begin` would extend no deadline at the next.
     let tls = ServerTls::new(Some(&own_key), &priority)
         .map_err(host("cannot set up TLS"))?
-        .offering_to_wait();
+        .offering_release();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()

@@ -13,7 +13,9 @@ use nightlatch_proto::priority::Priority;
 use nightlatch_proto::tls::ServerTls;
 use nightlatch_server::limits::ConnectionLimits;
 use nightlatch_server::listen::{self, ListenOptions};
-use nightlatch_server::session::{Deadlines, Gatekeeper, Permit, SecretRequest, Sessions, serve};
+use nightlatch_server::session::{
+    Deadlines, Gatekeeper, Permit, SecretRequest, Sessions, WaitNotifier, serve,
+};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 /// Number of silent peers.
@@ -211,7 +213,11 @@ fn serve_until_the_end_of_input(descriptors: u64) {
 struct Nobody;
 
 impl Gatekeeper for Nobody {
-    async fn decide(&self, _request: SecretRequest) -> Result<Permit, Refusal> {
+    async fn decide(
+        &self,
+        _request: SecretRequest,
+        _waits: Option<WaitNotifier>,
+    ) -> Result<Permit, Refusal> {
         Err(Refusal::UnknownKey)
     }
 }

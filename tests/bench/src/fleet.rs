@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
+use nightlatch_core::boot_nonce::BootSeed;
 use nightlatch_interop::machine::TestMachine;
 use nightlatch_proto::priority::Priority;
 use nightlatch_proto::tls::{BootTls, FetchError, RawKey, RawKeyKind};
@@ -44,7 +45,15 @@ impl BenchFleet {
         for number in 0..count {
             let key = RawKey::generate(RawKeyKind::Ed25519).unwrap();
             sections += &section(template, number, &key.key_id().to_string(), settings);
-            machines.push(BootTls::new(key, Vec::new(), &Priority::default()).unwrap());
+            machines.push(
+                BootTls::new(
+                    key,
+                    Vec::new(),
+                    &Priority::default(),
+                    BootSeed::from_bytes([7; 32]),
+                )
+                .unwrap(),
+            );
         }
         Self { machines, sections }
     }

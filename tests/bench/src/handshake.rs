@@ -4,6 +4,7 @@
 use std::io::{self, Read, Write};
 use std::time::Duration;
 
+use nightlatch_core::boot_nonce::BootSeed;
 use nightlatch_proto::priority::Priority;
 use nightlatch_proto::tls::{BootTls, RawKey, RawKeyKind, ServerTls};
 use rustls::ClientConnection;
@@ -16,7 +17,7 @@ const HANDSHAKES: u32 = 3000;
 pub(crate) fn a_second(length: usize) -> f64 {
     let priority = Priority::default();
     let key = || RawKey::generate(RawKeyKind::Ed25519).unwrap();
-    let boot = BootTls::new(key(), Vec::new(), &priority).unwrap();
+    let boot = BootTls::new(key(), Vec::new(), &priority, BootSeed::from_bytes([7; 32])).unwrap();
     let server = ServerTls::new(Some(&key()), &priority).unwrap();
     let payload = vec![7; length];
     let mut spent = Duration::ZERO;

@@ -9,6 +9,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::thread;
 
+use nightlatch_core::boot_nonce::BootSeed;
 use nightlatch_core::key_id::KeyId;
 use nightlatch_interop::client;
 use nightlatch_interop::dbus::Bus;
@@ -306,7 +307,13 @@ fn fetch(
     trusted: Vec<KeyId>,
     stream: &mut (impl Read + Write),
 ) -> Result<FetchedSecret, FetchError> {
-    let boot = BootTls::new(key, trusted, &Priority::default()).unwrap();
+    let boot = BootTls::new(
+        key,
+        trusted,
+        &Priority::default(),
+        BootSeed::from_bytes([7; 32]),
+    )
+    .unwrap();
     boot.fetch(stream, MAX_PAYLOAD)
 }
 

@@ -6,10 +6,12 @@ use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::time::Duration;
 
+use nightlatch_core::duration::in_whole_seconds;
 use nightlatch_core::key_id::KeyId;
 use nightlatch_core::secret::Secret;
 use nightlatch_core::time::Monotonic;
 use nightlatch_openpgp::{MAX_MESSAGE, PublicKey, SecretKey, SignaturePolicy, decrypt};
+use nightlatch_proto::release::{WaitReason, Waiting};
 use nightlatch_proto::tls::{BootTls, FetchError};
 use nightlatch_sys::clock;
 use rustix::io::Errno;
@@ -111,7 +113,9 @@ pub(super) fn attempt(
     let asked = server.ask(&mut stream)?;
     log.debug(|| format!("asked {destination}"));
     stream.lift();
-    let fetched = asked.payload(&mut stream, MAX_MESSAGE)?;
+    let fetched = asked.payload(&mut stream, MAX_MESSAGE, &mut |waiting| {
+        log.info(&format!("{destination}: {}", wait_line(waiting)));
+    })?;
     let _ = stream.socket.shutdown(Shutdown::Both);
     let password = decrypt(
         &credentials.secret,
@@ -130,6 +134,27 @@ pub(super) fn attempt(
         ));
     }
     Ok(password)
+}
+
+/// The line for the console while a server makes the machine wait.
+fn wait_line(waiting: &Waiting) -> String {
+    let what = match &waiting.reason {
+        Some(WaitReason::Approval) => format!(
+            "request {} waits for an administrator's approval",
+            waiting.reference
+        ),
+        Some(WaitReason::Other(word)) => {
+            format!(
+                "the server makes request {} wait: {word}",
+                waiting.reference
+            )
+        }
+        None => format!("the server makes request {} wait", waiting.reference),
+    };
+    match waiting.left {
+        Some(left) => format!("{what}, at most {}", in_whole_seconds(left)),
+        None => what,
+    }
 }
 
 fn dial(address: SocketAddr) -> Result<TcpStream, AttemptError> {

@@ -19,14 +19,15 @@ mod targets;
 
 use std::ffi::OsString;
 use std::io;
+use std::path::Path;
 
+use nightlatch_core::boot_nonce::BootSeed;
 use nightlatch_core::network::Definition;
 use nightlatch_core::secret::Secret;
 use nightlatch_openpgp::SignaturePolicy;
-use nightlatch_proto::greeting::{BootNonce, GreetingOptions};
 use nightlatch_proto::tls::BootTls;
+use nightlatch_sys::boot_seed;
 use nightlatch_sys::capabilities::{Capability, lower};
-use nightlatch_sys::clock;
 use nightlatch_sys::signals::{EndSignals, Signal};
 
 use crate::applet::{Applet, AppletError, Ending, Privilege, protect_memory};
@@ -160,10 +161,11 @@ pub(crate) fn definition(options: &ClientOptions) -> Definition {
 fn fetch(options: &ClientOptions, log: AppletLog) -> Result<Option<Signal>, FatalError> {
     let system = |what| move |error| FatalError::System(what, error);
     let signals = EndSignals::hold().map_err(system("hold back signals"))?;
+    let seed = boot_seed(log).map_err(system("make random numbers"))?;
     let capabilities = lower(&kept()).map_err(system("lower privileges"))?;
     protect_memory(Some(capabilities), log).map_err(system("forbid core dumps"))?;
     let files = Files::new(capabilities);
-    let credentials = credentials(options, files)?;
+    let credentials = credentials(options, files, seed)?;
     let links = links::read(options.network.as_deref(), files, log)?;
     // From here on there is no file that it could read and its user could not.
     let capabilities = capabilities
@@ -192,6 +194,14 @@ fn fetch(options: &ClientOptions, log: AppletLog) -> Result<Option<Signal>, Fata
     end
 }
 
+/// The seed that the agent of the booted system will know too; any other where there is no place for it.
+fn boot_seed(log: AppletLog) -> io::Result<BootSeed> {
+    boot_seed::read_or_make(Path::new(boot_seed::PATH)).or_else(|error| {
+        log.debug(|| format!("no {}: {error}", boot_seed::PATH));
+        boot_seed::random()
+    })
+}
+
 /// Everything that may be needed later.
 fn kept() -> [Capability; 8] {
     [
@@ -206,19 +216,20 @@ fn kept() -> [Capability; 8] {
     ]
 }
 
-fn credentials(options: &ClientOptions, files: Files) -> Result<Credentials, FatalError> {
+fn credentials(
+    options: &ClientOptions,
+    files: Files,
+    seed: BootSeed,
+) -> Result<Credentials, FatalError> {
     let keys = keys::read(&options.keys, files)?;
     let mut trusted = keys.trusted_servers;
     trusted.extend(&options.server_key_ids);
-    let greeting = GreetingOptions {
-        rehearsal: options.rehearsal,
-        // The kernel's id is random and lasts as long as the boot: just what the word means.
-        boot: clock::boot_id()
-            .ok()
-            .map(|id| BootNonce::from_bytes(*id.as_bytes())),
-    };
+    let tls = BootTls::new(keys.tls, trusted, &options.priority, seed)?;
     Ok(Credentials {
-        tls: BootTls::new(keys.tls, trusted, &options.priority)?.with_options(greeting),
+        tls: match options.rehearsal {
+            true => tls.rehearsing(),
+            false => tls,
+        },
         secret: keys.secret,
         public: keys.public,
         signature: match options.allow_unsigned {

@@ -21,6 +21,7 @@ pub(crate) use deadline::Deadline;
 use hourly_alarm::HourlyAlarm;
 pub(crate) use timer::{Timer, TimerSet};
 
+use crate::boot_nonce::BootNonce;
 use crate::checker::LastCheck;
 use crate::client::saved::{ClientPresence, PresentClient, SavedClient, SavedState};
 use crate::event::{RequestClaims, RequestId};
@@ -74,7 +75,7 @@ pub struct Client {
     /// That it asks although it is disabled.
     pub(crate) disabled_alarm: HourlyAlarm,
     /// The boot that its secret was last released to, where it said which.
-    pub(crate) released_boot: Option<[u8; 16]>,
+    pub(crate) released_boot: Option<BootNonce>,
     /// True when it got another timeout at a start, and was not proved to be up since.
     pub(crate) renewed: bool,
     /// True when it is disabled until a person enables it or a check proves that it has its private key.

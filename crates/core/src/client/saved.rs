@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::boot_nonce::BootNonce;
 use crate::checker::LastCheck;
 use crate::key_id::KeyId;
 use crate::name::ClientName;
@@ -156,7 +157,7 @@ pub struct SavedState {
     /// Its secret was released, or granted with no report yet, since it was last proved to be up.
     pub released: bool,
     /// The boot of the machine that its secret was last released to, where it said which.
-    pub released_boot: Option<[u8; 16]>,
+    pub released_boot: Option<BootNonce>,
     /// True when it got another timeout at a start, and was not proved to be up since.
     pub renewed: bool,
     /// True when it is disabled because the state was lost, until a person enables it or a check proves that

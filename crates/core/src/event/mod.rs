@@ -15,6 +15,7 @@ pub use text::{LogFields, LogLine, decision_by_default};
 
 use std::time::Duration;
 
+use crate::boot_nonce::BootNonce;
 use crate::checker::LastCheck;
 use crate::name::ClientName;
 use crate::time::Monotonic;
@@ -55,7 +56,7 @@ pub enum Durability {
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct RequestClaims {
     /// The boot nonce of the machine, if it sent one.
-    pub boot: Option<[u8; 16]>,
+    pub boot: Option<BootNonce>,
     /// A rehearsal: the machine is up and tests its request.
     pub rehearsal: bool,
 }

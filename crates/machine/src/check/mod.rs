@@ -22,7 +22,7 @@ use nightlatch_console::failure::{EX_NOPERM, Failure};
 use nightlatch_console::output::human;
 use nightlatch_console::report::Report;
 use nightlatch_core::settings::machine::MachineSettings;
-use nightlatch_proto::rehearsal::RehearsalTerms;
+use nightlatch_proto::release::Terms;
 
 use crate::boot_files;
 use crate::image::ImagePlan;
@@ -119,7 +119,7 @@ fn check(options: &MachineCheckOptions, report: &mut Report) -> Result<(), Failu
 }
 
 /// Compares the time that a reboot takes with the time that the server allows.
-fn time(settings: &MachineSettings, terms: &RehearsalTerms, report: &mut Report) {
+fn time(settings: &MachineSettings, terms: &Terms, report: &mut Report) {
     let (downtime, from) = match settings.downtime {
         Some(given) => (given, "as client.conf says"),
         None => downtime::measured().map_or((downtime::USUAL, "usually"), |took| {

@@ -11,7 +11,7 @@ use nightlatch_console::failure::{EX_SOFTWARE, Failure};
 use nightlatch_console::report::Report;
 use nightlatch_core::connect::Target;
 use nightlatch_core::secret::Secret;
-use nightlatch_proto::rehearsal::RehearsalTerms;
+use nightlatch_proto::release::Terms;
 
 use super::network::{BootNetwork, UsableInterface};
 use super::options::MachineCheckOptions;
@@ -30,7 +30,7 @@ const ALLOW: &str = "tell who looks after the server, and allow the next one the
 pub(super) struct Fetched {
     pub(super) password: Secret,
     /// The time that the server allows for a reboot; a server of Mandos does not send it.
-    pub(super) terms: Option<RehearsalTerms>,
+    pub(super) terms: Option<Terms>,
 }
 
 /// One run of the client: from where, how that is called, and which server is connected to.

@@ -5,6 +5,7 @@
 //! no early data: a key is known by its [`KeyId`] or it is not known at all.
 
 mod boot_role;
+mod fetch;
 mod in_memory;
 mod raw_key;
 mod server_role;
@@ -21,20 +22,14 @@ use rustls::crypto::CryptoProvider;
 use rustls::pki_types::CertificateDer;
 use rustls::{AlertDescription, CertificateError, OtherError, PeerIncompatible};
 
-pub use boot_role::{AskedServer, BootTls, ConnectedServer, FetchError, FetchedSecret};
+pub use boot_role::{AskedServer, BootTls, ConnectedServer};
+pub use fetch::{FetchError, FetchedSecret};
 pub use in_memory::authenticate_in_memory;
 pub use raw_key::{RawKey, RawKeyError, RawKeyKind};
-pub use server_role::{ServerTls, authenticated, waits_to_be_asked};
+pub use server_role::{ServerTls, authenticated, speaks_release};
 pub use spki::{KeyAlgorithm, SpkiError, algorithm};
 
 use crate::priority::Priority;
-
-/// The name in ALPN (RFC 7301) by which a server offers to wait until it is asked, and a machine accepts. The
-/// machine then learns, by the proven key, which addresses are one server, and asks it once.
-const WAITS_TO_BE_ASKED: &[u8] = b"nightlatch-asks/1";
-
-/// The application data by which a machine asks, where both sides agreed on `WAITS_TO_BE_ASKED`.
-pub const ASK: [u8; 1] = *b"?";
 
 /// A peer that has proved, in a completed handshake, that it holds the private key of this key id.
 ///

@@ -10,8 +10,9 @@ use rustls::version::TLS13;
 use rustls::{ClientConfig, ClientConnection};
 
 use super::verifier::AnyRawKey;
-use super::{Authenticated, PeerError, RawKey, SetupError, WAITS_TO_BE_ASKED, key_id, provider};
+use super::{Authenticated, PeerError, RawKey, SetupError, key_id, provider};
 use crate::priority::Priority;
+use crate::release::ALPN;
 
 /// The TLS configuration of the server. Cheap to clone; one serves all connections.
 #[derive(Clone, Debug)]
@@ -40,12 +41,12 @@ impl ServerTls {
         })
     }
 
-    /// The same, and the server offers to wait after the handshake until it is asked: [`waits_to_be_asked`]. A stock
-    /// client does not know the offer; its handshake is its request.
+    /// The same, and the server offers [`ALPN`]: see [`speaks_release`]. A stock client does not know the offer; its
+    /// handshake is its request.
     #[must_use]
-    pub fn offering_to_wait(self) -> Self {
+    pub fn offering_release(self) -> Self {
         let mut config = ClientConfig::clone(&self.config);
-        config.alpn_protocols = vec![WAITS_TO_BE_ASKED.to_vec()];
+        config.alpn_protocols = vec![ALPN.to_vec()];
         Self {
             config: Arc::new(config),
         }
@@ -76,8 +77,8 @@ pub fn authenticated(connection: &ClientConnection) -> Result<Authenticated, Pee
     Ok(Authenticated { key_id })
 }
 
-/// True when the peer of this connection, whose handshake is complete, will ask by sending [`super::ASK`], and has not
-/// asked before.
-pub fn waits_to_be_asked(connection: &ClientConnection) -> bool {
-    connection.alpn_protocol() == Some(WAITS_TO_BE_ASKED)
+/// True when the peer of this connection, whose handshake is complete, speaks [`ALPN`] and has not asked for anything
+/// yet. With any other the handshake was the request.
+pub fn speaks_release(connection: &ClientConnection) -> bool {
+    connection.alpn_protocol() == Some(ALPN)
 }

@@ -1,4 +1,5 @@
 mod machines;
+mod release;
 mod sessions;
 
 use std::io::{Read, Write};
@@ -7,6 +8,7 @@ use std::thread;
 
 use std::sync::Arc;
 
+use nightlatch_core::boot_nonce::BootSeed;
 use rustls::client::{AlwaysResolvesClientRawPublicKeys, ResolvesClientCert};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -16,7 +18,6 @@ use rustls::{ClientConfig, ClientConnection, ConnectionCommon, SignatureScheme, 
 
 use super::verifier::AnyRawKey;
 use super::*;
-use crate::greeting::GreetingOptions;
 
 fn key() -> RawKey {
     RawKey::generate(RawKeyKind::Ed25519).unwrap()
@@ -89,7 +90,13 @@ fn cut_off(mut stream: StreamOwned<ClientConnection, TcpStream>) {
 }
 
 fn boot(key: RawKey, trusted: Vec<KeyId>) -> BootTls {
-    BootTls::new(key, trusted, &Priority::default()).unwrap()
+    BootTls::new(
+        key,
+        trusted,
+        &Priority::default(),
+        BootSeed::from_bytes([7; 32]),
+    )
+    .unwrap()
 }
 
 #[test]
@@ -167,6 +174,10 @@ fn impostor(shown: &[&RawKey], signs: &RawKey) -> ClientConnection {
 }
 
 fn server_with(resolver: Arc<dyn ResolvesClientCert>) -> ClientConnection {
+    ClientConnection::new(server_config(resolver), ServerTls::peer_name()).unwrap()
+}
+
+fn server_config(resolver: Arc<dyn ResolvesClientCert>) -> Arc<ClientConfig> {
     let priority = Priority::default();
     let config = ClientConfig::builder_with_provider(provider(&priority))
         .with_protocol_versions(&[&TLS13])
@@ -174,7 +185,7 @@ fn server_with(resolver: Arc<dyn ResolvesClientCert>) -> ClientConnection {
         .dangerous()
         .with_custom_certificate_verifier(AnyRawKey::new(priority.schemes(), true))
         .with_client_cert_resolver(resolver);
-    ClientConnection::new(Arc::new(config), ServerTls::peer_name()).unwrap()
+    Arc::new(config)
 }
 
 /// A server that only shows a key without its private half is never taken for its holder: not with a list of trusted
@@ -235,27 +246,22 @@ impl ResolvesClientCert for ShowsNoKey {
 #[test]
 fn a_server_that_only_claims_to_have_a_key_is_believed_in_no_rehearsal_and_by_no_list() {
     let fetch = |list: Vec<KeyId>, rehearsal| {
-        let greeting = GreetingOptions {
-            rehearsal,
-            boot: None,
-        };
-        let boot = boot(key(), list).with_options(greeting);
+        let boot = boot(key(), list);
+        let boot = if rehearsal { boot.rehearsing() } else { boot };
         let (fetched, _) = serve_by(server_with(Arc::new(ShowsNoKey)), &boot, give);
         fetched
     };
     assert_eq!(fetch(vec![], false).unwrap().server_key, None);
     let refused = fetch(vec![], true);
     assert!(
-        matches!(refused, Err(FetchError::ServerUnproven)),
+        matches!(refused, Err(FetchError::NoRehearsal)),
         "{refused:?}"
     );
-    for rehearsal in [false, true] {
-        let refused = fetch(vec![key().key_id()], rehearsal);
-        assert!(
-            matches!(refused, Err(FetchError::Peer(PeerError::NoKey))),
-            "{refused:?}"
-        );
-    }
+    let refused = fetch(vec![key().key_id()], false);
+    assert!(
+        matches!(refused, Err(FetchError::Peer(PeerError::NoKey))),
+        "{refused:?}"
+    );
 }
 
 /// Moves all pending TLS bytes from one side to the other.
@@ -288,37 +294,6 @@ fn a_payload_that_is_cut_off_is_no_payload() {
         matches!(fetched, Err(FetchError::Truncated { received: 4 })),
         "{fetched:?}"
     );
-}
-
-/// A Nightlatch server's part with a machine that agreed to ask: reads one byte, reports whether it came.
-fn waits(mut stream: StreamOwned<ClientConnection, TcpStream>) {
-    assert!(waits_to_be_asked(&stream.conn));
-    let mut ask = [0; 1];
-    match stream.read(&mut ask) {
-        Ok(1) => {
-            assert_eq!(ask, ASK);
-            give(stream);
-        }
-        other => panic!("not asked: {other:?}"),
-    }
-}
-
-#[test]
-fn a_server_that_waits_to_be_asked_proves_its_key_first() {
-    let own = key();
-    let (id, tls) = (
-        own.key_id(),
-        ServerTls::new(Some(&own), &Priority::default()),
-    );
-    let connection = || {
-        tls.clone()
-            .unwrap()
-            .offering_to_wait()
-            .connection()
-            .unwrap()
-    };
-    let (fetched, _) = serve_by(connection(), &boot(key(), vec![id]), waits);
-    assert_eq!(fetched.unwrap().server_key, Some(id));
 }
 
 /// Until it asks, the machine has not shown its key.
@@ -354,7 +329,7 @@ fn a_server_that_does_not_wait_gets_no_handshake_before_it_is_asked() {
         let fetched = connected
             .ask(&mut stream)
             .unwrap()
-            .payload(&mut stream, 1000);
+            .payload(&mut stream, 1000, &mut |_| {});
         assert_eq!(fetched.unwrap().payload.expose(), b"payload");
         server.join().unwrap();
     }

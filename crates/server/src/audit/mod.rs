@@ -93,7 +93,7 @@ pub(crate) fn entry(content: RecordContent, context: Context<'_>) -> RecordEntry
         peer: request.map(|request| request.address.to_string()),
         interface: request.and_then(SecretRequest::interface),
         boot: request
-            .and_then(|request| request.greeting.boot)
+            .and_then(|request| request.claims.boot)
             .map(|boot| boot.to_string()),
         decision: content.decision,
         reason: content.reason,

@@ -132,7 +132,7 @@ pub(super) fn request(waiting: &WaitingRequest) -> Map<&'static str, Variant<'st
     ];
     let interface = waiting.request.interface();
     dict.extend(interface.map(|name| ("interface", Variant::from(name))));
-    let boot = waiting.request.greeting.boot;
+    let boot = waiting.request.claims.boot;
     dict.extend(boot.map(|boot| ("boot", Variant::from(boot.to_string()))));
     Map(dict)
 }

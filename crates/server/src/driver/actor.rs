@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use nightlatch_bus::names::ClientPath;
 use nightlatch_core::client::Client;
-use nightlatch_core::event::{ClientId, Event, RecordContent, RequestClaims, RequestId};
+use nightlatch_core::event::{ClientId, Event, RecordContent, RequestId};
 use nightlatch_core::name::ClientName;
 use nightlatch_core::record::{RecordEntry, RecordKind};
 use nightlatch_core::registry::{Action, Registry, Release, RequestAnswer};
@@ -156,12 +156,10 @@ impl Driver {
     fn handle(&mut self, message: DriverMessage) {
         let now = clock::now();
         match message {
-            DriverMessage::Request(request, answer) => {
-                let SecretRequest { id, key, .. } = request;
-                let claims = RequestClaims {
-                    boot: request.greeting.boot.map(|boot| boot.as_bytes()),
-                    rehearsal: request.greeting.rehearsal,
-                };
+            DriverMessage::Request(request, answer, waits) => {
+                let SecretRequest {
+                    id, key, claims, ..
+                } = request;
                 let open = RequestEntry {
                     request,
                     since: now.wall,
@@ -169,6 +167,7 @@ impl Driver {
                     left_out: None,
                     answer: Some(answer),
                     permit: PermitState::default(),
+                    waits,
                 };
                 self.requests.insert(id, open);
                 self.registry.handle_request(id, &key, claims, now);
@@ -325,8 +324,10 @@ impl Driver {
         let settings = settings.map(Client::settings);
         let mut open = request.and_then(|request| self.requests.get_mut(&request));
         let request = open.as_ref().map(|open| open.request.clone());
-        if let (Event::Granted { alarm: Some(_), .. }, Some(open)) = (&event, &mut open) {
-            open.alarmed = true;
+        match (&event, &mut open) {
+            (Event::Granted { alarm: Some(_), .. }, Some(open)) => open.alarmed = true,
+            (Event::NeedsApproval { until, .. }, Some(open)) => open.waits_for_approval(*until),
+            _ => {}
         }
         let alarm =
             |content: &RecordContent, entry: &RecordEntry| self.notifier.alarm(content, entry);

@@ -36,13 +36,17 @@ use subscription::Subscriber;
 pub(crate) use subscription::{EventNotice, Subscription, Update};
 
 use crate::audit::Who;
-use crate::session::{Gatekeeper, Permit, SecretRequest};
+use crate::session::{Gatekeeper, Permit, SecretRequest, WaitNotifier};
 
 /// Sent to the driver. The channel has no bound of its own: each sender has at most a few messages under
 /// way, and there are no more senders than connections and checks, which are bounded.
 enum DriverMessage {
     /// A peer that proved its key requests its secret.
-    Request(SecretRequest, oneshot::Sender<Result<Permit, Refusal>>),
+    Request(
+        SecretRequest,
+        oneshot::Sender<Result<Permit, Refusal>>,
+        Option<WaitNotifier>,
+    ),
     /// The peer of a request without a decision is gone.
     PeerGone(RequestId),
     /// The secret of a granted request was delivered.
@@ -197,13 +201,17 @@ impl fmt::Debug for Handle {
 }
 
 impl Gatekeeper for Handle {
-    async fn decide(&self, request: SecretRequest) -> Result<Permit, Refusal> {
+    async fn decide(
+        &self,
+        request: SecretRequest,
+        waits: Option<WaitNotifier>,
+    ) -> Result<Permit, Refusal> {
         let (answer, mut answered) = oneshot::channel();
         let mut undecided = Undecided {
             request: Some(request.id),
             handle: self,
         };
-        self.send(DriverMessage::Request(request, answer));
+        self.send(DriverMessage::Request(request, answer, waits));
         match (&mut answered).await {
             Ok(decision) => {
                 undecided.request = None;

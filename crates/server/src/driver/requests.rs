@@ -8,11 +8,12 @@ use nightlatch_core::event::{ClientId, Refusal, RequestId};
 use nightlatch_core::name::ClientName;
 use nightlatch_core::record::RecordEntry;
 use nightlatch_core::registry::Registry;
-use nightlatch_core::time::Wall;
+use nightlatch_core::time::{Monotonic, Wall};
+use nightlatch_proto::release::WaitReason;
 use nightlatch_sys::clock;
 use tokio::sync::oneshot;
 
-use crate::session::{Permit, PermitState, SecretRequest};
+use crate::session::{Permit, PermitState, SecretRequest, WaitNotice, WaitNotifier};
 
 /// A request that has not ended.
 pub(super) struct RequestEntry {
@@ -25,6 +26,18 @@ pub(super) struct RequestEntry {
     /// Taken when it is decided.
     pub(super) answer: Option<oneshot::Sender<Result<Permit, Refusal>>>,
     pub(super) permit: PermitState,
+    /// Tells the machine why it waits.
+    pub(super) waits: Option<WaitNotifier>,
+}
+
+impl RequestEntry {
+    /// Tells the machine that a person decides, if it can be told.
+    pub(super) fn waits_for_approval(&self, until: Monotonic) {
+        if let Some(waits) = &self.waits {
+            let reason = WaitReason::Approval;
+            waits.send_replace(Some(WaitNotice { reason, until }));
+        }
+    }
 }
 
 /// A request that waits for approval, as the administrator sees it.
@@ -44,7 +57,7 @@ impl fmt::Display for WaitingRequest {
         let RequestId(number) = self.request.id;
         let since = DateTime::from(self.since);
         write!(f, "{number} from {} since {since}", self.request.peer())?;
-        match &self.request.greeting.boot {
+        match &self.request.claims.boot {
             Some(boot) => write!(f, ", boot {boot}"),
             None => f.write_str(", boot unknown"),
         }

@@ -7,17 +7,18 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use nightlatch_core::client::saved::{ClientPresence, Saved};
-use nightlatch_core::event::{ClientId, DisableReason, Event, Refusal, RequestId};
+use nightlatch_core::event::{ClientId, DisableReason, Event, Refusal, RequestClaims, RequestId};
 use nightlatch_core::name::ClientName;
 use nightlatch_core::registry::{Registry, RegistryLimits};
 use nightlatch_core::secret::Secret;
 use nightlatch_core::settings::client::{ClientConfig, ClientSettings};
 use nightlatch_core::time::BootId;
-use nightlatch_proto::greeting::GreetingOptions;
+use nightlatch_proto::release::WaitReason;
 use nightlatch_proto::tls::{RawKey, RawKeyKind, authenticate_in_memory};
 use nightlatch_store::{MemoryStore, Store};
 use nightlatch_sys::clock;
 use nightlatch_sys::spawner::Spawner;
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
@@ -90,7 +91,7 @@ impl TestDriver {
         let number = self.requests.fetch_add(1, Ordering::Relaxed);
         let request = request(number, &self.keys[client]);
         let handle = self.handle.clone();
-        Box::pin(async move { handle.decide(request).await })
+        Box::pin(async move { handle.decide(request, None).await })
     }
 
     async fn decision(&self, client: usize) -> Decision {
@@ -151,7 +152,7 @@ pub(super) fn request(number: u64, key: &RawKey) -> SecretRequest {
         RequestId(number),
         &proved,
         address,
-        GreetingOptions::default(),
+        RequestClaims::default(),
     )
 }
 
@@ -298,6 +299,24 @@ async fn a_request_whose_peer_is_gone_stops_waiting() {
     assert!(driver.take_over(Vec::new()).await);
     let decision = timeout(PATIENCE, kept).await.unwrap();
     assert!(matches!(decision, Err(Refusal::Removed)));
+    driver.end().await;
+}
+
+#[tokio::test]
+async fn a_machine_is_told_that_a_person_decides() {
+    let driver = TestDriver::with(|settings| {
+        settings.approval_delay = Duration::from_secs(3600);
+    })
+    .await;
+    let (notifier, mut notices) = watch::channel(None);
+    let (handle, request) = (driver.handle.clone(), request(1, &driver.keys[0]));
+    let deciding = tokio::spawn(async move { handle.decide(request, Some(notifier)).await });
+    timeout(PATIENCE, notices.changed()).await.unwrap().unwrap();
+    let notice = notices.borrow().clone().unwrap();
+    assert_eq!(notice.reason, WaitReason::Approval);
+    let left = notice.until.since(clock::now().mono);
+    assert!(left > Duration::from_secs(1800) && left <= Duration::from_secs(3600));
+    deciding.abort();
     driver.end().await;
 }
 

@@ -3,13 +3,13 @@
 //! Sends nothing but TLS to a peer that is not authenticated, and nothing but the end to one that is refused.
 
 use std::future::poll_fn;
-use std::io::{self, Write};
+use std::io::{self, IoSlice, Write};
 use std::net::SocketAddr;
 use std::pin::Pin;
 
-use nightlatch_proto::greeting::{GreetingOptions, LineProgress, LineReader, MAX_LINE};
-use nightlatch_proto::rehearsal::RehearsalAnswer;
-use nightlatch_proto::tls::{ASK, PeerError, ServerTls, authenticated, waits_to_be_asked};
+use nightlatch_core::event::RequestClaims;
+use nightlatch_proto::greeting::{LineProgress, LineReader, MAX_LINE};
+use nightlatch_proto::tls::{PeerError, ServerTls, authenticated, speaks_release};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -20,22 +20,17 @@ use super::{Gatekeeper, Permit, SecretRequest, SessionEnd, SessionStage, Session
 impl<G: Gatekeeper> Sessions<G> {
     /// Serves the peer at the other end of `stream`, to the end of the connection.
     pub async fn run(&self, mut stream: TcpStream, address: SocketAddr) -> SessionEnd {
-        let greeting = match timeout(self.deadlines.greeting, read_greeting(&mut stream)).await {
-            Ok(Ok(greeting)) => greeting,
+        match timeout(self.deadlines.greeting, read_greeting(&mut stream)).await {
+            Ok(Ok(())) => {}
             Ok(Err(ended)) => return ended,
             Err(_) => return SessionEnd::Late(SessionStage::Greeting),
-        };
+        }
         let address = SocketAddr::new(address.ip().to_canonical(), address.port());
         // In a box of its own, made only now: an idle peer must not cost the memory for TLS.
-        Box::pin(self.shake_hands(stream, address, greeting)).await
+        Box::pin(self.shake_hands(stream, address)).await
     }
 
-    async fn shake_hands(
-        &self,
-        stream: TcpStream,
-        address: SocketAddr,
-        greeting: GreetingOptions,
-    ) -> SessionEnd {
+    async fn shake_hands(&self, stream: TcpStream, address: SocketAddr) -> SessionEnd {
         let connecting = self.connector.connect(ServerTls::peer_name(), stream);
         let mut tls = match timeout(self.deadlines.handshake, connecting).await {
             Ok(Ok(tls)) => tls,
@@ -46,57 +41,52 @@ impl<G: Gatekeeper> Sessions<G> {
             Ok(proved) => proved,
             Err(error) => return SessionEnd::Handshake(error),
         };
-        if waits_to_be_asked(tls.get_ref().1) {
-            match timeout(self.deadlines.handshake, reads_ask(&mut tls)).await {
-                Ok(true) => {}
-                // A machine that has found this server at another address too.
-                Ok(false) => return SessionEnd::NotAsked,
-                Err(_) => return SessionEnd::Late(SessionStage::Asking),
-            }
+        if speaks_release(tls.get_ref().1) {
+            return self.serve_release(&mut tls, proved, address).await;
         }
-        let rehearsal = greeting.rehearsal;
-        let request = SecretRequest::new(self.next_request(), &proved, address, greeting);
+        // The handshake was the request.
+        let claims = RequestClaims::default();
+        let request = SecretRequest::new(self.next_request(), &proved, address, claims);
         let decision = tokio::select! {
             biased;
             () = wait_for_input(&mut tls) => return SessionEnd::Gone,
-            decision = self.gatekeeper.decide(request) => decision,
+            decision = self.gatekeeper.decide(request, None) => decision,
         };
         match decision {
-            Ok(permit) => self.deliver(&mut tls, permit, rehearsal).await,
+            Ok(permit) => self.deliver(&mut tls, permit, |_, _| Vec::new()).await,
             Err(reason) => {
-                if rehearsal {
-                    let answer = RehearsalAnswer::Refused(reason.as_str().to_owned());
-                    // As with the end: a peer that does not even take this gets nothing.
-                    let line = answer.to_string();
-                    let _ = timeout(self.deadlines.close, tls.write_all(line.as_bytes())).await;
-                }
                 self.close(&mut tls).await;
                 SessionEnd::Refused(reason)
             }
         }
     }
 
-    async fn deliver(
+    /// Sends the secret, after what `head` makes of the permit and the secret's length.
+    pub(super) async fn deliver(
         &self,
         tls: &mut TlsStream<TcpStream>,
         permit: Permit,
-        rehearsal: bool,
+        head: impl FnOnce(&Permit, usize) -> Vec<u8>,
     ) -> SessionEnd {
         let Some(secret) = permit.begin() else {
             drop(permit);
             self.close(tls).await;
             return SessionEnd::Revoked;
         };
-        let head = rehearsal.then(|| RehearsalAnswer::Released(permit.terms()).to_string());
+        let head = head(&permit, secret.len());
         let sending = async {
             let secret = secret.expose();
-            if let Some(head) = head {
-                tls.write_all(head.as_bytes()).await?;
-            }
             // What the connection takes at once goes out together with the mark of its end.
-            let taken = tls.get_mut().1.writer().write(secret)?;
-            if let Some(rest @ [_, ..]) = secret.get(taken..) {
-                tls.write_all(rest).await?;
+            let both = [IoSlice::new(&head), IoSlice::new(secret)];
+            let taken = tls.get_mut().1.writer().write_vectored(&both)?;
+            let (head, secret) = match taken.checked_sub(head.len()) {
+                Some(taken) => (&[][..], secret.get(taken..).unwrap_or_default()),
+                None => (head.get(taken..).unwrap_or_default(), secret),
+            };
+            for rest in [head, secret] {
+                if !rest.is_empty() {
+                    tls.write_all(rest).await?;
+                }
             }
             // Flushes, and marks the end: without the mark the peer discards the payload.
             tls.shutdown().await
@@ -111,7 +101,7 @@ impl<G: Gatekeeper> Sessions<G> {
     }
 
     /// Closes with close_notify, without a payload.
-    async fn close(&self, tls: &mut TlsStream<TcpStream>) {
+    pub(super) async fn close(&self, tls: &mut TlsStream<TcpStream>) {
         // A peer that does not even take this gets its connection closed.
         if let Ok(Ok(())) = timeout(self.deadlines.close, tls.shutdown()).await {
             self.wait_for_close(tls).await;
@@ -126,7 +116,7 @@ impl<G: Gatekeeper> Sessions<G> {
 }
 
 /// Reads the first line. This future keeps only the line itself while it waits.
-async fn read_greeting(stream: &mut TcpStream) -> Result<GreetingOptions, SessionEnd> {
+async fn read_greeting(stream: &mut TcpStream) -> Result<(), SessionEnd> {
     let mut reader = LineReader::new();
     loop {
         let mut progress = None;
@@ -145,21 +135,15 @@ async fn read_greeting(stream: &mut TcpStream) -> Result<GreetingOptions, Sessio
         .await
         .map_err(SessionEnd::Broken)?;
         match progress {
-            Some(Ok(LineProgress::Done(greeting))) => return Ok(greeting.options),
+            Some(Ok(LineProgress::Done(_))) => return Ok(()),
             Some(Err(error)) => return Err(SessionEnd::Greeting(error)),
             Some(Ok(LineProgress::More)) | None => {}
         }
     }
 }
 
-/// True when the peer asks for its secret; false as soon as it sends anything else, or closes.
-async fn reads_ask(tls: &mut TlsStream<TcpStream>) -> bool {
-    let mut ask = [0; ASK.len()];
-    tls.read_exact(&mut ask).await.is_ok() && ask == ASK
-}
-
 /// Waits until the peer closes, fails, or sends something, which the protocol does not allow.
-async fn wait_for_input(tls: &mut TlsStream<TcpStream>) {
+pub(super) async fn wait_for_input(tls: &mut TlsStream<TcpStream>) {
     let _ = tls.read(&mut [0]).await;
 }
 

@@ -68,6 +68,7 @@ impl ConnectionLog {
         match ended {
             SessionEnd::Greeting(error) => self.refused(peer, "greeting", error),
             SessionEnd::Handshake(error) => self.refused(peer, "handshake", error),
+            SessionEnd::Request(error) => self.refused(peer, "request", error),
             SessionEnd::Late(stage @ (SessionStage::Greeting | SessionStage::Handshake)) => {
                 if self.admit(peer.ip(), "late", Level::INFO) {
                     tracing::info!(%peer, reason = %format_args!("too long for {stage}"), "refused");
@@ -92,6 +93,7 @@ impl ConnectionLog {
             | SessionEnd::Refused(_)
             | SessionEnd::Revoked
             | SessionEnd::NotAsked
+            | SessionEnd::NotAllowed
             | SessionEnd::Gone => {
                 if self.admit(peer.ip(), "closed", Level::DEBUG) {
                     tracing::debug!(%peer, ?ended, "connection closed");

@@ -7,6 +7,7 @@ mod accept;
 mod connection;
 mod log;
 mod permit;
+mod release;
 mod request;
 
 use std::fmt;
@@ -15,8 +16,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use nightlatch_core::event::{Refusal, RequestId};
+use nightlatch_core::time::Monotonic;
 use nightlatch_proto::greeting::GreetingError;
+use nightlatch_proto::release::{MessageError, WaitReason};
 use nightlatch_proto::tls::{PeerError, ServerTls};
+use tokio::sync::watch;
 use tokio_rustls::TlsConnector;
 
 pub use accept::serve;
@@ -28,11 +32,24 @@ use crate::random;
 /// Decides on requests: the driver, or a test in its place.
 pub trait Gatekeeper: Send + Sync + 'static {
     /// Releases a secret or refuses, after as long as an approval may take. Dropping the future before
-    /// it is ready says that the peer is gone.
+    /// it is ready says that the peer is gone. Why it takes longer is told to `waits`, for a peer that can be told.
     fn decide(
         &self,
         request: SecretRequest,
+        waits: Option<WaitNotifier>,
     ) -> impl Future<Output = Result<Permit, Refusal>> + Send;
+}
+
+/// Says why a request waits, each time that it changes.
+pub type WaitNotifier = watch::Sender<Option<WaitNotice>>;
+
+/// The reason for which a request waits, as far as its machine is told.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct WaitNotice {
+    /// Why it waits.
+    pub reason: WaitReason,
+    /// The time at which the request is decided without a person.
+    pub until: Monotonic,
 }
 
 /// Longest times that a peer may take for each step. The gatekeeper bounds the wait for its decision.
@@ -120,6 +137,10 @@ pub enum SessionEnd {
     Gone,
     /// The secret could not be sent.
     NotSent(io::Error),
+    /// The request was malformed.
+    Request(MessageError),
+    /// The request was one that the peer's key may not make.
+    NotAllowed,
     /// The first line was malformed.
     Greeting(GreetingError),
     /// The handshake failed, or proved no usable key.

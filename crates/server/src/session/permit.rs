@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 
 use nightlatch_core::registry;
 use nightlatch_core::secret::Secret;
-use nightlatch_proto::rehearsal;
+use nightlatch_proto::release::Terms;
 use nightlatch_sys::clock;
 
 const GRANTED: u8 = 0;
@@ -71,8 +71,8 @@ impl Permit {
     }
 
     /// The time that the machine may be away from now, told to one that rehearses.
-    pub fn terms(&self) -> rehearsal::RehearsalTerms {
-        rehearsal::RehearsalTerms {
+    pub fn terms(&self) -> Terms {
+        Terms {
             left: self.terms.deadline.since(clock::now().mono),
             timeout: self.terms.timeout,
             interval: self.terms.interval,

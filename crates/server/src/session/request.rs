@@ -1,10 +1,9 @@
-//! A request for a secret, as the connection knows it: the proven key, the peer's address, its first line.
+//! A request for a secret, as the connection knows it: the proven key, the peer's address, what it claims.
 
 use std::net::SocketAddr;
 
-use nightlatch_core::event::RequestId;
+use nightlatch_core::event::{RequestClaims, RequestId};
 use nightlatch_core::key_id::KeyId;
-use nightlatch_proto::greeting::GreetingOptions;
 use nightlatch_proto::tls::Authenticated;
 use nightlatch_sys::netif;
 
@@ -18,8 +17,8 @@ pub struct SecretRequest {
     pub key: KeyId,
     /// The peer's address; an IPv4 address is never in its IPv6 notation.
     pub address: SocketAddr,
-    /// The first line that the peer sent. Not authenticated: see [`nightlatch_proto::greeting`].
-    pub greeting: GreetingOptions,
+    /// The claims of the peer.
+    pub claims: RequestClaims,
 }
 
 impl SecretRequest {
@@ -28,13 +27,13 @@ impl SecretRequest {
         id: RequestId,
         proved: &Authenticated,
         address: SocketAddr,
-        greeting: GreetingOptions,
+        claims: RequestClaims,
     ) -> Self {
         Self {
             id,
             key: proved.key_id(),
             address,
-            greeting,
+            claims,
         }
     }
 

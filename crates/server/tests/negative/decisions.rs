@@ -5,13 +5,12 @@ use std::sync::Arc;
 
 use nightlatch_core::event::Refusal;
 use nightlatch_core::secret::Secret;
-use nightlatch_proto::greeting::GreetingOptions;
 use nightlatch_proto::priority::Priority;
 use nightlatch_proto::tls::{BootTls, FetchError, FetchedSecret, ServerTls};
 use nightlatch_server::session::{Deadlines, SessionEnd, SessionStage, Sessions};
 
 use crate::gate::{Gate, Script};
-use crate::hostile::{WAYS_TO_LEAVE, connected, fetch, key};
+use crate::hostile::{WAYS_TO_LEAVE, connected, fetch, key, seed};
 use crate::{SHORT, meet, meet_with, patient};
 
 #[tokio::test]
@@ -33,7 +32,7 @@ async fn a_server_with_a_key_proves_it() {
     let tls = ServerTls::new(Some(&own), &Priority::default()).unwrap();
     let sessions = Sessions::new(gate, &tls, patient());
     let (_, fetched) = meet_with(&sessions, move |mut stream| {
-        let boot = BootTls::new(key(), vec![trusted], &Priority::default()).unwrap();
+        let boot = BootTls::new(key(), vec![trusted], &Priority::default(), seed()).unwrap();
         boot.fetch(&mut stream, 1000)
     })
     .await;
@@ -67,10 +66,10 @@ async fn a_refusal_is_an_orderly_end_without_a_byte() {
 async fn a_rehearsal_gets_the_reason_of_a_refusal() {
     let gate = Gate::new(Script::Refuse(Refusal::Disabled));
     let tls = ServerTls::new(Some(&key()), &Priority::default()).unwrap();
-    let sessions = Sessions::new(gate, &tls, patient());
+    let sessions = Sessions::new(gate, &tls.offering_release(), patient());
     let (ended, fetched) = meet_with(&sessions, rehearse).await;
     assert!(
-        matches!(&fetched, Err(FetchError::RefusedFor(reason)) if reason == "disabled"),
+        matches!(&fetched, Err(FetchError::RefusedFor(reason)) if reason.as_str() == "disabled"),
         "{fetched:?}"
     );
     assert!(matches!(ended, SessionEnd::Refused(Refusal::Disabled)));
@@ -88,12 +87,8 @@ async fn a_server_without_a_key_allows_no_rehearsal() {
 }
 
 fn rehearse(mut stream: std::net::TcpStream) -> Result<FetchedSecret, FetchError> {
-    let boot = BootTls::new(key(), vec![], &Priority::default()).unwrap();
-    let words = GreetingOptions {
-        rehearsal: true,
-        boot: None,
-    };
-    boot.with_options(words).fetch(&mut stream, 1000)
+    let boot = BootTls::new(key(), vec![], &Priority::default(), seed()).unwrap();
+    boot.rehearsing().fetch(&mut stream, 1000)
 }
 
 #[tokio::test]

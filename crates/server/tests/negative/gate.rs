@@ -6,7 +6,10 @@ use std::time::Duration;
 use nightlatch_core::event::Refusal;
 use nightlatch_core::registry;
 use nightlatch_core::secret::Secret;
-use nightlatch_server::session::{Gatekeeper, Permit, PermitState, SecretRequest};
+use nightlatch_proto::release::WaitReason;
+use nightlatch_server::session::{
+    Gatekeeper, Permit, PermitState, SecretRequest, WaitNotice, WaitNotifier,
+};
 use nightlatch_sys::clock;
 
 /// The decision of a gate.
@@ -18,6 +21,8 @@ pub(crate) enum Script {
     Refuse(Refusal),
     /// No decision, as while an approval is missing.
     Wait,
+    /// The same, and it says that it waits for approval for this long.
+    WaitForApproval(Duration),
     /// A panic, as by a fault of the program.
     Panic,
 }
@@ -99,12 +104,24 @@ pub(crate) const TIMEOUT: Duration = Duration::from_secs(300);
 pub(crate) const INTERVAL: Duration = Duration::from_secs(120);
 
 impl Gatekeeper for Gate {
-    async fn decide(&self, request: SecretRequest) -> Result<Permit, Refusal> {
+    async fn decide(
+        &self,
+        request: SecretRequest,
+        waits: Option<WaitNotifier>,
+    ) -> Result<Permit, Refusal> {
         self.push(GateCall::Requested(request));
         let mut undecided = Undecided(Some(self));
         let state = PermitState::default();
         let secret = match &self.script {
             Script::Wait => std::future::pending().await,
+            Script::WaitForApproval(left) => {
+                let waits = waits.unwrap();
+                waits.send_replace(Some(WaitNotice {
+                    reason: WaitReason::Approval,
+                    until: clock::now().mono.after(*left),
+                }));
+                std::future::pending().await
+            }
             Script::Panic => panic!("on purpose"),
             Script::Refuse(reason) => {
                 undecided.0 = None;

@@ -2,19 +2,20 @@
 
 use std::io::{Read, Write};
 
-use nightlatch_proto::greeting::{BootNonce, GreetingError, GreetingOptions};
-use nightlatch_proto::priority::Priority;
-use nightlatch_proto::tls::{BootTls, PeerError, ServerTls};
-use nightlatch_server::session::{Deadlines, SessionEnd, SessionStage, Sessions};
+use nightlatch_proto::greeting::GreetingError;
+use nightlatch_proto::tls::PeerError;
+use nightlatch_server::session::{Deadlines, SessionEnd, SessionStage};
 
-use crate::gate::{Gate, INTERVAL, LEFT, TIMEOUT};
-use crate::hostile::{key, read_record, say};
-use crate::{SHORT, meet, meet_with, patient};
+use crate::gate::Gate;
+use crate::hostile::{read_record, say};
+use crate::{SHORT, meet, patient};
 
 #[tokio::test]
 async fn a_malformed_line_gets_not_a_byte() {
     let long = vec![b'1'; 100_003];
-    let lines: [&[u8]; 12] = [
+    let lines: [&[u8]; 13] = [
+        // Of an older client that rehearses: never as a boot.
+        b"1 rehearsal\r\n",
         b"2\r\n",
         b"1.0\r\n",
         b"abc\n",
@@ -136,34 +137,4 @@ async fn a_peer_that_is_silent_after_the_line_is_disconnected() {
         "{ended:?}"
     );
     assert!(gate.calls().is_empty());
-}
-
-#[tokio::test]
-async fn the_options_of_the_line_reach_the_gatekeeper() {
-    let gate = Gate::releasing(b"secret");
-    let words = GreetingOptions {
-        rehearsal: true,
-        boot: Some(BootNonce::from_bytes([7; 16])),
-    };
-    let said = words.clone();
-    let machine = key();
-    let id = machine.key_id();
-    // Nobody rehearses with a server that has no key.
-    let tls = ServerTls::new(Some(&key()), &Priority::default()).unwrap();
-    let sessions = Sessions::new(gate.clone(), &tls, patient());
-    let (ended, fetched) = meet_with(&sessions, move |mut stream| {
-        let boot = BootTls::new(machine, vec![], &Priority::default()).unwrap();
-        boot.with_options(said).fetch(&mut stream, 1000).unwrap()
-    })
-    .await;
-    assert!(matches!(ended, SessionEnd::Delivered), "{ended:?}");
-    assert_eq!(fetched.payload.expose(), b"secret");
-    let terms = fetched.terms.unwrap();
-    assert!(terms.left <= LEFT && terms.left > LEFT / 2, "{terms:?}");
-    assert_eq!((terms.timeout, terms.interval), (TIMEOUT, INTERVAL));
-    assert!(terms.alarm);
-    let request = gate.first();
-    assert_eq!(request.key, id);
-    assert_eq!(request.greeting, words);
-    assert!(request.address.ip().is_loopback());
 }

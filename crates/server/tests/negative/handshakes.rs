@@ -14,7 +14,7 @@ use rustls::pki_types::CertificateDer;
 
 use crate::gate::Gate;
 use crate::hostile::{
-    Recorder, alert, answer_hello, certificate, fetch, hello_of_tls12, key, read_record,
+    Recorder, alert, answer_hello, certificate, fetch, hello_of_tls12, key, read_record, seed,
     shake_hands, shows, signer, x509,
 };
 use crate::{meet, meet_with, patient};
@@ -173,7 +173,7 @@ async fn without_parameters_in_common_both_ends_say_so() {
     };
     let tls = ServerTls::new(None, &priority("AES-256-GCM")).unwrap();
     let sessions = Sessions::new(gate.clone(), &tls, patient());
-    let boot = BootTls::new(key(), vec![], &priority("CHACHA20-POLY1305")).unwrap();
+    let boot = BootTls::new(key(), vec![], &priority("CHACHA20-POLY1305"), seed()).unwrap();
     let (ended, fetched) =
         meet_with(&sessions, move |mut stream| boot.fetch(&mut stream, 1000)).await;
     assert!(

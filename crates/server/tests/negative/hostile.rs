@@ -4,6 +4,7 @@ use std::io::{self, Read, Write};
 use std::net::TcpStream;
 use std::sync::Arc;
 
+use nightlatch_core::boot_nonce::BootSeed;
 use nightlatch_proto::priority::Priority;
 use nightlatch_proto::tls::{BootTls, FetchError, FetchedSecret, RawKey, RawKeyKind};
 use rustls::crypto::aws_lc_rs::default_provider;
@@ -20,12 +21,17 @@ pub(crate) fn key() -> RawKey {
     RawKey::generate(RawKeyKind::Ed25519).unwrap()
 }
 
+/// Of the boot in which the machines of these tests ask.
+pub(crate) fn seed() -> BootSeed {
+    BootSeed::from_bytes([7; 32])
+}
+
 /// Fetches a secret as an honest machine does.
 pub(crate) fn fetch(
     key: RawKey,
     stream: &mut (impl Read + Write),
 ) -> Result<FetchedSecret, FetchError> {
-    let boot = BootTls::new(key, vec![], &Priority::default()).unwrap();
+    let boot = BootTls::new(key, vec![], &Priority::default(), seed()).unwrap();
     boot.fetch(stream, 1 << 20)
 }
 

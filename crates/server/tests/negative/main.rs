@@ -4,13 +4,13 @@
 // unwrap in a test is the assertion itself, in its helpers too.
 #![allow(clippy::unwrap_used)]
 
-mod asking;
 mod decisions;
 mod gate;
 mod greetings;
 mod handshakes;
 mod hostile;
 mod limits;
+mod release;
 
 use std::net::TcpStream;
 use std::time::Duration;

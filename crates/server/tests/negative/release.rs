@@ -1,58 +1,145 @@
-//! Between the handshake and the request: a machine that finds this server at several addresses shakes hands at
-//! each, and asks at one. Without asking there is no request.
+//! The release protocol at the server: nothing counts before the request was read whole, and a machine that leaves
+//! before has made no request.
 
-use std::io::Write;
+use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::sync::Arc;
+use std::time::Duration;
 
+use nightlatch_core::boot_nonce::BootNonce;
+use nightlatch_core::event::{Refusal, RequestClaims};
+use nightlatch_core::secret_name::SecretName;
 use nightlatch_proto::priority::Priority;
+use nightlatch_proto::release::{
+    Goodbye, GoodbyeKind, HEADER_LEN, Header, Heartbeat, Refused, Reply, Request, SecretQuery,
+    WaitReason, Waiting,
+};
 use nightlatch_proto::tls::{BootTls, ServerTls};
 use nightlatch_server::session::{Deadlines, SessionEnd, SessionStage, Sessions};
 use rustls::{ServerConnection, StreamOwned};
 
-use crate::gate::Gate;
-use crate::hostile::{GREETING, WAYS_TO_LEAVE, fetch, key, shows, signer};
+use crate::gate::{Gate, INTERVAL, LEFT, Script, TIMEOUT};
+use crate::hostile::{GREETING, WAYS_TO_LEAVE, fetch, key, seed, shows, signer};
 use crate::{SHORT, meet_with, patient};
+
+type Stream = StreamOwned<ServerConnection, TcpStream>;
+
+const BOOT: BootNonce = BootNonce::from_bytes([7; 16]);
 
 /// Without a key of its own: hostile peers that are made of rustls do not ask for one.
 fn sessions(gate: &Gate, deadlines: Deadlines) -> Sessions<Gate> {
     let tls = ServerTls::new(None, &Priority::default()).unwrap();
-    Sessions::new(gate.clone(), &tls.offering_to_wait(), deadlines)
+    Sessions::new(gate.clone(), &tls.offering_release(), deadlines)
 }
 
-/// The connection of a machine that offers to ask, before the handshake.
-fn offering_to_ask(stream: &mut TcpStream) -> ServerConnection {
+/// With a key, as a server has it.
+fn sessions_with_key(gate: &Gate) -> Sessions<Gate> {
+    let tls = ServerTls::new(Some(&key()), &Priority::default()).unwrap();
+    Sessions::new(gate.clone(), &tls.offering_release(), patient())
+}
+
+/// The connection of a machine that speaks the protocol, before the handshake.
+fn offering(stream: &mut TcpStream) -> ServerConnection {
     let key = key();
     let mut config = shows(vec![key.spki().to_vec().into()], signer(&key));
-    config.alpn_protocols = vec![b"nightlatch-asks/1".to_vec()];
+    config.alpn_protocols = vec![b"nightlatch/1".to_vec()];
     stream.write_all(GREETING).unwrap();
     ServerConnection::new(Arc::new(config)).unwrap()
 }
 
-/// A machine that has agreed to ask, and does what `then` says.
-fn agreed(mut stream: TcpStream, then: fn(StreamOwned<ServerConnection, TcpStream>)) {
-    let mut connection = offering_to_ask(&mut stream);
+/// The connection after the handshake.
+fn connected(mut stream: TcpStream) -> Stream {
+    let mut connection = offering(&mut stream);
     while connection.is_handshaking() || connection.wants_write() {
         connection.complete_io(&mut stream).unwrap();
     }
     assert!(connection.alpn_protocol().is_some());
-    then(StreamOwned::new(connection, stream));
+    StreamOwned::new(connection, stream)
+}
+
+fn get(name: &str) -> Request {
+    Request::Get(SecretQuery {
+        name: SecretName::new(name).unwrap(),
+        boot: BOOT,
+    })
+}
+
+/// Sends `bytes`, then reads the replies to the end.
+fn say(mut stream: Stream, bytes: &[u8]) -> Vec<u8> {
+    stream.write_all(bytes).unwrap();
+    stream.flush().unwrap();
+    let mut all = Vec::new();
+    // A connection that ends without close_notify is an error, and what came before it counts.
+    let _ = stream.read_to_end(&mut all);
+    all
+}
+
+fn reply(bytes: &[u8]) -> (Reply<'_>, &[u8]) {
+    let (header, rest) = bytes.split_first_chunk::<HEADER_LEN>().unwrap();
+    let header = Header::of_reply(*header).unwrap();
+    let (body, rest) = rest.split_at(header.body_len());
+    (Reply::parse(header, body).unwrap(), rest)
 }
 
 #[tokio::test]
 async fn a_machine_that_asks_is_served() {
-    let gate = Gate::releasing(b"secret");
-    let tls = ServerTls::new(Some(&key()), &Priority::default()).unwrap();
-    let sessions = Sessions::new(gate.clone(), &tls.offering_to_wait(), patient());
-    let (ended, fetched) = meet_with(&sessions, |mut stream| fetch(key(), &mut stream)).await;
-    assert!(matches!(ended, SessionEnd::Delivered), "{ended:?}");
-    assert_eq!(fetched.unwrap().payload.expose(), b"secret");
-    assert_eq!(gate.calls(), ["requested", "delivered"]);
+    // More than a record, and more than TLS keeps in its buffers.
+    let secret: Vec<u8> = (0..300_000u32).map(|i| i as u8).collect();
+    for secret in [b"secret".to_vec(), secret] {
+        let gate = Gate::releasing(&secret);
+        let sessions = sessions_with_key(&gate);
+        let (ended, fetched) = meet_with(&sessions, |mut stream| fetch(key(), &mut stream)).await;
+        assert!(matches!(ended, SessionEnd::Delivered), "{ended:?}");
+        assert!(fetched.unwrap().payload.expose() == secret);
+        assert_eq!(gate.calls(), ["requested", "delivered"]);
+    }
 }
 
-/// Its handshake counts as asking, as for every client but ours.
 #[tokio::test]
-async fn a_machine_that_does_not_know_the_step_is_served() {
+async fn the_claims_of_the_request_reach_the_gatekeeper() {
+    let gate = Gate::releasing(b"secret");
+    let (ended, got) = meet_with(&sessions(&gate, patient()), |stream| {
+        say(connected(stream), &get("boot").to_bytes())
+    })
+    .await;
+    assert!(matches!(ended, SessionEnd::Delivered), "{ended:?}");
+    let (Reply::Secret(head, b"secret"), b"") = reply(&got) else {
+        panic!("{got:?}");
+    };
+    assert!(head.name.is_boot());
+    let request = gate.first();
+    let claims = RequestClaims {
+        boot: Some(BOOT),
+        rehearsal: false,
+    };
+    assert_eq!(request.claims, claims);
+    assert!(request.address.ip().is_loopback());
+}
+
+#[tokio::test]
+async fn a_rehearsal_gets_its_terms() {
+    let gate = Gate::releasing(b"secret");
+    let machine = key();
+    let id = machine.key_id();
+    let (ended, fetched) = meet_with(&sessions_with_key(&gate), |mut stream| {
+        let boot = BootTls::new(machine, vec![], &Priority::default(), seed()).unwrap();
+        boot.rehearsing().fetch(&mut stream, 1000).unwrap()
+    })
+    .await;
+    assert!(matches!(ended, SessionEnd::Delivered), "{ended:?}");
+    assert_eq!(fetched.payload.expose(), b"secret");
+    let terms = fetched.terms.unwrap();
+    assert!(terms.left <= LEFT && terms.left > LEFT / 2, "{terms:?}");
+    assert_eq!((terms.timeout, terms.interval), (TIMEOUT, INTERVAL));
+    assert!(terms.alarm);
+    let request = gate.first();
+    assert_eq!(request.key, id);
+    assert!(request.claims.rehearsal);
+}
+
+/// Its handshake counts as the request, as for every client but ours.
+#[tokio::test]
+async fn a_machine_that_does_not_know_the_protocol_is_served() {
     let gate = Gate::releasing(b"secret");
     let (ended, got) = meet_with(&sessions(&gate, patient()), |stream| {
         let key = key();
@@ -62,17 +149,18 @@ async fn a_machine_that_does_not_know_the_step_is_served() {
     .await;
     assert!(matches!(ended, SessionEnd::Delivered), "{ended:?}");
     assert_eq!(got.unwrap(), b"secret");
+    assert_eq!(gate.first().claims, RequestClaims::default());
 }
 
 #[tokio::test]
-async fn the_key_is_proved_before_asking() {
+async fn the_key_is_proved_before_the_request() {
     let gate = Gate::releasing(b"secret");
     let own = key();
     let tls = ServerTls::new(Some(&own), &Priority::default()).unwrap();
-    let sessions = Sessions::new(gate.clone(), &tls.offering_to_wait(), patient());
+    let sessions = Sessions::new(gate.clone(), &tls.offering_release(), patient());
     let trusted = own.key_id();
     let (ended, proved) = meet_with(&sessions, move |mut stream| {
-        let boot = BootTls::new(key(), vec![trusted], &Priority::default()).unwrap();
+        let boot = BootTls::new(key(), vec![trusted], &Priority::default(), seed()).unwrap();
         // It leaves without having asked.
         boot.connect(&mut stream).unwrap().server_key()
     })
@@ -82,12 +170,145 @@ async fn the_key_is_proved_before_asking() {
     assert!(gate.calls().is_empty());
 }
 
+/// A copied boot key is told nothing of what its server knows.
 #[tokio::test]
-async fn a_peer_that_sends_anything_else_or_leaves_makes_no_request() {
+async fn a_refusal_gives_a_boot_key_no_reason() {
+    for reason in [Refusal::UnknownKey, Refusal::Disabled, Refusal::Denied] {
+        let gate = Gate::new(Script::Refuse(reason));
+        let (ended, got) = meet_with(&sessions(&gate, patient()), |stream| {
+            say(connected(stream), &get("boot").to_bytes())
+        })
+        .await;
+        assert!(matches!(ended, SessionEnd::Refused(given) if given == reason));
+        let refused = Reply::Refused(Refused {
+            name: SecretName::boot(),
+            reason: None,
+            retry: None,
+        });
+        assert_eq!(reply(&got), (refused, &[][..]), "{reason:?}");
+    }
+}
+
+#[tokio::test]
+async fn the_key_of_an_image_gets_the_boot_secret_only_and_is_no_sign_of_life() {
+    let heartbeat = Request::Heartbeat(Heartbeat {
+        boot: BOOT,
+        resumes: 0,
+        poke_port: None,
+        earlier_boots: vec![],
+        program: "test".to_owned(),
+    });
+    let goodbye = Request::Goodbye(Goodbye {
+        boot: BOOT,
+        kind: GoodbyeKind::Reboot,
+    });
+    for (request, answered) in [
+        (get("card.pin"), true),
+        (heartbeat, false),
+        (goodbye, false),
+    ] {
+        let gate = Gate::releasing(b"secret");
+        let bytes = request.to_bytes();
+        let (ended, got) = meet_with(&sessions(&gate, patient()), move |stream| {
+            say(connected(stream), &bytes)
+        })
+        .await;
+        assert!(matches!(ended, SessionEnd::NotAllowed), "{ended:?}");
+        assert!(gate.calls().is_empty(), "{request:?}");
+        if answered {
+            assert!(matches!(reply(&got), (Reply::Refused(_), b"")), "{got:?}");
+        } else {
+            assert_eq!(got, b"", "{request:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_request_that_is_malformed_or_cut_reaches_nobody() {
+    let whole = get("boot").to_bytes();
+    let mut malformed: Vec<Vec<u8>> = vec![
+        b"?".repeat(HEADER_LEN),
+        vec![1, 0, 0x10, 1],
+        vec![1, 0, 0, 0],
+        vec![0x84, 0, 0, 0],
+    ];
+    malformed.push([&whole[..HEADER_LEN], &[0xff; 28]].concat());
+    for bytes in malformed {
+        let gate = Gate::releasing(b"secret");
+        let sent = bytes.clone();
+        let (ended, got) = meet_with(&sessions(&gate, patient()), move |stream| {
+            say(connected(stream), &sent)
+        })
+        .await;
+        assert!(
+            matches!(ended, SessionEnd::Request(_)),
+            "{bytes:?}: {ended:?}"
+        );
+        assert_eq!(got, b"", "{bytes:?}");
+        assert!(gate.calls().is_empty(), "{bytes:?}");
+    }
+    for length in [1, HEADER_LEN, whole.len() - 1] {
+        let gate = Gate::releasing(b"secret");
+        let sent = whole[..length].to_vec();
+        let (ended, ()) = meet_with(&sessions(&gate, patient()), move |stream| {
+            connected(stream).write_all(&sent).unwrap();
+        })
+        .await;
+        assert!(matches!(ended, SessionEnd::NotAsked), "{length}: {ended:?}");
+        assert!(gate.calls().is_empty(), "{length}");
+    }
+}
+
+#[tokio::test]
+async fn a_peer_that_sends_anything_after_its_request_gets_nothing() {
+    let gate = Gate::new(Script::Wait);
+    let (ended, got) = meet_with(&sessions(&gate, patient()), |stream| {
+        let twice = [get("boot").to_bytes(), get("boot").to_bytes()].concat();
+        say(connected(stream), &twice)
+    })
+    .await;
+    assert!(matches!(ended, SessionEnd::Gone), "{ended:?}");
+    assert_eq!(got, b"");
+    assert_eq!(gate.calls(), ["requested", "gone"]);
+}
+
+#[tokio::test]
+async fn a_machine_that_waits_is_told_why() {
+    let gate = Gate::new(Script::WaitForApproval(Duration::from_secs(100)));
+    let (ended, got) = meet_with(&sessions(&gate, patient()), |stream| {
+        let mut stream = connected(stream);
+        stream.write_all(&get("boot").to_bytes()).unwrap();
+        let mut header = [0; HEADER_LEN];
+        stream.read_exact(&mut header).unwrap();
+        let header = Header::of_reply(header).unwrap();
+        let mut body = vec![0; header.body_len()];
+        stream.read_exact(&mut body).unwrap();
+        match Reply::parse(header, &body).unwrap() {
+            Reply::Waiting(waiting) => waiting,
+            other => panic!("{other:?}"),
+        }
+    })
+    .await;
+    let Waiting {
+        reason,
+        left,
+        reference,
+    } = got;
+    assert_eq!(reason, Some(WaitReason::Approval));
+    let left = left.unwrap();
+    assert!(left <= Duration::from_secs(100) && left > Duration::from_secs(50));
+    assert_eq!(reference, gate.first().id.0);
+    // It left after that.
+    assert!(matches!(ended, SessionEnd::Gone), "{ended:?}");
+    assert_eq!(gate.calls(), ["requested", "gone"]);
+}
+
+#[tokio::test]
+async fn a_peer_that_leaves_before_its_request_makes_none() {
     for (how, does) in WAYS_TO_LEAVE {
         let gate = Gate::releasing(b"secret");
         let (ended, ()) = meet_with(&sessions(&gate, patient()), move |stream| {
-            agreed(stream, does);
+            does(connected(stream));
         })
         .await;
         assert!(matches!(ended, SessionEnd::NotAsked), "{how}: {ended:?}");
@@ -104,7 +325,7 @@ async fn a_peer_that_never_asks_is_disconnected() {
     };
     // On a busy machine it is the handshake that is late.
     let (ended, ()) = meet_with(&sessions(&gate, deadlines), |mut stream| {
-        let mut connection = offering_to_ask(&mut stream);
+        let mut connection = offering(&mut stream);
         while connection
             .complete_io(&mut stream)
             .is_ok_and(|(read, _)| read > 0)

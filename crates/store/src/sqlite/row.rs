@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use nightlatch_core::boot_nonce::BootNonce;
 use nightlatch_core::checker::Checker;
 use nightlatch_core::checker::LastCheck;
 use nightlatch_core::client::saved::{
@@ -190,7 +191,9 @@ fn read_state(columns: &mut Columns<'_, '_>) -> Result<SavedState, RowError> {
         deadline: read_moment(columns)?,
         denied: read_moment(columns)?,
         released: columns.next()?,
-        released_boot: columns.next()?,
+        released_boot: columns
+            .next::<Option<[u8; 16]>>()?
+            .map(BootNonce::from_bytes),
         renewed: columns.next()?,
         needs_proof: columns.next()?,
     })
@@ -243,7 +246,12 @@ pub(super) fn push_state(values: &mut Vec<Value>, state: &SavedState) {
     values.extend(moment(state.denied.as_ref()));
     values.extend([
         state.released.into(),
-        blob(state.released_boot.as_ref().map(|boot| &boot[..])),
+        blob(
+            state
+                .released_boot
+                .as_ref()
+                .map(|boot| &boot.as_bytes()[..]),
+        ),
         state.renewed.into(),
         state.needs_proof.into(),
     ]);

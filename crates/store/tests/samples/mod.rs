@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use nightlatch_core::boot_nonce::BootNonce;
 use nightlatch_core::checker::{Checker, LastCheck};
 use nightlatch_core::client::saved::{
     ClientPresence, PresentClient, SavedClient, SavedDeadline, SavedState,
@@ -48,7 +49,9 @@ pub(crate) fn state(seed: u8) -> SavedState {
             .is_multiple_of(2)
             .then(|| deadline(seed.wrapping_add(1))),
         released: seed.is_multiple_of(3),
-        released_boot: seed.is_multiple_of(5).then_some([seed; 16]),
+        released_boot: seed
+            .is_multiple_of(5)
+            .then_some(BootNonce::from_bytes([seed; 16])),
         renewed: seed.is_multiple_of(7),
         needs_proof: seed.is_multiple_of(11),
     }

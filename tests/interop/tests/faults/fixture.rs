@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
+use nightlatch_core::boot_nonce::BootSeed;
 use nightlatch_interop::process::RunningProgram;
 use nightlatch_interop::programs::ours;
 use nightlatch_proto::priority::Priority;
@@ -38,7 +39,13 @@ impl Machine {
         Self {
             name: name.to_owned(),
             key_id: key.key_id().to_string(),
-            tls: BootTls::new(key, Vec::new(), &Priority::default()).unwrap(),
+            tls: BootTls::new(
+                key,
+                Vec::new(),
+                &Priority::default(),
+                BootSeed::from_bytes([7; 32]),
+            )
+            .unwrap(),
         }
     }
 

@@ -1,5 +1,6 @@
 //! Tests of alarms and of rehearsals, one for each rule.
 
+use crate::boot_nonce::BootNonce;
 use std::time::Duration;
 
 use super::world::*;
@@ -13,7 +14,7 @@ const SECOND_BOOT: Option<[u8; 16]> = Some([2; 16]);
 
 fn boot(boot: Option<[u8; 16]>) -> RequestClaims {
     RequestClaims {
-        boot,
+        boot: boot.map(BootNonce::from_bytes),
         rehearsal: false,
     }
 }

@@ -1,5 +1,6 @@
 //! Tests of the bound on audit records that peers can cause.
 
+use crate::boot_nonce::BootNonce;
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
@@ -133,8 +134,13 @@ impl Recorder {
                 rehearsal,
             } => {
                 let boot = boot.map(|boot| [boot; 16]);
-                let (request, actions) =
-                    self.world.ask_as(number, RequestClaims { boot, rehearsal });
+                let (request, actions) = self.world.ask_as(
+                    number,
+                    RequestClaims {
+                        boot: boot.map(BootNonce::from_bytes),
+                        rehearsal,
+                    },
+                );
                 self.open.push_front(request);
                 self.open.truncate(8);
                 return actions;

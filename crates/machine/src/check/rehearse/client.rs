@@ -10,7 +10,7 @@ use std::time::Duration;
 use nightlatch_core::digits;
 use nightlatch_core::secret::{Secret, SecretBuffer};
 use nightlatch_core::time::Monotonic;
-use nightlatch_proto::rehearsal::RehearsalTerms;
+use nightlatch_proto::release::{Terms, Word};
 use nightlatch_proto::tls::FetchError;
 use nightlatch_sys::clock;
 use rustix::process::{Pid, Signal, kill_process};
@@ -47,7 +47,7 @@ pub(super) struct ClientRun {
 pub(super) struct ReleasedRehearsal {
     pub(super) key: String,
     pub(super) at: String,
-    pub(super) terms: RehearsalTerms,
+    pub(super) terms: Terms,
 }
 
 /// Runs `program` with `options` until it ends, or for `wait`.
@@ -170,7 +170,7 @@ fn is_final(line: &str) -> bool {
 /// The server's word for the reason of a refusal.
 pub(super) fn refusal(line: &str) -> Option<&str> {
     let (_, reason) = line.rsplit_once(' ')?;
-    let says = FetchError::RefusedFor(reason.to_owned()).to_string();
+    let says = FetchError::RefusedFor(Word::new(reason)?).to_string();
     line.ends_with(&says).then_some(reason)
 }
 
@@ -189,7 +189,7 @@ fn parse_answer(line: &str) -> Option<ReleasedRehearsal> {
     Some(ReleasedRehearsal {
         key: word("server")?,
         at: word("at")?,
-        terms: RehearsalTerms {
+        terms: Terms {
             left: seconds("left")?,
             timeout: seconds("timeout")?,
             interval: seconds("interval")?,
@@ -216,7 +216,7 @@ mod tests {
 
     #[test]
     fn what_the_client_says_is_understood_in_its_own_words() {
-        let refused = FetchError::RefusedFor("disabled".into());
+        let refused = FetchError::RefusedFor(Word::new("disabled").unwrap());
         let line = format!("[fe80::1%2]:4711: {refused}");
         assert_eq!(refusal(&line), Some("disabled"));
         assert!(is_final(&line) && !is_stock(&line));

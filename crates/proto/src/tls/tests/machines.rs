@@ -17,7 +17,7 @@ fn met_by_server(shown: &[&RawKey], signs: &RawKey) -> PeerError {
         ))));
     let mut machine = ServerConnection::new(Arc::new(machine)).unwrap();
     let server = ServerTls::new(None, &priority).unwrap();
-    let mut server = server.offering_to_wait().connection().unwrap();
+    let mut server = server.offering_release().connection().unwrap();
     pass_on(&mut server, &mut machine).unwrap();
     let error = pass_on(&mut machine, &mut server).unwrap_err();
     assert_eq!(authenticated(&server), Err(PeerError::Incomplete));

@@ -83,7 +83,7 @@ fn a_server_goes_on_with_no_session_whatever_tickets_it_got() {
     generous.session_storage = ServerSessionMemoryCache::new(10);
     generous.send_tls13_tickets = 4;
     let generous = Arc::new(generous);
-    for tls in [tls.clone(), tls.clone().offering_to_wait()] {
+    for tls in [tls.clone(), tls.clone().offering_release()] {
         for _ in 0..2 {
             let mut server = tls.connection().unwrap();
             let mut boot = ServerConnection::new(generous.clone()).unwrap();

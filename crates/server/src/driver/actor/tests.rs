@@ -14,7 +14,7 @@ async fn a_grant_whose_deadline_passes_before_its_answer_is_refused_and_no_longe
     let (mut driver, _handle) = Driver::new(registry(&keys, |_| {}), store, options());
     let client = driver.registry.by_name("a").unwrap();
     let (answer, mut answered) = oneshot::channel();
-    driver.handle(DriverMessage::Request(request(1, &keys[0]), answer));
+    driver.handle(DriverMessage::Request(request(1, &keys[0]), answer, None));
     // As the next message of the batch does.
     let mut later = clock::now();
     later.mono = later.mono.after(Duration::from_secs(24 * 60 * 60));
@@ -30,7 +30,7 @@ async fn a_grant_whose_deadline_passes_before_its_answer_is_refused_and_no_longe
     driver.registry.handle_enable(client, later);
     driver.registry.handle_checked_ok(client, later);
     let (answer, _answered) = oneshot::channel();
-    driver.handle(DriverMessage::Request(request(2, &keys[0]), answer));
+    driver.handle(DriverMessage::Request(request(2, &keys[0]), answer, None));
     driver.collect();
     assert!(!driver.requests[&RequestId(2)].alarmed);
 }
@@ -42,7 +42,7 @@ async fn a_grant_that_is_revoked_before_its_answer_is_refused_for_the_cause_of_t
     let (mut driver, _handle) = Driver::new(registry(&keys, |_| {}), store, options());
     let client = driver.registry.by_name("a").unwrap();
     let (answer, mut answered) = oneshot::channel();
-    driver.handle(DriverMessage::Request(request(1, &keys[0]), answer));
+    driver.handle(DriverMessage::Request(request(1, &keys[0]), answer, None));
     driver.registry.handle_remove(client, clock::now());
     driver.collect();
     driver.act();

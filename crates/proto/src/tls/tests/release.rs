@@ -1,0 +1,224 @@
+//! A machine before a server that speaks the release protocol.
+
+use std::time::Duration;
+
+use nightlatch_core::secret_name::SecretName;
+
+use super::*;
+use crate::release::{
+    HEADER_LEN, Header, Refused, Reply, Request, SecretHead, Terms, WaitReason, Waiting, Word,
+};
+
+type Stream = StreamOwned<ClientConnection, TcpStream>;
+
+/// The server's part after the handshake: reads the request, then sends `replies`.
+fn answer(stream: &mut Stream, replies: &[Reply<'_>]) -> Request {
+    assert!(speaks_release(&stream.conn));
+    let mut header = [0; HEADER_LEN];
+    stream.read_exact(&mut header).unwrap();
+    let header = Header::of_request(header).unwrap();
+    let mut body = vec![0; header.body_len()];
+    stream.read_exact(&mut body).unwrap();
+    for reply in replies {
+        // A machine that takes nothing more may be gone.
+        let _ = stream.write_all(&reply.to_bytes());
+    }
+    Request::parse(header, &body).unwrap()
+}
+
+const TERMS: Terms = Terms {
+    left: Duration::from_secs(1),
+    timeout: Duration::from_secs(2),
+    interval: Duration::from_secs(3),
+    alarm: true,
+};
+
+fn secret(name: &str) -> Reply<'static> {
+    let name = SecretName::new(name).unwrap();
+    Reply::Secret(SecretHead { name, serial: 0 }, b"payload")
+}
+
+fn waits() -> Reply<'static> {
+    Reply::Waiting(Waiting {
+        reason: Some(WaitReason::Approval),
+        left: None,
+        reference: 4,
+    })
+}
+
+fn refused(reason: Option<&str>) -> Reply<'static> {
+    Reply::Refused(Refused {
+        name: SecretName::boot(),
+        reason: reason.and_then(Word::new),
+        retry: None,
+    })
+}
+
+/// What a machine makes of a server that has this part after the handshake.
+fn fetch(rehearsal: bool, part: fn(Stream)) -> Result<FetchedSecret, FetchError> {
+    let own = key();
+    let id = own.key_id();
+    let tls = ServerTls::new(Some(&own), &Priority::default()).unwrap();
+    let boot = boot(key(), vec![id]);
+    let boot = if rehearsal { boot.rehearsing() } else { boot };
+    let connection = tls.offering_release().connection().unwrap();
+    let (fetched, _) = serve_by(connection, &boot, part);
+    if let Ok(fetched) = &fetched {
+        assert_eq!(fetched.server_key, Some(id));
+    }
+    fetched
+}
+
+#[test]
+fn a_server_proves_its_key_and_reads_the_request() {
+    let fetched = fetch(false, |mut stream| {
+        let request = answer(&mut stream, &[waits(), waits(), secret("boot")]);
+        let Request::Get(query) = request else {
+            panic!("{request:?}");
+        };
+        assert!(query.name.is_boot());
+        refuse(stream);
+    });
+    let fetched = fetched.unwrap();
+    assert_eq!(fetched.payload.expose(), b"payload");
+    assert_eq!(fetched.terms, None);
+}
+
+#[test]
+fn a_rehearsal_has_its_terms_before_the_secret() {
+    let fetched = fetch(true, |mut stream| {
+        let request = answer(&mut stream, &[Reply::Terms(TERMS), secret("boot")]);
+        assert!(matches!(request, Request::Rehearse(_)), "{request:?}");
+        refuse(stream);
+    });
+    assert_eq!(fetched.unwrap().terms, Some(TERMS));
+}
+
+/// The server may send anything at any time.
+#[test]
+fn replies_that_answer_something_else_give_no_secret() {
+    use FetchError as E;
+    let parts: [(&str, fn(Stream), fn(&E) -> bool); 8] = [
+        (
+            "an end without a reply",
+            |mut stream| {
+                answer(&mut stream, &[]);
+                refuse(stream);
+            },
+            |it| matches!(it, E::Refused),
+        ),
+        (
+            "two secrets",
+            |mut stream| {
+                answer(&mut stream, &[secret("boot"), secret("boot")]);
+                refuse(stream);
+            },
+            |it| matches!(it, E::OtherReply(_)),
+        ),
+        (
+            "no mark at the end",
+            |mut stream| drop(answer(&mut stream, &[secret("boot")])),
+            |it| matches!(it, E::Truncated { .. }),
+        ),
+        (
+            "another secret",
+            |mut stream| {
+                answer(&mut stream, &[secret("other")]);
+                refuse(stream);
+            },
+            |it| matches!(it, E::OtherReply(_)),
+        ),
+        (
+            "the terms of a rehearsal",
+            |mut stream| {
+                answer(&mut stream, &[Reply::Terms(TERMS), secret("boot")]);
+                refuse(stream);
+            },
+            |it| matches!(it, E::OtherReply(_)),
+        ),
+        (
+            "a refusal",
+            |mut stream| {
+                answer(&mut stream, &[waits(), refused(None)]);
+                refuse(stream);
+            },
+            |it| matches!(it, E::Refused),
+        ),
+        (
+            "a refusal with its reason",
+            |mut stream| {
+                answer(&mut stream, &[refused(Some("disabled"))]);
+                refuse(stream);
+            },
+            |it| matches!(it, E::RefusedFor(word) if word.as_str() == "disabled"),
+        ),
+        (
+            "a payload without framing",
+            |mut stream| {
+                answer(&mut stream, &[]);
+                stream.write_all(b"-----BEGIN PGP MESSAGE-----").unwrap();
+                refuse(stream);
+            },
+            |it| matches!(it, E::Message(_)),
+        ),
+    ];
+    for (what, part, expected) in parts {
+        let error = fetch(false, part).unwrap_err();
+        assert!(expected(&error), "{what}: {error:?}");
+    }
+    // A rehearsal without its terms may have been taken for a boot.
+    let unasked = fetch(true, |mut stream| {
+        answer(&mut stream, &[secret("boot")]);
+        refuse(stream);
+    });
+    assert!(matches!(unasked, Err(E::OtherReply(_))), "{unasked:?}");
+}
+
+/// A server that offers only what this version does not know is served as a stock one.
+#[test]
+fn a_server_of_a_later_version_is_no_failure() {
+    let own = key();
+    let tls = ServerTls::new(Some(&own), &Priority::default()).unwrap();
+    for offered in [&["nightlatch/2"][..], &["nightlatch/2", "nightlatch/1"]] {
+        let mut config = ClientConfig::clone(&tls.config());
+        config.alpn_protocols = offered
+            .iter()
+            .map(|name| name.as_bytes().to_vec())
+            .collect();
+        let connection = ClientConnection::new(Arc::new(config), ServerTls::peer_name()).unwrap();
+        let (fetched, _) = serve_by(connection, &boot(key(), vec![]), |mut stream| {
+            if stream.conn.alpn_protocol().is_some() {
+                answer(&mut stream, &[secret("boot")]);
+                refuse(stream);
+            } else {
+                give(stream);
+            }
+        });
+        assert_eq!(fetched.unwrap().payload.expose(), b"payload", "{offered:?}");
+    }
+}
+
+/// One that offers it without a key could not be recognized at another address.
+#[test]
+fn a_server_without_a_key_is_served_as_a_stock_one() {
+    let tls = ServerTls::new(None, &Priority::default()).unwrap();
+    let connection = tls.offering_release().connection().unwrap();
+    let (fetched, _) = serve_by(connection, &boot(key(), vec![]), |stream| {
+        assert!(!speaks_release(&stream.conn));
+        give(stream);
+    });
+    assert_eq!(fetched.unwrap().payload.expose(), b"payload");
+}
+
+/// Offers a key in its ClientHello, and shows none.
+#[test]
+fn a_server_that_shows_no_key_gets_no_request() {
+    let mut config = ClientConfig::clone(&server_config(Arc::new(ShowsNoKey)));
+    config.alpn_protocols = vec![b"nightlatch/1".to_vec()];
+    let connection = ClientConnection::new(Arc::new(config), ServerTls::peer_name()).unwrap();
+    let (fetched, _) = serve_by(connection, &boot(key(), vec![]), refuse);
+    assert!(
+        matches!(fetched, Err(FetchError::Peer(PeerError::NoKey))),
+        "{fetched:?}"
+    );
+}

@@ -1,0 +1,171 @@
+//! The release protocol on a connection: [`nightlatch_proto::release`].
+
+use std::future::pending;
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use nightlatch_core::event::{Refusal, RequestClaims, RequestId};
+use nightlatch_core::secret_name::SecretName;
+use nightlatch_proto::release::{
+    HEADER_LEN, Header, Refused, Reply, Request, SecretHead, SecretQuery, Waiting, Word,
+};
+use nightlatch_proto::tls::Authenticated;
+use nightlatch_sys::clock;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::sync::watch;
+use tokio::time::{sleep, timeout};
+use tokio_rustls::client::TlsStream;
+
+use super::connection::wait_for_input;
+use super::{Gatekeeper, Permit, SecretRequest, SessionEnd, SessionStage, Sessions, WaitNotice};
+
+/// A machine that waits is told so again after this time, so that its console shows that the server is there.
+const REMINDER: Duration = Duration::from_secs(30);
+
+impl<G: Gatekeeper> Sessions<G> {
+    /// Serves a peer that speaks the release protocol. Nothing that it sends counts before its request was read whole.
+    pub(super) async fn serve_release(
+        &self,
+        tls: &mut TlsStream<TcpStream>,
+        proved: Authenticated,
+        address: SocketAddr,
+    ) -> SessionEnd {
+        let request = match timeout(self.deadlines.handshake, read_request(tls)).await {
+            Ok(Ok(request)) => request,
+            Ok(Err(ended)) => return ended,
+            Err(_) => return SessionEnd::Late(SessionStage::Asking),
+        };
+        let (query, rehearsal) = match request {
+            Request::Get(query) => (query, false),
+            Request::Rehearse(query) => (query, true),
+            // Only a booted machine can say that it is up.
+            Request::Heartbeat(_) | Request::Goodbye(_) => {
+                self.close(tls).await;
+                return SessionEnd::NotAllowed;
+            }
+        };
+        // The key in a boot image is for the disk only.
+        let SecretQuery { name, boot } = query;
+        if !name.is_boot() {
+            self.refuse(tls, name, None).await;
+            return SessionEnd::NotAllowed;
+        }
+        let claims = RequestClaims {
+            boot: Some(boot),
+            rehearsal,
+        };
+        let request = SecretRequest::new(self.next_request(), &proved, address, claims);
+        match self.decide_and_tell(tls, request).await {
+            Some(Ok(permit)) => {
+                let head = |permit: &Permit, length| release_head(permit, rehearsal, length);
+                self.deliver(tls, permit, head).await
+            }
+            Some(Err(reason)) => {
+                // Whoever has a copied boot key is not told what its server knows.
+                let told = rehearsal.then(|| Word::new(reason.as_str())).flatten();
+                self.refuse(tls, SecretName::boot(), told).await;
+                SessionEnd::Refused(reason)
+            }
+            None => SessionEnd::Gone,
+        }
+    }
+
+    /// The decision on `request`; `None` when its peer went away or sent something before. Until then the peer is told
+    /// why it waits.
+    async fn decide_and_tell(
+        &self,
+        tls: &mut TlsStream<TcpStream>,
+        request: SecretRequest,
+    ) -> Option<Result<Permit, Refusal>> {
+        let id = request.id;
+        let (notifier, mut notices) = watch::channel(None);
+        let mut decision = std::pin::pin!(self.gatekeeper.decide(request, Some(notifier)));
+        loop {
+            let notice = tokio::select! {
+                biased;
+                () = wait_for_input(tls) => return None,
+                decision = &mut decision => return Some(decision),
+                notice = next_notice(&mut notices) => notice,
+            };
+            let message = waiting(id, notice).to_bytes();
+            let told = timeout(self.deadlines.send, async {
+                tls.write_all(&message).await?;
+                tls.flush().await
+            });
+            if !matches!(told.await, Ok(Ok(()))) {
+                return None;
+            }
+        }
+    }
+
+    async fn refuse(&self, tls: &mut TlsStream<TcpStream>, name: SecretName, reason: Option<Word>) {
+        let refused = Reply::Refused(Refused {
+            name,
+            reason,
+            retry: None,
+        });
+        // As with the end: a peer that does not even take this gets nothing.
+        let _ = timeout(self.deadlines.close, tls.write_all(&refused.to_bytes())).await;
+        self.close(tls).await;
+    }
+}
+
+/// What precedes the payload.
+fn release_head(permit: &Permit, rehearsal: bool, length: usize) -> Vec<u8> {
+    let mut head = match rehearsal {
+        true => Reply::Terms(permit.terms()).to_bytes(),
+        false => Vec::new(),
+    };
+    let secret = SecretHead {
+        name: SecretName::boot(),
+        serial: 0,
+    };
+    head.extend(secret.to_bytes(length));
+    head
+}
+
+fn waiting(RequestId(reference): RequestId, notice: WaitNotice) -> Reply<'static> {
+    Reply::Waiting(Waiting {
+        reason: Some(notice.reason),
+        left: Some(notice.until.since(clock::now().mono)),
+        reference,
+    })
+}
+
+/// The next notice, or the last one again after [`REMINDER`].
+async fn next_notice(notices: &mut watch::Receiver<Option<WaitNotice>>) -> WaitNotice {
+    loop {
+        let remind = notices.borrow().is_some();
+        tokio::select! {
+            changed = notices.changed() => if changed.is_err() {
+                // The decision is about to come.
+                pending::<()>().await;
+            },
+            () = sleep(REMINDER), if remind => {}
+        }
+        if let Some(notice) = notices.borrow().clone() {
+            return notice;
+        }
+    }
+}
+
+/// Reads the one request of a connection. What follows it ends the connection: [`wait_for_input`].
+async fn read_request(tls: &mut TlsStream<TcpStream>) -> Result<Request, SessionEnd> {
+    let mut header = [0; HEADER_LEN];
+    read_or_leave(tls, &mut header).await?;
+    let header = Header::of_request(header).map_err(SessionEnd::Request)?;
+    let mut body = vec![0; header.body_len()];
+    read_or_leave(tls, &mut body).await?;
+    Request::parse(header, &body).map_err(SessionEnd::Request)
+}
+
+async fn read_or_leave(
+    tls: &mut TlsStream<TcpStream>,
+    buffer: &mut [u8],
+) -> Result<(), SessionEnd> {
+    let read: io::Result<_> = tls.read_exact(buffer).await;
+    // A machine that has found this server at another address too leaves here.
+    read.map(drop).map_err(|_| SessionEnd::NotAsked)
+}
