@@ -269,7 +269,7 @@ async fn a_peer_that_sends_anything_after_its_request_gets_nothing() {
     .await;
     assert!(matches!(ended, SessionEnd::Gone), "{ended:?}");
     assert_eq!(got, b"");
-    assert_eq!(gate.calls(), ["requested", "gone"]);
+    assert!(gate.calls().is_empty());
 }
 
 #[tokio::test]
@@ -305,7 +305,9 @@ async fn a_machine_that_waits_is_told_why() {
 
 #[tokio::test]
 async fn a_peer_that_leaves_before_its_request_makes_none() {
-    for (how, does) in WAYS_TO_LEAVE {
+    // What it says is the start of a request; `a_request_that_is_malformed_or_cut_reaches_nobody` has more of that.
+    let leave = |(how, _): &(&str, _)| *how != "says something";
+    for (how, does) in WAYS_TO_LEAVE.into_iter().filter(leave) {
         let gate = Gate::releasing(b"secret");
         let (ended, ()) = meet_with(&sessions(&gate, patient()), move |stream| {
             does(connected(stream));
