@@ -29,9 +29,14 @@ pub fn read_or_make(path: &Path) -> io::Result<BootSeed> {
     let folder = path.parent().unwrap_or(Path::new("/"));
     fs::DirBuilder::new()
         .recursive(true)
-        .mode(0o755)
+        // As the socket for key files has it, which lies there too.
+        .mode(0o700)
         .create(folder)?;
-    let whole = folder.join(format!(".boot-seed.{}", std::process::id()));
+    // Another name each time: what a run that was killed left behind is in nobody's way.
+    let name = random()?.as_bytes()[..8]
+        .iter()
+        .fold(0_u64, |number, byte| number << 8 | u64::from(*byte));
+    let whole = folder.join(format!(".boot-seed.{name:016x}"));
     let linked = write(&whole, &random()?).and_then(|()| fs::hard_link(&whole, path));
     let _ = fs::remove_file(&whole);
     match linked {

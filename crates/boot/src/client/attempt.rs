@@ -113,8 +113,12 @@ pub(super) fn attempt(
     let asked = server.ask(&mut stream)?;
     log.debug(|| format!("asked {destination}"));
     stream.lift();
+    let mut notices = WaitNotices::default();
     let fetched = asked.payload(&mut stream, MAX_MESSAGE, &mut |waiting| {
-        log.info(&format!("{destination}: {}", wait_line(waiting)));
+        if notices.is_news(waiting, clock::now().mono)? {
+            log.info(&format!("{destination}: {}", wait_line(waiting)));
+        }
+        Ok(())
     })?;
     let _ = stream.socket.shutdown(Shutdown::Both);
     let password = decrypt(
@@ -136,20 +140,50 @@ pub(super) fn attempt(
     Ok(password)
 }
 
-/// The line for the console while a server makes the machine wait.
+/// The notices of one server. Any host may answer a request, and must not fill the console on which a person types.
+#[derive(Default)]
+struct WaitNotices {
+    shown: Option<(Waiting, Monotonic)>,
+    /// The start of a window, and the number of notices in it.
+    window: Option<(Monotonic, u32)>,
+}
+
+impl WaitNotices {
+    /// A server of ours sends one each 30 s, and one when the reason changes.
+    const WINDOW: Duration = Duration::from_secs(10);
+    const MOST: u32 = 8;
+
+    /// True for a notice that says something else than the last one that was shown.
+    fn is_news(&mut self, waiting: &Waiting, now: Monotonic) -> Result<bool, FetchError> {
+        let (start, count) = match self.window {
+            Some((start, count)) if now.since(start) < Self::WINDOW => (start, count + 1),
+            _ => (now, 1),
+        };
+        self.window = Some((start, count));
+        if count > Self::MOST {
+            return Err(FetchError::Flood);
+        }
+        let news = self.shown.as_ref().is_none_or(|(shown, at)| {
+            let same = (&shown.reason, shown.reference) == (&waiting.reason, waiting.reference);
+            !same && now.since(*at) >= Self::WINDOW
+        });
+        if news {
+            self.shown = Some((waiting.clone(), now));
+        }
+        Ok(news)
+    }
+}
+
+/// The line for the console while a server makes the machine wait. It has no word of the server's.
 fn wait_line(waiting: &Waiting) -> String {
     let what = match &waiting.reason {
         Some(WaitReason::Approval) => format!(
             "request {} waits for an administrator's approval",
             waiting.reference
         ),
-        Some(WaitReason::Other(word)) => {
-            format!(
-                "the server makes request {} wait: {word}",
-                waiting.reference
-            )
+        Some(WaitReason::Other(_)) | None => {
+            format!("the server makes request {} wait", waiting.reference)
         }
-        None => format!("the server makes request {} wait", waiting.reference),
     };
     match waiting.left {
         Some(left) => format!("{what}, at most {}", in_whole_seconds(left)),
@@ -236,6 +270,8 @@ fn too_late(error: io::Error) -> io::Error {
 mod tests {
     use std::net::TcpListener;
 
+    use nightlatch_proto::release::Word;
+
     use super::*;
 
     #[test]
@@ -248,6 +284,30 @@ mod tests {
         };
         let end = stream.read(&mut [0]).unwrap_err();
         assert_eq!(end.kind(), io::ErrorKind::TimedOut);
+    }
+
+    #[test]
+    fn a_server_cannot_fill_the_console() {
+        let waiting = |word: &str, reference| Waiting {
+            reason: Word::new(word).map(WaitReason::Other),
+            left: None,
+            reference,
+        };
+        let at = |seconds| Monotonic::from_boot(Duration::from_secs(seconds));
+        let mut notices = WaitNotices::default();
+        assert!(notices.is_news(&waiting("a", 1), at(0)).unwrap());
+        // The reminders of a server of ours.
+        for seconds in [30, 60, 90] {
+            assert!(!notices.is_news(&waiting("a", 1), at(seconds)).unwrap());
+        }
+        assert!(notices.is_news(&waiting("b", 1), at(91)).unwrap());
+        // Another word each time.
+        for number in 2..=7 {
+            assert!(!notices.is_news(&waiting("c", number), at(92)).unwrap());
+        }
+        let flood = notices.is_news(&waiting("c", 8), at(92));
+        assert!(matches!(flood, Err(FetchError::Flood)), "{flood:?}");
+        assert!(!wait_line(&waiting("type-the-password", 1)).contains("type"));
     }
 
     /// A byte now and then renews nothing.

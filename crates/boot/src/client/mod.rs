@@ -197,7 +197,10 @@ fn fetch(options: &ClientOptions, log: AppletLog) -> Result<Option<Signal>, Fata
 /// The seed that the agent of the booted system will know too; any other where there is no place for it.
 fn boot_seed(log: AppletLog) -> io::Result<BootSeed> {
     boot_seed::read_or_make(Path::new(boot_seed::PATH)).or_else(|error| {
-        log.debug(|| format!("no {}: {error}", boot_seed::PATH));
+        log.info(&format!(
+            "cannot use {}: {error}; the server cannot tell that further requests are of this boot",
+            boot_seed::PATH
+        ));
         boot_seed::random()
     })
 }

@@ -286,8 +286,8 @@ impl<'b> Fields<'b> {
                 .ok_or(MessageError::Cut)?;
             self.rest = rest;
             let tag = Tag::of(byte);
-            let repeats = tag.is_some_and(Tag::repeats);
-            if byte < self.last || byte == self.last && !repeats {
+            let once = tag.is_some_and(|tag| !tag.repeats());
+            if byte < self.last || byte == self.last && once {
                 return Err(MessageError::Order(byte));
             }
             self.last = byte;

@@ -205,7 +205,7 @@ const NAME: (u8, &[u8]) = (1, b"boot");
 #[test]
 fn fields_of_later_versions_are_ignored_or_refused_by_their_tag() {
     let known = read_request(&message(1, &[NAME, BOOT])).unwrap();
-    let later = message(1, &[NAME, BOOT, (99, b"later"), (126, b"")]);
+    let later = message(1, &[NAME, BOOT, (99, b"later"), (99, b"again"), (126, b"")]);
     assert_eq!(read_request(&later), Ok(known));
     let needed = message(1, &[NAME, BOOT, (128, b"")]);
     assert_eq!(read_request(&needed), Err(MessageError::UnknownField(128)));

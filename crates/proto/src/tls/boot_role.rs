@@ -86,7 +86,7 @@ impl BootTls {
         let connected = self.connect(stream)?;
         connected
             .ask(stream)?
-            .payload(stream, max_payload, &mut |_| {})
+            .payload(stream, max_payload, &mut |_| Ok(()))
     }
 
     /// Greets the server and shakes hands as far as that asks for nothing: to the end with a server of ours,
@@ -248,7 +248,8 @@ pub struct AskedServer {
 }
 
 impl AskedServer {
-    /// Reads the payload up to its end. `waiting` is told when a server of ours says why the request waits.
+    /// Reads the payload up to its end. `waiting` is told when a server of ours says why the request waits, and may end
+    /// that.
     ///
     /// Blocks as long as `stream` does: a server may let a machine wait for an approval. A payload of more than `max`
     /// bytes, or one whose end the server did not mark, is an error. The stream is not usable afterwards.
@@ -256,7 +257,7 @@ impl AskedServer {
         mut self,
         stream: &mut (impl Read + Write),
         max: usize,
-        waiting: &mut dyn FnMut(&Waiting),
+        waiting: &mut dyn FnMut(&Waiting) -> Result<(), FetchError>,
     ) -> Result<FetchedSecret, FetchError> {
         let mut tls = rustls::Stream::new(&mut self.connection, stream);
         let (payload, terms) = match &self.request {

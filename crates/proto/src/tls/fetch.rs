@@ -50,6 +50,9 @@ pub enum FetchError {
     /// A valid message that answers something else.
     #[error("the server did not answer the request, but sent {0}")]
     OtherReply(&'static str),
+    /// Far more notices to wait than a server of ours sends.
+    #[error("the server sends one notice to wait after the other")]
+    Flood,
     /// A rehearsal with a server that knows none.
     #[error(
         "the server does not speak nightlatch/1, as a Mandos server does not: it does not support rehearsals and would count this as a boot"
@@ -95,7 +98,7 @@ pub(super) fn boot_secret(
     tls: &mut impl Read,
     max: usize,
     rehearsal: bool,
-    waiting: &mut dyn FnMut(&Waiting),
+    waiting: &mut dyn FnMut(&Waiting) -> Result<(), FetchError>,
 ) -> Result<(Secret, Option<Terms>), FetchError> {
     let mut terms = None;
     let payload = loop {
@@ -104,7 +107,7 @@ pub(super) fn boot_secret(
         };
         let body = read_body(tls, header)?;
         match Reply::parse(header, body.expose())? {
-            Reply::Waiting(why) => waiting(&why),
+            Reply::Waiting(why) => waiting(&why)?,
             Reply::Terms(its) if rehearsal && terms.is_none() => terms = Some(its),
             Reply::Secret(head, payload) if head.name.is_boot() && rehearsal == terms.is_some() => {
                 if payload.len() > max {
@@ -115,6 +118,8 @@ pub(super) fn boot_secret(
                 break copy.finish();
             }
             Reply::Refused(Refused { reason, .. }) => {
+                // A boot gets no reason. Whoever gives one may be no server of ours, and it would be on the console.
+                let reason = reason.filter(|_| rehearsal);
                 return Err(reason.map_or(FetchError::Refused, FetchError::RefusedFor));
             }
             other => return Err(FetchError::OtherReply(other.kind())),

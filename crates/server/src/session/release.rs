@@ -1,7 +1,6 @@
 //! The release protocol on a connection: [`nightlatch_proto::release`].
 
 use std::future::pending;
-use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -10,7 +9,7 @@ use nightlatch_core::secret_name::SecretName;
 use nightlatch_proto::release::{
     HEADER_LEN, Header, Refused, Reply, Request, SecretHead, SecretQuery, Waiting, Word,
 };
-use nightlatch_proto::tls::Authenticated;
+use nightlatch_proto::tls::{Authenticated, PeerError};
 use nightlatch_sys::clock;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -165,7 +164,11 @@ async fn read_or_leave(
     tls: &mut TlsStream<TcpStream>,
     buffer: &mut [u8],
 ) -> Result<(), SessionEnd> {
-    let read: io::Result<_> = tls.read_exact(buffer).await;
-    // A machine that has found this server at another address too leaves here.
-    read.map(drop).map_err(|_| SessionEnd::NotAsked)
+    match tls.read_exact(buffer).await {
+        Ok(_) => Ok(()),
+        // A machine that has found this server at another address too leaves here.
+        Err(error) => {
+            Err(PeerError::from_io(&error).map_or(SessionEnd::NotAsked, SessionEnd::Handshake))
+        }
+    }
 }
