@@ -1,5 +1,6 @@
 //! A machine before a server that speaks the release protocol.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use nightlatch_core::secret_name::SecretName;
@@ -10,6 +11,12 @@ use crate::release::{
 };
 
 type Stream = StreamOwned<ClientConnection, TcpStream>;
+
+/// The server's part after the handshake.
+type Part = fn(Stream);
+
+/// True for the error that a machine is to meet.
+type Expected = fn(&FetchError) -> bool;
 
 /// The server's part after the handshake: reads the request, then sends `replies`.
 fn answer(stream: &mut Stream, replies: &[Reply<'_>]) -> Request {
@@ -98,7 +105,7 @@ fn a_rehearsal_has_its_terms_before_the_secret() {
 #[test]
 fn replies_that_answer_something_else_give_no_secret() {
     use FetchError as E;
-    let parts: [(&str, fn(Stream), fn(&E) -> bool); 8] = [
+    let parts: [(&str, Part, Expected); 8] = [
         (
             "an end without a reply",
             |mut stream| {
@@ -230,4 +237,50 @@ fn a_server_that_shows_no_key_gets_no_request() {
         matches!(fetched, Err(FetchError::Peer(PeerError::NoKey))),
         "{fetched:?}"
     );
+}
+
+/// The extensions of a ClientHello (RFC 8446, 4.1.2) by their numbers, and the part before them without its random
+/// bytes.
+fn extensions(record: &[u8]) -> (Vec<u8>, BTreeMap<u16, Vec<u8>>) {
+    // The header of the record, that of the handshake message, the version, the random.
+    let (version, rest) = (&record[9..11], &record[43..]);
+    let (session, rest) = rest.split_at(1 + usize::from(rest[0]));
+    let length = |at: &[u8]| usize::from(u16::from_be_bytes([at[0], at[1]]));
+    let (suites, rest) = rest.split_at(2 + length(rest));
+    let (compression, rest) = rest.split_at(1 + usize::from(rest[0]));
+    let mut rest = &rest[2..];
+    let mut found = BTreeMap::new();
+    while !rest.is_empty() {
+        let number = u16::from_be_bytes([rest[0], rest[1]]);
+        let (value, after) = rest[4..].split_at(length(&rest[2..]));
+        assert!(found.insert(number, value.to_vec()).is_none());
+        rest = after;
+    }
+    let before = [version, &session[..1], suites, compression].concat();
+    (before, found)
+}
+
+/// A stock client sees a server that offers the protocol as one that does not, but for this one extension.
+#[test]
+fn the_offer_is_one_extension_and_nothing_else() {
+    const ALPN_EXTENSION: u16 = 16;
+    const KEY_SHARE: u16 = 51;
+    for own in [None, Some(key())] {
+        let tls = ServerTls::new(own.as_ref(), &Priority::default()).unwrap();
+        let hello = |tls: &ServerTls| {
+            let mut record = Vec::new();
+            tls.connection().unwrap().write_tls(&mut record).unwrap();
+            extensions(&record)
+        };
+        let (before, mut stock) = hello(&tls);
+        let (same, mut offering) = hello(&tls.clone().offering_release());
+        assert_eq!(before, same);
+        let offer = offering.remove(&ALPN_EXTENSION);
+        assert_eq!(offer, Some(b"\0\x0d\x0cnightlatch/1".to_vec()));
+        // New keys for each handshake, of the same kinds and lengths.
+        let shares = [stock.remove(&KEY_SHARE), offering.remove(&KEY_SHARE)];
+        let [one, other] = shares.map(|share| share.unwrap().len());
+        assert_eq!(one, other);
+        assert_eq!(stock, offering);
+    }
 }
