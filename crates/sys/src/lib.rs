@@ -19,6 +19,7 @@ pub mod netif;
 mod netlink;
 pub mod observe;
 pub mod peers;
+pub mod ping;
 pub mod privileges;
 pub mod process;
 pub mod signals;
