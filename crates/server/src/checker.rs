@@ -16,6 +16,7 @@ use tokio::time::timeout;
 use tracing::{debug, warn};
 
 mod host_key;
+mod lookup;
 mod runner;
 use runner::Job;
 pub(crate) use runner::{Runner, environment};

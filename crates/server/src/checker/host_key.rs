@@ -4,17 +4,17 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
-use nightlatch_core::connect::{Scope, Target, TargetError, TargetHost};
+use nightlatch_core::connect::TargetError;
 use nightlatch_core::ssh::{self, HostKey};
 use nightlatch_proto::ssh::{HostKeyProof, ProofError, ProofProgress, disconnect_message};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::sync::Semaphore;
-use tokio::task::{JoinSet, spawn_blocking};
+use tokio::task::JoinSet;
 use tokio::time::timeout;
+
+use super::lookup::look_up;
 
 /// Longest time of a check, from the name to the signature: a small machine under load needs seconds for a
 /// signature, and one that hangs must not delay the checks of others.
@@ -23,16 +23,8 @@ const LIMIT: Duration = Duration::from_secs(10);
 /// Longest time for sending the disconnect message, on which nothing depends.
 const FAREWELL: Duration = Duration::from_millis(100);
 
-/// Addresses of one name that are tried at once: a name with more is not of a single machine.
-const MAX_ADDRESSES: usize = 8;
-
-/// Concurrent lookups of names. A lookup cannot be cancelled and may take far longer than its check.
-const MAX_LOOKUPS: usize = 64;
-
 /// Bytes per read.
 const BUFFER: usize = 4096;
-
-static LOOKUPS: LazyLock<Arc<Semaphore>> = LazyLock::new(|| Arc::new(Semaphore::new(MAX_LOOKUPS)));
 
 /// The machine did not prove its host key.
 #[derive(Debug, thiserror::Error)]
@@ -73,9 +65,12 @@ async fn within(limit: Duration, host: &str, key: &HostKey) -> Result<(), HostKe
 }
 
 async fn reach(host: &str, key: &HostKey) -> Result<(), HostKeyCheckError> {
-    let addresses = look_up(ssh::parse_endpoint(host)?).await?;
+    let target = ssh::parse_endpoint(host)?;
+    let addresses = look_up(target.host, target.port.get())
+        .await
+        .map_err(HostKeyCheckError::Name)?;
     let mut tries = JoinSet::new();
-    for address in addresses.into_iter().take(MAX_ADDRESSES) {
+    for address in addresses {
         let key = key.clone();
         tries.spawn(async move { prove(address, &key).await });
     }
@@ -89,27 +84,6 @@ async fn reach(host: &str, key: &HostKey) -> Result<(), HostKeyCheckError> {
         }
     }
     Err(worst)
-}
-
-async fn look_up(target: Target) -> Result<Vec<SocketAddr>, HostKeyCheckError> {
-    let port = target.port.get();
-    let name = match target.host {
-        TargetHost::Address(address) => return Ok(vec![SocketAddr::new(address, port)]),
-        TargetHost::LinkLocal(address, None) => address.to_string(),
-        TargetHost::LinkLocal(address, Some(Scope::Index(index))) => format!("{address}%{index}"),
-        TargetHost::LinkLocal(address, Some(Scope::Name(name))) => format!("{address}%{name}"),
-        TargetHost::Name(name) => name,
-    };
-    // The semaphore is never closed.
-    let permit = Arc::clone(&LOOKUPS).acquire_owned().await;
-    let looked_up = spawn_blocking(move || {
-        let _permit = permit;
-        std::net::ToSocketAddrs::to_socket_addrs(&(name.as_str(), port)).map(Vec::from_iter)
-    });
-    match looked_up.await {
-        Ok(addresses) => addresses.map_err(HostKeyCheckError::Name),
-        Err(_) => Err(HostKeyCheckError::NoAddress),
-    }
 }
 
 async fn prove(address: SocketAddr, key: &HostKey) -> Result<(), HostKeyCheckError> {
