@@ -2,6 +2,7 @@
 //!
 //! Pure: it describes checks and never runs them.
 
+use crate::connect::{TargetError, TargetHost};
 use crate::ini::is_space;
 use crate::ssh::{HostKey, HostKeyError};
 use crate::suggest;
@@ -17,6 +18,9 @@ const BUILTIN: &str = "builtin:";
 /// Name of the built-in checker for an SSH host key.
 const SSH_HOST_KEY: &str = "ssh-hostkey";
 
+/// Name of the built-in checker by ICMP echo.
+const PING: &str = "ping";
+
 /// Characters of a name that an error quotes.
 const MAX_QUOTED: usize = 40;
 
@@ -31,6 +35,7 @@ pub struct Checker {
 enum CheckerKind {
     Command(CheckerTemplate),
     SshHostKey(HostKey),
+    Ping,
 }
 
 /// One check with the current values filled in.
@@ -50,6 +55,11 @@ pub enum Probe {
         /// The pinned host key.
         key: HostKey,
     },
+    /// An ICMP or ICMPv6 echo: any host that has the address can answer it.
+    Ping {
+        /// A name or an address, as [`ping_target`] parses it.
+        host: String,
+    },
 }
 
 impl Probe {
@@ -58,12 +68,13 @@ impl Probe {
         match self {
             Self::Command { line, .. } => line.clone(),
             Self::SshHostKey { host, .. } => format!("{BUILTIN}{SSH_HOST_KEY} {host}"),
+            Self::Ping { host } => format!("{BUILTIN}{PING} {host}"),
         }
     }
 }
 
 impl Checker {
-    /// Parses a command, or `builtin:ssh-hostkey TYPE BASE64`.
+    /// Parses a command, `builtin:ssh-hostkey TYPE BASE64` or `builtin:ping`.
     pub fn new(text: impl Into<String>) -> Result<Self, CheckerError> {
         let text = text.into();
         let Some(builtin) = text.trim_matches(is_space).strip_prefix(BUILTIN) else {
@@ -71,17 +82,18 @@ impl Checker {
             let kind = CheckerKind::Command(template);
             return Ok(Self { text, kind });
         };
-        let (name, key) = builtin.split_once(is_space).unwrap_or((builtin, ""));
-        if name != SSH_HOST_KEY {
-            return Err(CheckerError::UnknownBuiltin {
+        let (name, argument) = builtin.split_once(is_space).unwrap_or((builtin, ""));
+        let has_argument = !argument.trim_matches(is_space).is_empty();
+        match name {
+            SSH_HOST_KEY if has_argument => Ok(Self::ssh_host_key(argument.parse()?)),
+            SSH_HOST_KEY => Err(CheckerError::NoHostKey),
+            PING if has_argument => Err(CheckerError::PingArgument),
+            PING => Ok(Self::ping()),
+            _ => Err(CheckerError::UnknownBuiltin {
                 name: name.chars().take(MAX_QUOTED).collect(),
-                suggestion: suggest::nearest(name, [SSH_HOST_KEY]),
-            });
+                suggestion: suggest::nearest(name, [SSH_HOST_KEY, PING]),
+            }),
         }
-        if key.trim_matches(is_space).is_empty() {
-            return Err(CheckerError::NoHostKey);
-        }
-        Ok(Self::ssh_host_key(key.parse()?))
     }
 
     /// A checker `builtin:ssh-hostkey` with the pinned key.
@@ -89,6 +101,14 @@ impl Checker {
         Self {
             text: format!("{BUILTIN}{SSH_HOST_KEY} {key}"),
             kind: CheckerKind::SshHostKey(key),
+        }
+    }
+
+    /// The checker `builtin:ping`.
+    pub fn ping() -> Self {
+        Self {
+            text: format!("{BUILTIN}{PING}"),
+            kind: CheckerKind::Ping,
         }
     }
 
@@ -108,6 +128,9 @@ impl Checker {
                 host: variables.host.to_owned(),
                 key: key.clone(),
             },
+            CheckerKind::Ping => Probe::Ping {
+                host: variables.host.to_owned(),
+            },
         }
     }
 
@@ -117,20 +140,26 @@ impl Checker {
     pub fn proves_private_key(&self) -> bool {
         match &self.kind {
             CheckerKind::SshHostKey(_) => true,
+            CheckerKind::Ping => false,
             CheckerKind::Command(template) => ssh_command::is_ssh_command(template.as_str()),
         }
     }
 
     /// True when the server runs it without a command.
     pub fn is_builtin(&self) -> bool {
-        matches!(self.kind, CheckerKind::SshHostKey(_))
+        !matches!(self.kind, CheckerKind::Command(_))
+    }
+
+    /// True for `builtin:ping`.
+    pub fn is_ping(&self) -> bool {
+        matches!(self.kind, CheckerKind::Ping)
     }
 
     /// True when it relies on ssh-keyscan(1), which prints a host key before the other side has signed anything with
     /// it.
     pub fn trusts_ssh_keyscan(&self) -> bool {
         match &self.kind {
-            CheckerKind::SshHostKey(_) => false,
+            CheckerKind::SshHostKey(_) | CheckerKind::Ping => false,
             CheckerKind::Command(template) => template.as_str().contains("ssh-keyscan"),
         }
     }
@@ -222,7 +251,7 @@ pub enum CheckerError {
     #[error("expected a command line without NUL characters")]
     Nul,
     /// A name after `builtin:` that does not exist.
-    #[error("there is no built-in checker {name:?}; expected builtin:{SSH_HOST_KEY}{}", if .suggestion.is_some() { ", perhaps" } else { "" })]
+    #[error("there is no built-in checker {name:?}; expected {}", expected_builtin(.suggestion))]
     UnknownBuiltin {
         /// The name as written.
         name: String,
@@ -234,9 +263,27 @@ pub enum CheckerError {
         "builtin:ssh-hostkey needs the machine's SSH host key; set ssh_fingerprint to the line of its /etc/ssh/ssh_host_ed25519_key.pub (ssh-ed25519 AAAA...)"
     )]
     NoHostKey,
+    /// `builtin:ping` with anything behind it.
+    #[error("builtin:ping takes nothing behind its name; set host to the address to ping")]
+    PingArgument,
     /// `builtin:ssh-hostkey` with something else than a key.
     #[error(transparent)]
     HostKey(#[from] HostKeyError),
+}
+
+fn expected_builtin(suggestion: &Option<&'static str>) -> String {
+    match suggestion {
+        Some(name) => format!("{BUILTIN}{name}, perhaps"),
+        None => format!("{BUILTIN}{SSH_HOST_KEY} or {BUILTIN}{PING}"),
+    }
+}
+
+/// The host that `builtin:ping` pings: a name, or an address, of link-local ones with the interface (`fe80::1%eth0`).
+pub fn ping_target(host: &str) -> Result<TargetHost, TargetError> {
+    match host.parse()? {
+        TargetHost::LinkLocal(address, None) => Err(TargetError::NeedsScope(address)),
+        target => Ok(target),
+    }
 }
 
 #[cfg(test)]

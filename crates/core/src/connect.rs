@@ -71,6 +71,9 @@ pub enum TargetError {
     /// A scope on an address that is not link-local.
     #[error("only an IPv6 link-local address (fe80::) takes an interface after '%', {0} does not")]
     NoScope(IpAddr),
+    /// A link-local address without the interface that it needs here.
+    #[error("the link-local address {0} needs an interface behind it, such as {0}%eth0")]
+    NeedsScope(Ipv6Addr),
 }
 
 impl FromStr for Target {
@@ -100,6 +103,14 @@ impl fmt::Display for Target {
             TargetHost::Name(name) => f.write_str(name)?,
         }
         write!(f, ":{}", self.port)
+    }
+}
+
+impl FromStr for TargetHost {
+    type Err = TargetError;
+
+    fn from_str(text: &str) -> Result<Self, TargetError> {
+        parse_host(text)
     }
 }
 

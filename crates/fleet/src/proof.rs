@@ -18,6 +18,7 @@ pub(crate) fn of(checker: &str) -> &'static str {
         Ok(checker) if checker.trusts_ssh_keyscan() => {
             "nothing: ssh-keyscan shows a key before anything is signed with it"
         }
+        Ok(checker) if checker.is_ping() => "nothing: any host at its address can answer a ping",
         _ => "not known; a ping is answered by anybody",
     }
 }
@@ -86,6 +87,7 @@ mod tests {
     fn what_a_checker_proves_is_said() {
         assert!(of("ssh-keyscan x | grep y").starts_with("nothing"));
         assert!(of("fping x").starts_with("not known"));
+        assert!(of("builtin:ping").starts_with("nothing: any host"));
         let key =
             "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEB";
         assert!(

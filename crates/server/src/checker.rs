@@ -7,8 +7,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
 use std::time::Duration;
 
-use nightlatch_core::checker::LastCheck;
-use nightlatch_core::checker::Probe;
+use nightlatch_core::checker::{LastCheck, Probe};
 use nightlatch_core::event::ClientId;
 use nightlatch_core::ssh::HostKey;
 use tokio::sync::oneshot;
@@ -17,9 +16,12 @@ use tracing::{debug, warn};
 
 mod host_key;
 mod lookup;
+mod ping;
 mod runner;
 use runner::Job;
 pub(crate) use runner::{Runner, environment};
+
+use crate::warnings::{Topic, Warnings};
 
 /// Time between telling a checker to end and killing it.
 const GRACE: Duration = Duration::from_millis(500);
@@ -39,13 +41,15 @@ pub(crate) struct Checks {
     runner: Runner,
     /// Dropping a sender ends the check.
     running: HashMap<ClientId, Option<oneshot::Sender<()>>>,
+    warnings: Warnings,
 }
 
 impl Checks {
-    pub(crate) fn new(runner: Runner) -> Self {
+    pub(crate) fn new(runner: Runner, warnings: Warnings) -> Self {
         Self {
             runner,
             running: HashMap::new(),
+            warnings,
         }
     }
 
@@ -68,6 +72,12 @@ impl Checks {
                 tokio::spawn(
                     async move { report(check_host_key(&name, &host, &key, stopped).await) },
                 );
+            }
+            Probe::Ping { host } => {
+                let warnings = self.warnings.clone();
+                tokio::spawn(async move {
+                    report(check_ping(&name, &host, &warnings, stopped).await);
+                });
             }
         }
     }
@@ -111,6 +121,49 @@ async fn check_host_key(
             FAILED
         }
     }
+}
+
+async fn check_ping(
+    name: &str,
+    host: &str,
+    warnings: &Warnings,
+    stopped: oneshot::Receiver<()>,
+) -> LastCheck {
+    let ended = tokio::select! {
+        ended = ping::check(host) => ended,
+        _ = stopped => return STOPPED,
+    };
+    match ended {
+        Ok(()) => {
+            warnings.set(Topic::Ping, Vec::new());
+            LastCheck::Exited(0)
+        }
+        Err(error) if error.is_not_allowed() => {
+            warn!(client = name, hint = ping::ALLOW, "not checked: {error}");
+            warnings.set(Topic::Ping, vec![no_ping(&error)]);
+            NOT_RUN
+        }
+        Err(error) => {
+            debug!(client = name, host, fault = %error, "a ping failed");
+            FAILED
+        }
+    }
+}
+
+/// Warns if the kernel does not allow pings and some checker needs them (`pings`). Called at the start and after a reload.
+pub(crate) fn warn_if_pings_are_not_allowed(pings: bool, warnings: &Warnings) {
+    let lines = match pings.then(ping::obstacle).flatten() {
+        Some(error) => {
+            warn!(hint = ping::ALLOW, "{}", no_ping(&error));
+            vec![no_ping(&error)]
+        }
+        None => Vec::new(),
+    };
+    warnings.set(Topic::Ping, lines);
+}
+
+fn no_ping(error: &dyn std::error::Error) -> String {
+    format!("every check by builtin:ping fails: {error}")
 }
 
 async fn wait_for(mut job: Job, stopped: oneshot::Receiver<()>) -> LastCheck {

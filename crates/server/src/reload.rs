@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use nightlatch_core::checker::Checker;
 use nightlatch_core::error_chain::format_error;
 use nightlatch_sys::clock;
 use nightlatch_sys::privileges::Account;
@@ -9,6 +10,7 @@ use sd_notify::NotifyState;
 use tokio::sync::{mpsc, oneshot};
 use tracing::{error, info, warn};
 
+use crate::checker::warn_if_pings_are_not_allowed;
 use crate::config::{self, Configuration};
 use crate::driver::{Handle, Reloaded};
 use crate::secrets::lock_secrets;
@@ -96,6 +98,8 @@ impl Reloader {
             warn!("{warning}");
         }
         let clients = configuration.clients.len();
+        let mut checkers = configuration.clients.iter().map(|it| &it.settings.checker);
+        let pings = checkers.any(Checker::is_ping);
         lock_secrets(configuration.clients.iter().map(|client| &client.secret));
         let reloaded = self
             .handle
@@ -108,6 +112,7 @@ impl Reloader {
                 Reloaded::Ended => return,
                 Reloaded::Durable => {
                     warnings.set(Topic::Configuration, Vec::new());
+                    warn_if_pings_are_not_allowed(pings, &warnings);
                     // The socket, the state and the log keep the settings of the start.
                     info!(
                         clients,

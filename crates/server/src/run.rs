@@ -19,7 +19,7 @@ use nightlatch_sys::spawner::{self, Spawner};
 use tracing::{error, info, warn};
 
 use crate::accounts::{Accounts, NOT_SEPARATED};
-use crate::checker::environment;
+use crate::checker::{environment, warn_if_pings_are_not_allowed};
 use crate::cli::ServerOptions;
 use crate::config::{self, Configuration};
 use crate::dbus::ServerStatus;
@@ -132,6 +132,10 @@ pub fn serve(options: ServerOptions) -> Result<(), RunError> {
         clock::now(),
         &mut random::up_to,
     );
+    let pings = registry
+        .iter()
+        .any(|(_, client)| client.settings().checker.is_ping());
+    warn_if_pings_are_not_allowed(pings, &warnings);
     let (reloads, reload_requests) = ReloadHandle::new();
     let server = serve::PreparedServer {
         settings: Arc::new(settings),

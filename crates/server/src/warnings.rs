@@ -10,6 +10,8 @@ pub(crate) enum Topic {
     Configuration,
     /// A store that cannot be written.
     Store,
+    /// Pings that the kernel does not allow.
+    Ping,
 }
 
 /// The warnings in force. Clones share them.

@@ -167,6 +167,9 @@ pub enum Problem {
     /// A host that `builtin:ssh-hostkey` cannot reach.
     #[error("builtin:ssh-hostkey needs HOST, HOST:PORT or [ADDRESS]:PORT: {0}")]
     SshHost(TargetError),
+    /// A host that `builtin:ping` cannot ping.
+    #[error("builtin:ping needs a name or an address: {0}")]
+    PingHost(TargetError),
     /// A character that base64 does not have.
     #[error(
         "expected base64 (A-Z a-z 0-9 + / and = at the end), found something else at character {column} of the value's line"

@@ -84,7 +84,7 @@ impl Driver {
             messages,
             handle: handle.clone(),
             requests: HashMap::new(),
-            checks: Checks::new(options.runner),
+            checks: Checks::new(options.runner, options.warnings.clone()),
             journal: Journal::new(store, options.keep_records, options.warnings),
             notifier: EventNotifier::new(options.alarm_command),
             stopping: false,

@@ -336,6 +336,24 @@ fn after_a_lost_state_a_proof_of_the_private_key_enables() {
 }
 
 #[test]
+fn after_a_lost_state_an_answered_ping_enables_nobody() {
+    let pinged = config_with(1, |it| it.checker = crate::checker::Checker::ping());
+    let mut world = World::new(vec![]);
+    world.disk.trust = Trust::None;
+    world.restart(vec![pinged], seconds(1), false);
+    let id = world.id(1);
+    let actions = world.run(seconds(121));
+    assert!(!has_event(&actions, &Event::CheckStarted(id)));
+    world.registry.handle_start_checker(id, world.now);
+    world
+        .registry
+        .handle_check_finished(id, crate::checker::LastCheck::Exited(0), world.now);
+    world.actions();
+    assert_eq!(world.answer(1), refused(Refusal::Disabled));
+    assert!(world.client(1).needs_proof());
+}
+
+#[test]
 fn a_lost_state_without_clients_is_still_lost_when_they_come() {
     let mut world = World::new(vec![]);
     world.disk.trust = Trust::None;

@@ -6,7 +6,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use super::{ClientSettings, ParsedClient, SecretSource, Setting, SettingKind};
-use crate::checker::{Checker, CheckerError};
+use crate::checker::{Checker, CheckerError, ping_target};
 use crate::ini::{IniEntry, IniSection, is_space};
 use crate::interpolate::interpolate;
 use crate::key_id::{Fingerprint, KeyId, KeyIdError};
@@ -128,8 +128,14 @@ impl<'i> SectionReader<'i> {
         if !settings.checker.is_builtin() || self.errors.iter().any(reported) {
             return;
         }
-        if let Err(error) = ssh::parse_endpoint(&settings.host) {
-            self.refuse(Some("host"), Problem::SshHost(error));
+        let problem = if settings.checker.is_ping() {
+            ping_target(&settings.host).err().map(Problem::PingHost)
+        } else {
+            let endpoint = ssh::parse_endpoint(&settings.host);
+            endpoint.err().map(Problem::SshHost)
+        };
+        if let Some(problem) = problem {
+            self.refuse(Some("host"), problem);
         }
     }
 

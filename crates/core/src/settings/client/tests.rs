@@ -261,8 +261,12 @@ fn a_builtin_checker_without_a_good_host_key_is_refused_with_its_place() {
             "clients.conf:5: [foo] checker: expected an SSH host key",
         ),
         (
-            "checker = builtin:ping\n",
-            "clients.conf:5: [foo] checker: there is no built-in checker \"ping\"; expected builtin:ssh-hostkey",
+            "checker = builtin:http\n",
+            "clients.conf:5: [foo] checker: there is no built-in checker \"http\"; expected builtin:ssh-hostkey",
+        ),
+        (
+            "checker = builtin:ping tower\n",
+            "clients.conf:5: [foo] checker: builtin:ping takes nothing behind its name",
         ),
     ] {
         let found = errors(&with_checker(lines));
@@ -313,6 +317,31 @@ fn references_of_a_key_that_nothing_uses_are_resolved_too() {
     // What another section than the default one says concerns nobody else.
     let other = "note = %(a)s\na = b\n[DEFAULT]\nmore = %(key_id)s\n";
     one(&with_checker(other));
+}
+
+#[test]
+fn the_builtin_ping_needs_a_host_that_it_can_ping() {
+    let section = |host: &str| {
+        format!("[foo]\nkey_id = KEY_ID\nsecret = YWJj\n{host}checker = builtin:ping\n")
+    };
+    for host in ["foo", "192.0.2.1", "::1", "fe80::1%eth0"] {
+        let client = one(&section(&format!("host = {}\n", host.replace('%', "%%"))));
+        assert_eq!(client.settings.checker, crate::checker::Checker::ping());
+    }
+    for (host, place) in [
+        ("", "clients.conf:1: [foo] host: builtin:ping needs a name"),
+        (
+            "host = foo:22\n",
+            "clients.conf:4: [foo] host: builtin:ping needs a name",
+        ),
+        (
+            "host = fe80::1\n",
+            "clients.conf:4: [foo] host: builtin:ping needs a name or an address: the link-local address fe80::1 needs",
+        ),
+    ] {
+        let found = errors(&section(host));
+        assert!(found.len() == 1 && found[0].starts_with(place), "{found:?}");
+    }
 }
 
 #[test]
