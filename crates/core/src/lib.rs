@@ -17,6 +17,7 @@ pub mod duration;
 pub mod error_chain;
 pub mod event;
 pub mod explanation;
+pub mod guard;
 pub mod ini;
 pub mod interpolate;
 pub mod kernel_command_line;

@@ -28,6 +28,11 @@ impl Monotonic {
         Self(self.0.saturating_add(by))
     }
 
+    /// This point moved `by` earlier, the kernel's start at the earliest.
+    pub const fn before(self, by: Duration) -> Self {
+        Self(self.0.saturating_sub(by))
+    }
+
     /// Time from `earlier` to this point; zero when `earlier` is not earlier.
     pub const fn since(self, earlier: Self) -> Duration {
         self.0.saturating_sub(earlier.0)

@@ -35,7 +35,7 @@ impl Deadline {
     pub(crate) fn shifted(self, old: Duration, new: Duration, now: Now) -> Self {
         let mono = match new.checked_sub(old) {
             Some(more) => self.mono.after(more),
-            None => earlier(self.mono, old.saturating_sub(new)),
+            None => self.mono.before(old.saturating_sub(new)),
         };
         Self::at(mono, now)
     }
@@ -43,10 +43,6 @@ impl Deadline {
     pub(crate) fn passed(self, now: Now) -> bool {
         self.mono <= now.mono
     }
-}
-
-fn earlier(moment: Monotonic, by: Duration) -> Monotonic {
-    Monotonic::from_boot(moment.since_boot().saturating_sub(by))
 }
 
 /// `moment` on both clocks, for the store.
