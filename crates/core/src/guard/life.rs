@@ -2,9 +2,7 @@
 
 use std::time::Duration;
 
-use super::{
-    Guard, GuardAlarm, GuardSettings, MAX_REMEMBERED, Phase, Release, Suspicion, Unannounced,
-};
+use super::{Guard, GuardAlarm, GuardSettings, MAX_REMEMBERED, Phase, Suspicion, Unannounced};
 use crate::boot_nonce::BootNonce;
 use crate::time::Monotonic;
 
@@ -60,18 +58,18 @@ pub enum WaitingFate {
 pub struct LifeOutcome {
     /// The fate of each waiting request, in their order.
     pub waiting: Vec<WaitingFate>,
-    /// Secrets that were granted and not sent are not to be sent.
+    /// Secrets that were granted to requests before the sign of life, and not sent, are not to be sent.
     pub revoke: bool,
     /// What a person should look at, besides the refused requests.
     pub alarms: Vec<GuardAlarm>,
-    /// Something changed that must be durable before the answer.
+    /// The guard must be durable before the answer.
     pub changed: bool,
-    /// Time until which an announced reboot may take.
+    /// Time until which an announced reboot may take. None where this sign of life opened no window.
     pub window: Option<Monotonic>,
 }
 
 impl Guard {
-    /// The machine's agent was heard.
+    /// The machine's agent was heard. `deadline` is the client's as this sign of life has moved it.
     pub fn life(
         &mut self,
         life: &Life,
@@ -81,150 +79,95 @@ impl Guard {
         now: Monotonic,
     ) -> LifeOutcome {
         let old = self.clone();
-        let same = self.boot == Some(life.boot);
-        let mut alarms = Vec::new();
-        let waiting: Vec<WaitingFate> = waiting.iter().map(|it| life.fate(it, same)).collect();
-        if waiting.contains(&WaitingFate::Refused(GuardAlarm::Impostor)) {
-            self.suspect.get_or_insert(Suspicion::Impostor);
-        }
-        if let Some(left) = self.left.filter(|left| left.accepted < life.opened) {
-            self.left = None;
-            if let WaitingFate::Refused(alarm) = life.fate(&left, same) {
-                if alarm == GuardAlarm::Impostor {
-                    self.suspect.get_or_insert(Suspicion::Impostor);
+        let mut outcome = LifeOutcome {
+            waiting: vec![WaitingFate::Keep; waiting.len()],
+            revoke: false,
+            alarms: Vec::new(),
+            changed: false,
+            window: None,
+        };
+        if self.boot.is_some_and(|boot| boot != life.boot) && life.opened < self.first {
+            // It was under way while the next boot came up.
+            self.remember_over(life.boot);
+        } else {
+            if self.over.contains(&life.boot) {
+                self.suspect_of(Suspicion::Doubled);
+                // Both boots go on, each with its heartbeats: one alarm until a person has looked.
+                if !std::mem::replace(&mut self.doubled_told, true) {
+                    outcome.alarms.push(GuardAlarm::Doubled);
                 }
-                alarms.push(alarm);
             }
+            self.account(life, waiting, &mut outcome);
+            outcome.window = self.enter(life, deadline, settings, now);
         }
-        if self.over.contains(&life.boot) {
-            // Both boots go on, each with its heartbeats: one alarm until a person has looked.
-            if self.suspect.replace(Suspicion::Doubled) != Some(Suspicion::Doubled) {
-                alarms.push(GuardAlarm::Doubled);
-            }
-        }
-        let revoke = self.account(life, same, &mut alarms);
-        self.enter(life, same, deadline, settings, now);
-        LifeOutcome {
-            waiting,
-            revoke,
-            alarms,
-            changed: old.without_times() != self.without_times(),
-            window: match self.phase {
-                Phase::Leaving { until, .. } => {
-                    Some(until).filter(|_| life.goodbye.is_some() && self.suspect.is_none())
-                }
-                Phase::Unarmed | Phase::Up { .. } | Phase::Quiet | Phase::Opened { .. } => None,
-            },
-        }
+        outcome.changed = self.must_be_stored(&old);
+        outcome
     }
 
-    /// Finds out whose the releases before `life` were. True when secrets that are on their way must not be sent.
-    fn account(&mut self, life: &Life, same: bool, alarms: &mut Vec<GuardAlarm>) -> bool {
-        let is_before = |release: &Release| release.accepted < life.opened;
-        let (before, later): (Vec<_>, Vec<_>) = self.releases.drain(..).partition(is_before);
-        self.releases = later;
-        if same {
-            let resumed = life.resumes.saturating_sub(self.resumes);
-            // Each resume needed the password once; which release it was cannot be told.
-            let own = before
-                .len()
-                .min(usize::try_from(resumed).unwrap_or(usize::MAX));
-            let others = before.len() - own;
-            if others > 0 && own == 0 {
-                self.suspect.get_or_insert(Suspicion::ServedImpostor);
-                alarms.push(GuardAlarm::ServedImpostor);
-            } else {
-                alarms.extend(vec![GuardAlarm::Unaccounted; others]);
-            }
-            return others > 0;
-        }
-        // A machine whose initramfs sends no nonce has one release that is taken for its own.
-        let mut nameless = usize::from(!self.sent_nonce);
-        for release in before {
-            let own = match release.boot {
-                Some(boot) => life.knows(boot),
-                None => std::mem::take(&mut nameless) > 0,
-            };
-            if !own {
-                alarms.push(GuardAlarm::Unaccounted);
-            }
-        }
-        false
-    }
-
+    /// Enters the phase after `life`. Returns the end of the window that it opens.
     fn enter(
         &mut self,
         life: &Life,
-        same: bool,
         deadline: Monotonic,
         settings: &GuardSettings,
         now: Monotonic,
-    ) {
-        // What happened after the connection was opened is not undone by what it brings.
-        let happened = match self.phase {
-            Phase::Leaving { since, .. } | Phase::Opened { since } => Some(since),
-            Phase::Unarmed | Phase::Up { .. } | Phase::Quiet => None,
-        };
+    ) -> Option<Monotonic> {
+        let same = self.boot == Some(life.boot);
+        let newest = self.newest;
+        self.newest = newest.max(life.opened);
         if same {
             self.resumes = self.resumes.max(life.resumes);
-            if happened.is_some_and(|since| life.opened <= since) {
-                return;
+            if matches!(self.phase, Phase::Leaving { .. }) && life.opened <= newest {
+                // It was under way when the goodbye was said.
+                return None;
             }
         } else {
             let over = self.boot.replace(life.boot);
             self.resumes = life.resumes;
+            self.first = life.opened;
             self.over.retain(|boot| *boot != life.boot);
             if let Some(over) = over {
-                if self.over.len() == MAX_REMEMBERED {
-                    self.over.remove(0);
-                }
-                self.over.push(over);
+                self.remember_over(over);
             }
+        }
+        if self.has_untold() {
+            // What was released after the connection was opened is not undone by what it brings.
+            self.phase = Phase::Opened;
+            return None;
         }
         self.phase = Phase::Up {
             last: now,
             next: life.next,
         };
-        let Some(kind) = life.goodbye.filter(|_| self.suspect.is_none()) else {
-            return;
-        };
-        let stays_down = kind == GoodbyeKind::Poweroff;
-        self.phase = if stays_down && settings.unannounced == Unannounced::Approve {
-            // Whoever takes a machine that was just switched off must not have ten minutes without a person.
-            Phase::Quiet
-        } else {
-            Phase::Leaving {
-                since: now,
-                until: now.after(settings.reboot_window).min(deadline),
-            }
-        };
+        // A goodbye is the last that a boot says: one that is older than a heartbeat is worth no more than that.
+        let can_leave = self.suspect.is_none() && life.opened >= newest;
+        let kind = life.goodbye.filter(|_| can_leave)?;
+        let until = now.after(settings.reboot_window).min(deadline);
+        // Whoever takes a machine that was just switched off must not have ten minutes without a person.
+        let stays_down =
+            kind == GoodbyeKind::Poweroff && settings.unannounced == Unannounced::Approve;
+        if stays_down || until <= now {
+            self.phase = Phase::Quiet;
+            return None;
+        }
+        self.phase = Phase::Leaving { since: now, until };
+        Some(until)
     }
 
-    /// For a comparison of what must be durable.
-    fn without_times(&self) -> Self {
-        let mut guard = self.clone();
-        if let Phase::Up { last, next } = &mut guard.phase {
-            *last = Monotonic::from_boot(Duration::ZERO);
-            *next = Duration::ZERO;
+    fn remember_over(&mut self, boot: BootNonce) {
+        if self.over.contains(&boot) {
+            return;
         }
-        guard
+        if self.over.len() == MAX_REMEMBERED {
+            self.over.remove(0);
+        }
+        self.over.push(boot);
     }
 }
 
 impl Life {
-    fn knows(&self, boot: BootNonce) -> bool {
+    /// True for the boot itself, and for those that its agent lists.
+    pub(super) fn knows(&self, boot: BootNonce) -> bool {
         self.boot == boot || self.earlier_boots.contains(&boot)
-    }
-
-    fn fate(&self, request: &WaitingRequest, same: bool) -> WaitingFate {
-        if request.accepted >= self.opened {
-            WaitingFate::Keep
-        } else if same {
-            WaitingFate::Refused(GuardAlarm::Impostor)
-        } else if request.boot.is_some_and(|boot| self.knows(boot)) {
-            WaitingFate::Superseded
-        } else {
-            WaitingFate::Refused(GuardAlarm::Unaccounted)
-        }
     }
 }

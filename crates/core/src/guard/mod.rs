@@ -8,7 +8,9 @@
 //! Pure: the registry tells it what happens, and carries out what it says. The guard stands behind the right to the
 //! secret (enabled, not denied, the deadline not passed) and before approval.
 
+mod account;
 mod life;
+mod releases;
 #[cfg(test)]
 mod tests;
 
@@ -16,12 +18,13 @@ use std::time::Duration;
 
 pub use life::{GoodbyeKind, Life, LifeOutcome, WaitingFate, WaitingRequest};
 
+use self::releases::Release;
 use crate::boot_nonce::BootNonce;
 use crate::time::Monotonic;
 
-/// Number of releases without account, and of boots that are over, that are remembered. More of either come only from
-/// machines that boot in a loop, or from thieves; the oldest is then told and dropped, so that neither keeps the
-/// machine down.
+/// Number of releases without account, of requests that left, and of boots that are over, that are remembered. More of
+/// them come only from machines that boot in a loop, or from thieves; the oldest is then told and dropped, so that
+/// neither keeps the machine down.
 pub const MAX_REMEMBERED: usize = 8;
 
 /// Number of times that a released boot may ask again within its grace, for example because its connection broke.
@@ -65,7 +68,7 @@ pub enum Verdict {
     Hold(Monotonic),
     /// A person decides, on this request only.
     Person,
-    /// It is refused.
+    /// It is refused without an alarm, and recorded: the boot that asks is up already, or over.
     Refuse,
 }
 
@@ -97,15 +100,26 @@ pub enum GuardAlarm {
     Doubled,
 }
 
-/// Why each release waits for a person until [`Guard::trust`].
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+/// Why each release waits for a person until [`Guard::trust`]. The more severe reason is the greater one.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Suspicion {
-    /// [`GuardAlarm::Impostor`].
-    Impostor,
-    /// [`GuardAlarm::ServedImpostor`].
-    ServedImpostor,
     /// [`GuardAlarm::Doubled`].
     Doubled,
+    /// [`GuardAlarm::Impostor`].
+    Impostor,
+    /// [`GuardAlarm::ServedImpostor`]: the boot secret is known to somebody else.
+    ServedImpostor,
+}
+
+/// The consequences of a call that decides on no request.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+#[must_use]
+pub struct GuardChange {
+    /// What a person should look at.
+    pub alarms: Vec<GuardAlarm>,
+    /// The guard must be durable before anything that follows from the call. Where it is false, nothing that matters is
+    /// lost if the server stops now.
+    pub changed: bool,
 }
 
 /// What is known of the machine's agent.
@@ -124,29 +138,19 @@ pub enum Phase {
     Quiet,
     /// The machine said goodbye, and nothing was released since.
     Leaving {
-        /// Requests that were accepted later are those of the next boot.
+        /// Only a request that was accepted later can be that of the next boot.
         since: Monotonic,
         /// The end of the window.
         until: Monotonic,
     },
     /// Something was released, and the agent was not heard since.
-    Opened {
-        /// The time at which the last request that was released was accepted.
-        since: Monotonic,
-    },
-}
-
-/// A release whose boot was not heard yet.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-struct Release {
-    /// None where the request came by Mandos's protocol.
-    boot: Option<BootNonce>,
-    accepted: Monotonic,
-    grace_ends: Monotonic,
-    retries: u8,
+    Opened,
 }
 
 /// The guard of one client.
+///
+/// What must be durable, and when, is said by each call: by `changed` in what it returns, or in its own words. A call
+/// that says nothing about it takes `&self`.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Guard {
     phase: Phase,
@@ -154,19 +158,25 @@ pub struct Guard {
     boot: Option<BootNonce>,
     /// Its resumes from hibernation.
     resumes: u64,
+    /// The time at which the connection of its first sign of life was opened. Zero after a start of the server, and not
+    /// durable: no connection is older than the server.
+    first: Monotonic,
+    /// The time at which the connection of the newest sign of life was opened. Not durable, as `first`.
+    newest: Monotonic,
     suspect: Option<Suspicion>,
+    /// *doubled* was told, and no person has looked since.
+    doubled_told: bool,
     releases: Vec<Release>,
     /// Boots before `boot`, the latest last.
     over: Vec<BootNonce>,
-    /// A request that left while it was held.
-    left: Option<WaitingRequest>,
-    /// The machine's boot key was once used with a boot nonce.
+    /// Requests whose peer went away while they waited: the first of each nonce.
+    left: Vec<WaitingRequest>,
+    /// The machine's initramfs sends boot nonces: a sign of life knew one that came with the boot key.
     sent_nonce: bool,
 }
 
-fn silent_from(last: Monotonic, next: Duration) -> Monotonic {
-    last.after(next.saturating_mul(SILENT_HALVES) / 2)
-}
+/// The time of connections that nothing is known of.
+const NEVER: Monotonic = Monotonic::from_boot(Duration::ZERO);
 
 impl Default for Guard {
     /// A guard that no agent has armed.
@@ -175,10 +185,13 @@ impl Default for Guard {
             phase: Phase::Unarmed,
             boot: None,
             resumes: 0,
+            first: NEVER,
+            newest: NEVER,
             suspect: None,
+            doubled_told: false,
             releases: Vec::new(),
             over: Vec::new(),
-            left: None,
+            left: Vec::new(),
             sent_nonce: false,
         }
     }
@@ -200,7 +213,7 @@ impl Guard {
         self.boot
     }
 
-    /// Number of releases whose boots were not heard yet.
+    /// Number of releases whose boots were not heard, those that were told included.
     pub fn unaccounted(&self) -> usize {
         self.releases.len()
     }
@@ -215,66 +228,74 @@ impl Guard {
         boot.is_none() && self.sent_nonce
     }
 
-    /// Decides on a request that was accepted at `now`. An alarm may come with it.
+    /// Decides on a request that was accepted at `now`. An alarm may come with it. Nothing changes before
+    /// [`Self::released`] or [`Self::request_left`] is called.
+    ///
+    /// A request by a boot that is up, or over, is refused, and is no sign of a thief: its nonce comes from random bytes
+    /// that only root on that machine can read, and honest machines send it late, for example for their data disks.
     pub fn request(
-        &mut self,
-        boot: Option<BootNonce>,
-        deadline: Monotonic,
-        settings: &GuardSettings,
-        now: Monotonic,
-    ) -> (Verdict, Option<GuardAlarm>) {
-        self.sent_nonce |= boot.is_some();
-        if self.was_up(boot) {
-            self.suspect = self.suspect.or(Some(Suspicion::Impostor));
-            return (Verdict::Refuse, Some(GuardAlarm::Impostor));
-        }
-        let hold = now.after(settings.guard_wait);
-        let latest = deadline.before(BEFORE_DEADLINE);
-        let asks_agent = match self.phase {
-            Phase::Up { .. } => true,
-            // The next boot of this machine would say which it is, if it ever did.
-            Phase::Leaving { .. } => boot.is_none(),
-            Phase::Unarmed | Phase::Quiet | Phase::Opened { .. } => false,
-        };
-        if asks_agent && self.suspect.is_none() && hold.min(latest) > now {
-            return (Verdict::Hold(hold.min(latest)), None);
-        }
-        self.judge(boot, settings, now)
-    }
-
-    /// Decides on a request whose hold has ended without an answer of the agent.
-    pub fn hold_ended(
         &self,
         boot: Option<BootNonce>,
+        deadline: Monotonic,
         settings: &GuardSettings,
         now: Monotonic,
     ) -> (Verdict, Option<GuardAlarm>) {
         if self.was_up(boot) {
             return (Verdict::Refuse, None);
         }
-        self.judge(boot, settings, now)
+        let hold = now.after(settings.guard_wait);
+        let latest = deadline.before(BEFORE_DEADLINE);
+        let asks_agent = match self.phase {
+            Phase::Up { .. } => true,
+            // The next boot of this machine would say which it is, if it ever did.
+            Phase::Leaving { since, .. } => boot.is_none() || now <= since,
+            Phase::Unarmed | Phase::Quiet | Phase::Opened => false,
+        };
+        if asks_agent && self.suspect.is_none() && hold.min(latest) > now {
+            return (Verdict::Hold(hold.min(latest)), None);
+        }
+        let request = WaitingRequest {
+            boot,
+            accepted: now,
+        };
+        self.judge(request, settings, now)
+    }
+
+    /// Decides on a request whose hold has ended without an answer of the agent.
+    pub fn hold_ended(
+        &self,
+        request: WaitingRequest,
+        settings: &GuardSettings,
+        now: Monotonic,
+    ) -> (Verdict, Option<GuardAlarm>) {
+        if self.was_up(request.boot) {
+            return (Verdict::Refuse, None);
+        }
+        self.judge(request, settings, now)
     }
 
     /// Decides without asking the agent.
     fn judge(
         &self,
-        boot: Option<BootNonce>,
+        request: WaitingRequest,
         settings: &GuardSettings,
         now: Monotonic,
     ) -> (Verdict, Option<GuardAlarm>) {
-        let alarm = match self.phase {
-            Phase::Opened { .. } if !self.may_retry(boot, now) => Some(GuardAlarm::SecondRequest),
-            _ => None,
-        };
+        let WaitingRequest { boot, accepted } = request;
+        let may_retry = self.may_retry(boot, now);
+        let alarm =
+            (self.phase == Phase::Opened && !may_retry).then_some(GuardAlarm::SecondRequest);
         if self.suspect.is_some() {
             return (Verdict::Person, alarm);
         }
         let passage = match self.phase {
             Phase::Unarmed => Some(Passage::Unarmed),
-            Phase::Leaving { until, .. } if boot.is_some() && now < until => {
+            Phase::Leaving { since, until }
+                if boot.is_some() && accepted > since && now < until =>
+            {
                 Some(Passage::Announced)
             }
-            Phase::Opened { .. } if self.may_retry(boot, now) => Some(Passage::Retry),
+            Phase::Opened if may_retry => Some(Passage::Retry),
             _ => match settings.unannounced {
                 Unannounced::Release => Some(Passage::Unannounced),
                 Unannounced::Approve => None,
@@ -288,115 +309,61 @@ impl Guard {
         boot.is_some_and(|boot| self.boot == Some(boot) || self.over.contains(&boot))
     }
 
-    fn may_retry(&self, boot: Option<BootNonce>, now: Monotonic) -> bool {
-        boot.is_some()
-            && self.releases.iter().any(|release| {
-                release.boot == boot && release.retries < MAX_RETRIES && now < release.grace_ends
-            })
-    }
-
-    /// A request was granted, by this guard or by a person. To be durable in the transaction of the release. Returns an
-    /// alarm about the oldest release when there were too many.
-    pub fn released(
-        &mut self,
-        boot: Option<BootNonce>,
-        accepted: Monotonic,
-        settings: &GuardSettings,
-        now: Monotonic,
-    ) -> Option<GuardAlarm> {
-        if !self.is_armed() {
-            return None;
-        }
-        let grace_ends = now.after(settings.grace);
-        self.phase = Phase::Opened { since: accepted };
-        let mut known = self.releases.iter_mut();
-        if let Some(again) = known.find(|release| boot.is_some() && release.boot == boot) {
-            again.retries = again.retries.saturating_add(1);
-            again.accepted = accepted;
-            return None;
-        }
-        let full = self.releases.len() == MAX_REMEMBERED;
-        if full {
-            self.releases.remove(0);
-        }
-        self.releases.push(Release {
-            boot,
-            accepted,
-            grace_ends,
-            retries: 0,
-        });
-        full.then_some(GuardAlarm::Unaccounted)
-    }
-
-    /// The peer of a held request went away. A thief could ask for a moment again and again.
-    pub fn request_left(&mut self, request: WaitingRequest) {
-        if self.is_armed() {
-            self.left = Some(request);
-        }
-    }
-
-    /// The time of the next [`Self::handle_timeout`].
-    pub fn poll_timeout(&self) -> Option<Monotonic> {
-        let of_phase = match self.phase {
-            Phase::Up { last, next } => Some(silent_from(last, next)),
-            Phase::Leaving { until, .. } => Some(until),
-            Phase::Unarmed | Phase::Quiet | Phase::Opened { .. } => None,
-        };
-        let graces = self.releases.iter().map(|release| release.grace_ends);
-        graces.chain(of_phase).min()
-    }
-
-    /// Time passed. Returns an alarm for each release whose grace has ended.
-    pub fn handle_timeout(&mut self, now: Monotonic) -> Vec<GuardAlarm> {
-        let quiet = match self.phase {
-            Phase::Up { last, next } => silent_from(last, next) <= now,
-            Phase::Leaving { until, .. } => until <= now,
-            Phase::Unarmed | Phase::Quiet | Phase::Opened { .. } => false,
-        };
-        if quiet {
-            self.phase = Phase::Quiet;
-        }
-        let before = self.releases.len();
-        self.releases.retain(|release| now < release.grace_ends);
-        if self.releases.is_empty() && matches!(self.phase, Phase::Opened { .. }) {
-            self.phase = Phase::Quiet;
-        }
-        vec![GuardAlarm::Unaccounted; before - self.releases.len()]
-    }
-
-    /// The server did not listen until `now`: silence counts anew.
-    pub fn handle_gap(&mut self, now: Monotonic) {
-        if let Phase::Up { last, .. } = &mut self.phase {
-            *last = now;
-        }
-    }
-
-    /// A person trusts the machine again.
+    /// A person trusts the machine again. To be durable before he is told so.
     pub fn trust(&mut self) {
         self.suspect = None;
+        self.doubled_told = false;
     }
 
-    /// The boot key was replaced: copies of the old one are worth nothing.
+    /// The boot key was replaced: copies of the old one are worth nothing. The caller has refused what waited with it. A
+    /// release of the old one can still be told, and makes the machine suspect no more. To be durable before a request
+    /// with the new key is decided on.
     pub fn boot_key_changed(&mut self) {
-        self.suspect = None;
-        self.left = None;
+        self.trust();
+        self.left.clear();
         self.sent_nonce = false;
+        for release in &mut self.releases {
+            release.old_key = true;
+        }
     }
 
-    /// The host key was replaced or removed: the guard waits for the next agent. A suspicion stays.
+    /// The host key was replaced or removed: the guard waits for the next agent. A suspicion stays. To be durable before
+    /// a sign of life by the new key is judged.
     pub fn host_key_changed(&mut self) {
         *self = Self {
             suspect: self.suspect,
+            doubled_told: self.doubled_told,
             releases: std::mem::take(&mut self.releases),
+            left: std::mem::take(&mut self.left),
             sent_nonce: self.sent_nonce,
             ..Self::default()
         };
     }
 
-    /// The guard after a state that may be older than what happened: nothing is announced any more.
+    /// The guard after a state that may be older than what happened: nothing is announced any more. To be durable before
+    /// the first request is decided on.
     pub fn distrust_state(&mut self) {
         if let Phase::Leaving { .. } = self.phase {
             self.phase = Phase::Quiet;
         }
+    }
+
+    /// The reason for a suspicion, unless there is a more severe one already.
+    fn suspect_of(&mut self, reason: Suspicion) {
+        self.suspect = self.suspect.max(Some(reason));
+    }
+
+    /// True when this guard must be durable where `old` is.
+    fn must_be_stored(&self, old: &Self) -> bool {
+        let without_times = |guard: &Self| {
+            let mut guard = guard.clone();
+            (guard.first, guard.newest) = (NEVER, NEVER);
+            if let Phase::Up { last, next } = &mut guard.phase {
+                *last = NEVER;
+                *next = Duration::ZERO;
+            }
+            guard
+        };
+        without_times(self) != without_times(old)
     }
 }
