@@ -14,7 +14,7 @@ use crate::time::Monotonic;
 pub(super) struct Release {
     /// None where the request came by Mandos's protocol.
     pub(super) boot: Option<BootNonce>,
-    /// The time at which the first request was accepted.
+    /// The time at which the first of the requests was accepted.
     pub(super) accepted: Monotonic,
     /// Counts from the first release, as the deadline that it extends does.
     pub(super) grace_ends: Monotonic,
@@ -74,6 +74,8 @@ impl Guard {
         let mut known = self.releases.iter_mut();
         if let Some(again) = known.find(|release| release.is_retried(boot, now)) {
             again.retries = again.retries.saturating_add(1);
+            // A person may approve the first request after the second was released.
+            again.accepted = again.accepted.min(accepted);
             return change;
         }
         if self.releases.len() == MAX_REMEMBERED {

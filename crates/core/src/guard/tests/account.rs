@@ -162,6 +162,27 @@ fn what_was_told_is_dropped_first() {
     assert_eq!(watched.guard.unaccounted(), MAX_REMEMBERED);
 }
 
+/// Where `extended_timeout` was made shorter, a later release can be told before an earlier one.
+#[test]
+fn of_those_that_are_remembered_one_that_was_told_goes_first() {
+    let mut guard = Watched::quiet().guard;
+    let short = GuardSettings {
+        grace: Duration::from_secs(10),
+        ..SETTINGS
+    };
+    for (boot, settings) in (10..18).zip([SETTINGS, short].into_iter().cycle()) {
+        let change = guard.released(Some(nonce(boot)), at(1400), &settings, at(1400));
+        assert!(change.alarms.is_empty());
+    }
+    assert_eq!(guard.handle_timeout(at(1410)).alarms.len(), 4);
+    for boot in 20..24 {
+        let change = guard.released(Some(nonce(boot)), at(1410), &SETTINGS, at(1410));
+        assert!(change.alarms.is_empty() && change.changed);
+    }
+    let change = guard.released(Some(nonce(24)), at(1410), &SETTINGS, at(1410));
+    assert_eq!(change.alarms, [GuardAlarm::Unaccounted]);
+}
+
 #[test]
 fn a_resume_excuses_one_request_and_all_of_the_same_nonce() {
     // The password was typed while the request of the resume was held, waited for a person, or had left.
@@ -259,6 +280,14 @@ fn a_retry_does_not_hide_the_first_release() {
     let between = heartbeat(1, watched.now + 1);
     watched.now += 2;
     assert_eq!(watched.ask(Some(9)), Verdict::Pass(Passage::Retry));
+    watched.life(&between);
+    assert_eq!(watched.alarms, [GuardAlarm::ServedImpostor]);
+    // Nor does a first request that a person approves after the second was released.
+    let mut watched = Watched::quiet();
+    let between = heartbeat(1, watched.now + 1);
+    watched.now += 2;
+    watched.ask(Some(9));
+    watched.release(Some(nonce(9)), at(watched.now - 2));
     watched.life(&between);
     assert_eq!(watched.alarms, [GuardAlarm::ServedImpostor]);
     // After the grace it is no retry.

@@ -12,6 +12,8 @@ use super::*;
 enum Op {
     Pass(u64),
     Ask(Who),
+    /// The boot of the last grant asks again.
+    Again,
     /// The peer of a request that waits goes away.
     Leaves(usize),
     /// One of the last grants was not sent.
@@ -73,6 +75,7 @@ fn op() -> impl Strategy<Value = Op> {
     prop_oneof![
         8 => prop_oneof![1 => 0..5_u64, 1 => 0..60_u64, 1 => 0..1000_u64].prop_map(Op::Pass),
         12 => who.prop_map(Op::Ask),
+        6 => Just(Op::Again),
         2 => any::<usize>().prop_map(Op::Leaves),
         1 => (0..3_usize).prop_map(Op::NotDelivered),
         12 => life,
@@ -129,6 +132,11 @@ impl World {
         match op {
             Op::Pass(seconds) => self.pass(seconds),
             Op::Ask(who) => self.ask(who),
+            Op::Again => {
+                if let Some(grant) = self.grants.first() {
+                    self.request(grant.boot);
+                }
+            }
             Op::Leaves(which) => {
                 if let Some(which) = which.checked_rem(self.held.len()) {
                     let Held { request, .. } = self.held.remove(which);
@@ -271,10 +279,16 @@ impl World {
                 Some(self.fresh)
             }
         };
+        self.request(boot.map(nonce));
+    }
+
+    fn request(&mut self, boot: Option<BootNonce>) {
         if self.now < self.deadline {
-            let request = waits(boot, self.now);
-            let deadline = at(self.deadline);
-            let (boot, now) = (request.boot, at(self.now));
+            let (deadline, now) = (at(self.deadline), at(self.now));
+            let request = WaitingRequest {
+                boot,
+                accepted: now,
+            };
             let (verdict, _) = self.guard.request(boot, deadline, &self.settings, now);
             self.decided(request, verdict, false);
         }
@@ -335,7 +349,7 @@ impl World {
         }
         let deadline = at(self.deadline);
         let waiting: Vec<_> = self.held.iter().map(|it| it.request).collect();
-        let suspect = self.guard.suspect();
+        let before = self.guard.clone();
         let now = at(self.now);
         let outcome = self
             .guard
@@ -347,12 +361,13 @@ impl World {
         self.held
             .retain(|_| fates.next() == Some(&WaitingFate::Keep));
         // A suspicion ends by a person only.
-        assert!(self.guard.suspect() >= suspect);
+        assert!(self.guard.suspect() >= before.suspect());
         if let Some(window) = outcome.window {
             assert!(window > now && window <= at(self.now + 600).min(deadline));
             assert_eq!(self.guard.suspect(), None);
         }
-        self.books.live(life, &waiting, &outcome, self.now);
+        let books = &mut self.books;
+        books.live(life, &waiting, &outcome, &before, self.now);
         let known = self
             .guard
             .suspect()

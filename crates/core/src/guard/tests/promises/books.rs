@@ -1,11 +1,15 @@
 //! What the world knows, to be compared with what the guard says.
 
+use std::collections::BTreeSet;
+
 use super::*;
 
 #[derive(Clone, Copy, Debug)]
 struct Grant {
     request: WaitingRequest,
     sent: bool,
+    /// Judged with the first try, or within a later grace: the guard may judge it again.
+    maybe_judged: bool,
 }
 
 /// What a nonce was granted within a grace.
@@ -135,6 +139,7 @@ impl Books {
         self.grants.push(Grant {
             request,
             sent: true,
+            maybe_judged: false,
         });
         if let Some(boot) = request.boot {
             let known = self
@@ -158,12 +163,14 @@ impl Books {
         life: &Life,
         waiting: &[WaitingRequest],
         outcome: &LifeOutcome,
+        before: &Guard,
         now: u64,
     ) {
         let was_up = self.up;
         let is_late = was_up.is_some_and(|up| up.boot != life.boot && life.opened < up.first);
         if !is_late {
-            self.judge(life, waiting, outcome);
+            let proof = self.judge(life, waiting, outcome);
+            proof.check_alarms(before, &outcome.alarms);
         }
         self.say_goodbye(life, now);
         self.lives.push(life.opened);
@@ -203,37 +210,38 @@ impl Books {
     }
 
     /// Compares what `life` proves about what was asked before with what the guard says.
-    fn judge(&mut self, life: &Life, waiting: &[WaitingRequest], outcome: &LifeOutcome) {
+    fn judge(&mut self, life: &Life, waiting: &[WaitingRequest], outcome: &LifeOutcome) -> Proof {
         let same = self.up.filter(|up| up.boot == life.boot);
         let proof = Proof {
             opened: life.opened,
-            up_all_the_time: same.is_some_and(|up| up.resumes >= life.resumes),
+            resumed: same.map(|up| life.resumes.saturating_sub(up.resumes)),
             own: [&[life.boot], &*life.earlier_boots, &self.heard].concat(),
         };
         for (request, fate) in waiting.iter().zip(&outcome.waiting) {
             proof.check(request, *fate);
-            self.suspect |= proof.up_all_the_time && proof.is_thief(request);
+            self.suspect |= proof.up_all_the_time() && proof.is_thief(request);
         }
+        proof.check_excuses(waiting, &outcome.waiting);
         self.compare(&proof, &outcome.alarms);
         let is_open = |request: &WaitingRequest| {
             request.accepted >= proof.opened && !proof.is_own(request.boot)
         };
-        // A retry is judged with the first try.
         let judged = self.grants.iter().map(|it| it.request);
         let judged: Vec<_> = judged.filter(|it| !is_open(it)).collect();
-        let is_retry =
-            |boot: Option<BootNonce>| boot.is_some() && judged.iter().any(|it| it.boot == boot);
-        self.grants
-            .retain(|it| is_open(&it.request) && !is_retry(it.request.boot));
+        self.grants.retain(|it| is_open(&it.request));
+        for grant in &mut self.grants {
+            grant.maybe_judged |= judged.iter().any(|it| it.boot == grant.request.boot);
+        }
         self.left.retain(is_open);
         self.tries
             .retain(|it| it.accepted >= proof.opened && !proof.is_own(Some(it.boot)));
+        proof
     }
 
     fn compare(&mut self, proof: &Proof, alarms: &[GuardAlarm]) {
         let impostor = alarms.contains(&GuardAlarm::Impostor);
         let served = alarms.contains(&GuardAlarm::ServedImpostor);
-        if !proof.up_all_the_time {
+        if !proof.up_all_the_time() {
             assert!(!impostor && !served, "nothing proves it");
             return;
         }
@@ -243,24 +251,32 @@ impl Books {
             assert!(impostor, "a request that left is forgotten");
             self.suspect = true;
         }
-        let granted = self.grants.iter().any(|it| proof.is_thief(&it.request));
+        let mut thieves = self.grants.iter().filter(|it| !it.maybe_judged);
+        let granted = thieves.any(|it| proof.is_thief(&it.request));
         if granted && self.grants.len() <= MAX_REMEMBERED {
             let sent = self.grants.iter().all(|it| it.sent);
             assert!(served || impostor && !sent, "a theft is forgotten");
             self.suspect = true;
         }
+        let sent = self.grants.iter().any(|it| it.sent);
+        assert!(sent || !served, "nobody was served");
     }
 }
 
 /// What a sign of life proves.
 struct Proof {
     opened: Monotonic,
-    up_all_the_time: bool,
+    /// Of the boot that was up already, the number of its new resumes.
+    resumed: Option<u64>,
     /// Nonces that only the machine knows.
     own: Vec<BootNonce>,
 }
 
 impl Proof {
+    fn up_all_the_time(&self) -> bool {
+        self.resumed == Some(0)
+    }
+
     fn is_own(&self, boot: Option<BootNonce>) -> bool {
         boot.is_some_and(|boot| self.own.contains(&boot))
     }
@@ -275,11 +291,48 @@ impl Proof {
             fate == WaitingFate::Superseded
         } else if !self.is_thief(request) {
             fate == WaitingFate::Keep
-        } else if self.up_all_the_time {
+        } else if self.up_all_the_time() {
             fate == impostor
         } else {
             fate != WaitingFate::Keep && fate != impostor
         };
         assert!(right, "{fate:?} for {request:?}");
+    }
+
+    /// No more is forgiven than there were resumes, or the one that an initramfs without nonces may ask.
+    fn check_excuses(&self, waiting: &[WaitingRequest], fates: &[WaitingFate]) {
+        let excused = waiting
+            .iter()
+            .zip(fates)
+            .filter(|(request, fate)| self.is_thief(request) && **fate == WaitingFate::Superseded);
+        let boots: Vec<_> = excused.map(|(request, _)| request.boot).collect();
+        let named: BTreeSet<_> = boots.iter().flatten().collect();
+        let nameless = boots.iter().filter(|boot| boot.is_none()).count();
+        let excused = u64::try_from(named.len() + nameless).unwrap();
+        assert!(excused <= self.resumed.unwrap_or(1));
+        assert!(named.is_empty() || self.resumed.is_some());
+    }
+
+    /// Each release and each request that left is told once where another boot does not know it.
+    fn check_alarms(&self, before: &Guard, alarms: &[GuardAlarm]) {
+        if self.resumed.is_some() {
+            return;
+        }
+        let releases = before
+            .releases
+            .iter()
+            .filter(|it| !it.told)
+            .map(|it| WaitingRequest {
+                boot: it.boot,
+                accepted: it.accepted,
+            });
+        let asked = releases.chain(before.left.iter().copied());
+        let (named, nameless): (Vec<_>, Vec<_>) = asked
+            .filter(|it| self.is_thief(it))
+            .partition(|it| it.boot.is_some());
+        let is_unaccounted = |it: &&GuardAlarm| **it == GuardAlarm::Unaccounted;
+        let told = alarms.iter().filter(is_unaccounted).count();
+        let most = named.len() + nameless.len();
+        assert!((most.saturating_sub(1).max(named.len())..=most).contains(&told));
     }
 }
