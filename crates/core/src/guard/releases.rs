@@ -100,11 +100,12 @@ impl Guard {
     /// A grant was revoked, or its connection broke, before the first byte of the secret was sent. To be called once for
     /// each such grant: whose request it was then matters as for one that was held, and the boot may ask again.
     pub fn not_delivered(&mut self, boot: Option<BootNonce>, accepted: Monotonic) -> GuardChange {
-        let of_grant = |it: &&mut Release| match boot {
+        let is_its = |it: &&mut Release| match boot {
             // A retry was accepted later than the first.
             Some(_) => it.boot == boot && it.accepted <= accepted,
             None => it.boot.is_none() && it.accepted == accepted,
         };
+        let of_grant = |it: &&mut Release| it.is_sent() && is_its(it);
         let release = self.releases.iter_mut().rev().find(of_grant);
         let changed = release.is_some();
         if let Some(release) = release {

@@ -102,7 +102,8 @@ struct Machine {
     noted: BTreeSet<u8>,
     /// Signs of life that are under way, and when they come.
     under_way: Vec<(u64, Life)>,
-    /// Number of nonces that no agent knows: of boots that failed before the root was there, or to resume.
+    /// Number of nonces that no agent knows, of boots that failed before the root was there, or to resume, and of those
+    /// that were too many to remember.
     lost: usize,
 }
 
@@ -303,6 +304,7 @@ impl Machine {
         let waits = matches!(verdict, Verdict::Hold(_) | Verdict::Person);
         if waits && matches!(breaks, Some(Break::Waiting)) {
             let change = self.watched.guard.request_left(request);
+            self.lost += change.alarms.len();
             self.change(change);
             return false;
         }
@@ -326,6 +328,7 @@ impl Machine {
             .watched
             .guard
             .released(boot, accepted, &self.settings, now);
+        self.lost += change.alarms.len();
         self.change(change);
         if let Some(Break::Unsent) = breaks {
             let change = self.watched.guard.not_delivered(boot, accepted);

@@ -338,7 +338,8 @@ impl World {
         let now = at(self.now);
         let change = self.guard.released(boot, accepted, &self.settings, now);
         assert_eq!(change.changed, self.books.is_armed());
-        self.books.released(request, self.now);
+        let forgot = !change.alarms.is_empty();
+        self.books.released(request, forgot, self.now);
         self.changed(&change);
         self.grants.insert(0, request);
     }
