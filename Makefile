@@ -7,11 +7,14 @@ export NIGHTLATCH_PEERS ?= $(CURDIR)/target/peers
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
 
+# Runs a program of the build. Alone it is built quickest; CI has built everything, with the features of all packages.
+tool = $(if $(CI),cargo build --quiet --workspace --all-targets && target/debug/$(2),cargo run --quiet --package nightlatch-$(1) --bin $(2) --)
+
 build: man ## all that is installed: programs, manual pages, completions; `sudo make install` puts it in place
 	cargo build --release --package nightlatch-server --package nightlatch-cli
 	$(MAKE) --no-print-directory boot
 	@mkdir -p target/completions
-	cargo run --quiet --package nightlatch-packages --bin libraries -- target/libraries.txt
+	@$(call tool,packages,libraries) target/libraries.txt
 	@for shell in bash zsh fish; do target/release/nightlatch completions $$shell > target/completions/nightlatch.$$shell; done
 
 # Installation directories with their GNU names: prefix=/usr, sbindir=... dist/install.list has the place of each file.
@@ -37,7 +40,7 @@ deb-test: deb ## install, upgrade, remove and purge the packages in Debian syste
 
 deb-test-short: deb ## check the contents of the packages, and run lintian
 	@scripts/prepare deb-test
-	cargo test --package nightlatch-packages --test contents --test sources -- --include-ignored
+	cargo test --workspace --test contents --test sources -- --include-ignored
 
 SUITES ?= bookworm trixie
 # Guests need taps and network namespaces: root.
@@ -53,7 +56,7 @@ boot-test-short: deb ## the same with the few most important scenarios
 image-test: boot ## check what the boot client adds to the images of Debian 12 and 13, and how much; needs root
 	@scripts/prepare test
 	cargo build --workspace --all-targets
-	NIGHTLATCH_BOOT=$(CURDIR)/target/boot/nightlatch-boot cargo test --workspace --test contents -- --nocapture initramfs_tools
+	NIGHTLATCH_BOOT=$(CURDIR)/target/boot/nightlatch-boot cargo test --workspace --test image_contents -- --nocapture initramfs_tools
 
 run: ## build, then show the whole sequence in a temporary directory: enrolment, reboot, theft, refusal
 	@echo "1/3  installing build dependencies: a C compiler, cryptsetup, iproute2 (a minute if packages are missing)"
@@ -87,7 +90,7 @@ deny:
 	cargo deny --locked check bans licenses sources
 
 man: ## build the manual pages, into target/man: man -M target/man nightlatchd
-	cargo run --quiet --package nightlatch-manuals -- target/man
+	@$(call tool,manuals,manuals) target/man
 
 bench: peers ## benchmarks beside the peers, in one run; TABLES="unlocks many" for some of them
 	cargo build --release --package nightlatch-server --package nightlatch-cli --package nightlatch-interop --bins
