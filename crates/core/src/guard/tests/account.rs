@@ -272,6 +272,23 @@ fn a_grant_that_was_never_sent_served_nobody() {
     assert_eq!(outcome.alarms, [GuardAlarm::ServedImpostor]);
 }
 
+#[test]
+fn two_grants_without_a_nonce_are_two() {
+    let mut watched = Watched::quiet();
+    let accepted = at(watched.now);
+    for _ in 0..2 {
+        watched.ask(None);
+    }
+    watched.alarms.clear();
+    for _ in 0..2 {
+        assert!(watched.guard.not_delivered(None, accepted).changed);
+    }
+    assert!(!watched.guard.not_delivered(None, accepted).changed);
+    watched.now += 1;
+    watched.beat(1);
+    assert_eq!(watched.alarms, [GuardAlarm::Impostor; 2]);
+}
+
 /// A heartbeat that was opened between the first request and its retry.
 #[test]
 fn a_retry_does_not_hide_the_first_release() {
