@@ -11,6 +11,7 @@
 mod account;
 mod life;
 mod releases;
+pub mod saved;
 #[cfg(test)]
 mod tests;
 

@@ -20,7 +20,7 @@ pub(super) struct Release {
     pub(super) grace_ends: Monotonic,
     pub(super) retries: u8,
     /// How many of the grants were never sent.
-    undelivered: u8,
+    pub(super) undelivered: u8,
     /// The grace has ended, and a person was told. It is remembered, as the machine may prove later that it had been up
     /// all the time.
     pub(super) told: bool,

@@ -5,6 +5,7 @@ mod account;
 mod honest;
 mod order;
 mod promises;
+mod saved;
 
 use super::*;
 
