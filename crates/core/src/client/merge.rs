@@ -130,3 +130,6 @@ impl Client {
         changed
     }
 }
+
+#[cfg(test)]
+mod tests;
