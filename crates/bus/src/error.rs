@@ -1,6 +1,9 @@
 //! Errors of D-Bus calls, by cause.
 
+use std::io;
+
 use crate::names::{MANDOS, NIGHTLATCH, errors};
+use crate::proxy::ANSWER;
 
 /// A call without the wanted answer.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -17,6 +20,9 @@ pub enum BusError {
     /// The server went away before it answered.
     #[error("the server went away before it answered")]
     ServerGone,
+    /// It is there, and gave no answer in time.
+    #[error("the server did not answer within {} seconds: it hangs, or is very busy", ANSWER.as_secs())]
+    NoAnswer,
     /// The bus does not let us.
     #[error("the system bus does not allow it: {0}")]
     AccessDenied(String),
@@ -72,6 +78,9 @@ impl BusError {
             },
             zbus::Error::MethodError(name, text, _) => {
                 Self::of_name(name.as_str(), text.unwrap_or_default())
+            }
+            zbus::Error::InputOutput(error) if error.kind() == io::ErrorKind::TimedOut => {
+                Self::NoAnswer
             }
             error @ (zbus::Error::InputOutput(_) | zbus::Error::Handshake(_)) => {
                 Self::BusLost(error)

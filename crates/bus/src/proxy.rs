@@ -1,9 +1,10 @@
 //! Calls a server over the bus.
 //!
-//! No call has a time limit: a server answers a durable change when it is durable. If the server goes away instead, the
-//! bus reports it.
+//! A server answers a durable change when it is durable. If it goes away instead, the bus reports it; if it hangs, a call
+//! ends after a minute.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use nightlatch_core::explanation::Explanation;
 use nightlatch_core::secret::Secret;
@@ -23,6 +24,9 @@ use crate::property::{Property, PropertyValue};
 
 /// The error that the stock server answers when it is to remove what is not there.
 const KEY_ERROR: &str = "org.freedesktop.DBus.Python.KeyError";
+
+/// Time for an answer. A server that hangs must not keep whoever calls it waiting for ever; a stock one was seen to.
+pub(crate) const ANSWER: Duration = Duration::from_secs(60);
 
 /// A connection to the bus, through which a server is called. Cloning is cheap, and calls of clones may
 /// run at the same time.
@@ -46,6 +50,7 @@ impl MandosProxy {
     }
 
     async fn build(builder: Builder<'_>) -> Result<Self, BusError> {
+        let builder = builder.method_timeout(ANSWER);
         let connection = builder.build().await.map_err(BusError::NoBus)?;
         Ok(Self { connection })
     }

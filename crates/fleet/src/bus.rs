@@ -27,6 +27,7 @@ pub(crate) fn failure(error: BusError) -> Failure {
         | BusError::BusLost(_)
         | BusError::NoServer
         | BusError::ServerGone
+        | BusError::NoAnswer
         | BusError::NotSupported => EX_UNAVAILABLE,
         BusError::AccessDenied(_) => EX_NOPERM,
         BusError::NoSuchClient(_) => EX_NOUSER,
@@ -43,7 +44,9 @@ pub(crate) fn failure(error: BusError) -> Failure {
         BusError::NoServer => Some(
             "is the server running on this host? try: systemctl status nightlatchd (or mandos)",
         ),
-        BusError::ServerGone => Some("whether the order was carried out is not known: look again"),
+        BusError::ServerGone | BusError::NoAnswer => {
+            Some("whether the order was carried out is not known: look again")
+        }
         BusError::NotReloaded(text) if text.contains("known clients are missing") => Some(
             "if a file was emptied by mistake, correct that; if it is meant: nightlatch reload \
              --accept-fewer-clients",

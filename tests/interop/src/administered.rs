@@ -6,6 +6,7 @@ use std::process::{Command, Output, Stdio};
 use nightlatch_bus::proxy;
 
 use crate::dbus::Bus;
+use crate::peer_watch;
 use crate::process::RunningProgram;
 use crate::programs::{Project, ours, peer};
 use crate::server::{Home, TestServer};
@@ -93,7 +94,12 @@ impl Administered {
 
     /// Runs a program on this bus, with nothing on its standard input.
     pub fn run(&self, command: &mut Command) -> Output {
-        self.on_bus(command).stdin(Stdio::null()).output().unwrap()
+        let output = self.on_bus(command).stdin(Stdio::null()).output().unwrap();
+        // A stock server that hangs is the peer's fault: see `peer_watch`.
+        if String::from_utf8_lossy(&output.stderr).contains("the server did not answer") {
+            peer_watch::report_stuck();
+        }
+        output
     }
 
     /// Lets a program find this bus as the system's.

@@ -3,9 +3,6 @@
 
 use std::io::Write;
 use std::process::{Command, Output, Stdio};
-use std::sync::mpsc::{self, RecvTimeoutError};
-use std::thread;
-use std::time::Duration;
 
 use nightlatch_bus::block_on;
 use nightlatch_bus::client::{CheckStatus, ClientView};
@@ -14,7 +11,6 @@ use nightlatch_interop::both_servers;
 use nightlatch_interop::client;
 use nightlatch_interop::dbus::Bus;
 use nightlatch_interop::machine::{MachineKeys, TestMachine};
-use nightlatch_interop::process::RunningProgram;
 use nightlatch_interop::programs::{Project, ours};
 use nightlatch_interop::screen::TmuxScreen;
 
@@ -294,28 +290,9 @@ fn a_request_is_waited_for_approved_and_seen_to_be_served(project: Project) {
     let list = stdout(&succeed(&site, &["list", "--state", "waiting"]));
     assert!(list.contains("foo   waiting"), "{list}");
     succeed(&site, &["approve", "foo"]);
-    let output = match project {
-        Project::Ours => released.finish(),
-        Project::Stock => finish_with_approvals(&site, released),
-    };
+    let output = released.finish();
     assert!(output.status.success(), "{output:?}");
     assert_eq!(boot.finish().stdout, b"a password");
-}
-
-/// A stock server on a busy machine was seen to leave an approved request waiting until the end of its delay: it is
-/// approved again until it is served.
-fn finish_with_approvals(site: &Administered, released: RunningProgram) -> Output {
-    let (ended, end) = mpsc::channel::<()>();
-    thread::scope(|scope| {
-        scope.spawn(move || {
-            while let Err(RecvTimeoutError::Timeout) = end.recv_timeout(Duration::from_secs(5)) {
-                site.nightlatch(&["approve", "foo"]);
-            }
-        });
-        let output = released.finish();
-        drop(ended);
-        output
-    })
 }
 
 fn waiting_ends_with_its_time_or_its_machine(project: Project) {
@@ -351,6 +328,16 @@ fn a_decision_without_a_request_is_said_to_be_early(project: Project) {
     // A pattern selects its clients when the command runs.
     let said = stderr(&succeed(&site, &["approve", "--all"]));
     assert!(said.contains("no request waits"), "{said}");
+}
+
+#[test]
+fn a_server_that_hangs_keeps_nobody_waiting() {
+    let site = Administered::start(Project::Ours, &three("enabled = no"));
+    site.server.running().signal("STOP");
+    let said = "the server did not answer within 60 seconds";
+    refused(&site, &["enable", "db"], 69, said);
+    site.server.running().signal("CONT");
+    succeed(&site, &["enable", "db"]);
 }
 
 #[test]
