@@ -8,7 +8,7 @@ use crate::event::{
     Alarm, DisableReason, Durability, Event, Grant, Refusal, RequestClaims, RequestId,
 };
 use crate::name::ClientName;
-use crate::registry::{Action, DecisionError, RegistryLimits};
+use crate::registry::{Action, DecisionError, RegistryLimits, RequestAnswer};
 use crate::settings::client::ClientConfig;
 use crate::settings::client::Setting;
 
@@ -418,4 +418,22 @@ fn requests_of_a_key_that_was_replaced_get_nothing() {
             assert!(actions.contains(&Action::Revoke { request }));
         }
     }
+}
+
+/// Two sections with one key: the one that comes first counts, and inherits the denial of the other.
+#[test]
+fn a_grant_under_way_does_not_outlive_the_denial_of_another_section_with_its_key() {
+    let double = || named(1, "double");
+    let mut world = World::new(vec![config(1), double()]);
+    let (request, actions) = world.ask(1);
+    assert_eq!(
+        answer_to(&actions, request),
+        Some(RequestAnswer::Release(world.id(1)))
+    );
+    reload(&mut world, vec![double(), config(1)]);
+    let other = world.registry.by_name("double").unwrap();
+    world.registry.handle_deny(other, world.now);
+    world.actions();
+    let actions = reload(&mut world, vec![config(1), double()]);
+    assert!(actions.contains(&Action::Revoke { request }), "{actions:?}");
 }
