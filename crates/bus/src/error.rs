@@ -1,9 +1,12 @@
 //! Errors of D-Bus calls, by cause.
 
 use std::io;
+use std::time::Duration;
 
 use crate::names::{MANDOS, NIGHTLATCH, errors};
-use crate::proxy::ANSWER;
+
+/// Time for an answer. A server that hangs must not keep whoever calls it waiting for ever; a stock one was seen to.
+pub(crate) const ANSWER_LIMIT: Duration = Duration::from_secs(60);
 
 /// A call without the wanted answer.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -21,7 +24,7 @@ pub enum BusError {
     #[error("the server went away before it answered")]
     ServerGone,
     /// It is there, and gave no answer in time.
-    #[error("the server did not answer within {} seconds: it hangs, or is very busy", ANSWER.as_secs())]
+    #[error("the server did not answer within {} seconds: it hangs, or is very busy", ANSWER_LIMIT.as_secs())]
     NoAnswer,
     /// The bus does not let us.
     #[error("the system bus does not allow it: {0}")]

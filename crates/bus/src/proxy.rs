@@ -4,7 +4,6 @@
 //! ends after a minute.
 
 use std::collections::HashMap;
-use std::time::Duration;
 
 use nightlatch_core::explanation::Explanation;
 use nightlatch_core::secret::Secret;
@@ -14,7 +13,7 @@ use zbus::names::BusName;
 use zbus::{Connection, DynamicType, Message, OwnedObjectPath, OwnedVariant, Variant};
 
 use crate::client::ClientView;
-use crate::error::BusError;
+use crate::error::{ANSWER_LIMIT, BusError};
 use crate::managed::{body, read_clients};
 use crate::names::{
     CLIENT, ClientPath, MANDOS, NIGHTLATCH, NIGHTLATCH_PATH, OBJECT_MANAGER, PROPERTIES, ROOT,
@@ -24,9 +23,6 @@ use crate::property::{Property, PropertyValue};
 
 /// The error that the stock server answers when it is to remove what is not there.
 const KEY_ERROR: &str = "org.freedesktop.DBus.Python.KeyError";
-
-/// Time for an answer. A server that hangs must not keep whoever calls it waiting for ever; a stock one was seen to.
-pub(crate) const ANSWER: Duration = Duration::from_secs(60);
 
 /// A connection to the bus, through which a server is called. Cloning is cheap, and calls of clones may
 /// run at the same time.
@@ -50,7 +46,7 @@ impl MandosProxy {
     }
 
     async fn build(builder: Builder<'_>) -> Result<Self, BusError> {
-        let builder = builder.method_timeout(ANSWER);
+        let builder = builder.method_timeout(ANSWER_LIMIT);
         let connection = builder.build().await.map_err(BusError::NoBus)?;
         Ok(Self { connection })
     }
