@@ -103,7 +103,7 @@ impl Tag {
 }
 
 /// A message that does not keep to the protocol.
-#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[derive(Clone, PartialEq, Eq, thiserror::Error)]
 pub enum MessageError {
     /// A type that has no meaning here.
     #[error("unknown message type 0x{0:02x}")]
@@ -128,13 +128,13 @@ pub enum MessageError {
     #[error("the field {0} comes twice or after a higher one")]
     Order(u8),
     /// A field that the message needs.
-    #[error("the field {0:?} is missing")]
+    #[error("the field {} is missing", *.0 as u8)]
     Missing(Tag),
     /// A value that its field cannot have.
-    #[error("the field {0:?} has a value that is not valid")]
+    #[error("the field {} has a value that is not valid", *.0 as u8)]
     Value(Tag),
     /// More fields of one tag than the message may have.
-    #[error("more than {limit} fields {tag:?}")]
+    #[error("more than {limit} fields {}", *tag as u8)]
     TooMany {
         /// The tag.
         tag: Tag,
@@ -144,6 +144,13 @@ pub enum MessageError {
     /// A name that no secret has.
     #[error("a secret's name that is not valid")]
     Name(#[from] SecretNameError),
+}
+
+impl fmt::Debug for MessageError {
+    /// As for people: an error is linked into the boot client with both forms.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
 }
 
 /// The header of a message, checked: a body of this length may be read.
