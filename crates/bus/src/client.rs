@@ -176,7 +176,7 @@ impl ClientView {
         Some(asked.after(self.approval_delay))
     }
 
-    /// What the properties alone say about its state.
+    /// Its state, as far as its properties alone tell.
     pub fn facts(&self) -> ClientFacts<'_> {
         let pending = self.approval_pending.then(|| PendingRequestFacts {
             description: None,
@@ -188,6 +188,7 @@ impl ClientView {
             enabled: self.enabled,
             deadline: self.expires,
             timeout: self.timeout,
+            extended_timeout: self.extended_timeout,
             interval: self.interval,
             last_check: self.last_check,
             last_checked_ok: self.last_checked_ok,

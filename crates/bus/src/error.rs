@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::names::{MANDOS, NIGHTLATCH, errors};
 
-/// Time for an answer. A server that hangs must not keep whoever calls it waiting for ever; a stock one was seen to.
+/// Time for an answer. Whoever calls a server that hangs must not wait for ever: a stock one can dead-lock.
 pub(crate) const ANSWER_LIMIT: Duration = Duration::from_secs(60);
 
 /// A call without the wanted answer.
@@ -24,7 +24,7 @@ pub enum BusError {
     #[error("the server went away before it answered")]
     ServerGone,
     /// It is there, and gave no answer in time.
-    #[error("the server did not answer within {} seconds: it hangs, or is very busy", ANSWER_LIMIT.as_secs())]
+    #[error("the server did not answer within {} seconds: it hangs, is very busy, or waits for its disk", ANSWER_LIMIT.as_secs())]
     NoAnswer,
     /// The bus does not let us.
     #[error("the system bus does not allow it: {0}")]
@@ -47,8 +47,8 @@ pub enum BusError {
     /// Several requests of a client wait, and one must be named.
     #[error("{0}")]
     SeveralRequests(String),
-    /// The order could not be written to disk, and nothing changed.
-    #[error("the server could not write it down, and changed nothing: {0}")]
+    /// The order is in force, but not durable yet.
+    #[error("{0}")]
     NotDurable(String),
     /// `Reload`: nothing changed.
     #[error("not reloaded, everything stays as it was: {0}")]

@@ -61,7 +61,7 @@ pub struct Explanation {
     pub text: String,
 }
 
-/// What one record of the audit log says about the state of a client.
+/// A record of the audit log about the state of a client.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct StateRecord {
     /// One of [`Self::KINDS`].
@@ -110,7 +110,7 @@ pub struct PendingRequestFacts {
     pub approved_by_default: bool,
 }
 
-/// What is known about a client.
+/// Facts about a client.
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[expect(
     missing_docs,
@@ -121,6 +121,7 @@ pub struct ClientFacts<'a> {
     pub enabled: bool,
     pub deadline: Option<Wall>,
     pub timeout: Duration,
+    pub extended_timeout: Duration,
     pub interval: Duration,
     pub last_check: CheckStatus,
     pub last_checked_ok: Option<Wall>,
@@ -130,7 +131,7 @@ pub struct ClientFacts<'a> {
     pub approved_by_default: bool,
     /// True when it is disabled because the server's state was lost.
     pub needs_proof: bool,
-    /// What the registry would answer, and until when.
+    /// The registry's answer to a request, and the end of that answer's validity.
     pub forecast: Option<(ReleaseForecast, Option<Wall>)>,
     /// Records of its name, oldest first.
     pub records: Option<&'a [StateRecord]>,
@@ -204,10 +205,15 @@ impl ClientFacts<'_> {
                 )
             }
             several => {
-                let descriptions = several.iter().filter_map(|it| it.description.clone());
+                let descriptions = several
+                    .iter()
+                    .map(|it| it.description.clone().unwrap_or_default());
                 several_pending(name, &descriptions.collect::<Vec<_>>()) + "."
             }
         };
+        // Without a decision of a person it ends with the first of them.
+        let decided = self.pending.iter().filter_map(|it| it.until).min();
+        let until = until.into_iter().chain(decided).min();
         explanation(
             ReleaseVerdict::NeedsApproval,
             ("needs-approval", self.last_enabled, until),
@@ -277,10 +283,19 @@ impl ClientFacts<'_> {
         )
     }
 
-    /// Why it is disabled, by the record of that.
+    /// The reason word and the cause of its being disabled, from the record of that.
     fn recorded_cause(&self, record: &StateRecord) -> (&'static str, String) {
-        let (time, timeout) = (at(record.time), in_whole_seconds(self.timeout));
-        let seen = self.last_seen();
+        let time = at(record.time);
+        // A client that is disabled can be seen up again.
+        let seen = match self.last_checked_ok {
+            Some(later) if later > record.time => "it was not seen up in time".to_owned(),
+            seen => last_seen(seen),
+        };
+        let terms = format!(
+            "its timeout is {}, or {} after its secret was delivered",
+            in_whole_seconds(self.timeout),
+            in_whole_seconds(self.extended_timeout)
+        );
         if record.is_reason(DisableReason::Remembered) {
             let cause = DisableReason::Remembered.sentence();
             return ("disabled", format!("{cause}, which was found at {time}"));
@@ -288,14 +303,13 @@ impl ClientFacts<'_> {
         // The record has the time at which that was found, not the deadline.
         if record.is_reason(DisableReason::ExpiredWhileDown) {
             let because = format!(
-                "its deadline passed before {time}, while the server was down or had no section for it: {seen}, and its \
-                 timeout is {timeout}"
+                "its deadline passed before {time}, while the server was down or had no section for it: {seen}, and \
+                 {terms}"
             );
             return ("expired", because);
         }
         if record.kind == RecordKind::Expired {
-            let because =
-                format!("its deadline passed at {time}: {seen}, and its timeout is {timeout}");
+            let because = format!("its deadline passed at {time}: {seen}, and {terms}");
             return ("expired", because);
         }
         (
@@ -304,7 +318,7 @@ impl ClientFacts<'_> {
         )
     }
 
-    /// Why it is disabled, by its last proof of life and its timeout.
+    /// The likely cause of its being disabled, from its last proof of life and its timeout.
     fn likely_cause(&self, enabled: Wall, now: Wall) -> (&'static str, String) {
         let proof = self.last_checked_ok.unwrap_or(enabled).max(enabled);
         let (reason, conclusion) = match now.since(proof) >= self.timeout {
@@ -314,14 +328,14 @@ impl ClientFacts<'_> {
             ),
             false => (
                 "disabled",
-                "has not passed since, so that a person disabled it",
+                "has not passed since, so that probably a person disabled it",
             ),
         };
         let because = format!(
             "it is disabled. It was last enabled at {}, {}, and its timeout of {} {conclusion}. This server does not \
              show more",
             at(enabled),
-            self.last_seen(),
+            last_seen(self.last_checked_ok),
             in_whole_seconds(self.timeout)
         );
         (reason, because)
@@ -341,12 +355,12 @@ impl ClientFacts<'_> {
         let interval = in_whole_seconds(self.interval);
         format!("{deadline}{check}; a check runs every {interval}.")
     }
+}
 
-    fn last_seen(&self) -> String {
-        match self.last_checked_ok {
-            Some(seen) => format!("it was last seen up at {}", at(seen)),
-            None => "it was never seen up".to_owned(),
-        }
+fn last_seen(proof: Option<Wall>) -> String {
+    match proof {
+        Some(seen) => format!("it was last seen up at {}", at(seen)),
+        None => "it was never seen up".to_owned(),
     }
 }
 
@@ -368,7 +382,7 @@ fn explanation(
 pub fn several_pending(name: &str, descriptions: &[String]) -> String {
     format!(
         "{name} has {} pending requests, of which at most one is its own: {}. Decide on one of them: nightlatch approve \
-         {} --request NUMBER",
+         --request NUMBER {}",
         descriptions.len(),
         descriptions.join("; "),
         shell_word(name)

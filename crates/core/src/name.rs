@@ -64,13 +64,15 @@ pub enum NameError {
     Control(char),
 }
 
-/// A name as a word of a shell's command line, for the commands that texts suggest.
+/// A name as the last word of a shell's command line, for the commands that texts suggest. A name that begins with `-`
+/// has `--` before it, so that no program takes it for an option.
 pub fn shell_word(name: &str) -> String {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_@%+=:,./-".contains(&byte);
     if !name.is_empty() && !name.starts_with('-') && name.bytes().all(plain) {
         return name.to_owned();
     }
-    format!("'{}'", name.replace('\'', r"'\''"))
+    let end_of_options = if name.starts_with('-') { "-- " } else { "" };
+    format!("{end_of_options}'{}'", name.replace('\'', r"'\''"))
 }
 
 /// Compares names in natural order: digits compare as numbers, so that `host2` comes before `host10`. Different names
@@ -119,6 +121,7 @@ mod tests {
     fn names_are_words_of_a_shell() {
         assert_eq!(shell_word("foo.example-1"), "foo.example-1");
         assert_eq!(shell_word("it's me"), r"'it'\''s me'");
+        assert_eq!(shell_word("--all"), "-- '--all'");
     }
 
     #[test]

@@ -44,9 +44,11 @@ pub(crate) fn failure(error: BusError) -> Failure {
         BusError::NoServer => Some(
             "is the server running on this host? try: systemctl status nightlatchd (or mandos)",
         ),
-        BusError::ServerGone | BusError::NoAnswer => {
-            Some("whether the order was carried out is not known: look again")
-        }
+        BusError::NoAnswer => Some(
+            "the server may still carry the order out: look before you repeat it. An approval that is not wanted any more \
+             is taken back by: nightlatch deny NAME",
+        ),
+        BusError::ServerGone => Some("whether the order was carried out is not known: look again"),
         BusError::NotReloaded(text) if text.contains("known clients are missing") => Some(
             "if a file was emptied by mistake, correct that; if it is meant: nightlatch reload \
              --accept-fewer-clients",

@@ -117,12 +117,16 @@ async fn greet(
     Ok(())
 }
 
-/// Passes the server's warnings on. A stock server has none, and one that does not answer is noticed elsewhere.
+/// Passes the server's warnings on, and that it hangs. A stock server has none.
 async fn warn(server: MandosProxy, events: UnboundedSender<MonitorEvent>) {
-    if let Ok(about) = server.about().await {
-        // Who does not listen is found out by the caller.
-        drop(events.send(MonitorEvent::Warned(about.warnings)));
-    }
+    let warnings = match server.about().await {
+        Ok(about) => about.warnings,
+        Err(error @ BusError::NoAnswer) => vec![format_error(&error)],
+        // The signals tell that it went.
+        Err(_) => return,
+    };
+    // Who does not listen is found out by the caller.
+    drop(events.send(MonitorEvent::Warned(warnings)));
 }
 
 /// A server that goes while it is greeted will be heard of again when it comes back.

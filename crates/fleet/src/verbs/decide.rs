@@ -116,7 +116,7 @@ async fn decide(
             // It says that nothing waits, unless a denial is why.
             server.approve(&client.path, true).await?;
             note(format_args!(
-                "{}: its denial was taken back; nothing was approved, and the next request waits",
+                "{}: its denial was lifted; nothing was approved, and the next request waits",
                 client.name
             ));
             Ok(())
@@ -194,11 +194,11 @@ fn list(approve: bool, requests: &[PendingRequest], now: Wall) -> String {
         // Writing to a string cannot fail.
         let _ = write!(
             text,
-            "\n  {}\n      nightlatch {} {} --request {}",
+            "\n  {}\n      nightlatch {} --request {} {}",
             line(request, now),
             verb(approve),
-            shell_word(&request.client),
-            request.number
+            request.number,
+            shell_word(&request.client)
         );
     }
     text
