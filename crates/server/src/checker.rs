@@ -139,11 +139,15 @@ async fn check_ping(
             LastCheck::Exited(0)
         }
         Err(error) if error.is_not_allowed() => {
-            warn!(client = name, hint = ping::ALLOW, "not checked: {error}");
-            warnings.set(Topic::Ping, vec![no_ping(&error)]);
+            if warnings.set(Topic::Ping, vec![no_ping(&error)]) {
+                warn!(client = name, hint = ping::ALLOW, "not checked: {error}");
+            }
             NOT_RUN
         }
         Err(error) => {
+            if error.shows_permission() {
+                warnings.set(Topic::Ping, Vec::new());
+            }
             debug!(client = name, host, fault = %error, "a ping failed");
             FAILED
         }

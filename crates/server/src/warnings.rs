@@ -19,10 +19,11 @@ pub(crate) enum Topic {
 pub(crate) struct Warnings(Arc<Mutex<BTreeMap<Topic, Vec<String>>>>);
 
 impl Warnings {
-    /// Replaces the warnings about `topic`.
-    pub(crate) fn set(&self, topic: Topic, lines: Vec<String>) {
+    /// Replaces the warnings about `topic`. True when they are others than before.
+    pub(crate) fn set(&self, topic: Topic, lines: Vec<String>) -> bool {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        all.insert(topic, lines);
+        let old = all.insert(topic, lines);
+        old.as_ref().map_or(&[][..], Vec::as_slice) != all[&topic]
     }
 
     /// All warnings, a sentence each.

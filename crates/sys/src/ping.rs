@@ -44,18 +44,29 @@ pub fn socket(address: IpAddr) -> Result<UdpSocket, PingSocketError> {
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     let socket = match socket_with(family, SocketType::DGRAM, flags, Some(protocol)) {
         Ok(socket) => socket,
-        Err(Errno::ACCESS) => return Err(not_allowed()),
+        Err(Errno::ACCESS) => return Err(refused(getegid().as_raw(), &group_range())),
         Err(error) => return Err(io::Error::from(error).into()),
     };
     bind(&socket, &SocketAddr::new(any, 0)).map_err(io::Error::from)?;
     Ok(socket.into())
 }
 
-fn not_allowed() -> PingSocketError {
+fn group_range() -> String {
     let range = std::fs::read_to_string(GROUP_RANGE).unwrap_or_default();
-    PingSocketError::NotAllowed {
-        group: getegid().as_raw(),
-        range: range.split_whitespace().collect::<Vec<_>>().join(" "),
+    range.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// The reason for EACCES: the setting where it leaves `group` out, otherwise another rule of the system.
+fn refused(group: u32, range: &str) -> PingSocketError {
+    let mut ends = range.split(' ').map(str::parse::<u32>);
+    match (ends.next(), ends.next()) {
+        (Some(Ok(low)), Some(Ok(high))) if (low..=high).contains(&group) => {
+            io::Error::from(Errno::ACCESS).into()
+        }
+        _ => PingSocketError::NotAllowed {
+            group,
+            range: range.to_owned(),
+        },
     }
 }
 
@@ -63,7 +74,21 @@ fn not_allowed() -> PingSocketError {
 mod tests {
     use super::*;
 
-    /// Whether it is allowed depends on the host; an answer that names the reason does not.
+    #[test]
+    fn the_setting_is_blamed_only_if_it_leaves_the_group_out() {
+        for (range, blamed) in [
+            ("1 0", true),
+            ("0 989", true),
+            ("", true),
+            ("0 2147483647", false),
+        ] {
+            let error = refused(990, range);
+            let is_setting = matches!(error, PingSocketError::NotAllowed { .. });
+            assert_eq!(is_setting, blamed, "{range:?}: {error}");
+        }
+    }
+
+    /// A host may allow it or not; the error names the reason in any case.
     #[test]
     fn a_socket_has_an_identifier_or_the_error_names_the_setting() {
         match socket(Ipv4Addr::LOCALHOST.into()) {

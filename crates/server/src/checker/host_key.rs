@@ -11,10 +11,9 @@ use nightlatch_core::ssh::{self, HostKey};
 use nightlatch_proto::ssh::{HostKeyProof, ProofError, ProofProgress, disconnect_message};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use super::lookup::look_up;
+use super::lookup::{first_success, look_up};
 
 /// Longest time of a check, from the name to the signature: a small machine under load needs seconds for a
 /// signature, and one that hangs must not delay the checks of others.
@@ -41,7 +40,7 @@ pub(super) enum HostKeyCheckError {
     Closed,
     #[error(transparent)]
     Proof(#[from] ProofError),
-    #[error("its SSH server proved nothing within {} seconds", .0.as_secs())]
+    #[error("its SSH server proved nothing within {} seconds, the lookup of its name included", .0.as_secs())]
     Late(Duration),
 }
 
@@ -69,21 +68,13 @@ async fn reach(host: &str, key: &HostKey) -> Result<(), HostKeyCheckError> {
     let addresses = look_up(target.host, target.port.get())
         .await
         .map_err(HostKeyCheckError::Name)?;
-    let mut tries = JoinSet::new();
-    for address in addresses {
+    let prove = |address| {
         let key = key.clone();
-        tries.spawn(async move { prove(address, &key).await });
-    }
-    let mut worst = HostKeyCheckError::NoAddress;
-    while let Some(ended) = tries.join_next().await {
-        match ended {
-            Ok(Ok(())) => return Ok(()),
-            Ok(Err(fault)) if !worst.is_other_host() => worst = fault,
-            // A panic of ours is not a proof.
-            Ok(Err(_)) | Err(_) => {}
-        }
-    }
-    Err(worst)
+        async move { prove(address, &key).await }
+    };
+    first_success(addresses, prove, HostKeyCheckError::is_other_host)
+        .await
+        .map_err(|error| error.unwrap_or(HostKeyCheckError::NoAddress))
 }
 
 async fn prove(address: SocketAddr, key: &HostKey) -> Result<(), HostKeyCheckError> {

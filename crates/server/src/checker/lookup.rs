@@ -1,4 +1,4 @@
-//! Lookups of names for built-in checkers.
+//! Names and addresses for built-in checkers.
 
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
@@ -6,7 +6,7 @@ use std::sync::{Arc, LazyLock};
 
 use nightlatch_core::connect::{Scope, TargetHost};
 use tokio::sync::Semaphore;
-use tokio::task::spawn_blocking;
+use tokio::task::{JoinSet, spawn_blocking};
 
 /// Addresses of one name that are tried at once: a name with more is not of a single machine.
 const MAX_ADDRESSES: usize = 8;
@@ -35,4 +35,28 @@ pub(super) async fn look_up(host: TargetHost, port: u16) -> io::Result<Vec<Socke
     });
     // A panic of ours finds no address.
     looked_up.await.unwrap_or_else(|_| Ok(Vec::new()))
+}
+
+/// Makes `attempt` at all addresses side by side, until one succeeds. Otherwise fails with the first error that
+/// `is_decisive`, or with the last one; with `None` when there was no address.
+pub(super) async fn first_success<A, E>(
+    addresses: impl IntoIterator<Item = SocketAddr>,
+    attempt: impl Fn(SocketAddr) -> A,
+    is_decisive: fn(&E) -> bool,
+) -> Result<(), Option<E>>
+where
+    A: Future<Output = Result<(), E>> + Send + 'static,
+    E: Send + 'static,
+{
+    let mut attempts: JoinSet<_> = addresses.into_iter().map(attempt).collect();
+    let mut told: Option<E> = None;
+    while let Some(ended) = attempts.join_next().await {
+        match ended {
+            Ok(Ok(())) => return Ok(()),
+            Ok(Err(error)) if !told.as_ref().is_some_and(is_decisive) => told = Some(error),
+            // A panic of ours is no success.
+            Ok(Err(_)) | Err(_) => {}
+        }
+    }
+    Err(told)
 }

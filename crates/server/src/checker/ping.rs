@@ -10,12 +10,11 @@ use nightlatch_core::checker::ping_target;
 use nightlatch_core::connect::{TargetError, TargetHost};
 use nightlatch_proto::echo::{EchoExchange, MESSAGE_BYTES};
 use nightlatch_sys::ping::{self, PingSocketError};
+use nightlatch_sys::random;
 use tokio::net::UdpSocket;
-use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
-use super::lookup::look_up;
-use crate::random;
+use super::lookup::{first_success, look_up};
 
 /// Longest time of a check, from the name to the answer, as of an SSH host key.
 const LIMIT: Duration = Duration::from_secs(10);
@@ -28,7 +27,7 @@ const PACE: Duration = Duration::from_secs(1);
 const REQUESTS: u16 = 5;
 
 /// The command that lets the server ping.
-pub(super) const ALLOW: &str = "write net.ipv4.ping_group_range = 0 2147483647 into /etc/sysctl.d/nightlatchd.conf, then: sysctl --system; or use another checker";
+pub(super) const ALLOW: &str = "echo 'net.ipv4.ping_group_range = 0 2147483647' > /etc/sysctl.d/nightlatchd.conf && sysctl --system; or use another checker";
 
 /// The machine did not answer a ping.
 #[derive(Debug, thiserror::Error)]
@@ -45,7 +44,7 @@ pub(super) enum PingError {
     Network(#[from] io::Error),
     #[error("it answered none of {REQUESTS} pings")]
     Silent,
-    #[error("it answered no ping within {} seconds", .0.as_secs())]
+    #[error("no answer to a ping within {} seconds, the lookup of its name included", .0.as_secs())]
     Late(Duration),
 }
 
@@ -53,6 +52,11 @@ impl PingError {
     /// True when the kernel does not let this server ping any host.
     pub(super) fn is_not_allowed(&self) -> bool {
         matches!(self, Self::Socket(PingSocketError::NotAllowed { .. }))
+    }
+
+    /// True when the kernel let this server ping.
+    pub(super) fn shows_permission(&self) -> bool {
+        matches!(self, Self::Silent | Self::Network(_))
     }
 }
 
@@ -78,38 +82,38 @@ async fn within(limit: Duration, host: &str) -> Result<(), PingError> {
 
 async fn reach(host: &str) -> Result<(), PingError> {
     let target = ping_target(host)?;
+    let may_be_here = match &target {
+        TargetHost::Name(name) => name == "localhost",
+        TargetHost::Address(_) | TargetHost::LinkLocal(..) => true,
+    };
     // There are no ports.
     let addresses = look_up(target, 0).await.map_err(PingError::Name)?;
-    let mut tries = JoinSet::new();
-    for address in addresses.into_iter().filter_map(canonical) {
-        tries.spawn(exchange(address));
-    }
-    let mut worst = PingError::NoAddress;
-    while let Some(ended) = tries.join_next().await {
-        match ended {
-            Ok(Ok(())) => return Ok(()),
-            Ok(Err(error)) if !worst.is_not_allowed() => worst = error,
-            // A panic of ours is not an answer.
-            Ok(Err(_)) | Err(_) => {}
-        }
-    }
-    Err(worst)
+    let addresses = addresses
+        .into_iter()
+        .filter_map(|address| canonical(address, may_be_here));
+    first_success(addresses, exchange, PingError::is_not_allowed)
+        .await
+        .map_err(|error| error.unwrap_or(PingError::NoAddress))
 }
 
-/// The address as it is pinged; `None` for one that is no machine's: the server itself answers 0.0.0.0, to which some
-/// resolvers lead unwanted names.
-fn canonical(address: SocketAddr) -> Option<SocketAddr> {
+/// The address as it is pinged; `None` for one that is no machine's. The server itself answers 0.0.0.0 and loopback
+/// addresses, to which some resolvers lead unwanted names, and /etc/hosts the name of the server.
+fn canonical(address: SocketAddr, may_be_here: bool) -> Option<SocketAddr> {
     TargetHost::of_address(address.ip())?;
-    match address.ip().to_canonical() {
-        ip @ IpAddr::V4(_) => Some(SocketAddr::new(ip, 0)),
-        IpAddr::V6(_) => Some(address),
+    let ip = address.ip().to_canonical();
+    if ip.is_loopback() && !may_be_here {
+        return None;
     }
+    Some(match ip {
+        IpAddr::V4(_) => SocketAddr::new(ip, 0),
+        IpAddr::V6(_) => address,
+    })
 }
 
 async fn exchange(address: SocketAddr) -> Result<(), PingError> {
     let socket = UdpSocket::from_std(ping::socket(address.ip())?)?;
     let id = socket.local_addr()?.port();
-    let mut echo = EchoExchange::new(address, id, random::token()?);
+    let mut echo = EchoExchange::new(address, id, random::bytes()?);
     let mut pace = interval(PACE);
     pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut fault = None;
