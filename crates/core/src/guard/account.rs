@@ -1,11 +1,11 @@
-//! Whose the releases and requests before a sign of life were.
+//! Accounts for the releases and requests before a sign of life.
 
 use super::{
-    Guard, GuardAlarm, Life, LifeOutcome, Release, Suspicion, WaitingFate, WaitingRequest,
+    BootRequest, Guard, GuardAlarm, Life, LifeOutcome, OpenRelease, Suspicion, WaitingFate,
 };
 use crate::boot_nonce::BootNonce;
 
-/// What a sign of life explains of what was asked with the boot key before.
+/// The requests with the boot key that a sign of life accounts for.
 struct Account<'a> {
     life: &'a Life,
     /// The boot that last proved life and those before it, as they were before this sign of life.
@@ -40,7 +40,7 @@ impl Account<'_> {
         true
     }
 
-    fn fate(&mut self, request: &WaitingRequest) -> WaitingFate {
+    fn fate(&mut self, request: &BootRequest) -> WaitingFate {
         if self.knows(request.boot) {
             WaitingFate::Superseded
         } else if request.accepted >= self.life.opened {
@@ -55,7 +55,7 @@ impl Account<'_> {
     }
 
     /// The alarm about a release that is not explained. None where it was told before, and nothing new is known.
-    fn alarm(&self, release: &Release) -> Option<GuardAlarm> {
+    fn alarm(&self, release: &OpenRelease) -> Option<GuardAlarm> {
         if self.proves && !release.old_key {
             Some(if release.is_sent() {
                 GuardAlarm::ServedImpostor
@@ -73,7 +73,7 @@ impl Guard {
     pub(super) fn account(
         &mut self,
         life: &Life,
-        waiting: &[WaitingRequest],
+        waiting: &[BootRequest],
         outcome: &mut LifeOutcome,
     ) {
         let left = self.left.iter().chain(waiting).map(|request| request.boot);

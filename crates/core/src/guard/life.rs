@@ -11,14 +11,14 @@ use crate::time::Monotonic;
 pub struct Life {
     /// The boot that is up.
     pub boot: BootNonce,
-    /// How often it was continued from a hibernation.
+    /// Number of resumes from hibernation in this boot.
     pub resumes: u64,
     /// Boots that noted themselves on the encrypted root, and were not heard.
     pub earlier_boots: Vec<BootNonce>,
     /// The time at which the connection was opened. The machine was up then; whoever delays what it sent cannot make it
     /// a proof of a later time.
     pub opened: Monotonic,
-    /// The time to the next heartbeat, as the agent is told.
+    /// The pace of heartbeats that the agent is told, without the random part of a single one: a new pace is a change.
     pub next: Duration,
     /// Present in a goodbye.
     pub goodbye: Option<GoodbyeKind>,
@@ -27,22 +27,41 @@ pub struct Life {
 /// The end of a boot.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum GoodbyeKind {
-    /// The machine comes back by itself.
-    Restart,
-    /// Somebody has to switch it on.
+    /// The firmware starts it again.
+    Reboot,
+    /// The next kernel is started directly.
+    Kexec,
+    /// It is switched off.
     Poweroff,
+    /// It is written to disk and switched off.
+    Hibernate,
+}
+
+impl GoodbyeKind {
+    /// Every kind, in the order of the variants.
+    pub const ALL: [Self; 4] = [Self::Reboot, Self::Kexec, Self::Poweroff, Self::Hibernate];
+
+    /// The word on the wire and in records.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Reboot => "reboot",
+            Self::Kexec => "kexec",
+            Self::Poweroff => "poweroff",
+            Self::Hibernate => "hibernate",
+        }
+    }
 }
 
 /// A request with the boot key that has no answer.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct WaitingRequest {
+pub struct BootRequest {
     /// None where the request came by Mandos's protocol.
     pub boot: Option<BootNonce>,
     /// The time at which it was accepted.
     pub accepted: Monotonic,
 }
 
-/// What a sign of life says about a request that waits.
+/// The fate of a waiting request at a sign of life.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum WaitingFate {
     /// It came later than the sign of life.
@@ -60,7 +79,7 @@ pub struct LifeOutcome {
     pub waiting: Vec<WaitingFate>,
     /// Secrets that were granted to requests before the sign of life, and not sent, are not to be sent.
     pub revoke: bool,
-    /// What a person should look at, besides the refused requests.
+    /// Alarms besides those of the refused requests.
     pub alarms: Vec<GuardAlarm>,
     /// The guard must be durable before the answer.
     pub changed: bool,
@@ -73,7 +92,7 @@ impl Guard {
     pub fn life(
         &mut self,
         life: &Life,
-        waiting: &[WaitingRequest],
+        waiting: &[BootRequest],
         deadline: Monotonic,
         settings: &GuardSettings,
         now: Monotonic,

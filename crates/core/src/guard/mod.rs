@@ -17,9 +17,9 @@ mod tests;
 
 use std::time::Duration;
 
-pub use life::{GoodbyeKind, Life, LifeOutcome, WaitingFate, WaitingRequest};
+pub use life::{BootRequest, GoodbyeKind, Life, LifeOutcome, WaitingFate};
 
-use self::releases::Release;
+use self::releases::OpenRelease;
 use crate::boot_nonce::BootNonce;
 use crate::time::Monotonic;
 
@@ -40,13 +40,13 @@ const BEFORE_DEADLINE: Duration = Duration::from_secs(1);
 /// The settings of a client that its guard needs.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct GuardSettings {
-    /// What happens to a boot that nobody announced, once its agent was asked.
+    /// The rule for a boot that was not announced, once its agent was asked.
     pub unannounced: Unannounced,
-    /// How long a request is held while the agent is asked.
+    /// The longest hold of a request while the agent is asked.
     pub guard_wait: Duration,
-    /// How long an announced reboot may take.
+    /// The time for an announced reboot.
     pub reboot_window: Duration,
-    /// How long a released boot may take until its agent is heard: the client's `extended_timeout`.
+    /// The time from a release until the agent of that boot must be heard: the client's `extended_timeout`.
     pub grace: Duration,
 }
 
@@ -86,7 +86,7 @@ pub enum Passage {
     Unannounced,
 }
 
-/// What a person should look at.
+/// An alarm of the guard: a person should look at the machine.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum GuardAlarm {
     /// A boot key was used while the machine was up.
@@ -101,12 +101,12 @@ pub enum GuardAlarm {
     Doubled,
 }
 
-/// Why each release waits for a person until [`Guard::trust`]. The more severe reason is the greater one.
+/// The reason for which each release waits for a person until [`Guard::trust`]. The more severe one is the greater.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Suspicion {
-    /// [`GuardAlarm::Doubled`].
+    /// After [`GuardAlarm::Doubled`].
     Doubled,
-    /// [`GuardAlarm::Impostor`].
+    /// After [`GuardAlarm::Impostor`].
     Impostor,
     /// [`GuardAlarm::ServedImpostor`]: the boot secret is known to somebody else.
     ServedImpostor,
@@ -116,14 +116,14 @@ pub enum Suspicion {
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
 #[must_use]
 pub struct GuardChange {
-    /// What a person should look at.
+    /// Alarms in their order.
     pub alarms: Vec<GuardAlarm>,
     /// The guard must be durable before anything that follows from the call. Where it is false, nothing that matters is
     /// lost if the server stops now.
     pub changed: bool,
 }
 
-/// What is known of the machine's agent.
+/// The guard's knowledge of the machine's agent.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Phase {
     /// No agent was heard yet.
@@ -167,11 +167,11 @@ pub struct Guard {
     suspect: Option<Suspicion>,
     /// *doubled* was told, and no person has looked since.
     doubled_told: bool,
-    releases: Vec<Release>,
+    releases: Vec<OpenRelease>,
     /// Boots before `boot`, the latest last.
     over: Vec<BootNonce>,
     /// Requests whose peer went away while they waited: the first of each nonce.
-    left: Vec<WaitingRequest>,
+    left: Vec<BootRequest>,
     /// The machine's initramfs sends boot nonces: a sign of life knew one that came with the boot key.
     sent_nonce: bool,
 }
@@ -199,12 +199,12 @@ impl Default for Guard {
 }
 
 impl Guard {
-    /// The phase.
+    /// The state of the machine's agent.
     pub const fn phase(&self) -> Phase {
         self.phase
     }
 
-    /// Why each release waits for a person, if it does.
+    /// The reason for which each release waits for a person; `None` when none has to.
     pub const fn suspect(&self) -> Option<Suspicion> {
         self.suspect
     }
@@ -255,7 +255,7 @@ impl Guard {
         if asks_agent && self.suspect.is_none() && hold.min(latest) > now {
             return (Verdict::Hold(hold.min(latest)), None);
         }
-        let request = WaitingRequest {
+        let request = BootRequest {
             boot,
             accepted: now,
         };
@@ -265,7 +265,7 @@ impl Guard {
     /// Decides on a request whose hold has ended without an answer of the agent.
     pub fn hold_ended(
         &self,
-        request: WaitingRequest,
+        request: BootRequest,
         settings: &GuardSettings,
         now: Monotonic,
     ) -> (Verdict, Option<GuardAlarm>) {
@@ -278,11 +278,11 @@ impl Guard {
     /// Decides without asking the agent.
     fn judge(
         &self,
-        request: WaitingRequest,
+        request: BootRequest,
         settings: &GuardSettings,
         now: Monotonic,
     ) -> (Verdict, Option<GuardAlarm>) {
-        let WaitingRequest { boot, accepted } = request;
+        let BootRequest { boot, accepted } = request;
         let may_retry = self.may_retry(boot, now);
         let alarm =
             (self.phase == Phase::Opened && !may_retry).then_some(GuardAlarm::SecondRequest);
@@ -359,9 +359,8 @@ impl Guard {
         let without_times = |guard: &Self| {
             let mut guard = guard.clone();
             (guard.first, guard.newest) = (NEVER, NEVER);
-            if let Phase::Up { last, next } = &mut guard.phase {
+            if let Phase::Up { last, .. } = &mut guard.phase {
                 *last = NEVER;
-                *next = Duration::ZERO;
             }
             guard
         };

@@ -3,15 +3,15 @@
 use std::time::Duration;
 
 use super::{
-    Guard, GuardAlarm, GuardChange, GuardSettings, MAX_REMEMBERED, MAX_RETRIES, Phase,
-    SILENT_HALVES, WaitingRequest,
+    BootRequest, Guard, GuardAlarm, GuardChange, GuardSettings, MAX_REMEMBERED, MAX_RETRIES, Phase,
+    SILENT_HALVES,
 };
 use crate::boot_nonce::BootNonce;
 use crate::time::Monotonic;
 
 /// A release, or several by the same nonce within its grace, whose boot was not heard.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct Release {
+pub(super) struct OpenRelease {
     /// None where the request came by Mandos's protocol.
     pub(super) boot: Option<BootNonce>,
     /// The time at which the first of the requests was accepted.
@@ -19,7 +19,7 @@ pub(super) struct Release {
     /// Counts from the first release, as the deadline that it extends does.
     pub(super) grace_ends: Monotonic,
     pub(super) retries: u8,
-    /// How many of the grants were never sent.
+    /// Number of its grants that were never sent.
     pub(super) undelivered: u8,
     /// The grace has ended, and a person was told. It is remembered, as the machine may prove later that it had been up
     /// all the time.
@@ -28,7 +28,7 @@ pub(super) struct Release {
     pub(super) old_key: bool,
 }
 
-impl Release {
+impl OpenRelease {
     /// True when the secret may have been sent.
     pub(super) fn is_sent(&self) -> bool {
         self.undelivered <= self.retries
@@ -85,7 +85,7 @@ impl Guard {
                 change.alarms.push(GuardAlarm::Unaccounted);
             }
         }
-        self.releases.push(Release {
+        self.releases.push(OpenRelease {
             boot,
             accepted,
             grace_ends: now.after(settings.grace),
@@ -100,12 +100,12 @@ impl Guard {
     /// A grant was revoked, or its connection broke, before the first byte of the secret was sent. To be called once for
     /// each such grant: whose request it was then matters as for one that was held, and the boot may ask again.
     pub fn not_delivered(&mut self, boot: Option<BootNonce>, accepted: Monotonic) -> GuardChange {
-        let is_its = |it: &&mut Release| match boot {
+        let is_its = |it: &&mut OpenRelease| match boot {
             // A retry was accepted later than the first.
             Some(_) => it.boot == boot && it.accepted <= accepted,
             None => it.boot.is_none() && it.accepted == accepted,
         };
-        let of_grant = |it: &&mut Release| it.is_sent() && is_its(it);
+        let of_grant = |it: &&mut OpenRelease| it.is_sent() && is_its(it);
         let release = self.releases.iter_mut().rev().find(of_grant);
         let changed = release.is_some();
         if let Some(release) = release {
@@ -119,7 +119,7 @@ impl Guard {
 
     /// The peer of a request that waited went away, whether the request was held or waited for a person: a thief could
     /// ask for a moment again and again. There is an alarm about the oldest when there are too many.
-    pub fn request_left(&mut self, request: WaitingRequest) -> GuardChange {
+    pub fn request_left(&mut self, request: BootRequest) -> GuardChange {
         let mut change = GuardChange::default();
         let is_known = self.left.iter().any(|left| left.boot == request.boot);
         if !self.is_armed() || is_known {

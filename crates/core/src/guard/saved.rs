@@ -5,8 +5,8 @@
 
 use std::time::Duration;
 
-use super::releases::Release;
-use super::{Guard, MAX_REMEMBERED, NEVER, Phase, Suspicion, WaitingRequest};
+use super::releases::OpenRelease;
+use super::{BootRequest, Guard, MAX_REMEMBERED, NEVER, Phase, Suspicion};
 use crate::boot_nonce::BootNonce;
 use crate::client::deadline;
 use crate::client::saved::SavedDeadline;
@@ -30,9 +30,9 @@ pub enum SavedGuardError {
     /// A number that its field cannot have.
     #[error("a guard whose field {field} is {value}")]
     Value {
-        /// The field.
+        /// The name of the field.
         field: &'static str,
-        /// What it has.
+        /// The value that was found.
         value: u8,
     },
 }
@@ -78,17 +78,17 @@ impl Guard {
     /// The agent's silence counts anew from `now`. What was accepted in another boot is older than every connection of
     /// this one.
     pub fn from_bytes(bytes: &[u8], boot: BootId, now: Now) -> Result<Self, SavedGuardError> {
+        let (version, rest) = bytes.split_first().ok_or(SavedGuardError::Cut)?;
+        if *version != VERSION {
+            return Err(SavedGuardError::Version(*version));
+        }
+        let (written_in, rest) = rest.split_first_chunk().ok_or(SavedGuardError::Cut)?;
         let mut reader = Reader {
-            rest: bytes,
-            same_boot: true,
+            rest,
+            written_in: BootId::from_bytes(*written_in),
             boot,
             now,
         };
-        match reader.byte()? {
-            VERSION => {}
-            other => return Err(SavedGuardError::Version(other)),
-        }
-        reader.same_boot = BootId::from_bytes(reader.array()?) == boot;
         let guard = Self {
             phase: reader.phase()?,
             boot: reader.nonce()?,
@@ -108,7 +108,7 @@ impl Guard {
                 reader.nonce()?.ok_or_else(|| wrong("over", 0))
             })?,
             left: reader.list("left", |reader| {
-                Ok(WaitingRequest {
+                Ok(BootRequest {
                     boot: reader.nonce()?,
                     accepted: reader.past()?,
                 })
@@ -160,7 +160,7 @@ impl Writer {
         }
     }
 
-    /// In microseconds.
+    /// Writes whole microseconds.
     fn duration(&mut self, duration: Duration) {
         let micros = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
         self.bytes.extend(micros.to_be_bytes());
@@ -181,9 +181,9 @@ impl Writer {
 
     /// At most [`MAX_REMEMBERED`] values.
     fn list<T>(&mut self, values: &[T], write: impl Fn(&mut Self, &T)) {
-        let kept = &values[values.len().saturating_sub(MAX_REMEMBERED)..];
-        self.bytes.push(u8::try_from(kept.len()).unwrap_or(0));
-        for value in kept {
+        debug_assert!(values.len() <= MAX_REMEMBERED);
+        self.bytes.push(values.len() as u8);
+        for value in values {
             write(self, value);
         }
     }
@@ -191,7 +191,8 @@ impl Writer {
 
 struct Reader<'b> {
     rest: &'b [u8],
-    same_boot: bool,
+    /// The boot of the server's host in which the guard was stored.
+    written_in: BootId,
     boot: BootId,
     now: Now,
 }
@@ -246,17 +247,16 @@ impl Reader<'_> {
 
     fn past(&mut self) -> Result<Monotonic, SavedGuardError> {
         let moment = Monotonic::from_boot(self.duration()?);
-        Ok(if self.same_boot { moment } else { NEVER })
+        Ok(if self.written_in == self.boot {
+            moment
+        } else {
+            NEVER
+        })
     }
 
     fn deadline(&mut self) -> Result<Monotonic, SavedGuardError> {
         let saved = SavedDeadline {
-            // Of another boot it only matters that it is not this one.
-            boot: if self.same_boot {
-                self.boot
-            } else {
-                BootId::from_bytes(self.boot.as_bytes().map(|byte| !byte))
-            },
+            boot: self.written_in,
             mono: Monotonic::from_boot(self.duration()?),
             wall: Wall::from_unix_micros(i64::from_be_bytes(self.array()?)),
             remaining: self.duration()?,
@@ -277,8 +277,8 @@ impl Reader<'_> {
         (0..count).map(|_| read(self)).collect()
     }
 
-    fn release(&mut self) -> Result<Release, SavedGuardError> {
-        Ok(Release {
+    fn release(&mut self) -> Result<OpenRelease, SavedGuardError> {
+        Ok(OpenRelease {
             boot: self.nonce()?,
             accepted: self.past()?,
             grace_ends: self.deadline()?,

@@ -50,13 +50,13 @@ fn heartbeat(boot: u8, now: u64) -> Life {
 
 fn goodbye(boot: u8, now: u64) -> Life {
     Life {
-        goodbye: Some(GoodbyeKind::Restart),
+        goodbye: Some(GoodbyeKind::Reboot),
         ..heartbeat(boot, now)
     }
 }
 
-fn waits(boot: Option<u8>, accepted: u64) -> WaitingRequest {
-    WaitingRequest {
+fn waits(boot: Option<u8>, accepted: u64) -> BootRequest {
+    BootRequest {
         boot: boot.map(nonce),
         accepted: at(accepted),
     }
@@ -68,7 +68,7 @@ struct Watched {
     guard: Guard,
     now: u64,
     alarms: Vec<GuardAlarm>,
-    waiting: Vec<WaitingRequest>,
+    waiting: Vec<BootRequest>,
 }
 
 impl Watched {
@@ -110,7 +110,7 @@ impl Watched {
         assert_eq!(outcome.window, Some(at(self.now + 600)));
     }
 
-    /// What a request meets, and its release if it is released at once.
+    /// The verdict on a request, which is released if it passes at once.
     fn ask(&mut self, boot: Option<u8>) -> Verdict {
         let boot = boot.map(nonce);
         let (verdict, alarm) = self.guard.request(boot, far(), &SETTINGS, at(self.now));
@@ -129,7 +129,7 @@ impl Watched {
         let accepted = at(self.now);
         self.wait(until.since(accepted).as_secs());
         let boot = boot.map(nonce);
-        let request = WaitingRequest { boot, accepted };
+        let request = BootRequest { boot, accepted };
         let (verdict, alarm) = self.guard.hold_ended(request, &SETTINGS, at(self.now));
         self.alarms.extend(alarm);
         if let Verdict::Pass(_) = verdict {

@@ -1,4 +1,4 @@
-//! Whose the releases and requests were: what the guard finds out, and what it forgives.
+//! Accounts for releases and requests: thefts that the guard finds out, and accidents that it forgives.
 
 use super::*;
 
@@ -162,7 +162,7 @@ fn what_was_told_is_dropped_first() {
     assert_eq!(watched.guard.unaccounted(), MAX_REMEMBERED);
 }
 
-/// Where `extended_timeout` was made shorter, a later release can be told before an earlier one.
+/// After `extended_timeout` was made shorter, a later release can be told before an earlier one.
 #[test]
 fn of_those_that_are_remembered_one_that_was_told_goes_first() {
     let mut guard = Watched::quiet().guard;

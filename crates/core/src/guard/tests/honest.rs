@@ -1,4 +1,4 @@
-//! What happens to honest machines: never a suspicion.
+//! Accidents of honest machines: never a suspicion.
 
 use std::collections::BTreeSet;
 
@@ -33,7 +33,7 @@ enum Chapter {
     Crash,
 }
 
-/// How a boot goes.
+/// The course of one boot.
 #[derive(Clone, Debug)]
 struct Boot {
     /// Until it asks.
@@ -133,7 +133,7 @@ impl Machine {
                 }
             }
             Chapter::Reboot { delay, boot } => {
-                self.say(delay, Some(GoodbyeKind::Restart));
+                self.say(delay, Some(GoodbyeKind::Reboot));
                 self.boots(&boot);
             }
             Chapter::PowerCut(boot) => self.boots(&boot),
@@ -175,7 +175,7 @@ impl Machine {
         let is_known = boot != nonce(self.boot) || self.is_heard;
         assert_eq!(verdict == Verdict::Refuse, is_known);
         if !is_known {
-            self.watched.waiting.push(WaitingRequest {
+            self.watched.waiting.push(BootRequest {
                 boot: Some(boot),
                 accepted,
             });
@@ -242,7 +242,7 @@ impl Machine {
         let guard = &mut self.watched.guard;
         let outcome = guard.life(life, &waiting, far(), &self.settings, now);
         let mut fates = outcome.waiting.iter();
-        let keep = |_: &WaitingRequest| fates.next() == Some(&WaitingFate::Keep);
+        let keep = |_: &BootRequest| fates.next() == Some(&WaitingFate::Keep);
         self.watched.waiting.retain(keep);
         let alarms = outcome.alarms.iter().copied();
         let refused = outcome.waiting.iter().filter_map(|fate| match fate {
@@ -297,7 +297,7 @@ impl Machine {
     fn asks_once(&mut self, boot: BootNonce, breaks: Option<Break>, typed: bool) -> bool {
         let accepted = at(self.watched.now);
         let boot = Some(boot);
-        let request = WaitingRequest { boot, accepted };
+        let request = BootRequest { boot, accepted };
         let guard = &self.watched.guard;
         let (mut verdict, mut alarm) = guard.request(boot, far(), &self.settings, accepted);
         self.watched.alarms.extend(alarm);
@@ -362,7 +362,7 @@ proptest! {
     }
 }
 
-/// What happens to an honest machine in a month.
+/// A month of an honest machine.
 #[test]
 fn a_normal_month_raises_no_alarm() {
     let mut watched = Watched::up();

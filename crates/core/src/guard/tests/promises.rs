@@ -1,4 +1,4 @@
-//! What the guard promises under any sequence of events. A world of honest and dishonest requests keeps its own books,
+//! The guard's promises under any sequence of events. A world of honest and dishonest requests keeps its own books,
 //! by other rules than the guard's. What the guard does not call durable is lost at a crash.
 
 mod books;
@@ -58,7 +58,7 @@ fn op() -> impl Strategy<Value = Op> {
     ];
     let kind = prop_oneof![
         4 => Just(None),
-        2 => Just(Some(GoodbyeKind::Restart)),
+        2 => Just(Some(GoodbyeKind::Reboot)),
         1 => Just(Some(GoodbyeKind::Poweroff)),
     ];
     let ago = prop_oneof![2 => 0..3_u64, 1 => 0..60_u64];
@@ -92,7 +92,7 @@ const TIMEOUT: u64 = 1500;
 
 #[derive(Clone, Copy, Debug)]
 struct Held {
-    request: WaitingRequest,
+    request: BootRequest,
     /// None where it waits for a person.
     until: Option<Monotonic>,
 }
@@ -108,7 +108,7 @@ struct World {
     fresh: u8,
     held: Vec<Held>,
     /// The last grants, the latest first.
-    grants: Vec<WaitingRequest>,
+    grants: Vec<BootRequest>,
     books: Books,
 }
 
@@ -285,7 +285,7 @@ impl World {
     fn request(&mut self, boot: Option<BootNonce>) {
         if self.now < self.deadline {
             let (deadline, now) = (at(self.deadline), at(self.now));
-            let request = WaitingRequest {
+            let request = BootRequest {
                 boot,
                 accepted: now,
             };
@@ -294,7 +294,7 @@ impl World {
         }
     }
 
-    fn decided(&mut self, request: WaitingRequest, verdict: Verdict, held: bool) {
+    fn decided(&mut self, request: BootRequest, verdict: Verdict, held: bool) {
         if self.books.suspect || self.guard.suspect().is_some() {
             // (c) Only a person releases.
             let strict = matches!(verdict, Verdict::Person | Verdict::Refuse);
@@ -331,10 +331,10 @@ impl World {
         }
     }
 
-    fn released(&mut self, request: WaitingRequest) {
+    fn released(&mut self, request: BootRequest) {
         // (d) The deadline is extended by the grace.
         self.deadline = self.deadline.max(self.now + GRACE.as_secs());
-        let WaitingRequest { boot, accepted } = request;
+        let BootRequest { boot, accepted } = request;
         let now = at(self.now);
         let change = self.guard.released(boot, accepted, &self.settings, now);
         assert_eq!(change.changed, self.books.is_armed());

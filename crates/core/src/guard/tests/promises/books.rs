@@ -1,4 +1,4 @@
-//! What the world knows, to be compared with what the guard says.
+//! The world's own knowledge, to be compared with what the guard says.
 
 use std::collections::BTreeSet;
 
@@ -6,13 +6,13 @@ use super::*;
 
 #[derive(Clone, Copy, Debug)]
 struct Grant {
-    request: WaitingRequest,
+    request: BootRequest,
     sent: bool,
     /// Judged with the first try, or within a later grace: the guard may judge it again.
     maybe_judged: bool,
 }
 
-/// What a nonce was granted within a grace.
+/// The grants to one nonce within a grace.
 #[derive(Clone, Copy, Debug)]
 struct Tries {
     boot: BootNonce,
@@ -35,7 +35,7 @@ struct Up {
 struct Goodbye {
     opened: Monotonic,
     said: u64,
-    /// When another was said that was opened at the same time.
+    /// The time of another goodbye that was opened at the same time.
     again: u64,
 }
 
@@ -46,12 +46,12 @@ pub(super) struct Books {
     up: Option<Up>,
     /// Boots that were heard, the latest last.
     heard: Vec<BootNonce>,
-    /// When the machine is known to have been up.
+    /// Times at which the machine is known to have been up.
     lives: Vec<Monotonic>,
     goodbye: Option<Goodbye>,
-    /// What was asked with the present boot key and judged by no sign of life.
+    /// Requests with the present boot key that no sign of life has judged.
     grants: Vec<Grant>,
-    left: Vec<WaitingRequest>,
+    left: Vec<BootRequest>,
     tries: Vec<Tries>,
     /// The guard had too many releases to remember: one that it forgot counts anew when it asks again.
     forgot: bool,
@@ -67,14 +67,14 @@ impl Books {
         boot.is_some_and(|boot| self.heard.contains(&boot))
     }
 
-    pub(super) fn left(&mut self, request: WaitingRequest) {
+    pub(super) fn left(&mut self, request: BootRequest) {
         let known = self.left.iter().any(|it| it.boot == request.boot);
         if self.is_armed() && !known {
             self.left.push(request);
         }
     }
 
-    pub(super) fn not_delivered(&mut self, request: WaitingRequest) {
+    pub(super) fn not_delivered(&mut self, request: BootRequest) {
         let mut grants = self.grants.iter_mut();
         if let Some(grant) = grants.find(|it| it.request == request && it.sent) {
             grant.sent = false;
@@ -109,7 +109,7 @@ impl Books {
         }
     }
 
-    pub(super) fn passes(&mut self, request: WaitingRequest, passage: Passage, now: u64) {
+    pub(super) fn passes(&mut self, request: BootRequest, passage: Passage, now: u64) {
         let is_armed = self.is_armed();
         assert_eq!(passage == Passage::Unarmed, !is_armed);
         if !is_armed {
@@ -132,7 +132,7 @@ impl Books {
         }
     }
 
-    pub(super) fn released(&mut self, request: WaitingRequest, forgot: bool, now: u64) {
+    pub(super) fn released(&mut self, request: BootRequest, forgot: bool, now: u64) {
         self.forgot |= forgot;
         if !self.is_armed() {
             return;
@@ -166,7 +166,7 @@ impl Books {
     pub(super) fn live(
         &mut self,
         life: &Life,
-        waiting: &[WaitingRequest],
+        waiting: &[BootRequest],
         outcome: &LifeOutcome,
         before: &Guard,
         now: u64,
@@ -217,7 +217,7 @@ impl Books {
     }
 
     /// Compares what `life` proves about what was asked before with what the guard says.
-    fn judge(&mut self, life: &Life, waiting: &[WaitingRequest], outcome: &LifeOutcome) -> Proof {
+    fn judge(&mut self, life: &Life, waiting: &[BootRequest], outcome: &LifeOutcome) -> Proof {
         let same = self.up.filter(|up| up.boot == life.boot);
         let proof = Proof {
             opened: life.opened,
@@ -230,9 +230,8 @@ impl Books {
         }
         proof.check_excuses(waiting, &outcome.waiting);
         self.compare(&proof, &outcome.alarms);
-        let is_open = |request: &WaitingRequest| {
-            request.accepted >= proof.opened && !proof.is_own(request.boot)
-        };
+        let is_open =
+            |request: &BootRequest| request.accepted >= proof.opened && !proof.is_own(request.boot);
         let judged = self.grants.iter().map(|it| it.request);
         let judged: Vec<_> = judged.filter(|it| !is_open(it)).collect();
         self.grants.retain(|it| is_open(&it.request));
@@ -270,7 +269,7 @@ impl Books {
     }
 }
 
-/// What a sign of life proves.
+/// The consequences that a sign of life must have.
 struct Proof {
     opened: Monotonic,
     /// Of the boot that was up already, the number of its new resumes.
@@ -288,11 +287,11 @@ impl Proof {
         boot.is_some_and(|boot| self.own.contains(&boot))
     }
 
-    fn is_thief(&self, request: &WaitingRequest) -> bool {
+    fn is_thief(&self, request: &BootRequest) -> bool {
         request.accepted < self.opened && !self.is_own(request.boot)
     }
 
-    fn check(&self, request: &WaitingRequest, fate: WaitingFate) {
+    fn check(&self, request: &BootRequest, fate: WaitingFate) {
         let impostor = WaitingFate::Refused(GuardAlarm::Impostor);
         let right = if self.is_own(request.boot) {
             fate == WaitingFate::Superseded
@@ -307,7 +306,7 @@ impl Proof {
     }
 
     /// No more is forgiven than there were resumes, or the one that an initramfs without nonces may ask.
-    fn check_excuses(&self, waiting: &[WaitingRequest], fates: &[WaitingFate]) {
+    fn check_excuses(&self, waiting: &[BootRequest], fates: &[WaitingFate]) {
         let excused = waiting
             .iter()
             .zip(fates)
@@ -329,7 +328,7 @@ impl Proof {
             .releases
             .iter()
             .filter(|it| !it.told)
-            .map(|it| WaitingRequest {
+            .map(|it| BootRequest {
                 boot: it.boot,
                 accepted: it.accepted,
             });
