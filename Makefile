@@ -103,9 +103,10 @@ fuzz: ## fuzz every parser of untrusted data, SECONDS_PER_TARGET (600) each; SEE
 # 136 kB of relocations become 8 kB, if the C library can read them: glibc 2.36, as in Debian 12.
 RELR := $(shell getconf GNU_LIBC_VERSION 2>/dev/null | awk '$$2 >= 2.36 { print "-Clink-arg=-Wl,-z,pack-relative-relocs" }')
 
-# rustc's own linker, the default on x86-64, folds functions with the same code: 2 kB of what goes into an image.
-comma := ,
-FOLD := $(if $(filter x86_64,$(shell uname -m)),-Clink-arg=-Wl$(comma)--icf=all)
+# Functions with the same code become one, where the linker can do that: rustc's own, the default on x86-64
+# (docs/decisions/0053-a-small-client.md).
+FOLD = $(shell folder=$$(mktemp -d) && echo 'fn main() {}' | rustc -Clink-arg=-Wl,--icf=all -o "$$folder/probe" - 2>/dev/null \
+	&& echo -Clink-arg=-Wl,--icf=all; rm -rf "$$folder")
 
 # The client does one handshake: AWS-LC's further implementations for processors with AVX would be a tenth of the
 # program. Upstream builds without them if the assembler is too old.
