@@ -1,4 +1,4 @@
-//! What a message of `nightlatch/1` means can be said again, whoever sent it; what is read is bounded by its header.
+//! A message of `nightlatch/1` that was read can be written and read again; its header bounds what is read.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

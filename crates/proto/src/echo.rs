@@ -112,7 +112,7 @@ mod tests {
         EchoExchange::new(address, ID, TOKEN)
     }
 
-    /// What a host makes of a request.
+    /// The reply of a host to a request.
     fn reply(request: [u8; MESSAGE_BYTES]) -> [u8; MESSAGE_BYTES] {
         let mut reply = request;
         reply[0] = if request[0] == V4.0 { V4.1 } else { V6.1 };

@@ -1,6 +1,5 @@
-//! The random numbers of the server: the times of first checks, the number of the first request, the tokens of pings.
+//! The random numbers of the server: the times of first checks, and the number of the first request.
 
-use std::io;
 use std::time::Duration;
 
 /// A random length of time from zero up to `longest`.
@@ -14,17 +13,6 @@ pub(crate) fn up_to(longest: Duration) -> Duration {
 /// of another request after it. Short enough to be typed.
 pub(crate) fn first_number() -> u64 {
     100_000 + u64::from(number() % 900_000)
-}
-
-/// A random number that no other host can guess.
-pub(crate) fn token<const BYTES: usize>() -> io::Result<[u8; BYTES]> {
-    let mut bytes = [0; BYTES];
-    // So few bytes come in one piece.
-    let filled = rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())?;
-    if filled < BYTES {
-        return Err(io::ErrorKind::UnexpectedEof.into());
-    }
-    Ok(bytes)
 }
 
 /// A random number; 0 if the kernel gives none.

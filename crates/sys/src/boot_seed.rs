@@ -4,14 +4,16 @@
 //! empty at the next boot. The kernel's own boot ID would not do: every user of the machine can read it, and with it
 //! whoever copied a boot key could pass his own request off as that of this boot.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
 use nightlatch_core::boot_nonce::{BootSeed, SEED_LEN};
+use nightlatch_core::digits::Hex;
 use rustix::fs::OFlags;
-use rustix::rand::{GetRandomFlags, getrandom};
+
+use crate::random;
 
 /// The file, readable by root only.
 pub const PATH: &str = "/run/nightlatch/boot-seed";
@@ -33,11 +35,9 @@ pub fn read_or_make(path: &Path) -> io::Result<BootSeed> {
         .mode(0o700)
         .create(folder)?;
     // Another name each time: what a run that was killed left behind is in nobody's way.
-    let name = random()?.as_bytes()[..8]
-        .iter()
-        .fold(0_u64, |number, byte| number << 8 | u64::from(*byte));
-    let whole = folder.join(format!(".boot-seed.{name:016x}"));
-    let linked = write(&whole, &random()?).and_then(|()| fs::hard_link(&whole, path));
+    let whole = folder.join(format!(".boot-seed.{}", Hex(&random::bytes::<8>()?)));
+    let seed = fresh()?;
+    let linked = write(&whole, &seed).and_then(|()| fs::hard_link(&whole, path));
     let _ = fs::remove_file(&whole);
     match linked {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
@@ -46,13 +46,8 @@ pub fn read_or_make(path: &Path) -> io::Result<BootSeed> {
 }
 
 /// A seed that no file has: a request with it belongs to no other request.
-pub fn random() -> io::Result<BootSeed> {
-    let mut seed = [0; SEED_LEN];
-    let mut filled = 0;
-    while filled < SEED_LEN {
-        filled += getrandom(&mut seed[filled..], GetRandomFlags::empty())?;
-    }
-    Ok(BootSeed::from_bytes(seed))
+pub fn fresh() -> io::Result<BootSeed> {
+    random::bytes().map(BootSeed::from_bytes)
 }
 
 fn write(path: &Path, seed: &BootSeed) -> io::Result<()> {
@@ -61,6 +56,8 @@ fn write(path: &Path, seed: &BootSeed) -> io::Result<()> {
         .create_new(true)
         .mode(0o600)
         .open(path)?;
+    // Whatever the umask of who started it: others of root's programs read it too.
+    file.set_permissions(Permissions::from_mode(0o600))?;
     file.write_all(seed.as_bytes())
 }
 
@@ -89,8 +86,6 @@ fn read(path: &Path) -> io::Result<BootSeed> {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt;
-
     use super::*;
 
     #[test]

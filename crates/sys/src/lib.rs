@@ -22,6 +22,7 @@ pub mod peers;
 pub mod ping;
 pub mod privileges;
 pub mod process;
+pub mod random;
 pub mod signals;
 pub mod spawner;
 pub mod terminal;

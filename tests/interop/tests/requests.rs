@@ -68,6 +68,10 @@ fn every_tool_approves_the_one_request_that_waits_and_no_other() {
     ] {
         let (booting, number) = boot(&machine, &site, &numbers);
         numbers.push(number);
+        let line = format!("request {number} waits for an administrator's approval, at most ");
+        booting.wait_for("that its console says so", |said| {
+            said.contains(&line).then_some(())
+        });
         let output = match tool {
             ["mandos-ctl"] => site.mandos_ctl(&["--approve", "asks"]),
             arguments => site.nightlatch(arguments),
@@ -93,7 +97,7 @@ async fn of_several_requests_a_person_names_the_one_that_is_meant() {
     let (first, one) = boot(&machine, &site, &[]);
     let (second, two) = boot(&machine, &site, &[one]);
     let (named, other) = (one.to_string(), two.to_string());
-    let list = [&*named, &other, "nightlatch approve asks --request"];
+    let list = [&*named, &other, "nightlatch approve --request"];
     for tool in [&["approve", "asks"][..], &["ctl", "--approve", "asks"]] {
         is_refused(&site.nightlatch(tool), &list);
     }
@@ -160,7 +164,10 @@ async fn where_none_waits_that_is_said_and_nothing_is_approved_ahead() {
     );
     is_refused(
         &site.nightlatch(&["approve", "asks"]),
-        &["no request of asks waits", "nightlatch wait asks"],
+        &[
+            "no request of asks waits",
+            "nightlatch wait --until waiting asks",
+        ],
     );
     let (waits, number) = boot(&machine, &site, &[]);
     assert_eq!(server.requests(None).await.unwrap()[0].number, number);

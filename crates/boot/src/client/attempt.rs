@@ -97,12 +97,14 @@ impl AttemptError {
 }
 
 /// Fetches the password from `destination`. Before it requests anything it calls `connected` with the server's proven
-/// key, if that is a trusted one; the request is sent once that has returned.
+/// key, if that is a trusted one; the request is sent once that has returned. Calls `waits` with a line for
+/// a person when the server makes the request wait.
 pub(super) fn attempt(
     credentials: &Credentials,
     destination: SocketAddr,
     log: AppletLog,
     connected: impl FnOnce(Option<KeyId>) -> io::Result<()>,
+    waits: impl Fn(&str),
 ) -> Result<Secret, AttemptError> {
     let socket = dial(destination)?;
     log.debug(|| format!("connected to {destination}"));
@@ -113,12 +115,12 @@ pub(super) fn attempt(
     let asked = server.ask(&mut stream)?;
     log.debug(|| format!("asked {destination}"));
     stream.lift();
-    let mut notices = WaitNotices::default();
+    let mut told = None;
     let fetched = asked.payload(&mut stream, MAX_MESSAGE, &mut |waiting| {
-        if notices.is_news(waiting, clock::now().mono)? {
-            log.info(&format!("{destination}: {}", wait_line(waiting)));
+        let reminds = told.replace(waiting.reference) == Some(waiting.reference);
+        if !reminds {
+            waits(&wait_line(waiting));
         }
-        Ok(())
     })?;
     let _ = stream.socket.shutdown(Shutdown::Both);
     let password = decrypt(
@@ -138,40 +140,6 @@ pub(super) fn attempt(
         ));
     }
     Ok(password)
-}
-
-/// The notices of one server. Any host may answer a request, and must not fill the console on which a person types.
-#[derive(Default)]
-struct WaitNotices {
-    shown: Option<(Waiting, Monotonic)>,
-    /// The start of a window, and the number of notices in it.
-    window: Option<(Monotonic, u32)>,
-}
-
-impl WaitNotices {
-    /// A server of ours sends one each 30 s, and one when the reason changes.
-    const WINDOW: Duration = Duration::from_secs(10);
-    const MOST: u32 = 8;
-
-    /// True for a notice that says something else than the last one that was shown.
-    fn is_news(&mut self, waiting: &Waiting, now: Monotonic) -> Result<bool, FetchError> {
-        let (start, count) = match self.window {
-            Some((start, count)) if now.since(start) < Self::WINDOW => (start, count + 1),
-            _ => (now, 1),
-        };
-        self.window = Some((start, count));
-        if count > Self::MOST {
-            return Err(FetchError::Flood);
-        }
-        let news = self.shown.as_ref().is_none_or(|(shown, at)| {
-            let same = (&shown.reason, shown.reference) == (&waiting.reason, waiting.reference);
-            !same && now.since(*at) >= Self::WINDOW
-        });
-        if news {
-            self.shown = Some((waiting.clone(), now));
-        }
-        Ok(news)
-    }
 }
 
 /// The line for the console while a server makes the machine wait. It has no word of the server's.
@@ -270,7 +238,7 @@ fn too_late(error: io::Error) -> io::Error {
 mod tests {
     use std::net::TcpListener;
 
-    use nightlatch_proto::release::Word;
+    use nightlatch_proto::release::ReasonWord;
 
     use super::*;
 
@@ -287,27 +255,22 @@ mod tests {
     }
 
     #[test]
-    fn a_server_cannot_fill_the_console() {
-        let waiting = |word: &str, reference| Waiting {
-            reason: Word::new(word).map(WaitReason::Other),
-            left: None,
-            reference,
+    fn the_line_for_a_person_has_no_word_of_the_server() {
+        let line = |reason| {
+            wait_line(&Waiting {
+                reason,
+                left: Some(Duration::from_secs(90)),
+                reference: 4711,
+            })
         };
-        let at = |seconds| Monotonic::from_boot(Duration::from_secs(seconds));
-        let mut notices = WaitNotices::default();
-        assert!(notices.is_news(&waiting("a", 1), at(0)).unwrap());
-        // The reminders of a server of ours.
-        for seconds in [30, 60, 90] {
-            assert!(!notices.is_news(&waiting("a", 1), at(seconds)).unwrap());
-        }
-        assert!(notices.is_news(&waiting("b", 1), at(91)).unwrap());
-        // Another word each time.
-        for number in 2..=7 {
-            assert!(!notices.is_news(&waiting("c", number), at(92)).unwrap());
-        }
-        let flood = notices.is_news(&waiting("c", 8), at(92));
-        assert!(matches!(flood, Err(FetchError::Flood)), "{flood:?}");
-        assert!(!wait_line(&waiting("type-the-password", 1)).contains("type"));
+        assert_eq!(
+            line(Some(WaitReason::Approval)),
+            "request 4711 waits for an administrator's approval, at most 1m30s"
+        );
+        let other = "the server makes request 4711 wait, at most 1m30s";
+        let word = ReasonWord::new("type-the-password").unwrap();
+        assert_eq!(line(Some(WaitReason::Other(word))), other);
+        assert_eq!(line(None), other);
     }
 
     /// A byte now and then renews nothing.

@@ -28,6 +28,10 @@ const KEY: usize = 32;
 const NO_KEY: [u8; KEY] = [0; KEY];
 /// Sent to a try when it may ask.
 const ASK: u8 = b'?';
+/// Begins a notice that the server makes the request wait: a line for a person follows, after its length in one byte.
+const WAITS: u8 = b'W';
+/// Notices of one try that count. A try that was taken over could send any number.
+const MAX_NOTICES: usize = 100;
 /// The first byte of a report's end: the password follows, after its length.
 const PASSWORD: u8 = b'P';
 /// The first byte of a report's end: the addresses of a name follow, after their number. Each has 16 bytes, one of IPv4
@@ -100,6 +104,8 @@ impl AttemptFailure {
 pub(super) enum AttemptReport {
     /// The server is there, and has proved this key if it is a trusted one. The try waits for [`Attempts::ask`].
     Connected(Option<KeyId>),
+    /// The server makes the request wait; a line for a person.
+    Waits(String),
     /// It has come to its end.
     Ended(Result<AttemptResult, AttemptFailure>),
 }
@@ -116,6 +122,8 @@ struct RunningAttempt {
     report: SecretBuffer,
     /// True once [`AttemptReport::Connected`] was returned.
     connected: bool,
+    /// Number of [`AttemptReport::Waits`] that were returned.
+    notices: usize,
 }
 
 impl Attempts {
@@ -141,7 +149,8 @@ impl Attempts {
                         .map(AttemptResult::Addresses)
                         .map_err(AttemptError::from),
                     Destination::Address(address) => {
-                        attempt(credentials, *address, log, may_ask).map(AttemptResult::Password)
+                        attempt(credentials, *address, log, may_ask, send_notice)
+                            .map(AttemptResult::Password)
                     }
                 }),
                 Err(error) => send_failure(&AttemptFailure::other(format!(
@@ -157,6 +166,7 @@ impl Attempts {
                 socket,
                 report,
                 connected: false,
+                notices: 0,
             })
         });
         match started {
@@ -198,6 +208,12 @@ impl Attempts {
             {
                 running.connected = true;
                 return Some((destination, AttemptReport::Connected(key)));
+            }
+            let (notices, _) = split_notices(running.report.expose());
+            if let Some(line) = notices.get(running.notices) {
+                running.notices += 1;
+                let line = String::from_utf8_lossy(line).into_owned();
+                return Some((destination, AttemptReport::Waits(line)));
             }
         }
         None
@@ -248,6 +264,28 @@ fn connected(report: &[u8]) -> Option<(Option<KeyId>, &[u8])> {
         key => KeyId::from_bytes(key).ok(),
     };
     Some((key, rest))
+}
+
+/// In the try's process: reports a notice.
+fn send_notice(line: &str) {
+    // No line of ours is longer.
+    let length = u8::try_from(line.len()).unwrap_or(u8::MAX);
+    write(&[&[WAITS, length], &line.as_bytes()[..usize::from(length)]]);
+}
+
+/// The notices in a report, at most [`MAX_NOTICES`], and its end.
+fn split_notices(report: &[u8]) -> (Vec<&[u8]>, &[u8]) {
+    let mut rest = connected(report).map_or(report, |(_, rest)| rest);
+    let mut notices = Vec::new();
+    while let [WAITS, length, after @ ..] = rest
+        && let Some((line, after)) = after.split_at_checked(usize::from(*length))
+    {
+        if notices.len() < MAX_NOTICES {
+            notices.push(line);
+        }
+        rest = after;
+    }
+    (notices, rest)
 }
 
 /// In the try's process: reports its result.
@@ -312,7 +350,7 @@ fn write(parts: &[&[u8]]) {
 }
 
 fn read(report: &[u8]) -> Result<AttemptResult, AttemptFailure> {
-    match connected(report).map_or(report, |(_, rest)| rest) {
+    match split_notices(report).1 {
         // One that was ended in between must not look like a shorter password.
         [PASSWORD, rest @ ..]
             if let Some((length, password)) = rest.split_first_chunk()
@@ -376,6 +414,22 @@ mod tests {
         assert_eq!(read(&whole), Ok(AttemptResult::Addresses(addresses)));
         // A try that was taken over names more than a resolver may.
         let many = [&[ADDRESSES, 17][..], &[1; 17 * ADDRESS]].concat();
+        assert!(read(&many).is_err());
+    }
+
+    #[test]
+    fn notices_come_before_the_end_and_count_to_a_limit() {
+        let notice = |line: &str| [&[WAITS, line.len() as u8], line.as_bytes()].concat();
+        let before = [&[CONNECTED][..], &[7; KEY], &notice("one"), &notice("")].concat();
+        assert_eq!(split_notices(&before), (vec![&b"one"[..], b""], &b""[..]));
+        // One that has not come whole is none yet.
+        let (notices, _) = split_notices(&before[..before.len() - 1]);
+        assert_eq!(notices, [b"one"]);
+        let whole = [&before[..], &[PASSWORD], &3_u64.to_le_bytes(), b"abc"].concat();
+        let password = AttemptResult::Password(Secret::new(b"abc".to_vec()));
+        assert_eq!(read(&whole), Ok(password));
+        let many = notice("x").repeat(MAX_NOTICES + 1);
+        assert_eq!(split_notices(&many).0.len(), MAX_NOTICES);
         assert!(read(&many).is_err());
     }
 

@@ -157,7 +157,8 @@ pub(crate) fn definition(options: &ClientOptions) -> Definition {
     options.selection.narrow(all).0
 }
 
-/// Signals, privileges and memory first, then the keys; the network only when all that is well.
+/// Signals first, then the boot seed, for which privileges are needed that are given up next; memory, the keys; the
+/// network only when all that is well.
 fn fetch(options: &ClientOptions, log: AppletLog) -> Result<Option<Signal>, FatalError> {
     let system = |what| move |error| FatalError::System(what, error);
     let signals = EndSignals::hold().map_err(system("hold back signals"))?;
@@ -201,7 +202,7 @@ fn boot_seed(log: AppletLog) -> io::Result<BootSeed> {
             "cannot use {}: {error}; the server cannot tell that further requests are of this boot",
             boot_seed::PATH
         ));
-        boot_seed::random()
+        boot_seed::fresh()
     })
 }
 

@@ -32,8 +32,11 @@ use super::targets::Targets;
 use super::{FatalError, SearchOutcome};
 use crate::log::AppletLog;
 
-/// Destinations whose failures are logged without `--debug`.
+/// Destinations whose failures, and whose notices to wait, are logged without `--debug`.
 const MAX_LOGGED: usize = 32;
+
+/// Time between two notices of one destination that are logged. Any host may answer, and a person may be typing.
+const NOTICES_APART: Duration = Duration::from_secs(60);
 
 /// Time for a router to announce itself: three solicitations, four seconds apart, each answered within half
 /// a second (RFC 4861, 6.3.7 and 10).
@@ -70,6 +73,7 @@ pub(super) fn run(
         without_route: Vec::new(),
         network,
         last_messages: BTreeMap::new(),
+        last_notices: BTreeMap::new(),
         logged_left_out: false,
         lacks_interfaces: false,
     };
@@ -97,6 +101,8 @@ struct Search<'a> {
     network: NetworkSetup,
     /// The last message logged for each destination. It is logged again with `--debug` only.
     last_messages: BTreeMap<Destination, String>,
+    /// Times of notices to wait that were logged.
+    last_notices: BTreeMap<Destination, Monotonic>,
     /// True when it was logged that destinations are left out.
     logged_left_out: bool,
     /// True when the lack of interfaces was logged.
@@ -119,6 +125,7 @@ impl Search<'_> {
                     AttemptReport::Connected(key) => {
                         self.schedule.handle_connected(&destination, key, now);
                     }
+                    AttemptReport::Waits(line) => self.log_wait(&destination, &line, now),
                     // A try whose process a server has taken over could send anything.
                     AttemptReport::Ended(Ok(found)) if !found.is_for(&destination) => {
                         let failed = AttemptFailure::other("it answered what it was not asked");
@@ -328,6 +335,22 @@ impl Search<'_> {
             );
         }
         self.last_messages.insert(destination.clone(), text);
+    }
+
+    /// Logs that a server makes the machine wait.
+    fn log_wait(&mut self, destination: &Destination, line: &str, now: Monotonic) {
+        let text = format!("{destination}: {line}");
+        let logged = self.last_notices.get(destination);
+        let is_news = match logged {
+            Some(last) => now.since(*last) >= NOTICES_APART,
+            None => self.last_notices.len() < MAX_LOGGED,
+        };
+        if is_news {
+            self.last_notices.insert(destination.clone(), now);
+            self.log.info(&text);
+        } else {
+            self.log.debug(|| text);
+        }
     }
 
     /// Adds a route to the host as a neighbour on its interface. False when nothing was added.

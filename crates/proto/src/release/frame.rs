@@ -32,7 +32,7 @@ pub(super) mod kind {
 pub enum Tag {
     /// A secret's name.
     Name = 1,
-    /// A [`nightlatch_core::boot_nonce::BootNonce`].
+    /// The [`nightlatch_core::boot_nonce::BootNonce`] of the boot that sends it.
     Boot = 2,
     /// The number of resumes from hibernation.
     Resumes = 3,
@@ -48,9 +48,9 @@ pub enum Tag {
     Next = 8,
     /// A token for pokes.
     Token = 9,
-    /// How long an announced reboot may take.
+    /// The time for an announced reboot.
     Window = 10,
-    /// Why a request waits or is refused.
+    /// The reason for which a request waits or is refused.
     Reason = 11,
     /// Time that is left.
     Left = 12,
@@ -111,7 +111,7 @@ pub enum MessageError {
     /// A body longer than its type may have.
     #[error("a message of type 0x{kind:02x} with {length} bytes, expected at most {limit}")]
     TooLong {
-        /// The type.
+        /// The type of the message.
         kind: u8,
         /// The length in the header, in bytes.
         length: usize,
@@ -136,7 +136,7 @@ pub enum MessageError {
     /// More fields of one tag than the message may have.
     #[error("more than {limit} fields {}", *tag as u8)]
     TooMany {
-        /// The tag.
+        /// The tag of the repeated field.
         tag: Tag,
         /// The greatest number.
         limit: usize,
@@ -205,7 +205,8 @@ fn read_length([high, middle, low]: [u8; 3]) -> usize {
 }
 
 fn write_length(length: usize) -> [u8; 3] {
-    // Every length is below 16 MiB: values are bounded by their types.
+    // Bodies have at most `MAX_SECRET_BODY` bytes, which is below 16 MiB.
+    debug_assert!(length <= super::MAX_SECRET_BODY);
     let [.., high, middle, low] = length.to_be_bytes();
     [high, middle, low]
 }
@@ -253,7 +254,7 @@ impl Writer {
         self.0.extend_from_slice(&write_length(length));
     }
 
-    /// The message.
+    /// The whole message, with its length in the header.
     pub(super) fn finish(self) -> Vec<u8> {
         self.finish_before(0)
     }
@@ -359,9 +360,9 @@ pub(super) fn push<T>(
 /// A reason that a server gives: 1 to 40 lower-case letters and dashes. Later servers may give others than this
 /// version knows, and they can be shown to a person as they are.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Word(String);
+pub struct ReasonWord(String);
 
-impl Word {
+impl ReasonWord {
     const MAX_LEN: usize = 40;
 
     /// `None` when `text` is not of that form.
@@ -381,7 +382,7 @@ impl Word {
     }
 }
 
-impl fmt::Display for Word {
+impl fmt::Display for ReasonWord {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }

@@ -7,7 +7,7 @@ pub const POKE_LEN: usize = MAGIC.len() + Token::LEN;
 
 const MAGIC: [u8; 4] = *b"NLP1";
 
-/// A number that a server gave with [`super::Accepted`]. Whoever does not know it cannot poke the agent. Not printed.
+/// A number that a server gave with [`super::Accepted`]. Without it nobody can poke the agent. Not printed.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Token([u8; Self::LEN]);
 
@@ -20,7 +20,7 @@ impl Token {
         Self(bytes)
     }
 
-    /// The bytes.
+    /// The bytes as they are on the wire.
     pub const fn as_bytes(&self) -> &[u8; Self::LEN] {
         &self.0
     }
@@ -37,7 +37,7 @@ impl fmt::Debug for Token {
 pub struct Poke(pub Token);
 
 impl Poke {
-    /// The datagram.
+    /// The datagram with this poke.
     pub fn to_bytes(self) -> [u8; POKE_LEN] {
         let mut datagram = [0; POKE_LEN];
         datagram[..MAGIC.len()].copy_from_slice(&MAGIC);

@@ -1,22 +1,23 @@
-//! What a server sends.
+//! Messages of the server.
 
 use std::time::Duration;
 
 use nightlatch_core::secret_name::SecretName;
 
+use super::MAX_PAYLOAD;
 use super::frame::{
-    Fields, Header, MessageError, Tag, Word, Writer, bytes, duration, kind, number, text,
+    Fields, Header, MessageError, ReasonWord, Tag, Writer, bytes, duration, kind, number, text,
 };
 use super::poke::Token;
 
-/// A reply.
+/// A message of the server after a request.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Reply<'b> {
     /// A heartbeat or a goodbye was accepted, and what it changed is durable.
     Accepted(Accepted),
     /// A request waits. Sent at once, every 30 s, and when the reason changes.
     Waiting(Waiting),
-    /// How long the machine may be away; before the secret of a rehearsal.
+    /// The limits of the machine's absence; before the secret of a rehearsal.
     Terms(Terms),
     /// A secret, encrypted to the machine's key.
     Secret(SecretHead, &'b [u8]),
@@ -29,7 +30,7 @@ pub enum Reply<'b> {
 pub struct Accepted {
     /// Time to the next heartbeat.
     pub next: Duration,
-    /// What a poke of this server will carry.
+    /// The token in the pokes of this server.
     pub token: Token,
     /// After a goodbye: how long the reboot may take.
     pub window: Option<Duration>,
@@ -38,7 +39,7 @@ pub struct Accepted {
 /// A request waits.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Waiting {
-    /// Why it waits; a boot key is told only [`WaitReason::Approval`].
+    /// The reason; a boot key is told only [`WaitReason::Approval`].
     pub reason: Option<WaitReason>,
     /// Time until it is decided without a person.
     pub left: Option<Duration>,
@@ -52,7 +53,7 @@ pub enum WaitReason {
     /// A person has to decide.
     Approval,
     /// Another, of a later server.
-    Other(Word),
+    Other(ReasonWord),
 }
 
 impl WaitReason {
@@ -64,7 +65,7 @@ impl WaitReason {
         }
     }
 
-    fn of(word: Word) -> Self {
+    fn of(word: ReasonWord) -> Self {
         if word.as_str() == Self::Approval.as_str() {
             Self::Approval
         } else {
@@ -104,22 +105,24 @@ pub struct SecretHead {
 }
 
 impl SecretHead {
-    /// The message up to the payload, of which `length` bytes must follow.
-    pub fn to_bytes(&self, length: usize) -> Vec<u8> {
-        Writer::new(kind::SECRET)
+    /// The message up to the payload, of which `length` bytes must follow. `None` when that is more than [`MAX_PAYLOAD`].
+    pub fn to_bytes(&self, length: usize) -> Option<Vec<u8>> {
+        let writer = (length <= MAX_PAYLOAD).then(|| Writer::new(kind::SECRET))?;
+        let head = writer
             .field(Tag::Name, self.name.as_str().as_bytes())
             .number(Tag::Serial, self.serial)
-            .finish_with(Tag::Payload, length)
+            .finish_with(Tag::Payload, length);
+        Some(head)
     }
 }
 
-/// A refusal.
+/// The refusal of one secret.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Refused {
     /// The secret that is refused.
     pub name: SecretName,
-    /// Why; never told to a boot key.
-    pub reason: Option<Word>,
+    /// The reason; told to a rehearsal and never to a boot.
+    pub reason: Option<ReasonWord>,
     /// Time after which another request makes sense.
     pub retry: Option<Duration>,
 }
@@ -170,7 +173,8 @@ impl Reply<'_> {
                 })
                 .finish(),
             Self::Secret(head, payload) => {
-                let mut message = head.to_bytes(payload.len());
+                // What was read fits.
+                let mut message = head.to_bytes(payload.len()).unwrap_or_default();
                 message.extend_from_slice(payload);
                 message
             }
@@ -238,7 +242,7 @@ struct Found<'b> {
     next: Option<Duration>,
     token: Option<Token>,
     window: Option<Duration>,
-    reason: Option<Word>,
+    reason: Option<ReasonWord>,
     left: Option<Duration>,
     reference: Option<u64>,
     serial: Option<u64>,
@@ -256,7 +260,7 @@ impl<'b> Found<'b> {
             Tag::Next => self.next = Some(duration(tag, value)?),
             Tag::Token => self.token = Some(Token::from_bytes(bytes(tag, value)?)),
             Tag::Window => self.window = Some(duration(tag, value)?),
-            Tag::Reason => self.reason = Some(Word::read(tag, value)?),
+            Tag::Reason => self.reason = Some(ReasonWord::read(tag, value)?),
             Tag::Left => self.left = Some(duration(tag, value)?),
             Tag::Reference => self.reference = Some(number(tag, value)?),
             Tag::Serial => self.serial = Some(number(tag, value)?),

@@ -1,8 +1,9 @@
-//! What a machine sends.
+//! Messages of the machine.
 
 use std::num::NonZeroU16;
 
 use nightlatch_core::boot_nonce::BootNonce;
+use nightlatch_core::guard::GoodbyeKind;
 use nightlatch_core::secret_name::SecretName;
 
 use super::MAX_EARLIER_BOOTS;
@@ -24,7 +25,7 @@ pub enum Request {
 /// A secret that a machine asks for.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct SecretQuery {
-    /// Its name.
+    /// The name of the secret.
     pub name: SecretName,
     /// The boot in which it asks.
     pub boot: BootNonce,
@@ -35,7 +36,7 @@ pub struct SecretQuery {
 pub struct Heartbeat {
     /// The boot that is up.
     pub boot: BootNonce,
-    /// How often this boot was continued from a hibernation. Each time needed the password of the disk.
+    /// Number of resumes from hibernation in this boot. Each one needed the password of the disk.
     pub resumes: u64,
     /// The UDP port at which the agent can be poked.
     pub poke_port: Option<NonZeroU16>,
@@ -55,36 +56,8 @@ impl Heartbeat {
 pub struct Goodbye {
     /// The boot that ends.
     pub boot: BootNonce,
-    /// How it ends.
+    /// The way in which it ends.
     pub kind: GoodbyeKind,
-}
-
-/// The end of a boot.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum GoodbyeKind {
-    /// The firmware starts it again.
-    Reboot,
-    /// The next kernel is started directly.
-    Kexec,
-    /// It is switched off.
-    Poweroff,
-    /// It is written to disk and switched off.
-    Hibernate,
-}
-
-impl GoodbyeKind {
-    /// All kinds.
-    pub const ALL: [Self; 4] = [Self::Reboot, Self::Kexec, Self::Poweroff, Self::Hibernate];
-
-    /// The word on the wire and in records.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Reboot => "reboot",
-            Self::Kexec => "kexec",
-            Self::Poweroff => "poweroff",
-            Self::Hibernate => "hibernate",
-        }
-    }
 }
 
 impl Request {

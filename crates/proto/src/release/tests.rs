@@ -2,6 +2,7 @@ use std::num::NonZeroU16;
 use std::time::Duration;
 
 use nightlatch_core::boot_nonce::BootNonce;
+use nightlatch_core::guard::GoodbyeKind;
 use nightlatch_core::secret_name::SecretName;
 use proptest::collection::vec;
 use proptest::option;
@@ -21,8 +22,8 @@ fn durations() -> impl Strategy<Value = Duration> {
     any::<u64>().prop_map(Duration::from_millis)
 }
 
-fn words() -> impl Strategy<Value = Word> {
-    "[a-z-]{1,40}".prop_map(|word| Word::new(&word).unwrap())
+fn words() -> impl Strategy<Value = ReasonWord> {
+    "[a-z-]{1,40}".prop_map(|word| ReasonWord::new(&word).unwrap())
 }
 
 fn queries() -> impl Strategy<Value = SecretQuery> {
@@ -270,11 +271,11 @@ fn the_header_bounds_what_is_read() {
         Err(long(0x81, MAX_BODY))
     );
     assert_eq!(
-        Header::of_reply([0x84, 0x10, 0x10, 0]).unwrap().body_len(),
+        Header::of_reply([0x84, 0xf0, 0x10, 0]).unwrap().body_len(),
         MAX_SECRET_BODY
     );
     assert_eq!(
-        Header::of_reply([0x84, 0x10, 0x10, 1]),
+        Header::of_reply([0x84, 0xf0, 0x10, 1]),
         Err(long(0x84, MAX_SECRET_BODY))
     );
     assert_eq!(

@@ -27,7 +27,7 @@ pub struct BootTls {
     anonymous: Arc<ServerConfig>,
     /// For servers that offer raw keys as client certificates, as GnuTLS's own client.
     asking: Arc<ServerConfig>,
-    /// For those that offer [`ALPN`] too, ours. Such a server must prove a key.
+    /// For those that offer [`ALPN`] too, ours.
     release: Arc<ServerConfig>,
     trusted: Vec<KeyId>,
     seed: BootSeed,
@@ -48,11 +48,12 @@ impl BootTls {
         } else {
             KeyRequest::Mandatory
         };
-        let mut release = ServerConfig::clone(&*config(&key, priority, KeyRequest::Mandatory)?);
+        let asking = config(&key, priority, ask)?;
+        let mut release = ServerConfig::clone(&asking);
         release.alpn_protocols = vec![ALPN.to_vec()];
         Ok(Self {
             anonymous: config(&key, priority, KeyRequest::Nothing)?,
-            asking: config(&key, priority, ask)?,
+            asking,
             release: Arc::new(release),
             trusted: trusted_servers,
             seed,
@@ -86,7 +87,7 @@ impl BootTls {
         let connected = self.connect(stream)?;
         connected
             .ask(stream)?
-            .payload(stream, max_payload, &mut |_| Ok(()))
+            .payload(stream, max_payload, &mut |_| {})
     }
 
     /// Greets the server and shakes hands as far as that asks for nothing: to the end with a server of ours,
@@ -113,7 +114,9 @@ impl BootTls {
         if offer.release {
             let connection = handshake(accepted, Arc::clone(&self.release), stream)?;
             let server_key = self.check_server(&connection)?;
-            let server_key = server_key.ok_or(FetchError::ServerUnproven)?;
+            if self.rehearsal && server_key.is_none() {
+                return Err(FetchError::ServerUnproven);
+            }
             return Ok(ConnectedServer {
                 tls: self,
                 state: ConnectionState::Release(Box::new(connection), server_key),
@@ -148,7 +151,7 @@ impl BootTls {
         Ok(Some(shown))
     }
 
-    fn request(&self, server: &KeyId) -> Request {
+    fn request(&self, server: Option<&KeyId>) -> Request {
         let query = SecretQuery {
             name: SecretName::boot(),
             boot: BootNonce::new(&self.seed, server),
@@ -197,7 +200,7 @@ enum ConnectionState {
     /// It has sent its ClientHello. It takes a complete handshake for the request.
     Hello(Box<(Accepted, Arc<ServerConfig>)>),
     /// The handshake is complete, and it waits for the request.
-    Release(Box<ServerConnection>, KeyId),
+    Release(Box<ServerConnection>, Option<KeyId>),
 }
 
 impl ConnectedServer<'_> {
@@ -205,7 +208,7 @@ impl ConnectedServer<'_> {
     pub fn server_key(&self) -> Option<KeyId> {
         match &self.state {
             ConnectionState::Hello(_) => None,
-            ConnectionState::Release(_, key) => Some(*key),
+            ConnectionState::Release(_, key) => *key,
         }
     }
 
@@ -224,14 +227,14 @@ impl ConnectedServer<'_> {
                 })
             }
             ConnectionState::Release(mut connection, server_key) => {
-                let request = self.tls.request(&server_key);
+                let request = self.tls.request(server_key.as_ref());
                 let mut tls = rustls::Stream::new(&mut *connection, stream);
                 tls.write_all(&request.to_bytes())
                     .and_then(|()| tls.flush())
                     .map_err(fetch::io_error)?;
                 Ok(AskedServer {
                     connection: *connection,
-                    server_key: Some(server_key),
+                    server_key,
                     request: Some(request),
                 })
             }
@@ -248,8 +251,7 @@ pub struct AskedServer {
 }
 
 impl AskedServer {
-    /// Reads the payload up to its end. `waiting` is told when a server of ours says why the request waits, and may end
-    /// that.
+    /// Reads the payload up to its end. `waiting` is told when a server of ours says that the request waits.
     ///
     /// Blocks as long as `stream` does: a server may let a machine wait for an approval. A payload of more than `max`
     /// bytes, or one whose end the server did not mark, is an error. The stream is not usable afterwards.
@@ -257,7 +259,7 @@ impl AskedServer {
         mut self,
         stream: &mut (impl Read + Write),
         max: usize,
-        waiting: &mut dyn FnMut(&Waiting) -> Result<(), FetchError>,
+        waiting: &mut dyn FnMut(&Waiting),
     ) -> Result<FetchedSecret, FetchError> {
         let mut tls = rustls::Stream::new(&mut self.connection, stream);
         let (payload, terms) = match &self.request {

@@ -7,7 +7,9 @@ use nightlatch_core::secret::{Secret, SecretBuffer};
 use zeroize::Zeroizing;
 
 use super::PeerError;
-use crate::release::{HEADER_LEN, Header, MessageError, Refused, Reply, Terms, Waiting, Word};
+use crate::release::{
+    HEADER_LEN, Header, MessageError, ReasonWord, Refused, Reply, Terms, Waiting,
+};
 
 /// The size of one read: one TLS record (RFC 8446, 5.1).
 const RECORD: usize = 16 * 1024;
@@ -31,7 +33,7 @@ pub enum FetchError {
     Refused,
     /// The server said why, which it does to a machine that is up.
     #[error("the server refuses: {0}")]
-    RefusedFor(Word),
+    RefusedFor(ReasonWord),
     /// The connection ended before the server had marked the payload's end.
     #[error("the payload was cut off after {received} bytes")]
     Truncated {
@@ -50,9 +52,6 @@ pub enum FetchError {
     /// A valid message that answers something else.
     #[error("the server did not answer the request, but sent {0}")]
     OtherReply(&'static str),
-    /// Far more notices to wait than a server of ours sends.
-    #[error("the server sends one notice to wait after the other")]
-    Flood,
     /// A rehearsal with a server that knows none.
     #[error(
         "the server does not speak nightlatch/1, as a Mandos server does not: it does not support rehearsals and would count this as a boot"
@@ -98,7 +97,7 @@ pub(super) fn boot_secret(
     tls: &mut impl Read,
     max: usize,
     rehearsal: bool,
-    waiting: &mut dyn FnMut(&Waiting) -> Result<(), FetchError>,
+    waiting: &mut dyn FnMut(&Waiting),
 ) -> Result<(Secret, Option<Terms>), FetchError> {
     let mut terms = None;
     let payload = loop {
@@ -107,7 +106,7 @@ pub(super) fn boot_secret(
         };
         let body = read_body(tls, header)?;
         match Reply::parse(header, body.expose())? {
-            Reply::Waiting(why) => waiting(&why)?,
+            Reply::Waiting(why) => waiting(&why),
             Reply::Terms(its) if rehearsal && terms.is_none() => terms = Some(its),
             Reply::Secret(head, payload) if head.name.is_boot() && rehearsal == terms.is_some() => {
                 if payload.len() > max {

@@ -329,7 +329,7 @@ fn a_server_that_does_not_wait_gets_no_handshake_before_it_is_asked() {
         let fetched = connected
             .ask(&mut stream)
             .unwrap()
-            .payload(&mut stream, 1000, &mut |_| Ok(()));
+            .payload(&mut stream, 1000, &mut |_| {});
         assert_eq!(fetched.unwrap().payload.expose(), b"payload");
         server.join().unwrap();
     }

@@ -131,7 +131,7 @@ fn approve(registry: &mut Registry, id: ClientId, now: Now) -> Result<(), AdminE
         DecisionError::SeveralWait => AdminError::SeveralWait(Vec::new()),
         DecisionError::NoneWaits | DecisionError::NoSuchRequest => AdminError::NoneWaits(format!(
             "no request of {name} waits, and an approval is for one request: it cannot be given ahead. \
-             Wait until it asks: nightlatch wait {} --until waiting",
+             Wait until it asks: nightlatch wait --until waiting {}",
             shell_word(&name)
         )),
     })

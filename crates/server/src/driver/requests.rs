@@ -9,11 +9,10 @@ use nightlatch_core::name::ClientName;
 use nightlatch_core::record::RecordEntry;
 use nightlatch_core::registry::Registry;
 use nightlatch_core::time::{Monotonic, Wall};
-use nightlatch_proto::release::WaitReason;
 use nightlatch_sys::clock;
 use tokio::sync::oneshot;
 
-use crate::session::{Permit, PermitState, SecretRequest, WaitNotice, WaitNotifier};
+use crate::session::{Permit, PermitState, SecretRequest, WaitNotifier};
 
 /// A request that has not ended.
 pub(super) struct RequestEntry {
@@ -26,7 +25,7 @@ pub(super) struct RequestEntry {
     /// Taken when it is decided.
     pub(super) answer: Option<oneshot::Sender<Result<Permit, Refusal>>>,
     pub(super) permit: PermitState,
-    /// Tells the machine why it waits.
+    /// Tells the machine that it waits for approval.
     pub(super) waits: Option<WaitNotifier>,
 }
 
@@ -34,8 +33,7 @@ impl RequestEntry {
     /// Tells the machine that a person decides, if it can be told.
     pub(super) fn waits_for_approval(&self, until: Monotonic) {
         if let Some(waits) = &self.waits {
-            let reason = WaitReason::Approval;
-            waits.send_replace(Some(WaitNotice { reason, until }));
+            waits.send_replace(Some(until));
         }
     }
 }

@@ -3,7 +3,7 @@
 //! Sends nothing but TLS to a peer that is not authenticated, and nothing but the end to one that is refused.
 
 use std::future::poll_fn;
-use std::io::{self, IoSlice, Write};
+use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::pin::Pin;
 
@@ -53,7 +53,10 @@ impl<G: Gatekeeper> Sessions<G> {
             decision = self.gatekeeper.decide(request, None) => decision,
         };
         match decision {
-            Ok(permit) => self.deliver(&mut tls, permit, |_, _| Vec::new()).await,
+            Ok(permit) => {
+                self.deliver(&mut tls, permit, |_, _| Some(Vec::new()))
+                    .await
+            }
             Err(reason) => {
                 self.close(&mut tls).await;
                 SessionEnd::Refused(reason)
@@ -61,32 +64,29 @@ impl<G: Gatekeeper> Sessions<G> {
         }
     }
 
-    /// Sends the secret, after what `head` makes of the permit and the secret's length.
+    /// Sends the secret, after what `head` makes of the permit and the secret's length; nothing where that is `None`.
     pub(super) async fn deliver(
         &self,
         tls: &mut TlsStream<TcpStream>,
         permit: Permit,
-        head: impl FnOnce(&Permit, usize) -> Vec<u8>,
+        head: impl FnOnce(&Permit, usize) -> Option<Vec<u8>>,
     ) -> SessionEnd {
         let Some(secret) = permit.begin() else {
             drop(permit);
             self.close(tls).await;
             return SessionEnd::Revoked;
         };
-        let head = head(&permit, secret.len());
+        let Some(head) = head(&permit, secret.len()) else {
+            self.close(tls).await;
+            return SessionEnd::TooLong(secret.len());
+        };
         let sending = async {
             let secret = secret.expose();
             // What the connection takes at once goes out together with the mark of its end.
-            let both = [IoSlice::new(&head), IoSlice::new(secret)];
-            let taken = tls.get_mut().1.writer().write_vectored(&both)?;
-            let (head, secret) = match taken.checked_sub(head.len()) {
-                Some(taken) => (&[][..], secret.get(taken..).unwrap_or_default()),
-                None => (head.get(taken..).unwrap_or_default(), secret),
-            };
-            for rest in [head, secret] {
-                if !rest.is_empty() {
-                    tls.write_all(rest).await?;
-                }
+            tls.get_mut().1.writer().write_all(&head)?;
+            let taken = tls.get_mut().1.writer().write(secret)?;
+            if let Some(rest @ [_, ..]) = secret.get(taken..) {
+                tls.write_all(rest).await?;
             }
             // Flushes, and marks the end: without the mark the peer discards the payload.
             tls.shutdown().await

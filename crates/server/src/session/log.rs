@@ -79,6 +79,18 @@ impl ConnectionLog {
                     tracing::debug!(%peer, %error, "the connection failed");
                 }
             }
+            SessionEnd::NotAllowed => {
+                if self.admit(peer.ip(), "request", Level::INFO) {
+                    let reason =
+                        "a boot key gets the secret of the disk only, and is no sign of life";
+                    tracing::info!(%peer, reason, "refused");
+                }
+            }
+            SessionEnd::TooLong(length) => {
+                if self.admit(peer.ip(), "too long", Level::WARN) {
+                    tracing::warn!(%peer, length, "the secret is too long to be sent");
+                }
+            }
             SessionEnd::NotSent(error) => {
                 if self.admit(peer.ip(), "not sent", Level::DEBUG) {
                     tracing::debug!(%peer, %error, "the secret could not be sent");
@@ -93,7 +105,6 @@ impl ConnectionLog {
             | SessionEnd::Refused(_)
             | SessionEnd::Revoked
             | SessionEnd::NotAsked
-            | SessionEnd::NotAllowed
             | SessionEnd::Gone => {
                 if self.admit(peer.ip(), "closed", Level::DEBUG) {
                     tracing::debug!(%peer, ?ended, "connection closed");

@@ -18,7 +18,7 @@ use std::time::Duration;
 use nightlatch_core::event::{Refusal, RequestId};
 use nightlatch_core::time::Monotonic;
 use nightlatch_proto::greeting::GreetingError;
-use nightlatch_proto::release::{MessageError, WaitReason};
+use nightlatch_proto::release::MessageError;
 use nightlatch_proto::tls::{PeerError, ServerTls};
 use tokio::sync::watch;
 use tokio_rustls::TlsConnector;
@@ -32,7 +32,7 @@ use crate::random;
 /// Decides on requests: the driver, or a test in its place.
 pub trait Gatekeeper: Send + Sync + 'static {
     /// Releases a secret or refuses, after as long as an approval may take. Dropping the future before
-    /// it is ready says that the peer is gone. Why it takes longer is told to `waits`, for a peer that can be told.
+    /// it is ready says that the peer is gone. That a person decides is told to `waits`, for a peer that can be told.
     fn decide(
         &self,
         request: SecretRequest,
@@ -40,17 +40,8 @@ pub trait Gatekeeper: Send + Sync + 'static {
     ) -> impl Future<Output = Result<Permit, Refusal>> + Send;
 }
 
-/// Says why a request waits, each time that it changes.
-pub type WaitNotifier = watch::Sender<Option<WaitNotice>>;
-
-/// The reason for which a request waits, as far as its machine is told.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct WaitNotice {
-    /// Why it waits.
-    pub reason: WaitReason,
-    /// The time at which the request is decided without a person.
-    pub until: Monotonic,
-}
+/// Takes the time at which a request that waits for approval is decided without a person.
+pub type WaitNotifier = watch::Sender<Option<Monotonic>>;
 
 /// Longest times that a peer may take for each step. The gatekeeper bounds the wait for its decision.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -135,6 +126,8 @@ pub enum SessionEnd {
     NotAsked,
     /// The peer went away while it waited for the decision, or sent something, which the protocol does not allow.
     Gone,
+    /// The secret has so many bytes, which are more than the protocol of the peer can carry.
+    TooLong(usize),
     /// The secret could not be sent.
     NotSent(io::Error),
     /// The request was malformed.

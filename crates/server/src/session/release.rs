@@ -6,8 +6,10 @@ use std::time::Duration;
 
 use nightlatch_core::event::{Refusal, RequestClaims, RequestId};
 use nightlatch_core::secret_name::SecretName;
+use nightlatch_core::time::Monotonic;
 use nightlatch_proto::release::{
-    HEADER_LEN, Header, Refused, Reply, Request, SecretHead, SecretQuery, Waiting, Word,
+    HEADER_LEN, Header, ReasonWord, Refused, Reply, Request, SecretHead, SecretQuery, WaitReason,
+    Waiting,
 };
 use nightlatch_proto::tls::{Authenticated, PeerError};
 use nightlatch_sys::clock;
@@ -18,7 +20,7 @@ use tokio::time::{sleep, timeout};
 use tokio_rustls::client::TlsStream;
 
 use super::connection::wait_for_input;
-use super::{Gatekeeper, Permit, SecretRequest, SessionEnd, SessionStage, Sessions, WaitNotice};
+use super::{Gatekeeper, Permit, SecretRequest, SessionEnd, SessionStage, Sessions};
 
 /// A machine that waits is told so again after this time, so that its console shows that the server is there.
 const REMINDER: Duration = Duration::from_secs(30);
@@ -62,8 +64,10 @@ impl<G: Gatekeeper> Sessions<G> {
                 self.deliver(tls, permit, head).await
             }
             Some(Err(reason)) => {
-                // Whoever has a copied boot key is not told what its server knows.
-                let told = rehearsal.then(|| Word::new(reason.as_str())).flatten();
+                // A boot is told no reason. A rehearsal is, whoever makes it: docs/decisions/0120.
+                let told = rehearsal
+                    .then(|| ReasonWord::new(reason.as_str()))
+                    .flatten();
                 self.refuse(tls, SecretName::boot(), told).await;
                 SessionEnd::Refused(reason)
             }
@@ -72,7 +76,7 @@ impl<G: Gatekeeper> Sessions<G> {
     }
 
     /// The decision on `request`; `None` when its peer went away or sent something before. Until then the peer is told
-    /// why it waits.
+    /// that it waits. A peer that does not take a notice delays its own decision, by the time for sending at most.
     async fn decide_and_tell(
         &self,
         tls: &mut TlsStream<TcpStream>,
@@ -86,7 +90,7 @@ impl<G: Gatekeeper> Sessions<G> {
                 biased;
                 () = wait_for_input(tls) => return None,
                 decision = &mut decision => return Some(decision),
-                notice = next_notice(&mut notices) => notice,
+                notice = next_notice(&mut notices, REMINDER) => notice,
             };
             let message = waiting(id, notice).to_bytes();
             let told = timeout(self.deadlines.send, async {
@@ -99,7 +103,12 @@ impl<G: Gatekeeper> Sessions<G> {
         }
     }
 
-    async fn refuse(&self, tls: &mut TlsStream<TcpStream>, name: SecretName, reason: Option<Word>) {
+    async fn refuse(
+        &self,
+        tls: &mut TlsStream<TcpStream>,
+        name: SecretName,
+        reason: Option<ReasonWord>,
+    ) {
         let refused = Reply::Refused(Refused {
             name,
             reason,
@@ -111,8 +120,8 @@ impl<G: Gatekeeper> Sessions<G> {
     }
 }
 
-/// What precedes the payload.
-fn release_head(permit: &Permit, rehearsal: bool, length: usize) -> Vec<u8> {
+/// The messages before the payload, up to it.
+fn release_head(permit: &Permit, rehearsal: bool, length: usize) -> Option<Vec<u8>> {
     let mut head = match rehearsal {
         true => Reply::Terms(permit.terms()).to_bytes(),
         false => Vec::new(),
@@ -121,20 +130,23 @@ fn release_head(permit: &Permit, rehearsal: bool, length: usize) -> Vec<u8> {
         name: SecretName::boot(),
         serial: 0,
     };
-    head.extend(secret.to_bytes(length));
-    head
+    head.extend(secret.to_bytes(length)?);
+    Some(head)
 }
 
-fn waiting(RequestId(reference): RequestId, notice: WaitNotice) -> Reply<'static> {
+fn waiting(RequestId(reference): RequestId, until: Monotonic) -> Reply<'static> {
     Reply::Waiting(Waiting {
-        reason: Some(notice.reason),
-        left: Some(notice.until.since(clock::now().mono)),
+        reason: Some(WaitReason::Approval),
+        left: Some(until.since(clock::now().mono)),
         reference,
     })
 }
 
-/// The next notice, or the last one again after [`REMINDER`].
-async fn next_notice(notices: &mut watch::Receiver<Option<WaitNotice>>) -> WaitNotice {
+/// The next time that is told, or the last one again after `reminder`.
+async fn next_notice(
+    notices: &mut watch::Receiver<Option<Monotonic>>,
+    reminder: Duration,
+) -> Monotonic {
     loop {
         let remind = notices.borrow().is_some();
         tokio::select! {
@@ -142,10 +154,10 @@ async fn next_notice(notices: &mut watch::Receiver<Option<WaitNotice>>) -> WaitN
                 // The decision is about to come.
                 pending::<()>().await;
             },
-            () = sleep(REMINDER), if remind => {}
+            () = sleep(reminder), if remind => {}
         }
-        if let Some(notice) = notices.borrow().clone() {
-            return notice;
+        if let Some(until) = *notices.borrow() {
+            return until;
         }
     }
 }
@@ -170,5 +182,37 @@ async fn read_or_leave(
         Err(error) => {
             Err(PeerError::from_io(&error).map_or(SessionEnd::NotAsked, SessionEnd::Handshake))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Time in which something would come if it were to come.
+    const A_MOMENT: Duration = Duration::from_millis(50);
+
+    fn at(seconds: u64) -> Monotonic {
+        Monotonic::from_boot(Duration::from_secs(seconds))
+    }
+
+    #[tokio::test]
+    async fn a_machine_is_told_of_each_change_and_reminded() {
+        const NEVER: Duration = Duration::from_secs(3600);
+        let (notifier, mut notices) = watch::channel(None);
+        // Nothing is told before there is something to tell.
+        let quiet = timeout(A_MOMENT, next_notice(&mut notices, Duration::ZERO));
+        assert!(quiet.await.is_err());
+        notifier.send_replace(Some(at(1)));
+        assert_eq!(next_notice(&mut notices, NEVER).await, at(1));
+        let quiet = timeout(A_MOMENT, next_notice(&mut notices, NEVER));
+        assert!(quiet.await.is_err());
+        assert_eq!(next_notice(&mut notices, Duration::ZERO).await, at(1));
+        notifier.send_replace(Some(at(2)));
+        assert_eq!(next_notice(&mut notices, NEVER).await, at(2));
+        // Its decision is about to come.
+        drop(notifier);
+        let quiet = timeout(A_MOMENT, next_notice(&mut notices, Duration::ZERO));
+        assert!(quiet.await.is_err());
     }
 }

@@ -6,10 +6,7 @@ use std::time::Duration;
 use nightlatch_core::event::Refusal;
 use nightlatch_core::registry;
 use nightlatch_core::secret::Secret;
-use nightlatch_proto::release::WaitReason;
-use nightlatch_server::session::{
-    Gatekeeper, Permit, PermitState, SecretRequest, WaitNotice, WaitNotifier,
-};
+use nightlatch_server::session::{Gatekeeper, Permit, PermitState, SecretRequest, WaitNotifier};
 use nightlatch_sys::clock;
 
 /// The decision of a gate.
@@ -116,10 +113,7 @@ impl Gatekeeper for Gate {
             Script::Wait => std::future::pending().await,
             Script::WaitForApproval(left) => {
                 let waits = waits.unwrap();
-                waits.send_replace(Some(WaitNotice {
-                    reason: WaitReason::Approval,
-                    until: clock::now().mono.after(*left),
-                }));
+                waits.send_replace(Some(clock::now().mono.after(*left)));
                 std::future::pending().await
             }
             Script::Panic => panic!("on purpose"),

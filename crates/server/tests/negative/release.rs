@@ -1,20 +1,21 @@
 //! The release protocol at the server: nothing counts before the request was read whole, and a machine that leaves
 //! before has made no request.
 
-use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::io::{self, Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::time::Duration;
 
 use nightlatch_core::boot_nonce::BootNonce;
 use nightlatch_core::event::{Refusal, RequestClaims};
+use nightlatch_core::guard::GoodbyeKind;
 use nightlatch_core::secret_name::SecretName;
 use nightlatch_proto::priority::Priority;
 use nightlatch_proto::release::{
-    Goodbye, GoodbyeKind, HEADER_LEN, Header, Heartbeat, Refused, Reply, Request, SecretQuery,
-    WaitReason, Waiting,
+    Goodbye, HEADER_LEN, Header, Heartbeat, Refused, Reply, Request, SecretQuery, WaitReason,
+    Waiting,
 };
-use nightlatch_proto::tls::{BootTls, ServerTls};
+use nightlatch_proto::tls::{BootTls, FetchError, FetchedSecret, ServerTls};
 use nightlatch_server::session::{Deadlines, SessionEnd, SessionStage, Sessions};
 use rustls::{ServerConnection, StreamOwned};
 
@@ -301,6 +302,63 @@ async fn a_machine_that_waits_is_told_why() {
     // It left after that.
     assert!(matches!(ended, SessionEnd::Gone), "{ended:?}");
     assert_eq!(gate.calls(), ["requested", "gone"]);
+}
+
+/// Passes everything on, after `change` was made to the server's first record.
+fn relay(machine: TcpStream, server: TcpStream, change: fn(&mut Vec<u8>)) {
+    std::thread::spawn(move || {
+        let (mut to_server, mut from_machine) = (&server, &machine);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let _ = io::copy(&mut from_machine, &mut to_server);
+                let _ = server.shutdown(Shutdown::Write);
+            });
+            let (mut to_machine, mut from_server) = (&machine, &server);
+            let mut header = [0; 5];
+            from_server.read_exact(&mut header).unwrap();
+            let length = usize::from(u16::from_be_bytes([header[3], header[4]]));
+            let mut record = vec![0; length];
+            from_server.read_exact(&mut record).unwrap();
+            change(&mut record);
+            let _ = to_machine.write_all(&[&header[..], &record].concat());
+            let _ = io::copy(&mut from_server, &mut to_machine);
+            let _ = machine.shutdown(Shutdown::Write);
+        });
+    });
+}
+
+/// A machine that reaches the server through a relay only.
+fn fetch_relayed(server: TcpStream, change: fn(&mut Vec<u8>)) -> Result<FetchedSecret, FetchError> {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut machine = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let (relayed, _) = listener.accept().unwrap();
+    relay(relayed, server, change);
+    fetch(key(), &mut machine)
+}
+
+/// A relay is a wire: it learns nothing, and what it changes is found out before anything was asked for.
+#[tokio::test]
+async fn a_relay_can_pass_on_and_can_change_nothing() {
+    let gate = Gate::releasing(b"secret");
+    let (ended, fetched) = meet_with(&sessions_with_key(&gate), |server| {
+        fetch_relayed(server, |_| {})
+    })
+    .await;
+    assert!(matches!(ended, SessionEnd::Delivered), "{ended:?}");
+    assert_eq!(fetched.unwrap().payload.expose(), b"secret");
+    // It takes the offer away, so that the handshake would be the request.
+    let gate = Gate::releasing(b"secret");
+    let (ended, fetched) = meet_with(&sessions_with_key(&gate), |server| {
+        fetch_relayed(server, |hello| {
+            let name = b"nightlatch/1";
+            let at = hello.windows(name.len()).position(|it| it == name);
+            hello[at.unwrap() + name.len() - 1] = b'9';
+        })
+    })
+    .await;
+    assert!(matches!(ended, SessionEnd::Handshake(_)), "{ended:?}");
+    assert!(fetched.is_err(), "{fetched:?}");
+    assert!(gate.calls().is_empty());
 }
 
 #[tokio::test]

@@ -10,7 +10,7 @@ use std::time::Duration;
 use nightlatch_core::digits;
 use nightlatch_core::secret::{Secret, SecretBuffer};
 use nightlatch_core::time::Monotonic;
-use nightlatch_proto::release::{Terms, Word};
+use nightlatch_proto::release::{ReasonWord, Terms};
 use nightlatch_proto::tls::FetchError;
 use nightlatch_sys::clock;
 use rustix::process::{Pid, Signal, kill_process};
@@ -170,7 +170,7 @@ fn is_final(line: &str) -> bool {
 /// The server's word for the reason of a refusal.
 pub(super) fn refusal(line: &str) -> Option<&str> {
     let (_, reason) = line.rsplit_once(' ')?;
-    let says = FetchError::RefusedFor(Word::new(reason)?).to_string();
+    let says = FetchError::RefusedFor(ReasonWord::new(reason)?).to_string();
     line.ends_with(&says).then_some(reason)
 }
 
@@ -216,7 +216,7 @@ mod tests {
 
     #[test]
     fn what_the_client_says_is_understood_in_its_own_words() {
-        let refused = FetchError::RefusedFor(Word::new("disabled").unwrap());
+        let refused = FetchError::RefusedFor(ReasonWord::new("disabled").unwrap());
         let line = format!("[fe80::1%2]:4711: {refused}");
         assert_eq!(refusal(&line), Some("disabled"));
         assert!(is_final(&line) && !is_stock(&line));

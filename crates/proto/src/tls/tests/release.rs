@@ -7,7 +7,8 @@ use nightlatch_core::secret_name::SecretName;
 
 use super::*;
 use crate::release::{
-    HEADER_LEN, Header, Refused, Reply, Request, SecretHead, Terms, WaitReason, Waiting, Word,
+    Accepted, HEADER_LEN, Header, MessageError, ReasonWord, Refused, Reply, Request, SecretHead,
+    Terms, Token, WaitReason, Waiting,
 };
 
 type Stream = StreamOwned<ClientConnection, TcpStream>;
@@ -53,15 +54,23 @@ fn waits() -> Reply<'static> {
     })
 }
 
+fn accepted() -> Reply<'static> {
+    Reply::Accepted(Accepted {
+        next: Duration::ZERO,
+        token: Token::from_bytes([7; Token::LEN]),
+        window: None,
+    })
+}
+
 fn refused(reason: Option<&str>) -> Reply<'static> {
     Reply::Refused(Refused {
         name: SecretName::boot(),
-        reason: reason.and_then(Word::new),
+        reason: reason.and_then(ReasonWord::new),
         retry: None,
     })
 }
 
-/// What a machine makes of a server that has this part after the handshake.
+/// The result of a machine at a server that has this part after the handshake.
 fn fetch(rehearsal: bool, part: fn(Stream)) -> Result<FetchedSecret, FetchError> {
     let own = key();
     let id = own.key_id();
@@ -105,7 +114,7 @@ fn a_rehearsal_has_its_terms_before_the_secret() {
 #[test]
 fn replies_that_answer_something_else_give_no_secret() {
     use FetchError as E;
-    let parts: [(&str, Part, Expected); 8] = [
+    let parts: [(&str, Part, Expected); 13] = [
         (
             "an end without a reply",
             |mut stream| {
@@ -159,6 +168,51 @@ fn replies_that_answer_something_else_give_no_secret() {
             },
             // What a stranger says belongs on no console.
             |it| matches!(it, E::Refused),
+        ),
+        (
+            "an acceptance",
+            |mut stream| {
+                answer(&mut stream, &[accepted()]);
+                refuse(stream);
+            },
+            |it| matches!(it, E::OtherReply(_)),
+        ),
+        (
+            "a notice after the secret",
+            |mut stream| {
+                answer(&mut stream, &[secret("boot"), waits()]);
+                refuse(stream);
+            },
+            |it| matches!(it, E::OtherReply(_)),
+        ),
+        (
+            "a refusal after the secret",
+            |mut stream| {
+                answer(&mut stream, &[secret("boot"), refused(None)]);
+                refuse(stream);
+            },
+            |it| matches!(it, E::OtherReply(_)),
+        ),
+        (
+            "a secret that is longer than the caller takes",
+            |mut stream| {
+                let head = SecretHead {
+                    name: SecretName::boot(),
+                    serial: 0,
+                };
+                answer(&mut stream, &[Reply::Secret(head, &[7; 1001])]);
+                refuse(stream);
+            },
+            |it| matches!(it, E::TooLong { max: 1000 }),
+        ),
+        (
+            "a type of a later version",
+            |mut stream| {
+                answer(&mut stream, &[]);
+                stream.write_all(&[0x86, 0, 0, 0]).unwrap();
+                refuse(stream);
+            },
+            |it| matches!(it, E::Message(MessageError::UnknownType(0x86))),
         ),
         (
             "a payload without framing",
@@ -226,13 +280,27 @@ fn a_server_without_a_key_is_served_as_a_stock_one() {
     assert_eq!(fetched.unwrap().payload.expose(), b"payload");
 }
 
-/// Offers a key in its ClientHello, and shows none.
+/// Offers a key in its ClientHello, and shows none: it may have none of the kinds that the machine accepts. It is
+/// believed as a stock one: for a boot without a list of trusted keys, and never otherwise.
 #[test]
-fn a_server_that_shows_no_key_gets_no_request() {
-    let mut config = ClientConfig::clone(&server_config(Arc::new(ShowsNoKey)));
-    config.alpn_protocols = vec![b"nightlatch/1".to_vec()];
-    let connection = ClientConnection::new(Arc::new(config), ServerTls::peer_name()).unwrap();
-    let (fetched, _) = serve_by(connection, &boot(key(), vec![]), refuse);
+fn a_server_that_shows_no_key_is_believed_as_a_stock_one() {
+    let connection = || {
+        let mut config = ClientConfig::clone(&server_config(Arc::new(ShowsNoKey)));
+        config.alpn_protocols = vec![b"nightlatch/1".to_vec()];
+        ClientConnection::new(Arc::new(config), ServerTls::peer_name()).unwrap()
+    };
+    let (fetched, _) = serve_by(connection(), &boot(key(), vec![]), |mut stream| {
+        answer(&mut stream, &[secret("boot")]);
+        refuse(stream);
+    });
+    assert_eq!(fetched.unwrap().server_key, None);
+    let (fetched, _) = serve_by(connection(), &boot(key(), vec![]).rehearsing(), refuse);
+    assert!(
+        matches!(fetched, Err(FetchError::ServerUnproven)),
+        "{fetched:?}"
+    );
+    let trusted = boot(key(), vec![key().key_id()]);
+    let (fetched, _) = serve_by(connection(), &trusted, refuse);
     assert!(
         matches!(fetched, Err(FetchError::Peer(PeerError::NoKey))),
         "{fetched:?}"
