@@ -96,8 +96,7 @@ impl Client {
         self.under_way.values().any(|claims| !claims.rehearsal)
     }
 
-    /// The alarm that a granted request raises. That it is a rehearsal is claimed before anything is proved, and hides
-    /// no alarm.
+    /// The alarm that a granted request raises. That it is a rehearsal is a claim, and hides no alarm.
     pub(crate) fn alarm(
         &self,
         claims: RequestClaims,

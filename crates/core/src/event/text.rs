@@ -71,7 +71,7 @@ impl Event {
                 "denied: all that waits, and what comes for a while",
                 none(),
             ),
-            Self::DenialLifted(_) => (Info, "its denial was taken back", none()),
+            Self::DenialLifted(_) => (Info, "its denial was lifted", none()),
             Self::RehearsalsAllowed(_, length) if length.is_zero() => {
                 (Info, "rehearsals are allowed no more", none())
             }
@@ -202,7 +202,7 @@ impl Grant {
     }
 }
 
-/// What becomes of a request on which no person decides in time.
+/// The decision on a request when no person decides in time.
 pub const fn decision_by_default(approved_by_default: bool) -> &'static str {
     if approved_by_default {
         "granted"

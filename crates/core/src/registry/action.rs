@@ -44,7 +44,7 @@ pub struct DeadlineTerms {
     pub interval: Duration,
 }
 
-/// What is sent to a granted request.
+/// The secret for a granted request, and the terms of its deadline.
 #[derive(Debug)]
 #[expect(missing_docs, reason = "the fields are named by their types")]
 pub struct Release {

@@ -40,7 +40,7 @@ impl From<Vec<ClientConfig>> for ConfiguredClients {
 
 impl Registry {
     /// Merges the configuration with the saved state and schedules all deadlines and checks. A setting that changed in
-    /// the file since it was last read replaces the saved one. `jitter` picks a random delay from zero up to its
+    /// the file since it was last read replaces the saved one. `random_delay` picks a random delay from zero up to its
     /// argument; it spreads the first checks over the interval.
     pub fn load(
         configured: impl Into<ConfiguredClients>,
@@ -48,7 +48,7 @@ impl Registry {
         limits: RegistryLimits,
         boot: BootId,
         now: Now,
-        jitter: &mut dyn FnMut(Duration) -> Duration,
+        random_delay: RandomDelay<'_>,
     ) -> Self {
         let configured = configured.into();
         let mut registry = Self {
@@ -105,7 +105,7 @@ impl Registry {
                 row,
                 (place, renews),
                 now,
-                jitter,
+                random_delay,
             );
             place += 1;
         }
@@ -118,7 +118,7 @@ impl Registry {
                     row,
                     (place, renews),
                     now,
-                    jitter,
+                    random_delay,
                 );
                 place += 1;
             }
@@ -134,7 +134,7 @@ impl Registry {
         &mut self,
         config: ClientConfig,
         now: Now,
-        jitter: &mut dyn FnMut(Duration) -> Duration,
+        random_delay: RandomDelay<'_>,
     ) -> Result<ClientId, AddError> {
         self.handle_timeout(now);
         self.check_add(&config)?;
@@ -143,7 +143,7 @@ impl Registry {
             self.persist(Change::DeleteTombstone(tombstone.owner()));
         }
         // Placed after all sections of files: of several clients with one key the one in a file counts.
-        let id = self.add(config, SectionOrigin::RunTime, u32::MAX, now, jitter);
+        let id = self.add(config, SectionOrigin::RunTime, u32::MAX, now, random_delay);
         // Otherwise the next start would treat it as a client whose state was lost.
         self.update_trust();
         Ok(id)
@@ -187,7 +187,7 @@ impl Registry {
         row: Option<SavedClient>,
         (place, renews): (u32, bool),
         now: Now,
-        jitter: RandomDelay<'_>,
+        random_delay: RandomDelay<'_>,
     ) {
         let renamed = row.as_ref().is_some_and(|row| row.name != config.name);
         let tombstone = self.tombstones.take(&config, row.is_none());
@@ -208,7 +208,7 @@ impl Registry {
         };
         match row {
             None => {
-                let id = self.add(config, origin, place, now, jitter);
+                let id = self.add(config, origin, place, now, random_delay);
                 if origin == SectionOrigin::File {
                     self.new_clients.push(id);
                 }
@@ -223,7 +223,7 @@ impl Registry {
             Some(row) => {
                 let renews = renews || unbury.is_some();
                 let how = (place, renews, comes_back);
-                self.restore((config, origin), row, how, now, jitter);
+                self.restore((config, origin), row, how, now, random_delay);
             }
         }
         // After the row is written, so that one of the two exists at any time.
@@ -239,7 +239,7 @@ impl Registry {
         origin: SectionOrigin,
         place: u32,
         now: Now,
-        jitter: RandomDelay<'_>,
+        random_delay: RandomDelay<'_>,
     ) -> ClientId {
         let enabled = config.settings.enabled;
         let mut client = Client::fresh(config, place, now);
@@ -251,7 +251,7 @@ impl Registry {
         if enabled && !unknown {
             self.enable(id, now);
         }
-        self.schedule_first_check(id, jitter, now);
+        self.schedule_first_check(id, random_delay, now);
         self.persist_row(id, now);
         self.emit(Event::Added(id));
         if enabled && unknown {
@@ -267,7 +267,7 @@ impl Registry {
         row: SavedClient,
         (place, renews, comes_back): (u32, bool, bool),
         now: Now,
-        jitter: RandomDelay<'_>,
+        random_delay: RandomDelay<'_>,
     ) {
         let ClientPresence::Present(present) = row.presence else {
             return;
@@ -302,7 +302,7 @@ impl Registry {
             });
         }
         let id = self.insert(client);
-        self.schedule_first_check(id, jitter, now);
+        self.schedule_first_check(id, random_delay, now);
         if changed.row {
             self.persist_row(id, now);
         } else if other_boot || outcome != RestartOutcome::AsSaved {
@@ -334,12 +334,12 @@ impl Registry {
 
     /// Delays the first check by a random part of the interval, so that ten thousand clients are not all checked in
     /// the first second.
-    fn schedule_first_check(&mut self, id: ClientId, jitter: RandomDelay<'_>, now: Now) {
+    fn schedule_first_check(&mut self, id: ClientId, random_delay: RandomDelay<'_>, now: Now) {
         let Some(client) = self.clients.get(&id).filter(|it| it.is_checked()) else {
             return;
         };
         let interval = client.interval();
-        let first = now.mono.after(jitter(interval).min(interval));
+        let first = now.mono.after(random_delay(interval).min(interval));
         self.set_timer(id, Timer::Check, Some(first));
     }
 }

@@ -20,7 +20,6 @@ mod trust;
 mod unknown_keys;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
-use std::sync::Arc;
 
 pub use action::{Action, DeadlineTerms, DecisionError, RegistryLimits, Release, RequestAnswer};
 use checks::CheckQueue;
@@ -42,7 +41,6 @@ use crate::event::{
 };
 use crate::key_id::KeyId;
 use crate::name::ClientName;
-use crate::secret::Secret;
 use crate::time::{BootId, Monotonic, Now};
 
 /// All clients of the server.
@@ -130,11 +128,6 @@ impl Registry {
             Some(client) => Some(client.name()),
             None => self.removed_names.get(&id),
         }
-    }
-
-    /// The client's encrypted secret.
-    pub fn secret(&self, id: ClientId) -> Option<Arc<Secret>> {
-        Some(Arc::clone(&self.clients.get(&id)?.secret))
     }
 
     /// The client's check with the current values filled in. `dbus_object_path` is the client's path on D-Bus, empty

@@ -2,9 +2,9 @@
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;
-use std::time::Duration;
 
 use super::identity::{ClientIdentity, match_sections};
+use super::load::RandomDelay;
 use super::load::{ConfiguredClients, SectionOrigin, first_of_each_name};
 use super::{Action, ClientId, DisableReason, Durability, Event, Refusal, Registry};
 use crate::client::Client;
@@ -99,13 +99,15 @@ impl Registry {
         configured: impl Into<ConfiguredClients>,
         may_drop: bool,
         now: Now,
-        jitter: &mut dyn FnMut(Duration) -> Duration,
+        random_delay: RandomDelay<'_>,
     ) -> Result<(), MassRemoval> {
         let configured = configured.into();
         let known = self.clients.values().filter(|client| !client.added);
-        match find_mass_removal(&configured.clients, known.map(identity).collect()) {
-            Some(removal) if !may_drop => return Err(removal),
-            Some(_) | None => {}
+        if !may_drop
+            && let Some(removal) =
+                find_mass_removal(&configured.clients, known.map(identity).collect())
+        {
+            return Err(removal);
         }
         self.is_complete = configured.is_complete;
         self.handle_timeout(now);
@@ -121,7 +123,14 @@ impl Registry {
                 PriorState::Saved(row) => Some(*row),
                 PriorState::None => None,
             };
-            self.load_section(config, SectionOrigin::File, row, (place, true), now, jitter);
+            self.load_section(
+                config,
+                SectionOrigin::File,
+                row,
+                (place, true),
+                now,
+                random_delay,
+            );
         }
         let holders = self.clients.iter().map(|(id, client)| {
             let key = client.settings.key_id.as_ref();

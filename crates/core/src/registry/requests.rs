@@ -116,8 +116,9 @@ impl Registry {
         });
     }
 
-    /// What the answer to a granted request needs. Fails with the reason when the grant was revoked before its answer, as
-    /// by a deadline that passed in between: then the request is refused, and reported as not delivered.
+    /// The secret and the terms for the answer to a granted request. Fails with the reason when the grant was revoked
+    /// before its answer, as by a deadline that passed in between: then the request is refused, and reported as not
+    /// delivered.
     pub fn release(&self, request: RequestId) -> Result<Release, Refusal> {
         let request = self.requests.get(&request);
         let client = match request.map(|it| (it.stage, it.client)) {

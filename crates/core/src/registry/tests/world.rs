@@ -1,6 +1,7 @@
 //! Test set-up: a registry with a manual clock and a store that can crash.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::checker::Checker;
@@ -61,6 +62,13 @@ pub(super) fn named(number: u8, name: &str) -> ClientConfig {
 /// A checker that proves the private key.
 pub(super) const PROOF: &str = "builtin:ssh-hostkey ssh-ed25519 \
                                 AAAAC3NzaC1lZDI1NTE5AAAAIAEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEB";
+
+impl Registry {
+    /// The client's encrypted secret. A server gets one only by [`Registry::release`].
+    pub(super) fn secret(&self, id: ClientId) -> Option<Arc<Secret>> {
+        Some(Arc::clone(&self.clients.get(&id)?.secret))
+    }
+}
 
 /// A store: durable changes are written at once, the others with [`Self::flush`].
 #[derive(Default, Clone, Debug)]
