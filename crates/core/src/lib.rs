@@ -12,6 +12,7 @@ pub mod calendar;
 pub mod checker;
 pub mod client;
 pub mod connect;
+mod deadline;
 pub mod digits;
 pub mod duration;
 pub mod error_chain;

@@ -4,8 +4,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Client, Deadline, deadline};
+use super::Client;
 use crate::client::saved::{PresentClient, SavedState};
+use crate::deadline::{self, Deadline};
 use crate::secret::SecretDigest;
 use crate::settings::client::{ClientConfig, ClientSettings, Setting};
 use crate::time::{BootId, Now};

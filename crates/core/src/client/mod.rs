@@ -5,7 +5,6 @@
 
 mod approval;
 mod checks;
-pub(crate) mod deadline;
 mod hourly_alarm;
 pub(crate) mod merge;
 pub mod saved;
@@ -17,13 +16,13 @@ use std::sync::Arc;
 
 pub(crate) use approval::{ReleaseDecision, WaitingRequests};
 pub(crate) use checks::CheckState;
-pub(crate) use deadline::Deadline;
 use hourly_alarm::HourlyAlarm;
 pub(crate) use timer::{Timer, TimerSet};
 
 use crate::boot_nonce::BootNonce;
 use crate::checker::LastCheck;
 use crate::client::saved::{ClientPresence, PresentClient, SavedClient, SavedState};
+use crate::deadline::{self, Deadline};
 use crate::event::{RequestClaims, RequestId};
 use crate::name::ClientName;
 use crate::secret::{Secret, SecretDigest};

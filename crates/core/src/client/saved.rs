@@ -1,16 +1,16 @@
 //! The form of clients in the store: enough to continue after a crash as if nothing had happened.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use crate::boot_nonce::BootNonce;
 use crate::checker::LastCheck;
+pub use crate::deadline::SavedDeadline;
 use crate::key_id::KeyId;
 use crate::name::ClientName;
 use crate::record::RecordEntry;
 use crate::secret::{Secret, SecretDigest};
 use crate::settings::client::ClientSettings;
-use crate::time::{BootId, Monotonic, Wall};
+use crate::time::{BootId, Wall};
 
 /// Everything the store holds.
 #[derive(PartialEq, Eq, Debug, Default)]
@@ -163,20 +163,6 @@ pub struct SavedState {
     /// True when it is disabled because the state was lost, until a person enables it or a check proves that
     /// the machine has its private key.
     pub needs_proof: bool,
-}
-
-/// A deadline on both clocks. The monotonic one counts within the same boot of the host, the wall
-/// clock's after a reboot.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct SavedDeadline {
-    /// The boot in which `mono` counts.
-    pub boot: BootId,
-    /// The deadline on the monotonic clock of that boot.
-    pub mono: Monotonic,
-    /// The same moment on the wall clock.
-    pub wall: Wall,
-    /// Time to the deadline when it was written: after a reboot it is never longer.
-    pub remaining: Duration,
 }
 
 /// One change to the store. A batch of changes is written in one transaction.

@@ -8,8 +8,7 @@ use std::time::Duration;
 use super::releases::OpenRelease;
 use super::{BootRequest, Guard, MAX_REMEMBERED, NEVER, Phase, Suspicion};
 use crate::boot_nonce::BootNonce;
-use crate::client::deadline;
-use crate::client::saved::SavedDeadline;
+use crate::deadline::{self, SavedDeadline};
 use crate::time::{BootId, Monotonic, Now, Wall};
 
 /// The version that is written and read.

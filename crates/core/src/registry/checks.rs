@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Action, Alarm, ClientId, Durability, Event, Registry, Timer};
 use crate::checker::LastCheck;
-use crate::client::{CheckState, Client, Deadline};
+use crate::client::{CheckState, Client};
+use crate::deadline::Deadline;
 use crate::time::Now;
 
 /// Running and queued checks of all clients.

@@ -2,7 +2,8 @@
 
 use super::{Action, ClientId, DisableReason, Durability, Event, Refusal, Registry, Timer};
 use crate::client::saved::Change;
-use crate::client::{Client, Deadline};
+use crate::client::Client;
+use crate::deadline::Deadline;
 use crate::settings::client::{SettingChange, SettingError};
 use crate::time::Now;
 

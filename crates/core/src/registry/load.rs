@@ -11,7 +11,8 @@ use super::{
 };
 use crate::checker::LastCheck;
 use crate::client::saved::{Change, ClientPresence, Saved, SavedClient, Trust};
-use crate::client::{Client, Deadline};
+use crate::client::Client;
+use crate::deadline::Deadline;
 use crate::name::ClientName;
 use crate::secret::Secret;
 use crate::settings::client::ClientConfig;

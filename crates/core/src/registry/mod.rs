@@ -35,7 +35,8 @@ use unknown_keys::UnknownKeyLimiter;
 
 use crate::checker::Probe;
 use crate::client::saved::{Change, SavedClient, Trust};
-use crate::client::{Client, Deadline, Timer};
+use crate::client::{Client, Timer};
+use crate::deadline::Deadline;
 use crate::event::{
     Alarm, ClientId, DisableReason, Durability, Event, Grant, Refusal, RequestClaims, RequestId,
 };

@@ -7,7 +7,8 @@ use super::{
     Action, Alarm, ClientId, DeadlineTerms, Durability, Event, Grant, Refusal, Registry, Release,
     RequestAnswer, RequestClaims, RequestId, Timer,
 };
-use crate::client::{Deadline, ReleaseDecision};
+use crate::client::ReleaseDecision;
+use crate::deadline::Deadline;
 use crate::key_id::KeyId;
 use crate::time::{Monotonic, Now};
 

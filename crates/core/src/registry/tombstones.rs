@@ -3,8 +3,8 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use crate::client::deadline::restore;
 use crate::client::saved::{ClientPresence, SavedClient, SavedDeadline, StateOwner, Tombstone};
+use crate::deadline::restore;
 use crate::settings::client::ClientConfig;
 use crate::time::{BootId, Now, Wall};
 

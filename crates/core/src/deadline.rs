@@ -2,8 +2,21 @@
 
 use std::time::Duration;
 
-use crate::client::saved::SavedDeadline;
 use crate::time::{BootId, Monotonic, Now, Wall};
+
+/// A deadline on both clocks. The monotonic one counts within the same boot of the host, the wall
+/// clock's after a reboot.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct SavedDeadline {
+    /// The boot in which `mono` counts.
+    pub boot: BootId,
+    /// The deadline on the monotonic clock of that boot.
+    pub mono: Monotonic,
+    /// The same moment on the wall clock.
+    pub wall: Wall,
+    /// Time to the deadline when it was written: after a reboot it is never longer.
+    pub remaining: Duration,
+}
 
 /// The deadline of a client.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
