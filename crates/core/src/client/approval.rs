@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::Client;
-use crate::event::{Alarm, Grant, Refusal, RequestClaims, RequestId};
+use crate::event::{Alarm, Grant, KeyRole, Refusal, RequestClaims, RequestId};
 use crate::time::{Monotonic, Now};
 
 /// The decision on a request at one moment.
@@ -15,11 +15,11 @@ pub(crate) enum ReleaseDecision {
     Wait(Monotonic),
 }
 
-/// The requests that wait for a decision, the one that waits longest first.
+/// Requests with a time each, the earliest first.
 #[derive(Debug, Default)]
-pub(crate) struct WaitingRequests(BTreeSet<(Monotonic, RequestId)>);
+pub(crate) struct RequestQueue(BTreeSet<(Monotonic, RequestId)>);
 
-impl WaitingRequests {
+impl RequestQueue {
     pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
@@ -28,12 +28,12 @@ impl WaitingRequests {
         self.0.len()
     }
 
-    /// All of them, with the time since which they wait.
+    /// All of them, with their times.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (RequestId, Monotonic)> {
         self.0.iter().map(|(since, request)| (*request, *since))
     }
 
-    /// The request, when no other one waits beside it.
+    /// The request, when there is no other.
     pub(crate) fn only(&self) -> Option<RequestId> {
         let mut requests = self.0.iter();
         let (_, only) = requests.next()?;
@@ -48,7 +48,7 @@ impl WaitingRequests {
         self.0.remove(&(since, request));
     }
 
-    /// The request that waits longest, with the time since which it does.
+    /// The request with the earliest time.
     pub(crate) fn oldest(&self) -> Option<(RequestId, Monotonic)> {
         self.0.first().map(|(since, request)| (*request, *since))
     }
@@ -62,17 +62,20 @@ impl WaitingRequests {
 }
 
 impl Client {
-    /// The decision at `now` on a request that came at `since`.
-    ///
-    /// A denial always counts. An approval is for a request that waits, and never seen here. Without a
-    /// delay none is needed, whatever `approved_by_default` says (as in Mandos).
-    pub(crate) fn decision(&self, since: Monotonic, now: Now) -> ReleaseDecision {
+    /// The reason why no request of it can be granted.
+    pub(crate) fn refusal(&self, now: Now) -> Option<Refusal> {
         if self.deadline.is_none_or(|deadline| deadline.passed(now)) {
-            return ReleaseDecision::Refuse(Refusal::Disabled);
+            Some(Refusal::Disabled)
+        } else {
+            self.denial(now).map(|_| Refusal::Denied)
         }
-        if self.denial(now).is_some() {
-            return ReleaseDecision::Refuse(Refusal::Denied);
-        }
+    }
+
+    /// The decision at `now` on a request that waits for a person since `since`, where nothing refuses it.
+    ///
+    /// An approval is for a request that waits, and never seen here. Without a delay none is needed, whatever
+    /// `approved_by_default` says (as in Mandos).
+    pub(crate) fn approval(&self, since: Monotonic, now: Now) -> ReleaseDecision {
         if self.settings.approval_delay.is_zero() {
             return ReleaseDecision::Release(Grant::NotNeeded);
         }
@@ -91,12 +94,19 @@ impl Client {
         self.denied.filter(|until| now.mono <= *until)
     }
 
-    /// A request that is no rehearsal was granted, and its delivery has not been reported yet.
+    /// A boot was granted the secret, and its delivery has not been reported yet.
     pub(crate) fn is_being_released(&self) -> bool {
-        self.under_way.values().any(|claims| !claims.rehearsal)
+        let mut under_way = self.under_way.values();
+        under_way.any(|(role, claims)| *role == KeyRole::Boot && !claims.rehearsal)
     }
 
-    /// The alarm that a granted request raises. That it is a rehearsal is a claim, and hides no alarm.
+    /// True while an administrator allows it to rehearse.
+    pub(crate) fn may_rehearse(&self, now: Now) -> bool {
+        self.rehearsals_until.is_some_and(|until| now.mono < until)
+    }
+
+    /// The alarm that a granted request with the boot key raises, where no guard judged it. That it is a rehearsal is a
+    /// claim, and hides no alarm.
     pub(crate) fn alarm(
         &self,
         claims: RequestClaims,
@@ -104,22 +114,18 @@ impl Client {
         now: Now,
     ) -> Option<Alarm> {
         // Several rehearsals at once are those of several interfaces.
-        let beside = |other: &RequestClaims| !(claims.rehearsal && other.rehearsal);
+        let beside = |(role, other): &(KeyRole, RequestClaims)| {
+            *role == KeyRole::Boot && !(claims.rehearsal && other.rehearsal)
+        };
         if self.released || self.under_way.values().any(beside) {
             return Some(Alarm::SecondRequest);
         }
         if claims.rehearsal {
-            let allowed = self.rehearsals_until.is_some_and(|until| now.mono < until);
-            return (!allowed && !allow_rehearsals).then_some(Alarm::Rehearsal);
+            let allowed = allow_rehearsals || self.may_rehearse(now);
+            return (!allowed).then_some(Alarm::Rehearsal);
         }
         // A machine that is up rehearses in the boot that was served.
         let served = self.released_boot.is_some() && self.released_boot == claims.boot;
         served.then_some(Alarm::SameBoot)
-    }
-
-    /// Time at which the first of its waiting requests is decided without a person.
-    pub(crate) fn approval_ends(&self) -> Option<Monotonic> {
-        let (_, since) = self.waiting.oldest()?;
-        Some(since.after(self.settings.approval_delay))
     }
 }

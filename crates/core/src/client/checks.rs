@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::Client;
 use crate::checker::{CheckerVariables, LastCheck};
+use crate::guard::Phase;
 use crate::settings::client::SHORTEST_INTERVAL;
 use crate::time::{Monotonic, Now};
 
@@ -52,6 +53,15 @@ impl Client {
             self.proved = Some(now.mono);
             self.released = false;
             self.renewed = false;
+        }
+    }
+
+    /// True when it was up as far as the server knew: its last check succeeded, or its agent was not missed.
+    pub(crate) fn was_seen_up(&self) -> bool {
+        match self.guard.phase() {
+            Phase::Unarmed => self.last_check == LastCheck::Exited(0),
+            Phase::Up { .. } | Phase::Leaving { .. } => true,
+            Phase::Quiet | Phase::Opened => false,
         }
     }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::Client;
 use crate::client::saved::{PresentClient, SavedState};
 use crate::deadline::{self, Deadline};
+use crate::guard::Guard;
 use crate::secret::SecretDigest;
 use crate::settings::client::{ClientConfig, ClientSettings, Setting};
 use crate::time::{BootId, Now};
@@ -82,7 +83,7 @@ impl Client {
         (client, changed)
     }
 
-    /// Takes over the saved state. Returns how long ago the deadline passed, as far as `deadline` cannot say so.
+    /// Takes over the saved state. Silence counts anew. Returns how long ago the deadline passed, as far as `deadline` cannot say so.
     fn resume(&mut self, state: SavedState, boot: BootId, now: Now) -> Duration {
         self.created = state.created;
         self.last_enabled = state.last_enabled;
@@ -93,6 +94,8 @@ impl Client {
         self.released_boot = state.released_boot;
         self.renewed = state.renewed;
         self.needs_proof = state.needs_proof && !state.enabled;
+        self.guard = Guard::of_saved(state.guard.as_ref(), boot, now);
+        self.guard.handle_gap(&self.guard_settings(now), now.mono);
         // Enabled without a deadline is a row that nobody wrote: it has no time left.
         let (deadline, overdue) = match &state.deadline {
             Some(saved) => deadline::restore(saved, boot, now),
@@ -117,6 +120,13 @@ impl Client {
         }
         let merged = merge(&self.configured, &file, &self.settings);
         changed.settings = merged.differences(&self.settings);
+        if merged.key_id != self.settings.key_id {
+            self.guard.boot_key_changed();
+        }
+        if merged.host_key_id != self.settings.host_key_id {
+            self.guard.host_key_changed();
+            self.pokeable = false;
+        }
         let (old, new) = (self.settings.timeout, merged.timeout);
         if old != new {
             let old = old.saturating_add(overdue);

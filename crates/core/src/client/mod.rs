@@ -5,6 +5,7 @@
 
 mod approval;
 mod checks;
+mod guarded;
 mod hourly_alarm;
 pub(crate) mod merge;
 pub mod saved;
@@ -14,7 +15,7 @@ mod timer;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-pub(crate) use approval::{ReleaseDecision, WaitingRequests};
+pub(crate) use approval::{ReleaseDecision, RequestQueue};
 pub(crate) use checks::CheckState;
 use hourly_alarm::HourlyAlarm;
 pub(crate) use timer::{Timer, TimerSet};
@@ -23,7 +24,8 @@ use crate::boot_nonce::BootNonce;
 use crate::checker::LastCheck;
 use crate::client::saved::{ClientPresence, PresentClient, SavedClient, SavedState};
 use crate::deadline::{self, Deadline};
-use crate::event::{RequestClaims, RequestId};
+use crate::event::{KeyRole, RequestClaims, RequestId};
+use crate::guard::Guard;
 use crate::name::ClientName;
 use crate::secret::{Secret, SecretDigest};
 use crate::settings::client::{ClientConfig, ClientSettings};
@@ -55,10 +57,17 @@ pub struct Client {
     pub(crate) deadline: Option<Deadline>,
     /// Until when a person's denial counts, that moment included.
     pub(crate) denied: Option<Monotonic>,
-    pub(crate) waiting: WaitingRequests,
+    /// Requests that wait for a decision, by the time since which they do.
+    pub(crate) waiting: RequestQueue,
+    /// Requests that are held while the agent is asked, by the end of the hold.
+    pub(crate) held: RequestQueue,
     /// Requests that were granted, also those that lost their right since, whose delivery has not been
     /// reported yet: their secret may have left.
-    pub(crate) under_way: BTreeMap<RequestId, RequestClaims>,
+    pub(crate) under_way: BTreeMap<RequestId, (KeyRole, RequestClaims)>,
+    /// What is known of its agent, and follows from it.
+    pub(crate) guard: Guard,
+    /// The agent answers when it is poked. Not saved.
+    pub(crate) pokeable: bool,
     pub(crate) check: CheckState,
     /// True when the next result shows if it still answers while its secret was just released.
     pub(crate) check_follows_release: bool,
@@ -114,9 +123,12 @@ impl Client {
         self.needs_proof
     }
 
-    /// True when it is checked: for as long as it is enabled, and while only such a check is missing.
+    /// True when it is checked: for as long as it is enabled, and while only such a check is missing. Never once its
+    /// agent was heard: a check proves less, and would keep a machine enabled whose agent is silent.
     pub(crate) fn is_checked(&self) -> bool {
-        self.is_enabled() || (self.needs_proof && self.settings.checker.proves_private_key())
+        let is_wanted =
+            self.is_enabled() || (self.needs_proof && self.settings.checker.proves_private_key());
+        is_wanted && !self.is_armed()
     }
 
     /// The deadline, on the wall clock as it was when the deadline was set; `None` unless enabled.
@@ -179,8 +191,11 @@ impl Client {
             last_check: LastCheck::None,
             deadline: None,
             denied: None,
-            waiting: WaitingRequests::default(),
+            waiting: RequestQueue::default(),
+            held: RequestQueue::default(),
             under_way: BTreeMap::new(),
+            guard: Guard::default(),
+            pokeable: false,
             check: CheckState::Idle,
             check_follows_release: false,
             proved: None,
@@ -242,6 +257,7 @@ impl Client {
             released_boot: self.released_boot,
             renewed: self.renewed,
             needs_proof: self.needs_proof,
+            guard: self.guard.to_saved(boot, now),
         }
     }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::boot_nonce::BootNonce;
 use crate::checker::LastCheck;
 pub use crate::deadline::SavedDeadline;
+use crate::guard::saved::SavedGuard;
 use crate::key_id::KeyId;
 use crate::name::ClientName;
 use crate::record::RecordEntry;
@@ -163,6 +164,8 @@ pub struct SavedState {
     /// True when it is disabled because the state was lost, until a person enables it or a check proves that
     /// the machine has its private key.
     pub needs_proof: bool,
+    /// Its guard; `None` for a client that no agent was ever heard for.
+    pub guard: Option<SavedGuard>,
 }
 
 /// One change to the store. A batch of changes is written in one transaction.

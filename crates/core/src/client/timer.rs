@@ -7,11 +7,26 @@ use crate::time::Monotonic;
 pub(crate) enum Timer {
     /// It must be disabled.
     Deadline,
+    /// The hold of a request ends.
+    HoldEnds,
+    /// Its guard has something to do.
+    Guard,
     /// The oldest of its waiting requests is decided without a person.
     ApprovalEnds,
     /// Its next check is due.
     Check,
 }
 
+impl Timer {
+    /// Every timer.
+    pub(crate) const ALL: [Self; 5] = [
+        Self::Deadline,
+        Self::HoldEnds,
+        Self::Guard,
+        Self::ApprovalEnds,
+        Self::Check,
+    ];
+}
+
 /// The due times of a client's timers; kept by the client so that a change finds the old entry.
-pub(crate) type TimerSet = [Option<Monotonic>; 3];
+pub(crate) type TimerSet = [Option<Monotonic>; 5];

@@ -17,6 +17,7 @@ use std::time::Duration;
 
 use crate::boot_nonce::BootNonce;
 use crate::checker::LastCheck;
+use crate::guard::{GoodbyeKind, GuardAlarm, Passage};
 use crate::name::ClientName;
 use crate::time::Monotonic;
 
@@ -50,6 +51,15 @@ pub enum Durability {
     /// stricter. Changes are written in the order in which they came: one that waits must never overwrite one
     /// of the same client that came after it.
     Soon,
+}
+
+/// The key that a peer has proved.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum KeyRole {
+    /// The key in the initramfs, which whoever holds the disk can copy.
+    Boot,
+    /// The key on the encrypted root: the machine is up.
+    Host,
 }
 
 /// Claims of a machine in its request. None is proved: they may make the registry stricter, never more generous.
@@ -89,6 +99,14 @@ pub enum Refusal {
     RehearsalUnproved,
     /// A rehearsal of a machine that a person would have to approve.
     RehearsalNeedsApproval,
+    /// A rehearsal with the boot key of a machine whose agent has a host key, and no person allowed one.
+    RehearsalByBootKey,
+    /// The boot that asks with the boot key is up, or over.
+    BootIsUp,
+    /// The machine was up when somebody asked with its boot key.
+    MachineIsUp,
+    /// Another boot of the machine is up, and does not know of the one that asked.
+    OtherBootIsUp,
 }
 
 /// The kind of an alarm. No alarm refuses a request.
@@ -106,10 +124,30 @@ pub enum Alarm {
     /// A rehearsal got the secret, and none was allowed: anybody with a copy of the image's keys can ask
     /// for it.
     Rehearsal,
+    /// Its boot key was used while it was up.
+    Impostor,
+    /// Its secret was released, and it had been up all the time.
+    ServedImpostor,
+    /// Its secret was requested or released, and the boot that came up does not know of it, or none did.
+    Unaccounted,
+    /// A boot of it that was over is up beside a later one.
+    Doubled,
     /// So many requests with its key wait for approval at once: all but one of them are somebody else's.
     SeveralWait(usize),
     /// So many requests with unknown keys came within a minute.
     UnknownKeys(u32),
+}
+
+impl From<GuardAlarm> for Alarm {
+    fn from(alarm: GuardAlarm) -> Self {
+        match alarm {
+            GuardAlarm::Impostor => Self::Impostor,
+            GuardAlarm::ServedImpostor => Self::ServedImpostor,
+            GuardAlarm::Unaccounted => Self::Unaccounted,
+            GuardAlarm::SecondRequest => Self::SecondRequest,
+            GuardAlarm::Doubled => Self::Doubled,
+        }
+    }
 }
 
 /// Something that happened, with its reason: the words of the log, the audit and D-Bus.
@@ -161,7 +199,13 @@ pub enum Event {
         client: ClientId,
         request: RequestId,
         grant: Grant,
+        /// The key that asked.
+        role: KeyRole,
         rehearsal: bool,
+        /// The way past the guard; `None` where no guard judged it, or a person decided.
+        passage: Option<Passage>,
+        /// The request came by Mandos's protocol, and the machine's initramfs speaks ours.
+        downgrade: bool,
         /// The alarm that it raises.
         alarm: Option<Alarm>,
     },
@@ -206,6 +250,26 @@ pub enum Event {
     CheckFinished(ClientId, LastCheck),
     /// A proof of life that came otherwise than by a check.
     CheckedOk(ClientId),
+    /// A request is held until then, while the agent is asked.
+    Held {
+        client: ClientId,
+        request: RequestId,
+        until: Monotonic,
+    },
+    /// An agent was heard for the first time: its guard is in force.
+    Armed(ClientId),
+    /// A sign of life.
+    Heard(ClientId),
+    /// The machine said goodbye; `window` is the longest time for an announced reboot, if it has one.
+    SaidGoodbye {
+        client: ClientId,
+        kind: GoodbyeKind,
+        window: Option<Duration>,
+    },
+    /// The agent was not heard when it should have been, or nothing was in the time for an announced reboot.
+    Silent(ClientId),
+    /// A person trusts a machine again that was suspect.
+    Trusted(ClientId),
     /// Settings of a client changed: these keys of its section.
     Changed(ClientId, Vec<&'static str>),
     /// The tombstone of this client was dropped, because there are too many.
@@ -227,6 +291,11 @@ impl Event {
             | Self::CheckStopping(client)
             | Self::CheckFinished(client, _)
             | Self::CheckedOk(client)
+            | Self::Armed(client)
+            | Self::Heard(client)
+            | Self::SaidGoodbye { client, .. }
+            | Self::Silent(client)
+            | Self::Trusted(client)
             | Self::Changed(client, _) => (Some(client), None),
             Self::TombstoneDropped(_) => (None, None),
             Self::Alarmed(client, _) => (client, None),
@@ -234,6 +303,9 @@ impl Event {
                 client, request, ..
             }
             | Self::Decided {
+                client, request, ..
+            }
+            | Self::Held {
                 client, request, ..
             }
             | Self::Granted {

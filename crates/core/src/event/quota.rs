@@ -176,7 +176,7 @@ impl RecordQuotas {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::{ClientId, Event, Grant, Refusal, RequestId};
+    use crate::event::{ClientId, Event, Grant, KeyRole, Refusal, RequestId};
 
     fn at(seconds: u64) -> Monotonic {
         Monotonic::from_boot(Duration::from_secs(seconds))
@@ -187,6 +187,9 @@ mod tests {
             client: ClientId::for_tests(1),
             request: RequestId(1),
             grant: Grant::NotNeeded,
+            role: KeyRole::Boot,
+            passage: None,
+            downgrade: false,
             rehearsal: false,
             alarm,
         }

@@ -3,9 +3,10 @@
 //!
 //! One `match` without a wildcard decides all of it: an event that is new does not compile before it is decided.
 
-use super::{Alarm, DisableReason, Durability, Event};
+use super::{Alarm, DisableReason, Durability, Event, KeyRole};
 use crate::checker::LastCheck;
 use crate::duration::in_whole_seconds;
+use crate::guard::Passage;
 use crate::record::RecordKind;
 use crate::settings::client::{ClientSettings, Setting};
 
@@ -78,7 +79,10 @@ impl Event {
         let mut content = match self {
             Self::Granted {
                 grant,
+                role,
                 rehearsal,
+                passage,
+                downgrade,
                 alarm,
                 ..
             } => {
@@ -88,6 +92,7 @@ impl Event {
                 };
                 RecordContent {
                     alarm: *alarm,
+                    detail: release_detail(*role, *passage, *downgrade),
                     durability: Durability::BeforeUnlessFailing,
                     ..RecordContent::with_reason(kind, "release", grant.as_str())
                 }
@@ -165,6 +170,18 @@ impl Event {
                 RecordContent::with_detail(RecordKind::Changed, changes.join("; "))
             }
             Self::CheckedOk(_) => RecordContent::of(RecordKind::CheckedOk),
+            Self::Held { .. } => RecordContent::of(RecordKind::Held),
+            Self::Armed(_) => RecordContent::of(RecordKind::Armed),
+            Self::SaidGoodbye { kind, window, .. } => {
+                let window = window.map(in_whole_seconds);
+                let detail = match window {
+                    Some(window) => format!("{}, expected back within {window}", kind.as_str()),
+                    None => kind.as_str().to_owned(),
+                };
+                RecordContent::with_detail(RecordKind::Goodbye, detail)
+            }
+            Self::Silent(_) => RecordContent::of(RecordKind::Silent),
+            Self::Trusted(_) => RecordContent::of(RecordKind::Trusted),
             Self::TombstoneDropped(name) => {
                 let detail = format!(
                     "what was remembered of {name}, which left the configuration, is dropped: too many have left"
@@ -176,15 +193,34 @@ impl Event {
             Self::Enabled(_) => RecordContent::of(RecordKind::Enabled),
             // A release is recorded when it is granted, before the secret leaves.
             Self::Delivered { .. }
+            | Self::Heard(_)
             | Self::CheckStarted(_)
             | Self::CheckStopping(_)
             | Self::CheckFinished(_, LastCheck::None | LastCheck::Exited(0)) => return None,
         };
         if let Some(alarm) = content.alarm {
-            content.detail = Some(alarm.sentence());
+            let sentence = alarm.sentence();
+            content.detail = Some(match content.detail {
+                Some(detail) => format!("{sentence}; {detail}"),
+                None => sentence,
+            });
         }
         Some(content)
     }
+}
+
+/// The way past the guard, where a release has one that a person should know of.
+fn release_detail(role: KeyRole, passage: Option<Passage>, downgrade: bool) -> Option<String> {
+    let passage = match (role, passage) {
+        (KeyRole::Host, _) => Some("to the host key"),
+        (KeyRole::Boot, Some(Passage::Announced)) => Some("announced"),
+        (KeyRole::Boot, Some(Passage::Retry)) => Some("a boot that asks again"),
+        (KeyRole::Boot, Some(Passage::Unannounced)) => Some("not announced: its agent is silent"),
+        (KeyRole::Boot, Some(Passage::Unarmed) | None) => None,
+    };
+    let downgrade = downgrade.then_some("by Mandos's protocol, although its initramfs speaks ours");
+    let parts: Vec<&str> = passage.into_iter().chain(downgrade).collect();
+    (!parts.is_empty()).then(|| parts.join("; "))
 }
 
 /// `timeout = 10m`; the key alone for the secret, and where the value is not known any more.
@@ -208,7 +244,8 @@ mod tests {
         assert_eq!(
             values.join("; "),
             "key_id; fingerprint; host = ; checker = fping -q -- %(host)s; timeout = 5m; extended_timeout = 15m; \
-             interval = 2m; approval_delay = 0s; approval_duration = 1s; approved_by_default = yes; enabled = yes"
+             interval = 2m; approval_delay = 0s; approval_duration = 1s; approved_by_default = yes; enabled = yes; \
+             host_key_id; guard = yes; unannounced = release; guard_wait = 3s; reboot_window = 10m"
         );
         assert_eq!(with_value("secret", Some(&settings)), "secret");
         assert_eq!(with_value("timeout", None), "timeout");

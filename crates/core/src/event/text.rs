@@ -109,7 +109,7 @@ impl Event {
                 ..
             } => (Info, "refused", because(*reason)),
             Self::Revoked { reason, .. } => (Warning, "release taken back", because(*reason)),
-            Self::Abandoned { .. } => (Info, "peer went away while it waited for approval", none()),
+            Self::Abandoned { .. } => (Info, "peer went away while it waited", none()),
             Self::Delivered {
                 rehearsal: true, ..
             } => (Info, "rehearsed", none()),
@@ -134,6 +134,23 @@ impl Event {
                 let settings = Some(keys.join(", "));
                 (Info, "settings changed", LogFields { settings, ..none() })
             }
+            Self::Held { .. } => (Info, "held while its agent is asked", none()),
+            Self::Armed(_) => (
+                Info,
+                "its agent was heard for the first time: its boot key is guarded from now on",
+                none(),
+            ),
+            Self::Heard(_) => (Debug, "heard", none()),
+            Self::SaidGoodbye { kind, window, .. } => {
+                let fields = LogFields {
+                    reason: Some(kind.as_str()),
+                    length: window.map(in_whole_seconds),
+                    ..none()
+                };
+                (Info, "said goodbye", fields)
+            }
+            Self::Silent(_) => (Info, "its agent is silent", none()),
+            Self::Trusted(_) => (Info, "trusted again", none()),
             Self::TombstoneDropped(name) => {
                 let client = Some(name);
                 let message = "what was remembered of a client that left the configuration is dropped: too many have left";
@@ -158,6 +175,9 @@ impl Event {
             Self::Alarmed(Some(_), alarm) => alarm.as_str(),
             Self::NeedsApproval { .. } => "waits",
             Self::Abandoned { .. } => "abandoned",
+            Self::Held { .. } => "held",
+            Self::SaidGoodbye { .. } => "goodbye",
+            Self::Silent(_) => "silent",
             Self::Delivered { .. } => "delivered",
             Self::DeliveryFailed { .. } => "undelivered",
             // A machine decides when its check fails, and `check_on_release` starts one for each release.
@@ -176,6 +196,9 @@ impl Event {
             | Self::CheckStopping(_)
             | Self::CheckFinished(..)
             | Self::CheckedOk(_)
+            | Self::Armed(_)
+            | Self::Heard(_)
+            | Self::Trusted(_)
             | Self::TombstoneDropped(_)
             | Self::Changed(..) => return None,
         })
@@ -222,6 +245,10 @@ impl Refusal {
             Self::Removed => "removed",
             Self::RehearsalUnproved => "rehearsal-unproved",
             Self::RehearsalNeedsApproval => "rehearsal-needs-approval",
+            Self::RehearsalByBootKey => "rehearsal-by-boot-key",
+            Self::BootIsUp => "boot-is-up",
+            Self::MachineIsUp => "machine-is-up",
+            Self::OtherBootIsUp => "other-boot-is-up",
         }
     }
 
@@ -237,6 +264,12 @@ impl Refusal {
                 "it only rehearses, and was not seen up within its last two intervals"
             }
             Self::RehearsalNeedsApproval => "it only rehearses, and would need approval",
+            Self::RehearsalByBootKey => {
+                "it only rehearses, by the key in its initramfs, which no administrator has allowed"
+            }
+            Self::BootIsUp => "the boot that asks is up already, or over",
+            Self::MachineIsUp => "the machine was up when its boot key was used",
+            Self::OtherBootIsUp => "another boot of the machine is up, and knows nothing of it",
         }
     }
 }
@@ -280,6 +313,10 @@ impl Alarm {
             Self::StillAnswers => "still-answers",
             Self::Disabled => "disabled",
             Self::Rehearsal => "rehearsal",
+            Self::Impostor => "impostor",
+            Self::ServedImpostor => "served-impostor",
+            Self::Unaccounted => "unaccounted",
+            Self::Doubled => "doubled",
             Self::SeveralWait(_) => "several-wait",
             Self::UnknownKeys(_) => "unknown-keys",
         }
@@ -299,6 +336,22 @@ impl Alarm {
             Self::Disabled => "it is disabled, and something asked for its secret".to_owned(),
             Self::Rehearsal => {
                 "a rehearsal got its secret, and no administrator had allowed one (nightlatch rehearsal)"
+                    .to_owned()
+            }
+            Self::Impostor => {
+                "its boot key was used while it was up: the key was copied; give it a new one (nightlatch rotate)"
+                    .to_owned()
+            }
+            Self::ServedImpostor => {
+                "its secret was released to somebody else, for it had been up all the time: give it a new disk password and boot key now (nightlatch rotate)"
+                    .to_owned()
+            }
+            Self::Unaccounted => {
+                "its secret was requested or released, and no boot of it has said since that it was the one: a boot that failed, or a thief"
+                    .to_owned()
+            }
+            Self::Doubled => {
+                "a boot of it that was over is up beside a later one: it was cloned, or a snapshot was put back"
                     .to_owned()
             }
             Self::SeveralWait(count) => {
@@ -321,7 +374,11 @@ impl Alarm {
             | Self::SameBoot
             | Self::StillAnswers
             | Self::Disabled
-            | Self::Rehearsal => self,
+            | Self::Rehearsal
+            | Self::Impostor
+            | Self::ServedImpostor
+            | Self::Unaccounted
+            | Self::Doubled => self,
         }
     }
 }
@@ -329,7 +386,7 @@ impl Alarm {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::{ClientId, RequestId};
+    use crate::event::{ClientId, KeyRole, RequestId};
 
     const CLIENT: ClientId = ClientId::for_tests(1);
     const REQUEST: RequestId = RequestId(1);
@@ -381,7 +438,10 @@ mod tests {
             client: CLIENT,
             request: REQUEST,
             grant: Grant::NotNeeded,
+            role: KeyRole::Boot,
             rehearsal: true,
+            passage: None,
+            downgrade: false,
             alarm,
         };
         assert_eq!(

@@ -15,6 +15,7 @@ pub mod saved;
 #[cfg(test)]
 mod tests;
 
+use std::str::FromStr;
 use std::time::Duration;
 
 pub use life::{BootRequest, GoodbyeKind, Life, LifeOutcome, WaitingFate};
@@ -60,6 +61,31 @@ pub enum Unannounced {
     Approve,
 }
 
+impl Unannounced {
+    /// Its word in a file.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Release => "release",
+            Self::Approve => "approve",
+        }
+    }
+}
+
+impl FromStr for Unannounced {
+    type Err = UnknownRule;
+
+    fn from_str(text: &str) -> Result<Self, UnknownRule> {
+        let known = [Self::Release, Self::Approve];
+        let rule = known.into_iter().find(|rule| rule.as_str() == text);
+        rule.ok_or_else(|| UnknownRule(text.to_owned()))
+    }
+}
+
+/// A word that is no [`Unannounced`]. It has the word.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("unknown rule {0:?}, expected \"release\" or \"approve\"")]
+pub struct UnknownRule(pub String);
+
 /// The decision on a request with the boot key.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Verdict {
@@ -71,6 +97,17 @@ pub enum Verdict {
     Person,
     /// It is refused without an alarm, and recorded: the boot that asks is up already, or over.
     Refuse,
+}
+
+/// The answer that a boot would get: [`Guard::forecast`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Forecast {
+    /// The guard does not stand in the way.
+    Pass,
+    /// The same, if the agent does not answer.
+    PassAfterAsking,
+    /// A person decides.
+    Person,
 }
 
 /// The reason for which the guard lets a request pass.
@@ -273,6 +310,48 @@ impl Guard {
             return (Verdict::Refuse, None);
         }
         self.judge(request, settings, now)
+    }
+
+    /// The answer that a boot would get now, the time for asking the agent left out. Changes nothing.
+    pub fn forecast(&self, settings: &GuardSettings, now: Monotonic) -> Forecast {
+        let announced = matches!(self.phase, Phase::Leaving { until, .. } if now < until);
+        if self.suspect.is_some() {
+            return Forecast::Person;
+        }
+        match (self.phase, settings.unannounced) {
+            (Phase::Unarmed, _) => Forecast::Pass,
+            _ if announced => Forecast::Pass,
+            (Phase::Up { .. }, Unannounced::Release) => Forecast::PassAfterAsking,
+            (_, Unannounced::Release) => Forecast::Pass,
+            (_, Unannounced::Approve) => Forecast::Person,
+        }
+    }
+
+    /// The guard of a section that continues `self`, where `other` is what else was remembered of its key: what either
+    /// knows of thieves counts, and nothing is announced.
+    pub fn merged(mut self, other: Self) -> Self {
+        if !self.is_armed() {
+            return Self {
+                suspect: self.suspect.max(other.suspect),
+                ..other
+            }
+            .without_announcement();
+        }
+        self.suspect = self.suspect.max(other.suspect);
+        self.doubled_told |= other.doubled_told;
+        let room = MAX_REMEMBERED.saturating_sub(self.releases.len());
+        let unknown: Vec<OpenRelease> = other
+            .releases
+            .into_iter()
+            .filter(|release| !self.releases.contains(release))
+            .collect();
+        self.releases.extend(unknown.into_iter().take(room));
+        self.without_announcement()
+    }
+
+    fn without_announcement(mut self) -> Self {
+        self.distrust_state();
+        self
     }
 
     /// Decides without asking the agent.

@@ -36,7 +36,53 @@ pub enum SavedGuardError {
     },
 }
 
+/// A guard as it is stored. It can be read: a guard that cannot is none of these.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct SavedGuard(Box<[u8]>);
+
+impl SavedGuard {
+    /// The stored guard with these bytes.
+    pub fn from_bytes(bytes: Vec<u8>) -> Result<Self, SavedGuardError> {
+        let any = Now {
+            mono: NEVER,
+            wall: Wall::from_unix_micros(0),
+        };
+        Guard::from_bytes(&bytes, BootId::from_bytes([0; 16]), any)?;
+        Ok(Self(bytes.into()))
+    }
+
+    /// The boot of the server's host in which it was stored.
+    pub(crate) fn written_in(&self) -> BootId {
+        let bytes = self.0.get(1..17).and_then(|bytes| bytes.try_into().ok());
+        BootId::from_bytes(bytes.unwrap_or_default())
+    }
+
+    /// The bytes to store.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
 impl Guard {
+    /// This guard for the store; `None` where nothing is to be remembered.
+    pub(crate) fn to_saved(&self, boot: BootId, now: Now) -> Option<SavedGuard> {
+        let is_new = !self.must_be_stored(&Self::default());
+        (!is_new).then(|| SavedGuard(self.to_bytes(boot, now).into()))
+    }
+
+    /// The guard that was stored.
+    pub(crate) fn of_saved(saved: Option<&SavedGuard>, boot: BootId, now: Now) -> Self {
+        let Some(saved) = saved else {
+            return Self::default();
+        };
+        // The bytes were read before. If that ever failed, a person would have to look.
+        Self::from_bytes(&saved.0, boot, now).unwrap_or_else(|_| Self {
+            phase: Phase::Quiet,
+            suspect: Some(Suspicion::ServedImpostor),
+            ..Self::default()
+        })
+    }
+
     /// The guard as it is stored at `now` in the boot `boot` of the server's host.
     pub fn to_bytes(&self, boot: BootId, now: Now) -> Vec<u8> {
         let mut writer = Writer {

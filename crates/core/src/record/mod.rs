@@ -139,6 +139,16 @@ kinds! {
     Lost = "lost", Host, alarm;
     /// Entries that a quota left out, announced or counted.
     LeftOut = "left-out", Host;
+    /// A request with the boot key is held while the agent is asked.
+    Held = "held", Peers;
+    /// An agent was heard for the first time.
+    Armed = "armed", Host;
+    /// A machine said goodbye.
+    Goodbye = "goodbye", Peers;
+    /// An agent was not heard when it should have been.
+    Silent = "silent", Peers;
+    /// A person trusts a machine again.
+    Trusted = "trusted", Host;
     /// An alarm that belongs to no request.
     Alarm = "alarm", Peers;
 }

@@ -27,6 +27,8 @@ pub enum Action {
     /// Run the client's checker ([`super::Registry::probe`]) and report with
     /// [`super::Registry::handle_check_finished`].
     StartCheck { client: ClientId },
+    /// Ask the client's agent for a heartbeat: something asks with its boot key.
+    Poke { client: ClientId },
     /// Kill the client's running checker, its whole process group. It still reports.
     StopCheck { client: ClientId },
     /// Write the event to the log and the audit log, and signal it on D-Bus.
@@ -52,14 +54,29 @@ pub struct Release {
     pub terms: DeadlineTerms,
 }
 
-/// The answer to a request for a secret.
+/// The answer to a request.
+#[expect(missing_docs, reason = "the fields are named in the sentence")]
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum RequestAnswer {
     /// Send what [`super::Registry::release`] returns, then call [`super::Registry::handle_delivered`] or
     /// [`super::Registry::handle_delivery_failed`], one of them exactly once.
     Release(ClientId),
+    /// A sign of life counts: the next one is expected after `next`; `window` is the longest time for an announced
+    /// reboot.
+    Alive {
+        next: Duration,
+        window: Option<Duration>,
+    },
     /// Close the connection without sending a byte.
     Refuse(Refusal),
+}
+
+/// A check, or a declaration in its place, that can prove nothing. Nothing changed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum CheckError {
+    /// The agent of the machine is known.
+    #[error("its agent says that it is up, and nothing else counts as long as its host key is known")]
+    HasAgent,
 }
 
 /// A decision that names no waiting request, or not exactly one.

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Action, Alarm, ClientId, Durability, Event, Registry, Timer};
+use super::{Action, Alarm, CheckError, ClientId, Durability, Event, Registry, Timer};
 use crate::checker::LastCheck;
 use crate::client::{CheckState, Client};
 use crate::deadline::Deadline;
@@ -92,10 +92,11 @@ impl Registry {
     }
 
     /// An administrator reports a proof of life without a check.
-    pub fn handle_checked_ok(&mut self, id: ClientId, now: Now) {
+    pub fn handle_checked_ok(&mut self, id: ClientId, now: Now) -> Result<(), CheckError> {
         self.handle_timeout(now);
+        self.can_be_checked(id)?;
         let Some(client) = self.clients.get_mut(&id) else {
-            return;
+            return Ok(());
         };
         client.note_check(LastCheck::Exited(0), false, now);
         if self.extend_deadline(id, now) {
@@ -104,13 +105,23 @@ impl Registry {
             self.persist_state(id, Durability::Soon, now);
         }
         self.emit(Event::CheckedOk(id));
+        Ok(())
     }
 
     /// An administrator starts a check. No effect while one runs or is queued.
-    pub fn handle_start_checker(&mut self, id: ClientId, now: Now) {
+    pub fn handle_start_checker(&mut self, id: ClientId, now: Now) -> Result<(), CheckError> {
         self.handle_timeout(now);
+        self.can_be_checked(id)?;
         self.queue_check(id);
         self.start_checks();
+        Ok(())
+    }
+
+    fn can_be_checked(&self, id: ClientId) -> Result<(), CheckError> {
+        match self.clients.get(&id).is_some_and(Client::is_armed) {
+            true => Err(CheckError::HasAgent),
+            false => Ok(()),
+        }
     }
 
     /// An administrator stops the running check. The next one starts when it is due.

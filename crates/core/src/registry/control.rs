@@ -1,6 +1,8 @@
 //! Enabling, disabling, removing and changing a client, by an administrator, the configuration or a timer.
 
-use super::{Action, ClientId, DisableReason, Durability, Event, Refusal, Registry, Timer};
+use super::{
+    Action, ClientId, ClientKeys, DisableReason, Durability, Event, Refusal, Registry, Timer,
+};
 use crate::client::saved::Change;
 use crate::client::Client;
 use crate::deadline::Deadline;
@@ -97,6 +99,7 @@ impl Registry {
         if restart {
             self.restart_checks(id, now);
         }
+        self.set_guard_timer(id);
         self.reconsider(id, now);
     }
 
@@ -111,7 +114,8 @@ impl Registry {
         let deadline = Deadline::within(client.settings.timeout, now);
         let first_check = now.mono.after(client.interval());
         self.set_deadline(id, deadline);
-        self.set_timer(id, Timer::Check, Some(first_check));
+        let is_checked = self.clients.get(&id).is_some_and(Client::is_checked);
+        self.set_timer(id, Timer::Check, is_checked.then_some(first_check));
         self.end_wait_for_proof(id);
     }
 
@@ -140,14 +144,14 @@ impl Registry {
         self.push_action(Action::Persist(change, Durability::BeforeUnlessFailing));
         self.refuse_waiting(id, Refusal::Removed);
         self.stop_check(id);
-        for timer in [Timer::Deadline, Timer::ApprovalEnds, Timer::Check] {
+        for timer in Timer::ALL {
             self.set_timer(id, timer, None);
         }
         let Some(client) = self.clients.remove(&id) else {
             return;
         };
-        let key = client.settings.key_id.as_ref();
-        self.index.remove(id, &client.name, key);
+        self.index
+            .remove(id, &client.name, ClientKeys::of(&client));
         self.removed_names.insert(id, client.name.clone());
         self.emit(Event::Removed(id, client.name));
         self.end_wait_for_proof(id);

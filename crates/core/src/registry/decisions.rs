@@ -1,21 +1,10 @@
 //! Decisions of a person: on one waiting request, or against all requests of a client for some time.
 
-use super::requests::RequestStage;
+use super::judge::judge;
 use super::{ClientId, DecisionError, Durability, Event, Grant, Refusal, Registry, RequestId};
-use crate::time::{Monotonic, Now};
+use crate::time::Now;
 
 impl Registry {
-    /// Requests of a client that wait for a decision, the oldest first, each with the time at which it is decided by
-    /// default.
-    pub fn waiting(&self, id: ClientId) -> impl Iterator<Item = (RequestId, Monotonic)> {
-        let client = self.clients.get(&id).into_iter();
-        client.flat_map(|client| {
-            let delay = client.settings.approval_delay;
-            let waiting = client.waiting.iter();
-            waiting.map(move |(request, since)| (request, since.after(delay)))
-        })
-    }
-
     /// A person decides on one waiting request. Other requests of the client keep waiting.
     pub fn handle_decide(
         &mut self,
@@ -24,21 +13,21 @@ impl Registry {
         now: Now,
     ) -> Result<ClientId, DecisionError> {
         self.handle_timeout(now);
-        let entry = self.requests.get(&request);
-        let entry = entry.and_then(|it| match it.stage {
-            RequestStage::Waiting(since) => Some((it.client, it.claims, since)),
-            RequestStage::Granted | RequestStage::Revoked(_) => None,
-        });
-        let (id, claims, since) = entry.ok_or(DecisionError::NoSuchRequest)?;
-        self.requests.remove(&request);
-        self.stop_waiting(request, id, since);
+        let open = self.requests.get(&request).copied();
+        let open = open
+            .filter(|it| it.waiting_since().is_some())
+            .ok_or(DecisionError::NoSuchRequest)?;
+        let id = open.client;
+        let alarm = self.clients.get(&id).and_then(|it| judge(it, &open, now).1);
+        self.take_from_queues(request, &open);
+        self.set_request_timers(id, now);
         self.emit(Event::Decided {
             client: id,
             request,
             approved,
         });
         if approved {
-            self.grant(request, id, claims, Grant::Approved, now);
+            self.grant(request, open, Grant::Approved, (None, alarm), now);
         } else {
             self.refuse(request, Some(id), Refusal::Denied);
         }

@@ -2,6 +2,7 @@
 
 use super::{ClientId, Grant, Refusal, Registry};
 use crate::client::{Client, ReleaseDecision};
+use crate::guard::Forecast;
 use crate::time::{Now, Wall};
 
 /// The answer that a request of a client would get.
@@ -20,16 +21,30 @@ impl Registry {
     /// removed client.
     pub fn forecast(&self, id: ClientId, now: Now) -> Option<(ReleaseForecast, Option<Wall>)> {
         let client = self.clients.get(&id)?;
-        let forecast = match client.decision(now.mono, now) {
-            ReleaseDecision::Release(grant) => ReleaseForecast::Released(grant),
-            ReleaseDecision::Wait(_) => ReleaseForecast::NeedsApproval,
-            ReleaseDecision::Refuse(reason) => ReleaseForecast::Refused(reason),
+        let forecast = match client.refusal(now) {
+            Some(reason) => ReleaseForecast::Refused(reason),
+            None => forecast_of_enabled(client, now),
         };
         let until = match forecast {
             ReleaseForecast::Refused(Refusal::Denied) => denial_ends(client, now),
             _ => client.expires(),
         };
         Some((forecast, until))
+    }
+}
+
+fn forecast_of_enabled(client: &Client, now: Now) -> ReleaseForecast {
+    let settings = client.guard_settings(now);
+    let guard = client
+        .is_guarded()
+        .then(|| client.guard().forecast(&settings, now.mono));
+    if guard == Some(Forecast::Person) {
+        return ReleaseForecast::NeedsApproval;
+    }
+    match client.approval(now.mono, now) {
+        ReleaseDecision::Release(grant) => ReleaseForecast::Released(grant),
+        ReleaseDecision::Wait(_) => ReleaseForecast::NeedsApproval,
+        ReleaseDecision::Refuse(reason) => ReleaseForecast::Refused(reason),
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use crate::client::Client;
 use crate::event::ClientId;
 use crate::key_id::KeyId;
 use crate::name::ClientName;
@@ -11,6 +12,27 @@ use crate::name::ClientName;
 pub(super) struct Index {
     names: HashMap<ClientName, ClientId>,
     keys: HashMap<KeyId, Holders>,
+    /// Host keys. One that is a boot key too finds nobody.
+    hosts: HashMap<KeyId, ClientId>,
+}
+
+/// The keys of a client.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct ClientKeys<'a> {
+    pub(super) boot: Option<&'a KeyId>,
+    pub(super) host: Option<&'a KeyId>,
+    /// The position in the configuration: of several clients with one boot key the first counts.
+    pub(super) place: u32,
+}
+
+impl<'a> ClientKeys<'a> {
+    pub(super) fn of(client: &'a Client) -> Self {
+        Self {
+            boot: client.settings.key_id.as_ref(),
+            host: client.settings.host_key_id.as_ref(),
+            place: client.place,
+        }
+    }
 }
 
 /// The clients with one key, each with its place in the configuration. There should be only one.
@@ -25,21 +47,34 @@ impl Index {
         self.keys.get(key).map(|holders| holders.first.1)
     }
 
+    /// The client whose machine is up when this key is proved.
+    pub(super) fn by_host_key(&self, key: &KeyId) -> Option<ClientId> {
+        let is_boot_key = self.keys.contains_key(key);
+        self.hosts.get(key).filter(|_| !is_boot_key).copied()
+    }
+
+    /// Number of host keys.
+    pub(super) fn hosts(&self) -> usize {
+        self.hosts.len()
+    }
+
     pub(super) fn by_name(&self, name: &str) -> Option<ClientId> {
         self.names.get(name).copied()
     }
 
-    /// `place` is the position in the configuration: of several clients with one key the first counts.
-    pub(super) fn insert(
-        &mut self,
-        id: ClientId,
-        name: &ClientName,
-        key: Option<&KeyId>,
-        place: u32,
-    ) {
+    /// Adds a client with its keys.
+    pub(super) fn insert(&mut self, id: ClientId, name: &ClientName, keys: ClientKeys<'_>) {
         self.names.insert(name.clone(), id);
-        if let Some(key) = key {
-            self.insert_key(id, key, place);
+        self.insert_keys(id, keys);
+    }
+
+    fn insert_keys(&mut self, id: ClientId, keys: ClientKeys<'_>) {
+        if let Some(key) = keys.boot {
+            self.insert_key(id, key, keys.place);
+        }
+        if let Some(key) = keys.host {
+            // Of several the first counts; a configuration has no two.
+            self.hosts.entry(*key).or_insert(id);
         }
     }
 
@@ -62,10 +97,15 @@ impl Index {
         }
     }
 
-    pub(super) fn remove(&mut self, id: ClientId, name: &ClientName, key: Option<&KeyId>) {
+    pub(super) fn remove(&mut self, id: ClientId, name: &ClientName, keys: ClientKeys<'_>) {
         self.names.remove(name);
-        if let Some(key) = key {
+        if let Some(key) = keys.boot {
             self.remove_key(id, key);
+        }
+        if let Some(key) = keys.host
+            && self.hosts.get(key) == Some(&id)
+        {
+            self.hosts.remove(key);
         }
     }
 
@@ -101,16 +141,15 @@ impl Index {
         shared_keys.map(|(key, holders)| (key, holders.first.1))
     }
 
-    /// Rebuilds the table of keys after places or keys have changed.
+    /// Rebuilds the tables of keys after places or keys have changed.
     pub(super) fn set_keys<'a>(
         &mut self,
-        holders: impl Iterator<Item = (ClientId, Option<&'a KeyId>, u32)>,
+        holders: impl Iterator<Item = (ClientId, ClientKeys<'a>)>,
     ) {
         self.keys.clear();
-        for (id, key, place) in holders {
-            if let Some(key) = key {
-                self.insert_key(id, key, place);
-            }
+        self.hosts.clear();
+        for (id, keys) in holders {
+            self.insert_keys(id, keys);
         }
     }
 }

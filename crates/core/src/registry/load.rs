@@ -6,10 +6,9 @@ use std::time::Duration;
 use super::identity::{ClientIdentity, match_sections};
 use super::tombstones::{TombstoneIndex, stricter};
 use super::{
-    CheckQueue, ClientId, DisableReason, Durability, Event, Index, Registry, RegistryLimits, Timer,
+    CheckQueue, ClientId, ClientKeys, DisableReason, Durability, Event, Index, Registry, RegistryLimits, Timer,
     Timers, UnknownKeyLimiter,
 };
-use crate::checker::LastCheck;
 use crate::client::saved::{Change, ClientPresence, Saved, SavedClient, Trust};
 use crate::client::Client;
 use crate::deadline::Deadline;
@@ -160,7 +159,22 @@ impl Registry {
             .and_then(|key| self.by_key(key))
             .and_then(|id| self.name(id));
         match holder {
-            Some(holder) => Err(AddError::KeyTaken(holder.clone())),
+            Some(holder) => return Err(AddError::KeyTaken(holder.clone())),
+            None => {}
+        }
+        self.check_host_key(config)
+    }
+
+    /// Refuses a host key that identifies something else, and a boot key that is a host key.
+    fn check_host_key(&self, config: &ClientConfig) -> Result<(), AddError> {
+        let (boot, host) = (config.settings.key_id, config.settings.host_key_id);
+        if host.is_some() && host == boot {
+            return Err(AddError::HostKeyTaken(config.name.clone()));
+        }
+        let of_boot = boot.and_then(|key| self.index.by_host_key(&key));
+        let of_host = host.and_then(|key| self.by_key(&key).or(self.index.by_host_key(&key)));
+        match of_boot.or(of_host).and_then(|id| self.name(id)) {
+            Some(holder) => Err(AddError::HostKeyTaken(holder.clone())),
             None => Ok(()),
         }
     }
@@ -279,6 +293,8 @@ impl Registry {
             .iter()
             .flatten()
             .any(|moment| moment.boot != self.boot);
+        let guard = present.state.guard.as_ref();
+        let other_boot = other_boot || guard.is_some_and(|it| it.written_in() != self.boot);
         let was_added = row.added.is_some();
         let (mut client, mut changed) = Client::restored(
             config,
@@ -291,6 +307,9 @@ impl Registry {
         client.added = origin == SectionOrigin::RunTime;
         changed.row |= comes_back || client.added != was_added;
         let mut outcome = outcome_of_restart(&mut client, changed.enabled, renews, now);
+        if self.trust == Trust::None {
+            client.guard.distrust_state();
+        }
         if self.trust == Trust::None && client.is_enabled() {
             client.deadline = None;
             client.needs_proof = true;
@@ -322,14 +341,15 @@ impl Registry {
     fn insert(&mut self, client: Client) -> ClientId {
         let id = ClientId(self.next_id);
         self.next_id += 1;
-        let key = client.settings.key_id.as_ref();
-        self.index.insert(id, &client.name, key, client.place);
+        self.index
+            .insert(id, &client.name, ClientKeys::of(&client));
         if client.needs_proof {
             self.waiting_for_proof.insert(id);
         }
         let deadline = client.deadline;
         self.clients.insert(id, client);
         self.set_timer(id, Timer::Deadline, deadline.map(|it| it.mono));
+        self.set_guard_timer(id);
         id
     }
 
@@ -362,6 +382,9 @@ pub enum AddError {
     /// Another client has the same key.
     #[error("the client [{0}] has the same key_id")]
     KeyTaken(ClientName),
+    /// A key would be a host key and something else too.
+    #[error("the host key is also a key of the client [{0}]; each machine needs a boot key and a host key of its own")]
+    HostKeyTaken(ClientName),
 }
 
 pub(super) fn first_of_each_name(configured: Vec<ClientConfig>) -> Vec<ClientConfig> {
@@ -416,7 +439,7 @@ fn outcome_of_restart(
         }
         (Some(deadline), _) if deadline.passed(now) => {
             // Only once until the next proof of life: keeping the server down repeatedly gains one timeout.
-            if renews && client.last_check == LastCheck::Exited(0) && !client.renewed {
+            if renews && client.was_seen_up() && !client.renewed {
                 client.renewed = true;
                 client.deadline = Some(whole);
                 RestartOutcome::Renewed

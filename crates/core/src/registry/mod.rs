@@ -10,6 +10,8 @@ mod decisions;
 mod forecast;
 mod identity;
 mod index;
+mod judge;
+mod life;
 mod load;
 mod rehearsals;
 mod reload;
@@ -21,10 +23,12 @@ mod unknown_keys;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
-pub use action::{Action, DeadlineTerms, DecisionError, RegistryLimits, Release, RequestAnswer};
+pub use action::{Action, CheckError, DeadlineTerms, DecisionError, RegistryLimits, Release, RequestAnswer};
 use checks::CheckQueue;
 pub use forecast::ReleaseForecast;
-use index::Index;
+use index::{ClientKeys, Index};
+pub use judge::PendingDecision;
+pub use life::SignOfLife;
 pub use load::{AddError, ConfiguredClients};
 pub use rehearsals::MAX_REHEARSAL_PERMISSION;
 pub use reload::{MassRemoval, mass_removal};
@@ -102,7 +106,8 @@ impl Registry {
             }
             match timer {
                 Timer::Deadline => {}
-                Timer::ApprovalEnds => self.reconsider(id, now),
+                Timer::HoldEnds | Timer::ApprovalEnds => self.reconsider(id, now),
+                Timer::Guard => self.handle_guard_due(id, now),
                 Timer::Check => self.handle_check_due(id, now),
             }
         }

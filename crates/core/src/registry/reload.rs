@@ -6,10 +6,11 @@ use std::fmt;
 use super::identity::{ClientIdentity, match_sections};
 use super::load::RandomDelay;
 use super::load::{ConfiguredClients, SectionOrigin, first_of_each_name};
-use super::{Action, ClientId, DisableReason, Durability, Event, Refusal, Registry};
+use super::{Action, ClientId, ClientKeys, DisableReason, Durability, Event, Refusal, Registry};
 use crate::client::Client;
 use crate::client::saved::{Change, ClientPresence, Saved, SavedClient, Tombstone};
 use crate::deadline::restore;
+use crate::guard::Guard;
 use crate::key_id::KeyId;
 use crate::name::ClientName;
 use crate::settings::client::ClientConfig;
@@ -132,10 +133,8 @@ impl Registry {
                 random_delay,
             );
         }
-        let holders = self.clients.iter().map(|(id, client)| {
-            let key = client.settings.key_id.as_ref();
-            (*id, key, client.place)
-        });
+        let holders = self.clients.iter();
+        let holders = holders.map(|(id, client)| (*id, ClientKeys::of(client)));
         self.index.set_keys(holders);
         for shared in shared_keys {
             self.inherit_restrictions(shared, now);
@@ -322,6 +321,11 @@ impl Registry {
             Some(ClientPresence::Removed) => self.handle_remove(id, now),
             Some(ClientPresence::Present(present)) => {
                 let state = &present.state;
+                if let Some(client) = self.clients.get_mut(&id) {
+                    let other = Guard::of_saved(state.guard.as_ref(), self.boot, now);
+                    client.guard = std::mem::take(&mut client.guard).merged(other);
+                }
+                self.set_guard_timer(id);
                 // A client that waits for a proof keeps waiting for it.
                 let disabled = !state.enabled && (!state.needs_proof || self.is_enabled(id));
                 let denial = state.denied.as_ref();
@@ -338,12 +342,13 @@ impl Registry {
         };
         client.place = place;
         let interval = client.settings.interval;
-        let key = client.settings.key_id;
+        let (key, host_key) = (client.settings.key_id, client.settings.host_key_id);
         let replaced = key.is_some() && key != config.settings.key_id;
         let before = replaced.then(|| client.to_saved(self.boot, now));
         let mut changed = client.reconfigure(config, now);
         changed.row |= std::mem::take(&mut client.added);
         let other_key = client.settings.key_id != key;
+        let other_host_key = client.settings.host_key_id != host_key;
         let check_anew = changed
             .settings
             .iter()
@@ -369,6 +374,9 @@ impl Registry {
             // Their peers proved the previous key.
             self.revoke(id, Refusal::UnknownKey);
             self.refuse_waiting(id, Refusal::UnknownKey);
+        }
+        if other_host_key && !other_key {
+            self.revoke(id, Refusal::UnknownKey);
         }
         let enabled = self.clients.get(&id).is_some_and(Client::is_enabled);
         let waits = self.clients.get(&id).is_some_and(Client::needs_proof);

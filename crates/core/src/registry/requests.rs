@@ -7,21 +7,29 @@ use super::{
     Action, Alarm, ClientId, DeadlineTerms, Durability, Event, Grant, Refusal, Registry, Release,
     RequestAnswer, RequestClaims, RequestId, Timer,
 };
-use crate::client::ReleaseDecision;
 use crate::deadline::Deadline;
+use crate::event::KeyRole;
+use crate::guard::{GuardAlarm, Passage};
 use crate::key_id::KeyId;
 use crate::time::{Monotonic, Now};
 
-/// A request that waits, or that was granted and whose delivery has not been reported.
-#[derive(Debug)]
+/// A request that has not ended.
+#[derive(Clone, Copy, Debug)]
 pub(super) struct OpenRequest {
     pub(super) client: ClientId,
+    /// The key that its peer proved.
+    pub(super) role: KeyRole,
     pub(super) claims: RequestClaims,
+    pub(super) accepted: Monotonic,
     pub(super) stage: RequestStage,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum RequestStage {
+    /// Nothing was decided yet.
+    New,
+    /// Held until this time at the latest, while the agent is asked.
+    Held(Monotonic),
     /// Waits for a decision since this time.
     Waiting(Monotonic),
     /// Granted; the delivery has not been reported.
@@ -43,74 +51,51 @@ impl Registry {
         if self.requests.contains_key(&request) {
             return;
         }
-        let known = self.by_key(key);
-        let Some((id, client)) = known.and_then(|id| Some((id, self.clients.get_mut(&id)?))) else {
+        // A host key speaks our protocol, and names its boot.
+        let by_host_key = || self.index.by_host_key(key).filter(|_| claims.boot.is_some());
+        let found = self
+            .by_key(key)
+            .map(|id| (id, KeyRole::Boot))
+            .or_else(|| by_host_key().map(|id| (id, KeyRole::Host)));
+        let Some((id, role)) = found else {
             return self.refuse_unknown_key(request, now);
         };
-        match client.decision(now.mono, now) {
-            ReleaseDecision::Wait(_) if claims.rehearsal => {
-                self.refuse_repeatable(request, id, Refusal::RehearsalNeedsApproval, now);
-            }
-            ReleaseDecision::Release(_) if claims.rehearsal && !client.is_proved(now) => {
-                self.refuse_repeatable(request, id, Refusal::RehearsalUnproved, now);
-            }
-            ReleaseDecision::Release(grant) => self.grant(request, id, claims, grant, now),
-            ReleaseDecision::Refuse(reason) => self.refuse_repeatable(request, id, reason, now),
-            ReleaseDecision::Wait(until) => self.wait(request, id, claims, until, now),
-        }
-    }
-
-    /// Makes a request wait for a person's decision.
-    fn wait(
-        &mut self,
-        request: RequestId,
-        id: ClientId,
-        claims: RequestClaims,
-        until: Monotonic,
-        now: Now,
-    ) {
-        let Some(client) = self.clients.get_mut(&id) else {
-            return;
-        };
-        client.last_approval_request = Some(now.wall);
-        client.waiting.insert(request, now.mono);
-        let approved_by_default = client.settings.approved_by_default;
-        let ends = client.approval_ends();
-        let several = client.waiting.len();
-        let entry = OpenRequest {
+        let open = OpenRequest {
             client: id,
+            role,
             claims,
-            stage: RequestStage::Waiting(now.mono),
+            accepted: now.mono,
+            stage: RequestStage::New,
         };
-        self.requests.insert(request, entry);
-        self.set_timer(id, Timer::ApprovalEnds, ends);
-        self.persist_state(id, Durability::Soon, now);
-        self.emit(Event::NeedsApproval {
-            client: id,
-            request,
-            until,
-            approved_by_default,
-        });
-        if several > 1 {
-            self.emit(Event::Alarmed(Some(id), Alarm::SeveralWait(several)));
+        let needs_permission = claims.rehearsal && role == KeyRole::Boot;
+        let client = self.clients.get(&id).filter(|it| it.is_guarded());
+        if needs_permission && client.is_some_and(|it| !it.may_rehearse(now)) {
+            let reason = Refusal::RehearsalByBootKey;
+            return self.refuse_repeatable(request, id, (reason, None), now);
         }
+        self.settle(request, open, now);
     }
 
-    /// The peer of a waiting request disconnected: it gets no answer. A granted request ends with the report of its
-    /// delivery, even if its peer disconnected.
+    /// The peer of a request without a decision disconnected: it gets no answer. A granted request ends with the report
+    /// of its delivery, even if its peer disconnected.
     pub fn handle_peer_gone(&mut self, request: RequestId, now: Now) {
         self.handle_timeout(now);
-        let Some(OpenRequest {
-            client: id,
-            stage: RequestStage::Waiting(since),
-            ..
-        }) = self.requests.get(&request)
-        else {
+        let Some(open) = self.requests.get(&request).copied() else {
             return;
         };
-        let (id, since) = (*id, *since);
-        self.requests.remove(&request);
-        self.stop_waiting(request, id, since);
+        if !matches!(
+            open.stage,
+            RequestStage::Held(_) | RequestStage::Waiting(_)
+        ) {
+            return;
+        }
+        let id = open.client;
+        self.take_from_queues(request, &open);
+        self.set_request_timers(id, now);
+        // Whose it was is found out by the next sign of life.
+        if open.role == KeyRole::Boot {
+            self.change_guard(id, now, |guard, _, _| guard.request_left(open.of_boot()));
+        }
         self.emit(Event::Abandoned {
             client: id,
             request,
@@ -125,7 +110,9 @@ impl Registry {
         let client = match request.map(|it| (it.stage, it.client)) {
             Some((RequestStage::Granted, client)) => self.clients.get(&client),
             Some((RequestStage::Revoked(reason), _)) => return Err(reason),
-            Some((RequestStage::Waiting(_), _)) | None => None,
+            Some((RequestStage::New | RequestStage::Held(_) | RequestStage::Waiting(_), _)) | None => {
+                None
+            }
         };
         let client = client.ok_or(Refusal::Removed)?;
         let terms = DeadlineTerms {
@@ -144,17 +131,18 @@ impl Registry {
     /// requests alone could postpone it for ever.
     pub fn handle_delivered(&mut self, request: RequestId, now: Now) {
         self.handle_timeout(now);
-        let Some(OpenRequest {
+        let Some(open) = self.take_granted(request) else {
+            return;
+        };
+        let OpenRequest {
             client: id,
             claims,
             stage,
-        }) = self.take_granted(request)
-        else {
-            return;
-        };
+            ..
+        } = open;
         let mut starts_check = false;
-        // A rehearsal changes nothing.
-        if let Some(client) = self.clients.get_mut(&id).filter(|_| !claims.rehearsal) {
+        // A rehearsal changes nothing, and nor does a machine that is up.
+        if let Some(client) = self.clients.get_mut(&id).filter(|_| open.is_boot()) {
             let first = !client.released || client.enabled_since_release;
             client.released = true;
             client.enabled_since_release = false;
@@ -162,10 +150,10 @@ impl Registry {
             // A request that was revoked while the secret was being sent moves no deadline.
             if stage == RequestStage::Granted && client.is_enabled() {
                 let deadline = Deadline::within(client.settings.extended_timeout, now);
+                starts_check = self.check_on_release && !client.is_armed();
                 if first {
                     self.set_deadline(id, deadline);
                 }
-                starts_check = self.check_on_release;
             }
             self.persist_state(id, Durability::BeforeUnlessFailing, now);
         }
@@ -179,20 +167,23 @@ impl Registry {
         }
     }
 
-    /// The secret of a granted request did not reach the client, or was not sent at all.
-    pub fn handle_delivery_failed(&mut self, request: RequestId, now: Now) {
+    /// The secret of a granted request did not reach the client. `sent` is true when a part of it may have left.
+    pub fn handle_delivery_failed(&mut self, request: RequestId, sent: bool, now: Now) {
         self.handle_timeout(now);
-        let Some(OpenRequest {
-            client: id,
-            claims,
-            stage,
-        }) = self.take_granted(request)
-        else {
+        let Some(open) = self.take_granted(request) else {
             return;
         };
-        if !claims.rehearsal {
+        let OpenRequest {
+            client: id, stage, ..
+        } = open;
+        if open.is_boot() {
             // This request released nothing.
             self.persist_state(id, Durability::Soon, now);
+            if !sent {
+                self.change_guard(id, now, |guard, _, _| {
+                    guard.not_delivered(open.claims.boot, open.accepted)
+                });
+            }
         }
         if stage == RequestStage::Granted {
             self.emit(Event::DeliveryFailed {
@@ -200,30 +191,6 @@ impl Registry {
                 request,
             });
         }
-    }
-
-    /// Decides again on every waiting request of a client, after any change.
-    pub(super) fn reconsider(&mut self, id: ClientId, now: Now) {
-        while let Some(client) = self.clients.get_mut(&id) {
-            let Some((request, since)) = client.waiting.oldest() else {
-                break;
-            };
-            // Later requests wait at least as long.
-            let decision = client.decision(since, now);
-            let decided = match decision {
-                ReleaseDecision::Wait(_) => break,
-                ReleaseDecision::Refuse(reason) => Err(reason),
-                ReleaseDecision::Release(grant) => Ok(grant),
-            };
-            client.waiting.remove(request, since);
-            let claims = self.requests.remove(&request).map(|it| it.claims);
-            match decided {
-                Err(reason) => self.refuse_repeatable(request, id, reason, now),
-                Ok(grant) => self.grant(request, id, claims.unwrap_or_default(), grant, now),
-            }
-        }
-        let ends = self.clients.get(&id).and_then(|it| it.approval_ends());
-        self.set_timer(id, Timer::ApprovalEnds, ends);
     }
 
     /// Revokes every granted request whose delivery has not been reported.
@@ -248,47 +215,60 @@ impl Registry {
         }
     }
 
-    /// Refuses every waiting request.
+    /// Refuses every request that is held or waits.
     pub(super) fn refuse_waiting(&mut self, id: ClientId, reason: Refusal) {
         let Some(client) = self.clients.get_mut(&id) else {
             return;
         };
-        for request in client.waiting.take() {
+        for request in client.held.take().chain(client.waiting.take()) {
             self.requests.remove(&request);
             self.refuse(request, Some(id), reason);
         }
+        self.set_timer(id, Timer::HoldEnds, None);
         self.set_timer(id, Timer::ApprovalEnds, None);
     }
 
+    /// Grants a request. It stands in no queue any more.
     pub(super) fn grant(
         &mut self,
         request: RequestId,
-        id: ClientId,
-        claims: RequestClaims,
+        open: OpenRequest,
         grant: Grant,
+        (passage, guard_alarm): (Option<Passage>, Option<GuardAlarm>),
         now: Now,
     ) {
-        let mut alarm = None;
+        let (id, claims) = (open.client, open.claims);
+        let mut alarm = guard_alarm.map(Alarm::from);
+        let mut downgrade = false;
         if let Some(client) = self.clients.get_mut(&id) {
-            alarm = client.alarm(claims, self.allow_rehearsals, now);
-            client.under_way.insert(request, claims);
+            if open.role == KeyRole::Boot {
+                let is_guarded = client.is_guarded();
+                if !is_guarded || claims.rehearsal {
+                    let allowed = self.allow_rehearsals && !is_guarded;
+                    alarm = client.alarm(claims, allowed, now);
+                }
+                downgrade = client.guard.is_downgrade(claims.boot);
+            }
+            client.under_way.insert(request, (open.role, claims));
         }
-        if !claims.rehearsal {
+        if open.is_boot() {
+            self.change_guard(id, now, |guard, settings, now| {
+                guard.released(claims.boot, open.accepted, settings, now)
+            });
             // Durable before the secret is sent, even if the grant is not recorded: after a crash in between, the next
             // request must not look like the first.
             self.persist_state(id, Durability::Soon, now);
         }
-        let entry = OpenRequest {
-            client: id,
-            claims,
-            stage: RequestStage::Granted,
-        };
-        self.requests.insert(request, entry);
+        let stage = RequestStage::Granted;
+        self.requests.insert(request, OpenRequest { stage, ..open });
         self.emit(Event::Granted {
             client: id,
             request,
             grant,
+            role: open.role,
             rehearsal: claims.rehearsal,
+            passage,
+            downgrade,
             alarm,
         });
         self.push_action(Action::Answer {
@@ -302,15 +282,22 @@ impl Registry {
     }
 
     /// Refuses a request that a peer can repeat at will: only one in an hour raises an alarm.
-    fn refuse_repeatable(&mut self, request: RequestId, id: ClientId, reason: Refusal, now: Now) {
+    pub(super) fn refuse_repeatable(
+        &mut self,
+        request: RequestId,
+        id: ClientId,
+        (reason, alarm): (Refusal, Option<GuardAlarm>),
+        now: Now,
+    ) {
         let client = self.clients.get_mut(&id);
         let news = reason == Refusal::Disabled
             && client.is_some_and(|client| client.disabled_alarm.is_news(now.mono));
-        let alarm = news.then_some(Alarm::Disabled);
+        let alarm = alarm.map(Alarm::from);
+        let alarm = alarm.or(news.then_some(Alarm::Disabled));
         self.refuse_in(request, Some(id), reason, (false, alarm));
     }
 
-    fn refuse_unknown_key(&mut self, request: RequestId, now: Now) {
+    pub(super) fn refuse_unknown_key(&mut self, request: RequestId, now: Now) {
         let CountedRequest {
             flood,
             alarm,
@@ -322,7 +309,7 @@ impl Registry {
         self.refuse_in(request, None, Refusal::UnknownKey, (flood, None));
     }
 
-    fn refuse_in(
+    pub(super) fn refuse_in(
         &mut self,
         request: RequestId,
         client: Option<ClientId>,
@@ -344,7 +331,8 @@ impl Registry {
 
     /// Removes a granted request; `None` when it waits or is unknown.
     fn take_granted(&mut self, request: RequestId) -> Option<OpenRequest> {
-        if let RequestStage::Waiting(_) = self.requests.get(&request)?.stage {
+        let stage = self.requests.get(&request)?.stage;
+        if !matches!(stage, RequestStage::Granted | RequestStage::Revoked(_)) {
             return None;
         }
         let ended = self.requests.remove(&request)?;
@@ -353,13 +341,11 @@ impl Registry {
         }
         Some(ended)
     }
+}
 
-    pub(super) fn stop_waiting(&mut self, request: RequestId, id: ClientId, since: Monotonic) {
-        let Some(client) = self.clients.get_mut(&id) else {
-            return;
-        };
-        client.waiting.remove(request, since);
-        let ends = client.approval_ends();
-        self.set_timer(id, Timer::ApprovalEnds, ends);
+impl OpenRequest {
+    /// True for the request of a boot: what is released to it counts until the machine is up again.
+    fn is_boot(&self) -> bool {
+        self.role == KeyRole::Boot && !self.claims.rehearsal
     }
 }

@@ -5,6 +5,8 @@ use std::collections::{BTreeSet, HashMap};
 
 use crate::client::saved::{ClientPresence, SavedClient, SavedDeadline, StateOwner, Tombstone};
 use crate::deadline::restore;
+use crate::guard::Guard;
+use crate::guard::saved::SavedGuard;
 use crate::settings::client::ClientConfig;
 use crate::time::{BootId, Now, Wall};
 
@@ -118,6 +120,9 @@ pub(super) fn stricter(
             // Compared by their ends: the wall clock may have been set between the two.
             let ends = |it: &SavedDeadline| restore(it, boot, now).0;
             mine.state.denied = denied.into_iter().flatten().max_by_key(ends);
+            let guard = |saved: &Option<SavedGuard>| Guard::of_saved(saved.as_ref(), boot, now);
+            let guards = guard(&mine.state.guard).merged(guard(&theirs.state.guard));
+            mine.state.guard = guards.to_saved(boot, now);
         }
         (presence, ClientPresence::Removed) => *presence = ClientPresence::Removed,
         (ClientPresence::Removed, ClientPresence::Present(_)) => {}

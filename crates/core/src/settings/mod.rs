@@ -9,6 +9,7 @@ use std::sync::Arc;
 use crate::checker::CheckerError;
 use crate::connect::{RefusedServer, TargetError};
 use crate::duration::{InvalidDuration, comment_advice};
+use crate::guard::UnknownRule;
 use crate::ini::IniErrorKind;
 use crate::interpolate::InterpolationError;
 use crate::key_id::KeyIdError;
@@ -202,6 +203,17 @@ pub enum Problem {
     /// A secret of no bytes.
     #[error("expected a secret, found an empty one")]
     EmptySecret,
+    /// No rule for boots that were not announced.
+    #[error("{0}{advice}", advice = comment_advice(&.0.0))]
+    Unannounced(UnknownRule),
+    /// A host key that identifies something else too.
+    #[error(
+        "the host key is also {of}; a machine's boot key and host key must be two keys, and no machine may have another one's"
+    )]
+    HostKeyTaken {
+        /// The other use: "the key_id of [NAME] (FILE:LINE)".
+        of: String,
+    },
     /// The same client in two files.
     #[error("this client is already in {first}; a client may stand only once")]
     DuplicateClient {

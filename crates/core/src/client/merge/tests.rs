@@ -31,6 +31,7 @@ fn config(secret: &[u8]) -> ClientConfig {
             approval_duration: Duration::from_secs(1),
             approved_by_default: true,
             enabled: true,
+            ..ClientSettings::default()
         },
         secret: Secret::new(secret.to_vec()),
     }

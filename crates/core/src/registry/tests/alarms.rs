@@ -52,7 +52,7 @@ fn alarms(actions: &[Action]) -> Vec<Alarm> {
 
 fn check(world: &mut World, result: LastCheck) -> Vec<Action> {
     let id = world.id(1);
-    world.registry.handle_start_checker(id, world.now);
+    world.registry.handle_start_checker(id, world.now).unwrap();
     world.registry.handle_check_finished(id, result, world.now);
     world.actions()
 }
@@ -73,7 +73,7 @@ fn a_second_request_is_an_alarm_until_the_machine_was_up() {
     check(&mut world, LastCheck::Exited(0));
     assert_eq!(served(&mut world, RequestClaims::default()), None);
     let id = world.id(1);
-    world.registry.handle_checked_ok(id, world.now);
+    world.registry.handle_checked_ok(id, world.now).unwrap();
     assert_eq!(served(&mut world, RequestClaims::default()), None);
 }
 
@@ -81,7 +81,7 @@ fn a_second_request_is_an_alarm_until_the_machine_was_up() {
 fn a_failed_delivery_is_no_release() {
     let mut world = World::new(vec![config(1)]);
     let (request, _) = world.ask(1);
-    world.registry.handle_delivery_failed(request, world.now);
+    world.registry.handle_delivery_failed(request, true, world.now);
     world.actions();
     world.disk.flush();
     world.restart(vec![config(1)], seconds(1), false);
@@ -97,7 +97,7 @@ fn of_two_requests_in_one_moment_the_second_is_an_alarm() {
     let (next, actions) = world.ask_as(1, boot(SECOND_BOOT));
     assert_eq!(granted(&actions, next), second);
     // One of them is still being sent.
-    world.registry.handle_delivery_failed(next, world.now);
+    world.registry.handle_delivery_failed(next, true, world.now);
     let (third, actions) = world.ask(1);
     assert_eq!(granted(&actions, third), second);
 }
@@ -139,7 +139,7 @@ fn a_check_that_was_told_to_stop_proves_nothing() {
     let mut world = World::new(vec![config(1)]);
     served(&mut world, RequestClaims::default());
     let id = world.id(1);
-    world.registry.handle_start_checker(id, world.now);
+    world.registry.handle_start_checker(id, world.now).unwrap();
     world.registry.handle_stop_checker(id, world.now);
     world
         .registry
@@ -305,7 +305,7 @@ fn a_rehearsal_without_permission_is_an_alarm() {
 fn rehearsals_are_allowed_for_a_bounded_time() {
     let mut world = World::new(vec![config_with(1, |it| it.interval = seconds(1_000_000))]);
     let id = world.id(1);
-    world.registry.handle_checked_ok(id, world.now);
+    world.registry.handle_checked_ok(id, world.now).unwrap();
     let length = seconds(u64::MAX);
     world
         .registry

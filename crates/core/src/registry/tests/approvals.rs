@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::world::*;
 use crate::event::{Alarm, Event, Refusal, RequestId};
-use crate::registry::{Action, DecisionError, RequestAnswer};
+use crate::registry::{Action, DecisionError, PendingDecision, RequestAnswer};
 use crate::settings::client::Setting;
 
 const MILLISECOND: Duration = Duration::from_millis(1);
@@ -98,8 +98,13 @@ fn of_several_waiting_requests_the_named_one_is_decided() {
         Some(RequestAnswer::Release(id))
     );
     assert_eq!(answer_to(&actions, first), None);
-    let waiting: Vec<_> = world.registry.waiting(id).collect();
-    assert_eq!(waiting, [(first, world.now.mono.after(seconds(30)))]);
+    let waiting: Vec<_> = world.registry.waiting(id, world.now).collect();
+    let expected = PendingDecision {
+        request: first,
+        until: world.now.mono.after(seconds(30)),
+        approved_by_default: false,
+    };
+    assert_eq!(waiting, [expected]);
     let decided = world.registry.handle_decide(first, false, world.now);
     assert_eq!(decided, Ok(id));
     let answer = answer_to(&world.actions(), first);

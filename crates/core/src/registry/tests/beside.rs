@@ -5,7 +5,7 @@ use crate::checker::Checker;
 use crate::checker::LastCheck;
 use crate::client::saved::Trust;
 use crate::event::{
-    Alarm, DisableReason, Durability, Event, Grant, Refusal, RequestClaims, RequestId,
+    Alarm, DisableReason, Durability, Event, Grant, KeyRole, Refusal, RequestClaims, RequestId,
 };
 use crate::name::ClientName;
 use crate::registry::{Action, DecisionError, RegistryLimits, RequestAnswer};
@@ -37,7 +37,7 @@ fn reload(world: &mut World, configured: Vec<ClientConfig>) -> Vec<Action> {
 
 fn prove(world: &mut World, name: &str) {
     let id = world.registry.by_name(name).unwrap();
-    world.registry.handle_start_checker(id, world.now);
+    world.registry.handle_start_checker(id, world.now).unwrap();
     world
         .registry
         .handle_check_finished(id, LastCheck::Exited(0), world.now);
@@ -68,7 +68,7 @@ fn failed(world: &World, request: RequestId) -> Event {
 fn a_failed_delivery_is_reported_unless_its_revocation_was() {
     let mut world = World::new(vec![config(1)]);
     let (request, _) = world.ask(1);
-    world.registry.handle_delivery_failed(request, world.now);
+    world.registry.handle_delivery_failed(request, true, world.now);
     let event = failed(&world, request);
     assert!(has_event(&world.actions(), &event));
     let (request, _) = world.ask(1);
@@ -79,7 +79,7 @@ fn a_failed_delivery_is_reported_unless_its_revocation_was() {
         reason: Refusal::Disabled,
     };
     assert!(has_event(&world.actions(), &revoked));
-    world.registry.handle_delivery_failed(request, world.now);
+    world.registry.handle_delivery_failed(request, true, world.now);
     let event = failed(&world, request);
     assert!(!has_event(&world.actions(), &event));
 }
@@ -149,7 +149,7 @@ fn a_check_starts_on_a_release_only_and_only_where_that_is_wanted() {
 #[test]
 fn a_proof_undoes_no_disable() {
     let mut world = after_a_loss(vec![proving(1, "client1")]);
-    world.registry.handle_start_checker(world.id(1), world.now);
+    world.registry.handle_start_checker(world.id(1), world.now).unwrap();
     world.registry.handle_disable(world.id(1), world.now);
     assert!(!world.client(1).needs_proof());
     world
@@ -261,7 +261,10 @@ fn a_new_key_has_no_proof_and_no_permission_to_rehearse() {
         client: world.id(1),
         request,
         grant: Grant::NotNeeded,
+        role: KeyRole::Boot,
         rehearsal: true,
+        passage: None,
+        downgrade: false,
         alarm: Some(Alarm::Rehearsal),
     };
     assert!(has_event(&actions, &granted), "{actions:?}");
@@ -289,7 +292,7 @@ fn a_changed_setting_is_reported() {
 fn enabling_by_a_proof_is_durable_before_it_is_reported() {
     let mut world = after_a_loss(vec![proving(1, "client1")]);
     let id = world.id(1);
-    world.registry.handle_start_checker(id, world.now);
+    world.registry.handle_start_checker(id, world.now).unwrap();
     world.actions();
     world
         .registry
@@ -335,17 +338,17 @@ const LATE: [(&str, Late); 14] = [
         world.registry.handle_delivered(request, world.now);
     }),
     ("a failed delivery", |world, request| {
-        world.registry.handle_delivery_failed(request, world.now);
+        world.registry.handle_delivery_failed(request, true, world.now);
     }),
     ("a check", |world, _| {
         let (id, good) = (world.id(1), LastCheck::Exited(0));
         world.registry.handle_check_finished(id, good, world.now);
     }),
     ("another proof", |world, _| {
-        world.registry.handle_checked_ok(world.id(1), world.now);
+        world.registry.handle_checked_ok(world.id(1), world.now).unwrap();
     }),
     ("an order to check", |world, _| {
-        world.registry.handle_start_checker(world.id(1), world.now);
+        world.registry.handle_start_checker(world.id(1), world.now).unwrap();
     }),
     ("an order not to", |world, _| {
         world.registry.handle_stop_checker(world.id(1), world.now);
@@ -382,7 +385,7 @@ fn a_late_event_comes_after_the_deadline() {
         })]);
         let id = world.id(1);
         let (request, _) = world.ask(1);
-        world.registry.handle_start_checker(id, world.now);
+        world.registry.handle_start_checker(id, world.now).unwrap();
         world.actions();
         // `handle_timeout` is not called.
         world.pass(seconds(300));

@@ -235,7 +235,7 @@ impl Side {
                 };
                 let registry = &mut self.registry;
                 match op {
-                    Op::CheckedOk(_) => registry.handle_checked_ok(id, now),
+                    Op::CheckedOk(_) => registry.handle_checked_ok(id, now).unwrap(),
                     Op::Enable(_) => registry.handle_enable(id, now),
                     Op::Disable(_) => registry.handle_disable(id, now),
                     Op::Deny(_) => registry.handle_deny(id, now),

@@ -222,7 +222,7 @@ impl Pair {
                 if delivered {
                     self.registry.handle_delivered(RequestId(request), at);
                 } else {
-                    self.registry.handle_delivery_failed(RequestId(request), at);
+                    self.registry.handle_delivery_failed(RequestId(request), true, at);
                 }
                 self.model.reported(request, delivered);
             }
@@ -263,7 +263,7 @@ impl Pair {
         let (registry, model) = (&mut self.registry, &mut self.model);
         match *op {
             Op::CheckedOk(_) => {
-                registry.handle_checked_ok(id, at);
+                registry.handle_checked_ok(id, at).unwrap();
                 model.checked(client, Some(true), false);
                 self.vouched.insert(client);
             }
@@ -271,7 +271,7 @@ impl Pair {
                 registry.handle_timeout(at);
                 model.due();
                 if model.enabled(client) {
-                    registry.handle_start_checker(id, at);
+                    registry.handle_start_checker(id, at).unwrap();
                 }
             }
             Op::StopChecker(_) => {
@@ -419,6 +419,7 @@ impl Pair {
                 Action::StopCheck { client } => {
                     assert_eq!(self.running.insert(client, true), Some(false));
                 }
+                Action::Poke { .. } => unreachable!("no agent was heard"),
                 Action::Event(event) => self.check_durable(&event, &durable),
             }
         }
@@ -526,6 +527,7 @@ fn client_of(change: &Change) -> Option<usize> {
 fn outcome(answer: RequestAnswer) -> ModelOutcome {
     match answer {
         RequestAnswer::Release(_) => ModelOutcome::Released,
+        RequestAnswer::Alive { .. } => unreachable!("no agent says anything"),
         RequestAnswer::Refuse(reason) => ModelOutcome::Refused(refusal_text(reason)),
     }
 }

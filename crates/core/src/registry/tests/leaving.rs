@@ -287,8 +287,8 @@ fn after_a_lost_state_every_client_waits_for_a_person() {
             assert!(world.client(number).needs_proof());
         }
         // An ordinary check, or `CheckedOK`, is no proof.
-        world.registry.handle_start_checker(world.id(1), world.now);
-        world.registry.handle_checked_ok(world.id(1), world.now);
+        world.registry.handle_start_checker(world.id(1), world.now).unwrap();
+        world.registry.handle_checked_ok(world.id(1), world.now).unwrap();
         let id = world.id(1);
         world
             .registry
@@ -344,7 +344,7 @@ fn after_a_lost_state_an_answered_ping_enables_nobody() {
     let id = world.id(1);
     let actions = world.run(seconds(121));
     assert!(!has_event(&actions, &Event::CheckStarted(id)));
-    world.registry.handle_start_checker(id, world.now);
+    world.registry.handle_start_checker(id, world.now).unwrap();
     world
         .registry
         .handle_check_finished(id, crate::checker::LastCheck::Exited(0), world.now);

@@ -57,7 +57,7 @@ fn a_late_call_extends_no_deadline() {
 
     let mut world = World::new(vec![config(1)]);
     world.pass(seconds(301));
-    world.registry.handle_checked_ok(world.id(1), world.now);
+    world.registry.handle_checked_ok(world.id(1), world.now).unwrap();
     assert_eq!(world.left(1), None);
 }
 
@@ -66,7 +66,7 @@ fn a_late_call_extends_no_deadline() {
 fn a_proof_of_life_gives_the_whole_timeout_again() {
     let mut world = World::new(vec![config(1)]);
     world.run(seconds(200));
-    world.registry.handle_checked_ok(world.id(1), world.now);
+    world.registry.handle_checked_ok(world.id(1), world.now).unwrap();
     assert_eq!(world.left(1), Some(seconds(300)));
     assert_eq!(world.client(1).last_checked_ok(), Some(world.now.wall));
     assert_eq!(world.client(1).last_check(), OK);
@@ -159,7 +159,7 @@ fn a_proof_or_an_enable_lets_the_next_delivery_extend() {
     let mut world = World::new(vec![config(1)]);
     let id = world.id(1);
     deliver(&mut world, 0);
-    world.registry.handle_checked_ok(id, world.now);
+    world.registry.handle_checked_ok(id, world.now).unwrap();
     deliver(&mut world, 100);
     assert_eq!(world.left(1), Some(seconds(900)));
     world.run(seconds(900));
@@ -174,7 +174,7 @@ fn a_proof_or_an_enable_lets_the_next_delivery_extend() {
 fn a_failed_delivery_moves_no_deadline() {
     let mut world = World::new(vec![config(1)]);
     let (request, _) = world.ask(1);
-    world.registry.handle_delivery_failed(request, world.now);
+    world.registry.handle_delivery_failed(request, true, world.now);
     assert_eq!(world.left(1), Some(seconds(300)));
 }
 
@@ -189,7 +189,7 @@ fn a_proof_that_shortens_an_extended_deadline_is_durable() {
         if by_check {
             world.registry.handle_check_finished(id, OK, world.now);
         } else {
-            world.registry.handle_checked_ok(id, world.now);
+            world.registry.handle_checked_ok(id, world.now).unwrap();
         }
         world.actions();
         world.disk.crash();

@@ -91,6 +91,10 @@ pub(super) fn refusal_text(reason: Refusal) -> &'static str {
         Refusal::ApprovalTimedOut => "timed out",
         Refusal::Removed => "removed",
         Refusal::RehearsalUnproved | Refusal::RehearsalNeedsApproval => "rehearsal",
+        Refusal::RehearsalByBootKey
+        | Refusal::BootIsUp
+        | Refusal::MachineIsUp
+        | Refusal::OtherBootIsUp => "guard",
     }
 }
 

@@ -79,7 +79,7 @@ fn the_success_of_a_checker_that_was_replaced_proves_nothing() {
     world.disk.trust = Trust::None;
     world.restart(vec![config(1)], seconds(1), false);
     let id = world.id(1);
-    world.registry.handle_start_checker(id, world.now);
+    world.registry.handle_start_checker(id, world.now).unwrap();
     world.actions();
     let proof = crate::checker::Checker::new(PROOF).unwrap();
     world
@@ -105,7 +105,7 @@ fn a_check_that_was_stopped_does_not_use_up_the_alarm_of_a_release() {
         },
     );
     let id = world.id(1);
-    world.registry.handle_start_checker(id, world.now);
+    world.registry.handle_start_checker(id, world.now).unwrap();
     world.registry.handle_stop_checker(id, world.now);
     world.actions();
     let (request, _) = world.ask(1);

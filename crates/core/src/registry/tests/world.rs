@@ -41,6 +41,7 @@ pub(super) fn config(number: u8) -> ClientConfig {
             approval_duration: seconds(1),
             approved_by_default: true,
             enabled: true,
+            ..ClientSettings::default()
         },
         secret: Secret::new(vec![number; 8]),
     }

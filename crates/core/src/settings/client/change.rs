@@ -105,6 +105,7 @@ mod tests {
             SettingKind::Text => "foo.example",
             SettingKind::Length => "10m",
             SettingKind::KeyId | SettingKind::Fingerprint => "",
+            SettingKind::Unannounced => "approve",
         };
         for &setting in Setting::ALL {
             let value = setting.read(text(setting));

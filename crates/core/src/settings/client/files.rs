@@ -39,6 +39,7 @@ pub fn parse(files: &[(String, String)]) -> Result<Parsed<Vec<ParsedClient>>, Ve
         .map(|(index, (name, text))| read_file(index, name, text, &mut errors))
         .collect();
     let clients = read_clients(&files, &mut errors, &mut warnings);
+    refuse_shared_host_keys(&clients, &mut errors);
     if !errors.is_empty() {
         return Err(errors.sorted(|error| &error.place));
     }
@@ -53,11 +54,12 @@ pub fn parse(files: &[(String, String)]) -> Result<Parsed<Vec<ParsedClient>>, Ve
 /// A file's name and what it holds.
 type File = (Arc<str>, Ini);
 
-/// A client, the position of its file, and where its key id is set.
+/// A client, the position of its file, and where its keys are set.
 struct LocatedClient {
     file: usize,
     client: ParsedClient,
     key_id: SettingLocation,
+    host_key_id: SettingLocation,
 }
 
 fn read_file(index: usize, name: &str, text: &str, errors: &mut Findings<SettingsError>) -> File {
@@ -97,6 +99,7 @@ fn read_clients(
                     file: index,
                     client,
                     key_id: reader.place("key_id"),
+                    host_key_id: reader.place("host_key_id"),
                 });
             }
             errors.extend(index, reader.errors);
@@ -142,6 +145,34 @@ fn warn_about_unknown_keys(files: &[File], warnings: &mut Findings<SettingsWarni
 fn unknown(section: &IniSection) -> impl Iterator<Item = (&str, &IniEntry)> {
     let known = |key: &str| Setting::by_key(key).is_some() || OTHER_KEYS.contains(&key);
     section.entries().filter(move |(key, _)| !known(key))
+}
+
+/// Refuses host keys that are a boot key, or the host key of an earlier client: which machine is up must be certain.
+fn refuse_shared_host_keys(clients: &[LocatedClient], errors: &mut Findings<SettingsError>) {
+    let mut owners: HashMap<KeyId, String> = HashMap::new();
+    for LocatedClient { client, .. } in clients {
+        if let Some(key_id) = client.settings.key_id {
+            let of = || format!("the key_id of [{}] ({})", client.name, client.origin);
+            owners.entry(key_id).or_insert_with(of);
+        }
+    }
+    for found in clients {
+        let client = &found.client;
+        let Some(host_key_id) = client.settings.host_key_id else {
+            continue;
+        };
+        if let Some(of) = owners.get(&host_key_id).cloned() {
+            let place = SettingLocation {
+                section: Some(client.name.to_string()),
+                ..found.host_key_id.clone()
+            };
+            let problem = Problem::HostKeyTaken { of };
+            errors.add(found.file, SettingsError { place, problem });
+        } else {
+            let of = format!("the host_key_id of [{}] ({})", client.name, client.origin);
+            owners.insert(host_key_id, of);
+        }
+    }
 }
 
 /// Warns of clients whose key id belongs to an earlier one.

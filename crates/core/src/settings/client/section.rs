@@ -92,7 +92,10 @@ impl<'i> SectionReader<'i> {
                 SettingKind::KeyId => Some(self.key_id(setting.key()).into()),
                 SettingKind::Fingerprint => Some(self.fingerprint(setting.key()).into()),
                 SettingKind::Checker => self.checker(setting.key()).map(Into::into),
-                SettingKind::Text | SettingKind::Length | SettingKind::Boolean => {
+                SettingKind::Text
+                | SettingKind::Length
+                | SettingKind::Boolean
+                | SettingKind::Unannounced => {
                     self.take(setting.key(), |text| setting.read(text))
                 }
             };

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::value::{SettingKind, SettingType, SettingValue, WrongKind};
 use crate::checker::Checker;
+use crate::guard::Unannounced;
 use crate::key_id::{Fingerprint, KeyId};
 use crate::settings::Problem;
 
@@ -45,6 +46,16 @@ macro_rules! client_settings {
             ApprovedByDefault approved_by_default: bool = true, property(ApprovedByDefault ReadWrite);
             /// True when a client that is seen for the first time starts enabled.
             Enabled enabled: bool = true;
+            /// SHA-256 of the TLS public key of the machine's agent. `None` (an empty value) for a machine without one.
+            HostKeyId host_key_id: Option<KeyId> = None;
+            /// False when a boot key is worth as much as without an agent; alarms are raised all the same.
+            Guard guard: bool = true;
+            /// The rule for a boot that was not announced, once the agent was asked.
+            Unannounced unannounced: Unannounced = Unannounced::Release;
+            /// The longest time for which a request is held while the agent is asked.
+            GuardWait guard_wait: Duration = Duration::from_secs(3);
+            /// The longest time for an announced reboot.
+            RebootWindow reboot_window: Duration = minutes(10);
         }
     };
 }

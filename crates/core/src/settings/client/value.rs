@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::checker::Checker;
 use crate::duration;
+use crate::guard::Unannounced;
 use crate::ini::is_space;
 use crate::key_id::{Fingerprint, KeyId};
 use crate::settings::{Problem, value};
@@ -77,6 +78,8 @@ kinds! {
     Length(Duration),
     /// Yes or no.
     Boolean(bool),
+    /// A rule for boots that were not announced.
+    Unannounced(Unannounced),
 }
 
 /// A value of another kind than the setting has.
@@ -100,6 +103,7 @@ impl SettingKind {
             Self::Checker => SettingValue::Checker(Checker::new(text)?),
             Self::Length => SettingValue::Length(duration::read(text)?),
             Self::Boolean => SettingValue::Boolean(value::boolean(text)?),
+            Self::Unannounced => SettingValue::Unannounced(trimmed.parse().map_err(Problem::Unannounced)?),
         })
     }
 }
@@ -115,6 +119,7 @@ impl SettingValue {
             Self::Length(length) => duration::in_whole_seconds(*length),
             Self::Boolean(true) => "yes".to_owned(),
             Self::Boolean(false) => "no".to_owned(),
+            Self::Unannounced(rule) => rule.as_str().to_owned(),
         })
     }
 }

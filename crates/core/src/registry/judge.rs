@@ -1,0 +1,293 @@
+//! The one way to a release: the right to the secret, then the guard, then approval.
+//!
+//! Every request passes here, new or waiting, with each change that could decide it, and so does what is foretold.
+
+use super::requests::{OpenRequest, RequestStage};
+use super::{ClientId, Event, Grant, Refusal, Registry, RequestId, Timer};
+use crate::client::{Client, ReleaseDecision};
+use crate::event::{Alarm, Durability, KeyRole};
+use crate::guard::{BootRequest, Forecast, GuardAlarm, Passage, Verdict};
+use crate::time::{Monotonic, Now};
+
+/// The judgement on a request at one moment.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Judgement {
+    /// It gets the secret.
+    Release(Grant, Option<Passage>),
+    Refuse(Refusal),
+    /// The agent is asked until then.
+    Hold(Monotonic),
+    /// It waits for a person.
+    Wait {
+        until: Monotonic,
+        /// The decision without a person.
+        approved_by_default: bool,
+    },
+}
+
+/// Judges `request` of `client` at `now`. An alarm of the guard may come with it.
+pub(super) fn judge(
+    client: &Client,
+    request: &OpenRequest,
+    now: Now,
+) -> (Judgement, Option<GuardAlarm>) {
+    if let Some(reason) = client.refusal(now) {
+        return (Judgement::Refuse(reason), None);
+    }
+    if request.claims.rehearsal {
+        return (judge_rehearsal(client, request.role, now), None);
+    }
+    let (passage, alarm) = if request.role == KeyRole::Boot && client.is_guarded() {
+        let (verdict, alarm) = ask_guard(client, request, now);
+        match verdict {
+            Verdict::Pass(passage) => (Some(passage), alarm),
+            Verdict::Hold(until) => return (Judgement::Hold(until), alarm),
+            Verdict::Refuse => return (Judgement::Refuse(Refusal::BootIsUp), alarm),
+            Verdict::Person => return (wait_for_person(client, now), alarm),
+        }
+    } else {
+        (None, None)
+    };
+    let judgement = match client.approval(request.waiting_since().unwrap_or(now.mono), now) {
+        ReleaseDecision::Release(grant) => Judgement::Release(grant, passage),
+        ReleaseDecision::Refuse(reason) => Judgement::Refuse(reason),
+        ReleaseDecision::Wait(until) => Judgement::Wait {
+            until,
+            approved_by_default: client.settings.approved_by_default,
+        },
+    };
+    (judgement, alarm)
+}
+
+fn ask_guard(client: &Client, request: &OpenRequest, now: Now) -> (Verdict, Option<GuardAlarm>) {
+    let settings = client.guard_settings(now);
+    match request.stage {
+        RequestStage::New => {
+            let deadline = client.deadline.map_or(now.mono, |deadline| deadline.mono);
+            let boot = request.claims.boot;
+            client.guard.request(boot, deadline, &settings, now.mono)
+        }
+        RequestStage::Held(until) if now.mono < until => (Verdict::Hold(until), None),
+        _ => client
+            .guard
+            .hold_ended(request.of_boot(), &settings, now.mono),
+    }
+}
+
+/// A person decides on this request only, at any time before the machine is disabled; no default does.
+fn wait_for_person(client: &Client, now: Now) -> Judgement {
+    Judgement::Wait {
+        until: client.deadline.map_or(now.mono, |deadline| deadline.mono),
+        approved_by_default: false,
+    }
+}
+
+/// A rehearsal is told what a boot would get. It never waits.
+fn judge_rehearsal(client: &Client, role: KeyRole, now: Now) -> Judgement {
+    let settings = client.guard_settings(now);
+    let guard = client
+        .is_guarded()
+        .then(|| client.guard.forecast(&settings, now.mono));
+    if guard == Some(Forecast::Person) || !client.settings.approval_delay.is_zero() {
+        Judgement::Refuse(Refusal::RehearsalNeedsApproval)
+    } else if role == KeyRole::Boot && !client.is_proved(now) {
+        Judgement::Refuse(Refusal::RehearsalUnproved)
+    } else {
+        Judgement::Release(Grant::NotNeeded, None)
+    }
+}
+
+impl Registry {
+    /// Judges the request, and carries out the judgement.
+    pub(super) fn settle(&mut self, request: RequestId, open: OpenRequest, now: Now) {
+        let id = open.client;
+        let Some(client) = self.clients.get(&id) else {
+            return;
+        };
+        let (judgement, alarm) = judge(client, &open, now);
+        match judgement {
+            Judgement::Release(grant, passage) => {
+                self.take_from_queues(request, &open);
+                self.grant(request, open, grant, (passage, alarm), now);
+            }
+            Judgement::Refuse(reason) => {
+                self.take_from_queues(request, &open);
+                // That of a request that waits was told when it began to.
+                let alarm = alarm.filter(|_| open.waiting_since().is_none());
+                self.refuse_repeatable(request, id, (reason, alarm), now);
+            }
+            Judgement::Hold(until) => self.hold(request, open, until),
+            Judgement::Wait {
+                until,
+                approved_by_default,
+            } => self.wait(request, open, (until, approved_by_default), alarm, now),
+        }
+    }
+
+    /// Judges every request of a client that has no decision, after any change.
+    pub(super) fn reconsider(&mut self, id: ClientId, now: Now) {
+        let Some(client) = self.clients.get(&id) else {
+            return;
+        };
+        let held = client.held.iter();
+        let open: Vec<RequestId> = held
+            .chain(client.waiting.iter())
+            .map(|(request, _)| request)
+            .collect();
+        for request in open {
+            if let Some(open) = self.requests.get(&request).copied() {
+                self.settle(request, open, now);
+            }
+        }
+        self.set_request_timers(id, now);
+    }
+
+    /// Makes a new request wait until its agent was asked.
+    fn hold(&mut self, request: RequestId, open: OpenRequest, until: Monotonic) {
+        if open.stage != RequestStage::New {
+            return;
+        }
+        let id = open.client;
+        let Some(client) = self.clients.get_mut(&id) else {
+            return;
+        };
+        client.held.insert(request, until);
+        let first = client.held.oldest().map(|(_, until)| until);
+        let stage = RequestStage::Held(until);
+        self.requests.insert(request, OpenRequest { stage, ..open });
+        self.set_timer(id, Timer::HoldEnds, first);
+        self.push_action(super::Action::Poke { client: id });
+        self.emit(Event::Held {
+            client: id,
+            request,
+            until,
+        });
+    }
+
+    /// Makes a request wait for a person's decision.
+    fn wait(
+        &mut self,
+        request: RequestId,
+        open: OpenRequest,
+        (until, approved_by_default): (Monotonic, bool),
+        alarm: Option<GuardAlarm>,
+        now: Now,
+    ) {
+        if open.waiting_since().is_some() {
+            return;
+        }
+        self.take_from_queues(request, &open);
+        let id = open.client;
+        let Some(client) = self.clients.get_mut(&id) else {
+            return;
+        };
+        client.last_approval_request = Some(now.wall);
+        client.waiting.insert(request, now.mono);
+        let several = client.waiting.len();
+        let next = client.timers[Timer::ApprovalEnds as usize];
+        let next = next.map_or(until, |next| next.min(until));
+        let held = client.held.oldest().map(|(_, until)| until);
+        let stage = RequestStage::Waiting(now.mono);
+        self.requests.insert(request, OpenRequest { stage, ..open });
+        self.set_timer(id, Timer::ApprovalEnds, Some(next));
+        self.set_timer(id, Timer::HoldEnds, held);
+        self.persist_state(id, Durability::Soon, now);
+        self.emit(Event::NeedsApproval {
+            client: id,
+            request,
+            until,
+            approved_by_default,
+        });
+        if let Some(alarm) = alarm {
+            self.emit(Event::Alarmed(Some(id), alarm.into()));
+        }
+        if several > 1 {
+            self.emit(Event::Alarmed(Some(id), Alarm::SeveralWait(several)));
+        }
+    }
+
+    /// Requests of a client that wait for a decision, the oldest first.
+    pub fn waiting(&self, id: ClientId, now: Now) -> impl Iterator<Item = PendingDecision> {
+        let client = self.clients.get(&id).into_iter();
+        client.flat_map(move |client| {
+            client.waiting.iter().filter_map(move |(request, _)| {
+                let open = self.requests.get(&request)?;
+                match judge(client, open, now).0 {
+                    Judgement::Wait {
+                        until,
+                        approved_by_default,
+                    } => Some(PendingDecision {
+                        request,
+                        until,
+                        approved_by_default,
+                    }),
+                    Judgement::Release(..) | Judgement::Refuse(_) | Judgement::Hold(_) => None,
+                }
+            })
+        })
+    }
+
+    /// Sets the timers of what is held and what waits.
+    pub(super) fn set_request_timers(&mut self, id: ClientId, now: Now) {
+        let Some(client) = self.clients.get(&id) else {
+            return;
+        };
+        let held = client.held.oldest().map(|(_, until)| until);
+        // Those that only a person decides on end with the deadline, which has a timer.
+        let by_default = client.waiting.iter().filter_map(|(request, _)| {
+            let open = self.requests.get(&request)?;
+            match judge(client, open, now).0 {
+                Judgement::Wait { until, .. } => Some(until),
+                // Decided as soon as there is time.
+                Judgement::Release(..) | Judgement::Refuse(_) | Judgement::Hold(_) => {
+                    Some(now.mono)
+                }
+            }
+        });
+        let by_default = by_default.min();
+        self.set_timer(id, Timer::HoldEnds, held);
+        self.set_timer(id, Timer::ApprovalEnds, by_default);
+    }
+
+    /// Removes a request from the queue that its stage says.
+    pub(super) fn take_from_queues(&mut self, request: RequestId, open: &OpenRequest) {
+        self.requests.remove(&request);
+        let Some(client) = self.clients.get_mut(&open.client) else {
+            return;
+        };
+        match open.stage {
+            RequestStage::Held(until) => client.held.remove(request, until),
+            RequestStage::Waiting(since) => client.waiting.remove(request, since),
+            RequestStage::New | RequestStage::Granted | RequestStage::Revoked(_) => {}
+        }
+    }
+}
+
+/// A request that waits for a person.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct PendingDecision {
+    /// Its number.
+    pub request: RequestId,
+    /// The time at which it is decided without a person.
+    pub until: Monotonic,
+    /// The decision then.
+    pub approved_by_default: bool,
+}
+
+impl OpenRequest {
+    /// As the guard knows it.
+    pub(super) fn of_boot(&self) -> BootRequest {
+        BootRequest {
+            boot: self.claims.boot,
+            accepted: self.accepted,
+        }
+    }
+
+    /// Since when it waits for a person.
+    pub(super) fn waiting_since(&self) -> Option<Monotonic> {
+        match self.stage {
+            RequestStage::Waiting(since) => Some(since),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,277 @@
+//! The agent of a booted machine: its signs of life, its silence, and the trust of a person.
+
+use std::time::Duration;
+
+use super::{
+    Action, ClientId, Durability, Event, Refusal, Registry, RequestAnswer, RequestId, Timer,
+};
+use crate::boot_nonce::BootNonce;
+use crate::checker::LastCheck;
+use crate::client::Client;
+use crate::deadline::Deadline;
+use crate::event::{Alarm, KeyRole};
+use crate::guard::{
+    BootRequest, GoodbyeKind, Guard, GuardAlarm, GuardChange, GuardSettings, Life, LifeOutcome, Phase,
+    WaitingFate,
+};
+use crate::key_id::KeyId;
+use crate::time::{Monotonic, Now};
+
+/// Heartbeats of all machines together, a second, at most.
+const HEARTBEATS_A_SECOND: u64 = 800;
+
+/// The shortest time between two heartbeats, unless the interval of the client is shorter.
+const SHORTEST_PACE: Duration = Duration::from_secs(15);
+
+/// A heartbeat or a goodbye, as the connection that brought it knows it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct SignOfLife {
+    /// The boot that is up.
+    pub boot: BootNonce,
+    /// Number of resumes from hibernation in this boot; 0 in a goodbye, which does not say it.
+    pub resumes: u64,
+    /// Boots that noted themselves on the encrypted root, and were not heard.
+    pub earlier_boots: Vec<BootNonce>,
+    /// The time at which the connection was opened.
+    pub opened: Monotonic,
+    /// Present in a goodbye.
+    pub goodbye: Option<GoodbyeKind>,
+    /// The agent answered a poke.
+    pub pokeable: bool,
+}
+
+impl Registry {
+    /// A peer that proved the key `key` says that its machine is up, or goes down. The answer is
+    /// [`RequestAnswer::Alive`] where it counts for a client that is enabled.
+    pub fn handle_life(&mut self, request: RequestId, key: &KeyId, sign: &SignOfLife, now: Now) {
+        self.handle_timeout(now);
+        if self.requests.contains_key(&request) {
+            return;
+        }
+        let Some(id) = self.index.by_host_key(key) else {
+            return self.refuse_unknown_key(request, now);
+        };
+        let pace = self.pace(id);
+        let was_armed = self.clients.get(&id).is_some_and(Client::is_armed);
+        let Some((outcome, waiting)) = self.note_life(id, sign, pace, now) else {
+            return;
+        };
+        if !was_armed {
+            self.stop_check(id);
+            self.set_timer(id, Timer::Check, None);
+        }
+        if outcome.revoke {
+            self.revoke(id, Refusal::MachineIsUp);
+        }
+        let (moved, enabled) = self.extend_by_life(id, sign, now);
+        let durability = match (enabled, outcome.changed || moved) {
+            (true, _) => Durability::Before,
+            (false, true) => Durability::BeforeUnlessFailing,
+            (false, false) => Durability::Soon,
+        };
+        self.persist_state(id, durability, now);
+        self.report_life(id, sign, (was_armed, enabled), &outcome, now);
+        for (request, fate) in waiting.into_iter().zip(&outcome.waiting) {
+            self.refuse_by_fate(request, *fate);
+        }
+        self.set_guard_timer(id);
+        self.reconsider(id, now);
+        let is_enabled = self.clients.get(&id).is_some_and(Client::is_enabled);
+        let answer = match is_enabled {
+            true => RequestAnswer::Alive {
+                next: pace,
+                window: outcome.window.map(|until| until.since(now.mono)),
+            },
+            false => RequestAnswer::Refuse(Refusal::Disabled),
+        };
+        self.push_action(Action::Answer { request, answer });
+    }
+
+    /// Tells the guard. Returns the outcome, and the requests whose fates it has.
+    fn note_life(
+        &mut self,
+        id: ClientId,
+        sign: &SignOfLife,
+        pace: Duration,
+        now: Now,
+    ) -> Option<(LifeOutcome, Vec<RequestId>)> {
+        let (waiting, requests) = self.boot_requests(id);
+        let client = self.clients.get_mut(&id)?;
+        let life = Life {
+            boot: sign.boot,
+            resumes: sign.resumes,
+            earlier_boots: sign.earlier_boots.clone(),
+            opened: sign.opened,
+            next: pace,
+            goodbye: sign.goodbye.filter(|_| client.is_enabled()),
+        };
+        let deadline = client.deadline_after(sign.opened, now).mono;
+        let settings = client.guard_settings(now);
+        let outcome = client
+            .guard
+            .life(&life, &requests, deadline, &settings, now.mono);
+        client.pokeable = sign.pokeable;
+        Some((outcome, waiting))
+    }
+
+    /// The requests with the boot key that have no decision.
+    fn boot_requests(&self, id: ClientId) -> (Vec<RequestId>, Vec<BootRequest>) {
+        let client = self.clients.get(&id).into_iter();
+        let queued = client.flat_map(|client| client.held.iter().chain(client.waiting.iter()));
+        let of_boot = queued.filter_map(|(request, _)| {
+            let open = self.requests.get(&request)?;
+            (open.role == KeyRole::Boot).then(|| (request, open.of_boot()))
+        });
+        of_boot.unzip()
+    }
+
+    /// Moves the deadline of an enabled client, and enables one that waits for a proof. Returns whether the deadline was
+    /// moved backwards, and whether it was enabled.
+    fn extend_by_life(&mut self, id: ClientId, sign: &SignOfLife, now: Now) -> (bool, bool) {
+        let Some(client) = self.clients.get_mut(&id) else {
+            return (false, false);
+        };
+        // One that was under way while something was released, or while the next boot came up, says nothing about now.
+        let counts = client.guard.boot() == Some(sign.boot)
+            && client.guard.phase() != Phase::Opened;
+        if !counts || !(client.is_enabled() || client.needs_proof) {
+            return (false, false);
+        }
+        client.note_check(LastCheck::Exited(0), false, now);
+        if client.needs_proof {
+            self.enable(id, now);
+            return (false, true);
+        }
+        let (old, new) = (client.deadline, client.deadline_after(sign.opened, now));
+        self.set_deadline(id, new);
+        (old.is_some_and(|old| new.mono < old.mono), false)
+    }
+
+    fn report_life(
+        &mut self,
+        id: ClientId,
+        sign: &SignOfLife,
+        (was_armed, enabled): (bool, bool),
+        outcome: &LifeOutcome,
+        now: Now,
+    ) {
+        if !was_armed {
+            self.emit(Event::Armed(id));
+        }
+        self.emit(Event::Heard(id));
+        if enabled {
+            self.emit(Event::Enabled(id));
+        }
+        for alarm in &outcome.alarms {
+            self.emit(Event::Alarmed(Some(id), Alarm::from(*alarm)));
+        }
+        if let Some(kind) = sign.goodbye {
+            let window = outcome.window.map(|until| until.since(now.mono));
+            self.emit(Event::SaidGoodbye {
+                client: id,
+                kind,
+                window,
+            });
+        }
+    }
+
+    fn refuse_by_fate(&mut self, request: RequestId, fate: WaitingFate) {
+        let Some(open) = self.requests.get(&request).copied() else {
+            return;
+        };
+        let (reason, alarm) = match fate {
+            WaitingFate::Keep => return,
+            WaitingFate::Superseded => (Refusal::BootIsUp, None),
+            WaitingFate::Refused(alarm) => {
+                let reason = match alarm {
+                    GuardAlarm::Impostor => Refusal::MachineIsUp,
+                    _ => Refusal::OtherBootIsUp,
+                };
+                (reason, Some(Alarm::from(alarm)))
+            }
+        };
+        self.take_from_queues(request, &open);
+        self.refuse_in(request, Some(open.client), reason, (false, alarm));
+    }
+
+    /// The time to the next heartbeat of a client. Whole seconds, so that it does not change with each machine.
+    fn pace(&self, id: ClientId) -> Duration {
+        let machines = self.index.hosts() as u64;
+        let pace = Duration::from_secs(machines / HEARTBEATS_A_SECOND).max(SHORTEST_PACE);
+        let interval = self.clients.get(&id).map(Client::interval);
+        interval.map_or(pace, |interval| pace.min(interval))
+    }
+
+    /// The server did not listen until `now`: nothing follows from the silence of agents until then. To be called before
+    /// any other event.
+    pub fn handle_gap(&mut self, now: Now) {
+        let armed = self.clients.iter().filter(|(_, client)| client.is_armed());
+        let armed: Vec<ClientId> = armed.map(|(id, _)| *id).collect();
+        for id in armed {
+            if let Some(client) = self.clients.get_mut(&id) {
+                let settings = client.guard_settings(now);
+                client.guard.handle_gap(&settings, now.mono);
+            }
+            self.set_guard_timer(id);
+        }
+    }
+
+    /// A person trusts the machine again: its releases need him no more because of what its guard found.
+    pub fn handle_trust(&mut self, id: ClientId, now: Now) {
+        self.handle_timeout(now);
+        let Some(client) = self.clients.get_mut(&id) else {
+            return;
+        };
+        if client.guard.suspect().is_none() {
+            return;
+        }
+        client.guard.trust();
+        self.persist_state(id, Durability::Before, now);
+        self.emit(Event::Trusted(id));
+        self.reconsider(id, now);
+    }
+
+    /// The guard's timer went off.
+    pub(super) fn handle_guard_due(&mut self, id: ClientId, now: Now) {
+        let phase = |registry: &Self| registry.clients.get(&id).map(|it| it.guard.phase());
+        let before = phase(self);
+        self.change_guard(id, now, |guard, _, now| guard.handle_timeout(now));
+        if before != phase(self) && phase(self) == Some(Phase::Quiet) {
+            self.emit(Event::Silent(id));
+            self.reconsider(id, now);
+        }
+    }
+
+    /// Changes the guard of a client, and carries out what follows: it is durable before anything else.
+    pub(super) fn change_guard(
+        &mut self,
+        id: ClientId,
+        now: Now,
+        change: impl FnOnce(&mut Guard, &GuardSettings, Monotonic) -> GuardChange,
+    ) {
+        let Some(client) = self.clients.get_mut(&id) else {
+            return;
+        };
+        let settings = client.guard_settings(now);
+        let GuardChange { alarms, changed } = change(&mut client.guard, &settings, now.mono);
+        if changed {
+            self.persist_state(id, Durability::BeforeUnlessFailing, now);
+        }
+        self.set_guard_timer(id);
+        for alarm in alarms {
+            self.emit(Event::Alarmed(Some(id), alarm.into()));
+        }
+    }
+
+    pub(super) fn set_guard_timer(&mut self, id: ClientId) {
+        let due = self.clients.get(&id).and_then(|it| it.guard.poll_timeout());
+        self.set_timer(id, Timer::Guard, due);
+    }
+}
+
+impl Client {
+    /// Its deadline after a sign of life whose connection was opened at `opened`: whoever delays it gains nothing.
+    fn deadline_after(&self, opened: Monotonic, now: Now) -> Deadline {
+        Deadline::at(opened.after(self.settings.timeout), now)
+    }
+}
