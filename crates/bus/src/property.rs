@@ -86,7 +86,8 @@ impl Row {
             SettingKind::KeyId
             | SettingKind::Fingerprint
             | SettingKind::Text
-            | SettingKind::Checker => PropertyType::Text,
+            | SettingKind::Checker
+            | SettingKind::Unannounced => PropertyType::Text,
             SettingKind::Length => PropertyType::Milliseconds,
             SettingKind::Boolean => PropertyType::Boolean,
         };
@@ -315,6 +316,7 @@ impl From<SettingValue> for PropertyValue {
             SettingValue::Checker(checker) => Self::Text(checker.as_str().to_owned()),
             SettingValue::Length(length) => Self::of_length(length),
             SettingValue::Boolean(value) => Self::Boolean(value),
+            SettingValue::Unannounced(rule) => Self::Text(rule.as_str().to_owned()),
         }
     }
 }

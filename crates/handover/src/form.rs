@@ -17,6 +17,8 @@ use nightlatch_core::client::saved::{
 };
 use nightlatch_core::client_settings;
 use nightlatch_core::digits::{self, Hex};
+use nightlatch_core::guard::saved::SavedGuard;
+use nightlatch_core::guard::{Unannounced, UnknownRule};
 use nightlatch_core::key_id::{Fingerprint, KeyId};
 use nightlatch_core::name::ClientName;
 use nightlatch_core::secret::{Secret, SecretDigest};
@@ -109,6 +111,9 @@ struct PresentState<'a> {
     /// True when it waits for a person or a proof, because the state was lost.
     #[serde(default)]
     needs_proof: bool,
+    /// What is known of its agent, as in the store, in base64.
+    #[serde(default)]
+    guard: Option<Cow<'a, str>>,
 }
 
 /// Base64 of something that nobody shall see: it has no `Debug`.
@@ -254,6 +259,18 @@ impl<'a> Form<'a> for Checker {
     }
 }
 
+impl<'a> Form<'a> for Unannounced {
+    type Json = Cow<'a, str>;
+
+    fn to_json(&'a self) -> Self::Json {
+        self.as_str().into()
+    }
+
+    fn from_json(json: Self::Json) -> Result<Self, String> {
+        json.parse().map_err(|error: UnknownRule| error.to_string())
+    }
+}
+
 impl Form<'_> for Duration {
     type Json = u64;
 
@@ -300,6 +317,10 @@ impl<'a> PresentState<'a> {
             released_boot: state.released_boot.map(|boot| boot.to_string().into()),
             renewed: state.renewed,
             needs_proof: state.needs_proof,
+            guard: state
+                .guard
+                .as_ref()
+                .map(|it| BASE64.encode(it.as_bytes()).into()),
         }
     }
 
@@ -332,6 +353,7 @@ impl<'a> PresentState<'a> {
                     .map_err(wrong("released_boot"))?,
                 renewed: self.renewed,
                 needs_proof: self.needs_proof,
+                guard: self.guard.map(|text| guard(&text)).transpose()?,
             },
         })
     }
@@ -368,6 +390,12 @@ fn secret(text: Base64<'_>) -> Result<Arc<Secret>, ClientError> {
         Ok(secret) if !secret.is_empty() => Ok(Arc::new(secret)),
         _ => Err(ClientError::Value("secret: expected base64".to_owned())),
     }
+}
+
+fn guard(text: &str) -> Result<SavedGuard, ClientError> {
+    let wrong = |error: &dyn fmt::Display| ClientError::Value(format!("guard: {error}"));
+    let bytes = BASE64.decode(text).map_err(|error| wrong(&error))?;
+    SavedGuard::from_bytes(bytes).map_err(|error| wrong(&error))
 }
 
 /// Whole microseconds, cut: no deadline is later on the other side.

@@ -9,6 +9,7 @@ use nightlatch_core::checker::LastCheck;
 use nightlatch_core::client::saved::{
     ClientPresence, PresentClient, Saved, SavedClient, SavedDeadline, SavedState,
 };
+use nightlatch_core::guard::Unannounced;
 use nightlatch_core::key_id::{Fingerprint, KeyId};
 use nightlatch_core::name::ClientName;
 use nightlatch_core::secret::Secret;
@@ -49,6 +50,11 @@ prop_compose! {
             approval_duration,
             approved_by_default,
             enabled,
+            host_key_id: key_id.and_then(|bytes| KeyId::from_bytes(bytes.map(|it| !it)).ok()),
+            guard: !enabled,
+            unannounced: if approved_by_default { Unannounced::Release } else { Unannounced::Approve },
+            guard_wait: interval,
+            reboot_window: timeout,
         }
     }
 }
@@ -103,6 +109,7 @@ prop_compose! {
                 released_boot,
                 renewed: released,
                 needs_proof: deadline.is_none() && released,
+                guard: None,
             },
         }
     }

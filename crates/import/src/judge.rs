@@ -113,6 +113,7 @@ pub(crate) fn present(
         released_boot: None,
         renewed: false,
         needs_proof: false,
+        guard: None,
     };
     let presence = ClientPresence::Present(Box::new(PresentClient {
         settings: in_force,
@@ -226,7 +227,8 @@ fn settings(
         approval_delay: span(stock.approval_delay),
         approval_duration: span(stock.approval_duration),
         approved_by_default: stock.approved_by_default,
-        enabled: config.settings.enabled,
+        // Mandos knows none of the others.
+        ..config.settings.clone()
     }
 }
 

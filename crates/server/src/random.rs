@@ -15,6 +15,12 @@ pub(crate) fn first_number() -> u64 {
     100_000 + u64::from(number() % 900_000)
 }
 
+/// A token that nobody else knows. Without random numbers it is all zeros, as every peer may know: it asks for a
+/// heartbeat, and no more.
+pub(crate) fn token() -> [u8; 16] {
+    nightlatch_sys::random::bytes().unwrap_or_default()
+}
+
 /// A random number; 0 if the kernel gives none.
 fn number() -> u32 {
     let mut bytes = [0; 4];

@@ -14,7 +14,8 @@ use nightlatch_proto::tls::ServerTls;
 use nightlatch_server::limits::ConnectionLimits;
 use nightlatch_server::listen::{self, ListenOptions};
 use nightlatch_server::session::{
-    Deadlines, Gatekeeper, Permit, SecretRequest, Sessions, WaitNotifier, serve,
+    Deadlines, Gatekeeper, LifeAnswer, LifeReport, Permit, SecretRequest, Sessions, WaitNotifier,
+    serve,
 };
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
@@ -218,6 +219,10 @@ impl Gatekeeper for Nobody {
         _request: SecretRequest,
         _waits: Option<WaitNotifier>,
     ) -> Result<Permit, Refusal> {
+        Err(Refusal::UnknownKey)
+    }
+
+    async fn life(&self, _report: LifeReport) -> Result<LifeAnswer, Refusal> {
         Err(Refusal::UnknownKey)
     }
 }

@@ -75,7 +75,9 @@ pub enum RequestAnswer {
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum CheckError {
     /// The agent of the machine is known.
-    #[error("its agent says that it is up, and nothing else counts as long as its host key is known")]
+    #[error(
+        "its agent says that it is up, and nothing else counts as long as its host key is known"
+    )]
     HasAgent,
 }
 

@@ -3,8 +3,8 @@
 use super::{
     Action, ClientId, ClientKeys, DisableReason, Durability, Event, Refusal, Registry, Timer,
 };
-use crate::client::saved::Change;
 use crate::client::Client;
+use crate::client::saved::Change;
 use crate::deadline::Deadline;
 use crate::settings::client::{SettingChange, SettingError};
 use crate::time::Now;
@@ -150,8 +150,7 @@ impl Registry {
         let Some(client) = self.clients.remove(&id) else {
             return;
         };
-        self.index
-            .remove(id, &client.name, ClientKeys::of(&client));
+        self.index.remove(id, &client.name, ClientKeys::of(&client));
         self.removed_names.insert(id, client.name.clone());
         self.emit(Event::Removed(id, client.name));
         self.end_wait_for_proof(id);

@@ -11,8 +11,8 @@ use crate::client::Client;
 use crate::deadline::Deadline;
 use crate::event::{Alarm, KeyRole};
 use crate::guard::{
-    BootRequest, GoodbyeKind, Guard, GuardAlarm, GuardChange, GuardSettings, Life, LifeOutcome, Phase,
-    WaitingFate,
+    BootRequest, GoodbyeKind, Guard, GuardAlarm, GuardChange, GuardSettings, Life, LifeOutcome,
+    Phase, WaitingFate,
 };
 use crate::key_id::KeyId;
 use crate::time::{Monotonic, Now};
@@ -132,8 +132,8 @@ impl Registry {
             return (false, false);
         };
         // One that was under way while something was released, or while the next boot came up, says nothing about now.
-        let counts = client.guard.boot() == Some(sign.boot)
-            && client.guard.phase() != Phase::Opened;
+        let counts =
+            client.guard.boot() == Some(sign.boot) && client.guard.phase() != Phase::Opened;
         if !counts || !(client.is_enabled() || client.needs_proof) {
             return (false, false);
         }

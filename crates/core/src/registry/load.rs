@@ -6,11 +6,11 @@ use std::time::Duration;
 use super::identity::{ClientIdentity, match_sections};
 use super::tombstones::{TombstoneIndex, stricter};
 use super::{
-    CheckQueue, ClientId, ClientKeys, DisableReason, Durability, Event, Index, Registry, RegistryLimits, Timer,
-    Timers, UnknownKeyLimiter,
+    CheckQueue, ClientId, ClientKeys, DisableReason, Durability, Event, Index, Registry,
+    RegistryLimits, Timer, Timers, UnknownKeyLimiter,
 };
-use crate::client::saved::{Change, ClientPresence, Saved, SavedClient, Trust};
 use crate::client::Client;
+use crate::client::saved::{Change, ClientPresence, Saved, SavedClient, Trust};
 use crate::deadline::Deadline;
 use crate::name::ClientName;
 use crate::secret::Secret;
@@ -341,8 +341,7 @@ impl Registry {
     fn insert(&mut self, client: Client) -> ClientId {
         let id = ClientId(self.next_id);
         self.next_id += 1;
-        self.index
-            .insert(id, &client.name, ClientKeys::of(&client));
+        self.index.insert(id, &client.name, ClientKeys::of(&client));
         if client.needs_proof {
             self.waiting_for_proof.insert(id);
         }
@@ -383,7 +382,9 @@ pub enum AddError {
     #[error("the client [{0}] has the same key_id")]
     KeyTaken(ClientName),
     /// A key would be a host key and something else too.
-    #[error("the host key is also a key of the client [{0}]; each machine needs a boot key and a host key of its own")]
+    #[error(
+        "the host key is also a key of the client [{0}]; each machine needs a boot key and a host key of its own"
+    )]
     HostKeyTaken(ClientName),
 }
 

@@ -23,7 +23,9 @@ mod unknown_keys;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
-pub use action::{Action, CheckError, DeadlineTerms, DecisionError, RegistryLimits, Release, RequestAnswer};
+pub use action::{
+    Action, CheckError, DeadlineTerms, DecisionError, RegistryLimits, Release, RequestAnswer,
+};
 use checks::CheckQueue;
 pub use forecast::ReleaseForecast;
 use index::{ClientKeys, Index};
@@ -116,6 +118,11 @@ impl Registry {
     /// The client with this key; of several the first in the configuration.
     pub fn by_key(&self, key: &KeyId) -> Option<ClientId> {
         self.index.by_key(key)
+    }
+
+    /// The client whose machine is up when this key is proved.
+    pub fn by_host_key(&self, key: &KeyId) -> Option<ClientId> {
+        self.index.by_host_key(key)
     }
 
     /// The client of this name.

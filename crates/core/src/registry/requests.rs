@@ -52,7 +52,11 @@ impl Registry {
             return;
         }
         // A host key speaks our protocol, and names its boot.
-        let by_host_key = || self.index.by_host_key(key).filter(|_| claims.boot.is_some());
+        let by_host_key = || {
+            self.index
+                .by_host_key(key)
+                .filter(|_| claims.boot.is_some())
+        };
         let found = self
             .by_key(key)
             .map(|id| (id, KeyRole::Boot))
@@ -83,10 +87,7 @@ impl Registry {
         let Some(open) = self.requests.get(&request).copied() else {
             return;
         };
-        if !matches!(
-            open.stage,
-            RequestStage::Held(_) | RequestStage::Waiting(_)
-        ) {
+        if !matches!(open.stage, RequestStage::Held(_) | RequestStage::Waiting(_)) {
             return;
         }
         let id = open.client;
@@ -110,9 +111,8 @@ impl Registry {
         let client = match request.map(|it| (it.stage, it.client)) {
             Some((RequestStage::Granted, client)) => self.clients.get(&client),
             Some((RequestStage::Revoked(reason), _)) => return Err(reason),
-            Some((RequestStage::New | RequestStage::Held(_) | RequestStage::Waiting(_), _)) | None => {
-                None
-            }
+            Some((RequestStage::New | RequestStage::Held(_) | RequestStage::Waiting(_), _))
+            | None => None,
         };
         let client = client.ok_or(Refusal::Removed)?;
         let terms = DeadlineTerms {

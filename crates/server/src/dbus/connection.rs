@@ -279,6 +279,7 @@ fn error_name(error: &AdminError) -> &'static str {
         AdminError::NoSuchClient => UNKNOWN_OBJECT,
         AdminError::Setting(_) => INVALID_ARGS,
         AdminError::Add(_) => errors::TAKEN,
+        AdminError::Check(_) => errors::HAS_AGENT,
         AdminError::NoneWaits(_) => errors::NO_REQUEST,
         AdminError::SeveralWait(_) => errors::SEVERAL_REQUESTS,
         AdminError::NotDurable => errors::NOT_DURABLE,

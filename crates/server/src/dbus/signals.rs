@@ -137,6 +137,12 @@ impl SignalBatch {
             | Event::CheckStopping(_)
             | Event::CheckFinished(..)
             | Event::CheckedOk(_)
+            | Event::Held { .. }
+            | Event::Armed(_)
+            | Event::Heard(_)
+            | Event::SaidGoodbye { .. }
+            | Event::Silent(_)
+            | Event::Trusted(_)
             | Event::TombstoneDropped(_)
             | Event::Changed(..) => {}
         }
@@ -223,9 +229,16 @@ impl SignalBatch {
             Refusal::ApprovalTimedOut => "Approval timed out",
             Refusal::Removed => "Removed",
             // A rehearsal is not rejected, and a request with an unknown key is of no client.
-            Refusal::RehearsalUnproved | Refusal::RehearsalNeedsApproval | Refusal::UnknownKey => {
+            Refusal::RehearsalUnproved
+            | Refusal::RehearsalNeedsApproval
+            | Refusal::RehearsalByBootKey
+            | Refusal::UnknownKey => {
                 return Ok(());
             }
+            // Words of ours: Mandos has no guard.
+            Refusal::BootIsUp => "Boot is up",
+            Refusal::MachineIsUp => "Machine is up",
+            Refusal::OtherBootIsUp => "Other boot is up",
         };
         self.twice(path, [CLIENT, CLIENT_OLD], "Rejected", &reason)
     }
@@ -289,7 +302,9 @@ fn changed_first(event: &Event) -> &'static [Property] {
             P::LastCheckedOK,
             P::Expires,
         ],
-        Event::CheckedOk(_) => &[P::LastCheckedOK, P::LastCheckerStatus, P::Expires],
+        Event::CheckedOk(_) | Event::Heard(_) => {
+            &[P::LastCheckedOK, P::LastCheckerStatus, P::Expires]
+        }
         Event::Disabled(..) => &[P::Expires, P::CheckerRunning, P::Enabled],
         Event::Enabled(_) => &[P::Enabled, P::LastEnabled, P::Expires],
         Event::Changed(..) => &[P::Timeout, P::ExtendedTimeout, P::Interval, P::Expires],
@@ -307,6 +322,11 @@ fn changed_first(event: &Event) -> &'static [Property] {
         | Event::Abandoned { .. }
         | Event::Delivered { .. }
         | Event::DeliveryFailed { .. }
+        | Event::Held { .. }
+        | Event::Armed(_)
+        | Event::SaidGoodbye { .. }
+        | Event::Silent(_)
+        | Event::Trusted(_)
         | Event::CheckStarted(_)
         | Event::TombstoneDropped(_)
         | Event::CheckStopping(_) => &[],

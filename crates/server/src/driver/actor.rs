@@ -21,14 +21,15 @@ use super::admin_command::{AdminCommand, AdminError};
 use super::effect::Effect;
 use super::journal::Journal;
 use super::notifier::EventNotifier;
+use super::pokes::Pokes;
 use super::report::EventReport;
-use super::requests::{RequestEntry, waiting};
+use super::requests::{Answerer, RequestEntry, waiting};
 use super::store_worker::WorkDone;
 use super::{DriverMessage, Handle, Reloaded};
 use crate::audit::Who;
 use crate::checker::{self, Checks, Runner};
 use crate::random;
-use crate::session::{Permit, PermitState, SecretRequest};
+use crate::session::{Permit, SecretRequest};
 use crate::warnings::Warnings;
 
 /// The runtime's timers stop while the host is suspended, so the clock is read again after this time. Being
@@ -40,10 +41,11 @@ const BATCH: usize = 1024;
 
 /// The task that owns the registry.
 pub struct Driver {
-    registry: Registry,
+    pub(super) registry: Registry,
     messages: mpsc::UnboundedReceiver<DriverMessage>,
     handle: Handle,
-    requests: HashMap<RequestId, RequestEntry>,
+    pub(super) requests: HashMap<RequestId, RequestEntry>,
+    pub(super) pokes: Pokes,
     checks: Checks,
     pub(super) journal: Journal,
     pub(super) notifier: EventNotifier,
@@ -84,6 +86,7 @@ impl Driver {
             messages,
             handle: handle.clone(),
             requests: HashMap::new(),
+            pokes: Pokes::default(),
             checks: Checks::new(options.runner, options.warnings.clone()),
             journal: Journal::new(store, options.keep_records, options.warnings),
             notifier: EventNotifier::new(options.alarm_command),
@@ -128,9 +131,16 @@ impl Driver {
             let left = due.since(clock::now().mono);
             Instant::now() + left.min(LONGEST_SLEEP)
         });
+        let (since, started) = (clock::now(), Instant::now());
         tokio::select! {
-            message = self.messages.recv() => self.receive(message),
-            () = at(due_at) => self.registry.handle_timeout(clock::now()),
+            message = self.messages.recv() => {
+                self.notice_pause(since, due_at, started);
+                self.receive(message);
+            }
+            () = at(due_at) => {
+                self.notice_pause(since, due_at, started);
+                self.registry.handle_timeout(clock::now());
+            }
             done = self.journal.wait() => return self.store_done(done),
             () = sleep_until(drop_records_at) => self.journal.drop_records(),
             () = at(flush_at) => {}
@@ -160,18 +170,12 @@ impl Driver {
                 let SecretRequest {
                     id, key, claims, ..
                 } = request;
-                let open = RequestEntry {
-                    request,
-                    since: now.wall,
-                    alarmed: false,
-                    left_out: None,
-                    answer: Some(answer),
-                    permit: PermitState::default(),
-                    waits,
-                };
+                let answer = Answerer::Secret(answer);
+                let open = RequestEntry::new(request, answer, waits, now.wall);
                 self.requests.insert(id, open);
                 self.registry.handle_request(id, &key, claims, now);
             }
+            DriverMessage::Life(report, answer) => self.handle_life(report, answer, now),
             DriverMessage::PeerGone(request) => {
                 self.registry.handle_peer_gone(request, now);
                 self.collect();
@@ -186,7 +190,9 @@ impl Driver {
                 self.forget(request);
             }
             DriverMessage::Failed(request) => {
-                self.registry.handle_delivery_failed(request, now);
+                let sent = self.requests.get(&request);
+                let sent = sent.is_none_or(|open| open.permit.has_begun());
+                self.registry.handle_delivery_failed(request, sent, now);
                 self.forget(request);
             }
             DriverMessage::Checked(client, result) => {
@@ -306,6 +312,7 @@ impl Driver {
                         .outbox
                         .effect(name.as_ref(), Effect::StartCheck(client));
                 }
+                Action::Poke { client } => self.pokes.poke(client, clock::now().mono),
                 Action::StopCheck { client } => {
                     let name = self.name(client);
                     self.journal
@@ -324,6 +331,9 @@ impl Driver {
         let settings = settings.map(Client::settings);
         let mut open = request.and_then(|request| self.requests.get_mut(&request));
         let request = open.as_ref().map(|open| open.request.clone());
+        if let Event::Removed(client, _) = &event {
+            self.pokes.forget(*client);
+        }
         match (&event, &mut open) {
             (Event::Granted { alarm: Some(_), .. }, Some(open)) => open.alarmed = true,
             (Event::NeedsApproval { until, .. }, Some(open)) => open.waits_for_approval(*until),
@@ -363,14 +373,19 @@ impl Driver {
         let Some(open) = self.requests.get_mut(&request) else {
             return;
         };
-        let Some(sender) = open.answer.take() else {
-            return;
+        let sender = match open.answer.take() {
+            Some(Answerer::Secret(sender)) => sender,
+            Some(Answerer::Life(sender, token, client)) => {
+                return self.answer_life(request, client, (sender, token), answer);
+            }
+            None => return,
         };
         let (client, decision) = match answer {
             RequestAnswer::Refuse(reason) => {
                 self.requests.remove(&request);
                 (None, Err(reason))
             }
+            RequestAnswer::Alive { .. } => return,
             RequestAnswer::Release(client) => match self.registry.release(request) {
                 // Revoked since: nothing is sent, and no permit will report it.
                 Err(reason) => {
@@ -396,7 +411,7 @@ impl Driver {
         self.journal.outbox.release(client.as_ref(), effect);
     }
 
-    fn name(&self, client: ClientId) -> Option<ClientName> {
+    pub(super) fn name(&self, client: ClientId) -> Option<ClientName> {
         self.registry.name(client).cloned()
     }
 
@@ -406,6 +421,7 @@ impl Driver {
             match effect {
                 // A session that ended meanwhile gets no answer; a permit in it reports by itself.
                 Effect::Answer(sender, decision) => drop(sender.send(decision)),
+                Effect::AnswerLife(sender, answer) => drop(sender.send(answer)),
                 Effect::StartCheck(client) => self.start_check(client),
                 Effect::StopCheck(client) => self.checks.kill(client),
                 Effect::Report(report) => self.notifier.event(&report, &self.registry),

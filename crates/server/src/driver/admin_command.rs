@@ -5,7 +5,7 @@ use std::time::Duration;
 use nightlatch_core::event::{ClientId, RequestId};
 use nightlatch_core::explanation::several_pending;
 use nightlatch_core::name::shell_word;
-use nightlatch_core::registry::{AddError, DecisionError, Registry};
+use nightlatch_core::registry::{AddError, CheckError, DecisionError, Registry};
 use nightlatch_core::settings::client::{ClientConfig, SettingChange, SettingError};
 use nightlatch_core::time::Now;
 
@@ -31,6 +31,8 @@ pub(crate) enum AdminCommand {
 pub(crate) enum ClientAction {
     Enable,
     Disable,
+    /// Trusts a machine again that was suspect.
+    Trust,
     Remove,
     Set(SettingChange),
     /// Approves the one request that waits.
@@ -53,6 +55,8 @@ pub(crate) enum AdminError {
     Setting(#[from] SettingError),
     #[error(transparent)]
     Add(#[from] AddError),
+    #[error(transparent)]
+    Check(#[from] CheckError),
     /// Nothing was decided: no request waits.
     #[error("{0}")]
     NoneWaits(String),
@@ -107,6 +111,7 @@ impl AdminCommand {
         }
         match act {
             ClientAction::Enable => registry.handle_enable(id, now),
+            ClientAction::Trust => registry.handle_trust(id, now),
             ClientAction::Disable => registry.handle_disable(id, now),
             ClientAction::Remove => registry.handle_remove(id, now),
             ClientAction::Set(setting) => registry.handle_set(id, setting, now)?,
@@ -115,8 +120,8 @@ impl AdminCommand {
             ClientAction::AllowRehearsals(length) => {
                 registry.handle_allow_rehearsals(id, length, now)
             }
-            ClientAction::CheckedOk => registry.handle_checked_ok(id, now),
-            ClientAction::StartChecker => registry.handle_start_checker(id, now),
+            ClientAction::CheckedOk => registry.handle_checked_ok(id, now)?,
+            ClientAction::StartChecker => registry.handle_start_checker(id, now)?,
             ClientAction::StopChecker => registry.handle_stop_checker(id, now),
         }
         Ok(Some(id))

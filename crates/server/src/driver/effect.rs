@@ -6,13 +6,17 @@ use tokio::sync::oneshot;
 use super::Reloaded;
 use super::admin_command::AdminError;
 use super::report::EventReport;
-use crate::session::Permit;
+use crate::session::{LifeAnswer, Permit};
 
 /// Something to be done once the changes before it are durable.
 pub(super) enum Effect {
     Answer(
         oneshot::Sender<Result<Permit, Refusal>>,
         Result<Permit, Refusal>,
+    ),
+    AnswerLife(
+        oneshot::Sender<Result<LifeAnswer, Refusal>>,
+        Result<LifeAnswer, Refusal>,
     ),
     StartCheck(ClientId),
     StopCheck(ClientId),

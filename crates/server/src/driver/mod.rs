@@ -8,8 +8,10 @@ mod actor;
 mod admin_command;
 mod effect;
 mod journal;
+mod lives;
 mod log_quotas;
 mod notifier;
+mod pokes;
 mod report;
 mod requests;
 mod store_worker;
@@ -36,7 +38,7 @@ use subscription::Subscriber;
 pub(crate) use subscription::{EventNotice, Subscription, Update};
 
 use crate::audit::Who;
-use crate::session::{Gatekeeper, Permit, SecretRequest, WaitNotifier};
+use crate::session::{Gatekeeper, LifeAnswer, LifeReport, Permit, SecretRequest, WaitNotifier};
 
 /// Sent to the driver. The channel has no bound of its own: each sender has at most a few messages under
 /// way, and there are no more senders than connections and checks, which are bounded.
@@ -47,6 +49,8 @@ enum DriverMessage {
         oneshot::Sender<Result<Permit, Refusal>>,
         Option<WaitNotifier>,
     ),
+    /// A peer that proved its key says that its machine is up, or goes down.
+    Life(LifeReport, oneshot::Sender<Result<LifeAnswer, Refusal>>),
     /// The peer of a request without a decision is gone.
     PeerGone(RequestId),
     /// The secret of a granted request was delivered.
@@ -218,6 +222,16 @@ impl Gatekeeper for Handle {
                 decision
             }
             // The driver has ended, and the session is about to: no decision comes any more.
+            Err(_) => std::future::pending().await,
+        }
+    }
+
+    async fn life(&self, report: LifeReport) -> Result<LifeAnswer, Refusal> {
+        let (answer, answered) = oneshot::channel();
+        self.send(DriverMessage::Life(report, answer));
+        match answered.await {
+            Ok(answer) => answer,
+            // As above.
             Err(_) => std::future::pending().await,
         }
     }

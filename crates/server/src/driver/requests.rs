@@ -7,12 +7,13 @@ use nightlatch_core::calendar::DateTime;
 use nightlatch_core::event::{ClientId, Refusal, RequestId};
 use nightlatch_core::name::ClientName;
 use nightlatch_core::record::RecordEntry;
-use nightlatch_core::registry::Registry;
+use nightlatch_core::registry::{PendingDecision, Registry};
 use nightlatch_core::time::{Monotonic, Wall};
+use nightlatch_proto::release::Token;
 use nightlatch_sys::clock;
 use tokio::sync::oneshot;
 
-use crate::session::{Permit, PermitState, SecretRequest, WaitNotifier};
+use crate::session::{LifeAnswer, Permit, PermitState, SecretRequest, WaitNotifier};
 
 /// A request that has not ended.
 pub(super) struct RequestEntry {
@@ -23,13 +24,42 @@ pub(super) struct RequestEntry {
     /// The record of its grant, which a quota left out.
     pub(super) left_out: Option<Box<RecordEntry>>,
     /// Taken when it is decided.
-    pub(super) answer: Option<oneshot::Sender<Result<Permit, Refusal>>>,
+    pub(super) answer: Option<Answerer>,
     pub(super) permit: PermitState,
     /// Tells the machine that it waits for approval.
     pub(super) waits: Option<WaitNotifier>,
 }
 
+/// Takes the decision.
+pub(super) enum Answerer {
+    /// On a request for a secret.
+    Secret(oneshot::Sender<Result<Permit, Refusal>>),
+    /// On a sign of life of this client, whose token has been chosen.
+    Life(
+        oneshot::Sender<Result<LifeAnswer, Refusal>>,
+        Token,
+        Option<ClientId>,
+    ),
+}
+
 impl RequestEntry {
+    pub(super) fn new(
+        request: SecretRequest,
+        answer: Answerer,
+        waits: Option<WaitNotifier>,
+        since: Wall,
+    ) -> Self {
+        Self {
+            request,
+            since,
+            alarmed: false,
+            left_out: None,
+            answer: Some(answer),
+            permit: PermitState::default(),
+            waits,
+        }
+    }
+
     /// Tells the machine that a person decides, if it can be told.
     pub(super) fn waits_for_approval(&self, until: Monotonic) {
         if let Some(waits) = &self.waits {
@@ -76,19 +106,24 @@ pub(super) fn waiting(
             .map(|(id, _)| id)
             .collect(),
     };
-    let of_client = |id| registry.waiting(id).map(move |it| (id, it));
+    let now = clock::now();
+    let of_client = |id| registry.waiting(id, now).map(move |it| (id, it));
     let waiting = clients.into_iter().flat_map(of_client);
     waiting
-        .filter_map(|(id, (request, until))| {
+        .filter_map(|(id, pending)| {
+            let PendingDecision {
+                request,
+                until,
+                approved_by_default,
+            } = pending;
             let client = registry.client(id)?;
             let open = requests.get(&request)?;
-            let now = clock::now();
             Some(WaitingRequest {
                 request: open.request.clone(),
                 client: client.name().clone(),
                 since: open.since,
                 until: now.wall.after(until.since(now.mono)),
-                approved_by_default: client.settings().approved_by_default,
+                approved_by_default,
             })
         })
         .collect()

@@ -8,8 +8,10 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 
 use nightlatch_core::event::RequestClaims;
+use nightlatch_core::time::Monotonic;
 use nightlatch_proto::greeting::{LineProgress, LineReader, MAX_LINE};
 use nightlatch_proto::tls::{PeerError, ServerTls, authenticated, speaks_release};
+use nightlatch_sys::clock;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -20,6 +22,7 @@ use super::{Gatekeeper, Permit, SecretRequest, SessionEnd, SessionStage, Session
 impl<G: Gatekeeper> Sessions<G> {
     /// Serves the peer at the other end of `stream`, to the end of the connection.
     pub async fn run(&self, mut stream: TcpStream, address: SocketAddr) -> SessionEnd {
+        let opened = clock::now().mono;
         match timeout(self.deadlines.greeting, read_greeting(&mut stream)).await {
             Ok(Ok(())) => {}
             Ok(Err(ended)) => return ended,
@@ -27,10 +30,15 @@ impl<G: Gatekeeper> Sessions<G> {
         }
         let address = SocketAddr::new(address.ip().to_canonical(), address.port());
         // In a box of its own, made only now: an idle peer must not cost the memory for TLS.
-        Box::pin(self.shake_hands(stream, address)).await
+        Box::pin(self.shake_hands(stream, address, opened)).await
     }
 
-    async fn shake_hands(&self, stream: TcpStream, address: SocketAddr) -> SessionEnd {
+    async fn shake_hands(
+        &self,
+        stream: TcpStream,
+        address: SocketAddr,
+        opened: Monotonic,
+    ) -> SessionEnd {
         let connecting = self.connector.connect(ServerTls::peer_name(), stream);
         let mut tls = match timeout(self.deadlines.handshake, connecting).await {
             Ok(Ok(tls)) => tls,
@@ -42,7 +50,7 @@ impl<G: Gatekeeper> Sessions<G> {
             Err(error) => return SessionEnd::Handshake(error),
         };
         if speaks_release(tls.get_ref().1) {
-            return self.serve_release(&mut tls, proved, address).await;
+            return self.serve_release(&mut tls, proved, address, opened).await;
         }
         // The handshake was the request.
         let claims = RequestClaims::default();
@@ -110,7 +118,7 @@ impl<G: Gatekeeper> Sessions<G> {
 
     /// A socket that is closed while data from the peer is unread resets the connection, and the peer
     /// could lose what it has not read yet.
-    async fn wait_for_close(&self, tls: &mut TlsStream<TcpStream>) {
+    pub(super) async fn wait_for_close(&self, tls: &mut TlsStream<TcpStream>) {
         let _ = timeout(self.deadlines.close, wait_for_input(tls)).await;
     }
 }

@@ -81,8 +81,7 @@ impl ConnectionLog {
             }
             SessionEnd::NotAllowed => {
                 if self.admit(peer.ip(), "request", Level::INFO) {
-                    let reason =
-                        "a boot key gets the secret of the disk only, and is no sign of life";
+                    let reason = "no key gets another secret than that of the disk";
                     tracing::info!(%peer, reason, "refused");
                 }
             }
@@ -102,6 +101,7 @@ impl ConnectionLog {
                 }
             }
             SessionEnd::Delivered
+            | SessionEnd::Heard
             | SessionEnd::Refused(_)
             | SessionEnd::Revoked
             | SessionEnd::NotAsked

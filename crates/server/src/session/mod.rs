@@ -5,6 +5,7 @@
 
 mod accept;
 mod connection;
+mod life;
 mod log;
 mod permit;
 mod release;
@@ -24,6 +25,7 @@ use tokio::sync::watch;
 use tokio_rustls::TlsConnector;
 
 pub use accept::serve;
+pub use life::{LifeAnswer, LifeReport};
 pub use permit::{Permit, PermitState};
 pub use request::SecretRequest;
 
@@ -38,6 +40,9 @@ pub trait Gatekeeper: Send + Sync + 'static {
         request: SecretRequest,
         waits: Option<WaitNotifier>,
     ) -> impl Future<Output = Result<Permit, Refusal>> + Send;
+
+    /// Notes a sign of life. Ready when what it changed is durable.
+    fn life(&self, report: LifeReport) -> impl Future<Output = Result<LifeAnswer, Refusal>> + Send;
 }
 
 /// Takes the time at which a request that waits for approval is decided without a person.
@@ -118,6 +123,8 @@ impl<G> fmt::Debug for Sessions<G> {
 pub enum SessionEnd {
     /// The peer got its secret.
     Delivered,
+    /// A sign of life was accepted.
+    Heard,
     /// The gatekeeper refused.
     Refused(Refusal),
     /// The gatekeeper released, and took it back before anything was sent.
@@ -132,7 +139,7 @@ pub enum SessionEnd {
     NotSent(io::Error),
     /// The request was malformed.
     Request(MessageError),
-    /// The request was one that the peer's key may not make.
+    /// A boot key asked for a secret that is not that of the disk, or what no key may ask for.
     NotAllowed,
     /// The first line was malformed.
     Greeting(GreetingError),

@@ -24,6 +24,11 @@ impl PermitState {
         self.change(REVOKED);
     }
 
+    /// True when a part of the secret may have been sent.
+    pub(crate) fn has_begun(&self) -> bool {
+        self.0.load(Ordering::Acquire) == SENDING
+    }
+
     fn begin(&self) -> bool {
         self.change(SENDING)
     }

@@ -20,6 +20,7 @@ use tokio::time::{sleep, timeout};
 use tokio_rustls::client::TlsStream;
 
 use super::connection::wait_for_input;
+use super::life::Origin;
 use super::{Gatekeeper, Permit, SecretRequest, SessionEnd, SessionStage, Sessions};
 
 /// A machine that waits is told so again after this time, so that its console shows that the server is there.
@@ -32,7 +33,13 @@ impl<G: Gatekeeper> Sessions<G> {
         tls: &mut TlsStream<TcpStream>,
         proved: Authenticated,
         address: SocketAddr,
+        opened: Monotonic,
     ) -> SessionEnd {
+        let origin = Origin {
+            proved: &proved,
+            address,
+            opened,
+        };
         let request = match timeout(self.deadlines.handshake, read_request(tls)).await {
             Ok(Ok(request)) => request,
             Ok(Err(ended)) => return ended,
@@ -41,13 +48,10 @@ impl<G: Gatekeeper> Sessions<G> {
         let (query, rehearsal) = match request {
             Request::Get(query) => (query, false),
             Request::Rehearse(query) => (query, true),
-            // Only a booted machine can say that it is up.
-            Request::Heartbeat(_) | Request::Goodbye(_) => {
-                self.close(tls).await;
-                return SessionEnd::NotAllowed;
-            }
+            Request::Heartbeat(heartbeat) => return self.heartbeat(tls, origin, heartbeat).await,
+            Request::Goodbye(goodbye) => return self.goodbye(tls, origin, goodbye).await,
         };
-        // The key in a boot image is for the disk only.
+        // No key gets any other secret yet.
         let SecretQuery { name, boot } = query;
         if !name.is_boot() {
             self.refuse(tls, name, None).await;
@@ -103,7 +107,7 @@ impl<G: Gatekeeper> Sessions<G> {
         }
     }
 
-    async fn refuse(
+    pub(super) async fn refuse(
         &self,
         tls: &mut TlsStream<TcpStream>,
         name: SecretName,

@@ -6,7 +6,10 @@ use std::time::Duration;
 use nightlatch_core::event::Refusal;
 use nightlatch_core::registry;
 use nightlatch_core::secret::Secret;
-use nightlatch_server::session::{Gatekeeper, Permit, PermitState, SecretRequest, WaitNotifier};
+use nightlatch_proto::release::Token;
+use nightlatch_server::session::{
+    Gatekeeper, LifeAnswer, LifeReport, Permit, PermitState, SecretRequest, WaitNotifier,
+};
 use nightlatch_sys::clock;
 
 /// The decision of a gate.
@@ -28,6 +31,7 @@ pub(crate) enum Script {
 #[derive(Clone, PartialEq, Debug)]
 pub(crate) enum GateCall {
     Requested(SecretRequest),
+    Heard(LifeReport),
     Gone,
     Delivered,
     Failed,
@@ -59,6 +63,7 @@ impl Gate {
             .iter()
             .map(|call| match call {
                 GateCall::Requested(_) => "requested",
+                GateCall::Heard(_) => "heard",
                 GateCall::Gone => "gone",
                 GateCall::Delivered => "delivered",
                 GateCall::Failed => "failed",
@@ -100,6 +105,13 @@ pub(crate) const LEFT: Duration = Duration::from_secs(100);
 pub(crate) const TIMEOUT: Duration = Duration::from_secs(300);
 pub(crate) const INTERVAL: Duration = Duration::from_secs(120);
 
+/// The answer to a sign of life.
+pub(crate) const LIFE_ANSWER: LifeAnswer = LifeAnswer {
+    next: Duration::from_secs(15),
+    token: Token::from_bytes([7; 16]),
+    window: None,
+};
+
 impl Gatekeeper for Gate {
     async fn decide(
         &self,
@@ -129,6 +141,14 @@ impl Gatekeeper for Gate {
         };
         undecided.0 = None;
         Ok(self.permit(secret, state))
+    }
+
+    async fn life(&self, report: LifeReport) -> Result<LifeAnswer, Refusal> {
+        self.push(GateCall::Heard(report));
+        match &self.script {
+            Script::Refuse(reason) => Err(*reason),
+            _ => Ok(LIFE_ANSWER),
+        }
     }
 }
 

@@ -10,6 +10,8 @@ use nightlatch_core::checker::LastCheck;
 use nightlatch_core::client::saved::{
     ClientPresence, PresentClient, SavedClient, SavedDeadline, SavedState,
 };
+use nightlatch_core::guard::UnknownRule;
+use nightlatch_core::guard::saved::SavedGuard;
 use nightlatch_core::key_id::{Fingerprint, KeyId};
 use nightlatch_core::name::ClientName;
 use nightlatch_core::secret::{Secret, SecretDigest};
@@ -42,6 +44,8 @@ pub(super) fn settings_columns() -> Vec<&'static str> {
     let column = |setting: &Setting| match setting {
         // `enabled` is a state.
         Setting::Enabled => "starts_enabled",
+        // `guard` is what it knows.
+        Setting::Guard => "guarded",
         other => other.key(),
     };
     Setting::ALL.iter().map(column).collect()
@@ -67,6 +71,7 @@ pub(super) const STATE: &[&str] = &[
     "released_boot",
     "renewed",
     "needs_proof",
+    "guard",
 ];
 
 /// The client in a row of [`select`].
@@ -161,6 +166,10 @@ fn read_settings(columns: &mut Columns<'_, '_>) -> Result<ClientSettings, RowErr
             }
             SettingKind::Length => SettingValue::Length(columns.span()?),
             SettingKind::Boolean => SettingValue::Boolean(columns.next()?),
+            SettingKind::Unannounced => {
+                let rule = columns.next::<String>()?.parse();
+                SettingValue::Unannounced(rule.map_err(|error: UnknownRule| wrong(&error))?)
+            }
         };
         let put = setting.put(&mut settings, value);
         put.map_err(|error| wrong(&error))?;
@@ -196,7 +205,15 @@ fn read_state(columns: &mut Columns<'_, '_>) -> Result<SavedState, RowError> {
             .map(BootNonce::from_bytes),
         renewed: columns.next()?,
         needs_proof: columns.next()?,
+        guard: read_guard(columns)?,
     })
+}
+
+/// A guard that cannot be read is no guard that was never armed.
+fn read_guard(columns: &mut Columns<'_, '_>) -> Result<Option<SavedGuard>, RowError> {
+    let bytes = columns.next::<Option<Vec<u8>>>()?;
+    let guard = bytes.map(SavedGuard::from_bytes).transpose();
+    guard.map_err(|error| RowError::Value(error.to_string()))
 }
 
 fn read_moment(columns: &mut Columns<'_, '_>) -> Result<Option<SavedDeadline>, RowError> {
@@ -222,6 +239,7 @@ pub(super) fn push_settings(values: &mut Vec<Value>, settings: &ClientSettings) 
         SettingValue::Checker(checker) => checker.as_str().to_owned().into(),
         SettingValue::Length(length) => span(length),
         SettingValue::Boolean(value) => value.into(),
+        SettingValue::Unannounced(rule) => rule.as_str().to_owned().into(),
     };
     values.extend(Setting::ALL.iter().map(column));
 }
@@ -254,6 +272,7 @@ pub(super) fn push_state(values: &mut Vec<Value>, state: &SavedState) {
         ),
         state.renewed.into(),
         state.needs_proof.into(),
+        blob(state.guard.as_ref().map(SavedGuard::as_bytes)),
     ]);
 }
 

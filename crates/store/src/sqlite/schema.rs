@@ -9,7 +9,7 @@
 pub(super) const APPLICATION_ID: i32 = 0x4e4c_7374;
 
 /// `PRAGMA user_version`: the format of the tables below. A higher one is refused.
-pub(super) const VERSION: i32 = 3;
+pub(super) const VERSION: i32 = 4;
 
 /// The columns of a client's settings, as both tables have them.
 macro_rules! settings_columns {
@@ -59,7 +59,7 @@ macro_rules! moment_columns {
 }
 
 /// Migrations: each makes one format from the one before, the first from an empty database.
-pub(super) const STEPS: [&str; VERSION as usize] = [FIRST, RECORDS, TOMBSTONES];
+pub(super) const STEPS: [&str; VERSION as usize] = [FIRST, RECORDS, TOMBSTONES, GUARDS];
 
 const FIRST: &str = concat!(
     "CREATE TABLE store (
@@ -180,4 +180,69 @@ const TOMBSTONES: &str = concat!(
          renewed INTEGER NOT NULL,
          needs_proof INTEGER NOT NULL
      ) STRICT, WITHOUT ROWID;"
+);
+
+/// Adds one column to a table.
+macro_rules! add_column {
+    ($table:literal, $column:literal) => {
+        concat!("ALTER TABLE ", $table, " ADD COLUMN ", $column, ";\n")
+    };
+}
+
+/// Adds host keys, the settings of the guard, and what it knows. Columns at the end only: a downgrade is refused, and
+/// nothing is copied.
+const GUARDS: &str = concat!(
+    add_column!(
+        "configured",
+        "host_key_id BLOB CHECK (length(host_key_id) = 32)"
+    ),
+    add_column!(
+        "configured",
+        "guarded INTEGER NOT NULL DEFAULT 1 CHECK (guarded IN (0, 1))"
+    ),
+    add_column!("configured", "unannounced TEXT NOT NULL DEFAULT 'release'"),
+    add_column!(
+        "configured",
+        "guard_wait INTEGER NOT NULL DEFAULT 3000000 CHECK (guard_wait >= 0)"
+    ),
+    add_column!(
+        "configured",
+        "reboot_window INTEGER NOT NULL DEFAULT 600000000 CHECK (reboot_window >= 0)"
+    ),
+    add_column!(
+        "present",
+        "host_key_id BLOB CHECK (length(host_key_id) = 32)"
+    ),
+    add_column!(
+        "present",
+        "guarded INTEGER NOT NULL DEFAULT 1 CHECK (guarded IN (0, 1))"
+    ),
+    add_column!("present", "unannounced TEXT NOT NULL DEFAULT 'release'"),
+    add_column!(
+        "present",
+        "guard_wait INTEGER NOT NULL DEFAULT 3000000 CHECK (guard_wait >= 0)"
+    ),
+    add_column!(
+        "present",
+        "reboot_window INTEGER NOT NULL DEFAULT 600000000 CHECK (reboot_window >= 0)"
+    ),
+    // NULL: no agent was ever heard.
+    add_column!("present", "guard BLOB"),
+    add_column!("tombstone", "c_host_key_id BLOB"),
+    add_column!("tombstone", "c_guarded INTEGER NOT NULL DEFAULT 1"),
+    add_column!("tombstone", "c_unannounced TEXT NOT NULL DEFAULT 'release'"),
+    add_column!("tombstone", "c_guard_wait INTEGER NOT NULL DEFAULT 3000000"),
+    add_column!(
+        "tombstone",
+        "c_reboot_window INTEGER NOT NULL DEFAULT 600000000"
+    ),
+    add_column!("tombstone", "p_host_key_id BLOB"),
+    add_column!("tombstone", "p_guarded INTEGER NOT NULL DEFAULT 1"),
+    add_column!("tombstone", "p_unannounced TEXT NOT NULL DEFAULT 'release'"),
+    add_column!("tombstone", "p_guard_wait INTEGER NOT NULL DEFAULT 3000000"),
+    add_column!(
+        "tombstone",
+        "p_reboot_window INTEGER NOT NULL DEFAULT 600000000"
+    ),
+    add_column!("tombstone", "guard BLOB"),
 );

@@ -101,5 +101,6 @@ fn empty_state() -> SavedState {
         released_boot: None,
         renewed: false,
         needs_proof: false,
+        guard: None,
     }
 }

@@ -8,11 +8,13 @@ use nightlatch_core::checker::{Checker, LastCheck};
 use nightlatch_core::client::saved::{
     ClientPresence, PresentClient, SavedClient, SavedDeadline, SavedState,
 };
+use nightlatch_core::guard::saved::SavedGuard;
+use nightlatch_core::guard::{Guard, GuardSettings, Life, Unannounced};
 use nightlatch_core::key_id::{Fingerprint, KeyId};
 use nightlatch_core::name::ClientName;
 use nightlatch_core::secret::Secret;
 use nightlatch_core::settings::client::ClientSettings;
-use nightlatch_core::time::{BootId, Monotonic, Wall};
+use nightlatch_core::time::{BootId, Monotonic, Now, Wall};
 
 /// A present client named `name`.
 pub(crate) fn client(name: &str, seed: u8) -> SavedClient {
@@ -54,7 +56,33 @@ pub(crate) fn state(seed: u8) -> SavedState {
             .then_some(BootNonce::from_bytes([seed; 16])),
         renewed: seed.is_multiple_of(7),
         needs_proof: seed.is_multiple_of(11),
+        guard: seed.is_multiple_of(2).then(|| guard(seed)),
     }
+}
+
+fn guard(seed: u8) -> SavedGuard {
+    let moment = Monotonic::from_boot(Duration::from_secs(seed.into()));
+    let now = Now {
+        mono: moment,
+        wall: Wall::from_unix_micros(0),
+    };
+    let settings = GuardSettings {
+        unannounced: Unannounced::Release,
+        guard_wait: Duration::ZERO,
+        reboot_window: Duration::from_secs(60),
+        grace: Duration::from_secs(60),
+    };
+    let life = Life {
+        boot: BootNonce::from_bytes([seed; 16]),
+        resumes: 0,
+        earlier_boots: Vec::new(),
+        opened: moment,
+        next: Duration::from_secs(15),
+        goodbye: None,
+    };
+    let mut guard = Guard::default();
+    let _ = guard.life(&life, &[], moment, &settings, moment);
+    SavedGuard::from_bytes(guard.to_bytes(BootId::from_bytes([seed; 16]), now)).unwrap()
 }
 
 fn deadline(seed: u8) -> SavedDeadline {
@@ -81,5 +109,13 @@ fn settings(seed: u8) -> ClientSettings {
         approval_duration: seconds(5),
         approved_by_default: seed.is_multiple_of(2),
         enabled: !seed.is_multiple_of(3),
+        host_key_id: KeyId::from_bytes([!seed; 32]).ok(),
+        guard: seed.is_multiple_of(3),
+        unannounced: match seed % 2 {
+            0 => Unannounced::Release,
+            _ => Unannounced::Approve,
+        },
+        guard_wait: seconds(6),
+        reboot_window: seconds(7),
     }
 }

@@ -81,7 +81,9 @@ fn a_second_request_is_an_alarm_until_the_machine_was_up() {
 fn a_failed_delivery_is_no_release() {
     let mut world = World::new(vec![config(1)]);
     let (request, _) = world.ask(1);
-    world.registry.handle_delivery_failed(request, true, world.now);
+    world
+        .registry
+        .handle_delivery_failed(request, true, world.now);
     world.actions();
     world.disk.flush();
     world.restart(vec![config(1)], seconds(1), false);

@@ -68,7 +68,9 @@ fn failed(world: &World, request: RequestId) -> Event {
 fn a_failed_delivery_is_reported_unless_its_revocation_was() {
     let mut world = World::new(vec![config(1)]);
     let (request, _) = world.ask(1);
-    world.registry.handle_delivery_failed(request, true, world.now);
+    world
+        .registry
+        .handle_delivery_failed(request, true, world.now);
     let event = failed(&world, request);
     assert!(has_event(&world.actions(), &event));
     let (request, _) = world.ask(1);
@@ -79,7 +81,9 @@ fn a_failed_delivery_is_reported_unless_its_revocation_was() {
         reason: Refusal::Disabled,
     };
     assert!(has_event(&world.actions(), &revoked));
-    world.registry.handle_delivery_failed(request, true, world.now);
+    world
+        .registry
+        .handle_delivery_failed(request, true, world.now);
     let event = failed(&world, request);
     assert!(!has_event(&world.actions(), &event));
 }
@@ -149,7 +153,10 @@ fn a_check_starts_on_a_release_only_and_only_where_that_is_wanted() {
 #[test]
 fn a_proof_undoes_no_disable() {
     let mut world = after_a_loss(vec![proving(1, "client1")]);
-    world.registry.handle_start_checker(world.id(1), world.now).unwrap();
+    world
+        .registry
+        .handle_start_checker(world.id(1), world.now)
+        .unwrap();
     world.registry.handle_disable(world.id(1), world.now);
     assert!(!world.client(1).needs_proof());
     world
@@ -338,17 +345,25 @@ const LATE: [(&str, Late); 14] = [
         world.registry.handle_delivered(request, world.now);
     }),
     ("a failed delivery", |world, request| {
-        world.registry.handle_delivery_failed(request, true, world.now);
+        world
+            .registry
+            .handle_delivery_failed(request, true, world.now);
     }),
     ("a check", |world, _| {
         let (id, good) = (world.id(1), LastCheck::Exited(0));
         world.registry.handle_check_finished(id, good, world.now);
     }),
     ("another proof", |world, _| {
-        world.registry.handle_checked_ok(world.id(1), world.now).unwrap();
+        world
+            .registry
+            .handle_checked_ok(world.id(1), world.now)
+            .unwrap();
     }),
     ("an order to check", |world, _| {
-        world.registry.handle_start_checker(world.id(1), world.now).unwrap();
+        world
+            .registry
+            .handle_start_checker(world.id(1), world.now)
+            .unwrap();
     }),
     ("an order not to", |world, _| {
         world.registry.handle_stop_checker(world.id(1), world.now);

@@ -15,7 +15,9 @@ fn forecast(world: &mut World) -> ReleaseForecast {
         ReleaseForecast::NeedsApproval => None,
     };
     assert_eq!(answer_to(&actions, request), expected);
-    world.registry.handle_delivery_failed(request, true, world.now);
+    world
+        .registry
+        .handle_delivery_failed(request, true, world.now);
     world.registry.handle_peer_gone(request, world.now);
     world.actions();
     forecast

@@ -222,7 +222,8 @@ impl Pair {
                 if delivered {
                     self.registry.handle_delivered(RequestId(request), at);
                 } else {
-                    self.registry.handle_delivery_failed(RequestId(request), true, at);
+                    self.registry
+                        .handle_delivery_failed(RequestId(request), true, at);
                 }
                 self.model.reported(request, delivered);
             }

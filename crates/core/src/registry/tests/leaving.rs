@@ -287,8 +287,14 @@ fn after_a_lost_state_every_client_waits_for_a_person() {
             assert!(world.client(number).needs_proof());
         }
         // An ordinary check, or `CheckedOK`, is no proof.
-        world.registry.handle_start_checker(world.id(1), world.now).unwrap();
-        world.registry.handle_checked_ok(world.id(1), world.now).unwrap();
+        world
+            .registry
+            .handle_start_checker(world.id(1), world.now)
+            .unwrap();
+        world
+            .registry
+            .handle_checked_ok(world.id(1), world.now)
+            .unwrap();
         let id = world.id(1);
         world
             .registry

@@ -57,7 +57,10 @@ fn a_late_call_extends_no_deadline() {
 
     let mut world = World::new(vec![config(1)]);
     world.pass(seconds(301));
-    world.registry.handle_checked_ok(world.id(1), world.now).unwrap();
+    world
+        .registry
+        .handle_checked_ok(world.id(1), world.now)
+        .unwrap();
     assert_eq!(world.left(1), None);
 }
 
@@ -66,7 +69,10 @@ fn a_late_call_extends_no_deadline() {
 fn a_proof_of_life_gives_the_whole_timeout_again() {
     let mut world = World::new(vec![config(1)]);
     world.run(seconds(200));
-    world.registry.handle_checked_ok(world.id(1), world.now).unwrap();
+    world
+        .registry
+        .handle_checked_ok(world.id(1), world.now)
+        .unwrap();
     assert_eq!(world.left(1), Some(seconds(300)));
     assert_eq!(world.client(1).last_checked_ok(), Some(world.now.wall));
     assert_eq!(world.client(1).last_check(), OK);
@@ -174,7 +180,9 @@ fn a_proof_or_an_enable_lets_the_next_delivery_extend() {
 fn a_failed_delivery_moves_no_deadline() {
     let mut world = World::new(vec![config(1)]);
     let (request, _) = world.ask(1);
-    world.registry.handle_delivery_failed(request, true, world.now);
+    world
+        .registry
+        .handle_delivery_failed(request, true, world.now);
     assert_eq!(world.left(1), Some(seconds(300)));
 }
 

@@ -157,7 +157,9 @@ impl Recorder {
             }
             Op::Failed(which) => {
                 if let Some(request) = nth(which) {
-                    self.world.registry.handle_delivery_failed(request, true, now);
+                    self.world
+                        .registry
+                        .handle_delivery_failed(request, true, now);
                 }
             }
             Op::Checked(result) => {

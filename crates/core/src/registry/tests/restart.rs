@@ -94,7 +94,10 @@ fn an_expired_client_is_renewed_only_if_the_end_of_the_last_run_explains_it() {
         (End::Unknown, true, false),
     ] {
         let mut world = World::new(vec![config(1)]);
-        world.registry.handle_checked_ok(world.id(1), world.now).unwrap();
+        world
+            .registry
+            .handle_checked_ok(world.id(1), world.now)
+            .unwrap();
         world.actions();
         world.disk.flush();
         world.disk.end = Some(end);
@@ -110,7 +113,10 @@ fn an_expired_client_is_renewed_only_if_the_end_of_the_last_run_explains_it() {
 #[test]
 fn keeping_the_server_down_repeatedly_gains_one_timeout() {
     let mut world = World::new(vec![config(1)]);
-    world.registry.handle_checked_ok(world.id(1), world.now).unwrap();
+    world
+        .registry
+        .handle_checked_ok(world.id(1), world.now)
+        .unwrap();
     world.actions();
     world.disk.flush();
     world.restart(vec![config(1)], seconds(301), true);
@@ -122,7 +128,10 @@ fn keeping_the_server_down_repeatedly_gains_one_timeout() {
 #[test]
 fn a_check_that_fails_after_a_success_is_not_lost() {
     let mut world = World::new(vec![config(1)]);
-    world.registry.handle_checked_ok(world.id(1), world.now).unwrap();
+    world
+        .registry
+        .handle_checked_ok(world.id(1), world.now)
+        .unwrap();
     world.actions();
     world.disk.flush();
     world.run(seconds(60));

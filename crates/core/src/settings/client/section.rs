@@ -95,9 +95,7 @@ impl<'i> SectionReader<'i> {
                 SettingKind::Text
                 | SettingKind::Length
                 | SettingKind::Boolean
-                | SettingKind::Unannounced => {
-                    self.take(setting.key(), |text| setting.read(text))
-                }
+                | SettingKind::Unannounced => self.take(setting.key(), |text| setting.read(text)),
             };
             // Each has the kind of its setting.
             let put = value.map(|value| setting.put(&mut settings, value));

@@ -103,7 +103,9 @@ impl SettingKind {
             Self::Checker => SettingValue::Checker(Checker::new(text)?),
             Self::Length => SettingValue::Length(duration::read(text)?),
             Self::Boolean => SettingValue::Boolean(value::boolean(text)?),
-            Self::Unannounced => SettingValue::Unannounced(trimmed.parse().map_err(Problem::Unannounced)?),
+            Self::Unannounced => {
+                SettingValue::Unannounced(trimmed.parse().map_err(Problem::Unannounced)?)
+            }
         })
     }
 }

@@ -1,0 +1,240 @@
+//! Pokes: datagrams that ask the agent of a machine for a heartbeat now.
+//!
+//! An agent behind a firewall or an address translation gets none. Whether pokes arrive is therefore tried once a day:
+//! right after a heartbeat, when the next one is not due yet. A request is held until the next heartbeat is due where they
+//! do not arrive.
+
+use std::collections::HashMap;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::num::NonZeroU16;
+use std::sync::Arc;
+use std::time::Duration;
+
+use nightlatch_core::event::ClientId;
+use nightlatch_core::time::Monotonic;
+use nightlatch_proto::release::{Poke, Token};
+use tokio::time::sleep;
+
+/// The times of the datagrams of one poke: packets get lost, and an agent that starts again misses some.
+const TIMES: [Duration; 6] = [
+    Duration::ZERO,
+    Duration::from_millis(100),
+    Duration::from_millis(300),
+    Duration::from_millis(700),
+    Duration::from_millis(1500),
+    Duration::from_millis(2500),
+];
+
+/// Time from the first datagram to the heartbeat that answers it, at most.
+const ANSWER: Duration = Duration::from_secs(4);
+
+/// A trial begins so long after a heartbeat. Agents wait at least half of the time that they are told.
+const TRIAL_DELAY: Duration = Duration::from_secs(1);
+
+/// Time from one successful trial to the next.
+const TRIED_FOR: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Time from a failed trial to the next.
+const TRY_AGAIN: Duration = Duration::from_secs(60 * 60);
+
+/// The agents that can be poked, and the sockets for it.
+#[derive(Debug, Default)]
+pub(super) struct Pokes {
+    targets: HashMap<ClientId, PokeTarget>,
+    ipv4: Option<Arc<UdpSocket>>,
+    ipv6: Option<Arc<UdpSocket>>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct PokeTarget {
+    address: SocketAddr,
+    token: Token,
+    /// The time of the last successful trial.
+    answered: Option<Monotonic>,
+    /// The time of the first datagram of the last trial.
+    tried: Option<Monotonic>,
+    /// No other poke begins before.
+    busy_until: Monotonic,
+}
+
+impl PokeTarget {
+    /// The same agent after a heartbeat from `address` at `now`, with the next token.
+    fn heard(self, address: SocketAddr, token: Token, now: Monotonic) -> Self {
+        let moved = self.address != address;
+        let under_way = self.tried.filter(|tried| Some(*tried) > self.answered);
+        let answered = match under_way {
+            _ if moved => None,
+            Some(tried) if tried <= now && now <= tried.after(ANSWER) => Some(now),
+            // It came later than an answer would have.
+            Some(tried) if now > tried => None,
+            _ => self.answered,
+        };
+        Self {
+            address,
+            token,
+            answered,
+            tried: self.tried.filter(|_| !moved),
+            ..self
+        }
+    }
+
+    fn needs_trial(&self, now: Monotonic) -> bool {
+        let is_over = |since: Monotonic, length: Duration| since.after(length) <= now;
+        match (self.answered, self.tried) {
+            (Some(answered), _) => is_over(answered, TRIED_FOR),
+            (None, Some(tried)) => is_over(tried, TRY_AGAIN),
+            (None, None) => true,
+        }
+    }
+}
+
+impl Pokes {
+    /// A heartbeat of the agent of `client` came from `peer`. True when its pokes arrive.
+    pub(super) fn heard(
+        &mut self,
+        client: ClientId,
+        peer: SocketAddr,
+        port: Option<NonZeroU16>,
+        token: Token,
+        now: Monotonic,
+    ) -> bool {
+        let Some(port) = port else {
+            self.forget(client);
+            return false;
+        };
+        let mut address = peer;
+        address.set_port(port.get());
+        let new = PokeTarget {
+            address,
+            token,
+            answered: None,
+            tried: None,
+            busy_until: now,
+        };
+        let mut target = match self.targets.get(&client) {
+            Some(known) => known.heard(address, token, now),
+            None => new,
+        };
+        if target.needs_trial(now) {
+            target.tried = Some(now.after(TRIAL_DELAY));
+            self.send(&target, TRIAL_DELAY);
+        }
+        self.targets.insert(client, target);
+        target.answered.is_some()
+    }
+
+    /// True when the pokes of the agent arrive.
+    pub(super) fn arrive(&self, client: ClientId) -> bool {
+        let target = self.targets.get(&client);
+        target.is_some_and(|target| target.answered.is_some())
+    }
+
+    /// Asks the agent for a heartbeat. No effect while it is asked already.
+    pub(super) fn poke(&mut self, client: ClientId, now: Monotonic) {
+        let Some(mut target) = self.targets.get(&client).copied() else {
+            return;
+        };
+        if target.busy_until > now {
+            return;
+        }
+        target.busy_until = now.after(TIMES[TIMES.len() - 1]);
+        self.send(&target, Duration::ZERO);
+        self.targets.insert(client, target);
+    }
+
+    pub(super) fn forget(&mut self, client: ClientId) {
+        self.targets.remove(&client);
+    }
+
+    fn send(&mut self, target: &PokeTarget, delay: Duration) {
+        let Some(socket) = self.socket(target.address) else {
+            return;
+        };
+        let (address, datagram) = (target.address, Poke(target.token).to_bytes());
+        tokio::spawn(async move {
+            sleep(delay).await;
+            let mut passed = Duration::ZERO;
+            for time in TIMES {
+                sleep(time.saturating_sub(passed)).await;
+                passed = time;
+                // What cannot be sent is as if it was lost.
+                let _ = socket.send_to(&datagram, address);
+            }
+        });
+    }
+
+    /// The socket for the family of `address`; `None` where the host has none.
+    fn socket(&mut self, address: SocketAddr) -> Option<Arc<UdpSocket>> {
+        let (kept, any) = match address {
+            SocketAddr::V4(_) => (&mut self.ipv4, SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0))),
+            SocketAddr::V6(_) => (&mut self.ipv6, SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0))),
+        };
+        if kept.is_none() {
+            let socket = UdpSocket::bind(any).ok()?;
+            socket.set_nonblocking(true).ok()?;
+            *kept = Some(Arc::new(socket));
+        }
+        kept.clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TOKEN: Token = Token::from_bytes([1; 16]);
+
+    fn at(seconds: u64) -> Monotonic {
+        Monotonic::from_boot(Duration::from_secs(seconds))
+    }
+
+    fn target() -> PokeTarget {
+        PokeTarget {
+            address: "192.0.2.1:5".parse().unwrap(),
+            token: TOKEN,
+            answered: None,
+            tried: None,
+            busy_until: at(0),
+        }
+    }
+
+    fn heard(target: PokeTarget, now: u64) -> PokeTarget {
+        target.heard(target.address, TOKEN, at(now))
+    }
+
+    #[test]
+    fn only_a_heartbeat_soon_after_a_trial_shows_that_pokes_arrive() {
+        assert!(target().needs_trial(at(10)));
+        let tried = PokeTarget {
+            tried: Some(at(11)),
+            ..target()
+        };
+        // One that was under way before the first datagram is no answer, and the trial goes on.
+        let early = heard(tried, 10);
+        assert_eq!((early.answered, early.tried), (None, Some(at(11))));
+        assert_eq!(heard(early, 12).answered, Some(at(12)));
+        let late = heard(tried, 20);
+        assert_eq!(late.answered, None);
+        assert!(!late.needs_trial(at(21)) && late.needs_trial(at(11 + 3600)));
+    }
+
+    #[test]
+    fn an_agent_is_tried_again_each_day_and_at_each_address() {
+        let answered = PokeTarget {
+            answered: Some(at(12)),
+            tried: Some(at(11)),
+            ..target()
+        };
+        let later = heard(answered, 500);
+        assert_eq!(later.answered, Some(at(12)));
+        assert!(!later.needs_trial(at(500)) && later.needs_trial(at(12 + 24 * 3600)));
+        let moved = answered.heard("192.0.2.2:5".parse().unwrap(), TOKEN, at(500));
+        assert!(moved.answered.is_none() && moved.needs_trial(at(500)));
+        // The trial of the next day fails.
+        let tried = PokeTarget {
+            tried: Some(at(100_000)),
+            ..answered
+        };
+        assert_eq!(heard(tried, 100_020).answered, None);
+    }
+}
