@@ -7,6 +7,8 @@ mod beside;
 mod events;
 mod faults;
 mod forecast;
+mod guarded;
+mod guarded_lives;
 mod invariants;
 mod leaving;
 mod lifecycle;

@@ -221,13 +221,17 @@ impl World {
         actions
     }
 
+    pub(super) fn next_request(&mut self) -> RequestId {
+        self.requests += 1;
+        RequestId(self.requests - 1)
+    }
+
     pub(super) fn ask(&mut self, number: u8) -> (RequestId, Vec<Action>) {
         self.ask_as(number, RequestClaims::default())
     }
 
     pub(super) fn ask_as(&mut self, number: u8, claims: RequestClaims) -> (RequestId, Vec<Action>) {
-        let request = RequestId(self.requests);
-        self.requests += 1;
+        let request = self.next_request();
         self.registry
             .handle_request(request, &key(number), claims, self.now);
         (request, self.actions())

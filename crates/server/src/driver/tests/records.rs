@@ -220,6 +220,9 @@ async fn an_alarm_that_is_not_recorded_reaches_the_alarm_command() {
             client,
             request: RequestId(request),
             grant: Grant::NotNeeded,
+            role: KeyRole::Boot,
+            passage: None,
+            downgrade: false,
             rehearsal: false,
             alarm: Some(Alarm::SecondRequest),
         });
