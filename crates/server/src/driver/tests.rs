@@ -1,5 +1,6 @@
 //! The driver with a store that fails on command: what must be durable before what, and what a disable stops.
 
+mod lives;
 mod records;
 
 use std::pin::Pin;

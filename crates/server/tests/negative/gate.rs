@@ -72,6 +72,14 @@ impl Gate {
             .collect()
     }
 
+    /// The sign of life of the first call.
+    pub(crate) fn heard(&self) -> LifeReport {
+        match self.calls.lock().unwrap().first() {
+            Some(GateCall::Heard(report)) => report.clone(),
+            other => panic!("{other:?}"),
+        }
+    }
+
     /// The request of the first call.
     pub(crate) fn first(&self) -> SecretRequest {
         match self.calls.lock().unwrap().first() {

@@ -3,6 +3,7 @@
 
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
+use std::num::NonZeroU16;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,14 +13,15 @@ use nightlatch_core::guard::GoodbyeKind;
 use nightlatch_core::secret_name::SecretName;
 use nightlatch_proto::priority::Priority;
 use nightlatch_proto::release::{
-    Goodbye, HEADER_LEN, Header, Heartbeat, Refused, Reply, Request, SecretQuery, WaitReason,
-    Waiting,
+    Accepted, Goodbye, HEADER_LEN, Header, Heartbeat, Refused, Reply, Request, SecretQuery,
+    WaitReason, Waiting,
 };
 use nightlatch_proto::tls::{BootTls, FetchError, FetchedSecret, ServerTls};
 use nightlatch_server::session::{Deadlines, SessionEnd, SessionStage, Sessions};
+use nightlatch_sys::clock;
 use rustls::{ServerConnection, StreamOwned};
 
-use crate::gate::{Gate, INTERVAL, LEFT, Script, TIMEOUT};
+use crate::gate::{Gate, INTERVAL, LEFT, LIFE_ANSWER, Script, TIMEOUT};
 use crate::hostile::{GREETING, WAYS_TO_LEAVE, fetch, key, seed, shows, signer};
 use crate::{SHORT, meet_with, patient};
 
@@ -191,36 +193,79 @@ async fn a_refusal_gives_a_boot_key_no_reason() {
 }
 
 #[tokio::test]
-async fn the_key_of_an_image_gets_the_boot_secret_only_and_is_no_sign_of_life() {
+async fn no_key_gets_another_secret_than_that_of_the_disk() {
+    let gate = Gate::releasing(b"secret");
+    let (ended, got) = meet_with(&sessions(&gate, patient()), |stream| {
+        say(connected(stream), &get("card.pin").to_bytes())
+    })
+    .await;
+    assert!(matches!(ended, SessionEnd::NotAllowed), "{ended:?}");
+    assert!(gate.calls().is_empty());
+    assert!(matches!(reply(&got), (Reply::Refused(_), b"")), "{got:?}");
+}
+
+fn signs_of_life() -> [Request; 2] {
     let heartbeat = Request::Heartbeat(Heartbeat {
         boot: BOOT,
-        resumes: 0,
-        poke_port: None,
-        earlier_boots: vec![],
+        resumes: 3,
+        poke_port: NonZeroU16::new(5),
+        earlier_boots: vec![BootNonce::from_bytes([8; 16])],
         program: "test".to_owned(),
     });
     let goodbye = Request::Goodbye(Goodbye {
         boot: BOOT,
         kind: GoodbyeKind::Reboot,
     });
-    for (request, answered) in [
-        (get("card.pin"), true),
-        (heartbeat, false),
-        (goodbye, false),
-    ] {
+    [heartbeat, goodbye]
+}
+
+#[tokio::test]
+async fn a_sign_of_life_reaches_the_gatekeeper_and_is_answered() {
+    for request in signs_of_life() {
         let gate = Gate::releasing(b"secret");
+        let bytes = request.to_bytes();
+        let before = clock::now().mono;
+        let (ended, got) = meet_with(&sessions(&gate, patient()), move |stream| {
+            say(connected(stream), &bytes)
+        })
+        .await;
+        assert!(matches!(ended, SessionEnd::Heard), "{ended:?}");
+        let accepted = Reply::Accepted(Accepted {
+            next: LIFE_ANSWER.next,
+            token: LIFE_ANSWER.token,
+            window: LIFE_ANSWER.window,
+        });
+        assert_eq!(reply(&got), (accepted, &[][..]));
+        let report = gate.heard();
+        assert_eq!(report.boot, BOOT);
+        assert!(report.opened >= before && report.opened <= clock::now().mono);
+        match request {
+            Request::Heartbeat(heartbeat) => {
+                assert_eq!(report.resumes, heartbeat.resumes);
+                assert_eq!(report.poke_port, heartbeat.poke_port);
+                assert_eq!(report.earlier_boots, heartbeat.earlier_boots);
+                assert_eq!(report.goodbye, None);
+            }
+            _ => assert_eq!(report.goodbye, Some(GoodbyeKind::Reboot)),
+        }
+    }
+}
+
+/// An agent has to say on its machine why it is not heard.
+#[tokio::test]
+async fn a_sign_of_life_that_does_not_count_gets_the_reason() {
+    for request in signs_of_life() {
+        let gate = Gate::new(Script::Refuse(Refusal::Disabled));
         let bytes = request.to_bytes();
         let (ended, got) = meet_with(&sessions(&gate, patient()), move |stream| {
             say(connected(stream), &bytes)
         })
         .await;
-        assert!(matches!(ended, SessionEnd::NotAllowed), "{ended:?}");
-        assert!(gate.calls().is_empty(), "{request:?}");
-        if answered {
-            assert!(matches!(reply(&got), (Reply::Refused(_), b"")), "{got:?}");
-        } else {
-            assert_eq!(got, b"", "{request:?}");
-        }
+        assert!(matches!(ended, SessionEnd::Refused(Refusal::Disabled)));
+        let (Reply::Refused(Refused { reason, .. }), b"") = reply(&got) else {
+            panic!("{got:?}");
+        };
+        assert_eq!(reason.unwrap().as_str(), "disabled");
     }
 }
 

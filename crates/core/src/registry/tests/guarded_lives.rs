@@ -247,7 +247,10 @@ impl Books {
         // (e)
         // 3 s where the agent can be poked, else until its next heartbeat is due, and a margin.
         for (_, until) in client.held.iter() {
-            assert!(now <= until && until <= now.after(seconds(20)), "held too long");
+            assert!(
+                now <= until && until <= now.after(seconds(20)),
+                "held too long"
+            );
         }
         let waits = !client.waiting.is_empty();
         let needs_person = client.guard().suspect().is_some() || self.rule == Unannounced::Approve;
