@@ -61,7 +61,9 @@ impl Client {
         match self.guard.phase() {
             Phase::Unarmed => self.last_check == LastCheck::Exited(0),
             Phase::Up { .. } | Phase::Leaving { .. } => true,
-            Phase::Quiet | Phase::Opened => false,
+            // It was away because its secret was released.
+            Phase::Opened => self.guard.has_open_release(),
+            Phase::Quiet => false,
         }
     }
 

@@ -107,6 +107,8 @@ pub enum Refusal {
     MachineIsUp,
     /// Another boot of the machine is up, and does not know of the one that asked.
     OtherBootIsUp,
+    /// The settings of its guard changed while it waited.
+    GuardChanged,
 }
 
 /// The kind of an alarm. No alarm refuses a request.

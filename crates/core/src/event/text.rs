@@ -249,6 +249,7 @@ impl Refusal {
             Self::BootIsUp => "boot-is-up",
             Self::MachineIsUp => "machine-is-up",
             Self::OtherBootIsUp => "other-boot-is-up",
+            Self::GuardChanged => "guard-changed",
         }
     }
 
@@ -270,6 +271,9 @@ impl Refusal {
             Self::BootIsUp => "the boot that asks is up already, or over",
             Self::MachineIsUp => "the machine was up when its boot key was used",
             Self::OtherBootIsUp => "another boot of the machine is up, and knows nothing of it",
+            Self::GuardChanged => {
+                "its guard or host key changed while it waited; a machine asks again"
+            }
         }
     }
 }

@@ -278,6 +278,22 @@ impl Guard {
         settings: &GuardSettings,
         now: Monotonic,
     ) -> (Verdict, Option<GuardAlarm>) {
+        let request = BootRequest {
+            boot,
+            accepted: now,
+        };
+        self.request_again(request, deadline, settings, now)
+    }
+
+    /// The same for a request that was accepted before, and is to be held anew.
+    pub fn request_again(
+        &self,
+        request: BootRequest,
+        deadline: Monotonic,
+        settings: &GuardSettings,
+        now: Monotonic,
+    ) -> (Verdict, Option<GuardAlarm>) {
+        let BootRequest { boot, accepted } = request;
         if self.was_up(boot) {
             return (Verdict::Refuse, None);
         }
@@ -286,16 +302,12 @@ impl Guard {
         let asks_agent = match self.phase {
             Phase::Up { .. } => true,
             // The next boot of this machine would say which it is, if it ever did.
-            Phase::Leaving { since, .. } => boot.is_none() || now <= since,
+            Phase::Leaving { since, .. } => boot.is_none() || accepted <= since,
             Phase::Unarmed | Phase::Quiet | Phase::Opened => false,
         };
         if asks_agent && self.suspect.is_none() && hold.min(latest) > now {
             return (Verdict::Hold(hold.min(latest)), None);
         }
-        let request = BootRequest {
-            boot,
-            accepted: now,
-        };
         self.judge(request, settings, now)
     }
 
@@ -329,29 +341,37 @@ impl Guard {
 
     /// The guard of a section that continues `self`, where `other` is what else was remembered of its key: what either
     /// knows of thieves counts, and nothing is announced.
-    pub fn merged(mut self, other: Self) -> Self {
-        if !self.is_armed() {
-            return Self {
-                suspect: self.suspect.max(other.suspect),
-                ..other
-            }
-            .without_announcement();
+    pub(crate) fn merged(self, other: Self) -> Self {
+        let (mut first, second) = if self.is_armed() || !other.is_armed() {
+            (self, other)
+        } else {
+            (other, self)
+        };
+        if second.is_armed() {
+            first.distrust_state();
         }
-        self.suspect = self.suspect.max(other.suspect);
-        self.doubled_told |= other.doubled_told;
-        let room = MAX_REMEMBERED.saturating_sub(self.releases.len());
-        let unknown: Vec<OpenRelease> = other
-            .releases
-            .into_iter()
-            .filter(|release| !self.releases.contains(release))
-            .collect();
-        self.releases.extend(unknown.into_iter().take(room));
-        self.without_announcement()
+        first.suspect = first.suspect.max(second.suspect);
+        first.doubled_told |= second.doubled_told;
+        first.sent_nonce |= second.sent_nonce;
+        add_unknown(&mut first.releases, second.releases);
+        add_unknown(&mut first.over, second.over);
+        add_unknown(&mut first.left, second.left);
+        first
     }
 
-    fn without_announcement(mut self) -> Self {
-        self.distrust_state();
-        self
+    /// A suspicion of another section with the same boot key.
+    pub(crate) fn inherit_suspicion(&mut self, reason: Suspicion) {
+        self.suspect_of(reason);
+    }
+
+    /// True when the secret was released, and the end of its grace not reached.
+    pub(crate) fn has_open_release(&self) -> bool {
+        self.has_untold()
+    }
+
+    /// The time at which the connection of the newest sign of life was opened.
+    pub(crate) const fn newest(&self) -> Monotonic {
+        self.newest
     }
 
     /// Decides without asking the agent.
@@ -444,5 +464,14 @@ impl Guard {
             guard
         };
         without_times(self) != without_times(old)
+    }
+}
+
+/// Adds the values that are not in the list, as far as there is room.
+fn add_unknown<T: PartialEq>(list: &mut Vec<T>, others: Vec<T>) {
+    for other in others {
+        if list.len() < MAX_REMEMBERED && !list.contains(&other) {
+            list.push(other);
+        }
     }
 }

@@ -1,5 +1,6 @@
 //! Enabling, disabling, removing and changing a client, by an administrator, the configuration or a timer.
 
+use super::reload::Restrictions;
 use super::{
     Action, ClientId, ClientKeys, DisableReason, Durability, Event, Refusal, Registry, Timer,
 };
@@ -39,17 +40,17 @@ impl Registry {
         let name = client.name.clone();
         let row = client.to_removed();
         let key = client.settings.key_id;
-        let (disabled, denial) = (!client.is_enabled(), client.denial(now));
+        let restrictions = Restrictions::of(client, now);
         if client.added {
             self.add_tombstone(row, now);
-            self.remove_client(id, Change::Forget(name));
+            self.remove_client(id, Change::Forget(name), now);
         } else {
             self.removed.insert(name, row.clone());
-            self.remove_client(id, Change::Put(Box::new(row)));
+            self.remove_client(id, Change::Put(Box::new(row)), now);
         }
         // Another section with the same key inherits the restrictions.
         if let Some(next) = key.and_then(|key| self.by_key(&key)) {
-            self.apply_restrictions(next, disabled, denial, now);
+            self.apply_restrictions(next, restrictions, now);
         }
     }
 
@@ -133,16 +134,16 @@ impl Registry {
         self.set_timer(id, Timer::Check, None);
         self.revoke(id, Refusal::Disabled);
         self.persist_state(id, Durability::BeforeUnlessFailing, now);
-        self.refuse_waiting(id, Refusal::Disabled);
+        self.refuse_waiting(id, Refusal::Disabled, now);
         self.stop_check(id);
         self.emit(Event::Disabled(id, reason));
     }
 
     /// Removes the client from memory; `change` is the matching change of the store.
-    pub(super) fn remove_client(&mut self, id: ClientId, change: Change) {
+    pub(super) fn remove_client(&mut self, id: ClientId, change: Change, now: Now) {
         self.revoke(id, Refusal::Removed);
         self.push_action(Action::Persist(change, Durability::BeforeUnlessFailing));
-        self.refuse_waiting(id, Refusal::Removed);
+        self.refuse_waiting(id, Refusal::Removed, now);
         self.stop_check(id);
         for timer in Timer::ALL {
             self.set_timer(id, timer, None);

@@ -19,8 +19,8 @@ impl Registry {
             .ok_or(DecisionError::NoSuchRequest)?;
         let id = open.client;
         let alarm = self.clients.get(&id).and_then(|it| judge(it, &open, now).1);
+        let alarm = alarm.filter(|_| !open.told);
         self.take_from_queues(request, &open);
-        self.set_request_timers(id, now);
         self.emit(Event::Decided {
             client: id,
             request,

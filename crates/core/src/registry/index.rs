@@ -1,6 +1,6 @@
 //! Lookup of clients by key id and by name.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use crate::client::Client;
 use crate::event::ClientId;
@@ -13,7 +13,7 @@ pub(super) struct Index {
     names: HashMap<ClientName, ClientId>,
     keys: HashMap<KeyId, Holders>,
     /// Host keys. One that is a boot key too finds nobody.
-    hosts: HashMap<KeyId, ClientId>,
+    hosts: HashMap<KeyId, BTreeSet<(u32, ClientId)>>,
 }
 
 /// The keys of a client.
@@ -50,7 +50,8 @@ impl Index {
     /// The client whose machine is up when this key is proved.
     pub(super) fn by_host_key(&self, key: &KeyId) -> Option<ClientId> {
         let is_boot_key = self.keys.contains_key(key);
-        self.hosts.get(key).filter(|_| !is_boot_key).copied()
+        let (_, first) = self.hosts.get(key).filter(|_| !is_boot_key)?.first()?;
+        Some(*first)
     }
 
     /// Number of host keys.
@@ -73,8 +74,9 @@ impl Index {
             self.insert_key(id, key, keys.place);
         }
         if let Some(key) = keys.host {
-            // Of several the first counts; a configuration has no two.
-            self.hosts.entry(*key).or_insert(id);
+            // Of several the first counts; no configuration has two.
+            let holders = self.hosts.entry(*key).or_default();
+            holders.insert((keys.place, id));
         }
     }
 
@@ -103,9 +105,12 @@ impl Index {
             self.remove_key(id, key);
         }
         if let Some(key) = keys.host
-            && self.hosts.get(key) == Some(&id)
+            && let Some(holders) = self.hosts.get_mut(key)
         {
-            self.hosts.remove(key);
+            holders.retain(|(_, other)| *other != id);
+            if holders.is_empty() {
+                self.hosts.remove(key);
+            }
         }
     }
 

@@ -2,12 +2,20 @@
 //!
 //! Every request passes here, new or waiting, with each change that could decide it, and so does what is foretold.
 
+use std::time::Duration;
+
 use super::requests::{OpenRequest, RequestStage};
-use super::{ClientId, Event, Grant, Refusal, Registry, RequestId, Timer};
+use super::{Action, ClientId, Event, Grant, Refusal, Registry, RequestId, Timer};
 use crate::client::{Client, ReleaseDecision};
 use crate::event::{Alarm, Durability, KeyRole};
 use crate::guard::{BootRequest, Forecast, GuardAlarm, Passage, Verdict};
 use crate::time::{Monotonic, Now};
+
+/// A hold that ends so much later than it was to has not ended: the server was busy, or did not run.
+const LATE: Duration = Duration::from_millis(250);
+
+/// The greatest number of times that the hold of a request begins anew.
+const MAX_HOLDS: u8 = 5;
 
 /// The judgement on a request at one moment.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -64,8 +72,9 @@ fn ask_guard(client: &Client, request: &OpenRequest, now: Now) -> (Verdict, Opti
     match request.stage {
         RequestStage::New => {
             let deadline = client.deadline.map_or(now.mono, |deadline| deadline.mono);
-            let boot = request.claims.boot;
-            client.guard.request(boot, deadline, &settings, now.mono)
+            client
+                .guard
+                .request_again(request.of_boot(), deadline, &settings, now.mono)
         }
         RequestStage::Held(until) if now.mono < until => (Verdict::Hold(until), None),
         _ => client
@@ -105,6 +114,12 @@ impl Registry {
             return;
         };
         let (judgement, alarm) = judge(client, &open, now);
+        let alarm = alarm.filter(|_| !open.told);
+        let is_news = open.stage == RequestStage::New && open.is_boot() && client.is_guarded();
+        if is_news && !matches!(judgement, Judgement::Refuse(_)) {
+            // Whatever is decided: whether the machine is up is to be known soon.
+            self.push_action(Action::Poke { client: id });
+        }
         match judgement {
             Judgement::Release(grant, passage) => {
                 self.take_from_queues(request, &open);
@@ -112,8 +127,9 @@ impl Registry {
             }
             Judgement::Refuse(reason) => {
                 self.take_from_queues(request, &open);
-                // That of a request that waits was told when it began to.
-                let alarm = alarm.filter(|_| open.waiting_since().is_none());
+                if open.stage != RequestStage::New {
+                    self.note_left(&open, now);
+                }
                 self.refuse_repeatable(request, id, (reason, alarm), now);
             }
             Judgement::Hold(until) => self.hold(request, open, until),
@@ -156,7 +172,6 @@ impl Registry {
         let stage = RequestStage::Held(until);
         self.requests.insert(request, OpenRequest { stage, ..open });
         self.set_timer(id, Timer::HoldEnds, first);
-        self.push_action(super::Action::Poke { client: id });
         self.emit(Event::Held {
             client: id,
             request,
@@ -186,11 +201,13 @@ impl Registry {
         let several = client.waiting.len();
         let next = client.timers[Timer::ApprovalEnds as usize];
         let next = next.map_or(until, |next| next.min(until));
-        let held = client.held.oldest().map(|(_, until)| until);
-        let stage = RequestStage::Waiting(now.mono);
-        self.requests.insert(request, OpenRequest { stage, ..open });
+        let waits = OpenRequest {
+            stage: RequestStage::Waiting(now.mono),
+            told: open.told || alarm.is_some(),
+            ..open
+        };
+        self.requests.insert(request, waits);
         self.set_timer(id, Timer::ApprovalEnds, Some(next));
-        self.set_timer(id, Timer::HoldEnds, held);
         self.persist_state(id, Durability::Soon, now);
         self.emit(Event::NeedsApproval {
             client: id,
@@ -204,6 +221,51 @@ impl Registry {
         if several > 1 {
             self.emit(Event::Alarmed(Some(id), Alarm::SeveralWait(several)));
         }
+    }
+
+    /// The hold of a request has ended. One that ended late began anew: the server was busy, and what the agent said may
+    /// not have been heard.
+    pub(super) fn handle_holds(&mut self, id: ClientId, now: Now) {
+        let Some(client) = self.clients.get(&id) else {
+            return;
+        };
+        let held = client
+            .held
+            .iter()
+            .take_while(|(_, until)| *until <= now.mono);
+        for (request, until) in held.collect::<Vec<_>>() {
+            if until.after(LATE) < now.mono {
+                self.hold_again(request, now);
+            } else if let Some(open) = self.requests.get(&request).copied() {
+                self.settle(request, open, now);
+            }
+        }
+        let client = self.clients.get(&id);
+        let next = client.and_then(|client| client.held.oldest());
+        self.set_timer(id, Timer::HoldEnds, next.map(|(_, until)| until));
+    }
+
+    /// Holds every held request of a client anew: nothing was learned from the silence so far.
+    pub(super) fn hold_all_again(&mut self, id: ClientId, now: Now) {
+        let Some(client) = self.clients.get(&id) else {
+            return;
+        };
+        let held: Vec<RequestId> = client.held.iter().map(|(request, _)| request).collect();
+        for request in held {
+            self.hold_again(request, now);
+        }
+    }
+
+    fn hold_again(&mut self, request: RequestId, now: Now) {
+        let Some(mut open) = self.requests.get(&request).copied() else {
+            return;
+        };
+        if open.held_again < MAX_HOLDS {
+            self.take_from_queues(request, &open);
+            open.held_again += 1;
+            open.stage = RequestStage::New;
+        }
+        self.settle(request, open, now);
     }
 
     /// Requests of a client that wait for a decision, the oldest first.
@@ -259,6 +321,14 @@ impl Registry {
             RequestStage::Held(until) => client.held.remove(request, until),
             RequestStage::Waiting(since) => client.waiting.remove(request, since),
             RequestStage::New | RequestStage::Granted | RequestStage::Revoked(_) => {}
+        }
+        // A timer that goes off too early decides nothing.
+        let (no_hold, no_wait) = (client.held.is_empty(), client.waiting.is_empty());
+        if no_hold {
+            self.set_timer(open.client, Timer::HoldEnds, None);
+        }
+        if no_wait {
+            self.set_timer(open.client, Timer::ApprovalEnds, None);
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::requests::RequestStage;
 use super::{
     Action, ClientId, Durability, Event, Refusal, Registry, RequestAnswer, RequestId, Timer,
 };
@@ -53,9 +54,13 @@ impl Registry {
         };
         let pace = self.pace(id);
         let was_armed = self.clients.get(&id).is_some_and(Client::is_armed);
-        let Some((outcome, waiting)) = self.note_life(id, sign, pace, now) else {
+        let newest = self.clients.get(&id).map(|it| it.guard.newest());
+        let Some((mut outcome, waiting)) = self.note_life(id, sign, pace, now) else {
             return;
         };
+        if self.clients.get(&id).is_some_and(|it| !it.settings.guard) {
+            only_tell(&mut outcome);
+        }
         if !was_armed {
             self.stop_check(id);
             self.set_timer(id, Timer::Check, None);
@@ -63,7 +68,8 @@ impl Registry {
         if outcome.revoke {
             self.revoke(id, Refusal::MachineIsUp);
         }
-        let (moved, enabled) = self.extend_by_life(id, sign, now);
+        let is_newest = newest.is_some_and(|newest| sign.opened >= newest);
+        let (moved, enabled) = self.extend_by_life(id, sign, is_newest, now);
         let durability = match (enabled, outcome.changed || moved) {
             (true, _) => Durability::Before,
             (false, true) => Durability::BeforeUnlessFailing,
@@ -75,6 +81,8 @@ impl Registry {
             self.refuse_by_fate(request, *fate);
         }
         self.set_guard_timer(id);
+        // What is still held came later than the connection was opened, and the agent has another token.
+        self.hold_all_again(id, now);
         self.reconsider(id, now);
         let is_enabled = self.clients.get(&id).is_some_and(Client::is_enabled);
         let answer = match is_enabled {
@@ -127,24 +135,35 @@ impl Registry {
 
     /// Moves the deadline of an enabled client, and enables one that waits for a proof. Returns whether the deadline was
     /// moved backwards, and whether it was enabled.
-    fn extend_by_life(&mut self, id: ClientId, sign: &SignOfLife, now: Now) -> (bool, bool) {
+    fn extend_by_life(
+        &mut self,
+        id: ClientId,
+        sign: &SignOfLife,
+        is_newest: bool,
+        now: Now,
+    ) -> (bool, bool) {
         let Some(client) = self.clients.get_mut(&id) else {
             return (false, false);
         };
         // One that was under way while something was released, or while the next boot came up, says nothing about now.
         let counts =
             client.guard.boot() == Some(sign.boot) && client.guard.phase() != Phase::Opened;
-        if !counts || !(client.is_enabled() || client.needs_proof) {
+        if !counts || !is_newest || !(client.is_enabled() || client.needs_proof) {
             return (false, false);
         }
+        let was_released = client.released;
         client.note_check(LastCheck::Exited(0), false, now);
         if client.needs_proof {
             self.enable(id, now);
             return (false, true);
         }
-        let (old, new) = (client.deadline, client.deadline_after(sign.opened, now));
-        self.set_deadline(id, new);
-        (old.is_some_and(|old| new.mono < old.mono), false)
+        let new = client.deadline_after(sign.opened, now);
+        let is_earlier = client.deadline.is_some_and(|old| new.mono < old.mono);
+        // Only what a release added is taken back.
+        if was_released || !is_earlier {
+            self.set_deadline(id, new);
+        }
+        (was_released && is_earlier, false)
     }
 
     fn report_life(
@@ -213,6 +232,7 @@ impl Registry {
                 client.guard.handle_gap(&settings, now.mono);
             }
             self.set_guard_timer(id);
+            self.hold_all_again(id, now);
         }
     }
 
@@ -228,7 +248,26 @@ impl Registry {
         client.guard.trust();
         self.persist_state(id, Durability::Before, now);
         self.emit(Event::Trusted(id));
+        self.ask_agent_of_waiting(id, now);
         self.reconsider(id, now);
+    }
+
+    /// Nobody asked the agent about the requests of a suspect machine. Each passes the guard as if it were new.
+    fn ask_agent_of_waiting(&mut self, id: ClientId, now: Now) {
+        let Some(client) = self.clients.get(&id) else {
+            return;
+        };
+        let waiting: Vec<RequestId> = client.waiting.iter().map(|(request, _)| request).collect();
+        for request in waiting {
+            let Some(mut open) = self.requests.get(&request).copied() else {
+                continue;
+            };
+            if open.is_boot() {
+                self.take_from_queues(request, &open);
+                open.stage = RequestStage::New;
+                self.settle(request, open, now);
+            }
+        }
     }
 
     /// The guard's timer went off.
@@ -266,6 +305,16 @@ impl Registry {
     pub(super) fn set_guard_timer(&mut self, id: ClientId) {
         let due = self.clients.get(&id).and_then(|it| it.guard.poll_timeout());
         self.set_timer(id, Timer::Guard, due);
+    }
+}
+
+/// Without a guard nothing is refused, and people are told all the same.
+fn only_tell(outcome: &mut LifeOutcome) {
+    outcome.revoke = false;
+    for fate in &mut outcome.waiting {
+        if let WaitingFate::Refused(alarm) = std::mem::replace(fate, WaitingFate::Keep) {
+            outcome.alarms.push(alarm);
+        }
     }
 }
 

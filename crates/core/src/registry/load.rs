@@ -307,8 +307,10 @@ impl Registry {
         client.added = origin == SectionOrigin::RunTime;
         changed.row |= comes_back || client.added != was_added;
         let mut outcome = outcome_of_restart(&mut client, changed.enabled, renews, now);
+        let mut other_boot = other_boot;
         if self.trust == Trust::None {
             client.guard.distrust_state();
+            other_boot |= client.is_armed();
         }
         if self.trust == Trust::None && client.is_enabled() {
             client.deadline = None;

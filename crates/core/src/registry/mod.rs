@@ -108,7 +108,8 @@ impl Registry {
             }
             match timer {
                 Timer::Deadline => {}
-                Timer::HoldEnds | Timer::ApprovalEnds => self.reconsider(id, now),
+                Timer::HoldEnds => self.handle_holds(id, now),
+                Timer::ApprovalEnds => self.reconsider(id, now),
                 Timer::Guard => self.handle_guard_due(id, now),
                 Timer::Check => self.handle_check_due(id, now),
             }

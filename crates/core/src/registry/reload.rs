@@ -8,9 +8,9 @@ use super::load::RandomDelay;
 use super::load::{ConfiguredClients, SectionOrigin, first_of_each_name};
 use super::{Action, ClientId, ClientKeys, DisableReason, Durability, Event, Refusal, Registry};
 use crate::client::Client;
-use crate::client::saved::{Change, ClientPresence, Saved, SavedClient, Tombstone};
+use crate::client::saved::{Change, ClientPresence, PresentClient, Saved, SavedClient, Tombstone};
 use crate::deadline::restore;
-use crate::guard::Guard;
+use crate::guard::{Guard, Suspicion};
 use crate::key_id::KeyId;
 use crate::name::ClientName;
 use crate::settings::client::ClientConfig;
@@ -77,9 +77,34 @@ struct SharedKey {
     key: KeyId,
     /// The client that counts for the key.
     first: ClientId,
-    is_enabled: bool,
+    restrictions: Restrictions,
+}
+
+/// Restrictions of a client that others with its key inherit.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Restrictions {
+    pub(super) disabled: bool,
     /// End of a denial in force.
-    denial: Option<Monotonic>,
+    pub(super) denial: Option<Monotonic>,
+    pub(super) suspicion: Option<Suspicion>,
+}
+
+impl Restrictions {
+    pub(super) fn of(client: &Client, now: Now) -> Self {
+        Self {
+            disabled: !client.is_enabled(),
+            denial: client.denial(now),
+            suspicion: client.guard.suspect(),
+        }
+    }
+
+    fn and(self, other: Self) -> Self {
+        Self {
+            disabled: self.disabled || other.disabled,
+            denial: self.denial.max(other.denial),
+            suspicion: self.suspicion.max(other.suspicion),
+        }
+    }
 }
 
 /// The known client that a section continues at a reload.
@@ -198,7 +223,7 @@ impl Registry {
         let mut row = client.to_saved(self.boot, now);
         row.added = None;
         let name = client.name.clone();
-        self.remove_client(id, Change::Forget(name));
+        self.remove_client(id, Change::Forget(name), now);
         Some(row)
     }
 
@@ -209,7 +234,7 @@ impl Registry {
         let row = client.to_saved(self.boot, now);
         let name = client.name.clone();
         self.add_tombstone(row, now);
-        self.remove_client(id, Change::Forget(name));
+        self.remove_client(id, Change::Forget(name), now);
     }
 
     /// Replaces the row of a client that left the configuration by a tombstone.
@@ -241,8 +266,7 @@ impl Registry {
             Some(SharedKey {
                 key: *key,
                 first,
-                is_enabled: client.is_enabled(),
-                denial: client.denial(now),
+                restrictions: Restrictions::of(client, now),
             })
         });
         shared_keys.collect()
@@ -253,7 +277,7 @@ impl Registry {
         let Some(id) = self.by_key(&shared.key).filter(|id| *id != shared.first) else {
             return;
         };
-        self.apply_restrictions(id, !shared.is_enabled, shared.denial, now);
+        self.apply_restrictions(id, shared.restrictions, now);
     }
 
     /// Applies to new sections the restrictions on other clients with the same key, removed ones included: a second
@@ -271,31 +295,38 @@ impl Registry {
         for id in fresh {
             let key = self.clients.get(&id).and_then(|it| it.settings.key_id);
             let Some(key) = key else { continue };
-            let others: Vec<&Client> = self
-                .index
-                .holders(&key)
-                .filter(|other| *other != id)
-                .filter_map(|other| self.clients.get(&other))
-                .collect();
-            let disabled = removed.contains(&key) || others.iter().any(|it| !it.is_enabled());
-            let denial = others.iter().filter_map(|it| it.denial(now)).max();
-            self.apply_restrictions(id, disabled, denial, now);
+            let others = self.index.holders(&key).filter(|other| *other != id);
+            let others = others.filter_map(|other| self.clients.get(&other));
+            let of_removed = Restrictions {
+                disabled: removed.contains(&key),
+                ..Restrictions::default()
+            };
+            let restrictions = others
+                .map(|other| Restrictions::of(other, now))
+                .fold(of_removed, Restrictions::and);
+            self.apply_restrictions(id, restrictions, now);
         }
     }
 
-    /// Disables the client if `disabled`, and denies its requests until `denial`.
+    /// Puts the restrictions in force, in addition to its own.
     pub(super) fn apply_restrictions(
         &mut self,
         id: ClientId,
-        disabled: bool,
-        denial: Option<Monotonic>,
+        restrictions: Restrictions,
         now: Now,
     ) {
         let can_be_disabled = |it: &Client| it.is_enabled() || it.needs_proof;
-        if disabled && self.clients.get(&id).is_some_and(can_be_disabled) {
+        if restrictions.disabled && self.clients.get(&id).is_some_and(can_be_disabled) {
             self.disable(id, DisableReason::Remembered, now);
         }
-        let Some(denial) = denial else {
+        if let Some(reason) = restrictions.suspicion
+            && let Some(client) = self.clients.get_mut(&id)
+        {
+            client.guard.inherit_suspicion(reason);
+            self.persist_state(id, Durability::BeforeUnlessFailing, now);
+            self.reconsider(id, now);
+        }
+        let Some(denial) = restrictions.denial else {
             return;
         };
         if let Some(client) = self.clients.get_mut(&id) {
@@ -321,19 +352,35 @@ impl Registry {
             Some(ClientPresence::Removed) => self.handle_remove(id, now),
             Some(ClientPresence::Present(present)) => {
                 let state = &present.state;
-                if let Some(client) = self.clients.get_mut(&id) {
-                    let other = Guard::of_saved(state.guard.as_ref(), self.boot, now);
-                    client.guard = std::mem::take(&mut client.guard).merged(other);
-                }
-                self.set_guard_timer(id);
                 // A client that waits for a proof keeps waiting for it.
                 let disabled = !state.enabled && (!state.needs_proof || self.is_enabled(id));
                 let denial = state.denied.as_ref();
                 let denial = denial.map(|it| restore(it, self.boot, now).0);
-                self.apply_restrictions(id, disabled, denial, now);
+                self.merge_guard(id, &present, now);
+                let restrictions = Restrictions {
+                    disabled,
+                    denial,
+                    suspicion: None,
+                };
+                self.apply_restrictions(id, restrictions, now);
             }
             None => {}
         }
+    }
+
+    /// What else was remembered of its key counts too.
+    fn merge_guard(&mut self, id: ClientId, other: &PresentClient, now: Now) {
+        let Some(client) = self.clients.get_mut(&id) else {
+            return;
+        };
+        let mut guard = Guard::of_saved(other.state.guard.as_ref(), self.boot, now);
+        if other.settings.host_key_id != client.settings.host_key_id {
+            guard.host_key_changed();
+        }
+        client.guard = std::mem::take(&mut client.guard).merged(guard);
+        self.set_guard_timer(id);
+        self.persist_state(id, Durability::Before, now);
+        self.reconsider(id, now);
     }
 
     fn adopt(&mut self, id: ClientId, config: ClientConfig, place: u32, now: Now) {
@@ -343,6 +390,7 @@ impl Registry {
         client.place = place;
         let interval = client.settings.interval;
         let (key, host_key) = (client.settings.key_id, client.settings.host_key_id);
+        let was_guarded = client.is_guarded();
         let replaced = key.is_some() && key != config.settings.key_id;
         let before = replaced.then(|| client.to_saved(self.boot, now));
         let mut changed = client.reconfigure(config, now);
@@ -373,10 +421,13 @@ impl Registry {
             }
             // Their peers proved the previous key.
             self.revoke(id, Refusal::UnknownKey);
-            self.refuse_waiting(id, Refusal::UnknownKey);
+            self.refuse_waiting(id, Refusal::UnknownKey, now);
         }
-        if other_host_key && !other_key {
-            self.revoke(id, Refusal::UnknownKey);
+        // What was held back must not pass because of that: an honest machine asks again.
+        let is_guarded = self.clients.get(&id).is_some_and(Client::is_guarded);
+        if (other_host_key || was_guarded && !is_guarded) && !other_key {
+            self.revoke(id, Refusal::GuardChanged);
+            self.refuse_waiting(id, Refusal::GuardChanged, now);
         }
         let enabled = self.clients.get(&id).is_some_and(Client::is_enabled);
         let waits = self.clients.get(&id).is_some_and(Client::needs_proof);

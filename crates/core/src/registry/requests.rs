@@ -22,6 +22,10 @@ pub(super) struct OpenRequest {
     pub(super) claims: RequestClaims,
     pub(super) accepted: Monotonic,
     pub(super) stage: RequestStage,
+    /// Number of holds that began anew.
+    pub(super) held_again: u8,
+    /// An alarm about it was told.
+    pub(super) told: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -70,6 +74,8 @@ impl Registry {
             claims,
             accepted: now.mono,
             stage: RequestStage::New,
+            held_again: 0,
+            told: false,
         };
         let needs_permission = claims.rehearsal && role == KeyRole::Boot;
         let client = self.clients.get(&id).filter(|it| it.is_guarded());
@@ -92,15 +98,19 @@ impl Registry {
         }
         let id = open.client;
         self.take_from_queues(request, &open);
-        self.set_request_timers(id, now);
-        // Whose it was is found out by the next sign of life.
-        if open.role == KeyRole::Boot {
-            self.change_guard(id, now, |guard, _, _| guard.request_left(open.of_boot()));
-        }
+        self.note_left(&open, now);
         self.emit(Event::Abandoned {
             client: id,
             request,
         });
+    }
+
+    /// A request ended without the secret. Whose it was is found out by the next sign of life.
+    pub(super) fn note_left(&mut self, open: &OpenRequest, now: Now) {
+        if open.is_boot() {
+            let left = open.of_boot();
+            self.change_guard(open.client, now, |guard, _, _| guard.request_left(left));
+        }
     }
 
     /// The secret and the terms for the answer to a granted request. Fails with the reason when the grant was revoked
@@ -216,12 +226,16 @@ impl Registry {
     }
 
     /// Refuses every request that is held or waits.
-    pub(super) fn refuse_waiting(&mut self, id: ClientId, reason: Refusal) {
+    pub(super) fn refuse_waiting(&mut self, id: ClientId, reason: Refusal, now: Now) {
         let Some(client) = self.clients.get_mut(&id) else {
             return;
         };
-        for request in client.held.take().chain(client.waiting.take()) {
-            self.requests.remove(&request);
+        let waiting = client.held.take().chain(client.waiting.take());
+        for request in waiting.collect::<Vec<_>>() {
+            let open = self.requests.remove(&request);
+            if let Some(open) = open.filter(|_| reason == Refusal::Disabled) {
+                self.note_left(&open, now);
+            }
             self.refuse(request, Some(id), reason);
         }
         self.set_timer(id, Timer::HoldEnds, None);
@@ -242,7 +256,8 @@ impl Registry {
         let mut downgrade = false;
         if let Some(client) = self.clients.get_mut(&id) {
             if open.role == KeyRole::Boot {
-                let is_guarded = client.is_guarded();
+                // Where no agent is known, the guard's books are empty.
+                let is_guarded = client.is_guarded() && client.is_armed();
                 if !is_guarded || claims.rehearsal {
                     let allowed = self.allow_rehearsals && !is_guarded;
                     alarm = client.alarm(claims, allowed, now);
@@ -345,7 +360,7 @@ impl Registry {
 
 impl OpenRequest {
     /// True for the request of a boot: what is released to it counts until the machine is up again.
-    fn is_boot(&self) -> bool {
+    pub(super) fn is_boot(&self) -> bool {
         self.role == KeyRole::Boot && !self.claims.rehearsal
     }
 }

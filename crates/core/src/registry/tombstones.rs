@@ -121,7 +121,11 @@ pub(super) fn stricter(
             let ends = |it: &SavedDeadline| restore(it, boot, now).0;
             mine.state.denied = denied.into_iter().flatten().max_by_key(ends);
             let guard = |saved: &Option<SavedGuard>| Guard::of_saved(saved.as_ref(), boot, now);
-            let guards = guard(&mine.state.guard).merged(guard(&theirs.state.guard));
+            let mut other = guard(&theirs.state.guard);
+            if mine.settings.host_key_id != theirs.settings.host_key_id {
+                other.host_key_changed();
+            }
+            let guards = guard(&mine.state.guard).merged(other);
             mine.state.guard = guards.to_saved(boot, now);
         }
         (presence, ClientPresence::Removed) => *presence = ClientPresence::Removed,

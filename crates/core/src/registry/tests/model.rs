@@ -94,7 +94,8 @@ pub(super) fn refusal_text(reason: Refusal) -> &'static str {
         Refusal::RehearsalByBootKey
         | Refusal::BootIsUp
         | Refusal::MachineIsUp
-        | Refusal::OtherBootIsUp => "guard",
+        | Refusal::OtherBootIsUp
+        | Refusal::GuardChanged => "guard",
     }
 }
 
