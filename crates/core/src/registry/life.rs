@@ -29,7 +29,7 @@ const SHORTEST_PACE: Duration = Duration::from_secs(15);
 pub struct SignOfLife {
     /// The boot that is up.
     pub boot: BootNonce,
-    /// Number of resumes from hibernation in this boot; 0 in a goodbye, which does not say it.
+    /// Number of resumes from hibernation in this boot.
     pub resumes: u64,
     /// Boots that noted themselves on the encrypted root, and were not heard.
     pub earlier_boots: Vec<BootNonce>,

@@ -8,6 +8,7 @@ use nightlatch_core::secret_name::SecretName;
 
 use super::MAX_EARLIER_BOOTS;
 use super::frame::{Fields, Header, MessageError, Tag, Writer, bytes, kind, number, push, text};
+use super::poke::Token;
 
 /// The one request of a connection.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -42,6 +43,8 @@ pub struct Heartbeat {
     pub poke_port: Option<NonZeroU16>,
     /// Boots that were noted on the encrypted root before the network was up, at most [`MAX_EARLIER_BOOTS`].
     pub earlier_boots: Vec<BootNonce>,
+    /// The token of the poke that it answers.
+    pub poked: Option<Token>,
     /// The version of the agent: at most [`Heartbeat::MAX_PROGRAM`] printable ASCII characters.
     pub program: String,
 }
@@ -56,6 +59,8 @@ impl Heartbeat {
 pub struct Goodbye {
     /// The boot that ends.
     pub boot: BootNonce,
+    /// Number of resumes from hibernation in this boot, as in a heartbeat.
+    pub resumes: u64,
     /// The way in which it ends.
     pub kind: GoodbyeKind,
 }
@@ -67,8 +72,13 @@ impl Request {
             Self::Get(query) => query.write(kind::GET),
             Self::Rehearse(query) => query.write(kind::REHEARSE),
             Self::Heartbeat(heartbeat) => heartbeat.write(),
-            Self::Goodbye(Goodbye { boot, kind }) => Writer::new(kind::GOODBYE)
+            Self::Goodbye(Goodbye {
+                boot,
+                resumes,
+                kind,
+            }) => Writer::new(kind::GOODBYE)
                 .field(Tag::Boot, boot.as_bytes())
+                .number(Tag::Resumes, *resumes)
                 .field(Tag::Kind, kind.as_str().as_bytes())
                 .finish(),
         }
@@ -122,12 +132,16 @@ impl Heartbeat {
                 writer.field(Tag::EarlierBoot, boot.as_bytes())
             })
             .field(Tag::Program, self.program.as_bytes())
+            .maybe(self.poked, |writer, token| {
+                writer.field(Tag::Token, token.as_bytes())
+            })
             .finish()
     }
 
     fn parse(body: &[u8]) -> Result<Self, MessageError> {
         let (mut boot, mut resumes, mut poke_port, mut program) = (None, None, None, None);
         let mut earlier_boots = Vec::new();
+        let mut poked = None;
         for field in Fields::of(body) {
             match field? {
                 (tag @ Tag::Boot, value) => boot = Some(nonce(tag, value)?),
@@ -145,6 +159,7 @@ impl Heartbeat {
                     )?;
                 }
                 (tag @ Tag::Program, value) => program = Some(printable(tag, value)?),
+                (tag @ Tag::Token, value) => poked = Some(Token::from_bytes(bytes(tag, value)?)),
                 _ => {}
             }
         }
@@ -153,6 +168,7 @@ impl Heartbeat {
             resumes: resumes.ok_or(MessageError::Missing(Tag::Resumes))?,
             poke_port,
             earlier_boots,
+            poked,
             program: program.ok_or(MessageError::Missing(Tag::Program))?,
         })
     }
@@ -160,10 +176,11 @@ impl Heartbeat {
 
 impl Goodbye {
     fn parse(body: &[u8]) -> Result<Self, MessageError> {
-        let (mut boot, mut kind) = (None, None);
+        let (mut boot, mut resumes, mut kind) = (None, None, None);
         for field in Fields::of(body) {
             match field? {
                 (tag @ Tag::Boot, value) => boot = Some(nonce(tag, value)?),
+                (tag @ Tag::Resumes, value) => resumes = Some(number(tag, value)?),
                 (tag @ Tag::Kind, value) => {
                     let word = text(tag, value)?;
                     let known = GoodbyeKind::ALL.into_iter().find(|it| it.as_str() == word);
@@ -174,6 +191,7 @@ impl Goodbye {
         }
         Ok(Self {
             boot: boot.ok_or(MessageError::Missing(Tag::Boot))?,
+            resumes: resumes.ok_or(MessageError::Missing(Tag::Resumes))?,
             kind: kind.ok_or(MessageError::Missing(Tag::Kind))?,
         })
     }

@@ -30,19 +30,33 @@ fn queries() -> impl Strategy<Value = SecretQuery> {
     (names(), nonces()).prop_map(|(name, boot)| SecretQuery { name, boot })
 }
 
+fn tokens() -> impl Strategy<Value = Token> {
+    any::<[u8; Token::LEN]>().prop_map(Token::from_bytes)
+}
+
 fn heartbeats() -> impl Strategy<Value = Heartbeat> {
     let poke_port = any::<u16>().prop_map(NonZeroU16::new);
     let earlier_boots = vec(nonces(), 0..=MAX_EARLIER_BOOTS);
     let program = "[ -~]{0,64}";
-    (nonces(), any::<u64>(), poke_port, earlier_boots, program).prop_map(
-        |(boot, resumes, poke_port, earlier_boots, program)| Heartbeat {
-            boot,
-            resumes,
-            poke_port,
-            earlier_boots,
-            program,
-        },
+    let poked = option::of(tokens());
+    (
+        nonces(),
+        any::<u64>(),
+        poke_port,
+        earlier_boots,
+        poked,
+        program,
     )
+        .prop_map(
+            |(boot, resumes, poke_port, earlier_boots, poked, program)| Heartbeat {
+                boot,
+                resumes,
+                poke_port,
+                earlier_boots,
+                poked,
+                program,
+            },
+        )
 }
 
 fn requests() -> impl Strategy<Value = Request> {
@@ -51,13 +65,18 @@ fn requests() -> impl Strategy<Value = Request> {
         queries().prop_map(Request::Get),
         queries().prop_map(Request::Rehearse),
         heartbeats().prop_map(Request::Heartbeat),
-        (nonces(), kinds).prop_map(|(boot, kind)| Request::Goodbye(Goodbye { boot, kind })),
+        (nonces(), any::<u64>(), kinds).prop_map(|(boot, resumes, kind)| {
+            Request::Goodbye(Goodbye {
+                boot,
+                resumes,
+                kind,
+            })
+        }),
     ]
 }
 
 fn replies() -> impl Strategy<Value = Reply<'static>> {
-    let tokens = any::<[u8; Token::LEN]>().prop_map(Token::from_bytes);
-    let accepted = (durations(), tokens, option::of(durations()));
+    let accepted = (durations(), tokens(), option::of(durations()));
     let why = prop_oneof![
         Just(WaitReason::Approval),
         words().prop_map(WaitReason::Other),
@@ -161,11 +180,13 @@ fn the_bytes_are_those_of_the_document() {
     );
     let goodbye = Request::Goodbye(Goodbye {
         boot,
+        resumes: 1,
         kind: GoodbyeKind::Reboot,
     });
     assert_eq!(
         goodbye.to_bytes(),
-        b"\x04\x00\x00\x1e\x02\x00\x00\x100123456789abcdef\x07\x00\x00\x06reboot"
+        b"\x04\x00\x00\x2a\x02\x00\x00\x100123456789abcdef\
+          \x03\x00\x00\x08\0\0\0\0\0\0\0\x01\x07\x00\x00\x06reboot"
     );
     let secret = Reply::Secret(
         SecretHead {

@@ -131,14 +131,13 @@ impl Driver {
             let left = due.since(clock::now().mono);
             Instant::now() + left.min(LONGEST_SLEEP)
         });
-        let (since, started) = (clock::now(), Instant::now());
         tokio::select! {
             message = self.messages.recv() => {
-                self.notice_pause(since, due_at, started);
+                self.notice_pause();
                 self.receive(message);
             }
             () = at(due_at) => {
-                self.notice_pause(since, due_at, started);
+                self.notice_pause();
                 self.registry.handle_timeout(clock::now());
             }
             done = self.journal.wait() => return self.store_done(done),

@@ -8,7 +8,6 @@ use nightlatch_core::time::Now;
 use nightlatch_proto::release::Token;
 use nightlatch_sys::clock;
 use tokio::sync::oneshot;
-use tokio::time::Instant;
 
 use super::actor::Driver;
 use super::effect::Effect;
@@ -16,7 +15,7 @@ use super::requests::{Answerer, RequestEntry};
 use crate::random;
 use crate::session::{LifeAnswer, LifeReport};
 
-/// A loop that is so much later than it was to wake has not run: the host was suspended, or this program stopped.
+/// Where something is so much overdue, the host was suspended, or this program stopped.
 const PAUSE: Duration = Duration::from_secs(5);
 
 impl Driver {
@@ -32,6 +31,7 @@ impl Driver {
             resumes,
             earlier_boots,
             poke_port,
+            poked,
             goodbye,
             opened,
         } = report;
@@ -42,7 +42,7 @@ impl Driver {
             Some(_) => self.pokes.arrive(client),
             None => self
                 .pokes
-                .heard(client, peer.address, poke_port, token, now.mono),
+                .heard(client, peer.address, (poke_port, poked), token, now.mono),
         });
         let answer = Answerer::Life(answer, token, client);
         let open = RequestEntry::new(peer, answer, None, now.wall);
@@ -82,14 +82,11 @@ impl Driver {
         self.journal.outbox.release(client.as_ref(), effect);
     }
 
-    /// Tells the registry of a pause, if there was one: this loop was to wake at `wakes`, and began to wait at `since`.
-    pub(super) fn notice_pause(&mut self, since: Now, wakes: Option<Instant>, started: Instant) {
-        let Some(wakes) = wakes else {
-            return;
-        };
-        let planned = wakes.saturating_duration_since(started);
+    /// Tells the registry of a pause, if there was one: nothing follows from the silence of agents meanwhile.
+    pub(super) fn notice_pause(&mut self) {
         let now = clock::now();
-        if now.mono.since(since.mono) > planned + PAUSE {
+        let due = self.registry.poll_timeout();
+        if due.is_some_and(|due| due.after(PAUSE) < now.mono) {
             self.registry.handle_gap(now);
         }
     }

@@ -1,8 +1,7 @@
 //! Pokes: datagrams that ask the agent of a machine for a heartbeat now.
 //!
-//! An agent behind a firewall or an address translation gets none. Whether pokes arrive is therefore tried once a day:
-//! right after a heartbeat, when the next one is not due yet. A request is held until the next heartbeat is due where they
-//! do not arrive.
+//! An agent behind a firewall or an address translation gets none. Whether pokes arrive is therefore tried once a day: a
+//! heartbeat that answers one has its token. A request is held until the next heartbeat is due where they do not arrive.
 
 use std::collections::HashMap;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
@@ -25,10 +24,7 @@ const TIMES: [Duration; 6] = [
     Duration::from_millis(2500),
 ];
 
-/// Time from the first datagram to the heartbeat that answers it, at most.
-const ANSWER: Duration = Duration::from_secs(4);
-
-/// A trial begins so long after a heartbeat. Agents wait at least half of the time that they are told.
+/// A trial begins so long after a heartbeat: the agent is to have its answer.
 const TRIAL_DELAY: Duration = Duration::from_secs(1);
 
 /// Time from one successful trial to the next.
@@ -49,7 +45,7 @@ pub(super) struct Pokes {
 struct PokeTarget {
     address: SocketAddr,
     token: Token,
-    /// The time of the last successful trial.
+    /// The time at which the agent last answered a poke.
     answered: Option<Monotonic>,
     /// The time of the first datagram of the last trial.
     tried: Option<Monotonic>,
@@ -58,23 +54,30 @@ struct PokeTarget {
 }
 
 impl PokeTarget {
-    /// The same agent after a heartbeat from `address` at `now`, with the next token.
-    fn heard(self, address: SocketAddr, token: Token, now: Monotonic) -> Self {
+    /// The same agent after a heartbeat from `address` at `now`, with the next token. `poked` is the token of the poke
+    /// that it answers.
+    fn heard(
+        self,
+        address: SocketAddr,
+        poked: Option<Token>,
+        token: Token,
+        now: Monotonic,
+    ) -> Self {
         let moved = self.address != address;
-        let under_way = self.tried.filter(|tried| Some(*tried) > self.answered);
-        let answered = match under_way {
-            _ if moved => None,
-            Some(tried) if tried <= now && now <= tried.after(ANSWER) => Some(now),
-            // It came later than an answer would have.
-            Some(tried) if now > tried => None,
-            _ => self.answered,
+        let answers = poked == Some(self.token);
+        let failed = self.tried > self.answered && self.tried.is_some_and(|tried| tried <= now);
+        let answered = if answers {
+            Some(now)
+        } else {
+            self.answered.filter(|_| !moved && !failed)
         };
         Self {
             address,
             token,
             answered,
             tried: self.tried.filter(|_| !moved),
-            ..self
+            // The next poke has another token.
+            busy_until: now,
         }
     }
 
@@ -94,7 +97,7 @@ impl Pokes {
         &mut self,
         client: ClientId,
         peer: SocketAddr,
-        port: Option<NonZeroU16>,
+        (port, poked): (Option<NonZeroU16>, Option<Token>),
         token: Token,
         now: Monotonic,
     ) -> bool {
@@ -112,7 +115,7 @@ impl Pokes {
             busy_until: now,
         };
         let mut target = match self.targets.get(&client) {
-            Some(known) => known.heard(address, token, now),
+            Some(known) => known.heard(address, poked, token, now),
             None => new,
         };
         if target.needs_trial(now) {
@@ -198,24 +201,28 @@ mod tests {
         }
     }
 
-    fn heard(target: PokeTarget, now: u64) -> PokeTarget {
-        target.heard(target.address, TOKEN, at(now))
+    const OTHER: Token = Token::from_bytes([2; 16]);
+
+    fn heard(target: PokeTarget, poked: Option<Token>, now: u64) -> PokeTarget {
+        target.heard(target.address, poked, TOKEN, at(now))
     }
 
     #[test]
-    fn only_a_heartbeat_soon_after_a_trial_shows_that_pokes_arrive() {
+    fn only_a_heartbeat_with_the_token_of_the_poke_shows_that_pokes_arrive() {
         assert!(target().needs_trial(at(10)));
         let tried = PokeTarget {
             tried: Some(at(11)),
             ..target()
         };
-        // One that was under way before the first datagram is no answer, and the trial goes on.
-        let early = heard(tried, 10);
+        assert_eq!(heard(tried, Some(TOKEN), 12).answered, Some(at(12)));
+        for poked in [None, Some(OTHER)] {
+            let silent = heard(tried, poked, 12);
+            assert_eq!(silent.answered, None);
+            assert!(!silent.needs_trial(at(21)) && silent.needs_trial(at(11 + 3600)));
+        }
+        // One that was under way before the first datagram leaves the trial as it is.
+        let early = heard(tried, None, 10);
         assert_eq!((early.answered, early.tried), (None, Some(at(11))));
-        assert_eq!(heard(early, 12).answered, Some(at(12)));
-        let late = heard(tried, 20);
-        assert_eq!(late.answered, None);
-        assert!(!late.needs_trial(at(21)) && late.needs_trial(at(11 + 3600)));
     }
 
     #[test]
@@ -225,16 +232,17 @@ mod tests {
             tried: Some(at(11)),
             ..target()
         };
-        let later = heard(answered, 500);
+        let later = heard(answered, None, 500);
         assert_eq!(later.answered, Some(at(12)));
         assert!(!later.needs_trial(at(500)) && later.needs_trial(at(12 + 24 * 3600)));
-        let moved = answered.heard("192.0.2.2:5".parse().unwrap(), TOKEN, at(500));
+        let elsewhere = "192.0.2.2:5".parse().unwrap();
+        let moved = answered.heard(elsewhere, None, TOKEN, at(500));
         assert!(moved.answered.is_none() && moved.needs_trial(at(500)));
         // The trial of the next day fails.
         let tried = PokeTarget {
             tried: Some(at(100_000)),
             ..answered
         };
-        assert_eq!(heard(tried, 100_020).answered, None);
+        assert_eq!(heard(tried, None, 100_020).answered, None);
     }
 }

@@ -16,6 +16,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::client::TlsStream;
 
+use super::connection::wait_for_input;
 use super::{Gatekeeper, SecretRequest, SessionEnd, SessionStage, Sessions};
 
 /// A sign of life, as the connection knows it.
@@ -26,12 +27,14 @@ pub struct LifeReport {
     pub peer: SecretRequest,
     /// The boot that is up.
     pub boot: BootNonce,
-    /// Number of resumes from hibernation; 0 in a goodbye.
+    /// Number of resumes from hibernation.
     pub resumes: u64,
     /// Boots that were noted on the encrypted root, and not heard.
     pub earlier_boots: Vec<BootNonce>,
     /// The port at which the agent can be poked.
     pub poke_port: Option<NonZeroU16>,
+    /// The token of the poke that it answers.
+    pub poked: Option<Token>,
     /// Present in a goodbye.
     pub goodbye: Option<GoodbyeKind>,
     /// The time at which the connection was opened.
@@ -65,6 +68,7 @@ impl LifeReport {
             resumes: heartbeat.resumes,
             earlier_boots: heartbeat.earlier_boots,
             poke_port: heartbeat.poke_port,
+            poked: heartbeat.poked,
             goodbye: None,
             opened,
         }
@@ -74,9 +78,10 @@ impl LifeReport {
         Self {
             peer,
             boot: goodbye.boot,
-            resumes: 0,
+            resumes: goodbye.resumes,
             earlier_boots: Vec::new(),
             poke_port: None,
+            poked: None,
             goodbye: Some(goodbye.kind),
             opened,
         }
@@ -116,7 +121,13 @@ impl<G: Gatekeeper> Sessions<G> {
 
     /// Has the gatekeeper note it, even if its peer goes away meanwhile: it was said.
     async fn note(&self, tls: &mut TlsStream<TcpStream>, report: LifeReport) -> SessionEnd {
-        match self.gatekeeper.life(report).await {
+        let noted = tokio::select! {
+            // The report is sent by the first poll, so it counts even if the peer goes away.
+            biased;
+            noted = self.gatekeeper.life(report) => noted,
+            () = wait_for_input(tls) => return SessionEnd::Gone,
+        };
+        match noted {
             Ok(LifeAnswer {
                 next,
                 token,

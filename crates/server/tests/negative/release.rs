@@ -210,10 +210,12 @@ fn signs_of_life() -> [Request; 2] {
         resumes: 3,
         poke_port: NonZeroU16::new(5),
         earlier_boots: vec![BootNonce::from_bytes([8; 16])],
+        poked: Some(LIFE_ANSWER.token),
         program: "test".to_owned(),
     });
     let goodbye = Request::Goodbye(Goodbye {
         boot: BOOT,
+        resumes: 3,
         kind: GoodbyeKind::Reboot,
     });
     [heartbeat, goodbye]
@@ -237,11 +239,11 @@ async fn a_sign_of_life_reaches_the_gatekeeper_and_is_answered() {
         });
         assert_eq!(reply(&got), (accepted, &[][..]));
         let report = gate.heard();
-        assert_eq!(report.boot, BOOT);
+        assert_eq!((report.boot, report.resumes), (BOOT, 3));
         assert!(report.opened >= before && report.opened <= clock::now().mono);
         match request {
             Request::Heartbeat(heartbeat) => {
-                assert_eq!(report.resumes, heartbeat.resumes);
+                assert_eq!(report.poked, heartbeat.poked);
                 assert_eq!(report.poke_port, heartbeat.poke_port);
                 assert_eq!(report.earlier_boots, heartbeat.earlier_boots);
                 assert_eq!(report.goodbye, None);

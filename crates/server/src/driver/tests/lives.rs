@@ -52,6 +52,7 @@ impl Agent {
             resumes: 0,
             earlier_boots: Vec::new(),
             poke_port: port.try_into().ok(),
+            poked: None,
             goodbye: None,
             opened: clock::now().mono,
         };
@@ -137,6 +138,7 @@ async fn a_boot_key_is_no_sign_of_life() {
         resumes: 0,
         earlier_boots: Vec::new(),
         poke_port: None,
+        poked: None,
         goodbye: None,
         opened: clock::now().mono,
     };
