@@ -217,6 +217,14 @@ impl Registry {
         if let Some(row) = replaced.cloned() {
             self.add_tombstone(row, now);
         }
+        let also = match (&row, &tombstone) {
+            (Some(_), Some(tombstone)) => match &tombstone.client.presence {
+                ClientPresence::Present(present) => Some(present.clone()),
+                ClientPresence::Removed => None,
+            },
+            _ => None,
+        };
+        let name = config.name.clone();
         let row = match (row, tombstone) {
             (Some(row), Some(tombstone)) => Some(stricter(row, tombstone.client, (self.boot, now))),
             (row, tombstone) => row.or(tombstone.map(|it| it.client)),
@@ -239,6 +247,11 @@ impl Registry {
                 let renews = renews || unbury.is_some();
                 let how = (place, renews, comes_back);
                 self.restore((config, origin), row, how, now, random_delay);
+                if let Some(also) = also
+                    && let Some(id) = self.by_name(name.as_str())
+                {
+                    self.merge_guard(id, &also, now);
+                }
             }
         }
         // After the row is written, so that one of the two exists at any time.

@@ -369,7 +369,7 @@ impl Registry {
     }
 
     /// What else was remembered of its key counts too.
-    fn merge_guard(&mut self, id: ClientId, other: &PresentClient, now: Now) {
+    pub(super) fn merge_guard(&mut self, id: ClientId, other: &PresentClient, now: Now) {
         let Some(client) = self.clients.get_mut(&id) else {
             return;
         };

@@ -5,8 +5,6 @@ use std::collections::{BTreeSet, HashMap};
 
 use crate::client::saved::{ClientPresence, SavedClient, SavedDeadline, StateOwner, Tombstone};
 use crate::deadline::restore;
-use crate::guard::Guard;
-use crate::guard::saved::SavedGuard;
 use crate::settings::client::ClientConfig;
 use crate::time::{BootId, Now, Wall};
 
@@ -103,7 +101,8 @@ fn drop_order(tombstone: &Tombstone) -> (bool, Wall, StateOwner) {
     (left_disabled, tombstone.since, tombstone.owner())
 }
 
-/// `row` with the restrictions of `other`, of the same holder: removed, disabled or denied if either is.
+/// `row` with the restrictions of `other`, of the same holder: removed, disabled or denied if either is. Its guard is
+/// merged once the client has its keys: `Registry::merge_guard`.
 pub(super) fn stricter(
     mut row: SavedClient,
     other: SavedClient,
@@ -120,13 +119,6 @@ pub(super) fn stricter(
             // Compared by their ends: the wall clock may have been set between the two.
             let ends = |it: &SavedDeadline| restore(it, boot, now).0;
             mine.state.denied = denied.into_iter().flatten().max_by_key(ends);
-            let guard = |saved: &Option<SavedGuard>| Guard::of_saved(saved.as_ref(), boot, now);
-            let mut other = guard(&theirs.state.guard);
-            if mine.settings.host_key_id != theirs.settings.host_key_id {
-                other.host_key_changed();
-            }
-            let guards = guard(&mine.state.guard).merged(other);
-            mine.state.guard = guards.to_saved(boot, now);
         }
         (presence, ClientPresence::Removed) => *presence = ClientPresence::Removed,
         (ClientPresence::Removed, ClientPresence::Present(_)) => {}

@@ -239,6 +239,7 @@ impl SignalBatch {
             Refusal::BootIsUp => "Boot is up",
             Refusal::MachineIsUp => "Machine is up",
             Refusal::OtherBootIsUp => "Other boot is up",
+            Refusal::GuardChanged => "Guard changed",
         };
         self.twice(path, [CLIENT, CLIENT_OLD], "Rejected", &reason)
     }
