@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
+pub mod agent_files;
 pub mod alarm_queue;
 pub mod boot_nonce;
 pub mod calendar;
