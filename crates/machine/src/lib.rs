@@ -3,11 +3,13 @@
 #![forbid(unsafe_code)]
 
 mod accounts;
+mod block_device;
 mod boot_command;
 mod boot_files;
 pub mod check;
 pub mod enroll;
 mod expiry;
+mod file_system;
 pub mod image;
 pub mod keygen;
 pub mod keys;

@@ -6,6 +6,9 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::block_device::{BlockDevice, MAX_DEPTH};
+use crate::file_system::{Mount, unescaped};
+
 /// Folders of the links for the tags in crypttab(5).
 const TAGS: [(&str, &str); 5] = [
     ("UUID=", "dev/disk/by-uuid"),
@@ -17,9 +20,6 @@ const TAGS: [(&str, &str); 5] = [
 
 /// Without them nothing starts.
 const NEEDED: [&str; 2] = ["/", "/usr"];
-
-/// Devices that may lie above each other: LVM on LUKS on RAID on partitions are four.
-const MAX_DEPTH: usize = 16;
 
 /// By which options a volume is opened in the image: crypttab(5) of Debian, and of systemd.
 const EARLY: [&str; 2] = ["initramfs", "x-initrd.attach"];
@@ -140,11 +140,6 @@ fn opened_by(volume: &Volume, key: &str) -> VolumeKey {
     }
 }
 
-/// `\040` stands for a space, as in fstab(5).
-fn unescaped(field: &str) -> String {
-    field.replace("\\040", " ").replace("\\011", "\t")
-}
-
 /// The file that is the device of a volume.
 pub(crate) fn device(root: &Path, source: &str) -> PathBuf {
     let tagged = TAGS.into_iter().find_map(|(tag, folder)| {
@@ -156,57 +151,30 @@ pub(crate) fn device(root: &Path, source: &str) -> PathBuf {
 
 /// The encrypted volumes that the root file system and that of /usr lie on, and the device below each.
 fn below_root(root: &Path) -> BTreeMap<String, String> {
-    let mounts = fs::read_to_string(root.join("proc/self/mountinfo")).unwrap_or_default();
-    let devices = mounts.lines().filter_map(|line| {
-        let mut fields = line.split(' ').skip(2);
-        let (numbers, place) = (fields.next()?, fields.nth(1)?);
-        // Some file systems have numbers of their own, as btrfs: then the source is what tells.
-        let source = line.split_once(" - ")?.1.split(' ').nth(1)?;
-        let folder = match fs::canonicalize(root.join(source.trim_start_matches('/'))) {
-            Ok(device) if numbers.starts_with("0:") => {
-                root.join("sys/class/block").join(device.file_name()?)
-            }
-            _ => root.join("sys/dev/block").join(numbers),
-        };
-        NEEDED.contains(&place).then_some(folder)
-    });
+    let mounts = Mount::all(root).into_iter();
+    let needed = mounts.filter(|mount| NEEDED.iter().any(|place| mount.place == Path::new(place)));
     let mut found = BTreeMap::new();
     let mut seen = BTreeSet::new();
-    for folder in devices {
-        climb_down(root, &folder, MAX_DEPTH, &mut seen, &mut found);
+    for device in needed.filter_map(|mount| mount.device(root)) {
+        climb_down(&device, MAX_DEPTH, &mut seen, &mut found);
     }
     found
 }
 
 fn climb_down(
-    root: &Path,
-    folder: &Path,
+    device: &BlockDevice<'_>,
     depth: usize,
     seen: &mut BTreeSet<PathBuf>,
     found: &mut BTreeMap<String, String>,
 ) {
-    let Ok(folder) = fs::canonicalize(folder) else {
-        return;
-    };
-    if depth == 0 || !seen.insert(folder.clone()) {
+    if depth == 0 || !seen.insert(device.folder().to_owned()) {
         return;
     }
-    let entries = fs::read_dir(folder.join("slaves")).into_iter().flatten();
-    let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
-    let below: Vec<String> = names.collect();
-    let about = |name: &str| fs::read_to_string(folder.join("dm").join(name)).unwrap_or_default();
-    // cryptsetup(8) names its devices so for others to know (libcryptsetup's DM_UUID_PREFIX).
-    if let (true, [device, ..]) = (about("uuid").starts_with("CRYPT-"), &below[..]) {
-        found.insert(about("name").trim().to_owned(), device.clone());
+    if let (true, [below, ..]) = (device.encrypts(), &device.slaves()[..]) {
+        found.insert(device.mapper_name(), below.clone());
     }
-    if folder.join("partition").exists()
-        && let Some(whole) = folder.parent()
-    {
-        climb_down(root, whole, depth - 1, seen, found);
-    }
-    for name in &below {
-        let next = root.join("sys/class/block").join(name);
-        climb_down(root, &next, depth - 1, seen, found);
+    for below in device.below() {
+        climb_down(&below, depth - 1, seen, found);
     }
 }
 
@@ -215,6 +183,7 @@ mod tests {
     use std::os::unix::fs::symlink;
 
     use super::*;
+    use crate::block_device::tests::{add, link};
 
     #[test]
     fn a_crypttab_is_read() {
@@ -259,37 +228,14 @@ mod tests {
     fn what_the_root_lies_on_is_found_through_all_layers() {
         let folder = tempfile::tempdir().unwrap();
         let root = folder.path();
-        let device = |name: &str, dm: Option<[&str; 2]>, below: &[&str]| {
-            let place = root.join("sys/devices").join(name);
-            fs::create_dir_all(place.join("slaves")).unwrap();
-            for name in below {
-                fs::write(place.join("slaves").join(name), "").unwrap();
-            }
-            if let Some([name, uuid]) = dm {
-                fs::create_dir(place.join("dm")).unwrap();
-                fs::write(place.join("dm/name"), format!("{name}\n")).unwrap();
-                fs::write(place.join("dm/uuid"), format!("{uuid}\n")).unwrap();
-            }
-            place
-        };
-        let link = |place: &Path, at: &str| {
-            let at = root.join(at);
-            fs::create_dir_all(at.parent().unwrap()).unwrap();
-            symlink(place, at).unwrap();
-        };
-        link(
-            &device("dm-1", Some(["vg-root", "LVM-x"]), &["dm-0"]),
-            "sys/dev/block/254:1",
-        );
-        let luks = device("dm-0", Some(["cryptroot", "CRYPT-LUKS2-y"]), &["md0p1"]);
-        link(&luks, "sys/class/block/dm-0");
-        device("md0", None, &["sda"]);
-        let part = device("md0/md0p1", None, &[]);
-        fs::write(part.join("partition"), "1").unwrap();
-        link(&part, "sys/class/block/md0p1");
-        link(&device("sda", None, &[]), "sys/class/block/sda");
-        let other = device("dm-2", Some(["user", "CRYPT-LUKS2-z"]), &["sdb"]);
-        link(&other, "sys/class/block/dm-2");
+        add(root, "dm-1", Some(["vg-root", "LVM-x"]), &["dm-0"]);
+        link(root, "dm-1", "sys/dev/block/254:1");
+        let luks = ["cryptroot", "CRYPT-LUKS2-y"];
+        add(root, "dm-0", Some(luks), &["md0p1"]);
+        add(root, "md0", None, &["sda"]);
+        add(root, "md0/md0p1", None, &[]);
+        add(root, "sda", None, &[]);
+        add(root, "dm-2", Some(["user", "CRYPT-LUKS2-z"]), &["sdb"]);
         fs::create_dir_all(root.join("dev/mapper")).unwrap();
         fs::write(root.join("dev/dm-2"), "").unwrap();
         symlink("../dm-2", root.join("dev/mapper/user")).unwrap();
