@@ -1,7 +1,7 @@
 //! A client's keys on disk: the directory, its four files, how they are read and made.
 
 mod place;
-mod trusted;
+pub(crate) mod trusted;
 mod write;
 
 use std::fs::File;
@@ -20,6 +20,7 @@ use nightlatch_openpgp::{
     Algorithm, GenerateOptions, MAX_KEY_FILE, PublicKey, SecretKey, generate,
 };
 use nightlatch_proto::tls::{RawKey, RawKeyKind};
+use nightlatch_sys::clock;
 use zeroize::Zeroizing;
 
 pub use place::KeyDirectory;
@@ -34,11 +35,11 @@ pub(crate) const DIR_HELP: &str = "Directory of the key files [default: /etc/nig
 /// The OpenPGP key that the password is encrypted to.
 const PUBLIC: &str = "pubkey.txt";
 /// The OpenPGP key that opens it.
-const SECRET: &str = "seckey.txt";
+pub(crate) const SECRET: &str = "seckey.txt";
 /// The TLS key by which the server knows the client.
 const TLS_PUBLIC: &str = "tls-pubkey.pem";
 /// The TLS key by which the client proves itself.
-const TLS_PRIVATE: &str = "tls-privkey.pem";
+pub(crate) const TLS_PRIVATE: &str = "tls-privkey.pem";
 /// All of them: a set is whole or of no use.
 pub(crate) const FILES: [&str; 4] = [PUBLIC, SECRET, TLS_PUBLIC, TLS_PRIVATE];
 
@@ -61,6 +62,22 @@ pub(crate) struct NewKeys<'a> {
     pub(crate) expires: Option<Duration>,
     pub(crate) tls: RawKeyKind,
     pub(crate) created: Wall,
+}
+
+impl<'a> NewKeys<'a> {
+    /// Those that are made when nobody chooses: Curve25519 and Ed25519, which never expire.
+    pub(crate) fn usual(name: &'a str) -> Self {
+        Self {
+            name,
+            email: "",
+            comment: "",
+            primary: Algorithm::Curve25519,
+            encryption: Algorithm::Curve25519,
+            expires: None,
+            tls: RawKeyKind::Ed25519,
+            created: clock::now().wall,
+        }
+    }
 }
 
 impl KeyDirectory {

@@ -1,42 +1,79 @@
-//! The file `trusted-servers`: the servers that the boot client believes, one hexadecimal key id a
-//! line; `#` begins a comment.
+//! Lists of trusted servers: one hexadecimal key id a line, `#` begins a comment. The boot client's is the file
+//! `trusted-servers` beside its keys; the agent has its own.
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
-use nightlatch_console::failure::{EX_CANTCREAT, Failure};
-use nightlatch_core::key_id::KeyId;
+use nightlatch_console::failure::{EX_CANTCREAT, EX_DATAERR, EX_IOERR, Failure};
+use nightlatch_core::key_id::{KeyId, KeyIdError};
 
 use super::KeyDirectory;
 
-/// Name of the file.
+/// Name of the boot client's list.
 pub(crate) const TRUSTED: &str = "trusted-servers";
 
-/// The name until it is complete.
-const NEW: &str = ".trusted-servers.new";
+/// Mode of the boot client's list.
+const MODE: u32 = 0o600;
 
 const HEAD: &str = "# Key ids of the servers that this machine believes, one a line.\n";
 
 impl KeyDirectory {
-    /// Adds those of `servers` that are not there yet; the rest of the file stays as it is.
+    /// Adds those of `servers` that the boot client's list does not have yet; the rest of the file stays as it is.
     pub(crate) fn trust(&self, servers: &[KeyId]) -> Result<(), Failure> {
+        self.trust_in(&self.path().join(TRUSTED), servers, MODE)
+    }
+
+    /// The same for the list in `file`, which is made with `mode`. Holds the lock of this directory meanwhile.
+    pub(crate) fn trust_in(
+        &self,
+        file: &Path,
+        servers: &[KeyId],
+        mode: u32,
+    ) -> Result<(), Failure> {
         if servers.is_empty() {
             return Ok(());
         }
         // Two that add at the same time would lose one.
         let _writer = self.writer()?;
-        add(self.path(), servers).map_err(|error| {
-            let file = self.path().join(TRUSTED);
+        add(file, servers, mode).map_err(|error| {
             Failure::new(EX_CANTCREAT, format!("cannot write {}", file.display())).because(error)
         })
     }
+
+    /// The boot client's list; empty where there is none.
+    ///
+    /// # Errors
+    /// When it cannot be read or a line of it is wrong, as for the boot client.
+    pub(crate) fn trusted(&self) -> Result<Vec<KeyId>, Failure> {
+        read(&self.path().join(TRUSTED))
+    }
 }
 
-fn add(directory: &Path, servers: &[KeyId]) -> io::Result<()> {
-    let place = directory.join(TRUSTED);
-    let mut text = match fs::read_to_string(&place) {
+/// The list in `file`; empty where there is none.
+pub(crate) fn read(file: &Path) -> Result<Vec<KeyId>, Failure> {
+    let shown = file.display();
+    let text = match fs::read_to_string(file) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => {
+            return Err(Failure::new(EX_IOERR, format!("cannot read {shown}")).because(error));
+        }
+        Ok(text) => text,
+    };
+    lines(&text)
+        .map(|(number, line, id)| {
+            id.map_err(|error| {
+                Failure::new(EX_DATAERR, format!("{shown}:{number}: {line:?}"))
+                    .because(error)
+                    .hint("give one key id a line: 64 hexadecimal digits, which the server logs when it starts")
+            })
+        })
+        .collect()
+}
+
+fn add(place: &Path, servers: &[KeyId], mode: u32) -> io::Result<()> {
+    let mut text = match fs::read_to_string(place) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => HEAD.to_owned(),
         other => other?,
     };
@@ -52,7 +89,11 @@ fn add(directory: &Path, servers: &[KeyId]) -> io::Result<()> {
     if place.exists() && text.len() == before {
         return Ok(());
     }
-    let new = directory.join(NEW);
+    let (Some(directory), Some(name)) = (place.parent(), place.file_name()) else {
+        return Err(io::ErrorKind::InvalidFilename.into());
+    };
+    fs::create_dir_all(directory)?;
+    let new = directory.join(format!(".{}.new", name.display()));
     match fs::remove_file(&new) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
@@ -60,17 +101,24 @@ fn add(directory: &Path, servers: &[KeyId]) -> io::Result<()> {
     let mut file = OpenOptions::new()
         .write(true)
         .create_new(true)
-        .mode(0o600)
+        .mode(mode)
         .open(&new)?;
     file.write_all(text.as_bytes())?;
     file.sync_all()?;
-    fs::rename(&new, &place)?;
+    fs::rename(&new, place)?;
     fs::File::open(directory)?.sync_all()
 }
 
+/// The lines with content: number, text without the comment, and the key id in it.
+fn lines(text: &str) -> impl Iterator<Item = (usize, &str, Result<KeyId, KeyIdError>)> {
+    text.lines().enumerate().filter_map(|(index, line)| {
+        let line = line.split('#').next()?.trim();
+        (!line.is_empty()).then(|| (index + 1, line, line.parse()))
+    })
+}
+
 fn ids(text: &str) -> impl Iterator<Item = KeyId> {
-    text.lines()
-        .filter_map(|line| line.split('#').next()?.trim().parse().ok())
+    lines(text).filter_map(|(_, _, id)| id.ok())
 }
 
 #[cfg(test)]
@@ -89,6 +137,21 @@ mod tests {
         directory.trust(&[server(1), server(2)]).unwrap();
         let after = fs::read_to_string(&file).unwrap();
         assert_eq!(after, format!("{text}\n{}\n", server(2)));
-        assert_eq!(ids(&after).collect::<Vec<_>>(), [server(1), server(2)]);
+        assert_eq!(directory.trusted().unwrap(), [server(1), server(2)]);
+        let entries = fs::read_dir(temporary.path()).unwrap();
+        assert_eq!(entries.count(), 1, "nothing else is left");
+    }
+
+    #[test]
+    fn a_line_that_is_no_key_id_is_quoted_with_its_number() {
+        let temporary = tempfile::tempdir().unwrap();
+        let directory = KeyDirectory::new(temporary.path());
+        assert_eq!(directory.trusted().unwrap(), []);
+        fs::write(temporary.path().join(TRUSTED), "# ours\n\nabc # web\n").unwrap();
+        let failure = directory.trusted().unwrap_err().to_string();
+        assert!(
+            failure.contains("trusted-servers:3: \"abc\": "),
+            "{failure}"
+        );
     }
 }
