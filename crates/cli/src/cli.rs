@@ -36,20 +36,28 @@ pub(crate) enum Verb {
     /// Makes keys when there are none, makes a random key, adds it to a key slot of each DEVICE
     /// (LUKS2), and prints the section for clients.conf on the server, for example:
     /// nightlatch enroll /dev/sda3 | ssh server nightlatch add
-    #[command(after_long_help = ENROLL_NOTES)]
+    ///
+    /// Beside the boot keys, which the boot image holds, it makes host keys, which only the encrypted
+    /// root holds: nightlatch-agent proves with them that the machine is up. A machine that is enrolled
+    /// already gets them by: nightlatch enroll --host-key
+    #[command(after_help = "Examples:
+  nightlatch enroll /dev/sda3 | ssh server nightlatch add
+  nightlatch enroll --host-key --dry-run
+  nightlatch enroll --host-key", after_long_help = ENROLL_NOTES)]
     Enroll(EnrollOptions),
     /// Give disks that are enrolled a new key
     ///
     /// Makes a random key, adds it to a free key slot of each DEVICE, prints the new section for the server, and
-    /// then removes the key slot of the old one.
+    /// then removes the key slot of the old one. With --host-key it replaces the host keys instead.
     #[command(after_help = "Examples:
   nightlatch rotate /dev/sda3 > section
-  nightlatch rotate --keep-old /dev/sda3 > section; nightlatch rotate --finish /dev/sda3")]
+  nightlatch rotate --keep-old /dev/sda3 > section; nightlatch rotate --finish /dev/sda3
+  nightlatch rotate --host-key")]
     Rotate(RotateOptions),
     /// Take back what enroll did to disks
     ///
-    /// Removes the key slots that enroll made in each DEVICE, asking for no passphrase, and the keys of this
-    /// machine when no other disk needs them; says what is to be done on the server.
+    /// Removes the key slots that enroll made in each DEVICE, asking for no passphrase, and the boot keys and
+    /// host keys of this machine when no other disk needs them; says what is to be done on the server.
     #[command(after_help = "Examples:
   nightlatch unenroll --dry-run /dev/sda3
   nightlatch unenroll /dev/sda3")]
@@ -154,6 +162,11 @@ pub(crate) struct CompleteOptions {
 }
 
 const ENROLL_NOTES: &str = "\
+Examples:
+  nightlatch enroll /dev/sda3 | ssh server nightlatch add
+  nightlatch enroll --host-key --dry-run     for a machine that is enrolled already: show each step
+  nightlatch enroll --host-key               do it, and print the line for the server
+
 The random key has 256 bits. Its key slot therefore uses PBKDF2 with the fewest iterations: a slow key \
 derivation makes guessing dear, and a key of 256 bits cannot be guessed however cheap a guess is. It \
 saves the machine seconds and a gigabyte of memory at boot. A typed passphrase (--passphrase) gets the \

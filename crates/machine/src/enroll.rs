@@ -7,6 +7,7 @@ mod changes;
 pub(crate) mod cryptsetup;
 mod delivery;
 mod disk;
+mod host_keys;
 mod options;
 mod ownership;
 mod rotate;
@@ -18,12 +19,10 @@ use std::path::{Path, PathBuf};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use nightlatch_console::failure::{EX_NOPERM, EX_OSERR, EX_SOFTWARE, EX_USAGE, Failure, note};
+use nightlatch_core::key_id::KeyId;
 use nightlatch_core::name::ClientName;
 use nightlatch_core::secret::Secret;
 use nightlatch_core::ssh::HostKey;
-use nightlatch_openpgp::Algorithm;
-use nightlatch_proto::tls::RawKeyKind;
-use nightlatch_sys::clock;
 use rand::RngCore;
 use rand::rngs::OsRng;
 use zeroize::Zeroizing;
@@ -36,6 +35,7 @@ use crate::ssh;
 use changes::{EnrollChanges, NewKey};
 use delivery::Delivery;
 use disk::{Disk, Kdf};
+use host_keys::HostKeyPart;
 pub use options::{EnrollOptions, RotateOptions, UnenrollOptions};
 use ownership::Enrolments;
 pub use rotate::run as rotate;
@@ -59,11 +59,15 @@ struct EnrollPlan<'a> {
     /// The earlier enrolments, one for each disk.
     earlier: Vec<Enrolments>,
     backups: Vec<PathBuf>,
+    host_keys: Option<HostKeyPart>,
 }
 
 /// Carries the verb out.
 pub fn run(options: &EnrollOptions) -> Result<(), Failure> {
-    let plan = EnrollPlan::new(options)?;
+    if options.host_key {
+        return host_keys::enroll(options);
+    }
+    let plan = EnrollPlan::new(options, HostKeyPart::of_enrolment(options))?;
     plan.print_earlier();
     if options.dry_run {
         return plan.describe();
@@ -92,10 +96,40 @@ impl<'a> EnrollPlan<'a> {
             random_key()?
         };
         let keys = self.keys()?;
+        let host_key_id = match &self.host_keys {
+            Some(part) => part.prepare(self.name.as_str(), keys.tls.key_id())?,
+            None => None,
+        };
         let message = encrypt(&keys, &password)?;
-        let host_key = self.host_key();
-        let section = self.section(&keys, &message, host_key.as_ref());
+        let ssh_key = self.ssh_key();
+        let checker = self.checker(ssh_key.as_ref());
+        let proof = self.proof_of_life(host_key_id.is_some(), &checker);
+        let section = self.section(&keys, host_key_id, &message, checker);
         self.disks.iter().try_for_each(Disk::has_free_slot)?;
+        let key_id = keys.tls.key_id().to_string();
+        let new = NewKey {
+            password: &password,
+            kdf: self.kdf(),
+            name: self.name.as_str(),
+            key_id: &key_id,
+        };
+        self.change_disks(&new, &openers, |changes| {
+            out.deliver(&section.to_string(), || changes.check())
+        })?;
+        self.finish().inspect_err(|_| {
+            note("the new key slots and the printed section are good all the same");
+        })?;
+        note(format_args!("proof of life: {proof}"));
+        Ok(())
+    }
+
+    /// Adds the new key to every disk, and delivers the section. Undoes all of it when a step fails.
+    fn change_disks(
+        &self,
+        new: &NewKey<'_>,
+        openers: &[Opener],
+        deliver: impl FnOnce(&mut EnrollChanges<'_>) -> Result<(), Failure>,
+    ) -> Result<(), Failure> {
         let mut changes = EnrollChanges::begin()?;
         let done = self
             .disks
@@ -103,29 +137,26 @@ impl<'a> EnrollPlan<'a> {
             .zip(&self.backups)
             .try_for_each(|(disk, backup)| changes.save_header(disk, backup))
             .and_then(|()| {
-                let key_id = keys.tls.key_id().to_string();
-                let new = NewKey {
-                    password: &password,
-                    kdf: self.kdf(),
-                    name: self.name.as_str(),
-                    key_id: &key_id,
-                };
-                let mut both = self.disks.iter().zip(&openers);
-                both.try_for_each(|(disk, opener)| changes.add(disk, opener, &new))
+                let mut both = self.disks.iter().zip(openers);
+                both.try_for_each(|(disk, opener)| changes.add(disk, opener, new))
             })
             .and_then(|()| changes.check())
-            .and_then(|()| out.deliver(&section.to_string(), || changes.check()));
+            .and_then(|()| deliver(&mut changes));
         if let Err(failure) = done {
             changes.undo();
             return Err(failure);
         }
-        // What was undone must not leave a server behind that is believed.
-        let trusted = self.directory.trust(&self.options.server_key_id);
-        trusted
-            .and_then(|()| self.remove_earlier())
-            .inspect_err(|_| {
-                note("the new key slots and the printed section are good all the same");
-            })
+        Ok(())
+    }
+
+    /// What must not be left behind by an enrolment that was undone: servers that are believed, and an agent.
+    fn finish(&self) -> Result<(), Failure> {
+        self.directory.trust(&self.options.server_key_id)?;
+        self.remove_earlier()?;
+        match &self.host_keys {
+            Some(part) => part.finish(&self.directory),
+            None => Ok(()),
+        }
     }
 
     /// Prints the earlier enrolments, and says if they are removed.
@@ -163,7 +194,7 @@ impl<'a> EnrollPlan<'a> {
         Ok(())
     }
 
-    fn new(options: &'a EnrollOptions) -> Result<Self, Failure> {
+    fn new(options: &'a EnrollOptions, host_keys: Option<HostKeyPart>) -> Result<Self, Failure> {
         let name = section::check_name(&keys::name_or_host(options.name.as_deref())?)?;
         if let Some(host) = &options.host {
             section::check_value("--host", host)?;
@@ -177,11 +208,7 @@ impl<'a> EnrollPlan<'a> {
                     .hint("leave it out: each header is then saved beside the keys"),
             );
         }
-        let directory = options
-            .place
-            .dir
-            .as_deref()
-            .map_or_else(KeyDirectory::default_place, KeyDirectory::new);
+        let directory = options.place.boot_keys();
         let mut disks: Vec<Disk> = Vec::new();
         let header = options.place.header.as_deref();
         if header.is_some() && options.device.len() > 1 {
@@ -217,19 +244,56 @@ impl<'a> EnrollPlan<'a> {
             disks,
             earlier,
             backups,
+            host_keys,
         })
     }
 
     /// Says each step, and takes none.
     fn describe(&self) -> Result<(), Failure> {
+        let has_host_key = self.describe_keys()?;
+        self.describe_disks();
+        step("print the section for clients.conf on the server".to_owned());
+        for id in &self.options.server_key_id {
+            let file = self.directory.path().join(keys::TRUSTED);
+            step(format!("trust the server {id} in {}", file.display()));
+        }
+        let replaced = self.disks.iter().zip(&self.earlier);
+        for (disk, earlier) in replaced.filter(|_| !self.options.add) {
+            for enrolment in &earlier.own {
+                let slots = enrolment.shown();
+                step(format!("remove the earlier {slots} of {disk}"));
+            }
+        }
+        if let Some(part) = self.host_keys.as_ref().filter(|_| has_host_key) {
+            let mut servers = self.directory.trusted()?;
+            servers.extend(&self.options.server_key_id);
+            part.describe_end(&servers)?;
+        }
+        let ssh_key = self.ssh_key();
+        let checker = self.checker(ssh_key.as_ref());
+        let proof = self.proof_of_life(has_host_key, &checker);
+        step(format!("proof of life: {proof}"));
+        if self.options.place.dir.is_none() {
+            step("learn how a boot reaches a server, if that is not known: nightlatch network --learn".to_owned());
+        }
+        Ok(())
+    }
+
+    /// The steps about keys; true when there will be host keys.
+    fn describe_keys(&self) -> Result<bool, Failure> {
         let place = self.directory.path().display();
-        let step = |text: String| note(format_args!("dry run: {text}"));
         if self.directory.holds_any() {
             self.directory.read_set()?;
             step(format!("use the keys in {place}"));
         } else {
             step(format!("make keys for {} in {place}", self.name));
         }
+        self.host_keys
+            .as_ref()
+            .map_or(Ok(false), HostKeyPart::describe)
+    }
+
+    fn describe_disks(&self) {
         for disk in &self.disks {
             step(match &self.options.change.key_file {
                 Some(file) => format!("test that {} opens {disk}", file.display()),
@@ -249,26 +313,6 @@ impl<'a> EnrollPlan<'a> {
                 "add the key to a free key slot of {disk} and test it"
             ));
         }
-        step("print the section for clients.conf on the server".to_owned());
-        for id in &self.options.server_key_id {
-            step(format!(
-                "trust the server {id} in {place}/{}",
-                keys::TRUSTED
-            ));
-        }
-        let replaced = self.disks.iter().zip(&self.earlier);
-        for (disk, earlier) in replaced.filter(|_| !self.options.add) {
-            for enrolment in &earlier.own {
-                step(format!(
-                    "remove the earlier {} of {disk}",
-                    enrolment.shown()
-                ));
-            }
-        }
-        if self.options.place.dir.is_none() {
-            step("learn how a boot reaches a server, if that is not known: nightlatch network --learn".to_owned());
-        }
-        Ok(())
     }
 
     /// For each disk, what opens it today, tried.
@@ -292,16 +336,8 @@ impl<'a> EnrollPlan<'a> {
     fn keys(&self) -> Result<KeySet, Failure> {
         if !self.directory.holds_any() {
             // A set whose placing was cut short is finished here, and is then no reason to fail.
-            let key_id = self.directory.make_missing(&NewKeys {
-                name: self.name.as_str(),
-                email: "",
-                comment: "",
-                primary: Algorithm::Curve25519,
-                encryption: Algorithm::Curve25519,
-                expires: None,
-                tls: RawKeyKind::Ed25519,
-                created: clock::now().wall,
-            })?;
+            let new = NewKeys::usual(self.name.as_str());
+            let key_id = self.directory.make_missing(&new)?;
             if let Some(key_id) = key_id {
                 let place = self.directory.path().display();
                 note(format_args!("made keys in {place}, key id {key_id}"));
@@ -310,30 +346,50 @@ impl<'a> EnrollPlan<'a> {
         self.directory.load()
     }
 
-    fn host_key(&self) -> Option<HostKey> {
+    fn ssh_key(&self) -> Option<HostKey> {
         if self.options.no_ssh || self.options.checker.is_some() {
             return None;
         }
         ssh::host_key()
     }
 
+    fn checker<'s>(&'s self, ssh_key: Option<&'s HostKey>) -> SectionChecker<'s> {
+        match (&self.options.checker, ssh_key) {
+            (Some(command), _) => SectionChecker::Command(command),
+            (None, Some(key)) => SectionChecker::SshHostKey(key),
+            (None, None) => SectionChecker::Default,
+        }
+    }
+
+    /// The strongest proof of life that this machine can give, for a person. The checker stands in the section in any
+    /// case: a server that knows no host keys runs it, and any server does until the agent was heard.
+    fn proof_of_life(&self, has_host_key: bool, checker: &SectionChecker<'_>) -> String {
+        match &self.host_keys {
+            Some(part) if has_host_key && part.has_agent() => format!(
+                "the host key, by nightlatch-agent; until the server has heard the agent, {checker}"
+            ),
+            Some(_) if has_host_key => {
+                format!("{checker}; the host key proves more, once nightlatch-agent is installed")
+            }
+            _ => checker.to_string(),
+        }
+    }
+
     fn section<'s>(
         &'s self,
         keys: &KeySet,
+        host_key_id: Option<KeyId>,
         message: &'s [u8],
-        host_key: Option<&'s HostKey>,
+        checker: SectionChecker<'s>,
     ) -> ClientSection<'s> {
         ClientSection {
             name: &self.name,
             host: self.options.host.as_deref().unwrap_or(self.name.as_str()),
             key_id: keys.tls.key_id(),
+            host_key_id,
             fingerprint: keys.public.fingerprint(),
             message,
-            checker: match (&self.options.checker, host_key) {
-                (Some(command), _) => SectionChecker::Command(command),
-                (None, Some(key)) => SectionChecker::SshHostKey(key),
-                (None, None) => SectionChecker::Default,
-            },
+            checker,
         }
     }
 
@@ -344,6 +400,10 @@ impl<'a> EnrollPlan<'a> {
             Kdf::Cheap
         }
     }
+}
+
+fn step(text: String) {
+    note(format_args!("dry run: {text}"));
 }
 
 /// A passphrase that opens a disk today; several disks may share it.

@@ -3,14 +3,17 @@
 mod options;
 
 use std::io::Write as _;
+use std::path::Path;
 
 use nightlatch_console::failure::{EX_IOERR, EX_SOFTWARE, EX_USAGE, Failure, note};
+use nightlatch_core::key_id::KeyId;
 use nightlatch_core::secret::Secret;
 use nightlatch_openpgp::{Algorithm, encrypt_and_sign};
 use nightlatch_proto::tls::RawKeyKind;
 use nightlatch_sys::clock;
 
 use crate::expiry;
+use crate::host_keys::HostKeys;
 use crate::keys::{self, Existing, KeyDirectory, KeySet, NewKeys};
 use crate::passphrase;
 use crate::section::{self, ClientSection, SectionChecker};
@@ -96,6 +99,7 @@ fn print_section(options: &KeygenOptions, directory: &KeyDirectory) -> Result<()
         name: &name,
         host: name.as_str(),
         key_id: keys.tls.key_id(),
+        host_key_id: host_key_id(options)?,
         fingerprint: keys.public.fingerprint(),
         message: &message,
         checker: host_key
@@ -103,6 +107,16 @@ fn print_section(options: &KeygenOptions, directory: &KeyDirectory) -> Result<()
             .map_or(SectionChecker::Default, SectionChecker::BySsh),
     };
     print(&section)
+}
+
+/// The key id of this machine's host keys, for a section that takes the place of an earlier one: without it the server
+/// would forget them. None are meant with keys in a directory of their own.
+fn host_key_id(options: &KeygenOptions) -> Result<Option<KeyId>, Failure> {
+    let host = HostKeys::of(Path::new("/"));
+    if options.dir.is_some() || !host.exist() {
+        return Ok(None);
+    }
+    host.key_id().map(Some)
 }
 
 /// The password, encrypted to the client's own key and signed with it.

@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 mod accounts;
+mod agent;
 mod block_device;
 mod boot_command;
 mod boot_files;
@@ -10,6 +11,7 @@ pub mod check;
 pub mod enroll;
 mod expiry;
 mod file_system;
+mod host_keys;
 pub mod image;
 pub mod keygen;
 pub mod keys;

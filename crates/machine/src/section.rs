@@ -15,12 +15,17 @@ use nightlatch_core::ssh::HostKey;
 /// Width of the lines of base64, as OpenPGP's armour has (RFC 9580, 6.3).
 const LINE: usize = 64;
 
+/// The setting of a client that names its host key.
+pub(crate) const HOST_KEY_ID: &str = "host_key_id";
+
 /// All that a section says. Displayed as the text of the section.
 #[derive(Debug)]
 pub(crate) struct ClientSection<'a> {
     pub(crate) name: &'a ClientName,
     pub(crate) host: &'a str,
     pub(crate) key_id: KeyId,
+    /// The key id of the host keys. A server that knows no host keys, as Mandos's, ignores the line.
+    pub(crate) host_key_id: Option<KeyId>,
     pub(crate) fingerprint: Fingerprint,
     /// The encrypted password, an OpenPGP message.
     pub(crate) message: &'a [u8],
@@ -40,11 +45,28 @@ pub(crate) enum SectionChecker<'a> {
     Command(&'a str),
 }
 
+impl fmt::Display for SectionChecker<'_> {
+    /// What it proves, for a person.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Default => {
+                "the server's default checker, a ping that whatever has the machine's address can answer"
+            }
+            Self::SshHostKey(_) => "the checker builtin:ssh-hostkey, by the machine's SSH host key",
+            Self::BySsh(_) => "a checker by ssh, by the machine's SSH host key",
+            Self::Command(_) => "the checker that --checker gives",
+        })
+    }
+}
+
 impl fmt::Display for ClientSection<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "[{}]", self.name)?;
         writeln!(f, "host = {}", escape(self.host))?;
         writeln!(f, "key_id = {}", self.key_id)?;
+        if let Some(id) = &self.host_key_id {
+            writeln!(f, "{HOST_KEY_ID} = {id}")?;
+        }
         writeln!(f, "fingerprint = {}", self.fingerprint)?;
         writeln!(f, "secret =")?;
         let base64 = BASE64.encode(self.message);
@@ -108,6 +130,7 @@ mod tests {
             name: &ClientName::new("foo").unwrap(),
             host: "50.example",
             key_id: KeyId::from_bytes([0xab; 32]).unwrap(),
+            host_key_id: None,
             fingerprint: Fingerprint::from_bytes([0xcd; 20]),
             message: &[0; 50],
             checker,

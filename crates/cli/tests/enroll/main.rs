@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "in a test it is the assertion itself")]
 
 mod again;
+mod host_keys;
 #[path = "../support/mod.rs"]
 mod support;
 

@@ -16,6 +16,11 @@ pub(crate) struct PlaceOptions {
 
     #[arg(short, long, value_name = "DIRECTORY", help = DIR_HELP)]
     pub(crate) dir: Option<PathBuf>,
+
+    /// Directory of the host keys, which the agent reads only in its default place
+    /// [default: /var/lib/nightlatch-agent/keys; with --dir there are no host keys unless this is given]
+    #[arg(long, value_name = "DIRECTORY")]
+    pub(crate) host_key_dir: Option<PathBuf>,
 }
 
 /// Files for a change of a header.
@@ -36,7 +41,7 @@ pub(crate) struct HeaderChangeOptions {
 #[derive(Args, Debug)]
 pub struct EnrollOptions {
     /// LUKS2 device or container file; several get the same key
-    #[arg(required = true, value_name = "DEVICE")]
+    #[arg(required_unless_present = "host_key", value_name = "DEVICE")]
     pub(crate) device: Vec<PathBuf>,
 
     #[command(flatten)]
@@ -59,8 +64,22 @@ pub struct EnrollOptions {
     #[arg(short = 'S', long)]
     pub(crate) no_ssh: bool,
 
+    /// Make no host keys beside the boot keys
+    #[arg(long)]
+    pub(crate) no_host_key: bool,
+
+    /// For a machine that is enrolled already: make host keys, and change no disk and no boot image
+    #[arg(long, conflicts_with_all = ["device", "no_host_key", "header", "host", "checker", "no_ssh",
+        "passphrase", "key_file", "header_backup", "add"])]
+    pub(crate) host_key: bool,
+
+    /// Make host keys on a file system that is not encrypted too. Host keys that are there stay:
+    /// rotate --host-key replaces them
+    #[arg(long)]
+    pub(crate) force: bool,
+
     /// Believe only servers that prove this key when booting; may be repeated. Added to the file
-    /// trusted-servers beside the keys
+    /// trusted-servers beside the keys, and to the agent's list; with --host-key to that list alone
     #[arg(long, value_name = "HEX", value_parser = server_key_id)]
     pub(crate) server_key_id: Vec<KeyId>,
 
@@ -84,7 +103,7 @@ pub struct EnrollOptions {
 #[derive(Args, Debug)]
 pub struct RotateOptions {
     /// LUKS2 device or container file that is enrolled; several get the same key
-    #[arg(required = true, value_name = "DEVICE")]
+    #[arg(required_unless_present = "host_key", value_name = "DEVICE")]
     pub(crate) device: Vec<PathBuf>,
 
     #[command(flatten)]
@@ -104,6 +123,15 @@ pub struct RotateOptions {
 
     #[command(flatten)]
     pub(crate) change: HeaderChangeOptions,
+
+    /// Replace the host keys, and change no disk
+    #[arg(long, conflicts_with_all = ["device", "header", "host", "checker", "no_ssh", "key_file",
+        "header_backup", "keep_old", "finish"])]
+    pub(crate) host_key: bool,
+
+    /// With --host-key: on a file system that is not encrypted too
+    #[arg(long, conflicts_with = "device")]
+    pub(crate) force: bool,
 
     /// Keep the old key, until rotate --finish
     #[arg(long, conflicts_with = "finish")]
@@ -128,7 +156,7 @@ pub struct UnenrollOptions {
     #[command(flatten)]
     pub(crate) place: PlaceOptions,
 
-    /// Keep this machine's keys
+    /// Keep this machine's keys, boot keys and host keys
     #[arg(long)]
     pub(crate) keep_keys: bool,
 

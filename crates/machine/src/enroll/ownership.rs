@@ -1,11 +1,16 @@
 //! Tells this machine's own enrolments of a disk from those of other systems. A disk may be enrolled by several, each
 //! with its own keys, and none removes another's key slot.
 
+use std::path::{Path, PathBuf};
+
 use nightlatch_console::failure::{EX_UNAVAILABLE, Failure, note};
 
 use super::disk::Disk;
 use super::token::Enrolment;
 use crate::keys::KeyDirectory;
+
+/// The kernel's list of block devices.
+const DEVICES: &str = "/sys/class/block";
 
 /// The enrolments of one disk, oldest first.
 pub(super) struct Enrolments {
@@ -68,4 +73,19 @@ pub(super) fn key_id(directory: &KeyDirectory, dry_run: bool) -> Result<Option<S
         directory.load()
     };
     Ok(Some(keys?.tls.key_id().to_string()))
+}
+
+/// Every LUKS2 disk of this machine with its path.
+pub(super) fn disks() -> impl Iterator<Item = (PathBuf, Disk)> {
+    let devices = std::fs::read_dir(DEVICES).into_iter().flatten().flatten();
+    let places = devices.map(|device| Path::new("/dev").join(device.file_name()));
+    places.filter_map(|place| Disk::inspect(&place, None).ok().map(|disk| (place, disk)))
+}
+
+/// The name under which a disk of this machine was last enrolled with the boot keys of this id.
+pub(super) fn name_of(key_id: &str) -> Option<String> {
+    let enrolments = disks().flat_map(|(_, disk)| disk.enrolments().unwrap_or_default());
+    let mut own: Vec<Enrolment> = enrolments.filter(|it| it.key_id == key_id).collect();
+    own.sort_by(|one, other| one.created.cmp(&other.created));
+    own.pop().map(|it| it.name)
 }

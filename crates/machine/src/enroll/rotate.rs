@@ -3,6 +3,7 @@
 use nightlatch_console::failure::{EX_UNAVAILABLE, EX_USAGE, Failure};
 
 use super::disk::Disk;
+use super::host_keys::{self, HostKeyPart};
 use super::options::{EnrollOptions, RotateOptions};
 use super::ownership::{self, Enrolments};
 use super::{EnrollPlan, note};
@@ -10,17 +11,16 @@ use crate::keys::KeyDirectory;
 
 /// Carries the verb out.
 pub fn run(options: &RotateOptions) -> Result<(), Failure> {
+    if options.host_key {
+        return host_keys::rotate(options);
+    }
     let header = options.place.header.as_deref();
     let disks = options
         .device
         .iter()
         .map(|device| Disk::inspect(device, header))
         .collect::<Result<Vec<_>, _>>()?;
-    let directory = options
-        .place
-        .dir
-        .as_deref()
-        .map_or_else(KeyDirectory::default_place, KeyDirectory::new);
+    let directory = options.place.boot_keys();
     let key_id = ownership::key_id(&directory, options.dry_run)?;
     let mut enrolments = Vec::new();
     for disk in &disks {
@@ -35,7 +35,7 @@ pub fn run(options: &RotateOptions) -> Result<(), Failure> {
         return both.try_for_each(|(disk, of_disk)| finish(disk, of_disk, options.dry_run));
     }
     let options = as_enrolment(options, name(both)?);
-    let plan = EnrollPlan::new(&options)?;
+    let plan = EnrollPlan::new(&options, HostKeyPart::of_rotation(&options.place))?;
     plan.print_earlier();
     if options.dry_run {
         return plan.describe();
@@ -129,6 +129,9 @@ fn as_enrolment(options: &RotateOptions, name: String) -> EnrollOptions {
         passphrase: false,
         change: options.change.clone(),
         add: options.keep_old,
+        host_key: false,
+        no_host_key: false,
+        force: false,
         dry_run: options.dry_run,
     }
 }

@@ -25,7 +25,7 @@ struct Token<'a> {
     key_id: String,
     /// RFC 3339, UTC: its order is that of time.
     #[serde(default)]
-    created: String,
+    pub(super) created: String,
 }
 
 /// A token to be written.
@@ -60,7 +60,7 @@ pub(crate) struct Enrolment {
     pub(crate) name: String,
     /// The key id of the client.
     pub(crate) key_id: String,
-    created: String,
+    pub(super) created: String,
 }
 
 impl Enrolment {

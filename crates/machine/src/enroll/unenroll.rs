@@ -3,28 +3,22 @@
 //! Key slots go first, then the keys, then the tokens: whatever ends the program in between, the same command finishes
 //! it. Without keys, what has lost its key slots is this machine's to finish, and nothing else.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use nightlatch_console::failure::{EX_UNAVAILABLE, Failure, note};
 use nightlatch_core::name::shell_word;
 
 use super::disk::Disk;
+use super::host_keys;
 use super::options::UnenrollOptions;
 use super::ownership::{self, Enrolments};
 use super::token::Enrolment;
 use crate::keys::KeyDirectory;
 
-/// The kernel's list of block devices.
-const DEVICES: &str = "/sys/class/block";
-
 /// Carries the verb out.
 pub fn run(options: &UnenrollOptions) -> Result<(), Failure> {
     let header = options.place.header.as_deref();
-    let directory = options
-        .place
-        .dir
-        .as_deref()
-        .map_or_else(KeyDirectory::default_place, KeyDirectory::new);
+    let directory = options.place.boot_keys();
     // A set of which some files were removed already cannot be read, and has no key slots any more.
     let key_id = ownership::key_id(&directory, options.dry_run).unwrap_or_default();
     let mut disks = Vec::new();
@@ -40,38 +34,63 @@ pub fn run(options: &UnenrollOptions) -> Result<(), Failure> {
         enrolments.print_others(&disk);
         disks.push((disk, enrolments.own));
     }
-    let step = |text: String| {
-        let dry = if options.dry_run { "dry run: " } else { "" };
-        note(format_args!("{dry}{text}"));
-    };
     for (disk, ours) in &disks {
         for enrolment in ours.iter().filter(|it| !it.slots.is_empty()) {
             if !options.dry_run {
                 disk.remove_slots(enrolment)?;
             }
-            step(format!("removed {} of {disk}", enrolment.shown()));
+            let slots = enrolment.shown();
+            step(options, format_args!("removed {slots} of {disk}"));
         }
     }
-    let place = directory.path().display();
-    if options.keep_keys || !directory.holds_any() {
-        step(format!("the keys in {place} stay as they are"));
-    } else if let Some(other) = still_enrolled(&disks) {
-        step(format!(
-            "the keys in {place} stay: {} is enrolled too",
-            other.display()
-        ));
-    } else {
-        if !options.dry_run {
-            directory.remove_keys()?;
-        }
-        step(format!("removed the keys in {place}"));
-    }
+    remove_keys(options, &directory, &disks)?;
     for (disk, ours) in disks.iter().filter(|_| !options.dry_run) {
         ours.iter()
             .try_for_each(|enrolment| disk.remove_token(enrolment.token))?;
     }
     print_remaining_steps(&disks, &directory);
     Ok(())
+}
+
+/// Removes boot keys and host keys, unless something needs them.
+fn remove_keys(
+    options: &UnenrollOptions,
+    directory: &KeyDirectory,
+    disks: &[(Disk, Vec<Enrolment>)],
+) -> Result<(), Failure> {
+    let place = directory.path().display();
+    if options.keep_keys {
+        step(
+            options,
+            format_args!("the keys in {place} stay as they are"),
+        );
+        return Ok(());
+    }
+    if let Some(other) = still_enrolled(disks) {
+        let other = other.display();
+        step(
+            options,
+            format_args!("the keys in {place} stay: {other} is enrolled too"),
+        );
+        return Ok(());
+    }
+    if directory.holds_any() {
+        if !options.dry_run {
+            directory.remove_keys()?;
+        }
+        step(options, format_args!("removed the keys in {place}"));
+    } else {
+        step(
+            options,
+            format_args!("the keys in {place} stay as they are"),
+        );
+    }
+    host_keys::unenroll(&options.place, options.dry_run)
+}
+
+fn step(options: &UnenrollOptions, text: std::fmt::Arguments<'_>) {
+    let dry = if options.dry_run { "dry run: " } else { "" };
+    note(format_args!("{dry}{text}"));
 }
 
 /// Refuses a disk that was not enrolled, and one that nothing else opens.
@@ -116,15 +135,11 @@ fn still_enrolled(disks: &[(Disk, Vec<Enrolment>)]) -> Option<PathBuf> {
         let mut given = disks.iter().flat_map(|(_, ours)| ours);
         given.any(|enrolment| enrolment.key_id == other.key_id)
     };
-    let devices = std::fs::read_dir(DEVICES).ok()?.filter_map(Result::ok);
-    let mut places = devices.map(|device| Path::new("/dev").join(device.file_name()));
-    places.find(|place| {
-        let Ok(other) = Disk::inspect(place, None) else {
-            return false;
-        };
+    let mut others = ownership::disks();
+    others.find_map(|(place, other)| {
         let given = disks.iter().any(|(disk, _)| disk.is_same(&other));
         let enrolled = other.enrolments().unwrap_or_default();
-        !given && enrolled.iter().any(is_same_key)
+        (!given && enrolled.iter().any(is_same_key)).then_some(place)
     })
 }
 
