@@ -9,7 +9,7 @@ use nightlatch_machine::check::archive::{MemberKind, Members, ReadMode, read_unp
 
 fn read(bytes: &[u8]) -> Option<Members> {
     let mut members = Members::new();
-    read_unpacked(bytes, &|_| ReadMode::Text, &mut members).ok()?;
+    read_unpacked(bytes, &|_, _| ReadMode::Text, &mut members).ok()?;
     Some(members)
 }
 

@@ -1,11 +1,12 @@
 //! The report of a check: findings are printed one by one, or all of them as JSON at the end.
 
+use std::collections::BTreeMap;
 use std::io::{self, IsTerminal};
 
 use serde::Serialize;
 use unicode_width::UnicodeWidthStr;
 
-use crate::failure::Failure;
+use crate::failure::{EX_SOFTWARE, Failure};
 use crate::output::table::visible;
 use crate::output::{self, Style};
 
@@ -47,12 +48,16 @@ pub struct Report {
     tried: bool,
     /// A line about the current step is on the terminal.
     busy: bool,
+    /// More fields of the JSON document, by name.
+    attached: BTreeMap<&'static str, serde_json::Value>,
 }
 
 #[derive(Serialize)]
 struct ReportDocument<'r> {
     comes_back: bool,
     findings: &'r [Finding],
+    #[serde(flatten)]
+    attached: &'r BTreeMap<&'static str, serde_json::Value>,
 }
 
 impl Report {
@@ -65,7 +70,26 @@ impl Report {
             busy: false,
             tried: false,
             width: ABOUT,
+            attached: BTreeMap::new(),
         }
+    }
+
+    /// Adds a field to the JSON document, for programs that must not take a finding's text apart.
+    pub fn attach(&mut self, field: &'static str, value: &impl Serialize) -> Result<(), Failure> {
+        let value = serde_json::to_value(value).map_err(|error| {
+            Failure::new(EX_SOFTWARE, format!("cannot write {field} as JSON")).because(error)
+        })?;
+        self.attached.insert(field, value);
+        Ok(())
+    }
+
+    /// The JSON document.
+    pub fn json(&self) -> Result<String, Failure> {
+        output::json::text(&ReportDocument {
+            comes_back: !self.is_bad(),
+            findings: &self.findings,
+            attached: &self.attached,
+        })
     }
 
     /// Makes room for lines about these.
@@ -186,11 +210,7 @@ impl Report {
         }
         let comes_back = !self.is_bad();
         if self.json {
-            let whole = ReportDocument {
-                comes_back,
-                findings: &self.findings,
-            };
-            return output::print(&output::json::text(&whole)?);
+            return output::print(&self.json()?);
         }
         let (style, verdict) = match comes_back {
             true => (Style::Good, good),

@@ -97,8 +97,11 @@ const COMPRESSED: [(&[u8], &str); 6] = [
 
 const CPIO: &[u8] = b"0707";
 
-/// Reads an image; of each file, by its path, what `want` asks for.
-pub(super) fn open(image: &Path, want: impl Fn(&str) -> ReadMode) -> Result<Members, ArchiveError> {
+/// Reads an image; of each file, by its path and its size in bytes, what `want` asks for.
+pub(super) fn open(
+    image: &Path,
+    want: impl Fn(&str, u64) -> ReadMode,
+) -> Result<Members, ArchiveError> {
     let mut file = BufReader::new(File::open(image)?);
     let mut members = Members::new();
     loop {
@@ -123,6 +126,13 @@ pub(super) fn open(image: &Path, want: impl Fn(&str) -> ReadMode) -> Result<Memb
     }
 }
 
+/// The SHA-256 of a file of the machine, to be compared with that of a member.
+pub(super) fn digest(file: &Path) -> io::Result<[u8; 32]> {
+    let mut digest = Sha256::new();
+    io::copy(&mut File::open(file)?, &mut digest)?;
+    Ok(digest.finalize().into())
+}
+
 /// Passes over what fills the space between two archives; the bytes that come then.
 fn skip_zeros(file: &mut BufReader<File>) -> io::Result<Vec<u8>> {
     loop {
@@ -142,7 +152,7 @@ fn skip_zeros(file: &mut BufReader<File>) -> io::Result<Vec<u8>> {
 fn read_compressed(
     file: File,
     program: &'static str,
-    want: &impl Fn(&str) -> ReadMode,
+    want: &impl Fn(&str, u64) -> ReadMode,
     members: &mut Members,
 ) -> Result<(), ArchiveError> {
     let failed = |error| ArchiveError::Decompress(program, error);
@@ -162,7 +172,7 @@ fn read_compressed(
 
 fn read_output(
     child: &mut Child,
-    want: &impl Fn(&str) -> ReadMode,
+    want: &impl Fn(&str, u64) -> ReadMode,
     members: &mut Members,
 ) -> io::Result<()> {
     let output = child.stdout.take().ok_or(io::ErrorKind::BrokenPipe)?;
@@ -180,7 +190,7 @@ fn read_output(
 /// When one is cut off or none.
 pub fn read_unpacked(
     mut from: impl BufRead,
-    want: &impl Fn(&str) -> ReadMode,
+    want: &impl Fn(&str, u64) -> ReadMode,
     members: &mut Members,
 ) -> io::Result<usize> {
     let mut archives = 0;
@@ -201,7 +211,7 @@ pub fn read_unpacked(
 /// Reads one archive up to its trailer.
 fn read_archive(
     mut from: &mut impl Read,
-    want: &impl Fn(&str) -> ReadMode,
+    want: &impl Fn(&str, u64) -> ReadMode,
     members: &mut Members,
 ) -> io::Result<()> {
     let mut shared = SharedFiles::new();
@@ -213,7 +223,8 @@ fn read_archive(
             return Ok(());
         }
         let path = normal(reader.entry().name());
-        let mut member = read_member(&mut reader, want(&path))?;
+        let size = u64::from(reader.entry().file_size());
+        let mut member = read_member(&mut reader, want(&path, size))?;
         if member.is_file() && reader.entry().nlink() > 1 {
             settle(&mut shared, reader.entry(), &path, &mut member, members);
         }
@@ -338,7 +349,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let image = folder.path().join("image");
         std::fs::write(&image, bytes).unwrap();
-        open(&image, |path| match path {
+        open(&image, |path, _| match path {
             path if path.starts_with("/usr/lib/mandos") => ReadMode::Digest,
             "/list" => ReadMode::Text,
             _ => ReadMode::Presence,

@@ -1,8 +1,7 @@
 //! The boot images of all kernels that are installed.
 
 use std::collections::BTreeSet;
-use std::fs::{self, File};
-use std::io;
+use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
@@ -12,6 +11,7 @@ use sha2::{Digest, Sha256};
 
 use super::archive::{self, Members, ReadMode};
 use super::compare::{self, Difference, Expected, differences};
+use super::host_keys::{ExaminedImages, PrivateHostKeys};
 use super::kernels::{self, Installed};
 use super::network::AddressedServers;
 use super::systems::System;
@@ -39,13 +39,24 @@ pub(super) struct Machine<'m> {
     pub(super) addressed: AddressedServers,
     /// The volumes that a boot opens before the real system begins.
     pub(super) volumes: Vec<String>,
+    /// What no image may have a copy of.
+    pub(super) host_keys: PrivateHostKeys,
 }
 
-/// Says of each image whether a boot with it would work; the volumes that they open.
-pub(super) fn check(machine: &Machine<'_>, report: &mut Report) -> BTreeSet<String> {
+/// What was found in the images.
+#[derive(Default)]
+pub(super) struct ImageContents {
+    /// The volumes that they open.
+    pub(super) opened: BTreeSet<String>,
+    /// The images that were examined for host keys.
+    pub(super) examined: ExaminedImages,
+}
+
+/// Says of each image whether a boot with it would work.
+pub(super) fn check(machine: &Machine<'_>, report: &mut Report) -> ImageContents {
     let boot = machine.root.join("boot");
     let Installed { kernels, others } = kernels::installed(&names(&boot));
-    let mut opened = BTreeSet::new();
+    let mut contents = ImageContents::default();
     if kernels.is_empty() && unified(machine.root, report) == 0 {
         let hint = Some("is /boot mounted? expected kernels as /boot/vmlinuz-VERSION".to_owned());
         report.bad("image", "there is no kernel in /boot", hint);
@@ -70,14 +81,14 @@ pub(super) fn check(machine: &Machine<'_>, report: &mut Report) -> BTreeSet<Stri
                 rebuild: rebuild(machine.root, &kernel, false),
             };
             report.busy(&format!("opening {}", image.path.display()));
-            opened.extend(image.check(machine, report));
+            image.check(machine, report, &mut contents);
         }
     }
     for other in others {
-        left_behind(&boot.join(other), report);
+        left_behind(machine, &boot.join(other), report, &mut contents);
     }
     keys(machine.root, report);
-    opened
+    contents
 }
 
 fn keys(root: &Path, report: &mut Report) {
@@ -136,23 +147,28 @@ fn rebuild(root: &Path, kernel: &str, is_new: bool) -> String {
 }
 
 /// An image of no kernel that is there is read by nobody but thieves.
-fn left_behind(path: &Path, report: &mut Report) {
+fn left_behind(
+    machine: &Machine<'_>,
+    path: &Path,
+    report: &mut Report,
+    contents: &mut ImageContents,
+) {
     let name = path.display();
-    if !is_readable(path) {
+    let is_readable = is_readable(path);
+    if !is_readable && machine.host_keys.is_empty() {
         return;
     }
-    let opened = archive::open(path, |_| ReadMode::Presence);
-    let holds_keys = |members: &Members| SECRETS.iter().any(|key| members.contains_key(*key));
-    match opened {
-        Ok(members) if holds_keys(&members) => {
-            let hint = Some(format!(
-                "rm {name}, where nothing needs it; else chmod go= {name}"
-            ));
-            let message =
-                format!("{name} is no kernel's image, holds keys, and can be read by everybody");
-            report.bad("image", message, hint);
-        }
-        _ => {}
+    let Ok(members) = archive::open(path, |_, size| machine.host_keys.wanted(size)) else {
+        return;
+    };
+    contents.examined.add(path, &members, &machine.host_keys);
+    if is_readable && SECRETS.iter().any(|key| members.contains_key(*key)) {
+        let hint = Some(format!(
+            "rm {name}, where nothing needs it; else chmod go= {name}"
+        ));
+        let message =
+            format!("{name} is no kernel's image, holds keys, and can be read by everybody");
+        report.bad("image", message, hint);
     }
 }
 
@@ -168,8 +184,7 @@ struct Image {
 }
 
 impl Image {
-    /// The volumes that it opens.
-    fn check(&self, machine: &Machine<'_>, report: &mut Report) -> BTreeSet<String> {
+    fn check(&self, machine: &Machine<'_>, report: &mut Report, contents: &mut ImageContents) {
         let before = report.failures();
         if is_readable(&self.path) {
             let name = self.path.display();
@@ -181,17 +196,32 @@ impl Image {
         for system in [System::Systemd, System::InitramfsTools] {
             system.add_to(&mut all, machine.root);
         }
-        let members = match archive::open(&self.path, |path| compare::wanted(&all, path)) {
-            Ok(members) => members,
-            Err(error) => {
-                self.report(Level::Failed, &format_error(&error), report);
-                return BTreeSet::new();
-            }
+        let wanted = |path: &str, size| match compare::wanted(&all, path) {
+            ReadMode::Presence => machine.host_keys.wanted(size),
+            mode => mode,
         };
+        let members = match archive::open(&self.path, wanted) {
+            Ok(members) => members,
+            Err(error) => return self.report(Level::Failed, &format_error(&error), report),
+        };
+        let host_keys = &machine.host_keys;
+        contents.examined.add(&self.path, &members, host_keys);
+        contents.opened.extend(compare::opened(&members));
+        self.compare(machine, &members, before, report);
+    }
+
+    /// Compares its members with what they should be. `before` is the number of failures before it was opened.
+    fn compare(
+        &self,
+        machine: &Machine<'_>,
+        members: &Members,
+        before: usize,
+        report: &mut Report,
+    ) {
         let mut plan = machine.plan.clone();
-        if let Some(system) = System::of(&members) {
+        if let Some(system) = System::of(members) {
             system.add_to(&mut plan, machine.root);
-            if machine.addressed != AddressedServers::None && !system.configures_addresses(&members)
+            if machine.addressed != AddressedServers::None && !system.configures_addresses(members)
             {
                 let (level, which) = match machine.addressed {
                     AddressedServers::All => (Level::Failed, "no server"),
@@ -213,7 +243,7 @@ impl Image {
             modules: self.modules(machine),
             volumes: &machine.volumes,
         };
-        match differences(&expected, &members, digest, digest_of_text) {
+        match differences(&expected, members, archive::digest, digest_of_text) {
             Ok(found) => self.report_differences(&plan, &found, report),
             Err(error) => {
                 let message = format!("cannot be compared: {error}");
@@ -227,7 +257,6 @@ impl Image {
             );
             report.good("image", message);
         }
-        compare::opened(&members)
     }
 
     /// The modules that it needs, less those that are built into its kernel. Where that is not known, none.
@@ -335,12 +364,6 @@ impl Image {
             _ => false,
         }
     }
-}
-
-fn digest(file: &Path) -> io::Result<[u8; 32]> {
-    let mut digest = Sha256::new();
-    io::copy(&mut File::open(file)?, &mut digest)?;
-    Ok(digest.finalize().into())
 }
 
 fn digest_of_text(text: &str) -> [u8; 32] {

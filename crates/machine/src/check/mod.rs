@@ -6,6 +6,7 @@
 pub mod archive;
 mod compare;
 mod downtime;
+mod host_keys;
 mod images;
 mod inhibit;
 mod kernels;
@@ -26,6 +27,7 @@ use nightlatch_proto::release::Terms;
 
 use crate::boot_files;
 use crate::image::ImagePlan;
+use host_keys::PrivateHostKeys;
 use network::BootNetwork;
 pub use options::MachineCheckOptions;
 
@@ -89,9 +91,12 @@ fn check(options: &MachineCheckOptions, report: &mut Report) -> Result<(), Failu
         drivers: network.drivers(),
         addressed: network.addressed_servers(),
         volumes: early.map(|volume| volume.name.clone()).collect(),
+        host_keys: PrivateHostKeys::read(root),
     };
+    let contents = images::check(&machine, report);
+    host_keys::check(root, &contents.examined, report)?;
     let boot = volumes::BootVolumes {
-        opened: images::check(&machine, report),
+        opened: contents.opened,
         forgets: boot_files::has_initramfs_tools(root),
     };
     let program = boot_files::program(root)?;
