@@ -1,8 +1,6 @@
 //! Host keys in the verbs of enrolment: beside the boot keys, alone on a machine that is enrolled already, anew, and
 //! removed.
 
-use std::path::Path;
-
 use nightlatch_console::failure::{EX_UNAVAILABLE, Failure, note, warn};
 use nightlatch_console::output;
 use nightlatch_core::agent_files::UNIT;
@@ -16,8 +14,6 @@ use crate::host_keys::HostKeys;
 use crate::keys::{self, KeyDirectory};
 use crate::section::{self, HOST_KEY_ID};
 
-const ROOT: &str = "/";
-
 /// The part of host keys in an enrolment.
 pub(super) struct HostKeyPart {
     keys: HostKeys<'static>,
@@ -25,28 +21,6 @@ pub(super) struct HostKeyPart {
     makes: bool,
     /// Makes them on a file system that is not encrypted too.
     force: bool,
-}
-
-impl PlaceOptions {
-    /// The host keys of this machine. None are meant with boot keys in a directory of their own.
-    pub(super) fn host_keys(&self) -> Option<HostKeys<'static>> {
-        match (&self.host_key_dir, &self.dir) {
-            (Some(directory), _) => Some(HostKeys::elsewhere(Path::new(ROOT), directory)),
-            (None, Some(_)) => None,
-            (None, None) => Some(HostKeys::of(Path::new(ROOT))),
-        }
-    }
-
-    /// The host keys for a command that is about nothing else.
-    fn host_keys_alone(&self) -> HostKeys<'static> {
-        self.host_keys()
-            .unwrap_or_else(|| HostKeys::of(Path::new(ROOT)))
-    }
-
-    pub(super) fn boot_keys(&self) -> KeyDirectory {
-        let directory = self.dir.as_deref();
-        directory.map_or_else(KeyDirectory::default_place, KeyDirectory::new)
-    }
 }
 
 impl HostKeyPart {

@@ -1,11 +1,15 @@
 //! The command lines of `nightlatch enroll`, `rotate` and `unenroll`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use nightlatch_core::key_id::KeyId;
 
-use crate::keys::DIR_HELP;
+use crate::host_keys::HostKeys;
+use crate::keys::{DIR_HELP, KeyDirectory};
+
+/// The files of this machine are below it.
+const ROOT: &str = "/";
 
 /// Places of a detached header and of the keys.
 #[derive(Args, Clone, Debug)]
@@ -21,6 +25,29 @@ pub(crate) struct PlaceOptions {
     /// [default: /var/lib/nightlatch-agent/keys; with --dir there are no host keys unless this is given]
     #[arg(long, value_name = "DIRECTORY")]
     pub(crate) host_key_dir: Option<PathBuf>,
+}
+
+impl PlaceOptions {
+    /// The host keys of this machine. None are meant with boot keys in a directory of their own.
+    pub(super) fn host_keys(&self) -> Option<HostKeys<'static>> {
+        match (&self.host_key_dir, &self.dir) {
+            (Some(directory), _) => Some(HostKeys::elsewhere(Path::new(ROOT), directory)),
+            (None, Some(_)) => None,
+            (None, None) => Some(HostKeys::of(Path::new(ROOT))),
+        }
+    }
+
+    /// The host keys for a command that is about nothing else.
+    pub(super) fn host_keys_alone(&self) -> HostKeys<'static> {
+        self.host_keys()
+            .unwrap_or_else(|| HostKeys::of(Path::new(ROOT)))
+    }
+
+    /// The boot keys of this machine.
+    pub(super) fn boot_keys(&self) -> KeyDirectory {
+        let directory = self.dir.as_deref();
+        directory.map_or_else(KeyDirectory::default_place, KeyDirectory::new)
+    }
 }
 
 /// Files for a change of a header.
