@@ -97,13 +97,12 @@ impl<'a> EnrollPlan<'a> {
         };
         let keys = self.keys()?;
         let host_key_id = match &self.host_keys {
-            Some(part) => part.prepare(self.name.as_str(), keys.tls.key_id())?,
+            Some(part) => part.prepare(self.name.as_str(), keys.tls.key_id(), &self.directory)?,
             None => None,
         };
         let message = encrypt(&keys, &password)?;
         let ssh_key = self.ssh_key();
         let checker = self.checker(ssh_key.as_ref());
-        let proof = self.proof_of_life(host_key_id.is_some(), &checker);
         let section = self.section(&keys, host_key_id, &message, checker);
         self.disks.iter().try_for_each(Disk::has_free_slot)?;
         let key_id = keys.tls.key_id().to_string();
@@ -119,6 +118,9 @@ impl<'a> EnrollPlan<'a> {
         self.finish().inspect_err(|_| {
             note("the new key slots and the printed section are good all the same");
         })?;
+        // A fault of the list is one of the boot client, which reports it.
+        let servers = self.directory.trusted().unwrap_or_default();
+        let proof = self.proof_of_life(host_key_id.is_some(), &servers, &section.checker);
         note(format_args!("proof of life: {proof}"));
         Ok(())
     }
@@ -264,14 +266,14 @@ impl<'a> EnrollPlan<'a> {
                 step(format!("remove the earlier {slots} of {disk}"));
             }
         }
+        let mut servers = self.directory.trusted().unwrap_or_default();
+        servers.extend(&self.options.server_key_id);
         if let Some(part) = self.host_keys.as_ref().filter(|_| has_host_key) {
-            let mut servers = self.directory.trusted()?;
-            servers.extend(&self.options.server_key_id);
             part.describe_end(&servers)?;
         }
         let ssh_key = self.ssh_key();
         let checker = self.checker(ssh_key.as_ref());
-        let proof = self.proof_of_life(has_host_key, &checker);
+        let proof = self.proof_of_life(has_host_key, &servers, &checker);
         step(format!("proof of life: {proof}"));
         if self.options.place.dir.is_none() {
             step("learn how a boot reaches a server, if that is not known: nightlatch network --learn".to_owned());
@@ -363,13 +365,18 @@ impl<'a> EnrollPlan<'a> {
 
     /// The strongest proof of life that this machine can give, for a person. The checker stands in the section in any
     /// case: a server that knows no host keys runs it, and any server does until the agent was heard.
-    fn proof_of_life(&self, has_host_key: bool, checker: &SectionChecker<'_>) -> String {
+    fn proof_of_life(
+        &self,
+        has_host_key: bool,
+        servers: &[KeyId],
+        checker: &SectionChecker<'_>,
+    ) -> String {
         match &self.host_keys {
-            Some(part) if has_host_key && part.has_agent() => format!(
+            Some(part) if has_host_key && part.has_agent(servers) => format!(
                 "the host key, by nightlatch-agent; until the server has heard the agent, {checker}"
             ),
             Some(_) if has_host_key => {
-                format!("{checker}; the host key proves more, once nightlatch-agent is installed")
+                format!("{checker}; the host key proves more, once nightlatch-agent runs here")
             }
             _ => checker.to_string(),
         }

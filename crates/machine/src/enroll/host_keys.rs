@@ -44,7 +44,13 @@ impl HostKeyPart {
     }
 
     /// The key id for the section. A file system that is not encrypted is no reason to leave the disks as they are.
-    pub(super) fn prepare(&self, name: &str, boot: KeyId) -> Result<Option<KeyId>, Failure> {
+    /// Fails for what would make `finish` fail, as no disk is changed yet.
+    pub(super) fn prepare(
+        &self,
+        name: &str,
+        boot_id: KeyId,
+        boot: &KeyDirectory,
+    ) -> Result<Option<KeyId>, Failure> {
         if !self.keys.exist() {
             if !self.makes {
                 return Ok(None);
@@ -55,7 +61,11 @@ impl HostKeyPart {
                 return Ok(None);
             }
         }
-        make(&self.keys, name, boot).map(Some)
+        if self.makes && self.keys.is_agents() {
+            boot.trusted()?;
+            keys::trusted::read(&self.keys.list())?;
+        }
+        make(&self.keys, name, boot_id).map(Some)
     }
 
     /// The reason for which none are made, if there is one.
@@ -64,9 +74,12 @@ impl HostKeyPart {
         refused.filter(|_| !self.force)
     }
 
-    /// True when the agent will prove them.
-    pub(super) fn has_agent(&self) -> bool {
-        self.keys.is_agents() && agent::is_installed(self.keys.root())
+    /// True when the agent can prove them: it is installed, and trusts one of `servers` or another.
+    pub(super) fn has_agent(&self, servers: &[KeyId]) -> bool {
+        let trusts = |list: Vec<KeyId>| !list.is_empty();
+        self.keys.is_agents()
+            && agent::is_installed(self.keys.root())
+            && (!servers.is_empty() || keys::trusted::read(&self.keys.list()).is_ok_and(trusts))
     }
 
     /// The steps of a dry run before the disks are changed; true when there will be host keys.
@@ -147,7 +160,7 @@ pub(super) fn rotate(options: &RotateOptions) -> Result<(), Failure> {
     if !options.force {
         host.check_encryption()?;
     }
-    let name = name(None, boot_id)?;
+    let name = name(options.name.as_deref(), boot_id)?;
     if options.dry_run {
         step(format_args!("replace the host keys in {place}"));
         step(format_args!("print {HOST_KEY_ID} for the server"));

@@ -156,6 +156,11 @@ pub struct RotateOptions {
         "header_backup", "keep_old", "finish"])]
     pub(crate) host_key: bool,
 
+    /// With --host-key: name of the client on the server [default: that of the enrolment of a disk, else
+    /// this machine's full host name]
+    #[arg(short, long, conflicts_with = "device")]
+    pub(crate) name: Option<String>,
+
     /// With --host-key: on a file system that is not encrypted too
     #[arg(long, conflicts_with = "device")]
     pub(crate) force: bool,
