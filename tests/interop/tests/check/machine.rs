@@ -23,9 +23,9 @@ const PASSWORD: &str = "a password of the machine";
 const LAY: &str = r#"set -e
 mount --bind "$0/boot" /boot
 mount -t tmpfs none "$0/over"
-for folder in etc usr; do
+for folder in etc usr var/lib; do
     over=$0/over/$folder
-    mkdir "$over" "$over/work"
+    mkdir -p "$over" "$over/work"
     cp -a "$0/$folder" "$over/upper"
     mount -t overlay none -o "lowerdir=/$folder,upperdir=$over/upper,workdir=$over/work" "/$folder"
 done
@@ -75,6 +75,7 @@ impl CheckedMachine {
             "stage",
             "usr/sbin",
             "usr/share",
+            "var/lib",
         ] {
             fs::create_dir_all(folder.path().join(name)).unwrap();
         }
@@ -237,8 +238,25 @@ impl CheckedMachine {
         assert!(format.wait().unwrap().success());
     }
 
+    /// Gives the machine host keys; the content of a private file.
+    pub(crate) fn add_host_keys(&self) -> Vec<u8> {
+        let place = self.path("var/lib/nightlatch-agent/keys");
+        let made = Command::new(ours("nightlatch"))
+            .args(["keygen", "--name", "tower", "--dir"])
+            .arg(&place)
+            .status();
+        assert!(made.unwrap().success());
+        fs::read(place.join("tls-privkey.pem")).unwrap()
+    }
+
     /// Makes a new image, with these unexpected files in it.
     pub(crate) fn make_image(&self, more: &[&str]) {
+        let more: Vec<(&str, &[u8])> = more.iter().map(|name| (*name, &b"stray"[..])).collect();
+        self.make_image_with(&more);
+    }
+
+    /// The same, with what is in the files.
+    pub(crate) fn make_image_with(&self, more: &[(&str, &[u8])]) {
         let stage = self.path("stage");
         fs::remove_dir_all(&stage).unwrap();
         fs::create_dir(&stage).unwrap();
@@ -253,10 +271,10 @@ impl CheckedMachine {
             }
         }
         self.add_boot_system(&stage);
-        for name in more {
+        for (name, content) in more {
             let file = stage.join(name);
             fs::create_dir_all(file.parent().unwrap()).unwrap();
-            fs::write(file, "stray").unwrap();
+            fs::write(file, content).unwrap();
         }
         let mut archive = Vec::new();
         pack(&stage, &stage, &mut archive);

@@ -45,6 +45,36 @@ fn a_machine_in_order_would_come_back() {
 }
 
 #[test]
+fn a_copy_of_a_host_key_in_an_image_is_found_under_any_name() {
+    let Some(fixture) = CheckedMachine::new(UP) else {
+        return;
+    };
+    let private = fixture.add_host_keys();
+    fixture.make_image(&["root/notes"]);
+    let (status, said) = fixture.check(&[]);
+    assert_eq!(status, Some(0), "{said}");
+    for part in [
+        "ok    host key  key id ",
+        "ok    host key  only root can read /var/lib/nightlatch-agent/keys",
+        "warn  host key  /var/lib/nightlatch-agent/keys is on a file system that is not encrypted (overlay of ",
+        "ok    host key  no boot image has a copy of a private host key: 1 image was examined",
+    ] {
+        assert!(said.contains(part), "{part}\n{said}");
+    }
+    fixture.make_image_with(&[("root/notes", &private)]);
+    let (status, said) = fixture.check(&["--json"]);
+    assert_eq!(status, Some(1), "{said}");
+    let document: serde_json::Value = serde_json::from_str(&said).unwrap();
+    let found = &document["host_keys"];
+    assert_eq!(
+        found["copies_in_images"][0]["path"], "/root/notes",
+        "{said}"
+    );
+    assert_eq!(found["private"], true, "{said}");
+    assert_eq!(found["encrypted"], false, "{said}");
+}
+
+#[test]
 fn an_image_with_other_keys_would_not_boot() {
     let Some(fixture) = CheckedMachine::new(UP) else {
         return;
