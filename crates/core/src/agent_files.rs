@@ -5,7 +5,7 @@
 pub const HOST_KEYS: &str = "/var/lib/nightlatch-agent/keys";
 
 /// The servers that the agent trusts: one key id a line, `#` begins a comment, as in the boot client's list.
-pub const TRUSTED_SERVERS: &str = "/etc/nightlatch/agent-servers";
+pub const TRUSTED_SERVERS: &str = "/etc/nightlatch/agent-trusted-servers";
 
 /// The systemd unit of the agent.
 pub const UNIT: &str = "nightlatch-agent.service";

@@ -232,7 +232,7 @@ mod tests {
         let server = |byte| KeyId::from_bytes([byte; 32]).unwrap();
         host.trust(&[server(1)]).unwrap();
         host.trust(&[server(1), server(2)]).unwrap();
-        let list = folder.path().join("etc/nightlatch/agent-servers");
+        let list = folder.path().join("etc/nightlatch/agent-trusted-servers");
         assert_eq!(host.list(), list);
         let ids = crate::keys::trusted::read(&list).unwrap();
         assert_eq!(ids, [server(1), server(2)]);

@@ -150,7 +150,7 @@ fn host_keys_and_their_agent_read_as_in_the_transcript() {
     assert!(!machine.at(KEYS).exists());
     machine.run("enroll --host-key --force --name web1");
     assert_eq!(machine.told(), "");
-    let list = machine.at("etc/nightlatch/agent-servers");
+    let list = machine.at("etc/nightlatch/agent-trusted-servers");
     assert!(text(&list).lines().any(|line| line == SERVER));
     machine.seen.explain("The agent is installed.");
     machine.install_agent();

@@ -5,7 +5,7 @@ use nightlatch_console::failure::{EX_UNAVAILABLE, Failure, note, warn};
 use nightlatch_console::output;
 use nightlatch_core::agent_files::UNIT;
 use nightlatch_core::key_id::KeyId;
-use nightlatch_core::name::{ClientName, shell_word};
+use nightlatch_core::name::ClientName;
 
 use super::options::{EnrollOptions, PlaceOptions, RotateOptions};
 use super::ownership;
@@ -245,8 +245,7 @@ fn make(host: &HostKeys<'_>, name: &str, boot: KeyId) -> Result<KeyId, Failure> 
 fn print(key_id: KeyId, name: &ClientName) -> Result<(), Failure> {
     output::print(&format!("{HOST_KEY_ID} = {key_id}\n"))?;
     note(format_args!(
-        "put this line into [{name}] of clients.conf on the server, or run there: nightlatch set {} {HOST_KEY_ID}={key_id}",
-        shell_word(name.as_str())
+        "put this line into [{name}] of clients.conf on the server, then run there: nightlatch reload"
     ));
     Ok(())
 }
