@@ -14,6 +14,12 @@ pub fn client_line() -> String {
     format!("{VERSION}\r\n")
 }
 
+/// The line with which the agent of a booted machine begins, its end included. The word can only lower its priority:
+/// it is not authenticated, and a stock server ignores it.
+pub fn agent_line() -> String {
+    format!("{VERSION} agent\r\n")
+}
+
 /// The word by which clients before `nightlatch/1` said that they rehearse.
 const REHEARSAL: &str = "rehearsal";
 
@@ -140,6 +146,8 @@ mod tests {
     fn the_stock_line_is_served() {
         assert_eq!(version_of(b"1\r\n"), Some(1));
         assert_eq!(client_line(), "1\r\n");
+        assert_eq!(agent_line(), "1 agent\r\n");
+        assert_eq!(version_of(agent_line().as_bytes()), Some(1));
     }
 
     #[test]

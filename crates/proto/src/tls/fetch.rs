@@ -131,7 +131,7 @@ pub(super) fn boot_secret(
 }
 
 /// The next header; `None` at the server's close_notify.
-fn read_header(tls: &mut impl Read) -> Result<Option<Header>, FetchError> {
+pub(super) fn read_header(tls: &mut impl Read) -> Result<Option<Header>, FetchError> {
     let mut header = [0; HEADER_LEN];
     match read_full(tls, &mut header)? {
         0 => Ok(None),
@@ -140,7 +140,7 @@ fn read_header(tls: &mut impl Read) -> Result<Option<Header>, FetchError> {
     }
 }
 
-fn read_body(tls: &mut impl Read, header: Header) -> Result<Secret, FetchError> {
+pub(super) fn read_body(tls: &mut impl Read, header: Header) -> Result<Secret, FetchError> {
     let mut body = SecretBuffer::default();
     let mut record = Zeroizing::new([0; RECORD]);
     while body.len() < header.body_len() {

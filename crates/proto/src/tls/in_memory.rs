@@ -2,7 +2,7 @@
 
 use rustls::ServerConnection;
 
-use super::boot_role::{self, KeyRequest};
+use super::machine_handshake::{self, KeyRequest};
 use super::{Authenticated, PeerError, RawKey, ServerTls, SetupError, authenticated};
 use crate::priority::Priority;
 
@@ -13,7 +13,7 @@ pub fn authenticate_in_memory(key: &RawKey) -> Result<Authenticated, PeerError> 
     let mut server = ServerTls::new(None, &priority)
         .and_then(|tls| tls.connection())
         .map_err(|SetupError(error)| error)?;
-    let boot = boot_role::config(key, &priority, KeyRequest::Nothing)
+    let boot = machine_handshake::config(key, &priority, KeyRequest::Nothing)
         .map_err(|SetupError(error)| error)?;
     let mut boot = ServerConnection::new(boot)?;
     while server.is_handshaking() || boot.is_handshaking() {

@@ -1,3 +1,4 @@
+mod host;
 mod machines;
 mod release;
 mod sessions;

@@ -9,7 +9,7 @@ use rustls::pki_types::ServerName;
 use rustls::server::ServerSessionMemoryCache;
 use rustls::{HandshakeKind, NamedGroup, ServerConfig, ServerConnection};
 
-use super::boot_role::KeyRequest;
+use super::machine_handshake::KeyRequest;
 use super::*;
 
 /// Shakes hands in memory, and has both sides read what came after the handshake.
@@ -29,7 +29,7 @@ fn a_machine_gives_no_ticket_and_takes_none() {
         KeyRequest::Optional,
         KeyRequest::Mandatory,
     ] {
-        let boot = boot_role::config(&key(), &Priority::default(), key_request).unwrap();
+        let boot = machine_handshake::config(&key(), &Priority::default(), key_request).unwrap();
         assert_eq!(boot.send_tls13_tickets, 0);
         assert_eq!(boot.max_early_data_size, 0);
         assert!(!boot.session_storage.can_cache() && !boot.ticketer.enabled());
@@ -78,7 +78,7 @@ fn a_server_goes_on_with_no_session_whatever_tickets_it_got() {
     let tls = ServerTls::new(None, &Priority::default()).unwrap();
     let key = key();
     let mut generous = ServerConfig::clone(
-        &boot_role::config(&key, &Priority::default(), KeyRequest::Nothing).unwrap(),
+        &machine_handshake::config(&key, &Priority::default(), KeyRequest::Nothing).unwrap(),
     );
     generous.session_storage = ServerSessionMemoryCache::new(10);
     generous.send_tls13_tickets = 4;
