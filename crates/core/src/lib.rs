@@ -36,3 +36,4 @@ pub mod settings;
 pub mod ssh;
 pub mod suggest;
 pub mod time;
+pub mod trusted_servers;

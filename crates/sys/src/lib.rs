@@ -6,6 +6,7 @@ pub mod boot_seed;
 pub mod capabilities;
 pub mod child;
 pub mod clock;
+pub mod deadline_stream;
 pub mod identity;
 #[cfg(test)]
 mod in_child;
@@ -24,6 +25,7 @@ pub mod privileges;
 pub mod process;
 pub mod random;
 pub mod signals;
+pub mod sleep;
 pub mod spawner;
 pub mod terminal;
 pub mod trusted;

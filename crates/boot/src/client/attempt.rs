@@ -2,18 +2,17 @@
 //! process of its own ([`super::attempts`]), which has no privileges: what a server sends is parsed
 //! where it can do least, and a fault over it is one failed try.
 
-use std::io::{self, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::io;
+use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
 use nightlatch_core::duration::in_whole_seconds;
 use nightlatch_core::key_id::KeyId;
 use nightlatch_core::secret::Secret;
-use nightlatch_core::time::Monotonic;
 use nightlatch_openpgp::{MAX_MESSAGE, PublicKey, SecretKey, SignaturePolicy, decrypt};
 use nightlatch_proto::release::{WaitReason, Waiting};
 use nightlatch_proto::tls::{BootTls, FetchError};
-use nightlatch_sys::clock;
+use nightlatch_sys::deadline_stream::DeadlineStream;
 use rustix::io::Errno;
 use rustix::net::sockopt;
 
@@ -108,10 +107,10 @@ pub(super) fn attempt(
 ) -> Result<Secret, AttemptError> {
     let socket = dial(destination)?;
     log.debug(|| format!("connected to {destination}"));
-    let mut stream = DeadlineStream::new(socket);
+    let mut stream = DeadlineStream::new(socket, HANDSHAKE);
     let server = credentials.tls.connect(&mut stream)?;
     connected(server.server_key()).map_err(FetchError::Io)?;
-    stream.renew();
+    stream.renew(HANDSHAKE);
     let asked = server.ask(&mut stream)?;
     log.debug(|| format!("asked {destination}"));
     stream.lift();
@@ -122,7 +121,7 @@ pub(super) fn attempt(
             waits(&wait_line(waiting));
         }
     })?;
-    let _ = stream.socket.shutdown(Shutdown::Both);
+    stream.shutdown();
     let password = decrypt(
         &credentials.secret,
         Some(&credentials.public),
@@ -174,85 +173,11 @@ fn dial(address: SocketAddr) -> Result<TcpStream, AttemptError> {
     Ok(socket)
 }
 
-/// A socket with one deadline for all reads and writes, until it is lifted: a peer that sends byte by byte gains no
-/// time.
-struct DeadlineStream {
-    socket: TcpStream,
-    deadline: Option<Monotonic>,
-}
-
-impl DeadlineStream {
-    fn new(socket: TcpStream) -> Self {
-        let deadline = Some(clock::now().mono.after(HANDSHAKE));
-        Self { socket, deadline }
-    }
-
-    /// The same time again.
-    fn renew(&mut self) {
-        self.deadline = Some(clock::now().mono.after(HANDSHAKE));
-    }
-
-    /// From now on as long as the peer is alive.
-    fn lift(&mut self) {
-        self.deadline = None;
-    }
-
-    fn left(&self) -> io::Result<Option<Duration>> {
-        let Some(deadline) = self.deadline else {
-            return Ok(None);
-        };
-        match deadline.since(clock::now().mono) {
-            Duration::ZERO => Err(io::ErrorKind::TimedOut.into()),
-            left => Ok(Some(left)),
-        }
-    }
-}
-
-impl Read for DeadlineStream {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.socket.set_read_timeout(self.left()?)?;
-        self.socket.read(buffer).map_err(too_late)
-    }
-}
-
-impl Write for DeadlineStream {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.socket.set_write_timeout(self.left()?)?;
-        self.socket.write(bytes).map_err(too_late)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.socket.flush()
-    }
-}
-
-/// The kernel reports a socket's timeout as `EAGAIN` (socket(7), `SO_RCVTIMEO`), which reads as a lack of resources.
-fn too_late(error: io::Error) -> io::Error {
-    match error.kind() {
-        io::ErrorKind::WouldBlock => io::ErrorKind::TimedOut.into(),
-        _ => error,
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use std::net::TcpListener;
-
     use nightlatch_proto::release::ReasonWord;
 
     use super::*;
-
-    #[test]
-    fn a_silent_peer_runs_into_the_deadline() {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let socket = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-        let mut stream = DeadlineStream {
-            socket,
-            deadline: Some(clock::now().mono.after(Duration::from_millis(200))),
-        };
-        let end = stream.read(&mut [0]).unwrap_err();
-        assert_eq!(end.kind(), io::ErrorKind::TimedOut);
-    }
 
     #[test]
     fn the_line_for_a_person_has_no_word_of_the_server() {
@@ -271,27 +196,5 @@ mod tests {
         let word = ReasonWord::new("type-the-password").unwrap();
         assert_eq!(line(Some(WaitReason::Other(word))), other);
         assert_eq!(line(None), other);
-    }
-
-    /// A byte now and then renews nothing.
-    #[test]
-    fn who_sends_byte_by_byte_runs_into_the_deadline() {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let socket = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-        let (mut peer, _) = listener.accept().unwrap();
-        std::thread::spawn(move || while peer.write_all(b"x").is_ok() {});
-        let mut stream = DeadlineStream {
-            socket,
-            deadline: Some(clock::now().mono.after(Duration::from_millis(200))),
-        };
-        let end = loop {
-            if let Err(error) = stream.read(&mut [0; 16]) {
-                break error;
-            }
-        };
-        assert_eq!(end.kind(), io::ErrorKind::TimedOut);
-        // It can be taken away, once it may think.
-        stream.lift();
-        assert_eq!(stream.read(&mut [0]).unwrap(), 1);
     }
 }

@@ -6,6 +6,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use nightlatch_core::key_id::{KeyId, KeyIdError};
+use nightlatch_core::trusted_servers;
 use nightlatch_openpgp::{MAX_KEY_FILE, PublicKey, SecretKey};
 use nightlatch_proto::tls::{RawKey, RawKeyError};
 use zeroize::Zeroizing;
@@ -101,7 +102,7 @@ pub(super) fn read(paths: &KeyPaths, files: Files) -> Result<ClientKeys, KeysErr
         tls,
         secret,
         public,
-        trusted_servers: trusted_servers(&tls_privkey.with_file_name(TRUSTED_SERVERS), files)?,
+        trusted_servers: read_trusted_servers(&tls_privkey.with_file_name(TRUSTED_SERVERS), files)?,
     })
 }
 
@@ -111,7 +112,7 @@ fn read_key(path: &Path, files: Files) -> Result<Zeroizing<Vec<u8>>, KeysError> 
         .map_err(|error| KeysError::Read(path.to_owned(), error))
 }
 
-fn trusted_servers(path: &Path, files: Files) -> Result<Vec<KeyId>, KeysError> {
+fn read_trusted_servers(path: &Path, files: Files) -> Result<Vec<KeyId>, KeysError> {
     let unreadable = |error| KeysError::ReadList(path.to_owned(), error);
     let bytes = match files.read(path, MAX_LIST) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -119,14 +120,8 @@ fn trusted_servers(path: &Path, files: Files) -> Result<Vec<KeyId>, KeysError> {
     };
     let text = std::str::from_utf8(&bytes)
         .map_err(|error| unreadable(io::Error::new(io::ErrorKind::InvalidData, error)))?;
-    let mut servers = Vec::new();
-    for (number, line) in (1..).zip(text.lines()) {
-        let line = line.split('#').next().unwrap_or_default().trim();
-        if !line.is_empty() {
-            let id = line.parse();
-            servers.push(id.map_err(|error| KeysError::Line(path.to_owned(), number, error))?);
-        }
-    }
+    let servers = trusted_servers::parse(text)
+        .map_err(|it| KeysError::Line(path.to_owned(), it.number, it.error))?;
     match servers.is_empty() {
         true => Err(KeysError::EmptyList(path.to_owned())),
         false => Ok(servers),
@@ -141,7 +136,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join(TRUSTED_SERVERS);
         std::fs::write(&path, text).unwrap();
-        trusted_servers(&path, Files::AS_OURSELVES)
+        read_trusted_servers(&path, Files::AS_OURSELVES)
     }
 
     #[test]
@@ -157,13 +152,16 @@ mod tests {
             assert_eq!(list(text).unwrap_err().exit(), Exit::Config, "{text:?}");
         }
         let directory = tempfile::tempdir().unwrap();
-        let error = trusted_servers(directory.path(), Files::AS_OURSELVES).unwrap_err();
+        let error = read_trusted_servers(directory.path(), Files::AS_OURSELVES).unwrap_err();
         assert_eq!(error.exit(), Exit::Config);
     }
 
     #[test]
     fn without_a_list_every_server_is_believed() {
         let nowhere = Path::new("/nonexistent/trusted-servers");
-        assert_eq!(trusted_servers(nowhere, Files::AS_OURSELVES).unwrap(), []);
+        assert_eq!(
+            read_trusted_servers(nowhere, Files::AS_OURSELVES).unwrap(),
+            []
+        );
     }
 }

@@ -15,8 +15,10 @@ use crate::interpolate::InterpolationError;
 use crate::key_id::KeyIdError;
 use crate::name::NameError;
 
+pub mod agent;
 pub mod client;
 pub mod machine;
+mod one_section;
 pub mod path;
 pub mod server;
 mod value;
@@ -191,6 +193,9 @@ pub enum Problem {
     /// A text that cannot be the name of a network interface.
     #[error("expected the name of a network interface, found {0:?}")]
     Interface(String),
+    /// A port for pokes that is none.
+    #[error("expected a port from 1 to 65535, any or no; found {0:?}{advice}", advice = comment_advice(.0))]
+    PokePort(String),
     /// A word where an option should begin.
     #[error("expected an option of the client such as --retry=5, found {0:?}")]
     NoOption(String),

@@ -1,0 +1,137 @@
+//! A file whose settings are all in one section: those of a machine and of its agent. Values are taken as they are
+//! written: a `%` is just that.
+
+use std::sync::Arc;
+
+use super::{
+    Parsed, Problem, SettingLocation, SettingsError, SettingsWarning, WarningReason, value,
+};
+use crate::connect::{ServerList, Target};
+use crate::ini::{Ini, IniEntry, IniSection};
+use crate::suggest;
+
+/// The file, and what was found wrong in it so far.
+pub(super) struct OneSection {
+    file: Arc<str>,
+    section: &'static str,
+    keys: &'static [&'static str],
+    errors: Vec<SettingsError>,
+    warnings: Vec<SettingsWarning>,
+}
+
+/// Reads the section `section` of a file. `take` is called with each key of it that is one of `keys`.
+///
+/// # Errors
+/// All that is wrong in the file, in the order of its lines.
+pub(super) fn read<T: Default>(
+    file: &str,
+    text: &str,
+    section: &'static str,
+    keys: &'static [&'static str],
+    mut take: impl FnMut(&mut T, &mut OneSection, &str, &IniEntry) -> Result<(), Problem>,
+) -> Result<Parsed<T>, Vec<SettingsError>> {
+    let (ini, faults) = Ini::recover(text);
+    let mut settings = T::default();
+    let mut reader = OneSection {
+        file: file.into(),
+        section,
+        keys,
+        errors: Vec::new(),
+        warnings: Vec::new(),
+    };
+    for fault in faults {
+        let place = SettingLocation::new(&reader.file, fault.line, fault.section.as_deref(), None);
+        let problem = fault.kind.into();
+        reader.errors.push(SettingsError { place, problem });
+    }
+    for section in std::iter::once(ini.default_section()).chain(ini.sections()) {
+        reader.section(section, |reader, key, entry| {
+            take(&mut settings, reader, key, entry)
+        });
+    }
+    let OneSection {
+        mut errors,
+        mut warnings,
+        ..
+    } = reader;
+    if !errors.is_empty() {
+        errors.sort_by_key(|error| error.place.location.line);
+        return Err(errors);
+    }
+    warnings.sort_by_key(|warning| warning.place.location.line);
+    Ok(Parsed {
+        value: settings,
+        warnings,
+    })
+}
+
+impl OneSection {
+    fn section(
+        &mut self,
+        section: &IniSection,
+        mut take: impl FnMut(&mut Self, &str, &IniEntry) -> Result<(), Problem>,
+    ) {
+        if section.name() != self.section {
+            // A `[DEFAULT]` that is not there stands in no line.
+            if section.line() > 0 {
+                let reason = WarningReason::IgnoredSection { read: self.section };
+                self.warn(section.line(), section.name(), None, reason);
+            }
+            return;
+        }
+        for (key, entry) in section.entries() {
+            if !self.keys.contains(&key) {
+                let reason = match suggest::nearest(key, self.keys.iter().copied()) {
+                    Some(suggestion) => WarningReason::UnknownKey { suggestion },
+                    None => WarningReason::UnknownSetting,
+                };
+                self.warn(entry.line(), self.section, Some(key), reason);
+            } else if let Err(problem) = take(self, key, entry) {
+                let place = self.place(entry, key);
+                self.errors.push(SettingsError { place, problem });
+            }
+        }
+    }
+
+    /// The servers of `list`, the value of `connect`. All faults of the list are reported.
+    pub(super) fn servers(&mut self, entry: &IniEntry, list: &str) -> Result<Vec<Target>, Problem> {
+        let servers = ServerList::parse_list(list);
+        for word in servers.repeated {
+            let reason = WarningReason::RepeatedServer(word);
+            self.warn(entry.line(), self.section, Some("connect"), reason);
+        }
+        let place = self.place(entry, "connect");
+        let errors = servers.refused.into_iter().map(|refused| SettingsError {
+            place: place.clone(),
+            problem: Problem::Connect(Box::new(refused)),
+        });
+        let before = self.errors.len();
+        self.errors.extend(errors);
+        let named = servers.named.into_iter();
+        let targets: Vec<Target> = named.map(|server| server.target).collect();
+        match filled(list) {
+            Some(list) if targets.is_empty() && self.errors.len() == before => {
+                Err(Problem::NoServer(list.to_owned()))
+            }
+            _ => Ok(targets),
+        }
+    }
+
+    fn place(&self, entry: &IniEntry, key: &str) -> SettingLocation {
+        SettingLocation::new(&self.file, entry.line(), Some(self.section), Some(key))
+    }
+
+    fn warn(&mut self, line: usize, section: &str, key: Option<&str>, reason: WarningReason) {
+        let place = SettingLocation::new(&self.file, line, Some(section), key);
+        self.warnings.push(SettingsWarning { place, reason });
+    }
+}
+
+/// The value, unless it is empty, which means the default.
+pub(super) fn filled(raw: &str) -> Option<&str> {
+    Some(raw).filter(|text| !text.is_empty())
+}
+
+pub(super) fn yes_or_no(raw: &str, default: bool) -> Result<bool, Problem> {
+    filled(raw).map_or(Ok(default), value::boolean)
+}
