@@ -1,0 +1,107 @@
+//! One round of tries for one server, and what is known about the places.
+
+use std::collections::BTreeSet;
+
+use nightlatch_core::key_id::KeyId;
+use nightlatch_core::time::Monotonic;
+
+use super::{LONGEST_TRY, STAGGER, TryId};
+use crate::place::Place;
+
+/// The greatest number of servers that one place is remembered for. A name may lead to several.
+const MAX_SERVERS: usize = 16;
+
+/// A place and the servers that were found there.
+#[derive(Debug)]
+pub(super) struct PlaceState {
+    pub(super) place: Place,
+    servers: BTreeSet<KeyId>,
+    running: Option<(TryId, Monotonic)>,
+}
+
+/// The tries for one server since it became due.
+#[derive(Debug, Default)]
+pub(super) struct Round {
+    tried: Vec<Place>,
+    last_start: Option<Monotonic>,
+}
+
+/// The next step of a round.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Next {
+    /// Try the place with this index.
+    Start(usize),
+    /// Wait for the end of a try, until this time at most.
+    Wait(Monotonic),
+    /// Every place was tried.
+    Exhausted,
+}
+
+impl PlaceState {
+    pub(super) fn new(place: Place) -> Self {
+        Self {
+            place,
+            servers: BTreeSet::new(),
+            running: None,
+        }
+    }
+
+    pub(super) const fn is_running(&self) -> bool {
+        self.running.is_some()
+    }
+
+    /// Lower is tried first: where the server was, then where none was, then where only others were.
+    pub(super) fn rank(&self, server: &KeyId) -> u8 {
+        match (self.servers.contains(server), self.servers.is_empty()) {
+            (true, _) => 0,
+            (false, true) => 1,
+            (false, false) => 2,
+        }
+    }
+
+    /// The try `id` has found this server.
+    pub(super) fn found(&mut self, id: TryId, server: KeyId) {
+        let runs = self.running.is_some_and(|(running, _)| running == id);
+        if runs && (self.servers.len() < MAX_SERVERS) {
+            self.servers.insert(server);
+        }
+    }
+
+    pub(super) fn finished(&mut self, id: TryId) {
+        self.running = self.running.filter(|(running, _)| *running != id);
+    }
+}
+
+impl Round {
+    /// The next step for `server`.
+    pub(super) fn next(&self, places: &[PlaceState], server: &KeyId, now: Monotonic) -> Next {
+        let free = |place: &&(usize, &PlaceState)| {
+            !place.1.is_running() && !self.tried.contains(&place.1.place)
+        };
+        let all: Vec<(usize, &PlaceState)> = places.iter().enumerate().collect();
+        let best = all
+            .iter()
+            .filter(free)
+            .min_by_key(|(_, place)| place.rank(server));
+        // Tries for other servers count too: they may find this one.
+        let ends = places
+            .iter()
+            .filter_map(|place| Some(place.running?.1.after(LONGEST_TRY)))
+            .filter(|end| now < *end)
+            .max();
+        match (best, ends, self.last_start) {
+            (Some(_), Some(_), Some(start)) if now < start.after(STAGGER) => {
+                Next::Wait(start.after(STAGGER))
+            }
+            (Some((index, _)), ..) => Next::Start(*index),
+            (None, Some(end), _) => Next::Wait(end),
+            (None, None, _) => Next::Exhausted,
+        }
+    }
+
+    pub(super) fn start(&mut self, place: &mut PlaceState, id: TryId, now: Monotonic) {
+        place.running = Some((id, now));
+        self.tried.push(place.place.clone());
+        self.last_start = Some(now);
+    }
+}
