@@ -40,6 +40,26 @@ fn the_boot_client_stays_small() {
     }
 }
 
+/// It holds the host key: what it does not link cannot be turned against it.
+#[test]
+fn the_agent_stays_small() {
+    let banned = [
+        "tokio",
+        "zbus",
+        "clap",
+        "regex",
+        "regex-automata",
+        "tracing",
+        "rusqlite",
+        "serde_json",
+        "nightlatch-openpgp",
+        "pgp",
+        "nightlatch-store",
+        "nightlatch-bus",
+    ];
+    assert_never_links("nightlatch-agent", &banned);
+}
+
 #[test]
 fn the_core_can_do_nothing_but_decide() {
     let allowed = ["base64", "sha2", "subtle", "thiserror", "zeroize"].map(String::from);
@@ -79,7 +99,12 @@ fn a_crate_knows_those_of_the_layers_below_it_only() {
             "nightlatch-fleet",
             "nightlatch-import",
         ],
-        &["nightlatch-server", "nightlatch-boot", "nightlatch-cli"],
+        &[
+            "nightlatch-server",
+            "nightlatch-boot",
+            "nightlatch-agent",
+            "nightlatch-cli",
+        ],
     ];
     let metadata = workspace();
     let ours = metadata.workspace_packages();
@@ -109,6 +134,7 @@ fn the_subjects_of_the_command_stay_apart_from_the_programs_and_from_each_other_
     ];
     assert_never_links("nightlatch-server", &subjects);
     assert_never_links("nightlatch-boot", &subjects);
+    assert_never_links("nightlatch-agent", &subjects);
     assert_never_links("nightlatch-machine", &["nightlatch-bus", "zbus", "tokio"]);
     assert_never_links(
         "nightlatch-fleet",

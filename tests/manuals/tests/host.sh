@@ -3,7 +3,7 @@ folder=$1
 mkdir "$folder"/{etc,lib,mnt,work}
 cp -a /etc/. "$folder/etc"
 # The accounts that the packages make.
-for account in _nightlatch:64990 _nightlatch-check:64991; do
+for account in _nightlatch:64990 _nightlatch-check:64991 _nightlatch-agent:64992; do
     getent passwd "${account%:*}" > /dev/null && continue
     echo "${account%:*}:x:${account#*:}:${account#*:}::/nonexistent:/usr/sbin/nologin" >> "$folder/etc/passwd"
     echo "${account%:*}:x:${account#*:}:" >> "$folder/etc/group"

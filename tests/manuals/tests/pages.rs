@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::process::{Command, Stdio};
 
 use nightlatch_core::network;
-use nightlatch_core::settings::{client, machine, server};
+use nightlatch_core::settings::{agent, client, machine, server};
 use nightlatch_interop::programs::ours;
 use nightlatch_manuals::{ManualPage, command, pages, render, source_folder};
 
@@ -122,6 +122,7 @@ fn keys_of_configuration_files_are_those_of_the_parsers() {
         ("clients.conf(5)", &client::keys()[..]),
         ("nightlatch.conf(5)", &server::KEYS[..]),
         ("client.conf(5)", &machine::KEYS[..]),
+        ("agent.conf(5)", &agent::KEYS[..]),
         ("network.conf(5)", &links[..]),
     ] {
         let page = page(title);
@@ -143,6 +144,7 @@ fn options_that_are_written_by_hand_are_those_that_the_help_tells() {
         .output();
     let ctl = String::from_utf8(ctl.unwrap().stdout).unwrap();
     assert_told("nightlatch-ctl(1)", "OPTIONS", &told(&ctl));
+    assert_told("nightlatch-agent(8)", "OPTIONS", &told(nightlatch_agent::HELP));
     // Described once for all applets.
     let common = ["-?", "--help", "--usage", "-V", "--version"].map(str::to_owned);
     for (applet, help) in nightlatch_boot::helps() {
@@ -198,6 +200,10 @@ fn configuration_in_the_pages_is_accepted_without_a_doubt() {
                     let parsed = machine::parse(&name, &block.text).unwrap();
                     assert_eq!(parsed.warnings, [], "{name}");
                 }
+                "conf agent" => {
+                    let parsed = agent::parse(&name, &block.text).unwrap();
+                    assert_eq!(parsed.warnings, [], "{name}");
+                }
                 "conf network" => {
                     let parsed = network::Definition::parse(&block.text);
                     assert!(parsed.is_ok(), "{name}: {parsed:?}");
@@ -208,7 +214,7 @@ fn configuration_in_the_pages_is_accepted_without_a_doubt() {
             seen.insert(block.kind);
         }
     }
-    assert_eq!(seen.len(), 4);
+    assert_eq!(seen.len(), 5);
 }
 
 #[test]
@@ -223,8 +229,8 @@ fn pages_that_are_named_exist() {
             .skip(1)
             .step_by(2)
         {
-            let ours =
-                name.starts_with("nightlatch") || matches!(name, "clients.conf" | "client.conf");
+            let ours = name.starts_with("nightlatch")
+                || matches!(name, "clients.conf" | "client.conf" | "agent.conf");
             let section = rest.strip_prefix('(').and_then(|rest| rest.split_once(')'));
             if let (true, Some((section, _))) = (ours, section) {
                 let title = format!("{name}({section})");

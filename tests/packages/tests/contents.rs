@@ -6,8 +6,9 @@ use nightlatch_packages::debs::{PACKAGES, contents, file, folder};
 use nightlatch_packages::{output, repository, text};
 
 /// For root alone.
-const PRIVATE: [&str; 4] = [
+const PRIVATE: [&str; 5] = [
     "/etc/nightlatch/keys/",
+    "/var/lib/nightlatch-agent/keys/",
     "/etc/nightlatch/plugins.d/",
     "/etc/nightlatch/plugin-helpers/",
     "/etc/nightlatch/clients.conf",
@@ -67,6 +68,15 @@ fn each_package_has_what_it_is_for() {
             "nightlatch-client",
             vec![
                 "/usr/sbin/nightlatch-boot",
+                "/usr/sbin/nightlatch-agent",
+                "/lib/systemd/system/nightlatch-agent.service",
+                "/lib/systemd/system/nightlatch-agent-boot.service",
+                "/lib/systemd/system/nightlatch-agent-hibernate.service",
+                "/usr/lib/sysusers.d/nightlatch-agent.conf",
+                "/etc/init.d/nightlatch-agent",
+                "/etc/nightlatch/agent.conf",
+                "/usr/share/man/man8/nightlatch-agent.8.gz",
+                "/usr/share/man/man5/agent.conf.5.gz",
                 "/lib/systemd/system/nightlatch-key.socket",
                 "/usr/share/initramfs-tools/conf-hooks.d/zz-nightlatch",
                 "/usr/share/initramfs-tools/hooks/nightlatch",
@@ -141,6 +151,7 @@ fn programs_keep_their_tables_read_only() {
         ("nightlatch", "usr/bin/nightlatch"),
         ("nightlatch-server", "usr/sbin/nightlatchd"),
         ("nightlatch-client", "usr/sbin/nightlatch-boot"),
+        ("nightlatch-client", "usr/sbin/nightlatch-agent"),
     ] {
         text(
             Command::new("dpkg-deb")

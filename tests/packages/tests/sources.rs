@@ -24,7 +24,9 @@ fn every_manual_page_is_installed() {
 
 #[test]
 fn every_script_is_one() {
-    let mut scripts = vec![repository().join("dist/sysv/nightlatchd.in")];
+    let mut scripts: Vec<_> = ["nightlatchd", "nightlatch-agent"]
+        .map(|name| repository().join(format!("dist/sysv/{name}.in")))
+        .into();
     for entry in std::fs::read_dir(repository().join("dist/debian")).unwrap() {
         let path = entry.unwrap().path();
         let kind = path.extension().and_then(|kind| kind.to_str());
@@ -77,10 +79,19 @@ fn the_units_are_as_closed_as_they_can_be() {
         let unit = repository().join(format!("dist/systemd/{name}.service.in"));
         let unit = std::fs::read_to_string(unit).unwrap();
         let file = folder.path().join(format!("{name}.service"));
-        std::fs::write(&file, unit.replace("@sbindir@", "/usr/sbin")).unwrap();
+        let unit = unit
+            .replace("@sbindir@", "/usr/sbin")
+            .replace("@localstatedir@", "/var");
+        std::fs::write(&file, unit).unwrap();
         file
     };
-    for (name, most) in [("nightlatchd", 2.0), ("nightlatch-key", 2.0)] {
+    for (name, most) in [
+        ("nightlatchd", 2.0),
+        ("nightlatch-key", 2.0),
+        ("nightlatch-agent", 1.5),
+        ("nightlatch-agent-boot", 1.5),
+        ("nightlatch-agent-hibernate", 1.0),
+    ] {
         let threshold = format!("--threshold={}", most * 10.0);
         let mut analyze = Command::new("systemd-analyze");
         analyze.args(["security", "--offline=true", "--no-pager", &threshold]);

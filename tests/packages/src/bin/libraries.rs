@@ -8,7 +8,12 @@ use std::process::ExitCode;
 
 use cargo_metadata::{CargoOpt, DependencyKind, Metadata, MetadataCommand, Package, PackageId};
 
-const PROGRAMS: [&str; 3] = ["nightlatch-server", "nightlatch-boot", "nightlatch-cli"];
+const PROGRAMS: [&str; 4] = [
+    "nightlatch-server",
+    "nightlatch-boot",
+    "nightlatch-agent",
+    "nightlatch-cli",
+];
 
 /// Prefixes of the names of licence files.
 const NAMES: [&str; 5] = ["LICENSE", "LICENCE", "COPYING", "COPYRIGHT", "NOTICE"];

@@ -231,9 +231,7 @@ impl Server {
                 .offering_release(),
         };
         thread::spawn(move || {
-            let mut number = 0;
-            for socket in listener.incoming().map_while(Result::ok) {
-                number += 1;
+            for (number, socket) in (1..).zip(listener.incoming().map_while(Result::ok)) {
                 let (sender, connection) = (sender.clone(), tls.connection().unwrap());
                 thread::spawn(move || {
                     serve(socket, connection, behaviour, number, &|seen| {
