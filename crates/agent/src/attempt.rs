@@ -84,3 +84,77 @@ pub(crate) fn attempt(
     stream.shutdown();
     Ok(Some((key, accepted)))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read as _, Write as _};
+    use std::net::TcpListener;
+    use std::thread;
+
+    use nightlatch_core::error_chain::format_error;
+    use nightlatch_proto::priority::Priority;
+    use nightlatch_proto::tls::{RawKey, RawKeyKind};
+
+    use super::*;
+
+    const SHORT: Duration = Duration::from_millis(300);
+
+    /// Only a machine that is busy with other tests takes this long.
+    const LONG: Duration = Duration::from_secs(60);
+
+    /// The error at a peer that accepts the connection, and then is sent to `peer`.
+    fn error(limits: Limits, peer: fn(TcpStream)) -> String {
+        let key = RawKey::generate(RawKeyKind::Ed25519).unwrap();
+        let tls = HostTls::new(&key, vec![key.key_id()], &Priority::default()).unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        thread::spawn(move || peer(listener.accept().unwrap().0));
+        let result = attempt(&tls, address, limits, |_| None);
+        format_error(&result.unwrap_err())
+    }
+
+    #[test]
+    fn a_peer_that_is_silent_or_slow_is_left_at_the_limit_of_the_step_and_of_all() {
+        let step = |handshake, all| Limits {
+            connect: LONG,
+            handshake,
+            reply: LONG,
+            until: clock::now().mono.after(all),
+        };
+        let silent = |mut socket: TcpStream| {
+            let _ = socket.read_to_end(&mut Vec::new());
+            // Open until the agent has left: the end of the thread closes it.
+        };
+        // A record of TLS, byte by byte: each of them renews nothing.
+        let slow = |mut socket: TcpStream| {
+            let record = [22, 3, 1, 64, 0].into_iter().chain([1; 10_000]);
+            for byte in record {
+                if socket.write_all(&[byte]).is_err() {
+                    return;
+                }
+                thread::sleep(Duration::from_millis(20));
+            }
+        };
+        for peer in [silent as fn(TcpStream), slow] {
+            for (handshake, all) in [(SHORT, LONG), (LONG, SHORT)] {
+                let before = clock::now().mono;
+                let said = error(step(handshake, all), peer);
+                assert!(said.contains("timed out"), "{said}");
+                assert!(clock::now().mono.since(before) >= SHORT);
+            }
+        }
+    }
+
+    #[test]
+    fn an_address_where_nobody_listens_is_an_error_at_once() {
+        let key = RawKey::generate(RawKeyKind::Ed25519).unwrap();
+        let tls = HostTls::new(&key, Vec::new(), &Priority::default()).unwrap();
+        let address = TcpListener::bind("127.0.0.1:0")
+            .unwrap()
+            .local_addr()
+            .unwrap();
+        let limits = Limits::goodbye(clock::now().mono.after(LONG));
+        let refused = attempt(&tls, address, limits, |_| None).unwrap_err();
+        assert!(matches!(refused, AttemptError::Connect(_)), "{refused:?}");
+    }
+}

@@ -144,7 +144,11 @@ fn options_that_are_written_by_hand_are_those_that_the_help_tells() {
         .output();
     let ctl = String::from_utf8(ctl.unwrap().stdout).unwrap();
     assert_told("nightlatch-ctl(1)", "OPTIONS", &told(&ctl));
-    assert_told("nightlatch-agent(8)", "OPTIONS", &told(nightlatch_agent::HELP));
+    assert_told(
+        "nightlatch-agent(8)",
+        "OPTIONS",
+        &told(nightlatch_agent::HELP),
+    );
     // Described once for all applets.
     let common = ["-?", "--help", "--usage", "-V", "--version"].map(str::to_owned);
     for (applet, help) in nightlatch_boot::helps() {
