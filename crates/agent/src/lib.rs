@@ -18,6 +18,7 @@ mod pokes;
 mod reporter;
 mod schedule;
 mod search;
+mod service_manager;
 mod setup;
 mod sleeps;
 mod start;

@@ -12,7 +12,6 @@ use nightlatch_proto::tls::{HostTls, SetupError};
 use nightlatch_sys::privileges::{self, Account, DropError, account, become_account};
 use nightlatch_sys::signals::{EndSignals, Signal};
 use nightlatch_sys::{clock, memory, random};
-use sd_notify::NotifyState;
 
 use crate::boots::Boots;
 use crate::control::ControlSocket;
@@ -25,6 +24,7 @@ use crate::place::Place;
 use crate::pokes::PokeSocket;
 use crate::reporter::{Reporter, ReporterParts, read_sleeps};
 use crate::schedule::Schedule;
+use crate::service_manager::ServiceManager;
 use crate::setup::{Setup, SetupFault, credentials, read_seed};
 use crate::sleeps::{SleepCounter, Sleeps};
 
@@ -89,8 +89,9 @@ pub(crate) fn run(options: &Options, log: Log) -> Result<Signal, StartError> {
     let signals = EndSignals::hold().map_err(system("hold back signals"))?;
     memory::forbid_core_dumps().map_err(system("forbid core dumps"))?;
     if let Err(error) = memory::lock_all() {
-        log.debug(|| format!("memory is not locked: {error}"));
+        log.info(&format!("memory is not locked: {error}"));
     }
+    let manager = ServiceManager::connect();
     let account = account_to_become(options)?;
     let seed = read_seed(options)?;
     make_folder(&options.state, account.as_ref())?;
@@ -102,9 +103,9 @@ pub(crate) fn run(options: &Options, log: Log) -> Result<Signal, StartError> {
         become_account(&account)?;
     }
     let daemon = open(options, setup, seed, boots, signals, log)?;
-    let _ = sd_notify::notify(&[NotifyState::Ready]);
+    manager.ready();
     let signal = daemon.run().map_err(system("wait for something to do"))?;
-    let _ = sd_notify::notify(&[NotifyState::Stopping]);
+    manager.stopping();
     Ok(signal)
 }
 

@@ -43,7 +43,7 @@ pub(crate) fn ask_systemd() -> io::Result<Option<GoodbyeKind>> {
         .stdout(Stdio::piped())
         .stderr(Stdio::inherit())
         .spawn()?;
-    // The list is short enough for the pipe: the process ends without a reader.
+    // These few lines fit into the pipe: the process ends without a reader.
     let until = clock::now().mono.after(ANSWER);
     while systemctl.try_wait()?.is_none() {
         if clock::now().mono >= until {
@@ -74,8 +74,8 @@ fn kind_of(jobs: &str) -> Option<GoodbyeKind> {
 mod tests {
     use super::*;
 
-    /// Lists as systemd 252 prints them. Only a real shutdown can prove that it prints this then: the tests of the
-    /// packages and of guests do.
+    /// Made-up lists in the form of systemctl(1): number, unit, type, state. That systemd prints this at a shutdown is for a
+    /// real one to prove, in the tests of the packages and of guests.
     #[test]
     fn the_kind_is_that_of_the_target_that_is_started() {
         let list = |target: &str, job: &str| {

@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 use std::fs::{self, Permissions};
 use std::net::UdpSocket;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::os::unix::net::UnixDatagram;
 use std::time::Duration;
 
 use nightlatch_core::boot_nonce::{BootNonce, BootSeed};
@@ -236,8 +237,8 @@ fn a_goodbye_reaches_all_servers_and_no_heartbeat_follows() {
     assert_eq!(agent.end(), Some(0));
 }
 
-/// No systemd runs here as the one that stops a machine, or it stops none: nothing is said either way. That a real
-/// shutdown is seen is for the tests of packages and guests to show.
+/// The systemd of this host, if there is one, is not stopping it: nothing is said. That a real shutdown is seen cannot be
+/// shown here; it is for the tests of packages and guests.
 #[test]
 fn a_machine_that_is_not_stopping_says_no_goodbye() {
     let server = Server::new(Behaviour::Accepts(3600));
@@ -430,8 +431,21 @@ fn started_by_root_it_becomes_its_user_and_keeps_no_privilege() {
     }
     let keys = machine.path("keys").display().to_string();
     let as_user = ["--user", "nobody", "--keys", &keys];
-    let agent =
-        machine.start_by(|command| command.env_remove("CREDENTIALS_DIRECTORY").args(as_user));
+    // As that of start-stop-daemon(8), whose folder its user cannot enter.
+    fs::create_dir(machine.path("notify")).unwrap();
+    fs::set_permissions(machine.path("notify"), Permissions::from_mode(0o700)).unwrap();
+    let socket = machine.path("notify/socket");
+    let manager = UnixDatagram::bind(&socket).unwrap();
+    let agent = machine.start_by(|command| {
+        command
+            .env_remove("CREDENTIALS_DIRECTORY")
+            .env("NOTIFY_SOCKET", &socket)
+            .args(as_user)
+    });
+    manager.set_read_timeout(Some(world::PATIENCE)).unwrap();
+    let mut message = [0; 64];
+    let length = manager.recv(&mut message).unwrap();
+    assert_eq!(&message[..length], b"READY=1\n");
     server.heartbeat();
     agent.says("again within");
     let status = fs::read_to_string(format!("/proc/{}/status", agent.child.id())).unwrap();
