@@ -37,15 +37,16 @@ pub(crate) struct Told {
 pub(crate) fn say(reporter: &Arc<Reporter>, kind: GoodbyeKind) -> Told {
     let now = clock::now().mono;
     let until = now.after(GOODBYE);
-    let ways = {
+    let (ways, resumes) = {
         let mut state = reporter.state();
         state.schedule.hold(now.after(HOLD));
+        let resumes = state.sleeps.sleeps().resumes;
         let ways = state.schedule.ways().into_iter();
         let ways = ways.map(|(key, places)| {
             let last = state.addresses.get(&key).copied();
             (key, last, places)
         });
-        ways.collect::<Vec<_>>()
+        (ways.collect::<Vec<_>>(), resumes)
     };
     let of = ways.len();
     let (sender, answers) = channel();
@@ -53,6 +54,7 @@ pub(crate) fn say(reporter: &Arc<Reporter>, kind: GoodbyeKind) -> Told {
         let (reporter, sender) = (Arc::clone(reporter), sender.clone());
         let goodbye = Request::Goodbye(Goodbye {
             boot: reporter.nonce(&key),
+            resumes,
             kind,
         });
         let started = thread::Builder::new().name("goodbye".to_owned()).spawn({

@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use lexopt::{Arg, ValueExt as _};
+use nightlatch_core::agent_files;
 use nightlatch_core::guard::GoodbyeKind;
 use nightlatch_core::suggest;
 
@@ -19,8 +20,7 @@ password to whoever copied the key of the initramfs and asks for it meanwhile.
 
 Without a command it is the daemon. It needs a host key and at least one trusted server:
 
-  nightlatch keygen --dir /var/lib/nightlatch-agent/keys
-  echo KEY_ID >> /etc/nightlatch/agent-trusted-servers
+  nightlatch enroll --host-key --server-key-id KEY_ID
 
 Commands:
   note-boot                note this boot on the encrypted root, before the network is up
@@ -67,7 +67,7 @@ impl Default for Options {
         Self {
             config: "/etc/nightlatch/agent.conf".into(),
             config_named: false,
-            trusted_servers: "/etc/nightlatch/agent-trusted-servers".into(),
+            trusted_servers: agent_files::TRUSTED_SERVERS.into(),
             keys: None,
             boot_seed: nightlatch_sys::boot_seed::PATH.into(),
             state: "/var/lib/nightlatch-agent/state".into(),

@@ -227,6 +227,7 @@ impl Reporter {
             resumes: state.sleeps.sleeps().resumes,
             poke_port: self.poke_port,
             earlier_boots: state.boots.unheard(&self.seed, &key),
+            poked: state.schedule.answers(&key),
             program: concat!("nightlatch-agent ", env!("CARGO_PKG_VERSION")).to_owned(),
         })
     }

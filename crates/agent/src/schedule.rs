@@ -81,6 +81,8 @@ struct ServerState {
     token_used: bool,
     /// A poke came while a heartbeat was under way, which therefore proves nothing about the time of the poke.
     poked: bool,
+    /// The token of the poke that the next heartbeat answers.
+    answers: Option<Token>,
     /// The try that reports to it now.
     reporter: Option<TryId>,
     round: Option<Round>,
@@ -101,6 +103,7 @@ impl Schedule {
             token: None,
             token_used: false,
             poked: false,
+            answers: None,
             reporter: None,
             round: None,
         };
@@ -220,6 +223,11 @@ impl Schedule {
         true
     }
 
+    /// The token of the poke that a heartbeat to this server answers, once.
+    pub(crate) fn answers(&mut self, key: &KeyId) -> Option<Token> {
+        self.servers.get_mut(key)?.answers.take()
+    }
+
     /// The server has accepted the heartbeat of this try.
     pub(crate) fn accepted(
         &mut self,
@@ -295,6 +303,7 @@ impl Schedule {
             // All are compared, so that the time tells nothing.
             if same_token(&own, token) && !server.token_used {
                 server.token_used = true;
+                server.answers = Some(own);
                 acts = true;
                 if server.reporter.is_some() {
                     server.poked = true;

@@ -7,7 +7,7 @@ use nightlatch_core::boot_nonce::{BootSeed, SEED_LEN};
 use nightlatch_core::key_id::{KeyId, KeyIdError};
 use nightlatch_core::settings::agent::{self, AgentSettings};
 use nightlatch_core::settings::{SettingsError, text};
-use nightlatch_core::trusted_servers;
+use nightlatch_core::{agent_files, trusted_servers};
 use nightlatch_proto::tls::{RawKey, RawKeyError};
 use nightlatch_sys::boot_seed;
 
@@ -19,9 +19,6 @@ use crate::options::Options;
 const MAX_CONFIG: usize = 1024 * 1024;
 const MAX_LIST: usize = 128 * 1024;
 const MAX_KEY: usize = 64 * 1024;
-
-/// The keys where the service manager does not give them.
-const KEYS: &str = "/var/lib/nightlatch-agent/keys";
 
 /// The environment variable with the folder of the service manager's credentials (systemd.exec(5)).
 const CREDENTIALS: &str = "CREDENTIALS_DIRECTORY";
@@ -101,7 +98,7 @@ impl SetupFault {
             Self::NoKey(path) | Self::KeyFormat(path, _) => {
                 let folder = path.parent().unwrap_or(path);
                 format!(
-                    "make one with `nightlatch keygen --dir {}`",
+                    "make one with `nightlatch enroll --host-key --host-key-dir {}`",
                     folder.display()
                 )
             }
@@ -195,7 +192,7 @@ fn read_key(options: &Options) -> Result<RawKey, SetupFault> {
     let (folder, access) = match (&options.keys, credentials()) {
         (Some(folder), _) => (folder.clone(), Access::Private),
         (None, Some(folder)) => (folder, Access::Credential),
-        (None, None) => (KEYS.into(), Access::Private),
+        (None, None) => (agent_files::HOST_KEYS.into(), Access::Private),
     };
     let path = folder.join(PRIVATE_KEY);
     let fault = |error: io::Error| match error.kind() {

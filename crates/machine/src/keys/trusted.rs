@@ -7,7 +7,8 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use nightlatch_console::failure::{EX_CANTCREAT, EX_DATAERR, EX_IOERR, Failure};
-use nightlatch_core::key_id::{KeyId, KeyIdError};
+use nightlatch_core::key_id::KeyId;
+use nightlatch_core::trusted_servers::{self, InvalidLine};
 
 use super::KeyDirectory;
 
@@ -61,15 +62,12 @@ pub(crate) fn read(file: &Path) -> Result<Vec<KeyId>, Failure> {
         }
         Ok(text) => text,
     };
-    lines(&text)
-        .map(|(number, line, id)| {
-            id.map_err(|error| {
-                Failure::new(EX_DATAERR, format!("{shown}:{number}: {line:?}"))
-                    .because(error)
-                    .hint("give one key id a line: 64 hexadecimal digits, which the server logs when it starts")
-            })
-        })
-        .collect()
+    trusted_servers::parse(&text).map_err(|InvalidLine { number, error }| {
+        let line = text.lines().nth(number.saturating_sub(1)).unwrap_or_default();
+        Failure::new(EX_DATAERR, format!("{shown}:{number}: {line:?}"))
+            .because(error)
+            .hint("give one key id a line: 64 hexadecimal digits, which the server logs when it starts")
+    })
 }
 
 fn add(place: &Path, servers: &[KeyId], mode: u32) -> io::Result<()> {
@@ -109,16 +107,10 @@ fn add(place: &Path, servers: &[KeyId], mode: u32) -> io::Result<()> {
     fs::File::open(directory)?.sync_all()
 }
 
-/// The lines with content: number, text without the comment, and the key id in it.
-fn lines(text: &str) -> impl Iterator<Item = (usize, &str, Result<KeyId, KeyIdError>)> {
-    text.lines().enumerate().filter_map(|(index, line)| {
-        let line = line.split('#').next()?.trim();
-        (!line.is_empty()).then(|| (index + 1, line, line.parse()))
-    })
-}
-
+/// The key ids in the list, whatever else stands there.
 fn ids(text: &str) -> impl Iterator<Item = KeyId> {
-    lines(text).filter_map(|(_, _, id)| id.ok())
+    text.lines()
+        .filter_map(|line| line.split('#').next()?.trim().parse().ok())
 }
 
 #[cfg(test)]

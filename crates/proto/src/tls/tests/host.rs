@@ -21,6 +21,7 @@ fn heartbeat() -> Request {
         resumes: 2,
         poke_port: NonZeroU16::new(3),
         earlier_boots: vec![BootNonce::from_bytes([4; 16])],
+        poked: None,
         program: "5".to_owned(),
     })
 }
