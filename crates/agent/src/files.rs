@@ -14,7 +14,7 @@ const OTHERS: u32 = 0o077;
 /// Of these, the ones to write.
 const OTHERS_WRITE: u32 = 0o022;
 
-/// Who may have access to a file, besides root and this program's user.
+/// The access to a file that users other than root and this program's have.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Access {
     /// Nobody may read or write it.

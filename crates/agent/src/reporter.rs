@@ -1,4 +1,4 @@
-//! What the threads of the daemon share: the schedule, the boots, the count of resumes; and the thread of one try.
+//! The state that the threads of the daemon share: the schedule, the boots, the count of resumes; and the thread of one try.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -42,7 +42,7 @@ pub(crate) struct Reporter {
     wake: OwnedFd,
 }
 
-/// What changes.
+/// The part that changes.
 pub(crate) struct ReporterState {
     pub(crate) schedule: Schedule,
     pub(crate) boots: Boots,
@@ -302,7 +302,7 @@ impl Drop for EndOfTry<'_> {
     }
 }
 
-/// What the kernel says about sleeps now.
+/// The kernel's present count of sleeps.
 pub(crate) fn read_sleeps() -> SleepReading {
     SleepReading {
         asleep: sleep::asleep(),

@@ -31,7 +31,8 @@ const LAST_RETRY: Duration = Duration::from_secs(5 * 60);
 /// No retry comes sooner: a server that refuses at once must not be asked without a pause.
 const SHORTEST_RETRY: Duration = Duration::from_secs(1);
 
-/// What a server may ask for. The least keeps a faulty server from being told without a pause; design and server have 15 s.
+/// The least and the greatest time to the next heartbeat that a server can ask for. A faulty one must not be told without a
+/// pause; nightlatchd asks for 15 s at least.
 const NEXT: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(24 * 60 * 60));
 
 /// The longest pause after a refusal that a server may ask for.

@@ -27,7 +27,7 @@ const PRIVATE_KEY: &str = "tls-privkey.pem";
 const PUBLIC_KEY: &str = "tls-pubkey.pem";
 const BOOT_SEED: &str = "boot-seed";
 
-/// What the daemon knows from the start.
+/// Settings, servers and key, as they are at the start.
 pub(crate) struct Setup {
     pub(crate) settings: AgentSettings,
     /// At least one.

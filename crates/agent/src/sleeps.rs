@@ -15,7 +15,7 @@ const SHORTEST: Duration = Duration::from_secs(2);
 /// again.
 pub(crate) const SETTLE: Duration = Duration::from_secs(1);
 
-/// What the kernel says about sleeps at one time.
+/// The kernel's count of sleeps at one time.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(crate) struct SleepReading {
     /// `CLOCK_BOOTTIME` less `CLOCK_MONOTONIC`.

@@ -199,7 +199,7 @@ pub(crate) enum Behaviour {
     Stock,
 }
 
-/// What a server saw.
+/// One thing that a server saw.
 #[derive(Debug)]
 pub(crate) enum Seen {
     /// A connection with this first line.
@@ -247,7 +247,7 @@ impl Server {
         }
     }
 
-    /// What it sees next.
+    /// The next thing that it sees.
     pub(crate) fn sees(&self) -> Seen {
         self.seen.recv_timeout(PATIENCE).expect("nothing came")
     }

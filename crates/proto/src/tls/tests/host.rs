@@ -203,7 +203,7 @@ fn answers_other_than_an_acceptance_are_told_apart() {
     );
 }
 
-/// What the last bytes of the connection look like changes nothing about what the server has made durable.
+/// The server has made it durable by then, however the connection ends.
 #[test]
 fn an_acceptance_counts_without_the_end_of_the_connection() {
     let own = key();
