@@ -3,8 +3,11 @@
 //! All sentences about this are made here, for the server and for tools that see no more than the properties of a stock
 //! server. What a stock server does not show is `None`.
 
+mod guard;
 #[cfg(test)]
 mod tests;
+
+pub use guard::{GuardFacts, suspicion};
 
 use std::time::Duration;
 
@@ -12,6 +15,7 @@ use crate::calendar::DateTime;
 use crate::checker::CheckStatus;
 use crate::duration::in_whole_seconds;
 use crate::event::{DisableReason, Grant, Refusal, decision_by_default};
+use crate::guard::GuardState;
 use crate::name::shell_word;
 use crate::record::RecordKind;
 use crate::registry::ReleaseForecast;
@@ -131,6 +135,8 @@ pub struct ClientFacts<'a> {
     pub approved_by_default: bool,
     /// True when it is disabled because the server's state was lost.
     pub needs_proof: bool,
+    /// What is known of its agent.
+    pub guard: Option<GuardFacts>,
     /// The registry's answer to a request, and the end of that answer's validity.
     pub forecast: Option<(ReleaseForecast, Option<Wall>)>,
     /// Records of its name, oldest first.
@@ -145,16 +151,11 @@ impl ClientFacts<'_> {
             .forecast
             .unwrap_or((self.derive_forecast(), self.deadline));
         match forecast {
-            ReleaseForecast::Released(_) => explanation(
-                ReleaseVerdict::Released,
-                ("enabled", self.last_enabled, until),
-                format!(
-                    "{} is enabled and gets its secret without approval. {}",
-                    self.name,
-                    self.outlook()
-                ),
-            ),
-            ReleaseForecast::NeedsApproval => self.needs_approval(until),
+            ReleaseForecast::Released(_) => self.released(until),
+            ReleaseForecast::ReleasedAfterAsking(_, wait) => self.released_after(wait, until),
+            ReleaseForecast::NeedsApproval | ReleaseForecast::NeedsPerson => {
+                self.needs_decision(forecast, until)
+            }
             ReleaseForecast::Refused(Refusal::Denied) => self.denied(until),
             ReleaseForecast::Refused(_) => self.disabled(now),
         }
@@ -162,8 +163,11 @@ impl ClientFacts<'_> {
 
     /// The forecast from the settings alone: denials are not seen.
     fn derive_forecast(&self) -> ReleaseForecast {
+        let suspect = self.guard.and_then(|guard| guard.suspicion_in_force());
         if !self.enabled {
             ReleaseForecast::Refused(Refusal::Disabled)
+        } else if suspect.is_some() {
+            ReleaseForecast::NeedsPerson
         } else if self.pending.is_empty() && self.approval_delay.is_zero() {
             ReleaseForecast::Released(Grant::NotNeeded)
         } else {
@@ -182,14 +186,60 @@ impl ClientFacts<'_> {
         self.records?.iter().rev().find(is_about_it)
     }
 
-    fn needs_approval(&self, until: Option<Wall>) -> Explanation {
+    fn released(&self, until: Option<Wall>) -> Explanation {
+        let state = self.guard.map_or(GuardState::Unarmed, |guard| guard.state);
+        let (reason, since, gets) = match state {
+            GuardState::Leaving => (
+                "announced",
+                self.last_checked_ok,
+                ", and a boot gets its secret at once",
+            ),
+            GuardState::Quiet | GuardState::Opened => (
+                "agent-silent",
+                self.last_checked_ok,
+                ", and a boot gets its secret at once",
+            ),
+            GuardState::Off | GuardState::Unarmed | GuardState::Up => (
+                "enabled",
+                self.last_enabled,
+                " and gets its secret without approval",
+            ),
+        };
+        explanation(
+            ReleaseVerdict::Released,
+            (reason, since, until),
+            format!(
+                "{} is enabled{gets}.{} {}",
+                self.name,
+                self.guard_sentences(),
+                self.outlook()
+            ),
+        )
+    }
+
+    /// It would be held so long while its agent is asked.
+    fn released_after(&self, wait: Duration, until: Option<Wall>) -> Explanation {
+        explanation(
+            ReleaseVerdict::Released,
+            ("agent-asked", self.last_enabled, until),
+            format!(
+                "{} is enabled, and its agent is asked when a boot requests its secret: the boot gets it after {}, unless \
+                 the agent answers in that time that the machine is up.{} {}",
+                self.name,
+                at_least_a_second(wait),
+                self.guard_sentences(),
+                self.outlook()
+            ),
+        )
+    }
+
+    fn needs_decision(&self, forecast: ReleaseForecast, until: Option<Wall>) -> Explanation {
+        let (reason, rule) = self.rule_of_decision(forecast);
         let (name, word) = (self.name, shell_word(self.name));
         let text = match &self.pending[..] {
             [] => format!(
-                "{name} is enabled; a request needs approval, and is {} without a decision within {}. No request is \
-                 pending. {}",
-                decision_by_default(self.approved_by_default),
-                in_whole_seconds(self.approval_delay),
+                "{name} is enabled; {rule}. No request is pending.{} {}",
+                self.guard_sentences(),
                 self.outlook()
             ),
             [only] => {
@@ -201,14 +251,16 @@ impl ClientFacts<'_> {
                     .map_or_else(String::new, |it| format!(" at {}", at(it)));
                 format!(
                     "{name} has a pending request{which}. Without a decision it is {then}{when}. Decide with: \
-                     nightlatch approve {word}, or nightlatch deny {word}."
+                     nightlatch approve {word}, or nightlatch deny {word}.{}",
+                    self.guard_sentences()
                 )
             }
             several => {
                 let descriptions = several
                     .iter()
                     .map(|it| it.description.clone().unwrap_or_default());
-                several_pending(name, &descriptions.collect::<Vec<_>>()) + "."
+                let several = several_pending(name, &descriptions.collect::<Vec<_>>());
+                format!("{several}.{}", self.guard_sentences())
             }
         };
         // Without a decision of a person it ends with the first of them.
@@ -216,9 +268,34 @@ impl ClientFacts<'_> {
         let until = until.into_iter().chain(decided).min();
         explanation(
             ReleaseVerdict::NeedsApproval,
-            ("needs-approval", self.last_enabled, until),
+            (reason, self.last_enabled, until),
             text,
         )
+    }
+
+    /// The reason word for a person's decision, and the rule in words.
+    fn rule_of_decision(&self, forecast: ReleaseForecast) -> (&'static str, String) {
+        let suspect = self.guard.and_then(|guard| guard.suspicion_in_force());
+        match (forecast, suspect) {
+            (ReleaseForecast::NeedsPerson, Some(_)) => (
+                "suspect",
+                "a person decides on each request, and without a decision it is refused".to_owned(),
+            ),
+            (ReleaseForecast::NeedsPerson, None) => (
+                "unannounced",
+                "a person decides on a boot that was not announced (unannounced = approve), and without a decision it \
+                 is refused"
+                    .to_owned(),
+            ),
+            _ => {
+                let then = decision_by_default(self.approved_by_default);
+                let delay = in_whole_seconds(self.approval_delay);
+                let rule = format!(
+                    "a request needs approval, and is {then} without a decision within {delay}"
+                );
+                ("needs-approval", rule)
+            }
+        }
     }
 
     fn denied(&self, until: Option<Wall>) -> Explanation {
@@ -241,9 +318,10 @@ impl ClientFacts<'_> {
             ReleaseVerdict::Refused,
             ("denied", record.map(|it| it.time), until),
             format!(
-                "{} gets no secret: {because}{end}. To lift the denial, run: nightlatch approve {}.",
+                "{} gets no secret: {because}{end}. To lift the denial, run: nightlatch approve {}.{}",
                 self.name,
-                shell_word(self.name)
+                shell_word(self.name),
+                self.guard_sentences()
             ),
         )
     }
@@ -258,9 +336,11 @@ impl ClientFacts<'_> {
         let (reason, because) = match (cause, self.last_enabled) {
             _ if self.needs_proof => (
                 "state-lost",
-                "the server's state was lost or an older one was restored, so it may have been disabled before; it \
-                 needs an administrator, or a check that proves its private key"
-                    .to_owned(),
+                format!(
+                    "the server's state was lost or an older one was restored, so it may have been disabled before; it \
+                     needs an administrator, or {}",
+                    self.missing_proof()
+                ),
             ),
             (Some(record), _) => self.recorded_cause(record),
             (None, None) => ("never-enabled", "it was never enabled".to_owned()),
@@ -276,9 +356,10 @@ impl ClientFacts<'_> {
             ReleaseVerdict::Refused,
             (reason, since, None),
             format!(
-                "{} gets no secret: {because}. When the machine is in order, run: nightlatch enable {}.",
+                "{} gets no secret: {because}. When the machine is in order, run: nightlatch enable {}.{}",
                 self.name,
-                shell_word(self.name)
+                shell_word(self.name),
+                self.guard_sentences()
             ),
         )
     }
@@ -341,11 +422,22 @@ impl ClientFacts<'_> {
         (reason, because)
     }
 
+    /// The proof of life that a lost state asks for.
+    fn missing_proof(&self) -> &'static str {
+        match self.guard {
+            Some(guard) if guard.has_host_key => "a sign of life of its agent",
+            _ => "a check that proves its private key",
+        }
+    }
+
     /// The next deadline and the last check.
     fn outlook(&self) -> String {
         let deadline = self.deadline;
         let deadline =
             deadline.map_or_else(String::new, |it| format!("Next deadline {}. ", at(it)));
+        if self.is_armed() {
+            return format!("{deadline}No check runs, because its agent proves that it is up.");
+        }
         let check = match self.last_check {
             CheckStatus::Exited(0) => "Its last check succeeded".to_owned(),
             CheckStatus::Never => "No check has ended yet".to_owned(),
@@ -387,6 +479,11 @@ pub fn several_pending(name: &str, descriptions: &[String]) -> String {
         descriptions.join("; "),
         shell_word(name)
     )
+}
+
+/// A length of time that is not shown as none.
+fn at_least_a_second(length: Duration) -> String {
+    in_whole_seconds(length.max(Duration::from_secs(1)))
 }
 
 /// To the second.

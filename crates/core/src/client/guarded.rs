@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::Client;
-use crate::guard::{Guard, GuardSettings, Phase};
+use crate::guard::{Guard, GuardSettings, GuardState, Phase};
 use crate::time::{Now, Wall};
 
 /// A request is held so much longer than the next heartbeat is due, where the agent cannot be poked.
@@ -28,6 +28,27 @@ impl Client {
     /// Time of the last heartbeat; `None` for a client whose agent was not heard.
     pub fn last_heartbeat(&self) -> Option<Wall> {
         self.last_checked_ok.filter(|_| self.is_armed())
+    }
+
+    /// The state of its guard, as people and programs see it.
+    pub fn guard_state(&self) -> GuardState {
+        match self.settings.guard {
+            true => self.guard.phase().into(),
+            false => GuardState::Off,
+        }
+    }
+
+    /// The end of the time for its announced reboot; `None` unless it said goodbye and may be released.
+    pub fn leaving_until(&self) -> Option<Wall> {
+        let (true, Phase::Leaving { until, .. }) = (self.settings.guard, self.guard.phase()) else {
+            return None;
+        };
+        // By the two readings of the deadline, so that it is the same moment however often it is read.
+        let deadline = self.deadline?;
+        Some(match until < deadline.mono {
+            true => deadline.wall.before(deadline.mono.since(until)),
+            false => deadline.wall,
+        })
     }
 
     /// The guard judges requests with its boot key. A suspicion outlives the host key by which it arose.

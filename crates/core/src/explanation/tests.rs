@@ -1,3 +1,5 @@
+mod guard;
+
 use std::time::Duration;
 
 use super::*;
@@ -27,6 +29,7 @@ fn facts() -> ClientFacts<'static> {
         approval_delay: Duration::ZERO,
         approved_by_default: false,
         needs_proof: false,
+        guard: None,
         forecast: None,
         records: Some(&[]),
         pending: Vec::new(),

@@ -12,6 +12,7 @@ mod account;
 mod life;
 mod releases;
 pub mod saved;
+mod state;
 #[cfg(test)]
 mod tests;
 
@@ -19,6 +20,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 pub use life::{BootRequest, GoodbyeKind, Life, LifeOutcome, WaitingFate};
+pub use state::GuardState;
 
 use self::releases::OpenRelease;
 use crate::boot_nonce::BootNonce;

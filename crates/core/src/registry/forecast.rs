@@ -1,5 +1,7 @@
 //! The release policy applied to a client without a request.
 
+use std::time::Duration;
+
 use super::{ClientId, Grant, Refusal, Registry};
 use crate::client::{Client, ReleaseDecision};
 use crate::guard::Forecast;
@@ -10,8 +12,12 @@ use crate::time::{Now, Wall};
 pub enum ReleaseForecast {
     /// It would get the secret.
     Released(Grant),
-    /// It would wait for a person's approval.
+    /// It would be held so long at most while the agent is asked. Then it would get the secret, unless the agent answered.
+    ReleasedAfterAsking(Grant, Duration),
+    /// It would wait for a person's approval, for `approval_delay`.
     NeedsApproval,
+    /// It would wait for a person until the deadline: the guard lets nothing else decide.
+    NeedsPerson,
     /// It would be refused.
     Refused(Refusal),
 }
@@ -27,7 +33,7 @@ impl Registry {
         };
         let until = match forecast {
             ReleaseForecast::Refused(Refusal::Denied) => denial_ends(client, now),
-            _ => client.expires(),
+            _ => client.leaving_until().or(client.expires()),
         };
         Some((forecast, until))
     }
@@ -39,9 +45,12 @@ fn forecast_of_enabled(client: &Client, now: Now) -> ReleaseForecast {
         .is_guarded()
         .then(|| client.guard().forecast(&settings, now.mono));
     if guard == Some(Forecast::Person) {
-        return ReleaseForecast::NeedsApproval;
+        return ReleaseForecast::NeedsPerson;
     }
     match client.approval(now.mono, now) {
+        ReleaseDecision::Release(grant) if guard == Some(Forecast::PassAfterAsking) => {
+            ReleaseForecast::ReleasedAfterAsking(grant, settings.guard_wait)
+        }
         ReleaseDecision::Release(grant) => ReleaseForecast::Released(grant),
         ReleaseDecision::Wait(_) => ReleaseForecast::NeedsApproval,
         ReleaseDecision::Refuse(reason) => ReleaseForecast::Refused(reason),
