@@ -16,7 +16,9 @@ use crate::names::ClientPath;
 use crate::property::{BadValue, Property, PropertyValue};
 
 mod field;
+mod guard;
 use field::{Field, Shown};
+pub use guard::GuardView;
 
 /// A value for a setting that is on D-Bus. To name the property makes a repetition skip the other settings.
 macro_rules! on_bus {
@@ -59,6 +61,8 @@ macro_rules! declare_view {
             /// True when it is disabled because the server's state was lost. Not on the bus: only the server itself fills
             /// it.
             pub needs_proof: bool,
+            /// What is known of its agent.
+            pub guard: GuardView,
             $($(
                 #[doc = concat!("`", stringify!($property), "`:")]
                 #[doc = $doc]
@@ -82,6 +86,7 @@ macro_rules! declare_view {
                     approval_pending: false,
                     last_approval_request: None,
                     needs_proof: false,
+                    guard: GuardView::default(),
                     $($($key: on_bus!($property, settings.$key.to_field()),)?)*
                 }
             }
@@ -102,6 +107,13 @@ macro_rules! declare_view {
                     P::LastApprovalRequest => &mut self.last_approval_request,
                     $($(P::$property => &mut self.$key,)?)*
                     P::ObjectPath | P::Secret => return None,
+                    P::HostKeyID
+                    | P::GuardState
+                    | P::Suspect
+                    | P::LastHeartbeat
+                    | P::LeavingUntil
+                    | P::Unaccounted
+                    | P::Pokeable => return self.guard.field(property),
                 })
             }
 
@@ -122,6 +134,13 @@ macro_rules! declare_view {
                     $($(P::$property => self.$key.to_value(),)?)*
                     P::ObjectPath => PropertyValue::Path(self.path.clone()),
                     P::Secret => return None,
+                    P::HostKeyID
+                    | P::GuardState
+                    | P::Suspect
+                    | P::LastHeartbeat
+                    | P::LeavingUntil
+                    | P::Unaccounted
+                    | P::Pokeable => return self.guard.value(property),
                 })
             }
         }
@@ -158,7 +177,7 @@ impl ClientView {
         }
     }
 
-    /// All that can be read, in the order of the table.
+    /// All of the Mandos interface that can be read, in the order of the table.
     pub fn values(&self) -> impl Iterator<Item = (Property, PropertyValue)> + '_ {
         Property::all().filter_map(|property| Some((property, self.value(property)?)))
     }
@@ -173,7 +192,15 @@ impl ClientView {
         let asked = self
             .last_approval_request
             .filter(|_| self.approval_pending)?;
-        Some(asked.after(self.approval_delay))
+        match self.needs_person() {
+            true => self.expires,
+            false => Some(asked.after(self.approval_delay)),
+        }
+    }
+
+    /// True when its pending request is granted without a decision of a person.
+    pub fn granted_by_default(&self) -> bool {
+        self.approved_by_default && !self.needs_person()
     }
 
     /// Its state, as far as its properties alone tell.
@@ -181,7 +208,7 @@ impl ClientView {
         let pending = self.approval_pending.then(|| PendingRequestFacts {
             description: None,
             until: self.decided_at(),
-            approved_by_default: self.approved_by_default,
+            approved_by_default: self.granted_by_default(),
         });
         ClientFacts {
             name: &self.name,
@@ -197,18 +224,27 @@ impl ClientView {
             approval_delay: self.approval_delay,
             approved_by_default: self.approved_by_default,
             needs_proof: self.needs_proof,
+            guard: self.guard_facts(),
             forecast: None,
             records: None,
             pending: pending.into_iter().collect(),
         }
     }
 
-    /// The changes that make `before` this.
+    /// The changes of the Mandos interface that make `before` this.
     pub fn changes_since(&self, before: &Self) -> Vec<(Property, PropertyValue)> {
-        let changed = |(property, value): &(Property, PropertyValue)| {
-            before.value(*property).as_ref() != Some(value)
-        };
-        self.values().filter(changed).collect()
+        let values = self.values();
+        values.filter(|it| before.differs(it)).collect()
+    }
+
+    /// The changes of our own interface that make `before` this.
+    pub fn own_changes_since(&self, before: &Self) -> Vec<(Property, PropertyValue)> {
+        let values = self.own_values();
+        values.filter(|it| before.differs(it)).collect()
+    }
+
+    fn differs(&self, (property, value): &(Property, PropertyValue)) -> bool {
+        self.value(*property).as_ref() != Some(value)
     }
 }
 
@@ -227,14 +263,44 @@ pub enum ViewError {
     /// A number outside the range of `LastCheckerStatus`.
     #[error("LastCheckerStatus: expected -2 to 255, found {0}")]
     Status(i16),
+    /// A word that the property cannot have.
+    #[error("{}: unknown word {word:?}", .property.name())]
+    Word {
+        /// The property.
+        property: Property,
+        /// The word.
+        word: String,
+    },
 }
 
 #[cfg(test)]
 mod tests {
+    use nightlatch_core::guard::{GuardState, Suspicion};
     use nightlatch_core::settings::client::{Setting, SettingKind};
     use proptest::prelude::*;
 
     use super::*;
+
+    prop_compose! {
+        fn guard()(
+            state in prop::sample::select(vec![GuardState::Off, GuardState::Up, GuardState::Opened]),
+            suspect in prop::option::of(Just(Suspicion::Impostor)),
+            times: [Option<i64>; 2],
+            host_key_id in "[0-9a-f]{0,4}",
+            unaccounted: u32,
+            pokeable: bool,
+        ) -> GuardView {
+            GuardView {
+                host_key_id,
+                state: Some(state),
+                suspect,
+                last_heartbeat: times[0].map(Wall::from_unix_micros),
+                leaving_until: times[1].map(Wall::from_unix_micros),
+                unaccounted,
+                pokeable,
+            }
+        }
+    }
 
     prop_compose! {
         fn view()(
@@ -243,6 +309,7 @@ mod tests {
             times: [Option<i64>; 5],
             lengths: [u64; 5],
             number in -2_i16..256,
+            guard in guard(),
         ) -> ClientView {
             let time = |index: usize| times[index].map(Wall::from_unix_micros);
             let mut settings = ClientSettings::default();
@@ -264,6 +331,7 @@ mod tests {
                 last_enabled: time(3),
                 last_approval_request: time(4),
                 last_check: CheckStatus::from_number(number).unwrap(),
+                guard,
                 ..ClientView::new(ClientPath::of_name("a"), name, &settings)
             }
         }
@@ -272,14 +340,16 @@ mod tests {
     proptest! {
         #[test]
         fn every_client_survives_its_properties(view in view()) {
-            let read = ClientView::read(view.path.clone(), view.values());
+            let values = view.values().chain(view.own_values());
+            let read = ClientView::read(view.path.clone(), values);
             prop_assert_eq!(read, Ok(view));
         }
 
         #[test]
         fn changes_make_one_client_the_other(before in view(), after in view()) {
             let mut made = before.clone();
-            for (property, value) in after.changes_since(&before) {
+            let changes = after.changes_since(&before);
+            for (property, value) in changes.into_iter().chain(after.own_changes_since(&before)) {
                 prop_assert_eq!(made.apply(property, &value), Ok(true));
             }
             prop_assert_eq!(made, after);
@@ -301,6 +371,31 @@ mod tests {
     }
 
     #[test]
+    fn a_client_of_a_server_without_our_interface_has_no_guard() {
+        let path = ClientPath::of_name("a");
+        let view = ClientView::new(path.clone(), String::new(), &ClientSettings::default());
+        assert_eq!(view.own_values().count(), 0);
+        let read = ClientView::read(path, view.values()).unwrap();
+        assert_eq!(read.guard, GuardView::default());
+        assert!(!read.has_agent());
+        assert_eq!(read.facts().guard, None);
+    }
+
+    /// No signal has the time of a heartbeat but that of the last proof of life.
+    #[test]
+    fn the_last_heartbeat_follows_the_last_proof_of_life() {
+        let path = ClientPath::of_name("a");
+        let mut view = ClientView::new(path, String::new(), &ClientSettings::default());
+        view.guard.state = Some(GuardState::Unarmed);
+        view.last_checked_ok = Some(Wall::from_unix_micros(1));
+        assert_eq!(view.last_heartbeat(), None);
+        let up = PropertyValue::Text("up".into());
+        assert_eq!(view.apply(Property::GuardState, &up), Ok(true));
+        assert_eq!(view.last_heartbeat(), view.last_checked_ok);
+        assert!(view.has_agent());
+    }
+
+    #[test]
     fn a_value_that_means_nothing_is_refused() {
         let mut view = ClientView::new(
             ClientPath::of_name("a"),
@@ -312,6 +407,8 @@ mod tests {
             (Property::LastCheckerStatus, PropertyValue::Status(-3)),
             (Property::LastCheckerStatus, PropertyValue::Status(256)),
             (Property::Enabled, PropertyValue::Text("yes".into())),
+            (Property::GuardState, PropertyValue::Text("asleep".into())),
+            (Property::Suspect, PropertyValue::Text("thief".into())),
         ] {
             assert!(view.apply(property, &value).is_err(), "{property:?}");
         }

@@ -41,6 +41,9 @@ pub enum BusError {
     /// `AddClient`: name or key belongs to another client.
     #[error("{0}")]
     Taken(String),
+    /// A check, or a declaration in its place, of a machine whose agent proves that it is up.
+    #[error("{0}")]
+    HasAgent(String),
     /// No request waits, or none of this number.
     #[error("{0}")]
     NoRequest(String),
@@ -97,6 +100,7 @@ impl BusError {
             errors::BAD_SECTION => Self::BadSection(text),
             errors::TAKEN => Self::Taken(text),
             errors::NO_SUCH_CLIENT => Self::NoSuchClient(text),
+            errors::HAS_AGENT => Self::HasAgent(text),
             errors::NO_REQUEST => Self::NoRequest(text),
             errors::SEVERAL_REQUESTS => Self::SeveralRequests(text),
             errors::NOT_DURABLE => Self::NotDurable(text),

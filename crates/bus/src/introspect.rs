@@ -1,10 +1,12 @@
 //! The introspection of the objects of the Mandos interface, as the stock server describes itself: the
-//! same interfaces, members, signatures, names of arguments and annotations.
+//! same interfaces, members, signatures, names of arguments and annotations. A client's object also has our own
+//! interface, whose only members are properties.
 
 use std::fmt::Write;
 
 use crate::names::{
-    CLIENT, CLIENT_OLD, INTROSPECTABLE, MANDOS, MANDOS_OLD, OBJECT_MANAGER, PROPERTIES,
+    CLIENT, CLIENT_OLD, INTROSPECTABLE, MANDOS, MANDOS_OLD, NIGHTLATCH_CLIENT, OBJECT_MANAGER,
+    PROPERTIES,
 };
 use crate::property::{Emits, Property};
 
@@ -172,6 +174,9 @@ pub fn client() -> String {
         Property::all().for_each(|each| property(&mut xml, each));
         close(&mut xml, name == CLIENT_OLD);
     }
+    open(&mut xml, NIGHTLATCH_CLIENT);
+    Property::own().for_each(|each| property(&mut xml, each));
+    close(&mut xml, false);
     end(xml, [])
 }
 
@@ -252,6 +257,7 @@ fn property(xml: &mut String, property: Property) {
         Emits::Value => {}
         Emits::Invalidates => annotation(xml, "      ", EMITS, "invalidates"),
         Emits::Const => annotation(xml, "      ", EMITS, "const"),
+        Emits::Never => annotation(xml, "      ", EMITS, "false"),
     }
     if property.is_deprecated() {
         annotation(xml, "      ", DEPRECATED, "true");

@@ -13,7 +13,7 @@ use zbus::{Message, ObjectPath, Signature, Type, Variant};
 
 use crate::client::ClientView;
 use crate::error::BusError;
-use crate::names::{CLIENT, ClientPath};
+use crate::names::{CLIENT, ClientPath, NIGHTLATCH_CLIENT};
 use crate::property::{Property, PropertyValue};
 
 /// The clients in an answer of `GetManagedObjects`.
@@ -71,7 +71,7 @@ impl<'de> Deserialize<'de> for ManagedClients {
     }
 }
 
-/// Of an object's interfaces, that of a client; none when it is no client.
+/// Of an object's interfaces, those of a client; none when it is no client.
 pub(crate) struct ClientProperties(pub(crate) Option<Vec<(Property, PropertyValue)>>);
 
 impl Type for ClientProperties {
@@ -90,15 +90,16 @@ impl<'de> Deserialize<'de> for ClientProperties {
             }
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-                let mut found = None;
+                let (mut is_client, mut found) = (false, Vec::new());
                 while let Some(interface) = map.next_key::<&str>()? {
-                    if interface == CLIENT {
-                        found = Some(map.next_value::<Properties>()?.0);
+                    if interface == CLIENT || interface == NIGHTLATCH_CLIENT {
+                        is_client |= interface == CLIENT;
+                        found.append(&mut map.next_value::<Properties>()?.0);
                     } else {
                         map.next_value::<IgnoredAny>()?;
                     }
                 }
-                Ok(ClientProperties(found))
+                Ok(ClientProperties(is_client.then_some(found)))
             }
         }
         deserializer.deserialize_map(InterfacesVisitor)

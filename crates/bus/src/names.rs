@@ -20,6 +20,8 @@ pub const CLIENTS: &str = "/clients";
 
 /// The bus name of a Nightlatch server, and the name of its interface (`docs/dbus.md`).
 pub const NIGHTLATCH: &str = "org.nightlatch.Nightlatch1";
+/// The interface of a client's object with what the Mandos interface does not have.
+pub const NIGHTLATCH_CLIENT: &str = "org.nightlatch.Nightlatch1.Client";
 /// The object with [`NIGHTLATCH`].
 pub const NIGHTLATCH_PATH: &str = "/org/nightlatch/Nightlatch1";
 
@@ -36,7 +38,7 @@ pub mod errors {
     pub const BAD_SECTION: &str = "org.nightlatch.Nightlatch1.Error.BadSection";
     /// `AddClient`: name or key belongs to another client.
     pub const TAKEN: &str = "org.nightlatch.Nightlatch1.Error.Taken";
-    /// `Explain`: no client has this name.
+    /// A call that names a client: there is none of this name.
     pub const NO_SUCH_CLIENT: &str = "org.nightlatch.Nightlatch1.Error.NoSuchClient";
     /// A check, or a declaration in its place, of a machine whose agent proves that it is up: nothing changed.
     pub const HAS_AGENT: &str = "org.nightlatch.Nightlatch1.Error.HasAgent";

@@ -8,7 +8,7 @@ use nightlatch_core::client_settings;
 use nightlatch_core::settings::client::{Setting, SettingKind, SettingValue};
 use zbus::Variant;
 
-use crate::names::ClientPath;
+use crate::names::{CLIENT, ClientPath, NIGHTLATCH_CLIENT};
 
 /// Type of the values of a property.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -27,6 +27,8 @@ pub enum PropertyType {
     Path,
     /// D-Bus type `ay`.
     Bytes,
+    /// D-Bus type `u`.
+    Count,
 }
 
 impl PropertyType {
@@ -39,6 +41,7 @@ impl PropertyType {
             Self::Status => "n",
             Self::Path => "o",
             Self::Bytes => "ay",
+            Self::Count => "u",
         }
     }
 }
@@ -74,6 +77,8 @@ pub enum Emits {
     Invalidates,
     /// Never, for it never changes.
     Const,
+    /// Never, though it changes: another property tells the same moment.
+    Never,
 }
 
 /// A row of the table: name, kind, access, and how changes are told of.
@@ -105,7 +110,8 @@ macro_rules! declare_properties {
         $name:ident $key:ident: $type:ty = $default:expr
         $(, property($property:ident $access:ident))?;
     )*) => {
-        /// A property of `se.recompile.Mandos.Client`: the settings that are on D-Bus, and the state of a client.
+        /// A property of a client's object: the settings that are on D-Bus and the state of a client, in
+        /// `se.recompile.Mandos.Client`; what is known of its agent, in `org.nightlatch.Nightlatch1.Client`.
         #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
         #[expect(missing_docs, reason = "the names are those of the interface")]
         pub enum Property {
@@ -122,6 +128,13 @@ macro_rules! declare_properties {
             Name,
             ObjectPath,
             Secret,
+            HostKeyID,
+            GuardState,
+            Suspect,
+            LastHeartbeat,
+            LeavingUntil,
+            Unaccounted,
+            Pokeable,
         }
 
         impl Property {
@@ -139,12 +152,19 @@ macro_rules! declare_properties {
                 Self::Name,
                 Self::ObjectPath,
                 Self::Secret,
+                Self::HostKeyID,
+                Self::GuardState,
+                Self::Suspect,
+                Self::LastHeartbeat,
+                Self::LeavingUntil,
+                Self::Unaccounted,
+                Self::Pokeable,
             ];
 
             const fn row(self) -> Row {
                 use Access::{Read, ReadWrite, Write};
-                use Emits::{Const, Invalidates, Value};
-                use PropertyType::{Boolean, Bytes, Moment, Path, Status, Text};
+                use Emits::{Const, Invalidates, Never, Value};
+                use PropertyType::{Boolean, Bytes, Count, Moment, Path, Status, Text};
                 match self {
                     $($(Self::$property => {
                         Row::of_setting(stringify!($property), Setting::$name, Access::$access)
@@ -161,6 +181,13 @@ macro_rules! declare_properties {
                     Self::Name => Row("Name", Text, Read, Const),
                     Self::ObjectPath => Row("ObjectPath", Path, Read, Const),
                     Self::Secret => Row("Secret", Bytes, Write, Invalidates),
+                    Self::HostKeyID => Row("HostKeyID", Text, Read, Value),
+                    Self::GuardState => Row("GuardState", Text, Read, Value),
+                    Self::Suspect => Row("Suspect", Text, Read, Value),
+                    Self::LastHeartbeat => Row("LastHeartbeat", Moment, Read, Never),
+                    Self::LeavingUntil => Row("LeavingUntil", Moment, Read, Value),
+                    Self::Unaccounted => Row("Unaccounted", Count, Read, Value),
+                    Self::Pokeable => Row("Pokeable", Boolean, Read, Value),
                 }
             }
 
@@ -180,6 +207,7 @@ client_settings!(declare_properties);
 /// In the order of the stock server: that of the names of its methods, which end with `_dbus_property`.
 static IN_ORDER: LazyLock<Vec<Property>> = LazyLock::new(|| {
     let mut all = Property::ALL.to_vec();
+    all.retain(|property| property.interface() == CLIENT);
     all.sort_unstable_by_key(|property| format!("{}_dbus_property", property.name()));
     all
 });
@@ -188,19 +216,39 @@ impl Property {
     /// The number of properties.
     pub(crate) const COUNT: usize = Self::ALL.len();
 
-    /// All of them, in the order of the stock server.
+    /// Those of the Mandos interface, in the order of the stock server.
     pub fn all() -> impl Iterator<Item = Self> {
         IN_ORDER.iter().copied()
     }
 
-    /// Those that can be read, in the same order.
+    /// Those of our own interface, which a stock server does not have.
+    pub fn own() -> impl Iterator<Item = Self> {
+        let all = Self::ALL.iter().copied();
+        all.filter(|property| property.interface() == NIGHTLATCH_CLIENT)
+    }
+
+    /// Those of the Mandos interface that can be read, in the same order.
     pub fn readable() -> impl Iterator<Item = Self> {
         Self::all().filter(|property| property.access() != Access::Write)
     }
 
-    /// The property with this name, to the letter.
+    /// The property with this name, to the letter. No name is in both interfaces.
     pub fn by_name(name: &str) -> Option<Self> {
         Self::ALL.iter().copied().find(|it| it.name() == name)
+    }
+
+    /// The interface that it belongs to.
+    pub const fn interface(self) -> &'static str {
+        match self {
+            Self::HostKeyID
+            | Self::GuardState
+            | Self::Suspect
+            | Self::LastHeartbeat
+            | Self::LeavingUntil
+            | Self::Unaccounted
+            | Self::Pokeable => NIGHTLATCH_CLIENT,
+            _ => CLIENT,
+        }
     }
 
     /// The property of a setting; `None` for one that is not on D-Bus.
@@ -248,6 +296,8 @@ pub enum PropertyValue {
     Status(i16),
     /// The path of a client's object.
     Path(ClientPath),
+    /// A number of things.
+    Count(u32),
 }
 
 impl PropertyValue {
@@ -265,6 +315,7 @@ impl PropertyValue {
             }
             (PropertyType::Status, Variant::I16(value)) => Self::Status(*value),
             (PropertyType::Path, Variant::ObjectPath(value)) => Self::Path(value.into()),
+            (PropertyType::Count, Variant::U32(value)) => Self::Count(*value),
             (PropertyType::Milliseconds, variant) => match whole_number(variant) {
                 Some(Ok(value)) => Self::Milliseconds(value),
                 Some(Err(_)) => return Err(BadValue::Negative(property)),
@@ -288,6 +339,7 @@ impl PropertyValue {
             Self::Text(value) => Variant::Str(value.into()),
             Self::Status(value) => Variant::I16(value),
             Self::Path(value) => Variant::ObjectPath(value.as_object_path().into_owned()),
+            Self::Count(value) => Variant::U32(value),
         }
     }
 
@@ -299,6 +351,7 @@ impl PropertyValue {
             Self::Text(value) => Variant::Str(value.as_str().into()),
             Self::Status(value) => Variant::I16(*value),
             Self::Path(value) => Variant::ObjectPath(value.as_object_path()),
+            Self::Count(value) => Variant::U32(*value),
         }
     }
 }
@@ -374,8 +427,21 @@ mod tests {
     }
 
     #[test]
+    fn what_is_ours_is_in_our_interface_alone_and_cannot_be_set() {
+        let names: Vec<_> = Property::own().map(Property::name).collect();
+        assert_eq!(
+            names.join(" "),
+            "HostKeyID GuardState Suspect LastHeartbeat LeavingUntil Unaccounted Pokeable"
+        );
+        assert!(Property::own().all(|it| it.access() == Access::Read));
+        assert!(Property::all().all(|it| it.interface() == CLIENT));
+        let count = Property::all().count() + Property::own().count();
+        assert_eq!(count, Property::COUNT);
+    }
+
+    #[test]
     fn each_is_found_by_its_name_and_its_setting() {
-        for property in Property::all() {
+        for property in Property::all().chain(Property::own()) {
             assert_eq!(format!("{property:?}"), property.name());
             assert_eq!(Property::by_name(property.name()), Some(property));
             if let Some(setting) = property.setting() {

@@ -149,6 +149,12 @@ impl MandosProxy {
         Ok(())
     }
 
+    /// Trusts the client `name` again, which was suspect.
+    pub async fn trust(&self, name: &str) -> Result<(), BusError> {
+        self.call_own("Trust", &name).await?;
+        Ok(())
+    }
+
     /// Decides on one request that waits.
     pub async fn decide(&self, number: u64, approved: bool) -> Result<(), BusError> {
         self.call_own("Decide", &(number, approved)).await?;

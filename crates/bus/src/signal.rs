@@ -14,7 +14,9 @@ use zbus::{MatchRule, Message, MessageStream, OwnedObjectPath};
 use crate::client::{CheckStatus, ClientView};
 use crate::error::BusError;
 use crate::managed::{ClientProperties, Properties, read_clients};
-use crate::names::{CLIENT, ClientPath, MANDOS, NIGHTLATCH, OBJECT_MANAGER, PROPERTIES};
+use crate::names::{
+    CLIENT, ClientPath, MANDOS, NIGHTLATCH, NIGHTLATCH_CLIENT, OBJECT_MANAGER, PROPERTIES,
+};
 use crate::property::{Property, PropertyValue};
 use crate::proxy::MandosProxy;
 
@@ -294,7 +296,8 @@ fn removed(message: &Message) -> Option<ServerSignal> {
 fn changed(message: &Message, client: ClientPath) -> Option<ServerSignal> {
     let (interface, Properties(values), invalidated): (String, Properties, Vec<String>) =
         read_body(message)?;
-    (interface == CLIENT).then(|| ServerSignal::Changed {
+    let is_ours = interface == CLIENT || interface == NIGHTLATCH_CLIENT;
+    is_ours.then(|| ServerSignal::Changed {
         client,
         values,
         invalidated: invalidated

@@ -4,6 +4,7 @@ use std::fmt::Display;
 use std::time::Duration;
 
 use nightlatch_core::checker::Checker;
+use nightlatch_core::guard::{GuardState, Suspicion};
 use nightlatch_core::time::Wall;
 
 use super::{CheckStatus, ViewError};
@@ -129,6 +130,55 @@ impl Field for CheckStatus {
     fn to_value(&self) -> PropertyValue {
         PropertyValue::Status(self.to_number())
     }
+}
+
+impl Field for u32 {
+    fn put(&mut self, property: Property, value: &PropertyValue) -> Result<bool, ViewError> {
+        match value {
+            PropertyValue::Count(value) => Ok(replace(self, *value)),
+            _ => Err(wrong(property, value)),
+        }
+    }
+
+    fn to_value(&self) -> PropertyValue {
+        PropertyValue::Count(*self)
+    }
+}
+
+impl Field for Option<GuardState> {
+    fn put(&mut self, property: Property, value: &PropertyValue) -> Result<bool, ViewError> {
+        let word = text(property, value)?;
+        put_word(self, property, word, GuardState::by_word(word))
+    }
+
+    fn to_value(&self) -> PropertyValue {
+        PropertyValue::Text(self.map(GuardState::as_str).unwrap_or_default().to_owned())
+    }
+}
+
+impl Field for Option<Suspicion> {
+    fn put(&mut self, property: Property, value: &PropertyValue) -> Result<bool, ViewError> {
+        let word = text(property, value)?;
+        put_word(self, property, word, Suspicion::by_word(word))
+    }
+
+    fn to_value(&self) -> PropertyValue {
+        PropertyValue::Text(self.map(Suspicion::as_str).unwrap_or_default().to_owned())
+    }
+}
+
+/// Stores what `word` stands for; none where it is empty.
+fn put_word<T: PartialEq>(
+    field: &mut Option<T>,
+    property: Property,
+    word: &str,
+    known: Option<T>,
+) -> Result<bool, ViewError> {
+    if known.is_none() && !word.is_empty() {
+        let word = word.to_owned();
+        return Err(ViewError::Word { property, word });
+    }
+    Ok(replace(field, known))
 }
 
 fn replace<T: PartialEq>(field: &mut T, value: T) -> bool {

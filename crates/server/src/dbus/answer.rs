@@ -6,8 +6,8 @@ use std::time::Duration;
 use nightlatch_bus::client::ClientView;
 use nightlatch_bus::introspect;
 use nightlatch_bus::names::{
-    CLIENT, CLIENT_OLD, CLIENTS, MANDOS, MANDOS_OLD, NIGHTLATCH_PATH, OBJECT_MANAGER, PROPERTIES,
-    ROOT,
+    CLIENT, CLIENT_OLD, CLIENTS, MANDOS, MANDOS_OLD, NIGHTLATCH_CLIENT, NIGHTLATCH_PATH,
+    OBJECT_MANAGER, PROPERTIES, ROOT,
 };
 use nightlatch_bus::property::{Access, Property, PropertyValue};
 use nightlatch_core::checker::Checker;
@@ -19,7 +19,7 @@ use zbus::{ObjectPath, Variant};
 use super::call::{MethodCall, Reaction};
 use super::client_cache::ClientCache;
 use super::nightlatch;
-use super::signals::{managed, properties};
+use super::signals::{dictionary, managed, properties};
 use super::wire::{self, CallError, Map};
 use crate::driver::{AdminCommand, ClientAction};
 use crate::secrets::lock_secrets;
@@ -125,11 +125,12 @@ impl MethodCall<'_> {
             }
             _ => {
                 let interface: &str = self.arguments()?;
-                if matches!(interface, "" | CLIENT | CLIENT_OLD) {
-                    self.answer(&properties(view))
-                } else {
-                    self.answer(&Map::<&str, Variant<'_>>(Vec::new()))
-                }
+                self.answer(&match interface {
+                    "" => dictionary(view.values().chain(view.own_values())),
+                    CLIENT | CLIENT_OLD => properties(view),
+                    NIGHTLATCH_CLIENT => dictionary(view.own_values()),
+                    _ => Map(Vec::new()),
+                })
             }
         }
     }
@@ -144,10 +145,12 @@ fn command(id: ClientId, action: ClientAction) -> Result<Reaction, CallError> {
 }
 
 fn find(interface: &str, name: &str) -> Result<Property, CallError> {
-    if !matches!(interface, CLIENT | CLIENT_OLD) {
-        return Err(CallError::no_property(name));
-    }
-    Property::by_name(name).ok_or_else(|| CallError::no_property(name))
+    let interface = match interface {
+        CLIENT_OLD => CLIENT,
+        interface => interface,
+    };
+    let property = Property::by_name(name).filter(|it| it.interface() == interface);
+    property.ok_or_else(|| CallError::no_property(name))
 }
 
 /// The action that sets a property.
@@ -170,7 +173,7 @@ fn set(property: Property, value: &Variant<'_>) -> Result<ClientAction, CallErro
                 checker.map_err(wrong)?.into()
             }
             PropertyValue::Text(text) => text.into(),
-            PropertyValue::Status(_) | PropertyValue::Path(_) => {
+            PropertyValue::Status(_) | PropertyValue::Path(_) | PropertyValue::Count(_) => {
                 return Err(CallError::access(property, "set"));
             }
         };

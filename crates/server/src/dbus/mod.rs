@@ -10,6 +10,7 @@ mod caller;
 mod client_cache;
 mod connection;
 mod explain;
+mod heartbeats;
 mod lookup;
 mod nightlatch;
 mod signals;

@@ -77,6 +77,14 @@ pub(super) fn react(call: &MethodCall<'_>, cache: &ClientCache) -> Result<Reacti
             let action = ClientAction::AllowRehearsals(length);
             Ok(Reaction::Command(AdminCommand::Client(id, action)))
         }
+        "Trust" => {
+            let name: &str = call.arguments()?;
+            let (id, _) = cache.by_name(name).ok_or_else(|| no_client(name))?;
+            Ok(Reaction::Command(AdminCommand::Client(
+                id,
+                ClientAction::Trust,
+            )))
+        }
         "ListRequests" => {
             let name: &str = call.arguments()?;
             let client = match name {
@@ -417,6 +425,7 @@ const INTROSPECTION: &str = r#"<!DOCTYPE node PUBLIC "-//freedesktop//DTD D-BUS 
       <arg direction="in" type="s" name="client"/>
       <arg direction="in" type="t" name="seconds"/>
     </method>
+    <method name="Trust"><arg direction="in" type="s" name="client"/></method>
     <method name="ListRequests">
       <arg direction="in" type="s" name="client"/>
       <arg direction="out" type="aa{sv}" name="requests"/>

@@ -1,7 +1,8 @@
 //! Translates events into signals of the Mandos interface, in the order in which Mandos sends them.
 //!
 //! Every signal but those of the standard interfaces is sent by both names of the interface. A changed
-//! property makes three signals: `PropertyChanged` by both names, then `PropertiesChanged`.
+//! property makes three signals: `PropertyChanged` by both names, then `PropertiesChanged`. Those of our own interface
+//! make one together.
 
 #![deny(clippy::wildcard_enum_match_arm)]
 
@@ -10,10 +11,10 @@ use std::time::Duration;
 
 use nightlatch_bus::client::ClientView;
 use nightlatch_bus::names::{
-    CLIENT, CLIENT_OLD, ClientPath, INTROSPECTABLE, MANDOS, MANDOS_OLD, OBJECT_MANAGER, PROPERTIES,
-    ROOT,
+    CLIENT, CLIENT_OLD, ClientPath, INTROSPECTABLE, MANDOS, MANDOS_OLD, NIGHTLATCH_CLIENT,
+    OBJECT_MANAGER, PROPERTIES, ROOT,
 };
-use nightlatch_bus::property::{Property, PropertyValue};
+use nightlatch_bus::property::{Emits, Property, PropertyValue};
 use nightlatch_core::checker::LastCheck;
 use nightlatch_core::event::{ClientId, Event, Refusal};
 use serde::Serialize;
@@ -88,6 +89,9 @@ impl SignalBatch {
         let Some(before) = cache.put(id, view) else {
             return self.added(cache, id);
         };
+        if matches!(notice.report.event, Event::Heard(_)) && cache.delays(id, &before) {
+            return Ok(());
+        }
         // Mandos sends the refusal before the properties that it changed.
         if let Event::Refused { reason, .. } = notice.report.event {
             self.rejected(&before.path, reason)?;
@@ -111,7 +115,7 @@ impl SignalBatch {
                 approved_by_default,
                 ..
             } => {
-                let delay = before.approval_delay;
+                let delay = approval_delay(cache, id, before.approval_delay);
                 let body = (milliseconds(delay), *approved_by_default);
                 self.twice(path, [CLIENT, CLIENT_OLD], "NeedApproval", &body)?;
             }
@@ -169,7 +173,15 @@ impl SignalBatch {
         for (property, value) in changes {
             self.changed(&view.path, property, &value)?;
         }
-        Ok(())
+        let own = view.own_changes_since(before).into_iter();
+        let own = own.filter(|(property, _)| property.emits() == Emits::Value);
+        let own = dictionary(own);
+        if own.0.is_empty() {
+            return Ok(());
+        }
+        let none: [&str; 0] = [];
+        let body = (NIGHTLATCH_CLIENT, own, &none[..]);
+        self.once(view.path.as_str(), PROPERTIES, "PropertiesChanged", &body)
     }
 
     fn changed(
@@ -208,7 +220,13 @@ impl SignalBatch {
             return Ok(());
         };
         let path = view.path.as_object_path();
-        let interfaces = [CLIENT, CLIENT_OLD, PROPERTIES, INTROSPECTABLE];
+        let interfaces = [
+            CLIENT,
+            CLIENT_OLD,
+            PROPERTIES,
+            INTROSPECTABLE,
+            NIGHTLATCH_CLIENT,
+        ];
         let body = (&path, &interfaces[..]);
         self.once(ROOT, OBJECT_MANAGER, "InterfacesRemoved", &body)?;
         self.of_root("ClientRemoved", &(&path, view.name.as_str()))
@@ -282,15 +300,20 @@ pub(super) fn managed(view: &ClientView) -> Map<&'static str, Map<&'static str, 
         (CLIENT_OLD, properties(view)),
         (PROPERTIES, Map(Vec::new())),
         (INTROSPECTABLE, Map(Vec::new())),
+        (NIGHTLATCH_CLIENT, dictionary(view.own_values())),
     ])
 }
 
-/// All readable properties of a client.
+/// All readable properties of a client in the Mandos interface.
 pub(super) fn properties(view: &ClientView) -> Map<&'static str, Variant<'static>> {
-    Map(view
-        .values()
-        .map(|(property, value)| (property.name(), value.into_variant()))
-        .collect())
+    dictionary(view.values())
+}
+
+pub(super) fn dictionary(
+    values: impl Iterator<Item = (Property, PropertyValue)>,
+) -> Map<&'static str, Variant<'static>> {
+    let entries = values.map(|(property, value)| (property.name(), value.into_variant()));
+    Map(entries.collect())
 }
 
 /// The properties that an event changes, in the order of Mandos.
@@ -341,6 +364,13 @@ fn completed(result: LastCheck) -> Option<(i16, i64)> {
         LastCheck::Exited(status) => Some((status.into(), i64::from(status) << 8)),
         LastCheck::Signaled(signal) => Some((-1, (-1_i64 << 8) | i64::from(signal))),
     }
+}
+
+/// The time for which the newest request waits; `usual` unless its guard has it wait for a person.
+fn approval_delay(cache: &ClientCache, id: ClientId, usual: Duration) -> Duration {
+    let view = cache.get(id).filter(|view| view.needs_person());
+    let times = view.and_then(|view| view.decided_at().zip(view.last_approval_request));
+    times.map_or(usual, |(decided, asked)| decided.since(asked))
 }
 
 fn milliseconds(length: Duration) -> u64 {

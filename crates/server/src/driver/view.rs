@@ -1,6 +1,6 @@
 //! A client of the registry in the form that the bus shows.
 
-use nightlatch_bus::client::ClientView;
+use nightlatch_bus::client::{ClientView, GuardView};
 use nightlatch_bus::names::ClientPath;
 use nightlatch_core::client::Client;
 
@@ -18,6 +18,21 @@ pub(super) fn view(client: &Client) -> ClientView {
         approval_pending: client.approval_pending(),
         last_approval_request: client.last_approval_request(),
         needs_proof: client.needs_proof(),
+        guard: guard(client),
         ..ClientView::new(path, name.to_owned(), client.settings())
+    }
+}
+
+fn guard(client: &Client) -> GuardView {
+    let guard = client.guard();
+    let host_key_id = client.settings().host_key_id.as_ref();
+    GuardView {
+        host_key_id: host_key_id.map(ToString::to_string).unwrap_or_default(),
+        state: Some(client.guard_state()),
+        suspect: guard.suspect(),
+        last_heartbeat: client.last_heartbeat(),
+        leaving_until: client.leaving_until(),
+        unaccounted: u32::try_from(guard.unaccounted()).unwrap_or(u32::MAX),
+        pokeable: client.is_pokeable(),
     }
 }
