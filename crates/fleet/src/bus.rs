@@ -31,7 +31,7 @@ pub(crate) fn failure(error: BusError) -> Failure {
         | BusError::NotSupported => EX_UNAVAILABLE,
         BusError::AccessDenied(_) => EX_NOPERM,
         BusError::NoSuchClient(_) => EX_NOUSER,
-        BusError::BadSection(_) | BusError::Taken(_) => EX_DATAERR,
+        BusError::BadSection(_) | BusError::Taken(_) | BusError::HasAgent(_) => EX_DATAERR,
         BusError::NotReloaded(_) => EX_CONFIG,
         BusError::NotDurable(_) => EX_IOERR,
         BusError::NoRequest(_) | BusError::SeveralRequests(_) => EX_TEMPFAIL,
@@ -49,6 +49,10 @@ pub(crate) fn failure(error: BusError) -> Failure {
              is taken back by: nightlatch deny NAME",
         ),
         BusError::ServerGone => Some("whether the order was carried out is not known: look again"),
+        BusError::HasAgent(_) => Some(
+            "what is known of its agent is shown by: nightlatch why NAME. A machine whose agent is silent needs a look, or \
+             a boot; one that was disabled gets its secret again after: nightlatch enable NAME",
+        ),
         BusError::NotReloaded(text) if text.contains("known clients are missing") => Some(
             "if a file was emptied by mistake, correct that; if it is meant: nightlatch reload \
              --accept-fewer-clients",

@@ -3,6 +3,7 @@
 use nightlatch_bus::client::{CheckStatus, ClientView};
 use nightlatch_bus::moment;
 use nightlatch_console::output::human;
+use nightlatch_core::guard::{GuardState, Suspicion};
 use nightlatch_core::time::Wall;
 use serde::Serialize;
 
@@ -34,6 +35,14 @@ pub(crate) struct ClientJson<'c> {
     last_enabled: Option<String>,
     created: Option<String>,
     path: &'c str,
+    host_key_id: Option<&'c str>,
+    /// Nothing at a server that has no guards, as a stock one.
+    guard_state: Option<&'static str>,
+    suspect: Option<&'static str>,
+    last_heartbeat: Option<String>,
+    leaving_until: Option<String>,
+    unaccounted: u32,
+    pokeable: bool,
 }
 
 impl<'c> From<&'c ClientView> for ClientJson<'c> {
@@ -65,6 +74,13 @@ impl<'c> From<&'c ClientView> for ClientJson<'c> {
             last_enabled: client.last_enabled.map(time),
             created: client.created.map(time),
             path: client.path.as_str(),
+            host_key_id: Some(&*client.guard.host_key_id).filter(|it| !it.is_empty()),
+            guard_state: client.guard.state.map(GuardState::as_str),
+            suspect: client.guard.suspect.map(Suspicion::as_str),
+            last_heartbeat: client.last_heartbeat().map(time),
+            leaving_until: client.guard.leaving_until.map(time),
+            unaccounted: client.guard.unaccounted,
+            pokeable: client.guard.pokeable,
         }
     }
 }

@@ -4,6 +4,7 @@
 
 mod bus;
 pub mod ctl;
+mod guard;
 mod json;
 pub mod monitor;
 mod point_in_time;

@@ -23,9 +23,11 @@ pub(crate) fn of(checker: &str) -> &'static str {
     }
 }
 
-/// True when its checker believes ssh-keyscan(1), which whoever knows the public host key passes.
+/// True when its checker believes ssh-keyscan(1), which whoever knows the public host key passes. That of a machine with
+/// an agent never runs.
 pub(crate) fn is_forgeable(client: &ClientView) -> bool {
-    Checker::new(client.checker.as_str()).is_ok_and(|checker| checker.trusts_ssh_keyscan())
+    let is_forgeable = |checker: Checker| checker.trusts_ssh_keyscan();
+    !client.has_agent() && Checker::new(client.checker.as_str()).is_ok_and(is_forgeable)
 }
 
 /// One line about those of `clients` whose checker believes ssh-keyscan(1).

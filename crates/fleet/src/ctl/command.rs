@@ -82,6 +82,7 @@ fn shown(value: &PropertyValue) -> String {
         PropertyValue::Milliseconds(millis) => millis.to_string(),
         PropertyValue::Text(text) => format!("'{}'", text.escape_debug()),
         PropertyValue::Status(number) => number.to_string(),
+        PropertyValue::Count(count) => count.to_string(),
         PropertyValue::Path(path) => format!("'{path}'"),
     }
 }

@@ -30,6 +30,7 @@ fn value(value: &PropertyValue) -> String {
         PropertyValue::Boolean(value) => value.to_string(),
         PropertyValue::Milliseconds(value) => value.to_string(),
         PropertyValue::Status(value) => value.to_string(),
+        PropertyValue::Count(value) => value.to_string(),
         PropertyValue::Text(text) => quoted(text),
         PropertyValue::Path(path) => quoted(path.as_str()),
     }

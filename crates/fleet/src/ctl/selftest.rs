@@ -40,6 +40,7 @@ fn sample() -> impl Iterator<Item = (Property, PropertyValue)> {
             PropertyType::Boolean => PropertyValue::Boolean(true),
             PropertyType::Milliseconds => PropertyValue::Milliseconds(86_400_000),
             PropertyType::Status => PropertyValue::Status(0),
+            PropertyType::Count => PropertyValue::Count(0),
             PropertyType::Path => PropertyValue::Path(ClientPath::of_name("check")),
             PropertyType::Moment => PropertyValue::Text("2026-11-21T23:19:55.400000".to_owned()),
             PropertyType::Text | PropertyType::Bytes => PropertyValue::Text("check".to_owned()),

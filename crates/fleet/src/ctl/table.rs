@@ -90,6 +90,7 @@ fn cell(client: &ClientView, property: Property) -> String {
         Some(PropertyValue::Milliseconds(millis)) => length(Duration::from_millis(millis)),
         Some(PropertyValue::Text(text)) => text,
         Some(PropertyValue::Status(number)) => number.to_string(),
+        Some(PropertyValue::Count(count)) => count.to_string(),
         Some(PropertyValue::Path(path)) => path.to_string(),
         None => String::new(),
     }

@@ -59,7 +59,7 @@ pub(crate) mod view {
     use super::*;
 
     pub(crate) fn serialize<S: Serializer>(view: &ClientView, to: S) -> Result<S::Ok, S::Error> {
-        to_json(view.values()).serialize(to)
+        to_json(all_values(view)).serialize(to)
     }
 
     pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
@@ -76,7 +76,7 @@ pub(crate) mod views {
     use super::*;
 
     pub(crate) fn serialize<S: Serializer>(views: &[ClientView], to: S) -> Result<S::Ok, S::Error> {
-        let all: Vec<Map<String, Json>> = views.iter().map(|view| to_json(view.values())).collect();
+        let all: Vec<Map<String, Json>> = views.iter().map(|it| to_json(all_values(it))).collect();
         all.serialize(to)
     }
 
@@ -87,6 +87,10 @@ pub(crate) mod views {
         let clients = all.into_iter().map(client).collect::<Result<_, _>>();
         clients.map_err(D::Error::custom)
     }
+}
+
+fn all_values(view: &ClientView) -> impl Iterator<Item = (Property, PropertyValue)> + '_ {
+    view.values().chain(view.own_values())
 }
 
 fn client(json: Map<String, Json>) -> Result<ClientView, String> {
@@ -105,6 +109,7 @@ fn to_json(values: impl Iterator<Item = (Property, PropertyValue)>) -> Map<Strin
         PropertyValue::Milliseconds(value) => Json::from(value),
         PropertyValue::Text(value) => Json::from(value),
         PropertyValue::Status(value) => Json::from(value),
+        PropertyValue::Count(value) => Json::from(value),
         PropertyValue::Path(value) => Json::from(value.as_str()),
     };
     values
@@ -125,6 +130,10 @@ fn from_json(json: Map<String, Json>) -> Result<Vec<(Property, PropertyValue)>, 
                 .as_i64()
                 .and_then(|status| i16::try_from(status).ok())
                 .map(PropertyValue::Status),
+            PropertyType::Count => json
+                .as_u64()
+                .and_then(|count| u32::try_from(count).ok())
+                .map(PropertyValue::Count),
             PropertyType::Path => json
                 .as_str()
                 .and_then(ClientPath::parse)

@@ -46,7 +46,7 @@ impl Role {
     pub(crate) const fn of(standing: ClientState) -> Self {
         match standing {
             ClientState::Waiting => Self::Question,
-            ClientState::Failing => Self::Bad,
+            ClientState::Suspect | ClientState::Failing => Self::Bad,
             ClientState::Enabled => Self::Good,
             ClientState::Disabled => Self::Quiet,
         }

@@ -61,7 +61,13 @@ struct CheckEnd {
 pub(crate) async fn run(options: &CheckNowOptions, server: &MandosProxy) -> Result<u8, Failure> {
     let mut signals = server.signals().await.map_err(bus::failure)?;
     let clients = signals.snapshot().await.map_err(bus::failure)?;
-    let selection = Selection::of(&clients, &options.which)?;
+    let mut selection = Selection::of(&clients, &options.which)?;
+    if !selection.by_name {
+        leave_out_agents(&mut selection);
+        if selection.clients.is_empty() {
+            return Ok(0);
+        }
+    }
     let what = format!("check {}", selection.all_names());
     if options.sure.dry_run {
         note(format_args!("dry run: {what}"));
@@ -78,6 +84,19 @@ pub(crate) async fn run(options: &CheckNowOptions, server: &MandosProxy) -> Resu
     }
     let ended = collect(&mut signals, &selection.clients).await?;
     print_results(&selection.clients, &ended, options.sure.json)
+}
+
+/// Leaves out machines whose agents prove that they are up: who names a pattern or all means those with a checker.
+fn leave_out_agents(selection: &mut Selection<'_>) {
+    let all = selection.clients.len();
+    selection.clients.retain(|client| !client.has_agent());
+    match all - selection.clients.len() {
+        0 => {}
+        1 => note("1 machine is left out: its agent proves that it is up"),
+        count => note(format_args!(
+            "{count} machines are left out: their agents prove that they are up"
+        )),
+    }
 }
 
 async fn start(server: MandosProxy, client: ClientPath) -> Result<(), BusError> {

@@ -11,7 +11,7 @@ use nightlatch_bus::error::BusError;
 use nightlatch_bus::own::PendingRequest;
 use nightlatch_bus::proxy::MandosProxy;
 use nightlatch_console::ask;
-use nightlatch_console::failure::{EX_TEMPFAIL, EX_UNAVAILABLE, EX_USAGE, Failure, note};
+use nightlatch_console::failure::{EX_TEMPFAIL, EX_UNAVAILABLE, EX_USAGE, Failure, note, warn};
 use nightlatch_console::output::human;
 use nightlatch_console::output::table::visible;
 use nightlatch_core::name::shell_word;
@@ -20,6 +20,7 @@ use nightlatch_core::time::Wall;
 use super::outcome;
 use super::outcome::ConfirmOptions;
 use crate::bus;
+use crate::guard;
 use crate::select::SelectOptions;
 use crate::select::{Selection, names};
 
@@ -81,6 +82,9 @@ pub(crate) async fn run(
     }
     if !selection.by_name && selection.clients.len() > 1 {
         ask::confirm(&what, options.sure.yes)?;
+    }
+    if approve {
+        warn_of_suspects(&selection.clients);
     }
     explain_early(approve, &selection.clients, requests.is_some());
     let call = |client: &&ClientView| {
@@ -202,6 +206,16 @@ fn list(approve: bool, requests: &[PendingRequest], now: Wall) -> String {
         );
     }
     text
+}
+
+/// Says of whom somebody else may have the key: whoever approves should know whose request it is.
+fn warn_of_suspects(clients: &[&ClientView]) {
+    for client in clients {
+        if let Some(reason) = client.guard.suspect {
+            let (name, why) = (visible(&client.name), guard::suspicion(reason));
+            warn(format_args!("{name} is suspect, {why}"));
+        }
+    }
 }
 
 /// Says whose request does not wait, which surprises: a denial counts all the same, an approval does at a

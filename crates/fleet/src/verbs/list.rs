@@ -10,6 +10,7 @@ use nightlatch_core::name::compare_naturally;
 use nightlatch_core::time::Wall;
 
 use crate::bus;
+use crate::guard;
 use crate::json;
 use crate::proof;
 use crate::select::Selection;
@@ -45,7 +46,7 @@ pub(crate) async fn run(
         Selection::named(&clients, &options.names)?.clients
     };
     if !options.state.is_empty() {
-        chosen.retain(|client| options.state.contains(&ClientState::of(client)));
+        chosen.retain(|client| options.state.iter().any(|state| state.finds(client)));
     }
     chosen.sort_by(|a, b| compare_naturally(&a.name, &b.name));
     if options.json {
@@ -65,10 +66,20 @@ pub(crate) async fn run(
     Ok(0)
 }
 
+/// Where any of them has an agent, there is a column for the guard.
 fn table(clients: &[&ClientView], now: Wall, coloured: bool) -> String {
-    let rows: Vec<[Cell; 5]> = clients.iter().map(|client| row(client, now)).collect();
-    let headings = ["NAME", "STATE", "TIME LEFT", "LAST SEEN", "HOST"];
-    render(headings, &rows, coloured)
+    let rows = clients.iter().map(|client| row(client, now));
+    if !clients.iter().any(|client| guard::is_shown(client)) {
+        let headings = ["NAME", "STATE", "TIME LEFT", "LAST SEEN", "HOST"];
+        return render(headings, &rows.collect::<Vec<_>>(), coloured);
+    }
+    let rows = rows.zip(clients).map(|(row, client)| {
+        let [name, state, left, seen, host] = row;
+        let (word, style) = guard::word(client);
+        [name, state, Cell::new(word, style), left, seen, host]
+    });
+    let headings = ["NAME", "STATE", "GUARD", "TIME LEFT", "LAST SEEN", "HOST"];
+    render(headings, &rows.collect::<Vec<_>>(), coloured)
 }
 
 fn row(client: &ClientView, now: Wall) -> [Cell; 5] {
@@ -96,7 +107,9 @@ mod tests {
     use super::*;
     use nightlatch_bus::client::CheckStatus;
 
-    use crate::verbs::samples::{NOW, client};
+    use nightlatch_core::guard::Suspicion;
+
+    use crate::verbs::samples::{NOW, agent, client};
 
     #[test]
     fn a_line_says_how_a_machine_stands() {
@@ -113,6 +126,20 @@ mod tests {
              off            disabled             never      off\n\
              web-1.example  failing   3 min      2 min ago  web-1.example\n\
              z              enabled   3 min      2 min ago  z\n"
+        );
+    }
+
+    #[test]
+    fn a_fleet_with_agents_has_a_column_for_the_guard() {
+        let mut suspect = agent("web-2");
+        suspect.guard.suspect = Some(Suspicion::ServedImpostor);
+        let clients = [&client("nas"), &agent("web-1"), &suspect];
+        assert_eq!(
+            table(&clients, NOW, false),
+            "NAME   STATE    GUARD            TIME LEFT  LAST SEEN  HOST\n\
+             nas    enabled                   3 min      2 min ago  nas\n\
+             web-1  enabled  up               3 min      2 min ago  web-1\n\
+             web-2  suspect  served-impostor  3 min      2 min ago  web-2\n"
         );
     }
 }

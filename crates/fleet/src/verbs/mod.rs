@@ -14,6 +14,7 @@ pub(crate) mod reload;
 pub(crate) mod samples;
 pub(crate) mod set;
 pub(crate) mod show;
+pub(crate) mod trust;
 pub(crate) mod wait;
 pub(crate) mod why;
 
@@ -33,6 +34,7 @@ use rehearsal::RehearsalOptions;
 use reload::ReloadOptions;
 use set::SetOptions;
 use show::ShowOptions;
+use trust::TrustOptions;
 use wait::WaitOptions;
 
 /// The verbs that call a server.
@@ -85,6 +87,15 @@ pub enum ServerVerb {
   nightlatch rehearsal foo.example --for 10m && ssh root@foo.example nightlatch check
   nightlatch rehearsal foo.example --for 0")]
     Rehearsal(RehearsalOptions),
+    /// Trust machines again that are suspect
+    ///
+    /// A machine is suspect after the alarms impostor, served-impostor and doubled: the server releases its secret only
+    /// when a person approves the request. Look at the machine first, and give it new keys if somebody else has a copy.
+    /// It asks when the disk password is known to somebody else; --yes does not.
+    #[command(after_help = "Examples:
+  nightlatch list --state suspect
+  nightlatch why foo.example && nightlatch trust foo.example")]
+    Trust(TrustOptions),
     /// Make machines unknown to the server
     ///
     /// It stays so, also when the section is still in clients.conf. Asks before; --yes does not.
@@ -163,6 +174,7 @@ async fn carry_out(verb: ServerVerb) -> Result<u8, Failure> {
         ServerVerb::Approve(options) => decide::run(true, &options, server, now).await,
         ServerVerb::Deny(options) => decide::run(false, &options, server, now).await,
         ServerVerb::Rehearsal(options) => rehearsal::run(&options, server).await,
+        ServerVerb::Trust(options) => trust::run(&options, server).await,
         ServerVerb::Remove(options) => change::run(ClientChange::Remove, &options, server).await,
         ServerVerb::Add(options) => add::run(&options, server).await,
         ServerVerb::Set(options) => set::run(&options, server).await,

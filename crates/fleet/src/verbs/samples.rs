@@ -3,6 +3,7 @@
 use nightlatch_bus::client::ClientView;
 use nightlatch_bus::names::ClientPath;
 use nightlatch_bus::property::{Property, PropertyType, PropertyValue};
+use nightlatch_core::guard::GuardState;
 use nightlatch_core::time::Wall;
 
 /// The time of the tests: 2026-11-21T23:19:55Z.
@@ -21,6 +22,7 @@ pub(crate) fn client(name: &str) -> ClientView {
             }
             PropertyType::Milliseconds => PropertyValue::Milliseconds(300_000),
             PropertyType::Status => PropertyValue::Status(0),
+            PropertyType::Count => PropertyValue::Count(0),
             PropertyType::Path => PropertyValue::Path(ClientPath::of_name(name)),
             PropertyType::Moment if property == Property::LastApprovalRequest => {
                 PropertyValue::Text(String::new())
@@ -34,4 +36,14 @@ pub(crate) fn client(name: &str) -> ClientView {
         (property, value)
     });
     ClientView::read(ClientPath::of_name(name), values).unwrap()
+}
+
+/// The same, at a server that knows its agent.
+pub(crate) fn agent(name: &str) -> ClientView {
+    let mut view = client(name);
+    view.guard.host_key_id = "5a".repeat(32);
+    view.guard.state = Some(GuardState::Up);
+    view.guard.last_heartbeat = view.last_checked_ok;
+    view.guard.pokeable = true;
+    view
 }

@@ -39,8 +39,10 @@ pub struct SetOptions {
 /// The key of the encrypted secret, whose value is always a file.
 const SECRET: &str = "secret";
 
+const IN_THE_FILE: &str = "change it in clients.conf, then run: nightlatch reload";
+
 /// Keys of clients.conf that cannot be set at run time, and what to do instead.
-const FIXED: [(&str, &str); 4] = [
+const FIXED: [(&str, &str); 9] = [
     (
         "enabled",
         "use: nightlatch enable NAME, or nightlatch disable NAME",
@@ -54,6 +56,11 @@ const FIXED: [(&str, &str); 4] = [
         "another key is another machine: remove this client and add it again",
     ),
     ("secfile", "give the file as secret=@FILE"),
+    ("host_key_id", IN_THE_FILE),
+    ("guard", IN_THE_FILE),
+    ("unannounced", IN_THE_FILE),
+    ("guard_wait", IN_THE_FILE),
+    ("reboot_window", IN_THE_FILE),
 ];
 
 /// The changes to every client.

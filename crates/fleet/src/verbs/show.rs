@@ -10,6 +10,7 @@ use nightlatch_core::event::decision_by_default;
 use nightlatch_core::time::Wall;
 
 use crate::bus;
+use crate::guard;
 use crate::json;
 use crate::proof;
 use crate::select::SelectOptions;
@@ -72,6 +73,15 @@ fn describe(client: &ClientView, now: Wall, coloured: bool) -> String {
         line("disabled by itself", time(client.expires));
     }
     line("last seen", time(client.last_checked_ok));
+    if let Some(guard) = guard::line(client, |wall| time(Some(wall))) {
+        line("host key id", client.guard.host_key_id.clone());
+        line("guard", guard);
+        if let Some(reason) = client.guard.suspect {
+            line("suspect", guard::suspicion(reason).to_owned());
+        }
+        line("agent last heard", time(client.last_heartbeat()));
+        line("answers pokes", yes_or_no(client.guard.pokeable));
+    }
     line("last check", check(client));
     line("checker", client.checker.clone());
     line("a good check proves", proof::of(&client.checker).to_owned());
@@ -85,7 +95,14 @@ fn describe(client: &ClientView, now: Wall, coloured: bool) -> String {
     text
 }
 
+fn yes_or_no(flag: bool) -> String {
+    if flag { "yes" } else { "no" }.to_owned()
+}
+
 fn check(client: &ClientView) -> String {
+    if client.has_agent() {
+        return "none runs: its agent proves that it is up".to_owned();
+    }
     let last = match client.last_check {
         CheckStatus::Never => "none yet".to_owned(),
         CheckStatus::Exited(0) => "good".to_owned(),
@@ -99,6 +116,14 @@ fn check(client: &ClientView) -> String {
 }
 
 fn approval(client: &ClientView) -> String {
+    if client.needs_person() {
+        let now = if client.approval_pending {
+            "; a request waits now"
+        } else {
+            ""
+        };
+        return format!("asked for until its deadline, then refused{now}");
+    }
     if !client.needs_approval() {
         return "not asked for".to_owned();
     }
@@ -116,7 +141,8 @@ fn approval(client: &ClientView) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::verbs::samples::{NOW, client};
+    use crate::verbs::samples::{NOW, agent, client};
+    use nightlatch_core::guard::Suspicion;
     use std::time::Duration;
 
     #[test]
@@ -145,6 +171,31 @@ foo  enabled
   last enabled           2026-11-21T23:17:55Z (2 min ago)
   created                2026-11-21T23:17:55Z (2 min ago)
 "
+        );
+    }
+
+    #[test]
+    fn a_machine_with_an_agent_has_its_guard() {
+        let mut foo = agent("foo");
+        foo.guard.suspect = Some(Suspicion::Impostor);
+        let text = describe(&foo, NOW, false);
+        let start = text.find("  host key id").unwrap();
+        let end = text.find("  checker").unwrap();
+        assert_eq!(
+            &text[start..end],
+            format!(
+                "  host key id            {}\n  \
+                 guard                  up: the agent is asked before a release\n  \
+                 suspect                impostor: its boot key was used while it was up\n  \
+                 agent last heard       2026-11-21T23:17:55Z (2 min ago)\n  \
+                 answers pokes          yes\n  \
+                 last check             none runs: its agent proves that it is up\n",
+                "5a".repeat(32)
+            )
+        );
+        assert!(
+            text.contains("asked for until its deadline, then refused\n"),
+            "{text}"
         );
     }
 }

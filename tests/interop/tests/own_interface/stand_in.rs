@@ -291,6 +291,7 @@ fn value(property: Property, name: &str) -> PropertyValue {
         PropertyType::Moment => PropertyValue::Text("2026-11-21T23:19:55.400000".to_owned()),
         PropertyType::Bytes => PropertyValue::Text(String::new()),
         PropertyType::Status => PropertyValue::Status(0),
+        PropertyType::Count => PropertyValue::Count(0),
         PropertyType::Path => PropertyValue::Path(ClientPath::of_name(name)),
     }
 }

@@ -68,6 +68,7 @@ fn counts(state: &State, room: usize, dot: &str) -> String {
     // In the order of how soon a person should look.
     let standings = [
         ClientState::Waiting,
+        ClientState::Suspect,
         ClientState::Failing,
         ClientState::Disabled,
     ];

@@ -38,8 +38,12 @@ pub(crate) fn requests(brush: &mut Brush<'_>, state: &State, areas: &Areas) {
         let left = client
             .decided_at()
             .map_or_else(Default::default, |at| at.since(now));
-        let then = decision_by_default(client.approved_by_default);
-        let text = format!("{then} in {}", exactly(left));
+        let then = decision_by_default(client.granted_by_default());
+        let suspect = match client.guard.suspect {
+            Some(reason) => format!(", suspect ({})", reason.as_str()),
+            None => String::new(),
+        };
+        let text = format!("{then} in {}{suspect}", exactly(left));
         let columns = &areas.columns;
         let width = columns.name.width.min(area.width);
         brush.text(columns.name.x, y, width, &client.name, Role::Plain);

@@ -11,7 +11,8 @@ use nightlatch_core::time::Wall;
 use crate::state::ClientState;
 
 /// The help beside the line in which a filter is typed.
-pub(crate) const HELP: &str = "part of name or host, is:waiting, is:failing, is:disabled, <10m";
+pub(crate) const HELP: &str =
+    "part of name or host, is:waiting, is:suspect, is:failing, is:disabled, <10m";
 
 /// A state in a filter begins so.
 const STATE: &str = "is:";
@@ -66,7 +67,11 @@ impl Filter {
     pub(crate) fn shows(&self, client: &ClientView, now: Wall) -> bool {
         self.words.iter().all(|word| match word {
             Word::Part(part) => contains(&client.name, part) || contains(&client.host, part),
-            Word::State(start) => ClientState::of(client).word().starts_with(start.as_str()),
+            Word::State(start) => {
+                let begins = |state: &ClientState| state.word().starts_with(start.as_str());
+                let mut states = ClientState::ALL.iter().filter(|state| begins(state));
+                states.any(|state| state.finds(client))
+            }
             Word::Nearer(time) => client.expires.is_some_and(|at| at < now.after(*time)),
         })
     }

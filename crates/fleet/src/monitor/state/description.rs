@@ -6,6 +6,7 @@ use nightlatch_console::output::human::length;
 use nightlatch_core::event::decision_by_default;
 use nightlatch_core::time::Wall;
 
+use crate::guard;
 use crate::monitor::event::EventTime;
 use crate::monitor::state::State;
 use crate::monitor::text::{Break, ago, roughly, wrap};
@@ -48,6 +49,12 @@ fn lines(state: &State, width: u16) -> Vec<DetailLine> {
     let standing = ClientState::of(client);
     put("State", standing.word(), Role::of(standing));
     put("Why", &reason(state, client), Role::Plain);
+    if let Some(guard) = guard::line(client, |wall| date(wall, state.clock)) {
+        put("Guard", &guard, Role::Plain);
+    }
+    if let Some(reason) = client.guard.suspect {
+        put("Suspect", guard::suspicion(reason), Role::Bad);
+    }
     for (label, text) in settings(client, state.clock) {
         put(label, &text, Role::Plain);
     }
@@ -85,6 +92,7 @@ fn settings(client: &ClientView, clock: EventTime) -> Vec<(&'static str, String)
     let or_none = |text: &str| if text.is_empty() { "none" } else { text }.to_owned();
     let at = |wall: Option<Wall>| wall.map_or("never".to_owned(), |wall| date(wall, clock));
     let check = match client.last_check {
+        _ if client.has_agent() => "none: its agent proves that it is up".to_owned(),
         CheckStatus::Never => "none has ended".to_owned(),
         CheckStatus::Crashed => "was killed".to_owned(),
         CheckStatus::Exited(0) => "succeeded".to_owned(),
@@ -95,7 +103,9 @@ fn settings(client: &ClientView, clock: EventTime) -> Vec<(&'static str, String)
     } else {
         ""
     };
-    let approval = if client.needs_approval() {
+    let approval = if client.needs_person() {
+        "asked for until its deadline, then refused".to_owned()
+    } else if client.needs_approval() {
         let then = decision_by_default(client.approved_by_default);
         let delay = length(client.approval_delay);
         format!(

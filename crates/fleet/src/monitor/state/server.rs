@@ -237,7 +237,12 @@ fn turned_reason(values: &[(Property, PropertyValue)]) -> bool {
     let weighs = |property| {
         matches!(
             property,
-            Property::Enabled | Property::ApprovalPending | Property::LastCheckerStatus
+            Property::Enabled
+                | Property::ApprovalPending
+                | Property::LastCheckerStatus
+                | Property::GuardState
+                | Property::Suspect
+                | Property::Unaccounted
         )
     };
     values.iter().any(|(property, _)| weighs(*property))

@@ -8,7 +8,7 @@ mod telling;
 
 use std::time::Duration;
 
-use nightlatch_bus::client::{CheckStatus, ClientView};
+use nightlatch_bus::client::{CheckStatus, ClientView, GuardView};
 use nightlatch_bus::names::ClientPath;
 use nightlatch_bus::property::{Property, PropertyValue};
 use nightlatch_core::time::Wall;
@@ -153,6 +153,7 @@ pub(in crate::monitor) fn client(name: &str) -> ClientView {
         approval_duration: SECOND,
         last_approval_request: None,
         needs_proof: false,
+        guard: GuardView::default(),
     }
 }
 
