@@ -21,7 +21,7 @@ const PATHS: [&str; 8] = [
     "/nowhere",
 ];
 
-const INTERFACES: [Option<&str>; 8] = [
+const INTERFACES: [Option<&str>; 9] = [
     None,
     Some("se.recompile.Mandos"),
     Some("se.bsnet.fukt.Mandos.Client"),
@@ -29,11 +29,12 @@ const INTERFACES: [Option<&str>; 8] = [
     Some("org.freedesktop.DBus.Properties"),
     Some("org.freedesktop.DBus.ObjectManager"),
     Some("org.nightlatch.Nightlatch1"),
+    Some("org.nightlatch.Nightlatch1.Client"),
     Some("org.example.Unheard"),
 ];
 
 /// Without those that do what they say when they are called rightly without arguments.
-const MEMBERS: [&str; 14] = [
+const MEMBERS: [&str; 15] = [
     "Get",
     "Set",
     "GetAll",
@@ -45,6 +46,7 @@ const MEMBERS: [&str; 14] = [
     "AddClient",
     "Explain",
     "QueryRecords",
+    "Trust",
     "Introspect",
     "Ping",
     "Unheard",

@@ -15,11 +15,17 @@ const NAME: &str = "se.recompile.Mandos";
 const CLIENT: &str = "se.recompile.Mandos.Client";
 const FOO: &str = "/clients/foo";
 
+/// True for an interface without a counterpart in Mandos.
+fn is_ours(interface: &str) -> bool {
+    interface.starts_with("org.nightlatch.")
+}
+
 /// A signal as text, with every time of day as `TIME`.
 fn text(signal: &Message) -> String {
     let header = signal.header();
     let body = signal.body();
     if let Ok((path, mut interfaces)) = body.deserialize::<(OwnedObjectPath, Vec<String>)>() {
+        interfaces.retain(|interface| !is_ours(interface));
         // The stock server keeps them in a set.
         interfaces.sort();
         return format!("{} {path:?} {interfaces:?}", header.member().unwrap());
@@ -206,6 +212,7 @@ async fn objects(project: Project) -> Vec<String> {
         body.deserialize().unwrap();
     let mut shown = Vec::new();
     for (path, interfaces) in &objects {
+        let interfaces = interfaces.iter().filter(|(name, _)| !is_ours(name));
         for (interface, properties) in interfaces {
             shown.push(format!("{path:?} {interface}"));
             for (name, value) in properties {

@@ -11,6 +11,7 @@ use std::time::Duration;
 use nightlatch_bus::client::{CheckStatus, ClientView, GuardView};
 use nightlatch_bus::names::ClientPath;
 use nightlatch_bus::property::{Property, PropertyValue};
+use nightlatch_core::guard::GuardState;
 use nightlatch_core::time::Wall;
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
@@ -154,6 +155,19 @@ pub(in crate::monitor) fn client(name: &str) -> ClientView {
         last_approval_request: None,
         needs_proof: false,
         guard: GuardView::default(),
+    }
+}
+
+/// A client whose agent was heard at noon.
+fn agent(name: &str, state: GuardState) -> ClientView {
+    ClientView {
+        guard: GuardView {
+            host_key_id: "5a".repeat(32),
+            state: Some(state),
+            pokeable: true,
+            ..GuardView::default()
+        },
+        ..client(name)
     }
 }
 

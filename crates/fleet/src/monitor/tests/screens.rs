@@ -6,9 +6,10 @@ use std::path::Path;
 
 use nightlatch_bus::client::{CheckStatus, ClientView};
 use nightlatch_bus::names::ClientPath;
+use nightlatch_core::guard::{GuardState, Suspicion};
 
 use super::replay::play;
-use super::{MINUTE, Person, SECOND, UTF8, client, disabled, failing, waiting};
+use super::{MINUTE, Person, SECOND, UTF8, agent, client, disabled, failing, waiting};
 use crate::monitor::event::{ClientSignal, MonitorEvent, ServerKind};
 use crate::monitor::text::Charset;
 use crate::monitor::theme::TerminalFeatures;
@@ -133,6 +134,29 @@ fn details() {
     let mut person = at(UTF8, 132, 30);
     person.presses("Enter");
     assert_screen("details-wide", &person);
+}
+
+/// A request of a suspect waits, a further one reboots, and the agent of a third is silent.
+#[test]
+fn a_fleet_with_agents() {
+    let mut asks = waiting("db-1", true);
+    asks.guard = agent("db-1", GuardState::Up).guard;
+    asks.guard.suspect = Some(Suspicion::Impostor);
+    let mut reboots = agent("web-1", GuardState::Leaving);
+    reboots.guard.leaving_until = Some(super::NOON.after(4 * MINUTE));
+    let mut known = agent("web-3", GuardState::Up);
+    known.guard.suspect = Some(Suspicion::ServedImpostor);
+    let clients = vec![asks, reboots, agent("web-2", GuardState::Quiet), known];
+    let mut person = Person::at(UTF8, 80, 24);
+    let server = ServerKind::Nightlatch("1.0".to_owned());
+    person.sees(MonitorEvent::Connected(server, clients));
+    person.waits(7 * SECOND);
+    person.presses("Enter");
+    assert_screen("guard", &person);
+    person.presses("/");
+    person.types("is:suspect");
+    person.presses("Enter");
+    assert_eq!(person.names(), ["db-1", "web-3"]);
 }
 
 #[test]
