@@ -53,14 +53,19 @@ impl TestAgent {
             resumes: 0,
             poke_port: None,
             earlier_boots: Vec::new(),
+            poked: None,
             program: "test".to_owned(),
         };
         self.say(site, &Request::Heartbeat(heartbeat));
     }
 
     fn goodbye(&self, site: &Administered) {
-        let kind = GoodbyeKind::Reboot;
-        self.say(site, &Request::Goodbye(Goodbye { boot: BOOT, kind }));
+        let goodbye = Goodbye {
+            boot: BOOT,
+            resumes: 0,
+            kind: GoodbyeKind::Reboot,
+        };
+        self.say(site, &Request::Goodbye(goodbye));
     }
 
     /// Says it on a connection of its own; returns when the server has answered.

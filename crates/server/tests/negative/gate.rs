@@ -64,7 +64,6 @@ impl Gate {
             .map(|call| match call {
                 GateCall::Requested(_) => "requested",
                 GateCall::Heard(_) => "heard",
-                GateCall::Heard(_) => "heard",
                 GateCall::Gone => "gone",
                 GateCall::Delivered => "delivered",
                 GateCall::Failed => "failed",

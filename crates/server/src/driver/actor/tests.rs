@@ -62,7 +62,7 @@ async fn a_grant_whose_deadline_passes_before_its_answer_is_refused_and_no_longe
     assert!(driver.requests.is_empty());
     // Otherwise the next request would raise the alarm of a second one.
     driver.registry.handle_enable(client, later);
-    driver.registry.handle_checked_ok(client, later);
+    driver.registry.handle_checked_ok(client, later).unwrap();
     let (answer, _answered) = oneshot::channel();
     driver.handle(DriverMessage::Request(request(2, &keys[0]), answer, None));
     driver.collect();

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use nightlatch_core::event::{Alarm, Grant, RequestId};
+use nightlatch_core::event::{Alarm, Grant, KeyRole, RequestId};
 use nightlatch_core::record::{RecordKind, RecordLine, RecordSelection};
 
 use super::*;
