@@ -46,7 +46,7 @@ impl fmt::Debug for BootSeed {
 /// Identifies one boot of a machine to one server: the same in the initramfs and in the booted system, another one in
 /// the next boot, and another one for each server, so that a server cannot use it at another one.
 ///
-/// Displayed as 32 hexadecimal digits.
+/// Displayed as 32 hexadecimal digits of its digest.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct BootNonce([u8; 16]);
 
@@ -75,9 +75,15 @@ impl BootNonce {
     }
 }
 
+/// Shows a digest of it. Whoever reads logs must not learn the nonce: with the boot key it is worth as much as the host
+/// key.
 impl fmt::Display for BootNonce {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        Hex(&self.0).fmt(f)
+        let digest = Sha256::new()
+            .chain_update("nightlatch/1 boot shown")
+            .chain_update(self.0)
+            .finalize();
+        Hex(&digest[..16]).fmt(f)
     }
 }
 
@@ -97,7 +103,10 @@ mod tests {
         let server = KeyId::from_bytes([2; 32]).unwrap();
         let nonce = BootNonce::new(&seed, Some(&server));
         // By sha256sum(1) of `nightlatch/1 boot`, 32 bytes of 01 and 32 bytes of 02.
-        assert_eq!(nonce.to_string(), "cfe018dd194a005af5f2b709b675a39e");
+        let hex = |nonce: &BootNonce| Hex(nonce.as_bytes()).to_string();
+        assert_eq!(hex(&nonce), "cfe018dd194a005af5f2b709b675a39e");
+        // Shown is sha256sum(1) of `nightlatch/1 boot shown` and these 16 bytes.
+        assert_eq!(nonce.to_string(), "59a6f2be5c4e1a1f71a2c39c2eb00ae7");
         assert_ne!(nonce, BootNonce::new(&seed, None));
         let other = BootSeed::from_bytes([3; 32]);
         assert_ne!(nonce, BootNonce::new(&other, Some(&server)));

@@ -314,7 +314,9 @@ impl<'a> PresentState<'a> {
             deadline: state.deadline.as_ref().map(Moment::of),
             denied: state.denied.as_ref().map(Moment::of),
             released: state.released,
-            released_boot: state.released_boot.map(|boot| boot.to_string().into()),
+            released_boot: state
+                .released_boot
+                .map(|boot| Hex(boot.as_bytes()).to_string().into()),
             renewed: state.renewed,
             needs_proof: state.needs_proof,
             guard: state

@@ -58,7 +58,7 @@ pub enum Durability {
 pub enum KeyRole {
     /// The key in the initramfs, which whoever holds the disk can copy.
     Boot,
-    /// The key on the encrypted root: the machine is up.
+    /// The key on the encrypted root, or the boot key with the nonce of the boot that is up: the machine itself.
     Host,
 }
 

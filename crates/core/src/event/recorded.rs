@@ -212,7 +212,7 @@ impl Event {
 /// The way past the guard, where a release has one that a person should know of.
 fn release_detail(role: KeyRole, passage: Option<Passage>, downgrade: bool) -> Option<String> {
     let passage = match (role, passage) {
-        (KeyRole::Host, _) => Some("to the host key"),
+        (KeyRole::Host, _) => Some("to the machine that is up"),
         (KeyRole::Boot, Some(Passage::Announced)) => Some("announced"),
         (KeyRole::Boot, Some(Passage::Retry)) => Some("a boot that asks again"),
         (KeyRole::Boot, Some(Passage::Unannounced)) => Some("not announced: its agent is silent"),

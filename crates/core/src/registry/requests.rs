@@ -9,7 +9,7 @@ use super::{
 };
 use crate::deadline::Deadline;
 use crate::event::KeyRole;
-use crate::guard::{GuardAlarm, Passage};
+use crate::guard::{Guard, GuardAlarm, Passage};
 use crate::key_id::KeyId;
 use crate::time::{Monotonic, Now};
 
@@ -63,7 +63,7 @@ impl Registry {
         };
         let found = self
             .by_key(key)
-            .map(|id| (id, KeyRole::Boot))
+            .map(|id| (id, self.role_of(id, claims)))
             .or_else(|| by_host_key().map(|id| (id, KeyRole::Host)));
         let Some((id, role)) = found else {
             return self.refuse_unknown_key(request, now);
@@ -84,6 +84,20 @@ impl Registry {
             return self.refuse_repeatable(request, id, (reason, None), now);
         }
         self.settle(request, open, now);
+    }
+
+    /// A request with the boot key that has the nonce of the boot that is up comes from root on this machine, which alone
+    /// can know it (docs/decisions/0036): for its data disks, or for a rehearsal. It is worth as much as one with the host
+    /// key, unless the machine is suspect.
+    fn role_of(&self, id: ClientId, claims: RequestClaims) -> KeyRole {
+        let guard = self.clients.get(&id).map(|client| &client.guard);
+        let is_up = |guard: &Guard| {
+            claims.boot.is_some() && guard.boot() == claims.boot && guard.suspect().is_none()
+        };
+        match guard.is_some_and(is_up) {
+            true => KeyRole::Host,
+            false => KeyRole::Boot,
+        }
     }
 
     /// The peer of a request without a decision disconnected: it gets no answer. A granted request ends with the report
