@@ -9,6 +9,7 @@ mod faults;
 mod forecast;
 mod guarded;
 mod guarded_lives;
+mod guarded_month;
 mod invariants;
 mod leaving;
 mod lifecycle;
