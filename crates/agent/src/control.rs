@@ -39,6 +39,12 @@ impl ControlSocket {
     /// Opens the socket in `folder`, in place of one that another run has left behind.
     pub(crate) fn open(folder: &Path) -> io::Result<Self> {
         let path = folder.join(NAME);
+        if UnixStream::connect(&path).is_ok() {
+            return Err(io::Error::new(
+                io::ErrorKind::AddrInUse,
+                "another agent runs here already",
+            ));
+        }
         match fs::remove_file(&path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}

@@ -138,9 +138,14 @@ impl Daemon {
     }
 
     fn set_places(&mut self, now: Monotonic) {
-        let found = self.found.iter().map(|address| Place::Found(*address));
+        let mut state = self.reporter.state();
+        // Where a server was last told stays a place, whatever is announced: announcements can be forged.
+        let told = state.addresses.values().copied();
+        let mut found: Vec<SocketAddr> = told.chain(self.found.iter().copied()).collect();
+        found.dedup();
+        let found = found.into_iter().map(Place::Found);
         let places: Vec<Place> = self.named.iter().cloned().chain(found).collect();
-        self.reporter.state().schedule.set_places(places, now);
+        state.schedule.set_places(places, now);
     }
 
     fn wait(&self) -> io::Result<()> {

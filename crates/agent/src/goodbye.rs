@@ -20,6 +20,9 @@ use crate::reporter::Reporter;
 /// The time that all goodbyes together may take: nobody wants to wait for a server when a machine goes down.
 const GOODBYE: Duration = Duration::from_secs(2);
 
+/// Pause between two looks at whether a resume has been counted.
+const LOOK: Duration = Duration::from_millis(10);
+
 /// No heartbeat for this time after a goodbye, which it would take back. A machine that is still up then has not gone
 /// down: a hibernation that failed, or a shutdown that a person has cancelled.
 const HOLD: Duration = Duration::from_secs(60);
@@ -35,8 +38,16 @@ pub(crate) struct Told {
 
 /// Says to all servers that the machine goes down. Takes [`GOODBYE`] at most.
 pub(crate) fn say(reporter: &Arc<Reporter>, kind: GoodbyeKind) -> Told {
+    let until = clock::now().mono.after(GOODBYE);
+    // Right after a resume its count is not known yet, and an old one would make it look like a theft.
+    while let Some(settled) = reporter.observe_sleeps(clock::now().mono) {
+        let left = settled.since(clock::now().mono);
+        if settled >= until {
+            break;
+        }
+        thread::sleep(left.max(LOOK));
+    }
     let now = clock::now().mono;
-    let until = now.after(GOODBYE);
     let (ways, resumes) = {
         let mut state = reporter.state();
         state.schedule.hold(now.after(HOLD));

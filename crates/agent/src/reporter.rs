@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::{io, thread};
 
-use nightlatch_core::boot_nonce::{BootNonce, BootSeed};
+use nightlatch_core::boot_nonce::{BootMark, BootNonce, BootSeed};
 use nightlatch_core::error_chain::format_error;
 use nightlatch_core::key_id::KeyId;
 use nightlatch_core::time::Monotonic;
@@ -232,13 +232,13 @@ impl Reporter {
         })
     }
 
-    fn accepted(&self, id: TryId, key: KeyId, accepted: &Accepted, listed: &[BootNonce]) {
+    fn accepted(&self, id: TryId, key: KeyId, accepted: &Accepted, listed: &[BootMark]) {
         let now = clock::now().mono;
         let mut state = self.state();
         state
             .schedule
             .accepted(id, key, accepted.next, accepted.token, now);
-        if state.boots.heard(&self.seed, listed, key, &self.trusted) {
+        if state.boots.heard(&self.seed, listed, &key) {
             self.write_boots(&state.boots);
         }
     }

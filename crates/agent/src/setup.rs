@@ -167,7 +167,8 @@ fn read_settings(options: &Options, log: Log) -> Result<AgentSettings, SetupFaul
     Ok(parsed.value)
 }
 
-fn read_trusted(path: &Path) -> Result<Vec<KeyId>, SetupFault> {
+/// The servers in the list at `path`, without repeats.
+pub(crate) fn read_trusted(path: &Path) -> Result<Vec<KeyId>, SetupFault> {
     let fault = |error: io::Error| match error.kind() {
         io::ErrorKind::NotFound => SetupFault::NoList(path.to_owned()),
         _ => SetupFault::List(path.to_owned(), error),

@@ -86,7 +86,11 @@ impl SleepCounter {
             return SleepState::Unsettled(until);
         }
         match self.unsettled {
-            None => SleepState::Known,
+            None => {
+                // One that was too short to be seen must not be taken off a later sleep.
+                self.known.at.suspends = reading.suspends;
+                SleepState::Known
+            }
             Some(Unsettled { until, .. }) if now < until => SleepState::Unsettled(until),
             Some(Unsettled { count, .. }) => {
                 let suspends = reading.suspends.saturating_sub(self.known.at.suspends);

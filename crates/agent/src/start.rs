@@ -25,7 +25,7 @@ use crate::pokes::PokeSocket;
 use crate::reporter::{Reporter, ReporterParts, read_sleeps};
 use crate::schedule::Schedule;
 use crate::service_manager::ServiceManager;
-use crate::setup::{Setup, SetupFault, credentials, read_seed};
+use crate::setup::{self, Setup, SetupFault, credentials, read_seed};
 use crate::sleeps::{SleepCounter, Sleeps};
 
 /// The longest file with boots, in bytes: nine boots, each with a thousand servers.
@@ -201,6 +201,8 @@ fn boots_file(options: &Options) -> PathBuf {
 /// The boots with this one among them, on the disk. A file that cannot be used costs an alarm, and must not keep this
 /// machine from saying that it is up.
 fn noted_boots(options: &Options, seed: &BootSeed, log: Log) -> Boots {
+    // A list that cannot be used is told when the daemon reads it.
+    let trusted = setup::read_trusted(&options.trusted_servers).unwrap_or_default();
     let file = boots_file(options);
     let shown = file.display();
     let mut boots = match files::read(&file, MAX_BOOTS, Access::Own) {
@@ -221,7 +223,7 @@ fn noted_boots(options: &Options, seed: &BootSeed, log: Log) -> Boots {
             })
         }
     };
-    if boots.note(seed)
+    if boots.note(seed, &trusted)
         && let Err(error) = files::replace(&file, boots.to_text().as_bytes())
     {
         log.info(&format!("cannot write {shown}: {error}"));

@@ -37,6 +37,8 @@ pub(crate) fn ask_systemd() -> io::Result<Option<GoodbyeKind>> {
             "--plain",
             "--full",
         ])
+        // These alone: the jobs of a large machine would not fit into the pipe.
+        .args(TARGETS.map(|(target, _)| target))
         .env("LC_ALL", "C")
         .env("SYSTEMD_COLORS", "0")
         .stdin(Stdio::null())

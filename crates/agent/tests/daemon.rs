@@ -176,7 +176,7 @@ fn boots_that_no_server_heard_of_are_listed_until_one_has() {
     let mut earlier = Vec::new();
     for _ in 0..2 {
         assert_eq!(machine.output(&["note-boot"]).0, 0);
-        earlier.push(BootNonce::new(&seed(&machine), Some(&server.key_id)));
+        earlier.push(BootNonce::new(&seed(&machine), Some(&server.key_id)).mark());
         fs::remove_dir_all(machine.path("run")).unwrap();
     }
     assert_eq!(machine.output(&["note-boot"]).0, 0);

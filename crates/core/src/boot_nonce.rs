@@ -46,7 +46,7 @@ impl fmt::Debug for BootSeed {
 /// Identifies one boot of a machine to one server: the same in the initramfs and in the booted system, another one in
 /// the next boot, and another one for each server, so that a server cannot use it at another one.
 ///
-/// Displayed as 32 hexadecimal digits of its digest.
+/// Displayed as the 32 hexadecimal digits of its [mark](Self::mark).
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct BootNonce([u8; 16]);
 
@@ -73,17 +73,40 @@ impl BootNonce {
     pub const fn as_bytes(&self) -> &[u8; 16] {
         &self.0
     }
-}
 
-/// Shows a digest of it. Whoever reads logs must not learn the nonce: with the boot key it is worth as much as the host
-/// key.
-impl fmt::Display for BootNonce {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    /// Its mark: the first 16 bytes of the SHA-256 over `nightlatch/1 boot mark` and its 16 bytes.
+    pub fn mark(&self) -> BootMark {
         let digest = Sha256::new()
-            .chain_update("nightlatch/1 boot shown")
+            .chain_update("nightlatch/1 boot mark")
             .chain_update(self.0)
             .finalize();
-        Hex(&digest[..16]).fmt(f)
+        let mut bytes = [0; 16];
+        bytes.copy_from_slice(&digest[..16]);
+        BootMark(bytes)
+    }
+}
+
+/// Shows its mark. Whoever reads logs must not learn the nonce: with the boot key it is worth as much as the host key.
+impl fmt::Display for BootNonce {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        Hex(&self.mark().0).fmt(f)
+    }
+}
+
+/// A digest of a [`BootNonce`], by which it is recognized without being known: in logs, and in what a machine keeps of its
+/// boots on the disk.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct BootMark([u8; 16]);
+
+impl BootMark {
+    /// The mark with these 16 bytes.
+    pub const fn from_bytes(bytes: [u8; 16]) -> Self {
+        Self(bytes)
+    }
+
+    /// The 16 bytes.
+    pub const fn as_bytes(&self) -> &[u8; 16] {
+        &self.0
     }
 }
 
@@ -105,8 +128,8 @@ mod tests {
         // By sha256sum(1) of `nightlatch/1 boot`, 32 bytes of 01 and 32 bytes of 02.
         let hex = |nonce: &BootNonce| Hex(nonce.as_bytes()).to_string();
         assert_eq!(hex(&nonce), "cfe018dd194a005af5f2b709b675a39e");
-        // Shown is sha256sum(1) of `nightlatch/1 boot shown` and these 16 bytes.
-        assert_eq!(nonce.to_string(), "59a6f2be5c4e1a1f71a2c39c2eb00ae7");
+        // Its mark is by sha256sum(1) of `nightlatch/1 boot mark` and these 16 bytes.
+        assert_eq!(nonce.to_string(), "347f5f551fdb9975d93abc3a477d7561");
         assert_ne!(nonce, BootNonce::new(&seed, None));
         let other = BootSeed::from_bytes([3; 32]);
         assert_ne!(nonce, BootNonce::new(&other, Some(&server)));

@@ -21,7 +21,7 @@ const RUNS: &str = "run/systemd/system";
 pub(crate) const START: [[&str; 2]; 2] = [["enable", UNIT], ["restart", UNIT]];
 
 /// Commands that stop it.
-pub(crate) const STOP: [[&str; 2]; 2] = [["disable", UNIT], ["stop", UNIT]];
+pub(crate) const STOP: [[&str; 2]; 2] = [["stop", UNIT], ["disable", UNIT]];
 
 /// True when the agent is installed on the machine below `root`.
 pub(crate) fn is_installed(root: &Path) -> bool {
@@ -47,25 +47,29 @@ pub(crate) fn shown(commands: &[[&str; 2]]) -> String {
 /// # Errors
 /// With what systemctl said about the first that failed.
 pub(crate) fn run(commands: &[[&str; 2]]) -> Result<(), Failure> {
-    for [verb, unit] in commands {
-        let what = format!("systemctl {verb} {unit}");
-        let output = Command::new("systemctl")
-            .args([verb, unit])
-            .stdin(Stdio::null())
-            .output();
-        let output = output.map_err(|error| {
-            Failure::new(EX_UNAVAILABLE, format!("cannot run {what}")).because(error)
-        })?;
-        if !output.status.success() {
-            let said = String::from_utf8_lossy(&output.stderr);
-            let said = said.lines().next().unwrap_or("nothing").to_owned();
-            return Err(Failure::new(
-                EX_UNAVAILABLE,
-                format!("{what} failed ({}) and says: {said}", output.status),
-            ));
-        }
+    let results = commands.iter().map(run_one);
+    // Each is tried, whatever came of those before it.
+    results.fold(Ok(()), |first, next| first.and(next))
+}
+
+fn run_one([verb, unit]: &[&str; 2]) -> Result<(), Failure> {
+    let what = format!("systemctl {verb} {unit}");
+    let output = Command::new("systemctl")
+        .args([verb, unit])
+        .stdin(Stdio::null())
+        .output();
+    let output = output.map_err(|error| {
+        Failure::new(EX_UNAVAILABLE, format!("cannot run {what}")).because(error)
+    })?;
+    if output.status.success() {
+        return Ok(());
     }
-    Ok(())
+    let said = String::from_utf8_lossy(&output.stderr);
+    let said = said.lines().next().unwrap_or("nothing").to_owned();
+    Err(Failure::new(
+        EX_UNAVAILABLE,
+        format!("{what} failed ({}) and says: {said}", output.status),
+    ))
 }
 
 #[cfg(test)]

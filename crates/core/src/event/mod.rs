@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use crate::boot_nonce::BootNonce;
 use crate::checker::LastCheck;
-use crate::guard::{GoodbyeKind, GuardAlarm, Passage};
+use crate::guard::{GoodbyeKind, GuardAlarm, Passage, Suspicion};
 use crate::name::ClientName;
 use crate::time::Monotonic;
 
@@ -62,7 +62,8 @@ pub enum KeyRole {
     Host,
 }
 
-/// Claims of a machine in its request. None is proved: they may make the registry stricter, never more generous.
+/// Claims of a machine in its request. None is proved: they may make the registry stricter, never more generous. The one
+/// exception is a boot nonce that only root on the machine can know: `Registry::role_of`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct RequestClaims {
     /// The boot nonce of the machine, if it sent one.
@@ -138,6 +139,16 @@ pub enum Alarm {
     SeveralWait(usize),
     /// So many requests with unknown keys came within a minute.
     UnknownKeys(u32),
+}
+
+impl From<Suspicion> for Alarm {
+    fn from(reason: Suspicion) -> Self {
+        match reason {
+            Suspicion::Doubled => Self::Doubled,
+            Suspicion::Impostor => Self::Impostor,
+            Suspicion::ServedImpostor => Self::ServedImpostor,
+        }
+    }
 }
 
 impl From<GuardAlarm> for Alarm {

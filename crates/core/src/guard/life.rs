@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{Guard, GuardAlarm, GuardSettings, MAX_REMEMBERED, Phase, Suspicion, Unannounced};
-use crate::boot_nonce::BootNonce;
+use crate::boot_nonce::{BootMark, BootNonce};
 use crate::time::Monotonic;
 
 /// A heartbeat or a goodbye, proved by the host key.
@@ -14,7 +14,7 @@ pub struct Life {
     /// Number of resumes from hibernation in this boot.
     pub resumes: u64,
     /// Boots that noted themselves on the encrypted root, and were not heard.
-    pub earlier_boots: Vec<BootNonce>,
+    pub earlier_boots: Vec<BootMark>,
     /// The time at which the connection was opened. The machine was up then; whoever delays what it sent cannot make it
     /// a proof of a later time.
     pub opened: Monotonic,
@@ -187,6 +187,7 @@ impl Guard {
 impl Life {
     /// True for the boot itself, and for those that its agent lists.
     pub(super) fn knows(&self, boot: BootNonce) -> bool {
-        self.boot == boot || self.earlier_boots.contains(&boot)
+        let is_noted = || self.earlier_boots.contains(&boot.mark());
+        self.boot == boot || (!self.earlier_boots.is_empty() && is_noted())
     }
 }

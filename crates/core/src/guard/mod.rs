@@ -328,14 +328,18 @@ impl Guard {
 
     /// The answer that a boot would get now, the time for asking the agent left out. Changes nothing.
     pub fn forecast(&self, settings: &GuardSettings, now: Monotonic) -> Forecast {
-        let announced = matches!(self.phase, Phase::Leaving { until, .. } if now < until);
+        let is_window = matches!(self.phase, Phase::Leaving { until, .. } if now < until);
+        // Which boot a request without a nonce is of would never be known.
+        let announced = is_window && self.sent_nonce;
         if self.suspect.is_some() {
             return Forecast::Person;
         }
         match (self.phase, settings.unannounced) {
             (Phase::Unarmed, _) => Forecast::Pass,
             _ if announced => Forecast::Pass,
-            (Phase::Up { .. }, Unannounced::Release) => Forecast::PassAfterAsking,
+            (Phase::Up { .. } | Phase::Leaving { .. }, Unannounced::Release) => {
+                Forecast::PassAfterAsking
+            }
             (_, Unannounced::Release) => Forecast::Pass,
             (_, Unannounced::Approve) => Forecast::Person,
         }

@@ -108,7 +108,11 @@ fn judge_rehearsal(client: &Client, role: KeyRole, now: Now) -> Judgement {
 
 impl Registry {
     /// Judges the request, and carries out the judgement.
-    pub(super) fn settle(&mut self, request: RequestId, open: OpenRequest, now: Now) {
+    pub(super) fn settle(&mut self, request: RequestId, mut open: OpenRequest, now: Now) {
+        open.role = self.role_of(&open);
+        if let Some(known) = self.requests.get_mut(&request) {
+            known.role = open.role;
+        }
         let id = open.client;
         let Some(client) = self.clients.get(&id) else {
             return;

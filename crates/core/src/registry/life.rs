@@ -2,11 +2,10 @@
 
 use std::time::Duration;
 
-use super::requests::RequestStage;
 use super::{
     Action, ClientId, Durability, Event, Refusal, Registry, RequestAnswer, RequestId, Timer,
 };
-use crate::boot_nonce::BootNonce;
+use crate::boot_nonce::{BootMark, BootNonce};
 use crate::checker::LastCheck;
 use crate::client::Client;
 use crate::deadline::Deadline;
@@ -24,6 +23,9 @@ const HEARTBEATS_A_SECOND: u64 = 800;
 /// The shortest time between two heartbeats, unless the interval of the client is shorter.
 const SHORTEST_PACE: Duration = Duration::from_secs(15);
 
+/// No agent is asked to report more often than this, whatever the interval of its client.
+const LEAST_PACE: Duration = Duration::from_secs(5);
+
 /// A heartbeat or a goodbye, as the connection that brought it knows it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct SignOfLife {
@@ -32,7 +34,7 @@ pub struct SignOfLife {
     /// Number of resumes from hibernation in this boot.
     pub resumes: u64,
     /// Boots that noted themselves on the encrypted root, and were not heard.
-    pub earlier_boots: Vec<BootNonce>,
+    pub earlier_boots: Vec<BootMark>,
     /// The time at which the connection was opened.
     pub opened: Monotonic,
     /// Present in a goodbye.
@@ -59,7 +61,7 @@ impl Registry {
             return;
         };
         if self.clients.get(&id).is_some_and(|it| !it.settings.guard) {
-            only_tell(&mut outcome);
+            self.only_tell(&waiting, &mut outcome);
         }
         if !was_armed {
             self.stop_check(id);
@@ -218,7 +220,7 @@ impl Registry {
         let machines = self.index.hosts() as u64;
         let pace = Duration::from_secs(machines / HEARTBEATS_A_SECOND).max(SHORTEST_PACE);
         let interval = self.clients.get(&id).map(Client::interval);
-        interval.map_or(pace, |interval| pace.min(interval))
+        interval.map_or(pace, |interval| pace.min(interval).max(LEAST_PACE))
     }
 
     /// The server did not listen until `now`: nothing follows from the silence of agents until then. To be called before
@@ -248,24 +250,20 @@ impl Registry {
         client.guard.trust();
         self.persist_state(id, Durability::Before, now);
         self.emit(Event::Trusted(id));
-        self.ask_agent_of_waiting(id, now);
-        self.reconsider(id, now);
+        // The order is about the machine, and not about who happens to ask now: an honest machine asks again.
+        self.refuse_waiting(id, Refusal::GuardChanged, now);
     }
 
-    /// Nobody asked the agent about the requests of a suspect machine. Each passes the guard as if it were new.
-    fn ask_agent_of_waiting(&mut self, id: ClientId, now: Now) {
-        let Some(client) = self.clients.get(&id) else {
-            return;
-        };
-        let waiting: Vec<RequestId> = client.waiting.iter().map(|(request, _)| request).collect();
-        for request in waiting {
-            let Some(mut open) = self.requests.get(&request).copied() else {
-                continue;
-            };
-            if open.is_boot() {
-                self.take_from_queues(request, &open);
-                open.stage = RequestStage::New;
-                self.settle(request, open, now);
+    /// Without a guard nothing is refused, and people are told all the same: once about each request.
+    fn only_tell(&mut self, waiting: &[RequestId], outcome: &mut LifeOutcome) {
+        outcome.revoke = false;
+        for (request, fate) in waiting.iter().zip(&mut outcome.waiting) {
+            let fate = std::mem::replace(fate, WaitingFate::Keep);
+            if let WaitingFate::Refused(alarm) = fate
+                && let Some(open) = self.requests.get_mut(request)
+                && !std::mem::replace(&mut open.told, true)
+            {
+                outcome.alarms.push(alarm);
             }
         }
     }
@@ -305,16 +303,6 @@ impl Registry {
     pub(super) fn set_guard_timer(&mut self, id: ClientId) {
         let due = self.clients.get(&id).and_then(|it| it.guard.poll_timeout());
         self.set_timer(id, Timer::Guard, due);
-    }
-}
-
-/// Without a guard nothing is refused, and people are told all the same.
-fn only_tell(outcome: &mut LifeOutcome) {
-    outcome.revoke = false;
-    for fate in &mut outcome.waiting {
-        if let WaitingFate::Refused(alarm) = std::mem::replace(fate, WaitingFate::Keep) {
-            outcome.alarms.push(alarm);
-        }
     }
 }
 

@@ -158,9 +158,8 @@ impl Registry {
         let holder = key
             .and_then(|key| self.by_key(key))
             .and_then(|id| self.name(id));
-        match holder {
-            Some(holder) => return Err(AddError::KeyTaken(holder.clone())),
-            None => {}
+        if let Some(holder) = holder {
+            return Err(AddError::KeyTaken(holder.clone()));
         }
         self.check_host_key(config)
     }

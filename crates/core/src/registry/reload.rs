@@ -10,6 +10,7 @@ use super::{Action, ClientId, ClientKeys, DisableReason, Durability, Event, Refu
 use crate::client::Client;
 use crate::client::saved::{Change, ClientPresence, PresentClient, Saved, SavedClient, Tombstone};
 use crate::deadline::restore;
+use crate::event::Alarm;
 use crate::guard::{Guard, Suspicion};
 use crate::key_id::KeyId;
 use crate::name::ClientName;
@@ -322,8 +323,12 @@ impl Registry {
         if let Some(reason) = restrictions.suspicion
             && let Some(client) = self.clients.get_mut(&id)
         {
+            let is_news = client.guard.suspect() < Some(reason);
             client.guard.inherit_suspicion(reason);
             self.persist_state(id, Durability::BeforeUnlessFailing, now);
+            if is_news {
+                self.emit(Event::Alarmed(Some(id), Alarm::from(reason)));
+            }
             self.reconsider(id, now);
         }
         let Some(denial) = restrictions.denial else {
@@ -377,9 +382,14 @@ impl Registry {
         if other.settings.host_key_id != client.settings.host_key_id {
             guard.host_key_changed();
         }
+        let before = client.guard.suspect();
         client.guard = std::mem::take(&mut client.guard).merged(guard);
+        let suspect = client.guard.suspect();
         self.set_guard_timer(id);
         self.persist_state(id, Durability::Before, now);
+        if let Some(reason) = suspect.filter(|reason| Some(*reason) > before) {
+            self.emit(Event::Alarmed(Some(id), Alarm::from(reason)));
+        }
         self.reconsider(id, now);
     }
 

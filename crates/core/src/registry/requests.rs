@@ -9,7 +9,7 @@ use super::{
 };
 use crate::deadline::Deadline;
 use crate::event::KeyRole;
-use crate::guard::{Guard, GuardAlarm, Passage};
+use crate::guard::{Guard, GuardAlarm, Passage, Phase};
 use crate::key_id::KeyId;
 use crate::time::{Monotonic, Now};
 
@@ -18,6 +18,8 @@ use crate::time::{Monotonic, Now};
 pub(super) struct OpenRequest {
     pub(super) client: ClientId,
     /// The key that its peer proved.
+    pub(super) by_host_key: bool,
+    /// The worth of that key when the request was last judged.
     pub(super) role: KeyRole,
     pub(super) claims: RequestClaims,
     pub(super) accepted: Monotonic,
@@ -63,13 +65,14 @@ impl Registry {
         };
         let found = self
             .by_key(key)
-            .map(|id| (id, self.role_of(id, claims)))
+            .map(|id| (id, KeyRole::Boot))
             .or_else(|| by_host_key().map(|id| (id, KeyRole::Host)));
         let Some((id, role)) = found else {
             return self.refuse_unknown_key(request, now);
         };
         let open = OpenRequest {
             client: id,
+            by_host_key: role == KeyRole::Host,
             role,
             claims,
             accepted: now.mono,
@@ -77,6 +80,7 @@ impl Registry {
             held_again: 0,
             told: false,
         };
+        let role = self.role_of(&open);
         let needs_permission = claims.rehearsal && role == KeyRole::Boot;
         let client = self.clients.get(&id).filter(|it| it.is_guarded());
         if needs_permission && client.is_some_and(|it| !it.may_rehearse(now)) {
@@ -86,15 +90,17 @@ impl Registry {
         self.settle(request, open, now);
     }
 
-    /// A request with the boot key that has the nonce of the boot that is up comes from root on this machine, which alone
-    /// can know it (docs/decisions/0036): for its data disks, or for a rehearsal. It is worth as much as one with the host
-    /// key, unless the machine is suspect.
-    fn role_of(&self, id: ClientId, claims: RequestClaims) -> KeyRole {
-        let guard = self.clients.get(&id).map(|client| &client.guard);
+    /// The worth of a request's key now. A request with the boot key that has the nonce of the boot that is up comes from
+    /// root on this machine, which alone can know it (docs/decisions/0170): for its data disks, or for a rehearsal. It is
+    /// worth as much as one with the host key while the agent is heard, unless the machine is suspect.
+    pub(super) fn role_of(&self, open: &OpenRequest) -> KeyRole {
+        let boot = open.claims.boot;
+        let guard = self.clients.get(&open.client).map(|client| &client.guard);
         let is_up = |guard: &Guard| {
-            claims.boot.is_some() && guard.boot() == claims.boot && guard.suspect().is_none()
+            let is_heard = matches!(guard.phase(), Phase::Up { .. });
+            is_heard && boot.is_some() && guard.boot() == boot && guard.suspect().is_none()
         };
-        match guard.is_some_and(is_up) {
+        match open.by_host_key || guard.is_some_and(is_up) {
             true => KeyRole::Host,
             false => KeyRole::Boot,
         }

@@ -38,7 +38,7 @@ pub enum Tag {
     Resumes = 3,
     /// A UDP port.
     PokePort = 4,
-    /// The nonce of an earlier boot. Repeated.
+    /// The [`nightlatch_core::boot_nonce::BootMark`] of an earlier boot. Repeated.
     EarlierBoot = 5,
     /// The version of the program.
     Program = 6,

@@ -2,7 +2,7 @@
 
 use std::num::NonZeroU16;
 
-use nightlatch_core::boot_nonce::BootNonce;
+use nightlatch_core::boot_nonce::{BootMark, BootNonce};
 use nightlatch_core::guard::GoodbyeKind;
 use nightlatch_core::secret_name::SecretName;
 
@@ -42,7 +42,7 @@ pub struct Heartbeat {
     /// The UDP port at which the agent can be poked.
     pub poke_port: Option<NonZeroU16>,
     /// Boots that were noted on the encrypted root before the network was up, at most [`MAX_EARLIER_BOOTS`].
-    pub earlier_boots: Vec<BootNonce>,
+    pub earlier_boots: Vec<BootMark>,
     /// The token of the poke that it answers.
     pub poked: Option<Token>,
     /// The version of the agent: at most [`Heartbeat::MAX_PROGRAM`] printable ASCII characters.
@@ -153,7 +153,7 @@ impl Heartbeat {
                 (tag @ Tag::EarlierBoot, value) => {
                     push(
                         &mut earlier_boots,
-                        nonce(tag, value)?,
+                        BootMark::from_bytes(bytes(tag, value)?),
                         tag,
                         MAX_EARLIER_BOOTS,
                     )?;

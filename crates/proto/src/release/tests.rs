@@ -36,7 +36,8 @@ fn tokens() -> impl Strategy<Value = Token> {
 
 fn heartbeats() -> impl Strategy<Value = Heartbeat> {
     let poke_port = any::<u16>().prop_map(NonZeroU16::new);
-    let earlier_boots = vec(nonces(), 0..=MAX_EARLIER_BOOTS);
+    let marks = nonces().prop_map(|nonce| nonce.mark());
+    let earlier_boots = vec(marks, 0..=MAX_EARLIER_BOOTS);
     let program = "[ -~]{0,64}";
     let poked = option::of(tokens());
     (

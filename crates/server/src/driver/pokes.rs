@@ -75,7 +75,11 @@ impl PokeTarget {
             address,
             token,
             answered,
-            tried: self.tried.filter(|_| !moved),
+            // The token of a trial under way has changed: it cannot be answered any more.
+            tried: self.tried.filter(|_| !moved).map(|tried| match answers {
+                true => tried.min(now),
+                false => tried,
+            }),
             // The next poke has another token.
             busy_until: now,
         }

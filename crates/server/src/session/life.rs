@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::num::NonZeroU16;
 use std::time::Duration;
 
-use nightlatch_core::boot_nonce::BootNonce;
+use nightlatch_core::boot_nonce::{BootMark, BootNonce};
 use nightlatch_core::event::RequestClaims;
 use nightlatch_core::guard::GoodbyeKind;
 use nightlatch_core::secret_name::SecretName;
@@ -30,7 +30,7 @@ pub struct LifeReport {
     /// Number of resumes from hibernation.
     pub resumes: u64,
     /// Boots that were noted on the encrypted root, and not heard.
-    pub earlier_boots: Vec<BootNonce>,
+    pub earlier_boots: Vec<BootMark>,
     /// The port at which the agent can be poked.
     pub poke_port: Option<NonZeroU16>,
     /// The token of the poke that it answers.

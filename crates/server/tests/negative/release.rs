@@ -7,7 +7,7 @@ use std::num::NonZeroU16;
 use std::sync::Arc;
 use std::time::Duration;
 
-use nightlatch_core::boot_nonce::BootNonce;
+use nightlatch_core::boot_nonce::{BootMark, BootNonce};
 use nightlatch_core::event::{Refusal, RequestClaims};
 use nightlatch_core::guard::GoodbyeKind;
 use nightlatch_core::secret_name::SecretName;
@@ -209,7 +209,7 @@ fn signs_of_life() -> [Request; 2] {
         boot: BOOT,
         resumes: 3,
         poke_port: NonZeroU16::new(5),
-        earlier_boots: vec![BootNonce::from_bytes([8; 16])],
+        earlier_boots: vec![BootMark::from_bytes([8; 16])],
         poked: Some(LIFE_ANSWER.token),
         program: "test".to_owned(),
     });

@@ -51,7 +51,7 @@ fn a_boot_accounts_for_its_own_releases_and_those_that_it_knows() {
     watched.alarms.clear();
     watched.now += 60;
     let life = Life {
-        earlier_boots: vec![nonce(2)],
+        earlier_boots: vec![nonce(2).mark()],
         ..heartbeat(3, watched.now)
     };
     watched.life(&life);

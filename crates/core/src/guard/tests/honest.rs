@@ -212,7 +212,7 @@ impl Machine {
     fn say(&mut self, delay: u64, goodbye: Option<GoodbyeKind>) {
         let life = Life {
             resumes: self.resumes,
-            earlier_boots: self.noted.iter().map(|it| nonce(*it)).collect(),
+            earlier_boots: self.noted.iter().map(|it| nonce(*it).mark()).collect(),
             goodbye,
             ..heartbeat(self.boot, self.watched.now)
         };
@@ -255,7 +255,7 @@ impl Machine {
         };
         self.change(change);
         // What the agent told is known.
-        let is_told = |it: &u8| life.earlier_boots.contains(&nonce(*it));
+        let is_told = |it: &u8| life.earlier_boots.contains(&nonce(*it).mark());
         self.noted.retain(|it| !is_told(it));
         self.is_heard |= life.boot == nonce(self.boot);
     }

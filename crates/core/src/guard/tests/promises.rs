@@ -160,7 +160,7 @@ impl World {
                 opened_ago,
                 goodbye,
             } => {
-                let earlier = earlier.map(|it| nonce(self.boot(it)));
+                let earlier = earlier.map(|it| nonce(self.boot(it)).mark());
                 let opened = (self.now - opened_ago).max(self.started);
                 let life = Life {
                     resumes,

@@ -159,7 +159,13 @@ fn a_copied_boot_key_is_refused_while_the_machine_is_up_and_a_person_decides_fro
     let actions = world.run(seconds(200));
     assert_eq!(answer_to(&actions, next), None);
     world.registry.handle_trust(id, world.now);
-    assert_eq!(answer_to(&world.actions(), next), RELEASED(&world));
+    // The order is about the machine, and not about who asks now.
+    assert_eq!(
+        answer_to(&world.actions(), next),
+        refused(Refusal::GuardChanged)
+    );
+    let (next, actions) = world.boots(3);
+    assert_eq!(answer_to(&actions, next), RELEASED(&world));
 }
 
 #[test]
@@ -546,17 +552,39 @@ fn suspect() -> World {
 }
 
 #[test]
-fn trust_asks_the_agent_about_what_waits() {
+fn trust_answers_nobody_who_waits() {
     let mut world = suspect();
     let (thief, _) = world.boots(8);
     let id = world.id(1);
     world.registry.handle_trust(id, world.now);
-    let actions = world.actions();
+    let answer = answer_to(&world.actions(), thief);
+    assert_eq!(answer, refused(Refusal::GuardChanged));
+    let (thief, actions) = world.boots(8);
     assert!(is_held(&actions, thief));
+}
+
+#[test]
+fn the_nonce_of_a_boot_that_is_not_heard_is_worth_nothing() {
+    let mut world = up();
+    // A power cut, and somebody who knows the nonce.
+    world.run(seconds(60));
+    let (request, actions) = world.boots(1);
+    assert_eq!(answer_to(&actions, request), refused(Refusal::BootIsUp));
+}
+
+#[test]
+fn without_a_guard_a_request_that_waits_is_told_once() {
+    let mut world = up_with(|settings| {
+        settings.guard = false;
+        settings.approval_delay = seconds(200);
+    });
+    let (request, _) = world.boots(9);
     world.run(seconds(1));
-    let (_, actions) = world.beat(1);
-    assert_eq!(answer_to(&actions, thief), refused(Refusal::MachineIsUp));
-    assert_eq!(alarms(&actions), [Alarm::Impostor]);
+    assert_eq!(alarms(&world.beat(1).1), [Alarm::Impostor]);
+    world.run(seconds(1));
+    let actions = world.beat(1).1;
+    assert_eq!(alarms(&actions), []);
+    assert_eq!(answer_to(&actions, request), None);
 }
 
 #[test]

@@ -7,7 +7,7 @@ use super::guarded::{boot, guarded};
 use super::world::*;
 use crate::client::saved::End;
 use crate::event::{Event, Grant, KeyRole, RequestClaims, RequestId};
-use crate::guard::{GoodbyeKind, Passage, Unannounced};
+use crate::guard::{GoodbyeKind, Passage, Phase, Unannounced};
 use crate::registry::{Action, RequestAnswer, SignOfLife};
 use crate::settings::client::ClientConfig;
 use crate::time::Monotonic;
@@ -108,7 +108,9 @@ impl Books {
                     boot: number.map(boot),
                     rehearsal: false,
                 };
-                let up = self.world.client(1).guard().boot();
+                let guard = self.world.client(1).guard();
+                let is_heard = matches!(guard.phase(), Phase::Up { .. });
+                let up = guard.boot().filter(|_| is_heard);
                 let (request, actions) = self.world.ask_as(1, claims);
                 if claims.boot.is_some() && claims.boot == up {
                     self.own.push(request);

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::guarded::{boot, guarded};
 use super::world::*;
-use crate::boot_nonce::BootNonce;
+use crate::boot_nonce::BootMark;
 use crate::client::saved::End;
 use crate::event::{Event, RequestClaims};
 use crate::guard::GoodbyeKind;
@@ -19,7 +19,7 @@ struct Month {
     boot: u8,
     resumes: u64,
     /// Boots that were noted on the encrypted root and not heard.
-    noted: Vec<BootNonce>,
+    noted: Vec<BootMark>,
 }
 
 impl Month {
@@ -191,7 +191,7 @@ fn a_normal_month_ends_without_an_alarm() {
                 month.goodbye(GoodbyeKind::Reboot);
                 month.pass(seconds(20));
                 month.unlock();
-                month.noted.push(boot(month.boot));
+                month.noted.push(boot(month.boot).mark());
                 month.pass(seconds(60));
                 month.world.registry.handle_timeout(month.world.now);
                 month.boot += 1;

@@ -3,7 +3,7 @@
 use std::num::NonZeroU16;
 use std::time::Duration;
 
-use nightlatch_core::boot_nonce::BootNonce;
+use nightlatch_core::boot_nonce::{BootMark, BootNonce};
 use nightlatch_core::secret_name::SecretName;
 
 use super::*;
@@ -20,7 +20,7 @@ fn heartbeat() -> Request {
         boot: BootNonce::from_bytes([1; 16]),
         resumes: 2,
         poke_port: NonZeroU16::new(3),
-        earlier_boots: vec![BootNonce::from_bytes([4; 16])],
+        earlier_boots: vec![BootMark::from_bytes([4; 16])],
         poked: None,
         program: "5".to_owned(),
     })

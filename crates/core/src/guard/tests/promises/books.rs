@@ -1,5 +1,6 @@
 //! The world's own knowledge, to be compared with what the guard says.
 
+use crate::boot_nonce::BootMark;
 use std::collections::BTreeSet;
 
 use super::*;
@@ -222,7 +223,8 @@ impl Books {
         let proof = Proof {
             opened: life.opened,
             resumed: same.map(|up| life.resumes.saturating_sub(up.resumes)),
-            own: [&[life.boot], &*life.earlier_boots, &self.heard].concat(),
+            own: [&[life.boot], &*self.heard].concat(),
+            noted: life.earlier_boots.clone(),
         };
         for (request, fate) in waiting.iter().zip(&outcome.waiting) {
             proof.check(request, *fate);
@@ -276,6 +278,7 @@ struct Proof {
     resumed: Option<u64>,
     /// Nonces that only the machine knows.
     own: Vec<BootNonce>,
+    noted: Vec<BootMark>,
 }
 
 impl Proof {
@@ -284,7 +287,7 @@ impl Proof {
     }
 
     fn is_own(&self, boot: Option<BootNonce>) -> bool {
-        boot.is_some_and(|boot| self.own.contains(&boot))
+        boot.is_some_and(|boot| self.own.contains(&boot) || self.noted.contains(&boot.mark()))
     }
 
     fn is_thief(&self, request: &BootRequest) -> bool {
