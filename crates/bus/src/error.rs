@@ -41,7 +41,7 @@ pub enum BusError {
     /// `AddClient`: name or key belongs to another client.
     #[error("{0}")]
     Taken(String),
-    /// A check, or a declaration in its place, of a machine whose agent proves that it is up.
+    /// A check, or a declaration in its place, of a machine whose agent is its proof of life.
     #[error("{0}")]
     HasAgent(String),
     /// No request waits, or none of this number.

@@ -40,7 +40,8 @@ pub mod errors {
     pub const TAKEN: &str = "org.nightlatch.Nightlatch1.Error.Taken";
     /// A call that names a client: there is none of this name.
     pub const NO_SUCH_CLIENT: &str = "org.nightlatch.Nightlatch1.Error.NoSuchClient";
-    /// A check, or a declaration in its place, of a machine whose agent proves that it is up: nothing changed.
+    /// A check, or a declaration in its place, of a machine whose agent is its proof of life: nothing
+    /// changed.
     pub const HAS_AGENT: &str = "org.nightlatch.Nightlatch1.Error.HasAgent";
     /// No request waits, or none of this number: nothing was decided.
     pub const NO_REQUEST: &str = "org.nightlatch.Nightlatch1.Error.NoRequest";

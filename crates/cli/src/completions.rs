@@ -203,6 +203,7 @@ mod tests {
         for line in [
             "nightlatch show ",
             "nightlatch remove a ",
+            "nightlatch trust ",
             "nightlatch log --client ",
             "nightlatch wait ",
             "nightlatch ctl -e ",

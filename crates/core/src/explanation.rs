@@ -436,7 +436,7 @@ impl ClientFacts<'_> {
         let deadline =
             deadline.map_or_else(String::new, |it| format!("Next deadline {}. ", at(it)));
         if self.is_armed() {
-            return format!("{deadline}No check runs, because its agent proves that it is up.");
+            return format!("{deadline}No check runs: its agent is its proof of life.");
         }
         let check = match self.last_check {
             CheckStatus::Exited(0) => "Its last check succeeded".to_owned(),

@@ -50,8 +50,8 @@ pub(crate) fn failure(error: BusError) -> Failure {
         ),
         BusError::ServerGone => Some("whether the order was carried out is not known: look again"),
         BusError::HasAgent(_) => Some(
-            "what is known of its agent is shown by: nightlatch why NAME. A machine whose agent is silent needs a look, or \
-             a boot; one that was disabled gets its secret again after: nightlatch enable NAME",
+            "when its agent was heard, and what a boot would get, is shown by: nightlatch why NAME. If it was disabled, and \
+             the machine is in order, run: nightlatch enable NAME",
         ),
         BusError::NotReloaded(text) if text.contains("known clients are missing") => Some(
             "if a file was emptied by mistake, correct that; if it is meant: nightlatch reload \

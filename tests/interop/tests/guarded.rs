@@ -2,9 +2,10 @@
 #![forbid(unsafe_code)]
 
 use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::net::{Ipv6Addr, TcpStream};
 use std::process::Output;
 use std::sync::Arc;
+use std::time::Duration;
 
 use nightlatch_bus::block_on;
 use nightlatch_bus::client::ClientView;
@@ -20,13 +21,18 @@ use nightlatch_interop::programs::Project;
 use nightlatch_proto::release::{Goodbye, Heartbeat, Request};
 use nightlatch_proto::tls::{RawKey, RawKeyKind};
 use nightlatch_test_support::transcript::{Transcript, file};
+use rustls::client::danger::HandshakeSignatureValid;
 use rustls::crypto::aws_lc_rs::default_provider;
-use rustls::pki_types::PrivateKeyDer;
 use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
 use rustls::server::AlwaysResolvesServerRawPublicKeys;
+use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::sign::CertifiedKey;
 use rustls::version::TLS13;
-use rustls::{ServerConfig, ServerConnection, Stream};
+use rustls::{
+    DigitallySignedStruct, DistinguishedName, Error, ServerConfig, ServerConnection,
+    SignatureScheme, Stream,
+};
 
 /// Long, so that nothing changes by itself; the checker fails, so that only the agent proves anything.
 const SETTINGS: &str = "checker = false\ninterval = PT12H\ntimeout = P1D\nextended_timeout = P1D";
@@ -78,10 +84,10 @@ impl TestAgent {
         let mut config = ServerConfig::builder_with_provider(provider)
             .with_protocol_versions(&[&TLS13])
             .unwrap()
-            .with_no_client_auth()
+            .with_client_cert_verifier(Arc::new(AnyServer))
             .with_cert_resolver(Arc::new(AlwaysResolvesServerRawPublicKeys::new(certified)));
         config.alpn_protocols = vec![b"nightlatch/1".to_vec()];
-        let address = format!("localhost:{}", site.server.port());
+        let address = (Ipv6Addr::LOCALHOST, site.server.port());
         let mut socket = TcpStream::connect(address).unwrap();
         socket.write_all(b"1\r\n").unwrap();
         let mut connection = ServerConnection::new(Arc::new(config)).unwrap();
@@ -91,6 +97,52 @@ impl TestAgent {
         // A connection that ends without close_notify is an error, and what came before it counts.
         let _ = stream.read_to_end(&mut answer);
         assert!(!answer.is_empty());
+    }
+}
+
+/// Takes any server for a trusted one: which one is on the port is known here.
+#[derive(Debug)]
+struct AnyServer;
+
+impl ClientCertVerifier for AnyServer {
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        &[]
+    }
+
+    fn verify_client_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: UnixTime,
+    ) -> Result<ClientCertVerified, Error> {
+        Ok(ClientCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        Err(Error::General("TLS 1.2".to_owned()))
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        Ok(HandshakeSignatureValid::assertion())
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        let algorithms = default_provider().signature_verification_algorithms;
+        algorithms.supported_schemes()
+    }
+
+    fn requires_raw_public_keys(&self) -> bool {
+        true
     }
 }
 
@@ -290,6 +342,40 @@ fn a_suspicion_and_its_end_are_told_at_once() {
     assert_eq!(view(&again).guard.suspect, None);
 }
 
+/// Whoever approves must know that the request may be somebody else's, and until when it waits.
+#[test]
+fn an_approval_of_a_suspect_says_so() {
+    let (machine, agent) = (machine(), TestAgent::new());
+    let site = site(&machine, &agent);
+    agent.heartbeat(&site);
+    caught(&machine, &agent, &site);
+    block_on(async {
+        let mut signals = site.connect().await.signals().await.unwrap();
+        let boot = client::start(Project::Ours, &machine, &site.server.address());
+        let (delay, by_default) = loop {
+            if let ServerSignal::NeedApproval {
+                delay,
+                approved_by_default,
+                ..
+            } = signals.next().await.unwrap()
+            {
+                break (delay, approved_by_default);
+            }
+        };
+        assert!(!by_default);
+        assert!(delay > Duration::from_secs(12 * 3600), "{delay:?}");
+        let waiting = signals.snapshot().await.unwrap().remove(0);
+        assert_eq!(waiting.decided_at(), waiting.expires);
+        assert!(!waiting.granted_by_default());
+        let approved = site.nightlatch(&["approve", "web1"]);
+        assert!(approved.status.success(), "{approved:?}");
+        let said = String::from_utf8_lossy(&approved.stderr);
+        let warning = "warning: web1 is suspect, impostor: its boot key was used while it was up";
+        assert!(said.contains(warning), "{said}");
+        drop(boot);
+    });
+}
+
 #[test]
 fn stock_tools_administer_a_guarded_machine() {
     let (machine, agent) = (machine(), TestAgent::new());
@@ -305,7 +391,7 @@ fn stock_tools_administer_a_guarded_machine() {
     assert!(!view(&site).enabled);
     stdout(&site.mandos_ctl(&["--enable", "web1"]));
     assert!(view(&site).enabled);
-    // Only the agent proves that it is up.
+    // Only its agent is a proof of life.
     let refused = site.mandos_ctl(&["--start-checker", "web1"]);
     let said = String::from_utf8_lossy(&refused.stderr);
     assert!(said.contains("its agent"), "{refused:?}");

@@ -391,6 +391,7 @@ impl Alarm {
 mod tests {
     use super::*;
     use crate::event::{ClientId, KeyRole, RequestId};
+    use crate::guard::{GuardAlarm, Suspicion};
 
     const CLIENT: ClientId = ClientId::for_tests(1);
     const REQUEST: RequestId = RequestId(1);
@@ -468,5 +469,16 @@ mod tests {
         let message = |event: Event| line(&event).1;
         assert_eq!(message(delivered(true)), "rehearsed");
         assert_eq!(message(delivered(false)), "secret delivered");
+    }
+
+    #[test]
+    fn a_suspicion_has_the_word_of_its_alarm() {
+        for (reason, alarm) in [
+            (Suspicion::Doubled, GuardAlarm::Doubled),
+            (Suspicion::Impostor, GuardAlarm::Impostor),
+            (Suspicion::ServedImpostor, GuardAlarm::ServedImpostor),
+        ] {
+            assert_eq!(reason.as_str(), Alarm::from(alarm).as_str());
+        }
     }
 }

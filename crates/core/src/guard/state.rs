@@ -80,8 +80,6 @@ impl Suspicion {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::Alarm;
-    use crate::guard::GuardAlarm;
 
     #[test]
     fn every_word_is_read_back() {
@@ -93,16 +91,5 @@ mod tests {
         }
         assert_eq!(GuardState::by_word(""), None);
         assert_eq!(Suspicion::by_word("up"), None);
-    }
-
-    #[test]
-    fn a_suspicion_has_the_word_of_its_alarm() {
-        for (reason, alarm) in [
-            (Suspicion::Doubled, GuardAlarm::Doubled),
-            (Suspicion::Impostor, GuardAlarm::Impostor),
-            (Suspicion::ServedImpostor, GuardAlarm::ServedImpostor),
-        ] {
-            assert_eq!(reason.as_str(), Alarm::from(alarm).as_str());
-        }
     }
 }

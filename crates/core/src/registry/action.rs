@@ -76,7 +76,7 @@ pub enum RequestAnswer {
 pub enum CheckError {
     /// The agent of the machine is known.
     #[error(
-        "its agent says that it is up, and nothing else counts as long as its host key is known"
+        "its agent is its proof of life, and nothing else counts as long as its host key is known"
     )]
     HasAgent,
 }

@@ -86,15 +86,15 @@ pub(crate) async fn run(options: &CheckNowOptions, server: &MandosProxy) -> Resu
     print_results(&selection.clients, &ended, options.sure.json)
 }
 
-/// Leaves out machines whose agents prove that they are up: who names a pattern or all means those with a checker.
+/// Leaves out machines whose agents are their proof of life: who names a pattern or all means those with a checker.
 fn leave_out_agents(selection: &mut Selection<'_>) {
     let all = selection.clients.len();
     selection.clients.retain(|client| !client.has_agent());
     match all - selection.clients.len() {
         0 => {}
-        1 => note("1 machine is left out: its agent proves that it is up"),
+        1 => note("1 machine is left out: its agent is its proof of life"),
         count => note(format_args!(
-            "{count} machines are left out: their agents prove that they are up"
+            "{count} machines are left out: their agents are their proof of life"
         )),
     }
 }

@@ -101,7 +101,7 @@ fn yes_or_no(flag: bool) -> String {
 
 fn check(client: &ClientView) -> String {
     if client.has_agent() {
-        return "none runs: its agent proves that it is up".to_owned();
+        return "none runs: its agent is its proof of life".to_owned();
     }
     let last = match client.last_check {
         CheckStatus::Never => "none yet".to_owned(),
@@ -189,7 +189,7 @@ foo  enabled
                  suspect                impostor: its boot key was used while it was up\n  \
                  agent last heard       2026-11-21T23:17:55Z (2 min ago)\n  \
                  answers pokes          yes\n  \
-                 last check             none runs: its agent proves that it is up\n",
+                 last check             none runs: its agent is its proof of life\n",
                 "5a".repeat(32)
             )
         );

@@ -25,7 +25,7 @@ fn guarded(guard: GuardFacts, forecast: ReleaseForecast) -> Explanation {
 
 const RELEASED: ReleaseForecast = ReleaseForecast::Released(Grant::NotNeeded);
 const OUTLOOK: &str =
-    "Next deadline 2023-11-14 22:18:20 UTC. No check runs, because its agent proves that it is up.";
+    "Next deadline 2023-11-14 22:18:20 UTC. No check runs: its agent is its proof of life.";
 
 #[test]
 fn a_machine_that_is_up_has_the_time_for_which_its_agent_is_asked() {

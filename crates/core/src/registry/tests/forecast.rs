@@ -107,6 +107,17 @@ fn a_forecast_knows_the_guard() {
         goodbye: Some(GoodbyeKind::Reboot),
         ..world.sign(1)
     };
+    // An initramfs that sends no nonce has no announced boot.
+    world.life(&goodbye(&world));
+    let asking = ReleaseForecast::ReleasedAfterAsking(Grant::NotNeeded, seconds(3));
+    assert_eq!(forecast(&mut world), asking);
+    world.boots(2);
+    world.run(seconds(1));
+    world.beat(2);
+    let goodbye = |world: &World| SignOfLife {
+        goodbye: Some(GoodbyeKind::Reboot),
+        ..world.sign(2)
+    };
     world.life(&goodbye(&world));
     // The window ends with the deadline, which is nearer.
     assert_eq!(ends(&world), Some(300));

@@ -68,7 +68,7 @@ impl World {
     }
 
     /// A request with the boot key in the boot `number`.
-    fn boots(&mut self, number: u8) -> (RequestId, Vec<Action>) {
+    pub(super) fn boots(&mut self, number: u8) -> (RequestId, Vec<Action>) {
         let claims = RequestClaims {
             boot: Some(boot(number)),
             rehearsal: false,

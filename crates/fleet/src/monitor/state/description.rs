@@ -92,7 +92,7 @@ fn settings(client: &ClientView, clock: EventTime) -> Vec<(&'static str, String)
     let or_none = |text: &str| if text.is_empty() { "none" } else { text }.to_owned();
     let at = |wall: Option<Wall>| wall.map_or("never".to_owned(), |wall| date(wall, clock));
     let check = match client.last_check {
-        _ if client.has_agent() => "none: its agent proves that it is up".to_owned(),
+        _ if client.has_agent() => "none: its agent is its proof of life".to_owned(),
         CheckStatus::Never => "none has ended".to_owned(),
         CheckStatus::Crashed => "was killed".to_owned(),
         CheckStatus::Exited(0) => "succeeded".to_owned(),
