@@ -31,7 +31,6 @@ const MAX_FAULTS: usize = 256;
 pub(crate) struct Reporter {
     pub(crate) tls: HostTls,
     pub(crate) seed: BootSeed,
-    pub(crate) trusted: Vec<KeyId>,
     pub(crate) poke_port: Option<NonZeroU16>,
     /// The file with the boots.
     pub(crate) boots_file: PathBuf,
@@ -57,7 +56,6 @@ pub(crate) struct ReporterState {
 pub(crate) struct ReporterParts {
     pub(crate) tls: HostTls,
     pub(crate) seed: BootSeed,
-    pub(crate) trusted: Vec<KeyId>,
     pub(crate) poke_port: Option<NonZeroU16>,
     pub(crate) boots_file: PathBuf,
     pub(crate) sleeps_file: PathBuf,
@@ -72,7 +70,6 @@ impl Reporter {
         Ok(Self {
             tls: parts.tls,
             seed: parts.seed,
-            trusted: parts.trusted,
             poke_port: parts.poke_port,
             boots_file: parts.boots_file,
             sleeps_file: parts.sleeps_file,

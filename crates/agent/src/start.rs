@@ -137,7 +137,6 @@ fn open(
     let reporter = Reporter::new(ReporterParts {
         tls: HostTls::new(&setup.key, setup.trusted.clone(), &Priority::default())?,
         seed,
-        trusted: setup.trusted,
         poke_port: pokes.as_ref().map(PokeSocket::port),
         boots_file: boots_file(options),
         sleeps: SleepCounter::new(known_sleeps(&sleeps_file, log)),

@@ -47,9 +47,9 @@ pub(crate) fn shown(commands: &[[&str; 2]]) -> String {
 /// # Errors
 /// With what systemctl said about the first that failed.
 pub(crate) fn run(commands: &[[&str; 2]]) -> Result<(), Failure> {
-    let results = commands.iter().map(run_one);
     // Each is tried, whatever came of those before it.
-    results.fold(Ok(()), |first, next| first.and(next))
+    let results: Vec<_> = commands.iter().map(run_one).collect();
+    results.into_iter().collect()
 }
 
 fn run_one([verb, unit]: &[&str; 2]) -> Result<(), Failure> {
