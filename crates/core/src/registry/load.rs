@@ -441,6 +441,7 @@ fn outcome_of_restart(
         (None, Some(true)) => {
             client.last_enabled = Some(now.wall);
             client.needs_proof = false;
+            client.enabled_since_release = true;
             client.deadline = Some(whole);
             RestartOutcome::Enabled
         }

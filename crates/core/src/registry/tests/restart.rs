@@ -345,3 +345,21 @@ fn an_unchanged_restart_in_the_same_boot_writes_nothing() {
     let actions = world.restart(vec![config(1)], seconds(5), false);
     assert_eq!(actions, []);
 }
+
+/// Whoever enables it while the server is down vouches for it as much as one who does so while it runs.
+#[test]
+fn a_client_that_the_file_enables_has_time_to_boot_whenever_the_file_is_read() {
+    let disabled = || vec![config_with(1, |settings| settings.enabled = false)];
+    for live in [true, false] {
+        let mut world = World::new(vec![config(1)]);
+        let (request, _) = world.ask(1);
+        world.registry.handle_delivered(request, world.now);
+        world.actions();
+        read(&mut world, live, disabled());
+        read(&mut world, live, vec![config(1)]);
+        let (request, _) = world.ask(1);
+        world.registry.handle_delivered(request, world.now);
+        world.actions();
+        assert_eq!(world.left(1), Some(seconds(900)), "{live}");
+    }
+}
