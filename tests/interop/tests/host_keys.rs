@@ -180,7 +180,7 @@ fn host_keys_and_their_agent_read_as_in_the_transcript() {
     machine.run("unenroll --dry-run disk");
     assert_eq!(machine.told(), "");
     machine.run("unenroll disk");
-    let stopped = "disable nightlatch-agent.service\nstop nightlatch-agent.service\n";
+    let stopped = "stop nightlatch-agent.service\ndisable nightlatch-agent.service\n";
     assert_eq!(machine.told(), stopped);
     assert_eq!(
         fs::read_dir(machine.at(KEYS)).unwrap().count(),

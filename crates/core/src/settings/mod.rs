@@ -216,7 +216,7 @@ pub enum Problem {
         "the host key is also {of}; a machine's boot key and host key must be two keys, and no machine may have another one's"
     )]
     HostKeyTaken {
-        /// The other use: "the key_id of [NAME] (FILE:LINE)".
+        /// The other use, with the name of its client and its place.
         of: String,
     },
     /// The same client in two files.

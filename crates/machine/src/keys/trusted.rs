@@ -63,7 +63,9 @@ pub(crate) fn read(file: &Path) -> Result<Vec<KeyId>, Failure> {
         Ok(text) => text,
     };
     trusted_servers::parse(&text).map_err(|InvalidLine { number, error }| {
-        let line = text.lines().nth(number.saturating_sub(1)).unwrap_or_default();
+        let line = text.lines().nth(number.saturating_sub(1));
+        let line = line.and_then(|line| line.split('#').next());
+        let line = line.unwrap_or_default().trim();
         Failure::new(EX_DATAERR, format!("{shown}:{number}: {line:?}"))
             .because(error)
             .hint("give one key id a line: 64 hexadecimal digits, which the server logs when it starts")
