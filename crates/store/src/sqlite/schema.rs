@@ -184,65 +184,49 @@ const TOMBSTONES: &str = concat!(
 
 /// Adds one column to a table.
 macro_rules! add_column {
-    ($table:literal, $column:literal) => {
-        concat!("ALTER TABLE ", $table, " ADD COLUMN ", $column, ";\n")
+    ($table:literal, $prefix:literal, $column:literal) => {
+        concat!(
+            "ALTER TABLE ",
+            $table,
+            " ADD COLUMN ",
+            $prefix,
+            $column,
+            ";\n"
+        )
     };
 }
 
-/// Adds host keys, the settings of the guard, and what it knows. Columns at the end only: a downgrade is refused, and
-/// nothing is copied.
+/// Adds the settings of the guard to a table, each with a prefix.
+macro_rules! add_guard_settings {
+    ($table:literal, $prefix:literal) => {
+        concat!(
+            add_column!($table, $prefix, "host_key_id BLOB"),
+            add_column!($table, $prefix, "guarded INTEGER NOT NULL DEFAULT 1"),
+            add_column!(
+                $table,
+                $prefix,
+                "unannounced TEXT NOT NULL DEFAULT 'release'"
+            ),
+            add_column!(
+                $table,
+                $prefix,
+                "guard_wait INTEGER NOT NULL DEFAULT 3000000"
+            ),
+            add_column!(
+                $table,
+                $prefix,
+                "reboot_window INTEGER NOT NULL DEFAULT 600000000"
+            ),
+        )
+    };
+}
+
+/// Adds host keys, the settings of the guard, and what it knows (NULL: no agent was ever heard).
 const GUARDS: &str = concat!(
-    add_column!(
-        "configured",
-        "host_key_id BLOB CHECK (length(host_key_id) = 32)"
-    ),
-    add_column!(
-        "configured",
-        "guarded INTEGER NOT NULL DEFAULT 1 CHECK (guarded IN (0, 1))"
-    ),
-    add_column!("configured", "unannounced TEXT NOT NULL DEFAULT 'release'"),
-    add_column!(
-        "configured",
-        "guard_wait INTEGER NOT NULL DEFAULT 3000000 CHECK (guard_wait >= 0)"
-    ),
-    add_column!(
-        "configured",
-        "reboot_window INTEGER NOT NULL DEFAULT 600000000 CHECK (reboot_window >= 0)"
-    ),
-    add_column!(
-        "present",
-        "host_key_id BLOB CHECK (length(host_key_id) = 32)"
-    ),
-    add_column!(
-        "present",
-        "guarded INTEGER NOT NULL DEFAULT 1 CHECK (guarded IN (0, 1))"
-    ),
-    add_column!("present", "unannounced TEXT NOT NULL DEFAULT 'release'"),
-    add_column!(
-        "present",
-        "guard_wait INTEGER NOT NULL DEFAULT 3000000 CHECK (guard_wait >= 0)"
-    ),
-    add_column!(
-        "present",
-        "reboot_window INTEGER NOT NULL DEFAULT 600000000 CHECK (reboot_window >= 0)"
-    ),
-    // NULL: no agent was ever heard.
-    add_column!("present", "guard BLOB"),
-    add_column!("tombstone", "c_host_key_id BLOB"),
-    add_column!("tombstone", "c_guarded INTEGER NOT NULL DEFAULT 1"),
-    add_column!("tombstone", "c_unannounced TEXT NOT NULL DEFAULT 'release'"),
-    add_column!("tombstone", "c_guard_wait INTEGER NOT NULL DEFAULT 3000000"),
-    add_column!(
-        "tombstone",
-        "c_reboot_window INTEGER NOT NULL DEFAULT 600000000"
-    ),
-    add_column!("tombstone", "p_host_key_id BLOB"),
-    add_column!("tombstone", "p_guarded INTEGER NOT NULL DEFAULT 1"),
-    add_column!("tombstone", "p_unannounced TEXT NOT NULL DEFAULT 'release'"),
-    add_column!("tombstone", "p_guard_wait INTEGER NOT NULL DEFAULT 3000000"),
-    add_column!(
-        "tombstone",
-        "p_reboot_window INTEGER NOT NULL DEFAULT 600000000"
-    ),
-    add_column!("tombstone", "guard BLOB"),
+    add_guard_settings!("configured", ""),
+    add_guard_settings!("present", ""),
+    add_column!("present", "", "guard BLOB"),
+    add_guard_settings!("tombstone", "c_"),
+    add_guard_settings!("tombstone", "p_"),
+    add_column!("tombstone", "", "guard BLOB"),
 );

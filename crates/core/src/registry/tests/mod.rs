@@ -8,6 +8,7 @@ mod events;
 mod faults;
 mod forecast;
 mod guarded;
+mod guarded_attacks;
 mod guarded_lives;
 mod guarded_month;
 mod invariants;
