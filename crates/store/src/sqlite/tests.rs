@@ -2,6 +2,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
 use nightlatch_core::client::saved::SavedClient;
+use nightlatch_core::settings::client::{ClientSettings, Setting};
 
 use super::*;
 #[path = "../../tests/samples/mod.rs"]
@@ -43,6 +44,17 @@ fn a_database_of_the_first_format_is_taken_over() {
     let saved = store.load().unwrap();
     assert_eq!(saved.clients[0].name.as_str(), "old");
     assert_eq!(saved.clients[0].presence, ClientPresence::Removed);
+    // What that format lacks is as in a section that does not say it.
+    let (found, default) = (&saved.clients[0].configured, ClientSettings::default());
+    for setting in [
+        Setting::HostKeyId,
+        Setting::Guard,
+        Setting::Unannounced,
+        Setting::GuardWait,
+        Setting::RebootWindow,
+    ] {
+        assert_eq!(setting.value(found), setting.value(&default), "{setting:?}");
+    }
     assert_eq!(store.ends(), ChainEnds::default());
     store.commit(&[Change::Put(old_client().into())]).unwrap();
     drop(store);
