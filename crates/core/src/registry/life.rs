@@ -202,6 +202,8 @@ impl Registry {
         };
         let (reason, alarm) = match fate {
             WaitingFate::Keep => return,
+            // It is the boot that is up itself, which asks for a data disk: it is judged again at once.
+            WaitingFate::Superseded if self.role_of(&open) == KeyRole::Host => return,
             WaitingFate::Superseded => (Refusal::BootIsUp, None),
             WaitingFate::Refused(alarm) => {
                 let reason = match alarm {

@@ -219,3 +219,16 @@ fn one_alarm_about_one_request() {
     assert_eq!(passage_of(&actions), Some(Passage::Unannounced));
     assert_eq!(alarms(&actions), []);
 }
+
+/// Somebody typed the password, and a data disk is fetched before the agent has its network.
+#[test]
+fn a_boot_that_asks_for_a_data_disk_before_its_agent_is_heard_is_served_as_soon_as_it_is() {
+    let mut world = up();
+    world.run(seconds(5));
+    let (request, actions) = world.boots(2);
+    assert!(is_held(&actions, request));
+    world.run(seconds(1));
+    let (_, actions) = world.beat(2);
+    assert_eq!(answer_to(&actions, request), RELEASED(&world));
+    assert_eq!(alarms(&actions), []);
+}

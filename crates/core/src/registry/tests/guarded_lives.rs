@@ -5,6 +5,7 @@ use proptest::prelude::*;
 
 use super::guarded::{boot, guarded};
 use super::world::*;
+use crate::boot_nonce::BootNonce;
 use crate::client::saved::End;
 use crate::event::{Event, Grant, KeyRole, RequestClaims, RequestId};
 use crate::guard::{GoodbyeKind, Passage, Phase, Unannounced};
@@ -54,8 +55,8 @@ struct Books {
     world: World,
     rule: Unannounced,
     /// Requests without an answer, with the time of their acceptance.
-    open: Vec<(RequestId, Monotonic)>,
-    /// Requests with the nonce of the boot that was up then.
+    open: Vec<(RequestId, Monotonic, Option<BootNonce>)>,
+    /// Requests with the nonce of the boot that was up when they were granted.
     own: Vec<RequestId>,
     granted: Vec<RequestId>,
     approved: Vec<RequestId>,
@@ -108,14 +109,8 @@ impl Books {
                     boot: number.map(boot),
                     rehearsal: false,
                 };
-                let guard = self.world.client(1).guard();
-                let is_heard = matches!(guard.phase(), Phase::Up { .. });
-                let up = guard.boot().filter(|_| is_heard);
                 let (request, actions) = self.world.ask_as(1, claims);
-                if claims.boot.is_some() && claims.boot == up {
-                    self.own.push(request);
-                }
-                self.open.push((request, now.mono));
+                self.open.push((request, now.mono, claims.boot));
                 actions
             }
             Op::Deliver => {
@@ -139,7 +134,7 @@ impl Books {
                 self.world.actions()
             }
             Op::Leave => {
-                let Some((request, _)) = self.open.pop() else {
+                let Some((request, ..)) = self.open.pop() else {
                     return;
                 };
                 self.world.registry.handle_peer_gone(request, now);
@@ -268,11 +263,16 @@ impl Books {
     }
 
     fn answered(&mut self, request: RequestId, answer: RequestAnswer) {
-        let Some(place) = self.open.iter().position(|(it, _)| *it == request) else {
+        let Some(place) = self.open.iter().position(|(it, ..)| *it == request) else {
             return;
         };
-        let (_, accepted) = self.open.remove(place);
+        let (_, accepted, boot) = self.open.remove(place);
         if let RequestAnswer::Release(_) = answer {
+            let guard = self.world.client(1).guard();
+            let is_heard = matches!(guard.phase(), Phase::Up { .. });
+            if boot.is_some() && guard.boot() == boot && is_heard {
+                self.own.push(request);
+            }
             // (a)
             let proved = self.lives.iter().any(|(number, opened)| {
                 let before = |(it, first): &(u8, Monotonic)| it == number && *first < accepted;
