@@ -95,12 +95,9 @@ impl SetupFault {
             Self::ListLine { .. } => {
                 "write one key id in each line; `#` begins a comment".to_owned()
             }
-            Self::NoKey(path) | Self::KeyFormat(path, _) => {
-                let folder = path.parent().unwrap_or(path);
-                format!(
-                    "make one with `nightlatch enroll --host-key --host-key-dir {}`",
-                    folder.display()
-                )
+            Self::NoKey(_) => "make one with `nightlatch enroll --host-key`".to_owned(),
+            Self::KeyFormat(..) => {
+                "make new ones with `nightlatch rotate --host-key`, and tell the server".to_owned()
             }
             Self::Key(path, _) => format!("chown root: {0} && chmod 0600 {0}", path.display()),
             Self::Seed(path, _) => format!(

@@ -145,7 +145,7 @@ fn an_agent_that_the_server_does_not_know_says_why_it_is_not_heard() {
     let program = Command::new(ours("nightlatch-agent"));
     let mut command = booted.command(program, &site.server.key_id(), &config);
     let agent = RunningProgram::start("nightlatch-agent", &mut command);
-    wait(&agent, "unknown-key");
+    wait(&agent, "unknown-host-key");
     agent.terminate();
 }
 

@@ -110,6 +110,8 @@ pub enum Refusal {
     OtherBootIsUp,
     /// The settings of its guard changed while it waited.
     GuardChanged,
+    /// No client has this host key.
+    UnknownHostKey,
 }
 
 /// The kind of an alarm. No alarm refuses a request.

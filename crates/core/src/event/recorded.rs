@@ -215,7 +215,9 @@ fn release_detail(role: KeyRole, passage: Option<Passage>, downgrade: bool) -> O
         (KeyRole::Host, _) => Some("to the machine that is up"),
         (KeyRole::Boot, Some(Passage::Announced)) => Some("announced"),
         (KeyRole::Boot, Some(Passage::Retry)) => Some("a boot that asks again"),
-        (KeyRole::Boot, Some(Passage::Unannounced)) => Some("not announced: its agent is silent"),
+        (KeyRole::Boot, Some(Passage::Unannounced)) => {
+            Some("not announced, and its agent did not say that the machine is up")
+        }
         (KeyRole::Boot, Some(Passage::Unarmed) | None) => None,
     };
     let downgrade = downgrade.then_some("by Mandos's protocol, although its initramfs speaks ours");

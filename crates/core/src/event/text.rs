@@ -135,11 +135,7 @@ impl Event {
                 (Info, "settings changed", LogFields { settings, ..none() })
             }
             Self::Held { .. } => (Info, "held while its agent is asked", none()),
-            Self::Armed(_) => (
-                Info,
-                "its agent was heard for the first time: its boot key is guarded from now on",
-                none(),
-            ),
+            Self::Armed(_) => (Info, "its agent was heard", none()),
             Self::Heard(_) => (Debug, "heard", none()),
             Self::SaidGoodbye { kind, window, .. } => {
                 let fields = LogFields {
@@ -250,6 +246,7 @@ impl Refusal {
             Self::MachineIsUp => "machine-is-up",
             Self::OtherBootIsUp => "other-boot-is-up",
             Self::GuardChanged => "guard-changed",
+            Self::UnknownHostKey => "unknown-host-key",
         }
     }
 
@@ -271,6 +268,7 @@ impl Refusal {
             Self::BootIsUp => "the boot that asks is up already, or over",
             Self::MachineIsUp => "the machine was up when its boot key was used",
             Self::OtherBootIsUp => "another boot of the machine is up, and knows nothing of it",
+            Self::UnknownHostKey => "no section has this host_key_id",
             Self::GuardChanged => {
                 "its guard or host key changed while it waited; a machine asks again"
             }
@@ -343,11 +341,11 @@ impl Alarm {
                     .to_owned()
             }
             Self::Impostor => {
-                "its boot key was used while it was up: the key was copied; give it a new one (nightlatch rotate)"
+                "its boot key was used while it was up: the key was copied; give it a new one (nightlatch unenroll, then nightlatch enroll)"
                     .to_owned()
             }
             Self::ServedImpostor => {
-                "its secret was released to somebody else, for it had been up all the time: give it a new disk password and boot key now (nightlatch rotate)"
+                "its secret was released to somebody else, for it had been up all the time: give it a new disk password and boot key now (nightlatch unenroll, then nightlatch enroll)"
                     .to_owned()
             }
             Self::Unaccounted => {

@@ -53,7 +53,8 @@ impl GuardFacts {
                 )
             }
             GuardState::Unarmed if self.has_host_key => {
-                "Its agent was never heard, so its boot key is not guarded yet.".to_owned()
+                "Its agent was not heard with this host key yet, so its boot key is not guarded."
+                    .to_owned()
             }
             GuardState::Off | GuardState::Unarmed => return None,
             GuardState::Up => match heard {
@@ -97,15 +98,15 @@ pub fn suspicion(reason: Suspicion, name: &str) -> String {
     let (because, mend) = match reason {
         Suspicion::Impostor => (
             "its boot key was used while it was up, so somebody else has a copy of that key",
-            "Look at the machine, and give it new keys there (nightlatch rotate)",
+            "Look at the machine, and give it new keys there (nightlatch unenroll, then nightlatch enroll)",
         ),
         Suspicion::ServedImpostor => (
             "its secret was released to somebody else while it was up, so its disk password is known",
-            "Look at the machine, and change its disk password and its keys there now (nightlatch rotate)",
+            "Look at the machine, and change its disk password and its keys there now (nightlatch unenroll, then nightlatch enroll)",
         ),
         Suspicion::Doubled => (
             "a boot of it that was over is up beside a later one, so it was cloned, or a snapshot was put back",
-            "Look for the other machine, and give this one new keys (nightlatch rotate)",
+            "Look for the other machine, and give this one new keys (nightlatch unenroll, then nightlatch enroll)",
         ),
     };
     format!(

@@ -29,6 +29,7 @@ impl Registry {
         if approved {
             self.grant(request, open, Grant::Approved, (None, alarm), now);
         } else {
+            self.note_left(&open, now);
             self.refuse(request, Some(id), Refusal::Denied);
         }
         Ok(id)

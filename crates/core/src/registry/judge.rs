@@ -173,14 +173,17 @@ impl Registry {
         };
         client.held.insert(request, until);
         let first = client.held.oldest().map(|(_, until)| until);
+        let is_news = open.held_again == 0;
         let stage = RequestStage::Held(until);
         self.requests.insert(request, OpenRequest { stage, ..open });
         self.set_timer(id, Timer::HoldEnds, first);
-        self.emit(Event::Held {
-            client: id,
-            request,
-            until,
-        });
+        if is_news {
+            self.emit(Event::Held {
+                client: id,
+                request,
+                until,
+            });
+        }
     }
 
     /// Makes a request wait for a person's decision.
@@ -299,7 +302,6 @@ impl Registry {
             return;
         };
         let held = client.held.oldest().map(|(_, until)| until);
-        // Those that only a person decides on end with the deadline, which has a timer.
         let by_default = client.waiting.iter().filter_map(|(request, _)| {
             let open = self.requests.get(&request)?;
             match judge(client, open, now).0 {

@@ -225,10 +225,20 @@ impl Registry {
 
     /// Revokes every granted request whose delivery has not been reported.
     pub(super) fn revoke(&mut self, id: ClientId, reason: Refusal) {
+        self.revoke_those(id, reason, |_| true);
+    }
+
+    /// Revokes those of boots, and not what the machine that is up gets.
+    pub(super) fn revoke_boots(&mut self, id: ClientId, reason: Refusal) {
+        self.revoke_those(id, reason, |role| role == KeyRole::Boot);
+    }
+
+    fn revoke_those(&mut self, id: ClientId, reason: Refusal, of: impl Fn(KeyRole) -> bool) {
         let Some(client) = self.clients.get(&id) else {
             return;
         };
-        let under_way: Vec<RequestId> = client.under_way.keys().copied().collect();
+        let under_way = client.under_way.iter().filter(|(_, (role, _))| of(*role));
+        let under_way: Vec<RequestId> = under_way.map(|(request, _)| *request).collect();
         for request in under_way {
             match self.requests.get_mut(&request) {
                 Some(entry) if entry.stage == RequestStage::Granted => {
@@ -276,7 +286,7 @@ impl Registry {
         let mut downgrade = false;
         if let Some(client) = self.clients.get_mut(&id) {
             if open.role == KeyRole::Boot {
-                // Where no agent is known, the guard's books are empty.
+                // Where no agent is known, the guard knows of no release.
                 let is_guarded = client.is_guarded() && client.is_armed();
                 if !is_guarded || claims.rehearsal {
                     let allowed = self.allow_rehearsals && !is_guarded;

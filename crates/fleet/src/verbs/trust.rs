@@ -58,7 +58,7 @@ pub(crate) async fn run(options: &TrustOptions, server: &MandosProxy) -> Result<
     if !known.is_empty() {
         warn(format_args!(
             "the disk password of {} is known to somebody else, who can open a copy of the disk with it: change it first, \
-             on the machine (nightlatch rotate)",
+             on the machine (nightlatch unenroll, then nightlatch enroll)",
             visible(&known.join(", "))
         ));
         ask::confirm(&what, options.sure.yes)?;

@@ -250,6 +250,7 @@ impl SignalBatch {
             Refusal::RehearsalUnproved
             | Refusal::RehearsalNeedsApproval
             | Refusal::RehearsalByBootKey
+            | Refusal::UnknownHostKey
             | Refusal::UnknownKey => {
                 return Ok(());
             }

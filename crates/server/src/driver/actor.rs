@@ -12,6 +12,7 @@ use nightlatch_core::event::{ClientId, Event, RecordContent, RequestId};
 use nightlatch_core::name::ClientName;
 use nightlatch_core::record::{RecordEntry, RecordKind};
 use nightlatch_core::registry::{Action, Registry, Release, RequestAnswer};
+use nightlatch_core::time::Monotonic;
 use nightlatch_store::Store;
 use nightlatch_sys::clock;
 use tokio::sync::mpsc;
@@ -34,7 +35,7 @@ use crate::warnings::Warnings;
 
 /// The runtime's timers stop while the host is suspended, so the clock is read again after this time. Being
 /// late changes no decision: every event is preceded by the time-outs that were due before it.
-const LONGEST_SLEEP: Duration = Duration::from_secs(30);
+pub(super) const LONGEST_SLEEP: Duration = Duration::from_secs(30);
 
 /// Messages handled before their actions are carried out: a flood must not delay the answers.
 const BATCH: usize = 1024;
@@ -50,6 +51,8 @@ pub struct Driver {
     pub(super) journal: Journal,
     pub(super) notifier: EventNotifier,
     stopping: bool,
+    /// The time at which the loop began to wait.
+    pub(super) last_turn: Monotonic,
 }
 
 /// The driver ended by itself.
@@ -91,6 +94,7 @@ impl Driver {
             journal: Journal::new(store, options.keep_records, options.warnings),
             notifier: EventNotifier::new(options.alarm_command),
             stopping: false,
+            last_turn: clock::now().mono,
         };
         (driver, handle)
     }
@@ -131,6 +135,7 @@ impl Driver {
             let left = due.since(clock::now().mono);
             Instant::now() + left.min(LONGEST_SLEEP)
         });
+        self.last_turn = clock::now().mono;
         tokio::select! {
             message = self.messages.recv() => {
                 self.notice_pause();

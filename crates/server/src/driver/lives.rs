@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use nightlatch_core::client::Client;
 use nightlatch_core::event::{ClientId, Refusal, RequestId};
 use nightlatch_core::registry::{RequestAnswer, SignOfLife};
 use nightlatch_core::time::Now;
@@ -9,7 +10,7 @@ use nightlatch_proto::release::Token;
 use nightlatch_sys::clock;
 use tokio::sync::oneshot;
 
-use super::actor::Driver;
+use super::actor::{Driver, LONGEST_SLEEP};
 use super::effect::Effect;
 use super::requests::{Answerer, RequestEntry};
 use crate::random;
@@ -38,11 +39,18 @@ impl Driver {
         let (id, key) = (peer.id, peer.key);
         let token = Token::from_bytes(random::token());
         let client = self.registry.by_host_key(&key);
+        // A client that is refused gets no token: the one that its agent has stays.
+        let gets_token = |client: &Client| client.is_enabled() || client.needs_proof();
+        let gets_token = client
+            .and_then(|id| self.registry.client(id))
+            .is_some_and(gets_token);
         let pokeable = client.is_some_and(|client| match goodbye {
-            Some(_) => self.pokes.arrive(client),
-            None => self
-                .pokes
-                .heard(client, peer.address, (poke_port, poked), token, now.mono),
+            None if gets_token => {
+                let poke = (poke_port, poked);
+                self.pokes
+                    .heard(client, peer.address, poke, token, now.mono)
+            }
+            _ => self.pokes.arrive(client),
         });
         let answer = Answerer::Life(answer, token, client);
         let open = RequestEntry::new(peer, answer, None, now.wall);
@@ -86,7 +94,11 @@ impl Driver {
     pub(super) fn notice_pause(&mut self) {
         let now = clock::now();
         let due = self.registry.poll_timeout();
-        if due.is_some_and(|due| due.after(PAUSE) < now.mono) {
+        let is_overdue = due.is_some_and(|due| due.after(PAUSE) < now.mono);
+        // With something due, the loop turns at least this often.
+        let turn = self.last_turn.after(LONGEST_SLEEP + PAUSE);
+        let did_not_turn = due.is_some() && turn < now.mono;
+        if is_overdue || did_not_turn {
             self.registry.handle_gap(now);
         }
     }

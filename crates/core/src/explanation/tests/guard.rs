@@ -90,7 +90,7 @@ fn a_suspect_has_the_reason_and_what_to_do() {
         format!(
             "db is enabled; a person decides on each request, and without a decision it is refused. No request is pending. \
              It is suspect: its boot key was used while it was up, so somebody else has a copy of that key. Look at the \
-             machine, and give it new keys there (nightlatch rotate). To trust it again, run: nightlatch trust db. Its \
+             machine, and give it new keys there (nightlatch unenroll, then nightlatch enroll). To trust it again, run: nightlatch trust db. Its \
              agent was heard at 2023-11-14 22:12:20 UTC. {OUTLOOK}"
         )
     );
@@ -177,7 +177,9 @@ fn a_guard_that_decides_nothing_says_so() {
     };
     let text = guarded(unarmed, RELEASED).text;
     assert!(
-        text.contains("Its agent was never heard, so its boot key is not guarded yet. Next"),
+        text.contains(
+            "Its agent was not heard with this host key yet, so its boot key is not guarded. Next"
+        ),
         "{text}"
     );
     assert!(text.ends_with("a check runs every 2m."), "{text}");

@@ -76,7 +76,7 @@ impl World {
         self.ask_as(1, claims)
     }
 
-    fn asks_by_host_key(&mut self, claims: RequestClaims) -> (RequestId, Vec<Action>) {
+    pub(super) fn asks_by_host_key(&mut self, claims: RequestClaims) -> (RequestId, Vec<Action>) {
         let request = self.next_request();
         self.registry
             .handle_request(request, &key(HOST), claims, self.now);
@@ -100,8 +100,13 @@ pub(super) fn alarms(actions: &[Action]) -> Vec<Alarm> {
 
 pub(super) fn is_held(actions: &[Action], request: RequestId) -> bool {
     let held = |action: &Action| matches!(action, Action::Event(Event::Held { request: it, .. }) if *it == request);
+    actions.iter().any(held) && is_asked_about(actions, request)
+}
+
+/// The agent is poked, and the request has no answer.
+pub(super) fn is_asked_about(actions: &[Action], request: RequestId) -> bool {
     let poked = actions.iter().any(|it| matches!(it, Action::Poke { .. }));
-    actions.iter().any(held) && poked && answer_to(actions, request).is_none()
+    poked && answer_to(actions, request).is_none()
 }
 
 pub(super) fn passage_of(actions: &[Action]) -> Option<Passage> {
@@ -468,7 +473,7 @@ fn another_host_key_begins_anew_and_a_suspicion_stays() {
     })];
     read(&mut world, true, other);
     let (answer, _) = world.beat(1);
-    assert_eq!(answer, refused(Refusal::UnknownKey));
+    assert_eq!(answer, refused(Refusal::UnknownHostKey));
     let (request, actions) = world.boots(2);
     assert_eq!(answer_to(&actions, request), None);
     // A new boot key ends it: copies of the old one are worth nothing.
@@ -512,7 +517,10 @@ fn a_host_key_that_is_a_boot_key_is_no_host_key() {
         .registry
         .handle_life(request, &key(2), &sign, world.now);
     let actions = world.actions();
-    assert_eq!(answer_to(&actions, request), refused(Refusal::UnknownKey));
+    assert_eq!(
+        answer_to(&actions, request),
+        refused(Refusal::UnknownHostKey)
+    );
     assert!(!world.client(1).is_armed());
 }
 

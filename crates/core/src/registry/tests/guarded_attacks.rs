@@ -3,7 +3,7 @@
 
 use super::guarded::*;
 use super::world::*;
-use crate::event::{Alarm, Refusal};
+use crate::event::{Alarm, Refusal, RequestClaims, RequestId};
 use crate::guard::{Passage, Unannounced};
 use crate::registry::{Action, SignOfLife};
 use crate::settings::client::ClientSettings;
@@ -66,7 +66,7 @@ fn a_heartbeat_that_was_under_way_when_a_request_came_begins_the_hold_anew() {
         ..world.sign(1)
     };
     let (_, actions) = world.life(&late);
-    assert!(is_held(&actions, thief));
+    assert!(is_asked_about(&actions, thief));
     // The first hold would have ended by now.
     let actions = world.run(seconds(2));
     assert_eq!(answer_to(&actions, thief), None);
@@ -86,7 +86,7 @@ fn a_pause_or_a_late_hold_releases_nothing() {
         }
         world.registry.handle_timeout(world.now);
         let actions = world.actions();
-        assert!(is_held(&actions, thief), "{gap}");
+        assert!(is_asked_about(&actions, thief), "{gap}");
         world.run(seconds(1));
         let (_, actions) = world.beat(1);
         assert_eq!(answer_to(&actions, thief), refused(Refusal::MachineIsUp));
@@ -231,4 +231,55 @@ fn a_boot_that_asks_for_a_data_disk_before_its_agent_is_heard_is_served_as_soon_
     let (_, actions) = world.beat(2);
     assert_eq!(answer_to(&actions, request), RELEASED(&world));
     assert_eq!(alarms(&actions), []);
+}
+
+#[test]
+fn what_a_person_denied_is_accounted_for() {
+    let mut world = up_with(|settings| settings.unannounced = Unannounced::Approve);
+    world.run(seconds(60));
+    let (thief, _) = world.boots(9);
+    world
+        .registry
+        .handle_decide(thief, false, world.now)
+        .unwrap();
+    world.actions();
+    world.run(seconds(1));
+    assert_eq!(alarms(&world.beat(1).1), [Alarm::Impostor]);
+}
+
+#[test]
+fn a_theft_takes_nothing_from_the_machine_that_is_up() {
+    let mut world = up();
+    world.goodbye(1);
+    world.run(seconds(1));
+    let (thief, _) = world.boots(9);
+    let own = RequestClaims {
+        boot: Some(boot(1)),
+        rehearsal: false,
+    };
+    let (own, _) = world.asks_by_host_key(own);
+    world.run(seconds(1));
+    let (_, actions) = world.beat(1);
+    let revoked = |wanted: RequestId| {
+        let revokes = |it: &Action| matches!(it, Action::Revoke { request } if *request == wanted);
+        actions.iter().any(revokes)
+    };
+    assert!(revoked(thief) && !revoked(own));
+}
+
+#[test]
+fn agents_of_machines_that_are_not_configured_yet_are_no_flood() {
+    let mut world = up();
+    for _ in 0..50 {
+        let request = world.next_request();
+        let sign = world.sign(1);
+        world
+            .registry
+            .handle_life(request, &key(77), &sign, world.now);
+        let actions = world.actions();
+        let unknown = refused(Refusal::UnknownHostKey);
+        assert_eq!(answer_to(&actions, request), unknown);
+        assert_eq!(alarms(&actions), []);
+    }
+    assert_eq!(alarms(&world.run(seconds(60))), []);
 }

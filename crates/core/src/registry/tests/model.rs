@@ -95,7 +95,8 @@ pub(super) fn refusal_text(reason: Refusal) -> &'static str {
         | Refusal::BootIsUp
         | Refusal::MachineIsUp
         | Refusal::OtherBootIsUp
-        | Refusal::GuardChanged => "guard",
+        | Refusal::GuardChanged
+        | Refusal::UnknownHostKey => "guard",
     }
 }
 

@@ -143,7 +143,7 @@ async fn a_boot_key_is_no_sign_of_life() {
         opened: clock::now().mono,
     };
     let answer = timeout(PATIENCE, agent.driver.handle.life(report)).await;
-    assert_eq!(answer.unwrap(), Err(Refusal::UnknownKey));
+    assert_eq!(answer.unwrap(), Err(Refusal::UnknownHostKey));
     assert_eq!(agent.saved().guard, None);
     agent.driver.end().await;
 }
