@@ -46,7 +46,7 @@ Options:
 See nightlatch-agent(8) and agent.conf(5).
 ";
 
-/// Where the program finds its files.
+/// The places of the program's files.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Options {
     pub(crate) config: PathBuf,

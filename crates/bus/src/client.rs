@@ -61,7 +61,7 @@ macro_rules! declare_view {
             /// True when it is disabled because the server's state was lost. Not on the bus: only the server itself fills
             /// it.
             pub needs_proof: bool,
-            /// What is known of its agent.
+            /// Its guard.
             pub guard: GuardView,
             $($(
                 #[doc = concat!("`", stringify!($property), "`:")]

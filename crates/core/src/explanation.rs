@@ -135,7 +135,7 @@ pub struct ClientFacts<'a> {
     pub approved_by_default: bool,
     /// True when it is disabled because the server's state was lost.
     pub needs_proof: bool,
-    /// What is known of its agent.
+    /// Its guard.
     pub guard: Option<GuardFacts>,
     /// The registry's answer to a request, and the end of that answer's validity.
     pub forecast: Option<(ReleaseForecast, Option<Wall>)>,

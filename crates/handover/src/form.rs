@@ -111,7 +111,7 @@ struct PresentState<'a> {
     /// True when it waits for a person or a proof, because the state was lost.
     #[serde(default)]
     needs_proof: bool,
-    /// What is known of its agent, as in the store, in base64.
+    /// Its guard, as in the store, in base64.
     #[serde(default)]
     guard: Option<Cow<'a, str>>,
 }

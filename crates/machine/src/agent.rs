@@ -34,7 +34,7 @@ pub(crate) fn can_start(root: &Path) -> bool {
     root.join(RUNS).is_dir()
 }
 
-/// What a person would type.
+/// The commands as a person types them.
 pub(crate) fn shown(commands: &[[&str; 2]]) -> String {
     let lines = commands
         .iter()

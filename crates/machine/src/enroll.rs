@@ -151,7 +151,7 @@ impl<'a> EnrollPlan<'a> {
         Ok(())
     }
 
-    /// What must not be left behind by an enrolment that was undone: servers that are believed, and an agent.
+    /// Takes back trusted servers and the agent of an enrolment that was undone.
     fn finish(&self) -> Result<(), Failure> {
         self.directory.trust(&self.options.server_key_id)?;
         self.remove_earlier()?;

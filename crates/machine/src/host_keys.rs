@@ -13,7 +13,7 @@ use crate::keys::{Existing, KeyDirectory, NewKeys};
 /// The agent's list holds no secret, and the agent need not be root.
 const LIST_MODE: u32 = 0o644;
 
-/// Where the host keys of a machine are, or will be.
+/// The place of a machine's host keys, whether they exist or not.
 #[derive(Debug)]
 pub(crate) struct HostKeys<'r> {
     /// The machine's files are below it.

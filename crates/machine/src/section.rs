@@ -46,7 +46,7 @@ pub(crate) enum SectionChecker<'a> {
 }
 
 impl fmt::Display for SectionChecker<'_> {
-    /// What it proves, for a person.
+    /// The proof in words.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Default => {

@@ -197,7 +197,7 @@ fn an_announced_reboot_waits_for_nothing() {
     agent.terminate();
 }
 
-/// What a stop of the service alone says: nothing, so that no window opens.
+/// A stop of the service alone says nothing, so that no window opens.
 #[test]
 fn an_agent_that_is_stopped_says_no_goodbye() {
     let machine = machine();

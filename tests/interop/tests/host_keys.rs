@@ -94,7 +94,7 @@ impl Machine {
         fs::set_permissions(place, fs::Permissions::from_mode(0o755)).unwrap();
     }
 
-    /// What systemctl was told since the last time.
+    /// The commands that systemctl got since the last time.
     fn told(&self) -> String {
         let told = fs::read_to_string(self.at("told")).unwrap_or_default();
         let _ = fs::remove_file(self.at("told"));
@@ -190,7 +190,7 @@ fn host_keys_and_their_agent_read_as_in_the_transcript() {
     machine.seen.assert();
 }
 
-/// What `enroll` writes must not keep a server from starting that knows no host keys.
+/// A section of `enroll` must not keep a server from starting that knows no host keys.
 #[test]
 fn a_server_that_knows_no_host_keys_takes_the_section() {
     for project in [Project::Ours, Project::Stock] {

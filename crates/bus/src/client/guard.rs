@@ -1,4 +1,4 @@
-//! What is known of the agent of a client: the properties of `org.nightlatch.Nightlatch1.Client`.
+//! The guard of a client on the bus: the properties of `org.nightlatch.Nightlatch1.Client`.
 
 use nightlatch_core::explanation::GuardFacts;
 use nightlatch_core::guard::{GuardState, Suspicion};

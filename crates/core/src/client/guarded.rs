@@ -10,7 +10,7 @@ use crate::time::{Now, Wall};
 const HEARTBEAT_MARGIN: Duration = Duration::from_secs(5);
 
 impl Client {
-    /// What is known of its agent, and follows from it.
+    /// Knowledge of its agent, and what follows from it.
     pub const fn guard(&self) -> &Guard {
         &self.guard
     }

@@ -64,7 +64,7 @@ pub struct Client {
     /// Requests that were granted, also those that lost their right since, whose delivery has not been
     /// reported yet: their secret may have left.
     pub(crate) under_way: BTreeMap<RequestId, (KeyRole, RequestClaims)>,
-    /// What is known of its agent, and follows from it.
+    /// Knowledge of its agent, and what follows from it.
     pub(crate) guard: Guard,
     /// The agent answers when it is poked. Not saved.
     pub(crate) pokeable: bool,

@@ -373,7 +373,7 @@ impl Registry {
         }
     }
 
-    /// What else was remembered of its key counts too.
+    /// Merges the guard that was remembered of its key.
     pub(super) fn merge_guard(&mut self, id: ClientId, other: &PresentClient, now: Now) {
         let Some(client) = self.clients.get_mut(&id) else {
             return;

@@ -66,7 +66,7 @@ pub(crate) async fn run(
     Ok(0)
 }
 
-/// Where any of them has an agent, there is a column for the guard.
+/// With an agent of any of them there is a column for the guard.
 fn table(clients: &[&ClientView], now: Wall, coloured: bool) -> String {
     let rows = clients.iter().map(|client| row(client, now));
     if !clients.iter().any(|client| guard::is_shown(client)) {

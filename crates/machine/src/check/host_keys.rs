@@ -51,7 +51,7 @@ impl PrivateHostKeys {
         self.digests.is_empty()
     }
 
-    /// What is needed of a file of an image to tell whether it is a copy.
+    /// The part of a file of an image that shows if it is a copy.
     pub(super) fn wanted(&self, size: u64) -> ReadMode {
         match self.sizes.contains(&size) {
             true => ReadMode::Digest,

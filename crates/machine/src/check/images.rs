@@ -39,11 +39,11 @@ pub(super) struct Machine<'m> {
     pub(super) addressed: AddressedServers,
     /// The volumes that a boot opens before the real system begins.
     pub(super) volumes: Vec<String>,
-    /// What no image may have a copy of.
+    /// The files of which no image may have a copy.
     pub(super) host_keys: PrivateHostKeys,
 }
 
-/// What was found in the images.
+/// The findings in the images.
 #[derive(Default)]
 pub(super) struct ImageContents {
     /// The volumes that they open.

@@ -10,7 +10,7 @@ use nightlatch_bus::property::Property;
 /// Number of heartbeats that are signalled in one second whatever they move. All of a fleet of 1,500 machines are.
 const EACH_SECOND: u32 = 100;
 
-/// What was signalled in the current second.
+/// The signals of the current second.
 #[derive(Debug, Default)]
 pub(super) struct HeartbeatSignals {
     second: i64,

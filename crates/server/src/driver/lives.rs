@@ -16,7 +16,7 @@ use super::requests::{Answerer, RequestEntry};
 use crate::random;
 use crate::session::{LifeAnswer, LifeReport};
 
-/// Where something is so much overdue, the host was suspended, or this program stopped.
+/// The host was suspended, or this program stopped, when something is so much overdue.
 const PAUSE: Duration = Duration::from_secs(5);
 
 impl Driver {

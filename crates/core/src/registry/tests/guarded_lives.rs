@@ -50,7 +50,7 @@ fn op() -> impl Strategy<Value = Op> {
     ]
 }
 
-/// What the promises are about, in books of its own.
+/// The facts that the promises are about, in books of its own.
 struct Books {
     world: World,
     rule: Unannounced,
