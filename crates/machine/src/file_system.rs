@@ -112,9 +112,30 @@ fn real(root: &Path, path: &Path) -> PathBuf {
     existing.unwrap_or_else(|| Path::new("/").join(path))
 }
 
-/// `\040` stands for a space, `\011` for a tab, as in fstab(5).
+/// `\040` stands for a space, `\011` for a tab, `\012` for a line break, `\134` for a backslash (proc_pid_mountinfo(5)).
 pub(crate) fn unescaped(field: &str) -> String {
-    field.replace("\\040", " ").replace("\\011", "\t")
+    let mut parts = field.split('\\');
+    let mut text = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let digits = part.get(..3).and_then(|digits| match digits {
+            "040" => Some(' '),
+            "011" => Some('\t'),
+            "012" => Some('\n'),
+            "134" => Some('\\'),
+            _ => None,
+        });
+        match digits {
+            Some(character) => {
+                text.push(character);
+                text.push_str(&part[3..]);
+            }
+            None => {
+                text.push('\\');
+                text.push_str(part);
+            }
+        }
+    }
+    text
 }
 
 #[cfg(test)]
@@ -145,6 +166,13 @@ mod tests {
         fs::write(root.join("proc/self/mountinfo"), mounts).unwrap();
         fs::create_dir_all(root.join("var/lib")).unwrap();
         folder
+    }
+
+    #[test]
+    fn what_the_kernel_escapes_is_read() {
+        assert_eq!(unescaped(r"/a\040b\011c\012d\134040e"), "/a b\tc\nd\\040e");
+        assert_eq!(unescaped(r"/a\04"), r"/a\04");
+        assert_eq!(unescaped(r"\\"), r"\\");
     }
 
     fn is_encrypted(root: &Path, path: &str) -> bool {
