@@ -48,7 +48,9 @@ fn forecast_of_enabled(client: &Client, now: Now) -> ReleaseForecast {
         return ReleaseForecast::NeedsPerson;
     }
     match client.approval(now.mono, now) {
-        ReleaseDecision::Release(grant) if guard == Some(Forecast::PassAfterAsking) => {
+        ReleaseDecision::Release(grant)
+            if guard == Some(Forecast::PassAfterAsking) && !settings.guard_wait.is_zero() =>
+        {
             ReleaseForecast::ReleasedAfterAsking(grant, settings.guard_wait)
         }
         ReleaseDecision::Release(grant) => ReleaseForecast::Released(grant),

@@ -164,3 +164,15 @@ fn a_forecast_of_a_suspect_is_a_person() {
         ReleaseForecast::ReleasedAfterAsking(Grant::NotNeeded, seconds(3))
     );
 }
+
+#[test]
+fn without_a_wait_nobody_waits_for_the_agent() {
+    let mut world = World::new(guarded(|settings| settings.guard_wait = seconds(0)));
+    world.beat(1);
+    assert_eq!(
+        forecast(&mut world),
+        ReleaseForecast::Released(Grant::NotNeeded)
+    );
+    let (request, actions) = world.boots(2);
+    assert!(answer_to(&actions, request).is_some());
+}
