@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use nightlatch_core::guard::GoodbyeKind;
+use nightlatch_sys::clock;
 
 use crate::goodbye::Told;
 
@@ -59,8 +60,7 @@ impl ControlSocket {
         let (mut stream, _) = self.listener.accept().ok()?;
         let line = stream
             .set_nonblocking(false)
-            .and_then(|()| stream.set_read_timeout(Some(LINE)))
-            .and_then(|()| read_line(&mut stream))
+            .and_then(|()| read_line(&mut stream, LINE))
             .ok()?;
         let kind = line.strip_prefix("goodbye ")?;
         let kind = GoodbyeKind::ALL
@@ -98,10 +98,9 @@ impl Caller {
 /// `NotFound` and `ConnectionRefused` when there is no daemon.
 pub(crate) fn order(folder: &Path, kind: GoodbyeKind) -> io::Result<Told> {
     let mut stream = UnixStream::connect(folder.join(NAME))?;
-    stream.set_read_timeout(Some(ANSWER))?;
     stream.set_write_timeout(Some(LINE))?;
     stream.write_all(format!("goodbye {}\n", kind.as_str()).as_bytes())?;
-    let line = read_line(&mut stream)?;
+    let line = read_line(&mut stream, ANSWER)?;
     parse_answer(&line).ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "no answer"))
 }
 
@@ -113,10 +112,17 @@ fn parse_answer(line: &str) -> Option<Told> {
     })
 }
 
-fn read_line(stream: &mut UnixStream) -> io::Result<String> {
+/// Reads one line within `limit`, however slowly it comes.
+fn read_line(stream: &mut UnixStream, limit: Duration) -> io::Result<String> {
+    let until = clock::now().mono.after(limit);
     let mut line = Vec::new();
     let mut byte = [0];
     while line.len() < MAX_LINE {
+        let left = until.since(clock::now().mono);
+        if left.is_zero() {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+        stream.set_read_timeout(Some(left))?;
         match stream.read(&mut byte)? {
             0 => break,
             _ if byte == *b"\n" => {

@@ -17,10 +17,11 @@ impl Jitter {
         let range = most.saturating_sub(least).as_micros();
         // The longest delay is a day. The remainder favours no delay by more than one in a million.
         let range = u64::try_from(range).unwrap_or(u64::MAX).saturating_add(1);
-        least.saturating_add(Duration::from_micros(self.next() % range))
+        least.saturating_add(Duration::from_micros(self.number() % range))
     }
 
-    fn next(&mut self) -> u64 {
+    /// A random number.
+    pub(crate) fn number(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.0;
         mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);

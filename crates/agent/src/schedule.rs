@@ -20,7 +20,7 @@ mod round;
 #[cfg(test)]
 mod tests;
 
-use round::{Next, PlaceState, Round};
+use round::{Next, PlaceId, PlaceState, Round};
 
 /// The first retry after a failure is at most this far away; the range doubles with each failure.
 pub(crate) const FIRST_RETRY: Duration = Duration::from_secs(5);
@@ -39,7 +39,7 @@ const NEXT: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(
 const LONGEST_REFUSAL: Duration = Duration::from_secs(60 * 60);
 
 /// A further place is tried beside one that has not answered for so long: a dead address must not delay a living one.
-const STAGGER: Duration = Duration::from_secs(2);
+const STAGGER: Duration = Duration::from_millis(500);
 
 /// A round waits for a try for so long. Each try has limits of its own; only the resolver of names is out of reach.
 pub(crate) const LONGEST_TRY: Duration = Duration::from_secs(60);
@@ -66,6 +66,7 @@ pub(crate) struct Schedule {
     /// No heartbeat before this time: a goodbye was said.
     held_until: Option<Monotonic>,
     last_try: u64,
+    last_place: u64,
     jitter: Jitter,
 }
 
@@ -113,6 +114,7 @@ impl Schedule {
             places: Vec::new(),
             held_until: None,
             last_try: 0,
+            last_place: 0,
             jitter,
         }
     }
@@ -129,7 +131,10 @@ impl Schedule {
             is_new |= known.is_none();
             self.places.push(match known {
                 Some(index) => before.swap_remove(index),
-                None => PlaceState::new(place),
+                None => {
+                    self.last_place += 1;
+                    PlaceState::new(place, PlaceId(self.last_place), self.jitter.number())
+                }
             });
         }
         // A thread that runs still must not be forgotten: there would be two at this place if it came back.

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use nightlatch_core::time::Monotonic;
 use nightlatch_proto::discovery::{
-    Arrival, BATCH, Browser, FIRST_QUESTION, GROUP_V4, GROUP_V6, InterfaceIndex, MAX_MESSAGE,
-    MDNS_PORT,
+    Arrival, BATCH, Browser, FIRST_QUESTION, FoundServer, GROUP_V4, GROUP_V6, InterfaceIndex,
+    MAX_MESSAGE, MDNS_PORT,
 };
 use nightlatch_sys::mdns::{MdnsGroups, MdnsSocket};
 use nightlatch_sys::netif::{self, Interface};
@@ -26,8 +26,9 @@ const GROUPS: MdnsGroups = MdnsGroups {
 /// Added to [`FIRST_QUESTION`], so that machines that start together do not ask together (RFC 6762, 5.2).
 const SPREAD: Duration = Duration::from_millis(100);
 
-/// The greatest number of addresses that are tried. More than these are announced only by somebody who is no server.
-const MAX_ADDRESSES: usize = 64;
+/// The greatest number of addresses that are tried, the first ones of each source before the second ones: nobody can push
+/// others out by announcing many of his own. Whoever forges so many sources can only make a server be found late.
+const MAX_ADDRESSES: usize = 512;
 
 /// The pause after a full batch: a flood of messages must not keep the program busy.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -145,8 +146,7 @@ impl Search {
                 }
             }
         }
-        let servers = self.browser.servers().into_iter().map(|it| it.addr);
-        servers.take(MAX_ADDRESSES).collect()
+        fair(self.browser.servers())
     }
 
     /// True when a socket had more than a batch.
@@ -176,9 +176,52 @@ impl Search {
     }
 }
 
+/// The addresses to try: the best one of each source, then the second of each, and so on.
+fn fair(servers: Vec<FoundServer>) -> Vec<SocketAddr> {
+    let mut seen: BTreeMap<(InterfaceIndex, IpAddr), usize> = BTreeMap::new();
+    let mut ranked: Vec<(usize, SocketAddr)> = servers
+        .into_iter()
+        .map(|server| {
+            let count = seen.entry((server.interface, server.source)).or_default();
+            *count += 1;
+            (*count, server.addr)
+        })
+        .collect();
+    ranked.sort();
+    let mut addresses: Vec<SocketAddr> = Vec::new();
+    let mut known = BTreeSet::new();
+    for (_, address) in ranked {
+        if addresses.len() < MAX_ADDRESSES && known.insert(address) {
+            addresses.push(address);
+        }
+    }
+    addresses
+}
+
 /// As the boot client chooses them.
 fn is_suitable(interface: &Interface) -> bool {
     let flags = interface.flags;
     let reaches = flags.broadcast() && !flags.point_to_point();
     flags.up() && flags.running() && reaches && !flags.loopback() && !flags.no_arp()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_source_with_many_addresses_does_not_push_out_another() {
+        let server = |source: [u8; 4], port: u16| FoundServer {
+            interface: InterfaceIndex(1),
+            source: source.into(),
+            instance: String::new(),
+            host: String::new(),
+            addr: (source, port).into(),
+        };
+        let forger = (1..=1000).map(|port| server([10, 0, 0, 1], port));
+        let honest = server([10, 0, 0, 2], 4711);
+        let addresses = fair(forger.chain([honest.clone()]).collect());
+        assert_eq!(addresses.len(), MAX_ADDRESSES);
+        assert_eq!(addresses[..2], [([10, 0, 0, 1], 1).into(), honest.addr]);
+    }
 }

@@ -11,10 +11,17 @@ use crate::place::Place;
 /// The greatest number of servers that one place is remembered for. A name may lead to several.
 const MAX_SERVERS: usize = 16;
 
+/// Identifies a place as long as it is known.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(super) struct PlaceId(pub(super) u64);
+
 /// A place and the servers that were found there.
 #[derive(Debug)]
 pub(super) struct PlaceState {
     pub(super) place: Place,
+    id: PlaceId,
+    /// The order among places of the same rank: random for found ones, so that nobody can announce himself before others.
+    order: u64,
     servers: BTreeSet<KeyId>,
     running: Option<(TryId, Monotonic)>,
 }
@@ -22,7 +29,7 @@ pub(super) struct PlaceState {
 /// The tries for one server since it became due.
 #[derive(Debug, Default)]
 pub(super) struct Round {
-    tried: Vec<Place>,
+    tried: BTreeSet<PlaceId>,
     last_start: Option<Monotonic>,
 }
 
@@ -38,9 +45,16 @@ pub(super) enum Next {
 }
 
 impl PlaceState {
-    pub(super) fn new(place: Place) -> Self {
+    pub(super) fn new(place: Place, id: PlaceId, random: u64) -> Self {
+        let order = match place {
+            // As they are written, before all others.
+            Place::Named(_) => 0,
+            Place::Found(_) => random.max(1),
+        };
         Self {
             place,
+            id,
+            order,
             servers: BTreeSet::new(),
             running: None,
         }
@@ -51,12 +65,13 @@ impl PlaceState {
     }
 
     /// Lower is tried first: where the server was, then where none was, then where only others were.
-    pub(super) fn rank(&self, server: &KeyId) -> u8 {
-        match (self.servers.contains(server), self.servers.is_empty()) {
+    pub(super) fn rank(&self, server: &KeyId) -> (u8, u64) {
+        let rank = match (self.servers.contains(server), self.servers.is_empty()) {
             (true, _) => 0,
             (false, true) => 1,
             (false, false) => 2,
-        }
+        };
+        (rank, self.order)
     }
 
     /// The try `id` has found this server.
@@ -75,13 +90,11 @@ impl PlaceState {
 impl Round {
     /// The next step for `server`.
     pub(super) fn next(&self, places: &[PlaceState], server: &KeyId, now: Monotonic) -> Next {
-        let free = |place: &&(usize, &PlaceState)| {
-            !place.1.is_running() && !self.tried.contains(&place.1.place)
-        };
-        let all: Vec<(usize, &PlaceState)> = places.iter().enumerate().collect();
-        let best = all
+        let free = |place: &PlaceState| !place.is_running() && !self.tried.contains(&place.id);
+        let best = places
             .iter()
-            .filter(free)
+            .enumerate()
+            .filter(|(_, place)| free(place))
             .min_by_key(|(_, place)| place.rank(server));
         // Tries for other servers count too: they may find this one.
         let ends = places
@@ -93,7 +106,7 @@ impl Round {
             (Some(_), Some(_), Some(start)) if now < start.after(STAGGER) => {
                 Next::Wait(start.after(STAGGER))
             }
-            (Some((index, _)), ..) => Next::Start(*index),
+            (Some((index, _)), ..) => Next::Start(index),
             (None, Some(end), _) => Next::Wait(end),
             (None, None, _) => Next::Exhausted,
         }
@@ -101,7 +114,7 @@ impl Round {
 
     pub(super) fn start(&mut self, place: &mut PlaceState, id: TryId, now: Monotonic) {
         place.running = Some((id, now));
-        self.tried.push(place.place.clone());
+        self.tried.insert(place.id);
         self.last_start = Some(now);
     }
 }

@@ -15,7 +15,7 @@ fn token(number: u8) -> Token {
 }
 
 fn place(number: u16) -> Place {
-    Place::Found(([127, 0, 0, 1], number).into())
+    Place::Named(format!("127.0.0.1:{number}").parse().unwrap())
 }
 
 fn at(millis: u64) -> Monotonic {
@@ -205,6 +205,24 @@ fn no_heartbeat_follows_a_goodbye() {
     assert!(schedule.poll(at(6_000)).is_some());
 }
 
+/// Nobody chooses his place in the order by the address that he announces.
+#[test]
+fn found_places_are_tried_in_a_random_order_after_the_named_ones() {
+    let found = |port: u16| Place::Found(([127, 0, 0, 1], port).into());
+    let mut firsts = std::collections::BTreeSet::new();
+    for seed in 0..50u64 {
+        let jitter = Jitter::new(seed.to_ne_bytes());
+        let mut schedule = Schedule::new([server(1)], jitter, at(0));
+        let found = (1..=10).map(found);
+        schedule.set_places(found.chain([place(7)]), at(0));
+        let named = start(&mut schedule, at(0));
+        assert_eq!(named.place, place(7));
+        schedule.finished(named.id);
+        firsts.insert(start(&mut schedule, at(0)).place.to_string());
+    }
+    assert!(firsts.len() > 5, "{firsts:?}");
+}
+
 /// The way in which a place behaves.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Behaviour {
@@ -237,7 +255,7 @@ struct World {
     schedule: Schedule,
     now: Monotonic,
     behaviours: Vec<Behaviour>,
-    /// When each try that runs ends.
+    /// The end of each try that runs.
     running: BTreeMap<TryId, (Monotonic, Behaviour)>,
     /// The times of tries, and of accepted heartbeats by server.
     tries: Vec<Monotonic>,
@@ -249,7 +267,7 @@ impl World {
     fn new(behaviours: Vec<Behaviour>, next: Duration, seed: u64) -> Self {
         let jitter = Jitter::new(seed.to_ne_bytes());
         let mut schedule = Schedule::new([1, 2, 3].map(server), jitter, at(0));
-        let places = 0..u16::try_from(behaviours.len()).unwrap();
+        let places = 1..=u16::try_from(behaviours.len()).unwrap();
         schedule.set_places(places.map(place), at(0));
         Self {
             schedule,
@@ -291,10 +309,10 @@ impl World {
 
     fn begin(&mut self, one: Try) {
         self.tries.push(self.now);
-        let Place::Found(address) = one.place else {
+        let Place::Named(target) = one.place else {
             unreachable!()
         };
-        let behaviour = self.behaviours[usize::from(address.port())];
+        let behaviour = self.behaviours[usize::from(target.port.get()) - 1];
         let takes = match behaviour {
             Behaviour::Dead => secs(5),
             Behaviour::Hangs(_) => secs(15),
