@@ -84,10 +84,6 @@ pub(crate) fn say(reporter: &Arc<Reporter>, kind: GoodbyeKind) -> Told {
         let left = until.since(clock::now().mono);
         // The channel ends with the last thread. A resolver may keep one for longer than anybody waits.
         if left.is_zero() || answers.recv_timeout(left).is_err() {
-            if told == 0 {
-                // Nobody heard it, so nothing would be taken back, and silence would look like the end.
-                reporter.state().schedule.end_hold();
-            }
             return Told { told, of };
         }
         told += 1;

@@ -25,7 +25,7 @@ use crate::schedule::{LONGEST_TRY, Schedule, Try, TryId};
 use crate::sleeps::{SleepCounter, SleepReading, SleepState};
 
 /// The greatest number of faults that are remembered, so that each is logged once.
-const MAX_FAULTS: usize = 256;
+const MAX_FAULTS: usize = 1024;
 
 /// Shared by all threads.
 pub(crate) struct Reporter {

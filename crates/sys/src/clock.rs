@@ -61,7 +61,8 @@ pub fn boot_id() -> io::Result<BootId> {
     })
 }
 
-fn duration(time: Timespec) -> Duration {
+/// The length of time since the clock's beginning; zero for a clock that is before it.
+pub(crate) fn duration(time: Timespec) -> Duration {
     let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
     let nanos = u32::try_from(time.tv_nsec).unwrap_or(0);
     Duration::new(seconds, nanos)

@@ -3,7 +3,9 @@
 use std::fs;
 use std::time::Duration;
 
-use rustix::time::{ClockId, Timespec, clock_gettime};
+use rustix::time::{ClockId, clock_gettime};
+
+use crate::clock::duration;
 
 /// The kernel's count of suspends that succeeded. Hibernations are not among them. Kernels before 5.3 have no such file.
 const SUSPENDS: &str = "/sys/power/suspend_stats/success";
@@ -21,12 +23,6 @@ pub fn suspends() -> u64 {
         .ok()
         .and_then(|text| text.trim().parse().ok())
         .unwrap_or(0)
-}
-
-fn duration(time: Timespec) -> Duration {
-    let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
-    let nanos = u32::try_from(time.tv_nsec).unwrap_or(0);
-    Duration::new(seconds, nanos)
 }
 
 #[cfg(test)]

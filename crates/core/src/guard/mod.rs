@@ -268,27 +268,12 @@ impl Guard {
         boot.is_none() && self.sent_nonce
     }
 
-    /// Decides on a request that was accepted at `now`. An alarm may come with it. Nothing changes before
-    /// [`Self::released`] or [`Self::request_left`] is called.
+    /// Decides at `now` on a request that was just accepted, or is to be held anew. An alarm may come with it. Nothing
+    /// changes before [`Self::released`] or [`Self::request_left`] is called.
     ///
     /// A request by a boot that is up, or over, is refused, and is no sign of a thief: its nonce comes from random bytes
     /// that only root on that machine can read, and honest machines send it late, for example for their data disks.
     pub fn request(
-        &self,
-        boot: Option<BootNonce>,
-        deadline: Monotonic,
-        settings: &GuardSettings,
-        now: Monotonic,
-    ) -> (Verdict, Option<GuardAlarm>) {
-        let request = BootRequest {
-            boot,
-            accepted: now,
-        };
-        self.request_again(request, deadline, settings, now)
-    }
-
-    /// The same for a request that was accepted before, and is to be held anew.
-    pub fn request_again(
         &self,
         request: BootRequest,
         deadline: Monotonic,

@@ -12,6 +12,23 @@ use super::*;
 const NEXT: Duration = Duration::from_secs(120);
 const GRACE: Duration = Duration::from_secs(900);
 
+impl Guard {
+    /// Decides on a request that is accepted at `now`.
+    fn request_now(
+        &self,
+        boot: Option<BootNonce>,
+        deadline: Monotonic,
+        settings: &GuardSettings,
+        now: Monotonic,
+    ) -> (Verdict, Option<GuardAlarm>) {
+        let request = BootRequest {
+            boot,
+            accepted: now,
+        };
+        self.request(request, deadline, settings, now)
+    }
+}
+
 const SETTINGS: GuardSettings = GuardSettings {
     unannounced: Unannounced::Release,
     guard_wait: Duration::from_secs(3),
@@ -113,7 +130,7 @@ impl Watched {
     /// The verdict on a request, which is released if it passes at once.
     fn ask(&mut self, boot: Option<u8>) -> Verdict {
         let boot = boot.map(nonce);
-        let (verdict, alarm) = self.guard.request(boot, far(), &SETTINGS, at(self.now));
+        let (verdict, alarm) = self.guard.request_now(boot, far(), &SETTINGS, at(self.now));
         self.alarms.extend(alarm);
         if let Verdict::Pass(_) = verdict {
             self.release(boot, at(self.now));
@@ -183,7 +200,7 @@ fn a_boot_that_is_up_or_over_is_refused_and_is_no_thief() {
         let request = waits(Some(boot), 2000);
         for settings in [SETTINGS, APPROVE] {
             let guard = &watched.guard;
-            let verdict = guard.request(request.boot, far(), &settings, at(2000));
+            let verdict = guard.request_now(request.boot, far(), &settings, at(2000));
             assert_eq!(verdict, refused);
             assert_eq!(guard.hold_ended(request, &settings, at(2003)), refused);
         }
@@ -251,7 +268,7 @@ fn a_power_cut_is_released_after_the_hold_or_at_once() {
     let guard = Watched::quiet().guard;
     let person = (Verdict::Person, None);
     assert_eq!(
-        guard.request(Some(nonce(2)), far(), &APPROVE, at(2000)),
+        guard.request_now(Some(nonce(2)), far(), &APPROVE, at(2000)),
         person
     );
 }
@@ -259,9 +276,9 @@ fn a_power_cut_is_released_after_the_hold_or_at_once() {
 #[test]
 fn a_hold_ends_before_the_deadline() {
     let guard = Watched::up().guard;
-    let (verdict, _) = guard.request(Some(nonce(2)), at(1003), &SETTINGS, at(1000));
+    let (verdict, _) = guard.request_now(Some(nonce(2)), at(1003), &SETTINGS, at(1000));
     assert_eq!(verdict, Verdict::Hold(at(1002)));
-    let (verdict, _) = guard.request(Some(nonce(2)), at(1001), &SETTINGS, at(1000));
+    let (verdict, _) = guard.request_now(Some(nonce(2)), at(1001), &SETTINGS, at(1000));
     assert_eq!(verdict, Verdict::Pass(Passage::Unannounced));
 }
 

@@ -74,7 +74,7 @@ fn ask_guard(client: &Client, request: &OpenRequest, now: Now) -> (Verdict, Opti
             let deadline = client.deadline.map_or(now.mono, |deadline| deadline.mono);
             client
                 .guard
-                .request_again(request.of_boot(), deadline, &settings, now.mono)
+                .request(request.of_boot(), deadline, &settings, now.mono)
         }
         RequestStage::Held(until) if now.mono < until => (Verdict::Hold(until), None),
         _ => client

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::requests::OpenRequest;
 use super::{
     Action, ClientId, Durability, Event, Refusal, Registry, RequestAnswer, RequestId, Timer,
 };
@@ -254,8 +255,20 @@ impl Registry {
         client.guard.trust();
         self.persist_state(id, Durability::Before, now);
         self.emit(Event::Trusted(id));
-        // The order is about the machine, and not about who happens to ask now: an honest machine asks again.
+        // The order is about the machine, and not about who happens to ask now: an honest machine asks again. Whose they
+        // were is found out by the next sign of life.
+        for open in self.open_requests(id) {
+            self.note_left(&open, now);
+        }
         self.refuse_waiting(id, Refusal::GuardChanged, now);
+    }
+
+    /// The requests of a client that have no decision.
+    fn open_requests(&self, id: ClientId) -> Vec<OpenRequest> {
+        let client = self.clients.get(&id).into_iter();
+        let queued = client.flat_map(|client| client.held.iter().chain(client.waiting.iter()));
+        let open = queued.filter_map(|(request, _)| self.requests.get(&request).copied());
+        open.collect()
     }
 
     /// Without a guard nothing is refused, and people are told all the same: once about each request.

@@ -26,6 +26,8 @@ impl Driver {
         answer: oneshot::Sender<Result<LifeAnswer, Refusal>>,
         now: Now,
     ) {
+        // A deadline that passed counts before it is decided who gets a token.
+        self.registry.handle_timeout(now);
         let LifeReport {
             peer,
             boot,

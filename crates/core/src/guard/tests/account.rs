@@ -126,7 +126,9 @@ fn new_keys_end_what_belonged_to_the_old_ones() {
     guard.host_key_changed();
     assert_eq!((guard.suspect(), guard.phase()), (suspect, Phase::Unarmed));
     assert_eq!(
-        guard.request(Some(nonce(5)), far(), &SETTINGS, at(5000)).0,
+        guard
+            .request_now(Some(nonce(5)), far(), &SETTINGS, at(5000))
+            .0,
         Verdict::Person
     );
     guard.boot_key_changed();
@@ -263,7 +265,7 @@ fn a_grant_that_was_never_sent_served_nobody() {
     assert_eq!(watched.alarms, [GuardAlarm::Impostor]);
     assert_eq!(watched.guard.suspect(), Some(Suspicion::Impostor));
     // It may ask again; that grant was sent.
-    let retry = retried.request(Some(nonce(9)), far(), &APPROVE, accepted);
+    let retry = retried.request_now(Some(nonce(9)), far(), &APPROVE, accepted);
     assert_eq!(retry, (Verdict::Pass(Passage::Retry), None));
     let change = retried.released(Some(nonce(9)), at(watched.now), &SETTINGS, at(watched.now));
     assert!(change.changed && change.alarms.is_empty());

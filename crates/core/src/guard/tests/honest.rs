@@ -171,7 +171,7 @@ impl Machine {
         let over = guard.over.last().copied();
         let boot = over.filter(|_| before).unwrap_or(nonce(self.boot));
         let accepted = at(self.watched.now);
-        let (verdict, _) = guard.request(Some(boot), far(), &self.settings, accepted);
+        let (verdict, _) = guard.request_now(Some(boot), far(), &self.settings, accepted);
         let is_known = boot != nonce(self.boot) || self.is_heard;
         assert_eq!(verdict == Verdict::Refuse, is_known);
         if !is_known {
@@ -299,7 +299,7 @@ impl Machine {
         let boot = Some(boot);
         let request = BootRequest { boot, accepted };
         let guard = &self.watched.guard;
-        let (mut verdict, mut alarm) = guard.request(boot, far(), &self.settings, accepted);
+        let (mut verdict, mut alarm) = guard.request_now(boot, far(), &self.settings, accepted);
         self.watched.alarms.extend(alarm);
         let waits = matches!(verdict, Verdict::Hold(_) | Verdict::Person);
         if waits && matches!(breaks, Some(Break::Waiting)) {

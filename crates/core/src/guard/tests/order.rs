@@ -81,7 +81,7 @@ fn a_goodbye_that_is_older_than_the_newest_life_opens_no_window() {
     ] {
         let outcome = guard.life(&stale, &[], far(), &APPROVE, at(1050));
         assert_eq!(outcome.window, None);
-        let (verdict, _) = guard.request(Some(nonce(9)), far(), &APPROVE, at(1051));
+        let (verdict, _) = guard.request_now(Some(nonce(9)), far(), &APPROVE, at(1051));
         assert!(matches!(verdict, Verdict::Hold(_)), "{verdict:?}");
     }
 }
@@ -104,7 +104,7 @@ fn a_heartbeat_that_was_opened_after_the_goodbye_makes_it_void() {
 fn a_request_from_before_the_goodbye_does_not_use_it() {
     let mut guard = Watched::up().guard;
     let request = waits(Some(9), 1005);
-    let (verdict, _) = guard.request(request.boot, far(), &APPROVE, request.accepted);
+    let (verdict, _) = guard.request_now(request.boot, far(), &APPROVE, request.accepted);
     assert_eq!(verdict, Verdict::Hold(at(1008)));
     // The connection of the goodbye was opened before, so it does not judge the request.
     let life = late(goodbye(1, 0), 1004);
@@ -112,9 +112,9 @@ fn a_request_from_before_the_goodbye_does_not_use_it() {
     assert_eq!(outcome.waiting, [WaitingFate::Keep]);
     let (verdict, _) = guard.hold_ended(request, &APPROVE, at(1008));
     assert_eq!(verdict, Verdict::Person);
-    let (verdict, _) = guard.request(request.boot, far(), &APPROVE, at(1006));
+    let (verdict, _) = guard.request_now(request.boot, far(), &APPROVE, at(1006));
     assert!(matches!(verdict, Verdict::Hold(_)));
-    let (verdict, _) = guard.request(request.boot, far(), &APPROVE, at(1007));
+    let (verdict, _) = guard.request_now(request.boot, far(), &APPROVE, at(1007));
     assert_eq!(verdict, Verdict::Pass(Passage::Announced));
 }
 

@@ -289,7 +289,7 @@ impl World {
                 boot,
                 accepted: now,
             };
-            let (verdict, _) = self.guard.request(boot, deadline, &self.settings, now);
+            let (verdict, _) = self.guard.request_now(boot, deadline, &self.settings, now);
             self.decided(request, verdict, false);
         }
     }

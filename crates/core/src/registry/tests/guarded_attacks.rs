@@ -26,8 +26,11 @@ fn trust_answers_nobody_who_waits() {
     world.registry.handle_trust(id, world.now);
     let answer = answer_to(&world.actions(), thief);
     assert_eq!(answer, refused(Refusal::GuardChanged));
-    let (thief, actions) = world.boots(8);
-    assert!(is_held(&actions, thief));
+    let (other, actions) = world.boots(7);
+    assert!(is_held(&actions, other));
+    // Both are found out, also the one that was refused.
+    world.run(seconds(1));
+    assert_eq!(alarms(&world.beat(1).1), [Alarm::Impostor, Alarm::Impostor]);
 }
 
 #[test]
