@@ -377,6 +377,37 @@ impl World {
     }
 }
 
+/// A resume explains the first of several requests with one nonce, so that the guard forgets them all. The next goodbye
+/// releases to that nonce anew, with its own retries.
+#[test]
+fn a_nonce_that_was_explained_by_a_resume_counts_anew() {
+    let life = |resumes, goodbye| Op::Life {
+        boot: 0,
+        earlier: None,
+        resumes,
+        opened_ago: 0,
+        goodbye,
+    };
+    let reboot = Some(GoodbyeKind::Reboot);
+    let mut world = World::new(APPROVE);
+    world.play(life(0, None));
+    world.play(Op::Pass(1));
+    world.play(Op::Ask(Who::Fresh));
+    world.play(life(0, reboot));
+    world.play(Op::Pass(3));
+    world.play(Op::Ask(Who::Known(LATEST)));
+    world.play(Op::Again);
+    world.play(Op::Approve(0));
+    world.play(life(1, reboot));
+    world.play(Op::Pass(1));
+    for _ in 0..=MAX_RETRIES {
+        world.play(Op::Again);
+    }
+    assert_eq!(world.held.len(), 0);
+    world.play(Op::Again);
+    assert_eq!(world.held.len(), 1, "it was released four times");
+}
+
 /// The number of cases unless the environment has `PROPTEST_CASES`.
 pub(super) fn config(cases: u32) -> ProptestConfig {
     let default = ProptestConfig::default();

@@ -21,6 +21,8 @@ struct Tries {
     accepted: Monotonic,
     grace_ends: u64,
     retries: u8,
+    /// A sign of life judged another request with this nonce: the guard may have forgotten them all, and count anew.
+    maybe_judged: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -129,6 +131,7 @@ impl Books {
         if passage == Passage::Retry && !self.forgot {
             let tries = tries.expect("a retry of nothing");
             tries.retries += 1;
+            tries.maybe_judged = false;
             assert!(tries.retries <= MAX_RETRIES && now < tries.grace_ends);
         }
     }
@@ -151,7 +154,7 @@ impl Books {
             let known = self
                 .tries
                 .iter()
-                .any(|it| it.boot == boot && now < it.grace_ends);
+                .any(|it| it.boot == boot && now < it.grace_ends && !it.maybe_judged);
             if !known {
                 self.tries.retain(|it| it.boot != boot);
                 self.tries.push(Tries {
@@ -159,6 +162,7 @@ impl Books {
                     accepted: request.accepted,
                     grace_ends: now + GRACE.as_secs(),
                     retries: 0,
+                    maybe_judged: false,
                 });
             }
         }
@@ -239,6 +243,9 @@ impl Books {
         self.grants.retain(|it| is_open(&it.request));
         for grant in &mut self.grants {
             grant.maybe_judged |= judged.iter().any(|it| it.boot == grant.request.boot);
+        }
+        for tries in &mut self.tries {
+            tries.maybe_judged |= judged.iter().any(|it| it.boot == Some(tries.boot));
         }
         self.left.retain(is_open);
         self.tries
