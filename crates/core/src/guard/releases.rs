@@ -98,7 +98,8 @@ impl Guard {
     }
 
     /// A grant was revoked, or its connection broke, before the first byte of the secret was sent. To be called once for
-    /// each such grant: whose request it was then matters as for one that was held, and the boot may ask again.
+    /// each such grant that was made while the guard was armed, and for no other: whose request it was then matters as for
+    /// one that was held, and the boot may ask again.
     pub fn not_delivered(&mut self, boot: Option<BootNonce>, accepted: Monotonic) -> GuardChange {
         let is_its = |it: &&mut OpenRelease| match boot {
             // A retry was accepted later than the first.

@@ -28,6 +28,8 @@ pub(super) struct OpenRequest {
     pub(super) held_again: u8,
     /// An alarm about it was told.
     pub(super) told: bool,
+    /// The guard remembers its grant.
+    pub(super) is_remembered: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -79,6 +81,7 @@ impl Registry {
             stage: RequestStage::New,
             held_again: 0,
             told: false,
+            is_remembered: false,
         };
         let role = self.role_of(&open);
         let needs_permission = claims.rehearsal && role == KeyRole::Boot;
@@ -209,7 +212,7 @@ impl Registry {
         if open.is_boot() {
             // This request released nothing.
             self.persist_state(id, Durability::Soon, now);
-            if !sent {
+            if !sent && open.is_remembered {
                 self.change_guard(id, now, |guard, _, _| {
                     guard.not_delivered(open.claims.boot, open.accepted)
                 });
@@ -284,7 +287,9 @@ impl Registry {
         let (id, claims) = (open.client, open.claims);
         let mut alarm = guard_alarm.map(Alarm::from);
         let mut downgrade = false;
+        let mut is_remembered = false;
         if let Some(client) = self.clients.get_mut(&id) {
+            is_remembered = open.is_boot() && client.is_armed();
             if open.role == KeyRole::Boot {
                 // Where no agent is known, the guard knows of no release.
                 let is_guarded = client.is_guarded() && client.is_armed();
@@ -305,7 +310,12 @@ impl Registry {
             self.persist_state(id, Durability::Soon, now);
         }
         let stage = RequestStage::Granted;
-        self.requests.insert(request, OpenRequest { stage, ..open });
+        let granted = OpenRequest {
+            stage,
+            is_remembered,
+            ..open
+        };
+        self.requests.insert(request, granted);
         self.emit(Event::Granted {
             client: id,
             request,

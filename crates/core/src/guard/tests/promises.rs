@@ -107,7 +107,7 @@ struct World {
     started: u64,
     fresh: u8,
     held: Vec<Held>,
-    /// The last grants, the latest first.
+    /// The last grants that the guard remembers, the latest first.
     grants: Vec<BootRequest>,
     books: Books,
 }
@@ -341,7 +341,9 @@ impl World {
         let forgot = !change.alarms.is_empty();
         self.books.released(request, forgot, self.now);
         self.changed(&change);
-        self.grants.insert(0, request);
+        if change.changed {
+            self.grants.insert(0, request);
+        }
     }
 
     fn live(&mut self, life: &Life) {

@@ -286,3 +286,27 @@ fn agents_of_machines_that_are_not_configured_yet_are_no_flood() {
     }
     assert_eq!(alarms(&world.run(seconds(60))), []);
 }
+
+#[test]
+fn a_grant_that_the_guard_does_not_know_hides_no_theft() {
+    let mut world = up();
+    world.run(seconds(60));
+    let (thief, actions) = world.boots(7);
+    assert_eq!(passage_of(&actions), Some(Passage::Unannounced));
+    world.delivered(thief);
+    // The host key goes and comes back; the thief asks again meanwhile, and does not take the secret.
+    read(&mut world, true, guarded(|it| it.host_key_id = None));
+    let (again, _) = world.boots(7);
+    read(&mut world, true, guarded(|_| {}));
+    let opened = world.now.mono;
+    world.life(&SignOfLife {
+        opened: opened.before(seconds(1)),
+        ..world.sign(1)
+    });
+    world
+        .registry
+        .handle_delivery_failed(again, false, world.now);
+    world.pass(seconds(1));
+    let (_, actions) = world.beat(1);
+    assert_eq!(alarms(&actions), [Alarm::ServedImpostor]);
+}
