@@ -226,6 +226,7 @@ impl Reporter {
             earlier_boots: state.boots.unheard(&self.seed, &key),
             poked: state.schedule.answers(&key),
             program: concat!("nightlatch-agent ", env!("CARGO_PKG_VERSION")).to_owned(),
+            rejected: Vec::new(),
         })
     }
 

@@ -33,6 +33,7 @@ pub mod registry;
 pub mod sealed_secret;
 pub mod secret;
 pub mod secret_name;
+pub mod secret_rejection;
 pub mod settings;
 pub mod ssh;
 pub mod suggest;

@@ -61,6 +61,7 @@ impl TestAgent {
             earlier_boots: Vec::new(),
             poked: None,
             program: "test".to_owned(),
+            rejected: Vec::new(),
         };
         self.say(site, &Request::Heartbeat(heartbeat));
     }

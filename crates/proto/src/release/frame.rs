@@ -66,12 +66,14 @@ pub enum Tag {
     Interval = 17,
     /// Present when the request raised an alarm.
     Alarm = 18,
+    /// A named secret that the machine has refused: a [`nightlatch_core::secret_rejection::Rejection`]. Repeated.
+    Rejected = 19,
     /// An encrypted secret. The last of all tags that may be ignored, so that a payload is always at the end.
     Payload = 127,
 }
 
 impl Tag {
-    const ALL: [Self; 19] = [
+    const ALL: [Self; 20] = [
         Self::Name,
         Self::Boot,
         Self::Resumes,
@@ -90,6 +92,7 @@ impl Tag {
         Self::Timeout,
         Self::Interval,
         Self::Alarm,
+        Self::Rejected,
         Self::Payload,
     ];
 
@@ -98,7 +101,7 @@ impl Tag {
     }
 
     fn repeats(self) -> bool {
-        self == Self::EarlierBoot
+        matches!(self, Self::EarlierBoot | Self::Rejected)
     }
 }
 

@@ -277,7 +277,8 @@ impl<'b> Found<'b> {
             | Tag::PokePort
             | Tag::EarlierBoot
             | Tag::Program
-            | Tag::Kind => {}
+            | Tag::Kind
+            | Tag::Rejected => {}
         }
         Ok(())
     }

@@ -5,6 +5,7 @@ use std::num::NonZeroU16;
 use nightlatch_core::boot_nonce::{BootMark, BootNonce};
 use nightlatch_core::guard::GoodbyeKind;
 use nightlatch_core::secret_name::SecretName;
+use nightlatch_core::secret_rejection::{MAX_REJECTIONS, Rejection};
 
 use super::MAX_EARLIER_BOOTS;
 use super::frame::{Fields, Header, MessageError, Tag, Writer, bytes, kind, number, push, text};
@@ -47,6 +48,8 @@ pub struct Heartbeat {
     pub poked: Option<Token>,
     /// The version of the agent: at most [`Heartbeat::MAX_PROGRAM`] printable ASCII characters.
     pub program: String,
+    /// Named secrets that the machine has refused and this server has not heard of, at most [`MAX_REJECTIONS`].
+    pub rejected: Vec<Rejection>,
 }
 
 impl Heartbeat {
@@ -135,13 +138,16 @@ impl Heartbeat {
             .maybe(self.poked, |writer, token| {
                 writer.field(Tag::Token, token.as_bytes())
             })
+            .each(&self.rejected, |writer, rejected| {
+                writer.field(Tag::Rejected, rejected.to_string().as_bytes())
+            })
             .finish()
     }
 
     fn parse(body: &[u8]) -> Result<Self, MessageError> {
         let (mut boot, mut resumes, mut poke_port, mut program) = (None, None, None, None);
         let mut earlier_boots = Vec::new();
-        let mut poked = None;
+        let (mut poked, mut rejected) = (None, Vec::new());
         for field in Fields::of(body) {
             match field? {
                 (tag @ Tag::Boot, value) => boot = Some(nonce(tag, value)?),
@@ -160,6 +166,11 @@ impl Heartbeat {
                 }
                 (tag @ Tag::Program, value) => program = Some(printable(tag, value)?),
                 (tag @ Tag::Token, value) => poked = Some(Token::from_bytes(bytes(tag, value)?)),
+                (tag @ Tag::Rejected, value) => {
+                    let read = text(tag, value)?.parse();
+                    let read = read.map_err(|_| MessageError::Value(tag))?;
+                    push(&mut rejected, read, tag, MAX_REJECTIONS)?;
+                }
                 _ => {}
             }
         }
@@ -170,6 +181,7 @@ impl Heartbeat {
             earlier_boots,
             poked,
             program: program.ok_or(MessageError::Missing(Tag::Program))?,
+            rejected,
         })
     }
 }

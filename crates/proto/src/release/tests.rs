@@ -4,6 +4,7 @@ use std::time::Duration;
 use nightlatch_core::boot_nonce::BootNonce;
 use nightlatch_core::guard::GoodbyeKind;
 use nightlatch_core::secret_name::SecretName;
+use nightlatch_core::secret_rejection::{MAX_REJECTIONS, Rejection, RejectionReason};
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
@@ -34,12 +35,19 @@ fn tokens() -> impl Strategy<Value = Token> {
     any::<[u8; Token::LEN]>().prop_map(Token::from_bytes)
 }
 
+fn rejections() -> impl Strategy<Value = Rejection> {
+    let reasons = prop::sample::select(RejectionReason::ALL.as_slice());
+    let names = names().prop_filter("boot is no named secret", |name| !name.is_boot());
+    (reasons, names).prop_map(|(reason, name)| Rejection { reason, name })
+}
+
 fn heartbeats() -> impl Strategy<Value = Heartbeat> {
     let poke_port = any::<u16>().prop_map(NonZeroU16::new);
     let marks = nonces().prop_map(|nonce| nonce.mark());
     let earlier_boots = vec(marks, 0..=MAX_EARLIER_BOOTS);
     let program = "[ -~]{0,64}";
     let poked = option::of(tokens());
+    let rejected = vec(rejections(), 0..=MAX_REJECTIONS);
     (
         nonces(),
         any::<u64>(),
@@ -47,15 +55,17 @@ fn heartbeats() -> impl Strategy<Value = Heartbeat> {
         earlier_boots,
         poked,
         program,
+        rejected,
     )
         .prop_map(
-            |(boot, resumes, poke_port, earlier_boots, poked, program)| Heartbeat {
+            |(boot, resumes, poke_port, earlier_boots, poked, program, rejected)| Heartbeat {
                 boot,
                 resumes,
                 poke_port,
                 earlier_boots,
                 poked,
                 program,
+                rejected,
             },
         )
 }
@@ -189,6 +199,21 @@ fn the_bytes_are_those_of_the_document() {
         b"\x04\x00\x00\x2a\x02\x00\x00\x100123456789abcdef\
           \x03\x00\x00\x08\0\0\0\0\0\0\0\x01\x07\x00\x00\x06reboot"
     );
+    let heartbeat = Request::Heartbeat(Heartbeat {
+        boot,
+        resumes: 1,
+        poke_port: None,
+        earlier_boots: Vec::new(),
+        poked: None,
+        program: "x".to_owned(),
+        rejected: vec!["forged db".parse().unwrap(), "expired pin".parse().unwrap()],
+    });
+    assert_eq!(
+        heartbeat.to_bytes(),
+        b"\x03\x00\x00\x41\x02\x00\x00\x100123456789abcdef\
+          \x03\x00\x00\x08\0\0\0\0\0\0\0\x01\x06\x00\x00\x01x\
+          \x13\x00\x00\x09forged db\x13\x00\x00\x0bexpired pin"
+    );
     let secret = Reply::Secret(
         SecretHead {
             name: SecretName::boot(),
@@ -239,6 +264,8 @@ fn each_fault_has_its_error() {
     use MessageError as E;
     let earlier: &[u8] = &[7; 16];
     let many = [(5, earlier); MAX_EARLIER_BOOTS + 1];
+    let rejected: &[u8] = b"forged db";
+    let refused = [(19, rejected); MAX_REJECTIONS + 1];
     let pokes_nowhere: [(u8, &[u8]); 4] = [BOOT, (3, &[0; 8]), (4, &[0; 2]), (6, b"1")];
     let escape: [(u8, &[u8]); 3] = [BOOT, (3, &[0; 8]), (6, b"\x1b[1m")];
     for (kind, fields, error) in [
@@ -260,6 +287,17 @@ fn each_fault_has_its_error() {
         (3, &[BOOT, (3, &[0; 8])], E::Missing(Tag::Program)),
         (3, &pokes_nowhere, E::Value(Tag::PokePort)),
         (3, &escape, E::Value(Tag::Program)),
+        (
+            3,
+            &refused,
+            E::TooMany {
+                tag: Tag::Rejected,
+                limit: 8,
+            },
+        ),
+        (3, &[BOOT, (19, b"stolen db")], E::Value(Tag::Rejected)),
+        (3, &[BOOT, (19, b"forged boot")], E::Value(Tag::Rejected)),
+        (3, &[BOOT, (19, b"forged \xff")], E::Value(Tag::Rejected)),
         (4, &[BOOT, (7, b"suspend")], E::Value(Tag::Kind)),
         (5, &[], E::UnknownType(5)),
         (0x84, &[], E::UnknownType(0x84)),

@@ -1,15 +1,16 @@
 //! The side of a booted machine: TLS *server* of nightlatchd, with the host key. Says that the machine is up or goes
-//! down, and reads the one reply.
+//! down, and reads the one reply; or asks for a named secret, and reads replies until it has it.
 //!
 //! Nothing is proved to a server that does not offer [`ALPN`], and nothing is said to one whose key is not trusted.
 //!
 //! [`ALPN`]: crate::release::ALPN
 
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
 use std::sync::Arc;
 use std::time::Duration;
 
 use nightlatch_core::key_id::KeyId;
+use nightlatch_core::sealed_secret::MAX_SEALED;
 use rustls::server::{ServerConfig, ServerConnection};
 
 use super::fetch::{self, FetchError};
@@ -19,7 +20,13 @@ use super::machine_handshake::{
 use super::{RawKey, SetupError};
 use crate::greeting::agent_line;
 use crate::priority::Priority;
-use crate::release::{ALPN, Accepted, MAX_BODY, ReasonWord, Refused, Reply, Request};
+use crate::release::{
+    ALPN, Accepted, MAX_BODY, ReasonWord, Refused, Reply, Request, SecretQuery, Waiting,
+};
+
+/// The greatest number of notices to wait before one secret. A server sends one every 30 s and at each change; one that
+/// floods the machine with them is left.
+const MAX_NOTICES: usize = 1000;
 
 /// The TLS configuration of an agent. One serves all connections.
 pub struct HostTls {
@@ -27,7 +34,16 @@ pub struct HostTls {
     trusted: Vec<KeyId>,
 }
 
-/// A failure to report to a server. For the machine's own log; the server does not get it.
+/// A named secret as a server sent it: nothing about it is proved.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct NamedSecret {
+    /// The serial that the server says it has.
+    pub serial: u64,
+    /// What should be a sealed secret, at most [`MAX_SEALED`] bytes.
+    pub payload: Vec<u8>,
+}
+
+/// A failure to report to a server, or to get a named secret from it. For the machine's own log; the server does not get it.
 #[derive(Debug, thiserror::Error)]
 pub enum ReportError {
     /// A stock server, or one of a later version only.
@@ -136,6 +152,27 @@ impl ConnectedHostServer {
         reply
     }
 
+    /// Asks for a named secret, and reads replies until the server has sent or refused it. `waiting` is told each notice to
+    /// wait, and can move the deadline of the stream; an error of it ends the connection. The stream is not usable
+    /// afterwards.
+    ///
+    /// Blocks as long as `stream` does.
+    pub fn get<S: Read + Write>(
+        mut self,
+        query: SecretQuery,
+        stream: &mut S,
+        waiting: &mut dyn FnMut(&Waiting, &mut S) -> io::Result<()>,
+    ) -> Result<NamedSecret, ReportError> {
+        let request = Request::Get(query.clone()).to_bytes();
+        let mut tls = rustls::Stream::new(&mut *self.connection, stream);
+        tls.write_all(&request)
+            .and_then(|()| tls.flush())
+            .map_err(fetch::io_error)?;
+        let secret = read_secret(&mut tls, &query, waiting);
+        self.close(stream);
+        secret
+    }
+
     /// Ends the connection without a request.
     pub fn leave(mut self, stream: &mut (impl Read + Write)) {
         self.close(stream);
@@ -159,12 +196,50 @@ fn read_reply(tls: &mut impl Read) -> Result<Accepted, ReportError> {
     let body = fetch::read_body(tls, header)?;
     match Reply::parse(header, body.expose()).map_err(FetchError::from)? {
         Reply::Accepted(accepted) => Ok(accepted),
-        Reply::Refused(Refused {
-            reason: Some(reason),
-            retry,
-            ..
-        }) => Err(ReportError::RefusedFor { reason, retry }),
-        Reply::Refused(_) => Err(ReportError::Refused),
+        Reply::Refused(refused) => Err(refusal(refused)),
         other => Err(FetchError::OtherReply(other.kind()).into()),
     }
+}
+
+fn refusal(Refused { reason, retry, .. }: Refused) -> ReportError {
+    match reason {
+        Some(reason) => ReportError::RefusedFor { reason, retry },
+        None => ReportError::Refused,
+    }
+}
+
+fn read_secret<S: Read + Write>(
+    tls: &mut rustls::Stream<'_, ServerConnection, S>,
+    query: &SecretQuery,
+    waiting: &mut dyn FnMut(&Waiting, &mut S) -> io::Result<()>,
+) -> Result<NamedSecret, ReportError> {
+    for _ in 0..=MAX_NOTICES {
+        let Some(header) = fetch::read_header(tls)? else {
+            return Err(ReportError::Refused);
+        };
+        // The boot secret may be longer, and nobody asked for it.
+        if header.body_len() > MAX_SEALED + MAX_BODY {
+            return Err(FetchError::TooLong { max: MAX_SEALED }.into());
+        }
+        let body = fetch::read_body(tls, header)?;
+        match Reply::parse(header, body.expose()).map_err(FetchError::from)? {
+            Reply::Waiting(notice) => waiting(&notice, tls.sock).map_err(FetchError::Io)?,
+            Reply::Secret(head, payload) if head.name == query.name => {
+                if payload.len() > MAX_SEALED {
+                    return Err(FetchError::TooLong { max: MAX_SEALED }.into());
+                }
+                let (serial, payload) = (head.serial, payload.to_vec());
+                return Ok(NamedSecret { serial, payload });
+            }
+            Reply::Secret(..) => {
+                return Err(FetchError::OtherReply("a secret of another name").into());
+            }
+            Reply::Refused(refused) if refused.name == query.name => return Err(refusal(refused)),
+            Reply::Refused(_) => {
+                return Err(FetchError::OtherReply("the refusal of another secret").into());
+            }
+            other => return Err(FetchError::OtherReply(other.kind()).into()),
+        }
+    }
+    Err(FetchError::OtherReply("one notice to wait after the other").into())
 }

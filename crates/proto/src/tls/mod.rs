@@ -26,7 +26,7 @@ use rustls::{AlertDescription, CertificateError, OtherError, PeerIncompatible};
 
 pub use boot_role::{AskedServer, BootTls, ConnectedServer};
 pub use fetch::{FetchError, FetchedSecret};
-pub use host_role::{ConnectedHostServer, HostTls, ReportError};
+pub use host_role::{ConnectedHostServer, HostTls, NamedSecret, ReportError};
 pub use in_memory::authenticate_in_memory;
 pub use raw_key::{RawKey, RawKeyError, RawKeyKind};
 pub use server_role::{ServerTls, authenticated, speaks_release};

@@ -212,6 +212,7 @@ fn signs_of_life() -> [Request; 2] {
         earlier_boots: vec![BootMark::from_bytes([8; 16])],
         poked: Some(LIFE_ANSWER.token),
         program: "test".to_owned(),
+        rejected: Vec::new(),
     });
     let goodbye = Request::Goodbye(Goodbye {
         boot: BOOT,

@@ -1,15 +1,18 @@
 //! The agent of a booted machine before servers of every kind. The server's side is made of [`ServerTls`] here.
 
+use std::io;
 use std::num::NonZeroU16;
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use nightlatch_core::boot_nonce::{BootMark, BootNonce};
+use nightlatch_core::sealed_secret::MAX_SEALED;
 use nightlatch_core::secret_name::SecretName;
 
 use super::*;
 use crate::release::{
     Accepted, HEADER_LEN, Header, Heartbeat, MessageError, ReasonWord, Refused, Reply, Request,
-    SecretHead, Token,
+    SecretHead, SecretQuery, Token, WaitReason, Waiting,
 };
 
 /// All that a server has after its part: the plaintext that the machine sent, or the error of the handshake.
@@ -23,6 +26,7 @@ fn heartbeat() -> Request {
         earlier_boots: vec![BootMark::from_bytes([4; 16])],
         poked: None,
         program: "5".to_owned(),
+        rejected: Vec::new(),
     })
 }
 
@@ -42,11 +46,25 @@ fn offering(own: Option<&RawKey>) -> ClientConnection {
 /// Reports to a server with the handshake `connection`, which answers a request with `answer` and closes.
 fn report(
     host: &HostTls,
-    mut connection: ClientConnection,
+    connection: ClientConnection,
     answer: Vec<u8>,
 ) -> (Result<Accepted, ReportError>, Received) {
+    let (mut stream, server) = serve_request(connection, answer);
+    let result = host
+        .connect(&mut stream)
+        .and_then(|server| server.report(&heartbeat(), &mut stream));
+    drop(stream);
+    (result, server.join().unwrap())
+}
+
+/// The machine's end of a connection to a server with the handshake `connection`, which answers a request with `answer`
+/// and closes.
+fn serve_request(
+    mut connection: ClientConnection,
+    answer: Vec<u8>,
+) -> (TcpStream, JoinHandle<Received>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let mut stream = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let stream = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
     let server = thread::spawn(move || {
         let (mut socket, _) = listener.accept().unwrap();
         assert_eq!(first_line(&mut socket), b"1 agent\r\n");
@@ -68,11 +86,7 @@ fn report(
         refuse(stream);
         Ok(received)
     });
-    let result = host
-        .connect(&mut stream)
-        .and_then(|server| server.report(&heartbeat(), &mut stream));
-    drop(stream);
-    (result, server.join().unwrap())
+    (stream, server)
 }
 
 fn host(trusted: Vec<KeyId>) -> HostTls {
@@ -199,6 +213,140 @@ fn answers_other_than_an_acceptance_are_told_apart() {
             garbage,
             ReportError::Server(FetchError::Message(MessageError::UnknownType(b'H')))
         ),
+        "{garbage:?}"
+    );
+}
+
+/// Asks a server for the secret `db`, which answers with `answer` and closes. The result, the number of notices that came
+/// before it, and the bytes of the request.
+fn get(
+    host: &HostTls,
+    own: &RawKey,
+    answer: Vec<u8>,
+    waiting: &mut dyn FnMut(&Waiting) -> io::Result<()>,
+) -> (Result<NamedSecret, ReportError>, usize, Received) {
+    let (mut stream, server) = serve_request(offering(Some(own)), answer);
+    let mut notices = 0;
+    let result = host.connect(&mut stream).and_then(|server| {
+        server.get(query(), &mut stream, &mut |notice, _| {
+            notices += 1;
+            waiting(notice)
+        })
+    });
+    drop(stream);
+    (result, notices, server.join().unwrap())
+}
+
+fn query() -> SecretQuery {
+    SecretQuery {
+        name: SecretName::new("db").unwrap(),
+        boot: BootNonce::from_bytes([1; 16]),
+    }
+}
+
+fn secret(name: &str, payload: &[u8]) -> Vec<u8> {
+    let name = SecretName::new(name).unwrap();
+    Reply::Secret(SecretHead { name, serial: 7 }, payload).to_bytes()
+}
+
+fn notice() -> Vec<u8> {
+    Reply::Waiting(Waiting {
+        reason: Some(WaitReason::Approval),
+        left: Some(Duration::from_secs(60)),
+        reference: 4711,
+    })
+    .to_bytes()
+}
+
+#[test]
+fn a_named_secret_comes_after_notices_to_wait() {
+    let own = key();
+    let host = host(vec![own.key_id()]);
+    let largest = vec![9; MAX_SEALED];
+    for (before, payload) in [(0, &b"sealed"[..]), (3, &largest[..])] {
+        let answer = [notice().repeat(before), secret("db", payload)].concat();
+        let (result, notices, received) = get(&host, &own, answer, &mut |notice| {
+            assert_eq!(notice.reference, 4711);
+            Ok(())
+        });
+        let payload = payload.to_vec();
+        assert_eq!(result.unwrap(), NamedSecret { serial: 7, payload });
+        assert_eq!(notices, before);
+        assert_eq!(received, Ok(Request::Get(query()).to_bytes()));
+    }
+}
+
+#[test]
+fn the_wait_for_a_named_secret_ends_when_the_machine_wants_no_more() {
+    let own = key();
+    let host = host(vec![own.key_id()]);
+    let answer = [notice(), notice(), secret("db", b"sealed")].concat();
+    let (result, notices, _) = get(&host, &own, answer, &mut |_| {
+        Err(io::ErrorKind::TimedOut.into())
+    });
+    let error = result.unwrap_err();
+    assert!(
+        matches!(&error, ReportError::Server(FetchError::Io(error)) if error.kind() == io::ErrorKind::TimedOut),
+        "{error:?}"
+    );
+    assert_eq!(notices, 1);
+}
+
+#[test]
+fn anything_but_the_named_secret_or_its_refusal_is_an_error() {
+    let own = key();
+    let host = host(vec![own.key_id()]);
+    let refused = |name: &str, reason: Option<&str>| {
+        Reply::Refused(Refused {
+            name: SecretName::new(name).unwrap(),
+            reason: reason.and_then(ReasonWord::new),
+            retry: None,
+        })
+        .to_bytes()
+    };
+    let error = |answer| get(&host, &own, answer, &mut |_| Ok(())).0.unwrap_err();
+    let other = |answer| match error(answer) {
+        ReportError::Server(FetchError::OtherReply(what)) => what,
+        other => panic!("{other:?}"),
+    };
+    assert!(matches!(error(Vec::new()), ReportError::Refused));
+    assert!(matches!(error(notice()), ReportError::Refused));
+    assert!(matches!(error(refused("db", None)), ReportError::Refused));
+    assert!(matches!(
+        error([notice(), refused("db", Some("unknown-secret"))].concat()),
+        ReportError::RefusedFor { reason, retry: None } if reason.as_str() == "unknown-secret"
+    ));
+    assert_eq!(
+        other(refused("boot", None)),
+        "the refusal of another secret"
+    );
+    assert_eq!(other(secret("boot", b"x")), "a secret of another name");
+    assert_eq!(
+        other(Reply::Accepted(accepted()).to_bytes()),
+        "an acceptance"
+    );
+    assert_eq!(
+        other(notice().repeat(1100)),
+        "one notice to wait after the other"
+    );
+    for length in [MAX_SEALED + 1, MAX_SEALED + 5000] {
+        let long = error(secret("db", &vec![9; length]));
+        assert!(
+            matches!(
+                long,
+                ReportError::Server(FetchError::TooLong { max: MAX_SEALED })
+            ),
+            "{long:?}"
+        );
+    }
+    let whole = [notice(), secret("db", b"sealed")].concat();
+    for end in notice().len() + 1..whole.len() {
+        let cut = error(whole[..end].to_vec());
+        assert!(matches!(cut, ReportError::Cut), "{cut:?}");
+    }
+    let garbage = error(b"HTTP/1.1 200 OK\r\n".to_vec());
+    assert!(
+        matches!(garbage, ReportError::Server(FetchError::Message(_))),
         "{garbage:?}"
     );
 }
