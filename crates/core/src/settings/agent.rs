@@ -1,12 +1,16 @@
-//! The settings of a machine's agent: `[agent]` of `agent.conf`, which decides where it reports to.
+//! The settings of a machine's agent: `[agent]` of `agent.conf`, which decides where it reports to, and who may ask it for
+//! named secrets.
 
+use std::collections::BTreeMap;
+use std::fmt;
 use std::num::NonZeroU16;
 
-use super::one_section::{self, OneSection, filled, yes_or_no};
+use super::one_section::{self, OneSection, filled, in_family, yes_or_no};
 use super::{Parsed, Problem, SettingsError};
 use crate::connect::Target;
 use crate::digits;
 use crate::ini::{IniEntry, is_space};
+use crate::secret_name::SecretName;
 
 /// The one section that is read.
 const SECTION: &str = "agent";
@@ -20,6 +24,26 @@ pub struct AgentSettings {
     pub search: Option<bool>,
     /// The UDP port at which servers can ask for a heartbeat.
     pub poke_port: PokePort,
+    /// Who may ask for each named secret. Root may ask for all of them.
+    pub allow: BTreeMap<SecretName, Vec<AllowedCaller>>,
+}
+
+/// A user, or the members of a group, as the administrator writes it. This machine need not have them now.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum AllowedCaller {
+    /// The user with this name.
+    User(String),
+    /// The members of the group with this name: `@` and the name in the file.
+    Group(String),
+}
+
+impl fmt::Display for AllowedCaller {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::User(name) => write!(f, "user {name}"),
+            Self::Group(name) => write!(f, "group {name}"),
+        }
+    }
 }
 
 impl AgentSettings {
@@ -41,8 +65,11 @@ pub enum PokePort {
     Closed,
 }
 
-/// Every key that means something.
-pub const KEYS: [&str; 3] = ["connect", "search", "poke_port"];
+/// Every key that means something. The last stands for one of each named secret.
+pub const KEYS: [&str; 4] = ["connect", "search", "poke_port", "allow.NAME"];
+
+/// The beginning of the keys that name callers.
+const ALLOW: &str = "allow";
 
 /// Reads the agent's file; `file` is its name in errors. An empty value is the default.
 ///
@@ -67,9 +94,48 @@ fn take(
         }
         "poke_port" => settings.poke_port = poke_port(raw)?,
         // `KEYS` has no other.
-        _ => {}
+        _ => {
+            if let Some(name) = in_family(key, ALLOW) {
+                let name = SecretName::new(name).map_err(Problem::SecretName)?;
+                if name.is_boot() {
+                    return Err(Problem::AllowedBoot);
+                }
+                settings.allow.insert(name, callers(raw)?);
+            }
+        }
     }
     Ok(())
+}
+
+/// Names with commas or white space between them; none when it is empty.
+fn callers(raw: &str) -> Result<Vec<AllowedCaller>, Problem> {
+    let words = raw.split(|letter| letter == ',' || is_space(letter));
+    let words = words.filter(|word| !word.is_empty());
+    let callers: Result<Vec<AllowedCaller>, Problem> = words.map(caller).collect();
+    match (callers?, filled(raw)) {
+        (callers, Some(raw)) if callers.is_empty() => Err(Problem::Caller(raw.to_owned())),
+        (callers, _) => Ok(callers),
+    }
+}
+
+fn caller(word: &str) -> Result<AllowedCaller, Problem> {
+    let (is_group, name) = match word.strip_prefix('@') {
+        Some(name) => (true, name),
+        None => (false, word),
+    };
+    let first = |letter: char| letter.is_alphanumeric() || letter == '_';
+    let other = |letter: char| letter.is_alphanumeric() || "_-.$@\\+".contains(letter);
+    let fits = name.starts_with(first) && name.chars().all(other) && !all_digits(name);
+    match (fits, is_group) {
+        (false, _) => Err(Problem::Caller(word.to_owned())),
+        (true, true) => Ok(AllowedCaller::Group(name.to_owned())),
+        (true, false) => Ok(AllowedCaller::User(name.to_owned())),
+    }
+}
+
+/// A number would be taken for the name of a user, and there is none with it.
+fn all_digits(name: &str) -> bool {
+    name.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 fn poke_port(raw: &str) -> Result<PokePort, Problem> {
@@ -130,6 +196,42 @@ mod tests {
                 ))
             );
         }
+    }
+
+    #[test]
+    fn callers_are_users_and_groups_of_one_secret() {
+        let settings = read(
+            "allow.postgres.password = postgres, @dba backup\nallow.card-pin =\nallow.x = a@corp.example\n",
+        );
+        let allow = settings.unwrap().allow;
+        let of = |name: &str| allow.get(&SecretName::new(name).unwrap()).cloned();
+        let user = |name: &str| AllowedCaller::User(name.to_owned());
+        let dba = AllowedCaller::Group("dba".to_owned());
+        assert_eq!(
+            of("postgres.password"),
+            Some(vec![user("postgres"), dba, user("backup")])
+        );
+        assert_eq!(of("card-pin"), Some(vec![]));
+        assert_eq!(of("x"), Some(vec![user("a@corp.example")]));
+        assert_eq!(of("other"), None);
+        for (line, error) in [
+            ("allow.db = @", "expected names of users, and of groups"),
+            ("allow.db = ,", "found \",\""),
+            ("allow.db = 1000", "found \"1000\""),
+            ("allow.db = a:b", "found \"a:b\""),
+            ("allow.db = -a", "found \"-a\""),
+            ("allow. = a", "agent.conf:2: [agent] allow.: "),
+            ("allow..db = a", "agent.conf:2: [agent] allow..db: "),
+            ("allow.boot = a", "only root gets the password of the disk"),
+        ] {
+            let found = read(line).unwrap_err();
+            assert!(found.contains(error), "{line}: {found}");
+        }
+        let unknown = parse("f", "[agent]\nalow.db = a\nallow = a\n").unwrap();
+        let told: Vec<String> = unknown.warnings.iter().map(ToString::to_string).collect();
+        assert_eq!(told.len(), 2, "{told:?}");
+        assert!(told[0].contains("did you mean allow.NAME?"), "{told:?}");
+        assert!(unknown.value.allow.is_empty());
     }
 
     #[test]

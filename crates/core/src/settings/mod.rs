@@ -14,6 +14,7 @@ use crate::ini::IniErrorKind;
 use crate::interpolate::InterpolationError;
 use crate::key_id::KeyIdError;
 use crate::name::NameError;
+use crate::secret_name::SecretNameError;
 
 pub mod agent;
 pub mod client;
@@ -196,6 +197,20 @@ pub enum Problem {
     /// A port for pokes that is none.
     #[error("expected a port from 1 to 65535, any or no; found {0:?}{advice}", advice = comment_advice(.0))]
     PokePort(String),
+    /// No user and no group.
+    #[error(
+        "expected names of users, and of groups with @ before them, with commas between; found {0:?}{advice}",
+        advice = comment_advice(.0)
+    )]
+    Caller(String),
+    /// No name of a secret.
+    #[error(transparent)]
+    SecretName(SecretNameError),
+    /// The password of the disk is no named secret.
+    #[error(
+        "expected the name of a named secret after allow.; only root gets the password of the disk"
+    )]
+    AllowedBoot,
     /// A word where an option should begin.
     #[error("expected an option of the client such as --retry=5, found {0:?}")]
     NoOption(String),

@@ -10,6 +10,9 @@ use crate::connect::{ServerList, Target};
 use crate::ini::{Ini, IniEntry, IniSection};
 use crate::suggest;
 
+/// The end of a known key that has a name in its place.
+const ANY_NAME: &str = ".NAME";
+
 /// The file, and what was found wrong in it so far.
 pub(super) struct OneSection {
     file: Arc<str>,
@@ -19,7 +22,8 @@ pub(super) struct OneSection {
     warnings: Vec<SettingsWarning>,
 }
 
-/// Reads the section `section` of a file. `take` is called with each key of it that is one of `keys`.
+/// Reads the section `section` of a file. `take` is called with each key of it that is one of `keys`. A known key that ends
+/// with [`ANY_NAME`] stands for all with the same beginning.
 ///
 /// # Errors
 /// All that is wrong in the file, in the order of its lines.
@@ -80,8 +84,8 @@ impl OneSection {
             return;
         }
         for (key, entry) in section.entries() {
-            if !self.keys.contains(&key) {
-                let reason = match suggest::nearest(key, self.keys.iter().copied()) {
+            if !self.knows(key) {
+                let reason = match self.nearest(key) {
                     Some(suggestion) => WarningReason::UnknownKey { suggestion },
                     None => WarningReason::UnknownSetting,
                 };
@@ -91,6 +95,23 @@ impl OneSection {
                 self.errors.push(SettingsError { place, problem });
             }
         }
+    }
+
+    fn knows(&self, key: &str) -> bool {
+        self.keys.iter().any(|known| match family(known) {
+            Some(family) => in_family(key, family).is_some(),
+            None => key == *known,
+        })
+    }
+
+    /// The known key that was probably meant.
+    fn nearest(&self, key: &str) -> Option<&'static str> {
+        let keys = self.keys.iter().copied();
+        let written = match key.split_once('.') {
+            Some((family, _)) => format!("{family}{ANY_NAME}"),
+            None => key.to_owned(),
+        };
+        suggest::nearest(&written, keys)
     }
 
     /// The servers of `list`, the value of `connect`. All faults of the list are reported.
@@ -125,6 +146,16 @@ impl OneSection {
         let place = SettingLocation::new(&self.file, line, Some(section), key);
         self.warnings.push(SettingsWarning { place, reason });
     }
+}
+
+/// The beginning of the keys that a known one with a name in it stands for.
+fn family(known: &'static str) -> Option<&'static str> {
+    known.strip_suffix(ANY_NAME)
+}
+
+/// The name in `key`, if it is `FAMILY.` and a name.
+pub(super) fn in_family<'k>(key: &'k str, family: &str) -> Option<&'k str> {
+    key.strip_prefix(family)?.strip_prefix('.')
 }
 
 /// The value, unless it is empty, which means the default.
