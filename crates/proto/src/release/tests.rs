@@ -295,7 +295,7 @@ fn each_fault_has_its_error() {
                 limit: 8,
             },
         ),
-        (3, &[BOOT, (19, b"stolen db")], E::Value(Tag::Rejected)),
+        (3, &[BOOT, (19, b"forged")], E::Value(Tag::Rejected)),
         (3, &[BOOT, (19, b"forged boot")], E::Value(Tag::Rejected)),
         (3, &[BOOT, (19, b"forged \xff")], E::Value(Tag::Rejected)),
         (4, &[BOOT, (7, b"suspend")], E::Value(Tag::Kind)),
