@@ -2,6 +2,8 @@
 //!
 //! No variant carries text of the library below: it might quote what was just decrypted.
 
+use nightlatch_core::key_id::Fingerprint;
+
 /// An error of the key file, of the message, or of the request, in this order.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -23,6 +25,17 @@ pub enum Error {
     /// The secret key is protected by a passphrase, which cannot be typed during an unattended boot.
     #[error("the secret key is protected by a passphrase: expected one without")]
     Locked,
+    /// The secret key is protected by another passphrase.
+    #[error("the secret key does not open with this passphrase")]
+    WrongKeyPassphrase,
+    /// One of the keys of a list is unusable.
+    #[error("key {number} of the list: {error}")]
+    InList {
+        /// Its place, from 1.
+        number: usize,
+        /// What is wrong with it.
+        error: Box<Error>,
+    },
     /// The key has no part that can do what is asked, with an algorithm supported here.
     #[error("the key cannot {what}: expected an RSA or Curve25519 key that may")]
     Incapable {
@@ -69,12 +82,24 @@ pub enum Error {
     /// The content carries no signature.
     #[error("the message is not signed")]
     Unsigned,
-    /// The content is signed, but not by the client's own key.
+    /// The content is signed, but not by the client's own key, or by no trusted one.
     #[error("the message is signed by another key")]
     WrongSigner,
-    /// A signature names the client's own key and does not fit the content.
+    /// A signature names the client's own key, or a trusted one, and does not fit the content.
     #[error("the signature of the message is wrong")]
     BadSignature,
+
+    /// The content carries more than the one signature that it must have.
+    #[error("the message has several signatures: expected one")]
+    SeveralSignatures,
+    /// A trusted key has made the signature, which must not be believed all the same.
+    #[error("the message is signed by the trusted key {signer}, but {problem}")]
+    Outdated {
+        /// The fingerprint of the trusted key.
+        signer: Fingerprint,
+        /// The reason, as a clause.
+        problem: &'static str,
+    },
 
     /// A key of this kind or size is not made.
     #[error("cannot make such a key: {0}")]

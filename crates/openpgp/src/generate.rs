@@ -1,5 +1,5 @@
-//! Makes a client's key pair: a primary key that certifies, signs and authenticates, and a subkey
-//! that encrypts; version 4, without passphrase, readable by GnuPG 2.2.
+//! Makes key pairs of version 4, readable by GnuPG 2.2: a machine's, of a primary key that certifies, signs and
+//! authenticates and a subkey that encrypts, and an administrator's, of a primary key that certifies and signs.
 
 use std::time::Duration;
 
@@ -14,8 +14,10 @@ use pgp::packet::{
     SubpacketData, UserId,
 };
 use pgp::types::{
-    CompressionAlgorithm, KeyDetails, KeyVersion, PacketHeaderVersion, Password, Timestamp,
+    CompressionAlgorithm, KeyDetails, KeyVersion, PacketHeaderVersion, Password, S2kParams,
+    StringToKey, Timestamp,
 };
+use rand::RngCore;
 use rand::rngs::OsRng;
 use zeroize::Zeroizing;
 
@@ -30,6 +32,9 @@ const MAX_RSA_BITS: u32 = 4096;
 
 /// Room for an armoured RSA-4096 secret key, so that writing it leaves no outgrown copies behind.
 const ARMORED_ROOM: usize = 16 * 1024;
+
+/// The most work that an iterated passphrase can ask for (RFC 9580, 3.7.1.3): 62 MiB to hash for each guess.
+const PASSPHRASE_COUNT: u8 = 255;
 
 /// The kind of a key or subkey.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -62,10 +67,21 @@ pub struct GenerateOptions<'a> {
     pub expires: Option<Duration>,
 }
 
+/// The properties of a new admin key, which signs and cannot encrypt.
+#[derive(Clone, Debug)]
+pub struct AdminKeyOptions<'a> {
+    /// The administrator's name, for the user id and the armour's comment.
+    pub name: &'a str,
+    /// The time of creation that the key carries.
+    pub created: Wall,
+    /// What the secret key is to be locked with; never empty.
+    pub passphrase: Option<&'a Secret>,
+}
+
 /// A fresh key pair in the form its files have.
 #[derive(Debug)]
 pub struct KeyPair {
-    /// The text of `seckey.txt`.
+    /// The text of `seckey.txt`, or of a file `admin-key`.
     pub secret_armored: Secret,
     /// The text of `pubkey.txt`.
     pub public_armored: String,
@@ -75,7 +91,7 @@ pub struct KeyPair {
 
 /// Makes a key pair. RSA-4096 takes seconds, Curve25519 no time worth mentioning.
 pub fn generate(options: &GenerateOptions<'_>) -> Result<KeyPair, Error> {
-    let user_id = user_id(options)?;
+    let user_id = user_id(options.name, options.comment, options.email)?;
     let expires = options.expires.map(expiration).transpose()?;
     let primary = match options.primary {
         Algorithm::Curve25519 => KeyType::Ed25519Legacy,
@@ -91,7 +107,42 @@ pub fn generate(options: &GenerateOptions<'_>) -> Result<KeyPair, Error> {
         expires,
     };
     let key = build(&plan, &primary, &encryption).map_err(|_| Error::Library("make the key"))?;
-    armor(SecretKey(key), options.name)
+    let comment = format!("Nightlatch client key for {}", options.name);
+    armor(SecretKey(key), &comment)
+}
+
+/// Makes an admin key: Ed25519, which never expires.
+pub fn generate_admin_key(options: &AdminKeyOptions<'_>) -> Result<KeyPair, Error> {
+    let plan = KeyPlan {
+        user_id: user_id(options.name, "", "")?,
+        created: timestamp(options.created),
+        expires: None,
+    };
+    let passphrase = options.passphrase;
+    if passphrase.is_some_and(Secret::is_empty) {
+        return Err(Error::Options("expected a passphrase that is not empty"));
+    }
+    let mut key = build_admin(&plan).map_err(|_| Error::Library("make the key"))?;
+    if let Some(passphrase) = passphrase {
+        let password = Password::from(passphrase.expose());
+        key.primary_key
+            .set_password_with_s2k(&password, protection())
+            .map_err(|_| Error::Library("lock the key"))?;
+    }
+    let comment = format!("Nightlatch admin key of {}", options.name);
+    armor(SecretKey(key), &comment)
+}
+
+/// AES-256 under an iterated and salted SHA-256: the strongest that a key of version 4 can have and GnuPG 2.2 reads.
+fn protection() -> S2kParams {
+    let algorithm = SymmetricKeyAlgorithm::AES256;
+    let mut iv = vec![0; algorithm.block_size()];
+    OsRng.fill_bytes(&mut iv);
+    S2kParams::Cfb {
+        sym_alg: algorithm,
+        s2k: StringToKey::new_iterated(OsRng, HashAlgorithm::Sha256, PASSPHRASE_COUNT),
+        iv: iv.into(),
+    }
 }
 
 fn rsa(bits: u32) -> Result<KeyType, Error> {
@@ -103,13 +154,7 @@ fn rsa(bits: u32) -> Result<KeyType, Error> {
 }
 
 /// `NAME (COMMENT) <ADDRESS>`, as GnuPG writes a user id.
-fn user_id(options: &GenerateOptions<'_>) -> Result<String, Error> {
-    let GenerateOptions {
-        name,
-        comment,
-        email,
-        ..
-    } = options;
+fn user_id(name: &str, comment: &str, email: &str) -> Result<String, Error> {
     if [name, comment, email]
         .iter()
         .any(|text| text.chars().any(char::is_control))
@@ -121,7 +166,7 @@ fn user_id(options: &GenerateOptions<'_>) -> Result<String, Error> {
     if name.is_empty() {
         return Err(Error::Options("expected a name"));
     }
-    let mut text = (*name).to_owned();
+    let mut text = name.to_owned();
     if !comment.is_empty() {
         text += &format!(" ({comment})");
     }
@@ -151,10 +196,7 @@ fn build(
     primary: &KeyType,
     encryption: &KeyType,
 ) -> Result<SignedSecretKey, pgp::errors::Error> {
-    let (public, secret) = primary.generate(OsRng)?;
-    let inner = PubKeyInner::new(KeyVersion::V4, primary.to_alg(), plan.created, None, public)?;
-    let primary = packet::SecretKey::new(packet::PublicKey::from_inner(inner)?, secret)?;
-
+    let primary = primary_key(plan, primary)?;
     let (public, secret) = encryption.generate(OsRng)?;
     let inner = PubKeyInner::new(
         KeyVersion::V4,
@@ -165,32 +207,52 @@ fn build(
     )?;
     let subkey = packet::SecretSubkey::new(packet::PublicSubkey::from_inner(inner)?, secret)?;
 
-    let user_id = UserId::from_str(PacketHeaderVersion::default(), &plan.user_id)?;
-    let certification = certification(plan, &primary)?.sign_certification(
-        &primary,
-        primary.public_key(),
-        &Password::empty(),
-        user_id.tag(),
-        &user_id,
-    )?;
+    let mut flags = KeyFlags::default();
+    flags.set_certify(true);
+    flags.set_sign(true);
+    flags.set_authentication(true);
+    let details = certified(plan, &primary, flags)?;
     let binding = binding(plan, &primary)?.sign_subkey_binding(
         &primary,
         primary.public_key(),
         &Password::empty(),
         subkey.public_key(),
     )?;
-    let details = SignedKeyDetails::new(
-        vec![],
-        vec![],
-        vec![user_id.into_signed(certification)],
-        vec![],
-    );
-    Ok(SignedSecretKey::new(
+    let subkey = SignedSecretSubKey::new(subkey, vec![binding]);
+    Ok(SignedSecretKey::new(primary, details, vec![], vec![subkey]))
+}
+
+fn build_admin(plan: &KeyPlan) -> Result<SignedSecretKey, pgp::errors::Error> {
+    let primary = primary_key(plan, &KeyType::Ed25519Legacy)?;
+    let mut flags = KeyFlags::default();
+    flags.set_certify(true);
+    flags.set_sign(true);
+    let details = certified(plan, &primary, flags)?;
+    Ok(SignedSecretKey::new(primary, details, vec![], vec![]))
+}
+
+fn primary_key(plan: &KeyPlan, kind: &KeyType) -> Result<packet::SecretKey, pgp::errors::Error> {
+    let (public, secret) = kind.generate(OsRng)?;
+    let inner = PubKeyInner::new(KeyVersion::V4, kind.to_alg(), plan.created, None, public)?;
+    packet::SecretKey::new(packet::PublicKey::from_inner(inner)?, secret)
+}
+
+/// The user id with the primary key's signature on it.
+fn certified(
+    plan: &KeyPlan,
+    primary: &packet::SecretKey,
+    flags: KeyFlags,
+) -> Result<SignedKeyDetails, pgp::errors::Error> {
+    let user_id = UserId::from_str(PacketHeaderVersion::default(), &plan.user_id)?;
+    let certification = certification(plan, primary, flags)?.sign_certification(
         primary,
-        details,
-        vec![],
-        vec![SignedSecretSubKey::new(subkey, vec![binding])],
-    ))
+        primary.public_key(),
+        &Password::empty(),
+        user_id.tag(),
+        &user_id,
+    )?;
+    let users = vec![user_id.into_signed(certification)];
+    Ok(SignedKeyDetails::new(vec![], vec![], users, vec![]))
 }
 
 /// The primary key's signature on its user id, with the preferences of the key.
@@ -199,11 +261,8 @@ fn build(
 fn certification(
     plan: &KeyPlan,
     primary: &packet::SecretKey,
+    flags: KeyFlags,
 ) -> Result<SignatureConfig, pgp::errors::Error> {
-    let mut flags = KeyFlags::default();
-    flags.set_certify(true);
-    flags.set_sign(true);
-    flags.set_authentication(true);
     let mut features = Features::default();
     features.set_seipd_v1(true);
     let mut config = self_signature(plan, primary, SignatureType::CertPositive, flags)?;
@@ -263,23 +322,22 @@ fn self_signature(
     Ok(config)
 }
 
-fn armor(key: SecretKey, name: &str) -> Result<KeyPair, Error> {
-    let mut headers = Headers::new();
-    let comment = format!("Nightlatch client key for {name}");
-    headers.insert("Comment".to_owned(), vec![comment]);
+fn armor(key: SecretKey, comment: &str) -> Result<KeyPair, Error> {
+    let headers = comment_header(comment);
     let armored = || ArmorOptions::from(Some(&headers));
     let mut secret = Zeroizing::new(Vec::with_capacity(ARMORED_ROOM));
     key.0
         .to_armored_writer(&mut *secret, armored())
         .map_err(|_| Error::Library("write the secret key"))?;
-    let public_armored = key
-        .public_key()
-        .0
-        .to_armored_string(armored())
-        .map_err(|_| Error::Library("write the public key"))?;
+    let public_armored = key.public_key().to_armored(comment)?;
     Ok(KeyPair {
         secret_armored: Secret::new(std::mem::take(&mut *secret)),
         public_armored,
         fingerprint: key.fingerprint(),
     })
+}
+
+pub(crate) fn comment_header(comment: &str) -> Headers {
+    let comment = comment.replace(char::is_control, " ");
+    Headers::from([("Comment".to_owned(), vec![comment])])
 }

@@ -1,29 +1,40 @@
 //! Keys as read from files: which of their parts may sign, verify, encrypt, decrypt.
 //!
-//! Validity in time is not looked at: the clock of a machine that boots may be wrong, and the key
-//! files lie beside the program that reads them.
+//! Validity in time is not looked at here: the clock of a machine that boots may be wrong, and the key
+//! files lie beside the program that reads them. Admin keys are judged in `validity`.
 
 use std::fmt;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use nightlatch_core::key_id::Fingerprint;
-use pgp::composed::{Deserializable, SignedPublicKey, SignedSecretKey};
+use nightlatch_core::secret::Secret;
+use pgp::composed::{ArmorOptions, Deserializable, SignedPublicKey, SignedSecretKey};
 use pgp::packet::{self, KeyFlags, Signature, SubpacketData};
-use pgp::types::{KeyDetails, SecretParams};
+use pgp::types::{KeyDetails, Password, SecretParams};
 
 use crate::Error;
 use crate::armor::dearmor;
+use crate::generate::comment_header;
 
 /// The most bytes a key file may have. An armoured RSA-4096 secret key takes 7 kB; the rest is
 /// room for signatures of others.
 pub const MAX_KEY_FILE: usize = 256 * 1024;
 
-/// A client's secret key without passphrase: `seckey.txt`.
+const PUBLIC: &str = "public key";
+const SECRET: &str = "secret key";
+const NONE: &str = "there is none in it";
+const SEVERAL: &str = "there is something after it";
+const BAD_SELF_SIGNATURE: &str = "its own signature on it does not fit";
+const WRITE_PUBLIC: Error = Error::Library("write the public key");
+
+/// The unlocked secret key of a client, as in `seckey.txt`, or of an administrator.
 ///
 /// The library below wipes its secret numbers on drop, except copies that RSA arithmetic makes on
 /// its way.
 pub struct SecretKey(pub(crate) SignedSecretKey);
 
-/// A client's public key: `pubkey.txt`.
+/// The public key of a client, as in `pubkey.txt`, or of an administrator.
 pub struct PublicKey(pub(crate) SignedPublicKey);
 
 impl SecretKey {
@@ -32,25 +43,39 @@ impl SecretKey {
     /// Only a version 4 key is accepted, one in the file, with intact self-signatures and without
     /// a passphrase.
     pub fn from_armored(file: &[u8]) -> Result<Self, Error> {
-        let key: SignedSecretKey = parse("secret key", file)?;
-        let parts = std::iter::once(key.primary_key.secret_params())
-            .chain(key.secret_subkeys.iter().map(|sub| sub.key.secret_params()));
-        for part in parts {
-            if matches!(part, SecretParams::Encrypted(_)) {
-                return Err(Error::Locked);
-            }
+        let key = secret_key(file)?;
+        if is_locked(&key) {
+            return Err(Error::Locked);
         }
-        check_version("secret key", &key.primary_key)?;
-        key.verify_bindings().map_err(|_| Error::BadKey {
-            expected: "secret key",
-            problem: "its own signature on it does not fit",
-        })?;
+        Ok(Self(key))
+    }
+
+    /// Reads a secret key as [`Self::from_armored`], and opens it with `passphrase` if it is locked.
+    ///
+    /// The library below keeps the passphrase in a buffer that it does not wipe while it derives the key: for the
+    /// administrator's programs only.
+    pub fn unlock(file: &[u8], passphrase: &Secret) -> Result<Self, Error> {
+        let mut key = secret_key(file)?;
+        let password = Password::from(passphrase.expose());
+        key.primary_key
+            .remove_password(&password)
+            .map_err(|_| Error::WrongKeyPassphrase)?;
+        for sub in &mut key.secret_subkeys {
+            sub.key
+                .remove_password(&password)
+                .map_err(|_| Error::WrongKeyPassphrase)?;
+        }
         Ok(Self(key))
     }
 
     /// The version 4 fingerprint of the primary key.
     pub fn fingerprint(&self) -> Fingerprint {
         fingerprint(&self.0.primary_key)
+    }
+
+    /// True if it may sign.
+    pub fn can_sign(&self) -> bool {
+        self.signers().next().is_some()
     }
 
     /// The public half.
@@ -63,13 +88,81 @@ impl PublicKey {
     /// Reads an ASCII-armoured (or binary) transferable public key (RFC 9580, 10.1): version 4,
     /// one in the file, with intact self-signatures.
     pub fn from_armored(file: &[u8]) -> Result<Self, Error> {
-        let key: SignedPublicKey = parse("public key", file)?;
-        check_version("public key", &key.primary_key)?;
+        let bad = |problem| Error::BadKey {
+            expected: PUBLIC,
+            problem,
+        };
+        let mut keys = Self::all(file)?.into_iter();
+        let key = keys.next().ok_or(bad(NONE))?;
+        match keys.next() {
+            None => key,
+            Some(_) => Err(bad(SEVERAL)),
+        }
+    }
+
+    /// Reads the base64 of a binary public key: `host_openpgp` of a section. White space does not matter.
+    pub fn from_base64(text: &str) -> Result<Self, Error> {
+        let text: String = text.split_ascii_whitespace().collect();
+        let bytes = BASE64.decode(text).map_err(|_| Error::BadKey {
+            expected: PUBLIC,
+            problem: "it is no base64",
+        })?;
+        Self::from_armored(&bytes)
+    }
+
+    /// Reads the public half of a secret key, which may be locked.
+    pub fn of_secret_key(file: &[u8]) -> Result<Self, Error> {
+        secret_key(file).map(|key| Self(key.to_public_key()))
+    }
+
+    /// All public keys in a file, or the reason why one is unusable.
+    pub(crate) fn all(file: &[u8]) -> Result<Vec<Result<Self, Error>>, Error> {
+        let keys: Vec<Result<SignedPublicKey, Error>> = parse(PUBLIC, file)?;
+        Ok(keys.into_iter().map(|key| Self::checked(key?)).collect())
+    }
+
+    fn checked(key: SignedPublicKey) -> Result<Self, Error> {
+        check_version(PUBLIC, &key.primary_key)?;
         key.verify_bindings().map_err(|_| Error::BadKey {
-            expected: "public key",
-            problem: "its own signature on it does not fit",
+            expected: PUBLIC,
+            problem: BAD_SELF_SIGNATURE,
         })?;
         Ok(Self(key))
+    }
+
+    /// The binary form, which [`Self::from_armored`] reads too.
+    pub fn to_bytes(&self) -> Result<Vec<u8>, Error> {
+        pgp::ser::Serialize::to_bytes(&self.0).map_err(|_| WRITE_PUBLIC)
+    }
+
+    /// The base64 of the binary form: `host_openpgp` of a section.
+    pub fn to_base64(&self) -> Result<String, Error> {
+        self.to_bytes().map(|bytes| BASE64.encode(bytes))
+    }
+
+    /// The ASCII-armoured form, with a comment.
+    pub fn to_armored(&self, comment: &str) -> Result<String, Error> {
+        let headers = comment_header(comment);
+        self.0
+            .to_armored_string(ArmorOptions::from(Some(&headers)))
+            .map_err(|_| WRITE_PUBLIC)
+    }
+
+    /// The first user id, without control characters. Nobody but the key itself vouches for it.
+    pub fn user_id(&self) -> Option<String> {
+        let user = self.0.details.users.first()?;
+        let text = String::from_utf8_lossy(user.id.id());
+        Some(text.replace(char::is_control, " "))
+    }
+
+    /// True if messages may be encrypted to it.
+    pub fn can_encrypt(&self) -> bool {
+        self.encryptor().is_some()
+    }
+
+    /// True if its signatures count.
+    pub fn can_sign(&self) -> bool {
+        self.verifiers().next().is_some()
     }
 
     /// The version 4 fingerprint of the primary key.
@@ -90,25 +183,48 @@ impl fmt::Debug for PublicKey {
     }
 }
 
-fn parse<K: Deserializable>(expected: &'static str, file: &[u8]) -> Result<K, Error> {
+/// A secret key with intact self-signatures, perhaps a locked one.
+fn secret_key(file: &[u8]) -> Result<SignedSecretKey, Error> {
+    let bad = |problem| Error::BadKey {
+        expected: SECRET,
+        problem,
+    };
+    let mut keys = parse::<SignedSecretKey>(SECRET, file)?.into_iter();
+    let key = keys.next().ok_or(bad(NONE))??;
+    if keys.next().is_some() {
+        return Err(bad(SEVERAL));
+    }
+    check_version(SECRET, &key.primary_key)?;
+    key.verify_bindings().map_err(|_| bad(BAD_SELF_SIGNATURE))?;
+    Ok(key)
+}
+
+fn is_locked(key: &SignedSecretKey) -> bool {
+    let subkeys = key.secret_subkeys.iter().map(|sub| sub.key.secret_params());
+    std::iter::once(key.primary_key.secret_params())
+        .chain(subkeys)
+        .any(|part| matches!(part, SecretParams::Encrypted(_)))
+}
+
+fn parse<K: Deserializable>(
+    expected: &'static str,
+    file: &[u8],
+) -> Result<Vec<Result<K, Error>>, Error> {
     if file.len() > MAX_KEY_FILE {
         return Err(Error::KeyTooLarge {
             limit: MAX_KEY_FILE,
         });
     }
-    let bad = |problem| Error::BadKey { expected, problem };
-    let unreadable = bad("it cannot be parsed");
+    let unreadable = Error::BadKey {
+        expected,
+        problem: "it cannot be parsed",
+    };
     let dearmored = dearmor(file).map_err(|_| unreadable.clone())?;
     let binary = dearmored.as_deref().map_or(file, Vec::as_slice);
-    let mut keys = K::from_bytes_many(binary).map_err(|_| unreadable.clone())?;
-    let key = keys
-        .next()
-        .ok_or(bad("there is none in it"))?
-        .map_err(|_| unreadable)?;
-    match keys.next() {
-        None => Ok(key),
-        Some(_) => Err(bad("there is something after it")),
-    }
+    let keys = K::from_bytes_many(binary).map_err(|_| unreadable.clone())?;
+    Ok(keys
+        .map(|key| key.map_err(|_| unreadable.clone()))
+        .collect())
 }
 
 fn check_version(expected: &'static str, key: &impl KeyDetails) -> Result<(), Error> {

@@ -5,16 +5,23 @@
 //! the library below describes what it parses there.
 #![forbid(unsafe_code)]
 
+mod admin_keys;
 mod armor;
 mod derive;
 mod error;
 mod generate;
 mod key;
+mod named;
 mod open;
 mod seal;
+mod validity;
 
+pub use admin_keys::AdminKeys;
 pub use error::Error;
-pub use generate::{Algorithm, GenerateOptions, KeyPair, generate};
+pub use generate::{
+    AdminKeyOptions, Algorithm, GenerateOptions, KeyPair, generate, generate_admin_key,
+};
 pub use key::{MAX_KEY_FILE, PublicKey, SecretKey};
+pub use named::{OpenFault, OpenedSecret, SealFault, open, seal};
 pub use open::{MAX_MESSAGE, SignaturePolicy, decrypt, decrypt_with_passphrase};
 pub use seal::encrypt_and_sign;

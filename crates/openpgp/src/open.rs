@@ -2,11 +2,13 @@
 //!
 //! A message has this shape (RFC 9580, 10.3): session keys, then one encrypted packet; in it
 //! perhaps one compressed packet; in that one-pass signatures, a literal, signatures.
-//! Nothing here looks at a clock, and no text of the library below leaves this module.
+//! No text of the library below leaves this module.
 
 use std::io::{self, BufRead, Read};
 
+use nightlatch_core::key_id::Fingerprint;
 use nightlatch_core::secret::{Secret, SecretBuffer};
+use nightlatch_core::time::Wall;
 use pgp::composed::{DecryptionOptions, Edata, Esk, Message, PlainSessionKey, SignatureManyReader};
 use pgp::crypto::hash::HashAlgorithm;
 use pgp::packet::{PacketParser, PublicKeyEncryptedSessionKey, Signature, SignatureType};
@@ -18,7 +20,8 @@ use zeroize::Zeroizing;
 
 use crate::armor::dearmor;
 use crate::key::KeyPart;
-use crate::{Error, PublicKey, SecretKey, derive};
+use crate::validity::verify_admin;
+use crate::{AdminKeys, Error, PublicKey, SecretKey, derive};
 
 /// The most bytes a message may have: what cryptsetup(8) reads of a key file at most (8 MiB), and
 /// as much again for the wrapping.
@@ -76,11 +79,27 @@ pub fn decrypt(
         .map_err(|_| Error::Malformed("expected OpenPGP packets or ASCII armour"))?;
     let message = dearmored.as_deref().map_or(message, Vec::as_slice);
     let layer = unseal(message, |esks| session_key(key, esks))?;
-    let signer = match policy {
-        SignaturePolicy::Required => Some(verifier),
-        SignaturePolicy::Optional => None,
-    };
-    read_layer(&layer, signer, max)
+    let (plaintext, ()) = read_layer(&layer, max, |message| match policy {
+        SignaturePolicy::Required => verify(message, verifier),
+        SignaturePolicy::Optional => Ok(()),
+    })?;
+    Ok(plaintext)
+}
+
+/// Opens `message`, which must be without armour and have one signature, by a trusted admin key. Returns its plaintext, at
+/// most `max` bytes, and the fingerprint of the signer.
+pub(crate) fn decrypt_trusted(
+    key: &SecretKey,
+    message: &[u8],
+    trusted: &AdminKeys,
+    now: Wall,
+    max: usize,
+) -> Result<(Secret, Fingerprint), Error> {
+    if message.len() > MAX_MESSAGE {
+        return Err(Error::MessageTooLarge { limit: MAX_MESSAGE });
+    }
+    let layer = unseal(message, |esks| session_key(key, esks))?;
+    read_layer(&layer, max, |message| verify_admin(message, trusted, now))
 }
 
 /// Opens `message`, which was encrypted with `passphrase`, and could come from anybody who knows it: its plaintext, at
@@ -99,14 +118,18 @@ pub fn decrypt_with_passphrase(
         Error::Corrupted => Error::WrongPassphrase,
         error => error,
     })?;
-    read_layer(&layer, None, max)
+    read_layer(&layer, max, |_| Ok(())).map(|(plaintext, ())| plaintext)
 }
 
-/// The literal data of an opened layer.
-fn read_layer(layer: &Secret, signer: Option<&PublicKey>, max: usize) -> Result<Secret, Error> {
+/// The literal data of an opened layer, and what `verify` says of its signatures.
+fn read_layer<T>(
+    layer: &Secret,
+    max: usize,
+    verify: impl FnOnce(&Message<'_>) -> Result<T, Error>,
+) -> Result<(Secret, T), Error> {
     let inflated = inflate(layer.expose(), max)?;
     let content = inflated.as_ref().unwrap_or(layer);
-    read_content(content.expose(), signer, max)
+    read_content(content.expose(), max, verify)
 }
 
 /// Takes the encrypted layer off.
@@ -220,8 +243,12 @@ fn inflate(layer: &[u8], max: usize) -> Result<Option<Secret>, Error> {
     }
 }
 
-/// Reads the literal, which `signer` must have signed if one is given.
-fn read_content(layer: &[u8], signer: Option<&PublicKey>, max: usize) -> Result<Secret, Error> {
+/// Reads the literal, and asks `verify` about its signatures.
+fn read_content<T>(
+    layer: &[u8],
+    max: usize,
+    verify: impl FnOnce(&Message<'_>) -> Result<T, Error>,
+) -> Result<(Secret, T), Error> {
     let mut message = parse(layer)?;
     let literal = match &message {
         Message::Literal { .. } => true,
@@ -236,10 +263,8 @@ fn read_content(layer: &[u8], signer: Option<&PublicKey>, max: usize) -> Result<
         Err(ReadError::TooMuch) => return Err(Error::PlaintextTooLarge { limit: max }),
         Err(ReadError::Io) => return Err(Error::Malformed("its content is cut short")),
     };
-    if let Some(signer) = signer {
-        verify(&message, signer)?;
-    }
-    Ok(plaintext)
+    let verdict = verify(&message)?;
+    Ok((plaintext, verdict))
 }
 
 /// Succeeds when the client's own key has made a valid data signature over the content just read.
@@ -284,11 +309,11 @@ fn data_signature<'a>(reader: &'a SignatureManyReader<'_>, index: usize) -> Opti
     (over_data && !broken_hash).then_some(signature)
 }
 
-fn check(message: &Message<'_>, index: usize, key: &impl VerifyingKey) -> bool {
+pub(crate) fn check(message: &Message<'_>, index: usize, key: &impl VerifyingKey) -> bool {
     message.verify_nested_explicit(index, key).is_ok()
 }
 
-fn names(signature: &Signature, key: &impl KeyDetails) -> bool {
+pub(crate) fn names(signature: &Signature, key: &impl KeyDetails) -> bool {
     signature.issuer_key_id().contains(&&key.legacy_key_id())
         || signature.issuer_fingerprint().contains(&&key.fingerprint())
 }

@@ -6,11 +6,15 @@ mod home;
 use std::time::Duration;
 
 use home::Home;
+use nightlatch_core::key_id::KeyId;
+use nightlatch_core::sealed_secret::{SealedSecret, SecretHeader};
 use nightlatch_core::secret::Secret;
+use nightlatch_core::secret_name::SecretName;
 use nightlatch_core::time::Wall;
 use nightlatch_openpgp::{
-    Algorithm, Error, GenerateOptions, KeyPair, PublicKey, SecretKey, SignaturePolicy, decrypt,
-    decrypt_with_passphrase, encrypt_and_sign, generate,
+    AdminKeyOptions, AdminKeys, Algorithm, Error, GenerateOptions, KeyPair, OpenFault, PublicKey,
+    SecretKey, SignaturePolicy, decrypt, decrypt_with_passphrase, encrypt_and_sign, generate,
+    generate_admin_key, open, seal,
 };
 
 /// White space, line ends of both kinds, a NUL and bytes that are no UTF-8: all must survive.
@@ -274,4 +278,97 @@ fn a_message_to_a_key_opens_with_no_passphrase() {
         decrypt_with_passphrase(&password, &sealed, MAX),
         Err(Error::WrongPassphrase)
     );
+}
+
+fn header() -> SecretHeader {
+    SecretHeader {
+        host: KeyId::from_bytes([7; 32]).unwrap(),
+        name: SecretName::new("postgres.password").unwrap(),
+        serial: 1,
+        created: NOW,
+        expires: None,
+    }
+}
+
+#[test]
+fn gnupg_opens_a_sealed_secret_and_signs_with_our_locked_admin_key() {
+    let home = Home::new();
+    let passphrase = Secret::new(b"a passphrase".to_vec());
+    let admin = generate_admin_key(&AdminKeyOptions {
+        name: "alice",
+        created: NOW,
+        passphrase: Some(&passphrase),
+    })
+    .unwrap();
+    let host = curve25519();
+    home.import(host.secret_armored.expose());
+    home.import(admin.public_armored.as_bytes());
+    let key = SecretKey::unlock(admin.secret_armored.expose(), &passphrase).unwrap();
+    let host_key = secret_key(&host);
+    let value = Secret::new(PASSWORD.to_vec());
+    let sealed = seal(&value, &header(), &host_key.public_key(), &key, NOW).unwrap();
+    let opened = home.run(
+        &["--status-fd", "2", "--trust-model", "always", "--decrypt"],
+        sealed.message(),
+    );
+    let status = String::from_utf8_lossy(&opened.stderr);
+    let plaintext = header().plaintext(&value).unwrap();
+    assert_eq!(opened.stdout, plaintext.expose(), "{status}");
+    let valid = format!("VALIDSIG {}", admin.fingerprint);
+    for word in ["GOODMDC", "GOODSIG", &valid, "DECRYPTION_OKAY"] {
+        assert!(status.contains(word), "{word}: {status}");
+    }
+
+    home.import(admin.secret_armored.expose());
+    let listing = home.run(&["--with-colons", "--list-secret-keys", "alice"], b"");
+    let listing = String::from_utf8(listing.stdout).unwrap();
+    assert!(listing.contains(":scSC:"), "{listing}");
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), passphrase.expose()).unwrap();
+    let file = file.path().to_str().unwrap();
+    let unlock = ["--pinentry-mode", "loopback", "--passphrase-file", file];
+    let theirs = home.seal("client.example.org", "alice", &unlock, plaintext.expose());
+    let theirs = SealedSecret::new(&header(), &theirs).unwrap();
+    let trusted = AdminKeys::from_armored(admin.public_armored.as_bytes()).unwrap();
+    let opened = open(&theirs, &host_key, &trusted, NOW).unwrap();
+    assert_eq!(opened.value, value);
+    assert_eq!(opened.signer, admin.fingerprint);
+}
+
+#[test]
+fn an_admin_key_of_gnupg_is_believed_until_it_is_revoked() {
+    let home = Home::new();
+    home.make_key("alice", "ed25519/cv25519");
+    home.make_key("bob", "rsa2048/rsa2048");
+    let host = curve25519();
+    home.import(host.public_armored.as_bytes());
+    let host_key = secret_key(&host);
+    let value = Secret::new(PASSWORD.to_vec());
+    let plaintext = header().plaintext(&value).unwrap();
+    let sealed = |signer| {
+        let message = home.seal("client.example.org", signer, &[], plaintext.expose());
+        SealedSecret::new(&header(), &message).unwrap()
+    };
+    let both = || {
+        let list = home.run(&["--armor", "--export", "alice", "bob"], b"");
+        AdminKeys::from_armored(&list.stdout).unwrap()
+    };
+    let messages = [sealed("alice"), sealed("bob")];
+    let list = both();
+    let fingerprints: Vec<_> = list.iter().map(PublicKey::fingerprint).collect();
+    for (sealed, fingerprint) in messages.iter().zip(&fingerprints) {
+        let opened = open(sealed, &host_key, &list, NOW).unwrap();
+        assert_eq!(opened.value, value);
+        assert_eq!(opened.signer, *fingerprint);
+    }
+
+    home.revoke(&fingerprints[1].to_string());
+    let list = both();
+    assert!(open(&messages[0], &host_key, &list, NOW).is_ok());
+    let revoked = Error::Outdated {
+        signer: fingerprints[1],
+        problem: "that key is revoked",
+    };
+    let found = open(&messages[1], &host_key, &list, NOW).map(|_| ());
+    assert_eq!(found, Err(OpenFault::Forged(revoked)));
 }

@@ -52,6 +52,14 @@ impl Home {
         self.run(&["--import"], key);
     }
 
+    /// Imports the revocation that gpg has made beside the key.
+    pub(crate) fn revoke(&self, fingerprint: &str) {
+        let file = format!("openpgp-revocs.d/{fingerprint}.rev");
+        let text = std::fs::read_to_string(self.0.path().join(file)).unwrap();
+        // gpg puts a colon before the armour, so that nobody imports it by accident.
+        self.import(text.replace(":-----BEGIN", "-----BEGIN").as_bytes());
+    }
+
     pub(crate) fn export_secret(&self, name: &str) -> Vec<u8> {
         self.run(&["--armor", "--export-secret-keys", name], b"")
             .stdout
