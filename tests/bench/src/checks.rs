@@ -1,4 +1,4 @@
-//! Checkers: what running a thousand of them every second costs.
+//! Checkers: the cost of a thousand checks a second, by a command and by the built-in ping.
 
 use std::fs;
 use std::process::{Command, Stdio};
@@ -29,19 +29,9 @@ pub(crate) fn a_second(setup: &Setup) {
         "| bare `sh -c true`, started and waited for | | | {:.0} % |",
         100.0 * bare
     );
-    let sections: String = (0..CLIENTS)
-        .map(|number| {
-            let key_id = format!("{:064x}", number + 1);
-            section(
-                &setup.ours,
-                number,
-                &key_id,
-                "checker = true\ninterval = PT1S\ntimeout = PT1H",
-            )
-        })
-        .collect();
+    let shells = sections(setup, "checker = true");
     for server in setup.servers.iter().copied() {
-        let (running, _bus) = serve(server, &sections, &[]);
+        let (running, _bus) = serve(server, &shells, &[]);
         let pid = running.running().pid();
         std::thread::sleep(WATCHED);
         let before = (cpu::of_itself(pid), cpu::of_tree(pid), started(), clock());
@@ -57,6 +47,45 @@ pub(crate) fn a_second(setup: &Setup) {
             100.0 * (cpu::of_tree(pid) - before.1) / seconds,
         );
     }
+    let pinged = sections(setup, "checker = builtin:ping\nhost = 127.0.0.1");
+    let (running, _bus) = serve(Project::Ours, &pinged, &[]);
+    let pid = running.running().pid();
+    std::thread::sleep(WATCHED);
+    let before = (cpu::of_itself(pid), echoes(), clock());
+    std::thread::sleep(WATCHED);
+    let seconds = before.2.elapsed().as_secs_f64();
+    let used = 100.0 * (cpu::of_itself(pid) - before.0) / seconds;
+    println!(
+        "| {}, `builtin:ping` | {:.0} | {used:.0} % | {used:.0} % |",
+        name(Project::Ours),
+        (echoes() - before.1) / seconds,
+    );
+}
+
+/// Clients that are each checked once a second.
+fn sections(setup: &Setup, checker: &str) -> String {
+    let settings = format!("{checker}\ninterval = PT1S\ntimeout = PT1H");
+    let one = |number: usize| {
+        let key_id = format!("{:064x}", number + 1);
+        section(&setup.ours, number, &key_id, &settings)
+    };
+    (0..CLIENTS).map(one).collect()
+}
+
+/// Echo requests that this host has received since its boot (proc_net(5), RFC 2011).
+fn echoes() -> f64 {
+    let snmp = fs::read_to_string("/proc/net/snmp").unwrap_or_default();
+    let mut lines = snmp.lines().filter_map(|line| line.strip_prefix("Icmp:"));
+    let (names, values) = (lines.next(), lines.next());
+    let words = |line: Option<&'_ str>| {
+        line.unwrap_or_default()
+            .split_whitespace()
+            .map(str::to_owned)
+            .collect::<Vec<_>>()
+    };
+    let place = words(names).iter().position(|name| name == "InEchos");
+    let value = place.and_then(|place| words(values).get(place)?.parse().ok());
+    value.unwrap_or_default()
 }
 
 /// Share of one core that the same number of shells takes when started by a program that does nothing else.

@@ -116,7 +116,7 @@ impl BenchFleet {
         })
     }
 
-    fn fetch_one(&self, number: usize, port: u16) -> Result<(), FetchError> {
+    pub(crate) fn fetch_one(&self, number: usize, port: u16) -> Result<(), FetchError> {
         let mut stream = dial(number, port)?;
         let fetched = self.machines[number].fetch(&mut stream, MAX_PAYLOAD)?;
         assert!(!fetched.payload.is_empty());
@@ -126,7 +126,7 @@ impl BenchFleet {
 
 /// Connects from an address of its own in 127.0.0.0/8: a server's limit for one address is for one
 /// machine, not for a fleet.
-fn dial(number: usize, port: u16) -> io::Result<TcpStream> {
+pub(crate) fn dial(number: usize, port: u16) -> io::Result<TcpStream> {
     let from = Ipv4Addr::from_bits(Ipv4Addr::new(127, 1, 0, 1).to_bits() + number as u32);
     let stream = socket(AddressFamily::INET, SocketType::STREAM, None)?;
     bind(&stream, &SocketAddr::from((from, 0)))?;

@@ -11,6 +11,7 @@ mod cpu;
 mod exchange;
 mod fleet;
 mod handshake;
+mod heartbeats;
 mod idle;
 mod many;
 mod memory;
@@ -39,13 +40,14 @@ struct Setup {
 
 type Table = (&'static str, fn(&Setup));
 
-const TABLES: [Table; 10] = [
+const TABLES: [Table; 11] = [
     ("unlocks", unlocks::rate),
     ("burst", unlocks::burst),
     ("many", many::clients),
     ("password", client::password),
     ("image", client::image),
     ("discovery", search::by_discovery),
+    ("heartbeats", heartbeats::at_pace),
     ("checks", checks::a_second),
     ("idle", idle::peers),
     ("administration", administration::tools),

@@ -41,7 +41,7 @@ pub(crate) fn by_discovery(setup: &Setup) {
         ] {
             let _dead = hangs.then(|| dead_server(&lan));
             let _site = kind.serve(&lan.server, &machine.section("checker = true"));
-            let took = searches(client, machine, &lan.client, "cli0");
+            let took = searches(client, machine, &lan.client, "cli0", &[]);
             let millis = |took: Duration| took.as_secs_f64() * 1000.0;
             println!(
                 "| {} | {announced_by} | {} | {keys} | {} | {:.0} | {:.0} |",
@@ -53,7 +53,31 @@ pub(crate) fn by_discovery(setup: &Setup) {
             );
         }
     }
+    remembered(&lan, ours);
     beside_many(ours);
+}
+
+/// Ours at ours, with the address of the server in a file, as in an image; and with that of a server that is gone.
+fn remembered(lan: &Lan, machine: &TestMachine) {
+    println!("\n## The same with a remembered server, median of {SEARCHES}\n");
+    println!("| remembered | ms | slowest, ms |\n|---|---|---|");
+    let site = SiteKind::OursAlone.serve(&lan.server, &machine.section("checker = true"));
+    let address = lan.server.link_local("srv0");
+    let file = machine.key_file("remembered-servers");
+    // To an address that nobody has, the kernel asks for a neighbour in vain.
+    let dead = "[fe80::dead]:4711".to_owned();
+    let live = format!("[{address}]:{}", site.server.port());
+    for (what, server) in [("this server", live), ("another, which is gone", dead)] {
+        std::fs::write(&file, format!("{server}\n")).unwrap();
+        let option = ["--remembered-servers", file.to_str().unwrap()];
+        let took = searches(Project::Ours, machine, &lan.client, "cli0", &option);
+        let millis = |took: Duration| took.as_secs_f64() * 1000.0;
+        println!(
+            "| {what} | {:.0} | {:.0} |",
+            millis(took[SEARCHES / 2]),
+            millis(took[SEARCHES - 1]),
+        );
+    }
 }
 
 /// Ours at ours, on a network with a neighbour who announces servers that are none, without end.
@@ -83,7 +107,7 @@ fn beside_many(machine: &TestMachine) {
             line.starts_with("announced").then_some(())
         });
         let _site = SiteKind::OursAlone.serve(&server, &machine.section("checker = true"));
-        let took = searches(Project::Ours, machine, &client, Switch::INTERFACE);
+        let took = searches(Project::Ours, machine, &client, Switch::INTERFACE, &[]);
         println!(
             "| {names} | {sources} | {ports} | {:.0} | {:.0} |",
             took[SEARCHES / 2].as_secs_f64() * 1000.0,
@@ -97,11 +121,12 @@ fn searches(
     machine: &TestMachine,
     host: &NetnsHost,
     interface: &str,
+    more: &[&str],
 ) -> Vec<Duration> {
     let mut took: Vec<Duration> = (0..SEARCHES)
         .map(|_| {
             let start = clock();
-            let options = ["--interface", interface];
+            let options = [&["--interface", interface], more].concat();
             let output = client::search(client, machine, host, &options).finish();
             assert_eq!(output.stdout, machine.password);
             start.elapsed()
