@@ -19,5 +19,8 @@ pub const GET_SOCKET: &str = "socket";
 /// The folder in memory from which systemd gives services their named secrets.
 pub const CREDENTIALS: &str = "/run/nightlatch/credentials";
 
+/// Where the agent last reached its servers, for the next boot image.
+pub const REMEMBERED_SERVERS: &str = "/var/lib/nightlatch-agent/state/remembered-servers";
+
 /// The systemd unit of the agent.
 pub const UNIT: &str = "nightlatch-agent.service";

@@ -30,6 +30,7 @@ pub mod network;
 pub mod outbox;
 pub mod record;
 pub mod registry;
+pub mod remembered_servers;
 pub mod sealed_secret;
 pub mod secret;
 pub mod secret_name;

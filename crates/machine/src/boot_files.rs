@@ -1,13 +1,18 @@
 //! Files of this machine that decide about its next boot, wherever its image is made: client.conf, the options of the
 //! plugin runner, and the program for the image. Only reads.
 
-use std::fs;
-use std::io;
+use std::fs::{self, OpenOptions};
+use std::io::{self, Read as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use nightlatch_console::failure::{EX_CONFIG, EX_IOERR, EX_UNAVAILABLE, Failure, note};
+use nightlatch_core::connect::Target;
+use nightlatch_core::remembered_servers;
 use nightlatch_core::settings::machine::{self, MachineSettings};
 use nightlatch_core::settings::{SettingsError, text};
+
+use rustix::fs::OFlags;
 
 use crate::accounts::{self, NOBODY};
 
@@ -98,6 +103,23 @@ pub(crate) fn program(root: &Path) -> Result<PathBuf, Failure> {
             )
             .hint("install the package nightlatch-client")
         })
+}
+
+/// The servers that the agent remembers in the file at `path`; none without it. The file is the agent's: whatever is there
+/// in its place is not waited for, and no link is followed.
+pub(crate) fn remembered_servers(path: &Path) -> io::Result<Vec<Target>> {
+    let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
+    let file = match OpenOptions::new().read(true).custom_flags(flags).open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        opened => opened?,
+    };
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::other("expected a file"));
+    }
+    let mut bytes = Vec::new();
+    let limit = u64::try_from(remembered_servers::MAX_BYTES).unwrap_or(u64::MAX);
+    file.take(limit).read_to_end(&mut bytes)?;
+    Ok(remembered_servers::parse(&String::from_utf8_lossy(&bytes)))
 }
 
 /// The text of a file; none when it does not exist.

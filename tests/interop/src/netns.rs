@@ -3,6 +3,7 @@
 //! Needs root. Names are unique to the process, and everything is removed on drop.
 
 use std::io::Read;
+use std::net::Ipv6Addr;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -109,7 +110,7 @@ impl NetnsHost {
             .unwrap();
         let mut changes = monitor.stdout.take().unwrap();
         let deadline = Deadline::start();
-        while !self.has_link_local(interface) {
+        while self.usable_link_local(interface).is_none() {
             if deadline.passed() {
                 let _ = monitor.kill();
                 let _ = monitor.wait();
@@ -125,8 +126,14 @@ impl NetnsHost {
         let _ = monitor.wait();
     }
 
-    /// True when `interface` has an IPv6 link-local address that is no longer tentative.
-    fn has_link_local(&self, interface: &str) -> bool {
+    /// The IPv6 link-local address of `interface`, which must have one.
+    pub fn link_local(&self, interface: &str) -> Ipv6Addr {
+        let address = self.usable_link_local(interface);
+        address.unwrap_or_else(|| panic!("{interface} has no IPv6 link-local address"))
+    }
+
+    /// The IPv6 link-local address of `interface` that is no longer tentative.
+    fn usable_link_local(&self, interface: &str) -> Option<Ipv6Addr> {
         let arguments = [
             "-n",
             &self.name,
@@ -140,7 +147,10 @@ impl NetnsHost {
             "-tentative",
         ];
         let shown = Command::new("ip").args(arguments).output().unwrap();
-        String::from_utf8_lossy(&shown.stdout).contains("fe80:")
+        let shown = String::from_utf8_lossy(&shown.stdout);
+        let mut words = shown.split_whitespace();
+        words.find(|word| *word == "inet6")?;
+        words.next()?.split('/').next()?.parse().ok()
     }
 }
 

@@ -10,7 +10,7 @@ use nightlatch_interop::machine::{MachineKeys, TestMachine};
 use nightlatch_interop::netns::{Lan, NetnsHost, cable};
 use nightlatch_interop::process::RunningProgram;
 use nightlatch_interop::programs::Project;
-use nightlatch_interop::server::ExpectedRefusal;
+use nightlatch_interop::server::{ExpectedRefusal, Home, TestServer};
 use nightlatch_interop::site::SiteKind;
 
 /// White space at both ends, a zero byte, bytes that are no text.
@@ -111,6 +111,42 @@ fn where_one_server_refused_another_serves(kind: SiteKind, client: Project) {
     refuses.server.wait_for_refusal(ExpectedRefusal::Disabled);
     let _serves = kind.serve(&other, &machine.section(UP));
     assert_gets(client, &machine);
+}
+
+/// A server that nobody announces, and one that is announced too: each releases once.
+#[test]
+fn a_remembered_server_is_tried_beside_the_search() {
+    let Some(lan) = Lan::new("find") else { return };
+    let machine = machine("tower");
+    lan.server.wait_for_link_local("srv0");
+    lan.client.wait_for_link_local("cli0");
+    let home = Home::new(&machine.section(UP), None);
+    let server = TestServer::at_port(Project::Ours, home, &lan.server, 4711);
+    let file = machine.key_file("remembered");
+    let address = lan.server.link_local("srv0");
+    // The first leads nowhere: nobody listens there.
+    std::fs::write(&file, format!("[{address}]:4712\n[{address}]:4711\n")).unwrap();
+    let options = [
+        "--interface",
+        "cli0",
+        "--remembered-servers",
+        file.to_str().unwrap(),
+    ];
+    let said = assert_gets(search(Project::Ours, &machine, &lan, &options), &machine);
+    assert!(said.contains("trying 2 remembered servers"), "{said}");
+    drop(server);
+    let home = Home::new(&machine.section(UP), None);
+    let server = TestServer::announced(Project::Ours, home, &lan.server);
+    std::fs::write(&file, format!("[{address}]:{}\n", server.port())).unwrap();
+    assert_gets(search(Project::Ours, &machine, &lan, &options), &machine);
+    server.running().wait_for("the delivery", |line| {
+        line.contains("delivered").then_some(())
+    });
+    let releases = server.running().log();
+    let releases = releases
+        .iter()
+        .filter(|line| line.contains("granted client="));
+    assert_eq!(releases.count(), 1);
 }
 
 /// From the client's `cli1` to `srv1` of `other`.

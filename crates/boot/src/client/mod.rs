@@ -12,6 +12,7 @@ mod keys;
 mod links;
 mod network;
 pub mod options;
+mod remembered;
 mod resolve;
 mod schedule;
 mod search;
@@ -40,6 +41,7 @@ use attempt::Credentials;
 use files::Files;
 use keys::KeysError;
 use options::{ClientOptions, OptionsFileError};
+use search::NetworkKnowledge;
 
 const NAME: &str = "client";
 
@@ -167,7 +169,10 @@ fn fetch(options: &ClientOptions, log: AppletLog) -> Result<Option<Signal>, Fata
     protect_memory(Some(capabilities), log).map_err(system("forbid core dumps"))?;
     let files = Files::new(capabilities);
     let credentials = credentials(options, files, seed)?;
-    let links = links::read(options.network.as_deref(), files, log)?;
+    let knowledge = NetworkKnowledge {
+        links: links::read(options.network.as_deref(), files, log)?,
+        remembered: remembered::read(options.remembered_servers.as_deref(), files, log),
+    };
     // From here on there is no file that it could read and its user could not.
     let capabilities = capabilities
         .without(&[Files::NEEDED])
@@ -185,7 +190,7 @@ fn fetch(options: &ClientOptions, log: AppletLog) -> Result<Option<Signal>, Fata
     let end = search::run(
         options,
         credentials,
-        links,
+        knowledge,
         capabilities,
         &signals,
         log,

@@ -54,6 +54,8 @@ pub struct ClientOptions {
     pub hook_directory: PathBuf,
     /// The file of links to be made, where it is not the usual one.
     pub network: Option<PathBuf>,
+    /// The file of remembered servers, where it is not the usual one.
+    pub remembered_servers: Option<PathBuf>,
     pub debug: bool,
     /// The keys of which a server must prove one, beside those of the file `trusted-servers`.
     pub server_key_ids: Vec<KeyId>,
@@ -85,6 +87,7 @@ impl Default for ClientOptions {
             retry: RETRY,
             hook_directory: HOOK_DIRECTORY.into(),
             network: None,
+            remembered_servers: None,
             debug: false,
             server_key_ids: Vec::new(),
             allow_unsigned: false,
@@ -235,6 +238,7 @@ fn set(
         "delay" => options.delay = seconds("--delay", arguments)?,
         "retry" => options.retry = seconds("--retry", arguments)?,
         "network" => options.network = Some(arguments.value()?.into()),
+        "remembered-servers" => options.remembered_servers = Some(arguments.value()?.into()),
         "network-hook-dir" => options.hook_directory = arguments.value()?.into(),
         "server-key-id" => {
             let id = arguments.text("--server-key-id")?.parse();
@@ -303,11 +307,12 @@ const MANDOS: [&str; 13] = [
     "network-hook-dir",
     "debug",
 ];
-const OURS: [&str; 5] = [
+const OURS: [&str; 6] = [
     "server-key-id",
     "allow-unsigned",
     "kernel-command-line",
     "network",
+    "remembered-servers",
     "rehearsal",
 ];
 
@@ -315,8 +320,8 @@ pub(crate) const HELP: &str = "\
 Usage: nightlatch-boot client [-?V] [-c ADDRESS:PORT]... [-i NAME[,NAME...]] [-p FILE] [-s FILE]
        [-t FILE] [-T FILE] [--priority STRING] [--dh-bits BITS] [--dh-params FILE]
        [--delay SECONDS] [--retry SECONDS] [--network FILE] [--network-hook-dir DIR]
-       [--debug] [--server-key-id HEX]... [--allow-unsigned] [--kernel-command-line]
-       [--rehearsal] [--help] [--usage] [--version]
+       [--remembered-servers FILE] [--debug] [--server-key-id HEX]... [--allow-unsigned]
+       [--kernel-command-line] [--rehearsal] [--help] [--usage] [--version]
 
 Finds a server, proves this machine's key and prints the disk password.
 
@@ -340,6 +345,8 @@ Finds a server, proves this machine's key and prints the disk password.
       --retry SECONDS           time between two tries of one server [10]
       --network FILE            VLANs, bonds and bridges to make
                                 [/conf/conf.d/nightlatch/network.conf, if it exists]
+      --remembered-servers FILE addresses to try beside the search
+                                [/conf/conf.d/nightlatch/remembered-servers, if it exists]
       --network-hook-dir DIR    network hooks [/lib/mandos/network-hooks.d]
       --debug                   tell each step on standard error
   -?, --help                    show this help

@@ -9,6 +9,7 @@ use std::net::IpAddr;
 use std::os::fd::AsFd;
 use std::time::Duration;
 
+use nightlatch_core::connect::Target;
 use nightlatch_core::network::Definition;
 use nightlatch_core::secret::Secret;
 use nightlatch_core::time::Monotonic;
@@ -42,11 +43,19 @@ const NOTICES_APART: Duration = Duration::from_secs(60);
 /// a second (RFC 4861, 6.3.7 and 10).
 const ROUTER: Duration = Duration::from_secs(9);
 
+/// The parts of the network that are known before the search.
+pub(super) struct NetworkKnowledge {
+    /// The links to be made.
+    pub(super) links: Definition,
+    /// Where servers were before.
+    pub(super) remembered: Vec<Target>,
+}
+
 /// Searches until there is a password, which `deliver` gets, or a signal comes, which is returned.
 pub(super) fn run(
     options: &ClientOptions,
     credentials: Credentials,
-    links: Definition,
+    knowledge: NetworkKnowledge,
     capabilities: Capabilities,
     signals: &EndSignals,
     log: AppletLog,
@@ -56,7 +65,7 @@ pub(super) fn run(
     let network = NetworkSetup::new(
         options.selection.clone(),
         connecting,
-        links,
+        knowledge.links,
         capabilities,
         log,
     );
@@ -69,7 +78,10 @@ pub(super) fn run(
         schedule: AttemptSchedule::new(options.retry, credentials.tls.requires_trusted_server()),
         attempts: Attempts::new(credentials, log),
         discovery: (!connecting).then(|| Discovery::new(log)),
-        targets: Targets::new(options.connect.targets().cloned().collect()),
+        targets: Targets::new(match connecting {
+            true => options.connect.targets().cloned().collect(),
+            false => knowledge.remembered,
+        }),
         without_route: Vec::new(),
         network,
         last_messages: BTreeMap::new(),
@@ -94,7 +106,7 @@ struct Search<'a> {
     schedule: AttemptSchedule,
     /// None with `--connect`.
     discovery: Option<Discovery>,
-    /// Empty without `--connect`.
+    /// The servers of `--connect`; without it, those that are remembered.
     targets: Targets,
     /// Since when there is no route to these, though there is an address to speak from.
     without_route: Vec<(Destination, Monotonic)>,
@@ -179,18 +191,17 @@ impl Search<'_> {
         Ok(())
     }
 
-    /// Tries all that `--connect` means by now, and nothing else.
+    /// Tries all that `--connect` means by now, and nothing else; what is remembered beside what is found.
     fn refresh_targets(&mut self, now: Monotonic) {
-        if self.discovery.is_some() {
-            return;
-        }
         let used: Vec<&Interface> = self.network.used().collect();
         let wanted = self.targets.destinations(self.network.interfaces(), &used);
-        let known = self.schedule.destinations();
-        let is_wanted = |to: &Destination| wanted.iter().any(|(wanted, _)| wanted == to);
-        let vanished: Vec<Destination> = known.filter(|to| !is_wanted(to)).cloned().collect();
-        for destination in &vanished {
-            self.schedule.remove(destination);
+        if self.discovery.is_none() {
+            let known = self.schedule.destinations();
+            let is_wanted = |to: &Destination| wanted.iter().any(|(wanted, _)| wanted == to);
+            let vanished: Vec<Destination> = known.filter(|to| !is_wanted(to)).cloned().collect();
+            for destination in &vanished {
+                self.schedule.remove(destination);
+            }
         }
         for (destination, origin) in wanted {
             self.schedule.add(destination, origin, now);
@@ -313,6 +324,10 @@ impl Search<'_> {
     /// Logs each message once, which is enough on a console.
     fn log_failure(&mut self, destination: &Destination, failed: &AttemptFailure) {
         let text = format!("{destination}: {}", failed.message);
+        if self.is_only_remembered(destination) {
+            self.log.debug(|| text);
+            return;
+        }
         let known = self.last_messages.get(destination);
         if known == Some(&text) || (known.is_none() && self.last_messages.len() > MAX_LOGGED) {
             self.log.debug(|| text);
@@ -335,6 +350,16 @@ impl Search<'_> {
             );
         }
         self.last_messages.insert(destination.clone(), text);
+    }
+
+    /// True for an address where a server was before, and which nobody announces now.
+    fn is_only_remembered(&self, destination: &Destination) -> bool {
+        match (&self.discovery, destination) {
+            (Some(discovery), Destination::Address(address)) => {
+                discovery.interfaces_of(*address).is_empty() && !self.targets.is_empty()
+            }
+            _ => false,
+        }
     }
 
     /// Logs that a server makes the machine wait.

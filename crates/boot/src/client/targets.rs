@@ -25,6 +25,11 @@ impl Targets {
         }
     }
 
+    /// True when there are none.
+    pub(super) fn is_empty(&self) -> bool {
+        self.targets.is_empty()
+    }
+
     /// `name` has resolved to `addresses`.
     pub(super) fn handle_resolved(&mut self, name: &Destination, addresses: Vec<IpAddr>) {
         self.resolved.insert(name.clone(), addresses);

@@ -3,6 +3,8 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
+use nightlatch_core::remembered_servers;
+
 use super::archive::{Member, MemberKind, Members, ReadMode, normal};
 use super::systems::System;
 use crate::image::{FOLDER, FileSource, ImagePlan};
@@ -91,7 +93,7 @@ pub(super) fn differences<E>(
 ) -> Result<Vec<Difference>, E> {
     let plan = expected.plan;
     let mut found = Vec::new();
-    for file in &plan.files {
+    for file in plan.files.iter().filter(|file| !is_hint(&file.path)) {
         let Some(member) = members.get(&normal(&file.path)) else {
             found.push(Difference::Missing(file.path.clone()));
             continue;
@@ -203,7 +205,7 @@ fn superfluous<'m>(
     // Where systemd is not, the boot system links more names to our program.
     let is_link_to_own = move |member: &Member| matches!(&member.what, MemberKind::Link(to) if own.contains(&normal(to)));
     members.iter().filter_map(move |(path, member)| {
-        if !is_something(member) || planned.contains(path) {
+        if !is_something(member) || planned.contains(path) || is_hint(path) {
             return None;
         }
         if FORBIDDEN.iter().any(|folder| is_below(path, folder)) {
@@ -215,6 +217,14 @@ fn superfluous<'m>(
         let is_run = RUN.iter().any(|folder| is_below(path, folder));
         (is_run && !is_link_to_own(member)).then(|| Difference::Superfluous(path.clone()))
     })
+}
+
+/// True for the file of remembered servers: an image with an older one, or without it, boots as well.
+fn is_hint(path: &str) -> bool {
+    let name = path
+        .strip_prefix(FOLDER)
+        .and_then(|it| it.strip_prefix('/'));
+    name == Some(remembered_servers::FILE)
 }
 
 /// Folders are none.
@@ -345,6 +355,8 @@ mod tests {
             changed(another, Some(file(0o400, 9, 3))),
             [Difference::Stranger(named(another))]
         );
+        let remembered = "/conf/conf.d/nightlatch/remembered-servers";
+        assert_eq!(changed(remembered, Some(file(0o644, 0, 3))), []);
         let mandos = "/conf/conf.d/mandos/seckey.txt";
         assert_eq!(changed(mandos, Some(file(0o400, 9, 1))), []);
         assert_eq!(

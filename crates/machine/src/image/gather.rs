@@ -5,6 +5,7 @@ use std::process::{Command, Stdio};
 
 use nightlatch_console::failure::{EX_CONFIG, EX_NOINPUT, EX_UNAVAILABLE, Failure};
 use nightlatch_core::settings::machine::MachineSettings;
+use nightlatch_core::{agent_files, remembered_servers};
 
 use super::network_hooks;
 use super::plan::{FOLDER, FileSource, ImagePlan, PlannedDirectory, PlannedFile, PlannedLink};
@@ -36,6 +37,9 @@ impl ImagePlan {
         add_keys(&mut plan, root)?;
         let program = boot_files::program(root)?;
         add_options(&mut plan, &program, &settings)?;
+        if settings.connect.is_empty() {
+            add_remembered(&mut plan, root);
+        }
         add_runner_options(&mut plan, root)?;
         plan.add_program(PROGRAM_PLACE.to_owned(), program);
         // Plugins are what sees the password.
@@ -117,6 +121,19 @@ fn add_keys(plan: &mut ImagePlan, root: &Path) -> Result<(), Failure> {
         });
     }
     Ok(())
+}
+
+/// Where the machine's agent has last reached its servers: a boot saves the search. Never a reason to make no image.
+fn add_remembered(plan: &mut ImagePlan, root: &Path) {
+    let path = root.join(agent_files::REMEMBERED_SERVERS.trim_start_matches('/'));
+    match boot_files::remembered_servers(&path) {
+        Ok(servers) if servers.is_empty() => {}
+        Ok(servers) => {
+            let text = remembered_servers::text_of(servers);
+            plan.add_text(remembered_servers::FILE, text);
+        }
+        Err(error) => plan.remark(format!("left out {}: {error}", path.display())),
+    }
 }
 
 /// The options of the client, which has tried them: at boot nobody could mend them.

@@ -115,6 +115,44 @@ fn a_machine_without_settings_has_its_keys_and_one_program_in_the_image() {
 }
 
 #[test]
+fn a_boot_tries_the_servers_that_the_agent_remembers_unless_others_are_named() {
+    let root = machine(KEYS);
+    let state = "var/lib/nightlatch-agent/state/remembered-servers";
+    write(
+        root.path(),
+        state,
+        0o600,
+        "[fe80::1]:4711\nserver.example:1\n",
+    );
+    let name = "remembered-servers";
+    let plan = ImagePlan::of(root.path()).unwrap();
+    assert_eq!(made(&plan, name), "[fe80::1]:4711\n");
+    // It is the agent's folder: nothing in it can keep an image from being made.
+    let file = root.path().join(state);
+    fs::remove_file(&file).unwrap();
+    rustix::fs::mknodat(
+        rustix::fs::CWD,
+        &file,
+        rustix::fs::FileType::Fifo,
+        0o600.into(),
+        0,
+    )
+    .unwrap();
+    let plan = ImagePlan::of(root.path()).unwrap();
+    assert!(
+        plan.remarks[0].contains("expected a file"),
+        "{:?}",
+        plan.remarks
+    );
+    fs::remove_file(&file).unwrap();
+    write(root.path(), state, 0o600, "[fe80::1]:4711\n");
+    let connect = "[client]\nconnect = 192.0.2.1:4711\n";
+    write(root.path(), "etc/nightlatch/client.conf", 0o644, connect);
+    let plan = ImagePlan::of(root.path()).unwrap();
+    assert!(!paths(&plan).contains(&format!("{FOLDER}/{name}").as_str()));
+}
+
+#[test]
 fn a_machine_without_keys_is_told_how_to_get_them() {
     let root = tempfile::tempdir().unwrap();
     let failure = ImagePlan::of(root.path()).unwrap_err();
