@@ -27,6 +27,7 @@ pub mod key_id;
 pub mod log_limit;
 pub mod name;
 pub mod network;
+pub mod openpgp_public_key;
 pub mod outbox;
 pub mod record;
 pub mod registry;

@@ -9,8 +9,10 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use crate::client::saved::{Change, StateOwner};
 use crate::event::Durability;
+use crate::key_id::KeyId;
 use crate::name::ClientName;
 use crate::record::RecordEntry;
+use crate::secret_name::SecretName;
 
 /// Limit on unwritten records while the store fails; alarms have as many again.
 const MAX_UNWRITTEN_RECORDS: usize = 50_000;
@@ -236,6 +238,7 @@ enum ChangeTarget {
     Row(ClientName),
     State(ClientName),
     Tombstone(StateOwner),
+    Secret(KeyId, SecretName),
     Trust,
     DropRecords,
 }
@@ -255,6 +258,10 @@ impl Unwritten {
             Change::State(name, _) => Some(ChangeTarget::State(name.clone())),
             Change::PutTombstone(tombstone) => Some(ChangeTarget::Tombstone(tombstone.owner())),
             Change::DeleteTombstone(holder) => Some(ChangeTarget::Tombstone(holder.clone())),
+            Change::PutSecret { secret, .. } => {
+                Some(ChangeTarget::Secret(secret.host, secret.name.clone()))
+            }
+            Change::DeleteSecret(host, name) => Some(ChangeTarget::Secret(*host, name.clone())),
             Change::Trust(_) => Some(ChangeTarget::Trust),
             Change::DropRecords(_) => Some(ChangeTarget::DropRecords),
             Change::Record(_) => {

@@ -4,12 +4,14 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use nightlatch_core::client::saved::{
-    Change, ClientPresence, End, Saved, SavedClient, StateOwner, Tombstone, Trust,
+    Change, ClientPresence, End, Saved, SavedClient, SavedSecret, StateOwner, Tombstone, Trust,
 };
+use nightlatch_core::key_id::KeyId;
 use nightlatch_core::name::ClientName;
 use nightlatch_core::record::{
     ChainEnds, ChainPosition, RecordEntry, RecordExcerpt, RecordLine, RecordSelection,
 };
+use nightlatch_core::secret_name::SecretName;
 
 use crate::{Store, StoreError};
 
@@ -21,6 +23,7 @@ pub struct MemoryStore(Arc<Mutex<Inner>>);
 struct Inner {
     clients: HashMap<ClientName, SavedClient>,
     tombstones: HashMap<StateOwner, Tombstone>,
+    secrets: HashMap<(KeyId, SecretName), SavedSecret>,
     trust: Trust,
     record: Vec<(RecordLine, RecordEntry)>,
     ends: ChainEnds,
@@ -50,6 +53,7 @@ impl Store for MemoryStore {
         Ok(Saved {
             clients: inner.clients.values().cloned().collect(),
             tombstones: inner.tombstones.values().cloned().collect(),
+            secrets: inner.secrets.values().cloned().collect(),
             end: End::Clean,
             trust: inner.trust,
         })
@@ -123,6 +127,13 @@ impl Inner {
             }
             Change::DeleteTombstone(holder) => {
                 self.tombstones.remove(holder);
+            }
+            Change::PutSecret { secret, .. } => {
+                let key = (secret.host, secret.name.clone());
+                self.secrets.insert(key, (**secret).clone());
+            }
+            Change::DeleteSecret(host, name) => {
+                self.secrets.remove(&(*host, name.clone()));
             }
             Change::Trust(trust) => self.trust = *trust,
             Change::Record(entry) => {

@@ -24,10 +24,6 @@ impl RequestQueue {
         self.0.is_empty()
     }
 
-    pub(crate) fn len(&self) -> usize {
-        self.0.len()
-    }
-
     /// All of them, with their times.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (RequestId, Monotonic)> {
         self.0.iter().map(|(since, request)| (*request, *since))

@@ -39,6 +39,7 @@ impl Client {
     /// Merges its section as it is now. Its deadline follows a changed timeout; to enable or disable it is left to the
     /// caller.
     pub(crate) fn reconfigure(&mut self, config: ClientConfig, now: Now) -> ConfigChanges {
+        self.named = config.named;
         let mut changed = self.adopt(Arc::new(config.settings), Duration::ZERO, now);
         let digest = config.secret.digest();
         if digest != self.configured_secret {

@@ -28,7 +28,7 @@ use crate::event::{KeyRole, RequestClaims, RequestId};
 use crate::guard::Guard;
 use crate::name::ClientName;
 use crate::secret::{Secret, SecretDigest};
-use crate::settings::client::{ClientConfig, ClientSettings};
+use crate::settings::client::{ClientConfig, ClientSettings, ConfiguredSecrets};
 use crate::time::{BootId, Monotonic, Now, Wall};
 
 /// One client with its state.
@@ -40,6 +40,8 @@ pub struct Client {
     pub(crate) configured_secret: SecretDigest,
     pub(crate) settings: Arc<ClientSettings>,
     pub(crate) secret: Arc<Secret>,
+    /// The named secrets of its section.
+    pub(crate) named: ConfiguredSecrets,
     /// True when `secret` was set at run time, in place of the configured one.
     pub(crate) own_secret: bool,
     /// Rises with every change of `secret`.
@@ -180,6 +182,7 @@ impl Client {
             configured_secret: config.secret.digest(),
             settings,
             secret: Arc::new(config.secret),
+            named: config.named,
             own_secret: false,
             secret_changes: 0,
             added: false,

@@ -9,7 +9,9 @@ use crate::guard::saved::SavedGuard;
 use crate::key_id::KeyId;
 use crate::name::ClientName;
 use crate::record::RecordEntry;
+use crate::sealed_secret::SealedSecret;
 use crate::secret::{Secret, SecretDigest};
+use crate::secret_name::SecretName;
 use crate::settings::client::ClientSettings;
 use crate::time::{BootId, Wall};
 
@@ -20,6 +22,8 @@ pub struct Saved {
     pub clients: Vec<SavedClient>,
     /// Clients whose sections left the configuration.
     pub tombstones: Vec<Tombstone>,
+    /// Named secrets that were put at run time, and what is remembered of those that were removed.
+    pub secrets: Vec<SavedSecret>,
     /// The end of the run that wrote it.
     pub end: End,
     /// True when it can be believed.
@@ -115,6 +119,23 @@ impl SavedClient {
     }
 }
 
+/// A named secret that was put at run time. It belongs to the host key, whatever client has that.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct SavedSecret {
+    /// The host key; the row's key with the name.
+    pub host: KeyId,
+    /// Its name.
+    pub name: SecretName,
+    /// Its serial, or the last one of a secret that was removed.
+    pub serial: u64,
+    /// `None` once it was removed: the serial is kept, so that no older value can be put.
+    pub sealed: Option<Arc<SealedSecret>>,
+    /// Each request for it waits for a person.
+    pub approval: bool,
+    /// Time at which it was put or removed.
+    pub put: Wall,
+}
+
 /// The state of a client, while it exists.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum ClientPresence {
@@ -181,6 +202,15 @@ pub enum Change {
     PutTombstone(Box<Tombstone>),
     /// Deletes what is remembered of a client that left the configuration.
     DeleteTombstone(StateOwner),
+    /// Writes a named secret, new or not. `client` is the one that has its host key.
+    PutSecret {
+        /// `None` where no client has the host key any more.
+        client: Option<ClientName>,
+        /// The whole row.
+        secret: Box<SavedSecret>,
+    },
+    /// Deletes what is remembered of a named secret that was removed.
+    DeleteSecret(KeyId, SecretName),
     /// Says from now on whether the state can be believed.
     Trust(Trust),
     /// Adds an entry to the audit log.
@@ -197,9 +227,12 @@ impl Change {
             Self::Put(client) => Some(&client.name),
             Self::State(name, _) | Self::Forget(name) => Some(name),
             Self::PutTombstone(tombstone) => Some(&tombstone.client.name),
-            Self::DeleteTombstone(_) | Self::Trust(_) | Self::Record(_) | Self::DropRecords(_) => {
-                None
-            }
+            Self::PutSecret { client, .. } => client.as_ref(),
+            Self::DeleteTombstone(_)
+            | Self::DeleteSecret(..)
+            | Self::Trust(_)
+            | Self::Record(_)
+            | Self::DropRecords(_) => None,
         }
     }
 }

@@ -9,9 +9,11 @@
 pub mod quota;
 mod recorded;
 mod text;
+mod words;
 
 pub use recorded::RecordContent;
-pub use text::{LogFields, LogLine, decision_by_default};
+pub use text::{LogClass, LogFields, LogLine};
+pub use words::decision_by_default;
 
 use std::time::Duration;
 
@@ -19,6 +21,8 @@ use crate::boot_nonce::BootNonce;
 use crate::checker::LastCheck;
 use crate::guard::{GoodbyeKind, GuardAlarm, Passage, Suspicion};
 use crate::name::ClientName;
+use crate::secret_name::SecretName;
+use crate::secret_rejection::RejectionReason;
 use crate::time::Monotonic;
 
 /// Handle of a client in the registry; never reused while the program runs.
@@ -112,6 +116,14 @@ pub enum Refusal {
     GuardChanged,
     /// No client has this host key.
     UnknownHostKey,
+    /// A boot key asked for a named secret.
+    NamedByBootKey,
+    /// The machine has no secret of this name.
+    NoSuchSecret,
+    /// The time of the secret is over.
+    SecretExpired,
+    /// The secret was replaced or removed after it was asked for.
+    SecretChanged,
 }
 
 /// The kind of an alarm. No alarm refuses a request.
@@ -139,6 +151,8 @@ pub enum Alarm {
     Doubled,
     /// So many requests with its key wait for approval at once: all but one of them are somebody else's.
     SeveralWait(usize),
+    /// Its agent refused a sealed secret that a server gave it.
+    SecretRejected(RejectionReason),
     /// So many requests with unknown keys came within a minute.
     UnknownKeys(u32),
 }
@@ -191,6 +205,8 @@ pub enum Event {
     NeedsApproval {
         client: ClientId,
         request: RequestId,
+        /// `None` for the boot secret.
+        secret: Option<SecretName>,
         /// The time of the decision without one.
         until: Monotonic,
         /// The decision without one.
@@ -200,6 +216,8 @@ pub enum Event {
     Decided {
         client: ClientId,
         request: RequestId,
+        /// `None` for the boot secret.
+        secret: Option<SecretName>,
         /// Yes or no.
         approved: bool,
     },
@@ -213,6 +231,8 @@ pub enum Event {
     Granted {
         client: ClientId,
         request: RequestId,
+        /// `None` for the boot secret.
+        secret: Option<SecretName>,
         grant: Grant,
         /// The key that asked.
         role: KeyRole,
@@ -229,6 +249,8 @@ pub enum Event {
         /// `None` for an unknown key.
         client: Option<ClientId>,
         request: RequestId,
+        /// `None` for the boot secret.
+        secret: Option<SecretName>,
         reason: Refusal,
         /// One of a flood of unknown keys, of which enough are recorded already.
         flood: bool,
@@ -239,23 +261,31 @@ pub enum Event {
     Revoked {
         client: ClientId,
         request: RequestId,
+        /// `None` for the boot secret.
+        secret: Option<SecretName>,
         reason: Refusal,
     },
     /// A request ended without an answer, because its peer went away while it waited.
     Abandoned {
         client: ClientId,
         request: RequestId,
+        /// `None` for the boot secret.
+        secret: Option<SecretName>,
     },
     /// The secret reached the client.
     Delivered {
         client: ClientId,
         request: RequestId,
+        /// `None` for the boot secret.
+        secret: Option<SecretName>,
         rehearsal: bool,
     },
     /// The secret was granted but could not be delivered.
     DeliveryFailed {
         client: ClientId,
         request: RequestId,
+        /// `None` for the boot secret.
+        secret: Option<SecretName>,
     },
     /// A check started.
     CheckStarted(ClientId),
@@ -287,6 +317,25 @@ pub enum Event {
     Trusted(ClientId),
     /// Settings of a client changed: these keys of its section.
     Changed(ClientId, Vec<&'static str>),
+    /// A named secret of a client has another value, or another policy.
+    SecretPut {
+        client: ClientId,
+        name: SecretName,
+        serial: u64,
+        /// Each request for it waits for a person.
+        approval: bool,
+    },
+    /// A named secret of a client was removed, or of a host key that no client has any more.
+    SecretRemoved {
+        client: Option<ClientId>,
+        name: SecretName,
+    },
+    /// The agent of a client refused a sealed secret.
+    SecretRejected {
+        client: ClientId,
+        name: SecretName,
+        reason: RejectionReason,
+    },
     /// The tombstone of this client was dropped, because there are too many.
     TombstoneDropped(ClientName),
 }
@@ -311,9 +360,11 @@ impl Event {
             | Self::SaidGoodbye { client, .. }
             | Self::Silent(client)
             | Self::Trusted(client)
-            | Self::Changed(client, _) => (Some(client), None),
+            | Self::Changed(client, _)
+            | Self::SecretPut { client, .. }
+            | Self::SecretRejected { client, .. } => (Some(client), None),
             Self::TombstoneDropped(_) => (None, None),
-            Self::Alarmed(client, _) => (client, None),
+            Self::Alarmed(client, _) | Self::SecretRemoved { client, .. } => (client, None),
             Self::NeedsApproval {
                 client, request, ..
             }
@@ -329,14 +380,55 @@ impl Event {
             | Self::Revoked {
                 client, request, ..
             }
-            | Self::Abandoned { client, request }
+            | Self::Abandoned {
+                client, request, ..
+            }
             | Self::Delivered {
                 client, request, ..
             }
-            | Self::DeliveryFailed { client, request } => (Some(client), Some(request)),
+            | Self::DeliveryFailed {
+                client, request, ..
+            } => (Some(client), Some(request)),
             Self::Refused {
                 client, request, ..
             } => (client, Some(request)),
+        }
+    }
+
+    /// The named secret that it is about.
+    pub const fn secret(&self) -> Option<&SecretName> {
+        match self {
+            Self::NeedsApproval { secret, .. }
+            | Self::Decided { secret, .. }
+            | Self::Granted { secret, .. }
+            | Self::Refused { secret, .. }
+            | Self::Revoked { secret, .. }
+            | Self::Abandoned { secret, .. }
+            | Self::Delivered { secret, .. }
+            | Self::DeliveryFailed { secret, .. } => secret.as_ref(),
+            Self::SecretPut { name, .. }
+            | Self::SecretRemoved { name, .. }
+            | Self::SecretRejected { name, .. } => Some(name),
+            Self::Added(_)
+            | Self::Removed(..)
+            | Self::Enabled(_)
+            | Self::Disabled(..)
+            | Self::Alarmed(..)
+            | Self::Denied(_)
+            | Self::DenialLifted(_)
+            | Self::RehearsalsAllowed(..)
+            | Self::CheckStarted(_)
+            | Self::CheckStopping(_)
+            | Self::CheckFinished(..)
+            | Self::CheckedOk(_)
+            | Self::Held { .. }
+            | Self::Armed(_)
+            | Self::Heard(_)
+            | Self::SaidGoodbye { .. }
+            | Self::Silent(_)
+            | Self::Trusted(_)
+            | Self::Changed(..)
+            | Self::TombstoneDropped(_) => None,
         }
     }
 }

@@ -21,6 +21,9 @@ pub const WINDOW: Duration = Duration::from_secs(60 * 60);
 /// seconds for as long as it is switched on.
 pub const MAX_RECORDS: u32 = 10;
 
+/// The same for the named secrets of one client: it may fetch all of them at each boot.
+pub const MAX_NAMED_RECORDS: u32 = 100;
+
 /// The same for all unknown keys together, of which [`crate::registry`] reports ten a minute.
 pub const MAX_UNKNOWN_KEY_RECORDS: u32 = 60;
 
@@ -34,6 +37,8 @@ pub struct QuotaClass {
     pub kind: RecordKind,
     /// Their alarm, without its number.
     pub alarm: Option<Alarm>,
+    /// They are about named secrets, and hide none about the boot secret.
+    pub named: bool,
 }
 
 impl QuotaClass {
@@ -43,6 +48,7 @@ impl QuotaClass {
             client: client.cloned(),
             kind: content.kind,
             alarm: content.alarm.map(Alarm::without_number),
+            named: content.secret.is_some(),
         })
     }
 
@@ -72,6 +78,7 @@ impl QuotaClass {
     fn max_records(&self) -> u32 {
         match (&self.client, self.alarm) {
             (None, None) => MAX_UNKNOWN_KEY_RECORDS,
+            (Some(_), None) if self.named => MAX_NAMED_RECORDS,
             _ => MAX_RECORDS,
         }
     }
@@ -186,6 +193,7 @@ mod tests {
         Event::Granted {
             client: ClientId::for_tests(1),
             request: RequestId(1),
+            secret: None,
             grant: Grant::NotNeeded,
             role: KeyRole::Boot,
             passage: None,
@@ -218,6 +226,7 @@ mod tests {
         let (mut quotas, web) = (RecordQuotas::default(), name("web1"));
         let event = granted(None);
         let class = QuotaClass {
+            named: false,
             client: Some(web.clone()),
             kind: RecordKind::Released,
             alarm: None,
@@ -272,6 +281,7 @@ mod tests {
         let failed = Event::DeliveryFailed {
             client: ClientId::for_tests(1),
             request: RequestId(1),
+            secret: None,
         };
         let events = [
             granted(Some(Alarm::SecondRequest)),
@@ -300,6 +310,7 @@ mod tests {
         let event = Event::Refused {
             client: None,
             request: RequestId(1),
+            secret: None,
             reason: Refusal::UnknownKey,
             flood: false,
             alarm: None,
@@ -318,6 +329,7 @@ mod tests {
         let event = Event::Decided {
             client: ClientId::for_tests(1),
             request: RequestId(1),
+            secret: None,
             approved: true,
         };
         assert!((0..100).all(|_| admitted(&mut quotas, &event, Some(&web))));

@@ -8,6 +8,7 @@ use crate::checker::LastCheck;
 use crate::duration::in_whole_seconds;
 use crate::guard::Passage;
 use crate::record::RecordKind;
+use crate::secret_name::SecretName;
 use crate::settings::client::{ClientSettings, Setting};
 
 /// The content of a record.
@@ -19,6 +20,8 @@ pub struct RecordContent {
     pub decision: Option<&'static str>,
     /// The reason, in a word.
     pub reason: Option<&'static str>,
+    /// The named secret that it is about.
+    pub secret: Option<SecretName>,
     /// The alarm that the event raises.
     pub alarm: Option<Alarm>,
     /// A sentence for people.
@@ -35,6 +38,7 @@ impl RecordContent {
             kind,
             decision: None,
             reason: None,
+            secret: None,
             alarm: None,
             detail: None,
             durability: Durability::Soon,
@@ -182,6 +186,22 @@ impl Event {
             }
             Self::Silent(_) => RecordContent::of(RecordKind::Silent),
             Self::Trusted(_) => RecordContent::of(RecordKind::Trusted),
+            Self::SecretPut {
+                serial, approval, ..
+            } => {
+                let approval = match approval {
+                    true => "; each request for it needs approval",
+                    false => "",
+                };
+                let detail = format!("serial {serial}{approval}");
+                RecordContent::with_detail(RecordKind::SecretPut, detail)
+            }
+            Self::SecretRemoved { .. } => RecordContent::of(RecordKind::SecretRemoved),
+            Self::SecretRejected { reason, .. } => RecordContent {
+                reason: Some(reason.as_str()),
+                alarm: Some(Alarm::SecretRejected(*reason)),
+                ..RecordContent::of(RecordKind::SecretRejected)
+            },
             Self::TombstoneDropped(name) => {
                 let detail = format!(
                     "what was remembered of {name}, which left the configuration, is dropped: too many have left"
@@ -198,6 +218,7 @@ impl Event {
             | Self::CheckStopping(_)
             | Self::CheckFinished(_, LastCheck::None | LastCheck::Exited(0)) => return None,
         };
+        content.secret = self.secret().cloned();
         if let Some(alarm) = content.alarm {
             let sentence = alarm.sentence();
             content.detail = Some(match content.detail {
@@ -247,7 +268,7 @@ mod tests {
             values.join("; "),
             "key_id; fingerprint; host = ; checker = fping -q -- %(host)s; timeout = 5m; extended_timeout = 15m; \
              interval = 2m; approval_delay = 0s; approval_duration = 1s; approved_by_default = yes; enabled = yes; \
-             host_key_id; guard = yes; unannounced = release; guard_wait = 3s; reboot_window = 10m"
+             host_key_id; guard = yes; unannounced = release; guard_wait = 3s; reboot_window = 10m; host_openpgp"
         );
         assert_eq!(with_value("secret", Some(&settings)), "secret");
         assert_eq!(with_value("timeout", None), "timeout");

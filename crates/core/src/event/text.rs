@@ -1,9 +1,10 @@
-//! The words for what the registry decided: one for programs, a sentence for people, and the line of the log.
+//! Events as lines of the log.
 
-use super::{Alarm, DisableReason, Event, Grant, Refusal};
+use super::{Alarm, Event, Refusal, decision_by_default};
 use crate::checker::LastCheck;
 use crate::duration::in_whole_seconds;
 use crate::name::ClientName;
+use crate::secret_name::SecretName;
 use crate::settings::server::LogLevel;
 
 /// An event as a line of the log. Its client and its request are added by the program.
@@ -17,12 +18,24 @@ pub struct LogLine<'a> {
     pub fields: LogFields<'a>,
 }
 
+/// Lines of the log that are counted together. Those about named secrets hide none about the boot secret.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct LogClass {
+    /// What happened, in a word.
+    pub kind: &'static str,
+    /// It is about a named secret.
+    pub named: bool,
+}
+
 /// The named values of a line of the log.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 #[expect(missing_docs, reason = "they are named as in the log")]
 pub struct LogFields<'a> {
     /// A client that the registry has no more.
     pub client: Option<&'a ClientName>,
+    /// A named secret.
+    pub secret: Option<&'a SecretName>,
+    pub serial: Option<u64>,
     pub reason: Option<&'static str>,
     /// The sentence of an alarm.
     pub why: Option<String>,
@@ -147,6 +160,27 @@ impl Event {
             }
             Self::Silent(_) => (Info, "its agent is silent", none()),
             Self::Trusted(_) => (Info, "trusted again", none()),
+            Self::SecretPut {
+                serial, approval, ..
+            } => {
+                let fields = LogFields {
+                    serial: Some(*serial),
+                    ..none()
+                };
+                let message = match approval {
+                    true => "named secret put; each request for it needs approval",
+                    false => "named secret put",
+                };
+                (Info, message, fields)
+            }
+            Self::SecretRemoved { .. } => (Info, "named secret removed", none()),
+            Self::SecretRejected { reason, .. } => {
+                let fields = LogFields {
+                    reason: Some(reason.as_str()),
+                    ..LogFields::of_alarm(Alarm::SecretRejected(*reason))
+                };
+                (Warning, "alarm: its agent refused a named secret", fields)
+            }
             Self::TombstoneDropped(name) => {
                 let client = Some(name);
                 let message = "what was remembered of a client that left the configuration is dropped: too many have left";
@@ -156,12 +190,20 @@ impl Event {
         Some(LogLine {
             level,
             message,
-            fields,
+            fields: LogFields {
+                secret: self.secret(),
+                ..fields
+            },
         })
     }
 
-    /// The kind of its line of the log, for a quota; `None` for what no peer can cause at will.
-    pub fn log_class(&self) -> Option<&'static str> {
+    /// The class of its line of the log, for a quota; `None` for what no peer can cause at will.
+    pub fn log_class(&self) -> Option<LogClass> {
+        let named = self.secret().is_some();
+        self.log_kind().map(|kind| LogClass { kind, named })
+    }
+
+    fn log_kind(&self) -> Option<&'static str> {
         Some(match self {
             Self::Refused {
                 alarm: Some(alarm), ..
@@ -172,6 +214,7 @@ impl Event {
             Self::NeedsApproval { .. } => "waits",
             Self::Abandoned { .. } => "abandoned",
             Self::Held { .. } => "held",
+            Self::SecretRejected { .. } => "secret-rejected",
             Self::SaidGoodbye { .. } => "goodbye",
             Self::Silent(_) => "silent",
             Self::Delivered { .. } => "delivered",
@@ -196,6 +239,8 @@ impl Event {
             | Self::Heard(_)
             | Self::Trusted(_)
             | Self::TombstoneDropped(_)
+            | Self::SecretPut { .. }
+            | Self::SecretRemoved { .. }
             | Self::Changed(..) => return None,
         })
     }
@@ -210,185 +255,10 @@ impl LogFields<'_> {
     }
 }
 
-impl Grant {
-    /// As in the audit log.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::NotNeeded => "enabled",
-            Self::Approved => "approved",
-            Self::ByDefault => "approved-by-default",
-        }
-    }
-}
-
-/// The decision on a request when no person decides in time.
-pub const fn decision_by_default(approved_by_default: bool) -> &'static str {
-    if approved_by_default {
-        "granted"
-    } else {
-        "refused"
-    }
-}
-
-impl Refusal {
-    /// As in the audit log, on D-Bus, and in the answer to a rehearsal.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::UnknownKey => "unknown-key",
-            Self::Disabled => "disabled",
-            Self::Denied => "denied",
-            Self::ApprovalTimedOut => "approval-timed-out",
-            Self::Removed => "removed",
-            Self::RehearsalUnproved => "rehearsal-unproved",
-            Self::RehearsalNeedsApproval => "rehearsal-needs-approval",
-            Self::RehearsalByBootKey => "rehearsal-by-boot-key",
-            Self::BootIsUp => "boot-is-up",
-            Self::MachineIsUp => "machine-is-up",
-            Self::OtherBootIsUp => "other-boot-is-up",
-            Self::GuardChanged => "guard-changed",
-            Self::UnknownHostKey => "unknown-host-key",
-        }
-    }
-
-    /// As in a line of the log.
-    pub const fn sentence(self) -> &'static str {
-        match self {
-            Self::UnknownKey => "unknown key",
-            Self::Disabled => "client is disabled",
-            Self::Denied => "denied",
-            Self::ApprovalTimedOut => "approval timed out",
-            Self::Removed => "client was removed",
-            Self::RehearsalUnproved => {
-                "it only rehearses, and was not seen up within its last two intervals"
-            }
-            Self::RehearsalNeedsApproval => "it only rehearses, and would need approval",
-            Self::RehearsalByBootKey => {
-                "it only rehearses, by the key in its initramfs, which no administrator has allowed"
-            }
-            Self::BootIsUp => "the boot that asks is up already, or over",
-            Self::MachineIsUp => "the machine was up when its boot key was used",
-            Self::OtherBootIsUp => "another boot of the machine is up, and knows nothing of it",
-            Self::UnknownHostKey => "no section has this host_key_id",
-            Self::GuardChanged => {
-                "its guard or host key changed while it waited; a machine asks again"
-            }
-        }
-    }
-}
-
-impl DisableReason {
-    /// As in the audit log.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Expired => "expired",
-            Self::ExpiredWhileDown => "expired-while-down",
-            Self::Administrator => "administrator",
-            Self::Configuration => "configuration",
-            Self::Remembered => "remembered",
-            Self::StateLost => "state-lost",
-        }
-    }
-
-    /// As in a line of the log.
-    pub const fn sentence(self) -> &'static str {
-        match self {
-            Self::Expired => "its deadline passed without a proof of life",
-            Self::ExpiredWhileDown => {
-                "its deadline passed while the server was down, and its last check had not succeeded, or the server had been killed"
-            }
-            Self::Administrator => "an administrator disabled it",
-            Self::Configuration => "the configuration now says enabled = no",
-            Self::Remembered => "a client with its name or its key was disabled or removed before",
-            Self::StateLost => {
-                "the state was lost, or is older than it has been: whether it was disabled is not known"
-            }
-        }
-    }
-}
-
-impl Alarm {
-    /// As in the audit log, and for `alarm_command`.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::SecondRequest => "second-request",
-            Self::SameBoot => "same-boot",
-            Self::StillAnswers => "still-answers",
-            Self::Disabled => "disabled",
-            Self::Rehearsal => "rehearsal",
-            Self::Impostor => "impostor",
-            Self::ServedImpostor => "served-impostor",
-            Self::Unaccounted => "unaccounted",
-            Self::Doubled => "doubled",
-            Self::SeveralWait(_) => "several-wait",
-            Self::UnknownKeys(_) => "unknown-keys",
-        }
-    }
-
-    /// The detail of its record, and its line of the log.
-    pub fn sentence(self) -> String {
-        match self {
-            Self::SecondRequest => {
-                "its secret was released before, or is being released now, and it was not seen up since"
-                    .to_owned()
-            }
-            Self::SameBoot => "its secret was released before to the same boot".to_owned(),
-            Self::StillAnswers => {
-                "it still passes its check while something asked for its secret".to_owned()
-            }
-            Self::Disabled => "it is disabled, and something asked for its secret".to_owned(),
-            Self::Rehearsal => {
-                "a rehearsal got its secret, and no administrator had allowed one (nightlatch rehearsal)"
-                    .to_owned()
-            }
-            Self::Impostor => {
-                "its boot key was used while it was up: the key was copied; give it a new one (nightlatch unenroll, then nightlatch enroll)"
-                    .to_owned()
-            }
-            Self::ServedImpostor => {
-                "its secret was released to somebody else, for it had been up all the time: give it a new disk password and boot key now (nightlatch unenroll, then nightlatch enroll)"
-                    .to_owned()
-            }
-            Self::Unaccounted => {
-                "its secret was requested or released, and no boot of it has said since that it was the one: a boot that failed, or a thief"
-                    .to_owned()
-            }
-            Self::Doubled => {
-                "a boot of it that was over is up beside a later one: it was cloned, or a snapshot was put back"
-                    .to_owned()
-            }
-            Self::SeveralWait(count) => {
-                format!(
-                    "{count} requests with its key are pending at once, and at most one is its own"
-                )
-            }
-            Self::UnknownKeys(count) => {
-                format!("{count} requests with unknown keys within a minute")
-            }
-        }
-    }
-
-    /// The same kind of alarm, whatever its number.
-    pub(crate) const fn without_number(self) -> Self {
-        match self {
-            Self::SeveralWait(_) => Self::SeveralWait(0),
-            Self::UnknownKeys(_) => Self::UnknownKeys(0),
-            Self::SecondRequest
-            | Self::SameBoot
-            | Self::StillAnswers
-            | Self::Disabled
-            | Self::Rehearsal
-            | Self::Impostor
-            | Self::ServedImpostor
-            | Self::Unaccounted
-            | Self::Doubled => self,
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::{ClientId, KeyRole, RequestId};
+    use crate::event::{ClientId, Grant, KeyRole, RequestId};
     use crate::guard::{GuardAlarm, Suspicion};
 
     const CLIENT: ClientId = ClientId::for_tests(1);
@@ -396,7 +266,11 @@ mod tests {
 
     fn line(event: &Event) -> (LogLevel, &'static str, Option<&'static str>) {
         let line = event.log_line().unwrap();
-        (line.level, line.message, event.log_class())
+        (
+            line.level,
+            line.message,
+            event.log_class().map(|it| it.kind),
+        )
     }
 
     #[test]
@@ -421,6 +295,7 @@ mod tests {
         let refused = |alarm| Event::Refused {
             client: Some(CLIENT),
             request: REQUEST,
+            secret: None,
             reason: Refusal::Disabled,
             flood: false,
             alarm,
@@ -440,6 +315,7 @@ mod tests {
         let granted = |alarm| Event::Granted {
             client: CLIENT,
             request: REQUEST,
+            secret: None,
             grant: Grant::NotNeeded,
             role: KeyRole::Boot,
             rehearsal: true,
@@ -462,6 +338,7 @@ mod tests {
         let delivered = |rehearsal| Event::Delivered {
             client: CLIENT,
             request: REQUEST,
+            secret: None,
             rehearsal,
         };
         let message = |event: Event| line(&event).1;

@@ -8,13 +8,14 @@ use crate::client::saved::{ClientPresence, SavedClient, Trust};
 use crate::event::Durability::{Before, BeforeUnlessFailing, Soon};
 use crate::record::RecordKind;
 use crate::secret::Secret;
-use crate::settings::client::{ClientConfig, ClientSettings};
+use crate::settings::client::{ClientConfig, ClientSettings, ConfiguredSecrets};
 use crate::time::{BootId, Monotonic, Now, Wall};
 
 const NONE: [u8; 0] = [];
 
 fn row(name: &str, seed: u8) -> SavedClient {
     let config = ClientConfig {
+        named: ConfiguredSecrets::default(),
         name: ClientName::new(name).unwrap(),
         settings: ClientSettings::default(),
         secret: Secret::new(vec![1]),

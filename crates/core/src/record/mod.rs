@@ -149,6 +149,12 @@ kinds! {
     Silent = "silent", Peers;
     /// A person trusts a machine again.
     Trusted = "trusted", Host;
+    /// A named secret was put, or its policy changed.
+    SecretPut = "secret-put", Host;
+    /// A named secret was removed.
+    SecretRemoved = "secret-removed", Host;
+    /// An agent refused a sealed secret.
+    SecretRejected = "secret-rejected", Peers;
     /// An alarm that belongs to no request.
     Alarm = "alarm", Peers;
 }

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use crate::client::saved::Change;
 use crate::event::{ClientId, Durability, Event, Refusal, RequestId};
+use crate::sealed_secret::SealedSecret;
 use crate::secret::Secret;
+use crate::secret_name::SecretName;
 use crate::time::Monotonic;
 
 /// An action for the caller. Actions are carried out in order; [`crate::outbox::Outbox`] decides which of them may run
@@ -46,11 +48,38 @@ pub struct DeadlineTerms {
     pub interval: Duration,
 }
 
+/// What a granted request gets.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum ReleasedSecret {
+    /// The boot secret.
+    Boot(Arc<Secret>),
+    /// A named secret.
+    Named(Arc<SealedSecret>),
+}
+
+impl ReleasedSecret {
+    /// The bytes for the machine.
+    pub fn expose(&self) -> &[u8] {
+        match self {
+            Self::Boot(secret) => secret.expose(),
+            Self::Named(sealed) => sealed.as_bytes(),
+        }
+    }
+
+    /// Its name, and its serial: 0 for the boot secret.
+    pub fn label(&self) -> (SecretName, u64) {
+        match self {
+            Self::Boot(_) => (SecretName::boot(), 0),
+            Self::Named(sealed) => (sealed.header().name.clone(), sealed.header().serial),
+        }
+    }
+}
+
 /// The secret for a granted request, and the terms of its deadline.
 #[derive(Debug)]
 #[expect(missing_docs, reason = "the fields are named by their types")]
 pub struct Release {
-    pub secret: Arc<Secret>,
+    pub secret: ReleasedSecret,
     pub terms: DeadlineTerms,
 }
 

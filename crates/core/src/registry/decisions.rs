@@ -13,24 +13,29 @@ impl Registry {
         now: Now,
     ) -> Result<ClientId, DecisionError> {
         self.handle_timeout(now);
-        let open = self.requests.get(&request).copied();
+        let open = self.requests.get(&request).cloned();
         let open = open
             .filter(|it| it.waiting_since().is_some())
             .ok_or(DecisionError::NoSuchRequest)?;
         let id = open.client;
-        let alarm = self.clients.get(&id).and_then(|it| judge(it, &open, now).1);
+        let client = self.clients.get(&id);
+        let alarm = client.and_then(|client| judge(client, &self.named, &open, now).1);
         let alarm = alarm.filter(|_| !open.told);
         self.take_from_queues(request, &open);
         self.emit(Event::Decided {
             client: id,
             request,
+            secret: open.secret.clone(),
             approved,
         });
-        if approved {
+        let missing = self.refusal_of_approved(&open, now);
+        if let Some(reason) = missing.filter(|_| approved) {
+            self.refuse(request, open.refused(reason));
+        } else if approved {
             self.grant(request, open, Grant::Approved, (None, alarm), now);
         } else {
             self.note_left(&open, now);
-            self.refuse(request, Some(id), Refusal::Denied);
+            self.refuse(request, open.refused(Refusal::Denied));
         }
         Ok(id)
     }

@@ -2,9 +2,11 @@
 //!
 //! Every request passes here, new or waiting, with each change that could decide it, and so does what is foretold.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
-use super::requests::{OpenRequest, RequestStage};
+use super::named::{self, NamedSecrets};
+use super::requests::{OpenRequest, RefusedRequest, RequestStage};
 use super::{Action, ClientId, Event, Grant, Refusal, Registry, RequestId, Timer};
 use crate::client::{Client, ReleaseDecision};
 use crate::event::{Alarm, Durability, KeyRole};
@@ -36,11 +38,16 @@ pub(super) enum Judgement {
 /// Judges `request` of `client` at `now`. An alarm of the guard may come with it.
 pub(super) fn judge(
     client: &Client,
+    secrets: &NamedSecrets,
     request: &OpenRequest,
     now: Now,
 ) -> (Judgement, Option<GuardAlarm>) {
     if let Some(reason) = client.refusal(now) {
         return (Judgement::Refuse(reason), None);
+    }
+    if let Some(name) = &request.secret {
+        let found = secrets.find(client, name);
+        return (named::judge(client, found, request, now), None);
     }
     if request.claims.rehearsal {
         return (judge_rehearsal(client, request.role, now), None);
@@ -84,7 +91,7 @@ fn ask_guard(client: &Client, request: &OpenRequest, now: Now) -> (Verdict, Opti
 }
 
 /// A person decides on this request only, at any time before the machine is disabled; no default does.
-fn wait_for_person(client: &Client, now: Now) -> Judgement {
+pub(super) fn wait_for_person(client: &Client, now: Now) -> Judgement {
     Judgement::Wait {
         until: client.deadline.map_or(now.mono, |deadline| deadline.mono),
         approved_by_default: false,
@@ -117,7 +124,7 @@ impl Registry {
         let Some(client) = self.clients.get(&id) else {
             return;
         };
-        let (judgement, alarm) = judge(client, &open, now);
+        let (judgement, alarm) = judge(client, &self.named, &open, now);
         let alarm = alarm.filter(|_| !open.told);
         let is_news = open.stage == RequestStage::New && open.is_boot() && client.is_guarded();
         if is_news && !matches!(judgement, Judgement::Refuse(_)) {
@@ -134,7 +141,11 @@ impl Registry {
                 if open.stage != RequestStage::New {
                     self.note_left(&open, now);
                 }
-                self.refuse_repeatable(request, id, (reason, alarm), now);
+                let refused = RefusedRequest {
+                    alarm: alarm.map(Alarm::from),
+                    ..open.refused(reason)
+                };
+                self.refuse_repeatable(request, refused, now);
             }
             Judgement::Hold(until) => self.hold(request, open, until),
             Judgement::Wait {
@@ -155,7 +166,7 @@ impl Registry {
             .map(|(request, _)| request)
             .collect();
         for request in open {
-            if let Some(open) = self.requests.get(&request).copied() {
+            if let Some(open) = self.requests.get(&request).cloned() {
                 self.settle(request, open, now);
             }
         }
@@ -205,9 +216,14 @@ impl Registry {
         };
         client.last_approval_request = Some(now.wall);
         client.waiting.insert(request, now.mono);
-        let several = client.waiting.len();
+        let several = match &open.secret {
+            // A machine may ask for several named secrets at once.
+            Some(_) => 1,
+            None => boot_requests(&self.requests, client) + 1,
+        };
         let next = client.timers[Timer::ApprovalEnds as usize];
         let next = next.map_or(until, |next| next.min(until));
+        let secret = open.secret.clone();
         let waits = OpenRequest {
             stage: RequestStage::Waiting(now.mono),
             told: open.told || alarm.is_some(),
@@ -219,6 +235,7 @@ impl Registry {
         self.emit(Event::NeedsApproval {
             client: id,
             request,
+            secret,
             until,
             approved_by_default,
         });
@@ -243,7 +260,7 @@ impl Registry {
         for (request, until) in held.collect::<Vec<_>>() {
             if until.after(LATE) < now.mono {
                 self.hold_again(request, now);
-            } else if let Some(open) = self.requests.get(&request).copied() {
+            } else if let Some(open) = self.requests.get(&request).cloned() {
                 self.settle(request, open, now);
             }
         }
@@ -264,7 +281,7 @@ impl Registry {
     }
 
     fn hold_again(&mut self, request: RequestId, now: Now) {
-        let Some(mut open) = self.requests.get(&request).copied() else {
+        let Some(mut open) = self.requests.get(&request).cloned() else {
             return;
         };
         if open.held_again < MAX_HOLDS {
@@ -281,7 +298,7 @@ impl Registry {
         client.flat_map(move |client| {
             client.waiting.iter().filter_map(move |(request, _)| {
                 let open = self.requests.get(&request)?;
-                match judge(client, open, now).0 {
+                match judge(client, &self.named, open, now).0 {
                     Judgement::Wait {
                         until,
                         approved_by_default,
@@ -304,7 +321,7 @@ impl Registry {
         let held = client.held.oldest().map(|(_, until)| until);
         let by_default = client.waiting.iter().filter_map(|(request, _)| {
             let open = self.requests.get(&request)?;
-            match judge(client, open, now).0 {
+            match judge(client, &self.named, open, now).0 {
                 Judgement::Wait { until, .. } => Some(until),
                 // Decided as soon as there is time.
                 Judgement::Release(..) | Judgement::Refuse(_) | Judgement::Hold(_) => {
@@ -337,6 +354,13 @@ impl Registry {
             self.set_timer(open.client, Timer::ApprovalEnds, None);
         }
     }
+}
+
+/// The number of requests for the boot secret of `client` that wait.
+fn boot_requests(requests: &HashMap<RequestId, OpenRequest>, client: &Client) -> usize {
+    let waiting = client.waiting.iter();
+    let of_boot = |request| requests.get(&request).is_some_and(|it| it.secret.is_none());
+    waiting.filter(|(request, _)| of_boot(*request)).count()
 }
 
 /// A request that waits for a person.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::requests::OpenRequest;
+use super::requests::{OpenRequest, RefusedRequest};
 use super::{
     Action, ClientId, Durability, Event, Refusal, Registry, RequestAnswer, RequestId, Timer,
 };
@@ -55,7 +55,14 @@ impl Registry {
         }
         let Some(id) = self.index.by_host_key(key) else {
             // The agent of a new machine runs before its section has the key: that is no flood of strangers.
-            return self.refuse(request, None, Refusal::UnknownHostKey);
+            let refused = RefusedRequest {
+                client: None,
+                secret: None,
+                reason: Refusal::UnknownHostKey,
+                flood: false,
+                alarm: None,
+            };
+            return self.refuse(request, refused);
         };
         let pace = self.pace(id);
         let was_armed = self.clients.get(&id).is_some_and(Client::is_armed);
@@ -200,7 +207,7 @@ impl Registry {
     }
 
     fn refuse_by_fate(&mut self, request: RequestId, fate: WaitingFate) {
-        let Some(open) = self.requests.get(&request).copied() else {
+        let Some(open) = self.requests.get(&request).cloned() else {
             return;
         };
         let (reason, alarm) = match fate {
@@ -217,7 +224,11 @@ impl Registry {
             }
         };
         self.take_from_queues(request, &open);
-        self.refuse_in(request, Some(open.client), reason, (false, alarm));
+        let refused = RefusedRequest {
+            alarm,
+            ..open.refused(reason)
+        };
+        self.refuse(request, refused);
     }
 
     /// The time to the next heartbeat of a client. Whole seconds, so that it does not change with each machine.
@@ -267,7 +278,7 @@ impl Registry {
     fn open_requests(&self, id: ClientId) -> Vec<OpenRequest> {
         let client = self.clients.get(&id).into_iter();
         let queued = client.flat_map(|client| client.held.iter().chain(client.waiting.iter()));
-        let open = queued.filter_map(|(request, _)| self.requests.get(&request).copied());
+        let open = queued.filter_map(|(request, _)| self.requests.get(&request).cloned());
         open.collect()
     }
 

@@ -6,15 +6,15 @@ use std::time::Duration;
 use super::identity::{ClientIdentity, match_sections};
 use super::tombstones::{TombstoneIndex, stricter};
 use super::{
-    CheckQueue, ClientId, ClientKeys, DisableReason, Durability, Event, Index, Registry,
-    RegistryLimits, Timer, Timers, UnknownKeyLimiter,
+    CheckQueue, ClientId, ClientKeys, DisableReason, Durability, Event, Index, NamedSecrets,
+    Registry, RegistryLimits, Timer, Timers, UnknownKeyLimiter,
 };
 use crate::client::Client;
 use crate::client::saved::{Change, ClientPresence, Saved, SavedClient, Trust};
 use crate::deadline::Deadline;
 use crate::name::ClientName;
 use crate::secret::Secret;
-use crate::settings::client::ClientConfig;
+use crate::settings::client::{ClientConfig, ConfiguredSecrets};
 use crate::time::{BootId, Now};
 
 /// Picks a random delay from zero up to its argument.
@@ -64,6 +64,7 @@ impl Registry {
             new_clients: Vec::new(),
             removed_names: HashMap::new(),
             requests: HashMap::new(),
+            named: NamedSecrets::new(saved.secrets),
             check_queue: CheckQueue::new(limits.concurrent_checks),
             check_on_release: limits.check_on_release,
             allow_rehearsals: limits.allow_rehearsals,
@@ -95,6 +96,7 @@ impl Registry {
         // Includes the tombstones made just above: their state is as old as the rest.
         if saved.trust == Trust::None {
             registry.require_proof_of_tombstones();
+            registry.distrust_secrets();
         }
         registry.forget_renamed_rows(sections.iter().zip(&known));
         let mut place = 0;
@@ -125,6 +127,7 @@ impl Registry {
         }
         registry.restrict_new_clients(now);
         registry.update_trust();
+        registry.drop_all_superseded(now);
         registry
     }
 
@@ -415,6 +418,7 @@ fn added_section(row: &SavedClient) -> Option<ClientConfig> {
         name: row.name.clone(),
         settings: row.configured.clone(),
         secret: Secret::new(secret.expose().to_vec()),
+        named: ConfiguredSecrets::default(),
     })
 }
 

@@ -13,6 +13,7 @@ mod index;
 mod judge;
 mod life;
 mod load;
+mod named;
 mod rehearsals;
 mod reload;
 mod requests;
@@ -24,7 +25,8 @@ mod unknown_keys;
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
 pub use action::{
-    Action, CheckError, DeadlineTerms, DecisionError, RegistryLimits, Release, RequestAnswer,
+    Action, CheckError, DeadlineTerms, DecisionError, RegistryLimits, Release, ReleasedSecret,
+    RequestAnswer,
 };
 use checks::CheckQueue;
 pub use forecast::ReleaseForecast;
@@ -32,6 +34,8 @@ use index::{ClientKeys, Index};
 pub use judge::PendingDecision;
 pub use life::SignOfLife;
 pub use load::{AddError, ConfiguredClients};
+use named::NamedSecrets;
+pub use named::{MAX_SECRETS, NamedSecretError, NamedSecretInfo, SecretPlace};
 pub use rehearsals::MAX_REHEARSAL_PERMISSION;
 pub use reload::{MassRemoval, mass_removal};
 use requests::OpenRequest;
@@ -74,6 +78,7 @@ pub struct Registry {
     /// Names of removed clients, for events that are reported after the removal.
     removed_names: HashMap<ClientId, ClientName>,
     requests: HashMap<RequestId, OpenRequest>,
+    named: NamedSecrets,
     check_queue: CheckQueue,
     check_on_release: bool,
     allow_rehearsals: bool,

@@ -403,6 +403,7 @@ impl Registry {
         let was_guarded = client.is_guarded();
         let replaced = key.is_some() && key != config.settings.key_id;
         let before = replaced.then(|| client.to_saved(self.boot, now));
+        let secrets = client.named.clone();
         let mut changed = client.reconfigure(config, now);
         changed.row |= std::mem::take(&mut client.added);
         let other_key = client.settings.key_id != key;
@@ -414,7 +415,11 @@ impl Registry {
         if let Some(deadline) = client.deadline {
             self.set_deadline(id, deadline);
         }
+        let other_policies = self.configured_secrets_changed(id, &secrets, now);
         if !changed.row {
+            if other_policies {
+                self.reconsider(id, now);
+            }
             return;
         }
         if check_anew {

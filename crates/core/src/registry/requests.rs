@@ -5,18 +5,21 @@ use std::sync::Arc;
 use super::unknown_keys::CountedRequest;
 use super::{
     Action, Alarm, ClientId, DeadlineTerms, Durability, Event, Grant, Refusal, Registry, Release,
-    RequestAnswer, RequestClaims, RequestId, Timer,
+    ReleasedSecret, RequestAnswer, RequestClaims, RequestId, Timer,
 };
 use crate::deadline::Deadline;
 use crate::event::KeyRole;
 use crate::guard::{Guard, GuardAlarm, Passage, Phase};
 use crate::key_id::KeyId;
+use crate::secret_name::SecretName;
 use crate::time::{Monotonic, Now};
 
 /// A request that has not ended.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct OpenRequest {
     pub(super) client: ClientId,
+    /// `None` for the boot secret. Only the host key asks for a named one.
+    pub(super) secret: Option<SecretName>,
     /// The key that its peer proved.
     pub(super) by_host_key: bool,
     /// The worth of that key when the request was last judged.
@@ -70,10 +73,11 @@ impl Registry {
             .map(|id| (id, KeyRole::Boot))
             .or_else(|| by_host_key().map(|id| (id, KeyRole::Host)));
         let Some((id, role)) = found else {
-            return self.refuse_unknown_key(request, now);
+            return self.refuse_unknown_key(request, None, now);
         };
         let open = OpenRequest {
             client: id,
+            secret: None,
             by_host_key: role == KeyRole::Host,
             role,
             claims,
@@ -88,7 +92,8 @@ impl Registry {
         let client = self.clients.get(&id).filter(|it| it.is_guarded());
         if needs_permission && client.is_some_and(|it| !it.may_rehearse(now)) {
             let reason = Refusal::RehearsalByBootKey;
-            return self.refuse_repeatable(request, id, (reason, None), now);
+            let refused = RefusedRequest::of(id, reason);
+            return self.refuse_repeatable(request, refused, now);
         }
         self.settle(request, open, now);
     }
@@ -113,7 +118,7 @@ impl Registry {
     /// of its delivery, even if its peer disconnected.
     pub fn handle_peer_gone(&mut self, request: RequestId, now: Now) {
         self.handle_timeout(now);
-        let Some(open) = self.requests.get(&request).copied() else {
+        let Some(open) = self.requests.get(&request).cloned() else {
             return;
         };
         if !matches!(open.stage, RequestStage::Held(_) | RequestStage::Waiting(_)) {
@@ -125,6 +130,7 @@ impl Registry {
         self.emit(Event::Abandoned {
             client: id,
             request,
+            secret: open.secret,
         });
     }
 
@@ -140,12 +146,11 @@ impl Registry {
     /// before its answer, as by a deadline that passed in between: then the request is refused, and reported as not
     /// delivered.
     pub fn release(&self, request: RequestId) -> Result<Release, Refusal> {
-        let request = self.requests.get(&request);
-        let client = match request.map(|it| (it.stage, it.client)) {
-            Some((RequestStage::Granted, client)) => self.clients.get(&client),
-            Some((RequestStage::Revoked(reason), _)) => return Err(reason),
-            Some((RequestStage::New | RequestStage::Held(_) | RequestStage::Waiting(_), _))
-            | None => None,
+        let request = self.requests.get(&request).ok_or(Refusal::Removed)?;
+        let client = match request.stage {
+            RequestStage::Granted => self.clients.get(&request.client),
+            RequestStage::Revoked(reason) => return Err(reason),
+            RequestStage::New | RequestStage::Held(_) | RequestStage::Waiting(_) => None,
         };
         let client = client.ok_or(Refusal::Removed)?;
         let terms = DeadlineTerms {
@@ -153,10 +158,14 @@ impl Registry {
             timeout: client.settings.timeout,
             interval: client.settings.interval,
         };
-        Ok(Release {
-            secret: Arc::clone(&client.secret),
-            terms,
-        })
+        let secret = match &request.secret {
+            None => ReleasedSecret::Boot(Arc::clone(&client.secret)),
+            Some(name) => {
+                let found = self.named.find(client, name);
+                ReleasedSecret::Named(Arc::clone(found.ok_or(Refusal::SecretChanged)?.sealed))
+            }
+        };
+        Ok(Release { secret, terms })
     }
 
     /// The secret of a granted request reached the client. The first delivery after a proof of life, or after the
@@ -167,12 +176,7 @@ impl Registry {
         let Some(open) = self.take_granted(request) else {
             return;
         };
-        let OpenRequest {
-            client: id,
-            claims,
-            stage,
-            ..
-        } = open;
+        let (id, claims, stage) = (open.client, open.claims, open.stage);
         let mut starts_check = false;
         // A rehearsal changes nothing, and nor does a machine that is up.
         if let Some(client) = self.clients.get_mut(&id).filter(|_| open.is_boot()) {
@@ -193,6 +197,7 @@ impl Registry {
         self.emit(Event::Delivered {
             client: id,
             request,
+            secret: open.secret,
             rehearsal: claims.rehearsal,
         });
         if starts_check {
@@ -206,9 +211,7 @@ impl Registry {
         let Some(open) = self.take_granted(request) else {
             return;
         };
-        let OpenRequest {
-            client: id, stage, ..
-        } = open;
+        let id = open.client;
         if open.is_boot() {
             // This request released nothing.
             self.persist_state(id, Durability::Soon, now);
@@ -218,41 +221,57 @@ impl Registry {
                 });
             }
         }
-        if stage == RequestStage::Granted {
+        if open.stage == RequestStage::Granted {
             self.emit(Event::DeliveryFailed {
                 client: id,
                 request,
+                secret: open.secret,
             });
         }
     }
 
     /// Revokes every granted request whose delivery has not been reported.
     pub(super) fn revoke(&mut self, id: ClientId, reason: Refusal) {
-        self.revoke_those(id, reason, |_| true);
+        self.revoke_those(id, reason, |_, _| true);
     }
 
     /// Revokes those of boots, and not what the machine that is up gets.
     pub(super) fn revoke_boots(&mut self, id: ClientId, reason: Refusal) {
-        self.revoke_those(id, reason, |role| role == KeyRole::Boot);
+        self.revoke_those(id, reason, |role, _| role == KeyRole::Boot);
     }
 
-    fn revoke_those(&mut self, id: ClientId, reason: Refusal, of: impl Fn(KeyRole) -> bool) {
+    /// Revokes those of the named secret `name`.
+    pub(super) fn revoke_named(&mut self, id: ClientId, name: &SecretName, reason: Refusal) {
+        self.revoke_those(id, reason, |_, open| open.secret.as_ref() == Some(name));
+    }
+
+    fn revoke_those(
+        &mut self,
+        id: ClientId,
+        reason: Refusal,
+        those: impl Fn(KeyRole, &OpenRequest) -> bool,
+    ) {
         let Some(client) = self.clients.get(&id) else {
             return;
         };
-        let under_way = client.under_way.iter().filter(|(_, (role, _))| of(*role));
-        let under_way: Vec<RequestId> = under_way.map(|(request, _)| *request).collect();
-        for request in under_way {
-            match self.requests.get_mut(&request) {
-                Some(entry) if entry.stage == RequestStage::Granted => {
-                    entry.stage = RequestStage::Revoked(reason)
+        let under_way: Vec<_> = client
+            .under_way
+            .iter()
+            .map(|(id, (role, _))| (*id, *role))
+            .collect();
+        for (request, role) in under_way {
+            let secret = match self.requests.get_mut(&request) {
+                Some(entry) if entry.stage == RequestStage::Granted && those(role, entry) => {
+                    entry.stage = RequestStage::Revoked(reason);
+                    entry.secret.clone()
                 }
                 _ => continue,
-            }
+            };
             self.push_action(Action::Revoke { request });
             self.emit(Event::Revoked {
                 client: id,
                 request,
+                secret,
                 reason,
             });
         }
@@ -265,11 +284,13 @@ impl Registry {
         };
         let waiting = client.held.take().chain(client.waiting.take());
         for request in waiting.collect::<Vec<_>>() {
-            let open = self.requests.remove(&request);
-            if let Some(open) = open.filter(|_| reason == Refusal::Disabled) {
+            let Some(open) = self.requests.remove(&request) else {
+                continue;
+            };
+            if reason == Refusal::Disabled {
                 self.note_left(&open, now);
             }
-            self.refuse(request, Some(id), reason);
+            self.refuse(request, open.refused(reason));
         }
         self.set_timer(id, Timer::HoldEnds, None);
         self.set_timer(id, Timer::ApprovalEnds, None);
@@ -309,6 +330,7 @@ impl Registry {
             // request must not look like the first.
             self.persist_state(id, Durability::Soon, now);
         }
+        let (role, secret) = (open.role, open.secret.clone());
         let stage = RequestStage::Granted;
         let granted = OpenRequest {
             stage,
@@ -319,8 +341,9 @@ impl Registry {
         self.emit(Event::Granted {
             client: id,
             request,
+            secret,
             grant,
-            role: open.role,
+            role,
             rehearsal: claims.rehearsal,
             passage,
             downgrade,
@@ -332,48 +355,18 @@ impl Registry {
         });
     }
 
-    pub(super) fn refuse(&mut self, request: RequestId, client: Option<ClientId>, reason: Refusal) {
-        self.refuse_in(request, client, reason, (false, None));
-    }
-
-    /// Refuses a request that a peer can repeat at will: only one in an hour raises an alarm.
-    pub(super) fn refuse_repeatable(
-        &mut self,
-        request: RequestId,
-        id: ClientId,
-        (reason, alarm): (Refusal, Option<GuardAlarm>),
-        now: Now,
-    ) {
-        let client = self.clients.get_mut(&id);
-        let news = reason == Refusal::Disabled
-            && client.is_some_and(|client| client.disabled_alarm.is_news(now.mono));
-        let alarm = alarm.map(Alarm::from);
-        let alarm = alarm.or(news.then_some(Alarm::Disabled));
-        self.refuse_in(request, Some(id), reason, (false, alarm));
-    }
-
-    pub(super) fn refuse_unknown_key(&mut self, request: RequestId, now: Now) {
-        let CountedRequest {
+    pub(super) fn refuse(&mut self, request: RequestId, refused: RefusedRequest) {
+        let RefusedRequest {
+            client,
+            secret,
+            reason,
             flood,
             alarm,
-            previous_flood,
-        } = self.unknown_keys.count_request(now.mono);
-        for count in [previous_flood, alarm].into_iter().flatten() {
-            self.emit(Event::Alarmed(None, Alarm::UnknownKeys(count)));
-        }
-        self.refuse_in(request, None, Refusal::UnknownKey, (flood, None));
-    }
-
-    pub(super) fn refuse_in(
-        &mut self,
-        request: RequestId,
-        client: Option<ClientId>,
-        reason: Refusal,
-        (flood, alarm): (bool, Option<Alarm>),
-    ) {
+        } = refused;
         self.emit(Event::Refused {
             client,
             request,
+            secret,
             reason,
             flood,
             alarm,
@@ -382,6 +375,45 @@ impl Registry {
             request,
             answer: RequestAnswer::Refuse(reason),
         });
+    }
+
+    /// Refuses a request that a peer can repeat at will: only one in an hour raises an alarm.
+    pub(super) fn refuse_repeatable(
+        &mut self,
+        request: RequestId,
+        mut refused: RefusedRequest,
+        now: Now,
+    ) {
+        let client = refused.client.and_then(|id| self.clients.get_mut(&id));
+        let news = refused.reason == Refusal::Disabled
+            && client.is_some_and(|client| client.disabled_alarm.is_news(now.mono));
+        refused.alarm = refused.alarm.or(news.then_some(Alarm::Disabled));
+        self.refuse(request, refused);
+    }
+
+    /// Refuses a request for `secret` of a key that is no client's.
+    pub(super) fn refuse_unknown_key(
+        &mut self,
+        request: RequestId,
+        secret: Option<SecretName>,
+        now: Now,
+    ) {
+        let CountedRequest {
+            flood,
+            alarm,
+            previous_flood,
+        } = self.unknown_keys.count_request(now.mono);
+        for count in [previous_flood, alarm].into_iter().flatten() {
+            self.emit(Event::Alarmed(None, Alarm::UnknownKeys(count)));
+        }
+        let refused = RefusedRequest {
+            client: None,
+            secret,
+            reason: Refusal::UnknownKey,
+            flood,
+            alarm: None,
+        };
+        self.refuse(request, refused);
     }
 
     /// Removes a granted request; `None` when it waits or is unknown.
@@ -402,5 +434,39 @@ impl OpenRequest {
     /// True for the request of a boot: what is released to it counts until the machine is up again.
     pub(super) fn is_boot(&self) -> bool {
         self.role == KeyRole::Boot && !self.claims.rehearsal
+    }
+
+    /// Its refusal for `reason`, without an alarm.
+    pub(super) fn refused(&self, reason: Refusal) -> RefusedRequest {
+        RefusedRequest {
+            secret: self.secret.clone(),
+            ..RefusedRequest::of(self.client, reason)
+        }
+    }
+}
+
+/// A refusal that is not told yet.
+#[derive(Debug)]
+pub(super) struct RefusedRequest {
+    /// `None` for an unknown key.
+    pub(super) client: Option<ClientId>,
+    /// `None` for the boot secret.
+    pub(super) secret: Option<SecretName>,
+    pub(super) reason: Refusal,
+    /// One of a flood of unknown keys.
+    pub(super) flood: bool,
+    pub(super) alarm: Option<Alarm>,
+}
+
+impl RefusedRequest {
+    /// The refusal of the boot secret of `client`, without an alarm.
+    pub(super) fn of(client: ClientId, reason: Refusal) -> Self {
+        Self {
+            client: Some(client),
+            secret: None,
+            reason,
+            flood: false,
+            alarm: None,
+        }
     }
 }

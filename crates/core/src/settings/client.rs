@@ -11,12 +11,14 @@ use crate::secret::Secret;
 
 mod change;
 mod files;
+mod secrets;
 mod section;
 mod table;
 mod value;
 pub(crate) use change::SHORTEST_INTERVAL;
 pub use change::{SettingChange, SettingError, changeable_keys};
 pub use files::{keys, parse};
+pub use secrets::{ConfiguredSecrets, SecretPolicy, UnknownPolicy};
 pub use table::{ClientSettings, Setting};
 pub use value::{SettingKind, SettingValue, WrongKind};
 
@@ -29,6 +31,8 @@ pub struct ClientConfig {
     pub settings: ClientSettings,
     /// The encrypted secret.
     pub secret: Secret,
+    /// The named secrets.
+    pub named: ConfiguredSecrets,
 }
 
 /// One section of `clients.conf` as read; the program reads the secret's file where it names one.
@@ -40,6 +44,8 @@ pub struct ParsedClient {
     pub settings: ClientSettings,
     /// The source of the encrypted secret.
     pub secret: SecretSource,
+    /// The named secrets.
+    pub named: ConfiguredSecrets,
     /// The first line of the section.
     pub origin: Location,
 }

@@ -12,9 +12,12 @@ use crate::duration::{InvalidDuration, comment_advice};
 use crate::guard::UnknownRule;
 use crate::ini::IniErrorKind;
 use crate::interpolate::InterpolationError;
-use crate::key_id::KeyIdError;
+use crate::key_id::{KeyId, KeyIdError};
 use crate::name::NameError;
-use crate::secret_name::SecretNameError;
+use crate::openpgp_public_key::OpenPgpPublicKeyError;
+use crate::sealed_secret::SealedSecretError;
+use crate::secret_name::{SecretName, SecretNameError};
+use crate::settings::client::UnknownPolicy;
 
 pub mod agent;
 pub mod client;
@@ -234,6 +237,38 @@ pub enum Problem {
         /// The other use, with the name of its client and its place.
         of: String,
     },
+    /// No OpenPGP public key.
+    #[error(transparent)]
+    OpenPgpKey(#[from] OpenPgpPublicKeyError),
+    /// A named secret or a policy for the password of the disk.
+    #[error(
+        "boot is the password of the disk: write it as secret = (base64), and its approval as approval_delay"
+    )]
+    NamedBoot,
+    /// No sealed secret.
+    #[error("{0}; nightlatch secret seal makes one")]
+    SealedSecret(SealedSecretError),
+    /// A named secret in a section without a host key.
+    #[error("a named secret is for a host key, and this section has no host_key_id")]
+    NoHostKeyId,
+    /// A named secret of another machine.
+    #[error(
+        "the secret is sealed for the host key {found}, and this section has host_key_id = {host}; seal it again for this machine (nightlatch secret seal)"
+    )]
+    SecretOfOtherHost {
+        /// The host key in the header.
+        found: KeyId,
+        /// The host key of the section.
+        host: KeyId,
+    },
+    /// A named secret under another name.
+    #[error(
+        "the secret is sealed under the name {0}; write it as secret.{0}, or seal it again under this name"
+    )]
+    SecretOfOtherName(SecretName),
+    /// A word that is no policy.
+    #[error(transparent)]
+    Policy(UnknownPolicy),
     /// The same client in two files.
     #[error("this client is already in {first}; a client may stand only once")]
     DuplicateClient {

@@ -7,6 +7,7 @@ mod new;
 mod records;
 mod row;
 mod schema;
+mod secrets;
 mod statements;
 mod tombstones;
 
@@ -14,7 +15,9 @@ use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use nightlatch_core::client::saved::{Change, ClientPresence, End, Saved, Tombstone, Trust};
+use nightlatch_core::client::saved::{
+    Change, ClientPresence, End, Saved, SavedSecret, Tombstone, Trust,
+};
 use nightlatch_core::record::{ChainEnds, RecordExcerpt, RecordLine, RecordSelection};
 use nightlatch_core::time::BootId;
 use rusqlite::config::DbConfig;
@@ -167,6 +170,21 @@ impl SqliteStore {
         Ok(tombstones)
     }
 
+    /// All named secrets that can be read; false where some cannot. A secret less is no danger, so the others are used.
+    fn load_secrets(&mut self) -> Result<(Vec<SavedSecret>, bool), StoreError> {
+        let failed = |error| failure(error, "read", &self.path);
+        let mut statement = self.db.prepare(secrets::SELECT).map_err(failed)?;
+        let mut rows = statement.query([]).map_err(failed)?;
+        let (mut secrets, mut are_whole) = (Vec::new(), true);
+        while let Some(row) = rows.next().map_err(failed)? {
+            match secrets::read(row) {
+                Ok(secret) => secrets.push(secret),
+                Err(_) => are_whole = false,
+            }
+        }
+        Ok((secrets, are_whole))
+    }
+
     fn bad_row(&self, error: RowError) -> StoreError {
         match error {
             RowError::Database(error) => failure(error, "read", &self.path),
@@ -189,11 +207,16 @@ impl Store for SqliteStore {
         }
         drop(rows);
         drop(statement);
+        let (secrets, are_whole) = self.load_secrets()?;
         Ok(Saved {
             clients,
             tombstones: self.load_tombstones()?,
+            secrets,
             end: self.end,
-            trust: self.trust,
+            trust: match are_whole {
+                true => self.trust,
+                false => self.trust.max(Trust::Partial),
+            },
         })
     }
 
@@ -269,9 +292,11 @@ fn set_trust(db: &Connection, trust: Trust) -> rusqlite::Result<()> {
 fn removes_a_secret(change: &Change) -> bool {
     match change {
         Change::Put(client) => client.presence == ClientPresence::Removed,
+        Change::PutSecret { secret, .. } => secret.sealed.is_none(),
         Change::Forget(_) | Change::DeleteTombstone(_) => true,
         Change::State(..)
         | Change::PutTombstone(_)
+        | Change::DeleteSecret(..)
         | Change::Trust(_)
         | Change::Record(_)
         | Change::DropRecords(_) => false,

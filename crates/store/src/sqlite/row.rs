@@ -14,6 +14,7 @@ use nightlatch_core::guard::UnknownRule;
 use nightlatch_core::guard::saved::SavedGuard;
 use nightlatch_core::key_id::{Fingerprint, KeyId};
 use nightlatch_core::name::ClientName;
+use nightlatch_core::openpgp_public_key::OpenPgpPublicKey;
 use nightlatch_core::secret::{Secret, SecretDigest};
 use nightlatch_core::settings::client::{ClientSettings, Setting, SettingKind, SettingValue};
 use nightlatch_core::time::{BootId, Monotonic, Wall};
@@ -166,6 +167,11 @@ fn read_settings(columns: &mut Columns<'_, '_>) -> Result<ClientSettings, RowErr
             }
             SettingKind::Length => SettingValue::Length(columns.span()?),
             SettingKind::Boolean => SettingValue::Boolean(columns.next()?),
+            SettingKind::OpenPgpKey => {
+                let key = columns.next::<Option<Vec<u8>>>()?;
+                let key = key.map(|bytes| OpenPgpPublicKey::from_bytes(&bytes));
+                SettingValue::OpenPgpKey(key.transpose().map_err(|error| wrong(&error))?)
+            }
             SettingKind::Unannounced => {
                 let rule = columns.next::<String>()?.parse();
                 SettingValue::Unannounced(rule.map_err(|error: UnknownRule| wrong(&error))?)
@@ -240,6 +246,7 @@ pub(super) fn push_settings(values: &mut Vec<Value>, settings: &ClientSettings) 
         SettingValue::Length(length) => span(length),
         SettingValue::Boolean(value) => value.into(),
         SettingValue::Unannounced(rule) => rule.as_str().to_owned().into(),
+        SettingValue::OpenPgpKey(key) => blob(key.as_ref().map(OpenPgpPublicKey::as_bytes)),
     };
     values.extend(Setting::ALL.iter().map(column));
 }

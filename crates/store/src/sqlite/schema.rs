@@ -9,7 +9,7 @@
 pub(super) const APPLICATION_ID: i32 = 0x4e4c_7374;
 
 /// `PRAGMA user_version`: the format of the tables below. A higher one is refused.
-pub(super) const VERSION: i32 = 4;
+pub(super) const VERSION: i32 = 5;
 
 /// The columns of a client's settings, as both tables have them.
 macro_rules! settings_columns {
@@ -59,7 +59,7 @@ macro_rules! moment_columns {
 }
 
 /// Migrations: each makes one format from the one before, the first from an empty database.
-pub(super) const STEPS: [&str; VERSION as usize] = [FIRST, RECORDS, TOMBSTONES, GUARDS];
+pub(super) const STEPS: [&str; VERSION as usize] = [FIRST, RECORDS, TOMBSTONES, GUARDS, SECRETS];
 
 const FIRST: &str = concat!(
     "CREATE TABLE store (
@@ -229,4 +229,22 @@ const GUARDS: &str = concat!(
     add_guard_settings!("tombstone", "c_"),
     add_guard_settings!("tombstone", "p_"),
     add_column!("tombstone", "", "guard BLOB"),
+);
+
+/// Adds the OpenPGP public key of the agent, and named secrets. A secret that was removed has no payload; its row keeps
+/// the serial.
+const SECRETS: &str = concat!(
+    add_column!("configured", "", "host_openpgp BLOB"),
+    add_column!("present", "", "host_openpgp BLOB"),
+    add_column!("tombstone", "c_", "host_openpgp BLOB"),
+    add_column!("tombstone", "p_", "host_openpgp BLOB"),
+    "CREATE TABLE named_secret (
+         host_key_id BLOB NOT NULL CHECK (length(host_key_id) = 32),
+         name TEXT NOT NULL,
+         serial INTEGER NOT NULL, -- the bits of an unsigned number
+         sealed BLOB,
+         approval INTEGER NOT NULL CHECK (approval IN (0, 1)),
+         put_wall INTEGER NOT NULL,
+         PRIMARY KEY (host_key_id, name)
+     ) STRICT;",
 );

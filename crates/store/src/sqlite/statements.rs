@@ -6,6 +6,7 @@ use rusqlite::Connection;
 use rusqlite::types::Value;
 
 use super::row::{STATE, blob, push_settings, push_state, run, settings_columns};
+use super::secrets;
 use super::tombstones::TombstoneStatements;
 
 /// Statements that write. Each is prepared at its first use, and cached by the connection.
@@ -46,6 +47,8 @@ impl Statements {
             Change::Forget(name) => run(db, &self.forget, named(name)),
             Change::PutTombstone(tombstone) => self.tombstones.put(db, tombstone),
             Change::DeleteTombstone(holder) => self.tombstones.delete(db, holder),
+            Change::PutSecret { secret, .. } => secrets::put(db, secret),
+            Change::DeleteSecret(host, name) => secrets::delete(db, host, name),
             // Not changes of clients.
             Change::Trust(_) | Change::Record(_) | Change::DropRecords(_) => Ok(()),
         }

@@ -18,6 +18,7 @@ fn now() -> Now {
 
 fn config(secret: &[u8]) -> ClientConfig {
     ClientConfig {
+        named: crate::settings::client::ConfiguredSecrets::default(),
         name: ClientName::new("foo").unwrap(),
         settings: ClientSettings {
             key_id: Some(KeyId::from_bytes([7; 32]).unwrap()),

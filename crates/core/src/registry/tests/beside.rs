@@ -59,6 +59,7 @@ fn refusals(actions: &[Action]) -> Vec<(Refusal, bool, Option<Alarm>)> {
 
 fn failed(world: &World, request: RequestId) -> Event {
     Event::DeliveryFailed {
+        secret: None,
         client: world.id(1),
         request,
     }
@@ -76,6 +77,7 @@ fn a_failed_delivery_is_reported_unless_its_revocation_was() {
     let (request, _) = world.ask(1);
     world.registry.handle_disable(world.id(1), world.now);
     let revoked = Event::Revoked {
+        secret: None,
         client: world.id(1),
         request,
         reason: Refusal::Disabled,
@@ -99,6 +101,7 @@ fn a_refusal_of_an_enabled_client_raises_no_alarm_and_is_no_flood() {
     assert!(decided.is_ok());
     let actions = world.actions();
     let told = Event::Decided {
+        secret: None,
         client: world.id(1),
         request,
         approved: false,
@@ -265,6 +268,7 @@ fn a_new_key_has_no_proof_and_no_permission_to_rehearse() {
     prove(&mut world, "client1");
     let (request, actions) = world.ask_as(9, rehearsal);
     let granted = Event::Granted {
+        secret: None,
         client: world.id(1),
         request,
         grant: Grant::NotNeeded,

@@ -306,6 +306,7 @@ fn the_host_key_gets_the_secret_without_a_guard_and_moves_nothing() {
     assert_eq!(answer_to(&actions, request), RELEASED(&world));
     assert_eq!(alarms(&actions), []);
     let granted = Event::Granted {
+        secret: None,
         client: world.id(1),
         request,
         grant: Grant::NotNeeded,

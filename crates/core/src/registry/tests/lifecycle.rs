@@ -17,6 +17,7 @@ const OK: LastCheck = LastCheck::Exited(0);
 
 fn delivered(client: ClientId, request: RequestId) -> Event {
     Event::Delivered {
+        secret: None,
         client,
         request,
         rehearsal: false,

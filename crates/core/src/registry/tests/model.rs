@@ -97,6 +97,10 @@ pub(super) fn refusal_text(reason: Refusal) -> &'static str {
         | Refusal::OtherBootIsUp
         | Refusal::GuardChanged
         | Refusal::UnknownHostKey => "guard",
+        Refusal::NamedByBootKey
+        | Refusal::NoSuchSecret
+        | Refusal::SecretExpired
+        | Refusal::SecretChanged => "named",
     }
 }
 

@@ -7,14 +7,15 @@ use std::time::Duration;
 use crate::checker::Checker;
 use crate::client::Client;
 use crate::client::saved::{
-    Change, ClientPresence, End, Saved, SavedClient, StateOwner, Tombstone, Trust,
+    Change, ClientPresence, End, Saved, SavedClient, SavedSecret, StateOwner, Tombstone, Trust,
 };
 use crate::event::{ClientId, Durability, Event, Refusal, RequestClaims, RequestId};
 use crate::key_id::KeyId;
 use crate::name::ClientName;
 use crate::registry::{Action, ConfiguredClients, Registry, RegistryLimits, RequestAnswer};
 use crate::secret::Secret;
-use crate::settings::client::{ClientConfig, ClientSettings};
+use crate::secret_name::SecretName;
+use crate::settings::client::{ClientConfig, ClientSettings, ConfiguredSecrets};
 use crate::time::{BootId, Monotonic, Now, Wall};
 
 pub(super) fn seconds(count: u64) -> Duration {
@@ -44,6 +45,7 @@ pub(super) fn config(number: u8) -> ClientConfig {
             ..ClientSettings::default()
         },
         secret: Secret::new(vec![number; 8]),
+        named: ConfiguredSecrets::default(),
     }
 }
 
@@ -78,6 +80,7 @@ pub(super) struct Disk {
     /// Changes that a crash may lose, in order.
     soon: Vec<Change>,
     tombstones: BTreeMap<StateOwner, Tombstone>,
+    pub(super) secrets: BTreeMap<(KeyId, SecretName), SavedSecret>,
     pub(super) trust: Trust,
     /// End of the run for the next load; clean by default.
     pub(super) end: Option<End>,
@@ -87,6 +90,7 @@ impl Disk {
     pub(super) fn carry_out(&mut self, action: &Action) {
         match action {
             Action::Persist(change, Durability::Soon) => self.soon.push(change.clone()),
+            Action::Persist(change @ Change::PutSecret { .. }, _) => self.write(change.clone()),
             Action::Persist(change, _) => {
                 // It contains everything that waited of this client, and nothing of others.
                 self.soon.retain(|waiting| {
@@ -112,6 +116,7 @@ impl Disk {
         Saved {
             clients: self.durable.values().cloned().collect(),
             tombstones: self.tombstones.values().cloned().collect(),
+            secrets: self.secrets.values().cloned().collect(),
             end: self.end.unwrap_or(End::Clean),
             trust: self.trust,
         }
@@ -139,6 +144,13 @@ impl Disk {
             }
             Change::DeleteTombstone(holder) => {
                 self.tombstones.remove(&holder);
+            }
+            Change::PutSecret { secret, .. } => {
+                let key = (secret.host, secret.name.clone());
+                self.secrets.insert(key, *secret);
+            }
+            Change::DeleteSecret(host, name) => {
+                self.secrets.remove(&(host, name));
             }
             Change::Trust(trust) => self.trust = trust,
             Change::Record(_) | Change::DropRecords(_) => unreachable!("not by the registry"),

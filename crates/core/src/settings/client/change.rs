@@ -104,7 +104,7 @@ mod tests {
             SettingKind::Checker => "fping -q -- %(host)s",
             SettingKind::Text => "foo.example",
             SettingKind::Length => "10m",
-            SettingKind::KeyId | SettingKind::Fingerprint => "",
+            SettingKind::KeyId | SettingKind::Fingerprint | SettingKind::OpenPgpKey => "",
             SettingKind::Unannounced => "approve",
         };
         for &setting in Setting::ALL {

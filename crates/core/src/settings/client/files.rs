@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use super::change::SECRET;
+use super::secrets;
 use super::section::SectionReader;
 use super::{ParsedClient, Setting};
 use crate::ini::{Ini, IniEntry, IniSection};
@@ -143,7 +144,9 @@ fn warn_about_unknown_keys(files: &[File], warnings: &mut Findings<SettingsWarni
 }
 
 fn unknown(section: &IniSection) -> impl Iterator<Item = (&str, &IniEntry)> {
-    let known = |key: &str| Setting::by_key(key).is_some() || OTHER_KEYS.contains(&key);
+    let known = |key: &str| {
+        Setting::by_key(key).is_some() || OTHER_KEYS.contains(&key) || secrets::is_key(key)
+    };
     section.entries().filter(move |(key, _)| !known(key))
 }
 

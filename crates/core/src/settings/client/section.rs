@@ -39,6 +39,7 @@ impl<'i> SectionReader<'i> {
             }
         };
         let settings = self.settings();
+        let named = self.named_secrets(&settings);
         let secret = self.secret();
         self.check_host(&settings);
         self.unused();
@@ -46,6 +47,7 @@ impl<'i> SectionReader<'i> {
             name: name?,
             settings,
             secret: secret?,
+            named,
             origin,
         };
         if !self.errors.is_empty() {
@@ -95,7 +97,8 @@ impl<'i> SectionReader<'i> {
                 SettingKind::Text
                 | SettingKind::Length
                 | SettingKind::Boolean
-                | SettingKind::Unannounced => self.take(setting.key(), |text| setting.read(text)),
+                | SettingKind::Unannounced
+                | SettingKind::OpenPgpKey => self.take(setting.key(), |text| setting.read(text)),
             };
             // Each has the kind of its setting.
             let put = value.map(|value| setting.put(&mut settings, value));
@@ -238,7 +241,11 @@ impl<'i> SectionReader<'i> {
     }
 
     /// The value of `key`, if it is set and right; an error is noted.
-    fn take<T>(&mut self, key: &str, read: impl Fn(&str) -> Result<T, Problem>) -> Option<T> {
+    pub(super) fn take<T>(
+        &mut self,
+        key: &str,
+        read: impl Fn(&str) -> Result<T, Problem>,
+    ) -> Option<T> {
         let text = self.text(key)?;
         match read(&text) {
             Ok(value) => Some(value),
@@ -250,7 +257,7 @@ impl<'i> SectionReader<'i> {
     }
 
     /// The text of `key` with its references resolved, if it is set; an error is noted.
-    fn text(&mut self, key: &str) -> Option<Cow<'i, str>> {
+    pub(super) fn text(&mut self, key: &str) -> Option<Cow<'i, str>> {
         let (entry, _) = self.find(key)?;
         let chain = self.chain;
         let lookup = move |key: &str| chain.iter().find_map(|(section, _)| section.value(key));
@@ -263,12 +270,12 @@ impl<'i> SectionReader<'i> {
         }
     }
 
-    fn find(&self, key: &str) -> Option<(&'i IniEntry, SectionInFile<'i>)> {
+    pub(super) fn find(&self, key: &str) -> Option<(&'i IniEntry, SectionInFile<'i>)> {
         let mut chain = self.chain.iter();
         chain.find_map(|source| Some((source.0.entry(key)?, *source)))
     }
 
-    fn refuse(&mut self, key: Option<&str>, problem: Problem) {
+    pub(super) fn refuse(&mut self, key: Option<&str>, problem: Problem) {
         let place = match key {
             Some(key) => self.place(key),
             None => SettingLocation {

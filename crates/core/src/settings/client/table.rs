@@ -9,6 +9,7 @@ use super::value::{SettingKind, SettingType, SettingValue, WrongKind};
 use crate::checker::Checker;
 use crate::guard::Unannounced;
 use crate::key_id::{Fingerprint, KeyId};
+use crate::openpgp_public_key::OpenPgpPublicKey;
 use crate::settings::Problem;
 
 /// Calls the macro `$then` with the table. A row is a line of documentation and
@@ -56,6 +57,8 @@ macro_rules! client_settings {
             GuardWait guard_wait: Duration = Duration::from_secs(3);
             /// The longest time for an announced reboot.
             RebootWindow reboot_window: Duration = minutes(10);
+            /// The OpenPGP public key of the machine's agent, to which named secrets are sealed. Only tools read it.
+            HostOpenPgp host_openpgp: Option<OpenPgpPublicKey> = None;
         }
     };
 }

@@ -7,6 +7,7 @@ use crate::duration;
 use crate::guard::Unannounced;
 use crate::ini::is_space;
 use crate::key_id::{Fingerprint, KeyId};
+use crate::openpgp_public_key::OpenPgpPublicKey;
 use crate::settings::{Problem, value};
 
 /// The type of a setting's field.
@@ -80,6 +81,8 @@ kinds! {
     Boolean(bool),
     /// A rule for boots that were not announced.
     Unannounced(Unannounced),
+    /// An OpenPGP public key.
+    OpenPgpKey(Option<OpenPgpPublicKey>),
 }
 
 /// A value of another kind than the setting has.
@@ -103,6 +106,8 @@ impl SettingKind {
             Self::Checker => SettingValue::Checker(Checker::new(text)?),
             Self::Length => SettingValue::Length(duration::read(text)?),
             Self::Boolean => SettingValue::Boolean(value::boolean(text)?),
+            Self::OpenPgpKey if trimmed.is_empty() => SettingValue::OpenPgpKey(None),
+            Self::OpenPgpKey => SettingValue::OpenPgpKey(Some(trimmed.parse()?)),
             Self::Unannounced => {
                 SettingValue::Unannounced(trimmed.parse().map_err(Problem::Unannounced)?)
             }
@@ -111,7 +116,7 @@ impl SettingKind {
 }
 
 impl SettingValue {
-    /// As the audit log has it; `None` for a key that is not there.
+    /// As the audit log has it; `None` for a key that is not there, or too long.
     pub fn for_people(&self) -> Option<String> {
         Some(match self {
             Self::KeyId(key_id) => key_id.as_ref()?.to_string(),
@@ -122,6 +127,8 @@ impl SettingValue {
             Self::Boolean(true) => "yes".to_owned(),
             Self::Boolean(false) => "no".to_owned(),
             Self::Unannounced(rule) => rule.as_str().to_owned(),
+            // Too long for people.
+            Self::OpenPgpKey(_) => return None,
         })
     }
 }

@@ -1,0 +1,174 @@
+//! The named secrets of a section, `secret.NAME`, and their policies, `policy.NAME` (docs/decisions/0173).
+
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
+use std::str::FromStr;
+use std::sync::Arc;
+
+use super::ClientSettings;
+use super::section::SectionReader;
+use crate::ini::is_space;
+use crate::sealed_secret::SealedSecret;
+use crate::secret_name::SecretName;
+use crate::settings::{Problem, SettingsError, value};
+use crate::suggest;
+
+/// The start of the key of a named secret.
+const SECRET: &str = "secret.";
+
+/// The start of the key of a policy.
+const POLICY: &str = "policy.";
+
+/// The only word of a policy.
+const APPROVAL: &str = "approval";
+
+/// The named secrets of one section.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct ConfiguredSecrets {
+    /// Those with a value in the section. Each is for the section's `host_key_id`, and has the name of its key.
+    pub sealed: BTreeMap<SecretName, Arc<SealedSecret>>,
+    /// Policies, also of secrets that are put at run time.
+    pub policies: BTreeMap<SecretName, SecretPolicy>,
+}
+
+impl ConfiguredSecrets {
+    /// True when the section says that each request for this secret needs a person.
+    pub fn needs_approval(&self, name: &SecretName) -> bool {
+        self.policies.get(name).is_some_and(|it| it.approval)
+    }
+
+    /// The names of the secrets that another section gives another value, or none, in order.
+    pub(crate) fn changed_names(&self, other: &Self) -> Vec<SecretName> {
+        let names: BTreeSet<_> = self.sealed.keys().chain(other.sealed.keys()).collect();
+        let differs = |name: &&SecretName| self.sealed.get(*name) != other.sealed.get(*name);
+        names.into_iter().filter(differs).cloned().collect()
+    }
+
+    /// True when the section says nothing about named secrets.
+    pub fn is_empty(&self) -> bool {
+        self.sealed.is_empty() && self.policies.is_empty()
+    }
+}
+
+/// The conditions on the release of a named secret, beside those of its client.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct SecretPolicy {
+    /// Each request waits for a person.
+    pub approval: bool,
+}
+
+impl FromStr for SecretPolicy {
+    type Err = UnknownPolicy;
+
+    /// Words with commas or spaces between them.
+    fn from_str(text: &str) -> Result<Self, UnknownPolicy> {
+        let mut policy = Self::default();
+        let words = text.split(|c: char| c == ',' || is_space(c));
+        for word in words.filter(|word| !word.is_empty()) {
+            match word {
+                APPROVAL => policy.approval = true,
+                other => return Err(UnknownPolicy(other.to_owned())),
+            }
+        }
+        Ok(policy)
+    }
+}
+
+/// A word that is no policy.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("expected {APPROVAL:?}, found {0:?}{advice}", advice = advice(.0))]
+pub struct UnknownPolicy(String);
+
+fn advice(word: &str) -> String {
+    let meant = suggest::nearest(&word.to_lowercase(), [APPROVAL]);
+    meant.map_or_else(String::new, |meant| format!("; did you mean {meant}?"))
+}
+
+/// True for a key of a named secret or of a policy, right or wrong.
+pub(super) fn is_key(key: &str) -> bool {
+    key.starts_with(SECRET) || key.starts_with(POLICY)
+}
+
+impl<'i> SectionReader<'i> {
+    /// The named secrets and policies. `settings` are those of the section.
+    pub(super) fn named_secrets(&mut self, settings: &ClientSettings) -> ConfiguredSecrets {
+        let entries = self.chain.iter().flat_map(|(section, _)| section.entries());
+        let keys: BTreeSet<&'i str> = entries
+            .map(|(key, _)| key)
+            .filter(|it| is_key(it))
+            .collect();
+        let mut secrets = ConfiguredSecrets::default();
+        for key in keys {
+            let name = key.strip_prefix(SECRET).or(key.strip_prefix(POLICY));
+            let Some(name) = self.secret_name(key, name.unwrap_or_default()) else {
+                continue;
+            };
+            if key.starts_with(POLICY) {
+                let policy = self.take(key, |text| text.parse().map_err(Problem::Policy));
+                secrets.policies.extend(policy.map(|policy| (name, policy)));
+            } else if let Some(sealed) = self.sealed_secret(key, &name, settings) {
+                secrets.sealed.insert(name, Arc::new(sealed));
+            }
+        }
+        secrets
+    }
+
+    fn secret_name(&mut self, key: &str, name: &str) -> Option<SecretName> {
+        let problem = match SecretName::new(name) {
+            Ok(name) if !name.is_boot() => return Some(name),
+            Ok(_) => Problem::NamedBoot,
+            Err(error) => Problem::SecretName(error),
+        };
+        self.refuse(Some(key), problem);
+        None
+    }
+
+    fn sealed_secret(
+        &mut self,
+        key: &str,
+        name: &SecretName,
+        settings: &ClientSettings,
+    ) -> Option<SealedSecret> {
+        let text = self.text(key)?;
+        let bytes = match value::base64(&text) {
+            Ok(bytes) => bytes,
+            Err(fault) => {
+                let mut place = self.place(key);
+                // References shift the lines; then only the key's line is known.
+                if let (Cow::Borrowed(_), Some((entry, _))) = (&text, self.find(key)) {
+                    place.location.line = entry.line_of(fault.line);
+                }
+                let problem = fault.problem;
+                self.errors.push(SettingsError { place, problem });
+                return None;
+            }
+        };
+        let problem = match SealedSecret::from_bytes(bytes.expose().to_vec()) {
+            Ok(sealed) => match fits(&sealed, name, settings) {
+                Ok(()) => return Some(sealed),
+                Err(problem) => problem,
+            },
+            Err(error) => Problem::SealedSecret(error),
+        };
+        self.refuse(Some(key), problem);
+        None
+    }
+}
+
+/// Refuses a sealed secret that the machine of this section would refuse.
+fn fits(
+    sealed: &SealedSecret,
+    name: &SecretName,
+    settings: &ClientSettings,
+) -> Result<(), Problem> {
+    let header = sealed.header();
+    let host = settings.host_key_id.ok_or(Problem::NoHostKeyId)?;
+    if header.host != host {
+        let found = header.host;
+        return Err(Problem::SecretOfOtherHost { found, host });
+    }
+    if header.name != *name {
+        return Err(Problem::SecretOfOtherName(header.name.clone()));
+    }
+    Ok(())
+}
